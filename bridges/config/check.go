@@ -1,0 +1,101 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// A checker finds what no single key shows.
+type checker struct {
+	*Config
+	*decoder
+	root *node
+}
+
+// wrong reports a problem where the key was written, else where the nearest section around it was.
+func (k *checker) wrong(path []string, what, expected string) {
+	n := k.root
+	for _, name := range path {
+		if n.get(name) == nil {
+			break
+		}
+		n = n.get(name)
+	}
+	shown := ""
+	for _, name := range path {
+		shown = join(shown, name)
+	}
+	if n == nil {
+		n = &node{}
+	}
+	k.add(&node{at: n.at, path: fullPath(n, shown)}, shown, what, expected)
+}
+
+// fullPath keeps hosts.<name> in front when the value was written there.
+func fullPath(n *node, shown string) string {
+	if n.path != "" && strings.HasSuffix(n.path, shown) {
+		return n.path
+	}
+	return shown
+}
+
+func (k *checker) server() {
+	s := k.Server
+	if host := s.Bind; !isLoopback(host) {
+		k.wrong([]string{"server", "bind"},
+			fmt.Sprintf("is %q, but keys and certificates do not exist yet, so only loopback is allowed", clip(host)),
+			"127.0.0.1, ::1 or localhost")
+	}
+	ports := []struct {
+		key string
+		n   int
+	}{{"zmq_port", s.ZMQPort}, {"grpc_port", s.GRPCPort}, {"rest_port", s.RESTPort}, {"nats_port", s.NATSPort}}
+	for i, p := range ports {
+		for _, q := range ports[:i] {
+			if p.n == q.n && p.n != 0 {
+				k.wrong([]string{"server", p.key}, fmt.Sprintf("%d is server.%s too", p.n, q.key), "a port of its own, or 0")
+			}
+		}
+	}
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Zone() == "" && net.IP(ip.AsSlice()).IsLoopback()
+}
+
+func (k *checker) resources() {
+	r := k.Resources
+	if r.MarginMB >= r.VRAMSoftLimitMB {
+		k.wrong([]string{"resources", "margin_mb"},
+			fmt.Sprintf("%d leaves nothing of vram_soft_limit_mb %d", r.MarginMB, r.VRAMSoftLimitMB), "less than the soft limit")
+	}
+	if r.CPUBudgetMB > 0 && r.MarginMB >= r.CPUBudgetMB {
+		k.wrong([]string{"resources", "cpu_budget_mb"},
+			fmt.Sprintf("%d is not more than margin_mb %d, so no model can ever be loaded", r.CPUBudgetMB, r.MarginMB), "more than the margin, or 0")
+	}
+	devices := k.root.walk("resources", "devices")
+	for i, dev := range r.Devices {
+		at := index("resources.devices", i)
+		if dev.CapacityMB > 0 && dev.CapacityMB <= r.MarginMB {
+			k.add(devices.item(i), at, fmt.Sprintf("capacity_mb %d is not more than margin_mb %d, so no model can ever be loaded", dev.CapacityMB, r.MarginMB), "more than the margin")
+		}
+		if j := slices.IndexFunc(r.Devices[:i], func(o Device) bool { return o.ID == dev.ID }); j >= 0 {
+			k.add(devices.item(i), at, fmt.Sprintf("id %q is entry %d's too", dev.ID, j), "an id of its own")
+		}
+	}
+}
+
+// item is an entry of a list; never nil.
+func (n *node) item(i int) *node {
+	if n != nil && i < len(n.items) {
+		return n.items[i]
+	}
+	return &node{}
+}

@@ -1,0 +1,186 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+)
+
+// models checks the declarations and the preload list, and declares what is only preloaded.
+func (k *checker) models() {
+	for _, name := range slices.Sorted(maps.Keys(k.Models.Declare)) {
+		m := k.Models.Declare[name]
+		k.model(name, &m)
+		k.Models.Declare[name] = m
+	}
+	k.aliases()
+	k.preload()
+}
+
+func (k *checker) model(name string, m *Model) {
+	at := []string{"models", "declare", name}
+	wrong := func(key, what, expected string) { k.wrong(append(slices.Clone(at), key), what, expected) }
+	given := m.sources()
+	if len(given) != 1 && !(m.Runtime == RuntimeLlamaCpp && m.Path == "" && len(m.Args) > 0 && len(given) == 0) {
+		what := "there is nothing to run"
+		if len(given) > 1 {
+			what = strings.Join(given, " and ") + " exclude each other"
+		}
+		k.wrong(at, what, "one of path, cmd, url")
+		return
+	}
+	want := map[string]string{RuntimeEmbedded: "path", RuntimeLlamaCpp: "path", RuntimeCommand: "cmd", RuntimeOpenAI: "url"}[m.Runtime]
+	if m.Runtime != "" && len(given) == 1 && given[0] != want {
+		wrong("runtime", fmt.Sprintf("%s does not go with %s", m.Runtime, given[0]), want)
+		return
+	}
+	switch {
+	case m.Cmd != "":
+		m.Runtime = RuntimeCommand
+	case m.URL != "":
+		m.Runtime = RuntimeOpenAI
+	}
+	k.modelAddresses(*m, wrong)
+	k.modelTimes(*m, name, wrong)
+	for i, kv := range m.Env {
+		if name, _, ok := strings.Cut(kv, "="); !ok || name == "" {
+			k.add(k.root.walk("models", "declare", at[2], "env").item(i), index(joined(at, "env"), i), "has no name with =", "NAME=value")
+		}
+	}
+}
+
+func joined(path []string, key string) string {
+	out := ""
+	for _, p := range append(slices.Clone(path), key) {
+		out = join(out, p)
+	}
+	return out
+}
+
+func (m Model) sources() []string {
+	var given []string
+	for _, s := range []struct{ key, val string }{{"path", m.Path}, {"cmd", m.Cmd}, {"url", m.URL}} {
+		if strings.TrimSpace(s.val) != "" {
+			given = append(given, s.key)
+		}
+	}
+	return given
+}
+
+func (k *checker) modelAddresses(m Model, wrong func(key, what, expected string)) {
+	if m.Cmd == "" {
+		for _, f := range []struct{ key, val string }{{"cmdStop", m.CmdStop}, {"proxy", m.Proxy}} {
+			if f.val != "" {
+				wrong(f.key, "is given without cmd", "cmd too, or no "+f.key)
+			}
+		}
+	} else if m.Proxy == "" && !m.mentionsPort() {
+		wrong("cmd", "does not use ${PORT}, so nobody knows where its server listens", "${PORT} in cmd, args or env, or an address in proxy")
+	}
+	if m.URL == "" && m.APIKeyEnv != "" {
+		wrong("api_key_env", "is given without url", "url too, or no api_key_env")
+	}
+	for _, f := range []struct{ key, val string }{{"proxy", m.Proxy}, {"url", m.URL}} {
+		if f.val == "" || strings.Contains(f.val, "${") {
+			continue
+		}
+		if u, err := url.Parse(f.val); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			wrong(f.key, "is no address", "http://host:port or https://host/path")
+		}
+	}
+	if e := m.CheckEndpoint; e != "" && e != "none" && !strings.HasPrefix(e, "/") {
+		wrong("checkEndpoint", fmt.Sprintf("is %q", clip(e)), "a path such as /health, or none")
+	}
+	if m.Runtime == RuntimeEmbedded && path.Ext(m.Path) != ".gguf" {
+		wrong("path", "the embedded engine reads only .gguf files", "a .gguf file, or runtime llama.cpp")
+	}
+}
+
+func (m Model) mentionsPort() bool {
+	return slices.ContainsFunc(append(append([]string{m.Cmd}, m.Args...), m.Env...), func(s string) bool {
+		return strings.Contains(s, "${PORT}")
+	})
+}
+
+func (k *checker) modelTimes(m Model, name string, wrong func(key, what, expected string)) {
+	at := k.root.walk("models", "declare", name)
+	if m.KeepAlive != nil && at.get("ttl") != nil {
+		wrong("keep_alive", "says the same as ttl", "one of the two")
+	}
+	if at.get("load_timeout") != nil && at.get("healthCheckTimeout") != nil {
+		wrong("healthCheckTimeout", "says the same as load_timeout", "one of the two")
+	}
+	if m.Pinned && m.KeepAlive != nil && *m.KeepAlive >= 0 {
+		wrong("keep_alive", "a pinned model is never unloaded", "no keep_alive, or no pinned")
+	}
+	if m.Pinned && m.TTL > 0 {
+		wrong("ttl", "a pinned model is never unloaded", "no ttl, or no pinned")
+	}
+	if m.VRAMMB > 0 && m.VRAMMB/max(1, m.Shards) > k.Resources.VRAMSoftLimitMB {
+		wrong("vram_mb", fmt.Sprintf("%d MiB over %d devices is more than resources.vram_soft_limit_mb %d, so it can never be loaded",
+			m.VRAMMB, m.Shards, k.Resources.VRAMSoftLimitMB), "less memory, more shards or a higher limit")
+	}
+}
+
+// aliases must lead to one model.
+func (k *checker) aliases() {
+	owner := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(k.Models.Declare)) {
+		list := k.root.walk("models", "declare", name, "aliases")
+		for i, alias := range k.Models.Declare[name].Aliases {
+			at := index(joined([]string{"models", "declare", name}, "aliases"), i)
+			if _, is := k.Models.Declare[alias]; is {
+				k.add(list.item(i), at, fmt.Sprintf("%q is the name of a model", alias), "a name of its own")
+			} else if other, is := owner[alias]; is {
+				k.add(list.item(i), at, fmt.Sprintf("%q is an alias of %s too", alias, other), "a name of its own")
+			} else if what := badName(alias); what != "" {
+				k.add(list.item(i), at, what, "a name of 1 to 256 printable characters without spaces")
+			}
+			owner[alias] = name
+		}
+	}
+}
+
+func (k *checker) preload() {
+	seen := map[string]int{}
+	list := k.root.walk("models", "preload")
+	for i, p := range k.Models.Preload {
+		wrong := func(what, expected string) { k.add(list.item(i), index("models.preload", i), what, expected) }
+		if what := badName(p.Name); what != "" && p.Name != "" {
+			wrong("name: "+what, "a name of 1 to 256 printable characters without spaces")
+			continue
+		}
+		name, m, declared := k.ModelNamed(p.Name)
+		if j, twice := seen[name]; twice {
+			wrong(fmt.Sprintf("%q is entry %d's too", p.Name, j), "each model once")
+			continue
+		}
+		seen[name] = i
+		switch {
+		case !declared && p.Path == "":
+			wrong(fmt.Sprintf("%q has no path and is not declared", p.Name), "path, or models.declare."+p.Name)
+		case !declared:
+			m.setDefaults()
+			m.Path, m.Shards = p.Path, p.Shards
+			k.declare(name, m)
+		case p.Path != "" && p.Path != m.Path:
+			wrong("path differs from the declared one", "one path; leave it out here")
+		case list.item(i).get("shards") != nil && k.root.walk("models", "declare", name, "shards") != nil && p.Shards != m.Shards:
+			wrong("shards differ from the declared ones", "one number; leave it out here")
+		case list.item(i).get("shards") != nil:
+			m.Shards = p.Shards
+			k.declare(name, m)
+		}
+		k.Models.Preload[i].Name = name
+	}
+}
+
+func (k *checker) declare(name string, m Model) {
+	if k.Models.Declare == nil {
+		k.Models.Declare = map[string]Model{}
+	}
+	k.Models.Declare[name] = m
+}

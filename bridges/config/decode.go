@@ -1,0 +1,183 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+)
+
+// A decoder fills a Config from nodes. It goes on after a mistake, so that all of them are reported.
+type decoder struct {
+	vars     map[string]string
+	macros   *node // texts by name, raw
+	lenient  bool  // another host's view: its variables are unknown here and don't count
+	unknown  bool  // a lenient decode met such a variable, so the view is not whole
+	inModel  bool  // the model's words ${PORT} and the macros are known
+	visited  int
+	origins  map[string]origin
+	problems Problems
+}
+
+func (d *decoder) add(n *node, path, what, expected string) {
+	if n.path != "" {
+		path = n.path
+	}
+	d.problems = append(d.problems, n.at.problem(path, what, expected))
+}
+
+// value sets v from n. Absent and null values leave the default that v holds.
+func (d *decoder) value(n *node, v reflect.Value, path string, r rule) {
+	if n == nil || n.isNull() {
+		return
+	}
+	if d.visited++; d.visited > maxNodes {
+		if d.visited == maxNodes+1 {
+			d.add(n, path, "too many values once aliases are followed", fmt.Sprintf("at most %d", maxNodes))
+		}
+		return
+	}
+	t := v.Type()
+	switch {
+	case t == durationType || t.Kind() <= reflect.Float64 || t.Kind() == reflect.String:
+		d.leaf(n, v, path, r)
+	case t.Kind() == reflect.Pointer:
+		fresh := reflect.New(t.Elem())
+		d.value(n, fresh.Elem(), path, r)
+		v.Set(fresh)
+	case t.Kind() == reflect.Slice:
+		d.list(n, v, path, r)
+	case n.kind != mapping:
+		d.add(n, path, "is "+n.found(), expectation(t, r))
+	case t.Kind() == reflect.Map:
+		d.entries(n, v, path)
+	default:
+		d.section(n, v, path)
+	}
+}
+
+func (d *decoder) section(n *node, v reflect.Value, path string) {
+	t := v.Type()
+	if t == reflect.TypeFor[Model]() {
+		outer := d.inModel
+		d.inModel = true
+		defer func() { d.inModel = outer }()
+	}
+	given := map[string]string{}
+	for _, f := range n.fields {
+		if path == "" && strings.HasPrefix(f.name, "x-") {
+			continue
+		}
+		sf, ok := fieldNamed(t, f.name)
+		if !ok {
+			d.unknownKey(f, n, t, path)
+			continue
+		}
+		key := sf.Tag.Get("yaml")
+		if other, twice := given[key]; twice {
+			d.problems = append(d.problems, f.at.problem(join(n.path, f.name), "says the same as "+other, "one of the two"))
+			continue
+		}
+		given[key] = f.name
+		d.value(f.val, v.FieldByIndex(sf.Index), join(path, key), ruleOf(sf.Tag))
+	}
+	for _, sf := range fieldsOf(t) {
+		if key := sf.Tag.Get("yaml"); ruleOf(sf.Tag).required && given[key] == "" {
+			d.add(n, path, key+" is missing", expectation(sf.Type, ruleOf(sf.Tag)))
+		}
+	}
+}
+
+func (d *decoder) entries(n *node, v reflect.Value, path string) {
+	t := v.Type()
+	m := reflect.MakeMap(t)
+	texts := t.Elem().Kind() == reflect.String
+	outer := d.inModel
+	d.inModel = d.inModel || texts
+	defer func() { d.inModel = outer }()
+	for _, f := range n.fields {
+		at := join(path, f.name)
+		if what := badName(f.name); what != "" {
+			d.problems = append(d.problems, f.at.problem(join(n.path, f.name), what, "a name of 1 to 256 printable characters without spaces"))
+			continue
+		}
+		val := reflect.New(t.Elem()).Elem()
+		d.fresh(val)
+		d.value(f.val, val, at, rule{})
+		m.SetMapIndex(reflect.ValueOf(f.name), val)
+		d.origins[at] = f.at
+	}
+	v.Set(m)
+}
+
+func (d *decoder) list(n *node, v reflect.Value, path string, r rule) {
+	t := v.Type()
+	items := n.items
+	if n.kind != list {
+		if n.kind != scalar || !n.literal || t.Elem().Kind() != reflect.String {
+			d.add(n, path, "is "+n.found(), expectation(t, r))
+			return
+		}
+		items = commas(n)
+	}
+	out := reflect.MakeSlice(t, 0, len(items))
+	for i, item := range items {
+		val := reflect.New(t.Elem()).Elem()
+		d.fresh(val)
+		if item.isNull() {
+			d.add(item, index(path, i), "is empty", expectation(t.Elem(), rule{}))
+			continue
+		}
+		d.value(item, val, index(path, i), rule{})
+		d.origins[index(path, i)] = item.at
+		out = reflect.Append(out, val)
+	}
+	v.Set(out)
+	d.origins[path] = n.at
+}
+
+func (d *decoder) fresh(v reflect.Value) {
+	if p, ok := v.Addr().Interface().(defaulter); ok {
+		p.setDefaults()
+	}
+}
+
+// commas is the short form of a list of texts in a variable.
+func commas(n *node) []*node {
+	var items []*node
+	for part := range strings.SplitSeq(n.text, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			items = append(items, &node{text: part, quoted: true, literal: true, at: n.at})
+		}
+	}
+	return items
+}
+
+// found says in words what was written.
+func (n *node) found() string {
+	switch {
+	case n.kind != scalar:
+		return n.kind.String()
+	case n.quoted:
+		return "the text " + strconv.Quote(clip(n.text))
+	}
+	return strconv.Quote(clip(n.text))
+}
+
+// clip keeps an error to a line.
+func clip(s string) string {
+	if r := []rune(s); len(r) > 40 {
+		return string(r[:40]) + "..."
+	}
+	return s
+}
+
+func badName(s string) string {
+	if s == "" {
+		return "an empty name"
+	}
+	if len(s) > 256 || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\uFFFD' }) {
+		return "this name can't be used"
+	}
+	return ""
+}

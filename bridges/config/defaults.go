@@ -1,0 +1,61 @@
+package config
+
+import "time"
+
+const (
+	defaultProxy         = "http://127.0.0.1:${PORT}"
+	defaultCheckEndpoint = "/health"
+	inheritTTL           = -time.Second
+)
+
+// defaults holds the value of every key that a file leaves out.
+func defaults() Config {
+	return Config{
+		Title:   "ModelOpsCoordinatorConfig",
+		Version: "1.0",
+		Host:    "main_pc",
+		DataDir: ".modelops",
+		Server: Server{
+			Bind: "127.0.0.1", ZMQPort: 7211, GRPCPort: 7212, RESTPort: 8008, NATSPort: 4222,
+			MaxWorkers: 16, MaxBodyMB: 64, DrainTimeout: 30 * time.Second,
+		},
+		Journal: Journal{Dir: "journal", SnapshotEvery: 256, MinFreeMB: 64},
+		Resources: Resources{
+			GPUPollInterval: 5 * time.Second, VRAMSoftLimitMB: 22000, EvictionThresholdPct: 90, MarginMB: 512,
+		},
+		Models:   Models{DefaultDtype: "float16", Quantization: true},
+		Runtimes: Runtimes{LlamaCpp: LlamaCpp{Binary: "llama-server"}, Embedded: Embedded{Slots: 4}},
+		Load: Loading{
+			MaxConcurrent: 2, Retries: 3, ReadyPoll: 25 * time.Millisecond,
+			Timeout: 5 * time.Minute, IdleTimeout: time.Minute,
+		},
+		Learning: Learning{EnableAutoTune: true, MaxParallelJobs: 2, JobStore: "learning_jobs.db"},
+		Goals:    Goals{Policy: "priority_queue", MaxActiveGoals: 10},
+		Resilience: Resilience{
+			CircuitBreaker: CircuitBreaker{FailureThreshold: 4, ResetTimeout: 20 * time.Second},
+			Bulkhead:       Bulkhead{MaxConcurrent: 64, MaxQueueSize: 256, QueueTimeout: time.Minute},
+		},
+		Log: Log{Level: "info", Format: "text"},
+	}
+}
+
+// shipped is the configuration without a file: the defaults and the small model that comes with the source. It says
+// the same as cluster.yaml, and a test compares the two.
+const shipped = `
+models:
+  preload:
+    - {name: tiny, path: testdata/model/tiny.gguf, shards: 1}
+  declare:
+    tiny: {runtime: embedded, path: testdata/model/tiny.gguf}
+`
+
+// A defaulter is a part that appears any number of times, so its defaults belong to the type.
+type defaulter interface{ setDefaults() }
+
+func (m *Model) setDefaults() {
+	*m = Model{Shards: 1, Proxy: "", CheckEndpoint: defaultCheckEndpoint, TTL: inheritTTL, MinResidency: 5 * time.Second}
+}
+
+func (p *Preload) setDefaults() { *p = Preload{Shards: 1} }
+
+func (d *Device) setDefaults() { *d = Device{Kind: "simulated"} }

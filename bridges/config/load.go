@@ -1,0 +1,142 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Load reads the configuration of one host. An empty path means no file: the built-in one, which is cluster.yaml, with
+// paths relative to the working directory. env is as os.Environ gives it; a host that is not empty is the flag's and
+// wins over MOC_HOST and the file. The error is of type Problems and holds everything that is wrong.
+func Load(path string, env []string, host string) (*Config, error) {
+	l := loader{vars: variables(env), file: path}
+	return l.load(path, host)
+}
+
+type loader struct {
+	vars     map[string]string
+	file     string
+	folder   string
+	problems Problems
+	notices  []string
+}
+
+func (l *loader) load(path, host string) (*Config, error) {
+	root := l.read(path)
+	if len(l.problems) > 0 {
+		// Without a tree the environment is still checked, against the defaults.
+		root = nil
+	}
+	name := l.hostName(root, host)
+	hosts := root.get("hosts")
+	c, _ := l.view(root, hosts.get(name), name, host != "", false)
+	l.others(root, hosts, name)
+	if hosts != nil && hosts.get(name) == nil && hosts.kind == mapping {
+		l.notices = append(l.notices, fmt.Sprintf("%s: hosts has nothing for this host, %q", hosts.at, name))
+	}
+	if len(l.problems) > 0 {
+		return nil, l.problems.sorted()
+	}
+	c.notices = append(l.notices, c.notices...)
+	return c, nil
+}
+
+// read gets the tree of the file, nil when it is empty or absent or can't be read.
+func (l *loader) read(path string) *node {
+	folder, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		l.problems = append(l.problems, Problem{Where: path, What: "the working directory is gone: " + err.Error()})
+		return nil
+	}
+	l.folder = folder
+	r := reader{file: path}
+	text := []byte(shipped)
+	if path == "" {
+		r.file = "built-in"
+	} else if text, err = os.ReadFile(path); err != nil {
+		p := Problem{Where: path, What: "can't be read: " + err.Error(), Expected: "a readable file"}
+		if errors.Is(err, fs.ErrNotExist) {
+			p = Problem{Where: path, What: "there is no such file", Expected: "a configuration; without --config the built-in one is used"}
+		}
+		l.problems = append(l.problems, p)
+		return nil
+	}
+	root := r.parse(string(text))
+	l.problems = append(l.problems, r.problems...)
+	if (root == nil || root.isNull()) && len(r.problems) == 0 {
+		l.notices = append(l.notices, path+": the file is empty, so every key has its default")
+		return nil
+	}
+	return root
+}
+
+// hostName says which host this is before the tree can be merged for it.
+func (l *loader) hostName(root *node, flag string) string {
+	if flag != "" {
+		return flag
+	}
+	if v := l.vars["MOC_HOST"]; v != "" {
+		return v
+	}
+	if n := root.get("host"); n != nil && n.kind == scalar && !n.isNull() {
+		d := decoder{vars: l.vars, origins: map[string]origin{}}
+		if n, ok := d.substituted(n, "host"); ok && n.text != "" {
+			return n.text
+		}
+	}
+	return defaults().Host
+}
+
+// view is the configuration as one host sees it. whole is false when a variable of another host is unknown here.
+func (l *loader) view(root, override *node, name string, flagged, other bool) (_ *Config, whole bool) {
+	e := environment{vars: l.vars}
+	if root != nil && root.kind == mapping {
+		root = root.without("hosts")
+		if override != nil && override.kind == mapping {
+			root = merge(root, override.without("host"))
+		}
+	}
+	if !other {
+		root = e.apply(root)
+		l.notices = append(l.notices, e.notices...)
+	}
+	if flagged {
+		root = root.with("host", &node{text: name, literal: true, at: origin{variable: "--host"}})
+	}
+	c := defaults()
+	d := decoder{vars: l.vars, macros: root.walk("models", "macros"), lenient: other, origins: map[string]origin{}}
+	d.whole(root, &c)
+	d.problems = append(d.problems, e.problems...)
+	c.origins = d.origins
+	if !d.unknown {
+		c.settle(&d, root, l.folder)
+	}
+	l.problems = append(l.problems, d.problems...)
+	return &c, !d.unknown
+}
+
+// others checks the file as every other host will see it, so that a mistake shows on the host where it was written.
+func (l *loader) others(root, hosts *node, name string) {
+	if hosts == nil || hosts.isNull() {
+		return
+	}
+	if hosts.kind != mapping {
+		l.problems = append(l.problems, hosts.at.problem("hosts", "is "+hosts.found(), "host names, each with the sections that differ there"))
+		return
+	}
+	for _, f := range hosts.fields {
+		switch {
+		case !hostPattern.MatchString(f.name):
+			l.problems = append(l.problems, f.at.problem(join("hosts", f.name), "this is no host name", hostRule))
+		case f.val.kind != mapping && !f.val.isNull():
+			l.problems = append(l.problems, f.val.at.problem(f.val.path, "is "+f.val.found(), "the sections that differ there"))
+		case f.val.get("host") != nil:
+			l.problems = append(l.problems, f.val.get("host").at.problem(f.val.get("host").path, "a host can't rename itself", "the name as the key under hosts"))
+		case f.name != name:
+			l.view(root, f.val, f.name, false, true)
+		}
+	}
+}

@@ -1,0 +1,82 @@
+package config
+
+import (
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+)
+
+const hostRule = "letters, digits, - and _, at most 63, a letter or digit first"
+
+var hostPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)
+
+// whole decodes the tree. A file that is no section is one problem, not one a key.
+func (d *decoder) whole(root *node, c *Config) {
+	d.value(root, reflect.ValueOf(c).Elem(), "", rule{})
+}
+
+// settle checks what concerns several keys, then fills in what follows from others: absolute paths, runtimes, limits.
+func (c *Config) settle(d *decoder, root *node, folder string) {
+	ck := checker{Config: c, decoder: d, root: root}
+	ck.server()
+	ck.resources()
+	c.rooted(folder)
+	ck.models()
+	if len(d.problems) > 0 {
+		return
+	}
+	c.modelLimits(d, root)
+}
+
+// rooted makes paths absolute: those of models beside the file, those of state inside the data folder.
+func (c *Config) rooted(folder string) {
+	c.DataDir = under(folder, c.DataDir)
+	c.Journal.Dir = under(c.DataDir, c.Journal.Dir)
+	c.Learning.JobStore = under(c.DataDir, c.Learning.JobStore)
+	if strings.ContainsRune(c.Runtimes.LlamaCpp.Binary, filepath.Separator) {
+		c.Runtimes.LlamaCpp.Binary = under(folder, c.Runtimes.LlamaCpp.Binary)
+	}
+	for i := range c.Models.Preload {
+		c.Models.Preload[i].Path = under(folder, c.Models.Preload[i].Path)
+	}
+	for name, m := range c.Models.Declare {
+		m.Path = under(folder, m.Path)
+		c.Models.Declare[name] = m
+	}
+}
+
+func under(folder, path string) string {
+	if path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(folder, path)
+}
+
+// modelLimits gives each model the values that it inherits.
+func (c *Config) modelLimits(d *decoder, root *node) {
+	for name, m := range c.Models.Declare {
+		if m.Cmd != "" && m.Proxy == "" {
+			m.Proxy = defaultProxy
+		}
+		if m.TTL < 0 {
+			m.TTL = c.Models.GlobalTTL
+		}
+		if m.LoadTimeout == 0 {
+			m.LoadTimeout = m.HealthCheckTimeout
+		}
+		if m.LoadTimeout == 0 {
+			m.LoadTimeout = c.Load.Timeout
+		}
+		limits := c.Resilience
+		if m.Resilience != nil {
+			own := decoder{vars: d.vars, lenient: true, origins: map[string]origin{}}
+			own.value(root.walk("models", "declare", name, "resilience"), reflect.ValueOf(&limits).Elem(), "", rule{})
+			m.Resilience = &limits
+		}
+		if m.ConcurrencyLimit == 0 {
+			m.ConcurrencyLimit = limits.Bulkhead.MaxConcurrent
+		}
+		c.Models.Declare[name] = m
+	}
+}

@@ -1,0 +1,97 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+)
+
+// gone are keys of the old coordinator that have another name now.
+var gone = map[string]string{
+	"vram.budget_pct": "resources.eviction_threshold_pct, in percent",
+	"vram.dry_run":    "nothing: decisions are explained in the journal instead",
+	"vram":            "resources.vram_soft_limit_mb and resources.eviction_threshold_pct",
+}
+
+// unknownKey reports a key and says what its writer may have meant.
+func (d *decoder) unknownKey(f field, in *node, t reflect.Type, path string) {
+	d.problems = append(d.problems, f.at.problem(join(in.path, f.name), "unknown key", wanted(f.name, t, path)))
+}
+
+// wanted is the key that was meant: the nearest one here, the same one elsewhere, or all that are possible.
+func wanted(key string, t reflect.Type, path string) string {
+	if now, ok := gone[join(path, key)]; ok {
+		return now
+	}
+	if near := nearest(key, keysOf(t)); near != "" {
+		return fmt.Sprintf("%s (did you mean it?)", near)
+	}
+	if t == reflect.TypeFor[Models]() {
+		return fmt.Sprintf("one of %s; a model is declared as models.declare.%s", strings.Join(keysOf(t), ", "), key)
+	}
+	if there := elsewhere(key, reflect.TypeFor[Config](), ""); there != "" {
+		return fmt.Sprintf("it at %s", there)
+	}
+	return "one of " + strings.Join(keysOf(t), ", ")
+}
+
+// elsewhere finds a key of the same name in another section.
+func elsewhere(key string, t reflect.Type, path string) string {
+	for _, f := range fieldsOf(t) {
+		at := join(path, f.Tag.Get("yaml"))
+		if f.Tag.Get("yaml") == key {
+			return at
+		}
+		if f.Type.Kind() == reflect.Struct {
+			if there := elsewhere(key, f.Type, at); there != "" {
+				return there
+			}
+		}
+	}
+	return ""
+}
+
+// nearest is the candidate at the least edit distance, if that is small for the word's length.
+func nearest(word string, candidates []string) string {
+	best, least := "", max(1, len(word)/3)+1
+	for _, c := range candidates {
+		if dist := distance(plain(word), plain(c)); dist < least {
+			best, least = c, dist
+		}
+	}
+	return best
+}
+
+// plain drops case and punctuation: gpuPollInterval is gpu_poll_interval.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '_' || r == '-' || r == '.' {
+			return -1
+		}
+		return r
+	}, strings.ToLower(s))
+}
+
+// distance counts the letters to insert, delete or replace.
+func distance(a, b string) int {
+	if len(a) > 64 {
+		return len(a)
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diag := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diag
+			if a[i] != b[j] {
+				cost++
+			}
+			diag = row[j+1]
+			row[j+1] = min(cost, row[j]+1, diag+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,185 @@
+package config
+
+import "time"
+
+// Config is the effective configuration of one host. Durations are written as seconds (5) or as Go durations ("5s");
+// sizes are MiB; paths are absolute after Load.
+type Config struct {
+	Title      string     `yaml:"title" jsonschema_description:"A name for people."`
+	Version    string     `yaml:"version" jsonschema:"oneof_type=string;number" jsonschema_description:"Version of this file, for people."`
+	Host       string     `yaml:"host" jsonschema:"pattern=^[A-Za-z0-9][A-Za-z0-9_-]{0\\,62}$" jsonschema_description:"Name of this host; --host and MOC_HOST override it."`
+	DataDir    string     `yaml:"data_dir" path:"file" jsonschema:"minLength=1" jsonschema_description:"Where this host keeps its journal, logs and jobs. Relative to this file."`
+	Server     Server     `yaml:"server"`
+	Journal    Journal    `yaml:"journal"`
+	Resources  Resources  `yaml:"resources"`
+	Models     Models     `yaml:"models"`
+	Runtimes   Runtimes   `yaml:"runtimes"`
+	Load       Loading    `yaml:"load"`
+	Learning   Learning   `yaml:"learning"`
+	Goals      Goals      `yaml:"goals"`
+	Resilience Resilience `yaml:"resilience"`
+	Log        Log        `yaml:"log"`
+
+	origins map[string]origin // by key path; a path that is missing has its default
+	notices []string
+}
+
+// Server says where the host listens. Port 0 picks a free port.
+type Server struct {
+	Bind         string        `yaml:"bind" jsonschema_description:"Loopback address to listen on."`
+	ZMQPort      int           `yaml:"zmq_port" jsonschema:"minimum=0,maximum=65535" jsonschema_description:"Legacy ZeroMQ requests. 0 picks a free port."`
+	GRPCPort     int           `yaml:"grpc_port" jsonschema:"minimum=0,maximum=65535" jsonschema_description:"gRPC. 0 picks a free port."`
+	RESTPort     int           `yaml:"rest_port" jsonschema:"minimum=0,maximum=65535" jsonschema_description:"REST, the OpenAI API and metrics. 0 picks a free port."`
+	NATSPort     int           `yaml:"nats_port" jsonschema:"minimum=0,maximum=65535" jsonschema_description:"Embedded NATS server. 0 picks a free port."`
+	MaxWorkers   int           `yaml:"max_workers" jsonschema:"minimum=1,maximum=4096" jsonschema_description:"Legacy requests that are answered at the same time."`
+	MaxBodyMB    int           `yaml:"max_body_mb" jsonschema:"minimum=1,maximum=4096" jsonschema_description:"Largest request body, MiB."`
+	DrainTimeout time.Duration `yaml:"drain_timeout" min:"0s" max:"24h" jsonschema_description:"How long running requests may take to end when the server stops."`
+}
+
+// Journal says where decisions are kept and how often a state is saved beside them.
+type Journal struct {
+	Dir           string `yaml:"dir" path:"data" jsonschema:"minLength=1" jsonschema_description:"Folder of the journal. Relative to data_dir."`
+	SnapshotEvery int    `yaml:"snapshot_every" jsonschema:"minimum=1,maximum=1000000" jsonschema_description:"Events of one actor between two snapshots."`
+	MinFreeMB     int    `yaml:"min_free_mb" jsonschema:"minimum=1,maximum=1048576" jsonschema_description:"Decisions are refused when less disk than this is free, MiB."`
+}
+
+// Resources are the limits of this host's devices.
+type Resources struct {
+	GPUPollInterval      time.Duration `yaml:"gpu_poll_interval" min:"100ms" max:"1h" jsonschema_description:"How often the devices are read."`
+	VRAMSoftLimitMB      int           `yaml:"vram_soft_limit_mb" jsonschema:"minimum=1,maximum=16777216" jsonschema_description:"Memory per GPU that we use at most, MiB."`
+	EvictionThresholdPct int           `yaml:"eviction_threshold_pct" jsonschema:"minimum=1,maximum=100" jsonschema_description:"Use above which idle models are evicted, percent of the soft limit."`
+	MarginMB             int           `yaml:"margin_mb" jsonschema:"minimum=0,maximum=1048576" jsonschema_description:"Memory per GPU that is never granted, MiB."`
+	CPUBudgetMB          int           `yaml:"cpu_budget_mb" jsonschema:"minimum=0,maximum=16777216" jsonschema_description:"RAM for models on a host without GPU, MiB. 0 is half of the RAM."`
+	Devices              []Device      `yaml:"devices" key:"id" jsonschema_description:"Simulated devices; they replace the real ones."`
+}
+
+// Device is a simulated device. It is shown as such everywhere.
+type Device struct {
+	ID         string `yaml:"id" jsonschema:"required,pattern=^[A-Za-z0-9][A-Za-z0-9_-]{0\\,62}$" jsonschema_description:"Name of the device, unique on the host."`
+	Kind       string `yaml:"kind" jsonschema:"enum=simulated" jsonschema_description:"Only simulated devices are configured; real ones are found."`
+	CapacityMB int    `yaml:"capacity_mb" jsonschema:"required,minimum=1,maximum=16777216" jsonschema_description:"Its memory, MiB."`
+}
+
+// Models names the models of this host. After Load, Declare holds every model, those of Preload too.
+type Models struct {
+	Preload      []Preload         `yaml:"preload" key:"name" jsonschema_description:"Models that are loaded at the start, in this order."`
+	DefaultDtype string            `yaml:"default_dtype" jsonschema:"enum=float16,enum=bfloat16,enum=float32,enum=int8,enum=int4,enum=auto" jsonschema_description:"Number format for models that do not say theirs."`
+	Quantization bool              `yaml:"quantization" jsonschema_description:"Whether quantized files may be used."`
+	GlobalTTL    time.Duration     `yaml:"globalTTL" min:"0s" max:"8760h" jsonschema_description:"Idle time after which a model is unloaded, for models without ttl. 0 is never."`
+	Macros       map[string]string `yaml:"macros" jsonschema_description:"Texts that models use as ${NAME}."`
+	Declare      map[string]Model  `yaml:"declare" jsonschema_description:"Models by name."`
+}
+
+// Preload is a model to load at the start. Path may be empty when the model is declared.
+type Preload struct {
+	Name   string `yaml:"name" jsonschema:"required,minLength=1,maxLength=256" jsonschema_description:"Name of the model."`
+	Path   string `yaml:"path" path:"file" jsonschema_description:"Its file. Relative to this file."`
+	Shards int    `yaml:"shards" jsonschema:"minimum=1,maximum=1024" jsonschema_description:"Devices that the model is split over."`
+}
+
+// Runtime names of Model.Runtime.
+const (
+	RuntimeEmbedded = "embedded"
+	RuntimeLlamaCpp = "llama.cpp"
+	RuntimeCommand  = "command"
+	RuntimeOpenAI   = "openai"
+)
+
+// Model is one declared model. ${PORT}, ${MODEL_ID}, ${PID} and ${env.X} stay as written: the runtime knows them.
+type Model struct {
+	Runtime string `yaml:"runtime" jsonschema:"enum=,enum=embedded,enum=llama.cpp,enum=command,enum=openai" jsonschema_description:"What runs it. Empty: command with cmd, openai with url, else chosen by the file."`
+	Path    string `yaml:"path" path:"file" jsonschema_description:"Its file. Relative to this file."`
+	Shards  int    `yaml:"shards" jsonschema:"minimum=1,maximum=1024" jsonschema_description:"Devices that the model is split over."`
+	Cmd     string `yaml:"cmd" jsonschema_description:"Command that starts the server; may span lines and hold comments."`
+	CmdStop string `yaml:"cmdStop" alias:"cmd_stop" jsonschema_description:"Command that stops it, instead of a signal."`
+	Proxy   string `yaml:"proxy" jsonschema_description:"Address of the command's server."`
+	URL     string `yaml:"url" jsonschema_description:"Address of a remote OpenAI-compatible server."`
+	// APIKeyEnv names a variable; the key itself never stands in a configuration.
+	APIKeyEnv string   `yaml:"api_key_env" jsonschema_description:"Name of the variable that holds the remote server's key."`
+	Env       []string `yaml:"env" jsonschema_description:"NAME=value for the process."`
+	Args      []string `yaml:"args" jsonschema_description:"Further arguments for the engine."`
+	// CheckEndpoint is a path such as /health, or "none": ready as soon as the process runs.
+	CheckEndpoint      string        `yaml:"checkEndpoint" jsonschema_description:"Path that answers 200 when the model is ready, or none."`
+	HealthCheckTimeout time.Duration `yaml:"healthCheckTimeout" min:"0s" max:"24h" jsonschema_description:"llama-swap's word for load_timeout."`
+	// LoadTimeout after Load: this model's limit, never 0.
+	LoadTimeout time.Duration `yaml:"load_timeout" min:"0s" max:"24h" jsonschema_description:"How long a load may take. 0 is load.timeout."`
+	// TTL after Load: the effective one; 0 is never. IdleLimit also weighs KeepAlive and Pinned.
+	TTL time.Duration `yaml:"ttl" min:"-1s" max:"8760h" jsonschema_description:"Idle time after which it is unloaded. 0 is never, -1 is globalTTL."`
+	// KeepAlive is nil when not given.
+	KeepAlive        *time.Duration `yaml:"keep_alive" min:"-1s" max:"8760h" jsonschema_description:"Ollama's word for ttl: -1 is for ever, 0 unloads after each request."`
+	MinResidency     time.Duration  `yaml:"min_residency" min:"0s" max:"24h" jsonschema_description:"Time after a load during which it is not evicted."`
+	Aliases          []string       `yaml:"aliases" jsonschema_description:"Other names of the model."`
+	ConcurrencyLimit int            `yaml:"concurrencyLimit" jsonschema:"minimum=0,maximum=65536" jsonschema_description:"Requests at the same time. 0 is resilience.bulkhead.max_concurrent."`
+	Unlisted         bool           `yaml:"unlisted" jsonschema_description:"Serve it, but do not list it."`
+	UseModelName     string         `yaml:"useModelName" jsonschema_description:"Name that the engine is given in requests."`
+	VRAMMB           int            `yaml:"vram_mb" jsonschema:"minimum=0,maximum=16777216" jsonschema_description:"Memory it needs, MiB. 0 is measured or estimated."`
+	ContextLength    int            `yaml:"context_length" jsonschema:"minimum=0,maximum=16777216" jsonschema_description:"Context in tokens. 0 is the model's own."`
+	Parallel         int            `yaml:"parallel" jsonschema:"minimum=0,maximum=1024" jsonschema_description:"Sequences the engine runs at once. 0 is the runtime's own."`
+	Pinned           bool           `yaml:"pinned" jsonschema_description:"Never evict it and never unload it when idle."`
+	// Resilience is nil without an override; what the override leaves out has the value of the top-level section.
+	Resilience *Resilience `yaml:"resilience" jsonschema_description:"Limits of this model that differ from the resilience section."`
+}
+
+// Runtimes are the engines of this host.
+type Runtimes struct {
+	LlamaCpp LlamaCpp `yaml:"llama_cpp"`
+	Embedded Embedded `yaml:"embedded"`
+}
+
+// LlamaCpp is llama.cpp's server.
+type LlamaCpp struct {
+	Binary string `yaml:"binary" jsonschema:"minLength=1" jsonschema_description:"llama-server: a name in PATH or a path."`
+}
+
+// Embedded is our own small engine.
+type Embedded struct {
+	Threads int `yaml:"threads" jsonschema:"minimum=0,maximum=1024" jsonschema_description:"Threads. 0 is one per core."`
+	Slots   int `yaml:"slots" jsonschema:"minimum=1,maximum=1024" jsonschema_description:"Sequences that are generated at once."`
+}
+
+// Loading bounds how models are loaded.
+type Loading struct {
+	MaxConcurrent int           `yaml:"max_concurrent" jsonschema:"minimum=1,maximum=256" jsonschema_description:"Loads at the same time on this host."`
+	Retries       int           `yaml:"retries" jsonschema:"minimum=0,maximum=100" jsonschema_description:"Further tries after a failed load."`
+	ReadyPoll     time.Duration `yaml:"ready_poll" min:"1ms" max:"1m" jsonschema_description:"How often a starting engine is asked whether it is ready."`
+	Timeout       time.Duration `yaml:"timeout" min:"1s" max:"24h" jsonschema_description:"How long a load may take, for models without load_timeout."`
+	IdleTimeout   time.Duration `yaml:"idle_timeout" min:"0s" max:"24h" jsonschema_description:"How long a load may show no progress. 0 is no such limit."`
+}
+
+// Learning bounds training on this host.
+type Learning struct {
+	EnableAutoTune  bool   `yaml:"enable_auto_tune" jsonschema_description:"Whether goals may start training by themselves."`
+	MaxParallelJobs int    `yaml:"max_parallel_jobs" jsonschema:"minimum=1,maximum=256" jsonschema_description:"Jobs that run at the same time."`
+	JobStore        string `yaml:"job_store" path:"data" jsonschema:"minLength=1" jsonschema_description:"The old coordinator's job file, for import. Relative to data_dir."`
+}
+
+// Goals says in which order goals get their turn.
+type Goals struct {
+	Policy         string `yaml:"policy" jsonschema:"enum=priority_queue,enum=round_robin" jsonschema_description:"Order in which goals run."`
+	MaxActiveGoals int    `yaml:"max_active_goals" jsonschema:"minimum=1,maximum=10000" jsonschema_description:"Goals that run at the same time."`
+}
+
+// Resilience bounds failure and load, per model.
+type Resilience struct {
+	CircuitBreaker CircuitBreaker `yaml:"circuit_breaker"`
+	Bulkhead       Bulkhead       `yaml:"bulkhead"`
+}
+
+// CircuitBreaker opens after FailureThreshold failures in a row and tries again after ResetTimeout.
+type CircuitBreaker struct {
+	FailureThreshold int           `yaml:"failure_threshold" jsonschema:"minimum=1,maximum=10000" jsonschema_description:"Failures in a row that open the breaker."`
+	ResetTimeout     time.Duration `yaml:"reset_timeout" min:"10ms" max:"24h" jsonschema_description:"Time until an open breaker lets a request through again."`
+}
+
+// Bulkhead bounds the requests of one model. A queue of 0 refuses at once.
+type Bulkhead struct {
+	MaxConcurrent int           `yaml:"max_concurrent" jsonschema:"minimum=1,maximum=65536" jsonschema_description:"Requests of a model that run at the same time."`
+	MaxQueueSize  int           `yaml:"max_queue_size" jsonschema:"minimum=0,maximum=1048576" jsonschema_description:"Requests of a model that wait. 0 is none."`
+	QueueTimeout  time.Duration `yaml:"queue_timeout" min:"1ms" max:"24h" jsonschema_description:"How long a request waits at most."`
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  string `yaml:"level" jsonschema:"enum=debug,enum=info,enum=warn,enum=error" jsonschema_description:"Least level that is logged."`
+	Format string `yaml:"format" jsonschema:"enum=text,enum=json" jsonschema_description:"Form of a log line."`
+}
