@@ -1,0 +1,98 @@
+package messages
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+)
+
+// Door reaches actors by name. An answer is a fact that was journaled, or a typed error; a lost actor is an error too.
+type Door interface {
+	// Ask sends a command and waits for its answer within ctx's deadline (5 s when it has none).
+	Ask(ctx context.Context, to ActorID, command proto.Message) (Reply, error)
+	// Tell sends a command whose loss needs no repair.
+	Tell(ctx context.Context, to ActorID, command proto.Message)
+}
+
+// Reply is what became of a command.
+type Reply struct {
+	Answer proto.Message
+	// Events the command caused, in order; empty when it changed nothing.
+	Events []proto.Message
+	// Sequence of the actor's last decision after the command.
+	Sequence uint64
+}
+
+// Meta travels with a command into the journal's headers.
+type Meta struct {
+	ID          string // the decision's id, unique; the command's when it has one
+	Correlation string // what all that follows from one request share
+	Causation   string // the id of the decision or request that led here
+	Caller      string // fingerprint of the caller's key, never the key
+}
+
+type metaKey struct{}
+
+// WithMeta puts meta into ctx.
+func WithMeta(ctx context.Context, m Meta) context.Context { return context.WithValue(ctx, metaKey{}, m) }
+
+// MetaFrom takes meta out of ctx; zero when there is none.
+func MetaFrom(ctx context.Context) Meta {
+	m, _ := ctx.Value(metaKey{}).(Meta)
+	return m
+}
+
+// Recorded is a decision as the journal holds it.
+type Recorded struct {
+	Actor    ActorID
+	Sequence uint64 // in the host's journal, from 1, without gaps
+	Expected uint64 // sequence of the actor's decision before this one: the chain
+	ID       string
+	Meta     Meta
+	BootID   string
+	At       time.Time
+	Events   []proto.Message
+	Decision *Decision
+}
+
+// Gateway is where requests enter. The context is the request's life: when it ends, the request ends in every state.
+type Gateway interface {
+	// Infer answers a request, loading its model first when it must. emit may be nil; it is called for each piece of text in
+	// order and from one goroutine, and its error ends the request.
+	Infer(ctx context.Context, r *InferenceRequest, emit func(*InferenceChunk) error) (*InferenceResponse, error)
+	// Admit waits until the model may take one more request and says where it runs. Release must be called once.
+	Admit(ctx context.Context, model string) (*Grant, error)
+	// Models lists what can be asked for, as now known.
+	Models() []*ModelView
+	// Health says whether decisions make progress.
+	Health() Health
+}
+
+// Grant is a place at a ready worker.
+type Grant struct {
+	Model    string // the model's name here, aliases resolved
+	Upstream string // what the engine calls it
+	URL      string // base URL of the worker, without a trailing slash
+	APIKey   string // for remote URLs; empty for local workers
+	Queued   time.Duration
+	Position int // place in the queue at arrival; 0 = none waited
+	// Release gives the place back and tells how it went, which feeds the breaker. Calls after the first do nothing.
+	Release func(Outcome)
+}
+
+// Outcome is how a granted request ended.
+type Outcome struct {
+	// Failed is true when the worker is to blame: no connection, 5xx, a broken answer. A caller that left is not a failure.
+	Failed bool
+	Err    error
+}
+
+// Health is the gateway's opinion on progress.
+type Health struct {
+	OK bool `json:"-"`
+	// OldestUndecided is the age of the request that has waited longest without a decision on it.
+	OldestUndecided time.Duration `json:"oldest_undecided"`
+	JournalLag      uint64        `json:"journal_lag"`
+	Reasons         []string      `json:"reasons,omitempty"`
+}

@@ -1,0 +1,179 @@
+package messages
+
+import (
+	"fmt"
+	"sort"
+
+	"google.golang.org/protobuf/proto"
+)
+
+// The sealed events of each kind. Evolve of a kind switches over all of them.
+type (
+	// HostEvent is what can happen to a host.
+	HostEvent interface {
+		proto.Message
+		hostEvent()
+	}
+	// GPUEvent is what can happen to a device's ledger.
+	GPUEvent interface {
+		proto.Message
+		gpuEvent()
+	}
+	// ModelEvent is what can happen to a model's residency.
+	ModelEvent interface {
+		proto.Message
+		modelEvent()
+	}
+	// ArbiterEvent is what can happen to a placement.
+	ArbiterEvent interface {
+		proto.Message
+		arbiterEvent()
+	}
+)
+
+func (*HostStarted) hostEvent()  {}
+func (*HostStopped) hostEvent()  {}
+func (*ActorGaveUp) hostEvent()  {}
+func (*ActorRevived) hostEvent() {}
+
+func (*DeviceRegistered) gpuEvent()  {}
+func (*VramReserved) gpuEvent()      {}
+func (*VramSettled) gpuEvent()       {}
+func (*VramReleased) gpuEvent()      {}
+func (*LeaseExpired) gpuEvent()      {}
+func (*ForeignUseChanged) gpuEvent() {}
+func (*DeviceLost) gpuEvent()        {}
+func (*DeviceRecovered) gpuEvent()   {}
+func (*DeviceFaulted) gpuEvent()     {}
+
+func (*ModelDeclared) modelEvent()    {}
+func (*ModelWanted) modelEvent()      {}
+func (*ModelUnwanted) modelEvent()    {}
+func (*ModelLoadStarted) modelEvent() {}
+func (*WorkerStarted) modelEvent()    {}
+func (*ModelReady) modelEvent()       {}
+func (*ModelDraining) modelEvent()    {}
+func (*ModelDrained) modelEvent()     {}
+func (*WorkerExited) modelEvent()     {}
+func (*LoadFailed) modelEvent()       {}
+func (*LeaseReturned) modelEvent()    {}
+func (*LeaseSettled) modelEvent()     {}
+func (*BreakerChanged) modelEvent()   {}
+
+func (*PlacementDecided) arbiterEvent()  {}
+func (*PlacementReserved) arbiterEvent() {}
+func (*PlacementRefused) arbiterEvent()  {}
+func (*PlacementClosed) arbiterEvent()   {}
+
+// eventType is an event's name and schema version on disk. Names are never reused, versions only rise.
+type eventType struct {
+	name    string
+	version uint32
+	make    func() proto.Message
+}
+
+var eventTypes = []eventType{
+	{"host.started", 1, func() proto.Message { return new(HostStarted) }},
+	{"host.stopped", 1, func() proto.Message { return new(HostStopped) }},
+	{"host.actor_gave_up", 1, func() proto.Message { return new(ActorGaveUp) }},
+	{"host.actor_revived", 1, func() proto.Message { return new(ActorRevived) }},
+	{"gpu.registered", 1, func() proto.Message { return new(DeviceRegistered) }},
+	{"gpu.vram_reserved", 1, func() proto.Message { return new(VramReserved) }},
+	{"gpu.vram_settled", 1, func() proto.Message { return new(VramSettled) }},
+	{"gpu.vram_released", 1, func() proto.Message { return new(VramReleased) }},
+	{"gpu.lease_expired", 1, func() proto.Message { return new(LeaseExpired) }},
+	{"gpu.foreign_changed", 1, func() proto.Message { return new(ForeignUseChanged) }},
+	{"gpu.lost", 1, func() proto.Message { return new(DeviceLost) }},
+	{"gpu.recovered", 1, func() proto.Message { return new(DeviceRecovered) }},
+	{"gpu.faulted", 1, func() proto.Message { return new(DeviceFaulted) }},
+	{"model.declared", 1, func() proto.Message { return new(ModelDeclared) }},
+	{"model.wanted", 1, func() proto.Message { return new(ModelWanted) }},
+	{"model.unwanted", 1, func() proto.Message { return new(ModelUnwanted) }},
+	{"model.load_started", 1, func() proto.Message { return new(ModelLoadStarted) }},
+	{"model.worker_started", 1, func() proto.Message { return new(WorkerStarted) }},
+	{"model.ready", 1, func() proto.Message { return new(ModelReady) }},
+	{"model.draining", 1, func() proto.Message { return new(ModelDraining) }},
+	{"model.drained", 1, func() proto.Message { return new(ModelDrained) }},
+	{"model.worker_exited", 1, func() proto.Message { return new(WorkerExited) }},
+	{"model.load_failed", 1, func() proto.Message { return new(LoadFailed) }},
+	{"model.lease_returned", 1, func() proto.Message { return new(LeaseReturned) }},
+	{"model.lease_settled", 1, func() proto.Message { return new(LeaseSettled) }},
+	{"model.breaker_changed", 1, func() proto.Message { return new(BreakerChanged) }},
+	{"arbiter.placement_decided", 1, func() proto.Message { return new(PlacementDecided) }},
+	{"arbiter.placement_reserved", 1, func() proto.Message { return new(PlacementReserved) }},
+	{"arbiter.placement_refused", 1, func() proto.Message { return new(PlacementRefused) }},
+	{"arbiter.placement_closed", 1, func() proto.Message { return new(PlacementClosed) }},
+}
+
+var (
+	eventByName  = map[string]eventType{}
+	eventByProto = map[string]eventType{}
+)
+
+func init() {
+	for _, t := range eventTypes {
+		eventByName[t.name] = t
+		eventByProto[string(t.make().ProtoReflect().Descriptor().FullName())] = t
+	}
+}
+
+// EventNames lists the names of all events on disk, sorted.
+func EventNames() []string {
+	out := make([]string, 0, len(eventTypes))
+	for _, t := range eventTypes {
+		out = append(out, t.name)
+	}
+	sort.Strings(out)
+	return out
+}
+
+// EventName is the stable name of an event; it panics on a message that is no event, which only a bug can bring.
+func EventName(e proto.Message) string {
+	t, ok := eventByProto[string(e.ProtoReflect().Descriptor().FullName())]
+	if !ok {
+		panic(fmt.Sprintf("%T is no event: it has no row in eventTypes", e))
+	}
+	return t.name
+}
+
+// Seal wraps the events of one decision for the journal.
+func Seal(events []proto.Message) (*Decision, error) {
+	d := &Decision{Events: make([]*Event, 0, len(events))}
+	for _, e := range events {
+		body, err := proto.MarshalOptions{Deterministic: true}.Marshal(e)
+		if err != nil {
+			return nil, fmt.Errorf("encode %T: %w", e, err)
+		}
+		t := eventByProto[EventProtoName(e)]
+		if t.name == "" {
+			return nil, fmt.Errorf("%T is no event: it has no row in eventTypes", e)
+		}
+		d.Events = append(d.Events, &Event{Type: t.name, Version: t.version, Body: body})
+	}
+	return d, nil
+}
+
+// EventProtoName is the protobuf name of a message.
+func EventProtoName(e proto.Message) string { return string(e.ProtoReflect().Descriptor().FullName()) }
+
+// Open decodes a decision's events. An unknown type or a version from the future is an error: state that skips a fact is wrong.
+func (d *Decision) Open() ([]proto.Message, error) {
+	out := make([]proto.Message, 0, len(d.Events))
+	for _, e := range d.Events {
+		t, ok := eventByName[e.Type]
+		if !ok {
+			return nil, NewError(JournalDamaged, e.Type, "this build doesn't know this type of event").
+				WithHint("start a build at least as new as the one that wrote it")
+		}
+		if e.Version > t.version {
+			return nil, Errorf(JournalDamaged, e.Type, "the event has schema version %d, this build knows up to %d", e.Version, t.version).
+				WithHint("start a build at least as new as the one that wrote it")
+		}
+		m := t.make()
+		if err := proto.Unmarshal(e.Body, m); err != nil {
+			return nil, Errorf(JournalDamaged, e.Type, "the event's body can't be decoded: %w", err)
+		}
+		out = append(out, m)
+	}
+	return out, nil
+}

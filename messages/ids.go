@@ -1,0 +1,90 @@
+package messages
+
+import (
+	"fmt"
+	"strings"
+)
+
+// The kinds of actors. A kind is also a package, a subject token, a metric label and a log key.
+const (
+	KindHost    = "host"
+	KindGPU     = "gpu"
+	KindModel   = "model"
+	KindArbiter = "arbiter"
+	KindGateway = "gateway"
+)
+
+// ActorID names an actor: its kind, and its identity within the kind ("main_pc/tiny").
+type ActorID struct {
+	Kind string
+	ID   string
+}
+
+// String is the form people type and the journal's Actor header holds: model/main_pc/tiny.
+func (a ActorID) String() string {
+	if a.ID == "" {
+		return a.Kind
+	}
+	return a.Kind + "/" + a.ID
+}
+
+// Host is the host part of the identity; for host actors the identity itself.
+func (a ActorID) Host() string {
+	host, _, _ := strings.Cut(a.ID, "/")
+	return host
+}
+
+// Name is what follows the host: the device's or the model's name. Model names may hold slashes.
+func (a ActorID) Name() string {
+	_, name, _ := strings.Cut(a.ID, "/")
+	return name
+}
+
+// ParseActorID reads KIND/ID. Only the shape is checked, not whether such an actor exists.
+func ParseActorID(s string) (ActorID, error) {
+	kind, id, _ := strings.Cut(strings.Trim(s, "/"), "/")
+	switch kind {
+	case KindArbiter, KindGateway:
+		return ActorID{kind, id}, nil
+	case KindHost, KindGPU, KindModel:
+		if id == "" {
+			return ActorID{}, NewError(InvalidArgument, s, "the actor has no identity").
+				WithHint("write " + kind + "/ID, such as " + exampleID(kind))
+		}
+		if kind != KindHost && !strings.Contains(id, "/") {
+			return ActorID{}, NewError(InvalidArgument, s, "the host is missing").
+				WithHint("write " + kind + "/HOST/NAME, such as " + exampleID(kind))
+		}
+		return ActorID{kind, id}, nil
+	}
+	return ActorID{}, NewError(InvalidArgument, s, fmt.Sprintf("%q is no kind of actor", kind)).
+		WithHint("the kinds are host, gpu, model, arbiter and gateway")
+}
+
+func exampleID(kind string) string {
+	return map[string]string{KindHost: "host/main_pc", KindGPU: "gpu/main_pc/cpu", KindModel: "model/main_pc/tiny"}[kind]
+}
+
+// HostActor, GPUActor and ModelActor make identities in the one form that is right for their kind.
+func HostActor(host string) ActorID         { return ActorID{KindHost, host} }
+func GPUActor(host, device string) ActorID  { return ActorID{KindGPU, host + "/" + device} }
+func ModelActor(host, model string) ActorID { return ActorID{KindModel, host + "/" + model} }
+
+// ArbiterActor is the scheduler of this connected part of the cluster; it journals under the host it runs on.
+func ArbiterActor() ActorID { return ActorID{Kind: KindArbiter} }
+
+const (
+	MiB = uint64(1) << 20
+	GiB = uint64(1) << 30
+)
+
+// FormatBytes writes an amount as people read memory: MiB below 10 GiB, else GiB.
+func FormatBytes(b uint64) string {
+	switch {
+	case b < MiB:
+		return fmt.Sprintf("%d KiB", (b+1023)/1024)
+	case b < 10*GiB:
+		return fmt.Sprintf("%d MiB", (b+MiB-1)/MiB)
+	}
+	return fmt.Sprintf("%.1f GiB", float64(b)/float64(GiB))
+}
