@@ -16,6 +16,7 @@ type decoder struct {
 	inModel  bool  // the model's words ${PORT} and the macros are known
 	visited  int
 	origins  map[string]origin
+	secrets  []string // texts that must not be shown
 	problems Problems
 }
 
@@ -107,6 +108,9 @@ func (d *decoder) entries(n *node, v reflect.Value, path string) {
 		m.SetMapIndex(reflect.ValueOf(f.name), val)
 		d.origins[at] = f.at
 	}
+	if m.Len() == 0 { // an empty section is no section: the two must have one revision
+		m = reflect.Zero(t)
+	}
 	v.Set(m)
 }
 
@@ -131,6 +135,9 @@ func (d *decoder) list(n *node, v reflect.Value, path string, r rule) {
 		d.value(item, val, index(path, i), rule{})
 		d.origins[index(path, i)] = item.at
 		out = reflect.Append(out, val)
+	}
+	if out.Len() == 0 {
+		out = reflect.Zero(t)
 	}
 	v.Set(out)
 	d.origins[path] = n.at

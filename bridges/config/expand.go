@@ -92,6 +92,7 @@ func (d *decoder) lookup(n *node, word, dotted, path string, depth int) (string,
 		}
 	}
 	if val, ok := d.vars[word]; ok {
+		d.learn(word, val)
 		return val, found
 	}
 	return "", absent

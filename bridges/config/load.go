@@ -22,6 +22,7 @@ type loader struct {
 	folder   string
 	problems Problems
 	notices  []string
+	secrets  []string
 }
 
 func (l *loader) load(path, host string) (*Config, error) {
@@ -38,6 +39,9 @@ func (l *loader) load(path, host string) (*Config, error) {
 		l.notices = append(l.notices, fmt.Sprintf("%s: hosts has nothing for this host, %q", hosts.at, name))
 	}
 	if len(l.problems) > 0 {
+		for i := range l.problems {
+			l.problems[i].What = redacted(l.problems[i].What, l.secrets)
+		}
 		return nil, l.problems.sorted()
 	}
 	c.notices = append(l.notices, c.notices...)
@@ -111,6 +115,8 @@ func (l *loader) view(root, override *node, name string, flagged, other bool) (_
 	d.whole(root, &c)
 	d.problems = append(d.problems, e.problems...)
 	c.origins = d.origins
+	l.secrets = append(l.secrets, d.secrets...)
+	c.secrets = d.secrets
 	if !d.unknown {
 		c.settle(&d, root, l.folder)
 	}

@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 )
 
@@ -16,29 +17,34 @@ func write(t testing.TB, text string) string {
 	return path
 }
 
-func TestLoadNothing(t *testing.T) {
-	c, err := Load("", nil, "")
+// load reads a configuration that must be right.
+func load(t testing.TB, text, host string, env ...string) *Config {
+	t.Helper()
+	c, err := Load(write(t, text), env, host)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%+v", c)
+	return c
 }
 
-func TestLoadSome(t *testing.T) {
-	p := write(t, `
-server: {grpc_port: "${P:99}", rest_port: 70000, zmq_prot: 1}
-resources:
-  gpu_poll_interval: 5s
-  devices: [{id: a, capacity_mb: 1}]
-goals: 3
-vram: {}
-zmq_port: 1
-models:
-  foo: {path: x}
-  declare:
-    a: {cmd: "x ${PORT} ${NOPE}"}
-    b: {path: x, url: y}
-`)
-	_, err := Load(p, []string{"MOC_SERVER__GRPC_PRT=1", "MOC_SERVER__ZMQ_PORT=x", "MOC_FOO=1"}, "")
-	t.Log(err)
+func TestShippedFileIsTheBuiltInConfiguration(t *testing.T) {
+	t.Chdir("../..")
+	built, err := Load("", nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shipped, err := Load("cluster.yaml", nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if built.Revision() != shipped.Revision() {
+		t.Errorf("revisions differ")
+	}
+	built.origins, shipped.origins = nil, nil
+	if !reflect.DeepEqual(built, shipped) {
+		t.Errorf("built-in and cluster.yaml differ:\n%+v\n%+v", built, shipped)
+	}
+	if _, err := os.Stat(shipped.Models.Declare["tiny"].Path); err != nil {
+		t.Errorf("the shipped model is not where cluster.yaml says: %v", err)
+	}
 }

@@ -8,7 +8,7 @@ type Config struct {
 	Title      string     `yaml:"title" jsonschema_description:"A name for people."`
 	Version    string     `yaml:"version" jsonschema:"oneof_type=string;number" jsonschema_description:"Version of this file, for people."`
 	Host       string     `yaml:"host" jsonschema:"pattern=^[A-Za-z0-9][A-Za-z0-9_-]{0\\,62}$" jsonschema_description:"Name of this host; --host and MOC_HOST override it."`
-	DataDir    string     `yaml:"data_dir" path:"file" jsonschema:"minLength=1" jsonschema_description:"Where this host keeps its journal, logs and jobs. Relative to this file."`
+	DataDir    string     `yaml:"data_dir" jsonschema:"minLength=1" jsonschema_description:"Where this host keeps its journal, logs and jobs. Relative to this file."`
 	Server     Server     `yaml:"server"`
 	Journal    Journal    `yaml:"journal"`
 	Resources  Resources  `yaml:"resources"`
@@ -22,6 +22,7 @@ type Config struct {
 
 	origins map[string]origin // by key path; a path that is missing has its default
 	notices []string
+	secrets []string // texts that came from variables and must not be shown
 }
 
 // Server says where the host listens. Port 0 picks a free port.
@@ -38,7 +39,7 @@ type Server struct {
 
 // Journal says where decisions are kept and how often a state is saved beside them.
 type Journal struct {
-	Dir           string `yaml:"dir" path:"data" jsonschema:"minLength=1" jsonschema_description:"Folder of the journal. Relative to data_dir."`
+	Dir           string `yaml:"dir" jsonschema:"minLength=1" jsonschema_description:"Folder of the journal. Relative to data_dir."`
 	SnapshotEvery int    `yaml:"snapshot_every" jsonschema:"minimum=1,maximum=1000000" jsonschema_description:"Events of one actor between two snapshots."`
 	MinFreeMB     int    `yaml:"min_free_mb" jsonschema:"minimum=1,maximum=1048576" jsonschema_description:"Decisions are refused when less disk than this is free, MiB."`
 }
@@ -50,7 +51,7 @@ type Resources struct {
 	EvictionThresholdPct int           `yaml:"eviction_threshold_pct" jsonschema:"minimum=1,maximum=100" jsonschema_description:"Use above which idle models are evicted, percent of the soft limit."`
 	MarginMB             int           `yaml:"margin_mb" jsonschema:"minimum=0,maximum=1048576" jsonschema_description:"Memory per GPU that is never granted, MiB."`
 	CPUBudgetMB          int           `yaml:"cpu_budget_mb" jsonschema:"minimum=0,maximum=16777216" jsonschema_description:"RAM for models on a host without GPU, MiB. 0 is half of the RAM."`
-	Devices              []Device      `yaml:"devices" key:"id" jsonschema_description:"Simulated devices; they replace the real ones."`
+	Devices              []Device      `yaml:"devices" jsonschema_description:"Simulated devices; they replace the real ones."`
 }
 
 // Device is a simulated device. It is shown as such everywhere.
@@ -62,7 +63,7 @@ type Device struct {
 
 // Models names the models of this host. After Load, Declare holds every model, those of Preload too.
 type Models struct {
-	Preload      []Preload         `yaml:"preload" key:"name" jsonschema_description:"Models that are loaded at the start, in this order."`
+	Preload      []Preload         `yaml:"preload" jsonschema_description:"Models that are loaded at the start, in this order."`
 	DefaultDtype string            `yaml:"default_dtype" jsonschema:"enum=float16,enum=bfloat16,enum=float32,enum=int8,enum=int4,enum=auto" jsonschema_description:"Number format for models that do not say theirs."`
 	Quantization bool              `yaml:"quantization" jsonschema_description:"Whether quantized files may be used."`
 	GlobalTTL    time.Duration     `yaml:"globalTTL" min:"0s" max:"8760h" jsonschema_description:"Idle time after which a model is unloaded, for models without ttl. 0 is never."`
@@ -73,7 +74,7 @@ type Models struct {
 // Preload is a model to load at the start. Path may be empty when the model is declared.
 type Preload struct {
 	Name   string `yaml:"name" jsonschema:"required,minLength=1,maxLength=256" jsonschema_description:"Name of the model."`
-	Path   string `yaml:"path" path:"file" jsonschema_description:"Its file. Relative to this file."`
+	Path   string `yaml:"path" jsonschema_description:"Its file. Relative to this file."`
 	Shards int    `yaml:"shards" jsonschema:"minimum=1,maximum=1024" jsonschema_description:"Devices that the model is split over."`
 }
 
@@ -88,7 +89,7 @@ const (
 // Model is one declared model. ${PORT}, ${MODEL_ID}, ${PID} and ${env.X} stay as written: the runtime knows them.
 type Model struct {
 	Runtime string `yaml:"runtime" jsonschema:"enum=,enum=embedded,enum=llama.cpp,enum=command,enum=openai" jsonschema_description:"What runs it. Empty: command with cmd, openai with url, else chosen by the file."`
-	Path    string `yaml:"path" path:"file" jsonschema_description:"Its file. Relative to this file."`
+	Path    string `yaml:"path" jsonschema_description:"Its file. Relative to this file."`
 	Shards  int    `yaml:"shards" jsonschema:"minimum=1,maximum=1024" jsonschema_description:"Devices that the model is split over."`
 	Cmd     string `yaml:"cmd" jsonschema_description:"Command that starts the server; may span lines and hold comments."`
 	CmdStop string `yaml:"cmdStop" alias:"cmd_stop" jsonschema_description:"Command that stops it, instead of a signal."`
@@ -150,7 +151,7 @@ type Loading struct {
 type Learning struct {
 	EnableAutoTune  bool   `yaml:"enable_auto_tune" jsonschema_description:"Whether goals may start training by themselves."`
 	MaxParallelJobs int    `yaml:"max_parallel_jobs" jsonschema:"minimum=1,maximum=256" jsonschema_description:"Jobs that run at the same time."`
-	JobStore        string `yaml:"job_store" path:"data" jsonschema:"minLength=1" jsonschema_description:"The old coordinator's job file, for import. Relative to data_dir."`
+	JobStore        string `yaml:"job_store" jsonschema:"minLength=1" jsonschema_description:"The old coordinator's job file, for import. Relative to data_dir."`
 }
 
 // Goals says in which order goals get their turn.

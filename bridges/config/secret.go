@@ -1,0 +1,49 @@
+package config
+
+import (
+	"regexp"
+	"strings"
+)
+
+const hidden = "[redacted]"
+
+var (
+	secretName = regexp.MustCompile(`(?i)(key|token|secret|passw|credential)`)
+	// secretOption is "--api-key x", "--hf-token=x", API_KEY=x and "Bearer x" inside a command.
+	secretOption = regexp.MustCompile(`(?i)((?:--?[a-z0-9-]*|\b[a-z0-9_]*)(?:key|token|secret|passw(?:or)?d|credential)[a-z0-9_-]*(?:\s*[=:]\s*|[\s\\]+)|\bbearer\s+)("[^"]*"|'[^']*'|[^\s"']+)`)
+	secretFlag   = regexp.MustCompile(`(?i)^--?[a-z0-9-]*(key|token|secret|passw(or)?d|credential)[a-z0-9-]*$`)
+	userInfo     = regexp.MustCompile(`(://)[^/@\s]+@`)
+)
+
+// redacted hides what looks like a secret, and every text known to be one.
+func redacted(text string, secrets []string) string {
+	for _, s := range secrets {
+		text = strings.ReplaceAll(text, s, hidden)
+	}
+	text = secretOption.ReplaceAllString(text, "${1}"+hidden)
+	return userInfo.ReplaceAllString(text, "${1}"+hidden+"@")
+}
+
+// redactedList hides also the entry that follows a flag such as --api-key.
+func redactedList(items, secrets []string) []string {
+	out := make([]string, len(items))
+	for i, item := range items {
+		if i > 0 && secretFlag.MatchString(items[i-1]) {
+			out[i] = hidden
+			continue
+		}
+		if name, _, ok := strings.Cut(item, "="); ok && secretName.MatchString(name) {
+			out[i] = name + "=" + hidden
+			continue
+		}
+		out[i] = redacted(item, secrets)
+	}
+	return out
+}
+
+// learn remembers a variable's value that stood in for ${NAME}, if the name says that it is a secret.
+func (d *decoder) learn(name, val string) {
+	if secretName.MatchString(name) && len(val) >= 4 {
+		d.secrets = append(d.secrets, val)
+	}
+}
