@@ -17,16 +17,19 @@ type checker struct {
 
 // wrong reports a problem where the key was written, else where the nearest section around it was.
 func (k *checker) wrong(path []string, what, expected string) {
+	shown := ""
+	for _, name := range path {
+		shown = join(shown, name)
+	}
+	if k.doubtful(shown) {
+		return
+	}
 	n := k.root
 	for _, name := range path {
 		if n.get(name) == nil {
 			break
 		}
 		n = n.get(name)
-	}
-	shown := ""
-	for _, name := range path {
-		shown = join(shown, name)
 	}
 	if n == nil {
 		n = &node{}
@@ -42,6 +45,34 @@ func fullPath(n *node, shown string) string {
 	return shown
 }
 
+// doubtful tells whether one of the values, or what is around it, is already reported: what follows from a mistake is
+// no second mistake.
+func (k *checker) doubtful(paths ...string) bool {
+	for bad := range k.failed {
+		for _, path := range paths {
+			if bad == path || inside(path, bad) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// broken tells whether the value or anything in it is already reported.
+func (k *checker) broken(path string) bool {
+	for bad := range k.failed {
+		if inside(bad, path) {
+			return true
+		}
+	}
+	return k.doubtful(path)
+}
+
+func inside(inner, outer string) bool {
+	rest, ok := strings.CutPrefix(inner, outer)
+	return ok && rest != "" && (rest[0] == '.' || rest[0] == '[')
+}
+
 func (k *checker) server() {
 	s := k.Server
 	if host := s.Bind; !isLoopback(host) {
@@ -55,7 +86,7 @@ func (k *checker) server() {
 	}{{"zmq_port", s.ZMQPort}, {"grpc_port", s.GRPCPort}, {"rest_port", s.RESTPort}, {"nats_port", s.NATSPort}}
 	for i, p := range ports {
 		for _, q := range ports[:i] {
-			if p.n == q.n && p.n != 0 {
+			if p.n == q.n && p.n != 0 && !k.doubtful("server."+q.key) {
 				k.wrong([]string{"server", p.key}, fmt.Sprintf("%d is server.%s too", p.n, q.key), "a port of its own, or 0")
 			}
 		}
@@ -72,18 +103,21 @@ func isLoopback(host string) bool {
 
 func (k *checker) resources() {
 	r := k.Resources
-	if r.MarginMB >= r.VRAMSoftLimitMB {
+	if r.MarginMB >= r.VRAMSoftLimitMB && !k.doubtful("resources.vram_soft_limit_mb") {
 		k.wrong([]string{"resources", "margin_mb"},
 			fmt.Sprintf("%d leaves nothing of vram_soft_limit_mb %d", r.MarginMB, r.VRAMSoftLimitMB), "less than the soft limit")
 	}
-	if r.CPUBudgetMB > 0 && r.MarginMB >= r.CPUBudgetMB {
+	if r.CPUBudgetMB > 0 && r.MarginMB >= r.CPUBudgetMB && !k.doubtful("resources.margin_mb") {
 		k.wrong([]string{"resources", "cpu_budget_mb"},
 			fmt.Sprintf("%d is not more than margin_mb %d, so no model can ever be loaded", r.CPUBudgetMB, r.MarginMB), "more than the margin, or 0")
 	}
 	devices := k.root.walk("resources", "devices")
 	for i, dev := range r.Devices {
 		at := index("resources.devices", i)
-		if dev.CapacityMB > 0 && dev.CapacityMB <= r.MarginMB {
+		if k.broken(at) {
+			continue
+		}
+		if dev.CapacityMB > 0 && dev.CapacityMB <= r.MarginMB && !k.doubtful("resources.margin_mb") {
 			k.add(devices.item(i), at, fmt.Sprintf("capacity_mb %d is not more than margin_mb %d, so no model can ever be loaded", dev.CapacityMB, r.MarginMB), "more than the margin")
 		}
 		if j := slices.IndexFunc(r.Devices[:i], func(o Device) bool { return o.ID == dev.ID }); j >= 0 {

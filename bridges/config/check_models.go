@@ -24,6 +24,9 @@ func (k *checker) model(name string, m *Model) {
 	at := []string{"models", "declare", name}
 	wrong := func(key, what, expected string) { k.wrong(append(slices.Clone(at), key), what, expected) }
 	given := m.sources()
+	if k.doubtful(joined(at, "path"), joined(at, "cmd"), joined(at, "url"), joined(at, "runtime")) {
+		return
+	}
 	if len(given) != 1 && !(m.Runtime == RuntimeLlamaCpp && m.Path == "" && len(m.Args) > 0 && len(given) == 0) {
 		what := "there is nothing to run"
 		if len(given) > 1 {
@@ -37,11 +40,9 @@ func (k *checker) model(name string, m *Model) {
 		wrong("runtime", fmt.Sprintf("%s does not go with %s", m.Runtime, given[0]), want)
 		return
 	}
-	switch {
-	case m.Cmd != "":
-		m.Runtime = RuntimeCommand
-	case m.URL != "":
-		m.Runtime = RuntimeOpenAI
+	if runtime := map[string]string{"cmd": RuntimeCommand, "url": RuntimeOpenAI}[strings.Join(given, "")]; runtime != "" && m.Runtime == "" {
+		m.Runtime = runtime
+		k.derive(joined(at, "runtime"), "from "+given[0])
 	}
 	k.modelAddresses(*m, wrong)
 	k.modelTimes(*m, name, wrong)
@@ -148,8 +149,11 @@ func (k *checker) preload() {
 	seen := map[string]int{}
 	list := k.root.walk("models", "preload")
 	for i, p := range k.Models.Preload {
+		if k.broken(index("models.preload", i)) {
+			continue
+		}
 		wrong := func(what, expected string) { k.add(list.item(i), index("models.preload", i), what, expected) }
-		if what := badName(p.Name); what != "" && p.Name != "" {
+		if what := badName(p.Name); what != "" {
 			wrong("name: "+what, "a name of 1 to 256 printable characters without spaces")
 			continue
 		}
@@ -160,12 +164,15 @@ func (k *checker) preload() {
 		}
 		seen[name] = i
 		switch {
+		case !declared && p.Path == "" && k.failed["models.declare"]:
 		case !declared && p.Path == "":
 			wrong(fmt.Sprintf("%q has no path and is not declared", p.Name), "path, or models.declare."+p.Name)
 		case !declared:
 			m.setDefaults()
 			m.Path, m.Shards = p.Path, p.Shards
 			k.declare(name, m)
+			k.derive(join("models.declare", name)+".path", "from "+index("models.preload", i))
+			k.derive(join("models.declare", name)+".shards", "from "+index("models.preload", i))
 		case p.Path != "" && p.Path != m.Path:
 			wrong("path differs from the declared one", "one path; leave it out here")
 		case list.item(i).get("shards") != nil && k.root.walk("models", "declare", name, "shards") != nil && p.Shards != m.Shards:
@@ -173,6 +180,7 @@ func (k *checker) preload() {
 		case list.item(i).get("shards") != nil:
 			m.Shards = p.Shards
 			k.declare(name, m)
+			k.derive(join("models.declare", name)+".shards", "from "+index("models.preload", i))
 		}
 		k.Models.Preload[i].Name = name
 	}

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
@@ -14,13 +13,17 @@ type decoder struct {
 	lenient  bool  // another host's view: its variables are unknown here and don't count
 	unknown  bool  // a lenient decode met such a variable, so the view is not whole
 	inModel  bool  // the model's words ${PORT} and the macros are known
-	visited  int
 	origins  map[string]origin
-	secrets  []string // texts that must not be shown
+	secrets  []string        // texts that must not be shown
+	failed   map[string]bool // key paths that have a problem, and nothing more can be said of
 	problems Problems
 }
 
 func (d *decoder) add(n *node, path, what, expected string) {
+	if d.failed == nil {
+		d.failed = map[string]bool{}
+	}
+	d.failed[path] = true
 	if n.path != "" {
 		path = n.path
 	}
@@ -30,12 +33,6 @@ func (d *decoder) add(n *node, path, what, expected string) {
 // value sets v from n. Absent and null values leave the default that v holds.
 func (d *decoder) value(n *node, v reflect.Value, path string, r rule) {
 	if n == nil || n.isNull() {
-		return
-	}
-	if d.visited++; d.visited > maxNodes {
-		if d.visited == maxNodes+1 {
-			d.add(n, path, "too many values once aliases are followed", fmt.Sprintf("at most %d", maxNodes))
-		}
 		return
 	}
 	t := v.Type()
@@ -76,7 +73,7 @@ func (d *decoder) section(n *node, v reflect.Value, path string) {
 		}
 		key := sf.Tag.Get("yaml")
 		if other, twice := given[key]; twice {
-			d.problems = append(d.problems, f.at.problem(join(n.path, f.name), "says the same as "+other, "one of the two"))
+			d.problems = append(d.problems, f.at.problem(f.written(n), "says the same as "+other, "one of the two"))
 			continue
 		}
 		given[key] = f.name
@@ -99,7 +96,7 @@ func (d *decoder) entries(n *node, v reflect.Value, path string) {
 	for _, f := range n.fields {
 		at := join(path, f.name)
 		if what := badName(f.name); what != "" {
-			d.problems = append(d.problems, f.at.problem(join(n.path, f.name), what, "a name of 1 to 256 printable characters without spaces"))
+			d.problems = append(d.problems, f.at.problem(f.written(n), what, "a name of 1 to 256 printable characters without spaces"))
 			continue
 		}
 		val := reflect.New(t.Elem()).Elem()

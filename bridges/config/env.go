@@ -150,6 +150,9 @@ func (s setter) set(n *node, t reflect.Type, segs []string, path string) *node {
 	if len(segs) == 0 {
 		return s.leaf(t, path)
 	}
+	if want, many := shapes[t.Kind()]; many && n != nil && !n.isNull() && n.kind != want {
+		return n // the file is wrong here, and its mistake must not be covered
+	}
 	switch {
 	case t.Kind() == reflect.Struct:
 		return s.field(n, t, segs, path)
@@ -161,6 +164,9 @@ func (s setter) set(n *node, t reflect.Type, segs []string, path string) *node {
 	}
 	return s.refuse(path, "nothing is inside "+path, variable(path))
 }
+
+// shapes are the kinds of nodes that hold others.
+var shapes = map[reflect.Kind]kind{reflect.Struct: mapping, reflect.Map: mapping, reflect.Slice: list}
 
 func (s setter) refuse(path, what, expected string) *node {
 	s.problems = append(s.problems, s.at.problem(path, what, expected))
@@ -178,6 +184,9 @@ func (s setter) field(n *node, t reflect.Type, segs []string, path string) *node
 			return s.into(n, key, f.Type, segs, join(path, key))
 		}
 		keys = append(keys, key)
+	}
+	if path == "" && strings.EqualFold(segs[0], "hosts") {
+		return s.refuse("hosts", "a variable concerns this host already", prefix+strings.Join(segs[min(2, len(segs)):], "__"))
 	}
 	what := "there is no key " + strings.ToLower(segs[0])
 	return s.refuse(join(path, strings.ToLower(segs[0])), what, wanted(strings.ToLower(segs[0]), t, path))
@@ -225,6 +234,9 @@ func (s setter) leaf(t reflect.Type, path string) *node {
 	r := reader{variable: s.at.variable}
 	if n = r.parse(s.val); n == nil && len(r.problems) == 0 {
 		return nil
+	}
+	for i := range r.problems {
+		r.problems[i].Path = strings.TrimSuffix(path+"."+r.problems[i].Path, ".")
 	}
 	s.problems = append(s.problems, r.problems...)
 	if n != nil {

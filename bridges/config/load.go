@@ -27,20 +27,17 @@ type loader struct {
 
 func (l *loader) load(path, host string) (*Config, error) {
 	root := l.read(path)
-	if len(l.problems) > 0 {
-		// Without a tree the environment is still checked, against the defaults.
-		root = nil
-	}
 	name := l.hostName(root, host)
 	hosts := root.get("hosts")
-	c, _ := l.view(root, hosts.get(name), name, host != "", false)
+	l.keys(forHost(root, nil))
+	c := l.view(forHost(root, hosts.get(name)), name, host != "", false)
 	l.others(root, hosts, name)
 	if hosts != nil && hosts.get(name) == nil && hosts.kind == mapping {
 		l.notices = append(l.notices, fmt.Sprintf("%s: hosts has nothing for this host, %q", hosts.at, name))
 	}
 	if len(l.problems) > 0 {
 		for i := range l.problems {
-			l.problems[i].What = redacted(l.problems[i].What, l.secrets)
+			l.problems[i].What = without(l.problems[i].What, l.secrets)
 		}
 		return nil, l.problems.sorted()
 	}
@@ -94,34 +91,52 @@ func (l *loader) hostName(root *node, flag string) string {
 	return defaults().Host
 }
 
-// view is the configuration as one host sees it. whole is false when a variable of another host is unknown here.
-func (l *loader) view(root, override *node, name string, flagged, other bool) (_ *Config, whole bool) {
+// view is the configuration as one host sees it. Another host's is only checked; where it needs a variable that is
+// unknown here, only key by key.
+func (l *loader) view(root *node, name string, flagged, other bool) *Config {
 	e := environment{vars: l.vars}
-	if root != nil && root.kind == mapping {
-		root = root.without("hosts")
-		if override != nil && override.kind == mapping {
-			root = merge(root, override.without("host"))
-		}
-	}
 	if !other {
+		l.keys(root) // a variable that covers a mistake does not mend it
 		root = e.apply(root)
 		l.notices = append(l.notices, e.notices...)
 	}
-	if flagged {
+	if flagged && (root == nil || root.kind == mapping) {
 		root = root.with("host", &node{text: name, literal: true, at: origin{variable: "--host"}})
 	}
 	c := defaults()
-	d := decoder{vars: l.vars, macros: root.walk("models", "macros"), lenient: other, origins: map[string]origin{}}
-	d.whole(root, &c)
+	d := l.decode(root, &c, other)
 	d.problems = append(d.problems, e.problems...)
-	c.origins = d.origins
-	l.secrets = append(l.secrets, d.secrets...)
-	c.secrets = d.secrets
+	c.origins, c.secrets = d.origins, d.secrets
 	if !d.unknown {
-		c.settle(&d, root, l.folder)
+		c.settle(d, root, l.folder)
 	}
 	l.problems = append(l.problems, d.problems...)
-	return &c, !d.unknown
+	return &c
+}
+
+// keys checks each value alone.
+func (l *loader) keys(root *node) {
+	c := defaults()
+	l.problems = append(l.problems, l.decode(root, &c, true).problems...)
+}
+
+func (l *loader) decode(root *node, c *Config, lenient bool) *decoder {
+	d := &decoder{vars: l.vars, macros: root.walk("models", "macros"), lenient: lenient, origins: map[string]origin{}}
+	d.whole(root, c)
+	l.secrets = append(l.secrets, d.secrets...)
+	return d
+}
+
+// forHost is the file as a host sees it: without hosts, its own part laid over the rest.
+func forHost(root, override *node) *node {
+	if root == nil || root.kind != mapping {
+		return root
+	}
+	root = root.without("hosts")
+	if override != nil && override.kind == mapping {
+		root = merge(root, override.without("host"))
+	}
+	return root
 }
 
 // others checks the file as every other host will see it, so that a mistake shows on the host where it was written.
@@ -139,10 +154,11 @@ func (l *loader) others(root, hosts *node, name string) {
 			l.problems = append(l.problems, f.at.problem(join("hosts", f.name), "this is no host name", hostRule))
 		case f.val.kind != mapping && !f.val.isNull():
 			l.problems = append(l.problems, f.val.at.problem(f.val.path, "is "+f.val.found(), "the sections that differ there"))
-		case f.val.get("host") != nil:
-			l.problems = append(l.problems, f.val.get("host").at.problem(f.val.get("host").path, "a host can't rename itself", "the name as the key under hosts"))
 		case f.name != name:
-			l.view(root, f.val, f.name, false, true)
+			l.view(forHost(root, f.val), f.name, false, true)
+		}
+		if n := f.val.get("host"); n != nil {
+			l.problems = append(l.problems, n.at.problem(n.path, "a host can't rename itself", "the name as the key under hosts"))
 		}
 	}
 }

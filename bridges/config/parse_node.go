@@ -11,6 +11,26 @@ import (
 // node converts one value. What can't be converted is reported and becomes an absent value, so that the rest of the
 // file is still checked.
 func (r *reader) node(n ast.Node, path string, depth int) *node {
+	out := r.convert(n, path, depth)
+	out.measure()
+	if out.size > maxNodes {
+		r.add(out.at, path, "too many values once aliases are followed", fmt.Sprintf("at most %d", maxNodes))
+		return &node{at: out.at, path: path, size: 1}
+	}
+	return out
+}
+
+func (n *node) measure() {
+	n.size = 1
+	for _, f := range n.fields {
+		n.size += f.val.size
+	}
+	for _, item := range n.items {
+		n.size += item.size
+	}
+}
+
+func (r *reader) convert(n ast.Node, path string, depth int) *node {
 	out := &node{at: origin{file: r.file, variable: r.variable}, path: path}
 	if n == nil {
 		return out

@@ -83,6 +83,8 @@ func expectation(t reflect.Type, r rule) string {
 		return "a whole number" + r.span()
 	case t.Kind() == reflect.Bool:
 		return "true or false"
+	case len(r.enum) == 1:
+		return r.enum[0]
 	case len(r.enum) > 0:
 		return "one of " + strings.Join(slices.DeleteFunc(slices.Clone(r.enum), func(s string) bool { return s == "" }), ", ")
 	case r.pattern != "":

@@ -5,22 +5,30 @@ import (
 	"strings"
 )
 
-const hidden = "[redacted]"
+const (
+	hidden     = "[redacted]"
+	secretWord = `(?:key|token|secret|passw(?:or)?d|credential)`
+)
 
 var (
-	secretName = regexp.MustCompile(`(?i)(key|token|secret|passw|credential)`)
-	// secretOption is "--api-key x", "--hf-token=x", API_KEY=x and "Bearer x" inside a command.
-	secretOption = regexp.MustCompile(`(?i)((?:--?[a-z0-9-]*|\b[a-z0-9_]*)(?:key|token|secret|passw(?:or)?d|credential)[a-z0-9_-]*(?:\s*[=:]\s*|[\s\\]+)|\bbearer\s+)("[^"]*"|'[^']*'|[^\s"']+)`)
-	secretFlag   = regexp.MustCompile(`(?i)^--?[a-z0-9-]*(key|token|secret|passw(or)?d|credential)[a-z0-9-]*$`)
+	secretName = regexp.MustCompile(`(?i)` + secretWord)
+	// secretOption is "--api-key x", "--hf-token=x", API_KEY=x and "Bearer x" inside a command, not the words of a text.
+	secretOption = regexp.MustCompile(`(?i)(--?[a-z0-9-]*` + secretWord + `[a-z0-9-]*[=\s\\]+|\b[a-z0-9_]*` + secretWord + `[a-z0-9_]*=|\bbearer\s+)("[^"]*"|'[^']*'|[^\s"']+)`)
+	secretFlag   = regexp.MustCompile(`(?i)^--?[a-z0-9-]*` + secretWord + `[a-z0-9-]*$`)
 	userInfo     = regexp.MustCompile(`(://)[^/@\s]+@`)
 )
 
-// redacted hides what looks like a secret, and every text known to be one.
-func redacted(text string, secrets []string) string {
+// without hides the texts that are known to be secrets.
+func without(text string, secrets []string) string {
 	for _, s := range secrets {
 		text = strings.ReplaceAll(text, s, hidden)
 	}
-	text = secretOption.ReplaceAllString(text, "${1}"+hidden)
+	return text
+}
+
+// redacted hides also what only looks like a secret.
+func redacted(text string, secrets []string) string {
+	text = secretOption.ReplaceAllString(without(text, secrets), "${1}"+hidden)
 	return userInfo.ReplaceAllString(text, "${1}"+hidden+"@")
 }
 

@@ -46,6 +46,9 @@ func (c *Config) rooted(folder string) {
 	}
 }
 
+// derive notes that a value follows from another one.
+func (c *Config) derive(path, from string) { c.origins[path] = origin{file: from} }
+
 func under(folder, path string) string {
 	if path == "" || filepath.IsAbs(path) {
 		return path
@@ -56,17 +59,21 @@ func under(folder, path string) string {
 // modelLimits gives each model the values that it inherits.
 func (c *Config) modelLimits(d *decoder, root *node) {
 	for name, m := range c.Models.Declare {
+		at := join("models.declare", name)
 		if m.Cmd != "" && m.Proxy == "" {
 			m.Proxy = defaultProxy
 		}
 		if m.TTL < 0 {
 			m.TTL = c.Models.GlobalTTL
+			c.derive(at+".ttl", "from models.globalTTL")
 		}
 		if m.LoadTimeout == 0 {
 			m.LoadTimeout = m.HealthCheckTimeout
+			c.derive(at+".load_timeout", "from healthCheckTimeout")
 		}
 		if m.LoadTimeout == 0 {
 			m.LoadTimeout = c.Load.Timeout
+			c.derive(at+".load_timeout", "from load.timeout")
 		}
 		limits := c.Resilience
 		if m.Resilience != nil {
@@ -76,6 +83,7 @@ func (c *Config) modelLimits(d *decoder, root *node) {
 		}
 		if m.ConcurrencyLimit == 0 {
 			m.ConcurrencyLimit = limits.Bulkhead.MaxConcurrent
+			c.derive(at+".concurrencyLimit", "from resilience.bulkhead.max_concurrent")
 		}
 		c.Models.Declare[name] = m
 	}

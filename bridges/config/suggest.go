@@ -15,7 +15,7 @@ var gone = map[string]string{
 
 // unknownKey reports a key and says what its writer may have meant.
 func (d *decoder) unknownKey(f field, in *node, t reflect.Type, path string) {
-	d.problems = append(d.problems, f.at.problem(join(in.path, f.name), "unknown key", wanted(f.name, t, path)))
+	d.problems = append(d.problems, f.at.problem(f.written(in), "unknown key", wanted(f.name, t, path)))
 }
 
 // wanted is the key that was meant: the nearest one here, the same one elsewhere, or all that are possible.
@@ -55,7 +55,11 @@ func elsewhere(key string, t reflect.Type, path string) string {
 func nearest(word string, candidates []string) string {
 	best, least := "", max(1, len(word)/3)+1
 	for _, c := range candidates {
-		if dist := distance(plain(word), plain(c)); dist < least {
+		dist := distance(plain(word), plain(c))
+		if len(word) >= 4 && strings.HasPrefix(plain(c), plain(word)) {
+			dist = 1
+		}
+		if dist < least {
 			best, least = c, dist
 		}
 	}

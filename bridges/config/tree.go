@@ -26,12 +26,21 @@ type node struct {
 	items   []*node // of a list
 	at      origin
 	path    string // as written, hosts.<name> included
+	size    int    // nodes in it, aliases followed
 }
 
 type field struct {
 	name string
 	at   origin
 	val  *node
+}
+
+// written is the path of a key as it was written: in a merged section, that of hosts.<name>.
+func (f field) written(in *node) string {
+	if f.val.path != "" {
+		return f.val.path
+	}
+	return join(in.path, f.name)
 }
 
 func (n *node) isNull() bool {
