@@ -1,0 +1,492 @@
+package engine
+
+import (
+	"bufio"
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// door is a server with a loaded model, for requests without a network.
+type door struct {
+	t *testing.T
+	s *server
+}
+
+func open(t *testing.T, change func(*Options)) door {
+	t.Helper()
+	o := Options{ModelPath: tinyPath, Alias: "tiny"}
+	if change != nil {
+		change(&o)
+	}
+	o, err := o.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newServer(o)
+	s.open(tiny(t))
+	return door{t, s}
+}
+
+func (d door) do(method, path, body string) *httptest.ResponseRecorder {
+	d.t.Helper()
+	w := httptest.NewRecorder()
+	d.s.ServeHTTP(w, httptest.NewRequestWithContext(d.t.Context(), method, path, strings.NewReader(body)))
+	return w
+}
+
+// post sends a request that must succeed and decodes the answer.
+func post[T any](d door, path string, request any) T {
+	d.t.Helper()
+	b, err := json.Marshal(request)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	w := d.do(http.MethodPost, path, string(b))
+	if w.Code != http.StatusOK {
+		d.t.Fatalf("%s %s: %d %s", path, b, w.Code, w.Body)
+	}
+	var v T
+	if err := json.Unmarshal(w.Body.Bytes(), &v); err != nil {
+		d.t.Fatalf("%s: %v: %s", path, err, w.Body)
+	}
+	return v
+}
+
+type fields = map[string]any
+
+func chatRequest(user string, more fields) fields {
+	f := fields{"messages": []fields{{"role": "user", "content": user}}, "temperature": 0}
+	for k, v := range more {
+		f[k] = v
+	}
+	return f
+}
+
+// events splits a stream; the "[DONE]" comes last as such.
+func events(t *testing.T, body io.Reader) []string {
+	t.Helper()
+	var out []string
+	for lines := bufio.NewScanner(body); lines.Scan(); {
+		if line := lines.Text(); line != "" {
+			data, ok := strings.CutPrefix(line, "data: ")
+			if !ok {
+				t.Fatalf("not an event: %q", line)
+			}
+			out = append(out, data)
+		}
+	}
+	return out
+}
+
+func TestCompletionMatchesGolden(t *testing.T) {
+	d := open(t, nil)
+	type result struct {
+		Content         string  `json:"content"`
+		Tokens          []int32 `json:"tokens"`
+		StopType        string  `json:"stop_type"`
+		TokensEvaluated int     `json:"tokens_evaluated"`
+		Probs           []struct {
+			ID      int32   `json:"id"`
+			Logprob float64 `json:"logprob"`
+			Top     []struct {
+				ID      int32   `json:"id"`
+				Token   string  `json:"token"`
+				Logprob float64 `json:"logprob"`
+			} `json:"top_logprobs"`
+		} `json:"completion_probabilities"`
+	}
+	for _, g := range goldens(t).Greedy {
+		for round := range 2 { // the second finds the prompt in the cache
+			got := post[result](d, "/completion", fields{"prompt": g.PromptTokens, "n_predict": 32, "temperature": 0,
+				"return_tokens": true, "n_probs": 5})
+			if !slices.Equal(got.Tokens, g.Tokens) || got.Content != g.Text || got.StopType != g.Stop || got.TokensEvaluated != len(g.PromptTokens) {
+				t.Errorf("%q round %d: %+v", g.Prompt, round, got)
+			}
+			for i, want := range g.FirstTop5 {
+				if top := got.Probs[0].Top[i]; top.ID != want.ID || top.Token != want.Token || math.Abs(top.Logprob-want.Logprob) > 1e-3 {
+					t.Errorf("%q: choice %d is %+v, want %+v", g.Prompt, i, top, want)
+				}
+			}
+		}
+	}
+}
+
+func TestChatMatchesGolden(t *testing.T) {
+	d := open(t, nil)
+	type result struct {
+		ID, Object, Model string
+		Choices           []struct {
+			Message      struct{ Role, Content string }
+			FinishReason string `json:"finish_reason"`
+		}
+		Usage   map[string]any
+		Timings map[string]float64
+	}
+	for _, g := range goldens(t).Chat {
+		got := post[result](d, "/v1/chat/completions", chatRequest(g.User, nil))
+		c := got.Choices[0]
+		if c.Message.Content != g.Assistant || c.Message.Role != "assistant" || c.FinishReason != g.FinishReason {
+			t.Errorf("%q: %+v", g.User, c)
+		}
+		if got.Object != "chat.completion" || got.Model != "tiny" || !strings.HasPrefix(got.ID, "chatcmpl-") || got.Timings["predicted_n"] == 0 {
+			t.Errorf("%q: frame %+v", g.User, got)
+		}
+		for k, v := range g.Usage {
+			if got.Usage[k] != float64(v) {
+				t.Errorf("%q: usage %s is %v, want %d", g.User, k, got.Usage[k], v)
+			}
+		}
+		rendered := post[struct{ Prompt string }](d, "/apply-template", chatRequest(g.User, nil))
+		if rendered.Prompt != g.Rendered {
+			t.Errorf("%q: rendered %q, want %q", g.User, rendered.Prompt, g.Rendered)
+		}
+	}
+}
+
+func TestTokenizePathsMatchGolden(t *testing.T) {
+	d := open(t, nil)
+	type tokens struct{ Tokens []int32 }
+	for _, g := range goldens(t).Tokenize {
+		plain := post[tokens](d, "/tokenize", fields{"content": g.Text, "parse_special": false})
+		special := post[tokens](d, "/tokenize", fields{"content": g.Text})
+		text := post[struct{ Content string }](d, "/detokenize", fields{"tokens": g.Tokens})
+		if !slices.Equal(plain.Tokens, g.Tokens) || !slices.Equal(special.Tokens, g.TokensParseSpecial) || text.Content != g.Detokenized {
+			t.Errorf("%q: %v %v %q", g.Text, plain, special, text)
+		}
+	}
+	if w := d.do("POST", "/tokenize", `{"content":"é","with_pieces":true,"add_special":true}`); w.Body.String() !=
+		`{"tokens":[{"id":1,"piece":"<s>"},{"id":201,"piece":[195]},{"id":175,"piece":[169]}]}` {
+		t.Errorf("pieces: %s", w.Body)
+	}
+}
+
+func cosine(a []float32, b []float64) float64 {
+	var dot, aa, bb float64
+	for i, v := range a {
+		dot += float64(v) * b[i]
+		aa += float64(v) * float64(v)
+		bb += b[i] * b[i]
+	}
+	return dot / math.Sqrt(aa*bb)
+}
+
+func TestEmbeddingsMatchGolden(t *testing.T) {
+	d := open(t, nil)
+	type result struct {
+		Object string
+		Data   []struct {
+			Index     int
+			Embedding []float32
+		}
+		Usage map[string]int
+	}
+	var texts []string
+	var tokenLists [][]int32
+	total := 0
+	for _, g := range goldens(t).Embeddings {
+		texts = append(texts, g.Text)
+		tokenLists = append(tokenLists, d.s.engine.Load().model.Tokens.Encode(g.Text, true, true))
+		total += g.PromptTokens
+		one := post[result](d, "/v1/embeddings", fields{"input": g.Text})
+		if len(one.Data) != 1 || one.Usage["prompt_tokens"] != g.PromptTokens {
+			t.Errorf("%q: %+v", g.Text, one.Usage)
+		}
+	}
+	for _, input := range []any{texts, tokenLists} {
+		got := post[result](d, "/v1/embeddings", fields{"input": input})
+		if len(got.Data) != len(texts) || got.Usage["total_tokens"] != total || got.Object != "list" {
+			t.Fatalf("%+v", got)
+		}
+		for i, g := range goldens(t).Embeddings {
+			if c := cosine(got.Data[i].Embedding, g.Vector); len(got.Data[i].Embedding) != len(g.Vector) || c < 0.999 {
+				t.Errorf("%q: cosine %f", g.Text, c)
+			}
+		}
+	}
+	packed := post[struct{ Data []struct{ Embedding string } }](d, "/v1/embeddings", fields{"input": texts[0], "encoding_format": "base64"})
+	raw, err := base64.StdEncoding.DecodeString(packed.Data[0].Embedding)
+	if err != nil || len(raw) != 4*128 {
+		t.Fatalf("base64: %d bytes, %v", len(raw), err)
+	}
+	first := math.Float32frombits(binary.LittleEndian.Uint32(raw))
+	if want := goldens(t).Embeddings[0].Vector[0]; math.Abs(float64(first)-want) > 1e-3 {
+		t.Errorf("base64 starts with %g, want %g", first, want)
+	}
+}
+
+func TestChatStream(t *testing.T) {
+	d := open(t, nil)
+	b, _ := json.Marshal(chatRequest("Count to five.", fields{"stream": true, "stream_options": fields{"include_usage": true}, "logprobs": true, "top_logprobs": 2}))
+	w := d.do("POST", "/v1/chat/completions", string(b))
+	if ct := w.Header().Get("Content-Type"); ct != "text/event-stream" {
+		t.Fatalf("%s: %s", ct, w.Body)
+	}
+	list := events(t, w.Body)
+	if list[len(list)-1] != "[DONE]" {
+		t.Fatalf("no end: %q", list)
+	}
+	if !strings.Contains(list[0], `"delta":{"role":"assistant","content":null}`) || !strings.Contains(list[0], `"finish_reason":null`) {
+		t.Errorf("first event: %s", list[0])
+	}
+	var text, reason string
+	var probs int
+	var last struct {
+		Choices []struct{}
+		Usage   map[string]any
+	}
+	for _, data := range list[:len(list)-1] {
+		var c struct {
+			Object  string
+			Choices []struct {
+				Delta        struct{ Content string }
+				FinishReason string `json:"finish_reason"`
+				Logprobs     struct {
+					Content []struct {
+						Top []struct{} `json:"top_logprobs"`
+					}
+				}
+			}
+		}
+		if err := json.Unmarshal([]byte(data), &c); err != nil || c.Object != "chat.completion.chunk" {
+			t.Fatalf("%v: %s", err, data)
+		}
+		for _, choice := range c.Choices {
+			text += choice.Delta.Content
+			reason += choice.FinishReason
+			for _, p := range choice.Logprobs.Content {
+				if probs++; len(p.Top) != 2 {
+					t.Errorf("%d alternatives: %s", len(p.Top), data)
+				}
+			}
+		}
+	}
+	if text != "One, two, three, four, five." || reason != "stop" || probs != 11 {
+		t.Errorf("text %q, reason %q, %d log-probabilities", text, reason, probs)
+	}
+	if err := json.Unmarshal([]byte(list[len(list)-2]), &last); err != nil || len(last.Choices) != 0 || last.Usage["completion_tokens"] != 12.0 {
+		t.Errorf("usage event: %s", list[len(list)-2])
+	}
+}
+
+func TestTextCompletions(t *testing.T) {
+	d := open(t, nil)
+	w := d.do("POST", "/v1/completions", `{"prompt":"Anne","max_tokens":5,"temperature":0,"stream":true,"stream_options":{"include_usage":true}}`)
+	list := events(t, w.Body)
+	var text string
+	for _, data := range list[:len(list)-1] {
+		var c struct{ Choices []struct{ Text string } }
+		if err := json.Unmarshal([]byte(data), &c); err != nil {
+			t.Fatal(err)
+		}
+		text += c.Choices[0].Text
+	}
+	if text != " was not sorry to see" || !strings.Contains(list[len(list)-2], `"finish_reason":"length"`) || !strings.Contains(list[len(list)-2], `"usage"`) {
+		t.Errorf("%q: %s", text, list[len(list)-2])
+	}
+	w = d.do("POST", "/v1/completions", `{"prompt":["Anne"],"max_tokens":2,"temperature":0,"logprobs":1}`)
+	for _, want := range []string{`"text":" was not"`, `"object":"text_completion"`, `"finish_reason":"length"`, `"logprobs":{"content":[{"id":311,`} {
+		if !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%s lacks %s", w.Body, want)
+		}
+	}
+	w = d.do("POST", "/completion", `{"prompt":"Anne","n_predict":3,"temperature":0,"stream":true}`)
+	list = events(t, w.Body)
+	if last := list[len(list)-1]; !strings.Contains(last, `"stop":true`) || !strings.Contains(last, `"stop_type":"limit"`) || len(list) != 4 {
+		t.Errorf("%d events, last %s", len(list), last)
+	}
+}
+
+// A stop string may begin and end in the middle of tokens; no part of it may leak into a stream.
+func TestStopStrings(t *testing.T) {
+	d := open(t, nil)
+	answer := "The capital of France is Paris."
+	for _, stop := range []string{"T", "l of Fr", "France is", "Paris", ".", " ", "capital of France is Paris."} {
+		want, _, _ := strings.Cut(answer, stop)
+		for _, stream := range []bool{false, true} {
+			b, _ := json.Marshal(fields{"prompt": goldens(t).Greedy[3].PromptTokens, "temperature": 0, "stop": []string{"never", stop}, "stream": stream})
+			w := d.do("POST", "/completion", string(b))
+			list := []string{w.Body.String()}
+			if stream {
+				list = events(t, w.Body)
+			}
+			var text string
+			var c struct {
+				Content  string
+				StopType string `json:"stop_type"`
+				Word     string `json:"stopping_word"`
+			}
+			for _, data := range list {
+				c.Content = ""
+				if err := json.Unmarshal([]byte(data), &c); err != nil {
+					t.Fatal(err)
+				}
+				text += c.Content
+			}
+			if text != want || c.StopType != "word" || c.Word != stop {
+				t.Errorf("stop %q stream %v: %q (%s %q), want %q", stop, stream, text, c.StopType, c.Word, want)
+			}
+		}
+	}
+}
+
+func TestErrors(t *testing.T) {
+	d := open(t, nil)
+	long := strings.Repeat("word ", 300)
+	for _, c := range []struct {
+		method, path, body string
+		code               int
+		want               string
+	}{
+		{"POST", "/v1/chat/completions", `{`, 400, "not a valid JSON"},
+		{"POST", "/v1/chat/completions", `{}`, 400, "'messages' is required"},
+		{"POST", "/v1/chat/completions", `{"messages":"x"}`, 400, `\"messages\" must be`},
+		{"POST", "/v1/chat/completions", `{"messages":[{"content":"x"}]}`, 400, "'role'"},
+		{"POST", "/v1/chat/completions", `{"messages":[{"role":"user"}]}`, 400, "'content'"},
+		{"POST", "/v1/chat/completions", `{"messages":[{"role":"user","content":[{"type":"image_url"}]}]}`, 400, "only content parts"},
+		{"POST", "/v1/chat/completions", `{"messages":[{"role":"user","content":"x"}],"n":2}`, 400, "only one choice"},
+		{"POST", "/v1/chat/completions", `{"messages":[{"role":"user","content":"x"}],"max_tokens":-2}`, 400, "max_tokens"},
+		{"POST", "/v1/chat/completions", `{"messages":[{"role":"user","content":"x"}],"temperature":"hot"}`, 400, `\"temperature\" must be`},
+		{"POST", "/v1/chat/completions", `{"messages":[{"role":"user","content":"x"}],"top_logprobs":2}`, 400, "requires logprobs"},
+		{"POST", "/v1/chat/completions", `{"messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_object"}}`, 400, "response_format"},
+		{"POST", "/v1/chat/completions", `{"messages":[{"role":"user","content":"x"}],"stop":3}`, 400, "stop"},
+		{"POST", "/v1/chat/completions", `{"messages":[{"role":"user","content":"x"}],"repeat_penalty":0}`, 400, "repeat_penalty"},
+		{"POST", "/v1/chat/completions", `{"messages":[{"role":"user","content":"` + long + `"}]}`, 400, `"type":"exceed_context_size_error"`},
+		{"POST", "/completion", `{}`, 400, "prompt"},
+		{"POST", "/completion", `{"prompt":[1,99999]}`, 400, "not in the vocabulary"},
+		{"POST", "/completion", `{"prompt":["a","b"]}`, 400, "only one prompt"},
+		{"POST", "/completion", `{"prompt":[]}`, 400, "empty"},
+		{"POST", "/completion", `{"prompt":{}}`, 400, "a prompt is"},
+		{"POST", "/completion", `{"prompt":"a","logit_bias":[["a","b"]]}`, 400, "logit_bias"},
+		{"POST", "/completion", `{"prompt":"a","grammar":"root ::= x"}`, 400, "not supported"},
+		{"POST", "/v1/embeddings", `{}`, 400, "must be provided"},
+		{"POST", "/v1/embeddings", `{"input":"a","encoding_format":"hex"}`, 400, "encoding_format"},
+		{"POST", "/v1/embeddings", `{"input":"` + long + `"}`, 400, "n_prompt_tokens"},
+		{"POST", "/detokenize", `{"tokens":[-1]}`, 400, "vocabulary"},
+		{"POST", "/nowhere", `{}`, 404, "not_found_error"},
+		{"GET", "/completion", ``, 405, "use POST"},
+	} {
+		w := d.do(c.method, c.path, c.body)
+		var e struct {
+			Error struct {
+				Code    int
+				Message string
+				Type    string
+			}
+		}
+		if err := json.Unmarshal(w.Body.Bytes(), &e); err != nil || e.Error.Code != w.Code || e.Error.Message == "" || e.Error.Type == "" {
+			t.Errorf("%s %s: no error object: %s", c.path, c.body, w.Body)
+		}
+		if w.Code != c.code || !strings.Contains(w.Body.String(), c.want) {
+			t.Errorf("%s %.80s: %d %s, want %d and %q", c.path, c.body, w.Code, w.Body, c.code, c.want)
+		}
+	}
+}
+
+func TestContextFillsUp(t *testing.T) {
+	d := open(t, nil)
+	got := post[struct {
+		Truncated bool
+		StopType  string `json:"stop_type"`
+		Predicted int    `json:"tokens_predicted"`
+		Evaluated int    `json:"tokens_evaluated"`
+	}](d, "/completion", fields{"prompt": "Anne", "temperature": 0, "ignore_eos": true})
+	if !got.Truncated || got.StopType != "limit" || got.Predicted+got.Evaluated != 257 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestInfoPaths(t *testing.T) {
+	d := open(t, nil)
+	post[fields](d, "/completion", fields{"prompt": "Anne", "n_predict": 4})
+	for path, wants := range map[string][]string{
+		"/health":    {`{"status":"ok"}`},
+		"/v1/models": {`"id":"tiny"`, `"n_ctx_train":256`, `"n_vocab":2048`},
+		"/props":     {`"total_slots":4`, `"model_alias":"tiny"`, `"chat_template":"{{ bos_token }}`, `"bos_token":"<s>"`},
+		"/slots":     {`"id":3`, `"is_processing":false`, `"n_ctx":256`},
+		"/metrics":   {"llamacpp_tokens_predicted_total 4\n", "# TYPE llamacpp_requests_deferred gauge\n", "llamacpp_prompt_tokens_total 3\n"},
+	} {
+		w := d.do("GET", path, "")
+		for _, want := range wants {
+			if w.Code != 200 || !strings.Contains(w.Body.String(), want) {
+				t.Errorf("%s: %d %s lacks %s", path, w.Code, w.Body, want)
+			}
+		}
+	}
+}
+
+func TestPrefillContinuesTheAssistant(t *testing.T) {
+	d := open(t, nil)
+	got := post[struct {
+		Choices []struct{ Message struct{ Content string } }
+	}](d, "/v1/chat/completions", fields{"temperature": 0, "messages": []fields{
+		{"role": "user", "content": []fields{{"type": "text", "text": "What is the capital of France?"}}},
+		{"role": "assistant", "content": "The capital of"}}})
+	if c := got.Choices[0].Message.Content; c != " France is Paris." {
+		t.Errorf("%q", c)
+	}
+}
+
+func TestSeedDecidesTheText(t *testing.T) {
+	d := open(t, nil)
+	seen := map[string]bool{}
+	for seed := range 5 {
+		request := fields{"prompt": "Emma", "n_predict": 20, "seed": seed}
+		a := post[struct{ Content string }](d, "/completion", request)
+		b := post[struct{ Content string }](d, "/completion", request)
+		if a != b {
+			t.Errorf("seed %d: %q and %q", seed, a.Content, b.Content)
+		}
+		seen[a.Content] = true
+	}
+	if len(seen) < 4 {
+		t.Errorf("five seeds gave %d texts", len(seen))
+	}
+}
+
+func TestMalformedRequestsNeverPanic(t *testing.T) {
+	d := open(t, nil)
+	for _, path := range []string{"/completion", "/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/tokenize", "/detokenize", "/apply-template"} {
+		for _, body := range []string{"", "null", "[]", "1", `"x"`, `{"prompt":null,"messages":null,"input":null,"tokens":null,"content":null}`,
+			`{"messages":[null]}`, `{"prompt":[null]}`, `{"input":[[]]}`, `{"input":[[1],"a"]}`, `{"prompt":[[1,"a"]],"n_predict":0}`} {
+			if w := d.do("POST", path, body); w.Code >= 500 {
+				t.Errorf("%s %s: %d %s", path, body, w.Code, w.Body)
+			}
+		}
+	}
+}
+
+func BenchmarkChatOneToken(b *testing.B) {
+	o, _ := Options{ModelPath: tinyPath}.withDefaults()
+	s := newServer(o)
+	s.open(tiny(b))
+	web := httptest.NewServer(s)
+	defer web.Close()
+	for i := range b.N {
+		body := fmt.Sprintf(`{"messages":[{"role":"user","content":"What is three plus %d?"}],"max_tokens":1,"temperature":0}`, i%10)
+		r, err := http.Post(web.URL+"/v1/chat/completions", "application/json", strings.NewReader(body))
+		if err != nil {
+			b.Fatal(err)
+		}
+		io.Copy(io.Discard, r.Body)
+		r.Body.Close()
+	}
+}
+
+func mustLoad(t *testing.T, path string) *Model {
+	t.Helper()
+	m, err := Load(context.Background(), path, 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
