@@ -1896,6 +1896,59 @@ func (x *ReportReservationRefused) GetError() *ErrorBody {
 	return nil
 }
 
+// AbandonPlacement sends a placement's reservation home.
+type AbandonPlacement struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AbandonPlacement) Reset() {
+	*x = AbandonPlacement{}
+	mi := &file_commands_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AbandonPlacement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AbandonPlacement) ProtoMessage() {}
+
+func (x *AbandonPlacement) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AbandonPlacement.ProtoReflect.Descriptor instead.
+func (*AbandonPlacement) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *AbandonPlacement) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *AbandonPlacement) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // ClosePlacement ends the arbiter's interest: handed over, or no longer wanted.
 type ClosePlacement struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1907,7 +1960,7 @@ type ClosePlacement struct {
 
 func (x *ClosePlacement) Reset() {
 	*x = ClosePlacement{}
-	mi := &file_commands_proto_msgTypes[35]
+	mi := &file_commands_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1919,7 +1972,7 @@ func (x *ClosePlacement) String() string {
 func (*ClosePlacement) ProtoMessage() {}
 
 func (x *ClosePlacement) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[35]
+	mi := &file_commands_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1932,7 +1985,7 @@ func (x *ClosePlacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClosePlacement.ProtoReflect.Descriptor instead.
 func (*ClosePlacement) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{35}
+	return file_commands_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ClosePlacement) GetId() string {
@@ -1965,7 +2018,7 @@ type HostView struct {
 
 func (x *HostView) Reset() {
 	*x = HostView{}
-	mi := &file_commands_proto_msgTypes[36]
+	mi := &file_commands_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1977,7 +2030,7 @@ func (x *HostView) String() string {
 func (*HostView) ProtoMessage() {}
 
 func (x *HostView) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[36]
+	mi := &file_commands_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1990,7 +2043,7 @@ func (x *HostView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostView.ProtoReflect.Descriptor instead.
 func (*HostView) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{36}
+	return file_commands_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *HostView) GetHost() string {
@@ -2077,7 +2130,7 @@ type GpuView struct {
 
 func (x *GpuView) Reset() {
 	*x = GpuView{}
-	mi := &file_commands_proto_msgTypes[37]
+	mi := &file_commands_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2089,7 +2142,7 @@ func (x *GpuView) String() string {
 func (*GpuView) ProtoMessage() {}
 
 func (x *GpuView) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[37]
+	mi := &file_commands_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2102,7 +2155,7 @@ func (x *GpuView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuView.ProtoReflect.Descriptor instead.
 func (*GpuView) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{37}
+	return file_commands_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GpuView) GetId() string {
@@ -2253,7 +2306,7 @@ type ModelView struct {
 
 func (x *ModelView) Reset() {
 	*x = ModelView{}
-	mi := &file_commands_proto_msgTypes[38]
+	mi := &file_commands_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2265,7 +2318,7 @@ func (x *ModelView) String() string {
 func (*ModelView) ProtoMessage() {}
 
 func (x *ModelView) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[38]
+	mi := &file_commands_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2278,7 +2331,7 @@ func (x *ModelView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelView.ProtoReflect.Descriptor instead.
 func (*ModelView) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{38}
+	return file_commands_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ModelView) GetId() string {
@@ -2418,7 +2471,7 @@ type ArbiterView struct {
 
 func (x *ArbiterView) Reset() {
 	*x = ArbiterView{}
-	mi := &file_commands_proto_msgTypes[39]
+	mi := &file_commands_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2430,7 +2483,7 @@ func (x *ArbiterView) String() string {
 func (*ArbiterView) ProtoMessage() {}
 
 func (x *ArbiterView) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[39]
+	mi := &file_commands_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2443,7 +2496,7 @@ func (x *ArbiterView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArbiterView.ProtoReflect.Descriptor instead.
 func (*ArbiterView) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{39}
+	return file_commands_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ArbiterView) GetOpen() []*Placement {
@@ -2481,7 +2534,7 @@ type StatusView struct {
 
 func (x *StatusView) Reset() {
 	*x = StatusView{}
-	mi := &file_commands_proto_msgTypes[40]
+	mi := &file_commands_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2493,7 +2546,7 @@ func (x *StatusView) String() string {
 func (*StatusView) ProtoMessage() {}
 
 func (x *StatusView) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[40]
+	mi := &file_commands_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2506,7 +2559,7 @@ func (x *StatusView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusView.ProtoReflect.Descriptor instead.
 func (*StatusView) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{40}
+	return file_commands_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *StatusView) GetHost() *HostView {
@@ -2672,7 +2725,10 @@ const file_commands_proto_rawDesc = "" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"U\n" +
 	"\x18ReportReservationRefused\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12)\n" +
-	"\x05error\x18\x02 \x01(\v2\x13.modelops.ErrorBodyR\x05error\"8\n" +
+	"\x05error\x18\x02 \x01(\v2\x13.modelops.ErrorBodyR\x05error\":\n" +
+	"\x10AbandonPlacement\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"8\n" +
 	"\x0eClosePlacement\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xe2\x01\n" +
@@ -2753,7 +2809,7 @@ func file_commands_proto_rawDescGZIP() []byte {
 	return file_commands_proto_rawDescData
 }
 
-var file_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_commands_proto_goTypes = []any{
 	(*Done)(nil),                     // 0: modelops.Done
 	(*QueryView)(nil),                // 1: modelops.QueryView
@@ -2790,42 +2846,43 @@ var file_commands_proto_goTypes = []any{
 	(*PlacementReply)(nil),           // 32: modelops.PlacementReply
 	(*ReportReserved)(nil),           // 33: modelops.ReportReserved
 	(*ReportReservationRefused)(nil), // 34: modelops.ReportReservationRefused
-	(*ClosePlacement)(nil),           // 35: modelops.ClosePlacement
-	(*HostView)(nil),                 // 36: modelops.HostView
-	(*GpuView)(nil),                  // 37: modelops.GpuView
-	(*ModelView)(nil),                // 38: modelops.ModelView
-	(*ArbiterView)(nil),              // 39: modelops.ArbiterView
-	(*StatusView)(nil),               // 40: modelops.StatusView
-	(*DeviceReading)(nil),            // 41: modelops.DeviceReading
-	(*DeviceFault)(nil),              // 42: modelops.DeviceFault
-	(*ModelSpec)(nil),                // 43: modelops.ModelSpec
-	(*Placement)(nil),                // 44: modelops.Placement
-	(*ErrorBody)(nil),                // 45: modelops.ErrorBody
-	(*Worker)(nil),                   // 46: modelops.Worker
-	(*Reservation)(nil),              // 47: modelops.Reservation
+	(*AbandonPlacement)(nil),         // 35: modelops.AbandonPlacement
+	(*ClosePlacement)(nil),           // 36: modelops.ClosePlacement
+	(*HostView)(nil),                 // 37: modelops.HostView
+	(*GpuView)(nil),                  // 38: modelops.GpuView
+	(*ModelView)(nil),                // 39: modelops.ModelView
+	(*ArbiterView)(nil),              // 40: modelops.ArbiterView
+	(*StatusView)(nil),               // 41: modelops.StatusView
+	(*DeviceReading)(nil),            // 42: modelops.DeviceReading
+	(*DeviceFault)(nil),              // 43: modelops.DeviceFault
+	(*ModelSpec)(nil),                // 44: modelops.ModelSpec
+	(*Placement)(nil),                // 45: modelops.Placement
+	(*ErrorBody)(nil),                // 46: modelops.ErrorBody
+	(*Worker)(nil),                   // 47: modelops.Worker
+	(*Reservation)(nil),              // 48: modelops.Reservation
 }
 var file_commands_proto_depIdxs = []int32{
-	41, // 0: modelops.ObserveDevice.reading:type_name -> modelops.DeviceReading
-	42, // 1: modelops.ReportFault.fault:type_name -> modelops.DeviceFault
-	43, // 2: modelops.DeclareModel.spec:type_name -> modelops.ModelSpec
-	44, // 3: modelops.StartLoad.placement:type_name -> modelops.Placement
-	45, // 4: modelops.ReportPlacementFailed.error:type_name -> modelops.ErrorBody
-	46, // 5: modelops.ReportWorkerStarted.worker:type_name -> modelops.Worker
-	45, // 6: modelops.ReportLoadFailed.error:type_name -> modelops.ErrorBody
-	37, // 7: modelops.PlaceModel.ledgers:type_name -> modelops.GpuView
-	44, // 8: modelops.PlacementReply.placement:type_name -> modelops.Placement
-	45, // 9: modelops.PlacementReply.error:type_name -> modelops.ErrorBody
-	45, // 10: modelops.ReportReservationRefused.error:type_name -> modelops.ErrorBody
-	47, // 11: modelops.GpuView.reservations:type_name -> modelops.Reservation
-	41, // 12: modelops.GpuView.reading:type_name -> modelops.DeviceReading
-	43, // 13: modelops.ModelView.spec:type_name -> modelops.ModelSpec
-	44, // 14: modelops.ModelView.placement:type_name -> modelops.Placement
-	46, // 15: modelops.ModelView.worker:type_name -> modelops.Worker
-	45, // 16: modelops.ModelView.error:type_name -> modelops.ErrorBody
-	44, // 17: modelops.ArbiterView.open:type_name -> modelops.Placement
-	36, // 18: modelops.StatusView.host:type_name -> modelops.HostView
-	37, // 19: modelops.StatusView.gpus:type_name -> modelops.GpuView
-	38, // 20: modelops.StatusView.models:type_name -> modelops.ModelView
+	42, // 0: modelops.ObserveDevice.reading:type_name -> modelops.DeviceReading
+	43, // 1: modelops.ReportFault.fault:type_name -> modelops.DeviceFault
+	44, // 2: modelops.DeclareModel.spec:type_name -> modelops.ModelSpec
+	45, // 3: modelops.StartLoad.placement:type_name -> modelops.Placement
+	46, // 4: modelops.ReportPlacementFailed.error:type_name -> modelops.ErrorBody
+	47, // 5: modelops.ReportWorkerStarted.worker:type_name -> modelops.Worker
+	46, // 6: modelops.ReportLoadFailed.error:type_name -> modelops.ErrorBody
+	38, // 7: modelops.PlaceModel.ledgers:type_name -> modelops.GpuView
+	45, // 8: modelops.PlacementReply.placement:type_name -> modelops.Placement
+	46, // 9: modelops.PlacementReply.error:type_name -> modelops.ErrorBody
+	46, // 10: modelops.ReportReservationRefused.error:type_name -> modelops.ErrorBody
+	48, // 11: modelops.GpuView.reservations:type_name -> modelops.Reservation
+	42, // 12: modelops.GpuView.reading:type_name -> modelops.DeviceReading
+	44, // 13: modelops.ModelView.spec:type_name -> modelops.ModelSpec
+	45, // 14: modelops.ModelView.placement:type_name -> modelops.Placement
+	47, // 15: modelops.ModelView.worker:type_name -> modelops.Worker
+	46, // 16: modelops.ModelView.error:type_name -> modelops.ErrorBody
+	45, // 17: modelops.ArbiterView.open:type_name -> modelops.Placement
+	37, // 18: modelops.StatusView.host:type_name -> modelops.HostView
+	38, // 19: modelops.StatusView.gpus:type_name -> modelops.GpuView
+	39, // 20: modelops.StatusView.models:type_name -> modelops.ModelView
 	21, // [21:21] is the sub-list for method output_type
 	21, // [21:21] is the sub-list for method input_type
 	21, // [21:21] is the sub-list for extension type_name
@@ -2846,7 +2903,7 @@ func file_commands_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_commands_proto_rawDesc), len(file_commands_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   41,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -35,7 +35,9 @@ type Meta struct {
 type metaKey struct{}
 
 // WithMeta puts meta into ctx.
-func WithMeta(ctx context.Context, m Meta) context.Context { return context.WithValue(ctx, metaKey{}, m) }
+func WithMeta(ctx context.Context, m Meta) context.Context {
+	return context.WithValue(ctx, metaKey{}, m)
+}
 
 // MetaFrom takes meta out of ctx; zero when there is none.
 func MetaFrom(ctx context.Context) Meta {

@@ -60,10 +60,11 @@ func (*LeaseReturned) modelEvent()    {}
 func (*LeaseSettled) modelEvent()     {}
 func (*BreakerChanged) modelEvent()   {}
 
-func (*PlacementDecided) arbiterEvent()  {}
-func (*PlacementReserved) arbiterEvent() {}
-func (*PlacementRefused) arbiterEvent()  {}
-func (*PlacementClosed) arbiterEvent()   {}
+func (*PlacementDecided) arbiterEvent()   {}
+func (*PlacementReserved) arbiterEvent()  {}
+func (*PlacementRefused) arbiterEvent()   {}
+func (*PlacementClosed) arbiterEvent()    {}
+func (*PlacementAbandoned) arbiterEvent() {}
 
 // eventType is an event's name and schema version on disk. Names are never reused, versions only rise.
 type eventType struct {
@@ -102,6 +103,7 @@ var eventTypes = []eventType{
 	{"arbiter.placement_decided", 1, func() proto.Message { return new(PlacementDecided) }},
 	{"arbiter.placement_reserved", 1, func() proto.Message { return new(PlacementReserved) }},
 	{"arbiter.placement_refused", 1, func() proto.Message { return new(PlacementRefused) }},
+	{"arbiter.placement_abandoned", 1, func() proto.Message { return new(PlacementAbandoned) }},
 	{"arbiter.placement_closed", 1, func() proto.Message { return new(PlacementClosed) }},
 }
 

@@ -1989,6 +1989,67 @@ func (x *PlacementClosed) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// PlacementAbandoned tells that nobody wants a placement any more; its reservation goes home before it is closed.
+type PlacementAbandoned struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlacementAbandoned) Reset() {
+	*x = PlacementAbandoned{}
+	mi := &file_events_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlacementAbandoned) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlacementAbandoned) ProtoMessage() {}
+
+func (x *PlacementAbandoned) ProtoReflect() protoreflect.Message {
+	mi := &file_events_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlacementAbandoned.ProtoReflect.Descriptor instead.
+func (*PlacementAbandoned) Descriptor() ([]byte, []int) {
+	return file_events_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *PlacementAbandoned) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *PlacementAbandoned) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PlacementAbandoned) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 var File_events_proto protoreflect.FileDescriptor
 
 const file_events_proto_rawDesc = "" +
@@ -2130,6 +2191,10 @@ const file_events_proto_rawDesc = "" +
 	"\x0fPlacementClosed\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"h\n" +
+	"\x12PlacementAbandoned\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12*\n" +
 	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02atB\x1cZ\x1amodelops/messages;messagesb\x06proto3"
 
 var (
@@ -2144,7 +2209,7 @@ func file_events_proto_rawDescGZIP() []byte {
 	return file_events_proto_rawDescData
 }
 
-var file_events_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_events_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_events_proto_goTypes = []any{
 	(*Decision)(nil),              // 0: modelops.Decision
 	(*Event)(nil),                 // 1: modelops.Event
@@ -2178,57 +2243,59 @@ var file_events_proto_goTypes = []any{
 	(*PlacementReserved)(nil),     // 29: modelops.PlacementReserved
 	(*PlacementRefused)(nil),      // 30: modelops.PlacementRefused
 	(*PlacementClosed)(nil),       // 31: modelops.PlacementClosed
-	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
-	(*ModelSpec)(nil),             // 33: modelops.ModelSpec
-	(*Placement)(nil),             // 34: modelops.Placement
-	(*Worker)(nil),                // 35: modelops.Worker
-	(*ErrorBody)(nil),             // 36: modelops.ErrorBody
-	(*Candidate)(nil),             // 37: modelops.Candidate
+	(*PlacementAbandoned)(nil),    // 32: modelops.PlacementAbandoned
+	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
+	(*ModelSpec)(nil),             // 34: modelops.ModelSpec
+	(*Placement)(nil),             // 35: modelops.Placement
+	(*Worker)(nil),                // 36: modelops.Worker
+	(*ErrorBody)(nil),             // 37: modelops.ErrorBody
+	(*Candidate)(nil),             // 38: modelops.Candidate
 }
 var file_events_proto_depIdxs = []int32{
 	1,  // 0: modelops.Decision.events:type_name -> modelops.Event
-	32, // 1: modelops.HostStarted.at:type_name -> google.protobuf.Timestamp
-	32, // 2: modelops.HostStopped.at:type_name -> google.protobuf.Timestamp
-	32, // 3: modelops.ActorGaveUp.at:type_name -> google.protobuf.Timestamp
-	32, // 4: modelops.ActorRevived.at:type_name -> google.protobuf.Timestamp
-	32, // 5: modelops.DeviceRegistered.at:type_name -> google.protobuf.Timestamp
-	32, // 6: modelops.VramReserved.at:type_name -> google.protobuf.Timestamp
-	32, // 7: modelops.VramSettled.at:type_name -> google.protobuf.Timestamp
-	32, // 8: modelops.VramReleased.at:type_name -> google.protobuf.Timestamp
-	32, // 9: modelops.LeaseExpired.at:type_name -> google.protobuf.Timestamp
-	32, // 10: modelops.ForeignUseChanged.at:type_name -> google.protobuf.Timestamp
-	32, // 11: modelops.DeviceLost.at:type_name -> google.protobuf.Timestamp
-	32, // 12: modelops.DeviceRecovered.at:type_name -> google.protobuf.Timestamp
-	32, // 13: modelops.DeviceFaulted.at:type_name -> google.protobuf.Timestamp
-	33, // 14: modelops.ModelDeclared.spec:type_name -> modelops.ModelSpec
-	32, // 15: modelops.ModelDeclared.at:type_name -> google.protobuf.Timestamp
-	32, // 16: modelops.ModelWanted.at:type_name -> google.protobuf.Timestamp
-	32, // 17: modelops.ModelUnwanted.at:type_name -> google.protobuf.Timestamp
-	34, // 18: modelops.ModelLoadStarted.placement:type_name -> modelops.Placement
-	32, // 19: modelops.ModelLoadStarted.at:type_name -> google.protobuf.Timestamp
-	35, // 20: modelops.WorkerStarted.worker:type_name -> modelops.Worker
-	32, // 21: modelops.WorkerStarted.at:type_name -> google.protobuf.Timestamp
-	32, // 22: modelops.ModelReady.at:type_name -> google.protobuf.Timestamp
-	32, // 23: modelops.ModelDraining.at:type_name -> google.protobuf.Timestamp
-	32, // 24: modelops.ModelDrained.at:type_name -> google.protobuf.Timestamp
-	32, // 25: modelops.WorkerExited.at:type_name -> google.protobuf.Timestamp
-	36, // 26: modelops.LoadFailed.error:type_name -> modelops.ErrorBody
-	32, // 27: modelops.LoadFailed.at:type_name -> google.protobuf.Timestamp
-	32, // 28: modelops.LeaseReturned.at:type_name -> google.protobuf.Timestamp
-	32, // 29: modelops.LeaseSettled.at:type_name -> google.protobuf.Timestamp
-	32, // 30: modelops.BreakerChanged.at:type_name -> google.protobuf.Timestamp
-	34, // 31: modelops.PlacementDecided.placement:type_name -> modelops.Placement
-	37, // 32: modelops.PlacementDecided.candidates:type_name -> modelops.Candidate
-	32, // 33: modelops.PlacementDecided.at:type_name -> google.protobuf.Timestamp
-	32, // 34: modelops.PlacementReserved.at:type_name -> google.protobuf.Timestamp
-	36, // 35: modelops.PlacementRefused.error:type_name -> modelops.ErrorBody
-	32, // 36: modelops.PlacementRefused.at:type_name -> google.protobuf.Timestamp
-	32, // 37: modelops.PlacementClosed.at:type_name -> google.protobuf.Timestamp
-	38, // [38:38] is the sub-list for method output_type
-	38, // [38:38] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	33, // 1: modelops.HostStarted.at:type_name -> google.protobuf.Timestamp
+	33, // 2: modelops.HostStopped.at:type_name -> google.protobuf.Timestamp
+	33, // 3: modelops.ActorGaveUp.at:type_name -> google.protobuf.Timestamp
+	33, // 4: modelops.ActorRevived.at:type_name -> google.protobuf.Timestamp
+	33, // 5: modelops.DeviceRegistered.at:type_name -> google.protobuf.Timestamp
+	33, // 6: modelops.VramReserved.at:type_name -> google.protobuf.Timestamp
+	33, // 7: modelops.VramSettled.at:type_name -> google.protobuf.Timestamp
+	33, // 8: modelops.VramReleased.at:type_name -> google.protobuf.Timestamp
+	33, // 9: modelops.LeaseExpired.at:type_name -> google.protobuf.Timestamp
+	33, // 10: modelops.ForeignUseChanged.at:type_name -> google.protobuf.Timestamp
+	33, // 11: modelops.DeviceLost.at:type_name -> google.protobuf.Timestamp
+	33, // 12: modelops.DeviceRecovered.at:type_name -> google.protobuf.Timestamp
+	33, // 13: modelops.DeviceFaulted.at:type_name -> google.protobuf.Timestamp
+	34, // 14: modelops.ModelDeclared.spec:type_name -> modelops.ModelSpec
+	33, // 15: modelops.ModelDeclared.at:type_name -> google.protobuf.Timestamp
+	33, // 16: modelops.ModelWanted.at:type_name -> google.protobuf.Timestamp
+	33, // 17: modelops.ModelUnwanted.at:type_name -> google.protobuf.Timestamp
+	35, // 18: modelops.ModelLoadStarted.placement:type_name -> modelops.Placement
+	33, // 19: modelops.ModelLoadStarted.at:type_name -> google.protobuf.Timestamp
+	36, // 20: modelops.WorkerStarted.worker:type_name -> modelops.Worker
+	33, // 21: modelops.WorkerStarted.at:type_name -> google.protobuf.Timestamp
+	33, // 22: modelops.ModelReady.at:type_name -> google.protobuf.Timestamp
+	33, // 23: modelops.ModelDraining.at:type_name -> google.protobuf.Timestamp
+	33, // 24: modelops.ModelDrained.at:type_name -> google.protobuf.Timestamp
+	33, // 25: modelops.WorkerExited.at:type_name -> google.protobuf.Timestamp
+	37, // 26: modelops.LoadFailed.error:type_name -> modelops.ErrorBody
+	33, // 27: modelops.LoadFailed.at:type_name -> google.protobuf.Timestamp
+	33, // 28: modelops.LeaseReturned.at:type_name -> google.protobuf.Timestamp
+	33, // 29: modelops.LeaseSettled.at:type_name -> google.protobuf.Timestamp
+	33, // 30: modelops.BreakerChanged.at:type_name -> google.protobuf.Timestamp
+	35, // 31: modelops.PlacementDecided.placement:type_name -> modelops.Placement
+	38, // 32: modelops.PlacementDecided.candidates:type_name -> modelops.Candidate
+	33, // 33: modelops.PlacementDecided.at:type_name -> google.protobuf.Timestamp
+	33, // 34: modelops.PlacementReserved.at:type_name -> google.protobuf.Timestamp
+	37, // 35: modelops.PlacementRefused.error:type_name -> modelops.ErrorBody
+	33, // 36: modelops.PlacementRefused.at:type_name -> google.protobuf.Timestamp
+	33, // 37: modelops.PlacementClosed.at:type_name -> google.protobuf.Timestamp
+	33, // 38: modelops.PlacementAbandoned.at:type_name -> google.protobuf.Timestamp
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_events_proto_init() }
@@ -2244,7 +2311,7 @@ func file_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_events_proto_rawDesc), len(file_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

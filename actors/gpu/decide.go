@@ -1,0 +1,148 @@
+package gpu
+
+import (
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"modelops/actors/entity"
+	"modelops/messages"
+)
+
+// foreignStep is the least change of strangers' use that changes a mind; smaller moves are samples.
+const foreignStep = 256 * messages.MiB
+
+// retryAfter is what callers of the legacy lease contract are told to wait.
+const retryAfter = 250 * time.Millisecond
+
+// Decide turns a command into facts.
+func Decide(s State, command proto.Message, at entity.Stamp) (entity.Verdict, error) {
+	if _, ok := command.(*messages.RegisterDevice); !ok && !s.Registered {
+		return entity.Verdict{}, messages.NewError(messages.NotFound, s.ID.String(), "no such device was found on this host").
+			WithHint("modelops gpus lists the devices")
+	}
+	now := timestamppb.New(at.Now)
+	switch c := command.(type) {
+	case *messages.RegisterDevice:
+		return register(s, c, now)
+	case *messages.ReserveVram:
+		return reserve(s, c, now)
+	case *messages.SettleVram:
+		return settle(s, c, now)
+	case *messages.ReleaseVram:
+		return release(s, c, now)
+	case *messages.RenewLease:
+		if _, ok := s.Leases[c.Lease]; !ok {
+			return entity.Verdict{}, unknownLease(s, c.Lease)
+		}
+		return entity.Verdict{}, nil
+	case *messages.ExpireLease:
+		if _, ok := s.Leases[c.Lease]; !ok {
+			return entity.Verdict{}, nil
+		}
+		return facts(&messages.LeaseExpired{Lease: c.Lease, At: now}), nil
+	case *messages.ObserveDevice:
+		return observe(s, c, now)
+	case *messages.ReportFault:
+		return facts(&messages.DeviceFaulted{Fault: c.Fault.GetFault(), Code: c.Fault.GetCode(), At: now}), nil
+	}
+	return entity.Verdict{}, entity.Unknown(s.ID, command)
+}
+
+func facts(events ...proto.Message) entity.Verdict { return entity.Verdict{Events: events} }
+
+func register(s State, c *messages.RegisterDevice, now *timestamppb.Timestamp) (entity.Verdict, error) {
+	if c.CapacityBytes == 0 {
+		return entity.Verdict{}, messages.NewError(messages.InvalidArgument, s.ID.String(), "a device without memory can't be registered")
+	}
+	same := s.Registered && s.Kind == c.Kind && s.Name == c.Name && s.UUID == c.Uuid &&
+		s.Capacity == c.CapacityBytes && s.Margin == c.MarginBytes && s.SoftLimit == c.SoftLimitBytes
+	if same {
+		return entity.Verdict{}, nil
+	}
+	return facts(&messages.DeviceRegistered{Kind: c.Kind, Name: c.Name, Uuid: c.Uuid, CapacityBytes: c.CapacityBytes,
+		MarginBytes: c.MarginBytes, SoftLimitBytes: c.SoftLimitBytes, At: now}), nil
+}
+
+// reserve grants memory to a lease once; asking again for the same lease gives the same grant.
+func reserve(s State, c *messages.ReserveVram, now *timestamppb.Timestamp) (entity.Verdict, error) {
+	if c.Lease == "" || c.Holder == "" {
+		return entity.Verdict{}, messages.NewError(messages.InvalidArgument, s.ID.String(), "a reservation needs a lease and a holder")
+	}
+	granted := func(sequence uint64) proto.Message {
+		return &messages.VramGrant{Lease: c.Lease, Epoch: sequence, Bytes: c.Bytes}
+	}
+	if l, ok := s.Leases[c.Lease]; ok {
+		if l.Holder != c.Holder {
+			return entity.Verdict{}, messages.Errorf(messages.Conflict, s.ID.String(), "lease %s is held by %s", c.Lease, l.Holder)
+		}
+		return entity.Verdict{Answer: func(uint64) proto.Message {
+			return &messages.VramGrant{Lease: c.Lease, Epoch: l.Epoch, Bytes: l.Bytes}
+		}}, nil
+	}
+	if s.Lost {
+		return entity.Verdict{}, messages.Errorf(messages.GPUUnavailable, s.ID.String(), "the device is lost: %s", s.LostReason).
+			WithHint("look at the driver: nvidia-smi, dmesg | grep Xid")
+	}
+	if c.Bytes > s.Free() {
+		return entity.Verdict{}, Shortage(s, c.Bytes)
+	}
+	v := facts(&messages.VramReserved{Lease: c.Lease, Holder: c.Holder, Bytes: c.Bytes, TtlSeconds: c.TtlSeconds, At: now})
+	v.Answer = granted
+	return v, nil
+}
+
+// Shortage says in the legacy contract's words, and with the sums, why need doesn't fit.
+func Shortage(s State, need uint64) *messages.Error {
+	e := messages.Errorf(messages.GPUUnavailable, s.ID.String(), "Insufficient GPU memory: required %dMB, available %dMB", mb(need), s.Free()/messages.MiB).
+		WithHint(fmt.Sprintf("limit %s - reserved %s - used by others %s = %s free", messages.FormatBytes(s.Limit()),
+			messages.FormatBytes(s.Reserved()), messages.FormatBytes(s.Foreign), messages.FormatBytes(s.Free())))
+	if need <= s.Limit() {
+		e = e.WithRetry(retryAfter)
+	}
+	return e
+}
+
+func mb(b uint64) uint64 { return (b + messages.MiB - 1) / messages.MiB }
+
+func settle(s State, c *messages.SettleVram, now *timestamppb.Timestamp) (entity.Verdict, error) {
+	l, ok := s.Leases[c.Lease]
+	switch {
+	case !ok:
+		return entity.Verdict{}, unknownLease(s, c.Lease)
+	case c.MeasuredBytes == 0 || l.Measured == c.MeasuredBytes:
+		return entity.Verdict{}, nil
+	}
+	return facts(&messages.VramSettled{Lease: c.Lease, MeasuredBytes: c.MeasuredBytes, At: now}), nil
+}
+
+func release(s State, c *messages.ReleaseVram, now *timestamppb.Timestamp) (entity.Verdict, error) {
+	if _, ok := s.Leases[c.Lease]; !ok {
+		return entity.Verdict{Answer: func(uint64) proto.Message { return &messages.Done{Note: "no such lease: nothing to release"} }}, nil
+	}
+	return facts(&messages.VramReleased{Lease: c.Lease, Reason: c.Reason, At: now}), nil
+}
+
+func unknownLease(s State, lease string) *messages.Error {
+	return messages.Errorf(messages.NotFound, s.ID.String(), "lease %s is unknown: it expired, was released, or never was", lease)
+}
+
+// observe journals only what changes a mind: the device went or came back, or strangers' use moved by a step.
+func observe(s State, c *messages.ObserveDevice, now *timestamppb.Timestamp) (entity.Verdict, error) {
+	r := c.Reading
+	var v entity.Verdict
+	switch {
+	case r.GetLost() && !s.Lost:
+		v.Events = append(v.Events, &messages.DeviceLost{Reason: r.LostReason, At: now})
+	case !r.GetLost() && s.Lost:
+		v.Events = append(v.Events, &messages.DeviceRecovered{At: now})
+	}
+	if !r.GetLost() && distance(s.Foreign, c.ForeignBytes) >= foreignStep {
+		v.Events = append(v.Events, &messages.ForeignUseChanged{Bytes: c.ForeignBytes, At: now})
+	}
+	return v, nil
+}
+
+func distance(a, b uint64) uint64 { return max(a, b) - min(a, b) }

@@ -1,0 +1,17 @@
+// Package gpu is one device's memory ledger: what may be reserved, who reserved it, and what strangers use.
+//
+// It is the only authority for its device: nobody else grants its memory. It does not choose models, start processes or read
+// the device; samples are told to it (ObserveDevice) and only what changes a mind becomes an event.
+//
+//	unregistered ──RegisterDevice──▶ usable ◀──recovered/lost──▶ lost
+//
+//	ReserveVram    -> VramReserved, or GPUUnavailable with the sums
+//	SettleVram     -> VramSettled        the measured footprint replaces the reserved one
+//	ReleaseVram    -> VramReleased       releasing the unknown is fine
+//	RenewLease     -> (nothing)          only its timer starts again
+//	ExpireLease    -> LeaseExpired
+//	ObserveDevice  -> ForeignUseChanged | DeviceLost | DeviceRecovered
+//	ReportFault    -> DeviceFaulted
+//
+// The lease's epoch is the journal sequence of its grant.
+package gpu

@@ -1,0 +1,126 @@
+package gpu
+
+import (
+	"maps"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"modelops/messages"
+)
+
+// State is the ledger. All amounts are bytes.
+type State struct {
+	ID         messages.ActorID
+	Registered bool
+	Kind       string
+	Name       string
+	UUID       string
+	Capacity   uint64
+	Margin     uint64
+	SoftLimit  uint64 // 0 = none
+	Foreign    uint64
+	Lost       bool
+	LostReason string
+	Faults     uint64
+	Leases     map[string]Lease
+}
+
+// Lease is memory granted to a holder.
+type Lease struct {
+	Holder    string
+	Bytes     uint64
+	Measured  uint64 // 0 = not settled
+	Epoch     uint64
+	TTL       uint32 // seconds; 0 = until released
+	GrantedMS int64
+}
+
+// New is the ledger of a device nobody has registered yet.
+func New(id messages.ActorID) State { return State{ID: id, Leases: map[string]Lease{}} }
+
+// Limit is the most that may be in use: what margin and soft limit leave of the capacity.
+func (s State) Limit() uint64 {
+	limit := s.Capacity - min(s.Margin, s.Capacity)
+	if s.SoftLimit > 0 {
+		limit = min(limit, s.SoftLimit)
+	}
+	return limit
+}
+
+// Reserved is what leases hold: the measured footprint once there is one, else what was asked for.
+func (s State) Reserved() uint64 {
+	var sum uint64
+	for _, l := range s.Leases {
+		sum += l.holds()
+	}
+	return sum
+}
+
+// Free is what could be granted now.
+func (s State) Free() uint64 {
+	used := s.Reserved() + s.Foreign
+	return s.Limit() - min(used, s.Limit())
+}
+
+func (l Lease) holds() uint64 {
+	if l.Measured > 0 {
+		return l.Measured
+	}
+	return l.Bytes
+}
+
+// Evolve folds an event.
+func Evolve(s State, event proto.Message, sequence uint64) State {
+	switch e := event.(messages.GPUEvent).(type) {
+	case *messages.DeviceRegistered:
+		s.Registered = true
+		s.Kind, s.Name, s.UUID = e.Kind, e.Name, e.Uuid
+		s.Capacity, s.Margin, s.SoftLimit = e.CapacityBytes, e.MarginBytes, e.SoftLimitBytes
+	case *messages.VramReserved:
+		s.Leases = maps.Clone(s.Leases)
+		s.Leases[e.Lease] = Lease{Holder: e.Holder, Bytes: e.Bytes, Epoch: sequence, TTL: e.TtlSeconds, GrantedMS: e.At.AsTime().UnixMilli()}
+	case *messages.VramSettled:
+		if l, ok := s.Leases[e.Lease]; ok {
+			s.Leases = maps.Clone(s.Leases)
+			l.Measured = e.MeasuredBytes
+			s.Leases[e.Lease] = l
+		}
+	case *messages.VramReleased:
+		s.Leases = without(s.Leases, e.Lease)
+	case *messages.LeaseExpired:
+		s.Leases = without(s.Leases, e.Lease)
+	case *messages.ForeignUseChanged:
+		s.Foreign = e.Bytes
+	case *messages.DeviceLost:
+		s.Lost, s.LostReason = true, e.Reason
+	case *messages.DeviceRecovered:
+		s.Lost, s.LostReason = false, ""
+	case *messages.DeviceFaulted:
+		s.Faults++
+	}
+	return s
+}
+
+func without(leases map[string]Lease, id string) map[string]Lease {
+	out := maps.Clone(leases)
+	delete(out, id)
+	return out
+}
+
+// View is the ledger as others see it.
+func View(s State) proto.Message {
+	v := &messages.GpuView{
+		Id: s.ID.String(), Host: s.ID.Host(), Device: s.ID.Name(), Kind: s.Kind, Name: s.Name, Uuid: s.UUID,
+		CapacityBytes: s.Capacity, MarginBytes: s.Margin, SoftLimitBytes: s.SoftLimit,
+		LimitBytes: s.Limit(), ReservedBytes: s.Reserved(), ForeignBytes: s.Foreign, FreeBytes: s.Free(),
+		Lost: s.Lost, LostReason: s.LostReason,
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.Leases)) {
+		l := s.Leases[id]
+		v.Reservations = append(v.Reservations, &messages.Reservation{
+			Lease: id, Holder: l.Holder, Bytes: l.Bytes, MeasuredBytes: l.Measured, Epoch: l.Epoch, TtlSeconds: l.TTL, GrantedMs: l.GrantedMS,
+		})
+	}
+	return v
+}

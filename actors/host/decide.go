@@ -1,0 +1,39 @@
+package host
+
+import (
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"modelops/actors/entity"
+	"modelops/messages"
+)
+
+// Decide turns a command into facts.
+func Decide(s State, command proto.Message, at entity.Stamp) (entity.Verdict, error) {
+	now := timestamppb.New(at.Now)
+	switch c := command.(type) {
+	case *messages.StartHost:
+		if s.Running && s.BootID == c.BootId {
+			return entity.Verdict{}, nil
+		}
+		return facts(&messages.HostStarted{BootId: c.BootId, Version: c.Version, ConfigRevision: c.ConfigRevision, At: now}), nil
+	case *messages.StopHost:
+		if !s.Running || s.BootID != c.BootId {
+			return entity.Verdict{}, nil
+		}
+		return facts(&messages.HostStopped{BootId: c.BootId, Reason: c.Reason, At: now}), nil
+	case *messages.ReportGaveUp:
+		if _, ok := s.GaveUp[c.Actor]; ok {
+			return entity.Verdict{}, nil
+		}
+		return facts(&messages.ActorGaveUp{Actor: c.Actor, Reason: c.Reason, Failures: c.Failures, At: now}), nil
+	case *messages.RestartActor:
+		if _, ok := s.GaveUp[c.Actor]; !ok {
+			return entity.Verdict{}, messages.Errorf(messages.FailedPrecondition, c.Actor, "the actor hasn't given up")
+		}
+		return facts(&messages.ActorRevived{Actor: c.Actor, At: now}), nil
+	}
+	return entity.Verdict{}, entity.Unknown(s.ID, command)
+}
+
+func facts(events ...proto.Message) entity.Verdict { return entity.Verdict{Events: events} }

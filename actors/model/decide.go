@@ -1,0 +1,199 @@
+package model
+
+import (
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"modelops/actors/entity"
+	"modelops/messages"
+)
+
+// Retry is the budget for failed loads.
+type Retry struct {
+	Limit          int           // tries in a row before the model is failed
+	First, Longest time.Duration // pauses: doubled from First up to Longest
+}
+
+// pause before the try that follows n failures; 0 = no try is left.
+func (r Retry) pause(n int) time.Duration {
+	if n >= r.Limit {
+		return 0
+	}
+	return min(r.First<<(n-1), r.Longest)
+}
+
+// Rules is Decide with its configuration.
+type Rules struct{ Retry Retry }
+
+// Decide turns a command into facts.
+func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.Verdict, error) {
+	now := timestamppb.New(at.Now)
+	switch c := command.(type) {
+	case *messages.DeclareModel:
+		return declare(s, c, now)
+	case *messages.EnsureModel:
+		return ensure(s, c, now)
+	case *messages.UnloadModel:
+		return unload(s, c, now)
+	case *messages.StartLoad:
+		return startLoad(s, c, at)
+	case *messages.ReportPlacementFailed:
+		if c.Attempt != s.Attempt || s.Phase != Placing {
+			return stale()
+		}
+		return facts(r.loadFailed(s, c.Attempt, c.Error, c.Retriable, now)), nil
+	case *messages.ReportWorkerStarted:
+		if c.Attempt != s.Attempt || !s.resident() || s.Worker != nil {
+			return stale()
+		}
+		return facts(&messages.WorkerStarted{Attempt: c.Attempt, Worker: c.Worker, At: now}), nil
+	case *messages.ReportWorkerReady:
+		if c.Attempt != s.Attempt || s.Phase != Loading {
+			return stale()
+		}
+		return facts(&messages.ModelReady{Attempt: c.Attempt, MeasuredBytes: c.MeasuredBytes, Slots: c.Slots,
+			LoadMs: at.Now.UnixMilli() - s.StartedMS, At: now}), nil
+	case *messages.ReportLoadFailed:
+		if c.Attempt != s.Attempt || s.Phase != Loading {
+			return stale()
+		}
+		return facts(r.loadFailed(s, c.Attempt, c.Error, c.Retriable, now)), nil
+	case *messages.ReportWorkerExited:
+		return r.workerExited(s, c, at)
+	case *messages.ReportDrained:
+		if c.Attempt != s.Attempt || s.Phase != Draining {
+			return stale()
+		}
+		return facts(&messages.ModelDrained{Attempt: c.Attempt, At: now}), nil
+	case *messages.ReportLeaseSettled:
+		if c.Attempt != s.Attempt || !s.Unsettled {
+			return stale()
+		}
+		return facts(&messages.LeaseSettled{Attempt: c.Attempt, At: now}), nil
+	case *messages.ReportLeaseReturned:
+		if len(withoutAttempt(s.Returning, c.Attempt)) == len(s.Returning) {
+			return stale()
+		}
+		return facts(&messages.LeaseReturned{Attempt: c.Attempt, At: now}), nil
+	case *messages.RetryLoad:
+		if c.Attempt != s.Attempt || s.Phase != Waiting {
+			return stale()
+		}
+		return facts(&messages.ModelWanted{Reason: s.Reason, Attempt: s.Attempt + 1, At: now}), nil
+	case *messages.ReportBreaker:
+		if c.State == s.Breaker {
+			return stale()
+		}
+		return facts(&messages.BreakerChanged{State: c.State, Failures: c.Failures, At: now}), nil
+	}
+	return entity.Verdict{}, entity.Unknown(s.ID, command)
+}
+
+func facts(events ...proto.Message) entity.Verdict { return entity.Verdict{Events: events} }
+
+// stale drops what reports an attempt that is over: it was right once.
+func stale() (entity.Verdict, error) {
+	return noted("nothing to do: the attempt is over or already there")
+}
+
+func noted(note string) (entity.Verdict, error) {
+	return entity.Verdict{Answer: func(uint64) proto.Message { return &messages.Done{Note: note} }}, nil
+}
+
+// declare takes a new declaration. A running worker of another revision drains; the model stays wanted and comes back anew.
+func declare(s State, c *messages.DeclareModel, now *timestamppb.Timestamp) (entity.Verdict, error) {
+	if c.Spec == nil || c.Spec.Name != s.ID.Name() {
+		return entity.Verdict{}, messages.Errorf(messages.InvalidArgument, s.ID.String(), "the declaration is for %q", c.Spec.GetName())
+	}
+	if proto.Equal(c.Spec, s.Spec) {
+		return entity.Verdict{}, nil
+	}
+	v := facts(&messages.ModelDeclared{Spec: c.Spec, At: now})
+	changed := s.Spec != nil && s.Spec.Revision != c.Spec.Revision
+	if changed && (s.Phase == Ready || s.Phase == Loading) {
+		v.Events = append(v.Events, &messages.ModelDraining{Attempt: s.Attempt, Reason: "its declaration changed", At: now})
+	}
+	return v, nil
+}
+
+func ensure(s State, c *messages.EnsureModel, now *timestamppb.Timestamp) (entity.Verdict, error) {
+	switch {
+	case s.Spec == nil:
+		return entity.Verdict{}, NotFound(s.ID)
+	case s.Wanted && s.Phase != Failed:
+		return noted(fmt.Sprintf("already wanted: %s", s.Phase))
+	}
+	attempt := s.Attempt
+	if !s.resident() {
+		attempt++
+	}
+	return facts(&messages.ModelWanted{Reason: c.Reason, Attempt: attempt, At: now}), nil
+}
+
+// NotFound is the refusal for a model that nobody declared.
+func NotFound(id messages.ActorID) *messages.Error {
+	return messages.Errorf(messages.ModelNotFound, id.String(), "Model '%s' not found", id.Name()).
+		WithHint("modelops models lists what is declared; modelops load NAME --path FILE declares another")
+}
+
+func unload(s State, c *messages.UnloadModel, now *timestamppb.Timestamp) (entity.Verdict, error) {
+	if s.Spec == nil {
+		return entity.Verdict{}, NotFound(s.ID)
+	}
+	var v entity.Verdict
+	if s.Wanted || s.Phase == Failed {
+		v.Events = append(v.Events, &messages.ModelUnwanted{Reason: c.Reason, At: now})
+	}
+	if s.Phase == Ready || s.Phase == Loading || (s.Phase == Draining && c.Force && !s.Force) {
+		v.Events = append(v.Events, &messages.ModelDraining{Attempt: s.Attempt, Reason: c.Reason, Force: c.Force, At: now})
+	}
+	if len(v.Events) == 0 {
+		return noted("not loaded")
+	}
+	return v, nil
+}
+
+// startLoad accepts a placement whose memory is reserved. A refusal sends the lease home, so only the attempt that still waits says yes.
+func startLoad(s State, c *messages.StartLoad, at entity.Stamp) (entity.Verdict, error) {
+	p := c.Placement
+	if s.Placement.GetId() != "" && s.Placement.Id == p.GetId() {
+		return noted("already started")
+	}
+	if s.Phase != Placing || p.GetAttempt() != s.Attempt {
+		return entity.Verdict{}, messages.Errorf(messages.FailedPrecondition, s.ID.String(),
+			"the placement is for attempt %d; the model is %s in attempt %d", p.GetAttempt(), s.Phase, s.Attempt)
+	}
+	return facts(&messages.ModelLoadStarted{Attempt: s.Attempt, Placement: p, Nonce: at.ID, At: timestamppb.New(at.Now)}), nil
+}
+
+func (r Rules) loadFailed(s State, attempt uint64, e *messages.ErrorBody, retriable bool, now *timestamppb.Timestamp) *messages.LoadFailed {
+	f := &messages.LoadFailed{Attempt: attempt, Error: e, At: now}
+	if retriable {
+		f.RetryMs = r.Retry.pause(s.Failures + 1).Milliseconds()
+	}
+	return f
+}
+
+// workerExited ends the attempt. A wanted model comes back at once, unless its workers die young again and again.
+func (r Rules) workerExited(s State, c *messages.ReportWorkerExited, at entity.Stamp) (entity.Verdict, error) {
+	if c.Attempt != s.Attempt || !s.resident() {
+		return stale()
+	}
+	now := timestamppb.New(at.Now)
+	v := facts(&messages.WorkerExited{Attempt: c.Attempt, ExitCode: c.ExitCode, Reason: c.Reason, LogTail: c.LogTail, At: now})
+	if !s.Wanted {
+		return v, nil
+	}
+	young := s.Phase == Ready && !s.healthy(at.Now)
+	if s.Phase == Loading || young && s.Failures > 0 {
+		e := messages.Errorf(messages.ModelLoadError, s.ID.String(), "the worker died young: %s", c.Reason).
+			WithHint("modelops logs " + s.ID.Name())
+		v.Events = append(v.Events, r.loadFailed(s, c.Attempt, e.Body(), true, now))
+		return v, nil
+	}
+	v.Events = append(v.Events, &messages.ModelWanted{Reason: "its worker exited: " + c.Reason, Attempt: s.Attempt + 1, At: now})
+	return v, nil
+}

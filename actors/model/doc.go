@@ -1,0 +1,29 @@
+// Package model is one model's residency on one host: whether it is wanted, which worker process runs it, and what it holds.
+//
+// It decides when to load, retry, give up and unload. It does not choose a device (the arbiter does), own memory (the gpu
+// actor does) or route requests (the gateway does).
+//
+//	absent ──EnsureModel──▶ placing ──StartLoad──▶ loading ──ready──▶ ready
+//	   ▲                      ▲  ▲                    │                 │ UnloadModel, new declaration
+//	   │                      │  └──── waiting ◀──────┤ failed          ▼
+//	   │                      │      (back-off)       │             draining ──drained──▶ stopping
+//	   └── unwanted ◀─────────┴───── WorkerExited ◀───┼─────────────────────────────────────┘
+//	                                                  └──▶ failed (no tries left; EnsureModel tries anew)
+//
+//	DeclareModel          -> ModelDeclared [ModelDraining]
+//	EnsureModel           -> ModelWanted
+//	UnloadModel           -> ModelUnwanted [ModelDraining]
+//	StartLoad             -> ModelLoadStarted           the placement's memory is reserved
+//	ReportPlacementFailed -> LoadFailed
+//	ReportWorkerStarted   -> WorkerStarted
+//	ReportWorkerReady     -> ModelReady
+//	ReportLoadFailed      -> LoadFailed
+//	ReportWorkerExited    -> WorkerExited [ModelWanted | LoadFailed]
+//	ReportDrained         -> ModelDrained
+//	ReportLeaseSettled    -> LeaseSettled
+//	ReportLeaseReturned   -> LeaseReturned
+//	RetryLoad             -> ModelWanted
+//	ReportBreaker         -> BreakerChanged
+//
+// Every attempt to become resident has a number. What reports an older attempt is dropped.
+package model

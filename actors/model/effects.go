@@ -1,0 +1,256 @@
+package model
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"modelops/actors/entity"
+	"modelops/messages"
+)
+
+// Runtime runs worker processes, or attaches to what already answers.
+type Runtime interface {
+	// Need is the memory to reserve, in bytes: declared, else estimated.
+	Need(ctx context.Context, spec *messages.ModelSpec) (uint64, error)
+	// Start starts the worker, or finds the one that already carries the nonce.
+	Start(ctx context.Context, spec *messages.ModelSpec, p *messages.Placement, nonce string) (*messages.Worker, error)
+	// AwaitReady waits until the worker answers as our model. measured is its footprint in bytes.
+	AwaitReady(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) (measured uint64, slots uint32, err error)
+	// Watch waits for the worker's end. A worker that can't prove itself is reported as gone.
+	Watch(ctx context.Context, w *messages.Worker) (code int32, reason string, tail []string, err error)
+	// Stop ends the worker and all it started; nil when it is gone.
+	Stop(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) error
+	// Find looks for a worker by its nonce; nil when none lives.
+	Find(ctx context.Context, nonce string) (*messages.Worker, error)
+}
+
+// Gate is the gateway's side of a drain.
+type Gate interface {
+	// Drain lets no new request in and returns when none runs; force ends the running ones.
+	Drain(ctx context.Context, model string, attempt uint64, force bool) error
+}
+
+// The work a model owes. Each key holds the attempt, so that late answers are told apart.
+type (
+	place struct {
+		Spec    *messages.ModelSpec
+		ID      messages.ActorID
+		Attempt uint64
+	}
+	start struct {
+		Spec      *messages.ModelSpec
+		Placement *messages.Placement
+		Nonce     string
+	}
+	await struct {
+		Spec    *messages.ModelSpec
+		Worker  *messages.Worker
+		Attempt uint64
+	}
+	watch struct {
+		Worker  *messages.Worker
+		Attempt uint64
+	}
+	settle struct {
+		Placement *messages.Placement
+		Measured  uint64
+	}
+	drain struct {
+		Model   string
+		Attempt uint64
+		Force   bool
+	}
+	stop struct {
+		Spec    *messages.ModelSpec
+		Worker  *messages.Worker
+		Nonce   string
+		Attempt uint64
+	}
+	giveUp struct{ Placement *messages.Placement } // return a lease
+	retry  struct {
+		Attempt uint64
+		After   time.Duration
+	}
+)
+
+func (e place) Key() string  { return fmt.Sprintf("place/%d", e.Attempt) }
+func (e start) Key() string  { return fmt.Sprintf("start/%d", e.Placement.Attempt) }
+func (e await) Key() string  { return fmt.Sprintf("ready/%d", e.Attempt) }
+func (e watch) Key() string  { return fmt.Sprintf("watch/%d", e.Attempt) }
+func (e settle) Key() string { return fmt.Sprintf("settle/%d", e.Placement.Attempt) }
+func (e drain) Key() string  { return fmt.Sprintf("drain/%d/%t", e.Attempt, e.Force) }
+func (e stop) Key() string   { return fmt.Sprintf("stop/%d", e.Attempt) }
+func (e giveUp) Key() string { return fmt.Sprintf("return/%d", e.Placement.Attempt) }
+func (e retry) Key() string  { return fmt.Sprintf("retry/%d", e.Attempt) }
+
+// Pace: the arbiter's answer is usually there within a few milliseconds.
+func (place) Pace() (first, longest time.Duration) { return 5 * time.Millisecond, time.Second }
+
+// Owed lists what the world owes this state.
+func Owed(s State) []entity.Effect {
+	var out []entity.Effect
+	for _, p := range s.Returning {
+		out = append(out, giveUp{p})
+	}
+	switch s.Phase {
+	case Placing:
+		if len(s.Returning) == 0 { // one attempt's memory at a time
+			out = append(out, place{s.Spec, s.ID, s.Attempt})
+		}
+	case Loading:
+		if s.Worker == nil {
+			out = append(out, start{s.Spec, s.Placement, s.Nonce})
+		} else {
+			out = append(out, await{s.Spec, s.Worker, s.Attempt})
+		}
+	case Ready:
+		out = append(out, watch{s.Worker, s.Attempt})
+		if s.Unsettled {
+			out = append(out, settle{s.Placement, s.Measured})
+		}
+	case Draining:
+		out = append(out, drain{s.ID.Name(), s.Attempt, s.Force})
+		if s.Worker != nil {
+			out = append(out, watch{s.Worker, s.Attempt})
+		}
+	case Stopping:
+		out = append(out, stop{s.Spec, s.Worker, s.Nonce, s.Attempt})
+	case Waiting:
+		out = append(out, retry{s.Attempt, time.Duration(s.RetryMS) * time.Millisecond})
+	}
+	return out
+}
+
+// hands are what a model touches the world with.
+type hands struct {
+	runtime Runtime
+	gate    Gate
+	door    messages.Door
+}
+
+func (h hands) perform(ctx context.Context, effect entity.Effect) (proto.Message, error) {
+	switch e := effect.(type) {
+	case place:
+		return h.place(ctx, e)
+	case start:
+		return h.start(ctx, e)
+	case await:
+		return h.await(ctx, e)
+	case watch:
+		code, reason, tail, err := h.runtime.Watch(ctx, e.Worker)
+		if err != nil {
+			return nil, err
+		}
+		return &messages.ReportWorkerExited{Attempt: e.Attempt, ExitCode: code, Reason: reason, LogTail: tail}, nil
+	case settle:
+		_, err := h.door.Ask(ctx, gpuOf(e.Placement), &messages.SettleVram{Lease: e.Placement.Lease, MeasuredBytes: e.Measured})
+		if err != nil && messages.CodeOf(err) != messages.NotFound {
+			return nil, err
+		}
+		return &messages.ReportLeaseSettled{Attempt: e.Placement.Attempt}, nil
+	case drain:
+		if err := h.gate.Drain(ctx, e.Model, e.Attempt, e.Force); err != nil {
+			return nil, err
+		}
+		return &messages.ReportDrained{Attempt: e.Attempt}, nil
+	case stop:
+		return h.stop(ctx, e)
+	case giveUp:
+		_, err := h.door.Ask(ctx, gpuOf(e.Placement), &messages.ReleaseVram{Lease: e.Placement.Lease, Reason: "its worker is gone"})
+		if err != nil {
+			return nil, err
+		}
+		return &messages.ReportLeaseReturned{Attempt: e.Placement.Attempt}, nil
+	case retry:
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(e.After):
+			return &messages.RetryLoad{Attempt: e.Attempt}, nil
+		}
+	}
+	panic(fmt.Sprintf("model owes no %T", effect))
+}
+
+func gpuOf(p *messages.Placement) messages.ActorID {
+	id, err := messages.ParseActorID(p.Gpu)
+	if err != nil {
+		panic(err) // a placement is made by the arbiter, from a gpu actor's own view
+	}
+	return id
+}
+
+// place asks the arbiter, again and again while it is undecided: asking twice for one attempt gives one placement.
+func (h hands) place(ctx context.Context, e place) (proto.Message, error) {
+	need, err := h.runtime.Need(ctx, e.Spec)
+	if err != nil {
+		return &messages.ReportPlacementFailed{Attempt: e.Attempt, Error: messages.AsError(err).Body()}, nil
+	}
+	r, err := h.door.Ask(ctx, messages.ArbiterActor(), &messages.PlaceModel{Model: e.ID.String(), Attempt: e.Attempt, NeedBytes: need})
+	if messages.CodeOf(err) == messages.GPUUnavailable {
+		refusal := messages.AsError(err)
+		return &messages.ReportPlacementFailed{Attempt: e.Attempt, Error: refusal.Body(), Retriable: refusal.Retry > 0}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if p, ok := r.Answer.(*messages.PlacementReply); ok && p.Status == "refused" {
+		return &messages.ReportPlacementFailed{Attempt: e.Attempt, Error: p.Error, Retriable: p.Error.GetRetryAfterMs() > 0}, nil
+	}
+	return nil, nil
+}
+
+func (h hands) start(ctx context.Context, e start) (proto.Message, error) {
+	w, err := h.runtime.Start(ctx, e.Spec, e.Placement, e.Nonce)
+	if err != nil && ctx.Err() != nil {
+		return nil, err
+	}
+	if err != nil {
+		return &messages.ReportLoadFailed{Attempt: e.Placement.Attempt, Error: messages.AsError(err).Body(), Retriable: retriable(err)}, nil
+	}
+	return &messages.ReportWorkerStarted{Attempt: e.Placement.Attempt, Worker: w}, nil
+}
+
+// await reports a failure only once the worker is gone, since the failure sends its memory home.
+func (h hands) await(ctx context.Context, e await) (proto.Message, error) {
+	measured, slots, err := h.runtime.AwaitReady(ctx, e.Spec, e.Worker)
+	if err == nil {
+		return &messages.ReportWorkerReady{Attempt: e.Attempt, MeasuredBytes: measured, Slots: slots}, nil
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if stopErr := h.runtime.Stop(ctx, e.Spec, e.Worker); stopErr != nil {
+		return nil, stopErr
+	}
+	return &messages.ReportLoadFailed{Attempt: e.Attempt, Error: messages.AsError(err).Body(), Retriable: retriable(err)}, nil
+}
+
+// retriable: what is wrong with the question stays wrong.
+func retriable(err error) bool {
+	switch messages.CodeOf(err) {
+	case messages.InvalidArgument, messages.NotFound, messages.ModelNotFound, messages.Unsupported:
+		return false
+	}
+	return true
+}
+
+func (h hands) stop(ctx context.Context, e stop) (proto.Message, error) {
+	w := e.Worker
+	if w == nil { // the start was cancelled half-way: is there a process with its nonce?
+		found, err := h.runtime.Find(ctx, e.Nonce)
+		if err != nil {
+			return nil, err
+		}
+		w = found
+	}
+	if w != nil {
+		if err := h.runtime.Stop(ctx, e.Spec, w); err != nil {
+			return nil, err
+		}
+	}
+	return &messages.ReportWorkerExited{Attempt: e.Attempt, Reason: "stopped"}, nil
+}
