@@ -1731,12 +1731,10 @@ func (x *PlaceModel) GetLedgers() []*GpuView {
 	return nil
 }
 
+// PlacementReply shows the attempt's one placement; the arbiter brings it to the model when its memory is reserved.
 type PlacementReply struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// pending, reserved or refused.
-	Status        string     `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
-	Placement     *Placement `protobuf:"bytes,2,opt,name=placement,proto3" json:"placement,omitempty"`
-	Error         *ErrorBody `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Placement     *Placement             `protobuf:"bytes,1,opt,name=placement,proto3" json:"placement,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1771,23 +1769,9 @@ func (*PlacementReply) Descriptor() ([]byte, []int) {
 	return file_commands_proto_rawDescGZIP(), []int{32}
 }
 
-func (x *PlacementReply) GetStatus() string {
-	if x != nil {
-		return x.Status
-	}
-	return ""
-}
-
 func (x *PlacementReply) GetPlacement() *Placement {
 	if x != nil {
 		return x.Placement
-	}
-	return nil
-}
-
-func (x *PlacementReply) GetError() *ErrorBody {
-	if x != nil {
-		return x.Error
 	}
 	return nil
 }
@@ -2715,11 +2699,9 @@ const file_commands_proto_rawDesc = "" +
 	"\aattempt\x18\x02 \x01(\x04R\aattempt\x12\x1d\n" +
 	"\n" +
 	"need_bytes\x18\x03 \x01(\x04R\tneedBytes\x12+\n" +
-	"\aledgers\x18\x04 \x03(\v2\x11.modelops.GpuViewR\aledgers\"\x86\x01\n" +
-	"\x0ePlacementReply\x12\x16\n" +
-	"\x06status\x18\x01 \x01(\tR\x06status\x121\n" +
-	"\tplacement\x18\x02 \x01(\v2\x13.modelops.PlacementR\tplacement\x12)\n" +
-	"\x05error\x18\x03 \x01(\v2\x13.modelops.ErrorBodyR\x05error\"6\n" +
+	"\aledgers\x18\x04 \x03(\v2\x11.modelops.GpuViewR\aledgers\"C\n" +
+	"\x0ePlacementReply\x121\n" +
+	"\tplacement\x18\x01 \x01(\v2\x13.modelops.PlacementR\tplacement\"6\n" +
 	"\x0eReportReserved\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"U\n" +
@@ -2871,23 +2853,22 @@ var file_commands_proto_depIdxs = []int32{
 	46, // 6: modelops.ReportLoadFailed.error:type_name -> modelops.ErrorBody
 	38, // 7: modelops.PlaceModel.ledgers:type_name -> modelops.GpuView
 	45, // 8: modelops.PlacementReply.placement:type_name -> modelops.Placement
-	46, // 9: modelops.PlacementReply.error:type_name -> modelops.ErrorBody
-	46, // 10: modelops.ReportReservationRefused.error:type_name -> modelops.ErrorBody
-	48, // 11: modelops.GpuView.reservations:type_name -> modelops.Reservation
-	42, // 12: modelops.GpuView.reading:type_name -> modelops.DeviceReading
-	44, // 13: modelops.ModelView.spec:type_name -> modelops.ModelSpec
-	45, // 14: modelops.ModelView.placement:type_name -> modelops.Placement
-	47, // 15: modelops.ModelView.worker:type_name -> modelops.Worker
-	46, // 16: modelops.ModelView.error:type_name -> modelops.ErrorBody
-	45, // 17: modelops.ArbiterView.open:type_name -> modelops.Placement
-	37, // 18: modelops.StatusView.host:type_name -> modelops.HostView
-	38, // 19: modelops.StatusView.gpus:type_name -> modelops.GpuView
-	39, // 20: modelops.StatusView.models:type_name -> modelops.ModelView
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	46, // 9: modelops.ReportReservationRefused.error:type_name -> modelops.ErrorBody
+	48, // 10: modelops.GpuView.reservations:type_name -> modelops.Reservation
+	42, // 11: modelops.GpuView.reading:type_name -> modelops.DeviceReading
+	44, // 12: modelops.ModelView.spec:type_name -> modelops.ModelSpec
+	45, // 13: modelops.ModelView.placement:type_name -> modelops.Placement
+	47, // 14: modelops.ModelView.worker:type_name -> modelops.Worker
+	46, // 15: modelops.ModelView.error:type_name -> modelops.ErrorBody
+	45, // 16: modelops.ArbiterView.open:type_name -> modelops.Placement
+	37, // 17: modelops.StatusView.host:type_name -> modelops.HostView
+	38, // 18: modelops.StatusView.gpus:type_name -> modelops.GpuView
+	39, // 19: modelops.StatusView.models:type_name -> modelops.ModelView
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_commands_proto_init() }

@@ -79,6 +79,8 @@ type Grant struct {
 	APIKey   string // for remote URLs; empty for local workers
 	Queued   time.Duration
 	Position int // place in the queue at arrival; 0 = none waited
+	// Ended is done when the place is taken away (the model is unloaded by force) or was released; its cause says why.
+	Ended context.Context
 	// Release gives the place back and tells how it went, which feeds the breaker. Calls after the first do nothing.
 	Release func(Outcome)
 }

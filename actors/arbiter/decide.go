@@ -47,7 +47,7 @@ func placeModel(s State, c *messages.PlaceModel, at entity.Stamp) (entity.Verdic
 		return entity.Verdict{}, messages.NewError(messages.InvalidArgument, s.ID.String(), "a placement needs a model and its attempt")
 	}
 	if o, ok := s.openFor(c.Model, c.Attempt); ok {
-		return answer("pending", o.Placement), nil
+		return answer(o.Placement), nil
 	}
 	candidates := s.weigh(c.NeedBytes, c.Ledgers)
 	chosen := firstFit(candidates)
@@ -59,11 +59,11 @@ func placeModel(s State, c *messages.PlaceModel, at entity.Stamp) (entity.Verdic
 		return entity.Verdict{}, err
 	}
 	p := &messages.Placement{Id: at.ID, Model: c.Model, Attempt: c.Attempt, Host: gpu.Host(), Gpu: chosen.Gpu, Bytes: c.NeedBytes, Lease: at.ID}
-	v := answer("pending", p)
+	v := answer(p)
 	v.Events = []proto.Message{&messages.PlacementDecided{Placement: p, Policy: "first_fit", Candidates: candidates, At: timestamppb.New(at.Now)}}
 	return v, nil
 }
 
-func answer(status string, p *messages.Placement) entity.Verdict {
-	return entity.Verdict{Answer: func(uint64) proto.Message { return &messages.PlacementReply{Status: status, Placement: p} }}
+func answer(p *messages.Placement) entity.Verdict {
+	return entity.Verdict{Answer: func(uint64) proto.Message { return &messages.PlacementReply{Placement: p} }}
 }

@@ -27,15 +27,14 @@ type Open struct {
 // State is what the arbiter has promised and not yet handed over.
 type State struct {
 	ID      messages.ActorID
-	Open    map[string]Open                // by placement id
-	Refused map[string]*messages.ErrorBody // by model: the owner's last refusal, until the next decision
+	Open    map[string]Open // by placement id
 	Decided uint64
-	Denied  uint64
+	Refused uint64 // by the devices' owners
 }
 
 // New is an arbiter without a past.
 func New(id messages.ActorID) State {
-	return State{ID: id, Open: map[string]Open{}, Refused: map[string]*messages.ErrorBody{}}
+	return State{ID: id, Open: map[string]Open{}}
 }
 
 // openFor finds the open placement of one attempt of a model.
@@ -53,8 +52,6 @@ func Evolve(s State, event proto.Message, _ uint64) State {
 	switch e := event.(messages.ArbiterEvent).(type) {
 	case *messages.PlacementDecided:
 		s.Open = with(s.Open, e.Placement.Id, Open{e.Placement, Decided})
-		s.Refused = maps.Clone(s.Refused)
-		delete(s.Refused, e.Placement.Model)
 		s.Decided++
 	case *messages.PlacementReserved:
 		if o, ok := s.Open[e.Id]; ok {
@@ -63,11 +60,8 @@ func Evolve(s State, event proto.Message, _ uint64) State {
 			s.Open = with(s.Open, e.Id, Open{p, Reserved})
 		}
 	case *messages.PlacementRefused:
-		if o, ok := s.Open[e.Id]; ok {
-			s.Refused = with(s.Refused, o.Placement.Model, e.Error)
-			s.Open = without(s.Open, e.Id)
-			s.Denied++
-		}
+		s.Open = without(s.Open, e.Id)
+		s.Refused++
 	case *messages.PlacementClosed:
 		s.Open = without(s.Open, e.Id)
 	case *messages.PlacementAbandoned:
@@ -95,7 +89,7 @@ func without[V any](m map[string]V, key string) map[string]V {
 
 // View is the arbiter as others see it.
 func View(s State) proto.Message {
-	v := &messages.ArbiterView{Decided: s.Decided, Refused: s.Denied}
+	v := &messages.ArbiterView{Decided: s.Decided, Refused: s.Refused}
 	for _, id := range slices.Sorted(maps.Keys(s.Open)) {
 		v.Open = append(v.Open, s.Open[id].Placement)
 	}

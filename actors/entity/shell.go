@@ -134,18 +134,25 @@ func Fold[S any](kind Kind[S], s S, decisions []messages.Recorded) S {
 }
 
 func (s *shell[S]) receive(c actor.Context, e Envelope) {
+	defer func() {
+		if r := recover(); r != nil { // the message is gone with the incarnation: its sender hears so at once
+			s.respond(c, Result{Err: messages.Errorf(messages.Unavailable, s.id.String(), "the actor crashed on the command: %v", r).
+				WithRetry(time.Second).WithHint("it restarts from its journal; ask again")})
+			panic(r)
+		}
+	}()
 	switch cmd := e.Command.(type) {
 	case *messages.QueryView:
 		s.respond(c, Result{Reply: messages.Reply{Answer: s.show(), Sequence: s.sequence}})
 	case *messages.Crash:
-		// A drill: whoever waits hears it as the error that any panic would be.
+		// A drill: it is as fatal as any bug.
 		panic(fmt.Sprintf("crash on command: %s", cmd.Reason))
 	default:
 		reply, err := s.obey(e.Command, e.Meta)
-		s.respond(c, Result{Reply: reply, Err: messages.AsError(err)})
 		if err != nil && mustRebuild(err) {
-			panic(fmt.Errorf("rebuild %s: %w", s.id, err))
+			panic(fmt.Errorf("rebuild: %w", err))
 		}
+		s.respond(c, Result{Reply: reply, Err: messages.AsError(err)})
 		s.settle()
 	}
 }

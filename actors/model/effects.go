@@ -189,18 +189,12 @@ func (h hands) place(ctx context.Context, e place) (proto.Message, error) {
 	if err != nil {
 		return &messages.ReportPlacementFailed{Attempt: e.Attempt, Error: messages.AsError(err).Body()}, nil
 	}
-	r, err := h.door.Ask(ctx, messages.ArbiterActor(), &messages.PlaceModel{Model: e.ID.String(), Attempt: e.Attempt, NeedBytes: need})
+	_, err = h.door.Ask(ctx, messages.ArbiterActor(), &messages.PlaceModel{Model: e.ID.String(), Attempt: e.Attempt, NeedBytes: need})
 	if messages.CodeOf(err) == messages.GPUUnavailable {
 		refusal := messages.AsError(err)
 		return &messages.ReportPlacementFailed{Attempt: e.Attempt, Error: refusal.Body(), Retriable: refusal.Retry > 0}, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	if p, ok := r.Answer.(*messages.PlacementReply); ok && p.Status == "refused" {
-		return &messages.ReportPlacementFailed{Attempt: e.Attempt, Error: p.Error, Retriable: p.Error.GetRetryAfterMs() > 0}, nil
-	}
-	return nil, nil
+	return nil, err
 }
 
 func (h hands) start(ctx context.Context, e start) (proto.Message, error) {

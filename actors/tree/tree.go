@@ -1,0 +1,244 @@
+package tree
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/proto"
+
+	"modelops/actors/entity"
+	"modelops/messages"
+)
+
+// Spawner makes the props of an actor; ok is false when there can be no such actor on this host.
+type Spawner func(id messages.ActorID) (props *actor.Props, ok bool)
+
+// Options of a tree.
+type Options struct {
+	Host    string
+	Log     *slog.Logger
+	Backoff Backoff // its callbacks are set by the tree
+	// OnRestart counts restarts by kind; may be nil.
+	OnRestart func(kind string)
+	// AskTimeout bounds questions whose context has no deadline; 0 = 5 s.
+	AskTimeout time.Duration
+}
+
+// Tree holds the actors of one host and is the door to them.
+type Tree struct {
+	o      Options
+	system *actor.ActorSystem
+	root   *actor.PID
+
+	spawn    Spawner
+	spawning sync.Mutex // one birth at a time; never held with mu, since the supervisor needs mu to register the child
+
+	mu    sync.RWMutex
+	pids  map[messages.ActorID]*actor.PID
+	names map[string]messages.ActorID // by pid
+	down  map[messages.ActorID]string // gave up, and why
+}
+
+var _ messages.Door = (*Tree)(nil)
+
+// New starts an empty tree. Spawner is set by Grow, because most kinds need the door before they exist.
+func New(o Options) *Tree {
+	if o.AskTimeout == 0 {
+		o.AskTimeout = 5 * time.Second
+	}
+	t := &Tree{o: o, pids: map[messages.ActorID]*actor.PID{}, names: map[string]messages.ActorID{}, down: map[messages.ActorID]string{}}
+	t.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
+		return slog.New(quiet{o.Log.Handler()})
+	}))
+	t.o.Backoff.Restarted, t.o.Backoff.GaveUp = t.restarted, t.gaveUp
+	t.root = t.system.Root.Spawn(actor.PropsFromFunc(t.supervise, actor.WithSupervisor(t.o.Backoff)))
+	return t
+}
+
+// Grow says how actors are made.
+func (t *Tree) Grow(s Spawner) { t.spawn = s }
+
+// born asks the supervisor for a child, so that the supervisor is its parent.
+type born struct {
+	id    messages.ActorID
+	props *actor.Props
+	done  chan<- spawned
+}
+
+type spawned struct {
+	pid *actor.PID
+	err error
+}
+
+func (t *Tree) supervise(c actor.Context) {
+	switch m := c.Message().(type) {
+	case born:
+		pid, err := c.SpawnNamed(m.props, strings.ReplaceAll(m.id.String(), "/", ":"))
+		if err == nil {
+			t.register(m.id, pid)
+		}
+		m.done <- spawned{pid, err}
+	case *actor.Terminated:
+		t.forget(m.Who)
+	}
+}
+
+// find returns the actor's pid, spawning it when it isn't there.
+func (t *Tree) find(id messages.ActorID) (*actor.PID, error) {
+	if pid, err := t.known(id); pid != nil || err != nil {
+		return pid, err
+	}
+	t.spawning.Lock()
+	defer t.spawning.Unlock()
+	if pid, err := t.known(id); pid != nil || err != nil {
+		return pid, err
+	}
+	props, ok := t.spawn(id)
+	if !ok {
+		return nil, messages.Errorf(messages.NotFound, id.String(), "there is no such actor on host %s", t.o.Host).
+			WithHint("modelops ps and modelops gpus list the actors")
+	}
+	done := make(chan spawned, 1)
+	t.system.Root.Send(t.root, born{id, props, done})
+	r := <-done
+	if r.err != nil {
+		return nil, messages.Errorf(messages.Unavailable, id.String(), "the actor can't be started: %w", r.err)
+	}
+	return r.pid, nil
+}
+
+func (t *Tree) known(id messages.ActorID) (*actor.PID, error) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if why, ok := t.down[id]; ok {
+		return nil, messages.Errorf(messages.Unavailable, id.String(), "the actor crashed too often and stays down: %s", why).
+			WithHint("modelops send host/" + t.o.Host + " RestartActor '{\"actor\":\"" + id.String() + "\"}'")
+	}
+	return t.pids[id], nil
+}
+
+func (t *Tree) register(id messages.ActorID, pid *actor.PID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.pids[id], t.names[pid.Id] = pid, id
+}
+
+// Down replaces the set of actors that gave up by what the host's journal says: who was revived may be spawned again.
+func (t *Tree) Down(gaveUp []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for id := range t.down {
+		if !slices.Contains(gaveUp, id.String()) {
+			delete(t.down, id)
+		}
+	}
+}
+
+func (t *Tree) forget(pid *actor.PID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if id, ok := t.names[pid.Id]; ok {
+		delete(t.names, pid.Id)
+		delete(t.pids, id)
+	}
+}
+
+// Ask sends a command and waits for its answer.
+func (t *Tree) Ask(ctx context.Context, to messages.ActorID, command proto.Message) (messages.Reply, error) {
+	pid, err := t.find(to)
+	if err != nil {
+		return messages.Reply{}, err
+	}
+	within := t.o.AskTimeout
+	if d, ok := ctx.Deadline(); ok {
+		within = min(time.Until(d), 10*time.Minute)
+	}
+	if within <= 0 {
+		return messages.Reply{}, messages.AsError(context.DeadlineExceeded)
+	}
+	f := t.system.Root.RequestFuture(pid, entity.Envelope{Command: command, Meta: messages.MetaFrom(ctx)}, within)
+	r, err := f.Result()
+	if err != nil {
+		return messages.Reply{}, messages.Errorf(messages.Unavailable, to.String(), "no answer within %s: %w", within.Round(time.Millisecond), err).
+			WithRetry(time.Second).WithHint("the actor restarts from its journal; modelops state " + to.String() + " shows it")
+	}
+	res, ok := r.(entity.Result)
+	if !ok {
+		return messages.Reply{}, messages.Errorf(messages.Internal, to.String(), "answered with %T", r)
+	}
+	if res.Err != nil {
+		return res.Reply, res.Err
+	}
+	return res.Reply, nil
+}
+
+// Tell sends a command and looks no further.
+func (t *Tree) Tell(ctx context.Context, to messages.ActorID, command proto.Message) {
+	pid, err := t.find(to)
+	if err != nil {
+		t.o.Log.Warn("nobody to tell", "actor", to.String(), "command", command.ProtoReflect().Descriptor().Name(), "error", err)
+		return
+	}
+	t.system.Root.Send(pid, entity.Envelope{Command: command, Meta: messages.MetaFrom(ctx)})
+}
+
+// Send puts any message into an actor's mailbox: what isn't a command, such as a view for the gateway.
+func (t *Tree) Send(to messages.ActorID, message any) {
+	if pid, err := t.find(to); err == nil {
+		t.system.Root.Send(pid, message)
+	}
+}
+
+// Spawn makes sure that an actor lives.
+func (t *Tree) Spawn(id messages.ActorID) error {
+	_, err := t.find(id)
+	return err
+}
+
+// Actors lists who lives.
+func (t *Tree) Actors() []messages.ActorID {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	out := make([]messages.ActorID, 0, len(t.pids))
+	for id := range t.pids {
+		out = append(out, id)
+	}
+	return out
+}
+
+// Stop stops all actors and waits for them. Work they owe is cancelled; their state stays in the journal.
+func (t *Tree) Stop() {
+	_ = t.system.Root.PoisonFuture(t.root).Wait()
+	t.system.Shutdown()
+}
+
+func (t *Tree) idOf(pid *actor.PID) messages.ActorID {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.names[pid.Id]
+}
+
+func (t *Tree) restarted(child *actor.PID, failures int, reason any) {
+	id := t.idOf(child)
+	t.o.Log.Error("an actor crashed; it comes back from its journal", "actor", id.String(), "reason", fmt.Sprint(reason), "failures", failures)
+	if t.o.OnRestart != nil {
+		t.o.OnRestart(id.Kind)
+	}
+}
+
+func (t *Tree) gaveUp(child *actor.PID, failures int, reason any) {
+	id := t.idOf(child)
+	t.o.Log.Error("an actor crashed too often and stays down", "actor", id.String(), "reason", fmt.Sprint(reason))
+	if host := messages.HostActor(t.o.Host); id != host {
+		t.mu.Lock()
+		t.down[id] = fmt.Sprint(reason)
+		t.mu.Unlock()
+		t.Tell(context.Background(), host, &messages.ReportGaveUp{Actor: id.String(), Reason: fmt.Sprint(reason), Failures: uint32(failures)})
+	}
+}
