@@ -1,0 +1,55 @@
+package grpcapi
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"modelops/messages"
+)
+
+// LoadModel returns when the model is ready, or with the reason why it can't be.
+func (s *Server) LoadModel(ctx context.Context, r *messages.ModelLoadRequest) (*messages.ModelLoadReply, error) {
+	switch {
+	case r.ModelName == "":
+		return nil, refuse(ctx, invalid("model_name", "it is empty", "name the model to load"))
+	case r.Shards < 0:
+		return nil, refuse(ctx, invalid("shards", "it is negative", "leave it out for one shard"))
+	}
+	return ask(ctx, s, r, s.Control.Load)
+}
+
+// UnloadModel drains the model and frees its memory.
+func (s *Server) UnloadModel(ctx context.Context, r *messages.ModelUnloadRequest) (*messages.ModelUnloadReply, error) {
+	if r.ModelName == "" {
+		return nil, refuse(ctx, invalid("model_name", "it is empty", "name the model to unload"))
+	}
+	return ask(ctx, s, r, s.Control.Unload)
+}
+
+// ListModels lists what can be asked for.
+func (s *Server) ListModels(ctx context.Context, r *emptypb.Empty) (*messages.ModelList, error) {
+	return ask(ctx, s, r, func(ctx context.Context, _ *emptypb.Empty) (*messages.ModelList, error) { return s.Control.List(ctx) })
+}
+
+// AcquireGpuLease reserves device memory. A refusal for want of memory is an OK reply with granted false: old clients rely on it.
+func (s *Server) AcquireGpuLease(ctx context.Context, r *messages.GpuLeaseRequest) (*messages.GpuLeaseReply, error) {
+	return ask(ctx, s, r, s.Control.AcquireLease)
+}
+
+// ReleaseGpuLease gives the memory back; unknown leases are no error.
+func (s *Server) ReleaseGpuLease(ctx context.Context, r *messages.GpuLeaseRelease) (*messages.GpuLeaseReleaseAck, error) {
+	return ask(ctx, s, r, s.Control.ReleaseLease)
+}
+
+func ask[Q, A any](ctx context.Context, s *Server, question Q, answer func(context.Context, Q) (A, error)) (A, error) {
+	ctx, cancel := s.life(ctx, uuid.NewString())
+	defer cancel()
+	a, err := answer(ctx, question)
+	if err != nil {
+		var none A
+		return none, refuse(ctx, err)
+	}
+	return a, nil
+}

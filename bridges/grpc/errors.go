@@ -1,0 +1,82 @@
+package grpcapi
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"modelops/messages"
+)
+
+// RetryTrailer tells in milliseconds when trying again makes sense.
+const RetryTrailer = "retry-after-ms"
+
+// statusOf turns a failure into the status of the error table, with the whole ErrorBody as its detail.
+func statusOf(e *messages.Error) error {
+	st := status.New(codes.Code(e.Code.Wire().GRPC), e.Error())
+	detailed, err := st.WithDetails(e.Body())
+	if err != nil {
+		// Only text that isn't UTF-8 can't be marshaled; the code is still worth more than nothing.
+		return st.Err()
+	}
+	return detailed.Err()
+}
+
+// failure is err as the caller sees it. When the call's deadline has passed, whatever was being done was cancelled because of
+// it, so the deadline is what the caller hears of.
+func failure(ctx context.Context, err error) *messages.Error {
+	e := messages.AsError(err)
+	if e.Code == messages.Cancelled && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return messages.NewError(messages.DeadlineExceeded, e.Subject, "the deadline passed before there was an answer").WithCause(err)
+	}
+	return e
+}
+
+// refuse ends a unary call with err.
+func refuse(ctx context.Context, err error) error {
+	e := failure(ctx, err)
+	if e.Retry > 0 {
+		// Fails only outside of a call.
+		_ = grpc.SetTrailer(ctx, metadata.Pairs(RetryTrailer, strconv.FormatInt(e.Retry.Milliseconds(), 10)))
+	}
+	return statusOf(e)
+}
+
+// FromStatus brings a status of this server back to the typed error it was made of; for clients in Go. A status without the
+// detail, such as one made by the transport, keeps its message and gets the nearest code.
+func FromStatus(err error) *messages.Error {
+	st, ok := status.FromError(err)
+	if !ok || st.Code() == codes.OK {
+		return messages.AsError(err)
+	}
+	for _, d := range st.Details() {
+		if body, ok := d.(*messages.ErrorBody); ok {
+			return body.Err().WithCause(err)
+		}
+	}
+	return messages.NewError(nearest(st.Code()), "", st.Message()).WithCause(err)
+}
+
+func nearest(c codes.Code) messages.Code {
+	switch c {
+	case codes.Canceled:
+		return messages.Cancelled
+	case codes.DeadlineExceeded:
+		return messages.DeadlineExceeded
+	case codes.Unavailable:
+		return messages.Unavailable
+	case codes.Unimplemented:
+		return messages.Unsupported
+	case codes.ResourceExhausted:
+		// The transport's own RESOURCE_EXHAUSTED is a message over the limit.
+		return messages.PayloadTooLarge
+	case codes.InvalidArgument:
+		return messages.InvalidArgument
+	}
+	return messages.Internal
+}

@@ -1,0 +1,58 @@
+package grpcapi
+
+import (
+	"context"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"modelops/messages"
+)
+
+// guardUnary keeps a panic from ending the process, and tells what became of each call.
+func (s *Server) guardUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (reply any, err error) {
+	start := time.Now()
+	defer func() {
+		if p := recover(); p != nil {
+			reply, err = nil, statusOf(s.caught(info.FullMethod, p))
+		}
+		s.tell(ctx, info.FullMethod, err, start)
+	}()
+	return next(ctx, req)
+}
+
+func (s *Server) guardStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
+	start := time.Now()
+	defer func() {
+		if p := recover(); p != nil {
+			err = statusOf(s.caught(info.FullMethod, p))
+		}
+		s.tell(stream.Context(), info.FullMethod, err, start)
+	}()
+	return next(srv, stream)
+}
+
+// caught logs a panic and makes the answer for it. The answer doesn't say what panicked: it may hold a prompt.
+func (s *Server) caught(method string, p any) *messages.Error {
+	s.Log.Error("a gRPC call panicked", "method", method, "panic", p, "stack", string(debug.Stack()))
+	return messages.NewError(messages.Internal, method, "the call panicked").WithHint("the stack is in the server's log")
+}
+
+// tell reports and logs the end of a call. Messages of errors stay out of the log unless the fault is ours: they may quote input.
+func (s *Server) tell(ctx context.Context, method string, err error, start time.Time) {
+	took := time.Since(start)
+	if err == nil {
+		s.Observe(method, "OK", took)
+		s.Log.Debug("gRPC call", "method", method, "code", "OK", "took", took)
+		return
+	}
+	e := FromStatus(err)
+	s.Observe(method, e.Code.String(), took)
+	level, attrs := slog.LevelDebug, []any{"method", method, "code", e.Code.String(), "took", took}
+	if e.Code.Wire().HTTP >= 500 {
+		level, attrs = slog.LevelWarn, append(attrs, "subject", e.Subject, "error", e.Message)
+	}
+	s.Log.Log(ctx, level, "gRPC call failed", attrs...)
+}

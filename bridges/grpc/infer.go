@@ -1,0 +1,62 @@
+package grpcapi
+
+import (
+	"context"
+	"math"
+
+	"github.com/google/uuid"
+
+	"modelops/messages"
+)
+
+// Infer answers one prompt.
+func (s *Server) Infer(ctx context.Context, r *messages.InferenceRequest) (*messages.InferenceResponse, error) {
+	if err := check(r); err != nil {
+		return nil, refuse(ctx, err)
+	}
+	ctx, cancel := s.life(ctx, name(r))
+	defer cancel()
+	response, err := s.Gateway.Infer(ctx, r, nil)
+	if err != nil {
+		return nil, refuse(ctx, err)
+	}
+	return response, nil
+}
+
+// name gives a request its id when the client gave none.
+func name(r *messages.InferenceRequest) string {
+	if r.RequestId == "" {
+		r.RequestId = uuid.NewString()
+	}
+	return r.RequestId
+}
+
+// life is the context of one piece of work: it always has a deadline, and what follows from it shares correlation.
+func (s *Server) life(ctx context.Context, correlation string) (context.Context, context.CancelFunc) {
+	ctx = messages.WithMeta(ctx, messages.Meta{Correlation: correlation, Causation: correlation})
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, s.Timeout)
+}
+
+// check refuses what can never be answered, before it costs a place in a queue.
+func check(r *messages.InferenceRequest) error {
+	switch {
+	case r.ModelName == "":
+		return invalid("model_name", "it is empty", "name a model of ListModels")
+	case r.Prompt == "" && len(r.Messages) == 0:
+		return invalid("prompt", "there is neither a prompt nor messages", "send one of them")
+	case r.Prompt != "" && len(r.Messages) > 0:
+		return invalid("prompt", "there are both a prompt and messages", "send one of them")
+	case r.MaxTokens < 0:
+		return invalid("max_tokens", "it is negative", "leave it out for 100, or send 1 or more")
+	case r.Temperature != nil && !(*r.Temperature >= 0 && !math.IsInf(float64(*r.Temperature), 0)):
+		return invalid("temperature", "it is negative or no number", "0 is greedy; leave it out for 0.7")
+	}
+	return nil
+}
+
+func invalid(field, what, hint string) *messages.Error {
+	return messages.NewError(messages.InvalidArgument, field, what).WithHint(hint)
+}

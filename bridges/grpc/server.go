@@ -1,0 +1,181 @@
+package grpcapi
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+
+	"modelops/messages"
+)
+
+// Control is what the server asks of the house beside inference. Errors are typed, or become INTERNAL.
+type Control interface {
+	// Load makes a model resident and returns when it is ready.
+	Load(ctx context.Context, r *messages.ModelLoadRequest) (*messages.ModelLoadReply, error)
+	Unload(ctx context.Context, r *messages.ModelUnloadRequest) (*messages.ModelUnloadReply, error)
+	List(ctx context.Context) (*messages.ModelList, error)
+	AcquireLease(ctx context.Context, r *messages.GpuLeaseRequest) (*messages.GpuLeaseReply, error)
+	ReleaseLease(ctx context.Context, r *messages.GpuLeaseRelease) (*messages.GpuLeaseReleaseAck, error)
+}
+
+// Options say what the server stands on. Gateway and Control are required; a zero in the rest means its default.
+type Options struct {
+	Gateway messages.Gateway
+	Control Control
+	Log     *slog.Logger
+	// Observe is told of every finished call and streamed request: its full method, OK or the name of its error, its time.
+	Observe func(method, code string, took time.Duration)
+	// MaxMessage bounds one message in bytes, each way. Default 100 MiB.
+	MaxMessage int
+	// MaxInFlight bounds the requests running on one InferStream. Default 64.
+	MaxInFlight int
+	// MaxStreams bounds the calls running on one connection. Default 4096.
+	MaxStreams uint32
+	// Timeout ends calls whose client set no deadline. Default 10 minutes.
+	Timeout time.Duration
+	// SendTimeout ends an InferStream whose client reads nothing for so long. Default 1 minute.
+	SendTimeout time.Duration
+	// HealthPeriod is how often a health watch looks for a change. Default 1 second.
+	HealthPeriod time.Duration
+}
+
+func (o Options) withDefaults() Options {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Observe == nil {
+		o.Observe = func(string, string, time.Duration) {}
+	}
+	o.MaxMessage = orDefault(o.MaxMessage, 100<<20)
+	o.MaxInFlight = orDefault(o.MaxInFlight, 64)
+	o.MaxStreams = orDefault(o.MaxStreams, 4096)
+	o.Timeout = orDefault(o.Timeout, 10*time.Minute)
+	o.SendTimeout = orDefault(o.SendTimeout, time.Minute)
+	o.HealthPeriod = orDefault(o.HealthPeriod, time.Second)
+	return o
+}
+
+func orDefault[T int | uint32 | time.Duration](v, fallback T) T {
+	if v <= 0 {
+		return fallback
+	}
+	return v
+}
+
+// Server is the gRPC door. It is started once and stopped once.
+type Server struct {
+	messages.UnimplementedModelOpsServer
+	Options
+
+	grpc     *grpc.Server
+	draining chan struct{}
+	drain    sync.Once
+	stopping chan struct{}
+	stop     sync.Once
+	listener net.Listener
+	served   chan struct{} // closed when the accept loop has ended
+}
+
+// New makes a server that listens to nothing yet.
+func New(o Options) *Server {
+	s := &Server{
+		Options: o.withDefaults(), draining: make(chan struct{}), stopping: make(chan struct{}), served: make(chan struct{}),
+	}
+	s.grpc = grpc.NewServer(
+		grpc.MaxRecvMsgSize(s.MaxMessage), grpc.MaxSendMsgSize(s.MaxMessage), grpc.MaxConcurrentStreams(s.MaxStreams),
+		grpc.ConnectionTimeout(10*time.Second),
+		// Old clients ping every 30 s, idle or not; the library's default would cut them off for it.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
+		grpc.WaitForHandlers(true),
+		grpc.UnaryInterceptor(s.guardUnary), grpc.StreamInterceptor(s.guardStream),
+	)
+	messages.RegisterModelOpsServer(s.grpc, s)
+	grpc_health_v1.RegisterHealthServer(s.grpc, &healthServer{server: s})
+	reflection.Register(s.grpc)
+	return s
+}
+
+// Start listens on a loopback address and serves in the background. Port 0 takes any free port. A bind that isn't loopback is
+// refused with FAILED_PRECONDITION, a port that can't be had with UNAVAILABLE.
+func (s *Server) Start(bind string, port int) error {
+	host, err := loopback(bind)
+	if err != nil {
+		return err
+	}
+	address := net.JoinHostPort(host, strconv.Itoa(port))
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return messages.Errorf(messages.Unavailable, "grpc "+address, "cannot listen: %w", err).
+			WithHint("free the port or set server.grpc_port to another one")
+	}
+	s.serve(l)
+	return nil
+}
+
+func (s *Server) serve(l net.Listener) {
+	s.listener = l
+	go func() {
+		defer close(s.served)
+		if err := s.grpc.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			s.Log.Error("the gRPC server ended", "address", l.Addr().String(), "error", err)
+		}
+	}()
+}
+
+// Addr is where the server listens, host:port; empty before Start.
+func (s *Server) Addr() string {
+	if s.listener == nil {
+		return ""
+	}
+	return s.listener.Addr().String()
+}
+
+// Drain makes health say NOT_SERVING. Requests are still taken: balancers need time to look away.
+func (s *Server) Drain() { s.drain.Do(func() { close(s.draining) }) }
+
+// cutOff is how long handlers get to return once their contexts have ended.
+const cutOff = 2 * time.Second
+
+// Stop refuses what is new and lets what runs finish until ctx ends; then it cuts connections, which ends every request's
+// context. It returns ctx's error when it had to, and after at most 2 seconds more.
+func (s *Server) Stop(ctx context.Context) error {
+	s.Drain()
+	s.stop.Do(func() { close(s.stopping) })
+	graceful := make(chan struct{})
+	go func() { defer close(graceful); s.grpc.GracefulStop() }()
+	select {
+	case <-graceful:
+		return s.awaitServed(ctx)
+	case <-ctx.Done():
+	}
+	cut := make(chan struct{})
+	go func() { defer close(cut); s.grpc.Stop() }()
+	select {
+	case <-cut:
+	case <-time.After(cutOff):
+		s.Log.Error("gRPC requests outlived their contexts", "waited", cutOff)
+	}
+	return context.Cause(ctx)
+}
+
+func (s *Server) awaitServed(ctx context.Context) error {
+	if s.listener == nil {
+		return nil
+	}
+	select {
+	case <-s.served:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
