@@ -1,0 +1,118 @@
+package openai
+
+import (
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"modelops/messages"
+)
+
+const (
+	defaultMaxBody    = 64 << 20
+	defaultHeartbeat  = 10 * time.Second
+	defaultRetryDelay = 50 * time.Millisecond
+	// maxRetries counts repetitions, so a request meets at most three workers.
+	maxRetries = 2
+)
+
+// Observer counts what went through. All methods are called from many goroutines.
+type Observer interface {
+	// ObserveRequest tells how a request ended: its HTTP status (499 when the caller left) and the time since it came in.
+	ObserveRequest(model, code, class string, d time.Duration)
+	// ObserveFirstByte tells when the first byte of the engine's answer came, measured from the request's arrival.
+	ObserveFirstByte(model string, d time.Duration)
+	// ObserveQueueWait tells how long a granted request had waited for its place.
+	ObserveQueueWait(model string, d time.Duration)
+}
+
+// Options of an API. Only Gateway is required.
+type Options struct {
+	Gateway messages.Gateway
+	// MaxBody is the most bytes of a request body; 0 = 64 MiB.
+	MaxBody int64
+	// Heartbeat is how long a streaming request waits in silence before SSE comments keep its connection alive; 0 = 10 s,
+	// negative = never.
+	Heartbeat time.Duration
+	// RetryDelay is the pause before the first repetition, doubled for the next; 0 = 50 ms. It gives the owner of a dead
+	// worker the time to see its exit.
+	RetryDelay time.Duration
+	Observe    Observer
+	Log        *slog.Logger
+}
+
+// API answers the inference routes and the list of models. It serves until Close.
+type API struct {
+	gateway    messages.Gateway
+	maxBody    int64
+	heartbeat  time.Duration
+	retryDelay time.Duration
+	observe    Observer
+	log        *slog.Logger
+	workers    *workers
+	buffers    sync.Pool // of *[]byte
+}
+
+// New makes the API. It opens nothing until the first request.
+func New(o Options) *API {
+	a := &API{gateway: o.Gateway, maxBody: o.MaxBody, heartbeat: o.Heartbeat, retryDelay: o.RetryDelay, observe: o.Observe, log: o.Log}
+	if a.maxBody <= 0 {
+		a.maxBody = defaultMaxBody
+	}
+	if a.heartbeat == 0 {
+		a.heartbeat = defaultHeartbeat
+	}
+	if a.retryDelay <= 0 {
+		a.retryDelay = defaultRetryDelay
+	}
+	if a.observe == nil {
+		a.observe = unobserved{}
+	}
+	if a.log == nil {
+		a.log = slog.New(slog.DiscardHandler)
+	}
+	a.workers = newWorkers(a.liveURLs)
+	a.buffers.New = func() any { b := make([]byte, 32<<10); return &b }
+	return a
+}
+
+// Forget drops the connections to a worker that is gone. Requests that still run there end by themselves.
+func (a *API) Forget(url string) { a.workers.forget(url) }
+
+// Close drops the idle connections to all workers.
+func (a *API) Close() { a.workers.close() }
+
+// ServeHTTP routes by path. It leaves the matched route in r.Pattern for whoever counts requests; empty = no such path.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id := requestID(r)
+	w.Header()["X-Request-Id"] = []string{id}
+	r.Pattern = ""
+	if rt, ok := passThrough[r.URL.Path]; ok {
+		r.Pattern = r.URL.Path
+		if r.Method != http.MethodPost {
+			refuseMethod(w, r, "POST")
+			return
+		}
+		a.infer(w, r, rt, id)
+		return
+	}
+	a.serveModels(w, r)
+}
+
+// liveURLs are where workers answer now, as far as the gateway knows.
+func (a *API) liveURLs() map[string]bool {
+	live := map[string]bool{}
+	for _, m := range a.gateway.Models() {
+		if url := m.GetWorker().GetUrl(); url != "" {
+			live[url] = true
+		}
+	}
+	return live
+}
+
+type unobserved struct{}
+
+func (unobserved) ObserveRequest(_, _, _ string, _ time.Duration) {}
+func (unobserved) ObserveFirstByte(string, time.Duration)         {}
+func (unobserved) ObserveQueueWait(string, time.Duration)         {}

@@ -1,0 +1,105 @@
+package openai
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+	"unicode/utf8"
+
+	"modelops/messages"
+)
+
+// question is a request as far as we read it.
+type question struct {
+	body []byte
+	// model is the name that was asked for; at says where its quoted value lies in body.
+	model  string
+	at     span
+	stream bool
+}
+
+// readQuestion checks what the edge can check: syntax, that a model is named, and the figures that no engine can mean.
+func readQuestion(body []byte, rt route) (*question, *refusal) {
+	env, err := scanBody(body)
+	if err != nil {
+		bad := err.(*badJSON)
+		return nil, invalid(bad.field, "the body isn't acceptable JSON: "+bad.Error())
+	}
+	q := &question{body: body, at: env[fieldModel]}
+	if !q.at.present() {
+		return nil, invalid("model", "the body names no model: \"model\" is missing")
+	}
+	if q.model, err = textOf(body[q.at.from:q.at.to]); err != nil || q.model == "" {
+		return nil, invalid("model", "\"model\" must be the name of a model, as a string that isn't empty")
+	}
+	if q.stream, err = boolOf(body, env[fieldStream]); err != nil {
+		return nil, invalid("stream", "\"stream\" must be true or false")
+	}
+	if r := checkFigures(body, env, rt); r != nil {
+		return nil, r
+	}
+	return q, nil
+}
+
+func checkFigures(body []byte, env envelope, rt route) *refusal {
+	for _, f := range []field{fieldMaxTokens, fieldMaxCompletionTokens, fieldMaxOutputTokens} {
+		if v, ok := numberOf(body, env[f]); !ok || !whole(v) || v < 0 {
+			return invalid(fieldNames[f], fmt.Sprintf("%q must be a whole number, not negative", fieldNames[f]))
+		}
+	}
+	if v, ok := numberOf(body, env[fieldN]); !ok || !whole(v) || (env[fieldN].present() && v < 1 && !isNull(body, env[fieldN])) {
+		return invalid("n", "\"n\" must be a whole number, at least 1")
+	}
+	v, ok := numberOf(body, env[fieldTemperature])
+	if !ok {
+		return invalid("temperature", "\"temperature\" must be a number")
+	}
+	if rt.bounded && (v < 0 || v > 2) {
+		return invalid("temperature", "\"temperature\" must lie between 0 and 2")
+	}
+	return nil
+}
+
+// numberOf is 0 for an absent field and for null, which clients send for absent; false for what is no number.
+func numberOf(body []byte, s span) (float64, bool) {
+	if !s.present() || isNull(body, s) {
+		return 0, true
+	}
+	v, err := strconv.ParseFloat(string(body[s.from:s.to]), 64)
+	return v, err == nil
+}
+
+func whole(v float64) bool { return v == math.Trunc(v) }
+
+func isNull(body []byte, s span) bool { return string(body[s.from:s.to]) == "null" }
+
+func boolOf(body []byte, s span) (bool, error) {
+	switch text := string(body[s.from:s.to]); text {
+	case "true":
+		return true, nil
+	case "", "false", "null":
+		return false, nil
+	default:
+		return false, strconv.ErrSyntax
+	}
+}
+
+func textOf(quoted []byte) (string, error) {
+	if len(quoted) < 2 || quoted[0] != '"' {
+		return "", strconv.ErrSyntax
+	}
+	inner := quoted[1 : len(quoted)-1]
+	for _, c := range inner {
+		if c == '\\' || c >= utf8.RuneSelf {
+			var s string
+			err := json.Unmarshal(quoted, &s)
+			return s, err
+		}
+	}
+	return string(inner), nil
+}
+
+func invalid(param, message string) *refusal {
+	return &refusal{param: param, err: messages.NewError(messages.InvalidArgument, "", message)}
+}

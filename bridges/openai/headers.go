@@ -1,0 +1,125 @@
+package openai
+
+import (
+	"crypto/rand"
+	"fmt"
+	"net/http"
+	"net/textproto"
+	"strconv"
+	"strings"
+	"time"
+
+	"modelops/messages"
+)
+
+// hop headers belong to one connection.
+var hop = map[string]bool{
+	"Connection": true, "Keep-Alive": true, "Proxy-Connection": true, "Proxy-Authenticate": true, "Proxy-Authorization": true,
+	"Te": true, "Trailer": true, "Transfer-Encoding": true, "Upgrade": true,
+}
+
+// withheld headers stop at this door. The keys are the caller's, for us and not for an engine; cookies too. An idempotency
+// key would make net/http send a request again that an engine may have begun. The last four are said anew.
+var withheld = map[string]bool{
+	"Authorization": true, "X-Api-Key": true, "Api-Key": true, "Cookie": true,
+	"Idempotency-Key": true, "X-Idempotency-Key": true, "Expect": true, "Origin": true, "Referer": true,
+	"X-Request-Timeout": true, "Content-Length": true, "Content-Type": true, "X-Request-Id": true,
+}
+
+// requestHeader is what the engine gets to see of the client's headers.
+func requestHeader(in http.Header, id string, grant *messages.Grant, rt route) http.Header {
+	out := make(http.Header, len(in)+4)
+	named := namedIn(in["Connection"])
+	for k, v := range in {
+		if !hop[k] && !withheld[k] && !named[k] {
+			out[k] = v
+		}
+	}
+	if _, ok := out["User-Agent"]; !ok {
+		out["User-Agent"] = []string{""} // else net/http names itself
+	}
+	for _, v := range in["Te"] {
+		if strings.Contains(strings.ToLower(v), "trailers") {
+			out["Te"] = []string{"trailers"}
+		}
+	}
+	// The body was found to be JSON, whatever the client called it.
+	out["Content-Type"] = []string{"application/json"}
+	out["X-Request-Id"] = []string{id}
+	if grant.APIKey != "" {
+		out["Authorization"] = []string{"Bearer " + grant.APIKey}
+		if rt.anthropic {
+			out["X-Api-Key"] = []string{grant.APIKey}
+		}
+	}
+	return out
+}
+
+// copyResponseHeader leaves out what belongs to the engine's connection, and its opinion on who may read the answer in a
+// browser: that is for the door to say.
+func copyResponseHeader(to, from http.Header) {
+	named := namedIn(from["Connection"])
+	for k, v := range from {
+		if hop[k] || named[k] || k == "X-Request-Id" || strings.HasPrefix(k, "Access-Control-") {
+			continue
+		}
+		to[k] = v
+	}
+	to["X-Modelops-Source"] = []string{"engine"}
+}
+
+// namedIn lists the headers that a Connection header declares to be of this connection only.
+func namedIn(connection []string) map[string]bool {
+	var named map[string]bool
+	for _, line := range connection {
+		for name := range strings.SplitSeq(line, ",") {
+			if name = textproto.TrimString(name); name == "" || strings.EqualFold(name, "keep-alive") || strings.EqualFold(name, "close") {
+				continue
+			}
+			if named == nil {
+				named = map[string]bool{}
+			}
+			named[textproto.CanonicalMIMEHeaderKey(name)] = true
+		}
+	}
+	return named
+}
+
+// queueHeaders tell the client how it waited. Milliseconds.
+func queueHeaders(h http.Header, grant *messages.Grant) {
+	h["X-Modelops-Queue-Position"] = []string{strconv.Itoa(grant.Position)}
+	h["X-Modelops-Queue-Ms"] = []string{strconv.FormatInt(grant.Queued.Milliseconds(), 10)}
+	if grant.Queued > 0 {
+		h["Server-Timing"] = append(h["Server-Timing"], fmt.Sprintf("queue;dur=%.3f", float64(grant.Queued)/float64(time.Millisecond)))
+	}
+}
+
+// requestID keeps the caller's id if it is fit for logs and journals; else it makes one.
+func requestID(r *http.Request) string {
+	id := r.Header.Get("X-Request-Id")
+	if id == "" || len(id) > 128 {
+		return rand.Text()
+	}
+	for i := range len(id) {
+		if id[i] <= ' ' || id[i] > '~' {
+			return rand.Text()
+		}
+	}
+	return id
+}
+
+// timeoutOf reads X-Request-Timeout: seconds ("30", "0.5") or a duration ("500ms"). 0 = none asked for.
+func timeoutOf(h http.Header) (time.Duration, *refusal) {
+	text := h.Get("X-Request-Timeout")
+	if text == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		d, err = time.ParseDuration(text + "s")
+	}
+	if err != nil || d <= 0 {
+		return 0, invalid("X-Request-Timeout", fmt.Sprintf("X-Request-Timeout %.40q is no time: write seconds such as 30, or a duration such as 500ms, more than 0", text))
+	}
+	return d, nil
+}

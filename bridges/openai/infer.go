@@ -1,0 +1,163 @@
+package openai
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"modelops/messages"
+)
+
+// statusClientGone is what is counted for a caller that left; nobody is there to see it.
+const statusClientGone = 499
+
+// class stands in the metrics until callers have keys, and keys have classes.
+const class = "default"
+
+// exchange is one request on its way. Its context is the client's, with the deadline it asked for: when it ends, the
+// request ends in the queue, in loading and at the engine.
+type exchange struct {
+	api   *API
+	w     http.ResponseWriter
+	r     *http.Request
+	rt    route
+	id    string
+	ctx   context.Context
+	began time.Time
+	q     *question
+	pulse *pulse
+	// model is the name for logs and metrics: as asked for until a grant resolves it.
+	model string
+	// status is what is counted.
+	status int
+	// abort: the answer is cut, and closing the connection is the only way left to say so.
+	abort bool
+	cause error
+}
+
+func (a *API) infer(w http.ResponseWriter, r *http.Request, rt route, id string) {
+	x := &exchange{api: a, w: w, r: r, rt: rt, id: id, ctx: messages.WithMeta(r.Context(), messages.Meta{Correlation: id}), began: time.Now()}
+	defer x.report()
+	timeout, bad := timeoutOf(r.Header)
+	if bad != nil {
+		x.refuse(bad)
+		return
+	}
+	if timeout > 0 {
+		ctx, cancel := context.WithTimeout(x.ctx, timeout)
+		defer cancel()
+		x.ctx = ctx
+	}
+	body, bad := readBody(w, r, a.maxBody)
+	if bad != nil {
+		x.refuse(bad)
+		return
+	}
+	if x.q, bad = readQuestion(body, rt); bad != nil {
+		x.refuse(bad)
+		return
+	}
+	x.model = x.q.model
+	if x.q.stream && a.heartbeat > 0 {
+		x.pulse = startPulse(w, a.heartbeat)
+		defer x.pulse.stop()
+	}
+	x.forward()
+	if x.abort {
+		panic(http.ErrAbortHandler) // net/http closes the connection without the end mark of the body
+	}
+}
+
+// forward repeats while no worker took the request, and never once an answer began.
+func (x *exchange) forward() {
+	delay := x.api.retryDelay
+	for try := 0; !x.attempt(try == maxRetries); try++ {
+		pause := time.NewTimer(delay)
+		select {
+		case <-pause.C:
+		case <-x.ctx.Done():
+			pause.Stop()
+			x.refuse(refusalOf(x.ctx.Err()))
+			return
+		}
+		delay *= 2
+	}
+}
+
+// attempt waits for a place and brings the request to the worker there. It is over when the client has its answer,
+// whichever.
+func (x *exchange) attempt(last bool) (over bool) {
+	grant, err := x.api.gateway.Admit(x.ctx, x.q.model)
+	if err != nil {
+		x.refuse(refusalOf(err))
+		return true
+	}
+	var outcome messages.Outcome
+	defer func() { grant.Release(outcome) }()
+	x.model = grant.Model
+	x.api.observe.ObserveQueueWait(grant.Model, grant.Queued)
+	engine, err := x.api.workers.at(grant.URL)
+	if err != nil {
+		outcome = messages.Outcome{Failed: true, Err: err}
+		x.refuse(refusalOf(messages.NewError(messages.Internal, grant.Model, "the worker's address can't be read").WithCause(err)))
+		return true
+	}
+	engine.inFlight.Add(1)
+	defer engine.inFlight.Add(-1)
+	resp, failure := x.send(engine, grant)
+	if failure == nil {
+		defer func() { _ = resp.Body.Close() }()
+		outcome = x.relay(resp, grant)
+		return true
+	}
+	if x.ctx.Err() != nil {
+		x.refuse(refusalOf(x.ctx.Err()))
+		return true
+	}
+	outcome = messages.Outcome{Failed: true, Err: failure}
+	engine.transport.CloseIdleConnections()
+	if failure.again && !last {
+		x.api.log.Debug("sending a request again", "model", x.model, "correlation", x.id, "error", failure.err)
+		return false
+	}
+	x.refuse(refusalOf(failure.typed(grant.Model)))
+	return true
+}
+
+// refuse answers with an error in the form that is still possible.
+func (x *exchange) refuse(bad *refusal) {
+	begun := x.pulse.stop()
+	bad = x.endOf(bad)
+	x.status, x.cause = bad.err.Code.Wire().HTTP, bad.err
+	switch {
+	case x.r.Context().Err() != nil:
+		x.status, x.abort = statusClientGone, true
+	case begun:
+		_, _ = x.w.Write(bad.event(x.rt))
+	default:
+		bad.write(x.w, x.rt)
+	}
+}
+
+// endOf tells the end of a deadline from a client that left, however the error underneath was worded.
+func (x *exchange) endOf(bad *refusal) *refusal {
+	if bad.err.Code == messages.Cancelled && errors.Is(x.ctx.Err(), context.DeadlineExceeded) {
+		return refusalOf(x.ctx.Err())
+	}
+	return bad
+}
+
+// report counts the request and writes the one line that the log has on it.
+func (x *exchange) report() {
+	took := time.Since(x.began)
+	if x.status == 0 {
+		x.status = http.StatusInternalServerError // a panic passes by
+	}
+	x.api.observe.ObserveRequest(x.model, strconv.Itoa(x.status), class, took)
+	if x.cause == nil || x.status < 500 {
+		return
+	}
+	x.api.log.Warn("request failed", "model", x.model, "correlation", x.id, "path", x.r.URL.Path, "status", x.status, "took", took, "error", x.cause)
+}

@@ -1,0 +1,103 @@
+package openai
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"modelops/messages"
+)
+
+const modelsPath = "/v1/models"
+
+// modelObject is OpenAI's model with what our users look for beside it.
+type modelObject struct {
+	ID      string    `json:"id"`
+	Object  string    `json:"object"`
+	Created int64     `json:"created"` // seconds since 1970 at which it became ready; 0 when it isn't
+	OwnedBy string    `json:"owned_by"`
+	Name    string    `json:"name"`
+	Status  string    `json:"status"`
+	Aliases []string  `json:"aliases"`
+	Meta    modelMeta `json:"meta"`
+}
+
+type modelMeta struct {
+	Runtime   string `json:"runtime,omitempty"`
+	NCtx      uint32 `json:"n_ctx,omitempty"`
+	Slots     uint32 `json:"slots,omitempty"`
+	VRAMBytes uint64 `json:"vram_bytes,omitempty"` // measured; 0 until then
+	Active    uint32 `json:"active"`
+	Queued    uint32 `json:"queued"`
+	Error     string `json:"error,omitempty"` // why the last load failed
+}
+
+// serveModels answers /v1/models and /v1/models/{id}, and says no to every other path.
+func (a *API) serveModels(w http.ResponseWriter, r *http.Request) {
+	id, one := strings.CutPrefix(r.URL.Path, modelsPath+"/")
+	if !one && r.URL.Path != modelsPath || one && id == "" {
+		writePlain(w, http.StatusNotFound, "not_found", "there is no "+r.URL.Path+" here")
+		return
+	}
+	r.Pattern = modelsPath
+	if one {
+		r.Pattern = modelsPath + "/{id}"
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		refuseMethod(w, r, "GET, HEAD")
+		return
+	}
+	if one {
+		a.serveModel(w, id)
+		return
+	}
+	list := struct {
+		Object string        `json:"object"`
+		Data   []modelObject `json:"data"`
+	}{Object: "list", Data: []modelObject{}}
+	for _, m := range a.gateway.Models() {
+		if !m.GetSpec().GetUnlisted() {
+			list.Data = append(list.Data, describe(m))
+		}
+	}
+	writeJSON(w, list)
+}
+
+// serveModel finds a model by its name or an alias. Unlisted ones are found too: they are only not shown around.
+func (a *API) serveModel(w http.ResponseWriter, id string) {
+	for _, m := range a.gateway.Models() {
+		if m.GetName() == id || slices.Contains(m.GetSpec().GetAliases(), id) {
+			writeJSON(w, describe(m))
+			return
+		}
+	}
+	missing := messages.Errorf(messages.ModelNotFound, "", "there is no model %.200q here", id).WithHint("GET /v1/models lists them")
+	refusalOf(missing).write(w, route{})
+}
+
+func describe(m *messages.ModelView) modelObject {
+	spec := m.GetSpec()
+	out := modelObject{
+		ID: m.GetName(), Object: "model", Created: m.GetReadyMs() / 1000, OwnedBy: "modelops", Name: m.GetName(),
+		Status: m.GetPhase(), Aliases: spec.GetAliases(),
+		Meta: modelMeta{Runtime: spec.GetRuntime(), NCtx: spec.GetContextLength(), Slots: m.GetSlots(), VRAMBytes: m.GetMeasuredBytes(),
+			Active: m.GetActive(), Queued: m.GetQueued(), Error: m.GetError().GetMessage()},
+	}
+	if out.Aliases == nil {
+		out.Aliases = []string{}
+	}
+	return out
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // plain values always marshal
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	_, _ = w.Write(body)
+}

@@ -1,0 +1,193 @@
+package openai
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"modelops/messages"
+)
+
+const (
+	// stall is how long a client may refuse to take a piece of its answer: its place at the worker is others' too.
+	stall = 2 * time.Minute
+	// errorBytes is how much of an engine's error fits into an event.
+	errorBytes = 64 << 10
+)
+
+// relay lets the engine's answer through and says how the engine did.
+func (x *exchange) relay(resp *http.Response, grant *messages.Grant) messages.Outcome {
+	x.status = resp.StatusCode
+	var outcome messages.Outcome
+	// 501 is an honest no: this engine was not built or started for the route.
+	if resp.StatusCode >= 500 && resp.StatusCode != http.StatusNotImplemented {
+		err := messages.Errorf(messages.InferenceError, grant.Model, "the engine answered %d", resp.StatusCode)
+		outcome = messages.Outcome{Failed: true, Err: err}
+		x.cause = err
+	}
+	begun := x.pulse.stop()
+	if begun && (resp.StatusCode != http.StatusOK || !isEventStream(resp)) {
+		x.relayAsEvent(resp)
+		return outcome
+	}
+	if !begun {
+		x.writeHead(resp, grant)
+	}
+	copied := x.copyBody(resp)
+	if !begun {
+		copyTrailers(x.w.Header(), resp)
+	}
+	if copied.err == nil {
+		return outcome
+	}
+	return x.cut(copied, isEventStream(resp) && resp.Header.Get("Content-Encoding") == "", grant)
+}
+
+func (x *exchange) writeHead(resp *http.Response, grant *messages.Grant) {
+	h := x.w.Header()
+	copyResponseHeader(h, resp.Header)
+	queueHeaders(h, grant)
+	if isEventStream(resp) {
+		h["X-Accel-Buffering"] = []string{"no"}
+	}
+	for name := range resp.Trailer {
+		h.Add("Trailer", name)
+	}
+	x.w.WriteHeader(resp.StatusCode)
+}
+
+// copyTrailers passes on what came after the body, announced or not.
+func copyTrailers(h http.Header, resp *http.Response) {
+	announced := map[string]bool{}
+	for _, line := range h["Trailer"] {
+		announced[line] = true
+	}
+	for name, values := range resp.Trailer {
+		if !announced[name] {
+			name = http.TrailerPrefix + name
+		}
+		h[name] = values
+	}
+}
+
+// copied says how the copying of a body ended.
+type copied struct {
+	err error
+	// fromEngine is true when reading failed, not writing.
+	fromEngine bool
+	// atEvent: the last bytes ended an SSE event, so that another may follow.
+	atEvent bool
+}
+
+// copyBody lets each piece through as it comes. Nothing waits for the next one: what isn't the end of a body of known
+// length is flushed.
+func (x *exchange) copyBody(resp *http.Response) copied {
+	conn := http.NewResponseController(x.w)
+	buf := x.api.buffers.Get().(*[]byte)
+	defer x.api.buffers.Put(buf)
+	left := resp.ContentLength
+	if left < 0 {
+		_ = conn.Flush() // the head may be all there is for a while
+	}
+	limit := stallClock{conn: conn}
+	defer limit.reset()
+	out := copied{atEvent: true}
+	for first := true; ; {
+		n, err := resp.Body.Read(*buf)
+		if n > 0 {
+			if first {
+				first = false
+				x.api.observe.ObserveFirstByte(x.model, time.Since(x.began))
+			}
+			left -= int64(n)
+			limit.extend()
+			piece := (*buf)[:n]
+			if _, werr := x.w.Write(piece); werr != nil {
+				out.err = werr
+				return out
+			}
+			out.atEvent = bytes.HasSuffix(piece, []byte("\n\n")) || bytes.HasSuffix(piece, []byte("\r\n\r\n"))
+			if left != 0 {
+				if ferr := conn.Flush(); ferr != nil && !errors.Is(ferr, http.ErrNotSupported) {
+					out.err = ferr
+					return out
+				}
+			}
+		}
+		if err == io.EOF {
+			return out
+		}
+		if err != nil {
+			out.err, out.fromEngine = err, true
+			return out
+		}
+	}
+}
+
+// stallClock bounds the time a write may block. Setting a deadline isn't free, so it is moved only now and then.
+type stallClock struct {
+	conn *http.ResponseController
+	set  time.Time
+}
+
+func (s *stallClock) extend() {
+	if now := time.Now(); now.Sub(s.set) > stall/8 {
+		s.set = now
+		_ = s.conn.SetWriteDeadline(now.Add(stall))
+	}
+}
+
+// reset, since the connection outlives the request.
+func (s *stallClock) reset() {
+	if !s.set.IsZero() {
+		_ = s.conn.SetWriteDeadline(time.Time{})
+	}
+}
+
+// cut ends an answer that can't be completed: with an event where the client can read one, and always by closing the
+// connection, so that half an answer doesn't look whole.
+func (x *exchange) cut(c copied, events bool, grant *messages.Grant) messages.Outcome {
+	x.abort = true
+	var outcome messages.Outcome
+	switch {
+	case x.r.Context().Err() != nil || !c.fromEngine:
+		x.status, x.cause = statusClientGone, messages.NewError(messages.Cancelled, grant.Model, "the caller went away").WithCause(c.err)
+		return outcome
+	case errors.Is(x.ctx.Err(), context.DeadlineExceeded):
+		x.cause = messages.NewError(messages.DeadlineExceeded, grant.Model, "the deadline passed in the middle of the answer")
+	default:
+		x.cause = messages.NewError(messages.InferenceError, grant.Model, "the model's worker broke off in the middle of the answer").WithCause(c.err)
+		outcome = messages.Outcome{Failed: true, Err: x.cause}
+	}
+	bad := refusalOf(x.cause)
+	x.status = bad.err.Code.Wire().HTTP
+	if events && c.atEvent {
+		_, _ = x.w.Write(bad.event(x.rt))
+		_ = http.NewResponseController(x.w).Flush()
+	}
+	return outcome
+}
+
+// relayAsEvent tells of an answer that isn't a stream after the stream has begun.
+func (x *exchange) relayAsEvent(resp *http.Response) {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, errorBytes))
+	var line bytes.Buffer
+	if err != nil || json.Compact(&line, body) != nil {
+		x.refuse(refusalOf(messages.Errorf(messages.InferenceError, x.model, "the engine answered %d without a stream", resp.StatusCode)))
+		return
+	}
+	if resp.StatusCode >= 400 {
+		_, _ = x.w.Write(errorEvent(line.Bytes(), x.rt))
+		return
+	}
+	_, _ = x.w.Write([]byte("data: " + line.String() + "\n\n"))
+}
+
+func isEventStream(resp *http.Response) bool {
+	return strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream")
+}
