@@ -103,7 +103,7 @@ func TestFlatVariables(t *testing.T) {
 	for _, f := range flat {
 		text := value[f.key]
 		if text == "" {
-			text = "77"
+			text = "37"
 		}
 		if f.key == "resources.vram_soft_limit_mb" {
 			text = "7777"

@@ -88,6 +88,7 @@ func (d *decoder) lookup(n *node, word, dotted, path string, depth int) (string,
 			if !ok {
 				return "", refused
 			}
+			d.learn(word, text)
 			return text, found
 		}
 	}

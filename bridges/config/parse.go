@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	maxFile  = 1 << 20 // bytes
+	maxFile  = 1 << 18 // bytes
 	maxDepth = 100     // sections and lists inside each other
+	maxOpen  = 1000    // brackets open at once, counted in texts too, so more than maxDepth
 	maxNodes = 100_000 // aliases followed: a few lines of aliases of aliases can mean billions
 )
 
@@ -69,19 +70,31 @@ func (r *reader) readable(text string) bool {
 		r.add(at, "", "a zero byte", "YAML text in UTF-8")
 		return false
 	}
+	open := 0
 	for i, line := range strings.Split(text, "\n") {
-		if n := nesting(line); n > maxDepth {
+		open = max(0, open+brackets(line, "[{")-brackets(line, "]}"))
+		if nesting(line) > maxDepth || open > maxOpen {
 			at.line, at.col = i+1, 1
-			r.add(at, "", "too many levels on one line", fmt.Sprintf("at most %d", maxDepth))
+			r.add(at, "", "too many levels", fmt.Sprintf("at most %d", maxDepth))
 			return false
 		}
 	}
 	return true
 }
 
-// nesting is the number of levels that a line could open. It counts too many inside texts, which is harmless.
+func brackets(line, set string) int {
+	n := 0
+	for _, b := range []byte(line) {
+		if strings.IndexByte(set, b) >= 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// nesting is the number of levels that a line opens without brackets: "- - - a".
 func nesting(line string) int {
-	n := strings.Count(line, "[") + strings.Count(line, "{")
+	n := 0
 	for _, word := range strings.Fields(line) {
 		if word != "-" && word != "?" && word != ":" && word[0] != '!' && word[0] != '&' {
 			break

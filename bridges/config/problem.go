@@ -30,13 +30,20 @@ func (p Problem) String() string {
 	return b.String()
 }
 
+// maxShown is how many problems an error spells out.
+const maxShown = 100
+
 // Problems is everything that is wrong with a configuration, one a line. Nothing may start with any.
 type Problems []Problem
 
 func (ps Problems) Error() string {
-	lines := make([]string, len(ps))
+	var lines []string
 	for i, p := range ps {
-		lines[i] = p.String()
+		if i == maxShown {
+			lines = append(lines, fmt.Sprintf("and %d more", len(ps)-maxShown))
+			break
+		}
+		lines = append(lines, p.String())
 	}
 	return strings.Join(lines, "\n")
 }

@@ -49,7 +49,7 @@ func redactedList(items, secrets []string) []string {
 	return out
 }
 
-// learn remembers a variable's value that stood in for ${NAME}, if the name says that it is a secret.
+// learn remembers what stood in for ${NAME}, a variable or a macro, if the name says that it is a secret.
 func (d *decoder) learn(name, val string) {
 	if secretName.MatchString(name) && len(val) >= 4 {
 		d.secrets = append(d.secrets, val)
