@@ -1,0 +1,200 @@
+package journal
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"modelops/messages"
+)
+
+// Journal is the open journal of one host. All methods may be called from many goroutines.
+type Journal struct {
+	*Reader // reading, over the journal's own connection
+
+	o        Options
+	password string // of ownUser; lives as long as the process
+	port     int    // fixed by the first start; written before any other goroutine runs
+
+	lock      *lock
+	server    atomic.Pointer[server.Server]
+	js        jetstream.JetStream
+	snapshots atomic.Pointer[jetstream.KeyValue]
+
+	acked   atomic.Uint64 // highest sequence that is known to be on disk
+	trial   atomic.Pointer[messages.Error]
+	mending atomic.Bool // a restart in place is under way
+	stats   counters
+
+	stop     context.CancelFunc // ends the goroutines below
+	stopped  context.Context
+	running  sync.WaitGroup
+	closing  sync.Once
+	closeErr error
+}
+
+// Open checks the store in o.Dir, starts the server over it and opens its streams. It is refused with messages.Conflict when another
+// process holds the store, with messages.JournalDamaged when anything that was acknowledged is missing or unreadable (every byte
+// is then left as it was), and with messages.JournalUnavailable when the directory or the server can't be used.
+func Open(ctx context.Context, o Options) (*Journal, error) {
+	o, err := o.complete()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
+		return nil, unwritable(o.Dir, err)
+	}
+	l, err := takeLock(o.Dir, !o.ReadOnly)
+	if err != nil {
+		return nil, err
+	}
+	j := &Journal{o: o, lock: l, password: rand.Text(), port: o.Port}
+	j.stopped, j.stop = context.WithCancel(context.WithoutCancel(ctx))
+	if o.ReadOnly {
+		err = j.openReadOnly(ctx)
+	} else {
+		err = j.openWriting(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, j.Close())
+	}
+	return j, nil
+}
+
+func (j *Journal) openWriting(ctx context.Context) error {
+	if err := j.openStore(ctx); err != nil {
+		return err
+	}
+	nc, err := j.Connect(nats.Name(j.o.Host + " journal"))
+	if err != nil {
+		return err
+	}
+	if j.Reader, err = newReader(nc, j.o.Host); err != nil {
+		nc.Close()
+		return err
+	}
+	j.js = j.Reader.js
+	if err := j.checkOpened(ctx); err != nil {
+		return err
+	}
+	j.running.Go(j.keepMark)
+	return nil
+}
+
+// openStore looks at the store before the server may write to it, writes down what was seen, and starts the server.
+func (j *Journal) openStore(ctx context.Context) error {
+	report, err := inspect(ctx, j.o.Dir)
+	if err != nil {
+		return err
+	}
+	if err := report.Err(); err != nil {
+		return err
+	}
+	if err := report.belongsTo(j.o.Host); err != nil {
+		return err
+	}
+	if err := cutTorn(j.o.Dir, report, j.o.Log); err != nil {
+		return err
+	}
+	// A record that a killed process wrote may still be in the page cache only; the mark must not lead the disk.
+	if report.lastBlock != "" {
+		if err := syncPath(report.lastBlock); err != nil {
+			return unwritable(report.lastBlock, err)
+		}
+	}
+	j.acked.Store(report.Last)
+	if err := j.saveMark(); err != nil && !isDiskFull(err) {
+		return unwritable(j.o.Dir, err)
+	}
+	return j.startServer(j.o.Dir)
+}
+
+// checkOpened opens the streams and compares what the server has with what lay on disk.
+func (j *Journal) checkOpened(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	if err := j.openStreams(ctx); err != nil {
+		return err
+	}
+	state, err := j.Reader.state(ctx)
+	if err != nil {
+		return err
+	}
+	if last := j.acked.Load(); state.LastSeq != last || state.Msgs != last || state.NumDeleted != 0 {
+		return messages.Errorf(messages.JournalDamaged, j.o.Dir, "the blocks hold sequences 1 to %d, but the NATS server serves %d decisions up to sequence %d",
+			last, state.Msgs, state.LastSeq).WithHint(hintDamaged)
+	}
+	return nil
+}
+
+// Sequence is that of the last decision, 0 for an empty journal.
+func (j *Journal) Sequence() uint64 { return j.acked.Load() }
+
+func (j *Journal) raise(sequence uint64) {
+	for {
+		old := j.acked.Load()
+		if sequence <= old || j.acked.CompareAndSwap(old, sequence) {
+			return
+		}
+	}
+}
+
+// keepMark writes the mark each second while it changes.
+func (j *Journal) keepMark() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	written := j.acked.Load()
+	for {
+		select {
+		case <-j.stopped.Done():
+			return
+		case <-tick.C:
+		}
+		now := j.acked.Load()
+		if now == written {
+			continue
+		}
+		if err := j.saveMark(); err != nil {
+			j.o.Log.Warn("the journal's mark can't be written", "dir", j.o.Dir, "err", err)
+			continue
+		}
+		written = now
+	}
+}
+
+func (j *Journal) saveMark() error {
+	return writeMark(j.o.Dir, mark{Host: j.o.Host, Sequence: j.acked.Load(), BootID: j.o.BootID, At: time.Now().UTC()})
+}
+
+// Close ends follows, writes the mark and stops the server. Close the connections from Connect before. Calls after the first do nothing.
+func (j *Journal) Close() error {
+	j.closing.Do(func() { j.closeErr = j.shut() })
+	return j.closeErr
+}
+
+func (j *Journal) shut() error {
+	opened := j.Reader != nil
+	j.stop()
+	j.running.Wait()
+	if opened {
+		j.Reader.close()
+	}
+	j.stopServer()
+	var err error
+	if opened && !j.o.ReadOnly {
+		if err = j.saveMark(); err != nil {
+			err = unwritable(filepath.Join(j.o.Dir, markFile), err)
+		}
+	}
+	j.lock.release()
+	return err
+}

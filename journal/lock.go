@@ -1,0 +1,79 @@
+package journal
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"modelops/messages"
+)
+
+// lock is the claim on a store. NATS itself lets two servers write to one directory, and both acknowledge the same sequence.
+// The kernel drops the lock with the process, so a stale file means nothing.
+type lock struct{ file *os.File }
+
+// takeLock claims dir for this process: alone when writing, shared with other readers otherwise.
+func takeLock(dir string, write bool) (*lock, error) {
+	path := filepath.Join(dir, "lock")
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil && !write {
+		f, err = os.Open(path) // a store on read-only media
+	}
+	if errors.Is(err, fs.ErrNotExist) && !write {
+		return &lock{}, nil // read-only media that never had a lock file: nobody can write there
+	}
+	if err != nil {
+		return nil, unwritable(dir, err)
+	}
+	how := unix.LOCK_EX
+	if !write {
+		how = unix.LOCK_SH
+	}
+	if err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB); err != nil {
+		holder := holderOf(f)
+		f.Close()
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, messages.Errorf(messages.JournalUnavailable, dir, "the directory can't be locked: %w", err).
+				WithHint("the file system must support flock; use a local disk")
+		}
+		return nil, messages.Errorf(messages.Conflict, dir, "the journal is in use by process %s", holder).
+			WithHint("stop that process, or give this one another state directory")
+	}
+	if !write {
+		return &lock{f}, nil
+	}
+	pid := strconv.Itoa(os.Getpid()) + "\n"
+	if err := f.Truncate(0); err == nil {
+		_, err = f.WriteAt([]byte(pid), 0)
+		if err != nil && !errors.Is(err, unix.ENOSPC) { // a full disk is answered elsewhere; the pid is only a courtesy
+			f.Close()
+			return nil, unwritable(dir, err)
+		}
+	}
+	return &lock{f}, nil
+}
+
+func (l *lock) release() {
+	if l != nil && l.file != nil {
+		l.file.Close()
+	}
+}
+
+func holderOf(f *os.File) string {
+	b, err := io.ReadAll(io.LimitReader(f, 32))
+	if pid := strings.TrimSpace(string(b)); err == nil && pid != "" {
+		return pid
+	}
+	return "(unknown)"
+}
+
+func unwritable(dir string, err error) *messages.Error {
+	return messages.Errorf(messages.JournalUnavailable, dir, "the journal's directory can't be used: %w", err).
+		WithHint("make it a directory that user " + strconv.Itoa(os.Getuid()) + " may write to, or set another state_dir")
+}

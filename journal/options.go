@@ -1,0 +1,57 @@
+package journal
+
+import (
+	"log/slog"
+	"net"
+	"time"
+
+	"modelops/messages"
+)
+
+// Options say where a journal lives and how it may be reached.
+type Options struct {
+	Dir    string // directory of the store; made when it is missing
+	Host   string // this host's name; a journal belongs to one host for ever
+	BootID string // this start's id, written with every decision
+
+	ListenHost string // loopback address for NATS clients; empty = 127.0.0.1
+	Port       int    // port for NATS clients: 0 = pick, -1 = no listener
+
+	MinFree    uint64 // bytes of disk below which decisions are refused; 0 = 64 MiB
+	MaxPayload int32  // bytes of the largest message; 0 = 8 MiB
+	ReadOnly   bool   // open a damaged journal for reading: no appends, no snapshots, no byte changed
+
+	Log     *slog.Logger                        // nil = silent
+	Observe func(took time.Duration, err error) // told of every append, from the appending goroutine; may be nil
+}
+
+const (
+	defaultMinFree    = 64 << 20
+	defaultMaxPayload = 8 << 20
+)
+
+func (o Options) complete() (Options, error) {
+	if o.Dir == "" {
+		return o, messages.NewError(messages.InvalidArgument, "journal.dir", "the journal has no directory").WithHint("set state_dir")
+	}
+	if o.Host == "" {
+		return o, messages.NewError(messages.InvalidArgument, "journal.host", "the journal has no host name").WithHint("set host.name")
+	}
+	if o.ListenHost == "" {
+		o.ListenHost = "127.0.0.1"
+	}
+	if ip := net.ParseIP(o.ListenHost); o.ListenHost != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return o, messages.Errorf(messages.InvalidArgument, "nats.listen", "%q is not a loopback address, and this listener knows no passwords", o.ListenHost).
+			WithHint("use 127.0.0.1 or ::1; other hosts reach this one through the peer link")
+	}
+	if o.MinFree == 0 {
+		o.MinFree = defaultMinFree
+	}
+	if o.MaxPayload == 0 {
+		o.MaxPayload = defaultMaxPayload
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o, nil
+}

@@ -1,0 +1,192 @@
+package journal
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"modelops/messages"
+)
+
+const (
+	ownUser   = "modelops" // of our in-process connections; its password is random and never leaves the process
+	guestUser = "client"   // whoever connects to the loopback listener
+
+	startLimit    = 20 * time.Second // a start after kill -9 reads all blocks
+	reconnectWait = 50 * time.Millisecond
+)
+
+// serverOptions describe the server over storeDir, or one without streams when that is empty. The port is fixed by the first start so that a restart in place keeps it.
+func (j *Journal) serverOptions(storeDir string, port int) *server.Options {
+	o := &server.Options{
+		ServerName: j.o.Host, Host: j.o.ListenHost, Port: port,
+		NoSigs: true, MaxPayload: j.o.MaxPayload, PingInterval: 10 * time.Second, MaxPingsOut: 2,
+		JetStream: storeDir != "", StoreDir: storeDir, SyncAlways: true,
+		// The default is three quarters of what is free at start, after which an account is "out of storage" on a disk that has room.
+		// The free-space watch is the only limit.
+		JetStreamMaxStore: 1 << 60, JetStreamMaxMemory: 64 << 20,
+		Users: []*server.User{
+			{Username: ownUser, Password: j.password},
+			{Username: guestUser, Password: rand.Text(), Permissions: guestPermissions()},
+		},
+		NoAuthUser: guestUser,
+	}
+	switch port {
+	case 0:
+		o.Port = server.RANDOM_PORT
+	case -1:
+		o.DontListen, o.Port = true, 0
+	}
+	return o
+}
+
+// guestPermissions let everyone on this machine read, ask and have streams of their own, but not write decisions or touch our streams.
+func guestPermissions() *server.Permissions {
+	deny := []string{root + ".>", "$KV." + bucketName + ".>"}
+	for _, stream := range []string{streamName, bucketStream} {
+		for _, verb := range []string{"CREATE", "UPDATE", "DELETE", "PURGE", "MSG.DELETE", "RESTORE", "SNAPSHOT", "PEER.REMOVE", "LEADER.STEPDOWN"} {
+			deny = append(deny, "$JS.API.STREAM."+verb+"."+stream)
+		}
+		for _, verb := range []string{"PAUSE", "DURABLE.CREATE"} {
+			deny = append(deny, "$JS.API.CONSUMER."+verb+"."+stream+".>")
+		}
+	}
+	deny = append(deny, "$JS.API.ACCOUNT.PURGE.>", "$JS.API.SERVER.>", "$JS.API.META.>")
+	return &server.Permissions{Publish: &server.SubjectPermission{Deny: deny}}
+}
+
+// startServer runs a server over storeDir and waits until it answers.
+func (j *Journal) startServer(storeDir string) error {
+	o := j.serverOptions(storeDir, j.port)
+	s, err := server.NewServer(o)
+	if err != nil {
+		return messages.Errorf(messages.JournalUnavailable, j.o.Dir, "the embedded NATS server refuses its options: %w", err)
+	}
+	s.SetLogger(natsLog{j.o.Log}, false, false)
+	s.Start()
+	if !s.ReadyForConnections(startLimit) || s.JetStreamEnabled() != o.JetStream {
+		s.Shutdown()
+		s.WaitForShutdown()
+		return messages.Errorf(messages.JournalUnavailable, j.address(), "the embedded NATS server did not start").
+			WithHint("look at the log lines above; is the port taken?")
+	}
+	if a, ok := s.Addr().(*net.TCPAddr); ok && j.port == 0 {
+		j.port = a.Port
+	}
+	j.server.Store(s)
+	return nil
+}
+
+func (j *Journal) address() string { return net.JoinHostPort(j.o.ListenHost, strconv.Itoa(j.port)) }
+
+// stopServer ends the server; in-process connections go on reconnecting until there is a new one.
+func (j *Journal) stopServer() {
+	if s := j.server.Swap(nil); s != nil {
+		s.Shutdown()
+		s.WaitForShutdown()
+	}
+}
+
+// InProcessConn gives connections of this process their end of a pipe to whatever server now runs, so that they survive a restart in place.
+func (j *Journal) InProcessConn() (net.Conn, error) {
+	s := j.server.Load()
+	if s == nil {
+		return nil, errors.New("the embedded NATS server is down")
+	}
+	return s.InProcessConn()
+}
+
+// Connect opens an in-process connection with full rights. It reconnects for ever; the caller closes it.
+func (j *Journal) Connect(opts ...nats.Option) (*nats.Conn, error) {
+	own := []nats.Option{
+		nats.InProcessServer(j), nats.UserInfo(ownUser, j.password), nats.Name(j.o.Host),
+		nats.MaxReconnects(-1), nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(0, 0),
+		nats.IgnoreAuthErrorAbort(),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { j.o.Log.Warn("nats", "err", err) }),
+	}
+	nc, err := nats.Connect("", append(own, opts...)...)
+	if err != nil {
+		return nil, messages.Errorf(messages.JournalUnavailable, j.o.Dir, "no connection to the embedded NATS server: %w", err)
+	}
+	return nc, nil
+}
+
+// ClientURL is where programs on this machine reach the server; empty without a listener.
+func (j *Journal) ClientURL() string {
+	if j.o.Port == -1 {
+		return ""
+	}
+	return "nats://" + j.address()
+}
+
+// openStreams finds or makes the two streams of the journal.
+func (j *Journal) openStreams(ctx context.Context) error {
+	want := jetstream.StreamConfig{
+		Name: streamName, Description: "decisions of " + j.o.Host, Subjects: []string{hostSubjects(j.o.Host)},
+		Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew,
+		MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: -1, MaxConsumers: -1,
+		DenyDelete: true, DenyPurge: true, AllowDirect: true, Duplicates: 30 * time.Second,
+	}
+	stream, err := j.js.CreateOrUpdateStream(ctx, want)
+	if err != nil {
+		return messages.Errorf(messages.JournalUnavailable, j.o.Dir, "stream %s can't be opened: %w", streamName, err).
+			WithHint("look at the log lines of the embedded NATS server above")
+	}
+	j.Reader.stream.Store(&stream)
+	j.openSnapshots(ctx)
+	return nil
+}
+
+// openSnapshots makes the bucket by hand: only a stream can be told to leave out the fsync, which SyncAlways else asks of every bucket.
+// Snapshots are a cache, so a store that resists is thrown away, and without one everything works, only slower.
+func (j *Journal) openSnapshots(ctx context.Context) {
+	want := jetstream.StreamConfig{
+		Name: bucketStream, Description: "snapshots of " + j.o.Host, Subjects: []string{"$KV." + bucketName + ".>"},
+		Storage: jetstream.FileStorage, MaxMsgsPerSubject: 1, AllowRollup: true, AllowDirect: true, DenyDelete: true,
+		Discard: jetstream.DiscardNew, MaxMsgs: -1, MaxBytes: -1, MaxConsumers: -1, PersistMode: jetstream.AsyncPersistMode,
+	}
+	j.snapshots.Store(nil)
+	_, err := j.js.CreateOrUpdateStream(ctx, want)
+	if err != nil {
+		j.o.Log.Warn("snapshots are unreadable and thrown away", "err", err)
+		if err = j.js.DeleteStream(ctx, bucketStream); err == nil {
+			_, err = j.js.CreateStream(ctx, want)
+		}
+	}
+	if err != nil {
+		j.o.Log.Warn("no snapshots in this run", "err", err)
+		return
+	}
+	bucket, err := j.js.KeyValue(ctx, bucketName)
+	if err != nil {
+		j.o.Log.Warn("no snapshots in this run", "err", err)
+		return
+	}
+	j.snapshots.Store(&bucket)
+}
+
+// storeErrors asks the server what ails the stream; empty = nothing that it knows of.
+func (j *Journal) storeErrors() string {
+	s := j.server.Load()
+	if s == nil {
+		return "the embedded NATS server is down"
+	}
+	h := s.Healthz(&server.HealthzOptions{Account: server.DEFAULT_GLOBAL_ACCOUNT, Stream: streamName})
+	if h.StatusCode == 200 {
+		return ""
+	}
+	return fmt.Sprintf("%s %s", h.Status, h.Error)
+}
+
+func blocksDir(dir string) string {
+	return filepath.Join(dir, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams", streamName, "msgs")
+}
