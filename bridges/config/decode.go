@@ -105,6 +105,7 @@ func (d *decoder) entries(n *node, v reflect.Value, path string) {
 		m.SetMapIndex(reflect.ValueOf(f.name), val)
 		d.origins[at] = f.at
 	}
+	d.origins[path] = n.at
 	if m.Len() == 0 { // an empty section is no section: the two must have one revision
 		m = reflect.Zero(t)
 	}
