@@ -1,0 +1,18 @@
+// Package cpu shows the processor as a device whose memory is a budget of RAM, so that a machine without a GPU serves
+// models by the same ledger and the same rules.
+//
+// # The sums
+//
+// RAM is not ours alone, so a device's plain "used" would be wrong: what other programs hold outside of the budget takes
+// nothing from us. With
+//
+//	total   the RAM of the machine, or less where a cgroup limits this process
+//	ours    what the workers' process trees hold
+//	others  total - available - what the workers hold of it (their anonymous and shared memory: pages of model files that are
+//	        mapped count as available)
+//
+// used_bytes is ours + max(0, others - (total - budget)): the workers, and the part of everybody else that has grown into
+// the budget. A worker is listed under the pid it was started with, together with its children and its process group.
+//
+// It reads /proc and /sys/fs/cgroup only, keeps no goroutine and holds nothing open.
+package cpu
