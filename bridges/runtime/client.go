@@ -1,0 +1,252 @@
+package runtime
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"modelops/messages"
+)
+
+// Client carries requests to workers, in the words of OpenAI's API. Close it to end its idle connections.
+type Client struct {
+	mu    sync.Mutex
+	pools map[string]*http.Transport // one a worker, so that a dead one's connections go with it
+}
+
+// NewClient makes a Client. It opens nothing until it is asked to run.
+func NewClient() *Client { return &Client{pools: map[string]*http.Transport{}} }
+
+// idlePerWorker is how many connections to one worker wait for the next request.
+const idlePerWorker = 256
+
+// Transport is the worker's own pool of connections, for whoever passes requests through as they are. url is a Grant's.
+func (c *Client) Transport(url string) http.RoundTripper { return c.pool(url) }
+
+func (c *Client) pool(url string) *http.Transport {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.pools[url]
+	if t == nil {
+		t = &http.Transport{
+			Proxy:        http.ProxyFromEnvironment, // never for loopback
+			MaxIdleConns: idlePerWorker, MaxIdleConnsPerHost: idlePerWorker, IdleConnTimeout: 90 * time.Second,
+			DisableCompression: true, TLSHandshakeTimeout: 10 * time.Second,
+		}
+		c.pools[url] = t
+	}
+	return t
+}
+
+// CloseIdle forgets a worker that is gone. Requests that still run there end by themselves.
+func (c *Client) CloseIdle(url string) {
+	c.mu.Lock()
+	t := c.pools[url]
+	delete(c.pools, url)
+	c.mu.Unlock()
+	if t != nil {
+		t.CloseIdleConnections()
+	}
+}
+
+// Close forgets all workers.
+func (c *Client) Close() {
+	c.mu.Lock()
+	pools := c.pools
+	c.pools = map[string]*http.Transport{}
+	c.mu.Unlock()
+	for _, t := range pools {
+		t.CloseIdleConnections()
+	}
+}
+
+// Run runs one request at a granted worker. emit, which may be nil, gets each piece of text in order, from this goroutine.
+// When ctx ends or emit refuses, the connection is closed and with it the engine's work. Errors are typed:
+// InvalidArgument and ContextTooLong for what the engine refuses, Unavailable when it can't yet, InferenceError when the
+// worker is to blame, Cancelled and DeadlineExceeded for the end of ctx. It doesn't release the grant.
+func (c *Client) Run(ctx context.Context, g *messages.Grant, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
+	began := time.Now()
+	path, body, err := requestBody(g, r)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // whatever ends the request, the engine is told by the closing of its connection
+	res, err := c.send(ctx, g, path, body)
+	if err != nil {
+		return nil, sendFailure(ctx, g, err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return nil, refusal(g, res)
+	}
+	a := &collected{grant: g, request: r, emit: emit}
+	if err := a.read(res); err != nil {
+		return nil, a.failure(ctx, err)
+	}
+	return a.response(began), nil
+}
+
+func (c *Client) send(ctx context.Context, g *messages.Grant, path string, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, g.URL+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "text/event-stream")
+	if g.APIKey != "" {
+		req.Header.Set("Authorization", "Bearer "+g.APIKey)
+	}
+	return c.pool(g.URL).RoundTrip(req)
+}
+
+// collected is an answer as it comes.
+type collected struct {
+	grant   *messages.Grant
+	request *messages.InferenceRequest
+	emit    func(*messages.InferenceChunk) error
+
+	text     strings.Builder
+	chunks   int32
+	finish   string
+	usage    *usage
+	finished bool // the engine said [DONE]
+}
+
+// errEmit marks that the caller, not the worker, ended the answer.
+type errEmit struct{ cause error }
+
+func (e errEmit) Error() string { return "the caller stopped reading: " + e.cause.Error() }
+func (e errEmit) Unwrap() error { return e.cause }
+
+func (a *collected) read(res *http.Response) error {
+	kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
+	if kind == "application/json" { // an engine that doesn't stream
+		b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+		if err != nil {
+			return err
+		}
+		return a.take(b)
+	}
+	events := newEventReader(res.Body)
+	for !a.finished {
+		data, err := events.next()
+		switch {
+		case errors.Is(err, io.EOF) && a.finish != "":
+			return nil // complete, only without the word of parting
+		case errors.Is(err, io.EOF):
+			return io.ErrUnexpectedEOF
+		case err != nil:
+			return err
+		}
+		if bytes.Equal(data, []byte("[DONE]")) {
+			a.finished = true
+			continue
+		}
+		if err := a.take(data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take reads one message of the engine and passes its text on.
+func (a *collected) take(data []byte) error {
+	m, err := parseMessage(data)
+	if err != nil {
+		return err
+	}
+	if m.usage != nil {
+		a.usage = m.usage
+	}
+	if m.finish != "" {
+		a.finish = m.finish
+	}
+	if m.text == "" {
+		return nil
+	}
+	a.text.WriteString(m.text)
+	chunk := &messages.InferenceChunk{RequestId: a.request.RequestId, Index: a.chunks, Text: m.text}
+	a.chunks++
+	if a.emit == nil {
+		return nil
+	}
+	if err := a.emit(chunk); err != nil {
+		return errEmit{err}
+	}
+	return nil
+}
+
+func (a *collected) response(began time.Time) *messages.InferenceResponse {
+	out := &messages.InferenceResponse{
+		ResponseText: a.text.String(), Status: "success", RequestId: a.request.RequestId, ModelName: a.grant.Model,
+		FinishReason: a.finish, TokensGenerated: a.chunks, // an engine that doesn't count sends about a token a piece
+		InferenceTimeMs: float32(time.Since(began).Seconds() * 1000),
+		QueuedMs:        float32(a.grant.Queued.Seconds() * 1000),
+	}
+	if a.usage != nil {
+		out.TokensGenerated, out.PromptTokens = a.usage.Completion, a.usage.Prompt
+	}
+	return out
+}
+
+// failure tells what ended an answer that had begun.
+func (a *collected) failure(ctx context.Context, err error) error {
+	var quit errEmit
+	if errors.As(err, &quit) {
+		var typed *messages.Error
+		if errors.As(quit.cause, &typed) {
+			return typed
+		}
+		return messages.NewError(messages.Cancelled, "model/"+a.grant.Model, quit.Error()).WithCause(quit.cause)
+	}
+	if ctx.Err() != nil {
+		return messages.AsError(context.Cause(ctx))
+	}
+	var typed *messages.Error
+	if errors.As(err, &typed) {
+		e := *typed
+		e.Subject = "model/" + a.grant.Model
+		return &e
+	}
+	if a.chunks == 0 && errors.Is(err, io.ErrUnexpectedEOF) {
+		return lost(a.grant, err)
+	}
+	return messages.Errorf(messages.InferenceError, "model/"+a.grant.Model, "the worker broke off after %d pieces of its answer: %w", a.chunks, err).
+		WithHint("see modelops logs " + a.grant.Model)
+}
+
+// lost is a request that the worker never answered: it may go elsewhere.
+func lost(g *messages.Grant, err error) error {
+	return &unanswered{messages.Errorf(messages.InferenceError, "model/"+g.Model, "the worker at %s gave no answer: %w", g.URL, err).
+		WithHint("see modelops logs " + g.Model)}
+}
+
+// unanswered marks errors that came before the worker answered anything.
+type unanswered struct{ typed *messages.Error }
+
+func (e *unanswered) Error() string { return e.typed.Error() }
+func (e *unanswered) Unwrap() error { return e.typed }
+
+// BeforeFirstByte tells whether err came before the worker answered anything, so that the request may be sent elsewhere.
+func (c *Client) BeforeFirstByte(err error) bool { return BeforeFirstByte(err) }
+
+// BeforeFirstByte is the same for those who have no Client.
+func BeforeFirstByte(err error) bool {
+	var u *unanswered
+	return errors.As(err, &u)
+}
+
+// sendFailure tells why no answer came at all.
+func sendFailure(ctx context.Context, g *messages.Grant, err error) error {
+	if ctx.Err() != nil {
+		return messages.AsError(context.Cause(ctx))
+	}
+	return lost(g, err)
+}

@@ -1,0 +1,243 @@
+package runtime
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"modelops/messages"
+)
+
+// The test binary is its own worker: started with FAKE=MODE it plays a part and never comes to the tests.
+func TestMain(m *testing.M) {
+	if mode := os.Getenv("FAKE"); mode != "" {
+		os.Exit(fake(mode))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// fake plays a worker; its one argument is the port.
+func fake(mode string) int {
+	port := ""
+	if len(os.Args) > 1 {
+		port = os.Args[1]
+	}
+	switch mode {
+	case "exit":
+		fmt.Println("hello")
+		fmt.Fprintln(os.Stderr, "error: out of memory")
+		return 7
+	case "never":
+		return serve(port, "fake", func() (int, string) { return 503, `{"error":{"message":"Loading model"}}` })
+	case "late":
+		ready := time.Now().Add(300 * time.Millisecond)
+		return serve(port, "fake", func() (int, string) {
+			if time.Now().Before(ready) {
+				return 503, `{}`
+			}
+			return 200, `{}`
+		})
+	case "progress":
+		return serve(port, "fake", loadIn(2500*time.Millisecond, true))
+	case "reading":
+		return serve(port, "fake", loadIn(2500*time.Millisecond, false))
+	case "stubborn":
+		signal.Ignore(syscall.SIGTERM)
+		return serve(port, "fake", always)
+	case "parent":
+		return parent(port)
+	case "sleeper":
+		signal.Ignore(syscall.SIGTERM)
+		select {}
+	case "start":
+		return startAndDie()
+	}
+	return serve(port, strings.TrimPrefix(mode, "serve:"), always)
+}
+
+func always() (int, string) { return 200, `{}` }
+
+// loadIn is ready after d. Until then it tells its progress, or only reads what a loading engine would.
+func loadIn(d time.Duration, tell bool) func() (int, string) {
+	began := time.Now()
+	if !tell {
+		go func() {
+			for time.Since(began) < d {
+				_, _ = os.ReadFile(os.Args[0])
+				time.Sleep(100 * time.Millisecond)
+			}
+		}()
+	}
+	return func() (int, string) {
+		switch done := float64(time.Since(began)) / float64(d); {
+		case done >= 1:
+			return 200, `{}`
+		case tell:
+			return 503, fmt.Sprintf(`{"error":{"message":"Loading"},"progress":%.3f}`, done)
+		}
+		return 503, `{}`
+	}
+}
+
+func serve(port, model string, health func() (int, string)) int {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/health", func(w http.ResponseWriter, _ *http.Request) {
+		code, body := health()
+		w.WriteHeader(code)
+		_, _ = w.Write([]byte(body))
+	})
+	mux.HandleFunc("/v1/models", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"data":[{"id":%q}]}`, model)
+	})
+	mux.HandleFunc("/props", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"total_slots":3}`) })
+	mux.HandleFunc("/env", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, strings.Join(os.Environ(), "\n")) })
+	fmt.Println("serving", model)
+	if err := http.ListenAndServe("127.0.0.1:"+port, mux); err != nil {
+		fmt.Println("error:", err)
+	}
+	return 1
+}
+
+// parent starts a child in a session of its own, one that only has the parent's group, and ends on SIGTERM.
+func parent(port string) int {
+	for _, own := range []bool{true, false} {
+		c := exec.Command(os.Args[0], port)
+		c.Env = append(os.Environ(), "FAKE=sleeper")
+		c.SysProcAttr = &syscall.SysProcAttr{Setsid: own}
+		if err := c.Start(); err != nil {
+			fmt.Println("error:", err)
+			return 1
+		}
+		fmt.Println("child", c.Process.Pid)
+	}
+	return serve(port, "fake", always)
+}
+
+// startAndDie is a coordinator that starts a worker and is lost.
+func startAndDie() int {
+	r := New(Options{LogDir: os.Getenv("LOGS"), Env: newEnviron("FAKE=" + os.Getenv("NEXT"))})
+	w, err := r.Start(context.Background(), fakeSpec(), nil, os.Getenv("NONCE"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Println(w.Pid)
+	return 0
+}
+
+func newEnviron(pairs ...string) []string { return append(os.Environ(), pairs...) }
+
+func fakeSpec() *messages.ModelSpec {
+	return &messages.ModelSpec{Name: "fake", Runtime: "command", Cmd: "'" + os.Args[0] + "' ${PORT}"}
+}
+
+// newRuntime makes a Runtime whose workers play mode.
+func newRuntime(t *testing.T, mode string) *Runtime {
+	t.Helper()
+	return New(Options{LogDir: t.TempDir(), Env: newEnviron("FAKE=" + mode), StopGrace: 2 * time.Second})
+}
+
+// start starts a worker and sees to its end.
+func start(t *testing.T, r *Runtime, spec *messages.ModelSpec) *messages.Worker {
+	t.Helper()
+	w, err := r.Start(t.Context(), spec, nil, nonce(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stopped(t, r, spec, w) })
+	return w
+}
+
+func stopped(t *testing.T, r *Runtime, spec *messages.ModelSpec, w *messages.Worker) {
+	t.Helper()
+	if err := r.StopWithin(context.Background(), spec, w, 10*time.Millisecond); err != nil {
+		t.Error(err)
+	}
+	if _, _, _, err := r.Watch(context.Background(), w); err != nil {
+		t.Error(err)
+	}
+}
+
+func nonce(t *testing.T) string {
+	return strings.ReplaceAll(t.Name(), "/", "-") + "-" + strconv.FormatInt(time.Now().UnixNano(), 36)
+}
+
+// lostCoordinator lets another process start a worker and die, and tells what the journal would know of the worker.
+func lostCoordinator(t *testing.T, mode, logs string) *messages.Worker {
+	t.Helper()
+	n := nonce(t)
+	c := exec.Command(os.Args[0])
+	c.Env = newEnviron("FAKE=start", "NEXT="+mode, "LOGS="+logs, "NONCE="+n)
+	var stderr bytes.Buffer
+	c.Stderr = &stderr
+	if _, err := c.Output(); err != nil {
+		t.Fatal(err, stderr.String())
+	}
+	w, err := New(Options{}).Find(t.Context(), n)
+	if err != nil || w == nil {
+		t.Fatalf("the worker of the lost coordinator is not found: %v", err)
+	}
+	return w
+}
+
+// eventually polls what another process does: there is nothing here to wait on.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for !ok() {
+		if sleep(ctx, 5*time.Millisecond) != nil {
+			t.Fatal("never seen: " + what)
+		}
+	}
+}
+
+// childrenOf are the pids that a fake parent wrote into its log.
+func childrenOf(w *messages.Worker) []int64 {
+	var out []int64
+	for _, l := range Tail(w.LogPath, 10) {
+		if v, ok := strings.CutPrefix(l, "child "); ok {
+			pid, _ := strconv.ParseInt(v, 10, 64)
+			out = append(out, pid)
+		}
+	}
+	return out
+}
+
+func running(pid int64) bool {
+	s, err := readStat(pid)
+	return err == nil && !s.dead()
+}
+
+func listen(t *testing.T) (net.Listener, string) {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l, strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+}
+
+func modelFile(t *testing.T) string {
+	t.Helper()
+	path, err := filepath.Abs("../../testdata/model/tiny.gguf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

@@ -1,0 +1,239 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"modelops/messages"
+)
+
+func TestWorkerThatIsReadyLate(t *testing.T) {
+	r := newRuntime(t, "late")
+	w := start(t, r, fakeSpec())
+	began := time.Now()
+	measured, slots, err := r.AwaitReady(t.Context(), fakeSpec(), w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if measured < 1<<20 || slots != 4 {
+		t.Errorf("measured %d bytes and %d slots", measured, slots)
+	}
+	if took := time.Since(began); took < 200*time.Millisecond {
+		t.Errorf("ready after %v, before the worker was", took)
+	}
+	if err := r.Healthy(t.Context(), fakeSpec(), w); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWorkerThatExitsFailsAtOnce(t *testing.T) {
+	r := newRuntime(t, "exit")
+	w := start(t, r, fakeSpec())
+	_, _, err := r.AwaitReady(t.Context(), fakeSpec(), w)
+	var exit *ExitError
+	if messages.CodeOf(err) != messages.ModelLoadError || !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	if exit.ExitCode() != 7 || !slices.Equal(exit.LogTail(), []string{"hello", "error: out of memory"}) {
+		t.Errorf("exit %+v", exit.Exit)
+	}
+	if !strings.Contains(err.Error(), "exit code 7") || !strings.Contains(err.Error(), "out of memory") {
+		t.Error(err)
+	}
+	code, reason, _, err := r.Watch(t.Context(), w)
+	if err != nil || code != 7 || reason != "exit code 7" {
+		t.Error(code, reason, err)
+	}
+}
+
+func TestWorkerThatIsNeverReady(t *testing.T) {
+	r := newRuntime(t, "never")
+	spec := fakeSpec()
+	spec.LoadTimeoutSeconds = 1
+	w := start(t, r, spec)
+	_, _, err := r.AwaitReady(t.Context(), spec, w)
+	if messages.CodeOf(err) != messages.ModelLoadError || !strings.Contains(err.Error(), "503") {
+		t.Fatal(err)
+	}
+}
+
+// S17: a fixed deadline would end loads that only take long.
+func TestS17SlowLoadThatProgresses(t *testing.T) {
+	for _, mode := range []string{"progress", "reading"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			r := newRuntime(t, mode)
+			spec := fakeSpec()
+			spec.LoadTimeoutSeconds = 1
+			w := start(t, r, spec)
+			if _, _, err := r.AwaitReady(t.Context(), spec, w); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func TestAwaitReadyEndsWithItsContext(t *testing.T) {
+	r := newRuntime(t, "never")
+	w := start(t, r, fakeSpec())
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, _, err := r.AwaitReady(ctx, fakeSpec(), w); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
+	}
+	if !running(w.Pid) {
+		t.Error("the worker was ended with the context")
+	}
+}
+
+// S9: somebody else's server on our port answers 200.
+func TestS9StrangerOnThePort(t *testing.T) {
+	stranger := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") }))
+	defer stranger.Close()
+	r := newRuntime(t, "sleeper")
+	spec := fakeSpec()
+	spec.Url = stranger.URL
+	w := start(t, r, spec)
+	_, _, err := r.AwaitReady(t.Context(), spec, w)
+	if messages.CodeOf(err) != messages.ModelLoadError || !strings.Contains(err.Error(), "answered by pid") {
+		t.Fatal(err)
+	}
+}
+
+func TestWorkerWithAnotherModelIsRefused(t *testing.T) {
+	for _, engine := range []string{"embedded", "llama.cpp"} {
+		r := newRuntime(t, "serve:other")
+		wrapper := writeScript(t)
+		r.o.Self, r.o.LlamaServer = wrapper, wrapper
+		spec := &messages.ModelSpec{Name: "fake", Runtime: engine, Path: modelFile(t)}
+		w := start(t, r, spec)
+		_, _, err := r.AwaitReady(t.Context(), spec, w)
+		if messages.CodeOf(err) != messages.ModelLoadError || !strings.Contains(err.Error(), `["other"], not "fake"`) {
+			t.Fatal(engine, err)
+		}
+		spec.UseModelName = "other"
+		if _, slots, err := r.AwaitReady(t.Context(), spec, w); err != nil || slots != 3 {
+			t.Error(engine, slots, err)
+		}
+	}
+}
+
+// writeScript makes an engine that understands --port only.
+func writeScript(t *testing.T) string {
+	path := t.TempDir() + "/engine"
+	text := "#!/bin/sh\nwhile [ \"$1\" != --port ]; do shift; done\nexec '" + os.Args[0] + "' \"$2\"\n"
+	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// S10: the worker ignores SIGTERM, or ends and leaves children behind, one of them in a session of its own.
+func TestS10StopEndsEveryone(t *testing.T) {
+	t.Run("stubborn", func(t *testing.T) {
+		r := newRuntime(t, "stubborn")
+		w := start(t, r, fakeSpec())
+		if _, _, err := r.AwaitReady(t.Context(), fakeSpec(), w); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.StopWithin(t.Context(), fakeSpec(), w, 50*time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+		if code, _, _, err := r.Watch(t.Context(), w); code != 128+9 || err != nil {
+			t.Error(code, err)
+		}
+	})
+	t.Run("family", func(t *testing.T) {
+		r := newRuntime(t, "parent")
+		w := start(t, r, fakeSpec())
+		if _, _, err := r.AwaitReady(t.Context(), fakeSpec(), w); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.StopWithin(t.Context(), fakeSpec(), w, 50*time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+		expectDead(t, w)
+	})
+	t.Run("orphans", func(t *testing.T) {
+		r := newRuntime(t, "parent")
+		w := start(t, r, fakeSpec())
+		if _, _, err := r.AwaitReady(t.Context(), fakeSpec(), w); err != nil {
+			t.Fatal(err)
+		}
+		_ = syscall.Kill(int(w.Pid), syscall.SIGKILL)
+		if code, _, _, err := r.Watch(t.Context(), w); code != 128+9 || err != nil {
+			t.Error(code, err)
+		}
+		if err := r.Stop(t.Context(), fakeSpec(), w); err != nil {
+			t.Fatal(err)
+		}
+		expectDead(t, w)
+	})
+}
+
+func expectDead(t *testing.T, w *messages.Worker) {
+	t.Helper()
+	children := childrenOf(w)
+	if len(children) != 2 {
+		t.Fatalf("the fake started %d children", len(children))
+	}
+	for _, pid := range append(children, w.Pid) {
+		if running(pid) {
+			t.Errorf("pid %d lives on", pid)
+		}
+	}
+}
+
+func TestStartIsIdempotentByNonce(t *testing.T) {
+	r := newRuntime(t, "late")
+	w := start(t, r, fakeSpec())
+	again, err := r.Start(t.Context(), fakeSpec(), nil, w.Nonce)
+	if err != nil || !proto.Equal(w, again) {
+		t.Fatalf("%v\n%v\n%v", err, w, again)
+	}
+	other := New(Options{LogDir: r.o.LogDir})
+	if again, err = other.Start(t.Context(), fakeSpec(), nil, w.Nonce); err != nil || !proto.Equal(w, again) {
+		t.Fatalf("%v\n%v\n%v", err, w, again)
+	}
+}
+
+func TestStartEndsWhatADeadWorkerLeft(t *testing.T) {
+	r := newRuntime(t, "parent")
+	w := start(t, r, fakeSpec())
+	if _, _, err := r.AwaitReady(t.Context(), fakeSpec(), w); err != nil {
+		t.Fatal(err)
+	}
+	_ = syscall.Kill(int(w.Pid), syscall.SIGKILL)
+	if _, _, _, err := r.Watch(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := New(Options{}).Find(t.Context(), w.Nonce); found != nil || err != nil {
+		t.Fatal("a left child was taken for the worker:", found, err)
+	}
+	eventually(t, "the children's end", func() bool {
+		return !slices.ContainsFunc(childrenOf(w), running)
+	})
+}
+
+func TestWatchLeavesTheWorkerWhenItsContextEnds(t *testing.T) {
+	r := newRuntime(t, "late")
+	w := start(t, r, fakeSpec())
+	for _, who := range []*Runtime{r, New(Options{})} {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		_, _, _, err := who.Watch(ctx, w)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || !running(w.Pid) {
+			t.Fatal(err)
+		}
+	}
+}

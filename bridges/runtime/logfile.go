@@ -1,0 +1,152 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// keptLogs is how many logs of a model stay, the running worker's among them.
+const keptLogs = 3
+
+// logFolder is where a model's logs lie. Model names may hold slashes.
+func (r *Runtime) logFolder(model string) string {
+	name := strings.ReplaceAll(url.PathEscape(model), ".", "%2E")
+	return filepath.Join(r.o.LogDir, name)
+}
+
+// LogPath is the newest log of a model, "" when it has none.
+func (r *Runtime) LogPath(model string) string {
+	logs := r.logs(model)
+	if len(logs) == 0 {
+		return ""
+	}
+	return logs[len(logs)-1]
+}
+
+// logs lists a model's logs, oldest first: their names begin with the time.
+func (r *Runtime) logs(model string) []string {
+	logs, _ := filepath.Glob(filepath.Join(escapeGlob(r.logFolder(model)), "*.log"))
+	slices.Sort(logs)
+	return logs
+}
+
+// openLog makes the log of a new worker and drops the oldest ones. The file belongs to one nonce: by it a worker that
+// overwrote its environment is recognised.
+func (r *Runtime) openLog(model, nonce string) (*os.File, error) {
+	folder := r.logFolder(model)
+	if err := os.MkdirAll(folder, 0o750); err != nil {
+		return nil, err
+	}
+	if logs := r.logs(model); len(logs) >= keptLogs {
+		for _, old := range logs[:len(logs)-keptLogs+1] {
+			_ = os.Remove(old)
+		}
+	}
+	stamp := time.Now().UTC().Format("20060102T150405.000000")
+	path := filepath.Join(folder, stamp+"-"+url.PathEscape(nonce)+".log")
+	if full, err := filepath.Abs(path); err == nil {
+		path = full
+	}
+	return os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+}
+
+// keepBelow cuts a log that has outgrown limit down to its last part. The worker appends, so it goes on at the new end;
+// lines that it writes at that very moment may be lost.
+func keepBelow(path string, limit int64) {
+	st, err := os.Stat(path)
+	if err != nil || st.Size() <= limit {
+		return
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	end := make([]byte, min(limit/4, 1<<20))
+	n, _ := f.ReadAt(end, st.Size()-int64(len(end)))
+	if f.Truncate(0) == nil {
+		_, _ = f.Write(end[:n])
+	}
+}
+
+const (
+	tailBytes = 256 << 10
+	lineBytes = 4 << 10 // longer lines are cut where they are shown
+)
+
+// Tail is the last n lines of a log, oldest first; fewer when they are long. A missing log has none.
+func Tail(logPath string, n int) []string {
+	f, err := os.Open(logPath)
+	if err != nil || n <= 0 {
+		return nil
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil
+	}
+	start := max(0, st.Size()-tailBytes)
+	b, err := io.ReadAll(io.NewSectionReader(f, start, tailBytes))
+	if err != nil {
+		return nil
+	}
+	lines := strings.Split(strings.TrimSuffix(strings.ToValidUTF8(string(b), "?"), "\n"), "\n")
+	if start > 0 {
+		lines = lines[1:] // the first one is a part
+	}
+	if len(lines) == 1 && lines[0] == "" {
+		return nil
+	}
+	lines = lines[max(0, len(lines)-n):]
+	for i, l := range lines {
+		if l = strings.TrimSuffix(l, "\r"); len(l) > lineBytes {
+			l = strings.ToValidUTF8(l[:lineBytes], "") + "..."
+		}
+		lines[i] = l
+	}
+	return lines
+}
+
+// Follow copies a log to w from its start, and goes on with what is added, until ctx ends (its error is returned) or w
+// refuses. When the log was cut down it goes on with what is left.
+func Follow(ctx context.Context, logPath string, w io.Writer) error {
+	f, err := os.Open(logPath)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var at int64
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := f.ReadAt(buf, at)
+		if n > 0 {
+			if _, err := w.Write(buf[:n]); err != nil {
+				return err
+			}
+			at += int64(n)
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		if n == len(buf) {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		if st, err := f.Stat(); err == nil && st.Size() < at {
+			at = 0
+		}
+	}
+}

@@ -1,0 +1,103 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"modelops/messages"
+)
+
+// answer is what a worker said to a probe: status 0 when nobody did.
+type answer struct {
+	status int
+	body   []byte
+	err    error
+}
+
+func (a answer) words() string {
+	if a.err != nil {
+		return a.err.Error()
+	}
+	return fmt.Sprintf("answered %d %s", a.status, http.StatusText(a.status))
+}
+
+// probeTime is how long one probe may take; probeBytes how much of its answer is read.
+const (
+	probeTime  = 5 * time.Second
+	probeBytes = 4 << 20
+)
+
+// ask sends one GET to the worker. Only remote workers are given the api key.
+func (r *Runtime) ask(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker, path string) answer {
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.Url+path, nil)
+	if err != nil {
+		return answer{err: err}
+	}
+	if w.Remote {
+		key, err := r.apiKey(spec)
+		if err != nil {
+			return answer{err: err}
+		}
+		if key != "" {
+			req.Header.Set("Authorization", "Bearer "+key)
+		}
+	}
+	res, err := r.probes.Do(req)
+	if err != nil {
+		return answer{err: err}
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, probeBytes))
+	return answer{status: res.StatusCode, body: body, err: err}
+}
+
+// progress is the share of loading that is done, as the embedded engine tells while it answers 503; 0 when it doesn't.
+func (a answer) progress() float64 {
+	var said struct {
+		Progress float64 `json:"progress"`
+		Error    struct {
+			Progress float64 `json:"progress"`
+		} `json:"error"`
+	}
+	if json.Unmarshal(a.body, &said) != nil {
+		return 0
+	}
+	return max(said.Progress, said.Error.Progress)
+}
+
+// names are all the names under which /v1/models lists models.
+func (a answer) names() []string {
+	var list struct {
+		Data []struct {
+			ID      string   `json:"id"`
+			Aliases []string `json:"aliases"`
+		} `json:"data"`
+	}
+	if json.Unmarshal(a.body, &list) != nil {
+		return nil
+	}
+	var out []string
+	for _, m := range list.Data {
+		out = append(append(out, m.ID), m.Aliases...)
+	}
+	return out
+}
+
+// slotsOf is how many requests the worker takes at once: as it says itself, else as the spec or the options say.
+func (r *Runtime) slotsOf(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker) uint32 {
+	if k.props != "" {
+		var props struct {
+			Slots uint32 `json:"total_slots"`
+		}
+		if a := r.ask(ctx, spec, w, k.props); a.status == http.StatusOK && json.Unmarshal(a.body, &props) == nil && props.Slots > 0 {
+			return props.Slots
+		}
+	}
+	return r.slots(spec)
+}

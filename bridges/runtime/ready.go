@@ -1,0 +1,286 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"modelops/messages"
+)
+
+const (
+	leastLoadTime  = 60 * time.Second
+	loadBytesASec  = 20_000_000 // slower loading is too slow, unless it is seen to go on
+	pollFast       = 25 * time.Millisecond
+	pollSlow       = 50 * time.Millisecond
+	pollRemote     = 500 * time.Millisecond
+	fastPolls      = 200 // 5 s of the fast ones
+	progressBytes  = 1 << 20
+	patienceFactor = 10 // progress extends the time to at most so many times itself
+)
+
+// ExitError is the cause of an AwaitReady that failed because the worker ended.
+type ExitError struct{ Exit Exit }
+
+func (e *ExitError) Error() string { return e.Exit.Reason }
+
+// ExitCode is how the worker ended, as in Exit.
+func (e *ExitError) ExitCode() int32 { return e.Exit.Code }
+
+// LogTail are the worker's last lines, oldest first.
+func (e *ExitError) LogTail() []string { return e.Exit.LogTail }
+
+// AwaitReady polls the worker until it can work and proved that it is ours and has our model. measured is its memory in bytes.
+// It fails at once when the process ends (the cause is an *ExitError), when somebody else answers on its port, or when
+// it has another model; and after the load time: the spec's, else a minute and a second for each 20 MB. As long as the
+// engine reports progress, reads or grows, that time starts anew. All failures are ModelLoadError but the end of ctx.
+func (r *Runtime) AwaitReady(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) (measured uint64, slots uint32, err error) {
+	ready, err := r.awaitReady(ctx, spec, w)
+	return ready.bytes, ready.slots, err
+}
+
+// ready is what a worker showed when it was ready; no slots means that it is not.
+type ready struct {
+	bytes uint64
+	slots uint32
+}
+
+func (r *Runtime) awaitReady(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) (ready, error) {
+	k, err := kindOf(spec)
+	if err != nil {
+		return ready{}, err
+	}
+	if w.Remote {
+		return r.awaitRemote(ctx, k, spec, w)
+	}
+	g, err := r.prove(w)
+	if err != nil {
+		return ready{}, r.endedEarly(spec, w, err)
+	}
+	defer g.Close()
+	path := k.checkPath(spec)
+	p := r.newPatience(spec, w)
+	for polls := 0; ; polls++ {
+		if g.ended() {
+			return ready{}, r.endedEarly(spec, w, nil)
+		}
+		if path == "" {
+			return r.measured(spec, w, r.slots(spec))
+		}
+		a := r.ask(ctx, spec, w, path)
+		now, err := r.judge(ctx, k, spec, w, a)
+		if err != nil || now.slots > 0 {
+			return now, err
+		}
+		if err := p.check(a, w); err != nil {
+			return ready{}, err
+		}
+		if err := pause(ctx, polls); err != nil {
+			return ready{}, err
+		}
+	}
+}
+
+func pause(ctx context.Context, polls int) error {
+	d := pollFast
+	if polls > fastPolls {
+		d = pollSlow
+	}
+	return sleep(ctx, d)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// judge believes an answer only when the socket it came from is the worker's.
+func (r *Runtime) judge(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker, a answer) (ready, error) {
+	if a.status == 0 {
+		return ready{}, nil
+	}
+	stranger, checked := r.strangerAt(k, spec, w)
+	if stranger != "" {
+		return ready{}, messages.Errorf(messages.ModelLoadError, subject(spec), "port %d is answered by %s, not by the worker (pid %d)", w.Port, stranger, w.Pid).
+			WithHint("end that process; the next attempt takes another port unless the command fixes it")
+	}
+	if !checked || a.status != http.StatusOK {
+		return ready{}, nil
+	}
+	if k.models != "" {
+		list := r.ask(ctx, spec, w, k.models)
+		if list.status != http.StatusOK {
+			return ready{}, nil
+		}
+		if err := hasModel(list, spec, w); err != nil {
+			return ready{}, err
+		}
+	}
+	return r.measured(spec, w, r.slotsOf(ctx, k, spec, w))
+}
+
+func hasModel(list answer, spec *messages.ModelSpec, w *messages.Worker) error {
+	names := list.names()
+	for _, n := range names {
+		if n == upstreamName(spec) {
+			return nil
+		}
+	}
+	return messages.Errorf(messages.ModelLoadError, subject(spec), "the worker on %s has %q, not %q", w.Url, names, upstreamName(spec)).
+		WithHint("check useModelName and whether args give the engine another alias")
+}
+
+func (r *Runtime) measured(spec *messages.ModelSpec, w *messages.Worker, slots uint32) (ready, error) {
+	bytes, err := r.o.Measure(w.Pid)
+	if err != nil {
+		r.log.Warn("a worker's memory can't be measured", "model", spec.Name, "pid", w.Pid, "err", err)
+	}
+	return ready{bytes, max(slots, 1)}, nil
+}
+
+// endedEarly tells how a worker ended before it was ready. why is what prove said, nil when it had proven itself.
+func (r *Runtime) endedEarly(spec *messages.ModelSpec, w *messages.Worker, why error) error {
+	exit := Exit{Code: -1, Reason: "ended; the exit code is unknown", LogTail: Tail(w.LogPath, tailLines)}
+	if why != nil {
+		exit.Reason = "gone: " + why.Error()
+	}
+	if c := r.childOf(w); c != nil {
+		<-c.done // it has ended, so this is at hand
+		exit = c.exit()
+	} else if g, err := openGrip(w.Pid); err == nil {
+		if status, ok := g.foreignStatus(w.StartTicks); ok {
+			exit = exitOf(status)
+			exit.LogTail = Tail(w.LogPath, tailLines)
+		}
+		g.Close()
+	}
+	text := "the worker was lost before it was ready: " + exit.Reason
+	if last := lastWords(exit.LogTail); last != "" {
+		text += "; it said: " + last
+	}
+	return messages.NewError(messages.ModelLoadError, subject(spec), text).
+		WithHint("read the worker's log: " + w.LogPath).WithCause(&ExitError{exit})
+}
+
+// lastWords is the line that most likely tells why: the last that speaks of an error, else the last.
+func lastWords(lines []string) string {
+	var last string
+	for i := len(lines) - 1; i >= 0; i-- {
+		line := strings.TrimSpace(lines[i])
+		lower := strings.ToLower(line)
+		if strings.Contains(lower, "error") || strings.Contains(lower, "fail") || strings.Contains(lower, "panic") {
+			return clip(line)
+		}
+		if last == "" {
+			last = line
+		}
+	}
+	return clip(last)
+}
+
+func clip(s string) string {
+	const most = 300
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "..."
+	}
+	return s
+}
+
+// awaitRemote polls a remote URL. Only its refusal of our key is final.
+func (r *Runtime) awaitRemote(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker) (ready, error) {
+	budget := leastLoadTime
+	if spec.LoadTimeoutSeconds > 0 {
+		budget = time.Duration(spec.LoadTimeoutSeconds) * time.Second
+	}
+	until := time.Now().Add(budget)
+	attached := ready{slots: r.slots(spec)}
+	path := k.checkPath(spec)
+	for path != "" {
+		a := r.ask(ctx, spec, w, path)
+		switch {
+		case a.status == http.StatusOK:
+			return attached, nil
+		case ctx.Err() != nil:
+			return ready{}, ctx.Err()
+		case a.status == http.StatusUnauthorized || a.status == http.StatusForbidden:
+			return ready{}, messages.Errorf(messages.ModelLoadError, subject(spec), "%s refused our key: %s", w.Url, a.words()).
+				WithHint("set api_key_env to the name of the variable that holds the key")
+		case time.Now().After(until):
+			return ready{}, messages.Errorf(messages.ModelLoadError, subject(spec), "%s%s gave no 200 within %s: %s", w.Url, path, budget, a.words()).
+				WithHint("check the url, and that the server is running").WithCause(a.err)
+		}
+		if err := sleep(ctx, pollRemote); err != nil {
+			return ready{}, err
+		}
+	}
+	return attached, nil
+}
+
+// patience is how long a worker may still take. Seen progress renews it, up to a limit: a worker that only eats memory
+// shall not load for ever.
+type patience struct {
+	spec         *messages.ModelSpec
+	budget       time.Duration
+	until, limit time.Time
+	progress     float64
+	bytes        uint64 // resident and read, when progress was last seen
+	nextLook     time.Time
+}
+
+func (r *Runtime) newPatience(spec *messages.ModelSpec, w *messages.Worker) *patience {
+	size, err := fileBytes(spec)
+	if err != nil {
+		size = 0
+	}
+	budget := leastLoadTime + time.Duration(size/loadBytesASec)*time.Second
+	if spec.LoadTimeoutSeconds > 0 {
+		budget = time.Duration(spec.LoadTimeoutSeconds) * time.Second
+	}
+	slow := time.Duration(size/(loadBytesASec/patienceFactor)) * time.Second
+	now := time.Now()
+	return &patience{spec: spec, budget: budget, until: now.Add(budget), limit: now.Add(patienceFactor*budget + slow), bytes: workedBytes(w.Pid)}
+}
+
+// workedBytes grows while a process loads.
+func workedBytes(pid int64) uint64 {
+	rss, _ := residentBytes(pid)
+	return max(rss, readBytes(pid))
+}
+
+// check renews the time when there was progress and fails when the time is over.
+func (p *patience) check(a answer, w *messages.Worker) error {
+	now := time.Now()
+	if now.Before(p.nextLook) {
+		return nil
+	}
+	p.nextLook = now.Add(200 * time.Millisecond)
+	if a.status == http.StatusServiceUnavailable {
+		if told := a.progress(); told > p.progress {
+			p.progress, p.until = told, now.Add(p.budget)
+		}
+	}
+	if worked := workedBytes(w.Pid); worked > p.bytes+progressBytes {
+		p.bytes, p.until = worked, now.Add(p.budget)
+	}
+	if now.Before(p.until) && now.Before(p.limit) {
+		return nil
+	}
+	text := fmt.Sprintf("the worker was not ready after %s without progress: %s", p.budget, a.words())
+	if !now.Before(p.limit) {
+		text = fmt.Sprintf("the worker was not ready after %s, although it kept working: %s", patienceFactor*p.budget, a.words())
+	}
+	return messages.NewError(messages.ModelLoadError, subject(p.spec), text).
+		WithHint("read the worker's log: " + w.LogPath + "; raise healthCheckTimeout when it only needs longer").
+		WithCause(errors.Join(a.err, errNotReady))
+}
+
+var errNotReady = errors.New("not ready in time")

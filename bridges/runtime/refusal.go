@@ -1,0 +1,108 @@
+package runtime
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"modelops/messages"
+)
+
+// complaint is an error body of OpenAI's form; FastAPI servers write detail instead.
+type complaint struct {
+	Message string `json:"message"`
+	Type    string `json:"type"`
+	Code    any    `json:"code"`
+}
+
+// parseComplaint reads {"error": {...}}, {"error": "..."} and {"detail": ...}; any other body speaks for itself.
+func parseComplaint(body []byte) complaint {
+	var in struct {
+		Error  json.RawMessage `json:"error"`
+		Detail json.RawMessage `json:"detail"`
+	}
+	_ = json.Unmarshal(body, &in)
+	switch {
+	case len(in.Error) > 0:
+		return parseError(in.Error)
+	case len(in.Detail) > 0:
+		return parseError(in.Detail)
+	}
+	return complaint{Message: clip(strings.TrimSpace(strings.ToValidUTF8(string(body), "?")))}
+}
+
+func parseError(raw json.RawMessage) complaint {
+	var c complaint
+	if json.Unmarshal(raw, &c) == nil && c.Message != "" {
+		c.Message = clip(c.Message)
+		return c
+	}
+	var text string
+	if json.Unmarshal(raw, &text) != nil {
+		text = string(raw)
+	}
+	return complaint{Message: clip(text), Type: c.Type, Code: c.Code}
+}
+
+// tooLong: llama-server names it by type, OpenAI and its followers by code.
+func (c complaint) tooLong() bool {
+	return c.Type == "exceed_context_size_error" || c.Code == "context_length_exceeded" ||
+		strings.Contains(c.Message, "maximum context length")
+}
+
+// refusal tells what an answer that isn't 200 means here.
+func refusal(g *messages.Grant, res *http.Response) error {
+	body, _ := io.ReadAll(io.LimitReader(res.Body, 64<<10))
+	c := parseComplaint(body)
+	about := "model/" + g.Model
+	said := c.Message
+	if said == "" {
+		said = http.StatusText(res.StatusCode)
+	}
+	worker := func(code messages.Code) *messages.Error {
+		return messages.NewError(code, about, fmt.Sprintf("the worker answered %d: %s", res.StatusCode, said))
+	}
+	switch s := res.StatusCode; {
+	case c.tooLong():
+		return messages.NewError(messages.ContextTooLong, about, said).WithHint("shorten the prompt or raise context_length of the model")
+	case s == http.StatusBadRequest, s == http.StatusUnprocessableEntity:
+		return messages.NewError(messages.InvalidArgument, about, said)
+	case s == http.StatusRequestEntityTooLarge:
+		return messages.NewError(messages.PayloadTooLarge, about, said)
+	case s == http.StatusNotImplemented:
+		return messages.NewError(messages.Unsupported, about, said)
+	case s == http.StatusUnauthorized, s == http.StatusForbidden:
+		return worker(messages.InferenceError).WithHint("check the variable that api_key_env of the model names")
+	case s == http.StatusNotFound:
+		return worker(messages.InferenceError).WithHint("check url and useModelName of the model")
+	case s == http.StatusTooManyRequests:
+		return worker(messages.BulkheadRejection).WithRetry(retryAfter(res))
+	case s == http.StatusServiceUnavailable:
+		return &unanswered{worker(messages.Unavailable).WithRetry(retryAfter(res))}
+	}
+	return worker(messages.InferenceError).WithHint("see modelops logs " + g.Model)
+}
+
+// retryAfter is the worker's own word, within reason; a second without one.
+func retryAfter(res *http.Response) time.Duration {
+	if n, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && n > 0 {
+		return time.Duration(min(n, 3600)) * time.Second
+	}
+	return time.Second
+}
+
+// streamFailure is an error that an engine sent in the middle of a stream.
+func streamFailure(raw json.RawMessage) error {
+	c := parseError(raw)
+	if c.tooLong() {
+		return messages.NewError(messages.ContextTooLong, "", c.Message)
+	}
+	if code, ok := c.Code.(float64); ok && code == http.StatusBadRequest || c.Type == "invalid_request_error" {
+		return messages.NewError(messages.InvalidArgument, "", c.Message)
+	}
+	return messages.NewError(messages.InferenceError, "", "the worker failed: "+c.Message)
+}

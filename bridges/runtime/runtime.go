@@ -1,0 +1,150 @@
+package runtime
+
+import (
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+
+	"modelops/messages"
+)
+
+// Options of a Runtime. Zero values mean the defaults in brackets.
+type Options struct {
+	Self        string // path of the modelops binary, for the embedded engine [this executable]
+	LlamaServer string // path or name of llama-server [llama-server, from PATH]
+	LogDir      string // one folder a model below it [a folder in the temporary directory]
+	// Env is what workers inherit, NAME=value. Variables that begin with MODELOPS_ are not passed on. [os.Environ()]
+	Env       []string
+	Log       *slog.Logger  // [discard]
+	Threads   uint32        // threads a worker where the model doesn't say [the engine's own default]
+	Slots     uint32        // parallel requests a worker where the model doesn't say [4]
+	StopGrace time.Duration // how long a worker may take to end after SIGTERM where Stop isn't told [10 s]
+	// Measure tells the memory that the process and its children hold on their device. [resident memory]
+	Measure func(pid int64) (uint64, error)
+	// DeviceEnv tells the environment that binds a worker to a device such as gpu/main_pc/gpu0: for CUDA
+	// CUDA_VISIBLE_DEVICES=UUID. [nothing]
+	DeviceEnv func(gpu string) []string
+	// WorkerArgs are added to the embedded engine's command, for tests that want it slow.
+	WorkerArgs []string
+	LogLimit   int64 // bytes a log may grow to before its older part is dropped [32 MiB]
+}
+
+// Runtime starts and ends workers. Its methods may be called at the same time.
+type Runtime struct {
+	o      Options
+	env    environment
+	log    *slog.Logger
+	probes *http.Client
+	bootID string
+
+	mu       sync.Mutex // held while a worker is looked for and started, so that a nonce never starts twice
+	children map[string]*child
+}
+
+// Exit is how a worker ended.
+type Exit struct {
+	// Code is the exit code, 128+N after signal N, -1 when it could not be learnt.
+	Code   int32
+	Reason string
+	// LogTail are the worker's last lines.
+	LogTail []string
+}
+
+// tailLines is how much of a log goes with a failure.
+const tailLines = 40
+
+// New makes a Runtime. It touches nothing until it is asked to.
+func New(o Options) *Runtime {
+	if o.Self == "" {
+		o.Self, _ = os.Executable()
+	}
+	if o.LlamaServer == "" {
+		o.LlamaServer = "llama-server"
+	}
+	if o.LogDir == "" {
+		o.LogDir = os.TempDir() + "/modelops-logs"
+	}
+	if o.Env == nil {
+		o.Env = os.Environ()
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Slots == 0 {
+		o.Slots = 4
+	}
+	if o.StopGrace == 0 {
+		o.StopGrace = 10 * time.Second
+	}
+	if o.LogLimit == 0 {
+		o.LogLimit = 32 << 20
+	}
+	if o.Measure == nil {
+		o.Measure = residentBytes
+	}
+	return &Runtime{
+		o: o, env: newEnvironment(o.Env), log: o.Log, bootID: kernelBootID(),
+		// A probe opens its own connection and closes it: nothing is left behind when the worker goes. It never follows a
+		// redirect, which would lead to somebody else.
+		probes: &http.Client{
+			Transport:     &http.Transport{DisableKeepAlives: true, Proxy: http.ProxyFromEnvironment},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		children: map[string]*child{},
+	}
+}
+
+// child is a worker that this process started and therefore reaps.
+type child struct {
+	worker *messages.Worker
+	cmd    *exec.Cmd
+	done   chan struct{} // closed once reaped; state is readable then
+	state  *os.ProcessState
+}
+
+func (c *child) ended() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
+}
+
+func (r *Runtime) childOf(w *messages.Worker) *child {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.children[w.Nonce]
+	if c == nil || c.worker.Pid != w.Pid || c.worker.StartTicks != w.StartTicks {
+		return nil
+	}
+	return c
+}
+
+// environment is NAME -> value of what workers inherit and ${env.X} resolves from.
+type environment map[string]string
+
+func newEnvironment(pairs []string) environment {
+	e := make(environment, len(pairs))
+	for _, p := range pairs {
+		if name, value, ok := strings.Cut(p, "="); ok {
+			e[name] = value
+		}
+	}
+	return e
+}
+
+// subject names a model in errors.
+func subject(spec *messages.ModelSpec) string { return "model/" + spec.GetName() }
+
+// upstreamName is what the engine calls the model.
+func upstreamName(spec *messages.ModelSpec) string {
+	if spec.UseModelName != "" {
+		return spec.UseModelName
+	}
+	return spec.Name
+}

@@ -1,0 +1,333 @@
+package runtime
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"modelops/messages"
+)
+
+// defaultURL is where a command answers when its spec doesn't say.
+const defaultURL = "http://127.0.0.1:${PORT}"
+
+// Start starts a worker and returns at once; AwaitReady tells when it can work. It is idempotent by nonce: a living worker
+// that carries it is returned instead, so a caller that was killed before it could write the first one down may ask again.
+// The process is bound to no context: it outlives ctx and us. ModelLoadError tells what is wrong with spec or program.
+func (r *Runtime) Start(ctx context.Context, spec *messages.ModelSpec, placement *messages.Placement, nonce string) (*messages.Worker, error) {
+	k, err := kindOf(spec)
+	if err != nil {
+		return nil, err
+	}
+	if nonce == "" {
+		return nil, messages.NewError(messages.InvalidArgument, subject(spec), "a worker needs a nonce")
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if k.remote {
+		return r.attach(spec, nonce)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if w := r.living(nonce); w != nil {
+		r.log.Info("worker found again", "model", spec.Name, "pid", w.Pid)
+		return w, nil
+	}
+	l, err := r.plan(k, spec, placement, nonce)
+	if err != nil {
+		return nil, asLoadError(spec, err)
+	}
+	return r.spawn(spec, l)
+}
+
+// attach makes the worker of a remote URL.
+func (r *Runtime) attach(spec *messages.ModelSpec, nonce string) (*messages.Worker, error) {
+	where, err := macros{values: map[string]string{"MODEL_ID": spec.Name}, env: r.env}.expand(spec.Url)
+	if err != nil {
+		return nil, asLoadError(spec, err)
+	}
+	if u, err := url.Parse(where); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return nil, messages.Errorf(messages.ModelLoadError, subject(spec), "url %q is no http address", spec.Url).
+			WithHint("give the server's base URL, such as https://example.org/v1")
+	}
+	if _, err := r.apiKey(spec); err != nil {
+		return nil, err
+	}
+	return &messages.Worker{Nonce: nonce, Url: baseURL(where), Remote: true}, nil
+}
+
+// living is the running worker with this nonce, rebuilt from its environment. What is left of a dead one is ended: it
+// would hold memory and compete with the next worker.
+func (r *Runtime) living(nonce string) *messages.Worker {
+	leader, others := findByNonce(nonce)
+	if leader == nil {
+		for _, s := range others {
+			r.endMember(s)
+		}
+		return nil
+	}
+	port, _ := strconv.ParseUint(environOf(leader.pid, portVar), 10, 16)
+	return &messages.Worker{
+		Pid: leader.pid, StartTicks: leader.startTicks, Nonce: nonce, KernelBootId: r.bootID, Port: uint32(port),
+		Url: environOf(leader.pid, urlVar), LogPath: environOf(leader.pid, logVar), Fingerprint: environOf(leader.pid, printVar),
+	}
+}
+
+// Find looks for the living worker with this nonce; nil when there is none.
+func (r *Runtime) Find(ctx context.Context, nonce string) (*messages.Worker, error) {
+	if nonce == "" {
+		return nil, nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.living(nonce), ctx.Err()
+}
+
+// launch is all that a new process is made of.
+type launch struct {
+	argv, env []string
+	worker    *messages.Worker
+}
+
+func (r *Runtime) plan(k kind, spec *messages.ModelSpec, placement *messages.Placement, nonce string) (*launch, error) {
+	if k.needsFile {
+		if _, err := fileBytes(spec); err != nil {
+			return nil, err
+		}
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	m := r.macros(spec, port)
+	argv, err := k.argv(spec, m)
+	if err != nil {
+		return nil, err
+	}
+	argv = append(argv, r.extra(k)...)
+	where, err := m.expand(orDefault(spec.Url, defaultURL))
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256([]byte(strings.Join(argv, "\x00")))
+	w := &messages.Worker{
+		Nonce: nonce, KernelBootId: r.bootID, Url: baseURL(where), Port: portOf(where), Fingerprint: hex.EncodeToString(sum[:16]),
+	}
+	env, err := r.workerEnv(spec, placement, m)
+	if err != nil {
+		return nil, err
+	}
+	return &launch{argv: argv, env: env, worker: w}, nil
+}
+
+func (r *Runtime) extra(k kind) []string {
+	if k.name == "embedded" {
+		return r.o.WorkerArgs
+	}
+	return nil
+}
+
+// macros are the words of this model, each with its value; one without a value is empty.
+func (r *Runtime) macros(spec *messages.ModelSpec, port uint32) macros {
+	number := func(n uint32) string {
+		if n == 0 {
+			return ""
+		}
+		return strconv.FormatUint(uint64(n), 10)
+	}
+	threads := spec.Threads
+	if threads == 0 {
+		threads = r.o.Threads
+	}
+	slots := r.slots(spec)
+	return macros{env: r.env, values: map[string]string{
+		"PORT": number(port), "MODEL_ID": spec.Name, "UPSTREAM": upstreamName(spec), "MODEL_PATH": spec.Path,
+		"SLOTS": number(slots), "THREADS": number(threads), "CTX": number(spec.ContextLength),
+		"CTX_ALL": number(spec.ContextLength * slots), "SELF": r.o.Self, "LLAMA_SERVER": r.o.LlamaServer,
+	}}
+}
+
+// argv is the program with its arguments: the kind's own or the spec's command, then the spec's further arguments, which
+// therefore win.
+func (k kind) argv(spec *messages.ModelSpec, m macros) ([]string, error) {
+	var argv []string
+	for _, group := range k.command {
+		words, err := m.expandAll(group)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(words, "") {
+			argv = append(argv, words...)
+		}
+	}
+	if k.command == nil {
+		words, err := splitWords(spec.Cmd)
+		if err != nil {
+			return nil, err
+		}
+		if argv, err = m.expandAll(words); err != nil {
+			return nil, err
+		}
+	}
+	if len(argv) == 0 || argv[0] == "" {
+		return nil, messages.NewError(messages.ModelLoadError, subject(spec), "there is no command to run").
+			WithHint("set cmd to a program and its arguments")
+	}
+	more, err := m.expandAll(spec.Args)
+	return append(argv, more...), err
+}
+
+// workerEnv is what we inherited without our own variables, then the device's, then the model's. Later ones win.
+func (r *Runtime) workerEnv(spec *messages.ModelSpec, placement *messages.Placement, m macros) ([]string, error) {
+	env := environment{}
+	for name, value := range r.env {
+		if !strings.HasPrefix(name, "MODELOPS_") {
+			env[name] = value
+		}
+	}
+	if r.o.DeviceEnv != nil && placement.GetGpu() != "" {
+		maps.Copy(env, newEnvironment(r.o.DeviceEnv(placement.Gpu)))
+	}
+	pairs, err := m.expandAll(spec.Env)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(env, newEnvironment(pairs))
+	out := make([]string, 0, len(env))
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		out = append(out, name+"="+env[name])
+	}
+	return out, nil
+}
+
+// spawn starts the process. The caller holds r.mu.
+func (r *Runtime) spawn(spec *messages.ModelSpec, l *launch) (*messages.Worker, error) {
+	out, err := r.openLog(spec.Name, l.worker.Nonce)
+	if err != nil {
+		return nil, messages.Errorf(messages.ModelLoadError, subject(spec), "the worker's log can't be written: %w", err).
+			WithHint("check the log folder's rights and free space")
+	}
+	defer out.Close()
+	w := l.worker
+	w.LogPath = out.Name()
+	cmd := exec.Command(l.argv[0], l.argv[1:]...)
+	cmd.Env = append(l.env,
+		nonceVar+"="+w.Nonce, modelVar+"="+spec.Name, portVar+"="+strconv.FormatUint(uint64(w.Port), 10),
+		urlVar+"="+w.Url, logVar+"="+w.LogPath, printVar+"="+w.Fingerprint)
+	cmd.Stdout, cmd.Stderr = out, out
+	// A group of its own, so that our terminal's signals don't reach it. No Pdeathsig: it shall outlive us.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		return nil, startFailure(spec, l.argv[0], err)
+	}
+	w.Pid = int64(cmd.Process.Pid)
+	s, err := readStat(w.Pid) // an unreaped child keeps its entry, even when it has ended already
+	if err != nil {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		return nil, messages.Errorf(messages.ModelLoadError, subject(spec), "the worker's start time can't be read: %w", err).
+			WithHint("modelops needs /proc")
+	}
+	w.StartTicks = s.startTicks
+	c := &child{worker: w, cmd: cmd, done: make(chan struct{})}
+	r.keep(c)
+	go r.reap(c)
+	r.log.LogAttrs(context.Background(), slog.LevelInfo, "worker started",
+		slog.String("model", spec.Name), slog.Int64("pid", w.Pid), slog.String("url", w.Url))
+	return w, nil
+}
+
+// keptChildren bounds how many ended children are remembered for those who still ask how they ended.
+const keptChildren = 256
+
+// keep remembers a child. The caller holds r.mu.
+func (r *Runtime) keep(c *child) {
+	if len(r.children) >= keptChildren {
+		maps.DeleteFunc(r.children, func(_ string, c *child) bool { return c.ended() })
+	}
+	r.children[c.worker.Nonce] = c
+}
+
+// reap takes the child's exit status. It waits on a pidfd first: Wait alone would hold a thread for as long as the worker
+// lives.
+func (r *Runtime) reap(c *child) {
+	if g, err := openGrip(c.worker.Pid); err == nil {
+		_ = g.wait(context.Background())
+		g.Close()
+	}
+	_ = c.cmd.Wait()
+	c.state = c.cmd.ProcessState
+	close(c.done)
+}
+
+func startFailure(spec *messages.ModelSpec, program string, err error) error {
+	e := messages.Errorf(messages.ModelLoadError, subject(spec), "%s can't be started: %w", program, err)
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
+		return e.WithHint("install it, put it on PATH or write its whole path in the configuration")
+	}
+	return e.WithHint("check that modelops may execute it")
+}
+
+// asLoadError tells which model a fault in its spec belongs to.
+func asLoadError(spec *messages.ModelSpec, err error) error {
+	e := *messages.AsError(err)
+	e.Code, e.Subject = messages.ModelLoadError, subject(spec)
+	return &e
+}
+
+// freePort asks the kernel for a port and gives it back. Somebody else may take it before the worker does: then the worker
+// ends, and the next start asks anew.
+func freePort() (uint32, error) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("no free port on 127.0.0.1: %w", err)
+	}
+	defer l.Close()
+	return uint32(l.Addr().(*net.TCPAddr).Port), nil
+}
+
+func portOf(where string) uint32 {
+	u, err := url.Parse(where)
+	if err != nil {
+		return 0
+	}
+	if n, err := strconv.ParseUint(u.Port(), 10, 16); err == nil {
+		return uint32(n)
+	}
+	if u.Scheme == "https" {
+		return 443
+	}
+	return 80
+}
+
+func orDefault(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
+
+// apiKey is the key for a remote URL, taken from the environment each time and kept nowhere.
+func (r *Runtime) apiKey(spec *messages.ModelSpec) (string, error) {
+	if spec.ApiKeyEnv == "" {
+		return "", nil
+	}
+	if key := r.env[spec.ApiKeyEnv]; key != "" {
+		return key, nil
+	}
+	return "", messages.Errorf(messages.ModelLoadError, subject(spec), "the variable %s, which holds the key for %s, is not set", spec.ApiKeyEnv, spec.Url).
+		WithHint("set it in the environment of modelops")
+}
