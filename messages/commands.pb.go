@@ -1371,6 +1371,7 @@ type ReportWorkerExited struct {
 	ExitCode      int32                  `protobuf:"varint,2,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
 	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	LogTail       []string               `protobuf:"bytes,4,rep,name=log_tail,json=logTail,proto3" json:"log_tail,omitempty"`
+	Unwitnessed   bool                   `protobuf:"varint,5,opt,name=unwitnessed,proto3" json:"unwitnessed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1431,6 +1432,13 @@ func (x *ReportWorkerExited) GetLogTail() []string {
 		return x.LogTail
 	}
 	return nil
+}
+
+func (x *ReportWorkerExited) GetUnwitnessed() bool {
+	if x != nil {
+		return x.Unwitnessed
+	}
+	return false
 }
 
 type ReportDrained struct {
@@ -2676,12 +2684,13 @@ const file_commands_proto_rawDesc = "" +
 	"\x10ReportLoadFailed\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12)\n" +
 	"\x05error\x18\x02 \x01(\v2\x13.modelops.ErrorBodyR\x05error\x12\x1c\n" +
-	"\tretriable\x18\x03 \x01(\bR\tretriable\"~\n" +
+	"\tretriable\x18\x03 \x01(\bR\tretriable\"\xa0\x01\n" +
 	"\x12ReportWorkerExited\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x1b\n" +
 	"\texit_code\x18\x02 \x01(\x05R\bexitCode\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x19\n" +
-	"\blog_tail\x18\x04 \x03(\tR\alogTail\")\n" +
+	"\blog_tail\x18\x04 \x03(\tR\alogTail\x12 \n" +
+	"\vunwitnessed\x18\x05 \x01(\bR\vunwitnessed\")\n" +
 	"\rReportDrained\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\"/\n" +
 	"\x13ReportLeaseReturned\x12\x18\n" +

@@ -1433,8 +1433,10 @@ type WorkerExited struct {
 	ExitCode int32  `protobuf:"varint,2,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
 	Reason   string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// The worker's last words, at most 40 lines; never a prompt.
-	LogTail       []string               `protobuf:"bytes,4,rep,name=log_tail,json=logTail,proto3" json:"log_tail,omitempty"`
-	At            *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
+	LogTail []string               `protobuf:"bytes,4,rep,name=log_tail,json=logTail,proto3" json:"log_tail,omitempty"`
+	At      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
+	// The worker was found gone; nobody saw it go, so it doesn't count as a crash (its host was stopped, perhaps).
+	Unwitnessed   bool `protobuf:"varint,6,opt,name=unwitnessed,proto3" json:"unwitnessed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1502,6 +1504,13 @@ func (x *WorkerExited) GetAt() *timestamppb.Timestamp {
 		return x.At
 	}
 	return nil
+}
+
+func (x *WorkerExited) GetUnwitnessed() bool {
+	if x != nil {
+		return x.Unwitnessed
+	}
+	return false
 }
 
 // LoadFailed ends an attempt before it was ready. The next one starts after retry_ms; 0 = none is left.
@@ -2150,13 +2159,14 @@ const file_events_proto_rawDesc = "" +
 	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"T\n" +
 	"\fModelDrained\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12*\n" +
-	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xa4\x01\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xc6\x01\n" +
 	"\fWorkerExited\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x1b\n" +
 	"\texit_code\x18\x02 \x01(\x05R\bexitCode\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x19\n" +
 	"\blog_tail\x18\x04 \x03(\tR\alogTail\x12*\n" +
-	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x98\x01\n" +
+	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12 \n" +
+	"\vunwitnessed\x18\x06 \x01(\bR\vunwitnessed\"\x98\x01\n" +
 	"\n" +
 	"LoadFailed\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12)\n" +

@@ -183,11 +183,12 @@ func (r Rules) workerExited(s State, c *messages.ReportWorkerExited, at entity.S
 		return stale()
 	}
 	now := timestamppb.New(at.Now)
-	v := facts(&messages.WorkerExited{Attempt: c.Attempt, ExitCode: c.ExitCode, Reason: c.Reason, LogTail: c.LogTail, At: now})
+	v := facts(&messages.WorkerExited{Attempt: c.Attempt, ExitCode: c.ExitCode, Reason: c.Reason, LogTail: c.LogTail,
+		Unwitnessed: c.Unwitnessed, At: now})
 	if !s.Wanted {
 		return v, nil
 	}
-	young := s.Phase == Ready && !s.healthy(at.Now)
+	young := s.Phase == Ready && !s.healthy(at.Now) && !c.Unwitnessed
 	if s.Phase == Loading || young && s.Failures > 0 {
 		e := messages.Errorf(messages.ModelLoadError, s.ID.String(), "the worker died young: %s", c.Reason).
 			WithHint("modelops logs " + s.ID.Name())

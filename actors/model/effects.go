@@ -19,12 +19,20 @@ type Runtime interface {
 	Start(ctx context.Context, spec *messages.ModelSpec, p *messages.Placement, nonce string) (*messages.Worker, error)
 	// AwaitReady waits until the worker answers as our model. measured is its footprint in bytes.
 	AwaitReady(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) (measured uint64, slots uint32, err error)
-	// Watch waits for the worker's end. A worker that can't prove itself is reported as gone.
-	Watch(ctx context.Context, w *messages.Worker) (code int32, reason string, tail []string, err error)
+	// Watch waits for the worker's end. A worker that can't prove itself is gone already: its exit is unwitnessed.
+	Watch(ctx context.Context, w *messages.Worker) (Exit, error)
 	// Stop ends the worker and all it started; nil when it is gone.
 	Stop(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) error
 	// Find looks for a worker by its nonce; nil when none lives.
 	Find(ctx context.Context, nonce string) (*messages.Worker, error)
+}
+
+// Exit is how a worker ended; code -1 when nobody could know.
+type Exit struct {
+	Code        int32
+	Reason      string
+	LogTail     []string
+	Unwitnessed bool
 }
 
 // Gate is the gateway's side of a drain.
@@ -140,11 +148,11 @@ func (h hands) perform(ctx context.Context, effect entity.Effect) (proto.Message
 	case await:
 		return h.await(ctx, e)
 	case watch:
-		code, reason, tail, err := h.runtime.Watch(ctx, e.Worker)
+		x, err := h.runtime.Watch(ctx, e.Worker)
 		if err != nil {
 			return nil, err
 		}
-		return &messages.ReportWorkerExited{Attempt: e.Attempt, ExitCode: code, Reason: reason, LogTail: tail}, nil
+		return &messages.ReportWorkerExited{Attempt: e.Attempt, ExitCode: x.Code, Reason: x.Reason, LogTail: x.LogTail, Unwitnessed: x.Unwitnessed}, nil
 	case settle:
 		_, err := h.door.Ask(ctx, gpuOf(e.Placement), &messages.SettleVram{Lease: e.Placement.Lease, MeasuredBytes: e.Measured})
 		if err != nil && messages.CodeOf(err) != messages.NotFound {

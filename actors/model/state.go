@@ -89,7 +89,7 @@ func Evolve(s State, event proto.Message, _ uint64) State {
 		s.Phase = Stopping
 	case *messages.WorkerExited:
 		s.LogTail = e.LogTail
-		if s.Phase == Ready {
+		if s.Phase == Ready && !e.Unwitnessed {
 			s.Failures = max(s.Failures, 1)
 			if s.healthy(e.At.AsTime()) {
 				s.Failures = 0

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"modelops/messages"
+)
+
+// board is the live read model: the latest view of every actor, and the latest sample of every device. It is fed by the shells
+// after each decision, in the order of the actor's sequence.
+type board struct {
+	onModel func(*messages.ModelView)
+	onHost  func(*messages.HostView)
+
+	mu       sync.RWMutex
+	hosts    map[messages.ActorID]*messages.HostView
+	gpus     map[messages.ActorID]*messages.GpuView
+	models   map[messages.ActorID]*messages.ModelView
+	readings map[string]*messages.DeviceReading // by device
+	changed  chan struct{}                      // closed and replaced at every change
+}
+
+func newBoard() *board {
+	return &board{
+		hosts: map[messages.ActorID]*messages.HostView{}, gpus: map[messages.ActorID]*messages.GpuView{},
+		models: map[messages.ActorID]*messages.ModelView{}, readings: map[string]*messages.DeviceReading{}, changed: make(chan struct{}),
+	}
+}
+
+// StateChanged implements entity.Observer.
+func (b *board) StateChanged(id messages.ActorID, _ uint64, view proto.Message) {
+	b.mu.Lock()
+	switch v := view.(type) {
+	case *messages.HostView:
+		b.hosts[id] = v
+	case *messages.GpuView:
+		b.gpus[id] = v
+	case *messages.ModelView:
+		b.models[id] = v
+	}
+	close(b.changed)
+	b.changed = make(chan struct{})
+	b.mu.Unlock()
+	switch v := view.(type) {
+	case *messages.ModelView:
+		b.onModel(v)
+	case *messages.HostView:
+		b.onHost(v)
+	}
+}
+
+// Recovered implements entity.Observer; recovery is visible as the state that follows it.
+func (b *board) Recovered(messages.ActorID, int, time.Duration) {}
+
+// Ledgers implements arbiter.Ledgers.
+func (b *board) Ledgers() []*messages.GpuView { return b.gpuViews(false) }
+
+// gpuViews lists the registered devices, with their latest sample when wanted.
+func (b *board) gpuViews(withReading bool) []*messages.GpuView {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	var out []*messages.GpuView
+	for _, v := range b.gpus {
+		if v.CapacityBytes == 0 {
+			continue // spoken to, never registered
+		}
+		if r := b.readings[v.Device]; withReading && r != nil {
+			v = proto.CloneOf(v)
+			v.Reading = r
+		}
+		out = append(out, v)
+	}
+	slices.SortFunc(out, func(a, b *messages.GpuView) int { return strings.Compare(a.Id, b.Id) })
+	return out
+}
+
+func (b *board) setReading(r *messages.DeviceReading) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.readings[r.Device] = r
+}
+
+func (b *board) model(id messages.ActorID) *messages.ModelView {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.models[id]
+}
+
+func (b *board) host(id messages.ActorID) *messages.HostView {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.hosts[id]
+}
+
+func (b *board) modelViews() []*messages.ModelView {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return slices.Collect(maps.Values(b.models))
+}
+
+// change is closed at the next change; take it before you look.
+func (b *board) change() <-chan struct{} {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.changed
+}

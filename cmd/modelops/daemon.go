@@ -1,0 +1,341 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/google/uuid"
+
+	"modelops/actors/arbiter"
+	"modelops/actors/entity"
+	"modelops/actors/gateway"
+	"modelops/actors/gpu"
+	"modelops/actors/host"
+	"modelops/actors/model"
+	"modelops/actors/tree"
+	"modelops/bridges/config"
+	grpcapi "modelops/bridges/grpc"
+	natsapi "modelops/bridges/nats"
+	"modelops/bridges/openai"
+	"modelops/bridges/rest"
+	"modelops/bridges/runtime"
+	"modelops/bridges/telemetry"
+	"modelops/journal"
+	"modelops/messages"
+)
+
+// daemon is one running host.
+type daemon struct {
+	cfg     *config.Config
+	host    string
+	bootID  string
+	log     *slog.Logger
+	metrics *telemetry.Metrics
+	began   time.Time
+
+	journal *journal.Journal
+	devices devices
+	runtime *runtime.Runtime
+	client  *runtime.Client
+	tree    *tree.Tree
+	gateway *gateway.Gateway
+	board   *board
+	feed    *feed
+	openai  *openai.API
+	rest    *rest.Server
+	grpc    *grpcapi.Server
+	nats    *natsapi.Server
+
+	life    context.Context // ends what runs beside the actors: polls and feeds
+	endLife context.CancelFunc
+	beside  sync.WaitGroup
+	closers []func(context.Context) error // in the order of opening; closed in reverse
+}
+
+type wallClock struct{}
+
+func (wallClock) Now() time.Time { return time.Now() }
+
+func (d *daemon) newID() string { return uuid.NewString() }
+
+// startDaemon opens what a host stands on, in order. When a step fails, what was opened is closed again.
+func startDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (d *daemon, err error) {
+	d = &daemon{cfg: cfg, host: cfg.Host, bootID: uuid.NewString(), log: log, began: time.Now(), board: newBoard(), metrics: telemetry.New(buildVersion())}
+	d.life, d.endLife = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			d.close(context.WithoutCancel(ctx))
+		}
+	}()
+	for _, step := range []func(context.Context) error{d.openJournal, d.openWorld, d.plant, d.wake, d.openEdges, d.announce} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+func (d *daemon) later(f func(context.Context) error) { d.closers = append(d.closers, f) }
+
+// alongside runs something until the daemon's life ends.
+func (d *daemon) alongside(f func(context.Context)) {
+	d.beside.Go(func() { f(d.life) })
+}
+
+func (d *daemon) openJournal(ctx context.Context) error {
+	if err := os.MkdirAll(d.cfg.DataDir, 0o755); err != nil {
+		return messages.Errorf(messages.JournalUnavailable, d.cfg.DataDir, "the data directory can't be made: %w", err).WithHint("set data_dir to a directory that this user may write")
+	}
+	j, err := journal.Open(ctx, journal.Options{Dir: d.cfg.Journal.Dir, Host: d.host, BootID: d.bootID, ListenHost: d.cfg.Server.Bind,
+		Port: d.cfg.Server.NATSPort, MinFree: uint64(d.cfg.Journal.MinFreeMB) * messages.MiB, Log: d.log, Observe: d.metrics.ObserveAppend})
+	if err != nil {
+		return err
+	}
+	d.journal = j
+	d.later(func(context.Context) error { return j.Close() })
+	return nil
+}
+
+func (d *daemon) openWorld(ctx context.Context) error {
+	ds, err := openDevices(ctx, d.cfg, d.board, d.log)
+	if err != nil {
+		return err
+	}
+	d.devices = ds
+	d.later(func(context.Context) error { return ds.Close() })
+	d.log.Info(ds.Status())
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	o := runtime.Options{Self: self, LlamaServer: d.cfg.Runtimes.LlamaCpp.Binary, LogDir: filepath.Join(d.cfg.DataDir, "logs"), Log: d.log,
+		Slots: uint32(d.cfg.Runtimes.Embedded.Slots), DeviceEnv: d.deviceEnv}
+	if args := os.Getenv("MODELOPS_WORKER_ARGS"); args != "" {
+		o.WorkerArgs = strings.Fields(args)
+	}
+	d.runtime, d.client = runtime.New(o), runtime.NewClient()
+	d.later(func(context.Context) error { d.client.Close(); return nil })
+	return nil
+}
+
+// deviceEnv binds a worker to its GPU by UUID: indexes change when a card is added.
+func (d *daemon) deviceEnv(gpu string) []string {
+	for _, g := range d.board.gpuViews(false) {
+		if g.Id == gpu && g.Kind == "cuda" && g.Uuid != "" {
+			return []string{"CUDA_VISIBLE_DEVICES=" + g.Uuid}
+		}
+	}
+	return nil
+}
+
+// plant makes the tree, the gateway and how actors are made.
+func (d *daemon) plant(context.Context) error {
+	d.tree = tree.New(tree.Options{Host: d.host, Log: d.log, OnRestart: d.metrics.ActorRestarted,
+		Backoff: tree.Backoff{First: 50 * time.Millisecond, Longest: 30 * time.Second, Within: time.Minute, Limit: 8}})
+	d.later(func(context.Context) error { d.tree.Stop(); return nil })
+	d.feed = newFeed(d.journal)
+	res := d.cfg.Resilience
+	d.gateway = gateway.New(gateway.Options{
+		Host: d.host, Door: d.tree, Runner: d.client, Observer: gatewayMetrics{d.metrics},
+		Limits:           gateway.Limits{MaxConcurrent: res.Bulkhead.MaxConcurrent, MaxQueue: res.Bulkhead.MaxQueueSize},
+		FailureThreshold: res.CircuitBreaker.FailureThreshold, ResetTimeout: res.CircuitBreaker.ResetTimeout,
+		QueueTimeout: res.Bulkhead.QueueTimeout, DrainTimeout: d.cfg.Server.DrainTimeout, StallAfter: 15 * time.Second,
+		JournalLag: d.feed.lag, JournalError: d.journal.Health,
+		APIKey: func(s *messages.ModelSpec) string {
+			if name := s.GetApiKeyEnv(); name != "" {
+				return os.Getenv(name)
+			}
+			return ""
+		},
+	})
+	gate := messages.ActorID{Kind: messages.KindGateway, ID: d.host}
+	d.board.onModel = func(v *messages.ModelView) {
+		d.tree.Send(gate, v)
+		d.metrics.SetModelStates(d.board.modelViews())
+	}
+	d.board.onHost = func(v *messages.HostView) { d.tree.Down(v.GaveUp) }
+	d.tree.Grow(d.spawner())
+	return nil
+}
+
+func (d *daemon) spawner() tree.Spawner {
+	o := entity.Options{Journal: store{d.journal}, Clock: wallClock{}, NewID: d.newID, Observer: d.board, Log: d.log, SnapshotEvery: d.cfg.Journal.SnapshotEvery}
+	rules := model.Rules{Retry: model.Retry{Limit: d.cfg.Load.Retries + 1, First: time.Second, Longest: time.Minute}}
+	models := model.Kind(rules, workers{d.runtime}, d.gateway, d.tree)
+	ledgers, scheduler, life := gpu.Kind(), arbiter.Kind(d.board, d.tree), host.Kind()
+	return func(id messages.ActorID) (*actor.Props, bool) {
+		switch {
+		case id.Kind == messages.KindArbiter:
+			return entity.Props(scheduler, id, o), true
+		case id.Host() != d.host:
+			return nil, false
+		case id.Kind == messages.KindHost:
+			return entity.Props(life, id, o), true
+		case id.Kind == messages.KindGPU:
+			return entity.Props(ledgers, id, o), true
+		case id.Kind == messages.KindModel:
+			return entity.Props(models, id, o), true
+		case id.Kind == messages.KindGateway:
+			return gateway.Props(d.gateway), true
+		}
+		return nil, false
+	}
+}
+
+// wake brings back who the journal knows, tells the ledgers their devices and the models their declarations, and preloads.
+func (d *daemon) wake(ctx context.Context) error {
+	start := &messages.StartHost{BootId: d.bootID, Version: buildVersion(), ConfigRevision: d.cfg.Revision()}
+	if _, err := d.tree.Ask(ctx, messages.HostActor(d.host), start); err != nil {
+		return err
+	}
+	if err := d.register(ctx); err != nil {
+		return err
+	}
+	known, err := d.journal.Actors(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range known {
+		if err := d.tree.Spawn(id); err != nil {
+			d.log.Warn("an actor of the journal isn't of this host", "actor", id.String(), "error", err)
+		}
+	}
+	for _, spec := range specs(d.cfg) {
+		if _, err := d.tree.Ask(ctx, messages.ModelActor(d.host, spec.Name), &messages.DeclareModel{Spec: spec}); err != nil {
+			return err
+		}
+	}
+	for _, p := range d.cfg.Models.Preload {
+		if _, err := d.tree.Ask(ctx, messages.ModelActor(d.host, p.Name), &messages.EnsureModel{Reason: "preload"}); err != nil {
+			return err
+		}
+	}
+	d.alongside(d.poll)
+	d.alongside(d.feed.run)
+	return nil
+}
+
+func (d *daemon) openEdges(context.Context) error {
+	ctl := control{d}
+	bind := d.cfg.Server.Bind
+	d.grpc = grpcapi.New(grpcapi.Options{Gateway: d.gateway, Control: ctl, Log: d.log})
+	if err := d.grpc.Start(bind, d.cfg.Server.GRPCPort); err != nil {
+		return err
+	}
+	d.later(d.grpc.Stop)
+	if err := d.openHTTP(bind); err != nil {
+		return err
+	}
+	return d.openNATS(ctl)
+}
+
+func (d *daemon) openHTTP(bind string) error {
+	d.openai = openai.New(openai.Options{Gateway: d.gateway, MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Observe: d.metrics, Log: d.log})
+	d.later(func(context.Context) error { d.openai.Close(); return nil })
+	d.rest = rest.New(rest.Options{OpenAI: d.openai, Gateway: d.gateway, Metrics: d.metrics.Handler(), Version: buildVersion(), Status: d.status,
+		Bind: bind, Port: d.cfg.Server.RESTPort, Log: d.log, Observe: d.metrics})
+	if err := d.rest.Start(); err != nil {
+		return err
+	}
+	d.later(d.rest.Stop)
+	return nil
+}
+
+func (d *daemon) openNATS(ctl control) error {
+	nc, err := d.journal.Connect()
+	if err != nil {
+		return err
+	}
+	d.later(func(context.Context) error { nc.Close(); return nil })
+	d.nats = natsapi.New(natsapi.Options{Conn: nc, Gateway: d.gateway, Control: natsControl{ctl}, Host: d.host, Version: buildVersion(), Log: d.log})
+	if err := d.nats.Start(); err != nil {
+		return err
+	}
+	d.later(d.nats.Stop)
+	d.feed.publishTo(d.nats)
+	return nil
+}
+
+// addresses is what announce writes for clients that look for a daemon by its data directory.
+type addresses struct {
+	PID  int    `json:"pid"`
+	Host string `json:"host"`
+	Boot string `json:"boot"`
+	HTTP string `json:"http"`
+	GRPC string `json:"grpc"`
+	NATS string `json:"nats"`
+}
+
+const addressFile = "daemon.json"
+
+func (d *daemon) addresses() addresses {
+	return addresses{PID: os.Getpid(), Host: d.host, Boot: d.bootID, HTTP: "http://" + d.rest.Addr(), GRPC: d.grpc.Addr(), NATS: d.journal.ClientURL()}
+}
+
+func (d *daemon) announce(context.Context) error {
+	b, err := json.MarshalIndent(d.addresses(), "", "  ")
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(d.cfg.DataDir, addressFile)
+	if err := os.WriteFile(path+".new", b, 0o644); err != nil {
+		return err
+	}
+	d.later(func(context.Context) error { return os.Remove(path) })
+	return os.Rename(path+".new", path)
+}
+
+func (d *daemon) status() *messages.StatusView {
+	s := &messages.StatusView{Version: buildVersion(), UptimeMs: time.Since(d.began).Milliseconds(), Models: d.gateway.Models(),
+		Gpus: d.board.gpuViews(true), JournalSequence: d.journal.Sequence(), Host: d.board.host(messages.HostActor(d.host))}
+	return s
+}
+
+// stop ends the daemon well: no new requests, the running ones finish within ctx, the workers end, the journal closes.
+func (d *daemon) stop(ctx context.Context) error {
+	_, err := d.tree.Ask(ctx, messages.HostActor(d.host), &messages.StopHost{BootId: d.bootID, Reason: "asked to stop"})
+	err = errors.Join(err, d.close(ctx))
+	return errors.Join(err, d.stopWorkers(ctx))
+}
+
+// stopWorkers ends the processes after the actors are gone: their journal still says that the models are wanted, so the next
+// start brings them back.
+func (d *daemon) stopWorkers(ctx context.Context) error {
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var failed error
+	for _, m := range d.board.modelViews() {
+		if m.Worker == nil || m.Worker.Remote {
+			continue
+		}
+		wg.Go(func() {
+			if err := d.runtime.Stop(ctx, m.Spec, m.Worker); err != nil {
+				mu.Lock()
+				failed = errors.Join(failed, err)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return failed
+}
+
+// close undoes the start in reverse.
+func (d *daemon) close(ctx context.Context) error {
+	var failed error
+	d.endLife()
+	d.beside.Wait()
+	for i := len(d.closers) - 1; i >= 0; i-- {
+		failed = errors.Join(failed, d.closers[i](ctx))
+	}
+	d.closers = nil
+	return failed
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"path/filepath"
+
+	"modelops/bridges/config"
+	"modelops/messages"
+)
+
+// specs are the declarations of the configuration, in messages' words.
+func specs(cfg *config.Config) []*messages.ModelSpec {
+	var out []*messages.ModelSpec
+	for name, m := range cfg.Models.Declare {
+		out = append(out, declared(cfg, name, m))
+	}
+	return out
+}
+
+func declared(cfg *config.Config, name string, m config.Model) *messages.ModelSpec {
+	url := m.URL
+	if m.Proxy != "" {
+		url = m.Proxy
+	}
+	threads := 0
+	if m.Runtime == config.RuntimeEmbedded {
+		threads = cfg.Runtimes.Embedded.Threads
+	}
+	return &messages.ModelSpec{
+		Name: name, Runtime: m.Runtime, Path: m.Path, Shards: uint32(max(m.Shards, 1)), Args: m.Args, Env: m.Env, Cmd: m.Cmd, CmdStop: m.CmdStop,
+		Url: url, ApiKeyEnv: m.APIKeyEnv, CheckEndpoint: m.CheckEndpoint, LoadTimeoutSeconds: uint32(m.LoadTimeout.Seconds()),
+		VramBytes: uint64(m.VRAMMB) * messages.MiB, ContextLength: uint32(m.ContextLength), Parallel: uint32(m.Parallel), Aliases: m.Aliases,
+		ConcurrencyLimit: uint32(m.ConcurrencyLimit), TtlSeconds: uint32(max(m.TTL, 0).Seconds()), Pinned: m.Pinned,
+		UseModelName: m.UseModelName, Unlisted: m.Unlisted, MinResidencySeconds: uint32(m.MinResidency.Seconds()),
+		Threads: uint32(threads), Revision: cfg.ModelRevision(name),
+	}
+}
+
+// specOf declares a file under a name that the configuration may not know.
+func specOf(cfg *config.Config, name, path string, shards int) (*messages.ModelSpec, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, messages.Errorf(messages.InvalidArgument, path, "the path can't be resolved: %w", err)
+	}
+	m := config.Model{Runtime: config.RuntimeEmbedded}
+	if _, known, ok := cfg.ModelNamed(name); ok {
+		m = known
+	}
+	m.Path, m.Shards = abs, max(shards, 1)
+	spec := declared(cfg, name, m)
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s|%s|%s|%d", spec.Revision, m.Runtime, abs, m.Shards))
+	spec.Revision = hex.EncodeToString(sum[:8])
+	return spec, nil
+}

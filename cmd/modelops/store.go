@@ -1,0 +1,29 @@
+package main
+
+import (
+	"context"
+
+	"modelops/actors/entity"
+	"modelops/journal"
+	"modelops/messages"
+)
+
+// store fits the journal to the port of the entity shell.
+type store struct{ j *journal.Journal }
+
+func (s store) Append(ctx context.Context, a entity.Append) (uint64, error) {
+	return s.j.Append(ctx, journal.Append{Actor: a.Actor, Expected: a.Expected, Events: a.Events, Meta: a.Meta, At: a.At})
+}
+
+func (s store) Replay(ctx context.Context, actor messages.ActorID, after uint64, fn func(messages.Recorded) error) error {
+	return s.j.Replay(ctx, journal.Query{Actor: actor, After: after}, fn)
+}
+
+func (s store) LoadSnapshot(ctx context.Context, actor messages.ActorID) (entity.Snapshot, bool, error) {
+	snap, ok, err := s.j.LoadSnapshot(ctx, actor)
+	return entity.Snapshot(snap), ok, err
+}
+
+func (s store) SaveSnapshot(ctx context.Context, snap entity.Snapshot) error {
+	return s.j.SaveSnapshot(ctx, journal.Snapshot(snap))
+}
