@@ -23,10 +23,12 @@ type job struct {
 	stops    []string
 	probs    int // how many alternatives to report with each token; -1: no log-probabilities at all
 	noCache  bool
-	special  bool // show the names of control tokens
+	prefix   string // put before the output: the beginning of an answer that the request brought along
+	special  bool   // show the names of control tokens
 }
 
-// chunk is a piece of output that is certain, with the tokens that came since the last one.
+// chunk is a piece of output that is certain, with the tokens that came since the last one. The last one has no text when
+// the text ended with a token that shows none, such as EOS.
 type chunk struct {
 	text   string
 	tokens []int32
@@ -156,9 +158,9 @@ func (r *runner) decode(ctx context.Context, s *sequence, j job, out *outcome, e
 	var text strings.Builder
 	defer func() { out.text = text.String() }()
 	sent := 0
-	send := func(show string) error {
+	send := func(show string, last bool) error {
 		text.WriteString(show)
-		if emit == nil || show == "" {
+		if emit == nil || show == "" && !(last && sent < len(out.tokens)) {
 			return nil
 		}
 		c := chunk{text: show, tokens: out.tokens[sent:], made: len(out.tokens), slot: out.slot}
@@ -172,6 +174,9 @@ func (r *runner) decode(ctx context.Context, s *sequence, j job, out *outcome, e
 	if limit < 0 {
 		limit = math.MaxInt
 	}
+	if err := send(j.prefix, false); err != nil {
+		return err
+	}
 	for out.stop == "" {
 		if len(out.tokens) >= limit {
 			out.stop = stopLimit
@@ -181,7 +186,7 @@ func (r *runner) decode(ctx context.Context, s *sequence, j job, out *outcome, e
 			return err
 		}
 		show := r.step(pick, s, gate, j, out)
-		if err := send(show); err != nil {
+		if err := send(show, false); err != nil {
 			return err
 		}
 		if out.stop != "" || len(out.tokens) >= limit {
@@ -199,7 +204,7 @@ func (r *runner) decode(ctx context.Context, s *sequence, j job, out *outcome, e
 	if out.stop == stopWord {
 		return nil
 	}
-	return send(gate.flush())
+	return send(gate.flush(), true)
 }
 
 // step chooses one token from the prediction and returns the text that has become certain.

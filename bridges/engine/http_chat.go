@@ -20,22 +20,23 @@ type chatParams struct {
 	AddGenerationPrompt *bool            `json:"add_generation_prompt"`
 }
 
-// prompt renders the conversation. The template's own BOS is taken off when the tokenizer adds one.
-func (p *chatParams) prompt(e *opened) (string, error) {
+// prompt renders the conversation; prefill is the end of it that the answer continues and repeats. The template's own BOS
+// is taken off when the tokenizer adds one.
+func (p *chatParams) prompt(e *opened) (text, prefill string, err error) {
 	if e.templateErr != nil {
-		return "", unsupported("the model's chat template can't be used: %v", e.templateErr)
+		return "", "", unsupported("the model's chat template can't be used: %v", e.templateErr)
 	}
 	if len(p.Messages) == 0 {
-		return "", invalid("'messages' is required and must not be empty")
+		return "", "", invalid("'messages' is required and must not be empty")
 	}
 	for i, m := range p.Messages {
 		if err := plainMessage(m); err != nil {
-			return "", invalid("message %d: %v", i, err)
+			return "", "", invalid("message %d: %v", i, err)
 		}
 	}
 	messages, prefill, err := p.splitPrefill()
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	t := e.model.Tokens
 	vars := map[string]any{"messages": messages, "bos_token": t.Piece(t.bos, true), "eos_token": t.Piece(t.eos, true),
@@ -43,18 +44,18 @@ func (p *chatParams) prompt(e *opened) (string, error) {
 	if len(p.Tools) > 0 {
 		vars["tools"] = p.Tools
 	}
-	text, err := e.template.render(vars)
+	text, err = e.template.render(vars)
 	var refusal *templateRefusal
 	if errors.As(err, &refusal) {
-		return "", invalid("the chat template refuses these messages: %v", err)
+		return "", "", invalid("the chat template refuses these messages: %v", err)
 	}
 	if err != nil {
-		return "", unsupported("the model's chat template failed: %v", err)
+		return "", "", unsupported("the model's chat template failed: %v", err)
 	}
 	if t.addBOS {
 		text = strings.TrimPrefix(text, t.Piece(t.bos, true))
 	}
-	return text + prefill, nil
+	return text + prefill, prefill, nil
 }
 
 // splitPrefill takes off a last message of the assistant: the answer continues it.
@@ -118,13 +119,14 @@ func (p *chatParams) read(e *opened, r *http.Request) (job, error) {
 	if choice, _ := p.ToolChoice.(string); choice == "required" {
 		return job{}, invalid("tool_choice \"required\" is not supported by this engine")
 	}
-	text, err := p.prompt(e)
+	text, prefill, err := p.prompt(e)
 	if err != nil {
 		return job{}, err
 	}
 	j, err := p.job(e, e.model.Tokens.Encode(text, true, true))
+	j.prefix = prefill
 	if p.Logprobs {
-		j.probs = 0
+		j.probs = 20 // llama-server's default
 		set(&j.probs, p.TopLogprobs)
 		j.probs = min(j.probs, e.model.Tokens.Size())
 	}
@@ -198,6 +200,9 @@ func (s *server) chatStream(e *opened, w http.ResponseWriter, r *http.Request, j
 		if err := opening(); err != nil {
 			return err
 		}
+		if c.text == "" && len(c.probs) == 0 {
+			return nil
+		}
 		content, err := encode(c.text)
 		if err != nil {
 			return err
@@ -229,7 +234,7 @@ func (s *server) applyTemplate(e *opened, w http.ResponseWriter, r *http.Request
 	if err := decode(r, &p); err != nil {
 		return err
 	}
-	text, err := p.prompt(e)
+	text, _, err := p.prompt(e)
 	if err != nil {
 		return err
 	}

@@ -170,6 +170,9 @@ func (s *server) oaiCompletion(e *opened, w http.ResponseWriter, r *http.Request
 	}
 	events := newEventStream(w)
 	out, err := e.runner.run(r.Context(), j, func(c chunk) error {
+		if c.text == "" && len(c.probs) == 0 {
+			return nil
+		}
 		frame.Choices = []textChoice{{Text: c.text, Logprobs: probsOrNil(e.model.Tokens, j, c.probs)}}
 		return events.send(frame)
 	})

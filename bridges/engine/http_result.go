@@ -67,7 +67,7 @@ type probView struct {
 	Token   string     `json:"token"`
 	Bytes   []int      `json:"bytes"`
 	Logprob float64    `json:"logprob"`
-	Top     []probView `json:"top_logprobs,omitempty"`
+	Top     []probView `json:"top_logprobs,omitzero"`
 }
 
 // probList is never null in JSON.
@@ -75,7 +75,16 @@ type probList struct {
 	Content []probView `json:"content"`
 }
 
+// probViews shows tokens with their alternatives; an alternative has no list of its own.
 func probViews(t *Tokenizer, probs []tokenProb) []probView {
+	out := plainViews(t, probs)
+	for i, p := range probs {
+		out[i].Top = plainViews(t, p.top)
+	}
+	return out
+}
+
+func plainViews(t *Tokenizer, probs []tokenProb) []probView {
 	out := make([]probView, 0, len(probs))
 	for _, p := range probs {
 		v := probView{ID: p.id, Token: t.Piece(p.id, true), Bytes: []int{}, Logprob: max(p.logprob, -1e30)}
@@ -84,9 +93,6 @@ func probViews(t *Tokenizer, probs []tokenProb) []probView {
 		}
 		if !utf8.ValidString(v.Token) {
 			v.Token = ""
-		}
-		if len(p.top) > 0 {
-			v.Top = probViews(t, p.top)
 		}
 		out = append(out, v)
 	}

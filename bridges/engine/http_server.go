@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"math"
 	"net/http"
 	"reflect"
@@ -101,16 +100,18 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	if err := rt.handle(e, w, r); err != nil {
 		failure := asAPIError(err)
-		s.opt.Logger.Log(r.Context(), levelOf(failure), "request failed", "path", r.URL.Path, "code", failure.code, "error", failure.message)
+		s.log(r, failure)
 		writeError(w, failure)
 	}
 }
 
-func levelOf(e *apiError) slog.Level {
+// log tells of a refused request. The message of a refusal may quote the request, so only our own failures show theirs.
+func (s *server) log(r *http.Request, e *apiError) {
 	if e.code == http.StatusInternalServerError {
-		return slog.LevelError
+		s.opt.Logger.Error("request failed", "path", r.URL.Path, "error", e.message)
+		return
 	}
-	return slog.LevelDebug
+	s.opt.Logger.Debug("request refused", "path", r.URL.Path, "code", e.code, "type", e.kind)
 }
 
 func (s *server) loading(w http.ResponseWriter) {

@@ -270,7 +270,7 @@ func TestChatStream(t *testing.T) {
 			}
 		}
 	}
-	if text != "One, two, three, four, five." || reason != "stop" || probs != 11 {
+	if text != "One, two, three, four, five." || reason != "stop" || probs != 12 {
 		t.Errorf("text %q, reason %q, %d log-probabilities", text, reason, probs)
 	}
 	if err := json.Unmarshal([]byte(list[len(list)-2]), &last); err != nil || len(last.Choices) != 0 || last.Usage["completion_tokens"] != 12.0 {
@@ -303,6 +303,24 @@ func TestTextCompletions(t *testing.T) {
 	list = events(t, w.Body)
 	if last := list[len(list)-1]; !strings.Contains(last, `"stop":true`) || !strings.Contains(last, `"stop_type":"limit"`) || len(list) != 4 {
 		t.Errorf("%d events, last %s", len(list), last)
+	}
+}
+
+// The stream's tokens are all the tokens, EOS included.
+func TestStreamCarriesEveryToken(t *testing.T) {
+	d := open(t, nil)
+	g := goldens(t).Greedy[3]
+	b, _ := json.Marshal(fields{"prompt": g.PromptTokens, "temperature": 0, "stream": true})
+	var tokens []int32
+	for _, data := range events(t, d.do("POST", "/completion", string(b)).Body) {
+		var c struct{ Tokens []int32 }
+		if err := json.Unmarshal([]byte(data), &c); err != nil {
+			t.Fatal(err)
+		}
+		tokens = append(tokens, c.Tokens...)
+	}
+	if !slices.Equal(tokens, g.Tokens) {
+		t.Errorf("%v, want %v", tokens, g.Tokens)
 	}
 }
 
@@ -431,7 +449,7 @@ func TestPrefillContinuesTheAssistant(t *testing.T) {
 	}](d, "/v1/chat/completions", fields{"temperature": 0, "messages": []fields{
 		{"role": "user", "content": []fields{{"type": "text", "text": "What is the capital of France?"}}},
 		{"role": "assistant", "content": "The capital of"}}})
-	if c := got.Choices[0].Message.Content; c != " France is Paris." {
+	if c := got.Choices[0].Message.Content; c != "The capital of France is Paris." {
 		t.Errorf("%q", c)
 	}
 }

@@ -46,9 +46,9 @@ func (m *matrix) mul(dst, x []float32, n int, scratch []float32) {
 	}
 }
 
-// dot4 multiplies four rows, laid out one after the other in w, with x. Two partial sums a row keep eight independent
+// dot4Plain is dot4 without wide registers. Two partial sums a row keep eight independent
 // chains in flight, which is what hides the latency of a scalar addition.
-func dot4(w, x []float32) (float32, float32, float32, float32) {
+func dot4Plain(w, x []float32) (float32, float32, float32, float32) {
 	n := len(x)
 	a, b, c, d := w[:n], w[n:2*n], w[2*n:3*n], w[3*n:4*n]
 	b, c, d = b[:len(a)], c[:len(a)], d[:len(a)]

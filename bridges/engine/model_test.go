@@ -76,6 +76,28 @@ func TestEvalInPiecesIsBitEqual(t *testing.T) {
 	}
 }
 
+// The wide kernel and the plain one agree for every length, whatever is left over at the end of a row.
+func TestDot4(t *testing.T) {
+	for n := range 70 {
+		w, x := make([]float32, 4*n), make([]float32, n)
+		for i := range w {
+			w[i] = float32(math.Sin(float64(3 * i)))
+		}
+		for i := range x {
+			x[i] = float32(math.Cos(float64(7 * i)))
+		}
+		var got, plain [4]float32
+		got[0], got[1], got[2], got[3] = dot4(w, x)
+		plain[0], plain[1], plain[2], plain[3] = dot4Plain(w, x)
+		for r := range 4 {
+			want := dot(w[r*n:(r+1)*n], x)
+			if math.Abs(float64(got[r]-want)) > 1e-5 || math.Abs(float64(plain[r]-want)) > 1e-5 {
+				t.Errorf("n=%d row %d: %g and %g, want %g", n, r, got[r], plain[r], want)
+			}
+		}
+	}
+}
+
 func TestExp32(t *testing.T) {
 	for x := float32(-100); x < 88; x += 0.0137 {
 		want := math.Exp(float64(x))

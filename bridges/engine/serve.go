@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -86,7 +87,9 @@ func Serve(ctx context.Context, o Options) error {
 	// Requests outlive ctx by the grace: their own context is cut only after that.
 	requests, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
+	silent := &silentConns{open: map[net.Conn]bool{}}
 	web := &http.Server{
+		ConnState:         silent.track,
 		Handler:           s,
 		BaseContext:       func(net.Listener) context.Context { return requests },
 		ReadHeaderTimeout: 10 * time.Second,
@@ -107,7 +110,7 @@ func Serve(ctx context.Context, o Options) error {
 			served <- err
 		}
 	}
-	stop(web, o.Grace, cut)
+	stop(web, silent, o.Grace, cut)
 	<-served
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("engine: %w", err)
@@ -116,9 +119,10 @@ func Serve(ctx context.Context, o Options) error {
 }
 
 // stop lets running requests finish within the grace, then ends their contexts and closes what is left.
-func stop(web *http.Server, grace time.Duration, cut context.CancelFunc) {
+func stop(web *http.Server, silent *silentConns, grace time.Duration, cut context.CancelFunc) {
 	patience, cancel := context.WithTimeout(context.Background(), max(grace, 0))
 	defer cancel()
+	defer time.AfterFunc(silentPatience, silent.close).Stop()
 	if web.Shutdown(patience) == nil {
 		return
 	}
@@ -128,6 +132,34 @@ func stop(web *http.Server, grace time.Duration, cut context.CancelFunc) {
 	defer cancelLast()
 	if web.Shutdown(last) != nil {
 		web.Close()
+	}
+}
+
+// silentPatience is how long a connection that never sent anything is waited for at the end: enough for bytes under way.
+const silentPatience = 50 * time.Millisecond
+
+// silentConns knows the connections that have not sent a request yet. Clients dial such ones in reserve, and the web
+// server would wait five seconds for each before it stops.
+type silentConns struct {
+	mu   sync.Mutex
+	open map[net.Conn]bool
+}
+
+func (s *silentConns) track(c net.Conn, state http.ConnState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if state == http.StateNew {
+		s.open[c] = true
+		return
+	}
+	delete(s.open, c)
+}
+
+func (s *silentConns) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.open {
+		c.Close()
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -205,6 +206,26 @@ func TestGraceLetsRequestsFinish(t *testing.T) {
 	}
 	if _, err := http.Get(w.url + "/health"); err == nil {
 		t.Error("still listening")
+	}
+}
+
+// Clients dial connections in reserve; they must not hold up the end.
+func TestSilentConnectionDoesNotDelayTheEnd(t *testing.T) {
+	w := startWorker(t, func(o *Options) { o.Grace = time.Hour })
+	w.ready(t)
+	c, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	w.get(t, "/health") // accepted after c, so c has been accepted
+	start := time.Now()
+	w.stop()
+	if err := <-w.done; err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(start); took > 3*time.Second {
+		t.Errorf("took %v", took)
 	}
 }
 
