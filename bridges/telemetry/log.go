@@ -1,0 +1,111 @@
+package telemetry
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"reflect"
+	"regexp"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"modelops/messages"
+)
+
+const hidden = "[redacted]"
+
+var (
+	secretKey = regexp.MustCompile(`(?i)key|token|secret|authorization|passw|credential|cookie`)
+	// spoken is what people said to a model, or it to them.
+	spoken = map[string]bool{"prompt": true, "content": true, "messages": true, "response_text": true, "completion": true}
+	// secretText is a secret in the middle of a text: "Bearer x", "sk-...", "--api-key x", "API_KEY=x".
+	secretText = regexp.MustCompile(`(?i)(\bbearer\s+|--?[a-z0-9-]*(?:key|token|secret|password)[=\s]+|\b[a-z0-9_]*(?:key|token|secret|password)=)("[^"]*"|'[^']*'|[^\s"',;&]+)`)
+	openAIKey  = regexp.MustCompile(`\bsk-[A-Za-z0-9_-]{8,}`)
+	userInfo   = regexp.MustCompile(`(://)[^/@\s]+@`)
+)
+
+// NewLogger makes the log. Level is debug, info, warn or error; format is text or json; empty means info and text. It hides
+// values whose names tell of secrets or of what was said to a model, and secrets inside texts. Structures are named by
+// their type only, since nobody knows what is in them: log what you mean, field by field.
+func NewLogger(w io.Writer, level, format string) (*slog.Logger, error) {
+	var l slog.Level
+	if level != "" {
+		if err := l.UnmarshalText([]byte(level)); err != nil {
+			return nil, messages.Errorf(messages.InvalidArgument, "log level", "%q is no level", level).WithHint("write debug, info, warn or error")
+		}
+	}
+	options := &slog.HandlerOptions{Level: l, ReplaceAttr: redact}
+	switch format {
+	case "", "text":
+		return slog.New(slog.NewTextHandler(w, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, options)), nil
+	}
+	return nil, messages.Errorf(messages.InvalidArgument, "log format", "%q is no format", format).WithHint("write text or json")
+}
+
+// redact looks at every attribute on its way out. Numbers and times are no secrets: "tokens=42" stays.
+func redact(groups []string, a slog.Attr) slog.Attr {
+	switch a.Value.Kind() {
+	case slog.KindString:
+		if isSecret(groups, a.Key) {
+			return slog.String(a.Key, hidden)
+		}
+		return slog.String(a.Key, clean(a.Value.String()))
+	case slog.KindAny:
+		if isSecret(groups, a.Key) {
+			return slog.String(a.Key, hidden)
+		}
+		return slog.Attr{Key: a.Key, Value: redactAny(a.Value.Any())}
+	}
+	return a
+}
+
+func isSecret(groups []string, key string) bool {
+	if secretKey.MatchString(key) || spoken[strings.ToLower(key)] {
+		return true
+	}
+	for _, g := range groups {
+		if secretKey.MatchString(g) {
+			return true
+		}
+	}
+	return false
+}
+
+func redactAny(v any) slog.Value {
+	switch v := v.(type) {
+	case nil, slog.Level, *slog.Source:
+		return slog.AnyValue(v)
+	case error:
+		return slog.StringValue(clean(v.Error()))
+	case proto.Message:
+		return slog.StringValue(string(v.ProtoReflect().Descriptor().FullName()))
+	case []string:
+		out := make([]string, len(v))
+		for i, s := range v {
+			out[i] = clean(s)
+		}
+		return slog.StringValue(strings.Join(out, " "))
+	case fmt.Stringer:
+		return slog.StringValue(clean(v.String()))
+	}
+	switch r := reflect.ValueOf(v); r.Kind() {
+	case reflect.String:
+		return slog.StringValue(clean(r.String()))
+	case reflect.Struct, reflect.Map, reflect.Pointer, reflect.Interface, reflect.Slice, reflect.Array, reflect.Func, reflect.Chan:
+		return slog.StringValue(r.Type().String())
+	}
+	return slog.AnyValue(v)
+}
+
+// clean takes secrets out of a text. Most texts have none, and cost only the looks.
+func clean(s string) string {
+	s = secretText.ReplaceAllString(s, "${1}"+hidden)
+	s = openAIKey.ReplaceAllString(s, hidden)
+	if strings.Contains(s, "://") {
+		s = userInfo.ReplaceAllString(s, "${1}"+hidden+"@")
+	}
+	return s
+}
