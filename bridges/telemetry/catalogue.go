@@ -83,9 +83,9 @@ var sections = []struct {
 	{"Names of the Python coordinator", []metric{
 		{name: "modelops_service_info_info", kind: gauge, labels: []string{"version", "component"}, help: "Always 1; see modelops_build_info."},
 		{name: "modelops_models_loaded_total", kind: gauge, help: "Same as active_models.", old: "a gauge called total"},
-		{name: "modelops_vram_total_bytes", kind: gauge, help: "Memory of all devices together.", old: "total before the unit"},
+		{name: "modelops_vram_total_bytes", kind: gauge, help: "Memory of all devices together."},
 		{name: "modelops_vram_usage_bytes", kind: gauge, help: "Memory in use on all devices together."},
-		{name: "modelops_gpu_usage_percent", kind: gauge, help: "Use of the busiest device, 0 to 100.", old: "not in base units"},
+		{name: "modelops_gpu_usage_percent", kind: gauge, help: "Use of the busiest device, 0 to 100."},
 		{name: "modelops_model_vram_usage_bytes", kind: gauge, labels: []string{"model_name"}, help: "Same as modelops_model_vram_bytes."},
 		{name: "modelops_inference_active_requests", kind: gauge, labels: []string{"model_name"}, help: "Same as modelops_active_requests."},
 		{name: "modelops_inference_requests_total", kind: counter, labels: []string{"model_name", "status"}, help: "Inference requests that ended; status is success or failure."},

@@ -1,0 +1,137 @@
+package rest
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"modelops/messages"
+)
+
+// root says what this is, in the words of the Python coordinator.
+func (s *Server) root(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, struct {
+		Service   string `json:"service"`
+		Version   string `json:"version"`
+		Status    string `json:"status"`
+		DocsURL   string `json:"docs_url"`
+		HealthURL string `json:"health_url"`
+	}{"ModelOps Coordinator", s.o.Version, "running", "/docs", "/health"})
+}
+
+// sickness is the body of /health when it isn't ok. The first four are what the Python coordinator's pollers know.
+type sickness struct {
+	Status         string   `json:"status"`
+	Timestamp      string   `json:"timestamp"`
+	KernelHealthy  bool     `json:"kernel_healthy"`
+	WorkerHealthy  bool     `json:"worker_healthy"`
+	UptimeSeconds  float64  `json:"uptime_seconds"`
+	Reasons        []string `json:"reasons"`
+	OldestSeconds  float64  `json:"oldest_undecided_seconds"`
+	JournalLag     uint64   `json:"journal_lag"`
+	ModelsReady    int      `json:"models_ready"`
+	ModelsDeclared int      `json:"models_declared"`
+}
+
+// health asks whether decisions make progress. Pollers compare its good answer literally; ?verbose tells more.
+func (s *Server) health(w http.ResponseWriter, r *http.Request) {
+	h := s.o.Gateway.Health()
+	if h.OK && !r.URL.Query().Has("verbose") {
+		writeBody(w, http.StatusOK, []byte(`{"status":"ok"}`))
+		return
+	}
+	out := sickness{Status: "ok", Timestamp: time.Now().UTC().Format(time.RFC3339), KernelHealthy: h.OK, WorkerHealthy: true, UptimeSeconds: time.Since(s.began).Seconds(),
+		Reasons: h.Reasons, OldestSeconds: h.OldestUndecided.Seconds(), JournalLag: h.JournalLag}
+	if out.Reasons == nil {
+		out.Reasons = []string{}
+	}
+	for _, m := range s.o.Gateway.Models() {
+		out.ModelsDeclared++
+		switch m.GetPhase() {
+		case "ready":
+			out.ModelsReady++
+		case "failed":
+			out.WorkerHealthy = false
+		}
+	}
+	code := http.StatusOK
+	if !h.OK {
+		out.Status, code = "unhealthy", http.StatusServiceUnavailable
+	}
+	writeJSON(w, code, out)
+}
+
+var asJSON = protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}
+
+// status shows the host, its devices and its models.
+func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
+	view := &messages.StatusView{Version: s.o.Version, UptimeMs: time.Since(s.began).Milliseconds()}
+	if s.o.Status == nil {
+		view.Models = s.o.Gateway.Models()
+	} else if v := s.o.Status(); v != nil {
+		view = v
+	}
+	body, err := asJSON.Marshal(view)
+	if err != nil {
+		writeError(w, http.StatusInternalServerError, messages.NewError(messages.Internal, "/status", "the status can't be written as JSON: "+err.Error()))
+		return
+	}
+	writeBody(w, http.StatusOK, body)
+}
+
+// runningModel is a row of /running, with llama-swap's names where it has them.
+type runningModel struct {
+	Model   string `json:"model"`
+	State   string `json:"state"`
+	Runtime string `json:"runtime"`
+	Proxy   string `json:"proxy"` // where the worker answers
+	Pid     int64  `json:"pid"`
+	VRAM    uint64 `json:"vram_bytes"`
+	Active  uint32 `json:"active"`
+	Queued  uint32 `json:"queued"`
+}
+
+// models lists what has a worker, or is about to have one.
+func (s *Server) models(w http.ResponseWriter, _ *http.Request) {
+	out := struct {
+		Running []runningModel `json:"running"`
+	}{[]runningModel{}}
+	for _, m := range s.o.Gateway.Models() {
+		switch m.GetPhase() {
+		case "", "absent", "failed", "waiting":
+			continue
+		}
+		out.Running = append(out.Running, runningModel{Model: m.GetName(), State: m.GetPhase(), Runtime: m.GetSpec().GetRuntime(), Proxy: m.GetWorker().GetUrl(),
+			Pid: m.GetWorker().GetPid(), VRAM: m.GetMeasuredBytes(), Active: m.GetActive(), Queued: m.GetQueued()})
+	}
+	writeJSON(w, http.StatusOK, out)
+}
+
+// writeError answers in OpenAI's form, as the inference API does.
+func writeError(w http.ResponseWriter, status int, err *messages.Error) {
+	wire := err.Code.Wire()
+	w.Header().Set("X-Modelops-Code", wire.Name)
+	writeJSON(w, status, map[string]any{"error": map[string]any{
+		"message": err.Error(), "type": wire.OpenAI, "param": nil, "code": strings.ToLower(wire.Name), "src": "modelops"}})
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // plain values always marshal
+	}
+	writeBody(w, status, body)
+}
+
+func writeBody(w http.ResponseWriter, status int, body []byte) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}

@@ -1,0 +1,84 @@
+package rest
+
+import (
+	"net/http"
+	"runtime/debug"
+	"strconv"
+
+	"modelops/messages"
+)
+
+// ServeHTTP guards, routes and counts.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.running.Add(1)
+	defer s.running.Done()
+	seen := &recorder{ResponseWriter: w}
+	defer s.count(seen, r)
+	defer s.rescue(seen, r)
+	if err := foreign(r); err != nil {
+		r.Pattern = ""
+		writeError(seen, err.Code.Wire().HTTP, err)
+		return
+	}
+	page, ok := s.pages[r.URL.Path]
+	if !ok {
+		s.o.OpenAI.ServeHTTP(seen, r)
+		return
+	}
+	r.Pattern = r.URL.Path
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		seen.Header().Set("Allow", "GET, HEAD")
+		writeError(seen, http.StatusMethodNotAllowed, messages.Errorf(messages.InvalidArgument, r.URL.Path, "takes GET, not %s", r.Method))
+		return
+	}
+	page(seen, r)
+}
+
+// rescue turns a panic into a 500, or, when an answer has begun, into a closed connection.
+func (s *Server) rescue(w *recorder, r *http.Request) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p == http.ErrAbortHandler {
+		panic(p)
+	}
+	s.o.Log.Error("a request panicked", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+	if w.code != 0 {
+		panic(http.ErrAbortHandler)
+	}
+	writeError(w, http.StatusInternalServerError, messages.NewError(messages.Internal, r.URL.Path, "the server made a mistake; its log says more"))
+}
+
+func (s *Server) count(w *recorder, r *http.Request) {
+	if s.o.Observe == nil {
+		return
+	}
+	code := w.code
+	if code == 0 {
+		code = http.StatusOK
+	}
+	s.o.Observe(r.Method, r.Pattern, strconv.Itoa(code))
+}
+
+// recorder remembers the status. Flushes and deadlines reach the connection through Unwrap.
+type recorder struct {
+	http.ResponseWriter
+	code int // 0 = nothing was written
+}
+
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *recorder) WriteHeader(code int) {
+	if w.code == 0 && code >= 200 {
+		w.code = code
+	}
+	w.ResponseWriter.WriteHeader(code)
+}
+
+func (w *recorder) Write(b []byte) (int, error) {
+	if w.code == 0 {
+		w.code = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
