@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"modelops/messages"
 )
@@ -242,12 +243,24 @@ func (r *Runtime) spawn(spec *messages.ModelSpec, l *launch) (*messages.Worker, 
 			WithHint("modelops needs /proc")
 	}
 	w.StartTicks = s.startTicks
+	awaitEnviron(w.Pid)
 	c := &child{worker: w, cmd: cmd, done: make(chan struct{})}
 	r.keep(c)
 	go r.reap(c)
 	r.log.LogAttrs(context.Background(), slog.LevelInfo, "worker started",
 		slog.String("model", spec.Name), slog.Int64("pid", w.Pid), slog.String("url", w.Url))
 	return w, nil
+}
+
+// awaitEnviron waits until a new program's environment can be seen: the kernel lets Start return a moment before that, and
+// in this moment nobody else would recognise the worker.
+func awaitEnviron(pid int64) {
+	for range 20 {
+		if b, err := os.ReadFile(procPath(pid, "environ")); err != nil || len(b) > 0 {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // keptChildren bounds how many ended children are remembered for those who still ask how they ended.

@@ -1,0 +1,185 @@
+package runtime
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+	"modelops/messages"
+)
+
+func TestStartRefuses(t *testing.T) {
+	r := New(Options{LogDir: t.TempDir(), Env: []string{"PATH=/bin"}})
+	file := modelFile(t)
+	tests := map[string]*messages.ModelSpec{
+		"unknown runtime":           {Runtime: "x"},
+		"there is no command":       {Runtime: "command", Cmd: " # nothing"},
+		"without its partner":       {Runtime: "command", Cmd: "sleep 'x"},
+		"${NOPE} means nothing":     {Runtime: "command", Cmd: "sleep ${NOPE}"},
+		"${PID} means nothing":      {Runtime: "command", Cmd: "sleep ${PID}"},
+		"variable KEY is not set":   {Runtime: "command", Cmd: "sleep 1", Env: []string{"A=${env.KEY}"}},
+		"Model file not found":      {Runtime: "embedded", Path: "/no/such.gguf"},
+		"can't be started":          {Runtime: "command", Cmd: "/no/such/program"},
+		"llama-none can't be start": {Runtime: "llama.cpp", Path: file},
+		"is no http address":        {Runtime: "openai", Url: "example.org"},
+		"variable KEY2, which":      {Runtime: "openai", Url: "https://example.org", ApiKeyEnv: "KEY2"},
+	}
+	r.o.LlamaServer = "llama-none"
+	for want, spec := range tests {
+		spec.Name = "m"
+		_, err := r.Start(t.Context(), spec, nil, nonce(t))
+		e := messages.AsError(err)
+		if e == nil || e.Code != messages.ModelLoadError || e.Subject != "model/m" || !strings.Contains(e.Message, want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+	if _, err := r.Start(t.Context(), &messages.ModelSpec{Runtime: "command", Cmd: "sleep 1"}, nil, ""); messages.CodeOf(err) != messages.InvalidArgument {
+		t.Error(err)
+	}
+}
+
+func TestArgumentsOfTheEngines(t *testing.T) {
+	r := New(Options{Self: "modelops", LlamaServer: "ls", Threads: 2})
+	full := &messages.ModelSpec{Name: "m", Path: "/m.gguf", ContextLength: 100, Parallel: 3, UseModelName: "up", Args: []string{"--x", "${MODEL_ID}"}}
+	bare := &messages.ModelSpec{Name: "m", Path: "/m.gguf", Threads: 1}
+	tests := []struct {
+		engine string
+		spec   *messages.ModelSpec
+		want   string
+	}{
+		{"embedded", full, "modelops worker --model /m.gguf --alias up --host 127.0.0.1 --port 9 --slots 3 --threads 2 --ctx 100 --x m"},
+		{"embedded", bare, "modelops worker --model /m.gguf --alias m --host 127.0.0.1 --port 9 --slots 4 --threads 1"},
+		{"llama.cpp", full, "ls --model /m.gguf --alias up --host 127.0.0.1 --port 9 --parallel 3 --threads 2 --ctx-size 300 --x m"},
+	}
+	for _, c := range tests {
+		spec := proto.Clone(c.spec).(*messages.ModelSpec)
+		spec.Runtime = c.engine
+		k, err := kindOf(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		argv, err := k.argv(spec, r.macros(spec, 9))
+		if err != nil || !slices.Equal(argv, strings.Fields(c.want)) {
+			t.Errorf("%q %v, want %q", argv, err, c.want)
+		}
+	}
+}
+
+func TestCmdStopEndsTheWorker(t *testing.T) {
+	r := newRuntime(t, "late")
+	mark := filepath.Join(t.TempDir(), "mark")
+	spec := fakeSpec()
+	spec.CheckEndpoint = "none"
+	spec.CmdStop = `sh -c 'echo ${MODEL_ID} ${PORT} > "$0"; kill -INT ${PID}' ` + mark
+	w := start(t, r, spec)
+	if _, _, err := r.AwaitReady(t.Context(), spec, w); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Stop(t.Context(), spec, w); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(mark); err != nil || !strings.HasPrefix(string(b), "fake ") {
+		t.Errorf("cmdStop did not run: %q %v", b, err)
+	}
+}
+
+func TestRemote(t *testing.T) {
+	var keys []string
+	status := http.StatusOK
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		keys = append(keys, r.URL.Path+" "+r.Header.Get("Authorization"))
+		w.WriteHeader(status)
+	}))
+	defer s.Close()
+	r := New(Options{Env: []string{"KEY=secret"}})
+	spec := &messages.ModelSpec{Name: "far", Runtime: "openai", Url: s.URL + "/v1/", ApiKeyEnv: "KEY", LoadTimeoutSeconds: 1}
+	w, err := r.Start(t.Context(), spec, nil, "n")
+	if err != nil || !w.Remote || w.Url != s.URL || strings.Contains(w.String(), "secret") {
+		t.Fatal(w, err)
+	}
+	if _, slots, err := r.AwaitReady(t.Context(), spec, w); err != nil || slots != 4 {
+		t.Error(slots, err)
+	}
+	if err := r.Healthy(t.Context(), spec, w); err != nil {
+		t.Error(err)
+	}
+	if want := "/v1/models Bearer secret"; keys[0] != want {
+		t.Errorf("%q, want %q", keys[0], want)
+	}
+	for code, want := range map[int]string{401: "refused our key", 500: "gave no 200"} {
+		status = code
+		if _, _, err := r.AwaitReady(t.Context(), spec, w); messages.CodeOf(err) != messages.ModelLoadError || !strings.Contains(err.Error(), want) {
+			t.Error(code, err)
+		}
+	}
+	if err := r.Stop(t.Context(), spec, w); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWatchKeepsTheLogSmall(t *testing.T) {
+	r := newRuntime(t, "late")
+	r.o.LogLimit = 1000
+	spec := &messages.ModelSpec{Name: "chatty", Runtime: "command", CheckEndpoint: "none", Cmd: `sh -c "i=0; while [ $i -lt 500 ]; do echo line $i; i=$((i+1)); done; exec sleep 60"`}
+	w := start(t, r, spec)
+	eventually(t, "the last line", func() bool { return slices.Contains(Tail(w.LogPath, 1), "line 499") })
+	go func() { _, _, _, _ = r.Watch(t.Context(), w) }()
+	eventually(t, "a smaller log", func() bool {
+		st, err := os.Stat(w.LogPath)
+		return err == nil && st.Size() <= 1000 && slices.Contains(Tail(w.LogPath, 1), "line 499")
+	})
+}
+
+func TestParseListener(t *testing.T) {
+	tests := map[string]string{
+		"  0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 x": "127.0.0.1:8080 4711",
+		"  1: 00000000:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 12 1 x":   "0.0.0.0:80 12",
+		"  2: 00000000000000000000000001000000:0051 0:0 0A 0:0 00:0 0 0 0 13 1":                              "[::1]:81 13",
+		"  3: 0100007F:1F90 0100007F:A000 01 00000000:00000000 00:00000000 00000000     0        0 5 1 x":    "",
+		"  sl  local_address rem_address   st tx_queue":                                                      "",
+		"": "",
+	}
+	for line, want := range tests {
+		l, ok := parseListener(line)
+		got := ""
+		if ok {
+			got = l.addr.String() + " " + l.inode
+		}
+		if got != want {
+			t.Errorf("%q: %q, want %q", line, got, want)
+		}
+	}
+}
+
+// The kernel gives a connection to the socket of the very address before those of all addresses.
+func TestAnsweringPicksAsTheKernelDoes(t *testing.T) {
+	lines := []string{
+		"0: 0100007F:0050 0:0 0A 0:0 0:0 0 0 0 own 1",
+		"1: 00000000:0050 0:0 0A 0:0 0:0 0 0 0 all 1",
+		"2: 0200007F:0050 0:0 0A 0:0 0:0 0 0 0 other 1",
+		"3: 00000000:0051 0:0 0A 0:0 0:0 0 0 0 all81 1",
+	}
+	var all []listener
+	for _, l := range lines {
+		p, ok := parseListener(l)
+		if !ok {
+			t.Fatal(l)
+		}
+		all = append(all, p)
+	}
+	for where, want := range map[string]string{"127.0.0.1 80": "own", "127.0.0.9 80": "all", "localhost 81": "all81", "127.0.0.1 82": ""} {
+		host, port, _ := strings.Cut(where, " ")
+		var got []string
+		for _, l := range answering(all, host, uint16(portOf("http://x:"+port))) {
+			got = append(got, l.inode)
+		}
+		if strings.Join(got, "") != want {
+			t.Errorf("%s: %q, want %q", where, got, want)
+		}
+	}
+}
