@@ -152,33 +152,39 @@ func (r *runner) computing(ctx context.Context, f func()) error {
 	return nil
 }
 
+// outlet collects the certain text of one generation and passes it on.
+type outlet struct {
+	out  *outcome
+	emit func(chunk) error
+	text strings.Builder
+	sent int // tokens that an earlier chunk carried
+}
+
+// send passes on text, with the tokens since the last time; at the end also tokens that show no text.
+func (o *outlet) send(show string, last bool) error {
+	o.text.WriteString(show)
+	if o.emit == nil || show == "" && !(last && o.sent < len(o.out.tokens)) {
+		return nil
+	}
+	c := chunk{text: show, tokens: o.out.tokens[o.sent:], made: len(o.out.tokens), slot: o.out.slot}
+	if len(o.out.probs) > 0 {
+		c.probs = o.out.probs[o.sent:]
+	}
+	o.sent = len(o.out.tokens)
+	return o.emit(c)
+}
+
+// decode generates from the prediction that prefill left, until something ends it.
 func (r *runner) decode(ctx context.Context, s *sequence, j job, out *outcome, emit func(chunk) error) error {
 	pick := newSampler(j.sampling, j.prompt, r.model.Tokens.ends)
 	gate := &textGate{stops: j.stops}
-	var text strings.Builder
-	defer func() { out.text = text.String() }()
-	sent := 0
-	send := func(show string, last bool) error {
-		text.WriteString(show)
-		if emit == nil || show == "" && !(last && sent < len(out.tokens)) {
-			return nil
-		}
-		c := chunk{text: show, tokens: out.tokens[sent:], made: len(out.tokens), slot: out.slot}
-		if j.probs >= 0 {
-			c.probs = out.probs[sent:]
-		}
-		sent = len(out.tokens)
-		return emit(c)
-	}
-	limit := j.limit
-	if limit < 0 {
-		limit = math.MaxInt
-	}
-	if err := send(j.prefix, false); err != nil {
+	to := &outlet{out: out, emit: emit}
+	defer func() { out.text = to.text.String() }()
+	if err := to.send(j.prefix, false); err != nil {
 		return err
 	}
-	for out.stop == "" {
-		if len(out.tokens) >= limit {
+	for {
+		if j.limit >= 0 && len(out.tokens) >= j.limit {
 			out.stop = stopLimit
 			break
 		}
@@ -186,11 +192,14 @@ func (r *runner) decode(ctx context.Context, s *sequence, j job, out *outcome, e
 			return err
 		}
 		show := r.step(pick, s, gate, j, out)
-		if err := send(show, false); err != nil {
+		if err := to.send(show, false); err != nil {
 			return err
 		}
-		if out.stop != "" || len(out.tokens) >= limit {
-			continue
+		if out.stop != "" {
+			break
+		}
+		if len(out.tokens) == j.limit {
+			continue // the next token is not needed, so neither is its prediction
 		}
 		if len(s.tokens) >= r.model.Context {
 			out.stop, out.full = stopLimit, true
@@ -202,9 +211,9 @@ func (r *runner) decode(ctx context.Context, s *sequence, j job, out *outcome, e
 		}
 	}
 	if out.stop == stopWord {
-		return nil
+		return nil // what is held back belongs to the stop string
 	}
-	return send(gate.flush(), true)
+	return to.send(gate.flush(), true)
 }
 
 // step chooses one token from the prediction and returns the text that has become certain.

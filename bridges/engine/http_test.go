@@ -3,8 +3,6 @@ package engine
 import (
 	"bufio"
 	"context"
-	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -170,60 +168,6 @@ func TestTokenizePathsMatchGolden(t *testing.T) {
 	}
 }
 
-func cosine(a []float32, b []float64) float64 {
-	var dot, aa, bb float64
-	for i, v := range a {
-		dot += float64(v) * b[i]
-		aa += float64(v) * float64(v)
-		bb += b[i] * b[i]
-	}
-	return dot / math.Sqrt(aa*bb)
-}
-
-func TestEmbeddingsMatchGolden(t *testing.T) {
-	d := open(t, nil)
-	type result struct {
-		Object string
-		Data   []struct {
-			Index     int
-			Embedding []float32
-		}
-		Usage map[string]int
-	}
-	var texts []string
-	var tokenLists [][]int32
-	total := 0
-	for _, g := range goldens(t).Embeddings {
-		texts = append(texts, g.Text)
-		tokenLists = append(tokenLists, d.s.engine.Load().model.Tokens.Encode(g.Text, true, true))
-		total += g.PromptTokens
-		one := post[result](d, "/v1/embeddings", fields{"input": g.Text})
-		if len(one.Data) != 1 || one.Usage["prompt_tokens"] != g.PromptTokens {
-			t.Errorf("%q: %+v", g.Text, one.Usage)
-		}
-	}
-	for _, input := range []any{texts, tokenLists} {
-		got := post[result](d, "/v1/embeddings", fields{"input": input})
-		if len(got.Data) != len(texts) || got.Usage["total_tokens"] != total || got.Object != "list" {
-			t.Fatalf("%+v", got)
-		}
-		for i, g := range goldens(t).Embeddings {
-			if c := cosine(got.Data[i].Embedding, g.Vector); len(got.Data[i].Embedding) != len(g.Vector) || c < 0.999 {
-				t.Errorf("%q: cosine %f", g.Text, c)
-			}
-		}
-	}
-	packed := post[struct{ Data []struct{ Embedding string } }](d, "/v1/embeddings", fields{"input": texts[0], "encoding_format": "base64"})
-	raw, err := base64.StdEncoding.DecodeString(packed.Data[0].Embedding)
-	if err != nil || len(raw) != 4*128 {
-		t.Fatalf("base64: %d bytes, %v", len(raw), err)
-	}
-	first := math.Float32frombits(binary.LittleEndian.Uint32(raw))
-	if want := goldens(t).Embeddings[0].Vector[0]; math.Abs(float64(first)-want) > 1e-3 {
-		t.Errorf("base64 starts with %g, want %g", first, want)
-	}
-}
-
 func TestChatStream(t *testing.T) {
 	d := open(t, nil)
 	b, _ := json.Marshal(chatRequest("Count to five.", fields{"stream": true, "stream_options": fields{"include_usage": true}, "logprobs": true, "top_logprobs": 2}))
@@ -357,59 +301,6 @@ func TestStopStrings(t *testing.T) {
 	}
 }
 
-func TestErrors(t *testing.T) {
-	d := open(t, nil)
-	long := strings.Repeat("word ", 300)
-	for _, c := range []struct {
-		method, path, body string
-		code               int
-		want               string
-	}{
-		{"POST", "/v1/chat/completions", `{`, 400, "not a valid JSON"},
-		{"POST", "/v1/chat/completions", `{}`, 400, "'messages' is required"},
-		{"POST", "/v1/chat/completions", `{"messages":"x"}`, 400, `\"messages\" must be`},
-		{"POST", "/v1/chat/completions", `{"messages":[{"content":"x"}]}`, 400, "'role'"},
-		{"POST", "/v1/chat/completions", `{"messages":[{"role":"user"}]}`, 400, "'content'"},
-		{"POST", "/v1/chat/completions", `{"messages":[{"role":"user","content":[{"type":"image_url"}]}]}`, 400, "only content parts"},
-		{"POST", "/v1/chat/completions", `{"messages":[{"role":"user","content":"x"}],"n":2}`, 400, "only one choice"},
-		{"POST", "/v1/chat/completions", `{"messages":[{"role":"user","content":"x"}],"max_tokens":-2}`, 400, "max_tokens"},
-		{"POST", "/v1/chat/completions", `{"messages":[{"role":"user","content":"x"}],"temperature":"hot"}`, 400, `\"temperature\" must be`},
-		{"POST", "/v1/chat/completions", `{"messages":[{"role":"user","content":"x"}],"top_logprobs":2}`, 400, "requires logprobs"},
-		{"POST", "/v1/chat/completions", `{"messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_object"}}`, 400, "response_format"},
-		{"POST", "/v1/chat/completions", `{"messages":[{"role":"user","content":"x"}],"stop":3}`, 400, "stop"},
-		{"POST", "/v1/chat/completions", `{"messages":[{"role":"user","content":"x"}],"repeat_penalty":0}`, 400, "repeat_penalty"},
-		{"POST", "/v1/chat/completions", `{"messages":[{"role":"user","content":"` + long + `"}]}`, 400, `"type":"exceed_context_size_error"`},
-		{"POST", "/completion", `{}`, 400, "prompt"},
-		{"POST", "/completion", `{"prompt":[1,99999]}`, 400, "not in the vocabulary"},
-		{"POST", "/completion", `{"prompt":["a","b"]}`, 400, "only one prompt"},
-		{"POST", "/completion", `{"prompt":[]}`, 400, "empty"},
-		{"POST", "/completion", `{"prompt":{}}`, 400, "a prompt is"},
-		{"POST", "/completion", `{"prompt":"a","logit_bias":[["a","b"]]}`, 400, "logit_bias"},
-		{"POST", "/completion", `{"prompt":"a","grammar":"root ::= x"}`, 400, "not supported"},
-		{"POST", "/v1/embeddings", `{}`, 400, "must be provided"},
-		{"POST", "/v1/embeddings", `{"input":"a","encoding_format":"hex"}`, 400, "encoding_format"},
-		{"POST", "/v1/embeddings", `{"input":"` + long + `"}`, 400, "n_prompt_tokens"},
-		{"POST", "/detokenize", `{"tokens":[-1]}`, 400, "vocabulary"},
-		{"POST", "/nowhere", `{}`, 404, "not_found_error"},
-		{"GET", "/completion", ``, 405, "use POST"},
-	} {
-		w := d.do(c.method, c.path, c.body)
-		var e struct {
-			Error struct {
-				Code    int
-				Message string
-				Type    string
-			}
-		}
-		if err := json.Unmarshal(w.Body.Bytes(), &e); err != nil || e.Error.Code != w.Code || e.Error.Message == "" || e.Error.Type == "" {
-			t.Errorf("%s %s: no error object: %s", c.path, c.body, w.Body)
-		}
-		if w.Code != c.code || !strings.Contains(w.Body.String(), c.want) {
-			t.Errorf("%s %.80s: %d %s, want %d and %q", c.path, c.body, w.Code, w.Body, c.code, c.want)
-		}
-	}
-}
-
 func TestContextFillsUp(t *testing.T) {
 	d := open(t, nil)
 	got := post[struct {
@@ -468,18 +359,6 @@ func TestSeedDecidesTheText(t *testing.T) {
 	}
 	if len(seen) < 4 {
 		t.Errorf("five seeds gave %d texts", len(seen))
-	}
-}
-
-func TestMalformedRequestsNeverPanic(t *testing.T) {
-	d := open(t, nil)
-	for _, path := range []string{"/completion", "/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/tokenize", "/detokenize", "/apply-template"} {
-		for _, body := range []string{"", "null", "[]", "1", `"x"`, `{"prompt":null,"messages":null,"input":null,"tokens":null,"content":null}`,
-			`{"messages":[null]}`, `{"prompt":[null]}`, `{"input":[[]]}`, `{"input":[[1],"a"]}`, `{"prompt":[[1,"a"]],"n_predict":0}`} {
-			if w := d.do("POST", path, body); w.Code >= 500 {
-				t.Errorf("%s %s: %d %s", path, body, w.Code, w.Body)
-			}
-		}
 	}
 }
 

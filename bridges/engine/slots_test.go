@@ -40,6 +40,8 @@ func TestPoolIsFirstComeFirstServed(t *testing.T) {
 			synctest.Wait()
 		}
 		time.Sleep(time.Minute)
+		mu.Lock()
+		defer mu.Unlock()
 		if !slices.IsSorted(order) || len(order) != 20 {
 			t.Errorf("served in the order %v", order)
 		}
