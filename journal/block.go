@@ -83,7 +83,7 @@ type recordError struct {
 
 func (e *recordError) Error() string { return e.what }
 
-// errorChecksum is a record of sane shape whose bytes changed; what follows it can still be read.
+// checksumError is a record of sane shape whose bytes changed; what follows it can still be read.
 type checksumError struct{ size int }
 
 func (e *checksumError) Error() string { return "the checksum does not match" }
@@ -139,9 +139,25 @@ func sumMatches(raw []byte, r record, sum hash.Hash64) bool {
 
 func allZero(b []byte) bool { return len(bytes.TrimLeft(b, "\x00")) == 0 }
 
-// head finds the value of a header in a record's raw headers, empty when it isn't there.
-func (r record) head(key string) string { return string(rawHeader(r.headers, key)) }
+// heads reads the headers of a record in one pass.
+func (r record) heads() heads {
+	// One copy for all: the values are parts of it, and the buffer is used again.
+	text := string(r.headers)
+	_, text, _ = strings.Cut(text, "\r\n") // NATS/1.0
+	var h heads
+	for {
+		line, rest, found := strings.Cut(text, "\r\n")
+		if !found {
+			return h
+		}
+		text = rest
+		if key, value, ok := strings.Cut(line, ":"); ok {
+			h.set(key, strings.TrimPrefix(value, " "))
+		}
+	}
+}
 
+// rawHeader finds one header without copying.
 func rawHeader(headers []byte, key string) []byte {
 	for rest := headers; ; {
 		_, next, found := bytes.Cut(rest, []byte("\r\n"))

@@ -2,6 +2,11 @@ package journal
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"math"
+	"os"
 
 	"modelops/messages"
 )
@@ -30,7 +35,10 @@ func (f *files) replay(ctx context.Context, q Query, take func(stored) error) er
 		return unwritable(f.dir, err)
 	}
 	var buf []byte
-	for _, b := range blocks {
+	for i, b := range blocks {
+		if i+1 < len(blocks) && firstSequence(blocks[i+1]) <= q.After+1 {
+			continue // all of b lies at or before After
+		}
 		if ctx.Err() != nil {
 			return messages.AsError(ctx.Err())
 		}
@@ -44,16 +52,39 @@ func (f *files) replay(ctx context.Context, q Query, take func(stored) error) er
 	return nil
 }
 
+// firstSequence of a block, the greatest number when it can't be told.
+func firstSequence(b block) uint64 {
+	f, err := os.Open(b.path)
+	if err != nil {
+		return math.MaxUint64
+	}
+	defer f.Close()
+	var head [recordHead]byte
+	if _, err := io.ReadFull(f, head[:]); err != nil {
+		return math.MaxUint64
+	}
+	seq := binary.LittleEndian.Uint64(head[4:])
+	if seq&(erasedBit|tombstoneBit) != 0 {
+		return math.MaxUint64
+	}
+	return seq
+}
+
 func passBlock(b block, buf []byte, after, until uint64, subject string, take func(stored) error) error {
 	sum, err := b.hash()
 	if err != nil {
 		return messages.Errorf(messages.Internal, b.path, "%w", err)
 	}
-	last := after
+	var last uint64 // of the records seen so far in this block
 	for at := 0; at < len(buf) && last < until; {
 		r, err := parseRecord(buf[at:], sum)
+		var changed *checksumError
+		if errors.As(err, &changed) && last != 0 && last < after {
+			at, last = at+changed.size, last+1 // nobody asks for it
+			continue
+		}
 		if err != nil {
-			return damagedAt(last+1, "%s at byte %d: %w", b.path, at, err)
+			return damagedAt(max(last, after)+1, "%s at byte %d: %w", b.path, at, err)
 		}
 		at += r.size
 		last = r.sequence
@@ -66,7 +97,7 @@ func passBlock(b block, buf []byte, after, until uint64, subject string, take fu
 		if subject != "" && string(r.subject) != subject {
 			continue
 		}
-		if err := take(stored{subject: string(r.subject), sequence: r.sequence, head: r.head, body: r.body}); err != nil {
+		if err := take(stored{subject: r.subject, sequence: r.sequence, head: r.heads(), body: r.body}); err != nil {
 			return err
 		}
 	}

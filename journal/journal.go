@@ -22,7 +22,7 @@ type Journal struct {
 	*Reader // reading, over the journal's own connection
 
 	o        Options
-	password string // of ownUser; lives as long as the process
+	password string // of in-process users; lives as long as the process
 	port     int    // fixed by the first start; written before any other goroutine runs
 
 	lock      *lock
@@ -74,7 +74,7 @@ func (j *Journal) openWriting(ctx context.Context) error {
 	if err := j.openStore(ctx); err != nil {
 		return err
 	}
-	nc, err := j.Connect(nats.Name(j.o.Host + " journal"))
+	nc, err := j.connect(ownUser, nats.Name(j.o.Host+" journal"))
 	if err != nil {
 		return err
 	}

@@ -23,6 +23,8 @@ type Options struct {
 
 	Log     *slog.Logger                        // nil = silent
 	Observe func(took time.Duration, err error) // told of every append, from the appending goroutine; may be nil
+
+	noSync bool // tests fill large stores without fsync
 }
 
 const (

@@ -158,12 +158,15 @@ func fromNATS(m jetstream.Msg) (stored, error) {
 	if err != nil {
 		return stored{}, fmt.Errorf("message on %s: %w", m.Subject(), err)
 	}
-	head := m.Headers()
-	get := func(key string) string {
-		if v := head[key]; len(v) > 0 {
-			return v[0]
+	return stored{subject: []byte(m.Subject()), sequence: meta.Sequence.Stream, head: natsHeads(m.Headers()), body: m.Data()}, nil
+}
+
+func natsHeads(from nats.Header) heads {
+	var h heads
+	for key, values := range from {
+		if len(values) > 0 {
+			h.set(key, values[0])
 		}
-		return ""
 	}
-	return stored{subject: m.Subject(), sequence: meta.Sequence.Stream, head: get, body: m.Data()}, nil
+	return h
 }

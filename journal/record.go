@@ -66,35 +66,86 @@ func oneLine(s string) string {
 
 // stored is a message as it came from the stream or from a block. Its bytes are only valid during the call it is passed to.
 type stored struct {
-	subject  string
+	subject  []byte
 	sequence uint64
-	head     func(key string) string
+	head     heads
 	body     []byte
 }
 
+// heads are the headers of a stored decision.
+type heads struct{ id, expected, at, boot, caller, causation, correlation string }
+
+func (h *heads) set(key, value string) {
+	switch key {
+	case headID:
+		h.id = value
+	case headExpected:
+		h.expected = value
+	case headAt:
+		h.at = value
+	case headBoot:
+		h.boot = value
+	case headCaller:
+		h.caller = value
+	case headCausation:
+		h.causation = value
+	case headCorrelation:
+		h.correlation = value
+	}
+}
+
+// decoder reads stored messages one after the other. It keeps what repeats: few actors make many decisions.
+type decoder struct {
+	actors map[string]named
+	boot   string
+}
+
+type named struct {
+	subject string
+	actor   messages.ActorID
+}
+
+func (d *decoder) named(subject []byte) (named, error) {
+	if n, ok := d.actors[string(subject)]; ok {
+		return n, nil
+	}
+	n := named{subject: string(subject)}
+	var err error
+	if _, n.actor, err = actorOf(n.subject); err == nil {
+		if d.actors == nil {
+			d.actors = map[string]named{}
+		}
+		d.actors[n.subject] = n
+	}
+	return n, err
+}
+
 // decode reads a stored message. The actor is taken from the subject, which can't be forged by a header.
-func (s stored) decode() (messages.Recorded, error) {
-	_, actor, err := actorOf(s.subject)
+func (d *decoder) decode(s stored) (subject string, r messages.Recorded, err error) {
+	n, err := d.named(s.subject)
 	if err != nil {
-		return messages.Recorded{}, damagedAt(s.sequence, "%v", err)
+		return "", r, damagedAt(s.sequence, "%v", err)
 	}
-	expected, err := strconv.ParseUint(s.head(headExpected), 10, 64)
+	expected, err := strconv.ParseUint(s.head.expected, 10, 64)
 	if err != nil {
-		return messages.Recorded{}, damagedAt(s.sequence, "the decision of %s has no expected sequence, so it was not written by a journal", actor)
+		return "", r, damagedAt(s.sequence, "the decision of %s has no expected sequence, so it was not written by a journal", n.actor)
 	}
-	at, err := time.Parse(time.RFC3339Nano, s.head(headAt))
+	at, err := time.Parse(time.RFC3339Nano, s.head.at)
 	if err != nil {
-		return messages.Recorded{}, damagedAt(s.sequence, "the decision of %s has no readable time", actor)
+		return "", r, damagedAt(s.sequence, "the decision of %s has no readable time", n.actor)
 	}
-	d := new(messages.Decision)
-	if err := proto.Unmarshal(s.body, d); err != nil {
-		return messages.Recorded{}, damagedAt(s.sequence, "the body is no decision: %v", err)
+	decision := new(messages.Decision)
+	if err := proto.Unmarshal(s.body, decision); err != nil {
+		return "", r, damagedAt(s.sequence, "the body is no decision: %v", err)
 	}
-	id := s.head(headID)
-	return messages.Recorded{
-		Actor: actor, Sequence: s.sequence, Expected: expected, ID: id,
-		Meta:   messages.Meta{ID: id, Correlation: s.head(headCorrelation), Causation: s.head(headCausation), Caller: s.head(headCaller)},
-		BootID: s.head(headBoot), At: at, Decision: d,
+	if d.boot != s.head.boot {
+		d.boot = s.head.boot
+	}
+	h := s.head
+	return n.subject, messages.Recorded{
+		Actor: n.actor, Sequence: s.sequence, Expected: expected, ID: h.id,
+		Meta:   messages.Meta{ID: h.id, Correlation: h.correlation, Causation: h.causation, Caller: h.caller},
+		BootID: d.boot, At: at, Decision: decision,
 	}, nil
 }
 

@@ -44,11 +44,11 @@ func (r *Reader) Replay(ctx context.Context, q Query, fn func(messages.Recorded)
 }
 
 func deliver(s stored, c *chain, q Query, fn func(messages.Recorded) error) error {
-	rec, err := s.decode()
+	subject, rec, err := c.decode(s)
 	if err != nil {
 		return err
 	}
-	if err := c.check(s.subject, rec.Sequence, rec.Expected); err != nil {
+	if err := c.check(subject, rec.Sequence, rec.Expected); err != nil {
 		return err
 	}
 	if !q.UntilTime.IsZero() && rec.At.After(q.UntilTime) {
@@ -60,13 +60,29 @@ func deliver(s stored, c *chain, q Query, fn func(messages.Recorded) error) erro
 	return fn(rec)
 }
 
+// Replay is Reader.Replay. All actors at once are read from the block files, which costs a fifth of the processor time that a consumer
+// takes; up to the last acknowledged sequence they hold whole records while the server goes on writing behind it.
+func (j *Journal) Replay(ctx context.Context, q Query, fn func(messages.Recorded) error) error {
+	if j.files != nil || q.Actor != (messages.ActorID{}) {
+		return j.Reader.Replay(ctx, q, fn)
+	}
+	f := &files{dir: j.o.Dir, report: Report{Host: j.o.Host, Last: j.Sequence()}}
+	return (&Reader{host: j.o.Host, files: f}).Replay(ctx, q, fn)
+}
+
 // replay reads over NATS.
 func (r *Reader) replay(ctx context.Context, q Query, take func(stored) error) error {
 	last, subject, err := r.end(ctx, q)
 	if err != nil || last <= q.After {
 		return err
 	}
-	in, err := r.ordered(ctx, q.After+1, subject)
+	from := q.After + 1
+	if subject != "" {
+		if from, err = r.step(ctx, subject, from, q.Until, take); err != nil || from == 0 || from > last {
+			return err
+		}
+	}
+	in, err := r.ordered(ctx, from, subject)
 	if err != nil {
 		return err
 	}
@@ -92,6 +108,31 @@ func (r *Reader) replay(ctx context.Context, q Query, take func(stored) error) e
 	}
 }
 
+// steps are read one by one before a consumer is worth its making: an actor behind a snapshot has few decisions to read, and two hundred
+// actors recover at once.
+const steps = 64
+
+// step reads the first decisions of a subject and returns the sequence to go on from, 0 when there are no more.
+func (r *Reader) step(ctx context.Context, subject string, from, until uint64, take func(stored) error) (uint64, error) {
+	for range steps {
+		m, err := (*r.stream.Load()).GetMsg(ctx, from, jetstream.WithGetMsgSubject(subject))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return 0, nil
+		}
+		if err != nil {
+			return 0, r.unreachable(err)
+		}
+		if until != 0 && m.Sequence > until {
+			return 0, nil
+		}
+		if err := take(stored{subject: []byte(m.Subject), sequence: m.Sequence, head: natsHeads(m.Header), body: m.Data}); err != nil {
+			return 0, err
+		}
+		from = m.Sequence + 1
+	}
+	return from, nil
+}
+
 // end is where a replay ends: the last sequence that matches now. subject is empty for all actors.
 func (r *Reader) end(ctx context.Context, q Query) (last uint64, subject string, err error) {
 	if q.Actor == (messages.ActorID{}) {
@@ -114,6 +155,7 @@ func (r *Reader) end(ctx context.Context, q Query) (last uint64, subject string,
 
 // chain checks that nothing is missing between the decisions that pass by.
 type chain struct {
+	decoder
 	after uint64
 	all   bool              // every sequence is expected, not only one actor's
 	last  uint64            // of any actor

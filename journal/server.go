@@ -18,8 +18,9 @@ import (
 )
 
 const (
-	ownUser   = "modelops" // of our in-process connections; its password is random and never leaves the process
-	guestUser = "client"   // whoever connects to the loopback listener
+	ownUser    = "journal"  // of the journal's own connection; the passwords are random and never leave the process
+	bridgeUser = "modelops" // of the other in-process connections: all but writing decisions
+	guestUser  = "client"   // whoever connects to the loopback listener
 
 	startLimit    = 20 * time.Second // a start after kill -9 reads all blocks
 	reconnectWait = 50 * time.Millisecond
@@ -30,12 +31,13 @@ func (j *Journal) serverOptions(storeDir string, port int) *server.Options {
 	o := &server.Options{
 		ServerName: j.o.Host, Host: j.o.ListenHost, Port: port,
 		NoSigs: true, MaxPayload: j.o.MaxPayload, PingInterval: 10 * time.Second, MaxPingsOut: 2,
-		JetStream: storeDir != "", StoreDir: storeDir, SyncAlways: true,
+		JetStream: storeDir != "", StoreDir: storeDir, SyncAlways: !j.o.noSync,
 		// The default is three quarters of what is free at start, after which an account is "out of storage" on a disk that has room.
 		// The free-space watch is the only limit.
 		JetStreamMaxStore: 1 << 60, JetStreamMaxMemory: 64 << 20,
 		Users: []*server.User{
 			{Username: ownUser, Password: j.password},
+			{Username: bridgeUser, Password: j.password, Permissions: bridgePermissions()},
 			{Username: guestUser, Password: rand.Text(), Permissions: guestPermissions()},
 		},
 		NoAuthUser: guestUser,
@@ -47,6 +49,12 @@ func (j *Journal) serverOptions(storeDir string, port int) *server.Options {
 		o.DontListen, o.Port = true, 0
 	}
 	return o
+}
+
+// bridgePermissions leave out only what nobody but the journal writes. A bridge answers to whatever subject a request names, so with the
+// right to write decisions it would lend that right to every guest.
+func bridgePermissions() *server.Permissions {
+	return &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{root + ".>", "$KV." + bucketName + ".>"}}}
 }
 
 // guestPermissions let everyone on this machine read, ask and have streams of their own, but not write decisions or touch our streams.
@@ -105,10 +113,15 @@ func (j *Journal) InProcessConn() (net.Conn, error) {
 	return s.InProcessConn()
 }
 
-// Connect opens an in-process connection with full rights. It reconnects for ever; the caller closes it.
+// Connect opens an in-process connection that may do everything but write decisions and snapshots. It reconnects for ever, also to the
+// server that takes another's place after a full disk; the caller closes it.
 func (j *Journal) Connect(opts ...nats.Option) (*nats.Conn, error) {
+	return j.connect(bridgeUser, opts...)
+}
+
+func (j *Journal) connect(user string, opts ...nats.Option) (*nats.Conn, error) {
 	own := []nats.Option{
-		nats.InProcessServer(j), nats.UserInfo(ownUser, j.password), nats.Name(j.o.Host),
+		nats.InProcessServer(j), nats.UserInfo(user, j.password), nats.Name(j.o.Host),
 		nats.MaxReconnects(-1), nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(0, 0),
 		nats.IgnoreAuthErrorAbort(),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { j.o.Log.Warn("nats", "err", err) }),

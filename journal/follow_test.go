@@ -1,0 +1,140 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+
+	"modelops/messages"
+)
+
+// watch follows j from after and sends each sequence until the test ends.
+func watch(t *testing.T, j *Reader, after uint64) <-chan messages.Recorded {
+	t.Helper()
+	out := make(chan messages.Recorded, 10_000)
+	done := make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		defer close(done)
+		err := j.Follow(ctx, after, func(r messages.Recorded) error { out <- r; return nil })
+		if messages.CodeOf(err) != messages.Cancelled {
+			t.Errorf("Follow ended with %v", err)
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+	return out
+}
+
+func TestFollowKeepsOrderUnderConcurrentAppends(t *testing.T) {
+	j := testOpen(t)
+	fill(t, j, 20)
+	early, late := watch(t, j.Reader, 0), watch(t, j.Reader, 15)
+	var writers sync.WaitGroup
+	const each = 30
+	for w := range 4 {
+		writers.Go(func() {
+			head := uint64(0)
+			for range each {
+				head = mustAppend(t, j, modelName(100+w), head, wanted("live")...)
+			}
+		})
+	}
+	writers.Wait()
+	for _, c := range []struct {
+		from uint64
+		in   <-chan messages.Recorded
+	}{{1, early}, {16, late}} {
+		for want := c.from; want <= 20+4*each; want++ {
+			if r := <-c.in; r.Sequence != want || len(r.Events) != 1 {
+				t.Fatalf("got sequence %d with %d events, want %d", r.Sequence, len(r.Events), want)
+			}
+		}
+	}
+}
+
+func TestFollowEndsWithTheCallersError(t *testing.T) {
+	j := testOpen(t)
+	fill(t, j, 3)
+	stop := errors.New("stop")
+	if err := j.Follow(t.Context(), 1, func(r messages.Recorded) error { return stop }); err != stop {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A restart in place ends no connection and no follow, and loses nothing.
+func TestConnectionsSurviveARestartInPlace(t *testing.T) {
+	o := testOptions(t, t.TempDir())
+	o.Port = 0
+	j := mustOpen(t, o)
+	fill(t, j, 10)
+	url := j.ClientURL()
+	in := watch(t, j.Reader, 0)
+	nc, err := j.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	sub, err := nc.SubscribeSync("hello")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.restart(); err != nil {
+		t.Fatal(err)
+	}
+	if j.ClientURL() != url {
+		t.Errorf("the address changed from %s to %s", url, j.ClientURL())
+	}
+	mustAppend(t, j, modelName(9), 0, wanted("after")...)
+	for want := uint64(1); want <= 11; want++ {
+		if r := <-in; r.Sequence != want {
+			t.Fatalf("got %d, want %d", r.Sequence, want)
+		}
+	}
+	await(t, func() bool { return nc.IsConnected() && nc.Flush() == nil })
+	if err := nc.Publish("hello", nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sub.NextMsgWithContext(t.Context()); err != nil {
+		t.Errorf("the subscription was lost: %v", err)
+	}
+	if err := j.Health(); err != nil {
+		t.Errorf("Health: %v", err)
+	}
+}
+
+func TestDialReadsLikeTheJournal(t *testing.T) {
+	o := testOptions(t, t.TempDir())
+	o.Port = 0
+	j := mustOpen(t, o)
+	fill(t, j, 150)
+	nc := dialGuest(t, j)
+	r, err := Dial(t.Context(), nc, testHost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range []Query{{}, {Actor: modelName(2)}, {After: 100, Until: 120}, {Actor: modelName(3), After: 13, Until: 140}} {
+		var got []uint64
+		err := r.Replay(t.Context(), q, func(r messages.Recorded) error { got = append(got, r.Sequence); return nil })
+		want := sequences(readAll(t, j, q))
+		if err != nil || len(got) == 0 || len(got) != len(want) || got[0] != want[0] || got[len(got)-1] != want[len(want)-1] {
+			t.Errorf("%+v: got %v, %v, want %v", q, got, err, want)
+		}
+	}
+	if n, err := r.Last(t.Context(), modelName(0)); n != 146 || err != nil {
+		t.Errorf("Last = %d, %v", n, err)
+	}
+	if a, err := r.Actors(t.Context()); len(a) != 5 || err != nil {
+		t.Errorf("Actors = %v, %v", a, err)
+	}
+	in := watch(t, r, 149)
+	mustAppend(t, j, modelName(7), 0, wanted("live")...)
+	if a, b := <-in, <-in; a.Sequence != 150 || b.Sequence != 151 {
+		t.Errorf("followed %d, %d", a.Sequence, b.Sequence)
+	}
+	_, err = Dial(t.Context(), nc, "pc2")
+	if e := wantCode(t, err, messages.NotFound); !strings.Contains(e.Error(), "main_pc") {
+		t.Errorf("%v", e)
+	}
+}

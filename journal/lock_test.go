@@ -1,0 +1,55 @@
+package journal
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"modelops/messages"
+)
+
+func TestASecondOpenNamesTheHolder(t *testing.T) {
+	j := testOpen(t)
+	for _, readOnly := range []bool{false, true} {
+		o := j.o
+		o.ReadOnly = readOnly
+		_, err := Open(t.Context(), o)
+		if e := wantCode(t, err, messages.Conflict); !strings.Contains(e.Error(), "process "+strconv.Itoa(os.Getpid())) {
+			t.Errorf("%v does not name the holder", e)
+		}
+	}
+	_, err := Verify(t.Context(), j.o.Dir)
+	wantCode(t, err, messages.Conflict)
+	mustClose(t, j)
+	mustClose(t, mustOpen(t, j.o))
+}
+
+func TestVerify(t *testing.T) {
+	_, err := Verify(t.Context(), filepath.Join(t.TempDir(), "none"))
+	wantCode(t, err, messages.NotFound)
+	j := testOpen(t)
+	fill(t, j, 12)
+	mustClose(t, j)
+	before := digest(t, j.o.Dir)
+	r, err := Verify(t.Context(), j.o.Dir)
+	if err != nil || r.Err() != nil {
+		t.Fatal(err, r.Err())
+	}
+	if r.First != 1 || r.Last != 12 || r.Decisions != 12 || r.Mark != 12 || r.Actors != 5 || r.Host != testHost || r.Blocks != 1 {
+		t.Errorf("%+v", r)
+	}
+	if digest(t, j.o.Dir) != before {
+		t.Error("Verify changed something")
+	}
+}
+
+func TestTheMarkIsWrittenWhileItChanges(t *testing.T) {
+	j := testOpen(t)
+	fill(t, j, 3)
+	await(t, func() bool { m, ok, err := readMark(j.o.Dir); return ok && err == nil && m.Sequence == 3 })
+	if m, _, _ := readMark(j.o.Dir); m.BootID != "boot-1" || m.Host != testHost {
+		t.Errorf("mark %+v", m)
+	}
+}
