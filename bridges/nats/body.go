@@ -1,0 +1,65 @@
+package natsapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"regexp"
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"modelops/messages"
+)
+
+// parse reads a body as protojson of m; unknown fields and duplicates are refused by name.
+func parse(data []byte, m proto.Message) error {
+	if len(bytes.TrimSpace(data)) == 0 {
+		return invalid("body", "it is empty", "send "+string(m.ProtoReflect().Descriptor().Name())+" as JSON")
+	}
+	if err := protojson.Unmarshal(data, m); err != nil {
+		return unreadable(data, err).WithHint("its fields are " + strings.Join(fields(m), ", "))
+	}
+	return nil
+}
+
+// parseJSON is parse for shapes that aren't protobuf.
+func parseJSON(data []byte, v any, example string) error {
+	if len(bytes.TrimSpace(data)) == 0 {
+		return invalid("body", "it is empty", "send "+example)
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	err := d.Decode(v)
+	if err == nil {
+		if _, more := d.Token(); !errors.Is(more, io.EOF) {
+			err = errors.New("something follows the JSON value")
+		}
+	}
+	if err != nil {
+		return unreadable(data, err).WithHint("send " + example)
+	}
+	return nil
+}
+
+// The libraries begin their errors with their own names, one of them with a space that varies on purpose.
+var preamble = regexp.MustCompile(`^(proto|json):\s*`)
+
+func unreadable(data []byte, err error) *messages.Error {
+	what := preamble.ReplaceAllString(strings.ReplaceAll(err.Error(), "\u00a0", " "), "")
+	if !json.Valid(data) {
+		return messages.NewError(messages.InvalidArgument, "body", "it is not JSON: "+what)
+	}
+	return messages.NewError(messages.InvalidArgument, "body", what)
+}
+
+func fields(m proto.Message) []string {
+	all := m.ProtoReflect().Descriptor().Fields()
+	out := make([]string, all.Len())
+	for i := range out {
+		out[i] = string(all.Get(i).Name())
+	}
+	return out
+}

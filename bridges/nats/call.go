@@ -1,0 +1,200 @@
+package natsapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"modelops/messages"
+)
+
+// Headers of requests and replies.
+const (
+	TimeoutHeader   = "Modelops-Timeout"    // request: a Go duration, such as 30s
+	StreamHeader    = "Modelops-Stream"     // request: true asks for chunks
+	RequestIDHeader = "Modelops-Request-Id" // both: the request's name
+	IndexHeader     = "Modelops-Index"      // chunk: its number from 0
+	StatusHeader    = "Status"              // last message of a stream: EOF
+	RetryHeader     = "Retry-After-Ms"      // error: when trying again makes sense
+)
+
+// call is one request on its way through.
+type call struct {
+	api      *API
+	endpoint *endpoint
+	rest     string // of the subject, still encoded
+	data     []byte
+	header   micro.Headers
+	to       string // reply subject
+
+	id     string // the request's name, once known
+	model  string // for the log, once known
+	stream bool   // the caller waits for an EOF
+	index  int    // of the next chunk
+	failed *messages.Error
+}
+
+// run serves the call, answers its failure and tells what became of it.
+func (c *call) run() {
+	start := time.Now()
+	c.id = c.header.Get(RequestIDHeader)
+	if c.id == "" {
+		c.id = uuid.NewString()
+	}
+	ctx, cancel, err := c.life()
+	if err == nil {
+		err = c.guard(ctx)
+		cancel()
+	}
+	if err != nil {
+		c.fail(failure(ctx, err))
+	}
+	c.tell(time.Since(start))
+}
+
+// life is the call's context; a call always has a deadline.
+func (c *call) life() (context.Context, context.CancelFunc, error) {
+	timeout := c.api.Timeout
+	if asked := c.header.Get(TimeoutHeader); asked != "" {
+		d, err := time.ParseDuration(asked)
+		if err != nil || d <= 0 {
+			return c.api.life, nil, invalid(TimeoutHeader, "it is no positive duration: "+strconv.Quote(asked), "write it as 30s or 2m")
+		}
+		timeout = d
+	}
+	ctx, cancel := context.WithTimeout(c.api.life, timeout)
+	return ctx, cancel, nil
+}
+
+// guard keeps a panic from ending the process. The answer doesn't say what panicked: it may hold a prompt.
+func (c *call) guard(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.api.Log.Error("a NATS request panicked", "endpoint", c.endpoint.name, "panic", p, "stack", string(debug.Stack()))
+			err = messages.NewError(messages.Internal, c.endpoint.name, "the request panicked").WithHint("the stack is in the server's log")
+		}
+	}()
+	return c.endpoint.serve(messages.WithMeta(ctx, messages.Meta{Correlation: c.id, Causation: c.id}), c)
+}
+
+// failure is err as the caller sees it. When the deadline has passed, whatever was being done was cancelled because of it.
+func failure(ctx context.Context, err error) *messages.Error {
+	e := messages.AsError(err)
+	if e.Code == messages.Cancelled && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return messages.NewError(messages.DeadlineExceeded, e.Subject, "the deadline passed before there was an answer").WithCause(err)
+	}
+	return e
+}
+
+// tell reports and logs the end of the call. Messages of errors stay out of the log unless the fault is ours: they may quote input.
+func (c *call) tell(took time.Duration) {
+	code, level := "OK", slog.LevelDebug
+	attrs := []any{"endpoint", c.endpoint.name, "request", c.id, "model", c.model, "took", took}
+	if e := c.failed; e != nil {
+		code = e.Code.String()
+		if e.Code.Wire().HTTP >= 500 {
+			level, attrs = slog.LevelWarn, append(attrs, "subject", e.Subject, "error", e.Message)
+		}
+	}
+	c.endpoint.tally.end(code, took)
+	c.api.Observe(c.endpoint.name, code, took)
+	c.api.Log.Log(context.Background(), level, "NATS request", append(attrs, "code", code)...)
+}
+
+// shown is how messages look on NATS: proto names, and zeros too, so that a reader in a shell sees every field.
+var shown = protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: true}
+
+func (c *call) answer(m proto.Message) error {
+	body, err := shown.Marshal(m)
+	if err != nil {
+		return messages.Errorf(messages.Internal, c.endpoint.name, "the answer can't be written as JSON: %w", err)
+	}
+	return c.publish(body, nats.Header{})
+}
+
+func (c *call) answerJSON(v any, headers nats.Header) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return messages.Errorf(messages.Internal, c.endpoint.name, "the answer can't be written as JSON: %w", err)
+	}
+	return c.publish(body, headers)
+}
+
+// publish sends one message to the caller. Too large a one is PAYLOAD_TOO_LARGE: nothing was sent, so an error still can be.
+func (c *call) publish(body []byte, headers nats.Header) error {
+	headers.Set(RequestIDHeader, c.id)
+	err := c.api.Conn.PublishMsg(&nats.Msg{Subject: c.to, Header: headers, Data: body})
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, nats.ErrMaxPayload):
+		return messages.Errorf(messages.PayloadTooLarge, "answer", "its %d bytes are more than the %d a NATS message holds", len(body), c.api.Conn.MaxPayload()).
+			WithHint("ask for a stream, or use HTTP or gRPC").WithCause(err)
+	}
+	return messages.Errorf(messages.Unavailable, "nats", "the answer could not be sent: %w", err)
+}
+
+// fail answers with an error; a stream gets its end as well.
+func (c *call) fail(e *messages.Error) {
+	c.failed = e
+	wire := errorWire(e)
+	headers := wire.headers()
+	body := wire.body
+	if c.stream {
+		body, _ = shown.Marshal(&messages.InferenceChunk{RequestId: c.id, Index: int32(c.index), Done: true, Error: e.Body()})
+		headers.Set(IndexHeader, strconv.Itoa(c.index))
+	}
+	err := c.publish(body, headers)
+	if err == nil && c.stream {
+		err = c.eof(wire.headers())
+	}
+	if err != nil {
+		c.api.Log.Debug("a NATS error could not be sent", "endpoint", c.endpoint.name, "request", c.id, "error", err)
+	}
+}
+
+// eof ends a stream with an empty message, which generic clients wait for.
+func (c *call) eof(headers nats.Header) error {
+	headers.Set(StatusHeader, "EOF")
+	return c.publish(nil, headers)
+}
+
+// wireError is an error in the form of the NATS micro protocol.
+type wireError struct {
+	code, name string
+	body       []byte
+	extra      nats.Header
+}
+
+func errorWire(e *messages.Error) wireError {
+	wire := e.Code.Wire()
+	w := wireError{code: strconv.Itoa(wire.HTTP), name: wire.Name, extra: nats.Header{}}
+	// An ErrorBody is text only; it fails to marshal when that isn't UTF-8, and the headers then say enough.
+	w.body, _ = shown.Marshal(e.Body())
+	if e.Retry > 0 {
+		w.extra.Set(RetryHeader, strconv.FormatInt(e.Retry.Milliseconds(), 10))
+	}
+	return w
+}
+
+func (w wireError) headers() nats.Header {
+	h := nats.Header{micro.ErrorCodeHeader: {w.code}, micro.ErrorHeader: {w.name}}
+	for k, v := range w.extra {
+		h[k] = v
+	}
+	return h
+}
+
+func invalid(field, what, hint string) *messages.Error {
+	return messages.NewError(messages.InvalidArgument, field, what).WithHint(hint)
+}

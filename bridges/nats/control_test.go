@@ -1,0 +1,174 @@
+package natsapi
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"modelops/messages"
+)
+
+func TestControl(t *testing.T) {
+	g := &gateway{infer: echo}
+	_, nc := open(t, Options{Gateway: g})
+
+	load := &messages.ModelLoadReply{}
+	answer(t, nc, "models.load.a/b.c", "", load)
+	if load.ModelId != "a/b.c" {
+		t.Error(load)
+	}
+	answer(t, nc, "models.load", `{"model_name":"x","model_path":"/m"}`, load)
+	if load.ModelId != "x" || load.Message != "/m" {
+		t.Error(load)
+	}
+	unload := &messages.ModelUnloadReply{}
+	answer(t, nc, "models.unload.x", `{"force":true}`, unload)
+	if unload.Message != "x" || !unload.Success {
+		t.Error(unload)
+	}
+	list := &messages.ModelList{}
+	answer(t, nc, "models.list", "", list)
+	if list.TotalCount != 1 || list.Models[0].Name != "tiny" {
+		t.Error(list)
+	}
+	status := &messages.StatusView{}
+	answer(t, nc, "status", "", status)
+	if status.JournalSequence != 42 {
+		t.Error(status)
+	}
+	var ps struct{ Models []struct{ Name string } }
+	answer(t, nc, "ps", "", &ps)
+	if len(ps.Models) != 1 || ps.Models[0].Name != "tiny" {
+		t.Error(ps)
+	}
+	state := &messages.StateReply{}
+	answer(t, nc, "state", `{"actor":"model/main_pc/tiny"}`, state)
+	if state.Actor != "model/main_pc/tiny" {
+		t.Error(state)
+	}
+	var sent SendReply
+	answer(t, nc, "send", `{"actor":"model/main_pc/tiny","command":"EnsureModel","body":{"reason":"x"}}`, &sent)
+	if string(sent.Answer) != `"model/main_pc/tiny EnsureModel {\"reason\":\"x\"}"` || sent.Sequence != 6 || sent.Events[0].Name != "model.wanted" {
+		t.Error(sent)
+	}
+	var version map[string]string
+	answer(t, nc, "version", "", &version)
+	if version["version"] != "v1.2.3" || version["host"] != "main_pc" {
+		t.Error(version)
+	}
+	var health struct {
+		OK      bool
+		Oldest  int64 `json:"oldest_undecided_ms"`
+		Reasons []string
+	}
+	answer(t, nc, "health", "", &health)
+	if !health.OK {
+		t.Error(health)
+	}
+	g.ill.Store(true)
+	m := request(t, nc, "health", "", nil)
+	read(t, m, &health)
+	if health.OK || health.Oldest != 90000 || health.Reasons[0] != "stalled" || m.Header.Get(micro.ErrorCodeHeader) != "503" {
+		t.Error(health, m.Header)
+	}
+}
+
+func TestControlRefusals(t *testing.T) {
+	_, nc := open(t, Options{})
+	for _, c := range []struct{ subject, body, says string }{
+		{"models.load", "", "empty"},
+		{"models.load", "{}", "no model is named"},
+		{"models.load.x", `{"model_name":"y"}`, "the subject names"},
+		{"models.load.x", `{"shards":-1}`, "shards"},
+		{"models.load.x", `{"path":"/m"}`, `unknown field "path"`},
+		{"models.unload", "", "empty"},
+		{"models.unload.x", `{"force":1}`, "force"},
+		{"state", "", "empty"},
+		{"state", `{"actor":"cow/1"}`, "no kind of actor"},
+		{"state", `{"actor":"model/main_pc/tiny","at":1}`, `unknown field "at"`},
+		{"state", `{"actor":"arbiter"} {}`, "something follows"},
+		{"send", `{"actor":"model/main_pc/tiny"}`, "command"},
+		{"send", `{"actor":"model/tiny","command":"X"}`, "host is missing"},
+		{"send", `nonsense`, "not JSON"},
+	} {
+		e := failureOf(t, request(t, nc, c.subject, c.body, nil))
+		if e.Code != messages.InvalidArgument || !strings.Contains(e.Error(), c.says) {
+			t.Errorf("%s %s: %v", c.subject, c.body, e)
+		}
+	}
+}
+
+func TestMicroSeesTheService(t *testing.T) {
+	_, nc := open(t, Options{Version: "dev build"})
+	answer(t, nc, "infer.tiny", `{"prompt":"x"}`, &messages.InferenceResponse{})
+	request(t, nc, "infer.tiny", ``, nil)
+	_ = nc.Publish(root+".infer.tiny", []byte(`{"prompt":"nobody waits"}`))
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	answer(t, nc, "infer.tiny", `{"prompt":"x"}`, &messages.InferenceResponse{}) // the same endpoint, after the dropped one
+
+	var info micro.Info
+	ask(t, nc.Request, "$SRV.INFO.modelops", &info)
+	if info.Version != "0.0.0" || info.Metadata["version"] != "dev build" || len(info.Endpoints) != 14 {
+		t.Errorf("%+v", info)
+	}
+	var stats micro.Stats
+	ask(t, nc.Request, "$SRV.STATS.modelops", &stats)
+	for _, e := range stats.Endpoints {
+		if e.Name != "infer-model" {
+			continue
+		}
+		var tally Tally
+		if err := json.Unmarshal(e.Data, &tally); err != nil {
+			t.Fatal(err)
+		}
+		// A request is counted just after its answer, so the last may be missing yet.
+		if e.Subject != "modelops.v1.infer.>" || e.NumRequests != 4 || tally.Requests < 2 || tally.Requests > 3 || tally.Errors != 1 || tally.LastError != "INVALID_ARGUMENT" {
+			t.Errorf("%+v %+v", e, tally)
+		}
+		return
+	}
+	t.Error("no stats of infer")
+}
+
+func TestPublish(t *testing.T) {
+	a, nc := open(t, Options{})
+	sub, err := nc.SubscribeSync("modelops.v1.events.models.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Publish("models."+Token("a b.c"), &messages.ModelView{Name: "a b.c", Phase: "ready"}); err != nil {
+		t.Fatal(err)
+	}
+	m, err := sub.NextMsg(5 * time.Second)
+	if err != nil || m.Subject != "modelops.v1.events.models.a%20b.c" {
+		t.Fatal(m, err)
+	}
+	view := &messages.ModelView{}
+	read(t, m, view)
+	if view.Phase != "ready" {
+		t.Error(view)
+	}
+	for _, bad := range []string{"", "a.", "a..b", "a b", "*", "x.>"} {
+		if err := a.Publish(bad, view); messages.CodeOf(err) != messages.InvalidArgument {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+func ask(t *testing.T, request func(string, []byte, time.Duration) (*nats.Msg, error), subject string, into any) {
+	t.Helper()
+	m, err := request(subject, nil, 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read(t, m, into)
+}

@@ -1,0 +1,134 @@
+package natsapi
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/micro"
+
+	"modelops/messages"
+)
+
+// endpoint is one subject and what it does.
+type endpoint struct {
+	name    string // as stats show it; may hold no dot
+	subject string // under the root; ends in > when a name follows
+	asks    string // proto or JSON shape of the body, for `nats micro info`
+	bulk    chan struct{}
+	serve   func(ctx context.Context, c *call) error
+	tally   *tally
+}
+
+func (a *API) endpoints() []*endpoint {
+	inference, control := make(chan struct{}, a.MaxInference), make(chan struct{}, a.MaxControl)
+	return []*endpoint{
+		{name: "infer", subject: "infer", asks: "modelops.InferenceRequest", bulk: inference, serve: a.infer},
+		{name: "infer-model", subject: "infer.>", asks: "modelops.InferenceRequest", bulk: inference, serve: a.infer},
+		{name: "models-list", subject: "models.list", bulk: control, serve: a.list},
+		{name: "models-load", subject: "models.load", asks: "modelops.ModelLoadRequest", bulk: control, serve: a.load},
+		{name: "models-load-model", subject: "models.load.>", asks: "modelops.ModelLoadRequest", bulk: control, serve: a.load},
+		{name: "models-unload", subject: "models.unload", asks: "modelops.ModelUnloadRequest", bulk: control, serve: a.unload},
+		{name: "models-unload-model", subject: "models.unload.>", asks: "modelops.ModelUnloadRequest", bulk: control, serve: a.unload},
+		{name: "status", subject: "status", bulk: control, serve: a.status},
+		{name: "ps", subject: "ps", bulk: control, serve: a.ps},
+		{name: "state", subject: "state", asks: `{"actor"}`, bulk: control, serve: a.state},
+		{name: "send", subject: "send", asks: `{"actor","command","body"}`, bulk: control, serve: a.send},
+		{name: "health", subject: "health", bulk: control, serve: a.health},
+		{name: "version", subject: "version", bulk: control, serve: a.version},
+		{name: "cancel", subject: "cancel.>"},
+	}
+}
+
+func (e *endpoint) add(a *API, group micro.Group) error {
+	e.tally = &tally{}
+	a.tallies[e.name] = e.tally
+	opts := []micro.EndpointOpt{micro.WithEndpointSubject(e.subject)}
+	if e.asks != "" {
+		opts = append(opts, micro.WithEndpointMetadata(map[string]string{"body": e.asks}))
+	}
+	if e.serve == nil {
+		// Only one host runs the request: each must hear the cancellation.
+		return group.AddEndpoint(e.name, micro.HandlerFunc(a.cancel), append(opts, micro.WithEndpointQueueGroupDisabled())...)
+	}
+	return group.AddEndpoint(e.name, micro.HandlerFunc(func(r micro.Request) { a.accept(e, r) }), opts...)
+}
+
+// accept starts a request in a goroutine of its own, because the framework calls the endpoints' functions one after another. The
+// framework reads from r when accept returns, so only accept may answer through r; later answers are published past it.
+func (a *API) accept(e *endpoint, r micro.Request) {
+	if r.Reply() == "" {
+		a.Log.Debug("a NATS request without a reply subject was dropped", "endpoint", e.name)
+		return
+	}
+	refuse := func(err *messages.Error) {
+		e.tally.end(err.Code.String(), 0)
+		a.Observe(e.name, err.Code.String(), 0)
+		wire := errorWire(err)
+		_ = r.Error(wire.code, wire.name, wire.body, micro.WithHeaders(micro.Headers(wire.extra)))
+	}
+	if !a.enter() {
+		refuse(messages.NewError(messages.Unavailable, "", "the server is stopping").WithRetry(time.Second))
+		return
+	}
+	select {
+	case e.bulk <- struct{}{}:
+	default:
+		a.work.Done()
+		refuse(messages.Errorf(messages.BulkheadRejection, "endpoint "+e.name, "%d requests are running, the most this door takes", cap(e.bulk)).
+			WithRetry(100 * time.Millisecond))
+		return
+	}
+	e.tally.running.Add(1)
+	c := &call{
+		api: a, endpoint: e, data: r.Data(), header: r.Headers(), to: r.Reply(),
+		rest: strings.TrimPrefix(strings.TrimPrefix(r.Subject(), root+"."+strings.TrimSuffix(e.subject, ".>")), "."),
+	}
+	go func() {
+		defer a.work.Done()
+		defer func() { e.tally.running.Add(-1); <-e.bulk }()
+		c.run()
+	}()
+}
+
+// tally counts what really happened: the framework's own figures end when accept returns, so its times mean nothing and it sees no
+// later error. They appear as "data" in the stats.
+type tally struct {
+	requests, errors, nanos atomic.Int64
+	running                 atomic.Int64
+	last                    atomic.Pointer[string]
+}
+
+func (t *tally) end(code string, took time.Duration) {
+	t.requests.Add(1)
+	t.nanos.Add(int64(took))
+	if code != "OK" {
+		t.errors.Add(1)
+		t.last.Store(&code)
+	}
+}
+
+// Tally is an endpoint's true figures in the service's stats.
+type Tally struct {
+	Requests  int64   `json:"requests"`
+	Errors    int64   `json:"errors"`
+	Running   int64   `json:"running"`
+	AverageMS float64 `json:"average_ms"`
+	LastError string  `json:"last_error,omitempty"`
+}
+
+func (a *API) stats(e *micro.Endpoint) any {
+	t := a.tallies[e.Name]
+	if t == nil {
+		return nil
+	}
+	out := Tally{Requests: t.requests.Load(), Errors: t.errors.Load(), Running: t.running.Load()}
+	if out.Requests > 0 {
+		out.AverageMS = float64(t.nanos.Load()) / float64(out.Requests) / 1e6
+	}
+	if last := t.last.Load(); last != nil {
+		out.LastError = *last
+	}
+	return out
+}

@@ -1,0 +1,178 @@
+package natsapi
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+	"strconv"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"modelops/messages"
+)
+
+// infer answers a request with one message, or with a stream of chunks.
+func (a *API) infer(ctx context.Context, c *call) error {
+	r, err := c.inference()
+	if err != nil {
+		return err
+	}
+	c.id, c.model = r.RequestId, r.ModelName
+	ctx, leave, err := a.running.board(ctx, c.id)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	ctx = messages.WithMeta(ctx, messages.Meta{Correlation: c.id, Causation: c.id})
+	if c.stream {
+		return c.inferStream(ctx, r)
+	}
+	response, err := a.Gateway.Infer(ctx, r, nil)
+	if err != nil {
+		return err
+	}
+	return c.answer(response)
+}
+
+// inference reads the request from body, headers and subject, and refuses what can never be answered.
+func (c *call) inference() (*messages.InferenceRequest, error) {
+	if asked := c.header.Get(StreamHeader); asked != "" {
+		stream, err := strconv.ParseBool(asked)
+		if err != nil {
+			return nil, invalid(StreamHeader, "it is neither true nor false: "+strconv.Quote(asked), "leave it out for one reply")
+		}
+		c.stream = stream
+	}
+	r, err := parseInference(c.data)
+	if err != nil {
+		return nil, err
+	}
+	c.stream = c.stream || r.Stream
+	if r.RequestId == "" {
+		r.RequestId = c.id
+	}
+	if r.ModelName, err = c.nameOf("model_name", r.ModelName); err != nil {
+		return nil, err
+	}
+	return r, check(r)
+}
+
+// nameOf joins the name in the subject and the one in the body. One is enough; two must be the same.
+func (c *call) nameOf(field, inBody string) (string, error) {
+	inSubject, err := Name(c.rest)
+	switch {
+	case err != nil:
+		return "", err
+	case inSubject == "" && inBody == "":
+		return "", invalid(field, "no model is named", "end the subject with its name or put it into the body")
+	case inSubject == "":
+		return inBody, nil
+	case inBody != "" && inBody != inSubject:
+		return "", invalid(field, "the subject names "+strconv.Quote(inSubject)+", the body "+strconv.Quote(inBody), "name the model once")
+	}
+	return inSubject, nil
+}
+
+func check(r *messages.InferenceRequest) error {
+	switch {
+	case r.Prompt == "" && len(r.Messages) == 0:
+		return invalid("prompt", "there is neither a prompt nor messages", "send one of them")
+	case r.Prompt != "" && len(r.Messages) > 0:
+		return invalid("prompt", "there are both a prompt and messages", "send one of them")
+	case r.MaxTokens < 0:
+		return invalid("max_tokens", "it is negative", "leave it out for 100, or send 1 or more")
+	case r.Temperature != nil && !(*r.Temperature >= 0 && !math.IsInf(float64(*r.Temperature), 0)):
+		return invalid("temperature", "it is negative or no number", "0 is greedy; leave it out for 0.7")
+	case r.Cancel:
+		return invalid("cancel", "it is for gRPC streams", "publish to "+root+".cancel.REQUEST_ID")
+	}
+	return nil
+}
+
+func (c *call) inferStream(ctx context.Context, r *messages.InferenceRequest) error {
+	response, err := c.api.Gateway.Infer(ctx, r, func(chunk *messages.InferenceChunk) error {
+		if ctx.Err() != nil || chunk.Text == "" {
+			return ctx.Err()
+		}
+		return c.chunk(&messages.InferenceChunk{Text: chunk.Text})
+	})
+	if err != nil {
+		return err
+	}
+	last := &messages.InferenceChunk{Done: true, Response: response}
+	err = c.chunk(last)
+	if messages.CodeOf(err) == messages.PayloadTooLarge {
+		// The text has been sent piece by piece; only its counts are new.
+		response.ResponseText = ""
+		err = c.chunk(last)
+	}
+	if err != nil {
+		return err
+	}
+	return c.eof(nats.Header{})
+}
+
+func (c *call) chunk(chunk *messages.InferenceChunk) error {
+	chunk.RequestId, chunk.Index = c.id, int32(c.index)
+	body, err := shown.Marshal(chunk)
+	if err != nil {
+		return messages.Errorf(messages.Internal, "request "+c.id, "the chunk can't be written as JSON: %w", err)
+	}
+	if err := c.publish(body, nats.Header{IndexHeader: {strconv.Itoa(c.index)}}); err != nil {
+		return err
+	}
+	c.index++
+	return nil
+}
+
+// running is the inferences that a cancellation can name.
+type running struct {
+	mu   sync.Mutex
+	ends map[string]context.CancelFunc
+}
+
+// board enters a request, whose context it derives; leave must be called once.
+func (r *running) board(ctx context.Context, id string) (context.Context, func(), error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ends[id] != nil {
+		return nil, nil, messages.NewError(messages.Conflict, "request "+id, "a request of this id is running").
+			WithHint("choose an id for each request, or leave it empty")
+	}
+	if r.ends == nil {
+		r.ends = map[string]context.CancelFunc{}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	r.ends[id] = cancel
+	return ctx, func() {
+		r.mu.Lock()
+		delete(r.ends, id)
+		r.mu.Unlock()
+		cancel()
+	}, nil
+}
+
+func (r *running) cancel(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	end := r.ends[id]
+	if end != nil {
+		end()
+	}
+	return end != nil
+}
+
+// cancel ends the request that the subject names. A publish is enough; a request hears whether there was one.
+func (a *API) cancel(r micro.Request) {
+	id, err := Name(r.Subject()[len(root+".cancel."):])
+	found := err == nil && a.running.cancel(id)
+	a.tallies["cancel"].end("OK", 0)
+	a.Log.Debug("NATS cancellation", "request", id, "found", found)
+	if r.Reply() == "" {
+		return
+	}
+	body, _ := json.Marshal(map[string]any{"request_id": id, "cancelled": found})
+	_ = r.Respond(body)
+}

@@ -1,0 +1,27 @@
+package natsapi
+
+import (
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"modelops/messages"
+)
+
+// Publish tells watchers of m on modelops.v1.events.SUFFIX, as JSON. Names within the suffix must have gone through Token. Nobody is
+// waited for, and who doesn't listen misses it: the journal is what remembers.
+func (a *API) Publish(suffix string, m proto.Message) error {
+	for token := range strings.SplitSeq(suffix, ".") {
+		if token == "" || strings.ContainsAny(token, "*> \t\r\n") {
+			return invalid("subject "+suffix, "it can't end a NATS subject", "put names through Token")
+		}
+	}
+	body, err := shown.Marshal(m)
+	if err != nil {
+		return messages.Errorf(messages.Internal, "event "+suffix, "it can't be written as JSON: %w", err)
+	}
+	if err := a.Conn.Publish(root+".events."+suffix, body); err != nil {
+		return messages.Errorf(messages.Unavailable, "event "+suffix, "it could not be sent: %w", err)
+	}
+	return nil
+}
