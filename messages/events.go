@@ -2,6 +2,7 @@ package messages
 
 import (
 	"fmt"
+	"reflect"
 	"sort"
 
 	"google.golang.org/protobuf/proto"
@@ -108,14 +109,14 @@ var eventTypes = []eventType{
 }
 
 var (
-	eventByName  = map[string]eventType{}
-	eventByProto = map[string]eventType{}
+	eventByName = map[string]eventType{}
+	eventByGo   = map[reflect.Type]eventType{} // not by protobuf name: descriptors aren't there yet when this file's init runs
 )
 
 func init() {
 	for _, t := range eventTypes {
 		eventByName[t.name] = t
-		eventByProto[string(t.make().ProtoReflect().Descriptor().FullName())] = t
+		eventByGo[reflect.TypeOf(t.make())] = t
 	}
 }
 
@@ -131,7 +132,7 @@ func EventNames() []string {
 
 // EventName is the stable name of an event; it panics on a message that is no event, which only a bug can bring.
 func EventName(e proto.Message) string {
-	t, ok := eventByProto[string(e.ProtoReflect().Descriptor().FullName())]
+	t, ok := eventByGo[reflect.TypeOf(e)]
 	if !ok {
 		panic(fmt.Sprintf("%T is no event: it has no row in eventTypes", e))
 	}
@@ -146,17 +147,14 @@ func Seal(events []proto.Message) (*Decision, error) {
 		if err != nil {
 			return nil, fmt.Errorf("encode %T: %w", e, err)
 		}
-		t := eventByProto[EventProtoName(e)]
-		if t.name == "" {
+		t, ok := eventByGo[reflect.TypeOf(e)]
+		if !ok {
 			return nil, fmt.Errorf("%T is no event: it has no row in eventTypes", e)
 		}
 		d.Events = append(d.Events, &Event{Type: t.name, Version: t.version, Body: body})
 	}
 	return d, nil
 }
-
-// EventProtoName is the protobuf name of a message.
-func EventProtoName(e proto.Message) string { return string(e.ProtoReflect().Descriptor().FullName()) }
 
 // Open decodes a decision's events. An unknown type or a version from the future is an error: state that skips a fact is wrong.
 func (d *Decision) Open() ([]proto.Message, error) {

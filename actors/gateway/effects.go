@@ -19,8 +19,6 @@ type Observer interface {
 	RequestDone(model string, code messages.Code, took time.Duration)
 	FirstByte(model string, after time.Duration)
 	QueueWait(model string, waited time.Duration)
-	QueueDepth(model string, waiting, running int)
-	Breaker(model, state string)
 	Tokens(model string, n int)
 }
 

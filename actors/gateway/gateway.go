@@ -98,7 +98,6 @@ func (g *Gateway) Admit(ctx context.Context, model string) (*messages.Grant, err
 	w := &waiter{since: now, position: len(l.lane.waiting), granted: make(chan error, 1)}
 	l.waiters[ticket] = w
 	wake := !l.lane.ready
-	g.depth(l)
 	l.mu.Unlock()
 	if wake {
 		g.o.Door.Tell(ctx, l.id, &messages.EnsureModel{Reason: "a request waits for it"})
@@ -155,7 +154,6 @@ func (g *Gateway) abandon(l *guarded, ticket uint64) bool {
 		l.lane.finish(ticket, messages.Outcome{Err: context.Canceled}, 0, time.Now())
 		g.pump(l)
 	}
-	g.depth(l)
 	return true
 }
 
@@ -190,7 +188,6 @@ func (g *Gateway) release(l *guarded, ticket uint64, o messages.Outcome, took ti
 	delete(l.cancels, ticket)
 	if l.lane.finish(ticket, o, took, now) {
 		state := l.lane.breaker.state(now)
-		g.o.Observer.Breaker(l.name, state)
 		g.o.Door.Tell(context.Background(), l.id, &messages.ReportBreaker{State: state, Failures: uint32(l.lane.breaker.failures)})
 	}
 	if l.idle != nil && len(l.lane.running) == 0 {
@@ -198,7 +195,6 @@ func (g *Gateway) release(l *guarded, ticket uint64, o messages.Outcome, took ti
 		l.idle = nil
 	}
 	g.pump(l)
-	g.depth(l)
 }
 
 // pump wakes whoever may run now. l is locked.
@@ -209,10 +205,6 @@ func (g *Gateway) pump(l *guarded) {
 			w.granted <- nil
 		}
 	}
-}
-
-func (g *Gateway) depth(l *guarded) {
-	g.o.Observer.QueueDepth(l.name, len(l.lane.waiting), len(l.lane.running))
 }
 
 // Models lists the models as now known, with what runs and waits at each.

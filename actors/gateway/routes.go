@@ -58,7 +58,6 @@ func (g *Gateway) apply(l *guarded, v *messages.ModelView) {
 		// Unloaded while requests waited: they still want it.
 		g.o.Door.Tell(context.Background(), l.id, &messages.EnsureModel{Reason: "requests wait for it"})
 	}
-	g.depth(l)
 }
 
 // fail tells everybody in the queue why the model can't be had. l is locked.

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
+	natsapi "modelops/bridges/nats"
 	"modelops/messages"
 )
 
@@ -226,23 +227,56 @@ func (c control) local(actor messages.ActorID) messages.ActorID {
 	return actor
 }
 
-// send takes a command by name from JSON to any actor and shows its answer and the events it caused.
-func (c control) send(ctx context.Context, actor messages.ActorID, command string, body []byte) (messages.Reply, error) {
-	t, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName("modelops." + command))
+// Send takes a command by name from JSON to any actor and shows its answer and the events it caused.
+func (c control) Send(ctx context.Context, actor messages.ActorID, command string, body []byte) (natsapi.SendReply, error) {
+	m, err := parseCommand(command, body)
 	if err != nil {
-		return messages.Reply{}, messages.Errorf(messages.InvalidArgument, command, "there is no such command").
-			WithHint("modelops send --help lists the commands of each kind")
-	}
-	m := t.New().Interface()
-	if len(body) > 0 {
-		if err := protojson.Unmarshal(body, m); err != nil {
-			return messages.Reply{}, messages.Errorf(messages.InvalidArgument, command, "its JSON can't be read: %w", err)
-		}
+		return natsapi.SendReply{}, err
 	}
 	if _, declares := m.(*messages.DeclareModel); !declares {
 		if err := c.exists(actor); err != nil {
-			return messages.Reply{}, err
+			return natsapi.SendReply{}, err
 		}
 	}
-	return c.d.tree.Ask(ctx, c.local(actor), proto.Message(m))
+	r, err := c.d.tree.Ask(ctx, c.local(actor), m)
+	if err != nil {
+		return natsapi.SendReply{}, err
+	}
+	return sent(r)
+}
+
+func parseCommand(command string, body []byte) (proto.Message, error) {
+	t, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName("modelops." + command))
+	if err != nil {
+		return nil, messages.Errorf(messages.InvalidArgument, command, "there is no such command").
+			WithHint("modelops send --help lists the commands of each kind")
+	}
+	m := t.New().Interface()
+	if len(body) == 0 {
+		return m, nil
+	}
+	if err := protojson.Unmarshal(body, m); err != nil {
+		return nil, messages.Errorf(messages.InvalidArgument, command, "its JSON can't be read: %w", err)
+	}
+	return m, nil
+}
+
+// sent shows a reply in JSON.
+func sent(r messages.Reply) (natsapi.SendReply, error) {
+	out := natsapi.SendReply{Sequence: r.Sequence}
+	if r.Answer != nil {
+		b, err := protojson.Marshal(r.Answer)
+		if err != nil {
+			return out, err
+		}
+		out.AnswerType, out.Answer = string(r.Answer.ProtoReflect().Descriptor().Name()), b
+	}
+	for _, e := range r.Events {
+		b, err := protojson.Marshal(e)
+		if err != nil {
+			return out, err
+		}
+		out.Events = append(out.Events, natsapi.SentEvent{Name: messages.EventName(e), Body: b})
+	}
+	return out, nil
 }

@@ -52,7 +52,7 @@ type daemon struct {
 	openai  *openai.API
 	rest    *rest.Server
 	grpc    *grpcapi.Server
-	nats    *natsapi.Server
+	nats    *natsapi.API
 
 	life    context.Context // ends what runs beside the actors: polls and feeds
 	endLife context.CancelFunc
@@ -68,7 +68,7 @@ func (d *daemon) newID() string { return uuid.NewString() }
 
 // startDaemon opens what a host stands on, in order. When a step fails, what was opened is closed again.
 func startDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (d *daemon, err error) {
-	d = &daemon{cfg: cfg, host: cfg.Host, bootID: uuid.NewString(), log: log, began: time.Now(), board: newBoard(), metrics: telemetry.New(buildVersion())}
+	d = &daemon{cfg: cfg, host: cfg.Host, bootID: uuid.NewString(), log: log, began: time.Now(), board: newBoard(), metrics: telemetry.New(buildVersion(), cfg.Host)}
 	d.life, d.endLife = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -141,7 +141,7 @@ func (d *daemon) plant(context.Context) error {
 	d.tree = tree.New(tree.Options{Host: d.host, Log: d.log, OnRestart: d.metrics.ActorRestarted,
 		Backoff: tree.Backoff{First: 50 * time.Millisecond, Longest: 30 * time.Second, Within: time.Minute, Limit: 8}})
 	d.later(func(context.Context) error { d.tree.Stop(); return nil })
-	d.feed = newFeed(d.journal)
+	d.feed = newFeed(d.journal, d.metrics)
 	res := d.cfg.Resilience
 	d.gateway = gateway.New(gateway.Options{
 		Host: d.host, Door: d.tree, Runner: d.client, Observer: gatewayMetrics{d.metrics},
@@ -157,10 +157,7 @@ func (d *daemon) plant(context.Context) error {
 		},
 	})
 	gate := messages.ActorID{Kind: messages.KindGateway, ID: d.host}
-	d.board.onModel = func(v *messages.ModelView) {
-		d.tree.Send(gate, v)
-		d.metrics.SetModelStates(d.board.modelViews())
-	}
+	d.board.onModel = func(v *messages.ModelView) { d.tree.Send(gate, v) }
 	d.board.onHost = func(v *messages.HostView) { d.tree.Down(v.GaveUp) }
 	d.tree.Grow(d.spawner())
 	return nil
@@ -240,12 +237,16 @@ func (d *daemon) openEdges(context.Context) error {
 func (d *daemon) openHTTP(bind string) error {
 	d.openai = openai.New(openai.Options{Gateway: d.gateway, MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Observe: d.metrics, Log: d.log})
 	d.later(func(context.Context) error { d.openai.Close(); return nil })
-	d.rest = rest.New(rest.Options{OpenAI: d.openai, Gateway: d.gateway, Metrics: d.metrics.Handler(), Version: buildVersion(), Status: d.status,
-		Bind: bind, Port: d.cfg.Server.RESTPort, Log: d.log, Observe: d.metrics})
-	if err := d.rest.Start(); err != nil {
+	server, err := rest.New(rest.Options{OpenAI: d.openai, Gateway: d.gateway, Metrics: d.metrics.Handler(d.refresh), Version: buildVersion(),
+		Status: d.status, Bind: bind, Port: d.cfg.Server.RESTPort, Log: d.log, Observe: d.metrics.HTTPRequest})
+	if err != nil {
 		return err
 	}
-	d.later(d.rest.Stop)
+	if err := server.Start(); err != nil {
+		return err
+	}
+	d.rest = server
+	d.later(server.Stop)
 	return nil
 }
 
@@ -255,7 +256,7 @@ func (d *daemon) openNATS(ctl control) error {
 		return err
 	}
 	d.later(func(context.Context) error { nc.Close(); return nil })
-	d.nats = natsapi.New(natsapi.Options{Conn: nc, Gateway: d.gateway, Control: natsControl{ctl}, Host: d.host, Version: buildVersion(), Log: d.log})
+	d.nats = natsapi.New(natsapi.Options{Conn: nc, Gateway: d.gateway, Control: ctl, Host: d.host, Version: buildVersion(), Log: d.log})
 	if err := d.nats.Start(); err != nil {
 		return err
 	}
@@ -277,7 +278,7 @@ type addresses struct {
 const addressFile = "daemon.json"
 
 func (d *daemon) addresses() addresses {
-	return addresses{PID: os.Getpid(), Host: d.host, Boot: d.bootID, HTTP: "http://" + d.rest.Addr(), GRPC: d.grpc.Addr(), NATS: d.journal.ClientURL()}
+	return addresses{PID: os.Getpid(), Host: d.host, Boot: d.bootID, HTTP: "http://" + d.rest.Addr().String(), GRPC: d.grpc.Addr(), NATS: d.journal.ClientURL()}
 }
 
 func (d *daemon) announce(context.Context) error {

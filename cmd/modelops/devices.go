@@ -123,7 +123,6 @@ func (d *daemon) poll(ctx context.Context) {
 		for _, r := range readings {
 			d.observe(ctx, r)
 		}
-		d.metrics.SetGPUs(d.board.gpuViews(true))
 		select {
 		case <-ctx.Done():
 			return

@@ -5,29 +5,30 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
+	natsapi "modelops/bridges/nats"
+	"modelops/bridges/telemetry"
 	"modelops/journal"
 	"modelops/messages"
 )
 
-// publisher is where the feed tells watchers what happened.
-type publisher interface {
-	Publish(subject string, r messages.Recorded) error
-}
-
-// feed follows the journal from now on and tells watchers on NATS. How far it is behind is the journal's lag.
+// feed follows the journal from now on, counts what happens and tells watchers on NATS: one message an event, on
+// modelops.v1.events.KIND.NAME.EVENT. How far it is behind is the journal's lag.
 type feed struct {
-	j    *journal.Journal
-	seen atomic.Uint64
-	to   atomic.Pointer[publisher]
+	j       *journal.Journal
+	metrics *telemetry.Metrics
+	seen    atomic.Uint64
+	to      atomic.Pointer[natsapi.API]
 }
 
-func newFeed(j *journal.Journal) *feed {
-	f := &feed{j: j}
+func newFeed(j *journal.Journal, m *telemetry.Metrics) *feed {
+	f := &feed{j: j, metrics: m}
 	f.seen.Store(j.Sequence())
 	return f
 }
 
-func (f *feed) publishTo(p publisher) { f.to.Store(&p) }
+func (f *feed) publishTo(api *natsapi.API) { f.to.Store(api) }
 
 // lag is how many decisions the feed hasn't seen.
 func (f *feed) lag() uint64 {
@@ -40,9 +41,8 @@ func (f *feed) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		_ = f.j.Follow(ctx, f.seen.Load(), func(r messages.Recorded) error {
 			f.seen.Store(r.Sequence)
-			if to := f.to.Load(); to != nil {
-				return (*to).Publish(r.Actor.Kind+"."+r.Actor.Name(), r)
-			}
+			count(f.metrics, r)
+			f.publish(r)
 			return nil
 		})
 		select {
@@ -50,4 +50,26 @@ func (f *feed) run(ctx context.Context) {
 		case <-time.After(time.Second):
 		}
 	}
+}
+
+// publish is a courtesy: a watcher that misses an event finds it in the journal.
+func (f *feed) publish(r messages.Recorded) {
+	api := f.to.Load()
+	if api == nil {
+		return
+	}
+	for _, e := range r.Events {
+		_ = api.Publish(subject(r.Actor, e), e)
+	}
+}
+
+func subject(actor messages.ActorID, e proto.Message) string {
+	name := actor.Name()
+	if name == "" {
+		name = actor.ID
+	}
+	if name == "" {
+		name = actor.Kind
+	}
+	return actor.Kind + "." + natsapi.Token(name) + "." + natsapi.Token(messages.EventName(e))
 }

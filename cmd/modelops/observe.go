@@ -1,22 +1,21 @@
 package main
 
 import (
-	"strconv"
 	"time"
 
 	"modelops/bridges/telemetry"
 	"modelops/messages"
 )
 
-// gatewayMetrics fits the metrics to the gateway's observer.
+// gatewayMetrics fits the metrics to the gateway's observer. What the HTTP pass-through serves, it counts itself.
 type gatewayMetrics struct{ m *telemetry.Metrics }
 
 func (g gatewayMetrics) RequestDone(model string, code messages.Code, took time.Duration) {
-	status := 200
+	name := "OK"
 	if code != 0 {
-		status = code.Wire().HTTP
+		name = code.String()
 	}
-	g.m.ObserveRequest(model, strconv.Itoa(status), "", took)
+	g.m.ObserveRequest(model, name, "", took)
 }
 
 func (g gatewayMetrics) FirstByte(model string, after time.Duration) {
@@ -25,8 +24,30 @@ func (g gatewayMetrics) FirstByte(model string, after time.Duration) {
 func (g gatewayMetrics) QueueWait(model string, waited time.Duration) {
 	g.m.ObserveQueueWait(model, waited)
 }
-func (g gatewayMetrics) QueueDepth(model string, waiting, running int) {
-	g.m.SetQueueDepth(model, waiting, running)
+func (g gatewayMetrics) Tokens(model string, n int) { g.m.ObserveTokens(model, n) }
+
+// count turns what happened into metrics.
+func count(m *telemetry.Metrics, r messages.Recorded) {
+	m.EventsAppended(len(r.Events))
+	for _, e := range r.Events {
+		switch e := e.(type) {
+		case *messages.ModelReady:
+			m.ObserveLoad(r.Actor.Name(), "success", time.Duration(e.LoadMs)*time.Millisecond)
+		case *messages.LoadFailed:
+			m.ObserveLoad(r.Actor.Name(), e.Error.GetCode(), 0)
+		case *messages.ModelDrained:
+			m.ObserveUnload(r.Actor.Name(), "success")
+		case *messages.VramReserved:
+			m.LeaseGranted()
+		case *messages.LeaseExpired:
+			m.LeaseExpired()
+		}
+	}
 }
-func (g gatewayMetrics) Breaker(model, state string) { g.m.SetBreaker(model, state) }
-func (g gatewayMetrics) Tokens(model string, n int)  { g.m.AddTokens(model, n) }
+
+// refresh hands in what is only known by asking, before each scrape.
+func (d *daemon) refresh() {
+	d.metrics.SetModelStates(d.gateway.Models())
+	d.metrics.SetGPUs(d.board.gpuViews(true))
+	d.metrics.SetJournalLag(d.feed.lag())
+}

@@ -13,6 +13,6 @@ import (
 type workers struct{ *runtime.Runtime }
 
 func (w workers) Watch(ctx context.Context, worker *messages.Worker) (model.Exit, error) {
-	x, err := w.Runtime.Watch(ctx, worker)
-	return model.Exit{Code: x.Code, Reason: x.Reason, LogTail: x.LogTail, Unwitnessed: strings.HasPrefix(x.Reason, "gone")}, err
+	code, reason, tail, err := w.Runtime.Watch(ctx, worker)
+	return model.Exit{Code: code, Reason: reason, LogTail: tail, Unwitnessed: strings.HasPrefix(reason, "gone")}, err
 }
