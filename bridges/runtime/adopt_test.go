@@ -116,7 +116,7 @@ func TestMatchesNamesWhatDiffers(t *testing.T) {
 	}
 	renamed := proto.Clone(w).(*messages.Worker)
 	renamed.Nonce = "other"
-	if err := matches(renamed); err == nil || !strings.Contains(err.Error(), "another nonce") {
+	if _, err := New(Options{}).prove(renamed); err == nil || !strings.Contains(err.Error(), "another nonce") {
 		t.Error(err)
 	}
 }

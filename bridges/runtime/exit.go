@@ -77,12 +77,21 @@ func (g *grip) foreignStatus(startTicks uint64) (syscall.WaitStatus, bool) {
 		if status, ok := g.pidfdStatus(); ok {
 			return status, true
 		}
-		if s, err := readStat(g.pid); err == nil && s.startTicks == startTicks && s.dead() {
-			return syscall.WaitStatus(s.exitStatus), true
+		if status, ok := zombieStatus(g.pid, startTicks); ok {
+			return status, true
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
 	return 0, false
+}
+
+// zombieStatus reads the status from the entry of a process that has ended and that nobody has reaped.
+func zombieStatus(pid int64, startTicks uint64) (syscall.WaitStatus, bool) {
+	s, err := readStat(pid)
+	if err != nil || s.startTicks != startTicks || !s.dead() {
+		return 0, false
+	}
+	return syscall.WaitStatus(s.exitStatus), true
 }
 
 // pidfdInfo is struct pidfd_info of the kernel, 64 bytes.

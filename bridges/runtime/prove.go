@@ -53,9 +53,17 @@ func (r *Runtime) prove(w *messages.Worker) (*grip, error) {
 		g.Close()
 		return nil, err
 	}
+	if r.childOf(w) != nil { // not reaped yet, as it has not ended: nobody else can have its pid
+		return g, nil
+	}
+	if err := carries(w.Pid, w.Nonce, w.LogPath); err != nil {
+		g.Close()
+		return nil, err
+	}
 	return g, nil
 }
 
+// matches compares pid and start time.
 func matches(w *messages.Worker) error {
 	s, err := readStat(w.Pid)
 	switch {
@@ -66,7 +74,7 @@ func matches(w *messages.Worker) error {
 	case s.dead():
 		return fmt.Errorf("pid %d has ended", w.Pid)
 	}
-	return carries(w.Pid, w.Nonce, w.LogPath)
+	return nil
 }
 
 // carries tells whether a process has the nonce. Programs that rename themselves overwrite their environment; they show

@@ -58,20 +58,21 @@ func (r *Runtime) awaitReady(ctx context.Context, spec *messages.ModelSpec, w *m
 	}
 	g, err := r.prove(w)
 	if err != nil {
-		return ready{}, r.endedEarly(spec, w, err)
+		return ready{}, r.endedEarly(ctx, spec, w, err)
 	}
 	defer g.Close()
 	path := k.checkPath(spec)
 	p := r.newPatience(spec, w)
+	owned := false
 	for polls := 0; ; polls++ {
 		if g.ended() {
-			return ready{}, r.endedEarly(spec, w, nil)
+			return ready{}, r.endedEarly(ctx, spec, w, nil)
 		}
 		if path == "" {
 			return r.measured(spec, w, r.slots(spec))
 		}
 		a := r.ask(ctx, spec, w, path)
-		now, err := r.judge(ctx, k, spec, w, a)
+		now, err := r.judge(ctx, k, spec, w, a, &owned)
 		if err != nil || now.slots > 0 {
 			return now, err
 		}
@@ -103,9 +104,10 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// judge believes an answer only when the socket it came from is the worker's.
-func (r *Runtime) judge(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker, a answer) (ready, error) {
-	if a.status == 0 {
+// judge believes an answer only when the socket it came from is the worker's. owned remembers that it was: a load that
+// takes minutes isn't looked up twenty times a second, but the answer that counts always is.
+func (r *Runtime) judge(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker, a answer, owned *bool) (ready, error) {
+	if a.status == 0 || *owned && a.status != http.StatusOK {
 		return ready{}, nil
 	}
 	stranger, checked := r.strangerAt(k, spec, w)
@@ -113,6 +115,7 @@ func (r *Runtime) judge(ctx context.Context, k kind, spec *messages.ModelSpec, w
 		return ready{}, messages.Errorf(messages.ModelLoadError, subject(spec), "port %d is answered by %s, not by the worker (pid %d)", w.Port, stranger, w.Pid).
 			WithHint("end that process; the next attempt takes another port unless the command fixes it")
 	}
+	*owned = checked
 	if !checked || a.status != http.StatusOK {
 		return ready{}, nil
 	}
@@ -148,20 +151,21 @@ func (r *Runtime) measured(spec *messages.ModelSpec, w *messages.Worker, slots u
 }
 
 // endedEarly tells how a worker ended before it was ready. why is what prove said, nil when it had proven itself.
-func (r *Runtime) endedEarly(spec *messages.ModelSpec, w *messages.Worker, why error) error {
+func (r *Runtime) endedEarly(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker, why error) error {
 	exit := Exit{Code: -1, Reason: "ended; the exit code is unknown", LogTail: Tail(w.LogPath, tailLines)}
 	if why != nil {
 		exit.Reason = "gone: " + why.Error()
 	}
 	if c := r.childOf(w); c != nil {
-		<-c.done // it has ended, so this is at hand
-		exit = c.exit()
-	} else if g, err := openGrip(w.Pid); err == nil {
-		if status, ok := g.foreignStatus(w.StartTicks); ok {
-			exit = exitOf(status)
-			exit.LogTail = Tail(w.LogPath, tailLines)
+		select { // it has ended, so its status is at hand
+		case <-c.done:
+			exit = c.exit()
+		case <-ctx.Done():
+			return ctx.Err()
 		}
-		g.Close()
+	} else if status, ok := zombieStatus(w.Pid, w.StartTicks); ok && w.KernelBootId == r.bootID {
+		exit = exitOf(status)
+		exit.LogTail = Tail(w.LogPath, tailLines)
 	}
 	text := "the worker was lost before it was ready: " + exit.Reason
 	if last := lastWords(exit.LogTail); last != "" {

@@ -1,0 +1,176 @@
+package runtime
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"modelops/messages"
+)
+
+// launch is all that a new process is made of.
+type launch struct {
+	argv, env []string
+	worker    *messages.Worker
+}
+
+func (r *Runtime) plan(k kind, spec *messages.ModelSpec, placement *messages.Placement, nonce string) (*launch, error) {
+	if k.needsFile {
+		if _, err := fileBytes(spec); err != nil {
+			return nil, err
+		}
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	m := r.macros(spec, port)
+	argv, err := k.argv(spec, m)
+	if err != nil {
+		return nil, err
+	}
+	argv = append(argv, r.extra(k)...)
+	where, err := m.expand(orDefault(spec.Url, defaultURL))
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256([]byte(strings.Join(argv, "\x00")))
+	w := &messages.Worker{
+		Nonce: nonce, KernelBootId: r.bootID, Url: baseURL(where), Port: portOf(where), Fingerprint: hex.EncodeToString(sum[:16]),
+	}
+	env, err := r.workerEnv(spec, placement, m)
+	if err != nil {
+		return nil, err
+	}
+	return &launch{argv: argv, env: env, worker: w}, nil
+}
+
+func (r *Runtime) extra(k kind) []string {
+	if k.name == "embedded" {
+		return r.o.WorkerArgs
+	}
+	return nil
+}
+
+// macros are the words of this model, each with its value; one without a value is empty.
+func (r *Runtime) macros(spec *messages.ModelSpec, port uint32) macros {
+	number := func(n uint32) string {
+		if n == 0 {
+			return ""
+		}
+		return strconv.FormatUint(uint64(n), 10)
+	}
+	threads := spec.Threads
+	if threads == 0 {
+		threads = r.o.Threads
+	}
+	slots := r.slots(spec)
+	return macros{env: r.env, values: map[string]string{
+		"PORT": number(port), "MODEL_ID": spec.Name, "UPSTREAM": upstreamName(spec), "MODEL_PATH": spec.Path,
+		"SLOTS": number(slots), "THREADS": number(threads), "CTX": number(spec.ContextLength),
+		"CTX_ALL": number(spec.ContextLength * slots), "SELF": r.o.Self, "LLAMA_SERVER": r.o.LlamaServer,
+	}}
+}
+
+// argv is the program with its arguments: the kind's own or the spec's command, then the spec's further arguments, which
+// therefore win.
+func (k kind) argv(spec *messages.ModelSpec, m macros) ([]string, error) {
+	var argv []string
+	for _, group := range k.command {
+		words, err := m.expandAll(group)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(words, "") {
+			argv = append(argv, words...)
+		}
+	}
+	if k.command == nil {
+		words, err := splitWords(spec.Cmd)
+		if err != nil {
+			return nil, err
+		}
+		if argv, err = m.expandAll(words); err != nil {
+			return nil, err
+		}
+	}
+	if len(argv) == 0 || argv[0] == "" {
+		return nil, messages.NewError(messages.ModelLoadError, subject(spec), "there is no command to run").
+			WithHint("set cmd to a program and its arguments")
+	}
+	more, err := m.expandAll(spec.Args)
+	return append(argv, more...), err
+}
+
+// workerEnv is what we inherited without our own variables, then the device's, then the model's. Later ones win.
+func (r *Runtime) workerEnv(spec *messages.ModelSpec, placement *messages.Placement, m macros) ([]string, error) {
+	env := environment{}
+	for name, value := range r.env {
+		if !strings.HasPrefix(name, "MODELOPS_") {
+			env[name] = value
+		}
+	}
+	if r.o.DeviceEnv != nil && placement.GetGpu() != "" {
+		maps.Copy(env, newEnvironment(r.o.DeviceEnv(placement.Gpu)))
+	}
+	pairs, err := m.expandAll(spec.Env)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(env, newEnvironment(pairs))
+	out := make([]string, 0, len(env))
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		out = append(out, name+"="+env[name])
+	}
+	return out, nil
+}
+
+// freePort asks the kernel for a port and gives it back. Somebody else may take it before the worker does: then the worker
+// ends, and the next start asks anew.
+func freePort() (uint32, error) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("no free port on 127.0.0.1: %w", err)
+	}
+	defer l.Close()
+	return uint32(l.Addr().(*net.TCPAddr).Port), nil
+}
+
+func portOf(where string) uint32 {
+	u, err := url.Parse(where)
+	if err != nil {
+		return 0
+	}
+	if n, err := strconv.ParseUint(u.Port(), 10, 16); err == nil {
+		return uint32(n)
+	}
+	if u.Scheme == "https" {
+		return 443
+	}
+	return 80
+}
+
+func orDefault(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
+
+// apiKey is the key for a remote URL, taken from the environment each time and kept nowhere.
+func (r *Runtime) apiKey(spec *messages.ModelSpec) (string, error) {
+	if spec.ApiKeyEnv == "" {
+		return "", nil
+	}
+	if key := r.env[spec.ApiKeyEnv]; key != "" {
+		return key, nil
+	}
+	return "", messages.Errorf(messages.ModelLoadError, subject(spec), "the variable %s, which holds the key for %s, is not set", spec.ApiKeyEnv, spec.Url).
+		WithHint("set it in the environment of modelops")
+}
