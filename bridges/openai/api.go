@@ -13,6 +13,7 @@ const (
 	defaultMaxBody    = 64 << 20
 	defaultHeartbeat  = 10 * time.Second
 	defaultRetryDelay = 50 * time.Millisecond
+	defaultStall      = 2 * time.Minute
 	// maxRetries counts repetitions, so a request meets at most three workers.
 	maxRetries = 2
 )
@@ -52,11 +53,13 @@ type API struct {
 	log        *slog.Logger
 	workers    *workers
 	buffers    sync.Pool // of *[]byte
+	// stall is how long a client may refuse to take a piece of its answer: its place at the worker is others' too.
+	stall time.Duration
 }
 
 // New makes the API. It opens nothing until the first request.
 func New(o Options) *API {
-	a := &API{gateway: o.Gateway, maxBody: o.MaxBody, heartbeat: o.Heartbeat, retryDelay: o.RetryDelay, observe: o.Observe, log: o.Log}
+	a := &API{gateway: o.Gateway, maxBody: o.MaxBody, heartbeat: o.Heartbeat, retryDelay: o.RetryDelay, observe: o.Observe, log: o.Log, stall: defaultStall}
 	if a.maxBody <= 0 {
 		a.maxBody = defaultMaxBody
 	}

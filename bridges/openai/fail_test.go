@@ -339,6 +339,33 @@ func TestHalfAnAnswerDoesNotLookWhole(t *testing.T) {
 	}
 }
 
+func TestAClientThatTakesNothingLosesItsPlace(t *testing.T) {
+	e := engine(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		piece := make([]byte, 64<<10)
+		for r.Context().Err() == nil {
+			if _, err := w.Write(piece); err != nil {
+				return
+			}
+		}
+	})
+	g := grants(e.URL)
+	h := open(t, g)
+	h.Config.Handler.(*API).stall = 50 * time.Millisecond
+	conn, err := net.Dial("tcp", h.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_, _ = io.WriteString(conn, "POST "+chat+" HTTP/1.1\r\nHost: x\r\nContent-Length: 16\r\n\r\n"+`{"model":"tiny"}`)
+	if f := g.failures(1); f[0] { // hangs if the place is never given back
+		t.Error("the worker was blamed")
+	}
+	if c := h.counted(); c != "tiny 499" {
+		t.Errorf("counted %s", c)
+	}
+}
+
 func TestTheEnginesOwnErrorsPass(t *testing.T) {
 	for status, blamed := range map[int]bool{400: false, 404: false, 429: false, 500: true, 501: false, 503: true} {
 		e := engine(t, func(w http.ResponseWriter, _ *http.Request) {

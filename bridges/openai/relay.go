@@ -13,12 +13,8 @@ import (
 	"modelops/messages"
 )
 
-const (
-	// stall is how long a client may refuse to take a piece of its answer: its place at the worker is others' too.
-	stall = 2 * time.Minute
-	// errorBytes is how much of an engine's error fits into an event.
-	errorBytes = 64 << 10
-)
+// errorBytes is how much of an engine's error fits into an event.
+const errorBytes = 64 << 10
 
 // relay lets the engine's answer through and says how the engine did.
 func (x *exchange) relay(resp *http.Response, grant *messages.Grant) messages.Outcome {
@@ -87,16 +83,13 @@ type copied struct {
 // copyBody lets each piece through as it comes. Nothing waits for the next one: what isn't the end of a body of known
 // length is flushed.
 func (x *exchange) copyBody(resp *http.Response) copied {
-	conn := http.NewResponseController(x.w)
 	buf := x.api.buffers.Get().(*[]byte)
 	defer x.api.buffers.Put(buf)
-	left := resp.ContentLength
-	if left < 0 {
-		_ = conn.Flush() // the head may be all there is for a while
+	to := &pieces{w: x.w, conn: http.NewResponseController(x.w), left: resp.ContentLength, atEvent: true, stall: x.api.stall}
+	if to.left < 0 {
+		_ = to.conn.Flush() // the head may be all there is for a while
 	}
-	limit := stallClock{conn: conn}
-	defer limit.reset()
-	out := copied{atEvent: true}
+	defer to.reset()
 	for first := true; ; {
 		n, err := resp.Body.Read(*buf)
 		if n > 0 {
@@ -104,48 +97,60 @@ func (x *exchange) copyBody(resp *http.Response) copied {
 				first = false
 				x.api.observe.ObserveFirstByte(x.model, time.Since(x.began))
 			}
-			left -= int64(n)
-			limit.extend()
-			piece := (*buf)[:n]
-			if _, werr := x.w.Write(piece); werr != nil {
-				out.err = werr
-				return out
-			}
-			out.atEvent = bytes.HasSuffix(piece, []byte("\n\n")) || bytes.HasSuffix(piece, []byte("\r\n\r\n"))
-			if left != 0 {
-				if ferr := conn.Flush(); ferr != nil && !errors.Is(ferr, http.ErrNotSupported) {
-					out.err = ferr
-					return out
-				}
+			if werr := to.put((*buf)[:n]); werr != nil {
+				return copied{err: werr, atEvent: to.atEvent}
 			}
 		}
 		if err == io.EOF {
-			return out
+			return copied{atEvent: to.atEvent}
 		}
 		if err != nil {
-			out.err, out.fromEngine = err, true
-			return out
+			return copied{err: err, fromEngine: true, atEvent: to.atEvent}
 		}
 	}
 }
 
-// stallClock bounds the time a write may block. Setting a deadline isn't free, so it is moved only now and then.
-type stallClock struct {
+// pieces is the client's side of a body that is being copied.
+type pieces struct {
+	w    http.ResponseWriter
 	conn *http.ResponseController
-	set  time.Time
+	// left is what must still come of a body of known length; negative when it isn't known.
+	left int64
+	// atEvent: see copied.
+	atEvent bool
+	// bounded is when the write deadline, stall from then, was last moved.
+	bounded time.Time
+	stall   time.Duration
 }
 
-func (s *stallClock) extend() {
-	if now := time.Now(); now.Sub(s.set) > stall/8 {
-		s.set = now
-		_ = s.conn.SetWriteDeadline(now.Add(stall))
+func (p *pieces) put(piece []byte) error {
+	p.left -= int64(len(piece))
+	p.bound()
+	if _, err := p.w.Write(piece); err != nil {
+		return err
+	}
+	p.atEvent = bytes.HasSuffix(piece, []byte("\n\n")) || bytes.HasSuffix(piece, []byte("\r\n\r\n"))
+	if p.left == 0 {
+		return nil
+	}
+	if err := p.conn.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
+}
+
+// bound limits the time that the next write may block. Setting a deadline isn't free, so it is moved only now and then.
+func (p *pieces) bound() {
+	if now := time.Now(); now.Sub(p.bounded) > p.stall/8 {
+		p.bounded = now
+		_ = p.conn.SetWriteDeadline(now.Add(p.stall))
 	}
 }
 
 // reset, since the connection outlives the request.
-func (s *stallClock) reset() {
-	if !s.set.IsZero() {
-		_ = s.conn.SetWriteDeadline(time.Time{})
+func (p *pieces) reset() {
+	if !p.bounded.IsZero() {
+		_ = p.conn.SetWriteDeadline(time.Time{})
 	}
 }
 

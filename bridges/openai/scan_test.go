@@ -65,6 +65,20 @@ func TestScannerOnMadeAndMutatedObjects(t *testing.T) {
 	})
 }
 
+func TestSkipPlainStopsWhereItShould(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		b := rapid.SliceOf(rapid.OneOf(rapid.Byte(), rapid.ByteRange('a', 'z'), rapid.SampledFrom([]byte("\"\\\x1f\x20\x7f\x80\xa2\xdc\xff#]!")))).Draw(rt, "bytes")
+		from := rapid.IntRange(0, len(b)).Draw(rt, "from")
+		want := from
+		for want < len(b) && b[want] >= 0x20 && b[want] != '"' && b[want] != '\\' {
+			want++
+		}
+		if got := skipPlain(b, from); got != want {
+			rt.Fatalf("%q from %d: %d, want %d", b, from, got, want)
+		}
+	})
+}
+
 func TestDepthIsBounded(t *testing.T) {
 	for depth, fine := range map[int]bool{maxDepth - 1: true, maxDepth: false, 1 << 20: false} {
 		b := []byte(`{"a":` + strings.Repeat("[", depth) + strings.Repeat("]", depth) + `}`)

@@ -249,7 +249,7 @@ func TestPanicsAndCounting(t *testing.T) {
 	_ = w.s.Stop(t.Context())
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, want := range []string{"GET /v1/panic 500", "GET  404", "GET /health 200", "GET  403"} {
+	for _, want := range []string{"GET /v1/panic 500", "GET  499", "GET  404", "GET /health 200", "GET  403"} {
 		if !slices.Contains(w.counted, want) {
 			t.Errorf("%q wasn't counted: %q", want, w.counted)
 		}

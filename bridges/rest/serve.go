@@ -8,6 +8,9 @@ import (
 	"modelops/messages"
 )
 
+// statusClientGone is what is counted for a caller that left.
+const statusClientGone = 499
+
 // ServeHTTP guards, routes and counts.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.running.Add(1)
@@ -41,6 +44,9 @@ func (s *Server) rescue(w *recorder, r *http.Request) {
 		return
 	}
 	if p == http.ErrAbortHandler {
+		if w.code == 0 {
+			w.code = statusClientGone // nobody else gives up before a word was said
+		}
 		panic(p)
 	}
 	s.o.Log.Error("a request panicked", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
