@@ -22,18 +22,25 @@ type Observer interface {
 	Tokens(model string, n int)
 }
 
+// Figures bound the requests of one model.
+type Figures struct {
+	Limits Limits
+	// FailureThreshold failures in a row open the breaker for ResetTimeout.
+	FailureThreshold int
+	ResetTimeout     time.Duration
+	// QueueTimeout bounds the wait for a place at a ready model.
+	QueueTimeout time.Duration
+}
+
 // Options are the gateway's ports and figures.
 type Options struct {
 	Host     string
 	Door     messages.Door
 	Runner   Runner
 	Observer Observer
-	Limits   Limits
-	// Breaker figures: failures in a row that open it, and how long it stays open.
-	FailureThreshold int
-	ResetTimeout     time.Duration
-	// QueueTimeout bounds the wait for a place at a ready model.
-	QueueTimeout time.Duration
+	Figures  Figures
+	// FiguresOf gives a model figures of its own; may be nil.
+	FiguresOf func(model string) Figures
 	// DrainTimeout bounds how long running requests may hold up an unload; then they are ended.
 	DrainTimeout time.Duration
 	// StallAfter is how long a request may wait without a decision before health fails.

@@ -32,6 +32,7 @@ type routes struct {
 type guarded struct {
 	name    string           // the model's, for good
 	id      messages.ActorID // of its actor
+	figures Figures
 	mu      sync.Mutex
 	lane    lane
 	waiters map[uint64]*waiter
@@ -106,7 +107,7 @@ func (g *Gateway) Admit(ctx context.Context, model string) (*messages.Grant, err
 }
 
 func (g *Gateway) wait(ctx context.Context, l *guarded, ticket uint64, w *waiter) (*messages.Grant, error) {
-	timeout := time.NewTimer(g.o.QueueTimeout)
+	timeout := time.NewTimer(l.figures.QueueTimeout)
 	defer timeout.Stop()
 	for {
 		select {
@@ -125,12 +126,12 @@ func (g *Gateway) wait(ctx context.Context, l *guarded, ticket uint64, w *waiter
 			}
 		case <-timeout.C:
 			if l.resting() { // the model's own load deadline decides, not the queue's
-				timeout.Reset(g.o.QueueTimeout)
+				timeout.Reset(l.figures.QueueTimeout)
 				continue
 			}
 			if g.abandon(l, ticket) {
-				return nil, messages.Errorf(messages.BulkheadRejection, l.id.String(), "no place became free within %s", g.o.QueueTimeout).
-					WithRetry(g.o.QueueTimeout / 4).WithHint("raise resilience.bulkhead.max_concurrent, or queue_timeout")
+				return nil, messages.Errorf(messages.BulkheadRejection, l.id.String(), "no place became free within %s", l.figures.QueueTimeout).
+					WithRetry(l.figures.QueueTimeout / 4).WithHint("raise resilience.bulkhead.max_concurrent, or queue_timeout")
 			}
 		}
 	}

@@ -19,14 +19,22 @@ func (g *Gateway) Update(v *messages.ModelView) {
 	l := g.lanes[v.Name]
 	if l == nil {
 		l = &guarded{name: v.Name, id: messages.ModelActor(g.o.Host, v.Name), waiters: map[uint64]*waiter{}, cancels: map[uint64]context.CancelCauseFunc{},
-			lane: lane{limits: g.o.Limits, running: map[uint64]bool{}, view: v,
-				breaker: breaker{threshold: g.o.FailureThreshold, reset: g.o.ResetTimeout}}}
+			figures: g.figures(v.Name)}
+		l.lane = lane{limits: l.figures.Limits, running: map[uint64]bool{}, view: v,
+			breaker: breaker{threshold: l.figures.FailureThreshold, reset: l.figures.ResetTimeout}}
 		g.lanes[v.Name] = l
 	}
 	if old == nil || !proto.Equal(old.Spec, v.Spec) {
 		g.rebuild()
 	}
 	g.apply(l, v)
+}
+
+func (g *Gateway) figures(model string) Figures {
+	if g.o.FiguresOf != nil {
+		return g.o.FiguresOf(model)
+	}
+	return g.o.Figures
 }
 
 // rebuild makes the next table. A name of its own wins over another model's alias.

@@ -142,12 +142,9 @@ func (d *daemon) plant(context.Context) error {
 		Backoff: tree.Backoff{First: 50 * time.Millisecond, Longest: 30 * time.Second, Within: time.Minute, Limit: 8}})
 	d.later(func(context.Context) error { d.tree.Stop(); return nil })
 	d.feed = newFeed(d.journal, d.metrics)
-	res := d.cfg.Resilience
 	d.gateway = gateway.New(gateway.Options{
 		Host: d.host, Door: d.tree, Runner: d.client, Observer: gatewayMetrics{d.metrics},
-		Limits:           gateway.Limits{MaxConcurrent: res.Bulkhead.MaxConcurrent, MaxQueue: res.Bulkhead.MaxQueueSize},
-		FailureThreshold: res.CircuitBreaker.FailureThreshold, ResetTimeout: res.CircuitBreaker.ResetTimeout,
-		QueueTimeout: res.Bulkhead.QueueTimeout, DrainTimeout: d.cfg.Server.DrainTimeout, StallAfter: 15 * time.Second,
+		FiguresOf: d.figures, DrainTimeout: d.cfg.Server.DrainTimeout, StallAfter: 15 * time.Second,
 		JournalLag: d.feed.lag, JournalError: d.journal.Health,
 		APIKey: func(s *messages.ModelSpec) string {
 			if name := s.GetApiKeyEnv(); name != "" {
@@ -161,6 +158,15 @@ func (d *daemon) plant(context.Context) error {
 	d.board.onHost = func(v *messages.HostView) { d.tree.Down(v.GaveUp) }
 	d.tree.Grow(d.spawner())
 	return nil
+}
+
+// figures are a model's limits: its own where the configuration has some, else everybody's.
+func (d *daemon) figures(model string) gateway.Figures {
+	r := d.cfg.ResilienceOf(model)
+	return gateway.Figures{
+		Limits:           gateway.Limits{MaxConcurrent: r.Bulkhead.MaxConcurrent, MaxQueue: r.Bulkhead.MaxQueueSize},
+		FailureThreshold: r.CircuitBreaker.FailureThreshold, ResetTimeout: r.CircuitBreaker.ResetTimeout, QueueTimeout: r.Bulkhead.QueueTimeout,
+	}
 }
 
 func (d *daemon) spawner() tree.Spawner {
