@@ -70,7 +70,7 @@ func TestEventsThatEndComeBack(t *testing.T) {
 		look(t, d) // a good reading doesn't call the reload off
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if n := len(r.waits()); n != 1 {
+		if n := len(r.pauses()); n != 1 {
 			t.Fatalf("%d reloads", n)
 		}
 		r.events <- news{event: nvml.EventData{Device: r.Devices[0], EventType: nvml.EventTypeXidCriticalError, EventData: 48}}
@@ -86,7 +86,7 @@ func TestEventsAreNotSupported(t *testing.T) {
 		d := r.devices()
 		r.events <- news{ret: nvml.ERROR_NOT_SUPPORTED}
 		time.Sleep(10 * time.Minute)
-		if n := len(r.waits()); n != 0 {
+		if n := len(r.pauses()); n != 0 {
 			t.Errorf("%d reloads for what will never be there", n)
 		}
 		if got := look(t, d); got != "gpu0 79G\n" {
@@ -110,6 +110,21 @@ func TestEventTellsThatTheDriverIsGone(t *testing.T) {
 		synctest.Wait()
 		if got := look(t, d); got != "gpu0 79G\n" {
 			t.Errorf("got %s", got)
+		}
+	})
+}
+
+func TestAWaitThatAlwaysFailsIsNotAskedInACircle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1)
+		r.deaf = true
+		d := r.devices()
+		for range 30 {
+			look(t, d)
+			time.Sleep(time.Second)
+		}
+		if opened := len(r.pauses()) + 1; r.waits != opened || opened > 6 {
+			t.Errorf("%d waits in %d sessions", r.waits, opened)
 		}
 	})
 }

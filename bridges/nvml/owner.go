@@ -29,6 +29,7 @@ type owner struct {
 	why   nvml.Return      // why live is nil
 	retry <-chan time.Time // when the library is opened anew; nil when all is well
 	pause time.Duration    // the next wait before that
+	since time.Time        // when live began
 }
 
 func newOwner(lib nvml.Interface, log *slog.Logger, out *Devices) *owner {
@@ -72,7 +73,7 @@ func (o *owner) start() {
 		o.fail(r)
 		return
 	}
-	o.live = s
+	o.live, o.since = s, time.Now()
 	o.log.Info("NVIDIA driver found", "version", s.version, "devices", len(s.devices))
 	o.report(len(s.broken))
 }
@@ -97,7 +98,7 @@ func (o *owner) fail(why nvml.Return) {
 	}
 }
 
-// again plans a reload, each one after twice the time of the last, until a reading finds everything well.
+// again plans a reload, each one after twice the time of the last, until all was well for a while.
 func (o *owner) again() {
 	if o.retry != nil {
 		return
@@ -106,9 +107,13 @@ func (o *owner) again() {
 	o.pause = min(2*o.pause, lastPause)
 }
 
+// well calls the reload off. A session has to last before the next trouble counts as new: events that fail a moment after
+// each reload would otherwise have the library opened every second.
 func (o *owner) well() {
 	o.retry = nil
-	o.pause = firstPause
+	if time.Since(o.since) >= o.pause {
+		o.pause = firstPause
+	}
 }
 
 // read samples all devices. A caller who went away meanwhile gets no more calls made for him.

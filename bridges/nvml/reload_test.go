@@ -25,7 +25,7 @@ func TestBackOffUntilTheModuleIsLoaded(t *testing.T) {
 		}
 		time.Sleep(4 * time.Minute)
 		synctest.Wait()
-		if got, want := r.waits(), []int{1, 2, 4, 8, 16, 32, 60, 60}; !slices.Equal(got, want) {
+		if got, want := r.pauses(), []int{1, 2, 4, 8, 16, 32, 60, 60}; !slices.Equal(got, want) {
 			t.Errorf("waits %v, want %v", got, want)
 		}
 		r.setDriver(nvml.SUCCESS)
@@ -66,11 +66,11 @@ func TestDriverReload(t *testing.T) {
 				if got := look(t, d); got != first {
 					t.Errorf("after the reload:\n%swant\n%s", got, first)
 				}
-				if got := r.waits(); !slices.Equal(got, []int{1, 2}) && !slices.Equal(got, []int{0, 1, 2}) {
+				if got := r.pauses(); !slices.Equal(got, []int{1, 2}) && !slices.Equal(got, []int{0, 1, 2}) {
 					t.Errorf("waits %v", got)
 				}
 				time.Sleep(10 * time.Minute)
-				if n := len(r.waits()); n != 2 {
+				if n := len(r.pauses()); n != 2 {
 					t.Errorf("a healthy driver was opened again: %d times", n)
 				}
 			})
@@ -135,8 +135,8 @@ func TestGPULostAndBack(t *testing.T) {
 				t.Fatalf("got\n%swant\n%s", got, lost)
 			}
 		}
-		if n := len(r.waits()); n < 4 || n > 8 {
-			t.Errorf("%d reloads in two minutes: %v", n, r.waits())
+		if n := len(r.pauses()); n < 4 || n > 8 {
+			t.Errorf("%d reloads in two minutes: %v", n, r.pauses())
 		}
 		r.setCard(1, nvml.SUCCESS)
 		time.Sleep(time.Minute)
@@ -165,6 +165,21 @@ func TestGPUDeadFromTheStart(t *testing.T) {
 		synctest.Wait()
 		if got := look(t, d); got != "gpu0 79G\ngpu1 79G\n" {
 			t.Errorf("after it came back:\n%s", got)
+		}
+	})
+}
+
+func TestALossThatPassesNeedsNoReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1)
+		d := r.devices()
+		r.setCard(0, nvml.ERROR_RESET_REQUIRED)
+		look(t, d)
+		r.setCard(0, nvml.SUCCESS)
+		look(t, d)
+		time.Sleep(10 * time.Minute)
+		if n := len(r.pauses()); n != 0 {
+			t.Errorf("%d reloads", n)
 		}
 	})
 }

@@ -32,6 +32,8 @@ type rig struct {
 	driver  nvml.Return            // what Init and every call answer
 	cards   map[string]nvml.Return // what calls to one UUID answer
 	waiting bool
+	waits   int
+	deaf    bool // every wait fails at once
 }
 
 func newRig(t *testing.T, count int) *rig {
@@ -116,8 +118,10 @@ func (r *rig) wait(milliseconds uint32) (nvml.EventData, nvml.Return) {
 	if milliseconds != waitMilliseconds {
 		r.t.Errorf("a wait of %d ms", milliseconds)
 	}
-	r.setWaiting(true)
 	defer r.setWaiting(false)
+	if r.setWaiting(true) {
+		return nvml.EventData{}, nvml.ERROR_GPU_IS_LOST
+	}
 	select {
 	case n := <-r.events:
 		return n.event, n.ret
@@ -126,7 +130,15 @@ func (r *rig) wait(milliseconds uint32) (nvml.EventData, nvml.Return) {
 	}
 }
 
-func (r *rig) setWaiting(now bool) { r.mu.Lock(); r.waiting = now; r.mu.Unlock() }
+// setWaiting says whether the wait fails.
+func (r *rig) setWaiting(now bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.waiting = now; now {
+		r.waits++
+	}
+	return r.deaf
+}
 
 func (r *rig) setDriver(now nvml.Return) { r.mu.Lock(); r.driver = now; r.mu.Unlock() }
 
@@ -136,8 +148,8 @@ func (r *rig) setCard(i int, now nvml.Return) {
 	r.mu.Unlock()
 }
 
-// waits are the seconds between the Inits so far.
-func (r *rig) waits() []int {
+// pauses are the seconds between the Inits so far.
+func (r *rig) pauses() []int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := []int{}
