@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -71,7 +72,7 @@ func (j *Journal) unavailable(subject string, cause error) *messages.Error {
 // diagnose asks whether a failed publish is the store's illness. If it is, mending starts and the reason is returned; nil = the store
 // is well, only an answer was lost.
 func (j *Journal) diagnose(a messages.ActorID, cause error) error {
-	if err := j.stopped.Err(); err != nil {
+	if j.stopped.Err() != nil {
 		return j.refusal(a)
 	}
 	ill := j.storeErrors()
@@ -79,20 +80,37 @@ func (j *Journal) diagnose(a messages.ActorID, cause error) error {
 		return nil
 	}
 	err := j.unavailable(a.String(), errors.Join(cause, errors.New(ill)))
-	if free, e := freeBytes(j.o.Dir); e == nil && free < j.o.MinFree {
+	if free, e := freeBytes(j.o.Dir); e == nil && (free < j.o.MinFree || strings.Contains(ill, unix.ENOSPC.Error())) {
 		err = j.full(a.String(), free)
 	}
 	j.o.Log.Error("the journal's store failed", "dir", j.o.Dir, "ill", ill, "err", cause)
-	j.trial.Store(err)
-	if j.mending.CompareAndSwap(false, true) {
-		j.running.Go(j.mend)
-	}
+	j.startMending(err)
 	return err
 }
 
-// mend restarts the server in place once there is room. After a full disk NATS goes on answering with silence even when space is back.
-func (j *Journal) mend() {
-	defer j.mending.Store(false)
+// startMending keeps one goroutine that ends the trial; trial and mending change together, so that no trial is left without it.
+func (j *Journal) startMending(because *messages.Error) {
+	j.mend.Lock()
+	defer j.mend.Unlock()
+	if j.stopped.Err() != nil {
+		return
+	}
+	j.trial.Store(because)
+	if !j.mending {
+		j.mending = true
+		j.running.Go(j.keepMending)
+	}
+}
+
+func (j *Journal) endMending() {
+	j.mend.Lock()
+	defer j.mend.Unlock()
+	j.trial.Store(nil)
+	j.mending = false
+}
+
+// keepMending restarts the server in place once there is room. After a full disk NATS goes on answering with silence even when space is back.
+func (j *Journal) keepMending() {
 	tick := time.NewTicker(mendEvery)
 	defer tick.Stop()
 	for {
@@ -107,14 +125,14 @@ func (j *Journal) mend() {
 		err := j.restart()
 		if err == nil {
 			j.o.Log.Info("the journal works again", "dir", j.o.Dir, "sequence", j.Sequence())
-			j.trial.Store(nil)
+			j.endMending()
 			return
 		}
 		j.o.Log.Error("the journal can't be restarted in place", "dir", j.o.Dir, "err", err)
 		typed := messages.AsError(err)
 		j.trial.Store(typed)
 		if typed.Code == messages.JournalDamaged {
-			return // an operator must decide
+			return // an operator must decide; mending stays set, so nothing tries again
 		}
 	}
 }
@@ -131,7 +149,7 @@ func (j *Journal) restart() error {
 	if err := j.openStore(ctx); err != nil {
 		return err
 	}
-	if err := j.Reader.awaitConnection(ctx); err != nil {
+	if err := j.Reader.awaitServer(ctx, j.server.Load().ID()); err != nil {
 		return err
 	}
 	return j.checkOpened(ctx)

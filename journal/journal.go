@@ -30,9 +30,10 @@ type Journal struct {
 	js        jetstream.JetStream
 	snapshots atomic.Pointer[jetstream.KeyValue]
 
-	acked   atomic.Uint64 // highest sequence that is known to be on disk
-	trial   atomic.Pointer[messages.Error]
-	mending atomic.Bool // a restart in place is under way
+	acked   atomic.Uint64                  // highest sequence that is known to be on disk
+	trial   atomic.Pointer[messages.Error] // why nothing can be stored now, beside a lack of space
+	mend    sync.Mutex                     // guards mending, and changes of trial with it
+	mending bool                           // keepMending runs, or gave up for good
 	stats   counters
 
 	stop     context.CancelFunc // ends the goroutines below
@@ -74,7 +75,8 @@ func (j *Journal) openWriting(ctx context.Context) error {
 	if err := j.openStore(ctx); err != nil {
 		return err
 	}
-	nc, err := j.connect(ownUser, nats.Name(j.o.Host+" journal"))
+	// Without a buffer a publish in a moment without a server fails at once; with one it would be sent long after its answer was given up.
+	nc, err := j.connect(ownUser, nats.Name(j.o.Host+" journal"), nats.ReconnectBufSize(-1))
 	if err != nil {
 		return err
 	}
@@ -120,6 +122,7 @@ func (j *Journal) openStore(ctx context.Context) error {
 
 // checkOpened opens the streams and compares what the server has with what lay on disk.
 func (j *Journal) checkOpened(ctx context.Context) error {
+	seen := j.acked.Load()
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	if err := j.openStreams(ctx); err != nil {
@@ -129,9 +132,10 @@ func (j *Journal) checkOpened(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if last := j.acked.Load(); state.LastSeq != last || state.Msgs != last || state.NumDeleted != 0 {
+	// During a restart in place an append that waited may already be in.
+	if state.LastSeq < seen || state.Msgs != state.LastSeq || state.NumDeleted != 0 {
 		return messages.Errorf(messages.JournalDamaged, j.o.Dir, "the blocks hold sequences 1 to %d, but the NATS server serves %d decisions up to sequence %d",
-			last, state.Msgs, state.LastSeq).WithHint(hintDamaged)
+			seen, state.Msgs, state.LastSeq).WithHint(hintDamaged)
 	}
 	return nil
 }
@@ -183,7 +187,9 @@ func (j *Journal) Close() error {
 
 func (j *Journal) shut() error {
 	opened := j.Reader != nil
+	j.mend.Lock() // no mending starts after this
 	j.stop()
+	j.mend.Unlock()
 	j.running.Wait()
 	if opened {
 		j.Reader.close()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -106,3 +107,5 @@ func wantCode(t testing.TB, err error, code messages.Code) *messages.Error {
 	}
 	return messages.AsError(err)
 }
+
+func itoa(n uint64) string { return strconv.FormatUint(n, 10) }

@@ -60,13 +60,15 @@ func (r *Reader) close() {
 	}
 }
 
-// awaitConnection waits until nc has found the new server.
-func (r *Reader) awaitConnection(ctx context.Context) error {
-	for !r.nc.IsConnected() {
+// awaitServer waits until nc has found the server with this id. Being connected is not enough: it may be to the one that just left.
+func (r *Reader) awaitServer(ctx context.Context, id string) error {
+	tick := time.NewTicker(reconnectWait / 5)
+	defer tick.Stop()
+	for !r.nc.IsConnected() || r.nc.ConnectedServerId() != id {
 		select {
 		case <-ctx.Done():
 			return r.unreachable(ctx.Err())
-		case <-time.After(reconnectWait / 5):
+		case <-tick.C:
 		}
 	}
 	return nil
