@@ -8,9 +8,11 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"modelops/messages"
 )
@@ -48,24 +50,51 @@ func BenchmarkPassThrough(b *testing.B) {
 	bare := &httputil.ReverseProxy{Transport: transport, BufferPool: pool, FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(u) }}
 	api := New(Options{Gateway: &freeGateway{grant: messages.Grant{Model: "tiny", Upstream: "tiny", URL: e.URL}}})
 	defer api.Close()
-	for _, front := range []struct {
-		name string
-		h    http.Handler
-	}{{"bare", bare}, {"ours", api}} {
-		s := httptest.NewServer(front.h)
-		b.Run(front.name+"/sequential", func(b *testing.B) { drive(b, s.URL, false) })
-		b.Run(front.name+"/parallel", func(b *testing.B) { drive(b, s.URL, true) })
-		s.Close()
+	first, second := httptest.NewServer(bare), httptest.NewServer(api)
+	defer first.Close()
+	defer second.Close()
+	b.Run("bare/parallel", func(b *testing.B) { drive(b, first.URL) })
+	b.Run("ours/parallel", func(b *testing.B) { drive(b, second.URL) })
+	b.Run("sequential", func(b *testing.B) { alternate(b, first.URL, second.URL) })
+}
+
+// alternate asks one and the other in turn, so that both meet the same noise of the machine.
+func alternate(b *testing.B, bare, ours string) {
+	ask, done := asker(b)
+	defer done()
+	var took [2][]time.Duration
+	for b.Loop() {
+		for i, base := range []string{bare, ours} {
+			began := time.Now()
+			ask(base)
+			took[i] = append(took[i], time.Since(began))
+		}
+	}
+	for i, name := range []string{"bare", "ours"} {
+		slices.Sort(took[i])
+		b.ReportMetric(float64(took[i][len(took[i])/2].Microseconds()), name+"-p50-us")
+		b.ReportMetric(float64(took[i][len(took[i])*99/100].Microseconds()), name+"-p99-us")
 	}
 }
 
-func drive(b *testing.B, base string, parallel bool) {
+func drive(b *testing.B, base string) {
 	b.ReportAllocs()
+	ask, done := asker(b)
+	defer done()
+	b.SetParallelism(16)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			ask(base)
+		}
+	})
+}
+
+// asker is a client with connections of its own that asks for a short chat.
+func asker(b *testing.B) (ask func(base string), done func()) {
 	transport := newTransport(true)
-	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}
 	body := `{"model":"tiny","messages":[{"role":"user","content":"` + strings.Repeat("a word ", 60) + `"}],"max_tokens":5}`
-	once := func() {
+	return func(base string) {
 		resp, err := client.Post(base+"/v1/chat/completions", "application/json", strings.NewReader(body))
 		if err != nil {
 			b.Error(err)
@@ -75,19 +104,7 @@ func drive(b *testing.B, base string, parallel bool) {
 			b.Errorf("%d %v", resp.StatusCode, err)
 		}
 		_ = resp.Body.Close()
-	}
-	if !parallel {
-		for b.Loop() {
-			once()
-		}
-		return
-	}
-	b.SetParallelism(16)
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			once()
-		}
-	})
+	}, transport.CloseIdleConnections
 }
 
 func BenchmarkScan(b *testing.B) {
