@@ -106,6 +106,7 @@ func (x *exchange) attempt(last bool) (over bool) {
 	}
 	engine.inFlight.Add(1)
 	defer engine.inFlight.Add(-1)
+	defer x.while(grant)()
 	resp, failure := x.send(engine, grant)
 	if failure == nil {
 		defer func() { _ = resp.Body.Close() }()
@@ -113,7 +114,8 @@ func (x *exchange) attempt(last bool) (over bool) {
 		return true
 	}
 	if x.ctx.Err() != nil {
-		x.refuse(refusalOf(x.ctx.Err()))
+		outcome = messages.Outcome{Err: x.ctx.Err()} // says nothing about the worker
+		x.refuse(refusalOf(context.Cause(x.ctx)))
 		return true
 	}
 	outcome = messages.Outcome{Failed: true, Err: failure}
@@ -124,6 +126,22 @@ func (x *exchange) attempt(last bool) (over bool) {
 	}
 	x.refuse(refusalOf(failure.typed(grant.Model)))
 	return true
+}
+
+// while ends the exchange's context when the grant is taken back; done gives it its former one.
+func (x *exchange) while(grant *messages.Grant) (done func()) {
+	if grant.Ended == nil {
+		return func() {}
+	}
+	before := x.ctx
+	ctx, cancel := context.WithCancelCause(before)
+	stop := context.AfterFunc(grant.Ended, func() { cancel(context.Cause(grant.Ended)) })
+	x.ctx = ctx
+	return func() {
+		stop()
+		cancel(nil)
+		x.ctx = before
+	}
 }
 
 // refuse answers with an error in the form that is still possible.

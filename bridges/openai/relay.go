@@ -162,9 +162,13 @@ func (x *exchange) cut(c copied, events bool, grant *messages.Grant) messages.Ou
 	switch {
 	case x.r.Context().Err() != nil || !c.fromEngine:
 		x.status, x.cause = statusClientGone, messages.NewError(messages.Cancelled, grant.Model, "the caller went away").WithCause(c.err)
-		return outcome
+		return messages.Outcome{Err: x.cause}
 	case errors.Is(x.ctx.Err(), context.DeadlineExceeded):
 		x.cause = messages.NewError(messages.DeadlineExceeded, grant.Model, "the deadline passed in the middle of the answer")
+		outcome.Err = x.cause
+	case x.ctx.Err() != nil: // the grant was taken back
+		x.cause = messages.AsError(context.Cause(x.ctx))
+		outcome.Err = x.cause
 	default:
 		x.cause = messages.NewError(messages.InferenceError, grant.Model, "the model's worker broke off in the middle of the answer").WithCause(c.err)
 		outcome = messages.Outcome{Failed: true, Err: x.cause}

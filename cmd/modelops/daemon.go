@@ -154,7 +154,10 @@ func (d *daemon) plant(context.Context) error {
 		},
 	})
 	gate := messages.ActorID{Kind: messages.KindGateway, ID: d.host}
-	d.board.onModel = func(v *messages.ModelView) { d.tree.Send(gate, v) }
+	d.board.onModel = func(v *messages.ModelView) {
+		d.tree.Send(gate, v)
+		d.metrics.SetModelStates(d.board.modelViews()) // what is counted for a name that was never set counts as unknown
+	}
 	d.board.onHost = func(v *messages.HostView) { d.tree.Down(v.GaveUp) }
 	d.tree.Grow(d.spawner())
 	return nil
