@@ -99,10 +99,10 @@ func hasWord(list, word string) bool {
 	return false
 }
 
-func upwards(mount, inner string, make func(string) group) []group {
+func upwards(mount, inner string, of func(string) group) []group {
 	var out []group
 	for p := path.Clean("/" + inner); ; p = path.Dir(p) {
-		out = append(out, make(path.Join(mount, p)))
+		out = append(out, of(path.Join(mount, p)))
 		if p == "/" {
 			return out
 		}
