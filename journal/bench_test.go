@@ -2,7 +2,9 @@ package journal
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -24,7 +26,7 @@ func bulk(b testing.TB, o Options, n int) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := j.js.PublishMsgAsync(m); err != nil {
+		if _, err := j.js.PublishMsgAsync(m, jetstream.WithStallWait(time.Minute)); err != nil {
 			b.Fatal(err)
 		}
 		heads[i%500] = uint64(i + 1)
@@ -34,7 +36,7 @@ func bulk(b testing.TB, o Options, n int) {
 	mustClose(b, j)
 }
 
-var benchSize = 200_000
+var benchSize = sizeFromEnv()
 
 func BenchmarkReplay(b *testing.B) {
 	o := testOptions(b, b.TempDir())
@@ -102,4 +104,12 @@ func BenchmarkAppend(b *testing.B) {
 	}
 	b.ReportMetric(float64(ours)/float64(bare), "ratio")
 	b.ReportMetric(float64(ours.Microseconds())/float64(b.N), "us/append")
+}
+
+// sizeFromEnv: JOURNAL_BENCH_SIZE=1000000 for the journal of a long life.
+func sizeFromEnv() int {
+	if n, err := strconv.Atoi(os.Getenv("JOURNAL_BENCH_SIZE")); err == nil {
+		return n
+	}
+	return 200_000
 }

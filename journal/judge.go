@@ -1,12 +1,14 @@
 package journal
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -29,14 +31,15 @@ func (r *Report) merge(blocks []scan) {
 		if r.Host == "" {
 			r.Host = s.host
 		}
+		r.add(s.problems...) // before the seam: a broken chain is often only what follows from them
 		if s.first != 0 {
 			r.join(s)
 		}
-		r.add(s.problems...)
 		if s.end != nil && i < len(blocks)-1 {
 			r.add(r.placed(*s.end))
 		}
 	}
+	slices.SortStableFunc(r.Problems, func(a, b Problem) int { return cmp.Compare(a.Sequence, b.Sequence) })
 }
 
 // join checks the seam between what was read so far and s.
