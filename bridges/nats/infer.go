@@ -26,12 +26,22 @@ func (a *API) infer(ctx context.Context, c *call) error {
 	}
 	defer leave()
 	ctx = messages.WithMeta(ctx, messages.Meta{Correlation: c.id, Causation: c.id})
+	var emit func(*messages.InferenceChunk) error
 	if c.stream {
-		return c.inferStream(ctx, r)
+		emit = func(chunk *messages.InferenceChunk) error {
+			if ctx.Err() != nil || chunk.Text == "" {
+				return ctx.Err()
+			}
+			return c.chunk(&messages.InferenceChunk{Text: chunk.Text})
+		}
 	}
-	response, err := a.Gateway.Infer(ctx, r, nil)
-	if err != nil {
+	response, err := a.Gateway.Infer(ctx, r, emit)
+	leave() // before the caller hears the end, so that it may use the id again at once
+	switch {
+	case err != nil:
 		return err
+	case c.stream:
+		return c.last(response)
 	}
 	return c.answer(response)
 }
@@ -91,18 +101,10 @@ func check(r *messages.InferenceRequest) error {
 	return nil
 }
 
-func (c *call) inferStream(ctx context.Context, r *messages.InferenceRequest) error {
-	response, err := c.api.Gateway.Infer(ctx, r, func(chunk *messages.InferenceChunk) error {
-		if ctx.Err() != nil || chunk.Text == "" {
-			return ctx.Err()
-		}
-		return c.chunk(&messages.InferenceChunk{Text: chunk.Text})
-	})
-	if err != nil {
-		return err
-	}
+// last ends a stream that went well.
+func (c *call) last(response *messages.InferenceResponse) error {
 	last := &messages.InferenceChunk{Done: true, Response: response}
-	err = c.chunk(last)
+	err := c.chunk(last)
 	if messages.CodeOf(err) == messages.PayloadTooLarge {
 		// The text has been sent piece by piece; only its counts are new.
 		response.ResponseText = ""
@@ -133,7 +135,7 @@ type running struct {
 	ends map[string]context.CancelFunc
 }
 
-// board enters a request, whose context it derives; leave must be called once.
+// board enters a request, whose context it derives; leave must be called, and does nothing when called again.
 func (r *running) board(ctx context.Context, id string) (context.Context, func(), error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -146,12 +148,12 @@ func (r *running) board(ctx context.Context, id string) (context.Context, func()
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	r.ends[id] = cancel
-	return ctx, func() {
+	return ctx, sync.OnceFunc(func() {
 		r.mu.Lock()
 		delete(r.ends, id)
 		r.mu.Unlock()
 		cancel()
-	}, nil
+	}), nil
 }
 
 func (r *running) cancel(id string) bool {
