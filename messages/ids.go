@@ -51,7 +51,7 @@ func ParseActorID(s string) (ActorID, error) {
 			return ActorID{}, NewError(InvalidArgument, s, "the actor has no identity").
 				WithHint("write " + kind + "/ID, such as " + exampleID(kind))
 		}
-		if kind != KindHost && !strings.Contains(id, "/") {
+		if host, name, _ := strings.Cut(id, "/"); kind != KindHost && (host == "" || name == "") {
 			return ActorID{}, NewError(InvalidArgument, s, "the host is missing").
 				WithHint("write " + kind + "/HOST/NAME, such as " + exampleID(kind))
 		}
