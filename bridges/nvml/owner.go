@@ -93,7 +93,7 @@ func (o *owner) fail(why nvml.Return) {
 	o.stop(why)
 	o.again()
 	o.out.say("the NVIDIA driver doesn't answer: " + explain(why))
-	if changed {
+	if changed && why != nvml.ERROR_LIBRARY_NOT_FOUND { // no driver is a plain statement, not a fault
 		o.log.Warn("the NVIDIA driver doesn't answer", "reason", explain(why))
 	}
 }

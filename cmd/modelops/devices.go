@@ -35,7 +35,6 @@ func openDevices(ctx context.Context, cfg *config.Config, b *board, log *slog.Lo
 	if err != nil {
 		return nil, err
 	}
-	log.Info(gpus.Status())
 	if len(readings) > 0 {
 		return gpus, nil
 	}
