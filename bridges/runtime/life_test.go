@@ -207,6 +207,28 @@ func TestStartIsIdempotentByNonce(t *testing.T) {
 	}
 }
 
+func TestStartsAtTheSameTimeMakeOneWorker(t *testing.T) {
+	r := newRuntime(t, "late")
+	n := nonce(t)
+	found := make(chan *messages.Worker, 8)
+	for range cap(found) {
+		go func() {
+			w, err := r.Start(context.Background(), fakeSpec(), nil, n)
+			if err != nil {
+				t.Error(err)
+			}
+			found <- w
+		}()
+	}
+	first := <-found
+	t.Cleanup(func() { stopped(t, r, fakeSpec(), first) })
+	for range cap(found) - 1 {
+		if w := <-found; !proto.Equal(w, first) {
+			t.Errorf("a second worker: %v and %v", w, first)
+		}
+	}
+}
+
 func TestStartEndsWhatADeadWorkerLeft(t *testing.T) {
 	r := newRuntime(t, "parent")
 	w := start(t, r, fakeSpec())

@@ -14,10 +14,10 @@ import (
 const (
 	leastLoadTime  = 60 * time.Second
 	loadBytesASec  = 20_000_000 // slower loading is too slow, unless it is seen to go on
-	pollFast       = 25 * time.Millisecond
+	pollFast       = 20 * time.Millisecond
 	pollSlow       = 50 * time.Millisecond
 	pollRemote     = 500 * time.Millisecond
-	fastPolls      = 200 // 5 s of the fast ones
+	fastPolls      = 250 // 5 s of the fast ones
 	progressBytes  = 1 << 20
 	patienceFactor = 10 // progress extends the time to at most so many times itself
 )
