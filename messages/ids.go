@@ -65,14 +65,19 @@ func exampleID(kind string) string {
 	return map[string]string{KindHost: "host/main_pc", KindGPU: "gpu/main_pc/cpu", KindModel: "model/main_pc/tiny"}[kind]
 }
 
-// HostActor, GPUActor and ModelActor make identities in the one form that is right for their kind.
-func HostActor(host string) ActorID         { return ActorID{KindHost, host} }
-func GPUActor(host, device string) ActorID  { return ActorID{KindGPU, host + "/" + device} }
+// HostActor is a machine's life.
+func HostActor(host string) ActorID { return ActorID{KindHost, host} }
+
+// GPUActor is the ledger of one of a host's devices.
+func GPUActor(host, device string) ActorID { return ActorID{KindGPU, host + "/" + device} }
+
+// ModelActor is a model's residency on a host.
 func ModelActor(host, model string) ActorID { return ActorID{KindModel, host + "/" + model} }
 
 // ArbiterActor is the scheduler of this connected part of the cluster; it journals under the host it runs on.
 func ArbiterActor() ActorID { return ActorID{Kind: KindArbiter} }
 
+// Units of memory, in bytes.
 const (
 	MiB = uint64(1) << 20
 	GiB = uint64(1) << 30

@@ -92,4 +92,5 @@ func (j *Journal) SaveSnapshot(_ context.Context, s entity.Snapshot) error {
 // Clock is the real clock, which is virtual in a synctest bubble.
 type Clock struct{}
 
+// Now is the time in the bubble.
 func (Clock) Now() time.Time { return time.Now() }

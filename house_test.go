@@ -1,0 +1,339 @@
+// The house rules as tests: they read the sources, without a build. A failure names the rule, its reason, and what to do instead.
+package modelops
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// source is one Go file of the house.
+type source struct {
+	path, dir string
+	text      string
+	file      *ast.File
+	set       *token.FileSet
+}
+
+func (s source) test() bool      { return strings.HasSuffix(s.path, "_test.go") }
+func (s source) generated() bool { return ast.IsGenerated(s.file) }
+func (s source) line(n ast.Node) int {
+	return s.set.Position(n.Pos()).Line
+}
+
+// imports lists the paths of what the file imports.
+func (s source) imports() (out []string) {
+	for _, i := range s.file.Imports {
+		out = append(out, strings.Trim(i.Path.Value, `"`))
+	}
+	return out
+}
+
+// house reads every Go file, with comments.
+func house(t *testing.T) (out []source) {
+	t.Helper()
+	set := token.NewFileSet()
+	err := fs.WalkDir(os.DirFS("."), ".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && p != "." && (strings.HasPrefix(d.Name(), ".") || ignored(d.Name())) {
+			return fs.SkipDir
+		}
+		if d.IsDir() || path.Ext(p) != ".go" {
+			return nil
+		}
+		text, err := os.ReadFile(p)
+		if err != nil {
+			return err
+		}
+		f, err := parser.ParseFile(set, p, text, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		out = append(out, source{path: p, dir: path.Dir(p), text: string(text), file: f, set: set})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(out) < 100 {
+		t.Fatalf("only %d Go files found: the walk is broken", len(out))
+	}
+	return out
+}
+
+func ignored(name string) bool { return name == "bin" || name == "build" || name == "node_modules" }
+
+// rule collects what breaks one rule, and demands that the rule looked at something.
+type rule struct {
+	t       *testing.T
+	teach   string
+	matched int
+}
+
+func newRule(t *testing.T, teach string) *rule { return &rule{t: t, teach: teach} }
+
+func (r *rule) broken(format string, args ...any) {
+	r.t.Helper()
+	r.t.Errorf(format+"\n    "+r.teach, args...)
+}
+
+func (r *rule) atLeast(n int) {
+	r.t.Helper()
+	if r.matched < n {
+		r.t.Errorf("the rule looked at %d things only, expected %d: it has come to match nothing and protects nobody", r.matched, n)
+	}
+}
+
+// rooms may stand at the top; everything else has a place in one of them.
+var rooms = []string{"actors", "bridges", "cmd", "deploy", "docs", "journal", "messages", "testdata"}
+
+func TestHouseHasNoOtherRooms(t *testing.T) {
+	r := newRule(t, "Rule: no folder stands outside the rooms. Reason: who looks for a thing finds it by its room. Instead: put it into "+strings.Join(rooms, ", ")+".")
+	entries, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		switch {
+		case !e.IsDir() || strings.HasPrefix(e.Name(), ".") || ignored(e.Name()):
+		case slices.Contains(rooms, e.Name()):
+			r.matched++
+		default:
+			r.broken("%s/ is no room", e.Name())
+		}
+	}
+	r.atLeast(7)
+}
+
+func TestHouseImports(t *testing.T) {
+	r := newRule(t, "Rule: messages <- journal, entity <- kinds <- tree; bridges know messages only; cmd wires all. Reason: one way to reach the world, "+
+		"and each room can be read alone. Instead: declare a small interface where it is used, and let cmd pass the part in.")
+	for _, s := range house(t) {
+		for _, i := range s.imports() {
+			ours, ok := strings.CutPrefix(i, "modelops/")
+			if !ok {
+				continue
+			}
+			r.matched++
+			if !mayImport(s, ours) {
+				r.broken("%s imports %s", s.path, i)
+			}
+		}
+	}
+	r.atLeast(100)
+}
+
+// mayImport is the table of DESIGN.md: who imports whom.
+func mayImport(s source, room string) bool {
+	top, rest, _ := strings.Cut(s.dir, "/")
+	if room == s.dir {
+		return true // an external test of its own package
+	}
+	switch top {
+	case "cmd":
+		return true
+	case "journal":
+		return room == "messages"
+	case "bridges":
+		neighbour, _, _ := strings.Cut(rest, "/")
+		if neighbour == "engine" {
+			return strings.HasPrefix(room, "bridges/engine")
+		}
+		return room == "messages" || s.dir != "bridges/"+neighbour && room == "bridges/"+neighbour
+	case "actors":
+		switch {
+		case room == "messages":
+			return true
+		case rest == "entity":
+			return s.test() && room == "actors/entity/entitytest"
+		case room == "actors/entity", room == "actors/entity/entitytest" && s.test():
+			return true
+		}
+		return rest == "tree" && slices.Contains(kinds(), strings.TrimPrefix(room, "actors/"))
+	}
+	return false // messages, and the root
+}
+
+// kinds are the rooms of actors; entity and tree are what they live in.
+func kinds() (out []string) {
+	entries, _ := os.ReadDir("actors")
+	for _, e := range entries {
+		if e.IsDir() && e.Name() != "entity" && e.Name() != "tree" {
+			out = append(out, e.Name())
+		}
+	}
+	return out
+}
+
+// guests are the foreign modules and the only places that may know them. The longest prefix decides.
+var guests = map[string]string{
+	"github.com/asynkron/protoactor-go":    `^actors/(entity|tree)/|^actors/\w+/actor\.go$|^cmd/modelops/`,
+	"github.com/nats-io":                   `^journal/|^bridges/nats/|^cmd/`,
+	"github.com/nats-io/nats.go/jetstream": `^journal/|^cmd/`,
+	"github.com/minio/highwayhash":         `^journal/`,
+	"github.com/NVIDIA/go-nvml":            `^bridges/nvml/`,
+	"github.com/goccy/go-yaml":             `^bridges/config/`,
+	"github.com/invopop/jsonschema":        `^bridges/config/`,
+	"github.com/prometheus":                `^bridges/telemetry/|^cmd/.*_test\.go$`,
+	"github.com/google/uuid":               `^bridges/(grpc|nats|openai)/|^cmd/`,
+	"github.com/spf13":                     `^cmd/`,
+	"github.com/schollz/progressbar":       `^cmd/`,
+	"golang.org/x/term":                    `^cmd/`,
+	"golang.org/x/sys":                     `^journal/|^bridges/(runtime|engine|cpu)/|^cmd/`,
+	"google.golang.org/grpc":               `^messages/|^bridges/grpc/|^cmd/`,
+	"google.golang.org/protobuf":           `^(messages|journal|actors|cmd)/|^bridges/(grpc|rest|nats|telemetry)/|^bridges/\w+/.*_test\.go$`,
+	"pgregory.net/rapid":                   `_test\.go$`,
+	"go.uber.org/goleak":                   `_test\.go$`,
+	"github.com/rogpeppe/go-internal":      `_test\.go$`,
+}
+
+func TestHouseGuestsStayInTheirRoom(t *testing.T) {
+	r := newRule(t, "Rule: a foreign module comes in through one room and stays there. Reason: it can be replaced there, and its types never become our language. "+
+		"Instead: reach it through the room that has it; a new guest gets a line here and in docs/dependencies.md.")
+	for _, s := range house(t) {
+		for _, i := range s.imports() {
+			if first, _, _ := strings.Cut(i, "/"); !strings.Contains(first, ".") {
+				continue
+			}
+			r.matched++
+			best := ""
+			for guest := range guests {
+				if (i == guest || strings.HasPrefix(i, guest+"/")) && len(guest) > len(best) {
+					best = guest
+				}
+			}
+			if best == "" || !regexp.MustCompile(guests[best]).MatchString(s.path) {
+				r.broken("%s imports %s", s.path, i)
+			}
+		}
+	}
+	r.atLeast(150)
+}
+
+// impure are the files of a kind that may touch something. All others of its files are pure.
+var impure = map[string]string{
+	"doc.go": "", "effects.go": "", "actor.go": "",
+	"gateway/gateway.go": "the hot path passes no mailbox: locks and timers",
+	"gateway/routes.go":  "route table behind an atomic pointer",
+	"gateway/infer.go":   "runs requests at workers",
+	"gateway/show.go":    "reads the lanes under their locks",
+}
+
+var (
+	notInPure     = regexp.MustCompile(`^(os|net|io|sync|syscall|unsafe|runtime|context|math/rand|crypto/rand|log)(/|$)|protoactor`)
+	clockAndTimer = []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "NewTimer", "NewTicker", "Tick"}
+)
+
+func TestHousePureFilesArePure(t *testing.T) {
+	r := newRule(t, "Rule: a kind's files are pure but for effects.go and actor.go: no clock, goroutine, channel, I/O or chance. Reason: replay must give what life gave. "+
+		"Instead: take time and ids from entity.Stamp, and let an owed effect do the work.")
+	for _, s := range house(t) {
+		kind, inKind := strings.CutPrefix(s.dir, "actors/")
+		base := path.Base(s.path)
+		_, allowed := impure[base]
+		_, allowedHere := impure[kind+"/"+base]
+		if !inKind || !slices.Contains(kinds(), kind) || s.test() || allowed || allowedHere {
+			continue
+		}
+		r.matched++
+		for _, i := range s.imports() {
+			if notInPure.MatchString(i) {
+				r.broken("%s imports %s", s.path, i)
+			}
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			if what := impurity(n); what != "" {
+				r.broken("%s:%d has %s", s.path, s.line(n), what)
+			}
+			return true
+		})
+	}
+	r.atLeast(12)
+}
+
+func impurity(n ast.Node) string {
+	switch n := n.(type) {
+	case *ast.GoStmt:
+		return "a goroutine"
+	case *ast.ChanType, *ast.SelectStmt, *ast.SendStmt:
+		return "a channel"
+	case *ast.UnaryExpr:
+		if n.Op == token.ARROW {
+			return "a channel"
+		}
+	case *ast.SelectorExpr:
+		if x, ok := n.X.(*ast.Ident); ok && x.Name == "time" && slices.Contains(clockAndTimer, n.Sel.Name) {
+			return "time." + n.Sel.Name
+		}
+	}
+	return ""
+}
+
+func TestHouseEveryKindHasItsFiles(t *testing.T) {
+	r := newRule(t, "Rule: every kind has doc.go, state.go, decide.go, effects.go, a short actor.go, and stories in testdata/<kind>. Reason: who knows one kind "+
+		"knows all. Instead: add the file, even when it has little to say.")
+	for _, kind := range kinds() {
+		r.matched++
+		for _, name := range []string{"doc.go", "state.go", "decide.go", "effects.go", "actor.go"} {
+			b, err := os.ReadFile(path.Join("actors", kind, name))
+			if err != nil {
+				r.broken("actors/%s has no %s", kind, name)
+			}
+			if n := strings.Count(string(b), "\n"); name == "actor.go" && n > 40 {
+				r.broken("actors/%s/actor.go has %d lines: it holds decisions that belong elsewhere", kind, n)
+			}
+		}
+		if stories, _ := fs.Glob(os.DirFS("testdata"), kind+"/*.txt"); len(stories) == 0 {
+			r.broken("testdata/%s holds no story", kind)
+		}
+	}
+	r.atLeast(5)
+}
+
+// backgrounds are the files that may begin a life of their own, and why.
+var backgrounds = map[string]string{
+	"actors/entity/shell.go":    "the actor's life, and an append that outlives it",
+	"actors/gateway/gateway.go": "a grant's end is its own; hints to actors follow no request",
+	"actors/gateway/routes.go":  "a hint that follows a view, not a request",
+	"actors/tree/tree.go":       "the supervisor's report has no caller",
+	"bridges/engine/serve.go":   "shutting down begins when the serving context is over",
+	"bridges/nats/api.go":       "the door's life until Close",
+	"bridges/runtime/start.go":  "a reaper outlives the request that started the worker",
+	"bridges/runtime/watch.go":  "a watcher outlives its first caller",
+	"cmd/modelops/daemon.go":    "the process's life",
+	"cmd/modelops/main.go":      "the process's life",
+}
+
+func TestHouseContextsComeFromCallers(t *testing.T) {
+	r := newRule(t, "Rule: context.Background only where a life begins. Reason: a request's context is its life; a fresh one can't be cancelled by who asked. "+
+		"Instead: take ctx from the caller, or add the file with its reason to backgrounds.")
+	for _, s := range house(t) {
+		if s.test() {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			if sel, ok := n.(*ast.SelectorExpr); ok && called(sel, "context", "Background", "TODO") {
+				r.matched++
+				if backgrounds[s.path] == "" {
+					r.broken("%s:%d makes a context of its own", s.path, s.line(n))
+				}
+			}
+			return true
+		})
+	}
+	r.atLeast(5)
+}
+
+func called(sel *ast.SelectorExpr, pkg string, names ...string) bool {
+	x, ok := sel.X.(*ast.Ident)
+	return ok && x.Name == pkg && slices.Contains(names, sel.Sel.Name)
+}
