@@ -1,0 +1,278 @@
+//go:build e2e
+
+package e2e_test
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+
+	"modelops/journal"
+	"modelops/messages"
+)
+
+const oneTiny = `
+models:
+  preload: [{name: tiny}]
+  declare:
+    tiny: {runtime: embedded, path: TINY}
+    lazy: {runtime: embedded, path: TINY}
+    slow: {runtime: embedded, path: TINY, args: [--token-delay, 50ms]}
+`
+
+// picture is the state of every actor that the journal knows, with the sequence that made it. The host is left out: it counts boots.
+func (d *daemon) picture() map[string]string {
+	d.t.Helper()
+	nc := d.nats()
+	r, err := journal.Dial(d.t.Context(), nc, "main_pc")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	actors, err := r.Actors(d.t.Context())
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	out := map[string]string{}
+	for _, a := range actors {
+		if a.Kind == messages.KindHost {
+			continue
+		}
+		v, err := view(nc, a)
+		if err != nil {
+			d.t.Fatalf("%s: %v", a, err)
+		}
+		out[a.String()] = fmt.Sprintf("%d %s", v.Sequence, v.StateJson)
+	}
+	return out
+}
+
+// calm waits until no actor owes work but watching a worker, so that pictures can be compared.
+func (d *daemon) calm() map[string]string {
+	d.t.Helper()
+	last := d.picture()
+	same := 0
+	d.until(waitLimit, "the actors come to rest", func() bool {
+		next := d.picture()
+		if maps.Equal(last, next) {
+			same++
+		} else {
+			same = 0
+		}
+		last = next
+		return same >= 3
+	})
+	return last
+}
+
+func differences(t *testing.T, before, after map[string]string) {
+	t.Helper()
+	for actor, was := range before {
+		if now := after[actor]; now != was {
+			t.Errorf("%s was\n%s\nis\n%s", actor, was, now)
+		}
+	}
+	if len(before) != len(after) {
+		t.Errorf("%d actors before, %d after", len(before), len(after))
+	}
+}
+
+// TestKillNine: the same state, the same worker, without a reload (S8).
+func TestKillNine(t *testing.T) {
+	d := start(t, oneTiny)
+	v := d.awaitPhase("tiny", "ready")
+	d.answers("tiny")
+	before := d.calm()
+	d.kill()
+	if !alive(int(v.Worker.Pid)) {
+		t.Fatal("the worker went with the daemon")
+	}
+	d.launch()
+	d.answers("tiny")
+	after := d.awaitPhase("tiny", "ready")
+	if after.Worker.Pid != v.Worker.Pid || after.Attempt != v.Attempt {
+		t.Errorf("worker %d of attempt %d, before the kill %d of %d", after.Worker.Pid, after.Attempt, v.Worker.Pid, v.Attempt)
+	}
+	differences(t, before, d.calm())
+	if pids := d.pidsOf("tiny"); len(pids) != 1 {
+		t.Errorf("the workers are %v", pids)
+	}
+}
+
+// TestKillNineMidStream: the request that ran ends cleanly for its client, and the worker is free for the next.
+func TestKillNineMidStream(t *testing.T) {
+	d := start(t, oneTiny)
+	d.answers("slow")
+	worker := d.model("slow").Worker
+	next, end, err := d.stream(t.Context(), "slow")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer end()
+	if _, err := next(); err != nil {
+		t.Fatal(err)
+	}
+	d.kill()
+	for err == nil {
+		_, err = next()
+	}
+	if err == io.EOF {
+		t.Error("the cut stream looks like a whole one")
+	}
+	d.launch()
+	d.until(waitLimit, "the engine dropped the request", func() bool { return d.busySlots(worker.Url) == 0 })
+	d.answers("slow")
+	if now := d.model("slow").Worker; now.Pid != worker.Pid {
+		t.Errorf("worker %d, before %d", now.Pid, worker.Pid)
+	}
+}
+
+// TestKillNineMidLoad: in the end there is one worker (S8).
+func TestKillNineMidLoad(t *testing.T) {
+	d := prepare(t, base+oneTiny, "MODELOPS_WORKER_ARGS=--load-delay 2s")
+	for _, moment := range []string{"placing", "loading", "worker"} {
+		t.Run(moment, func(t *testing.T) {
+			d.launch()
+			nc := d.nats()
+			d.awaitPhase("tiny", "ready")
+			if _, err := command(nc, modelID("lazy"), &messages.EnsureModel{Reason: "test"}); err != nil {
+				t.Fatal(err)
+			}
+			if moment != "placing" {
+				d.until(waitLimit, "it loads", func() bool { return d.model("lazy").Phase == "loading" })
+			}
+			if moment == "worker" {
+				d.until(waitLimit, "there is a worker", func() bool { return len(d.pidsOf("lazy")) > 0 })
+			}
+			d.kill()
+			d.launch()
+			v := d.awaitPhase("lazy", "ready")
+			d.answers("lazy")
+			if pids := d.pidsOf("lazy"); len(pids) != 1 || pids[0] != int(v.Worker.Pid) {
+				t.Errorf("the workers are %v, the model knows %d", pids, v.Worker.Pid)
+			}
+			if a := d.post("/v1/chat/completions", question("lazy", france)); said(a) != paris {
+				t.Errorf("%s", a)
+			}
+			if got := len(d.leases()); got != 2 {
+				t.Errorf("%d leases for two models: %v", got, d.leases())
+			}
+			d.unload("lazy")
+			if code := d.stop(); code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+		})
+	}
+}
+
+// TestWorkerKilled: the next request has an answer, and the memory went through the ledger (S19).
+func TestWorkerKilled(t *testing.T) {
+	d := start(t, oneTiny)
+	v := d.awaitPhase("tiny", "ready")
+	d.until(waitLimit, "its lease is settled", func() bool { return len(d.leases()) == 1 })
+	lease := d.leases()[0].Lease
+	if err := syscall.Kill(int(v.Worker.Pid), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	d.until(waitLimit, "its end is seen", func() bool { return d.model("tiny").Attempt > v.Attempt })
+	d.answers("tiny")
+	now := d.awaitPhase("tiny", "ready")
+	if now.Worker.Pid == v.Worker.Pid || now.Attempt != v.Attempt+1 {
+		t.Errorf("worker %d in attempt %d, before %d in %d", now.Worker.Pid, now.Attempt, v.Worker.Pid, v.Attempt)
+	}
+	if leases := d.leases(); len(leases) != 1 || leases[0].Lease == lease {
+		t.Errorf("leases %v, before %s", leases, lease)
+	}
+}
+
+// TestStrangerOnThePort: after the host was down, somebody else answers where the worker did. He is not asked (S9).
+func TestStrangerOnThePort(t *testing.T) {
+	d := start(t, oneTiny)
+	v := d.awaitPhase("tiny", "ready")
+	d.kill()
+	if err := syscall.Kill(int(v.Worker.Pid), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	until(t, waitLimit, "the worker is gone", func() bool { return !alive(int(v.Worker.Pid)) })
+	asked := stranger(t, v.Worker.Port)
+	d.launch()
+	d.answers("tiny")
+	if n := asked(); n != 0 {
+		t.Errorf("the stranger was asked %d times", n)
+	}
+	if now := d.awaitPhase("tiny", "ready"); now.Worker.Port == v.Worker.Port || now.Worker.Pid == v.Worker.Pid {
+		t.Errorf("the worker is %v", now.Worker)
+	}
+}
+
+// stranger answers everything on a port with 200 and counts how often it was asked to think.
+func stranger(t *testing.T, port uint32) (asked func() int64) {
+	t.Helper()
+	var l net.Listener
+	until(t, waitLimit, "the port is free", func() (ok bool) {
+		var err error
+		l, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port))))
+		return err == nil
+	})
+	e := &fake{}
+	e.code.Store(http.StatusOK)
+	web := &http.Server{Handler: e.mux(), ReadHeaderTimeout: waitLimit}
+	go func() { _ = web.Serve(l) }()
+	t.Cleanup(func() { _ = web.Close() })
+	return e.asked.Load
+}
+
+// TestGoodStop: SIGTERM ends the workers and removes daemon.json; the next start brings the models back.
+func TestGoodStop(t *testing.T) {
+	d := start(t, oneTiny)
+	d.awaitPhase("tiny", "ready")
+	d.answers("lazy")
+	if code := d.stop(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if left := processesOf(d.dir); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if _, err := os.Stat(filepath.Join(d.state(), "daemon.json")); !os.IsNotExist(err) {
+		t.Errorf("daemon.json: %v", err)
+	}
+	d.launch()
+	for _, model := range []string{"tiny", "lazy"} {
+		d.awaitPhase(model, "ready")
+		d.answers(model)
+	}
+	if got := len(d.leases()); got != 2 {
+		t.Errorf("%d leases for two models", got)
+	}
+}
+
+// leases are what the ledgers have promised to models.
+func (d *daemon) leases() []*messages.Reservation {
+	d.t.Helper()
+	var out []*messages.Reservation
+	for _, g := range d.status().Gpus {
+		out = append(out, g.Reservations...)
+	}
+	return out
+}
+
+func (d *daemon) unload(model string) {
+	d.t.Helper()
+	if _, err := ask(d.nats(), "models.unload."+model, object{"model_name": model}); err != nil {
+		d.t.Fatalf("unload %s: %v", model, err)
+	}
+	d.until(waitLimit, "its memory is back", func() bool {
+		for _, l := range d.leases() {
+			if l.Holder == modelID(model).String() {
+				return false
+			}
+		}
+		return true
+	})
+}
