@@ -98,19 +98,25 @@ func (j *Journal) message(a Append) (*nats.Msg, error) {
 
 // publish is one attempt.
 func (j *Journal) publish(ctx context.Context, m *nats.Msg) (uint64, error) {
+	seq, duplicate, err := j.publishOnce(ctx, m)
+	if err == nil && duplicate {
+		// The expectation held, so this decision isn't there yet: another one within the last 30 s had the same id. The server stored
+		// nothing and would say so for ever.
+		m.Header[headID] = []string{m.Header.Get(headID) + "." + nuid.Next()}
+		seq, _, err = j.publishOnce(ctx, m)
+	}
+	return seq, err
+}
+
+// publishOnce publishes m. duplicate: the server remembers its id and stored nothing.
+func (j *Journal) publishOnce(ctx context.Context, m *nats.Msg) (seq uint64, duplicate bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptLimit)
 	defer cancel()
 	ack, err := j.js.PublishMsg(ctx, m)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	if ack.Duplicate {
-		// The expectation held, so this decision isn't there yet: another one within the last 30 s had the same id. The server stored
-		// nothing and would say so for ever.
-		m.Header[headID] = []string{m.Header.Get(headID) + "." + nuid.Next()}
-		return j.publish(ctx, m)
-	}
-	return ack.Sequence, nil
+	return ack.Sequence, ack.Duplicate, nil
 }
 
 // settle finds out what a failed publish did. A lost answer and a conflict look alike: retrying an append of our own whose answer was lost

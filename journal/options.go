@@ -24,7 +24,7 @@ type Options struct {
 	Log     *slog.Logger                        // nil = silent
 	Observe func(took time.Duration, err error) // told of every append, from the appending goroutine; may be nil
 
-	noSync bool // tests fill large stores without fsync
+	noSync bool // for Restore, which fsyncs at the end, and for tests that fill large stores
 }
 
 const (

@@ -149,6 +149,9 @@ func (j *Journal) openStreams(ctx context.Context) error {
 		MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: -1, MaxConsumers: -1,
 		DenyDelete: true, DenyPurge: true, AllowDirect: true, Duplicates: 30 * time.Second,
 	}
+	if j.o.noSync {
+		want.Duplicates = restoreWindow
+	}
 	stream, err := j.js.CreateOrUpdateStream(ctx, want)
 	if err != nil {
 		return messages.Errorf(messages.JournalUnavailable, j.o.Dir, "stream %s can't be opened: %w", streamName, err).
