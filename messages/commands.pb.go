@@ -1089,6 +1089,172 @@ func (x *UnloadModel) GetReason() string {
 	return ""
 }
 
+// EvictModel unloads a model to make room. It answers Done with note "gone" once nothing of it holds memory.
+type EvictModel struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Placement     string                 `protobuf:"bytes,1,opt,name=placement,proto3" json:"placement,omitempty"`
+	EvictedFor    string                 `protobuf:"bytes,2,opt,name=evicted_for,json=evictedFor,proto3" json:"evicted_for,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EvictModel) Reset() {
+	*x = EvictModel{}
+	mi := &file_commands_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EvictModel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EvictModel) ProtoMessage() {}
+
+func (x *EvictModel) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EvictModel.ProtoReflect.Descriptor instead.
+func (*EvictModel) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *EvictModel) GetPlacement() string {
+	if x != nil {
+		return x.Placement
+	}
+	return ""
+}
+
+func (x *EvictModel) GetEvictedFor() string {
+	if x != nil {
+		return x.EvictedFor
+	}
+	return ""
+}
+
+func (x *EvictModel) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// PinModel keeps a model from eviction for a time; 0 seconds = for good. An empty owner ends the pin.
+type PinModel struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Owner         string                 `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	TtlSeconds    uint32                 `protobuf:"varint,2,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PinModel) Reset() {
+	*x = PinModel{}
+	mi := &file_commands_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PinModel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PinModel) ProtoMessage() {}
+
+func (x *PinModel) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PinModel.ProtoReflect.Descriptor instead.
+func (*PinModel) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *PinModel) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *PinModel) GetTtlSeconds() uint32 {
+	if x != nil {
+		return x.TtlSeconds
+	}
+	return 0
+}
+
+type ReportFootprint struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Attempt       uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Bytes         uint64                 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportFootprint) Reset() {
+	*x = ReportFootprint{}
+	mi := &file_commands_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportFootprint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportFootprint) ProtoMessage() {}
+
+func (x *ReportFootprint) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportFootprint.ProtoReflect.Descriptor instead.
+func (*ReportFootprint) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ReportFootprint) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *ReportFootprint) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
 type StartLoad struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Placement     *Placement             `protobuf:"bytes,1,opt,name=placement,proto3" json:"placement,omitempty"`
@@ -1098,7 +1264,7 @@ type StartLoad struct {
 
 func (x *StartLoad) Reset() {
 	*x = StartLoad{}
-	mi := &file_commands_proto_msgTypes[20]
+	mi := &file_commands_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1110,7 +1276,7 @@ func (x *StartLoad) String() string {
 func (*StartLoad) ProtoMessage() {}
 
 func (x *StartLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[20]
+	mi := &file_commands_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1123,7 +1289,7 @@ func (x *StartLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartLoad.ProtoReflect.Descriptor instead.
 func (*StartLoad) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{20}
+	return file_commands_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *StartLoad) GetPlacement() *Placement {
@@ -1144,7 +1310,7 @@ type ReportPlacementFailed struct {
 
 func (x *ReportPlacementFailed) Reset() {
 	*x = ReportPlacementFailed{}
-	mi := &file_commands_proto_msgTypes[21]
+	mi := &file_commands_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1156,7 +1322,7 @@ func (x *ReportPlacementFailed) String() string {
 func (*ReportPlacementFailed) ProtoMessage() {}
 
 func (x *ReportPlacementFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[21]
+	mi := &file_commands_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1169,7 +1335,7 @@ func (x *ReportPlacementFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportPlacementFailed.ProtoReflect.Descriptor instead.
 func (*ReportPlacementFailed) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{21}
+	return file_commands_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ReportPlacementFailed) GetAttempt() uint64 {
@@ -1203,7 +1369,7 @@ type ReportWorkerStarted struct {
 
 func (x *ReportWorkerStarted) Reset() {
 	*x = ReportWorkerStarted{}
-	mi := &file_commands_proto_msgTypes[22]
+	mi := &file_commands_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1215,7 +1381,7 @@ func (x *ReportWorkerStarted) String() string {
 func (*ReportWorkerStarted) ProtoMessage() {}
 
 func (x *ReportWorkerStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[22]
+	mi := &file_commands_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1228,7 +1394,7 @@ func (x *ReportWorkerStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportWorkerStarted.ProtoReflect.Descriptor instead.
 func (*ReportWorkerStarted) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{22}
+	return file_commands_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ReportWorkerStarted) GetAttempt() uint64 {
@@ -1256,7 +1422,7 @@ type ReportWorkerReady struct {
 
 func (x *ReportWorkerReady) Reset() {
 	*x = ReportWorkerReady{}
-	mi := &file_commands_proto_msgTypes[23]
+	mi := &file_commands_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1268,7 +1434,7 @@ func (x *ReportWorkerReady) String() string {
 func (*ReportWorkerReady) ProtoMessage() {}
 
 func (x *ReportWorkerReady) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[23]
+	mi := &file_commands_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1281,7 +1447,7 @@ func (x *ReportWorkerReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportWorkerReady.ProtoReflect.Descriptor instead.
 func (*ReportWorkerReady) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{23}
+	return file_commands_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ReportWorkerReady) GetAttempt() uint64 {
@@ -1310,13 +1476,14 @@ type ReportLoadFailed struct {
 	Attempt       uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	Error         *ErrorBody             `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
 	Retriable     bool                   `protobuf:"varint,3,opt,name=retriable,proto3" json:"retriable,omitempty"`
+	OutOfMemory   bool                   `protobuf:"varint,4,opt,name=out_of_memory,json=outOfMemory,proto3" json:"out_of_memory,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReportLoadFailed) Reset() {
 	*x = ReportLoadFailed{}
-	mi := &file_commands_proto_msgTypes[24]
+	mi := &file_commands_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1328,7 +1495,7 @@ func (x *ReportLoadFailed) String() string {
 func (*ReportLoadFailed) ProtoMessage() {}
 
 func (x *ReportLoadFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[24]
+	mi := &file_commands_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1341,7 +1508,7 @@ func (x *ReportLoadFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportLoadFailed.ProtoReflect.Descriptor instead.
 func (*ReportLoadFailed) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{24}
+	return file_commands_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ReportLoadFailed) GetAttempt() uint64 {
@@ -1365,6 +1532,13 @@ func (x *ReportLoadFailed) GetRetriable() bool {
 	return false
 }
 
+func (x *ReportLoadFailed) GetOutOfMemory() bool {
+	if x != nil {
+		return x.OutOfMemory
+	}
+	return false
+}
+
 type ReportWorkerExited struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Attempt       uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
@@ -1378,7 +1552,7 @@ type ReportWorkerExited struct {
 
 func (x *ReportWorkerExited) Reset() {
 	*x = ReportWorkerExited{}
-	mi := &file_commands_proto_msgTypes[25]
+	mi := &file_commands_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1390,7 +1564,7 @@ func (x *ReportWorkerExited) String() string {
 func (*ReportWorkerExited) ProtoMessage() {}
 
 func (x *ReportWorkerExited) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[25]
+	mi := &file_commands_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1403,7 +1577,7 @@ func (x *ReportWorkerExited) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportWorkerExited.ProtoReflect.Descriptor instead.
 func (*ReportWorkerExited) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{25}
+	return file_commands_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ReportWorkerExited) GetAttempt() uint64 {
@@ -1450,7 +1624,7 @@ type ReportDrained struct {
 
 func (x *ReportDrained) Reset() {
 	*x = ReportDrained{}
-	mi := &file_commands_proto_msgTypes[26]
+	mi := &file_commands_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1462,7 +1636,7 @@ func (x *ReportDrained) String() string {
 func (*ReportDrained) ProtoMessage() {}
 
 func (x *ReportDrained) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[26]
+	mi := &file_commands_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1475,7 +1649,7 @@ func (x *ReportDrained) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportDrained.ProtoReflect.Descriptor instead.
 func (*ReportDrained) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{26}
+	return file_commands_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ReportDrained) GetAttempt() uint64 {
@@ -1494,7 +1668,7 @@ type ReportLeaseReturned struct {
 
 func (x *ReportLeaseReturned) Reset() {
 	*x = ReportLeaseReturned{}
-	mi := &file_commands_proto_msgTypes[27]
+	mi := &file_commands_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1506,7 +1680,7 @@ func (x *ReportLeaseReturned) String() string {
 func (*ReportLeaseReturned) ProtoMessage() {}
 
 func (x *ReportLeaseReturned) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[27]
+	mi := &file_commands_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1519,7 +1693,7 @@ func (x *ReportLeaseReturned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportLeaseReturned.ProtoReflect.Descriptor instead.
 func (*ReportLeaseReturned) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{27}
+	return file_commands_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ReportLeaseReturned) GetAttempt() uint64 {
@@ -1538,7 +1712,7 @@ type ReportLeaseSettled struct {
 
 func (x *ReportLeaseSettled) Reset() {
 	*x = ReportLeaseSettled{}
-	mi := &file_commands_proto_msgTypes[28]
+	mi := &file_commands_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1550,7 +1724,7 @@ func (x *ReportLeaseSettled) String() string {
 func (*ReportLeaseSettled) ProtoMessage() {}
 
 func (x *ReportLeaseSettled) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[28]
+	mi := &file_commands_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1563,7 +1737,7 @@ func (x *ReportLeaseSettled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportLeaseSettled.ProtoReflect.Descriptor instead.
 func (*ReportLeaseSettled) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{28}
+	return file_commands_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ReportLeaseSettled) GetAttempt() uint64 {
@@ -1583,7 +1757,7 @@ type RetryLoad struct {
 
 func (x *RetryLoad) Reset() {
 	*x = RetryLoad{}
-	mi := &file_commands_proto_msgTypes[29]
+	mi := &file_commands_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1595,7 +1769,7 @@ func (x *RetryLoad) String() string {
 func (*RetryLoad) ProtoMessage() {}
 
 func (x *RetryLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[29]
+	mi := &file_commands_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1608,7 +1782,7 @@ func (x *RetryLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryLoad.ProtoReflect.Descriptor instead.
 func (*RetryLoad) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{29}
+	return file_commands_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RetryLoad) GetAttempt() uint64 {
@@ -1628,7 +1802,7 @@ type ReportBreaker struct {
 
 func (x *ReportBreaker) Reset() {
 	*x = ReportBreaker{}
-	mi := &file_commands_proto_msgTypes[30]
+	mi := &file_commands_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1640,7 +1814,7 @@ func (x *ReportBreaker) String() string {
 func (*ReportBreaker) ProtoMessage() {}
 
 func (x *ReportBreaker) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[30]
+	mi := &file_commands_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1653,7 +1827,7 @@ func (x *ReportBreaker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportBreaker.ProtoReflect.Descriptor instead.
 func (*ReportBreaker) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{30}
+	return file_commands_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ReportBreaker) GetState() string {
@@ -1677,13 +1851,16 @@ type PlaceModel struct {
 	Attempt       uint64                 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	NeedBytes     uint64                 `protobuf:"varint,3,opt,name=need_bytes,json=needBytes,proto3" json:"need_bytes,omitempty"`
 	Ledgers       []*GpuView             `protobuf:"bytes,4,rep,name=ledgers,proto3" json:"ledgers,omitempty"`
+	Residents     []*Resident            `protobuf:"bytes,5,rep,name=residents,proto3" json:"residents,omitempty"`
+	NeedFrom      string                 `protobuf:"bytes,6,opt,name=need_from,json=needFrom,proto3" json:"need_from,omitempty"`
+	Groups        []string               `protobuf:"bytes,7,rep,name=groups,proto3" json:"groups,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PlaceModel) Reset() {
 	*x = PlaceModel{}
-	mi := &file_commands_proto_msgTypes[31]
+	mi := &file_commands_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1695,7 +1872,7 @@ func (x *PlaceModel) String() string {
 func (*PlaceModel) ProtoMessage() {}
 
 func (x *PlaceModel) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[31]
+	mi := &file_commands_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1708,7 +1885,7 @@ func (x *PlaceModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlaceModel.ProtoReflect.Descriptor instead.
 func (*PlaceModel) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{31}
+	return file_commands_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PlaceModel) GetModel() string {
@@ -1739,17 +1916,40 @@ func (x *PlaceModel) GetLedgers() []*GpuView {
 	return nil
 }
 
+func (x *PlaceModel) GetResidents() []*Resident {
+	if x != nil {
+		return x.Residents
+	}
+	return nil
+}
+
+func (x *PlaceModel) GetNeedFrom() string {
+	if x != nil {
+		return x.NeedFrom
+	}
+	return ""
+}
+
+func (x *PlaceModel) GetGroups() []string {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
 // PlacementReply shows the attempt's one placement; the arbiter brings it to the model when its memory is reserved.
 type PlacementReply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Placement     *Placement             `protobuf:"bytes,1,opt,name=placement,proto3" json:"placement,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Placement *Placement             `protobuf:"bytes,1,opt,name=placement,proto3" json:"placement,omitempty"`
+	// Set instead when it has to wait: why, in words and numbers.
+	WaitsFor      string `protobuf:"bytes,2,opt,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PlacementReply) Reset() {
 	*x = PlacementReply{}
-	mi := &file_commands_proto_msgTypes[32]
+	mi := &file_commands_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1761,7 +1961,7 @@ func (x *PlacementReply) String() string {
 func (*PlacementReply) ProtoMessage() {}
 
 func (x *PlacementReply) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[32]
+	mi := &file_commands_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1774,12 +1974,148 @@ func (x *PlacementReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementReply.ProtoReflect.Descriptor instead.
 func (*PlacementReply) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{32}
+	return file_commands_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PlacementReply) GetPlacement() *Placement {
 	if x != nil {
 		return x.Placement
+	}
+	return nil
+}
+
+func (x *PlacementReply) GetWaitsFor() string {
+	if x != nil {
+		return x.WaitsFor
+	}
+	return ""
+}
+
+type ReportEvicted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Model         string                 `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportEvicted) Reset() {
+	*x = ReportEvicted{}
+	mi := &file_commands_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportEvicted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportEvicted) ProtoMessage() {}
+
+func (x *ReportEvicted) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportEvicted.ProtoReflect.Descriptor instead.
+func (*ReportEvicted) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ReportEvicted) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ReportEvicted) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+// RelievePressure asks to unload idle models of a device until its use is below a level.
+type RelievePressure struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Gpu           string                 `protobuf:"bytes,1,opt,name=gpu,proto3" json:"gpu,omitempty"`
+	LevelBytes    uint64                 `protobuf:"varint,2,opt,name=level_bytes,json=levelBytes,proto3" json:"level_bytes,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Ledgers       []*GpuView             `protobuf:"bytes,4,rep,name=ledgers,proto3" json:"ledgers,omitempty"`
+	Residents     []*Resident            `protobuf:"bytes,5,rep,name=residents,proto3" json:"residents,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RelievePressure) Reset() {
+	*x = RelievePressure{}
+	mi := &file_commands_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RelievePressure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RelievePressure) ProtoMessage() {}
+
+func (x *RelievePressure) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RelievePressure.ProtoReflect.Descriptor instead.
+func (*RelievePressure) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *RelievePressure) GetGpu() string {
+	if x != nil {
+		return x.Gpu
+	}
+	return ""
+}
+
+func (x *RelievePressure) GetLevelBytes() uint64 {
+	if x != nil {
+		return x.LevelBytes
+	}
+	return 0
+}
+
+func (x *RelievePressure) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RelievePressure) GetLedgers() []*GpuView {
+	if x != nil {
+		return x.Ledgers
+	}
+	return nil
+}
+
+func (x *RelievePressure) GetResidents() []*Resident {
+	if x != nil {
+		return x.Residents
 	}
 	return nil
 }
@@ -1794,7 +2130,7 @@ type ReportReserved struct {
 
 func (x *ReportReserved) Reset() {
 	*x = ReportReserved{}
-	mi := &file_commands_proto_msgTypes[33]
+	mi := &file_commands_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1806,7 +2142,7 @@ func (x *ReportReserved) String() string {
 func (*ReportReserved) ProtoMessage() {}
 
 func (x *ReportReserved) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[33]
+	mi := &file_commands_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1819,7 +2155,7 @@ func (x *ReportReserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportReserved.ProtoReflect.Descriptor instead.
 func (*ReportReserved) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{33}
+	return file_commands_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReportReserved) GetId() string {
@@ -1846,7 +2182,7 @@ type ReportReservationRefused struct {
 
 func (x *ReportReservationRefused) Reset() {
 	*x = ReportReservationRefused{}
-	mi := &file_commands_proto_msgTypes[34]
+	mi := &file_commands_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1858,7 +2194,7 @@ func (x *ReportReservationRefused) String() string {
 func (*ReportReservationRefused) ProtoMessage() {}
 
 func (x *ReportReservationRefused) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[34]
+	mi := &file_commands_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1871,7 +2207,7 @@ func (x *ReportReservationRefused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportReservationRefused.ProtoReflect.Descriptor instead.
 func (*ReportReservationRefused) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{34}
+	return file_commands_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ReportReservationRefused) GetId() string {
@@ -1899,7 +2235,7 @@ type AbandonPlacement struct {
 
 func (x *AbandonPlacement) Reset() {
 	*x = AbandonPlacement{}
-	mi := &file_commands_proto_msgTypes[35]
+	mi := &file_commands_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1911,7 +2247,7 @@ func (x *AbandonPlacement) String() string {
 func (*AbandonPlacement) ProtoMessage() {}
 
 func (x *AbandonPlacement) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[35]
+	mi := &file_commands_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1924,7 +2260,7 @@ func (x *AbandonPlacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbandonPlacement.ProtoReflect.Descriptor instead.
 func (*AbandonPlacement) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{35}
+	return file_commands_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *AbandonPlacement) GetId() string {
@@ -1952,7 +2288,7 @@ type ClosePlacement struct {
 
 func (x *ClosePlacement) Reset() {
 	*x = ClosePlacement{}
-	mi := &file_commands_proto_msgTypes[36]
+	mi := &file_commands_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1964,7 +2300,7 @@ func (x *ClosePlacement) String() string {
 func (*ClosePlacement) ProtoMessage() {}
 
 func (x *ClosePlacement) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[36]
+	mi := &file_commands_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1977,7 +2313,7 @@ func (x *ClosePlacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClosePlacement.ProtoReflect.Descriptor instead.
 func (*ClosePlacement) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{36}
+	return file_commands_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ClosePlacement) GetId() string {
@@ -2010,7 +2346,7 @@ type HostView struct {
 
 func (x *HostView) Reset() {
 	*x = HostView{}
-	mi := &file_commands_proto_msgTypes[37]
+	mi := &file_commands_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2022,7 +2358,7 @@ func (x *HostView) String() string {
 func (*HostView) ProtoMessage() {}
 
 func (x *HostView) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[37]
+	mi := &file_commands_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2035,7 +2371,7 @@ func (x *HostView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostView.ProtoReflect.Descriptor instead.
 func (*HostView) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{37}
+	return file_commands_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *HostView) GetHost() string {
@@ -2122,7 +2458,7 @@ type GpuView struct {
 
 func (x *GpuView) Reset() {
 	*x = GpuView{}
-	mi := &file_commands_proto_msgTypes[38]
+	mi := &file_commands_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2134,7 +2470,7 @@ func (x *GpuView) String() string {
 func (*GpuView) ProtoMessage() {}
 
 func (x *GpuView) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[38]
+	mi := &file_commands_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2147,7 +2483,7 @@ func (x *GpuView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuView.ProtoReflect.Descriptor instead.
 func (*GpuView) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{38}
+	return file_commands_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GpuView) GetId() string {
@@ -2290,15 +2626,21 @@ type ModelView struct {
 	Slots         uint32     `protobuf:"varint,15,opt,name=slots,proto3" json:"slots,omitempty"`
 	LogTail       []string   `protobuf:"bytes,16,rep,name=log_tail,json=logTail,proto3" json:"log_tail,omitempty"`
 	// Requests running and waiting at the gateway, where known.
-	Active        uint32 `protobuf:"varint,17,opt,name=active,proto3" json:"active,omitempty"`
-	Queued        uint32 `protobuf:"varint,18,opt,name=queued,proto3" json:"queued,omitempty"`
+	Active uint32 `protobuf:"varint,17,opt,name=active,proto3" json:"active,omitempty"`
+	Queued uint32 `protobuf:"varint,18,opt,name=queued,proto3" json:"queued,omitempty"`
+	// Since the last request ended, in milliseconds; 0 while one runs.
+	IdleMs        int64  `protobuf:"varint,19,opt,name=idle_ms,json=idleMs,proto3" json:"idle_ms,omitempty"`
+	PinnedBy      string `protobuf:"bytes,20,opt,name=pinned_by,json=pinnedBy,proto3" json:"pinned_by,omitempty"`
+	PinnedUntilMs int64  `protobuf:"varint,21,opt,name=pinned_until_ms,json=pinnedUntilMs,proto3" json:"pinned_until_ms,omitempty"`
+	// Measured peaks by device kind, for the declaration's revision.
+	Footprints    map[string]uint64 `protobuf:"bytes,22,rep,name=footprints,proto3" json:"footprints,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ModelView) Reset() {
 	*x = ModelView{}
-	mi := &file_commands_proto_msgTypes[39]
+	mi := &file_commands_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2310,7 +2652,7 @@ func (x *ModelView) String() string {
 func (*ModelView) ProtoMessage() {}
 
 func (x *ModelView) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[39]
+	mi := &file_commands_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2323,7 +2665,7 @@ func (x *ModelView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelView.ProtoReflect.Descriptor instead.
 func (*ModelView) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{39}
+	return file_commands_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ModelView) GetId() string {
@@ -2452,6 +2794,34 @@ func (x *ModelView) GetQueued() uint32 {
 	return 0
 }
 
+func (x *ModelView) GetIdleMs() int64 {
+	if x != nil {
+		return x.IdleMs
+	}
+	return 0
+}
+
+func (x *ModelView) GetPinnedBy() string {
+	if x != nil {
+		return x.PinnedBy
+	}
+	return ""
+}
+
+func (x *ModelView) GetPinnedUntilMs() int64 {
+	if x != nil {
+		return x.PinnedUntilMs
+	}
+	return 0
+}
+
+func (x *ModelView) GetFootprints() map[string]uint64 {
+	if x != nil {
+		return x.Footprints
+	}
+	return nil
+}
+
 type ArbiterView struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Open          []*Placement           `protobuf:"bytes,1,rep,name=open,proto3" json:"open,omitempty"`
@@ -2463,7 +2833,7 @@ type ArbiterView struct {
 
 func (x *ArbiterView) Reset() {
 	*x = ArbiterView{}
-	mi := &file_commands_proto_msgTypes[40]
+	mi := &file_commands_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2475,7 +2845,7 @@ func (x *ArbiterView) String() string {
 func (*ArbiterView) ProtoMessage() {}
 
 func (x *ArbiterView) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[40]
+	mi := &file_commands_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2488,7 +2858,7 @@ func (x *ArbiterView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArbiterView.ProtoReflect.Descriptor instead.
 func (*ArbiterView) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{40}
+	return file_commands_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ArbiterView) GetOpen() []*Placement {
@@ -2526,7 +2896,7 @@ type StatusView struct {
 
 func (x *StatusView) Reset() {
 	*x = StatusView{}
-	mi := &file_commands_proto_msgTypes[41]
+	mi := &file_commands_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2538,7 +2908,7 @@ func (x *StatusView) String() string {
 func (*StatusView) ProtoMessage() {}
 
 func (x *StatusView) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[41]
+	mi := &file_commands_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2551,7 +2921,7 @@ func (x *StatusView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusView.ProtoReflect.Descriptor instead.
 func (*StatusView) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{41}
+	return file_commands_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *StatusView) GetHost() *HostView {
@@ -2667,7 +3037,20 @@ const file_commands_proto_rawDesc = "" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\";\n" +
 	"\vUnloadModel\x12\x14\n" +
 	"\x05force\x18\x01 \x01(\bR\x05force\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\">\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"c\n" +
+	"\n" +
+	"EvictModel\x12\x1c\n" +
+	"\tplacement\x18\x01 \x01(\tR\tplacement\x12\x1f\n" +
+	"\vevicted_for\x18\x02 \x01(\tR\n" +
+	"evictedFor\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"A\n" +
+	"\bPinModel\x12\x14\n" +
+	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x1f\n" +
+	"\vttl_seconds\x18\x02 \x01(\rR\n" +
+	"ttlSeconds\"A\n" +
+	"\x0fReportFootprint\x12\x18\n" +
+	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\">\n" +
 	"\tStartLoad\x121\n" +
 	"\tplacement\x18\x01 \x01(\v2\x13.modelops.PlacementR\tplacement\"z\n" +
 	"\x15ReportPlacementFailed\x12\x18\n" +
@@ -2680,11 +3063,12 @@ const file_commands_proto_rawDesc = "" +
 	"\x11ReportWorkerReady\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12%\n" +
 	"\x0emeasured_bytes\x18\x02 \x01(\x04R\rmeasuredBytes\x12\x14\n" +
-	"\x05slots\x18\x03 \x01(\rR\x05slots\"u\n" +
+	"\x05slots\x18\x03 \x01(\rR\x05slots\"\x99\x01\n" +
 	"\x10ReportLoadFailed\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12)\n" +
 	"\x05error\x18\x02 \x01(\v2\x13.modelops.ErrorBodyR\x05error\x12\x1c\n" +
-	"\tretriable\x18\x03 \x01(\bR\tretriable\"\xa0\x01\n" +
+	"\tretriable\x18\x03 \x01(\bR\tretriable\x12\"\n" +
+	"\rout_of_memory\x18\x04 \x01(\bR\voutOfMemory\"\xa0\x01\n" +
 	"\x12ReportWorkerExited\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x1b\n" +
 	"\texit_code\x18\x02 \x01(\x05R\bexitCode\x12\x16\n" +
@@ -2701,16 +3085,30 @@ const file_commands_proto_rawDesc = "" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\"A\n" +
 	"\rReportBreaker\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x1a\n" +
-	"\bfailures\x18\x02 \x01(\rR\bfailures\"\x88\x01\n" +
+	"\bfailures\x18\x02 \x01(\rR\bfailures\"\xef\x01\n" +
 	"\n" +
 	"PlaceModel\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x04R\aattempt\x12\x1d\n" +
 	"\n" +
 	"need_bytes\x18\x03 \x01(\x04R\tneedBytes\x12+\n" +
-	"\aledgers\x18\x04 \x03(\v2\x11.modelops.GpuViewR\aledgers\"C\n" +
+	"\aledgers\x18\x04 \x03(\v2\x11.modelops.GpuViewR\aledgers\x120\n" +
+	"\tresidents\x18\x05 \x03(\v2\x12.modelops.ResidentR\tresidents\x12\x1b\n" +
+	"\tneed_from\x18\x06 \x01(\tR\bneedFrom\x12\x16\n" +
+	"\x06groups\x18\a \x03(\tR\x06groups\"`\n" +
 	"\x0ePlacementReply\x121\n" +
-	"\tplacement\x18\x01 \x01(\v2\x13.modelops.PlacementR\tplacement\"6\n" +
+	"\tplacement\x18\x01 \x01(\v2\x13.modelops.PlacementR\tplacement\x12\x1b\n" +
+	"\twaits_for\x18\x02 \x01(\tR\bwaitsFor\"5\n" +
+	"\rReportEvicted\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05model\x18\x02 \x01(\tR\x05model\"\xbb\x01\n" +
+	"\x0fRelievePressure\x12\x10\n" +
+	"\x03gpu\x18\x01 \x01(\tR\x03gpu\x12\x1f\n" +
+	"\vlevel_bytes\x18\x02 \x01(\x04R\n" +
+	"levelBytes\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12+\n" +
+	"\aledgers\x18\x04 \x03(\v2\x11.modelops.GpuViewR\aledgers\x120\n" +
+	"\tresidents\x18\x05 \x03(\v2\x12.modelops.ResidentR\tresidents\"6\n" +
 	"\x0eReportReserved\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"U\n" +
@@ -2754,7 +3152,7 @@ const file_commands_proto_rawDesc = "" +
 	"\vlost_reason\x18\x0f \x01(\tR\n" +
 	"lostReason\x12\x12\n" +
 	"\x04uuid\x18\x10 \x01(\tR\x04uuid\x121\n" +
-	"\areading\x18\x11 \x01(\v2\x17.modelops.DeviceReadingR\areading\"\x92\x04\n" +
+	"\areading\x18\x11 \x01(\v2\x17.modelops.DeviceReadingR\areading\"\xf4\x05\n" +
 	"\tModelView\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x12\n" +
@@ -2774,7 +3172,16 @@ const file_commands_proto_rawDesc = "" +
 	"\x05slots\x18\x0f \x01(\rR\x05slots\x12\x19\n" +
 	"\blog_tail\x18\x10 \x03(\tR\alogTail\x12\x16\n" +
 	"\x06active\x18\x11 \x01(\rR\x06active\x12\x16\n" +
-	"\x06queued\x18\x12 \x01(\rR\x06queued\"j\n" +
+	"\x06queued\x18\x12 \x01(\rR\x06queued\x12\x17\n" +
+	"\aidle_ms\x18\x13 \x01(\x03R\x06idleMs\x12\x1b\n" +
+	"\tpinned_by\x18\x14 \x01(\tR\bpinnedBy\x12&\n" +
+	"\x0fpinned_until_ms\x18\x15 \x01(\x03R\rpinnedUntilMs\x12C\n" +
+	"\n" +
+	"footprints\x18\x16 \x03(\v2#.modelops.ModelView.FootprintsEntryR\n" +
+	"footprints\x1a=\n" +
+	"\x0fFootprintsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"j\n" +
 	"\vArbiterView\x12'\n" +
 	"\x04open\x18\x01 \x03(\v2\x13.modelops.PlacementR\x04open\x12\x18\n" +
 	"\adecided\x18\x02 \x01(\x04R\adecided\x12\x18\n" +
@@ -2800,7 +3207,7 @@ func file_commands_proto_rawDescGZIP() []byte {
 	return file_commands_proto_rawDescData
 }
 
-var file_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_commands_proto_goTypes = []any{
 	(*Done)(nil),                     // 0: modelops.Done
 	(*QueryView)(nil),                // 1: modelops.QueryView
@@ -2822,62 +3229,73 @@ var file_commands_proto_goTypes = []any{
 	(*DeclareModel)(nil),             // 17: modelops.DeclareModel
 	(*EnsureModel)(nil),              // 18: modelops.EnsureModel
 	(*UnloadModel)(nil),              // 19: modelops.UnloadModel
-	(*StartLoad)(nil),                // 20: modelops.StartLoad
-	(*ReportPlacementFailed)(nil),    // 21: modelops.ReportPlacementFailed
-	(*ReportWorkerStarted)(nil),      // 22: modelops.ReportWorkerStarted
-	(*ReportWorkerReady)(nil),        // 23: modelops.ReportWorkerReady
-	(*ReportLoadFailed)(nil),         // 24: modelops.ReportLoadFailed
-	(*ReportWorkerExited)(nil),       // 25: modelops.ReportWorkerExited
-	(*ReportDrained)(nil),            // 26: modelops.ReportDrained
-	(*ReportLeaseReturned)(nil),      // 27: modelops.ReportLeaseReturned
-	(*ReportLeaseSettled)(nil),       // 28: modelops.ReportLeaseSettled
-	(*RetryLoad)(nil),                // 29: modelops.RetryLoad
-	(*ReportBreaker)(nil),            // 30: modelops.ReportBreaker
-	(*PlaceModel)(nil),               // 31: modelops.PlaceModel
-	(*PlacementReply)(nil),           // 32: modelops.PlacementReply
-	(*ReportReserved)(nil),           // 33: modelops.ReportReserved
-	(*ReportReservationRefused)(nil), // 34: modelops.ReportReservationRefused
-	(*AbandonPlacement)(nil),         // 35: modelops.AbandonPlacement
-	(*ClosePlacement)(nil),           // 36: modelops.ClosePlacement
-	(*HostView)(nil),                 // 37: modelops.HostView
-	(*GpuView)(nil),                  // 38: modelops.GpuView
-	(*ModelView)(nil),                // 39: modelops.ModelView
-	(*ArbiterView)(nil),              // 40: modelops.ArbiterView
-	(*StatusView)(nil),               // 41: modelops.StatusView
-	(*DeviceReading)(nil),            // 42: modelops.DeviceReading
-	(*DeviceFault)(nil),              // 43: modelops.DeviceFault
-	(*ModelSpec)(nil),                // 44: modelops.ModelSpec
-	(*Placement)(nil),                // 45: modelops.Placement
-	(*ErrorBody)(nil),                // 46: modelops.ErrorBody
-	(*Worker)(nil),                   // 47: modelops.Worker
-	(*Reservation)(nil),              // 48: modelops.Reservation
+	(*EvictModel)(nil),               // 20: modelops.EvictModel
+	(*PinModel)(nil),                 // 21: modelops.PinModel
+	(*ReportFootprint)(nil),          // 22: modelops.ReportFootprint
+	(*StartLoad)(nil),                // 23: modelops.StartLoad
+	(*ReportPlacementFailed)(nil),    // 24: modelops.ReportPlacementFailed
+	(*ReportWorkerStarted)(nil),      // 25: modelops.ReportWorkerStarted
+	(*ReportWorkerReady)(nil),        // 26: modelops.ReportWorkerReady
+	(*ReportLoadFailed)(nil),         // 27: modelops.ReportLoadFailed
+	(*ReportWorkerExited)(nil),       // 28: modelops.ReportWorkerExited
+	(*ReportDrained)(nil),            // 29: modelops.ReportDrained
+	(*ReportLeaseReturned)(nil),      // 30: modelops.ReportLeaseReturned
+	(*ReportLeaseSettled)(nil),       // 31: modelops.ReportLeaseSettled
+	(*RetryLoad)(nil),                // 32: modelops.RetryLoad
+	(*ReportBreaker)(nil),            // 33: modelops.ReportBreaker
+	(*PlaceModel)(nil),               // 34: modelops.PlaceModel
+	(*PlacementReply)(nil),           // 35: modelops.PlacementReply
+	(*ReportEvicted)(nil),            // 36: modelops.ReportEvicted
+	(*RelievePressure)(nil),          // 37: modelops.RelievePressure
+	(*ReportReserved)(nil),           // 38: modelops.ReportReserved
+	(*ReportReservationRefused)(nil), // 39: modelops.ReportReservationRefused
+	(*AbandonPlacement)(nil),         // 40: modelops.AbandonPlacement
+	(*ClosePlacement)(nil),           // 41: modelops.ClosePlacement
+	(*HostView)(nil),                 // 42: modelops.HostView
+	(*GpuView)(nil),                  // 43: modelops.GpuView
+	(*ModelView)(nil),                // 44: modelops.ModelView
+	(*ArbiterView)(nil),              // 45: modelops.ArbiterView
+	(*StatusView)(nil),               // 46: modelops.StatusView
+	nil,                              // 47: modelops.ModelView.FootprintsEntry
+	(*DeviceReading)(nil),            // 48: modelops.DeviceReading
+	(*DeviceFault)(nil),              // 49: modelops.DeviceFault
+	(*ModelSpec)(nil),                // 50: modelops.ModelSpec
+	(*Placement)(nil),                // 51: modelops.Placement
+	(*ErrorBody)(nil),                // 52: modelops.ErrorBody
+	(*Worker)(nil),                   // 53: modelops.Worker
+	(*Resident)(nil),                 // 54: modelops.Resident
+	(*Reservation)(nil),              // 55: modelops.Reservation
 }
 var file_commands_proto_depIdxs = []int32{
-	42, // 0: modelops.ObserveDevice.reading:type_name -> modelops.DeviceReading
-	43, // 1: modelops.ReportFault.fault:type_name -> modelops.DeviceFault
-	44, // 2: modelops.DeclareModel.spec:type_name -> modelops.ModelSpec
-	45, // 3: modelops.StartLoad.placement:type_name -> modelops.Placement
-	46, // 4: modelops.ReportPlacementFailed.error:type_name -> modelops.ErrorBody
-	47, // 5: modelops.ReportWorkerStarted.worker:type_name -> modelops.Worker
-	46, // 6: modelops.ReportLoadFailed.error:type_name -> modelops.ErrorBody
-	38, // 7: modelops.PlaceModel.ledgers:type_name -> modelops.GpuView
-	45, // 8: modelops.PlacementReply.placement:type_name -> modelops.Placement
-	46, // 9: modelops.ReportReservationRefused.error:type_name -> modelops.ErrorBody
-	48, // 10: modelops.GpuView.reservations:type_name -> modelops.Reservation
-	42, // 11: modelops.GpuView.reading:type_name -> modelops.DeviceReading
-	44, // 12: modelops.ModelView.spec:type_name -> modelops.ModelSpec
-	45, // 13: modelops.ModelView.placement:type_name -> modelops.Placement
-	47, // 14: modelops.ModelView.worker:type_name -> modelops.Worker
-	46, // 15: modelops.ModelView.error:type_name -> modelops.ErrorBody
-	45, // 16: modelops.ArbiterView.open:type_name -> modelops.Placement
-	37, // 17: modelops.StatusView.host:type_name -> modelops.HostView
-	38, // 18: modelops.StatusView.gpus:type_name -> modelops.GpuView
-	39, // 19: modelops.StatusView.models:type_name -> modelops.ModelView
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	48, // 0: modelops.ObserveDevice.reading:type_name -> modelops.DeviceReading
+	49, // 1: modelops.ReportFault.fault:type_name -> modelops.DeviceFault
+	50, // 2: modelops.DeclareModel.spec:type_name -> modelops.ModelSpec
+	51, // 3: modelops.StartLoad.placement:type_name -> modelops.Placement
+	52, // 4: modelops.ReportPlacementFailed.error:type_name -> modelops.ErrorBody
+	53, // 5: modelops.ReportWorkerStarted.worker:type_name -> modelops.Worker
+	52, // 6: modelops.ReportLoadFailed.error:type_name -> modelops.ErrorBody
+	43, // 7: modelops.PlaceModel.ledgers:type_name -> modelops.GpuView
+	54, // 8: modelops.PlaceModel.residents:type_name -> modelops.Resident
+	51, // 9: modelops.PlacementReply.placement:type_name -> modelops.Placement
+	43, // 10: modelops.RelievePressure.ledgers:type_name -> modelops.GpuView
+	54, // 11: modelops.RelievePressure.residents:type_name -> modelops.Resident
+	52, // 12: modelops.ReportReservationRefused.error:type_name -> modelops.ErrorBody
+	55, // 13: modelops.GpuView.reservations:type_name -> modelops.Reservation
+	48, // 14: modelops.GpuView.reading:type_name -> modelops.DeviceReading
+	50, // 15: modelops.ModelView.spec:type_name -> modelops.ModelSpec
+	51, // 16: modelops.ModelView.placement:type_name -> modelops.Placement
+	53, // 17: modelops.ModelView.worker:type_name -> modelops.Worker
+	52, // 18: modelops.ModelView.error:type_name -> modelops.ErrorBody
+	47, // 19: modelops.ModelView.footprints:type_name -> modelops.ModelView.FootprintsEntry
+	51, // 20: modelops.ArbiterView.open:type_name -> modelops.Placement
+	42, // 21: modelops.StatusView.host:type_name -> modelops.HostView
+	43, // 22: modelops.StatusView.gpus:type_name -> modelops.GpuView
+	44, // 23: modelops.StatusView.models:type_name -> modelops.ModelView
+	24, // [24:24] is the sub-list for method output_type
+	24, // [24:24] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_commands_proto_init() }
@@ -2893,7 +3311,7 @@ func file_commands_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_commands_proto_rawDesc), len(file_commands_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   42,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

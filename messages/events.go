@@ -47,25 +47,30 @@ func (*DeviceLost) gpuEvent()        {}
 func (*DeviceRecovered) gpuEvent()   {}
 func (*DeviceFaulted) gpuEvent()     {}
 
-func (*ModelDeclared) modelEvent()    {}
-func (*ModelWanted) modelEvent()      {}
-func (*ModelUnwanted) modelEvent()    {}
-func (*ModelLoadStarted) modelEvent() {}
-func (*WorkerStarted) modelEvent()    {}
-func (*ModelReady) modelEvent()       {}
-func (*ModelDraining) modelEvent()    {}
-func (*ModelDrained) modelEvent()     {}
-func (*WorkerExited) modelEvent()     {}
-func (*LoadFailed) modelEvent()       {}
-func (*LeaseReturned) modelEvent()    {}
-func (*LeaseSettled) modelEvent()     {}
-func (*BreakerChanged) modelEvent()   {}
+func (*ModelDeclared) modelEvent()     {}
+func (*ModelWanted) modelEvent()       {}
+func (*ModelUnwanted) modelEvent()     {}
+func (*ModelLoadStarted) modelEvent()  {}
+func (*WorkerStarted) modelEvent()     {}
+func (*ModelReady) modelEvent()        {}
+func (*ModelDraining) modelEvent()     {}
+func (*ModelDrained) modelEvent()      {}
+func (*WorkerExited) modelEvent()      {}
+func (*LoadFailed) modelEvent()        {}
+func (*LeaseReturned) modelEvent()     {}
+func (*LeaseSettled) modelEvent()      {}
+func (*BreakerChanged) modelEvent()    {}
+func (*FootprintMeasured) modelEvent() {}
+func (*ModelPinned) modelEvent()       {}
 
 func (*PlacementDecided) arbiterEvent()   {}
 func (*PlacementReserved) arbiterEvent()  {}
 func (*PlacementRefused) arbiterEvent()   {}
 func (*PlacementClosed) arbiterEvent()    {}
 func (*PlacementAbandoned) arbiterEvent() {}
+func (*PlacementPostponed) arbiterEvent() {}
+func (*VictimEvicted) arbiterEvent()      {}
+func (*PressureRelieved) arbiterEvent()   {}
 
 // eventType is an event's name and schema version on disk. Names are never reused, versions only rise.
 type eventType struct {
@@ -101,6 +106,11 @@ var eventTypes = []eventType{
 	{"model.lease_returned", 1, func() proto.Message { return new(LeaseReturned) }},
 	{"model.lease_settled", 1, func() proto.Message { return new(LeaseSettled) }},
 	{"model.breaker_changed", 1, func() proto.Message { return new(BreakerChanged) }},
+	{"model.footprint_measured", 1, func() proto.Message { return new(FootprintMeasured) }},
+	{"model.pinned", 1, func() proto.Message { return new(ModelPinned) }},
+	{"arbiter.placement_postponed", 1, func() proto.Message { return new(PlacementPostponed) }},
+	{"arbiter.victim_evicted", 1, func() proto.Message { return new(VictimEvicted) }},
+	{"arbiter.pressure_relieved", 1, func() proto.Message { return new(PressureRelieved) }},
 	{"arbiter.placement_decided", 1, func() proto.Message { return new(PlacementDecided) }},
 	{"arbiter.placement_reserved", 1, func() proto.Message { return new(PlacementReserved) }},
 	{"arbiter.placement_refused", 1, func() proto.Message { return new(PlacementRefused) }},

@@ -1049,9 +1049,12 @@ func (x *ModelWanted) GetAt() *timestamppb.Timestamp {
 }
 
 type ModelUnwanted struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
-	At            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Reason string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	At     *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	// Set when it has to make room: the placement, and for whom.
+	Placement     string `protobuf:"bytes,3,opt,name=placement,proto3" json:"placement,omitempty"`
+	EvictedFor    string `protobuf:"bytes,4,opt,name=evicted_for,json=evictedFor,proto3" json:"evicted_for,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1100,6 +1103,142 @@ func (x *ModelUnwanted) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *ModelUnwanted) GetPlacement() string {
+	if x != nil {
+		return x.Placement
+	}
+	return ""
+}
+
+func (x *ModelUnwanted) GetEvictedFor() string {
+	if x != nil {
+		return x.EvictedFor
+	}
+	return ""
+}
+
+// FootprintMeasured tells a worker's peak, when it grew by a step worth knowing. It is remembered for the next placement.
+type FootprintMeasured struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Attempt       uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Bytes         uint64                 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FootprintMeasured) Reset() {
+	*x = FootprintMeasured{}
+	mi := &file_events_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FootprintMeasured) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FootprintMeasured) ProtoMessage() {}
+
+func (x *FootprintMeasured) ProtoReflect() protoreflect.Message {
+	mi := &file_events_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FootprintMeasured.ProtoReflect.Descriptor instead.
+func (*FootprintMeasured) Descriptor() ([]byte, []int) {
+	return file_events_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *FootprintMeasured) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *FootprintMeasured) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *FootprintMeasured) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// ModelPinned keeps the model from eviction until a time (0 = for good); an empty owner ends that.
+type ModelPinned struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Owner         string                 `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	UntilMs       int64                  `protobuf:"varint,2,opt,name=until_ms,json=untilMs,proto3" json:"until_ms,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelPinned) Reset() {
+	*x = ModelPinned{}
+	mi := &file_events_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelPinned) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelPinned) ProtoMessage() {}
+
+func (x *ModelPinned) ProtoReflect() protoreflect.Message {
+	mi := &file_events_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelPinned.ProtoReflect.Descriptor instead.
+func (*ModelPinned) Descriptor() ([]byte, []int) {
+	return file_events_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ModelPinned) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *ModelPinned) GetUntilMs() int64 {
+	if x != nil {
+		return x.UntilMs
+	}
+	return 0
+}
+
+func (x *ModelPinned) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 type ModelLoadStarted struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Attempt   uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
@@ -1113,7 +1252,7 @@ type ModelLoadStarted struct {
 
 func (x *ModelLoadStarted) Reset() {
 	*x = ModelLoadStarted{}
-	mi := &file_events_proto_msgTypes[18]
+	mi := &file_events_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1125,7 +1264,7 @@ func (x *ModelLoadStarted) String() string {
 func (*ModelLoadStarted) ProtoMessage() {}
 
 func (x *ModelLoadStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[18]
+	mi := &file_events_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1138,7 +1277,7 @@ func (x *ModelLoadStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelLoadStarted.ProtoReflect.Descriptor instead.
 func (*ModelLoadStarted) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{18}
+	return file_events_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ModelLoadStarted) GetAttempt() uint64 {
@@ -1180,7 +1319,7 @@ type WorkerStarted struct {
 
 func (x *WorkerStarted) Reset() {
 	*x = WorkerStarted{}
-	mi := &file_events_proto_msgTypes[19]
+	mi := &file_events_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1192,7 +1331,7 @@ func (x *WorkerStarted) String() string {
 func (*WorkerStarted) ProtoMessage() {}
 
 func (x *WorkerStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[19]
+	mi := &file_events_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1205,7 +1344,7 @@ func (x *WorkerStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerStarted.ProtoReflect.Descriptor instead.
 func (*WorkerStarted) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{19}
+	return file_events_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *WorkerStarted) GetAttempt() uint64 {
@@ -1243,7 +1382,7 @@ type ModelReady struct {
 
 func (x *ModelReady) Reset() {
 	*x = ModelReady{}
-	mi := &file_events_proto_msgTypes[20]
+	mi := &file_events_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1255,7 +1394,7 @@ func (x *ModelReady) String() string {
 func (*ModelReady) ProtoMessage() {}
 
 func (x *ModelReady) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[20]
+	mi := &file_events_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1268,7 +1407,7 @@ func (x *ModelReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelReady.ProtoReflect.Descriptor instead.
 func (*ModelReady) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{20}
+	return file_events_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ModelReady) GetAttempt() uint64 {
@@ -1318,7 +1457,7 @@ type ModelDraining struct {
 
 func (x *ModelDraining) Reset() {
 	*x = ModelDraining{}
-	mi := &file_events_proto_msgTypes[21]
+	mi := &file_events_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1330,7 +1469,7 @@ func (x *ModelDraining) String() string {
 func (*ModelDraining) ProtoMessage() {}
 
 func (x *ModelDraining) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[21]
+	mi := &file_events_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1343,7 +1482,7 @@ func (x *ModelDraining) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelDraining.ProtoReflect.Descriptor instead.
 func (*ModelDraining) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{21}
+	return file_events_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ModelDraining) GetAttempt() uint64 {
@@ -1384,7 +1523,7 @@ type ModelDrained struct {
 
 func (x *ModelDrained) Reset() {
 	*x = ModelDrained{}
-	mi := &file_events_proto_msgTypes[22]
+	mi := &file_events_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1396,7 +1535,7 @@ func (x *ModelDrained) String() string {
 func (*ModelDrained) ProtoMessage() {}
 
 func (x *ModelDrained) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[22]
+	mi := &file_events_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1409,7 +1548,7 @@ func (x *ModelDrained) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelDrained.ProtoReflect.Descriptor instead.
 func (*ModelDrained) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{22}
+	return file_events_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ModelDrained) GetAttempt() uint64 {
@@ -1443,7 +1582,7 @@ type WorkerExited struct {
 
 func (x *WorkerExited) Reset() {
 	*x = WorkerExited{}
-	mi := &file_events_proto_msgTypes[23]
+	mi := &file_events_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1455,7 +1594,7 @@ func (x *WorkerExited) String() string {
 func (*WorkerExited) ProtoMessage() {}
 
 func (x *WorkerExited) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[23]
+	mi := &file_events_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1468,7 +1607,7 @@ func (x *WorkerExited) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerExited.ProtoReflect.Descriptor instead.
 func (*WorkerExited) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{23}
+	return file_events_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WorkerExited) GetAttempt() uint64 {
@@ -1515,18 +1654,20 @@ func (x *WorkerExited) GetUnwitnessed() bool {
 
 // LoadFailed ends an attempt before it was ready. The next one starts after retry_ms; 0 = none is left.
 type LoadFailed struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Attempt       uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	Error         *ErrorBody             `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
-	RetryMs       int64                  `protobuf:"varint,3,opt,name=retry_ms,json=retryMs,proto3" json:"retry_ms,omitempty"`
-	At            *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Attempt uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Error   *ErrorBody             `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	RetryMs int64                  `protobuf:"varint,3,opt,name=retry_ms,json=retryMs,proto3" json:"retry_ms,omitempty"`
+	At      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
+	// The worker ran out of device memory: the next placement asks for more.
+	OutOfMemory   bool `protobuf:"varint,5,opt,name=out_of_memory,json=outOfMemory,proto3" json:"out_of_memory,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LoadFailed) Reset() {
 	*x = LoadFailed{}
-	mi := &file_events_proto_msgTypes[24]
+	mi := &file_events_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1538,7 +1679,7 @@ func (x *LoadFailed) String() string {
 func (*LoadFailed) ProtoMessage() {}
 
 func (x *LoadFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[24]
+	mi := &file_events_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1551,7 +1692,7 @@ func (x *LoadFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadFailed.ProtoReflect.Descriptor instead.
 func (*LoadFailed) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{24}
+	return file_events_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *LoadFailed) GetAttempt() uint64 {
@@ -1582,6 +1723,13 @@ func (x *LoadFailed) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *LoadFailed) GetOutOfMemory() bool {
+	if x != nil {
+		return x.OutOfMemory
+	}
+	return false
+}
+
 // LeaseReturned tells that the gpu actor has taken back the attempt's memory.
 type LeaseReturned struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1593,7 +1741,7 @@ type LeaseReturned struct {
 
 func (x *LeaseReturned) Reset() {
 	*x = LeaseReturned{}
-	mi := &file_events_proto_msgTypes[25]
+	mi := &file_events_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1605,7 +1753,7 @@ func (x *LeaseReturned) String() string {
 func (*LeaseReturned) ProtoMessage() {}
 
 func (x *LeaseReturned) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[25]
+	mi := &file_events_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1618,7 +1766,7 @@ func (x *LeaseReturned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseReturned.ProtoReflect.Descriptor instead.
 func (*LeaseReturned) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{25}
+	return file_events_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *LeaseReturned) GetAttempt() uint64 {
@@ -1645,7 +1793,7 @@ type LeaseSettled struct {
 
 func (x *LeaseSettled) Reset() {
 	*x = LeaseSettled{}
-	mi := &file_events_proto_msgTypes[26]
+	mi := &file_events_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1657,7 +1805,7 @@ func (x *LeaseSettled) String() string {
 func (*LeaseSettled) ProtoMessage() {}
 
 func (x *LeaseSettled) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[26]
+	mi := &file_events_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1670,7 +1818,7 @@ func (x *LeaseSettled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseSettled.ProtoReflect.Descriptor instead.
 func (*LeaseSettled) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{26}
+	return file_events_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *LeaseSettled) GetAttempt() uint64 {
@@ -1699,7 +1847,7 @@ type BreakerChanged struct {
 
 func (x *BreakerChanged) Reset() {
 	*x = BreakerChanged{}
-	mi := &file_events_proto_msgTypes[27]
+	mi := &file_events_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1711,7 +1859,7 @@ func (x *BreakerChanged) String() string {
 func (*BreakerChanged) ProtoMessage() {}
 
 func (x *BreakerChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[27]
+	mi := &file_events_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1724,7 +1872,7 @@ func (x *BreakerChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BreakerChanged.ProtoReflect.Descriptor instead.
 func (*BreakerChanged) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{27}
+	return file_events_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *BreakerChanged) GetState() string {
@@ -1750,18 +1898,20 @@ func (x *BreakerChanged) GetAt() *timestamppb.Timestamp {
 
 // PlacementDecided is the scheduler's choice with everything it looked at.
 type PlacementDecided struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Placement     *Placement             `protobuf:"bytes,1,opt,name=placement,proto3" json:"placement,omitempty"`
-	Policy        string                 `protobuf:"bytes,2,opt,name=policy,proto3" json:"policy,omitempty"`
-	Candidates    []*Candidate           `protobuf:"bytes,3,rep,name=candidates,proto3" json:"candidates,omitempty"`
-	At            *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Placement  *Placement             `protobuf:"bytes,1,opt,name=placement,proto3" json:"placement,omitempty"`
+	Policy     string                 `protobuf:"bytes,2,opt,name=policy,proto3" json:"policy,omitempty"`
+	Candidates []*Candidate           `protobuf:"bytes,3,rep,name=candidates,proto3" json:"candidates,omitempty"`
+	At         *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
+	// Where the need's figure came from: declared, estimated, measured or grown.
+	NeedFrom      string `protobuf:"bytes,5,opt,name=need_from,json=needFrom,proto3" json:"need_from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PlacementDecided) Reset() {
 	*x = PlacementDecided{}
-	mi := &file_events_proto_msgTypes[28]
+	mi := &file_events_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1773,7 +1923,7 @@ func (x *PlacementDecided) String() string {
 func (*PlacementDecided) ProtoMessage() {}
 
 func (x *PlacementDecided) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[28]
+	mi := &file_events_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1786,7 +1936,7 @@ func (x *PlacementDecided) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementDecided.ProtoReflect.Descriptor instead.
 func (*PlacementDecided) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{28}
+	return file_events_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PlacementDecided) GetPlacement() *Placement {
@@ -1817,6 +1967,220 @@ func (x *PlacementDecided) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *PlacementDecided) GetNeedFrom() string {
+	if x != nil {
+		return x.NeedFrom
+	}
+	return ""
+}
+
+// PlacementPostponed tells that a model could fit but has to wait, and for what. Written once for an attempt.
+type PlacementPostponed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Model         string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	Attempt       uint64                 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Candidates    []*Candidate           `protobuf:"bytes,3,rep,name=candidates,proto3" json:"candidates,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlacementPostponed) Reset() {
+	*x = PlacementPostponed{}
+	mi := &file_events_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlacementPostponed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlacementPostponed) ProtoMessage() {}
+
+func (x *PlacementPostponed) ProtoReflect() protoreflect.Message {
+	mi := &file_events_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlacementPostponed.ProtoReflect.Descriptor instead.
+func (*PlacementPostponed) Descriptor() ([]byte, []int) {
+	return file_events_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *PlacementPostponed) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *PlacementPostponed) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *PlacementPostponed) GetCandidates() []*Candidate {
+	if x != nil {
+		return x.Candidates
+	}
+	return nil
+}
+
+func (x *PlacementPostponed) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PlacementPostponed) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// VictimEvicted tells that a victim of a placement is gone and its memory is free.
+type VictimEvicted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Model         string                 `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VictimEvicted) Reset() {
+	*x = VictimEvicted{}
+	mi := &file_events_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VictimEvicted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VictimEvicted) ProtoMessage() {}
+
+func (x *VictimEvicted) ProtoReflect() protoreflect.Message {
+	mi := &file_events_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VictimEvicted.ProtoReflect.Descriptor instead.
+func (*VictimEvicted) Descriptor() ([]byte, []int) {
+	return file_events_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *VictimEvicted) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *VictimEvicted) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *VictimEvicted) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// PressureRelieved is the choice of idle models to unload because a device is over its threshold.
+type PressureRelieved struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Gpu           string                 `protobuf:"bytes,1,opt,name=gpu,proto3" json:"gpu,omitempty"`
+	Victims       []*Victim              `protobuf:"bytes,2,rep,name=victims,proto3" json:"victims,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PressureRelieved) Reset() {
+	*x = PressureRelieved{}
+	mi := &file_events_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PressureRelieved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PressureRelieved) ProtoMessage() {}
+
+func (x *PressureRelieved) ProtoReflect() protoreflect.Message {
+	mi := &file_events_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PressureRelieved.ProtoReflect.Descriptor instead.
+func (*PressureRelieved) Descriptor() ([]byte, []int) {
+	return file_events_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *PressureRelieved) GetGpu() string {
+	if x != nil {
+		return x.Gpu
+	}
+	return ""
+}
+
+func (x *PressureRelieved) GetVictims() []*Victim {
+	if x != nil {
+		return x.Victims
+	}
+	return nil
+}
+
+func (x *PressureRelieved) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PressureRelieved) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 type PlacementReserved struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1828,7 +2192,7 @@ type PlacementReserved struct {
 
 func (x *PlacementReserved) Reset() {
 	*x = PlacementReserved{}
-	mi := &file_events_proto_msgTypes[29]
+	mi := &file_events_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1840,7 +2204,7 @@ func (x *PlacementReserved) String() string {
 func (*PlacementReserved) ProtoMessage() {}
 
 func (x *PlacementReserved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[29]
+	mi := &file_events_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1853,7 +2217,7 @@ func (x *PlacementReserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementReserved.ProtoReflect.Descriptor instead.
 func (*PlacementReserved) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{29}
+	return file_events_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PlacementReserved) GetId() string {
@@ -1889,7 +2253,7 @@ type PlacementRefused struct {
 
 func (x *PlacementRefused) Reset() {
 	*x = PlacementRefused{}
-	mi := &file_events_proto_msgTypes[30]
+	mi := &file_events_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1901,7 +2265,7 @@ func (x *PlacementRefused) String() string {
 func (*PlacementRefused) ProtoMessage() {}
 
 func (x *PlacementRefused) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[30]
+	mi := &file_events_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1914,7 +2278,7 @@ func (x *PlacementRefused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementRefused.ProtoReflect.Descriptor instead.
 func (*PlacementRefused) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{30}
+	return file_events_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PlacementRefused) GetId() string {
@@ -1949,7 +2313,7 @@ type PlacementClosed struct {
 
 func (x *PlacementClosed) Reset() {
 	*x = PlacementClosed{}
-	mi := &file_events_proto_msgTypes[31]
+	mi := &file_events_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1961,7 +2325,7 @@ func (x *PlacementClosed) String() string {
 func (*PlacementClosed) ProtoMessage() {}
 
 func (x *PlacementClosed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[31]
+	mi := &file_events_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1974,7 +2338,7 @@ func (x *PlacementClosed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementClosed.ProtoReflect.Descriptor instead.
 func (*PlacementClosed) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{31}
+	return file_events_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PlacementClosed) GetId() string {
@@ -2010,7 +2374,7 @@ type PlacementAbandoned struct {
 
 func (x *PlacementAbandoned) Reset() {
 	*x = PlacementAbandoned{}
-	mi := &file_events_proto_msgTypes[32]
+	mi := &file_events_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2022,7 +2386,7 @@ func (x *PlacementAbandoned) String() string {
 func (*PlacementAbandoned) ProtoMessage() {}
 
 func (x *PlacementAbandoned) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[32]
+	mi := &file_events_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2035,7 +2399,7 @@ func (x *PlacementAbandoned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementAbandoned.ProtoReflect.Descriptor instead.
 func (*PlacementAbandoned) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{32}
+	return file_events_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PlacementAbandoned) GetId() string {
@@ -2132,10 +2496,21 @@ const file_events_proto_rawDesc = "" +
 	"\vModelWanted\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x04R\aattempt\x12*\n" +
-	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"S\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x92\x01\n" +
 	"\rModelUnwanted\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12*\n" +
-	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xa1\x01\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x1c\n" +
+	"\tplacement\x18\x03 \x01(\tR\tplacement\x12\x1f\n" +
+	"\vevicted_for\x18\x04 \x01(\tR\n" +
+	"evictedFor\"o\n" +
+	"\x11FootprintMeasured\x12\x18\n" +
+	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"j\n" +
+	"\vModelPinned\x12\x14\n" +
+	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x19\n" +
+	"\buntil_ms\x18\x02 \x01(\x03R\auntilMs\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xa1\x01\n" +
 	"\x10ModelLoadStarted\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x121\n" +
 	"\tplacement\x18\x02 \x01(\v2\x13.modelops.PlacementR\tplacement\x12\x14\n" +
@@ -2166,13 +2541,14 @@ const file_events_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x19\n" +
 	"\blog_tail\x18\x04 \x03(\tR\alogTail\x12*\n" +
 	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12 \n" +
-	"\vunwitnessed\x18\x06 \x01(\bR\vunwitnessed\"\x98\x01\n" +
+	"\vunwitnessed\x18\x06 \x01(\bR\vunwitnessed\"\xbc\x01\n" +
 	"\n" +
 	"LoadFailed\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12)\n" +
 	"\x05error\x18\x02 \x01(\v2\x13.modelops.ErrorBodyR\x05error\x12\x19\n" +
 	"\bretry_ms\x18\x03 \x01(\x03R\aretryMs\x12*\n" +
-	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"U\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\"\n" +
+	"\rout_of_memory\x18\x05 \x01(\bR\voutOfMemory\"U\n" +
 	"\rLeaseReturned\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"T\n" +
@@ -2182,13 +2558,31 @@ const file_events_proto_rawDesc = "" +
 	"\x0eBreakerChanged\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x1a\n" +
 	"\bfailures\x18\x02 \x01(\rR\bfailures\x12*\n" +
-	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xbe\x01\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xdb\x01\n" +
 	"\x10PlacementDecided\x121\n" +
 	"\tplacement\x18\x01 \x01(\v2\x13.modelops.PlacementR\tplacement\x12\x16\n" +
 	"\x06policy\x18\x02 \x01(\tR\x06policy\x123\n" +
 	"\n" +
 	"candidates\x18\x03 \x03(\v2\x13.modelops.CandidateR\n" +
 	"candidates\x12*\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x1b\n" +
+	"\tneed_from\x18\x05 \x01(\tR\bneedFrom\"\xbd\x01\n" +
+	"\x12PlacementPostponed\x12\x14\n" +
+	"\x05model\x18\x01 \x01(\tR\x05model\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\x04R\aattempt\x123\n" +
+	"\n" +
+	"candidates\x18\x03 \x03(\v2\x13.modelops.CandidateR\n" +
+	"candidates\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12*\n" +
+	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"a\n" +
+	"\rVictimEvicted\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05model\x18\x02 \x01(\tR\x05model\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x94\x01\n" +
+	"\x10PressureRelieved\x12\x10\n" +
+	"\x03gpu\x18\x01 \x01(\tR\x03gpu\x12*\n" +
+	"\avictims\x18\x02 \x03(\v2\x10.modelops.VictimR\avictims\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12*\n" +
 	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"e\n" +
 	"\x11PlacementReserved\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
@@ -2219,7 +2613,7 @@ func file_events_proto_rawDescGZIP() []byte {
 	return file_events_proto_rawDescData
 }
 
-var file_events_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_events_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_events_proto_goTypes = []any{
 	(*Decision)(nil),              // 0: modelops.Decision
 	(*Event)(nil),                 // 1: modelops.Event
@@ -2239,73 +2633,86 @@ var file_events_proto_goTypes = []any{
 	(*ModelDeclared)(nil),         // 15: modelops.ModelDeclared
 	(*ModelWanted)(nil),           // 16: modelops.ModelWanted
 	(*ModelUnwanted)(nil),         // 17: modelops.ModelUnwanted
-	(*ModelLoadStarted)(nil),      // 18: modelops.ModelLoadStarted
-	(*WorkerStarted)(nil),         // 19: modelops.WorkerStarted
-	(*ModelReady)(nil),            // 20: modelops.ModelReady
-	(*ModelDraining)(nil),         // 21: modelops.ModelDraining
-	(*ModelDrained)(nil),          // 22: modelops.ModelDrained
-	(*WorkerExited)(nil),          // 23: modelops.WorkerExited
-	(*LoadFailed)(nil),            // 24: modelops.LoadFailed
-	(*LeaseReturned)(nil),         // 25: modelops.LeaseReturned
-	(*LeaseSettled)(nil),          // 26: modelops.LeaseSettled
-	(*BreakerChanged)(nil),        // 27: modelops.BreakerChanged
-	(*PlacementDecided)(nil),      // 28: modelops.PlacementDecided
-	(*PlacementReserved)(nil),     // 29: modelops.PlacementReserved
-	(*PlacementRefused)(nil),      // 30: modelops.PlacementRefused
-	(*PlacementClosed)(nil),       // 31: modelops.PlacementClosed
-	(*PlacementAbandoned)(nil),    // 32: modelops.PlacementAbandoned
-	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
-	(*ModelSpec)(nil),             // 34: modelops.ModelSpec
-	(*Placement)(nil),             // 35: modelops.Placement
-	(*Worker)(nil),                // 36: modelops.Worker
-	(*ErrorBody)(nil),             // 37: modelops.ErrorBody
-	(*Candidate)(nil),             // 38: modelops.Candidate
+	(*FootprintMeasured)(nil),     // 18: modelops.FootprintMeasured
+	(*ModelPinned)(nil),           // 19: modelops.ModelPinned
+	(*ModelLoadStarted)(nil),      // 20: modelops.ModelLoadStarted
+	(*WorkerStarted)(nil),         // 21: modelops.WorkerStarted
+	(*ModelReady)(nil),            // 22: modelops.ModelReady
+	(*ModelDraining)(nil),         // 23: modelops.ModelDraining
+	(*ModelDrained)(nil),          // 24: modelops.ModelDrained
+	(*WorkerExited)(nil),          // 25: modelops.WorkerExited
+	(*LoadFailed)(nil),            // 26: modelops.LoadFailed
+	(*LeaseReturned)(nil),         // 27: modelops.LeaseReturned
+	(*LeaseSettled)(nil),          // 28: modelops.LeaseSettled
+	(*BreakerChanged)(nil),        // 29: modelops.BreakerChanged
+	(*PlacementDecided)(nil),      // 30: modelops.PlacementDecided
+	(*PlacementPostponed)(nil),    // 31: modelops.PlacementPostponed
+	(*VictimEvicted)(nil),         // 32: modelops.VictimEvicted
+	(*PressureRelieved)(nil),      // 33: modelops.PressureRelieved
+	(*PlacementReserved)(nil),     // 34: modelops.PlacementReserved
+	(*PlacementRefused)(nil),      // 35: modelops.PlacementRefused
+	(*PlacementClosed)(nil),       // 36: modelops.PlacementClosed
+	(*PlacementAbandoned)(nil),    // 37: modelops.PlacementAbandoned
+	(*timestamppb.Timestamp)(nil), // 38: google.protobuf.Timestamp
+	(*ModelSpec)(nil),             // 39: modelops.ModelSpec
+	(*Placement)(nil),             // 40: modelops.Placement
+	(*Worker)(nil),                // 41: modelops.Worker
+	(*ErrorBody)(nil),             // 42: modelops.ErrorBody
+	(*Candidate)(nil),             // 43: modelops.Candidate
+	(*Victim)(nil),                // 44: modelops.Victim
 }
 var file_events_proto_depIdxs = []int32{
 	1,  // 0: modelops.Decision.events:type_name -> modelops.Event
-	33, // 1: modelops.HostStarted.at:type_name -> google.protobuf.Timestamp
-	33, // 2: modelops.HostStopped.at:type_name -> google.protobuf.Timestamp
-	33, // 3: modelops.ActorGaveUp.at:type_name -> google.protobuf.Timestamp
-	33, // 4: modelops.ActorRevived.at:type_name -> google.protobuf.Timestamp
-	33, // 5: modelops.DeviceRegistered.at:type_name -> google.protobuf.Timestamp
-	33, // 6: modelops.VramReserved.at:type_name -> google.protobuf.Timestamp
-	33, // 7: modelops.VramSettled.at:type_name -> google.protobuf.Timestamp
-	33, // 8: modelops.VramReleased.at:type_name -> google.protobuf.Timestamp
-	33, // 9: modelops.LeaseExpired.at:type_name -> google.protobuf.Timestamp
-	33, // 10: modelops.ForeignUseChanged.at:type_name -> google.protobuf.Timestamp
-	33, // 11: modelops.DeviceLost.at:type_name -> google.protobuf.Timestamp
-	33, // 12: modelops.DeviceRecovered.at:type_name -> google.protobuf.Timestamp
-	33, // 13: modelops.DeviceFaulted.at:type_name -> google.protobuf.Timestamp
-	34, // 14: modelops.ModelDeclared.spec:type_name -> modelops.ModelSpec
-	33, // 15: modelops.ModelDeclared.at:type_name -> google.protobuf.Timestamp
-	33, // 16: modelops.ModelWanted.at:type_name -> google.protobuf.Timestamp
-	33, // 17: modelops.ModelUnwanted.at:type_name -> google.protobuf.Timestamp
-	35, // 18: modelops.ModelLoadStarted.placement:type_name -> modelops.Placement
-	33, // 19: modelops.ModelLoadStarted.at:type_name -> google.protobuf.Timestamp
-	36, // 20: modelops.WorkerStarted.worker:type_name -> modelops.Worker
-	33, // 21: modelops.WorkerStarted.at:type_name -> google.protobuf.Timestamp
-	33, // 22: modelops.ModelReady.at:type_name -> google.protobuf.Timestamp
-	33, // 23: modelops.ModelDraining.at:type_name -> google.protobuf.Timestamp
-	33, // 24: modelops.ModelDrained.at:type_name -> google.protobuf.Timestamp
-	33, // 25: modelops.WorkerExited.at:type_name -> google.protobuf.Timestamp
-	37, // 26: modelops.LoadFailed.error:type_name -> modelops.ErrorBody
-	33, // 27: modelops.LoadFailed.at:type_name -> google.protobuf.Timestamp
-	33, // 28: modelops.LeaseReturned.at:type_name -> google.protobuf.Timestamp
-	33, // 29: modelops.LeaseSettled.at:type_name -> google.protobuf.Timestamp
-	33, // 30: modelops.BreakerChanged.at:type_name -> google.protobuf.Timestamp
-	35, // 31: modelops.PlacementDecided.placement:type_name -> modelops.Placement
-	38, // 32: modelops.PlacementDecided.candidates:type_name -> modelops.Candidate
-	33, // 33: modelops.PlacementDecided.at:type_name -> google.protobuf.Timestamp
-	33, // 34: modelops.PlacementReserved.at:type_name -> google.protobuf.Timestamp
-	37, // 35: modelops.PlacementRefused.error:type_name -> modelops.ErrorBody
-	33, // 36: modelops.PlacementRefused.at:type_name -> google.protobuf.Timestamp
-	33, // 37: modelops.PlacementClosed.at:type_name -> google.protobuf.Timestamp
-	33, // 38: modelops.PlacementAbandoned.at:type_name -> google.protobuf.Timestamp
-	39, // [39:39] is the sub-list for method output_type
-	39, // [39:39] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	38, // 1: modelops.HostStarted.at:type_name -> google.protobuf.Timestamp
+	38, // 2: modelops.HostStopped.at:type_name -> google.protobuf.Timestamp
+	38, // 3: modelops.ActorGaveUp.at:type_name -> google.protobuf.Timestamp
+	38, // 4: modelops.ActorRevived.at:type_name -> google.protobuf.Timestamp
+	38, // 5: modelops.DeviceRegistered.at:type_name -> google.protobuf.Timestamp
+	38, // 6: modelops.VramReserved.at:type_name -> google.protobuf.Timestamp
+	38, // 7: modelops.VramSettled.at:type_name -> google.protobuf.Timestamp
+	38, // 8: modelops.VramReleased.at:type_name -> google.protobuf.Timestamp
+	38, // 9: modelops.LeaseExpired.at:type_name -> google.protobuf.Timestamp
+	38, // 10: modelops.ForeignUseChanged.at:type_name -> google.protobuf.Timestamp
+	38, // 11: modelops.DeviceLost.at:type_name -> google.protobuf.Timestamp
+	38, // 12: modelops.DeviceRecovered.at:type_name -> google.protobuf.Timestamp
+	38, // 13: modelops.DeviceFaulted.at:type_name -> google.protobuf.Timestamp
+	39, // 14: modelops.ModelDeclared.spec:type_name -> modelops.ModelSpec
+	38, // 15: modelops.ModelDeclared.at:type_name -> google.protobuf.Timestamp
+	38, // 16: modelops.ModelWanted.at:type_name -> google.protobuf.Timestamp
+	38, // 17: modelops.ModelUnwanted.at:type_name -> google.protobuf.Timestamp
+	38, // 18: modelops.FootprintMeasured.at:type_name -> google.protobuf.Timestamp
+	38, // 19: modelops.ModelPinned.at:type_name -> google.protobuf.Timestamp
+	40, // 20: modelops.ModelLoadStarted.placement:type_name -> modelops.Placement
+	38, // 21: modelops.ModelLoadStarted.at:type_name -> google.protobuf.Timestamp
+	41, // 22: modelops.WorkerStarted.worker:type_name -> modelops.Worker
+	38, // 23: modelops.WorkerStarted.at:type_name -> google.protobuf.Timestamp
+	38, // 24: modelops.ModelReady.at:type_name -> google.protobuf.Timestamp
+	38, // 25: modelops.ModelDraining.at:type_name -> google.protobuf.Timestamp
+	38, // 26: modelops.ModelDrained.at:type_name -> google.protobuf.Timestamp
+	38, // 27: modelops.WorkerExited.at:type_name -> google.protobuf.Timestamp
+	42, // 28: modelops.LoadFailed.error:type_name -> modelops.ErrorBody
+	38, // 29: modelops.LoadFailed.at:type_name -> google.protobuf.Timestamp
+	38, // 30: modelops.LeaseReturned.at:type_name -> google.protobuf.Timestamp
+	38, // 31: modelops.LeaseSettled.at:type_name -> google.protobuf.Timestamp
+	38, // 32: modelops.BreakerChanged.at:type_name -> google.protobuf.Timestamp
+	40, // 33: modelops.PlacementDecided.placement:type_name -> modelops.Placement
+	43, // 34: modelops.PlacementDecided.candidates:type_name -> modelops.Candidate
+	38, // 35: modelops.PlacementDecided.at:type_name -> google.protobuf.Timestamp
+	43, // 36: modelops.PlacementPostponed.candidates:type_name -> modelops.Candidate
+	38, // 37: modelops.PlacementPostponed.at:type_name -> google.protobuf.Timestamp
+	38, // 38: modelops.VictimEvicted.at:type_name -> google.protobuf.Timestamp
+	44, // 39: modelops.PressureRelieved.victims:type_name -> modelops.Victim
+	38, // 40: modelops.PressureRelieved.at:type_name -> google.protobuf.Timestamp
+	38, // 41: modelops.PlacementReserved.at:type_name -> google.protobuf.Timestamp
+	42, // 42: modelops.PlacementRefused.error:type_name -> modelops.ErrorBody
+	38, // 43: modelops.PlacementRefused.at:type_name -> google.protobuf.Timestamp
+	38, // 44: modelops.PlacementClosed.at:type_name -> google.protobuf.Timestamp
+	38, // 45: modelops.PlacementAbandoned.at:type_name -> google.protobuf.Timestamp
+	46, // [46:46] is the sub-list for method output_type
+	46, // [46:46] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_events_proto_init() }
@@ -2321,7 +2728,7 @@ func file_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_events_proto_rawDesc), len(file_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   33,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -59,8 +59,12 @@ type ModelSpec struct {
 	Revision            string `protobuf:"bytes,22,opt,name=revision,proto3" json:"revision,omitempty"`
 	MinResidencySeconds uint32 `protobuf:"varint,23,opt,name=min_residency_seconds,json=minResidencySeconds,proto3" json:"min_residency_seconds,omitempty"`
 	Threads             uint32 `protobuf:"varint,24,opt,name=threads,proto3" json:"threads,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// Idle time after which it is unloaded, in milliseconds: -1 never, 0 after each request.
+	IdleMs int64 `protobuf:"varint,25,opt,name=idle_ms,json=idleMs,proto3" json:"idle_ms,omitempty"`
+	// Models that share a group are never resident together.
+	Groups        []string `protobuf:"bytes,26,rep,name=groups,proto3" json:"groups,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ModelSpec) Reset() {
@@ -261,6 +265,233 @@ func (x *ModelSpec) GetThreads() uint32 {
 	return 0
 }
 
+func (x *ModelSpec) GetIdleMs() int64 {
+	if x != nil {
+		return x.IdleMs
+	}
+	return 0
+}
+
+func (x *ModelSpec) GetGroups() []string {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+// Resident is a model that holds or seeks memory, as the scheduler saw it.
+type Resident struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Model string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	Gpu   string                 `protobuf:"bytes,2,opt,name=gpu,proto3" json:"gpu,omitempty"`
+	Bytes uint64                 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Phase string                 `protobuf:"bytes,4,opt,name=phase,proto3" json:"phase,omitempty"`
+	// Requests running and waiting.
+	Active uint32 `protobuf:"varint,5,opt,name=active,proto3" json:"active,omitempty"`
+	Queued uint32 `protobuf:"varint,6,opt,name=queued,proto3" json:"queued,omitempty"`
+	IdleMs int64  `protobuf:"varint,7,opt,name=idle_ms,json=idleMs,proto3" json:"idle_ms,omitempty"`
+	// Since it became ready.
+	HeldMs int64 `protobuf:"varint,8,opt,name=held_ms,json=heldMs,proto3" json:"held_ms,omitempty"`
+	// What its last load took.
+	LoadMs        int64    `protobuf:"varint,9,opt,name=load_ms,json=loadMs,proto3" json:"load_ms,omitempty"`
+	Pinned        bool     `protobuf:"varint,10,opt,name=pinned,proto3" json:"pinned,omitempty"`
+	Young         bool     `protobuf:"varint,11,opt,name=young,proto3" json:"young,omitempty"`
+	Groups        []string `protobuf:"bytes,12,rep,name=groups,proto3" json:"groups,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Resident) Reset() {
+	*x = Resident{}
+	mi := &file_values_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Resident) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Resident) ProtoMessage() {}
+
+func (x *Resident) ProtoReflect() protoreflect.Message {
+	mi := &file_values_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Resident.ProtoReflect.Descriptor instead.
+func (*Resident) Descriptor() ([]byte, []int) {
+	return file_values_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Resident) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *Resident) GetGpu() string {
+	if x != nil {
+		return x.Gpu
+	}
+	return ""
+}
+
+func (x *Resident) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Resident) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *Resident) GetActive() uint32 {
+	if x != nil {
+		return x.Active
+	}
+	return 0
+}
+
+func (x *Resident) GetQueued() uint32 {
+	if x != nil {
+		return x.Queued
+	}
+	return 0
+}
+
+func (x *Resident) GetIdleMs() int64 {
+	if x != nil {
+		return x.IdleMs
+	}
+	return 0
+}
+
+func (x *Resident) GetHeldMs() int64 {
+	if x != nil {
+		return x.HeldMs
+	}
+	return 0
+}
+
+func (x *Resident) GetLoadMs() int64 {
+	if x != nil {
+		return x.LoadMs
+	}
+	return 0
+}
+
+func (x *Resident) GetPinned() bool {
+	if x != nil {
+		return x.Pinned
+	}
+	return false
+}
+
+func (x *Resident) GetYoung() bool {
+	if x != nil {
+		return x.Young
+	}
+	return false
+}
+
+func (x *Resident) GetGroups() []string {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+// Victim is a model that has to leave, and what spoke for it.
+type Victim struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Model         string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	Bytes         uint64                 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	IdleMs        int64                  `protobuf:"varint,3,opt,name=idle_ms,json=idleMs,proto3" json:"idle_ms,omitempty"`
+	LoadMs        int64                  `protobuf:"varint,4,opt,name=load_ms,json=loadMs,proto3" json:"load_ms,omitempty"`
+	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Victim) Reset() {
+	*x = Victim{}
+	mi := &file_values_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Victim) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Victim) ProtoMessage() {}
+
+func (x *Victim) ProtoReflect() protoreflect.Message {
+	mi := &file_values_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Victim.ProtoReflect.Descriptor instead.
+func (*Victim) Descriptor() ([]byte, []int) {
+	return file_values_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Victim) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *Victim) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Victim) GetIdleMs() int64 {
+	if x != nil {
+		return x.IdleMs
+	}
+	return 0
+}
+
+func (x *Victim) GetLoadMs() int64 {
+	if x != nil {
+		return x.LoadMs
+	}
+	return 0
+}
+
+func (x *Victim) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // Placement says where a model shall run and with which memory.
 type Placement struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -276,14 +507,16 @@ type Placement struct {
 	// Journal sequence of the grant; 0 until reserved.
 	Epoch uint64 `protobuf:"varint,8,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// Models to be evicted first.
-	Victims       []string `protobuf:"bytes,9,rep,name=victims,proto3" json:"victims,omitempty"`
+	Victims []string `protobuf:"bytes,9,rep,name=victims,proto3" json:"victims,omitempty"`
+	// Kind of the device: cpu, cuda or simulated.
+	DeviceKind    string `protobuf:"bytes,10,opt,name=device_kind,json=deviceKind,proto3" json:"device_kind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Placement) Reset() {
 	*x = Placement{}
-	mi := &file_values_proto_msgTypes[1]
+	mi := &file_values_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -295,7 +528,7 @@ func (x *Placement) String() string {
 func (*Placement) ProtoMessage() {}
 
 func (x *Placement) ProtoReflect() protoreflect.Message {
-	mi := &file_values_proto_msgTypes[1]
+	mi := &file_values_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -308,7 +541,7 @@ func (x *Placement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placement.ProtoReflect.Descriptor instead.
 func (*Placement) Descriptor() ([]byte, []int) {
-	return file_values_proto_rawDescGZIP(), []int{1}
+	return file_values_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Placement) GetId() string {
@@ -374,6 +607,13 @@ func (x *Placement) GetVictims() []string {
 	return nil
 }
 
+func (x *Placement) GetDeviceKind() string {
+	if x != nil {
+		return x.DeviceKind
+	}
+	return ""
+}
+
 // Candidate is a device the scheduler looked at, with its sums.
 type Candidate struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -384,14 +624,18 @@ type Candidate struct {
 	NeedBytes     uint64                 `protobuf:"varint,5,opt,name=need_bytes,json=needBytes,proto3" json:"need_bytes,omitempty"`
 	Chosen        bool                   `protobuf:"varint,6,opt,name=chosen,proto3" json:"chosen,omitempty"`
 	// Why not, in words and numbers; empty when chosen.
-	Refusal       string `protobuf:"bytes,7,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	Refusal string `protobuf:"bytes,7,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	// Who would have to leave for it.
+	Victims []*Victim `protobuf:"bytes,8,rep,name=victims,proto3" json:"victims,omitempty"`
+	// What the victims' leaving costs by the policy; lower is better.
+	Cost          float64 `protobuf:"fixed64,9,opt,name=cost,proto3" json:"cost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Candidate) Reset() {
 	*x = Candidate{}
-	mi := &file_values_proto_msgTypes[2]
+	mi := &file_values_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -403,7 +647,7 @@ func (x *Candidate) String() string {
 func (*Candidate) ProtoMessage() {}
 
 func (x *Candidate) ProtoReflect() protoreflect.Message {
-	mi := &file_values_proto_msgTypes[2]
+	mi := &file_values_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -416,7 +660,7 @@ func (x *Candidate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
 func (*Candidate) Descriptor() ([]byte, []int) {
-	return file_values_proto_rawDescGZIP(), []int{2}
+	return file_values_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Candidate) GetGpu() string {
@@ -468,6 +712,20 @@ func (x *Candidate) GetRefusal() string {
 	return ""
 }
 
+func (x *Candidate) GetVictims() []*Victim {
+	if x != nil {
+		return x.Victims
+	}
+	return nil
+}
+
+func (x *Candidate) GetCost() float64 {
+	if x != nil {
+		return x.Cost
+	}
+	return 0
+}
+
 // Worker is a process and the proof that it is ours.
 type Worker struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -490,7 +748,7 @@ type Worker struct {
 
 func (x *Worker) Reset() {
 	*x = Worker{}
-	mi := &file_values_proto_msgTypes[3]
+	mi := &file_values_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -502,7 +760,7 @@ func (x *Worker) String() string {
 func (*Worker) ProtoMessage() {}
 
 func (x *Worker) ProtoReflect() protoreflect.Message {
-	mi := &file_values_proto_msgTypes[3]
+	mi := &file_values_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -515,7 +773,7 @@ func (x *Worker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Worker.ProtoReflect.Descriptor instead.
 func (*Worker) Descriptor() ([]byte, []int) {
-	return file_values_proto_rawDescGZIP(), []int{3}
+	return file_values_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Worker) GetPid() int64 {
@@ -596,7 +854,7 @@ type Reservation struct {
 
 func (x *Reservation) Reset() {
 	*x = Reservation{}
-	mi := &file_values_proto_msgTypes[4]
+	mi := &file_values_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -608,7 +866,7 @@ func (x *Reservation) String() string {
 func (*Reservation) ProtoMessage() {}
 
 func (x *Reservation) ProtoReflect() protoreflect.Message {
-	mi := &file_values_proto_msgTypes[4]
+	mi := &file_values_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -621,7 +879,7 @@ func (x *Reservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reservation.ProtoReflect.Descriptor instead.
 func (*Reservation) Descriptor() ([]byte, []int) {
-	return file_values_proto_rawDescGZIP(), []int{4}
+	return file_values_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Reservation) GetLease() string {
@@ -698,7 +956,7 @@ type DeviceReading struct {
 
 func (x *DeviceReading) Reset() {
 	*x = DeviceReading{}
-	mi := &file_values_proto_msgTypes[5]
+	mi := &file_values_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -710,7 +968,7 @@ func (x *DeviceReading) String() string {
 func (*DeviceReading) ProtoMessage() {}
 
 func (x *DeviceReading) ProtoReflect() protoreflect.Message {
-	mi := &file_values_proto_msgTypes[5]
+	mi := &file_values_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -723,7 +981,7 @@ func (x *DeviceReading) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceReading.ProtoReflect.Descriptor instead.
 func (*DeviceReading) Descriptor() ([]byte, []int) {
-	return file_values_proto_rawDescGZIP(), []int{5}
+	return file_values_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *DeviceReading) GetDevice() string {
@@ -827,7 +1085,7 @@ type ProcessMemory struct {
 
 func (x *ProcessMemory) Reset() {
 	*x = ProcessMemory{}
-	mi := &file_values_proto_msgTypes[6]
+	mi := &file_values_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -839,7 +1097,7 @@ func (x *ProcessMemory) String() string {
 func (*ProcessMemory) ProtoMessage() {}
 
 func (x *ProcessMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_values_proto_msgTypes[6]
+	mi := &file_values_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -852,7 +1110,7 @@ func (x *ProcessMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessMemory.ProtoReflect.Descriptor instead.
 func (*ProcessMemory) Descriptor() ([]byte, []int) {
-	return file_values_proto_rawDescGZIP(), []int{6}
+	return file_values_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ProcessMemory) GetPid() int64 {
@@ -881,7 +1139,7 @@ type DeviceFault struct {
 
 func (x *DeviceFault) Reset() {
 	*x = DeviceFault{}
-	mi := &file_values_proto_msgTypes[7]
+	mi := &file_values_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -893,7 +1151,7 @@ func (x *DeviceFault) String() string {
 func (*DeviceFault) ProtoMessage() {}
 
 func (x *DeviceFault) ProtoReflect() protoreflect.Message {
-	mi := &file_values_proto_msgTypes[7]
+	mi := &file_values_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -906,7 +1164,7 @@ func (x *DeviceFault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceFault.ProtoReflect.Descriptor instead.
 func (*DeviceFault) Descriptor() ([]byte, []int) {
-	return file_values_proto_rawDescGZIP(), []int{7}
+	return file_values_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DeviceFault) GetDevice() string {
@@ -934,7 +1192,7 @@ var File_values_proto protoreflect.FileDescriptor
 
 const file_values_proto_rawDesc = "" +
 	"\n" +
-	"\fvalues.proto\x12\bmodelops\"\xd1\x05\n" +
+	"\fvalues.proto\x12\bmodelops\"\x82\x06\n" +
 	"\tModelSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aruntime\x18\x02 \x01(\tR\aruntime\x12\x12\n" +
@@ -962,7 +1220,29 @@ const file_values_proto_rawDesc = "" +
 	"\bunlisted\x18\x15 \x01(\bR\bunlisted\x12\x1a\n" +
 	"\brevision\x18\x16 \x01(\tR\brevision\x122\n" +
 	"\x15min_residency_seconds\x18\x17 \x01(\rR\x13minResidencySeconds\x12\x18\n" +
-	"\athreads\x18\x18 \x01(\rR\athreads\"\xcd\x01\n" +
+	"\athreads\x18\x18 \x01(\rR\athreads\x12\x17\n" +
+	"\aidle_ms\x18\x19 \x01(\x03R\x06idleMs\x12\x16\n" +
+	"\x06groups\x18\x1a \x03(\tR\x06groups\"\x9f\x02\n" +
+	"\bResident\x12\x14\n" +
+	"\x05model\x18\x01 \x01(\tR\x05model\x12\x10\n" +
+	"\x03gpu\x18\x02 \x01(\tR\x03gpu\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\x12\x14\n" +
+	"\x05phase\x18\x04 \x01(\tR\x05phase\x12\x16\n" +
+	"\x06active\x18\x05 \x01(\rR\x06active\x12\x16\n" +
+	"\x06queued\x18\x06 \x01(\rR\x06queued\x12\x17\n" +
+	"\aidle_ms\x18\a \x01(\x03R\x06idleMs\x12\x17\n" +
+	"\aheld_ms\x18\b \x01(\x03R\x06heldMs\x12\x17\n" +
+	"\aload_ms\x18\t \x01(\x03R\x06loadMs\x12\x16\n" +
+	"\x06pinned\x18\n" +
+	" \x01(\bR\x06pinned\x12\x14\n" +
+	"\x05young\x18\v \x01(\bR\x05young\x12\x16\n" +
+	"\x06groups\x18\f \x03(\tR\x06groups\"~\n" +
+	"\x06Victim\x12\x14\n" +
+	"\x05model\x18\x01 \x01(\tR\x05model\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x17\n" +
+	"\aidle_ms\x18\x03 \x01(\x03R\x06idleMs\x12\x17\n" +
+	"\aload_ms\x18\x04 \x01(\x03R\x06loadMs\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"\xee\x01\n" +
 	"\tPlacement\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12\x18\n" +
@@ -972,7 +1252,10 @@ const file_values_proto_rawDesc = "" +
 	"\x05bytes\x18\x06 \x01(\x04R\x05bytes\x12\x14\n" +
 	"\x05lease\x18\a \x01(\tR\x05lease\x12\x14\n" +
 	"\x05epoch\x18\b \x01(\x04R\x05epoch\x12\x18\n" +
-	"\avictims\x18\t \x03(\tR\avictims\"\xdb\x01\n" +
+	"\avictims\x18\t \x03(\tR\avictims\x12\x1f\n" +
+	"\vdevice_kind\x18\n" +
+	" \x01(\tR\n" +
+	"deviceKind\"\x9b\x02\n" +
 	"\tCandidate\x12\x10\n" +
 	"\x03gpu\x18\x01 \x01(\tR\x03gpu\x12\x1f\n" +
 	"\vlimit_bytes\x18\x02 \x01(\x04R\n" +
@@ -982,7 +1265,9 @@ const file_values_proto_rawDesc = "" +
 	"\n" +
 	"need_bytes\x18\x05 \x01(\x04R\tneedBytes\x12\x16\n" +
 	"\x06chosen\x18\x06 \x01(\bR\x06chosen\x12\x18\n" +
-	"\arefusal\x18\a \x01(\tR\arefusal\"\xf2\x01\n" +
+	"\arefusal\x18\a \x01(\tR\arefusal\x12*\n" +
+	"\avictims\x18\b \x03(\v2\x10.modelops.VictimR\avictims\x12\x12\n" +
+	"\x04cost\x18\t \x01(\x01R\x04cost\"\xf2\x01\n" +
 	"\x06Worker\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x03R\x03pid\x12\x1f\n" +
 	"\vstart_ticks\x18\x02 \x01(\x04R\n" +
@@ -1043,24 +1328,27 @@ func file_values_proto_rawDescGZIP() []byte {
 	return file_values_proto_rawDescData
 }
 
-var file_values_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_values_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_values_proto_goTypes = []any{
 	(*ModelSpec)(nil),     // 0: modelops.ModelSpec
-	(*Placement)(nil),     // 1: modelops.Placement
-	(*Candidate)(nil),     // 2: modelops.Candidate
-	(*Worker)(nil),        // 3: modelops.Worker
-	(*Reservation)(nil),   // 4: modelops.Reservation
-	(*DeviceReading)(nil), // 5: modelops.DeviceReading
-	(*ProcessMemory)(nil), // 6: modelops.ProcessMemory
-	(*DeviceFault)(nil),   // 7: modelops.DeviceFault
+	(*Resident)(nil),      // 1: modelops.Resident
+	(*Victim)(nil),        // 2: modelops.Victim
+	(*Placement)(nil),     // 3: modelops.Placement
+	(*Candidate)(nil),     // 4: modelops.Candidate
+	(*Worker)(nil),        // 5: modelops.Worker
+	(*Reservation)(nil),   // 6: modelops.Reservation
+	(*DeviceReading)(nil), // 7: modelops.DeviceReading
+	(*ProcessMemory)(nil), // 8: modelops.ProcessMemory
+	(*DeviceFault)(nil),   // 9: modelops.DeviceFault
 }
 var file_values_proto_depIdxs = []int32{
-	6, // 0: modelops.DeviceReading.processes:type_name -> modelops.ProcessMemory
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	2, // 0: modelops.Candidate.victims:type_name -> modelops.Victim
+	8, // 1: modelops.DeviceReading.processes:type_name -> modelops.ProcessMemory
+	2, // [2:2] is the sub-list for method output_type
+	2, // [2:2] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_values_proto_init() }
@@ -1074,7 +1362,7 @@ func file_values_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_values_proto_rawDesc), len(file_values_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
