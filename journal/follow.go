@@ -12,7 +12,7 @@ import (
 
 // Follow calls fn with every decision behind sequence after, first those that are there, then each new one, in order and without a gap, until
 // ctx ends (then its error is returned as messages.Cancelled or DeadlineExceeded) or fn returns an error. It survives lost connections
-// and restarts of the server. Events this build doesn't know are not an error here: Events is then nil and Decision holds the envelopes.
+// and restarts of the server. messages.FailedPrecondition: the journal ends before after, so it is not the one that was read before. Events this build doesn't know are not an error here: Events is then nil and Decision holds the envelopes.
 func (r *Reader) Follow(ctx context.Context, after uint64, fn func(messages.Recorded) error) error {
 	q := Query{After: after, Unknown: true}
 	c := newChain(q)
@@ -22,6 +22,9 @@ func (r *Reader) Follow(ctx context.Context, after uint64, fn func(messages.Reco
 		}
 		<-ctx.Done()
 		return messages.AsError(ctx.Err())
+	}
+	if err := r.reaches(ctx, after); err != nil {
+		return err
 	}
 	for {
 		err := r.follow(ctx, c, q, fn)
@@ -34,6 +37,19 @@ func (r *Reader) Follow(ctx context.Context, after uint64, fn func(messages.Reco
 		case <-time.After(reconnectWait):
 		}
 	}
+}
+
+// reaches refuses to follow a journal that was shortened or made anew: its next sequences were other decisions once.
+func (r *Reader) reaches(ctx context.Context, after uint64) error {
+	state, err := r.state(ctx)
+	if err != nil {
+		return err
+	}
+	if state.LastSeq < after {
+		return messages.Errorf(messages.FailedPrecondition, "journal of "+r.host, "it ends at sequence %d, but was already read up to %d", state.LastSeq, after).
+			WithHint("the host lost its journal; start again from sequence 0")
+	}
+	return nil
 }
 
 // errInterrupted says that the stream went away and may come back.

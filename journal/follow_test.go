@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -137,4 +138,27 @@ func TestDialReadsLikeTheJournal(t *testing.T) {
 	if e := wantCode(t, err, messages.NotFound); !strings.Contains(e.Error(), "main_pc") {
 		t.Errorf("%v", e)
 	}
+}
+
+func TestFollowRefusesAShorterJournal(t *testing.T) {
+	j := testOpen(t)
+	fill(t, j, 3)
+	err := j.Follow(t.Context(), 4, func(messages.Recorded) error { return nil })
+	wantCode(t, err, messages.FailedPrecondition)
+}
+
+func TestATakenPortIsSaidAtOnce(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	o := testOptions(t, t.TempDir())
+	o.Port = l.Addr().(*net.TCPAddr).Port
+	_, err = Open(t.Context(), o)
+	if e := wantCode(t, err, messages.JournalUnavailable); !strings.Contains(e.Error(), l.Addr().String()) {
+		t.Errorf("%v", e)
+	}
+	o.Port = 0
+	mustClose(t, mustOpen(t, o))
 }

@@ -3,7 +3,6 @@ package journal
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"os"
 	"path/filepath"
 	"sync"
@@ -66,7 +65,8 @@ func Open(ctx context.Context, o Options) (*Journal, error) {
 		err = j.openWriting(ctx)
 	}
 	if err != nil {
-		return nil, errors.Join(err, j.Close())
+		j.abandon()
+		return nil, err
 	}
 	return j, nil
 }
@@ -185,22 +185,29 @@ func (j *Journal) Close() error {
 	return j.closeErr
 }
 
+// abandon undoes a start that failed. It writes no mark: nothing was learned that the old one doesn't know.
+func (j *Journal) abandon() {
+	j.stop()
+	if j.Reader != nil {
+		j.Reader.close()
+	}
+	j.stopServer()
+	j.lock.release()
+}
+
 func (j *Journal) shut() error {
-	opened := j.Reader != nil
 	j.mend.Lock() // no mending starts after this
 	j.stop()
 	j.mend.Unlock()
 	j.running.Wait()
-	if opened {
-		j.Reader.close()
-	}
+	j.Reader.close()
 	j.stopServer()
-	var err error
-	if opened && !j.o.ReadOnly {
-		if err = j.saveMark(); err != nil {
-			err = unwritable(filepath.Join(j.o.Dir, markFile), err)
-		}
+	defer j.lock.release()
+	if j.o.ReadOnly {
+		return nil
 	}
-	j.lock.release()
-	return err
+	if err := j.saveMark(); err != nil {
+		return unwritable(filepath.Join(j.o.Dir, markFile), err)
+	}
+	return nil
 }

@@ -74,6 +74,9 @@ func guestPermissions() *server.Permissions {
 
 // startServer runs a server over storeDir and waits until it answers.
 func (j *Journal) startServer(storeDir string) error {
+	if err := j.portIsFree(); err != nil {
+		return err
+	}
 	o := j.serverOptions(storeDir, j.port)
 	s, err := server.NewServer(o)
 	if err != nil {
@@ -84,14 +87,27 @@ func (j *Journal) startServer(storeDir string) error {
 	if !s.ReadyForConnections(startLimit) || s.JetStreamEnabled() != o.JetStream {
 		s.Shutdown()
 		s.WaitForShutdown()
-		return messages.Errorf(messages.JournalUnavailable, j.address(), "the embedded NATS server did not start").
-			WithHint("look at the log lines above; is the port taken?")
+		return messages.Errorf(messages.JournalUnavailable, j.o.Dir, "the embedded NATS server did not start within %s", startLimit).
+			WithHint("look at the log lines of the embedded NATS server above")
 	}
 	if a, ok := s.Addr().(*net.TCPAddr); ok && j.port == 0 {
 		j.port = a.Port
 	}
 	j.server.Store(s)
 	return nil
+}
+
+// portIsFree asks first, because the server itself would only log that its port is taken.
+func (j *Journal) portIsFree() error {
+	if j.port <= 0 {
+		return nil
+	}
+	l, err := net.Listen("tcp", j.address())
+	if err != nil {
+		return messages.Errorf(messages.JournalUnavailable, j.address(), "NATS clients can't be listened for: %w", err).
+			WithHint("set nats.port to a free port, or to 0 to have one picked")
+	}
+	return l.Close()
 }
 
 func (j *Journal) address() string { return net.JoinHostPort(j.o.ListenHost, strconv.Itoa(j.port)) }
