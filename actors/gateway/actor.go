@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"time"
+
 	"github.com/asynkron/protoactor-go/actor"
 	"google.golang.org/protobuf/proto"
 
@@ -15,12 +17,25 @@ func Props(g *Gateway, opts ...actor.PropsOption) *actor.Props {
 		case *messages.ModelView:
 			g.Update(m)
 		case entity.Envelope:
-			reply, err := g.obey(m.Command)
-			if c.Sender() != nil {
-				c.Respond(entity.Result{Reply: reply, Err: messages.AsError(err)})
-			}
+			answer(c, g, m)
 		}
 	}, opts...)
+}
+
+// answer obeys and answers. A panic is an answer too, before it is the supervisor's: the caller mustn't wait for what never comes.
+func answer(c actor.Context, g *Gateway, m entity.Envelope) {
+	respond := func(reply messages.Reply, err error) {
+		if c.Sender() != nil {
+			c.Respond(entity.Result{Reply: reply, Err: messages.AsError(err)})
+		}
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			respond(messages.Reply{}, messages.Errorf(messages.Unavailable, g.id().String(), "the actor crashed on the command: %v", r).WithRetry(time.Second))
+			panic(r)
+		}
+	}()
+	respond(g.obey(m.Command))
 }
 
 func (g *Gateway) obey(command proto.Message) (messages.Reply, error) {
@@ -30,5 +45,9 @@ func (g *Gateway) obey(command proto.Message) (messages.Reply, error) {
 	case *messages.Crash:
 		panic("crash on command: " + c.Reason)
 	}
-	return messages.Reply{}, entity.Unknown(messages.ActorID{Kind: messages.KindGateway, ID: g.o.Host}, command)
+	return messages.Reply{}, entity.Unknown(g.id(), command)
+}
+
+func (g *Gateway) id() messages.ActorID {
+	return messages.ActorID{Kind: messages.KindGateway, ID: g.o.Host}
 }

@@ -159,6 +159,7 @@ func (d *daemon) plant(context.Context) error {
 		d.metrics.SetModelStates(d.board.modelViews()) // what is counted for a name that was never set counts as unknown
 	}
 	d.board.onHost = func(v *messages.HostView) { d.tree.Down(v.GaveUp) }
+	d.board.live = d.gateway.Models
 	d.tree.Grow(d.spawner())
 	return nil
 }
@@ -175,8 +176,9 @@ func (d *daemon) figures(model string) gateway.Figures {
 func (d *daemon) spawner() tree.Spawner {
 	o := entity.Options{Journal: store{d.journal}, Clock: wallClock{}, NewID: d.newID, Observer: d.board, Log: d.log, SnapshotEvery: d.cfg.Journal.SnapshotEvery}
 	rules := model.Rules{Retry: model.Retry{Limit: d.cfg.Load.Retries + 1, First: time.Second, Longest: time.Minute}}
-	models := model.Kind(rules, workers{d.runtime}, d.gateway, d.tree)
-	ledgers, scheduler, life := gpu.Kind(), arbiter.Kind(d.board, d.tree), host.Kind()
+	models := model.Kind(rules, model.World{Runtime: workers{d.runtime}, Gate: d.gateway, Door: d.tree, Free: d.seenFree})
+	scheduler := arbiter.Kind(arbiter.Rules{MaxLoads: d.cfg.Load.MaxConcurrent}, d.board, d.tree)
+	ledgers, life := gpu.Kind(), host.Kind()
 	return func(id messages.ActorID) (*actor.Props, bool) {
 		switch {
 		case id.Kind == messages.KindArbiter:
@@ -316,9 +318,15 @@ func (d *daemon) stop(ctx context.Context) error {
 	return errors.Join(err, d.stopWorkers(ctx))
 }
 
+// workersEnd bounds the end of all workers: the runtime's grace after SIGTERM, its patience after SIGKILL, and some room.
+const workersEnd = 20 * time.Second
+
 // stopWorkers ends the processes after the actors are gone: their journal still says that the models are wanted, so the next
 // start brings them back.
 func (d *daemon) stopWorkers(ctx context.Context) error {
+	// Not the requests' time, which may be used up: an engine that ignores SIGTERM must not outlive a good stop.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), workersEnd)
+	defer cancel()
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var failed error
