@@ -1,0 +1,101 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"modelops/bridges/config"
+	"modelops/messages"
+)
+
+const (
+	defaultConfig = "cluster.yaml"
+	defaultServer = "nats://127.0.0.1:4222"
+)
+
+// place is where a host keeps its things on this machine.
+type place struct {
+	dataDir string
+	journal string
+	daemon  *addresses // nil when no daemon has announced itself there
+}
+
+// loadConfig reads the configuration that the flags name.
+func (c *cli) loadConfig(host string) (*config.Config, error) {
+	env := os.Environ()
+	if c.dataDir != "" {
+		dir, err := filepath.Abs(c.dataDir)
+		if err != nil {
+			return nil, err
+		}
+		env = append(env, "MOC_DATA_DIR="+dir)
+	}
+	return config.Load(c.configFile(), env, host)
+}
+
+// configFile is the file that --config names, the one in the working directory, or "": the built-in one.
+func (c *cli) configFile() string {
+	if c.config != "" {
+		return c.config
+	}
+	if _, err := os.Stat(defaultConfig); err == nil {
+		return defaultConfig
+	}
+	return ""
+}
+
+// findPlace finds data directory and journal. A configuration that nobody named and that is wrong is no reason to refuse a
+// question to a running daemon.
+func (c *cli) findPlace() (place, error) {
+	p := place{dataDir: ".modelops", journal: filepath.Join(".modelops", "journal")}
+	if c.dataDir != "" {
+		p = place{dataDir: c.dataDir, journal: filepath.Join(c.dataDir, "journal")}
+	}
+	if cfg, err := c.loadConfig(""); err == nil {
+		p.dataDir, p.journal = cfg.DataDir, cfg.Journal.Dir
+	} else if c.config != "" {
+		return p, err
+	}
+	a, err := readAddresses(p.dataDir)
+	p.daemon = a
+	return p, err
+}
+
+// readAddresses reads what a daemon wrote when it had started; nil when there is nothing.
+func readAddresses(dataDir string) (*addresses, error) {
+	path := filepath.Join(dataDir, addressFile)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	a := &addresses{}
+	if err == nil {
+		err = json.Unmarshal(b, a)
+	}
+	if err != nil {
+		return nil, messages.Errorf(messages.Unavailable, path, "the daemon's addresses can't be read: %w", err).WithHint("name the daemon with --server")
+	}
+	return a, nil
+}
+
+// serverURL is where the daemon should be, and who says so.
+func (c *cli) serverURL() (url, why string, err error) {
+	if c.server != "" {
+		return c.server, "--server", nil
+	}
+	p, err := c.findPlace()
+	if err != nil {
+		return "", "", err
+	}
+	if p.daemon != nil && p.daemon.NATS != "" {
+		return p.daemon.NATS, filepath.Join(p.dataDir, addressFile), nil
+	}
+	if c.dataDir != "" { // whoever listens at the default address is another one
+		return "", "", messages.NewError(messages.Unavailable, c.dataDir, "no daemon serves this data directory").
+			WithHint("start it with `modelops serve --data-dir " + c.dataDir + "`")
+	}
+	return defaultServer, "", nil
+}

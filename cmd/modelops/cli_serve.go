@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"modelops/bridges/config"
+	"modelops/bridges/telemetry"
+	"modelops/messages"
+)
+
+func (c *cli) serveCommand() *cobra.Command {
+	var host, question string
+	cmd := &cobra.Command{
+		Use: "serve", Args: cobra.NoArgs,
+		Short: "Run the daemon of this host",
+		Long: "serve runs the daemon of this host in the foreground. SIGINT or SIGTERM stops it well: running requests finish within\n" +
+			"server.drain_timeout, the journal is closed, the workers end. A second signal ends it at once; nothing acknowledged is lost.",
+		Example: "  modelops serve\n  modelops serve --config cluster.yaml --ask \"What is the capital of France?\"",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return typed(c.serve(cmd.Context(), host, question))
+		},
+	}
+	cmd.Flags().StringVar(&host, "host", "", "name of this host (MOC_HOST; default: the configuration's)")
+	cmd.Flags().StringVar(&question, "ask", "", "ask the first preloaded model this once it is ready, and go on")
+	return cmd
+}
+
+func (c *cli) serve(ctx context.Context, host, question string) error {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	cfg, err := c.loadConfig(host)
+	if err != nil {
+		return err
+	}
+	log, err := telemetry.NewLogger(c.stderr, cfg.Log.Level, cfg.Log.Format)
+	if err != nil {
+		return err
+	}
+	for _, n := range cfg.Notices() {
+		log.Warn(n)
+	}
+	began := time.Now()
+	d, err := startDaemon(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	c.sayStarted(d, cfg, time.Since(began))
+	ctx, cancel := context.WithCancelCause(ctx)
+	asked := make(chan struct{})
+	go func() { defer close(asked); c.firstSteps(ctx, d, question) }()
+	got := <-signals
+	cancel(messages.NewError(messages.Cancelled, "", "the daemon is stopping"))
+	<-asked
+	c.say("%s: stopping, running requests have %s to finish; once more ends at once", got, cfg.Server.DrainTimeout)
+	return c.stopServing(d, cfg.Server.DrainTimeout, signals)
+}
+
+// say writes a line for whoever started the daemon. The log goes to stderr.
+func (c *cli) say(format string, args ...any) { fmt.Fprintf(c.stdout, format+"\n", args...) }
+
+func (c *cli) sayStarted(d *daemon, cfg *config.Config, took time.Duration) {
+	a := d.addresses()
+	file := c.configFile()
+	if file == "" {
+		file = "the built-in configuration"
+	}
+	c.say("modelops %s, host %s, by %s", buildVersion(), a.Host, file)
+	c.say("journal  %s, %d decisions", cfg.Journal.Dir, d.journal.Sequence())
+	for _, g := range d.board.gpuViews(false) {
+		c.say("device   %s, %s, %s for models", g.Device, deviceName(g), messages.FormatBytes(g.LimitBytes))
+	}
+	c.say("HTTP     %s", a.HTTP)
+	c.say("gRPC     %s", a.GRPC)
+	c.say("NATS     %s", a.NATS)
+	c.say("started in %s", took.Round(time.Millisecond))
+}
+
+// firstSteps tells how the preloads went and asks the question.
+func (c *cli) firstSteps(ctx context.Context, d *daemon, question string) {
+	for _, p := range d.cfg.Models.Preload {
+		id := messages.ModelActor(d.host, p.Name)
+		v, err := control{d}.await(ctx, id, func(v *messages.ModelView) bool { return v.Phase == "ready" || v.Phase == "failed" || !v.Wanted })
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			c.say("%s: %v", p.Name, err)
+		case v.Phase == "ready":
+			c.say("%s is ready: %s on %s, loaded in %s", p.Name, messages.FormatBytes(v.MeasuredBytes), v.GetPlacement().GetGpu(), lasting(time.Duration(v.LoadMs)*time.Millisecond))
+		default:
+			c.say("%s is %s: %s", p.Name, v.Phase, v.Error.GetMessage())
+		}
+	}
+	if question != "" {
+		c.askOnce(ctx, d, question)
+	}
+}
+
+// askOnce sends one inference the way that every request goes.
+func (c *cli) askOnce(ctx context.Context, d *daemon, question string) {
+	if len(d.cfg.Models.Preload) == 0 {
+		c.say("there is no preloaded model to ask")
+		return
+	}
+	model := d.cfg.Models.Preload[0].Name
+	zero := float32(0)
+	r, err := d.gateway.Infer(ctx, &messages.InferenceRequest{ModelName: model, Prompt: question, Temperature: &zero, RequestId: d.newID()}, nil)
+	if err != nil {
+		if ctx.Err() == nil {
+			explain(c.stdout, messages.AsError(err))
+		}
+		return
+	}
+	c.say("\n> %s\n%s\n(%s, %d tokens in %s)\n", question, strings.TrimSpace(r.ResponseText), model, r.TokensGenerated,
+		lasting(time.Duration(r.InferenceTimeMs)*time.Millisecond))
+}
+
+// stopServing gives the daemon its time; a second signal takes it away.
+func (c *cli) stopServing(d *daemon, patience time.Duration, signals <-chan os.Signal) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- d.stop(ctx) }()
+	select {
+	case err := <-done:
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		if err != nil {
+			c.say("stopped; some requests had to be cut off")
+			return nil
+		}
+		c.say("stopped")
+		return nil
+	case <-signals:
+		return quietExit(exitInterrupted)
+	}
+}
