@@ -20,7 +20,7 @@
 // that ends before its mark has lost what was promised. Any finding refuses the start, names the sequence, and leaves every byte
 // as it is. Checking only what changed since a clean stop would be faster and would miss what damage is: a byte that changed while nobody
 // wrote. A full look costs about 0.6 us of processor time a decision, on all cores: a journal of a million decisions is open after half a
-second, server included.
+// second, server included.
 //
 // A process that is killed can leave half of its last record, and nobody was promised that record. So a broken end is accepted when it lies
 // behind the mark, is the very last thing in the last block and nothing readable follows; its bytes are kept in torn/. The mark lags the
