@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -104,5 +105,12 @@ func pause(t *testing.T) {
 	select {
 	case <-t.Context().Done():
 	case <-time.After(10 * time.Millisecond):
+	}
+}
+
+func (d *daemon) killPid(pid int) {
+	d.t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		d.t.Fatal(err)
 	}
 }
