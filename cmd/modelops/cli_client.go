@@ -33,10 +33,16 @@ func (c *cli) dial(ctx context.Context) (*Client, error) {
 	}
 	wait := 2 * time.Second
 	if d, ok := ctx.Deadline(); ok {
-		wait = min(wait, time.Until(d))
+		wait = min(wait, max(time.Until(d), time.Millisecond))
 	}
 	nc, err := nats.Connect(url, nats.Name("modelops cli"), nats.Timeout(wait), nats.MaxReconnects(5), nats.ReconnectWait(200*time.Millisecond),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})) // what is lost shows as a gap or a timeout where it matters
+	if ctx.Err() != nil || wait < time.Second && errors.Is(err, nats.ErrTimeout) {
+		if nc != nil {
+			nc.Close()
+		}
+		return nil, messages.NewError(messages.DeadlineExceeded, url, "the time was over before the daemon was reached").WithCause(err)
+	}
 	if err != nil {
 		hint := "start one with `modelops serve`, or name another with --server"
 		if why == "--server" {

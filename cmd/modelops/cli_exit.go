@@ -88,7 +88,7 @@ func typed(err error) error {
 }
 
 // finish tells what went wrong and picks the exit code.
-func (c *cli) finish(err error) int {
+func (c *cli) finish(cmd *cobra.Command, err error) int {
 	var quiet quietExit
 	var problems config.Problems
 	var known *messages.Error
@@ -104,7 +104,7 @@ func (c *cli) finish(err error) int {
 		c.complain(known)
 		return exitOf[known.Code]
 	}
-	c.complain(messages.NewError(messages.InvalidArgument, "", err.Error()).WithHint("modelops --help"))
+	c.complain(messages.NewError(messages.InvalidArgument, "", err.Error()).WithHint("usage: " + cmd.UseLine() + "; more with " + cmd.CommandPath() + " --help"))
 	return exitUsage
 }
 

@@ -36,21 +36,22 @@ func (f *fold[S]) sequence() uint64           { return f.last }
 func (f *fold[S]) stateJSON() ([]byte, error) { return json.Marshal(f.state) }
 func (f *fold[S]) view() proto.Message        { return f.kind.View(f.state) }
 
-func foldOf[S any](kind entity.Kind[S], id messages.ActorID) folded {
-	return &fold[S]{kind: kind, state: kind.New(id)}
+// foldOf takes the pure half of a kind: what has no hands can't touch anything.
+func foldOf[S any](id messages.ActorID, empty func(messages.ActorID) S, evolve func(S, proto.Message, uint64) S, view func(S) proto.Message) folded {
+	return &fold[S]{kind: entity.Kind[S]{Name: id.Kind, New: empty, Evolve: evolve, View: view}, state: empty(id)}
 }
 
-// newFold begins an entity without a past. Only the pure functions of its kind are used, so the ports may be missing.
+// newFold begins an entity without a past.
 func newFold(id messages.ActorID) (folded, error) {
 	switch id.Kind {
 	case messages.KindHost:
-		return foldOf(host.Kind(), id), nil
+		return foldOf(id, host.New, host.Evolve, host.View), nil
 	case messages.KindGPU:
-		return foldOf(gpu.Kind(), id), nil
+		return foldOf(id, gpu.New, gpu.Evolve, gpu.View), nil
 	case messages.KindModel:
-		return foldOf(model.Kind(model.Rules{}, nil, nil, nil), id), nil
+		return foldOf(id, model.New, model.Evolve, model.View), nil
 	case messages.KindArbiter:
-		return foldOf(arbiter.Kind(nil, nil), id), nil
+		return foldOf(id, arbiter.New, arbiter.Evolve, arbiter.View), nil
 	}
 	return nil, messages.Errorf(messages.InvalidArgument, id.String(), "a %s keeps no journal, so it has no past", id.Kind)
 }

@@ -22,9 +22,9 @@ import (
 var commandsOf = map[string][]string{
 	messages.KindHost: {"StartHost", "StopHost", "ReportGaveUp", "RestartActor"},
 	messages.KindGPU:  {"RegisterDevice", "ReserveVram", "SettleVram", "ReleaseVram", "RenewLease", "ExpireLease", "ObserveDevice", "ReportFault"},
-	messages.KindModel: {"DeclareModel", "EnsureModel", "UnloadModel", "StartLoad", "ReportPlacementFailed", "ReportWorkerStarted", "ReportWorkerReady",
-		"ReportLoadFailed", "ReportWorkerExited", "ReportDrained", "ReportLeaseReturned", "ReportLeaseSettled", "RetryLoad", "ReportBreaker"},
-	messages.KindArbiter: {"PlaceModel", "ReportReserved", "ReportReservationRefused", "AbandonPlacement", "ClosePlacement"},
+	messages.KindModel: {"DeclareModel", "EnsureModel", "UnloadModel", "EvictModel", "PinModel", "StartLoad", "ReportPlacementFailed", "ReportWorkerStarted", "ReportWorkerReady",
+		"ReportLoadFailed", "ReportWorkerExited", "ReportDrained", "ReportLeaseReturned", "ReportLeaseSettled", "RetryLoad", "ReportBreaker", "ReportFootprint"},
+	messages.KindArbiter: {"PlaceModel", "ReportReserved", "ReportReservationRefused", "AbandonPlacement", "ClosePlacement", "RelievePressure", "ReportEvicted"},
 	"any":                {"QueryView", "Crash"},
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
 
 	"modelops/journal"
 	"modelops/messages"
@@ -29,8 +30,7 @@ func parseMoment(text string, now time.Time) (moment, error) {
 	}
 	if n, err := strconv.ParseUint(text, 10, 64); err == nil && n > 0 {
 		return moment{sequence: n}, nil
-	}
-	if d, err := time.ParseDuration(strings.TrimSuffix(text, " ago")); err == nil && d >= 0 {
+	} else if d, err := time.ParseDuration(strings.TrimSuffix(text, " ago")); err == nil && d > 0 {
 		return moment{time: now.Add(-d)}, nil
 	}
 	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02 15:04"} {
@@ -114,7 +114,20 @@ func liveState(ctx context.Context, k *Client, host, name string) (stateShown, e
 	if err != nil {
 		return stateShown{}, err
 	}
-	return stateShown{Actor: r.Actor, Sequence: r.Sequence, State: json.RawMessage(r.StateJson), View: json.RawMessage(r.ViewJson), Owed: r.Owed}, nil
+	return stateShown{Actor: r.Actor, Sequence: r.Sequence, State: json.RawMessage(r.StateJson), View: rewritten(id, r.ViewJson), Owed: r.Owed}, nil
+}
+
+// rewritten brings a live view into the words that a folded one has.
+func rewritten(id messages.ActorID, view string) json.RawMessage {
+	var m proto.Message = &messages.StatusView{}
+	if f, err := newFold(id); err == nil {
+		m = f.view()
+	}
+	proto.Reset(m)
+	if readReply([]byte(view), m) != nil {
+		return json.RawMessage(view)
+	}
+	return compact(m)
 }
 
 func foldedState(ctx context.Context, src *source, name string, when moment) (stateShown, error) {

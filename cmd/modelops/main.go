@@ -13,5 +13,5 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	c := &cli{stdin: stdin, stdout: stdout, stderr: stderr}
 	root := newRoot(c)
 	root.SetArgs(args)
-	return c.finish(root.ExecuteContext(context.Background()))
+	return c.finish(root.ExecuteContextC(context.Background()))
 }
