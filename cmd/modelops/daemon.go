@@ -67,16 +67,14 @@ func (wallClock) Now() time.Time { return time.Now() }
 func (d *daemon) newID() string { return uuid.NewString() }
 
 // startDaemon opens what a host stands on, in order. When a step fails, what was opened is closed again.
-func startDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (d *daemon, err error) {
-	d = &daemon{cfg: cfg, host: cfg.Host, bootID: uuid.NewString(), log: log, began: time.Now(), board: newBoard(), metrics: telemetry.New(buildVersion(), cfg.Host)}
+func startDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (*daemon, error) {
+	d := &daemon{cfg: cfg, host: cfg.Host, bootID: uuid.NewString(), log: log, began: time.Now(), board: newBoard(), metrics: telemetry.New(buildVersion(), cfg.Host)}
 	d.life, d.endLife = context.WithCancel(context.Background())
-	defer func() {
-		if err != nil {
-			d.close(context.WithoutCancel(ctx))
-		}
-	}()
 	for _, step := range []func(context.Context) error{d.openJournal, d.openWorld, d.plant, d.wake, d.openEdges, d.announce} {
 		if err := step(ctx); err != nil {
+			if closing := d.close(context.WithoutCancel(ctx)); closing != nil {
+				log.Warn("what had been opened didn't close well", "error", closing)
+			}
 			return nil, err
 		}
 	}
@@ -227,6 +225,7 @@ func (d *daemon) wake(ctx context.Context) error {
 		}
 	}
 	d.alongside(d.poll)
+	d.alongside(d.gateway.Run)
 	d.alongside(d.feed.run)
 	return nil
 }
