@@ -237,17 +237,25 @@ type sent struct {
 
 // command sends a command to an actor.
 func command(nc *nats.Conn, actor messages.ActorID, m proto.Message) (sent, error) {
-	raw, err := protojson.Marshal(m)
+	raw, err := sendBody(actor, m)
 	if err != nil {
 		return sent{}, err
 	}
-	name := string(m.ProtoReflect().Descriptor().Name())
-	reply, err := ask(nc, "send", object{"actor": actor.String(), "command": name, "body": json.RawMessage(raw)})
+	reply, err := ask(nc, "send", json.RawMessage(raw))
 	if err != nil {
 		return sent{}, err
 	}
 	var out sent
 	return out, json.Unmarshal(reply, &out)
+}
+
+func sendBody(actor messages.ActorID, m proto.Message) ([]byte, error) {
+	body, err := protojson.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	name := string(m.ProtoReflect().Descriptor().Name())
+	return json.Marshal(object{"actor": actor.String(), "command": name, "body": json.RawMessage(body)})
 }
 
 // view is an actor as modelops.v1.state shows it.

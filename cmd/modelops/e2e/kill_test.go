@@ -103,6 +103,9 @@ func TestKillNine(t *testing.T) {
 	if pids := d.pidsOf("tiny"); len(pids) != 1 {
 		t.Errorf("the workers are %v", pids)
 	}
+	if got := d.cli("replay"); got.code != 0 {
+		t.Errorf("replay: exit code %d, %s", got.code, got)
+	}
 }
 
 // TestKillNineMidStream: the request that ran ends cleanly for its client, and the worker is free for the next.

@@ -74,3 +74,9 @@ func execute(t *testing.T, env []string, name string, args ...string) output {
 	}
 	return output{out: out.String(), err: bad.String(), code: cmd.ProcessState.ExitCode()}
 }
+
+// cli runs a command of the tested binary against the daemon.
+func (d *daemon) cli(args ...string) output {
+	d.t.Helper()
+	return execute(d.t, d.environ(), d.binary, append(args, "--config", filepath.Join(d.dir, "cluster.yaml"))...)
+}
