@@ -2633,7 +2633,9 @@ type ModelView struct {
 	PinnedBy      string `protobuf:"bytes,20,opt,name=pinned_by,json=pinnedBy,proto3" json:"pinned_by,omitempty"`
 	PinnedUntilMs int64  `protobuf:"varint,21,opt,name=pinned_until_ms,json=pinnedUntilMs,proto3" json:"pinned_until_ms,omitempty"`
 	// Measured peaks by device kind, for the declaration's revision.
-	Footprints    map[string]uint64 `protobuf:"bytes,22,rep,name=footprints,proto3" json:"footprints,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Footprints map[string]uint64 `protobuf:"bytes,22,rep,name=footprints,proto3" json:"footprints,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Since when it wants a place, in milliseconds since 1970; 0 while it has one or wants none.
+	WantedMs      int64 `protobuf:"varint,23,opt,name=wanted_ms,json=wantedMs,proto3" json:"wanted_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2820,6 +2822,13 @@ func (x *ModelView) GetFootprints() map[string]uint64 {
 		return x.Footprints
 	}
 	return nil
+}
+
+func (x *ModelView) GetWantedMs() int64 {
+	if x != nil {
+		return x.WantedMs
+	}
+	return 0
 }
 
 type ArbiterView struct {
@@ -3152,7 +3161,7 @@ const file_commands_proto_rawDesc = "" +
 	"\vlost_reason\x18\x0f \x01(\tR\n" +
 	"lostReason\x12\x12\n" +
 	"\x04uuid\x18\x10 \x01(\tR\x04uuid\x121\n" +
-	"\areading\x18\x11 \x01(\v2\x17.modelops.DeviceReadingR\areading\"\xf4\x05\n" +
+	"\areading\x18\x11 \x01(\v2\x17.modelops.DeviceReadingR\areading\"\x91\x06\n" +
 	"\tModelView\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x12\n" +
@@ -3178,7 +3187,8 @@ const file_commands_proto_rawDesc = "" +
 	"\x0fpinned_until_ms\x18\x15 \x01(\x03R\rpinnedUntilMs\x12C\n" +
 	"\n" +
 	"footprints\x18\x16 \x03(\v2#.modelops.ModelView.FootprintsEntryR\n" +
-	"footprints\x1a=\n" +
+	"footprints\x12\x1b\n" +
+	"\twanted_ms\x18\x17 \x01(\x03R\bwantedMs\x1a=\n" +
 	"\x0fFootprintsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"j\n" +

@@ -59,8 +59,8 @@ type ModelSpec struct {
 	Revision            string `protobuf:"bytes,22,opt,name=revision,proto3" json:"revision,omitempty"`
 	MinResidencySeconds uint32 `protobuf:"varint,23,opt,name=min_residency_seconds,json=minResidencySeconds,proto3" json:"min_residency_seconds,omitempty"`
 	Threads             uint32 `protobuf:"varint,24,opt,name=threads,proto3" json:"threads,omitempty"`
-	// Idle time after which it is unloaded, in milliseconds: -1 never, 0 after each request.
-	IdleMs int64 `protobuf:"varint,25,opt,name=idle_ms,json=idleMs,proto3" json:"idle_ms,omitempty"`
+	// Idle time after which it is unloaded, in milliseconds; absent or negative = never, 0 = after each request.
+	IdleMs *int64 `protobuf:"varint,25,opt,name=idle_ms,json=idleMs,proto3,oneof" json:"idle_ms,omitempty"`
 	// Models that share a group are never resident together.
 	Groups        []string `protobuf:"bytes,26,rep,name=groups,proto3" json:"groups,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -266,8 +266,8 @@ func (x *ModelSpec) GetThreads() uint32 {
 }
 
 func (x *ModelSpec) GetIdleMs() int64 {
-	if x != nil {
-		return x.IdleMs
+	if x != nil && x.IdleMs != nil {
+		return *x.IdleMs
 	}
 	return 0
 }
@@ -293,10 +293,12 @@ type Resident struct {
 	// Since it became ready.
 	HeldMs int64 `protobuf:"varint,8,opt,name=held_ms,json=heldMs,proto3" json:"held_ms,omitempty"`
 	// What its last load took.
-	LoadMs        int64    `protobuf:"varint,9,opt,name=load_ms,json=loadMs,proto3" json:"load_ms,omitempty"`
-	Pinned        bool     `protobuf:"varint,10,opt,name=pinned,proto3" json:"pinned,omitempty"`
-	Young         bool     `protobuf:"varint,11,opt,name=young,proto3" json:"young,omitempty"`
-	Groups        []string `protobuf:"bytes,12,rep,name=groups,proto3" json:"groups,omitempty"`
+	LoadMs int64    `protobuf:"varint,9,opt,name=load_ms,json=loadMs,proto3" json:"load_ms,omitempty"`
+	Pinned bool     `protobuf:"varint,10,opt,name=pinned,proto3" json:"pinned,omitempty"`
+	Young  bool     `protobuf:"varint,11,opt,name=young,proto3" json:"young,omitempty"`
+	Groups []string `protobuf:"bytes,12,rep,name=groups,proto3" json:"groups,omitempty"`
+	// How long it has waited for a place, while it has none.
+	WaitedMs      int64 `protobuf:"varint,13,opt,name=waited_ms,json=waitedMs,proto3" json:"waited_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -413,6 +415,13 @@ func (x *Resident) GetGroups() []string {
 		return x.Groups
 	}
 	return nil
+}
+
+func (x *Resident) GetWaitedMs() int64 {
+	if x != nil {
+		return x.WaitedMs
+	}
+	return 0
 }
 
 // Victim is a model that has to leave, and what spoke for it.
@@ -1192,7 +1201,7 @@ var File_values_proto protoreflect.FileDescriptor
 
 const file_values_proto_rawDesc = "" +
 	"\n" +
-	"\fvalues.proto\x12\bmodelops\"\x82\x06\n" +
+	"\fvalues.proto\x12\bmodelops\"\x93\x06\n" +
 	"\tModelSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aruntime\x18\x02 \x01(\tR\aruntime\x12\x12\n" +
@@ -1220,9 +1229,11 @@ const file_values_proto_rawDesc = "" +
 	"\bunlisted\x18\x15 \x01(\bR\bunlisted\x12\x1a\n" +
 	"\brevision\x18\x16 \x01(\tR\brevision\x122\n" +
 	"\x15min_residency_seconds\x18\x17 \x01(\rR\x13minResidencySeconds\x12\x18\n" +
-	"\athreads\x18\x18 \x01(\rR\athreads\x12\x17\n" +
-	"\aidle_ms\x18\x19 \x01(\x03R\x06idleMs\x12\x16\n" +
-	"\x06groups\x18\x1a \x03(\tR\x06groups\"\x9f\x02\n" +
+	"\athreads\x18\x18 \x01(\rR\athreads\x12\x1c\n" +
+	"\aidle_ms\x18\x19 \x01(\x03H\x00R\x06idleMs\x88\x01\x01\x12\x16\n" +
+	"\x06groups\x18\x1a \x03(\tR\x06groupsB\n" +
+	"\n" +
+	"\b_idle_ms\"\xbc\x02\n" +
 	"\bResident\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x10\n" +
 	"\x03gpu\x18\x02 \x01(\tR\x03gpu\x12\x14\n" +
@@ -1236,7 +1247,8 @@ const file_values_proto_rawDesc = "" +
 	"\x06pinned\x18\n" +
 	" \x01(\bR\x06pinned\x12\x14\n" +
 	"\x05young\x18\v \x01(\bR\x05young\x12\x16\n" +
-	"\x06groups\x18\f \x03(\tR\x06groups\"~\n" +
+	"\x06groups\x18\f \x03(\tR\x06groups\x12\x1b\n" +
+	"\twaited_ms\x18\r \x01(\x03R\bwaitedMs\"~\n" +
 	"\x06Victim\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x17\n" +
@@ -1356,6 +1368,7 @@ func file_values_proto_init() {
 	if File_values_proto != nil {
 		return
 	}
+	file_values_proto_msgTypes[0].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -10,14 +10,19 @@ import (
 )
 
 // Kind wires the scheduler to the shell. What it sees of the ledgers is added to the question, so that it is in the decision's event.
-func Kind(ledgers Ledgers, door messages.Door) entity.Kind[State] {
+func Kind(rules Rules, ledgers Ledgers, door messages.Door) entity.Kind[State] {
 	return entity.Kind[State]{
-		Name: messages.KindArbiter, New: New, Decide: Decide, Evolve: Evolve, Owed: Owed, View: View,
+		Name: messages.KindArbiter, New: New, Decide: rules.Decide, Evolve: Evolve, Owed: Owed, View: View,
 		Perform: hands{door}.perform,
 		Prepare: func(_ context.Context, c proto.Message) proto.Message {
-			if p, ok := c.(*messages.PlaceModel); ok && len(p.Ledgers) == 0 {
-				seen := proto.CloneOf(p)
-				seen.Ledgers = ledgers.Ledgers()
+			switch c := c.(type) {
+			case *messages.PlaceModel:
+				seen := proto.CloneOf(c)
+				seen.Ledgers, seen.Residents = ledgers.Ledgers(), ledgers.Residents()
+				return seen
+			case *messages.RelievePressure:
+				seen := proto.CloneOf(c)
+				seen.Ledgers, seen.Residents = ledgers.Ledgers(), ledgers.Residents()
 				return seen
 			}
 			return c

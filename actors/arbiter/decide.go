@@ -1,6 +1,11 @@
 package arbiter
 
 import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -8,12 +13,37 @@ import (
 	"modelops/messages"
 )
 
+// Rules is Decide with its configuration.
+type Rules struct {
+	Policy string // first_fit, lru or cost_aware; empty = cost_aware
+	// MaxLoads bounds how many models load at the same time; 0 = no bound.
+	MaxLoads int
+	// MaxWait is how long a model waits before busy ones must end their turn for it; 0 = 30 s.
+	MaxWait time.Duration
+}
+
+func (r Rules) maxWait() time.Duration { return cmp.Or(r.MaxWait, 30*time.Second) }
+
+func (r Rules) policy() policy {
+	if p, ok := policies[r.Policy]; ok {
+		return p
+	}
+	return policies["cost_aware"]
+}
+
 // Decide turns a command into facts.
-func Decide(s State, command proto.Message, at entity.Stamp) (entity.Verdict, error) {
+func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.Verdict, error) {
 	now := timestamppb.New(at.Now)
 	switch c := command.(type) {
 	case *messages.PlaceModel:
-		return placeModel(s, c, at)
+		return r.placeModel(s, c, at)
+	case *messages.RelievePressure:
+		return r.relieve(s, c, now)
+	case *messages.ReportEvicted:
+		if o, ok := s.Open[c.Id]; !ok || o.Step != Evicting || !slices.Contains(o.leaving(), c.Model) {
+			return entity.Verdict{}, nil
+		}
+		return facts(&messages.VictimEvicted{Id: c.Id, Model: c.Model, At: now}), nil
 	case *messages.ReportReserved:
 		if o, ok := s.Open[c.Id]; !ok || o.Step != Decided {
 			return entity.Verdict{}, nil
@@ -41,29 +71,124 @@ func Decide(s State, command proto.Message, at entity.Stamp) (entity.Verdict, er
 func facts(events ...proto.Message) entity.Verdict { return entity.Verdict{Events: events} }
 
 // placeModel decides once for an attempt; asking again tells how far that decision is. An owner's refusal is told once:
-// the next question for the same attempt is decided anew, with the ledgers as they are then.
-func placeModel(s State, c *messages.PlaceModel, at entity.Stamp) (entity.Verdict, error) {
+// the next question for the same attempt is decided anew, with the ledgers as they are then. A model that could fit but for
+// who is busy waits: that is journaled once for an attempt.
+func (r Rules) placeModel(s State, c *messages.PlaceModel, at entity.Stamp) (entity.Verdict, error) {
 	if c.Model == "" || c.Attempt == 0 {
 		return entity.Verdict{}, messages.NewError(messages.InvalidArgument, s.ID.String(), "a placement needs a model and its attempt")
 	}
 	if o, ok := s.openFor(c.Model, c.Attempt); ok {
 		return answer(o.Placement), nil
 	}
-	candidates := s.weigh(c.NeedBytes, c.Ledgers)
-	chosen := firstFit(candidates)
-	if chosen == nil {
-		return entity.Verdict{}, nowhere(c.Model, c.NeedBytes, candidates)
+	q := questionOf(s, c)
+	if n := loading(s, q); r.MaxLoads > 0 && n >= r.MaxLoads {
+		return postpone(s, c, nil, fmt.Sprintf("%d models load already, at most %d at a time", n, r.MaxLoads), at), nil
+	}
+	q.overdue = q.waited > r.maxWait()
+	p := r.policy()
+	candidates := s.weigh(p, q)
+	chosen := choose(candidates)
+	switch {
+	case chosen == nil && possible(candidates):
+		return postpone(s, c, candidates, sums(candidates), at), nil
+	case chosen == nil:
+		return entity.Verdict{}, never(q, candidates)
+	}
+	if turn := q.behind(chosen, r.maxWait()); turn != "" {
+		chosen.Chosen = false
+		return postpone(s, c, candidates, turn, at), nil
 	}
 	gpu, err := messages.ParseActorID(chosen.Gpu)
 	if err != nil {
 		return entity.Verdict{}, err
 	}
-	p := &messages.Placement{Id: at.ID, Model: c.Model, Attempt: c.Attempt, Host: gpu.Host(), Gpu: chosen.Gpu, Bytes: c.NeedBytes, Lease: at.ID}
-	v := answer(p)
-	v.Events = []proto.Message{&messages.PlacementDecided{Placement: p, Policy: "first_fit", Candidates: candidates, At: timestamppb.New(at.Now)}}
+	placement := &messages.Placement{Id: at.ID, Model: c.Model, Attempt: c.Attempt, Host: gpu.Host(), Gpu: chosen.Gpu, Bytes: c.NeedBytes,
+		Lease: at.ID, DeviceKind: kindOf(q, chosen.Gpu)}
+	for _, v := range chosen.Victims {
+		placement.Victims = append(placement.Victims, v.Model)
+	}
+	v := answer(placement)
+	v.Events = []proto.Message{&messages.PlacementDecided{Placement: placement, Policy: p.name, Candidates: candidates,
+		NeedFrom: c.NeedFrom, At: timestamppb.New(at.Now)}}
 	return v, nil
+}
+
+// loading counts who is on its way to a device: decided and not handed over, or loading.
+func loading(s State, q question) int {
+	n := 0
+	for _, o := range s.Open {
+		if !o.relief() && o.Step != Releasing {
+			n++
+		}
+	}
+	for _, r := range q.residents {
+		if r.Loading {
+			n++
+		}
+	}
+	return n
+}
+
+func kindOf(q question, gpu string) string {
+	for _, l := range q.ledgers {
+		if l.Id == gpu {
+			return l.Kind
+		}
+	}
+	return ""
 }
 
 func answer(p *messages.Placement) entity.Verdict {
 	return entity.Verdict{Answer: func(uint64) proto.Message { return &messages.PlacementReply{Placement: p} }}
+}
+
+// postpone tells a model to ask again.
+func postpone(s State, c *messages.PlaceModel, candidates []*messages.Candidate, reason string, at entity.Stamp) entity.Verdict {
+	v := entity.Verdict{Answer: func(uint64) proto.Message { return &messages.PlacementReply{WaitsFor: reason} }}
+	if s.Postponed[c.Model] != c.Attempt {
+		v.Events = []proto.Message{&messages.PlacementPostponed{Model: c.Model, Attempt: c.Attempt, Candidates: candidates, Reason: reason,
+			At: timestamppb.New(at.Now)}}
+	}
+	return v
+}
+
+// relieve chooses idle models to unload until a device's use is below a level. A device that can't be relieved stays as it is: what
+// is busy or pinned is never taken for this.
+func (r Rules) relieve(s State, c *messages.RelievePressure, now *timestamppb.Timestamp) (entity.Verdict, error) {
+	for _, o := range s.Open {
+		if o.Placement.Gpu == c.Gpu {
+			return entity.Verdict{}, nil // something is on its way there already
+		}
+	}
+	var used uint64
+	for _, l := range c.Ledgers {
+		if l.Id == c.Gpu {
+			used = l.ReservedBytes + l.ForeignBytes
+		}
+	}
+	if used <= c.LevelBytes {
+		return entity.Verdict{}, nil
+	}
+	var idle []resident
+	for _, x := range residentsOf(s, c.Residents) {
+		if x.GPU == c.Gpu && !x.Young {
+			idle = append(idle, x)
+		}
+	}
+	p := r.policy()
+	var out []*messages.Victim
+	for _, v := range rankedBy(p, idle) {
+		if used <= c.LevelBytes {
+			break
+		}
+		if v.Busy || v.Pinned || v.Bytes == 0 {
+			continue
+		}
+		used -= min(v.Bytes, used)
+		out = append(out, v.victim("first to go by "+p.name))
+	}
+	if len(out) == 0 {
+		return entity.Verdict{}, nil
+	}
+	return facts(&messages.PressureRelieved{Gpu: c.Gpu, Victims: out, Reason: c.Reason, At: now}), nil
 }

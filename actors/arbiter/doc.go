@@ -3,13 +3,18 @@
 //
 // It owns no memory: the gpu actor may refuse, and a refusal is new input. It starts nothing: the model actor does.
 //
-//	PlaceModel ─▶ decided ──ReserveVram granted──▶ reserved ──StartLoad taken──▶ (closed)
-//	                 │ refused                        │ not wanted any more
-//	                 ▼                                ▼
-//	              (refused)                        releasing ──ReleaseVram──▶ (closed)
+//	PlaceModel ─▶ [evicting ──victims gone──▶] decided ──ReserveVram granted──▶ reserved ──StartLoad taken──▶ (closed)
+//	                  │ pinned by now             │ refused                       │ not wanted any more
+//	                  ▼                           ▼                               ▼
+//	               (abandoned)                 (refused)                       releasing ──ReleaseVram──▶ (closed)
 //
-//	PlaceModel               -> PlacementDecided, or GPUUnavailable with the sums per device
+//	PlaceModel               -> PlacementDecided with victims, PlacementPostponed, or GPUUnavailable with the sums per device
+//	RelievePressure          -> PressureRelieved           a device is over its threshold
+//	ReportEvicted            -> VictimEvicted
 //	ReportReserved           -> PlacementReserved
 //	ReportReservationRefused -> PlacementRefused
+//	AbandonPlacement         -> PlacementAbandoned
 //	ClosePlacement           -> PlacementClosed
+//
+// Who goes first is a policy (evict.go): pure, by name, minimised afterwards. A busy or pinned model is never named.
 package arbiter

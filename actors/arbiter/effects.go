@@ -16,14 +16,17 @@ import (
 // Ledgers shows the devices' latest reports. They are advice: the owner decides.
 type Ledgers interface {
 	Ledgers() []*messages.GpuView
+	Residents() []*messages.Resident
 }
 
 type (
+	evict   struct{ ID, Victim, For string }
 	reserve struct{ Placement *messages.Placement }
 	handOn  struct{ Placement *messages.Placement }
 	release struct{ Placement *messages.Placement }
 )
 
+func (e evict) Key() string   { return "evict/" + e.ID + "/" + e.Victim }
 func (e reserve) Key() string { return "reserve/" + e.Placement.Id }
 func (e handOn) Key() string  { return "hand_over/" + e.Placement.Id }
 func (e release) Key() string { return "release/" + e.Placement.Id }
@@ -34,6 +37,10 @@ func Owed(s State) []entity.Effect {
 	for _, id := range slices.Sorted(maps.Keys(s.Open)) {
 		o := s.Open[id]
 		switch o.Step {
+		case Evicting:
+			for _, v := range o.leaving() {
+				out = append(out, evict{o.Placement.Id, v, o.Placement.Model})
+			}
 		case Decided:
 			out = append(out, reserve{o.Placement})
 		case Reserved:
@@ -45,6 +52,11 @@ func Owed(s State) []entity.Effect {
 	return out
 }
 
+// Pace: a victim that drains is asked again until it is gone.
+func (evict) Pace() (first, longest time.Duration) {
+	return 10 * time.Millisecond, 250 * time.Millisecond
+}
+
 // askWithin bounds one question to an owner; the work stays owed when there is no answer.
 const askWithin = 5 * time.Second
 
@@ -54,11 +66,16 @@ func (h hands) perform(ctx context.Context, effect entity.Effect) (proto.Message
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
 	switch e := effect.(type) {
+	case evict:
+		return h.evict(ctx, e)
 	case reserve:
 		return h.reserve(ctx, e.Placement)
 	case handOn:
 		return h.handOver(ctx, e.Placement)
 	case release:
+		if e.Placement.Model == "" { // a relief holds no lease
+			return &messages.ClosePlacement{Id: e.Placement.Id, Reason: "abandoned"}, nil
+		}
 		gpu, err := messages.ParseActorID(e.Placement.Gpu)
 		if err != nil {
 			return nil, err
@@ -69,6 +86,29 @@ func (h hands) perform(ctx context.Context, effect entity.Effect) (proto.Message
 		return &messages.ClosePlacement{Id: e.Placement.Id, Reason: "abandoned"}, nil
 	}
 	panic(fmt.Sprintf("the arbiter owes no %T", effect))
+}
+
+// Gone is the note of a victim that holds no memory any more.
+const Gone = "gone"
+
+func (h hands) evict(ctx context.Context, e evict) (proto.Message, error) {
+	victim, err := messages.ParseActorID(e.Victim)
+	if err != nil {
+		return nil, err
+	}
+	r, err := h.door.Ask(ctx, victim, &messages.EvictModel{Placement: e.ID, EvictedFor: e.For, Reason: "makes room for " + e.For})
+	switch messages.CodeOf(err) {
+	case 0:
+		if d, ok := r.Answer.(*messages.Done); ok && d.Note == Gone {
+			return &messages.ReportEvicted{Id: e.ID, Model: e.Victim}, nil
+		}
+		return nil, nil
+	case messages.FailedPrecondition: // pinned or loading by now: what was decided doesn't hold
+		return &messages.AbandonPlacement{Id: e.ID, Reason: messages.AsError(err).Message}, nil
+	case messages.ModelNotFound, messages.NotFound:
+		return &messages.ReportEvicted{Id: e.ID, Model: e.Victim}, nil
+	}
+	return nil, err
 }
 
 func (h hands) reserve(ctx context.Context, p *messages.Placement) (proto.Message, error) {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"modelops/messages"
 )
 
 // resident is a model that holds memory of a device, as the scheduler sees it.
@@ -18,6 +20,22 @@ type resident struct {
 	Idle   time.Duration
 	Held   time.Duration // since it became ready
 	Load   time.Duration // what its last load took: the price of a mistake
+	Groups []string
+	Ready  bool // its worker answers
+	// Loading is set while its worker isn't ready.
+	Loading bool
+}
+
+func (r resident) victim(reason string) *messages.Victim {
+	return &messages.Victim{Model: r.Model, Bytes: r.Bytes, IdleMs: r.Idle.Milliseconds(), LoadMs: r.Load.Milliseconds(), Reason: reason}
+}
+
+// bound says what keeps it.
+func (r resident) bound() string {
+	if r.Pinned {
+		return "pinned"
+	}
+	return "busy"
 }
 
 // policy says who goes first: less than zero when a goes before b.
@@ -48,15 +66,18 @@ func rankedBy(p policy, rs []resident) []resident {
 }
 
 // chooseVictims finds the smallest set of residents, by the policy's order, whose memory together with free covers need. It never
-// names a busy or pinned one, and one inside its minimum residency only when the others won't do.
-func chooseVictims(p policy, need, free uint64, rs []resident) (victims []resident, ok bool) {
+// names a pinned one, one inside its minimum residency only when the others won't do, and a busy one only when the asker is overdue:
+// it then drains, which lets its running requests end.
+func chooseVictims(p policy, need, free uint64, rs []resident, overdue bool) (victims []resident, ok bool) {
 	if need <= free {
 		return nil, true
 	}
-	var settled, young []resident
+	var settled, young, busy []resident
 	for _, r := range rankedBy(p, rs) {
 		switch {
-		case r.Busy || r.Pinned || r.Bytes == 0:
+		case r.Pinned || r.Bytes == 0 || r.Busy && (!overdue || !r.Ready):
+		case r.Busy:
+			busy = append(busy, r)
 		case r.Young:
 			young = append(young, r)
 		default:
@@ -64,7 +85,7 @@ func chooseVictims(p policy, need, free uint64, rs []resident) (victims []reside
 		}
 	}
 	sum := free
-	for _, r := range slices.Concat(settled, young) {
+	for _, r := range slices.Concat(settled, young, busy) {
 		victims = append(victims, r)
 		if sum += r.Bytes; sum >= need {
 			return spare(victims, sum-need), true

@@ -26,7 +26,7 @@ func TestVictimsByPolicy(t *testing.T) {
 		{"lru", 12, []string{"big_slow", "small_fast"}},
 		{"lru", 16, []string{"big_slow", "small_fast", "mid"}},
 	} {
-		victims, ok := chooseVictims(policies[c.policy], c.need, 0, rs)
+		victims, ok := chooseVictims(policies[c.policy], c.need, 0, rs, false)
 		if got := names(victims); !ok || !slices.Equal(got, c.want) {
 			t.Errorf("%s for %d: %v %t, want %v", c.policy, c.need, got, ok, c.want)
 		}
@@ -35,10 +35,10 @@ func TestVictimsByPolicy(t *testing.T) {
 
 func TestVictimsSpareTheYoungWhileOthersWillDo(t *testing.T) {
 	rs := []resident{{Model: "young", Bytes: 8, Young: true, Idle: time.Hour}, {Model: "old", Bytes: 8, Idle: time.Second}}
-	if v, ok := chooseVictims(policies["lru"], 8, 0, rs); !ok || names(v)[0] != "old" {
+	if v, ok := chooseVictims(policies["lru"], 8, 0, rs, false); !ok || names(v)[0] != "old" {
 		t.Errorf("took %v", names(v))
 	}
-	if v, ok := chooseVictims(policies["lru"], 16, 0, rs); !ok || len(v) != 2 {
+	if v, ok := chooseVictims(policies["lru"], 16, 0, rs, false); !ok || len(v) != 2 {
 		t.Errorf("the young one must go when nothing else will do: %v %t", names(v), ok)
 	}
 }
@@ -60,7 +60,7 @@ func TestVictimSetsAreMinimal(t *testing.T) {
 		}
 		free, need := rapid.Uint64Range(0, 20).Draw(t, "free"), rapid.Uint64Range(1, 100).Draw(t, "need")
 		p := policies[rapid.SampledFrom([]string{"first_fit", "lru", "cost_aware"}).Draw(t, "policy")]
-		victims, ok := chooseVictims(p, need, free, rs)
+		victims, ok := chooseVictims(p, need, free, rs, false)
 		if ok != (free+movable >= need) {
 			t.Fatalf("ok %t with free %d, movable %d, need %d", ok, free, movable, need)
 		}

@@ -1,6 +1,7 @@
 package arbiter
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -13,6 +14,7 @@ import (
 type Step string
 
 const (
+	Evicting  Step = "evicting" // its victims are on their way out
 	Decided   Step = "decided"
 	Reserved  Step = "reserved"
 	Releasing Step = "releasing" // nobody wants it any more; its lease goes home
@@ -22,6 +24,21 @@ const (
 type Open struct {
 	Placement *messages.Placement
 	Step      Step
+	Gone      []string // victims that have left
+}
+
+// relief tells whether only the victims' leaving was wanted: nothing is placed.
+func (o Open) relief() bool { return o.Placement.Model == "" }
+
+// leaving are the victims that still hold their memory.
+func (o Open) leaving() []string {
+	var out []string
+	for _, v := range o.Placement.Victims {
+		if !slices.Contains(o.Gone, v) {
+			out = append(out, v)
+		}
+	}
+	return out
 }
 
 // State is what the arbiter has promised and not yet handed over.
@@ -30,11 +47,13 @@ type State struct {
 	Open    map[string]Open // by placement id
 	Decided uint64
 	Refused uint64 // by the devices' owners
+	// Postponed holds the attempt for which a model was last told to wait: it is journaled once.
+	Postponed map[string]uint64
 }
 
 // New is an arbiter without a past.
 func New(id messages.ActorID) State {
-	return State{ID: id, Open: map[string]Open{}}
+	return State{ID: id, Open: map[string]Open{}, Postponed: map[string]uint64{}}
 }
 
 // openFor finds the open placement of one attempt of a model.
@@ -48,16 +67,21 @@ func (s State) openFor(model string, attempt uint64) (Open, bool) {
 }
 
 // Evolve folds an event.
-func Evolve(s State, event proto.Message, _ uint64) State {
+func Evolve(s State, event proto.Message, sequence uint64) State {
 	switch e := event.(messages.ArbiterEvent).(type) {
 	case *messages.PlacementDecided:
-		s.Open = with(s.Open, e.Placement.Id, Open{e.Placement, Decided})
+		o := Open{Placement: e.Placement, Step: Decided}
+		if len(e.Placement.Victims) > 0 {
+			o.Step = Evicting
+		}
+		s.Open = with(s.Open, e.Placement.Id, o)
+		s.Postponed = without(s.Postponed, e.Placement.Model)
 		s.Decided++
 	case *messages.PlacementReserved:
 		if o, ok := s.Open[e.Id]; ok {
 			p := proto.CloneOf(o.Placement)
 			p.Epoch = e.Epoch
-			s.Open = with(s.Open, e.Id, Open{p, Reserved})
+			s.Open = with(s.Open, e.Id, Open{Placement: p, Step: Reserved})
 		}
 	case *messages.PlacementRefused:
 		s.Open = without(s.Open, e.Id)
@@ -66,10 +90,37 @@ func Evolve(s State, event proto.Message, _ uint64) State {
 		s.Open = without(s.Open, e.Id)
 	case *messages.PlacementAbandoned:
 		if o, ok := s.Open[e.Id]; ok {
-			s.Open = with(s.Open, e.Id, Open{o.Placement, Releasing})
+			s.Open = with(s.Open, e.Id, Open{Placement: o.Placement, Step: Releasing})
 		}
+	case *messages.PlacementPostponed:
+		s.Postponed = with(s.Postponed, e.Model, e.Attempt)
+	case *messages.VictimEvicted:
+		s.Open = evicted(s.Open, e)
+	case *messages.PressureRelieved:
+		id := fmt.Sprintf("relief/%d", sequence)
+		p := &messages.Placement{Id: id, Gpu: e.Gpu}
+		for _, v := range e.Victims {
+			p.Victims = append(p.Victims, v.Model)
+		}
+		s.Open = with(s.Open, id, Open{Placement: p, Step: Evicting})
 	}
 	return s
+}
+
+// evicted notes that a victim is gone; the last one opens the way to the reservation.
+func evicted(open map[string]Open, e *messages.VictimEvicted) map[string]Open {
+	o, ok := open[e.Id]
+	if !ok {
+		return open
+	}
+	o.Gone = append(slices.Clone(o.Gone), e.Model)
+	if o.Step == Evicting && len(o.leaving()) == 0 {
+		o.Step = Decided
+	}
+	if o.Step == Decided && o.relief() {
+		return without(open, e.Id)
+	}
+	return with(open, e.Id, o)
 }
 
 func with[V any](m map[string]V, key string, v V) map[string]V {

@@ -150,6 +150,7 @@ func (g *Gateway) abandon(l *guarded, ticket uint64) bool {
 	defer l.mu.Unlock()
 	if _, waiting := l.waiters[ticket]; waiting {
 		l.lane.leave(ticket)
+		l.lane.rest(time.Now())
 		delete(l.waiters, ticket)
 	} else if l.lane.running[ticket] {
 		l.lane.finish(ticket, messages.Outcome{Err: context.Canceled}, 0, time.Now())

@@ -24,6 +24,9 @@ type lane struct {
 	breaker breaker
 	// recent is a moving average of how long a request keeps its place; the base of retry times.
 	recent time.Duration
+	// idleSince is when the last request ended or the model became ready; zero while one runs or waits.
+	idleSince time.Time
+	served    bool // this worker has answered a request
 }
 
 type admission int
@@ -44,6 +47,7 @@ func (l *lane) limit() int {
 
 // admit lets a ticket run, queues it, or refuses it.
 func (l *lane) admit(ticket uint64, now time.Time) (admission, error) {
+	l.idleSince = time.Time{}
 	if l.ready && len(l.waiting) == 0 && len(l.running) < l.limit() {
 		if ok, retry := l.breaker.admit(now); !ok {
 			return 0, l.breakerOpen(retry)
@@ -105,6 +109,8 @@ func (l *lane) leave(ticket uint64) bool {
 // finish takes a ticket out of its place.
 func (l *lane) finish(ticket uint64, o messages.Outcome, took time.Duration, now time.Time) (breakerChanged bool) {
 	delete(l.running, ticket)
+	l.served = true
+	l.rest(now)
 	if l.recent == 0 {
 		l.recent = took
 	}
@@ -119,11 +125,45 @@ func (l *lane) finish(ticket uint64, o messages.Outcome, took time.Duration, now
 	return l.breaker.record(false, now)
 }
 
+// rest starts the idle time when nothing runs and nothing waits.
+func (l *lane) rest(now time.Time) {
+	if len(l.running) == 0 && len(l.waiting) == 0 && l.idleSince.IsZero() {
+		l.idleSince = now
+	}
+}
+
+// idle is how long nothing ran or waited; 0 while something does.
+func (l *lane) idle(now time.Time) time.Duration {
+	if l.idleSince.IsZero() || len(l.running)+len(l.waiting) > 0 {
+		return 0
+	}
+	return now.Sub(l.idleSince)
+}
+
+// expired tells whether the model's idle time is over: it should be unloaded. A limit of 0 unloads after the first request, not
+// before it.
+func (l *lane) expired(now time.Time) bool {
+	spec := l.view.GetSpec()
+	limit := spec.GetIdleMs()
+	if spec == nil || spec.IdleMs == nil || limit < 0 || !l.ready || spec.Pinned || l.idleSince.IsZero() || len(l.running)+len(l.waiting) > 0 {
+		return false
+	}
+	if limit == 0 && !l.served {
+		return false
+	}
+	return l.idle(now) >= time.Duration(limit)*time.Millisecond
+}
+
 // update takes a new view of the model. Ready views of a drained attempt come late and change nothing.
-func (l *lane) update(v *messages.ModelView) {
+func (l *lane) update(v *messages.ModelView, now time.Time) {
 	fresh := l.view.GetAttempt() != v.Attempt
+	was := l.ready
 	l.view = v
 	l.ready = v.Phase == "ready" && v.Attempt > l.closed
+	if l.ready && !was {
+		l.idleSince, l.served = time.Time{}, false
+		l.rest(now)
+	}
 	if fresh { // another worker: its predecessor's failures aren't its own
 		l.breaker = breaker{threshold: l.breaker.threshold, reset: l.breaker.reset}
 	}

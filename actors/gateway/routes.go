@@ -56,7 +56,7 @@ func (g *Gateway) rebuild() {
 func (g *Gateway) apply(l *guarded, v *messages.ModelView) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.lane.update(v)
+	l.lane.update(v, time.Now())
 	switch {
 	case v.Phase == "failed":
 		g.fail(l, v)
@@ -83,6 +83,39 @@ func (g *Gateway) fail(l *guarded, v *messages.ModelView) {
 			w.granted <- why
 		}
 	}
+}
+
+// sweepEvery is how often idle models are looked for.
+const sweepEvery = 250 * time.Millisecond
+
+// Run unloads models whose idle time is over, until ctx ends. A request that comes in the same instant waits in the lane and brings the
+// model back.
+func (g *Gateway) Run(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			for _, id := range g.expired(now) {
+				g.o.Door.Tell(ctx, id, &messages.UnloadModel{Reason: "its idle time is over"})
+			}
+		}
+	}
+}
+
+func (g *Gateway) expired(now time.Time) (out []messages.ActorID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, l := range g.lanes {
+		l.mu.Lock()
+		if l.lane.expired(now) {
+			out = append(out, l.id)
+		}
+		l.mu.Unlock()
+	}
+	return out
 }
 
 // Drain closes a lane for an attempt and waits until nobody runs there. force, or the drain's deadline, ends those who do.
@@ -143,7 +176,8 @@ func (l *guarded) snapshot() *messages.ModelView {
 	defer l.mu.Unlock()
 	v := proto.CloneOf(l.lane.view)
 	v.Active, v.Queued = uint32(len(l.lane.running)), uint32(len(l.lane.waiting))
-	v.Breaker = l.lane.breaker.state(time.Now())
+	now := time.Now()
+	v.Breaker, v.IdleMs = l.lane.breaker.state(now), l.lane.idle(now).Milliseconds()
 	return v
 }
 

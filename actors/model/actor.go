@@ -1,14 +1,27 @@
 package model
 
 import (
+	"context"
+
 	"modelops/actors/entity"
 	"modelops/messages"
 )
 
+// World is what a model actor touches.
+type World struct {
+	Runtime Runtime
+	Gate    Gate
+	Door    messages.Door
+	// Free waits until a placement's memory is seen to be free on its device, or gives up waiting. May be nil.
+	Free func(context.Context, *messages.Placement)
+	// OutOfMemory tells whether a load failed for want of device memory. May be nil.
+	OutOfMemory func(error) bool
+}
+
 // Kind wires residency to the shell.
-func Kind(rules Rules, runtime Runtime, gate Gate, door messages.Door) entity.Kind[State] {
+func Kind(rules Rules, w World) entity.Kind[State] {
 	return entity.Kind[State]{
 		Name: messages.KindModel, New: New, Decide: rules.Decide, Evolve: Evolve, Owed: Owed, View: View,
-		Perform: hands{runtime, gate, door}.perform,
+		Perform: hands{w.Runtime, w.Gate, w.Door, w.Free, w.OutOfMemory}.perform,
 	}
 }

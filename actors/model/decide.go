@@ -38,6 +38,15 @@ func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.V
 		return ensure(s, c, now)
 	case *messages.UnloadModel:
 		return unload(s, c, now)
+	case *messages.EvictModel:
+		return evict(s, c, at)
+	case *messages.PinModel:
+		return pin(s, c, at)
+	case *messages.ReportFootprint:
+		if c.Attempt != s.Attempt || s.Phase != Ready || c.Bytes < s.Measured+footprintStep {
+			return stale()
+		}
+		return facts(&messages.FootprintMeasured{Attempt: c.Attempt, Bytes: c.Bytes, At: now}), nil
 	case *messages.StartLoad:
 		return startLoad(s, c, at)
 	case *messages.ReportPlacementFailed:
@@ -60,7 +69,9 @@ func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.V
 		if c.Attempt != s.Attempt || s.Phase != Loading {
 			return stale()
 		}
-		return facts(r.loadFailed(s, c.Attempt, c.Error, c.Retriable, now)), nil
+		f := r.loadFailed(s, c.Attempt, c.Error, c.Retriable, now)
+		f.OutOfMemory = c.OutOfMemory
+		return facts(f), nil
 	case *messages.ReportWorkerExited:
 		return r.workerExited(s, c, at)
 	case *messages.ReportDrained:
@@ -154,6 +165,51 @@ func unload(s State, c *messages.UnloadModel, now *timestamppb.Timestamp) (entit
 		return noted("not loaded")
 	}
 	return v, nil
+}
+
+// footprintStep is the least growth of a worker that changes a mind.
+const footprintStep = 16 * messages.MiB
+
+// evict unloads to make room, once for a placement. The note says when nothing holds memory any more.
+func evict(s State, c *messages.EvictModel, at entity.Stamp) (entity.Verdict, error) {
+	switch {
+	case len(s.Returning) > 0:
+		return noted("leaving")
+	case !s.resident(), s.MadeRoom == c.Placement && s.Wanted && (s.Phase == Loading || s.Phase == Ready):
+		return noted("gone") // the second: it left for this placement and is back somewhere
+	case s.pinned(at.Now):
+		return entity.Verdict{}, messages.Errorf(messages.FailedPrecondition, s.ID.String(), "it is pinned by %s", pinner(s))
+	case s.Phase == Loading:
+		return entity.Verdict{}, messages.NewError(messages.FailedPrecondition, s.ID.String(), "it is loading")
+	case s.Phase != Ready:
+		return noted("leaving")
+	}
+	now := timestamppb.New(at.Now)
+	v := facts(&messages.ModelUnwanted{Reason: c.Reason, Placement: c.Placement, EvictedFor: c.EvictedFor, At: now},
+		&messages.ModelDraining{Attempt: s.Attempt, Reason: c.Reason, At: now})
+	v.Answer = func(uint64) proto.Message { return &messages.Done{Note: "leaving"} }
+	return v, nil
+}
+
+func pinner(s State) string {
+	if s.Spec.GetPinned() {
+		return "its declaration"
+	}
+	return s.PinnedBy
+}
+
+func pin(s State, c *messages.PinModel, at entity.Stamp) (entity.Verdict, error) {
+	if s.Spec == nil {
+		return entity.Verdict{}, NotFound(s.ID)
+	}
+	e := &messages.ModelPinned{Owner: c.Owner, At: timestamppb.New(at.Now)}
+	if c.Owner != "" && c.TtlSeconds > 0 {
+		e.UntilMs = at.Now.Add(time.Duration(c.TtlSeconds) * time.Second).UnixMilli()
+	}
+	if e.Owner == s.PinnedBy && e.UntilMs == s.PinnedTill {
+		return noted("already so")
+	}
+	return facts(e), nil
 }
 
 // startLoad accepts a placement whose memory is reserved. A refusal sends the lease home, so only the attempt that still waits says yes.

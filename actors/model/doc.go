@@ -13,6 +13,9 @@
 //	DeclareModel          -> ModelDeclared [ModelDraining]
 //	EnsureModel           -> ModelWanted
 //	UnloadModel           -> ModelUnwanted [ModelDraining]
+//	EvictModel            -> ModelUnwanted ModelDraining   for a placement that needs the room; never when pinned
+//	PinModel              -> ModelPinned
+//	ReportFootprint       -> FootprintMeasured
 //	StartLoad             -> ModelLoadStarted           the placement's memory is reserved
 //	ReportPlacementFailed -> LoadFailed
 //	ReportWorkerStarted   -> WorkerStarted

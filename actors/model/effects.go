@@ -47,6 +47,7 @@ type (
 		Spec    *messages.ModelSpec
 		ID      messages.ActorID
 		Attempt uint64
+		Known   uint64 // measured footprint in bytes, 0 = none
 	}
 	start struct {
 		Spec      *messages.ModelSpec
@@ -88,7 +89,7 @@ func (e place) Key() string  { return fmt.Sprintf("place/%d", e.Attempt) }
 func (e start) Key() string  { return fmt.Sprintf("start/%d", e.Placement.Attempt) }
 func (e await) Key() string  { return fmt.Sprintf("ready/%d", e.Attempt) }
 func (e watch) Key() string  { return fmt.Sprintf("watch/%d", e.Attempt) }
-func (e settle) Key() string { return fmt.Sprintf("settle/%d", e.Placement.Attempt) }
+func (e settle) Key() string { return fmt.Sprintf("settle/%d/%d", e.Placement.Attempt, e.Measured) }
 func (e drain) Key() string  { return fmt.Sprintf("drain/%d/%t", e.Attempt, e.Force) }
 func (e stop) Key() string   { return fmt.Sprintf("stop/%d", e.Attempt) }
 func (e giveUp) Key() string { return fmt.Sprintf("return/%d", e.Placement.Attempt) }
@@ -106,7 +107,7 @@ func Owed(s State) []entity.Effect {
 	switch s.Phase {
 	case Placing:
 		if len(s.Returning) == 0 { // one attempt's memory at a time
-			out = append(out, place{s.Spec, s.ID, s.Attempt})
+			out = append(out, place{s.Spec, s.ID, s.Attempt, s.remembered()})
 		}
 	case Loading:
 		if s.Worker == nil {
@@ -137,6 +138,10 @@ type hands struct {
 	runtime Runtime
 	gate    Gate
 	door    messages.Door
+	// free waits until a placement's memory is seen to be free on its device, or gives up waiting; may be nil.
+	free func(context.Context, *messages.Placement)
+	// outOfMemory tells whether a failed load ran out of device memory; may be nil.
+	outOfMemory func(error) bool
 }
 
 func (h hands) perform(ctx context.Context, effect entity.Effect) (proto.Message, error) {
@@ -167,6 +172,9 @@ func (h hands) perform(ctx context.Context, effect entity.Effect) (proto.Message
 	case stop:
 		return h.stop(ctx, e)
 	case giveUp:
+		if h.free != nil {
+			h.free(ctx, e.Placement) // the driver's word lags behind a process's end
+		}
 		_, err := h.door.Ask(ctx, gpuOf(e.Placement), &messages.ReleaseVram{Lease: e.Placement.Lease, Reason: "its worker is gone"})
 		if err != nil {
 			return nil, err
@@ -193,16 +201,31 @@ func gpuOf(p *messages.Placement) messages.ActorID {
 
 // place asks the arbiter, again and again while it is undecided: asking twice for one attempt gives one placement.
 func (h hands) place(ctx context.Context, e place) (proto.Message, error) {
-	need, err := h.runtime.Need(ctx, e.Spec)
+	need, from, err := h.need(ctx, e)
 	if err != nil {
 		return &messages.ReportPlacementFailed{Attempt: e.Attempt, Error: messages.AsError(err).Body()}, nil
 	}
-	_, err = h.door.Ask(ctx, messages.ArbiterActor(), &messages.PlaceModel{Model: e.ID.String(), Attempt: e.Attempt, NeedBytes: need})
+	_, err = h.door.Ask(ctx, messages.ArbiterActor(), &messages.PlaceModel{Model: e.ID.String(), Attempt: e.Attempt, NeedBytes: need,
+		NeedFrom: from, Groups: e.Spec.GetGroups()})
 	if messages.CodeOf(err) == messages.GPUUnavailable {
 		refusal := messages.AsError(err)
 		return &messages.ReportPlacementFailed{Attempt: e.Attempt, Error: refusal.Body(), Retriable: refusal.Retry > 0}, nil
 	}
 	return nil, err
+}
+
+// need is the memory to ask for: what was measured beats what was declared beats what the file suggests.
+func (h hands) need(ctx context.Context, e place) (bytes uint64, from string, err error) {
+	estimate, err := h.runtime.Need(ctx, e.Spec) // also finds out that the file isn't there
+	switch {
+	case err != nil:
+		return 0, "", err
+	case e.Known > 0:
+		return e.Known, "measured", nil
+	case e.Spec.GetVramBytes() > 0:
+		return estimate, "declared", nil
+	}
+	return estimate, "estimated", nil
 }
 
 func (h hands) start(ctx context.Context, e start) (proto.Message, error) {
@@ -228,7 +251,8 @@ func (h hands) await(ctx context.Context, e await) (proto.Message, error) {
 	if stopErr := h.runtime.Stop(ctx, e.Spec, e.Worker); stopErr != nil {
 		return nil, stopErr
 	}
-	return &messages.ReportLoadFailed{Attempt: e.Attempt, Error: messages.AsError(err).Body(), Retriable: retriable(err)}, nil
+	return &messages.ReportLoadFailed{Attempt: e.Attempt, Error: messages.AsError(err).Body(), Retriable: retriable(err),
+		OutOfMemory: h.outOfMemory != nil && h.outOfMemory(err)}, nil
 }
 
 // retriable: what is wrong with the question stays wrong.

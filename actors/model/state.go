@@ -1,6 +1,7 @@
 package model
 
 import (
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -36,6 +37,7 @@ type State struct {
 	Worker    *messages.Worker
 	Measured  uint64 // bytes
 	Slots     uint32
+	WantedMS  int64 // since when it wants a place, over all tries; 0 = it has one
 	StartedMS int64
 	ReadyMS   int64
 	LoadMS    int64
@@ -47,6 +49,33 @@ type State struct {
 	Error     *messages.ErrorBody
 	LogTail   []string
 	Breaker   string
+	// Footprints are measured peaks in bytes, by revision and device kind ("4f2a@cuda"); they beat every estimate.
+	Footprints map[string]uint64
+	PinnedBy   string
+	PinnedTill int64 // ms since 1970; 0 = for good
+	// MadeRoom is the placement for which it was last evicted: asking twice evicts once.
+	MadeRoom string
+}
+
+// footprintKey is what a footprint depends on: the revision covers file and arguments.
+func footprintKey(spec *messages.ModelSpec, deviceKind string) string {
+	return spec.GetRevision() + "@" + deviceKind
+}
+
+// remembered is the largest footprint measured for the declaration, 0 when there is none.
+func (s State) remembered() uint64 {
+	var most uint64
+	for key, bytes := range s.Footprints {
+		if strings.HasPrefix(key, s.Spec.GetRevision()+"@") {
+			most = max(most, bytes)
+		}
+	}
+	return most
+}
+
+// pinned tells whether the model may not be evicted at a time.
+func (s State) pinned(now time.Time) bool {
+	return s.Spec.GetPinned() || s.PinnedBy != "" && (s.PinnedTill == 0 || now.UnixMilli() < s.PinnedTill)
 }
 
 // New is a model that nobody has declared.
@@ -70,17 +99,27 @@ func Evolve(s State, event proto.Message, _ uint64) State {
 		s = wanted(s, e)
 	case *messages.ModelUnwanted:
 		s.Wanted, s.Reason = false, ""
+		if e.Placement != "" {
+			s.MadeRoom = e.Placement
+		}
+		s.WantedMS = 0
 		if !s.resident() {
 			s.Phase, s.Error, s.Failures = Absent, nil, 0
 		}
 	case *messages.ModelLoadStarted:
 		s.Phase, s.Placement, s.Nonce, s.StartedMS = Loading, e.Placement, e.Nonce, e.At.AsTime().UnixMilli()
-		s.Worker, s.LogTail = nil, nil
+		s.Worker, s.LogTail, s.WantedMS = nil, nil, 0
 	case *messages.WorkerStarted:
 		s.Worker = e.Worker
 	case *messages.ModelReady:
 		s.Phase, s.Measured, s.Slots, s.LoadMS = Ready, e.MeasuredBytes, e.Slots, e.LoadMs
 		s.ReadyMS, s.Error, s.Unsettled = e.At.AsTime().UnixMilli(), nil, true
+		s = s.remember(e.MeasuredBytes)
+	case *messages.FootprintMeasured:
+		s.Measured, s.Unsettled = e.Bytes, true
+		s = s.remember(e.Bytes)
+	case *messages.ModelPinned:
+		s.PinnedBy, s.PinnedTill = e.Owner, e.UntilMs
 	case *messages.LeaseSettled:
 		s.Unsettled = false
 	case *messages.ModelDraining:
@@ -99,6 +138,9 @@ func Evolve(s State, event proto.Message, _ uint64) State {
 	case *messages.LoadFailed:
 		s.Failures++
 		s.Error, s.RetryMS = e.Error, e.RetryMs
+		if e.OutOfMemory && s.Placement != nil { // the estimate was wrong: ask for a quarter more
+			s = s.remember(s.Placement.Bytes + s.Placement.Bytes/4)
+		}
 		s = ended(s)
 		s.Phase = Failed
 		if e.RetryMs > 0 {
@@ -109,6 +151,26 @@ func Evolve(s State, event proto.Message, _ uint64) State {
 	case *messages.BreakerChanged:
 		s.Breaker = e.State
 	}
+	return s
+}
+
+// keepFootprints bounds what is remembered of old revisions.
+const keepFootprints = 8
+
+// remember notes a footprint for the device the model is on. Old revisions go when there are too many.
+func (s State) remember(bytes uint64) State {
+	if bytes == 0 || s.Placement == nil {
+		return s
+	}
+	next := map[string]uint64{}
+	for key, b := range s.Footprints {
+		if len(s.Footprints) < keepFootprints || strings.HasPrefix(key, s.Spec.GetRevision()+"@") {
+			next[key] = b
+		}
+	}
+	key := footprintKey(s.Spec, s.Placement.DeviceKind)
+	next[key] = max(next[key], bytes)
+	s.Footprints = next
 	return s
 }
 
@@ -126,6 +188,9 @@ func wanted(s State, e *messages.ModelWanted) State {
 			s.Failures = 0
 		}
 		s.Phase, s.Attempt, s.Error = Placing, e.Attempt, nil
+		if s.WantedMS == 0 {
+			s.WantedMS = e.At.AsTime().UnixMilli()
+		}
 	}
 	return s
 }
@@ -156,6 +221,7 @@ func View(s State) proto.Message {
 	return &messages.ModelView{
 		Id: s.ID.String(), Host: s.ID.Host(), Name: s.ID.Name(), Phase: string(s.Phase), Wanted: s.Wanted, Attempt: s.Attempt,
 		Spec: s.Spec, Placement: s.Placement, Worker: s.Worker, MeasuredBytes: s.Measured, ReadyMs: s.ReadyMS, LoadMs: s.LoadMS,
-		Error: s.Error, Breaker: s.Breaker, Slots: s.Slots, LogTail: s.LogTail,
+		Error: s.Error, Breaker: s.Breaker, Slots: s.Slots, LogTail: s.LogTail, PinnedBy: s.PinnedBy, PinnedUntilMs: s.PinnedTill,
+		Footprints: s.Footprints, WantedMs: s.WantedMS,
 	}
 }

@@ -115,7 +115,7 @@ func (d *daemon) openWorld(ctx context.Context) error {
 		return err
 	}
 	o := runtime.Options{Self: self, LlamaServer: d.cfg.Runtimes.LlamaCpp.Binary, LogDir: filepath.Join(d.cfg.DataDir, "logs"), Log: d.log,
-		Slots: uint32(d.cfg.Runtimes.Embedded.Slots), DeviceEnv: d.deviceEnv}
+		Slots: uint32(d.cfg.Runtimes.Embedded.Slots), DeviceEnv: d.deviceEnv, Measure: d.measure}
 	if args := os.Getenv("MODELOPS_WORKER_ARGS"); args != "" {
 		o.WorkerArgs = strings.Fields(args)
 	}

@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"modelops/bridges/config"
 	"modelops/bridges/cpu"
@@ -66,14 +69,57 @@ func footprint(b *board, pid int64) (device string, bytes uint64, ok bool) {
 	return "", 0, false
 }
 
+// measure is the footprint of a worker on its device, in bytes: what the driver says for GPUs, the peak of RAM for the processor.
+// A simulated device has no memory to measure: what was reserved counts as used.
+func (d *daemon) measure(pid int64) (uint64, error) {
+	for _, m := range d.board.modelViews() {
+		if m.GetWorker().GetPid() != pid || m.Placement == nil {
+			continue
+		}
+		switch m.Placement.DeviceKind {
+		case "simulated":
+			return m.Placement.Bytes, nil
+		case "cuda":
+			return d.onGPU(m.Placement.Gpu, pid)
+		}
+	}
+	if ram, ok := d.devices.(interface{ ProcessBytes(int64) (uint64, error) }); ok {
+		return ram.ProcessBytes(pid)
+	}
+	return 0, nil
+}
+
+// onGPU sums what the driver reports for a worker and its children: they share its process group.
+func (d *daemon) onGPU(gpu string, pid int64) (uint64, error) {
+	readings, err := d.devices.Read(d.life)
+	if err != nil {
+		return 0, err
+	}
+	var sum uint64
+	for _, r := range readings {
+		if messages.GPUActor(d.host, r.Device).String() != gpu {
+			continue
+		}
+		for _, p := range r.Processes {
+			if p.Pid == pid || sameGroup(p.Pid, pid) {
+				sum += p.Bytes
+			}
+		}
+	}
+	return sum, nil
+}
+
+func sameGroup(pid, leader int64) bool {
+	group, err := unix.Getpgid(int(pid))
+	return err == nil && int64(group) == leader
+}
+
 // foreign is what a device holds beside our workers and the leases of programs that announced themselves.
 func foreign(r *messages.DeviceReading, ours []int64, leased uint64) uint64 {
 	mine := leased
 	for _, p := range r.Processes {
-		for _, pid := range ours {
-			if p.Pid == pid {
-				mine += p.Bytes
-			}
+		if slices.ContainsFunc(ours, func(pid int64) bool { return p.Pid == pid || sameGroup(p.Pid, pid) }) {
+			mine += p.Bytes
 		}
 	}
 	return r.UsedBytes - min(mine, r.UsedBytes)
@@ -121,7 +167,9 @@ func (d *daemon) poll(ctx context.Context) {
 		}
 		for _, r := range readings {
 			d.observe(ctx, r)
+			d.relieve(ctx, r)
 		}
+		d.remeasure(ctx)
 		select {
 		case <-ctx.Done():
 			return
@@ -147,4 +195,80 @@ func (d *daemon) observe(ctx context.Context, r *messages.DeviceReading) {
 		leased = 0
 	}
 	d.tree.Tell(ctx, id, &messages.ObserveDevice{Reading: r, ForeignBytes: foreign(r, workerPids(d.board, id.String()), leased)})
+}
+
+// A device's driver reports memory as used for some time after its process is gone.
+const (
+	freePoll   = 50 * time.Millisecond
+	freeWithin = 10 * time.Second
+	freeSlack  = 256 * messages.MiB
+)
+
+// seenFree waits until a GPU's use that isn't ours is what it was before: the memory of a worker that is gone no longer counts as a
+// stranger's. RAM and simulated memory are free with the process.
+func (d *daemon) seenFree(ctx context.Context, p *messages.Placement) {
+	if p.DeviceKind != "cuda" {
+		return
+	}
+	gpu, err := messages.ParseActorID(p.Gpu)
+	if err != nil {
+		return
+	}
+	var before uint64
+	for _, g := range d.board.gpuViews(false) {
+		if g.Id == p.Gpu {
+			before = g.ForeignBytes + clientLeases(g)
+		}
+	}
+	tick := time.NewTicker(freePoll)
+	defer tick.Stop()
+	for deadline := time.Now().Add(freeWithin); time.Now().Before(deadline); {
+		readings, err := d.devices.Read(ctx)
+		if err != nil {
+			return
+		}
+		for _, r := range readings {
+			if r.Device == gpu.Name() && foreign(r, workerPids(d.board, p.Gpu), 0) <= before+freeSlack {
+				return
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+	d.log.Warn("a worker is gone but its memory isn't seen to be free", "actor", p.Model, "gpu", p.Gpu, "waited", freeWithin)
+}
+
+// remeasure tells models whose workers grew: engines take memory after the load, for caches and graphs, and the peak is what counts.
+func (d *daemon) remeasure(ctx context.Context) {
+	for _, m := range d.board.modelViews() {
+		if m.Phase != "ready" || m.GetWorker().GetRemote() {
+			continue
+		}
+		bytes, err := d.measure(m.Worker.Pid)
+		if err != nil || bytes <= m.MeasuredBytes {
+			continue
+		}
+		d.tree.Tell(ctx, messages.ModelActor(d.host, m.Name), &messages.ReportFootprint{Attempt: m.Attempt, Bytes: bytes})
+	}
+}
+
+// relieveTo is the part of the threshold down to which models are evicted: the blueprint's 80 %.
+const relieveTo = 80
+
+// relieve asks for idle models to leave when a device is over its threshold.
+func (d *daemon) relieve(ctx context.Context, r *messages.DeviceReading) {
+	id := messages.GPUActor(d.host, r.Device).String()
+	for _, g := range d.board.gpuViews(false) {
+		if g.Id != id || g.Kind == "cpu" && g.SoftLimitBytes == 0 {
+			continue
+		}
+		threshold := g.LimitBytes / 100 * uint64(d.cfg.Resources.EvictionThresholdPct)
+		if used := g.ReservedBytes + g.ForeignBytes; used > threshold {
+			d.tree.Tell(ctx, messages.ArbiterActor(), &messages.RelievePressure{Gpu: id, LevelBytes: threshold / 100 * relieveTo,
+				Reason: messages.FormatBytes(used) + " of " + messages.FormatBytes(g.LimitBytes) + " used, threshold " + messages.FormatBytes(threshold)})
+		}
+	}
 }

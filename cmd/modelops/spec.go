@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"google.golang.org/protobuf/proto"
+
 	"modelops/bridges/config"
 	"modelops/messages"
 )
@@ -34,8 +36,17 @@ func declared(cfg *config.Config, name string, m config.Model) *messages.ModelSp
 		VramBytes: uint64(m.VRAMMB) * messages.MiB, ContextLength: uint32(m.ContextLength), Parallel: uint32(m.Parallel), Aliases: m.Aliases,
 		ConcurrencyLimit: uint32(m.ConcurrencyLimit), TtlSeconds: uint32(max(m.TTL, 0).Seconds()), Pinned: m.Pinned,
 		UseModelName: m.UseModelName, Unlisted: m.Unlisted, MinResidencySeconds: uint32(m.MinResidency.Seconds()),
-		Threads: uint32(threads), Revision: cfg.ModelRevision(name),
+		Threads: uint32(threads), Revision: cfg.ModelRevision(name), IdleMs: idleMs(m),
 	}
+}
+
+// idleMs is nil when the model is never unloaded for being idle.
+func idleMs(m config.Model) *int64 {
+	limit, ends := m.IdleLimit()
+	if !ends {
+		return nil
+	}
+	return proto.Int64(limit.Milliseconds())
 }
 
 // specOf declares a file under a name that the configuration may not know.
