@@ -65,7 +65,7 @@ func (r Report) belongsTo(host string) error {
 		return nil
 	}
 	return messages.Errorf(messages.FailedPrecondition, r.Dir, "the journal is that of host %s, this host is called %s", r.Host, host).
-		WithHint("give the host its old name back, or set another state_dir")
+		WithHint("give the host its old name back, or set another data_dir")
 }
 
 // Verify reads a store that no process has open and changes nothing in it. Findings are in the Report; the error tells that it

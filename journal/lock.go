@@ -75,5 +75,5 @@ func holderOf(f *os.File) string {
 
 func unwritable(dir string, err error) *messages.Error {
 	return messages.Errorf(messages.JournalUnavailable, dir, "the journal's directory can't be used: %w", err).
-		WithHint("make it a directory that user " + strconv.Itoa(os.Getuid()) + " may write to, or set another state_dir")
+		WithHint("make it a directory that user " + strconv.Itoa(os.Getuid()) + " may write to, or set another data_dir")
 }

@@ -34,7 +34,7 @@ const (
 
 func (o Options) complete() (Options, error) {
 	if o.Dir == "" {
-		return o, messages.NewError(messages.InvalidArgument, "journal.dir", "the journal has no directory").WithHint("set state_dir")
+		return o, messages.NewError(messages.InvalidArgument, "journal.dir", "the journal has no directory").WithHint("set data_dir")
 	}
 	if o.Host == "" {
 		return o, messages.NewError(messages.InvalidArgument, "journal.host", "the journal has no host name").WithHint("set host.name")
