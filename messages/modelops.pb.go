@@ -25,6 +25,288 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type WhyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A model's name or alias, a lease's or a placement's id, or a request's id.
+	Subject       string `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WhyRequest) Reset() {
+	*x = WhyRequest{}
+	mi := &file_modelops_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WhyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WhyRequest) ProtoMessage() {}
+
+func (x *WhyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_modelops_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WhyRequest.ProtoReflect.Descriptor instead.
+func (*WhyRequest) Descriptor() ([]byte, []int) {
+	return file_modelops_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *WhyRequest) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+// Explanation is an answer to "why": in words, and with the decisions it stands on.
+type Explanation struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Subject string                 `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	// What it is: model, lease, placement or request.
+	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	// One or two sentences.
+	Summary string `protobuf:"bytes,3,opt,name=summary,proto3" json:"summary,omitempty"`
+	// What happened, oldest first.
+	Reasons []*Reason `protobuf:"bytes,4,rep,name=reasons,proto3" json:"reasons,omitempty"`
+	// Devices that were weighed in the last decision, with their sums and why they were not taken.
+	Weighed []*Weighed `protobuf:"bytes,5,rep,name=weighed,proto3" json:"weighed,omitempty"`
+	// What would have to change for it to be otherwise.
+	WouldChange   []string `protobuf:"bytes,6,rep,name=would_change,json=wouldChange,proto3" json:"would_change,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Explanation) Reset() {
+	*x = Explanation{}
+	mi := &file_modelops_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Explanation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Explanation) ProtoMessage() {}
+
+func (x *Explanation) ProtoReflect() protoreflect.Message {
+	mi := &file_modelops_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
+func (*Explanation) Descriptor() ([]byte, []int) {
+	return file_modelops_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Explanation) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Explanation) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Explanation) GetSummary() string {
+	if x != nil {
+		return x.Summary
+	}
+	return ""
+}
+
+func (x *Explanation) GetReasons() []*Reason {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
+}
+
+func (x *Explanation) GetWeighed() []*Weighed {
+	if x != nil {
+		return x.Weighed
+	}
+	return nil
+}
+
+func (x *Explanation) GetWouldChange() []string {
+	if x != nil {
+		return x.WouldChange
+	}
+	return nil
+}
+
+// Reason is one fact of an explanation and where it stands.
+type Reason struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sequence in the host's journal; 0 = from memory, not journaled.
+	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// RFC 3339.
+	At            string `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	Actor         string `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
+	Event         string `protobuf:"bytes,4,opt,name=event,proto3" json:"event,omitempty"`
+	Text          string `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reason) Reset() {
+	*x = Reason{}
+	mi := &file_modelops_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reason) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reason) ProtoMessage() {}
+
+func (x *Reason) ProtoReflect() protoreflect.Message {
+	mi := &file_modelops_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reason.ProtoReflect.Descriptor instead.
+func (*Reason) Descriptor() ([]byte, []int) {
+	return file_modelops_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Reason) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Reason) GetAt() string {
+	if x != nil {
+		return x.At
+	}
+	return ""
+}
+
+func (x *Reason) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *Reason) GetEvent() string {
+	if x != nil {
+		return x.Event
+	}
+	return ""
+}
+
+func (x *Reason) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+type Weighed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Gpu           string                 `protobuf:"bytes,1,opt,name=gpu,proto3" json:"gpu,omitempty"`
+	Chosen        bool                   `protobuf:"varint,2,opt,name=chosen,proto3" json:"chosen,omitempty"`
+	Text          string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	Victims       []string               `protobuf:"bytes,4,rep,name=victims,proto3" json:"victims,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Weighed) Reset() {
+	*x = Weighed{}
+	mi := &file_modelops_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Weighed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Weighed) ProtoMessage() {}
+
+func (x *Weighed) ProtoReflect() protoreflect.Message {
+	mi := &file_modelops_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Weighed.ProtoReflect.Descriptor instead.
+func (*Weighed) Descriptor() ([]byte, []int) {
+	return file_modelops_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Weighed) GetGpu() string {
+	if x != nil {
+		return x.Gpu
+	}
+	return ""
+}
+
+func (x *Weighed) GetChosen() bool {
+	if x != nil {
+		return x.Chosen
+	}
+	return false
+}
+
+func (x *Weighed) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Weighed) GetVictims() []string {
+	if x != nil {
+		return x.Victims
+	}
+	return nil
+}
+
 type InferenceRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	ModelName string                 `protobuf:"bytes,1,opt,name=model_name,json=modelName,proto3" json:"model_name,omitempty"`
@@ -53,7 +335,7 @@ type InferenceRequest struct {
 
 func (x *InferenceRequest) Reset() {
 	*x = InferenceRequest{}
-	mi := &file_modelops_proto_msgTypes[0]
+	mi := &file_modelops_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -65,7 +347,7 @@ func (x *InferenceRequest) String() string {
 func (*InferenceRequest) ProtoMessage() {}
 
 func (x *InferenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelops_proto_msgTypes[0]
+	mi := &file_modelops_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -78,7 +360,7 @@ func (x *InferenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InferenceRequest.ProtoReflect.Descriptor instead.
 func (*InferenceRequest) Descriptor() ([]byte, []int) {
-	return file_modelops_proto_rawDescGZIP(), []int{0}
+	return file_modelops_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *InferenceRequest) GetModelName() string {
@@ -168,7 +450,7 @@ type ChatMessage struct {
 
 func (x *ChatMessage) Reset() {
 	*x = ChatMessage{}
-	mi := &file_modelops_proto_msgTypes[1]
+	mi := &file_modelops_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -180,7 +462,7 @@ func (x *ChatMessage) String() string {
 func (*ChatMessage) ProtoMessage() {}
 
 func (x *ChatMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_modelops_proto_msgTypes[1]
+	mi := &file_modelops_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -193,7 +475,7 @@ func (x *ChatMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChatMessage.ProtoReflect.Descriptor instead.
 func (*ChatMessage) Descriptor() ([]byte, []int) {
-	return file_modelops_proto_rawDescGZIP(), []int{1}
+	return file_modelops_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ChatMessage) GetRole() string {
@@ -230,7 +512,7 @@ type InferenceResponse struct {
 
 func (x *InferenceResponse) Reset() {
 	*x = InferenceResponse{}
-	mi := &file_modelops_proto_msgTypes[2]
+	mi := &file_modelops_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -242,7 +524,7 @@ func (x *InferenceResponse) String() string {
 func (*InferenceResponse) ProtoMessage() {}
 
 func (x *InferenceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelops_proto_msgTypes[2]
+	mi := &file_modelops_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -255,7 +537,7 @@ func (x *InferenceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InferenceResponse.ProtoReflect.Descriptor instead.
 func (*InferenceResponse) Descriptor() ([]byte, []int) {
-	return file_modelops_proto_rawDescGZIP(), []int{2}
+	return file_modelops_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *InferenceResponse) GetResponseText() string {
@@ -346,7 +628,7 @@ type InferenceChunk struct {
 
 func (x *InferenceChunk) Reset() {
 	*x = InferenceChunk{}
-	mi := &file_modelops_proto_msgTypes[3]
+	mi := &file_modelops_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -358,7 +640,7 @@ func (x *InferenceChunk) String() string {
 func (*InferenceChunk) ProtoMessage() {}
 
 func (x *InferenceChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_modelops_proto_msgTypes[3]
+	mi := &file_modelops_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -371,7 +653,7 @@ func (x *InferenceChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InferenceChunk.ProtoReflect.Descriptor instead.
 func (*InferenceChunk) Descriptor() ([]byte, []int) {
-	return file_modelops_proto_rawDescGZIP(), []int{3}
+	return file_modelops_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *InferenceChunk) GetRequestId() string {
@@ -429,7 +711,7 @@ type ModelLoadRequest struct {
 
 func (x *ModelLoadRequest) Reset() {
 	*x = ModelLoadRequest{}
-	mi := &file_modelops_proto_msgTypes[4]
+	mi := &file_modelops_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -441,7 +723,7 @@ func (x *ModelLoadRequest) String() string {
 func (*ModelLoadRequest) ProtoMessage() {}
 
 func (x *ModelLoadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelops_proto_msgTypes[4]
+	mi := &file_modelops_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -454,7 +736,7 @@ func (x *ModelLoadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelLoadRequest.ProtoReflect.Descriptor instead.
 func (*ModelLoadRequest) Descriptor() ([]byte, []int) {
-	return file_modelops_proto_rawDescGZIP(), []int{4}
+	return file_modelops_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ModelLoadRequest) GetModelName() string {
@@ -497,7 +779,7 @@ type ModelLoadReply struct {
 
 func (x *ModelLoadReply) Reset() {
 	*x = ModelLoadReply{}
-	mi := &file_modelops_proto_msgTypes[5]
+	mi := &file_modelops_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -509,7 +791,7 @@ func (x *ModelLoadReply) String() string {
 func (*ModelLoadReply) ProtoMessage() {}
 
 func (x *ModelLoadReply) ProtoReflect() protoreflect.Message {
-	mi := &file_modelops_proto_msgTypes[5]
+	mi := &file_modelops_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -522,7 +804,7 @@ func (x *ModelLoadReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelLoadReply.ProtoReflect.Descriptor instead.
 func (*ModelLoadReply) Descriptor() ([]byte, []int) {
-	return file_modelops_proto_rawDescGZIP(), []int{5}
+	return file_modelops_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ModelLoadReply) GetSuccess() bool {
@@ -563,7 +845,7 @@ type ModelUnloadRequest struct {
 
 func (x *ModelUnloadRequest) Reset() {
 	*x = ModelUnloadRequest{}
-	mi := &file_modelops_proto_msgTypes[6]
+	mi := &file_modelops_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -575,7 +857,7 @@ func (x *ModelUnloadRequest) String() string {
 func (*ModelUnloadRequest) ProtoMessage() {}
 
 func (x *ModelUnloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelops_proto_msgTypes[6]
+	mi := &file_modelops_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -588,7 +870,7 @@ func (x *ModelUnloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelUnloadRequest.ProtoReflect.Descriptor instead.
 func (*ModelUnloadRequest) Descriptor() ([]byte, []int) {
-	return file_modelops_proto_rawDescGZIP(), []int{6}
+	return file_modelops_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ModelUnloadRequest) GetModelName() string {
@@ -616,7 +898,7 @@ type ModelUnloadReply struct {
 
 func (x *ModelUnloadReply) Reset() {
 	*x = ModelUnloadReply{}
-	mi := &file_modelops_proto_msgTypes[7]
+	mi := &file_modelops_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -628,7 +910,7 @@ func (x *ModelUnloadReply) String() string {
 func (*ModelUnloadReply) ProtoMessage() {}
 
 func (x *ModelUnloadReply) ProtoReflect() protoreflect.Message {
-	mi := &file_modelops_proto_msgTypes[7]
+	mi := &file_modelops_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -641,7 +923,7 @@ func (x *ModelUnloadReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelUnloadReply.ProtoReflect.Descriptor instead.
 func (*ModelUnloadReply) Descriptor() ([]byte, []int) {
-	return file_modelops_proto_rawDescGZIP(), []int{7}
+	return file_modelops_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ModelUnloadReply) GetSuccess() bool {
@@ -680,7 +962,7 @@ type ModelInfo struct {
 
 func (x *ModelInfo) Reset() {
 	*x = ModelInfo{}
-	mi := &file_modelops_proto_msgTypes[8]
+	mi := &file_modelops_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -692,7 +974,7 @@ func (x *ModelInfo) String() string {
 func (*ModelInfo) ProtoMessage() {}
 
 func (x *ModelInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_modelops_proto_msgTypes[8]
+	mi := &file_modelops_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -705,7 +987,7 @@ func (x *ModelInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelInfo.ProtoReflect.Descriptor instead.
 func (*ModelInfo) Descriptor() ([]byte, []int) {
-	return file_modelops_proto_rawDescGZIP(), []int{8}
+	return file_modelops_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ModelInfo) GetName() string {
@@ -761,7 +1043,7 @@ type ModelList struct {
 
 func (x *ModelList) Reset() {
 	*x = ModelList{}
-	mi := &file_modelops_proto_msgTypes[9]
+	mi := &file_modelops_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -773,7 +1055,7 @@ func (x *ModelList) String() string {
 func (*ModelList) ProtoMessage() {}
 
 func (x *ModelList) ProtoReflect() protoreflect.Message {
-	mi := &file_modelops_proto_msgTypes[9]
+	mi := &file_modelops_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -786,7 +1068,7 @@ func (x *ModelList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelList.ProtoReflect.Descriptor instead.
 func (*ModelList) Descriptor() ([]byte, []int) {
-	return file_modelops_proto_rawDescGZIP(), []int{9}
+	return file_modelops_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ModelList) GetModels() []*ModelInfo {
@@ -823,7 +1105,7 @@ type GpuLeaseRequest struct {
 
 func (x *GpuLeaseRequest) Reset() {
 	*x = GpuLeaseRequest{}
-	mi := &file_modelops_proto_msgTypes[10]
+	mi := &file_modelops_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -835,7 +1117,7 @@ func (x *GpuLeaseRequest) String() string {
 func (*GpuLeaseRequest) ProtoMessage() {}
 
 func (x *GpuLeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelops_proto_msgTypes[10]
+	mi := &file_modelops_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -848,7 +1130,7 @@ func (x *GpuLeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuLeaseRequest.ProtoReflect.Descriptor instead.
 func (*GpuLeaseRequest) Descriptor() ([]byte, []int) {
-	return file_modelops_proto_rawDescGZIP(), []int{10}
+	return file_modelops_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GpuLeaseRequest) GetClient() string {
@@ -899,7 +1181,7 @@ type GpuLeaseReply struct {
 
 func (x *GpuLeaseReply) Reset() {
 	*x = GpuLeaseReply{}
-	mi := &file_modelops_proto_msgTypes[11]
+	mi := &file_modelops_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -911,7 +1193,7 @@ func (x *GpuLeaseReply) String() string {
 func (*GpuLeaseReply) ProtoMessage() {}
 
 func (x *GpuLeaseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_modelops_proto_msgTypes[11]
+	mi := &file_modelops_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -924,7 +1206,7 @@ func (x *GpuLeaseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuLeaseReply.ProtoReflect.Descriptor instead.
 func (*GpuLeaseReply) Descriptor() ([]byte, []int) {
-	return file_modelops_proto_rawDescGZIP(), []int{11}
+	return file_modelops_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GpuLeaseReply) GetGranted() bool {
@@ -971,7 +1253,7 @@ type GpuLeaseRelease struct {
 
 func (x *GpuLeaseRelease) Reset() {
 	*x = GpuLeaseRelease{}
-	mi := &file_modelops_proto_msgTypes[12]
+	mi := &file_modelops_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -983,7 +1265,7 @@ func (x *GpuLeaseRelease) String() string {
 func (*GpuLeaseRelease) ProtoMessage() {}
 
 func (x *GpuLeaseRelease) ProtoReflect() protoreflect.Message {
-	mi := &file_modelops_proto_msgTypes[12]
+	mi := &file_modelops_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -996,7 +1278,7 @@ func (x *GpuLeaseRelease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuLeaseRelease.ProtoReflect.Descriptor instead.
 func (*GpuLeaseRelease) Descriptor() ([]byte, []int) {
-	return file_modelops_proto_rawDescGZIP(), []int{12}
+	return file_modelops_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GpuLeaseRelease) GetLeaseId() string {
@@ -1015,7 +1297,7 @@ type GpuLeaseReleaseAck struct {
 
 func (x *GpuLeaseReleaseAck) Reset() {
 	*x = GpuLeaseReleaseAck{}
-	mi := &file_modelops_proto_msgTypes[13]
+	mi := &file_modelops_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1027,7 +1309,7 @@ func (x *GpuLeaseReleaseAck) String() string {
 func (*GpuLeaseReleaseAck) ProtoMessage() {}
 
 func (x *GpuLeaseReleaseAck) ProtoReflect() protoreflect.Message {
-	mi := &file_modelops_proto_msgTypes[13]
+	mi := &file_modelops_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1040,7 +1322,7 @@ func (x *GpuLeaseReleaseAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuLeaseReleaseAck.ProtoReflect.Descriptor instead.
 func (*GpuLeaseReleaseAck) Descriptor() ([]byte, []int) {
-	return file_modelops_proto_rawDescGZIP(), []int{13}
+	return file_modelops_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GpuLeaseReleaseAck) GetSuccess() bool {
@@ -1067,7 +1349,7 @@ type ErrorBody struct {
 
 func (x *ErrorBody) Reset() {
 	*x = ErrorBody{}
-	mi := &file_modelops_proto_msgTypes[14]
+	mi := &file_modelops_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1079,7 +1361,7 @@ func (x *ErrorBody) String() string {
 func (*ErrorBody) ProtoMessage() {}
 
 func (x *ErrorBody) ProtoReflect() protoreflect.Message {
-	mi := &file_modelops_proto_msgTypes[14]
+	mi := &file_modelops_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1092,7 +1374,7 @@ func (x *ErrorBody) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorBody.ProtoReflect.Descriptor instead.
 func (*ErrorBody) Descriptor() ([]byte, []int) {
-	return file_modelops_proto_rawDescGZIP(), []int{14}
+	return file_modelops_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ErrorBody) GetCode() string {
@@ -1134,7 +1416,28 @@ var File_modelops_proto protoreflect.FileDescriptor
 
 const file_modelops_proto_rawDesc = "" +
 	"\n" +
-	"\x0emodelops.proto\x12\bmodelops\x1a\x1bgoogle/protobuf/empty.proto\"\xd2\x03\n" +
+	"\x0emodelops.proto\x12\bmodelops\x1a\x1bgoogle/protobuf/empty.proto\"&\n" +
+	"\n" +
+	"WhyRequest\x12\x18\n" +
+	"\asubject\x18\x01 \x01(\tR\asubject\"\xd1\x01\n" +
+	"\vExplanation\x12\x18\n" +
+	"\asubject\x18\x01 \x01(\tR\asubject\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x18\n" +
+	"\asummary\x18\x03 \x01(\tR\asummary\x12*\n" +
+	"\areasons\x18\x04 \x03(\v2\x10.modelops.ReasonR\areasons\x12+\n" +
+	"\aweighed\x18\x05 \x03(\v2\x11.modelops.WeighedR\aweighed\x12!\n" +
+	"\fwould_change\x18\x06 \x03(\tR\vwouldChange\"t\n" +
+	"\x06Reason\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x0e\n" +
+	"\x02at\x18\x02 \x01(\tR\x02at\x12\x14\n" +
+	"\x05actor\x18\x03 \x01(\tR\x05actor\x12\x14\n" +
+	"\x05event\x18\x04 \x01(\tR\x05event\x12\x12\n" +
+	"\x04text\x18\x05 \x01(\tR\x04text\"a\n" +
+	"\aWeighed\x12\x10\n" +
+	"\x03gpu\x18\x01 \x01(\tR\x03gpu\x12\x16\n" +
+	"\x06chosen\x18\x02 \x01(\bR\x06chosen\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12\x18\n" +
+	"\avictims\x18\x04 \x03(\tR\avictims\"\xd2\x03\n" +
 	"\x10InferenceRequest\x12\x1d\n" +
 	"\n" +
 	"model_name\x18\x01 \x01(\tR\tmodelName\x12\x16\n" +
@@ -1242,7 +1545,7 @@ const file_modelops_proto_rawDesc = "" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x12\n" +
 	"\x04hint\x18\x04 \x01(\tR\x04hint\x12$\n" +
-	"\x0eretry_after_ms\x18\x05 \x01(\x03R\fretryAfterMs2\xef\x03\n" +
+	"\x0eretry_after_ms\x18\x05 \x01(\x03R\fretryAfterMs2\xa3\x04\n" +
 	"\bModelOps\x12@\n" +
 	"\x05Infer\x12\x1a.modelops.InferenceRequest\x1a\x1b.modelops.InferenceResponse\x12G\n" +
 	"\vInferStream\x12\x1a.modelops.InferenceRequest\x1a\x18.modelops.InferenceChunk(\x010\x01\x12A\n" +
@@ -1251,7 +1554,8 @@ const file_modelops_proto_rawDesc = "" +
 	"\n" +
 	"ListModels\x12\x16.google.protobuf.Empty\x1a\x13.modelops.ModelList\x12E\n" +
 	"\x0fAcquireGpuLease\x12\x19.modelops.GpuLeaseRequest\x1a\x17.modelops.GpuLeaseReply\x12J\n" +
-	"\x0fReleaseGpuLease\x12\x19.modelops.GpuLeaseRelease\x1a\x1c.modelops.GpuLeaseReleaseAckB\x1cZ\x1amodelops/messages;messagesb\x06proto3"
+	"\x0fReleaseGpuLease\x12\x19.modelops.GpuLeaseRelease\x1a\x1c.modelops.GpuLeaseReleaseAck\x122\n" +
+	"\x03Why\x12\x14.modelops.WhyRequest\x1a\x15.modelops.ExplanationB\x1cZ\x1amodelops/messages;messagesb\x06proto3"
 
 var (
 	file_modelops_proto_rawDescOnce sync.Once
@@ -1265,53 +1569,61 @@ func file_modelops_proto_rawDescGZIP() []byte {
 	return file_modelops_proto_rawDescData
 }
 
-var file_modelops_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_modelops_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_modelops_proto_goTypes = []any{
-	(*InferenceRequest)(nil),   // 0: modelops.InferenceRequest
-	(*ChatMessage)(nil),        // 1: modelops.ChatMessage
-	(*InferenceResponse)(nil),  // 2: modelops.InferenceResponse
-	(*InferenceChunk)(nil),     // 3: modelops.InferenceChunk
-	(*ModelLoadRequest)(nil),   // 4: modelops.ModelLoadRequest
-	(*ModelLoadReply)(nil),     // 5: modelops.ModelLoadReply
-	(*ModelUnloadRequest)(nil), // 6: modelops.ModelUnloadRequest
-	(*ModelUnloadReply)(nil),   // 7: modelops.ModelUnloadReply
-	(*ModelInfo)(nil),          // 8: modelops.ModelInfo
-	(*ModelList)(nil),          // 9: modelops.ModelList
-	(*GpuLeaseRequest)(nil),    // 10: modelops.GpuLeaseRequest
-	(*GpuLeaseReply)(nil),      // 11: modelops.GpuLeaseReply
-	(*GpuLeaseRelease)(nil),    // 12: modelops.GpuLeaseRelease
-	(*GpuLeaseReleaseAck)(nil), // 13: modelops.GpuLeaseReleaseAck
-	(*ErrorBody)(nil),          // 14: modelops.ErrorBody
-	nil,                        // 15: modelops.InferenceRequest.ParametersEntry
-	nil,                        // 16: modelops.ModelLoadRequest.LoadParamsEntry
-	(*emptypb.Empty)(nil),      // 17: google.protobuf.Empty
+	(*WhyRequest)(nil),         // 0: modelops.WhyRequest
+	(*Explanation)(nil),        // 1: modelops.Explanation
+	(*Reason)(nil),             // 2: modelops.Reason
+	(*Weighed)(nil),            // 3: modelops.Weighed
+	(*InferenceRequest)(nil),   // 4: modelops.InferenceRequest
+	(*ChatMessage)(nil),        // 5: modelops.ChatMessage
+	(*InferenceResponse)(nil),  // 6: modelops.InferenceResponse
+	(*InferenceChunk)(nil),     // 7: modelops.InferenceChunk
+	(*ModelLoadRequest)(nil),   // 8: modelops.ModelLoadRequest
+	(*ModelLoadReply)(nil),     // 9: modelops.ModelLoadReply
+	(*ModelUnloadRequest)(nil), // 10: modelops.ModelUnloadRequest
+	(*ModelUnloadReply)(nil),   // 11: modelops.ModelUnloadReply
+	(*ModelInfo)(nil),          // 12: modelops.ModelInfo
+	(*ModelList)(nil),          // 13: modelops.ModelList
+	(*GpuLeaseRequest)(nil),    // 14: modelops.GpuLeaseRequest
+	(*GpuLeaseReply)(nil),      // 15: modelops.GpuLeaseReply
+	(*GpuLeaseRelease)(nil),    // 16: modelops.GpuLeaseRelease
+	(*GpuLeaseReleaseAck)(nil), // 17: modelops.GpuLeaseReleaseAck
+	(*ErrorBody)(nil),          // 18: modelops.ErrorBody
+	nil,                        // 19: modelops.InferenceRequest.ParametersEntry
+	nil,                        // 20: modelops.ModelLoadRequest.LoadParamsEntry
+	(*emptypb.Empty)(nil),      // 21: google.protobuf.Empty
 }
 var file_modelops_proto_depIdxs = []int32{
-	15, // 0: modelops.InferenceRequest.parameters:type_name -> modelops.InferenceRequest.ParametersEntry
-	1,  // 1: modelops.InferenceRequest.messages:type_name -> modelops.ChatMessage
-	2,  // 2: modelops.InferenceChunk.response:type_name -> modelops.InferenceResponse
-	14, // 3: modelops.InferenceChunk.error:type_name -> modelops.ErrorBody
-	16, // 4: modelops.ModelLoadRequest.load_params:type_name -> modelops.ModelLoadRequest.LoadParamsEntry
-	8,  // 5: modelops.ModelList.models:type_name -> modelops.ModelInfo
-	0,  // 6: modelops.ModelOps.Infer:input_type -> modelops.InferenceRequest
-	0,  // 7: modelops.ModelOps.InferStream:input_type -> modelops.InferenceRequest
-	4,  // 8: modelops.ModelOps.LoadModel:input_type -> modelops.ModelLoadRequest
-	6,  // 9: modelops.ModelOps.UnloadModel:input_type -> modelops.ModelUnloadRequest
-	17, // 10: modelops.ModelOps.ListModels:input_type -> google.protobuf.Empty
-	10, // 11: modelops.ModelOps.AcquireGpuLease:input_type -> modelops.GpuLeaseRequest
-	12, // 12: modelops.ModelOps.ReleaseGpuLease:input_type -> modelops.GpuLeaseRelease
-	2,  // 13: modelops.ModelOps.Infer:output_type -> modelops.InferenceResponse
-	3,  // 14: modelops.ModelOps.InferStream:output_type -> modelops.InferenceChunk
-	5,  // 15: modelops.ModelOps.LoadModel:output_type -> modelops.ModelLoadReply
-	7,  // 16: modelops.ModelOps.UnloadModel:output_type -> modelops.ModelUnloadReply
-	9,  // 17: modelops.ModelOps.ListModels:output_type -> modelops.ModelList
-	11, // 18: modelops.ModelOps.AcquireGpuLease:output_type -> modelops.GpuLeaseReply
-	13, // 19: modelops.ModelOps.ReleaseGpuLease:output_type -> modelops.GpuLeaseReleaseAck
-	13, // [13:20] is the sub-list for method output_type
-	6,  // [6:13] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	2,  // 0: modelops.Explanation.reasons:type_name -> modelops.Reason
+	3,  // 1: modelops.Explanation.weighed:type_name -> modelops.Weighed
+	19, // 2: modelops.InferenceRequest.parameters:type_name -> modelops.InferenceRequest.ParametersEntry
+	5,  // 3: modelops.InferenceRequest.messages:type_name -> modelops.ChatMessage
+	6,  // 4: modelops.InferenceChunk.response:type_name -> modelops.InferenceResponse
+	18, // 5: modelops.InferenceChunk.error:type_name -> modelops.ErrorBody
+	20, // 6: modelops.ModelLoadRequest.load_params:type_name -> modelops.ModelLoadRequest.LoadParamsEntry
+	12, // 7: modelops.ModelList.models:type_name -> modelops.ModelInfo
+	4,  // 8: modelops.ModelOps.Infer:input_type -> modelops.InferenceRequest
+	4,  // 9: modelops.ModelOps.InferStream:input_type -> modelops.InferenceRequest
+	8,  // 10: modelops.ModelOps.LoadModel:input_type -> modelops.ModelLoadRequest
+	10, // 11: modelops.ModelOps.UnloadModel:input_type -> modelops.ModelUnloadRequest
+	21, // 12: modelops.ModelOps.ListModels:input_type -> google.protobuf.Empty
+	14, // 13: modelops.ModelOps.AcquireGpuLease:input_type -> modelops.GpuLeaseRequest
+	16, // 14: modelops.ModelOps.ReleaseGpuLease:input_type -> modelops.GpuLeaseRelease
+	0,  // 15: modelops.ModelOps.Why:input_type -> modelops.WhyRequest
+	6,  // 16: modelops.ModelOps.Infer:output_type -> modelops.InferenceResponse
+	7,  // 17: modelops.ModelOps.InferStream:output_type -> modelops.InferenceChunk
+	9,  // 18: modelops.ModelOps.LoadModel:output_type -> modelops.ModelLoadReply
+	11, // 19: modelops.ModelOps.UnloadModel:output_type -> modelops.ModelUnloadReply
+	13, // 20: modelops.ModelOps.ListModels:output_type -> modelops.ModelList
+	15, // 21: modelops.ModelOps.AcquireGpuLease:output_type -> modelops.GpuLeaseReply
+	17, // 22: modelops.ModelOps.ReleaseGpuLease:output_type -> modelops.GpuLeaseReleaseAck
+	1,  // 23: modelops.ModelOps.Why:output_type -> modelops.Explanation
+	16, // [16:24] is the sub-list for method output_type
+	8,  // [8:16] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_modelops_proto_init() }
@@ -1319,14 +1631,14 @@ func file_modelops_proto_init() {
 	if File_modelops_proto != nil {
 		return
 	}
-	file_modelops_proto_msgTypes[0].OneofWrappers = []any{}
+	file_modelops_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_modelops_proto_rawDesc), len(file_modelops_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -30,6 +30,7 @@ const (
 	ModelOps_ListModels_FullMethodName      = "/modelops.ModelOps/ListModels"
 	ModelOps_AcquireGpuLease_FullMethodName = "/modelops.ModelOps/AcquireGpuLease"
 	ModelOps_ReleaseGpuLease_FullMethodName = "/modelops.ModelOps/ReleaseGpuLease"
+	ModelOps_Why_FullMethodName             = "/modelops.ModelOps/Why"
 )
 
 // ModelOpsClient is the client API for ModelOps service.
@@ -50,6 +51,8 @@ type ModelOpsClient interface {
 	// AcquireGpuLease reserves device memory for any program until it is released or its time is over.
 	AcquireGpuLease(ctx context.Context, in *GpuLeaseRequest, opts ...grpc.CallOption) (*GpuLeaseReply, error)
 	ReleaseGpuLease(ctx context.Context, in *GpuLeaseRelease, opts ...grpc.CallOption) (*GpuLeaseReleaseAck, error)
+	// Why explains, from the journal, why a model, lease or request is where it is.
+	Why(ctx context.Context, in *WhyRequest, opts ...grpc.CallOption) (*Explanation, error)
 }
 
 type modelOpsClient struct {
@@ -133,6 +136,16 @@ func (c *modelOpsClient) ReleaseGpuLease(ctx context.Context, in *GpuLeaseReleas
 	return out, nil
 }
 
+func (c *modelOpsClient) Why(ctx context.Context, in *WhyRequest, opts ...grpc.CallOption) (*Explanation, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Explanation)
+	err := c.cc.Invoke(ctx, ModelOps_Why_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ModelOpsServer is the server API for ModelOps service.
 // All implementations must embed UnimplementedModelOpsServer
 // for forward compatibility.
@@ -151,6 +164,8 @@ type ModelOpsServer interface {
 	// AcquireGpuLease reserves device memory for any program until it is released or its time is over.
 	AcquireGpuLease(context.Context, *GpuLeaseRequest) (*GpuLeaseReply, error)
 	ReleaseGpuLease(context.Context, *GpuLeaseRelease) (*GpuLeaseReleaseAck, error)
+	// Why explains, from the journal, why a model, lease or request is where it is.
+	Why(context.Context, *WhyRequest) (*Explanation, error)
 	mustEmbedUnimplementedModelOpsServer()
 }
 
@@ -181,6 +196,9 @@ func (UnimplementedModelOpsServer) AcquireGpuLease(context.Context, *GpuLeaseReq
 }
 func (UnimplementedModelOpsServer) ReleaseGpuLease(context.Context, *GpuLeaseRelease) (*GpuLeaseReleaseAck, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReleaseGpuLease not implemented")
+}
+func (UnimplementedModelOpsServer) Why(context.Context, *WhyRequest) (*Explanation, error) {
+	return nil, status.Error(codes.Unimplemented, "method Why not implemented")
 }
 func (UnimplementedModelOpsServer) mustEmbedUnimplementedModelOpsServer() {}
 func (UnimplementedModelOpsServer) testEmbeddedByValue()                  {}
@@ -318,6 +336,24 @@ func _ModelOps_ReleaseGpuLease_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ModelOps_Why_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(WhyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).Why(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_Why_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).Why(ctx, req.(*WhyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ModelOps_ServiceDesc is the grpc.ServiceDesc for ModelOps service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -348,6 +384,10 @@ var ModelOps_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ReleaseGpuLease",
 			Handler:    _ModelOps_ReleaseGpuLease_Handler,
+		},
+		{
+			MethodName: "Why",
+			Handler:    _ModelOps_Why_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
