@@ -19,10 +19,12 @@ func (k *Client) infer(ctx context.Context, r *messages.InferenceRequest, emit f
 		return nil, messages.Errorf(messages.InvalidArgument, "prompt", "it can't be sent: %w", err)
 	}
 	subject := "infer." + natsapi.Token(r.ModelName)
-	defer context.AfterFunc(ctx, func() {
-		_ = k.nc.Publish(apiRoot+"cancel."+natsapi.Token(r.RequestId), nil)
-		_ = k.nc.FlushTimeout(grace)
-	})()
+	defer func() {
+		if ctx.Err() != nil { // NATS can't tell the daemon that its asker has gone
+			_ = k.nc.Publish(apiRoot+"cancel."+natsapi.Token(r.RequestId), nil)
+			_ = k.nc.FlushTimeout(grace)
+		}
+	}()
 	if emit == nil {
 		m, err := k.askAs(ctx, r.RequestId, subject, body)
 		if err != nil {
