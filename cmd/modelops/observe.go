@@ -51,3 +51,20 @@ func (d *daemon) refresh() {
 	d.metrics.SetGPUs(d.board.gpuViews(true))
 	d.metrics.SetJournalLag(d.feed.lag())
 }
+
+// told counts the errors that a door told its callers, by their names.
+func (d *daemon) told(door string) func(call, code string, took time.Duration) {
+	return func(_, code string, _ time.Duration) {
+		if code != "OK" {
+			d.metrics.ErrorTold(code, door)
+		}
+	}
+}
+
+// toldHTTP counts a request, and as an error what the HTTP door answered with one: there the name is the status.
+func (d *daemon) toldHTTP(method, route, status string) {
+	d.metrics.HTTPRequest(method, route, status)
+	if status >= "400" {
+		d.metrics.ErrorTold("HTTP_"+status, "http")
+	}
+}
