@@ -402,6 +402,128 @@ func (x *ReportGaveUp) GetFailures() uint32 {
 	return 0
 }
 
+type RecordConfig struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      string                 `protobuf:"bytes,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	Changes       []string               `protobuf:"bytes,2,rep,name=changes,proto3" json:"changes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordConfig) Reset() {
+	*x = RecordConfig{}
+	mi := &file_commands_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordConfig) ProtoMessage() {}
+
+func (x *RecordConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordConfig.ProtoReflect.Descriptor instead.
+func (*RecordConfig) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RecordConfig) GetRevision() string {
+	if x != nil {
+		return x.Revision
+	}
+	return ""
+}
+
+func (x *RecordConfig) GetChanges() []string {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+// ConfigChanges is what applying a configuration did, or would do.
+type ConfigChanges struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Revision string                 `protobuf:"bytes,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	Changes  []string               `protobuf:"bytes,2,rep,name=changes,proto3" json:"changes,omitempty"`
+	// Changes that need a restart of the daemon.
+	Restart       []string `protobuf:"bytes,3,rep,name=restart,proto3" json:"restart,omitempty"`
+	DryRun        bool     `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfigChanges) Reset() {
+	*x = ConfigChanges{}
+	mi := &file_commands_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfigChanges) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfigChanges) ProtoMessage() {}
+
+func (x *ConfigChanges) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfigChanges.ProtoReflect.Descriptor instead.
+func (*ConfigChanges) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ConfigChanges) GetRevision() string {
+	if x != nil {
+		return x.Revision
+	}
+	return ""
+}
+
+func (x *ConfigChanges) GetChanges() []string {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *ConfigChanges) GetRestart() []string {
+	if x != nil {
+		return x.Restart
+	}
+	return nil
+}
+
+func (x *ConfigChanges) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
 type RestartActor struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Actor         string                 `protobuf:"bytes,1,opt,name=actor,proto3" json:"actor,omitempty"`
@@ -411,7 +533,7 @@ type RestartActor struct {
 
 func (x *RestartActor) Reset() {
 	*x = RestartActor{}
-	mi := &file_commands_proto_msgTypes[7]
+	mi := &file_commands_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -423,7 +545,7 @@ func (x *RestartActor) String() string {
 func (*RestartActor) ProtoMessage() {}
 
 func (x *RestartActor) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[7]
+	mi := &file_commands_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -436,7 +558,7 @@ func (x *RestartActor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartActor.ProtoReflect.Descriptor instead.
 func (*RestartActor) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{7}
+	return file_commands_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RestartActor) GetActor() string {
@@ -460,7 +582,7 @@ type RegisterDevice struct {
 
 func (x *RegisterDevice) Reset() {
 	*x = RegisterDevice{}
-	mi := &file_commands_proto_msgTypes[8]
+	mi := &file_commands_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -472,7 +594,7 @@ func (x *RegisterDevice) String() string {
 func (*RegisterDevice) ProtoMessage() {}
 
 func (x *RegisterDevice) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[8]
+	mi := &file_commands_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -485,7 +607,7 @@ func (x *RegisterDevice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterDevice.ProtoReflect.Descriptor instead.
 func (*RegisterDevice) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{8}
+	return file_commands_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RegisterDevice) GetKind() string {
@@ -542,7 +664,7 @@ type ReserveVram struct {
 
 func (x *ReserveVram) Reset() {
 	*x = ReserveVram{}
-	mi := &file_commands_proto_msgTypes[9]
+	mi := &file_commands_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -554,7 +676,7 @@ func (x *ReserveVram) String() string {
 func (*ReserveVram) ProtoMessage() {}
 
 func (x *ReserveVram) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[9]
+	mi := &file_commands_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -567,7 +689,7 @@ func (x *ReserveVram) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveVram.ProtoReflect.Descriptor instead.
 func (*ReserveVram) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{9}
+	return file_commands_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ReserveVram) GetLease() string {
@@ -609,7 +731,7 @@ type VramGrant struct {
 
 func (x *VramGrant) Reset() {
 	*x = VramGrant{}
-	mi := &file_commands_proto_msgTypes[10]
+	mi := &file_commands_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -621,7 +743,7 @@ func (x *VramGrant) String() string {
 func (*VramGrant) ProtoMessage() {}
 
 func (x *VramGrant) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[10]
+	mi := &file_commands_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -634,7 +756,7 @@ func (x *VramGrant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VramGrant.ProtoReflect.Descriptor instead.
 func (*VramGrant) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{10}
+	return file_commands_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *VramGrant) GetLease() string {
@@ -668,7 +790,7 @@ type SettleVram struct {
 
 func (x *SettleVram) Reset() {
 	*x = SettleVram{}
-	mi := &file_commands_proto_msgTypes[11]
+	mi := &file_commands_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -680,7 +802,7 @@ func (x *SettleVram) String() string {
 func (*SettleVram) ProtoMessage() {}
 
 func (x *SettleVram) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[11]
+	mi := &file_commands_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -693,7 +815,7 @@ func (x *SettleVram) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleVram.ProtoReflect.Descriptor instead.
 func (*SettleVram) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{11}
+	return file_commands_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SettleVram) GetLease() string {
@@ -720,7 +842,7 @@ type ReleaseVram struct {
 
 func (x *ReleaseVram) Reset() {
 	*x = ReleaseVram{}
-	mi := &file_commands_proto_msgTypes[12]
+	mi := &file_commands_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -732,7 +854,7 @@ func (x *ReleaseVram) String() string {
 func (*ReleaseVram) ProtoMessage() {}
 
 func (x *ReleaseVram) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[12]
+	mi := &file_commands_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -745,7 +867,7 @@ func (x *ReleaseVram) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseVram.ProtoReflect.Descriptor instead.
 func (*ReleaseVram) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{12}
+	return file_commands_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReleaseVram) GetLease() string {
@@ -772,7 +894,7 @@ type RenewLease struct {
 
 func (x *RenewLease) Reset() {
 	*x = RenewLease{}
-	mi := &file_commands_proto_msgTypes[13]
+	mi := &file_commands_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -784,7 +906,7 @@ func (x *RenewLease) String() string {
 func (*RenewLease) ProtoMessage() {}
 
 func (x *RenewLease) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[13]
+	mi := &file_commands_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -797,7 +919,7 @@ func (x *RenewLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewLease.ProtoReflect.Descriptor instead.
 func (*RenewLease) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{13}
+	return file_commands_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RenewLease) GetLease() string {
@@ -816,7 +938,7 @@ type ExpireLease struct {
 
 func (x *ExpireLease) Reset() {
 	*x = ExpireLease{}
-	mi := &file_commands_proto_msgTypes[14]
+	mi := &file_commands_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -828,7 +950,7 @@ func (x *ExpireLease) String() string {
 func (*ExpireLease) ProtoMessage() {}
 
 func (x *ExpireLease) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[14]
+	mi := &file_commands_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -841,7 +963,7 @@ func (x *ExpireLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireLease.ProtoReflect.Descriptor instead.
 func (*ExpireLease) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{14}
+	return file_commands_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ExpireLease) GetLease() string {
@@ -862,7 +984,7 @@ type ObserveDevice struct {
 
 func (x *ObserveDevice) Reset() {
 	*x = ObserveDevice{}
-	mi := &file_commands_proto_msgTypes[15]
+	mi := &file_commands_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -874,7 +996,7 @@ func (x *ObserveDevice) String() string {
 func (*ObserveDevice) ProtoMessage() {}
 
 func (x *ObserveDevice) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[15]
+	mi := &file_commands_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -887,7 +1009,7 @@ func (x *ObserveDevice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveDevice.ProtoReflect.Descriptor instead.
 func (*ObserveDevice) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{15}
+	return file_commands_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ObserveDevice) GetReading() *DeviceReading {
@@ -913,7 +1035,7 @@ type ReportFault struct {
 
 func (x *ReportFault) Reset() {
 	*x = ReportFault{}
-	mi := &file_commands_proto_msgTypes[16]
+	mi := &file_commands_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -925,7 +1047,7 @@ func (x *ReportFault) String() string {
 func (*ReportFault) ProtoMessage() {}
 
 func (x *ReportFault) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[16]
+	mi := &file_commands_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -938,7 +1060,7 @@ func (x *ReportFault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportFault.ProtoReflect.Descriptor instead.
 func (*ReportFault) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{16}
+	return file_commands_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReportFault) GetFault() *DeviceFault {
@@ -957,7 +1079,7 @@ type DeclareModel struct {
 
 func (x *DeclareModel) Reset() {
 	*x = DeclareModel{}
-	mi := &file_commands_proto_msgTypes[17]
+	mi := &file_commands_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -969,7 +1091,7 @@ func (x *DeclareModel) String() string {
 func (*DeclareModel) ProtoMessage() {}
 
 func (x *DeclareModel) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[17]
+	mi := &file_commands_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -982,7 +1104,7 @@ func (x *DeclareModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclareModel.ProtoReflect.Descriptor instead.
 func (*DeclareModel) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{17}
+	return file_commands_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DeclareModel) GetSpec() *ModelSpec {
@@ -1002,7 +1124,7 @@ type EnsureModel struct {
 
 func (x *EnsureModel) Reset() {
 	*x = EnsureModel{}
-	mi := &file_commands_proto_msgTypes[18]
+	mi := &file_commands_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1014,7 +1136,7 @@ func (x *EnsureModel) String() string {
 func (*EnsureModel) ProtoMessage() {}
 
 func (x *EnsureModel) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[18]
+	mi := &file_commands_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1027,7 +1149,7 @@ func (x *EnsureModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnsureModel.ProtoReflect.Descriptor instead.
 func (*EnsureModel) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{18}
+	return file_commands_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *EnsureModel) GetReason() string {
@@ -1047,7 +1169,7 @@ type UnloadModel struct {
 
 func (x *UnloadModel) Reset() {
 	*x = UnloadModel{}
-	mi := &file_commands_proto_msgTypes[19]
+	mi := &file_commands_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1059,7 +1181,7 @@ func (x *UnloadModel) String() string {
 func (*UnloadModel) ProtoMessage() {}
 
 func (x *UnloadModel) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[19]
+	mi := &file_commands_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1072,7 +1194,7 @@ func (x *UnloadModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnloadModel.ProtoReflect.Descriptor instead.
 func (*UnloadModel) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{19}
+	return file_commands_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *UnloadModel) GetForce() bool {
@@ -1101,7 +1223,7 @@ type EvictModel struct {
 
 func (x *EvictModel) Reset() {
 	*x = EvictModel{}
-	mi := &file_commands_proto_msgTypes[20]
+	mi := &file_commands_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1113,7 +1235,7 @@ func (x *EvictModel) String() string {
 func (*EvictModel) ProtoMessage() {}
 
 func (x *EvictModel) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[20]
+	mi := &file_commands_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1126,7 +1248,7 @@ func (x *EvictModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvictModel.ProtoReflect.Descriptor instead.
 func (*EvictModel) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{20}
+	return file_commands_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *EvictModel) GetPlacement() string {
@@ -1150,6 +1272,51 @@ func (x *EvictModel) GetReason() string {
 	return ""
 }
 
+// RetireModel withdraws a declaration: the model drains and nobody can ask for it any more.
+type RetireModel struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetireModel) Reset() {
+	*x = RetireModel{}
+	mi := &file_commands_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetireModel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetireModel) ProtoMessage() {}
+
+func (x *RetireModel) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetireModel.ProtoReflect.Descriptor instead.
+func (*RetireModel) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *RetireModel) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // PinModel keeps a model from eviction for a time; 0 seconds = for good. An empty owner ends the pin.
 type PinModel struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1161,7 +1328,7 @@ type PinModel struct {
 
 func (x *PinModel) Reset() {
 	*x = PinModel{}
-	mi := &file_commands_proto_msgTypes[21]
+	mi := &file_commands_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1173,7 +1340,7 @@ func (x *PinModel) String() string {
 func (*PinModel) ProtoMessage() {}
 
 func (x *PinModel) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[21]
+	mi := &file_commands_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1186,7 +1353,7 @@ func (x *PinModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinModel.ProtoReflect.Descriptor instead.
 func (*PinModel) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{21}
+	return file_commands_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PinModel) GetOwner() string {
@@ -1213,7 +1380,7 @@ type ReportFootprint struct {
 
 func (x *ReportFootprint) Reset() {
 	*x = ReportFootprint{}
-	mi := &file_commands_proto_msgTypes[22]
+	mi := &file_commands_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1225,7 +1392,7 @@ func (x *ReportFootprint) String() string {
 func (*ReportFootprint) ProtoMessage() {}
 
 func (x *ReportFootprint) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[22]
+	mi := &file_commands_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1238,7 +1405,7 @@ func (x *ReportFootprint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportFootprint.ProtoReflect.Descriptor instead.
 func (*ReportFootprint) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{22}
+	return file_commands_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ReportFootprint) GetAttempt() uint64 {
@@ -1264,7 +1431,7 @@ type StartLoad struct {
 
 func (x *StartLoad) Reset() {
 	*x = StartLoad{}
-	mi := &file_commands_proto_msgTypes[23]
+	mi := &file_commands_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1276,7 +1443,7 @@ func (x *StartLoad) String() string {
 func (*StartLoad) ProtoMessage() {}
 
 func (x *StartLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[23]
+	mi := &file_commands_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1289,7 +1456,7 @@ func (x *StartLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartLoad.ProtoReflect.Descriptor instead.
 func (*StartLoad) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{23}
+	return file_commands_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *StartLoad) GetPlacement() *Placement {
@@ -1310,7 +1477,7 @@ type ReportPlacementFailed struct {
 
 func (x *ReportPlacementFailed) Reset() {
 	*x = ReportPlacementFailed{}
-	mi := &file_commands_proto_msgTypes[24]
+	mi := &file_commands_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1322,7 +1489,7 @@ func (x *ReportPlacementFailed) String() string {
 func (*ReportPlacementFailed) ProtoMessage() {}
 
 func (x *ReportPlacementFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[24]
+	mi := &file_commands_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1335,7 +1502,7 @@ func (x *ReportPlacementFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportPlacementFailed.ProtoReflect.Descriptor instead.
 func (*ReportPlacementFailed) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{24}
+	return file_commands_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ReportPlacementFailed) GetAttempt() uint64 {
@@ -1369,7 +1536,7 @@ type ReportWorkerStarted struct {
 
 func (x *ReportWorkerStarted) Reset() {
 	*x = ReportWorkerStarted{}
-	mi := &file_commands_proto_msgTypes[25]
+	mi := &file_commands_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1381,7 +1548,7 @@ func (x *ReportWorkerStarted) String() string {
 func (*ReportWorkerStarted) ProtoMessage() {}
 
 func (x *ReportWorkerStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[25]
+	mi := &file_commands_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1394,7 +1561,7 @@ func (x *ReportWorkerStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportWorkerStarted.ProtoReflect.Descriptor instead.
 func (*ReportWorkerStarted) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{25}
+	return file_commands_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ReportWorkerStarted) GetAttempt() uint64 {
@@ -1422,7 +1589,7 @@ type ReportWorkerReady struct {
 
 func (x *ReportWorkerReady) Reset() {
 	*x = ReportWorkerReady{}
-	mi := &file_commands_proto_msgTypes[26]
+	mi := &file_commands_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1434,7 +1601,7 @@ func (x *ReportWorkerReady) String() string {
 func (*ReportWorkerReady) ProtoMessage() {}
 
 func (x *ReportWorkerReady) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[26]
+	mi := &file_commands_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1447,7 +1614,7 @@ func (x *ReportWorkerReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportWorkerReady.ProtoReflect.Descriptor instead.
 func (*ReportWorkerReady) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{26}
+	return file_commands_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ReportWorkerReady) GetAttempt() uint64 {
@@ -1483,7 +1650,7 @@ type ReportLoadFailed struct {
 
 func (x *ReportLoadFailed) Reset() {
 	*x = ReportLoadFailed{}
-	mi := &file_commands_proto_msgTypes[27]
+	mi := &file_commands_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1495,7 +1662,7 @@ func (x *ReportLoadFailed) String() string {
 func (*ReportLoadFailed) ProtoMessage() {}
 
 func (x *ReportLoadFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[27]
+	mi := &file_commands_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1508,7 +1675,7 @@ func (x *ReportLoadFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportLoadFailed.ProtoReflect.Descriptor instead.
 func (*ReportLoadFailed) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{27}
+	return file_commands_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ReportLoadFailed) GetAttempt() uint64 {
@@ -1552,7 +1719,7 @@ type ReportWorkerExited struct {
 
 func (x *ReportWorkerExited) Reset() {
 	*x = ReportWorkerExited{}
-	mi := &file_commands_proto_msgTypes[28]
+	mi := &file_commands_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1564,7 +1731,7 @@ func (x *ReportWorkerExited) String() string {
 func (*ReportWorkerExited) ProtoMessage() {}
 
 func (x *ReportWorkerExited) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[28]
+	mi := &file_commands_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1577,7 +1744,7 @@ func (x *ReportWorkerExited) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportWorkerExited.ProtoReflect.Descriptor instead.
 func (*ReportWorkerExited) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{28}
+	return file_commands_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ReportWorkerExited) GetAttempt() uint64 {
@@ -1624,7 +1791,7 @@ type ReportDrained struct {
 
 func (x *ReportDrained) Reset() {
 	*x = ReportDrained{}
-	mi := &file_commands_proto_msgTypes[29]
+	mi := &file_commands_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1636,7 +1803,7 @@ func (x *ReportDrained) String() string {
 func (*ReportDrained) ProtoMessage() {}
 
 func (x *ReportDrained) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[29]
+	mi := &file_commands_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1649,7 +1816,7 @@ func (x *ReportDrained) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportDrained.ProtoReflect.Descriptor instead.
 func (*ReportDrained) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{29}
+	return file_commands_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ReportDrained) GetAttempt() uint64 {
@@ -1668,7 +1835,7 @@ type ReportLeaseReturned struct {
 
 func (x *ReportLeaseReturned) Reset() {
 	*x = ReportLeaseReturned{}
-	mi := &file_commands_proto_msgTypes[30]
+	mi := &file_commands_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1680,7 +1847,7 @@ func (x *ReportLeaseReturned) String() string {
 func (*ReportLeaseReturned) ProtoMessage() {}
 
 func (x *ReportLeaseReturned) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[30]
+	mi := &file_commands_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1693,7 +1860,7 @@ func (x *ReportLeaseReturned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportLeaseReturned.ProtoReflect.Descriptor instead.
 func (*ReportLeaseReturned) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{30}
+	return file_commands_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ReportLeaseReturned) GetAttempt() uint64 {
@@ -1712,7 +1879,7 @@ type ReportLeaseSettled struct {
 
 func (x *ReportLeaseSettled) Reset() {
 	*x = ReportLeaseSettled{}
-	mi := &file_commands_proto_msgTypes[31]
+	mi := &file_commands_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1724,7 +1891,7 @@ func (x *ReportLeaseSettled) String() string {
 func (*ReportLeaseSettled) ProtoMessage() {}
 
 func (x *ReportLeaseSettled) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[31]
+	mi := &file_commands_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1737,7 +1904,7 @@ func (x *ReportLeaseSettled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportLeaseSettled.ProtoReflect.Descriptor instead.
 func (*ReportLeaseSettled) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{31}
+	return file_commands_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ReportLeaseSettled) GetAttempt() uint64 {
@@ -1757,7 +1924,7 @@ type RetryLoad struct {
 
 func (x *RetryLoad) Reset() {
 	*x = RetryLoad{}
-	mi := &file_commands_proto_msgTypes[32]
+	mi := &file_commands_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1769,7 +1936,7 @@ func (x *RetryLoad) String() string {
 func (*RetryLoad) ProtoMessage() {}
 
 func (x *RetryLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[32]
+	mi := &file_commands_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1782,7 +1949,7 @@ func (x *RetryLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryLoad.ProtoReflect.Descriptor instead.
 func (*RetryLoad) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{32}
+	return file_commands_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RetryLoad) GetAttempt() uint64 {
@@ -1802,7 +1969,7 @@ type ReportBreaker struct {
 
 func (x *ReportBreaker) Reset() {
 	*x = ReportBreaker{}
-	mi := &file_commands_proto_msgTypes[33]
+	mi := &file_commands_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1814,7 +1981,7 @@ func (x *ReportBreaker) String() string {
 func (*ReportBreaker) ProtoMessage() {}
 
 func (x *ReportBreaker) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[33]
+	mi := &file_commands_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1827,7 +1994,7 @@ func (x *ReportBreaker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportBreaker.ProtoReflect.Descriptor instead.
 func (*ReportBreaker) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{33}
+	return file_commands_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ReportBreaker) GetState() string {
@@ -1860,7 +2027,7 @@ type PlaceModel struct {
 
 func (x *PlaceModel) Reset() {
 	*x = PlaceModel{}
-	mi := &file_commands_proto_msgTypes[34]
+	mi := &file_commands_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1872,7 +2039,7 @@ func (x *PlaceModel) String() string {
 func (*PlaceModel) ProtoMessage() {}
 
 func (x *PlaceModel) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[34]
+	mi := &file_commands_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1885,7 +2052,7 @@ func (x *PlaceModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlaceModel.ProtoReflect.Descriptor instead.
 func (*PlaceModel) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{34}
+	return file_commands_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PlaceModel) GetModel() string {
@@ -1949,7 +2116,7 @@ type PlacementReply struct {
 
 func (x *PlacementReply) Reset() {
 	*x = PlacementReply{}
-	mi := &file_commands_proto_msgTypes[35]
+	mi := &file_commands_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1961,7 +2128,7 @@ func (x *PlacementReply) String() string {
 func (*PlacementReply) ProtoMessage() {}
 
 func (x *PlacementReply) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[35]
+	mi := &file_commands_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1974,7 +2141,7 @@ func (x *PlacementReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementReply.ProtoReflect.Descriptor instead.
 func (*PlacementReply) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{35}
+	return file_commands_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PlacementReply) GetPlacement() *Placement {
@@ -2001,7 +2168,7 @@ type ReportEvicted struct {
 
 func (x *ReportEvicted) Reset() {
 	*x = ReportEvicted{}
-	mi := &file_commands_proto_msgTypes[36]
+	mi := &file_commands_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2013,7 +2180,7 @@ func (x *ReportEvicted) String() string {
 func (*ReportEvicted) ProtoMessage() {}
 
 func (x *ReportEvicted) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[36]
+	mi := &file_commands_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2026,7 +2193,7 @@ func (x *ReportEvicted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportEvicted.ProtoReflect.Descriptor instead.
 func (*ReportEvicted) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{36}
+	return file_commands_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ReportEvicted) GetId() string {
@@ -2057,7 +2224,7 @@ type RelievePressure struct {
 
 func (x *RelievePressure) Reset() {
 	*x = RelievePressure{}
-	mi := &file_commands_proto_msgTypes[37]
+	mi := &file_commands_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2069,7 +2236,7 @@ func (x *RelievePressure) String() string {
 func (*RelievePressure) ProtoMessage() {}
 
 func (x *RelievePressure) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[37]
+	mi := &file_commands_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2082,7 +2249,7 @@ func (x *RelievePressure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelievePressure.ProtoReflect.Descriptor instead.
 func (*RelievePressure) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{37}
+	return file_commands_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RelievePressure) GetGpu() string {
@@ -2130,7 +2297,7 @@ type ReportReserved struct {
 
 func (x *ReportReserved) Reset() {
 	*x = ReportReserved{}
-	mi := &file_commands_proto_msgTypes[38]
+	mi := &file_commands_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2142,7 +2309,7 @@ func (x *ReportReserved) String() string {
 func (*ReportReserved) ProtoMessage() {}
 
 func (x *ReportReserved) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[38]
+	mi := &file_commands_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2155,7 +2322,7 @@ func (x *ReportReserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportReserved.ProtoReflect.Descriptor instead.
 func (*ReportReserved) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{38}
+	return file_commands_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ReportReserved) GetId() string {
@@ -2182,7 +2349,7 @@ type ReportReservationRefused struct {
 
 func (x *ReportReservationRefused) Reset() {
 	*x = ReportReservationRefused{}
-	mi := &file_commands_proto_msgTypes[39]
+	mi := &file_commands_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2194,7 +2361,7 @@ func (x *ReportReservationRefused) String() string {
 func (*ReportReservationRefused) ProtoMessage() {}
 
 func (x *ReportReservationRefused) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[39]
+	mi := &file_commands_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2207,7 +2374,7 @@ func (x *ReportReservationRefused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportReservationRefused.ProtoReflect.Descriptor instead.
 func (*ReportReservationRefused) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{39}
+	return file_commands_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ReportReservationRefused) GetId() string {
@@ -2235,7 +2402,7 @@ type AbandonPlacement struct {
 
 func (x *AbandonPlacement) Reset() {
 	*x = AbandonPlacement{}
-	mi := &file_commands_proto_msgTypes[40]
+	mi := &file_commands_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2247,7 +2414,7 @@ func (x *AbandonPlacement) String() string {
 func (*AbandonPlacement) ProtoMessage() {}
 
 func (x *AbandonPlacement) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[40]
+	mi := &file_commands_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2260,7 +2427,7 @@ func (x *AbandonPlacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbandonPlacement.ProtoReflect.Descriptor instead.
 func (*AbandonPlacement) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{40}
+	return file_commands_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *AbandonPlacement) GetId() string {
@@ -2288,7 +2455,7 @@ type ClosePlacement struct {
 
 func (x *ClosePlacement) Reset() {
 	*x = ClosePlacement{}
-	mi := &file_commands_proto_msgTypes[41]
+	mi := &file_commands_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2300,7 +2467,7 @@ func (x *ClosePlacement) String() string {
 func (*ClosePlacement) ProtoMessage() {}
 
 func (x *ClosePlacement) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[41]
+	mi := &file_commands_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2313,7 +2480,7 @@ func (x *ClosePlacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClosePlacement.ProtoReflect.Descriptor instead.
 func (*ClosePlacement) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{41}
+	return file_commands_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ClosePlacement) GetId() string {
@@ -2346,7 +2513,7 @@ type HostView struct {
 
 func (x *HostView) Reset() {
 	*x = HostView{}
-	mi := &file_commands_proto_msgTypes[42]
+	mi := &file_commands_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2358,7 +2525,7 @@ func (x *HostView) String() string {
 func (*HostView) ProtoMessage() {}
 
 func (x *HostView) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[42]
+	mi := &file_commands_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2371,7 +2538,7 @@ func (x *HostView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostView.ProtoReflect.Descriptor instead.
 func (*HostView) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{42}
+	return file_commands_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *HostView) GetHost() string {
@@ -2458,7 +2625,7 @@ type GpuView struct {
 
 func (x *GpuView) Reset() {
 	*x = GpuView{}
-	mi := &file_commands_proto_msgTypes[43]
+	mi := &file_commands_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2470,7 +2637,7 @@ func (x *GpuView) String() string {
 func (*GpuView) ProtoMessage() {}
 
 func (x *GpuView) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[43]
+	mi := &file_commands_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2483,7 +2650,7 @@ func (x *GpuView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuView.ProtoReflect.Descriptor instead.
 func (*GpuView) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{43}
+	return file_commands_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *GpuView) GetId() string {
@@ -2642,7 +2809,7 @@ type ModelView struct {
 
 func (x *ModelView) Reset() {
 	*x = ModelView{}
-	mi := &file_commands_proto_msgTypes[44]
+	mi := &file_commands_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2654,7 +2821,7 @@ func (x *ModelView) String() string {
 func (*ModelView) ProtoMessage() {}
 
 func (x *ModelView) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[44]
+	mi := &file_commands_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2667,7 +2834,7 @@ func (x *ModelView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelView.ProtoReflect.Descriptor instead.
 func (*ModelView) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{44}
+	return file_commands_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ModelView) GetId() string {
@@ -2842,7 +3009,7 @@ type ArbiterView struct {
 
 func (x *ArbiterView) Reset() {
 	*x = ArbiterView{}
-	mi := &file_commands_proto_msgTypes[45]
+	mi := &file_commands_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2854,7 +3021,7 @@ func (x *ArbiterView) String() string {
 func (*ArbiterView) ProtoMessage() {}
 
 func (x *ArbiterView) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[45]
+	mi := &file_commands_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2867,7 +3034,7 @@ func (x *ArbiterView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArbiterView.ProtoReflect.Descriptor instead.
 func (*ArbiterView) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{45}
+	return file_commands_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ArbiterView) GetOpen() []*Placement {
@@ -2905,7 +3072,7 @@ type StatusView struct {
 
 func (x *StatusView) Reset() {
 	*x = StatusView{}
-	mi := &file_commands_proto_msgTypes[46]
+	mi := &file_commands_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2917,7 +3084,7 @@ func (x *StatusView) String() string {
 func (*StatusView) ProtoMessage() {}
 
 func (x *StatusView) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[46]
+	mi := &file_commands_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2930,7 +3097,7 @@ func (x *StatusView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusView.ProtoReflect.Descriptor instead.
 func (*StatusView) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{46}
+	return file_commands_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *StatusView) GetHost() *HostView {
@@ -3003,7 +3170,15 @@ const file_commands_proto_rawDesc = "" +
 	"\fReportGaveUp\x12\x14\n" +
 	"\x05actor\x18\x01 \x01(\tR\x05actor\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1a\n" +
-	"\bfailures\x18\x03 \x01(\rR\bfailures\"$\n" +
+	"\bfailures\x18\x03 \x01(\rR\bfailures\"D\n" +
+	"\fRecordConfig\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\tR\brevision\x12\x18\n" +
+	"\achanges\x18\x02 \x03(\tR\achanges\"x\n" +
+	"\rConfigChanges\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\tR\brevision\x12\x18\n" +
+	"\achanges\x18\x02 \x03(\tR\achanges\x12\x18\n" +
+	"\arestart\x18\x03 \x03(\tR\arestart\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\"$\n" +
 	"\fRestartActor\x12\x14\n" +
 	"\x05actor\x18\x01 \x01(\tR\x05actor\"\xc0\x01\n" +
 	"\x0eRegisterDevice\x12\x12\n" +
@@ -3052,7 +3227,9 @@ const file_commands_proto_rawDesc = "" +
 	"\tplacement\x18\x01 \x01(\tR\tplacement\x12\x1f\n" +
 	"\vevicted_for\x18\x02 \x01(\tR\n" +
 	"evictedFor\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"A\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"%\n" +
+	"\vRetireModel\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\"A\n" +
 	"\bPinModel\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x1f\n" +
 	"\vttl_seconds\x18\x02 \x01(\rR\n" +
@@ -3217,7 +3394,7 @@ func file_commands_proto_rawDescGZIP() []byte {
 	return file_commands_proto_rawDescData
 }
 
-var file_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_commands_proto_goTypes = []any{
 	(*Done)(nil),                     // 0: modelops.Done
 	(*QueryView)(nil),                // 1: modelops.QueryView
@@ -3226,81 +3403,84 @@ var file_commands_proto_goTypes = []any{
 	(*StartHost)(nil),                // 4: modelops.StartHost
 	(*StopHost)(nil),                 // 5: modelops.StopHost
 	(*ReportGaveUp)(nil),             // 6: modelops.ReportGaveUp
-	(*RestartActor)(nil),             // 7: modelops.RestartActor
-	(*RegisterDevice)(nil),           // 8: modelops.RegisterDevice
-	(*ReserveVram)(nil),              // 9: modelops.ReserveVram
-	(*VramGrant)(nil),                // 10: modelops.VramGrant
-	(*SettleVram)(nil),               // 11: modelops.SettleVram
-	(*ReleaseVram)(nil),              // 12: modelops.ReleaseVram
-	(*RenewLease)(nil),               // 13: modelops.RenewLease
-	(*ExpireLease)(nil),              // 14: modelops.ExpireLease
-	(*ObserveDevice)(nil),            // 15: modelops.ObserveDevice
-	(*ReportFault)(nil),              // 16: modelops.ReportFault
-	(*DeclareModel)(nil),             // 17: modelops.DeclareModel
-	(*EnsureModel)(nil),              // 18: modelops.EnsureModel
-	(*UnloadModel)(nil),              // 19: modelops.UnloadModel
-	(*EvictModel)(nil),               // 20: modelops.EvictModel
-	(*PinModel)(nil),                 // 21: modelops.PinModel
-	(*ReportFootprint)(nil),          // 22: modelops.ReportFootprint
-	(*StartLoad)(nil),                // 23: modelops.StartLoad
-	(*ReportPlacementFailed)(nil),    // 24: modelops.ReportPlacementFailed
-	(*ReportWorkerStarted)(nil),      // 25: modelops.ReportWorkerStarted
-	(*ReportWorkerReady)(nil),        // 26: modelops.ReportWorkerReady
-	(*ReportLoadFailed)(nil),         // 27: modelops.ReportLoadFailed
-	(*ReportWorkerExited)(nil),       // 28: modelops.ReportWorkerExited
-	(*ReportDrained)(nil),            // 29: modelops.ReportDrained
-	(*ReportLeaseReturned)(nil),      // 30: modelops.ReportLeaseReturned
-	(*ReportLeaseSettled)(nil),       // 31: modelops.ReportLeaseSettled
-	(*RetryLoad)(nil),                // 32: modelops.RetryLoad
-	(*ReportBreaker)(nil),            // 33: modelops.ReportBreaker
-	(*PlaceModel)(nil),               // 34: modelops.PlaceModel
-	(*PlacementReply)(nil),           // 35: modelops.PlacementReply
-	(*ReportEvicted)(nil),            // 36: modelops.ReportEvicted
-	(*RelievePressure)(nil),          // 37: modelops.RelievePressure
-	(*ReportReserved)(nil),           // 38: modelops.ReportReserved
-	(*ReportReservationRefused)(nil), // 39: modelops.ReportReservationRefused
-	(*AbandonPlacement)(nil),         // 40: modelops.AbandonPlacement
-	(*ClosePlacement)(nil),           // 41: modelops.ClosePlacement
-	(*HostView)(nil),                 // 42: modelops.HostView
-	(*GpuView)(nil),                  // 43: modelops.GpuView
-	(*ModelView)(nil),                // 44: modelops.ModelView
-	(*ArbiterView)(nil),              // 45: modelops.ArbiterView
-	(*StatusView)(nil),               // 46: modelops.StatusView
-	nil,                              // 47: modelops.ModelView.FootprintsEntry
-	(*DeviceReading)(nil),            // 48: modelops.DeviceReading
-	(*DeviceFault)(nil),              // 49: modelops.DeviceFault
-	(*ModelSpec)(nil),                // 50: modelops.ModelSpec
-	(*Placement)(nil),                // 51: modelops.Placement
-	(*ErrorBody)(nil),                // 52: modelops.ErrorBody
-	(*Worker)(nil),                   // 53: modelops.Worker
-	(*Resident)(nil),                 // 54: modelops.Resident
-	(*Reservation)(nil),              // 55: modelops.Reservation
+	(*RecordConfig)(nil),             // 7: modelops.RecordConfig
+	(*ConfigChanges)(nil),            // 8: modelops.ConfigChanges
+	(*RestartActor)(nil),             // 9: modelops.RestartActor
+	(*RegisterDevice)(nil),           // 10: modelops.RegisterDevice
+	(*ReserveVram)(nil),              // 11: modelops.ReserveVram
+	(*VramGrant)(nil),                // 12: modelops.VramGrant
+	(*SettleVram)(nil),               // 13: modelops.SettleVram
+	(*ReleaseVram)(nil),              // 14: modelops.ReleaseVram
+	(*RenewLease)(nil),               // 15: modelops.RenewLease
+	(*ExpireLease)(nil),              // 16: modelops.ExpireLease
+	(*ObserveDevice)(nil),            // 17: modelops.ObserveDevice
+	(*ReportFault)(nil),              // 18: modelops.ReportFault
+	(*DeclareModel)(nil),             // 19: modelops.DeclareModel
+	(*EnsureModel)(nil),              // 20: modelops.EnsureModel
+	(*UnloadModel)(nil),              // 21: modelops.UnloadModel
+	(*EvictModel)(nil),               // 22: modelops.EvictModel
+	(*RetireModel)(nil),              // 23: modelops.RetireModel
+	(*PinModel)(nil),                 // 24: modelops.PinModel
+	(*ReportFootprint)(nil),          // 25: modelops.ReportFootprint
+	(*StartLoad)(nil),                // 26: modelops.StartLoad
+	(*ReportPlacementFailed)(nil),    // 27: modelops.ReportPlacementFailed
+	(*ReportWorkerStarted)(nil),      // 28: modelops.ReportWorkerStarted
+	(*ReportWorkerReady)(nil),        // 29: modelops.ReportWorkerReady
+	(*ReportLoadFailed)(nil),         // 30: modelops.ReportLoadFailed
+	(*ReportWorkerExited)(nil),       // 31: modelops.ReportWorkerExited
+	(*ReportDrained)(nil),            // 32: modelops.ReportDrained
+	(*ReportLeaseReturned)(nil),      // 33: modelops.ReportLeaseReturned
+	(*ReportLeaseSettled)(nil),       // 34: modelops.ReportLeaseSettled
+	(*RetryLoad)(nil),                // 35: modelops.RetryLoad
+	(*ReportBreaker)(nil),            // 36: modelops.ReportBreaker
+	(*PlaceModel)(nil),               // 37: modelops.PlaceModel
+	(*PlacementReply)(nil),           // 38: modelops.PlacementReply
+	(*ReportEvicted)(nil),            // 39: modelops.ReportEvicted
+	(*RelievePressure)(nil),          // 40: modelops.RelievePressure
+	(*ReportReserved)(nil),           // 41: modelops.ReportReserved
+	(*ReportReservationRefused)(nil), // 42: modelops.ReportReservationRefused
+	(*AbandonPlacement)(nil),         // 43: modelops.AbandonPlacement
+	(*ClosePlacement)(nil),           // 44: modelops.ClosePlacement
+	(*HostView)(nil),                 // 45: modelops.HostView
+	(*GpuView)(nil),                  // 46: modelops.GpuView
+	(*ModelView)(nil),                // 47: modelops.ModelView
+	(*ArbiterView)(nil),              // 48: modelops.ArbiterView
+	(*StatusView)(nil),               // 49: modelops.StatusView
+	nil,                              // 50: modelops.ModelView.FootprintsEntry
+	(*DeviceReading)(nil),            // 51: modelops.DeviceReading
+	(*DeviceFault)(nil),              // 52: modelops.DeviceFault
+	(*ModelSpec)(nil),                // 53: modelops.ModelSpec
+	(*Placement)(nil),                // 54: modelops.Placement
+	(*ErrorBody)(nil),                // 55: modelops.ErrorBody
+	(*Worker)(nil),                   // 56: modelops.Worker
+	(*Resident)(nil),                 // 57: modelops.Resident
+	(*Reservation)(nil),              // 58: modelops.Reservation
 }
 var file_commands_proto_depIdxs = []int32{
-	48, // 0: modelops.ObserveDevice.reading:type_name -> modelops.DeviceReading
-	49, // 1: modelops.ReportFault.fault:type_name -> modelops.DeviceFault
-	50, // 2: modelops.DeclareModel.spec:type_name -> modelops.ModelSpec
-	51, // 3: modelops.StartLoad.placement:type_name -> modelops.Placement
-	52, // 4: modelops.ReportPlacementFailed.error:type_name -> modelops.ErrorBody
-	53, // 5: modelops.ReportWorkerStarted.worker:type_name -> modelops.Worker
-	52, // 6: modelops.ReportLoadFailed.error:type_name -> modelops.ErrorBody
-	43, // 7: modelops.PlaceModel.ledgers:type_name -> modelops.GpuView
-	54, // 8: modelops.PlaceModel.residents:type_name -> modelops.Resident
-	51, // 9: modelops.PlacementReply.placement:type_name -> modelops.Placement
-	43, // 10: modelops.RelievePressure.ledgers:type_name -> modelops.GpuView
-	54, // 11: modelops.RelievePressure.residents:type_name -> modelops.Resident
-	52, // 12: modelops.ReportReservationRefused.error:type_name -> modelops.ErrorBody
-	55, // 13: modelops.GpuView.reservations:type_name -> modelops.Reservation
-	48, // 14: modelops.GpuView.reading:type_name -> modelops.DeviceReading
-	50, // 15: modelops.ModelView.spec:type_name -> modelops.ModelSpec
-	51, // 16: modelops.ModelView.placement:type_name -> modelops.Placement
-	53, // 17: modelops.ModelView.worker:type_name -> modelops.Worker
-	52, // 18: modelops.ModelView.error:type_name -> modelops.ErrorBody
-	47, // 19: modelops.ModelView.footprints:type_name -> modelops.ModelView.FootprintsEntry
-	51, // 20: modelops.ArbiterView.open:type_name -> modelops.Placement
-	42, // 21: modelops.StatusView.host:type_name -> modelops.HostView
-	43, // 22: modelops.StatusView.gpus:type_name -> modelops.GpuView
-	44, // 23: modelops.StatusView.models:type_name -> modelops.ModelView
+	51, // 0: modelops.ObserveDevice.reading:type_name -> modelops.DeviceReading
+	52, // 1: modelops.ReportFault.fault:type_name -> modelops.DeviceFault
+	53, // 2: modelops.DeclareModel.spec:type_name -> modelops.ModelSpec
+	54, // 3: modelops.StartLoad.placement:type_name -> modelops.Placement
+	55, // 4: modelops.ReportPlacementFailed.error:type_name -> modelops.ErrorBody
+	56, // 5: modelops.ReportWorkerStarted.worker:type_name -> modelops.Worker
+	55, // 6: modelops.ReportLoadFailed.error:type_name -> modelops.ErrorBody
+	46, // 7: modelops.PlaceModel.ledgers:type_name -> modelops.GpuView
+	57, // 8: modelops.PlaceModel.residents:type_name -> modelops.Resident
+	54, // 9: modelops.PlacementReply.placement:type_name -> modelops.Placement
+	46, // 10: modelops.RelievePressure.ledgers:type_name -> modelops.GpuView
+	57, // 11: modelops.RelievePressure.residents:type_name -> modelops.Resident
+	55, // 12: modelops.ReportReservationRefused.error:type_name -> modelops.ErrorBody
+	58, // 13: modelops.GpuView.reservations:type_name -> modelops.Reservation
+	51, // 14: modelops.GpuView.reading:type_name -> modelops.DeviceReading
+	53, // 15: modelops.ModelView.spec:type_name -> modelops.ModelSpec
+	54, // 16: modelops.ModelView.placement:type_name -> modelops.Placement
+	56, // 17: modelops.ModelView.worker:type_name -> modelops.Worker
+	55, // 18: modelops.ModelView.error:type_name -> modelops.ErrorBody
+	50, // 19: modelops.ModelView.footprints:type_name -> modelops.ModelView.FootprintsEntry
+	54, // 20: modelops.ArbiterView.open:type_name -> modelops.Placement
+	45, // 21: modelops.StatusView.host:type_name -> modelops.HostView
+	46, // 22: modelops.StatusView.gpus:type_name -> modelops.GpuView
+	47, // 23: modelops.StatusView.models:type_name -> modelops.ModelView
 	24, // [24:24] is the sub-list for method output_type
 	24, // [24:24] is the sub-list for method input_type
 	24, // [24:24] is the sub-list for extension type_name
@@ -3321,7 +3501,7 @@ func file_commands_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_commands_proto_rawDesc), len(file_commands_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   48,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

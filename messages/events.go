@@ -32,10 +32,11 @@ type (
 	}
 )
 
-func (*HostStarted) hostEvent()  {}
-func (*HostStopped) hostEvent()  {}
-func (*ActorGaveUp) hostEvent()  {}
-func (*ActorRevived) hostEvent() {}
+func (*HostStarted) hostEvent()   {}
+func (*HostStopped) hostEvent()   {}
+func (*ActorGaveUp) hostEvent()   {}
+func (*ActorRevived) hostEvent()  {}
+func (*ConfigApplied) hostEvent() {}
 
 func (*DeviceRegistered) gpuEvent()  {}
 func (*VramReserved) gpuEvent()      {}
@@ -61,6 +62,7 @@ func (*LeaseReturned) modelEvent()     {}
 func (*LeaseSettled) modelEvent()      {}
 func (*BreakerChanged) modelEvent()    {}
 func (*FootprintMeasured) modelEvent() {}
+func (*ModelRetired) modelEvent()      {}
 func (*ModelPinned) modelEvent()       {}
 
 func (*PlacementDecided) arbiterEvent()   {}
@@ -83,6 +85,7 @@ var eventTypes = []eventType{
 	{"host.started", 1, func() proto.Message { return new(HostStarted) }},
 	{"host.stopped", 1, func() proto.Message { return new(HostStopped) }},
 	{"host.actor_gave_up", 1, func() proto.Message { return new(ActorGaveUp) }},
+	{"host.config_applied", 1, func() proto.Message { return new(ConfigApplied) }},
 	{"host.actor_revived", 1, func() proto.Message { return new(ActorRevived) }},
 	{"gpu.registered", 1, func() proto.Message { return new(DeviceRegistered) }},
 	{"gpu.vram_reserved", 1, func() proto.Message { return new(VramReserved) }},
@@ -107,6 +110,7 @@ var eventTypes = []eventType{
 	{"model.lease_settled", 1, func() proto.Message { return new(LeaseSettled) }},
 	{"model.breaker_changed", 1, func() proto.Message { return new(BreakerChanged) }},
 	{"model.footprint_measured", 1, func() proto.Message { return new(FootprintMeasured) }},
+	{"model.retired", 1, func() proto.Message { return new(ModelRetired) }},
 	{"model.pinned", 1, func() proto.Message { return new(ModelPinned) }},
 	{"arbiter.placement_postponed", 1, func() proto.Message { return new(PlacementPostponed) }},
 	{"arbiter.victim_evicted", 1, func() proto.Message { return new(VictimEvicted) }},

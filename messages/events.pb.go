@@ -382,6 +382,67 @@ func (x *ActorRevived) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// ConfigApplied tells that another configuration rules from now on, and what it changed.
+type ConfigApplied struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      string                 `protobuf:"bytes,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	Changes       []string               `protobuf:"bytes,2,rep,name=changes,proto3" json:"changes,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfigApplied) Reset() {
+	*x = ConfigApplied{}
+	mi := &file_events_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfigApplied) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfigApplied) ProtoMessage() {}
+
+func (x *ConfigApplied) ProtoReflect() protoreflect.Message {
+	mi := &file_events_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfigApplied.ProtoReflect.Descriptor instead.
+func (*ConfigApplied) Descriptor() ([]byte, []int) {
+	return file_events_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ConfigApplied) GetRevision() string {
+	if x != nil {
+		return x.Revision
+	}
+	return ""
+}
+
+func (x *ConfigApplied) GetChanges() []string {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *ConfigApplied) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 type DeviceRegistered struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Kind           string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
@@ -397,7 +458,7 @@ type DeviceRegistered struct {
 
 func (x *DeviceRegistered) Reset() {
 	*x = DeviceRegistered{}
-	mi := &file_events_proto_msgTypes[6]
+	mi := &file_events_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -409,7 +470,7 @@ func (x *DeviceRegistered) String() string {
 func (*DeviceRegistered) ProtoMessage() {}
 
 func (x *DeviceRegistered) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[6]
+	mi := &file_events_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -422,7 +483,7 @@ func (x *DeviceRegistered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceRegistered.ProtoReflect.Descriptor instead.
 func (*DeviceRegistered) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{6}
+	return file_events_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *DeviceRegistered) GetKind() string {
@@ -489,7 +550,7 @@ type VramReserved struct {
 
 func (x *VramReserved) Reset() {
 	*x = VramReserved{}
-	mi := &file_events_proto_msgTypes[7]
+	mi := &file_events_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -501,7 +562,7 @@ func (x *VramReserved) String() string {
 func (*VramReserved) ProtoMessage() {}
 
 func (x *VramReserved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[7]
+	mi := &file_events_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -514,7 +575,7 @@ func (x *VramReserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VramReserved.ProtoReflect.Descriptor instead.
 func (*VramReserved) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{7}
+	return file_events_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *VramReserved) GetLease() string {
@@ -563,7 +624,7 @@ type VramSettled struct {
 
 func (x *VramSettled) Reset() {
 	*x = VramSettled{}
-	mi := &file_events_proto_msgTypes[8]
+	mi := &file_events_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -575,7 +636,7 @@ func (x *VramSettled) String() string {
 func (*VramSettled) ProtoMessage() {}
 
 func (x *VramSettled) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[8]
+	mi := &file_events_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -588,7 +649,7 @@ func (x *VramSettled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VramSettled.ProtoReflect.Descriptor instead.
 func (*VramSettled) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{8}
+	return file_events_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *VramSettled) GetLease() string {
@@ -623,7 +684,7 @@ type VramReleased struct {
 
 func (x *VramReleased) Reset() {
 	*x = VramReleased{}
-	mi := &file_events_proto_msgTypes[9]
+	mi := &file_events_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -635,7 +696,7 @@ func (x *VramReleased) String() string {
 func (*VramReleased) ProtoMessage() {}
 
 func (x *VramReleased) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[9]
+	mi := &file_events_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -648,7 +709,7 @@ func (x *VramReleased) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VramReleased.ProtoReflect.Descriptor instead.
 func (*VramReleased) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{9}
+	return file_events_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *VramReleased) GetLease() string {
@@ -682,7 +743,7 @@ type LeaseExpired struct {
 
 func (x *LeaseExpired) Reset() {
 	*x = LeaseExpired{}
-	mi := &file_events_proto_msgTypes[10]
+	mi := &file_events_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -694,7 +755,7 @@ func (x *LeaseExpired) String() string {
 func (*LeaseExpired) ProtoMessage() {}
 
 func (x *LeaseExpired) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[10]
+	mi := &file_events_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -707,7 +768,7 @@ func (x *LeaseExpired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseExpired.ProtoReflect.Descriptor instead.
 func (*LeaseExpired) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{10}
+	return file_events_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *LeaseExpired) GetLease() string {
@@ -735,7 +796,7 @@ type ForeignUseChanged struct {
 
 func (x *ForeignUseChanged) Reset() {
 	*x = ForeignUseChanged{}
-	mi := &file_events_proto_msgTypes[11]
+	mi := &file_events_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -747,7 +808,7 @@ func (x *ForeignUseChanged) String() string {
 func (*ForeignUseChanged) ProtoMessage() {}
 
 func (x *ForeignUseChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[11]
+	mi := &file_events_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -760,7 +821,7 @@ func (x *ForeignUseChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForeignUseChanged.ProtoReflect.Descriptor instead.
 func (*ForeignUseChanged) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{11}
+	return file_events_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ForeignUseChanged) GetBytes() uint64 {
@@ -787,7 +848,7 @@ type DeviceLost struct {
 
 func (x *DeviceLost) Reset() {
 	*x = DeviceLost{}
-	mi := &file_events_proto_msgTypes[12]
+	mi := &file_events_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -799,7 +860,7 @@ func (x *DeviceLost) String() string {
 func (*DeviceLost) ProtoMessage() {}
 
 func (x *DeviceLost) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[12]
+	mi := &file_events_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -812,7 +873,7 @@ func (x *DeviceLost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceLost.ProtoReflect.Descriptor instead.
 func (*DeviceLost) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{12}
+	return file_events_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DeviceLost) GetReason() string {
@@ -838,7 +899,7 @@ type DeviceRecovered struct {
 
 func (x *DeviceRecovered) Reset() {
 	*x = DeviceRecovered{}
-	mi := &file_events_proto_msgTypes[13]
+	mi := &file_events_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -850,7 +911,7 @@ func (x *DeviceRecovered) String() string {
 func (*DeviceRecovered) ProtoMessage() {}
 
 func (x *DeviceRecovered) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[13]
+	mi := &file_events_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -863,7 +924,7 @@ func (x *DeviceRecovered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceRecovered.ProtoReflect.Descriptor instead.
 func (*DeviceRecovered) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{13}
+	return file_events_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DeviceRecovered) GetAt() *timestamppb.Timestamp {
@@ -885,7 +946,7 @@ type DeviceFaulted struct {
 
 func (x *DeviceFaulted) Reset() {
 	*x = DeviceFaulted{}
-	mi := &file_events_proto_msgTypes[14]
+	mi := &file_events_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -897,7 +958,7 @@ func (x *DeviceFaulted) String() string {
 func (*DeviceFaulted) ProtoMessage() {}
 
 func (x *DeviceFaulted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[14]
+	mi := &file_events_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -910,7 +971,7 @@ func (x *DeviceFaulted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceFaulted.ProtoReflect.Descriptor instead.
 func (*DeviceFaulted) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{14}
+	return file_events_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DeviceFaulted) GetFault() string {
@@ -944,7 +1005,7 @@ type ModelDeclared struct {
 
 func (x *ModelDeclared) Reset() {
 	*x = ModelDeclared{}
-	mi := &file_events_proto_msgTypes[15]
+	mi := &file_events_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -956,7 +1017,7 @@ func (x *ModelDeclared) String() string {
 func (*ModelDeclared) ProtoMessage() {}
 
 func (x *ModelDeclared) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[15]
+	mi := &file_events_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -969,7 +1030,7 @@ func (x *ModelDeclared) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelDeclared.ProtoReflect.Descriptor instead.
 func (*ModelDeclared) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{15}
+	return file_events_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ModelDeclared) GetSpec() *ModelSpec {
@@ -999,7 +1060,7 @@ type ModelWanted struct {
 
 func (x *ModelWanted) Reset() {
 	*x = ModelWanted{}
-	mi := &file_events_proto_msgTypes[16]
+	mi := &file_events_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1011,7 +1072,7 @@ func (x *ModelWanted) String() string {
 func (*ModelWanted) ProtoMessage() {}
 
 func (x *ModelWanted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[16]
+	mi := &file_events_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1024,7 +1085,7 @@ func (x *ModelWanted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelWanted.ProtoReflect.Descriptor instead.
 func (*ModelWanted) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{16}
+	return file_events_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ModelWanted) GetReason() string {
@@ -1061,7 +1122,7 @@ type ModelUnwanted struct {
 
 func (x *ModelUnwanted) Reset() {
 	*x = ModelUnwanted{}
-	mi := &file_events_proto_msgTypes[17]
+	mi := &file_events_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1073,7 +1134,7 @@ func (x *ModelUnwanted) String() string {
 func (*ModelUnwanted) ProtoMessage() {}
 
 func (x *ModelUnwanted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[17]
+	mi := &file_events_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1086,7 +1147,7 @@ func (x *ModelUnwanted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelUnwanted.ProtoReflect.Descriptor instead.
 func (*ModelUnwanted) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{17}
+	return file_events_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ModelUnwanted) GetReason() string {
@@ -1129,7 +1190,7 @@ type FootprintMeasured struct {
 
 func (x *FootprintMeasured) Reset() {
 	*x = FootprintMeasured{}
-	mi := &file_events_proto_msgTypes[18]
+	mi := &file_events_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1141,7 +1202,7 @@ func (x *FootprintMeasured) String() string {
 func (*FootprintMeasured) ProtoMessage() {}
 
 func (x *FootprintMeasured) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[18]
+	mi := &file_events_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1154,7 +1215,7 @@ func (x *FootprintMeasured) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FootprintMeasured.ProtoReflect.Descriptor instead.
 func (*FootprintMeasured) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{18}
+	return file_events_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *FootprintMeasured) GetAttempt() uint64 {
@@ -1178,6 +1239,59 @@ func (x *FootprintMeasured) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// ModelRetired tells that the declaration is withdrawn: nobody can ask for the model any more.
+type ModelRetired struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelRetired) Reset() {
+	*x = ModelRetired{}
+	mi := &file_events_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelRetired) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelRetired) ProtoMessage() {}
+
+func (x *ModelRetired) ProtoReflect() protoreflect.Message {
+	mi := &file_events_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelRetired.ProtoReflect.Descriptor instead.
+func (*ModelRetired) Descriptor() ([]byte, []int) {
+	return file_events_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ModelRetired) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ModelRetired) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 // ModelPinned keeps the model from eviction until a time (0 = for good); an empty owner ends that.
 type ModelPinned struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1190,7 +1304,7 @@ type ModelPinned struct {
 
 func (x *ModelPinned) Reset() {
 	*x = ModelPinned{}
-	mi := &file_events_proto_msgTypes[19]
+	mi := &file_events_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1202,7 +1316,7 @@ func (x *ModelPinned) String() string {
 func (*ModelPinned) ProtoMessage() {}
 
 func (x *ModelPinned) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[19]
+	mi := &file_events_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1215,7 +1329,7 @@ func (x *ModelPinned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelPinned.ProtoReflect.Descriptor instead.
 func (*ModelPinned) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{19}
+	return file_events_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ModelPinned) GetOwner() string {
@@ -1252,7 +1366,7 @@ type ModelLoadStarted struct {
 
 func (x *ModelLoadStarted) Reset() {
 	*x = ModelLoadStarted{}
-	mi := &file_events_proto_msgTypes[20]
+	mi := &file_events_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1264,7 +1378,7 @@ func (x *ModelLoadStarted) String() string {
 func (*ModelLoadStarted) ProtoMessage() {}
 
 func (x *ModelLoadStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[20]
+	mi := &file_events_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1277,7 +1391,7 @@ func (x *ModelLoadStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelLoadStarted.ProtoReflect.Descriptor instead.
 func (*ModelLoadStarted) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{20}
+	return file_events_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ModelLoadStarted) GetAttempt() uint64 {
@@ -1319,7 +1433,7 @@ type WorkerStarted struct {
 
 func (x *WorkerStarted) Reset() {
 	*x = WorkerStarted{}
-	mi := &file_events_proto_msgTypes[21]
+	mi := &file_events_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1331,7 +1445,7 @@ func (x *WorkerStarted) String() string {
 func (*WorkerStarted) ProtoMessage() {}
 
 func (x *WorkerStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[21]
+	mi := &file_events_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1344,7 +1458,7 @@ func (x *WorkerStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerStarted.ProtoReflect.Descriptor instead.
 func (*WorkerStarted) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{21}
+	return file_events_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WorkerStarted) GetAttempt() uint64 {
@@ -1382,7 +1496,7 @@ type ModelReady struct {
 
 func (x *ModelReady) Reset() {
 	*x = ModelReady{}
-	mi := &file_events_proto_msgTypes[22]
+	mi := &file_events_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1394,7 +1508,7 @@ func (x *ModelReady) String() string {
 func (*ModelReady) ProtoMessage() {}
 
 func (x *ModelReady) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[22]
+	mi := &file_events_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1407,7 +1521,7 @@ func (x *ModelReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelReady.ProtoReflect.Descriptor instead.
 func (*ModelReady) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{22}
+	return file_events_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ModelReady) GetAttempt() uint64 {
@@ -1457,7 +1571,7 @@ type ModelDraining struct {
 
 func (x *ModelDraining) Reset() {
 	*x = ModelDraining{}
-	mi := &file_events_proto_msgTypes[23]
+	mi := &file_events_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1469,7 +1583,7 @@ func (x *ModelDraining) String() string {
 func (*ModelDraining) ProtoMessage() {}
 
 func (x *ModelDraining) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[23]
+	mi := &file_events_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1482,7 +1596,7 @@ func (x *ModelDraining) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelDraining.ProtoReflect.Descriptor instead.
 func (*ModelDraining) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{23}
+	return file_events_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ModelDraining) GetAttempt() uint64 {
@@ -1523,7 +1637,7 @@ type ModelDrained struct {
 
 func (x *ModelDrained) Reset() {
 	*x = ModelDrained{}
-	mi := &file_events_proto_msgTypes[24]
+	mi := &file_events_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1535,7 +1649,7 @@ func (x *ModelDrained) String() string {
 func (*ModelDrained) ProtoMessage() {}
 
 func (x *ModelDrained) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[24]
+	mi := &file_events_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1548,7 +1662,7 @@ func (x *ModelDrained) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelDrained.ProtoReflect.Descriptor instead.
 func (*ModelDrained) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{24}
+	return file_events_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ModelDrained) GetAttempt() uint64 {
@@ -1582,7 +1696,7 @@ type WorkerExited struct {
 
 func (x *WorkerExited) Reset() {
 	*x = WorkerExited{}
-	mi := &file_events_proto_msgTypes[25]
+	mi := &file_events_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1594,7 +1708,7 @@ func (x *WorkerExited) String() string {
 func (*WorkerExited) ProtoMessage() {}
 
 func (x *WorkerExited) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[25]
+	mi := &file_events_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1607,7 +1721,7 @@ func (x *WorkerExited) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerExited.ProtoReflect.Descriptor instead.
 func (*WorkerExited) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{25}
+	return file_events_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WorkerExited) GetAttempt() uint64 {
@@ -1667,7 +1781,7 @@ type LoadFailed struct {
 
 func (x *LoadFailed) Reset() {
 	*x = LoadFailed{}
-	mi := &file_events_proto_msgTypes[26]
+	mi := &file_events_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1679,7 +1793,7 @@ func (x *LoadFailed) String() string {
 func (*LoadFailed) ProtoMessage() {}
 
 func (x *LoadFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[26]
+	mi := &file_events_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1692,7 +1806,7 @@ func (x *LoadFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadFailed.ProtoReflect.Descriptor instead.
 func (*LoadFailed) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{26}
+	return file_events_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *LoadFailed) GetAttempt() uint64 {
@@ -1741,7 +1855,7 @@ type LeaseReturned struct {
 
 func (x *LeaseReturned) Reset() {
 	*x = LeaseReturned{}
-	mi := &file_events_proto_msgTypes[27]
+	mi := &file_events_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1753,7 +1867,7 @@ func (x *LeaseReturned) String() string {
 func (*LeaseReturned) ProtoMessage() {}
 
 func (x *LeaseReturned) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[27]
+	mi := &file_events_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1766,7 +1880,7 @@ func (x *LeaseReturned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseReturned.ProtoReflect.Descriptor instead.
 func (*LeaseReturned) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{27}
+	return file_events_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *LeaseReturned) GetAttempt() uint64 {
@@ -1793,7 +1907,7 @@ type LeaseSettled struct {
 
 func (x *LeaseSettled) Reset() {
 	*x = LeaseSettled{}
-	mi := &file_events_proto_msgTypes[28]
+	mi := &file_events_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1805,7 +1919,7 @@ func (x *LeaseSettled) String() string {
 func (*LeaseSettled) ProtoMessage() {}
 
 func (x *LeaseSettled) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[28]
+	mi := &file_events_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1818,7 +1932,7 @@ func (x *LeaseSettled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseSettled.ProtoReflect.Descriptor instead.
 func (*LeaseSettled) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{28}
+	return file_events_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *LeaseSettled) GetAttempt() uint64 {
@@ -1847,7 +1961,7 @@ type BreakerChanged struct {
 
 func (x *BreakerChanged) Reset() {
 	*x = BreakerChanged{}
-	mi := &file_events_proto_msgTypes[29]
+	mi := &file_events_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1859,7 +1973,7 @@ func (x *BreakerChanged) String() string {
 func (*BreakerChanged) ProtoMessage() {}
 
 func (x *BreakerChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[29]
+	mi := &file_events_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1872,7 +1986,7 @@ func (x *BreakerChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BreakerChanged.ProtoReflect.Descriptor instead.
 func (*BreakerChanged) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{29}
+	return file_events_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *BreakerChanged) GetState() string {
@@ -1911,7 +2025,7 @@ type PlacementDecided struct {
 
 func (x *PlacementDecided) Reset() {
 	*x = PlacementDecided{}
-	mi := &file_events_proto_msgTypes[30]
+	mi := &file_events_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1923,7 +2037,7 @@ func (x *PlacementDecided) String() string {
 func (*PlacementDecided) ProtoMessage() {}
 
 func (x *PlacementDecided) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[30]
+	mi := &file_events_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1936,7 +2050,7 @@ func (x *PlacementDecided) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementDecided.ProtoReflect.Descriptor instead.
 func (*PlacementDecided) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{30}
+	return file_events_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PlacementDecided) GetPlacement() *Placement {
@@ -1988,7 +2102,7 @@ type PlacementPostponed struct {
 
 func (x *PlacementPostponed) Reset() {
 	*x = PlacementPostponed{}
-	mi := &file_events_proto_msgTypes[31]
+	mi := &file_events_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2000,7 +2114,7 @@ func (x *PlacementPostponed) String() string {
 func (*PlacementPostponed) ProtoMessage() {}
 
 func (x *PlacementPostponed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[31]
+	mi := &file_events_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2013,7 +2127,7 @@ func (x *PlacementPostponed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementPostponed.ProtoReflect.Descriptor instead.
 func (*PlacementPostponed) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{31}
+	return file_events_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PlacementPostponed) GetModel() string {
@@ -2063,7 +2177,7 @@ type VictimEvicted struct {
 
 func (x *VictimEvicted) Reset() {
 	*x = VictimEvicted{}
-	mi := &file_events_proto_msgTypes[32]
+	mi := &file_events_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2075,7 +2189,7 @@ func (x *VictimEvicted) String() string {
 func (*VictimEvicted) ProtoMessage() {}
 
 func (x *VictimEvicted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[32]
+	mi := &file_events_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2088,7 +2202,7 @@ func (x *VictimEvicted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VictimEvicted.ProtoReflect.Descriptor instead.
 func (*VictimEvicted) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{32}
+	return file_events_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *VictimEvicted) GetId() string {
@@ -2125,7 +2239,7 @@ type PressureRelieved struct {
 
 func (x *PressureRelieved) Reset() {
 	*x = PressureRelieved{}
-	mi := &file_events_proto_msgTypes[33]
+	mi := &file_events_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2137,7 +2251,7 @@ func (x *PressureRelieved) String() string {
 func (*PressureRelieved) ProtoMessage() {}
 
 func (x *PressureRelieved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[33]
+	mi := &file_events_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2150,7 +2264,7 @@ func (x *PressureRelieved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PressureRelieved.ProtoReflect.Descriptor instead.
 func (*PressureRelieved) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{33}
+	return file_events_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PressureRelieved) GetGpu() string {
@@ -2192,7 +2306,7 @@ type PlacementReserved struct {
 
 func (x *PlacementReserved) Reset() {
 	*x = PlacementReserved{}
-	mi := &file_events_proto_msgTypes[34]
+	mi := &file_events_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2204,7 +2318,7 @@ func (x *PlacementReserved) String() string {
 func (*PlacementReserved) ProtoMessage() {}
 
 func (x *PlacementReserved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[34]
+	mi := &file_events_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2217,7 +2331,7 @@ func (x *PlacementReserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementReserved.ProtoReflect.Descriptor instead.
 func (*PlacementReserved) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{34}
+	return file_events_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PlacementReserved) GetId() string {
@@ -2253,7 +2367,7 @@ type PlacementRefused struct {
 
 func (x *PlacementRefused) Reset() {
 	*x = PlacementRefused{}
-	mi := &file_events_proto_msgTypes[35]
+	mi := &file_events_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2265,7 +2379,7 @@ func (x *PlacementRefused) String() string {
 func (*PlacementRefused) ProtoMessage() {}
 
 func (x *PlacementRefused) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[35]
+	mi := &file_events_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2278,7 +2392,7 @@ func (x *PlacementRefused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementRefused.ProtoReflect.Descriptor instead.
 func (*PlacementRefused) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{35}
+	return file_events_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PlacementRefused) GetId() string {
@@ -2313,7 +2427,7 @@ type PlacementClosed struct {
 
 func (x *PlacementClosed) Reset() {
 	*x = PlacementClosed{}
-	mi := &file_events_proto_msgTypes[36]
+	mi := &file_events_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2325,7 +2439,7 @@ func (x *PlacementClosed) String() string {
 func (*PlacementClosed) ProtoMessage() {}
 
 func (x *PlacementClosed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[36]
+	mi := &file_events_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2338,7 +2452,7 @@ func (x *PlacementClosed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementClosed.ProtoReflect.Descriptor instead.
 func (*PlacementClosed) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{36}
+	return file_events_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PlacementClosed) GetId() string {
@@ -2374,7 +2488,7 @@ type PlacementAbandoned struct {
 
 func (x *PlacementAbandoned) Reset() {
 	*x = PlacementAbandoned{}
-	mi := &file_events_proto_msgTypes[37]
+	mi := &file_events_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2386,7 +2500,7 @@ func (x *PlacementAbandoned) String() string {
 func (*PlacementAbandoned) ProtoMessage() {}
 
 func (x *PlacementAbandoned) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[37]
+	mi := &file_events_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2399,7 +2513,7 @@ func (x *PlacementAbandoned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementAbandoned.ProtoReflect.Descriptor instead.
 func (*PlacementAbandoned) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{37}
+	return file_events_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PlacementAbandoned) GetId() string {
@@ -2450,7 +2564,11 @@ const file_events_proto_rawDesc = "" +
 	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"P\n" +
 	"\fActorRevived\x12\x14\n" +
 	"\x05actor\x18\x01 \x01(\tR\x05actor\x12*\n" +
-	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xee\x01\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"q\n" +
+	"\rConfigApplied\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\tR\brevision\x12\x18\n" +
+	"\achanges\x18\x02 \x03(\tR\achanges\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xee\x01\n" +
 	"\x10DeviceRegistered\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12%\n" +
@@ -2506,7 +2624,10 @@ const file_events_proto_rawDesc = "" +
 	"\x11FootprintMeasured\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12*\n" +
-	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"j\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"R\n" +
+	"\fModelRetired\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"j\n" +
 	"\vModelPinned\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x19\n" +
 	"\buntil_ms\x18\x02 \x01(\x03R\auntilMs\x12*\n" +
@@ -2613,7 +2734,7 @@ func file_events_proto_rawDescGZIP() []byte {
 	return file_events_proto_rawDescData
 }
 
-var file_events_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_events_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_events_proto_goTypes = []any{
 	(*Decision)(nil),              // 0: modelops.Decision
 	(*Event)(nil),                 // 1: modelops.Event
@@ -2621,98 +2742,102 @@ var file_events_proto_goTypes = []any{
 	(*HostStopped)(nil),           // 3: modelops.HostStopped
 	(*ActorGaveUp)(nil),           // 4: modelops.ActorGaveUp
 	(*ActorRevived)(nil),          // 5: modelops.ActorRevived
-	(*DeviceRegistered)(nil),      // 6: modelops.DeviceRegistered
-	(*VramReserved)(nil),          // 7: modelops.VramReserved
-	(*VramSettled)(nil),           // 8: modelops.VramSettled
-	(*VramReleased)(nil),          // 9: modelops.VramReleased
-	(*LeaseExpired)(nil),          // 10: modelops.LeaseExpired
-	(*ForeignUseChanged)(nil),     // 11: modelops.ForeignUseChanged
-	(*DeviceLost)(nil),            // 12: modelops.DeviceLost
-	(*DeviceRecovered)(nil),       // 13: modelops.DeviceRecovered
-	(*DeviceFaulted)(nil),         // 14: modelops.DeviceFaulted
-	(*ModelDeclared)(nil),         // 15: modelops.ModelDeclared
-	(*ModelWanted)(nil),           // 16: modelops.ModelWanted
-	(*ModelUnwanted)(nil),         // 17: modelops.ModelUnwanted
-	(*FootprintMeasured)(nil),     // 18: modelops.FootprintMeasured
-	(*ModelPinned)(nil),           // 19: modelops.ModelPinned
-	(*ModelLoadStarted)(nil),      // 20: modelops.ModelLoadStarted
-	(*WorkerStarted)(nil),         // 21: modelops.WorkerStarted
-	(*ModelReady)(nil),            // 22: modelops.ModelReady
-	(*ModelDraining)(nil),         // 23: modelops.ModelDraining
-	(*ModelDrained)(nil),          // 24: modelops.ModelDrained
-	(*WorkerExited)(nil),          // 25: modelops.WorkerExited
-	(*LoadFailed)(nil),            // 26: modelops.LoadFailed
-	(*LeaseReturned)(nil),         // 27: modelops.LeaseReturned
-	(*LeaseSettled)(nil),          // 28: modelops.LeaseSettled
-	(*BreakerChanged)(nil),        // 29: modelops.BreakerChanged
-	(*PlacementDecided)(nil),      // 30: modelops.PlacementDecided
-	(*PlacementPostponed)(nil),    // 31: modelops.PlacementPostponed
-	(*VictimEvicted)(nil),         // 32: modelops.VictimEvicted
-	(*PressureRelieved)(nil),      // 33: modelops.PressureRelieved
-	(*PlacementReserved)(nil),     // 34: modelops.PlacementReserved
-	(*PlacementRefused)(nil),      // 35: modelops.PlacementRefused
-	(*PlacementClosed)(nil),       // 36: modelops.PlacementClosed
-	(*PlacementAbandoned)(nil),    // 37: modelops.PlacementAbandoned
-	(*timestamppb.Timestamp)(nil), // 38: google.protobuf.Timestamp
-	(*ModelSpec)(nil),             // 39: modelops.ModelSpec
-	(*Placement)(nil),             // 40: modelops.Placement
-	(*Worker)(nil),                // 41: modelops.Worker
-	(*ErrorBody)(nil),             // 42: modelops.ErrorBody
-	(*Candidate)(nil),             // 43: modelops.Candidate
-	(*Victim)(nil),                // 44: modelops.Victim
+	(*ConfigApplied)(nil),         // 6: modelops.ConfigApplied
+	(*DeviceRegistered)(nil),      // 7: modelops.DeviceRegistered
+	(*VramReserved)(nil),          // 8: modelops.VramReserved
+	(*VramSettled)(nil),           // 9: modelops.VramSettled
+	(*VramReleased)(nil),          // 10: modelops.VramReleased
+	(*LeaseExpired)(nil),          // 11: modelops.LeaseExpired
+	(*ForeignUseChanged)(nil),     // 12: modelops.ForeignUseChanged
+	(*DeviceLost)(nil),            // 13: modelops.DeviceLost
+	(*DeviceRecovered)(nil),       // 14: modelops.DeviceRecovered
+	(*DeviceFaulted)(nil),         // 15: modelops.DeviceFaulted
+	(*ModelDeclared)(nil),         // 16: modelops.ModelDeclared
+	(*ModelWanted)(nil),           // 17: modelops.ModelWanted
+	(*ModelUnwanted)(nil),         // 18: modelops.ModelUnwanted
+	(*FootprintMeasured)(nil),     // 19: modelops.FootprintMeasured
+	(*ModelRetired)(nil),          // 20: modelops.ModelRetired
+	(*ModelPinned)(nil),           // 21: modelops.ModelPinned
+	(*ModelLoadStarted)(nil),      // 22: modelops.ModelLoadStarted
+	(*WorkerStarted)(nil),         // 23: modelops.WorkerStarted
+	(*ModelReady)(nil),            // 24: modelops.ModelReady
+	(*ModelDraining)(nil),         // 25: modelops.ModelDraining
+	(*ModelDrained)(nil),          // 26: modelops.ModelDrained
+	(*WorkerExited)(nil),          // 27: modelops.WorkerExited
+	(*LoadFailed)(nil),            // 28: modelops.LoadFailed
+	(*LeaseReturned)(nil),         // 29: modelops.LeaseReturned
+	(*LeaseSettled)(nil),          // 30: modelops.LeaseSettled
+	(*BreakerChanged)(nil),        // 31: modelops.BreakerChanged
+	(*PlacementDecided)(nil),      // 32: modelops.PlacementDecided
+	(*PlacementPostponed)(nil),    // 33: modelops.PlacementPostponed
+	(*VictimEvicted)(nil),         // 34: modelops.VictimEvicted
+	(*PressureRelieved)(nil),      // 35: modelops.PressureRelieved
+	(*PlacementReserved)(nil),     // 36: modelops.PlacementReserved
+	(*PlacementRefused)(nil),      // 37: modelops.PlacementRefused
+	(*PlacementClosed)(nil),       // 38: modelops.PlacementClosed
+	(*PlacementAbandoned)(nil),    // 39: modelops.PlacementAbandoned
+	(*timestamppb.Timestamp)(nil), // 40: google.protobuf.Timestamp
+	(*ModelSpec)(nil),             // 41: modelops.ModelSpec
+	(*Placement)(nil),             // 42: modelops.Placement
+	(*Worker)(nil),                // 43: modelops.Worker
+	(*ErrorBody)(nil),             // 44: modelops.ErrorBody
+	(*Candidate)(nil),             // 45: modelops.Candidate
+	(*Victim)(nil),                // 46: modelops.Victim
 }
 var file_events_proto_depIdxs = []int32{
 	1,  // 0: modelops.Decision.events:type_name -> modelops.Event
-	38, // 1: modelops.HostStarted.at:type_name -> google.protobuf.Timestamp
-	38, // 2: modelops.HostStopped.at:type_name -> google.protobuf.Timestamp
-	38, // 3: modelops.ActorGaveUp.at:type_name -> google.protobuf.Timestamp
-	38, // 4: modelops.ActorRevived.at:type_name -> google.protobuf.Timestamp
-	38, // 5: modelops.DeviceRegistered.at:type_name -> google.protobuf.Timestamp
-	38, // 6: modelops.VramReserved.at:type_name -> google.protobuf.Timestamp
-	38, // 7: modelops.VramSettled.at:type_name -> google.protobuf.Timestamp
-	38, // 8: modelops.VramReleased.at:type_name -> google.protobuf.Timestamp
-	38, // 9: modelops.LeaseExpired.at:type_name -> google.protobuf.Timestamp
-	38, // 10: modelops.ForeignUseChanged.at:type_name -> google.protobuf.Timestamp
-	38, // 11: modelops.DeviceLost.at:type_name -> google.protobuf.Timestamp
-	38, // 12: modelops.DeviceRecovered.at:type_name -> google.protobuf.Timestamp
-	38, // 13: modelops.DeviceFaulted.at:type_name -> google.protobuf.Timestamp
-	39, // 14: modelops.ModelDeclared.spec:type_name -> modelops.ModelSpec
-	38, // 15: modelops.ModelDeclared.at:type_name -> google.protobuf.Timestamp
-	38, // 16: modelops.ModelWanted.at:type_name -> google.protobuf.Timestamp
-	38, // 17: modelops.ModelUnwanted.at:type_name -> google.protobuf.Timestamp
-	38, // 18: modelops.FootprintMeasured.at:type_name -> google.protobuf.Timestamp
-	38, // 19: modelops.ModelPinned.at:type_name -> google.protobuf.Timestamp
-	40, // 20: modelops.ModelLoadStarted.placement:type_name -> modelops.Placement
-	38, // 21: modelops.ModelLoadStarted.at:type_name -> google.protobuf.Timestamp
-	41, // 22: modelops.WorkerStarted.worker:type_name -> modelops.Worker
-	38, // 23: modelops.WorkerStarted.at:type_name -> google.protobuf.Timestamp
-	38, // 24: modelops.ModelReady.at:type_name -> google.protobuf.Timestamp
-	38, // 25: modelops.ModelDraining.at:type_name -> google.protobuf.Timestamp
-	38, // 26: modelops.ModelDrained.at:type_name -> google.protobuf.Timestamp
-	38, // 27: modelops.WorkerExited.at:type_name -> google.protobuf.Timestamp
-	42, // 28: modelops.LoadFailed.error:type_name -> modelops.ErrorBody
-	38, // 29: modelops.LoadFailed.at:type_name -> google.protobuf.Timestamp
-	38, // 30: modelops.LeaseReturned.at:type_name -> google.protobuf.Timestamp
-	38, // 31: modelops.LeaseSettled.at:type_name -> google.protobuf.Timestamp
-	38, // 32: modelops.BreakerChanged.at:type_name -> google.protobuf.Timestamp
-	40, // 33: modelops.PlacementDecided.placement:type_name -> modelops.Placement
-	43, // 34: modelops.PlacementDecided.candidates:type_name -> modelops.Candidate
-	38, // 35: modelops.PlacementDecided.at:type_name -> google.protobuf.Timestamp
-	43, // 36: modelops.PlacementPostponed.candidates:type_name -> modelops.Candidate
-	38, // 37: modelops.PlacementPostponed.at:type_name -> google.protobuf.Timestamp
-	38, // 38: modelops.VictimEvicted.at:type_name -> google.protobuf.Timestamp
-	44, // 39: modelops.PressureRelieved.victims:type_name -> modelops.Victim
-	38, // 40: modelops.PressureRelieved.at:type_name -> google.protobuf.Timestamp
-	38, // 41: modelops.PlacementReserved.at:type_name -> google.protobuf.Timestamp
-	42, // 42: modelops.PlacementRefused.error:type_name -> modelops.ErrorBody
-	38, // 43: modelops.PlacementRefused.at:type_name -> google.protobuf.Timestamp
-	38, // 44: modelops.PlacementClosed.at:type_name -> google.protobuf.Timestamp
-	38, // 45: modelops.PlacementAbandoned.at:type_name -> google.protobuf.Timestamp
-	46, // [46:46] is the sub-list for method output_type
-	46, // [46:46] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	40, // 1: modelops.HostStarted.at:type_name -> google.protobuf.Timestamp
+	40, // 2: modelops.HostStopped.at:type_name -> google.protobuf.Timestamp
+	40, // 3: modelops.ActorGaveUp.at:type_name -> google.protobuf.Timestamp
+	40, // 4: modelops.ActorRevived.at:type_name -> google.protobuf.Timestamp
+	40, // 5: modelops.ConfigApplied.at:type_name -> google.protobuf.Timestamp
+	40, // 6: modelops.DeviceRegistered.at:type_name -> google.protobuf.Timestamp
+	40, // 7: modelops.VramReserved.at:type_name -> google.protobuf.Timestamp
+	40, // 8: modelops.VramSettled.at:type_name -> google.protobuf.Timestamp
+	40, // 9: modelops.VramReleased.at:type_name -> google.protobuf.Timestamp
+	40, // 10: modelops.LeaseExpired.at:type_name -> google.protobuf.Timestamp
+	40, // 11: modelops.ForeignUseChanged.at:type_name -> google.protobuf.Timestamp
+	40, // 12: modelops.DeviceLost.at:type_name -> google.protobuf.Timestamp
+	40, // 13: modelops.DeviceRecovered.at:type_name -> google.protobuf.Timestamp
+	40, // 14: modelops.DeviceFaulted.at:type_name -> google.protobuf.Timestamp
+	41, // 15: modelops.ModelDeclared.spec:type_name -> modelops.ModelSpec
+	40, // 16: modelops.ModelDeclared.at:type_name -> google.protobuf.Timestamp
+	40, // 17: modelops.ModelWanted.at:type_name -> google.protobuf.Timestamp
+	40, // 18: modelops.ModelUnwanted.at:type_name -> google.protobuf.Timestamp
+	40, // 19: modelops.FootprintMeasured.at:type_name -> google.protobuf.Timestamp
+	40, // 20: modelops.ModelRetired.at:type_name -> google.protobuf.Timestamp
+	40, // 21: modelops.ModelPinned.at:type_name -> google.protobuf.Timestamp
+	42, // 22: modelops.ModelLoadStarted.placement:type_name -> modelops.Placement
+	40, // 23: modelops.ModelLoadStarted.at:type_name -> google.protobuf.Timestamp
+	43, // 24: modelops.WorkerStarted.worker:type_name -> modelops.Worker
+	40, // 25: modelops.WorkerStarted.at:type_name -> google.protobuf.Timestamp
+	40, // 26: modelops.ModelReady.at:type_name -> google.protobuf.Timestamp
+	40, // 27: modelops.ModelDraining.at:type_name -> google.protobuf.Timestamp
+	40, // 28: modelops.ModelDrained.at:type_name -> google.protobuf.Timestamp
+	40, // 29: modelops.WorkerExited.at:type_name -> google.protobuf.Timestamp
+	44, // 30: modelops.LoadFailed.error:type_name -> modelops.ErrorBody
+	40, // 31: modelops.LoadFailed.at:type_name -> google.protobuf.Timestamp
+	40, // 32: modelops.LeaseReturned.at:type_name -> google.protobuf.Timestamp
+	40, // 33: modelops.LeaseSettled.at:type_name -> google.protobuf.Timestamp
+	40, // 34: modelops.BreakerChanged.at:type_name -> google.protobuf.Timestamp
+	42, // 35: modelops.PlacementDecided.placement:type_name -> modelops.Placement
+	45, // 36: modelops.PlacementDecided.candidates:type_name -> modelops.Candidate
+	40, // 37: modelops.PlacementDecided.at:type_name -> google.protobuf.Timestamp
+	45, // 38: modelops.PlacementPostponed.candidates:type_name -> modelops.Candidate
+	40, // 39: modelops.PlacementPostponed.at:type_name -> google.protobuf.Timestamp
+	40, // 40: modelops.VictimEvicted.at:type_name -> google.protobuf.Timestamp
+	46, // 41: modelops.PressureRelieved.victims:type_name -> modelops.Victim
+	40, // 42: modelops.PressureRelieved.at:type_name -> google.protobuf.Timestamp
+	40, // 43: modelops.PlacementReserved.at:type_name -> google.protobuf.Timestamp
+	44, // 44: modelops.PlacementRefused.error:type_name -> modelops.ErrorBody
+	40, // 45: modelops.PlacementRefused.at:type_name -> google.protobuf.Timestamp
+	40, // 46: modelops.PlacementClosed.at:type_name -> google.protobuf.Timestamp
+	40, // 47: modelops.PlacementAbandoned.at:type_name -> google.protobuf.Timestamp
+	48, // [48:48] is the sub-list for method output_type
+	48, // [48:48] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_events_proto_init() }
@@ -2728,7 +2853,7 @@ func file_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_events_proto_rawDesc), len(file_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   38,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

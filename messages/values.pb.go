@@ -62,7 +62,9 @@ type ModelSpec struct {
 	// Idle time after which it is unloaded, in milliseconds; absent or negative = never, 0 = after each request.
 	IdleMs *int64 `protobuf:"varint,25,opt,name=idle_ms,json=idleMs,proto3,oneof" json:"idle_ms,omitempty"`
 	// Models that share a group are never resident together.
-	Groups        []string `protobuf:"bytes,26,rep,name=groups,proto3" json:"groups,omitempty"`
+	Groups []string `protobuf:"bytes,26,rep,name=groups,proto3" json:"groups,omitempty"`
+	// Who declared it: config or api. What the configuration declared goes when it does.
+	DeclaredBy    string `protobuf:"bytes,27,opt,name=declared_by,json=declaredBy,proto3" json:"declared_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -277,6 +279,13 @@ func (x *ModelSpec) GetGroups() []string {
 		return x.Groups
 	}
 	return nil
+}
+
+func (x *ModelSpec) GetDeclaredBy() string {
+	if x != nil {
+		return x.DeclaredBy
+	}
+	return ""
 }
 
 // Resident is a model that holds or seeks memory, as the scheduler saw it.
@@ -1201,7 +1210,7 @@ var File_values_proto protoreflect.FileDescriptor
 
 const file_values_proto_rawDesc = "" +
 	"\n" +
-	"\fvalues.proto\x12\bmodelops\"\x93\x06\n" +
+	"\fvalues.proto\x12\bmodelops\"\xb4\x06\n" +
 	"\tModelSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aruntime\x18\x02 \x01(\tR\aruntime\x12\x12\n" +
@@ -1231,7 +1240,9 @@ const file_values_proto_rawDesc = "" +
 	"\x15min_residency_seconds\x18\x17 \x01(\rR\x13minResidencySeconds\x12\x18\n" +
 	"\athreads\x18\x18 \x01(\rR\athreads\x12\x1c\n" +
 	"\aidle_ms\x18\x19 \x01(\x03H\x00R\x06idleMs\x88\x01\x01\x12\x16\n" +
-	"\x06groups\x18\x1a \x03(\tR\x06groupsB\n" +
+	"\x06groups\x18\x1a \x03(\tR\x06groups\x12\x1f\n" +
+	"\vdeclared_by\x18\x1b \x01(\tR\n" +
+	"declaredByB\n" +
 	"\n" +
 	"\b_idle_ms\"\xbc\x02\n" +
 	"\bResident\x12\x14\n" +

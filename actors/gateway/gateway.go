@@ -107,7 +107,8 @@ func (g *Gateway) Admit(ctx context.Context, model string) (*messages.Grant, err
 }
 
 func (g *Gateway) wait(ctx context.Context, l *guarded, ticket uint64, w *waiter) (*messages.Grant, error) {
-	timeout := time.NewTimer(l.figures.QueueTimeout)
+	patience := l.patience()
+	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
 	for {
 		select {
@@ -126,15 +127,21 @@ func (g *Gateway) wait(ctx context.Context, l *guarded, ticket uint64, w *waiter
 			}
 		case <-timeout.C:
 			if l.resting() { // the model's own load deadline decides, not the queue's
-				timeout.Reset(l.figures.QueueTimeout)
+				timeout.Reset(patience)
 				continue
 			}
 			if g.abandon(l, ticket) {
-				return nil, messages.Errorf(messages.BulkheadRejection, l.id.String(), "no place became free within %s", l.figures.QueueTimeout).
-					WithRetry(l.figures.QueueTimeout / 4).WithHint("raise resilience.bulkhead.max_concurrent, or queue_timeout")
+				return nil, messages.Errorf(messages.BulkheadRejection, l.id.String(), "no place became free within %s", patience).
+					WithRetry(patience / 4).WithHint("raise resilience.bulkhead.max_concurrent, or queue_timeout")
 			}
 		}
 	}
+}
+
+func (l *guarded) patience() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.figures.QueueTimeout
 }
 
 // resting tells whether the lane waits for its model rather than for a place.

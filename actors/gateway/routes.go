@@ -37,6 +37,20 @@ func (g *Gateway) figures(model string) Figures {
 	return g.o.Figures
 }
 
+// Refigure takes every lane's figures anew, after the configuration changed. Who runs or waits stays.
+func (g *Gateway) Refigure() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for name, l := range g.lanes {
+		f := g.figures(name)
+		l.mu.Lock()
+		l.figures, l.lane.limits = f, f.Limits
+		l.lane.breaker.threshold, l.lane.breaker.reset = f.FailureThreshold, f.ResetTimeout
+		g.pump(l)
+		l.mu.Unlock()
+	}
+}
+
 // rebuild makes the next table. A name of its own wins over another model's alias.
 func (g *Gateway) rebuild() {
 	next := &routes{byName: map[string]*guarded{}}

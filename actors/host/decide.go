@@ -22,6 +22,11 @@ func Decide(s State, command proto.Message, at entity.Stamp) (entity.Verdict, er
 			return entity.Verdict{}, nil
 		}
 		return facts(&messages.HostStopped{BootId: c.BootId, Reason: c.Reason, At: now}), nil
+	case *messages.RecordConfig:
+		if s.Revision == c.Revision && len(c.Changes) == 0 {
+			return entity.Verdict{}, nil
+		}
+		return facts(&messages.ConfigApplied{Revision: c.Revision, Changes: c.Changes, At: now}), nil
 	case *messages.ReportGaveUp:
 		if _, ok := s.GaveUp[c.Actor]; ok {
 			return entity.Verdict{}, nil

@@ -6,6 +6,7 @@
 //
 //	StartHost    -> HostStarted
 //	StopHost     -> HostStopped
+//	RecordConfig -> ConfigApplied
 //	ReportGaveUp -> ActorGaveUp
 //	RestartActor -> ActorRevived (package tree starts it afresh on the next message to it)
 package host

@@ -34,6 +34,8 @@ func Evolve(s State, event proto.Message, _ uint64) State {
 		s.GaveUp = map[string]string{} // a new boot tries everything anew
 	case *messages.HostStopped:
 		s.Running = false
+	case *messages.ConfigApplied:
+		s.Revision = e.Revision
 	case *messages.ActorGaveUp:
 		s.GaveUp = maps.Clone(s.GaveUp)
 		s.GaveUp[e.Actor] = e.Reason

@@ -38,6 +38,8 @@ func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.V
 		return ensure(s, c, now)
 	case *messages.UnloadModel:
 		return unload(s, c, now)
+	case *messages.RetireModel:
+		return retire(s, c, now)
 	case *messages.EvictModel:
 		return evict(s, c, at)
 	case *messages.PinModel:
@@ -119,7 +121,7 @@ func declare(s State, c *messages.DeclareModel, now *timestamppb.Timestamp) (ent
 	if c.Spec == nil || c.Spec.Name != s.ID.Name() {
 		return entity.Verdict{}, messages.Errorf(messages.InvalidArgument, s.ID.String(), "the declaration is for %q", c.Spec.GetName())
 	}
-	if proto.Equal(c.Spec, s.Spec) {
+	if proto.Equal(c.Spec, s.Spec) && !s.Retired {
 		return entity.Verdict{}, nil
 	}
 	v := facts(&messages.ModelDeclared{Spec: c.Spec, At: now})
@@ -132,7 +134,7 @@ func declare(s State, c *messages.DeclareModel, now *timestamppb.Timestamp) (ent
 
 func ensure(s State, c *messages.EnsureModel, now *timestamppb.Timestamp) (entity.Verdict, error) {
 	switch {
-	case s.Spec == nil:
+	case !s.declared():
 		return entity.Verdict{}, NotFound(s.ID)
 	case s.Wanted && s.Phase != Failed:
 		return noted(fmt.Sprintf("already wanted: %s", s.Phase))
@@ -165,6 +167,17 @@ func unload(s State, c *messages.UnloadModel, now *timestamppb.Timestamp) (entit
 		return noted("not loaded")
 	}
 	return v, nil
+}
+
+// retire withdraws the declaration and unloads what runs.
+func retire(s State, c *messages.RetireModel, now *timestamppb.Timestamp) (entity.Verdict, error) {
+	if !s.declared() {
+		return noted("not declared")
+	}
+	v, err := unload(s, &messages.UnloadModel{Reason: c.Reason}, now)
+	v.Events = append(v.Events, &messages.ModelRetired{Reason: c.Reason, At: now})
+	v.Answer = nil
+	return v, err
 }
 
 // footprintStep is the least growth of a worker that changes a mind.

@@ -11,6 +11,7 @@
 //	                                                  └──▶ failed (no tries left; EnsureModel tries anew)
 //
 //	DeclareModel          -> ModelDeclared [ModelDraining]
+//	RetireModel           -> ModelRetired [ModelUnwanted ModelDraining]
 //	EnsureModel           -> ModelWanted
 //	UnloadModel           -> ModelUnwanted [ModelDraining]
 //	EvictModel            -> ModelUnwanted ModelDraining   for a placement that needs the room; never when pinned

@@ -27,6 +27,7 @@ const (
 type State struct {
 	ID        messages.ActorID
 	Spec      *messages.ModelSpec
+	Retired   bool // its declaration is withdrawn; the spec stays for what still has to be stopped
 	Wanted    bool
 	Reason    string // why it is wanted
 	Phase     Phase
@@ -94,7 +95,9 @@ func (s State) resident() bool {
 func Evolve(s State, event proto.Message, _ uint64) State {
 	switch e := event.(messages.ModelEvent).(type) {
 	case *messages.ModelDeclared:
-		s.Spec = e.Spec
+		s.Spec, s.Retired = e.Spec, false
+	case *messages.ModelRetired:
+		s.Retired = true
 	case *messages.ModelWanted:
 		s = wanted(s, e)
 	case *messages.ModelUnwanted:
@@ -216,8 +219,14 @@ func withoutAttempt(in []*messages.Placement, attempt uint64) []*messages.Placem
 	return out
 }
 
-// View is the model as others see it.
+// declared tells whether anybody may ask for the model.
+func (s State) declared() bool { return s.Spec != nil && !s.Retired }
+
+// View is the model as others see it. A withdrawn declaration isn't shown, so that no route leads there.
 func View(s State) proto.Message {
+	if s.Retired {
+		s.Spec = nil
+	}
 	return &messages.ModelView{
 		Id: s.ID.String(), Host: s.ID.Host(), Name: s.ID.Name(), Phase: string(s.Phase), Wanted: s.Wanted, Attempt: s.Attempt,
 		Spec: s.Spec, Placement: s.Placement, Worker: s.Worker, MeasuredBytes: s.Measured, ReadyMs: s.ReadyMS, LoadMs: s.LoadMS,

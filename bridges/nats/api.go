@@ -22,6 +22,8 @@ type Control interface {
 	List(ctx context.Context) (*messages.ModelList, error)
 	Status(ctx context.Context) (*messages.StatusView, error)
 	State(ctx context.Context, actor messages.ActorID) (*messages.StateReply, error)
+	// ApplyConfig reads the configuration again and makes it rule; dry only says what would change.
+	ApplyConfig(ctx context.Context, dry bool) (*messages.ConfigChanges, error)
 	// Send gives any actor any command of messages, by its proto name and JSON body.
 	Send(ctx context.Context, actor messages.ActorID, command string, body []byte) (SendReply, error)
 }

@@ -117,6 +117,19 @@ func (a *API) send(ctx context.Context, c *call) error {
 	return c.answerJSON(sent, nats.Header{})
 }
 
+// applyConfig makes the configuration's file rule; an empty body means that it is not a rehearsal.
+func (a *API) applyConfig(ctx context.Context, c *call) error {
+	q := struct {
+		DryRun bool `json:"dry_run"`
+	}{}
+	if len(bytes.TrimSpace(c.data)) > 0 {
+		if err := parseJSON(c.data, &q, `{"dry_run": true}`); err != nil {
+			return err
+		}
+	}
+	return c.reply(a.Control.ApplyConfig(ctx, q.DryRun))
+}
+
 // health answers with the facts in any case; ill health is also an error in the headers, for those who read nothing else.
 func (a *API) health(_ context.Context, c *call) error {
 	h := a.Gateway.Health()

@@ -56,6 +56,14 @@ func TestControl(t *testing.T) {
 		t.Error(sent)
 	}
 	var version map[string]string
+	var changes struct {
+		Revision string
+		DryRun   bool `json:"dry_run"`
+	}
+	answer(t, nc, "config.apply", `{"dry_run": true}`, &changes)
+	if changes.Revision != "r2" || !changes.DryRun {
+		t.Errorf("config.apply: %+v", changes)
+	}
 	answer(t, nc, "version", "", &version)
 	if version["version"] != "v1.2.3" || version["host"] != "main_pc" {
 		t.Error(version)
@@ -114,7 +122,7 @@ func TestMicroSeesTheService(t *testing.T) {
 
 	var info micro.Info
 	ask(t, nc.Request, "$SRV.INFO.modelops", &info)
-	if info.Version != "0.0.0" || info.Metadata["version"] != "dev build" || len(info.Endpoints) != 14 {
+	if info.Version != "0.0.0" || info.Metadata["version"] != "dev build" || len(info.Endpoints) != 15 {
 		t.Errorf("%+v", info)
 	}
 	var stats micro.Stats

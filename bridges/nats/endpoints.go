@@ -35,6 +35,7 @@ func (a *API) endpoints() []*endpoint {
 		{name: "ps", subject: "ps", bulk: control, serve: a.ps},
 		{name: "state", subject: "state", asks: `{"actor"}`, bulk: control, serve: a.state},
 		{name: "send", subject: "send", asks: `{"actor","command","body"}`, bulk: control, serve: a.send},
+		{name: "config-apply", subject: "config.apply", asks: `{"dry_run"}`, bulk: control, serve: a.applyConfig},
 		{name: "health", subject: "health", bulk: control, serve: a.health},
 		{name: "version", subject: "version", bulk: control, serve: a.version},
 		{name: "cancel", subject: "cancel.>"},

@@ -104,6 +104,10 @@ func (c *control) List(context.Context) (*messages.ModelList, error) {
 	return &messages.ModelList{Models: []*messages.ModelInfo{{Name: "tiny"}}, TotalCount: 1}, c.fail()
 }
 
+func (c *control) ApplyConfig(_ context.Context, dry bool) (*messages.ConfigChanges, error) {
+	return &messages.ConfigChanges{Revision: "r2", Changes: []string{"model a: new"}, DryRun: dry}, c.fail()
+}
+
 func (c *control) Status(context.Context) (*messages.StatusView, error) {
 	return &messages.StatusView{Version: "1", JournalSequence: 42}, c.fail()
 }

@@ -71,7 +71,7 @@ func (c control) declare(ctx context.Context, r *messages.ModelLoadRequest) (nam
 	if v != nil && v.Spec != nil && v.Spec.Path == r.ModelPath {
 		return known, nil
 	}
-	spec, err := specOf(c.d.cfg, r.ModelName, r.ModelPath, int(r.Shards))
+	spec, err := specOf(c.d.config(), r.ModelName, r.ModelPath, int(r.Shards))
 	if err != nil {
 		return "", err
 	}
@@ -192,6 +192,19 @@ func (c control) ReleaseLease(ctx context.Context, r *messages.GpuLeaseRelease) 
 
 // Status shows the host.
 func (c control) Status(context.Context) (*messages.StatusView, error) { return c.d.status(), nil }
+
+// ApplyConfig reads the configuration again and makes it rule; dry only says what would change. A bad file changes nothing.
+func (c control) ApplyConfig(ctx context.Context, dry bool) (*messages.ConfigChanges, error) {
+	if c.d.reread == nil {
+		return nil, messages.NewError(messages.FailedPrecondition, "configuration", "this daemon runs on a configuration that is in no file")
+	}
+	next, err := c.d.reread()
+	if err != nil {
+		return nil, messages.Errorf(messages.InvalidArgument, "configuration", "it has mistakes, and nothing was changed: %w", err).
+			WithHint("modelops config check shows them")
+	}
+	return c.d.apply(ctx, next, dry)
+}
 
 // State shows any actor: its view, its state, its last sequence and what it owes.
 func (c control) State(ctx context.Context, actor messages.ActorID) (*messages.StateReply, error) {

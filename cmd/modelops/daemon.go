@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -34,7 +35,8 @@ import (
 
 // daemon is one running host.
 type daemon struct {
-	cfg     *config.Config
+	cfg     *config.Config // as started
+	current atomic.Pointer[config.Config]
 	host    string
 	bootID  string
 	log     *slog.Logger
@@ -54,6 +56,9 @@ type daemon struct {
 	grpc    *grpcapi.Server
 	nats    *natsapi.API
 
+	reread   func() (*config.Config, error) // reads the configuration again, from where it came; nil = it can't change
+	applying sync.Mutex                     // one change of configuration at a time
+
 	life    context.Context // ends what runs beside the actors: polls and feeds
 	endLife context.CancelFunc
 	beside  sync.WaitGroup
@@ -69,6 +74,7 @@ func (d *daemon) newID() string { return uuid.NewString() }
 // startDaemon opens what a host stands on, in order. When a step fails, what was opened is closed again.
 func startDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (*daemon, error) {
 	d := &daemon{cfg: cfg, host: cfg.Host, bootID: uuid.NewString(), log: log, began: time.Now(), board: newBoard(), metrics: telemetry.New(buildVersion(), cfg.Host)}
+	d.current.Store(cfg)
 	d.life, d.endLife = context.WithCancel(context.Background())
 	for _, step := range []func(context.Context) error{d.openJournal, d.openWorld, d.plant, d.wake, d.openEdges, d.announce} {
 		if err := step(ctx); err != nil {
@@ -164,7 +170,7 @@ func (d *daemon) plant(context.Context) error {
 
 // figures are a model's limits: its own where the configuration has some, else everybody's.
 func (d *daemon) figures(model string) gateway.Figures {
-	r := d.cfg.ResilienceOf(model)
+	r := d.config().ResilienceOf(model)
 	return gateway.Figures{
 		Limits:           gateway.Limits{MaxConcurrent: r.Bulkhead.MaxConcurrent, MaxQueue: r.Bulkhead.MaxQueueSize},
 		FailureThreshold: r.CircuitBreaker.FailureThreshold, ResetTimeout: r.CircuitBreaker.ResetTimeout, QueueTimeout: r.Bulkhead.QueueTimeout,
@@ -210,19 +216,14 @@ func (d *daemon) wake(ctx context.Context) error {
 		return err
 	}
 	for _, id := range known {
-		if err := d.tree.Spawn(id); err != nil {
-			d.log.Warn("an actor of the journal isn't of this host", "actor", id.String(), "error", err)
+		// Asking waits until it has read its journal: the plan below compares with what it knows.
+		if _, err := d.tree.Ask(ctx, id, &messages.QueryView{}); err != nil {
+			d.log.Warn("an actor of the journal doesn't come back", "actor", id.String(), "error", err)
 		}
 	}
-	for _, spec := range specs(d.cfg) {
-		if _, err := d.tree.Ask(ctx, messages.ModelActor(d.host, spec.Name), &messages.DeclareModel{Spec: spec}); err != nil {
-			return err
-		}
-	}
-	for _, p := range d.cfg.Models.Preload {
-		if _, err := d.tree.Ask(ctx, messages.ModelActor(d.host, p.Name), &messages.EnsureModel{Reason: "preload"}); err != nil {
-			return err
-		}
+	first := plan(&config.Config{}, d.cfg, d.running())
+	if err := d.tell(ctx, first); err != nil {
+		return err
 	}
 	d.alongside(d.poll)
 	d.alongside(d.gateway.Run)
@@ -233,7 +234,7 @@ func (d *daemon) wake(ctx context.Context) error {
 func (d *daemon) openEdges(context.Context) error {
 	ctl := control{d}
 	bind := d.cfg.Server.Bind
-	d.grpc = grpcapi.New(grpcapi.Options{Gateway: d.gateway, Control: ctl, Log: d.log})
+	d.grpc = grpcapi.New(grpcapi.Options{Gateway: d.gateway, Control: ctl, Log: d.log, Observe: d.told("grpc")})
 	if err := d.grpc.Start(bind, d.cfg.Server.GRPCPort); err != nil {
 		return err
 	}
@@ -248,7 +249,7 @@ func (d *daemon) openHTTP(bind string) error {
 	d.openai = openai.New(openai.Options{Gateway: d.gateway, MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Observe: d.metrics, Log: d.log})
 	d.later(func(context.Context) error { d.openai.Close(); return nil })
 	server, err := rest.New(rest.Options{OpenAI: d.openai, Gateway: d.gateway, Metrics: d.metrics.Handler(d.refresh), Version: buildVersion(),
-		Status: d.status, Bind: bind, Port: d.cfg.Server.RESTPort, Log: d.log, Observe: d.metrics.HTTPRequest})
+		Status: d.status, Bind: bind, Port: d.cfg.Server.RESTPort, Log: d.log, Observe: d.toldHTTP})
 	if err != nil {
 		return err
 	}
@@ -266,7 +267,7 @@ func (d *daemon) openNATS(ctl control) error {
 		return err
 	}
 	d.later(func(context.Context) error { nc.Close(); return nil })
-	d.nats = natsapi.New(natsapi.Options{Conn: nc, Gateway: d.gateway, Control: ctl, Host: d.host, Version: buildVersion(), Log: d.log})
+	d.nats = natsapi.New(natsapi.Options{Conn: nc, Gateway: d.gateway, Control: ctl, Host: d.host, Version: buildVersion(), Log: d.log, Observe: d.told("nats")})
 	if err := d.nats.Start(); err != nil {
 		return err
 	}
@@ -312,6 +313,7 @@ func (d *daemon) status() *messages.StatusView {
 
 // stop ends the daemon well: no new requests, the running ones finish within ctx, the workers end, the journal closes.
 func (d *daemon) stop(ctx context.Context) error {
+	d.grpc.Drain()
 	_, err := d.tree.Ask(ctx, messages.HostActor(d.host), &messages.StopHost{BootId: d.bootID, Reason: "asked to stop"})
 	err = errors.Join(err, d.close(ctx))
 	return errors.Join(err, d.stopWorkers(ctx))

@@ -4,7 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -15,8 +17,8 @@ import (
 // specs are the declarations of the configuration, in messages' words.
 func specs(cfg *config.Config) []*messages.ModelSpec {
 	var out []*messages.ModelSpec
-	for name, m := range cfg.Models.Declare {
-		out = append(out, declared(cfg, name, m))
+	for _, name := range slices.Sorted(maps.Keys(cfg.Models.Declare)) {
+		out = append(out, declared(cfg, name, cfg.Models.Declare[name]))
 	}
 	return out
 }
@@ -36,7 +38,7 @@ func declared(cfg *config.Config, name string, m config.Model) *messages.ModelSp
 		VramBytes: uint64(m.VRAMMB) * messages.MiB, ContextLength: uint32(m.ContextLength), Parallel: uint32(m.Parallel), Aliases: m.Aliases,
 		ConcurrencyLimit: uint32(m.ConcurrencyLimit), TtlSeconds: uint32(max(m.TTL, 0).Seconds()), Pinned: m.Pinned,
 		UseModelName: m.UseModelName, Unlisted: m.Unlisted, MinResidencySeconds: uint32(m.MinResidency.Seconds()),
-		Threads: uint32(threads), Revision: cfg.ModelRevision(name), IdleMs: idleMs(m),
+		Threads: uint32(threads), Revision: cfg.ModelRevision(name), IdleMs: idleMs(m), DeclaredBy: declaredByConfig,
 	}
 }
 
@@ -61,6 +63,7 @@ func specOf(cfg *config.Config, name, path string, shards int) (*messages.ModelS
 	}
 	m.Path, m.Shards = abs, max(shards, 1)
 	spec := declared(cfg, name, m)
+	spec.DeclaredBy = declaredByAPI
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s|%s|%s|%d", spec.Revision, m.Runtime, abs, m.Shards))
 	spec.Revision = hex.EncodeToString(sum[:8])
 	return spec, nil

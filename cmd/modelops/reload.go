@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"modelops/bridges/config"
+	"modelops/messages"
+)
+
+// declaredByConfig marks what goes with the configuration; what the API declared stays.
+const (
+	declaredByConfig = "config"
+	declaredByAPI    = "api"
+)
+
+// planChange compares the running configuration with another one: what is told to the actors, and what only a restart can change.
+type planChange struct {
+	declare []*messages.ModelSpec
+	retire  []string
+	preload []string
+	changes []string
+	restart []string
+}
+
+func plan(old, next *config.Config, running map[string]*messages.ModelSpec) planChange {
+	var p planChange
+	for _, spec := range specs(next) {
+		switch was := running[spec.Name]; {
+		case was == nil:
+			p.declare = append(p.declare, spec)
+			p.changes = append(p.changes, "model "+spec.Name+": new")
+		case was.Revision != spec.Revision:
+			p.declare = append(p.declare, spec)
+			p.changes = append(p.changes, fmt.Sprintf("model %s: revision %s becomes %s; a running worker drains and loads anew", spec.Name, was.Revision, spec.Revision))
+		case !proto.Equal(was, spec):
+			p.declare = append(p.declare, spec)
+			p.changes = append(p.changes, "model "+spec.Name+": changed, without a reload")
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(running)) {
+		if _, still := next.Models.Declare[name]; !still && running[name].DeclaredBy == declaredByConfig {
+			p.retire = append(p.retire, name)
+			p.changes = append(p.changes, "model "+name+": gone; a running worker drains")
+		}
+	}
+	for _, x := range next.Models.Preload {
+		if !slices.ContainsFunc(old.Models.Preload, func(o config.Preload) bool { return o.Name == x.Name }) {
+			p.preload = append(p.preload, x.Name)
+			p.changes = append(p.changes, "preload "+x.Name)
+		}
+	}
+	if !reflect.DeepEqual(old.Resilience, next.Resilience) {
+		p.changes = append(p.changes, "resilience: changed")
+	}
+	p.restart = needRestart(old, next)
+	return p
+}
+
+// needRestart names the sections whose change only a restart brings.
+func needRestart(old, next *config.Config) []string {
+	var out []string
+	for _, s := range []struct {
+		name     string
+		old, new any
+	}{
+		{"host", old.Host, next.Host}, {"data_dir", old.DataDir, next.DataDir}, {"server", old.Server, next.Server}, {"journal", old.Journal, next.Journal},
+		{"resources", old.Resources, next.Resources}, {"runtimes", old.Runtimes, next.Runtimes}, {"load", old.Load, next.Load}, {"log", old.Log, next.Log},
+	} {
+		if !reflect.DeepEqual(s.old, s.new) {
+			out = append(out, s.name+": changed, needs a restart")
+		}
+	}
+	return out
+}
+
+// running are the declarations in force, by name.
+func (d *daemon) running() map[string]*messages.ModelSpec {
+	out := map[string]*messages.ModelSpec{}
+	for _, v := range d.board.modelViews() {
+		if v.Spec != nil {
+			out[v.Name] = v.Spec
+		}
+	}
+	return out
+}
+
+// apply makes another configuration rule: only what changed drains and reloads, running requests finish. With dry set it only says what
+// would happen.
+func (d *daemon) apply(ctx context.Context, next *config.Config, dry bool) (*messages.ConfigChanges, error) {
+	d.applying.Lock()
+	defer d.applying.Unlock()
+	p := plan(d.config(), next, d.running())
+	out := &messages.ConfigChanges{Revision: next.Revision(), Changes: p.changes, Restart: p.restart, DryRun: dry}
+	if dry {
+		return out, nil
+	}
+	host := messages.HostActor(d.host)
+	if _, err := d.tree.Ask(ctx, host, &messages.RecordConfig{Revision: next.Revision(), Changes: append(slices.Clone(p.changes), p.restart...)}); err != nil {
+		return nil, err
+	}
+	d.current.Store(next)
+	d.gateway.Refigure()
+	return out, d.tell(ctx, p)
+}
+
+// tell brings the plan to the model actors.
+func (d *daemon) tell(ctx context.Context, p planChange) error {
+	for _, spec := range p.declare {
+		if _, err := d.tree.Ask(ctx, messages.ModelActor(d.host, spec.Name), &messages.DeclareModel{Spec: spec}); err != nil {
+			return err
+		}
+	}
+	for _, name := range p.retire {
+		if _, err := d.tree.Ask(ctx, messages.ModelActor(d.host, name), &messages.RetireModel{Reason: "the configuration declares it no more"}); err != nil {
+			return err
+		}
+	}
+	for _, name := range p.preload {
+		if _, err := d.tree.Ask(ctx, messages.ModelActor(d.host, name), &messages.EnsureModel{Reason: "preload"}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// config is the configuration in force; what only a restart changes is in d.cfg.
+func (d *daemon) config() *config.Config { return d.current.Load() }
