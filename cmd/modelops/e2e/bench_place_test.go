@@ -1,0 +1,60 @@
+//go:build e2e
+
+package e2e_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"modelops/actors/arbiter"
+	"modelops/actors/entity"
+	"modelops/messages"
+)
+
+// placements times the arbiter's pure decision. Every device is filled by its share of two hundred residents, one in eight of them busy; a
+// quarter of the devices has room. The small half of the questions fits, the large half needs victims.
+func placements(t *testing.T) (took []time.Duration) {
+	t.Helper()
+	const rounds = 20_000
+	ledgers, residents := fleet(4, 4, 200)
+	rules, state := arbiter.Rules{}, arbiter.New(messages.ActorID{Kind: messages.KindArbiter, ID: "arbiter"})
+	now := time.Now()
+	for i := range rounds {
+		need := uint64(1500) * messages.MiB
+		if i%2 == 1 {
+			need = 9000 * messages.MiB
+		}
+		c := &messages.PlaceModel{Model: "model/host1/asked", Attempt: 1, NeedBytes: need, Ledgers: ledgers, Residents: residents}
+		began := time.Now()
+		v, err := rules.Decide(state, c, entity.Stamp{Now: now, ID: "p1"})
+		took = append(took, time.Since(began))
+		if err != nil || len(v.Events) == 0 {
+			t.Fatalf("no placement for %s: %v", messages.FormatBytes(need), err)
+		}
+	}
+	return took
+}
+
+func fleet(hosts, devices, models int) (ledgers []*messages.GpuView, residents []*messages.Resident) {
+	for h := range hosts {
+		for g := range devices {
+			ledgers = append(ledgers, &messages.GpuView{Id: fmt.Sprintf("gpu/host%d/gpu%d", h, g), Host: fmt.Sprintf("host%d", h), Device: fmt.Sprintf("gpu%d", g),
+				Kind: "simulated", CapacityBytes: 24000 * messages.MiB, SoftLimitBytes: 22000 * messages.MiB, LimitBytes: 22000 * messages.MiB})
+		}
+	}
+	for i := range models {
+		l := ledgers[i%len(ledgers)]
+		size := uint64(1600) * messages.MiB
+		if i%len(ledgers)%4 == 3 {
+			size = 1400 * messages.MiB
+		}
+		l.ReservedBytes += size
+		r := &messages.Resident{Model: fmt.Sprintf("model/%s/m%d", l.Host, i), Gpu: l.Id, Bytes: size, Phase: "ready", IdleMs: int64(i * 977 % 60_000), HeldMs: int64(60_000 + i*331), LoadMs: int64(500 + i*37%9000)}
+		if i%8 == 0 {
+			r.Active = 1
+		}
+		residents = append(residents, r)
+	}
+	return ledgers, residents
+}
