@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -90,6 +91,13 @@ func (k *checker) server() {
 				k.wrong([]string{"server", p.key}, fmt.Sprintf("%d is server.%s too", p.n, q.key), "a port of its own, or 0")
 			}
 		}
+	}
+}
+
+// engines checks the address that stands for an engine.
+func (k *checker) engines() {
+	if u, err := url.Parse(k.Runtimes.Ollama.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		k.wrong([]string{"runtimes", "ollama", "url"}, "is no address", "http://host:port")
 	}
 }
 

@@ -27,7 +27,7 @@ func (k *checker) model(name string, m *Model) {
 	if k.doubtful(joined(at, "path"), joined(at, "cmd"), joined(at, "url"), joined(at, "runtime")) {
 		return
 	}
-	if len(given) != 1 && !(m.Runtime == RuntimeLlamaCpp && m.Path == "" && len(m.Args) > 0 && len(given) == 0) {
+	if len(given) != 1 && !(len(given) == 0 && m.runsWithout()) {
 		what := "there is nothing to run"
 		if len(given) > 1 {
 			what = strings.Join(given, " and ") + " exclude each other"
@@ -35,7 +35,7 @@ func (k *checker) model(name string, m *Model) {
 		k.wrong(at, what, "one of path, cmd, url")
 		return
 	}
-	want := map[string]string{RuntimeEmbedded: "path", RuntimeLlamaCpp: "path", RuntimeCommand: "cmd", RuntimeOpenAI: "url"}[m.Runtime]
+	want := sourceOf[m.Runtime]
 	if m.Runtime != "" && len(given) == 1 && given[0] != want {
 		wrong("runtime", fmt.Sprintf("%s does not go with %s", m.Runtime, given[0]), want)
 		return
@@ -46,11 +46,23 @@ func (k *checker) model(name string, m *Model) {
 	}
 	k.modelAddresses(*m, wrong)
 	k.modelTimes(*m, name, wrong)
+	k.groups(name, *m)
 	for i, kv := range m.Env {
 		if name, _, ok := strings.Cut(kv, "="); !ok || name == "" {
 			k.add(k.root.walk("models", "declare", at[2], "env").item(i), index(joined(at, "env"), i), "has no name with =", "NAME=value")
 		}
 	}
+}
+
+// sourceOf is what each runtime runs.
+var sourceOf = map[string]string{
+	RuntimeEmbedded: "path", RuntimeLlamaCpp: "path", RuntimeVLLM: "path", RuntimeTransformers: "path", RuntimeWhisperCpp: "path",
+	RuntimeCommand: "cmd", RuntimeOpenAI: "url", RuntimeOllama: "url",
+}
+
+// runsWithout: llama.cpp can be told its model by arguments, and ollama has one address for all models.
+func (m Model) runsWithout() bool {
+	return m.Runtime == RuntimeLlamaCpp && len(m.Args) > 0 || m.Runtime == RuntimeOllama
 }
 
 func joined(path []string, key string) string {
@@ -123,6 +135,19 @@ func (k *checker) modelTimes(m Model, name string, wrong func(key, what, expecte
 	if m.VRAMMB > 0 && m.VRAMMB/max(1, m.Shards) > k.Resources.VRAMSoftLimitMB {
 		wrong("vram_mb", fmt.Sprintf("%d MiB over %d devices is more than resources.vram_soft_limit_mb %d, so it can never be loaded",
 			m.VRAMMB, m.Shards, k.Resources.VRAMSoftLimitMB), "less memory, more shards or a higher limit")
+	}
+}
+
+// groups are names like those of models, each once.
+func (k *checker) groups(name string, m Model) {
+	list := k.root.walk("models", "declare", name, "groups")
+	for i, group := range m.Groups {
+		at := index(joined([]string{"models", "declare", name}, "groups"), i)
+		if what := badName(group); what != "" {
+			k.add(list.item(i), at, what, "a name of 1 to 256 printable characters without spaces")
+		} else if slices.Contains(m.Groups[:i], group) {
+			k.add(list.item(i), at, fmt.Sprintf("%q is named twice", group), "each group once")
+		}
 	}
 }
 

@@ -23,14 +23,20 @@ func defaults() Config {
 		Resources: Resources{
 			GPUPollInterval: 5 * time.Second, VRAMSoftLimitMB: 22000, EvictionThresholdPct: 90, MarginMB: 512,
 		},
-		Models:   Models{DefaultDtype: "float16", Quantization: true},
-		Runtimes: Runtimes{LlamaCpp: LlamaCpp{Binary: "llama-server"}, Embedded: Embedded{Slots: 4}},
+		Models: Models{DefaultDtype: "float16", Quantization: true},
+		Runtimes: Runtimes{
+			LlamaCpp: LlamaCpp{Binary: "llama-server"}, Embedded: Embedded{Slots: 4},
+			VLLM: VLLM{Binary: "vllm"}, Transformers: Transformers{Binary: "transformers"},
+			WhisperCpp: WhisperCpp{Binary: "whisper-server"}, Ollama: Ollama{URL: "http://127.0.0.1:11434"},
+		},
 		Load: Loading{
 			MaxConcurrent: 2, Retries: 3, ReadyPoll: 25 * time.Millisecond,
 			Timeout: 5 * time.Minute, IdleTimeout: time.Minute,
 		},
-		Learning: Learning{EnableAutoTune: true, MaxParallelJobs: 2, JobStore: "learning_jobs.db"},
-		Goals:    Goals{Policy: "priority_queue", MaxActiveGoals: 10},
+		Scheduler: Scheduler{Policy: "cost_aware", Defrag: "off"},
+		Queue:     Queue{MaxWait: 30 * time.Second, Collation: 250 * time.Millisecond, DefaultClass: "default"},
+		Learning:  Learning{EnableAutoTune: true, MaxParallelJobs: 2, JobStore: "learning_jobs.db"},
+		Goals:     Goals{Policy: "priority_queue", MaxActiveGoals: 10},
 		Resilience: Resilience{
 			CircuitBreaker: CircuitBreaker{FailureThreshold: 4, ResetTimeout: 20 * time.Second},
 			Bulkhead:       Bulkhead{MaxConcurrent: 64, MaxQueueSize: 256, QueueTimeout: time.Minute},

@@ -27,7 +27,15 @@ func (c *Config) ModelRevision(name string) string {
 		engine = c.Runtimes.Embedded
 	case RuntimeLlamaCpp:
 		engine = c.Runtimes.LlamaCpp
-	case "": // chosen by the file, so either
+	case RuntimeVLLM:
+		engine = c.Runtimes.VLLM
+	case RuntimeTransformers:
+		engine = c.Runtimes.Transformers
+	case RuntimeWhisperCpp:
+		engine = c.Runtimes.WhisperCpp
+	case RuntimeOllama:
+		engine = c.Runtimes.Ollama
+	case "": // chosen by the file, so any of them
 		engine = c.Runtimes
 	}
 	return fingerprint(struct {

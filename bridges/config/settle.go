@@ -21,6 +21,7 @@ func (c *Config) settle(d *decoder, root *node, folder string) {
 	ck := checker{Config: c, decoder: d, root: root}
 	ck.server()
 	ck.resources()
+	ck.engines()
 	c.rooted(folder)
 	ck.models()
 	if len(d.problems) > 0 {
@@ -34,8 +35,11 @@ func (c *Config) rooted(folder string) {
 	c.DataDir = under(folder, c.DataDir)
 	c.Journal.Dir = under(c.DataDir, c.Journal.Dir)
 	c.Learning.JobStore = under(c.DataDir, c.Learning.JobStore)
-	if strings.ContainsRune(c.Runtimes.LlamaCpp.Binary, filepath.Separator) {
-		c.Runtimes.LlamaCpp.Binary = under(folder, c.Runtimes.LlamaCpp.Binary)
+	r := &c.Runtimes
+	for _, binary := range []*string{&r.LlamaCpp.Binary, &r.VLLM.Binary, &r.Transformers.Binary, &r.WhisperCpp.Binary} {
+		if strings.ContainsRune(*binary, filepath.Separator) { // a bare name is looked for in PATH
+			*binary = under(folder, *binary)
+		}
 	}
 	for i := range c.Models.Preload {
 		c.Models.Preload[i].Path = under(folder, c.Models.Preload[i].Path)

@@ -15,6 +15,8 @@ type Config struct {
 	Models     Models     `yaml:"models"`
 	Runtimes   Runtimes   `yaml:"runtimes"`
 	Load       Loading    `yaml:"load"`
+	Scheduler  Scheduler  `yaml:"scheduler"`
+	Queue      Queue      `yaml:"queue"`
 	Learning   Learning   `yaml:"learning"`
 	Goals      Goals      `yaml:"goals"`
 	Resilience Resilience `yaml:"resilience"`
@@ -80,21 +82,25 @@ type Preload struct {
 
 // Runtime names of Model.Runtime.
 const (
-	RuntimeEmbedded = "embedded"
-	RuntimeLlamaCpp = "llama.cpp"
-	RuntimeCommand  = "command"
-	RuntimeOpenAI   = "openai"
+	RuntimeEmbedded     = "embedded"
+	RuntimeLlamaCpp     = "llama.cpp"
+	RuntimeVLLM         = "vllm"
+	RuntimeTransformers = "transformers"
+	RuntimeWhisperCpp   = "whisper.cpp"
+	RuntimeOllama       = "ollama"
+	RuntimeCommand      = "command"
+	RuntimeOpenAI       = "openai"
 )
 
 // Model is one declared model. ${PORT}, ${MODEL_ID}, ${PID} and ${env.X} stay as written: the runtime knows them.
 type Model struct {
-	Runtime string `yaml:"runtime" jsonschema:"enum=,enum=embedded,enum=llama.cpp,enum=command,enum=openai" jsonschema_description:"What runs it. Empty: command with cmd, openai with url, else chosen by the file."`
-	Path    string `yaml:"path" jsonschema_description:"Its file. Relative to this file."`
+	Runtime string `yaml:"runtime" jsonschema:"enum=,enum=embedded,enum=llama.cpp,enum=vllm,enum=transformers,enum=whisper.cpp,enum=ollama,enum=command,enum=openai" jsonschema_description:"What runs it. Empty: command with cmd, openai with url, else chosen by the file."`
+	Path    string `yaml:"path" jsonschema_description:"Its file or folder. Relative to this file."`
 	Shards  int    `yaml:"shards" jsonschema:"minimum=1,maximum=1024" jsonschema_description:"Devices that the model is split over."`
 	Cmd     string `yaml:"cmd" jsonschema_description:"Command that starts the server; may span lines and hold comments."`
 	CmdStop string `yaml:"cmdStop" alias:"cmd_stop" jsonschema_description:"Command that stops it, instead of a signal."`
 	Proxy   string `yaml:"proxy" jsonschema_description:"Address of the command's server."`
-	URL     string `yaml:"url" jsonschema_description:"Address of a remote OpenAI-compatible server."`
+	URL     string `yaml:"url" jsonschema_description:"Address of a remote OpenAI-compatible server, or of this model's ollama."`
 	// APIKeyEnv names a variable; the key itself never stands in a configuration.
 	APIKeyEnv string   `yaml:"api_key_env" jsonschema_description:"Name of the variable that holds the remote server's key."`
 	Env       []string `yaml:"env" jsonschema_description:"NAME=value for the process."`
@@ -114,17 +120,23 @@ type Model struct {
 	Unlisted         bool           `yaml:"unlisted" jsonschema_description:"Serve it, but do not list it."`
 	UseModelName     string         `yaml:"useModelName" jsonschema_description:"Name that the engine is given in requests."`
 	VRAMMB           int            `yaml:"vram_mb" jsonschema:"minimum=0,maximum=16777216" jsonschema_description:"Memory it needs, MiB. 0 is measured or estimated."`
-	ContextLength    int            `yaml:"context_length" jsonschema:"minimum=0,maximum=16777216" jsonschema_description:"Context in tokens. 0 is the model's own."`
+	ContextLength    int            `yaml:"context_length" jsonschema:"minimum=0,maximum=16777216" jsonschema_description:"Context of one sequence, in tokens. 0 is the model's own; llama.cpp then takes 4096 of it at most."`
 	Parallel         int            `yaml:"parallel" jsonschema:"minimum=0,maximum=1024" jsonschema_description:"Sequences the engine runs at once. 0 is the runtime's own."`
 	Pinned           bool           `yaml:"pinned" jsonschema_description:"Never evict it and never unload it when idle."`
+	// Groups is no part of what a worker depends on, so it must not change the revisions of those who have none.
+	Groups []string `yaml:"groups" json:"Groups,omitempty" jsonschema_description:"Models that share a group are never resident together."`
 	// Resilience is nil without an override; what the override leaves out has the value of the top-level section.
 	Resilience *Resilience `yaml:"resilience" jsonschema_description:"Limits of this model that differ from the resilience section."`
 }
 
 // Runtimes are the engines of this host.
 type Runtimes struct {
-	LlamaCpp LlamaCpp `yaml:"llama_cpp"`
-	Embedded Embedded `yaml:"embedded"`
+	LlamaCpp     LlamaCpp     `yaml:"llama_cpp"`
+	Embedded     Embedded     `yaml:"embedded"`
+	VLLM         VLLM         `yaml:"vllm"`
+	Transformers Transformers `yaml:"transformers"`
+	WhisperCpp   WhisperCpp   `yaml:"whisper_cpp"`
+	Ollama       Ollama       `yaml:"ollama"`
 }
 
 // LlamaCpp is llama.cpp's server.
@@ -136,6 +148,40 @@ type LlamaCpp struct {
 type Embedded struct {
 	Threads int `yaml:"threads" jsonschema:"minimum=0,maximum=1024" jsonschema_description:"Threads. 0 is one per core."`
 	Slots   int `yaml:"slots" jsonschema:"minimum=1,maximum=1024" jsonschema_description:"Sequences that are generated at once."`
+}
+
+// VLLM is vLLM's server.
+type VLLM struct {
+	Binary string `yaml:"binary" jsonschema:"minLength=1" jsonschema_description:"vllm: a name in PATH or a path."`
+}
+
+// Transformers is the server of Hugging Face's transformers, version 5 or later.
+type Transformers struct {
+	Binary string `yaml:"binary" jsonschema:"minLength=1" jsonschema_description:"transformers: a name in PATH or a path."`
+}
+
+// WhisperCpp is whisper.cpp's server.
+type WhisperCpp struct {
+	Binary string `yaml:"binary" jsonschema:"minLength=1" jsonschema_description:"whisper-server: a name in PATH or a path."`
+}
+
+// Ollama is one that runs already: it is attached, never started.
+type Ollama struct {
+	URL string `yaml:"url" jsonschema:"minLength=1" jsonschema_description:"Where ollama answers."`
+}
+
+// Scheduler says who must go when memory is short.
+type Scheduler struct {
+	Policy          string `yaml:"policy" jsonschema:"enum=cost_aware,enum=lru,enum=first_fit" jsonschema_description:"Who is evicted first: cost_aware weighs idle time against the cost of loading again, lru takes the longest idle, first_fit the longest resident."`
+	ForeignPressure bool   `yaml:"foreign_pressure" jsonschema_description:"Whether idle models are evicted when other programs need the device's memory."`
+	Defrag          string `yaml:"defrag" jsonschema:"enum=off,enum=propose,enum=auto" jsonschema_description:"Whether moves that make room are proposed or carried out."`
+}
+
+// Queue bounds how requests wait for a model.
+type Queue struct {
+	MaxWait      time.Duration `yaml:"max_wait" min:"0s" max:"24h" jsonschema_description:"Wait after which a request goes before all classes, so that nobody starves. 0 is no such promise."`
+	Collation    time.Duration `yaml:"collation" min:"0s" max:"1m" jsonschema_description:"How long requests for the resident model may still go before one that needs a swap."`
+	DefaultClass string        `yaml:"default_class" jsonschema:"enum=interactive,enum=default,enum=batch" jsonschema_description:"Class of requests that name none."`
 }
 
 // Loading bounds how models are loaded.
