@@ -72,6 +72,9 @@ func (t *chat) run(ctx context.Context) error {
 		t.prompt()
 		select {
 		case <-t.signals:
+			if !terminal(t.c.stdin) {
+				return quietExit(exitInterrupted)
+			}
 			fmt.Fprintln(t.c.stdout, "\n/quit or ctrl-D leaves")
 		case line, ok := <-lines:
 			if !ok {

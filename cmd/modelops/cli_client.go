@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -27,7 +28,7 @@ type Client struct {
 
 // dial connects to the daemon of the flags. The error is Unavailable when nobody answers there.
 func (c *cli) dial(ctx context.Context) (*Client, error) {
-	url, why, err := c.serverURL()
+	address, left, err := c.serverURL()
 	if err != nil {
 		return nil, err
 	}
@@ -35,24 +36,32 @@ func (c *cli) dial(ctx context.Context) (*Client, error) {
 	if d, ok := ctx.Deadline(); ok {
 		wait = min(wait, max(time.Until(d), time.Millisecond))
 	}
-	nc, err := nats.Connect(url, nats.Name("modelops cli"), nats.Timeout(wait), nats.MaxReconnects(5), nats.ReconnectWait(200*time.Millisecond),
+	nc, err := nats.Connect(address, nats.Name("modelops cli"), nats.Timeout(wait), nats.MaxReconnects(5), nats.ReconnectWait(200*time.Millisecond),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})) // what is lost shows as a gap or a timeout where it matters
 	if ctx.Err() != nil || wait < time.Second && errors.Is(err, nats.ErrTimeout) {
 		if nc != nil {
 			nc.Close()
 		}
-		return nil, messages.NewError(messages.DeadlineExceeded, url, "the time was over before the daemon was reached").WithCause(err)
+		return nil, messages.NewError(messages.DeadlineExceeded, withoutPassword(address), "the time was over before the daemon was reached").WithCause(err)
 	}
 	if err != nil {
 		hint := "start one with `modelops serve`, or name another with --server"
-		if why == "--server" {
+		if c.named() != "" {
 			hint = "is this the NATS address that `modelops serve` printed?"
-		} else if why != "" {
-			hint = "the daemon that wrote " + why + " is gone; start it again with `modelops serve`"
+		} else if left != "" {
+			hint = "the daemon that wrote " + left + " is gone; start it again with `modelops serve`"
 		}
-		return nil, messages.Errorf(messages.Unavailable, url, "no daemon can be reached: %w", err).WithHint(hint)
+		return nil, messages.Errorf(messages.Unavailable, withoutPassword(address), "no daemon can be reached: %w", err).WithHint(hint)
 	}
 	return &Client{nc}, nil
+}
+
+func withoutPassword(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "the NATS server"
+	}
+	return u.Redacted()
 }
 
 // Close ends the connection.
@@ -102,7 +111,7 @@ func (k *Client) lost(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return messages.AsError(err)
 	}
-	return messages.Errorf(messages.Unavailable, k.nc.Opts.Url, "the connection was lost: %w", err)
+	return messages.Errorf(messages.Unavailable, withoutPassword(k.nc.Opts.Url), "the connection was lost: %w", err)
 }
 
 // failureIn reads the error that a reply carries, nil when it is an answer.

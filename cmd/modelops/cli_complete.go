@@ -27,14 +27,7 @@ func (c *cli) completeModels(n int) cobra.CompletionFunc {
 // completeActors offers the identities of actors.
 func (c *cli) completeActors() cobra.CompletionFunc {
 	return c.completeFrom(1, func(s *messages.StatusView) []cobra.Completion {
-		out := []cobra.Completion{messages.ArbiterActor().String(), messages.KindGateway, messages.HostActor(s.Host.GetHost()).String()}
-		for _, g := range s.Gpus {
-			out = append(out, g.Id)
-		}
-		for _, m := range s.Models {
-			out = append(out, m.Id)
-		}
-		return out
+		return append([]cobra.Completion{messages.ArbiterActor().String(), messages.KindGateway}, shownActors(s)...)
 	})
 }
 

@@ -63,8 +63,8 @@ func (c *cli) printDevices(gpus []*messages.GpuView, leases bool, now time.Time)
 		if g.Lost {
 			kind = "lost"
 		}
-		row := []string{g.Device, kind, deviceName(g), mib(g.CapacityBytes), mib(g.LimitBytes), messages.FormatBytes(g.ReservedBytes),
-			messages.FormatBytes(g.ForeignBytes), messages.FormatBytes(g.FreeBytes)}
+		row := []string{g.Device, kind, deviceName(g), mib(g.CapacityBytes), mib(g.LimitBytes), amount(g.ReservedBytes),
+			amount(g.ForeignBytes), amount(g.FreeBytes)}
 		t.add(append(row, sample(g.Reading)...)...)
 	}
 	c.paint(&t, 1)

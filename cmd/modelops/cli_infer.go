@@ -94,14 +94,19 @@ func (c *cli) infer(ctx context.Context, r *messages.InferenceRequest, stream bo
 	defer k.Close()
 	wait := c.progress("waiting for " + r.ModelName)
 	defer wait.done()
+	begun := false
 	var emit func(*messages.InferenceChunk) error
 	if stream {
-		emit = func(chunk *messages.InferenceChunk) error { wait.done(); return c.printChunk(chunk) }
+		emit = func(chunk *messages.InferenceChunk) error {
+			begun = true
+			wait.done()
+			return c.printChunk(chunk)
+		}
 	}
 	answer, err := k.infer(ctx, r, emit)
 	wait.done()
 	switch {
-	case err != nil && stream && terminal(c.stdout):
+	case err != nil && begun && !c.asJSON:
 		fmt.Fprintln(c.stdout) // the error begins on a line of its own
 		return err
 	case err != nil || stream:

@@ -95,6 +95,9 @@ func (c *cli) tail(ctx context.Context, src *source, w wanted, n int, follow boo
 			return err
 		}
 	}
+	if follow && src.client == nil {
+		fmt.Fprintln(c.stderr, "the daemon is stopped: nothing will follow")
+	}
 	if !follow || src.client == nil {
 		return nil
 	}

@@ -148,7 +148,11 @@ func (c *cli) unloadCommand() *cobra.Command {
 			if c.asJSON {
 				return printProto(c.stdout, answer)
 			}
-			fmt.Fprintf(c.stdout, "%s is unloaded, %d MiB free again\n", args[0], answer.VramFreedMb)
+			freed := ""
+			if answer.VramFreedMb > 0 {
+				freed = fmt.Sprintf(", %d MiB free again", answer.VramFreedMb)
+			}
+			fmt.Fprintf(c.stdout, "%s is unloaded%s\n", args[0], freed)
 			return nil
 		})
 	})

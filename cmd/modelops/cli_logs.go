@@ -1,8 +1,8 @@
 package main
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -71,7 +71,8 @@ func (c *cli) findLog(ctx context.Context, name string) (logs, error) {
 		src.close()
 		return logs{}, err
 	}
-	return logs{func(ctx context.Context) string { return newestLog(ctx, src, id) }, src.close}, nil
+	newest := workerLogs{src: src, model: id}
+	return logs{newest.newest, src.close}, nil
 }
 
 // canonical is the name behind an alias.
@@ -90,22 +91,27 @@ func canonical(ctx context.Context, k *Client, name string) string {
 	return name
 }
 
-// newestLog is that of the running worker, else that of the last one the journal knows.
-func newestLog(ctx context.Context, src *source, id messages.ActorID) (path string) {
+// workerLogs finds logs by the journal, which knows the dead workers too. It reads on from where it has read to.
+type workerLogs struct {
+	src   *source
+	model messages.ActorID
+	read  uint64
+	path  string
+}
+
+func (w *workerLogs) newest(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, shortWait)
 	defer cancel()
-	if v, err := src.client.model(ctx, id); err == nil && v.GetWorker().GetLogPath() != "" {
-		return v.Worker.LogPath
-	}
-	_ = src.journal.Replay(ctx, journal.Query{Actor: id, Unknown: true}, func(r messages.Recorded) error {
+	_ = w.src.journal.Replay(ctx, journal.Query{Actor: w.model, After: w.read, Unknown: true}, func(r messages.Recorded) error {
+		w.read = r.Sequence
 		for _, e := range r.Events {
 			if started, ok := e.(*messages.WorkerStarted); ok {
-				path = started.GetWorker().GetLogPath()
+				w.path = started.GetWorker().GetLogPath()
 			}
 		}
 		return nil
 	})
-	return path
+	return w.path
 }
 
 // printLog writes the last lines of a log.
@@ -157,28 +163,33 @@ func (c *cli) followLog(ctx context.Context, l logs, model string, n int) error 
 func (c *cli) followOne(ctx context.Context, l logs, path string, size int64) (string, error) {
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
-	var next string
-	go func() {
-		defer stop()
-		tick := time.NewTicker(logChangeEvery)
-		defer tick.Stop()
-		for next == "" {
-			select {
-			case <-reading.Done():
-				return
-			case <-tick.C:
-			}
-			if newest := l.newest(reading); newest != path && newest != "" && reading.Err() == nil {
-				next = newest
-			}
-		}
-	}()
+	next := make(chan string, 1)
+	go func() { defer stop(); l.awaitNext(reading, path, next) }()
 	err := runtime.Follow(reading, path, &skipping{c.logWriter(), size})
-	<-reading.Done() // next is written before
-	if next != "" && (err == nil || errors.Is(err, context.Canceled)) {
-		return next, nil
+	stop()
+	select {
+	case newer := <-next:
+		return newer, nil
+	default:
+		return "", err
 	}
-	return "", err
+}
+
+// awaitNext sends the path of the log after the one at path.
+func (l logs) awaitNext(ctx context.Context, path string, next chan<- string) {
+	tick := time.NewTicker(logChangeEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if newest := l.newest(ctx); newest != "" && newest != path {
+			next <- newest
+			return
+		}
+	}
 }
 
 // logWriter writes raw lines, or one JSON value a piece.
@@ -213,15 +224,14 @@ type lineWriter struct {
 
 func (l *lineWriter) Write(b []byte) (int, error) {
 	l.part = append(l.part, b...)
-	for i, c := range l.part {
-		if c == '\n' {
-			line := string(l.part[:i])
-			l.part = l.part[i+1:]
-			if err := l.print(line); err != nil {
-				return len(b), err
-			}
-			return l.Write(nil)
+	for {
+		line, rest, whole := bytes.Cut(l.part, []byte("\n"))
+		if !whole {
+			return len(b), nil
+		}
+		l.part = rest
+		if err := l.print(string(line)); err != nil {
+			return 0, err
 		}
 	}
-	return len(b), nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -81,10 +82,13 @@ func readAddresses(dataDir string) (*addresses, error) {
 	return a, nil
 }
 
-// serverURL is where the daemon should be, and who says so.
-func (c *cli) serverURL() (url, why string, err error) {
-	if c.server != "" {
-		return c.server, "--server", nil
+// named is the address that a person gave.
+func (c *cli) named() string { return cmp.Or(c.server, os.Getenv("MODELOPS_SERVER")) }
+
+// serverURL is where the daemon should be; left is the file that says so, when none but a file does.
+func (c *cli) serverURL() (url, left string, err error) {
+	if named := c.named(); named != "" {
+		return named, "", nil
 	}
 	p, err := c.findPlace()
 	if err != nil {

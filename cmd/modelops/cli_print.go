@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -159,6 +160,9 @@ func mib(b uint64) string {
 	}
 	return messages.FormatBytes(b)
 }
+
+// amount writes an amount of which 0 is worth saying.
+func amount(b uint64) string { return cmp.Or(mib(b), "0") }
 
 // ago writes how long something has lasted; nothing for never.
 func ago(now time.Time, ms int64) string {

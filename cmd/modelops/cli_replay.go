@@ -96,6 +96,7 @@ func (r *replay) actors() []messages.ActorID {
 }
 
 func (r *replay) compareAll(ctx context.Context, src *source) {
+	r.addUnrecorded(ctx, src.client)
 	for _, id := range r.actors() {
 		out := replayed{Actor: id.String()}
 		found, err := compareLive(ctx, src, id, r.entities[id])
@@ -110,6 +111,36 @@ func (r *replay) compareAll(ctx context.Context, src *source) {
 		}
 		r.results = append(r.results, out)
 	}
+}
+
+// addUnrecorded adds the entities that the daemon shows and the journal, as far as it was read, doesn't know: they may be new, or their
+// past may be lost.
+func (r *replay) addUnrecorded(ctx context.Context, k *Client) {
+	s, err := k.status(ctx)
+	if err != nil {
+		return // each comparison will say so
+	}
+	for _, text := range shownActors(s) {
+		id, err := messages.ParseActorID(text)
+		if err != nil || r.entities[id] != nil {
+			continue
+		}
+		if f, err := newFold(id); err == nil {
+			r.entities[id] = f
+		}
+	}
+}
+
+// shownActors are the entities of a status that keep a journal.
+func shownActors(s *messages.StatusView) []string {
+	out := []string{messages.HostActor(s.GetHost().GetHost()).String()}
+	for _, g := range s.Gpus {
+		out = append(out, g.Id)
+	}
+	for _, m := range s.Models {
+		out = append(out, m.Id)
+	}
+	return out
 }
 
 // compareLive reads on until the fold stands where the live entity stands.
@@ -170,7 +201,7 @@ type replayReport struct {
 }
 
 func (r *replay) report(compared bool) replayReport {
-	out := replayReport{Equal: true, Compared: compared, Entities: r.results, Decisions: r.decisions, Events: r.events, Seconds: r.took.Seconds()}
+	out := replayReport{Equal: true, Compared: compared, Entities: append([]replayed{}, r.results...), Decisions: r.decisions, Events: r.events, Seconds: r.took.Seconds()}
 	if !compared {
 		for _, id := range r.actors() {
 			out.Entities = append(out.Entities, replayed{Actor: id.String(), Sequence: r.entities[id].sequence(), Result: "folded"})

@@ -38,7 +38,7 @@ func newRoot(c *cli) *cobra.Command {
 	root.SetOut(c.stdout)
 	root.SetErr(c.stderr)
 	f := root.PersistentFlags()
-	f.StringVar(&c.server, "server", os.Getenv("MODELOPS_SERVER"), "NATS address of the daemon (MODELOPS_SERVER; default: the one that serves the data directory)")
+	f.StringVar(&c.server, "server", "", "NATS address of the daemon (MODELOPS_SERVER; default: the one that serves the data directory)")
 	f.StringVar(&c.config, "config", "", "configuration file (default cluster.yaml in the working directory, else the built-in one)")
 	f.StringVar(&c.dataDir, "data-dir", "", "directory of journal and logs (default: the configuration's data_dir)")
 	f.BoolVar(&c.asJSON, "json", false, "print JSON: one document, or a line for each item of a stream")

@@ -20,9 +20,9 @@ import (
 
 // commandsOf are the commands that each kind obeys.
 var commandsOf = map[string][]string{
-	messages.KindHost: {"StartHost", "StopHost", "ReportGaveUp", "RestartActor"},
+	messages.KindHost: {"StartHost", "StopHost", "ReportGaveUp", "RestartActor", "RecordConfig"},
 	messages.KindGPU:  {"RegisterDevice", "ReserveVram", "SettleVram", "ReleaseVram", "RenewLease", "ExpireLease", "ObserveDevice", "ReportFault"},
-	messages.KindModel: {"DeclareModel", "EnsureModel", "UnloadModel", "EvictModel", "PinModel", "StartLoad", "ReportPlacementFailed", "ReportWorkerStarted", "ReportWorkerReady",
+	messages.KindModel: {"DeclareModel", "EnsureModel", "UnloadModel", "EvictModel", "RetireModel", "PinModel", "StartLoad", "ReportPlacementFailed", "ReportWorkerStarted", "ReportWorkerReady",
 		"ReportLoadFailed", "ReportWorkerExited", "ReportDrained", "ReportLeaseReturned", "ReportLeaseSettled", "RetryLoad", "ReportBreaker", "ReportFootprint"},
 	messages.KindArbiter: {"PlaceModel", "ReportReserved", "ReportReservationRefused", "AbandonPlacement", "ClosePlacement", "RelievePressure", "ReportEvicted"},
 	"any":                {"QueryView", "Crash"},

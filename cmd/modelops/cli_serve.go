@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
@@ -50,7 +51,7 @@ func (c *cli) serve(ctx context.Context, host, question string) error {
 		log.Warn(n)
 	}
 	began := time.Now()
-	d, err := startDaemon(ctx, cfg, log)
+	d, err := startUnlessTold(ctx, cfg, log, signals)
 	if err != nil {
 		return err
 	}
@@ -63,6 +64,32 @@ func (c *cli) serve(ctx context.Context, host, question string) error {
 	<-asked
 	c.say("%s: stopping, running requests have %s to finish; once more ends at once", got, cfg.Server.DrainTimeout)
 	return c.stopServing(d, cfg.Server.DrainTimeout, signals)
+}
+
+// startUnlessTold starts the daemon; a signal gives the start up.
+func startUnlessTold(ctx context.Context, cfg *config.Config, log *slog.Logger, signals <-chan os.Signal) (*daemon, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	started, watched := make(chan struct{}), make(chan bool, 1)
+	go func() {
+		select {
+		case <-signals:
+			cancel()
+			watched <- true
+		case <-started:
+			watched <- false
+		}
+	}()
+	d, err := startDaemon(ctx, cfg, log)
+	close(started)
+	if told := <-watched; !told {
+		return d, err
+	}
+	if err == nil {
+		err = d.stop(context.WithoutCancel(ctx))
+	}
+	log.Info("told to stop while starting", "error", err)
+	return nil, quietExit(exitOK)
 }
 
 // say writes a line for whoever started the daemon. The log goes to stderr.

@@ -26,7 +26,7 @@ func (c *cli) openSource(ctx context.Context) (*source, error) {
 	if err == nil {
 		return liveSource(ctx, k)
 	}
-	if c.dataDir == "" || c.server != "" || messages.CodeOf(err) != messages.Unavailable {
+	if c.dataDir == "" || c.named() != "" || messages.CodeOf(err) != messages.Unavailable {
 		e := messages.AsError(err)
 		return nil, e.WithHint(e.Hint + "; --data-dir DIR reads the journal of a stopped one")
 	}

@@ -20,9 +20,8 @@ func (c *cli) workerCommand() *cobra.Command {
 		Use: "worker", Hidden: true, Args: cobra.NoArgs,
 		Short: "Serve one GGUF model over HTTP, as the daemon's child",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			// Workers outlive the daemon, so the interrupt of its terminal is not theirs.
-			signal.Ignore(os.Interrupt, syscall.SIGHUP)
-			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM)
+			signal.Ignore(syscall.SIGHUP) // workers outlive the daemon, and so its terminal
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, os.Interrupt)
 			defer stop()
 			return typed(c.work(ctx, o))
 		},
