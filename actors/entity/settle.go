@@ -25,11 +25,13 @@ func (s *shell[S]) settle() {
 		}
 	}
 	for _, e := range owed {
-		if s.work[e.Key()] == nil {
-			w := &work{effect: e}
-			s.work[e.Key()] = w
-			s.begin(w)
+		if w := s.work[e.Key()]; w != nil {
+			w.effect = e // the next try does what is owed then
+			continue
 		}
+		w := &work{effect: e}
+		s.work[e.Key()] = w
+		s.begin(w)
 	}
 }
 

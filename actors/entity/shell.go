@@ -31,11 +31,9 @@ func Props[S any](kind Kind[S], id messages.ActorID, o Options, opts ...actor.Pr
 		o.AppendTimeout = 10 * time.Second
 	}
 	fingerprint := Fingerprint[S]()
-	incarnation := uint64(0)
 	return actor.PropsFromProducer(func() actor.Actor {
-		incarnation++
 		return &shell[S]{
-			kind: kind, id: id, o: o, fingerprint: fingerprint, incarnation: incarnation,
+			kind: kind, id: id, o: o, fingerprint: fingerprint, incarnation: &incarnation{},
 			log: o.Log.With("actor", id.String()), work: map[string]*work{},
 		}
 	}, opts...)
@@ -47,7 +45,7 @@ type shell[S any] struct {
 	o           Options
 	log         *slog.Logger
 	fingerprint string
-	incarnation uint64
+	incarnation *incarnation
 
 	state     S
 	sequence  uint64

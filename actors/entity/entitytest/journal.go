@@ -1,4 +1,3 @@
-// Package entitytest is a journal in memory and a door without actors, for the tests of all kinds.
 package entitytest
 
 import (
