@@ -93,6 +93,18 @@ func (r *Runtime) keepLog(ctx context.Context, w *messages.Worker) (stop func())
 // logCheck is how often a log's size is looked at: a chatty engine writes some MiB a second at most.
 func (r *Runtime) logCheck() time.Duration { return 2 * time.Second }
 
+// Prove is nil when the process that a worker's record names is that worker, or the worker is remote; else it says why not.
+func (r *Runtime) Prove(w *messages.Worker) error {
+	if w.Remote {
+		return nil
+	}
+	g, err := r.prove(w)
+	if err != nil {
+		return err
+	}
+	return g.Close()
+}
+
 // Healthy asks a worker whether it can work: it must prove itself and its check endpoint must answer 200.
 func (r *Runtime) Healthy(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) error {
 	k, err := kindOf(spec)

@@ -225,6 +225,7 @@ func (d *daemon) wake(ctx context.Context) error {
 	if err := d.tell(ctx, first); err != nil {
 		return err
 	}
+	d.believe(ctx)
 	d.alongside(d.poll)
 	d.alongside(d.gateway.Run)
 	d.alongside(d.feed.run)
@@ -311,16 +312,18 @@ func (d *daemon) status() *messages.StatusView {
 	return s
 }
 
-// stop ends the daemon well: no new requests, the running ones finish within ctx, the workers end, the journal closes.
-func (d *daemon) stop(ctx context.Context) error {
+// leave ends the daemon well and keeps the workers: no new requests, the running ones finish within ctx, the journal closes.
+func (d *daemon) leave(ctx context.Context, reason string) error {
 	d.grpc.Drain()
-	_, err := d.tree.Ask(ctx, messages.HostActor(d.host), &messages.StopHost{BootId: d.bootID, Reason: "asked to stop"})
-	err = errors.Join(err, d.close(ctx))
-	return errors.Join(err, d.stopWorkers(ctx))
+	_, err := d.tree.Ask(ctx, messages.HostActor(d.host), &messages.StopHost{BootId: d.bootID, Reason: reason})
+	return errors.Join(err, d.close(ctx))
 }
 
-// workersEnd bounds the end of all workers: the runtime's grace after SIGTERM, its patience after SIGKILL, and some room.
-const workersEnd = 20 * time.Second
+// stop is leave, and then the workers end.
+func (d *daemon) stop(ctx context.Context) error {
+	err := d.leave(ctx, "asked to stop")
+	return errors.Join(err, d.stopWorkers(ctx))
+}
 
 // stopWorkers ends the processes after the actors are gone: their journal still says that the models are wanted, so the next
 // start brings them back.
