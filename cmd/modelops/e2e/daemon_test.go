@@ -69,6 +69,13 @@ func prepare(t *testing.T, config string, env ...string) *daemon {
 	return d
 }
 
+// in is the daemon as a subtest sees it: what fails, fails there. It is for looking and asking, not for starting and ending.
+func (d *daemon) in(t *testing.T) *daemon {
+	c := *d
+	c.t = t
+	return &c
+}
+
 func tiny() string { return filepath.Join(root, "testdata", "model", "tiny.gguf") }
 
 func (d *daemon) state() string { return filepath.Join(d.dir, "state") }

@@ -63,6 +63,7 @@ models:
 	g := readGolden(t)
 	for _, model := range []string{"embedded", "llama", "command", "by-another-name", "remote", "remote-of-remote"} {
 		t.Run(model, func(t *testing.T) {
+			d := d.in(t)
 			for _, c := range g.Chat {
 				a := d.post("/v1/chat/completions", question(model, c.User))
 				var got struct {
@@ -85,6 +86,7 @@ models:
 	}
 	for _, model := range []string{"embedded", "llama", "remote"} {
 		t.Run(model+" embeds", func(t *testing.T) {
+			d := d.in(t)
 			for _, e := range g.Embeddings {
 				a := d.post("/v1/embeddings", object{"model": model, "input": e.Text})
 				var got struct {

@@ -50,8 +50,8 @@ func TestClientGone(t *testing.T) {
 	d.awaitPhase("slow", "ready")
 	before := d.handles()
 	story := question("slow", "Tell me a story.", "max_tokens", 200)
-	for name, leave := range map[string]func(*testing.T){
-		"streaming": func(t *testing.T) {
+	for name, leave := range map[string]func(*testing.T, *daemon){
+		"streaming": func(t *testing.T, d *daemon) {
 			next, end, err := d.stream(t.Context(), "slow")
 			if err != nil {
 				t.Fatal(err)
@@ -62,12 +62,12 @@ func TestClientGone(t *testing.T) {
 			d.busy("slow")
 			end()
 		},
-		"waiting for the whole answer": func(t *testing.T) {
+		"waiting for the whole answer": func(t *testing.T, d *daemon) {
 			gone := d.inBackground(t, story)
 			d.busy("slow")
 			gone()
 		},
-		"queued": func(t *testing.T) {
+		"queued": func(t *testing.T, d *daemon) {
 			running := d.inBackground(t, story)
 			d.busy("slow")
 			waiting := d.inBackground(t, story)
@@ -79,7 +79,7 @@ func TestClientGone(t *testing.T) {
 			}
 			running()
 		},
-		"on gRPC": func(t *testing.T) {
+		"on gRPC": func(t *testing.T, d *daemon) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			stream := d.inferStream(ctx, &messages.InferenceRequest{ModelName: "slow", Prompt: "Tell me a story.", MaxTokens: 200, RequestId: "r1"})
@@ -89,7 +89,7 @@ func TestClientGone(t *testing.T) {
 			d.busy("slow")
 			cancel()
 		},
-		"cancelled on gRPC": func(t *testing.T) {
+		"cancelled on gRPC": func(t *testing.T, d *daemon) {
 			stream := d.inferStream(t.Context(), &messages.InferenceRequest{ModelName: "slow", Prompt: "Tell me a story.", MaxTokens: 200, RequestId: "r2"})
 			if _, err := stream.Recv(); err != nil {
 				t.Fatal(err)
@@ -110,7 +110,7 @@ func TestClientGone(t *testing.T) {
 				}
 			}
 		},
-		"cancelled on NATS": func(t *testing.T) {
+		"cancelled on NATS": func(t *testing.T, d *daemon) {
 			nc := d.nats()
 			failed := make(chan error, 1)
 			go func() {
@@ -132,7 +132,8 @@ func TestClientGone(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			leave(t)
+			d := d.in(t)
+			leave(t, d)
 			d.idle("slow")
 		})
 	}

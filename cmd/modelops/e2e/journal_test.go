@@ -125,7 +125,9 @@ func TestDamagedJournal(t *testing.T) {
 		}, []string{"sequence 1:", "acknowledged"}, 7},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			outer := d.t
 			d.t = t
+			defer func() { d.t = outer }()
 			if err := os.RemoveAll(d.state()); err != nil {
 				t.Fatal(err)
 			}
@@ -146,7 +148,6 @@ func TestDamagedJournal(t *testing.T) {
 			}
 		})
 	}
-	d.t = t
 }
 
 // TestHarmlessLoss: what is only a cache may go, and a half-written last record was promised to nobody.
@@ -183,7 +184,9 @@ func TestHarmlessLoss(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			outer := d.t
 			d.t = t
+			defer func() { d.t = outer }()
 			if code := d.stop(); code != 0 {
 				t.Fatalf("exit code %d", code)
 			}
@@ -195,7 +198,6 @@ func TestHarmlessLoss(t *testing.T) {
 			}
 		})
 	}
-	d.t = t
 	d.decide(1)
 }
 
