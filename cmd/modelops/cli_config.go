@@ -9,11 +9,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"modelops/bridges/config"
+	"modelops/messages"
 )
 
 func (c *cli) configCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "config", Short: "Check the configuration", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	cmd.AddCommand(c.configCheckCommand(), &cobra.Command{
+	cmd.AddCommand(c.configCheckCommand(), c.configApplyCommand(), &cobra.Command{
 		Use: "schema", Args: cobra.NoArgs,
 		Short: "Print the JSON schema of configurations",
 		RunE: act(func(context.Context, []string) error {
@@ -49,6 +50,44 @@ func (c *cli) configCheckCommand() *cobra.Command {
 		return c.printChecked(cfg, show)
 	})
 	return cmd
+}
+
+func (c *cli) configApplyCommand() *cobra.Command {
+	var dry bool
+	cmd := &cobra.Command{
+		Use: "apply", Args: cobra.NoArgs,
+		Short: "Make the running daemon read its configuration again",
+		Long: "apply makes the running daemon read its configuration again, as SIGHUP does, and prints what changed. Only models whose revision\n" +
+			"changed drain and load anew; running requests finish. A file with mistakes changes nothing.",
+	}
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would change")
+	cmd.RunE = act(func(ctx context.Context, _ []string) error {
+		return c.asked(ctx, longWait, func(ctx context.Context, k *Client) error {
+			m, err := k.ask(ctx, "config.apply", fmt.Appendf(nil, `{"dry_run":%t}`, dry))
+			if err != nil {
+				return err
+			}
+			answer := &messages.ConfigChanges{}
+			if err := readReply(m.Data, answer); err != nil {
+				return err
+			}
+			return c.printChanges(answer)
+		})
+	})
+	return cmd
+}
+
+func (c *cli) printChanges(answer *messages.ConfigChanges) error {
+	if c.asJSON {
+		return printProto(c.stdout, answer)
+	}
+	for _, line := range append(answer.Changes, answer.Restart...) {
+		fmt.Fprintln(c.stdout, line)
+	}
+	if len(answer.Changes)+len(answer.Restart) == 0 {
+		fmt.Fprintln(c.stdout, "nothing changes")
+	}
+	return nil
 }
 
 // printProblems writes one mistake a line: it is what the command was asked for, so it is no failure of its own.

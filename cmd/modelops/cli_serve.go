@@ -20,25 +20,32 @@ import (
 
 func (c *cli) serveCommand() *cobra.Command {
 	var host, question string
+	var watch bool
 	cmd := &cobra.Command{
 		Use: "serve", Args: cobra.NoArgs,
 		Short: "Run the daemon of this host",
 		Long: "serve runs the daemon of this host in the foreground. SIGINT or SIGTERM stops it well: running requests finish within\n" +
-			"server.drain_timeout, the journal is closed, the workers end. A second signal ends it at once; nothing acknowledged is lost.",
+			"server.drain_timeout, the journal is closed, the workers end. A second signal ends it at once; nothing acknowledged is lost.\n" +
+			"SIGHUP applies a changed configuration. SIGUSR2 (modelops upgrade) replaces the program and keeps the workers.",
 		Example: "  modelops serve\n  modelops serve --config cluster.yaml --ask \"What is the capital of France?\"",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return typed(c.serve(cmd.Context(), host, question))
+			return typed(c.serve(cmd.Context(), host, question, watch))
 		},
 	}
 	cmd.Flags().StringVar(&host, "host", "", "name of this host (MOC_HOST; default: the configuration's)")
 	cmd.Flags().StringVar(&question, "ask", "", "ask the first preloaded model this once it is ready, and go on")
+	cmd.Flags().BoolVar(&watch, "watch-config", false, "apply the configuration whenever its file changes, as SIGHUP does")
 	return cmd
 }
 
-func (c *cli) serve(ctx context.Context, host, question string) error {
+func (c *cli) serve(ctx context.Context, host, question string, watch bool) error {
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, upgradeSignal)
 	defer signal.Stop(signals)
+	self, err := os.Executable() // now: after an upgrade of the file the kernel calls this one deleted
+	if err != nil {
+		return err
+	}
 	cfg, err := c.loadConfig(host)
 	if err != nil {
 		return err
@@ -55,13 +62,23 @@ func (c *cli) serve(ctx context.Context, host, question string) error {
 	if err != nil {
 		return err
 	}
+	d.reread = func() (*config.Config, error) { return c.loadConfig(host) }
 	c.sayStarted(d, cfg, time.Since(began))
 	ctx, cancel := context.WithCancelCause(ctx)
 	asked := make(chan struct{})
 	go func() { defer close(asked); c.firstSteps(ctx, d, question) }()
+	hups := make(chan os.Signal, 1)
+	signal.Notify(hups, syscall.SIGHUP)
+	defer signal.Stop(hups)
+	followed := make(chan struct{})
+	go func() { defer close(followed); d.followConfig(ctx, hups, c.watched(watch)) }()
 	got := <-signals
 	cancel(messages.NewError(messages.Cancelled, "", "the daemon is stopping"))
 	<-asked
+	<-followed
+	if got == upgradeSignal {
+		return c.becomeAnew(d, self, cfg.Server.DrainTimeout)
+	}
 	c.say("%s: stopping, running requests have %s to finish; once more ends at once", got, cfg.Server.DrainTimeout)
 	return c.stopServing(d, cfg.Server.DrainTimeout, signals)
 }
