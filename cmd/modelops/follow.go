@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// watchEvery is how often a watched configuration file is looked at. Polling sees what notification misses: bind-mounted single files,
+// lookEvery is how often a watched configuration file is looked at. Polling sees what notification misses: bind-mounted single files,
 // and editors that replace a file.
-const watchEvery = time.Second
+const lookEvery = time.Second
 
 // followConfig applies the configuration at each SIGHUP, and when the watched file changed; an empty path watches nothing.
 func (d *daemon) followConfig(ctx context.Context, hups <-chan os.Signal, path string) {
 	var tick <-chan time.Time
 	if path != "" {
-		t := time.NewTicker(watchEvery)
+		t := time.NewTicker(lookEvery)
 		defer t.Stop()
 		tick = t.C
 	}
