@@ -35,6 +35,15 @@ func (p *pretender) Load(context.Context, *messages.ModelLoadRequest) (*messages
 // openDoor serves p and returns a command line that finds it.
 func openDoor(t *testing.T, p *pretender) (c *cli, out, errs *bytes.Buffer) {
 	t.Helper()
+	if p == nil {
+		return openDoorFor(t, nil, nil)
+	}
+	return openDoorFor(t, p, p)
+}
+
+// openDoorFor serves what stands behind the door; without a gateway it is a NATS server without a daemon.
+func openDoorFor(t *testing.T, gateway messages.Gateway, control natsapi.Control) (c *cli, out, errs *bytes.Buffer) {
+	t.Helper()
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, NoSigs: true, NoLog: true})
 	if err != nil {
 		t.Fatal(err)
@@ -44,13 +53,13 @@ func openDoor(t *testing.T, p *pretender) (c *cli, out, errs *bytes.Buffer) {
 	if !s.ReadyForConnections(10 * time.Second) {
 		t.Fatal("the NATS server doesn't start")
 	}
-	if p != nil {
+	if gateway != nil {
 		nc, err := nats.Connect(s.ClientURL())
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(nc.Close)
-		api := natsapi.New(natsapi.Options{Conn: nc, Gateway: p, Control: p, Host: "pc", Version: "1.2.3"})
+		api := natsapi.New(natsapi.Options{Conn: nc, Gateway: gateway, Control: control, Host: "pc", Version: "1.2.3"})
 		if err := api.Start(); err != nil {
 			t.Fatal(err)
 		}

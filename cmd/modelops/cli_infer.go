@@ -27,7 +27,7 @@ func (a *asking) flags(cmd *cobra.Command) {
 	f.Int32Var(&a.maxTokens, "max-tokens", 0, "most tokens to generate (default 100)")
 	f.Float32Var(&a.temperature, "temperature", 0.7, "0 is greedy")
 	f.StringVar(&a.system, "system", "", "system message")
-	f.StringSliceVar(&a.stop, "stop", nil, "text that ends the answer; may be given more than once")
+	f.StringArrayVar(&a.stop, "stop", nil, "text that ends the answer; may be given more than once")
 	f.Int64Var(&a.seed, "seed", 0, "seed of the sampler, for answers that can be repeated")
 }
 

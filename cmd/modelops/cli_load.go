@@ -61,7 +61,7 @@ func (c *cli) load(ctx context.Context, k *Client, r *messages.ModelLoadRequest)
 	return nil
 }
 
-const watchEvery = 150 * time.Millisecond
+const loadLookEvery = 150 * time.Millisecond
 
 // watchLoad shows the stages of a load. What can't be seen is not shown: the load itself doesn't depend on it.
 func watchLoad(ctx context.Context, k *Client, name string, bar *progress) {
@@ -69,7 +69,7 @@ func watchLoad(ctx context.Context, k *Client, name string, bar *progress) {
 	if err != nil {
 		return
 	}
-	tick := time.NewTicker(watchEvery)
+	tick := time.NewTicker(loadLookEvery)
 	defer tick.Stop()
 	for {
 		if v, err := k.model(ctx, messages.ModelActor(host, name)); err == nil {
@@ -108,7 +108,7 @@ func showLoad(ctx context.Context, v *messages.ModelView, bar *progress) {
 
 // loadProgress asks a worker on this machine how much of its model is read. Not every engine tells.
 func loadProgress(ctx context.Context, url string) (float64, bool) {
-	ctx, cancel := context.WithTimeout(ctx, watchEvery)
+	ctx, cancel := context.WithTimeout(ctx, loadLookEvery)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/health", nil)
 	if err != nil {

@@ -5,22 +5,22 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"modelops/bridges/config"
 	"modelops/messages"
 )
 
-const (
-	defaultConfig = "cluster.yaml"
-	defaultServer = "nats://127.0.0.1:4222"
-)
+const defaultConfig = "cluster.yaml"
 
 // place is where a host keeps its things on this machine.
 type place struct {
 	dataDir string
 	journal string
+	server  string     // where the configuration puts the daemon; empty when it picks a port itself
 	daemon  *addresses // nil when no daemon has announced itself there
 }
 
@@ -51,12 +51,13 @@ func (c *cli) configFile() string {
 // findPlace finds data directory and journal. A configuration that nobody named and that is wrong is no reason to refuse a
 // question to a running daemon.
 func (c *cli) findPlace() (place, error) {
-	p := place{dataDir: ".modelops", journal: filepath.Join(".modelops", "journal")}
-	if c.dataDir != "" {
-		p = place{dataDir: c.dataDir, journal: filepath.Join(c.dataDir, "journal")}
-	}
+	dir := cmp.Or(c.dataDir, ".modelops")
+	p := place{dataDir: dir, journal: filepath.Join(dir, "journal"), server: "nats://127.0.0.1:4222"}
 	if cfg, err := c.loadConfig(""); err == nil {
-		p.dataDir, p.journal = cfg.DataDir, cfg.Journal.Dir
+		p.dataDir, p.journal, p.server = cfg.DataDir, cfg.Journal.Dir, ""
+		if port := cfg.Server.NATSPort; port != 0 {
+			p.server = "nats://" + net.JoinHostPort(cfg.Server.Bind, strconv.Itoa(port))
+		}
 	} else if c.config != "" {
 		return p, err
 	}
@@ -97,9 +98,9 @@ func (c *cli) serverURL() (url, left string, err error) {
 	if p.daemon != nil && p.daemon.NATS != "" {
 		return p.daemon.NATS, filepath.Join(p.dataDir, addressFile), nil
 	}
-	if c.dataDir != "" { // whoever listens at the default address is another one
-		return "", "", messages.NewError(messages.Unavailable, c.dataDir, "no daemon serves this data directory").
-			WithHint("start it with `modelops serve --data-dir " + c.dataDir + "`")
+	if c.dataDir != "" || p.server == "" { // whoever listens at the usual address is another one
+		return "", "", messages.NewError(messages.Unavailable, p.dataDir, "no daemon serves this data directory").
+			WithHint("start it with `modelops serve`, or name another with --server")
 	}
-	return defaultServer, "", nil
+	return p.server, "", nil
 }

@@ -1,14 +1,29 @@
 package main
 
 import (
+	"fmt"
+	"os"
 	"strconv"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"modelops": main})
+	testscript.Main(leakless{m}, map[string]func(){"modelops": main})
+}
+
+// leakless runs the tests and fails when one of them left a goroutine behind.
+type leakless struct{ m *testing.M }
+
+func (l leakless) Run() int {
+	code := l.m.Run()
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
 }
 
 // TestScripts runs the command line without a daemon; each file is a story.
