@@ -325,6 +325,9 @@ func (d *daemon) stop(ctx context.Context) error {
 	return errors.Join(err, d.stopWorkers(ctx))
 }
 
+// workersEnd bounds how long the workers may take to end.
+const workersEnd = 15 * time.Second
+
 // stopWorkers ends the processes after the actors are gone: their journal still says that the models are wanted, so the next
 // start brings them back.
 func (d *daemon) stopWorkers(ctx context.Context) error {
