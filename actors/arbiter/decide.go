@@ -60,7 +60,7 @@ func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.V
 		}
 		return facts(&messages.PlacementAbandoned{Id: c.Id, Reason: c.Reason, At: now}), nil
 	case *messages.ClosePlacement:
-		if _, ok := s.Open[c.Id]; !ok {
+		if o, ok := s.Open[c.Id]; !ok || o.Step != Reserved && o.Step != Releasing { // a grant may be under way: abandon it instead
 			return entity.Verdict{}, nil
 		}
 		return facts(&messages.PlacementClosed{Id: c.Id, Reason: c.Reason, At: now}), nil
@@ -76,6 +76,10 @@ func facts(events ...proto.Message) entity.Verdict { return entity.Verdict{Event
 func (r Rules) placeModel(s State, c *messages.PlaceModel, at entity.Stamp) (entity.Verdict, error) {
 	if c.Model == "" || c.Attempt == 0 {
 		return entity.Verdict{}, messages.NewError(messages.InvalidArgument, s.ID.String(), "a placement needs a model and its attempt")
+	}
+	if id, err := messages.ParseActorID(c.Model); err != nil || id.Kind != messages.KindModel {
+		return entity.Verdict{}, messages.Errorf(messages.InvalidArgument, s.ID.String(), "%q is no model's actor: nobody could take its placement", c.Model).
+			WithHint("write model/HOST/NAME")
 	}
 	if o, ok := s.openFor(c.Model, c.Attempt); ok {
 		return answer(o.Placement), nil

@@ -80,7 +80,8 @@ func (h hands) perform(ctx context.Context, effect entity.Effect) (proto.Message
 		if err != nil {
 			return nil, err
 		}
-		if _, err := h.door.Ask(ctx, gpu, &messages.ReleaseVram{Lease: e.Placement.Lease, Reason: "the placement was abandoned"}); err != nil {
+		if _, err := h.door.Ask(ctx, gpu, &messages.ReleaseVram{Lease: e.Placement.Lease, Reason: "the placement was abandoned"}); err != nil &&
+			messages.CodeOf(err) != messages.NotFound { // a device that isn't there holds no lease
 			return nil, err
 		}
 		return &messages.ClosePlacement{Id: e.Placement.Id, Reason: "abandoned"}, nil
@@ -135,7 +136,7 @@ func (h hands) handOver(ctx context.Context, p *messages.Placement) (proto.Messa
 	switch messages.CodeOf(err) {
 	case 0:
 		return &messages.ClosePlacement{Id: p.Id, Reason: "handed over"}, nil
-	case messages.FailedPrecondition, messages.ModelNotFound, messages.NotFound:
+	case messages.FailedPrecondition, messages.ModelNotFound, messages.NotFound, messages.InvalidArgument:
 		return &messages.AbandonPlacement{Id: p.Id, Reason: messages.AsError(err).Message}, nil
 	}
 	return nil, err

@@ -12,7 +12,7 @@ import (
 
 // Kind wires the ledger to the shell.
 func Kind() entity.Kind[State] {
-	r := &renewals{at: map[string]time.Time{}}
+	r := &renewals{at: map[string]*time.Time{}}
 	return entity.Kind[State]{
 		Name: messages.KindGPU, New: New, Decide: Decide, Evolve: Evolve, Owed: Owed, View: View,
 		Perform: r.perform,

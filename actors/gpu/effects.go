@@ -33,40 +33,50 @@ func Owed(s State) []entity.Effect {
 	return out
 }
 
-// renewals remembers when leases were renewed: on this process's monotonic clock, never in the journal.
+// renewals remembers when running leases were renewed: on this process's monotonic clock, never in the journal. Only leases whose
+// time is being watched have an entry, so that renewing what isn't there leaves nothing behind.
 type renewals struct {
 	mu sync.Mutex
-	at map[string]time.Time
+	at map[string]*time.Time
 }
 
 func (r *renewals) note(lease string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.at[lease] = time.Now()
-}
-
-func (r *renewals) left(e expire, began time.Time) time.Duration {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	from := began
-	if t, ok := r.at[e.Lease]; ok && t.After(from) {
-		from = t
+	if from := r.at[lease]; from != nil {
+		*from = time.Now()
 	}
-	return time.Until(from.Add(e.TTL))
 }
 
-func (r *renewals) forget(lease string) {
+// watch begins a lease's time. The entry is told apart by its address, because a lease may come back under its name.
+func (r *renewals) watch(lease string) *time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.at, lease)
+	now := time.Now()
+	r.at[lease] = &now
+	return &now
+}
+
+func (r *renewals) left(from *time.Time, ttl time.Duration) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Until(from.Add(ttl))
+}
+
+func (r *renewals) forget(lease string, from *time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.at[lease] == from {
+		delete(r.at, lease)
+	}
 }
 
 func (r *renewals) perform(ctx context.Context, effect entity.Effect) (proto.Message, error) {
 	e := effect.(expire)
-	began := time.Now()
-	defer r.forget(e.Lease)
+	from := r.watch(e.Lease)
+	defer r.forget(e.Lease, from)
 	for {
-		left := r.left(e, began)
+		left := r.left(from, e.TTL)
 		if left <= 0 {
 			return &messages.ExpireLease{Lease: e.Lease}, nil
 		}

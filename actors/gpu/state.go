@@ -2,6 +2,7 @@ package gpu
 
 import (
 	"maps"
+	"math"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -52,15 +53,23 @@ func (s State) Limit() uint64 {
 func (s State) Reserved() uint64 {
 	var sum uint64
 	for _, l := range s.Leases {
-		sum += l.holds()
+		sum = plus(sum, l.holds())
 	}
 	return sum
 }
 
 // Free is what could be granted now.
 func (s State) Free() uint64 {
-	used := s.Reserved() + s.Foreign
+	used := plus(s.Reserved(), s.Foreign)
 	return s.Limit() - min(used, s.Limit())
+}
+
+// plus stops at the largest number: a nonsensical measurement must not wrap round to free memory.
+func plus(a, b uint64) uint64 {
+	if a+b < a {
+		return math.MaxUint64
+	}
+	return a + b
 }
 
 func (l Lease) holds() uint64 {

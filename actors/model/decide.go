@@ -22,6 +22,9 @@ func (r Retry) pause(n int) time.Duration {
 	if n >= r.Limit {
 		return 0
 	}
+	if n > 30 { // a shift that far has no meaning as a time
+		return r.Longest
+	}
 	return min(r.First<<(n-1), r.Longest)
 }
 
@@ -60,9 +63,12 @@ func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.V
 		if c.Attempt != s.Attempt || !s.resident() || s.Worker != nil {
 			return stale()
 		}
+		if c.Worker == nil {
+			return entity.Verdict{}, messages.NewError(messages.InvalidArgument, s.ID.String(), "the report names no worker")
+		}
 		return facts(&messages.WorkerStarted{Attempt: c.Attempt, Worker: c.Worker, At: now}), nil
 	case *messages.ReportWorkerReady:
-		if c.Attempt != s.Attempt || s.Phase != Loading {
+		if c.Attempt != s.Attempt || s.Phase != Loading || s.Worker == nil {
 			return stale()
 		}
 		return facts(&messages.ModelReady{Attempt: c.Attempt, MeasuredBytes: c.MeasuredBytes, Slots: c.Slots,
@@ -97,7 +103,7 @@ func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.V
 		}
 		return facts(&messages.ModelWanted{Reason: s.Reason, Attempt: s.Attempt + 1, At: now}), nil
 	case *messages.ReportBreaker:
-		if c.State == s.Breaker {
+		if c.State == s.Breaker || s.Phase != Ready { // it is about a worker, and may come after its end
 			return stale()
 		}
 		return facts(&messages.BreakerChanged{State: c.State, Failures: c.Failures, At: now}), nil
@@ -234,6 +240,9 @@ func startLoad(s State, c *messages.StartLoad, at entity.Stamp) (entity.Verdict,
 	if s.Phase != Placing || p.GetAttempt() != s.Attempt {
 		return entity.Verdict{}, messages.Errorf(messages.FailedPrecondition, s.ID.String(),
 			"the placement is for attempt %d; the model is %s in attempt %d", p.GetAttempt(), s.Phase, s.Attempt)
+	}
+	if gpu, err := messages.ParseActorID(p.Gpu); err != nil || gpu.Kind != messages.KindGPU || p.Id == "" || p.Lease == "" {
+		return entity.Verdict{}, messages.Errorf(messages.InvalidArgument, s.ID.String(), "placement %q names no device or no lease", p.Id)
 	}
 	return facts(&messages.ModelLoadStarted{Attempt: s.Attempt, Placement: p, Nonce: at.ID, At: timestamppb.New(at.Now)}), nil
 }

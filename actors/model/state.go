@@ -105,9 +105,9 @@ func Evolve(s State, event proto.Message, _ uint64) State {
 		if e.Placement != "" {
 			s.MadeRoom = e.Placement
 		}
-		s.WantedMS = 0
+		s.WantedMS, s.Failures = 0, 0 // who asks anew has all tries
 		if !s.resident() {
-			s.Phase, s.Error, s.Failures = Absent, nil, 0
+			s.Phase, s.Error = Absent, nil
 		}
 	case *messages.ModelLoadStarted:
 		s.Phase, s.Placement, s.Nonce, s.StartedMS = Loading, e.Placement, e.Nonce, e.At.AsTime().UnixMilli()

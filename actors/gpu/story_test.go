@@ -1,0 +1,16 @@
+package gpu
+
+import (
+	"testing"
+
+	"modelops/actors/entity/entitytest"
+	"modelops/messages"
+)
+
+func TestStories(t *testing.T) {
+	entitytest.Play(t, "../../testdata/gpu", func() entitytest.Stage { return fresh() })
+}
+
+func fresh() *entitytest.Machine[State] {
+	return entitytest.Drive(Kind(), messages.GPUActor("main_pc", "gpu0"))
+}

@@ -1,0 +1,16 @@
+package host
+
+import (
+	"testing"
+
+	"modelops/actors/entity/entitytest"
+	"modelops/messages"
+)
+
+func TestStories(t *testing.T) {
+	entitytest.Play(t, "../../testdata/host", func() entitytest.Stage { return fresh() })
+}
+
+func fresh() *entitytest.Machine[State] {
+	return entitytest.Drive(Kind(), messages.HostActor("main_pc"))
+}
