@@ -5,6 +5,7 @@ package e2e_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -157,6 +158,19 @@ func TestClientGoneWhileLoading(t *testing.T) {
 	d.awaitPhase("lazy", "ready")
 	d.idle("lazy")
 	d.answers("lazy")
+}
+
+// TestHangingEngine: an engine that is healthy and stands still costs its callers their deadline, and gets its places back (S11).
+func TestHangingEngine(t *testing.T) {
+	d := start(t, "models: {declare: {stuck: {runtime: embedded, path: TINY, args: [--hang-after, \"3\"]}}}\n")
+	if a := d.post("/v1/chat/completions", question("stuck", france), "X-Request-Timeout", "2"); a.status != 504 || a.code() != "DEADLINE_EXCEEDED" {
+		t.Errorf("%s", a)
+	}
+	d.idle("stuck")
+	if a := d.post("/v1/chat/completions", question("stuck", france, "stream", true), "X-Request-Timeout", "0.5"); a.status != 200 || !strings.Contains(string(a.body), "deadline_exceeded") {
+		t.Errorf("stream: %s", a)
+	}
+	d.idle("stuck")
 }
 
 // inBackground sends a chat; the returned function ends it from the client's side and waits until that is so.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -86,7 +87,7 @@ func differences(t *testing.T, before, after map[string]string) {
 
 // TestKillNine: the same state, the same worker, without a reload (S8).
 func TestKillNine(t *testing.T) {
-	d := start(t, oneTiny)
+	d := start(t, oneTiny, fmt.Sprintf("MOC_SERVER__REST_PORT=%d", freePort(t)))
 	v := d.awaitPhase("tiny", "ready")
 	d.answers("tiny")
 	before := d.calm()
@@ -94,8 +95,12 @@ func TestKillNine(t *testing.T) {
 	if !alive(int(v.Worker.Pid)) {
 		t.Fatal("the worker went with the daemon")
 	}
+	var early sync.WaitGroup
+	for range 4 { // no request fails from the moment on that somebody listens
+		early.Go(func() { d.asSoonAsPossible(t, "tiny") })
+	}
 	d.launch()
-	d.answers("tiny")
+	early.Wait()
 	after := d.awaitPhase("tiny", "ready")
 	if after.Worker.Pid != v.Worker.Pid || after.Attempt != v.Attempt {
 		t.Errorf("worker %d of attempt %d, before the kill %d of %d", after.Worker.Pid, after.Attempt, v.Worker.Pid, v.Attempt)
@@ -184,9 +189,9 @@ func TestWorkerKilled(t *testing.T) {
 	v := d.awaitPhase("tiny", "ready")
 	d.until(waitLimit, "its lease is settled", func() bool { return len(d.leases()) == 1 })
 	lease := d.leases()[0].Lease
+	d.answers("tiny") // opens the connection on which the next request will find nobody
 	d.killPid(int(v.Worker.Pid))
-	d.until(waitLimit, "its end is seen", func() bool { return d.model("tiny").Attempt > v.Attempt })
-	d.answers("tiny")
+	d.answers("tiny") // at once
 	now := d.awaitPhase("tiny", "ready")
 	if now.Worker.Pid == v.Worker.Pid || now.Attempt != v.Attempt+1 {
 		t.Errorf("worker %d in attempt %d, before %d in %d", now.Worker.Pid, now.Attempt, v.Worker.Pid, v.Attempt)
@@ -286,6 +291,35 @@ func TestGoodStop(t *testing.T) {
 	}
 	if got := len(d.leases()); got != 2 {
 		t.Errorf("%d leases for two models", got)
+	}
+}
+
+// TestStopLetsRequestsFinish: SIGTERM takes no running request away within drain_timeout, and takes no new one.
+func TestStopLetsRequestsFinish(t *testing.T) {
+	d := start(t, oneTiny)
+	d.answers("slow")
+	next, end, err := d.stream(t.Context(), "slow")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer end()
+	if _, err := next(); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	d.until(waitLimit, "new requests are refused", func() bool { return d.get("/health").err != nil })
+	last := ""
+	for line, err := next(); err == nil; line, err = next() {
+		last = line
+	}
+	if last != "data: [DONE]" {
+		t.Errorf("the stream ended with %q", last)
+	}
+	d.awaitExit(waitLimit)
+	if code := d.cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("exit code %d", code)
 	}
 }
 
