@@ -138,7 +138,9 @@ func (s State) weigh(p policy, q question) []*messages.Candidate {
 
 // consider fills in a candidate's victims and cost, or its refusal.
 func consider(p policy, q question, l *messages.GpuView, c *messages.Candidate) {
-	free := c.LimitBytes - min(c.ReservedBytes+c.ForeignBytes, c.LimitBytes)
+	used := c.ReservedBytes + c.ForeignBytes
+	free := c.LimitBytes - min(used, c.LimitBytes)
+	debt := used - min(used, c.LimitBytes) // strangers took what was reserved: who leaves pays this first
 	switch {
 	case l.Lost:
 		c.Refusal = "the device is lost: " + l.LostReason
@@ -160,7 +162,7 @@ func consider(p policy, q question, l *messages.GpuView, c *messages.Candidate) 
 	here := slices.DeleteFunc(slices.Clone(q.residents), func(r resident) bool {
 		return r.GPU != l.Id || slices.ContainsFunc(rivals, func(v resident) bool { return v.Model == r.Model })
 	})
-	victims, ok := chooseVictims(p, q.need, free, here, q.overdue)
+	victims, ok := chooseVictims(p, q.need+debt, free, here, q.overdue)
 	if !ok {
 		c.Refusal = fmt.Sprintf("full: needs %s; limit %s - reserved %s - used by others %s = %s free; %s", messages.FormatBytes(q.need),
 			messages.FormatBytes(c.LimitBytes), messages.FormatBytes(c.ReservedBytes), messages.FormatBytes(c.ForeignBytes),

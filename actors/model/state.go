@@ -145,9 +145,9 @@ func Evolve(s State, event proto.Message, _ uint64) State {
 			s = s.remember(s.Placement.Bytes + s.Placement.Bytes/4)
 		}
 		s = ended(s)
-		s.Phase = Failed
-		if e.RetryMs > 0 {
-			s.Phase = Waiting
+		s.Phase = Waiting
+		if e.RetryMs <= 0 { // it waits for nothing any more: who asks for it later hasn't waited since now
+			s.Phase, s.WantedMS = Failed, 0
 		}
 	case *messages.LeaseReturned:
 		s.Returning = withoutAttempt(s.Returning, e.Attempt)

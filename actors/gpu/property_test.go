@@ -1,0 +1,71 @@
+package gpu
+
+import (
+	"fmt"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	"modelops/messages"
+)
+
+// anyCommand draws what a ledger may be told, nonsense included.
+func anyCommand(t *rapid.T) proto.Message {
+	lease := fmt.Sprintf("l%d", rapid.IntRange(0, 4).Draw(t, "lease"))
+	amount := rapid.OneOf(rapid.Uint64Range(0, 12), rapid.Map(rapid.Uint64Range(0, 12), func(n uint64) uint64 { return n * 512 * messages.MiB }), rapid.Uint64())
+	switch rapid.IntRange(0, 8).Draw(t, "command") {
+	case 0:
+		return &messages.RegisterDevice{Kind: "cuda", CapacityBytes: rapid.Uint64Range(0, 8).Draw(t, "gib") * messages.GiB,
+			MarginBytes: amount.Draw(t, "margin"), SoftLimitBytes: rapid.Uint64Range(0, 8).Draw(t, "soft") * messages.GiB}
+	case 1, 2, 3:
+		return &messages.ReserveVram{Lease: lease, Holder: rapid.SampledFrom([]string{"model/a/x", "client/y"}).Draw(t, "holder"),
+			Bytes: amount.Draw(t, "bytes"), TtlSeconds: rapid.Uint32Range(0, 2).Draw(t, "ttl")}
+	case 4:
+		return &messages.SettleVram{Lease: lease, MeasuredBytes: amount.Draw(t, "measured")}
+	case 5:
+		return &messages.ReleaseVram{Lease: lease}
+	case 6:
+		return &messages.ExpireLease{Lease: lease}
+	case 7:
+		return &messages.ReportFault{}
+	}
+	return &messages.ObserveDevice{ForeignBytes: amount.Draw(t, "foreign"), Reading: &messages.DeviceReading{Lost: rapid.IntRange(0, 4).Draw(t, "lost") == 0}}
+}
+
+// Whatever the order of commands: what leases hold, strangers included, never exceeds the limit at the moment of a grant; an answer
+// repeats its grant; releasing twice releases once; the journal alone gives the same ledger.
+func TestNeverOvercommitted(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := fresh()
+		for range rapid.IntRange(1, 40).Draw(t, "steps") {
+			c := anyCommand(t)
+			before := m.State
+			v, err := m.Do(c)
+			s := m.State
+			for _, e := range v.Events {
+				if r, ok := e.(*messages.VramReserved); ok && r.Bytes > 0 && plus(s.Reserved(), s.Foreign) > s.Limit() {
+					t.Fatalf("granted %d: reserved %d + foreign %d > limit %d", r.Bytes, s.Reserved(), s.Foreign, s.Limit())
+				}
+			}
+			if r, ok := c.(*messages.ReserveVram); ok && err == nil {
+				g := v.Answer(m.Sequence).(*messages.VramGrant)
+				if l := s.Leases[r.Lease]; l.Holder != r.Holder || g.Epoch != l.Epoch || g.Bytes != l.Bytes || l.Epoch == 0 {
+					t.Fatalf("answered %v for %+v", g, l)
+				}
+				if len(v.Events) == 0 && before.Leases[r.Lease] != s.Leases[r.Lease] {
+					t.Fatalf("asking again changed the grant %+v", s.Leases[r.Lease])
+				}
+			}
+			if _, ok := c.(*messages.ReportFault); !ok { // each fault is a fact of its own
+				if again, _ := m.Do(c); len(again.Events) > 0 {
+					t.Fatalf("%T told twice happened twice: %v", c, again.Events)
+				}
+			}
+			m.Owed()
+		}
+		if err := m.Replayed(rapid.IntRange(0, len(m.Recorded)).Draw(t, "snapshot")); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

@@ -1,0 +1,58 @@
+package gpu
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"modelops/messages"
+)
+
+// S30: a lease's time runs on the monotonic clock, and begins anew with each renewal.
+func TestRenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kind := Kind()
+		renew := func(lease string) { kind.Prepare(t.Context(), &messages.RenewLease{Lease: lease}) }
+		began, over := time.Now(), make(chan time.Duration, 1)
+		go func() {
+			c, err := kind.Perform(t.Context(), expire{Lease: "l1", TTL: 10 * time.Second})
+			if x, ok := c.(*messages.ExpireLease); err != nil || !ok || x.Lease != "l1" {
+				t.Errorf("ended with %v, %v", c, err)
+			}
+			over <- time.Since(began)
+		}()
+		time.Sleep(6 * time.Second)
+		renew("l1")
+		renew("unknown")
+		time.Sleep(3 * time.Second)
+		renew("l1")
+		if took := <-over; took != 19*time.Second {
+			t.Errorf("expired after %s, want 19 s", took)
+		}
+	})
+}
+
+// Nothing is remembered of leases that aren't watched, and a lease that comes back under its name keeps its own time.
+func TestRenewalsLeaveNothingBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &renewals{at: map[string]*time.Time{}}
+		r.note("unknown")
+		first, cancel := context.WithCancel(t.Context())
+		go func() { _, _ = r.perform(first, expire{Lease: "l1", TTL: time.Hour}) }()
+		synctest.Wait()
+		second, cancelSecond := context.WithCancel(t.Context())
+		go func() { _, _ = r.perform(second, expire{Lease: "l1", TTL: time.Hour}) }()
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		if len(r.at) != 1 {
+			t.Errorf("the first watcher's end took the second's entry: %v", r.at)
+		}
+		cancelSecond()
+		synctest.Wait()
+		if len(r.at) != 0 {
+			t.Errorf("left behind: %v", r.at)
+		}
+	})
+}

@@ -1,0 +1,192 @@
+package model
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	"modelops/actors/entity"
+	"modelops/actors/entity/entitytest"
+	"modelops/messages"
+)
+
+type machine = entitytest.Machine[State]
+
+func placement(attempt uint64) *messages.Placement {
+	id := fmt.Sprintf("p%d", attempt)
+	return &messages.Placement{Id: id, Model: "model/main_pc/tiny", Attempt: attempt, Gpu: "gpu/main_pc/gpu0", Bytes: 1 << 30, Lease: id, DeviceKind: "cuda"}
+}
+
+// success is what reports that owed work went well.
+func success(e entity.Effect) proto.Message {
+	switch e := e.(type) {
+	case place: // the arbiter brings the placement
+		return &messages.StartLoad{Placement: placement(e.Attempt)}
+	case start:
+		return &messages.ReportWorkerStarted{Attempt: e.Placement.Attempt, Worker: &messages.Worker{Pid: 7, Nonce: e.Nonce}}
+	case await:
+		return &messages.ReportWorkerReady{Attempt: e.Attempt, MeasuredBytes: 1 << 29, Slots: 2}
+	case watch:
+		return nil // a healthy worker has no end
+	case settle:
+		return &messages.ReportLeaseSettled{Attempt: e.Placement.Attempt}
+	case drain:
+		return &messages.ReportDrained{Attempt: e.Attempt}
+	case stop:
+		return &messages.ReportWorkerExited{Attempt: e.Attempt, Reason: "stopped"}
+	case giveUp:
+		return &messages.ReportLeaseReturned{Attempt: e.Placement.Attempt}
+	case retry:
+		return &messages.RetryLoad{Attempt: e.Attempt}
+	}
+	panic(fmt.Sprintf("no success for %T", e))
+}
+
+// anyCommand draws orders and reports, of this attempt and of older and never begun ones.
+func anyCommand(t *rapid.T, s State) proto.Message {
+	attempt := s.Attempt
+	if rapid.IntRange(0, 3).Draw(t, "stale") == 0 {
+		attempt = rapid.Uint64Range(0, s.Attempt+2).Draw(t, "attempt")
+	}
+	failure := &messages.ErrorBody{Code: "MODEL_LOAD_ERROR", Message: "no"}
+	switch rapid.IntRange(0, 18).Draw(t, "command") {
+	case 0:
+		return &messages.DeclareModel{Spec: &messages.ModelSpec{Name: "tiny", Revision: fmt.Sprint(rapid.IntRange(1, 3).Draw(t, "revision"))}}
+	case 1, 2:
+		return &messages.EnsureModel{Reason: "a request"}
+	case 3:
+		return &messages.UnloadModel{Force: rapid.Bool().Draw(t, "force")}
+	case 4:
+		return &messages.StartLoad{Placement: placement(attempt)}
+	case 5:
+		return &messages.StartLoad{Placement: &messages.Placement{Attempt: attempt}}
+	case 6:
+		return &messages.ReportPlacementFailed{Attempt: attempt, Error: failure, Retriable: rapid.Bool().Draw(t, "retriable")}
+	case 7:
+		return &messages.ReportWorkerStarted{Attempt: attempt, Worker: &messages.Worker{Pid: 7}}
+	case 8:
+		return &messages.ReportWorkerStarted{Attempt: attempt}
+	case 9:
+		return &messages.ReportWorkerReady{Attempt: attempt, MeasuredBytes: rapid.Uint64Range(0, 1<<40).Draw(t, "measured")}
+	case 10:
+		return &messages.ReportLoadFailed{Attempt: attempt, Error: failure, Retriable: rapid.Bool().Draw(t, "retriable"), OutOfMemory: rapid.Bool().Draw(t, "oom")}
+	case 11:
+		return &messages.ReportWorkerExited{Attempt: attempt, Reason: "gone", Unwitnessed: rapid.Bool().Draw(t, "unwitnessed")}
+	case 12:
+		return &messages.ReportDrained{Attempt: attempt}
+	case 13:
+		return &messages.ReportLeaseReturned{Attempt: attempt}
+	case 14:
+		return &messages.RetryLoad{Attempt: attempt}
+	case 15:
+		return &messages.EvictModel{Placement: fmt.Sprintf("for%d", rapid.IntRange(0, 2).Draw(t, "for")), EvictedFor: "model/main_pc/big"}
+	case 16:
+		return &messages.PinModel{Owner: rapid.SampledFrom([]string{"", "alice"}).Draw(t, "owner"), TtlSeconds: rapid.Uint32Range(0, 60).Draw(t, "ttl")}
+	case 17:
+		return &messages.ReportFootprint{Attempt: attempt, Bytes: rapid.Uint64Range(0, 1<<40).Draw(t, "bytes")}
+	}
+	return &messages.RetireModel{}
+}
+
+// wild is a model after any commands and reports in any order, checked at every step.
+func wild(t *rapid.T) *machine {
+	m := fresh()
+	_, _ = m.Do(&messages.DeclareModel{Spec: &messages.ModelSpec{Name: "tiny", Revision: "1"}})
+	for range rapid.IntRange(0, 40).Draw(t, "steps") {
+		m.Wait(time.Duration(rapid.IntRange(1, 90).Draw(t, "seconds")) * time.Second)
+		c := anyCommand(t, m.State)
+		if owed := m.Kind.Owed(m.State); len(owed) > 0 && rapid.Bool().Draw(t, "goes on") { // or a walk would seldom get far
+			if s := success(rapid.SampledFrom(owed).Draw(t, "work")); s != nil {
+				c = s
+			}
+		}
+		was := m.State
+		v, err := m.Do(c)
+		sound(t, m, fmt.Sprintf("%T in %s gave %v, %v", c, was.Phase, v.Events, err))
+		if _, pins := c.(*messages.PinModel); pins || err != nil {
+			continue
+		}
+		if _, room := c.(*messages.EvictModel); room {
+			continue // says how far it is
+		}
+		if again, _ := m.Do(c); len(again.Events) > 0 {
+			t.Fatalf("%T told twice in %s happened twice: %v and %v", c, was.Phase, v.Events, again.Events)
+		}
+	}
+	return m
+}
+
+// sound is what holds in every state.
+func sound(t *rapid.T, m *machine, after string) {
+	s, owed := m.State, m.Owed()
+	has := func(prefix string) bool {
+		return slices.ContainsFunc(owed, func(k string) bool { return strings.HasPrefix(k, prefix) })
+	}
+	for what, broken := range map[string]bool{
+		"ready without placement, lease and worker":    s.Phase == Ready && (s.Placement.GetLease() == "" || s.Worker == nil),
+		"loading without a placement":                  s.Phase == Loading && (s.Placement == nil || s.Nonce == ""),
+		"a placement although nothing is resident":     !s.resident() && (s.Placement != nil || s.Worker != nil || s.Nonce != ""),
+		"placed while an old lease is out":             has("place/") && len(s.Returning) > 0,
+		"an old lease that nobody returns":             len(s.Returning) > 0 && !has("return/"),
+		"loaded although nobody wants it":              !s.Wanted && (s.Phase == Placing || s.Phase == Waiting || s.Phase == Failed),
+		"wanted and nothing owed":                      s.Wanted && s.Phase != Failed && len(owed) == 0,
+		"wanted and absent":                            s.Wanted && s.Phase == Absent,
+		"a resident attempt whose lease is going home": slices.ContainsFunc(s.Returning, func(p *messages.Placement) bool { return p.Lease == s.Placement.GetLease() }),
+		"failures below zero":                          s.Failures < 0,
+		"waits for a place without a time":             s.Phase == Placing && s.WantedMS == 0,
+		"waits for a place although it failed":         (s.Phase == Failed || s.Phase == Absent) && s.WantedMS != 0,
+	} {
+		if broken {
+			t.Fatalf("%s, after %s: %+v owes %v", what, after, s, owed)
+		}
+	}
+}
+
+func TestAnyOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := wild(t)
+		if err := m.Replayed(rapid.IntRange(0, len(m.Recorded)).Draw(t, "snapshot")); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// Once the world obeys, owed work alone brings every state to rest, without a nudge: ready when wanted, absent when not (or failed,
+// when its tries were used up), with no lease out.
+func TestLiveOnceCalm(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := wild(t)
+		from := m.State.Phase
+		for range 20 {
+			work := slices.DeleteFunc(m.Kind.Owed(m.State), func(e entity.Effect) bool { return success(e) == nil })
+			if len(work) == 0 {
+				break
+			}
+			if _, err := m.Do(success(rapid.SampledFrom(work).Draw(t, "work"))); err != nil {
+				t.Fatalf("%T was refused: %v", work[0], err)
+			}
+			sound(t, m, "calm")
+		}
+		s, rest := m.State, []Phase{Absent}
+		if s.Wanted {
+			rest = []Phase{Ready, Failed}
+		}
+		if !slices.Contains(rest, s.Phase) || len(s.Returning) > 0 || s.Unsettled {
+			t.Fatalf("from %s to %s (wanted %t), leases out %v, owed %v", from, s.Phase, s.Wanted, s.Returning, m.Owed())
+		}
+	})
+}
+
+func TestPauses(t *testing.T) {
+	r := Retry{Limit: 100, First: time.Second, Longest: time.Minute}
+	for n, want := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 6: 32 * time.Second, 7: time.Minute, 40: time.Minute, 99: time.Minute, 100: 0} {
+		if got := r.pause(n); got != want {
+			t.Errorf("after %d failures: %s, want %s", n, got, want)
+		}
+	}
+}
