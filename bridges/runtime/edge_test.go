@@ -45,7 +45,7 @@ func TestStartRefuses(t *testing.T) {
 
 func TestArgumentsOfTheEngines(t *testing.T) {
 	r := New(Options{Self: "modelops", LlamaServer: "ls", Threads: 2})
-	full := &messages.ModelSpec{Name: "m", Path: "/m.gguf", ContextLength: 100, Parallel: 3, UseModelName: "up", Args: []string{"--x", "${MODEL_ID}"}}
+	full := &messages.ModelSpec{Name: "m", Path: "/m.gguf", ContextLength: 100, Parallel: 3, Shards: 2, UseModelName: "up", Args: []string{"--x", "${MODEL_ID}"}}
 	bare := &messages.ModelSpec{Name: "m", Path: "/m.gguf", Threads: 1}
 	tests := []struct {
 		engine string
@@ -55,15 +55,20 @@ func TestArgumentsOfTheEngines(t *testing.T) {
 		{"embedded", full, "modelops worker --model /m.gguf --alias up --host 127.0.0.1 --port 9 --slots 3 --threads 2 --ctx 100 --x m"},
 		{"embedded", bare, "modelops worker --model /m.gguf --alias m --host 127.0.0.1 --port 9 --slots 4 --threads 1"},
 		{"llama.cpp", full, "ls --model /m.gguf --alias up --host 127.0.0.1 --port 9 --parallel 3 --threads 2 --ctx-size 300 --x m"},
+		{"llama.cpp", bare, "ls --model /m.gguf --alias m --host 127.0.0.1 --port 9 --parallel 4 --threads 1 --ctx-size 16384"},
+		{"vllm", full, "vllm serve /m.gguf --served-model-name up --host 127.0.0.1 --port 9 --tensor-parallel-size 2 --max-model-len 100 --max-num-seqs 3 --x m"},
+		{"vllm", bare, "vllm serve /m.gguf --served-model-name m --host 127.0.0.1 --port 9"},
+		{"transformers", full, "transformers serve /m.gguf --host 127.0.0.1 --port 9 --x m"},
+		{"whisper.cpp", bare, "whisper-server --model /m.gguf --host 127.0.0.1 --port 9 --inference-path /v1/audio/transcriptions --threads 1"},
 	}
 	for _, c := range tests {
 		spec := proto.Clone(c.spec).(*messages.ModelSpec)
 		spec.Runtime = c.engine
-		k, err := kindOf(spec)
+		k, err := r.kindOf(spec)
 		if err != nil {
 			t.Fatal(err)
 		}
-		argv, err := k.argv(spec, r.macros(spec, 9))
+		argv, err := k.argv(spec, r.macros(k, spec, 9))
 		if err != nil || !slices.Equal(argv, strings.Fields(c.want)) {
 			t.Errorf("%q %v, want %q", argv, err, c.want)
 		}

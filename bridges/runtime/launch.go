@@ -30,7 +30,7 @@ func (r *Runtime) plan(k kind, spec *messages.ModelSpec, placement *messages.Pla
 	if err != nil {
 		return nil, err
 	}
-	m := r.macros(spec, port)
+	m := r.macros(k, spec, port)
 	argv, err := k.argv(spec, m)
 	if err != nil {
 		return nil, err
@@ -44,7 +44,7 @@ func (r *Runtime) plan(k kind, spec *messages.ModelSpec, placement *messages.Pla
 	w := &messages.Worker{
 		Nonce: nonce, KernelBootId: r.bootID, Url: baseURL(where), Port: portOf(where), Fingerprint: hex.EncodeToString(sum[:16]),
 	}
-	env, err := r.workerEnv(spec, placement, m)
+	env, err := r.workerEnv(k, spec, placement, m)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func (r *Runtime) extra(k kind) []string {
 }
 
 // macros are the words of this model, each with its value; one without a value is empty.
-func (r *Runtime) macros(spec *messages.ModelSpec, port uint32) macros {
+func (r *Runtime) macros(k kind, spec *messages.ModelSpec, port uint32) macros {
 	number := func(n uint32) string {
 		if n == 0 {
 			return ""
@@ -70,11 +70,21 @@ func (r *Runtime) macros(spec *messages.ModelSpec, port uint32) macros {
 	if threads == 0 {
 		threads = r.o.Threads
 	}
-	slots := r.slots(spec)
+	slots := r.slots(k, spec)
+	context := spec.ContextLength
+	if context == 0 {
+		context = k.context // the engine takes less when the model was trained for less
+	}
+	shards := spec.Shards
+	if shards == 1 {
+		shards = 0
+	}
 	return macros{env: r.env, values: map[string]string{
 		"PORT": number(port), "MODEL_ID": spec.Name, "UPSTREAM": upstreamName(spec), "MODEL_PATH": spec.Path,
 		"SLOTS": number(slots), "THREADS": number(threads), "CTX": number(spec.ContextLength),
-		"CTX_ALL": number(spec.ContextLength * slots), "SELF": r.o.Self, "LLAMA_SERVER": r.o.LlamaServer,
+		"CTX_ALL": number(context * slots), "SHARDS": number(shards), "PARALLEL": number(spec.Parallel),
+		"SELF": r.o.Self, "LLAMA_SERVER": r.o.LlamaServer, "VLLM": r.o.VLLM, "TRANSFORMERS": r.o.Transformers,
+		"WHISPER_SERVER": r.o.WhisperServer,
 	}}
 }
 
@@ -108,8 +118,8 @@ func (k kind) argv(spec *messages.ModelSpec, m macros) ([]string, error) {
 	return append(argv, more...), err
 }
 
-// workerEnv is what we inherited without our own variables, then the device's, then the model's. Later ones win.
-func (r *Runtime) workerEnv(spec *messages.ModelSpec, placement *messages.Placement, m macros) ([]string, error) {
+// workerEnv is what we inherited without our own variables, then the device's, the engine's and the model's. Later ones win.
+func (r *Runtime) workerEnv(k kind, spec *messages.ModelSpec, placement *messages.Placement, m macros) ([]string, error) {
 	env := environment{}
 	for name, value := range r.env {
 		if !strings.HasPrefix(name, "MODELOPS_") {
@@ -118,6 +128,9 @@ func (r *Runtime) workerEnv(spec *messages.ModelSpec, placement *messages.Placem
 	}
 	if r.o.DeviceEnv != nil && placement.GetGpu() != "" {
 		maps.Copy(env, newEnvironment(r.o.DeviceEnv(placement.Gpu)))
+	}
+	if k.naps(spec) && k.nap.env != "" {
+		maps.Copy(env, newEnvironment([]string{k.nap.env}))
 	}
 	pairs, err := m.expandAll(spec.Env)
 	if err != nil {

@@ -11,47 +11,96 @@ import (
 	"modelops/messages"
 )
 
-// Need is the device memory a model will take: what its spec declares, else an estimate from its file (weights with a
-// tenth on top and the cache for its context; for other formats half as much again as the file, shared by the shards, at
-// least 1000 MiB). It is 0 for remote models and for commands whose file isn't known. ModelLoadError when the file can't
-// be read or nobody knows the runtime.
+// Where an Estimate comes from.
+const (
+	Declared  = "declared"
+	Estimated = "estimated" // from what stands in the file
+	FromSize  = "file size" // only from how large the file is
+)
+
+// Estimate is the memory that a model will take on all its devices together, in bytes. The parts are 0 where they aren't
+// known. It is advice: what is measured afterwards is worth more.
+type Estimate struct {
+	Bytes uint64
+	From  string
+
+	Weights, KV, Compute uint64
+}
+
+// leastOther is the least that is reserved for a file of which only the size is known: it covers what an engine takes for
+// itself.
+const leastOther = 1000 * messages.MiB
+
+// Need is the memory a model will take: the Bytes of its Estimate.
 func (r *Runtime) Need(ctx context.Context, spec *messages.ModelSpec) (uint64, error) {
-	k, err := kindOf(spec)
+	e, err := r.Estimate(ctx, spec)
+	return e.Bytes, err
+}
+
+// Estimate is what the spec declares, else what the model's files say: of a .gguf file its weights, its cache for the
+// context and the slots, and its work space; of a folder its safetensors and a fifth; of others half as much again as
+// their size. It is 0 for remote models and for commands whose file isn't known. ModelLoadError when the file can't be
+// read or is malformed, or nobody knows the runtime.
+func (r *Runtime) Estimate(ctx context.Context, spec *messages.ModelSpec) (Estimate, error) {
+	k, err := r.kindOf(spec)
 	if err != nil {
-		return 0, err
+		return Estimate{}, err
 	}
-	if k.remote {
-		return 0, nil
-	}
-	if spec.Path == "" && !k.needsFile {
-		return spec.VramBytes, nil
+	declared := Estimate{Bytes: spec.VramBytes, From: Declared}
+	switch {
+	case k.attached != nil && spec.VramBytes == 0:
+		return r.attachedSize(ctx, k, spec)
+	case k.attached != nil:
+		return declared, nil
+	case k.remote:
+		return Estimate{From: Declared}, nil
+	case spec.Path == "" && !k.needsFile:
+		return declared, nil
 	}
 	size, err := fileBytes(spec)
+	switch {
+	case err != nil:
+		return Estimate{}, err
+	case ctx.Err() != nil:
+		return Estimate{}, ctx.Err()
+	case spec.VramBytes > 0:
+		return declared, nil
+	case filepath.Ext(spec.Path) == ".gguf":
+		return r.estimateGGUF(ctx, k, spec, size)
+	}
+	return estimateFiles(spec, size)
+}
+
+// attachedSize asks the server that holds the model how large its files are.
+func (r *Runtime) attachedSize(ctx context.Context, k kind, spec *messages.ModelSpec) (Estimate, error) {
+	w, err := r.attach(k, spec, "")
 	if err != nil {
-		return 0, err
+		return Estimate{}, err
 	}
-	if err := ctx.Err(); err != nil {
-		return 0, err
+	a := r.ask(ctx, spec, w, k.attached.all)
+	m, found := a.listed(upstreamName(spec))
+	switch {
+	case ctx.Err() != nil:
+		return Estimate{}, ctx.Err()
+	case a.status == 0:
+		return Estimate{}, messages.Errorf(messages.ModelLoadError, subject(spec), "%s does not answer at %s: %w", k.name, w.Url, a.err).
+			WithHint("start it: " + k.name + " serve; or correct runtimes." + k.name + ".url")
+	case a.status == 200 && !found:
+		a.status = 404
+		return Estimate{}, k.lacking(spec, w, a)
+	case a.status != 200:
+		return Estimate{}, k.lacking(spec, w, a)
 	}
-	if spec.VramBytes > 0 {
-		return spec.VramBytes, nil
-	}
-	return r.estimate(k, spec, size), nil
+	return Estimate{Bytes: m.Size + m.Size/5, From: FromSize, Weights: m.Size}, nil
 }
 
-func (r *Runtime) estimate(k kind, spec *messages.ModelSpec, size uint64) uint64 {
-	if filepath.Ext(spec.Path) == ".gguf" {
-		if shape, err := readShape(spec.Path); err == nil {
-			return size + size/10 + shape.cacheBytes(spec.ContextLength, r.slots(spec), k.kvBytes)
-		}
-	}
-	const least = 1000 * messages.MiB
-	return max(size*3/2/uint64(max(spec.Shards, 1)), least)
-}
-
-func (r *Runtime) slots(spec *messages.ModelSpec) uint32 {
-	if spec.Parallel > 0 {
+// slots is how many requests the model takes at once: as its declaration, its engine or the options say.
+func (r *Runtime) slots(k kind, spec *messages.ModelSpec) uint32 {
+	switch {
+	case spec.Parallel > 0:
 		return spec.Parallel
+	case k.slots > 0:
+		return k.slots
 	}
 	return r.o.Slots
 }

@@ -3,9 +3,11 @@ package runtime
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"modelops/messages"
@@ -25,19 +27,30 @@ func (a answer) words() string {
 	return fmt.Sprintf("answered %d %s", a.status, http.StatusText(a.status))
 }
 
+// silent: nobody is there, which is another thing than somebody who takes long.
+func (a answer) silent() bool { return a.status == 0 && !errors.Is(a.err, context.DeadlineExceeded) }
+
 // probeTime is how long one probe may take; probeBytes how much of its answer is read.
 const (
 	probeTime  = 5 * time.Second
 	probeBytes = 4 << 20
 )
 
-// ask sends one GET to the worker. Only remote workers are given the api key.
+// ask sends one GET to the worker.
 func (r *Runtime) ask(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker, path string) answer {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.Url+path, nil)
+	return r.exchange(ctx, spec, w, http.MethodGet, path, "")
+}
+
+// exchange sends one request to the worker; ctx alone bounds it. Only remote workers are given the api key.
+func (r *Runtime) exchange(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker, method, path, body string) answer {
+	req, err := http.NewRequestWithContext(ctx, method, w.Url+path, strings.NewReader(body))
 	if err != nil {
 		return answer{err: err}
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	if w.Remote {
 		key, err := r.apiKey(spec)
@@ -53,8 +66,8 @@ func (r *Runtime) ask(ctx context.Context, spec *messages.ModelSpec, w *messages
 		return answer{err: err}
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, probeBytes))
-	return answer{status: res.StatusCode, body: body, err: err}
+	said, err := io.ReadAll(io.LimitReader(res.Body, probeBytes))
+	return answer{status: res.StatusCode, body: said, err: err}
 }
 
 // progress is the share of loading that is done, as the embedded engine tells while it answers 503; 0 when it doesn't.
@@ -99,5 +112,5 @@ func (r *Runtime) slotsOf(ctx context.Context, k kind, spec *messages.ModelSpec,
 			return props.Slots
 		}
 	}
-	return r.slots(spec)
+	return r.slots(k, spec)
 }

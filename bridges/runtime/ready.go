@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,10 +35,12 @@ func (e *ExitError) ExitCode() int32 { return e.Exit.Code }
 // LogTail are the worker's last lines, oldest first.
 func (e *ExitError) LogTail() []string { return e.Exit.LogTail }
 
-// AwaitReady polls the worker until it can work and proved that it is ours and has our model. measured is its memory in bytes.
+// AwaitReady polls the worker until it can work and proved that it is ours and has our model, then has it answer one tiny
+// request. measured is the most memory that it held so far, in bytes.
 // It fails at once when the process ends (the cause is an *ExitError), when somebody else answers on its port, or when
-// it has another model; and after the load time: the spec's, else a minute and a second for each 20 MB. As long as the
-// engine reports progress, reads or grows, that time starts anew. All failures are ModelLoadError but the end of ctx.
+// it has another model, or fails at that request; and after the load time: the spec's, else a minute and a second for each 20 MB. As long as the
+// engine reports progress, reads or grows, that time starts anew. All failures are ModelLoadError but the end of ctx;
+// OutOfMemory tells those by lack of memory.
 func (r *Runtime) AwaitReady(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) (measured uint64, slots uint32, err error) {
 	ready, err := r.awaitReady(ctx, spec, w)
 	return ready.bytes, ready.slots, err
@@ -49,7 +53,7 @@ type ready struct {
 }
 
 func (r *Runtime) awaitReady(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) (ready, error) {
-	k, err := kindOf(spec)
+	k, err := r.kindOf(spec)
 	if err != nil {
 		return ready{}, err
 	}
@@ -58,31 +62,85 @@ func (r *Runtime) awaitReady(ctx context.Context, spec *messages.ModelSpec, w *m
 	}
 	g, err := r.prove(w)
 	if err != nil {
-		return ready{}, r.endedEarly(ctx, spec, w, err)
+		return ready{}, r.endedEarly(ctx, k, spec, w, err)
 	}
 	defer g.Close()
+	p := r.newPatience(k, spec, w)
+	slots, err := r.poll(ctx, k, spec, w, g, p)
+	if err != nil {
+		return ready{}, err
+	}
+	if err := r.warmed(ctx, k, spec, w, g, p.budget); err != nil {
+		return ready{}, err
+	}
+	return ready{r.measured(ctx, spec, w), slots}, nil
+}
+
+// poll asks the worker until it says that it is ready, and how many requests it takes at once then.
+func (r *Runtime) poll(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker, g *grip, p *patience) (slots uint32, err error) {
 	path := k.checkPath(spec)
-	p := r.newPatience(spec, w)
 	owned := false
 	for polls := 0; ; polls++ {
 		if g.ended() {
-			return ready{}, r.endedEarly(ctx, spec, w, nil)
+			return 0, r.endedEarly(ctx, k, spec, w, nil)
 		}
 		if path == "" {
-			return r.measured(spec, w, r.slots(spec))
+			return max(r.slots(k, spec), 1), nil
 		}
-		a := r.ask(ctx, spec, w, path)
-		now, err := r.judge(ctx, k, spec, w, a, &owned)
-		if err != nil || now.slots > 0 {
-			return now, err
+		a := r.askReady(ctx, k, spec, w, path)
+		slots, err := r.judge(ctx, k, spec, w, a, &owned)
+		if err != nil || slots > 0 {
+			return slots, err
 		}
 		if err := p.check(a, w); err != nil {
-			return ready{}, err
+			return 0, err
 		}
 		if err := pause(ctx, polls); err != nil {
-			return ready{}, err
+			return 0, err
 		}
 	}
+}
+
+// askReady asks whether the worker is ready; releases that don't know the engine's own path are asked another.
+func (r *Runtime) askReady(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker, path string) answer {
+	a := r.ask(ctx, spec, w, path)
+	if a.status == http.StatusNotFound && k.checkOld != "" && path == k.check {
+		return r.ask(ctx, spec, w, k.checkOld)
+	}
+	return a
+}
+
+// warmed has the worker answer a first request, within as much time as loading may take without progress.
+func (r *Runtime) warmed(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker, g *grip, budget time.Duration) error {
+	limited, cancel := context.WithTimeout(ctx, budget)
+	defer cancel()
+	err := r.warmUp(limited, k, spec, w)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case limited.Err() != nil:
+		return messages.Errorf(messages.ModelLoadError, subject(spec), "the worker is up, but gave no answer to its first request within %s", budget).
+			WithHint("read the worker's log: " + w.LogPath).WithCause(errNotReady)
+	}
+	// A connection breaks a moment before the process that held it is gone.
+	soon, stop := context.WithTimeout(ctx, endingTime)
+	defer stop()
+	if !answered(err) && g.wait(soon) == nil {
+		return r.endedEarly(ctx, k, spec, w, nil)
+	}
+	return err
+}
+
+// endingTime is how long a process may take to end after its connections broke: a core is written meanwhile.
+const endingTime = 2 * time.Second
+
+// answered tells whether a failed warm-up got any answer.
+func answered(err error) bool {
+	e := messages.AsError(err)
+	var oom *OutOfMemoryError
+	return e.Cause == nil || errors.As(err, &oom) && oom.Cause == nil
 }
 
 func pause(ctx context.Context, polls int) error {
@@ -106,29 +164,29 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // judge believes an answer only when the socket it came from is the worker's. owned remembers that it was: a load that
 // takes minutes isn't looked up twenty times a second, but the answer that counts always is.
-func (r *Runtime) judge(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker, a answer, owned *bool) (ready, error) {
+func (r *Runtime) judge(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker, a answer, owned *bool) (slots uint32, err error) {
 	if a.status == 0 || *owned && a.status != http.StatusOK {
-		return ready{}, nil
+		return 0, nil
 	}
 	stranger, checked := r.strangerAt(k, spec, w)
 	if stranger != "" {
-		return ready{}, messages.Errorf(messages.ModelLoadError, subject(spec), "port %d is answered by %s, not by the worker (pid %d)", w.Port, stranger, w.Pid).
+		return 0, messages.Errorf(messages.ModelLoadError, subject(spec), "port %d is answered by %s, not by the worker (pid %d)", w.Port, stranger, w.Pid).
 			WithHint("end that process; the next attempt takes another port unless the command fixes it")
 	}
 	*owned = checked
 	if !checked || a.status != http.StatusOK {
-		return ready{}, nil
+		return 0, nil
 	}
 	if k.models != "" {
 		list := r.ask(ctx, spec, w, k.models)
 		if list.status != http.StatusOK {
-			return ready{}, nil
+			return 0, nil
 		}
 		if err := hasModel(list, spec, w); err != nil {
-			return ready{}, err
+			return 0, err
 		}
 	}
-	return r.measured(spec, w, r.slotsOf(ctx, k, spec, w))
+	return max(r.slotsOf(ctx, k, spec, w), 1), nil
 }
 
 func hasModel(list answer, spec *messages.ModelSpec, w *messages.Worker) error {
@@ -142,16 +200,17 @@ func hasModel(list answer, spec *messages.ModelSpec, w *messages.Worker) error {
 		WithHint("check useModelName and whether args give the engine another alias")
 }
 
-func (r *Runtime) measured(spec *messages.ModelSpec, w *messages.Worker, slots uint32) (ready, error) {
-	bytes, err := r.o.Measure(w.Pid)
+// measured is what the worker held at most while it loaded and answered first: what comes later needs that much again.
+func (r *Runtime) measured(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) uint64 {
+	bytes, err := r.Peak(ctx, spec, w)
 	if err != nil {
 		r.log.Warn("a worker's memory can't be measured", "model", spec.Name, "pid", w.Pid, "err", err)
 	}
-	return ready{bytes, max(slots, 1)}, nil
+	return bytes
 }
 
 // endedEarly tells how a worker ended before it was ready. why is what prove said, nil when it had proven itself.
-func (r *Runtime) endedEarly(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker, why error) error {
+func (r *Runtime) endedEarly(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker, why error) error {
 	exit := Exit{Code: -1, Reason: "ended; the exit code is unknown", LogTail: Tail(w.LogPath, tailLines)}
 	if why != nil {
 		exit.Reason = "gone: " + why.Error()
@@ -167,12 +226,17 @@ func (r *Runtime) endedEarly(ctx context.Context, spec *messages.ModelSpec, w *m
 		exit = exitOf(status)
 		exit.LogTail = Tail(w.LogPath, tailLines)
 	}
+	cause := error(&ExitError{exit})
 	text := "the worker was lost before it was ready: " + exit.Reason
+	if line, oom := k.outOfMemory(exit); oom {
+		text = "the worker ran out of memory before it was ready: " + exit.Reason
+		cause = &OutOfMemoryError{Line: line, Cause: cause}
+	}
 	if last := lastWords(exit.LogTail); last != "" {
 		text += "; it said: " + last
 	}
 	return messages.NewError(messages.ModelLoadError, subject(spec), text).
-		WithHint("read the worker's log: " + w.LogPath).WithCause(&ExitError{exit})
+		WithHint("read the worker's log: " + w.LogPath).WithCause(cause)
 }
 
 // lastWords is the line that most likely tells why: the last that speaks of an error, else the last.
@@ -199,40 +263,11 @@ func clip(s string) string {
 	return s
 }
 
-// awaitRemote polls a remote URL. Only its refusal of our key is final.
-func (r *Runtime) awaitRemote(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker) (ready, error) {
-	budget := leastLoadTime
-	if spec.LoadTimeoutSeconds > 0 {
-		budget = time.Duration(spec.LoadTimeoutSeconds) * time.Second
-	}
-	until := time.Now().Add(budget)
-	attached := ready{slots: r.slots(spec)}
-	path := k.checkPath(spec)
-	for path != "" {
-		a := r.ask(ctx, spec, w, path)
-		switch {
-		case a.status == http.StatusOK:
-			return attached, nil
-		case ctx.Err() != nil:
-			return ready{}, ctx.Err()
-		case a.status == http.StatusUnauthorized || a.status == http.StatusForbidden:
-			return ready{}, messages.Errorf(messages.ModelLoadError, subject(spec), "%s refused our key: %s", w.Url, a.words()).
-				WithHint("set api_key_env to the name of the variable that holds the key")
-		case time.Now().After(until):
-			return ready{}, messages.Errorf(messages.ModelLoadError, subject(spec), "%s%s gave no 200 within %s: %s", w.Url, path, budget, a.words()).
-				WithHint("check the url, and that the server is running").WithCause(a.err)
-		}
-		if err := sleep(ctx, pollRemote); err != nil {
-			return ready{}, err
-		}
-	}
-	return attached, nil
-}
-
 // patience is how long a worker may still take. Seen progress renews it, up to a limit: a worker that only eats memory
 // shall not load for ever.
 type patience struct {
 	spec         *messages.ModelSpec
+	tells        *regexp.Regexp // finds the percentage in the log, nil for engines that write none
 	budget       time.Duration
 	until, limit time.Time
 	progress     float64
@@ -240,7 +275,7 @@ type patience struct {
 	nextLook     time.Time
 }
 
-func (r *Runtime) newPatience(spec *messages.ModelSpec, w *messages.Worker) *patience {
+func (r *Runtime) newPatience(k kind, spec *messages.ModelSpec, w *messages.Worker) *patience {
 	size, err := fileBytes(spec)
 	if err != nil {
 		size = 0
@@ -251,7 +286,7 @@ func (r *Runtime) newPatience(spec *messages.ModelSpec, w *messages.Worker) *pat
 	}
 	slow := time.Duration(size/(loadBytesASec/patienceFactor)) * time.Second
 	now := time.Now()
-	return &patience{spec: spec, budget: budget, until: now.Add(budget), limit: now.Add(patienceFactor*budget + slow), bytes: workedBytes(w.Pid)}
+	return &patience{spec: spec, tells: k.progress, budget: budget, until: now.Add(budget), limit: now.Add(patienceFactor*budget + slow), bytes: workedBytes(w.Pid)}
 }
 
 // workedBytes grows while a process loads.
@@ -267,10 +302,8 @@ func (p *patience) check(a answer, w *messages.Worker) error {
 		return nil
 	}
 	p.nextLook = now.Add(200 * time.Millisecond)
-	if a.status == http.StatusServiceUnavailable {
-		if told := a.progress(); told > p.progress {
-			p.progress, p.until = told, now.Add(p.budget)
-		}
+	if told := p.told(a, w); told > p.progress {
+		p.progress, p.until = told, now.Add(p.budget)
 	}
 	if worked := workedBytes(w.Pid); worked > p.bytes+progressBytes {
 		p.bytes, p.until = worked, now.Add(p.budget)
@@ -286,5 +319,29 @@ func (p *patience) check(a answer, w *messages.Worker) error {
 		WithHint("read the worker's log: " + w.LogPath + "; raise healthCheckTimeout when it only needs longer").
 		WithCause(errors.Join(a.err, errNotReady))
 }
+
+// told is the share of loading that the engine says is done: in its answer, else in the last lines of its log.
+func (p *patience) told(a answer, w *messages.Worker) float64 {
+	if a.status == http.StatusServiceUnavailable {
+		if told := a.progress(); told > 0 {
+			return told
+		}
+	}
+	if p.tells == nil {
+		return 0
+	}
+	var most float64
+	for _, line := range Tail(w.LogPath, progressLines) {
+		for _, m := range p.tells.FindAllStringSubmatch(line, -1) { // a bar redraws itself within its line
+			if n, err := strconv.ParseFloat(m[1], 64); err == nil && n <= 100 {
+				most = max(most, n/100)
+			}
+		}
+	}
+	return most
+}
+
+// progressLines is how much of a log is looked at for progress.
+const progressLines = 20
 
 var errNotReady = errors.New("not ready in time")

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"log/slog"
 	"net/http"
 	"os"
@@ -14,9 +15,13 @@ import (
 
 // Options of a Runtime. Zero values mean the defaults in brackets.
 type Options struct {
-	Self        string // path of the modelops binary, for the embedded engine [this executable]
-	LlamaServer string // path or name of llama-server [llama-server, from PATH]
-	LogDir      string // one folder a model below it [a folder in the temporary directory]
+	Self          string // path of the modelops binary, for the embedded engine [this executable]
+	LlamaServer   string // path or name of llama-server [llama-server, from PATH]
+	VLLM          string // path or name of vllm [vllm, from PATH]
+	Transformers  string // path or name of transformers, version 5 or later [transformers, from PATH]
+	WhisperServer string // path or name of whisper-server [whisper-server, from PATH]
+	OllamaURL     string // where ollama answers, for models that don't say [http://127.0.0.1:11434]
+	LogDir        string // one folder a model below it [a folder in the temporary directory]
 	// Env is what workers inherit, NAME=value. Variables that begin with MODELOPS_ are not passed on. [os.Environ()]
 	Env       []string
 	Log       *slog.Logger  // [discard]
@@ -40,6 +45,7 @@ type Runtime struct {
 	log    *slog.Logger
 	probes *http.Client
 	bootID string
+	ram    bool // it is resident memory that is measured
 
 	mu       sync.Mutex // held while a worker is looked for and started, so that a nonce never starts twice
 	children map[string]*child
@@ -62,9 +68,11 @@ func New(o Options) *Runtime {
 	if o.Self == "" {
 		o.Self, _ = os.Executable()
 	}
-	if o.LlamaServer == "" {
-		o.LlamaServer = "llama-server"
-	}
+	o.LlamaServer = cmp.Or(o.LlamaServer, "llama-server")
+	o.VLLM = cmp.Or(o.VLLM, "vllm")
+	o.Transformers = cmp.Or(o.Transformers, "transformers")
+	o.WhisperServer = cmp.Or(o.WhisperServer, "whisper-server")
+	o.OllamaURL = cmp.Or(o.OllamaURL, "http://127.0.0.1:11434")
 	if o.LogDir == "" {
 		o.LogDir = os.TempDir() + "/modelops-logs"
 	}
@@ -83,11 +91,12 @@ func New(o Options) *Runtime {
 	if o.LogLimit == 0 {
 		o.LogLimit = 32 << 20
 	}
-	if o.Measure == nil {
+	ram := o.Measure == nil
+	if ram {
 		o.Measure = residentBytes
 	}
 	return &Runtime{
-		o: o, env: newEnvironment(o.Env), log: o.Log, bootID: kernelBootID(),
+		o: o, ram: ram, env: newEnvironment(o.Env), log: o.Log, bootID: kernelBootID(),
 		// A probe opens its own connection and closes it: nothing is left behind when the worker goes. It never follows a
 		// redirect, which would lead to somebody else.
 		probes: &http.Client{

@@ -22,7 +22,7 @@ const defaultURL = "http://127.0.0.1:${PORT}"
 // that carries it is returned instead, so a caller that was killed before it could write the first one down may ask again.
 // The process is bound to no context: it outlives ctx and us. ModelLoadError tells what is wrong with spec or program.
 func (r *Runtime) Start(ctx context.Context, spec *messages.ModelSpec, placement *messages.Placement, nonce string) (*messages.Worker, error) {
-	k, err := kindOf(spec)
+	k, err := r.kindOf(spec)
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +33,7 @@ func (r *Runtime) Start(ctx context.Context, spec *messages.ModelSpec, placement
 		return nil, err
 	}
 	if k.remote {
-		return r.attach(spec, nonce)
+		return r.attach(k, spec, nonce)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -49,13 +49,17 @@ func (r *Runtime) Start(ctx context.Context, spec *messages.ModelSpec, placement
 }
 
 // attach makes the worker of a remote URL.
-func (r *Runtime) attach(spec *messages.ModelSpec, nonce string) (*messages.Worker, error) {
-	where, err := macros{values: map[string]string{"MODEL_ID": spec.Name}, env: r.env}.expand(spec.Url)
+func (r *Runtime) attach(k kind, spec *messages.ModelSpec, nonce string) (*messages.Worker, error) {
+	declared := spec.Url
+	if declared == "" && k.attached != nil {
+		declared = r.o.OllamaURL
+	}
+	where, err := macros{values: map[string]string{"MODEL_ID": spec.Name}, env: r.env}.expand(declared)
 	if err != nil {
 		return nil, asLoadError(spec, err)
 	}
 	if u, err := url.Parse(where); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return nil, messages.Errorf(messages.ModelLoadError, subject(spec), "url %q is no http address", spec.Url).
+		return nil, messages.Errorf(messages.ModelLoadError, subject(spec), "url %q is no http address", declared).
 			WithHint("give the server's base URL, such as https://example.org/v1")
 	}
 	if _, err := r.apiKey(spec); err != nil {

@@ -19,14 +19,17 @@ const killTime = 5 * time.Second
 // Stop ends a worker and all it started, also what left its group or session: cmdStop when there is one, SIGTERM, and
 // SIGKILL for whoever is left after the options' StopGrace. Only processes that prove themselves are signalled. It is nil
 // when nothing of the worker is left, ModelUnloadError when something can't be ended. When ctx ends it returns its error,
-// and the rest is still to be done.
+// and the rest is still to be done. Of an attached server nothing is ended: it unloads the model.
 func (r *Runtime) Stop(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) error {
 	return r.StopWithin(ctx, spec, w, r.o.StopGrace)
 }
 
 // StopWithin is Stop with a grace of its own; 0 means the options'.
 func (r *Runtime) StopWithin(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker, grace time.Duration) error {
-	if w.Remote || w.KernelBootId != r.bootID {
+	if w.Remote {
+		return r.release(ctx, spec, w)
+	}
+	if w.KernelBootId != r.bootID {
 		return nil
 	}
 	if grace <= 0 {
@@ -184,7 +187,7 @@ func (r *Runtime) runCmdStop(ctx context.Context, spec *messages.ModelSpec, w *m
 	if spec.CmdStop == "" {
 		return
 	}
-	m := r.macros(spec, w.Port)
+	m := r.macros(kind{}, spec, w.Port)
 	m.values["PID"] = strconv.FormatInt(w.Pid, 10)
 	words, err := splitWords(spec.CmdStop)
 	if err == nil {
@@ -198,7 +201,7 @@ func (r *Runtime) runCmdStop(ctx context.Context, spec *messages.ModelSpec, w *m
 		defer cancel()
 		cmd := exec.CommandContext(ctx, words[0], words[1:]...)
 		cmd.WaitDelay = time.Second
-		if cmd.Env, err = r.workerEnv(spec, nil, m); err == nil {
+		if cmd.Env, err = r.workerEnv(kind{}, spec, nil, m); err == nil {
 			err = cmd.Run()
 		}
 	}

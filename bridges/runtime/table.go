@@ -1,32 +1,80 @@
 package runtime
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 
 	"modelops/messages"
 )
 
-// kind is how one engine is started, asked and recognised. Engines differ by these values only.
+// kind is how one engine is started, asked and recognised. Engines differ by these values only. All of them cancel a
+// request when its connection is closed.
 type kind struct {
 	name string
 	// command is the program and its arguments, with macros. A group whose macro is empty is left out.
 	command [][]string
-	// check is the path that answers 200 when ready.
-	check string
+	// check is the path that answers 200 when ready; checkOld is asked where releases don't know check (404).
+	check, checkOld string
 	// models is the path that lists the models the engine answers for, "" when it has none to be trusted.
 	models string
 	// props is the path that tells the number of slots, "" when there is none.
 	props string
+	// metrics is the path of its Prometheus metrics, "" when there is none.
+	metrics string
 	// needsFile: the model's path must be a readable file or folder.
 	needsFile bool
-	// kvBytes is the width of one cached number, for the estimate.
-	kvBytes uint64
+	// cache is the type of the cached numbers, for the estimate.
+	cache string
+	// context is how many tokens a sequence gets at most where the model doesn't say; 0 is all that it was trained for.
+	context uint32
+	// slots is how many requests it takes at once where nobody says; 0 is what the options say.
+	slots uint32
 	// remote: nothing is started here, a URL is attached.
 	remote bool
 	// forwarders: the port may be held by a container engine's proxy in the worker's place.
 	forwarders bool
+	// warm are requests of which one is sent before the worker counts as ready: the first that it understands.
+	warm []request
+	// progress finds the percentage of loading in its log.
+	progress *regexp.Regexp
+	// nap is how it sleeps, nil when it doesn't.
+	nap *nap
+	// attached is how a model is had of a server that serves many, nil for others.
+	attached *attached
+	// oom is what it says when memory runs out, in small letters, beyond what all say.
+	oom []string
 }
+
+// request is one POST; %s in body is the model's name as JSON.
+type request struct{ path, body string }
+
+// nap is how an engine sleeps: it keeps its process and gives most of its device memory back.
+type nap struct {
+	// flag is the argument by which a model's declaration allows it.
+	flag string
+	// env is set for the worker along with the flag.
+	env string
+	// down and up are POSTs. Without down it falls asleep by itself; without up any request wakes it.
+	down, up string
+	// asks answers {"is_sleeping": bool} and doesn't wake it.
+	asks string
+}
+
+// attached is how a server that runs already is told about one model.
+type attached struct {
+	has    request // 200 when it has the model, 404 when not
+	unload request
+	loaded string // lists the models in memory with their sizes
+	all    string // lists all models with the sizes of their files
+}
+
+var (
+	chat     = request{"/v1/chat/completions", `{"model":%s,"messages":[{"role":"user","content":"Hi"}],"max_tokens":1,"temperature":0,"stream":false}`}
+	complete = request{"/v1/completions", `{"model":%s,"prompt":"Hi","max_tokens":1,"temperature":0}`}
+	embed    = request{"/v1/embeddings", `{"model":%s,"input":"Hi"}`}
+	speaks   = []request{chat, complete, embed}
+)
 
 var kinds = []kind{
 	{
@@ -35,7 +83,7 @@ var kinds = []kind{
 			{"${SELF}", "worker", "--model", "${MODEL_PATH}", "--alias", "${UPSTREAM}", "--host", "127.0.0.1", "--port", "${PORT}"},
 			{"--slots", "${SLOTS}"}, {"--threads", "${THREADS}"}, {"--ctx", "${CTX}"},
 		},
-		check: "/health", models: "/v1/models", props: "/props", needsFile: true, kvBytes: 4,
+		check: "/health", models: "/v1/models", props: "/props", needsFile: true, cache: "f32", warm: speaks[:1],
 	},
 	{
 		name: "llama.cpp",
@@ -44,22 +92,76 @@ var kinds = []kind{
 			// With -np the context is shared out among the slots, so it is given for all of them together.
 			{"--parallel", "${SLOTS}"}, {"--threads", "${THREADS}"}, {"--ctx-size", "${CTX_ALL}"},
 		},
-		check: "/health", models: "/v1/models", props: "/props", needsFile: true, kvBytes: 2,
+		check: "/health", models: "/v1/models", props: "/props", metrics: "/metrics", needsFile: true, cache: "f16",
+		context: 4096, warm: speaks,
+		nap: &nap{flag: "--sleep-idle-seconds", asks: "/props"},
+		oom: []string{"cudamalloc failed", "failed to allocate", "unable to allocate", "erroroutofdevicememory"},
 	},
-	{name: "command", check: "/health", kvBytes: 2, forwarders: true},
+	{
+		name: "vllm",
+		command: [][]string{
+			{"${VLLM}", "serve", "${MODEL_PATH}", "--served-model-name", "${UPSTREAM}", "--host", "127.0.0.1", "--port", "${PORT}"},
+			{"--tensor-parallel-size", "${SHARDS}"}, {"--max-model-len", "${CTX}"}, {"--max-num-seqs", "${PARALLEL}"},
+		},
+		check: "/health", models: "/v1/models", metrics: "/metrics", needsFile: true, slots: 256, warm: speaks,
+		progress: regexp.MustCompile(`(\d{1,3})% Completed`),
+		nap: &nap{
+			flag: "--enable-sleep-mode", env: "VLLM_SERVER_DEV_MODE=1",
+			down: "/sleep?level=1", up: "/wake_up", asks: "/is_sleeping",
+		},
+		oom: []string{"no available memory for the cache blocks", "less than desired gpu memory utilization"},
+	},
+	{
+		// It lists what lies in Hugging Face's cache, not what it serves, so its list proves nothing.
+		name: "transformers",
+		command: [][]string{
+			{"${TRANSFORMERS}", "serve", "${MODEL_PATH}", "--host", "127.0.0.1", "--port", "${PORT}"},
+		},
+		check: "/health", checkOld: "/v1/models", needsFile: true, slots: 1, warm: speaks[:2],
+		progress: regexp.MustCompile(`Loading (?:checkpoint shards|weights):\s+(\d{1,3})%`),
+	},
+	{
+		// It takes no JSON, and a sound to warm it up with costs more than the first request loses.
+		name: "whisper.cpp",
+		command: [][]string{
+			{"${WHISPER_SERVER}", "--model", "${MODEL_PATH}", "--host", "127.0.0.1", "--port", "${PORT}"},
+			{"--inference-path", "/v1/audio/transcriptions"}, {"--threads", "${THREADS}"},
+		},
+		check: "/health", checkOld: "/", needsFile: true, slots: 1,
+		oom: []string{"cudamalloc failed", "failed to allocate", "unable to allocate"},
+	},
+	{
+		name: "ollama", remote: true, check: "/api/version", slots: 1,
+		// An empty prompt only loads; models that don't generate refuse it and embed.
+		warm: []request{
+			{"/api/generate", `{"model":%s,"keep_alive":-1,"stream":false}`},
+			{"/api/embed", `{"model":%s,"input":"Hi","keep_alive":-1}`},
+		},
+		attached: &attached{
+			has:    request{"/api/show", `{"model":%s}`},
+			unload: request{"/api/generate", `{"model":%s,"keep_alive":0,"stream":false}`},
+			loaded: "/api/ps", all: "/api/tags",
+		},
+		oom: []string{"requires more system memory", "cudamalloc failed"},
+	},
+	{name: "command", check: "/health", cache: "f16", context: 4096, forwarders: true},
 	{name: "openai", check: "/v1/models", remote: true},
 }
 
-func kindOf(spec *messages.ModelSpec) (kind, error) {
-	i := slices.IndexFunc(kinds, func(k kind) bool { return k.name == spec.Runtime })
-	if i >= 0 {
+// kindOf is the model's engine: the one it names, else the one that is chosen for it.
+func (r *Runtime) kindOf(spec *messages.ModelSpec) (kind, error) {
+	name, err := r.Choose(spec)
+	if err != nil {
+		return kind{}, err
+	}
+	if i := slices.IndexFunc(kinds, func(k kind) bool { return k.name == name }); i >= 0 {
 		return kinds[i], nil
 	}
 	names := make([]string, len(kinds))
 	for i, k := range kinds {
 		names[i] = k.name
 	}
-	return kind{}, messages.Errorf(messages.ModelLoadError, subject(spec), "unknown runtime %q", spec.Runtime).
+	return kind{}, messages.Errorf(messages.ModelLoadError, subject(spec), "unknown runtime %q", name).
 		WithHint("the runtimes are " + strings.Join(names, ", "))
 }
 

@@ -107,7 +107,7 @@ func (r *Runtime) Prove(w *messages.Worker) error {
 
 // Healthy asks a worker whether it can work: it must prove itself and its check endpoint must answer 200.
 func (r *Runtime) Healthy(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) error {
-	k, err := kindOf(spec)
+	k, err := r.kindOf(spec)
 	if err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func (r *Runtime) Healthy(ctx context.Context, spec *messages.ModelSpec, w *mess
 	if path == "" {
 		return nil
 	}
-	a := r.ask(ctx, spec, w, path)
+	a := r.askReady(ctx, k, spec, w, path)
 	if a.status == 200 {
 		return nil
 	}

@@ -1,0 +1,143 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"modelops/messages"
+)
+
+const (
+	napTime  = 2 * time.Minute // moving the weights of a large model to RAM and back
+	napGrace = 10 * time.Second
+)
+
+// CanSleep tells whether the model's engine can give its memory back and stay: vllm with --enable-sleep-mode and llama.cpp
+// with --sleep-idle-seconds among its arguments.
+func (r *Runtime) CanSleep(spec *messages.ModelSpec) bool {
+	k, err := r.kindOf(spec)
+	return err == nil && k.naps(spec)
+}
+
+func (k kind) naps(spec *messages.ModelSpec) bool {
+	return k.nap != nil && flagsOf(spec).has(k.nap.flag)
+}
+
+// Sleep puts the worker to sleep and returns when it says that it does. Its requests must have ended: vLLM aborts what
+// still runs. llama.cpp has no word for it and falls asleep by itself after its idle time; Sleep waits for that.
+// Unsupported when CanSleep is false, ModelUnloadError when it stays awake.
+func (r *Runtime) Sleep(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) error {
+	k, err := r.napper(spec, w)
+	if err != nil {
+		return err
+	}
+	limit := napTime
+	if k.nap.down == "" {
+		idle, ok := flagsOf(spec).number(k.nap.flag)
+		if !ok {
+			return messages.Errorf(messages.Unsupported, subject(spec), "%s is switched off, so it never sleeps", k.nap.flag).
+				WithHint("give it a number of seconds")
+		}
+		limit = time.Duration(min(idle, 86400))*time.Second + napGrace
+	}
+	return r.turn(ctx, k, spec, w, k.nap.down, limit, true)
+}
+
+// Wake wakes the worker, has it answer one tiny request and returns. It is nil for one that is awake.
+func (r *Runtime) Wake(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) error {
+	k, err := r.napper(spec, w)
+	if err != nil {
+		return err
+	}
+	if k.nap.up == "" {
+		if err := r.warmUp(ctx, k, spec, w); err != nil {
+			return err
+		}
+	}
+	if err := r.turn(ctx, k, spec, w, k.nap.up, napTime, false); err != nil {
+		return err
+	}
+	return r.warmUp(ctx, k, spec, w)
+}
+
+// Asleep tells whether the worker sleeps; false for engines that don't.
+func (r *Runtime) Asleep(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) (bool, error) {
+	if !r.CanSleep(spec) {
+		return false, nil
+	}
+	k, err := r.napper(spec, w)
+	if err != nil {
+		return false, err
+	}
+	asleep, a := r.asleep(ctx, k, spec, w)
+	if a.status != http.StatusOK {
+		return false, messages.Errorf(messages.Unavailable, subject(spec), "%s%s: %s", w.Url, k.nap.asks, a.words())
+	}
+	return asleep, nil
+}
+
+func (r *Runtime) asleep(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker) (bool, answer) {
+	a := r.ask(ctx, spec, w, k.nap.asks)
+	var said struct {
+		Sleeping bool `json:"is_sleeping"`
+	}
+	_ = json.Unmarshal(a.body, &said)
+	return said.Sleeping, a
+}
+
+// napper is the kind of a worker that can sleep and that proved who it is.
+func (r *Runtime) napper(spec *messages.ModelSpec, w *messages.Worker) (kind, error) {
+	k, err := r.kindOf(spec)
+	if err != nil {
+		return kind{}, err
+	}
+	if !k.naps(spec) {
+		e := messages.Errorf(messages.Unsupported, subject(spec), "%s can't sleep", k.name)
+		if k.nap != nil {
+			e = e.WithHint("add " + k.nap.flag + " to its args")
+		}
+		return kind{}, e
+	}
+	g, err := r.prove(w)
+	if err != nil {
+		return kind{}, messages.Errorf(messages.Unavailable, subject(spec), "the worker is gone: %w", err)
+	}
+	return k, g.Close()
+}
+
+// turn sends the word for sleeping or waking, when there is one, and waits until the engine says that it is so.
+func (r *Runtime) turn(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker, word string, limit time.Duration, want bool) error {
+	until := time.Now().Add(limit)
+	failed := func(a answer) error {
+		code, what := messages.ModelLoadError, "wake"
+		if want {
+			code, what = messages.ModelUnloadError, "fall asleep"
+		}
+		return messages.Errorf(code, subject(spec), "the worker doesn't %s: %s", what, a.words()).
+			WithHint("read the worker's log: " + w.LogPath).WithCause(a.err)
+	}
+	if is, _ := r.asleep(ctx, k, spec, w); is == want {
+		return nil
+	}
+	if word != "" {
+		if a := r.postWithin(ctx, limit, spec, w, request{path: word}); a.status/100 != 2 {
+			return failed(a)
+		}
+	}
+	for {
+		is, a := r.asleep(ctx, k, spec, w)
+		switch {
+		case a.status == http.StatusOK && is == want:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case time.Now().After(until):
+			return failed(a)
+		}
+		if err := sleep(ctx, pollSlow); err != nil {
+			return err
+		}
+	}
+}
