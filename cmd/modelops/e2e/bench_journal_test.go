@@ -248,6 +248,9 @@ func retold(m *jetstream.RawStreamMsg, name string, heads map[string]uint64, seq
 	from := longName(0)
 	out := &nats.Msg{Subject: strings.ReplaceAll(m.Subject, from, name), Data: bytes.ReplaceAll(m.Data, []byte(from), []byte(name)), Header: nats.Header{}}
 	for key, values := range m.Header {
+		if !strings.HasPrefix(key, "Modelops-") { // a direct get adds headers of its own
+			continue
+		}
 		out.Header[key] = []string{strings.ReplaceAll(values[0], from, name)}
 	}
 	out.Header[nats.MsgIdHdr] = []string{"bench-" + strconv.FormatUint(sequence, 10)}
