@@ -134,10 +134,14 @@ func (m *Metrics) ActorRestarted(kind string) {
 	m.counter("modelops_actor_restarts_total").WithLabelValues(kind).Inc()
 }
 
-// LeaseGranted, LeaseExpired and LeaseFenced count what became of leases.
+// LeaseGranted counts a lease that was granted.
 func (m *Metrics) LeaseGranted() { m.counter("modelops_lease_granted_total").WithLabelValues().Inc() }
+
+// LeaseExpired counts a lease that nobody renewed.
 func (m *Metrics) LeaseExpired() { m.counter("modelops_lease_expired_total").WithLabelValues().Inc() }
-func (m *Metrics) LeaseFenced()  { m.counter("modelops_lease_fenced_total").WithLabelValues().Inc() }
+
+// LeaseFenced counts an attempt to use a lease with an epoch that is over.
+func (m *Metrics) LeaseFenced() { m.counter("modelops_lease_fenced_total").WithLabelValues().Inc() }
 
 // ErrorTold counts an error by its code and the door that told it: rest, grpc, nats.
 func (m *Metrics) ErrorTold(code, door string) {
