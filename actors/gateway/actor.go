@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
-	"google.golang.org/protobuf/proto"
 
 	"modelops/actors/entity"
 	"modelops/messages"
@@ -36,18 +35,4 @@ func answer(c actor.Context, g *Gateway, m entity.Envelope) {
 		}
 	}()
 	respond(g.obey(m.Command))
-}
-
-func (g *Gateway) obey(command proto.Message) (messages.Reply, error) {
-	switch c := command.(type) {
-	case *messages.QueryView:
-		return messages.Reply{Answer: g.show()}, nil
-	case *messages.Crash:
-		panic("crash on command: " + c.Reason)
-	}
-	return messages.Reply{}, entity.Unknown(g.id(), command)
-}
-
-func (g *Gateway) id() messages.ActorID {
-	return messages.ActorID{Kind: messages.KindGateway, ID: g.o.Host}
 }

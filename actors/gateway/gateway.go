@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -43,7 +44,13 @@ type guarded struct {
 type waiter struct {
 	since    time.Time
 	position int
-	granted  chan error // one value: nil = granted
+	granted  chan admitted // one value
+}
+
+// admitted is what a waiter hears: its grant, or why there is none.
+type admitted struct {
+	grant *messages.Grant
+	err   error
 }
 
 // New makes a gateway without routes.
@@ -66,10 +73,15 @@ func (g *Gateway) lookup(name string) (*guarded, error) {
 	return nil, messages.Errorf(messages.ModelNotFound, subject, "Model '%s' not found", name).WithHint(hint)
 }
 
+// nearest is the first known name that differs in case only, else the first that goes on where this one ends.
 func (g *Gateway) nearest(name string) string {
-	for known := range g.routes.Load().byName {
-		if strings.EqualFold(known, name) || name != "" && strings.HasPrefix(known, name) {
-			return known
+	known := slices.Sorted(maps.Keys(g.routes.Load().byName))
+	for _, alike := range []func(string) bool{
+		func(k string) bool { return strings.EqualFold(k, name) },
+		func(k string) bool { return name != "" && strings.HasPrefix(k, name) },
+	} {
+		if i := slices.IndexFunc(known, alike); i >= 0 {
+			return known[i]
 		}
 	}
 	return ""
@@ -96,7 +108,7 @@ func (g *Gateway) Admit(ctx context.Context, model string) (*messages.Grant, err
 		l.mu.Unlock()
 		return grant, nil
 	}
-	w := &waiter{since: now, position: len(l.lane.waiting), granted: make(chan error, 1)}
+	w := &waiter{since: now, position: len(l.lane.waiting), granted: make(chan admitted, 1)}
 	l.waiters[ticket] = w
 	wake := !l.lane.ready
 	l.mu.Unlock()
@@ -112,28 +124,22 @@ func (g *Gateway) wait(ctx context.Context, l *guarded, ticket uint64, w *waiter
 	defer timeout.Stop()
 	for {
 		select {
-		case err := <-w.granted:
-			if err != nil {
-				return nil, err
+		case a := <-w.granted:
+			if a.err == nil {
+				g.o.Observer.QueueWait(l.name, a.grant.Queued)
 			}
-			waited := time.Since(w.since)
-			g.o.Observer.QueueWait(l.name, waited)
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			return g.grant(l, ticket, time.Now(), waited, w.position), nil
+			return a.grant, a.err
 		case <-ctx.Done():
-			if g.abandon(l, ticket) {
-				return nil, messages.AsError(context.Cause(ctx))
-			}
+			g.abandon(l, ticket, w)
+			return nil, messages.AsError(context.Cause(ctx))
 		case <-timeout.C:
 			if l.resting() { // the model's own load deadline decides, not the queue's
 				timeout.Reset(patience)
 				continue
 			}
-			if g.abandon(l, ticket) {
-				return nil, messages.Errorf(messages.BulkheadRejection, l.id.String(), "no place became free within %s", patience).
-					WithRetry(patience / 4).WithHint("raise resilience.bulkhead.max_concurrent, or queue_timeout")
-			}
+			g.abandon(l, ticket, w)
+			return nil, messages.Errorf(messages.BulkheadRejection, l.id.String(), "no place became free within %s", patience).
+				WithRetry(patience / 4).WithHint("raise resilience.bulkhead.max_concurrent, or queue_timeout")
 		}
 	}
 }
@@ -152,18 +158,21 @@ func (l *guarded) resting() bool {
 }
 
 // abandon takes a waiting ticket out; when it was granted at the same moment the place goes to the next one.
-func (g *Gateway) abandon(l *guarded, ticket uint64) bool {
+func (g *Gateway) abandon(l *guarded, ticket uint64, w *waiter) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if _, waiting := l.waiters[ticket]; waiting {
+	_, waiting := l.waiters[ticket]
+	if waiting {
 		l.lane.leave(ticket)
 		l.lane.rest(time.Now())
 		delete(l.waiters, ticket)
-	} else if l.lane.running[ticket] {
-		l.lane.finish(ticket, messages.Outcome{Err: context.Canceled}, 0, time.Now())
-		g.pump(l)
 	}
-	return true
+	l.mu.Unlock()
+	if waiting {
+		return
+	}
+	if a := <-w.granted; a.grant != nil {
+		a.grant.Release(messages.Outcome{Err: context.Canceled})
+	}
 }
 
 // grant makes the caller's side of a place. l is locked.
@@ -199,6 +208,9 @@ func (g *Gateway) release(l *guarded, ticket uint64, o messages.Outcome, took ti
 		state := l.lane.breaker.state(now)
 		g.o.Door.Tell(context.Background(), l.id, &messages.ReportBreaker{State: state, Failures: uint32(l.lane.breaker.failures)})
 	}
+	if l.lane.breaker.state(now) == Opened { // as who comes now: nobody would wake them when it may be tried again
+		l.refuseAll(l.lane.breakerOpen(l.lane.breaker.rest(now)))
+	}
 	if l.idle != nil && len(l.lane.running) == 0 {
 		close(l.idle)
 		l.idle = nil
@@ -206,12 +218,23 @@ func (g *Gateway) release(l *guarded, ticket uint64, o messages.Outcome, took ti
 	g.pump(l)
 }
 
-// pump wakes whoever may run now. l is locked.
+// pump wakes whoever may run now. Their grants are made here, so that a drain by force finds them. l is locked.
 func (g *Gateway) pump(l *guarded) {
-	for _, t := range l.lane.pump(time.Now()) {
+	now := time.Now()
+	for _, t := range l.lane.pump(now) {
 		if w, ok := l.waiters[t]; ok {
 			delete(l.waiters, t)
-			w.granted <- nil
+			w.granted <- admitted{grant: g.grant(l, t, now, now.Sub(w.since), w.position)}
+		}
+	}
+}
+
+// refuseAll tells everybody in the queue why there is no place. l is locked.
+func (l *guarded) refuseAll(why error) {
+	for _, t := range l.lane.failAll() {
+		if w, ok := l.waiters[t]; ok {
+			delete(l.waiters, t)
+			w.granted <- admitted{err: why}
 		}
 	}
 }

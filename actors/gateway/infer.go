@@ -53,6 +53,7 @@ func (g *Gateway) runOnce(ctx context.Context, grant *messages.Grant, r *message
 	run, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(grant.Ended, func() { cancel(context.Cause(grant.Ended)) })()
+	defer grant.Release(messages.Outcome{Failed: true}) // does nothing unless Run panics: a lost place would never come back
 	resp, err := g.o.Runner.Run(run, grant, r, emit)
 	ended := context.Cause(run)
 	grant.Release(messages.Outcome{Failed: err != nil && run.Err() == nil && workerToBlame(err), Err: err})

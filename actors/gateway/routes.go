@@ -20,7 +20,7 @@ func (g *Gateway) Update(v *messages.ModelView) {
 	if l == nil {
 		l = &guarded{name: v.Name, id: messages.ModelActor(g.o.Host, v.Name), waiters: map[uint64]*waiter{}, cancels: map[uint64]context.CancelCauseFunc{},
 			figures: g.figures(v.Name)}
-		l.lane = lane{limits: l.figures.Limits, running: map[uint64]bool{}, view: v,
+		l.lane = lane{limits: l.figures.Limits, running: map[uint64]uint64{}, view: v,
 			breaker: breaker{threshold: l.figures.FailureThreshold, reset: l.figures.ResetTimeout}}
 		g.lanes[v.Name] = l
 	}
@@ -72,6 +72,8 @@ func (g *Gateway) apply(l *guarded, v *messages.ModelView) {
 	defer l.mu.Unlock()
 	l.lane.update(v, time.Now())
 	switch {
+	case v.Spec == nil && len(l.waiters) > 0: // withdrawn: asking for it would be refused
+		l.refuseAll(messages.Errorf(messages.ModelNotFound, l.id.String(), "Model '%s' not found: its declaration was withdrawn", l.name))
 	case v.Phase == "failed":
 		g.fail(l, v)
 	case l.lane.ready:
@@ -91,12 +93,7 @@ func (g *Gateway) fail(l *guarded, v *messages.ModelView) {
 	if why.Code != messages.GPUUnavailable {
 		why = messages.Errorf(messages.ModelLoadError, v.Id, "Failed to load model '%s': %s", v.Name, why.Message).WithHint(why.Hint).WithRetry(why.Retry)
 	}
-	for _, t := range l.lane.failAll() {
-		if w, ok := l.waiters[t]; ok {
-			delete(l.waiters, t)
-			w.granted <- why
-		}
-	}
+	l.refuseAll(why)
 }
 
 // sweepEvery is how often idle models are looked for.
