@@ -85,7 +85,7 @@ func (r Rules) placeModel(s State, c *messages.PlaceModel, at entity.Stamp) (ent
 		return answer(o.Placement), nil
 	}
 	q := questionOf(s, c)
-	if n := loading(s, q); r.MaxLoads > 0 && n >= r.MaxLoads {
+	if n := loading(s, c.Residents); r.MaxLoads > 0 && n >= r.MaxLoads {
 		return postpone(s, c, nil, fmt.Sprintf("%d models load already, at most %d at a time", n, r.MaxLoads), at), nil
 	}
 	q.overdue = q.waited > r.maxWait()
@@ -117,16 +117,17 @@ func (r Rules) placeModel(s State, c *messages.PlaceModel, at entity.Stamp) (ent
 	return v, nil
 }
 
-// loading counts who is on its way to a device: decided and not handed over, or loading.
-func loading(s State, q question) int {
+// loading counts who is on its way to a device: decided and not handed over, or loading. A victim that left and is back counts, even
+// while its leaving hasn't been reported.
+func loading(s State, seen []*messages.Resident) int {
 	n := 0
 	for _, o := range s.Open {
 		if !o.relief() && o.Step != Releasing {
 			n++
 		}
 	}
-	for _, r := range q.residents {
-		if r.Loading {
+	for _, r := range seen {
+		if r.Gpu != "" && r.Phase == "loading" {
 			n++
 		}
 	}

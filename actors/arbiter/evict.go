@@ -22,8 +22,6 @@ type resident struct {
 	Load   time.Duration // what its last load took: the price of a mistake
 	Groups []string
 	Ready  bool // its worker answers
-	// Loading is set while its worker isn't ready.
-	Loading bool
 }
 
 func (r resident) victim(reason string) *messages.Victim {

@@ -83,7 +83,7 @@ func residentsOf(s State, seen []*messages.Resident) []resident {
 		}
 		out = append(out, resident{Model: r.Model, GPU: r.Gpu, Bytes: r.Bytes, Busy: r.Phase != "ready" || r.Active > 0 || r.Queued > 0,
 			Pinned: r.Pinned, Young: r.Young, Idle: ms(r.IdleMs), Held: ms(r.HeldMs), Load: ms(r.LoadMs), Groups: r.Groups,
-			Ready: r.Phase == "ready", Loading: r.Phase == "loading"})
+			Ready: r.Phase == "ready"})
 	}
 	return out
 }

@@ -30,8 +30,12 @@ type Open struct {
 // relief tells whether only the victims' leaving was wanted: nothing is placed.
 func (o Open) relief() bool { return o.Placement.Model == "" }
 
-// leaving are the victims that still hold their memory.
+// leaving are the victims that still hold their memory. Once the last is gone, and when the placement is given up, none leaves for it any
+// more: whoever is there then has come back, or stays.
 func (o Open) leaving() []string {
+	if o.Step != Evicting {
+		return nil
+	}
 	var out []string
 	for _, v := range o.Placement.Victims {
 		if !slices.Contains(o.Gone, v) {
