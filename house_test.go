@@ -158,16 +158,16 @@ func mayImport(s source, room string) bool {
 		case room == "actors/entity", room == "actors/entity/entitytest" && s.test():
 			return true
 		}
-		return rest == "tree" && slices.Contains(kinds(), strings.TrimPrefix(room, "actors/"))
+		return (rest == "tree" || rest == "clockwork") && slices.Contains(kinds(), strings.TrimPrefix(room, "actors/"))
 	}
 	return false // messages, and the root
 }
 
-// kinds are the rooms of actors; entity and tree are what they live in.
+// kinds are the rooms of actors; entity, tree and clockwork are what they live in.
 func kinds() (out []string) {
 	entries, _ := os.ReadDir("actors")
 	for _, e := range entries {
-		if e.IsDir() && e.Name() != "entity" && e.Name() != "tree" {
+		if e.IsDir() && e.Name() != "entity" && e.Name() != "tree" && e.Name() != "clockwork" {
 			out = append(out, e.Name())
 		}
 	}

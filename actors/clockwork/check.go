@@ -1,0 +1,251 @@
+package clockwork
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"modelops/actors/arbiter"
+	"modelops/actors/gpu"
+	"modelops/actors/model"
+	"modelops/messages"
+)
+
+// Violation says what was seen that must never be, and how to see it again.
+type Violation struct {
+	Seed  uint64
+	Step  int
+	At    time.Duration
+	What  string
+	Trace []string // the last steps, in words
+}
+
+func (v *Violation) Error() string {
+	return fmt.Sprintf("seed %d, step %d, %s: %s\n  %s", v.Seed, v.Step, v.At.Round(time.Microsecond), v.What, strings.Join(v.Trace, "\n  "))
+}
+
+// violated notes the first violation; the world stops there.
+func (w *World) violated(format string, args ...any) {
+	if w.broken == nil {
+		w.broken = &Violation{Seed: w.o.Seed, Step: w.steps, At: w.elapsed, What: fmt.Sprintf(format, args...), Trace: w.told.words()}
+	}
+}
+
+// proveEvery is how many steps lie between two comparisons of a state with its journal.
+const proveEvery = 32
+
+// check looks for what must never be, after each step.
+func (w *World) check() {
+	w.checkWorkers()
+	if !w.down {
+		w.checkModels()
+		w.checkLeases()
+	}
+	if w.steps%proveEvery == 0 && !w.down {
+		all := 1 + len(w.ledgers) + len(w.models)
+		n := (w.steps / proveEvery) % all
+		var c cog = w.arbiter
+		switch {
+		case n > len(w.ledgers):
+			c = w.models[n-len(w.ledgers)-1]
+		case n > 0:
+			c = w.ledgers[n-1]
+		}
+		if err := c.proven(); err != nil {
+			w.violated("replay differs from life: %v", err)
+		}
+	}
+}
+
+// checkWorkers: nobody runs on memory that nobody reserved.
+func (w *World) checkWorkers() {
+	for _, k := range w.workers {
+		if _, ok := w.ledgers[k.device].state.Leases[k.lease]; !ok {
+			w.violated("worker %d of %s is alive without its lease %s", k.pid, w.o.Models[k.model].Name, k.lease)
+		}
+	}
+}
+
+func (w *World) checkModels() {
+	loading := 0
+	for _, m := range w.models {
+		s := &m.state
+		if s.Phase == model.Loading {
+			loading++
+		}
+		if s.Phase == model.Ready {
+			if s.Placement == nil {
+				w.violated("%s is ready without a placement", m.id)
+				continue
+			}
+			if _, ok := w.ledgers[w.deviceOf(s.Placement.Gpu)].state.Leases[s.Placement.Lease]; !ok {
+				w.violated("%s is ready without a lease", m.id)
+			}
+		}
+	}
+	if loading > w.o.MaxLoads {
+		w.violated("%d models load, at most %d may", loading, w.o.MaxLoads)
+	}
+}
+
+// checkLeases: each lease of a model belongs to a placement that somebody will return, and no model holds two but for what goes home.
+func (w *World) checkLeases() {
+	holders := map[string]string{}
+	for i, l := range w.ledgers {
+		for id, lease := range l.state.Leases {
+			who, err := messages.ParseActorID(lease.Holder)
+			if err != nil {
+				continue // a program's
+			}
+			m := w.models[w.byName[who.Name()]]
+			owned, leaving := w.owner(m, id)
+			if !owned {
+				w.violated("lease %s of %s on gpu%d is lost: neither the model nor a placement knows it", id, m.id, i)
+			}
+			if other := holders[lease.Holder]; other != "" && !leaving {
+				w.violated("%s holds two leases: %s and %s", m.id, other, id)
+			}
+			if !leaving {
+				holders[lease.Holder] = id
+			}
+		}
+	}
+}
+
+// owner finds who will return a lease: its model, or an open placement. leaving is set for one on its way home.
+func (w *World) owner(m *machine[model.State], lease string) (owned, leaving bool) {
+	if m.state.Placement.GetLease() == lease {
+		return true, false
+	}
+	if slices.ContainsFunc(m.state.Returning, func(p *messages.Placement) bool { return p.Lease == lease }) {
+		return true, true
+	}
+	for _, o := range w.arbiter.state.Open {
+		if o.Placement.Lease == lease {
+			return true, o.Step == arbiter.Releasing || o.Placement.Attempt != m.state.Attempt || m.state.Phase != model.Placing
+		}
+	}
+	return false, false
+}
+
+// decided looks at decisions as they are taken.
+func (w *World) decided(id messages.ActorID, events []proto.Message) {
+	for _, e := range events {
+		switch e := e.(type) {
+		case *messages.VramReserved:
+			w.checkGrant(id)
+		case *messages.PlacementDecided:
+			w.checkPlacement(e)
+		case *messages.ModelUnwanted:
+			if e.Placement != "" {
+				w.tally.evictions++
+			}
+		}
+	}
+}
+
+// limitOf is what a device may hold by the ledger's own facts, summed here once more.
+func limitOf(s *gpu.State) (limit, reserved uint64) {
+	for _, l := range s.Leases {
+		if l.Measured > 0 {
+			reserved += l.Measured
+		} else {
+			reserved += l.Bytes
+		}
+	}
+	return s.Capacity - s.Margin, reserved
+}
+
+// checkGrant: at the moment of a grant no device is over its limit, strangers included.
+func (w *World) checkGrant(id messages.ActorID) {
+	s := &w.ledgers[w.deviceOf(id.String())].state
+	if limit, reserved := limitOf(s); reserved+s.Foreign > limit {
+		w.violated("%s granted memory over its limit: reserved %d + strangers %d > %d", id, reserved, s.Foreign, limit)
+	}
+}
+
+// checkPlacement: what was chosen fits with all that was promised, and nobody has to leave who may stay.
+func (w *World) checkPlacement(e *messages.PlacementDecided) {
+	p := e.Placement
+	i := w.deviceOf(p.Gpu)
+	s := &w.ledgers[i].state
+	limit, held := limitOf(s)
+	held += s.Foreign + p.Bytes
+	leaving := map[string]bool{}
+	for _, v := range p.Victims {
+		leaving[v] = true
+	}
+	for id, o := range w.arbiter.state.Open {
+		if id == p.Id {
+			continue
+		}
+		for _, v := range o.Placement.Victims {
+			leaving[v] = leaving[v] || o.Step == arbiter.Evicting && !slices.Contains(o.Gone, v)
+		}
+		if o.Placement.Gpu == p.Gpu && o.Step != arbiter.Reserved && o.Step != arbiter.Releasing {
+			held += o.Placement.Bytes
+		}
+	}
+	for _, l := range s.Leases {
+		if leaving[l.Holder] {
+			held -= min(held, max(l.Measured, l.Bytes))
+		}
+	}
+	if held > limit {
+		w.violated("%s was placed on %s over its limit: %d with all that is promised, limit %d", p.Model, p.Gpu, held, limit)
+	}
+	w.checkVictims(p, i)
+}
+
+func (w *World) checkVictims(p *messages.Placement, device int) {
+	now := w.now().UnixMilli()
+	asker := w.views[w.modelNamed(p.Model)]
+	young := ""
+	for _, v := range p.Victims {
+		i := w.modelNamed(v)
+		m, l := w.views[i], w.lanes[i]
+		switch busy := m.Phase != "ready" || len(l.running)+len(l.waiting) > 0; {
+		case pinned(m, now):
+			w.violated("%s has to leave for %s although it is pinned", v, p.Model)
+		case busy && now-asker.WantedMs <= w.o.MaxWait.Milliseconds():
+			w.violated("%s has to leave for %s although it is busy (%s, %d running, %d waiting)", v, p.Model, m.Phase, len(l.running), len(l.waiting))
+		case !busy && w.young(m, now):
+			young = v
+		}
+	}
+	if young != "" && len(w.o.Models[w.modelNamed(p.Model)].Groups) == 0 && w.roomWithout(device, p, now) {
+		w.violated("%s has to leave for %s inside its minimum residency although others would do", young, p.Model)
+	}
+}
+
+func (w *World) young(m *messages.ModelView, now int64) bool {
+	return m.ReadyMs > 0 && now-m.ReadyMs < int64(m.GetSpec().GetMinResidencySeconds())*1000
+}
+
+// roomWithout tells whether those who may go, and are not young, hold enough for a placement.
+func (w *World) roomWithout(device int, p *messages.Placement, now int64) bool {
+	limit, reserved := limitOf(&w.ledgers[device].state)
+	room := limit - min(limit, reserved+w.ledgers[device].state.Foreign)
+	for i, m := range w.views {
+		if m.Phase == "ready" && w.deviceOf(m.Placement.Gpu) == device && !pinned(m, now) && !w.young(m, now) && w.lanes[i].idle() > 0 {
+			room += max(m.MeasuredBytes, 1)
+		}
+	}
+	for id, o := range w.arbiter.state.Open { // memory that is promised, and victims that are
+		if id != p.Id && o.Placement.Gpu == p.Gpu {
+			return false
+		}
+	}
+	return room >= p.Bytes
+}
+
+func (w *World) modelNamed(id string) int {
+	a, err := messages.ParseActorID(id)
+	if err != nil {
+		return -1
+	}
+	return w.byName[a.Name()]
+}

@@ -1,0 +1,39 @@
+package clockwork
+
+import (
+	"testing"
+	"time"
+)
+
+// perWorld is how long one rough world lives before it must come to rest.
+const perWorld = 5000
+
+func TestRoughWorldsStaySafeAndComeToRest(t *testing.T) {
+	began, taken := time.Now(), 0
+	for seed := uint64(1); taken < stepsWanted(t); seed++ {
+		w := New(small(seed))
+		if err := w.Run(t.Context(), perWorld); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Calm(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		taken += w.steps
+	}
+	t.Logf("%d steps, %.0f a second", taken, float64(taken)/time.Since(began).Seconds())
+}
+
+func TestGoodWorldsKeepTheirBound(t *testing.T) {
+	for seed := uint64(1); seed <= 4; seed++ {
+		o := small(seed)
+		o.Faults = Faults{}
+		w := New(o)
+		if err := w.Run(t.Context(), 10000); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Calm(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%+v", w.Summary())
+	}
+}

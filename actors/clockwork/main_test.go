@@ -1,0 +1,46 @@
+package clockwork
+
+import (
+	"flag"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"modelops/messages"
+)
+
+// simSteps is how many steps the rough worlds take together; `go test ./actors/clockwork -sim.steps=5000000` looks longer.
+var simSteps = flag.Int("sim.steps", 0, "steps of the rough worlds together; 0 = SIM_STEPS, else a short run")
+
+const shortRun = 150_000
+
+func stepsWanted(t *testing.T) int {
+	t.Helper()
+	if *simSteps > 0 {
+		return *simSteps
+	}
+	if env := os.Getenv("SIM_STEPS"); env != "" {
+		n, err := strconv.Atoi(env)
+		if err != nil {
+			t.Fatalf("SIM_STEPS: %v", err)
+		}
+		return n
+	}
+	if testing.Short() {
+		return shortRun / 10
+	}
+	return shortRun
+}
+
+// small is a world that is crowded: five models of 4 to 16 GiB on two devices of 24 GiB.
+func small(seed uint64) Options {
+	return Options{Seed: seed, Devices: []uint64{24 * messages.GiB, 24 * messages.GiB}, Rate: 2, Faults: Rough(), Models: []Model{
+		{Name: "a", Estimate: 4 * messages.GiB, Truth: 4 * messages.GiB, Load: time.Second, Weight: 3},
+		{Name: "b", Estimate: 8 * messages.GiB, Truth: 7 * messages.GiB, Load: 2 * time.Second, Idle: 5 * time.Second},
+		{Name: "c", Estimate: 12 * messages.GiB, Truth: 13 * messages.GiB, Load: 4 * time.Second, MinResidency: 20 * time.Second},
+		{Name: "d", Estimate: 16 * messages.GiB, Truth: 16 * messages.GiB, Load: 6 * time.Second},
+		{Name: "e", Estimate: 14 * messages.GiB, Truth: 12 * messages.GiB, Load: 3 * time.Second, Groups: []string{"big"}},
+		{Name: "f", Estimate: 15 * messages.GiB, Truth: 15 * messages.GiB, Load: 3 * time.Second, Groups: []string{"big"}, Places: 1},
+	}}
+}

@@ -1,0 +1,129 @@
+package clockwork
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"modelops/actors/model"
+)
+
+// turn is the most that one model's way to a place may take when nothing goes wrong: a drain, a stop, a driver that is slow, two loads.
+func (w *World) turn() time.Duration {
+	longest := time.Duration(0)
+	for _, m := range w.o.Models {
+		longest = max(longest, m.Load)
+	}
+	return w.o.DrainTimeout + stopLongest + driverLongest + 2*(longest*6/5) + time.Second
+}
+
+// Bound is the longest that a request may wait for its model when nothing goes wrong: until who is busy must end its turn, then behind
+// everybody who has waited longer, and once more for a guess that was too small.
+func (w *World) Bound() time.Duration {
+	return w.o.MaxWait + 2*time.Duration(len(w.o.Models))*w.turn()
+}
+
+// recovery is what is left of former mishaps when calm begins: a hung load, pauses between tries, a request at a dead engine.
+const recovery = loadTimeout + runLongest + 2*time.Minute
+
+// Calm ends all mishaps and arrivals and runs on without a nudge until everything is at rest. Then it asks every model for something,
+// all at once: those that fit must answer. Its error is a *Violation, or the context's.
+func (w *World) Calm(ctx context.Context) error {
+	w.settleDown()
+	if err := w.toRest(ctx, w.Bound()+recovery); err != nil {
+		return err
+	}
+	w.restart() // what was down comes back by itself; failures of the rough time are nobody's fault now
+	var probes []*request
+	for _, m := range w.o.Models {
+		probes = append(probes, w.call(m.Name, 10*time.Millisecond))
+	}
+	if err := w.toRest(ctx, w.Bound()+recovery); err != nil {
+		return err
+	}
+	for _, r := range probes {
+		if m := w.o.Models[r.model]; r.code != 0 && w.fits(m) {
+			w.violated("%s fits and nothing goes wrong, but it answers %s", m.Name, r.code)
+		}
+	}
+	return w.err()
+}
+
+func (w *World) restart() {
+	if w.down {
+		w.wake()
+	}
+}
+
+// fits tells whether a model fits an empty device.
+func (w *World) fits(m Model) bool {
+	return slices.ContainsFunc(w.o.Devices, func(capacity uint64) bool { return max(m.Estimate, m.Truth)*11/10 <= capacity-margin })
+}
+
+// toRest runs until nothing is under way. Polls and sweeps go on.
+func (w *World) toRest(ctx context.Context, within time.Duration) error {
+	deadline := w.elapsed + within
+	for {
+		why := w.unrest()
+		switch {
+		case why == "":
+			return w.err()
+		case w.elapsed > deadline:
+			w.violated("not at rest %s after calm began: %s", within, why)
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+		if !w.step() {
+			return w.err()
+		}
+	}
+}
+
+// unrest says what is still under way.
+func (w *World) unrest() string {
+	if w.down {
+		return "the coordinator is down"
+	}
+	for i, l := range w.lanes {
+		if len(l.running)+len(l.waiting) > 0 {
+			return fmt.Sprintf("%d requests run and %d wait at %s, which is %s", len(l.running), len(l.waiting), w.models[i].id, w.models[i].state.Phase)
+		}
+	}
+	for _, m := range w.models {
+		switch s := &m.state; {
+		case len(s.Returning) > 0:
+			return fmt.Sprintf("%s returns a lease", m.id)
+		case s.Unsettled:
+			return fmt.Sprintf("%s hasn't told its measured memory", m.id)
+		case s.Phase != model.Absent && s.Phase != model.Ready && s.Phase != model.Failed:
+			return fmt.Sprintf("%s is %s", m.id, s.Phase)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(w.arbiter.state.Open)) {
+		o := w.arbiter.state.Open[id]
+		return fmt.Sprintf("placement %s of %q is %s", id, o.Placement.Model, o.Step)
+	}
+	if len(w.mail) > 0 {
+		return "mail for " + w.mail[0].to.String()
+	}
+	return w.strays()
+}
+
+// strays are leases and workers that outlive what they were for.
+func (w *World) strays() string {
+	for i, l := range w.ledgers {
+		for _, id := range slices.Sorted(maps.Keys(l.state.Leases)) {
+			if l.state.Leases[id].TTL > 0 {
+				return fmt.Sprintf("lease %s on gpu%d has time to live", id, i)
+			}
+		}
+	}
+	for _, k := range w.workers {
+		if m := w.models[k.model]; m.state.Worker.GetNonce() != k.nonce {
+			return fmt.Sprintf("worker %d of %s is nobody's", k.pid, m.id)
+		}
+	}
+	return ""
+}

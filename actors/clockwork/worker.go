@@ -1,0 +1,238 @@
+package clockwork
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"modelops/actors/gpu"
+	"modelops/actors/model"
+	"modelops/messages"
+)
+
+// fate is what a worker will come to while it loads.
+type fate int
+
+const (
+	loads fate = iota
+	dies
+	hangs
+)
+
+// loadTimeout ends a load that doesn't come to an end; stopLongest is the grace before SIGKILL.
+const (
+	loadTimeout = time.Minute
+	stopLongest = 5 * time.Second
+)
+
+// worker is a process of the false world. It outlives the coordinator.
+type worker struct {
+	pid      int64
+	model    int
+	device   int
+	nonce    string
+	lease    string
+	bytes    uint64
+	born     time.Duration
+	ready    bool
+	hung     bool
+	dead     bool
+	stopping bool
+	seen     int // the coordinator's life that saw it die
+	failure  error
+}
+
+// runtime is the model's port to workers.
+type runtime struct{ w *World }
+
+// Need implements model.Runtime.
+func (r runtime) Need(_ context.Context, spec *messages.ModelSpec) (uint64, error) {
+	return r.w.o.Models[r.w.byName[spec.Name]].Estimate, nil
+}
+
+// Start implements model.Runtime.
+func (r runtime) Start(ctx context.Context, spec *messages.ModelSpec, p *messages.Placement, nonce string) (*messages.Worker, error) {
+	w := r.w
+	k := w.withNonce(nonce)
+	if k == nil {
+		if w.mishap(w.o.Faults.StartFails) {
+			return nil, messages.NewError(messages.ModelLoadError, p.Model, "the program can't be started").WithRetry(time.Second)
+		}
+		k = w.spawn(w.byName[spec.Name], p, nonce)
+	}
+	if w.mishap(w.o.Faults.StartFails) { // it runs, and nobody heard
+		w.after(time.Second, func() { w.poke("start/" + nonce) })
+		return nil, notYet(ctx, "start/"+nonce)
+	}
+	return k.message(), nil
+}
+
+func (k *worker) message() *messages.Worker { return &messages.Worker{Pid: k.pid, Nonce: k.nonce} }
+
+func (w *World) spawn(i int, p *messages.Placement, nonce string) *worker {
+	m := w.o.Models[i]
+	w.ids++
+	k := &worker{pid: int64(w.ids), model: i, device: w.deviceOf(p.Gpu), nonce: nonce, lease: p.Lease, bytes: m.Truth, born: w.elapsed}
+	for _, other := range w.workers {
+		if other.model == i {
+			w.violated("%s gets worker %d while its worker %d is alive", m.Name, k.pid, other.pid)
+		}
+	}
+	w.workers = append(w.workers, k)
+	w.tally.loads++
+	w.say("worker %d of %s starts on gpu%d", k.pid, m.Name, k.device)
+	took, f := time.Duration(float64(m.Load)*(0.8+0.4*w.rng.Float64())), w.fated()
+	switch f {
+	case loads:
+		w.after(took, func() { w.loaded(k) })
+	case dies:
+		w.after(took/2, func() { w.die(k, "it found its file broken") })
+	case hangs:
+		k.hung = true
+	}
+	w.after(loadTimeout, func() {
+		if !k.dead && !k.ready {
+			k.failure = messages.NewError(messages.DeadlineExceeded, m.Name, "the load took too long").WithRetry(time.Second)
+			w.poke("ready/" + k.nonce)
+		}
+	})
+	return k
+}
+
+func (w *World) fated() fate {
+	switch f := w.o.Faults; {
+	case w.mishap(f.LoadDies):
+		return dies
+	case w.mishap(f.LoadHangs):
+		return hangs
+	}
+	return loads
+}
+
+var errOutOfMemory = messages.NewError(messages.ModelLoadError, "worker", "out of memory").WithRetry(time.Second)
+
+func outOfMemory(err error) bool { return err == errOutOfMemory }
+
+// loaded ends a load: it holds its memory, or there isn't enough.
+func (w *World) loaded(k *worker) {
+	if k.dead || k.stopping {
+		return
+	}
+	if d := w.devices[k.device]; w.used(k.device) > d.capacity {
+		k.failure = errOutOfMemory
+		w.tally.oom++
+		w.die(k, "out of memory")
+		return
+	}
+	k.ready = true
+	w.say("worker %d answers", k.pid)
+	w.poke("ready/" + k.nonce)
+}
+
+// die ends a process. The driver sees its memory free a little later.
+func (w *World) die(k *worker, why string) {
+	if k.dead {
+		return
+	}
+	k.dead, k.seen = true, w.boot
+	if w.down {
+		k.seen = -1
+	}
+	w.graves[k.nonce] = k
+	w.after(time.Hour, func() { delete(w.graves, k.nonce) })
+	if k.failure == nil {
+		k.failure = messages.NewError(messages.ModelLoadError, w.o.Models[k.model].Name, "the worker exited: "+why).WithRetry(time.Second)
+	}
+	w.say("worker %d of %s dies: %s", k.pid, w.o.Models[k.model].Name, why)
+	w.workers = slices.DeleteFunc(w.workers, func(other *worker) bool { return other == k })
+	if w.mishap(w.o.Faults.SlowDriver) {
+		w.lag(k.device, k.bytes)
+	}
+	w.lanes[k.model].bereaved()
+	w.poke("ready/" + k.nonce)
+	w.poke("exit/" + k.nonce)
+}
+
+// withNonce finds a live worker.
+func (w *World) withNonce(nonce string) *worker {
+	for _, k := range w.workers {
+		if k.nonce == nonce {
+			return k
+		}
+	}
+	return nil
+}
+
+// AwaitReady implements model.Runtime.
+func (r runtime) AwaitReady(ctx context.Context, spec *messages.ModelSpec, worker *messages.Worker) (uint64, uint32, error) {
+	k := r.w.withNonce(worker.Nonce)
+	switch {
+	case k == nil:
+		return 0, 0, r.w.obituary(spec.Name, worker)
+	case k.failure != nil:
+		return 0, 0, k.failure
+	case k.ready:
+		return k.bytes, uint32(r.w.lanes[k.model].places), nil
+	}
+	return 0, 0, notYet(ctx, "ready/"+worker.Nonce)
+}
+
+// obituary says why a worker is gone, while that is known.
+func (w *World) obituary(name string, worker *messages.Worker) error {
+	if k := w.graves[worker.Nonce]; k != nil {
+		return k.failure
+	}
+	return messages.NewError(messages.ModelLoadError, name, "the worker is gone").WithRetry(time.Second)
+}
+
+// Watch implements model.Runtime. A death that no coordinator saw is unwitnessed.
+func (r runtime) Watch(ctx context.Context, worker *messages.Worker) (model.Exit, error) {
+	w := r.w
+	if w.withNonce(worker.Nonce) != nil {
+		return model.Exit{}, notYet(ctx, "exit/"+worker.Nonce)
+	}
+	if k := w.graves[worker.Nonce]; k != nil && k.seen == w.boot {
+		return model.Exit{Code: 1, Reason: "exited"}, nil
+	}
+	return model.Exit{Code: -1, Reason: "gone", Unwitnessed: true}, nil
+}
+
+// Stop implements model.Runtime: SIGTERM, patience, SIGKILL.
+func (r runtime) Stop(ctx context.Context, _ *messages.ModelSpec, worker *messages.Worker) error {
+	w := r.w
+	k := w.withNonce(worker.Nonce)
+	if k == nil {
+		return nil
+	}
+	if !k.stopping {
+		k.stopping = true
+		takes := w.latency()
+		if k.hung || w.mishap(w.o.Faults.SlowStop) {
+			takes = stopLongest
+		}
+		w.after(takes, func() { w.die(k, "it was stopped") })
+	}
+	return notYet(ctx, "exit/"+worker.Nonce)
+}
+
+// Find implements model.Runtime.
+func (r runtime) Find(_ context.Context, nonce string) (*messages.Worker, error) {
+	if k := r.w.withNonce(nonce); k != nil {
+		return k.message(), nil
+	}
+	return nil, nil
+}
+
+// retryTimer is the pause of a model that waits for its next try.
+func retryTimer(s model.State, key string) (time.Duration, proto.Message, bool) {
+	return time.Duration(s.RetryMS) * time.Millisecond, &messages.RetryLoad{Attempt: s.Attempt}, strings.HasPrefix(key, "retry/")
+}
+
+// leaseTimer is the time a lease has to live; nobody renews here.
+func leaseTimer(s gpu.State, key string) (time.Duration, proto.Message, bool) {
+	lease, ok := strings.CutPrefix(key, "expire/")
+	return time.Duration(s.Leases[lease].TTL) * time.Second, &messages.ExpireLease{Lease: lease}, ok
+}

@@ -1,0 +1,286 @@
+package clockwork
+
+import (
+	"cmp"
+	"container/heap"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"modelops/actors/arbiter"
+	"modelops/actors/entity"
+	"modelops/actors/gpu"
+	"modelops/actors/model"
+	"modelops/messages"
+)
+
+// Options make a world. The same options make the same world.
+type Options struct {
+	Seed    uint64
+	Devices []uint64 // capacities in bytes
+	Models  []Model
+	Policy  string // of the arbiter; empty = its own
+	// MaxLoads bounds loads at a time; 0 = 2.
+	MaxLoads int
+	// MaxWait is when busy models must end their turn for who waits; 0 = 30 s.
+	MaxWait time.Duration
+	// DrainTimeout bounds how long running requests hold up an unload; 0 = 10 s.
+	DrainTimeout time.Duration
+	// Rate is how many requests arrive a second of virtual time; 0 = none but those asked for.
+	Rate   float64
+	Faults Faults
+	Rigged Rigged
+}
+
+// Model is what a world knows about one model.
+type Model struct {
+	Name     string
+	Estimate uint64 // what its file suggests, in bytes
+	Truth    uint64 // what its worker really takes at its peak, in bytes
+	Load     time.Duration
+	Pinned   bool
+	Groups   []string
+	// Places is how many requests run at a time; 0 = 4.
+	Places       int
+	MinResidency time.Duration
+	// Idle is after how long without a request it is unloaded; 0 = never.
+	Idle time.Duration
+	// Weight is how often it is asked for, against the others; 0 = 1.
+	Weight float64
+}
+
+// Rigged wraps kinds with a bug, to see that it is found. Nil fields leave a kind as it is.
+type Rigged struct {
+	Arbiter func(entity.Kind[arbiter.State]) entity.Kind[arbiter.State]
+	GPU     func(entity.Kind[gpu.State]) entity.Kind[gpu.State]
+	Model   func(entity.Kind[model.State]) entity.Kind[model.State]
+}
+
+func (r Rigged) none() bool { return r.Arbiter == nil && r.GPU == nil && r.Model == nil }
+
+const host = "sim"
+
+// World is one host in virtual time. It is used by one goroutine.
+type World struct {
+	o       Options
+	rng     *rand.Rand
+	elapsed time.Duration // the monotonic clock
+	skew    time.Duration // how far the wall clock was set off
+	agenda  agenda
+	steps   int
+	calm    bool
+
+	boot     int
+	down     bool
+	ids      uint64
+	sequence uint64
+	cogs     map[messages.ActorID]cog
+	arbiter  *machine[arbiter.State]
+	ledgers  []*machine[gpu.State]
+	models   []*machine[model.State]
+	mail     []letter
+
+	devices []*device
+	workers []*worker          // alive, by birth
+	graves  map[string]*worker // dead ones by nonce, for an hour
+	lanes   []*lane
+	byName  map[string]int // index of a model and its lane
+
+	views    []*messages.ModelView
+	accounts []*messages.GpuView
+	told     trace
+	broken   *Violation
+	tally    tally
+}
+
+// New makes a world in which the coordinator has just started.
+func New(o Options) *World {
+	o.MaxLoads = cmp.Or(o.MaxLoads, 2)
+	o.MaxWait, o.DrainTimeout = cmp.Or(o.MaxWait, 30*time.Second), cmp.Or(o.DrainTimeout, 10*time.Second)
+	w := &World{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5eed)), cogs: map[messages.ActorID]cog{}, byName: map[string]int{},
+		graves: map[string]*worker{}, down: true}
+	for i, m := range o.Models {
+		w.byName[m.Name] = i
+		w.lanes = append(w.lanes, newLane(w, m))
+	}
+	w.makeDevices()
+	w.makeArbiter()
+	w.makeModels()
+	w.wake()
+	if o.Rate > 0 {
+		w.after(0, w.arrivals)
+	}
+	if o.Faults.Every > 0 {
+		w.after(o.Faults.Every, w.mishaps)
+	}
+	return w
+}
+
+func (w *World) makeDevices() {
+	kind := gpu.Kind()
+	if w.o.Rigged.GPU != nil {
+		kind = w.o.Rigged.GPU(kind)
+	}
+	for i, capacity := range w.o.Devices {
+		id := messages.GPUActor(host, fmt.Sprintf("gpu%d", i))
+		m := newMachine(w, kind, id)
+		m.timer = func(s gpu.State, key string) (time.Duration, proto.Message, bool) { return leaseTimer(s, key) }
+		m.changed = func([]proto.Message) { w.accounts[i] = gpu.View(m.state).(*messages.GpuView) }
+		w.devices = append(w.devices, &device{id: id, capacity: capacity})
+		w.ledgers, w.accounts = append(w.ledgers, m), append(w.accounts, gpu.View(m.state).(*messages.GpuView))
+		w.cogs[id] = m
+	}
+}
+
+func (w *World) makeArbiter() {
+	kind := arbiter.Kind(arbiter.Rules{Policy: w.o.Policy, MaxLoads: w.o.MaxLoads, MaxWait: w.o.MaxWait}, board{w}, door{w})
+	if w.o.Rigged.Arbiter != nil {
+		kind = w.o.Rigged.Arbiter(kind)
+	}
+	w.arbiter = newMachine(w, kind, messages.ArbiterActor())
+	w.cogs[w.arbiter.id] = w.arbiter
+}
+
+func (w *World) makeModels() {
+	rules := model.Rules{Retry: model.Retry{Limit: 4, First: time.Second, Longest: time.Minute}}
+	kind := model.Kind(rules, model.World{Runtime: runtime{w}, Gate: gate{w}, Door: door{w}, Free: w.seenFree, OutOfMemory: outOfMemory})
+	if w.o.Rigged.Model != nil {
+		kind = w.o.Rigged.Model(kind)
+	}
+	for i, declared := range w.o.Models {
+		m := newMachine(w, kind, messages.ModelActor(host, declared.Name))
+		m.timer = func(s model.State, key string) (time.Duration, proto.Message, bool) { return retryTimer(s, key) }
+		m.changed = func([]proto.Message) {
+			w.views[i] = model.View(m.state).(*messages.ModelView)
+			w.lanes[i].update(w.views[i])
+		}
+		w.models, w.views = append(w.models, m), append(w.views, model.View(m.state).(*messages.ModelView))
+		w.cogs[m.id] = m
+	}
+}
+
+// now is the wall clock.
+func (w *World) now() time.Time {
+	return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(w.elapsed + w.skew)
+}
+
+func (w *World) newID() string {
+	w.ids++
+	return fmt.Sprintf("id%d", w.ids)
+}
+
+// Run takes steps, with all that may go wrong. Its error is a *Violation, or the context's.
+func (w *World) Run(ctx context.Context, steps int) error {
+	for n := 0; n < steps; n++ {
+		if n%1024 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if !w.step() {
+			break
+		}
+	}
+	return w.err()
+}
+
+func (w *World) err() error {
+	if w.broken == nil {
+		return nil
+	}
+	return w.broken
+}
+
+// step does what is next; false when nothing is, or something that must never be was seen.
+func (w *World) step() bool {
+	if len(w.agenda) == 0 || w.broken != nil {
+		return false
+	}
+	e := heap.Pop(&w.agenda).(event)
+	w.tally.passed(w, e.at-w.elapsed)
+	w.elapsed = e.at
+	w.steps++
+	w.guarded(e.do)
+	w.check()
+	return w.broken == nil
+}
+
+// poke wakes all work that waits for something.
+func (w *World) poke(key string) {
+	w.arbiter.poke(key)
+	for _, l := range w.ledgers {
+		l.poke(key)
+	}
+	for _, m := range w.models {
+		m.poke(key)
+	}
+}
+
+// crash is the coordinator's end in mid-step.
+type crash struct{}
+
+func (w *World) guarded(do func()) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case crash:
+			w.fall()
+		default:
+			w.violated("panic: %v", r)
+			if w.o.Rigged.none() {
+				panic(fmt.Sprintf("%v\n%v", r, w.broken))
+			}
+		}
+	}()
+	do()
+}
+
+// fall is what a kill -9 leaves: workers, devices, the journal.
+func (w *World) fall() {
+	w.boot++
+	w.down = true
+	w.mail = nil
+	for _, c := range w.cogs {
+		c.halt()
+	}
+	for _, l := range w.lanes {
+		l.lost()
+	}
+	w.say("the coordinator is gone")
+	w.after(time.Duration(w.rng.Int64N(int64(5*time.Second))), w.wake)
+}
+
+// wake reads the journal, registers the devices and declares the models, in the daemon's order.
+func (w *World) wake() {
+	if !w.down {
+		return
+	}
+	w.down = false
+	w.say("the coordinator starts")
+	for i, d := range w.devices {
+		w.ledgers[i].rebuild()
+		_, _ = w.ledgers[i].ask(&messages.RegisterDevice{Kind: "cuda", Name: "simulated", CapacityBytes: d.capacity, MarginBytes: margin})
+	}
+	w.arbiter.rebuild()
+	for _, m := range w.models {
+		m.rebuild()
+	}
+	for i, m := range w.models {
+		if m.state.Spec == nil {
+			_, _ = m.ask(&messages.DeclareModel{Spec: w.spec(i, "r1")})
+		}
+	}
+	w.alive(0, w.poll)
+	w.alive(0, w.sweep)
+}
+
+func (w *World) spec(i int, revision string) *messages.ModelSpec {
+	m := w.o.Models[i]
+	s := &messages.ModelSpec{Name: m.Name, Runtime: "command", Revision: revision, Pinned: m.Pinned, Groups: m.Groups,
+		ConcurrencyLimit: uint32(m.Places), MinResidencySeconds: uint32(m.MinResidency.Seconds())}
+	if m.Idle > 0 {
+		s.IdleMs = proto.Int64(m.Idle.Milliseconds())
+	}
+	return s
+}
