@@ -43,6 +43,14 @@ func (s *Server) ReleaseGpuLease(ctx context.Context, r *messages.GpuLeaseReleas
 	return ask(ctx, s, r, s.Control.ReleaseLease)
 }
 
+// Why explains, from the journal, why a model, lease, placement or request is where it is.
+func (s *Server) Why(ctx context.Context, r *messages.WhyRequest) (*messages.Explanation, error) {
+	if r.Subject == "" {
+		return nil, refuse(ctx, invalid("subject", "it is empty", "name a model, a request, a lease or a placement"))
+	}
+	return ask(ctx, s, r, s.Control.Why)
+}
+
 func ask[Q, A any](ctx context.Context, s *Server, question Q, answer func(context.Context, Q) (A, error)) (A, error) {
 	ctx, cancel := s.life(ctx, uuid.NewString())
 	defer cancel()

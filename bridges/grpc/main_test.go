@@ -72,6 +72,10 @@ func (c *control) ReleaseLease(_ context.Context, r *messages.GpuLeaseRelease) (
 	return &messages.GpuLeaseReleaseAck{Success: true}, c.note(r)
 }
 
+func (c *control) Why(_ context.Context, r *messages.WhyRequest) (*messages.Explanation, error) {
+	return &messages.Explanation{Subject: r.Subject, Kind: "model", Summary: "because"}, c.note(r)
+}
+
 // open serves o in memory and gives a connection to it. Both end with the test.
 func open(t testing.TB, o Options) (*Server, *grpc.ClientConn) {
 	t.Helper()

@@ -25,6 +25,8 @@ type Control interface {
 	List(ctx context.Context) (*messages.ModelList, error)
 	AcquireLease(ctx context.Context, r *messages.GpuLeaseRequest) (*messages.GpuLeaseReply, error)
 	ReleaseLease(ctx context.Context, r *messages.GpuLeaseRelease) (*messages.GpuLeaseReleaseAck, error)
+	// Why explains why a model, lease, placement or request is where it is.
+	Why(ctx context.Context, r *messages.WhyRequest) (*messages.Explanation, error)
 }
 
 // Options say what the server stands on. Gateway and Control are required; a zero in the rest means its default.

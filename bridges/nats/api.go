@@ -22,6 +22,8 @@ type Control interface {
 	List(ctx context.Context) (*messages.ModelList, error)
 	Status(ctx context.Context) (*messages.StatusView, error)
 	State(ctx context.Context, actor messages.ActorID) (*messages.StateReply, error)
+	// Why explains why a model, lease, placement or request is where it is.
+	Why(ctx context.Context, r *messages.WhyRequest) (*messages.Explanation, error)
 	// ApplyConfig reads the configuration again and makes it rule; dry only says what would change.
 	ApplyConfig(ctx context.Context, dry bool) (*messages.ConfigChanges, error)
 	// Send gives any actor any command of messages, by its proto name and JSON body.

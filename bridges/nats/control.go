@@ -87,6 +87,18 @@ func (a *API) state(ctx context.Context, c *call) error {
 	return c.reply(a.Control.State(ctx, actor))
 }
 
+// why takes its subject from the body or from the end of the NATS subject.
+func (a *API) why(ctx context.Context, c *call) (err error) {
+	r := &messages.WhyRequest{}
+	if err := c.command(r); err != nil {
+		return err
+	}
+	if r.Subject, err = c.nameOf("subject", r.Subject); err != nil {
+		return err
+	}
+	return c.reply(a.Control.Why(ctx, r))
+}
+
 func (a *API) send(ctx context.Context, c *call) error {
 	const example = `{"actor": "model/main_pc/tiny", "command": "EnsureModel", "body": {}}`
 	var q struct {

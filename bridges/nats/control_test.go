@@ -50,6 +50,15 @@ func TestControl(t *testing.T) {
 	if state.Actor != "model/main_pc/tiny" {
 		t.Error(state)
 	}
+	why := &messages.Explanation{}
+	answer(t, nc, "why", `{"subject":"a/b.c"}`, why)
+	if why.Subject != "a/b.c" || why.Summary != "because" || len(why.WouldChange) != 1 {
+		t.Error(why)
+	}
+	answer(t, nc, "why.a/b.c", "", why)
+	if why.Subject != "a/b.c" {
+		t.Error(why)
+	}
 	var sent SendReply
 	answer(t, nc, "send", `{"actor":"model/main_pc/tiny","command":"EnsureModel","body":{"reason":"x"}}`, &sent)
 	if string(sent.Answer) != `"model/main_pc/tiny EnsureModel {\"reason\":\"x\"}"` || sent.Sequence != 6 || sent.Events[0].Name != "model.wanted" {
@@ -95,6 +104,9 @@ func TestControlRefusals(t *testing.T) {
 		{"models.load.x", `{"path":"/m"}`, `unknown field "path"`},
 		{"models.unload", "", "empty"},
 		{"models.unload.x", `{"force":1}`, "force"},
+		{"why", "", "empty"},
+		{"why", "{}", "is named"},
+		{"why.x", `{"subject":"y"}`, "the subject names"},
 		{"state", "", "empty"},
 		{"state", `{"actor":"cow/1"}`, "no kind of actor"},
 		{"state", `{"actor":"model/main_pc/tiny","at":1}`, `unknown field "at"`},
@@ -122,7 +134,7 @@ func TestMicroSeesTheService(t *testing.T) {
 
 	var info micro.Info
 	ask(t, nc.Request, "$SRV.INFO.modelops", &info)
-	if info.Version != "0.0.0" || info.Metadata["version"] != "dev build" || len(info.Endpoints) != 15 {
+	if info.Version != "0.0.0" || info.Metadata["version"] != "dev build" || len(info.Endpoints) != 17 {
 		t.Errorf("%+v", info)
 	}
 	var stats micro.Stats

@@ -34,6 +34,8 @@ func (a *API) endpoints() []*endpoint {
 		{name: "status", subject: "status", bulk: control, serve: a.status},
 		{name: "ps", subject: "ps", bulk: control, serve: a.ps},
 		{name: "state", subject: "state", asks: `{"actor"}`, bulk: control, serve: a.state},
+		{name: "why", subject: "why", asks: "modelops.WhyRequest", bulk: control, serve: a.why},
+		{name: "why-subject", subject: "why.>", asks: "modelops.WhyRequest", bulk: control, serve: a.why},
 		{name: "send", subject: "send", asks: `{"actor","command","body"}`, bulk: control, serve: a.send},
 		{name: "config-apply", subject: "config.apply", asks: `{"dry_run"}`, bulk: control, serve: a.applyConfig},
 		{name: "health", subject: "health", bulk: control, serve: a.health},

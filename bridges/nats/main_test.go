@@ -121,6 +121,10 @@ func (c *control) Send(_ context.Context, a messages.ActorID, command string, bo
 	return SendReply{AnswerType: "Done", Answer: answer, Events: []SentEvent{{"model.wanted", json.RawMessage(`{"attempt":"1"}`)}}, Sequence: 6}, c.fail()
 }
 
+func (c *control) Why(_ context.Context, r *messages.WhyRequest) (*messages.Explanation, error) {
+	return &messages.Explanation{Subject: r.Subject, Kind: "model", Summary: "because", WouldChange: []string{"nothing"}}, c.fail()
+}
+
 // open starts a server, the door on it, and a client of its own. All end with the test.
 func open(t *testing.T, o Options) (*API, *nats.Conn) {
 	t.Helper()

@@ -83,6 +83,25 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	writeBody(w, http.StatusOK, body)
 }
 
+const whyRoot = "/why/"
+
+// why explains what its path names: a model, a lease, a placement or a request.
+func (s *Server) why(w http.ResponseWriter, r *http.Request) {
+	subject := strings.TrimPrefix(r.URL.Path, whyRoot)
+	e, err := s.o.Why(r.Context(), &messages.WhyRequest{Subject: subject})
+	if err != nil {
+		typed := messages.AsError(err)
+		writeError(w, typed.Code.Wire().HTTP, typed)
+		return
+	}
+	body, err := asJSON.Marshal(e)
+	if err != nil {
+		writeError(w, http.StatusInternalServerError, messages.NewError(messages.Internal, subject, "the explanation can't be written as JSON: "+err.Error()))
+		return
+	}
+	writeBody(w, http.StatusOK, body)
+}
+
 // runningModel is a row of /running, with llama-swap's names where it has them.
 type runningModel struct {
 	Model   string `json:"model"`

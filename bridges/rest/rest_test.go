@@ -49,7 +49,7 @@ func start(t *testing.T, api http.HandlerFunc) *world {
 	tr := &http.Transport{}
 	w := &world{t: t, gateway: &fakeGateway{health: messages.Health{OK: true}}, client: &http.Client{Transport: tr}}
 	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") })
-	s, err := New(Options{OpenAI: api, Gateway: w.gateway, Metrics: metrics, Version: "1.2.3", Observe: func(method, route, code string) {
+	s, err := New(Options{OpenAI: api, Gateway: w.gateway, Metrics: metrics, Version: "1.2.3", Why: because, Observe: func(method, route, code string) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.counted = append(w.counted, method+" "+route+" "+code)
@@ -69,6 +69,13 @@ func start(t *testing.T, api http.HandlerFunc) *world {
 		<-s.Done()
 	})
 	return w
+}
+
+func because(_ context.Context, r *messages.WhyRequest) (*messages.Explanation, error) {
+	if r.Subject == "unknown" {
+		return nil, messages.NewError(messages.NotFound, r.Subject, "nobody knows it")
+	}
+	return &messages.Explanation{Subject: r.Subject, Kind: "model", Summary: "because"}, nil
 }
 
 func nothing(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }
@@ -155,6 +162,29 @@ func TestPages(t *testing.T) {
 	}
 	if _, _, body := w.do("GET", "/status", ""); json.Unmarshal([]byte(body), &view) != nil || view.Version != "1.2.3" || len(view.Models) != 2 || view.Models[0].Phase != "ready" {
 		t.Errorf("/status: %s", body)
+	}
+}
+
+func TestWhy(t *testing.T) {
+	w := start(t, nothing)
+	var got struct{ Subject, Summary string }
+	if code, _, body := w.do("GET", "/why/org/a%20b", ""); code != 200 || json.Unmarshal([]byte(body), &got) != nil || got.Subject != "org/a b" || got.Summary != "because" {
+		t.Errorf("%d %s", code, body)
+	}
+	if code, _, body := w.do("GET", "/why/unknown", ""); code != 404 || !strings.Contains(body, "nobody knows it") {
+		t.Errorf("%d %s", code, body)
+	}
+	if code, _, _ := w.do("POST", "/why/tiny", ""); code != 405 {
+		t.Errorf("POST: %d", code)
+	}
+	if code, _, _ := w.do("GET", "/why/", ""); code != 404 {
+		t.Errorf("without a subject: %d", code)
+	}
+	_ = w.s.Stop(t.Context())
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !slices.Contains(w.counted, "GET /why/{subject...} 200") {
+		t.Errorf("counted as %q", w.counted)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"strings"
 
 	"modelops/messages"
 )
@@ -23,18 +24,26 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeError(seen, err.Code.Wire().HTTP, err)
 		return
 	}
-	page, ok := s.pages[r.URL.Path]
-	if !ok {
+	page, pattern := s.page(r.URL.Path)
+	if page == nil {
 		s.o.OpenAI.ServeHTTP(seen, r)
 		return
 	}
-	r.Pattern = r.URL.Path
+	r.Pattern = pattern
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		seen.Header().Set("Allow", "GET, HEAD")
 		writeError(seen, http.StatusMethodNotAllowed, messages.Errorf(messages.InvalidArgument, r.URL.Path, "takes GET, not %s", r.Method))
 		return
 	}
 	page(seen, r)
+}
+
+// page finds what answers a path, and the pattern under which it is counted; nil when it is none of ours.
+func (s *Server) page(path string) (http.HandlerFunc, string) {
+	if subject, ok := strings.CutPrefix(path, whyRoot); ok && subject != "" && s.o.Why != nil {
+		return s.why, whyRoot + "{subject...}"
+	}
+	return s.pages[path], path
 }
 
 // rescue turns a panic into a 500, or, when an answer has begun, into a closed connection.

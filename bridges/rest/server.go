@@ -32,6 +32,8 @@ type Options struct {
 	Version string
 	// Status is the whole view for /status; nil = only what the gateway knows.
 	Status func() *messages.StatusView
+	// Why explains a subject for /why/{subject...}; nil = there is no such page. Errors are typed.
+	Why func(ctx context.Context, r *messages.WhyRequest) (*messages.Explanation, error)
 	// Bind is a loopback address; empty = 127.0.0.1. Port 0 takes any that is free.
 	Bind string
 	Port int

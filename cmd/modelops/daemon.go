@@ -56,6 +56,8 @@ type daemon struct {
 	grpc    *grpcapi.Server
 	nats    *natsapi.API
 
+	requests *requestRing // the latest requests, for `why`
+
 	reread   func() (*config.Config, error) // reads the configuration again, from where it came; nil = it can't change
 	applying sync.Mutex                     // one change of configuration at a time
 
@@ -74,6 +76,7 @@ func (d *daemon) newID() string { return uuid.NewString() }
 // startDaemon opens what a host stands on, in order. When a step fails, what was opened is closed again.
 func startDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (*daemon, error) {
 	d := &daemon{cfg: cfg, host: cfg.Host, bootID: uuid.NewString(), log: log, began: time.Now(), board: newBoard(), metrics: telemetry.New(buildVersion(), cfg.Host)}
+	d.requests = d.newRequestRing()
 	d.current.Store(cfg)
 	d.life, d.endLife = context.WithCancel(context.Background())
 	for _, step := range []func(context.Context) error{d.openJournal, d.openWorld, d.plant, d.wake, d.openEdges, d.announce} {
@@ -147,7 +150,7 @@ func (d *daemon) plant(context.Context) error {
 	d.later(func(context.Context) error { d.tree.Stop(); return nil })
 	d.feed = newFeed(d.journal, d.metrics)
 	d.gateway = gateway.New(gateway.Options{
-		Host: d.host, Door: d.tree, Runner: d.client, Observer: gatewayMetrics{d.metrics},
+		Host: d.host, Door: d.tree, Runner: recordingRunner{d.client}, Observer: gatewayMetrics{d.metrics},
 		FiguresOf: d.figures, DrainTimeout: d.cfg.Server.DrainTimeout, StallAfter: 15 * time.Second,
 		JournalLag: d.feed.lag, JournalError: d.journal.Health,
 		APIKey: func(s *messages.ModelSpec) string {
@@ -235,7 +238,7 @@ func (d *daemon) wake(ctx context.Context) error {
 func (d *daemon) openEdges(context.Context) error {
 	ctl := control{d}
 	bind := d.cfg.Server.Bind
-	d.grpc = grpcapi.New(grpcapi.Options{Gateway: d.gateway, Control: ctl, Log: d.log, Observe: d.told("grpc")})
+	d.grpc = grpcapi.New(grpcapi.Options{Gateway: d.door(), Control: ctl, Log: d.log, Observe: d.told("grpc")})
 	if err := d.grpc.Start(bind, d.cfg.Server.GRPCPort); err != nil {
 		return err
 	}
@@ -247,10 +250,10 @@ func (d *daemon) openEdges(context.Context) error {
 }
 
 func (d *daemon) openHTTP(bind string) error {
-	d.openai = openai.New(openai.Options{Gateway: d.gateway, MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Observe: d.metrics, Log: d.log})
+	d.openai = openai.New(openai.Options{Gateway: d.door(), MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Observe: d.metrics, Log: d.log})
 	d.later(func(context.Context) error { d.openai.Close(); return nil })
 	server, err := rest.New(rest.Options{OpenAI: d.openai, Gateway: d.gateway, Metrics: d.metrics.Handler(d.refresh), Version: buildVersion(),
-		Status: d.status, Bind: bind, Port: d.cfg.Server.RESTPort, Log: d.log, Observe: d.toldHTTP})
+		Status: d.status, Why: control{d}.Why, Bind: bind, Port: d.cfg.Server.RESTPort, Log: d.log, Observe: d.toldHTTP})
 	if err != nil {
 		return err
 	}
@@ -268,7 +271,7 @@ func (d *daemon) openNATS(ctl control) error {
 		return err
 	}
 	d.later(func(context.Context) error { nc.Close(); return nil })
-	d.nats = natsapi.New(natsapi.Options{Conn: nc, Gateway: d.gateway, Control: ctl, Host: d.host, Version: buildVersion(), Log: d.log, Observe: d.told("nats")})
+	d.nats = natsapi.New(natsapi.Options{Conn: nc, Gateway: d.door(), Control: ctl, Host: d.host, Version: buildVersion(), Log: d.log, Observe: d.told("nats")})
 	if err := d.nats.Start(); err != nil {
 		return err
 	}

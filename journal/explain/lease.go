@@ -1,0 +1,121 @@
+package explain
+
+import (
+	"fmt"
+	"time"
+
+	"modelops/messages"
+)
+
+// Lease explains who holds a lease, since when, and how it ended. NotFound when the records know no such lease.
+func Lease(id string, records []messages.Recorded, p Present) (*messages.Explanation, error) {
+	return read(Question{Subject: id, ID: id}, records, p)
+}
+
+// Placement explains a placement: what was weighed, and what became of it. NotFound when the records know no such placement.
+func Placement(id string, records []messages.Recorded, p Present) (*messages.Explanation, error) {
+	return read(Question{Subject: id, ID: id}, records, p)
+}
+
+// explainLease says it of memory that is held without a placement: a program's, mostly.
+func (r *Reading) explainLease(p Present) *messages.Explanation {
+	l := r.leases
+	out := &messages.Explanation{Subject: r.question.Subject, Kind: "lease", Reasons: r.reasons("")}
+	out.Summary = fmt.Sprintf("%s holds %s of %s %s; %s.", l.holder, mib(l.holds()), short(l.gpu), since(l.at, p.Now), term(l.ttl))
+	if l.ttl > 0 {
+		out.WouldChange = append(out.WouldChange, fmt.Sprintf("%d s without a renewal: then it runs out", l.ttl))
+	}
+	out.WouldChange = append(out.WouldChange, "its holder gives it back")
+	if r.ended != nil {
+		out.Summary = fmt.Sprintf("%s held %s of %s for %s, until %s: %s.", l.holder, mib(l.holds()), short(l.gpu),
+			span(r.ended.at.Sub(l.at).Milliseconds()), moment(r.ended.at), gpuText(*r.ended))
+		out.WouldChange = nil
+		if _, ok := r.ended.event.(*messages.LeaseExpired); ok {
+			out.WouldChange = []string{fmt.Sprintf("a renewal within each %d s, or a longer ttl", l.ttl)}
+		}
+	}
+	return out
+}
+
+func term(ttl uint32) string {
+	if ttl == 0 {
+		return "it has no ttl, so it is held until it is given back"
+	}
+	return fmt.Sprintf("its ttl is %s, renewed by its holder", time.Duration(ttl)*time.Second)
+}
+
+func (r *Reading) reasons(model string) []*messages.Reason {
+	var out []*messages.Reason
+	for _, f := range r.window {
+		out = append(out, reason(f, model))
+	}
+	return out
+}
+
+// decision finds the fact that made the placement; nil when there is none among what was kept.
+func (r *Reading) decision() *fact {
+	for i := range r.window {
+		switch r.window[i].event.(type) {
+		case *messages.PlacementDecided, *messages.PressureRelieved:
+			return &r.window[i]
+		}
+	}
+	return nil
+}
+
+func (r *Reading) explainPlacement(made *fact, p Present) *messages.Explanation {
+	out := &messages.Explanation{Subject: r.question.Subject, Kind: "placement", Reasons: r.reasons("")}
+	switch e := made.event.(type) {
+	case *messages.PressureRelieved:
+		out.Summary = fmt.Sprintf("Decision %d at %s relieves %s (%s): %s has to leave. %s", made.sequence, moment(made.at), short(e.Gpu), e.Reason, victims(e.Victims), r.outcome())
+		out.WouldChange = []string{"a higher eviction_threshold_pct, or a pin on who shall stay"}
+	case *messages.PlacementDecided:
+		c := choiceOf(made)
+		out.Summary = fmt.Sprintf("Decision %d at %s placed attempt %d of %s on %s by %s; it needs %s. %s", made.sequence, moment(made.at), e.GetPlacement().GetAttempt(),
+			short(e.GetPlacement().GetModel()), short(e.GetPlacement().GetGpu()), e.Policy, needed(e.GetPlacement().GetBytes(), e.NeedFrom), r.outcome())
+		out.Weighed = c.weighed()
+		for _, x := range c.candidates {
+			if n := lacks(x); n > 0 && x.GetNeedBytes() <= x.GetLimitBytes() {
+				out.WouldChange = append(out.WouldChange, fmt.Sprintf("%s more free on %s then: %s", mib(n), short(x.GetGpu()), without(x)))
+			} else if n > 0 {
+				out.WouldChange = append(out.WouldChange, r.house.raise(x.GetGpu(), x.GetNeedBytes()))
+			}
+		}
+	}
+	out.WouldChange = clipped(out.WouldChange)
+	return out
+}
+
+// without says what enough free memory would have spared.
+func without(x *messages.Candidate) string {
+	if x.GetChosen() {
+		return "nobody would have had to leave"
+	}
+	return "it would have fitted there"
+}
+
+// outcome is how far a placement came.
+func (r *Reading) outcome() string {
+	state := "Its victims are on their way out, or its memory is being reserved."
+	for _, f := range r.window {
+		switch e := f.event.(type) {
+		case *messages.PlacementReserved:
+			state = "Its memory is reserved."
+		case *messages.PlacementRefused:
+			state = "The device's owner refused it: " + saidError(e.Error) + "."
+		case *messages.PlacementAbandoned:
+			state = "It was abandoned: " + e.Reason + "."
+		case *messages.ModelLoadStarted:
+			state = "It loads."
+		case *messages.ModelReady:
+			state = fmt.Sprintf("It became ready after %s with %s measured.", span(e.LoadMs), mib(e.MeasuredBytes))
+		case *messages.LoadFailed:
+			state = "Its load failed: " + saidError(e.Error) + "."
+		case *messages.WorkerExited:
+			state = "Its worker ended: " + e.Reason + "."
+		case *messages.VramReleased:
+			state = fmt.Sprintf("It is over: its memory was given back at %s (%s).", moment(f.at), e.Reason)
+		}
+	}
+	return state
+}

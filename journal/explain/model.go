@@ -1,0 +1,186 @@
+package explain
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+
+	"modelops/messages"
+)
+
+// Model explains where a model is and why. records are decisions of the arbiter, the models and the gpus, in order.
+func Model(id messages.ActorID, records []messages.Recorded, p Present) (*messages.Explanation, error) {
+	return read(Question{Subject: id.Name(), Model: id}, records, p)
+}
+
+func read(q Question, records []messages.Recorded, p Present) (*messages.Explanation, error) {
+	r := Open(q)
+	for _, rec := range records {
+		r.Take(rec)
+	}
+	return r.Explain(p)
+}
+
+// explainModel says it of a model. A model without any fact is known by its declaration only.
+func (r *Reading) explainModel(p Present) *messages.Explanation {
+	return &messages.Explanation{Subject: cmp.Or(r.question.Subject, short(r.model)), Kind: "model", Summary: r.modelSummary(p),
+		Reasons: r.reasons(r.model), Weighed: r.weighed(), WouldChange: r.modelChanges(p)}
+}
+
+// last is the latest decision on devices.
+func (r *Reading) last() *fact {
+	if r.postponed != nil && (r.placed == nil || r.postponed.sequence > r.placed.sequence) {
+		return r.postponed
+	}
+	return r.placed
+}
+
+func (r *Reading) weighed() []*messages.Weighed {
+	if need, ok := r.neverFits(); ok {
+		return r.house.tooSmall(need)
+	}
+	if out := choiceOf(r.last()).weighed(); len(out) > 0 {
+		return out
+	}
+	return choiceOf(r.placed).weighed()
+}
+
+func (r *Reading) modelSummary(p Present) string {
+	m, name := r.house.model(r.model), short(r.model)
+	at := since(r.since, p.Now)
+	switch m.phase {
+	case "ready":
+		return fmt.Sprintf("%s is ready on %s %s. %s%s", name, short(m.placement.GetGpu()), at, r.placedBecause(), r.came())
+	case "loading":
+		return fmt.Sprintf("%s loads on %s %s. %s%s", name, short(m.placement.GetGpu()), at, r.placedBecause(), r.came())
+	case "placing":
+		return fmt.Sprintf("%s waits for a place %s: %s.", name, at, r.waiting())
+	case "waiting":
+		return fmt.Sprintf("%s failed to load%s and waits for its next try, at %s: %s.", name, triesOf(m, p), moment(m.retryAt), r.failure())
+	case "failed":
+		return fmt.Sprintf("%s failed to load%s and isn't tried again by itself: %s.", name, triesOf(m, p), r.failure())
+	case "draining", "stopping":
+		return fmt.Sprintf("%s is on its way out of %s %s: %s.", name, short(m.placement.GetGpu()), at, cmp.Or(r.gone(), m.draining))
+	}
+	switch {
+	case m.retired:
+		return fmt.Sprintf("%s is retired: its declaration was withdrawn.", name)
+	case r.left != nil:
+		return fmt.Sprintf("%s is absent %s: %s.", name, at, r.gone())
+	case r.exited != nil:
+		return fmt.Sprintf("%s is absent %s: %s.", name, at, modelText(*r.exited))
+	case m == nobody:
+		return name + " is absent: the journal holds nothing about it."
+	}
+	return name + " is absent: nobody has asked for it since it was declared."
+}
+
+// placedBecause is why it is where it is.
+func (r *Reading) placedBecause() string {
+	if r.placed == nil {
+		return "The journal holds no placement of it."
+	}
+	e := r.placed.event.(*messages.PlacementDecided)
+	c := choiceOf(r.placed)
+	room := fmt.Sprintf("which had %s free", mib(free(c.chosen)))
+	if c.chosen == nil {
+		room = "whose sums weren't written down"
+	} else if len(c.chosen.Victims) > 0 {
+		room = fmt.Sprintf("which had %s free and %s leave for it, cost %.3g", mib(free(c.chosen)), victims(c.chosen.Victims), c.chosen.Cost)
+	}
+	out := fmt.Sprintf("Decision %d chose %s by %s, %s; it needs %s.", r.placed.sequence, short(e.GetPlacement().GetGpu()), cmp.Or(e.Policy, "no policy"), room,
+		needed(e.GetPlacement().GetBytes(), e.NeedFrom))
+	if others := c.rejected(); others != "" {
+		out += " Not taken: " + others + "."
+	}
+	return out
+}
+
+// came is why it is wanted.
+func (r *Reading) came() string {
+	if r.wanted == nil {
+		return ""
+	}
+	return fmt.Sprintf(" It is wanted because: %s (decision %d).", r.wanted.event.(*messages.ModelWanted).Reason, r.wanted.sequence)
+}
+
+// waiting is what a model without a place waits for.
+func (r *Reading) waiting() string {
+	if r.last() == nil {
+		return "nothing is decided yet"
+	}
+	switch e := r.last().event.(type) {
+	case *messages.PlacementPostponed:
+		return cmp.Or(e.Reason, "no reason was given")
+	case *messages.PlacementDecided:
+		if !r.mine[e.GetPlacement().GetId()] {
+			return "nothing is decided yet"
+		}
+		gpu := short(e.GetPlacement().GetGpu())
+		if len(e.GetPlacement().GetVictims()) > 0 {
+			return fmt.Sprintf("decision %d chose %s, and %s must leave it first", r.last().sequence, gpu, shorts(e.Placement.Victims))
+		}
+		return fmt.Sprintf("decision %d chose %s, and its memory is about to be reserved", r.last().sequence, gpu)
+	}
+	return "nothing is decided yet"
+}
+
+// gone is why it left.
+func (r *Reading) gone() string {
+	if r.left == nil {
+		return ""
+	}
+	e := r.left.event.(*messages.ModelUnwanted)
+	switch {
+	case e.Placement == "":
+		return fmt.Sprintf("decision %d unloaded it: %s", r.left.sequence, e.Reason)
+	case r.named == nil:
+		return fmt.Sprintf("it was evicted for %s by placement %s, whose decision isn't in the journal", short(e.EvictedFor), e.Placement)
+	}
+	switch d := r.named.event.(type) {
+	case *messages.PlacementDecided:
+		chosen := chosenOf(d.Candidates)
+		return fmt.Sprintf("decision %d evicted it from %s for %s, which needs %s where %s were free; it was the one to go by %s: %s", r.named.sequence,
+			short(d.GetPlacement().GetGpu()), short(d.GetPlacement().GetModel()), needed(d.GetPlacement().GetBytes(), d.NeedFrom), mib(free(chosen)),
+			d.Policy, victimLine(chosen.GetVictims(), r.model))
+	case *messages.PressureRelieved:
+		return fmt.Sprintf("decision %d evicted it from %s to relieve the device (%s): %s", r.named.sequence, short(d.Gpu), d.Reason, victimLine(d.Victims, r.model))
+	}
+	return e.Reason
+}
+
+// failure is the last error, with the worker's last line when there is one.
+func (r *Reading) failure() string {
+	if r.failed == nil {
+		return "no failure is in the journal"
+	}
+	s := saidError(r.failed.event.(*messages.LoadFailed).Error)
+	if r.exited == nil || r.exited.sequence+1 < r.failed.sequence {
+		return s
+	}
+	if tail := r.exited.event.(*messages.WorkerExited).LogTail; len(tail) > 0 {
+		s += "; its worker's last words: " + strings.TrimSpace(tail[len(tail)-1])
+	}
+	return s
+}
+
+// triesOf counts the tries, and those that are left where that is known.
+func triesOf(m *residency, p Present) string {
+	switch {
+	case m.failures == 0:
+		return ""
+	case p.Tries == 0 || m.failures > p.Tries:
+		return fmt.Sprintf(" %d times in a row", m.failures)
+	case m.phase == "failed" && m.failures < p.Tries:
+		return fmt.Sprintf(" (try %d of %d; another would fail the same way)", m.failures, p.Tries)
+	}
+	return fmt.Sprintf(" (try %d of %d, %d left)", m.failures, p.Tries, p.Tries-m.failures)
+}
+
+func idleLimit(s *messages.ModelSpec) (time.Duration, bool) {
+	if s == nil || s.IdleMs == nil || *s.IdleMs < 0 {
+		return 0, false
+	}
+	return time.Duration(*s.IdleMs) * time.Millisecond, true
+}

@@ -1,0 +1,74 @@
+package explain
+
+import (
+	"strings"
+
+	"modelops/messages"
+)
+
+// Subject finds out what is asked about: a model by name, alias or model/HOST/NAME, else a request that is in memory, else an id that only
+// the journal can know. lease/ID, placement/ID and request/ID say it outright. resolve finds a model, remember a request; both may be nil.
+// InvalidArgument: the subject is empty.
+func Subject(subject string, resolve func(name string) (messages.ActorID, bool), remember func(id string) (Request, bool)) (Question, error) {
+	subject = strings.TrimSpace(subject)
+	if subject == "" {
+		return Question{}, messages.NewError(messages.InvalidArgument, "subject", "it is empty").
+			WithHint("name a model, a request, a lease or a placement")
+	}
+	q := Question{Subject: subject, ID: subject}
+	if id, ok := modelNamed(subject, resolve); ok {
+		return Question{Subject: subject, Model: id}, nil
+	}
+	kind, id, prefixed := strings.Cut(subject, "/")
+	switch {
+	case prefixed && id != "" && (kind == "lease" || kind == "placement"):
+		q.ID = id
+		return q, nil
+	case prefixed && id != "" && kind == "request":
+		q.ID = id
+	}
+	if remember == nil {
+		return q, nil
+	}
+	if r, ok := remember(q.ID); ok {
+		q.Request, q.Model = &r, r.Model
+	}
+	return q, nil
+}
+
+func modelNamed(subject string, resolve func(string) (messages.ActorID, bool)) (messages.ActorID, bool) {
+	if resolve == nil {
+		return messages.ActorID{}, false
+	}
+	if id, ok := resolve(subject); ok {
+		return id, true
+	}
+	if rest, ok := strings.CutPrefix(subject, messages.KindModel+"/"); ok {
+		if id, ok := resolve(rest); ok {
+			return id, true
+		}
+		if _, name, ok := strings.Cut(rest, "/"); ok {
+			return resolve(name)
+		}
+	}
+	return messages.ActorID{}, false
+}
+
+// Explain says what was read. NotFound: nothing of the subject is in the journal or in memory.
+func (r *Reading) Explain(p Present) (*messages.Explanation, error) {
+	q := r.question
+	switch {
+	case q.Request != nil:
+		return r.explainRequest(p), nil
+	case q.Model != (messages.ActorID{}):
+		return r.explainModel(p), nil
+	case r.decision() != nil && r.asked.event == nil:
+		return r.explainPlacement(r.decision(), p), nil
+	case r.leases.id != "":
+		return r.explainLease(p), nil
+	case r.asked.event != nil && !r.taken:
+		return r.explainAsked(p), nil
+	}
+	return nil, messages.Errorf(messages.NotFound, q.Subject, "no model, lease, placement or request of this name is known").
+		WithHint("modelops models lists the models, modelops gpus --leases the leases; a request that caused no decision is remembered for a while only, and not over a restart")
+}

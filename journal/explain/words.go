@@ -1,0 +1,267 @@
+package explain
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+
+	"modelops/messages"
+)
+
+// mib writes an amount in the unit of the configuration, rounded up: what is said to be needed must be enough.
+func mib(b uint64) string {
+	n := b / messages.MiB
+	if b%messages.MiB > 0 {
+		n++
+	}
+	return fmt.Sprintf("%d MiB", n)
+}
+
+// short is an actor's name without kind and host; other words stay as they are.
+func short(actor string) string {
+	id, err := messages.ParseActorID(actor)
+	if err != nil || id.Name() == "" {
+		return actor
+	}
+	return id.Name()
+}
+
+func shorts(actors []string) string {
+	out := make([]string, len(actors))
+	for i, a := range actors {
+		out[i] = short(a)
+	}
+	return enumerate(out)
+}
+
+// enumerate writes "a", "a and b", "a, b and c".
+func enumerate(words []string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:len(words)-1], ", ") + " and " + words[len(words)-1]
+}
+
+// span writes milliseconds for people, to three figures or so.
+func span(ms int64) string {
+	d := time.Duration(min(max(ms, 0), int64(1)<<40)) * time.Millisecond
+	switch {
+	case d >= time.Hour:
+		return d.Round(time.Minute).String()
+	case d >= 10*time.Second:
+		return d.Round(time.Second).String()
+	case d >= time.Second:
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.String()
+}
+
+// moment writes a time in UTC, to the millisecond.
+func moment(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05.000Z07:00") }
+
+// since writes when something began and how long ago that is.
+func since(at, now time.Time) string {
+	if at.IsZero() {
+		return "since an unknown time"
+	}
+	return fmt.Sprintf("since %s (%s)", moment(at), span(now.Sub(at).Milliseconds()))
+}
+
+var sources = map[string]string{
+	"declared": "as declared", "estimated": "estimated from its file", "measured": "measured when it ran before",
+	"grown": "grown after it ran out of memory",
+}
+
+// needed writes a need and where its figure came from.
+func needed(bytes uint64, from string) string {
+	if word := cmp.Or(sources[from], from); word != "" {
+		return mib(bytes) + ", " + word
+	}
+	return mib(bytes)
+}
+
+// saidError is a failure in one line.
+func saidError(e *messages.ErrorBody) string {
+	if e == nil {
+		return "no error was given"
+	}
+	s := strings.TrimSpace(cmp.Or(e.Code, "INTERNAL") + ": " + e.Message)
+	if e.Hint != "" {
+		s += " (" + e.Hint + ")"
+	}
+	return s
+}
+
+// victim says who leaves and what spoke for it.
+func victim(v *messages.Victim) string {
+	s := fmt.Sprintf("%s (%s, idle for %s, %s to load again", short(v.GetModel()), mib(v.GetBytes()), span(v.GetIdleMs()), span(v.GetLoadMs()))
+	if v.GetReason() != "" {
+		s += "; " + v.GetReason()
+	}
+	return s + ")"
+}
+
+func victims(vs []*messages.Victim) string {
+	out := make([]string, len(vs))
+	for i, v := range vs {
+		out[i] = victim(v)
+	}
+	return enumerate(out)
+}
+
+// reason turns a fact into a line of the explanation. model is the subject's actor, if it is one: its own eviction reads otherwise.
+func reason(f fact, model string) *messages.Reason {
+	text := modelText(f)
+	if text == "" {
+		text = arbiterText(f, model)
+	}
+	if text == "" {
+		text = gpuText(f)
+	}
+	if f.note != "" {
+		text += "; " + f.note
+	}
+	return &messages.Reason{Sequence: f.sequence, At: moment(f.at), Actor: f.actor.String(), Event: messages.EventName(f.event), Text: text}
+}
+
+func modelText(f fact) string {
+	switch e := f.event.(type) {
+	case *messages.ModelDeclared:
+		return declared(e.GetSpec())
+	case *messages.ModelRetired:
+		return "its declaration was withdrawn: " + e.Reason
+	case *messages.ModelWanted:
+		return fmt.Sprintf("wanted, attempt %d: %s", e.Attempt, e.Reason)
+	case *messages.ModelUnwanted:
+		switch {
+		case e.EvictedFor != "":
+			return "evicted for " + short(e.EvictedFor) + ": " + e.Reason
+		case e.Placement != "":
+			return "evicted to relieve its device (" + e.Placement + ")"
+		}
+		return "not wanted any more: " + e.Reason
+	case *messages.ModelLoadStarted:
+		return fmt.Sprintf("attempt %d loads on %s with %s", e.Attempt, short(e.GetPlacement().GetGpu()), mib(e.GetPlacement().GetBytes()))
+	case *messages.WorkerStarted:
+		w := e.GetWorker()
+		if w.GetRemote() {
+			return "attached to " + w.GetUrl()
+		}
+		return fmt.Sprintf("its worker started: pid %d at %s", w.GetPid(), w.GetUrl())
+	case *messages.ModelReady:
+		return fmt.Sprintf("ready after %s; %s measured, %d requests at a time", span(e.LoadMs), mib(e.MeasuredBytes), e.Slots)
+	case *messages.FootprintMeasured:
+		return mib(e.Bytes) + " measured: its peak grew"
+	case *messages.ModelPinned:
+		return pinned(e)
+	case *messages.ModelDraining:
+		if e.Force {
+			return "stops at once: " + e.Reason
+		}
+		return "drains: " + e.Reason
+	case *messages.WorkerExited:
+		if e.ExitCode == -1 || e.Reason == "stopped" {
+			return "its worker is gone: " + e.Reason
+		}
+		return fmt.Sprintf("its worker exited with %d: %s", e.ExitCode, e.Reason)
+	case *messages.LoadFailed:
+		next := "no try is left"
+		if e.RetryMs > 0 {
+			next = "the next try is after " + span(e.RetryMs)
+		}
+		memory := ""
+		if e.OutOfMemory {
+			memory = "; it ran out of memory, so the next try asks for a quarter more"
+		}
+		return fmt.Sprintf("attempt %d failed: %s; %s%s", e.Attempt, saidError(e.Error), next, memory)
+	case *messages.BreakerChanged:
+		return fmt.Sprintf("its breaker is %s after %d failures", e.State, e.Failures)
+	}
+	return ""
+}
+
+func declared(s *messages.ModelSpec) string {
+	out := "declared by " + cmp.Or(s.GetDeclaredBy(), "somebody") + ": runtime " + s.GetRuntime()
+	if s.GetVramBytes() > 0 {
+		out += ", " + mib(s.GetVramBytes())
+	}
+	if s.GetPinned() {
+		out += ", pinned"
+	}
+	return out
+}
+
+func pinned(e *messages.ModelPinned) string {
+	switch {
+	case e.Owner == "":
+		return "unpinned"
+	case e.UntilMs == 0:
+		return "pinned by " + e.Owner
+	}
+	return "pinned by " + e.Owner + " until " + moment(time.UnixMilli(e.UntilMs))
+}
+
+func arbiterText(f fact, model string) string {
+	switch e := f.event.(type) {
+	case *messages.PlacementDecided:
+		p, chosen := e.GetPlacement(), chosenOf(e.Candidates)
+		if model != "" && p.GetModel() != model {
+			return fmt.Sprintf("named to leave %s for %s, which needs %s: %s", short(p.GetGpu()), short(p.GetModel()), needed(p.GetBytes(), e.NeedFrom), victimLine(chosen.GetVictims(), model))
+		}
+		text := fmt.Sprintf("placed on %s by %s; needs %s", short(p.GetGpu()), e.Policy, needed(p.GetBytes(), e.NeedFrom))
+		if len(p.GetVictims()) > 0 {
+			text += "; first has to leave " + cmp.Or(victims(chosen.GetVictims()), shorts(p.Victims))
+		}
+		return text
+	case *messages.PlacementPostponed:
+		return fmt.Sprintf("attempt %d has to wait: %s", e.Attempt, e.Reason)
+	case *messages.PressureRelieved:
+		return fmt.Sprintf("%s is too full (%s), so somebody idle has to leave: %s", short(e.Gpu), e.Reason, victims(e.Victims))
+	case *messages.VictimEvicted:
+		return short(e.Model) + " has left, and its memory is free"
+	case *messages.PlacementReserved:
+		return fmt.Sprintf("the device's owner reserved the memory, epoch %d", e.Epoch)
+	case *messages.PlacementRefused:
+		return "the device's owner refused: " + saidError(e.Error) + "; it is decided anew"
+	case *messages.PlacementAbandoned:
+		return "the placement was abandoned: " + e.Reason
+	case *messages.PlacementClosed:
+		return "closed: " + e.Reason
+	}
+	return ""
+}
+
+// victimLine is what spoke for one victim.
+func victimLine(vs []*messages.Victim, model string) string {
+	for _, v := range vs {
+		if v.GetModel() == model {
+			return victim(v)
+		}
+	}
+	return short(model)
+}
+
+func gpuText(f fact) string {
+	switch e := f.event.(type) {
+	case *messages.VramReserved:
+		until := "until it is released"
+		if e.TtlSeconds > 0 {
+			until = fmt.Sprintf("for %d s after each renewal", e.TtlSeconds)
+		}
+		return fmt.Sprintf("granted %s to %s %s (lease %s, epoch %d)", mib(e.Bytes), e.Holder, until, e.Lease, f.sequence)
+	case *messages.VramSettled:
+		return mib(e.MeasuredBytes) + " measured; the lease holds that much"
+	case *messages.VramReleased:
+		return "memory given back: " + e.Reason
+	case *messages.LeaseExpired:
+		return "the lease ran out: nobody renewed it in time"
+	case *messages.DeviceLost:
+		return "the device was lost: " + e.Reason
+	case *messages.DeviceRecovered:
+		return "the device came back"
+	case *messages.DeviceFaulted:
+		return fmt.Sprintf("the driver reported %s %d", e.Fault, e.Code)
+	}
+	return messages.EventName(f.event)
+}
