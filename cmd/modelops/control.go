@@ -274,18 +274,20 @@ func parseCommand(command string, body []byte) (proto.Message, error) {
 	return m, nil
 }
 
-// sent shows a reply in JSON.
+var inJSON = protojson.MarshalOptions{UseProtoNames: true}
+
+// sent shows a reply in JSON, with the names that journal and CLI use.
 func sent(r messages.Reply) (natsapi.SendReply, error) {
 	out := natsapi.SendReply{Sequence: r.Sequence}
 	if r.Answer != nil {
-		b, err := protojson.Marshal(r.Answer)
+		b, err := inJSON.Marshal(r.Answer)
 		if err != nil {
 			return out, err
 		}
 		out.AnswerType, out.Answer = string(r.Answer.ProtoReflect().Descriptor().Name()), b
 	}
 	for _, e := range r.Events {
-		b, err := protojson.Marshal(e)
+		b, err := inJSON.Marshal(e)
 		if err != nil {
 			return out, err
 		}
