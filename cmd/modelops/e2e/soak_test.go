@@ -162,6 +162,19 @@ func (d *daemon) rest(t *testing.T, requests int) held {
 	return now
 }
 
+// alone waits until the connections to the engine, which are kept for 90 s, are closed, and looks.
+func (d *daemon) alone(t *testing.T, requests int, before held) held {
+	t.Helper()
+	var now held
+	for end := time.Now().Add(2 * time.Minute); ; {
+		now = d.rest(t, requests)
+		if time.Now().After(end) || now.goroutines-before.goroutines <= moreGoroutines && now.fds-before.fds <= moreFiles {
+			return now
+		}
+		time.Sleep(time.Second)
+	}
+}
+
 const (
 	moreGoroutines = 10
 	moreFiles      = 8
@@ -190,6 +203,7 @@ func TestSoak(t *testing.T) {
 		rows = append(rows, row)
 		t.Logf("%+v", row)
 	}
+	rows = append(rows, d.alone(t, total, rows[0]))
 	if sum.Errors > 0 {
 		t.Errorf("%d requests failed: %s", sum.Errors, sum.Error)
 	}
