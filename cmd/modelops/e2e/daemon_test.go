@@ -18,6 +18,9 @@ import (
 // startLimit is generous: two cores are shared with whatever else runs on the machine.
 const startLimit = 30 * time.Second
 
+// stopLimit leaves room for a worker that has to be killed after its grace.
+const stopLimit = 30 * time.Second
+
 // waitLimit bounds what takes milliseconds on a calm machine.
 const waitLimit = 15 * time.Second
 
@@ -165,7 +168,7 @@ func (d *daemon) stop() int {
 	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		d.t.Fatal(err)
 	}
-	d.awaitExit(20 * time.Second)
+	d.awaitExit(stopLimit)
 	return d.cmd.ProcessState.ExitCode()
 }
 
@@ -173,9 +176,15 @@ func (d *daemon) awaitExit(within time.Duration) {
 	d.t.Helper()
 	select {
 	case <-d.exited:
+		return
 	case <-time.After(within):
-		d.t.Fatalf("the daemon is still there after %s", within)
 	}
+	_ = d.cmd.Process.Signal(syscall.SIGQUIT) // where do its goroutines stand?
+	select {
+	case <-d.exited:
+	case <-time.After(5 * time.Second):
+	}
+	d.t.Fatalf("the daemon was still there after %s:\n%s", within, d.log.tail(400))
 }
 
 // clean ends what the test left running: the daemon, and its workers, which outlive it on purpose.
