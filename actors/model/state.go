@@ -52,6 +52,9 @@ type State struct {
 	Breaker   string
 	// Footprints are measured peaks in bytes, by revision and device kind ("4f2a@cuda"); they beat every estimate.
 	Footprints map[string]uint64
+	// Guess is what to ask for after a worker ran out of memory, in bytes; 0 = nothing went wrong. It isn't a footprint: strangers may have
+	// been the reason. It ends when a worker is ready or no device can hold it, or it would shut the model out for good.
+	Guess      uint64
 	PinnedBy   string
 	PinnedTill int64 // ms since 1970; 0 = for good
 	// MadeRoom is the placement for which it was last evicted: asking twice evicts once.
@@ -63,9 +66,9 @@ func footprintKey(spec *messages.ModelSpec, deviceKind string) string {
 	return spec.GetRevision() + "@" + deviceKind
 }
 
-// remembered is the largest footprint measured for the declaration, 0 when there is none.
+// remembered is the largest footprint measured for the declaration, or guessed after one that was too small; 0 when there is none.
 func (s State) remembered() uint64 {
-	var most uint64
+	most := s.Guess
 	for key, bytes := range s.Footprints {
 		if strings.HasPrefix(key, s.Spec.GetRevision()+"@") {
 			most = max(most, bytes)
@@ -118,6 +121,7 @@ func Evolve(s State, event proto.Message, _ uint64) State {
 		s.Phase, s.Measured, s.Slots, s.LoadMS = Ready, e.MeasuredBytes, e.Slots, e.LoadMs
 		s.ReadyMS, s.Error, s.Unsettled = e.At.AsTime().UnixMilli(), nil, true
 		s = s.remember(e.MeasuredBytes)
+		s.Guess = 0
 	case *messages.FootprintMeasured:
 		s.Measured, s.Unsettled = e.Bytes, true
 		s = s.remember(e.Bytes)
@@ -141,8 +145,11 @@ func Evolve(s State, event proto.Message, _ uint64) State {
 	case *messages.LoadFailed:
 		s.Failures++
 		s.Error, s.RetryMS = e.Error, e.RetryMs
-		if e.OutOfMemory && s.Placement != nil { // the estimate was wrong: ask for a quarter more
-			s = s.remember(s.Placement.Bytes + s.Placement.Bytes/4)
+		switch {
+		case e.OutOfMemory && s.Placement != nil: // what was reserved was too little, or less than that was free: ask for a quarter more
+			s.Guess = s.Placement.Bytes + s.Placement.Bytes/4
+		case s.Placement == nil: // no device can hold so much
+			s.Guess = 0
 		}
 		s = ended(s)
 		s.Phase = Waiting
