@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -35,6 +35,7 @@ type Tree struct {
 	o      Options
 	system *actor.ActorSystem
 	root   *actor.PID
+	ended  chan struct{} // closed by Stop: whoever waits for a birth waits in vain
 
 	spawn    Spawner
 	spawning sync.Mutex // one birth at a time; never held with mu, since the supervisor needs mu to register the child
@@ -52,7 +53,8 @@ func New(o Options) *Tree {
 	if o.AskTimeout == 0 {
 		o.AskTimeout = 5 * time.Second
 	}
-	t := &Tree{o: o, pids: map[messages.ActorID]*actor.PID{}, names: map[string]messages.ActorID{}, down: map[messages.ActorID]string{}}
+	t := &Tree{o: o, pids: map[messages.ActorID]*actor.PID{}, names: map[string]messages.ActorID{}, down: map[messages.ActorID]string{},
+		ended: make(chan struct{})}
 	t.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 		return slog.New(quiet{o.Log.Handler()})
 	}))
@@ -79,7 +81,7 @@ type spawned struct {
 func (t *Tree) supervise(c actor.Context) {
 	switch m := c.Message().(type) {
 	case born:
-		pid, err := c.SpawnNamed(m.props, strings.ReplaceAll(m.id.String(), "/", ":"))
+		pid, err := c.SpawnNamed(m.props, url.PathEscape(m.id.String())) // reversible: a/b and a:b are two models
 		if err == nil {
 			t.register(m.id, pid)
 		}
@@ -106,7 +108,12 @@ func (t *Tree) find(id messages.ActorID) (*actor.PID, error) {
 	}
 	done := make(chan spawned, 1)
 	t.system.Root.Send(t.root, born{id, props, done})
-	r := <-done
+	var r spawned
+	select {
+	case r = <-done:
+	case <-t.ended:
+		return nil, messages.NewError(messages.Unavailable, id.String(), "the host is stopping")
+	}
 	if r.err != nil {
 		return nil, messages.Errorf(messages.Unavailable, id.String(), "the actor can't be started: %w", r.err)
 	}
@@ -214,6 +221,7 @@ func (t *Tree) Actors() []messages.ActorID {
 
 // Stop stops all actors and waits for them. Work they owe is cancelled; their state stays in the journal.
 func (t *Tree) Stop() {
+	close(t.ended)
 	_ = t.system.Root.PoisonFuture(t.root).Wait()
 	t.system.Shutdown()
 }
@@ -239,6 +247,7 @@ func (t *Tree) gaveUp(child *actor.PID, failures int, reason any) {
 		t.mu.Lock()
 		t.down[id] = fmt.Sprint(reason)
 		t.mu.Unlock()
-		t.Tell(context.Background(), host, &messages.ReportGaveUp{Actor: id.String(), Reason: fmt.Sprint(reason), Failures: uint32(failures)})
+		// Not here: this is the supervisor's own turn, and the host may have to be born by it.
+		go t.Tell(context.Background(), host, &messages.ReportGaveUp{Actor: id.String(), Reason: fmt.Sprint(reason), Failures: uint32(failures)})
 	}
 }
