@@ -45,13 +45,10 @@ func (r *Reading) staying(m *residency, p Present) []string {
 	for _, x := range c.candidates {
 		gpu := short(x.GetGpu())
 		switch {
-		case x.GetChosen() && len(x.GetVictims()) > 0:
-			out = append(out, fmt.Sprintf("%s more free on %s then: nobody would have had to leave", mib(lacks(x)), gpu))
-		case x.GetChosen():
 		case x.GetNeedBytes() > x.GetLimitBytes():
 			out = append(out, r.house.raise(x.GetGpu(), x.GetNeedBytes()))
 		case lacks(x) > 0:
-			out = append(out, fmt.Sprintf("%s more free on %s then: it would have fitted there", mib(lacks(x)), gpu))
+			out = append(out, fmt.Sprintf("%s more free on %s then: %s", mib(lacks(x)), gpu, without(x)))
 		}
 	}
 	if by := m.pinner(p.Now); by != "" {
@@ -138,7 +135,7 @@ func (h house) raise(gpu string, need uint64) string {
 	case l.capacity == 0:
 		return fmt.Sprintf("a need of less than the limit of %s", short(gpu))
 	case need <= l.usable():
-		return fmt.Sprintf("raise vram_soft_limit_mb to at least %d: %s has %s, and the limit is %s", (need+messages.MiB-1)/messages.MiB, short(gpu), mib(l.capacity), mib(l.limit()))
+		return fmt.Sprintf("raise resources.vram_soft_limit_mb to at least %d: %s has %s, and the limit is %s", (need+messages.MiB-1)/messages.MiB, short(gpu), mib(l.capacity), mib(l.limit()))
 	}
 	return fmt.Sprintf("a larger device than %s: of its %s, %s can be used at most, and %s are needed", short(gpu), mib(l.capacity), mib(l.usable()), mib(need))
 }
@@ -151,22 +148,37 @@ func (r *Reading) toStay() []string {
 	pin := "pin it: a pinned model is never evicted"
 	e, ok := r.named.event.(*messages.PlacementDecided)
 	if !ok {
-		return []string{pin, "a use of its device below the threshold (eviction_threshold_pct)"}
+		return []string{pin, "a use of its device below the threshold (resources.eviction_threshold_pct)"}
 	}
 	gpu, chosen := short(e.GetPlacement().GetGpu()), chosenOf(e.Candidates)
 	out := []string{pin}
 	if n := lacks(chosen); n > 0 {
 		out = append([]string{fmt.Sprintf("%s more free on %s then: nobody would have had to leave", mib(n), gpu)}, out...)
 	}
-	for _, l := range r.house.holders(e.GetPlacement().GetGpu()) {
-		if m := r.house.model(l.holder); m.phase == "ready" && l.holder != e.GetPlacement().GetModel() && l.holder != r.model {
-			out = append(out, fmt.Sprintf("%s idle for longer than it: by %s it would have gone first", short(l.holder), e.Policy))
+	for _, other := range r.stayed {
+		out = append(out, fmt.Sprintf("%s %s: then that would have left %s instead", short(other), sooner(e.Policy), gpu))
+	}
+	for _, x := range e.Candidates {
+		if !x.GetChosen() && x.GetRefusal() == "" && len(x.GetVictims()) > 0 {
+			out = append(out, fmt.Sprintf("%s %s: then %s would have been chosen (cost %.3g against %.3g)", shorts(modelsOf(x.Victims)), sooner(e.Policy),
+				short(x.GetGpu()), x.GetCost(), chosen.GetCost()))
 		}
 	}
 	if m := r.house.model(r.model); m.spec.GetMinResidencySeconds() == 0 {
 		out = append(out, "a min_residency: while it lasts, others go first")
 	}
 	return out
+}
+
+// sooner is what makes a model go before others by a policy.
+func sooner(policy string) string {
+	switch policy {
+	case "first_fit":
+		return "resident for longer"
+	case "lru":
+		return "idle for longer"
+	}
+	return "idle for longer, or faster to load again"
 }
 
 // toComeBack is what brings an absent model back.

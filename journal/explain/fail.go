@@ -58,10 +58,11 @@ func (r *Reading) toLoad(m *residency, p Present) []string {
 			out = append(out, "a need of at most "+mib(best)+": a smaller quantisation, a shorter context, or fewer parallel slots")
 		}
 	} else if r.failed != nil {
-		if hint := r.failed.event.(*messages.LoadFailed).GetError().GetHint(); hint != "" {
+		logs := "modelops logs " + short(r.model)
+		if hint := r.failed.event.(*messages.LoadFailed).GetError().GetHint(); hint != logs {
 			out = append(out, hint)
 		}
-		out = append(out, "modelops logs "+short(r.model)+" shows what its worker said")
+		out = append(out, logs+" shows what its worker said, and what to mend")
 	}
 	if m.phase == "waiting" {
 		return append(out, "nothing else for the next try: it comes by itself at "+moment(m.retryAt))

@@ -98,6 +98,18 @@ func (h house) holders(gpu string) []lease {
 	return out
 }
 
+// rivals are the models beside a placement's victims on its device that nobody had pinned.
+func (h house) rivals(p *messages.Placement, at time.Time) []string {
+	var out []string
+	for _, l := range h.holders(p.GetGpu()) {
+		m := h.model(l.holder)
+		if m.phase == "ready" && m.pinner(at) == "" && l.holder != p.GetModel() && !slices.Contains(p.GetVictims(), l.holder) {
+			out = append(out, l.holder)
+		}
+	}
+	return out
+}
+
 // pinner is who keeps the model from eviction at a time; empty when nobody does.
 func (m *residency) pinner(at time.Time) string {
 	switch {

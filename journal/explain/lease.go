@@ -67,8 +67,9 @@ func (r *Reading) explainPlacement(made *fact, p Present) *messages.Explanation 
 	out := &messages.Explanation{Subject: r.question.Subject, Kind: "placement", Reasons: r.reasons("")}
 	switch e := made.event.(type) {
 	case *messages.PressureRelieved:
-		out.Summary = fmt.Sprintf("Decision %d at %s relieves %s (%s): %s has to leave. %s", made.sequence, moment(made.at), short(e.Gpu), e.Reason, victims(e.Victims), r.outcome())
-		out.WouldChange = []string{"a higher eviction_threshold_pct, or a pin on who shall stay"}
+		out.Summary = fmt.Sprintf("Decision %d at %s relieves %s (%s): %s has to leave, and %d of %d left so far.", made.sequence, moment(made.at),
+			short(e.Gpu), e.Reason, victims(e.Victims), r.evictions(), len(e.Victims))
+		out.WouldChange = []string{"a higher resources.eviction_threshold_pct, or a pin on who shall stay"}
 	case *messages.PlacementDecided:
 		c := choiceOf(made)
 		out.Summary = fmt.Sprintf("Decision %d at %s placed attempt %d of %s on %s by %s; it needs %s. %s", made.sequence, moment(made.at), e.GetPlacement().GetAttempt(),
@@ -82,13 +83,27 @@ func (r *Reading) explainPlacement(made *fact, p Present) *messages.Explanation 
 			}
 		}
 	}
+	if r.leases.id != "" && r.ended == nil {
+		out.Summary += fmt.Sprintf(" Its lease: %s holds %s %s; %s.", short(r.leases.holder), mib(r.leases.holds()), since(r.leases.at, p.Now), term(r.leases.ttl))
+	}
 	out.WouldChange = clipped(out.WouldChange)
 	return out
 }
 
+// evictions counts the victims that have left.
+func (r *Reading) evictions() int {
+	n := 0
+	for _, f := range r.window {
+		if _, ok := f.event.(*messages.VictimEvicted); ok {
+			n++
+		}
+	}
+	return n
+}
+
 // without says what enough free memory would have spared.
 func without(x *messages.Candidate) string {
-	if x.GetChosen() {
+	if len(x.GetVictims()) > 0 {
 		return "nobody would have had to leave"
 	}
 	return "it would have fitted there"

@@ -36,9 +36,20 @@ func (r *Reading) last() *fact {
 	return r.placed
 }
 
+// evicted tells whether it left to make room, and nobody wanted it since.
+func (r *Reading) evicted() bool {
+	return r.named != nil && r.left != nil && r.left.event.(*messages.ModelUnwanted).Placement != "" && (r.wanted == nil || r.wanted.sequence < r.left.sequence)
+}
+
+// weighed are the devices of the decision that made it what it is: its eviction, or its placement.
 func (r *Reading) weighed() []*messages.Weighed {
 	if need, ok := r.neverFits(); ok {
 		return r.house.tooSmall(need)
+	}
+	if r.evicted() && !r.house.model(r.model).resident() {
+		if out := choiceOf(r.named).weighed(); len(out) > 0 {
+			return out
+		}
 	}
 	if out := choiceOf(r.last()).weighed(); len(out) > 0 {
 		return out
@@ -87,7 +98,7 @@ func (r *Reading) placedBecause() string {
 	if c.chosen == nil {
 		room = "whose sums weren't written down"
 	} else if len(c.chosen.Victims) > 0 {
-		room = fmt.Sprintf("which had %s free and %s leave for it, cost %.3g", mib(free(c.chosen)), victims(c.chosen.Victims), c.chosen.Cost)
+		room = fmt.Sprintf("which had %s free and where %s had to leave, cost %.3g", mib(free(c.chosen)), leavers(c.chosen.Victims), c.chosen.Cost)
 	}
 	out := fmt.Sprintf("Decision %d chose %s by %s, %s; it needs %s.", r.placed.sequence, short(e.GetPlacement().GetGpu()), cmp.Or(e.Policy, "no policy"), room,
 		needed(e.GetPlacement().GetBytes(), e.NeedFrom))
@@ -95,6 +106,14 @@ func (r *Reading) placedBecause() string {
 		out += " Not taken: " + others + "."
 	}
 	return out
+}
+
+func leavers(vs []*messages.Victim) string {
+	out := make([]string, len(vs))
+	for i, v := range vs {
+		out[i] = figures(v)
+	}
+	return enumerate(out)
 }
 
 // came is why it is wanted.
@@ -141,9 +160,13 @@ func (r *Reading) gone() string {
 	switch d := r.named.event.(type) {
 	case *messages.PlacementDecided:
 		chosen := chosenOf(d.Candidates)
-		return fmt.Sprintf("decision %d evicted it from %s for %s, which needs %s where %s were free; it was the one to go by %s: %s", r.named.sequence,
+		s := fmt.Sprintf("decision %d evicted it from %s for %s, which needs %s where %s were free; it was the one to go by %s, at a cost of %.3g: %s", r.named.sequence,
 			short(d.GetPlacement().GetGpu()), short(d.GetPlacement().GetModel()), needed(d.GetPlacement().GetBytes(), d.NeedFrom), mib(free(chosen)),
-			d.Policy, victimLine(chosen.GetVictims(), r.model))
+			d.Policy, chosen.GetCost(), victimLine(chosen.GetVictims(), r.model))
+		if others := choiceOf(r.named).rejected(); others != "" {
+			s += "; not taken: " + others
+		}
+		return s
 	case *messages.PressureRelieved:
 		return fmt.Sprintf("decision %d evicted it from %s to relieve the device (%s): %s", r.named.sequence, short(d.Gpu), d.Reason, victimLine(d.Victims, r.model))
 	}

@@ -45,11 +45,12 @@ type Reading struct {
 	mine     map[string]bool // open placements of the model
 	window   []fact          // what concerns the subject, oldest first
 
-	placed    *fact // the model's last PlacementDecided
-	postponed *fact // and what told it to wait, if nothing was decided since
-	named     *fact // the decision that named it as a victim
-	left      *fact // its last ModelUnwanted
-	failed    *fact // its last LoadFailed since it was ready
+	placed    *fact    // the model's last PlacementDecided
+	postponed *fact    // and what told it to wait, if nothing was decided since
+	named     *fact    // the decision that named it as a victim
+	stayed    []string // who could have been named instead: idle or not, the journal doesn't know
+	left      *fact    // its last ModelUnwanted
+	failed    *fact    // its last LoadFailed since it was ready
 	exited    *fact
 	wanted    *fact
 	since     time.Time // when its phase last changed
@@ -115,11 +116,11 @@ func (r *Reading) fold(f fact) {
 			r.placed, r.postponed = &f, nil
 			r.mine[e.Placement.GetId()] = true
 		case slices.Contains(e.GetPlacement().GetVictims(), r.model):
-			r.named = &f
+			r.named, r.stayed = &f, r.house.rivals(e.Placement, f.at)
 		}
 	case *messages.PressureRelieved:
 		if names(e.Victims, r.model) {
-			r.named = &f
+			r.named, r.stayed = &f, nil
 		}
 	case *messages.PlacementPostponed:
 		if e.Model == r.model {

@@ -84,7 +84,7 @@ func (q *Request) fate(now time.Time) string {
 		place = fmt.Sprintf(", at place %d of the queue", q.Position)
 	}
 	waited := span(q.Waited(now).Milliseconds())
-	end := fmt.Sprintf("ended with %s", outcomeName(q.Code))
+	end := "with " + outcomeName(q.Code)
 	if q.Refusal != "" {
 		end += ": " + q.Refusal
 	}
@@ -92,7 +92,7 @@ func (q *Request) fate(now time.Time) string {
 	case q.Granted.IsZero() && q.Ended.IsZero():
 		return "has waited for " + waited + place
 	case q.Granted.IsZero():
-		return fmt.Sprintf("%s after %s without a place at a worker", end, waited)
+		return fmt.Sprintf("ended after %s without a place at a worker, %s", waited, end)
 	}
 	at := q.URL
 	if q.Pid > 0 {
@@ -101,7 +101,7 @@ func (q *Request) fate(now time.Time) string {
 	if q.Ended.IsZero() {
 		return fmt.Sprintf("waited for %s%s; it has run for %s at %s", waited, place, span(now.Sub(q.Granted).Milliseconds()), at)
 	}
-	return fmt.Sprintf("waited for %s%s; it ran for %s at %s and %s", waited, place, span(q.Ended.Sub(q.Granted).Milliseconds()), at, end)
+	return fmt.Sprintf("waited for %s%s; it ran for %s at %s and ended %s", waited, place, span(q.Ended.Sub(q.Granted).Milliseconds()), at, end)
 }
 
 func outcomeName(c messages.Code) string {
@@ -114,7 +114,7 @@ func outcomeName(c messages.Code) string {
 // waitedFor is the decision that made its model ready while it waited; nil when it waited for a place only, or not at all.
 func (r *Reading) waitedFor() *fact {
 	q := r.question.Request
-	if q.Granted.IsZero() {
+	if q.Granted.IsZero() || !q.Granted.After(q.Began) {
 		return nil
 	}
 	for i := len(r.window) - 1; i >= 0; i-- {

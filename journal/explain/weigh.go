@@ -41,7 +41,7 @@ func free(c *messages.Candidate) uint64 {
 	return c.GetLimitBytes() - min(c.GetReservedBytes()+c.GetForeignBytes(), c.GetLimitBytes())
 }
 
-// short of is how much more would have had to be free; 0 = it fitted.
+// lacks is how much more would have had to be free; 0 = it fitted.
 func lacks(c *messages.Candidate) uint64 {
 	return c.GetNeedBytes() - min(free(c), c.GetNeedBytes())
 }
@@ -105,7 +105,7 @@ func (c choice) rejected() string {
 		case x.GetRefusal() != "":
 			out = append(out, fmt.Sprintf("%s (%s free)", short(x.GetGpu()), mib(free(x))))
 		case len(x.GetVictims()) > 0:
-			out = append(out, fmt.Sprintf("%s (would evict %s)", short(x.GetGpu()), shorts(modelsOf(x.GetVictims()))))
+			out = append(out, fmt.Sprintf("%s (would evict %s, cost %.3g)", short(x.GetGpu()), shorts(modelsOf(x.GetVictims())), x.GetCost()))
 		default:
 			out = append(out, short(x.GetGpu())+" (as good, later by name)")
 		}

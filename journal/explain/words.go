@@ -76,7 +76,7 @@ var sources = map[string]string{
 // needed writes a need and where its figure came from.
 func needed(bytes uint64, from string) string {
 	if word := cmp.Or(sources[from], from); word != "" {
-		return mib(bytes) + ", " + word
+		return mib(bytes) + " (" + word + ")"
 	}
 	return mib(bytes)
 }
@@ -95,11 +95,15 @@ func saidError(e *messages.ErrorBody) string {
 
 // victim says who leaves and what spoke for it.
 func victim(v *messages.Victim) string {
-	s := fmt.Sprintf("%s (%s, idle for %s, %s to load again", short(v.GetModel()), mib(v.GetBytes()), span(v.GetIdleMs()), span(v.GetLoadMs()))
-	if v.GetReason() != "" {
-		s += "; " + v.GetReason()
+	if v.GetReason() == "" {
+		return figures(v)
 	}
-	return s + ")"
+	return strings.TrimSuffix(figures(v), ")") + "; " + v.GetReason() + ")"
+}
+
+// figures are what the policy saw of a victim.
+func figures(v *messages.Victim) string {
+	return fmt.Sprintf("%s (%s, idle for %s, %s to load again)", short(v.GetModel()), mib(v.GetBytes()), span(v.GetIdleMs()), span(v.GetLoadMs()))
 }
 
 func victims(vs []*messages.Victim) string {
