@@ -24,7 +24,7 @@ func engineRole(args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	time.Sleep(*after - sinceStart())
+	due(time.Now().Add(*after - sinceStart()))
 	l, err := listenSaying(*port)
 	if err != nil {
 		return err

@@ -89,7 +89,7 @@ func (d *daemon) reborn(t *testing.T, model string) time.Duration {
 				return time.Since(began)
 			}
 		}
-		time.Sleep(2 * time.Millisecond)
+		due(time.Now().Add(2 * time.Millisecond))
 	}
 	t.Fatalf("no answer within %s", startLimit)
 	return 0
@@ -137,7 +137,7 @@ func mb(bytes uint64) float64 { return float64(bytes) / (1 << 20) }
 func measureIdle(t *testing.T, f *findings) {
 	d, _ := attached(t, "")
 	d.fastChat(t, "fast")
-	time.Sleep(15 * time.Second)
+	due(time.Now().Add(15 * time.Second))
 	rss, anonymous := memoryOf(t, d.cmd.Process.Pid)
 	f.add(finding{"memory, idle", "<= 60 MB", fmt.Sprintf("%.0f MB resident, of which %.0f MB anonymous and the rest the program's own pages", mb(rss), mb(anonymous)), mb(rss) <= 60,
 		"VmRSS of the daemon 15 s after its start and one answer"})

@@ -40,7 +40,7 @@ func pacedRole(args []string) error {
 	began := time.Now()
 	for i := range total {
 		at := began.Add(time.Duration(i) * time.Second / time.Duration(task.Rate))
-		time.Sleep(time.Until(at))
+		due(at)
 		due <- at
 	}
 	close(due)
@@ -136,7 +136,7 @@ func loadAll(t *testing.T, d *daemon, c messages.ModelOpsClient, began time.Time
 	t.Helper()
 	var work sync.WaitGroup
 	for i := range mixedLoads {
-		time.Sleep(time.Until(began.Add(time.Duration(i) * 400 * time.Millisecond)))
+		due(began.Add(time.Duration(i) * 400 * time.Millisecond))
 		work.Go(func() {
 			if r, err := c.LoadModel(t.Context(), &messages.ModelLoadRequest{ModelName: longName(i)}); err != nil || !r.Success {
 				t.Errorf("load %s: %v", longName(i), err)

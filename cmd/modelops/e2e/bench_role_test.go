@@ -114,6 +114,13 @@ func listenSaying(port int) (net.Listener, error) {
 	return l, nil
 }
 
+// due waits until a moment of the real clock. A measurement is about that clock: a load has its pace, and what is idle is so for a time.
+func due(at time.Time) {
+	wait := time.NewTimer(time.Until(at))
+	defer wait.Stop()
+	<-wait.C
+}
+
 // sinceStart is how long ago the kernel started this process. The kernel counts in hundredths of a second and cuts off the rest, which
 // is taken as half of one.
 func sinceStart() time.Duration {

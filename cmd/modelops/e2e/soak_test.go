@@ -142,7 +142,7 @@ func (d *daemon) rest(t *testing.T, requests int) held {
 	still := 0
 	for end := time.Now().Add(20 * time.Second); still < 4 && time.Now().Before(end); {
 		d.http().CloseIdleConnections()
-		time.Sleep(250 * time.Millisecond)
+		due(time.Now().Add(250 * time.Millisecond))
 		h := d.handles()
 		if h.files < now.fds || h.goroutines < now.goroutines || now.fds == 0 {
 			still = 0
@@ -171,7 +171,7 @@ func (d *daemon) alone(t *testing.T, requests int, before held) held {
 		if time.Now().After(end) || now.goroutines-before.goroutines <= moreGoroutines && now.fds-before.fds <= moreFiles {
 			return now
 		}
-		time.Sleep(time.Second)
+		due(time.Now().Add(time.Second))
 	}
 }
 
