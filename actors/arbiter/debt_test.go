@@ -86,3 +86,23 @@ func TestVictimsThatAreBackArentFreedTwice(t *testing.T) {
 		t.Error("counts a's memory as free: a was to leave for a placement that nobody wants any more")
 	}
 }
+
+func TestVictimsLeaveWhatTheLedgerCounts(t *testing.T) {
+	m := arbiterWith(0)
+	c := card(24, 20, 0)
+	c.Reservations = []*messages.Reservation{{Holder: "model/h/a", Bytes: 12}, {Holder: "model/h/x", Bytes: 8}}
+	grown := idle("model/h/a", 13) // measured; the ledger hasn't heard of it
+	r := decide(t, m, &messages.PlaceModel{Model: "model/h/d", Attempt: 1, NeedBytes: 17, Ledgers: []*messages.GpuView{c},
+		Residents: []*messages.Resident{grown, loads("model/h/x")}})
+	if r.Placement != nil {
+		t.Error("takes 17 bytes for free: 4 are, and 12 will be")
+	}
+	shrunk := card(24, 19, 0)
+	shrunk.Reservations = []*messages.Reservation{{Holder: "model/h/a", Bytes: 12, MeasuredBytes: 11}, {Holder: "model/h/x", Bytes: 8}}
+	decide(t, m, &messages.PlaceModel{Model: "model/h/b", Attempt: 1, NeedBytes: 10, Ledgers: []*messages.GpuView{shrunk},
+		Residents: []*messages.Resident{idle("model/h/a", 11)}})
+	r = decide(t, m, &messages.PlaceModel{Model: "model/h/e", Attempt: 1, NeedBytes: 7, Ledgers: []*messages.GpuView{shrunk}})
+	if r.Placement != nil {
+		t.Error("takes 7 bytes for free: 24 - 8 of x - 10 promised to b are 6")
+	}
+}

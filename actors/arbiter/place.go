@@ -25,6 +25,18 @@ type question struct {
 	elders    []elder
 }
 
+// leaves is what a resident's leaving gives back: what the ledger counts for it, which hears of a measured footprint later than the model.
+func leaves(ledgers []*messages.GpuView, r resident) uint64 {
+	for _, l := range ledgers {
+		for _, lease := range l.Reservations {
+			if l.Id == r.GPU && lease.Holder == r.Model {
+				return holds(lease)
+			}
+		}
+	}
+	return r.Bytes
+}
+
 // elder is another model that has waited longer for a place.
 type elder struct {
 	model  string
@@ -32,10 +44,11 @@ type elder struct {
 }
 
 func questionOf(s State, c *messages.PlaceModel) question {
-	q := question{model: c.Model, need: c.NeedBytes, groups: c.Groups, ledgers: slices.Clone(c.Ledgers)}
+	q := question{model: c.Model, need: c.NeedBytes, groups: c.Groups, ledgers: preferred(c.Kinds, c.Ledgers)}
 	slices.SortFunc(q.ledgers, func(a, b *messages.GpuView) int { return strings.Compare(a.Id, b.Id) })
 	for _, r := range residentsOf(s, c.Residents) {
 		if r.Model != c.Model {
+			r.Bytes = leaves(q.ledgers, r)
 			q.residents = append(q.residents, r)
 		}
 	}
@@ -50,6 +63,20 @@ func questionOf(s State, c *messages.PlaceModel) question {
 		}
 	}
 	return q
+}
+
+// preferred are the devices of the first kind that there is; of all kinds when none is asked for.
+func preferred(kinds []string, ledgers []*messages.GpuView) []*messages.GpuView {
+	for _, kind := range kinds {
+		of := slices.DeleteFunc(slices.Clone(ledgers), func(l *messages.GpuView) bool { return l.Kind != kind })
+		if len(of) > 0 {
+			return of
+		}
+	}
+	if len(kinds) > 0 {
+		return nil
+	}
+	return slices.Clone(ledgers)
 }
 
 // placed tells whether a placement for the model is on its way.
@@ -112,12 +139,20 @@ func (s State) promised(gpu string) uint64 {
 	return sum
 }
 
+// holds is what a ledger counts for a lease: the measured footprint once there is one.
+func holds(r *messages.Reservation) uint64 {
+	if r.MeasuredBytes > 0 {
+		return r.MeasuredBytes
+	}
+	return r.Bytes
+}
+
 // freed is what those who are on their way out will leave on a device.
 func freed(l *messages.GpuView, leaving map[string]bool) uint64 {
 	var sum uint64
 	for _, r := range l.Reservations {
 		if leaving[r.Holder] {
-			sum += max(r.Bytes, r.MeasuredBytes)
+			sum += holds(r)
 		}
 	}
 	return min(sum, l.ReservedBytes)
