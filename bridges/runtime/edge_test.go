@@ -68,7 +68,7 @@ func TestArgumentsOfTheEngines(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		argv, err := k.argv(spec, r.macros(k, spec, 9))
+		argv, err := k.argv(spec, r.macros(k, spec, 9, r.contextFor(t.Context(), k, spec)))
 		if err != nil || !slices.Equal(argv, strings.Fields(c.want)) {
 			t.Errorf("%q %v, want %q", argv, err, c.want)
 		}

@@ -31,6 +31,7 @@ var errMalformed = errors.New("malformed model file")
 type run struct {
 	context       uint64 // tokens of one sequence, 0 = the model's own, at most cap of it
 	cap           uint64 // 0 = no such limit
+	trims         bool   // the engine trims a context to what the model was trained for; llama.cpp holds it nevertheless
 	total         uint64 // tokens of all sequences when the arguments say so, else 0
 	slots         uint64
 	keys, values  string
@@ -46,6 +47,7 @@ func (r *Runtime) runOf(k kind, spec *messages.ModelSpec) run {
 		keys: k.cache, values: k.cache, layers: 999,
 	}
 	if k.name == "embedded" {
+		u.trims = true
 		return u
 	}
 	f := flagsOf(spec)
@@ -107,52 +109,81 @@ func (u run) tokens(trained uint64) uint64 {
 			one = u.cap
 		}
 	}
-	if trained > 0 {
+	if u.trims && trained > 0 {
 		one = min(one, trained)
 	}
 	all := one * u.slots
 	if u.total > 0 {
 		all = u.total
-		if trained > 0 {
-			all = min(all, trained*u.slots)
-		}
 	}
 	return min(max(all, 1), mostTokens)
 }
 
-// estimateGGUF reads the file in a goroutine of its own: the parser panics on some damaged files and might hang on others.
-// A file that hangs keeps that goroutine until its reads return.
-func (r *Runtime) estimateGGUF(ctx context.Context, k kind, spec *messages.ModelSpec, size uint64) (Estimate, error) {
-	u := r.runOf(k, spec)
+// guarded runs what reads a model file in a goroutine of its own: the parser might hang on some damaged files, and disks
+// do. A read that hangs keeps that goroutine until it returns.
+func guarded[T any](ctx context.Context, read func() (T, error)) (T, error) {
 	type result struct {
-		e   Estimate
-		err error
+		value T
+		err   error
 	}
 	done := make(chan result, 1)
 	go func() {
-		e, err := readGGUF(spec.Path, size, u)
-		done <- result{e, err}
+		value, err := read()
+		done <- result{value, err}
 	}()
 	limit := time.NewTimer(parseTime)
 	defer limit.Stop()
-	e := bySize(size)
+	var none T
 	select {
 	case <-ctx.Done():
-		return Estimate{}, ctx.Err()
+		return none, ctx.Err()
 	case <-limit.C:
-		r.log.Warn("a model file's header can't be read in time", "model", spec.Name, "path", spec.Path)
+		return none, fmt.Errorf("can't be read within %s", parseTime)
 	case got := <-done:
-		switch {
-		case errors.Is(got.err, errMalformed):
-			return Estimate{}, messages.Errorf(messages.ModelLoadError, subject(spec), "Model file is malformed: %s: %w", spec.Path, got.err).
-				WithHint("copy or download it again")
-		case got.err != nil:
-			r.log.Warn("a model's memory is guessed by its size", "model", spec.Name, "err", got.err)
-		default:
-			e = got.e
-		}
+		return got.value, got.err
+	}
+}
+
+func (r *Runtime) estimateGGUF(ctx context.Context, k kind, spec *messages.ModelSpec, size uint64) (Estimate, error) {
+	u := r.runOf(k, spec)
+	e, err := guarded(ctx, func() (Estimate, error) { return readGGUF(spec.Path, size, u) })
+	switch {
+	case ctx.Err() != nil:
+		return Estimate{}, ctx.Err()
+	case errors.Is(err, errMalformed):
+		return Estimate{}, messages.Errorf(messages.ModelLoadError, subject(spec), "Model file is malformed: %s: %w", spec.Path, err).
+			WithHint("copy or download it again")
+	case err != nil:
+		r.log.Warn("a model's memory is guessed by its size", "model", spec.Name, "path", spec.Path, "err", err)
+		e = bySize(size)
 	}
 	return addCompanions(spec, e)
+}
+
+// contextFor is how many tokens a sequence is given by an engine whose row limits what nobody declared: with more than the
+// model was trained for it would only waste memory. 0 leaves it to the engine.
+func (r *Runtime) contextFor(ctx context.Context, k kind, spec *messages.ModelSpec) uint32 {
+	if spec.ContextLength > 0 || k.context == 0 || !k.needsFile {
+		return spec.ContextLength
+	}
+	trained, err := guarded(ctx, func() (uint64, error) { return trainedTokens(spec.Path) })
+	if err != nil || trained == 0 {
+		return k.context
+	}
+	return uint32(min(trained, uint64(k.context)))
+}
+
+func trainedTokens(path string) (n uint64, err error) {
+	f, err := parseGGUF(path)
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			n, err = 0, fmt.Errorf("%v", p)
+		}
+	}()
+	return f.Architecture().MaximumContextLength, nil
 }
 
 func bySize(size uint64) Estimate {

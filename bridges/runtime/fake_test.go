@@ -34,6 +34,9 @@ func fake(mode string) int {
 	if len(os.Args) > 1 {
 		port = os.Args[1]
 	}
+	if path, ok := strings.CutPrefix(mode, "recorded:"); ok {
+		return playRecording(path, port)
+	}
 	switch mode {
 	case "exit":
 		fmt.Println("hello")
@@ -99,9 +102,23 @@ func serve(port, model string, health func() (int, string)) int {
 		_, _ = w.Write([]byte(body))
 	})
 	mux.HandleFunc("/v1/models", func(w http.ResponseWriter, _ *http.Request) {
+		model := model
+		if model == "dies" || model == "hangs" {
+			model = "fake"
+		}
 		fmt.Fprintf(w, `{"data":[{"id":%q}]}`, model)
 	})
 	mux.HandleFunc("/props", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"total_slots":3}`) })
+	mux.HandleFunc("/v1/chat/completions", func(w http.ResponseWriter, req *http.Request) {
+		switch model {
+		case "dies":
+			fmt.Println("CUDA error: out of memory")
+			os.Exit(3)
+		case "hangs":
+			<-req.Context().Done()
+		}
+		fmt.Fprint(w, `{}`)
+	})
 	mux.HandleFunc("/env", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, strings.Join(os.Environ(), "\n")) })
 	fmt.Println("serving", model)
 	if err := http.ListenAndServe("127.0.0.1:"+port, mux); err != nil {

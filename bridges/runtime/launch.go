@@ -20,7 +20,7 @@ type launch struct {
 	worker    *messages.Worker
 }
 
-func (r *Runtime) plan(k kind, spec *messages.ModelSpec, placement *messages.Placement, nonce string) (*launch, error) {
+func (r *Runtime) plan(k kind, spec *messages.ModelSpec, placement *messages.Placement, nonce string, context uint32) (*launch, error) {
 	if k.needsFile {
 		if _, err := fileBytes(spec); err != nil {
 			return nil, err
@@ -30,7 +30,7 @@ func (r *Runtime) plan(k kind, spec *messages.ModelSpec, placement *messages.Pla
 	if err != nil {
 		return nil, err
 	}
-	m := r.macros(k, spec, port)
+	m := r.macros(k, spec, port, context)
 	argv, err := k.argv(spec, m)
 	if err != nil {
 		return nil, err
@@ -58,8 +58,8 @@ func (r *Runtime) extra(k kind) []string {
 	return nil
 }
 
-// macros are the words of this model, each with its value; one without a value is empty.
-func (r *Runtime) macros(k kind, spec *messages.ModelSpec, port uint32) macros {
+// macros are the words of this model, each with its value; one without a value is empty. context is of one sequence.
+func (r *Runtime) macros(k kind, spec *messages.ModelSpec, port, context uint32) macros {
 	number := func(n uint32) string {
 		if n == 0 {
 			return ""
@@ -71,10 +71,6 @@ func (r *Runtime) macros(k kind, spec *messages.ModelSpec, port uint32) macros {
 		threads = r.o.Threads
 	}
 	slots := r.slots(k, spec)
-	context := spec.ContextLength
-	if context == 0 {
-		context = k.context // the engine takes less when the model was trained for less
-	}
 	shards := spec.Shards
 	if shards == 1 {
 		shards = 0

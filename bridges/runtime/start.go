@@ -35,13 +35,14 @@ func (r *Runtime) Start(ctx context.Context, spec *messages.ModelSpec, placement
 	if k.remote {
 		return r.attach(k, spec, nonce)
 	}
+	context := r.contextFor(ctx, k, spec)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if w := r.living(nonce); w != nil {
 		r.log.Info("worker found again", "model", spec.Name, "pid", w.Pid)
 		return w, nil
 	}
-	l, err := r.plan(k, spec, placement, nonce)
+	l, err := r.plan(k, spec, placement, nonce, context)
 	if err != nil {
 		return nil, asLoadError(spec, err)
 	}

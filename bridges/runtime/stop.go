@@ -187,7 +187,7 @@ func (r *Runtime) runCmdStop(ctx context.Context, spec *messages.ModelSpec, w *m
 	if spec.CmdStop == "" {
 		return
 	}
-	m := r.macros(kind{}, spec, w.Port)
+	m := r.macros(kind{}, spec, w.Port, spec.ContextLength)
 	m.values["PID"] = strconv.FormatInt(w.Pid, 10)
 	words, err := splitWords(spec.CmdStop)
 	if err == nil {
