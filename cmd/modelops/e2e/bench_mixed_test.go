@@ -31,19 +31,19 @@ func pacedRole(args []string) error {
 		return err
 	}
 	total := task.Rate * int(task.For/time.Second)
-	due := make(chan time.Time, total)
+	turns := make(chan time.Time, total)
 	results := make([]paced, task.Callers)
 	var work sync.WaitGroup
 	for i := range task.Callers {
-		work.Go(func() { results[i].serve(task, due) })
+		work.Go(func() { results[i].serve(task, turns) })
 	}
 	began := time.Now()
 	for i := range total {
 		at := began.Add(time.Duration(i) * time.Second / time.Duration(task.Rate))
 		due(at)
-		due <- at
+		turns <- at
 	}
-	close(due)
+	close(turns)
 	work.Wait()
 	var all paced
 	for _, r := range results {
