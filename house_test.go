@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -36,11 +37,22 @@ func (s source) imports() (out []string) {
 	return out
 }
 
-// house reads every Go file, with comments.
-func house(t *testing.T) (out []source) {
+// house is every Go file, with comments, read once.
+func house(t *testing.T) []source {
 	t.Helper()
+	out, err := sources()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(out) < 100 {
+		t.Fatalf("only %d Go files found: the walk is broken", len(out))
+	}
+	return out
+}
+
+var sources = sync.OnceValues(func() (out []source, err error) {
 	set := token.NewFileSet()
-	err := fs.WalkDir(os.DirFS("."), ".", func(p string, d fs.DirEntry, err error) error {
+	err = fs.WalkDir(os.DirFS("."), ".", func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -61,14 +73,8 @@ func house(t *testing.T) (out []source) {
 		out = append(out, source{path: p, dir: path.Dir(p), text: string(text), file: f, set: set})
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(out) < 100 {
-		t.Fatalf("only %d Go files found: the walk is broken", len(out))
-	}
-	return out
-}
+	return out, err
+})
 
 func ignored(name string) bool { return name == "bin" || name == "build" || name == "node_modules" }
 
