@@ -50,87 +50,13 @@ func TestClientGone(t *testing.T) {
 	d := start(t, oneSlow)
 	d.awaitPhase("slow", "ready")
 	before := d.handles()
-	story := question("slow", "Tell me a story.", "max_tokens", 200)
 	for name, leave := range map[string]func(*testing.T, *daemon){
-		"streaming": func(t *testing.T, d *daemon) {
-			next, end, err := d.stream(t.Context(), "slow")
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := next(); err != nil {
-				t.Fatal(err)
-			}
-			d.busy("slow")
-			end()
-		},
-		"waiting for the whole answer": func(t *testing.T, d *daemon) {
-			gone := d.inBackground(t, story)
-			d.busy("slow")
-			gone()
-		},
-		"queued": func(t *testing.T, d *daemon) {
-			running := d.inBackground(t, story)
-			d.busy("slow")
-			waiting := d.inBackground(t, story)
-			d.until(waitLimit, "one waits", func() bool { return d.model("slow").Queued == 1 })
-			waiting()
-			d.until(waitLimit, "none waits", func() bool { return d.model("slow").Queued == 0 })
-			if d.model("slow").Active != 1 {
-				t.Error("the running request went with the waiting one")
-			}
-			running()
-		},
-		"on gRPC": func(t *testing.T, d *daemon) {
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			stream := d.inferStream(ctx, &messages.InferenceRequest{ModelName: "slow", Prompt: "Tell me a story.", MaxTokens: 200, RequestId: "r1"})
-			if _, err := stream.Recv(); err != nil {
-				t.Fatal(err)
-			}
-			d.busy("slow")
-			cancel()
-		},
-		"cancelled on gRPC": func(t *testing.T, d *daemon) {
-			stream := d.inferStream(t.Context(), &messages.InferenceRequest{ModelName: "slow", Prompt: "Tell me a story.", MaxTokens: 200, RequestId: "r2"})
-			if _, err := stream.Recv(); err != nil {
-				t.Fatal(err)
-			}
-			if err := stream.Send(&messages.InferenceRequest{RequestId: "r2", Cancel: true}); err != nil {
-				t.Fatal(err)
-			}
-			for {
-				c, err := stream.Recv()
-				if err != nil {
-					t.Fatal(err)
-				}
-				if c.Done {
-					if c.Error.GetCode() != "CANCELLED" {
-						t.Errorf("%v", c)
-					}
-					return
-				}
-			}
-		},
-		"cancelled on NATS": func(t *testing.T, d *daemon) {
-			nc := d.nats()
-			failed := make(chan error, 1)
-			go func() {
-				_, err := ask(nc, "infer.slow", object{"prompt": "Tell me a story.", "max_tokens": 200, "request_id": "r3"})
-				failed <- err
-			}()
-			d.busy("slow")
-			if err := nc.Publish("modelops.v1.cancel.r3", nil); err != nil {
-				t.Fatal(err)
-			}
-			select {
-			case err := <-failed:
-				if messages.CodeOf(err) != messages.Cancelled {
-					t.Errorf("%v", err)
-				}
-			case <-time.After(waitLimit):
-				t.Error("the cancelled request goes on")
-			}
-		},
+		"streaming":                    leaveStream,
+		"waiting for the whole answer": leaveAnswer,
+		"queued":                       leaveQueue,
+		"on gRPC":                      leaveGRPC,
+		"cancelled on gRPC":            cancelOnGRPC,
+		"cancelled on NATS":            cancelOnNATS,
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := d.in(t)
@@ -140,6 +66,93 @@ func TestClientGone(t *testing.T) {
 	}
 	d.answers("slow")
 	d.settlesAt(before)
+}
+
+func story() object { return question("slow", "Tell me a story.", "max_tokens", 200) }
+
+func leaveStream(t *testing.T, d *daemon) {
+	next, end, err := d.stream(t.Context(), "slow")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := next(); err != nil {
+		t.Fatal(err)
+	}
+	d.busy("slow")
+	end()
+}
+
+func leaveAnswer(t *testing.T, d *daemon) {
+	gone := d.inBackground(t, story())
+	d.busy("slow")
+	gone()
+}
+
+func leaveQueue(t *testing.T, d *daemon) {
+	running := d.inBackground(t, story())
+	d.busy("slow")
+	waiting := d.inBackground(t, story())
+	d.until(waitLimit, "one waits", func() bool { return d.model("slow").Queued == 1 })
+	waiting()
+	d.until(waitLimit, "none waits", func() bool { return d.model("slow").Queued == 0 })
+	if d.model("slow").Active != 1 {
+		t.Error("the running request went with the waiting one")
+	}
+	running()
+}
+
+func leaveGRPC(t *testing.T, d *daemon) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	stream := d.inferStream(ctx, &messages.InferenceRequest{ModelName: "slow", Prompt: "Tell me a story.", MaxTokens: 200, RequestId: "r1"})
+	if _, err := stream.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	d.busy("slow")
+	cancel()
+}
+
+func cancelOnGRPC(t *testing.T, d *daemon) {
+	stream := d.inferStream(t.Context(), &messages.InferenceRequest{ModelName: "slow", Prompt: "Tell me a story.", MaxTokens: 200, RequestId: "r2"})
+	if _, err := stream.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&messages.InferenceRequest{RequestId: "r2", Cancel: true}); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		c, err := stream.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Done {
+			if c.Error.GetCode() != "CANCELLED" {
+				t.Errorf("%v", c)
+			}
+			return
+		}
+	}
+}
+
+func cancelOnNATS(t *testing.T, d *daemon) {
+	nc := d.nats()
+	failed := make(chan error, 1)
+	go func() {
+		_, err := ask(nc, "infer.slow", object{"prompt": "Tell me a story.", "max_tokens": 200, "request_id": "r3"})
+		failed <- err
+	}()
+	d.busy("slow")
+	if err := nc.Publish("modelops.v1.cancel.r3", nil); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-failed:
+		if messages.CodeOf(err) != messages.Cancelled {
+			t.Errorf("%v", err)
+		}
+	case <-time.After(waitLimit):
+		t.Error("the cancelled request goes on")
+	}
 }
 
 // TestClientGoneWhileLoading: the load goes on, for the next who asks; the request doesn't.

@@ -17,8 +17,8 @@ func TestGrpcurl(t *testing.T) {
 	call := func(args ...string) output {
 		return execute(t, nil, grpcurl, append([]string{"-plaintext"}, args...)...)
 	}
-	do := func(method, body string, more ...string) output {
-		return call(append(more, "-d", body, d.at.GRPC, "modelops.ModelOps/"+method)...)
+	do := func(name, body string, more ...string) output {
+		return call(append(more, "-d", body, d.at.GRPC, "modelops.ModelOps/"+name)...)
 	}
 	for _, c := range []struct {
 		name string
@@ -58,44 +58,51 @@ func TestGrpcurl(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a lease comes and goes", func(t *testing.T) {
-		var grant struct {
-			Granted bool
-			LeaseID string `json:"leaseId"`
-		}
-		got := do("AcquireGpuLease", `{"client":"e2e","vram_estimate_mb":10,"ttl_seconds":60}`)
-		if err := json.Unmarshal([]byte(got.out), &grant); err != nil || !grant.Granted {
-			t.Fatalf("%v: %s", err, got)
-		}
-		if !d.holds(grant.LeaseID) {
-			t.Errorf("the ledger doesn't have %s", grant.LeaseID)
-		}
-		if got := do("ReleaseGpuLease", `{"lease_id":"`+grant.LeaseID+`"}`); got.code != 0 {
-			t.Errorf("%s", got)
-		}
-		if d.holds(grant.LeaseID) {
-			t.Errorf("the ledger still has %s", grant.LeaseID)
-		}
-	})
-	t.Run("two requests on one stream", func(t *testing.T) {
-		got := do("InferStream", `{"model_name":"tiny","prompt":"`+france+`","temperature":0,"request_id":"a"}
-			{"model_name":"tiny","prompt":"`+france+`","temperature":0,"request_id":"b"}
-			{"model_name":"nope","prompt":"x","request_id":"c"}`)
-		if got.code != 0 {
-			t.Fatalf("%s", got)
-		}
-		texts, done, failed := chunks(t, got.out)
-		for _, id := range []string{"a", "b"} {
-			if texts[id] != paris || done[id] != paris {
-				t.Errorf("%s: pieces %q, whole %q", id, texts[id], done[id])
-			}
-		}
-		if failed["c"] != "MODEL_NOT_FOUND" || len(failed) != 1 {
-			t.Errorf("failures %v", failed)
-		}
-	})
+	t.Run("a lease comes and goes", func(t *testing.T) { leaseComesAndGoes(t, d.in(t), do) })
+	t.Run("two requests on one stream", func(t *testing.T) { twoOnOneStream(t, do) })
 	d.idle("slow")
 	d.settlesAt(before)
+}
+
+// method calls one of the service's methods with grpcurl.
+type method func(name, body string, more ...string) output
+
+func leaseComesAndGoes(t *testing.T, d *daemon, do method) {
+	var grant struct {
+		Granted bool
+		LeaseID string `json:"leaseId"`
+	}
+	got := do("AcquireGpuLease", `{"client":"e2e","vram_estimate_mb":10,"ttl_seconds":60}`)
+	if err := json.Unmarshal([]byte(got.out), &grant); err != nil || !grant.Granted {
+		t.Fatalf("%v: %s", err, got)
+	}
+	if !d.holds(grant.LeaseID) {
+		t.Errorf("the ledger doesn't have %s", grant.LeaseID)
+	}
+	if got := do("ReleaseGpuLease", `{"lease_id":"`+grant.LeaseID+`"}`); got.code != 0 {
+		t.Errorf("%s", got)
+	}
+	if d.holds(grant.LeaseID) {
+		t.Errorf("the ledger still has %s", grant.LeaseID)
+	}
+}
+
+func twoOnOneStream(t *testing.T, do method) {
+	got := do("InferStream", `{"model_name":"tiny","prompt":"`+france+`","temperature":0,"request_id":"a"}
+		{"model_name":"tiny","prompt":"`+france+`","temperature":0,"request_id":"b"}
+		{"model_name":"nope","prompt":"x","request_id":"c"}`)
+	if got.code != 0 {
+		t.Fatalf("%s", got)
+	}
+	texts, done, failed := chunks(t, got.out)
+	for _, id := range []string{"a", "b"} {
+		if texts[id] != paris || done[id] != paris {
+			t.Errorf("%s: pieces %q, whole %q", id, texts[id], done[id])
+		}
+	}
+	if failed["c"] != "MODEL_NOT_FOUND" || len(failed) != 1 {
+		t.Errorf("failures %v", failed)
+	}
 }
 
 func (d *daemon) holds(lease string) bool {
