@@ -2013,14 +2013,16 @@ func (x *ReportBreaker) GetFailures() uint32 {
 
 // PlaceModel asks where a model shall run. The arbiter's shell adds the ledgers it saw.
 type PlaceModel struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Model         string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
-	Attempt       uint64                 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	NeedBytes     uint64                 `protobuf:"varint,3,opt,name=need_bytes,json=needBytes,proto3" json:"need_bytes,omitempty"`
-	Ledgers       []*GpuView             `protobuf:"bytes,4,rep,name=ledgers,proto3" json:"ledgers,omitempty"`
-	Residents     []*Resident            `protobuf:"bytes,5,rep,name=residents,proto3" json:"residents,omitempty"`
-	NeedFrom      string                 `protobuf:"bytes,6,opt,name=need_from,json=needFrom,proto3" json:"need_from,omitempty"`
-	Groups        []string               `protobuf:"bytes,7,rep,name=groups,proto3" json:"groups,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Model     string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	Attempt   uint64                 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	NeedBytes uint64                 `protobuf:"varint,3,opt,name=need_bytes,json=needBytes,proto3" json:"need_bytes,omitempty"`
+	Ledgers   []*GpuView             `protobuf:"bytes,4,rep,name=ledgers,proto3" json:"ledgers,omitempty"`
+	Residents []*Resident            `protobuf:"bytes,5,rep,name=residents,proto3" json:"residents,omitempty"`
+	NeedFrom  string                 `protobuf:"bytes,6,opt,name=need_from,json=needFrom,proto3" json:"need_from,omitempty"`
+	Groups    []string               `protobuf:"bytes,7,rep,name=groups,proto3" json:"groups,omitempty"`
+	// Kinds of devices it runs on, the preferred first: only those of the first kind that the host has are weighed. Empty = any.
+	Kinds         []string `protobuf:"bytes,8,rep,name=kinds,proto3" json:"kinds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2100,6 +2102,13 @@ func (x *PlaceModel) GetNeedFrom() string {
 func (x *PlaceModel) GetGroups() []string {
 	if x != nil {
 		return x.Groups
+	}
+	return nil
+}
+
+func (x *PlaceModel) GetKinds() []string {
+	if x != nil {
+		return x.Kinds
 	}
 	return nil
 }
@@ -3271,7 +3280,7 @@ const file_commands_proto_rawDesc = "" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\"A\n" +
 	"\rReportBreaker\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x1a\n" +
-	"\bfailures\x18\x02 \x01(\rR\bfailures\"\xef\x01\n" +
+	"\bfailures\x18\x02 \x01(\rR\bfailures\"\x85\x02\n" +
 	"\n" +
 	"PlaceModel\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x18\n" +
@@ -3281,7 +3290,8 @@ const file_commands_proto_rawDesc = "" +
 	"\aledgers\x18\x04 \x03(\v2\x11.modelops.GpuViewR\aledgers\x120\n" +
 	"\tresidents\x18\x05 \x03(\v2\x12.modelops.ResidentR\tresidents\x12\x1b\n" +
 	"\tneed_from\x18\x06 \x01(\tR\bneedFrom\x12\x16\n" +
-	"\x06groups\x18\a \x03(\tR\x06groups\"`\n" +
+	"\x06groups\x18\a \x03(\tR\x06groups\x12\x14\n" +
+	"\x05kinds\x18\b \x03(\tR\x05kinds\"`\n" +
 	"\x0ePlacementReply\x121\n" +
 	"\tplacement\x18\x01 \x01(\v2\x13.modelops.PlacementR\tplacement\x12\x1b\n" +
 	"\twaits_for\x18\x02 \x01(\tR\bwaitsFor\"5\n" +

@@ -96,7 +96,9 @@ func (e giveUp) Key() string { return fmt.Sprintf("return/%d", e.Placement.Attem
 func (e retry) Key() string  { return fmt.Sprintf("retry/%d", e.Attempt) }
 
 // Pace: the arbiter's answer is usually there within a few milliseconds.
-func (place) Pace() (first, longest time.Duration) { return 5 * time.Millisecond, time.Second }
+func (place) Pace() (first, longest time.Duration) {
+	return 5 * time.Millisecond, 250 * time.Millisecond
+}
 
 // Owed lists what the world owes this state.
 func Owed(s State) []entity.Effect {
@@ -206,12 +208,23 @@ func (h hands) place(ctx context.Context, e place) (proto.Message, error) {
 		return &messages.ReportPlacementFailed{Attempt: e.Attempt, Error: messages.AsError(err).Body()}, nil
 	}
 	_, err = h.door.Ask(ctx, messages.ArbiterActor(), &messages.PlaceModel{Model: e.ID.String(), Attempt: e.Attempt, NeedBytes: need,
-		NeedFrom: from, Groups: e.Spec.GetGroups()})
+		NeedFrom: from, Groups: e.Spec.GetGroups(), Kinds: runsOn(e.Spec)})
 	if messages.CodeOf(err) == messages.GPUUnavailable {
 		refusal := messages.AsError(err)
 		return &messages.ReportPlacementFailed{Attempt: e.Attempt, Error: refusal.Body(), Retriable: refusal.Retry > 0}, nil
 	}
 	return nil, err
+}
+
+// runsOn says which kinds of devices a model's engine uses. Remote engines hold nothing here and go anywhere.
+func runsOn(spec *messages.ModelSpec) []string {
+	switch spec.GetRuntime() {
+	case "embedded":
+		return []string{"cpu", "simulated"}
+	case "openai", "ollama":
+		return []string{"cpu", "simulated", "cuda"}
+	}
+	return []string{"cuda", "simulated", "cpu"}
 }
 
 // need is the memory to ask for: what was measured beats what was declared beats what the file suggests.

@@ -23,7 +23,8 @@ type devices interface {
 	Close() error
 }
 
-// openDevices chooses the host's devices: simulated ones when configured, else the GPUs, else the processor with its RAM budget.
+// openDevices chooses the host's devices: simulated ones when configured, else the processor with its RAM budget,
+// and the GPUs where there are any.
 func openDevices(ctx context.Context, cfg *config.Config, b *board, log *slog.Logger) (devices, error) {
 	pids := func() []int64 { return workerPids(b, "") }
 	if len(cfg.Resources.Devices) > 0 {
@@ -38,14 +39,35 @@ func openDevices(ctx context.Context, cfg *config.Config, b *board, log *slog.Lo
 	if err != nil {
 		return nil, err
 	}
+	ram := cpu.Open(cpu.Options{BudgetBytes: uint64(cfg.Resources.CPUBudgetMB) * messages.MiB, Pids: pids})
 	if len(readings) > 0 {
-		return gpus, nil
+		return withGPUs{gpus, ram}, nil
 	}
 	if err := gpus.Close(); err != nil {
 		log.Warn("NVML didn't close", "error", err)
 	}
-	return cpu.Open(cpu.Options{BudgetBytes: uint64(cfg.Resources.CPUBudgetMB) * messages.MiB, Pids: pids}), nil
+	return ram, nil
 }
+
+// withGPUs are the GPUs of a host and its processor, which runs the engines that don't use GPUs.
+type withGPUs struct {
+	*nvml.Devices
+	ram *cpu.Device
+}
+
+func (w withGPUs) Read(ctx context.Context) ([]*messages.DeviceReading, error) {
+	gpus, err := w.Devices.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ram, err := w.ram.Read(ctx)
+	return append(gpus, ram...), err
+}
+
+func (w withGPUs) Status() string { return w.Devices.Status() + "; " + w.ram.Status() }
+
+// ProcessBytes is the RAM of a worker on the processor.
+func (w withGPUs) ProcessBytes(pid int64) (uint64, error) { return w.ram.ProcessBytes(pid) }
 
 // workerPids are the local workers, all of them or those of one device.
 func workerPids(b *board, gpu string) []int64 {
