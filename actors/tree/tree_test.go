@@ -155,8 +155,11 @@ func TestCrashesBackOffAndGiveUp(t *testing.T) {
 			}
 		}
 		want := []time.Duration{0, 100 * time.Millisecond, 300 * time.Millisecond, 700 * time.Millisecond, 1500 * time.Millisecond, 2500 * time.Millisecond}
-		if !slices.Equal(g.restarts, want) {
-			t.Errorf("crashed at %v, want %v", g.restarts, want)
+		g.mu.Lock()
+		restarts := slices.Clone(g.restarts)
+		g.mu.Unlock()
+		if !slices.Equal(restarts, want) {
+			t.Errorf("crashed at %v, want %v", restarts, want)
 		}
 		r, err := g.Ask(t.Context(), gpuID, &messages.QueryView{})
 		if err != nil || r.Sequence != 1 {
