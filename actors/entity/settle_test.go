@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -85,23 +86,23 @@ func TestNothingReportedIsStillOwed(t *testing.T) {
 
 // A report that finds the journal full is lost; the work is done again and reports again.
 func TestReportIntoAFullJournal(t *testing.T) {
-	full := false
+	var full atomic.Bool
 	var n tries
 	act := func(_ context.Context, e entity.Effect) (proto.Message, error) {
 		n.note(e)
 		return &messages.RetryLoad{Attempt: 1}, nil
 	}
 	o := options{perform: act, journal: newJournal(func(a entity.Append) error {
-		if full && messages.EventName(a.Events[0]) == "model.drained" {
+		if full.Load() && messages.EventName(a.Events[0]) == "model.drained" {
 			return messages.NewError(messages.JournalFull, "journal", "full")
 		}
 		return nil
 	})}
 	play(t, o, func(s *stage) {
-		full = true
+		full.Store(true)
 		s.must(&messages.EnsureModel{})
 		s.wait(time.Second)
-		full = false
+		full.Store(false)
 		s.wait(time.Minute)
 		if st := s.state(); st.Owed != nil || s.seen.lives() != 1 || len(n.at) < 3 {
 			t.Errorf("owed %v, lives %d, tries %d", st.Owed, s.seen.lives(), len(n.at))
