@@ -55,12 +55,13 @@ func (l *lane) pump(now time.Time) (out []uint64) {
 }
 
 // leave takes a ticket out of the queue; false when it wasn't waiting.
-func (l *lane) leave(ticket uint64) bool {
+func (l *lane) leave(ticket uint64, now time.Time) bool {
 	i := slices.Index(l.waiting, ticket)
 	if i < 0 {
 		return false
 	}
 	l.waiting = slices.Delete(l.waiting, i, i+1)
+	l.rest(now)
 	return true
 }
 
@@ -118,7 +119,8 @@ func (l *lane) close(attempt uint64) {
 }
 
 // failAll empties the queue.
-func (l *lane) failAll() (out []uint64) {
+func (l *lane) failAll(now time.Time) (out []uint64) {
 	out, l.waiting = l.waiting, nil
+	l.rest(now)
 	return out
 }

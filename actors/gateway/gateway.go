@@ -162,8 +162,7 @@ func (g *Gateway) abandon(l *guarded, ticket uint64, w *waiter) {
 	l.mu.Lock()
 	_, waiting := l.waiters[ticket]
 	if waiting {
-		l.lane.leave(ticket)
-		l.lane.rest(time.Now())
+		l.lane.leave(ticket, time.Now())
 		delete(l.waiters, ticket)
 	}
 	l.mu.Unlock()
@@ -231,7 +230,7 @@ func (g *Gateway) pump(l *guarded) {
 
 // refuseAll tells everybody in the queue why there is no place. l is locked.
 func (l *guarded) refuseAll(why error) {
-	for _, t := range l.lane.failAll() {
+	for _, t := range l.lane.failAll(time.Now()) {
 		if w, ok := l.waiters[t]; ok {
 			delete(l.waiters, t)
 			w.granted <- admitted{err: why}

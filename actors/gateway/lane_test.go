@@ -55,7 +55,7 @@ func (s *laneStage) When(name, body string) (out []string, err error) {
 		}
 		return []string{map[admission]string{granted: "granted", queued: "queued"}[how]}, nil
 	case "Leave":
-		return []string{fmt.Sprint("left ", s.leave(c.Ticket))}, nil
+		return []string{fmt.Sprint("left ", s.leave(c.Ticket, s.now))}, nil
 	case "Close":
 		s.close(c.Attempt)
 		return []string{}, nil
@@ -117,7 +117,7 @@ func TestLaneInAnyOrder(t *testing.T) {
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 15).Draw(t, "seconds")) * time.Second)
 			before := len(l.running)
-			switch rapid.IntRange(0, 6).Draw(t, "step") {
+			switch rapid.IntRange(0, 7).Draw(t, "step") {
 			case 0, 1, 2:
 				next++
 				how, err := l.admit(next, now)
@@ -141,9 +141,13 @@ func TestLaneInAnyOrder(t *testing.T) {
 			case 5:
 				if len(l.waiting) > 0 {
 					ticket := rapid.SampledFrom(l.waiting).Draw(t, "ticket")
-					if !l.leave(ticket) || l.leave(ticket) {
+					if !l.leave(ticket, now) || l.leave(ticket, now) {
 						t.Fatal("who waits leaves once")
 					}
+					delete(held, ticket)
+				}
+			case 7:
+				for _, ticket := range l.failAll(now) {
 					delete(held, ticket)
 				}
 			case 6:

@@ -155,6 +155,7 @@ func TestCrashesBackOffAndGiveUp(t *testing.T) {
 			}
 		}
 		want := []time.Duration{0, 100 * time.Millisecond, 300 * time.Millisecond, 700 * time.Millisecond, 1500 * time.Millisecond, 2500 * time.Millisecond}
+		synctest.Wait() // the answer comes before the supervisor's turn
 		g.mu.Lock()
 		restarts := slices.Clone(g.restarts)
 		g.mu.Unlock()
