@@ -49,7 +49,10 @@ func (r *requestRing) begin(ctx context.Context, model string) *remembered {
 	return m
 }
 
-func clipped(s string) string { return strings.Clone(s[:min(len(s), longest)]) }
+// clipped bounds a caller's text; what the cut leaves of a rune would be no text.
+func clipped(s string) string {
+	return strings.Clone(strings.ToValidUTF8(s[:min(len(s), longest)], ""))
+}
 
 // granted notes the place that the request got. A request that is sent again gets another one.
 func (m *remembered) granted(g *messages.Grant) {
