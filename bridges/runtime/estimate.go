@@ -24,8 +24,16 @@ const (
 	mostTokens = 1 << 26
 )
 
-// errMalformed is the cause of a refusal of a file that can't be what it says.
+// errMalformed is what every malformedError is: the cause of a refusal of a file that can't be what it says.
 var errMalformed = errors.New("malformed model file")
+
+// malformedError tells what is wrong with a file.
+type malformedError struct{ why string }
+
+func (e malformedError) Error() string        { return e.why }
+func (e malformedError) Is(target error) bool { return target == errMalformed }
+
+func malformed(format string, args ...any) error { return malformedError{fmt.Sprintf(format, args...)} }
 
 // run is how a model will be run, as far as its memory depends on it.
 type run struct {
@@ -203,7 +211,7 @@ func readGGUF(path string, size uint64, u run) (Estimate, error) {
 func parseGGUF(path string) (f *gguf.GGUFFile, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			f, err = nil, fmt.Errorf("%w: %v", errMalformed, p)
+			f, err = nil, malformed("%v", p)
 			if strings.Contains(fmt.Sprint(p), "GGMLType(") { // a number format that is newer than the parser
 				err = fmt.Errorf("can't be estimated: %v", p)
 			}
@@ -211,7 +219,7 @@ func parseGGUF(path string) (f *gguf.GGUFFile, err error) {
 	}()
 	f, err = gguf.ParseGGUFFile(path, gguf.SkipLargeMetadata())
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errMalformed, err)
+		return nil, malformed("%v", err)
 	}
 	return f, whole(f)
 }
@@ -219,18 +227,18 @@ func parseGGUF(path string) (f *gguf.GGUFFile, err error) {
 // whole tells whether all weights that the header names are in the file.
 func whole(f *gguf.GGUFFile) error {
 	if len(f.TensorInfos) == 0 {
-		return fmt.Errorf("%w: it holds no weights", errMalformed)
+		return malformed("it holds no weights")
 	}
 	if len(f.SplitSizes) > 1 {
 		if uint64(f.ModelSize) > uint64(f.Size) {
-			return fmt.Errorf("%w: %d bytes of weights are named, the parts have %d", errMalformed, uint64(f.ModelSize), uint64(f.Size))
+			return malformed("%d bytes of weights are named, the parts have %d", uint64(f.ModelSize), uint64(f.Size))
 		}
 		return nil
 	}
 	for _, t := range f.TensorInfos {
 		start, bytes, size := uint64(f.TensorDataStartOffset), t.Bytes(), uint64(f.Size)
 		if t.Offset > size || bytes > size || start+t.Offset+bytes > size {
-			return fmt.Errorf("%w: it ends before the weights %.64q do", errMalformed, t.Name)
+			return malformed("it ends before the weights %.64q do", t.Name)
 		}
 	}
 	return nil
@@ -245,7 +253,7 @@ func sumGGUF(f *gguf.GGUFFile, size uint64, u run) (e Estimate, err error) {
 	a := f.Architecture()
 	layers, width, trained := a.BlockCount, a.EmbeddingLength, a.MaximumContextLength
 	if layers > mostLayers || width > mostWidth || trained > mostTokens {
-		return Estimate{}, fmt.Errorf("%w: %d layers of width %d for %d tokens", errMalformed, layers, width, trained)
+		return Estimate{}, malformed("%d layers of width %d for %d tokens", layers, width, trained)
 	}
 	tokens := u.tokens(trained)
 	est := f.EstimateLLaMACppRun(u.options(tokens)...)

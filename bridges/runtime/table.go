@@ -20,8 +20,8 @@ type kind struct {
 	models string
 	// props is the path that tells the number of slots, "" when there is none.
 	props string
-	// metrics is the path of its Prometheus metrics, "" when there is none.
-	metrics string
+	// metrics is the path of its Prometheus metrics, "" when there is none; metricsFlag is the argument that opens it.
+	metrics, metricsFlag string
 	// needsFile: the model's path must be a readable file or folder.
 	needsFile bool
 	// cache is the type of the cached numbers, for the estimate.
@@ -83,7 +83,7 @@ var kinds = []kind{
 			{"${SELF}", "worker", "--model", "${MODEL_PATH}", "--alias", "${UPSTREAM}", "--host", "127.0.0.1", "--port", "${PORT}"},
 			{"--slots", "${SLOTS}"}, {"--threads", "${THREADS}"}, {"--ctx", "${CTX}"},
 		},
-		check: "/health", models: "/v1/models", props: "/props", needsFile: true, cache: "f32", warm: speaks[:1],
+		check: "/health", models: "/v1/models", props: "/props", metrics: "/metrics", needsFile: true, cache: "f32", warm: speaks[:1],
 	},
 	{
 		name: "llama.cpp",
@@ -92,7 +92,7 @@ var kinds = []kind{
 			// With -np the context is shared out among the slots, so it is given for all of them together.
 			{"--parallel", "${SLOTS}"}, {"--threads", "${THREADS}"}, {"--ctx-size", "${CTX_ALL}"},
 		},
-		check: "/health", models: "/v1/models", props: "/props", metrics: "/metrics", needsFile: true, cache: "f16",
+		check: "/health", models: "/v1/models", props: "/props", metrics: "/metrics", metricsFlag: "--metrics", needsFile: true, cache: "f16",
 		context: 4096, warm: speaks,
 		nap: &nap{flag: "--sleep-idle-seconds", asks: "/props"},
 		oom: []string{"cudamalloc failed", "failed to allocate", "unable to allocate", "erroroutofdevicememory"},
@@ -174,6 +174,15 @@ func (k kind) checkPath(spec *messages.ModelSpec) string {
 		return k.check
 	}
 	return "/" + strings.TrimPrefix(spec.CheckEndpoint, "/")
+}
+
+// MetricsURL is where the worker shows its own Prometheus metrics, "" when it shows none. llama.cpp needs --metrics for it.
+func (r *Runtime) MetricsURL(spec *messages.ModelSpec, w *messages.Worker) string {
+	k, err := r.kindOf(spec)
+	if err != nil || k.metrics == "" || k.metricsFlag != "" && !flagsOf(spec).has(k.metricsFlag) {
+		return ""
+	}
+	return w.Url + k.metrics
 }
 
 // baseURL brings a URL to the form that paths such as /v1/models are added to.

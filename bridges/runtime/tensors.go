@@ -3,7 +3,6 @@ package runtime
 import (
 	"encoding/binary"
 	"encoding/json"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -53,28 +52,28 @@ func tensorsIn(path string) (uint64, error) {
 func checkTensors(r io.Reader, size uint64) error {
 	var b [8]byte
 	if _, err := io.ReadFull(r, b[:]); err != nil {
-		return fmt.Errorf("%w: it has no header", errMalformed)
+		return malformed("it has no header")
 	}
 	n := binary.LittleEndian.Uint64(b[:])
 	if n < 2 || size < 8 || n > size-8 {
-		return fmt.Errorf("%w: a header of %d bytes in a file of %d", errMalformed, n, size)
+		return malformed("a header of %d bytes in a file of %d", n, size)
 	}
 	if n > tensorHeader {
 		return nil
 	}
 	text := make([]byte, n)
 	if _, err := io.ReadFull(r, text); err != nil {
-		return fmt.Errorf("%w: %w", errMalformed, err)
+		return malformed("%v", err)
 	}
 	var tensors map[string]struct {
 		Offsets []uint64 `json:"data_offsets"`
 	}
 	if err := json.Unmarshal(text, &tensors); err != nil {
-		return fmt.Errorf("%w: its header is no JSON: %w", errMalformed, err)
+		return malformed("its header is no JSON: %v", err)
 	}
 	for name, t := range tensors {
 		if len(t.Offsets) == 2 && t.Offsets[1] > size-8-n {
-			return fmt.Errorf("%w: it ends before the weights %.64q do", errMalformed, name)
+			return malformed("it ends before the weights %.64q do", name)
 		}
 	}
 	return nil
