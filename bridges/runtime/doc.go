@@ -7,6 +7,6 @@
 //
 // The engines differ by a table of defaults (kinds), not by code. Some are only attached: they run already, and nothing is
 // ended there. A worker counts as ready once it answered a first request. What a model needs is estimated here and measured
-// when it is ready; when it is started, put to sleep and ended is decided elsewhere. This package keeps no state that a restart would have to restore. Linux only: it leans on
-// pidfds and /proc.
+// when it is ready; when it is started, put to sleep and ended is decided elsewhere. This package keeps no state that a
+// restart would have to restore. Linux only: it leans on pidfds and /proc.
 package runtime
