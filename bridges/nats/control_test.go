@@ -50,15 +50,6 @@ func TestControl(t *testing.T) {
 	if state.Actor != "model/main_pc/tiny" {
 		t.Error(state)
 	}
-	why := &messages.Explanation{}
-	answer(t, nc, "why", `{"subject":"a/b.c"}`, why)
-	if why.Subject != "a/b.c" || why.Summary != "because" || len(why.WouldChange) != 1 {
-		t.Error(why)
-	}
-	answer(t, nc, "why.a/b.c", "", why)
-	if why.Subject != "a/b.c" {
-		t.Error(why)
-	}
 	var sent SendReply
 	answer(t, nc, "send", `{"actor":"model/main_pc/tiny","command":"EnsureModel","body":{"reason":"x"}}`, &sent)
 	if string(sent.Answer) != `"model/main_pc/tiny EnsureModel {\"reason\":\"x\"}"` || sent.Sequence != 6 || sent.Events[0].Name != "model.wanted" {
@@ -91,6 +82,19 @@ func TestControl(t *testing.T) {
 	read(t, m, &health)
 	if health.OK || health.Oldest != 90000 || health.Reasons[0] != "stalled" || m.Header.Get(micro.ErrorCodeHeader) != "503" {
 		t.Error(health, m.Header)
+	}
+}
+
+func TestWhy(t *testing.T) {
+	_, nc := open(t, Options{})
+	why := &messages.Explanation{}
+	answer(t, nc, "why", `{"subject":"a/b.c"}`, why)
+	if why.Subject != "a/b.c" || why.Summary != "because" || len(why.WouldChange) != 1 {
+		t.Error(why)
+	}
+	answer(t, nc, "why.a/b.c", "", why)
+	if why.Subject != "a/b.c" {
+		t.Error(why)
 	}
 }
 

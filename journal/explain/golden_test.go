@@ -2,6 +2,7 @@ package explain
 
 import (
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -119,17 +120,15 @@ func asked(s *story, r Request) (*messages.Explanation, error) {
 	return read(Question{Subject: "r1", ID: "r1", Model: r.Model, Request: &r}, s.records, s.present())
 }
 
-func TestGolden(t *testing.T) {
+// cases are explanations by the names of their files.
+type cases map[string]func() (*messages.Explanation, error)
+
+func ofModels() cases {
 	idle := func(s *story) *story {
 		s.tell(m("a"), &messages.ModelUnwanted{Reason: "its idle time is over"}, &messages.ModelDraining{Attempt: 1, Reason: "its idle time is over"})
 		return s.tell(m("a"), &messages.WorkerExited{Attempt: 1, Reason: "stopped"})
 	}
-	shared := func() *story {
-		s := evicted()
-		s.records[21].Meta.Correlation = "r1"
-		return s
-	}
-	for name, of := range map[string]func() (*messages.Explanation, error){
+	return cases{
 		"model-ready":            func() (*messages.Explanation, error) { return modelOf("a", twoLoaded()) },
 		"model-ready-by-victims": func() (*messages.Explanation, error) { return modelOf("c", evicted()) },
 		"model-evicted":          func() (*messages.Explanation, error) { return modelOf("a", evicted()) },
@@ -148,6 +147,16 @@ func TestGolden(t *testing.T) {
 		"model-retired": func() (*messages.Explanation, error) {
 			return modelOf("c", twoLoaded().tell(m("c"), &messages.ModelRetired{Reason: "the configuration declares it no more"}))
 		},
+	}
+}
+
+func ofOthers() cases {
+	shared := func() *story {
+		s := evicted()
+		s.records[21].Meta.Correlation = "r1"
+		return s
+	}
+	return cases{
 		"placement": func() (*messages.Explanation, error) {
 			s := evicted()
 			return Placement("p-c-1", s.records, s.present())
@@ -200,7 +209,13 @@ func TestGolden(t *testing.T) {
 			return asked(s, Request{Began: s.now, Granted: s.now, URL: "http://127.0.0.1:5000"})
 		},
 		"unknown": func() (*messages.Explanation, error) { s := evicted(); return Lease("nothing", s.records, s.present()) },
-	} {
+	}
+}
+
+func TestGolden(t *testing.T) {
+	all := ofModels()
+	maps.Copy(all, ofOthers())
+	for name, of := range all {
 		t.Run(name, func(t *testing.T) {
 			got := plain(of())
 			path := filepath.Join("..", "..", "testdata", "explain", name+".txt")
