@@ -1,6 +1,7 @@
 package clockwork
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -191,7 +192,7 @@ func (w *World) checkPlacement(e *messages.PlacementDecided) {
 	}
 	for _, l := range s.Leases {
 		if leaving[l.Holder] {
-			held -= min(held, max(l.Measured, l.Bytes))
+			held -= min(held, cmp.Or(l.Measured, l.Bytes))
 		}
 	}
 	if held > limit {
@@ -228,10 +229,10 @@ func (w *World) young(m *messages.ModelView, now int64) bool {
 // roomWithout tells whether those who may go, and are not young, hold enough for a placement.
 func (w *World) roomWithout(device int, p *messages.Placement, now int64) bool {
 	limit, reserved := limitOf(&w.ledgers[device].state)
-	room := limit - min(limit, reserved+w.ledgers[device].state.Foreign)
+	room := limit
 	for i, m := range w.views {
 		if m.Phase == "ready" && w.deviceOf(m.Placement.Gpu) == device && !pinned(m, now) && !w.young(m, now) && w.lanes[i].idle() > 0 {
-			room += max(m.MeasuredBytes, 1)
+			room += m.MeasuredBytes
 		}
 	}
 	for id, o := range w.arbiter.state.Open { // memory that is promised, and victims that are
@@ -239,7 +240,7 @@ func (w *World) roomWithout(device int, p *messages.Placement, now int64) bool {
 			return false
 		}
 	}
-	return room >= p.Bytes
+	return room >= p.Bytes+reserved+w.ledgers[device].state.Foreign
 }
 
 func (w *World) modelNamed(id string) int {

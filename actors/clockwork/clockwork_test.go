@@ -1,6 +1,7 @@
 package clockwork
 
 import (
+	"reflect"
 	"testing"
 	"time"
 )
@@ -35,5 +36,18 @@ func TestGoodWorldsKeepTheirBound(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Logf("%+v", w.Summary())
+	}
+}
+
+func TestTheSameSeedIsTheSameWorld(t *testing.T) {
+	run := func() Summary {
+		w := New(small(7))
+		if err := w.Run(t.Context(), 3000); err != nil {
+			t.Fatal(err)
+		}
+		return w.Summary()
+	}
+	if a, b := run(), run(); !reflect.DeepEqual(a, b) {
+		t.Errorf("one seed, two worlds:\n%+v\n%+v", a, b)
 	}
 }

@@ -203,10 +203,11 @@ func (m *machine[S]) do(t *task) {
 
 func (m *machine[S]) report(t *task, command proto.Message) {
 	if command != nil {
-		if _, err := m.obey(command); err != nil {
+		_, err := m.obey(command)
+		switch {
+		case err != nil:
 			m.w.say("%s: the report of %s was refused: %v", m.id, t.effect.Key(), err)
-		}
-		if m.w.mishap(m.w.o.Faults.DoubleReport) {
+		case m.w.mishap(m.w.o.Faults.DoubleReport): // never of one that wasn't taken: the shell drops the reports of older tries
 			m.w.alive(m.w.long(), func() { _, _ = m.ask(command) })
 		}
 	}

@@ -118,7 +118,7 @@ func outOfMemory(err error) bool { return err == errOutOfMemory }
 
 // loaded ends a load: it holds its memory, or there isn't enough.
 func (w *World) loaded(k *worker) {
-	if k.dead || k.stopping {
+	if k.dead || k.stopping || k.hung {
 		return
 	}
 	if d := w.devices[k.device]; w.used(k.device) > d.capacity {

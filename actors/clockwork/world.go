@@ -57,9 +57,13 @@ type Rigged struct {
 	Arbiter func(entity.Kind[arbiter.State]) entity.Kind[arbiter.State]
 	GPU     func(entity.Kind[gpu.State]) entity.Kind[gpu.State]
 	Model   func(entity.Kind[model.State]) entity.Kind[model.State]
+	// WallClock lets the machines see every jump of the wall clock.
+	WallClock bool
 }
 
-func (r Rigged) none() bool { return r.Arbiter == nil && r.GPU == nil && r.Model == nil }
+func (r Rigged) none() bool {
+	return r.Arbiter == nil && r.GPU == nil && r.Model == nil && !r.WallClock
+}
 
 const host = "sim"
 
@@ -69,9 +73,12 @@ type World struct {
 	rng     *rand.Rand
 	elapsed time.Duration // the monotonic clock
 	skew    time.Duration // how far the wall clock was set off
-	agenda  agenda
-	steps   int
-	calm    bool
+	// started is what the coordinator's clock showed when it started, at startedAt.
+	started   time.Time
+	startedAt time.Duration
+	agenda    agenda
+	steps     int
+	calm      bool
 
 	boot     int
 	down     bool
@@ -109,7 +116,7 @@ func New(o Options) *World {
 	w.makeDevices()
 	w.makeArbiter()
 	w.makeModels()
-	w.wake()
+	w.guarded(w.wake)
 	if o.Rate > 0 {
 		w.after(0, w.arrivals)
 	}
@@ -162,9 +169,26 @@ func (w *World) makeModels() {
 	}
 }
 
-// now is the wall clock.
+// now is the coordinator's clock. It is set by the wall clock at each start, never before what the journal holds, and runs steadily from
+// then on: an hour that somebody sets the wall clock back must not make anybody wait for an hour.
 func (w *World) now() time.Time {
+	if w.o.Rigged.WallClock {
+		return w.wall()
+	}
+	return w.started.Add(w.elapsed - w.startedAt)
+}
+
+func (w *World) wall() time.Time {
 	return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(w.elapsed + w.skew)
+}
+
+// setOut sets the coordinator's clock at a start.
+func (w *World) setOut() {
+	last := w.now()
+	w.started, w.startedAt = w.wall(), w.elapsed
+	if w.boot > 0 && last.After(w.started) {
+		w.started = last
+	}
 }
 
 func (w *World) newID() string {
@@ -257,6 +281,7 @@ func (w *World) wake() {
 		return
 	}
 	w.down = false
+	w.setOut()
 	w.say("the coordinator starts")
 	for i, d := range w.devices {
 		w.ledgers[i].rebuild()

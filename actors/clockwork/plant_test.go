@@ -1,0 +1,224 @@
+package clockwork
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"modelops/actors/arbiter"
+	"modelops/actors/entity"
+	"modelops/actors/gpu"
+	"modelops/actors/model"
+	"modelops/messages"
+)
+
+// Each plant is a bug that a kind could have. A simulator that doesn't find them proves nothing by finding none.
+
+// findWithin is how many steps each plant may stay hidden.
+const findWithin = 150_000
+
+func TestPlantedBugsAreFound(t *testing.T) {
+	for name, c := range map[string]struct {
+		rigged Rigged
+		says   string
+	}{
+		"a ledger forgets strangers": {Rigged{GPU: ledgerSeeing(func(s gpu.State) gpu.State { s.Foreign = 0; return s })}, "granted memory over its limit"},
+		"a ledger grants its margin": {Rigged{GPU: ledgerSeeing(func(s gpu.State) gpu.State { s.Margin = 0; return s })}, "granted memory over its limit"},
+		"a model forgets leases that go home": {Rigged{Model: modelEvolving(func(s model.State) model.State {
+			s.Returning = nil
+			return s
+		})}, "is lost"},
+		"a model doesn't return leases after a failed load": {Rigged{Model: modelOwing(func(s model.State, key string) bool {
+			return strings.HasPrefix(key, "return/") && s.Failures > 0
+		})}, "not at rest"},
+		"a model releases before its worker is gone": {Rigged{Model: impatient}, "alive without its lease"},
+		"the arbiter forgets what it promised":       {Rigged{Arbiter: promisingTwice}, "over its limit"},
+		"the arbiter sees nobody busy":               {Rigged{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.Active, r.Queued = 0, 0 })}, "although it is busy"},
+		"the arbiter sees no pins":                   {Rigged{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.Pinned = false })}, "although it is pinned"},
+		"the arbiter sees nobody loading":            {Rigged{Arbiter: arbiterSeeing(notLoading)}, "models load, at most"},
+		"the arbiter sees nobody young":              {Rigged{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.Young = false })}, "inside its minimum residency"},
+		"the arbiter doesn't hand over again":        {Rigged{Arbiter: once("hand_over/")}, "not at rest"},
+		"a fold that counts more than the journal":   {Rigged{Model: remembering()}, "replay differs from life"},
+		"S30 machines see the wall clock jump":       {Rigged{WallClock: true}, "not at rest"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			world := small
+			if strings.Contains(name, "young") {
+				world = nursery
+			}
+			v := find(t, world, c.rigged)
+			if v == nil {
+				t.Fatalf("not found in %d steps", findWithin)
+			}
+			if !strings.Contains(v.What, c.says) {
+				t.Errorf("found something else: %v", v)
+			}
+			t.Logf("seed %d, step %d: %s", v.Seed, v.Step, v.What)
+		})
+	}
+}
+
+func find(t *testing.T, world func(uint64) Options, r Rigged) *Violation {
+	taken := 0
+	for seed := uint64(1); taken < findWithin; seed++ {
+		o := world(seed)
+		o.Rigged = r
+		w := New(o)
+		err := w.Run(t.Context(), 2000)
+		if err == nil {
+			err = w.Calm(t.Context())
+		}
+		if v, ok := err.(*Violation); ok {
+			return v
+		}
+		taken += w.steps
+	}
+	return nil
+}
+
+// nursery is a world where the cheapest to evict is often young, and an old one would do.
+func nursery(seed uint64) Options {
+	o := oneCard(plain("a", 4), plain("b", 8), plain("c", 14))
+	o.Seed, o.Rate = seed, 0.3
+	o.Models[0].MinResidency, o.Models[0].Load = 20*time.Second, 100*time.Millisecond
+	return o
+}
+
+// ledgerSeeing decides on a state that isn't so.
+func ledgerSeeing(lie func(gpu.State) gpu.State) func(entity.Kind[gpu.State]) entity.Kind[gpu.State] {
+	return func(k entity.Kind[gpu.State]) entity.Kind[gpu.State] {
+		right := k.Decide
+		k.Decide = func(s gpu.State, c proto.Message, at entity.Stamp) (entity.Verdict, error) {
+			if _, ok := c.(*messages.ReserveVram); ok {
+				s = lie(s)
+			}
+			return right(s, c, at)
+		}
+		return k
+	}
+}
+
+func modelEvolving(after func(model.State) model.State) func(entity.Kind[model.State]) entity.Kind[model.State] {
+	return func(k entity.Kind[model.State]) entity.Kind[model.State] {
+		right := k.Evolve
+		k.Evolve = func(s model.State, e proto.Message, n uint64) model.State { return after(right(s, e, n)) }
+		return k
+	}
+}
+
+// modelOwing leaves out work.
+func modelOwing(forgets func(s model.State, key string) bool) func(entity.Kind[model.State]) entity.Kind[model.State] {
+	return func(k entity.Kind[model.State]) entity.Kind[model.State] {
+		right := k.Owed
+		k.Owed = func(s model.State) []entity.Effect {
+			return slices.DeleteFunc(right(s), func(e entity.Effect) bool { return forgets(s, e.Key()) })
+		}
+		return k
+	}
+}
+
+// impatient reports a stopped worker as gone when it was only told to stop.
+func impatient(k entity.Kind[model.State]) entity.Kind[model.State] {
+	right := k.Perform
+	k.Perform = func(ctx context.Context, e entity.Effect) (proto.Message, error) {
+		t := ctx.Value(tryKey{}).(*try)
+		c, err := right(ctx, e)
+		var attempt uint64
+		if n, ok := strings.CutPrefix(e.Key(), "stop/"); ok && t.until != "" {
+			for _, d := range n {
+				attempt = attempt*10 + uint64(d-'0')
+			}
+			t.until = ""
+			return &messages.ReportWorkerExited{Attempt: attempt, Reason: "stopped"}, nil
+		}
+		return c, err
+	}
+	return k
+}
+
+// promisingTwice weighs a device as if nothing were on its way there.
+func promisingTwice(k entity.Kind[arbiter.State]) entity.Kind[arbiter.State] {
+	right := k.Decide
+	k.Decide = func(s arbiter.State, c proto.Message, at entity.Stamp) (entity.Verdict, error) {
+		if _, ok := c.(*messages.PlaceModel); ok {
+			open := map[string]arbiter.Open{}
+			for id, o := range s.Open {
+				o.Placement = proto.CloneOf(o.Placement)
+				o.Placement.Bytes = 0
+				open[id] = o
+			}
+			s.Open = open
+		}
+		return right(s, c, at)
+	}
+	return k
+}
+
+// arbiterSeeing shows the residents otherwise than they are.
+func arbiterSeeing(lie func(*messages.Resident)) func(entity.Kind[arbiter.State]) entity.Kind[arbiter.State] {
+	return func(k entity.Kind[arbiter.State]) entity.Kind[arbiter.State] {
+		right := k.Prepare
+		k.Prepare = func(ctx context.Context, c proto.Message) proto.Message {
+			c = right(ctx, c)
+			if p, ok := c.(*messages.PlaceModel); ok {
+				for _, r := range p.Residents {
+					lie(r)
+				}
+			}
+			return c
+		}
+		return k
+	}
+}
+
+func notLoading(r *messages.Resident) {
+	if r.Phase == "loading" {
+		r.Phase = "draining"
+	}
+}
+
+// once does a piece of work only while it is young: what failed then is forgotten.
+func once(prefix string) func(entity.Kind[arbiter.State]) entity.Kind[arbiter.State] {
+	return func(k entity.Kind[arbiter.State]) entity.Kind[arbiter.State] {
+		right, done := k.Perform, map[string]bool{}
+		k.Perform = func(ctx context.Context, e entity.Effect) (proto.Message, error) {
+			if strings.HasPrefix(e.Key(), prefix) && done[e.Key()] {
+				return nil, nil
+			}
+			done[e.Key()] = true
+			return right(ctx, e)
+		}
+		return k
+	}
+}
+
+// remembering keeps something outside of the state.
+func remembering() func(entity.Kind[model.State]) entity.Kind[model.State] {
+	folded := 0
+	return modelEvolving(func(s model.State) model.State {
+		folded++
+		s.Slots = uint32(folded)
+		return s
+	})
+}
+
+func TestAViolationTellsSeedStepAndLastSteps(t *testing.T) {
+	v := find(t, small, Rigged{GPU: ledgerSeeing(func(s gpu.State) gpu.State { s.Margin = 0; return s })})
+	if v == nil || len(v.Trace) == 0 || v.Step == 0 || v.At == 0 {
+		t.Fatalf("%+v", v)
+	}
+	again := small(v.Seed)
+	again.Rigged = Rigged{GPU: ledgerSeeing(func(s gpu.State) gpu.State { s.Margin = 0; return s })}
+	w := New(again)
+	err := w.Run(t.Context(), 2000)
+	if err == nil {
+		err = w.Calm(t.Context())
+	}
+	if err == nil || err.Error() != v.Error() {
+		t.Errorf("the seed shows something else:\n%v\n%v", err, v)
+	}
+}
