@@ -285,7 +285,7 @@ func (w *World) wake() {
 	w.say("the coordinator starts")
 	for i, d := range w.devices {
 		w.ledgers[i].rebuild()
-		_, _ = w.ledgers[i].ask(&messages.RegisterDevice{Kind: "cuda", Name: "simulated", CapacityBytes: d.capacity, MarginBytes: margin})
+		insist(w.ledgers[i], &messages.RegisterDevice{Kind: "cuda", Name: "simulated", CapacityBytes: d.capacity, MarginBytes: margin})
 	}
 	w.arbiter.rebuild()
 	for _, m := range w.models {
@@ -293,11 +293,21 @@ func (w *World) wake() {
 	}
 	for i, m := range w.models {
 		if m.state.Spec == nil {
-			_, _ = m.ask(&messages.DeclareModel{Spec: w.spec(i, "r1")})
+			insist(m, &messages.DeclareModel{Spec: w.spec(i, "r1")})
 		}
 	}
 	w.alive(0, w.poll)
 	w.alive(0, w.sweep)
+}
+
+// insist asks until it is done: a daemon that can't declare what it has doesn't start.
+func insist(c cog, command proto.Message) {
+	for range 100 {
+		if _, err := c.ask(command); err == nil {
+			return
+		}
+	}
+	panic(fmt.Sprintf("%s refuses %s for ever", c.actor(), name(command)))
 }
 
 func (w *World) spec(i int, revision string) *messages.ModelSpec {
