@@ -175,22 +175,20 @@ func (r Rules) relieve(s State, c *messages.RelievePressure, now *timestamppb.Ti
 		return entity.Verdict{}, nil
 	}
 	var idle []resident
-	for _, x := range residentsOf(s, c.Residents) {
-		if x.GPU == c.Gpu && !x.Young {
-			idle = append(idle, x)
+	for _, x := range settledResidents(s, c.Residents) {
+		if x.Gpu == c.Gpu && !x.Young && movable(x, false) && x.Bytes > 0 {
+			idle = append(idle, resident{Resident: x, bytes: x.Bytes})
 		}
 	}
 	p := r.policy()
+	rank(p, idle)
 	var out []*messages.Victim
-	for _, v := range rankedBy(p, idle) {
+	for _, v := range idle {
 		if used <= c.LevelBytes {
 			break
 		}
-		if v.Busy || v.Pinned || v.Bytes == 0 {
-			continue
-		}
-		used -= min(v.Bytes, used)
-		out = append(out, v.victim("first to go by "+p.name))
+		used -= min(v.bytes, used)
+		out = append(out, v.victim(p.said))
 	}
 	if len(out) == 0 {
 		return entity.Verdict{}, nil

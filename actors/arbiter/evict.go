@@ -4,63 +4,70 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"time"
+	"strings"
 
 	"modelops/messages"
 )
 
-// resident is a model that holds memory of a device, as the scheduler sees it.
+// resident is a model that holds memory of a device, as the scheduler saw it, and what it makes of it.
 type resident struct {
-	Model  string
-	GPU    string
-	Bytes  uint64
-	Busy   bool // has requests running or waiting, or is on its way in or out
-	Pinned bool
-	Young  bool // inside its minimum residency
-	Idle   time.Duration
-	Held   time.Duration // since it became ready
-	Load   time.Duration // what its last load took: the price of a mistake
-	Groups []string
-	Ready  bool // its worker answers
+	*messages.Resident
+	bytes uint64  // what its leaving gives back
+	rank  float64 // by the policy: lower goes first
+}
+
+// busy has requests running or waiting, or is on its way in or out.
+func busy(r *messages.Resident) bool { return r.Phase != "ready" || r.Active > 0 || r.Queued > 0 }
+
+// movable tells whether it may be asked to leave: not when pinned, and while busy only for somebody overdue, when it drains.
+func movable(r *messages.Resident, overdue bool) bool {
+	return !r.Pinned && (!busy(r) || overdue && r.Phase == "ready")
 }
 
 func (r resident) victim(reason string) *messages.Victim {
-	return &messages.Victim{Model: r.Model, Bytes: r.Bytes, IdleMs: r.Idle.Milliseconds(), LoadMs: r.Load.Milliseconds(), Reason: reason}
+	return &messages.Victim{Model: r.Model, Bytes: r.bytes, IdleMs: r.IdleMs, LoadMs: r.LoadMs, Reason: reason}
 }
 
-// bound says what keeps it.
-func (r resident) bound() string {
-	if r.Pinned {
-		return "pinned"
-	}
-	return "busy"
-}
-
-// policy says who goes first: less than zero when a goes before b.
+// policy says who goes first: whose score is lower. The score is taken once a decision.
 type policy struct {
-	name string
-	rank func(a, b resident) int
+	name  string
+	said  string // what is told of its victims
+	score func(r *messages.Resident) float64
 }
 
 // policies by the name that the configuration uses.
 var policies = map[string]policy{
-	"first_fit":  {"first_fit", func(a, b resident) int { return cmp.Compare(b.Held, a.Held) }},
-	"lru":        {"lru", func(a, b resident) int { return cmp.Compare(b.Idle, a.Idle) }},
-	"cost_aware": {"cost_aware", func(a, b resident) int { return cmp.Compare(a.worth(), b.worth()) }},
+	"first_fit":  {"first_fit", "first to go by first_fit", func(r *messages.Resident) float64 { return -float64(r.HeldMs) }},
+	"lru":        {"lru", "first to go by lru", func(r *messages.Resident) float64 { return -float64(r.IdleMs) }},
+	"cost_aware": {"cost_aware", "first to go by cost_aware", worth},
 }
 
 // worth is the reload cost weighed by how likely it is paid soon: a model idle for long is needed less, one that loads fast is
 // missed less. It is GreedyDual's ratio (Young 1994; Cao and Irani 1997) without sizes, since the victim set is minimised
 // afterwards.
-func (r resident) worth() float64 {
-	return (r.Load.Seconds() + 0.1) / (r.Idle.Seconds() + 1)
+func worth(r *messages.Resident) float64 {
+	return (float64(r.LoadMs) + 100) / (float64(r.IdleMs) + 1000)
 }
 
-// rankedBy orders residents by a policy; equals by name, so that a decision can be repeated.
-func rankedBy(p policy, rs []resident) []resident {
-	out := slices.Clone(rs)
-	slices.SortFunc(out, func(a, b resident) int { return cmp.Or(p.rank(a, b), cmp.Compare(a.Model, b.Model)) })
-	return out
+// rank orders residents by a policy, in place; equals by name, so that a decision can be repeated.
+func rank(p policy, rs []resident) {
+	for i := range rs {
+		rs[i].rank = p.score(rs[i].Resident)
+	}
+	slices.SortFunc(rs, func(a, b resident) int {
+		if c := cmp.Compare(a.rank, b.rank); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Model, b.Model)
+	})
+}
+
+// turns are the classes of residents in which victims are looked for: those who are settled, those inside their minimum residency, and
+// last those who are busy.
+var turns = []func(*messages.Resident) bool{
+	func(r *messages.Resident) bool { return !busy(r) && !r.Young },
+	func(r *messages.Resident) bool { return !busy(r) && r.Young },
+	busy,
 }
 
 // chooseVictims finds the smallest set of residents, by the policy's order, whose memory together with free covers need. It never
@@ -70,23 +77,18 @@ func chooseVictims(p policy, need, free uint64, rs []resident, overdue bool) (vi
 	if need <= free {
 		return nil, true
 	}
-	var settled, young, busy []resident
-	for _, r := range rankedBy(p, rs) {
-		switch {
-		case r.Pinned || r.Bytes == 0 || r.Busy && (!overdue || !r.Ready):
-		case r.Busy:
-			busy = append(busy, r)
-		case r.Young:
-			young = append(young, r)
-		default:
-			settled = append(settled, r)
-		}
-	}
+	rank(p, rs)
+	victims = make([]resident, 0, min(len(rs), 8))
 	sum := free
-	for _, r := range slices.Concat(settled, young, busy) {
-		victims = append(victims, r)
-		if sum += r.Bytes; sum >= need {
-			return spare(victims, sum-need), true
+	for _, turn := range turns {
+		for _, r := range rs {
+			if r.bytes == 0 || !movable(r.Resident, overdue) || !turn(r.Resident) {
+				continue
+			}
+			victims = append(victims, r)
+			if sum += r.bytes; sum >= need {
+				return spare(victims, sum-need), true
+			}
 		}
 	}
 	return nil, false
@@ -95,7 +97,7 @@ func chooseVictims(p policy, need, free uint64, rs []resident, overdue bool) (vi
 // spare drops who isn't needed, the most valuable first: those that the policy named last.
 func spare(victims []resident, surplus uint64) []resident {
 	for i := len(victims) - 1; i >= 0; i-- {
-		if b := victims[i].Bytes; b <= surplus {
+		if b := victims[i].bytes; b <= surplus {
 			surplus -= b
 			victims = slices.Delete(victims, i, i+1)
 		}
@@ -105,14 +107,14 @@ func spare(victims []resident, surplus uint64) []resident {
 
 // immovable says, in words and numbers, why the residents of a device don't make room.
 func immovable(rs []resident) string {
-	var busy, pinned int
+	var inUse, pinned int
 	for _, r := range rs {
 		switch {
-		case r.Busy:
-			busy++
+		case busy(r.Resident):
+			inUse++
 		case r.Pinned:
 			pinned++
 		}
 	}
-	return fmt.Sprintf("%d resident, of which %d busy and %d pinned", len(rs), busy, pinned)
+	return fmt.Sprintf("%d resident, of which %d busy and %d pinned", len(rs), inUse, pinned)
 }

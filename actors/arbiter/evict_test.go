@@ -3,17 +3,18 @@ package arbiter
 import (
 	"slices"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
+
+	"modelops/messages"
 )
 
+func idleModel(model string, bytes uint64, idleS, heldS, loadS int64) resident {
+	return resident{bytes: bytes, Resident: &messages.Resident{Model: model, Bytes: bytes, Phase: "ready",
+		IdleMs: idleS * 1000, HeldMs: heldS * 1000, LoadMs: loadS * 1000}}
+}
+
 func TestVictimsByPolicy(t *testing.T) {
-	rs := []resident{
-		{Model: "big_slow", Bytes: 8, Idle: 100 * time.Second, Held: 50 * time.Second, Load: 60 * time.Second},
-		{Model: "small_fast", Bytes: 4, Idle: 50 * time.Second, Held: 300 * time.Second, Load: time.Second},
-		{Model: "mid", Bytes: 4, Idle: 10 * time.Second, Held: 200 * time.Second, Load: 5 * time.Second},
-	}
 	for _, c := range []struct {
 		policy string
 		need   uint64
@@ -26,6 +27,7 @@ func TestVictimsByPolicy(t *testing.T) {
 		{"lru", 12, []string{"big_slow", "small_fast"}},
 		{"lru", 16, []string{"big_slow", "small_fast", "mid"}},
 	} {
+		rs := []resident{idleModel("big_slow", 8, 100, 50, 60), idleModel("small_fast", 4, 50, 300, 1), idleModel("mid", 4, 10, 200, 5)}
 		victims, ok := chooseVictims(policies[c.policy], c.need, 0, rs, false)
 		if got := names(victims); !ok || !slices.Equal(got, c.want) {
 			t.Errorf("%s for %d: %v %t, want %v", c.policy, c.need, got, ok, c.want)
@@ -34,12 +36,27 @@ func TestVictimsByPolicy(t *testing.T) {
 }
 
 func TestVictimsSpareTheYoungWhileOthersWillDo(t *testing.T) {
-	rs := []resident{{Model: "young", Bytes: 8, Young: true, Idle: time.Hour}, {Model: "old", Bytes: 8, Idle: time.Second}}
-	if v, ok := chooseVictims(policies["lru"], 8, 0, rs, false); !ok || names(v)[0] != "old" {
+	rs := []resident{idleModel("young", 8, 3600, 1, 1), idleModel("old", 8, 1, 3600, 1)}
+	rs[0].Young = true
+	if v, ok := chooseVictims(policies["lru"], 8, 0, slices.Clone(rs), false); !ok || names(v)[0] != "old" {
 		t.Errorf("took %v", names(v))
 	}
 	if v, ok := chooseVictims(policies["lru"], 16, 0, rs, false); !ok || len(v) != 2 {
 		t.Errorf("the young one must go when nothing else will do: %v %t", names(v), ok)
+	}
+}
+
+func TestBusyModelsGoLastAndOnlyForTheOverdue(t *testing.T) {
+	rs := []resident{idleModel("busy", 8, 0, 3600, 1), idleModel("loading", 8, 0, 0, 1), idleModel("old", 8, 1, 3600, 1)}
+	rs[0].Active, rs[1].Phase = 1, "loading"
+	if v, ok := chooseVictims(policies["lru"], 16, 0, slices.Clone(rs), false); ok {
+		t.Errorf("took %v", names(v))
+	}
+	if v, ok := chooseVictims(policies["lru"], 16, 0, slices.Clone(rs), true); !ok || !slices.Equal(names(v), []string{"old", "busy"}) {
+		t.Errorf("for the overdue: %v %t", names(v), ok)
+	}
+	if v, ok := chooseVictims(policies["lru"], 24, 0, rs, true); ok {
+		t.Errorf("a model that loads never goes: %v", names(v))
 	}
 }
 
@@ -50,12 +67,12 @@ func TestVictimSetsAreMinimal(t *testing.T) {
 		rs := make([]resident, n)
 		var movable uint64
 		for i := range rs {
-			rs[i] = resident{Model: string(rune('a' + i)), Bytes: rapid.Uint64Range(0, 20).Draw(t, "bytes"),
-				Busy: rapid.Bool().Draw(t, "busy"), Pinned: rapid.Bool().Draw(t, "pinned"), Young: rapid.Bool().Draw(t, "young"),
-				Idle: time.Duration(rapid.IntRange(0, 100).Draw(t, "idle")) * time.Second,
-				Load: time.Duration(rapid.IntRange(0, 100).Draw(t, "load")) * time.Second}
-			if !rs[i].Busy && !rs[i].Pinned {
-				movable += rs[i].Bytes
+			rs[i] = idleModel(string(rune('a'+i)), rapid.Uint64Range(0, 20).Draw(t, "bytes"), int64(rapid.IntRange(0, 100).Draw(t, "idle")), 9,
+				int64(rapid.IntRange(0, 100).Draw(t, "load")))
+			rs[i].Active = rapid.Uint32Range(0, 1).Draw(t, "busy")
+			rs[i].Pinned, rs[i].Young = rapid.Bool().Draw(t, "pinned"), rapid.Bool().Draw(t, "young")
+			if rs[i].Active == 0 && !rs[i].Pinned {
+				movable += rs[i].bytes
 			}
 		}
 		free, need := rapid.Uint64Range(0, 20).Draw(t, "free"), rapid.Uint64Range(1, 100).Draw(t, "need")
@@ -66,16 +83,16 @@ func TestVictimSetsAreMinimal(t *testing.T) {
 		}
 		var sum uint64
 		for _, v := range victims {
-			if v.Busy || v.Pinned {
-				t.Fatalf("took %+v", v)
+			if v.Active > 0 || v.Pinned {
+				t.Fatalf("took %v", v)
 			}
-			sum += v.Bytes
+			sum += v.bytes
 		}
 		if ok && free+sum < need {
 			t.Fatalf("%d + %d doesn't cover %d", free, sum, need)
 		}
 		for _, v := range victims {
-			if free+sum-v.Bytes >= need {
+			if free+sum-v.bytes >= need {
 				t.Fatalf("%s wasn't needed", v.Model)
 			}
 		}

@@ -18,20 +18,18 @@ type question struct {
 	model     string
 	need      uint64
 	groups    []string
-	ledgers   []*messages.GpuView // in order of their names
-	residents []resident
+	ledgers   []*messages.GpuView  // in order of their names
+	residents []*messages.Resident // who holds memory and isn't on the way out for somebody else
 	waited    time.Duration
 	overdue   bool // has waited so long that busy models must end their turn
 	elders    []elder
 }
 
 // leaves is what a resident's leaving gives back: what the ledger counts for it, which hears of a measured footprint later than the model.
-func leaves(ledgers []*messages.GpuView, r resident) uint64 {
-	for _, l := range ledgers {
-		for _, lease := range l.Reservations {
-			if l.Id == r.GPU && lease.Holder == r.Model {
-				return holds(lease)
-			}
+func leaves(l *messages.GpuView, r *messages.Resident) uint64 {
+	for _, lease := range l.Reservations {
+		if lease.Holder == r.Model {
+			return holds(lease)
 		}
 	}
 	return r.Bytes
@@ -46,12 +44,7 @@ type elder struct {
 func questionOf(s State, c *messages.PlaceModel) question {
 	q := question{model: c.Model, need: c.NeedBytes, groups: c.Groups, ledgers: preferred(c.Kinds, c.Ledgers)}
 	slices.SortFunc(q.ledgers, func(a, b *messages.GpuView) int { return strings.Compare(a.Id, b.Id) })
-	for _, r := range residentsOf(s, c.Residents) {
-		if r.Model != c.Model {
-			r.Bytes = leaves(q.ledgers, r)
-			q.residents = append(q.residents, r)
-		}
-	}
+	q.residents = settledResidents(s, c.Residents)
 	for _, r := range c.Residents {
 		if r.Model == c.Model && r.Gpu == "" {
 			q.waited = ms(r.WaitedMs)
@@ -100,17 +93,14 @@ func (q question) behind(c *messages.Candidate, maxWait time.Duration) string {
 	return ""
 }
 
-// residentsOf reads what holds memory. Whoever is on its way out for another placement is nobody's victim a second time.
-func residentsOf(s State, seen []*messages.Resident) []resident {
+// settledResidents are those who hold memory. Whoever is on its way out for another placement is nobody's victim a second time.
+func settledResidents(s State, seen []*messages.Resident) []*messages.Resident {
 	leaving := s.leaving()
-	var out []resident
+	out := make([]*messages.Resident, 0, len(seen))
 	for _, r := range seen {
-		if leaving[r.Model] || r.Gpu == "" {
-			continue
+		if r.Gpu != "" && !leaving[r.Model] {
+			out = append(out, r)
 		}
-		out = append(out, resident{Model: r.Model, GPU: r.Gpu, Bytes: r.Bytes, Busy: r.Phase != "ready" || r.Active > 0 || r.Queued > 0,
-			Pinned: r.Pinned, Young: r.Young, Idle: ms(r.IdleMs), Held: ms(r.HeldMs), Load: ms(r.LoadMs), Groups: r.Groups,
-			Ready: r.Phase == "ready"})
 	}
 	return out
 }
@@ -158,69 +148,130 @@ func freed(l *messages.GpuView, leaving map[string]bool) uint64 {
 	return min(sum, l.ReservedBytes)
 }
 
-// weigh looks at every device and says what speaks against it, or who would have to leave.
+// weigh looks at every device and says what speaks against it, or who would have to leave. Victims are only looked for when no device
+// has room as it is.
 func (s State) weigh(p policy, q question) []*messages.Candidate {
 	leaving := s.leaving()
-	out := make([]*messages.Candidate, 0, len(q.ledgers))
-	for _, l := range q.ledgers {
-		c := &messages.Candidate{Gpu: l.Id, LimitBytes: l.LimitBytes, ReservedBytes: l.ReservedBytes - freed(l, leaving) + s.promised(l.Id),
-			ForeignBytes: l.ForeignBytes, NeedBytes: q.need}
-		consider(p, q, l, c)
-		out = append(out, c)
+	rivals, stuck := exclusive(q)
+	all := make([]messages.Candidate, len(q.ledgers))
+	out := make([]*messages.Candidate, len(q.ledgers))
+	room := false
+	for i, l := range q.ledgers {
+		c := &all[i]
+		c.Gpu, c.LimitBytes, c.ForeignBytes, c.NeedBytes = l.Id, l.LimitBytes, l.ForeignBytes, q.need
+		c.ReservedBytes = l.ReservedBytes - freed(l, leaving) + s.promised(l.Id)
+		out[i] = c
+		switch {
+		case l.Lost:
+			c.Refusal = "the device is lost: " + l.LostReason
+		case q.need > c.LimitBytes:
+			c.Refusal = fmt.Sprintf("never fits: needs %s, limit %s", messages.FormatBytes(q.need), messages.FormatBytes(c.LimitBytes))
+		case stuck != "":
+			c.Refusal = stuck
+		default:
+			room = room || len(rivals) == 0 && fits(c)
+		}
+	}
+	if room {
+		for _, c := range out {
+			if c.Refusal == "" && !fits(c) {
+				c.Refusal = "full, and another device has room"
+			}
+		}
+		return out
+	}
+	here := q.byDevice(rivals)
+	for i, c := range out {
+		if c.Refusal == "" {
+			makeRoom(p, q, q.ledgers[i], c, here[i], rivals)
+		}
 	}
 	return out
 }
 
-// consider fills in a candidate's victims and cost, or its refusal.
-func consider(p policy, q question, l *messages.GpuView, c *messages.Candidate) {
+// fits tells whether a candidate has room without anybody leaving.
+func fits(c *messages.Candidate) bool {
+	return c.ReservedBytes+c.ForeignBytes+c.NeedBytes <= c.LimitBytes
+}
+
+// full says the sums of a device that hasn't the room.
+func full(c *messages.Candidate) string {
+	free := c.LimitBytes - min(c.ReservedBytes+c.ForeignBytes, c.LimitBytes)
+	return fmt.Sprintf("full: needs %s; limit %s - reserved %s - used by others %s = %s free", messages.FormatBytes(c.NeedBytes),
+		messages.FormatBytes(c.LimitBytes), messages.FormatBytes(c.ReservedBytes), messages.FormatBytes(c.ForeignBytes), messages.FormatBytes(free))
+}
+
+// byDevice sorts the residents to their devices, without those who leave anyway.
+func (q question) byDevice(rivals []*messages.Resident) [][]resident {
+	at := make(map[string]int, len(q.ledgers))
+	for i, l := range q.ledgers {
+		at[l.Id] = i
+	}
+	device := make([]int, len(q.residents)) // of each resident; -1 = not weighed
+	count := make([]int, len(q.ledgers))
+	for i, r := range q.residents {
+		d, ok := at[r.Gpu]
+		if !ok || r.Model == q.model || slices.Contains(rivals, r) {
+			d = -1
+		} else {
+			count[d]++
+		}
+		device[i] = d
+	}
+	all := make([]resident, len(q.residents)) // one array for all devices: this is the hot part of a decision
+	out := make([][]resident, len(q.ledgers))
+	for i, n := range count {
+		out[i], all = all[:0:n], all[n:]
+	}
+	for i, r := range q.residents {
+		if d := device[i]; d >= 0 {
+			out[d] = append(out[d], resident{Resident: r, bytes: leaves(q.ledgers[d], r)})
+		}
+	}
+	return out
+}
+
+// makeRoom fills in a candidate's victims and cost, or why there is no room.
+func makeRoom(p policy, q question, l *messages.GpuView, c *messages.Candidate, here []resident, rivals []*messages.Resident) {
 	used := c.ReservedBytes + c.ForeignBytes
 	free := c.LimitBytes - min(used, c.LimitBytes)
 	debt := used - min(used, c.LimitBytes) // strangers took what was reserved: who leaves pays this first
-	switch {
-	case l.Lost:
-		c.Refusal = "the device is lost: " + l.LostReason
-		return
-	case q.need > c.LimitBytes:
-		c.Refusal = fmt.Sprintf("never fits: needs %s, limit %s", messages.FormatBytes(q.need), messages.FormatBytes(c.LimitBytes))
-		return
-	}
-	rivals, stuck := exclusive(q)
-	if stuck != "" {
-		c.Refusal = stuck
-		return
-	}
 	for _, r := range rivals {
-		if r.GPU == l.Id {
-			free += r.Bytes
+		v := resident{Resident: r, bytes: r.Bytes}
+		if r.Gpu == l.Id {
+			v.bytes = leaves(l, r)
+			free += v.bytes
 		}
+		c.Victims = append(c.Victims, v.victim("shares a group with it"))
 	}
-	here := slices.DeleteFunc(slices.Clone(q.residents), func(r resident) bool {
-		return r.GPU != l.Id || slices.ContainsFunc(rivals, func(v resident) bool { return v.Model == r.Model })
-	})
 	victims, ok := chooseVictims(p, q.need+debt, free, here, q.overdue)
 	if !ok {
-		c.Refusal = fmt.Sprintf("full: needs %s; limit %s - reserved %s - used by others %s = %s free; %s", messages.FormatBytes(q.need),
-			messages.FormatBytes(c.LimitBytes), messages.FormatBytes(c.ReservedBytes), messages.FormatBytes(c.ForeignBytes),
-			messages.FormatBytes(free), immovable(here))
+		c.Victims = nil
+		c.Refusal = full(c) + "; " + immovable(here)
 		return
 	}
-	for _, r := range rivals {
-		c.Victims = append(c.Victims, r.victim("shares a group with it"))
-	}
+	c.Victims = slices.Grow(c.Victims, len(victims))
 	for _, v := range victims {
-		c.Victims = append(c.Victims, v.victim("first to go by "+p.name))
-		c.Cost += v.worth()
+		c.Victims = append(c.Victims, v.victim(p.said))
+		c.Cost += worth(v.Resident)
 	}
 }
 
 // exclusive finds the residents that may not be there beside the model; stuck says which of them can't leave now.
-func exclusive(q question) (rivals []resident, stuck string) {
+func exclusive(q question) (rivals []*messages.Resident, stuck string) {
+	if len(q.groups) == 0 {
+		return nil, ""
+	}
 	for _, r := range q.residents {
-		if !slices.ContainsFunc(r.Groups, func(g string) bool { return slices.Contains(q.groups, g) }) {
+		if r.Model == q.model || !slices.ContainsFunc(r.Groups, func(g string) bool { return slices.Contains(q.groups, g) }) {
 			continue
 		}
-		if r.Pinned || r.Busy && !(q.overdue && r.Ready) {
-			return nil, r.Model + " shares a group with it and is " + r.bound()
+		if !movable(r, q.overdue) {
+			bound := "busy"
+			if r.Pinned {
+				bound = "pinned"
+			}
+			return nil, r.Model + " shares a group with it and is " + bound
 		}
 		rivals = append(rivals, r)
 	}
