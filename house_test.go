@@ -186,6 +186,7 @@ var guests = map[string]string{
 	"github.com/nats-io":                   `^journal/|^bridges/nats/|^cmd/`,
 	"github.com/nats-io/nats.go/jetstream": `^journal/|^cmd/`,
 	"github.com/minio/highwayhash":         `^journal/`,
+	"github.com/gpustack/gguf-parser-go":   `^bridges/runtime/`,
 	"github.com/NVIDIA/go-nvml":            `^bridges/nvml/`,
 	"github.com/goccy/go-yaml":             `^bridges/config/`,
 	"github.com/invopop/jsonschema":        `^bridges/config/`,
@@ -307,16 +308,19 @@ func TestHouseEveryKindHasItsFiles(t *testing.T) {
 
 // backgrounds are the files that may begin a life of their own, and why.
 var backgrounds = map[string]string{
-	"actors/entity/shell.go":    "the actor's life, and an append that outlives it",
-	"actors/gateway/gateway.go": "a grant's end is its own; hints to actors follow no request",
-	"actors/gateway/routes.go":  "a hint that follows a view, not a request",
-	"actors/tree/tree.go":       "the supervisor's report has no caller",
-	"bridges/engine/serve.go":   "shutting down begins when the serving context is over",
-	"bridges/nats/api.go":       "the door's life until Close",
-	"bridges/runtime/start.go":  "a reaper outlives the request that started the worker",
-	"bridges/runtime/watch.go":  "a watcher outlives its first caller",
-	"cmd/modelops/daemon.go":    "the process's life",
-	"cmd/modelops/main.go":      "the process's life",
+	"actors/entity/shell.go":      "the actor's life, and an append that outlives it",
+	"actors/gateway/gateway.go":   "a grant's end is its own; hints to actors follow no request",
+	"actors/gateway/routes.go":    "a hint that follows a view, not a request",
+	"actors/tree/tree.go":         "the supervisor's report has no caller",
+	"bridges/engine/serve.go":     "shutting down begins when the serving context is over",
+	"bridges/nats/api.go":         "the door's life until Close",
+	"bridges/runtime/start.go":    "a reaper outlives the request that started the worker",
+	"bridges/runtime/watch.go":    "a watcher outlives its first caller",
+	"bridges/nats/call.go":        "a log line about a call that is over",
+	"cmd/modelops/cli_serve.go":   "stopping begins when the serving context is over",
+	"cmd/modelops/cli_upgrade.go": "stopping begins when the serving context is over",
+	"cmd/modelops/daemon.go":      "the process's life",
+	"cmd/modelops/main.go":        "the process's life",
 }
 
 func TestHouseContextsComeFromCallers(t *testing.T) {

@@ -27,7 +27,7 @@ const (
 type ModelSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// embedded, llama.cpp, command or openai.
+	// embedded, llama.cpp, vllm, transformers, whisper.cpp, ollama, command or openai; empty = chosen by the file.
 	Runtime string   `protobuf:"bytes,2,opt,name=runtime,proto3" json:"runtime,omitempty"`
 	Path    string   `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`
 	Shards  uint32   `protobuf:"varint,4,opt,name=shards,proto3" json:"shards,omitempty"`

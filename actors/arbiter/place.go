@@ -174,8 +174,12 @@ func (s State) weigh(p policy, q question) []*messages.Candidate {
 	}
 	if room {
 		for _, c := range out {
-			if c.Refusal == "" && !fits(c) {
+			switch {
+			case c.Refusal != "":
+			case !fits(c):
 				c.Refusal = "full, and another device has room"
+			case p.name != "first_fit": // the emptier device, so that one isn't driven over its threshold beside an empty one
+				c.Cost = float64(c.ReservedBytes+c.ForeignBytes) / float64(c.LimitBytes)
 			}
 		}
 		return out

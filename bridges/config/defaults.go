@@ -30,11 +30,11 @@ func defaults() Config {
 			WhisperCpp: WhisperCpp{Binary: "whisper-server"}, Ollama: Ollama{URL: "http://127.0.0.1:11434"},
 		},
 		Load: Loading{
-			MaxConcurrent: 2, Retries: 3, ReadyPoll: 25 * time.Millisecond,
-			Timeout: 5 * time.Minute, IdleTimeout: time.Minute,
+			MaxConcurrent: 2, Retries: 3,
+			Timeout: 5 * time.Minute,
 		},
-		Scheduler: Scheduler{Policy: "cost_aware", Defrag: "off"},
-		Queue:     Queue{MaxWait: 30 * time.Second, Collation: 250 * time.Millisecond, DefaultClass: "default"},
+		Scheduler: Scheduler{Policy: "cost_aware"},
+		Queue:     Queue{MaxWait: 30 * time.Second},
 		Learning:  Learning{EnableAutoTune: true, MaxParallelJobs: 2, JobStore: "learning_jobs.db"},
 		Goals:     Goals{Policy: "priority_queue", MaxActiveGoals: 10},
 		Resilience: Resilience{

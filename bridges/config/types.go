@@ -174,23 +174,18 @@ type Ollama struct {
 type Scheduler struct {
 	Policy          string `yaml:"policy" jsonschema:"enum=cost_aware,enum=lru,enum=first_fit" jsonschema_description:"Who is evicted first: cost_aware weighs idle time against the cost of loading again, lru takes the longest idle, first_fit the longest resident."`
 	ForeignPressure bool   `yaml:"foreign_pressure" jsonschema_description:"Whether idle models are evicted when other programs need the device's memory."`
-	Defrag          string `yaml:"defrag" jsonschema:"enum=off,enum=propose,enum=auto" jsonschema_description:"Whether moves that make room are proposed or carried out."`
 }
 
 // Queue bounds how requests wait for a model.
 type Queue struct {
-	MaxWait      time.Duration `yaml:"max_wait" min:"0s" max:"24h" jsonschema_description:"Wait after which a request goes before all classes, so that nobody starves. 0 is no such promise."`
-	Collation    time.Duration `yaml:"collation" min:"0s" max:"1m" jsonschema_description:"How long requests for the resident model may still go before one that needs a swap."`
-	DefaultClass string        `yaml:"default_class" jsonschema:"enum=interactive,enum=default,enum=batch" jsonschema_description:"Class of requests that name none."`
+	MaxWait time.Duration `yaml:"max_wait" min:"100ms" max:"24h" jsonschema_description:"Time after which a model that waits for memory makes busy ones end their turn, so that nobody starves."`
 }
 
 // Loading bounds how models are loaded.
 type Loading struct {
 	MaxConcurrent int           `yaml:"max_concurrent" jsonschema:"minimum=1,maximum=256" jsonschema_description:"Loads at the same time on this host."`
 	Retries       int           `yaml:"retries" jsonschema:"minimum=0,maximum=100" jsonschema_description:"Further tries after a failed load."`
-	ReadyPoll     time.Duration `yaml:"ready_poll" min:"1ms" max:"1m" jsonschema_description:"How often a starting engine is asked whether it is ready."`
 	Timeout       time.Duration `yaml:"timeout" min:"1s" max:"24h" jsonschema_description:"How long a load may take, for models without load_timeout."`
-	IdleTimeout   time.Duration `yaml:"idle_timeout" min:"0s" max:"24h" jsonschema_description:"How long a load may show no progress. 0 is no such limit."`
 }
 
 // Learning bounds training on this host.

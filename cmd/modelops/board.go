@@ -17,6 +17,7 @@ import (
 type board struct {
 	onModel func(*messages.ModelView)
 	onHost  func(*messages.HostView)
+	now     func() time.Time
 	live    func() []*messages.ModelView // the models with what runs and waits at each
 
 	mu       sync.RWMutex
@@ -65,7 +66,7 @@ func (b *board) Ledgers() []*messages.GpuView { return b.gpuViews(false) }
 // Residents implements arbiter.Ledgers: who holds or seeks memory now.
 func (b *board) Residents() []*messages.Resident {
 	var out []*messages.Resident
-	now := time.Now()
+	now := b.now()
 	for _, m := range b.live() {
 		if m.Placement == nil {
 			if m.Phase == "placing" {

@@ -42,6 +42,7 @@ type daemon struct {
 	log     *slog.Logger
 	metrics *telemetry.Metrics
 	began   time.Time
+	clock   steadyClock
 
 	journal *journal.Journal
 	devices devices
@@ -67,9 +68,32 @@ type daemon struct {
 	closers []func(context.Context) error // in the order of opening; closed in reverse
 }
 
-type wallClock struct{}
+// steadyClock never goes back: it starts at the wall's time, or at the journal's last when the wall is behind it, and goes on by the
+// monotonic clock. A wall that jumps moves neither leases nor the order of the journal.
+type steadyClock struct{ base, began time.Time }
 
-func (wallClock) Now() time.Time { return time.Now() }
+func newSteadyClock(atLeast time.Time) steadyClock {
+	now := time.Now()
+	base := now.Round(0) // without the monotonic reading: sums with it would follow the wall in comparisons
+	if base.Before(atLeast) {
+		base = atLeast
+	}
+	return steadyClock{base: base, began: now}
+}
+
+func (c steadyClock) Now() time.Time { return c.base.Add(time.Since(c.began)) }
+
+// lastTime is when the journal's last decision was made; zero when there is none.
+func lastTime(ctx context.Context, j *journal.Journal) (at time.Time, err error) {
+	if j.Sequence() == 0 {
+		return at, nil
+	}
+	err = j.Replay(ctx, journal.Query{After: j.Sequence() - 1, Unknown: true}, func(r messages.Recorded) error {
+		at = r.At
+		return nil
+	})
+	return at, err
+}
 
 func (d *daemon) newID() string { return uuid.NewString() }
 
@@ -108,7 +132,10 @@ func (d *daemon) openJournal(ctx context.Context) error {
 	}
 	d.journal = j
 	d.later(func(context.Context) error { return j.Close() })
-	return nil
+	last, err := lastTime(ctx, j)
+	d.clock = newSteadyClock(last)
+	d.board.now = d.clock.Now
+	return err
 }
 
 func (d *daemon) openWorld(ctx context.Context) error {
@@ -123,7 +150,9 @@ func (d *daemon) openWorld(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o := runtime.Options{Self: self, LlamaServer: d.cfg.Runtimes.LlamaCpp.Binary, LogDir: filepath.Join(d.cfg.DataDir, "logs"), Log: d.log,
+	o := runtime.Options{Self: self, LlamaServer: d.cfg.Runtimes.LlamaCpp.Binary, VLLM: d.cfg.Runtimes.VLLM.Binary,
+		Transformers: d.cfg.Runtimes.Transformers.Binary, WhisperServer: d.cfg.Runtimes.WhisperCpp.Binary, OllamaURL: d.cfg.Runtimes.Ollama.URL,
+		Threads: uint32(d.cfg.Runtimes.Embedded.Threads), LogDir: filepath.Join(d.cfg.DataDir, "logs"), Log: d.log,
 		Slots: uint32(d.cfg.Runtimes.Embedded.Slots), DeviceEnv: d.deviceEnv, Measure: d.measure}
 	if args := os.Getenv("MODELOPS_WORKER_ARGS"); args != "" {
 		o.WorkerArgs = strings.Fields(args)
@@ -181,10 +210,10 @@ func (d *daemon) figures(model string) gateway.Figures {
 }
 
 func (d *daemon) spawner() tree.Spawner {
-	o := entity.Options{Journal: store{d.journal}, Clock: wallClock{}, NewID: d.newID, Observer: d.board, Log: d.log, SnapshotEvery: d.cfg.Journal.SnapshotEvery}
+	o := entity.Options{Journal: store{d.journal}, Clock: d.clock, NewID: d.newID, Observer: d.board, Log: d.log, SnapshotEvery: d.cfg.Journal.SnapshotEvery}
 	rules := model.Rules{Retry: model.Retry{Limit: d.cfg.Load.Retries + 1, First: time.Second, Longest: time.Minute}}
-	models := model.Kind(rules, model.World{Runtime: workers{d.runtime}, Gate: d.gateway, Door: d.tree, Free: d.seenFree})
-	scheduler := arbiter.Kind(arbiter.Rules{MaxLoads: d.cfg.Load.MaxConcurrent}, d.board, d.tree)
+	models := model.Kind(rules, model.World{Runtime: workers{d.runtime}, Gate: d.gateway, Door: d.tree, Free: d.seenFree, OutOfMemory: runtime.OutOfMemory})
+	scheduler := arbiter.Kind(arbiter.Rules{Policy: d.cfg.Scheduler.Policy, MaxLoads: d.cfg.Load.MaxConcurrent, MaxWait: d.cfg.Queue.MaxWait}, d.board, d.tree)
 	ledgers, life := gpu.Kind(), host.Kind()
 	return func(id messages.ActorID) (*actor.Props, bool) {
 		switch {

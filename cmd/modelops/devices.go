@@ -288,7 +288,11 @@ func (d *daemon) relieve(ctx context.Context, r *messages.DeviceReading) {
 			continue
 		}
 		threshold := g.LimitBytes / 100 * uint64(d.cfg.Resources.EvictionThresholdPct)
-		if used := g.ReservedBytes + g.ForeignBytes; used > threshold {
+		used := g.ReservedBytes
+		if d.cfg.Scheduler.ForeignPressure {
+			used += g.ForeignBytes
+		}
+		if used > threshold {
 			d.tree.Tell(ctx, messages.ArbiterActor(), &messages.RelievePressure{Gpu: id, LevelBytes: threshold / 100 * relieveTo,
 				Reason: messages.FormatBytes(used) + " of " + messages.FormatBytes(g.LimitBytes) + " used, threshold " + messages.FormatBytes(threshold)})
 		}

@@ -38,7 +38,7 @@ func declared(cfg *config.Config, name string, m config.Model) *messages.ModelSp
 		VramBytes: uint64(m.VRAMMB) * messages.MiB, ContextLength: uint32(m.ContextLength), Parallel: uint32(m.Parallel), Aliases: m.Aliases,
 		ConcurrencyLimit: uint32(m.ConcurrencyLimit), TtlSeconds: uint32(max(m.TTL, 0).Seconds()), Pinned: m.Pinned,
 		UseModelName: m.UseModelName, Unlisted: m.Unlisted, MinResidencySeconds: uint32(m.MinResidency.Seconds()),
-		Threads: uint32(threads), Revision: cfg.ModelRevision(name), IdleMs: idleMs(m), DeclaredBy: declaredByConfig,
+		Threads: uint32(threads), Revision: cfg.ModelRevision(name), IdleMs: idleMs(m), DeclaredBy: declaredByConfig, Groups: m.Groups,
 	}
 }
 
@@ -57,7 +57,7 @@ func specOf(cfg *config.Config, name, path string, shards int) (*messages.ModelS
 	if err != nil {
 		return nil, messages.Errorf(messages.InvalidArgument, path, "the path can't be resolved: %w", err)
 	}
-	m := config.Model{Runtime: config.RuntimeEmbedded}
+	var m config.Model // the runtime is chosen by the file
 	if _, known, ok := cfg.ModelNamed(name); ok {
 		m = known
 	}
