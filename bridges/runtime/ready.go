@@ -89,6 +89,9 @@ func (r *Runtime) poll(ctx context.Context, k kind, spec *messages.ModelSpec, w 
 		}
 		a := r.askReady(ctx, k, spec, w, path)
 		slots, err := r.judge(ctx, k, spec, w, a, &owned)
+		if err != nil && g.ended() { // a dead worker's port may be anybody's by now: how it ended says more
+			return 0, r.endedEarly(ctx, k, spec, w, nil)
+		}
 		if err != nil || slots > 0 {
 			return slots, err
 		}
