@@ -41,13 +41,13 @@ generate: ## remake generated code and documents
 	go generate ./messages ./bridges/config ./bridges/telemetry
 
 bench: build ## measure the budgets of one host and write docs/benchmarks.md's table
-	go test -tags e2e -count 1 -timeout 40m -run 'TestBudgets' -v ./cmd/modelops/e2e
+	MODELOPS_BIN=$(CURDIR)/bin/modelops go test -tags e2e -count 1 -timeout 40m -run 'TestBudgets' -v ./cmd/modelops/e2e
 
 soak: build ## a million requests through the HTTP path; memory, goroutines and descriptors before and after
-	go test -tags e2e -count 1 -timeout 120m -run 'TestSoak' -v ./cmd/modelops/e2e
+	MODELOPS_BIN=$(CURDIR)/bin/modelops go test -tags e2e -count 1 -timeout 120m -run 'TestSoak' -v ./cmd/modelops/e2e
 
 e2e: build deps ## the built binary against real engines, NATS and clients, with kill -9
-	LLAMA_SERVER=$(CACHE)/engine/llama-server MODELOPS_CACHE=$(CACHE) \
+	MODELOPS_BIN=$(CURDIR)/bin/modelops LLAMA_SERVER=$(CACHE)/engine/llama-server MODELOPS_CACHE=$(CACHE) \
 	go test -tags e2e -count 1 -timeout 30m $(E2E_FLAGS) -skip "TestBudgets|TestSoak" ./cmd/...
 
 deps: ## fetch and build what e2e needs: llama-server, grpcurl, nats, the OpenAI SDK (idempotent)

@@ -19,7 +19,8 @@ const (
 var reserved = []string{"model", "messages", "prompt", "stream", "stream_options", "n", "best_of"}
 
 // requestBody writes a request as OpenAI's API wants it, for /v1/chat/completions or, when raw, /v1/completions.
-func requestBody(g *messages.Grant, r *messages.InferenceRequest) (path string, body []byte, err error) {
+// stream asks for the answer piece by piece, which costs engine and reader several times as much as one reply.
+func requestBody(g *messages.Grant, r *messages.InferenceRequest, stream bool) (path string, body []byte, err error) {
 	fields := map[string]any{}
 	for name, text := range r.Parameters {
 		fields[name] = jsonValue(text)
@@ -41,8 +42,10 @@ func requestBody(g *messages.Grant, r *messages.InferenceRequest) (path string, 
 	if g.Upstream == "" {
 		fields["model"] = g.Model
 	}
-	fields["stream"] = true
-	fields["stream_options"] = map[string]bool{"include_usage": true}
+	if stream {
+		fields["stream"] = true
+		fields["stream_options"] = map[string]bool{"include_usage": true}
+	}
 	path = "/v1/chat/completions"
 	if r.Raw {
 		path = "/v1/completions"

@@ -66,19 +66,20 @@ func (c *Client) Close() {
 	}
 }
 
-// Run runs one request at a granted worker. emit, which may be nil, gets each piece of text in order, from this goroutine.
+// Run runs one request at a granted worker. emit gets each piece of text in order, from this goroutine; without it the engine is asked
+// for the answer in one piece.
 // When ctx ends or emit refuses, the connection is closed and with it the engine's work. Errors are typed:
 // InvalidArgument and ContextTooLong for what the engine refuses, Unavailable when it can't yet, InferenceError when the
 // worker is to blame, Cancelled and DeadlineExceeded for the end of ctx. It doesn't release the grant.
 func (c *Client) Run(ctx context.Context, g *messages.Grant, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
 	began := time.Now()
-	path, body, err := requestBody(g, r)
+	path, body, err := requestBody(g, r, emit != nil)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // whatever ends the request, the engine is told by the closing of its connection
-	res, err := c.send(ctx, g, path, body)
+	res, err := c.send(ctx, g, path, body, emit != nil)
 	if err != nil {
 		return nil, sendFailure(ctx, g, err)
 	}
@@ -93,13 +94,16 @@ func (c *Client) Run(ctx context.Context, g *messages.Grant, r *messages.Inferen
 	return a.response(began), nil
 }
 
-func (c *Client) send(ctx context.Context, g *messages.Grant, path string, body []byte) (*http.Response, error) {
+func (c *Client) send(ctx context.Context, g *messages.Grant, path string, body []byte, stream bool) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, g.URL+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Accept", "text/event-stream")
+	req.Header.Set("Accept", "application/json")
+	if stream {
+		req.Header.Set("Accept", "text/event-stream")
+	}
 	if g.APIKey != "" {
 		req.Header.Set("Authorization", "Bearer "+g.APIKey)
 	}
@@ -117,6 +121,7 @@ type collected struct {
 	finish   string
 	usage    *usage
 	finished bool // the engine said [DONE]
+	whole    bool // the answer came in one piece, which says nothing of its tokens
 }
 
 // errEmit marks that the caller, not the worker, ended the answer.
@@ -132,6 +137,7 @@ func (a *collected) read(res *http.Response) error {
 		if err != nil {
 			return err
 		}
+		a.whole = true
 		return a.take(b)
 	}
 	events := newEventReader(res.Body)
@@ -189,6 +195,9 @@ func (a *collected) response(began time.Time) *messages.InferenceResponse {
 		FinishReason: a.finish, TokensGenerated: a.chunks, // an engine that doesn't count sends about a token a piece
 		InferenceTimeMs: float32(time.Since(began).Seconds() * 1000),
 		QueuedMs:        float32(a.grant.Queued.Seconds() * 1000),
+	}
+	if a.whole {
+		out.TokensGenerated = 0
 	}
 	if a.usage != nil {
 		out.TokensGenerated, out.PromptTokens = a.usage.Completion, a.usage.Prompt

@@ -131,7 +131,7 @@ func TestRequestBodies(t *testing.T) {
 		"raw goes without turn": {&messages.InferenceRequest{Raw: true, Prompt: "p"}, `"temperature":0.7,"max_tokens":100,"prompt":"p"`},
 	}
 	for name, c := range tests {
-		_, body, err := requestBody(&messages.Grant{Model: "m", Upstream: "up"}, c.request)
+		_, body, err := requestBody(&messages.Grant{Model: "m", Upstream: "up"}, c.request, true)
 		if err != nil {
 			t.Fatal(name, err)
 		}
@@ -144,7 +144,7 @@ func TestRequestBodies(t *testing.T) {
 	for _, bad := range []*messages.InferenceRequest{
 		{MaxTokens: -1}, {Parameters: map[string]string{"stream": "false"}}, {Parameters: map[string]string{"model": "x"}}, {Parameters: map[string]string{"n": "2"}},
 	} {
-		if _, _, err := requestBody(&messages.Grant{}, bad); messages.CodeOf(err) != messages.InvalidArgument {
+		if _, _, err := requestBody(&messages.Grant{}, bad, true); messages.CodeOf(err) != messages.InvalidArgument {
 			t.Error(bad, err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -38,6 +39,10 @@ func (c *cli) serveCommand() *cobra.Command {
 	return cmd
 }
 
+// collectAt lets the heap grow to four times what is live before it is collected: with the 5 MB of a daemon at rest the default collects
+// some hundred times a second under load, which took a fifth of its time. GOGC overrides it.
+const collectAt = 300
+
 func (c *cli) serve(ctx context.Context, host, question string, watch bool) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, upgradeSignal)
@@ -45,6 +50,9 @@ func (c *cli) serve(ctx context.Context, host, question string, watch bool) erro
 	self, err := os.Executable() // now: after an upgrade of the file the kernel calls this one deleted
 	if err != nil {
 		return err
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(collectAt)
 	}
 	cfg, err := c.loadConfig(host)
 	if err != nil {
