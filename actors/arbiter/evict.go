@@ -25,7 +25,13 @@ func movable(r *messages.Resident, overdue bool) bool {
 }
 
 func (r resident) victim(reason string) *messages.Victim {
-	return &messages.Victim{Model: r.Model, Bytes: r.bytes, IdleMs: r.IdleMs, LoadMs: r.LoadMs, Reason: reason}
+	v := &messages.Victim{}
+	r.describe(v, reason)
+	return v
+}
+
+func (r resident) describe(v *messages.Victim, reason string) {
+	v.Model, v.Bytes, v.IdleMs, v.LoadMs, v.Reason = r.Model, r.bytes, r.IdleMs, r.LoadMs, reason
 }
 
 // policy says who goes first: whose score is lower. The score is taken once a decision.

@@ -255,8 +255,10 @@ func makeRoom(p policy, q question, l *messages.GpuView, c *messages.Candidate, 
 		return
 	}
 	c.Victims = slices.Grow(c.Victims, len(victims))
-	for _, v := range victims {
-		c.Victims = append(c.Victims, v.victim(p.said))
+	block := make([]messages.Victim, len(victims)) // one piece of memory: a decision weighs this for every device
+	for i, v := range victims {
+		v.describe(&block[i], p.said)
+		c.Victims = append(c.Victims, &block[i])
 		c.Cost += worth(v.Resident)
 	}
 }

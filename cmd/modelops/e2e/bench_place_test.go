@@ -4,6 +4,7 @@ package e2e_test
 
 import (
 	"fmt"
+	"runtime/debug"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 func placements(t *testing.T) (took []time.Duration) {
 	t.Helper()
 	const rounds = 20_000
+	defer debug.SetGCPercent(debug.SetGCPercent(300)) // as the daemon runs
 	ledgers, residents := fleet(4, 4, 200)
 	rules, state := arbiter.Rules{}, arbiter.New(messages.ActorID{Kind: messages.KindArbiter, ID: "arbiter"})
 	now := time.Now()
