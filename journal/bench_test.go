@@ -72,7 +72,7 @@ func BenchmarkReplay(b *testing.B) {
 	}
 	b.Run("inspect", func(b *testing.B) {
 		for b.Loop() {
-			if r, err := inspect(b.Context(), o.Dir); err != nil || r.Err() != nil {
+			if r, err := inspect(b.Context(), o.Dir, nil); err != nil || r.Err() != nil {
 				b.Fatal(err, r.Err())
 			}
 		}

@@ -106,7 +106,7 @@ func passBlock(b block, buf []byte, after, until uint64, subject string, take fu
 
 // openReadOnly reads from the blocks. The server runs beside them without a stream, so that bridges can still connect and say what is wrong.
 func (j *Journal) openReadOnly(ctx context.Context) error {
-	report, err := inspect(ctx, j.o.Dir)
+	report, err := inspect(ctx, j.o.Dir, nil)
 	if err != nil {
 		return err
 	}

@@ -52,6 +52,9 @@ func (j *Journal) refusal(a messages.ActorID) error {
 	if free, err := freeBytes(j.o.Dir); err == nil && free < j.o.MinFree {
 		return j.full(subject, free)
 	}
+	if r := j.rot.Load(); r != nil {
+		return r
+	}
 	if t := j.trial.Load(); t != nil {
 		return t
 	}

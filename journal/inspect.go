@@ -40,6 +40,7 @@ type Report struct {
 
 	heads     map[string]uint64 // last sequence of each subject
 	lastBlock string
+	found     []scan
 }
 
 const mostProblems = 100 // in a report; a store that was overwritten would fill the screen
@@ -79,11 +80,11 @@ func Verify(ctx context.Context, dir string) (Report, error) {
 		return Report{}, err
 	}
 	defer l.release()
-	return inspect(ctx, dir)
+	return inspect(ctx, dir, nil)
 }
 
-// inspect reads all of a store. The caller holds the lock.
-func inspect(ctx context.Context, dir string) (Report, error) {
+// inspect reads all of a store, but for blocks that are known and didn't change. The caller holds the lock.
+func inspect(ctx context.Context, dir string, known knownBlocks) (Report, error) {
 	report := Report{Dir: dir, heads: map[string]uint64{}}
 	m, marked, err := readMark(dir)
 	if err != nil {
@@ -95,13 +96,14 @@ func inspect(ctx context.Context, dir string) (Report, error) {
 	if err != nil {
 		return report, unwritable(dir, err)
 	}
-	found, err := scanAll(ctx, blocks)
+	found, err := scanAll(ctx, blocks, known)
 	if err != nil {
 		return report, err
 	}
 	report.merge(found)
 	report.judgeEnd(found, m, marked)
 	report.Actors = len(report.heads)
+	report.found = found
 	return report, nil
 }
 
@@ -116,12 +118,14 @@ type scan struct {
 	problems    []Problem
 	end         *Problem // unreadable rest of the block
 	maybeTorn   bool     // end looks like a write that was cut short
+	id          stamp    // what was read
+	recalled    bool     // not read: unchanged since it last was
 }
 
 // link is one actor's part in a block.
-type link struct{ expected, first, last uint64 }
+type link struct{ Expected, First, Last uint64 }
 
-func scanAll(ctx context.Context, blocks []block) ([]scan, error) {
+func scanAll(ctx context.Context, blocks []block, known knownBlocks) ([]scan, error) {
 	out := make([]scan, len(blocks))
 	errs := make([]error, len(blocks))
 	next := make(chan int)
@@ -130,6 +134,10 @@ func scanAll(ctx context.Context, blocks []block) ([]scan, error) {
 		workers.Go(func() {
 			var buf []byte
 			for i := range next {
+				if s, ok := known.recall(blocks[i]); ok && i < len(blocks)-1 {
+					out[i] = s
+					continue
+				}
 				out[i], buf, errs[i] = scanBlock(blocks[i], buf)
 			}
 		})
@@ -151,7 +159,13 @@ func scanAll(ctx context.Context, blocks []block) ([]scan, error) {
 // scanBlock reads one block; buf is reused between blocks of one worker.
 func scanBlock(b block, buf []byte) (scan, []byte, error) {
 	s := scan{block: b, heads: map[string]link{}}
-	buf, err := readInto(buf, b.path)
+	// Before the bytes: a change while they are read makes the stamp old, never the bytes.
+	id, err := stampOf(b.path)
+	if err != nil {
+		return s, buf, unwritable(b.path, err)
+	}
+	s.id = id
+	buf, err = readInto(buf, b.path)
 	if err != nil {
 		return s, buf, unwritable(b.path, err)
 	}
@@ -227,11 +241,11 @@ func (s *scan) take(at int, r record) {
 		if s.host == "" {
 			s.host = hostOf(r.subject)
 		}
-		l = link{expected: expected, first: r.sequence}
-	case l.last != expected:
-		s.problem(at, r.sequence, brokenChain(string(r.subject), expected, l.last))
+		l = link{Expected: expected, First: r.sequence}
+	case l.Last != expected:
+		s.problem(at, r.sequence, brokenChain(string(r.subject), expected, l.Last))
 	}
-	l.last = r.sequence
+	l.Last = r.sequence
 	s.heads[string(r.subject)] = l
 }
 

@@ -30,6 +30,8 @@ type Journal struct {
 	snapshots atomic.Pointer[jetstream.KeyValue]
 
 	acked   atomic.Uint64                  // highest sequence that is known to be on disk
+	rot     atomic.Pointer[messages.Error] // damage found after the start; for good
+	skipped []block                        // blocks that the start took for unchanged; fixed once it is done
 	trial   atomic.Pointer[messages.Error] // why nothing can be stored now, beside a lack of space
 	mend    sync.Mutex                     // guards mending, and changes of trial with it
 	mending bool                           // keepMending runs, or gave up for good
@@ -89,12 +91,13 @@ func (j *Journal) openWriting(ctx context.Context) error {
 		return err
 	}
 	j.running.Go(j.keepMark)
+	j.running.Go(func() { j.recheck(j.skipped) })
 	return nil
 }
 
 // openStore looks at the store before the server may write to it, writes down what was seen, and starts the server.
 func (j *Journal) openStore(ctx context.Context) error {
-	report, err := inspect(ctx, j.o.Dir)
+	report, err := inspect(ctx, j.o.Dir, readKnown(j.o.Dir))
 	if err != nil {
 		return err
 	}
@@ -111,6 +114,14 @@ func (j *Journal) openStore(ctx context.Context) error {
 	if report.lastBlock != "" {
 		if err := syncPath(report.lastBlock); err != nil {
 			return unwritable(report.lastBlock, err)
+		}
+	}
+	if err := saveKnown(j.o.Dir, report.found); err != nil {
+		j.o.Log.Debug("the next start reads the whole journal", "error", err)
+	}
+	for _, s := range report.found {
+		if s.recalled {
+			j.skipped = append(j.skipped, s.block)
 		}
 	}
 	j.acked.Store(report.Last)

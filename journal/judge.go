@@ -51,10 +51,10 @@ func (r *Report) join(s scan) {
 		r.First = s.first
 	}
 	for subject, l := range s.heads {
-		if before := r.heads[subject]; l.expected != before {
-			r.add(Problem{Sequence: l.first, File: s.block.path, What: brokenChain(subject, l.expected, before)})
+		if before := r.heads[subject]; l.Expected != before {
+			r.add(Problem{Sequence: l.First, File: s.block.path, What: brokenChain(subject, l.Expected, before)})
 		}
-		r.heads[subject] = l.last
+		r.heads[subject] = l.Last
 	}
 	r.Last = s.last
 }

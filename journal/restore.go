@@ -65,7 +65,7 @@ func rewrite(ctx context.Context, o Options, read func(ctx context.Context, fn f
 	if err != nil {
 		return 0, unwritable(o.Dir, err)
 	}
-	report, err := inspect(ctx, o.Dir)
+	report, err := inspect(ctx, o.Dir, nil)
 	if err != nil {
 		return 0, err
 	}

@@ -247,12 +247,7 @@ func (d *daemon) wake(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, id := range known {
-		// Asking waits until it has read its journal: the plan below compares with what it knows.
-		if _, err := d.tree.Ask(ctx, id, &messages.QueryView{}); err != nil {
-			d.log.Warn("an actor of the journal doesn't come back", "actor", id.String(), "error", err)
-		}
-	}
+	d.bringBack(ctx, known)
 	first := plan(&config.Config{}, d.cfg, d.running())
 	if err := d.tell(ctx, first); err != nil {
 		return err
@@ -262,6 +257,25 @@ func (d *daemon) wake(ctx context.Context) error {
 	d.alongside(d.gateway.Run)
 	d.alongside(d.feed.run)
 	return nil
+}
+
+// atOnce bounds how many actors read their journals at the same time.
+const atOnce = 16
+
+// bringBack waits until the actors that the journal knows have read it: the plan that follows compares with what they know.
+func (d *daemon) bringBack(ctx context.Context, known []messages.ActorID) {
+	places := make(chan struct{}, atOnce)
+	var all sync.WaitGroup
+	for _, id := range known {
+		places <- struct{}{}
+		all.Go(func() {
+			defer func() { <-places }()
+			if _, err := d.tree.Ask(ctx, id, &messages.QueryView{}); err != nil {
+				d.log.Warn("an actor of the journal doesn't come back", "actor", id.String(), "error", err)
+			}
+		})
+	}
+	all.Wait()
 }
 
 func (d *daemon) openEdges(context.Context) error {
