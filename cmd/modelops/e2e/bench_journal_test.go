@@ -95,6 +95,9 @@ func measureLongJournal(t *testing.T, f *findings) {
 	began := time.Now()
 	events, decisions := prolong(t, dir, cycle)
 	t.Logf("a journal of %d events in %d decisions, built in %s", events, decisions, time.Since(began))
+	// A server that starts reads the messages of the last 30 s once more, for their ids: at a thousand decisions a second that is nothing,
+	// here it would be the whole journal.
+	young := time.After(31 * time.Second)
 
 	j := openJournal(t, dir)
 	snapshots := foldAll(t, j, true)
@@ -112,6 +115,7 @@ func measureLongJournal(t *testing.T, f *findings) {
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
 	}
+	<-young
 	var opened []time.Duration
 	for range 3 {
 		began = time.Now()
@@ -134,7 +138,7 @@ func measureLongJournal(t *testing.T, f *findings) {
 	}
 	p50 := median(took)
 	f.add(finding{"1 M-event journal with snapshots: ready", "<= 1 s", fmt.Sprintf("p50 %s, longest %s", ms(p50), ms(quantile(took, 1))), p50 <= time.Second,
-		fmt.Sprintf("from the start of the process until `/health` says 200, after a good stop, files in the page cache; opening the journal alone, which reads and checks every byte of it, took %s", ms(median(opened)))})
+		fmt.Sprintf("from the start of the process until `/health` says 200, after a good stop, files in the page cache, more than 30 s after the last decision; opening the journal alone, which reads what changed since the last start, took %s", ms(median(opened)))})
 }
 
 // Names of one length, so that one stands for another inside a message.
