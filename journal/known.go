@@ -100,6 +100,9 @@ func (k knownBlocks) recall(b block) (scan, bool) {
 // recheck reads the blocks that the start took for unchanged. Damage that it finds stops the journal from storing more, and is what
 // Health says; nothing is changed on disk.
 func (j *Journal) recheck(skipped []block) {
+	if pause(j.stopped, j.o.recheckAfter) != nil {
+		return
+	}
 	var buf []byte
 	for _, b := range skipped {
 		began := time.Now()

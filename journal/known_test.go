@@ -74,6 +74,7 @@ func TestRotIsFoundAfterTheStart(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(o.Dir, knownFile), b, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	o.recheckAfter = time.Millisecond
 	j := mustOpen(t, o)
 	tick, deadline := time.NewTicker(10*time.Millisecond), time.After(20*time.Second)
 	defer tick.Stop()

@@ -24,10 +24,14 @@ type Options struct {
 	Log     *slog.Logger                        // nil = silent
 	Observe func(took time.Duration, err error) // told of every append, from the appending goroutine; may be nil
 
-	noSync bool // for Restore, which fsyncs at the end, and for tests that fill large stores
+	noSync       bool          // for Restore, which fsyncs at the end, and for tests that fill large stores
+	recheckAfter time.Duration // when blocks that were taken for unchanged are read; 0 = 5 s
 }
 
 const (
+	// defaultRecheckAfter leaves the start to those who wait for it.
+	defaultRecheckAfter = 5 * time.Second
+
 	defaultMinFree    = 64 << 20
 	defaultMaxPayload = 8 << 20
 )
@@ -45,6 +49,9 @@ func (o Options) complete() (Options, error) {
 	if ip := net.ParseIP(o.ListenHost); o.ListenHost != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return o, messages.Errorf(messages.InvalidArgument, "nats.listen", "%q is not a loopback address, and this listener knows no passwords", o.ListenHost).
 			WithHint("use 127.0.0.1 or ::1; other hosts reach this one through the peer link")
+	}
+	if o.recheckAfter == 0 {
+		o.recheckAfter = defaultRecheckAfter
 	}
 	if o.MinFree == 0 {
 		o.MinFree = defaultMinFree
