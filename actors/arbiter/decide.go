@@ -43,32 +43,30 @@ func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.V
 		if o, ok := s.Open[c.Id]; !ok || o.Step != Evicting || !slices.Contains(o.leaving(), c.Model) {
 			return entity.Verdict{}, nil
 		}
-		return facts(&messages.VictimEvicted{Id: c.Id, Model: c.Model, At: now}), nil
+		return entity.Facts(&messages.VictimEvicted{Id: c.Id, Model: c.Model, At: now}), nil
 	case *messages.ReportReserved:
 		if o, ok := s.Open[c.Id]; !ok || o.Step != Decided {
 			return entity.Verdict{}, nil
 		}
-		return facts(&messages.PlacementReserved{Id: c.Id, Epoch: c.Epoch, At: now}), nil
+		return entity.Facts(&messages.PlacementReserved{Id: c.Id, Epoch: c.Epoch, At: now}), nil
 	case *messages.ReportReservationRefused:
 		if o, ok := s.Open[c.Id]; !ok || o.Step != Decided {
 			return entity.Verdict{}, nil
 		}
-		return facts(&messages.PlacementRefused{Id: c.Id, Error: c.Error, At: now}), nil
+		return entity.Facts(&messages.PlacementRefused{Id: c.Id, Error: c.Error, At: now}), nil
 	case *messages.AbandonPlacement:
 		if o, ok := s.Open[c.Id]; !ok || o.Step == Releasing {
 			return entity.Verdict{}, nil
 		}
-		return facts(&messages.PlacementAbandoned{Id: c.Id, Reason: c.Reason, At: now}), nil
+		return entity.Facts(&messages.PlacementAbandoned{Id: c.Id, Reason: c.Reason, At: now}), nil
 	case *messages.ClosePlacement:
 		if o, ok := s.Open[c.Id]; !ok || o.Step != Reserved && o.Step != Releasing { // a grant may be under way: abandon it instead
 			return entity.Verdict{}, nil
 		}
-		return facts(&messages.PlacementClosed{Id: c.Id, Reason: c.Reason, At: now}), nil
+		return entity.Facts(&messages.PlacementClosed{Id: c.Id, Reason: c.Reason, At: now}), nil
 	}
 	return entity.Verdict{}, entity.Unknown(s.ID, command)
 }
-
-func facts(events ...proto.Message) entity.Verdict { return entity.Verdict{Events: events} }
 
 // placeModel decides once for an attempt; asking again tells how far that decision is. An owner's refusal is told once:
 // the next question for the same attempt is decided anew, with the ledgers as they are then. A model that could fit but for
@@ -193,5 +191,5 @@ func (r Rules) relieve(s State, c *messages.RelievePressure, now *timestamppb.Ti
 	if len(out) == 0 {
 		return entity.Verdict{}, nil
 	}
-	return facts(&messages.PressureRelieved{Gpu: c.Gpu, Victims: out, Reason: c.Reason, At: now}), nil
+	return entity.Facts(&messages.PressureRelieved{Gpu: c.Gpu, Victims: out, Reason: c.Reason, At: now}), nil
 }

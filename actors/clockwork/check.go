@@ -209,7 +209,7 @@ func (w *World) checkVictims(p *messages.Placement, device int) {
 		i := w.modelNamed(v)
 		m, l := w.views[i], w.lanes[i]
 		switch busy := m.Phase != "ready" || len(l.running)+len(l.waiting) > 0; {
-		case pinned(m, now):
+		case arbiter.Pinned(m, now):
 			w.violated("%s has to leave for %s although it is pinned", v, p.Model)
 		case busy && now-asker.WantedMs <= w.o.MaxWait.Milliseconds():
 			w.violated("%s has to leave for %s although it is busy (%s, %d running, %d waiting)", v, p.Model, m.Phase, len(l.running), len(l.waiting))
@@ -231,7 +231,7 @@ func (w *World) roomWithout(device int, p *messages.Placement, now int64) bool {
 	limit, reserved := limitOf(&w.ledgers[device].state)
 	room := limit
 	for i, m := range w.views {
-		if m.Phase == "ready" && w.deviceOf(m.Placement.Gpu) == device && !pinned(m, now) && !w.young(m, now) && w.lanes[i].idle() > 0 {
+		if m.Phase == "ready" && w.deviceOf(m.Placement.Gpu) == device && !arbiter.Pinned(m, now) && !w.young(m, now) && w.lanes[i].idle() > 0 {
 			room += m.MeasuredBytes
 		}
 	}

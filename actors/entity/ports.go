@@ -64,6 +64,9 @@ type Verdict struct {
 	Answer func(sequence uint64) proto.Message
 }
 
+// Facts is the verdict that these events happened, answered with Done.
+func Facts(events ...proto.Message) Verdict { return Verdict{Events: events} }
+
 // Effect is work that a state owes. Effects are values; two with one key are the same work.
 type Effect interface {
 	Key() string

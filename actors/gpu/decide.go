@@ -42,16 +42,14 @@ func Decide(s State, command proto.Message, at entity.Stamp) (entity.Verdict, er
 		if _, ok := s.Leases[c.Lease]; !ok {
 			return entity.Verdict{}, nil
 		}
-		return facts(&messages.LeaseExpired{Lease: c.Lease, At: now}), nil
+		return entity.Facts(&messages.LeaseExpired{Lease: c.Lease, At: now}), nil
 	case *messages.ObserveDevice:
 		return observe(s, c, now)
 	case *messages.ReportFault:
-		return facts(&messages.DeviceFaulted{Fault: c.Fault.GetFault(), Code: c.Fault.GetCode(), At: now}), nil
+		return entity.Facts(&messages.DeviceFaulted{Fault: c.Fault.GetFault(), Code: c.Fault.GetCode(), At: now}), nil
 	}
 	return entity.Verdict{}, entity.Unknown(s.ID, command)
 }
-
-func facts(events ...proto.Message) entity.Verdict { return entity.Verdict{Events: events} }
 
 func register(s State, c *messages.RegisterDevice, now *timestamppb.Timestamp) (entity.Verdict, error) {
 	if c.CapacityBytes == 0 {
@@ -62,7 +60,7 @@ func register(s State, c *messages.RegisterDevice, now *timestamppb.Timestamp) (
 	if same {
 		return entity.Verdict{}, nil
 	}
-	return facts(&messages.DeviceRegistered{Kind: c.Kind, Name: c.Name, Uuid: c.Uuid, CapacityBytes: c.CapacityBytes,
+	return entity.Facts(&messages.DeviceRegistered{Kind: c.Kind, Name: c.Name, Uuid: c.Uuid, CapacityBytes: c.CapacityBytes,
 		MarginBytes: c.MarginBytes, SoftLimitBytes: c.SoftLimitBytes, At: now}), nil
 }
 
@@ -89,7 +87,7 @@ func reserve(s State, c *messages.ReserveVram, now *timestamppb.Timestamp) (enti
 	if c.Bytes > s.Free() {
 		return entity.Verdict{}, Shortage(s, c.Bytes)
 	}
-	v := facts(&messages.VramReserved{Lease: c.Lease, Holder: c.Holder, Bytes: c.Bytes, TtlSeconds: c.TtlSeconds, At: now})
+	v := entity.Facts(&messages.VramReserved{Lease: c.Lease, Holder: c.Holder, Bytes: c.Bytes, TtlSeconds: c.TtlSeconds, At: now})
 	v.Answer = granted
 	return v, nil
 }
@@ -115,14 +113,14 @@ func settle(s State, c *messages.SettleVram, now *timestamppb.Timestamp) (entity
 	case c.MeasuredBytes == 0 || l.Measured == c.MeasuredBytes:
 		return entity.Verdict{}, nil
 	}
-	return facts(&messages.VramSettled{Lease: c.Lease, MeasuredBytes: c.MeasuredBytes, At: now}), nil
+	return entity.Facts(&messages.VramSettled{Lease: c.Lease, MeasuredBytes: c.MeasuredBytes, At: now}), nil
 }
 
 func release(s State, c *messages.ReleaseVram, now *timestamppb.Timestamp) (entity.Verdict, error) {
 	if _, ok := s.Leases[c.Lease]; !ok {
 		return entity.Verdict{Answer: func(uint64) proto.Message { return &messages.Done{Note: "no such lease: nothing to release"} }}, nil
 	}
-	return facts(&messages.VramReleased{Lease: c.Lease, Reason: c.Reason, At: now}), nil
+	return entity.Facts(&messages.VramReleased{Lease: c.Lease, Reason: c.Reason, At: now}), nil
 }
 
 func unknownLease(s State, lease string) *messages.Error {

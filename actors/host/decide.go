@@ -16,29 +16,27 @@ func Decide(s State, command proto.Message, at entity.Stamp) (entity.Verdict, er
 		if s.Running && s.BootID == c.BootId {
 			return entity.Verdict{}, nil
 		}
-		return facts(&messages.HostStarted{BootId: c.BootId, Version: c.Version, ConfigRevision: c.ConfigRevision, At: now}), nil
+		return entity.Facts(&messages.HostStarted{BootId: c.BootId, Version: c.Version, ConfigRevision: c.ConfigRevision, At: now}), nil
 	case *messages.StopHost:
 		if !s.Running || s.BootID != c.BootId {
 			return entity.Verdict{}, nil
 		}
-		return facts(&messages.HostStopped{BootId: c.BootId, Reason: c.Reason, At: now}), nil
+		return entity.Facts(&messages.HostStopped{BootId: c.BootId, Reason: c.Reason, At: now}), nil
 	case *messages.RecordConfig:
 		if s.Revision == c.Revision && len(c.Changes) == 0 {
 			return entity.Verdict{}, nil
 		}
-		return facts(&messages.ConfigApplied{Revision: c.Revision, Changes: c.Changes, At: now}), nil
+		return entity.Facts(&messages.ConfigApplied{Revision: c.Revision, Changes: c.Changes, At: now}), nil
 	case *messages.ReportGaveUp:
 		if _, ok := s.GaveUp[c.Actor]; ok {
 			return entity.Verdict{}, nil
 		}
-		return facts(&messages.ActorGaveUp{Actor: c.Actor, Reason: c.Reason, Failures: c.Failures, At: now}), nil
+		return entity.Facts(&messages.ActorGaveUp{Actor: c.Actor, Reason: c.Reason, Failures: c.Failures, At: now}), nil
 	case *messages.RestartActor:
 		if _, ok := s.GaveUp[c.Actor]; !ok {
 			return entity.Verdict{}, messages.Errorf(messages.FailedPrecondition, c.Actor, "the actor hasn't given up")
 		}
-		return facts(&messages.ActorRevived{Actor: c.Actor, At: now}), nil
+		return entity.Facts(&messages.ActorRevived{Actor: c.Actor, At: now}), nil
 	}
 	return entity.Verdict{}, entity.Unknown(s.ID, command)
 }
-
-func facts(events ...proto.Message) entity.Verdict { return entity.Verdict{Events: events} }

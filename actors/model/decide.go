@@ -51,14 +51,14 @@ func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.V
 		if c.Attempt != s.Attempt || s.Phase != Ready || c.Bytes < s.Measured+footprintStep {
 			return stale()
 		}
-		return facts(&messages.FootprintMeasured{Attempt: c.Attempt, Bytes: c.Bytes, At: now}), nil
+		return entity.Facts(&messages.FootprintMeasured{Attempt: c.Attempt, Bytes: c.Bytes, At: now}), nil
 	case *messages.StartLoad:
 		return startLoad(s, c, at)
 	case *messages.ReportPlacementFailed:
 		if c.Attempt != s.Attempt || s.Phase != Placing {
 			return stale()
 		}
-		return facts(r.loadFailed(s, c.Attempt, c.Error, c.Retriable, now)), nil
+		return entity.Facts(r.loadFailed(s, c.Attempt, c.Error, c.Retriable, now)), nil
 	case *messages.ReportWorkerStarted:
 		if c.Attempt != s.Attempt || !s.resident() || s.Worker != nil {
 			return stale()
@@ -66,12 +66,12 @@ func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.V
 		if c.Worker == nil {
 			return entity.Verdict{}, messages.NewError(messages.InvalidArgument, s.ID.String(), "the report names no worker")
 		}
-		return facts(&messages.WorkerStarted{Attempt: c.Attempt, Worker: c.Worker, At: now}), nil
+		return entity.Facts(&messages.WorkerStarted{Attempt: c.Attempt, Worker: c.Worker, At: now}), nil
 	case *messages.ReportWorkerReady:
 		if c.Attempt != s.Attempt || s.Phase != Loading || s.Worker == nil {
 			return stale()
 		}
-		return facts(&messages.ModelReady{Attempt: c.Attempt, MeasuredBytes: c.MeasuredBytes, Slots: c.Slots,
+		return entity.Facts(&messages.ModelReady{Attempt: c.Attempt, MeasuredBytes: c.MeasuredBytes, Slots: c.Slots,
 			LoadMs: at.Now.UnixMilli() - s.StartedMS, At: now}), nil
 	case *messages.ReportLoadFailed:
 		if c.Attempt != s.Attempt || s.Phase != Loading {
@@ -79,39 +79,37 @@ func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.V
 		}
 		f := r.loadFailed(s, c.Attempt, c.Error, c.Retriable, now)
 		f.OutOfMemory = c.OutOfMemory
-		return facts(f), nil
+		return entity.Facts(f), nil
 	case *messages.ReportWorkerExited:
 		return r.workerExited(s, c, at)
 	case *messages.ReportDrained:
 		if c.Attempt != s.Attempt || s.Phase != Draining {
 			return stale()
 		}
-		return facts(&messages.ModelDrained{Attempt: c.Attempt, At: now}), nil
+		return entity.Facts(&messages.ModelDrained{Attempt: c.Attempt, At: now}), nil
 	case *messages.ReportLeaseSettled:
 		if c.Attempt != s.Attempt || !s.Unsettled {
 			return stale()
 		}
-		return facts(&messages.LeaseSettled{Attempt: c.Attempt, At: now}), nil
+		return entity.Facts(&messages.LeaseSettled{Attempt: c.Attempt, At: now}), nil
 	case *messages.ReportLeaseReturned:
 		if len(withoutAttempt(s.Returning, c.Attempt)) == len(s.Returning) {
 			return stale()
 		}
-		return facts(&messages.LeaseReturned{Attempt: c.Attempt, At: now}), nil
+		return entity.Facts(&messages.LeaseReturned{Attempt: c.Attempt, At: now}), nil
 	case *messages.RetryLoad:
 		if c.Attempt != s.Attempt || s.Phase != Waiting {
 			return stale()
 		}
-		return facts(&messages.ModelWanted{Reason: s.Reason, Attempt: s.Attempt + 1, At: now}), nil
+		return entity.Facts(&messages.ModelWanted{Reason: s.Reason, Attempt: s.Attempt + 1, At: now}), nil
 	case *messages.ReportBreaker:
 		if c.State == s.Breaker || s.Phase != Ready { // it is about a worker, and may come after its end
 			return stale()
 		}
-		return facts(&messages.BreakerChanged{State: c.State, Failures: c.Failures, At: now}), nil
+		return entity.Facts(&messages.BreakerChanged{State: c.State, Failures: c.Failures, At: now}), nil
 	}
 	return entity.Verdict{}, entity.Unknown(s.ID, command)
 }
-
-func facts(events ...proto.Message) entity.Verdict { return entity.Verdict{Events: events} }
 
 // stale drops what reports an attempt that is over: it was right once.
 func stale() (entity.Verdict, error) {
@@ -130,7 +128,7 @@ func declare(s State, c *messages.DeclareModel, now *timestamppb.Timestamp) (ent
 	if proto.Equal(c.Spec, s.Spec) && !s.Retired {
 		return entity.Verdict{}, nil
 	}
-	v := facts(&messages.ModelDeclared{Spec: c.Spec, At: now})
+	v := entity.Facts(&messages.ModelDeclared{Spec: c.Spec, At: now})
 	changed := s.Spec != nil && s.Spec.Revision != c.Spec.Revision
 	if changed && (s.Phase == Ready || s.Phase == Loading) {
 		v.Events = append(v.Events, &messages.ModelDraining{Attempt: s.Attempt, Reason: "its declaration changed", At: now})
@@ -149,7 +147,7 @@ func ensure(s State, c *messages.EnsureModel, now *timestamppb.Timestamp) (entit
 	if !s.resident() {
 		attempt++
 	}
-	return facts(&messages.ModelWanted{Reason: c.Reason, Attempt: attempt, At: now}), nil
+	return entity.Facts(&messages.ModelWanted{Reason: c.Reason, Attempt: attempt, At: now}), nil
 }
 
 // NotFound is the refusal for a model that nobody declared.
@@ -204,7 +202,7 @@ func evict(s State, c *messages.EvictModel, at entity.Stamp) (entity.Verdict, er
 		return noted("leaving")
 	}
 	now := timestamppb.New(at.Now)
-	v := facts(&messages.ModelUnwanted{Reason: c.Reason, Placement: c.Placement, EvictedFor: c.EvictedFor, At: now},
+	v := entity.Facts(&messages.ModelUnwanted{Reason: c.Reason, Placement: c.Placement, EvictedFor: c.EvictedFor, At: now},
 		&messages.ModelDraining{Attempt: s.Attempt, Reason: c.Reason, At: now})
 	v.Answer = func(uint64) proto.Message { return &messages.Done{Note: "leaving"} }
 	return v, nil
@@ -228,7 +226,7 @@ func pin(s State, c *messages.PinModel, at entity.Stamp) (entity.Verdict, error)
 	if e.Owner == s.PinnedBy && e.UntilMs == s.PinnedTill {
 		return noted("already so")
 	}
-	return facts(e), nil
+	return entity.Facts(e), nil
 }
 
 // startLoad accepts a placement whose memory is reserved. A refusal sends the lease home, so only the attempt that still waits says yes.
@@ -244,7 +242,7 @@ func startLoad(s State, c *messages.StartLoad, at entity.Stamp) (entity.Verdict,
 	if gpu, err := messages.ParseActorID(p.Gpu); err != nil || gpu.Kind != messages.KindGPU || p.Id == "" || p.Lease == "" {
 		return entity.Verdict{}, messages.Errorf(messages.InvalidArgument, s.ID.String(), "placement %q names no device or no lease", p.Id)
 	}
-	return facts(&messages.ModelLoadStarted{Attempt: s.Attempt, Placement: p, Nonce: at.ID, At: timestamppb.New(at.Now)}), nil
+	return entity.Facts(&messages.ModelLoadStarted{Attempt: s.Attempt, Placement: p, Nonce: at.ID, At: timestamppb.New(at.Now)}), nil
 }
 
 func (r Rules) loadFailed(s State, attempt uint64, e *messages.ErrorBody, retriable bool, now *timestamppb.Timestamp) *messages.LoadFailed {
@@ -261,7 +259,7 @@ func (r Rules) workerExited(s State, c *messages.ReportWorkerExited, at entity.S
 		return stale()
 	}
 	now := timestamppb.New(at.Now)
-	v := facts(&messages.WorkerExited{Attempt: c.Attempt, ExitCode: c.ExitCode, Reason: c.Reason, LogTail: c.LogTail,
+	v := entity.Facts(&messages.WorkerExited{Attempt: c.Attempt, ExitCode: c.ExitCode, Reason: c.Reason, LogTail: c.LogTail,
 		Unwitnessed: c.Unwitnessed, At: now})
 	if !s.Wanted {
 		return v, nil

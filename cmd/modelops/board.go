@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"modelops/actors/arbiter"
 	"modelops/messages"
 )
 
@@ -66,30 +67,13 @@ func (b *board) Ledgers() []*messages.GpuView { return b.gpuViews(false) }
 // Residents implements arbiter.Ledgers: who holds or seeks memory now.
 func (b *board) Residents() []*messages.Resident {
 	var out []*messages.Resident
-	now := b.now()
+	now := b.now().UnixMilli()
 	for _, m := range b.live() {
-		if m.Placement == nil {
-			if m.Phase == "placing" {
-				out = append(out, &messages.Resident{Model: m.Id, Phase: m.Phase, WaitedMs: now.UnixMilli() - m.WantedMs, Queued: m.Queued})
-			}
-			continue
+		if r := arbiter.ResidentOf(m, now); r != nil {
+			out = append(out, r)
 		}
-		r := &messages.Resident{Model: m.Id, Gpu: m.Placement.Gpu, Bytes: m.Placement.Bytes, Phase: m.Phase, Active: m.Active,
-			Queued: m.Queued, IdleMs: m.IdleMs, LoadMs: m.LoadMs, Groups: m.GetSpec().GetGroups(), Pinned: pinned(m, now)}
-		if m.MeasuredBytes > 0 {
-			r.Bytes = m.MeasuredBytes
-		}
-		if m.ReadyMs > 0 {
-			r.HeldMs = now.UnixMilli() - m.ReadyMs
-			r.Young = r.HeldMs < int64(m.GetSpec().GetMinResidencySeconds())*1000
-		}
-		out = append(out, r)
 	}
 	return out
-}
-
-func pinned(m *messages.ModelView, now time.Time) bool {
-	return m.GetSpec().GetPinned() || m.PinnedBy != "" && (m.PinnedUntilMs == 0 || now.UnixMilli() < m.PinnedUntilMs)
 }
 
 // gpuViews lists the registered devices, with their latest sample when wanted.

@@ -1,0 +1,29 @@
+package arbiter
+
+import "modelops/messages"
+
+// ResidentOf reads a model's view as the scheduler sees it at a time (ms since 1970): what it holds, or that it waits for a place; nil
+// when it does neither. The view carries what runs and waits at the model.
+func ResidentOf(m *messages.ModelView, nowMS int64) *messages.Resident {
+	if m.Placement == nil {
+		if m.Phase != "placing" {
+			return nil
+		}
+		return &messages.Resident{Model: m.Id, Phase: m.Phase, WaitedMs: nowMS - m.WantedMs, Queued: m.Queued}
+	}
+	r := &messages.Resident{Model: m.Id, Gpu: m.Placement.Gpu, Bytes: m.Placement.Bytes, Phase: m.Phase, Active: m.Active, Queued: m.Queued,
+		IdleMs: m.IdleMs, LoadMs: m.LoadMs, Groups: m.GetSpec().GetGroups(), Pinned: Pinned(m, nowMS)}
+	if m.MeasuredBytes > 0 {
+		r.Bytes = m.MeasuredBytes
+	}
+	if m.ReadyMs > 0 {
+		r.HeldMs = nowMS - m.ReadyMs
+		r.Young = r.HeldMs < int64(m.GetSpec().GetMinResidencySeconds())*1000
+	}
+	return r
+}
+
+// Pinned tells whether a model may not be evicted at a time (ms since 1970): by its declaration, or by a pin that holds.
+func Pinned(m *messages.ModelView, nowMS int64) bool {
+	return m.GetSpec().GetPinned() || m.PinnedBy != "" && (m.PinnedUntilMs == 0 || nowMS < m.PinnedUntilMs)
+}
