@@ -568,6 +568,495 @@ func (x *RestartActor) GetActor() string {
 	return ""
 }
 
+// SwapModel lets another model answer a name: once it is ready, for a share of the requests first, for all of them when it does well.
+type SwapModel struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	To    string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// Share while it is tried, in percent; 0 = all at once.
+	CanaryPct uint32 `protobuf:"varint,3,opt,name=canary_pct,json=canaryPct,proto3" json:"canary_pct,omitempty"`
+	// It is judged after so many requests (0 = 20) or so much time (0 = 60 s), whichever is first.
+	MinRequests  uint32 `protobuf:"varint,4,opt,name=min_requests,json=minRequests,proto3" json:"min_requests,omitempty"`
+	JudgeSeconds uint32 `protobuf:"varint,5,opt,name=judge_seconds,json=judgeSeconds,proto3" json:"judge_seconds,omitempty"`
+	// Share of failed requests, in percent, from which it is taken back; 0 = 5.
+	MaxErrorPct uint32 `protobuf:"varint,6,opt,name=max_error_pct,json=maxErrorPct,proto3" json:"max_error_pct,omitempty"`
+	// How long it may take to be ready; 0 = its load time.
+	ReadySeconds  uint32 `protobuf:"varint,7,opt,name=ready_seconds,json=readySeconds,proto3" json:"ready_seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SwapModel) Reset() {
+	*x = SwapModel{}
+	mi := &file_commands_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SwapModel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SwapModel) ProtoMessage() {}
+
+func (x *SwapModel) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SwapModel.ProtoReflect.Descriptor instead.
+func (*SwapModel) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *SwapModel) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SwapModel) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *SwapModel) GetCanaryPct() uint32 {
+	if x != nil {
+		return x.CanaryPct
+	}
+	return 0
+}
+
+func (x *SwapModel) GetMinRequests() uint32 {
+	if x != nil {
+		return x.MinRequests
+	}
+	return 0
+}
+
+func (x *SwapModel) GetJudgeSeconds() uint32 {
+	if x != nil {
+		return x.JudgeSeconds
+	}
+	return 0
+}
+
+func (x *SwapModel) GetMaxErrorPct() uint32 {
+	if x != nil {
+		return x.MaxErrorPct
+	}
+	return 0
+}
+
+func (x *SwapModel) GetReadySeconds() uint32 {
+	if x != nil {
+		return x.ReadySeconds
+	}
+	return 0
+}
+
+type SwapReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name  string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	From  string                 `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	To    string                 `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`
+	// preparing, trying, promoted or rolled_back.
+	Phase         string `protobuf:"bytes,5,opt,name=phase,proto3" json:"phase,omitempty"`
+	Reason        string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SwapReply) Reset() {
+	*x = SwapReply{}
+	mi := &file_commands_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SwapReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SwapReply) ProtoMessage() {}
+
+func (x *SwapReply) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SwapReply.ProtoReflect.Descriptor instead.
+func (*SwapReply) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SwapReply) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *SwapReply) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SwapReply) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *SwapReply) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *SwapReply) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *SwapReply) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// PromoteSwap ends a trial at once, in the canary's favour.
+type PromoteSwap struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PromoteSwap) Reset() {
+	*x = PromoteSwap{}
+	mi := &file_commands_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PromoteSwap) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PromoteSwap) ProtoMessage() {}
+
+func (x *PromoteSwap) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PromoteSwap.ProtoReflect.Descriptor instead.
+func (*PromoteSwap) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PromoteSwap) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// RollbackSwap ends a trial at once, or undoes a swap that is done.
+type RollbackSwap struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollbackSwap) Reset() {
+	*x = RollbackSwap{}
+	mi := &file_commands_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollbackSwap) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollbackSwap) ProtoMessage() {}
+
+func (x *RollbackSwap) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollbackSwap.ProtoReflect.Descriptor instead.
+func (*RollbackSwap) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RollbackSwap) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RollbackSwap) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ReportSwapReady struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportSwapReady) Reset() {
+	*x = ReportSwapReady{}
+	mi := &file_commands_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportSwapReady) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportSwapReady) ProtoMessage() {}
+
+func (x *ReportSwapReady) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportSwapReady.ProtoReflect.Descriptor instead.
+func (*ReportSwapReady) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ReportSwapReady) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type ReportSwapFailed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Error         *ErrorBody             `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportSwapFailed) Reset() {
+	*x = ReportSwapFailed{}
+	mi := &file_commands_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportSwapFailed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportSwapFailed) ProtoMessage() {}
+
+func (x *ReportSwapFailed) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportSwapFailed.ProtoReflect.Descriptor instead.
+func (*ReportSwapFailed) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ReportSwapFailed) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ReportSwapFailed) GetError() *ErrorBody {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+type ReportSwapJudged struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Id       string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Requests uint64                 `protobuf:"varint,2,opt,name=requests,proto3" json:"requests,omitempty"`
+	Failed   uint64                 `protobuf:"varint,3,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Set when it did badly.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportSwapJudged) Reset() {
+	*x = ReportSwapJudged{}
+	mi := &file_commands_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportSwapJudged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportSwapJudged) ProtoMessage() {}
+
+func (x *ReportSwapJudged) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportSwapJudged.ProtoReflect.Descriptor instead.
+func (*ReportSwapJudged) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ReportSwapJudged) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ReportSwapJudged) GetRequests() uint64 {
+	if x != nil {
+		return x.Requests
+	}
+	return 0
+}
+
+func (x *ReportSwapJudged) GetFailed() uint64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *ReportSwapJudged) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ReportSwapSettled struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportSwapSettled) Reset() {
+	*x = ReportSwapSettled{}
+	mi := &file_commands_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportSwapSettled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportSwapSettled) ProtoMessage() {}
+
+func (x *ReportSwapSettled) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportSwapSettled.ProtoReflect.Descriptor instead.
+func (*ReportSwapSettled) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ReportSwapSettled) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
 type RegisterDevice struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Kind           string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
@@ -582,7 +1071,7 @@ type RegisterDevice struct {
 
 func (x *RegisterDevice) Reset() {
 	*x = RegisterDevice{}
-	mi := &file_commands_proto_msgTypes[10]
+	mi := &file_commands_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -594,7 +1083,7 @@ func (x *RegisterDevice) String() string {
 func (*RegisterDevice) ProtoMessage() {}
 
 func (x *RegisterDevice) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[10]
+	mi := &file_commands_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -607,7 +1096,7 @@ func (x *RegisterDevice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterDevice.ProtoReflect.Descriptor instead.
 func (*RegisterDevice) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{10}
+	return file_commands_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RegisterDevice) GetKind() string {
@@ -664,7 +1153,7 @@ type ReserveVram struct {
 
 func (x *ReserveVram) Reset() {
 	*x = ReserveVram{}
-	mi := &file_commands_proto_msgTypes[11]
+	mi := &file_commands_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -676,7 +1165,7 @@ func (x *ReserveVram) String() string {
 func (*ReserveVram) ProtoMessage() {}
 
 func (x *ReserveVram) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[11]
+	mi := &file_commands_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -689,7 +1178,7 @@ func (x *ReserveVram) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveVram.ProtoReflect.Descriptor instead.
 func (*ReserveVram) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{11}
+	return file_commands_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReserveVram) GetLease() string {
@@ -731,7 +1220,7 @@ type VramGrant struct {
 
 func (x *VramGrant) Reset() {
 	*x = VramGrant{}
-	mi := &file_commands_proto_msgTypes[12]
+	mi := &file_commands_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -743,7 +1232,7 @@ func (x *VramGrant) String() string {
 func (*VramGrant) ProtoMessage() {}
 
 func (x *VramGrant) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[12]
+	mi := &file_commands_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -756,7 +1245,7 @@ func (x *VramGrant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VramGrant.ProtoReflect.Descriptor instead.
 func (*VramGrant) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{12}
+	return file_commands_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *VramGrant) GetLease() string {
@@ -790,7 +1279,7 @@ type SettleVram struct {
 
 func (x *SettleVram) Reset() {
 	*x = SettleVram{}
-	mi := &file_commands_proto_msgTypes[13]
+	mi := &file_commands_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -802,7 +1291,7 @@ func (x *SettleVram) String() string {
 func (*SettleVram) ProtoMessage() {}
 
 func (x *SettleVram) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[13]
+	mi := &file_commands_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -815,7 +1304,7 @@ func (x *SettleVram) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleVram.ProtoReflect.Descriptor instead.
 func (*SettleVram) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{13}
+	return file_commands_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SettleVram) GetLease() string {
@@ -842,7 +1331,7 @@ type ReleaseVram struct {
 
 func (x *ReleaseVram) Reset() {
 	*x = ReleaseVram{}
-	mi := &file_commands_proto_msgTypes[14]
+	mi := &file_commands_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -854,7 +1343,7 @@ func (x *ReleaseVram) String() string {
 func (*ReleaseVram) ProtoMessage() {}
 
 func (x *ReleaseVram) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[14]
+	mi := &file_commands_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -867,7 +1356,7 @@ func (x *ReleaseVram) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseVram.ProtoReflect.Descriptor instead.
 func (*ReleaseVram) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{14}
+	return file_commands_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReleaseVram) GetLease() string {
@@ -894,7 +1383,7 @@ type RenewLease struct {
 
 func (x *RenewLease) Reset() {
 	*x = RenewLease{}
-	mi := &file_commands_proto_msgTypes[15]
+	mi := &file_commands_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -906,7 +1395,7 @@ func (x *RenewLease) String() string {
 func (*RenewLease) ProtoMessage() {}
 
 func (x *RenewLease) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[15]
+	mi := &file_commands_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -919,7 +1408,7 @@ func (x *RenewLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewLease.ProtoReflect.Descriptor instead.
 func (*RenewLease) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{15}
+	return file_commands_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RenewLease) GetLease() string {
@@ -927,6 +1416,59 @@ func (x *RenewLease) GetLease() string {
 		return x.Lease
 	}
 	return ""
+}
+
+// ResizeVram changes what a lease holds: less always, more while there is room. Its measured footprint is forgotten.
+type ResizeVram struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lease         string                 `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
+	Bytes         uint64                 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResizeVram) Reset() {
+	*x = ResizeVram{}
+	mi := &file_commands_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResizeVram) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResizeVram) ProtoMessage() {}
+
+func (x *ResizeVram) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResizeVram.ProtoReflect.Descriptor instead.
+func (*ResizeVram) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ResizeVram) GetLease() string {
+	if x != nil {
+		return x.Lease
+	}
+	return ""
+}
+
+func (x *ResizeVram) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
 }
 
 type ExpireLease struct {
@@ -938,7 +1480,7 @@ type ExpireLease struct {
 
 func (x *ExpireLease) Reset() {
 	*x = ExpireLease{}
-	mi := &file_commands_proto_msgTypes[16]
+	mi := &file_commands_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -950,7 +1492,7 @@ func (x *ExpireLease) String() string {
 func (*ExpireLease) ProtoMessage() {}
 
 func (x *ExpireLease) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[16]
+	mi := &file_commands_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -963,7 +1505,7 @@ func (x *ExpireLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireLease.ProtoReflect.Descriptor instead.
 func (*ExpireLease) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{16}
+	return file_commands_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ExpireLease) GetLease() string {
@@ -984,7 +1526,7 @@ type ObserveDevice struct {
 
 func (x *ObserveDevice) Reset() {
 	*x = ObserveDevice{}
-	mi := &file_commands_proto_msgTypes[17]
+	mi := &file_commands_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -996,7 +1538,7 @@ func (x *ObserveDevice) String() string {
 func (*ObserveDevice) ProtoMessage() {}
 
 func (x *ObserveDevice) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[17]
+	mi := &file_commands_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1009,7 +1551,7 @@ func (x *ObserveDevice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveDevice.ProtoReflect.Descriptor instead.
 func (*ObserveDevice) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{17}
+	return file_commands_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ObserveDevice) GetReading() *DeviceReading {
@@ -1035,7 +1577,7 @@ type ReportFault struct {
 
 func (x *ReportFault) Reset() {
 	*x = ReportFault{}
-	mi := &file_commands_proto_msgTypes[18]
+	mi := &file_commands_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1047,7 +1589,7 @@ func (x *ReportFault) String() string {
 func (*ReportFault) ProtoMessage() {}
 
 func (x *ReportFault) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[18]
+	mi := &file_commands_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1060,7 +1602,7 @@ func (x *ReportFault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportFault.ProtoReflect.Descriptor instead.
 func (*ReportFault) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{18}
+	return file_commands_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ReportFault) GetFault() *DeviceFault {
@@ -1079,7 +1621,7 @@ type DeclareModel struct {
 
 func (x *DeclareModel) Reset() {
 	*x = DeclareModel{}
-	mi := &file_commands_proto_msgTypes[19]
+	mi := &file_commands_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1091,7 +1633,7 @@ func (x *DeclareModel) String() string {
 func (*DeclareModel) ProtoMessage() {}
 
 func (x *DeclareModel) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[19]
+	mi := &file_commands_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1104,7 +1646,7 @@ func (x *DeclareModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclareModel.ProtoReflect.Descriptor instead.
 func (*DeclareModel) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{19}
+	return file_commands_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DeclareModel) GetSpec() *ModelSpec {
@@ -1124,7 +1666,7 @@ type EnsureModel struct {
 
 func (x *EnsureModel) Reset() {
 	*x = EnsureModel{}
-	mi := &file_commands_proto_msgTypes[20]
+	mi := &file_commands_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1136,7 +1678,7 @@ func (x *EnsureModel) String() string {
 func (*EnsureModel) ProtoMessage() {}
 
 func (x *EnsureModel) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[20]
+	mi := &file_commands_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1149,7 +1691,7 @@ func (x *EnsureModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnsureModel.ProtoReflect.Descriptor instead.
 func (*EnsureModel) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{20}
+	return file_commands_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *EnsureModel) GetReason() string {
@@ -1169,7 +1711,7 @@ type UnloadModel struct {
 
 func (x *UnloadModel) Reset() {
 	*x = UnloadModel{}
-	mi := &file_commands_proto_msgTypes[21]
+	mi := &file_commands_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1181,7 +1723,7 @@ func (x *UnloadModel) String() string {
 func (*UnloadModel) ProtoMessage() {}
 
 func (x *UnloadModel) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[21]
+	mi := &file_commands_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1194,7 +1736,7 @@ func (x *UnloadModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnloadModel.ProtoReflect.Descriptor instead.
 func (*UnloadModel) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{21}
+	return file_commands_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *UnloadModel) GetForce() bool {
@@ -1223,7 +1765,7 @@ type EvictModel struct {
 
 func (x *EvictModel) Reset() {
 	*x = EvictModel{}
-	mi := &file_commands_proto_msgTypes[22]
+	mi := &file_commands_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1235,7 +1777,7 @@ func (x *EvictModel) String() string {
 func (*EvictModel) ProtoMessage() {}
 
 func (x *EvictModel) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[22]
+	mi := &file_commands_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1248,7 +1790,7 @@ func (x *EvictModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvictModel.ProtoReflect.Descriptor instead.
 func (*EvictModel) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{22}
+	return file_commands_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *EvictModel) GetPlacement() string {
@@ -1282,7 +1824,7 @@ type RetireModel struct {
 
 func (x *RetireModel) Reset() {
 	*x = RetireModel{}
-	mi := &file_commands_proto_msgTypes[23]
+	mi := &file_commands_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1294,7 +1836,7 @@ func (x *RetireModel) String() string {
 func (*RetireModel) ProtoMessage() {}
 
 func (x *RetireModel) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[23]
+	mi := &file_commands_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1307,7 +1849,7 @@ func (x *RetireModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireModel.ProtoReflect.Descriptor instead.
 func (*RetireModel) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{23}
+	return file_commands_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RetireModel) GetReason() string {
@@ -1328,7 +1870,7 @@ type PinModel struct {
 
 func (x *PinModel) Reset() {
 	*x = PinModel{}
-	mi := &file_commands_proto_msgTypes[24]
+	mi := &file_commands_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1340,7 +1882,7 @@ func (x *PinModel) String() string {
 func (*PinModel) ProtoMessage() {}
 
 func (x *PinModel) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[24]
+	mi := &file_commands_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1353,7 +1895,7 @@ func (x *PinModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinModel.ProtoReflect.Descriptor instead.
 func (*PinModel) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{24}
+	return file_commands_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PinModel) GetOwner() string {
@@ -1380,7 +1922,7 @@ type ReportFootprint struct {
 
 func (x *ReportFootprint) Reset() {
 	*x = ReportFootprint{}
-	mi := &file_commands_proto_msgTypes[25]
+	mi := &file_commands_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1392,7 +1934,7 @@ func (x *ReportFootprint) String() string {
 func (*ReportFootprint) ProtoMessage() {}
 
 func (x *ReportFootprint) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[25]
+	mi := &file_commands_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1405,7 +1947,7 @@ func (x *ReportFootprint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportFootprint.ProtoReflect.Descriptor instead.
 func (*ReportFootprint) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{25}
+	return file_commands_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ReportFootprint) GetAttempt() uint64 {
@@ -1431,7 +1973,7 @@ type StartLoad struct {
 
 func (x *StartLoad) Reset() {
 	*x = StartLoad{}
-	mi := &file_commands_proto_msgTypes[26]
+	mi := &file_commands_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1443,7 +1985,7 @@ func (x *StartLoad) String() string {
 func (*StartLoad) ProtoMessage() {}
 
 func (x *StartLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[26]
+	mi := &file_commands_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1456,7 +1998,7 @@ func (x *StartLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartLoad.ProtoReflect.Descriptor instead.
 func (*StartLoad) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{26}
+	return file_commands_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *StartLoad) GetPlacement() *Placement {
@@ -1477,7 +2019,7 @@ type ReportPlacementFailed struct {
 
 func (x *ReportPlacementFailed) Reset() {
 	*x = ReportPlacementFailed{}
-	mi := &file_commands_proto_msgTypes[27]
+	mi := &file_commands_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1489,7 +2031,7 @@ func (x *ReportPlacementFailed) String() string {
 func (*ReportPlacementFailed) ProtoMessage() {}
 
 func (x *ReportPlacementFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[27]
+	mi := &file_commands_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1502,7 +2044,7 @@ func (x *ReportPlacementFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportPlacementFailed.ProtoReflect.Descriptor instead.
 func (*ReportPlacementFailed) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{27}
+	return file_commands_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ReportPlacementFailed) GetAttempt() uint64 {
@@ -1536,7 +2078,7 @@ type ReportWorkerStarted struct {
 
 func (x *ReportWorkerStarted) Reset() {
 	*x = ReportWorkerStarted{}
-	mi := &file_commands_proto_msgTypes[28]
+	mi := &file_commands_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1548,7 +2090,7 @@ func (x *ReportWorkerStarted) String() string {
 func (*ReportWorkerStarted) ProtoMessage() {}
 
 func (x *ReportWorkerStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[28]
+	mi := &file_commands_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1561,7 +2103,7 @@ func (x *ReportWorkerStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportWorkerStarted.ProtoReflect.Descriptor instead.
 func (*ReportWorkerStarted) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{28}
+	return file_commands_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ReportWorkerStarted) GetAttempt() uint64 {
@@ -1589,7 +2131,7 @@ type ReportWorkerReady struct {
 
 func (x *ReportWorkerReady) Reset() {
 	*x = ReportWorkerReady{}
-	mi := &file_commands_proto_msgTypes[29]
+	mi := &file_commands_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1601,7 +2143,7 @@ func (x *ReportWorkerReady) String() string {
 func (*ReportWorkerReady) ProtoMessage() {}
 
 func (x *ReportWorkerReady) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[29]
+	mi := &file_commands_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1614,7 +2156,7 @@ func (x *ReportWorkerReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportWorkerReady.ProtoReflect.Descriptor instead.
 func (*ReportWorkerReady) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{29}
+	return file_commands_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReportWorkerReady) GetAttempt() uint64 {
@@ -1650,7 +2192,7 @@ type ReportLoadFailed struct {
 
 func (x *ReportLoadFailed) Reset() {
 	*x = ReportLoadFailed{}
-	mi := &file_commands_proto_msgTypes[30]
+	mi := &file_commands_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1662,7 +2204,7 @@ func (x *ReportLoadFailed) String() string {
 func (*ReportLoadFailed) ProtoMessage() {}
 
 func (x *ReportLoadFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[30]
+	mi := &file_commands_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1675,7 +2217,7 @@ func (x *ReportLoadFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportLoadFailed.ProtoReflect.Descriptor instead.
 func (*ReportLoadFailed) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{30}
+	return file_commands_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ReportLoadFailed) GetAttempt() uint64 {
@@ -1719,7 +2261,7 @@ type ReportWorkerExited struct {
 
 func (x *ReportWorkerExited) Reset() {
 	*x = ReportWorkerExited{}
-	mi := &file_commands_proto_msgTypes[31]
+	mi := &file_commands_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1731,7 +2273,7 @@ func (x *ReportWorkerExited) String() string {
 func (*ReportWorkerExited) ProtoMessage() {}
 
 func (x *ReportWorkerExited) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[31]
+	mi := &file_commands_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1744,7 +2286,7 @@ func (x *ReportWorkerExited) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportWorkerExited.ProtoReflect.Descriptor instead.
 func (*ReportWorkerExited) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{31}
+	return file_commands_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ReportWorkerExited) GetAttempt() uint64 {
@@ -1791,7 +2333,7 @@ type ReportDrained struct {
 
 func (x *ReportDrained) Reset() {
 	*x = ReportDrained{}
-	mi := &file_commands_proto_msgTypes[32]
+	mi := &file_commands_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1803,7 +2345,7 @@ func (x *ReportDrained) String() string {
 func (*ReportDrained) ProtoMessage() {}
 
 func (x *ReportDrained) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[32]
+	mi := &file_commands_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1816,7 +2358,7 @@ func (x *ReportDrained) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportDrained.ProtoReflect.Descriptor instead.
 func (*ReportDrained) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{32}
+	return file_commands_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ReportDrained) GetAttempt() uint64 {
@@ -1835,7 +2377,7 @@ type ReportLeaseReturned struct {
 
 func (x *ReportLeaseReturned) Reset() {
 	*x = ReportLeaseReturned{}
-	mi := &file_commands_proto_msgTypes[33]
+	mi := &file_commands_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1847,7 +2389,7 @@ func (x *ReportLeaseReturned) String() string {
 func (*ReportLeaseReturned) ProtoMessage() {}
 
 func (x *ReportLeaseReturned) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[33]
+	mi := &file_commands_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1860,7 +2402,7 @@ func (x *ReportLeaseReturned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportLeaseReturned.ProtoReflect.Descriptor instead.
 func (*ReportLeaseReturned) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{33}
+	return file_commands_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ReportLeaseReturned) GetAttempt() uint64 {
@@ -1879,7 +2421,7 @@ type ReportLeaseSettled struct {
 
 func (x *ReportLeaseSettled) Reset() {
 	*x = ReportLeaseSettled{}
-	mi := &file_commands_proto_msgTypes[34]
+	mi := &file_commands_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1891,7 +2433,7 @@ func (x *ReportLeaseSettled) String() string {
 func (*ReportLeaseSettled) ProtoMessage() {}
 
 func (x *ReportLeaseSettled) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[34]
+	mi := &file_commands_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1904,7 +2446,7 @@ func (x *ReportLeaseSettled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportLeaseSettled.ProtoReflect.Descriptor instead.
 func (*ReportLeaseSettled) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{34}
+	return file_commands_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ReportLeaseSettled) GetAttempt() uint64 {
@@ -1924,7 +2466,7 @@ type RetryLoad struct {
 
 func (x *RetryLoad) Reset() {
 	*x = RetryLoad{}
-	mi := &file_commands_proto_msgTypes[35]
+	mi := &file_commands_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1936,7 +2478,7 @@ func (x *RetryLoad) String() string {
 func (*RetryLoad) ProtoMessage() {}
 
 func (x *RetryLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[35]
+	mi := &file_commands_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1949,7 +2491,7 @@ func (x *RetryLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryLoad.ProtoReflect.Descriptor instead.
 func (*RetryLoad) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{35}
+	return file_commands_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RetryLoad) GetAttempt() uint64 {
@@ -1969,7 +2511,7 @@ type ReportBreaker struct {
 
 func (x *ReportBreaker) Reset() {
 	*x = ReportBreaker{}
-	mi := &file_commands_proto_msgTypes[36]
+	mi := &file_commands_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1981,7 +2523,7 @@ func (x *ReportBreaker) String() string {
 func (*ReportBreaker) ProtoMessage() {}
 
 func (x *ReportBreaker) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[36]
+	mi := &file_commands_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1994,7 +2536,7 @@ func (x *ReportBreaker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportBreaker.ProtoReflect.Descriptor instead.
 func (*ReportBreaker) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{36}
+	return file_commands_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ReportBreaker) GetState() string {
@@ -2009,6 +2551,465 @@ func (x *ReportBreaker) GetFailures() uint32 {
 		return x.Failures
 	}
 	return 0
+}
+
+// SleepModel puts an idle worker's engine to sleep; its memory but a rest goes back to the device.
+type SleepModel struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SleepModel) Reset() {
+	*x = SleepModel{}
+	mi := &file_commands_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SleepModel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SleepModel) ProtoMessage() {}
+
+func (x *SleepModel) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SleepModel.ProtoReflect.Descriptor instead.
+func (*SleepModel) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *SleepModel) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ReportAsleep struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Attempt uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// What it still holds.
+	Bytes         uint64 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportAsleep) Reset() {
+	*x = ReportAsleep{}
+	mi := &file_commands_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportAsleep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportAsleep) ProtoMessage() {}
+
+func (x *ReportAsleep) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportAsleep.ProtoReflect.Descriptor instead.
+func (*ReportAsleep) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *ReportAsleep) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *ReportAsleep) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+type ReportAwake struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Attempt       uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportAwake) Reset() {
+	*x = ReportAwake{}
+	mi := &file_commands_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportAwake) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportAwake) ProtoMessage() {}
+
+func (x *ReportAwake) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportAwake.ProtoReflect.Descriptor instead.
+func (*ReportAwake) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *ReportAwake) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+// ReportNapFailed tells that the engine doesn't fall asleep or wake up, or that there is no room to wake up in.
+type ReportNapFailed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Attempt       uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Error         *ErrorBody             `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportNapFailed) Reset() {
+	*x = ReportNapFailed{}
+	mi := &file_commands_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportNapFailed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportNapFailed) ProtoMessage() {}
+
+func (x *ReportNapFailed) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportNapFailed.ProtoReflect.Descriptor instead.
+func (*ReportNapFailed) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *ReportNapFailed) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *ReportNapFailed) GetError() *ErrorBody {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+// ScaleModel sets how many workers serve a model; it goes to the model, not to a replica.
+type ScaleModel struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Replicas      uint32                 `protobuf:"varint,1,opt,name=replicas,proto3" json:"replicas,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScaleModel) Reset() {
+	*x = ScaleModel{}
+	mi := &file_commands_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScaleModel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScaleModel) ProtoMessage() {}
+
+func (x *ScaleModel) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScaleModel.ProtoReflect.Descriptor instead.
+func (*ScaleModel) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *ScaleModel) GetReplicas() uint32 {
+	if x != nil {
+		return x.Replicas
+	}
+	return 0
+}
+
+func (x *ScaleModel) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// ReplaceWorker asks for another worker in the place of one that is up but doesn't do its work. It goes to the model, not to a replica.
+type ReplaceWorker struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The worker's model: chat or chat~2.
+	Replica       string `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"`
+	Attempt       uint64 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplaceWorker) Reset() {
+	*x = ReplaceWorker{}
+	mi := &file_commands_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplaceWorker) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplaceWorker) ProtoMessage() {}
+
+func (x *ReplaceWorker) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplaceWorker.ProtoReflect.Descriptor instead.
+func (*ReplaceWorker) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *ReplaceWorker) GetReplica() string {
+	if x != nil {
+		return x.Replica
+	}
+	return ""
+}
+
+func (x *ReplaceWorker) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *ReplaceWorker) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ReportReplacementReady struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Replica       string                 `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportReplacementReady) Reset() {
+	*x = ReportReplacementReady{}
+	mi := &file_commands_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportReplacementReady) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportReplacementReady) ProtoMessage() {}
+
+func (x *ReportReplacementReady) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportReplacementReady.ProtoReflect.Descriptor instead.
+func (*ReportReplacementReady) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *ReportReplacementReady) GetReplica() string {
+	if x != nil {
+		return x.Replica
+	}
+	return ""
+}
+
+type ReportReplacementFailed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Replica       string                 `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"`
+	Error         *ErrorBody             `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportReplacementFailed) Reset() {
+	*x = ReportReplacementFailed{}
+	mi := &file_commands_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportReplacementFailed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportReplacementFailed) ProtoMessage() {}
+
+func (x *ReportReplacementFailed) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportReplacementFailed.ProtoReflect.Descriptor instead.
+func (*ReportReplacementFailed) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *ReportReplacementFailed) GetReplica() string {
+	if x != nil {
+		return x.Replica
+	}
+	return ""
+}
+
+func (x *ReportReplacementFailed) GetError() *ErrorBody {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+// ReportReplicaSettled tells that a replica is up or gone, as it should be.
+type ReportReplicaSettled struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Replica       string                 `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"`
+	Up            bool                   `protobuf:"varint,2,opt,name=up,proto3" json:"up,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportReplicaSettled) Reset() {
+	*x = ReportReplicaSettled{}
+	mi := &file_commands_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportReplicaSettled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportReplicaSettled) ProtoMessage() {}
+
+func (x *ReportReplicaSettled) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportReplicaSettled.ProtoReflect.Descriptor instead.
+func (*ReportReplicaSettled) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *ReportReplicaSettled) GetReplica() string {
+	if x != nil {
+		return x.Replica
+	}
+	return ""
+}
+
+func (x *ReportReplicaSettled) GetUp() bool {
+	if x != nil {
+		return x.Up
+	}
+	return false
 }
 
 // PlaceModel asks where a model shall run. The arbiter's shell adds the ledgers it saw.
@@ -2029,7 +3030,7 @@ type PlaceModel struct {
 
 func (x *PlaceModel) Reset() {
 	*x = PlaceModel{}
-	mi := &file_commands_proto_msgTypes[37]
+	mi := &file_commands_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2041,7 +3042,7 @@ func (x *PlaceModel) String() string {
 func (*PlaceModel) ProtoMessage() {}
 
 func (x *PlaceModel) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[37]
+	mi := &file_commands_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2054,7 +3055,7 @@ func (x *PlaceModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlaceModel.ProtoReflect.Descriptor instead.
 func (*PlaceModel) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{37}
+	return file_commands_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *PlaceModel) GetModel() string {
@@ -2125,7 +3126,7 @@ type PlacementReply struct {
 
 func (x *PlacementReply) Reset() {
 	*x = PlacementReply{}
-	mi := &file_commands_proto_msgTypes[38]
+	mi := &file_commands_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2137,7 +3138,7 @@ func (x *PlacementReply) String() string {
 func (*PlacementReply) ProtoMessage() {}
 
 func (x *PlacementReply) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[38]
+	mi := &file_commands_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2150,7 +3151,7 @@ func (x *PlacementReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementReply.ProtoReflect.Descriptor instead.
 func (*PlacementReply) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{38}
+	return file_commands_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *PlacementReply) GetPlacement() *Placement {
@@ -2177,7 +3178,7 @@ type ReportEvicted struct {
 
 func (x *ReportEvicted) Reset() {
 	*x = ReportEvicted{}
-	mi := &file_commands_proto_msgTypes[39]
+	mi := &file_commands_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2189,7 +3190,7 @@ func (x *ReportEvicted) String() string {
 func (*ReportEvicted) ProtoMessage() {}
 
 func (x *ReportEvicted) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[39]
+	mi := &file_commands_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2202,7 +3203,7 @@ func (x *ReportEvicted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportEvicted.ProtoReflect.Descriptor instead.
 func (*ReportEvicted) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{39}
+	return file_commands_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ReportEvicted) GetId() string {
@@ -2233,7 +3234,7 @@ type RelievePressure struct {
 
 func (x *RelievePressure) Reset() {
 	*x = RelievePressure{}
-	mi := &file_commands_proto_msgTypes[40]
+	mi := &file_commands_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2245,7 +3246,7 @@ func (x *RelievePressure) String() string {
 func (*RelievePressure) ProtoMessage() {}
 
 func (x *RelievePressure) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[40]
+	mi := &file_commands_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2258,7 +3259,7 @@ func (x *RelievePressure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelievePressure.ProtoReflect.Descriptor instead.
 func (*RelievePressure) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{40}
+	return file_commands_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *RelievePressure) GetGpu() string {
@@ -2306,7 +3307,7 @@ type ReportReserved struct {
 
 func (x *ReportReserved) Reset() {
 	*x = ReportReserved{}
-	mi := &file_commands_proto_msgTypes[41]
+	mi := &file_commands_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2318,7 +3319,7 @@ func (x *ReportReserved) String() string {
 func (*ReportReserved) ProtoMessage() {}
 
 func (x *ReportReserved) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[41]
+	mi := &file_commands_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2331,7 +3332,7 @@ func (x *ReportReserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportReserved.ProtoReflect.Descriptor instead.
 func (*ReportReserved) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{41}
+	return file_commands_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ReportReserved) GetId() string {
@@ -2358,7 +3359,7 @@ type ReportReservationRefused struct {
 
 func (x *ReportReservationRefused) Reset() {
 	*x = ReportReservationRefused{}
-	mi := &file_commands_proto_msgTypes[42]
+	mi := &file_commands_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2370,7 +3371,7 @@ func (x *ReportReservationRefused) String() string {
 func (*ReportReservationRefused) ProtoMessage() {}
 
 func (x *ReportReservationRefused) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[42]
+	mi := &file_commands_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2383,7 +3384,7 @@ func (x *ReportReservationRefused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportReservationRefused.ProtoReflect.Descriptor instead.
 func (*ReportReservationRefused) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{42}
+	return file_commands_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ReportReservationRefused) GetId() string {
@@ -2411,7 +3412,7 @@ type AbandonPlacement struct {
 
 func (x *AbandonPlacement) Reset() {
 	*x = AbandonPlacement{}
-	mi := &file_commands_proto_msgTypes[43]
+	mi := &file_commands_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2423,7 +3424,7 @@ func (x *AbandonPlacement) String() string {
 func (*AbandonPlacement) ProtoMessage() {}
 
 func (x *AbandonPlacement) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[43]
+	mi := &file_commands_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2436,7 +3437,7 @@ func (x *AbandonPlacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbandonPlacement.ProtoReflect.Descriptor instead.
 func (*AbandonPlacement) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{43}
+	return file_commands_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *AbandonPlacement) GetId() string {
@@ -2464,7 +3465,7 @@ type ClosePlacement struct {
 
 func (x *ClosePlacement) Reset() {
 	*x = ClosePlacement{}
-	mi := &file_commands_proto_msgTypes[44]
+	mi := &file_commands_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2476,7 +3477,7 @@ func (x *ClosePlacement) String() string {
 func (*ClosePlacement) ProtoMessage() {}
 
 func (x *ClosePlacement) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[44]
+	mi := &file_commands_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2489,7 +3490,7 @@ func (x *ClosePlacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClosePlacement.ProtoReflect.Descriptor instead.
 func (*ClosePlacement) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{44}
+	return file_commands_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ClosePlacement) GetId() string {
@@ -2516,13 +3517,15 @@ type HostView struct {
 	Running        bool                   `protobuf:"varint,6,opt,name=running,proto3" json:"running,omitempty"`
 	StartedMs      int64                  `protobuf:"varint,7,opt,name=started_ms,json=startedMs,proto3" json:"started_ms,omitempty"`
 	GaveUp         []string               `protobuf:"bytes,8,rep,name=gave_up,json=gaveUp,proto3" json:"gave_up,omitempty"`
+	Routes         []*Route               `protobuf:"bytes,9,rep,name=routes,proto3" json:"routes,omitempty"`
+	Swaps          []*SwapReply           `protobuf:"bytes,10,rep,name=swaps,proto3" json:"swaps,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *HostView) Reset() {
 	*x = HostView{}
-	mi := &file_commands_proto_msgTypes[45]
+	mi := &file_commands_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2534,7 +3537,7 @@ func (x *HostView) String() string {
 func (*HostView) ProtoMessage() {}
 
 func (x *HostView) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[45]
+	mi := &file_commands_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2547,7 +3550,7 @@ func (x *HostView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostView.ProtoReflect.Descriptor instead.
 func (*HostView) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{45}
+	return file_commands_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *HostView) GetHost() string {
@@ -2606,6 +3609,20 @@ func (x *HostView) GetGaveUp() []string {
 	return nil
 }
 
+func (x *HostView) GetRoutes() []*Route {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
+}
+
+func (x *HostView) GetSwaps() []*SwapReply {
+	if x != nil {
+		return x.Swaps
+	}
+	return nil
+}
+
 type GpuView struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// gpu/main_pc/cpu.
@@ -2634,7 +3651,7 @@ type GpuView struct {
 
 func (x *GpuView) Reset() {
 	*x = GpuView{}
-	mi := &file_commands_proto_msgTypes[46]
+	mi := &file_commands_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2646,7 +3663,7 @@ func (x *GpuView) String() string {
 func (*GpuView) ProtoMessage() {}
 
 func (x *GpuView) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[46]
+	mi := &file_commands_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2659,7 +3676,7 @@ func (x *GpuView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuView.ProtoReflect.Descriptor instead.
 func (*GpuView) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{46}
+	return file_commands_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *GpuView) GetId() string {
@@ -2787,7 +3804,7 @@ type ModelView struct {
 	Id   string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Host string `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
 	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
-	// absent, placing, loading, ready, draining, stopping, waiting or failed.
+	// absent, placing, loading, ready, dozing, asleep, waking, draining, stopping, waiting or failed.
 	Phase         string     `protobuf:"bytes,4,opt,name=phase,proto3" json:"phase,omitempty"`
 	Wanted        bool       `protobuf:"varint,5,opt,name=wanted,proto3" json:"wanted,omitempty"`
 	Attempt       uint64     `protobuf:"varint,6,opt,name=attempt,proto3" json:"attempt,omitempty"`
@@ -2811,14 +3828,19 @@ type ModelView struct {
 	// Measured peaks by device kind, for the declaration's revision.
 	Footprints map[string]uint64 `protobuf:"bytes,22,rep,name=footprints,proto3" json:"footprints,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// Since when it wants a place, in milliseconds since 1970; 0 while it has one or wants none.
-	WantedMs      int64 `protobuf:"varint,23,opt,name=wanted_ms,json=wantedMs,proto3" json:"wanted_ms,omitempty"`
+	WantedMs int64 `protobuf:"varint,23,opt,name=wanted_ms,json=wantedMs,proto3" json:"wanted_ms,omitempty"`
+	// How many workers shall serve it, itself included; 0 on a replica.
+	Replicas uint32 `protobuf:"varint,24,opt,name=replicas,proto3" json:"replicas,omitempty"`
+	// A worker that is being replaced, and by which one; empty when none is.
+	Replacing     string `protobuf:"bytes,25,opt,name=replacing,proto3" json:"replacing,omitempty"`
+	Replacement   string `protobuf:"bytes,26,opt,name=replacement,proto3" json:"replacement,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ModelView) Reset() {
 	*x = ModelView{}
-	mi := &file_commands_proto_msgTypes[47]
+	mi := &file_commands_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2830,7 +3852,7 @@ func (x *ModelView) String() string {
 func (*ModelView) ProtoMessage() {}
 
 func (x *ModelView) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[47]
+	mi := &file_commands_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2843,7 +3865,7 @@ func (x *ModelView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelView.ProtoReflect.Descriptor instead.
 func (*ModelView) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{47}
+	return file_commands_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ModelView) GetId() string {
@@ -3007,6 +4029,219 @@ func (x *ModelView) GetWantedMs() int64 {
 	return 0
 }
 
+func (x *ModelView) GetReplicas() uint32 {
+	if x != nil {
+		return x.Replicas
+	}
+	return 0
+}
+
+func (x *ModelView) GetReplacing() string {
+	if x != nil {
+		return x.Replacing
+	}
+	return ""
+}
+
+func (x *ModelView) GetReplacement() string {
+	if x != nil {
+		return x.Replacement
+	}
+	return ""
+}
+
+// QueueView is who waits and runs at the gateway.
+type QueueView struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Requests []*QueuedRequest       `protobuf:"bytes,1,rep,name=requests,proto3" json:"requests,omitempty"`
+	// Requests that run and wait on the host, and how many may.
+	Active        uint32 `protobuf:"varint,2,opt,name=active,proto3" json:"active,omitempty"`
+	Queued        uint32 `protobuf:"varint,3,opt,name=queued,proto3" json:"queued,omitempty"`
+	MaxActive     uint32 `protobuf:"varint,4,opt,name=max_active,json=maxActive,proto3" json:"max_active,omitempty"`
+	MaxQueued     uint32 `protobuf:"varint,5,opt,name=max_queued,json=maxQueued,proto3" json:"max_queued,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueueView) Reset() {
+	*x = QueueView{}
+	mi := &file_commands_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueueView) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueueView) ProtoMessage() {}
+
+func (x *QueueView) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueueView.ProtoReflect.Descriptor instead.
+func (*QueueView) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *QueueView) GetRequests() []*QueuedRequest {
+	if x != nil {
+		return x.Requests
+	}
+	return nil
+}
+
+func (x *QueueView) GetActive() uint32 {
+	if x != nil {
+		return x.Active
+	}
+	return 0
+}
+
+func (x *QueueView) GetQueued() uint32 {
+	if x != nil {
+		return x.Queued
+	}
+	return 0
+}
+
+func (x *QueueView) GetMaxActive() uint32 {
+	if x != nil {
+		return x.MaxActive
+	}
+	return 0
+}
+
+func (x *QueueView) GetMaxQueued() uint32 {
+	if x != nil {
+		return x.MaxQueued
+	}
+	return 0
+}
+
+type QueuedRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Model     string                 `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
+	// running or waiting.
+	State string `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
+	// Its priority class.
+	Class string `protobuf:"bytes,4,opt,name=class,proto3" json:"class,omitempty"`
+	// Name of the caller's key; empty without one.
+	Caller string `protobuf:"bytes,5,opt,name=caller,proto3" json:"caller,omitempty"`
+	// Place in the model's queue, from 1; 0 while it runs.
+	Position uint32 `protobuf:"varint,6,opt,name=position,proto3" json:"position,omitempty"`
+	WaitedMs int64  `protobuf:"varint,7,opt,name=waited_ms,json=waitedMs,proto3" json:"waited_ms,omitempty"`
+	// How long it will still wait, by what requests and loads took of late.
+	ExpectedMs int64 `protobuf:"varint,8,opt,name=expected_ms,json=expectedMs,proto3" json:"expected_ms,omitempty"`
+	// What it waits for: the model's phase, or a place.
+	WaitsFor      string `protobuf:"bytes,9,opt,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueuedRequest) Reset() {
+	*x = QueuedRequest{}
+	mi := &file_commands_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueuedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueuedRequest) ProtoMessage() {}
+
+func (x *QueuedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueuedRequest.ProtoReflect.Descriptor instead.
+func (*QueuedRequest) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *QueuedRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *QueuedRequest) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *QueuedRequest) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *QueuedRequest) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *QueuedRequest) GetCaller() string {
+	if x != nil {
+		return x.Caller
+	}
+	return ""
+}
+
+func (x *QueuedRequest) GetPosition() uint32 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *QueuedRequest) GetWaitedMs() int64 {
+	if x != nil {
+		return x.WaitedMs
+	}
+	return 0
+}
+
+func (x *QueuedRequest) GetExpectedMs() int64 {
+	if x != nil {
+		return x.ExpectedMs
+	}
+	return 0
+}
+
+func (x *QueuedRequest) GetWaitsFor() string {
+	if x != nil {
+		return x.WaitsFor
+	}
+	return ""
+}
+
 type ArbiterView struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Open          []*Placement           `protobuf:"bytes,1,rep,name=open,proto3" json:"open,omitempty"`
@@ -3018,7 +4253,7 @@ type ArbiterView struct {
 
 func (x *ArbiterView) Reset() {
 	*x = ArbiterView{}
-	mi := &file_commands_proto_msgTypes[48]
+	mi := &file_commands_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3030,7 +4265,7 @@ func (x *ArbiterView) String() string {
 func (*ArbiterView) ProtoMessage() {}
 
 func (x *ArbiterView) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[48]
+	mi := &file_commands_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3043,7 +4278,7 @@ func (x *ArbiterView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArbiterView.ProtoReflect.Descriptor instead.
 func (*ArbiterView) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{48}
+	return file_commands_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ArbiterView) GetOpen() []*Placement {
@@ -3081,7 +4316,7 @@ type StatusView struct {
 
 func (x *StatusView) Reset() {
 	*x = StatusView{}
-	mi := &file_commands_proto_msgTypes[49]
+	mi := &file_commands_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3093,7 +4328,7 @@ func (x *StatusView) String() string {
 func (*StatusView) ProtoMessage() {}
 
 func (x *StatusView) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[49]
+	mi := &file_commands_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3106,7 +4341,7 @@ func (x *StatusView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusView.ProtoReflect.Descriptor instead.
 func (*StatusView) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{49}
+	return file_commands_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *StatusView) GetHost() *HostView {
@@ -3189,7 +4424,40 @@ const file_commands_proto_rawDesc = "" +
 	"\arestart\x18\x03 \x03(\tR\arestart\x12\x17\n" +
 	"\adry_run\x18\x04 \x01(\bR\x06dryRun\"$\n" +
 	"\fRestartActor\x12\x14\n" +
-	"\x05actor\x18\x01 \x01(\tR\x05actor\"\xc0\x01\n" +
+	"\x05actor\x18\x01 \x01(\tR\x05actor\"\xdf\x01\n" +
+	"\tSwapModel\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x1d\n" +
+	"\n" +
+	"canary_pct\x18\x03 \x01(\rR\tcanaryPct\x12!\n" +
+	"\fmin_requests\x18\x04 \x01(\rR\vminRequests\x12#\n" +
+	"\rjudge_seconds\x18\x05 \x01(\rR\fjudgeSeconds\x12\"\n" +
+	"\rmax_error_pct\x18\x06 \x01(\rR\vmaxErrorPct\x12#\n" +
+	"\rready_seconds\x18\a \x01(\rR\freadySeconds\"\x81\x01\n" +
+	"\tSwapReply\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
+	"\x04from\x18\x03 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x04 \x01(\tR\x02to\x12\x14\n" +
+	"\x05phase\x18\x05 \x01(\tR\x05phase\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\"!\n" +
+	"\vPromoteSwap\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\":\n" +
+	"\fRollbackSwap\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"!\n" +
+	"\x0fReportSwapReady\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"M\n" +
+	"\x10ReportSwapFailed\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12)\n" +
+	"\x05error\x18\x02 \x01(\v2\x13.modelops.ErrorBodyR\x05error\"n\n" +
+	"\x10ReportSwapJudged\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
+	"\brequests\x18\x02 \x01(\x04R\brequests\x12\x16\n" +
+	"\x06failed\x18\x03 \x01(\x04R\x06failed\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"#\n" +
+	"\x11ReportSwapSettled\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\xc0\x01\n" +
 	"\x0eRegisterDevice\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12%\n" +
@@ -3216,7 +4484,11 @@ const file_commands_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\"\n" +
 	"\n" +
 	"RenewLease\x12\x14\n" +
-	"\x05lease\x18\x01 \x01(\tR\x05lease\"#\n" +
+	"\x05lease\x18\x01 \x01(\tR\x05lease\"8\n" +
+	"\n" +
+	"ResizeVram\x12\x14\n" +
+	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\"#\n" +
 	"\vExpireLease\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\"g\n" +
 	"\rObserveDevice\x121\n" +
@@ -3280,7 +4552,34 @@ const file_commands_proto_rawDesc = "" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\"A\n" +
 	"\rReportBreaker\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x1a\n" +
-	"\bfailures\x18\x02 \x01(\rR\bfailures\"\x85\x02\n" +
+	"\bfailures\x18\x02 \x01(\rR\bfailures\"$\n" +
+	"\n" +
+	"SleepModel\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\">\n" +
+	"\fReportAsleep\x12\x18\n" +
+	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\"'\n" +
+	"\vReportAwake\x12\x18\n" +
+	"\aattempt\x18\x01 \x01(\x04R\aattempt\"V\n" +
+	"\x0fReportNapFailed\x12\x18\n" +
+	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12)\n" +
+	"\x05error\x18\x02 \x01(\v2\x13.modelops.ErrorBodyR\x05error\"@\n" +
+	"\n" +
+	"ScaleModel\x12\x1a\n" +
+	"\breplicas\x18\x01 \x01(\rR\breplicas\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"[\n" +
+	"\rReplaceWorker\x12\x18\n" +
+	"\areplica\x18\x01 \x01(\tR\areplica\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\x04R\aattempt\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"2\n" +
+	"\x16ReportReplacementReady\x12\x18\n" +
+	"\areplica\x18\x01 \x01(\tR\areplica\"^\n" +
+	"\x17ReportReplacementFailed\x12\x18\n" +
+	"\areplica\x18\x01 \x01(\tR\areplica\x12)\n" +
+	"\x05error\x18\x02 \x01(\v2\x13.modelops.ErrorBodyR\x05error\"@\n" +
+	"\x14ReportReplicaSettled\x12\x18\n" +
+	"\areplica\x18\x01 \x01(\tR\areplica\x12\x0e\n" +
+	"\x02up\x18\x02 \x01(\bR\x02up\"\x85\x02\n" +
 	"\n" +
 	"PlaceModel\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x18\n" +
@@ -3316,7 +4615,7 @@ const file_commands_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"8\n" +
 	"\x0eClosePlacement\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xe2\x01\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xb6\x02\n" +
 	"\bHostView\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x14\n" +
@@ -3326,7 +4625,10 @@ const file_commands_proto_rawDesc = "" +
 	"\arunning\x18\x06 \x01(\bR\arunning\x12\x1d\n" +
 	"\n" +
 	"started_ms\x18\a \x01(\x03R\tstartedMs\x12\x17\n" +
-	"\agave_up\x18\b \x03(\tR\x06gaveUp\"\xa4\x04\n" +
+	"\agave_up\x18\b \x03(\tR\x06gaveUp\x12'\n" +
+	"\x06routes\x18\t \x03(\v2\x0f.modelops.RouteR\x06routes\x12)\n" +
+	"\x05swaps\x18\n" +
+	" \x03(\v2\x13.modelops.SwapReplyR\x05swaps\"\xa4\x04\n" +
 	"\aGpuView\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x16\n" +
@@ -3348,7 +4650,7 @@ const file_commands_proto_rawDesc = "" +
 	"\vlost_reason\x18\x0f \x01(\tR\n" +
 	"lostReason\x12\x12\n" +
 	"\x04uuid\x18\x10 \x01(\tR\x04uuid\x121\n" +
-	"\areading\x18\x11 \x01(\v2\x17.modelops.DeviceReadingR\areading\"\x91\x06\n" +
+	"\areading\x18\x11 \x01(\v2\x17.modelops.DeviceReadingR\areading\"\xed\x06\n" +
 	"\tModelView\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x12\n" +
@@ -3375,10 +4677,33 @@ const file_commands_proto_rawDesc = "" +
 	"\n" +
 	"footprints\x18\x16 \x03(\v2#.modelops.ModelView.FootprintsEntryR\n" +
 	"footprints\x12\x1b\n" +
-	"\twanted_ms\x18\x17 \x01(\x03R\bwantedMs\x1a=\n" +
+	"\twanted_ms\x18\x17 \x01(\x03R\bwantedMs\x12\x1a\n" +
+	"\breplicas\x18\x18 \x01(\rR\breplicas\x12\x1c\n" +
+	"\treplacing\x18\x19 \x01(\tR\treplacing\x12 \n" +
+	"\vreplacement\x18\x1a \x01(\tR\vreplacement\x1a=\n" +
 	"\x0fFootprintsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"j\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xae\x01\n" +
+	"\tQueueView\x123\n" +
+	"\brequests\x18\x01 \x03(\v2\x17.modelops.QueuedRequestR\brequests\x12\x16\n" +
+	"\x06active\x18\x02 \x01(\rR\x06active\x12\x16\n" +
+	"\x06queued\x18\x03 \x01(\rR\x06queued\x12\x1d\n" +
+	"\n" +
+	"max_active\x18\x04 \x01(\rR\tmaxActive\x12\x1d\n" +
+	"\n" +
+	"max_queued\x18\x05 \x01(\rR\tmaxQueued\"\xff\x01\n" +
+	"\rQueuedRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +
+	"\x05model\x18\x02 \x01(\tR\x05model\x12\x14\n" +
+	"\x05state\x18\x03 \x01(\tR\x05state\x12\x14\n" +
+	"\x05class\x18\x04 \x01(\tR\x05class\x12\x16\n" +
+	"\x06caller\x18\x05 \x01(\tR\x06caller\x12\x1a\n" +
+	"\bposition\x18\x06 \x01(\rR\bposition\x12\x1b\n" +
+	"\twaited_ms\x18\a \x01(\x03R\bwaitedMs\x12\x1f\n" +
+	"\vexpected_ms\x18\b \x01(\x03R\n" +
+	"expectedMs\x12\x1b\n" +
+	"\twaits_for\x18\t \x01(\tR\bwaitsFor\"j\n" +
 	"\vArbiterView\x12'\n" +
 	"\x04open\x18\x01 \x03(\v2\x13.modelops.PlacementR\x04open\x12\x18\n" +
 	"\adecided\x18\x02 \x01(\x04R\adecided\x12\x18\n" +
@@ -3404,7 +4729,7 @@ func file_commands_proto_rawDescGZIP() []byte {
 	return file_commands_proto_rawDescData
 }
 
-var file_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
+var file_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
 var file_commands_proto_goTypes = []any{
 	(*Done)(nil),                     // 0: modelops.Done
 	(*QueryView)(nil),                // 1: modelops.QueryView
@@ -3416,86 +4741,113 @@ var file_commands_proto_goTypes = []any{
 	(*RecordConfig)(nil),             // 7: modelops.RecordConfig
 	(*ConfigChanges)(nil),            // 8: modelops.ConfigChanges
 	(*RestartActor)(nil),             // 9: modelops.RestartActor
-	(*RegisterDevice)(nil),           // 10: modelops.RegisterDevice
-	(*ReserveVram)(nil),              // 11: modelops.ReserveVram
-	(*VramGrant)(nil),                // 12: modelops.VramGrant
-	(*SettleVram)(nil),               // 13: modelops.SettleVram
-	(*ReleaseVram)(nil),              // 14: modelops.ReleaseVram
-	(*RenewLease)(nil),               // 15: modelops.RenewLease
-	(*ExpireLease)(nil),              // 16: modelops.ExpireLease
-	(*ObserveDevice)(nil),            // 17: modelops.ObserveDevice
-	(*ReportFault)(nil),              // 18: modelops.ReportFault
-	(*DeclareModel)(nil),             // 19: modelops.DeclareModel
-	(*EnsureModel)(nil),              // 20: modelops.EnsureModel
-	(*UnloadModel)(nil),              // 21: modelops.UnloadModel
-	(*EvictModel)(nil),               // 22: modelops.EvictModel
-	(*RetireModel)(nil),              // 23: modelops.RetireModel
-	(*PinModel)(nil),                 // 24: modelops.PinModel
-	(*ReportFootprint)(nil),          // 25: modelops.ReportFootprint
-	(*StartLoad)(nil),                // 26: modelops.StartLoad
-	(*ReportPlacementFailed)(nil),    // 27: modelops.ReportPlacementFailed
-	(*ReportWorkerStarted)(nil),      // 28: modelops.ReportWorkerStarted
-	(*ReportWorkerReady)(nil),        // 29: modelops.ReportWorkerReady
-	(*ReportLoadFailed)(nil),         // 30: modelops.ReportLoadFailed
-	(*ReportWorkerExited)(nil),       // 31: modelops.ReportWorkerExited
-	(*ReportDrained)(nil),            // 32: modelops.ReportDrained
-	(*ReportLeaseReturned)(nil),      // 33: modelops.ReportLeaseReturned
-	(*ReportLeaseSettled)(nil),       // 34: modelops.ReportLeaseSettled
-	(*RetryLoad)(nil),                // 35: modelops.RetryLoad
-	(*ReportBreaker)(nil),            // 36: modelops.ReportBreaker
-	(*PlaceModel)(nil),               // 37: modelops.PlaceModel
-	(*PlacementReply)(nil),           // 38: modelops.PlacementReply
-	(*ReportEvicted)(nil),            // 39: modelops.ReportEvicted
-	(*RelievePressure)(nil),          // 40: modelops.RelievePressure
-	(*ReportReserved)(nil),           // 41: modelops.ReportReserved
-	(*ReportReservationRefused)(nil), // 42: modelops.ReportReservationRefused
-	(*AbandonPlacement)(nil),         // 43: modelops.AbandonPlacement
-	(*ClosePlacement)(nil),           // 44: modelops.ClosePlacement
-	(*HostView)(nil),                 // 45: modelops.HostView
-	(*GpuView)(nil),                  // 46: modelops.GpuView
-	(*ModelView)(nil),                // 47: modelops.ModelView
-	(*ArbiterView)(nil),              // 48: modelops.ArbiterView
-	(*StatusView)(nil),               // 49: modelops.StatusView
-	nil,                              // 50: modelops.ModelView.FootprintsEntry
-	(*DeviceReading)(nil),            // 51: modelops.DeviceReading
-	(*DeviceFault)(nil),              // 52: modelops.DeviceFault
-	(*ModelSpec)(nil),                // 53: modelops.ModelSpec
-	(*Placement)(nil),                // 54: modelops.Placement
-	(*ErrorBody)(nil),                // 55: modelops.ErrorBody
-	(*Worker)(nil),                   // 56: modelops.Worker
-	(*Resident)(nil),                 // 57: modelops.Resident
-	(*Reservation)(nil),              // 58: modelops.Reservation
+	(*SwapModel)(nil),                // 10: modelops.SwapModel
+	(*SwapReply)(nil),                // 11: modelops.SwapReply
+	(*PromoteSwap)(nil),              // 12: modelops.PromoteSwap
+	(*RollbackSwap)(nil),             // 13: modelops.RollbackSwap
+	(*ReportSwapReady)(nil),          // 14: modelops.ReportSwapReady
+	(*ReportSwapFailed)(nil),         // 15: modelops.ReportSwapFailed
+	(*ReportSwapJudged)(nil),         // 16: modelops.ReportSwapJudged
+	(*ReportSwapSettled)(nil),        // 17: modelops.ReportSwapSettled
+	(*RegisterDevice)(nil),           // 18: modelops.RegisterDevice
+	(*ReserveVram)(nil),              // 19: modelops.ReserveVram
+	(*VramGrant)(nil),                // 20: modelops.VramGrant
+	(*SettleVram)(nil),               // 21: modelops.SettleVram
+	(*ReleaseVram)(nil),              // 22: modelops.ReleaseVram
+	(*RenewLease)(nil),               // 23: modelops.RenewLease
+	(*ResizeVram)(nil),               // 24: modelops.ResizeVram
+	(*ExpireLease)(nil),              // 25: modelops.ExpireLease
+	(*ObserveDevice)(nil),            // 26: modelops.ObserveDevice
+	(*ReportFault)(nil),              // 27: modelops.ReportFault
+	(*DeclareModel)(nil),             // 28: modelops.DeclareModel
+	(*EnsureModel)(nil),              // 29: modelops.EnsureModel
+	(*UnloadModel)(nil),              // 30: modelops.UnloadModel
+	(*EvictModel)(nil),               // 31: modelops.EvictModel
+	(*RetireModel)(nil),              // 32: modelops.RetireModel
+	(*PinModel)(nil),                 // 33: modelops.PinModel
+	(*ReportFootprint)(nil),          // 34: modelops.ReportFootprint
+	(*StartLoad)(nil),                // 35: modelops.StartLoad
+	(*ReportPlacementFailed)(nil),    // 36: modelops.ReportPlacementFailed
+	(*ReportWorkerStarted)(nil),      // 37: modelops.ReportWorkerStarted
+	(*ReportWorkerReady)(nil),        // 38: modelops.ReportWorkerReady
+	(*ReportLoadFailed)(nil),         // 39: modelops.ReportLoadFailed
+	(*ReportWorkerExited)(nil),       // 40: modelops.ReportWorkerExited
+	(*ReportDrained)(nil),            // 41: modelops.ReportDrained
+	(*ReportLeaseReturned)(nil),      // 42: modelops.ReportLeaseReturned
+	(*ReportLeaseSettled)(nil),       // 43: modelops.ReportLeaseSettled
+	(*RetryLoad)(nil),                // 44: modelops.RetryLoad
+	(*ReportBreaker)(nil),            // 45: modelops.ReportBreaker
+	(*SleepModel)(nil),               // 46: modelops.SleepModel
+	(*ReportAsleep)(nil),             // 47: modelops.ReportAsleep
+	(*ReportAwake)(nil),              // 48: modelops.ReportAwake
+	(*ReportNapFailed)(nil),          // 49: modelops.ReportNapFailed
+	(*ScaleModel)(nil),               // 50: modelops.ScaleModel
+	(*ReplaceWorker)(nil),            // 51: modelops.ReplaceWorker
+	(*ReportReplacementReady)(nil),   // 52: modelops.ReportReplacementReady
+	(*ReportReplacementFailed)(nil),  // 53: modelops.ReportReplacementFailed
+	(*ReportReplicaSettled)(nil),     // 54: modelops.ReportReplicaSettled
+	(*PlaceModel)(nil),               // 55: modelops.PlaceModel
+	(*PlacementReply)(nil),           // 56: modelops.PlacementReply
+	(*ReportEvicted)(nil),            // 57: modelops.ReportEvicted
+	(*RelievePressure)(nil),          // 58: modelops.RelievePressure
+	(*ReportReserved)(nil),           // 59: modelops.ReportReserved
+	(*ReportReservationRefused)(nil), // 60: modelops.ReportReservationRefused
+	(*AbandonPlacement)(nil),         // 61: modelops.AbandonPlacement
+	(*ClosePlacement)(nil),           // 62: modelops.ClosePlacement
+	(*HostView)(nil),                 // 63: modelops.HostView
+	(*GpuView)(nil),                  // 64: modelops.GpuView
+	(*ModelView)(nil),                // 65: modelops.ModelView
+	(*QueueView)(nil),                // 66: modelops.QueueView
+	(*QueuedRequest)(nil),            // 67: modelops.QueuedRequest
+	(*ArbiterView)(nil),              // 68: modelops.ArbiterView
+	(*StatusView)(nil),               // 69: modelops.StatusView
+	nil,                              // 70: modelops.ModelView.FootprintsEntry
+	(*ErrorBody)(nil),                // 71: modelops.ErrorBody
+	(*DeviceReading)(nil),            // 72: modelops.DeviceReading
+	(*DeviceFault)(nil),              // 73: modelops.DeviceFault
+	(*ModelSpec)(nil),                // 74: modelops.ModelSpec
+	(*Placement)(nil),                // 75: modelops.Placement
+	(*Worker)(nil),                   // 76: modelops.Worker
+	(*Resident)(nil),                 // 77: modelops.Resident
+	(*Route)(nil),                    // 78: modelops.Route
+	(*Reservation)(nil),              // 79: modelops.Reservation
 }
 var file_commands_proto_depIdxs = []int32{
-	51, // 0: modelops.ObserveDevice.reading:type_name -> modelops.DeviceReading
-	52, // 1: modelops.ReportFault.fault:type_name -> modelops.DeviceFault
-	53, // 2: modelops.DeclareModel.spec:type_name -> modelops.ModelSpec
-	54, // 3: modelops.StartLoad.placement:type_name -> modelops.Placement
-	55, // 4: modelops.ReportPlacementFailed.error:type_name -> modelops.ErrorBody
-	56, // 5: modelops.ReportWorkerStarted.worker:type_name -> modelops.Worker
-	55, // 6: modelops.ReportLoadFailed.error:type_name -> modelops.ErrorBody
-	46, // 7: modelops.PlaceModel.ledgers:type_name -> modelops.GpuView
-	57, // 8: modelops.PlaceModel.residents:type_name -> modelops.Resident
-	54, // 9: modelops.PlacementReply.placement:type_name -> modelops.Placement
-	46, // 10: modelops.RelievePressure.ledgers:type_name -> modelops.GpuView
-	57, // 11: modelops.RelievePressure.residents:type_name -> modelops.Resident
-	55, // 12: modelops.ReportReservationRefused.error:type_name -> modelops.ErrorBody
-	58, // 13: modelops.GpuView.reservations:type_name -> modelops.Reservation
-	51, // 14: modelops.GpuView.reading:type_name -> modelops.DeviceReading
-	53, // 15: modelops.ModelView.spec:type_name -> modelops.ModelSpec
-	54, // 16: modelops.ModelView.placement:type_name -> modelops.Placement
-	56, // 17: modelops.ModelView.worker:type_name -> modelops.Worker
-	55, // 18: modelops.ModelView.error:type_name -> modelops.ErrorBody
-	50, // 19: modelops.ModelView.footprints:type_name -> modelops.ModelView.FootprintsEntry
-	54, // 20: modelops.ArbiterView.open:type_name -> modelops.Placement
-	45, // 21: modelops.StatusView.host:type_name -> modelops.HostView
-	46, // 22: modelops.StatusView.gpus:type_name -> modelops.GpuView
-	47, // 23: modelops.StatusView.models:type_name -> modelops.ModelView
-	24, // [24:24] is the sub-list for method output_type
-	24, // [24:24] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	71, // 0: modelops.ReportSwapFailed.error:type_name -> modelops.ErrorBody
+	72, // 1: modelops.ObserveDevice.reading:type_name -> modelops.DeviceReading
+	73, // 2: modelops.ReportFault.fault:type_name -> modelops.DeviceFault
+	74, // 3: modelops.DeclareModel.spec:type_name -> modelops.ModelSpec
+	75, // 4: modelops.StartLoad.placement:type_name -> modelops.Placement
+	71, // 5: modelops.ReportPlacementFailed.error:type_name -> modelops.ErrorBody
+	76, // 6: modelops.ReportWorkerStarted.worker:type_name -> modelops.Worker
+	71, // 7: modelops.ReportLoadFailed.error:type_name -> modelops.ErrorBody
+	71, // 8: modelops.ReportNapFailed.error:type_name -> modelops.ErrorBody
+	71, // 9: modelops.ReportReplacementFailed.error:type_name -> modelops.ErrorBody
+	64, // 10: modelops.PlaceModel.ledgers:type_name -> modelops.GpuView
+	77, // 11: modelops.PlaceModel.residents:type_name -> modelops.Resident
+	75, // 12: modelops.PlacementReply.placement:type_name -> modelops.Placement
+	64, // 13: modelops.RelievePressure.ledgers:type_name -> modelops.GpuView
+	77, // 14: modelops.RelievePressure.residents:type_name -> modelops.Resident
+	71, // 15: modelops.ReportReservationRefused.error:type_name -> modelops.ErrorBody
+	78, // 16: modelops.HostView.routes:type_name -> modelops.Route
+	11, // 17: modelops.HostView.swaps:type_name -> modelops.SwapReply
+	79, // 18: modelops.GpuView.reservations:type_name -> modelops.Reservation
+	72, // 19: modelops.GpuView.reading:type_name -> modelops.DeviceReading
+	74, // 20: modelops.ModelView.spec:type_name -> modelops.ModelSpec
+	75, // 21: modelops.ModelView.placement:type_name -> modelops.Placement
+	76, // 22: modelops.ModelView.worker:type_name -> modelops.Worker
+	71, // 23: modelops.ModelView.error:type_name -> modelops.ErrorBody
+	70, // 24: modelops.ModelView.footprints:type_name -> modelops.ModelView.FootprintsEntry
+	67, // 25: modelops.QueueView.requests:type_name -> modelops.QueuedRequest
+	75, // 26: modelops.ArbiterView.open:type_name -> modelops.Placement
+	63, // 27: modelops.StatusView.host:type_name -> modelops.HostView
+	64, // 28: modelops.StatusView.gpus:type_name -> modelops.GpuView
+	65, // 29: modelops.StatusView.models:type_name -> modelops.ModelView
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_commands_proto_init() }
@@ -3511,7 +4863,7 @@ func file_commands_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_commands_proto_rawDesc), len(file_commands_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   51,
+			NumMessages:   71,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

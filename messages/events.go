@@ -32,11 +32,16 @@ type (
 	}
 )
 
-func (*HostStarted) hostEvent()   {}
-func (*HostStopped) hostEvent()   {}
-func (*ActorGaveUp) hostEvent()   {}
-func (*ActorRevived) hostEvent()  {}
-func (*ConfigApplied) hostEvent() {}
+func (*HostStarted) hostEvent()    {}
+func (*HostStopped) hostEvent()    {}
+func (*ActorGaveUp) hostEvent()    {}
+func (*ActorRevived) hostEvent()   {}
+func (*ConfigApplied) hostEvent()  {}
+func (*SwapStarted) hostEvent()    {}
+func (*SwapCanaried) hostEvent()   {}
+func (*SwapPromoted) hostEvent()   {}
+func (*SwapRolledBack) hostEvent() {}
+func (*SwapSettled) hostEvent()    {}
 
 func (*DeviceRegistered) gpuEvent()  {}
 func (*VramReserved) gpuEvent()      {}
@@ -47,6 +52,7 @@ func (*ForeignUseChanged) gpuEvent() {}
 func (*DeviceLost) gpuEvent()        {}
 func (*DeviceRecovered) gpuEvent()   {}
 func (*DeviceFaulted) gpuEvent()     {}
+func (*VramResized) gpuEvent()       {}
 
 func (*ModelDeclared) modelEvent()     {}
 func (*ModelWanted) modelEvent()       {}
@@ -64,6 +70,15 @@ func (*BreakerChanged) modelEvent()    {}
 func (*FootprintMeasured) modelEvent() {}
 func (*ModelRetired) modelEvent()      {}
 func (*ModelPinned) modelEvent()       {}
+func (*ModelDozing) modelEvent()       {}
+func (*ModelAsleep) modelEvent()       {}
+func (*ModelWaking) modelEvent()       {}
+func (*ModelAwake) modelEvent()        {}
+func (*ModelScaled) modelEvent()       {}
+func (*ReplicaSettled) modelEvent()    {}
+func (*WorkerDegraded) modelEvent()    {}
+func (*WorkerReplaced) modelEvent()    {}
+func (*ReplacementFailed) modelEvent() {}
 
 func (*PlacementDecided) arbiterEvent()   {}
 func (*PlacementReserved) arbiterEvent()  {}
@@ -112,6 +127,21 @@ var eventTypes = []eventType{
 	{"model.footprint_measured", 1, func() proto.Message { return new(FootprintMeasured) }},
 	{"model.retired", 1, func() proto.Message { return new(ModelRetired) }},
 	{"model.pinned", 1, func() proto.Message { return new(ModelPinned) }},
+	{"host.swap_started", 1, func() proto.Message { return new(SwapStarted) }},
+	{"host.swap_canaried", 1, func() proto.Message { return new(SwapCanaried) }},
+	{"host.swap_promoted", 1, func() proto.Message { return new(SwapPromoted) }},
+	{"host.swap_rolled_back", 1, func() proto.Message { return new(SwapRolledBack) }},
+	{"host.swap_settled", 1, func() proto.Message { return new(SwapSettled) }},
+	{"gpu.vram_resized", 1, func() proto.Message { return new(VramResized) }},
+	{"model.dozing", 1, func() proto.Message { return new(ModelDozing) }},
+	{"model.asleep", 1, func() proto.Message { return new(ModelAsleep) }},
+	{"model.waking", 1, func() proto.Message { return new(ModelWaking) }},
+	{"model.awake", 1, func() proto.Message { return new(ModelAwake) }},
+	{"model.scaled", 1, func() proto.Message { return new(ModelScaled) }},
+	{"model.replica_settled", 1, func() proto.Message { return new(ReplicaSettled) }},
+	{"model.worker_degraded", 1, func() proto.Message { return new(WorkerDegraded) }},
+	{"model.worker_replaced", 1, func() proto.Message { return new(WorkerReplaced) }},
+	{"model.replacement_failed", 1, func() proto.Message { return new(ReplacementFailed) }},
 	{"arbiter.placement_postponed", 1, func() proto.Message { return new(PlacementPostponed) }},
 	{"arbiter.victim_evicted", 1, func() proto.Message { return new(VictimEvicted) }},
 	{"arbiter.pressure_relieved", 1, func() proto.Message { return new(PressureRelieved) }},

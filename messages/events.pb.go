@@ -443,6 +443,351 @@ func (x *ConfigApplied) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// SwapStarted tells that another model shall answer a name, once it is ready.
+type SwapStarted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	From          string                 `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	To            string                 `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`
+	CanaryPct     uint32                 `protobuf:"varint,5,opt,name=canary_pct,json=canaryPct,proto3" json:"canary_pct,omitempty"`
+	MinRequests   uint32                 `protobuf:"varint,6,opt,name=min_requests,json=minRequests,proto3" json:"min_requests,omitempty"`
+	JudgeSeconds  uint32                 `protobuf:"varint,7,opt,name=judge_seconds,json=judgeSeconds,proto3" json:"judge_seconds,omitempty"`
+	MaxErrorPct   uint32                 `protobuf:"varint,8,opt,name=max_error_pct,json=maxErrorPct,proto3" json:"max_error_pct,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=at,proto3" json:"at,omitempty"`
+	ReadySeconds  uint32                 `protobuf:"varint,10,opt,name=ready_seconds,json=readySeconds,proto3" json:"ready_seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SwapStarted) Reset() {
+	*x = SwapStarted{}
+	mi := &file_events_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SwapStarted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SwapStarted) ProtoMessage() {}
+
+func (x *SwapStarted) ProtoReflect() protoreflect.Message {
+	mi := &file_events_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SwapStarted.ProtoReflect.Descriptor instead.
+func (*SwapStarted) Descriptor() ([]byte, []int) {
+	return file_events_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *SwapStarted) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *SwapStarted) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SwapStarted) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *SwapStarted) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *SwapStarted) GetCanaryPct() uint32 {
+	if x != nil {
+		return x.CanaryPct
+	}
+	return 0
+}
+
+func (x *SwapStarted) GetMinRequests() uint32 {
+	if x != nil {
+		return x.MinRequests
+	}
+	return 0
+}
+
+func (x *SwapStarted) GetJudgeSeconds() uint32 {
+	if x != nil {
+		return x.JudgeSeconds
+	}
+	return 0
+}
+
+func (x *SwapStarted) GetMaxErrorPct() uint32 {
+	if x != nil {
+		return x.MaxErrorPct
+	}
+	return 0
+}
+
+func (x *SwapStarted) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *SwapStarted) GetReadySeconds() uint32 {
+	if x != nil {
+		return x.ReadySeconds
+	}
+	return 0
+}
+
+// SwapCanaried tells that the new model is ready and gets its share of the requests.
+type SwapCanaried struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SwapCanaried) Reset() {
+	*x = SwapCanaried{}
+	mi := &file_events_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SwapCanaried) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SwapCanaried) ProtoMessage() {}
+
+func (x *SwapCanaried) ProtoReflect() protoreflect.Message {
+	mi := &file_events_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SwapCanaried.ProtoReflect.Descriptor instead.
+func (*SwapCanaried) Descriptor() ([]byte, []int) {
+	return file_events_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SwapCanaried) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *SwapCanaried) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// SwapPromoted tells that the new model answers the name from now on.
+type SwapPromoted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SwapPromoted) Reset() {
+	*x = SwapPromoted{}
+	mi := &file_events_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SwapPromoted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SwapPromoted) ProtoMessage() {}
+
+func (x *SwapPromoted) ProtoReflect() protoreflect.Message {
+	mi := &file_events_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SwapPromoted.ProtoReflect.Descriptor instead.
+func (*SwapPromoted) Descriptor() ([]byte, []int) {
+	return file_events_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SwapPromoted) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *SwapPromoted) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *SwapPromoted) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// SwapRolledBack tells that the old model answers the name, as before.
+type SwapRolledBack struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SwapRolledBack) Reset() {
+	*x = SwapRolledBack{}
+	mi := &file_events_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SwapRolledBack) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SwapRolledBack) ProtoMessage() {}
+
+func (x *SwapRolledBack) ProtoReflect() protoreflect.Message {
+	mi := &file_events_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SwapRolledBack.ProtoReflect.Descriptor instead.
+func (*SwapRolledBack) Descriptor() ([]byte, []int) {
+	return file_events_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *SwapRolledBack) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *SwapRolledBack) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *SwapRolledBack) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// SwapSettled tells that the model which lost is unloaded, where nothing else needs it.
+type SwapSettled struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SwapSettled) Reset() {
+	*x = SwapSettled{}
+	mi := &file_events_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SwapSettled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SwapSettled) ProtoMessage() {}
+
+func (x *SwapSettled) ProtoReflect() protoreflect.Message {
+	mi := &file_events_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SwapSettled.ProtoReflect.Descriptor instead.
+func (*SwapSettled) Descriptor() ([]byte, []int) {
+	return file_events_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SwapSettled) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *SwapSettled) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 type DeviceRegistered struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Kind           string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
@@ -458,7 +803,7 @@ type DeviceRegistered struct {
 
 func (x *DeviceRegistered) Reset() {
 	*x = DeviceRegistered{}
-	mi := &file_events_proto_msgTypes[7]
+	mi := &file_events_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -470,7 +815,7 @@ func (x *DeviceRegistered) String() string {
 func (*DeviceRegistered) ProtoMessage() {}
 
 func (x *DeviceRegistered) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[7]
+	mi := &file_events_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -483,7 +828,7 @@ func (x *DeviceRegistered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceRegistered.ProtoReflect.Descriptor instead.
 func (*DeviceRegistered) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{7}
+	return file_events_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DeviceRegistered) GetKind() string {
@@ -550,7 +895,7 @@ type VramReserved struct {
 
 func (x *VramReserved) Reset() {
 	*x = VramReserved{}
-	mi := &file_events_proto_msgTypes[8]
+	mi := &file_events_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -562,7 +907,7 @@ func (x *VramReserved) String() string {
 func (*VramReserved) ProtoMessage() {}
 
 func (x *VramReserved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[8]
+	mi := &file_events_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -575,7 +920,7 @@ func (x *VramReserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VramReserved.ProtoReflect.Descriptor instead.
 func (*VramReserved) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{8}
+	return file_events_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *VramReserved) GetLease() string {
@@ -624,7 +969,7 @@ type VramSettled struct {
 
 func (x *VramSettled) Reset() {
 	*x = VramSettled{}
-	mi := &file_events_proto_msgTypes[9]
+	mi := &file_events_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -636,7 +981,7 @@ func (x *VramSettled) String() string {
 func (*VramSettled) ProtoMessage() {}
 
 func (x *VramSettled) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[9]
+	mi := &file_events_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -649,7 +994,7 @@ func (x *VramSettled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VramSettled.ProtoReflect.Descriptor instead.
 func (*VramSettled) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{9}
+	return file_events_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *VramSettled) GetLease() string {
@@ -673,6 +1018,67 @@ func (x *VramSettled) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// VramResized tells that a lease holds another amount from now on.
+type VramResized struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lease         string                 `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
+	Bytes         uint64                 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VramResized) Reset() {
+	*x = VramResized{}
+	mi := &file_events_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VramResized) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VramResized) ProtoMessage() {}
+
+func (x *VramResized) ProtoReflect() protoreflect.Message {
+	mi := &file_events_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VramResized.ProtoReflect.Descriptor instead.
+func (*VramResized) Descriptor() ([]byte, []int) {
+	return file_events_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *VramResized) GetLease() string {
+	if x != nil {
+		return x.Lease
+	}
+	return ""
+}
+
+func (x *VramResized) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *VramResized) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 type VramReleased struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Lease         string                 `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
@@ -684,7 +1090,7 @@ type VramReleased struct {
 
 func (x *VramReleased) Reset() {
 	*x = VramReleased{}
-	mi := &file_events_proto_msgTypes[10]
+	mi := &file_events_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -696,7 +1102,7 @@ func (x *VramReleased) String() string {
 func (*VramReleased) ProtoMessage() {}
 
 func (x *VramReleased) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[10]
+	mi := &file_events_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -709,7 +1115,7 @@ func (x *VramReleased) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VramReleased.ProtoReflect.Descriptor instead.
 func (*VramReleased) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{10}
+	return file_events_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *VramReleased) GetLease() string {
@@ -743,7 +1149,7 @@ type LeaseExpired struct {
 
 func (x *LeaseExpired) Reset() {
 	*x = LeaseExpired{}
-	mi := &file_events_proto_msgTypes[11]
+	mi := &file_events_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -755,7 +1161,7 @@ func (x *LeaseExpired) String() string {
 func (*LeaseExpired) ProtoMessage() {}
 
 func (x *LeaseExpired) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[11]
+	mi := &file_events_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -768,7 +1174,7 @@ func (x *LeaseExpired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseExpired.ProtoReflect.Descriptor instead.
 func (*LeaseExpired) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{11}
+	return file_events_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *LeaseExpired) GetLease() string {
@@ -796,7 +1202,7 @@ type ForeignUseChanged struct {
 
 func (x *ForeignUseChanged) Reset() {
 	*x = ForeignUseChanged{}
-	mi := &file_events_proto_msgTypes[12]
+	mi := &file_events_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -808,7 +1214,7 @@ func (x *ForeignUseChanged) String() string {
 func (*ForeignUseChanged) ProtoMessage() {}
 
 func (x *ForeignUseChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[12]
+	mi := &file_events_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -821,7 +1227,7 @@ func (x *ForeignUseChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForeignUseChanged.ProtoReflect.Descriptor instead.
 func (*ForeignUseChanged) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{12}
+	return file_events_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ForeignUseChanged) GetBytes() uint64 {
@@ -848,7 +1254,7 @@ type DeviceLost struct {
 
 func (x *DeviceLost) Reset() {
 	*x = DeviceLost{}
-	mi := &file_events_proto_msgTypes[13]
+	mi := &file_events_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -860,7 +1266,7 @@ func (x *DeviceLost) String() string {
 func (*DeviceLost) ProtoMessage() {}
 
 func (x *DeviceLost) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[13]
+	mi := &file_events_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -873,7 +1279,7 @@ func (x *DeviceLost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceLost.ProtoReflect.Descriptor instead.
 func (*DeviceLost) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{13}
+	return file_events_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DeviceLost) GetReason() string {
@@ -899,7 +1305,7 @@ type DeviceRecovered struct {
 
 func (x *DeviceRecovered) Reset() {
 	*x = DeviceRecovered{}
-	mi := &file_events_proto_msgTypes[14]
+	mi := &file_events_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -911,7 +1317,7 @@ func (x *DeviceRecovered) String() string {
 func (*DeviceRecovered) ProtoMessage() {}
 
 func (x *DeviceRecovered) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[14]
+	mi := &file_events_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -924,7 +1330,7 @@ func (x *DeviceRecovered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceRecovered.ProtoReflect.Descriptor instead.
 func (*DeviceRecovered) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{14}
+	return file_events_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DeviceRecovered) GetAt() *timestamppb.Timestamp {
@@ -946,7 +1352,7 @@ type DeviceFaulted struct {
 
 func (x *DeviceFaulted) Reset() {
 	*x = DeviceFaulted{}
-	mi := &file_events_proto_msgTypes[15]
+	mi := &file_events_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -958,7 +1364,7 @@ func (x *DeviceFaulted) String() string {
 func (*DeviceFaulted) ProtoMessage() {}
 
 func (x *DeviceFaulted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[15]
+	mi := &file_events_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -971,7 +1377,7 @@ func (x *DeviceFaulted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceFaulted.ProtoReflect.Descriptor instead.
 func (*DeviceFaulted) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{15}
+	return file_events_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DeviceFaulted) GetFault() string {
@@ -1005,7 +1411,7 @@ type ModelDeclared struct {
 
 func (x *ModelDeclared) Reset() {
 	*x = ModelDeclared{}
-	mi := &file_events_proto_msgTypes[16]
+	mi := &file_events_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1017,7 +1423,7 @@ func (x *ModelDeclared) String() string {
 func (*ModelDeclared) ProtoMessage() {}
 
 func (x *ModelDeclared) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[16]
+	mi := &file_events_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1030,7 +1436,7 @@ func (x *ModelDeclared) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelDeclared.ProtoReflect.Descriptor instead.
 func (*ModelDeclared) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{16}
+	return file_events_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ModelDeclared) GetSpec() *ModelSpec {
@@ -1060,7 +1466,7 @@ type ModelWanted struct {
 
 func (x *ModelWanted) Reset() {
 	*x = ModelWanted{}
-	mi := &file_events_proto_msgTypes[17]
+	mi := &file_events_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1072,7 +1478,7 @@ func (x *ModelWanted) String() string {
 func (*ModelWanted) ProtoMessage() {}
 
 func (x *ModelWanted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[17]
+	mi := &file_events_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1085,7 +1491,7 @@ func (x *ModelWanted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelWanted.ProtoReflect.Descriptor instead.
 func (*ModelWanted) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{17}
+	return file_events_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ModelWanted) GetReason() string {
@@ -1122,7 +1528,7 @@ type ModelUnwanted struct {
 
 func (x *ModelUnwanted) Reset() {
 	*x = ModelUnwanted{}
-	mi := &file_events_proto_msgTypes[18]
+	mi := &file_events_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1134,7 +1540,7 @@ func (x *ModelUnwanted) String() string {
 func (*ModelUnwanted) ProtoMessage() {}
 
 func (x *ModelUnwanted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[18]
+	mi := &file_events_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1147,7 +1553,7 @@ func (x *ModelUnwanted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelUnwanted.ProtoReflect.Descriptor instead.
 func (*ModelUnwanted) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{18}
+	return file_events_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ModelUnwanted) GetReason() string {
@@ -1190,7 +1596,7 @@ type FootprintMeasured struct {
 
 func (x *FootprintMeasured) Reset() {
 	*x = FootprintMeasured{}
-	mi := &file_events_proto_msgTypes[19]
+	mi := &file_events_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1202,7 +1608,7 @@ func (x *FootprintMeasured) String() string {
 func (*FootprintMeasured) ProtoMessage() {}
 
 func (x *FootprintMeasured) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[19]
+	mi := &file_events_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1215,7 +1621,7 @@ func (x *FootprintMeasured) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FootprintMeasured.ProtoReflect.Descriptor instead.
 func (*FootprintMeasured) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{19}
+	return file_events_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *FootprintMeasured) GetAttempt() uint64 {
@@ -1250,7 +1656,7 @@ type ModelRetired struct {
 
 func (x *ModelRetired) Reset() {
 	*x = ModelRetired{}
-	mi := &file_events_proto_msgTypes[20]
+	mi := &file_events_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1262,7 +1668,7 @@ func (x *ModelRetired) String() string {
 func (*ModelRetired) ProtoMessage() {}
 
 func (x *ModelRetired) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[20]
+	mi := &file_events_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1275,7 +1681,7 @@ func (x *ModelRetired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelRetired.ProtoReflect.Descriptor instead.
 func (*ModelRetired) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{20}
+	return file_events_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ModelRetired) GetReason() string {
@@ -1304,7 +1710,7 @@ type ModelPinned struct {
 
 func (x *ModelPinned) Reset() {
 	*x = ModelPinned{}
-	mi := &file_events_proto_msgTypes[21]
+	mi := &file_events_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1316,7 +1722,7 @@ func (x *ModelPinned) String() string {
 func (*ModelPinned) ProtoMessage() {}
 
 func (x *ModelPinned) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[21]
+	mi := &file_events_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1329,7 +1735,7 @@ func (x *ModelPinned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelPinned.ProtoReflect.Descriptor instead.
 func (*ModelPinned) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{21}
+	return file_events_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ModelPinned) GetOwner() string {
@@ -1366,7 +1772,7 @@ type ModelLoadStarted struct {
 
 func (x *ModelLoadStarted) Reset() {
 	*x = ModelLoadStarted{}
-	mi := &file_events_proto_msgTypes[22]
+	mi := &file_events_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1378,7 +1784,7 @@ func (x *ModelLoadStarted) String() string {
 func (*ModelLoadStarted) ProtoMessage() {}
 
 func (x *ModelLoadStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[22]
+	mi := &file_events_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1391,7 +1797,7 @@ func (x *ModelLoadStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelLoadStarted.ProtoReflect.Descriptor instead.
 func (*ModelLoadStarted) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{22}
+	return file_events_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ModelLoadStarted) GetAttempt() uint64 {
@@ -1433,7 +1839,7 @@ type WorkerStarted struct {
 
 func (x *WorkerStarted) Reset() {
 	*x = WorkerStarted{}
-	mi := &file_events_proto_msgTypes[23]
+	mi := &file_events_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1445,7 +1851,7 @@ func (x *WorkerStarted) String() string {
 func (*WorkerStarted) ProtoMessage() {}
 
 func (x *WorkerStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[23]
+	mi := &file_events_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1458,7 +1864,7 @@ func (x *WorkerStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerStarted.ProtoReflect.Descriptor instead.
 func (*WorkerStarted) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{23}
+	return file_events_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *WorkerStarted) GetAttempt() uint64 {
@@ -1496,7 +1902,7 @@ type ModelReady struct {
 
 func (x *ModelReady) Reset() {
 	*x = ModelReady{}
-	mi := &file_events_proto_msgTypes[24]
+	mi := &file_events_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1508,7 +1914,7 @@ func (x *ModelReady) String() string {
 func (*ModelReady) ProtoMessage() {}
 
 func (x *ModelReady) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[24]
+	mi := &file_events_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1521,7 +1927,7 @@ func (x *ModelReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelReady.ProtoReflect.Descriptor instead.
 func (*ModelReady) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{24}
+	return file_events_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ModelReady) GetAttempt() uint64 {
@@ -1571,7 +1977,7 @@ type ModelDraining struct {
 
 func (x *ModelDraining) Reset() {
 	*x = ModelDraining{}
-	mi := &file_events_proto_msgTypes[25]
+	mi := &file_events_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1583,7 +1989,7 @@ func (x *ModelDraining) String() string {
 func (*ModelDraining) ProtoMessage() {}
 
 func (x *ModelDraining) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[25]
+	mi := &file_events_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1596,7 +2002,7 @@ func (x *ModelDraining) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelDraining.ProtoReflect.Descriptor instead.
 func (*ModelDraining) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{25}
+	return file_events_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ModelDraining) GetAttempt() uint64 {
@@ -1637,7 +2043,7 @@ type ModelDrained struct {
 
 func (x *ModelDrained) Reset() {
 	*x = ModelDrained{}
-	mi := &file_events_proto_msgTypes[26]
+	mi := &file_events_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1649,7 +2055,7 @@ func (x *ModelDrained) String() string {
 func (*ModelDrained) ProtoMessage() {}
 
 func (x *ModelDrained) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[26]
+	mi := &file_events_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1662,7 +2068,7 @@ func (x *ModelDrained) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelDrained.ProtoReflect.Descriptor instead.
 func (*ModelDrained) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{26}
+	return file_events_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ModelDrained) GetAttempt() uint64 {
@@ -1696,7 +2102,7 @@ type WorkerExited struct {
 
 func (x *WorkerExited) Reset() {
 	*x = WorkerExited{}
-	mi := &file_events_proto_msgTypes[27]
+	mi := &file_events_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1708,7 +2114,7 @@ func (x *WorkerExited) String() string {
 func (*WorkerExited) ProtoMessage() {}
 
 func (x *WorkerExited) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[27]
+	mi := &file_events_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1721,7 +2127,7 @@ func (x *WorkerExited) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerExited.ProtoReflect.Descriptor instead.
 func (*WorkerExited) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{27}
+	return file_events_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *WorkerExited) GetAttempt() uint64 {
@@ -1781,7 +2187,7 @@ type LoadFailed struct {
 
 func (x *LoadFailed) Reset() {
 	*x = LoadFailed{}
-	mi := &file_events_proto_msgTypes[28]
+	mi := &file_events_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1793,7 +2199,7 @@ func (x *LoadFailed) String() string {
 func (*LoadFailed) ProtoMessage() {}
 
 func (x *LoadFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[28]
+	mi := &file_events_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1806,7 +2212,7 @@ func (x *LoadFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadFailed.ProtoReflect.Descriptor instead.
 func (*LoadFailed) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{28}
+	return file_events_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *LoadFailed) GetAttempt() uint64 {
@@ -1855,7 +2261,7 @@ type LeaseReturned struct {
 
 func (x *LeaseReturned) Reset() {
 	*x = LeaseReturned{}
-	mi := &file_events_proto_msgTypes[29]
+	mi := &file_events_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1867,7 +2273,7 @@ func (x *LeaseReturned) String() string {
 func (*LeaseReturned) ProtoMessage() {}
 
 func (x *LeaseReturned) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[29]
+	mi := &file_events_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1880,7 +2286,7 @@ func (x *LeaseReturned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseReturned.ProtoReflect.Descriptor instead.
 func (*LeaseReturned) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{29}
+	return file_events_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *LeaseReturned) GetAttempt() uint64 {
@@ -1907,7 +2313,7 @@ type LeaseSettled struct {
 
 func (x *LeaseSettled) Reset() {
 	*x = LeaseSettled{}
-	mi := &file_events_proto_msgTypes[30]
+	mi := &file_events_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1919,7 +2325,7 @@ func (x *LeaseSettled) String() string {
 func (*LeaseSettled) ProtoMessage() {}
 
 func (x *LeaseSettled) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[30]
+	mi := &file_events_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1932,7 +2338,7 @@ func (x *LeaseSettled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseSettled.ProtoReflect.Descriptor instead.
 func (*LeaseSettled) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{30}
+	return file_events_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *LeaseSettled) GetAttempt() uint64 {
@@ -1961,7 +2367,7 @@ type BreakerChanged struct {
 
 func (x *BreakerChanged) Reset() {
 	*x = BreakerChanged{}
-	mi := &file_events_proto_msgTypes[31]
+	mi := &file_events_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1973,7 +2379,7 @@ func (x *BreakerChanged) String() string {
 func (*BreakerChanged) ProtoMessage() {}
 
 func (x *BreakerChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[31]
+	mi := &file_events_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1986,7 +2392,7 @@ func (x *BreakerChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BreakerChanged.ProtoReflect.Descriptor instead.
 func (*BreakerChanged) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{31}
+	return file_events_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *BreakerChanged) GetState() string {
@@ -2010,6 +2416,569 @@ func (x *BreakerChanged) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// ModelDozing tells that its engine is being put to sleep: no request runs there any more.
+type ModelDozing struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Attempt       uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelDozing) Reset() {
+	*x = ModelDozing{}
+	mi := &file_events_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelDozing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelDozing) ProtoMessage() {}
+
+func (x *ModelDozing) ProtoReflect() protoreflect.Message {
+	mi := &file_events_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelDozing.ProtoReflect.Descriptor instead.
+func (*ModelDozing) Descriptor() ([]byte, []int) {
+	return file_events_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *ModelDozing) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *ModelDozing) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ModelDozing) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+type ModelAsleep struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Attempt uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// What it still holds.
+	Bytes         uint64                 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelAsleep) Reset() {
+	*x = ModelAsleep{}
+	mi := &file_events_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelAsleep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelAsleep) ProtoMessage() {}
+
+func (x *ModelAsleep) ProtoReflect() protoreflect.Message {
+	mi := &file_events_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelAsleep.ProtoReflect.Descriptor instead.
+func (*ModelAsleep) Descriptor() ([]byte, []int) {
+	return file_events_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *ModelAsleep) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *ModelAsleep) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *ModelAsleep) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+type ModelWaking struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Attempt       uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelWaking) Reset() {
+	*x = ModelWaking{}
+	mi := &file_events_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelWaking) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelWaking) ProtoMessage() {}
+
+func (x *ModelWaking) ProtoReflect() protoreflect.Message {
+	mi := &file_events_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelWaking.ProtoReflect.Descriptor instead.
+func (*ModelWaking) Descriptor() ([]byte, []int) {
+	return file_events_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *ModelWaking) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *ModelWaking) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ModelWaking) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+type ModelAwake struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Attempt       uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelAwake) Reset() {
+	*x = ModelAwake{}
+	mi := &file_events_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelAwake) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelAwake) ProtoMessage() {}
+
+func (x *ModelAwake) ProtoReflect() protoreflect.Message {
+	mi := &file_events_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelAwake.ProtoReflect.Descriptor instead.
+func (*ModelAwake) Descriptor() ([]byte, []int) {
+	return file_events_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *ModelAwake) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *ModelAwake) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// ModelScaled tells how many workers shall serve the model.
+type ModelScaled struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Replicas      uint32                 `protobuf:"varint,1,opt,name=replicas,proto3" json:"replicas,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelScaled) Reset() {
+	*x = ModelScaled{}
+	mi := &file_events_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelScaled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelScaled) ProtoMessage() {}
+
+func (x *ModelScaled) ProtoReflect() protoreflect.Message {
+	mi := &file_events_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelScaled.ProtoReflect.Descriptor instead.
+func (*ModelScaled) Descriptor() ([]byte, []int) {
+	return file_events_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *ModelScaled) GetReplicas() uint32 {
+	if x != nil {
+		return x.Replicas
+	}
+	return 0
+}
+
+func (x *ModelScaled) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ModelScaled) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// ReplicaSettled tells that a replica is up or gone, as it should be.
+type ReplicaSettled struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Replica       string                 `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"`
+	Up            bool                   `protobuf:"varint,2,opt,name=up,proto3" json:"up,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplicaSettled) Reset() {
+	*x = ReplicaSettled{}
+	mi := &file_events_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplicaSettled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplicaSettled) ProtoMessage() {}
+
+func (x *ReplicaSettled) ProtoReflect() protoreflect.Message {
+	mi := &file_events_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplicaSettled.ProtoReflect.Descriptor instead.
+func (*ReplicaSettled) Descriptor() ([]byte, []int) {
+	return file_events_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *ReplicaSettled) GetReplica() string {
+	if x != nil {
+		return x.Replica
+	}
+	return ""
+}
+
+func (x *ReplicaSettled) GetUp() bool {
+	if x != nil {
+		return x.Up
+	}
+	return false
+}
+
+func (x *ReplicaSettled) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// WorkerDegraded tells that a worker is up but doesn't do its work, and who shall take its place.
+type WorkerDegraded struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Replica       string                 `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"`
+	Attempt       uint64                 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Replacement   string                 `protobuf:"bytes,4,opt,name=replacement,proto3" json:"replacement,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WorkerDegraded) Reset() {
+	*x = WorkerDegraded{}
+	mi := &file_events_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WorkerDegraded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WorkerDegraded) ProtoMessage() {}
+
+func (x *WorkerDegraded) ProtoReflect() protoreflect.Message {
+	mi := &file_events_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WorkerDegraded.ProtoReflect.Descriptor instead.
+func (*WorkerDegraded) Descriptor() ([]byte, []int) {
+	return file_events_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *WorkerDegraded) GetReplica() string {
+	if x != nil {
+		return x.Replica
+	}
+	return ""
+}
+
+func (x *WorkerDegraded) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *WorkerDegraded) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *WorkerDegraded) GetReplacement() string {
+	if x != nil {
+		return x.Replacement
+	}
+	return ""
+}
+
+func (x *WorkerDegraded) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// WorkerReplaced tells that the replacement is ready and the degraded worker goes.
+type WorkerReplaced struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Replica       string                 `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"`
+	Replacement   string                 `protobuf:"bytes,2,opt,name=replacement,proto3" json:"replacement,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WorkerReplaced) Reset() {
+	*x = WorkerReplaced{}
+	mi := &file_events_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WorkerReplaced) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WorkerReplaced) ProtoMessage() {}
+
+func (x *WorkerReplaced) ProtoReflect() protoreflect.Message {
+	mi := &file_events_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WorkerReplaced.ProtoReflect.Descriptor instead.
+func (*WorkerReplaced) Descriptor() ([]byte, []int) {
+	return file_events_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *WorkerReplaced) GetReplica() string {
+	if x != nil {
+		return x.Replica
+	}
+	return ""
+}
+
+func (x *WorkerReplaced) GetReplacement() string {
+	if x != nil {
+		return x.Replacement
+	}
+	return ""
+}
+
+func (x *WorkerReplaced) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// ReplacementFailed tells that the replacement couldn't be had: the degraded worker stays, or is started anew when there is no room for two.
+type ReplacementFailed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Replica       string                 `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"`
+	Replacement   string                 `protobuf:"bytes,2,opt,name=replacement,proto3" json:"replacement,omitempty"`
+	Error         *ErrorBody             `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplacementFailed) Reset() {
+	*x = ReplacementFailed{}
+	mi := &file_events_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplacementFailed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplacementFailed) ProtoMessage() {}
+
+func (x *ReplacementFailed) ProtoReflect() protoreflect.Message {
+	mi := &file_events_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplacementFailed.ProtoReflect.Descriptor instead.
+func (*ReplacementFailed) Descriptor() ([]byte, []int) {
+	return file_events_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *ReplacementFailed) GetReplica() string {
+	if x != nil {
+		return x.Replica
+	}
+	return ""
+}
+
+func (x *ReplacementFailed) GetReplacement() string {
+	if x != nil {
+		return x.Replacement
+	}
+	return ""
+}
+
+func (x *ReplacementFailed) GetError() *ErrorBody {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+func (x *ReplacementFailed) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 // PlacementDecided is the scheduler's choice with everything it looked at.
 type PlacementDecided struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -2025,7 +2994,7 @@ type PlacementDecided struct {
 
 func (x *PlacementDecided) Reset() {
 	*x = PlacementDecided{}
-	mi := &file_events_proto_msgTypes[32]
+	mi := &file_events_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2037,7 +3006,7 @@ func (x *PlacementDecided) String() string {
 func (*PlacementDecided) ProtoMessage() {}
 
 func (x *PlacementDecided) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[32]
+	mi := &file_events_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2050,7 +3019,7 @@ func (x *PlacementDecided) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementDecided.ProtoReflect.Descriptor instead.
 func (*PlacementDecided) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{32}
+	return file_events_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *PlacementDecided) GetPlacement() *Placement {
@@ -2102,7 +3071,7 @@ type PlacementPostponed struct {
 
 func (x *PlacementPostponed) Reset() {
 	*x = PlacementPostponed{}
-	mi := &file_events_proto_msgTypes[33]
+	mi := &file_events_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2114,7 +3083,7 @@ func (x *PlacementPostponed) String() string {
 func (*PlacementPostponed) ProtoMessage() {}
 
 func (x *PlacementPostponed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[33]
+	mi := &file_events_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2127,7 +3096,7 @@ func (x *PlacementPostponed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementPostponed.ProtoReflect.Descriptor instead.
 func (*PlacementPostponed) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{33}
+	return file_events_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *PlacementPostponed) GetModel() string {
@@ -2177,7 +3146,7 @@ type VictimEvicted struct {
 
 func (x *VictimEvicted) Reset() {
 	*x = VictimEvicted{}
-	mi := &file_events_proto_msgTypes[34]
+	mi := &file_events_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2189,7 +3158,7 @@ func (x *VictimEvicted) String() string {
 func (*VictimEvicted) ProtoMessage() {}
 
 func (x *VictimEvicted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[34]
+	mi := &file_events_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2202,7 +3171,7 @@ func (x *VictimEvicted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VictimEvicted.ProtoReflect.Descriptor instead.
 func (*VictimEvicted) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{34}
+	return file_events_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *VictimEvicted) GetId() string {
@@ -2239,7 +3208,7 @@ type PressureRelieved struct {
 
 func (x *PressureRelieved) Reset() {
 	*x = PressureRelieved{}
-	mi := &file_events_proto_msgTypes[35]
+	mi := &file_events_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2251,7 +3220,7 @@ func (x *PressureRelieved) String() string {
 func (*PressureRelieved) ProtoMessage() {}
 
 func (x *PressureRelieved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[35]
+	mi := &file_events_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2264,7 +3233,7 @@ func (x *PressureRelieved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PressureRelieved.ProtoReflect.Descriptor instead.
 func (*PressureRelieved) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{35}
+	return file_events_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *PressureRelieved) GetGpu() string {
@@ -2306,7 +3275,7 @@ type PlacementReserved struct {
 
 func (x *PlacementReserved) Reset() {
 	*x = PlacementReserved{}
-	mi := &file_events_proto_msgTypes[36]
+	mi := &file_events_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2318,7 +3287,7 @@ func (x *PlacementReserved) String() string {
 func (*PlacementReserved) ProtoMessage() {}
 
 func (x *PlacementReserved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[36]
+	mi := &file_events_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2331,7 +3300,7 @@ func (x *PlacementReserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementReserved.ProtoReflect.Descriptor instead.
 func (*PlacementReserved) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{36}
+	return file_events_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *PlacementReserved) GetId() string {
@@ -2367,7 +3336,7 @@ type PlacementRefused struct {
 
 func (x *PlacementRefused) Reset() {
 	*x = PlacementRefused{}
-	mi := &file_events_proto_msgTypes[37]
+	mi := &file_events_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2379,7 +3348,7 @@ func (x *PlacementRefused) String() string {
 func (*PlacementRefused) ProtoMessage() {}
 
 func (x *PlacementRefused) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[37]
+	mi := &file_events_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2392,7 +3361,7 @@ func (x *PlacementRefused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementRefused.ProtoReflect.Descriptor instead.
 func (*PlacementRefused) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{37}
+	return file_events_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *PlacementRefused) GetId() string {
@@ -2427,7 +3396,7 @@ type PlacementClosed struct {
 
 func (x *PlacementClosed) Reset() {
 	*x = PlacementClosed{}
-	mi := &file_events_proto_msgTypes[38]
+	mi := &file_events_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2439,7 +3408,7 @@ func (x *PlacementClosed) String() string {
 func (*PlacementClosed) ProtoMessage() {}
 
 func (x *PlacementClosed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[38]
+	mi := &file_events_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2452,7 +3421,7 @@ func (x *PlacementClosed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementClosed.ProtoReflect.Descriptor instead.
 func (*PlacementClosed) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{38}
+	return file_events_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *PlacementClosed) GetId() string {
@@ -2488,7 +3457,7 @@ type PlacementAbandoned struct {
 
 func (x *PlacementAbandoned) Reset() {
 	*x = PlacementAbandoned{}
-	mi := &file_events_proto_msgTypes[39]
+	mi := &file_events_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2500,7 +3469,7 @@ func (x *PlacementAbandoned) String() string {
 func (*PlacementAbandoned) ProtoMessage() {}
 
 func (x *PlacementAbandoned) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[39]
+	mi := &file_events_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2513,7 +3482,7 @@ func (x *PlacementAbandoned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementAbandoned.ProtoReflect.Descriptor instead.
 func (*PlacementAbandoned) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{39}
+	return file_events_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *PlacementAbandoned) GetId() string {
@@ -2568,7 +3537,34 @@ const file_events_proto_rawDesc = "" +
 	"\rConfigApplied\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\tR\brevision\x12\x18\n" +
 	"\achanges\x18\x02 \x03(\tR\achanges\x12*\n" +
-	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xee\x01\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xb1\x02\n" +
+	"\vSwapStarted\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
+	"\x04from\x18\x03 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x04 \x01(\tR\x02to\x12\x1d\n" +
+	"\n" +
+	"canary_pct\x18\x05 \x01(\rR\tcanaryPct\x12!\n" +
+	"\fmin_requests\x18\x06 \x01(\rR\vminRequests\x12#\n" +
+	"\rjudge_seconds\x18\a \x01(\rR\fjudgeSeconds\x12\"\n" +
+	"\rmax_error_pct\x18\b \x01(\rR\vmaxErrorPct\x12*\n" +
+	"\x02at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12#\n" +
+	"\rready_seconds\x18\n" +
+	" \x01(\rR\freadySeconds\"J\n" +
+	"\fSwapCanaried\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"b\n" +
+	"\fSwapPromoted\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"d\n" +
+	"\x0eSwapRolledBack\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"I\n" +
+	"\vSwapSettled\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xee\x01\n" +
 	"\x10DeviceRegistered\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12%\n" +
@@ -2587,6 +3583,10 @@ const file_events_proto_rawDesc = "" +
 	"\vVramSettled\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12%\n" +
 	"\x0emeasured_bytes\x18\x02 \x01(\x04R\rmeasuredBytes\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"e\n" +
+	"\vVramResized\x12\x14\n" +
+	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12*\n" +
 	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"h\n" +
 	"\fVramReleased\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x16\n" +
@@ -2679,7 +3679,46 @@ const file_events_proto_rawDesc = "" +
 	"\x0eBreakerChanged\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x1a\n" +
 	"\bfailures\x18\x02 \x01(\rR\bfailures\x12*\n" +
-	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xdb\x01\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"k\n" +
+	"\vModelDozing\x12\x18\n" +
+	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"i\n" +
+	"\vModelAsleep\x12\x18\n" +
+	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"k\n" +
+	"\vModelWaking\x12\x18\n" +
+	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"R\n" +
+	"\n" +
+	"ModelAwake\x12\x18\n" +
+	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"m\n" +
+	"\vModelScaled\x12\x1a\n" +
+	"\breplicas\x18\x01 \x01(\rR\breplicas\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"f\n" +
+	"\x0eReplicaSettled\x12\x18\n" +
+	"\areplica\x18\x01 \x01(\tR\areplica\x12\x0e\n" +
+	"\x02up\x18\x02 \x01(\bR\x02up\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xaa\x01\n" +
+	"\x0eWorkerDegraded\x12\x18\n" +
+	"\areplica\x18\x01 \x01(\tR\areplica\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\x04R\aattempt\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12 \n" +
+	"\vreplacement\x18\x04 \x01(\tR\vreplacement\x12*\n" +
+	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"x\n" +
+	"\x0eWorkerReplaced\x12\x18\n" +
+	"\areplica\x18\x01 \x01(\tR\areplica\x12 \n" +
+	"\vreplacement\x18\x02 \x01(\tR\vreplacement\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xa6\x01\n" +
+	"\x11ReplacementFailed\x12\x18\n" +
+	"\areplica\x18\x01 \x01(\tR\areplica\x12 \n" +
+	"\vreplacement\x18\x02 \x01(\tR\vreplacement\x12)\n" +
+	"\x05error\x18\x03 \x01(\v2\x13.modelops.ErrorBodyR\x05error\x12*\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xdb\x01\n" +
 	"\x10PlacementDecided\x121\n" +
 	"\tplacement\x18\x01 \x01(\v2\x13.modelops.PlacementR\tplacement\x12\x16\n" +
 	"\x06policy\x18\x02 \x01(\tR\x06policy\x123\n" +
@@ -2734,7 +3773,7 @@ func file_events_proto_rawDescGZIP() []byte {
 	return file_events_proto_rawDescData
 }
 
-var file_events_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_events_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_events_proto_goTypes = []any{
 	(*Decision)(nil),              // 0: modelops.Decision
 	(*Event)(nil),                 // 1: modelops.Event
@@ -2743,101 +3782,132 @@ var file_events_proto_goTypes = []any{
 	(*ActorGaveUp)(nil),           // 4: modelops.ActorGaveUp
 	(*ActorRevived)(nil),          // 5: modelops.ActorRevived
 	(*ConfigApplied)(nil),         // 6: modelops.ConfigApplied
-	(*DeviceRegistered)(nil),      // 7: modelops.DeviceRegistered
-	(*VramReserved)(nil),          // 8: modelops.VramReserved
-	(*VramSettled)(nil),           // 9: modelops.VramSettled
-	(*VramReleased)(nil),          // 10: modelops.VramReleased
-	(*LeaseExpired)(nil),          // 11: modelops.LeaseExpired
-	(*ForeignUseChanged)(nil),     // 12: modelops.ForeignUseChanged
-	(*DeviceLost)(nil),            // 13: modelops.DeviceLost
-	(*DeviceRecovered)(nil),       // 14: modelops.DeviceRecovered
-	(*DeviceFaulted)(nil),         // 15: modelops.DeviceFaulted
-	(*ModelDeclared)(nil),         // 16: modelops.ModelDeclared
-	(*ModelWanted)(nil),           // 17: modelops.ModelWanted
-	(*ModelUnwanted)(nil),         // 18: modelops.ModelUnwanted
-	(*FootprintMeasured)(nil),     // 19: modelops.FootprintMeasured
-	(*ModelRetired)(nil),          // 20: modelops.ModelRetired
-	(*ModelPinned)(nil),           // 21: modelops.ModelPinned
-	(*ModelLoadStarted)(nil),      // 22: modelops.ModelLoadStarted
-	(*WorkerStarted)(nil),         // 23: modelops.WorkerStarted
-	(*ModelReady)(nil),            // 24: modelops.ModelReady
-	(*ModelDraining)(nil),         // 25: modelops.ModelDraining
-	(*ModelDrained)(nil),          // 26: modelops.ModelDrained
-	(*WorkerExited)(nil),          // 27: modelops.WorkerExited
-	(*LoadFailed)(nil),            // 28: modelops.LoadFailed
-	(*LeaseReturned)(nil),         // 29: modelops.LeaseReturned
-	(*LeaseSettled)(nil),          // 30: modelops.LeaseSettled
-	(*BreakerChanged)(nil),        // 31: modelops.BreakerChanged
-	(*PlacementDecided)(nil),      // 32: modelops.PlacementDecided
-	(*PlacementPostponed)(nil),    // 33: modelops.PlacementPostponed
-	(*VictimEvicted)(nil),         // 34: modelops.VictimEvicted
-	(*PressureRelieved)(nil),      // 35: modelops.PressureRelieved
-	(*PlacementReserved)(nil),     // 36: modelops.PlacementReserved
-	(*PlacementRefused)(nil),      // 37: modelops.PlacementRefused
-	(*PlacementClosed)(nil),       // 38: modelops.PlacementClosed
-	(*PlacementAbandoned)(nil),    // 39: modelops.PlacementAbandoned
-	(*timestamppb.Timestamp)(nil), // 40: google.protobuf.Timestamp
-	(*ModelSpec)(nil),             // 41: modelops.ModelSpec
-	(*Placement)(nil),             // 42: modelops.Placement
-	(*Worker)(nil),                // 43: modelops.Worker
-	(*ErrorBody)(nil),             // 44: modelops.ErrorBody
-	(*Candidate)(nil),             // 45: modelops.Candidate
-	(*Victim)(nil),                // 46: modelops.Victim
+	(*SwapStarted)(nil),           // 7: modelops.SwapStarted
+	(*SwapCanaried)(nil),          // 8: modelops.SwapCanaried
+	(*SwapPromoted)(nil),          // 9: modelops.SwapPromoted
+	(*SwapRolledBack)(nil),        // 10: modelops.SwapRolledBack
+	(*SwapSettled)(nil),           // 11: modelops.SwapSettled
+	(*DeviceRegistered)(nil),      // 12: modelops.DeviceRegistered
+	(*VramReserved)(nil),          // 13: modelops.VramReserved
+	(*VramSettled)(nil),           // 14: modelops.VramSettled
+	(*VramResized)(nil),           // 15: modelops.VramResized
+	(*VramReleased)(nil),          // 16: modelops.VramReleased
+	(*LeaseExpired)(nil),          // 17: modelops.LeaseExpired
+	(*ForeignUseChanged)(nil),     // 18: modelops.ForeignUseChanged
+	(*DeviceLost)(nil),            // 19: modelops.DeviceLost
+	(*DeviceRecovered)(nil),       // 20: modelops.DeviceRecovered
+	(*DeviceFaulted)(nil),         // 21: modelops.DeviceFaulted
+	(*ModelDeclared)(nil),         // 22: modelops.ModelDeclared
+	(*ModelWanted)(nil),           // 23: modelops.ModelWanted
+	(*ModelUnwanted)(nil),         // 24: modelops.ModelUnwanted
+	(*FootprintMeasured)(nil),     // 25: modelops.FootprintMeasured
+	(*ModelRetired)(nil),          // 26: modelops.ModelRetired
+	(*ModelPinned)(nil),           // 27: modelops.ModelPinned
+	(*ModelLoadStarted)(nil),      // 28: modelops.ModelLoadStarted
+	(*WorkerStarted)(nil),         // 29: modelops.WorkerStarted
+	(*ModelReady)(nil),            // 30: modelops.ModelReady
+	(*ModelDraining)(nil),         // 31: modelops.ModelDraining
+	(*ModelDrained)(nil),          // 32: modelops.ModelDrained
+	(*WorkerExited)(nil),          // 33: modelops.WorkerExited
+	(*LoadFailed)(nil),            // 34: modelops.LoadFailed
+	(*LeaseReturned)(nil),         // 35: modelops.LeaseReturned
+	(*LeaseSettled)(nil),          // 36: modelops.LeaseSettled
+	(*BreakerChanged)(nil),        // 37: modelops.BreakerChanged
+	(*ModelDozing)(nil),           // 38: modelops.ModelDozing
+	(*ModelAsleep)(nil),           // 39: modelops.ModelAsleep
+	(*ModelWaking)(nil),           // 40: modelops.ModelWaking
+	(*ModelAwake)(nil),            // 41: modelops.ModelAwake
+	(*ModelScaled)(nil),           // 42: modelops.ModelScaled
+	(*ReplicaSettled)(nil),        // 43: modelops.ReplicaSettled
+	(*WorkerDegraded)(nil),        // 44: modelops.WorkerDegraded
+	(*WorkerReplaced)(nil),        // 45: modelops.WorkerReplaced
+	(*ReplacementFailed)(nil),     // 46: modelops.ReplacementFailed
+	(*PlacementDecided)(nil),      // 47: modelops.PlacementDecided
+	(*PlacementPostponed)(nil),    // 48: modelops.PlacementPostponed
+	(*VictimEvicted)(nil),         // 49: modelops.VictimEvicted
+	(*PressureRelieved)(nil),      // 50: modelops.PressureRelieved
+	(*PlacementReserved)(nil),     // 51: modelops.PlacementReserved
+	(*PlacementRefused)(nil),      // 52: modelops.PlacementRefused
+	(*PlacementClosed)(nil),       // 53: modelops.PlacementClosed
+	(*PlacementAbandoned)(nil),    // 54: modelops.PlacementAbandoned
+	(*timestamppb.Timestamp)(nil), // 55: google.protobuf.Timestamp
+	(*ModelSpec)(nil),             // 56: modelops.ModelSpec
+	(*Placement)(nil),             // 57: modelops.Placement
+	(*Worker)(nil),                // 58: modelops.Worker
+	(*ErrorBody)(nil),             // 59: modelops.ErrorBody
+	(*Candidate)(nil),             // 60: modelops.Candidate
+	(*Victim)(nil),                // 61: modelops.Victim
 }
 var file_events_proto_depIdxs = []int32{
 	1,  // 0: modelops.Decision.events:type_name -> modelops.Event
-	40, // 1: modelops.HostStarted.at:type_name -> google.protobuf.Timestamp
-	40, // 2: modelops.HostStopped.at:type_name -> google.protobuf.Timestamp
-	40, // 3: modelops.ActorGaveUp.at:type_name -> google.protobuf.Timestamp
-	40, // 4: modelops.ActorRevived.at:type_name -> google.protobuf.Timestamp
-	40, // 5: modelops.ConfigApplied.at:type_name -> google.protobuf.Timestamp
-	40, // 6: modelops.DeviceRegistered.at:type_name -> google.protobuf.Timestamp
-	40, // 7: modelops.VramReserved.at:type_name -> google.protobuf.Timestamp
-	40, // 8: modelops.VramSettled.at:type_name -> google.protobuf.Timestamp
-	40, // 9: modelops.VramReleased.at:type_name -> google.protobuf.Timestamp
-	40, // 10: modelops.LeaseExpired.at:type_name -> google.protobuf.Timestamp
-	40, // 11: modelops.ForeignUseChanged.at:type_name -> google.protobuf.Timestamp
-	40, // 12: modelops.DeviceLost.at:type_name -> google.protobuf.Timestamp
-	40, // 13: modelops.DeviceRecovered.at:type_name -> google.protobuf.Timestamp
-	40, // 14: modelops.DeviceFaulted.at:type_name -> google.protobuf.Timestamp
-	41, // 15: modelops.ModelDeclared.spec:type_name -> modelops.ModelSpec
-	40, // 16: modelops.ModelDeclared.at:type_name -> google.protobuf.Timestamp
-	40, // 17: modelops.ModelWanted.at:type_name -> google.protobuf.Timestamp
-	40, // 18: modelops.ModelUnwanted.at:type_name -> google.protobuf.Timestamp
-	40, // 19: modelops.FootprintMeasured.at:type_name -> google.protobuf.Timestamp
-	40, // 20: modelops.ModelRetired.at:type_name -> google.protobuf.Timestamp
-	40, // 21: modelops.ModelPinned.at:type_name -> google.protobuf.Timestamp
-	42, // 22: modelops.ModelLoadStarted.placement:type_name -> modelops.Placement
-	40, // 23: modelops.ModelLoadStarted.at:type_name -> google.protobuf.Timestamp
-	43, // 24: modelops.WorkerStarted.worker:type_name -> modelops.Worker
-	40, // 25: modelops.WorkerStarted.at:type_name -> google.protobuf.Timestamp
-	40, // 26: modelops.ModelReady.at:type_name -> google.protobuf.Timestamp
-	40, // 27: modelops.ModelDraining.at:type_name -> google.protobuf.Timestamp
-	40, // 28: modelops.ModelDrained.at:type_name -> google.protobuf.Timestamp
-	40, // 29: modelops.WorkerExited.at:type_name -> google.protobuf.Timestamp
-	44, // 30: modelops.LoadFailed.error:type_name -> modelops.ErrorBody
-	40, // 31: modelops.LoadFailed.at:type_name -> google.protobuf.Timestamp
-	40, // 32: modelops.LeaseReturned.at:type_name -> google.protobuf.Timestamp
-	40, // 33: modelops.LeaseSettled.at:type_name -> google.protobuf.Timestamp
-	40, // 34: modelops.BreakerChanged.at:type_name -> google.protobuf.Timestamp
-	42, // 35: modelops.PlacementDecided.placement:type_name -> modelops.Placement
-	45, // 36: modelops.PlacementDecided.candidates:type_name -> modelops.Candidate
-	40, // 37: modelops.PlacementDecided.at:type_name -> google.protobuf.Timestamp
-	45, // 38: modelops.PlacementPostponed.candidates:type_name -> modelops.Candidate
-	40, // 39: modelops.PlacementPostponed.at:type_name -> google.protobuf.Timestamp
-	40, // 40: modelops.VictimEvicted.at:type_name -> google.protobuf.Timestamp
-	46, // 41: modelops.PressureRelieved.victims:type_name -> modelops.Victim
-	40, // 42: modelops.PressureRelieved.at:type_name -> google.protobuf.Timestamp
-	40, // 43: modelops.PlacementReserved.at:type_name -> google.protobuf.Timestamp
-	44, // 44: modelops.PlacementRefused.error:type_name -> modelops.ErrorBody
-	40, // 45: modelops.PlacementRefused.at:type_name -> google.protobuf.Timestamp
-	40, // 46: modelops.PlacementClosed.at:type_name -> google.protobuf.Timestamp
-	40, // 47: modelops.PlacementAbandoned.at:type_name -> google.protobuf.Timestamp
-	48, // [48:48] is the sub-list for method output_type
-	48, // [48:48] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	55, // 1: modelops.HostStarted.at:type_name -> google.protobuf.Timestamp
+	55, // 2: modelops.HostStopped.at:type_name -> google.protobuf.Timestamp
+	55, // 3: modelops.ActorGaveUp.at:type_name -> google.protobuf.Timestamp
+	55, // 4: modelops.ActorRevived.at:type_name -> google.protobuf.Timestamp
+	55, // 5: modelops.ConfigApplied.at:type_name -> google.protobuf.Timestamp
+	55, // 6: modelops.SwapStarted.at:type_name -> google.protobuf.Timestamp
+	55, // 7: modelops.SwapCanaried.at:type_name -> google.protobuf.Timestamp
+	55, // 8: modelops.SwapPromoted.at:type_name -> google.protobuf.Timestamp
+	55, // 9: modelops.SwapRolledBack.at:type_name -> google.protobuf.Timestamp
+	55, // 10: modelops.SwapSettled.at:type_name -> google.protobuf.Timestamp
+	55, // 11: modelops.DeviceRegistered.at:type_name -> google.protobuf.Timestamp
+	55, // 12: modelops.VramReserved.at:type_name -> google.protobuf.Timestamp
+	55, // 13: modelops.VramSettled.at:type_name -> google.protobuf.Timestamp
+	55, // 14: modelops.VramResized.at:type_name -> google.protobuf.Timestamp
+	55, // 15: modelops.VramReleased.at:type_name -> google.protobuf.Timestamp
+	55, // 16: modelops.LeaseExpired.at:type_name -> google.protobuf.Timestamp
+	55, // 17: modelops.ForeignUseChanged.at:type_name -> google.protobuf.Timestamp
+	55, // 18: modelops.DeviceLost.at:type_name -> google.protobuf.Timestamp
+	55, // 19: modelops.DeviceRecovered.at:type_name -> google.protobuf.Timestamp
+	55, // 20: modelops.DeviceFaulted.at:type_name -> google.protobuf.Timestamp
+	56, // 21: modelops.ModelDeclared.spec:type_name -> modelops.ModelSpec
+	55, // 22: modelops.ModelDeclared.at:type_name -> google.protobuf.Timestamp
+	55, // 23: modelops.ModelWanted.at:type_name -> google.protobuf.Timestamp
+	55, // 24: modelops.ModelUnwanted.at:type_name -> google.protobuf.Timestamp
+	55, // 25: modelops.FootprintMeasured.at:type_name -> google.protobuf.Timestamp
+	55, // 26: modelops.ModelRetired.at:type_name -> google.protobuf.Timestamp
+	55, // 27: modelops.ModelPinned.at:type_name -> google.protobuf.Timestamp
+	57, // 28: modelops.ModelLoadStarted.placement:type_name -> modelops.Placement
+	55, // 29: modelops.ModelLoadStarted.at:type_name -> google.protobuf.Timestamp
+	58, // 30: modelops.WorkerStarted.worker:type_name -> modelops.Worker
+	55, // 31: modelops.WorkerStarted.at:type_name -> google.protobuf.Timestamp
+	55, // 32: modelops.ModelReady.at:type_name -> google.protobuf.Timestamp
+	55, // 33: modelops.ModelDraining.at:type_name -> google.protobuf.Timestamp
+	55, // 34: modelops.ModelDrained.at:type_name -> google.protobuf.Timestamp
+	55, // 35: modelops.WorkerExited.at:type_name -> google.protobuf.Timestamp
+	59, // 36: modelops.LoadFailed.error:type_name -> modelops.ErrorBody
+	55, // 37: modelops.LoadFailed.at:type_name -> google.protobuf.Timestamp
+	55, // 38: modelops.LeaseReturned.at:type_name -> google.protobuf.Timestamp
+	55, // 39: modelops.LeaseSettled.at:type_name -> google.protobuf.Timestamp
+	55, // 40: modelops.BreakerChanged.at:type_name -> google.protobuf.Timestamp
+	55, // 41: modelops.ModelDozing.at:type_name -> google.protobuf.Timestamp
+	55, // 42: modelops.ModelAsleep.at:type_name -> google.protobuf.Timestamp
+	55, // 43: modelops.ModelWaking.at:type_name -> google.protobuf.Timestamp
+	55, // 44: modelops.ModelAwake.at:type_name -> google.protobuf.Timestamp
+	55, // 45: modelops.ModelScaled.at:type_name -> google.protobuf.Timestamp
+	55, // 46: modelops.ReplicaSettled.at:type_name -> google.protobuf.Timestamp
+	55, // 47: modelops.WorkerDegraded.at:type_name -> google.protobuf.Timestamp
+	55, // 48: modelops.WorkerReplaced.at:type_name -> google.protobuf.Timestamp
+	59, // 49: modelops.ReplacementFailed.error:type_name -> modelops.ErrorBody
+	55, // 50: modelops.ReplacementFailed.at:type_name -> google.protobuf.Timestamp
+	57, // 51: modelops.PlacementDecided.placement:type_name -> modelops.Placement
+	60, // 52: modelops.PlacementDecided.candidates:type_name -> modelops.Candidate
+	55, // 53: modelops.PlacementDecided.at:type_name -> google.protobuf.Timestamp
+	60, // 54: modelops.PlacementPostponed.candidates:type_name -> modelops.Candidate
+	55, // 55: modelops.PlacementPostponed.at:type_name -> google.protobuf.Timestamp
+	55, // 56: modelops.VictimEvicted.at:type_name -> google.protobuf.Timestamp
+	61, // 57: modelops.PressureRelieved.victims:type_name -> modelops.Victim
+	55, // 58: modelops.PressureRelieved.at:type_name -> google.protobuf.Timestamp
+	55, // 59: modelops.PlacementReserved.at:type_name -> google.protobuf.Timestamp
+	59, // 60: modelops.PlacementRefused.error:type_name -> modelops.ErrorBody
+	55, // 61: modelops.PlacementRefused.at:type_name -> google.protobuf.Timestamp
+	55, // 62: modelops.PlacementClosed.at:type_name -> google.protobuf.Timestamp
+	55, // 63: modelops.PlacementAbandoned.at:type_name -> google.protobuf.Timestamp
+	64, // [64:64] is the sub-list for method output_type
+	64, // [64:64] is the sub-list for method input_type
+	64, // [64:64] is the sub-list for extension type_name
+	64, // [64:64] is the sub-list for extension extendee
+	0,  // [0:64] is the sub-list for field type_name
 }
 
 func init() { file_events_proto_init() }
@@ -2853,7 +3923,7 @@ func file_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_events_proto_rawDesc), len(file_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   40,
+			NumMessages:   55,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

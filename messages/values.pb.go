@@ -64,7 +64,14 @@ type ModelSpec struct {
 	// Models that share a group are never resident together.
 	Groups []string `protobuf:"bytes,26,rep,name=groups,proto3" json:"groups,omitempty"`
 	// Who declared it: config or api. What the configuration declared goes when it does.
-	DeclaredBy    string `protobuf:"bytes,27,opt,name=declared_by,json=declaredBy,proto3" json:"declared_by,omitempty"`
+	DeclaredBy string `protobuf:"bytes,27,opt,name=declared_by,json=declaredBy,proto3" json:"declared_by,omitempty"`
+	// How many workers serve it: at least and at most. 0 = 1.
+	MinReplicas uint32 `protobuf:"varint,28,opt,name=min_replicas,json=minReplicas,proto3" json:"min_replicas,omitempty"`
+	MaxReplicas uint32 `protobuf:"varint,29,opt,name=max_replicas,json=maxReplicas,proto3" json:"max_replicas,omitempty"`
+	// Set on a further worker of another model, whose name it is: chat~2 is a replica of chat.
+	ReplicaOf string `protobuf:"bytes,30,opt,name=replica_of,json=replicaOf,proto3" json:"replica_of,omitempty"`
+	// Idle time after which its engine is put to sleep, in milliseconds; absent or negative = never.
+	SleepMs       *int64 `protobuf:"varint,31,opt,name=sleep_ms,json=sleepMs,proto3,oneof" json:"sleep_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -288,6 +295,116 @@ func (x *ModelSpec) GetDeclaredBy() string {
 	return ""
 }
 
+func (x *ModelSpec) GetMinReplicas() uint32 {
+	if x != nil {
+		return x.MinReplicas
+	}
+	return 0
+}
+
+func (x *ModelSpec) GetMaxReplicas() uint32 {
+	if x != nil {
+		return x.MaxReplicas
+	}
+	return 0
+}
+
+func (x *ModelSpec) GetReplicaOf() string {
+	if x != nil {
+		return x.ReplicaOf
+	}
+	return ""
+}
+
+func (x *ModelSpec) GetSleepMs() int64 {
+	if x != nil && x.SleepMs != nil {
+		return *x.SleepMs
+	}
+	return 0
+}
+
+// Route sends the requests for a name to another model than the one of that name or alias.
+type Route struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name or alias that callers use.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The model that answers, but for the canary's share.
+	To string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The model that is tried; empty when none is.
+	Canary string `protobuf:"bytes,3,opt,name=canary,proto3" json:"canary,omitempty"`
+	// Share of the requests that the canary gets, in percent.
+	SharePct uint32 `protobuf:"varint,4,opt,name=share_pct,json=sharePct,proto3" json:"share_pct,omitempty"`
+	// Id of the swap that tries it.
+	Swap          string `protobuf:"bytes,5,opt,name=swap,proto3" json:"swap,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Route) Reset() {
+	*x = Route{}
+	mi := &file_values_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Route) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Route) ProtoMessage() {}
+
+func (x *Route) ProtoReflect() protoreflect.Message {
+	mi := &file_values_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Route.ProtoReflect.Descriptor instead.
+func (*Route) Descriptor() ([]byte, []int) {
+	return file_values_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Route) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Route) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *Route) GetCanary() string {
+	if x != nil {
+		return x.Canary
+	}
+	return ""
+}
+
+func (x *Route) GetSharePct() uint32 {
+	if x != nil {
+		return x.SharePct
+	}
+	return 0
+}
+
+func (x *Route) GetSwap() string {
+	if x != nil {
+		return x.Swap
+	}
+	return ""
+}
+
 // Resident is a model that holds or seeks memory, as the scheduler saw it.
 type Resident struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -314,7 +431,7 @@ type Resident struct {
 
 func (x *Resident) Reset() {
 	*x = Resident{}
-	mi := &file_values_proto_msgTypes[1]
+	mi := &file_values_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -326,7 +443,7 @@ func (x *Resident) String() string {
 func (*Resident) ProtoMessage() {}
 
 func (x *Resident) ProtoReflect() protoreflect.Message {
-	mi := &file_values_proto_msgTypes[1]
+	mi := &file_values_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -339,7 +456,7 @@ func (x *Resident) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resident.ProtoReflect.Descriptor instead.
 func (*Resident) Descriptor() ([]byte, []int) {
-	return file_values_proto_rawDescGZIP(), []int{1}
+	return file_values_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Resident) GetModel() string {
@@ -447,7 +564,7 @@ type Victim struct {
 
 func (x *Victim) Reset() {
 	*x = Victim{}
-	mi := &file_values_proto_msgTypes[2]
+	mi := &file_values_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -459,7 +576,7 @@ func (x *Victim) String() string {
 func (*Victim) ProtoMessage() {}
 
 func (x *Victim) ProtoReflect() protoreflect.Message {
-	mi := &file_values_proto_msgTypes[2]
+	mi := &file_values_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -472,7 +589,7 @@ func (x *Victim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Victim.ProtoReflect.Descriptor instead.
 func (*Victim) Descriptor() ([]byte, []int) {
-	return file_values_proto_rawDescGZIP(), []int{2}
+	return file_values_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Victim) GetModel() string {
@@ -527,14 +644,17 @@ type Placement struct {
 	// Models to be evicted first.
 	Victims []string `protobuf:"bytes,9,rep,name=victims,proto3" json:"victims,omitempty"`
 	// Kind of the device: cpu, cuda or simulated.
-	DeviceKind    string `protobuf:"bytes,10,opt,name=device_kind,json=deviceKind,proto3" json:"device_kind,omitempty"`
+	DeviceKind string `protobuf:"bytes,10,opt,name=device_kind,json=deviceKind,proto3" json:"device_kind,omitempty"`
+	// The shares of a model that is split over several devices, the first one's included; empty when it is on one. gpu and lease are
+	// then the first one's, bytes is the sum.
+	Shares        []*Share `protobuf:"bytes,11,rep,name=shares,proto3" json:"shares,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Placement) Reset() {
 	*x = Placement{}
-	mi := &file_values_proto_msgTypes[3]
+	mi := &file_values_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -546,7 +666,7 @@ func (x *Placement) String() string {
 func (*Placement) ProtoMessage() {}
 
 func (x *Placement) ProtoReflect() protoreflect.Message {
-	mi := &file_values_proto_msgTypes[3]
+	mi := &file_values_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -559,7 +679,7 @@ func (x *Placement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placement.ProtoReflect.Descriptor instead.
 func (*Placement) Descriptor() ([]byte, []int) {
-	return file_values_proto_rawDescGZIP(), []int{3}
+	return file_values_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Placement) GetId() string {
@@ -632,6 +752,74 @@ func (x *Placement) GetDeviceKind() string {
 	return ""
 }
 
+func (x *Placement) GetShares() []*Share {
+	if x != nil {
+		return x.Shares
+	}
+	return nil
+}
+
+// Share is a split model's part on one device, with a lease of its own.
+type Share struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Gpu           string                 `protobuf:"bytes,1,opt,name=gpu,proto3" json:"gpu,omitempty"`
+	Bytes         uint64                 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Lease         string                 `protobuf:"bytes,3,opt,name=lease,proto3" json:"lease,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Share) Reset() {
+	*x = Share{}
+	mi := &file_values_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Share) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Share) ProtoMessage() {}
+
+func (x *Share) ProtoReflect() protoreflect.Message {
+	mi := &file_values_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Share.ProtoReflect.Descriptor instead.
+func (*Share) Descriptor() ([]byte, []int) {
+	return file_values_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Share) GetGpu() string {
+	if x != nil {
+		return x.Gpu
+	}
+	return ""
+}
+
+func (x *Share) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Share) GetLease() string {
+	if x != nil {
+		return x.Lease
+	}
+	return ""
+}
+
 // Candidate is a device the scheduler looked at, with its sums.
 type Candidate struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -653,7 +841,7 @@ type Candidate struct {
 
 func (x *Candidate) Reset() {
 	*x = Candidate{}
-	mi := &file_values_proto_msgTypes[4]
+	mi := &file_values_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -665,7 +853,7 @@ func (x *Candidate) String() string {
 func (*Candidate) ProtoMessage() {}
 
 func (x *Candidate) ProtoReflect() protoreflect.Message {
-	mi := &file_values_proto_msgTypes[4]
+	mi := &file_values_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -678,7 +866,7 @@ func (x *Candidate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
 func (*Candidate) Descriptor() ([]byte, []int) {
-	return file_values_proto_rawDescGZIP(), []int{4}
+	return file_values_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Candidate) GetGpu() string {
@@ -766,7 +954,7 @@ type Worker struct {
 
 func (x *Worker) Reset() {
 	*x = Worker{}
-	mi := &file_values_proto_msgTypes[5]
+	mi := &file_values_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -778,7 +966,7 @@ func (x *Worker) String() string {
 func (*Worker) ProtoMessage() {}
 
 func (x *Worker) ProtoReflect() protoreflect.Message {
-	mi := &file_values_proto_msgTypes[5]
+	mi := &file_values_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -791,7 +979,7 @@ func (x *Worker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Worker.ProtoReflect.Descriptor instead.
 func (*Worker) Descriptor() ([]byte, []int) {
-	return file_values_proto_rawDescGZIP(), []int{5}
+	return file_values_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Worker) GetPid() int64 {
@@ -872,7 +1060,7 @@ type Reservation struct {
 
 func (x *Reservation) Reset() {
 	*x = Reservation{}
-	mi := &file_values_proto_msgTypes[6]
+	mi := &file_values_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -884,7 +1072,7 @@ func (x *Reservation) String() string {
 func (*Reservation) ProtoMessage() {}
 
 func (x *Reservation) ProtoReflect() protoreflect.Message {
-	mi := &file_values_proto_msgTypes[6]
+	mi := &file_values_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -897,7 +1085,7 @@ func (x *Reservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reservation.ProtoReflect.Descriptor instead.
 func (*Reservation) Descriptor() ([]byte, []int) {
-	return file_values_proto_rawDescGZIP(), []int{6}
+	return file_values_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Reservation) GetLease() string {
@@ -974,7 +1162,7 @@ type DeviceReading struct {
 
 func (x *DeviceReading) Reset() {
 	*x = DeviceReading{}
-	mi := &file_values_proto_msgTypes[7]
+	mi := &file_values_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -986,7 +1174,7 @@ func (x *DeviceReading) String() string {
 func (*DeviceReading) ProtoMessage() {}
 
 func (x *DeviceReading) ProtoReflect() protoreflect.Message {
-	mi := &file_values_proto_msgTypes[7]
+	mi := &file_values_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -999,7 +1187,7 @@ func (x *DeviceReading) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceReading.ProtoReflect.Descriptor instead.
 func (*DeviceReading) Descriptor() ([]byte, []int) {
-	return file_values_proto_rawDescGZIP(), []int{7}
+	return file_values_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DeviceReading) GetDevice() string {
@@ -1103,7 +1291,7 @@ type ProcessMemory struct {
 
 func (x *ProcessMemory) Reset() {
 	*x = ProcessMemory{}
-	mi := &file_values_proto_msgTypes[8]
+	mi := &file_values_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1115,7 +1303,7 @@ func (x *ProcessMemory) String() string {
 func (*ProcessMemory) ProtoMessage() {}
 
 func (x *ProcessMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_values_proto_msgTypes[8]
+	mi := &file_values_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1128,7 +1316,7 @@ func (x *ProcessMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessMemory.ProtoReflect.Descriptor instead.
 func (*ProcessMemory) Descriptor() ([]byte, []int) {
-	return file_values_proto_rawDescGZIP(), []int{8}
+	return file_values_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ProcessMemory) GetPid() int64 {
@@ -1157,7 +1345,7 @@ type DeviceFault struct {
 
 func (x *DeviceFault) Reset() {
 	*x = DeviceFault{}
-	mi := &file_values_proto_msgTypes[9]
+	mi := &file_values_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1169,7 +1357,7 @@ func (x *DeviceFault) String() string {
 func (*DeviceFault) ProtoMessage() {}
 
 func (x *DeviceFault) ProtoReflect() protoreflect.Message {
-	mi := &file_values_proto_msgTypes[9]
+	mi := &file_values_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1182,7 +1370,7 @@ func (x *DeviceFault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceFault.ProtoReflect.Descriptor instead.
 func (*DeviceFault) Descriptor() ([]byte, []int) {
-	return file_values_proto_rawDescGZIP(), []int{9}
+	return file_values_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DeviceFault) GetDevice() string {
@@ -1210,7 +1398,7 @@ var File_values_proto protoreflect.FileDescriptor
 
 const file_values_proto_rawDesc = "" +
 	"\n" +
-	"\fvalues.proto\x12\bmodelops\"\xb4\x06\n" +
+	"\fvalues.proto\x12\bmodelops\"\xc6\a\n" +
 	"\tModelSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aruntime\x18\x02 \x01(\tR\aruntime\x12\x12\n" +
@@ -1242,9 +1430,21 @@ const file_values_proto_rawDesc = "" +
 	"\aidle_ms\x18\x19 \x01(\x03H\x00R\x06idleMs\x88\x01\x01\x12\x16\n" +
 	"\x06groups\x18\x1a \x03(\tR\x06groups\x12\x1f\n" +
 	"\vdeclared_by\x18\x1b \x01(\tR\n" +
-	"declaredByB\n" +
+	"declaredBy\x12!\n" +
+	"\fmin_replicas\x18\x1c \x01(\rR\vminReplicas\x12!\n" +
+	"\fmax_replicas\x18\x1d \x01(\rR\vmaxReplicas\x12\x1d\n" +
 	"\n" +
-	"\b_idle_ms\"\xbc\x02\n" +
+	"replica_of\x18\x1e \x01(\tR\treplicaOf\x12\x1e\n" +
+	"\bsleep_ms\x18\x1f \x01(\x03H\x01R\asleepMs\x88\x01\x01B\n" +
+	"\n" +
+	"\b_idle_msB\v\n" +
+	"\t_sleep_ms\"t\n" +
+	"\x05Route\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x16\n" +
+	"\x06canary\x18\x03 \x01(\tR\x06canary\x12\x1b\n" +
+	"\tshare_pct\x18\x04 \x01(\rR\bsharePct\x12\x12\n" +
+	"\x04swap\x18\x05 \x01(\tR\x04swap\"\xbc\x02\n" +
 	"\bResident\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x10\n" +
 	"\x03gpu\x18\x02 \x01(\tR\x03gpu\x12\x14\n" +
@@ -1265,7 +1465,7 @@ const file_values_proto_rawDesc = "" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x17\n" +
 	"\aidle_ms\x18\x03 \x01(\x03R\x06idleMs\x12\x17\n" +
 	"\aload_ms\x18\x04 \x01(\x03R\x06loadMs\x12\x16\n" +
-	"\x06reason\x18\x05 \x01(\tR\x06reason\"\xee\x01\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"\x97\x02\n" +
 	"\tPlacement\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12\x18\n" +
@@ -1278,7 +1478,12 @@ const file_values_proto_rawDesc = "" +
 	"\avictims\x18\t \x03(\tR\avictims\x12\x1f\n" +
 	"\vdevice_kind\x18\n" +
 	" \x01(\tR\n" +
-	"deviceKind\"\x9b\x02\n" +
+	"deviceKind\x12'\n" +
+	"\x06shares\x18\v \x03(\v2\x0f.modelops.ShareR\x06shares\"E\n" +
+	"\x05Share\x12\x10\n" +
+	"\x03gpu\x18\x01 \x01(\tR\x03gpu\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x14\n" +
+	"\x05lease\x18\x03 \x01(\tR\x05lease\"\x9b\x02\n" +
 	"\tCandidate\x12\x10\n" +
 	"\x03gpu\x18\x01 \x01(\tR\x03gpu\x12\x1f\n" +
 	"\vlimit_bytes\x18\x02 \x01(\x04R\n" +
@@ -1351,27 +1556,30 @@ func file_values_proto_rawDescGZIP() []byte {
 	return file_values_proto_rawDescData
 }
 
-var file_values_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_values_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_values_proto_goTypes = []any{
 	(*ModelSpec)(nil),     // 0: modelops.ModelSpec
-	(*Resident)(nil),      // 1: modelops.Resident
-	(*Victim)(nil),        // 2: modelops.Victim
-	(*Placement)(nil),     // 3: modelops.Placement
-	(*Candidate)(nil),     // 4: modelops.Candidate
-	(*Worker)(nil),        // 5: modelops.Worker
-	(*Reservation)(nil),   // 6: modelops.Reservation
-	(*DeviceReading)(nil), // 7: modelops.DeviceReading
-	(*ProcessMemory)(nil), // 8: modelops.ProcessMemory
-	(*DeviceFault)(nil),   // 9: modelops.DeviceFault
+	(*Route)(nil),         // 1: modelops.Route
+	(*Resident)(nil),      // 2: modelops.Resident
+	(*Victim)(nil),        // 3: modelops.Victim
+	(*Placement)(nil),     // 4: modelops.Placement
+	(*Share)(nil),         // 5: modelops.Share
+	(*Candidate)(nil),     // 6: modelops.Candidate
+	(*Worker)(nil),        // 7: modelops.Worker
+	(*Reservation)(nil),   // 8: modelops.Reservation
+	(*DeviceReading)(nil), // 9: modelops.DeviceReading
+	(*ProcessMemory)(nil), // 10: modelops.ProcessMemory
+	(*DeviceFault)(nil),   // 11: modelops.DeviceFault
 }
 var file_values_proto_depIdxs = []int32{
-	2, // 0: modelops.Candidate.victims:type_name -> modelops.Victim
-	8, // 1: modelops.DeviceReading.processes:type_name -> modelops.ProcessMemory
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	5,  // 0: modelops.Placement.shares:type_name -> modelops.Share
+	3,  // 1: modelops.Candidate.victims:type_name -> modelops.Victim
+	10, // 2: modelops.DeviceReading.processes:type_name -> modelops.ProcessMemory
+	3,  // [3:3] is the sub-list for method output_type
+	3,  // [3:3] is the sub-list for method input_type
+	3,  // [3:3] is the sub-list for extension type_name
+	3,  // [3:3] is the sub-list for extension extendee
+	0,  // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_values_proto_init() }
@@ -1386,7 +1594,7 @@ func file_values_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_values_proto_rawDesc), len(file_values_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -20,10 +20,12 @@ import (
 
 // commandsOf are the commands that each kind obeys.
 var commandsOf = map[string][]string{
-	messages.KindHost: {"StartHost", "StopHost", "ReportGaveUp", "RestartActor", "RecordConfig"},
-	messages.KindGPU:  {"RegisterDevice", "ReserveVram", "SettleVram", "ReleaseVram", "RenewLease", "ExpireLease", "ObserveDevice", "ReportFault"},
+	messages.KindHost: {"StartHost", "StopHost", "ReportGaveUp", "RestartActor", "RecordConfig",
+		"SwapModel", "PromoteSwap", "RollbackSwap", "ReportSwapReady", "ReportSwapFailed", "ReportSwapJudged", "ReportSwapSettled"},
+	messages.KindGPU:  {"RegisterDevice", "ReserveVram", "SettleVram", "ReleaseVram", "RenewLease", "ExpireLease", "ResizeVram", "ObserveDevice", "ReportFault"},
 	messages.KindModel: {"DeclareModel", "EnsureModel", "UnloadModel", "EvictModel", "RetireModel", "PinModel", "StartLoad", "ReportPlacementFailed", "ReportWorkerStarted", "ReportWorkerReady",
-		"ReportLoadFailed", "ReportWorkerExited", "ReportDrained", "ReportLeaseReturned", "ReportLeaseSettled", "RetryLoad", "ReportBreaker", "ReportFootprint"},
+		"ReportLoadFailed", "ReportWorkerExited", "ReportDrained", "ReportLeaseReturned", "ReportLeaseSettled", "RetryLoad", "ReportBreaker", "ReportFootprint",
+		"SleepModel", "ReportAsleep", "ReportAwake", "ReportNapFailed", "ScaleModel", "ReplaceWorker", "ReportReplacementReady", "ReportReplacementFailed", "ReportReplicaSettled"},
 	messages.KindArbiter: {"PlaceModel", "ReportReserved", "ReportReservationRefused", "AbandonPlacement", "ClosePlacement", "RelievePressure", "ReportEvicted"},
 	"any":                {"QueryView", "Crash"},
 }
