@@ -22,7 +22,7 @@ import (
 var commandsOf = map[string][]string{
 	messages.KindHost: {"StartHost", "StopHost", "ReportGaveUp", "RestartActor", "RecordConfig",
 		"SwapModel", "PromoteSwap", "RollbackSwap", "ReportSwapReady", "ReportSwapFailed", "ReportSwapJudged", "ReportSwapSettled"},
-	messages.KindGPU:  {"RegisterDevice", "ReserveVram", "SettleVram", "ReleaseVram", "RenewLease", "ExpireLease", "ResizeVram", "ObserveDevice", "ReportFault"},
+	messages.KindGPU: {"RegisterDevice", "ReserveVram", "SettleVram", "ReleaseVram", "RenewLease", "ExpireLease", "ResizeVram", "ObserveDevice", "ReportFault"},
 	messages.KindModel: {"DeclareModel", "EnsureModel", "UnloadModel", "EvictModel", "RetireModel", "PinModel", "StartLoad", "ReportPlacementFailed", "ReportWorkerStarted", "ReportWorkerReady",
 		"ReportLoadFailed", "ReportWorkerExited", "ReportDrained", "ReportLeaseReturned", "ReportLeaseSettled", "RetryLoad", "ReportBreaker", "ReportFootprint",
 		"SleepModel", "ReportAsleep", "ReportAwake", "ReportNapFailed", "ScaleModel", "ReplaceWorker", "ReportReplacementReady", "ReportReplacementFailed", "ReportReplicaSettled"},
