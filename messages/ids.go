@@ -2,6 +2,7 @@ package messages
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -73,6 +74,21 @@ func GPUActor(host, device string) ActorID { return ActorID{KindGPU, host + "/" 
 
 // ModelActor is a model's residency on a host.
 func ModelActor(host, model string) ActorID { return ActorID{KindModel, host + "/" + model} }
+
+// ReplicaName names a model's n-th worker (n >= 2): chat~2.
+func ReplicaName(model string, n int) string { return model + "~" + strconv.Itoa(n) }
+
+// ReplicaOf takes a replica's name apart: chat~2 is a replica of chat. ok is false for a model's own name.
+func ReplicaOf(name string) (model string, ok bool) {
+	i := strings.LastIndexByte(name, '~')
+	if i <= 0 {
+		return "", false
+	}
+	if n, err := strconv.Atoi(name[i+1:]); err != nil || n < 2 || strconv.Itoa(n) != name[i+1:] {
+		return "", false
+	}
+	return name[:i], true
+}
 
 // ArbiterActor is the scheduler of this connected part of the cluster; it journals under the host it runs on.
 func ArbiterActor() ActorID { return ActorID{Kind: KindArbiter} }

@@ -65,3 +65,15 @@ func TestFormatBytes(t *testing.T) {
 		}
 	}
 }
+
+func TestReplicaNames(t *testing.T) {
+	for name, want := range map[string]string{"chat~2": "chat", "a~b~12": "a~b", "chat": "", "chat~": "", "chat~1": "", "chat~02": "", "chat~x": "", "~2": "", "chat~+2": ""} {
+		base, ok := ReplicaOf(name)
+		if base != want || ok != (want != "") {
+			t.Errorf("%s is a replica of %q, %t", name, base, ok)
+		}
+	}
+	if base, ok := ReplicaOf(ReplicaName("qwen3:8b", 3)); !ok || base != "qwen3:8b" {
+		t.Errorf("%q, %t", base, ok)
+	}
+}
