@@ -3023,7 +3023,9 @@ type PlaceModel struct {
 	NeedFrom  string                 `protobuf:"bytes,6,opt,name=need_from,json=needFrom,proto3" json:"need_from,omitempty"`
 	Groups    []string               `protobuf:"bytes,7,rep,name=groups,proto3" json:"groups,omitempty"`
 	// Kinds of devices it runs on, the preferred first: only those of the first kind that the host has are weighed. Empty = any.
-	Kinds         []string `protobuf:"bytes,8,rep,name=kinds,proto3" json:"kinds,omitempty"`
+	Kinds []string `protobuf:"bytes,8,rep,name=kinds,proto3" json:"kinds,omitempty"`
+	// Over how many devices of one host it is split, in equal shares; 0 = 1.
+	Shards        uint32 `protobuf:"varint,9,opt,name=shards,proto3" json:"shards,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3112,6 +3114,13 @@ func (x *PlaceModel) GetKinds() []string {
 		return x.Kinds
 	}
 	return nil
+}
+
+func (x *PlaceModel) GetShards() uint32 {
+	if x != nil {
+		return x.Shards
+	}
+	return 0
 }
 
 // PlacementReply shows the attempt's one placement; the arbiter brings it to the model when its memory is reserved.
@@ -4579,7 +4588,7 @@ const file_commands_proto_rawDesc = "" +
 	"\x05error\x18\x02 \x01(\v2\x13.modelops.ErrorBodyR\x05error\"@\n" +
 	"\x14ReportReplicaSettled\x12\x18\n" +
 	"\areplica\x18\x01 \x01(\tR\areplica\x12\x0e\n" +
-	"\x02up\x18\x02 \x01(\bR\x02up\"\x85\x02\n" +
+	"\x02up\x18\x02 \x01(\bR\x02up\"\x9d\x02\n" +
 	"\n" +
 	"PlaceModel\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x18\n" +
@@ -4590,7 +4599,8 @@ const file_commands_proto_rawDesc = "" +
 	"\tresidents\x18\x05 \x03(\v2\x12.modelops.ResidentR\tresidents\x12\x1b\n" +
 	"\tneed_from\x18\x06 \x01(\tR\bneedFrom\x12\x16\n" +
 	"\x06groups\x18\a \x03(\tR\x06groups\x12\x14\n" +
-	"\x05kinds\x18\b \x03(\tR\x05kinds\"`\n" +
+	"\x05kinds\x18\b \x03(\tR\x05kinds\x12\x16\n" +
+	"\x06shards\x18\t \x01(\rR\x06shards\"`\n" +
 	"\x0ePlacementReply\x121\n" +
 	"\tplacement\x18\x01 \x01(\v2\x13.modelops.PlacementR\tplacement\x12\x1b\n" +
 	"\twaits_for\x18\x02 \x01(\tR\bwaitsFor\"5\n" +

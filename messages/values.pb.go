@@ -424,7 +424,11 @@ type Resident struct {
 	Young  bool     `protobuf:"varint,11,opt,name=young,proto3" json:"young,omitempty"`
 	Groups []string `protobuf:"bytes,12,rep,name=groups,proto3" json:"groups,omitempty"`
 	// How long it has waited for a place, while it has none.
-	WaitedMs      int64 `protobuf:"varint,13,opt,name=waited_ms,json=waitedMs,proto3" json:"waited_ms,omitempty"`
+	WaitedMs int64 `protobuf:"varint,13,opt,name=waited_ms,json=waitedMs,proto3" json:"waited_ms,omitempty"`
+	// Who pinned it; empty when it isn't pinned.
+	PinnedBy string `protobuf:"bytes,14,opt,name=pinned_by,json=pinnedBy,proto3" json:"pinned_by,omitempty"`
+	// Its parts when it is split over several devices; gpu is then the first one's, bytes is the sum.
+	Shares        []*Share `protobuf:"bytes,15,rep,name=shares,proto3" json:"shares,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -548,6 +552,20 @@ func (x *Resident) GetWaitedMs() int64 {
 		return x.WaitedMs
 	}
 	return 0
+}
+
+func (x *Resident) GetPinnedBy() string {
+	if x != nil {
+		return x.PinnedBy
+	}
+	return ""
+}
+
+func (x *Resident) GetShares() []*Share {
+	if x != nil {
+		return x.Shares
+	}
+	return nil
 }
 
 // Victim is a model that has to leave, and what spoke for it.
@@ -1444,7 +1462,7 @@ const file_values_proto_rawDesc = "" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x16\n" +
 	"\x06canary\x18\x03 \x01(\tR\x06canary\x12\x1b\n" +
 	"\tshare_pct\x18\x04 \x01(\rR\bsharePct\x12\x12\n" +
-	"\x04swap\x18\x05 \x01(\tR\x04swap\"\xbc\x02\n" +
+	"\x04swap\x18\x05 \x01(\tR\x04swap\"\x82\x03\n" +
 	"\bResident\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x10\n" +
 	"\x03gpu\x18\x02 \x01(\tR\x03gpu\x12\x14\n" +
@@ -1459,7 +1477,9 @@ const file_values_proto_rawDesc = "" +
 	" \x01(\bR\x06pinned\x12\x14\n" +
 	"\x05young\x18\v \x01(\bR\x05young\x12\x16\n" +
 	"\x06groups\x18\f \x03(\tR\x06groups\x12\x1b\n" +
-	"\twaited_ms\x18\r \x01(\x03R\bwaitedMs\"~\n" +
+	"\twaited_ms\x18\r \x01(\x03R\bwaitedMs\x12\x1b\n" +
+	"\tpinned_by\x18\x0e \x01(\tR\bpinnedBy\x12'\n" +
+	"\x06shares\x18\x0f \x03(\v2\x0f.modelops.ShareR\x06shares\"~\n" +
 	"\x06Victim\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x17\n" +
@@ -1572,14 +1592,15 @@ var file_values_proto_goTypes = []any{
 	(*DeviceFault)(nil),   // 11: modelops.DeviceFault
 }
 var file_values_proto_depIdxs = []int32{
-	5,  // 0: modelops.Placement.shares:type_name -> modelops.Share
-	3,  // 1: modelops.Candidate.victims:type_name -> modelops.Victim
-	10, // 2: modelops.DeviceReading.processes:type_name -> modelops.ProcessMemory
-	3,  // [3:3] is the sub-list for method output_type
-	3,  // [3:3] is the sub-list for method input_type
-	3,  // [3:3] is the sub-list for extension type_name
-	3,  // [3:3] is the sub-list for extension extendee
-	0,  // [0:3] is the sub-list for field type_name
+	5,  // 0: modelops.Resident.shares:type_name -> modelops.Share
+	5,  // 1: modelops.Placement.shares:type_name -> modelops.Share
+	3,  // 2: modelops.Candidate.victims:type_name -> modelops.Victim
+	10, // 3: modelops.DeviceReading.processes:type_name -> modelops.ProcessMemory
+	4,  // [4:4] is the sub-list for method output_type
+	4,  // [4:4] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_values_proto_init() }

@@ -20,6 +20,8 @@ type Rules struct {
 	MaxLoads int
 	// MaxWait is how long a model waits before busy ones must end their turn for it; 0 = 30 s.
 	MaxWait time.Duration
+	// Collation is how long after its last answer a model still counts as busy for others; 0 = not at all.
+	Collation time.Duration
 }
 
 func (r Rules) maxWait() time.Duration { return cmp.Or(r.MaxWait, 30*time.Second) }
@@ -86,7 +88,7 @@ func (r Rules) placeModel(s State, c *messages.PlaceModel, at entity.Stamp) (ent
 	if n := loading(s, c.Residents); r.MaxLoads > 0 && n >= r.MaxLoads {
 		return postpone(s, c, nil, fmt.Sprintf("%d models load already, at most %d at a time", n, r.MaxLoads), at), nil
 	}
-	q.overdue = q.waited > r.maxWait()
+	q.overdue, q.collation = q.waited > r.maxWait(), r.Collation.Milliseconds()
 	p := r.policy()
 	candidates := s.weigh(p, q)
 	chosen := choose(candidates)
@@ -172,16 +174,16 @@ func (r Rules) relieve(s State, c *messages.RelievePressure, now *timestamppb.Ti
 	if used <= c.LevelBytes {
 		return entity.Verdict{}, nil
 	}
-	var idle []resident
+	var unused []resident
 	for _, x := range settledResidents(s, c.Residents) {
-		if x.Gpu == c.Gpu && !x.Young && movable(x, false) && x.Bytes > 0 {
-			idle = append(idle, resident{Resident: x, bytes: x.Bytes})
+		if x.Gpu == c.Gpu && !x.Young && movable(x, useOf(x, r.Collation.Milliseconds()), false) && x.Bytes > 0 {
+			unused = append(unused, resident{Resident: x, bytes: x.Bytes})
 		}
 	}
 	p := r.policy()
-	rank(p, idle)
+	rank(p, unused)
 	var out []*messages.Victim
-	for _, v := range idle {
+	for _, v := range unused {
 		if used <= c.LevelBytes {
 			break
 		}

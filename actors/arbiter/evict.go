@@ -14,14 +14,33 @@ type resident struct {
 	*messages.Resident
 	bytes uint64  // what its leaving gives back
 	rank  float64 // by the policy: lower goes first
+	use   use
 }
 
-// busy has requests running or waiting, or is on its way in or out.
-func busy(r *messages.Resident) bool { return r.Phase != "ready" || r.Active > 0 || r.Queued > 0 }
+// use is how much a resident is needed where it is.
+type use int
+
+const (
+	atRest use = iota
+	warm       // its last answer is so young that the next request is likely on its way: counts as busy
+	busy       // has requests running or waiting, or is on its way in or out
+)
+
+// useOf tells it for a collation in ms. Callers who ask one after the other leave gaps in which a model only looks idle: without
+// collation each gap would be a swap.
+func useOf(r *messages.Resident, collation int64) use {
+	switch {
+	case r.Phase != "ready" || r.Active > 0 || r.Queued > 0:
+		return busy
+	case r.IdleMs < collation:
+		return warm
+	}
+	return atRest
+}
 
 // movable tells whether it may be asked to leave: not when pinned, and while busy only for somebody overdue, when it drains.
-func movable(r *messages.Resident, overdue bool) bool {
-	return !r.Pinned && (!busy(r) || overdue && r.Phase == "ready")
+func movable(r *messages.Resident, u use, overdue bool) bool {
+	return !r.Pinned && (u == atRest || overdue && r.Phase == "ready")
 }
 
 func (r resident) victim(reason string) *messages.Victim {
@@ -70,10 +89,10 @@ func rank(p policy, rs []resident) {
 
 // turns are the classes of residents in which victims are looked for: those who are settled, those inside their minimum residency, and
 // last those who are busy.
-var turns = []func(*messages.Resident) bool{
-	func(r *messages.Resident) bool { return !busy(r) && !r.Young },
-	func(r *messages.Resident) bool { return !busy(r) && r.Young },
-	busy,
+var turns = []func(resident) bool{
+	func(r resident) bool { return r.use == atRest && !r.Young },
+	func(r resident) bool { return r.use == atRest && r.Young },
+	func(r resident) bool { return r.use != atRest },
 }
 
 // chooseVictims finds the smallest set of residents, by the policy's order, whose memory together with free covers need. It never
@@ -88,7 +107,7 @@ func chooseVictims(p policy, need, free uint64, rs []resident, overdue bool) (vi
 	sum := free
 	for _, turn := range turns {
 		for _, r := range rs {
-			if r.bytes == 0 || !movable(r.Resident, overdue) || !turn(r.Resident) {
+			if r.bytes == 0 || !movable(r.Resident, r.use, overdue) || !turn(r) {
 				continue
 			}
 			victims = append(victims, r)
@@ -113,14 +132,20 @@ func spare(victims []resident, surplus uint64) []resident {
 
 // immovable says, in words and numbers, why the residents of a device don't make room.
 func immovable(rs []resident) string {
-	var inUse, pinned int
+	var inUse int
+	var answered, pinned []string
 	for _, r := range rs {
 		switch {
-		case busy(r.Resident):
-			inUse++
 		case r.Pinned:
-			pinned++
+			pinned = append(pinned, r.Model+" pinned by "+cmp.Or(r.PinnedBy, "somebody"))
+		case r.use == busy:
+			inUse++
+		case r.use == warm:
+			answered = append(answered, fmt.Sprintf("%s answered %s ago and its caller may ask again", r.Model, ms(r.IdleMs)))
 		}
 	}
-	return fmt.Sprintf("%d resident, of which %d busy and %d pinned", len(rs), inUse, pinned)
+	said := []string{fmt.Sprintf("%d resident", len(rs)), fmt.Sprintf("%d busy", inUse)}
+	slices.Sort(pinned)
+	slices.Sort(answered)
+	return strings.Join(slices.Concat(said, answered, pinned), ", ")
 }

@@ -49,6 +49,7 @@ func TestVictimsSpareTheYoungWhileOthersWillDo(t *testing.T) {
 func TestBusyModelsGoLastAndOnlyForTheOverdue(t *testing.T) {
 	rs := []resident{idleModel("busy", 8, 0, 3600, 1), idleModel("loading", 8, 0, 0, 1), idleModel("old", 8, 1, 3600, 1)}
 	rs[0].Active, rs[1].Phase = 1, "loading"
+	rs[0].use, rs[1].use = busy, busy
 	if v, ok := chooseVictims(policies["lru"], 16, 0, slices.Clone(rs), false); ok {
 		t.Errorf("took %v", names(v))
 	}
@@ -70,8 +71,9 @@ func TestVictimSetsAreMinimal(t *testing.T) {
 			rs[i] = idleModel(string(rune('a'+i)), rapid.Uint64Range(0, 20).Draw(t, "bytes"), int64(rapid.IntRange(0, 100).Draw(t, "idle")), 9,
 				int64(rapid.IntRange(0, 100).Draw(t, "load")))
 			rs[i].Active = rapid.Uint32Range(0, 1).Draw(t, "busy")
+			rs[i].use = useOf(rs[i].Resident, rapid.Int64Range(0, 50_000).Draw(t, "collation"))
 			rs[i].Pinned, rs[i].Young = rapid.Bool().Draw(t, "pinned"), rapid.Bool().Draw(t, "young")
-			if rs[i].Active == 0 && !rs[i].Pinned {
+			if rs[i].use == atRest && !rs[i].Pinned {
 				movable += rs[i].bytes
 			}
 		}
@@ -83,7 +85,7 @@ func TestVictimSetsAreMinimal(t *testing.T) {
 		}
 		var sum uint64
 		for _, v := range victims {
-			if v.Active > 0 || v.Pinned {
+			if v.use != atRest || v.Pinned {
 				t.Fatalf("took %v", v)
 			}
 			sum += v.bytes

@@ -21,7 +21,8 @@ type question struct {
 	ledgers   []*messages.GpuView  // in order of their names
 	residents []*messages.Resident // who holds memory and isn't on the way out for somebody else
 	waited    time.Duration
-	overdue   bool // has waited so long that busy models must end their turn
+	overdue   bool  // has waited so long that busy models must end their turn
+	collation int64 // a resident whose last request ended so many ms ago still counts as busy
 	elders    []elder
 }
 
@@ -229,7 +230,7 @@ func (q question) byDevice(rivals []*messages.Resident) [][]resident {
 	}
 	for i, r := range q.residents {
 		if d := device[i]; d >= 0 {
-			out[d] = append(out[d], resident{Resident: r, bytes: leaves(q.ledgers[d], r)})
+			out[d] = append(out[d], resident{Resident: r, bytes: leaves(q.ledgers[d], r), use: useOf(r, q.collation)})
 		}
 	}
 	return out
@@ -272,12 +273,8 @@ func exclusive(q question) (rivals []*messages.Resident, stuck string) {
 		if r.Model == q.model || !slices.ContainsFunc(r.Groups, func(g string) bool { return slices.Contains(q.groups, g) }) {
 			continue
 		}
-		if !movable(r, q.overdue) {
-			bound := "busy"
-			if r.Pinned {
-				bound = "pinned"
-			}
-			return nil, r.Model + " shares a group with it and is " + bound
+		if u := useOf(r, q.collation); !movable(r, u, q.overdue) {
+			return nil, "a model of its group doesn't leave: " + immovable([]resident{{Resident: r, use: u}})
 		}
 		rivals = append(rivals, r)
 	}

@@ -2,6 +2,7 @@ package arbiter
 
 import (
 	"testing"
+	"time"
 
 	"modelops/actors/entity/entitytest"
 	"modelops/messages"
@@ -9,6 +10,13 @@ import (
 
 func TestStories(t *testing.T) {
 	entitytest.Play(t, "../../testdata/arbiter", func() entitytest.Stage { return fresh() })
+}
+
+// The stories of an arbiter as the daemon has it.
+func TestCarefulStories(t *testing.T) {
+	entitytest.Play(t, "../../testdata/arbiter/careful", func() entitytest.Stage {
+		return entitytest.Drive(Kind(Rules{Collation: 100 * time.Millisecond}, nil, nil), messages.ArbiterActor())
+	})
 }
 
 func fresh() *entitytest.Machine[State] {

@@ -208,7 +208,7 @@ func (w *World) checkVictims(p *messages.Placement, device int) {
 	for _, v := range p.Victims {
 		i := w.modelNamed(v)
 		m, l := w.views[i], w.lanes[i]
-		switch busy := m.Phase != "ready" || len(l.running)+len(l.waiting) > 0; {
+		switch busy := m.Phase != "ready" || w.inUse(l); {
 		case arbiter.Pinned(m, now):
 			w.violated("%s has to leave for %s although it is pinned", v, p.Model)
 		case busy && now-asker.WantedMs <= w.o.MaxWait.Milliseconds():
@@ -222,6 +222,11 @@ func (w *World) checkVictims(p *messages.Placement, device int) {
 	}
 }
 
+// inUse tells whether a lane serves somebody, or did a moment ago.
+func (w *World) inUse(l *lane) bool {
+	return len(l.running)+len(l.waiting) > 0 || l.idle().Milliseconds() < w.o.Collation.Milliseconds()
+}
+
 func (w *World) young(m *messages.ModelView, now int64) bool {
 	return m.ReadyMs > 0 && now-m.ReadyMs < int64(m.GetSpec().GetMinResidencySeconds())*1000
 }
@@ -231,7 +236,7 @@ func (w *World) roomWithout(device int, p *messages.Placement, now int64) bool {
 	limit, reserved := limitOf(&w.ledgers[device].state)
 	room := limit
 	for i, m := range w.views {
-		if m.Phase == "ready" && w.deviceOf(m.Placement.Gpu) == device && !arbiter.Pinned(m, now) && !w.young(m, now) && w.lanes[i].idle() > 0 {
+		if m.Phase == "ready" && w.deviceOf(m.Placement.Gpu) == device && !arbiter.Pinned(m, now) && !w.young(m, now) && !w.inUse(w.lanes[i]) {
 			room += m.MeasuredBytes
 		}
 	}

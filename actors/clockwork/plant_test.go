@@ -37,7 +37,8 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		})}, "not at rest"},
 		"a model releases before its worker is gone": {Rigged{Model: impatient}, "alive without its lease"},
 		"the arbiter forgets what it promised":       {Rigged{Arbiter: promisingTwice}, "over its limit"},
-		"the arbiter sees nobody busy":               {Rigged{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.Active, r.Queued = 0, 0 })}, "although it is busy"},
+		"the arbiter sees nobody busy":               {Rigged{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.Active, r.Queued, r.IdleMs = 0, 0, 1000 })}, "although it is busy"},
+		"the arbiter sees nobody warm":               {Rigged{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.IdleMs += 1000 })}, "although it is busy"},
 		"the arbiter sees no pins":                   {Rigged{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.Pinned = false })}, "although it is pinned"},
 		"the arbiter sees nobody loading":            {Rigged{Arbiter: arbiterSeeing(notLoading)}, "models load, at most"},
 		"the arbiter sees nobody young":              {Rigged{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.Young = false })}, "inside its minimum residency"},
@@ -47,8 +48,11 @@ func TestPlantedBugsAreFound(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			world := small
-			if strings.Contains(name, "young") {
+			switch {
+			case strings.Contains(name, "young"):
 				world = nursery
+			case strings.Contains(name, "S30"):
+				world = hasty
 			}
 			v := find(t, world, c.rigged)
 			if v == nil {
@@ -78,6 +82,13 @@ func find(t *testing.T, world func(uint64) Options, r Rigged) *Violation {
 		taken += w.steps
 	}
 	return nil
+}
+
+// hasty is the small world without collation.
+func hasty(seed uint64) Options {
+	o := small(seed)
+	o.Collation = 0
+	return o
 }
 
 // nursery is a world where the cheapest to evict is often young, and an old one would do.

@@ -2,6 +2,7 @@ package clockwork
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -154,6 +155,77 @@ func TestS5AlternatingRequestsAreCollated(t *testing.T) {
 	}
 	if swaps := s.tally.loads - began; swaps > 3 {
 		t.Errorf("%d swaps for A B A A C A B C, want at most 3", swaps)
+	}
+}
+
+// callers asks one after the other, each request a moment after the answer to the one before.
+func (s stage) callers(pause time.Duration, names ...string) *[]*request {
+	all := new([]*request)
+	var next func()
+	next = func() {
+		if len(*all) == len(names) {
+			return
+		}
+		r := s.call(names[len(*all)], 300*time.Millisecond)
+		*all = append(*all, r)
+		s.whenEnded(r, func() { s.after(pause, next) })
+	}
+	next()
+	return all
+}
+
+// whenEnded does something once a request has its answer.
+func (s stage) whenEnded(r *request, do func()) {
+	s.after(10*time.Millisecond, func() {
+		if r.ended {
+			do()
+			return
+		}
+		s.whenEnded(r, do)
+	})
+}
+
+func TestS5GapsBetweenACallersRequestsAreNoChanceForOthers(t *testing.T) {
+	one := func(name string) Model { m := plain(name, 20); m.Places = 1; return m }
+	swaps := func(seed uint64, collation time.Duration) int {
+		o := oneCard(one("A"), one("B"), one("C"))
+		o.Seed, o.Collation = seed, collation
+		s := onStage(t, o)
+		s.ready("A")
+		began := s.tally.loads
+		as := s.callers(40*time.Millisecond, "A", "A", "A", "A", "A", "A")
+		s.lasts(100 * time.Millisecond)
+		c := s.call("C", 300*time.Millisecond)
+		s.until("all are answered", s.Bound(), func() bool { return len(*as) == 6 && (*as)[5].ended && c.ended })
+		for _, r := range append(*as, c) {
+			if r.code != 0 {
+				t.Errorf("%s got %s", s.o.Models[r.model].Name, r.code)
+			}
+		}
+		return s.tally.loads - began
+	}
+	without := 0
+	for seed := uint64(1); seed <= 20; seed++ {
+		if n := swaps(seed, 100*time.Millisecond); n != 1 {
+			t.Errorf("seed %d: %d swaps for A A C A A A A from callers who ask one after the other, want C's only", seed, n)
+		}
+		without += swaps(seed, 0)
+	}
+	if without == 20 {
+		t.Error("without collation there is nothing to see: the test proves nothing")
+	}
+}
+
+func TestS5CollationEndsWhenSomebodyIsOverdue(t *testing.T) {
+	o := oneCard(plain("A", 20), plain("C", 20))
+	o.Collation, o.MaxWait = 500*time.Millisecond, 5*time.Second
+	s := onStage(t, o)
+	s.ready("A")
+	as := s.callers(100*time.Millisecond, slices.Repeat([]string{"A"}, 200)...)
+	c := s.call("C", 300*time.Millisecond)
+	s.until("C is answered", s.Bound(), func() bool { return c.ended })
+	if c.code != 0 || len(*as) == 200 {
+		t.Errorf("C got %s, after %d requests of A", c.code, len(*as))
 	}
 }
 

@@ -27,6 +27,8 @@ type Options struct {
 	MaxLoads int
 	// MaxWait is when busy models must end their turn for who waits; 0 = 30 s.
 	MaxWait time.Duration
+	// Collation is how long after its last answer a model counts as busy for others; 0 = not at all.
+	Collation time.Duration
 	// DrainTimeout bounds how long running requests hold up an unload; 0 = 10 s.
 	DrainTimeout time.Duration
 	// Rate is how many requests arrive a second of virtual time; 0 = none but those asked for.
@@ -143,7 +145,7 @@ func (w *World) makeDevices() {
 }
 
 func (w *World) makeArbiter() {
-	kind := arbiter.Kind(arbiter.Rules{Policy: w.o.Policy, MaxLoads: w.o.MaxLoads, MaxWait: w.o.MaxWait}, board{w}, door{w})
+	kind := arbiter.Kind(arbiter.Rules{Policy: w.o.Policy, MaxLoads: w.o.MaxLoads, MaxWait: w.o.MaxWait, Collation: w.o.Collation}, board{w}, door{w})
 	if w.o.Rigged.Arbiter != nil {
 		kind = w.o.Rigged.Arbiter(kind)
 	}
