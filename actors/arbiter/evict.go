@@ -30,17 +30,20 @@ const (
 // collation each gap would be a swap.
 func useOf(r *messages.Resident, collation int64) use {
 	switch {
-	case r.Phase != "ready" || r.Active > 0 || r.Queued > 0:
+	case !settled(r) || r.Active > 0 || r.Queued > 0:
 		return busy
-	case r.IdleMs < collation:
+	case r.Phase == "ready" && r.IdleMs < collation: // who sleeps has been idle for longer, whatever is known of it after a restart
 		return warm
 	}
 	return atRest
 }
 
+// settled tells whether it has its place and stays there, awake or asleep.
+func settled(r *messages.Resident) bool { return r.Phase == "ready" || r.Phase == "asleep" }
+
 // movable tells whether it may be asked to leave: not when pinned, and while busy only for somebody overdue, when it drains.
 func movable(r *messages.Resident, u use, overdue bool) bool {
-	return !r.Pinned && (u == atRest || overdue && r.Phase == "ready")
+	return !r.Pinned && (u == atRest || overdue && settled(r))
 }
 
 func (r resident) victim(reason string) *messages.Victim {

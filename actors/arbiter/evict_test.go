@@ -61,6 +61,31 @@ func TestBusyModelsGoLastAndOnlyForTheOverdue(t *testing.T) {
 	}
 }
 
+func TestWhoSleepsIsAskedToLeaveLikeAnybodyIdle(t *testing.T) {
+	rs := []resident{idleModel("asleep", 8, 3600, 3700, 1), idleModel("dozing", 8, 3600, 3700, 1), idleModel("waking", 8, 3600, 3700, 1)}
+	rs[0].Phase, rs[1].Phase, rs[2].Phase = "asleep", "dozing", "waking"
+	for i := range rs {
+		rs[i].use = useOf(rs[i].Resident, 1e9)
+	}
+	if v, ok := chooseVictims(policies["cost_aware"], 8, 0, slices.Clone(rs), false); !ok || !slices.Equal(names(v), []string{"asleep"}) {
+		t.Errorf("took %v %t", names(v), ok)
+	}
+	if v, ok := chooseVictims(policies["cost_aware"], 16, 0, rs, true); ok {
+		t.Errorf("a model that falls asleep or wakes up never goes: %v", names(v))
+	}
+}
+
+func TestWorkersOfOneModelAreNoRivals(t *testing.T) {
+	resident := func(model string) *messages.Resident {
+		return &messages.Resident{Model: model, Gpu: "gpu/h/g", Phase: "ready", Groups: []string{"one"}}
+	}
+	q := question{model: "model/h/chat~2", groups: []string{"one"}, residents: []*messages.Resident{resident("model/h/chat"), resident("model/h/chat~3"), resident("model/h/other~2")}}
+	rivals, stuck := exclusive(q)
+	if len(rivals) != 1 || rivals[0].Model != "model/h/other~2" || stuck != "" {
+		t.Errorf("rivals %v, stuck %q", rivals, stuck)
+	}
+}
+
 // Never busy, never pinned, enough, and nobody who wasn't needed.
 func TestVictimSetsAreMinimal(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -264,13 +264,22 @@ func makeRoom(p policy, q question, l *messages.GpuView, c *messages.Candidate, 
 	}
 }
 
-// exclusive finds the residents that may not be there beside the model; stuck says which of them can't leave now.
+// base is the model that a replica is a further worker of; anybody else is its own.
+func base(model string) string {
+	if of, ok := messages.ReplicaOf(model); ok {
+		return of
+	}
+	return model
+}
+
+// exclusive finds the residents that may not be there beside the model; stuck says which of them can't leave now. Workers of one model
+// are no rivals of each other.
 func exclusive(q question) (rivals []*messages.Resident, stuck string) {
 	if len(q.groups) == 0 {
 		return nil, ""
 	}
 	for _, r := range q.residents {
-		if r.Model == q.model || !slices.ContainsFunc(r.Groups, func(g string) bool { return slices.Contains(q.groups, g) }) {
+		if base(r.Model) == base(q.model) || !slices.ContainsFunc(r.Groups, func(g string) bool { return slices.Contains(q.groups, g) }) {
 			continue
 		}
 		if u := useOf(r, q.collation); !movable(r, u, q.overdue) {

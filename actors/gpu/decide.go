@@ -33,6 +33,8 @@ func Decide(s State, command proto.Message, at entity.Stamp) (entity.Verdict, er
 		return settle(s, c, now)
 	case *messages.ReleaseVram:
 		return release(s, c, now)
+	case *messages.ResizeVram:
+		return resize(s, c, now)
 	case *messages.RenewLease:
 		if _, ok := s.Leases[c.Lease]; !ok {
 			return entity.Verdict{}, unknownLease(s, c.Lease)
@@ -81,8 +83,7 @@ func reserve(s State, c *messages.ReserveVram, now *timestamppb.Timestamp) (enti
 		}}, nil
 	}
 	if s.Lost {
-		return entity.Verdict{}, messages.Errorf(messages.GPUUnavailable, s.ID.String(), "the device is lost: %s", s.LostReason).
-			WithHint("look at the driver: nvidia-smi, dmesg | grep Xid")
+		return entity.Verdict{}, lost(s)
 	}
 	if c.Bytes > s.Free() {
 		return entity.Verdict{}, Shortage(s, c.Bytes)
@@ -114,6 +115,31 @@ func settle(s State, c *messages.SettleVram, now *timestamppb.Timestamp) (entity
 		return entity.Verdict{}, nil
 	}
 	return entity.Facts(&messages.VramSettled{Lease: c.Lease, MeasuredBytes: c.MeasuredBytes, At: now}), nil
+}
+
+// resize changes what a lease holds. Less is always granted, more while there is room beside what the lease holds already.
+func resize(s State, c *messages.ResizeVram, now *timestamppb.Timestamp) (entity.Verdict, error) {
+	l, ok := s.Leases[c.Lease]
+	switch {
+	case !ok:
+		return entity.Verdict{}, unknownLease(s, c.Lease)
+	case c.Bytes == 0:
+		return entity.Verdict{}, messages.Errorf(messages.InvalidArgument, s.ID.String(), "lease %s can't hold nothing", c.Lease).
+			WithHint("release it instead")
+	case l.Bytes == c.Bytes && l.Measured == 0:
+		return entity.Verdict{}, nil
+	case c.Bytes <= l.holds():
+	case s.Lost:
+		return entity.Verdict{}, lost(s)
+	case c.Bytes-l.holds() > s.Free():
+		return entity.Verdict{}, Shortage(s, c.Bytes-l.holds())
+	}
+	return entity.Facts(&messages.VramResized{Lease: c.Lease, Bytes: c.Bytes, At: now}), nil
+}
+
+func lost(s State) *messages.Error {
+	return messages.Errorf(messages.GPUUnavailable, s.ID.String(), "the device is lost: %s", s.LostReason).
+		WithHint("look at the driver: nvidia-smi, dmesg | grep Xid")
 }
 
 func release(s State, c *messages.ReleaseVram, now *timestamppb.Timestamp) (entity.Verdict, error) {

@@ -7,6 +7,7 @@
 //
 //	ReserveVram    -> VramReserved, or GPUUnavailable with the sums
 //	SettleVram     -> VramSettled        the measured footprint replaces the reserved one
+//	ResizeVram     -> VramResized        less always, more while it fits; what was measured is forgotten
 //	ReleaseVram    -> VramReleased       releasing the unknown is fine
 //	RenewLease     -> (nothing)          only its timer starts again
 //	ExpireLease    -> LeaseExpired

@@ -14,7 +14,7 @@ import (
 func anyCommand(t *rapid.T) proto.Message {
 	lease := fmt.Sprintf("l%d", rapid.IntRange(0, 4).Draw(t, "lease"))
 	amount := rapid.OneOf(rapid.Uint64Range(0, 12), rapid.Map(rapid.Uint64Range(0, 12), func(n uint64) uint64 { return n * 512 * messages.MiB }), rapid.Uint64())
-	switch rapid.IntRange(0, 8).Draw(t, "command") {
+	switch rapid.IntRange(0, 9).Draw(t, "command") {
 	case 0:
 		return &messages.RegisterDevice{Kind: "cuda", CapacityBytes: rapid.Uint64Range(0, 8).Draw(t, "gib") * messages.GiB,
 			MarginBytes: amount.Draw(t, "margin"), SoftLimitBytes: rapid.Uint64Range(0, 8).Draw(t, "soft") * messages.GiB}
@@ -29,6 +29,8 @@ func anyCommand(t *rapid.T) proto.Message {
 		return &messages.ExpireLease{Lease: lease}
 	case 7:
 		return &messages.ReportFault{}
+	case 8:
+		return &messages.ResizeVram{Lease: lease, Bytes: amount.Draw(t, "resized")}
 	}
 	return &messages.ObserveDevice{ForeignBytes: amount.Draw(t, "foreign"), Reading: &messages.DeviceReading{Lost: rapid.IntRange(0, 4).Draw(t, "lost") == 0}}
 }
@@ -44,6 +46,9 @@ func TestNeverOvercommitted(t *testing.T) {
 			v, err := m.Do(c)
 			s := m.State
 			for _, e := range v.Events {
+				if r, ok := e.(*messages.VramResized); ok && r.Bytes > before.Leases[r.Lease].holds() && plus(s.Reserved(), s.Foreign) > s.Limit() {
+					t.Fatalf("grew a lease to %d: reserved %d + foreign %d > limit %d", r.Bytes, s.Reserved(), s.Foreign, s.Limit())
+				}
 				if r, ok := e.(*messages.VramReserved); ok && r.Bytes > 0 && plus(s.Reserved(), s.Foreign) > s.Limit() {
 					t.Fatalf("granted %d: reserved %d + foreign %d > limit %d", r.Bytes, s.Reserved(), s.Foreign, s.Limit())
 				}

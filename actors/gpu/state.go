@@ -95,6 +95,12 @@ func Evolve(s State, event proto.Message, sequence uint64) State {
 			l.Measured = e.MeasuredBytes
 			s.Leases[e.Lease] = l
 		}
+	case *messages.VramResized:
+		if l, ok := s.Leases[e.Lease]; ok {
+			s.Leases = maps.Clone(s.Leases)
+			l.Bytes, l.Measured = e.Bytes, 0
+			s.Leases[e.Lease] = l
+		}
 	case *messages.VramReleased:
 		s.Leases = without(s.Leases, e.Lease)
 	case *messages.LeaseExpired:

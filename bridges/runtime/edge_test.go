@@ -47,6 +47,7 @@ func TestArgumentsOfTheEngines(t *testing.T) {
 	r := New(Options{Self: "modelops", LlamaServer: "ls", Threads: 2})
 	full := &messages.ModelSpec{Name: "m", Path: "/m.gguf", ContextLength: 100, Parallel: 3, Shards: 2, UseModelName: "up", Args: []string{"--x", "${MODEL_ID}"}}
 	bare := &messages.ModelSpec{Name: "m", Path: "/m.gguf", Threads: 1}
+	replica := &messages.ModelSpec{Name: "m~2", ReplicaOf: "m", Path: "/m.gguf", Threads: 1, Args: []string{"--x", "${MODEL_ID}"}}
 	tests := []struct {
 		engine string
 		spec   *messages.ModelSpec
@@ -54,6 +55,7 @@ func TestArgumentsOfTheEngines(t *testing.T) {
 	}{
 		{"embedded", full, "modelops worker --model /m.gguf --alias up --host 127.0.0.1 --port 9 --slots 3 --threads 2 --ctx 100 --x m"},
 		{"embedded", bare, "modelops worker --model /m.gguf --alias m --host 127.0.0.1 --port 9 --slots 4 --threads 1"},
+		{"embedded", replica, "modelops worker --model /m.gguf --alias m --host 127.0.0.1 --port 9 --slots 4 --threads 1 --x m"},
 		{"llama.cpp", full, "ls --model /m.gguf --alias up --host 127.0.0.1 --port 9 --parallel 3 --threads 2 --ctx-size 300 --x m"},
 		{"llama.cpp", bare, "ls --model /m.gguf --alias m --host 127.0.0.1 --port 9 --parallel 4 --threads 1 --ctx-size 16384"},
 		{"vllm", full, "vllm serve /m.gguf --served-model-name up --host 127.0.0.1 --port 9 --tensor-parallel-size 2 --max-model-len 100 --max-num-seqs 3 --x m"},

@@ -76,7 +76,7 @@ func (r *Runtime) macros(k kind, spec *messages.ModelSpec, port, context uint32)
 		shards = 0
 	}
 	return macros{env: r.env, values: map[string]string{
-		"PORT": number(port), "MODEL_ID": spec.Name, "UPSTREAM": upstreamName(spec), "MODEL_PATH": spec.Path,
+		"PORT": number(port), "MODEL_ID": publicName(spec), "UPSTREAM": upstreamName(spec), "MODEL_PATH": spec.Path,
 		"SLOTS": number(slots), "THREADS": number(threads), "CTX": number(spec.ContextLength),
 		"CTX_ALL": number(context * slots), "SHARDS": number(shards), "PARALLEL": number(spec.Parallel),
 		"SELF": r.o.Self, "LLAMA_SERVER": r.o.LlamaServer, "VLLM": r.o.VLLM, "TRANSFORMERS": r.o.Transformers,

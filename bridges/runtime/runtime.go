@@ -152,8 +152,8 @@ func subject(spec *messages.ModelSpec) string { return "model/" + spec.GetName()
 
 // upstreamName is what the engine calls the model.
 func upstreamName(spec *messages.ModelSpec) string {
-	if spec.UseModelName != "" {
-		return spec.UseModelName
-	}
-	return spec.Name
+	return cmp.Or(spec.UseModelName, publicName(spec))
 }
+
+// publicName is the name that callers use: of a replica the model's.
+func publicName(spec *messages.ModelSpec) string { return cmp.Or(spec.ReplicaOf, spec.Name) }

@@ -55,7 +55,7 @@ func (r *Runtime) attach(k kind, spec *messages.ModelSpec, nonce string) (*messa
 	if declared == "" && k.attached != nil {
 		declared = r.o.OllamaURL
 	}
-	where, err := macros{values: map[string]string{"MODEL_ID": spec.Name}, env: r.env}.expand(declared)
+	where, err := macros{values: map[string]string{"MODEL_ID": publicName(spec)}, env: r.env}.expand(declared)
 	if err != nil {
 		return nil, asLoadError(spec, err)
 	}

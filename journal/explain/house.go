@@ -159,6 +159,11 @@ func (l *ledger) fold(f fact) {
 			held.measured = e.MeasuredBytes
 			l.leases[e.Lease] = held
 		}
+	case *messages.VramResized:
+		if held, ok := l.leases[e.Lease]; ok {
+			held.bytes, held.measured = e.Bytes, 0
+			l.leases[e.Lease] = held
+		}
 	case *messages.VramReleased:
 		delete(l.leases, e.Lease)
 	case *messages.LeaseExpired:

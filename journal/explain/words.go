@@ -256,6 +256,8 @@ func gpuText(f fact) string {
 		return fmt.Sprintf("granted %s to %s %s (lease %s, epoch %d)", mib(e.Bytes), e.Holder, until, e.Lease, f.sequence)
 	case *messages.VramSettled:
 		return mib(e.MeasuredBytes) + " measured; the lease holds that much"
+	case *messages.VramResized:
+		return "the lease holds " + mib(e.Bytes) + " from now on"
 	case *messages.VramReleased:
 		return "memory given back: " + e.Reason
 	case *messages.LeaseExpired:
