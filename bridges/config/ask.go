@@ -1,6 +1,11 @@
 package config
 
-import "time"
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"time"
+)
 
 // ModelNamed finds a model by its name or an alias. ok is false when there is none; then the name is the one asked for.
 func (c *Config) ModelNamed(name string) (_ string, _ Model, ok bool) {
@@ -18,12 +23,36 @@ func (c *Config) ModelNamed(name string) (_ string, _ Model, ok bool) {
 }
 
 // ResilienceOf are the limits of a model: its own, else the common ones.
-func (c *Config) ResilienceOf(name string) Resilience {
+func (c *Config) ResilienceOf(name string) ModelResilience {
 	if _, m, ok := c.ModelNamed(name); ok && m.Resilience != nil {
 		return *m.Resilience
 	}
-	return c.Resilience
+	return ModelResilience{CircuitBreaker: c.Resilience.CircuitBreaker, Bulkhead: c.Resilience.Bulkhead}
 }
+
+// BatchOf is the batching of a model: its own, else the common one.
+func (c *Config) BatchOf(name string) ModelBatch {
+	if _, m, ok := c.ModelNamed(name); ok && m.Batch != nil {
+		return *m.Batch
+	}
+	return ModelBatch{Window: c.Batch.Window, MaxSize: c.Batch.MaxSize}
+}
+
+// KeyOf finds the caller whose key this is. The time it takes does not tell how much of a key was right.
+func (c *Config) KeyOf(key string) (_ Key, ok bool) {
+	sum := sha256.Sum256([]byte(key))
+	given := []byte(hex.EncodeToString(sum[:]))
+	var caller Key
+	for _, k := range c.Keys {
+		if subtle.ConstantTimeCompare(given, []byte(k.SHA256)) == 1 {
+			caller, ok = k, true
+		}
+	}
+	return caller, ok
+}
+
+// Fingerprint names a key without telling it: the first 12 hex digits of its SHA-256.
+func (k Key) Fingerprint() string { return k.SHA256[:min(12, len(k.SHA256))] }
 
 // IdleLimit is the time without requests after which the model is unloaded; 0 is at once. ok is false when it stays.
 func (m Model) IdleLimit() (limit time.Duration, ok bool) {

@@ -78,7 +78,7 @@ func (k *checker) server() {
 	s := k.Server
 	if host := s.Bind; !isLoopback(host) {
 		k.wrong([]string{"server", "bind"},
-			fmt.Sprintf("is %q, but keys and certificates do not exist yet, so only loopback is allowed", clip(host)),
+			fmt.Sprintf("is %q, but there are no certificates yet, so only loopback is allowed", clip(host)),
 			"127.0.0.1, ::1 or localhost")
 	}
 	ports := []struct {

@@ -46,6 +46,7 @@ func (k *checker) model(name string, m *Model) {
 	}
 	k.modelAddresses(*m, wrong)
 	k.modelTimes(*m, name, wrong)
+	k.replicas(m, at, wrong)
 	k.groups(name, *m)
 	for i, kv := range m.Env {
 		if name, _, ok := strings.Cut(kv, "="); !ok || name == "" {
@@ -129,12 +130,38 @@ func (k *checker) modelTimes(m Model, name string, wrong func(key, what, expecte
 	if m.Pinned && m.KeepAlive != nil && *m.KeepAlive >= 0 {
 		wrong("keep_alive", "a pinned model is never unloaded", "no keep_alive, or no pinned")
 	}
+	idle := m
+	if m.TTL < 0 {
+		idle.TTL = k.Models.GlobalTTL
+	}
+	if limit, ends := idle.IdleLimit(); m.Sleep > 0 && ends && limit <= m.Sleep {
+		wrong("sleep", fmt.Sprintf("%s is not before the model is unloaded, which is after %s", short(m.Sleep), short(limit)), "less than ttl or keep_alive, or 0")
+	}
 	if m.Pinned && m.TTL > 0 {
 		wrong("ttl", "a pinned model is never unloaded", "no ttl, or no pinned")
 	}
 	if m.VRAMMB > 0 && m.VRAMMB/max(1, m.Shards) > k.Resources.VRAMSoftLimitMB {
 		wrong("vram_mb", fmt.Sprintf("%d MiB over %d devices is more than resources.vram_soft_limit_mb %d, so it can never be loaded",
 			m.VRAMMB, m.Shards, k.Resources.VRAMSoftLimitMB), "less memory, more shards or a higher limit")
+	}
+}
+
+// replicas need a place each to answer at.
+func (k *checker) replicas(m *Model, at []string, wrong func(key, what, expected string)) {
+	section := k.root.walk(append(slices.Clone(at), "replicas")...)
+	if section.get("max") == nil && m.Replicas.Min > m.Replicas.Max {
+		m.Replicas.Max = m.Replicas.Min
+		k.derive(joined(at, "replicas")+".max", "from replicas.min")
+	}
+	r := m.Replicas
+	switch {
+	case k.broken(joined(at, "replicas")):
+	case r.Min > r.Max:
+		wrong("replicas", fmt.Sprintf("min %d is more than max %d", r.Min, r.Max), "min at most max")
+	case r.Max > 1 && m.Cmd != "" && !m.mentionsPort():
+		wrong("replicas", "the command has one address, and each worker needs its own", "${PORT} in cmd, args or env, or one replica")
+	case r.Max > 1 && (m.URL != "" || m.Runtime == RuntimeOllama):
+		wrong("replicas", "a server that isn't started here has no replicas", "one replica")
 	}
 }
 

@@ -24,6 +24,9 @@ func (d *decoder) add(n *node, path, what, expected string) {
 		d.failed = map[string]bool{}
 	}
 	d.failed[path] = true
+	if n.kind == scalar && secretPlace.MatchString(path) {
+		what = "is " + hidden
+	}
 	if n.path != "" {
 		path = n.path
 	}

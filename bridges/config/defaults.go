@@ -33,15 +33,20 @@ func defaults() Config {
 			MaxConcurrent: 2, Retries: 3,
 			Timeout: 5 * time.Minute,
 		},
-		Scheduler: Scheduler{Policy: "cost_aware"},
-		Queue:     Queue{MaxWait: 30 * time.Second},
-		Learning:  Learning{EnableAutoTune: true, MaxParallelJobs: 2, JobStore: "learning_jobs.db"},
-		Goals:     Goals{Policy: "priority_queue", MaxActiveGoals: 10},
+		Scheduler: Scheduler{Policy: "cost_aware", Defrag: "propose"},
+		Queue: Queue{
+			Classes: []string{"interactive", "normal", "batch"}, DefaultClass: "normal",
+			MaxWait: 30 * time.Second, Collation: 100 * time.Millisecond,
+		},
+		Learning: Learning{EnableAutoTune: true, MaxParallelJobs: 2, JobStore: "learning_jobs.db"},
+		Goals:    Goals{Policy: "priority_queue", MaxActiveGoals: 10},
 		Resilience: Resilience{
 			CircuitBreaker: CircuitBreaker{FailureThreshold: 4, ResetTimeout: 20 * time.Second},
 			Bulkhead:       Bulkhead{MaxConcurrent: 64, MaxQueueSize: 256, QueueTimeout: time.Minute},
+			Host:           HostBulkhead{MaxConcurrent: 512, MaxQueueSize: 2048},
 		},
-		Log: Log{Level: "info", Format: "text"},
+		Batch: Batch{Window: 5 * time.Millisecond, MaxSize: 16},
+		Log:   Log{Level: "info", Format: "text"},
 	}
 }
 
@@ -59,8 +64,10 @@ models:
 type defaulter interface{ setDefaults() }
 
 func (m *Model) setDefaults() {
-	*m = Model{Shards: 1, Proxy: "", CheckEndpoint: defaultCheckEndpoint, TTL: inheritTTL, MinResidency: 5 * time.Second}
+	*m = Model{Shards: 1, Proxy: "", CheckEndpoint: defaultCheckEndpoint, TTL: inheritTTL, MinResidency: 5 * time.Second, Replicas: Replicas{Min: 1, Max: 1}}
 }
+
+func (k *Key) setDefaults() { *k = Key{} }
 
 func (p *Preload) setDefaults() { *p = Preload{Shards: 1} }
 

@@ -38,7 +38,7 @@ var flat = []struct{ name, key string }{
 
 // withoutEffect are variables of old deployments, and why nothing follows from them.
 var withoutEffect = map[string]string{
-	"MOC_API_KEY":     "there are no API keys yet, so the server listens on loopback only",
+	"MOC_API_KEY":     "callers are named in keys, each with a key of its own: {name: default, key: \"${MOC_API_KEY}\"}",
 	"MOC_ENABLE_TLS":  "there are no certificates yet, so the server listens on loopback only",
 	"MOC_CERT_PATH":   "there are no certificates yet, so the server listens on loopback only",
 	"MOC_REDIS_URL":   "the journal keeps what Redis kept",

@@ -50,6 +50,10 @@ func (e *explainer) section(v reflect.Value, path string) {
 		if _, written := e.c.origins[at]; many && !written && fv.IsZero() {
 			continue
 		}
+		if f.Tag.Get("secret") != "" {
+			e.put(at, hidden)
+			continue
+		}
 		e.value(fv, at)
 	}
 }

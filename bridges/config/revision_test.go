@@ -45,6 +45,10 @@ func TestRevisions(t *testing.T) {
 		{"runtime", "ttl: 5", "ttl: 5, runtime: embedded", true, true, false},
 		{"cmd", "x ${PORT}", "y ${PORT}", true, false, true},
 		{"engine", "\nmodels", "\nruntimes: {embedded: {slots: 9}}\nmodels", true, true, false},
+		{"replicas", "ttl: 5", "ttl: 5, replicas: {max: 2}", true, false, false},
+		{"sleep", "ttl: 5", "ttl: 5, sleep: 1", true, false, false},
+		{"batch", "ttl: 5", "ttl: 5, batch: {completions: true}", true, false, false},
+		{"keys", "\nmodels", "\nkeys: [{name: a, key: secret-a}]\nmodels", true, false, false},
 		{"port", "\nmodels", "\nserver: {rest_port: 9}\nmodels", true, false, false},
 	} {
 		all2, m2, c2 := revisions(strings.Replace(abs, e.old, e.new, 1))
@@ -90,5 +94,26 @@ func TestResilienceOf(t *testing.T) {
 	}
 	if c.Models.Declare["m"].ConcurrencyLimit != 2 || c.Models.Declare["n"].ConcurrencyLimit != 64 {
 		t.Error("concurrencyLimit does not follow the bulkhead")
+	}
+}
+
+// TestModelRevisionIsThatOfOlderReleases: workers of the release before this one are adopted only when its revisions are
+// computed as they were.
+func TestModelRevisionIsThatOfOlderReleases(t *testing.T) {
+	c := load(t, "models: {declare: {m: {path: /m.gguf, ttl: 5}}}", "")
+	if got := c.ModelRevision("m"); got != "18f1e5e64efa9da5" {
+		t.Errorf("the revision became %s: a key that needs no new process takes part in it", got)
+	}
+}
+
+func TestBatchOf(t *testing.T) {
+	c := load(t, "batch: {max_size: 4}\nmodels: {declare: {m: {path: x, aliases: [a], batch: {completions: true}}, n: {path: y}}}", "")
+	for name, want := range map[string]ModelBatch{
+		"a": {Window: 5 * time.Millisecond, MaxSize: 4, Completions: true},
+		"n": {Window: 5 * time.Millisecond, MaxSize: 4},
+	} {
+		if got := c.BatchOf(name); got != want {
+			t.Errorf("%s: %+v, want %+v", name, got, want)
+		}
 	}
 }

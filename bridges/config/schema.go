@@ -55,7 +55,7 @@ func parts(v reflect.Value) []reflect.Value {
 		}
 	}
 	if v.Type() == reflect.TypeFor[Config]() {
-		for _, d := range []defaulter{&Model{}, &Preload{}, &Device{}} {
+		for _, d := range []defaulter{&Model{}, &Preload{}, &Device{}, &Key{}} {
 			d.setDefaults()
 			all = append(all, reflect.ValueOf(d).Elem())
 		}
@@ -74,7 +74,7 @@ func defaultsInto(s *jsonschema.Schema, v reflect.Value) {
 		case time.Duration:
 			prop.Default = short(val)
 			prop.Description += " A number is seconds; from " + f.Tag.Get("min") + " to " + f.Tag.Get("max") + "."
-		case string, bool, int:
+		case string, bool, int, []string:
 			prop.Default = val
 		}
 		if alias := f.Tag.Get("alias"); alias != "" {

@@ -15,7 +15,9 @@ var (
 	// secretOption is "--api-key x", "--hf-token=x", API_KEY=x and "Bearer x" inside a command, not the words of a text.
 	secretOption = regexp.MustCompile(`(?i)(--?[a-z0-9-]*` + secretWord + `[a-z0-9-]*[=\s\\]+|\b[a-z0-9_]*` + secretWord + `[a-z0-9_]*=|\bbearer\s+)("[^"]*"|'[^']*'|[^\s"']+)`)
 	secretFlag   = regexp.MustCompile(`(?i)^--?[a-z0-9-]*` + secretWord + `[a-z0-9-]*$`)
-	userInfo     = regexp.MustCompile(`(://)[^/@\s]+@`)
+	// secretPlace is where a value that has the wrong form may be a caller's key.
+	secretPlace = regexp.MustCompile(`^keys(\[\d+\])?$`)
+	userInfo    = regexp.MustCompile(`(://)[^/@\s]+@`)
 )
 
 // without hides the texts that are known to be secrets.

@@ -22,6 +22,8 @@ func (c *Config) settle(d *decoder, root *node, folder string) {
 	ck.server()
 	ck.resources()
 	ck.engines()
+	ck.queue()
+	ck.keys()
 	c.rooted(folder)
 	ck.models()
 	if len(d.problems) > 0 {
@@ -79,11 +81,16 @@ func (c *Config) modelLimits(d *decoder, root *node) {
 			m.LoadTimeout = c.Load.Timeout
 			c.derive(at+".load_timeout", "from load.timeout")
 		}
-		limits := c.Resilience
+		section := root.walk("models", "declare", name)
+		limits := ModelResilience{CircuitBreaker: c.Resilience.CircuitBreaker, Bulkhead: c.Resilience.Bulkhead}
 		if m.Resilience != nil {
-			own := decoder{vars: d.vars, lenient: true, origins: map[string]origin{}}
-			own.value(root.walk("models", "declare", name, "resilience"), reflect.ValueOf(&limits).Elem(), "", rule{})
+			d.again(section.get("resilience"), &limits)
 			m.Resilience = &limits
+		}
+		if m.Batch != nil {
+			batch := ModelBatch{Window: c.Batch.Window, MaxSize: c.Batch.MaxSize}
+			d.again(section.get("batch"), &batch)
+			m.Batch = &batch
 		}
 		if m.ConcurrencyLimit == 0 {
 			m.ConcurrencyLimit = limits.Bulkhead.MaxConcurrent
@@ -91,4 +98,10 @@ func (c *Config) modelLimits(d *decoder, root *node) {
 		}
 		c.Models.Declare[name] = m
 	}
+}
+
+// again decodes an override over the values that it inherits. It was checked before.
+func (d *decoder) again(n *node, into any) {
+	own := decoder{vars: d.vars, lenient: true, origins: map[string]origin{}}
+	own.value(n, reflect.ValueOf(into).Elem(), "", rule{})
 }

@@ -10,6 +10,7 @@ type Config struct {
 	Host       string     `yaml:"host" jsonschema:"pattern=^[A-Za-z0-9][A-Za-z0-9_-]{0\\,62}$" jsonschema_description:"Name of this host; --host and MOC_HOST override it."`
 	DataDir    string     `yaml:"data_dir" jsonschema:"minLength=1" jsonschema_description:"Where this host keeps its journal, logs and jobs. Relative to this file."`
 	Server     Server     `yaml:"server"`
+	Keys       []Key      `yaml:"keys" jsonschema_description:"Callers by API key. With any, an unknown key is refused."`
 	Journal    Journal    `yaml:"journal"`
 	Resources  Resources  `yaml:"resources"`
 	Models     Models     `yaml:"models"`
@@ -20,6 +21,7 @@ type Config struct {
 	Learning   Learning   `yaml:"learning"`
 	Goals      Goals      `yaml:"goals"`
 	Resilience Resilience `yaml:"resilience"`
+	Batch      Batch      `yaml:"batch"`
 	Log        Log        `yaml:"log"`
 
 	origins map[string]origin // by key path; a path that is missing has its default
@@ -37,6 +39,16 @@ type Server struct {
 	MaxWorkers   int           `yaml:"max_workers" jsonschema:"minimum=1,maximum=4096" jsonschema_description:"Legacy requests that are answered at the same time."`
 	MaxBodyMB    int           `yaml:"max_body_mb" jsonschema:"minimum=1,maximum=4096" jsonschema_description:"Largest request body, MiB."`
 	DrainTimeout time.Duration `yaml:"drain_timeout" min:"0s" max:"24h" jsonschema_description:"How long running requests may take to end when the server stops."`
+	RequireKey   bool          `yaml:"require_key" jsonschema_description:"Whether requests without an API key are refused."`
+}
+
+// Key is a caller's API key. The key itself is not kept: after Load, SHA256 is set and Key is empty.
+type Key struct {
+	Name   string `yaml:"name" jsonschema:"required,pattern=^[A-Za-z0-9][A-Za-z0-9_-]{0\\,62}$" jsonschema_description:"Name of the caller, unique; it is shown and logged."`
+	Key    string `yaml:"key" secret:"true" jsonschema_description:"The key, from a variable: ${ALICE_KEY}."`
+	SHA256 string `yaml:"sha256" secret:"true" jsonschema_description:"Instead of the key: its SHA-256 in hex."`
+	// Class after Load is never empty.
+	Class string `yaml:"class" jsonschema_description:"Priority class of the caller's requests. Empty is queue.default_class."`
 }
 
 // Journal says where decisions are kept and how often a state is saved beside them.
@@ -125,8 +137,19 @@ type Model struct {
 	Pinned           bool           `yaml:"pinned" jsonschema_description:"Never evict it and never unload it when idle."`
 	// Groups is no part of what a worker depends on, so it must not change the revisions of those who have none.
 	Groups []string `yaml:"groups" json:"Groups,omitempty" jsonschema_description:"Models that share a group are never resident together."`
+	// Replicas and Sleep need no new process either: they are no part of the model's revision.
+	Replicas Replicas      `yaml:"replicas" json:"Replicas,omitzero"`
+	Sleep    time.Duration `yaml:"sleep" json:"Sleep,omitzero" min:"0s" max:"8760h" jsonschema_description:"Idle time after which the engine is put to sleep, where the runtime can. 0 is never."`
 	// Resilience is nil without an override; what the override leaves out has the value of the top-level section.
-	Resilience *Resilience `yaml:"resilience" jsonschema_description:"Limits of this model that differ from the resilience section."`
+	Resilience *ModelResilience `yaml:"resilience" jsonschema_description:"Limits of this model that differ from the resilience section."`
+	// Batch is nil without an override; what the override leaves out has the value of the top-level section.
+	Batch *ModelBatch `yaml:"batch" json:"Batch,omitempty" jsonschema_description:"Micro-batching of this model where it differs from the batch section."`
+}
+
+// Replicas say how many workers serve a model. Max is Min where only Min is given.
+type Replicas struct {
+	Min int `yaml:"min" jsonschema:"minimum=1,maximum=64" jsonschema_description:"Workers while the model is resident, at least."`
+	Max int `yaml:"max" jsonschema:"minimum=1,maximum=64" jsonschema_description:"Workers at most, when requests wait."`
 }
 
 // Runtimes are the engines of this host.
@@ -174,11 +197,15 @@ type Ollama struct {
 type Scheduler struct {
 	Policy          string `yaml:"policy" jsonschema:"enum=cost_aware,enum=lru,enum=first_fit" jsonschema_description:"Who is evicted first: cost_aware weighs idle time against the cost of loading again, lru takes the longest idle, first_fit the longest resident."`
 	ForeignPressure bool   `yaml:"foreign_pressure" jsonschema_description:"Whether idle models are evicted when other programs need the device's memory."`
+	Defrag          string `yaml:"defrag" jsonschema:"enum=off,enum=propose,enum=auto" jsonschema_description:"What happens when a model would fit if another one moved: off, propose says so, auto moves an idle one."`
 }
 
-// Queue bounds how requests wait for a model.
+// Queue says how requests wait for a model.
 type Queue struct {
-	MaxWait time.Duration `yaml:"max_wait" min:"100ms" max:"24h" jsonschema_description:"Time after which a model that waits for memory makes busy ones end their turn, so that nobody starves."`
+	Classes      []string      `yaml:"classes" jsonschema_description:"Priority classes, the first one served first."`
+	DefaultClass string        `yaml:"default_class" jsonschema:"minLength=1" jsonschema_description:"Class of requests without an API key, and of keys without class."`
+	MaxWait      time.Duration `yaml:"max_wait" min:"100ms" max:"24h" jsonschema_description:"Time after which a waiting request goes before all classes, and a model that waits for memory makes busy ones end their turn, so that nobody starves."`
+	Collation    time.Duration `yaml:"collation" min:"0s" max:"10s" jsonschema_description:"How long a load that makes others leave is held back, so that requests for models which are still resident go first. 0 is not at all."`
 }
 
 // Loading bounds how models are loaded.
@@ -201,8 +228,15 @@ type Goals struct {
 	MaxActiveGoals int    `yaml:"max_active_goals" jsonschema:"minimum=1,maximum=10000" jsonschema_description:"Goals that run at the same time."`
 }
 
-// Resilience bounds failure and load, per model.
+// Resilience bounds failure and load, per model and for the host.
 type Resilience struct {
+	CircuitBreaker CircuitBreaker `yaml:"circuit_breaker"`
+	Bulkhead       Bulkhead       `yaml:"bulkhead"`
+	Host           HostBulkhead   `yaml:"host"`
+}
+
+// ModelResilience bounds failure and load of one model.
+type ModelResilience struct {
 	CircuitBreaker CircuitBreaker `yaml:"circuit_breaker"`
 	Bulkhead       Bulkhead       `yaml:"bulkhead"`
 }
@@ -218,6 +252,26 @@ type Bulkhead struct {
 	MaxConcurrent int           `yaml:"max_concurrent" jsonschema:"minimum=1,maximum=65536" jsonschema_description:"Requests of a model that run at the same time."`
 	MaxQueueSize  int           `yaml:"max_queue_size" jsonschema:"minimum=0,maximum=1048576" jsonschema_description:"Requests of a model that wait. 0 is none."`
 	QueueTimeout  time.Duration `yaml:"queue_timeout" min:"1ms" max:"24h" jsonschema_description:"How long a request waits at most."`
+}
+
+// HostBulkhead bounds the requests of all models of the host together.
+type HostBulkhead struct {
+	MaxConcurrent int `yaml:"max_concurrent" jsonschema:"minimum=1,maximum=65536" jsonschema_description:"Requests of all models together that run at the same time."`
+	MaxQueueSize  int `yaml:"max_queue_size" jsonschema:"minimum=0,maximum=1048576" jsonschema_description:"Requests of all models together that wait. 0 is none."`
+}
+
+// Batch says how small requests of many callers are put together for the engine: embeddings, rerank, and completions where a
+// model allows it.
+type Batch struct {
+	Window  time.Duration `yaml:"window" min:"0s" max:"1s" jsonschema_description:"How long the first request of a batch waits for others."`
+	MaxSize int           `yaml:"max_size" jsonschema:"minimum=1,maximum=4096" jsonschema_description:"Requests in a batch at most. 1 switches batching off."`
+}
+
+// ModelBatch is the batching of one model.
+type ModelBatch struct {
+	Window      time.Duration `yaml:"window" min:"0s" max:"1s" jsonschema_description:"How long the first request of a batch waits for others."`
+	MaxSize     int           `yaml:"max_size" jsonschema:"minimum=1,maximum=4096" jsonschema_description:"Requests in a batch at most. 1 switches batching off."`
+	Completions bool          `yaml:"completions" jsonschema_description:"Whether completions without streaming are batched too, for engines that take a list of prompts."`
 }
 
 // Log says what is logged and how.

@@ -6,7 +6,7 @@ import (
 	"modelops/messages"
 )
 
-// loopback reads a bind address and refuses all that could be reached from outside this machine: there are no keys and no
+// loopback reads a bind address and refuses all that could be reached from outside this machine: there are no
 // certificates yet, so whoever reaches the port may do everything.
 func loopback(bind string) (string, error) {
 	if bind == "localhost" {

@@ -15,7 +15,7 @@ func address(bind string, port int) (string, error) {
 	case host == "" || strings.EqualFold(host, "localhost"):
 		host = "127.0.0.1" // not what some hosts file says
 	case !isLoopback(host):
-		return "", messages.Errorf(messages.FailedPrecondition, "rest bind address", "%q can be reached from outside, and there are no keys and certificates yet to guard it", bind).
+		return "", messages.Errorf(messages.FailedPrecondition, "rest bind address", "%q can be reached from outside, and there are no certificates yet to guard it", bind).
 			WithHint("bind to 127.0.0.1, and use an SSH tunnel to reach it from elsewhere")
 	}
 	if port < 0 || port > 65535 {

@@ -110,7 +110,7 @@ func TestOnlyLoopback(t *testing.T) {
 	}
 	for _, bind := range []string{"0.0.0.0", "::", "[::]", "192.168.1.5", "example.com", "10.0.0.1", "*", "127.0.0.1.evil.com"} {
 		_, err := New(Options{Bind: bind, Port: 8008})
-		if e := messages.AsError(err); e == nil || e.Code != messages.FailedPrecondition || !strings.Contains(e.Message, "keys and certificates") || e.Hint == "" {
+		if e := messages.AsError(err); e == nil || e.Code != messages.FailedPrecondition || !strings.Contains(e.Message, "no certificates") || e.Hint == "" {
 			t.Errorf("%q: %v", bind, err)
 		}
 	}

@@ -55,22 +55,59 @@ func plan(old, next *config.Config, running map[string]*messages.ModelSpec) plan
 			p.changes = append(p.changes, "preload "+x.Name)
 		}
 	}
-	if !reflect.DeepEqual(old.Resilience, next.Resilience) {
-		p.changes = append(p.changes, "resilience: changed")
+	for _, s := range []struct {
+		name     string
+		old, new any
+	}{
+		{"resilience", old.Resilience, next.Resilience}, {"queue", old.Queue, next.Queue}, {"batch", old.Batch, next.Batch},
+		{"server.require_key", old.Server.RequireKey, next.Server.RequireKey},
+	} {
+		if !reflect.DeepEqual(s.old, s.new) {
+			p.changes = append(p.changes, s.name+": changed")
+		}
 	}
+	p.changes = append(p.changes, changedKeys(old.Keys, next.Keys)...)
 	p.restart = needRestart(old, next)
 	return p
 }
 
+// changedKeys names the callers whose key came, went, or became another one, without telling it.
+func changedKeys(old, next []config.Key) []string {
+	was := map[string]config.Key{}
+	for _, k := range old {
+		was[k.Name] = k
+	}
+	var out []string
+	for _, k := range next {
+		before, known := was[k.Name]
+		delete(was, k.Name)
+		switch {
+		case !known:
+			out = append(out, "key of "+k.Name+": new")
+		case before.SHA256 != k.SHA256:
+			out = append(out, "key of "+k.Name+": another one; the old one is refused")
+		case before.Class != k.Class:
+			out = append(out, fmt.Sprintf("key of %s: class %s becomes %s", k.Name, before.Class, k.Class))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(was)) {
+		out = append(out, "key of "+name+": gone; it is refused")
+	}
+	return out
+}
+
 // needRestart names the sections whose change only a restart brings.
 func needRestart(old, next *config.Config) []string {
+	was, will := old.Server, next.Server
+	was.RequireKey, will.RequireKey = false, false // asked at each request
 	var out []string
 	for _, s := range []struct {
 		name     string
 		old, new any
 	}{
-		{"host", old.Host, next.Host}, {"data_dir", old.DataDir, next.DataDir}, {"server", old.Server, next.Server}, {"journal", old.Journal, next.Journal},
-		{"resources", old.Resources, next.Resources}, {"runtimes", old.Runtimes, next.Runtimes}, {"load", old.Load, next.Load}, {"log", old.Log, next.Log},
+		{"host", old.Host, next.Host}, {"data_dir", old.DataDir, next.DataDir}, {"server", was, will}, {"journal", old.Journal, next.Journal},
+		{"resources", old.Resources, next.Resources}, {"runtimes", old.Runtimes, next.Runtimes}, {"load", old.Load, next.Load},
+		{"scheduler", old.Scheduler, next.Scheduler}, {"queue.max_wait of models that wait for memory", old.Queue.MaxWait, next.Queue.MaxWait}, {"log", old.Log, next.Log},
 	} {
 		if !reflect.DeepEqual(s.old, s.new) {
 			out = append(out, s.name+": changed, needs a restart")

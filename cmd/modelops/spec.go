@@ -39,6 +39,7 @@ func declared(cfg *config.Config, name string, m config.Model) *messages.ModelSp
 		ConcurrencyLimit: uint32(m.ConcurrencyLimit), TtlSeconds: uint32(max(m.TTL, 0).Seconds()), Pinned: m.Pinned,
 		UseModelName: m.UseModelName, Unlisted: m.Unlisted, MinResidencySeconds: uint32(m.MinResidency.Seconds()),
 		Threads: uint32(threads), Revision: cfg.ModelRevision(name), IdleMs: idleMs(m), DeclaredBy: declaredByConfig, Groups: m.Groups,
+		MinReplicas: uint32(m.Replicas.Min), MaxReplicas: uint32(m.Replicas.Max), SleepMs: sleepMs(m),
 	}
 }
 
@@ -49,6 +50,14 @@ func idleMs(m config.Model) *int64 {
 		return nil
 	}
 	return proto.Int64(limit.Milliseconds())
+}
+
+// sleepMs is nil when the engine is never put to sleep.
+func sleepMs(m config.Model) *int64 {
+	if m.Sleep == 0 {
+		return nil
+	}
+	return proto.Int64(m.Sleep.Milliseconds())
 }
 
 // specOf declares a file under a name that the configuration may not know.
