@@ -15,6 +15,8 @@ func Props(g *Gateway, opts ...actor.PropsOption) *actor.Props {
 		switch m := c.Message().(type) {
 		case *messages.ModelView:
 			g.Update(m)
+		case *messages.HostView:
+			g.SetRoutes(m.Routes)
 		case entity.Envelope:
 			answer(c, g, m)
 		}

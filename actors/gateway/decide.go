@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"modelops/messages"
@@ -14,113 +16,238 @@ const (
 	queued
 )
 
-// admit lets a ticket run, queues it, or refuses it.
-func (l *lane) admit(ticket uint64, now time.Time) (admission, error) {
-	if l.ready && len(l.waiting) == 0 && len(l.running) < l.limit() {
-		if ok, retry := l.breaker.admit(ticket, now); !ok {
-			return 0, l.breakerOpen(retry)
+// admit lets a request run, queues it, or refuses it.
+func (l *lane) admit(p pending) (admission, error) {
+	now := p.since
+	l.demand.came(now)
+	if l.ready() {
+		s, refusal, open := l.vacant(p.ticket, now)
+		switch {
+		case refusal != nil && (open || len(l.waiting) == 0):
+			return 0, refusal
+		case s != nil && len(l.waiting) == 0 && l.host.enter():
+			l.start(s, p, now)
+			return granted, nil
+		case s != nil:
+			s.breaker.forgive(p.ticket)
 		}
-		l.running[ticket], l.idleSince = l.view.GetAttempt(), time.Time{}
-		return granted, nil
 	}
-	if l.ready && l.breaker.state(now) == Opened {
-		return 0, l.breakerOpen(l.breaker.rest(now))
+	if err := l.full(now); err != nil {
+		return 0, err
 	}
-	if len(l.waiting) >= l.limits.MaxQueue {
-		return 0, messages.Errorf(messages.BulkheadRejection, l.subject(), "Bulkhead rejection for 'inference': %d/%d capacity, %d/%d waiting",
-			len(l.running), l.limit(), len(l.waiting), l.limits.MaxQueue).
-			WithRetry(l.expectedWait(len(l.waiting) + 1)).WithHint("try again later, or raise resilience.bulkhead")
+	l.waiting, l.idleSince = append(l.waiting, p), time.Time{}
+	if !l.ready() && l.coldSince.IsZero() {
+		l.coldSince = now
 	}
-	l.waiting, l.idleSince = append(l.waiting, ticket), time.Time{}
 	return queued, nil
 }
 
-func (l *lane) breakerOpen(retry time.Duration) error {
-	return messages.Errorf(messages.CircuitBreakerOpen, l.subject(), "Circuit breaker open for 'inference' (failures: %d)", l.breaker.failures).
-		WithRetry(retry).WithHint("the worker failed again and again: modelops logs " + l.name())
+// full takes a place in the queues, or says which of them is full.
+func (l *lane) full(now time.Time) error {
+	if len(l.waiting) >= l.limits.MaxQueue {
+		return messages.Errorf(messages.BulkheadRejection, l.subject(), "Bulkhead rejection for 'inference': %d/%d capacity, %d/%d waiting",
+			len(l.running), l.limit(), len(l.waiting), l.limits.MaxQueue).
+			WithRetry(l.expectedWait(len(l.waiting)+1, now)).WithHint("try again later, or raise resilience.bulkhead")
+	}
+	if !l.host.queue() {
+		h := l.host
+		return messages.Errorf(messages.BulkheadRejection, l.subject(), "Bulkhead rejection for 'inference': the host has %d/%d running, %d/%d waiting",
+			h.running.Load(), h.maxRunning.Load(), h.waiting.Load(), h.maxWaiting.Load()).
+			WithRetry(l.expectedWait(len(l.waiting)+1, now)).WithHint("try again later, or raise resilience.host")
+	}
+	return nil
 }
 
-// pump lets waiting tickets run as far as there are places.
-func (l *lane) pump(now time.Time) (out []uint64) {
-	for l.ready && len(l.waiting) > 0 && len(l.running) < l.limit() {
-		t := l.waiting[0]
-		if ok, _ := l.breaker.admit(t, now); !ok {
-			break
+// vacant is the worker with the fewest requests that may have one more; nil when none may. Its breaker's permit is taken: use it or
+// forgive it. refusal says that the breakers of all workers let nobody in; open, that they won't for a time.
+func (l *lane) vacant(ticket uint64, now time.Time) (best *seat, refusal error, open bool) {
+	var shut *seat
+	var rest time.Duration
+	ready, refused, opened := 0, 0, 0
+	for _, s := range l.byLoad() {
+		if !s.ready {
+			continue
 		}
-		l.waiting = l.waiting[1:]
-		l.running[t] = l.view.GetAttempt()
-		out = append(out, t)
+		ready++
+		is := s.breaker.state(now) == Opened
+		if !is && s.running >= l.places() {
+			continue
+		}
+		ok, retry := s.breaker.admit(ticket, now)
+		if ok {
+			return s, nil, false
+		}
+		refused++
+		if is {
+			opened++
+		}
+		if shut == nil || retry < rest {
+			shut, rest = s, retry
+		}
 	}
+	if ready == 0 || refused < ready {
+		return nil, nil, false
+	}
+	return nil, l.breakerOpen(&shut.breaker, rest), opened == ready
+}
+
+// byLoad are the seats, those with the fewest requests first.
+func (l *lane) byLoad() []*seat {
+	if len(l.seats) < 2 {
+		return l.seats
+	}
+	out := slices.Clone(l.seats)
+	slices.SortStableFunc(out, func(a, b *seat) int { return cmp.Compare(a.running, b.running) })
 	return out
+}
+
+// start lets a request run at a worker. It has its place on the host.
+func (l *lane) start(s *seat, p pending, now time.Time) {
+	l.running[p.ticket] = run{pending: p, seat: s, attempt: s.view.GetAttempt(), began: now}
+	s.running++
+	s.nap = false
+	l.idleSince = time.Time{}
+}
+
+func (l *lane) breakerOpen(b *breaker, retry time.Duration) error {
+	return messages.Errorf(messages.CircuitBreakerOpen, l.subject(), "Circuit breaker open for 'inference' (failures: %d)", b.failures).
+		WithRetry(retry).WithHint("the worker failed again and again: modelops logs " + l.model)
+}
+
+// pump lets waiting requests run as far as there are places. hungry tells that only the host had none; refusal, that the breakers of all
+// workers are open.
+func (l *lane) pump(now time.Time) (out []uint64, hungry bool, refusal error) {
+	for len(l.waiting) > 0 {
+		i := l.first(now)
+		p := l.waiting[i]
+		s, refusal, open := l.vacant(p.ticket, now)
+		if s == nil && !open {
+			return out, false, nil // they wait for a place, or for what the probe finds
+		}
+		if s == nil {
+			return out, false, refusal
+		}
+		if !l.host.enter() {
+			s.breaker.forgive(p.ticket)
+			return out, true, nil
+		}
+		l.waiting = slices.Delete(l.waiting, i, i+1)
+		l.host.unqueue(1)
+		l.start(s, p, now)
+		out = append(out, p.ticket)
+	}
+	return out, false, nil
 }
 
 // leave takes a ticket out of the queue; false when it wasn't waiting.
 func (l *lane) leave(ticket uint64, now time.Time) bool {
-	i := slices.Index(l.waiting, ticket)
+	i := l.index(ticket)
 	if i < 0 {
 		return false
 	}
 	l.waiting = slices.Delete(l.waiting, i, i+1)
+	l.host.unqueue(1)
 	l.rest(now)
 	return true
 }
 
 // finish takes a ticket out of its place. What became of it at a former worker says nothing about this one.
-func (l *lane) finish(ticket uint64, o messages.Outcome, took time.Duration, now time.Time) (breakerChanged bool) {
-	attempt, ran := l.running[ticket]
+func (l *lane) finish(ticket uint64, o messages.Outcome, now time.Time) (at *seat, breakerChanged bool) {
+	r, ran := l.running[ticket]
 	if !ran {
-		return false
+		return nil, false
 	}
 	delete(l.running, ticket)
+	l.host.leave()
+	s, took := r.seat, now.Sub(r.began)
+	s.running--
 	l.served = true
 	l.rest(now)
-	if l.recent == 0 {
-		l.recent = took
+	l.recent.add(took)
+	if r.attempt != s.view.GetAttempt() {
+		return s, false
 	}
-	l.recent += (took - l.recent) / 8
+	s.vitals.saw(o, took, now)
 	switch {
-	case attempt != l.view.GetAttempt():
-		return false
 	case o.Failed:
-		return l.breaker.record(ticket, true, now)
+		return s, s.breaker.record(ticket, true, now)
 	case o.Err != nil: // the caller left, or was wrong: says nothing about the worker
-		l.breaker.forgive(ticket)
-		return false
+		s.breaker.forgive(ticket)
+		return s, false
 	}
-	return l.breaker.record(ticket, false, now)
+	return s, s.breaker.record(ticket, false, now)
 }
 
 // rest starts the idle time when nothing runs and nothing waits.
 func (l *lane) rest(now time.Time) {
+	if len(l.waiting) == 0 {
+		l.coldSince = time.Time{}
+	}
 	if len(l.running) == 0 && len(l.waiting) == 0 && l.idleSince.IsZero() {
 		l.idleSince = now
 	}
 }
 
-// update takes a new view of the model. Ready views of a drained attempt come late and change nothing.
+// update takes a new view of the model or of one of its replicas. Ready views of a drained attempt come late and change nothing, unless
+// its engine slept since.
 func (l *lane) update(v *messages.ModelView, now time.Time) {
-	fresh := l.view.GetAttempt() != v.Attempt
-	was := l.ready
-	l.view = v
-	l.ready = v.Phase == "ready" && v.Attempt > l.closed
-	if l.ready && !was {
-		l.idleSince, l.served = time.Time{}, false
-		l.rest(now)
+	was := l.ready()
+	s := l.seat(v.Name)
+	if s == nil {
+		s = &seat{name: v.Name, breaker: l.fuse}
+		l.seats = append(l.seats, s)
+		slices.SortFunc(l.seats, func(a, b *seat) int {
+			return cmp.Or(cmp.Compare(len(a.name), len(b.name)), strings.Compare(a.name, b.name))
+		})
 	}
+	if v.Name == l.model {
+		l.view = v
+	}
+	fresh := s.view.GetAttempt() != v.Attempt
+	s.view = v
+	if v.Phase == "asleep" || v.Phase == "waking" {
+		s.closed = min(s.closed, v.Attempt-1)
+	}
+	s.ready = v.Phase == "ready" && v.Attempt > s.closed
 	if fresh { // another worker: its predecessor's failures aren't its own
-		l.breaker = breaker{threshold: l.breaker.threshold, reset: l.breaker.reset}
+		s.breaker, s.vitals, s.nap = l.fuse, vitals{}, false
+	}
+	if v.Name != l.model && v.Spec == nil && v.Phase == "absent" && s.running == 0 {
+		l.seats = slices.DeleteFunc(l.seats, func(x *seat) bool { return x == s })
+	}
+	if l.ready() && !was {
+		l.warmed(v, now)
 	}
 }
 
-// close lets nobody run any more for an attempt.
-func (l *lane) close(attempt uint64) {
-	l.closed = max(l.closed, attempt)
-	l.ready = false
+// warmed begins a time with a worker.
+func (l *lane) warmed(v *messages.ModelView, now time.Time) {
+	switch {
+	case !l.coldSince.IsZero():
+		l.cold.add(now.Sub(l.coldSince))
+	case l.cold == 0 && v.LoadMs > 0:
+		l.cold.add(time.Duration(v.LoadMs) * time.Millisecond)
+	}
+	l.coldSince, l.idleSince, l.served = time.Time{}, time.Time{}, false
+	l.rest(now)
+}
+
+// close lets nobody run any more at an attempt of a worker.
+func (l *lane) close(s *seat, attempt uint64, now time.Time) {
+	s.closed = max(s.closed, attempt)
+	s.ready = false
+	if len(l.waiting) > 0 && !l.ready() && l.coldSince.IsZero() {
+		l.coldSince = now
+	}
 }
 
 // failAll empties the queue.
 func (l *lane) failAll(now time.Time) (out []uint64) {
-	out, l.waiting = l.waiting, nil
+	for _, p := range l.waiting {
+		out = append(out, p.ticket)
+	}
+	l.host.unqueue(len(l.waiting))
+	l.waiting = nil
 	l.rest(now)
 	return out
 }

@@ -9,6 +9,13 @@
 //	      ─▶ waiting ──model ready and a place free──▶ granted
 //	                 ──model failed / context over──▶ refused
 //
+// Who waits goes by priority class and age (order.go). A lane has a seat for each worker: the model's own, and its replicas'. A request
+// runs at the worker with the fewest, and each worker has a breaker. All lanes share the host's places (bulkhead.go).
+//
+// What requests tell goes back to the model's actor as hints, four times a second (sweep.go): unload or sleep when idle, more or fewer
+// replicas (scale.go), another worker for one that does its work badly (vitals.go). A name may lead to another model, and to a canary for a
+// share of its requests (routes.go, trial.go).
+//
 // The hot path takes one short lock per lane and never passes a mailbox. What changes routes (the model actors' views) comes
 // through the gateway's actor, in order; after a crash of that actor the lanes live on and the next views correct them.
 package gateway

@@ -32,6 +32,17 @@ type Figures struct {
 	QueueTimeout time.Duration
 }
 
+// HostFigures are what holds for the requests of all models together.
+type HostFigures struct {
+	// Limits bound what runs and waits on the host; 0 = no bound.
+	Limits Limits
+	// Classes are the priority classes, the first one goes first. A request without a known one has DefaultClass.
+	Classes      []string
+	DefaultClass string
+	// MaxWait is after how much waiting a request goes before all classes; 0 = never.
+	MaxWait time.Duration
+}
+
 // Options are the gateway's ports and figures.
 type Options struct {
 	Host     string
@@ -41,6 +52,8 @@ type Options struct {
 	Figures  Figures
 	// FiguresOf gives a model figures of its own; may be nil.
 	FiguresOf func(model string) Figures
+	// HostFigures gives the host's figures, at the start and at each Refigure; nil = no bounds and one class.
+	HostFigures func() HostFigures
 	// DrainTimeout bounds how long running requests may hold up an unload; then they are ended.
 	DrainTimeout time.Duration
 	// StallAfter is how long a request may wait without a decision before health fails.

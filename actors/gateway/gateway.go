@@ -18,15 +18,14 @@ type Gateway struct {
 	o      Options
 	routes atomic.Pointer[routes]
 	next   atomic.Uint64
+	host   bulkhead
+	figure atomic.Pointer[HostFigures]
 
-	mu    sync.Mutex // guards views, and who builds the next routes
-	views map[string]*messages.ModelView
-	lanes map[string]*guarded
-}
-
-// routes is the immutable table from every name a caller may use to its lane.
-type routes struct {
-	byName map[string]*guarded
+	mu     sync.Mutex // guards views, lanes, who builds the next routes, and trials
+	views  map[string]*messages.ModelView
+	lanes  map[string]*guarded
+	moved  []*messages.Route
+	trials map[string]*trial
 }
 
 // guarded is a lane with its lock and those who wait at it.
@@ -37,14 +36,24 @@ type guarded struct {
 	mu      sync.Mutex
 	lane    lane
 	waiters map[uint64]*waiter
-	cancels map[uint64]context.CancelCauseFunc // running, by ticket
-	idle    chan struct{}                      // closed when a drain finds nobody running; nil when nobody drains
+	running map[uint64]*holder
+	drains  map[*seat]chan struct{} // closed when nobody runs at a worker any more
 }
 
+// waiter is a request that waits.
 type waiter struct {
 	since    time.Time
 	position int
+	expected time.Duration
+	asker    messages.Asker
+	trial    *trial
 	granted  chan admitted // one value
+}
+
+// holder is a request that runs.
+type holder struct {
+	asker messages.Asker
+	end   context.CancelCauseFunc
 }
 
 // admitted is what a waiter hears: its grant, or why there is none.
@@ -55,15 +64,16 @@ type admitted struct {
 
 // New makes a gateway without routes.
 func New(o Options) *Gateway {
-	g := &Gateway{o: o, views: map[string]*messages.ModelView{}, lanes: map[string]*guarded{}}
-	g.routes.Store(&routes{byName: map[string]*guarded{}})
+	g := &Gateway{o: o, views: map[string]*messages.ModelView{}, lanes: map[string]*guarded{}, trials: map[string]*trial{}}
+	g.routes.Store(&routes{byName: map[string]*target{}})
+	g.refigureHost()
 	return g
 }
 
-// lookup finds the lane for a name or alias.
-func (g *Gateway) lookup(name string) (*guarded, error) {
-	if l, ok := g.routes.Load().byName[name]; ok {
-		return l, nil
+// lookup finds who answers for a name or alias.
+func (g *Gateway) lookup(name string) (*target, error) {
+	if t, ok := g.routes.Load().byName[name]; ok {
+		return t, nil
 	}
 	subject := messages.ModelActor(g.o.Host, name).String()
 	hint := "GET /v1/models or modelops models lists what there is"
@@ -89,39 +99,66 @@ func (g *Gateway) nearest(name string) string {
 
 // Admit waits until the model may take one more request.
 func (g *Gateway) Admit(ctx context.Context, model string) (*messages.Grant, error) {
-	l, err := g.lookup(model)
+	t, err := g.lookup(model)
 	if err != nil {
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, messages.AsError(err)
 	}
-	ticket, now := g.next.Add(1), time.Now()
+	if l := t.tried(); l != nil {
+		grant, err := g.admit(ctx, l, t.trial)
+		if err == nil || ctx.Err() != nil {
+			return grant, err
+		}
+		t.trial.record(true) // its canary refused: the model that is known to work answers
+	}
+	return g.admit(ctx, t.to, nil)
+}
+
+func (g *Gateway) admit(ctx context.Context, l *guarded, try *trial) (*messages.Grant, error) {
+	asker := messages.AskerFrom(ctx)
+	p := pending{ticket: g.next.Add(1), class: g.rank(asker.Class), since: time.Now()}
 	l.mu.Lock()
-	how, err := l.lane.admit(ticket, now)
+	how, err := l.lane.admit(p)
 	if err != nil {
 		l.mu.Unlock()
 		return nil, err
 	}
+	w := &waiter{since: p.since, asker: asker, trial: try}
 	if how == granted {
-		grant := g.grant(l, ticket, now, 0, 0)
+		grant := g.grant(l, p.ticket, w, 0)
 		l.mu.Unlock()
 		return grant, nil
 	}
-	w := &waiter{since: now, position: len(l.lane.waiting), granted: make(chan admitted, 1)}
-	l.waiters[ticket] = w
-	wake := !l.lane.ready
+	w.position, w.granted = l.lane.position(p.ticket, p.since), make(chan admitted, 1)
+	w.expected = l.lane.expectedWait(w.position, p.since)
+	l.waiters[p.ticket] = w
+	wake := !l.lane.ready()
+	if !wake {
+		g.pump(l) // the host may have been full, and isn't any more
+	}
 	l.mu.Unlock()
 	if wake {
 		g.o.Door.Tell(ctx, l.id, &messages.EnsureModel{Reason: "a request waits for it"})
 	}
-	return g.wait(ctx, l, ticket, w)
+	return g.wait(ctx, l, p.ticket, w)
 }
+
+// tellEvery is how often who waits hears where he stands.
+const tellEvery = time.Second
 
 func (g *Gateway) wait(ctx context.Context, l *guarded, ticket uint64, w *waiter) (*messages.Grant, error) {
 	patience := l.patience()
 	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
+	var tell <-chan time.Time
+	if w.asker.Told != nil {
+		tick := time.NewTicker(tellEvery)
+		defer tick.Stop()
+		tell = tick.C
+		l.tell(ticket, w)
+	}
 	for {
 		select {
 		case a := <-w.granted:
@@ -132,6 +169,8 @@ func (g *Gateway) wait(ctx context.Context, l *guarded, ticket uint64, w *waiter
 		case <-ctx.Done():
 			g.abandon(l, ticket, w)
 			return nil, messages.AsError(context.Cause(ctx))
+		case <-tell:
+			l.tell(ticket, w)
 		case <-timeout.C:
 			if l.resting() { // the model's own load deadline decides, not the queue's
 				timeout.Reset(patience)
@@ -144,6 +183,32 @@ func (g *Gateway) wait(ctx context.Context, l *guarded, ticket uint64, w *waiter
 	}
 }
 
+// tell says where a request stands.
+func (l *guarded) tell(ticket uint64, w *waiter) {
+	if at := l.place(ticket, w, time.Now()); at.Position > 0 {
+		w.asker.Told(at)
+	}
+}
+
+func (l *guarded) place(ticket uint64, w *waiter, now time.Time) messages.QueuePlace {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.placeOf(ticket, w, now)
+}
+
+// placeOf is where a request stands; its position is 0 when it no longer waits. l is locked.
+func (l *guarded) placeOf(ticket uint64, w *waiter, now time.Time) messages.QueuePlace {
+	position := l.lane.position(ticket, now)
+	if position == 0 {
+		return messages.QueuePlace{}
+	}
+	at := messages.QueuePlace{Position: position, Waited: now.Sub(w.since), Expected: l.lane.expectedWait(position, now), WaitsFor: "a place"}
+	if !l.lane.ready() {
+		at.WaitsFor = l.lane.view.GetPhase()
+	}
+	return at
+}
+
 func (l *guarded) patience() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -154,7 +219,7 @@ func (l *guarded) patience() time.Duration {
 func (l *guarded) resting() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.lane.ready
+	return !l.lane.ready()
 }
 
 // abandon takes a waiting ticket out; when it was granted at the same moment the place goes to the next one.
@@ -175,55 +240,87 @@ func (g *Gateway) abandon(l *guarded, ticket uint64, w *waiter) {
 }
 
 // grant makes the caller's side of a place. l is locked.
-func (g *Gateway) grant(l *guarded, ticket uint64, began time.Time, queued time.Duration, position int) *messages.Grant {
-	v := l.lane.view
+func (g *Gateway) grant(l *guarded, ticket uint64, w *waiter, queued time.Duration) *messages.Grant {
+	v := l.lane.running[ticket].seat.view
 	upstream := v.Name
 	if v.GetSpec().GetUseModelName() != "" {
 		upstream = v.Spec.UseModelName
 	}
 	var once sync.Once
-	grant := &messages.Grant{Model: v.Name, Upstream: upstream, URL: strings.TrimSuffix(v.GetWorker().GetUrl(), "/"), Queued: queued, Position: position}
+	grant := &messages.Grant{Model: l.name, Replica: v.Name, Upstream: upstream, URL: strings.TrimSuffix(v.GetWorker().GetUrl(), "/"),
+		Queued: queued, Position: w.position, Expected: w.expected}
 	if g.o.APIKey != nil {
 		grant.APIKey = g.o.APIKey(v.Spec)
 	}
 	ended, end := context.WithCancelCause(context.Background())
-	l.cancels[ticket] = end
+	l.running[ticket] = &holder{asker: w.asker, end: end}
 	grant.Ended = ended
 	grant.Release = func(o messages.Outcome) {
 		once.Do(func() {
 			end(nil)
-			g.release(l, ticket, o, time.Since(began))
+			if w.trial != nil && (o.Failed || o.Err == nil) {
+				w.trial.record(o.Failed)
+			}
+			g.release(l, ticket, o)
 		})
 	}
 	return grant
 }
 
-func (g *Gateway) release(l *guarded, ticket uint64, o messages.Outcome, took time.Duration) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+func (g *Gateway) release(l *guarded, ticket uint64, o messages.Outcome) {
 	now := time.Now()
-	delete(l.cancels, ticket)
-	if l.lane.finish(ticket, o, took, now) {
-		state := l.lane.breaker.state(now)
-		g.o.Door.Tell(context.Background(), l.id, &messages.ReportBreaker{State: state, Failures: uint32(l.lane.breaker.failures)})
+	l.mu.Lock()
+	h := l.running[ticket]
+	delete(l.running, ticket)
+	s, changed := l.lane.finish(ticket, o, now)
+	l.lane.keep = h.asker.KeepAlive
+	if changed {
+		g.o.Door.Tell(context.Background(), messages.ModelActor(g.o.Host, s.name),
+			&messages.ReportBreaker{State: s.breaker.state(now), Failures: uint32(s.breaker.failures)})
 	}
-	if l.lane.breaker.state(now) == Opened { // as who comes now: nobody would wake them when it may be tried again
-		l.refuseAll(l.lane.breakerOpen(l.lane.breaker.rest(now)))
+	if done := l.drains[s]; done != nil && s.running == 0 {
+		close(done)
+		delete(l.drains, s)
 	}
-	if l.idle != nil && len(l.lane.running) == 0 {
-		close(l.idle)
-		l.idle = nil
+	first := g.host.feed()
+	if first == nil {
+		g.pump(l)
+		l.mu.Unlock()
+		return
 	}
-	g.pump(l)
+	g.host.starve(l)
+	l.mu.Unlock()
+	for next := first; next != nil; next = g.host.feed() { // the lane that waits longest for the host's places goes first
+		next.mu.Lock()
+		hungry := g.pump(next)
+		next.mu.Unlock()
+		if hungry {
+			return
+		}
+	}
 }
 
-// pump wakes whoever may run now. Their grants are made here, so that a drain by force finds them. l is locked.
-func (g *Gateway) pump(l *guarded) {
-	now := time.Now()
-	for _, t := range l.lane.pump(now) {
-		if w, ok := l.waiters[t]; ok {
-			delete(l.waiters, t)
-			w.granted <- admitted{grant: g.grant(l, t, now, now.Sub(w.since), w.position)}
+// pump wakes whoever may run now; hungry tells that only the host had no place for more. Their grants are made here, so that a drain by
+// force finds them. An open breaker refuses who waits as it refuses who comes: nobody would wake them when it may be tried again. l is locked.
+func (g *Gateway) pump(l *guarded) (hungry bool) {
+	for {
+		now := time.Now()
+		run, hungry, refusal := l.lane.pump(now)
+		for _, t := range run {
+			if w, ok := l.waiters[t]; ok {
+				delete(l.waiters, t)
+				w.granted <- admitted{grant: g.grant(l, t, w, now.Sub(w.since))}
+			}
+		}
+		if refusal != nil {
+			l.refuseAll(refusal)
+		}
+		if !hungry {
+			return false
+		}
+		g.host.starve(l)
+		if !g.host.free() { // looked at after it is known to be hungry: whoever leaves from now on finds it
+			return true
 		}
 	}
 }
@@ -236,19 +333,4 @@ func (l *guarded) refuseAll(why error) {
 			w.granted <- admitted{err: why}
 		}
 	}
-}
-
-// Models lists the models as now known, with what runs and waits at each.
-func (g *Gateway) Models() []*messages.ModelView {
-	seen := map[*guarded]bool{}
-	var out []*messages.ModelView
-	for _, l := range g.routes.Load().byName {
-		if seen[l] {
-			continue
-		}
-		seen[l] = true
-		out = append(out, l.snapshot())
-	}
-	slices.SortFunc(out, func(a, b *messages.ModelView) int { return strings.Compare(a.Name, b.Name) })
-	return out
 }

@@ -103,12 +103,12 @@ func TestClientLeaves(t *testing.T) {
 func TestGrantedToNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := rig(1, "ready")
-		l, _ := g.lookup("tiny")
+		l := g.lanes["tiny"]
 		first := must(t, g)
 		w := &waiter{since: time.Now(), position: 1, granted: make(chan admitted, 1)}
 		ticket := g.next.Add(1)
 		l.mu.Lock()
-		_, _ = l.lane.admit(ticket, time.Now())
+		_, _ = l.lane.admit(pending{ticket: ticket, since: time.Now()})
 		l.waiters[ticket] = w
 		l.mu.Unlock()
 		first.Release(messages.Outcome{}) // grants it
@@ -351,9 +351,8 @@ func TestManyAtOnce(t *testing.T) {
 		})
 		all.Wait()
 		empty(t, g)
-		l, _ := g.lookup("tiny")
-		if len(l.cancels) != 0 || len(l.waiters) != 0 {
-			t.Errorf("left behind: %d grants, %d waiters", len(l.cancels), len(l.waiters))
+		if l := g.lanes["tiny"]; len(l.running) != 0 || len(l.waiters) != 0 || len(l.drains) != 0 {
+			t.Errorf("left behind: %d grants, %d waiters, %d drains", len(l.running), len(l.waiters), len(l.drains))
 		}
 	})
 }

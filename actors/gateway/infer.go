@@ -13,6 +13,10 @@ const tries = 3
 // Infer admits a request and runs it. It is sent again only while no byte of an answer came.
 func (g *Gateway) Infer(ctx context.Context, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
 	began := time.Now()
+	if a := messages.AskerFrom(ctx); a.RequestID == "" && r.RequestId != "" {
+		a.RequestID = r.RequestId
+		ctx = messages.WithAsker(ctx, a)
+	}
 	resp, err := g.infer(ctx, r, emit, began)
 	g.o.Observer.RequestDone(g.canonical(r.ModelName), messages.CodeOf(err), time.Since(began))
 	return resp, err
@@ -20,8 +24,8 @@ func (g *Gateway) Infer(ctx context.Context, r *messages.InferenceRequest, emit 
 
 // canonical keeps unknown names out of metric labels.
 func (g *Gateway) canonical(name string) string {
-	if l, ok := g.routes.Load().byName[name]; ok {
-		return l.name
+	if t, ok := g.routes.Load().byName[name]; ok {
+		return t.to.name
 	}
 	return ""
 }

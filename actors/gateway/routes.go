@@ -2,7 +2,8 @@ package gateway
 
 import (
 	"context"
-	"maps"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -10,24 +11,65 @@ import (
 	"modelops/messages"
 )
 
-// Update takes a model's new view: routes change, waiting requests run, or hear that the model failed.
+// routes is the immutable table from every name that a caller may use to who answers.
+type routes struct {
+	byName map[string]*target
+}
+
+// target is who answers for a name: a lane, and while a swap tries another model, that one for a share of the requests.
+type target struct {
+	to     *guarded
+	canary *guarded // nil when none is tried
+	share  uint64   // percent of the requests that go to the canary
+	trial  *trial
+	n      atomic.Uint64 // requests so far
+}
+
+// tried is the canary's lane when it is this request's turn; nil otherwise. A canary that can't take requests has failed at this one.
+func (t *target) tried() *guarded {
+	if t.canary == nil {
+		return nil
+	}
+	n := t.n.Add(1)
+	if n*t.share/100 == (n-1)*t.share/100 { // spread evenly, not by chance
+		return nil
+	}
+	t.canary.mu.Lock()
+	ready := t.canary.lane.ready()
+	t.canary.mu.Unlock()
+	if !ready {
+		t.trial.record(true)
+		return nil
+	}
+	return t.canary
+}
+
+// Update takes the new view of a model or of a replica: routes change, waiting requests run, or hear that the model failed.
 func (g *Gateway) Update(v *messages.ModelView) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	name := v.Name
+	if base, ok := messages.ReplicaOf(name); ok {
+		name = base
+	}
 	old := g.views[v.Name]
 	g.views[v.Name] = v
-	l := g.lanes[v.Name]
+	l := g.lanes[name]
 	if l == nil {
-		l = &guarded{name: v.Name, id: messages.ModelActor(g.o.Host, v.Name), waiters: map[uint64]*waiter{}, cancels: map[uint64]context.CancelCauseFunc{},
-			figures: g.figures(v.Name)}
-		l.lane = lane{limits: l.figures.Limits, running: map[uint64]uint64{}, view: v,
-			breaker: breaker{threshold: l.figures.FailureThreshold, reset: l.figures.ResetTimeout}}
-		g.lanes[v.Name] = l
+		l = g.newLane(name)
+		g.lanes[name] = l
 	}
-	if old == nil || !proto.Equal(old.Spec, v.Spec) {
+	if name == v.Name && (old == nil || !proto.Equal(old.Spec, v.Spec)) {
 		g.rebuild()
 	}
 	g.apply(l, v)
+}
+
+func (g *Gateway) newLane(name string) *guarded {
+	id, f := messages.ModelActor(g.o.Host, name), g.figures(name)
+	return &guarded{name: name, id: id, waiters: map[uint64]*waiter{}, running: map[uint64]*holder{}, drains: map[*seat]chan struct{}{}, figures: f,
+		lane: lane{model: name, limits: f.Limits, order: g.order(), host: &g.host, running: map[uint64]run{}, view: &messages.ModelView{Id: id.String(), Name: name},
+			fuse: breaker{threshold: f.FailureThreshold, reset: f.ResetTimeout}}}
 }
 
 func (g *Gateway) figures(model string) Figures {
@@ -37,31 +79,87 @@ func (g *Gateway) figures(model string) Figures {
 	return g.o.Figures
 }
 
-// Refigure takes every lane's figures anew, after the configuration changed. Who runs or waits stays.
+func (g *Gateway) refigureHost() {
+	f := HostFigures{}
+	if g.o.HostFigures != nil {
+		f = g.o.HostFigures()
+	}
+	g.figure.Store(&f)
+	g.host.bound(f.Limits)
+}
+
+func (g *Gateway) order() order { return order{maxWait: g.figure.Load().MaxWait} }
+
+// rank of a priority class; an unknown one counts as the default one.
+func (g *Gateway) rank(class string) int {
+	f := g.figure.Load()
+	if i := slices.Index(f.Classes, class); i >= 0 {
+		return i
+	}
+	return max(slices.Index(f.Classes, f.DefaultClass), 0)
+}
+
+// Refigure takes all figures anew, after the configuration changed. Who runs or waits stays.
 func (g *Gateway) Refigure() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.refigureHost()
 	for name, l := range g.lanes {
 		f := g.figures(name)
 		l.mu.Lock()
-		l.figures, l.lane.limits = f, f.Limits
-		l.lane.breaker.threshold, l.lane.breaker.reset = f.FailureThreshold, f.ResetTimeout
+		l.figures, l.lane.limits, l.lane.order = f, f.Limits, g.order()
+		l.lane.fuse.threshold, l.lane.fuse.reset = f.FailureThreshold, f.ResetTimeout
+		for _, s := range l.lane.seats {
+			s.breaker.threshold, s.breaker.reset = f.FailureThreshold, f.ResetTimeout
+		}
 		g.pump(l)
 		l.mu.Unlock()
 	}
 }
 
-// rebuild makes the next table. A name of its own wins over another model's alias.
+// SetRoutes takes the names that lead elsewhere than to the model of that name or alias. A route to an unknown model counts for nothing.
+func (g *Gateway) SetRoutes(moved []*messages.Route) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if slices.EqualFunc(moved, g.moved, func(a, b *messages.Route) bool { return proto.Equal(a, b) }) {
+		return
+	}
+	g.moved = moved
+	g.rebuild()
+}
+
+// rebuild makes the next table. A name of its own wins over another model's alias, a route over both.
 func (g *Gateway) rebuild() {
-	next := &routes{byName: map[string]*guarded{}}
+	next := &routes{byName: map[string]*target{}}
+	own := map[string]*guarded{}
 	for name, v := range g.views {
-		for _, alias := range v.GetSpec().GetAliases() {
-			next.byName[alias] = g.lanes[name]
+		if _, replica := messages.ReplicaOf(name); !replica && v.Spec != nil {
+			own[name] = g.lanes[name]
 		}
 	}
-	for name, v := range g.views {
-		if v.Spec != nil {
-			next.byName[name] = g.lanes[name]
+	for name, l := range own {
+		for _, alias := range g.views[name].Spec.Aliases {
+			next.byName[alias] = &target{to: l}
+		}
+	}
+	for name, l := range own {
+		next.byName[name] = &target{to: l}
+	}
+	trials := map[string]*trial{}
+	for _, r := range g.moved {
+		t := &target{to: own[r.To]}
+		if t.to == nil {
+			continue
+		}
+		if c := own[r.Canary]; c != nil {
+			t.canary, t.share, t.trial = c, uint64(r.SharePct), g.trial(r.Swap)
+			trials[r.Swap] = t.trial
+		}
+		next.byName[r.Name] = t
+	}
+	for id, t := range g.trials { // who watches a trial has it already
+		if trials[id] == nil && !t.watched {
+			delete(g.trials, id)
 		}
 	}
 	g.routes.Store(next)
@@ -71,17 +169,29 @@ func (g *Gateway) apply(l *guarded, v *messages.ModelView) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.lane.update(v, time.Now())
+	base := l.lane.view
 	switch {
-	case v.Spec == nil && len(l.waiters) > 0: // withdrawn: asking for it would be refused
+	case base.Spec == nil && v == base && len(l.waiters) > 0: // withdrawn: asking for it would be refused
 		l.refuseAll(messages.Errorf(messages.ModelNotFound, l.id.String(), "Model '%s' not found: its declaration was withdrawn", l.name))
-	case v.Phase == "failed":
-		g.fail(l, v)
-	case l.lane.ready:
+	case l.lane.ready():
 		g.pump(l)
-	case v.Phase == "absent" && !v.Wanted && len(l.waiters) > 0:
-		// Unloaded while requests waited: they still want it.
+	case v == base && v.Phase == "failed":
+		g.fail(l, v)
+	case len(l.waiters) > 0 && wakes(base):
+		// Unloaded or put to sleep while requests waited: they still want it.
 		g.o.Door.Tell(context.Background(), l.id, &messages.EnsureModel{Reason: "requests wait for it"})
 	}
+}
+
+// wakes tells whether a model must be asked to come when requests wait for it.
+func wakes(v *messages.ModelView) bool {
+	switch v.Phase {
+	case "absent":
+		return !v.Wanted
+	case "asleep", "dozing":
+		return true
+	}
+	return false
 }
 
 // fail tells everybody in the queue why the model can't be had. l is locked.
@@ -94,145 +204,4 @@ func (g *Gateway) fail(l *guarded, v *messages.ModelView) {
 		why = messages.Errorf(messages.ModelLoadError, v.Id, "Failed to load model '%s': %s", v.Name, why.Message).WithHint(why.Hint).WithRetry(why.Retry)
 	}
 	l.refuseAll(why)
-}
-
-// sweepEvery is how often idle models are looked for.
-const sweepEvery = 250 * time.Millisecond
-
-// Run unloads models whose idle time is over, until ctx ends. A request that comes in the same instant waits in the lane and brings the
-// model back.
-func (g *Gateway) Run(ctx context.Context) {
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-tick.C:
-			for _, id := range g.expired(now) {
-				g.o.Door.Tell(ctx, id, &messages.UnloadModel{Reason: "its idle time is over"})
-			}
-		}
-	}
-}
-
-func (g *Gateway) expired(now time.Time) (out []messages.ActorID) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, l := range g.lanes {
-		l.mu.Lock()
-		if l.lane.expired(now) {
-			out = append(out, l.id)
-		}
-		l.mu.Unlock()
-	}
-	return out
-}
-
-// Drain closes a lane for an attempt and waits until nobody runs there. force, or the drain's deadline, ends those who do.
-func (g *Gateway) Drain(ctx context.Context, model string, attempt uint64, force bool) error {
-	g.mu.Lock()
-	l := g.lanes[model]
-	g.mu.Unlock()
-	if l == nil {
-		return nil
-	}
-	idle := l.shut(attempt)
-	if idle == nil {
-		return nil
-	}
-	if force {
-		l.endAll(model)
-	}
-	deadline := time.NewTimer(g.o.DrainTimeout)
-	defer deadline.Stop()
-	for {
-		select {
-		case <-idle:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-deadline.C:
-			l.endAll(model)
-			deadline.Reset(g.o.DrainTimeout)
-		}
-	}
-}
-
-// shut closes the lane; nil when nobody runs.
-func (l *guarded) shut(attempt uint64) chan struct{} {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.lane.close(attempt)
-	if len(l.lane.running) == 0 {
-		return nil
-	}
-	if l.idle == nil {
-		l.idle = make(chan struct{})
-	}
-	return l.idle
-}
-
-func (l *guarded) endAll(model string) {
-	l.mu.Lock()
-	ends := maps.Clone(l.cancels)
-	l.mu.Unlock()
-	for _, end := range ends {
-		end(messages.Errorf(messages.Unavailable, model, "the model is being unloaded").WithRetry(time.Second))
-	}
-}
-
-func (l *guarded) snapshot() *messages.ModelView {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	v := proto.CloneOf(l.lane.view)
-	v.Active, v.Queued = uint32(len(l.lane.running)), uint32(len(l.lane.waiting))
-	now := time.Now()
-	v.Breaker, v.IdleMs = l.lane.breaker.state(now), l.lane.idle(now).Milliseconds()
-	return v
-}
-
-// Health says whether decisions make progress: the age of the oldest request on which nothing was decided, and the journal.
-func (g *Gateway) Health() messages.Health {
-	h := messages.Health{OK: true}
-	now := time.Now()
-	g.mu.Lock()
-	for _, l := range g.lanes {
-		h.OldestUndecided = max(h.OldestUndecided, l.undecided(now))
-	}
-	g.mu.Unlock()
-	if h.OldestUndecided > g.o.StallAfter {
-		h.Reasons = append(h.Reasons, "a request waits for "+h.OldestUndecided.Round(time.Second).String()+" without a decision on its model")
-	}
-	if g.o.JournalLag != nil {
-		h.JournalLag = g.o.JournalLag()
-	}
-	if g.o.JournalError != nil {
-		if err := g.o.JournalError(); err != nil {
-			h.Reasons = append(h.Reasons, "journal: "+err.Error())
-		}
-	}
-	h.OK = len(h.Reasons) == 0
-	return h
-}
-
-// undecided is the age of the oldest waiter while nobody has decided anything for its model: not loading, not trying again, and
-// not merely waiting for a place at a ready model that works.
-func (l *guarded) undecided(now time.Time) time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch l.lane.view.GetPhase() {
-	case "absent", "placing", "failed":
-	case "ready":
-		if len(l.lane.running) > 0 {
-			return 0
-		}
-	default:
-		return 0
-	}
-	var oldest time.Duration
-	for _, w := range l.waiters {
-		oldest = max(oldest, now.Sub(w.since))
-	}
-	return oldest
 }

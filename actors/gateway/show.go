@@ -1,6 +1,11 @@
 package gateway
 
 import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
@@ -29,4 +34,92 @@ func (g *Gateway) show() *messages.StateReply {
 		view = []byte("{}")
 	}
 	return &messages.StateReply{Actor: messages.KindGateway + "/" + g.o.Host, StateJson: string(view), ViewJson: string(view)}
+}
+
+// Models lists the models and their replicas as now known, with what runs and waits at each.
+func (g *Gateway) Models() []*messages.ModelView {
+	var out []*messages.ModelView
+	for _, l := range g.all() {
+		out = append(out, l.snapshots()...)
+	}
+	slices.SortFunc(out, func(a, b *messages.ModelView) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+// all are the lanes of declared models.
+func (g *Gateway) all() []*guarded {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	out := make([]*guarded, 0, len(g.lanes))
+	for name, l := range g.lanes {
+		if g.views[name].GetSpec() != nil {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// snapshots are the views of a model and its replicas. Who waits is counted at the model.
+func (l *guarded) snapshots() []*messages.ModelView {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	out := make([]*messages.ModelView, 0, len(l.lane.seats))
+	for _, s := range l.lane.seats {
+		if s.view.Spec == nil { // withdrawn: it isn't shown while it stops
+			continue
+		}
+		v := proto.CloneOf(s.view)
+		v.Active, v.Breaker, v.IdleMs = uint32(s.running), s.breaker.state(now), l.lane.idle(now).Milliseconds()
+		if s.name == l.name {
+			v.Queued = uint32(len(l.lane.waiting))
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+// Queue lists the requests that run and wait, those of one model behind each other in the order in which they will run.
+func (g *Gateway) Queue() *messages.QueueView {
+	h := &g.host
+	out := &messages.QueueView{MaxActive: uint32(max(h.maxRunning.Load(), 0)), MaxQueued: uint32(max(h.maxWaiting.Load(), 0))}
+	for _, l := range g.all() {
+		out.Requests = append(out.Requests, g.requests(l)...)
+	}
+	slices.SortStableFunc(out.Requests, func(a, b *messages.QueuedRequest) int {
+		return cmp.Or(strings.Compare(a.Model, b.Model), cmp.Compare(a.Position, b.Position), cmp.Compare(b.WaitedMs, a.WaitedMs))
+	})
+	for _, r := range out.Requests {
+		if r.Position == 0 {
+			out.Active++
+		} else {
+			out.Queued++
+		}
+	}
+	return out
+}
+
+func (g *Gateway) requests(l *guarded) (out []*messages.QueuedRequest) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	for ticket, r := range l.lane.running {
+		a := l.running[ticket].asker
+		out = append(out, &messages.QueuedRequest{RequestId: a.RequestID, Model: l.name, State: "running", Class: g.class(r.class), Caller: a.Name,
+			WaitedMs: r.began.Sub(r.since).Milliseconds()})
+	}
+	for ticket, w := range l.waiters {
+		at := l.placeOf(ticket, w, now)
+		out = append(out, &messages.QueuedRequest{RequestId: w.asker.RequestID, Model: l.name, State: "waiting", Class: g.class(g.rank(w.asker.Class)), Caller: w.asker.Name,
+			Position: uint32(at.Position), WaitedMs: at.Waited.Milliseconds(), ExpectedMs: at.Expected.Milliseconds(), WaitsFor: at.WaitsFor})
+	}
+	return out
+}
+
+// class names a rank; empty when there are no classes.
+func (g *Gateway) class(rank int) string {
+	if c := g.figure.Load().Classes; rank < len(c) {
+		return c[rank]
+	}
+	return ""
 }

@@ -1,0 +1,76 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"modelops/messages"
+)
+
+// Drain closes a worker for an attempt and waits until nobody runs there. force, or the drain's deadline, ends those who do. model is the
+// model's name or a replica's.
+func (g *Gateway) Drain(ctx context.Context, model string, attempt uint64, force bool) error {
+	name := model
+	if base, ok := messages.ReplicaOf(model); ok {
+		name = base
+	}
+	g.mu.Lock()
+	l := g.lanes[name]
+	g.mu.Unlock()
+	if l == nil {
+		return nil
+	}
+	idle := l.shut(model, attempt)
+	if idle == nil {
+		return nil
+	}
+	if force {
+		l.endAll(model)
+	}
+	deadline := time.NewTimer(g.o.DrainTimeout)
+	defer deadline.Stop()
+	for {
+		select {
+		case <-idle:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-deadline.C:
+			l.endAll(model)
+			deadline.Reset(g.o.DrainTimeout)
+		}
+	}
+}
+
+// shut closes a worker; nil when nobody runs there.
+func (l *guarded) shut(model string, attempt uint64) chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.lane.seat(model)
+	if s == nil {
+		return nil
+	}
+	l.lane.close(s, attempt, time.Now())
+	if s.running == 0 {
+		return nil
+	}
+	if l.drains[s] == nil {
+		l.drains[s] = make(chan struct{})
+	}
+	return l.drains[s]
+}
+
+// endAll ends the requests at a worker.
+func (l *guarded) endAll(model string) {
+	l.mu.Lock()
+	var ends []context.CancelCauseFunc
+	for ticket, r := range l.lane.running {
+		if r.seat.name == model {
+			ends = append(ends, l.running[ticket].end)
+		}
+	}
+	l.mu.Unlock()
+	for _, end := range ends {
+		end(messages.Errorf(messages.Unavailable, model, "the model is being unloaded").WithRetry(time.Second))
+	}
+}

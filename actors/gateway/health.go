@@ -1,0 +1,52 @@
+package gateway
+
+import (
+	"time"
+
+	"modelops/messages"
+)
+
+// Health says whether decisions make progress: the age of the oldest request on which nothing was decided, and the journal.
+func (g *Gateway) Health() messages.Health {
+	h := messages.Health{OK: true}
+	now := time.Now()
+	g.mu.Lock()
+	for _, l := range g.lanes {
+		h.OldestUndecided = max(h.OldestUndecided, l.undecided(now))
+	}
+	g.mu.Unlock()
+	if h.OldestUndecided > g.o.StallAfter {
+		h.Reasons = append(h.Reasons, "a request waits for "+h.OldestUndecided.Round(time.Second).String()+" without a decision on its model")
+	}
+	if g.o.JournalLag != nil {
+		h.JournalLag = g.o.JournalLag()
+	}
+	if g.o.JournalError != nil {
+		if err := g.o.JournalError(); err != nil {
+			h.Reasons = append(h.Reasons, "journal: "+err.Error())
+		}
+	}
+	h.OK = len(h.Reasons) == 0
+	return h
+}
+
+// undecided is the age of the oldest waiter while nobody has decided anything for its model: not loading, not trying again, and
+// not merely waiting for a place at a ready model that works.
+func (l *guarded) undecided(now time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch l.lane.view.GetPhase() {
+	case "absent", "placing", "failed":
+	case "ready":
+		if len(l.lane.running) > 0 {
+			return 0
+		}
+	default:
+		return 0
+	}
+	var oldest time.Duration
+	for _, w := range l.waiters {
+		oldest = max(oldest, now.Sub(w.since))
+	}
+	return oldest
+}
