@@ -17,28 +17,53 @@ type completionParams struct {
 	ReturnTokens bool            `json:"return_tokens"`
 }
 
-// read decodes a request and makes its job.
-func (p *completionParams) read(e *opened, r *http.Request) (job, error) {
-	if err := decode(r, p); err != nil {
+// readOne is read for a path whose answer has room for one prompt.
+func (p *completionParams) readOne(e *opened, r *http.Request) (job, error) {
+	jobs, err := p.read(e, r)
+	if err != nil {
 		return job{}, err
 	}
+	if len(jobs) != 1 {
+		return job{}, invalid("only one prompt per request is supported here, got %d: /v1/completions takes several", len(jobs))
+	}
+	return jobs[0], nil
+}
+
+// read decodes a request and makes a job of each prompt.
+func (p *completionParams) read(e *opened, r *http.Request) ([]job, error) {
+	if err := decode(r, p); err != nil {
+		return nil, err
+	}
 	if absent(p.Prompt) {
-		return job{}, invalid("\"prompt\" is required")
+		return nil, invalid("\"prompt\" is required")
 	}
 	if p.Echo {
-		return job{}, invalid("\"echo\" is not supported")
+		return nil, invalid("\"echo\" is not supported")
 	}
 	var v any
 	if err := json.Unmarshal(p.Prompt, &v); err != nil {
-		return job{}, invalid("\"prompt\": %v", err)
+		return nil, invalid("\"prompt\": %v", err)
 	}
-	if list, ok := v.([]any); ok && severalPrompts(list) {
-		if len(list) != 1 {
-			return job{}, invalid("only one prompt per request is supported, got %d", len(list))
+	list, ok := v.([]any)
+	if !ok || !severalPrompts(list) {
+		list = []any{v}
+	}
+	if len(list) > maxPrompts {
+		return nil, invalid("at most %d prompts per request are supported, got %d", maxPrompts, len(list))
+	}
+	jobs := make([]job, 0, len(list))
+	for _, prompt := range list {
+		j, err := p.jobOf(e, prompt)
+		if err != nil {
+			return nil, err
 		}
-		v = list[0]
+		jobs = append(jobs, j)
 	}
-	tokens, err := promptTokens(e, v)
+	return jobs, nil
+}
+
+func (p *completionParams) jobOf(e *opened, prompt any) (job, error) {
+	tokens, err := promptTokens(e, prompt)
 	if err != nil {
 		return job{}, err
 	}
@@ -89,7 +114,7 @@ func (j job) settings(e *opened, stream bool) map[string]any {
 // completion is llama-server's own /completion.
 func (s *server) completion(e *opened, w http.ResponseWriter, r *http.Request) error {
 	var p completionParams
-	j, err := p.read(e, r)
+	j, err := p.readOne(e, r)
 	if err != nil {
 		return err
 	}
@@ -153,11 +178,15 @@ type textCompletion struct {
 // oaiCompletion is OpenAI's /v1/completions.
 func (s *server) oaiCompletion(e *opened, w http.ResponseWriter, r *http.Request) error {
 	var p completionParams
-	j, err := p.read(e, r)
+	jobs, err := p.read(e, r)
 	if err != nil {
 		return err
 	}
 	frame := textCompletion{Created: time.Now().Unix(), Model: s.opt.Alias, Fingerprint: fingerprint, Object: "text_completion", ID: newID()}
+	if len(jobs) > 1 {
+		return s.completeAll(e, w, r, jobs, &p, frame)
+	}
+	j := jobs[0]
 	if !p.Stream {
 		out, err := e.runner.run(r.Context(), j, nil)
 		if err != nil {

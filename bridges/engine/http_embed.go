@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
@@ -50,35 +51,35 @@ func (p *embeddingParams) inputs(e *opened) ([][]int32, error) {
 	return out, nil
 }
 
-// vectors reads the request and embeds its inputs one after the other, so that a large request holds one slot at most.
-func (p *embeddingParams) vectors(e *opened, r *http.Request) (list [][]float32, tokens int, err error) {
+// vectors reads the request and embeds its inputs, as many at once as can compute: a large request holds no slot that
+// another could use better. counts are the tokens of each.
+func (p *embeddingParams) vectors(e *opened, r *http.Request) (list [][]float32, counts []int, err error) {
 	if err := decode(r, p); err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	if p.EncodingFormat != "" && p.EncodingFormat != "float" && p.EncodingFormat != "base64" {
-		return nil, 0, invalid("encoding_format %q: want float or base64", p.EncodingFormat)
+		return nil, nil, invalid("encoding_format %q: want float or base64", p.EncodingFormat)
 	}
 	if p.Dimensions != nil && *p.Dimensions != e.model.Width {
-		return nil, 0, invalid("dimensions %d: this model has %d and can't shorten them", *p.Dimensions, e.model.Width)
+		return nil, nil, invalid("dimensions %d: this model has %d and can't shorten them", *p.Dimensions, e.model.Width)
 	}
 	inputs, err := p.inputs(e)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
-	for _, in := range inputs {
-		v, err := e.runner.embed(r.Context(), in)
-		if err != nil {
-			return nil, 0, err
-		}
-		list, tokens = append(list, v), tokens+len(in)
-	}
-	return list, tokens, nil
+	list, counts = make([][]float32, len(inputs)), make([]int, len(inputs))
+	err = spread(r.Context(), len(inputs), cap(e.runner.compute), func(ctx context.Context, i int) (err error) {
+		list[i], err = e.runner.embed(ctx, inputs[i])
+		counts[i] = len(inputs[i])
+		return err
+	})
+	return list, counts, err
 }
 
 // embedding is OpenAI's /v1/embeddings.
 func (s *server) embedding(e *opened, w http.ResponseWriter, r *http.Request) error {
 	var p embeddingParams
-	list, tokens, err := p.vectors(e, r)
+	list, counts, err := p.vectors(e, r)
 	if err != nil {
 		return err
 	}
@@ -89,8 +90,25 @@ func (s *server) embedding(e *opened, w http.ResponseWriter, r *http.Request) er
 			data[i]["embedding"], data[i]["encoding_format"] = packed(v), "base64"
 		}
 	}
-	return answer(w, map[string]any{"object": "list", "model": s.opt.Alias, "data": data,
-		"usage": map[string]any{"prompt_tokens": tokens, "total_tokens": tokens}})
+	return answer(w, map[string]any{"object": "list", "model": s.opt.Alias, "data": data, "usage": embeddingUsage(counts)})
+}
+
+// embeddingUsage counts all inputs together, and several also each by itself.
+func embeddingUsage(counts []int) map[string]any {
+	of := func(tokens int) map[string]any {
+		return map[string]any{"prompt_tokens": tokens, "total_tokens": tokens}
+	}
+	tokens := 0
+	items := make([]map[string]any, len(counts))
+	for i, n := range counts {
+		tokens += n
+		items[i] = of(n)
+	}
+	all := of(tokens)
+	if len(counts) > 1 {
+		all["items"] = items
+	}
+	return all
 }
 
 // embeddingPlain is llama-server's own /embedding.

@@ -25,7 +25,13 @@ func TestEmbeddingsMatchGolden(t *testing.T) {
 			Index     int
 			Embedding []float32
 		}
-		Usage map[string]int
+		Usage struct {
+			Prompt int `json:"prompt_tokens"`
+			Total  int `json:"total_tokens"`
+			Items  []struct {
+				Prompt int `json:"prompt_tokens"`
+			}
+		}
 	}
 	var texts []string
 	var tokenLists [][]int32
@@ -35,16 +41,19 @@ func TestEmbeddingsMatchGolden(t *testing.T) {
 		tokenLists = append(tokenLists, d.s.engine.Load().model.Tokens.Encode(g.Text, true, true))
 		total += g.PromptTokens
 		one := post[result](d, "/v1/embeddings", fields{"input": g.Text})
-		if len(one.Data) != 1 || one.Usage["prompt_tokens"] != g.PromptTokens {
+		if len(one.Data) != 1 || one.Usage.Items != nil || one.Usage.Prompt != g.PromptTokens {
 			t.Errorf("%q: %+v", g.Text, one.Usage)
 		}
 	}
 	for _, input := range []any{texts, tokenLists} {
 		got := post[result](d, "/v1/embeddings", fields{"input": input})
-		if len(got.Data) != len(texts) || got.Usage["total_tokens"] != total || got.Object != "list" {
+		if len(got.Data) != len(texts) || got.Usage.Total != total || len(got.Usage.Items) != len(texts) || got.Object != "list" {
 			t.Fatalf("%+v", got)
 		}
 		for i, g := range goldens(t).Embeddings {
+			if n := got.Usage.Items[i].Prompt; n != g.PromptTokens {
+				t.Errorf("%q: counted %d tokens, want %d", g.Text, n, g.PromptTokens)
+			}
 			if c := cosine(got.Data[i].Embedding, g.Vector); len(got.Data[i].Embedding) != len(g.Vector) || c < 0.999 {
 				t.Errorf("%q: cosine %f", g.Text, c)
 			}

@@ -12,6 +12,14 @@ type usage struct {
 	PromptTokens     int          `json:"prompt_tokens"`
 	TotalTokens      int          `json:"total_tokens"`
 	Details          usageDetails `json:"prompt_tokens_details"`
+	// Items counts each prompt of a request with several, in their order. It is ours: OpenAI tells the sum only.
+	Items []itemUsage `json:"items,omitempty"`
+}
+
+type itemUsage struct {
+	CompletionTokens int `json:"completion_tokens"`
+	PromptTokens     int `json:"prompt_tokens"`
+	TotalTokens      int `json:"total_tokens"`
 }
 
 type usageDetails struct {
@@ -19,7 +27,7 @@ type usageDetails struct {
 }
 
 func (o *outcome) usage() *usage {
-	return &usage{len(o.tokens), o.prompt, o.prompt + len(o.tokens), usageDetails{o.cached}}
+	return &usage{CompletionTokens: len(o.tokens), PromptTokens: o.prompt, TotalTokens: o.prompt + len(o.tokens), Details: usageDetails{o.cached}}
 }
 
 // finishReason is OpenAI's word for why the text ended.
