@@ -26,6 +26,8 @@ type Observer interface {
 	ObserveFirstByte(model string, d time.Duration)
 	// ObserveQueueWait tells how long a granted request had waited for its place.
 	ObserveQueueWait(model string, d time.Duration)
+	// ObserveBatch tells how many callers an upstream request answered, where they could have shared one; 1 = a lone one.
+	ObserveBatch(model, endpoint string, size int)
 }
 
 // Options of an API. Only Gateway is required.
@@ -39,8 +41,11 @@ type Options struct {
 	// RetryDelay is the pause before the first repetition, doubled for the next; 0 = 50 ms. It gives the owner of a dead
 	// worker the time to see its exit.
 	RetryDelay time.Duration
-	Observe    Observer
-	Log        *slog.Logger
+	// Batching says how requests to a model, by the name they ask for, may share an upstream request; nil = never. It is asked
+	// for each request that could.
+	Batching func(model string) Batching
+	Observe  Observer
+	Log      *slog.Logger
 }
 
 // API answers the inference routes and the list of models. It serves until Close.
@@ -49,6 +54,8 @@ type API struct {
 	maxBody    int64
 	heartbeat  time.Duration
 	retryDelay time.Duration
+	batching   func(model string) Batching
+	batches    *batches
 	observe    Observer
 	log        *slog.Logger
 	workers    *workers
@@ -59,7 +66,7 @@ type API struct {
 
 // New makes the API. It opens nothing until the first request.
 func New(o Options) *API {
-	a := &API{gateway: o.Gateway, maxBody: o.MaxBody, heartbeat: o.Heartbeat, retryDelay: o.RetryDelay, observe: o.Observe, log: o.Log, stall: defaultStall}
+	a := &API{gateway: o.Gateway, maxBody: o.MaxBody, heartbeat: o.Heartbeat, retryDelay: o.RetryDelay, batching: o.Batching, observe: o.Observe, log: o.Log, stall: defaultStall}
 	if a.maxBody <= 0 {
 		a.maxBody = defaultMaxBody
 	}
@@ -76,6 +83,7 @@ func New(o Options) *API {
 		a.log = slog.New(slog.DiscardHandler)
 	}
 	a.workers = newWorkers(a.liveURLs)
+	a.batches = newBatches(a.fly)
 	a.buffers.New = func() any { b := make([]byte, 32<<10); return &b }
 	return a
 }
@@ -119,3 +127,4 @@ type unobserved struct{}
 func (unobserved) ObserveRequest(_, _, _ string, _ time.Duration) {}
 func (unobserved) ObserveFirstByte(string, time.Duration)         {}
 func (unobserved) ObserveQueueWait(string, time.Duration)         {}
+func (unobserved) ObserveBatch(string, string, int)               {}

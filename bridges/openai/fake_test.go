@@ -163,6 +163,7 @@ type seen struct {
 	requests []string
 	first    int
 	waits    int
+	batches  []int
 }
 
 func (s *seen) ObserveRequest(model, code, _ string, _ time.Duration) {
@@ -173,6 +174,11 @@ func (s *seen) ObserveRequest(model, code, _ string, _ time.Duration) {
 
 func (s *seen) ObserveFirstByte(string, time.Duration) { s.mu.Lock(); s.first++; s.mu.Unlock() }
 func (s *seen) ObserveQueueWait(string, time.Duration) { s.mu.Lock(); s.waits++; s.mu.Unlock() }
+func (s *seen) ObserveBatch(_, _ string, size int) {
+	s.mu.Lock()
+	s.batches = append(s.batches, size)
+	s.mu.Unlock()
+}
 
 // counted waits until a request was reported: that happens after the client has its answer.
 func (h *house) counted() string {

@@ -19,15 +19,17 @@ const class = "default"
 // exchange is one request on its way. Its context is the client's, with the deadline it asked for: when it ends, the
 // request ends in the queue, in loading and at the engine.
 type exchange struct {
-	api   *API
-	w     http.ResponseWriter
-	r     *http.Request
-	rt    route
-	id    string
-	ctx   context.Context
-	began time.Time
-	q     *question
-	pulse *pulse
+	api *API
+	// observe is the API's, or what a batch lets through of it.
+	observe Observer
+	w       http.ResponseWriter
+	r       *http.Request
+	rt      route
+	id      string
+	ctx     context.Context
+	began   time.Time
+	q       *question
+	pulse   *pulse
 	// model is the name for logs and metrics: as asked for until a grant resolves it.
 	model string
 	// status is what is counted.
@@ -38,7 +40,7 @@ type exchange struct {
 }
 
 func (a *API) infer(w http.ResponseWriter, r *http.Request, rt route, id string) {
-	x := &exchange{api: a, w: w, r: r, rt: rt, id: id, ctx: messages.WithMeta(r.Context(), messages.Meta{Correlation: id}), began: time.Now()}
+	x := &exchange{api: a, observe: a.observe, w: w, r: r, rt: rt, id: id, ctx: messages.WithMeta(r.Context(), messages.Meta{Correlation: id}), began: time.Now()}
 	defer x.report()
 	timeout, bad := timeoutOf(r.Header)
 	if bad != nil {
@@ -64,7 +66,11 @@ func (a *API) infer(w http.ResponseWriter, r *http.Request, rt route, id string)
 		x.pulse = startPulse(w, a.heartbeat)
 		defer x.pulse.stop()
 	}
-	x.forward()
+	if m := a.memberOf(x); m != nil {
+		x.together(m)
+	} else {
+		x.forward()
+	}
 	if x.abort {
 		panic(http.ErrAbortHandler) // net/http closes the connection without the end mark of the body
 	}
@@ -97,7 +103,7 @@ func (x *exchange) attempt(last bool) (over bool) {
 	var outcome messages.Outcome
 	defer func() { grant.Release(outcome) }()
 	x.model = grant.Model
-	x.api.observe.ObserveQueueWait(grant.Model, grant.Queued)
+	x.observe.ObserveQueueWait(grant.Model, grant.Queued)
 	engine, err := x.api.workers.at(grant.URL)
 	if err != nil {
 		outcome = messages.Outcome{Failed: true, Err: err}
@@ -173,7 +179,7 @@ func (x *exchange) report() {
 	if x.status == 0 {
 		x.status = http.StatusInternalServerError // a panic passes by
 	}
-	x.api.observe.ObserveRequest(x.model, strconv.Itoa(x.status), class, took)
+	x.observe.ObserveRequest(x.model, strconv.Itoa(x.status), class, took)
 	if x.cause == nil || x.status < 500 {
 		return
 	}

@@ -95,7 +95,7 @@ func (x *exchange) copyBody(resp *http.Response) copied {
 		if n > 0 {
 			if first {
 				first = false
-				x.api.observe.ObserveFirstByte(x.model, time.Since(x.began))
+				x.observe.ObserveFirstByte(x.model, time.Since(x.began))
 			}
 			if werr := to.put((*buf)[:n]); werr != nil {
 				return copied{err: werr, atEvent: to.atEvent}

@@ -26,6 +26,8 @@ var (
 	requestBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300}
 	loadBuckets    = []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600}
 	appendBuckets  = []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1}
+	// sizeBuckets count requests.
+	sizeBuckets = []float64{1, 2, 4, 8, 16, 32, 64, 128, 256}
 	// oldBuckets are the Python coordinator's.
 	oldBuckets = []float64{.005, .01, .025, .05, .075, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10}
 )
@@ -40,6 +42,7 @@ var sections = []struct {
 		{name: "modelops_request_duration_seconds", kind: histogram, labels: []string{"model"}, bucket: requestBuckets, help: "Time from a request's arrival to its end, waiting and failures included."},
 		{name: "modelops_time_to_first_byte_seconds", kind: histogram, labels: []string{"model"}, bucket: requestBuckets, help: "Time from a request's arrival to the first byte of the engine's answer."},
 		{name: "modelops_queue_wait_seconds", kind: histogram, labels: []string{"model"}, bucket: requestBuckets, help: "Time that granted requests had waited for their place."},
+		{name: "modelops_batch_size", kind: histogram, labels: []string{"model", "endpoint"}, bucket: sizeBuckets, help: "Requests that one upstream request answered, of those that can share one (1: went alone)."},
 		{name: "modelops_queue_depth", kind: gauge, labels: []string{"model"}, help: "Requests that wait for a place now."},
 		{name: "modelops_active_requests", kind: gauge, labels: []string{"model"}, help: "Requests that hold a place now."},
 		{name: "modelops_circuit_state", kind: gauge, labels: []string{"model"}, help: "Breaker of the model's worker: 0 closed, 1 open, 2 half-open."},

@@ -78,6 +78,11 @@ func statusOf(code string) string {
 	return "failure"
 }
 
+// ObserveBatch takes how many requests an upstream request to the endpoint answered.
+func (m *Metrics) ObserveBatch(model, endpoint string, size int) {
+	m.histogram("modelops_batch_size").WithLabelValues(m.known(model), endpoint).Observe(float64(size))
+}
+
 // ObserveFirstByte takes the time from a request's arrival to the first byte of the engine's answer.
 func (m *Metrics) ObserveFirstByte(model string, d time.Duration) {
 	m.histogram("modelops_time_to_first_byte_seconds").WithLabelValues(m.known(model)).Observe(d.Seconds())

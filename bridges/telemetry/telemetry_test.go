@@ -52,6 +52,7 @@ func everything() *Metrics {
 	m.ObserveRequest("tiny", "499", "default", time.Second)
 	m.ObserveRequest("anything", "404", "default", time.Second)
 	m.ObserveFirstByte("tiny", time.Second)
+	m.ObserveBatch("tiny", "/v1/embeddings", 7)
 	m.ObserveQueueWait("tiny", time.Second)
 	m.ObserveTokens("tiny", 5)
 	m.ObserveLoad("tiny", "success", time.Second)

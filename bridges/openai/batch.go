@@ -1,0 +1,222 @@
+package openai
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Batching says how requests to a model may share an upstream request.
+type Batching struct {
+	// Window is how long a request waits for company while another of its kind is under way; 0 = nothing is shared.
+	Window time.Duration
+	// MaxSize is the most inputs of one upstream request; less than 2 = nothing is shared.
+	MaxSize int
+	// Completions tells that the engine takes a list of prompts at /v1/completions and answers each.
+	Completions bool
+}
+
+// member is a request that may share an upstream request with others of the same key.
+type member struct {
+	x      *exchange
+	shape  *shape
+	key    string
+	window time.Duration
+	most   int
+	// items are its inputs as they lie in its body; weights are their lengths, for dividing what the engine counts only in sum.
+	items   [][]byte
+	weights []int
+	// rest are the other parts of the body, sorted by name; all members of a batch have the same.
+	rest []part
+	// top is how many results of a rerank it wants; 0 = all.
+	top int
+	// turn gets exactly one word, unless the member leaves before.
+	turn  chan turn
+	batch *batch // that it flies with; the batches' lock guards it, and gone
+	gone  bool
+}
+
+func (m *member) bytes() int { return len(m.x.q.body) }
+
+// turn is what a member hears: that it shall go by itself, that it is refused, or its part of the answer.
+type turn struct {
+	alone  bool
+	bad    *refusal
+	status int
+	header http.Header
+	body   []byte
+	// model is the name that the grant resolved; cause is for the log.
+	model string
+	cause error
+}
+
+// batch is an upstream request of several members. Its context is none of theirs: it ends when the last of them has left.
+type batch struct {
+	members []*member
+	left    int // of them, those whose callers left; the batches' lock guards it
+	ctx     context.Context
+	cancel  context.CancelFunc
+}
+
+// batches are all requests that could share something, by key. Keys live as long as something is under way.
+type batches struct {
+	fly   func(*batch) []turn // brings a batch to the engine and says what each member hears
+	mu    sync.Mutex
+	byKey map[string]*lane
+}
+
+type lane struct {
+	gathering
+	timer *time.Timer
+}
+
+func newBatches(fly func(*batch) []turn) *batches {
+	return &batches{fly: fly, byKey: map[string]*lane{}}
+}
+
+// enter takes a member in. The one word comes on its turn; it must call leave once, whatever became of it.
+func (bs *batches) enter(m *member) {
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	l := bs.byKey[m.key]
+	if l == nil {
+		l = &lane{}
+		bs.byKey[m.key] = l
+	}
+	before := l.round
+	for _, list := range l.arrive(m, m.most) {
+		bs.send(l, list)
+	}
+	if l.round != before && len(l.waiting) > 0 {
+		round := l.round
+		l.timer = time.AfterFunc(m.window, func() { bs.over(l, round) })
+	}
+}
+
+func (bs *batches) over(l *lane, round uint64) {
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	bs.send(l, l.gathering.over(round))
+}
+
+// send lets a list go. A list of one goes by itself, byte for byte as it came. The lock is held.
+func (bs *batches) send(l *lane, list []*member) {
+	switch len(list) {
+	case 0:
+	case 1:
+		list[0].turn <- turn{alone: true}
+	default:
+		b := &batch{members: list}
+		b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(list[0].x.ctx))
+		for _, m := range list {
+			m.batch = b
+		}
+		go bs.bring(l, b)
+	}
+}
+
+func (bs *batches) bring(l *lane, b *batch) {
+	defer b.cancel()
+	turns := bs.fly(b)
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	for i, m := range b.members {
+		if m.gone {
+			continue
+		}
+		if turns[i].alone {
+			l.flights++
+		}
+		m.turn <- turns[i]
+	}
+	bs.landed(b.members[0].key, l)
+}
+
+// landed ends one upstream request; who waited for nothing else goes. The lock is held.
+func (bs *batches) landed(key string, l *lane) {
+	bs.send(l, l.gathering.landed())
+	if l.timer != nil && len(l.waiting) == 0 {
+		l.timer.Stop()
+		l.timer = nil
+	}
+	if l.flights == 0 {
+		delete(bs.byKey, key)
+	}
+}
+
+// leave ends a member's part: it was sent alone and has its answer (flew), it has its part of a batch's, or its caller
+// left. A batch whose callers have all left is cancelled.
+func (bs *batches) leave(m *member, flew bool) {
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	select {
+	case last := <-m.turn: // told in the same instant
+		flew = flew || last.alone
+	default:
+	}
+	l := bs.byKey[m.key]
+	switch {
+	case flew:
+		bs.landed(m.key, l)
+	case l != nil && l.leave(m):
+		if len(l.waiting) == 0 {
+			l.timer.Stop()
+			l.timer = nil
+		}
+	case m.batch != nil && !m.gone:
+		m.gone = true
+		if m.batch.left++; m.batch.left == len(m.batch.members) {
+			m.batch.cancel()
+		}
+	}
+}
+
+// together answers a request that may share its way with others. Its own caller, deadline and id stay its own.
+func (x *exchange) together(m *member) {
+	all, flew := x.api.batches, false
+	all.enter(m)
+	defer func() { all.leave(m, flew) }()
+	select {
+	case t := <-m.turn:
+		flew = t.alone
+		x.take(m, t)
+	case <-x.ctx.Done():
+		x.refuse(refusalOf(x.ctx.Err()))
+	}
+}
+
+func (x *exchange) take(m *member, t turn) {
+	if t.model != "" {
+		x.model = t.model
+	}
+	switch {
+	case t.alone:
+		x.forward()
+		if m.batch == nil {
+			x.observe.ObserveBatch(x.model, x.r.URL.Path, 1)
+		}
+	case t.bad != nil:
+		x.refuse(t.bad)
+	default:
+		x.answer(t)
+	}
+}
+
+// answer writes a member's part of an answer, bounded as any other.
+func (x *exchange) answer(t turn) {
+	x.status, x.cause = t.status, t.cause
+	x.observe.ObserveFirstByte(x.model, time.Since(x.began))
+	h := x.w.Header()
+	for name, values := range t.header {
+		h[name] = values
+	}
+	h["Content-Length"] = []string{strconv.Itoa(len(t.body))}
+	x.w.WriteHeader(t.status)
+	to := &pieces{w: x.w, conn: http.NewResponseController(x.w), left: int64(len(t.body)), stall: x.api.stall}
+	defer to.reset()
+	if err := to.put(t.body); err != nil {
+		x.status, x.abort = statusClientGone, true
+	}
+}
