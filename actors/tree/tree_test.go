@@ -111,6 +111,19 @@ func TestAskTimesOut(t *testing.T) {
 	})
 }
 
+// A caller that leaves isn't held up by an actor that doesn't answer.
+func TestAskEndsWithItsCaller(t *testing.T) {
+	grown(t, func(t *testing.T, g *grove) {
+		ctx, leave := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, leave)
+		began := time.Now()
+		_, err := g.Ask(ctx, messages.GPUActor("main_pc", "silent"), &messages.QueryView{})
+		if took := time.Since(began); messages.CodeOf(err) != messages.Cancelled || took != time.Second {
+			t.Errorf("after %s: %v", took, err)
+		}
+	})
+}
+
 func TestBornOnce(t *testing.T) {
 	grown(t, func(t *testing.T, g *grove) {
 		var all sync.WaitGroup
