@@ -91,26 +91,20 @@ func (r Rules) placeModel(s State, c *messages.PlaceModel, at entity.Stamp) (ent
 	q.overdue, q.collation = q.waited > r.maxWait(), r.Collation.Milliseconds()
 	p := r.policy()
 	candidates := s.weigh(p, q)
-	chosen := choose(candidates)
+	chosen := choose(candidates, q.shards)
 	switch {
-	case chosen == nil && possible(candidates):
+	case chosen == nil && possible(candidates, q.shards):
 		return postpone(s, c, candidates, sums(candidates), at), nil
 	case chosen == nil:
 		return entity.Verdict{}, never(q, candidates)
 	}
-	if turn := q.behind(chosen, r.maxWait()); turn != "" {
-		chosen.Chosen = false
+	if turn := q.behind(evicting(chosen) > 0, r.maxWait()); turn != "" {
+		for _, x := range chosen {
+			x.Chosen = false
+		}
 		return postpone(s, c, candidates, turn, at), nil
 	}
-	gpu, err := messages.ParseActorID(chosen.Gpu)
-	if err != nil {
-		return entity.Verdict{}, err
-	}
-	placement := &messages.Placement{Id: at.ID, Model: c.Model, Attempt: c.Attempt, Host: gpu.Host(), Gpu: chosen.Gpu, Bytes: c.NeedBytes,
-		Lease: at.ID, DeviceKind: kindOf(q, chosen.Gpu)}
-	for _, v := range chosen.Victims {
-		placement.Victims = append(placement.Victims, v.Model)
-	}
+	placement := q.placementOn(chosen, c, at.ID)
 	v := answer(placement)
 	v.Events = []proto.Message{&messages.PlacementDecided{Placement: placement, Policy: p.name, Candidates: candidates,
 		NeedFrom: c.NeedFrom, At: timestamppb.New(at.Now)}}
@@ -134,15 +128,6 @@ func loading(s State, seen []*messages.Resident) int {
 	return n
 }
 
-func kindOf(q question, gpu string) string {
-	for _, l := range q.ledgers {
-		if l.Id == gpu {
-			return l.Kind
-		}
-	}
-	return ""
-}
-
 func answer(p *messages.Placement) entity.Verdict {
 	return entity.Verdict{Answer: func(uint64) proto.Message { return &messages.PlacementReply{Placement: p} }}
 }
@@ -161,7 +146,7 @@ func postpone(s State, c *messages.PlaceModel, candidates []*messages.Candidate,
 // is busy or pinned is never taken for this.
 func (r Rules) relieve(s State, c *messages.RelievePressure, now *timestamppb.Timestamp) (entity.Verdict, error) {
 	for _, o := range s.Open {
-		if o.Placement.Gpu == c.Gpu {
+		if _, on := o.Placement.On(c.Gpu); on {
 			return entity.Verdict{}, nil // something is on its way there already
 		}
 	}
@@ -176,8 +161,8 @@ func (r Rules) relieve(s State, c *messages.RelievePressure, now *timestamppb.Ti
 	}
 	var unused []resident
 	for _, x := range settledResidents(s, c.Residents) {
-		if x.Gpu == c.Gpu && !x.Young && movable(x, useOf(x, r.Collation.Milliseconds()), false) && x.Bytes > 0 {
-			unused = append(unused, resident{Resident: x, bytes: x.Bytes})
+		if bytes, on := x.On(c.Gpu); on && bytes > 0 && !x.Young && movable(x, useOf(x, r.Collation.Milliseconds()), false) {
+			unused = append(unused, resident{Resident: x, bytes: bytes})
 		}
 	}
 	p := r.policy()

@@ -76,12 +76,7 @@ func (h hands) perform(ctx context.Context, effect entity.Effect) (proto.Message
 		if e.Placement.Model == "" { // a relief holds no lease
 			return &messages.ClosePlacement{Id: e.Placement.Id, Reason: "abandoned"}, nil
 		}
-		gpu, err := messages.ParseActorID(e.Placement.Gpu)
-		if err != nil {
-			return nil, err
-		}
-		if _, err := h.door.Ask(ctx, gpu, &messages.ReleaseVram{Lease: e.Placement.Lease, Reason: "the placement was abandoned"}); err != nil &&
-			messages.CodeOf(err) != messages.NotFound { // a device that isn't there holds no lease
+		if err := h.release(ctx, e.Placement.Parts(), "the placement was abandoned"); err != nil {
 			return nil, err
 		}
 		return &messages.ClosePlacement{Id: e.Placement.Id, Reason: "abandoned"}, nil
@@ -112,19 +107,47 @@ func (h hands) evict(ctx context.Context, e evict) (proto.Message, error) {
 	return nil, err
 }
 
+// reserve asks every device of a placement for its part. It is all or nothing: what was granted before a refusal goes home before the
+// refusal is told, and a crash in between finds the placement as it was and asks again.
 func (h hands) reserve(ctx context.Context, p *messages.Placement) (proto.Message, error) {
-	gpu, err := messages.ParseActorID(p.Gpu)
-	if err != nil {
-		return nil, err
+	var epoch uint64
+	for i, part := range p.Parts() {
+		gpu, err := messages.ParseActorID(part.Gpu)
+		if err != nil {
+			return nil, err
+		}
+		r, err := h.door.Ask(ctx, gpu, &messages.ReserveVram{Lease: part.Lease, Holder: p.Model, Bytes: part.Bytes})
+		switch messages.CodeOf(err) {
+		case 0:
+			if i == 0 {
+				epoch = r.Answer.(*messages.VramGrant).Epoch
+			}
+		case messages.GPUUnavailable, messages.NotFound, messages.Conflict, messages.InvalidArgument:
+			others := slices.Delete(slices.Clone(p.Parts()), i, i+1)
+			if err := h.release(ctx, others, "another device of the placement refused"); err != nil {
+				return nil, err
+			}
+			return &messages.ReportReservationRefused{Id: p.Id, Error: messages.AsError(err).Body()}, nil
+		default:
+			return nil, err
+		}
 	}
-	r, err := h.door.Ask(ctx, gpu, &messages.ReserveVram{Lease: p.Lease, Holder: p.Model, Bytes: p.Bytes})
-	switch messages.CodeOf(err) {
-	case 0:
-		return &messages.ReportReserved{Id: p.Id, Epoch: r.Answer.(*messages.VramGrant).Epoch}, nil
-	case messages.GPUUnavailable, messages.NotFound, messages.Conflict, messages.InvalidArgument:
-		return &messages.ReportReservationRefused{Id: p.Id, Error: messages.AsError(err).Body()}, nil
+	return &messages.ReportReserved{Id: p.Id, Epoch: epoch}, nil
+}
+
+// release sends parts home. Releasing what isn't held is no harm.
+func (h hands) release(ctx context.Context, parts []*messages.Share, reason string) error {
+	for _, part := range parts {
+		gpu, err := messages.ParseActorID(part.Gpu)
+		if err != nil {
+			return err
+		}
+		_, err = h.door.Ask(ctx, gpu, &messages.ReleaseVram{Lease: part.Lease, Reason: reason})
+		if err != nil && messages.CodeOf(err) != messages.NotFound { // a device that isn't there holds no lease
+			return err
+		}
 	}
-	return nil, err
+	return nil
 }
 
 func (h hands) handOver(ctx context.Context, p *messages.Placement) (proto.Message, error) {

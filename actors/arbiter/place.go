@@ -1,7 +1,6 @@
 package arbiter
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,7 +15,8 @@ const retryPlacement = 500 * time.Millisecond
 // question is what a model wants and what was seen when it asked.
 type question struct {
 	model     string
-	need      uint64
+	need      uint64 // on one device: its share, when it is split
+	shards    int    // devices of one host that it needs, each with its share
 	groups    []string
 	ledgers   []*messages.GpuView  // in order of their names
 	residents []*messages.Resident // who holds memory and isn't on the way out for somebody else
@@ -33,7 +33,8 @@ func leaves(l *messages.GpuView, r *messages.Resident) uint64 {
 			return holds(lease)
 		}
 	}
-	return r.Bytes
+	bytes, _ := r.On(l.Id)
+	return bytes
 }
 
 // elder is another model that has waited longer for a place.
@@ -43,7 +44,8 @@ type elder struct {
 }
 
 func questionOf(s State, c *messages.PlaceModel) question {
-	q := question{model: c.Model, need: c.NeedBytes, groups: c.Groups, ledgers: preferred(c.Kinds, c.Ledgers)}
+	n := max(int(c.Shards), 1)
+	q := question{model: c.Model, need: share(c.NeedBytes, n), shards: n, groups: c.Groups, ledgers: preferred(c.Kinds, c.Ledgers)}
 	slices.SortFunc(q.ledgers, func(a, b *messages.GpuView) int { return strings.Compare(a.Id, b.Id) })
 	q.residents = settledResidents(s, c.Residents)
 	for _, r := range c.Residents {
@@ -85,9 +87,9 @@ func (s State) placed(model string) bool {
 
 // behind says whose turn comes before this one's: nobody evicts for itself while another waits longer, and nobody takes free memory
 // past one who is overdue, or small models would starve a big one for ever.
-func (q question) behind(c *messages.Candidate, maxWait time.Duration) string {
+func (q question) behind(evicts bool, maxWait time.Duration) string {
 	for _, e := range q.elders {
-		if len(c.Victims) > 0 || e.waited > maxWait {
+		if evicts || e.waited > maxWait {
 			return fmt.Sprintf("%s has waited longer, for %s", e.model, e.waited.Round(time.Millisecond))
 		}
 	}
@@ -123,8 +125,8 @@ func (s State) leaving() map[string]bool {
 func (s State) promised(gpu string) uint64 {
 	var sum uint64
 	for _, o := range s.Open {
-		if o.Placement.Gpu == gpu && (o.Step == Decided || o.Step == Evicting) {
-			sum += o.Placement.Bytes
+		if bytes, ok := o.Placement.On(gpu); ok && (o.Step == Decided || o.Step == Evicting) {
+			sum += bytes
 		}
 	}
 	return sum
@@ -156,7 +158,6 @@ func (s State) weigh(p policy, q question) []*messages.Candidate {
 	rivals, stuck := exclusive(q)
 	all := make([]messages.Candidate, len(q.ledgers))
 	out := make([]*messages.Candidate, len(q.ledgers))
-	room := false
 	for i, l := range q.ledgers {
 		c := &all[i]
 		c.Gpu, c.LimitBytes, c.ForeignBytes, c.NeedBytes = l.Id, l.LimitBytes, l.ForeignBytes, q.need
@@ -169,16 +170,15 @@ func (s State) weigh(p policy, q question) []*messages.Candidate {
 			c.Refusal = fmt.Sprintf("never fits: needs %s, limit %s", messages.FormatBytes(q.need), messages.FormatBytes(c.LimitBytes))
 		case stuck != "":
 			c.Refusal = stuck
-		default:
-			room = room || len(rivals) == 0 && fits(c)
 		}
 	}
-	if room {
+	q.tooFew(out)
+	if len(rivals) == 0 && enough(out, q.shards, fits) {
 		for _, c := range out {
 			switch {
 			case c.Refusal != "":
 			case !fits(c):
-				c.Refusal = "full, and another device has room"
+				c.Refusal = elsewhere(q.shards)
 			case p.name != "first_fit": // the emptier device, so that one isn't driven over its threshold beside an empty one
 				c.Cost = float64(c.ReservedBytes+c.ForeignBytes) / float64(c.LimitBytes)
 			}
@@ -206,33 +206,40 @@ func full(c *messages.Candidate) string {
 		messages.FormatBytes(c.LimitBytes), messages.FormatBytes(c.ReservedBytes), messages.FormatBytes(c.ForeignBytes), messages.FormatBytes(free))
 }
 
-// byDevice sorts the residents to their devices, without those who leave anyway.
+// byDevice sorts the residents to their devices, without those who leave anyway. A split one is on each of its devices.
 func (q question) byDevice(rivals []*messages.Resident) [][]resident {
 	at := make(map[string]int, len(q.ledgers))
 	for i, l := range q.ledgers {
 		at[l.Id] = i
 	}
-	device := make([]int, len(q.residents)) // of each resident; -1 = not weighed
 	count := make([]int, len(q.ledgers))
-	for i, r := range q.residents {
-		d, ok := at[r.Gpu]
-		if !ok || r.Model == q.model || slices.Contains(rivals, r) {
-			d = -1
-		} else {
-			count[d]++
+	total := 0
+	each := func(do func(device int, r *messages.Resident)) {
+		for _, r := range q.residents {
+			if r.Model == q.model || slices.Contains(rivals, r) {
+				continue
+			}
+			if len(r.Shares) == 0 {
+				if d, ok := at[r.Gpu]; ok {
+					do(d, r)
+				}
+			}
+			for _, s := range r.Shares {
+				if d, ok := at[s.Gpu]; ok {
+					do(d, r)
+				}
+			}
 		}
-		device[i] = d
 	}
-	all := make([]resident, len(q.residents)) // one array for all devices: this is the hot part of a decision
+	each(func(d int, _ *messages.Resident) { count[d]++; total++ })
+	all := make([]resident, total) // one array for all devices: this is the hot part of a decision
 	out := make([][]resident, len(q.ledgers))
 	for i, n := range count {
 		out[i], all = all[:0:n], all[n:]
 	}
-	for i, r := range q.residents {
-		if d := device[i]; d >= 0 {
-			out[d] = append(out[d], resident{Resident: r, bytes: leaves(q.ledgers[d], r), use: useOf(r, q.collation)})
-		}
-	}
+	each(func(d int, r *messages.Resident) {
+		out[d] = append(out[d], resident{Resident: r, bytes: leaves(q.ledgers[d], r), use: useOf(r, q.collation)})
+	})
 	return out
 }
 
@@ -243,7 +250,7 @@ func makeRoom(p policy, q question, l *messages.GpuView, c *messages.Candidate, 
 	debt := used - min(used, c.LimitBytes) // strangers took what was reserved: who leaves pays this first
 	for _, r := range rivals {
 		v := resident{Resident: r, bytes: r.Bytes}
-		if r.Gpu == l.Id {
+		if _, here := r.On(l.Id); here {
 			v.bytes = leaves(l, r)
 			free += v.bytes
 		}
@@ -290,34 +297,15 @@ func exclusive(q question) (rivals []*messages.Resident, stuck string) {
 	return rivals, ""
 }
 
-// choose takes the device with the fewest costs: no victim beats any, then the policy's cost, then the name.
-func choose(candidates []*messages.Candidate) *messages.Candidate {
-	var best *messages.Candidate
-	for _, c := range candidates {
-		if c.Refusal == "" && (best == nil || cheaper(c, best) < 0) {
-			best = c
-		}
-	}
-	if best != nil {
-		best.Chosen = true
-	}
-	return best
-}
-
-func cheaper(a, b *messages.Candidate) int {
-	return cmp.Or(cmp.Compare(min(len(a.Victims), 1), min(len(b.Victims), 1)), cmp.Compare(a.Cost, b.Cost), strings.Compare(a.Gpu, b.Gpu))
-}
-
-// possible tells whether the model fits any device that stands, once it were empty.
-func possible(candidates []*messages.Candidate) bool {
-	return slices.ContainsFunc(candidates, func(c *messages.Candidate) bool { return c.NeedBytes <= c.LimitBytes })
-}
-
 // sums are the refusals of all devices, for people.
 func sums(candidates []*messages.Candidate) string {
 	var out []string
 	for _, c := range candidates {
-		out = append(out, c.Gpu+" "+c.Refusal)
+		why := c.Refusal
+		if why == "" {
+			why = "would do, but not enough others of its host"
+		}
+		out = append(out, c.Gpu+" "+why)
 	}
 	return strings.Join(out, "; ")
 }
@@ -331,7 +319,11 @@ func never(q question, candidates []*messages.Candidate) *messages.Error {
 	for _, c := range candidates {
 		best = max(best, c.LimitBytes-min(c.ReservedBytes+c.ForeignBytes, c.LimitBytes))
 	}
-	return messages.Errorf(messages.GPUUnavailable, q.model, "Insufficient GPU memory: required %dMB, available %dMB; %s",
-		(q.need+messages.MiB-1)/messages.MiB, best/messages.MiB, sums(candidates)).
+	split := ""
+	if q.shards > 1 {
+		split = fmt.Sprintf(" on each of %d devices of one host", q.shards)
+	}
+	return messages.Errorf(messages.GPUUnavailable, q.model, "Insufficient GPU memory: required %dMB%s, available %dMB; %s",
+		(q.need+messages.MiB-1)/messages.MiB, split, best/messages.MiB, sums(candidates)).
 		WithHint("it fits no device here: take a smaller quantisation or context, or raise resources.vram_soft_limit_mb")
 }

@@ -2,6 +2,7 @@ package arbiter
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -35,23 +36,38 @@ func (o *owners) answer(t *rapid.T, s State, key string, calm bool) proto.Messag
 			}
 			return report(&messages.ReportEvicted{Id: id, Model: v})
 		}
-		lease := open.Placement.Lease
+		lease, parts := open.Placement.Lease, open.Placement.Parts()
 		switch key {
 		case reserve{open.Placement}.Key():
-			if !o.leases[lease] && rapid.IntRange(0, 2).Draw(t, "refused") == 0 {
-				return report(&messages.ReportReservationRefused{Id: id, Error: &messages.ErrorBody{Code: "GPU_UNAVAILABLE"}})
+			for i, part := range parts {
+				if !o.leases[part.Lease] && rapid.IntRange(0, 2).Draw(t, "refused") == 0 {
+					if !calm && i > 0 && rapid.IntRange(0, 2).Draw(t, "crash before the others go home") == 0 {
+						return nil
+					}
+					for _, other := range parts {
+						delete(o.leases, other.Lease)
+					}
+					return report(&messages.ReportReservationRefused{Id: id, Error: &messages.ErrorBody{Code: "GPU_UNAVAILABLE"}})
+				}
+				o.leases[part.Lease] = true
+				if !calm && rapid.IntRange(0, 5).Draw(t, "crash between reservations") == 0 {
+					return nil
+				}
 			}
-			o.leases[lease] = true
 			return report(&messages.ReportReserved{Id: id, Epoch: 7})
 		case handOn{open.Placement}.Key():
 			if !o.handed[lease] && rapid.IntRange(0, 2).Draw(t, "not wanted") == 0 {
 				return report(&messages.AbandonPlacement{Id: id, Reason: "not wanted"})
 			}
-			delete(o.leases, lease)
+			for _, part := range parts {
+				delete(o.leases, part.Lease)
+			}
 			o.handed[lease] = true
 			return report(&messages.ClosePlacement{Id: id, Reason: "handed over"})
 		case release{open.Placement}.Key():
-			delete(o.leases, lease)
+			for _, part := range parts {
+				delete(o.leases, part.Lease)
+			}
 			return report(&messages.ClosePlacement{Id: id, Reason: "abandoned"})
 		}
 	}
@@ -61,7 +77,8 @@ func (o *owners) answer(t *rapid.T, s State, key string, calm bool) proto.Messag
 
 func ask(t *rapid.T) *messages.PlaceModel {
 	c := &messages.PlaceModel{Model: fmt.Sprintf("model/main_pc/m%d", rapid.IntRange(0, 3).Draw(t, "model")),
-		Attempt: rapid.Uint64Range(1, 3).Draw(t, "attempt"), NeedBytes: rapid.Uint64Range(0, 10).Draw(t, "need") * messages.GiB}
+		Attempt: rapid.Uint64Range(1, 3).Draw(t, "attempt"), NeedBytes: rapid.Uint64Range(0, 10).Draw(t, "need") * messages.GiB,
+		Shards: rapid.Uint32Range(0, 3).Draw(t, "shards")}
 	for d := range rapid.IntRange(0, 3).Draw(t, "devices") {
 		gpu := fmt.Sprintf("gpu/main_pc/gpu%d", d)
 		l := &messages.GpuView{Id: gpu, LimitBytes: 8 * messages.GiB, ReservedBytes: rapid.Uint64Range(0, 8).Draw(t, "reserved") * messages.GiB,
@@ -69,6 +86,15 @@ func ask(t *rapid.T) *messages.PlaceModel {
 		c.Ledgers = append(c.Ledgers, l)
 		c.Residents = append(c.Residents, &messages.Resident{Model: fmt.Sprintf("model/main_pc/r%d", d), Gpu: gpu, Phase: "ready", Bytes: l.ReservedBytes,
 			Active: rapid.Uint32Range(0, 1).Draw(t, "active"), Pinned: rapid.IntRange(0, 3).Draw(t, "pinned") == 0})
+	}
+	if len(c.Ledgers) > 1 && rapid.Bool().Draw(t, "a split one") { // it shares the first two devices with others
+		half := messages.GiB / 2
+		split := &messages.Resident{Model: "model/main_pc/s", Phase: "ready", Bytes: 2 * half, Gpu: c.Ledgers[0].Id}
+		for _, l := range c.Ledgers[:2] {
+			l.ReservedBytes += half
+			split.Shares = append(split.Shares, &messages.Share{Gpu: l.Id, Bytes: half})
+		}
+		c.Residents = append(c.Residents, split)
 	}
 	return c
 }
@@ -118,35 +144,92 @@ func TestEveryPlacementEnds(t *testing.T) {
 	})
 }
 
-// checkChoice: a refusal comes only when no device could ever hold it, and then without a time to retry; the chosen device stands and
-// has room once its victims are gone, none of whom is pinned or busy.
+// checkChoice: a refusal comes only when no devices could ever hold it, and then without a time to retry; the chosen devices stand, are as
+// many as are needed, on one host, and have room once the victims are gone, none of whom is pinned or busy, or could have stayed.
 func checkChoice(t *rapid.T, s State, c *messages.PlaceModel) {
 	q := questionOf(s, c)
 	candidates := s.weigh(policies["first_fit"], q)
-	chosen := choose(candidates)
+	chosen := choose(candidates, q.shards)
 	if chosen == nil {
-		if err := never(q, candidates); !possible(candidates) && len(candidates) > 0 && err.Retry != 0 {
+		if err := never(q, candidates); !possible(candidates, q.shards) && len(candidates) > 0 && err.Retry != 0 {
 			t.Fatalf("never fits, and yet to be retried after %s", err.Retry)
 		}
 		return
 	}
-	free := chosen.LimitBytes - min(chosen.ReservedBytes+chosen.ForeignBytes, chosen.LimitBytes)
-	for _, v := range chosen.Victims {
-		free += v.Bytes
+	p := q.placementOn(chosen, c, "p")
+	for _, v := range p.Victims {
 		for _, r := range c.Residents {
-			if r.Model == v.Model && (r.Pinned || r.Active > 0) {
-				t.Fatalf("%s is to leave although it is pinned or busy", v.Model)
+			if r.Model == v && (r.Pinned || r.Active > 0) {
+				t.Fatalf("%s is to leave although it is pinned or busy", v)
 			}
 		}
 	}
-	for _, l := range c.Ledgers {
-		if l.Id == chosen.Gpu && l.Lost {
-			t.Fatalf("%s is lost and was chosen", l.Id)
+	for i, v := range p.Victims {
+		if q.roomWithout(chosen, slices.Delete(slices.Clone(p.Victims), i, i+1)) {
+			t.Fatalf("%s has to leave and needn't: %v", v, p)
 		}
 	}
-	if chosen.NeedBytes > free {
-		t.Fatalf("needs %d, free %d after victims %v", chosen.NeedBytes, free, chosen.Victims)
+	var sum uint64
+	seen := map[string]bool{}
+	for i, part := range p.Parts() {
+		sum += part.Bytes
+		if seen[part.Gpu] || seen[part.Lease] || hostOf(part.Gpu) != hostOf(p.Gpu) || part.Bytes != q.need {
+			t.Fatalf("share %d is no part of its own: %v", i, p)
+		}
+		seen[part.Gpu], seen[part.Lease] = true, true
+		l := c.Ledgers[slices.IndexFunc(c.Ledgers, func(l *messages.GpuView) bool { return l.Id == part.Gpu })]
+		if l.Lost {
+			t.Fatalf("%s is lost and was chosen", l.Id)
+		}
+		held := part.Bytes + l.ReservedBytes - freed(l, s.leaving()) + s.promised(l.Id)
+		for _, r := range q.residents {
+			if slices.Contains(p.Victims, r.Model) {
+				bytes, _ := r.On(l.Id)
+				held -= min(bytes, held)
+			}
+		}
+		if held > l.LimitBytes {
+			t.Fatalf("%s is over its limit: %d of %d with %v", l.Id, held, l.LimitBytes, p)
+		}
 	}
+	if len(p.Parts()) != q.shards || sum != p.Bytes || p.Bytes < c.NeedBytes {
+		t.Fatalf("%d bytes over %d devices became %v", c.NeedBytes, q.shards, p)
+	}
+}
+
+// The set of devices is the cheapest that there is: no other set of one host's devices that would do costs less.
+func TestTheCheapestDevicesAreChosen(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var cs []*messages.Candidate
+		for i := range rapid.IntRange(0, 7).Draw(t, "devices") {
+			c := &messages.Candidate{Gpu: fmt.Sprintf("gpu/host%d/gpu%d", rapid.IntRange(0, 2).Draw(t, "host"), i), Cost: float64(rapid.IntRange(0, 9).Draw(t, "cost"))}
+			if rapid.IntRange(0, 3).Draw(t, "refused") == 0 {
+				c.Refusal = "full"
+			}
+			cs = append(cs, c)
+		}
+		n := rapid.IntRange(1, 4).Draw(t, "shards")
+		best := -1.0
+		for set := range 1 << len(cs) {
+			sum, count, host := 0.0, 0, ""
+			for i, c := range cs {
+				switch {
+				case set&(1<<i) == 0:
+				case c.Refusal != "" || host != "" && n > 1 && host != hostOf(c.Gpu):
+					count = -100
+				default:
+					sum, count, host = sum+c.Cost, count+1, hostOf(c.Gpu)
+				}
+			}
+			if count == n && (best < 0 || sum < best) {
+				best = sum
+			}
+		}
+		chosen := choose(cs, n)
+		if (chosen == nil) != (best < 0) || chosen != nil && (costs(chosen) != best || len(chosen) != n) {
+			t.Fatalf("chose %v of %v for %d shards; the cheapest cost %v", chosen, cs, n, best)
+		}
+	})
 }
 
 func TestFirstFit(t *testing.T) {
@@ -170,9 +253,12 @@ func TestFirstFit(t *testing.T) {
 		"more is used than may":   {1, []*messages.GpuView{view("a", 8, 9)}, ""},
 	} {
 		s := New(messages.ArbiterActor())
-		got := choose(s.weigh(policies["first_fit"], questionOf(s, &messages.PlaceModel{Model: "model/main_pc/x", NeedBytes: c.need * gib, Ledgers: c.ledgers})))
-		if got.GetGpu() != c.want {
-			t.Errorf("%s: chose %q, want %q", name, got.GetGpu(), c.want)
+		got := ""
+		for _, x := range choose(s.weigh(policies["first_fit"], questionOf(s, &messages.PlaceModel{Model: "model/main_pc/x", NeedBytes: c.need * gib, Ledgers: c.ledgers})), 1) {
+			got = x.Gpu
+		}
+		if got != c.want {
+			t.Errorf("%s: chose %q, want %q", name, got, c.want)
 		}
 	}
 }

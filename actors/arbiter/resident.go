@@ -22,6 +22,9 @@ func ResidentOf(m *messages.ModelView, nowMS int64) *messages.Resident {
 	if m.MeasuredBytes > 0 {
 		r.Bytes = m.MeasuredBytes
 	}
+	for _, part := range m.Placement.Shares { // the ledgers know better what each holds
+		r.Shares = append(r.Shares, &messages.Share{Gpu: part.Gpu, Bytes: part.Bytes, Lease: part.Lease})
+	}
 	if m.ReadyMs > 0 {
 		r.HeldMs = nowMS - m.ReadyMs
 		r.Young = r.HeldMs < int64(m.GetSpec().GetMinResidencySeconds())*1000

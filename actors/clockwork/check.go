@@ -64,8 +64,10 @@ func (w *World) check() {
 // checkWorkers: nobody runs on memory that nobody reserved.
 func (w *World) checkWorkers() {
 	for _, k := range w.workers {
-		if _, ok := w.ledgers[k.device].state.Leases[k.lease]; !ok {
-			w.violated("worker %d of %s is alive without its lease %s", k.pid, w.o.Models[k.model].Name, k.lease)
+		for _, p := range k.parts {
+			if _, ok := w.ledgers[p.device].state.Leases[p.lease]; !ok {
+				w.violated("worker %d of %s is alive without its lease %s", k.pid, w.o.Models[k.model].Name, p.lease)
+			}
 		}
 	}
 }
@@ -82,8 +84,10 @@ func (w *World) checkModels() {
 				w.violated("%s is ready without a placement", m.id)
 				continue
 			}
-			if _, ok := w.ledgers[w.deviceOf(s.Placement.Gpu)].state.Leases[s.Placement.Lease]; !ok {
-				w.violated("%s is ready without a lease", m.id)
+			for _, part := range s.Placement.Parts() {
+				if _, ok := w.ledgers[w.deviceOf(part.Gpu)].state.Leases[part.Lease]; !ok {
+					w.violated("%s is ready without a lease", m.id)
+				}
 			}
 		}
 	}
@@ -92,9 +96,10 @@ func (w *World) checkModels() {
 	}
 }
 
-// checkLeases: each lease of a model belongs to a placement that somebody will return, and no model holds two but for what goes home.
+// checkLeases: each lease of a model belongs to a placement that somebody will return, and no model holds those of two placements but
+// for what goes home.
 func (w *World) checkLeases() {
-	holders := map[string]string{}
+	holders := map[string]string{} // the placement that a model's leases are for
 	for i, l := range w.ledgers {
 		for id, lease := range l.state.Leases {
 			who, err := messages.ParseActorID(lease.Holder)
@@ -102,34 +107,40 @@ func (w *World) checkLeases() {
 				continue // a program's
 			}
 			m := w.models[w.byName[who.Name()]]
-			owned, leaving := w.owner(m, id)
-			if !owned {
+			owner, leaving := w.owner(m, id)
+			if owner == "" {
 				w.violated("lease %s of %s on gpu%d is lost: neither the model nor a placement knows it", id, m.id, i)
 			}
-			if other := holders[lease.Holder]; other != "" && !leaving {
-				w.violated("%s holds two leases: %s and %s", m.id, other, id)
+			if other := holders[lease.Holder]; other != "" && other != owner && !leaving {
+				w.violated("%s holds the leases of two placements: %s and %s", m.id, other, owner)
 			}
 			if !leaving {
-				holders[lease.Holder] = id
+				holders[lease.Holder] = owner
 			}
 		}
 	}
 }
 
-// owner finds who will return a lease: its model, or an open placement. leaving is set for one on its way home.
-func (w *World) owner(m *machine[model.State], lease string) (owned, leaving bool) {
-	if m.state.Placement.GetLease() == lease {
-		return true, false
+// owner finds the placement with which a lease will be returned: its model's, or an open one. leaving is set for one on its way home.
+func (w *World) owner(m *machine[model.State], lease string) (placement string, leaving bool) {
+	if has(m.state.Placement, lease) {
+		return m.state.Placement.Id, false
 	}
-	if slices.ContainsFunc(m.state.Returning, func(p *messages.Placement) bool { return p.Lease == lease }) {
-		return true, true
-	}
-	for _, o := range w.arbiter.state.Open {
-		if o.Placement.Lease == lease {
-			return true, o.Step == arbiter.Releasing || o.Placement.Attempt != m.state.Attempt || m.state.Phase != model.Placing
+	for _, p := range m.state.Returning {
+		if has(p, lease) {
+			return p.Id, true
 		}
 	}
-	return false, false
+	for id, o := range w.arbiter.state.Open {
+		if has(o.Placement, lease) {
+			return id, o.Step == arbiter.Releasing || o.Placement.Attempt != m.state.Attempt || m.state.Phase != model.Placing
+		}
+	}
+	return "", false
+}
+
+func has(p *messages.Placement, lease string) bool {
+	return slices.ContainsFunc(p.Parts(), func(s *messages.Share) bool { return s.Lease == lease })
 }
 
 // decided looks at decisions as they are taken.
@@ -171,23 +182,34 @@ func (w *World) checkGrant(id messages.ActorID) {
 // checkPlacement: what was chosen fits with all that was promised, and nobody has to leave who may stay.
 func (w *World) checkPlacement(e *messages.PlacementDecided) {
 	p := e.Placement
-	i := w.deviceOf(p.Gpu)
-	s := &w.ledgers[i].state
-	limit, held := limitOf(s)
-	held += s.Foreign + p.Bytes
 	leaving := map[string]bool{}
 	for _, v := range p.Victims {
 		leaving[v] = true
 	}
 	for id, o := range w.arbiter.state.Open {
-		if id == p.Id {
-			continue
-		}
 		for _, v := range o.Placement.Victims {
-			leaving[v] = leaving[v] || o.Step == arbiter.Evicting && !slices.Contains(o.Gone, v)
+			leaving[v] = leaving[v] || id != p.Id && o.Step == arbiter.Evicting && !slices.Contains(o.Gone, v)
 		}
-		if o.Placement.Gpu == p.Gpu && o.Step != arbiter.Reserved && o.Step != arbiter.Releasing {
-			held += o.Placement.Bytes
+	}
+	if n := max(w.o.Models[w.modelNamed(p.Model)].Shards, 1); len(p.Parts()) != n {
+		w.violated("%s is split over %d devices, not %d", p.Model, len(p.Parts()), n)
+	}
+	for _, part := range p.Parts() {
+		w.checkPart(p, part, leaving)
+	}
+	if len(p.Shares) == 0 {
+		w.checkVictims(p, w.deviceOf(p.Gpu))
+	}
+}
+
+// checkPart: a device holds what is to be on it, with all that was promised.
+func (w *World) checkPart(p *messages.Placement, part *messages.Share, leaving map[string]bool) {
+	s := &w.ledgers[w.deviceOf(part.Gpu)].state
+	limit, held := limitOf(s)
+	held += s.Foreign + part.Bytes
+	for id, o := range w.arbiter.state.Open {
+		if bytes, on := o.Placement.On(part.Gpu); on && id != p.Id && o.Step != arbiter.Reserved && o.Step != arbiter.Releasing {
+			held += bytes
 		}
 	}
 	for _, l := range s.Leases {
@@ -196,9 +218,8 @@ func (w *World) checkPlacement(e *messages.PlacementDecided) {
 		}
 	}
 	if held > limit {
-		w.violated("%s was placed on %s over its limit: %d with all that is promised, limit %d", p.Model, p.Gpu, held, limit)
+		w.violated("%s was placed on %s over its limit: %d with all that is promised, limit %d", p.Model, part.Gpu, held, limit)
 	}
-	w.checkVictims(p, i)
 }
 
 func (w *World) checkVictims(p *messages.Placement, device int) {
@@ -236,12 +257,12 @@ func (w *World) roomWithout(device int, p *messages.Placement, now int64) bool {
 	limit, reserved := limitOf(&w.ledgers[device].state)
 	room := limit
 	for i, m := range w.views {
-		if m.Phase == "ready" && w.deviceOf(m.Placement.Gpu) == device && !arbiter.Pinned(m, now) && !w.young(m, now) && !w.inUse(w.lanes[i]) {
+		if m.Phase == "ready" && len(m.Placement.Shares) == 0 && w.deviceOf(m.Placement.Gpu) == device && !arbiter.Pinned(m, now) && !w.young(m, now) && !w.inUse(w.lanes[i]) {
 			room += m.MeasuredBytes
 		}
 	}
 	for id, o := range w.arbiter.state.Open { // memory that is promised, and victims that are
-		if id != p.Id && o.Placement.Gpu == p.Gpu {
+		if _, on := o.Placement.On(p.Gpu); on && id != p.Id {
 			return false
 		}
 	}

@@ -36,9 +36,8 @@ func (w *World) deviceOf(gpu string) int {
 func (w *World) used(i int) uint64 {
 	sum := w.devices[i].strangers + w.devices[i].lagging
 	for _, k := range w.workers {
-		if k.device == i {
-			sum += k.bytes
-		}
+		bytes, _ := k.on(i)
+		sum += bytes
 	}
 	return sum
 }
@@ -54,9 +53,24 @@ func (w *World) lag(i int, bytes uint64) {
 
 // seenFree is the model's port: it parks the work until the driver counts nothing of the dead any more.
 func (w *World) seenFree(ctx context.Context, p *messages.Placement) {
-	if i := w.deviceOf(p.Gpu); w.devices[i].lagging > 0 {
-		_ = notYet(ctx, "free/"+p.Gpu)
+	for _, part := range p.Parts() {
+		if w.devices[w.deviceOf(part.Gpu)].lagging > 0 {
+			_ = notYet(ctx, "free/"+part.Gpu)
+			return
+		}
 	}
+}
+
+// held is what a placement's worker holds of each device.
+func (w *World) held(_ context.Context, p *messages.Placement) (out []uint64) {
+	for _, k := range w.workers {
+		if k.parts[0].lease == p.Lease {
+			for _, x := range k.parts {
+				out = append(out, x.bytes)
+			}
+		}
+	}
+	return out
 }
 
 // poll samples the devices as the daemon does: what isn't ours is a stranger's.
@@ -66,9 +80,10 @@ func (w *World) poll() {
 		used := w.used(i)
 		ours := uint64(0)
 		for _, v := range w.views {
-			if v.Worker != nil && v.Placement.GetGpu() == d.id.String() {
+			if _, on := v.Placement.On(d.id.String()); on && v.Worker != nil {
 				if k := w.withNonce(v.Worker.Nonce); k != nil {
-					ours += k.bytes
+					bytes, _ := k.on(i)
+					ours += bytes
 				}
 			}
 		}
@@ -96,8 +111,8 @@ func (w *World) remeasure() {
 		if v.Phase != "ready" {
 			continue
 		}
-		if k := w.withNonce(v.Worker.Nonce); k != nil && k.bytes > v.MeasuredBytes {
-			door{w}.Tell(&try{}, w.models[i].id, &messages.ReportFootprint{Attempt: v.Attempt, Bytes: k.bytes})
+		if k := w.withNonce(v.Worker.Nonce); k != nil && k.bytes() > v.MeasuredBytes {
+			door{w}.Tell(&try{}, w.models[i].id, &messages.ReportFootprint{Attempt: v.Attempt, Bytes: k.bytes()})
 		}
 	}
 }

@@ -108,7 +108,7 @@ func (w *World) loseDevice() {
 	w.say("%s is lost", d.id)
 	d.lost = true
 	for _, k := range append([]*worker(nil), w.workers...) {
-		if k.device == i {
+		if _, on := k.on(i); on {
 			w.die(k, "its device is lost")
 		}
 	}
@@ -126,7 +126,9 @@ func (w *World) setClock() {
 // grow lets a worker take memory after its load.
 func (w *World) grow() {
 	if k := w.anyWorker(); k != nil && k.ready {
-		k.bytes += k.bytes / 20
+		for i := range k.parts {
+			k.parts[i].bytes += k.parts[i].bytes / 20
+		}
 	}
 }
 

@@ -42,5 +42,6 @@ func small(seed uint64) Options {
 		{Name: "d", Estimate: 16 * messages.GiB, Truth: 16 * messages.GiB, Load: 6 * time.Second},
 		{Name: "e", Estimate: 14 * messages.GiB, Truth: 12 * messages.GiB, Load: 3 * time.Second, Groups: []string{"big"}},
 		{Name: "f", Estimate: 15 * messages.GiB, Truth: 15 * messages.GiB, Load: 3 * time.Second, Groups: []string{"big"}, Places: 1},
+		{Name: "g", Estimate: 20 * messages.GiB, Truth: 18 * messages.GiB, Load: 3 * time.Second, Shards: 2},
 	}}
 }

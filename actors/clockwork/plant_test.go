@@ -32,19 +32,31 @@ func TestPlantedBugsAreFound(t *testing.T) {
 			s.Returning = nil
 			return s
 		})}, "is lost"},
+		"a model returns one share of a split placement": {Rigged{Model: modelEvolving(func(s model.State) model.State {
+			for i, p := range s.Returning {
+				s.Returning[i] = unsplit(p)
+			}
+			return s
+		})}, "is lost"},
+		"the arbiter promises the first device of a split placement only": {Rigged{Arbiter: promising(unsplit)}, "over its limit"},
+		"an abandoned placement sends one share home":                     {Rigged{Arbiter: abandoningOne}, "is lost"},
 		"a model doesn't return leases after a failed load": {Rigged{Model: modelOwing(func(s model.State, key string) bool {
 			return strings.HasPrefix(key, "return/") && s.Failures > 0
 		})}, "not at rest"},
 		"a model releases before its worker is gone": {Rigged{Model: impatient}, "alive without its lease"},
-		"the arbiter forgets what it promised":       {Rigged{Arbiter: promisingTwice}, "over its limit"},
-		"the arbiter sees nobody busy":               {Rigged{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.Active, r.Queued, r.IdleMs = 0, 0, 1000 })}, "although it is busy"},
-		"the arbiter sees nobody warm":               {Rigged{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.IdleMs += 1000 })}, "although it is busy"},
-		"the arbiter sees no pins":                   {Rigged{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.Pinned = false })}, "although it is pinned"},
-		"the arbiter sees nobody loading":            {Rigged{Arbiter: arbiterSeeing(notLoading)}, "models load, at most"},
-		"the arbiter sees nobody young":              {Rigged{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.Young = false })}, "inside its minimum residency"},
-		"the arbiter doesn't hand over again":        {Rigged{Arbiter: once("hand_over/")}, "not at rest"},
-		"a fold that counts more than the journal":   {Rigged{Model: remembering()}, "replay differs from life"},
-		"S30 machines see the wall clock jump":       {Rigged{WallClock: true}, "not at rest"},
+		"the arbiter forgets what it promised": {Rigged{Arbiter: promising(func(p *messages.Placement) *messages.Placement {
+			p = proto.CloneOf(p)
+			p.Bytes, p.Shares = 0, nil
+			return p
+		})}, "over its limit"},
+		"the arbiter sees nobody busy":             {Rigged{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.Active, r.Queued, r.IdleMs = 0, 0, 1000 })}, "although it is busy"},
+		"the arbiter sees nobody warm":             {Rigged{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.IdleMs += 1000 })}, "although it is busy"},
+		"the arbiter sees no pins":                 {Rigged{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.Pinned = false })}, "although it is pinned"},
+		"the arbiter sees nobody loading":          {Rigged{Arbiter: arbiterSeeing(notLoading)}, "models load, at most"},
+		"the arbiter sees nobody young":            {Rigged{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.Young = false })}, "inside its minimum residency"},
+		"the arbiter doesn't hand over again":      {Rigged{Arbiter: once("hand_over/")}, "not at rest"},
+		"a fold that counts more than the journal": {Rigged{Model: remembering()}, "replay differs from life"},
+		"S30 machines see the wall clock jump":     {Rigged{WallClock: true}, "not at rest"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			world := small
@@ -151,20 +163,43 @@ func impatient(k entity.Kind[model.State]) entity.Kind[model.State] {
 	return k
 }
 
-// promisingTwice weighs a device as if nothing were on its way there.
-func promisingTwice(k entity.Kind[arbiter.State]) entity.Kind[arbiter.State] {
-	right := k.Decide
-	k.Decide = func(s arbiter.State, c proto.Message, at entity.Stamp) (entity.Verdict, error) {
-		if _, ok := c.(*messages.PlaceModel); ok {
-			open := map[string]arbiter.Open{}
-			for id, o := range s.Open {
-				o.Placement = proto.CloneOf(o.Placement)
-				o.Placement.Bytes = 0
-				open[id] = o
+// unsplit is a placement that forgot its shares but the first.
+func unsplit(p *messages.Placement) *messages.Placement {
+	p = proto.CloneOf(p)
+	p.Shares = nil
+	return p
+}
+
+// promising weighs devices as if something else were on its way there.
+func promising(lie func(*messages.Placement) *messages.Placement) func(entity.Kind[arbiter.State]) entity.Kind[arbiter.State] {
+	return func(k entity.Kind[arbiter.State]) entity.Kind[arbiter.State] {
+		right := k.Decide
+		k.Decide = func(s arbiter.State, c proto.Message, at entity.Stamp) (entity.Verdict, error) {
+			if _, ok := c.(*messages.PlaceModel); ok {
+				open := map[string]arbiter.Open{}
+				for id, o := range s.Open {
+					o.Placement = lie(o.Placement)
+					open[id] = o
+				}
+				s.Open = open
 			}
-			s.Open = open
+			return right(s, c, at)
 		}
-		return right(s, c, at)
+		return k
+	}
+}
+
+// abandoningOne forgets all shares but the first when a placement is given up.
+func abandoningOne(k entity.Kind[arbiter.State]) entity.Kind[arbiter.State] {
+	right := k.Evolve
+	k.Evolve = func(s arbiter.State, e proto.Message, n uint64) arbiter.State {
+		s = right(s, e, n)
+		if a, ok := e.(*messages.PlacementAbandoned); ok && s.Open[a.Id].Placement != nil {
+			o := s.Open[a.Id]
+			o.Placement = unsplit(o.Placement)
+			s.Open[a.Id] = o
+		}
+		return s
 	}
 	return k
 }

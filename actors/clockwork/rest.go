@@ -57,9 +57,15 @@ func (w *World) restart() {
 	}
 }
 
-// fits tells whether a model fits an empty device.
+// fits tells whether a model fits empty devices, as many as it is split over.
 func (w *World) fits(m Model) bool {
-	return slices.ContainsFunc(w.o.Devices, func(capacity uint64) bool { return max(m.Estimate, m.Truth)*11/10 <= capacity-margin })
+	n := max(m.Shards, 1)
+	for _, capacity := range w.o.Devices {
+		if max(m.Estimate, m.Truth)/uint64(max(m.Shards, 1))*11/10 <= capacity-margin {
+			n--
+		}
+	}
+	return n <= 0
 }
 
 // toRest runs until nothing is under way. Polls and sweeps go on.

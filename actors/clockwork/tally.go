@@ -54,7 +54,9 @@ func (t *tally) passed(w *World, d time.Duration) {
 		t.busy = make([]float64, len(w.devices))
 	}
 	for _, k := range w.workers {
-		t.busy[k.device] += float64(k.bytes) * d.Seconds()
+		for _, p := range k.parts {
+			t.busy[p.device] += float64(p.bytes) * d.Seconds()
+		}
 	}
 }
 

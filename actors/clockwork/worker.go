@@ -32,10 +32,8 @@ const (
 type worker struct {
 	pid      int64
 	model    int
-	device   int
 	nonce    string
-	lease    string
-	bytes    uint64
+	parts    []part
 	born     time.Duration
 	ready    bool
 	hung     bool
@@ -43,6 +41,30 @@ type worker struct {
 	stopping bool
 	seen     int // the coordinator's life that saw it die
 	failure  error
+}
+
+// part is what a worker holds of one device, and the lease for it.
+type part struct {
+	device int
+	lease  string
+	bytes  uint64
+}
+
+func (k *worker) bytes() (sum uint64) {
+	for _, p := range k.parts {
+		sum += p.bytes
+	}
+	return sum
+}
+
+// on is what it holds of a device; ok is false when it isn't there.
+func (k *worker) on(device int) (bytes uint64, ok bool) {
+	for _, p := range k.parts {
+		if p.device == device {
+			return p.bytes, true
+		}
+	}
+	return 0, false
 }
 
 // runtime is the model's port to workers.
@@ -75,7 +97,10 @@ func (k *worker) message() *messages.Worker { return &messages.Worker{Pid: k.pid
 func (w *World) spawn(i int, p *messages.Placement, nonce string) *worker {
 	m := w.o.Models[i]
 	w.ids++
-	k := &worker{pid: int64(w.ids), model: i, device: w.deviceOf(p.Gpu), nonce: nonce, lease: p.Lease, bytes: m.Truth, born: w.elapsed}
+	k := &worker{pid: int64(w.ids), model: i, nonce: nonce, born: w.elapsed}
+	for _, x := range p.Parts() {
+		k.parts = append(k.parts, part{w.deviceOf(x.Gpu), x.Lease, m.Truth / uint64(len(p.Parts()))})
+	}
 	for _, other := range w.workers {
 		if other.model == i {
 			w.violated("%s gets worker %d while its worker %d is alive", m.Name, k.pid, other.pid)
@@ -83,7 +108,7 @@ func (w *World) spawn(i int, p *messages.Placement, nonce string) *worker {
 	}
 	w.workers = append(w.workers, k)
 	w.tally.loads++
-	w.say("worker %d of %s starts on gpu%d", k.pid, m.Name, k.device)
+	w.say("worker %d of %s starts on gpu%d", k.pid, m.Name, k.parts[0].device)
 	took, f := time.Duration(float64(m.Load)*(0.8+0.4*w.rng.Float64())), w.fated()
 	switch f {
 	case loads:
@@ -121,11 +146,13 @@ func (w *World) loaded(k *worker) {
 	if k.dead || k.stopping || k.hung {
 		return
 	}
-	if d := w.devices[k.device]; w.used(k.device) > d.capacity {
-		k.failure = errOutOfMemory
-		w.tally.oom++
-		w.die(k, "out of memory")
-		return
+	for _, p := range k.parts {
+		if w.used(p.device) > w.devices[p.device].capacity {
+			k.failure = errOutOfMemory
+			w.tally.oom++
+			w.die(k, "out of memory")
+			return
+		}
 	}
 	k.ready = true
 	w.say("worker %d answers", k.pid)
@@ -149,7 +176,9 @@ func (w *World) die(k *worker, why string) {
 	w.say("worker %d of %s dies: %s", k.pid, w.o.Models[k.model].Name, why)
 	w.workers = slices.DeleteFunc(w.workers, func(other *worker) bool { return other == k })
 	if w.mishap(w.o.Faults.SlowDriver) {
-		w.lag(k.device, k.bytes)
+		for _, p := range k.parts {
+			w.lag(p.device, p.bytes)
+		}
 	}
 	w.lanes[k.model].bereaved()
 	w.poke("ready/" + k.nonce)
@@ -175,7 +204,7 @@ func (r runtime) AwaitReady(ctx context.Context, spec *messages.ModelSpec, worke
 	case k.failure != nil:
 		return 0, 0, k.failure
 	case k.ready:
-		return k.bytes, uint32(r.w.lanes[k.model].places), nil
+		return k.bytes(), uint32(r.w.lanes[k.model].places), nil
 	}
 	return 0, 0, notYet(ctx, "ready/"+worker.Nonce)
 }

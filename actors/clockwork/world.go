@@ -45,6 +45,8 @@ type Model struct {
 	Load     time.Duration
 	Pinned   bool
 	Groups   []string
+	// Shards is over how many devices it is split; 0 = 1.
+	Shards int
 	// Places is how many requests run at a time; 0 = 4.
 	Places       int
 	MinResidency time.Duration
@@ -155,7 +157,7 @@ func (w *World) makeArbiter() {
 
 func (w *World) makeModels() {
 	rules := model.Rules{Retry: model.Retry{Limit: 4, First: time.Second, Longest: time.Minute}}
-	kind := model.Kind(rules, model.World{Runtime: runtime{w}, Gate: gate{w}, Door: door{w}, Free: w.seenFree, OutOfMemory: outOfMemory})
+	kind := model.Kind(rules, model.World{Runtime: runtime{w}, Gate: gate{w}, Door: door{w}, Free: w.seenFree, Held: w.held, OutOfMemory: outOfMemory})
 	if w.o.Rigged.Model != nil {
 		kind = w.o.Rigged.Model(kind)
 	}
@@ -314,7 +316,7 @@ func insist(c cog, command proto.Message) {
 
 func (w *World) spec(i int, revision string) *messages.ModelSpec {
 	m := w.o.Models[i]
-	s := &messages.ModelSpec{Name: m.Name, Runtime: "command", Revision: revision, Pinned: m.Pinned, Groups: m.Groups,
+	s := &messages.ModelSpec{Name: m.Name, Runtime: "command", Revision: revision, Pinned: m.Pinned, Groups: m.Groups, Shards: uint32(m.Shards),
 		ConcurrencyLimit: uint32(m.Places), MinResidencySeconds: uint32(m.MinResidency.Seconds())}
 	if m.Idle > 0 {
 		s.IdleMs = proto.Int64(m.Idle.Milliseconds())

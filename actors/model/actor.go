@@ -14,6 +14,8 @@ type World struct {
 	Door    messages.Door
 	// Free waits until a placement's memory is seen to be free on its device, or gives up waiting. May be nil.
 	Free func(context.Context, *messages.Placement)
+	// Held is what the worker of a split placement holds of each of its devices, in bytes and in their order. May be nil.
+	Held func(context.Context, *messages.Placement) []uint64
 	// OutOfMemory tells whether a load failed for want of device memory. May be nil.
 	OutOfMemory func(error) bool
 }
@@ -22,6 +24,6 @@ type World struct {
 func Kind(rules Rules, w World) entity.Kind[State] {
 	return entity.Kind[State]{
 		Name: messages.KindModel, New: New, Decide: rules.Decide, Evolve: Evolve, Owed: Owed, View: View,
-		Perform: hands{w.Runtime, w.Gate, w.Door, w.Free, w.OutOfMemory}.perform,
+		Perform: hands{w.Runtime, w.Gate, w.Door, w.Free, w.Held, w.OutOfMemory}.perform,
 	}
 }

@@ -239,8 +239,10 @@ func startLoad(s State, c *messages.StartLoad, at entity.Stamp) (entity.Verdict,
 		return entity.Verdict{}, messages.Errorf(messages.FailedPrecondition, s.ID.String(),
 			"the placement is for attempt %d; the model is %s in attempt %d", p.GetAttempt(), s.Phase, s.Attempt)
 	}
-	if gpu, err := messages.ParseActorID(p.Gpu); err != nil || gpu.Kind != messages.KindGPU || p.Id == "" || p.Lease == "" {
-		return entity.Verdict{}, messages.Errorf(messages.InvalidArgument, s.ID.String(), "placement %q names no device or no lease", p.Id)
+	for _, part := range p.Parts() {
+		if gpu, err := messages.ParseActorID(part.Gpu); err != nil || gpu.Kind != messages.KindGPU || p.Id == "" || part.Lease == "" {
+			return entity.Verdict{}, messages.Errorf(messages.InvalidArgument, s.ID.String(), "placement %q names no device or no lease", p.Id)
+		}
 	}
 	return entity.Facts(&messages.ModelLoadStarted{Attempt: s.Attempt, Placement: p, Nonce: at.ID, At: timestamppb.New(at.Now)}), nil
 }

@@ -3,6 +3,7 @@ package model
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -142,6 +143,8 @@ type hands struct {
 	door    messages.Door
 	// free waits until a placement's memory is seen to be free on its device, or gives up waiting; may be nil.
 	free func(context.Context, *messages.Placement)
+	// held is what the worker of a split placement holds of each of its devices, in their order; may be nil.
+	held func(context.Context, *messages.Placement) []uint64
 	// outOfMemory tells whether a failed load ran out of device memory; may be nil.
 	outOfMemory func(error) bool
 }
@@ -161,8 +164,7 @@ func (h hands) perform(ctx context.Context, effect entity.Effect) (proto.Message
 		}
 		return &messages.ReportWorkerExited{Attempt: e.Attempt, ExitCode: x.Code, Reason: x.Reason, LogTail: x.LogTail, Unwitnessed: x.Unwitnessed}, nil
 	case settle:
-		_, err := h.door.Ask(ctx, gpuOf(e.Placement), &messages.SettleVram{Lease: e.Placement.Lease, MeasuredBytes: e.Measured})
-		if err != nil && messages.CodeOf(err) != messages.NotFound {
+		if err := h.settle(ctx, e); err != nil {
 			return nil, err
 		}
 		return &messages.ReportLeaseSettled{Attempt: e.Placement.Attempt}, nil
@@ -177,9 +179,10 @@ func (h hands) perform(ctx context.Context, effect entity.Effect) (proto.Message
 		if h.free != nil {
 			h.free(ctx, e.Placement) // the driver's word lags behind a process's end
 		}
-		_, err := h.door.Ask(ctx, gpuOf(e.Placement), &messages.ReleaseVram{Lease: e.Placement.Lease, Reason: "its worker is gone"})
-		if err != nil {
-			return nil, err
+		for _, part := range e.Placement.Parts() {
+			if _, err := h.door.Ask(ctx, gpuOf(part.Gpu), &messages.ReleaseVram{Lease: part.Lease, Reason: "its worker is gone"}); err != nil {
+				return nil, err
+			}
 		}
 		return &messages.ReportLeaseReturned{Attempt: e.Placement.Attempt}, nil
 	case retry:
@@ -193,8 +196,30 @@ func (h hands) perform(ctx context.Context, effect entity.Effect) (proto.Message
 	panic(fmt.Sprintf("model owes no %T", effect))
 }
 
-func gpuOf(p *messages.Placement) messages.ActorID {
-	id, err := messages.ParseActorID(p.Gpu)
+// settle tells every device of a placement what the worker was measured to hold there; without figures for each, an equal part.
+func (h hands) settle(ctx context.Context, e settle) error {
+	parts := e.Placement.Parts()
+	held := []uint64{e.Measured}
+	if len(parts) > 1 {
+		held = nil
+		if h.held != nil {
+			held = h.held(ctx, e.Placement)
+		}
+		if len(held) != len(parts) {
+			held = slices.Repeat([]uint64{e.Measured / uint64(len(parts))}, len(parts))
+		}
+	}
+	for i, part := range parts {
+		_, err := h.door.Ask(ctx, gpuOf(part.Gpu), &messages.SettleVram{Lease: part.Lease, MeasuredBytes: held[i]})
+		if err != nil && messages.CodeOf(err) != messages.NotFound {
+			return err
+		}
+	}
+	return nil
+}
+
+func gpuOf(gpu string) messages.ActorID {
+	id, err := messages.ParseActorID(gpu)
 	if err != nil {
 		panic(err) // a placement is made by the arbiter, from a gpu actor's own view
 	}
@@ -208,7 +233,7 @@ func (h hands) place(ctx context.Context, e place) (proto.Message, error) {
 		return &messages.ReportPlacementFailed{Attempt: e.Attempt, Error: messages.AsError(err).Body()}, nil
 	}
 	_, err = h.door.Ask(ctx, messages.ArbiterActor(), &messages.PlaceModel{Model: e.ID.String(), Attempt: e.Attempt, NeedBytes: need,
-		NeedFrom: from, Groups: e.Spec.GetGroups(), Kinds: runsOn(e.Spec)})
+		NeedFrom: from, Groups: e.Spec.GetGroups(), Kinds: runsOn(e.Spec), Shards: shardsOf(e.Spec)})
 	if messages.CodeOf(err) == messages.GPUUnavailable {
 		refusal := messages.AsError(err)
 		return &messages.ReportPlacementFailed{Attempt: e.Attempt, Error: refusal.Body(), Retriable: refusal.Retry > 0}, nil
@@ -225,6 +250,15 @@ func runsOn(spec *messages.ModelSpec) []string {
 		return []string{"cpu", "simulated", "cuda"}
 	}
 	return []string{"cuda", "simulated", "cpu"}
+}
+
+// shardsOf is over how many devices a model is split. Some engines can't be, and remote ones do it where they are.
+func shardsOf(spec *messages.ModelSpec) uint32 {
+	switch spec.GetRuntime() {
+	case "embedded", "whisper.cpp", "openai", "ollama":
+		return 1
+	}
+	return spec.GetShards()
 }
 
 // need is the memory to ask for: what was measured beats what was declared beats what the file suggests.

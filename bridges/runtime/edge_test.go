@@ -48,6 +48,9 @@ func TestArgumentsOfTheEngines(t *testing.T) {
 	full := &messages.ModelSpec{Name: "m", Path: "/m.gguf", ContextLength: 100, Parallel: 3, Shards: 2, UseModelName: "up", Args: []string{"--x", "${MODEL_ID}"}}
 	bare := &messages.ModelSpec{Name: "m", Path: "/m.gguf", Threads: 1}
 	replica := &messages.ModelSpec{Name: "m~2", ReplicaOf: "m", Path: "/m.gguf", Threads: 1, Args: []string{"--x", "${MODEL_ID}"}}
+	own := func(args ...string) *messages.ModelSpec {
+		return &messages.ModelSpec{Name: "m", Path: "/m.gguf", Threads: 1, Shards: 3, Args: args}
+	}
 	tests := []struct {
 		engine string
 		spec   *messages.ModelSpec
@@ -56,9 +59,12 @@ func TestArgumentsOfTheEngines(t *testing.T) {
 		{"embedded", full, "modelops worker --model /m.gguf --alias up --host 127.0.0.1 --port 9 --slots 3 --threads 2 --ctx 100 --x m"},
 		{"embedded", bare, "modelops worker --model /m.gguf --alias m --host 127.0.0.1 --port 9 --slots 4 --threads 1"},
 		{"embedded", replica, "modelops worker --model /m.gguf --alias m --host 127.0.0.1 --port 9 --slots 4 --threads 1 --x m"},
-		{"llama.cpp", full, "ls --model /m.gguf --alias up --host 127.0.0.1 --port 9 --parallel 3 --threads 2 --ctx-size 300 --x m"},
+		{"llama.cpp", full, "ls --model /m.gguf --alias up --host 127.0.0.1 --port 9 --parallel 3 --threads 2 --ctx-size 300 --tensor-split 1,1 --x m"},
 		{"llama.cpp", bare, "ls --model /m.gguf --alias m --host 127.0.0.1 --port 9 --parallel 4 --threads 1 --ctx-size 16384"},
 		{"vllm", full, "vllm serve /m.gguf --served-model-name up --host 127.0.0.1 --port 9 --tensor-parallel-size 2 --max-model-len 100 --max-num-seqs 3 --x m"},
+		{"llama.cpp", own("-ts", "3,1,1"), "ls --model /m.gguf --alias m --host 127.0.0.1 --port 9 --parallel 4 --threads 1 --ctx-size 16384 -ts 3,1,1"},
+		{"vllm", own("--tensor-parallel-size=1", "-pp", "3"), "vllm serve /m.gguf --served-model-name m --host 127.0.0.1 --port 9 --tensor-parallel-size=1 -pp 3"},
+		{"vllm", own(), "vllm serve /m.gguf --served-model-name m --host 127.0.0.1 --port 9 --tensor-parallel-size 3"},
 		{"vllm", bare, "vllm serve /m.gguf --served-model-name m --host 127.0.0.1 --port 9"},
 		{"transformers", full, "transformers serve /m.gguf --host 127.0.0.1 --port 9 --x m"},
 		{"whisper.cpp", bare, "whisper-server --model /m.gguf --host 127.0.0.1 --port 9 --inference-path /v1/audio/transcriptions --threads 1"},

@@ -80,8 +80,24 @@ func (r *Runtime) macros(k kind, spec *messages.ModelSpec, port, context uint32)
 		"SLOTS": number(slots), "THREADS": number(threads), "CTX": number(spec.ContextLength),
 		"CTX_ALL": number(context * slots), "SHARDS": number(shards), "PARALLEL": number(spec.Parallel),
 		"SELF": r.o.Self, "LLAMA_SERVER": r.o.LlamaServer, "VLLM": r.o.VLLM, "TRANSFORMERS": r.o.Transformers,
-		"WHISPER_SERVER": r.o.WhisperServer,
+		"WHISPER_SERVER": r.o.WhisperServer, "TENSOR_SPLIT": tensorSplit(spec), "TENSOR_PARALLEL": tensorParallel(spec),
 	}}
+}
+
+// tensorSplit are llama.cpp's proportions for a split model: its shares are equal. What the model's arguments say stays.
+func tensorSplit(spec *messages.ModelSpec) string {
+	if spec.Shards < 2 || flagsOf(spec).has("-ts", "--tensor-split") {
+		return ""
+	}
+	return strings.Repeat("1,", int(spec.Shards)-1) + "1"
+}
+
+// tensorParallel is how many devices vLLM splits each tensor over, unless the model's arguments divide it otherwise.
+func tensorParallel(spec *messages.ModelSpec) string {
+	if spec.Shards < 2 || flagsOf(spec).has("-tp", "--tensor-parallel-size", "-pp", "--pipeline-parallel-size") {
+		return ""
+	}
+	return strconv.FormatUint(uint64(spec.Shards), 10)
 }
 
 // argv is the program with its arguments: the kind's own or the spec's command, then the spec's further arguments, which
@@ -123,7 +139,7 @@ func (r *Runtime) workerEnv(k kind, spec *messages.ModelSpec, placement *message
 		}
 	}
 	if r.o.DeviceEnv != nil && placement.GetGpu() != "" {
-		maps.Copy(env, newEnvironment(r.o.DeviceEnv(placement.Gpu)))
+		maps.Copy(env, newEnvironment(r.o.DeviceEnv(placement)))
 	}
 	if k.naps(spec) && k.nap.env != "" {
 		maps.Copy(env, newEnvironment([]string{k.nap.env}))

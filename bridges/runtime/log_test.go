@@ -114,7 +114,7 @@ func (l *lockedBuffer) String() string {
 func TestWorkersEnvironment(t *testing.T) {
 	r := New(Options{
 		LogDir: t.TempDir(), Env: newEnviron("FAKE=serve:fake", "MODELOPS_API_KEY=secret", "WHERE=here"),
-		DeviceEnv: func(gpu string) []string { return []string{"CUDA_VISIBLE_DEVICES=uuid-of-" + gpu} },
+		DeviceEnv: func(p *messages.Placement) []string { return []string{"CUDA_VISIBLE_DEVICES=uuid-of-" + p.Gpu} },
 	})
 	spec := fakeSpec()
 	spec.Env = []string{"A=${env.WHERE} ${MODEL_ID}", "WHERE=there"}

@@ -28,11 +28,11 @@ type Options struct {
 	Threads   uint32        // threads a worker where the model doesn't say [the engine's own default]
 	Slots     uint32        // parallel requests a worker where the model doesn't say [4]
 	StopGrace time.Duration // how long a worker may take to end after SIGTERM where Stop isn't told [10 s]
-	// Measure tells the memory that the process and its children hold on their device. [resident memory]
+	// Measure tells the memory that the process and its children hold on their devices. [resident memory]
 	Measure func(pid int64) (uint64, error)
-	// DeviceEnv tells the environment that binds a worker to a device such as gpu/main_pc/gpu0: for CUDA
-	// CUDA_VISIBLE_DEVICES=UUID. [nothing]
-	DeviceEnv func(gpu string) []string
+	// DeviceEnv tells the environment that binds a worker to the devices of its placement: for CUDA
+	// CUDA_VISIBLE_DEVICES=UUID,UUID in the order of the shares. [nothing]
+	DeviceEnv func(p *messages.Placement) []string
 	// WorkerArgs are added to the embedded engine's command, for tests that want it slow.
 	WorkerArgs []string
 	LogLimit   int64 // bytes a log may grow to before its older part is dropped [32 MiB]

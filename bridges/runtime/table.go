@@ -91,6 +91,7 @@ var kinds = []kind{
 			{"${LLAMA_SERVER}", "--model", "${MODEL_PATH}", "--alias", "${UPSTREAM}", "--host", "127.0.0.1", "--port", "${PORT}"},
 			// With -np the context is shared out among the slots, so it is given for all of them together.
 			{"--parallel", "${SLOTS}"}, {"--threads", "${THREADS}"}, {"--ctx-size", "${CTX_ALL}"},
+			{"--tensor-split", "${TENSOR_SPLIT}"},
 		},
 		check: "/health", models: "/v1/models", props: "/props", metrics: "/metrics", metricsFlag: "--metrics", needsFile: true, cache: "f16",
 		context: 4096, warm: speaks,
@@ -101,7 +102,7 @@ var kinds = []kind{
 		name: "vllm",
 		command: [][]string{
 			{"${VLLM}", "serve", "${MODEL_PATH}", "--served-model-name", "${UPSTREAM}", "--host", "127.0.0.1", "--port", "${PORT}"},
-			{"--tensor-parallel-size", "${SHARDS}"}, {"--max-model-len", "${CTX}"}, {"--max-num-seqs", "${PARALLEL}"},
+			{"--tensor-parallel-size", "${TENSOR_PARALLEL}"}, {"--max-model-len", "${CTX}"}, {"--max-num-seqs", "${PARALLEL}"},
 		},
 		check: "/health", models: "/v1/models", metrics: "/metrics", needsFile: true, slots: 256, warm: speaks,
 		progress: regexp.MustCompile(`(\d{1,3})% Completed`),

@@ -26,8 +26,8 @@ type Device struct {
 type Options struct {
 	// Pids are the processes that may hold simulated memory now; nil = only what Use declares.
 	Pids func() []int64
-	// Footprint says what a process of Pids holds, and where. A use declared with Use for the same device and pid wins.
-	Footprint func(pid int64) (device string, bytes uint64, ok bool)
+	// Footprint says what a process of Pids holds, in bytes by device. A use declared with Use for the same device and pid wins.
+	Footprint func(pid int64) map[string]uint64
 }
 
 // Devices are the simulated devices of a host. Safe for concurrent use.
@@ -98,14 +98,12 @@ func (d *Devices) footprints() map[string]map[int64]uint64 {
 	}
 	seen := map[string]map[int64]uint64{}
 	for _, pid := range d.opts.Pids() {
-		device, bytes, ok := d.opts.Footprint(pid)
-		if !ok {
-			continue
+		for device, bytes := range d.opts.Footprint(pid) {
+			if seen[device] == nil {
+				seen[device] = map[int64]uint64{}
+			}
+			seen[device][pid] = bytes
 		}
-		if seen[device] == nil {
-			seen[device] = map[int64]uint64{}
-		}
-		seen[device][pid] = bytes
 	}
 	return seen
 }

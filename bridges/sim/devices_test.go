@@ -156,9 +156,12 @@ func TestFootprintsOfLiveProcesses(t *testing.T) {
 	var d *Devices
 	d = two(t, Options{
 		Pids: func() []int64 { return []int64{1, 2, 3} },
-		Footprint: func(pid int64) (string, uint64, bool) {
+		Footprint: func(pid int64) map[string]uint64 {
 			_ = d.Status() // whoever answers may use the devices
-			return "sim1", uint64(pid) * 10, pid != 3
+			if pid == 3 {
+				return nil
+			}
+			return map[string]uint64{"sim1": uint64(pid) * 10, "sim0": 1} // split over both
 		},
 	})
 	must(t, d.Use("sim1", 2, 7)) // declared wins over seen

@@ -135,14 +135,20 @@ func (d *daemon) openWorld(ctx context.Context) error {
 	return nil
 }
 
-// deviceEnv binds a worker to its GPU by UUID: indexes change when a card is added.
-func (d *daemon) deviceEnv(gpu string) []string {
-	for _, g := range d.board.gpuViews(false) {
-		if g.Id == gpu && g.Kind == "cuda" && g.Uuid != "" {
-			return []string{"CUDA_VISIBLE_DEVICES=" + g.Uuid}
+// deviceEnv binds a worker to its GPUs by UUID, in the order of its shares: indexes change when a card is added.
+func (d *daemon) deviceEnv(p *messages.Placement) []string {
+	var uuids []string
+	for _, part := range p.Parts() {
+		for _, g := range d.board.gpuViews(false) {
+			if g.Id == part.Gpu && g.Kind == "cuda" && g.Uuid != "" {
+				uuids = append(uuids, g.Uuid)
+			}
 		}
 	}
-	return nil
+	if len(uuids) == 0 {
+		return nil
+	}
+	return []string{"CUDA_VISIBLE_DEVICES=" + strings.Join(uuids, ",")}
 }
 
 // plant makes the tree, the gateway and how actors are made.
@@ -185,7 +191,7 @@ func (d *daemon) figures(model string) gateway.Figures {
 func (d *daemon) spawner() tree.Spawner {
 	o := entity.Options{Journal: store{d.journal}, Clock: d.clock, NewID: d.newID, Observer: d.board, Log: d.log, SnapshotEvery: d.cfg.Journal.SnapshotEvery}
 	rules := model.Rules{Retry: model.Retry{Limit: d.cfg.Load.Retries + 1, First: time.Second, Longest: time.Minute}}
-	models := model.Kind(rules, model.World{Runtime: workers{d.runtime}, Gate: d.gateway, Door: d.tree, Free: d.seenFree, OutOfMemory: runtime.OutOfMemory})
+	models := model.Kind(rules, model.World{Runtime: workers{d.runtime}, Gate: d.gateway, Door: d.tree, Free: d.seenFree, Held: d.held, OutOfMemory: runtime.OutOfMemory})
 	scheduler := arbiter.Kind(arbiter.Rules{Policy: d.cfg.Scheduler.Policy, MaxLoads: d.cfg.Load.MaxConcurrent, MaxWait: d.cfg.Queue.MaxWait}, d.board, d.tree)
 	ledgers, life := gpu.Kind(), host.Kind()
 	return func(id messages.ActorID) (*actor.Props, bool) {

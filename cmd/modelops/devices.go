@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"time"
@@ -32,7 +33,7 @@ func openDevices(ctx context.Context, cfg *config.Config, b *board, log *slog.Lo
 		for _, d := range cfg.Resources.Devices {
 			ds = append(ds, sim.Device{ID: d.ID, CapacityBytes: uint64(d.CapacityMB) * messages.MiB})
 		}
-		return sim.New(ds, sim.Options{Pids: pids, Footprint: func(pid int64) (string, uint64, bool) { return footprint(b, pid) }})
+		return sim.New(ds, sim.Options{Pids: pids, Footprint: func(pid int64) map[string]uint64 { return footprint(b, pid) }})
 	}
 	gpus := nvml.Open(ctx, nvml.Options{Log: log})
 	readings, err := gpus.Read(ctx)
@@ -73,25 +74,32 @@ func (w withGPUs) ProcessBytes(pid int64) (uint64, error) { return w.ram.Process
 func workerPids(b *board, gpu string) []int64 {
 	var out []int64
 	for _, m := range b.modelViews() {
-		if w := m.GetWorker(); w != nil && !w.Remote && (gpu == "" || m.GetPlacement().GetGpu() == gpu) {
+		_, there := m.GetPlacement().On(gpu)
+		if w := m.GetWorker(); w != nil && !w.Remote && (gpu == "" || there) {
 			out = append(out, w.Pid)
 		}
 	}
 	return out
 }
 
-// footprint is what a worker is taken to hold of a simulated device: what was reserved for it.
-func footprint(b *board, pid int64) (device string, bytes uint64, ok bool) {
+// footprint is what a worker is taken to hold of simulated devices: what was reserved for it on each.
+func footprint(b *board, pid int64) map[string]uint64 {
 	for _, m := range b.modelViews() {
-		if m.GetWorker().GetPid() == pid && m.GetPlacement() != nil {
-			gpu, err := messages.ParseActorID(m.Placement.Gpu)
-			return gpu.Name(), m.Placement.Bytes, err == nil
+		if m.GetWorker().GetPid() != pid || m.GetPlacement() == nil {
+			continue
 		}
+		held := map[string]uint64{}
+		for _, part := range m.Placement.Parts() {
+			if gpu, err := messages.ParseActorID(part.Gpu); err == nil {
+				held[gpu.Name()] = part.Bytes
+			}
+		}
+		return held
 	}
-	return "", 0, false
+	return nil
 }
 
-// measure is the footprint of a worker on its device, in bytes: what the driver says for GPUs, the peak of RAM for the processor.
+// measure is the footprint of a worker on all its devices, in bytes: what the driver says for GPUs, the peak of RAM for the processor.
 // A simulated device has no memory to measure: what was reserved counts as used.
 func (d *daemon) measure(pid int64) (uint64, error) {
 	for _, m := range d.board.modelViews() {
@@ -102,7 +110,12 @@ func (d *daemon) measure(pid int64) (uint64, error) {
 		case "simulated":
 			return m.Placement.Bytes, nil
 		case "cuda":
-			return d.onGPU(m.Placement.Gpu, pid)
+			held, err := d.onGPUs(m.Placement, pid)
+			var sum uint64
+			for _, bytes := range held {
+				sum += bytes
+			}
+			return sum, err
 		}
 	}
 	if ram, ok := d.devices.(interface{ ProcessBytes(int64) (uint64, error) }); ok {
@@ -111,24 +124,45 @@ func (d *daemon) measure(pid int64) (uint64, error) {
 	return 0, nil
 }
 
-// onGPU sums what the driver reports for a worker and its children: they share its process group.
-func (d *daemon) onGPU(gpu string, pid int64) (uint64, error) {
+// held is what the worker of a split placement holds of each of its devices.
+func (d *daemon) held(_ context.Context, p *messages.Placement) []uint64 {
+	if p.DeviceKind == "cuda" {
+		for _, m := range d.board.modelViews() {
+			if w := m.GetWorker(); w != nil && m.GetPlacement().GetId() == p.Id {
+				if held, err := d.onGPUs(p, w.Pid); err == nil {
+					return held
+				}
+			}
+		}
+		return nil
+	}
+	var reserved []uint64
+	for _, part := range p.Parts() {
+		reserved = append(reserved, part.Bytes)
+	}
+	return reserved
+}
+
+// onGPUs is what the driver reports for a worker and its children on each device of a placement: they share its process group.
+func (d *daemon) onGPUs(p *messages.Placement, pid int64) ([]uint64, error) {
 	readings, err := d.devices.Read(d.life)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	var sum uint64
-	for _, r := range readings {
-		if messages.GPUActor(d.host, r.Device).String() != gpu {
-			continue
-		}
-		for _, p := range r.Processes {
-			if p.Pid == pid || sameGroup(p.Pid, pid) {
-				sum += p.Bytes
+	held := make([]uint64, len(p.Parts()))
+	for i, part := range p.Parts() {
+		for _, r := range readings {
+			if messages.GPUActor(d.host, r.Device).String() != part.Gpu {
+				continue
+			}
+			for _, x := range r.Processes {
+				if x.Pid == pid || sameGroup(x.Pid, pid) {
+					held[i] += x.Bytes
+				}
 			}
 		}
 	}
-	return sum, nil
+	return held, nil
 }
 
 func sameGroup(pid, leader int64) bool {
@@ -232,35 +266,38 @@ func (d *daemon) seenFree(ctx context.Context, p *messages.Placement) {
 	if p.DeviceKind != "cuda" {
 		return
 	}
-	gpu, err := messages.ParseActorID(p.Gpu)
-	if err != nil {
-		return
-	}
-	var before uint64
+	ctx, cancel := context.WithTimeout(ctx, freeWithin)
+	defer cancel()
+	before := map[string]uint64{}
 	for _, g := range d.board.gpuViews(false) {
-		if g.Id == p.Gpu {
-			before = g.ForeignBytes + clientLeases(g)
-		}
+		before[g.Id] = g.ForeignBytes + clientLeases(g)
 	}
 	tick := time.NewTicker(freePoll)
 	defer tick.Stop()
-	for deadline := time.Now().Add(freeWithin); time.Now().Before(deadline); {
+	for {
 		readings, err := d.devices.Read(ctx)
-		if err != nil {
+		if err != nil || d.allFree(readings, p, before) {
 			return
-		}
-		for _, r := range readings {
-			if r.Device == gpu.Name() && foreign(r, workerPids(d.board, p.Gpu), 0) <= before+freeSlack {
-				return
-			}
 		}
 		select {
 		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				d.log.Warn("a worker is gone but its memory isn't seen to be free", "actor", p.Model, "gpu", p.Gpu, "waited", freeWithin)
+			}
 			return
 		case <-tick.C:
 		}
 	}
-	d.log.Warn("a worker is gone but its memory isn't seen to be free", "actor", p.Model, "gpu", p.Gpu, "waited", freeWithin)
+}
+
+func (d *daemon) allFree(readings []*messages.DeviceReading, p *messages.Placement, before map[string]uint64) bool {
+	for _, r := range readings {
+		id := messages.GPUActor(d.host, r.Device).String()
+		if _, on := p.On(id); on && foreign(r, workerPids(d.board, id), 0) > before[id]+freeSlack {
+			return false
+		}
+	}
+	return true
 }
 
 // remeasure tells models whose workers grew: engines take memory after the load, for caches and graphs, and the peak is what counts.

@@ -1,0 +1,79 @@
+package arbiter
+
+import (
+	"context"
+	"slices"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"modelops/messages"
+)
+
+// counter is a door to devices of which some refuse, and which answer nothing after a number of questions.
+type counter struct {
+	refuses string
+	silent  int
+	held    []string
+}
+
+func (c *counter) Tell(context.Context, messages.ActorID, proto.Message) {}
+
+func (c *counter) Ask(_ context.Context, to messages.ActorID, command proto.Message) (messages.Reply, error) {
+	if c.silent--; c.silent == 0 {
+		return messages.Reply{}, messages.NewError(messages.Unavailable, to.String(), "no answer")
+	}
+	switch m := command.(type) {
+	case *messages.ReserveVram:
+		if to.Name() == c.refuses {
+			return messages.Reply{}, messages.NewError(messages.GPUUnavailable, to.String(), "full")
+		}
+		if !slices.Contains(c.held, m.Lease) {
+			c.held = append(c.held, m.Lease)
+		}
+		return messages.Reply{Answer: &messages.VramGrant{Lease: m.Lease, Epoch: 7}}, nil
+	case *messages.ReleaseVram:
+		c.held = slices.DeleteFunc(c.held, func(l string) bool { return l == m.Lease })
+	}
+	return messages.Reply{Answer: &messages.Done{}}, nil
+}
+
+func splitPlacement() *messages.Placement {
+	return &messages.Placement{Id: "p", Model: "model/h/m", Gpu: "gpu/h/a", Lease: "p", Bytes: 3, Shares: []*messages.Share{
+		{Gpu: "gpu/h/a", Bytes: 1, Lease: "p"}, {Gpu: "gpu/h/b", Bytes: 1, Lease: "p.1"}, {Gpu: "gpu/h/c", Bytes: 1, Lease: "p.2"}}}
+}
+
+func TestAReservationIsAllOrNothing(t *testing.T) {
+	for _, refuses := range []string{"a", "b", "c", "nobody"} {
+		for silent := range 7 { // 0 = everybody answers
+			c := &counter{refuses: refuses, silent: silent}
+			var report proto.Message
+			for range 3 { // it stays owed while nobody answers
+				m, err := hands{c}.perform(t.Context(), reserve{splitPlacement()})
+				if err == nil {
+					report = m
+					break
+				}
+			}
+			switch m := report.(type) {
+			case *messages.ReportReserved:
+				if refuses != "nobody" || len(c.held) != 3 || m.Epoch != 7 {
+					t.Errorf("refused by %s, silent at %d: reserved with %v", refuses, silent, c.held)
+				}
+			case *messages.ReportReservationRefused:
+				if refuses == "nobody" || len(c.held) != 0 {
+					t.Errorf("refused by %s, silent at %d: refused, and %v are still held", refuses, silent, c.held)
+				}
+			default:
+				t.Errorf("refused by %s, silent at %d: reported %T", refuses, silent, report)
+			}
+		}
+	}
+}
+
+func TestAbandonedPlacementsReleaseEveryShare(t *testing.T) {
+	c := &counter{held: []string{"p", "p.1", "p.2"}}
+	if _, err := (hands{c}).perform(t.Context(), release{splitPlacement()}); err != nil || len(c.held) > 0 {
+		t.Errorf("%v are still held (%v)", c.held, err)
+	}
+}
