@@ -71,13 +71,15 @@ func (c *cli) printResident(models []*messages.ModelView, now time.Time) error {
 	return t.print(c.stdout)
 }
 
-// deviceOf is the device's name within its host.
+// deviceOf is the device's name within its host, or those of a split model's devices.
 func deviceOf(m *messages.ModelView) string {
-	id, err := messages.ParseActorID(m.GetPlacement().GetGpu())
-	if err != nil {
-		return ""
+	var names []string
+	for _, part := range m.GetPlacement().Parts() {
+		if id, err := messages.ParseActorID(part.Gpu); err == nil {
+			names = append(names, id.Name())
+		}
 	}
-	return id.Name()
+	return strings.Join(names, "+")
 }
 
 // modelMemory is what the model was seen to use, else what is held for it.

@@ -70,7 +70,7 @@ func (r *Reading) toBePlaced(p Present) []string {
 		var out []string
 		for _, v := range e.GetPlacement().GetVictims() {
 			if r.house.model(v).resident() {
-				out = append(out, fmt.Sprintf("%s to finish its requests and leave %s", short(v), short(e.Placement.GetGpu())))
+				out = append(out, fmt.Sprintf("%s to finish its requests and leave %s", short(v), spots(e.Placement)))
 			}
 		}
 		return out
@@ -150,7 +150,7 @@ func (r *Reading) toStay() []string {
 	if !ok {
 		return []string{pin, "a use of its device below the threshold (resources.eviction_threshold_pct)"}
 	}
-	gpu, chosen := short(e.GetPlacement().GetGpu()), chosenOf(e.Candidates)
+	gpu, chosen := spots(e.GetPlacement()), chosenOf(e.Candidates)
 	out := []string{pin}
 	if n := lacks(chosen); n > 0 {
 		out = append([]string{fmt.Sprintf("%s more free on %s then: nobody would have had to leave", mib(n), gpu)}, out...)

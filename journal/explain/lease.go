@@ -73,7 +73,7 @@ func (r *Reading) explainPlacement(made *fact, p Present) *messages.Explanation 
 	case *messages.PlacementDecided:
 		c := choiceOf(made)
 		out.Summary = fmt.Sprintf("Decision %d at %s placed attempt %d of %s on %s by %s; it needs %s. %s", made.sequence, moment(made.at), e.GetPlacement().GetAttempt(),
-			short(e.GetPlacement().GetModel()), short(e.GetPlacement().GetGpu()), e.Policy, needed(e.GetPlacement().GetBytes(), e.NeedFrom), r.outcome())
+			short(e.GetPlacement().GetModel()), spots(e.GetPlacement()), e.Policy, needed(e.GetPlacement().GetBytes(), e.NeedFrom), r.outcome())
 		out.Weighed = c.weighed()
 		for _, x := range c.candidates {
 			if n := lacks(x); n > 0 && x.GetNeedBytes() <= x.GetLimitBytes() {

@@ -62,9 +62,9 @@ func (r *Reading) modelSummary(p Present) string {
 	at := since(r.since, p.Now)
 	switch m.phase {
 	case "ready":
-		return fmt.Sprintf("%s is ready on %s %s. %s%s", name, short(m.placement.GetGpu()), at, r.placedBecause(), r.came())
+		return fmt.Sprintf("%s is ready on %s %s. %s%s", name, spots(m.placement), at, r.placedBecause(), r.came())
 	case "loading":
-		return fmt.Sprintf("%s loads on %s %s. %s%s", name, short(m.placement.GetGpu()), at, r.placedBecause(), r.came())
+		return fmt.Sprintf("%s loads on %s %s. %s%s", name, spots(m.placement), at, r.placedBecause(), r.came())
 	case "placing":
 		return fmt.Sprintf("%s waits for a place %s: %s.", name, at, r.waiting())
 	case "waiting":
@@ -72,7 +72,7 @@ func (r *Reading) modelSummary(p Present) string {
 	case "failed":
 		return fmt.Sprintf("%s failed to load%s and isn't tried again by itself: %s.", name, triesOf(m, p), r.failure())
 	case "draining", "stopping":
-		return fmt.Sprintf("%s is on its way out of %s %s: %s.", name, short(m.placement.GetGpu()), at, cmp.Or(r.gone(), m.draining))
+		return fmt.Sprintf("%s is on its way out of %s %s: %s.", name, spots(m.placement), at, cmp.Or(r.gone(), m.draining))
 	}
 	switch {
 	case m.retired:
@@ -100,7 +100,13 @@ func (r *Reading) placedBecause() string {
 	} else if len(c.chosen.Victims) > 0 {
 		room = fmt.Sprintf("which had %s free and where %s had to leave, cost %.3g", mib(free(c.chosen)), leavers(c.chosen.Victims), c.chosen.Cost)
 	}
-	out := fmt.Sprintf("Decision %d chose %s by %s, %s; it needs %s.", r.placed.sequence, short(e.GetPlacement().GetGpu()), cmp.Or(e.Policy, "no policy"), room,
+	if n := len(e.GetPlacement().GetShares()); n > 0 {
+		room = fmt.Sprintf("each of which had room for a share of %s", mib(e.Placement.Shares[0].Bytes))
+		if v := e.Placement.Victims; len(v) > 0 {
+			room += ", once " + shorts(v) + " had left"
+		}
+	}
+	out := fmt.Sprintf("Decision %d chose %s by %s, %s; it needs %s.", r.placed.sequence, spots(e.GetPlacement()), cmp.Or(e.Policy, "no policy"), room,
 		needed(e.GetPlacement().GetBytes(), e.NeedFrom))
 	if others := c.rejected(); others != "" {
 		out += " Not taken: " + others + "."
@@ -136,7 +142,7 @@ func (r *Reading) waiting() string {
 		if !r.mine[e.GetPlacement().GetId()] {
 			return "nothing is decided yet"
 		}
-		gpu := short(e.GetPlacement().GetGpu())
+		gpu := spots(e.GetPlacement())
 		if len(e.GetPlacement().GetVictims()) > 0 {
 			return fmt.Sprintf("decision %d chose %s, and %s must leave it first", r.last().sequence, gpu, shorts(e.Placement.Victims))
 		}
@@ -161,7 +167,7 @@ func (r *Reading) gone() string {
 	case *messages.PlacementDecided:
 		chosen := chosenOf(d.Candidates)
 		s := fmt.Sprintf("decision %d evicted it from %s for %s, which needs %s where %s were free; it was the one to go by %s, at a cost of %.3g: %s", r.named.sequence,
-			short(d.GetPlacement().GetGpu()), short(d.GetPlacement().GetModel()), needed(d.GetPlacement().GetBytes(), d.NeedFrom), mib(free(chosen)),
+			spots(d.GetPlacement()), short(d.GetPlacement().GetModel()), needed(d.GetPlacement().GetBytes(), d.NeedFrom), mib(free(chosen)),
 			d.Policy, chosen.GetCost(), victimLine(chosen.GetVictims(), r.model))
 		if others := choiceOf(r.named).rejected(); others != "" {
 			s += "; not taken: " + others

@@ -212,7 +212,8 @@ func (r *Reading) concernsModel(f fact) bool {
 	case *messages.LeaseExpired:
 		return r.house.ledger(f.actor).leases[e.Lease].holder == r.model
 	case *messages.DeviceLost, *messages.DeviceRecovered, *messages.DeviceFaulted:
-		return r.house.model(r.model).placement.GetGpu() == f.actor.String()
+		_, on := r.house.model(r.model).placement.On(f.actor.String())
+		return on
 	}
 	return f.actor.String() == r.model
 }

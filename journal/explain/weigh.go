@@ -3,7 +3,6 @@ package explain
 import (
 	"cmp"
 	"fmt"
-	"slices"
 
 	"modelops/messages"
 )
@@ -29,11 +28,15 @@ func choiceOf(f *fact) choice {
 	return choice{}
 }
 
+// chosenOf is the chosen device; of a split model's devices the dearest, with which the others are compared.
 func chosenOf(cs []*messages.Candidate) *messages.Candidate {
-	if i := slices.IndexFunc(cs, (*messages.Candidate).GetChosen); i >= 0 {
-		return cs[i]
+	var best *messages.Candidate
+	for _, c := range cs {
+		if c.GetChosen() && (best == nil || c.GetCost() > best.Cost) {
+			best = c
+		}
 	}
-	return nil
+	return best
 }
 
 // free is what a candidate had without anybody leaving.

@@ -27,6 +27,15 @@ func short(actor string) string {
 	return id.Name()
 }
 
+// spots are the devices of a placement.
+func spots(p *messages.Placement) string {
+	var out []string
+	for _, part := range p.Parts() {
+		out = append(out, short(part.Gpu))
+	}
+	return enumerate(out)
+}
+
 func shorts(actors []string) string {
 	out := make([]string, len(actors))
 	for i, a := range actors {
@@ -146,7 +155,7 @@ func modelText(f fact) string {
 		}
 		return "not wanted any more: " + e.Reason
 	case *messages.ModelLoadStarted:
-		return fmt.Sprintf("attempt %d loads on %s with %s", e.Attempt, short(e.GetPlacement().GetGpu()), mib(e.GetPlacement().GetBytes()))
+		return fmt.Sprintf("attempt %d loads on %s with %s", e.Attempt, spots(e.GetPlacement()), mib(e.GetPlacement().GetBytes()))
 	case *messages.WorkerStarted:
 		w := e.GetWorker()
 		if w.GetRemote() {
