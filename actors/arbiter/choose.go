@@ -188,7 +188,7 @@ func (q question) roomWithout(chosen []*messages.Candidate, leavers []string) bo
 		i := slices.IndexFunc(q.ledgers, func(l *messages.GpuView) bool { return l.Id == c.Gpu })
 		room := c.LimitBytes
 		for _, r := range q.residents {
-			if _, here := r.On(c.Gpu); here && slices.Contains(leavers, r.Model) {
+			if _, here := r.On(c.Gpu); here && q.settled(r) && slices.Contains(leavers, r.Model) {
 				room += leaves(q.ledgers[i], r)
 			}
 		}

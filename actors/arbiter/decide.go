@@ -160,8 +160,9 @@ func (r Rules) relieve(s State, c *messages.RelievePressure, now *timestamppb.Ti
 		return entity.Verdict{}, nil
 	}
 	var unused []resident
-	for _, x := range settledResidents(s, c.Residents) {
-		if bytes, on := x.On(c.Gpu); on && bytes > 0 && !x.Young && movable(x, useOf(x, r.Collation.Milliseconds()), false) {
+	q := question{leaving: s.leaving()}
+	for _, x := range c.Residents {
+		if bytes, on := x.On(c.Gpu); on && q.settled(x) && bytes > 0 && !x.Young && movable(x, useOf(x, r.Collation.Milliseconds()), false) {
 			unused = append(unused, resident{Resident: x, bytes: bytes})
 		}
 	}

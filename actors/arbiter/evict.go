@@ -100,13 +100,13 @@ var turns = []func(resident) bool{
 
 // chooseVictims finds the smallest set of residents, by the policy's order, whose memory together with free covers need. It never
 // names a pinned one, one inside its minimum residency only when the others won't do, and a busy one only when the asker is overdue:
-// it then drains, which lets its running requests end.
-func chooseVictims(p policy, need, free uint64, rs []resident, overdue bool) (victims []resident, ok bool) {
+// it then drains, which lets its running requests end. The set is made in scratch.
+func chooseVictims(p policy, need, free uint64, rs []resident, overdue bool, scratch []resident) (victims []resident, ok bool) {
 	if need <= free {
 		return nil, true
 	}
 	rank(p, rs)
-	victims = make([]resident, 0, min(len(rs), 8))
+	victims = slices.Grow(scratch[:0], min(len(rs), 8))
 	sum := free
 	for _, turn := range turns {
 		for _, r := range rs {

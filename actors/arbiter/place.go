@@ -19,7 +19,8 @@ type question struct {
 	shards    int    // devices of one host that it needs, each with its share
 	groups    []string
 	ledgers   []*messages.GpuView  // in order of their names
-	residents []*messages.Resident // who holds memory and isn't on the way out for somebody else
+	residents []*messages.Resident // who was seen; only those who are settled count
+	leaving   map[string]bool
 	waited    time.Duration
 	overdue   bool  // has waited so long that busy models must end their turn
 	collation int64 // a resident whose last request ended so many ms ago still counts as busy
@@ -47,7 +48,7 @@ func questionOf(s State, c *messages.PlaceModel) question {
 	n := max(int(c.Shards), 1)
 	q := question{model: c.Model, need: share(c.NeedBytes, n), shards: n, groups: c.Groups, ledgers: preferred(c.Kinds, c.Ledgers)}
 	slices.SortFunc(q.ledgers, func(a, b *messages.GpuView) int { return strings.Compare(a.Id, b.Id) })
-	q.residents = settledResidents(s, c.Residents)
+	q.residents, q.leaving = c.Residents, s.leaving()
 	for _, r := range c.Residents {
 		if r.Model == c.Model && r.Gpu == "" {
 			q.waited = ms(r.WaitedMs)
@@ -96,17 +97,8 @@ func (q question) behind(evicts bool, maxWait time.Duration) string {
 	return ""
 }
 
-// settledResidents are those who hold memory. Whoever is on its way out for another placement is nobody's victim a second time.
-func settledResidents(s State, seen []*messages.Resident) []*messages.Resident {
-	leaving := s.leaving()
-	out := make([]*messages.Resident, 0, len(seen))
-	for _, r := range seen {
-		if r.Gpu != "" && !leaving[r.Model] {
-			out = append(out, r)
-		}
-	}
-	return out
-}
+// settled tells whether a resident holds memory and isn't on its way out for another placement: nobody is a victim a second time.
+func (q question) settled(r *messages.Resident) bool { return r.Gpu != "" && !q.leaving[r.Model] }
 
 func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
 
@@ -154,14 +146,13 @@ func freed(l *messages.GpuView, leaving map[string]bool) uint64 {
 // weigh looks at every device and says what speaks against it, or who would have to leave. Victims are only looked for when no device
 // has room as it is.
 func (s State) weigh(p policy, q question) []*messages.Candidate {
-	leaving := s.leaving()
 	rivals, stuck := exclusive(q)
 	all := make([]messages.Candidate, len(q.ledgers))
 	out := make([]*messages.Candidate, len(q.ledgers))
 	for i, l := range q.ledgers {
 		c := &all[i]
 		c.Gpu, c.LimitBytes, c.ForeignBytes, c.NeedBytes = l.Id, l.LimitBytes, l.ForeignBytes, q.need
-		c.ReservedBytes = l.ReservedBytes - freed(l, leaving) + s.promised(l.Id)
+		c.ReservedBytes = l.ReservedBytes - freed(l, q.leaving) + s.promised(l.Id)
 		out[i] = c
 		switch {
 		case l.Lost:
@@ -185,13 +176,76 @@ func (s State) weigh(p policy, q question) []*messages.Candidate {
 		}
 		return out
 	}
-	here := q.byDevice(rivals)
-	for i, c := range out {
-		if c.Refusal == "" {
-			makeRoom(p, q, q.ledgers[i], c, here[i], rivals)
+	q.makeRoom(p, out, q.byDevice(rivals), rivals)
+	return out
+}
+
+// described is for how many devices it is written down who would have to leave: the cheapest ones. A decision over many devices would
+// otherwise be mostly a list of models that stay.
+const described = 3
+
+const dearer = "others have to leave, and it is dearer than the devices that are described"
+
+// makeRoom fills in, for each device that may still be chosen, what room would cost, and the victims of the cheapest ones.
+func (q question) makeRoom(p policy, cs []*messages.Candidate, here [][]resident, rivals []*messages.Resident) {
+	var scratch []resident
+	var cheapest []int
+	for i, c := range cs {
+		if c.Refusal != "" {
+			continue
+		}
+		victims, ok := q.leavers(p, i, c, here[i], rivals, scratch)
+		if !ok {
+			c.Refusal = full(c) + "; " + immovable(here[i])
+			continue
+		}
+		for _, v := range victims {
+			c.Cost += worth(v.Resident)
+		}
+		if len(victims)+len(rivals) == 0 {
+			continue
+		}
+		scratch = victims
+		at, _ := slices.BinarySearchFunc(cheapest, c, func(j int, c *messages.Candidate) int { return cheaper(cs[j], c) })
+		cheapest = slices.Insert(cheapest, at, i)
+		if last := len(cheapest) - 1; q.shards == 1 && last >= described {
+			cs[cheapest[last]].Refusal, cheapest = dearer, cheapest[:last]
 		}
 	}
-	return out
+	for _, i := range cheapest {
+		victims, _ := q.leavers(p, i, cs[i], here[i], rivals, scratch)
+		cs[i].Victims = slices.Grow(cs[i].Victims, len(victims)+len(rivals))
+		for _, r := range rivals {
+			cs[i].Victims = append(cs[i].Victims, q.rivalOn(i, r).victim("shares a group with it"))
+		}
+		block := make([]messages.Victim, len(victims)) // one piece of memory: this is the hot part of a decision
+		for n, v := range victims {
+			v.describe(&block[n], p.said)
+			cs[i].Victims = append(cs[i].Victims, &block[n])
+		}
+		scratch = victims
+	}
+}
+
+// leavers are who makes room on the i-th device, beside the rivals.
+func (q question) leavers(p policy, i int, c *messages.Candidate, here []resident, rivals []*messages.Resident, scratch []resident) ([]resident, bool) {
+	used := c.ReservedBytes + c.ForeignBytes
+	free := c.LimitBytes - min(used, c.LimitBytes)
+	debt := used - min(used, c.LimitBytes) // strangers took what was reserved: who leaves pays this first
+	for _, r := range rivals {
+		if _, on := r.On(c.Gpu); on {
+			free += q.rivalOn(i, r).bytes
+		}
+	}
+	return chooseVictims(p, q.need+debt, free, here, q.overdue, scratch)
+}
+
+// rivalOn is a rival and what its leaving gives back: of the i-th device, when it is there.
+func (q question) rivalOn(i int, r *messages.Resident) resident {
+	if _, on := r.On(q.ledgers[i].Id); on {
+		return resident{Resident: r, bytes: leaves(q.ledgers[i], r)}
+	}
+	return resident{Resident: r, bytes: r.Bytes}
 }
 
 // fits tells whether a candidate has room without anybody leaving.
@@ -216,7 +270,7 @@ func (q question) byDevice(rivals []*messages.Resident) [][]resident {
 	total := 0
 	each := func(do func(device int, r *messages.Resident)) {
 		for _, r := range q.residents {
-			if r.Model == q.model || slices.Contains(rivals, r) {
+			if !q.settled(r) || r.Model == q.model || slices.Contains(rivals, r) {
 				continue
 			}
 			if len(r.Shares) == 0 {
@@ -243,34 +297,6 @@ func (q question) byDevice(rivals []*messages.Resident) [][]resident {
 	return out
 }
 
-// makeRoom fills in a candidate's victims and cost, or why there is no room.
-func makeRoom(p policy, q question, l *messages.GpuView, c *messages.Candidate, here []resident, rivals []*messages.Resident) {
-	used := c.ReservedBytes + c.ForeignBytes
-	free := c.LimitBytes - min(used, c.LimitBytes)
-	debt := used - min(used, c.LimitBytes) // strangers took what was reserved: who leaves pays this first
-	for _, r := range rivals {
-		v := resident{Resident: r, bytes: r.Bytes}
-		if _, here := r.On(l.Id); here {
-			v.bytes = leaves(l, r)
-			free += v.bytes
-		}
-		c.Victims = append(c.Victims, v.victim("shares a group with it"))
-	}
-	victims, ok := chooseVictims(p, q.need+debt, free, here, q.overdue)
-	if !ok {
-		c.Victims = nil
-		c.Refusal = full(c) + "; " + immovable(here)
-		return
-	}
-	c.Victims = slices.Grow(c.Victims, len(victims))
-	block := make([]messages.Victim, len(victims)) // one piece of memory: a decision weighs this for every device
-	for i, v := range victims {
-		v.describe(&block[i], p.said)
-		c.Victims = append(c.Victims, &block[i])
-		c.Cost += worth(v.Resident)
-	}
-}
-
 // base is the model that a replica is a further worker of; anybody else is its own.
 func base(model string) string {
 	if of, ok := messages.ReplicaOf(model); ok {
@@ -286,7 +312,7 @@ func exclusive(q question) (rivals []*messages.Resident, stuck string) {
 		return nil, ""
 	}
 	for _, r := range q.residents {
-		if base(r.Model) == base(q.model) || !slices.ContainsFunc(r.Groups, func(g string) bool { return slices.Contains(q.groups, g) }) {
+		if !q.settled(r) || base(r.Model) == base(q.model) || !slices.ContainsFunc(r.Groups, func(g string) bool { return slices.Contains(q.groups, g) }) {
 			continue
 		}
 		if u := useOf(r, q.collation); !movable(r, u, q.overdue) {

@@ -2,6 +2,7 @@ package arbiter
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -75,5 +76,26 @@ func TestAbandonedPlacementsReleaseEveryShare(t *testing.T) {
 	c := &counter{held: []string{"p", "p.1", "p.2"}}
 	if _, err := (hands{c}).perform(t.Context(), release{splitPlacement()}); err != nil || len(c.held) > 0 {
 		t.Errorf("%v are still held (%v)", c.held, err)
+	}
+}
+
+func TestOnlyTheCheapestDevicesAreDescribed(t *testing.T) {
+	c := &messages.PlaceModel{Model: "model/h/m", NeedBytes: 8}
+	for i := range 8 {
+		gpu := fmt.Sprintf("gpu/h/g%d", i)
+		c.Ledgers = append(c.Ledgers, &messages.GpuView{Id: gpu, LimitBytes: 10, ReservedBytes: 10})
+		c.Residents = append(c.Residents, &messages.Resident{Model: fmt.Sprintf("model/h/r%d", i), Gpu: gpu, Bytes: 10, Phase: "ready", IdleMs: int64(1000 * (i * 5 % 8))})
+	}
+	s := New(messages.ArbiterActor())
+	cs := s.weigh(policies["cost_aware"], questionOf(s, c))
+	said := 0
+	for i, x := range cs {
+		if x.Cost != worth(c.Residents[i]) || (len(x.Victims) == 1) == (x.Refusal == dearer) {
+			t.Errorf("device %d: %v", i, x)
+		}
+		said += len(x.Victims)
+	}
+	if chosen := choose(cs, 1); said != described || chosen[0].Gpu != "gpu/h/g3" { // r3 has been idle for the longest
+		t.Errorf("%d described, chose %v", said, chosen)
 	}
 }
