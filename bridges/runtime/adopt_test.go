@@ -11,7 +11,7 @@ import (
 )
 
 // S8: the coordinator is lost; the next one finds the worker, checks it, watches it and ends it.
-func TestS8Adoption(t *testing.T) {
+func TestS08Adoption(t *testing.T) {
 	w := lostCoordinator(t, "serve:fake", t.TempDir())
 	r := New(Options{})
 	again, err := r.Start(t.Context(), fakeSpec(), nil, w.Nonce)

@@ -97,7 +97,7 @@ func TestAwaitReadyEndsWithItsContext(t *testing.T) {
 }
 
 // S9: somebody else's server on our port answers 200.
-func TestS9StrangerOnThePort(t *testing.T) {
+func TestS09StrangerOnThePort(t *testing.T) {
 	stranger := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") }))
 	defer stranger.Close()
 	r := newRuntime(t, "sleeper")
@@ -174,10 +174,10 @@ func TestS10StopEndsEveryone(t *testing.T) {
 		if code, _, _, err := r.Watch(t.Context(), w); code != 128+9 || err != nil {
 			t.Error(code, err)
 		}
+		expectDead(t, w) // the model is told of an end, and asks for no stop
 		if err := r.Stop(t.Context(), fakeSpec(), w); err != nil {
 			t.Fatal(err)
 		}
-		expectDead(t, w)
 	})
 }
 

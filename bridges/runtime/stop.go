@@ -152,6 +152,26 @@ func signalExactly(s stat, sig syscall.Signal) {
 	}
 }
 
+// endLeft kills what a dead worker left behind and returns when that is gone; who hangs in the kernel is waited for no longer than
+// killTime. There is no grace: nobody can stop them in order any more, and the next attempt needs their memory.
+func (r *Runtime) endLeft(ctx context.Context, w *messages.Worker) error {
+	f := r.family(w)
+	if f.leader != nil {
+		defer f.leader.Close()
+	}
+	for _, s := range f.members() {
+		r.endMember(s)
+	}
+	for end := time.Now().Add(killTime); len(f.members()) > 0 && time.Now().Before(end); {
+		f.signal(syscall.SIGKILL)
+		if err := sleep(ctx, 5*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	f.reap()
+	return nil
+}
+
 // endMember kills what a dead worker left behind.
 func (r *Runtime) endMember(s stat) {
 	r.log.Warn("a dead worker's child is ended", "pid", s.pid)

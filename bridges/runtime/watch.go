@@ -10,10 +10,14 @@ import (
 )
 
 // Watch blocks until the worker has ended and tells how. A worker that doesn't prove itself counts as ended: the
-// reason then begins with "gone:". When ctx ends, its error is returned and the process is left alone. A remote worker
-// never ends. While it watches it keeps the worker's log below its limit.
+// reason then begins with "gone:". What a dead worker left behind is killed before that is told: it would hold memory that
+// counts as free. When ctx ends, its error is returned and the process is left alone. A remote worker never ends. While it
+// watches it keeps the worker's log below its limit.
 func (r *Runtime) Watch(ctx context.Context, w *messages.Worker) (code int32, reason string, tail []string, err error) {
 	e, err := r.watch(ctx, w)
+	if err == nil {
+		err = r.endLeft(ctx, w)
+	}
 	return e.Code, e.Reason, e.LogTail, err
 }
 
