@@ -78,7 +78,7 @@ func oneCard(models ...Model) Options {
 	return Options{Seed: 1, Devices: []uint64{24 * messages.GiB}, Models: models}
 }
 
-func TestS1AVictimThatIsAskedBetweenChoiceAndUnloadHarmsNobody(t *testing.T) {
+func TestS01AVictimThatIsAskedBetweenChoiceAndUnloadHarmsNobody(t *testing.T) {
 	for seed := uint64(1); seed <= 50; seed++ {
 		o := oneCard(plain("old", 20), plain("new", 20))
 		o.Seed = seed
@@ -96,7 +96,7 @@ func TestS1AVictimThatIsAskedBetweenChoiceAndUnloadHarmsNobody(t *testing.T) {
 	}
 }
 
-func TestS2AModelLargerThanEveryDeviceFailsFastAndEvictsNothing(t *testing.T) {
+func TestS02AModelLargerThanEveryDeviceFailsFastAndEvictsNothing(t *testing.T) {
 	s := onStage(t, oneCard(plain("there", 20), plain("huge", 40)))
 	s.ready("there")
 	r := s.ended(s.call("huge", time.Second), time.Second)
@@ -108,7 +108,7 @@ func TestS2AModelLargerThanEveryDeviceFailsFastAndEvictsNothing(t *testing.T) {
 	}
 }
 
-func TestS3TwoUnloadsWakeTheirOwnWaiters(t *testing.T) {
+func TestS03TwoUnloadsWakeTheirOwnWaiters(t *testing.T) {
 	for seed := uint64(1); seed <= 50; seed++ {
 		o := Options{Seed: seed, Devices: []uint64{12 * messages.GiB, 24 * messages.GiB}, Models: []Model{plain("small", 10), plain("big", 20), plain("s2", 11), plain("b2", 22)}}
 		s := onStage(t, o)
@@ -124,7 +124,7 @@ func TestS3TwoUnloadsWakeTheirOwnWaiters(t *testing.T) {
 	}
 }
 
-func TestS4ARequestInTheInstantOfTheIdleUnloadIsAnswered(t *testing.T) {
+func TestS04ARequestInTheInstantOfTheIdleUnloadIsAnswered(t *testing.T) {
 	m := plain("a", 8)
 	m.Idle = 3 * time.Second
 	for seed := uint64(1); seed <= 20; seed++ {
@@ -139,7 +139,7 @@ func TestS4ARequestInTheInstantOfTheIdleUnloadIsAnswered(t *testing.T) {
 	}
 }
 
-func TestS5AlternatingRequestsAreCollated(t *testing.T) {
+func TestS05AlternatingRequestsAreCollated(t *testing.T) {
 	one := func(name string) Model { m := plain(name, 20); m.Places = 1; return m }
 	s := onStage(t, oneCard(one("A"), one("B"), one("C")))
 	s.ready("A")

@@ -114,8 +114,8 @@ func (d *daemon) breakerStates(model string) []string {
 	return out
 }
 
-// TestDeafWorker: an engine that ignores SIGTERM does not outlive a good stop (S10).
-func TestDeafWorker(t *testing.T) {
+// TestS10DeafWorker: an engine that ignores SIGTERM does not outlive a good stop.
+func TestS10DeafWorker(t *testing.T) {
 	d := start(t, "models:\n  declare:\n"+fakeModel(t, "deaf", "--deaf"))
 	d.answers("deaf")
 	if code := d.stop(); code != 0 {

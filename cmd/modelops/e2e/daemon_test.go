@@ -30,6 +30,7 @@ type daemon struct {
 	binary string
 	dir    string // holds cluster.yaml and state
 	env    []string
+	args   []string // of serve, beside --config
 	at     addresses
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when the process is gone and reaped
@@ -104,7 +105,7 @@ func (d *daemon) environ() []string {
 // spawn starts the process without waiting for anything.
 func (d *daemon) spawn() {
 	d.t.Helper()
-	d.cmd = exec.Command(d.binary, "serve", "--config", filepath.Join(d.dir, "cluster.yaml"))
+	d.cmd = exec.Command(d.binary, append([]string{"serve", "--config", filepath.Join(d.dir, "cluster.yaml")}, d.args...)...)
 	d.cmd.Dir, d.cmd.Env = d.dir, d.environ()
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
 	if err := d.cmd.Start(); err != nil {

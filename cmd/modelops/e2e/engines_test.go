@@ -148,8 +148,8 @@ models:
 	d.answers("llama")
 }
 
-// TestBrokenModelFile: a file that is no model is contained; the daemon serves on (S26).
-func TestBrokenModelFile(t *testing.T) {
+// TestS26BrokenModelFile: a file that is no model is contained; the daemon serves on.
+func TestS26BrokenModelFile(t *testing.T) {
 	d := prepare(t, base+`
 load: {retries: 1}
 models:

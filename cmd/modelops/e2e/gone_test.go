@@ -45,8 +45,8 @@ func (d *daemon) busy(model string) {
 	})
 }
 
-// TestClientGone: in every state of a request the end of its client ends it, and the engine is told (S12).
-func TestClientGone(t *testing.T) {
+// TestS12ClientGone: in every state of a request the end of its client ends it, and the engine is told.
+func TestS12ClientGone(t *testing.T) {
 	d := start(t, oneSlow)
 	d.awaitPhase("slow", "ready")
 	before := d.handles()
@@ -155,8 +155,8 @@ func cancelOnNATS(t *testing.T, d *daemon) {
 	}
 }
 
-// TestClientGoneWhileLoading: the load goes on, for the next who asks; the request doesn't.
-func TestClientGoneWhileLoading(t *testing.T) {
+// TestS12ClientGoneWhileLoading: the load goes on, for the next who asks; the request doesn't.
+func TestS12ClientGoneWhileLoading(t *testing.T) {
 	d := start(t, oneSlow)
 	gone := d.inBackground(t, question("lazy", "Tell me a story.", "max_tokens", 200))
 	d.until(waitLimit, "it waits for the load", func() bool {
@@ -173,8 +173,8 @@ func TestClientGoneWhileLoading(t *testing.T) {
 	d.answers("lazy")
 }
 
-// TestHangingEngine: an engine that is healthy and stands still costs its callers their deadline, and gets its places back (S11).
-func TestHangingEngine(t *testing.T) {
+// TestS11HangingEngine: an engine that is healthy and stands still costs its callers their deadline, and gets its places back.
+func TestS11HangingEngine(t *testing.T) {
 	d := start(t, "models: {declare: {stuck: {runtime: embedded, path: TINY, args: [--hang-after, \"3\"]}}}\n")
 	if a := d.post("/v1/chat/completions", question("stuck", france), "X-Request-Timeout", "2"); a.status != 504 || a.code() != "DEADLINE_EXCEEDED" {
 		t.Errorf("%s", a)

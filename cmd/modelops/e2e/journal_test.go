@@ -88,8 +88,8 @@ func fingerprint(t *testing.T, dir string) string {
 	return fmt.Sprintf("%x", sum.Sum(nil))
 }
 
-// TestDamagedJournal: what was acknowledged and is unreadable stops the start, by sequence, and every byte stays (S28).
-func TestDamagedJournal(t *testing.T) {
+// TestS28DamagedJournal: what was acknowledged and is unreadable stops the start, by sequence, and every byte stays.
+func TestS28DamagedJournal(t *testing.T) {
 	d := start(t, noModels)
 	d.decide(20)
 	if code := d.stop(); code != 0 {
@@ -150,8 +150,8 @@ func TestDamagedJournal(t *testing.T) {
 	}
 }
 
-// TestHarmlessLoss: what is only a cache may go, and a half-written last record was promised to nobody.
-func TestHarmlessLoss(t *testing.T) {
+// TestS28HarmlessLoss: what is only a cache may go, and a half-written last record was promised to nobody.
+func TestS28HarmlessLoss(t *testing.T) {
 	d := start(t, noModels)
 	d.decide(20)
 	before := d.picture()

@@ -85,8 +85,8 @@ func differences(t *testing.T, before, after map[string]string) {
 	}
 }
 
-// TestKillNine: the same state, the same worker, without a reload (S8).
-func TestKillNine(t *testing.T) {
+// TestS08KillNine: the same state, the same worker, without a reload.
+func TestS08KillNine(t *testing.T) {
 	d := start(t, oneTiny, fmt.Sprintf("MOC_SERVER__REST_PORT=%d", freePort(t)))
 	v := d.awaitPhase("tiny", "ready")
 	d.answers("tiny")
@@ -114,8 +114,8 @@ func TestKillNine(t *testing.T) {
 	}
 }
 
-// TestKillNineMidStream: the request that ran ends cleanly for its client, and the worker is free for the next.
-func TestKillNineMidStream(t *testing.T) {
+// TestS08KillNineMidStream: the request that ran ends cleanly for its client, and the worker is free for the next.
+func TestS08KillNineMidStream(t *testing.T) {
 	d := start(t, oneTiny)
 	d.answers("slow")
 	worker := d.model("slow").Worker
@@ -142,8 +142,8 @@ func TestKillNineMidStream(t *testing.T) {
 	}
 }
 
-// TestKillNineMidLoad: in the end there is one worker (S8).
-func TestKillNineMidLoad(t *testing.T) {
+// TestS08KillNineMidLoad: in the end there is one worker.
+func TestS08KillNineMidLoad(t *testing.T) {
 	d := prepare(t, base+oneTiny, "MODELOPS_WORKER_ARGS=--load-delay 2s")
 	for _, moment := range []string{"placing", "loading", "worker"} {
 		t.Run(moment, func(t *testing.T) {
@@ -183,8 +183,8 @@ func TestKillNineMidLoad(t *testing.T) {
 	}
 }
 
-// TestWorkerKilled: the next request has an answer, and the memory went through the ledger (S19).
-func TestWorkerKilled(t *testing.T) {
+// TestS19WorkerKilled: the next request has an answer, and the memory went through the ledger.
+func TestS19WorkerKilled(t *testing.T) {
 	d := start(t, oneTiny)
 	v := d.awaitPhase("tiny", "ready")
 	d.until(waitLimit, "its lease is settled", func() bool { return len(d.leases()) == 1 })
@@ -201,9 +201,9 @@ func TestWorkerKilled(t *testing.T) {
 	}
 }
 
-// TestStrangerOnThePort: while the host was down its workers ended, and somebody else answers on their ports. He is asked nothing,
-// however early the first requests come (S9).
-func TestStrangerOnThePort(t *testing.T) {
+// TestS09StrangerOnThePort: while the host was down its workers ended, and somebody else answers on their ports. He is asked nothing,
+// however early the first requests come.
+func TestS09StrangerOnThePort(t *testing.T) {
 	models := []string{"a", "b", "c", "d", "e", "f"}
 	config := "models:\n  declare:\n"
 	for _, m := range models {
