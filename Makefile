@@ -12,7 +12,7 @@ export CGO_CFLAGS ?= -O2 -g -Wno-deprecated-declarations
 RACE    := $(shell command -v $${CC:-gcc} >/dev/null 2>&1 && [ "$${CGO_ENABLED:-1}" != 0 ] && echo -race)
 PKGS    := ./...
 
-.PHONY: help build run test lint generate bench soak e2e deps clean
+.PHONY: help build run test lint generate bench soak flood e2e deps clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,12 +43,15 @@ generate: ## remake generated code and documents
 bench: build ## measure the budgets of one host and write docs/benchmarks.md's table
 	MODELOPS_BIN=$(CURDIR)/bin/modelops go test -tags e2e -count 1 -timeout 40m -run 'TestBudgets' -v ./cmd/modelops/e2e
 
-soak: build ## a million requests through the HTTP path; memory, goroutines and descriptors before and after
-	MODELOPS_BIN=$(CURDIR)/bin/modelops go test -tags e2e -count 1 -timeout 120m -run 'TestSoak' -v ./cmd/modelops/e2e
+soak: build ## ten minutes (SOAK=10m) of a random crowd: twelve models on two simulated devices
+	MODELOPS_BIN=$(CURDIR)/bin/modelops go test -tags e2e -count 1 -timeout 180m -run 'TestSoakDevices' -v ./cmd/modelops/e2e
+
+flood: build ## a million requests (SOAK_REQUESTS) through the HTTP path; memory, goroutines and descriptors before and after
+	MODELOPS_BIN=$(CURDIR)/bin/modelops go test -tags e2e -count 1 -timeout 120m -run 'TestFlood' -v ./cmd/modelops/e2e
 
 e2e: build deps ## the built binary against real engines, NATS and clients, with kill -9
 	MODELOPS_BIN=$(CURDIR)/bin/modelops LLAMA_SERVER=$(CACHE)/engine/llama-server MODELOPS_CACHE=$(CACHE) \
-	go test -tags e2e -count 1 -timeout 30m $(E2E_FLAGS) -skip "TestBudgets|TestSoak" ./cmd/...
+	go test -tags e2e -count 1 -timeout 30m $(E2E_FLAGS) -skip "TestBudgets|TestSoak|TestFlood" ./cmd/...
 
 deps: ## fetch and build what e2e needs: llama-server, grpcurl, nats, the OpenAI SDK (idempotent)
 	CACHE=$(CACHE) .ci/deps

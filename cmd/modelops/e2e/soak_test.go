@@ -181,8 +181,8 @@ const (
 	moreAnonymous  = 16 << 20 // bytes, from a tenth of the requests on: before that, pools and stacks find their size
 )
 
-// TestSoak sends SOAK_REQUESTS requests (a million) through the HTTP door and fails when the daemon holds more afterwards.
-func TestSoak(t *testing.T) {
+// TestFlood sends SOAK_REQUESTS requests (a million) through the HTTP door and fails when the daemon holds more afterwards.
+func TestFlood(t *testing.T) {
 	total := 1_000_000
 	if n, err := strconv.Atoi(os.Getenv("SOAK_REQUESTS")); err == nil {
 		total = n
@@ -241,7 +241,7 @@ func growth(t *testing.T, rows []held) string {
 
 func soakTable(f *findings, sum flooded, rows []held, verdict string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "`make soak` on %s; it took %s.\n\n", f.machine, time.Since(f.began).Round(time.Second))
+	fmt.Fprintf(&b, "`make flood` on %s; it took %s.\n\n", f.machine, time.Since(f.began).Round(time.Second))
 	fmt.Fprintf(&b, "%d answers, %d streams, %d streams that the caller left, %d errors; 32 callers. %s\n\n", sum.Answered, sum.Streamed, sum.Left, sum.Errors, verdict)
 	b.WriteString("| requests | requests/s | resident MB | anonymous MB | heap in use MB | goroutines | descriptors | threads |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n")
 	for _, r := range rows {
