@@ -152,8 +152,9 @@ func signalExactly(s stat, sig syscall.Signal) {
 	}
 }
 
-// endLeft kills what a dead worker left behind and returns when that is gone; who hangs in the kernel is waited for no longer than
-// killTime. There is no grace: nobody can stop them in order any more, and the next attempt needs their memory.
+// endLeft kills what a worker that was proven and has died left behind, and returns when that is gone; who hangs in the
+// kernel is waited for no longer than killTime. There is no grace: nobody can stop them in order any more, and the next
+// attempt needs their memory.
 func (r *Runtime) endLeft(ctx context.Context, w *messages.Worker) error {
 	f := r.family(w)
 	if f.leader != nil {

@@ -15,9 +15,6 @@ import (
 // watches it keeps the worker's log below its limit.
 func (r *Runtime) Watch(ctx context.Context, w *messages.Worker) (code int32, reason string, tail []string, err error) {
 	e, err := r.watch(ctx, w)
-	if err == nil {
-		err = r.endLeft(ctx, w)
-	}
 	return e.Code, e.Reason, e.LogTail, err
 }
 
@@ -31,6 +28,9 @@ func (r *Runtime) watch(ctx context.Context, w *messages.Worker) (Exit, error) {
 	}
 	g, err := r.prove(w)
 	if err != nil {
+		if _, err := r.Find(ctx, w.Nonce); err != nil { // ends what it left, when nobody leads that
+			return Exit{}, err
+		}
 		return Exit{Code: -1, Reason: "gone: " + err.Error(), LogTail: Tail(w.LogPath, tailLines)}, nil
 	}
 	defer g.Close()
@@ -39,7 +39,7 @@ func (r *Runtime) watch(ctx context.Context, w *messages.Worker) (Exit, error) {
 	if err := g.wait(ctx); err != nil {
 		return Exit{}, err
 	}
-	return g.exit(w), nil
+	return g.exit(w), r.endLeft(ctx, w)
 }
 
 // watchChild waits for our own child, whose exit status we are given in any case.
@@ -50,7 +50,7 @@ func (r *Runtime) watchChild(ctx context.Context, c *child) (Exit, error) {
 	case <-ctx.Done():
 		return Exit{}, ctx.Err()
 	case <-c.done:
-		return c.exit(), nil
+		return c.exit(), r.endLeft(ctx, c.worker)
 	}
 }
 

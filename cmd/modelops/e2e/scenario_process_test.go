@@ -143,26 +143,31 @@ func TestS14OneInstanceForOneAttempt(t *testing.T) {
 }
 
 // TestS15StoppedMeanwhile: while the coordinator was away its configuration changed. A worker of a model that is no more ends, one of an
-// old revision is replaced and never asked, and an end that was under way goes on.
+// old revision is replaced and never asked, an end that was under way goes on, and what a worker left that died meanwhile ends.
 func TestS15StoppedMeanwhile(t *testing.T) {
 	config := func(more string) string { return base + "models:\n  declare:\n" + more }
-	d := prepare(t, config(plays(t, "gone", "")+plays(t, "edited", "")+plays(t, "ending", "--deaf")))
+	d := prepare(t, config(plays(t, "gone", "")+plays(t, "edited", "")+plays(t, "ending", "--deaf")+plays(t, "died", "--fork")))
 	d.launch()
-	for _, name := range []string{"gone", "edited", "ending"} {
+	for _, name := range []string{"gone", "edited", "ending", "died"} {
 		d.says(name, name)
 	}
 	if _, err := command(d.nats(), modelID("ending"), &messages.UnloadModel{Reason: "test"}); err != nil {
 		t.Fatal(err)
 	}
+	died := d.pidsOf("died")
+	worker := d.model("died").Worker
 	d.kill()
-	d.write("cluster.yaml", config(strings.Replace(plays(t, "edited", ""), "--says edited", "--says new", 1)+plays(t, "ending", "--deaf")))
+	d.killPid(int(worker.Pid))
+	d.write("cluster.yaml", config(strings.Replace(plays(t, "edited", ""), "--says edited", "--says new", 1)+plays(t, "ending", "--deaf")+plays(t, "died", "--fork")))
 	d.launch()
 	d.says("edited", "new")
 	d.until(waitLimit, "what was stopped is gone", func() bool { return len(d.pidsOf("gone"))+len(d.pidsOf("ending")) == 0 })
 	if pids := d.pidsOf("edited"); len(pids) != 1 {
 		t.Errorf("the workers are %v", pids)
 	}
-	d.until(waitLimit, "its memory is back", func() bool { return len(d.leases()) == 1 })
+	d.until(waitLimit, "what the dead worker left is gone", func() bool { return len(died) == 2 && living(died) == 0 })
+	d.says("died", "died")
+	d.until(waitLimit, "the others' memory is back", func() bool { return len(d.leases()) == 2 })
 }
 
 // TestS27NoRequestHitsTheOldRevision: requests that come after `config apply` answered get the new revision; those that ran end on the old.
