@@ -263,14 +263,14 @@ type HostBulkhead struct {
 // Batch says how small requests of many callers are put together for the engine: embeddings, rerank, and completions where a
 // model allows it.
 type Batch struct {
-	Window  time.Duration `yaml:"window" min:"0s" max:"1s" jsonschema_description:"How long the first request of a batch waits for others."`
-	MaxSize int           `yaml:"max_size" jsonschema:"minimum=1,maximum=4096" jsonschema_description:"Requests in a batch at most. 1 switches batching off."`
+	Window  time.Duration `yaml:"window" min:"0s" max:"1s" jsonschema_description:"How long a request waits for others while one of its kind is under way. 0s switches batching off."`
+	MaxSize int           `yaml:"max_size" jsonschema:"minimum=1,maximum=4096" jsonschema_description:"Inputs in a batch at most: texts, documents or prompts. 1 switches batching off."`
 }
 
 // ModelBatch is the batching of one model.
 type ModelBatch struct {
-	Window      time.Duration `yaml:"window" min:"0s" max:"1s" jsonschema_description:"How long the first request of a batch waits for others."`
-	MaxSize     int           `yaml:"max_size" jsonschema:"minimum=1,maximum=4096" jsonschema_description:"Requests in a batch at most. 1 switches batching off."`
+	Window      time.Duration `yaml:"window" min:"0s" max:"1s" jsonschema_description:"How long a request waits for others while one of its kind is under way. 0s switches batching off."`
+	MaxSize     int           `yaml:"max_size" jsonschema:"minimum=1,maximum=4096" jsonschema_description:"Inputs in a batch at most: texts, documents or prompts. 1 switches batching off."`
 	Completions bool          `yaml:"completions" jsonschema_description:"Whether completions without streaming are batched too, for engines that take a list of prompts."`
 }
 

@@ -273,7 +273,7 @@ func (d *daemon) openEdges(context.Context) error {
 }
 
 func (d *daemon) openHTTP(bind string) error {
-	d.openai = openai.New(openai.Options{Gateway: d.door(), MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Observe: d.metrics, Log: d.log})
+	d.openai = openai.New(openai.Options{Gateway: d.door(), MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Batching: d.batching, Observe: d.metrics, Log: d.log})
 	d.later(func(context.Context) error { d.openai.Close(); return nil })
 	server, err := rest.New(rest.Options{OpenAI: d.openai, Gateway: d.gateway, Metrics: d.metrics.Handler(d.refresh), Version: buildVersion(),
 		Status: d.status, Why: control{d}.Why, Bind: bind, Port: d.cfg.Server.RESTPort, Log: d.log, Observe: d.toldHTTP})

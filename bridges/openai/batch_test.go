@@ -1,0 +1,362 @@
+package openai
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"modelops/messages"
+)
+
+// oven is an engine for lists: it answers a text with its length, and holds each request until it is let go.
+type oven struct {
+	mu     sync.Mutex
+	bodies []string
+	heads  []http.Header
+	came   chan string   // each body as it arrives
+	gate   chan struct{} // one token lets one request go; nil = all
+	answer func(w http.ResponseWriter, inputs []string) bool
+	left   chan struct{} // a request whose caller went away
+}
+
+func newOven(gated bool) *oven {
+	o := &oven{came: make(chan string, 200), left: make(chan struct{}, 200)}
+	if gated {
+		o.gate = make(chan struct{}, 200)
+	}
+	return o
+}
+
+func (o *oven) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	raw, _ := io.ReadAll(r.Body)
+	o.mu.Lock()
+	o.bodies, o.heads = append(o.bodies, string(raw)), append(o.heads, r.Header)
+	o.mu.Unlock()
+	o.came <- string(raw)
+	if o.gate != nil {
+		select {
+		case <-o.gate:
+		case <-r.Context().Done():
+			o.left <- struct{}{}
+			return
+		}
+	}
+	var q struct{ Input any }
+	if err := json.Unmarshal(raw, &q); err != nil {
+		http.Error(w, err.Error(), 400)
+		return
+	}
+	var inputs []string
+	switch in := q.Input.(type) {
+	case string:
+		inputs = []string{in}
+	case []any:
+		for _, v := range in {
+			inputs = append(inputs, fmt.Sprint(v))
+		}
+	}
+	if o.answer != nil && o.answer(w, inputs) {
+		return
+	}
+	if i := slices.Index(inputs, "bad"); i >= 0 {
+		w.WriteHeader(400)
+		_, _ = io.WriteString(w, `{"error":"bad input"}`)
+		return
+	}
+	var data []string
+	for i, in := range inputs {
+		data = append(data, fmt.Sprintf(`{"embedding":[%d.0],"for":%q,"index":%d}`, len(in), in, i))
+	}
+	slices.Reverse(data)
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = fmt.Fprintf(w, `{"object":"list","data":[%s]}`, strings.Join(data, ","))
+}
+
+func (o *oven) waitFor(t *testing.T, n int) (bodies []string) {
+	t.Helper()
+	for range n {
+		select {
+		case b := <-o.came:
+			bodies = append(bodies, b)
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%d of %d requests came", len(bodies), n)
+		}
+	}
+	return bodies
+}
+
+func batching(window time.Duration, most int) func(*Options) {
+	return func(o *Options) {
+		o.Batching = func(string) Batching { return Batching{Window: window, MaxSize: most, Completions: true} }
+	}
+}
+
+// caller is a request under way, and later its answer.
+type caller struct {
+	status int
+	body   string
+	header http.Header
+	err    error
+	done   chan struct{}
+	leave  context.CancelFunc
+}
+
+func (h *house) call(path, body string, header ...string) *caller {
+	ctx, cancel := context.WithCancel(h.t.Context())
+	c := &caller{done: make(chan struct{}), leave: cancel}
+	go func() {
+		defer close(c.done)
+		resp, err := h.send(ctx, "POST", path, body, header...)
+		if err != nil {
+			c.err = err
+			return
+		}
+		defer func() { _ = resp.Body.Close() }()
+		raw, err := io.ReadAll(resp.Body)
+		c.status, c.body, c.header, c.err = resp.StatusCode, string(raw), resp.Header, err
+	}()
+	return c
+}
+
+func (h *house) embed(input string, header ...string) *caller {
+	return h.call("/v1/embeddings", `{"model":"tiny","input":`+input+`}`, header...)
+}
+
+// waiting waits until so many members wait for company.
+func (h *house) waiting(api *API, n int) {
+	h.t.Helper()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+		api.batches.mu.Lock()
+		sum := 0
+		for _, l := range api.batches.byKey {
+			sum += len(l.waiting)
+		}
+		api.batches.mu.Unlock()
+		if sum == n {
+			return
+		}
+	}
+	h.t.Fatalf("there are never %d who wait", n)
+}
+
+func (c *caller) is(t *testing.T, status int, body string) {
+	t.Helper()
+	<-c.done
+	if c.status != status || c.body != body {
+		t.Errorf("%d %s (%v), want %d %s", c.status, c.body, c.err, status, body)
+	}
+}
+
+func row(text string, index int) string {
+	return fmt.Sprintf(`{"embedding":[%d.0],"for":%q,"index":%d}`, len(text), text, index)
+}
+
+func rows(rows ...string) string {
+	return `{"object":"list","data":[` + strings.Join(rows, ",") + `]}`
+}
+
+// crowded is a house whose engine is busy with one request, "first"; the next ones wait for each other.
+func crowded(t *testing.T, most int, change ...func(*Options)) (*house, *API, *oven, *caller) {
+	t.Helper()
+	o := newOven(true)
+	e := engine(t, o.ServeHTTP)
+	h := open(t, grants(e.URL), append(change, batching(time.Hour, most))...)
+	api := h.Config.Handler.(*API)
+	first := h.embed(`"first"`)
+	o.waitFor(t, 1)
+	return h, api, o, first
+}
+
+func TestWhoWaitsTogetherIsAnsweredTogether(t *testing.T) {
+	h, api, o, first := crowded(t, 4)
+	a := h.embed(`"a"`, "X-Request-Id", "id-a", "Traceparent", "00-1")
+	h.waiting(api, 1)
+	b := h.embed(`["bb","ccc"]`, "X-Request-Id", "id-b", "User-Agent", "other")
+	h.waiting(api, 2)
+	d := h.embed(`["dddd"]`) // fills it
+	together := o.waitFor(t, 1)[0]
+	if want := `{"model":"tiny","input":["a","bb","ccc","dddd"]}`; together != want {
+		t.Errorf("the engine saw %s", together)
+	}
+	o.gate <- struct{}{}
+	o.gate <- struct{}{}
+	first.is(t, 200, rows(row("first", 0)))
+	a.is(t, 200, rows(row("a", 0)))
+	b.is(t, 200, rows(row("ccc", 1), row("bb", 0)))
+	d.is(t, 200, rows(row("dddd", 0)))
+	if a.header.Get("X-Request-Id") != "id-a" || b.header.Get("X-Request-Id") != "id-b" || b.header.Get("X-Modelops-Batch") != "3" || b.header.Get("X-Modelops-Queue-Position") != "0" || b.header.Get("X-Modelops-Source") != "engine" {
+		t.Errorf("headers %v", b.header)
+	}
+	if head := o.heads[1]; head.Get("X-Request-Id") != "id-a" || head.Get("Traceparent") != "" || head.Get("Accept-Encoding") != "" {
+		t.Errorf("the engine saw %v", head)
+	}
+	if got := h.counted(); strings.Count(got, "tiny 200") != 4 || h.seen.first != 4 || h.gateway.asked != 2 {
+		t.Errorf("counted %s, %d first bytes, %d places", got, h.seen.first, h.gateway.asked)
+	}
+	slices.Sort(h.seen.batches)
+	if !slices.Equal(h.seen.batches, []int{1, 3}) {
+		t.Errorf("batches of %v", h.seen.batches)
+	}
+}
+
+func TestALoneRequestPassesUntouched(t *testing.T) {
+	o := newOven(false)
+	h := open(t, grants(engine(t, o.ServeHTTP).URL), batching(time.Hour, 8))
+	for range 3 {
+		body := `{ "model" : "tiny", "input":"x" ,"x":1.0}`
+		h.call("/v1/embeddings", body).is(t, 200, rows(row("x", 0)))
+		if got := o.waitFor(t, 1)[0]; got != body {
+			t.Errorf("the engine saw %s", got)
+		}
+	}
+}
+
+func TestABadOneFailsAlone(t *testing.T) {
+	h, api, o, first := crowded(t, 3)
+	a := h.embed(`"a"`)
+	h.waiting(api, 1)
+	bad := h.embed(`"bad"`)
+	h.waiting(api, 2)
+	b := h.embed(`"bb"`)
+	o.waitFor(t, 1)
+	for range 5 { // the first, the batch, each alone
+		o.gate <- struct{}{}
+	}
+	a.is(t, 200, rows(row("a", 0)))
+	b.is(t, 200, rows(row("bb", 0)))
+	bad.is(t, 400, `{"error":"bad input"}`)
+	first.is(t, 200, rows(row("first", 0)))
+	if got := h.gateway.failures(5); slices.Contains(got, true) {
+		t.Errorf("the worker is blamed: %v", got)
+	}
+	if len(api.batches.byKey) != 0 {
+		t.Error("something stays under way")
+	}
+}
+
+func TestAnAnswerOfTheWrongCountIsAskedForAgain(t *testing.T) {
+	h, _, o, first := crowded(t, 2)
+	o.answer = func(w http.ResponseWriter, inputs []string) bool {
+		if len(inputs) == 2 {
+			_, _ = io.WriteString(w, `{"data":[{"index":0}]}`)
+		}
+		return len(inputs) == 2
+	}
+	a, b := h.embed(`"a"`), h.embed(`"bb"`)
+	o.waitFor(t, 1)
+	for range 4 {
+		o.gate <- struct{}{}
+	}
+	a.is(t, 200, rows(row("a", 0)))
+	b.is(t, 200, rows(row("bb", 0)))
+	<-first.done
+}
+
+func TestWhatIsTrueForAllIsToldToAll(t *testing.T) {
+	for status, body := range map[int]string{503: `{"error":"busy"}`, 429: `{"error":"slow down"}`, 501: `{"error":"no embeddings"}`, 401: `{"error":"who?"}`} {
+		h, _, o, first := crowded(t, 2)
+		o.answer = func(w http.ResponseWriter, inputs []string) bool {
+			if len(inputs) == 2 {
+				w.WriteHeader(status)
+				_, _ = io.WriteString(w, body)
+			}
+			return len(inputs) == 2
+		}
+		a, b := h.embed(`"a"`), h.embed(`"bb"`)
+		o.waitFor(t, 1)
+		o.gate <- struct{}{}
+		o.gate <- struct{}{}
+		a.is(t, status, body)
+		b.is(t, status, body)
+		<-first.done
+		if h.gateway.asked != 2 {
+			t.Errorf("%d: %d places were asked for", status, h.gateway.asked)
+		}
+	}
+}
+
+func TestOurRefusalIsToldToAll(t *testing.T) {
+	h, _, o, first := crowded(t, 2)
+	h.gateway.mu.Lock()
+	h.gateway.admit = func(context.Context, string) (*messages.Grant, error) {
+		return nil, messages.NewError(messages.BulkheadRejection, "tiny", "too many wait").WithRetry(3 * time.Second)
+	}
+	h.gateway.mu.Unlock()
+	a, b := h.embed(`"a"`), h.embed(`"bb"`)
+	for _, c := range []*caller{a, b} {
+		<-c.done
+		if c.status != 429 || c.header.Get("Retry-After") != "3" || !strings.Contains(c.body, "too many wait") {
+			t.Errorf("%d %v %s", c.status, c.header, c.body)
+		}
+	}
+	o.gate <- struct{}{}
+	<-first.done
+}
+
+func TestWhoLeavesIsMissedByNobody(t *testing.T) {
+	h, api, o, first := crowded(t, 3)
+	early := h.embed(`"early"`)
+	h.waiting(api, 1)
+	early.leave()
+	h.waiting(api, 0)
+	lead := h.embed(`"lead"`)
+	h.waiting(api, 1)
+	b := h.embed(`"bb"`, "X-Request-Timeout", "100ms")
+	h.waiting(api, 2)
+	c := h.embed(`"ccc"`)
+	if got := o.waitFor(t, 1)[0]; got != `{"model":"tiny","input":["lead","bb","ccc"]}` {
+		t.Errorf("the engine saw %s", got)
+	}
+	lead.leave()
+	<-b.done
+	if b.status != 504 {
+		t.Errorf("after its deadline: %d %s", b.status, b.body)
+	}
+	o.gate <- struct{}{}
+	o.gate <- struct{}{}
+	c.is(t, 200, rows(row("ccc", 0)))
+	<-first.done
+
+	h, _, o, first = crowded(t, 2)
+	a, b := h.embed(`"a"`), h.embed(`"bb"`)
+	o.waitFor(t, 1)
+	a.leave()
+	b.leave()
+	<-o.left // the engine sees that nobody waits any more
+	o.gate <- struct{}{}
+	<-first.done
+	if got := h.gateway.failures(2); slices.Contains(got, true) {
+		t.Errorf("the worker is blamed: %v", got)
+	}
+}
+
+func TestABrokenConnectionIsToldToAll(t *testing.T) {
+	h, _, o, first := crowded(t, 2)
+	o.answer = func(w http.ResponseWriter, inputs []string) bool {
+		if len(inputs) == 2 {
+			w.Header().Set("Content-Length", "100")
+			_, _ = io.WriteString(w, `{"data":`)
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		}
+		return false
+	}
+	a, b := h.embed(`"a"`), h.embed(`"bb"`)
+	o.waitFor(t, 1)
+	o.gate <- struct{}{}
+	o.gate <- struct{}{}
+	for _, c := range []*caller{a, b} {
+		<-c.done
+		if c.status < 500 || !strings.Contains(c.body, "broke off") {
+			t.Errorf("%d %s", c.status, c.body)
+		}
+	}
+	<-first.done
+}
