@@ -72,7 +72,10 @@ func (g *fakeGateway) failures(n int) []bool {
 // grants always says yes, with these places in turn; the last one stays.
 func grants(urls ...string) *fakeGateway {
 	next := 0
+	var mu sync.Mutex
 	return &fakeGateway{released: make(chan struct{}, 100), admit: func(_ context.Context, model string) (*messages.Grant, error) {
+		mu.Lock()
+		defer mu.Unlock()
 		url := urls[min(next, len(urls)-1)]
 		next++
 		return &messages.Grant{Model: "tiny", Upstream: "tiny", URL: url}, nil
