@@ -2697,9 +2697,11 @@ func (x *ReportAwake) GetAttempt() uint64 {
 
 // ReportNapFailed tells that the engine doesn't fall asleep or wake up, or that there is no room to wake up in.
 type ReportNapFailed struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Attempt       uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	Error         *ErrorBody             `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Attempt uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Error   *ErrorBody             `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	// True when it doesn't wake up, false when it doesn't fall asleep.
+	Waking        bool `protobuf:"varint,3,opt,name=waking,proto3" json:"waking,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2746,6 +2748,13 @@ func (x *ReportNapFailed) GetError() *ErrorBody {
 		return x.Error
 	}
 	return nil
+}
+
+func (x *ReportNapFailed) GetWaking() bool {
+	if x != nil {
+		return x.Waking
+	}
+	return false
 }
 
 // ScaleModel sets how many workers serve a model; it goes to the model, not to a replica.
@@ -2961,9 +2970,11 @@ func (x *ReportReplacementFailed) GetError() *ErrorBody {
 
 // ReportReplicaSettled tells that a replica is up or gone, as it should be.
 type ReportReplicaSettled struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Replica       string                 `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"`
-	Up            bool                   `protobuf:"varint,2,opt,name=up,proto3" json:"up,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Replica string                 `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"`
+	Up      bool                   `protobuf:"varint,2,opt,name=up,proto3" json:"up,omitempty"`
+	// Sequence of the decision that ordered it; what reports an older order is dropped.
+	Order         uint64 `protobuf:"varint,3,opt,name=order,proto3" json:"order,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3010,6 +3021,13 @@ func (x *ReportReplicaSettled) GetUp() bool {
 		return x.Up
 	}
 	return false
+}
+
+func (x *ReportReplicaSettled) GetOrder() uint64 {
+	if x != nil {
+		return x.Order
+	}
+	return 0
 }
 
 // PlaceModel asks where a model shall run. The arbiter's shell adds the ledgers it saw.
@@ -4569,10 +4587,11 @@ const file_commands_proto_rawDesc = "" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\"'\n" +
 	"\vReportAwake\x12\x18\n" +
-	"\aattempt\x18\x01 \x01(\x04R\aattempt\"V\n" +
+	"\aattempt\x18\x01 \x01(\x04R\aattempt\"n\n" +
 	"\x0fReportNapFailed\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12)\n" +
-	"\x05error\x18\x02 \x01(\v2\x13.modelops.ErrorBodyR\x05error\"@\n" +
+	"\x05error\x18\x02 \x01(\v2\x13.modelops.ErrorBodyR\x05error\x12\x16\n" +
+	"\x06waking\x18\x03 \x01(\bR\x06waking\"@\n" +
 	"\n" +
 	"ScaleModel\x12\x1a\n" +
 	"\breplicas\x18\x01 \x01(\rR\breplicas\x12\x16\n" +
@@ -4585,10 +4604,11 @@ const file_commands_proto_rawDesc = "" +
 	"\areplica\x18\x01 \x01(\tR\areplica\"^\n" +
 	"\x17ReportReplacementFailed\x12\x18\n" +
 	"\areplica\x18\x01 \x01(\tR\areplica\x12)\n" +
-	"\x05error\x18\x02 \x01(\v2\x13.modelops.ErrorBodyR\x05error\"@\n" +
+	"\x05error\x18\x02 \x01(\v2\x13.modelops.ErrorBodyR\x05error\"V\n" +
 	"\x14ReportReplicaSettled\x12\x18\n" +
 	"\areplica\x18\x01 \x01(\tR\areplica\x12\x0e\n" +
-	"\x02up\x18\x02 \x01(\bR\x02up\"\x9d\x02\n" +
+	"\x02up\x18\x02 \x01(\bR\x02up\x12\x14\n" +
+	"\x05order\x18\x03 \x01(\x04R\x05order\"\x9d\x02\n" +
 	"\n" +
 	"PlaceModel\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x18\n" +

@@ -2539,10 +2539,12 @@ func (x *ModelAsleep) GetAt() *timestamppb.Timestamp {
 }
 
 type ModelWaking struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Attempt       uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Attempt uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Reason  string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	At      *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	// Set when it wakes because it doesn't fall asleep.
+	Error         *ErrorBody `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2594,6 +2596,13 @@ func (x *ModelWaking) GetReason() string {
 func (x *ModelWaking) GetAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.At
+	}
+	return nil
+}
+
+func (x *ModelWaking) GetError() *ErrorBody {
+	if x != nil {
+		return x.Error
 	}
 	return nil
 }
@@ -2713,10 +2722,12 @@ func (x *ModelScaled) GetAt() *timestamppb.Timestamp {
 
 // ReplicaSettled tells that a replica is up or gone, as it should be.
 type ReplicaSettled struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Replica       string                 `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"`
-	Up            bool                   `protobuf:"varint,2,opt,name=up,proto3" json:"up,omitempty"`
-	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Replica string                 `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"`
+	Up      bool                   `protobuf:"varint,2,opt,name=up,proto3" json:"up,omitempty"`
+	At      *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	// Sequence of the decision that ordered it.
+	Order         uint64 `protobuf:"varint,4,opt,name=order,proto3" json:"order,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2770,6 +2781,13 @@ func (x *ReplicaSettled) GetAt() *timestamppb.Timestamp {
 		return x.At
 	}
 	return nil
+}
+
+func (x *ReplicaSettled) GetOrder() uint64 {
+	if x != nil {
+		return x.Order
+	}
+	return 0
 }
 
 // WorkerDegraded tells that a worker is up but doesn't do its work, and who shall take its place.
@@ -3687,11 +3705,12 @@ const file_events_proto_rawDesc = "" +
 	"\vModelAsleep\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12*\n" +
-	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"k\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x96\x01\n" +
 	"\vModelWaking\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12*\n" +
-	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"R\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12)\n" +
+	"\x05error\x18\x04 \x01(\v2\x13.modelops.ErrorBodyR\x05error\"R\n" +
 	"\n" +
 	"ModelAwake\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12*\n" +
@@ -3699,11 +3718,12 @@ const file_events_proto_rawDesc = "" +
 	"\vModelScaled\x12\x1a\n" +
 	"\breplicas\x18\x01 \x01(\rR\breplicas\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12*\n" +
-	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"f\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"|\n" +
 	"\x0eReplicaSettled\x12\x18\n" +
 	"\areplica\x18\x01 \x01(\tR\areplica\x12\x0e\n" +
 	"\x02up\x18\x02 \x01(\bR\x02up\x12*\n" +
-	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xaa\x01\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
+	"\x05order\x18\x04 \x01(\x04R\x05order\"\xaa\x01\n" +
 	"\x0eWorkerDegraded\x12\x18\n" +
 	"\areplica\x18\x01 \x01(\tR\areplica\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x04R\aattempt\x12\x16\n" +
@@ -3883,31 +3903,32 @@ var file_events_proto_depIdxs = []int32{
 	55, // 41: modelops.ModelDozing.at:type_name -> google.protobuf.Timestamp
 	55, // 42: modelops.ModelAsleep.at:type_name -> google.protobuf.Timestamp
 	55, // 43: modelops.ModelWaking.at:type_name -> google.protobuf.Timestamp
-	55, // 44: modelops.ModelAwake.at:type_name -> google.protobuf.Timestamp
-	55, // 45: modelops.ModelScaled.at:type_name -> google.protobuf.Timestamp
-	55, // 46: modelops.ReplicaSettled.at:type_name -> google.protobuf.Timestamp
-	55, // 47: modelops.WorkerDegraded.at:type_name -> google.protobuf.Timestamp
-	55, // 48: modelops.WorkerReplaced.at:type_name -> google.protobuf.Timestamp
-	59, // 49: modelops.ReplacementFailed.error:type_name -> modelops.ErrorBody
-	55, // 50: modelops.ReplacementFailed.at:type_name -> google.protobuf.Timestamp
-	57, // 51: modelops.PlacementDecided.placement:type_name -> modelops.Placement
-	60, // 52: modelops.PlacementDecided.candidates:type_name -> modelops.Candidate
-	55, // 53: modelops.PlacementDecided.at:type_name -> google.protobuf.Timestamp
-	60, // 54: modelops.PlacementPostponed.candidates:type_name -> modelops.Candidate
-	55, // 55: modelops.PlacementPostponed.at:type_name -> google.protobuf.Timestamp
-	55, // 56: modelops.VictimEvicted.at:type_name -> google.protobuf.Timestamp
-	61, // 57: modelops.PressureRelieved.victims:type_name -> modelops.Victim
-	55, // 58: modelops.PressureRelieved.at:type_name -> google.protobuf.Timestamp
-	55, // 59: modelops.PlacementReserved.at:type_name -> google.protobuf.Timestamp
-	59, // 60: modelops.PlacementRefused.error:type_name -> modelops.ErrorBody
-	55, // 61: modelops.PlacementRefused.at:type_name -> google.protobuf.Timestamp
-	55, // 62: modelops.PlacementClosed.at:type_name -> google.protobuf.Timestamp
-	55, // 63: modelops.PlacementAbandoned.at:type_name -> google.protobuf.Timestamp
-	64, // [64:64] is the sub-list for method output_type
-	64, // [64:64] is the sub-list for method input_type
-	64, // [64:64] is the sub-list for extension type_name
-	64, // [64:64] is the sub-list for extension extendee
-	0,  // [0:64] is the sub-list for field type_name
+	59, // 44: modelops.ModelWaking.error:type_name -> modelops.ErrorBody
+	55, // 45: modelops.ModelAwake.at:type_name -> google.protobuf.Timestamp
+	55, // 46: modelops.ModelScaled.at:type_name -> google.protobuf.Timestamp
+	55, // 47: modelops.ReplicaSettled.at:type_name -> google.protobuf.Timestamp
+	55, // 48: modelops.WorkerDegraded.at:type_name -> google.protobuf.Timestamp
+	55, // 49: modelops.WorkerReplaced.at:type_name -> google.protobuf.Timestamp
+	59, // 50: modelops.ReplacementFailed.error:type_name -> modelops.ErrorBody
+	55, // 51: modelops.ReplacementFailed.at:type_name -> google.protobuf.Timestamp
+	57, // 52: modelops.PlacementDecided.placement:type_name -> modelops.Placement
+	60, // 53: modelops.PlacementDecided.candidates:type_name -> modelops.Candidate
+	55, // 54: modelops.PlacementDecided.at:type_name -> google.protobuf.Timestamp
+	60, // 55: modelops.PlacementPostponed.candidates:type_name -> modelops.Candidate
+	55, // 56: modelops.PlacementPostponed.at:type_name -> google.protobuf.Timestamp
+	55, // 57: modelops.VictimEvicted.at:type_name -> google.protobuf.Timestamp
+	61, // 58: modelops.PressureRelieved.victims:type_name -> modelops.Victim
+	55, // 59: modelops.PressureRelieved.at:type_name -> google.protobuf.Timestamp
+	55, // 60: modelops.PlacementReserved.at:type_name -> google.protobuf.Timestamp
+	59, // 61: modelops.PlacementRefused.error:type_name -> modelops.ErrorBody
+	55, // 62: modelops.PlacementRefused.at:type_name -> google.protobuf.Timestamp
+	55, // 63: modelops.PlacementClosed.at:type_name -> google.protobuf.Timestamp
+	55, // 64: modelops.PlacementAbandoned.at:type_name -> google.protobuf.Timestamp
+	65, // [65:65] is the sub-list for method output_type
+	65, // [65:65] is the sub-list for method input_type
+	65, // [65:65] is the sub-list for extension type_name
+	65, // [65:65] is the sub-list for extension extendee
+	0,  // [0:65] is the sub-list for field type_name
 }
 
 func init() { file_events_proto_init() }

@@ -79,7 +79,7 @@ func (w *World) checkModels() {
 		if s.Phase == model.Loading {
 			loading++
 		}
-		if s.Phase == model.Ready {
+		if s.Phase == model.Ready || s.Phase == model.Asleep {
 			if s.Placement == nil {
 				w.violated("%s is ready without a placement", m.id)
 				continue
@@ -149,6 +149,13 @@ func (w *World) decided(id messages.ActorID, events []proto.Message) {
 		switch e := e.(type) {
 		case *messages.VramReserved:
 			w.checkGrant(id)
+		case *messages.VramSettled:
+			w.amounts[e.Lease] = e.MeasuredBytes
+		case *messages.VramResized:
+			if e.Bytes > w.amounts[e.Lease] { // it wakes up; who didn't fall asleep yet holds that much already
+				w.checkGrant(id)
+			}
+			w.amounts[e.Lease] = e.Bytes
 		case *messages.PlacementDecided:
 			w.checkPlacement(e)
 		case *messages.ModelUnwanted:

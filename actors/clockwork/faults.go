@@ -140,7 +140,7 @@ func (w *World) order() {
 	i := w.rng.IntN(len(w.models))
 	id := w.models[i].id
 	var c proto.Message
-	switch w.rng.IntN(7) {
+	switch w.rng.IntN(8) {
 	case 0:
 		c = &messages.EnsureModel{Reason: "a person wants it"}
 	case 1:
@@ -158,6 +158,8 @@ func (w *World) order() {
 		id = w.devices[d].id
 		c = &messages.ReserveVram{Lease: w.newID(), Holder: "a program", Bytes: w.rng.Uint64N(w.devices[d].capacity / 4),
 			TtlSeconds: uint32(1 + w.rng.IntN(20))}
+	case 7:
+		c = &messages.SleepModel{Reason: "a person wants its memory"}
 	}
 	door{w}.Tell(&try{}, id, c)
 }

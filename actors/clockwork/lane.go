@@ -56,6 +56,9 @@ func newLane(w *World, m Model) *lane {
 func (l *lane) update(v *messages.ModelView) {
 	was := l.ready
 	l.view = v
+	if (v.Phase == "asleep" || v.Phase == "waking") && l.closed == v.Attempt { // it was drained to sleep and comes back as it was
+		l.closed--
+	}
 	l.ready = v.Phase == "ready" && v.Attempt > l.closed
 	switch {
 	case l.ready && !was:
@@ -129,6 +132,9 @@ func (l *lane) run(r *request) {
 	l.running = append(l.running, r)
 	w.tally.waited(w, r)
 	takes, code := r.takes, messages.Code(0)
+	if k := w.workerOf(l.model); k != nil && k.asleep {
+		w.violated("a request for %s runs at worker %d, which sleeps", w.o.Models[l.model].Name, k.pid)
+	}
 	if k := w.workerOf(l.model); k == nil || k.hung {
 		takes, code = runLongest, messages.DeadlineExceeded
 	}
@@ -256,6 +262,9 @@ func (w *World) sweep() {
 		limit := w.o.Models[i].Idle
 		if limit > 0 && l.ready && l.idleSince >= 0 && !w.o.Models[i].Pinned && l.idle() >= limit {
 			door{w}.Tell(&try{}, w.models[i].id, &messages.UnloadModel{Reason: "its idle time is over"})
+		}
+		if nap := w.o.Models[i].Sleep; nap > 0 && l.ready && l.idle() >= nap {
+			door{w}.Tell(&try{}, w.models[i].id, &messages.SleepModel{Reason: "nobody asks for it"})
 		}
 	}
 }

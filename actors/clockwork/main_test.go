@@ -45,3 +45,10 @@ func small(seed uint64) Options {
 		{Name: "g", Estimate: 20 * messages.GiB, Truth: 18 * messages.GiB, Load: 3 * time.Second, Shards: 2},
 	}}
 }
+
+// drowsy is the same world with a model that is put to sleep.
+func drowsy(seed uint64) Options {
+	o := small(seed)
+	o.Models[1].Sleep = 2 * time.Second
+	return o
+}

@@ -103,7 +103,7 @@ func (w *World) unrest() string {
 			return fmt.Sprintf("%s returns a lease", m.id)
 		case s.Unsettled:
 			return fmt.Sprintf("%s hasn't told its measured memory", m.id)
-		case s.Phase != model.Absent && s.Phase != model.Ready && s.Phase != model.Failed:
+		case s.Phase != model.Absent && s.Phase != model.Ready && s.Phase != model.Asleep && s.Phase != model.Failed:
 			return fmt.Sprintf("%s is %s", m.id, s.Phase)
 		}
 	}

@@ -339,3 +339,31 @@ func TestS30AnHourBackMakesNobodyWaitForAnHour(t *testing.T) {
 		s.rests()
 	}
 }
+
+// Who sleeps holds nearly nothing: others find room without sending it away. When it wakes there may be no room; then it seeks a place like
+// anybody else.
+func TestAModelSleepsAndWakesUnderPressure(t *testing.T) {
+	sleeper := plain("sleeper", 16)
+	sleeper.Sleep = 2 * time.Second
+	for seed := uint64(1); seed <= 20; seed++ {
+		o := oneCard(sleeper, plain("other", 16))
+		o.Seed = seed
+		s := onStage(t, o)
+		s.ready("sleeper")
+		asleep := func() bool { return s.phase("sleeper") == model.Asleep && !s.models[0].state.Unsettled }
+		s.until("it sleeps", time.Minute, asleep)
+		loads := s.tally.loads
+		if r := s.ended(s.call("sleeper", time.Second), time.Second*2); r.code != 0 || s.tally.loads != loads {
+			t.Fatalf("seed %d: with room it answered %s after %d loads", seed, r.code, s.tally.loads-loads)
+		}
+		s.until("it sleeps again", time.Minute, asleep)
+		s.ready("other")
+		if s.tally.evictions > 0 || s.phase("sleeper") != model.Asleep {
+			t.Fatalf("seed %d: the sleeper had to leave though it held nothing", seed)
+		}
+		if r := s.ended(s.call("sleeper", time.Second), s.Bound()); r.code != 0 || s.phase("other") == model.Ready {
+			t.Fatalf("seed %d: without room it answered %s, and other is %s", seed, r.code, s.phase("other"))
+		}
+		s.rests()
+	}
+}

@@ -39,6 +39,7 @@ type worker struct {
 	hung     bool
 	dead     bool
 	stopping bool
+	asleep   bool
 	seen     int // the coordinator's life that saw it die
 	failure  error
 }
@@ -48,6 +49,7 @@ type part struct {
 	device int
 	lease  string
 	bytes  uint64
+	awake  uint64 // bytes that it takes when it wakes up
 }
 
 func (k *worker) bytes() (sum uint64) {
@@ -99,7 +101,7 @@ func (w *World) spawn(i int, p *messages.Placement, nonce string) *worker {
 	w.ids++
 	k := &worker{pid: int64(w.ids), model: i, nonce: nonce, born: w.elapsed}
 	for _, x := range p.Parts() {
-		k.parts = append(k.parts, part{w.deviceOf(x.Gpu), x.Lease, m.Truth / uint64(len(p.Parts()))})
+		k.parts = append(k.parts, part{w.deviceOf(x.Gpu), x.Lease, m.Truth / uint64(len(p.Parts())), 0})
 	}
 	for _, other := range w.workers {
 		if other.model == i {
@@ -245,6 +247,45 @@ func (r runtime) Stop(ctx context.Context, _ *messages.ModelSpec, worker *messag
 		w.after(takes, func() { w.die(k, "it was stopped") })
 	}
 	return notYet(ctx, "exit/"+worker.Nonce)
+}
+
+// Sleep implements model.Runtime.
+func (r runtime) Sleep(_ context.Context, spec *messages.ModelSpec, worker *messages.Worker) (uint64, error) {
+	k := r.w.withNonce(worker.Nonce)
+	switch {
+	case k == nil || k.hung:
+		return 0, messages.NewError(messages.ModelUnloadError, spec.Name, "the worker doesn't fall asleep")
+	case !k.asleep:
+		k.asleep = true
+		for i := range k.parts {
+			k.parts[i].awake = k.parts[i].bytes
+			k.parts[i].bytes /= 20
+		}
+		r.w.say("worker %d falls asleep", k.pid)
+	}
+	return k.bytes(), nil
+}
+
+// Wake implements model.Runtime. Nobody wakes up where there is no memory for it.
+func (r runtime) Wake(_ context.Context, spec *messages.ModelSpec, worker *messages.Worker) error {
+	k := r.w.withNonce(worker.Nonce)
+	switch {
+	case k == nil || k.hung:
+		return messages.NewError(messages.ModelLoadError, spec.Name, "the worker doesn't wake up")
+	case !k.asleep:
+		return nil
+	}
+	for _, p := range k.parts {
+		if r.w.used(p.device)-p.bytes+p.awake > r.w.devices[p.device].capacity {
+			return messages.NewError(messages.ModelLoadError, spec.Name, "out of memory")
+		}
+	}
+	k.asleep = false
+	for i := range k.parts {
+		k.parts[i].bytes = k.parts[i].awake
+	}
+	r.w.say("worker %d wakes up", k.pid)
+	return nil
 }
 
 // Find implements model.Runtime.

@@ -52,6 +52,8 @@ type Model struct {
 	MinResidency time.Duration
 	// Idle is after how long without a request it is unloaded; 0 = never.
 	Idle time.Duration
+	// Sleep is after how long without a request its engine is put to sleep; 0 = never.
+	Sleep time.Duration
 	// Weight is how often it is asked for, against the others; 0 = 1.
 	Weight float64
 }
@@ -97,6 +99,7 @@ type World struct {
 	devices []*device
 	workers []*worker          // alive, by birth
 	graves  map[string]*worker // dead ones by nonce, for an hour
+	amounts map[string]uint64  // what leases were last measured or resized to
 	lanes   []*lane
 	byName  map[string]int // index of a model and its lane
 
@@ -112,7 +115,7 @@ func New(o Options) *World {
 	o.MaxLoads = cmp.Or(o.MaxLoads, 2)
 	o.MaxWait, o.DrainTimeout = cmp.Or(o.MaxWait, 30*time.Second), cmp.Or(o.DrainTimeout, 10*time.Second)
 	w := &World{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5eed)), cogs: map[messages.ActorID]cog{}, byName: map[string]int{},
-		graves: map[string]*worker{}, down: true}
+		graves: map[string]*worker{}, amounts: map[string]uint64{}, down: true}
 	for i, m := range o.Models {
 		w.byName[m.Name] = i
 		w.lanes = append(w.lanes, newLane(w, m))
@@ -156,7 +159,8 @@ func (w *World) makeArbiter() {
 }
 
 func (w *World) makeModels() {
-	rules := model.Rules{Retry: model.Retry{Limit: 4, First: time.Second, Longest: time.Minute}}
+	rules := model.Rules{Retry: model.Retry{Limit: 4, First: time.Second, Longest: time.Minute},
+		CanSleep: func(spec *messages.ModelSpec) bool { return w.o.Models[w.byName[spec.Name]].Sleep > 0 }}
 	kind := model.Kind(rules, model.World{Runtime: runtime{w}, Gate: gate{w}, Door: door{w}, Free: w.seenFree, Held: w.held, OutOfMemory: outOfMemory})
 	if w.o.Rigged.Model != nil {
 		kind = w.o.Rigged.Model(kind)

@@ -29,7 +29,11 @@ func (r Retry) pause(n int) time.Duration {
 }
 
 // Rules is Decide with its configuration.
-type Rules struct{ Retry Retry }
+type Rules struct {
+	Retry Retry
+	// CanSleep tells of a declaration whether its engine can sleep; nil = none can.
+	CanSleep func(*messages.ModelSpec) bool
+}
 
 // Decide turns a command into facts.
 func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.Verdict, error) {
@@ -108,6 +112,22 @@ func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.V
 		}
 		return entity.Facts(&messages.BreakerChanged{State: c.State, Failures: c.Failures, At: now}), nil
 	}
+	return r.decideFurther(s, command, at)
+}
+
+// decideFurther is Decide for sleepers.
+func (r Rules) decideFurther(s State, command proto.Message, at entity.Stamp) (entity.Verdict, error) {
+	now := timestamppb.New(at.Now)
+	switch c := command.(type) {
+	case *messages.SleepModel:
+		return r.sleep(s, c, at)
+	case *messages.ReportAsleep:
+		return asleep(s, c, now)
+	case *messages.ReportAwake:
+		return awake(s, c, now)
+	case *messages.ReportNapFailed:
+		return napFailed(s, c, now)
+	}
 	return entity.Verdict{}, entity.Unknown(s.ID, command)
 }
 
@@ -130,7 +150,7 @@ func declare(s State, c *messages.DeclareModel, now *timestamppb.Timestamp) (ent
 	}
 	v := entity.Facts(&messages.ModelDeclared{Spec: c.Spec, At: now})
 	changed := s.Spec != nil && s.Spec.Revision != c.Spec.Revision
-	if changed && (s.Phase == Ready || s.Phase == Loading) {
+	if changed && (s.settledIn() || s.Phase == Loading) {
 		v.Events = append(v.Events, &messages.ModelDraining{Attempt: s.Attempt, Reason: "its declaration changed", At: now})
 	}
 	return v, nil
@@ -140,6 +160,8 @@ func ensure(s State, c *messages.EnsureModel, now *timestamppb.Timestamp) (entit
 	switch {
 	case !s.declared():
 		return entity.Verdict{}, NotFound(s.ID)
+	case s.Phase == Dozing || s.Phase == Asleep:
+		return entity.Facts(&messages.ModelWaking{Attempt: s.Attempt, Reason: c.Reason, At: now}), nil
 	case s.Wanted && s.Phase != Failed:
 		return noted(fmt.Sprintf("already wanted: %s", s.Phase))
 	}
@@ -164,7 +186,7 @@ func unload(s State, c *messages.UnloadModel, now *timestamppb.Timestamp) (entit
 	if s.Wanted || s.Phase == Failed {
 		v.Events = append(v.Events, &messages.ModelUnwanted{Reason: c.Reason, At: now})
 	}
-	if s.Phase == Ready || s.Phase == Loading || (s.Phase == Draining && c.Force && !s.Force) {
+	if s.settledIn() || s.Phase == Loading || (s.Phase == Draining && c.Force && !s.Force) {
 		v.Events = append(v.Events, &messages.ModelDraining{Attempt: s.Attempt, Reason: c.Reason, Force: c.Force, At: now})
 	}
 	if len(v.Events) == 0 {
@@ -192,13 +214,13 @@ func evict(s State, c *messages.EvictModel, at entity.Stamp) (entity.Verdict, er
 	switch {
 	case len(s.Returning) > 0:
 		return noted("leaving")
-	case !s.resident(), s.MadeRoom == c.Placement && s.Wanted && (s.Phase == Loading || s.Phase == Ready):
+	case !s.resident(), s.MadeRoom == c.Placement && s.Wanted && (s.Phase == Loading || s.settledIn()):
 		return noted("gone") // the second: it left for this placement and is back somewhere
 	case s.pinned(at.Now):
 		return entity.Verdict{}, messages.Errorf(messages.FailedPrecondition, s.ID.String(), "it is pinned by %s", pinner(s))
-	case s.Phase == Loading:
-		return entity.Verdict{}, messages.NewError(messages.FailedPrecondition, s.ID.String(), "it is loading")
-	case s.Phase != Ready:
+	case s.Phase == Loading, s.Phase == Waking:
+		return entity.Verdict{}, messages.Errorf(messages.FailedPrecondition, s.ID.String(), "it is %s", s.Phase)
+	case !s.settledIn():
 		return noted("leaving")
 	}
 	now := timestamppb.New(at.Now)
@@ -255,7 +277,8 @@ func (r Rules) loadFailed(s State, attempt uint64, e *messages.ErrorBody, retria
 	return f
 }
 
-// workerExited ends the attempt. A wanted model comes back at once, unless its workers die young again and again.
+// workerExited ends the attempt. A wanted model comes back at once, unless its workers die young again and again. One that slept does not:
+// nobody needed it.
 func (r Rules) workerExited(s State, c *messages.ReportWorkerExited, at entity.Stamp) (entity.Verdict, error) {
 	if c.Attempt != s.Attempt || !s.resident() {
 		return stale()
@@ -263,7 +286,11 @@ func (r Rules) workerExited(s State, c *messages.ReportWorkerExited, at entity.S
 	now := timestamppb.New(at.Now)
 	v := entity.Facts(&messages.WorkerExited{Attempt: c.Attempt, ExitCode: c.ExitCode, Reason: c.Reason, LogTail: c.LogTail,
 		Unwitnessed: c.Unwitnessed, At: now})
-	if !s.Wanted {
+	switch {
+	case !s.Wanted:
+		return v, nil
+	case s.Phase == Dozing, s.Phase == Asleep:
+		v.Events = append(v.Events, &messages.ModelUnwanted{Reason: "its worker exited while it slept: " + c.Reason, At: now})
 		return v, nil
 	}
 	young := s.Phase == Ready && !s.healthy(at.Now) && !c.Unwitnessed

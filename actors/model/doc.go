@@ -10,9 +10,12 @@
 //	   └── unwanted ◀─────────┴───── WorkerExited ◀───┼─────────────────────────────────────┘
 //	                                                  └──▶ failed (no tries left; EnsureModel tries anew)
 //
+//	ready ──SleepModel──▶ dozing ──▶ asleep ──EnsureModel──▶ waking ──▶ ready, the same attempt. What can't wake up drains and is placed
+//	anew. Everything that ends a ready worker ends one that sleeps.
+//
 //	DeclareModel          -> ModelDeclared [ModelDraining]
 //	RetireModel           -> ModelRetired [ModelUnwanted ModelDraining]
-//	EnsureModel           -> ModelWanted
+//	EnsureModel           -> ModelWanted | ModelWaking
 //	UnloadModel           -> ModelUnwanted [ModelDraining]
 //	EvictModel            -> ModelUnwanted ModelDraining   for a placement that needs the room; never when pinned
 //	PinModel              -> ModelPinned
@@ -28,6 +31,10 @@
 //	ReportLeaseReturned   -> LeaseReturned
 //	RetryLoad             -> ModelWanted
 //	ReportBreaker         -> BreakerChanged
+//	SleepModel            -> ModelDozing
+//	ReportAsleep          -> ModelAsleep                its lease shrinks to what is left
+//	ReportAwake           -> ModelAwake
+//	ReportNapFailed       -> ModelWaking | ModelDraining
 //
 // Every attempt to become resident has a number. What reports an older attempt is dropped.
 package model

@@ -24,6 +24,10 @@ type Runtime interface {
 	Watch(ctx context.Context, w *messages.Worker) (Exit, error)
 	// Stop ends the worker and all it started; nil when it is gone.
 	Stop(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) error
+	// Sleep puts the worker's engine to sleep, unless it sleeps; holds is what it still holds, in bytes.
+	Sleep(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) (holds uint64, err error)
+	// Wake wakes it up, unless it is awake, and returns when it answers.
+	Wake(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) error
 	// Find looks for a worker by its nonce; nil when none lives.
 	Find(ctx context.Context, nonce string) (*messages.Worker, error)
 }
@@ -79,6 +83,22 @@ type (
 		Nonce   string
 		Attempt uint64
 	}
+	doze struct {
+		Spec    *messages.ModelSpec
+		Worker  *messages.Worker
+		Model   string
+		Attempt uint64
+	}
+	shrink struct { // a sleeper's memory goes back
+		Placement *messages.Placement
+		Bytes     uint64
+	}
+	wake struct {
+		Spec      *messages.ModelSpec
+		Worker    *messages.Worker
+		Placement *messages.Placement
+		Bytes     uint64 // when it is awake
+	}
 	giveUp struct{ Placement *messages.Placement } // return a lease
 	retry  struct {
 		Attempt uint64
@@ -93,6 +113,9 @@ func (e watch) Key() string  { return fmt.Sprintf("watch/%d", e.Attempt) }
 func (e settle) Key() string { return fmt.Sprintf("settle/%d/%d", e.Placement.Attempt, e.Measured) }
 func (e drain) Key() string  { return fmt.Sprintf("drain/%d/%t", e.Attempt, e.Force) }
 func (e stop) Key() string   { return fmt.Sprintf("stop/%d", e.Attempt) }
+func (e doze) Key() string   { return fmt.Sprintf("doze/%d", e.Attempt) }
+func (e shrink) Key() string { return fmt.Sprintf("shrink/%d/%d", e.Placement.Attempt, e.Bytes) }
+func (e wake) Key() string   { return fmt.Sprintf("wake/%d", e.Placement.Attempt) }
 func (e giveUp) Key() string { return fmt.Sprintf("return/%d", e.Placement.Attempt) }
 func (e retry) Key() string  { return fmt.Sprintf("retry/%d", e.Attempt) }
 
@@ -123,6 +146,8 @@ func Owed(s State) []entity.Effect {
 		if s.Unsettled {
 			out = append(out, settle{s.Placement, s.Measured})
 		}
+	case Dozing, Asleep, Waking:
+		out = append(out, owedNap(s)...)
 	case Draining:
 		out = append(out, drain{s.ID.Name(), s.Attempt, s.Force})
 		if s.Worker != nil {
@@ -173,6 +198,15 @@ func (h hands) perform(ctx context.Context, effect entity.Effect) (proto.Message
 			return nil, err
 		}
 		return &messages.ReportDrained{Attempt: e.Attempt}, nil
+	case doze:
+		return h.doze(ctx, e)
+	case shrink:
+		if err := h.resize(ctx, e.Placement, e.Bytes); err != nil && messages.CodeOf(err) != messages.NotFound {
+			return nil, err
+		}
+		return &messages.ReportLeaseSettled{Attempt: e.Placement.Attempt}, nil
+	case wake:
+		return h.wake(ctx, e)
 	case stop:
 		return h.stop(ctx, e)
 	case giveUp:

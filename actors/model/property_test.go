@@ -37,6 +37,12 @@ func success(e entity.Effect) proto.Message {
 		return &messages.ReportLeaseSettled{Attempt: e.Placement.Attempt}
 	case drain:
 		return &messages.ReportDrained{Attempt: e.Attempt}
+	case doze:
+		return &messages.ReportAsleep{Attempt: e.Attempt, Bytes: 1 << 20}
+	case shrink:
+		return &messages.ReportLeaseSettled{Attempt: e.Placement.Attempt}
+	case wake:
+		return &messages.ReportAwake{Attempt: e.Placement.Attempt}
 	case stop:
 		return &messages.ReportWorkerExited{Attempt: e.Attempt, Reason: "stopped"}
 	case giveUp:
@@ -54,7 +60,7 @@ func anyCommand(t *rapid.T, s State) proto.Message {
 		attempt = rapid.Uint64Range(0, s.Attempt+2).Draw(t, "attempt")
 	}
 	failure := &messages.ErrorBody{Code: "MODEL_LOAD_ERROR", Message: "no"}
-	switch rapid.IntRange(0, 18).Draw(t, "command") {
+	switch rapid.IntRange(0, 24).Draw(t, "command") {
 	case 0:
 		return &messages.DeclareModel{Spec: &messages.ModelSpec{Name: "tiny", Revision: fmt.Sprint(rapid.IntRange(1, 3).Draw(t, "revision"))}}
 	case 1, 2:
@@ -89,6 +95,14 @@ func anyCommand(t *rapid.T, s State) proto.Message {
 		return &messages.PinModel{Owner: rapid.SampledFrom([]string{"", "alice"}).Draw(t, "owner"), TtlSeconds: rapid.Uint32Range(0, 60).Draw(t, "ttl")}
 	case 17:
 		return &messages.ReportFootprint{Attempt: attempt, Bytes: rapid.Uint64Range(0, 1<<40).Draw(t, "bytes")}
+	case 18, 19:
+		return &messages.SleepModel{}
+	case 20:
+		return &messages.ReportAsleep{Attempt: attempt, Bytes: rapid.Uint64Range(0, 1<<40).Draw(t, "dormant")}
+	case 21:
+		return &messages.ReportAwake{Attempt: attempt}
+	case 22, 23:
+		return &messages.ReportNapFailed{Attempt: attempt, Error: failure, Waking: rapid.Bool().Draw(t, "waking")}
 	}
 	return &messages.RetireModel{}
 }
@@ -137,6 +151,11 @@ func sound(t *rapid.T, m *machine, after string) {
 		"wanted and nothing owed":                      s.Wanted && s.Phase != Failed && len(owed) == 0,
 		"wanted and absent":                            s.Wanted && s.Phase == Absent,
 		"a resident attempt whose lease is going home": slices.ContainsFunc(s.Returning, func(p *messages.Placement) bool { return p.Lease == s.Placement.GetLease() }),
+		"asleep without placement, lease and worker":   s.napping() && (s.Placement.GetLease() == "" || s.Worker == nil),
+		"a worker on its way that nobody watches":      s.napping() && !has("watch/"),
+		"asleep and holds nothing or too much":         s.Phase == Asleep && (s.Dormant == 0 || s.Dormant > max(s.full(), 1)),
+		"two amounts told to the ledger":               has("shrink/") && (has("wake/") || has("settle/")),
+		"napping though nobody wants it":               s.napping() && !s.Wanted,
 		"failures below zero":                          s.Failures < 0,
 		"waits for a place without a time":             s.Phase == Placing && s.WantedMS == 0,
 		"waits for a place although it failed":         (s.Phase == Failed || s.Phase == Absent) && s.WantedMS != 0,
@@ -174,7 +193,7 @@ func TestLiveOnceCalm(t *testing.T) {
 		}
 		s, rest := m.State, []Phase{Absent}
 		if s.Wanted {
-			rest = []Phase{Ready, Failed}
+			rest = []Phase{Ready, Asleep, Failed}
 		}
 		if !slices.Contains(rest, s.Phase) || len(s.Returning) > 0 || s.Unsettled {
 			t.Fatalf("from %s to %s (wanted %t), leases out %v, owed %v", from, s.Phase, s.Wanted, s.Returning, m.Owed())

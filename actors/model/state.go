@@ -17,6 +17,9 @@ const (
 	Placing  Phase = "placing"
 	Loading  Phase = "loading"
 	Ready    Phase = "ready"
+	Dozing   Phase = "dozing" // its engine is being put to sleep
+	Asleep   Phase = "asleep"
+	Waking   Phase = "waking"
 	Draining Phase = "draining"
 	Stopping Phase = "stopping"
 	Waiting  Phase = "waiting"
@@ -45,6 +48,10 @@ type State struct {
 	RetryMS   int64 // pause before the next try, in phase waiting
 	Force     bool
 	Unsettled bool // the gpu actor hasn't heard the measured footprint
+	// Dozed tells, in phase waking, that the try to fall asleep is over: only then it can be woken.
+	Dozed       bool
+	Dormant     uint64 // bytes that the sleeping worker holds
+	NapFailedMS int64  // when it last didn't fall asleep
 	// Returning holds leases of ended attempts that the gpu actor hasn't taken back.
 	Returning []*messages.Placement
 	Error     *messages.ErrorBody
@@ -88,7 +95,7 @@ func New(id messages.ActorID) State { return State{ID: id, Phase: Absent, Breake
 // resident tells whether a worker runs or is about to.
 func (s State) resident() bool {
 	switch s.Phase {
-	case Loading, Ready, Draining, Stopping:
+	case Loading, Ready, Dozing, Asleep, Waking, Draining, Stopping:
 		return true
 	}
 	return false
@@ -160,6 +167,8 @@ func Evolve(s State, event proto.Message, _ uint64) State {
 		s.Returning = withoutAttempt(s.Returning, e.Attempt)
 	case *messages.BreakerChanged:
 		s.Breaker = e.State
+	case *messages.ModelDozing, *messages.ModelAsleep, *messages.ModelWaking, *messages.ModelAwake:
+		s = evolveNap(s, e)
 	}
 	return s
 }
@@ -212,6 +221,7 @@ func ended(s State) State {
 	}
 	s.Placement, s.Worker, s.Nonce, s.Force, s.Unsettled = nil, nil, "", false, false
 	s.Measured, s.Slots, s.ReadyMS, s.StartedMS, s.LoadMS = 0, 0, 0, 0, 0
+	s.Dozed, s.Dormant, s.NapFailedMS = false, 0, 0
 	s.Phase, s.Breaker = Absent, "closed"
 	return s
 }
@@ -234,9 +244,13 @@ func View(s State) proto.Message {
 	if s.Retired {
 		s.Spec = nil
 	}
+	holds := s.Measured
+	if s.Phase == Asleep {
+		holds = s.Dormant
+	}
 	return &messages.ModelView{
 		Id: s.ID.String(), Host: s.ID.Host(), Name: s.ID.Name(), Phase: string(s.Phase), Wanted: s.Wanted, Attempt: s.Attempt,
-		Spec: s.Spec, Placement: s.Placement, Worker: s.Worker, MeasuredBytes: s.Measured, ReadyMs: s.ReadyMS, LoadMs: s.LoadMS,
+		Spec: s.Spec, Placement: s.Placement, Worker: s.Worker, MeasuredBytes: holds, ReadyMs: s.ReadyMS, LoadMs: s.LoadMS,
 		Error: s.Error, Breaker: s.Breaker, Slots: s.Slots, LogTail: s.LogTail, PinnedBy: s.PinnedBy, PinnedUntilMs: s.PinnedTill,
 		Footprints: s.Footprints, WantedMs: s.WantedMS,
 	}

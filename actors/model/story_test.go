@@ -12,7 +12,8 @@ func TestStories(t *testing.T) {
 	entitytest.Play(t, "../../testdata/model", func() entitytest.Stage { return fresh() })
 }
 
-var rules = Rules{Retry: Retry{Limit: 3, First: time.Second, Longest: time.Minute}}
+var rules = Rules{Retry: Retry{Limit: 3, First: time.Second, Longest: time.Minute},
+	CanSleep: func(spec *messages.ModelSpec) bool { return spec.Runtime != "openai" }}
 
 func fresh() *entitytest.Machine[State] {
 	return entitytest.Drive(Kind(rules, World{}), messages.ModelActor("main_pc", "tiny"))

@@ -9,7 +9,7 @@ import (
 )
 
 // phases are the states of a model that are shown.
-var phases = []string{"absent", "placing", "loading", "ready", "draining", "stopping", "waiting", "failed"}
+var phases = []string{"absent", "placing", "loading", "ready", "dozing", "asleep", "waking", "draining", "stopping", "waiting", "failed"}
 
 // known bounds the model label.
 func (m *Metrics) known(model string) string {

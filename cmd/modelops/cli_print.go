@@ -145,7 +145,7 @@ func phaseColour(phase string) string {
 	switch phase {
 	case "ready", "ok":
 		return green
-	case "placing", "loading", "draining", "stopping", "waiting", "half_open":
+	case "placing", "loading", "dozing", "waking", "draining", "stopping", "waiting", "half_open":
 		return yellow
 	case "failed", "lost", "open":
 		return red

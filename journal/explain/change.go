@@ -20,6 +20,8 @@ func (r *Reading) modelChanges(p Present) []string {
 		out = r.toBePlaced(p)
 	case "failed", "waiting":
 		out = r.toLoad(m, p)
+	case "dozing", "asleep", "waking":
+		out = []string{"a request wakes it up where it is, when its device has room; else it is placed anew", "another model that needs its memory may evict it; pin it to keep it"}
 	case "draining", "stopping":
 		out = r.toStay()
 	default:
@@ -122,6 +124,8 @@ func (h house) wayOut(l lease, p Present) string {
 		return fmt.Sprintf("the end of lease %s: %s holds %s of %s", l.id, l.holder, mib(l.holds()), gpu)
 	case m.pinner(p.Now) != "":
 		return fmt.Sprintf("unpin %s: it holds %s of %s, pinned by %s", short(l.holder), mib(l.holds()), gpu, m.pinner(p.Now))
+	case m.phase == "asleep":
+		return fmt.Sprintf("%s to leave: it sleeps and holds %s of %s", short(l.holder), mib(l.holds()), gpu)
 	case m.phase == "ready":
 		return fmt.Sprintf("%s idle: it holds %s of %s, and a busy model is not evicted", short(l.holder), mib(l.holds()), gpu)
 	}

@@ -29,7 +29,7 @@ type residency struct {
 	retryAt    time.Time
 	pinnedBy   string
 	pinnedTill int64
-	draining   string // why
+	draining   string // why it drains, sleeps or wakes
 }
 
 // ledger is one device.
@@ -123,7 +123,7 @@ func (m *residency) pinner(at time.Time) string {
 
 func (m *residency) resident() bool {
 	switch m.phase {
-	case "loading", "ready", "draining", "stopping":
+	case "loading", "ready", "dozing", "asleep", "waking", "draining", "stopping":
 		return true
 	}
 	return false
@@ -203,6 +203,16 @@ func (m *residency) fold(f fact) {
 		m.worker = e.Worker
 	case *messages.ModelReady:
 		m.phase, m.measured, m.loadMS, m.ready = "ready", e.MeasuredBytes, e.LoadMs, f.at
+	case *messages.ModelDozing:
+		m.phase, m.draining = "dozing", e.Reason
+	case *messages.ModelAsleep:
+		if m.phase == "dozing" {
+			m.phase = "asleep"
+		}
+	case *messages.ModelWaking:
+		m.phase, m.draining = "waking", e.Reason
+	case *messages.ModelAwake:
+		m.phase = "ready"
 	case *messages.FootprintMeasured:
 		m.measured = e.Bytes
 	case *messages.ModelPinned:

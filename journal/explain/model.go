@@ -71,6 +71,10 @@ func (r *Reading) modelSummary(p Present) string {
 		return fmt.Sprintf("%s failed to load%s and waits for its next try, at %s: %s.", name, triesOf(m, p), moment(m.retryAt), r.failure())
 	case "failed":
 		return fmt.Sprintf("%s failed to load%s and isn't tried again by itself: %s.", name, triesOf(m, p), r.failure())
+	case "dozing", "asleep":
+		return fmt.Sprintf("%s is %s on %s %s: %s. %s", name, m.phase, short(m.placement.GetGpu()), at, m.draining, r.placedBecause())
+	case "waking":
+		return fmt.Sprintf("%s wakes up on %s %s: %s.", name, short(m.placement.GetGpu()), at, m.draining)
 	case "draining", "stopping":
 		return fmt.Sprintf("%s is on its way out of %s %s: %s.", name, spots(m.placement), at, cmp.Or(r.gone(), m.draining))
 	}

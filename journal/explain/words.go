@@ -191,6 +191,41 @@ func modelText(f fact) string {
 	case *messages.BreakerChanged:
 		return fmt.Sprintf("its breaker is %s after %d failures", e.State, e.Failures)
 	}
+	return napText(f) + crewText(f)
+}
+
+// napText says what happens to a model that sleeps.
+func napText(f fact) string {
+	switch e := f.event.(type) {
+	case *messages.ModelDozing:
+		return "falls asleep: " + e.Reason
+	case *messages.ModelAsleep:
+		return "its engine sleeps and holds " + mib(e.Bytes)
+	case *messages.ModelWaking:
+		return "wakes up: " + e.Reason
+	case *messages.ModelAwake:
+		return "awake again, with the same worker"
+	}
+	return ""
+}
+
+// crewText says what happens to a model's workers.
+func crewText(f fact) string {
+	switch e := f.event.(type) {
+	case *messages.ModelScaled:
+		return fmt.Sprintf("%d workers shall serve it: %s", e.Replicas, e.Reason)
+	case *messages.ReplicaSettled:
+		if e.Up {
+			return "its replica " + e.Replica + " is asked for"
+		}
+		return "its replica " + e.Replica + " is dismissed"
+	case *messages.WorkerDegraded:
+		return fmt.Sprintf("the worker of %s (attempt %d) doesn't do its work: %s; %s shall take its place", e.Replica, e.Attempt, e.Reason, e.Replacement)
+	case *messages.WorkerReplaced:
+		return fmt.Sprintf("%s is ready, so the degraded worker of %s goes and starts anew", e.Replacement, e.Replica)
+	case *messages.ReplacementFailed:
+		return fmt.Sprintf("%s couldn't be had as a replacement of %s: %s", e.Replacement, e.Replica, saidError(e.Error))
+	}
 	return ""
 }
 
