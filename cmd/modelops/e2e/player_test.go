@@ -4,6 +4,7 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -28,6 +30,7 @@ type player struct {
 	deaf     bool          // it ignores SIGTERM
 	fork     bool          // it has a child that ignores SIGTERM and leaves its group
 	orphan   time.Duration // it exits after so long; what it forked stays
+	dies     string        // its load ends half-way with these last words
 
 	began time.Time
 	one   sync.RWMutex // held by who computes, when single
@@ -63,8 +66,13 @@ func playerRole(args []string) error {
 	flags.BoolVar(&p.deaf, "deaf", false, "ignore SIGTERM")
 	flags.BoolVar(&p.fork, "fork", false, "have a child that ignores SIGTERM")
 	flags.DurationVar(&p.orphan, "orphan", 0, "exit after so long, leaving the child")
+	flags.StringVar(&p.dies, "dies", "", "last words, half-way through the load; _ is a space")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if p.dies != "" {
+		due(time.Now().Add(p.load / 2))
+		return errors.New(strings.ReplaceAll(p.dies, "_", " "))
 	}
 	if p.fork {
 		if err := p.beget(); err != nil {
