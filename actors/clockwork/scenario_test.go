@@ -185,7 +185,7 @@ func (s stage) whenEnded(r *request, do func()) {
 	})
 }
 
-func TestS5GapsBetweenACallersRequestsAreNoChanceForOthers(t *testing.T) {
+func TestS05GapsBetweenACallersRequestsAreNoChanceForOthers(t *testing.T) {
 	one := func(name string) Model { m := plain(name, 20); m.Places = 1; return m }
 	swaps := func(seed uint64, collation time.Duration) int {
 		o := oneCard(one("A"), one("B"), one("C"))
@@ -216,7 +216,7 @@ func TestS5GapsBetweenACallersRequestsAreNoChanceForOthers(t *testing.T) {
 	}
 }
 
-func TestS5CollationEndsWhenSomebodyIsOverdue(t *testing.T) {
+func TestS05CollationEndsWhenSomebodyIsOverdue(t *testing.T) {
 	o := oneCard(plain("A", 20), plain("C", 20))
 	o.Collation, o.MaxWait = 500*time.Millisecond, 5*time.Second
 	s := onStage(t, o)
