@@ -34,6 +34,7 @@ const (
 	FailedPrecondition Code = 21
 	ContextTooLong     Code = 22
 	PermissionDenied   Code = 23
+	Unauthenticated    Code = 24
 )
 
 // Error is the one error that crosses borders.

@@ -34,6 +34,7 @@ var errorTable = map[Code]Wire{
 	FailedPrecondition: {"FAILED_PRECONDITION", 9, 409, "invalid_request_error", "error"},
 	ContextTooLong:     {"CONTEXT_TOO_LONG", 3, 400, "exceed_context_size_error", "error"},
 	PermissionDenied:   {"PERMISSION_DENIED", 7, 403, "permission_error", "error"},
+	Unauthenticated:    {"UNAUTHENTICATED", 16, 401, "authentication_error", "error"},
 }
 
 // Wire looks the code up; a code without a row is shown as Internal.

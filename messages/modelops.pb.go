@@ -505,9 +505,13 @@ type InferenceResponse struct {
 	PromptTokens int32  `protobuf:"varint,12,opt,name=prompt_tokens,json=promptTokens,proto3" json:"prompt_tokens,omitempty"`
 	ModelName    string `protobuf:"bytes,13,opt,name=model_name,json=modelName,proto3" json:"model_name,omitempty"`
 	// Time spent waiting for a place and for the model to be ready.
-	QueuedMs      float32 `protobuf:"fixed32,14,opt,name=queued_ms,json=queuedMs,proto3" json:"queued_ms,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	QueuedMs float32 `protobuf:"fixed32,14,opt,name=queued_ms,json=queuedMs,proto3" json:"queued_ms,omitempty"`
+	// Place in the model's queue at arrival, from 1; 0 = it didn't wait.
+	QueuePosition int32 `protobuf:"varint,15,opt,name=queue_position,json=queuePosition,proto3" json:"queue_position,omitempty"`
+	// How long the wait was expected to be at arrival.
+	QueueExpectedMs float32 `protobuf:"fixed32,16,opt,name=queue_expected_ms,json=queueExpectedMs,proto3" json:"queue_expected_ms,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *InferenceResponse) Reset() {
@@ -606,6 +610,20 @@ func (x *InferenceResponse) GetModelName() string {
 func (x *InferenceResponse) GetQueuedMs() float32 {
 	if x != nil {
 		return x.QueuedMs
+	}
+	return 0
+}
+
+func (x *InferenceResponse) GetQueuePosition() int32 {
+	if x != nil {
+		return x.QueuePosition
+	}
+	return 0
+}
+
+func (x *InferenceResponse) GetQueueExpectedMs() float32 {
+	if x != nil {
+		return x.QueueExpectedMs
 	}
 	return 0
 }
@@ -1462,7 +1480,7 @@ const file_modelops_proto_rawDesc = "" +
 	"\f_temperature\";\n" +
 	"\vChatMessage\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x18\n" +
-	"\acontent\x18\x02 \x01(\tR\acontent\"\xf1\x02\n" +
+	"\acontent\x18\x02 \x01(\tR\acontent\"\xc4\x03\n" +
 	"\x11InferenceResponse\x12#\n" +
 	"\rresponse_text\x18\x01 \x01(\tR\fresponseText\x12)\n" +
 	"\x10tokens_generated\x18\x02 \x01(\x05R\x0ftokensGenerated\x12*\n" +
@@ -1476,7 +1494,9 @@ const file_modelops_proto_rawDesc = "" +
 	"\rprompt_tokens\x18\f \x01(\x05R\fpromptTokens\x12\x1d\n" +
 	"\n" +
 	"model_name\x18\r \x01(\tR\tmodelName\x12\x1b\n" +
-	"\tqueued_ms\x18\x0e \x01(\x02R\bqueuedMs\"\xd1\x01\n" +
+	"\tqueued_ms\x18\x0e \x01(\x02R\bqueuedMs\x12%\n" +
+	"\x0equeue_position\x18\x0f \x01(\x05R\rqueuePosition\x12*\n" +
+	"\x11queue_expected_ms\x18\x10 \x01(\x02R\x0fqueueExpectedMs\"\xd1\x01\n" +
 	"\x0eInferenceChunk\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +

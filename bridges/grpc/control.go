@@ -52,11 +52,18 @@ func (s *Server) Why(ctx context.Context, r *messages.WhyRequest) (*messages.Exp
 }
 
 func ask[Q, A any](ctx context.Context, s *Server, question Q, answer func(context.Context, Q) (A, error)) (A, error) {
-	ctx, cancel := s.life(ctx, uuid.NewString())
+	var none A
+	var caller messages.Caller
+	if key := keyOf(ctx); key != "" { // who manages the house needs none, but a wrong one is a mistake
+		var err error
+		if caller, err = s.Callers.Of(key); err != nil {
+			return none, refuse(ctx, err)
+		}
+	}
+	ctx, cancel := s.life(ctx, uuid.NewString(), caller)
 	defer cancel()
 	a, err := answer(ctx, question)
 	if err != nil {
-		var none A
 		return none, refuse(ctx, err)
 	}
 	return a, nil

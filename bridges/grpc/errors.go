@@ -75,6 +75,8 @@ func nearest(c codes.Code) messages.Code {
 	case codes.ResourceExhausted:
 		// The transport's own RESOURCE_EXHAUSTED is a message over the limit.
 		return messages.PayloadTooLarge
+	case codes.Unauthenticated:
+		return messages.Unauthenticated
 	case codes.InvalidArgument:
 		return messages.InvalidArgument
 	}

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/google/uuid"
+	"google.golang.org/grpc"
 
 	"modelops/messages"
 )
@@ -14,13 +15,31 @@ func (s *Server) Infer(ctx context.Context, r *messages.InferenceRequest) (*mess
 	if err := check(r); err != nil {
 		return nil, refuse(ctx, err)
 	}
-	ctx, cancel := s.life(ctx, name(r))
+	caller, err := s.Callers.Of(keyOf(ctx))
+	if err != nil {
+		return nil, refuse(ctx, err)
+	}
+	ctx, cancel := s.life(ctx, name(r), caller)
 	defer cancel()
-	response, err := s.Gateway.Infer(ctx, r, nil)
+	var arrival messages.Arrival
+	response, err := s.infer(ctx, r, caller, &arrival, nil)
+	_ = grpc.SetHeader(ctx, queueHeader(arrival.Place(), response)) // fails only outside of a call
 	if err != nil {
 		return nil, refuse(ctx, err)
 	}
 	return response, nil
+}
+
+// infer brings a request to the gateway and notes in its answer how it waited.
+func (s *Server) infer(ctx context.Context, r *messages.InferenceRequest, caller messages.Caller, arrival *messages.Arrival, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
+	asker := messages.Asker{RequestID: r.RequestId, Name: caller.Name, Class: caller.Class, Told: arrival.Told}
+	var err error
+	if asker.KeepAlive, err = messages.TakeKeepAlive(r); err != nil {
+		return nil, err
+	}
+	response, err := s.Gateway.Infer(messages.WithAsker(ctx, asker), r, emit)
+	arrival.Note(response)
+	return response, err
 }
 
 // name gives a request its id when the client gave none.
@@ -32,8 +51,8 @@ func name(r *messages.InferenceRequest) string {
 }
 
 // life is the context of one piece of work: it always has a deadline, and what follows from it shares correlation.
-func (s *Server) life(ctx context.Context, correlation string) (context.Context, context.CancelFunc) {
-	ctx = messages.WithMeta(ctx, messages.Meta{Correlation: correlation, Causation: correlation})
+func (s *Server) life(ctx context.Context, correlation string, caller messages.Caller) (context.Context, context.CancelFunc) {
+	ctx = messages.WithMeta(ctx, messages.Meta{Correlation: correlation, Causation: correlation, Caller: caller.Fingerprint})
 	if _, ok := ctx.Deadline(); ok {
 		return context.WithCancel(ctx)
 	}

@@ -26,7 +26,8 @@ type piece struct {
 type flights struct {
 	server *Server
 	ctx    context.Context
-	out    chan piece // never closed and unbuffered: a finished request's last chunk is in the sender's hands
+	caller messages.Caller // of the whole stream
+	out    chan piece      // never closed and unbuffered: a finished request's last chunk is in the sender's hands
 
 	mu      sync.Mutex
 	running map[string]context.CancelFunc
@@ -37,9 +38,13 @@ type flights struct {
 // InferStream carries many requests at once. It ends when the client has half-closed and all is answered, when the client is
 // gone (which cancels all), or when the server stops and what runs is done.
 func (s *Server) InferStream(stream grpc.BidiStreamingServer[messages.InferenceRequest, messages.InferenceChunk]) error {
+	caller, err := s.Callers.Of(keyOf(stream.Context()))
+	if err != nil {
+		return refuse(stream.Context(), err)
+	}
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
-	f := &flights{server: s, ctx: ctx, out: make(chan piece), running: map[string]context.CancelFunc{}}
+	f := &flights{server: s, ctx: ctx, caller: caller, out: make(chan piece), running: map[string]context.CancelFunc{}}
 
 	received := make(chan error, 1)
 	go func() { received <- f.receive(stream) }()
@@ -142,7 +147,7 @@ func (f *flights) board(id string) (context.Context, context.CancelFunc, error) 
 		return nil, nil, messages.Errorf(messages.BulkheadRejection, "request "+id, "%d requests are running on this stream, the most it carries", limit).
 			WithRetry(100 * time.Millisecond).WithHint("wait for an answer, or open another stream")
 	}
-	ctx, cancel := f.server.life(f.ctx, id)
+	ctx, cancel := f.server.life(f.ctx, id, f.caller)
 	f.running[id] = cancel
 	f.work.Add(1)
 	return ctx, cancel, nil
@@ -207,7 +212,7 @@ func (f *flights) infer(ctx context.Context, r *messages.InferenceRequest, emit 
 			response, err = nil, f.server.caught(streamedMethod, p)
 		}
 	}()
-	return f.server.Gateway.Infer(ctx, r, emit)
+	return f.server.infer(ctx, r, f.caller, &messages.Arrival{}, emit)
 }
 
 // send is the one writer. It ends when idle is closed and nothing is left, or with the stream.

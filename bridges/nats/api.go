@@ -22,6 +22,8 @@ type Control interface {
 	List(ctx context.Context) (*messages.ModelList, error)
 	Status(ctx context.Context) (*messages.StatusView, error)
 	State(ctx context.Context, actor messages.ActorID) (*messages.StateReply, error)
+	// Queue lists the requests that run and wait.
+	Queue(ctx context.Context) (*messages.QueueView, error)
 	// Why explains why a model, lease, placement or request is where it is.
 	Why(ctx context.Context, r *messages.WhyRequest) (*messages.Explanation, error)
 	// ApplyConfig reads the configuration again and makes it rule; dry only says what would change.
@@ -49,6 +51,8 @@ type Options struct {
 	Conn    *nats.Conn // stays open after Stop: its owner closes it
 	Gateway messages.Gateway
 	Control Control
+	// Callers tells who asks for inference; nil = nobody is asked for a key.
+	Callers messages.Callers
 	Host    string // shown in the service's metadata
 	Version string // of the build; shown as it is in metadata and, when it is semantic, as the service's version
 	Log     *slog.Logger

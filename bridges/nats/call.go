@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -26,6 +27,15 @@ const (
 	IndexHeader     = "Modelops-Index"      // chunk: its number from 0
 	StatusHeader    = "Status"              // last message of a stream: EOF
 	RetryHeader     = "Retry-After-Ms"      // error: when trying again makes sense
+
+	// Who asks: Bearer KEY, or the key alone in the second.
+	AuthorizationHeader = "Authorization"
+	KeyHeader           = "X-Api-Key"
+
+	// Reply, and last chunk of a stream: how the request waited, in milliseconds.
+	QueuePositionHeader = "Modelops-Queue-Position"    // place at arrival, from 1; 0 = it didn't wait
+	QueueExpectedHeader = "Modelops-Queue-Expected-Ms" // how long the wait was expected to be at arrival
+	QueueWaitHeader     = "Modelops-Queue-Ms"          // how long it was
 )
 
 // call is one request on its way through.
@@ -37,6 +47,7 @@ type call struct {
 	header   micro.Headers
 	to       string // reply subject
 
+	caller messages.Caller
 	id     string // the request's name, once known
 	model  string // for the log, once known
 	stream bool   // the caller waits for an EOF
@@ -84,7 +95,33 @@ func (c *call) guard(ctx context.Context) (err error) {
 			err = messages.NewError(messages.Internal, c.endpoint.name, "the request panicked").WithHint("the stack is in the server's log")
 		}
 	}()
-	return c.endpoint.serve(messages.WithMeta(ctx, messages.Meta{Correlation: c.id, Causation: c.id}), c)
+	var caller messages.Caller
+	if key := c.key(); key != "" || c.endpoint.asking { // who manages the house needs none, but a wrong one is a mistake
+		if caller, err = c.api.Callers.Of(key); err != nil {
+			return err
+		}
+	}
+	c.caller = caller
+	return c.endpoint.serve(messages.WithMeta(ctx, c.meta()), c)
+}
+
+func (c *call) meta() messages.Meta {
+	return messages.Meta{Correlation: c.id, Causation: c.id, Caller: c.caller.Fingerprint}
+}
+
+// key is what the headers hold of one. NATS keeps their case, and people write it as they like.
+func (c *call) key() string {
+	var authorization, key string
+	for name, values := range c.header {
+		switch {
+		case len(values) == 0:
+		case strings.EqualFold(name, AuthorizationHeader):
+			authorization = values[0]
+		case strings.EqualFold(name, KeyHeader):
+			key = values[0]
+		}
+	}
+	return messages.KeyIn(authorization, key)
 }
 
 // failure is err as the caller sees it. When the deadline has passed, whatever was being done was cancelled because of it.

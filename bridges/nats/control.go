@@ -73,6 +73,10 @@ func (a *API) ps(_ context.Context, c *call) error {
 	return c.answerJSON(out, nats.Header{})
 }
 
+func (a *API) queue(ctx context.Context, c *call) error {
+	return c.reply(a.Control.Queue(ctx))
+}
+
 func (a *API) state(ctx context.Context, c *call) error {
 	var q struct {
 		Actor string `json:"actor"`

@@ -40,6 +40,11 @@ func TestControl(t *testing.T) {
 	if status.JournalSequence != 42 {
 		t.Error(status)
 	}
+	queue := &messages.QueueView{}
+	answer(t, nc, "queue", "", queue)
+	if queue.Queued != 1 || queue.Requests[0].RequestId != "r1" {
+		t.Error(queue)
+	}
 	var ps struct{ Models []struct{ Name string } }
 	answer(t, nc, "ps", "", &ps)
 	if len(ps.Models) != 1 || ps.Models[0].Name != "tiny" {
@@ -138,7 +143,7 @@ func TestMicroSeesTheService(t *testing.T) {
 
 	var info micro.Info
 	ask(t, nc.Request, "$SRV.INFO.modelops", &info)
-	if info.Version != "0.0.0" || info.Metadata["version"] != "dev build" || len(info.Endpoints) != 17 {
+	if info.Version != "0.0.0" || info.Metadata["version"] != "dev build" || len(info.Endpoints) != 18 {
 		t.Errorf("%+v", info)
 	}
 	var stats micro.Stats

@@ -7,7 +7,7 @@
 //	cancel.REQUEST_ID  ends a running inference; also as a publish
 //	models.list        -> ModelList
 //	models.load[.MODEL], models.unload[.MODEL]
-//	status, ps, state, send, health, version
+//	status, ps, queue, state, send, health, version
 //
 // A model's name is the rest of the subject; what a subject can't hold is percent-encoded (Token). Failures carry the headers
 // Nats-Service-Error-Code and Nats-Service-Error, an ErrorBody, and Retry-After-Ms where waiting helps.

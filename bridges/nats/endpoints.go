@@ -16,6 +16,7 @@ type endpoint struct {
 	name    string // as stats show it; may hold no dot
 	subject string // under the root; ends in > when a name follows
 	asks    string // proto or JSON shape of the body, for `nats micro info`
+	asking  bool   // for answers of a model: where keys are required, it needs one
 	bulk    chan struct{}
 	serve   func(ctx context.Context, c *call) error
 	tally   *tally
@@ -24,8 +25,8 @@ type endpoint struct {
 func (a *API) endpoints() []*endpoint {
 	inference, control := make(chan struct{}, a.MaxInference), make(chan struct{}, a.MaxControl)
 	return []*endpoint{
-		{name: "infer", subject: "infer", asks: "modelops.InferenceRequest", bulk: inference, serve: a.infer},
-		{name: "infer-model", subject: "infer.>", asks: "modelops.InferenceRequest", bulk: inference, serve: a.infer},
+		{name: "infer", subject: "infer", asks: "modelops.InferenceRequest", asking: true, bulk: inference, serve: a.infer},
+		{name: "infer-model", subject: "infer.>", asks: "modelops.InferenceRequest", asking: true, bulk: inference, serve: a.infer},
 		{name: "models-list", subject: "models.list", bulk: control, serve: a.list},
 		{name: "models-load", subject: "models.load", asks: "modelops.ModelLoadRequest", bulk: control, serve: a.load},
 		{name: "models-load-model", subject: "models.load.>", asks: "modelops.ModelLoadRequest", bulk: control, serve: a.load},
@@ -33,6 +34,7 @@ func (a *API) endpoints() []*endpoint {
 		{name: "models-unload-model", subject: "models.unload.>", asks: "modelops.ModelUnloadRequest", bulk: control, serve: a.unload},
 		{name: "status", subject: "status", bulk: control, serve: a.status},
 		{name: "ps", subject: "ps", bulk: control, serve: a.ps},
+		{name: "queue", subject: "queue", bulk: control, serve: a.queue},
 		{name: "state", subject: "state", asks: `{"actor"}`, bulk: control, serve: a.state},
 		{name: "why", subject: "why", asks: "modelops.WhyRequest", bulk: control, serve: a.why},
 		{name: "why-subject", subject: "why.>", asks: "modelops.WhyRequest", bulk: control, serve: a.why},

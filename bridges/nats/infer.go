@@ -25,7 +25,12 @@ func (a *API) infer(ctx context.Context, c *call) error {
 		return err
 	}
 	defer leave()
-	ctx = messages.WithMeta(ctx, messages.Meta{Correlation: c.id, Causation: c.id})
+	var arrival messages.Arrival
+	asker := messages.Asker{RequestID: c.id, Name: c.caller.Name, Class: c.caller.Class, Told: arrival.Told}
+	if asker.KeepAlive, err = messages.TakeKeepAlive(r); err != nil {
+		return err
+	}
+	ctx = messages.WithAsker(messages.WithMeta(ctx, c.meta()), asker)
 	var emit func(*messages.InferenceChunk) error
 	if c.stream {
 		emit = func(chunk *messages.InferenceChunk) error {
@@ -36,6 +41,7 @@ func (a *API) infer(ctx context.Context, c *call) error {
 		}
 	}
 	response, err := a.Gateway.Infer(ctx, r, emit)
+	arrival.Note(response)
 	leave() // before the caller hears the end, so that it may use the id again at once
 	switch {
 	case err != nil:
@@ -43,7 +49,11 @@ func (a *API) infer(ctx context.Context, c *call) error {
 	case c.stream:
 		return c.last(response)
 	}
-	return c.answer(response)
+	body, err := shown.Marshal(response)
+	if err != nil {
+		return messages.Errorf(messages.Internal, c.endpoint.name, "the answer can't be written as JSON: %w", err)
+	}
+	return c.publish(body, waited(response))
 }
 
 // inference reads the request from body, headers and subject, and refuses what can never be answered.
@@ -122,11 +132,22 @@ func (c *call) chunk(chunk *messages.InferenceChunk) error {
 	if err != nil {
 		return messages.Errorf(messages.Internal, "request "+c.id, "the chunk can't be written as JSON: %w", err)
 	}
-	if err := c.publish(body, nats.Header{IndexHeader: {strconv.Itoa(c.index)}}); err != nil {
+	headers := nats.Header{}
+	if chunk.Response != nil {
+		headers = waited(chunk.Response)
+	}
+	headers.Set(IndexHeader, strconv.Itoa(c.index))
+	if err := c.publish(body, headers); err != nil {
 		return err
 	}
 	c.index++
 	return nil
+}
+
+// waited says in headers how a request waited.
+func waited(r *messages.InferenceResponse) nats.Header {
+	return nats.Header{QueuePositionHeader: {strconv.Itoa(int(r.QueuePosition))}, QueueExpectedHeader: {strconv.Itoa(int(r.QueueExpectedMs))},
+		QueueWaitHeader: {strconv.Itoa(int(r.QueuedMs))}}
 }
 
 // running is the inferences that a cancellation can name.

@@ -121,6 +121,10 @@ func (c *control) Send(_ context.Context, a messages.ActorID, command string, bo
 	return SendReply{AnswerType: "Done", Answer: answer, Events: []SentEvent{{"model.wanted", json.RawMessage(`{"attempt":"1"}`)}}, Sequence: 6}, c.fail()
 }
 
+func (c *control) Queue(context.Context) (*messages.QueueView, error) {
+	return &messages.QueueView{Requests: []*messages.QueuedRequest{{RequestId: "r1", Model: "tiny", State: "waiting", Position: 1}}, Queued: 1}, c.fail()
+}
+
 func (c *control) Why(_ context.Context, r *messages.WhyRequest) (*messages.Explanation, error) {
 	return &messages.Explanation{Subject: r.Subject, Kind: "model", Summary: "because", WouldChange: []string{"nothing"}}, c.fail()
 }

@@ -12,6 +12,7 @@ import (
 var sampling = []string{
 	"top_p", "top_k", "min_p", "typical_p", "seed", "presence_penalty", "frequency_penalty", "repeat_penalty", "logit_bias",
 	"response_format", "grammar", "json_schema", "ignore_eos",
+	"keep_alive",
 }
 
 // renamed are other names of fields.

@@ -33,6 +33,8 @@ type Observer interface {
 // Options of an API. Only Gateway is required.
 type Options struct {
 	Gateway messages.Gateway
+	// Callers tells who asks; nil = nobody is asked for a key.
+	Callers messages.Callers
 	// MaxBody is the most bytes of a request body; 0 = 64 MiB.
 	MaxBody int64
 	// Heartbeat is how long a streaming request waits in silence before SSE comments keep its connection alive; 0 = 10 s,
@@ -51,6 +53,7 @@ type Options struct {
 // API answers the inference routes and the list of models. It serves until Close.
 type API struct {
 	gateway    messages.Gateway
+	callers    messages.Callers
 	maxBody    int64
 	heartbeat  time.Duration
 	retryDelay time.Duration
@@ -66,7 +69,7 @@ type API struct {
 
 // New makes the API. It opens nothing until the first request.
 func New(o Options) *API {
-	a := &API{gateway: o.Gateway, maxBody: o.MaxBody, heartbeat: o.Heartbeat, retryDelay: o.RetryDelay, batching: o.Batching, observe: o.Observe, log: o.Log, stall: defaultStall}
+	a := &API{gateway: o.Gateway, callers: o.Callers, maxBody: o.MaxBody, heartbeat: o.Heartbeat, retryDelay: o.RetryDelay, batching: o.Batching, observe: o.Observe, log: o.Log, stall: defaultStall}
 	if a.maxBody <= 0 {
 		a.maxBody = defaultMaxBody
 	}

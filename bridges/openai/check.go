@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
+	"time"
 	"unicode/utf8"
 
 	"modelops/messages"
@@ -17,6 +19,8 @@ type question struct {
 	model  string
 	at     span
 	stream bool
+	// keepAlive is for us: the engine doesn't see it.
+	keepAlive *time.Duration
 }
 
 // readQuestion checks what the edge can check: syntax, that a model is named, and the figures that no engine can mean.
@@ -26,7 +30,18 @@ func readQuestion(body []byte, rt route) (*question, *refusal) {
 		bad := err.(*badJSON)
 		return nil, invalid(bad.field, "the body isn't acceptable JSON: "+bad.Error())
 	}
-	q := &question{body: body, at: env[fieldModel]}
+	q := &question{}
+	if member := env[memberKeepAlive]; member.present() {
+		value := env[fieldKeepAlive]
+		if q.keepAlive, err = messages.ParseKeepAlive(string(body[value.from:value.to])); err != nil {
+			return nil, &refusal{param: "keep_alive", err: messages.AsError(err)}
+		}
+		body = without(body, member)
+		if env, err = scanBody(body); err != nil {
+			panic(fmt.Sprintf("a body without its keep_alive is no JSON any more: %v", err))
+		}
+	}
+	q.body, q.at = body, env[fieldModel]
 	if !q.at.present() {
 		return nil, invalid("model", "the body names no model: \"model\" is missing")
 	}
@@ -41,6 +56,27 @@ func readQuestion(body []byte, rt route) (*question, *refusal) {
 	}
 	return q, nil
 }
+
+// without is a copy of an object that lacks a member and the comma beside it.
+func without(body []byte, member span) []byte {
+	from, to := member.from, member.to
+	for isSpace(body[to]) {
+		to++
+	}
+	if body[to] == ',' {
+		to++
+	} else {
+		for isSpace(body[from-1]) {
+			from--
+		}
+		if body[from-1] == ',' {
+			from--
+		}
+	}
+	return slices.Concat(body[:from], body[to:])
+}
+
+func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\t' || c == '\r' }
 
 func checkFigures(body []byte, env envelope, rt route) *refusal {
 	for _, f := range []field{fieldMaxTokens, fieldMaxCompletionTokens, fieldMaxOutputTokens} {

@@ -226,9 +226,9 @@ func TestHeartbeatsThenTheAnswer(t *testing.T) {
 		want            string
 	}{
 		{"answer", chat, sse.URL, nil, "data: 1\n\ndata: [DONE]\n\n"},
-		{"engine's error", chat, broken.URL, nil, "data: {\"error\":{\"message\":\"mine\"}}\n\n"},
-		{"engine's error without a body", chat, silent.URL, nil, "data: {\"error\":{\"message\":\"tiny: the engine answered 500 without a stream\",\"type\":\"server_error\",\"param\":null,\"code\":\"inference_error\",\"src\":\"modelops\"}}\n\n"},
-		{"ours", chat, "", full, "data: {\"error\":{\"message\":\"full\",\"type\":\"rate_limit_error\",\"param\":null,\"code\":\"bulkhead_rejection\",\"src\":\"modelops\"}}\n\n"},
+		{"engine's error", chat, broken.URL, nil, "data: {\"error\":{\"message\":\"mine\"}}\n\ndata: [DONE]\n\n"},
+		{"engine's error without a body", chat, silent.URL, nil, "data: {\"error\":{\"message\":\"tiny: the engine answered 500 without a stream\",\"type\":\"server_error\",\"param\":null,\"code\":\"inference_error\",\"src\":\"modelops\"}}\n\ndata: [DONE]\n\n"},
+		{"ours", chat, "", full, "data: {\"error\":{\"message\":\"full\",\"type\":\"rate_limit_error\",\"param\":null,\"code\":\"bulkhead_rejection\",\"src\":\"modelops\"}}\n\ndata: [DONE]\n\n"},
 		{"ours, for Anthropic's clients", "/v1/messages", "", full, "event: error\ndata: {\"type\":\"error\",\"error\":{\"message\":\"full\",\"type\":\"rate_limit_error\",\"param\":null,\"code\":\"bulkhead_rejection\",\"src\":\"modelops\"}}\n\n"},
 	} {
 		_, in := waiting(t, c.path, c.url, c.err)

@@ -88,6 +88,7 @@ func namedIn(connection []string) map[string]bool {
 // queueHeaders tell the client how it waited. Milliseconds.
 func queueHeaders(h http.Header, grant *messages.Grant) {
 	h["X-Modelops-Queue-Position"] = []string{strconv.Itoa(grant.Position)}
+	h["X-Modelops-Queue-Expected-Ms"] = []string{strconv.FormatInt(grant.Expected.Milliseconds(), 10)}
 	h["X-Modelops-Queue-Ms"] = []string{strconv.FormatInt(grant.Queued.Milliseconds(), 10)}
 	if grant.Queued > 0 {
 		h["Server-Timing"] = append(h["Server-Timing"], fmt.Sprintf("queue;dur=%.3f", float64(grant.Queued)/float64(time.Millisecond)))

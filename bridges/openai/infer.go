@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -13,8 +14,8 @@ import (
 // statusClientGone is what is counted for a caller that left; nobody is there to see it.
 const statusClientGone = 499
 
-// class stands in the metrics until callers have keys, and keys have classes.
-const class = "default"
+// anyClass stands in the metrics where nobody is asked for keys.
+const anyClass = "default"
 
 // exchange is one request on its way. Its context is the client's, with the deadline it asked for: when it ends, the
 // request ends in the queue, in loading and at the engine.
@@ -28,6 +29,7 @@ type exchange struct {
 	id      string
 	ctx     context.Context
 	began   time.Time
+	asker   messages.Asker
 	q       *question
 	pulse   *pulse
 	// model is the name for logs and metrics: as asked for until a grant resolves it.
@@ -40,8 +42,12 @@ type exchange struct {
 }
 
 func (a *API) infer(w http.ResponseWriter, r *http.Request, rt route, id string) {
-	x := &exchange{api: a, observe: a.observe, w: w, r: r, rt: rt, id: id, ctx: messages.WithMeta(r.Context(), messages.Meta{Correlation: id}), began: time.Now()}
+	x := &exchange{api: a, observe: a.observe, w: w, r: r, rt: rt, id: id, ctx: r.Context(), began: time.Now()}
 	defer x.report()
+	if bad := x.admit(); bad != nil {
+		x.refuse(bad)
+		return
+	}
 	timeout, bad := timeoutOf(r.Header)
 	if bad != nil {
 		x.refuse(bad)
@@ -65,7 +71,10 @@ func (a *API) infer(w http.ResponseWriter, r *http.Request, rt route, id string)
 	if x.q.stream && a.heartbeat > 0 {
 		x.pulse = startPulse(w, a.heartbeat)
 		defer x.pulse.stop()
+		x.asker.Told = x.pulse.told
 	}
+	x.asker.KeepAlive = x.q.keepAlive
+	x.ctx = messages.WithAsker(x.ctx, x.asker)
 	if m := a.memberOf(x); m != nil {
 		x.together(m)
 	} else {
@@ -74,6 +83,25 @@ func (a *API) infer(w http.ResponseWriter, r *http.Request, rt route, id string)
 	if x.abort {
 		panic(http.ErrAbortHandler) // net/http closes the connection without the end mark of the body
 	}
+}
+
+// admit finds out who asks.
+func (x *exchange) admit() *refusal {
+	caller, bad := x.api.callerOf(x.r)
+	if bad != nil {
+		return bad
+	}
+	x.asker = messages.Asker{RequestID: x.id, Name: caller.Name, Class: caller.Class}
+	x.ctx = messages.WithMeta(x.ctx, messages.Meta{Correlation: x.id, Caller: caller.Fingerprint})
+	return nil
+}
+
+func (a *API) callerOf(r *http.Request) (messages.Caller, *refusal) {
+	caller, err := a.callers.Of(messages.KeyIn(r.Header.Get("Authorization"), cmp.Or(r.Header.Get("X-Api-Key"), r.Header.Get("Api-Key"))))
+	if err != nil {
+		return caller, refusalOf(err)
+	}
+	return caller, nil
 }
 
 // forward repeats while no worker took the request, and never once an answer began.
@@ -103,6 +131,7 @@ func (x *exchange) attempt(last bool) (over bool) {
 	var outcome messages.Outcome
 	defer func() { grant.Release(outcome) }()
 	x.model = grant.Model
+	x.pulse.placed()
 	x.observe.ObserveQueueWait(grant.Model, grant.Queued)
 	engine, err := x.api.workers.at(grant.URL)
 	if err != nil {
@@ -159,7 +188,7 @@ func (x *exchange) refuse(bad *refusal) {
 	case x.r.Context().Err() != nil:
 		x.status, x.abort = statusClientGone, true
 	case begun:
-		_, _ = x.w.Write(bad.event(x.rt))
+		_, _ = x.w.Write(append(bad.event(x.rt), x.rt.end()...))
 	default:
 		bad.write(x.w, x.rt)
 	}
@@ -179,7 +208,7 @@ func (x *exchange) report() {
 	if x.status == 0 {
 		x.status = http.StatusInternalServerError // a panic passes by
 	}
-	x.observe.ObserveRequest(x.model, strconv.Itoa(x.status), class, took)
+	x.observe.ObserveRequest(x.model, strconv.Itoa(x.status), cmp.Or(x.asker.Class, anyClass), took)
 	if x.cause == nil || x.status < 500 {
 		return
 	}

@@ -29,6 +29,8 @@ type modelMeta struct {
 	NCtx      uint32 `json:"n_ctx,omitempty"`
 	Slots     uint32 `json:"slots,omitempty"`
 	VRAMBytes uint64 `json:"vram_bytes,omitempty"` // measured; 0 until then
+	PinnedBy  string `json:"pinned_by,omitempty"`
+	PinnedTo  int64  `json:"pinned_until,omitempty"` // seconds since 1970; 0 = for good
 	Active    uint32 `json:"active"`
 	Queued    uint32 `json:"queued"`
 	Error     string `json:"error,omitempty"` // why the last load failed
@@ -47,6 +49,10 @@ func (a *API) serveModels(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		refuseMethod(w, r, "GET, HEAD")
+		return
+	}
+	if _, bad := a.callerOf(r); bad != nil {
+		bad.write(w, route{})
 		return
 	}
 	if one {
@@ -83,7 +89,7 @@ func describe(m *messages.ModelView) modelObject {
 		ID: m.GetName(), Object: "model", Created: m.GetReadyMs() / 1000, OwnedBy: "modelops", Name: m.GetName(),
 		Status: m.GetPhase(), Aliases: spec.GetAliases(),
 		Meta: modelMeta{Runtime: spec.GetRuntime(), NCtx: spec.GetContextLength(), Slots: m.GetSlots(), VRAMBytes: m.GetMeasuredBytes(),
-			Active: m.GetActive(), Queued: m.GetQueued(), Error: m.GetError().GetMessage()},
+			Active: m.GetActive(), Queued: m.GetQueued(), Error: m.GetError().GetMessage(), PinnedBy: m.GetPinnedBy(), PinnedTo: m.GetPinnedUntilMs() / 1000},
 	}
 	if out.Aliases == nil {
 		out.Aliases = []string{}

@@ -1,10 +1,18 @@
 package openai
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
+
+	"modelops/messages"
 )
+
+// queuePatience is how long a streaming request waits for its place before its answer begins as SSE. Who gets a place, or a
+// refusal, sooner has a true status.
+const queuePatience = 500 * time.Millisecond
 
 // pulse keeps a silent stream alive. Once it has beaten, the response has begun as SSE and its status is 200: whatever
 // goes wrong later is told as an event. While it runs, nobody else may touch the response.
@@ -14,6 +22,8 @@ type pulse struct {
 	conn  *http.ResponseController
 	every time.Duration
 	timer *time.Timer
+	// place is where the request stands in its queue; nil while it doesn't wait there.
+	place *messages.QueuePlace
 	begun bool
 	over  bool
 }
@@ -26,10 +36,41 @@ func startPulse(w http.ResponseWriter, every time.Duration) *pulse {
 	return p
 }
 
-// beat holds the lock while it writes, so that stop returns only when no write is under way.
 func (p *pulse) beat() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.write()
+}
+
+// told hears where the request stands: it is passed on at once, but for the first moments.
+func (p *pulse) told(at messages.QueuePlace) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.place = &at
+	switch {
+	case p.over:
+	case p.begun || at.Waited >= queuePatience:
+		p.write()
+	default:
+		p.timer.Reset(min(p.every, queuePatience-at.Waited))
+	}
+}
+
+// placed ends the waiting in the queue; what follows is the engine's silence. It may be called on nil.
+func (p *pulse) placed() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.place != nil && !p.over {
+		p.timer.Reset(p.every)
+	}
+	p.place = nil
+}
+
+// write is called with the lock, so that stop returns only when no write is under way.
+func (p *pulse) write() {
 	if p.over {
 		return
 	}
@@ -42,11 +83,20 @@ func (p *pulse) beat() {
 		h["X-Modelops-Source"] = []string{"modelops"}
 		p.w.WriteHeader(http.StatusOK)
 	}
-	if _, err := p.w.Write([]byte(": loading\n\n")); err != nil {
+	if _, err := p.w.Write([]byte(p.comment())); err != nil {
 		return // the client is gone; its context says so to all others
 	}
 	_ = p.conn.Flush()
 	p.timer.Reset(p.every)
+}
+
+// comment is a line that readers of SSE skip. Its words hold no spaces.
+func (p *pulse) comment() string {
+	if p.place == nil {
+		return ": loading\n\n"
+	}
+	return fmt.Sprintf(": queued position=%d expected=%s waits_for=%s\n\n",
+		p.place.Position, p.place.Expected.Round(100*time.Millisecond), strings.Join(strings.Fields(p.place.WaitsFor), "_"))
 }
 
 // stop ends the beating and says whether the response has begun. It may be called again, and on nil.

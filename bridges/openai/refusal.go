@@ -64,6 +64,9 @@ func (r *refusal) write(w http.ResponseWriter, rt route) {
 	h.Set("X-Modelops-Source", "modelops")
 	h.Set("X-Modelops-Code", wire.Name)
 	retryHeaders(h, wire.HTTP, r.err.Retry)
+	if wire.HTTP == http.StatusUnauthorized {
+		h.Set("Www-Authenticate", "Bearer")
+	}
 	body := r.body(rt)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(wire.HTTP)

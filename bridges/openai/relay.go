@@ -191,7 +191,7 @@ func (x *exchange) relayAsEvent(resp *http.Response) {
 		return
 	}
 	if resp.StatusCode >= 400 {
-		_, _ = x.w.Write(errorEvent(line.Bytes(), x.rt))
+		_, _ = x.w.Write(append(errorEvent(line.Bytes(), x.rt), x.rt.end()...))
 		return
 	}
 	_, _ = x.w.Write([]byte("data: " + line.String() + "\n\n"))

@@ -8,6 +8,14 @@ type route struct {
 	anthropic bool
 }
 
+// end is how the stream of a route ends. Anthropic's ends with the event that was last.
+func (rt route) end() []byte {
+	if rt.anthropic {
+		return nil
+	}
+	return []byte("data: [DONE]\n\n")
+}
+
 // passThrough lists every path whose body names a model and whose answer comes from an engine. The engine sees the same
 // path. All are POST.
 var passThrough = map[string]route{

@@ -18,10 +18,14 @@ const (
 	fieldMaxOutputTokens
 	fieldN
 	fieldTemperature
+	fieldKeepAlive
 	fieldCount
 )
 
-var fieldNames = [fieldCount]string{"model", "stream", "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "temperature"}
+// memberKeepAlive is the place of the whole member keep_alive, its name included.
+const memberKeepAlive = fieldCount
+
+var fieldNames = [fieldCount]string{"model", "stream", "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "temperature", "keep_alive"}
 
 // maxDepth is where encoding/json gives up too.
 const maxDepth = 10000
@@ -32,7 +36,7 @@ type span struct{ from, to int }
 func (s span) present() bool { return s.to > 0 }
 
 // envelope holds the places of the fields that we act on.
-type envelope [fieldCount]span
+type envelope [fieldCount + 1]span
 
 // badJSON is why a body was refused. Field is set when the trouble is with that field.
 type badJSON struct {
@@ -323,6 +327,9 @@ func (env *envelope) note(b []byte, key span, escaped bool, value span) error {
 		return &badJSON{offset: key.from, field: fieldNames[f], what: fmt.Sprintf("%q is given twice", fieldNames[f])}
 	}
 	env[f] = value
+	if f == fieldKeepAlive {
+		env[memberKeepAlive] = span{key.from, value.to}
+	}
 	return nil
 }
 

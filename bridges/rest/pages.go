@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 
 	"modelops/messages"
 )
@@ -75,12 +76,12 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	} else if v := s.o.Status(); v != nil {
 		view = v
 	}
-	body, err := asJSON.Marshal(view)
-	if err != nil {
-		writeError(w, http.StatusInternalServerError, messages.NewError(messages.Internal, "/status", "the status can't be written as JSON: "+err.Error()))
-		return
-	}
-	writeBody(w, http.StatusOK, body)
+	writeProto(w, "/status", view)
+}
+
+// queue shows who runs and who waits.
+func (s *Server) queue(w http.ResponseWriter, _ *http.Request) {
+	writeProto(w, "/api/queue", s.o.Queue())
 }
 
 const whyRoot = "/why/"
@@ -94,12 +95,7 @@ func (s *Server) why(w http.ResponseWriter, r *http.Request) {
 		writeError(w, typed.Code.Wire().HTTP, typed)
 		return
 	}
-	body, err := asJSON.Marshal(e)
-	if err != nil {
-		writeError(w, http.StatusInternalServerError, messages.NewError(messages.Internal, subject, "the explanation can't be written as JSON: "+err.Error()))
-		return
-	}
-	writeBody(w, http.StatusOK, body)
+	writeProto(w, subject, e)
 }
 
 // runningModel is a row of /running, with llama-swap's names where it has them.
@@ -136,6 +132,15 @@ func writeError(w http.ResponseWriter, status int, err *messages.Error) {
 	w.Header().Set("X-Modelops-Code", wire.Name)
 	writeJSON(w, status, map[string]any{"error": map[string]any{
 		"message": err.Error(), "type": wire.OpenAI, "param": nil, "code": strings.ToLower(wire.Name), "src": "modelops"}})
+}
+
+func writeProto(w http.ResponseWriter, subject string, m proto.Message) {
+	body, err := asJSON.Marshal(m)
+	if err != nil {
+		writeError(w, http.StatusInternalServerError, messages.NewError(messages.Internal, subject, "the answer can't be written as JSON: "+err.Error()))
+		return
+	}
+	writeBody(w, http.StatusOK, body)
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -360,5 +361,32 @@ func TestStop(t *testing.T) {
 			t.Error(err)
 		}
 		cancel()
+	}
+}
+
+func TestQueuePage(t *testing.T) {
+	s, err := New(Options{Queue: func() *messages.QueueView {
+		return &messages.QueueView{Requests: []*messages.QueuedRequest{{RequestId: "r1", Model: "tiny", State: "waiting", Class: "batch", Caller: "alice", Position: 2, ExpectedMs: 1500, WaitsFor: "loading"}}, Queued: 1, MaxQueued: 9}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := httptest.NewRecorder()
+	s.ServeHTTP(answer, httptest.NewRequest("GET", "http://127.0.0.1/api/queue", nil))
+	var view struct {
+		Requests []struct {
+			RequestID string `json:"request_id"`
+			Position  int
+			Caller    string
+			Expected  string `json:"expected_ms"`
+			WaitsFor  string `json:"waits_for"`
+		}
+		MaxQueued int `json:"max_queued"`
+	}
+	if err := json.Unmarshal(answer.Body.Bytes(), &view); err != nil || answer.Code != 200 || len(view.Requests) != 1 || view.MaxQueued != 9 {
+		t.Fatalf("%v %d %s", err, answer.Code, answer.Body)
+	}
+	if r := view.Requests[0]; r.RequestID != "r1" || r.Position != 2 || r.Caller != "alice" || r.Expected != "1500" || r.WaitsFor != "loading" {
+		t.Errorf("%+v", r)
 	}
 }

@@ -32,6 +32,8 @@ type Options struct {
 	Version string
 	// Status is the whole view for /status; nil = only what the gateway knows.
 	Status func() *messages.StatusView
+	// Queue is who runs and waits, for /api/queue; nil = there is no such page.
+	Queue func() *messages.QueueView
 	// Why explains a subject for /why/{subject...}; nil = there is no such page. Errors are typed.
 	Why func(ctx context.Context, r *messages.WhyRequest) (*messages.Explanation, error)
 	// Bind is a loopback address; empty = 127.0.0.1. Port 0 takes any that is free.
@@ -67,6 +69,9 @@ func New(o Options) (*Server, error) {
 	s.pages = map[string]http.HandlerFunc{"/": s.root, "/health": s.health, "/status": s.status, "/running": s.models}
 	if o.Metrics != nil {
 		s.pages["/metrics"] = o.Metrics.ServeHTTP
+	}
+	if o.Queue != nil {
+		s.pages["/api/queue"] = s.queue
 	}
 	// No WriteTimeout: answers stream as long as they take. The inference API bounds each write of its own.
 	s.http = &http.Server{Handler: s, ReadHeaderTimeout: headerTime, MaxHeaderBytes: headerBytes, IdleTimeout: idleTime,

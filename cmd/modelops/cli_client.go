@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/url"
+	"os"
 	"strconv"
 	"time"
 
@@ -72,6 +73,9 @@ func message(ctx context.Context, subject, id string, body []byte) *nats.Msg {
 	h := nats.Header{natsapi.RequestIDHeader: {id}}
 	if d, ok := ctx.Deadline(); ok {
 		h.Set(natsapi.TimeoutHeader, max(time.Until(d), time.Millisecond).String())
+	}
+	if key := os.Getenv("MODELOPS_API_KEY"); key != "" {
+		h.Set(natsapi.AuthorizationHeader, "Bearer "+key)
 	}
 	return &nats.Msg{Subject: apiRoot + subject, Header: h, Data: body}
 }

@@ -50,7 +50,7 @@ var exitOf = map[messages.Code]int{
 	messages.Unavailable: exitUnreachable, messages.JournalUnavailable: exitUnreachable,
 	messages.ModelNotFound: exitNotFound, messages.NotFound: exitNotFound,
 	messages.GPUUnavailable: exitRefused, messages.CircuitBreakerOpen: exitRefused, messages.BulkheadRejection: exitRefused, messages.Conflict: exitRefused,
-	messages.JournalFull: exitRefused, messages.FailedPrecondition: exitRefused, messages.PermissionDenied: exitRefused,
+	messages.JournalFull: exitRefused, messages.FailedPrecondition: exitRefused, messages.PermissionDenied: exitRefused, messages.Unauthenticated: exitRefused,
 	messages.DeadlineExceeded: exitDeadline, messages.JournalDamaged: exitDamaged, messages.Cancelled: exitInterrupted,
 }
 

@@ -59,13 +59,13 @@ func (c *cli) printResident(models []*messages.ModelView, now time.Time) error {
 		fmt.Fprintln(c.stdout, "no model is resident; modelops models lists what can be loaded")
 		return nil
 	}
-	t := table{columns: []string{"NAME", "PHASE", "DEVICE", "MEMORY", "ACTIVE", "QUEUED", "SINCE", "PID"}}
+	t := table{columns: []string{"NAME", "PHASE", "DEVICE", "MEMORY", "ACTIVE", "QUEUED", "SINCE", "PINNED", "PID"}}
 	for _, m := range models {
 		pid := ""
 		if w := m.Worker; w != nil && !w.Remote {
 			pid = strconv.FormatInt(w.Pid, 10)
 		}
-		t.add(m.Name, m.Phase, deviceOf(m), modelMemory(m), strconv.Itoa(int(m.Active)), strconv.Itoa(int(m.Queued)), ago(now, m.ReadyMs), pid)
+		t.add(m.Name, m.Phase, deviceOf(m), modelMemory(m), strconv.Itoa(int(m.Active)), strconv.Itoa(int(m.Queued)), ago(now, m.ReadyMs), pinOf(m, now), pid)
 	}
 	c.paint(&t, 1)
 	return t.print(c.stdout)
@@ -121,10 +121,10 @@ func (c *cli) printModels(models []*messages.ModelView) error {
 		fmt.Fprintln(c.stdout, "no model is declared; add one to cluster.yaml, or modelops load NAME --path FILE")
 		return nil
 	}
-	t := table{columns: []string{"NAME", "PHASE", "RUNTIME", "BREAKER", "ALIASES", "SOURCE"}}
+	t := table{columns: []string{"NAME", "PHASE", "RUNTIME", "BREAKER", "PINNED", "ALIASES", "SOURCE"}}
 	for _, m := range models {
 		s := m.GetSpec()
-		t.add(m.Name, m.Phase, s.GetRuntime(), m.Breaker, strings.Join(s.GetAliases(), ","), cameFrom(s))
+		t.add(m.Name, m.Phase, s.GetRuntime(), m.Breaker, pinOf(m, time.Now()), strings.Join(s.GetAliases(), ","), cameFrom(s))
 	}
 	c.paint(&t, 1)
 	if err := t.print(c.stdout); err != nil {

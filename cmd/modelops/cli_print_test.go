@@ -23,10 +23,10 @@ func TestTables(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `
-NAME     PHASE    DEVICE  MEMORY         ACTIVE  QUEUED  SINCE  PID
-tiny     ready    cpu     41 MiB         2       1       1m30s  42
-org/big  loading  gpu0    20.0 GiB held  0       0       -      -
-cloud    ready    -       -              0       0       -      -
+NAME     PHASE    DEVICE  MEMORY         ACTIVE  QUEUED  SINCE  PINNED  PID
+tiny     ready    cpu     41 MiB         2       1       1m30s  -       42
+org/big  loading  gpu0    20.0 GiB held  0       0       -      -       -
+cloud    ready    -       -              0       0       -      -       -
 `
 	if got := "\n" + out.String(); got != want {
 		t.Errorf("%s", got)

@@ -159,7 +159,7 @@ func (d *daemon) plant(context.Context) error {
 	d.feed = newFeed(d.journal, d.metrics)
 	d.gateway = gateway.New(gateway.Options{
 		Host: d.host, Door: d.tree, Runner: recordingRunner{d.client}, Observer: gatewayMetrics{d.metrics},
-		FiguresOf: d.figures, DrainTimeout: d.cfg.Server.DrainTimeout, StallAfter: 15 * time.Second,
+		FiguresOf: d.figures, HostFigures: d.hostFigures, DrainTimeout: d.cfg.Server.DrainTimeout, StallAfter: 15 * time.Second,
 		JournalLag: d.feed.lag, JournalError: d.journal.Health,
 		APIKey: func(s *messages.ModelSpec) string {
 			if name := s.GetApiKeyEnv(); name != "" {
@@ -261,7 +261,7 @@ func (d *daemon) bringBack(ctx context.Context, known []messages.ActorID) {
 func (d *daemon) openEdges(context.Context) error {
 	ctl := control{d}
 	bind := d.cfg.Server.Bind
-	d.grpc = grpcapi.New(grpcapi.Options{Gateway: d.door(), Control: ctl, Log: d.log, Observe: d.told("grpc")})
+	d.grpc = grpcapi.New(grpcapi.Options{Gateway: d.door(), Callers: d.caller, Control: ctl, Log: d.log, Observe: d.told("grpc")})
 	if err := d.grpc.Start(bind, d.cfg.Server.GRPCPort); err != nil {
 		return err
 	}
@@ -273,10 +273,10 @@ func (d *daemon) openEdges(context.Context) error {
 }
 
 func (d *daemon) openHTTP(bind string) error {
-	d.openai = openai.New(openai.Options{Gateway: d.door(), MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Batching: d.batching, Observe: d.metrics, Log: d.log})
+	d.openai = openai.New(openai.Options{Gateway: d.door(), Callers: d.caller, MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Batching: d.batching, Observe: d.metrics, Log: d.log})
 	d.later(func(context.Context) error { d.openai.Close(); return nil })
 	server, err := rest.New(rest.Options{OpenAI: d.openai, Gateway: d.gateway, Metrics: d.metrics.Handler(d.refresh), Version: buildVersion(),
-		Status: d.status, Why: control{d}.Why, Bind: bind, Port: d.cfg.Server.RESTPort, Log: d.log, Observe: d.toldHTTP})
+		Status: d.status, Queue: d.gateway.Queue, Why: control{d}.Why, Bind: bind, Port: d.cfg.Server.RESTPort, Log: d.log, Observe: d.toldHTTP})
 	if err != nil {
 		return err
 	}
@@ -294,7 +294,7 @@ func (d *daemon) openNATS(ctl control) error {
 		return err
 	}
 	d.later(func(context.Context) error { nc.Close(); return nil })
-	d.nats = natsapi.New(natsapi.Options{Conn: nc, Gateway: d.door(), Control: ctl, Host: d.host, Version: buildVersion(), Log: d.log, Observe: d.told("nats")})
+	d.nats = natsapi.New(natsapi.Options{Conn: nc, Gateway: d.door(), Control: ctl, Callers: d.caller, Host: d.host, Version: buildVersion(), Log: d.log, Observe: d.told("nats")})
 	if err := d.nats.Start(); err != nil {
 		return err
 	}

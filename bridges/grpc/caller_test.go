@@ -1,0 +1,100 @@
+package grpcapi
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"modelops/messages"
+)
+
+// knowsAlice refuses every key but hers, and those who have none.
+func knowsAlice(key string) (messages.Caller, error) {
+	if key == "alice-key" {
+		return messages.Caller{Name: "alice", Class: "interactive", Fingerprint: "f00"}, nil
+	}
+	return messages.Caller{}, messages.NewError(messages.Unauthenticated, "API key", "it is unknown")
+}
+
+// asker answers with who asked, and waits at place 2 before.
+func asker(ctx context.Context, r *messages.InferenceRequest, _ func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
+	a := messages.AskerFrom(ctx)
+	a.Told(messages.QueuePlace{Position: 2, Expected: 1500 * time.Millisecond})
+	a.Told(messages.QueuePlace{Position: 1})
+	keep := "as declared"
+	if a.KeepAlive != nil {
+		keep = a.KeepAlive.String()
+	}
+	if len(r.Parameters) > 1 || r.Parameters["keep_alive"] != "" {
+		return nil, errors.New("the engine would see keep_alive")
+	}
+	return &messages.InferenceResponse{ResponseText: a.Name + " " + a.Class + " " + a.RequestID + " " + messages.MetaFrom(ctx).Caller + " " + keep, QueuedMs: 12}, nil
+}
+
+func TestCallersAndPlaces(t *testing.T) {
+	_, conn := open(t, Options{Callers: knowsAlice, Gateway: &gateway{infer: asker}})
+	client := messages.NewModelOpsClient(conn)
+	ask := func() *messages.InferenceRequest {
+		return &messages.InferenceRequest{ModelName: "tiny", Prompt: "x", RequestId: "r1", Parameters: map[string]string{"keep_alive": `"5m"`, "seed": "1"}}
+	}
+	for _, pair := range [][2]string{{"authorization", "Bearer alice-key"}, {"x-api-key", "alice-key"}} {
+		ctx := metadata.AppendToOutgoingContext(t.Context(), pair[0], pair[1])
+		var header metadata.MD
+		r, err := client.Infer(ctx, ask(), grpc.Header(&header))
+		if err != nil || r.ResponseText != "alice interactive r1 f00 5m0s" || r.QueuePosition != 2 || r.QueueExpectedMs != 1500 {
+			t.Fatal(pair, r, err)
+		}
+		if header.Get(QueuePositionHeader)[0] != "2" || header.Get(QueueExpectedHeader)[0] != "1500" || header.Get(QueueWaitHeader)[0] != "12" {
+			t.Error(header)
+		}
+		stream, err := client.InferStream(ctx)
+		if err != nil || stream.Send(ask()) != nil {
+			t.Fatal(err)
+		}
+		chunk, err := stream.Recv()
+		if err != nil || chunk.Response.GetQueuePosition() != 2 || chunk.Response.GetResponseText() != "alice interactive r1 f00 5m0s" {
+			t.Error(chunk, err)
+		}
+		_ = stream.CloseSend()
+		_, _ = stream.Recv()
+	}
+}
+
+func TestUnknownCallers(t *testing.T) {
+	_, conn := open(t, Options{Callers: knowsAlice, Control: &control{}, Gateway: &gateway{infer: asker}})
+	client := messages.NewModelOpsClient(conn)
+	for _, ctx := range []context.Context{t.Context(), metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer wrong")} {
+		_, err := client.Infer(ctx, &messages.InferenceRequest{ModelName: "tiny", Prompt: "x"})
+		if status.Code(err) != codes.Unauthenticated || FromStatus(err).Code != messages.Unauthenticated {
+			t.Error(err)
+		}
+		stream, err := client.InferStream(ctx)
+		if err == nil {
+			_, err = stream.Recv()
+		}
+		if status.Code(err) != codes.Unauthenticated {
+			t.Error(err)
+		}
+	}
+	if _, err := client.ListModels(t.Context(), &emptypb.Empty{}); err != nil {
+		t.Error("management needs no key:", err)
+	}
+	if _, err := client.ListModels(metadata.AppendToOutgoingContext(t.Context(), "x-api-key", "wrong"), &emptypb.Empty{}); status.Code(err) != codes.Unauthenticated {
+		t.Error("a wrong key is a mistake everywhere:", err)
+	}
+}
+
+func TestKeepAliveIsStrict(t *testing.T) {
+	_, conn := open(t, Options{Gateway: &gateway{infer: asker}})
+	_, err := messages.NewModelOpsClient(conn).Infer(t.Context(), &messages.InferenceRequest{ModelName: "tiny", Prompt: "x", Parameters: map[string]string{"keep_alive": "soon"}})
+	if status.Code(err) != codes.InvalidArgument {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,83 @@
+package natsapi
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"modelops/messages"
+)
+
+// knowsAlice refuses every key but hers, and those who have none.
+func knowsAlice(key string) (messages.Caller, error) {
+	if key == "alice-key" {
+		return messages.Caller{Name: "alice", Class: "interactive", Fingerprint: "f00"}, nil
+	}
+	return messages.Caller{}, messages.NewError(messages.Unauthenticated, "API key", "it is unknown")
+}
+
+// asker answers with who asked, and waits at place 2 before.
+func asker(ctx context.Context, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
+	a := messages.AskerFrom(ctx)
+	a.Told(messages.QueuePlace{Position: 2, Expected: 1500 * time.Millisecond})
+	keep := "as declared"
+	if a.KeepAlive != nil {
+		keep = a.KeepAlive.String()
+	}
+	if r.Parameters["keep_alive"] != "" {
+		return nil, errors.New("the engine would see keep_alive")
+	}
+	if emit != nil {
+		if err := emit(&messages.InferenceChunk{Text: "x"}); err != nil {
+			return nil, err
+		}
+	}
+	return &messages.InferenceResponse{ResponseText: strings.Join([]string{a.Name, a.Class, a.RequestID, messages.MetaFrom(ctx).Caller, keep}, " "), QueuedMs: 12}, nil
+}
+
+func TestCallersAndPlaces(t *testing.T) {
+	_, nc := open(t, Options{Callers: knowsAlice, Gateway: &gateway{infer: asker}})
+	for _, header := range []nats.Header{{"Authorization": {"Bearer alice-key"}}, {"authorization": {"Bearer alice-key"}}, {"x-api-key": {"alice-key"}}} {
+		for _, body := range []string{
+			`{"prompt":"x","request_id":"r1","parameters":{"keep_alive":"0"}}`, `{"model":"tiny","messages":[{"role":"user","content":"x"}],"request_id":"r1","keep_alive":0}`,
+		} {
+			m, r := request(t, nc, "infer.tiny", body, header), &messages.InferenceResponse{}
+			read(t, m, r)
+			if r.ResponseText != "alice interactive r1 f00 0s" || r.QueuePosition != 2 || r.QueueExpectedMs != 1500 {
+				t.Errorf("%v: %s", header, m.Data)
+			}
+			if m.Header.Get(QueuePositionHeader) != "2" || m.Header.Get(QueueExpectedHeader) != "1500" || m.Header.Get(QueueWaitHeader) != "12" {
+				t.Error(m.Header)
+			}
+		}
+	}
+}
+
+func TestUnknownCallers(t *testing.T) {
+	_, nc := open(t, Options{Callers: knowsAlice, Gateway: &gateway{infer: asker}})
+	for _, c := range []struct {
+		subject string
+		header  nats.Header
+		code    string
+	}{
+		{"infer.tiny", nil, "401"}, {"infer.tiny", nats.Header{"X-Api-Key": {"wrong"}}, "401"},
+		{"status", nil, ""}, {"models.list", nil, ""}, {"status", nats.Header{"Authorization": {"wrong"}}, "401"},
+	} {
+		m := request(t, nc, c.subject, `{"prompt":"x"}`, c.header)
+		if m.Header.Get(micro.ErrorCodeHeader) != c.code || c.code != "" && m.Header.Get(micro.ErrorHeader) != "UNAUTHENTICATED" {
+			t.Errorf("%+v: %v %s", c, m.Header, m.Data)
+		}
+	}
+}
+
+func TestKeepAliveIsStrict(t *testing.T) {
+	_, nc := open(t, Options{Gateway: &gateway{infer: asker}})
+	if m := request(t, nc, "infer.tiny", `{"prompt":"x","parameters":{"keep_alive":"soon"}}`, nil); m.Header.Get(micro.ErrorCodeHeader) != "400" {
+		t.Errorf("%v %s", m.Header, m.Data)
+	}
+}

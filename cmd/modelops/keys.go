@@ -1,0 +1,26 @@
+package main
+
+import "modelops/messages"
+
+// caller finds who asks by the key that came with a request, in the configuration in force. Without any key there, no key means
+// anything: clients of OpenAI's API always send one.
+func (d *daemon) caller(key string) (messages.Caller, error) {
+	cfg := d.config()
+	anybody := messages.Caller{Class: cfg.Queue.DefaultClass}
+	if len(cfg.Keys) == 0 {
+		return anybody, nil
+	}
+	if key == "" {
+		if cfg.Server.RequireKey {
+			return anybody, messages.NewError(messages.Unauthenticated, "API key", "this host answers nobody without one").
+				WithHint("send Authorization: Bearer KEY, or x-api-key: KEY")
+		}
+		return anybody, nil
+	}
+	known, ok := cfg.KeyOf(key)
+	if !ok {
+		return anybody, messages.NewError(messages.Unauthenticated, "API key", "it is not one that this host knows").
+			WithHint("check it, or have it added under keys in cluster.yaml")
+	}
+	return messages.Caller{Name: known.Name, Class: known.Class, Fingerprint: known.Fingerprint()}, nil
+}

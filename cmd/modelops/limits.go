@@ -1,0 +1,28 @@
+package main
+
+import (
+	"context"
+
+	"modelops/actors/gateway"
+	"modelops/bridges/openai"
+	"modelops/messages"
+)
+
+// hostFigures are what bounds all models together, and how their callers are ordered.
+func (d *daemon) hostFigures() gateway.HostFigures {
+	cfg := d.config()
+	host := cfg.Resilience.Host
+	return gateway.HostFigures{
+		Limits:  gateway.Limits{MaxConcurrent: host.MaxConcurrent, MaxQueue: host.MaxQueueSize},
+		Classes: cfg.Queue.Classes, DefaultClass: cfg.Queue.DefaultClass, MaxWait: cfg.Queue.MaxWait,
+	}
+}
+
+// Queue lists the requests that run and wait on this host.
+func (c control) Queue(context.Context) (*messages.QueueView, error) { return c.d.gateway.Queue(), nil }
+
+// batching says how requests to a model may share an upstream request.
+func (d *daemon) batching(model string) openai.Batching {
+	b := d.config().BatchOf(model)
+	return openai.Batching{Window: b.Window, MaxSize: b.MaxSize, Completions: b.Completions}
+}
