@@ -146,7 +146,8 @@ func (d *daemon) apply(ctx context.Context, next *config.Config, dry bool) (*mes
 	return out, d.tell(ctx, p)
 }
 
-// tell brings the plan to the model actors.
+// tell brings the plan to the model actors. When it returns no request is let in for a revision that is no more: the gateway hears of
+// changes through its mailbox, so its answer comes after them.
 func (d *daemon) tell(ctx context.Context, p planChange) error {
 	for _, spec := range p.declare {
 		if _, err := d.tree.Ask(ctx, messages.ModelActor(d.host, spec.Name), &messages.DeclareModel{Spec: spec}); err != nil {
@@ -163,7 +164,8 @@ func (d *daemon) tell(ctx context.Context, p planChange) error {
 			return err
 		}
 	}
-	return nil
+	_, err := d.tree.Ask(ctx, messages.ActorID{Kind: messages.KindGateway, ID: d.host}, &messages.QueryView{})
+	return err
 }
 
 // config is the configuration in force; what only a restart changes is in d.cfg.

@@ -197,20 +197,21 @@ func TestS27NoRequestHitsTheOldRevision(t *testing.T) {
 			}
 		})
 	}
-	for i := 1; i <= 6; i++ {
+	nc := d.nats()
+	for i := 1; i <= 9; i++ {
 		running := d.asks("a", time.Second)
 		d.until(waitLimit, "it runs", func() bool { return d.model("a").Active > 0 })
 		due(time.Now().Add(100 * time.Millisecond))
 		d.write("cluster.yaml", config("r"+string(rune('0'+i))))
-		if out := d.cli("config", "apply"); out.code != 0 {
-			t.Fatalf("config apply: %s", out)
+		if _, err := ask(nc, "config.apply", object{}); err != nil { // not by the command line, whose end takes longer than a race
+			t.Fatal(err)
 		}
 		applied.Store(int64(i))
 		if a := d.heard(running, waitLimit); said(a.answer) != "r"+string(rune('0'+i-1)) {
 			t.Errorf("the request that ran: %s", a)
 		}
 	}
-	d.says("a", "r6")
+	d.says("a", "r9")
 	cancel()
 	work.Wait()
 }
