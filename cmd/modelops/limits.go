@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"modelops/actors/gateway"
-	"modelops/bridges/openai"
 	"modelops/messages"
 )
 
@@ -20,9 +19,3 @@ func (d *daemon) hostFigures() gateway.HostFigures {
 
 // Queue lists the requests that run and wait on this host.
 func (c control) Queue(context.Context) (*messages.QueueView, error) { return c.d.gateway.Queue(), nil }
-
-// batching says how requests to a model may share an upstream request.
-func (d *daemon) batching(model string) openai.Batching {
-	b := d.config().BatchOf(model)
-	return openai.Batching{Window: b.Window, MaxSize: b.MaxSize, Completions: b.Completions}
-}
