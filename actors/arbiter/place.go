@@ -266,11 +266,12 @@ func (q question) byDevice(rivals []*messages.Resident) [][]resident {
 	for i, l := range q.ledgers {
 		at[l.Id] = i
 	}
+	own := base(q.model) // nobody leaves for another worker of its own model
 	count := make([]int, len(q.ledgers))
 	total := 0
 	each := func(do func(device int, r *messages.Resident)) {
 		for _, r := range q.residents {
-			if !q.settled(r) || r.Model == q.model || slices.Contains(rivals, r) {
+			if !q.settled(r) || base(r.Model) == own || slices.Contains(rivals, r) {
 				continue
 			}
 			if len(r.Shares) == 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	"modelops/actors/entity"
@@ -56,6 +57,10 @@ func (m *machine[S]) actor() messages.ActorID { return m.id }
 
 // ask takes a command as the shell does and settles afterwards.
 func (m *machine[S]) ask(command proto.Message) (messages.Reply, error) {
+	if _, ok := command.(*messages.QueryView); ok {
+		view, err := protojson.Marshal(m.kind.View(m.state))
+		return messages.Reply{Answer: &messages.StateReply{Actor: m.id.String(), Sequence: m.sequence, ViewJson: string(view)}}, err
+	}
 	r, err := m.obey(command)
 	m.settle()
 	return r, err

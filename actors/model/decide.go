@@ -115,7 +115,7 @@ func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.V
 	return r.decideFurther(s, command, at)
 }
 
-// decideFurther is Decide for sleepers.
+// decideFurther is Decide for sleepers and for further workers.
 func (r Rules) decideFurther(s State, command proto.Message, at entity.Stamp) (entity.Verdict, error) {
 	now := timestamppb.New(at.Now)
 	switch c := command.(type) {
@@ -127,6 +127,16 @@ func (r Rules) decideFurther(s State, command proto.Message, at entity.Stamp) (e
 		return awake(s, c, now)
 	case *messages.ReportNapFailed:
 		return napFailed(s, c, now)
+	case *messages.ScaleModel:
+		return scale(s, c, now)
+	case *messages.ReportReplicaSettled:
+		return replicaSettled(s, c, now)
+	case *messages.ReplaceWorker:
+		return replaceWorker(s, c, at)
+	case *messages.ReportReplacementReady:
+		return replacementReady(s, c, now)
+	case *messages.ReportReplacementFailed:
+		return replacementFailed(s, c, at)
 	}
 	return entity.Verdict{}, entity.Unknown(s.ID, command)
 }
@@ -144,6 +154,10 @@ func noted(note string) (entity.Verdict, error) {
 func declare(s State, c *messages.DeclareModel, now *timestamppb.Timestamp) (entity.Verdict, error) {
 	if c.Spec == nil || c.Spec.Name != s.ID.Name() {
 		return entity.Verdict{}, messages.Errorf(messages.InvalidArgument, s.ID.String(), "the declaration is for %q", c.Spec.GetName())
+	}
+	if of, _ := messages.ReplicaOf(c.Spec.Name); of != c.Spec.ReplicaOf {
+		return entity.Verdict{}, messages.NewError(messages.InvalidArgument, s.ID.String(), "names that end in ~ and a number are those of replicas").
+			WithHint("give it another name; max_replicas lets a model have replicas")
 	}
 	if proto.Equal(c.Spec, s.Spec) && !s.Retired {
 		return entity.Verdict{}, nil

@@ -35,6 +35,15 @@
 //	ReportAsleep          -> ModelAsleep                its lease shrinks to what is left
 //	ReportAwake           -> ModelAwake
 //	ReportNapFailed       -> ModelWaking | ModelDraining
+//	ScaleModel            -> ModelScaled
+//	ReportReplicaSettled  -> ReplicaSettled
+//	ReplaceWorker         -> WorkerDegraded; at a replica ModelDraining
+//	ReportReplacementReady  -> WorkerReplaced [ModelDraining]
+//	ReportReplacementFailed -> ReplacementFailed [ModelDraining]
+//
+// A replica (chat~2) is a model of its own with the declaration of its base, which calls it up and dismisses it: what the base wants is
+// its own state, what became of a replica is the replica's. A worker that is up but does badly is replaced: another one is ready first,
+// then it starts anew, then the other one goes. Without room for two it just starts anew; after any other failure it stays.
 //
 // Every attempt to become resident has a number. What reports an older attempt is dropped.
 package model

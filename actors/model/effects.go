@@ -99,6 +99,26 @@ type (
 		Placement *messages.Placement
 		Bytes     uint64 // when it is awake
 	}
+	callUp struct { // a further worker shall be there
+		Actor messages.ActorID
+		Spec  *messages.ModelSpec
+		Order uint64
+	}
+	dismiss struct {
+		Actor messages.ActorID
+		Order uint64
+	}
+	stepIn struct { // a replacement shall be ready
+		Actor messages.ActorID
+		Spec  *messages.ModelSpec
+		Order uint64
+	}
+	renew struct { // a replica's worker shall start anew
+		Actor   messages.ActorID
+		Attempt uint64
+		Reason  string
+		Order   uint64
+	}
 	giveUp struct{ Placement *messages.Placement } // return a lease
 	retry  struct {
 		Attempt uint64
@@ -106,27 +126,37 @@ type (
 	}
 )
 
-func (e place) Key() string  { return fmt.Sprintf("place/%d", e.Attempt) }
-func (e start) Key() string  { return fmt.Sprintf("start/%d", e.Placement.Attempt) }
-func (e await) Key() string  { return fmt.Sprintf("ready/%d", e.Attempt) }
-func (e watch) Key() string  { return fmt.Sprintf("watch/%d", e.Attempt) }
-func (e settle) Key() string { return fmt.Sprintf("settle/%d/%d", e.Placement.Attempt, e.Measured) }
-func (e drain) Key() string  { return fmt.Sprintf("drain/%d/%t", e.Attempt, e.Force) }
-func (e stop) Key() string   { return fmt.Sprintf("stop/%d", e.Attempt) }
-func (e doze) Key() string   { return fmt.Sprintf("doze/%d", e.Attempt) }
-func (e shrink) Key() string { return fmt.Sprintf("shrink/%d/%d", e.Placement.Attempt, e.Bytes) }
-func (e wake) Key() string   { return fmt.Sprintf("wake/%d", e.Placement.Attempt) }
-func (e giveUp) Key() string { return fmt.Sprintf("return/%d", e.Placement.Attempt) }
-func (e retry) Key() string  { return fmt.Sprintf("retry/%d", e.Attempt) }
+func (e place) Key() string   { return fmt.Sprintf("place/%d", e.Attempt) }
+func (e start) Key() string   { return fmt.Sprintf("start/%d", e.Placement.Attempt) }
+func (e await) Key() string   { return fmt.Sprintf("ready/%d", e.Attempt) }
+func (e watch) Key() string   { return fmt.Sprintf("watch/%d", e.Attempt) }
+func (e settle) Key() string  { return fmt.Sprintf("settle/%d/%d", e.Placement.Attempt, e.Measured) }
+func (e drain) Key() string   { return fmt.Sprintf("drain/%d/%t", e.Attempt, e.Force) }
+func (e stop) Key() string    { return fmt.Sprintf("stop/%d", e.Attempt) }
+func (e doze) Key() string    { return fmt.Sprintf("doze/%d", e.Attempt) }
+func (e shrink) Key() string  { return fmt.Sprintf("shrink/%d/%d", e.Placement.Attempt, e.Bytes) }
+func (e wake) Key() string    { return fmt.Sprintf("wake/%d", e.Placement.Attempt) }
+func (e callUp) Key() string  { return fmt.Sprintf("call_up/%s/%d", e.Actor.Name(), e.Order) }
+func (e dismiss) Key() string { return fmt.Sprintf("dismiss/%s/%d", e.Actor.Name(), e.Order) }
+func (e stepIn) Key() string  { return fmt.Sprintf("step_in/%s/%d", e.Actor.Name(), e.Order) }
+func (e renew) Key() string   { return fmt.Sprintf("renew/%s/%d", e.Actor.Name(), e.Order) }
+func (e giveUp) Key() string  { return fmt.Sprintf("return/%d", e.Placement.Attempt) }
+func (e retry) Key() string   { return fmt.Sprintf("retry/%d", e.Attempt) }
 
 // Pace: the arbiter's answer is usually there within a few milliseconds.
 func (place) Pace() (first, longest time.Duration) {
 	return 5 * time.Millisecond, 250 * time.Millisecond
 }
 
+// Pace: who is waited for is looked at again and again.
+func (stepIn) Pace() (first, longest time.Duration) { return 100 * time.Millisecond, time.Second }
+
+// Pace is as that of stepIn.
+func (renew) Pace() (first, longest time.Duration) { return 100 * time.Millisecond, time.Second }
+
 // Owed lists what the world owes this state.
 func Owed(s State) []entity.Effect {
-	var out []entity.Effect
+	out := owedCrew(s)
 	for _, p := range s.Returning {
 		out = append(out, giveUp{p})
 	}
@@ -207,6 +237,17 @@ func (h hands) perform(ctx context.Context, effect entity.Effect) (proto.Message
 		return &messages.ReportLeaseSettled{Attempt: e.Placement.Attempt}, nil
 	case wake:
 		return h.wake(ctx, e)
+	case callUp:
+		return h.callUp(ctx, e)
+	case dismiss:
+		if _, err := h.door.Ask(ctx, e.Actor, &messages.RetireModel{Reason: "its model dismisses it"}); err != nil {
+			return nil, err
+		}
+		return &messages.ReportReplicaSettled{Replica: e.Actor.Name(), Order: e.Order}, nil
+	case stepIn:
+		return h.stepIn(ctx, e)
+	case renew:
+		return h.renew(ctx, e)
 	case stop:
 		return h.stop(ctx, e)
 	case giveUp:
@@ -343,21 +384,4 @@ func retriable(err error) bool {
 		return false
 	}
 	return true
-}
-
-func (h hands) stop(ctx context.Context, e stop) (proto.Message, error) {
-	w := e.Worker
-	if w == nil { // the start was cancelled half-way: is there a process with its nonce?
-		found, err := h.runtime.Find(ctx, e.Nonce)
-		if err != nil {
-			return nil, err
-		}
-		w = found
-	}
-	if w != nil {
-		if err := h.runtime.Stop(ctx, e.Spec, w); err != nil {
-			return nil, err
-		}
-	}
-	return &messages.ReportWorkerExited{Attempt: e.Attempt, Reason: "stopped"}, nil
 }

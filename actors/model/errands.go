@@ -2,7 +2,9 @@ package model
 
 import (
 	"context"
+	"fmt"
 
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	"modelops/messages"
@@ -53,4 +55,98 @@ func (h hands) resize(ctx context.Context, p *messages.Placement, bytes uint64) 
 		}
 	}
 	return nil
+}
+
+// callUp declares a further worker and asks for it. A call that isn't owed any more stops half-way.
+func (h hands) callUp(ctx context.Context, e callUp) (proto.Message, error) {
+	if err := h.ask(ctx, e.Actor, &messages.DeclareModel{Spec: e.Spec}, &messages.EnsureModel{Reason: "a replica of " + e.Spec.ReplicaOf}); err != nil {
+		return nil, err
+	}
+	return &messages.ReportReplicaSettled{Replica: e.Actor.Name(), Up: true, Order: e.Order}, nil
+}
+
+func (h hands) ask(ctx context.Context, to messages.ActorID, commands ...proto.Message) error {
+	for _, c := range commands {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if _, err := h.door.Ask(ctx, to, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stepIn asks for a replacement and looks how far it is; the work stays owed while it is on its way.
+func (h hands) stepIn(ctx context.Context, e stepIn) (proto.Message, error) {
+	v, err := h.view(ctx, e.Actor)
+	if err != nil {
+		return nil, err
+	}
+	if !proto.Equal(v.Spec, e.Spec) || !v.Wanted {
+		return nil, h.ask(ctx, e.Actor, &messages.DeclareModel{Spec: e.Spec}, &messages.EnsureModel{Reason: "it shall take the place of a degraded worker"})
+	}
+	failed := &messages.ReportReplacementFailed{Replica: e.Actor.Name(), Error: proto.CloneOf(v.Error)}
+	switch Phase(v.Phase) {
+	case Ready:
+		return &messages.ReportReplacementReady{Replica: e.Actor.Name()}, nil
+	case Placing:
+		failed.Error = messages.NewError(messages.GPUUnavailable, v.Id, "it waits for a place").WithRetry(replacePatience).Body()
+		return failed, nil
+	case Failed, Waiting:
+		if failed.Error == nil {
+			failed.Error = messages.NewError(messages.ModelLoadError, v.Id, "it failed to load").Body()
+		}
+		failed.Error.RetryAfterMs = 0
+		return failed, nil
+	}
+	return nil, nil
+}
+
+// renew has a replica's worker start anew and waits until it is ready, or nobody wants it any more.
+func (h hands) renew(ctx context.Context, e renew) (proto.Message, error) {
+	if err := h.ask(ctx, e.Actor, &messages.ReplaceWorker{Replica: e.Actor.Name(), Attempt: e.Attempt, Reason: e.Reason}); err != nil && messages.CodeOf(err) != messages.ModelNotFound {
+		return nil, err
+	}
+	v, err := h.view(ctx, e.Actor)
+	if err != nil {
+		return nil, err
+	}
+	if v.Wanted && (v.Attempt <= e.Attempt || Phase(v.Phase) != Ready) {
+		return nil, nil
+	}
+	return &messages.ReportReplicaSettled{Replica: e.Actor.Name(), Up: true, Order: e.Order}, nil
+}
+
+func (h hands) view(ctx context.Context, of messages.ActorID) (*messages.ModelView, error) {
+	r, err := h.door.Ask(ctx, of, &messages.QueryView{})
+	if err != nil {
+		return nil, err
+	}
+	state, ok := r.Answer.(*messages.StateReply)
+	if !ok {
+		return nil, fmt.Errorf("%s answers %T", of, r.Answer)
+	}
+	v := &messages.ModelView{}
+	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal([]byte(state.ViewJson), v); err != nil {
+		return nil, fmt.Errorf("the view of %s: %w", of, err)
+	}
+	return v, nil
+}
+
+func (h hands) stop(ctx context.Context, e stop) (proto.Message, error) {
+	w := e.Worker
+	if w == nil { // the start was cancelled half-way: is there a process with its nonce?
+		found, err := h.runtime.Find(ctx, e.Nonce)
+		if err != nil {
+			return nil, err
+		}
+		w = found
+	}
+	if w != nil {
+		if err := h.runtime.Stop(ctx, e.Spec, w); err != nil {
+			return nil, err
+		}
+	}
+	return &messages.ReportWorkerExited{Attempt: e.Attempt, Reason: "stopped"}, nil
 }

@@ -43,6 +43,8 @@ func (r Rules) sleep(s State, c *messages.SleepModel, at entity.Stamp) (entity.V
 		return noted("already " + string(s.Phase))
 	case s.Phase != Ready:
 		return entity.Verdict{}, messages.Errorf(messages.FailedPrecondition, s.ID.String(), "only a ready model falls asleep; it is %s", s.Phase)
+	case s.Swap != nil:
+		return noted("a worker of it is being replaced")
 	case s.NapFailedMS > 0 && at.Now.UnixMilli()-s.NapFailedMS < napAgain.Milliseconds():
 		return noted("it didn't fall asleep a while ago and is left alone for now")
 	}

@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -43,6 +44,14 @@ func success(e entity.Effect) proto.Message {
 		return &messages.ReportLeaseSettled{Attempt: e.Placement.Attempt}
 	case wake:
 		return &messages.ReportAwake{Attempt: e.Placement.Attempt}
+	case callUp:
+		return &messages.ReportReplicaSettled{Replica: e.Actor.Name(), Up: true, Order: e.Order}
+	case dismiss:
+		return &messages.ReportReplicaSettled{Replica: e.Actor.Name(), Order: e.Order}
+	case stepIn:
+		return &messages.ReportReplacementReady{Replica: e.Actor.Name()}
+	case renew:
+		return &messages.ReportReplicaSettled{Replica: e.Actor.Name(), Up: true, Order: e.Order}
 	case stop:
 		return &messages.ReportWorkerExited{Attempt: e.Attempt, Reason: "stopped"}
 	case giveUp:
@@ -60,9 +69,10 @@ func anyCommand(t *rapid.T, s State) proto.Message {
 		attempt = rapid.Uint64Range(0, s.Attempt+2).Draw(t, "attempt")
 	}
 	failure := &messages.ErrorBody{Code: "MODEL_LOAD_ERROR", Message: "no"}
-	switch rapid.IntRange(0, 24).Draw(t, "command") {
+	switch rapid.IntRange(0, 33).Draw(t, "command") {
 	case 0:
-		return &messages.DeclareModel{Spec: &messages.ModelSpec{Name: "tiny", Revision: fmt.Sprint(rapid.IntRange(1, 3).Draw(t, "revision"))}}
+		return &messages.DeclareModel{Spec: &messages.ModelSpec{Name: "tiny", Revision: fmt.Sprint(rapid.IntRange(1, 3).Draw(t, "revision")),
+			MinReplicas: rapid.Uint32Range(0, 2).Draw(t, "least"), MaxReplicas: rapid.Uint32Range(0, 4).Draw(t, "most")}}
 	case 1, 2:
 		return &messages.EnsureModel{Reason: "a request"}
 	case 3:
@@ -103,14 +113,29 @@ func anyCommand(t *rapid.T, s State) proto.Message {
 		return &messages.ReportAwake{Attempt: attempt}
 	case 22, 23:
 		return &messages.ReportNapFailed{Attempt: attempt, Error: failure, Waking: rapid.Bool().Draw(t, "waking")}
+	case 24, 25, 26:
+		return &messages.ScaleModel{Replicas: rapid.Uint32Range(0, 5).Draw(t, "replicas")}
+	case 27, 28:
+		return &messages.ReplaceWorker{Replica: anyMate(t), Attempt: attempt, Reason: "it hangs"}
+	case 29:
+		return &messages.ReportReplacementReady{Replica: anyMate(t)}
+	case 30, 31:
+		code := rapid.SampledFrom([]messages.Code{messages.GPUUnavailable, messages.ModelLoadError}).Draw(t, "code")
+		return &messages.ReportReplacementFailed{Replica: anyMate(t), Error: &messages.ErrorBody{Code: code.String(), RetryAfterMs: rapid.Int64Range(0, 1).Draw(t, "retry")}}
+	case 32:
+		return &messages.ReportReplicaSettled{Replica: anyMate(t), Up: rapid.Bool().Draw(t, "up"), Order: rapid.Uint64Range(0, 60).Draw(t, "order")}
 	}
 	return &messages.RetireModel{}
+}
+
+func anyMate(t *rapid.T) string {
+	return rapid.SampledFrom([]string{"tiny", "tiny~2", "tiny~3", "tiny~4", "tiny~5"}).Draw(t, "mate")
 }
 
 // wild is a model after any commands and reports in any order, checked at every step.
 func wild(t *rapid.T) *machine {
 	m := fresh()
-	_, _ = m.Do(&messages.DeclareModel{Spec: &messages.ModelSpec{Name: "tiny", Revision: "1"}})
+	_, _ = m.Do(&messages.DeclareModel{Spec: &messages.ModelSpec{Name: "tiny", Revision: "1", MaxReplicas: 3}})
 	for range rapid.IntRange(0, 40).Draw(t, "steps") {
 		m.Wait(time.Duration(rapid.IntRange(1, 90).Draw(t, "seconds")) * time.Second)
 		c := anyCommand(t, m.State)
@@ -156,6 +181,10 @@ func sound(t *rapid.T, m *machine, after string) {
 		"asleep and holds nothing or too much":         s.Phase == Asleep && (s.Dormant == 0 || s.Dormant > max(s.full(), 1)),
 		"two amounts told to the ledger":               has("shrink/") && (has("wake/") || has("settle/")),
 		"napping though nobody wants it":               s.napping() && !s.Wanted,
+		"somebody is kept whom nobody dismisses":       !s.Wanted && slices.ContainsFunc(slices.Collect(maps.Keys(s.Crew)), func(n string) bool { return !has("dismiss/" + n + "/") }),
+		"a seat without a mate":                        slices.ContainsFunc(s.manned(), func(n string) bool { return !s.Crew[n].Wanted }),
+		"a replacement that nobody waits for":          s.Swap != nil && !s.Swap.Renewing && !has("step_in/"+s.Swap.Replacement),
+		"a swap of what isn't wanted":                  s.Swap != nil && !s.Wanted,
 		"failures below zero":                          s.Failures < 0,
 		"waits for a place without a time":             s.Phase == Placing && s.WantedMS == 0,
 		"waits for a place although it failed":         (s.Phase == Failed || s.Phase == Absent) && s.WantedMS != 0,
@@ -181,7 +210,7 @@ func TestLiveOnceCalm(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := wild(t)
 		from := m.State.Phase
-		for range 20 {
+		for range 60 {
 			work := slices.DeleteFunc(m.Kind.Owed(m.State), func(e entity.Effect) bool { return success(e) == nil })
 			if len(work) == 0 {
 				break
@@ -195,7 +224,8 @@ func TestLiveOnceCalm(t *testing.T) {
 		if s.Wanted {
 			rest = []Phase{Ready, Asleep, Failed}
 		}
-		if !slices.Contains(rest, s.Phase) || len(s.Returning) > 0 || s.Unsettled {
+		if !slices.Contains(rest, s.Phase) || len(s.Returning) > 0 || s.Unsettled || s.ordering() ||
+			len(s.Crew) != len(s.manned()) || s.Swap != nil && !(s.Phase == Failed && s.Swap.Replica == "tiny") {
 			t.Fatalf("from %s to %s (wanted %t), leases out %v, owed %v", from, s.Phase, s.Wanted, s.Returning, m.Owed())
 		}
 	})

@@ -64,6 +64,12 @@ type State struct {
 	Guess      uint64
 	PinnedBy   string
 	PinnedTill int64 // ms since 1970; 0 = for good
+	// Scale is how many workers were last asked for since it became wanted; 0 = as declared. What follows is empty on a replica.
+	Scale uint32
+	Crew  map[string]Mate // further workers, by name
+	Swap  *Swap
+	// HeldMS is when a replacement last couldn't be had.
+	HeldMS int64
 	// MadeRoom is the placement for which it was last evicted: asking twice evicts once.
 	MadeRoom string
 }
@@ -102,7 +108,16 @@ func (s State) resident() bool {
 }
 
 // Evolve folds an event.
-func Evolve(s State, event proto.Message, _ uint64) State {
+func Evolve(s State, event proto.Message, sequence uint64) State {
+	s = evolve(s, event, sequence).backAgain()
+	switch event.(type) {
+	case *messages.ModelDeclared, *messages.ModelScaled:
+		return s.staffed(sequence, true)
+	}
+	return s.staffed(sequence, false)
+}
+
+func evolve(s State, event proto.Message, sequence uint64) State {
 	switch e := event.(messages.ModelEvent).(type) {
 	case *messages.ModelDeclared:
 		s.Spec, s.Retired = e.Spec, false
@@ -116,6 +131,7 @@ func Evolve(s State, event proto.Message, _ uint64) State {
 			s.MadeRoom = e.Placement
 		}
 		s.WantedMS, s.Failures = 0, 0 // who asks anew has all tries
+		s.Scale, s.Swap, s.HeldMS = 0, nil, 0
 		if !s.resident() {
 			s.Phase, s.Error = Absent, nil
 		}
@@ -169,6 +185,8 @@ func Evolve(s State, event proto.Message, _ uint64) State {
 		s.Breaker = e.State
 	case *messages.ModelDozing, *messages.ModelAsleep, *messages.ModelWaking, *messages.ModelAwake:
 		s = evolveNap(s, e)
+	case *messages.ModelScaled, *messages.ReplicaSettled, *messages.WorkerDegraded, *messages.WorkerReplaced, *messages.ReplacementFailed:
+		s = evolveCrew(s, e, sequence)
 	}
 	return s
 }
@@ -248,10 +266,14 @@ func View(s State) proto.Message {
 	if s.Phase == Asleep {
 		holds = s.Dormant
 	}
-	return &messages.ModelView{
+	v := &messages.ModelView{
 		Id: s.ID.String(), Host: s.ID.Host(), Name: s.ID.Name(), Phase: string(s.Phase), Wanted: s.Wanted, Attempt: s.Attempt,
 		Spec: s.Spec, Placement: s.Placement, Worker: s.Worker, MeasuredBytes: holds, ReadyMs: s.ReadyMS, LoadMs: s.LoadMS,
 		Error: s.Error, Breaker: s.Breaker, Slots: s.Slots, LogTail: s.LogTail, PinnedBy: s.PinnedBy, PinnedUntilMs: s.PinnedTill,
-		Footprints: s.Footprints, WantedMs: s.WantedMS,
+		Footprints: s.Footprints, WantedMs: s.WantedMS, Replicas: s.seats(),
 	}
+	if s.Swap != nil {
+		v.Replacing, v.Replacement = s.Swap.Replica, s.Swap.Replacement
+	}
+	return v
 }
