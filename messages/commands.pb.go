@@ -581,7 +581,9 @@ type SwapModel struct {
 	// Share of failed requests, in percent, from which it is taken back; 0 = 5.
 	MaxErrorPct uint32 `protobuf:"varint,6,opt,name=max_error_pct,json=maxErrorPct,proto3" json:"max_error_pct,omitempty"`
 	// How long it may take to be ready; 0 = its load time.
-	ReadySeconds  uint32 `protobuf:"varint,7,opt,name=ready_seconds,json=readySeconds,proto3" json:"ready_seconds,omitempty"`
+	ReadySeconds uint32 `protobuf:"varint,7,opt,name=ready_seconds,json=readySeconds,proto3" json:"ready_seconds,omitempty"`
+	// What is declared, as the host's daemon sees it: it fills this in.
+	Declared      []*Declared `protobuf:"bytes,8,rep,name=declared,proto3" json:"declared,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -663,6 +665,13 @@ func (x *SwapModel) GetReadySeconds() uint32 {
 		return x.ReadySeconds
 	}
 	return 0
+}
+
+func (x *SwapModel) GetDeclared() []*Declared {
+	if x != nil {
+		return x.Declared
+	}
+	return nil
 }
 
 type SwapReply struct {
@@ -750,6 +759,59 @@ func (x *SwapReply) GetReason() string {
 	return ""
 }
 
+// SwapList is who answers names otherwise than declared, and the latest swap of each name.
+type SwapList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Routes        []*Route               `protobuf:"bytes,1,rep,name=routes,proto3" json:"routes,omitempty"`
+	Swaps         []*SwapReply           `protobuf:"bytes,2,rep,name=swaps,proto3" json:"swaps,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SwapList) Reset() {
+	*x = SwapList{}
+	mi := &file_commands_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SwapList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SwapList) ProtoMessage() {}
+
+func (x *SwapList) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SwapList.ProtoReflect.Descriptor instead.
+func (*SwapList) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *SwapList) GetRoutes() []*Route {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
+}
+
+func (x *SwapList) GetSwaps() []*SwapReply {
+	if x != nil {
+		return x.Swaps
+	}
+	return nil
+}
+
 // PromoteSwap ends a trial at once, in the canary's favour.
 type PromoteSwap struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -760,7 +822,7 @@ type PromoteSwap struct {
 
 func (x *PromoteSwap) Reset() {
 	*x = PromoteSwap{}
-	mi := &file_commands_proto_msgTypes[12]
+	mi := &file_commands_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -772,7 +834,7 @@ func (x *PromoteSwap) String() string {
 func (*PromoteSwap) ProtoMessage() {}
 
 func (x *PromoteSwap) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[12]
+	mi := &file_commands_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -785,7 +847,7 @@ func (x *PromoteSwap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteSwap.ProtoReflect.Descriptor instead.
 func (*PromoteSwap) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{12}
+	return file_commands_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PromoteSwap) GetName() string {
@@ -797,16 +859,18 @@ func (x *PromoteSwap) GetName() string {
 
 // RollbackSwap ends a trial at once, or undoes a swap that is done.
 type RollbackSwap struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Name   string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Reason string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// As in SwapModel.
+	Declared      []*Declared `protobuf:"bytes,3,rep,name=declared,proto3" json:"declared,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RollbackSwap) Reset() {
 	*x = RollbackSwap{}
-	mi := &file_commands_proto_msgTypes[13]
+	mi := &file_commands_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -818,7 +882,7 @@ func (x *RollbackSwap) String() string {
 func (*RollbackSwap) ProtoMessage() {}
 
 func (x *RollbackSwap) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[13]
+	mi := &file_commands_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -831,7 +895,7 @@ func (x *RollbackSwap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackSwap.ProtoReflect.Descriptor instead.
 func (*RollbackSwap) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{13}
+	return file_commands_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RollbackSwap) GetName() string {
@@ -848,6 +912,68 @@ func (x *RollbackSwap) GetReason() string {
 	return ""
 }
 
+func (x *RollbackSwap) GetDeclared() []*Declared {
+	if x != nil {
+		return x.Declared
+	}
+	return nil
+}
+
+// ReviewRoutes drops the routes that lead to models which are about to be withdrawn, and those that say what the declarations say too.
+type ReviewRoutes struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names of the models.
+	Withdrawn []string `protobuf:"bytes,1,rep,name=withdrawn,proto3" json:"withdrawn,omitempty"`
+	// As in SwapModel; empty = only what is withdrawn counts.
+	Declared      []*Declared `protobuf:"bytes,2,rep,name=declared,proto3" json:"declared,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReviewRoutes) Reset() {
+	*x = ReviewRoutes{}
+	mi := &file_commands_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReviewRoutes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReviewRoutes) ProtoMessage() {}
+
+func (x *ReviewRoutes) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReviewRoutes.ProtoReflect.Descriptor instead.
+func (*ReviewRoutes) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ReviewRoutes) GetWithdrawn() []string {
+	if x != nil {
+		return x.Withdrawn
+	}
+	return nil
+}
+
+func (x *ReviewRoutes) GetDeclared() []*Declared {
+	if x != nil {
+		return x.Declared
+	}
+	return nil
+}
+
 type ReportSwapReady struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -857,7 +983,7 @@ type ReportSwapReady struct {
 
 func (x *ReportSwapReady) Reset() {
 	*x = ReportSwapReady{}
-	mi := &file_commands_proto_msgTypes[14]
+	mi := &file_commands_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -869,7 +995,7 @@ func (x *ReportSwapReady) String() string {
 func (*ReportSwapReady) ProtoMessage() {}
 
 func (x *ReportSwapReady) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[14]
+	mi := &file_commands_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -882,7 +1008,7 @@ func (x *ReportSwapReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportSwapReady.ProtoReflect.Descriptor instead.
 func (*ReportSwapReady) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{14}
+	return file_commands_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReportSwapReady) GetId() string {
@@ -902,7 +1028,7 @@ type ReportSwapFailed struct {
 
 func (x *ReportSwapFailed) Reset() {
 	*x = ReportSwapFailed{}
-	mi := &file_commands_proto_msgTypes[15]
+	mi := &file_commands_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -914,7 +1040,7 @@ func (x *ReportSwapFailed) String() string {
 func (*ReportSwapFailed) ProtoMessage() {}
 
 func (x *ReportSwapFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[15]
+	mi := &file_commands_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -927,7 +1053,7 @@ func (x *ReportSwapFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportSwapFailed.ProtoReflect.Descriptor instead.
 func (*ReportSwapFailed) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{15}
+	return file_commands_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ReportSwapFailed) GetId() string {
@@ -957,7 +1083,7 @@ type ReportSwapJudged struct {
 
 func (x *ReportSwapJudged) Reset() {
 	*x = ReportSwapJudged{}
-	mi := &file_commands_proto_msgTypes[16]
+	mi := &file_commands_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -969,7 +1095,7 @@ func (x *ReportSwapJudged) String() string {
 func (*ReportSwapJudged) ProtoMessage() {}
 
 func (x *ReportSwapJudged) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[16]
+	mi := &file_commands_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -982,7 +1108,7 @@ func (x *ReportSwapJudged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportSwapJudged.ProtoReflect.Descriptor instead.
 func (*ReportSwapJudged) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{16}
+	return file_commands_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReportSwapJudged) GetId() string {
@@ -1014,15 +1140,17 @@ func (x *ReportSwapJudged) GetReason() string {
 }
 
 type ReportSwapSettled struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Why the model that lost stays resident; empty = it was unloaded.
+	Kept          string `protobuf:"bytes,2,opt,name=kept,proto3" json:"kept,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReportSwapSettled) Reset() {
 	*x = ReportSwapSettled{}
-	mi := &file_commands_proto_msgTypes[17]
+	mi := &file_commands_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1034,7 +1162,7 @@ func (x *ReportSwapSettled) String() string {
 func (*ReportSwapSettled) ProtoMessage() {}
 
 func (x *ReportSwapSettled) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[17]
+	mi := &file_commands_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1047,12 +1175,19 @@ func (x *ReportSwapSettled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportSwapSettled.ProtoReflect.Descriptor instead.
 func (*ReportSwapSettled) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{17}
+	return file_commands_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReportSwapSettled) GetId() string {
 	if x != nil {
 		return x.Id
+	}
+	return ""
+}
+
+func (x *ReportSwapSettled) GetKept() string {
+	if x != nil {
+		return x.Kept
 	}
 	return ""
 }
@@ -1071,7 +1206,7 @@ type RegisterDevice struct {
 
 func (x *RegisterDevice) Reset() {
 	*x = RegisterDevice{}
-	mi := &file_commands_proto_msgTypes[18]
+	mi := &file_commands_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1083,7 +1218,7 @@ func (x *RegisterDevice) String() string {
 func (*RegisterDevice) ProtoMessage() {}
 
 func (x *RegisterDevice) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[18]
+	mi := &file_commands_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1096,7 +1231,7 @@ func (x *RegisterDevice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterDevice.ProtoReflect.Descriptor instead.
 func (*RegisterDevice) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{18}
+	return file_commands_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RegisterDevice) GetKind() string {
@@ -1153,7 +1288,7 @@ type ReserveVram struct {
 
 func (x *ReserveVram) Reset() {
 	*x = ReserveVram{}
-	mi := &file_commands_proto_msgTypes[19]
+	mi := &file_commands_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1165,7 +1300,7 @@ func (x *ReserveVram) String() string {
 func (*ReserveVram) ProtoMessage() {}
 
 func (x *ReserveVram) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[19]
+	mi := &file_commands_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1178,7 +1313,7 @@ func (x *ReserveVram) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveVram.ProtoReflect.Descriptor instead.
 func (*ReserveVram) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{19}
+	return file_commands_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReserveVram) GetLease() string {
@@ -1220,7 +1355,7 @@ type VramGrant struct {
 
 func (x *VramGrant) Reset() {
 	*x = VramGrant{}
-	mi := &file_commands_proto_msgTypes[20]
+	mi := &file_commands_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1232,7 +1367,7 @@ func (x *VramGrant) String() string {
 func (*VramGrant) ProtoMessage() {}
 
 func (x *VramGrant) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[20]
+	mi := &file_commands_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1245,7 +1380,7 @@ func (x *VramGrant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VramGrant.ProtoReflect.Descriptor instead.
 func (*VramGrant) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{20}
+	return file_commands_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *VramGrant) GetLease() string {
@@ -1279,7 +1414,7 @@ type SettleVram struct {
 
 func (x *SettleVram) Reset() {
 	*x = SettleVram{}
-	mi := &file_commands_proto_msgTypes[21]
+	mi := &file_commands_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1291,7 +1426,7 @@ func (x *SettleVram) String() string {
 func (*SettleVram) ProtoMessage() {}
 
 func (x *SettleVram) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[21]
+	mi := &file_commands_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1304,7 +1439,7 @@ func (x *SettleVram) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleVram.ProtoReflect.Descriptor instead.
 func (*SettleVram) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{21}
+	return file_commands_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SettleVram) GetLease() string {
@@ -1331,7 +1466,7 @@ type ReleaseVram struct {
 
 func (x *ReleaseVram) Reset() {
 	*x = ReleaseVram{}
-	mi := &file_commands_proto_msgTypes[22]
+	mi := &file_commands_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1343,7 +1478,7 @@ func (x *ReleaseVram) String() string {
 func (*ReleaseVram) ProtoMessage() {}
 
 func (x *ReleaseVram) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[22]
+	mi := &file_commands_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1356,7 +1491,7 @@ func (x *ReleaseVram) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseVram.ProtoReflect.Descriptor instead.
 func (*ReleaseVram) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{22}
+	return file_commands_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ReleaseVram) GetLease() string {
@@ -1383,7 +1518,7 @@ type RenewLease struct {
 
 func (x *RenewLease) Reset() {
 	*x = RenewLease{}
-	mi := &file_commands_proto_msgTypes[23]
+	mi := &file_commands_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1395,7 +1530,7 @@ func (x *RenewLease) String() string {
 func (*RenewLease) ProtoMessage() {}
 
 func (x *RenewLease) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[23]
+	mi := &file_commands_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1408,7 +1543,7 @@ func (x *RenewLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewLease.ProtoReflect.Descriptor instead.
 func (*RenewLease) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{23}
+	return file_commands_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RenewLease) GetLease() string {
@@ -1429,7 +1564,7 @@ type ResizeVram struct {
 
 func (x *ResizeVram) Reset() {
 	*x = ResizeVram{}
-	mi := &file_commands_proto_msgTypes[24]
+	mi := &file_commands_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1441,7 +1576,7 @@ func (x *ResizeVram) String() string {
 func (*ResizeVram) ProtoMessage() {}
 
 func (x *ResizeVram) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[24]
+	mi := &file_commands_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1454,7 +1589,7 @@ func (x *ResizeVram) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeVram.ProtoReflect.Descriptor instead.
 func (*ResizeVram) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{24}
+	return file_commands_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ResizeVram) GetLease() string {
@@ -1480,7 +1615,7 @@ type ExpireLease struct {
 
 func (x *ExpireLease) Reset() {
 	*x = ExpireLease{}
-	mi := &file_commands_proto_msgTypes[25]
+	mi := &file_commands_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1492,7 +1627,7 @@ func (x *ExpireLease) String() string {
 func (*ExpireLease) ProtoMessage() {}
 
 func (x *ExpireLease) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[25]
+	mi := &file_commands_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1505,7 +1640,7 @@ func (x *ExpireLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireLease.ProtoReflect.Descriptor instead.
 func (*ExpireLease) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{25}
+	return file_commands_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ExpireLease) GetLease() string {
@@ -1526,7 +1661,7 @@ type ObserveDevice struct {
 
 func (x *ObserveDevice) Reset() {
 	*x = ObserveDevice{}
-	mi := &file_commands_proto_msgTypes[26]
+	mi := &file_commands_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1538,7 +1673,7 @@ func (x *ObserveDevice) String() string {
 func (*ObserveDevice) ProtoMessage() {}
 
 func (x *ObserveDevice) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[26]
+	mi := &file_commands_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1551,7 +1686,7 @@ func (x *ObserveDevice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveDevice.ProtoReflect.Descriptor instead.
 func (*ObserveDevice) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{26}
+	return file_commands_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ObserveDevice) GetReading() *DeviceReading {
@@ -1577,7 +1712,7 @@ type ReportFault struct {
 
 func (x *ReportFault) Reset() {
 	*x = ReportFault{}
-	mi := &file_commands_proto_msgTypes[27]
+	mi := &file_commands_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1589,7 +1724,7 @@ func (x *ReportFault) String() string {
 func (*ReportFault) ProtoMessage() {}
 
 func (x *ReportFault) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[27]
+	mi := &file_commands_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1602,7 +1737,7 @@ func (x *ReportFault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportFault.ProtoReflect.Descriptor instead.
 func (*ReportFault) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{27}
+	return file_commands_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ReportFault) GetFault() *DeviceFault {
@@ -1621,7 +1756,7 @@ type DeclareModel struct {
 
 func (x *DeclareModel) Reset() {
 	*x = DeclareModel{}
-	mi := &file_commands_proto_msgTypes[28]
+	mi := &file_commands_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1633,7 +1768,7 @@ func (x *DeclareModel) String() string {
 func (*DeclareModel) ProtoMessage() {}
 
 func (x *DeclareModel) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[28]
+	mi := &file_commands_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1646,7 +1781,7 @@ func (x *DeclareModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclareModel.ProtoReflect.Descriptor instead.
 func (*DeclareModel) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{28}
+	return file_commands_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DeclareModel) GetSpec() *ModelSpec {
@@ -1666,7 +1801,7 @@ type EnsureModel struct {
 
 func (x *EnsureModel) Reset() {
 	*x = EnsureModel{}
-	mi := &file_commands_proto_msgTypes[29]
+	mi := &file_commands_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1678,7 +1813,7 @@ func (x *EnsureModel) String() string {
 func (*EnsureModel) ProtoMessage() {}
 
 func (x *EnsureModel) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[29]
+	mi := &file_commands_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1691,7 +1826,7 @@ func (x *EnsureModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnsureModel.ProtoReflect.Descriptor instead.
 func (*EnsureModel) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{29}
+	return file_commands_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *EnsureModel) GetReason() string {
@@ -1711,7 +1846,7 @@ type UnloadModel struct {
 
 func (x *UnloadModel) Reset() {
 	*x = UnloadModel{}
-	mi := &file_commands_proto_msgTypes[30]
+	mi := &file_commands_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1723,7 +1858,7 @@ func (x *UnloadModel) String() string {
 func (*UnloadModel) ProtoMessage() {}
 
 func (x *UnloadModel) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[30]
+	mi := &file_commands_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1736,7 +1871,7 @@ func (x *UnloadModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnloadModel.ProtoReflect.Descriptor instead.
 func (*UnloadModel) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{30}
+	return file_commands_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *UnloadModel) GetForce() bool {
@@ -1765,7 +1900,7 @@ type EvictModel struct {
 
 func (x *EvictModel) Reset() {
 	*x = EvictModel{}
-	mi := &file_commands_proto_msgTypes[31]
+	mi := &file_commands_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1777,7 +1912,7 @@ func (x *EvictModel) String() string {
 func (*EvictModel) ProtoMessage() {}
 
 func (x *EvictModel) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[31]
+	mi := &file_commands_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1790,7 +1925,7 @@ func (x *EvictModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvictModel.ProtoReflect.Descriptor instead.
 func (*EvictModel) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{31}
+	return file_commands_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *EvictModel) GetPlacement() string {
@@ -1824,7 +1959,7 @@ type RetireModel struct {
 
 func (x *RetireModel) Reset() {
 	*x = RetireModel{}
-	mi := &file_commands_proto_msgTypes[32]
+	mi := &file_commands_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1836,7 +1971,7 @@ func (x *RetireModel) String() string {
 func (*RetireModel) ProtoMessage() {}
 
 func (x *RetireModel) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[32]
+	mi := &file_commands_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1849,7 +1984,7 @@ func (x *RetireModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireModel.ProtoReflect.Descriptor instead.
 func (*RetireModel) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{32}
+	return file_commands_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RetireModel) GetReason() string {
@@ -1870,7 +2005,7 @@ type PinModel struct {
 
 func (x *PinModel) Reset() {
 	*x = PinModel{}
-	mi := &file_commands_proto_msgTypes[33]
+	mi := &file_commands_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1882,7 +2017,7 @@ func (x *PinModel) String() string {
 func (*PinModel) ProtoMessage() {}
 
 func (x *PinModel) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[33]
+	mi := &file_commands_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1895,7 +2030,7 @@ func (x *PinModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinModel.ProtoReflect.Descriptor instead.
 func (*PinModel) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{33}
+	return file_commands_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PinModel) GetOwner() string {
@@ -1922,7 +2057,7 @@ type ReportFootprint struct {
 
 func (x *ReportFootprint) Reset() {
 	*x = ReportFootprint{}
-	mi := &file_commands_proto_msgTypes[34]
+	mi := &file_commands_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1934,7 +2069,7 @@ func (x *ReportFootprint) String() string {
 func (*ReportFootprint) ProtoMessage() {}
 
 func (x *ReportFootprint) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[34]
+	mi := &file_commands_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1947,7 +2082,7 @@ func (x *ReportFootprint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportFootprint.ProtoReflect.Descriptor instead.
 func (*ReportFootprint) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{34}
+	return file_commands_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ReportFootprint) GetAttempt() uint64 {
@@ -1973,7 +2108,7 @@ type StartLoad struct {
 
 func (x *StartLoad) Reset() {
 	*x = StartLoad{}
-	mi := &file_commands_proto_msgTypes[35]
+	mi := &file_commands_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1985,7 +2120,7 @@ func (x *StartLoad) String() string {
 func (*StartLoad) ProtoMessage() {}
 
 func (x *StartLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[35]
+	mi := &file_commands_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1998,7 +2133,7 @@ func (x *StartLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartLoad.ProtoReflect.Descriptor instead.
 func (*StartLoad) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{35}
+	return file_commands_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *StartLoad) GetPlacement() *Placement {
@@ -2019,7 +2154,7 @@ type ReportPlacementFailed struct {
 
 func (x *ReportPlacementFailed) Reset() {
 	*x = ReportPlacementFailed{}
-	mi := &file_commands_proto_msgTypes[36]
+	mi := &file_commands_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2031,7 +2166,7 @@ func (x *ReportPlacementFailed) String() string {
 func (*ReportPlacementFailed) ProtoMessage() {}
 
 func (x *ReportPlacementFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[36]
+	mi := &file_commands_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2044,7 +2179,7 @@ func (x *ReportPlacementFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportPlacementFailed.ProtoReflect.Descriptor instead.
 func (*ReportPlacementFailed) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{36}
+	return file_commands_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReportPlacementFailed) GetAttempt() uint64 {
@@ -2078,7 +2213,7 @@ type ReportWorkerStarted struct {
 
 func (x *ReportWorkerStarted) Reset() {
 	*x = ReportWorkerStarted{}
-	mi := &file_commands_proto_msgTypes[37]
+	mi := &file_commands_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2090,7 +2225,7 @@ func (x *ReportWorkerStarted) String() string {
 func (*ReportWorkerStarted) ProtoMessage() {}
 
 func (x *ReportWorkerStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[37]
+	mi := &file_commands_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2103,7 +2238,7 @@ func (x *ReportWorkerStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportWorkerStarted.ProtoReflect.Descriptor instead.
 func (*ReportWorkerStarted) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{37}
+	return file_commands_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ReportWorkerStarted) GetAttempt() uint64 {
@@ -2131,7 +2266,7 @@ type ReportWorkerReady struct {
 
 func (x *ReportWorkerReady) Reset() {
 	*x = ReportWorkerReady{}
-	mi := &file_commands_proto_msgTypes[38]
+	mi := &file_commands_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2143,7 +2278,7 @@ func (x *ReportWorkerReady) String() string {
 func (*ReportWorkerReady) ProtoMessage() {}
 
 func (x *ReportWorkerReady) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[38]
+	mi := &file_commands_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2156,7 +2291,7 @@ func (x *ReportWorkerReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportWorkerReady.ProtoReflect.Descriptor instead.
 func (*ReportWorkerReady) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{38}
+	return file_commands_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ReportWorkerReady) GetAttempt() uint64 {
@@ -2192,7 +2327,7 @@ type ReportLoadFailed struct {
 
 func (x *ReportLoadFailed) Reset() {
 	*x = ReportLoadFailed{}
-	mi := &file_commands_proto_msgTypes[39]
+	mi := &file_commands_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2204,7 +2339,7 @@ func (x *ReportLoadFailed) String() string {
 func (*ReportLoadFailed) ProtoMessage() {}
 
 func (x *ReportLoadFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[39]
+	mi := &file_commands_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2217,7 +2352,7 @@ func (x *ReportLoadFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportLoadFailed.ProtoReflect.Descriptor instead.
 func (*ReportLoadFailed) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{39}
+	return file_commands_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ReportLoadFailed) GetAttempt() uint64 {
@@ -2261,7 +2396,7 @@ type ReportWorkerExited struct {
 
 func (x *ReportWorkerExited) Reset() {
 	*x = ReportWorkerExited{}
-	mi := &file_commands_proto_msgTypes[40]
+	mi := &file_commands_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2273,7 +2408,7 @@ func (x *ReportWorkerExited) String() string {
 func (*ReportWorkerExited) ProtoMessage() {}
 
 func (x *ReportWorkerExited) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[40]
+	mi := &file_commands_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2286,7 +2421,7 @@ func (x *ReportWorkerExited) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportWorkerExited.ProtoReflect.Descriptor instead.
 func (*ReportWorkerExited) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{40}
+	return file_commands_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ReportWorkerExited) GetAttempt() uint64 {
@@ -2333,7 +2468,7 @@ type ReportDrained struct {
 
 func (x *ReportDrained) Reset() {
 	*x = ReportDrained{}
-	mi := &file_commands_proto_msgTypes[41]
+	mi := &file_commands_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2345,7 +2480,7 @@ func (x *ReportDrained) String() string {
 func (*ReportDrained) ProtoMessage() {}
 
 func (x *ReportDrained) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[41]
+	mi := &file_commands_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2358,7 +2493,7 @@ func (x *ReportDrained) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportDrained.ProtoReflect.Descriptor instead.
 func (*ReportDrained) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{41}
+	return file_commands_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ReportDrained) GetAttempt() uint64 {
@@ -2377,7 +2512,7 @@ type ReportLeaseReturned struct {
 
 func (x *ReportLeaseReturned) Reset() {
 	*x = ReportLeaseReturned{}
-	mi := &file_commands_proto_msgTypes[42]
+	mi := &file_commands_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2389,7 +2524,7 @@ func (x *ReportLeaseReturned) String() string {
 func (*ReportLeaseReturned) ProtoMessage() {}
 
 func (x *ReportLeaseReturned) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[42]
+	mi := &file_commands_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2402,7 +2537,7 @@ func (x *ReportLeaseReturned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportLeaseReturned.ProtoReflect.Descriptor instead.
 func (*ReportLeaseReturned) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{42}
+	return file_commands_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ReportLeaseReturned) GetAttempt() uint64 {
@@ -2421,7 +2556,7 @@ type ReportLeaseSettled struct {
 
 func (x *ReportLeaseSettled) Reset() {
 	*x = ReportLeaseSettled{}
-	mi := &file_commands_proto_msgTypes[43]
+	mi := &file_commands_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2433,7 +2568,7 @@ func (x *ReportLeaseSettled) String() string {
 func (*ReportLeaseSettled) ProtoMessage() {}
 
 func (x *ReportLeaseSettled) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[43]
+	mi := &file_commands_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2446,7 +2581,7 @@ func (x *ReportLeaseSettled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportLeaseSettled.ProtoReflect.Descriptor instead.
 func (*ReportLeaseSettled) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{43}
+	return file_commands_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ReportLeaseSettled) GetAttempt() uint64 {
@@ -2466,7 +2601,7 @@ type RetryLoad struct {
 
 func (x *RetryLoad) Reset() {
 	*x = RetryLoad{}
-	mi := &file_commands_proto_msgTypes[44]
+	mi := &file_commands_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2478,7 +2613,7 @@ func (x *RetryLoad) String() string {
 func (*RetryLoad) ProtoMessage() {}
 
 func (x *RetryLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[44]
+	mi := &file_commands_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2491,7 +2626,7 @@ func (x *RetryLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryLoad.ProtoReflect.Descriptor instead.
 func (*RetryLoad) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{44}
+	return file_commands_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *RetryLoad) GetAttempt() uint64 {
@@ -2511,7 +2646,7 @@ type ReportBreaker struct {
 
 func (x *ReportBreaker) Reset() {
 	*x = ReportBreaker{}
-	mi := &file_commands_proto_msgTypes[45]
+	mi := &file_commands_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2523,7 +2658,7 @@ func (x *ReportBreaker) String() string {
 func (*ReportBreaker) ProtoMessage() {}
 
 func (x *ReportBreaker) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[45]
+	mi := &file_commands_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2536,7 +2671,7 @@ func (x *ReportBreaker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportBreaker.ProtoReflect.Descriptor instead.
 func (*ReportBreaker) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{45}
+	return file_commands_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ReportBreaker) GetState() string {
@@ -2563,7 +2698,7 @@ type SleepModel struct {
 
 func (x *SleepModel) Reset() {
 	*x = SleepModel{}
-	mi := &file_commands_proto_msgTypes[46]
+	mi := &file_commands_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2575,7 +2710,7 @@ func (x *SleepModel) String() string {
 func (*SleepModel) ProtoMessage() {}
 
 func (x *SleepModel) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[46]
+	mi := &file_commands_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2588,7 +2723,7 @@ func (x *SleepModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SleepModel.ProtoReflect.Descriptor instead.
 func (*SleepModel) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{46}
+	return file_commands_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SleepModel) GetReason() string {
@@ -2609,7 +2744,7 @@ type ReportAsleep struct {
 
 func (x *ReportAsleep) Reset() {
 	*x = ReportAsleep{}
-	mi := &file_commands_proto_msgTypes[47]
+	mi := &file_commands_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2621,7 +2756,7 @@ func (x *ReportAsleep) String() string {
 func (*ReportAsleep) ProtoMessage() {}
 
 func (x *ReportAsleep) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[47]
+	mi := &file_commands_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2634,7 +2769,7 @@ func (x *ReportAsleep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportAsleep.ProtoReflect.Descriptor instead.
 func (*ReportAsleep) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{47}
+	return file_commands_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ReportAsleep) GetAttempt() uint64 {
@@ -2660,7 +2795,7 @@ type ReportAwake struct {
 
 func (x *ReportAwake) Reset() {
 	*x = ReportAwake{}
-	mi := &file_commands_proto_msgTypes[48]
+	mi := &file_commands_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2672,7 +2807,7 @@ func (x *ReportAwake) String() string {
 func (*ReportAwake) ProtoMessage() {}
 
 func (x *ReportAwake) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[48]
+	mi := &file_commands_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2685,7 +2820,7 @@ func (x *ReportAwake) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportAwake.ProtoReflect.Descriptor instead.
 func (*ReportAwake) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{48}
+	return file_commands_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ReportAwake) GetAttempt() uint64 {
@@ -2708,7 +2843,7 @@ type ReportNapFailed struct {
 
 func (x *ReportNapFailed) Reset() {
 	*x = ReportNapFailed{}
-	mi := &file_commands_proto_msgTypes[49]
+	mi := &file_commands_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2720,7 +2855,7 @@ func (x *ReportNapFailed) String() string {
 func (*ReportNapFailed) ProtoMessage() {}
 
 func (x *ReportNapFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[49]
+	mi := &file_commands_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2733,7 +2868,7 @@ func (x *ReportNapFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportNapFailed.ProtoReflect.Descriptor instead.
 func (*ReportNapFailed) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{49}
+	return file_commands_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ReportNapFailed) GetAttempt() uint64 {
@@ -2768,7 +2903,7 @@ type ScaleModel struct {
 
 func (x *ScaleModel) Reset() {
 	*x = ScaleModel{}
-	mi := &file_commands_proto_msgTypes[50]
+	mi := &file_commands_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2780,7 +2915,7 @@ func (x *ScaleModel) String() string {
 func (*ScaleModel) ProtoMessage() {}
 
 func (x *ScaleModel) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[50]
+	mi := &file_commands_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2793,7 +2928,7 @@ func (x *ScaleModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScaleModel.ProtoReflect.Descriptor instead.
 func (*ScaleModel) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{50}
+	return file_commands_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ScaleModel) GetReplicas() uint32 {
@@ -2823,7 +2958,7 @@ type ReplaceWorker struct {
 
 func (x *ReplaceWorker) Reset() {
 	*x = ReplaceWorker{}
-	mi := &file_commands_proto_msgTypes[51]
+	mi := &file_commands_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2835,7 +2970,7 @@ func (x *ReplaceWorker) String() string {
 func (*ReplaceWorker) ProtoMessage() {}
 
 func (x *ReplaceWorker) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[51]
+	mi := &file_commands_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2848,7 +2983,7 @@ func (x *ReplaceWorker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaceWorker.ProtoReflect.Descriptor instead.
 func (*ReplaceWorker) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{51}
+	return file_commands_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ReplaceWorker) GetReplica() string {
@@ -2881,7 +3016,7 @@ type ReportReplacementReady struct {
 
 func (x *ReportReplacementReady) Reset() {
 	*x = ReportReplacementReady{}
-	mi := &file_commands_proto_msgTypes[52]
+	mi := &file_commands_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2893,7 +3028,7 @@ func (x *ReportReplacementReady) String() string {
 func (*ReportReplacementReady) ProtoMessage() {}
 
 func (x *ReportReplacementReady) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[52]
+	mi := &file_commands_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2906,7 +3041,7 @@ func (x *ReportReplacementReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportReplacementReady.ProtoReflect.Descriptor instead.
 func (*ReportReplacementReady) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{52}
+	return file_commands_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ReportReplacementReady) GetReplica() string {
@@ -2926,7 +3061,7 @@ type ReportReplacementFailed struct {
 
 func (x *ReportReplacementFailed) Reset() {
 	*x = ReportReplacementFailed{}
-	mi := &file_commands_proto_msgTypes[53]
+	mi := &file_commands_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2938,7 +3073,7 @@ func (x *ReportReplacementFailed) String() string {
 func (*ReportReplacementFailed) ProtoMessage() {}
 
 func (x *ReportReplacementFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[53]
+	mi := &file_commands_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2951,7 +3086,7 @@ func (x *ReportReplacementFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportReplacementFailed.ProtoReflect.Descriptor instead.
 func (*ReportReplacementFailed) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{53}
+	return file_commands_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ReportReplacementFailed) GetReplica() string {
@@ -2981,7 +3116,7 @@ type ReportReplicaSettled struct {
 
 func (x *ReportReplicaSettled) Reset() {
 	*x = ReportReplicaSettled{}
-	mi := &file_commands_proto_msgTypes[54]
+	mi := &file_commands_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2993,7 +3128,7 @@ func (x *ReportReplicaSettled) String() string {
 func (*ReportReplicaSettled) ProtoMessage() {}
 
 func (x *ReportReplicaSettled) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[54]
+	mi := &file_commands_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3006,7 +3141,7 @@ func (x *ReportReplicaSettled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportReplicaSettled.ProtoReflect.Descriptor instead.
 func (*ReportReplicaSettled) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{54}
+	return file_commands_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ReportReplicaSettled) GetReplica() string {
@@ -3050,7 +3185,7 @@ type PlaceModel struct {
 
 func (x *PlaceModel) Reset() {
 	*x = PlaceModel{}
-	mi := &file_commands_proto_msgTypes[55]
+	mi := &file_commands_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3062,7 +3197,7 @@ func (x *PlaceModel) String() string {
 func (*PlaceModel) ProtoMessage() {}
 
 func (x *PlaceModel) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[55]
+	mi := &file_commands_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3075,7 +3210,7 @@ func (x *PlaceModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlaceModel.ProtoReflect.Descriptor instead.
 func (*PlaceModel) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{55}
+	return file_commands_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *PlaceModel) GetModel() string {
@@ -3153,7 +3288,7 @@ type PlacementReply struct {
 
 func (x *PlacementReply) Reset() {
 	*x = PlacementReply{}
-	mi := &file_commands_proto_msgTypes[56]
+	mi := &file_commands_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3165,7 +3300,7 @@ func (x *PlacementReply) String() string {
 func (*PlacementReply) ProtoMessage() {}
 
 func (x *PlacementReply) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[56]
+	mi := &file_commands_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3178,7 +3313,7 @@ func (x *PlacementReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementReply.ProtoReflect.Descriptor instead.
 func (*PlacementReply) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{56}
+	return file_commands_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *PlacementReply) GetPlacement() *Placement {
@@ -3205,7 +3340,7 @@ type ReportEvicted struct {
 
 func (x *ReportEvicted) Reset() {
 	*x = ReportEvicted{}
-	mi := &file_commands_proto_msgTypes[57]
+	mi := &file_commands_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3217,7 +3352,7 @@ func (x *ReportEvicted) String() string {
 func (*ReportEvicted) ProtoMessage() {}
 
 func (x *ReportEvicted) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[57]
+	mi := &file_commands_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3230,7 +3365,7 @@ func (x *ReportEvicted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportEvicted.ProtoReflect.Descriptor instead.
 func (*ReportEvicted) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{57}
+	return file_commands_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ReportEvicted) GetId() string {
@@ -3261,7 +3396,7 @@ type RelievePressure struct {
 
 func (x *RelievePressure) Reset() {
 	*x = RelievePressure{}
-	mi := &file_commands_proto_msgTypes[58]
+	mi := &file_commands_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3273,7 +3408,7 @@ func (x *RelievePressure) String() string {
 func (*RelievePressure) ProtoMessage() {}
 
 func (x *RelievePressure) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[58]
+	mi := &file_commands_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3286,7 +3421,7 @@ func (x *RelievePressure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelievePressure.ProtoReflect.Descriptor instead.
 func (*RelievePressure) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{58}
+	return file_commands_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *RelievePressure) GetGpu() string {
@@ -3334,7 +3469,7 @@ type ReportReserved struct {
 
 func (x *ReportReserved) Reset() {
 	*x = ReportReserved{}
-	mi := &file_commands_proto_msgTypes[59]
+	mi := &file_commands_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3346,7 +3481,7 @@ func (x *ReportReserved) String() string {
 func (*ReportReserved) ProtoMessage() {}
 
 func (x *ReportReserved) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[59]
+	mi := &file_commands_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3359,7 +3494,7 @@ func (x *ReportReserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportReserved.ProtoReflect.Descriptor instead.
 func (*ReportReserved) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{59}
+	return file_commands_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ReportReserved) GetId() string {
@@ -3386,7 +3521,7 @@ type ReportReservationRefused struct {
 
 func (x *ReportReservationRefused) Reset() {
 	*x = ReportReservationRefused{}
-	mi := &file_commands_proto_msgTypes[60]
+	mi := &file_commands_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3398,7 +3533,7 @@ func (x *ReportReservationRefused) String() string {
 func (*ReportReservationRefused) ProtoMessage() {}
 
 func (x *ReportReservationRefused) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[60]
+	mi := &file_commands_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3411,7 +3546,7 @@ func (x *ReportReservationRefused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportReservationRefused.ProtoReflect.Descriptor instead.
 func (*ReportReservationRefused) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{60}
+	return file_commands_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ReportReservationRefused) GetId() string {
@@ -3439,7 +3574,7 @@ type AbandonPlacement struct {
 
 func (x *AbandonPlacement) Reset() {
 	*x = AbandonPlacement{}
-	mi := &file_commands_proto_msgTypes[61]
+	mi := &file_commands_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3451,7 +3586,7 @@ func (x *AbandonPlacement) String() string {
 func (*AbandonPlacement) ProtoMessage() {}
 
 func (x *AbandonPlacement) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[61]
+	mi := &file_commands_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3464,7 +3599,7 @@ func (x *AbandonPlacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbandonPlacement.ProtoReflect.Descriptor instead.
 func (*AbandonPlacement) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{61}
+	return file_commands_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *AbandonPlacement) GetId() string {
@@ -3492,7 +3627,7 @@ type ClosePlacement struct {
 
 func (x *ClosePlacement) Reset() {
 	*x = ClosePlacement{}
-	mi := &file_commands_proto_msgTypes[62]
+	mi := &file_commands_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3504,7 +3639,7 @@ func (x *ClosePlacement) String() string {
 func (*ClosePlacement) ProtoMessage() {}
 
 func (x *ClosePlacement) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[62]
+	mi := &file_commands_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3517,7 +3652,7 @@ func (x *ClosePlacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClosePlacement.ProtoReflect.Descriptor instead.
 func (*ClosePlacement) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{62}
+	return file_commands_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ClosePlacement) GetId() string {
@@ -3552,7 +3687,7 @@ type HostView struct {
 
 func (x *HostView) Reset() {
 	*x = HostView{}
-	mi := &file_commands_proto_msgTypes[63]
+	mi := &file_commands_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3564,7 +3699,7 @@ func (x *HostView) String() string {
 func (*HostView) ProtoMessage() {}
 
 func (x *HostView) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[63]
+	mi := &file_commands_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3577,7 +3712,7 @@ func (x *HostView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostView.ProtoReflect.Descriptor instead.
 func (*HostView) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{63}
+	return file_commands_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *HostView) GetHost() string {
@@ -3678,7 +3813,7 @@ type GpuView struct {
 
 func (x *GpuView) Reset() {
 	*x = GpuView{}
-	mi := &file_commands_proto_msgTypes[64]
+	mi := &file_commands_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3690,7 +3825,7 @@ func (x *GpuView) String() string {
 func (*GpuView) ProtoMessage() {}
 
 func (x *GpuView) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[64]
+	mi := &file_commands_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3703,7 +3838,7 @@ func (x *GpuView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuView.ProtoReflect.Descriptor instead.
 func (*GpuView) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{64}
+	return file_commands_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *GpuView) GetId() string {
@@ -3867,7 +4002,7 @@ type ModelView struct {
 
 func (x *ModelView) Reset() {
 	*x = ModelView{}
-	mi := &file_commands_proto_msgTypes[65]
+	mi := &file_commands_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3879,7 +4014,7 @@ func (x *ModelView) String() string {
 func (*ModelView) ProtoMessage() {}
 
 func (x *ModelView) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[65]
+	mi := &file_commands_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3892,7 +4027,7 @@ func (x *ModelView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelView.ProtoReflect.Descriptor instead.
 func (*ModelView) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{65}
+	return file_commands_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ModelView) GetId() string {
@@ -4092,7 +4227,7 @@ type QueueView struct {
 
 func (x *QueueView) Reset() {
 	*x = QueueView{}
-	mi := &file_commands_proto_msgTypes[66]
+	mi := &file_commands_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4104,7 +4239,7 @@ func (x *QueueView) String() string {
 func (*QueueView) ProtoMessage() {}
 
 func (x *QueueView) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[66]
+	mi := &file_commands_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4117,7 +4252,7 @@ func (x *QueueView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueView.ProtoReflect.Descriptor instead.
 func (*QueueView) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{66}
+	return file_commands_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *QueueView) GetRequests() []*QueuedRequest {
@@ -4178,7 +4313,7 @@ type QueuedRequest struct {
 
 func (x *QueuedRequest) Reset() {
 	*x = QueuedRequest{}
-	mi := &file_commands_proto_msgTypes[67]
+	mi := &file_commands_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4190,7 +4325,7 @@ func (x *QueuedRequest) String() string {
 func (*QueuedRequest) ProtoMessage() {}
 
 func (x *QueuedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[67]
+	mi := &file_commands_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4203,7 +4338,7 @@ func (x *QueuedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueuedRequest.ProtoReflect.Descriptor instead.
 func (*QueuedRequest) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{67}
+	return file_commands_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *QueuedRequest) GetRequestId() string {
@@ -4280,7 +4415,7 @@ type ArbiterView struct {
 
 func (x *ArbiterView) Reset() {
 	*x = ArbiterView{}
-	mi := &file_commands_proto_msgTypes[68]
+	mi := &file_commands_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4292,7 +4427,7 @@ func (x *ArbiterView) String() string {
 func (*ArbiterView) ProtoMessage() {}
 
 func (x *ArbiterView) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[68]
+	mi := &file_commands_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4305,7 +4440,7 @@ func (x *ArbiterView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArbiterView.ProtoReflect.Descriptor instead.
 func (*ArbiterView) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{68}
+	return file_commands_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ArbiterView) GetOpen() []*Placement {
@@ -4343,7 +4478,7 @@ type StatusView struct {
 
 func (x *StatusView) Reset() {
 	*x = StatusView{}
-	mi := &file_commands_proto_msgTypes[69]
+	mi := &file_commands_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4355,7 +4490,7 @@ func (x *StatusView) String() string {
 func (*StatusView) ProtoMessage() {}
 
 func (x *StatusView) ProtoReflect() protoreflect.Message {
-	mi := &file_commands_proto_msgTypes[69]
+	mi := &file_commands_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4368,7 +4503,7 @@ func (x *StatusView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusView.ProtoReflect.Descriptor instead.
 func (*StatusView) Descriptor() ([]byte, []int) {
-	return file_commands_proto_rawDescGZIP(), []int{69}
+	return file_commands_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *StatusView) GetHost() *HostView {
@@ -4451,7 +4586,7 @@ const file_commands_proto_rawDesc = "" +
 	"\arestart\x18\x03 \x03(\tR\arestart\x12\x17\n" +
 	"\adry_run\x18\x04 \x01(\bR\x06dryRun\"$\n" +
 	"\fRestartActor\x12\x14\n" +
-	"\x05actor\x18\x01 \x01(\tR\x05actor\"\xdf\x01\n" +
+	"\x05actor\x18\x01 \x01(\tR\x05actor\"\x8f\x02\n" +
 	"\tSwapModel\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x1d\n" +
@@ -4460,19 +4595,27 @@ const file_commands_proto_rawDesc = "" +
 	"\fmin_requests\x18\x04 \x01(\rR\vminRequests\x12#\n" +
 	"\rjudge_seconds\x18\x05 \x01(\rR\fjudgeSeconds\x12\"\n" +
 	"\rmax_error_pct\x18\x06 \x01(\rR\vmaxErrorPct\x12#\n" +
-	"\rready_seconds\x18\a \x01(\rR\freadySeconds\"\x81\x01\n" +
+	"\rready_seconds\x18\a \x01(\rR\freadySeconds\x12.\n" +
+	"\bdeclared\x18\b \x03(\v2\x12.modelops.DeclaredR\bdeclared\"\x81\x01\n" +
 	"\tSwapReply\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
 	"\x04from\x18\x03 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x04 \x01(\tR\x02to\x12\x14\n" +
 	"\x05phase\x18\x05 \x01(\tR\x05phase\x12\x16\n" +
-	"\x06reason\x18\x06 \x01(\tR\x06reason\"!\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\"^\n" +
+	"\bSwapList\x12'\n" +
+	"\x06routes\x18\x01 \x03(\v2\x0f.modelops.RouteR\x06routes\x12)\n" +
+	"\x05swaps\x18\x02 \x03(\v2\x13.modelops.SwapReplyR\x05swaps\"!\n" +
 	"\vPromoteSwap\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\":\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"j\n" +
 	"\fRollbackSwap\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"!\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12.\n" +
+	"\bdeclared\x18\x03 \x03(\v2\x12.modelops.DeclaredR\bdeclared\"\\\n" +
+	"\fReviewRoutes\x12\x1c\n" +
+	"\twithdrawn\x18\x01 \x03(\tR\twithdrawn\x12.\n" +
+	"\bdeclared\x18\x02 \x03(\v2\x12.modelops.DeclaredR\bdeclared\"!\n" +
 	"\x0fReportSwapReady\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"M\n" +
 	"\x10ReportSwapFailed\x12\x0e\n" +
@@ -4482,9 +4625,10 @@ const file_commands_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\brequests\x18\x02 \x01(\x04R\brequests\x12\x16\n" +
 	"\x06failed\x18\x03 \x01(\x04R\x06failed\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"#\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"7\n" +
 	"\x11ReportSwapSettled\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"\xc0\x01\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04kept\x18\x02 \x01(\tR\x04kept\"\xc0\x01\n" +
 	"\x0eRegisterDevice\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12%\n" +
@@ -4759,7 +4903,7 @@ func file_commands_proto_rawDescGZIP() []byte {
 	return file_commands_proto_rawDescData
 }
 
-var file_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
+var file_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 73)
 var file_commands_proto_goTypes = []any{
 	(*Done)(nil),                     // 0: modelops.Done
 	(*QueryView)(nil),                // 1: modelops.QueryView
@@ -4773,111 +4917,119 @@ var file_commands_proto_goTypes = []any{
 	(*RestartActor)(nil),             // 9: modelops.RestartActor
 	(*SwapModel)(nil),                // 10: modelops.SwapModel
 	(*SwapReply)(nil),                // 11: modelops.SwapReply
-	(*PromoteSwap)(nil),              // 12: modelops.PromoteSwap
-	(*RollbackSwap)(nil),             // 13: modelops.RollbackSwap
-	(*ReportSwapReady)(nil),          // 14: modelops.ReportSwapReady
-	(*ReportSwapFailed)(nil),         // 15: modelops.ReportSwapFailed
-	(*ReportSwapJudged)(nil),         // 16: modelops.ReportSwapJudged
-	(*ReportSwapSettled)(nil),        // 17: modelops.ReportSwapSettled
-	(*RegisterDevice)(nil),           // 18: modelops.RegisterDevice
-	(*ReserveVram)(nil),              // 19: modelops.ReserveVram
-	(*VramGrant)(nil),                // 20: modelops.VramGrant
-	(*SettleVram)(nil),               // 21: modelops.SettleVram
-	(*ReleaseVram)(nil),              // 22: modelops.ReleaseVram
-	(*RenewLease)(nil),               // 23: modelops.RenewLease
-	(*ResizeVram)(nil),               // 24: modelops.ResizeVram
-	(*ExpireLease)(nil),              // 25: modelops.ExpireLease
-	(*ObserveDevice)(nil),            // 26: modelops.ObserveDevice
-	(*ReportFault)(nil),              // 27: modelops.ReportFault
-	(*DeclareModel)(nil),             // 28: modelops.DeclareModel
-	(*EnsureModel)(nil),              // 29: modelops.EnsureModel
-	(*UnloadModel)(nil),              // 30: modelops.UnloadModel
-	(*EvictModel)(nil),               // 31: modelops.EvictModel
-	(*RetireModel)(nil),              // 32: modelops.RetireModel
-	(*PinModel)(nil),                 // 33: modelops.PinModel
-	(*ReportFootprint)(nil),          // 34: modelops.ReportFootprint
-	(*StartLoad)(nil),                // 35: modelops.StartLoad
-	(*ReportPlacementFailed)(nil),    // 36: modelops.ReportPlacementFailed
-	(*ReportWorkerStarted)(nil),      // 37: modelops.ReportWorkerStarted
-	(*ReportWorkerReady)(nil),        // 38: modelops.ReportWorkerReady
-	(*ReportLoadFailed)(nil),         // 39: modelops.ReportLoadFailed
-	(*ReportWorkerExited)(nil),       // 40: modelops.ReportWorkerExited
-	(*ReportDrained)(nil),            // 41: modelops.ReportDrained
-	(*ReportLeaseReturned)(nil),      // 42: modelops.ReportLeaseReturned
-	(*ReportLeaseSettled)(nil),       // 43: modelops.ReportLeaseSettled
-	(*RetryLoad)(nil),                // 44: modelops.RetryLoad
-	(*ReportBreaker)(nil),            // 45: modelops.ReportBreaker
-	(*SleepModel)(nil),               // 46: modelops.SleepModel
-	(*ReportAsleep)(nil),             // 47: modelops.ReportAsleep
-	(*ReportAwake)(nil),              // 48: modelops.ReportAwake
-	(*ReportNapFailed)(nil),          // 49: modelops.ReportNapFailed
-	(*ScaleModel)(nil),               // 50: modelops.ScaleModel
-	(*ReplaceWorker)(nil),            // 51: modelops.ReplaceWorker
-	(*ReportReplacementReady)(nil),   // 52: modelops.ReportReplacementReady
-	(*ReportReplacementFailed)(nil),  // 53: modelops.ReportReplacementFailed
-	(*ReportReplicaSettled)(nil),     // 54: modelops.ReportReplicaSettled
-	(*PlaceModel)(nil),               // 55: modelops.PlaceModel
-	(*PlacementReply)(nil),           // 56: modelops.PlacementReply
-	(*ReportEvicted)(nil),            // 57: modelops.ReportEvicted
-	(*RelievePressure)(nil),          // 58: modelops.RelievePressure
-	(*ReportReserved)(nil),           // 59: modelops.ReportReserved
-	(*ReportReservationRefused)(nil), // 60: modelops.ReportReservationRefused
-	(*AbandonPlacement)(nil),         // 61: modelops.AbandonPlacement
-	(*ClosePlacement)(nil),           // 62: modelops.ClosePlacement
-	(*HostView)(nil),                 // 63: modelops.HostView
-	(*GpuView)(nil),                  // 64: modelops.GpuView
-	(*ModelView)(nil),                // 65: modelops.ModelView
-	(*QueueView)(nil),                // 66: modelops.QueueView
-	(*QueuedRequest)(nil),            // 67: modelops.QueuedRequest
-	(*ArbiterView)(nil),              // 68: modelops.ArbiterView
-	(*StatusView)(nil),               // 69: modelops.StatusView
-	nil,                              // 70: modelops.ModelView.FootprintsEntry
-	(*ErrorBody)(nil),                // 71: modelops.ErrorBody
-	(*DeviceReading)(nil),            // 72: modelops.DeviceReading
-	(*DeviceFault)(nil),              // 73: modelops.DeviceFault
-	(*ModelSpec)(nil),                // 74: modelops.ModelSpec
-	(*Placement)(nil),                // 75: modelops.Placement
-	(*Worker)(nil),                   // 76: modelops.Worker
-	(*Resident)(nil),                 // 77: modelops.Resident
-	(*Route)(nil),                    // 78: modelops.Route
-	(*Reservation)(nil),              // 79: modelops.Reservation
+	(*SwapList)(nil),                 // 12: modelops.SwapList
+	(*PromoteSwap)(nil),              // 13: modelops.PromoteSwap
+	(*RollbackSwap)(nil),             // 14: modelops.RollbackSwap
+	(*ReviewRoutes)(nil),             // 15: modelops.ReviewRoutes
+	(*ReportSwapReady)(nil),          // 16: modelops.ReportSwapReady
+	(*ReportSwapFailed)(nil),         // 17: modelops.ReportSwapFailed
+	(*ReportSwapJudged)(nil),         // 18: modelops.ReportSwapJudged
+	(*ReportSwapSettled)(nil),        // 19: modelops.ReportSwapSettled
+	(*RegisterDevice)(nil),           // 20: modelops.RegisterDevice
+	(*ReserveVram)(nil),              // 21: modelops.ReserveVram
+	(*VramGrant)(nil),                // 22: modelops.VramGrant
+	(*SettleVram)(nil),               // 23: modelops.SettleVram
+	(*ReleaseVram)(nil),              // 24: modelops.ReleaseVram
+	(*RenewLease)(nil),               // 25: modelops.RenewLease
+	(*ResizeVram)(nil),               // 26: modelops.ResizeVram
+	(*ExpireLease)(nil),              // 27: modelops.ExpireLease
+	(*ObserveDevice)(nil),            // 28: modelops.ObserveDevice
+	(*ReportFault)(nil),              // 29: modelops.ReportFault
+	(*DeclareModel)(nil),             // 30: modelops.DeclareModel
+	(*EnsureModel)(nil),              // 31: modelops.EnsureModel
+	(*UnloadModel)(nil),              // 32: modelops.UnloadModel
+	(*EvictModel)(nil),               // 33: modelops.EvictModel
+	(*RetireModel)(nil),              // 34: modelops.RetireModel
+	(*PinModel)(nil),                 // 35: modelops.PinModel
+	(*ReportFootprint)(nil),          // 36: modelops.ReportFootprint
+	(*StartLoad)(nil),                // 37: modelops.StartLoad
+	(*ReportPlacementFailed)(nil),    // 38: modelops.ReportPlacementFailed
+	(*ReportWorkerStarted)(nil),      // 39: modelops.ReportWorkerStarted
+	(*ReportWorkerReady)(nil),        // 40: modelops.ReportWorkerReady
+	(*ReportLoadFailed)(nil),         // 41: modelops.ReportLoadFailed
+	(*ReportWorkerExited)(nil),       // 42: modelops.ReportWorkerExited
+	(*ReportDrained)(nil),            // 43: modelops.ReportDrained
+	(*ReportLeaseReturned)(nil),      // 44: modelops.ReportLeaseReturned
+	(*ReportLeaseSettled)(nil),       // 45: modelops.ReportLeaseSettled
+	(*RetryLoad)(nil),                // 46: modelops.RetryLoad
+	(*ReportBreaker)(nil),            // 47: modelops.ReportBreaker
+	(*SleepModel)(nil),               // 48: modelops.SleepModel
+	(*ReportAsleep)(nil),             // 49: modelops.ReportAsleep
+	(*ReportAwake)(nil),              // 50: modelops.ReportAwake
+	(*ReportNapFailed)(nil),          // 51: modelops.ReportNapFailed
+	(*ScaleModel)(nil),               // 52: modelops.ScaleModel
+	(*ReplaceWorker)(nil),            // 53: modelops.ReplaceWorker
+	(*ReportReplacementReady)(nil),   // 54: modelops.ReportReplacementReady
+	(*ReportReplacementFailed)(nil),  // 55: modelops.ReportReplacementFailed
+	(*ReportReplicaSettled)(nil),     // 56: modelops.ReportReplicaSettled
+	(*PlaceModel)(nil),               // 57: modelops.PlaceModel
+	(*PlacementReply)(nil),           // 58: modelops.PlacementReply
+	(*ReportEvicted)(nil),            // 59: modelops.ReportEvicted
+	(*RelievePressure)(nil),          // 60: modelops.RelievePressure
+	(*ReportReserved)(nil),           // 61: modelops.ReportReserved
+	(*ReportReservationRefused)(nil), // 62: modelops.ReportReservationRefused
+	(*AbandonPlacement)(nil),         // 63: modelops.AbandonPlacement
+	(*ClosePlacement)(nil),           // 64: modelops.ClosePlacement
+	(*HostView)(nil),                 // 65: modelops.HostView
+	(*GpuView)(nil),                  // 66: modelops.GpuView
+	(*ModelView)(nil),                // 67: modelops.ModelView
+	(*QueueView)(nil),                // 68: modelops.QueueView
+	(*QueuedRequest)(nil),            // 69: modelops.QueuedRequest
+	(*ArbiterView)(nil),              // 70: modelops.ArbiterView
+	(*StatusView)(nil),               // 71: modelops.StatusView
+	nil,                              // 72: modelops.ModelView.FootprintsEntry
+	(*Declared)(nil),                 // 73: modelops.Declared
+	(*Route)(nil),                    // 74: modelops.Route
+	(*ErrorBody)(nil),                // 75: modelops.ErrorBody
+	(*DeviceReading)(nil),            // 76: modelops.DeviceReading
+	(*DeviceFault)(nil),              // 77: modelops.DeviceFault
+	(*ModelSpec)(nil),                // 78: modelops.ModelSpec
+	(*Placement)(nil),                // 79: modelops.Placement
+	(*Worker)(nil),                   // 80: modelops.Worker
+	(*Resident)(nil),                 // 81: modelops.Resident
+	(*Reservation)(nil),              // 82: modelops.Reservation
 }
 var file_commands_proto_depIdxs = []int32{
-	71, // 0: modelops.ReportSwapFailed.error:type_name -> modelops.ErrorBody
-	72, // 1: modelops.ObserveDevice.reading:type_name -> modelops.DeviceReading
-	73, // 2: modelops.ReportFault.fault:type_name -> modelops.DeviceFault
-	74, // 3: modelops.DeclareModel.spec:type_name -> modelops.ModelSpec
-	75, // 4: modelops.StartLoad.placement:type_name -> modelops.Placement
-	71, // 5: modelops.ReportPlacementFailed.error:type_name -> modelops.ErrorBody
-	76, // 6: modelops.ReportWorkerStarted.worker:type_name -> modelops.Worker
-	71, // 7: modelops.ReportLoadFailed.error:type_name -> modelops.ErrorBody
-	71, // 8: modelops.ReportNapFailed.error:type_name -> modelops.ErrorBody
-	71, // 9: modelops.ReportReplacementFailed.error:type_name -> modelops.ErrorBody
-	64, // 10: modelops.PlaceModel.ledgers:type_name -> modelops.GpuView
-	77, // 11: modelops.PlaceModel.residents:type_name -> modelops.Resident
-	75, // 12: modelops.PlacementReply.placement:type_name -> modelops.Placement
-	64, // 13: modelops.RelievePressure.ledgers:type_name -> modelops.GpuView
-	77, // 14: modelops.RelievePressure.residents:type_name -> modelops.Resident
-	71, // 15: modelops.ReportReservationRefused.error:type_name -> modelops.ErrorBody
-	78, // 16: modelops.HostView.routes:type_name -> modelops.Route
-	11, // 17: modelops.HostView.swaps:type_name -> modelops.SwapReply
-	79, // 18: modelops.GpuView.reservations:type_name -> modelops.Reservation
-	72, // 19: modelops.GpuView.reading:type_name -> modelops.DeviceReading
-	74, // 20: modelops.ModelView.spec:type_name -> modelops.ModelSpec
-	75, // 21: modelops.ModelView.placement:type_name -> modelops.Placement
-	76, // 22: modelops.ModelView.worker:type_name -> modelops.Worker
-	71, // 23: modelops.ModelView.error:type_name -> modelops.ErrorBody
-	70, // 24: modelops.ModelView.footprints:type_name -> modelops.ModelView.FootprintsEntry
-	67, // 25: modelops.QueueView.requests:type_name -> modelops.QueuedRequest
-	75, // 26: modelops.ArbiterView.open:type_name -> modelops.Placement
-	63, // 27: modelops.StatusView.host:type_name -> modelops.HostView
-	64, // 28: modelops.StatusView.gpus:type_name -> modelops.GpuView
-	65, // 29: modelops.StatusView.models:type_name -> modelops.ModelView
-	30, // [30:30] is the sub-list for method output_type
-	30, // [30:30] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	73, // 0: modelops.SwapModel.declared:type_name -> modelops.Declared
+	74, // 1: modelops.SwapList.routes:type_name -> modelops.Route
+	11, // 2: modelops.SwapList.swaps:type_name -> modelops.SwapReply
+	73, // 3: modelops.RollbackSwap.declared:type_name -> modelops.Declared
+	73, // 4: modelops.ReviewRoutes.declared:type_name -> modelops.Declared
+	75, // 5: modelops.ReportSwapFailed.error:type_name -> modelops.ErrorBody
+	76, // 6: modelops.ObserveDevice.reading:type_name -> modelops.DeviceReading
+	77, // 7: modelops.ReportFault.fault:type_name -> modelops.DeviceFault
+	78, // 8: modelops.DeclareModel.spec:type_name -> modelops.ModelSpec
+	79, // 9: modelops.StartLoad.placement:type_name -> modelops.Placement
+	75, // 10: modelops.ReportPlacementFailed.error:type_name -> modelops.ErrorBody
+	80, // 11: modelops.ReportWorkerStarted.worker:type_name -> modelops.Worker
+	75, // 12: modelops.ReportLoadFailed.error:type_name -> modelops.ErrorBody
+	75, // 13: modelops.ReportNapFailed.error:type_name -> modelops.ErrorBody
+	75, // 14: modelops.ReportReplacementFailed.error:type_name -> modelops.ErrorBody
+	66, // 15: modelops.PlaceModel.ledgers:type_name -> modelops.GpuView
+	81, // 16: modelops.PlaceModel.residents:type_name -> modelops.Resident
+	79, // 17: modelops.PlacementReply.placement:type_name -> modelops.Placement
+	66, // 18: modelops.RelievePressure.ledgers:type_name -> modelops.GpuView
+	81, // 19: modelops.RelievePressure.residents:type_name -> modelops.Resident
+	75, // 20: modelops.ReportReservationRefused.error:type_name -> modelops.ErrorBody
+	74, // 21: modelops.HostView.routes:type_name -> modelops.Route
+	11, // 22: modelops.HostView.swaps:type_name -> modelops.SwapReply
+	82, // 23: modelops.GpuView.reservations:type_name -> modelops.Reservation
+	76, // 24: modelops.GpuView.reading:type_name -> modelops.DeviceReading
+	78, // 25: modelops.ModelView.spec:type_name -> modelops.ModelSpec
+	79, // 26: modelops.ModelView.placement:type_name -> modelops.Placement
+	80, // 27: modelops.ModelView.worker:type_name -> modelops.Worker
+	75, // 28: modelops.ModelView.error:type_name -> modelops.ErrorBody
+	72, // 29: modelops.ModelView.footprints:type_name -> modelops.ModelView.FootprintsEntry
+	69, // 30: modelops.QueueView.requests:type_name -> modelops.QueuedRequest
+	79, // 31: modelops.ArbiterView.open:type_name -> modelops.Placement
+	65, // 32: modelops.StatusView.host:type_name -> modelops.HostView
+	66, // 33: modelops.StatusView.gpus:type_name -> modelops.GpuView
+	67, // 34: modelops.StatusView.models:type_name -> modelops.ModelView
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_commands_proto_init() }
@@ -4893,7 +5045,7 @@ func file_commands_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_commands_proto_rawDesc), len(file_commands_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   71,
+			NumMessages:   73,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

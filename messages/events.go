@@ -42,6 +42,7 @@ func (*SwapCanaried) hostEvent()   {}
 func (*SwapPromoted) hostEvent()   {}
 func (*SwapRolledBack) hostEvent() {}
 func (*SwapSettled) hostEvent()    {}
+func (*RouteDropped) hostEvent()   {}
 
 func (*DeviceRegistered) gpuEvent()  {}
 func (*VramReserved) gpuEvent()      {}
@@ -132,6 +133,7 @@ var eventTypes = []eventType{
 	{"host.swap_promoted", 1, func() proto.Message { return new(SwapPromoted) }},
 	{"host.swap_rolled_back", 1, func() proto.Message { return new(SwapRolledBack) }},
 	{"host.swap_settled", 1, func() proto.Message { return new(SwapSettled) }},
+	{"host.route_dropped", 1, func() proto.Message { return new(RouteDropped) }},
 	{"gpu.vram_resized", 1, func() proto.Message { return new(VramResized) }},
 	{"model.dozing", 1, func() proto.Message { return new(ModelDozing) }},
 	{"model.asleep", 1, func() proto.Message { return new(ModelAsleep) }},

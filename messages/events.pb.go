@@ -445,17 +445,23 @@ func (x *ConfigApplied) GetAt() *timestamppb.Timestamp {
 
 // SwapStarted tells that another model shall answer a name, once it is ready.
 type SwapStarted struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	From          string                 `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
-	To            string                 `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`
-	CanaryPct     uint32                 `protobuf:"varint,5,opt,name=canary_pct,json=canaryPct,proto3" json:"canary_pct,omitempty"`
-	MinRequests   uint32                 `protobuf:"varint,6,opt,name=min_requests,json=minRequests,proto3" json:"min_requests,omitempty"`
-	JudgeSeconds  uint32                 `protobuf:"varint,7,opt,name=judge_seconds,json=judgeSeconds,proto3" json:"judge_seconds,omitempty"`
-	MaxErrorPct   uint32                 `protobuf:"varint,8,opt,name=max_error_pct,json=maxErrorPct,proto3" json:"max_error_pct,omitempty"`
-	At            *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=at,proto3" json:"at,omitempty"`
-	ReadySeconds  uint32                 `protobuf:"varint,10,opt,name=ready_seconds,json=readySeconds,proto3" json:"ready_seconds,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Id           string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name         string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	From         string                 `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	To           string                 `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`
+	CanaryPct    uint32                 `protobuf:"varint,5,opt,name=canary_pct,json=canaryPct,proto3" json:"canary_pct,omitempty"`
+	MinRequests  uint32                 `protobuf:"varint,6,opt,name=min_requests,json=minRequests,proto3" json:"min_requests,omitempty"`
+	JudgeSeconds uint32                 `protobuf:"varint,7,opt,name=judge_seconds,json=judgeSeconds,proto3" json:"judge_seconds,omitempty"`
+	MaxErrorPct  uint32                 `protobuf:"varint,8,opt,name=max_error_pct,json=maxErrorPct,proto3" json:"max_error_pct,omitempty"`
+	At           *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=at,proto3" json:"at,omitempty"`
+	ReadySeconds uint32                 `protobuf:"varint,10,opt,name=ready_seconds,json=readySeconds,proto3" json:"ready_seconds,omitempty"`
+	// The model that the declarations let answer the name.
+	Declared string `protobuf:"bytes,11,opt,name=declared,proto3" json:"declared,omitempty"`
+	// The new model was resident before.
+	Resident bool `protobuf:"varint,12,opt,name=resident,proto3" json:"resident,omitempty"`
+	// Id of the swap that this one takes back: it isn't tried, it only has to be ready.
+	Undoes        string `protobuf:"bytes,13,opt,name=undoes,proto3" json:"undoes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -558,6 +564,27 @@ func (x *SwapStarted) GetReadySeconds() uint32 {
 		return x.ReadySeconds
 	}
 	return 0
+}
+
+func (x *SwapStarted) GetDeclared() string {
+	if x != nil {
+		return x.Declared
+	}
+	return ""
+}
+
+func (x *SwapStarted) GetResident() bool {
+	if x != nil {
+		return x.Resident
+	}
+	return false
+}
+
+func (x *SwapStarted) GetUndoes() string {
+	if x != nil {
+		return x.Undoes
+	}
+	return ""
 }
 
 // SwapCanaried tells that the new model is ready and gets its share of the requests.
@@ -735,18 +762,90 @@ func (x *SwapRolledBack) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// RouteDropped tells that the declarations alone say again who answers a name.
+type RouteDropped struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RouteDropped) Reset() {
+	*x = RouteDropped{}
+	mi := &file_events_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RouteDropped) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RouteDropped) ProtoMessage() {}
+
+func (x *RouteDropped) ProtoReflect() protoreflect.Message {
+	mi := &file_events_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RouteDropped.ProtoReflect.Descriptor instead.
+func (*RouteDropped) Descriptor() ([]byte, []int) {
+	return file_events_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RouteDropped) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RouteDropped) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *RouteDropped) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RouteDropped) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 // SwapSettled tells that the model which lost is unloaded, where nothing else needs it.
 type SwapSettled struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	At            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	At    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	// Why the model that lost stays resident; empty = it was unloaded.
+	Kept          string `protobuf:"bytes,3,opt,name=kept,proto3" json:"kept,omitempty"`
+	Model         string `protobuf:"bytes,4,opt,name=model,proto3" json:"model,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SwapSettled) Reset() {
 	*x = SwapSettled{}
-	mi := &file_events_proto_msgTypes[11]
+	mi := &file_events_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -758,7 +857,7 @@ func (x *SwapSettled) String() string {
 func (*SwapSettled) ProtoMessage() {}
 
 func (x *SwapSettled) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[11]
+	mi := &file_events_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -771,7 +870,7 @@ func (x *SwapSettled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwapSettled.ProtoReflect.Descriptor instead.
 func (*SwapSettled) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{11}
+	return file_events_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SwapSettled) GetId() string {
@@ -786,6 +885,20 @@ func (x *SwapSettled) GetAt() *timestamppb.Timestamp {
 		return x.At
 	}
 	return nil
+}
+
+func (x *SwapSettled) GetKept() string {
+	if x != nil {
+		return x.Kept
+	}
+	return ""
+}
+
+func (x *SwapSettled) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
 }
 
 type DeviceRegistered struct {
@@ -803,7 +916,7 @@ type DeviceRegistered struct {
 
 func (x *DeviceRegistered) Reset() {
 	*x = DeviceRegistered{}
-	mi := &file_events_proto_msgTypes[12]
+	mi := &file_events_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -815,7 +928,7 @@ func (x *DeviceRegistered) String() string {
 func (*DeviceRegistered) ProtoMessage() {}
 
 func (x *DeviceRegistered) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[12]
+	mi := &file_events_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -828,7 +941,7 @@ func (x *DeviceRegistered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceRegistered.ProtoReflect.Descriptor instead.
 func (*DeviceRegistered) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{12}
+	return file_events_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DeviceRegistered) GetKind() string {
@@ -895,7 +1008,7 @@ type VramReserved struct {
 
 func (x *VramReserved) Reset() {
 	*x = VramReserved{}
-	mi := &file_events_proto_msgTypes[13]
+	mi := &file_events_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -907,7 +1020,7 @@ func (x *VramReserved) String() string {
 func (*VramReserved) ProtoMessage() {}
 
 func (x *VramReserved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[13]
+	mi := &file_events_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -920,7 +1033,7 @@ func (x *VramReserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VramReserved.ProtoReflect.Descriptor instead.
 func (*VramReserved) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{13}
+	return file_events_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *VramReserved) GetLease() string {
@@ -969,7 +1082,7 @@ type VramSettled struct {
 
 func (x *VramSettled) Reset() {
 	*x = VramSettled{}
-	mi := &file_events_proto_msgTypes[14]
+	mi := &file_events_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -981,7 +1094,7 @@ func (x *VramSettled) String() string {
 func (*VramSettled) ProtoMessage() {}
 
 func (x *VramSettled) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[14]
+	mi := &file_events_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -994,7 +1107,7 @@ func (x *VramSettled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VramSettled.ProtoReflect.Descriptor instead.
 func (*VramSettled) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{14}
+	return file_events_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *VramSettled) GetLease() string {
@@ -1030,7 +1143,7 @@ type VramResized struct {
 
 func (x *VramResized) Reset() {
 	*x = VramResized{}
-	mi := &file_events_proto_msgTypes[15]
+	mi := &file_events_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1042,7 +1155,7 @@ func (x *VramResized) String() string {
 func (*VramResized) ProtoMessage() {}
 
 func (x *VramResized) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[15]
+	mi := &file_events_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1055,7 +1168,7 @@ func (x *VramResized) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VramResized.ProtoReflect.Descriptor instead.
 func (*VramResized) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{15}
+	return file_events_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *VramResized) GetLease() string {
@@ -1090,7 +1203,7 @@ type VramReleased struct {
 
 func (x *VramReleased) Reset() {
 	*x = VramReleased{}
-	mi := &file_events_proto_msgTypes[16]
+	mi := &file_events_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1102,7 +1215,7 @@ func (x *VramReleased) String() string {
 func (*VramReleased) ProtoMessage() {}
 
 func (x *VramReleased) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[16]
+	mi := &file_events_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1115,7 +1228,7 @@ func (x *VramReleased) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VramReleased.ProtoReflect.Descriptor instead.
 func (*VramReleased) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{16}
+	return file_events_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *VramReleased) GetLease() string {
@@ -1149,7 +1262,7 @@ type LeaseExpired struct {
 
 func (x *LeaseExpired) Reset() {
 	*x = LeaseExpired{}
-	mi := &file_events_proto_msgTypes[17]
+	mi := &file_events_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1161,7 +1274,7 @@ func (x *LeaseExpired) String() string {
 func (*LeaseExpired) ProtoMessage() {}
 
 func (x *LeaseExpired) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[17]
+	mi := &file_events_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1174,7 +1287,7 @@ func (x *LeaseExpired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseExpired.ProtoReflect.Descriptor instead.
 func (*LeaseExpired) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{17}
+	return file_events_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *LeaseExpired) GetLease() string {
@@ -1202,7 +1315,7 @@ type ForeignUseChanged struct {
 
 func (x *ForeignUseChanged) Reset() {
 	*x = ForeignUseChanged{}
-	mi := &file_events_proto_msgTypes[18]
+	mi := &file_events_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1214,7 +1327,7 @@ func (x *ForeignUseChanged) String() string {
 func (*ForeignUseChanged) ProtoMessage() {}
 
 func (x *ForeignUseChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[18]
+	mi := &file_events_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1227,7 +1340,7 @@ func (x *ForeignUseChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForeignUseChanged.ProtoReflect.Descriptor instead.
 func (*ForeignUseChanged) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{18}
+	return file_events_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ForeignUseChanged) GetBytes() uint64 {
@@ -1254,7 +1367,7 @@ type DeviceLost struct {
 
 func (x *DeviceLost) Reset() {
 	*x = DeviceLost{}
-	mi := &file_events_proto_msgTypes[19]
+	mi := &file_events_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1266,7 +1379,7 @@ func (x *DeviceLost) String() string {
 func (*DeviceLost) ProtoMessage() {}
 
 func (x *DeviceLost) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[19]
+	mi := &file_events_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1279,7 +1392,7 @@ func (x *DeviceLost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceLost.ProtoReflect.Descriptor instead.
 func (*DeviceLost) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{19}
+	return file_events_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DeviceLost) GetReason() string {
@@ -1305,7 +1418,7 @@ type DeviceRecovered struct {
 
 func (x *DeviceRecovered) Reset() {
 	*x = DeviceRecovered{}
-	mi := &file_events_proto_msgTypes[20]
+	mi := &file_events_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1317,7 +1430,7 @@ func (x *DeviceRecovered) String() string {
 func (*DeviceRecovered) ProtoMessage() {}
 
 func (x *DeviceRecovered) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[20]
+	mi := &file_events_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1330,7 +1443,7 @@ func (x *DeviceRecovered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceRecovered.ProtoReflect.Descriptor instead.
 func (*DeviceRecovered) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{20}
+	return file_events_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DeviceRecovered) GetAt() *timestamppb.Timestamp {
@@ -1352,7 +1465,7 @@ type DeviceFaulted struct {
 
 func (x *DeviceFaulted) Reset() {
 	*x = DeviceFaulted{}
-	mi := &file_events_proto_msgTypes[21]
+	mi := &file_events_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1364,7 +1477,7 @@ func (x *DeviceFaulted) String() string {
 func (*DeviceFaulted) ProtoMessage() {}
 
 func (x *DeviceFaulted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[21]
+	mi := &file_events_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1377,7 +1490,7 @@ func (x *DeviceFaulted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceFaulted.ProtoReflect.Descriptor instead.
 func (*DeviceFaulted) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{21}
+	return file_events_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DeviceFaulted) GetFault() string {
@@ -1411,7 +1524,7 @@ type ModelDeclared struct {
 
 func (x *ModelDeclared) Reset() {
 	*x = ModelDeclared{}
-	mi := &file_events_proto_msgTypes[22]
+	mi := &file_events_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1423,7 +1536,7 @@ func (x *ModelDeclared) String() string {
 func (*ModelDeclared) ProtoMessage() {}
 
 func (x *ModelDeclared) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[22]
+	mi := &file_events_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1436,7 +1549,7 @@ func (x *ModelDeclared) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelDeclared.ProtoReflect.Descriptor instead.
 func (*ModelDeclared) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{22}
+	return file_events_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ModelDeclared) GetSpec() *ModelSpec {
@@ -1466,7 +1579,7 @@ type ModelWanted struct {
 
 func (x *ModelWanted) Reset() {
 	*x = ModelWanted{}
-	mi := &file_events_proto_msgTypes[23]
+	mi := &file_events_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1478,7 +1591,7 @@ func (x *ModelWanted) String() string {
 func (*ModelWanted) ProtoMessage() {}
 
 func (x *ModelWanted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[23]
+	mi := &file_events_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1491,7 +1604,7 @@ func (x *ModelWanted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelWanted.ProtoReflect.Descriptor instead.
 func (*ModelWanted) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{23}
+	return file_events_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ModelWanted) GetReason() string {
@@ -1528,7 +1641,7 @@ type ModelUnwanted struct {
 
 func (x *ModelUnwanted) Reset() {
 	*x = ModelUnwanted{}
-	mi := &file_events_proto_msgTypes[24]
+	mi := &file_events_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1540,7 +1653,7 @@ func (x *ModelUnwanted) String() string {
 func (*ModelUnwanted) ProtoMessage() {}
 
 func (x *ModelUnwanted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[24]
+	mi := &file_events_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1553,7 +1666,7 @@ func (x *ModelUnwanted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelUnwanted.ProtoReflect.Descriptor instead.
 func (*ModelUnwanted) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{24}
+	return file_events_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ModelUnwanted) GetReason() string {
@@ -1596,7 +1709,7 @@ type FootprintMeasured struct {
 
 func (x *FootprintMeasured) Reset() {
 	*x = FootprintMeasured{}
-	mi := &file_events_proto_msgTypes[25]
+	mi := &file_events_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1608,7 +1721,7 @@ func (x *FootprintMeasured) String() string {
 func (*FootprintMeasured) ProtoMessage() {}
 
 func (x *FootprintMeasured) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[25]
+	mi := &file_events_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1621,7 +1734,7 @@ func (x *FootprintMeasured) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FootprintMeasured.ProtoReflect.Descriptor instead.
 func (*FootprintMeasured) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{25}
+	return file_events_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *FootprintMeasured) GetAttempt() uint64 {
@@ -1656,7 +1769,7 @@ type ModelRetired struct {
 
 func (x *ModelRetired) Reset() {
 	*x = ModelRetired{}
-	mi := &file_events_proto_msgTypes[26]
+	mi := &file_events_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1668,7 +1781,7 @@ func (x *ModelRetired) String() string {
 func (*ModelRetired) ProtoMessage() {}
 
 func (x *ModelRetired) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[26]
+	mi := &file_events_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1681,7 +1794,7 @@ func (x *ModelRetired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelRetired.ProtoReflect.Descriptor instead.
 func (*ModelRetired) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{26}
+	return file_events_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ModelRetired) GetReason() string {
@@ -1710,7 +1823,7 @@ type ModelPinned struct {
 
 func (x *ModelPinned) Reset() {
 	*x = ModelPinned{}
-	mi := &file_events_proto_msgTypes[27]
+	mi := &file_events_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1722,7 +1835,7 @@ func (x *ModelPinned) String() string {
 func (*ModelPinned) ProtoMessage() {}
 
 func (x *ModelPinned) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[27]
+	mi := &file_events_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1735,7 +1848,7 @@ func (x *ModelPinned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelPinned.ProtoReflect.Descriptor instead.
 func (*ModelPinned) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{27}
+	return file_events_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ModelPinned) GetOwner() string {
@@ -1772,7 +1885,7 @@ type ModelLoadStarted struct {
 
 func (x *ModelLoadStarted) Reset() {
 	*x = ModelLoadStarted{}
-	mi := &file_events_proto_msgTypes[28]
+	mi := &file_events_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1784,7 +1897,7 @@ func (x *ModelLoadStarted) String() string {
 func (*ModelLoadStarted) ProtoMessage() {}
 
 func (x *ModelLoadStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[28]
+	mi := &file_events_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1797,7 +1910,7 @@ func (x *ModelLoadStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelLoadStarted.ProtoReflect.Descriptor instead.
 func (*ModelLoadStarted) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{28}
+	return file_events_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ModelLoadStarted) GetAttempt() uint64 {
@@ -1839,7 +1952,7 @@ type WorkerStarted struct {
 
 func (x *WorkerStarted) Reset() {
 	*x = WorkerStarted{}
-	mi := &file_events_proto_msgTypes[29]
+	mi := &file_events_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1851,7 +1964,7 @@ func (x *WorkerStarted) String() string {
 func (*WorkerStarted) ProtoMessage() {}
 
 func (x *WorkerStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[29]
+	mi := &file_events_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1864,7 +1977,7 @@ func (x *WorkerStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerStarted.ProtoReflect.Descriptor instead.
 func (*WorkerStarted) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{29}
+	return file_events_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *WorkerStarted) GetAttempt() uint64 {
@@ -1902,7 +2015,7 @@ type ModelReady struct {
 
 func (x *ModelReady) Reset() {
 	*x = ModelReady{}
-	mi := &file_events_proto_msgTypes[30]
+	mi := &file_events_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1914,7 +2027,7 @@ func (x *ModelReady) String() string {
 func (*ModelReady) ProtoMessage() {}
 
 func (x *ModelReady) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[30]
+	mi := &file_events_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1927,7 +2040,7 @@ func (x *ModelReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelReady.ProtoReflect.Descriptor instead.
 func (*ModelReady) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{30}
+	return file_events_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ModelReady) GetAttempt() uint64 {
@@ -1977,7 +2090,7 @@ type ModelDraining struct {
 
 func (x *ModelDraining) Reset() {
 	*x = ModelDraining{}
-	mi := &file_events_proto_msgTypes[31]
+	mi := &file_events_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1989,7 +2102,7 @@ func (x *ModelDraining) String() string {
 func (*ModelDraining) ProtoMessage() {}
 
 func (x *ModelDraining) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[31]
+	mi := &file_events_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2002,7 +2115,7 @@ func (x *ModelDraining) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelDraining.ProtoReflect.Descriptor instead.
 func (*ModelDraining) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{31}
+	return file_events_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ModelDraining) GetAttempt() uint64 {
@@ -2043,7 +2156,7 @@ type ModelDrained struct {
 
 func (x *ModelDrained) Reset() {
 	*x = ModelDrained{}
-	mi := &file_events_proto_msgTypes[32]
+	mi := &file_events_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2055,7 +2168,7 @@ func (x *ModelDrained) String() string {
 func (*ModelDrained) ProtoMessage() {}
 
 func (x *ModelDrained) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[32]
+	mi := &file_events_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2068,7 +2181,7 @@ func (x *ModelDrained) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelDrained.ProtoReflect.Descriptor instead.
 func (*ModelDrained) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{32}
+	return file_events_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ModelDrained) GetAttempt() uint64 {
@@ -2102,7 +2215,7 @@ type WorkerExited struct {
 
 func (x *WorkerExited) Reset() {
 	*x = WorkerExited{}
-	mi := &file_events_proto_msgTypes[33]
+	mi := &file_events_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2114,7 +2227,7 @@ func (x *WorkerExited) String() string {
 func (*WorkerExited) ProtoMessage() {}
 
 func (x *WorkerExited) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[33]
+	mi := &file_events_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2127,7 +2240,7 @@ func (x *WorkerExited) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerExited.ProtoReflect.Descriptor instead.
 func (*WorkerExited) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{33}
+	return file_events_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *WorkerExited) GetAttempt() uint64 {
@@ -2187,7 +2300,7 @@ type LoadFailed struct {
 
 func (x *LoadFailed) Reset() {
 	*x = LoadFailed{}
-	mi := &file_events_proto_msgTypes[34]
+	mi := &file_events_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2199,7 +2312,7 @@ func (x *LoadFailed) String() string {
 func (*LoadFailed) ProtoMessage() {}
 
 func (x *LoadFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[34]
+	mi := &file_events_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2212,7 +2325,7 @@ func (x *LoadFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadFailed.ProtoReflect.Descriptor instead.
 func (*LoadFailed) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{34}
+	return file_events_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *LoadFailed) GetAttempt() uint64 {
@@ -2261,7 +2374,7 @@ type LeaseReturned struct {
 
 func (x *LeaseReturned) Reset() {
 	*x = LeaseReturned{}
-	mi := &file_events_proto_msgTypes[35]
+	mi := &file_events_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2273,7 +2386,7 @@ func (x *LeaseReturned) String() string {
 func (*LeaseReturned) ProtoMessage() {}
 
 func (x *LeaseReturned) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[35]
+	mi := &file_events_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2286,7 +2399,7 @@ func (x *LeaseReturned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseReturned.ProtoReflect.Descriptor instead.
 func (*LeaseReturned) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{35}
+	return file_events_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *LeaseReturned) GetAttempt() uint64 {
@@ -2313,7 +2426,7 @@ type LeaseSettled struct {
 
 func (x *LeaseSettled) Reset() {
 	*x = LeaseSettled{}
-	mi := &file_events_proto_msgTypes[36]
+	mi := &file_events_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2325,7 +2438,7 @@ func (x *LeaseSettled) String() string {
 func (*LeaseSettled) ProtoMessage() {}
 
 func (x *LeaseSettled) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[36]
+	mi := &file_events_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2338,7 +2451,7 @@ func (x *LeaseSettled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseSettled.ProtoReflect.Descriptor instead.
 func (*LeaseSettled) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{36}
+	return file_events_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *LeaseSettled) GetAttempt() uint64 {
@@ -2367,7 +2480,7 @@ type BreakerChanged struct {
 
 func (x *BreakerChanged) Reset() {
 	*x = BreakerChanged{}
-	mi := &file_events_proto_msgTypes[37]
+	mi := &file_events_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2379,7 +2492,7 @@ func (x *BreakerChanged) String() string {
 func (*BreakerChanged) ProtoMessage() {}
 
 func (x *BreakerChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[37]
+	mi := &file_events_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2392,7 +2505,7 @@ func (x *BreakerChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BreakerChanged.ProtoReflect.Descriptor instead.
 func (*BreakerChanged) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{37}
+	return file_events_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *BreakerChanged) GetState() string {
@@ -2428,7 +2541,7 @@ type ModelDozing struct {
 
 func (x *ModelDozing) Reset() {
 	*x = ModelDozing{}
-	mi := &file_events_proto_msgTypes[38]
+	mi := &file_events_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2440,7 +2553,7 @@ func (x *ModelDozing) String() string {
 func (*ModelDozing) ProtoMessage() {}
 
 func (x *ModelDozing) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[38]
+	mi := &file_events_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2453,7 +2566,7 @@ func (x *ModelDozing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelDozing.ProtoReflect.Descriptor instead.
 func (*ModelDozing) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{38}
+	return file_events_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ModelDozing) GetAttempt() uint64 {
@@ -2489,7 +2602,7 @@ type ModelAsleep struct {
 
 func (x *ModelAsleep) Reset() {
 	*x = ModelAsleep{}
-	mi := &file_events_proto_msgTypes[39]
+	mi := &file_events_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2501,7 +2614,7 @@ func (x *ModelAsleep) String() string {
 func (*ModelAsleep) ProtoMessage() {}
 
 func (x *ModelAsleep) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[39]
+	mi := &file_events_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2514,7 +2627,7 @@ func (x *ModelAsleep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelAsleep.ProtoReflect.Descriptor instead.
 func (*ModelAsleep) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{39}
+	return file_events_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ModelAsleep) GetAttempt() uint64 {
@@ -2551,7 +2664,7 @@ type ModelWaking struct {
 
 func (x *ModelWaking) Reset() {
 	*x = ModelWaking{}
-	mi := &file_events_proto_msgTypes[40]
+	mi := &file_events_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2563,7 +2676,7 @@ func (x *ModelWaking) String() string {
 func (*ModelWaking) ProtoMessage() {}
 
 func (x *ModelWaking) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[40]
+	mi := &file_events_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2576,7 +2689,7 @@ func (x *ModelWaking) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelWaking.ProtoReflect.Descriptor instead.
 func (*ModelWaking) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{40}
+	return file_events_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ModelWaking) GetAttempt() uint64 {
@@ -2617,7 +2730,7 @@ type ModelAwake struct {
 
 func (x *ModelAwake) Reset() {
 	*x = ModelAwake{}
-	mi := &file_events_proto_msgTypes[41]
+	mi := &file_events_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2629,7 +2742,7 @@ func (x *ModelAwake) String() string {
 func (*ModelAwake) ProtoMessage() {}
 
 func (x *ModelAwake) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[41]
+	mi := &file_events_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2642,7 +2755,7 @@ func (x *ModelAwake) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelAwake.ProtoReflect.Descriptor instead.
 func (*ModelAwake) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{41}
+	return file_events_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ModelAwake) GetAttempt() uint64 {
@@ -2671,7 +2784,7 @@ type ModelScaled struct {
 
 func (x *ModelScaled) Reset() {
 	*x = ModelScaled{}
-	mi := &file_events_proto_msgTypes[42]
+	mi := &file_events_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2683,7 +2796,7 @@ func (x *ModelScaled) String() string {
 func (*ModelScaled) ProtoMessage() {}
 
 func (x *ModelScaled) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[42]
+	mi := &file_events_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2696,7 +2809,7 @@ func (x *ModelScaled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelScaled.ProtoReflect.Descriptor instead.
 func (*ModelScaled) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{42}
+	return file_events_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ModelScaled) GetReplicas() uint32 {
@@ -2734,7 +2847,7 @@ type ReplicaSettled struct {
 
 func (x *ReplicaSettled) Reset() {
 	*x = ReplicaSettled{}
-	mi := &file_events_proto_msgTypes[43]
+	mi := &file_events_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2746,7 +2859,7 @@ func (x *ReplicaSettled) String() string {
 func (*ReplicaSettled) ProtoMessage() {}
 
 func (x *ReplicaSettled) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[43]
+	mi := &file_events_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2759,7 +2872,7 @@ func (x *ReplicaSettled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaSettled.ProtoReflect.Descriptor instead.
 func (*ReplicaSettled) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{43}
+	return file_events_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ReplicaSettled) GetReplica() string {
@@ -2804,7 +2917,7 @@ type WorkerDegraded struct {
 
 func (x *WorkerDegraded) Reset() {
 	*x = WorkerDegraded{}
-	mi := &file_events_proto_msgTypes[44]
+	mi := &file_events_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2816,7 +2929,7 @@ func (x *WorkerDegraded) String() string {
 func (*WorkerDegraded) ProtoMessage() {}
 
 func (x *WorkerDegraded) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[44]
+	mi := &file_events_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2829,7 +2942,7 @@ func (x *WorkerDegraded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerDegraded.ProtoReflect.Descriptor instead.
 func (*WorkerDegraded) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{44}
+	return file_events_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *WorkerDegraded) GetReplica() string {
@@ -2879,7 +2992,7 @@ type WorkerReplaced struct {
 
 func (x *WorkerReplaced) Reset() {
 	*x = WorkerReplaced{}
-	mi := &file_events_proto_msgTypes[45]
+	mi := &file_events_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2891,7 +3004,7 @@ func (x *WorkerReplaced) String() string {
 func (*WorkerReplaced) ProtoMessage() {}
 
 func (x *WorkerReplaced) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[45]
+	mi := &file_events_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2904,7 +3017,7 @@ func (x *WorkerReplaced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerReplaced.ProtoReflect.Descriptor instead.
 func (*WorkerReplaced) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{45}
+	return file_events_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *WorkerReplaced) GetReplica() string {
@@ -2941,7 +3054,7 @@ type ReplacementFailed struct {
 
 func (x *ReplacementFailed) Reset() {
 	*x = ReplacementFailed{}
-	mi := &file_events_proto_msgTypes[46]
+	mi := &file_events_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2953,7 +3066,7 @@ func (x *ReplacementFailed) String() string {
 func (*ReplacementFailed) ProtoMessage() {}
 
 func (x *ReplacementFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[46]
+	mi := &file_events_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2966,7 +3079,7 @@ func (x *ReplacementFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplacementFailed.ProtoReflect.Descriptor instead.
 func (*ReplacementFailed) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{46}
+	return file_events_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ReplacementFailed) GetReplica() string {
@@ -3012,7 +3125,7 @@ type PlacementDecided struct {
 
 func (x *PlacementDecided) Reset() {
 	*x = PlacementDecided{}
-	mi := &file_events_proto_msgTypes[47]
+	mi := &file_events_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3024,7 +3137,7 @@ func (x *PlacementDecided) String() string {
 func (*PlacementDecided) ProtoMessage() {}
 
 func (x *PlacementDecided) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[47]
+	mi := &file_events_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3037,7 +3150,7 @@ func (x *PlacementDecided) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementDecided.ProtoReflect.Descriptor instead.
 func (*PlacementDecided) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{47}
+	return file_events_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *PlacementDecided) GetPlacement() *Placement {
@@ -3089,7 +3202,7 @@ type PlacementPostponed struct {
 
 func (x *PlacementPostponed) Reset() {
 	*x = PlacementPostponed{}
-	mi := &file_events_proto_msgTypes[48]
+	mi := &file_events_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3101,7 +3214,7 @@ func (x *PlacementPostponed) String() string {
 func (*PlacementPostponed) ProtoMessage() {}
 
 func (x *PlacementPostponed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[48]
+	mi := &file_events_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3114,7 +3227,7 @@ func (x *PlacementPostponed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementPostponed.ProtoReflect.Descriptor instead.
 func (*PlacementPostponed) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{48}
+	return file_events_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *PlacementPostponed) GetModel() string {
@@ -3164,7 +3277,7 @@ type VictimEvicted struct {
 
 func (x *VictimEvicted) Reset() {
 	*x = VictimEvicted{}
-	mi := &file_events_proto_msgTypes[49]
+	mi := &file_events_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3176,7 +3289,7 @@ func (x *VictimEvicted) String() string {
 func (*VictimEvicted) ProtoMessage() {}
 
 func (x *VictimEvicted) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[49]
+	mi := &file_events_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3189,7 +3302,7 @@ func (x *VictimEvicted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VictimEvicted.ProtoReflect.Descriptor instead.
 func (*VictimEvicted) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{49}
+	return file_events_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *VictimEvicted) GetId() string {
@@ -3226,7 +3339,7 @@ type PressureRelieved struct {
 
 func (x *PressureRelieved) Reset() {
 	*x = PressureRelieved{}
-	mi := &file_events_proto_msgTypes[50]
+	mi := &file_events_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3238,7 +3351,7 @@ func (x *PressureRelieved) String() string {
 func (*PressureRelieved) ProtoMessage() {}
 
 func (x *PressureRelieved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[50]
+	mi := &file_events_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3251,7 +3364,7 @@ func (x *PressureRelieved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PressureRelieved.ProtoReflect.Descriptor instead.
 func (*PressureRelieved) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{50}
+	return file_events_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *PressureRelieved) GetGpu() string {
@@ -3293,7 +3406,7 @@ type PlacementReserved struct {
 
 func (x *PlacementReserved) Reset() {
 	*x = PlacementReserved{}
-	mi := &file_events_proto_msgTypes[51]
+	mi := &file_events_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3305,7 +3418,7 @@ func (x *PlacementReserved) String() string {
 func (*PlacementReserved) ProtoMessage() {}
 
 func (x *PlacementReserved) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[51]
+	mi := &file_events_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3318,7 +3431,7 @@ func (x *PlacementReserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementReserved.ProtoReflect.Descriptor instead.
 func (*PlacementReserved) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{51}
+	return file_events_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *PlacementReserved) GetId() string {
@@ -3354,7 +3467,7 @@ type PlacementRefused struct {
 
 func (x *PlacementRefused) Reset() {
 	*x = PlacementRefused{}
-	mi := &file_events_proto_msgTypes[52]
+	mi := &file_events_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3366,7 +3479,7 @@ func (x *PlacementRefused) String() string {
 func (*PlacementRefused) ProtoMessage() {}
 
 func (x *PlacementRefused) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[52]
+	mi := &file_events_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3379,7 +3492,7 @@ func (x *PlacementRefused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementRefused.ProtoReflect.Descriptor instead.
 func (*PlacementRefused) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{52}
+	return file_events_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *PlacementRefused) GetId() string {
@@ -3414,7 +3527,7 @@ type PlacementClosed struct {
 
 func (x *PlacementClosed) Reset() {
 	*x = PlacementClosed{}
-	mi := &file_events_proto_msgTypes[53]
+	mi := &file_events_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3426,7 +3539,7 @@ func (x *PlacementClosed) String() string {
 func (*PlacementClosed) ProtoMessage() {}
 
 func (x *PlacementClosed) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[53]
+	mi := &file_events_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3439,7 +3552,7 @@ func (x *PlacementClosed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementClosed.ProtoReflect.Descriptor instead.
 func (*PlacementClosed) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{53}
+	return file_events_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *PlacementClosed) GetId() string {
@@ -3475,7 +3588,7 @@ type PlacementAbandoned struct {
 
 func (x *PlacementAbandoned) Reset() {
 	*x = PlacementAbandoned{}
-	mi := &file_events_proto_msgTypes[54]
+	mi := &file_events_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3487,7 +3600,7 @@ func (x *PlacementAbandoned) String() string {
 func (*PlacementAbandoned) ProtoMessage() {}
 
 func (x *PlacementAbandoned) ProtoReflect() protoreflect.Message {
-	mi := &file_events_proto_msgTypes[54]
+	mi := &file_events_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3500,7 +3613,7 @@ func (x *PlacementAbandoned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementAbandoned.ProtoReflect.Descriptor instead.
 func (*PlacementAbandoned) Descriptor() ([]byte, []int) {
-	return file_events_proto_rawDescGZIP(), []int{54}
+	return file_events_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *PlacementAbandoned) GetId() string {
@@ -3555,7 +3668,7 @@ const file_events_proto_rawDesc = "" +
 	"\rConfigApplied\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\tR\brevision\x12\x18\n" +
 	"\achanges\x18\x02 \x03(\tR\achanges\x12*\n" +
-	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xb1\x02\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x81\x03\n" +
 	"\vSwapStarted\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -3568,7 +3681,10 @@ const file_events_proto_rawDesc = "" +
 	"\rmax_error_pct\x18\b \x01(\rR\vmaxErrorPct\x12*\n" +
 	"\x02at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12#\n" +
 	"\rready_seconds\x18\n" +
-	" \x01(\rR\freadySeconds\"J\n" +
+	" \x01(\rR\freadySeconds\x12\x1a\n" +
+	"\bdeclared\x18\v \x01(\tR\bdeclared\x12\x1a\n" +
+	"\bresident\x18\f \x01(\bR\bresident\x12\x16\n" +
+	"\x06undoes\x18\r \x01(\tR\x06undoes\"J\n" +
 	"\fSwapCanaried\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"b\n" +
@@ -3579,10 +3695,17 @@ const file_events_proto_rawDesc = "" +
 	"\x0eSwapRolledBack\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12*\n" +
-	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"I\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"v\n" +
+	"\fRouteDropped\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12*\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"s\n" +
 	"\vSwapSettled\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
-	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xee\x01\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x12\n" +
+	"\x04kept\x18\x03 \x01(\tR\x04kept\x12\x14\n" +
+	"\x05model\x18\x04 \x01(\tR\x05model\"\xee\x01\n" +
 	"\x10DeviceRegistered\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12%\n" +
@@ -3793,7 +3916,7 @@ func file_events_proto_rawDescGZIP() []byte {
 	return file_events_proto_rawDescData
 }
 
-var file_events_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
+var file_events_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_events_proto_goTypes = []any{
 	(*Decision)(nil),              // 0: modelops.Decision
 	(*Event)(nil),                 // 1: modelops.Event
@@ -3806,129 +3929,131 @@ var file_events_proto_goTypes = []any{
 	(*SwapCanaried)(nil),          // 8: modelops.SwapCanaried
 	(*SwapPromoted)(nil),          // 9: modelops.SwapPromoted
 	(*SwapRolledBack)(nil),        // 10: modelops.SwapRolledBack
-	(*SwapSettled)(nil),           // 11: modelops.SwapSettled
-	(*DeviceRegistered)(nil),      // 12: modelops.DeviceRegistered
-	(*VramReserved)(nil),          // 13: modelops.VramReserved
-	(*VramSettled)(nil),           // 14: modelops.VramSettled
-	(*VramResized)(nil),           // 15: modelops.VramResized
-	(*VramReleased)(nil),          // 16: modelops.VramReleased
-	(*LeaseExpired)(nil),          // 17: modelops.LeaseExpired
-	(*ForeignUseChanged)(nil),     // 18: modelops.ForeignUseChanged
-	(*DeviceLost)(nil),            // 19: modelops.DeviceLost
-	(*DeviceRecovered)(nil),       // 20: modelops.DeviceRecovered
-	(*DeviceFaulted)(nil),         // 21: modelops.DeviceFaulted
-	(*ModelDeclared)(nil),         // 22: modelops.ModelDeclared
-	(*ModelWanted)(nil),           // 23: modelops.ModelWanted
-	(*ModelUnwanted)(nil),         // 24: modelops.ModelUnwanted
-	(*FootprintMeasured)(nil),     // 25: modelops.FootprintMeasured
-	(*ModelRetired)(nil),          // 26: modelops.ModelRetired
-	(*ModelPinned)(nil),           // 27: modelops.ModelPinned
-	(*ModelLoadStarted)(nil),      // 28: modelops.ModelLoadStarted
-	(*WorkerStarted)(nil),         // 29: modelops.WorkerStarted
-	(*ModelReady)(nil),            // 30: modelops.ModelReady
-	(*ModelDraining)(nil),         // 31: modelops.ModelDraining
-	(*ModelDrained)(nil),          // 32: modelops.ModelDrained
-	(*WorkerExited)(nil),          // 33: modelops.WorkerExited
-	(*LoadFailed)(nil),            // 34: modelops.LoadFailed
-	(*LeaseReturned)(nil),         // 35: modelops.LeaseReturned
-	(*LeaseSettled)(nil),          // 36: modelops.LeaseSettled
-	(*BreakerChanged)(nil),        // 37: modelops.BreakerChanged
-	(*ModelDozing)(nil),           // 38: modelops.ModelDozing
-	(*ModelAsleep)(nil),           // 39: modelops.ModelAsleep
-	(*ModelWaking)(nil),           // 40: modelops.ModelWaking
-	(*ModelAwake)(nil),            // 41: modelops.ModelAwake
-	(*ModelScaled)(nil),           // 42: modelops.ModelScaled
-	(*ReplicaSettled)(nil),        // 43: modelops.ReplicaSettled
-	(*WorkerDegraded)(nil),        // 44: modelops.WorkerDegraded
-	(*WorkerReplaced)(nil),        // 45: modelops.WorkerReplaced
-	(*ReplacementFailed)(nil),     // 46: modelops.ReplacementFailed
-	(*PlacementDecided)(nil),      // 47: modelops.PlacementDecided
-	(*PlacementPostponed)(nil),    // 48: modelops.PlacementPostponed
-	(*VictimEvicted)(nil),         // 49: modelops.VictimEvicted
-	(*PressureRelieved)(nil),      // 50: modelops.PressureRelieved
-	(*PlacementReserved)(nil),     // 51: modelops.PlacementReserved
-	(*PlacementRefused)(nil),      // 52: modelops.PlacementRefused
-	(*PlacementClosed)(nil),       // 53: modelops.PlacementClosed
-	(*PlacementAbandoned)(nil),    // 54: modelops.PlacementAbandoned
-	(*timestamppb.Timestamp)(nil), // 55: google.protobuf.Timestamp
-	(*ModelSpec)(nil),             // 56: modelops.ModelSpec
-	(*Placement)(nil),             // 57: modelops.Placement
-	(*Worker)(nil),                // 58: modelops.Worker
-	(*ErrorBody)(nil),             // 59: modelops.ErrorBody
-	(*Candidate)(nil),             // 60: modelops.Candidate
-	(*Victim)(nil),                // 61: modelops.Victim
+	(*RouteDropped)(nil),          // 11: modelops.RouteDropped
+	(*SwapSettled)(nil),           // 12: modelops.SwapSettled
+	(*DeviceRegistered)(nil),      // 13: modelops.DeviceRegistered
+	(*VramReserved)(nil),          // 14: modelops.VramReserved
+	(*VramSettled)(nil),           // 15: modelops.VramSettled
+	(*VramResized)(nil),           // 16: modelops.VramResized
+	(*VramReleased)(nil),          // 17: modelops.VramReleased
+	(*LeaseExpired)(nil),          // 18: modelops.LeaseExpired
+	(*ForeignUseChanged)(nil),     // 19: modelops.ForeignUseChanged
+	(*DeviceLost)(nil),            // 20: modelops.DeviceLost
+	(*DeviceRecovered)(nil),       // 21: modelops.DeviceRecovered
+	(*DeviceFaulted)(nil),         // 22: modelops.DeviceFaulted
+	(*ModelDeclared)(nil),         // 23: modelops.ModelDeclared
+	(*ModelWanted)(nil),           // 24: modelops.ModelWanted
+	(*ModelUnwanted)(nil),         // 25: modelops.ModelUnwanted
+	(*FootprintMeasured)(nil),     // 26: modelops.FootprintMeasured
+	(*ModelRetired)(nil),          // 27: modelops.ModelRetired
+	(*ModelPinned)(nil),           // 28: modelops.ModelPinned
+	(*ModelLoadStarted)(nil),      // 29: modelops.ModelLoadStarted
+	(*WorkerStarted)(nil),         // 30: modelops.WorkerStarted
+	(*ModelReady)(nil),            // 31: modelops.ModelReady
+	(*ModelDraining)(nil),         // 32: modelops.ModelDraining
+	(*ModelDrained)(nil),          // 33: modelops.ModelDrained
+	(*WorkerExited)(nil),          // 34: modelops.WorkerExited
+	(*LoadFailed)(nil),            // 35: modelops.LoadFailed
+	(*LeaseReturned)(nil),         // 36: modelops.LeaseReturned
+	(*LeaseSettled)(nil),          // 37: modelops.LeaseSettled
+	(*BreakerChanged)(nil),        // 38: modelops.BreakerChanged
+	(*ModelDozing)(nil),           // 39: modelops.ModelDozing
+	(*ModelAsleep)(nil),           // 40: modelops.ModelAsleep
+	(*ModelWaking)(nil),           // 41: modelops.ModelWaking
+	(*ModelAwake)(nil),            // 42: modelops.ModelAwake
+	(*ModelScaled)(nil),           // 43: modelops.ModelScaled
+	(*ReplicaSettled)(nil),        // 44: modelops.ReplicaSettled
+	(*WorkerDegraded)(nil),        // 45: modelops.WorkerDegraded
+	(*WorkerReplaced)(nil),        // 46: modelops.WorkerReplaced
+	(*ReplacementFailed)(nil),     // 47: modelops.ReplacementFailed
+	(*PlacementDecided)(nil),      // 48: modelops.PlacementDecided
+	(*PlacementPostponed)(nil),    // 49: modelops.PlacementPostponed
+	(*VictimEvicted)(nil),         // 50: modelops.VictimEvicted
+	(*PressureRelieved)(nil),      // 51: modelops.PressureRelieved
+	(*PlacementReserved)(nil),     // 52: modelops.PlacementReserved
+	(*PlacementRefused)(nil),      // 53: modelops.PlacementRefused
+	(*PlacementClosed)(nil),       // 54: modelops.PlacementClosed
+	(*PlacementAbandoned)(nil),    // 55: modelops.PlacementAbandoned
+	(*timestamppb.Timestamp)(nil), // 56: google.protobuf.Timestamp
+	(*ModelSpec)(nil),             // 57: modelops.ModelSpec
+	(*Placement)(nil),             // 58: modelops.Placement
+	(*Worker)(nil),                // 59: modelops.Worker
+	(*ErrorBody)(nil),             // 60: modelops.ErrorBody
+	(*Candidate)(nil),             // 61: modelops.Candidate
+	(*Victim)(nil),                // 62: modelops.Victim
 }
 var file_events_proto_depIdxs = []int32{
 	1,  // 0: modelops.Decision.events:type_name -> modelops.Event
-	55, // 1: modelops.HostStarted.at:type_name -> google.protobuf.Timestamp
-	55, // 2: modelops.HostStopped.at:type_name -> google.protobuf.Timestamp
-	55, // 3: modelops.ActorGaveUp.at:type_name -> google.protobuf.Timestamp
-	55, // 4: modelops.ActorRevived.at:type_name -> google.protobuf.Timestamp
-	55, // 5: modelops.ConfigApplied.at:type_name -> google.protobuf.Timestamp
-	55, // 6: modelops.SwapStarted.at:type_name -> google.protobuf.Timestamp
-	55, // 7: modelops.SwapCanaried.at:type_name -> google.protobuf.Timestamp
-	55, // 8: modelops.SwapPromoted.at:type_name -> google.protobuf.Timestamp
-	55, // 9: modelops.SwapRolledBack.at:type_name -> google.protobuf.Timestamp
-	55, // 10: modelops.SwapSettled.at:type_name -> google.protobuf.Timestamp
-	55, // 11: modelops.DeviceRegistered.at:type_name -> google.protobuf.Timestamp
-	55, // 12: modelops.VramReserved.at:type_name -> google.protobuf.Timestamp
-	55, // 13: modelops.VramSettled.at:type_name -> google.protobuf.Timestamp
-	55, // 14: modelops.VramResized.at:type_name -> google.protobuf.Timestamp
-	55, // 15: modelops.VramReleased.at:type_name -> google.protobuf.Timestamp
-	55, // 16: modelops.LeaseExpired.at:type_name -> google.protobuf.Timestamp
-	55, // 17: modelops.ForeignUseChanged.at:type_name -> google.protobuf.Timestamp
-	55, // 18: modelops.DeviceLost.at:type_name -> google.protobuf.Timestamp
-	55, // 19: modelops.DeviceRecovered.at:type_name -> google.protobuf.Timestamp
-	55, // 20: modelops.DeviceFaulted.at:type_name -> google.protobuf.Timestamp
-	56, // 21: modelops.ModelDeclared.spec:type_name -> modelops.ModelSpec
-	55, // 22: modelops.ModelDeclared.at:type_name -> google.protobuf.Timestamp
-	55, // 23: modelops.ModelWanted.at:type_name -> google.protobuf.Timestamp
-	55, // 24: modelops.ModelUnwanted.at:type_name -> google.protobuf.Timestamp
-	55, // 25: modelops.FootprintMeasured.at:type_name -> google.protobuf.Timestamp
-	55, // 26: modelops.ModelRetired.at:type_name -> google.protobuf.Timestamp
-	55, // 27: modelops.ModelPinned.at:type_name -> google.protobuf.Timestamp
-	57, // 28: modelops.ModelLoadStarted.placement:type_name -> modelops.Placement
-	55, // 29: modelops.ModelLoadStarted.at:type_name -> google.protobuf.Timestamp
-	58, // 30: modelops.WorkerStarted.worker:type_name -> modelops.Worker
-	55, // 31: modelops.WorkerStarted.at:type_name -> google.protobuf.Timestamp
-	55, // 32: modelops.ModelReady.at:type_name -> google.protobuf.Timestamp
-	55, // 33: modelops.ModelDraining.at:type_name -> google.protobuf.Timestamp
-	55, // 34: modelops.ModelDrained.at:type_name -> google.protobuf.Timestamp
-	55, // 35: modelops.WorkerExited.at:type_name -> google.protobuf.Timestamp
-	59, // 36: modelops.LoadFailed.error:type_name -> modelops.ErrorBody
-	55, // 37: modelops.LoadFailed.at:type_name -> google.protobuf.Timestamp
-	55, // 38: modelops.LeaseReturned.at:type_name -> google.protobuf.Timestamp
-	55, // 39: modelops.LeaseSettled.at:type_name -> google.protobuf.Timestamp
-	55, // 40: modelops.BreakerChanged.at:type_name -> google.protobuf.Timestamp
-	55, // 41: modelops.ModelDozing.at:type_name -> google.protobuf.Timestamp
-	55, // 42: modelops.ModelAsleep.at:type_name -> google.protobuf.Timestamp
-	55, // 43: modelops.ModelWaking.at:type_name -> google.protobuf.Timestamp
-	59, // 44: modelops.ModelWaking.error:type_name -> modelops.ErrorBody
-	55, // 45: modelops.ModelAwake.at:type_name -> google.protobuf.Timestamp
-	55, // 46: modelops.ModelScaled.at:type_name -> google.protobuf.Timestamp
-	55, // 47: modelops.ReplicaSettled.at:type_name -> google.protobuf.Timestamp
-	55, // 48: modelops.WorkerDegraded.at:type_name -> google.protobuf.Timestamp
-	55, // 49: modelops.WorkerReplaced.at:type_name -> google.protobuf.Timestamp
-	59, // 50: modelops.ReplacementFailed.error:type_name -> modelops.ErrorBody
-	55, // 51: modelops.ReplacementFailed.at:type_name -> google.protobuf.Timestamp
-	57, // 52: modelops.PlacementDecided.placement:type_name -> modelops.Placement
-	60, // 53: modelops.PlacementDecided.candidates:type_name -> modelops.Candidate
-	55, // 54: modelops.PlacementDecided.at:type_name -> google.protobuf.Timestamp
-	60, // 55: modelops.PlacementPostponed.candidates:type_name -> modelops.Candidate
-	55, // 56: modelops.PlacementPostponed.at:type_name -> google.protobuf.Timestamp
-	55, // 57: modelops.VictimEvicted.at:type_name -> google.protobuf.Timestamp
-	61, // 58: modelops.PressureRelieved.victims:type_name -> modelops.Victim
-	55, // 59: modelops.PressureRelieved.at:type_name -> google.protobuf.Timestamp
-	55, // 60: modelops.PlacementReserved.at:type_name -> google.protobuf.Timestamp
-	59, // 61: modelops.PlacementRefused.error:type_name -> modelops.ErrorBody
-	55, // 62: modelops.PlacementRefused.at:type_name -> google.protobuf.Timestamp
-	55, // 63: modelops.PlacementClosed.at:type_name -> google.protobuf.Timestamp
-	55, // 64: modelops.PlacementAbandoned.at:type_name -> google.protobuf.Timestamp
-	65, // [65:65] is the sub-list for method output_type
-	65, // [65:65] is the sub-list for method input_type
-	65, // [65:65] is the sub-list for extension type_name
-	65, // [65:65] is the sub-list for extension extendee
-	0,  // [0:65] is the sub-list for field type_name
+	56, // 1: modelops.HostStarted.at:type_name -> google.protobuf.Timestamp
+	56, // 2: modelops.HostStopped.at:type_name -> google.protobuf.Timestamp
+	56, // 3: modelops.ActorGaveUp.at:type_name -> google.protobuf.Timestamp
+	56, // 4: modelops.ActorRevived.at:type_name -> google.protobuf.Timestamp
+	56, // 5: modelops.ConfigApplied.at:type_name -> google.protobuf.Timestamp
+	56, // 6: modelops.SwapStarted.at:type_name -> google.protobuf.Timestamp
+	56, // 7: modelops.SwapCanaried.at:type_name -> google.protobuf.Timestamp
+	56, // 8: modelops.SwapPromoted.at:type_name -> google.protobuf.Timestamp
+	56, // 9: modelops.SwapRolledBack.at:type_name -> google.protobuf.Timestamp
+	56, // 10: modelops.RouteDropped.at:type_name -> google.protobuf.Timestamp
+	56, // 11: modelops.SwapSettled.at:type_name -> google.protobuf.Timestamp
+	56, // 12: modelops.DeviceRegistered.at:type_name -> google.protobuf.Timestamp
+	56, // 13: modelops.VramReserved.at:type_name -> google.protobuf.Timestamp
+	56, // 14: modelops.VramSettled.at:type_name -> google.protobuf.Timestamp
+	56, // 15: modelops.VramResized.at:type_name -> google.protobuf.Timestamp
+	56, // 16: modelops.VramReleased.at:type_name -> google.protobuf.Timestamp
+	56, // 17: modelops.LeaseExpired.at:type_name -> google.protobuf.Timestamp
+	56, // 18: modelops.ForeignUseChanged.at:type_name -> google.protobuf.Timestamp
+	56, // 19: modelops.DeviceLost.at:type_name -> google.protobuf.Timestamp
+	56, // 20: modelops.DeviceRecovered.at:type_name -> google.protobuf.Timestamp
+	56, // 21: modelops.DeviceFaulted.at:type_name -> google.protobuf.Timestamp
+	57, // 22: modelops.ModelDeclared.spec:type_name -> modelops.ModelSpec
+	56, // 23: modelops.ModelDeclared.at:type_name -> google.protobuf.Timestamp
+	56, // 24: modelops.ModelWanted.at:type_name -> google.protobuf.Timestamp
+	56, // 25: modelops.ModelUnwanted.at:type_name -> google.protobuf.Timestamp
+	56, // 26: modelops.FootprintMeasured.at:type_name -> google.protobuf.Timestamp
+	56, // 27: modelops.ModelRetired.at:type_name -> google.protobuf.Timestamp
+	56, // 28: modelops.ModelPinned.at:type_name -> google.protobuf.Timestamp
+	58, // 29: modelops.ModelLoadStarted.placement:type_name -> modelops.Placement
+	56, // 30: modelops.ModelLoadStarted.at:type_name -> google.protobuf.Timestamp
+	59, // 31: modelops.WorkerStarted.worker:type_name -> modelops.Worker
+	56, // 32: modelops.WorkerStarted.at:type_name -> google.protobuf.Timestamp
+	56, // 33: modelops.ModelReady.at:type_name -> google.protobuf.Timestamp
+	56, // 34: modelops.ModelDraining.at:type_name -> google.protobuf.Timestamp
+	56, // 35: modelops.ModelDrained.at:type_name -> google.protobuf.Timestamp
+	56, // 36: modelops.WorkerExited.at:type_name -> google.protobuf.Timestamp
+	60, // 37: modelops.LoadFailed.error:type_name -> modelops.ErrorBody
+	56, // 38: modelops.LoadFailed.at:type_name -> google.protobuf.Timestamp
+	56, // 39: modelops.LeaseReturned.at:type_name -> google.protobuf.Timestamp
+	56, // 40: modelops.LeaseSettled.at:type_name -> google.protobuf.Timestamp
+	56, // 41: modelops.BreakerChanged.at:type_name -> google.protobuf.Timestamp
+	56, // 42: modelops.ModelDozing.at:type_name -> google.protobuf.Timestamp
+	56, // 43: modelops.ModelAsleep.at:type_name -> google.protobuf.Timestamp
+	56, // 44: modelops.ModelWaking.at:type_name -> google.protobuf.Timestamp
+	60, // 45: modelops.ModelWaking.error:type_name -> modelops.ErrorBody
+	56, // 46: modelops.ModelAwake.at:type_name -> google.protobuf.Timestamp
+	56, // 47: modelops.ModelScaled.at:type_name -> google.protobuf.Timestamp
+	56, // 48: modelops.ReplicaSettled.at:type_name -> google.protobuf.Timestamp
+	56, // 49: modelops.WorkerDegraded.at:type_name -> google.protobuf.Timestamp
+	56, // 50: modelops.WorkerReplaced.at:type_name -> google.protobuf.Timestamp
+	60, // 51: modelops.ReplacementFailed.error:type_name -> modelops.ErrorBody
+	56, // 52: modelops.ReplacementFailed.at:type_name -> google.protobuf.Timestamp
+	58, // 53: modelops.PlacementDecided.placement:type_name -> modelops.Placement
+	61, // 54: modelops.PlacementDecided.candidates:type_name -> modelops.Candidate
+	56, // 55: modelops.PlacementDecided.at:type_name -> google.protobuf.Timestamp
+	61, // 56: modelops.PlacementPostponed.candidates:type_name -> modelops.Candidate
+	56, // 57: modelops.PlacementPostponed.at:type_name -> google.protobuf.Timestamp
+	56, // 58: modelops.VictimEvicted.at:type_name -> google.protobuf.Timestamp
+	62, // 59: modelops.PressureRelieved.victims:type_name -> modelops.Victim
+	56, // 60: modelops.PressureRelieved.at:type_name -> google.protobuf.Timestamp
+	56, // 61: modelops.PlacementReserved.at:type_name -> google.protobuf.Timestamp
+	60, // 62: modelops.PlacementRefused.error:type_name -> modelops.ErrorBody
+	56, // 63: modelops.PlacementRefused.at:type_name -> google.protobuf.Timestamp
+	56, // 64: modelops.PlacementClosed.at:type_name -> google.protobuf.Timestamp
+	56, // 65: modelops.PlacementAbandoned.at:type_name -> google.protobuf.Timestamp
+	66, // [66:66] is the sub-list for method output_type
+	66, // [66:66] is the sub-list for method input_type
+	66, // [66:66] is the sub-list for extension type_name
+	66, // [66:66] is the sub-list for extension extendee
+	0,  // [0:66] is the sub-list for field type_name
 }
 
 func init() { file_events_proto_init() }
@@ -3944,7 +4069,7 @@ func file_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_events_proto_rawDesc), len(file_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   55,
+			NumMessages:   56,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -405,6 +405,85 @@ func (x *Route) GetSwap() string {
 	return ""
 }
 
+// Declared is a model that may be asked for, as far as a swap needs to know it.
+type Declared struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Aliases []string               `protobuf:"bytes,2,rep,name=aliases,proto3" json:"aliases,omitempty"`
+	// The model of which this is a further worker.
+	ReplicaOf string `protobuf:"bytes,3,opt,name=replica_of,json=replicaOf,proto3" json:"replica_of,omitempty"`
+	// It holds memory, or is about to.
+	Resident      bool   `protobuf:"varint,4,opt,name=resident,proto3" json:"resident,omitempty"`
+	LoadSeconds   uint32 `protobuf:"varint,5,opt,name=load_seconds,json=loadSeconds,proto3" json:"load_seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Declared) Reset() {
+	*x = Declared{}
+	mi := &file_values_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Declared) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Declared) ProtoMessage() {}
+
+func (x *Declared) ProtoReflect() protoreflect.Message {
+	mi := &file_values_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Declared.ProtoReflect.Descriptor instead.
+func (*Declared) Descriptor() ([]byte, []int) {
+	return file_values_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Declared) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Declared) GetAliases() []string {
+	if x != nil {
+		return x.Aliases
+	}
+	return nil
+}
+
+func (x *Declared) GetReplicaOf() string {
+	if x != nil {
+		return x.ReplicaOf
+	}
+	return ""
+}
+
+func (x *Declared) GetResident() bool {
+	if x != nil {
+		return x.Resident
+	}
+	return false
+}
+
+func (x *Declared) GetLoadSeconds() uint32 {
+	if x != nil {
+		return x.LoadSeconds
+	}
+	return 0
+}
+
 // Resident is a model that holds or seeks memory, as the scheduler saw it.
 type Resident struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -435,7 +514,7 @@ type Resident struct {
 
 func (x *Resident) Reset() {
 	*x = Resident{}
-	mi := &file_values_proto_msgTypes[2]
+	mi := &file_values_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -447,7 +526,7 @@ func (x *Resident) String() string {
 func (*Resident) ProtoMessage() {}
 
 func (x *Resident) ProtoReflect() protoreflect.Message {
-	mi := &file_values_proto_msgTypes[2]
+	mi := &file_values_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -460,7 +539,7 @@ func (x *Resident) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resident.ProtoReflect.Descriptor instead.
 func (*Resident) Descriptor() ([]byte, []int) {
-	return file_values_proto_rawDescGZIP(), []int{2}
+	return file_values_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Resident) GetModel() string {
@@ -582,7 +661,7 @@ type Victim struct {
 
 func (x *Victim) Reset() {
 	*x = Victim{}
-	mi := &file_values_proto_msgTypes[3]
+	mi := &file_values_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -594,7 +673,7 @@ func (x *Victim) String() string {
 func (*Victim) ProtoMessage() {}
 
 func (x *Victim) ProtoReflect() protoreflect.Message {
-	mi := &file_values_proto_msgTypes[3]
+	mi := &file_values_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -607,7 +686,7 @@ func (x *Victim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Victim.ProtoReflect.Descriptor instead.
 func (*Victim) Descriptor() ([]byte, []int) {
-	return file_values_proto_rawDescGZIP(), []int{3}
+	return file_values_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Victim) GetModel() string {
@@ -672,7 +751,7 @@ type Placement struct {
 
 func (x *Placement) Reset() {
 	*x = Placement{}
-	mi := &file_values_proto_msgTypes[4]
+	mi := &file_values_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -684,7 +763,7 @@ func (x *Placement) String() string {
 func (*Placement) ProtoMessage() {}
 
 func (x *Placement) ProtoReflect() protoreflect.Message {
-	mi := &file_values_proto_msgTypes[4]
+	mi := &file_values_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -697,7 +776,7 @@ func (x *Placement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placement.ProtoReflect.Descriptor instead.
 func (*Placement) Descriptor() ([]byte, []int) {
-	return file_values_proto_rawDescGZIP(), []int{4}
+	return file_values_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Placement) GetId() string {
@@ -789,7 +868,7 @@ type Share struct {
 
 func (x *Share) Reset() {
 	*x = Share{}
-	mi := &file_values_proto_msgTypes[5]
+	mi := &file_values_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -801,7 +880,7 @@ func (x *Share) String() string {
 func (*Share) ProtoMessage() {}
 
 func (x *Share) ProtoReflect() protoreflect.Message {
-	mi := &file_values_proto_msgTypes[5]
+	mi := &file_values_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -814,7 +893,7 @@ func (x *Share) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Share.ProtoReflect.Descriptor instead.
 func (*Share) Descriptor() ([]byte, []int) {
-	return file_values_proto_rawDescGZIP(), []int{5}
+	return file_values_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Share) GetGpu() string {
@@ -859,7 +938,7 @@ type Candidate struct {
 
 func (x *Candidate) Reset() {
 	*x = Candidate{}
-	mi := &file_values_proto_msgTypes[6]
+	mi := &file_values_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -871,7 +950,7 @@ func (x *Candidate) String() string {
 func (*Candidate) ProtoMessage() {}
 
 func (x *Candidate) ProtoReflect() protoreflect.Message {
-	mi := &file_values_proto_msgTypes[6]
+	mi := &file_values_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -884,7 +963,7 @@ func (x *Candidate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
 func (*Candidate) Descriptor() ([]byte, []int) {
-	return file_values_proto_rawDescGZIP(), []int{6}
+	return file_values_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Candidate) GetGpu() string {
@@ -972,7 +1051,7 @@ type Worker struct {
 
 func (x *Worker) Reset() {
 	*x = Worker{}
-	mi := &file_values_proto_msgTypes[7]
+	mi := &file_values_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -984,7 +1063,7 @@ func (x *Worker) String() string {
 func (*Worker) ProtoMessage() {}
 
 func (x *Worker) ProtoReflect() protoreflect.Message {
-	mi := &file_values_proto_msgTypes[7]
+	mi := &file_values_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -997,7 +1076,7 @@ func (x *Worker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Worker.ProtoReflect.Descriptor instead.
 func (*Worker) Descriptor() ([]byte, []int) {
-	return file_values_proto_rawDescGZIP(), []int{7}
+	return file_values_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Worker) GetPid() int64 {
@@ -1078,7 +1157,7 @@ type Reservation struct {
 
 func (x *Reservation) Reset() {
 	*x = Reservation{}
-	mi := &file_values_proto_msgTypes[8]
+	mi := &file_values_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1090,7 +1169,7 @@ func (x *Reservation) String() string {
 func (*Reservation) ProtoMessage() {}
 
 func (x *Reservation) ProtoReflect() protoreflect.Message {
-	mi := &file_values_proto_msgTypes[8]
+	mi := &file_values_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1103,7 +1182,7 @@ func (x *Reservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reservation.ProtoReflect.Descriptor instead.
 func (*Reservation) Descriptor() ([]byte, []int) {
-	return file_values_proto_rawDescGZIP(), []int{8}
+	return file_values_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Reservation) GetLease() string {
@@ -1180,7 +1259,7 @@ type DeviceReading struct {
 
 func (x *DeviceReading) Reset() {
 	*x = DeviceReading{}
-	mi := &file_values_proto_msgTypes[9]
+	mi := &file_values_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1192,7 +1271,7 @@ func (x *DeviceReading) String() string {
 func (*DeviceReading) ProtoMessage() {}
 
 func (x *DeviceReading) ProtoReflect() protoreflect.Message {
-	mi := &file_values_proto_msgTypes[9]
+	mi := &file_values_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1205,7 +1284,7 @@ func (x *DeviceReading) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceReading.ProtoReflect.Descriptor instead.
 func (*DeviceReading) Descriptor() ([]byte, []int) {
-	return file_values_proto_rawDescGZIP(), []int{9}
+	return file_values_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DeviceReading) GetDevice() string {
@@ -1309,7 +1388,7 @@ type ProcessMemory struct {
 
 func (x *ProcessMemory) Reset() {
 	*x = ProcessMemory{}
-	mi := &file_values_proto_msgTypes[10]
+	mi := &file_values_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1321,7 +1400,7 @@ func (x *ProcessMemory) String() string {
 func (*ProcessMemory) ProtoMessage() {}
 
 func (x *ProcessMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_values_proto_msgTypes[10]
+	mi := &file_values_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1334,7 +1413,7 @@ func (x *ProcessMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessMemory.ProtoReflect.Descriptor instead.
 func (*ProcessMemory) Descriptor() ([]byte, []int) {
-	return file_values_proto_rawDescGZIP(), []int{10}
+	return file_values_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ProcessMemory) GetPid() int64 {
@@ -1363,7 +1442,7 @@ type DeviceFault struct {
 
 func (x *DeviceFault) Reset() {
 	*x = DeviceFault{}
-	mi := &file_values_proto_msgTypes[11]
+	mi := &file_values_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1375,7 +1454,7 @@ func (x *DeviceFault) String() string {
 func (*DeviceFault) ProtoMessage() {}
 
 func (x *DeviceFault) ProtoReflect() protoreflect.Message {
-	mi := &file_values_proto_msgTypes[11]
+	mi := &file_values_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1388,7 +1467,7 @@ func (x *DeviceFault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceFault.ProtoReflect.Descriptor instead.
 func (*DeviceFault) Descriptor() ([]byte, []int) {
-	return file_values_proto_rawDescGZIP(), []int{11}
+	return file_values_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DeviceFault) GetDevice() string {
@@ -1462,7 +1541,14 @@ const file_values_proto_rawDesc = "" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x16\n" +
 	"\x06canary\x18\x03 \x01(\tR\x06canary\x12\x1b\n" +
 	"\tshare_pct\x18\x04 \x01(\rR\bsharePct\x12\x12\n" +
-	"\x04swap\x18\x05 \x01(\tR\x04swap\"\x82\x03\n" +
+	"\x04swap\x18\x05 \x01(\tR\x04swap\"\x96\x01\n" +
+	"\bDeclared\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aaliases\x18\x02 \x03(\tR\aaliases\x12\x1d\n" +
+	"\n" +
+	"replica_of\x18\x03 \x01(\tR\treplicaOf\x12\x1a\n" +
+	"\bresident\x18\x04 \x01(\bR\bresident\x12!\n" +
+	"\fload_seconds\x18\x05 \x01(\rR\vloadSeconds\"\x82\x03\n" +
 	"\bResident\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x10\n" +
 	"\x03gpu\x18\x02 \x01(\tR\x03gpu\x12\x14\n" +
@@ -1576,26 +1662,27 @@ func file_values_proto_rawDescGZIP() []byte {
 	return file_values_proto_rawDescData
 }
 
-var file_values_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_values_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_values_proto_goTypes = []any{
 	(*ModelSpec)(nil),     // 0: modelops.ModelSpec
 	(*Route)(nil),         // 1: modelops.Route
-	(*Resident)(nil),      // 2: modelops.Resident
-	(*Victim)(nil),        // 3: modelops.Victim
-	(*Placement)(nil),     // 4: modelops.Placement
-	(*Share)(nil),         // 5: modelops.Share
-	(*Candidate)(nil),     // 6: modelops.Candidate
-	(*Worker)(nil),        // 7: modelops.Worker
-	(*Reservation)(nil),   // 8: modelops.Reservation
-	(*DeviceReading)(nil), // 9: modelops.DeviceReading
-	(*ProcessMemory)(nil), // 10: modelops.ProcessMemory
-	(*DeviceFault)(nil),   // 11: modelops.DeviceFault
+	(*Declared)(nil),      // 2: modelops.Declared
+	(*Resident)(nil),      // 3: modelops.Resident
+	(*Victim)(nil),        // 4: modelops.Victim
+	(*Placement)(nil),     // 5: modelops.Placement
+	(*Share)(nil),         // 6: modelops.Share
+	(*Candidate)(nil),     // 7: modelops.Candidate
+	(*Worker)(nil),        // 8: modelops.Worker
+	(*Reservation)(nil),   // 9: modelops.Reservation
+	(*DeviceReading)(nil), // 10: modelops.DeviceReading
+	(*ProcessMemory)(nil), // 11: modelops.ProcessMemory
+	(*DeviceFault)(nil),   // 12: modelops.DeviceFault
 }
 var file_values_proto_depIdxs = []int32{
-	5,  // 0: modelops.Resident.shares:type_name -> modelops.Share
-	5,  // 1: modelops.Placement.shares:type_name -> modelops.Share
-	3,  // 2: modelops.Candidate.victims:type_name -> modelops.Victim
-	10, // 3: modelops.DeviceReading.processes:type_name -> modelops.ProcessMemory
+	6,  // 0: modelops.Resident.shares:type_name -> modelops.Share
+	6,  // 1: modelops.Placement.shares:type_name -> modelops.Share
+	4,  // 2: modelops.Candidate.victims:type_name -> modelops.Victim
+	11, // 3: modelops.DeviceReading.processes:type_name -> modelops.ProcessMemory
 	4,  // [4:4] is the sub-list for method output_type
 	4,  // [4:4] is the sub-list for method input_type
 	4,  // [4:4] is the sub-list for extension type_name
@@ -1615,7 +1702,7 @@ func file_values_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_values_proto_rawDesc), len(file_values_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -37,6 +37,22 @@ func Decide(s State, command proto.Message, at entity.Stamp) (entity.Verdict, er
 			return entity.Verdict{}, messages.Errorf(messages.FailedPrecondition, c.Actor, "the actor hasn't given up")
 		}
 		return entity.Facts(&messages.ActorRevived{Actor: c.Actor, At: now}), nil
+	case *messages.SwapModel:
+		return swapModel(s, c, at)
+	case *messages.PromoteSwap:
+		return promoteSwap(s, c, now)
+	case *messages.RollbackSwap:
+		return rollbackSwap(s, c, at)
+	case *messages.ReportSwapReady:
+		return reportReady(s, c, now)
+	case *messages.ReportSwapFailed:
+		return reportFailed(s, c, now)
+	case *messages.ReportSwapJudged:
+		return reportJudged(s, c, now)
+	case *messages.ReportSwapSettled:
+		return reportSettled(s, c, now)
+	case *messages.ReviewRoutes:
+		return reviewRoutes(s, c, now)
 	}
 	return entity.Verdict{}, entity.Unknown(s.ID, command)
 }

@@ -1,6 +1,8 @@
-// Package host is one machine's life: its boots, its configuration's revision, and which of its actors gave up.
+// Package host is one machine's life: its boots, its configuration's revision, which of its actors gave up, and which model answers a
+// name where that isn't the one that the declarations say.
 //
-// It supervises nothing by itself: package tree restarts actors and tells this one when it stops trying.
+// It supervises nothing by itself: package tree restarts actors and tells this one when it stops trying. It loads and unloads nothing
+// either: it tells the model actors what it wants of them. Requests are routed by the gateway, which hears of each change of routes.
 //
 //	stopped ──StartHost──▶ running ──StopHost──▶ stopped        (a boot without a stop before it was a crash)
 //
@@ -9,4 +11,22 @@
 //	RecordConfig -> ConfigApplied
 //	ReportGaveUp -> ActorGaveUp
 //	RestartActor -> ActorRevived (package tree starts it afresh on the next message to it)
+//
+// A swap lets another model answer a name. The one that answered serves until the other one is ready, and keeps its memory until the
+// other one has been judged:
+//
+//	SwapModel ──▶ preparing ──ready──▶ trying ──did well──▶ promoted ──▶ the former one is unloaded
+//	                  │ failed            │ did badly
+//	                  └───────────────────┴──▶ rolled_back ──▶ the new one is unloaded, unless it was resident before
+//
+//	SwapModel         -> SwapStarted
+//	ReportSwapReady   -> SwapCanaried       or SwapPromoted, when it takes back a former swap
+//	ReportSwapFailed  -> SwapRolledBack
+//	ReportSwapJudged  -> SwapPromoted       or SwapRolledBack
+//	PromoteSwap       -> SwapPromoted       at once
+//	RollbackSwap      -> SwapRolledBack     at once, or SwapStarted back to the former model, when the swap is done
+//	ReportSwapSettled -> SwapSettled
+//	ReviewRoutes      -> [SwapPromoted SwapRolledBack RouteDropped]   told before a model is withdrawn
+//
+// What reports a swap that is over is dropped. A name always leads to a model that is declared, or to nobody else than the declarations say.
 package host

@@ -2,15 +2,195 @@ package host
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"modelops/actors/entity"
+	"modelops/messages"
 )
 
-// Owed: a host's life owes nothing to the world; what runs on it is owed by the actors of the other kinds.
-func Owed(State) []entity.Effect { return nil }
+// Models shows the models of this host. It is advice: each model's actor decides.
+type Models interface {
+	// Declared lists the models that may be asked for.
+	Declared() []*messages.Declared
+	// AwaitReady waits until the model is ready. Unavailable: nobody wants it any more; other errors say why it failed.
+	AwaitReady(ctx context.Context, model string) error
+	// Failed says why the model can't be had; nil when it can.
+	Failed(model string) error
+	// Keeps says why the model shall stay resident although a name left it; empty = it may go. Its aliases count, but those that lead elsewhere;
+	// nil = they don't.
+	Keeps(model string, elsewhere []string) string
+	// Calm waits until no request waits for the model, or ctx ends.
+	Calm(ctx context.Context, model string) error
+}
 
-func perform(context.Context, entity.Effect) (proto.Message, error) {
-	panic("a host owes nothing")
+// Trials counts how requests fare at a canary.
+type Trials interface {
+	// Trial returns as soon as minRequests are done, the time is over, or so many failed that the canary can't pass any more.
+	Trial(ctx context.Context, swap string, minRequests uint32, within time.Duration, maxErrorPct uint32) (requests, failed uint64, err error)
+}
+
+// World is what a host touches. Without Models and Trials swaps stay owed.
+type World struct {
+	Door   messages.Door
+	Models Models
+	Trials Trials
+}
+
+// The work that swaps owe.
+type (
+	prepare struct {
+		ID, Name, Model string
+		Host            string
+		Within          time.Duration
+	}
+	judge struct {
+		ID, Model   string
+		MinRequests uint32
+		Within      time.Duration
+		MaxErrorPct uint32
+	}
+	settle struct {
+		ID, Model, Name string
+		Host            string
+		Kept            string   // why it stays anyway
+		Elsewhere       []string // names that lead to other models; nil = its aliases don't count
+	}
+)
+
+func (e prepare) Key() string { return "prepare/" + e.ID }
+func (e judge) Key() string   { return "judge/" + e.ID }
+func (e settle) Key() string  { return "settle/" + e.ID }
+
+// Pace: the gateway hears of a new canary a moment after the host's decision.
+func (judge) Pace() (first, longest time.Duration) {
+	return 10 * time.Millisecond, time.Second
+}
+
+// Owed lists the next step of each swap.
+func Owed(s State) []entity.Effect {
+	var out []entity.Effect
+	for _, name := range slices.Sorted(maps.Keys(s.Swaps)) {
+		switch w := s.Swaps[name]; w.Phase {
+		case Preparing:
+			out = append(out, prepare{w.ID, name, w.To, s.ID.ID, time.Duration(w.ReadySeconds) * time.Second})
+		case Trying:
+			out = append(out, judge{w.ID, w.To, w.MinRequests, time.Duration(w.JudgeSeconds) * time.Second, w.MaxErrorPct})
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.Losers)) {
+		out = append(out, s.settling(id))
+	}
+	return out
+}
+
+func (s State) settling(id string) settle {
+	l := s.Losers[id]
+	e := settle{ID: id, Model: l.Model, Name: l.Name, Host: s.ID.ID}
+	if name := s.needed(l.Model); name != "" {
+		e.Kept = "it answers " + name
+	}
+	if !l.Tried {
+		e.Elsewhere = append(slices.Sorted(maps.Keys(s.Routes)), l.Name)
+	}
+	return e
+}
+
+type hands World
+
+func (h hands) perform(ctx context.Context, effect entity.Effect) (proto.Message, error) {
+	switch e := effect.(type) {
+	case prepare:
+		return h.prepare(ctx, e)
+	case judge:
+		return h.judge(ctx, e)
+	case settle:
+		return h.settle(ctx, e)
+	}
+	panic(fmt.Sprintf("a host owes no %T", effect))
+}
+
+// prepare makes the new model ready. It is asked for again when something unloads it meanwhile: an idle time, or a greater need.
+func (h hands) prepare(parent context.Context, e prepare) (proto.Message, error) {
+	ctx, cancel := context.WithTimeout(parent, e.Within)
+	defer cancel()
+	model := messages.ModelActor(e.Host, e.Model)
+	for {
+		_, err := h.Door.Ask(ctx, model, &messages.EnsureModel{Reason: "it shall answer " + e.Name})
+		if err == nil {
+			err = h.Models.AwaitReady(ctx, e.Model)
+		}
+		switch {
+		case err == nil:
+			return &messages.ReportSwapReady{Id: e.ID}, nil
+		case parent.Err() != nil:
+			return nil, parent.Err()
+		case errors.Is(ctx.Err(), context.DeadlineExceeded):
+			err = messages.Errorf(messages.DeadlineExceeded, model.String(), "it wasn't ready within %s", e.Within)
+			return &messages.ReportSwapFailed{Id: e.ID, Error: messages.AsError(err).Body()}, nil
+		case messages.CodeOf(err) == messages.Unavailable:
+			if err := pause(ctx); err != nil && parent.Err() != nil {
+				return nil, err
+			}
+			continue
+		}
+		return &messages.ReportSwapFailed{Id: e.ID, Error: messages.AsError(err).Body()}, nil
+	}
+}
+
+// askAgain is the pause before a model is asked for again.
+const askAgain = 200 * time.Millisecond
+
+func pause(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(askAgain):
+		return nil
+	}
+}
+
+// judge waits for the trial's end. A model that nobody could have asked has not done well.
+func (h hands) judge(ctx context.Context, e judge) (proto.Message, error) {
+	requests, failed, err := h.Trials.Trial(ctx, e.ID, e.MinRequests, e.Within, e.MaxErrorPct)
+	if err != nil {
+		return nil, err
+	}
+	report := &messages.ReportSwapJudged{Id: e.ID, Requests: requests, Failed: failed}
+	if why := h.Models.Failed(e.Model); why != nil {
+		report.Reason = e.Model + " can't be had any more: " + messages.AsError(why).Message
+	}
+	return report, nil
+}
+
+// calmWithin bounds the wait for those who came before the swap was decided and still stand in the loser's queue.
+const calmWithin = 30 * time.Second
+
+// settle lets the loser go. Who runs there finishes: it is drained like any other.
+func (h hands) settle(parent context.Context, e settle) (proto.Message, error) {
+	kept := e.Kept
+	if kept == "" {
+		kept = h.Models.Keeps(e.Model, e.Elsewhere)
+	}
+	if kept != "" {
+		return &messages.ReportSwapSettled{Id: e.ID, Kept: kept}, nil
+	}
+	ctx, cancel := context.WithTimeout(parent, calmWithin)
+	defer cancel()
+	if err := h.Models.Calm(ctx, e.Model); err != nil {
+		if parent.Err() != nil {
+			return nil, err
+		}
+		return &messages.ReportSwapSettled{Id: e.ID, Kept: "requests wait for it"}, nil
+	}
+	_, err := h.Door.Ask(parent, messages.ModelActor(e.Host, e.Model), &messages.UnloadModel{Reason: "another model answers " + e.Name})
+	if err != nil && messages.CodeOf(err) != messages.ModelNotFound {
+		return nil, err
+	}
+	return &messages.ReportSwapSettled{Id: e.ID}, nil
 }

@@ -19,6 +19,12 @@ type State struct {
 	Running   bool
 	StartedMS int64
 	GaveUp    map[string]string // actor -> why
+	// Routes are the names that another model answers than the declarations say: name -> model.
+	Routes map[string]string
+	// Swaps are the latest swaps, by name.
+	Swaps map[string]Swap
+	// Losers are the models that lost a swap and aren't unloaded yet, by the swap's id.
+	Losers map[string]Loser
 }
 
 // New is a host that never started.
@@ -37,17 +43,45 @@ func Evolve(s State, event proto.Message, _ uint64) State {
 	case *messages.ConfigApplied:
 		s.Revision = e.Revision
 	case *messages.ActorGaveUp:
-		s.GaveUp = maps.Clone(s.GaveUp)
-		s.GaveUp[e.Actor] = e.Reason
+		s.GaveUp = with(s.GaveUp, e.Actor, e.Reason)
 	case *messages.ActorRevived:
-		s.GaveUp = maps.Clone(s.GaveUp)
-		delete(s.GaveUp, e.Actor)
+		s.GaveUp = without(s.GaveUp, e.Actor)
+	case *messages.SwapStarted:
+		s = started(s, e)
+	case *messages.SwapCanaried:
+		s = s.step(e.Id, Trying, "")
+	case *messages.SwapPromoted:
+		s = promoted(s, e)
+	case *messages.SwapRolledBack:
+		s = rolledBack(s, e)
+	case *messages.SwapSettled:
+		s.Losers = without(s.Losers, e.Id)
+	case *messages.RouteDropped:
+		s.Routes = without(s.Routes, e.Name)
 	}
 	return s
 }
 
+// with is m and one more entry. A state's maps are never written to: former states share them.
+func with[V any](m map[string]V, key string, v V) map[string]V {
+	next := map[string]V{}
+	maps.Copy(next, m)
+	next[key] = v
+	return next
+}
+
+func without[V any](m map[string]V, key string) map[string]V {
+	next := maps.Clone(m)
+	delete(next, key)
+	return next
+}
+
 // View is the host as others see it.
 func View(s State) proto.Message {
-	return &messages.HostView{Host: s.ID.ID, BootId: s.BootID, Boots: s.Boots, Version: s.Version, ConfigRevision: s.Revision,
-		Running: s.Running, StartedMs: s.StartedMS, GaveUp: slices.Sorted(maps.Keys(s.GaveUp))}
+	v := &messages.HostView{Host: s.ID.ID, BootId: s.BootID, Boots: s.Boots, Version: s.Version, ConfigRevision: s.Revision,
+		Running: s.Running, StartedMs: s.StartedMS, GaveUp: slices.Sorted(maps.Keys(s.GaveUp)), Routes: s.routes()}
+	for _, name := range slices.Sorted(maps.Keys(s.Swaps)) {
+		v.Swaps = append(v.Swaps, s.Swaps[name].reply())
+	}
+	return v
 }

@@ -12,5 +12,5 @@ func TestStories(t *testing.T) {
 }
 
 func fresh() *entitytest.Machine[State] {
-	return entitytest.Drive(Kind(), messages.HostActor("main_pc"))
+	return entitytest.Drive(Kind(World{}), messages.HostActor("main_pc"))
 }

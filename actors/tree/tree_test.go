@@ -66,7 +66,7 @@ func grown(t *testing.T, story func(*testing.T, *grove)) {
 			g.born.Add(1)
 			switch {
 			case id == hostID:
-				return entity.Props(host.Kind(), id, o), true
+				return entity.Props(host.Kind(host.World{}), id, o), true
 			case id.Kind == messages.KindGPU && id.Name() == "silent":
 				return actor.PropsFromFunc(func(actor.Context) {}), true
 			case id.Kind == messages.KindGPU:

@@ -28,6 +28,11 @@ type Control interface {
 	Why(ctx context.Context, r *messages.WhyRequest) (*messages.Explanation, error)
 	// ApplyConfig reads the configuration again and makes it rule; dry only says what would change.
 	ApplyConfig(ctx context.Context, dry bool) (*messages.ConfigChanges, error)
+	// Swap begins to let another model answer a name; Promote and Rollback end that, or take it back.
+	Swap(ctx context.Context, r *messages.SwapModel) (*messages.SwapReply, error)
+	Promote(ctx context.Context, r *messages.PromoteSwap) (*messages.SwapReply, error)
+	Rollback(ctx context.Context, r *messages.RollbackSwap) (*messages.SwapReply, error)
+	Swaps(ctx context.Context) (*messages.SwapList, error)
 	// Send gives any actor any command of messages, by its proto name and JSON body.
 	Send(ctx context.Context, actor messages.ActorID, command string, body []byte) (SendReply, error)
 }

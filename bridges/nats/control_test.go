@@ -143,7 +143,7 @@ func TestMicroSeesTheService(t *testing.T) {
 
 	var info micro.Info
 	ask(t, nc.Request, "$SRV.INFO.modelops", &info)
-	if info.Version != "0.0.0" || info.Metadata["version"] != "dev build" || len(info.Endpoints) != 18 {
+	if info.Version != "0.0.0" || info.Metadata["version"] != "dev build" || len(info.Endpoints) != 22 {
 		t.Errorf("%+v", info)
 	}
 	var stats micro.Stats
@@ -200,4 +200,26 @@ func ask(t *testing.T, request func(string, []byte, time.Duration) (*nats.Msg, e
 		t.Fatal(err)
 	}
 	read(t, m, into)
+}
+
+func TestSwaps(t *testing.T) {
+	_, nc := open(t, Options{})
+	var swap struct{ Name, To, Phase, Reason string }
+	answer(t, nc, "swaps.start", `{"name":"chat","to":"v2"}`, &swap)
+	if swap.Name != "chat" || swap.To != "v2" || swap.Phase != "preparing" {
+		t.Error(swap)
+	}
+	answer(t, nc, "swaps.promote.a/b.c", "", &swap)
+	if swap.Name != "a/b.c" || swap.Phase != "promoted" {
+		t.Error(swap)
+	}
+	answer(t, nc, "swaps.rollback.chat", `{"reason":"a whim"}`, &swap)
+	if swap.Name != "chat" || swap.Phase != "rolled_back" || swap.Reason != "a whim" {
+		t.Error(swap)
+	}
+	swaps := &messages.SwapList{}
+	answer(t, nc, "swaps.list", "", swaps)
+	if len(swaps.Routes) != 1 || swaps.Routes[0].To != "v2" {
+		t.Error(swaps)
+	}
 }

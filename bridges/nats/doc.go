@@ -7,6 +7,7 @@
 //	cancel.REQUEST_ID  ends a running inference; also as a publish
 //	models.list        -> ModelList
 //	models.load[.MODEL], models.unload[.MODEL]
+//	swaps.list, swaps.start, swaps.promote.NAME, swaps.rollback.NAME
 //	status, ps, queue, state, send, health, version
 //
 // A model's name is the rest of the subject; what a subject can't hold is percent-encoded (Token). Failures carry the headers

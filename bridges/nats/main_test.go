@@ -129,6 +129,22 @@ func (c *control) Why(_ context.Context, r *messages.WhyRequest) (*messages.Expl
 	return &messages.Explanation{Subject: r.Subject, Kind: "model", Summary: "because", WouldChange: []string{"nothing"}}, c.fail()
 }
 
+func (c *control) Swap(_ context.Context, r *messages.SwapModel) (*messages.SwapReply, error) {
+	return &messages.SwapReply{Name: r.Name, To: r.To, Phase: "preparing"}, c.fail()
+}
+
+func (c *control) Promote(_ context.Context, r *messages.PromoteSwap) (*messages.SwapReply, error) {
+	return &messages.SwapReply{Name: r.Name, Phase: "promoted"}, c.fail()
+}
+
+func (c *control) Rollback(_ context.Context, r *messages.RollbackSwap) (*messages.SwapReply, error) {
+	return &messages.SwapReply{Name: r.Name, Phase: "rolled_back", Reason: r.Reason}, c.fail()
+}
+
+func (c *control) Swaps(context.Context) (*messages.SwapList, error) {
+	return &messages.SwapList{Routes: []*messages.Route{{Name: "chat", To: "v2"}}}, c.fail()
+}
+
 // open starts a server, the door on it, and a client of its own. All end with the test.
 func open(t *testing.T, o Options) (*API, *nats.Conn) {
 	t.Helper()

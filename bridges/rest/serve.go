@@ -24,6 +24,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeError(seen, err.Code.Wire().HTTP, err)
 		return
 	}
+	if s.swapsPage(seen, r) {
+		return
+	}
 	page, pattern := s.page(r.URL.Path)
 	if page == nil {
 		s.o.OpenAI.ServeHTTP(seen, r)

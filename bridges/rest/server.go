@@ -36,6 +36,8 @@ type Options struct {
 	Queue func() *messages.QueueView
 	// Why explains a subject for /why/{subject...}; nil = there is no such page. Errors are typed.
 	Why func(ctx context.Context, r *messages.WhyRequest) (*messages.Explanation, error)
+	// Swaps begins, ends and lists swaps for /api/swaps; nil = there is no such page. Errors are typed.
+	Swaps Swaps
 	// Bind is a loopback address; empty = 127.0.0.1. Port 0 takes any that is free.
 	Bind string
 	Port int

@@ -110,13 +110,13 @@ func (c *cli) modelsCommand() *cobra.Command {
 					}
 					return printJSON(c.stdout, map[string]any{"models": all})
 				}
-				return c.printModels(s.Models)
+				return c.printModels(s.Models, s.GetHost().GetRoutes())
 			})
 		}),
 	}
 }
 
-func (c *cli) printModels(models []*messages.ModelView) error {
+func (c *cli) printModels(models []*messages.ModelView, routes []*messages.Route) error {
 	if len(models) == 0 {
 		fmt.Fprintln(c.stdout, "no model is declared; add one to cluster.yaml, or modelops load NAME --path FILE")
 		return nil
@@ -131,6 +131,9 @@ func (c *cli) printModels(models []*messages.ModelView) error {
 		return err
 	}
 	for _, m := range models {
+		if names := namesAt(m.Name, routes); names != "" {
+			fmt.Fprintf(c.stdout, "%s answers %s (modelops swap)\n", m.Name, names)
+		}
 		if m.Error != nil && m.Phase != "ready" {
 			fmt.Fprintf(c.stdout, "%s: %s\n", m.Name, m.Error.Message)
 		}

@@ -58,6 +58,7 @@ type daemon struct {
 	nats    *natsapi.API
 
 	requests *requestRing // the latest requests, for `why`
+	awake    atomic.Bool  // all models of the journal and the configuration are there
 
 	reread   func() (*config.Config, error) // reads the configuration again, from where it came; nil = it can't change
 	applying sync.Mutex                     // one change of configuration at a time
@@ -171,9 +172,10 @@ func (d *daemon) plant(context.Context) error {
 	gate := messages.ActorID{Kind: messages.KindGateway, ID: d.host}
 	d.board.onModel = func(v *messages.ModelView) {
 		d.tree.Send(gate, v)
+		d.withdrawn(v)
 		d.metrics.SetModelStates(d.board.modelViews()) // what is counted for a name that was never set counts as unknown
 	}
-	d.board.onHost = func(v *messages.HostView) { d.tree.Down(v.GaveUp) }
+	d.board.onHost = d.hostChanged
 	d.board.live = d.gateway.Models
 	d.tree.Grow(d.spawner())
 	return nil
@@ -194,7 +196,7 @@ func (d *daemon) spawner() tree.Spawner {
 	models := model.Kind(rules, model.World{Runtime: workers{d.runtime, d.board}, Gate: d.gateway, Door: d.tree, Free: d.seenFree, Held: d.held, OutOfMemory: runtime.OutOfMemory})
 	scheduler := arbiter.Kind(arbiter.Rules{Policy: d.cfg.Scheduler.Policy, MaxLoads: d.cfg.Load.MaxConcurrent, MaxWait: d.cfg.Queue.MaxWait,
 		Collation: d.cfg.Queue.Collation}, d.board, d.tree)
-	ledgers, life := gpu.Kind(), host.Kind()
+	ledgers, life := gpu.Kind(), host.Kind(d.swapWorld())
 	return func(id messages.ActorID) (*actor.Props, bool) {
 		switch {
 		case id.Kind == messages.KindArbiter:
@@ -232,6 +234,7 @@ func (d *daemon) wake(ctx context.Context) error {
 	if err := d.tell(ctx, first); err != nil {
 		return err
 	}
+	d.awake.Store(true)
 	d.believe(ctx)
 	d.alongside(d.poll)
 	d.alongside(d.gateway.Run)
@@ -276,7 +279,7 @@ func (d *daemon) openHTTP(bind string) error {
 	d.openai = openai.New(openai.Options{Gateway: d.door(), Callers: d.caller, MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Batching: d.batching, Observe: d.metrics, Log: d.log})
 	d.later(func(context.Context) error { d.openai.Close(); return nil })
 	server, err := rest.New(rest.Options{OpenAI: d.openai, Gateway: d.gateway, Metrics: d.metrics.Handler(d.refresh), Version: buildVersion(),
-		Status: d.status, Queue: d.gateway.Queue, Why: control{d}.Why, Bind: bind, Port: d.cfg.Server.RESTPort, Log: d.log, Observe: d.toldHTTP})
+		Status: d.status, Queue: d.gateway.Queue, Why: control{d}.Why, Swaps: control{d}, Bind: bind, Port: d.cfg.Server.RESTPort, Log: d.log, Observe: d.toldHTTP})
 	if err != nil {
 		return err
 	}

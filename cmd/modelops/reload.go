@@ -146,13 +146,18 @@ func (d *daemon) apply(ctx context.Context, next *config.Config, dry bool) (*mes
 	return out, d.tell(ctx, p)
 }
 
-// tell brings the plan to the model actors. When it returns no request is let in for a revision that is no more: the gateway hears of
-// changes through its mailbox, so its answer comes after them.
+// tell brings the plan to the model actors. The host hears what will be withdrawn before it is, so that no route leads there when it is
+// gone. When tell returns no request is let in for a revision that is no more: the gateway hears of changes through its mailbox, so its
+// answer comes after them.
 func (d *daemon) tell(ctx context.Context, p planChange) error {
 	for _, spec := range p.declare {
 		if _, err := d.tree.Ask(ctx, messages.ModelActor(d.host, spec.Name), &messages.DeclareModel{Spec: spec}); err != nil {
 			return err
 		}
+	}
+	review := &messages.ReviewRoutes{Withdrawn: p.retire, Declared: catalogue{d}.Declared()}
+	if _, err := d.tree.Ask(ctx, messages.HostActor(d.host), review); err != nil {
+		return err
 	}
 	for _, name := range p.retire {
 		if _, err := d.tree.Ask(ctx, messages.ModelActor(d.host, name), &messages.RetireModel{Reason: "the configuration declares it no more"}); err != nil {

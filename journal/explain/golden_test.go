@@ -102,6 +102,18 @@ func relieved() *story {
 	return s.tell(m("a"), &messages.WorkerExited{Attempt: 1, Reason: "stopped"})
 }
 
+// swapped has the first decisions of a swap of chat from a to b happen.
+func swapped(n int) *story {
+	s := twoLoaded()
+	for _, e := range []proto.Message{
+		&messages.SwapStarted{Id: "s1", Name: "chat", From: "a", To: "b", Declared: "a", CanaryPct: 10, MinRequests: 20, JudgeSeconds: 60, MaxErrorPct: 5},
+		&messages.SwapCanaried{Id: "s1"}, &messages.SwapPromoted{Id: "s1", Reason: "1 of 20 requests failed, up to 5 % may"}, &messages.SwapSettled{Id: "s1", Model: "a"},
+	}[:n] {
+		s.tell("host/main_pc", e)
+	}
+	return s
+}
+
 func leased(end proto.Message) *story {
 	s := newStory().devices()
 	s.tell(gpu("sim0"), &messages.VramReserved{Lease: "sim0_9", Holder: "client/train", Bytes: 4096 * mb, TtlSeconds: 30})
@@ -144,6 +156,13 @@ func ofModels() cases {
 		"model-retries":      func() (*messages.Explanation, error) { return modelOf("f", failing(1)) },
 		"model-failed":       func() (*messages.Explanation, error) { return modelOf("f", failing(3)) },
 		"model-never-wanted": func() (*messages.Explanation, error) { return modelOf("c", twoLoaded()) },
+		"model-tried":       func() (*messages.Explanation, error) { return modelOf("b", swapped(2)) },
+		"model-swapped-in":  func() (*messages.Explanation, error) { return modelOf("b", swapped(3)) },
+		"model-swapped-out": func() (*messages.Explanation, error) { return modelOf("a", swapped(4)) },
+		"model-not-swapped": func() (*messages.Explanation, error) {
+			s := swapped(2)
+			return modelOf("b", s.tell("host/main_pc", &messages.SwapRolledBack{Id: "s1", Reason: "3 of 20 requests failed, at most 5 % may"}))
+		},
 		"model-retired": func() (*messages.Explanation, error) {
 			return modelOf("c", twoLoaded().tell(m("c"), &messages.ModelRetired{Reason: "the configuration declares it no more"}))
 		},

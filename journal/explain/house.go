@@ -13,6 +13,7 @@ import (
 type house struct {
 	models  map[string]*residency
 	ledgers map[string]*ledger
+	swaps   map[string]exchange // the latest of each name, and the one that a running one would replace
 }
 
 // residency is where a model is on its way to a worker and back.
@@ -51,7 +52,7 @@ type lease struct {
 func (l lease) holds() uint64 { return cmp.Or(l.measured, l.bytes) }
 
 func newHouse() house {
-	return house{models: map[string]*residency{}, ledgers: map[string]*ledger{}}
+	return house{models: map[string]*residency{}, ledgers: map[string]*ledger{}, swaps: map[string]exchange{}}
 }
 
 var nobody, nothing = &residency{phase: "absent"}, &ledger{}
@@ -145,6 +146,8 @@ func (h house) fold(f fact) {
 			h.models[f.actor.String()] = m
 		}
 		m.fold(f)
+	case messages.KindHost:
+		h.foldHost(f)
 	}
 }
 

@@ -24,7 +24,7 @@ func read(q Question, records []messages.Recorded, p Present) (*messages.Explana
 
 // explainModel says it of a model. A model without any fact is known by its declaration only.
 func (r *Reading) explainModel(p Present) *messages.Explanation {
-	return &messages.Explanation{Subject: cmp.Or(r.question.Subject, short(r.model)), Kind: "model", Summary: r.modelSummary(p),
+	return &messages.Explanation{Subject: cmp.Or(r.question.Subject, short(r.model)), Kind: "model", Summary: r.modelSummary(p) + r.answers(),
 		Reasons: r.reasons(r.model), Weighed: r.weighed(), WouldChange: r.modelChanges(p)}
 }
 

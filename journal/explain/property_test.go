@@ -15,7 +15,7 @@ import (
 )
 
 // actorNames are few, so that random events meet.
-var actorNames = []string{m("a"), m("b"), m("c"), gpu("sim0"), gpu("sim1"), "arbiter", ""}
+var actorNames = []string{m("a"), m("b"), m("c"), gpu("sim0"), gpu("sim1"), "arbiter", "host/main_pc", ""}
 
 var someWords = []string{"", "p1", "p2", "stopped", "relief/3", m("a"), m("b"), m("c"), gpu("sim0"), gpu("sim1"), "GPU_UNAVAILABLE", "Insufficient GPU memory: required 99999999999999999999MB", "required 5MB",
 	"cost_aware", "declared", "\x00\xff", "%d", "client/x"}

@@ -197,6 +197,9 @@ func (r *Reading) concernsModel(f fact) bool {
 		return e.GetPlacement().GetModel() == r.model || slices.Contains(e.GetPlacement().GetVictims(), r.model)
 	case *messages.PlacementPostponed:
 		return e.Model == r.model
+	case *messages.SwapStarted, *messages.SwapCanaried, *messages.SwapPromoted, *messages.SwapRolledBack, *messages.RouteDropped:
+		x, _ := r.house.swapOf(f)
+		return x.to == r.model || x.from == r.model
 	case *messages.PressureRelieved:
 		return names(e.Victims, r.model)
 	case *messages.VictimEvicted:
@@ -255,8 +258,11 @@ func (r *Reading) concernsID(f fact) bool {
 	return r.asked.event != nil && f.sequence >= r.asked.sequence && r.concernsModel(f)
 }
 
-// noteOn says who stayed on a device when others had to leave it: the event names only the victims.
+// noteOn says what the event leaves out: of whom a swap speaks, and who stayed on a device when others had to leave it: the event names only the victims.
 func (r *Reading) noteOn(f fact) string {
+	if f.actor.Kind == messages.KindHost {
+		return r.house.swapNote(f)
+	}
 	e, ok := f.event.(*messages.PlacementDecided)
 	if !ok || len(e.GetPlacement().GetVictims()) == 0 {
 		return ""

@@ -130,6 +130,9 @@ func reason(f fact, model string) *messages.Reason {
 		text = arbiterText(f, model)
 	}
 	if text == "" {
+		text = hostText(f)
+	}
+	if text == "" {
 		text = gpuText(f)
 	}
 	if f.note != "" {

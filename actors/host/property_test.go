@@ -1,0 +1,129 @@
+package host
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	"modelops/actors/entity/entitytest"
+	"modelops/messages"
+)
+
+// town is a host and the declarations that its daemon knows.
+type town struct {
+	m        *entitytest.Machine[State]
+	declared []*messages.Declared
+}
+
+var models = []string{"v1", "v2", "v3", "v4"}
+
+func (w *town) withdraw(name string) {
+	if !slices.ContainsFunc(w.declared, func(d *messages.Declared) bool { return d.Name == name }) {
+		return
+	}
+	w.do(&messages.ReviewRoutes{Withdrawn: []string{name}, Declared: w.declared}) // told before
+	w.declared = catalogue(w.declared).except([]string{name})
+}
+
+func (w *town) declare(name string, aliases []string) {
+	w.declared = append(catalogue(w.declared).except([]string{name}), &messages.Declared{Name: name, Aliases: aliases})
+	w.do(&messages.ReviewRoutes{Declared: w.declared})
+}
+
+func (w *town) do(c proto.Message) { _, _ = w.m.Do(c) }
+
+// swaps are the ids that may be reported, and one that is nobody's.
+func (w *town) swaps() []string {
+	out := []string{"id-0"}
+	for _, s := range w.m.State.Swaps {
+		out = append(out, s.ID)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// check: a route leads to a declared model; a name that is declared leads to somebody; who answers a name or may do so soon is never unloaded.
+func (w *town) check(t *rapid.T) {
+	known := catalogue(w.declared)
+	for _, r := range View(w.m.State).(*messages.HostView).Routes {
+		if known.model(r.To) == nil {
+			t.Fatalf("%s leads to %s, which isn't declared", r.Name, r.To)
+		}
+		if r.Canary != "" && (known.model(r.Canary) == nil || r.Canary == r.To || r.SharePct == 0 || r.SharePct > 100) {
+			t.Fatalf("%s tries %v", r.Name, r)
+		}
+	}
+	for _, s := range w.m.State.Swaps {
+		if s.running() && (known.model(s.To) == nil || known.model(s.From) == nil || s.From == s.To) {
+			t.Fatalf("a swap goes on with what isn't declared: %+v", s)
+		}
+	}
+	for _, e := range Owed(w.m.State) {
+		if e, ok := e.(settle); ok && e.Kept == "" && w.m.State.needed(e.Model) != "" {
+			t.Fatalf("%s would be unloaded, but answers %s", e.Model, w.m.State.needed(e.Model))
+		}
+	}
+	w.m.Owed() // checks that no two share a key
+}
+
+func TestANameLeadsToADeclaredModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := &town{m: fresh()}
+		w.declare("v1", []string{"chat"})
+		w.declare("v2", nil)
+		name := rapid.SampledFrom([]string{"chat", "fast", "v1", "v2"})
+		model := rapid.SampledFrom(models)
+		t.Repeat(map[string]func(*rapid.T){
+			"": w.check,
+			"swap": func(t *rapid.T) {
+				w.do(&messages.SwapModel{Name: name.Draw(t, "name"), To: model.Draw(t, "to"), CanaryPct: rapid.Uint32Range(0, 120).Draw(t, "share"), Declared: w.declared})
+			},
+			"promote":  func(t *rapid.T) { w.do(&messages.PromoteSwap{Name: name.Draw(t, "name")}) },
+			"rollback": func(t *rapid.T) { w.do(&messages.RollbackSwap{Name: name.Draw(t, "name"), Declared: w.declared}) },
+			"ready":    func(t *rapid.T) { w.do(&messages.ReportSwapReady{Id: rapid.SampledFrom(w.swaps()).Draw(t, "id")}) },
+			"failed":   func(t *rapid.T) { w.do(&messages.ReportSwapFailed{Id: rapid.SampledFrom(w.swaps()).Draw(t, "id")}) },
+			"judged": func(t *rapid.T) {
+				w.do(&messages.ReportSwapJudged{Id: rapid.SampledFrom(w.swaps()).Draw(t, "id"), Requests: 20, Failed: rapid.Uint64Range(0, 3).Draw(t, "failed")})
+			},
+			"settled":  func(t *rapid.T) { w.do(&messages.ReportSwapSettled{Id: rapid.SampledFrom(w.swaps()).Draw(t, "id")}) },
+			"withdraw": func(t *rapid.T) { w.withdraw(model.Draw(t, "model")) },
+			"declare": func(t *rapid.T) {
+				w.declare(model.Draw(t, "model"), rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"chat", "fast"}), 0, 2, rapid.ID).Draw(t, "aliases"))
+			},
+		})
+		if err := w.m.Replayed(len(w.m.Recorded) / 2); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// TestASwapEnds: whatever happens to it, a swap whose work is done as it is owed leaves nothing owed behind.
+func TestASwapEnds(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := &town{m: fresh()}
+		for _, name := range models {
+			w.declare(name, nil)
+		}
+		for range rapid.IntRange(1, 6).Draw(t, "swaps") {
+			w.do(&messages.SwapModel{Name: rapid.SampledFrom(models).Draw(t, "name"), To: rapid.SampledFrom(models).Draw(t, "to"), Declared: w.declared})
+		}
+		for range 100 {
+			owed := Owed(w.m.State)
+			if len(owed) == 0 {
+				return
+			}
+			switch e := rapid.SampledFrom(owed).Draw(t, "work").(type) {
+			case prepare:
+				w.do(&messages.ReportSwapReady{Id: e.ID})
+			case judge:
+				w.do(&messages.ReportSwapJudged{Id: e.ID, Requests: 20, Failed: rapid.Uint64Range(0, 3).Draw(t, "failed")})
+			case settle:
+				w.do(&messages.ReportSwapSettled{Id: e.ID, Kept: e.Kept})
+			}
+		}
+		t.Fatal(fmt.Sprint("still owed: ", w.m.Owed()))
+	})
+}

@@ -1,0 +1,147 @@
+package host
+
+import (
+	"maps"
+	"slices"
+
+	"modelops/messages"
+)
+
+// SwapPhase is how far a swap has come.
+type SwapPhase string
+
+const (
+	Preparing  SwapPhase = "preparing"
+	Trying     SwapPhase = "trying"
+	Promoted   SwapPhase = "promoted"
+	RolledBack SwapPhase = "rolled_back"
+)
+
+// Swap is one exchange of the model that answers a name.
+type Swap struct {
+	ID       string
+	Name     string // that callers use
+	From, To string // models
+	Phase    SwapPhase
+	Reason   string `json:",omitempty"` // why it ended so
+	// CanaryPct is the new model's share of the requests while it is tried, in percent; 0 = all of them.
+	CanaryPct    uint32 `json:",omitempty"`
+	MinRequests  uint32
+	JudgeSeconds uint32
+	MaxErrorPct  uint32
+	ReadySeconds uint32
+	Declared     string // who the declarations let answer the name when it began
+	Resident     bool   `json:",omitempty"` // the new model was resident before
+	Undoes       string `json:",omitempty"` // id of the swap that this one takes back
+}
+
+// Loser is a model that answers a name no more.
+type Loser struct {
+	Model string
+	Name  string
+	Tried bool `json:",omitempty"` // it was the new one, and not good enough
+}
+
+func (w Swap) running() bool { return w.Phase == Preparing || w.Phase == Trying }
+
+func (w Swap) share() uint32 {
+	if w.CanaryPct == 0 {
+		return 100
+	}
+	return w.CanaryPct
+}
+
+func (w Swap) reply() *messages.SwapReply {
+	return &messages.SwapReply{Id: w.ID, Name: w.Name, From: w.From, To: w.To, Phase: string(w.Phase), Reason: w.Reason}
+}
+
+// swap finds the swap that a report is about; false when another one took its place.
+func (s State) swap(id string) (Swap, bool) {
+	for _, w := range s.Swaps {
+		if w.ID == id {
+			return w, true
+		}
+	}
+	return Swap{}, false
+}
+
+// step brings a swap to its next phase.
+func (s State) step(id string, to SwapPhase, reason string) State {
+	if w, ok := s.swap(id); ok {
+		w.Phase, w.Reason = to, reason
+		s.Swaps = with(s.Swaps, w.Name, w)
+	}
+	return s
+}
+
+// started begins a swap. Neither of its models is left to be unloaded for a former one.
+func started(s State, e *messages.SwapStarted) State {
+	s.Swaps = with(s.Swaps, e.Name, Swap{ID: e.Id, Name: e.Name, From: e.From, To: e.To, Phase: Preparing, CanaryPct: e.CanaryPct, MinRequests: e.MinRequests,
+		JudgeSeconds: e.JudgeSeconds, MaxErrorPct: e.MaxErrorPct, ReadySeconds: e.ReadySeconds, Declared: e.Declared, Resident: e.Resident, Undoes: e.Undoes})
+	for id, l := range s.Losers {
+		if l.Model == e.To || l.Model == e.From {
+			s.Losers = without(s.Losers, id)
+		}
+	}
+	return s
+}
+
+func promoted(s State, e *messages.SwapPromoted) State {
+	w, ok := s.swap(e.Id)
+	if !ok {
+		return s
+	}
+	s = s.step(e.Id, Promoted, e.Reason)
+	if w.To == w.Declared {
+		s.Routes = without(s.Routes, w.Name)
+	} else {
+		s.Routes = with(s.Routes, w.Name, w.To)
+	}
+	s.Losers = with(s.Losers, w.ID, Loser{Model: w.From, Name: w.Name})
+	return s
+}
+
+func rolledBack(s State, e *messages.SwapRolledBack) State {
+	w, ok := s.swap(e.Id)
+	if !ok {
+		return s
+	}
+	s = s.step(e.Id, RolledBack, e.Reason)
+	if !w.Resident {
+		s.Losers = with(s.Losers, w.ID, Loser{Model: w.To, Name: w.Name, Tried: true})
+	}
+	return s
+}
+
+// routes are the names that don't, or don't only, lead where the declarations say.
+func (s State) routes() []*messages.Route {
+	all := map[string]*messages.Route{}
+	for name, to := range s.Routes {
+		all[name] = &messages.Route{Name: name, To: to}
+	}
+	for name, w := range s.Swaps {
+		if w.Phase == Trying {
+			all[name] = &messages.Route{Name: name, To: w.From, Canary: w.To, SharePct: w.share(), Swap: w.ID}
+		}
+	}
+	var out []*messages.Route
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		out = append(out, all[name])
+	}
+	return out
+}
+
+// needed says which name leads to a model, or is about to, by a route or a swap; empty when none does.
+func (s State) needed(model string) string {
+	for _, name := range slices.Sorted(maps.Keys(s.Swaps)) {
+		if w := s.Swaps[name]; w.running() && (w.To == model || w.From == model) {
+			return name
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Routes)) {
+		if s.Routes[name] == model {
+			return name
+		}
+	}
+	return ""
+}
