@@ -297,3 +297,37 @@ func TestTrialIsOver(t *testing.T) {
 		}
 	})
 }
+
+// Both models of a swap stay while it is tried, however idle they are.
+func TestWhoIsTriedStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, d := rig(8, "ready")
+		for _, v := range []*messages.ModelView{worker("tiny", 1, "ready"), worker("new", 1, "ready")} {
+			v.Spec.IdleMs = proto.Int64(1000)
+			g.Update(v)
+		}
+		g.SetRoutes([]*messages.Route{{Name: "tiny", To: "tiny", Canary: "new", SharePct: 100, Swap: "s1"}})
+		sweep(g, 5*time.Second)
+		if told := d.heard(); len(told) != 0 {
+			t.Errorf("told %v", told)
+		}
+		g.SetRoutes([]*messages.Route{{Name: "tiny", To: "new"}})
+		sweep(g, time.Second)
+		if told := d.heard(); len(told) == 0 {
+			t.Error("nobody was told")
+		}
+	})
+}
+
+// A canary that isn't back from a restart hasn't failed: nobody watches it yet.
+func TestACanaryIsCountedWhenItIsWatched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, _ := rig(8, "ready")
+		g.Update(worker("new", 1, "loading"))
+		g.SetRoutes([]*messages.Route{{Name: "tiny", To: "tiny", Canary: "new", SharePct: 100, Swap: "s1"}})
+		must(t, g).Release(messages.Outcome{})
+		if n, failed, _ := g.Trial(t.Context(), "s1", 8, time.Minute, 20); n != 0 || failed != 0 {
+			t.Errorf("%d of %d failed", failed, n)
+		}
+	})
+}

@@ -25,7 +25,7 @@ type target struct {
 	n      atomic.Uint64 // requests so far
 }
 
-// tried is the canary's lane when it is this request's turn; nil otherwise. A canary that can't take requests has failed at this one.
+// tried is the canary's lane when it is this request's turn; nil otherwise. A canary that can't take requests while it is watched has failed at this one.
 func (t *target) tried() *guarded {
 	if t.canary == nil {
 		return nil
@@ -38,7 +38,9 @@ func (t *target) tried() *guarded {
 	ready := t.canary.lane.ready()
 	t.canary.mu.Unlock()
 	if !ready {
-		t.trial.record(true)
+		if t.trial.watched.Load() { // before, it may not have come back from a restart
+			t.trial.record(true)
+		}
 		return nil
 	}
 	return t.canary
@@ -158,7 +160,7 @@ func (g *Gateway) rebuild() {
 		next.byName[r.Name] = t
 	}
 	for id, t := range g.trials { // who watches a trial has it already
-		if trials[id] == nil && !t.watched {
+		if trials[id] == nil && !t.watched.Load() {
 			delete(g.trials, id)
 		}
 	}

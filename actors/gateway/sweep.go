@@ -38,17 +38,29 @@ type hint struct {
 func (g *Gateway) hints(now time.Time) (out []hint) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	stay := g.routes.Load().tried()
 	for _, l := range g.lanes {
 		l.mu.Lock()
-		out = append(out, g.hintsOf(l, now)...)
+		out = append(out, g.hintsOf(l, now, stay[l])...)
 		l.mu.Unlock()
 	}
 	return out
 }
 
-// hintsOf is what a lane's model should hear. l is locked.
-func (g *Gateway) hintsOf(l *guarded, now time.Time) (out []hint) {
-	if l.lane.expired(now) {
+// tried are the lanes of both models of each swap that is being tried: whoever is idle meanwhile is still needed.
+func (r *routes) tried() map[*guarded]bool {
+	out := map[*guarded]bool{}
+	for _, t := range r.byName {
+		if t.canary != nil {
+			out[t.to], out[t.canary] = true, true
+		}
+	}
+	return out
+}
+
+// hintsOf is what a lane's model should hear; stay tells that it is needed even when it is idle. l is locked.
+func (g *Gateway) hintsOf(l *guarded, now time.Time, stay bool) (out []hint) {
+	if l.lane.expired(now) && !stay {
 		return []hint{{l.id, &messages.UnloadModel{Reason: "its idle time is over"}}}
 	}
 	for _, s := range l.lane.sleepy(now) {

@@ -3,12 +3,13 @@ package gateway
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // trial counts what becomes of requests at a canary.
 type trial struct {
-	watched bool // guarded by the gateway's lock
+	watched atomic.Bool // somebody waits for the counts
 
 	mu               sync.Mutex
 	requests, failed uint64
@@ -51,13 +52,9 @@ func (g *Gateway) trial(swap string) *trial {
 func (g *Gateway) Trial(ctx context.Context, swap string, minRequests uint32, within time.Duration, maxErrorPct uint32) (requests, failed uint64, err error) {
 	g.mu.Lock()
 	t := g.trial(swap)
-	t.watched = true
+	t.watched.Store(true)
 	g.mu.Unlock()
-	defer func() {
-		g.mu.Lock()
-		t.watched = false
-		g.mu.Unlock()
-	}()
+	defer t.watched.Store(false)
 	over := time.NewTimer(within)
 	defer over.Stop()
 	for {

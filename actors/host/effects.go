@@ -35,7 +35,7 @@ type Trials interface {
 	Trial(ctx context.Context, swap string, minRequests uint32, within time.Duration, maxErrorPct uint32) (requests, failed uint64, err error)
 }
 
-// World is what a host touches. Without Models and Trials swaps stay owed.
+// World is what a host touches.
 type World struct {
 	Door   messages.Door
 	Models Models
@@ -50,9 +50,9 @@ type (
 		Within          time.Duration
 	}
 	judge struct {
-		ID, Model   string
+		prepare
 		MinRequests uint32
-		Within      time.Duration
+		Judge       time.Duration
 		MaxErrorPct uint32
 	}
 	settle struct {
@@ -76,11 +76,13 @@ func (judge) Pace() (first, longest time.Duration) {
 func Owed(s State) []entity.Effect {
 	var out []entity.Effect
 	for _, name := range slices.Sorted(maps.Keys(s.Swaps)) {
-		switch w := s.Swaps[name]; w.Phase {
+		w := s.Swaps[name]
+		first := prepare{w.ID, name, w.To, s.ID.ID, time.Duration(w.ReadySeconds) * time.Second}
+		switch w.Phase {
 		case Preparing:
-			out = append(out, prepare{w.ID, name, w.To, s.ID.ID, time.Duration(w.ReadySeconds) * time.Second})
+			out = append(out, first)
 		case Trying:
-			out = append(out, judge{w.ID, w.To, w.MinRequests, time.Duration(w.JudgeSeconds) * time.Second, w.MaxErrorPct})
+			out = append(out, judge{first, w.MinRequests, time.Duration(w.JudgeSeconds) * time.Second, w.MaxErrorPct})
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.Losers)) {
@@ -115,9 +117,24 @@ func (h hands) perform(ctx context.Context, effect entity.Effect) (proto.Message
 	panic(fmt.Sprintf("a host owes no %T", effect))
 }
 
-// prepare makes the new model ready. It is asked for again when something unloads it meanwhile: an idle time, or a greater need.
-func (h hands) prepare(parent context.Context, e prepare) (proto.Message, error) {
-	ctx, cancel := context.WithTimeout(parent, e.Within)
+// prepare makes the new model ready, and reports it when that fails.
+func (h hands) prepare(ctx context.Context, e prepare) (proto.Message, error) {
+	err := h.ensure(ctx, e)
+	switch {
+	case err == nil:
+		return &messages.ReportSwapReady{Id: e.ID}, nil
+	case ctx.Err() != nil: // the swap is over, or the host stops: not the new model's fault
+		return nil, ctx.Err()
+	}
+	return &messages.ReportSwapFailed{Id: e.ID, Error: messages.AsError(err).Body()}, nil
+}
+
+// askAgain is the pause before a model is asked for again.
+const askAgain = 200 * time.Millisecond
+
+// ensure waits until the model is ready. It is asked for again when something unloads it meanwhile: an idle time, or a greater need.
+func (h hands) ensure(ctx context.Context, e prepare) error {
+	ctx, cancel := context.WithTimeout(ctx, e.Within)
 	defer cancel()
 	model := messages.ModelActor(e.Host, e.Model)
 	for {
@@ -125,39 +142,30 @@ func (h hands) prepare(parent context.Context, e prepare) (proto.Message, error)
 		if err == nil {
 			err = h.Models.AwaitReady(ctx, e.Model)
 		}
-		switch {
-		case err == nil:
-			return &messages.ReportSwapReady{Id: e.ID}, nil
-		case parent.Err() != nil:
-			return nil, parent.Err()
-		case errors.Is(ctx.Err(), context.DeadlineExceeded):
-			err = messages.Errorf(messages.DeadlineExceeded, model.String(), "it wasn't ready within %s", e.Within)
-			return &messages.ReportSwapFailed{Id: e.ID, Error: messages.AsError(err).Body()}, nil
-		case messages.CodeOf(err) == messages.Unavailable:
-			if err := pause(ctx); err != nil && parent.Err() != nil {
-				return nil, err
+		if err != nil && messages.CodeOf(err) == messages.Unavailable {
+			select {
+			case <-ctx.Done():
+			case <-time.After(askAgain):
+				continue
 			}
-			continue
 		}
-		return &messages.ReportSwapFailed{Id: e.ID, Error: messages.AsError(err).Body()}, nil
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return messages.Errorf(messages.DeadlineExceeded, model.String(), "it wasn't ready within %s", e.Within)
+		}
+		return err
 	}
 }
 
-// askAgain is the pause before a model is asked for again.
-const askAgain = 200 * time.Millisecond
-
-func pause(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(askAgain):
-		return nil
-	}
-}
-
-// judge waits for the trial's end. A model that nobody could have asked has not done well.
+// judge waits for the trial's end. After a restart the canary has to be ready again first, or requests would fail at it for the restart's
+// sake. A model that nobody could have asked has not done well.
 func (h hands) judge(ctx context.Context, e judge) (proto.Message, error) {
-	requests, failed, err := h.Trials.Trial(ctx, e.ID, e.MinRequests, e.Within, e.MaxErrorPct)
+	if err := h.ensure(ctx, e.prepare); err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return &messages.ReportSwapJudged{Id: e.ID, Reason: e.Model + " doesn't get ready again: " + messages.AsError(err).Message}, nil
+	}
+	requests, failed, err := h.Trials.Trial(ctx, e.ID, e.MinRequests, e.Judge, e.MaxErrorPct)
 	if err != nil {
 		return nil, err
 	}

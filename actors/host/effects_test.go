@@ -55,7 +55,7 @@ func (n *neighbours) Tell(context.Context, messages.ActorID, proto.Message) {}
 
 func TestWhatASwapOwes(t *testing.T) {
 	prep := prepare{ID: "s", Name: "chat", Model: "v2", Host: "main_pc", Within: time.Minute}
-	try := judge{ID: "s", Model: "v2", MinRequests: 20, Within: time.Minute, MaxErrorPct: 5}
+	try := judge{prep, 20, time.Minute, 5}
 	lose := settle{ID: "s", Model: "v1", Name: "chat", Host: "main_pc"}
 	gone := messages.NewError(messages.Unavailable, "v2", "nobody wants it")
 	broken := messages.NewError(messages.ModelLoadError, "v2", "its file is broken")
@@ -72,9 +72,10 @@ func TestWhatASwapOwes(t *testing.T) {
 		"broken":               {prep, neighbours{ready: []error{broken}}, &messages.ReportSwapFailed{Id: "s", Error: broken.Body()}, []string{ensure}},
 		"withdrawn":            {prep, neighbours{refuse: unknown}, &messages.ReportSwapFailed{Id: "s", Error: unknown.Body()}, []string{ensure}},
 		"too slow":             {prep, neighbours{waits: true}, &messages.ReportSwapFailed{Id: "s", Error: messages.NewError(messages.DeadlineExceeded, "model/main_pc/v2", "it wasn't ready within 1m0s").Body()}, []string{ensure}},
-		"judged":               {try, neighbours{trial: figures(20, 1, nil)}, &messages.ReportSwapJudged{Id: "s", Requests: 20, Failed: 1}, nil},
-		"gone while tried":     {try, neighbours{trial: figures(0, 0, nil), failed: broken}, &messages.ReportSwapJudged{Id: "s", Reason: "v2 can't be had any more: its file is broken"}, nil},
-		"not known there yet":  {try, neighbours{trial: figures(0, 0, gone)}, nil, nil},
+		"judged":               {try, neighbours{ready: []error{nil}, trial: figures(20, 1, nil)}, &messages.ReportSwapJudged{Id: "s", Requests: 20, Failed: 1}, []string{ensure}},
+		"gone while tried":     {try, neighbours{ready: []error{nil}, trial: figures(0, 0, nil), failed: broken}, &messages.ReportSwapJudged{Id: "s", Reason: "v2 can't be had any more: its file is broken"}, []string{ensure}},
+		"not known there yet":  {try, neighbours{ready: []error{nil}, trial: figures(0, 0, gone)}, nil, []string{ensure}},
+		"not back":             {try, neighbours{ready: []error{broken}}, &messages.ReportSwapJudged{Id: "s", Reason: "v2 doesn't get ready again: its file is broken"}, []string{ensure}},
 		"unloaded":             {lose, neighbours{}, &messages.ReportSwapSettled{Id: "s"}, []string{unload}},
 		"pinned":               {lose, neighbours{keeps: "it is pinned"}, &messages.ReportSwapSettled{Id: "s", Kept: "it is pinned"}, nil},
 		"answers another name": {settle{ID: "s", Model: "v1", Kept: "it answers fast"}, neighbours{}, &messages.ReportSwapSettled{Id: "s", Kept: "it answers fast"}, nil},

@@ -22,6 +22,7 @@ const fakeEngineWord = "fake-engine"
 func fakeEngine(args []string) int {
 	flags := flag.NewFlagSet(fakeEngineWord, flag.ContinueOnError)
 	port := flags.Int("port", 0, "where it listens")
+	code := flags.Int("code", http.StatusOK, "what it answers until its knob is turned")
 	deaf := flags.Bool("deaf", false, "ignore SIGTERM")
 	if flags.Parse(args) != nil {
 		return 2
@@ -29,7 +30,7 @@ func fakeEngine(args []string) int {
 	terminate := make(chan os.Signal, 1)
 	signal.Notify(terminate, syscall.SIGTERM)
 	e := &fake{}
-	e.code.Store(http.StatusOK)
+	e.code.Store(int64(*code))
 	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", *port))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
