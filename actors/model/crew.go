@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -14,6 +15,9 @@ import (
 	"modelops/actors/entity"
 	"modelops/messages"
 )
+
+// callAgain is how soon the same number of workers is called up again: one that loads or waits for a place isn't gone.
+const callAgain = 30 * time.Second
 
 // Mate is a further worker that the model asked for and hasn't dismissed: a replica, or a replacement.
 type Mate struct {
@@ -78,7 +82,8 @@ func (s State) staffed(sequence uint64, renew bool) State {
 }
 
 // scale sets how many workers there shall be. The same number again brings back who is gone.
-func scale(s State, c *messages.ScaleModel, now *timestamppb.Timestamp) (entity.Verdict, error) {
+func scale(s State, c *messages.ScaleModel, at entity.Stamp) (entity.Verdict, error) {
+	now := timestamppb.New(at.Now)
 	switch {
 	case !s.declared():
 		return entity.Verdict{}, NotFound(s.ID)
@@ -89,7 +94,7 @@ func scale(s State, c *messages.ScaleModel, now *timestamppb.Timestamp) (entity.
 			WithHint("modelops load " + s.ID.Name())
 	}
 	n := s.bounded(c.Replicas)
-	if n == s.seats() && (n == 1 || s.ordering()) {
+	if n == s.seats() && (n == 1 || s.ordering() || at.Now.UnixMilli()-s.ScaledMS < callAgain.Milliseconds()) {
 		return noted(fmt.Sprintf("already so: %d", n))
 	}
 	v := entity.Facts(&messages.ModelScaled{Replicas: n, Reason: c.Reason, At: now})
@@ -129,7 +134,7 @@ func replicaSettled(s State, c *messages.ReportReplicaSettled, now *timestamppb.
 func evolveCrew(s State, event proto.Message, sequence uint64) State {
 	switch e := event.(type) {
 	case *messages.ModelScaled:
-		s.Scale = e.Replicas
+		s.Scale, s.ScaledMS = e.Replicas, e.At.AsTime().UnixMilli()
 	case *messages.ReplicaSettled:
 		if s.Swap.renewed(e.Replica, e.Order) {
 			s.Swap = nil

@@ -128,7 +128,7 @@ func (r Rules) decideFurther(s State, command proto.Message, at entity.Stamp) (e
 	case *messages.ReportNapFailed:
 		return napFailed(s, c, now)
 	case *messages.ScaleModel:
-		return scale(s, c, now)
+		return scale(s, c, at)
 	case *messages.ReportReplicaSettled:
 		return replicaSettled(s, c, now)
 	case *messages.ReplaceWorker:

@@ -65,9 +65,10 @@ type State struct {
 	PinnedBy   string
 	PinnedTill int64 // ms since 1970; 0 = for good
 	// Scale is how many workers were last asked for since it became wanted; 0 = as declared. What follows is empty on a replica.
-	Scale uint32
-	Crew  map[string]Mate // further workers, by name
-	Swap  *Swap
+	Scale    uint32
+	ScaledMS int64
+	Crew     map[string]Mate // further workers, by name
+	Swap     *Swap
 	// HeldMS is when a replacement last couldn't be had.
 	HeldMS int64
 	// MadeRoom is the placement for which it was last evicted: asking twice evicts once.
@@ -131,7 +132,7 @@ func evolve(s State, event proto.Message, sequence uint64) State {
 			s.MadeRoom = e.Placement
 		}
 		s.WantedMS, s.Failures = 0, 0 // who asks anew has all tries
-		s.Scale, s.Swap, s.HeldMS = 0, nil, 0
+		s.Scale, s.ScaledMS, s.Swap, s.HeldMS = 0, 0, nil, 0
 		if !s.resident() {
 			s.Phase, s.Error = Absent, nil
 		}
