@@ -48,8 +48,9 @@ func (c *cli) inferCommand() *cobra.Command {
 	var raw, stream bool
 	cmd := &cobra.Command{
 		Use: "infer MODEL PROMPT", Args: cobra.ExactArgs(2),
-		Short:             "Ask a model; it is loaded first when it must be",
-		Long:              "infer asks a model one thing. PROMPT - reads it from standard input. On a terminal the answer appears as it comes.",
+		Short: "Ask a model; it is loaded first when it must be",
+		Long: "infer asks a model one thing. PROMPT - reads it from standard input. On a terminal the answer appears as it comes.\n" +
+			"MODELOPS_API_KEY is sent as the API key, for hosts that know callers by keys.",
 		Example:           "  modelops infer tiny \"What is the capital of France?\" --temperature 0\n  git diff | modelops infer tiny - --system \"Summarise this change\"",
 		ValidArgsFunction: c.completeModels(1),
 	}
