@@ -4405,10 +4405,13 @@ func (x *QueuedRequest) GetWaitsFor() string {
 }
 
 type ArbiterView struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Open          []*Placement           `protobuf:"bytes,1,rep,name=open,proto3" json:"open,omitempty"`
-	Decided       uint64                 `protobuf:"varint,2,opt,name=decided,proto3" json:"decided,omitempty"`
-	Refused       uint64                 `protobuf:"varint,3,opt,name=refused,proto3" json:"refused,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Open    []*Placement           `protobuf:"bytes,1,rep,name=open,proto3" json:"open,omitempty"`
+	Decided uint64                 `protobuf:"varint,2,opt,name=decided,proto3" json:"decided,omitempty"`
+	Refused uint64                 `protobuf:"varint,3,opt,name=refused,proto3" json:"refused,omitempty"`
+	// Room that is kept, and the plan that is being carried out.
+	Hints         []*HintReply `protobuf:"bytes,4,rep,name=hints,proto3" json:"hints,omitempty"`
+	Defrag        *DefragPlan  `protobuf:"bytes,5,opt,name=defrag,proto3" json:"defrag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4462,6 +4465,20 @@ func (x *ArbiterView) GetRefused() uint64 {
 		return x.Refused
 	}
 	return 0
+}
+
+func (x *ArbiterView) GetHints() []*HintReply {
+	if x != nil {
+		return x.Hints
+	}
+	return nil
+}
+
+func (x *ArbiterView) GetDefrag() *DefragPlan {
+	if x != nil {
+		return x.Defrag
+	}
+	return nil
 }
 
 type StatusView struct {
@@ -4546,6 +4563,460 @@ func (x *StatusView) GetJournalSequence() uint64 {
 		return x.JournalSequence
 	}
 	return 0
+}
+
+// HintModel keeps room for a model that will be asked for: others go elsewhere while they can. It is no lease.
+type HintModel struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Model string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	// 0 = what is known of it: measured, declared or estimated.
+	Bytes uint64 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// How long; 0 ends the hint.
+	WithinSeconds uint32 `protobuf:"varint,3,opt,name=within_seconds,json=withinSeconds,proto3" json:"within_seconds,omitempty"`
+	Owner         string `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Added by the arbiter's shell.
+	Ledgers       []*GpuView  `protobuf:"bytes,5,rep,name=ledgers,proto3" json:"ledgers,omitempty"`
+	Residents     []*Resident `protobuf:"bytes,6,rep,name=residents,proto3" json:"residents,omitempty"`
+	Kinds         []string    `protobuf:"bytes,7,rep,name=kinds,proto3" json:"kinds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HintModel) Reset() {
+	*x = HintModel{}
+	mi := &file_commands_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HintModel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HintModel) ProtoMessage() {}
+
+func (x *HintModel) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HintModel.ProtoReflect.Descriptor instead.
+func (*HintModel) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *HintModel) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *HintModel) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *HintModel) GetWithinSeconds() uint32 {
+	if x != nil {
+		return x.WithinSeconds
+	}
+	return 0
+}
+
+func (x *HintModel) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *HintModel) GetLedgers() []*GpuView {
+	if x != nil {
+		return x.Ledgers
+	}
+	return nil
+}
+
+func (x *HintModel) GetResidents() []*Resident {
+	if x != nil {
+		return x.Residents
+	}
+	return nil
+}
+
+func (x *HintModel) GetKinds() []string {
+	if x != nil {
+		return x.Kinds
+	}
+	return nil
+}
+
+type HintReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Model         string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	Gpu           string                 `protobuf:"bytes,2,opt,name=gpu,proto3" json:"gpu,omitempty"`
+	Bytes         uint64                 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	UntilMs       int64                  `protobuf:"varint,4,opt,name=until_ms,json=untilMs,proto3" json:"until_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HintReply) Reset() {
+	*x = HintReply{}
+	mi := &file_commands_proto_msgTypes[73]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HintReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HintReply) ProtoMessage() {}
+
+func (x *HintReply) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[73]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HintReply.ProtoReflect.Descriptor instead.
+func (*HintReply) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{73}
+}
+
+func (x *HintReply) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *HintReply) GetGpu() string {
+	if x != nil {
+		return x.Gpu
+	}
+	return ""
+}
+
+func (x *HintReply) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *HintReply) GetUntilMs() int64 {
+	if x != nil {
+		return x.UntilMs
+	}
+	return 0
+}
+
+// PlanDefrag asks which models would have to move so that a need fits on one device; without a need, so that the largest free block
+// grows by what is worth it.
+type PlanDefrag struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	NeedBytes uint64                 `protobuf:"varint,1,opt,name=need_bytes,json=needBytes,proto3" json:"need_bytes,omitempty"`
+	// For whom; its need is what is known of it.
+	Model string `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
+	// Carry it out.
+	Apply bool `protobuf:"varint,3,opt,name=apply,proto3" json:"apply,omitempty"`
+	// Added by the arbiter's shell.
+	Ledgers       []*GpuView  `protobuf:"bytes,4,rep,name=ledgers,proto3" json:"ledgers,omitempty"`
+	Residents     []*Resident `protobuf:"bytes,5,rep,name=residents,proto3" json:"residents,omitempty"`
+	Kinds         []string    `protobuf:"bytes,6,rep,name=kinds,proto3" json:"kinds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanDefrag) Reset() {
+	*x = PlanDefrag{}
+	mi := &file_commands_proto_msgTypes[74]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanDefrag) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanDefrag) ProtoMessage() {}
+
+func (x *PlanDefrag) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[74]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanDefrag.ProtoReflect.Descriptor instead.
+func (*PlanDefrag) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{74}
+}
+
+func (x *PlanDefrag) GetNeedBytes() uint64 {
+	if x != nil {
+		return x.NeedBytes
+	}
+	return 0
+}
+
+func (x *PlanDefrag) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *PlanDefrag) GetApply() bool {
+	if x != nil {
+		return x.Apply
+	}
+	return false
+}
+
+func (x *PlanDefrag) GetLedgers() []*GpuView {
+	if x != nil {
+		return x.Ledgers
+	}
+	return nil
+}
+
+func (x *PlanDefrag) GetResidents() []*Resident {
+	if x != nil {
+		return x.Residents
+	}
+	return nil
+}
+
+func (x *PlanDefrag) GetKinds() []string {
+	if x != nil {
+		return x.Kinds
+	}
+	return nil
+}
+
+// DefragPlan are the moves, to be done one after the other.
+type DefragPlan struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Set when it is carried out.
+	Id    string  `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Moves []*Move `protobuf:"bytes,2,rep,name=moves,proto3" json:"moves,omitempty"`
+	// Where the room will be, and how much of it in one piece, before and after.
+	Gpu        string `protobuf:"bytes,3,opt,name=gpu,proto3" json:"gpu,omitempty"`
+	NeedBytes  uint64 `protobuf:"varint,4,opt,name=need_bytes,json=needBytes,proto3" json:"need_bytes,omitempty"`
+	FreeBefore uint64 `protobuf:"varint,5,opt,name=free_before,json=freeBefore,proto3" json:"free_before,omitempty"`
+	FreeAfter  uint64 `protobuf:"varint,6,opt,name=free_after,json=freeAfter,proto3" json:"free_after,omitempty"`
+	// Why there is nothing to move.
+	Note          string `protobuf:"bytes,7,opt,name=note,proto3" json:"note,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DefragPlan) Reset() {
+	*x = DefragPlan{}
+	mi := &file_commands_proto_msgTypes[75]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DefragPlan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DefragPlan) ProtoMessage() {}
+
+func (x *DefragPlan) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[75]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DefragPlan.ProtoReflect.Descriptor instead.
+func (*DefragPlan) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{75}
+}
+
+func (x *DefragPlan) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *DefragPlan) GetMoves() []*Move {
+	if x != nil {
+		return x.Moves
+	}
+	return nil
+}
+
+func (x *DefragPlan) GetGpu() string {
+	if x != nil {
+		return x.Gpu
+	}
+	return ""
+}
+
+func (x *DefragPlan) GetNeedBytes() uint64 {
+	if x != nil {
+		return x.NeedBytes
+	}
+	return 0
+}
+
+func (x *DefragPlan) GetFreeBefore() uint64 {
+	if x != nil {
+		return x.FreeBefore
+	}
+	return 0
+}
+
+func (x *DefragPlan) GetFreeAfter() uint64 {
+	if x != nil {
+		return x.FreeAfter
+	}
+	return 0
+}
+
+func (x *DefragPlan) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+type ReportMoveLeft struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Model         string                 `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportMoveLeft) Reset() {
+	*x = ReportMoveLeft{}
+	mi := &file_commands_proto_msgTypes[76]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportMoveLeft) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportMoveLeft) ProtoMessage() {}
+
+func (x *ReportMoveLeft) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[76]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportMoveLeft.ProtoReflect.Descriptor instead.
+func (*ReportMoveLeft) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{76}
+}
+
+func (x *ReportMoveLeft) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ReportMoveLeft) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+// EndDefrag gives up the moves that are left.
+type EndDefrag struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndDefrag) Reset() {
+	*x = EndDefrag{}
+	mi := &file_commands_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndDefrag) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndDefrag) ProtoMessage() {}
+
+func (x *EndDefrag) ProtoReflect() protoreflect.Message {
+	mi := &file_commands_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndDefrag.ProtoReflect.Descriptor instead.
+func (*EndDefrag) Descriptor() ([]byte, []int) {
+	return file_commands_proto_rawDescGZIP(), []int{77}
+}
+
+func (x *EndDefrag) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *EndDefrag) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 var File_commands_proto protoreflect.FileDescriptor
@@ -4877,11 +5348,13 @@ const file_commands_proto_rawDesc = "" +
 	"\twaited_ms\x18\a \x01(\x03R\bwaitedMs\x12\x1f\n" +
 	"\vexpected_ms\x18\b \x01(\x03R\n" +
 	"expectedMs\x12\x1b\n" +
-	"\twaits_for\x18\t \x01(\tR\bwaitsFor\"j\n" +
+	"\twaits_for\x18\t \x01(\tR\bwaitsFor\"\xc3\x01\n" +
 	"\vArbiterView\x12'\n" +
 	"\x04open\x18\x01 \x03(\v2\x13.modelops.PlacementR\x04open\x12\x18\n" +
 	"\adecided\x18\x02 \x01(\x04R\adecided\x12\x18\n" +
-	"\arefused\x18\x03 \x01(\x04R\arefused\"\xea\x01\n" +
+	"\arefused\x18\x03 \x01(\x04R\arefused\x12)\n" +
+	"\x05hints\x18\x04 \x03(\v2\x13.modelops.HintReplyR\x05hints\x12,\n" +
+	"\x06defrag\x18\x05 \x01(\v2\x14.modelops.DefragPlanR\x06defrag\"\xea\x01\n" +
 	"\n" +
 	"StatusView\x12&\n" +
 	"\x04host\x18\x01 \x01(\v2\x12.modelops.HostViewR\x04host\x12%\n" +
@@ -4889,7 +5362,47 @@ const file_commands_proto_rawDesc = "" +
 	"\x06models\x18\x03 \x03(\v2\x13.modelops.ModelViewR\x06models\x12\x18\n" +
 	"\aversion\x18\x04 \x01(\tR\aversion\x12\x1b\n" +
 	"\tuptime_ms\x18\x05 \x01(\x03R\buptimeMs\x12)\n" +
-	"\x10journal_sequence\x18\x06 \x01(\x04R\x0fjournalSequenceB\x1cZ\x1amodelops/messages;messagesb\x06proto3"
+	"\x10journal_sequence\x18\x06 \x01(\x04R\x0fjournalSequence\"\xe9\x01\n" +
+	"\tHintModel\x12\x14\n" +
+	"\x05model\x18\x01 \x01(\tR\x05model\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12%\n" +
+	"\x0ewithin_seconds\x18\x03 \x01(\rR\rwithinSeconds\x12\x14\n" +
+	"\x05owner\x18\x04 \x01(\tR\x05owner\x12+\n" +
+	"\aledgers\x18\x05 \x03(\v2\x11.modelops.GpuViewR\aledgers\x120\n" +
+	"\tresidents\x18\x06 \x03(\v2\x12.modelops.ResidentR\tresidents\x12\x14\n" +
+	"\x05kinds\x18\a \x03(\tR\x05kinds\"d\n" +
+	"\tHintReply\x12\x14\n" +
+	"\x05model\x18\x01 \x01(\tR\x05model\x12\x10\n" +
+	"\x03gpu\x18\x02 \x01(\tR\x03gpu\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\x12\x19\n" +
+	"\buntil_ms\x18\x04 \x01(\x03R\auntilMs\"\xcc\x01\n" +
+	"\n" +
+	"PlanDefrag\x12\x1d\n" +
+	"\n" +
+	"need_bytes\x18\x01 \x01(\x04R\tneedBytes\x12\x14\n" +
+	"\x05model\x18\x02 \x01(\tR\x05model\x12\x14\n" +
+	"\x05apply\x18\x03 \x01(\bR\x05apply\x12+\n" +
+	"\aledgers\x18\x04 \x03(\v2\x11.modelops.GpuViewR\aledgers\x120\n" +
+	"\tresidents\x18\x05 \x03(\v2\x12.modelops.ResidentR\tresidents\x12\x14\n" +
+	"\x05kinds\x18\x06 \x03(\tR\x05kinds\"\xc7\x01\n" +
+	"\n" +
+	"DefragPlan\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12$\n" +
+	"\x05moves\x18\x02 \x03(\v2\x0e.modelops.MoveR\x05moves\x12\x10\n" +
+	"\x03gpu\x18\x03 \x01(\tR\x03gpu\x12\x1d\n" +
+	"\n" +
+	"need_bytes\x18\x04 \x01(\x04R\tneedBytes\x12\x1f\n" +
+	"\vfree_before\x18\x05 \x01(\x04R\n" +
+	"freeBefore\x12\x1d\n" +
+	"\n" +
+	"free_after\x18\x06 \x01(\x04R\tfreeAfter\x12\x12\n" +
+	"\x04note\x18\a \x01(\tR\x04note\"6\n" +
+	"\x0eReportMoveLeft\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05model\x18\x02 \x01(\tR\x05model\"3\n" +
+	"\tEndDefrag\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reasonB\x1cZ\x1amodelops/messages;messagesb\x06proto3"
 
 var (
 	file_commands_proto_rawDescOnce sync.Once
@@ -4903,7 +5416,7 @@ func file_commands_proto_rawDescGZIP() []byte {
 	return file_commands_proto_rawDescData
 }
 
-var file_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 73)
+var file_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 79)
 var file_commands_proto_goTypes = []any{
 	(*Done)(nil),                     // 0: modelops.Done
 	(*QueryView)(nil),                // 1: modelops.QueryView
@@ -4977,59 +5490,73 @@ var file_commands_proto_goTypes = []any{
 	(*QueuedRequest)(nil),            // 69: modelops.QueuedRequest
 	(*ArbiterView)(nil),              // 70: modelops.ArbiterView
 	(*StatusView)(nil),               // 71: modelops.StatusView
-	nil,                              // 72: modelops.ModelView.FootprintsEntry
-	(*Declared)(nil),                 // 73: modelops.Declared
-	(*Route)(nil),                    // 74: modelops.Route
-	(*ErrorBody)(nil),                // 75: modelops.ErrorBody
-	(*DeviceReading)(nil),            // 76: modelops.DeviceReading
-	(*DeviceFault)(nil),              // 77: modelops.DeviceFault
-	(*ModelSpec)(nil),                // 78: modelops.ModelSpec
-	(*Placement)(nil),                // 79: modelops.Placement
-	(*Worker)(nil),                   // 80: modelops.Worker
-	(*Resident)(nil),                 // 81: modelops.Resident
-	(*Reservation)(nil),              // 82: modelops.Reservation
+	(*HintModel)(nil),                // 72: modelops.HintModel
+	(*HintReply)(nil),                // 73: modelops.HintReply
+	(*PlanDefrag)(nil),               // 74: modelops.PlanDefrag
+	(*DefragPlan)(nil),               // 75: modelops.DefragPlan
+	(*ReportMoveLeft)(nil),           // 76: modelops.ReportMoveLeft
+	(*EndDefrag)(nil),                // 77: modelops.EndDefrag
+	nil,                              // 78: modelops.ModelView.FootprintsEntry
+	(*Declared)(nil),                 // 79: modelops.Declared
+	(*Route)(nil),                    // 80: modelops.Route
+	(*ErrorBody)(nil),                // 81: modelops.ErrorBody
+	(*DeviceReading)(nil),            // 82: modelops.DeviceReading
+	(*DeviceFault)(nil),              // 83: modelops.DeviceFault
+	(*ModelSpec)(nil),                // 84: modelops.ModelSpec
+	(*Placement)(nil),                // 85: modelops.Placement
+	(*Worker)(nil),                   // 86: modelops.Worker
+	(*Resident)(nil),                 // 87: modelops.Resident
+	(*Reservation)(nil),              // 88: modelops.Reservation
+	(*Move)(nil),                     // 89: modelops.Move
 }
 var file_commands_proto_depIdxs = []int32{
-	73, // 0: modelops.SwapModel.declared:type_name -> modelops.Declared
-	74, // 1: modelops.SwapList.routes:type_name -> modelops.Route
+	79, // 0: modelops.SwapModel.declared:type_name -> modelops.Declared
+	80, // 1: modelops.SwapList.routes:type_name -> modelops.Route
 	11, // 2: modelops.SwapList.swaps:type_name -> modelops.SwapReply
-	73, // 3: modelops.RollbackSwap.declared:type_name -> modelops.Declared
-	73, // 4: modelops.ReviewRoutes.declared:type_name -> modelops.Declared
-	75, // 5: modelops.ReportSwapFailed.error:type_name -> modelops.ErrorBody
-	76, // 6: modelops.ObserveDevice.reading:type_name -> modelops.DeviceReading
-	77, // 7: modelops.ReportFault.fault:type_name -> modelops.DeviceFault
-	78, // 8: modelops.DeclareModel.spec:type_name -> modelops.ModelSpec
-	79, // 9: modelops.StartLoad.placement:type_name -> modelops.Placement
-	75, // 10: modelops.ReportPlacementFailed.error:type_name -> modelops.ErrorBody
-	80, // 11: modelops.ReportWorkerStarted.worker:type_name -> modelops.Worker
-	75, // 12: modelops.ReportLoadFailed.error:type_name -> modelops.ErrorBody
-	75, // 13: modelops.ReportNapFailed.error:type_name -> modelops.ErrorBody
-	75, // 14: modelops.ReportReplacementFailed.error:type_name -> modelops.ErrorBody
+	79, // 3: modelops.RollbackSwap.declared:type_name -> modelops.Declared
+	79, // 4: modelops.ReviewRoutes.declared:type_name -> modelops.Declared
+	81, // 5: modelops.ReportSwapFailed.error:type_name -> modelops.ErrorBody
+	82, // 6: modelops.ObserveDevice.reading:type_name -> modelops.DeviceReading
+	83, // 7: modelops.ReportFault.fault:type_name -> modelops.DeviceFault
+	84, // 8: modelops.DeclareModel.spec:type_name -> modelops.ModelSpec
+	85, // 9: modelops.StartLoad.placement:type_name -> modelops.Placement
+	81, // 10: modelops.ReportPlacementFailed.error:type_name -> modelops.ErrorBody
+	86, // 11: modelops.ReportWorkerStarted.worker:type_name -> modelops.Worker
+	81, // 12: modelops.ReportLoadFailed.error:type_name -> modelops.ErrorBody
+	81, // 13: modelops.ReportNapFailed.error:type_name -> modelops.ErrorBody
+	81, // 14: modelops.ReportReplacementFailed.error:type_name -> modelops.ErrorBody
 	66, // 15: modelops.PlaceModel.ledgers:type_name -> modelops.GpuView
-	81, // 16: modelops.PlaceModel.residents:type_name -> modelops.Resident
-	79, // 17: modelops.PlacementReply.placement:type_name -> modelops.Placement
+	87, // 16: modelops.PlaceModel.residents:type_name -> modelops.Resident
+	85, // 17: modelops.PlacementReply.placement:type_name -> modelops.Placement
 	66, // 18: modelops.RelievePressure.ledgers:type_name -> modelops.GpuView
-	81, // 19: modelops.RelievePressure.residents:type_name -> modelops.Resident
-	75, // 20: modelops.ReportReservationRefused.error:type_name -> modelops.ErrorBody
-	74, // 21: modelops.HostView.routes:type_name -> modelops.Route
+	87, // 19: modelops.RelievePressure.residents:type_name -> modelops.Resident
+	81, // 20: modelops.ReportReservationRefused.error:type_name -> modelops.ErrorBody
+	80, // 21: modelops.HostView.routes:type_name -> modelops.Route
 	11, // 22: modelops.HostView.swaps:type_name -> modelops.SwapReply
-	82, // 23: modelops.GpuView.reservations:type_name -> modelops.Reservation
-	76, // 24: modelops.GpuView.reading:type_name -> modelops.DeviceReading
-	78, // 25: modelops.ModelView.spec:type_name -> modelops.ModelSpec
-	79, // 26: modelops.ModelView.placement:type_name -> modelops.Placement
-	80, // 27: modelops.ModelView.worker:type_name -> modelops.Worker
-	75, // 28: modelops.ModelView.error:type_name -> modelops.ErrorBody
-	72, // 29: modelops.ModelView.footprints:type_name -> modelops.ModelView.FootprintsEntry
+	88, // 23: modelops.GpuView.reservations:type_name -> modelops.Reservation
+	82, // 24: modelops.GpuView.reading:type_name -> modelops.DeviceReading
+	84, // 25: modelops.ModelView.spec:type_name -> modelops.ModelSpec
+	85, // 26: modelops.ModelView.placement:type_name -> modelops.Placement
+	86, // 27: modelops.ModelView.worker:type_name -> modelops.Worker
+	81, // 28: modelops.ModelView.error:type_name -> modelops.ErrorBody
+	78, // 29: modelops.ModelView.footprints:type_name -> modelops.ModelView.FootprintsEntry
 	69, // 30: modelops.QueueView.requests:type_name -> modelops.QueuedRequest
-	79, // 31: modelops.ArbiterView.open:type_name -> modelops.Placement
-	65, // 32: modelops.StatusView.host:type_name -> modelops.HostView
-	66, // 33: modelops.StatusView.gpus:type_name -> modelops.GpuView
-	67, // 34: modelops.StatusView.models:type_name -> modelops.ModelView
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	85, // 31: modelops.ArbiterView.open:type_name -> modelops.Placement
+	73, // 32: modelops.ArbiterView.hints:type_name -> modelops.HintReply
+	75, // 33: modelops.ArbiterView.defrag:type_name -> modelops.DefragPlan
+	65, // 34: modelops.StatusView.host:type_name -> modelops.HostView
+	66, // 35: modelops.StatusView.gpus:type_name -> modelops.GpuView
+	67, // 36: modelops.StatusView.models:type_name -> modelops.ModelView
+	66, // 37: modelops.HintModel.ledgers:type_name -> modelops.GpuView
+	87, // 38: modelops.HintModel.residents:type_name -> modelops.Resident
+	66, // 39: modelops.PlanDefrag.ledgers:type_name -> modelops.GpuView
+	87, // 40: modelops.PlanDefrag.residents:type_name -> modelops.Resident
+	89, // 41: modelops.DefragPlan.moves:type_name -> modelops.Move
+	42, // [42:42] is the sub-list for method output_type
+	42, // [42:42] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_commands_proto_init() }
@@ -5045,7 +5572,7 @@ func file_commands_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_commands_proto_rawDesc), len(file_commands_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   73,
+			NumMessages:   79,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -89,6 +89,10 @@ func (*PlacementAbandoned) arbiterEvent() {}
 func (*PlacementPostponed) arbiterEvent() {}
 func (*VictimEvicted) arbiterEvent()      {}
 func (*PressureRelieved) arbiterEvent()   {}
+func (*PlacementHinted) arbiterEvent()    {}
+func (*DefragDecided) arbiterEvent()      {}
+func (*MoveLeft) arbiterEvent()           {}
+func (*DefragEnded) arbiterEvent()        {}
 
 // eventType is an event's name and schema version on disk. Names are never reused, versions only rise.
 type eventType struct {
@@ -147,6 +151,10 @@ var eventTypes = []eventType{
 	{"arbiter.placement_postponed", 1, func() proto.Message { return new(PlacementPostponed) }},
 	{"arbiter.victim_evicted", 1, func() proto.Message { return new(VictimEvicted) }},
 	{"arbiter.pressure_relieved", 1, func() proto.Message { return new(PressureRelieved) }},
+	{"arbiter.placement_hinted", 1, func() proto.Message { return new(PlacementHinted) }},
+	{"arbiter.defrag_decided", 1, func() proto.Message { return new(DefragDecided) }},
+	{"arbiter.move_left", 1, func() proto.Message { return new(MoveLeft) }},
+	{"arbiter.defrag_ended", 1, func() proto.Message { return new(DefragEnded) }},
 	{"arbiter.placement_decided", 1, func() proto.Message { return new(PlacementDecided) }},
 	{"arbiter.placement_reserved", 1, func() proto.Message { return new(PlacementReserved) }},
 	{"arbiter.placement_refused", 1, func() proto.Message { return new(PlacementRefused) }},

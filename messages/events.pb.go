@@ -3118,7 +3118,9 @@ type PlacementDecided struct {
 	Candidates []*Candidate           `protobuf:"bytes,3,rep,name=candidates,proto3" json:"candidates,omitempty"`
 	At         *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
 	// Where the need's figure came from: declared, estimated, measured or grown.
-	NeedFrom      string `protobuf:"bytes,5,opt,name=need_from,json=needFrom,proto3" json:"need_from,omitempty"`
+	NeedFrom string `protobuf:"bytes,5,opt,name=need_from,json=needFrom,proto3" json:"need_from,omitempty"`
+	// What could be done instead of evicting somebody, and how.
+	Advice        string `protobuf:"bytes,6,opt,name=advice,proto3" json:"advice,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3184,6 +3186,13 @@ func (x *PlacementDecided) GetAt() *timestamppb.Timestamp {
 func (x *PlacementDecided) GetNeedFrom() string {
 	if x != nil {
 		return x.NeedFrom
+	}
+	return ""
+}
+
+func (x *PlacementDecided) GetAdvice() string {
+	if x != nil {
+		return x.Advice
 	}
 	return ""
 }
@@ -3637,6 +3646,299 @@ func (x *PlacementAbandoned) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// PlacementHinted tells that room is kept for a model on a device until a time; 0 = not any more.
+type PlacementHinted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Model         string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	Gpu           string                 `protobuf:"bytes,2,opt,name=gpu,proto3" json:"gpu,omitempty"`
+	Bytes         uint64                 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	UntilMs       int64                  `protobuf:"varint,4,opt,name=until_ms,json=untilMs,proto3" json:"until_ms,omitempty"`
+	Owner         string                 `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlacementHinted) Reset() {
+	*x = PlacementHinted{}
+	mi := &file_events_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlacementHinted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlacementHinted) ProtoMessage() {}
+
+func (x *PlacementHinted) ProtoReflect() protoreflect.Message {
+	mi := &file_events_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlacementHinted.ProtoReflect.Descriptor instead.
+func (*PlacementHinted) Descriptor() ([]byte, []int) {
+	return file_events_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *PlacementHinted) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *PlacementHinted) GetGpu() string {
+	if x != nil {
+		return x.Gpu
+	}
+	return ""
+}
+
+func (x *PlacementHinted) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *PlacementHinted) GetUntilMs() int64 {
+	if x != nil {
+		return x.UntilMs
+	}
+	return 0
+}
+
+func (x *PlacementHinted) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *PlacementHinted) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// DefragDecided is a plan of moves that is carried out, one after the other.
+type DefragDecided struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Moves []*Move                `protobuf:"bytes,2,rep,name=moves,proto3" json:"moves,omitempty"`
+	// Where the room is made, how much, and for whom; nobody when it only ends fragmentation.
+	Gpu           string                 `protobuf:"bytes,3,opt,name=gpu,proto3" json:"gpu,omitempty"`
+	NeedBytes     uint64                 `protobuf:"varint,4,opt,name=need_bytes,json=needBytes,proto3" json:"need_bytes,omitempty"`
+	Model         string                 `protobuf:"bytes,5,opt,name=model,proto3" json:"model,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DefragDecided) Reset() {
+	*x = DefragDecided{}
+	mi := &file_events_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DefragDecided) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DefragDecided) ProtoMessage() {}
+
+func (x *DefragDecided) ProtoReflect() protoreflect.Message {
+	mi := &file_events_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DefragDecided.ProtoReflect.Descriptor instead.
+func (*DefragDecided) Descriptor() ([]byte, []int) {
+	return file_events_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *DefragDecided) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *DefragDecided) GetMoves() []*Move {
+	if x != nil {
+		return x.Moves
+	}
+	return nil
+}
+
+func (x *DefragDecided) GetGpu() string {
+	if x != nil {
+		return x.Gpu
+	}
+	return ""
+}
+
+func (x *DefragDecided) GetNeedBytes() uint64 {
+	if x != nil {
+		return x.NeedBytes
+	}
+	return 0
+}
+
+func (x *DefragDecided) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *DefragDecided) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// MoveLeft tells that a model of the plan holds nothing of its old device any more; it comes back on the new one.
+type MoveLeft struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Model         string                 `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MoveLeft) Reset() {
+	*x = MoveLeft{}
+	mi := &file_events_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MoveLeft) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MoveLeft) ProtoMessage() {}
+
+func (x *MoveLeft) ProtoReflect() protoreflect.Message {
+	mi := &file_events_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MoveLeft.ProtoReflect.Descriptor instead.
+func (*MoveLeft) Descriptor() ([]byte, []int) {
+	return file_events_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *MoveLeft) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *MoveLeft) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *MoveLeft) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// DefragEnded tells that the rest of a plan is given up.
+type DefragEnded struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DefragEnded) Reset() {
+	*x = DefragEnded{}
+	mi := &file_events_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DefragEnded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DefragEnded) ProtoMessage() {}
+
+func (x *DefragEnded) ProtoReflect() protoreflect.Message {
+	mi := &file_events_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DefragEnded.ProtoReflect.Descriptor instead.
+func (*DefragEnded) Descriptor() ([]byte, []int) {
+	return file_events_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *DefragEnded) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *DefragEnded) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *DefragEnded) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 var File_events_proto protoreflect.FileDescriptor
 
 const file_events_proto_rawDesc = "" +
@@ -3861,7 +4163,7 @@ const file_events_proto_rawDesc = "" +
 	"\areplica\x18\x01 \x01(\tR\areplica\x12 \n" +
 	"\vreplacement\x18\x02 \x01(\tR\vreplacement\x12)\n" +
 	"\x05error\x18\x03 \x01(\v2\x13.modelops.ErrorBodyR\x05error\x12*\n" +
-	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xdb\x01\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xf3\x01\n" +
 	"\x10PlacementDecided\x121\n" +
 	"\tplacement\x18\x01 \x01(\v2\x13.modelops.PlacementR\tplacement\x12\x16\n" +
 	"\x06policy\x18\x02 \x01(\tR\x06policy\x123\n" +
@@ -3869,7 +4171,8 @@ const file_events_proto_rawDesc = "" +
 	"candidates\x18\x03 \x03(\v2\x13.modelops.CandidateR\n" +
 	"candidates\x12*\n" +
 	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x1b\n" +
-	"\tneed_from\x18\x05 \x01(\tR\bneedFrom\"\xbd\x01\n" +
+	"\tneed_from\x18\x05 \x01(\tR\bneedFrom\x12\x16\n" +
+	"\x06advice\x18\x06 \x01(\tR\x06advice\"\xbd\x01\n" +
 	"\x12PlacementPostponed\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x04R\aattempt\x123\n" +
@@ -3902,6 +4205,29 @@ const file_events_proto_rawDesc = "" +
 	"\x12PlacementAbandoned\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xac\x01\n" +
+	"\x0fPlacementHinted\x12\x14\n" +
+	"\x05model\x18\x01 \x01(\tR\x05model\x12\x10\n" +
+	"\x03gpu\x18\x02 \x01(\tR\x03gpu\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\x12\x19\n" +
+	"\buntil_ms\x18\x04 \x01(\x03R\auntilMs\x12\x14\n" +
+	"\x05owner\x18\x05 \x01(\tR\x05owner\x12*\n" +
+	"\x02at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xb8\x01\n" +
+	"\rDefragDecided\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12$\n" +
+	"\x05moves\x18\x02 \x03(\v2\x0e.modelops.MoveR\x05moves\x12\x10\n" +
+	"\x03gpu\x18\x03 \x01(\tR\x03gpu\x12\x1d\n" +
+	"\n" +
+	"need_bytes\x18\x04 \x01(\x04R\tneedBytes\x12\x14\n" +
+	"\x05model\x18\x05 \x01(\tR\x05model\x12*\n" +
+	"\x02at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\\\n" +
+	"\bMoveLeft\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05model\x18\x02 \x01(\tR\x05model\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"a\n" +
+	"\vDefragEnded\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12*\n" +
 	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02atB\x1cZ\x1amodelops/messages;messagesb\x06proto3"
 
 var (
@@ -3916,7 +4242,7 @@ func file_events_proto_rawDescGZIP() []byte {
 	return file_events_proto_rawDescData
 }
 
-var file_events_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
+var file_events_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
 var file_events_proto_goTypes = []any{
 	(*Decision)(nil),              // 0: modelops.Decision
 	(*Event)(nil),                 // 1: modelops.Event
@@ -3974,86 +4300,96 @@ var file_events_proto_goTypes = []any{
 	(*PlacementRefused)(nil),      // 53: modelops.PlacementRefused
 	(*PlacementClosed)(nil),       // 54: modelops.PlacementClosed
 	(*PlacementAbandoned)(nil),    // 55: modelops.PlacementAbandoned
-	(*timestamppb.Timestamp)(nil), // 56: google.protobuf.Timestamp
-	(*ModelSpec)(nil),             // 57: modelops.ModelSpec
-	(*Placement)(nil),             // 58: modelops.Placement
-	(*Worker)(nil),                // 59: modelops.Worker
-	(*ErrorBody)(nil),             // 60: modelops.ErrorBody
-	(*Candidate)(nil),             // 61: modelops.Candidate
-	(*Victim)(nil),                // 62: modelops.Victim
+	(*PlacementHinted)(nil),       // 56: modelops.PlacementHinted
+	(*DefragDecided)(nil),         // 57: modelops.DefragDecided
+	(*MoveLeft)(nil),              // 58: modelops.MoveLeft
+	(*DefragEnded)(nil),           // 59: modelops.DefragEnded
+	(*timestamppb.Timestamp)(nil), // 60: google.protobuf.Timestamp
+	(*ModelSpec)(nil),             // 61: modelops.ModelSpec
+	(*Placement)(nil),             // 62: modelops.Placement
+	(*Worker)(nil),                // 63: modelops.Worker
+	(*ErrorBody)(nil),             // 64: modelops.ErrorBody
+	(*Candidate)(nil),             // 65: modelops.Candidate
+	(*Victim)(nil),                // 66: modelops.Victim
+	(*Move)(nil),                  // 67: modelops.Move
 }
 var file_events_proto_depIdxs = []int32{
 	1,  // 0: modelops.Decision.events:type_name -> modelops.Event
-	56, // 1: modelops.HostStarted.at:type_name -> google.protobuf.Timestamp
-	56, // 2: modelops.HostStopped.at:type_name -> google.protobuf.Timestamp
-	56, // 3: modelops.ActorGaveUp.at:type_name -> google.protobuf.Timestamp
-	56, // 4: modelops.ActorRevived.at:type_name -> google.protobuf.Timestamp
-	56, // 5: modelops.ConfigApplied.at:type_name -> google.protobuf.Timestamp
-	56, // 6: modelops.SwapStarted.at:type_name -> google.protobuf.Timestamp
-	56, // 7: modelops.SwapCanaried.at:type_name -> google.protobuf.Timestamp
-	56, // 8: modelops.SwapPromoted.at:type_name -> google.protobuf.Timestamp
-	56, // 9: modelops.SwapRolledBack.at:type_name -> google.protobuf.Timestamp
-	56, // 10: modelops.RouteDropped.at:type_name -> google.protobuf.Timestamp
-	56, // 11: modelops.SwapSettled.at:type_name -> google.protobuf.Timestamp
-	56, // 12: modelops.DeviceRegistered.at:type_name -> google.protobuf.Timestamp
-	56, // 13: modelops.VramReserved.at:type_name -> google.protobuf.Timestamp
-	56, // 14: modelops.VramSettled.at:type_name -> google.protobuf.Timestamp
-	56, // 15: modelops.VramResized.at:type_name -> google.protobuf.Timestamp
-	56, // 16: modelops.VramReleased.at:type_name -> google.protobuf.Timestamp
-	56, // 17: modelops.LeaseExpired.at:type_name -> google.protobuf.Timestamp
-	56, // 18: modelops.ForeignUseChanged.at:type_name -> google.protobuf.Timestamp
-	56, // 19: modelops.DeviceLost.at:type_name -> google.protobuf.Timestamp
-	56, // 20: modelops.DeviceRecovered.at:type_name -> google.protobuf.Timestamp
-	56, // 21: modelops.DeviceFaulted.at:type_name -> google.protobuf.Timestamp
-	57, // 22: modelops.ModelDeclared.spec:type_name -> modelops.ModelSpec
-	56, // 23: modelops.ModelDeclared.at:type_name -> google.protobuf.Timestamp
-	56, // 24: modelops.ModelWanted.at:type_name -> google.protobuf.Timestamp
-	56, // 25: modelops.ModelUnwanted.at:type_name -> google.protobuf.Timestamp
-	56, // 26: modelops.FootprintMeasured.at:type_name -> google.protobuf.Timestamp
-	56, // 27: modelops.ModelRetired.at:type_name -> google.protobuf.Timestamp
-	56, // 28: modelops.ModelPinned.at:type_name -> google.protobuf.Timestamp
-	58, // 29: modelops.ModelLoadStarted.placement:type_name -> modelops.Placement
-	56, // 30: modelops.ModelLoadStarted.at:type_name -> google.protobuf.Timestamp
-	59, // 31: modelops.WorkerStarted.worker:type_name -> modelops.Worker
-	56, // 32: modelops.WorkerStarted.at:type_name -> google.protobuf.Timestamp
-	56, // 33: modelops.ModelReady.at:type_name -> google.protobuf.Timestamp
-	56, // 34: modelops.ModelDraining.at:type_name -> google.protobuf.Timestamp
-	56, // 35: modelops.ModelDrained.at:type_name -> google.protobuf.Timestamp
-	56, // 36: modelops.WorkerExited.at:type_name -> google.protobuf.Timestamp
-	60, // 37: modelops.LoadFailed.error:type_name -> modelops.ErrorBody
-	56, // 38: modelops.LoadFailed.at:type_name -> google.protobuf.Timestamp
-	56, // 39: modelops.LeaseReturned.at:type_name -> google.protobuf.Timestamp
-	56, // 40: modelops.LeaseSettled.at:type_name -> google.protobuf.Timestamp
-	56, // 41: modelops.BreakerChanged.at:type_name -> google.protobuf.Timestamp
-	56, // 42: modelops.ModelDozing.at:type_name -> google.protobuf.Timestamp
-	56, // 43: modelops.ModelAsleep.at:type_name -> google.protobuf.Timestamp
-	56, // 44: modelops.ModelWaking.at:type_name -> google.protobuf.Timestamp
-	60, // 45: modelops.ModelWaking.error:type_name -> modelops.ErrorBody
-	56, // 46: modelops.ModelAwake.at:type_name -> google.protobuf.Timestamp
-	56, // 47: modelops.ModelScaled.at:type_name -> google.protobuf.Timestamp
-	56, // 48: modelops.ReplicaSettled.at:type_name -> google.protobuf.Timestamp
-	56, // 49: modelops.WorkerDegraded.at:type_name -> google.protobuf.Timestamp
-	56, // 50: modelops.WorkerReplaced.at:type_name -> google.protobuf.Timestamp
-	60, // 51: modelops.ReplacementFailed.error:type_name -> modelops.ErrorBody
-	56, // 52: modelops.ReplacementFailed.at:type_name -> google.protobuf.Timestamp
-	58, // 53: modelops.PlacementDecided.placement:type_name -> modelops.Placement
-	61, // 54: modelops.PlacementDecided.candidates:type_name -> modelops.Candidate
-	56, // 55: modelops.PlacementDecided.at:type_name -> google.protobuf.Timestamp
-	61, // 56: modelops.PlacementPostponed.candidates:type_name -> modelops.Candidate
-	56, // 57: modelops.PlacementPostponed.at:type_name -> google.protobuf.Timestamp
-	56, // 58: modelops.VictimEvicted.at:type_name -> google.protobuf.Timestamp
-	62, // 59: modelops.PressureRelieved.victims:type_name -> modelops.Victim
-	56, // 60: modelops.PressureRelieved.at:type_name -> google.protobuf.Timestamp
-	56, // 61: modelops.PlacementReserved.at:type_name -> google.protobuf.Timestamp
-	60, // 62: modelops.PlacementRefused.error:type_name -> modelops.ErrorBody
-	56, // 63: modelops.PlacementRefused.at:type_name -> google.protobuf.Timestamp
-	56, // 64: modelops.PlacementClosed.at:type_name -> google.protobuf.Timestamp
-	56, // 65: modelops.PlacementAbandoned.at:type_name -> google.protobuf.Timestamp
-	66, // [66:66] is the sub-list for method output_type
-	66, // [66:66] is the sub-list for method input_type
-	66, // [66:66] is the sub-list for extension type_name
-	66, // [66:66] is the sub-list for extension extendee
-	0,  // [0:66] is the sub-list for field type_name
+	60, // 1: modelops.HostStarted.at:type_name -> google.protobuf.Timestamp
+	60, // 2: modelops.HostStopped.at:type_name -> google.protobuf.Timestamp
+	60, // 3: modelops.ActorGaveUp.at:type_name -> google.protobuf.Timestamp
+	60, // 4: modelops.ActorRevived.at:type_name -> google.protobuf.Timestamp
+	60, // 5: modelops.ConfigApplied.at:type_name -> google.protobuf.Timestamp
+	60, // 6: modelops.SwapStarted.at:type_name -> google.protobuf.Timestamp
+	60, // 7: modelops.SwapCanaried.at:type_name -> google.protobuf.Timestamp
+	60, // 8: modelops.SwapPromoted.at:type_name -> google.protobuf.Timestamp
+	60, // 9: modelops.SwapRolledBack.at:type_name -> google.protobuf.Timestamp
+	60, // 10: modelops.RouteDropped.at:type_name -> google.protobuf.Timestamp
+	60, // 11: modelops.SwapSettled.at:type_name -> google.protobuf.Timestamp
+	60, // 12: modelops.DeviceRegistered.at:type_name -> google.protobuf.Timestamp
+	60, // 13: modelops.VramReserved.at:type_name -> google.protobuf.Timestamp
+	60, // 14: modelops.VramSettled.at:type_name -> google.protobuf.Timestamp
+	60, // 15: modelops.VramResized.at:type_name -> google.protobuf.Timestamp
+	60, // 16: modelops.VramReleased.at:type_name -> google.protobuf.Timestamp
+	60, // 17: modelops.LeaseExpired.at:type_name -> google.protobuf.Timestamp
+	60, // 18: modelops.ForeignUseChanged.at:type_name -> google.protobuf.Timestamp
+	60, // 19: modelops.DeviceLost.at:type_name -> google.protobuf.Timestamp
+	60, // 20: modelops.DeviceRecovered.at:type_name -> google.protobuf.Timestamp
+	60, // 21: modelops.DeviceFaulted.at:type_name -> google.protobuf.Timestamp
+	61, // 22: modelops.ModelDeclared.spec:type_name -> modelops.ModelSpec
+	60, // 23: modelops.ModelDeclared.at:type_name -> google.protobuf.Timestamp
+	60, // 24: modelops.ModelWanted.at:type_name -> google.protobuf.Timestamp
+	60, // 25: modelops.ModelUnwanted.at:type_name -> google.protobuf.Timestamp
+	60, // 26: modelops.FootprintMeasured.at:type_name -> google.protobuf.Timestamp
+	60, // 27: modelops.ModelRetired.at:type_name -> google.protobuf.Timestamp
+	60, // 28: modelops.ModelPinned.at:type_name -> google.protobuf.Timestamp
+	62, // 29: modelops.ModelLoadStarted.placement:type_name -> modelops.Placement
+	60, // 30: modelops.ModelLoadStarted.at:type_name -> google.protobuf.Timestamp
+	63, // 31: modelops.WorkerStarted.worker:type_name -> modelops.Worker
+	60, // 32: modelops.WorkerStarted.at:type_name -> google.protobuf.Timestamp
+	60, // 33: modelops.ModelReady.at:type_name -> google.protobuf.Timestamp
+	60, // 34: modelops.ModelDraining.at:type_name -> google.protobuf.Timestamp
+	60, // 35: modelops.ModelDrained.at:type_name -> google.protobuf.Timestamp
+	60, // 36: modelops.WorkerExited.at:type_name -> google.protobuf.Timestamp
+	64, // 37: modelops.LoadFailed.error:type_name -> modelops.ErrorBody
+	60, // 38: modelops.LoadFailed.at:type_name -> google.protobuf.Timestamp
+	60, // 39: modelops.LeaseReturned.at:type_name -> google.protobuf.Timestamp
+	60, // 40: modelops.LeaseSettled.at:type_name -> google.protobuf.Timestamp
+	60, // 41: modelops.BreakerChanged.at:type_name -> google.protobuf.Timestamp
+	60, // 42: modelops.ModelDozing.at:type_name -> google.protobuf.Timestamp
+	60, // 43: modelops.ModelAsleep.at:type_name -> google.protobuf.Timestamp
+	60, // 44: modelops.ModelWaking.at:type_name -> google.protobuf.Timestamp
+	64, // 45: modelops.ModelWaking.error:type_name -> modelops.ErrorBody
+	60, // 46: modelops.ModelAwake.at:type_name -> google.protobuf.Timestamp
+	60, // 47: modelops.ModelScaled.at:type_name -> google.protobuf.Timestamp
+	60, // 48: modelops.ReplicaSettled.at:type_name -> google.protobuf.Timestamp
+	60, // 49: modelops.WorkerDegraded.at:type_name -> google.protobuf.Timestamp
+	60, // 50: modelops.WorkerReplaced.at:type_name -> google.protobuf.Timestamp
+	64, // 51: modelops.ReplacementFailed.error:type_name -> modelops.ErrorBody
+	60, // 52: modelops.ReplacementFailed.at:type_name -> google.protobuf.Timestamp
+	62, // 53: modelops.PlacementDecided.placement:type_name -> modelops.Placement
+	65, // 54: modelops.PlacementDecided.candidates:type_name -> modelops.Candidate
+	60, // 55: modelops.PlacementDecided.at:type_name -> google.protobuf.Timestamp
+	65, // 56: modelops.PlacementPostponed.candidates:type_name -> modelops.Candidate
+	60, // 57: modelops.PlacementPostponed.at:type_name -> google.protobuf.Timestamp
+	60, // 58: modelops.VictimEvicted.at:type_name -> google.protobuf.Timestamp
+	66, // 59: modelops.PressureRelieved.victims:type_name -> modelops.Victim
+	60, // 60: modelops.PressureRelieved.at:type_name -> google.protobuf.Timestamp
+	60, // 61: modelops.PlacementReserved.at:type_name -> google.protobuf.Timestamp
+	64, // 62: modelops.PlacementRefused.error:type_name -> modelops.ErrorBody
+	60, // 63: modelops.PlacementRefused.at:type_name -> google.protobuf.Timestamp
+	60, // 64: modelops.PlacementClosed.at:type_name -> google.protobuf.Timestamp
+	60, // 65: modelops.PlacementAbandoned.at:type_name -> google.protobuf.Timestamp
+	60, // 66: modelops.PlacementHinted.at:type_name -> google.protobuf.Timestamp
+	67, // 67: modelops.DefragDecided.moves:type_name -> modelops.Move
+	60, // 68: modelops.DefragDecided.at:type_name -> google.protobuf.Timestamp
+	60, // 69: modelops.MoveLeft.at:type_name -> google.protobuf.Timestamp
+	60, // 70: modelops.DefragEnded.at:type_name -> google.protobuf.Timestamp
+	71, // [71:71] is the sub-list for method output_type
+	71, // [71:71] is the sub-list for method input_type
+	71, // [71:71] is the sub-list for extension type_name
+	71, // [71:71] is the sub-list for extension extendee
+	0,  // [0:71] is the sub-list for field type_name
 }
 
 func init() { file_events_proto_init() }
@@ -4069,7 +4405,7 @@ func file_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_events_proto_rawDesc), len(file_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   56,
+			NumMessages:   60,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -931,7 +931,11 @@ type Candidate struct {
 	// Who would have to leave for it.
 	Victims []*Victim `protobuf:"bytes,8,rep,name=victims,proto3" json:"victims,omitempty"`
 	// What the victims' leaving costs by the policy; lower is better.
-	Cost          float64 `protobuf:"fixed64,9,opt,name=cost,proto3" json:"cost,omitempty"`
+	Cost float64 `protobuf:"fixed64,9,opt,name=cost,proto3" json:"cost,omitempty"`
+	// The model for which room is kept there by a hint, when taking it would eat that room.
+	KeptFor string `protobuf:"bytes,10,opt,name=kept_for,json=keptFor,proto3" json:"kept_for,omitempty"`
+	// Set where a hint or a plan wants the model.
+	Preferred     bool `protobuf:"varint,11,opt,name=preferred,proto3" json:"preferred,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1027,6 +1031,20 @@ func (x *Candidate) GetCost() float64 {
 		return x.Cost
 	}
 	return 0
+}
+
+func (x *Candidate) GetKeptFor() string {
+	if x != nil {
+		return x.KeptFor
+	}
+	return ""
+}
+
+func (x *Candidate) GetPreferred() bool {
+	if x != nil {
+		return x.Preferred
+	}
+	return false
 }
 
 // Worker is a process and the proof that it is ours.
@@ -1491,6 +1509,101 @@ func (x *DeviceFault) GetCode() uint64 {
 	return 0
 }
 
+// Move is one model's way from a device to another: it is unloaded there and loaded here.
+type Move struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Model  string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	From   string                 `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	To     string                 `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	Bytes  uint64                 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	IdleMs int64                  `protobuf:"varint,5,opt,name=idle_ms,json=idleMs,proto3" json:"idle_ms,omitempty"`
+	// What its last load took: about what it will be away.
+	LoadMs int64 `protobuf:"varint,6,opt,name=load_ms,json=loadMs,proto3" json:"load_ms,omitempty"`
+	// By the same measure as victims: load time weighed by how likely it is asked for soon.
+	Cost          float64 `protobuf:"fixed64,7,opt,name=cost,proto3" json:"cost,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Move) Reset() {
+	*x = Move{}
+	mi := &file_values_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Move) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Move) ProtoMessage() {}
+
+func (x *Move) ProtoReflect() protoreflect.Message {
+	mi := &file_values_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Move.ProtoReflect.Descriptor instead.
+func (*Move) Descriptor() ([]byte, []int) {
+	return file_values_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Move) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *Move) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *Move) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *Move) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Move) GetIdleMs() int64 {
+	if x != nil {
+		return x.IdleMs
+	}
+	return 0
+}
+
+func (x *Move) GetLoadMs() int64 {
+	if x != nil {
+		return x.LoadMs
+	}
+	return 0
+}
+
+func (x *Move) GetCost() float64 {
+	if x != nil {
+		return x.Cost
+	}
+	return 0
+}
+
 var File_values_proto protoreflect.FileDescriptor
 
 const file_values_proto_rawDesc = "" +
@@ -1589,7 +1702,7 @@ const file_values_proto_rawDesc = "" +
 	"\x05Share\x12\x10\n" +
 	"\x03gpu\x18\x01 \x01(\tR\x03gpu\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x14\n" +
-	"\x05lease\x18\x03 \x01(\tR\x05lease\"\x9b\x02\n" +
+	"\x05lease\x18\x03 \x01(\tR\x05lease\"\xd4\x02\n" +
 	"\tCandidate\x12\x10\n" +
 	"\x03gpu\x18\x01 \x01(\tR\x03gpu\x12\x1f\n" +
 	"\vlimit_bytes\x18\x02 \x01(\x04R\n" +
@@ -1601,7 +1714,10 @@ const file_values_proto_rawDesc = "" +
 	"\x06chosen\x18\x06 \x01(\bR\x06chosen\x12\x18\n" +
 	"\arefusal\x18\a \x01(\tR\arefusal\x12*\n" +
 	"\avictims\x18\b \x03(\v2\x10.modelops.VictimR\avictims\x12\x12\n" +
-	"\x04cost\x18\t \x01(\x01R\x04cost\"\xf2\x01\n" +
+	"\x04cost\x18\t \x01(\x01R\x04cost\x12\x19\n" +
+	"\bkept_for\x18\n" +
+	" \x01(\tR\akeptFor\x12\x1c\n" +
+	"\tpreferred\x18\v \x01(\bR\tpreferred\"\xf2\x01\n" +
 	"\x06Worker\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x03R\x03pid\x12\x1f\n" +
 	"\vstart_ticks\x18\x02 \x01(\x04R\n" +
@@ -1648,7 +1764,15 @@ const file_values_proto_rawDesc = "" +
 	"\vDeviceFault\x12\x16\n" +
 	"\x06device\x18\x01 \x01(\tR\x06device\x12\x14\n" +
 	"\x05fault\x18\x02 \x01(\tR\x05fault\x12\x12\n" +
-	"\x04code\x18\x03 \x01(\x04R\x04codeB\x1cZ\x1amodelops/messages;messagesb\x06proto3"
+	"\x04code\x18\x03 \x01(\x04R\x04code\"\x9c\x01\n" +
+	"\x04Move\x12\x14\n" +
+	"\x05model\x18\x01 \x01(\tR\x05model\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\tR\x02to\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\x12\x17\n" +
+	"\aidle_ms\x18\x05 \x01(\x03R\x06idleMs\x12\x17\n" +
+	"\aload_ms\x18\x06 \x01(\x03R\x06loadMs\x12\x12\n" +
+	"\x04cost\x18\a \x01(\x01R\x04costB\x1cZ\x1amodelops/messages;messagesb\x06proto3"
 
 var (
 	file_values_proto_rawDescOnce sync.Once
@@ -1662,7 +1786,7 @@ func file_values_proto_rawDescGZIP() []byte {
 	return file_values_proto_rawDescData
 }
 
-var file_values_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_values_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_values_proto_goTypes = []any{
 	(*ModelSpec)(nil),     // 0: modelops.ModelSpec
 	(*Route)(nil),         // 1: modelops.Route
@@ -1677,6 +1801,7 @@ var file_values_proto_goTypes = []any{
 	(*DeviceReading)(nil), // 10: modelops.DeviceReading
 	(*ProcessMemory)(nil), // 11: modelops.ProcessMemory
 	(*DeviceFault)(nil),   // 12: modelops.DeviceFault
+	(*Move)(nil),          // 13: modelops.Move
 }
 var file_values_proto_depIdxs = []int32{
 	6,  // 0: modelops.Resident.shares:type_name -> modelops.Share
@@ -1702,7 +1827,7 @@ func file_values_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_values_proto_rawDesc), len(file_values_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -74,7 +74,7 @@ func hostOf(gpu string) string {
 }
 
 func cheaper(a, b *messages.Candidate) int {
-	return cmp.Or(cmp.Compare(min(len(a.Victims), 1), min(len(b.Victims), 1)), cmp.Compare(a.Cost, b.Cost), strings.Compare(a.Gpu, b.Gpu))
+	return cmp.Or(cmp.Compare(min(len(a.Victims), 1), min(len(b.Victims), 1)), cmp.Compare(standing(a), standing(b)), cmp.Compare(a.Cost, b.Cost), strings.Compare(a.Gpu, b.Gpu))
 }
 
 func cheaperSet(a, b []*messages.Candidate) int {

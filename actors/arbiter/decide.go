@@ -22,6 +22,8 @@ type Rules struct {
 	MaxWait time.Duration
 	// Collation is how long after its last answer a model still counts as busy for others; 0 = not at all.
 	Collation time.Duration
+	// Defrag is what happens when moving idle models would spare an eviction: propose says so, auto moves them; else nothing.
+	Defrag string
 }
 
 func (r Rules) maxWait() time.Duration { return cmp.Or(r.MaxWait, 30*time.Second) }
@@ -41,6 +43,20 @@ func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.V
 		return r.placeModel(s, c, at)
 	case *messages.RelievePressure:
 		return r.relieve(s, c, now)
+	case *messages.HintModel:
+		return r.hint(s, c, at)
+	case *messages.PlanDefrag:
+		return r.defrag(s, c, at)
+	case *messages.ReportMoveLeft:
+		if m := s.Moving.now(); m == nil || s.Moving.Plan.Id != c.Id || m.Model != c.Model || s.Moving.Left {
+			return entity.Verdict{}, nil
+		}
+		return entity.Facts(&messages.MoveLeft{Id: c.Id, Model: c.Model, At: now}), nil
+	case *messages.EndDefrag:
+		if s.Moving == nil || s.Moving.Plan.Id != c.Id {
+			return entity.Verdict{}, nil
+		}
+		return entity.Facts(&messages.DefragEnded{Id: c.Id, Reason: c.Reason, At: now}), nil
 	case *messages.ReportEvicted:
 		if o, ok := s.Open[c.Id]; !ok || o.Step != Evicting || !slices.Contains(o.leaving(), c.Model) {
 			return entity.Verdict{}, nil
@@ -84,7 +100,7 @@ func (r Rules) placeModel(s State, c *messages.PlaceModel, at entity.Stamp) (ent
 	if o, ok := s.openFor(c.Model, c.Attempt); ok {
 		return answer(o.Placement), nil
 	}
-	q := questionOf(s, c)
+	q := questionOf(s, c, at.Now.UnixMilli())
 	if n := loading(s, c.Residents); r.MaxLoads > 0 && n >= r.MaxLoads {
 		return postpone(s, c, nil, fmt.Sprintf("%d models load already, at most %d at a time", n, r.MaxLoads), at), nil
 	}
@@ -104,11 +120,45 @@ func (r Rules) placeModel(s State, c *messages.PlaceModel, at entity.Stamp) (ent
 		}
 		return postpone(s, c, candidates, turn, at), nil
 	}
+	advice := ""
+	if evicting(chosen) > 0 && !q.overdue && q.shards == 1 {
+		v, words := r.instead(s, c, q, candidates, at)
+		if v != nil {
+			chosen[0].Chosen = false
+			return *v, nil
+		}
+		advice = words
+	}
 	placement := q.placementOn(chosen, c, at.ID)
 	v := answer(placement)
 	v.Events = []proto.Message{&messages.PlacementDecided{Placement: placement, Policy: p.name, Candidates: candidates,
-		NeedFrom: c.NeedFrom, At: timestamppb.New(at.Now)}}
+		NeedFrom: c.NeedFrom, Advice: advice, At: timestamppb.New(at.Now)}}
 	return v, nil
+}
+
+// instead looks for moves that would spare an eviction. They are tried once for an attempt; what they bring is kept for the asker.
+func (r Rules) instead(s State, c *messages.PlaceModel, q question, candidates []*messages.Candidate, at entity.Stamp) (wait *entity.Verdict, advice string) {
+	if m := s.Moving; m != nil {
+		if m.Plan.Model != c.Model {
+			return nil, ""
+		}
+		v := postpone(s, c, candidates, "room is being made for it: "+said(m.Plan.Moves[m.Next:]), at)
+		return &v, ""
+	}
+	if r.Defrag != "propose" && r.Defrag != "auto" || s.Postponed[c.Model] == c.Attempt {
+		return nil, ""
+	}
+	p := s.spared(q)
+	switch {
+	case p == nil:
+		return nil, ""
+	case r.Defrag == "propose":
+		return nil, "nobody would have to leave if these moved: " + said(p.Moves) + "; modelops defrag --for MODEL --apply does it before the next time"
+	}
+	v := postpone(s, c, candidates, "room is being made for it: "+said(p.Moves), at)
+	p.Id = at.ID
+	v.Events = append(v.Events, carryOut(at, p, c.Model)...)
+	return &v, ""
 }
 
 // loading counts who is on its way to a device: decided and not handed over, or loading. A victim that left and is back counts, even
@@ -160,7 +210,7 @@ func (r Rules) relieve(s State, c *messages.RelievePressure, now *timestamppb.Ti
 		return entity.Verdict{}, nil
 	}
 	var unused []resident
-	q := question{leaving: s.leaving()}
+	q := question{leaving: s.leaving(), moving: s.Moving.now().GetModel()}
 	for _, x := range c.Residents {
 		if bytes, on := x.On(c.Gpu); on && q.settled(x) && bytes > 0 && !x.Young && movable(x, useOf(x, r.Collation.Milliseconds()), false) {
 			unused = append(unused, resident{Resident: x, bytes: bytes})

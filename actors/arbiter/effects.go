@@ -17,6 +17,8 @@ import (
 type Ledgers interface {
 	Ledgers() []*messages.GpuView
 	Residents() []*messages.Resident
+	// Known is what is known of a model's need in bytes, 0 for nothing, and the kinds of devices it runs on.
+	Known(ctx context.Context, model string) (bytes uint64, kinds []string)
 }
 
 type (
@@ -24,7 +26,22 @@ type (
 	reserve struct{ Placement *messages.Placement }
 	handOn  struct{ Placement *messages.Placement }
 	release struct{ Placement *messages.Placement }
+	moveOut struct {
+		ID   string
+		N    int
+		Move *messages.Move
+	}
+	bringBack struct {
+		ID   string
+		N    int
+		Move *messages.Move
+	}
+	giveUp struct{ ID string }
 )
+
+func (e moveOut) Key() string   { return fmt.Sprintf("move_out/%s/%d", e.ID, e.N) }
+func (e bringBack) Key() string { return fmt.Sprintf("bring_back/%s/%d", e.ID, e.N) }
+func (e giveUp) Key() string    { return "end_defrag/" + e.ID }
 
 func (e evict) Key() string   { return "evict/" + e.ID + "/" + e.Victim }
 func (e reserve) Key() string { return "reserve/" + e.Placement.Id }
@@ -49,6 +66,14 @@ func Owed(s State) []entity.Effect {
 			out = append(out, release{o.Placement})
 		}
 	}
+	if m := s.Moving; m.now() != nil {
+		if m.Left {
+			out = append(out, bringBack{m.Plan.Id, m.Next, m.now()})
+		} else {
+			out = append(out, moveOut{m.Plan.Id, m.Next, m.now()})
+		}
+		out = append(out, giveUp{m.Plan.Id})
+	}
 	return out
 }
 
@@ -57,15 +82,38 @@ func (evict) Pace() (first, longest time.Duration) {
 	return 10 * time.Millisecond, 250 * time.Millisecond
 }
 
+// Pace: as for a victim.
+func (moveOut) Pace() (first, longest time.Duration) { return evict{}.Pace() }
+
+// Pace: it is asked for until it has its new place.
+func (bringBack) Pace() (first, longest time.Duration) {
+	return 50 * time.Millisecond, time.Second
+}
+
+// DefragWithin is when a plan that doesn't come to its end is given up.
+const DefragWithin = 10 * time.Minute
+
 // askWithin bounds one question to an owner; the work stays owed when there is no answer.
 const askWithin = 5 * time.Second
 
 type hands struct{ door messages.Door }
 
 func (h hands) perform(ctx context.Context, effect entity.Effect) (proto.Message, error) {
+	if e, ok := effect.(giveUp); ok {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(DefragWithin):
+			return &messages.EndDefrag{Id: e.ID, Reason: "it took longer than " + DefragWithin.String()}, nil
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
 	switch e := effect.(type) {
+	case moveOut:
+		return h.moveOut(ctx, e)
+	case bringBack:
+		return h.bringBack(ctx, e)
 	case evict:
 		return h.evict(ctx, e)
 	case reserve:
@@ -161,6 +209,39 @@ func (h hands) handOver(ctx context.Context, p *messages.Placement) (proto.Messa
 		return &messages.ClosePlacement{Id: p.Id, Reason: "handed over"}, nil
 	case messages.FailedPrecondition, messages.ModelNotFound, messages.NotFound, messages.InvalidArgument:
 		return &messages.AbandonPlacement{Id: p.Id, Reason: messages.AsError(err).Message}, nil
+	}
+	return nil, err
+}
+
+// moveOut asks a model to leave its device, as a victim is asked.
+func (h hands) moveOut(ctx context.Context, e moveOut) (proto.Message, error) {
+	model, err := messages.ParseActorID(e.Move.Model)
+	if err != nil {
+		return &messages.EndDefrag{Id: e.ID, Reason: err.Error()}, nil
+	}
+	r, err := h.door.Ask(ctx, model, &messages.EvictModel{Placement: fmt.Sprintf("%s/%d", e.ID, e.N), Reason: "moves to " + e.Move.To})
+	switch messages.CodeOf(err) {
+	case 0:
+		if d, ok := r.Answer.(*messages.Done); ok && d.Note == Gone {
+			return &messages.ReportMoveLeft{Id: e.ID, Model: e.Move.Model}, nil
+		}
+		return nil, nil
+	case messages.FailedPrecondition, messages.ModelNotFound, messages.NotFound: // pinned, loading or gone by now: the plan doesn't hold
+		return &messages.EndDefrag{Id: e.ID, Reason: messages.AsError(err).Message}, nil
+	}
+	return nil, err
+}
+
+// bringBack asks for a model that left. It is still owed when that is taken: its new placement ends it.
+func (h hands) bringBack(ctx context.Context, e bringBack) (proto.Message, error) {
+	model, err := messages.ParseActorID(e.Move.Model)
+	if err != nil {
+		return &messages.EndDefrag{Id: e.ID, Reason: err.Error()}, nil
+	}
+	_, err = h.door.Ask(ctx, model, &messages.EnsureModel{Reason: "moves from " + e.Move.From + " to " + e.Move.To})
+	switch messages.CodeOf(err) {
+	case messages.ModelNotFound, messages.NotFound:
+		return &messages.EndDefrag{Id: e.ID, Reason: messages.AsError(err).Message}, nil
 	}
 	return nil, err
 }

@@ -21,6 +21,8 @@ type question struct {
 	ledgers   []*messages.GpuView  // in order of their names
 	residents []*messages.Resident // who was seen; only those who are settled count
 	leaving   map[string]bool
+	moving    string // the model that a plan moves now
+	now       int64  // ms since 1970
 	waited    time.Duration
 	overdue   bool  // has waited so long that busy models must end their turn
 	collation int64 // a resident whose last request ended so many ms ago still counts as busy
@@ -44,11 +46,11 @@ type elder struct {
 	waited time.Duration
 }
 
-func questionOf(s State, c *messages.PlaceModel) question {
+func questionOf(s State, c *messages.PlaceModel, now int64) question {
 	n := max(int(c.Shards), 1)
 	q := question{model: c.Model, need: share(c.NeedBytes, n), shards: n, groups: c.Groups, ledgers: preferred(c.Kinds, c.Ledgers)}
 	slices.SortFunc(q.ledgers, func(a, b *messages.GpuView) int { return strings.Compare(a.Id, b.Id) })
-	q.residents, q.leaving = c.Residents, s.leaving()
+	q.residents, q.leaving, q.moving, q.now = c.Residents, s.leaving(), s.Moving.now().GetModel(), now
 	for _, r := range c.Residents {
 		if r.Model == c.Model && r.Gpu == "" {
 			q.waited = ms(r.WaitedMs)
@@ -98,7 +100,9 @@ func (q question) behind(evicts bool, maxWait time.Duration) string {
 }
 
 // settled tells whether a resident holds memory and isn't on its way out for another placement: nobody is a victim a second time.
-func (q question) settled(r *messages.Resident) bool { return r.Gpu != "" && !q.leaving[r.Model] }
+func (q question) settled(r *messages.Resident) bool {
+	return r.Gpu != "" && r.Model != q.moving && !q.leaving[r.Model]
+}
 
 func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
 
@@ -161,6 +165,11 @@ func (s State) weigh(p policy, q question) []*messages.Candidate {
 			c.Refusal = fmt.Sprintf("never fits: needs %s, limit %s", messages.FormatBytes(q.need), messages.FormatBytes(c.LimitBytes))
 		case stuck != "":
 			c.Refusal = stuck
+		}
+	}
+	if wanted := s.wants(q.model, q.now); wanted != "" || len(s.Hints) > 0 {
+		for _, c := range out {
+			c.Preferred, c.KeptFor = c.Gpu == wanted, s.keptFor(c, q.model, q.now)
 		}
 	}
 	q.tooFew(out)

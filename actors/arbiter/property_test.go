@@ -147,7 +147,7 @@ func TestEveryPlacementEnds(t *testing.T) {
 // checkChoice: a refusal comes only when no devices could ever hold it, and then without a time to retry; the chosen devices stand, are as
 // many as are needed, on one host, and have room once the victims are gone, none of whom is pinned or busy, or could have stayed.
 func checkChoice(t *rapid.T, s State, c *messages.PlaceModel) {
-	q := questionOf(s, c)
+	q := questionOf(s, c, 0)
 	candidates := s.weigh(policies["first_fit"], q)
 	chosen := choose(candidates, q.shards)
 	if chosen == nil {
@@ -254,7 +254,7 @@ func TestFirstFit(t *testing.T) {
 	} {
 		s := New(messages.ArbiterActor())
 		got := ""
-		for _, x := range choose(s.weigh(policies["first_fit"], questionOf(s, &messages.PlaceModel{Model: "model/main_pc/x", NeedBytes: c.need * gib, Ledgers: c.ledgers})), 1) {
+		for _, x := range choose(s.weigh(policies["first_fit"], questionOf(s, &messages.PlaceModel{Model: "model/main_pc/x", NeedBytes: c.need * gib, Ledgers: c.ledgers}, 0)), 1) {
 			got = x.Gpu
 		}
 		if got != c.want {

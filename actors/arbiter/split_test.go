@@ -87,7 +87,7 @@ func TestOnlyTheCheapestDevicesAreDescribed(t *testing.T) {
 		c.Residents = append(c.Residents, &messages.Resident{Model: fmt.Sprintf("model/h/r%d", i), Gpu: gpu, Bytes: 10, Phase: "ready", IdleMs: int64(1000 * (i * 5 % 8))})
 	}
 	s := New(messages.ArbiterActor())
-	cs := s.weigh(policies["cost_aware"], questionOf(s, c))
+	cs := s.weigh(policies["cost_aware"], questionOf(s, c, 0))
 	said := 0
 	for i, x := range cs {
 		if x.Cost != worth(c.Residents[i]) || (len(x.Victims) == 1) == (x.Refusal == dearer) {

@@ -53,6 +53,8 @@ type State struct {
 	Refused uint64 // by the devices' owners
 	// Postponed holds the attempt for which a model was last told to wait: it is journaled once.
 	Postponed map[string]uint64
+	Hints     map[string]Hint // by model
+	Moving    *Moving         // nil while no plan is carried out
 }
 
 // New is an arbiter without a past.
@@ -80,6 +82,8 @@ func Evolve(s State, event proto.Message, sequence uint64) State {
 		}
 		s.Open = with(s.Open, e.Placement.Id, o)
 		s.Postponed = without(s.Postponed, e.Placement.Model)
+		s.Hints = without(s.Hints, e.Placement.Model)
+		s.Moving = movedOn(s.Moving, e.Placement.Model, e.Placement.Victims)
 		s.Decided++
 	case *messages.PlacementReserved:
 		if o, ok := s.Open[e.Id]; ok {
@@ -98,6 +102,18 @@ func Evolve(s State, event proto.Message, sequence uint64) State {
 		}
 	case *messages.PlacementPostponed:
 		s.Postponed = with(s.Postponed, e.Model, e.Attempt)
+	case *messages.PlacementHinted:
+		s.Hints = hinted(s.Hints, e)
+	case *messages.DefragDecided:
+		s.Moving = &Moving{Plan: e}
+	case *messages.MoveLeft:
+		if m := s.Moving.now(); m != nil && s.Moving.Plan.Id == e.Id && m.Model == e.Model {
+			s.Moving = &Moving{Plan: s.Moving.Plan, Next: s.Moving.Next, Left: true}
+		}
+	case *messages.DefragEnded:
+		if s.Moving != nil && s.Moving.Plan.Id == e.Id {
+			s.Moving = nil
+		}
 	case *messages.VictimEvicted:
 		s.Open = evicted(s.Open, e)
 	case *messages.PressureRelieved:
@@ -107,6 +123,7 @@ func Evolve(s State, event proto.Message, sequence uint64) State {
 			p.Victims = append(p.Victims, v.Model)
 		}
 		s.Open = with(s.Open, id, Open{Placement: p, Step: Evicting})
+		s.Moving = movedOn(s.Moving, "", p.Victims)
 	}
 	return s
 }
@@ -137,6 +154,9 @@ func with[V any](m map[string]V, key string, v V) map[string]V {
 }
 
 func without[V any](m map[string]V, key string) map[string]V {
+	if _, ok := m[key]; !ok {
+		return m
+	}
 	out := maps.Clone(m)
 	delete(out, key)
 	return out
@@ -147,6 +167,13 @@ func View(s State) proto.Message {
 	v := &messages.ArbiterView{Decided: s.Decided, Refused: s.Refused}
 	for _, id := range slices.Sorted(maps.Keys(s.Open)) {
 		v.Open = append(v.Open, s.Open[id].Placement)
+	}
+	for _, model := range slices.Sorted(maps.Keys(s.Hints)) {
+		h := s.Hints[model]
+		v.Hints = append(v.Hints, &messages.HintReply{Model: model, Gpu: h.Gpu, Bytes: h.Bytes, UntilMs: h.UntilMS})
+	}
+	if m := s.Moving; m != nil {
+		v.Defrag = &messages.DefragPlan{Id: m.Plan.Id, Moves: m.Plan.Moves[m.Next:], Gpu: m.Plan.Gpu, NeedBytes: m.Plan.NeedBytes}
 	}
 	return v
 }

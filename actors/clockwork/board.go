@@ -1,6 +1,8 @@
 package clockwork
 
 import (
+	"context"
+
 	"google.golang.org/protobuf/proto"
 
 	"modelops/actors/arbiter"
@@ -19,6 +21,12 @@ func (b board) Ledgers() []*messages.GpuView {
 		}
 	}
 	return out
+}
+
+// Known implements arbiter.Ledgers.
+func (b board) Known(_ context.Context, model string) (bytes uint64, kinds []string) {
+	i := b.w.modelNamed(model)
+	return b.w.o.Models[i].Estimate, []string{"cuda"}
 }
 
 // Residents implements arbiter.Ledgers: who holds or seeks memory now.

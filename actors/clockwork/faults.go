@@ -140,7 +140,7 @@ func (w *World) order() {
 	i := w.rng.IntN(len(w.models))
 	id := w.models[i].id
 	var c proto.Message
-	switch w.rng.IntN(8) {
+	switch w.rng.IntN(10) {
 	case 0:
 		c = &messages.EnsureModel{Reason: "a person wants it"}
 	case 1:
@@ -160,6 +160,12 @@ func (w *World) order() {
 			TtlSeconds: uint32(1 + w.rng.IntN(20))}
 	case 7:
 		c = &messages.SleepModel{Reason: "a person wants its memory"}
+	case 8:
+		c = &messages.HintModel{Model: id.String(), WithinSeconds: uint32(w.rng.IntN(30)), Owner: "a person"}
+		id = w.arbiter.id
+	case 9:
+		c = &messages.PlanDefrag{Apply: true}
+		id = w.arbiter.id
 	}
 	door{w}.Tell(&try{}, id, c)
 }

@@ -111,6 +111,9 @@ func (w *World) unrest() string {
 		o := w.arbiter.state.Open[id]
 		return fmt.Sprintf("placement %s of %q is %s", id, o.Placement.Model, o.Step)
 	}
+	if m := w.arbiter.state.Moving; m != nil {
+		return fmt.Sprintf("plan %s is at move %d of %d", m.Plan.Id, m.Next+1, len(m.Plan.Moves))
+	}
 	if len(w.mail) > 0 {
 		return "mail for " + w.mail[0].to.String()
 	}

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"modelops/actors/arbiter"
 	"modelops/actors/gpu"
 	"modelops/actors/model"
 	"modelops/messages"
@@ -305,4 +306,10 @@ func retryTimer(s model.State, key string) (time.Duration, proto.Message, bool) 
 func leaseTimer(s gpu.State, key string) (time.Duration, proto.Message, bool) {
 	lease, ok := strings.CutPrefix(key, "expire/")
 	return time.Duration(s.Leases[lease].TTL) * time.Second, &messages.ExpireLease{Lease: lease}, ok
+}
+
+// defragTimer ends a plan that takes too long.
+func defragTimer(_ arbiter.State, key string) (time.Duration, proto.Message, bool) {
+	id, ok := strings.CutPrefix(key, "end_defrag/")
+	return arbiter.DefragWithin, &messages.EndDefrag{Id: id, Reason: "it took too long"}, ok
 }

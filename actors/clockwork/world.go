@@ -29,6 +29,8 @@ type Options struct {
 	MaxWait time.Duration
 	// Collation is how long after its last answer a model counts as busy for others; 0 = not at all.
 	Collation time.Duration
+	// Defrag is what happens when moves would spare an eviction: propose or auto; empty = nothing.
+	Defrag string
 	// DrainTimeout bounds how long running requests hold up an unload; 0 = 10 s.
 	DrainTimeout time.Duration
 	// Rate is how many requests arrive a second of virtual time; 0 = none but those asked for.
@@ -150,11 +152,12 @@ func (w *World) makeDevices() {
 }
 
 func (w *World) makeArbiter() {
-	kind := arbiter.Kind(arbiter.Rules{Policy: w.o.Policy, MaxLoads: w.o.MaxLoads, MaxWait: w.o.MaxWait, Collation: w.o.Collation}, board{w}, door{w})
+	kind := arbiter.Kind(arbiter.Rules{Policy: w.o.Policy, MaxLoads: w.o.MaxLoads, MaxWait: w.o.MaxWait, Collation: w.o.Collation, Defrag: w.o.Defrag}, board{w}, door{w})
 	if w.o.Rigged.Arbiter != nil {
 		kind = w.o.Rigged.Arbiter(kind)
 	}
 	w.arbiter = newMachine(w, kind, messages.ArbiterActor())
+	w.arbiter.timer = defragTimer
 	w.cogs[w.arbiter.id] = w.arbiter
 }
 

@@ -26,8 +26,9 @@ var commandsOf = map[string][]string{
 	messages.KindModel: {"DeclareModel", "EnsureModel", "UnloadModel", "EvictModel", "RetireModel", "PinModel", "StartLoad", "ReportPlacementFailed", "ReportWorkerStarted", "ReportWorkerReady",
 		"ReportLoadFailed", "ReportWorkerExited", "ReportDrained", "ReportLeaseReturned", "ReportLeaseSettled", "RetryLoad", "ReportBreaker", "ReportFootprint",
 		"SleepModel", "ReportAsleep", "ReportAwake", "ReportNapFailed", "ScaleModel", "ReplaceWorker", "ReportReplacementReady", "ReportReplacementFailed", "ReportReplicaSettled"},
-	messages.KindArbiter: {"PlaceModel", "ReportReserved", "ReportReservationRefused", "AbandonPlacement", "ClosePlacement", "RelievePressure", "ReportEvicted"},
-	"any":                {"QueryView", "Crash"},
+	messages.KindArbiter: {"PlaceModel", "ReportReserved", "ReportReservationRefused", "AbandonPlacement", "ClosePlacement", "RelievePressure", "ReportEvicted",
+		"HintModel", "PlanDefrag", "ReportMoveLeft", "EndDefrag"},
+	"any": {"QueryView", "Crash"},
 }
 
 func (c *cli) sendCommand() *cobra.Command {

@@ -1,0 +1,199 @@
+package arbiter
+
+import (
+	"math"
+	"slices"
+
+	"modelops/messages"
+)
+
+// Free memory in pieces on several devices holds nothing large. A plan moves idle models until one piece is large enough.
+
+// site is a device as the planner sees it.
+type site struct {
+	gpu   string
+	class string // models move between devices of one host and kind only
+	free  uint64
+	limit uint64
+}
+
+// piece is a model that may move: idle, unpinned and on one device.
+type piece struct {
+	*messages.Resident
+	bytes uint64
+	at    int // index of its site
+}
+
+// layout is who is where.
+type layout struct {
+	sites  []site
+	pieces []piece // the largest first
+}
+
+func (s State) layoutOf(q question) layout {
+	var l layout
+	at := map[string]int{}
+	for _, g := range q.ledgers {
+		if g.Lost {
+			continue
+		}
+		used := g.ReservedBytes + g.ForeignBytes + s.promised(g.Id)
+		at[g.Id] = len(l.sites)
+		l.sites = append(l.sites, site{g.Id, hostOf(g.Id) + "/" + g.Kind, g.LimitBytes - min(used, g.LimitBytes), g.LimitBytes})
+	}
+	for _, r := range q.residents {
+		i, ok := at[r.Gpu]
+		if !ok || !q.settled(r) || len(r.Shares) > 0 || r.Model == q.model || !movable(r, useOf(r, q.collation), false) {
+			continue
+		}
+		for _, g := range q.ledgers {
+			if g.Id == r.Gpu && g.ReservedBytes+g.ForeignBytes <= g.LimitBytes { // where strangers took what was reserved, leaving frees less
+				l.pieces = append(l.pieces, piece{r, leaves(g, r), i})
+			}
+		}
+	}
+	slices.SortStableFunc(l.pieces, func(a, b piece) int {
+		if a.bytes != b.bytes {
+			return map[bool]int{true: -1, false: 1}[a.bytes > b.bytes]
+		}
+		return map[bool]int{true: -1, false: 1}[a.Model < b.Model]
+	})
+	return l
+}
+
+// largest is the largest free block, and where it is.
+func (l layout) largest() (free uint64, at int) {
+	at = -1
+	for i, s := range l.sites {
+		if at < 0 || s.free > free {
+			free, at = s.free, i
+		}
+	}
+	return free, at
+}
+
+const (
+	// maxMoves bounds a plan: more of them cost more than they bring.
+	maxMoves = 6
+	// planSteps bounds the search. Small fleets are searched to the end: their plans are the shortest.
+	planSteps = 20_000
+)
+
+// plan finds the fewest moves, and of those the cheapest, after which need fits on one device. They are done one after the other: each
+// model is away from its old device before it comes to the new one, which has room for it then.
+func (l layout) plan(need uint64) (moves []*messages.Move, ok bool) {
+	for depth := 0; depth <= maxMoves; depth++ {
+		s := search{layout: layout{slices.Clone(l.sites), slices.Clone(l.pieces)}, need: need, steps: planSteps, cost: math.Inf(1)}
+		s.dig(depth, 0)
+		if s.found {
+			return s.best, true
+		}
+		if s.steps <= 0 {
+			return nil, false
+		}
+	}
+	return nil, false
+}
+
+// grow is the plan without a need: the largest free block shall grow by what is worth it, a sixteenth of its device.
+func (l layout) grow() (moves []*messages.Move, need uint64, ok bool) {
+	largest, _ := l.largest()
+	most := uint64(0)
+	for _, s := range l.sites {
+		var sum uint64
+		for _, other := range l.sites {
+			if other.class == s.class {
+				sum += other.free
+			}
+		}
+		most = max(most, min(sum, s.limit))
+	}
+	if most <= largest {
+		return nil, 0, false
+	}
+	for quarters := uint64(4); quarters > 0; quarters-- {
+		need = largest + (most-largest)/4*quarters
+		if need < largest+l.worthwhile() {
+			break
+		}
+		if moves, ok = l.plan(need); ok {
+			return moves, need, true
+		}
+	}
+	return nil, 0, false
+}
+
+func (l layout) worthwhile() uint64 {
+	var limit uint64
+	for _, s := range l.sites {
+		limit = max(limit, s.limit)
+	}
+	return max(limit/16, 1)
+}
+
+// search is a walk over layouts, each a move away from the one before.
+type search struct {
+	layout
+	need  uint64
+	steps int
+	path  []*messages.Move
+	best  []*messages.Move
+	cost  float64
+	found bool
+}
+
+func (s *search) dig(left int, cost float64) {
+	if s.steps--; s.steps <= 0 || cost >= s.cost {
+		return
+	}
+	if free, at := s.largest(); at >= 0 && free >= s.need {
+		s.best, s.cost, s.found = slices.Clone(s.path), cost, true
+		return
+	}
+	if s.least() > left {
+		return
+	}
+	for i := range s.pieces {
+		p := &s.pieces[i]
+		from := p.at
+		if left == 1 && s.sites[from].free+p.bytes < s.need || len(s.path) > 0 && s.path[len(s.path)-1].Model == p.Model {
+			continue
+		}
+		for to := range s.sites {
+			if to == from || s.sites[to].free < p.bytes || s.sites[to].class != s.sites[from].class {
+				continue
+			}
+			step := worth(p.Resident)
+			s.path = append(s.path, &messages.Move{Model: p.Model, From: s.sites[from].gpu, To: s.sites[to].gpu, Bytes: p.bytes,
+				IdleMs: p.IdleMs, LoadMs: p.LoadMs, Cost: step})
+			p.at, s.sites[from].free, s.sites[to].free = to, s.sites[from].free+p.bytes, s.sites[to].free-p.bytes
+			s.dig(left-1, cost+step)
+			p.at, s.sites[from].free, s.sites[to].free = from, s.sites[from].free-p.bytes, s.sites[to].free+p.bytes
+			s.path = s.path[:len(s.path)-1]
+		}
+	}
+}
+
+// least is the fewest moves that could do, if every model found room elsewhere: the largest of one device leave it.
+func (s *search) least() int {
+	lacks, count := make([]uint64, len(s.sites)), make([]int, len(s.sites))
+	for i, x := range s.sites {
+		lacks[i] = s.need - min(x.free, s.need)
+		if x.limit < s.need {
+			lacks[i] = math.MaxUint64
+		}
+	}
+	for _, p := range s.pieces {
+		if lacks[p.at] > 0 {
+			count[p.at]++
+			lacks[p.at] -= min(p.bytes, lacks[p.at])
+		}
+	}
+	least := math.MaxInt
+	for i := range lacks {
+		if lacks[i] == 0 {
+			least = min(least, count[i])
+		}
+	}
+	return least
+}

@@ -1,0 +1,246 @@
+package arbiter
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"modelops/actors/entity"
+	"modelops/messages"
+)
+
+// Room is kept by hints and made by moves.
+
+// Hint is room that is kept for a model: a penalty for others, never a refusal.
+type Hint struct {
+	Gpu     string
+	Bytes   uint64
+	UntilMS int64
+	Owner   string
+}
+
+// Moving is a plan that is carried out, move by move.
+type Moving struct {
+	Plan *messages.DefragDecided
+	Next int
+	Left bool // the model of the next move is away from its old device
+}
+
+// now is the move under way.
+func (m *Moving) now() *messages.Move {
+	if m == nil || m.Next >= len(m.Plan.Moves) {
+		return nil
+	}
+	return m.Plan.Moves[m.Next]
+}
+
+// hinted takes up a hint. Those whose time is over go, so that they don't pile up.
+func hinted(hints map[string]Hint, e *messages.PlacementHinted) map[string]Hint {
+	now, out := e.At.AsTime().UnixMilli(), map[string]Hint{}
+	for model, h := range hints {
+		if h.UntilMS > now && model != e.Model {
+			out[model] = h
+		}
+	}
+	if e.UntilMs > now {
+		out[e.Model] = Hint{e.Gpu, e.Bytes, e.UntilMs, e.Owner}
+	}
+	return out
+}
+
+// movedOn is the plan after a placement: its model has its new place, wherever that is, or the plan is over because a model that was still
+// to move has to leave for somebody: it isn't to be brought back.
+func movedOn(m *Moving, model string, victims []string) *Moving {
+	for i := 0; m != nil && i < len(victims); i++ {
+		if slices.ContainsFunc(m.Plan.Moves[m.Next:], func(x *messages.Move) bool { return x.Model == victims[i] }) {
+			return nil
+		}
+	}
+	if move := m.now(); move == nil || !m.Left || move.Model != model {
+		return m
+	}
+	if m.Next+1 >= len(m.Plan.Moves) {
+		return nil
+	}
+	return &Moving{Plan: m.Plan, Next: m.Next + 1}
+}
+
+// wants is where a hint or a plan wants a model.
+func (s State) wants(model string, now int64) string {
+	if m := s.Moving.now(); m != nil && m.Model == model {
+		return m.To
+	}
+	if h, ok := s.Hints[model]; ok && h.UntilMS > now {
+		return h.Gpu
+	}
+	return ""
+}
+
+// keptFor names the model whose hinted room a candidate's need would eat.
+func (s State) keptFor(c *messages.Candidate, model string, now int64) string {
+	for _, other := range slices.Sorted(maps.Keys(s.Hints)) {
+		h := s.Hints[other]
+		if other != model && h.Gpu == c.Gpu && h.UntilMS > now && c.ReservedBytes+c.ForeignBytes+c.NeedBytes+h.Bytes > c.LimitBytes {
+			return other
+		}
+	}
+	return ""
+}
+
+// standing orders equal devices: the one that is wanted first, one whose room is kept for somebody else last.
+func standing(c *messages.Candidate) int {
+	switch {
+	case c.Preferred:
+		return -1
+	case c.KeptFor != "":
+		return 1
+	}
+	return 0
+}
+
+// mostHints bounds how many models room is kept for.
+const mostHints = 64
+
+func (r Rules) hint(s State, c *messages.HintModel, at entity.Stamp) (entity.Verdict, error) {
+	if id, err := messages.ParseActorID(c.Model); err != nil || id.Kind != messages.KindModel {
+		return entity.Verdict{}, messages.Errorf(messages.InvalidArgument, s.ID.String(), "%q is no model's actor", c.Model).WithHint("write model/HOST/NAME")
+	}
+	_, known := s.Hints[c.Model]
+	now := at.Now.UnixMilli()
+	switch {
+	case c.WithinSeconds == 0 && !known:
+		return entity.Verdict{}, nil
+	case c.WithinSeconds == 0:
+		return entity.Facts(&messages.PlacementHinted{Model: c.Model, Owner: c.Owner, At: timestamppb.New(at.Now)}), nil
+	case c.Bytes == 0:
+		return entity.Verdict{}, messages.NewError(messages.InvalidArgument, c.Model, "nothing is known of its memory").WithHint("say how much: modelops hint MODEL --mb N")
+	case !known && len(s.Hints) >= mostHints:
+		return entity.Verdict{}, messages.Errorf(messages.Unavailable, s.ID.String(), "room is kept for %d models already", len(s.Hints)).WithRetry(time.Minute)
+	}
+	for _, x := range c.Residents {
+		if x.Model == c.Model && x.Gpu != "" {
+			reply := &messages.HintReply{Model: c.Model, Gpu: x.Gpu, Bytes: x.Bytes}
+			return entity.Verdict{Answer: func(uint64) proto.Message { return reply }}, nil
+		}
+	}
+	q := questionOf(s, &messages.PlaceModel{Model: c.Model, NeedBytes: c.Bytes, Ledgers: c.Ledgers, Residents: c.Residents, Kinds: c.Kinds}, now)
+	gpu, err := r.roomiest(s, q)
+	if err != nil {
+		return entity.Verdict{}, err
+	}
+	e := &messages.PlacementHinted{Model: c.Model, Gpu: gpu, Bytes: c.Bytes, UntilMs: at.Now.Add(time.Duration(c.WithinSeconds) * time.Second).UnixMilli(),
+		Owner: c.Owner, At: timestamppb.New(at.Now)}
+	v := entity.Facts(e)
+	v.Answer = func(uint64) proto.Message {
+		return &messages.HintReply{Model: e.Model, Gpu: e.Gpu, Bytes: e.Bytes, UntilMs: e.UntilMs}
+	}
+	return v, nil
+}
+
+// roomiest is the device where a model would go now, or the one with the most room while it would go nowhere.
+func (r Rules) roomiest(s State, q question) (gpu string, err error) {
+	q.collation = r.Collation.Milliseconds()
+	candidates := s.weigh(r.policy(), q)
+	if chosen := choose(candidates, 1); chosen != nil {
+		return chosen[0].Gpu, nil
+	}
+	if !possible(candidates, 1) {
+		return "", never(q, candidates)
+	}
+	free := func(c *messages.Candidate) uint64 {
+		return c.LimitBytes - min(c.ReservedBytes+c.ForeignBytes, c.LimitBytes)
+	}
+	large := slices.DeleteFunc(candidates, func(c *messages.Candidate) bool { return c.NeedBytes > c.LimitBytes })
+	return slices.MaxFunc(large, func(a, b *messages.Candidate) int { return cmp.Compare(free(a), free(b)) }).Gpu, nil
+}
+
+// keepRoom is how long what a plan made is kept for whom it was made.
+const keepRoom = 2 * time.Minute
+
+func (r Rules) defrag(s State, c *messages.PlanDefrag, at entity.Stamp) (entity.Verdict, error) {
+	q := questionOf(s, &messages.PlaceModel{Model: c.Model, NeedBytes: c.NeedBytes, Ledgers: c.Ledgers, Residents: c.Residents, Kinds: c.Kinds}, at.Now.UnixMilli())
+	q.collation = r.Collation.Milliseconds()
+	l := s.layoutOf(q)
+	reply := &messages.DefragPlan{NeedBytes: c.NeedBytes}
+	ok := false
+	if c.NeedBytes > 0 {
+		reply.Moves, ok = l.plan(c.NeedBytes)
+	} else {
+		reply.Moves, reply.NeedBytes, ok = l.grow()
+	}
+	reply.FreeBefore, _ = l.largest()
+	l.after(reply)
+	var v entity.Verdict
+	switch {
+	case s.Moving != nil && c.Apply:
+		return v, messages.Errorf(messages.Conflict, s.ID.String(), "plan %s is being carried out: move %d of %d", s.Moving.Plan.Id, s.Moving.Next+1, len(s.Moving.Plan.Moves)).WithRetry(10 * time.Second)
+	case !ok && c.NeedBytes > 0:
+		reply.Note = fmt.Sprintf("no %d moves of idle, unpinned models make room for %s on one device", maxMoves, messages.FormatBytes(c.NeedBytes))
+	case !ok:
+		reply.Note = "no move makes the largest free block larger by what is worth it"
+	case len(reply.Moves) == 0:
+		reply.Note = "it fits as it is"
+	case c.Apply:
+		reply.Id = at.ID
+		v.Events = carryOut(at, reply, c.Model)
+	}
+	v.Answer = func(uint64) proto.Message { return reply }
+	return v, nil
+}
+
+// after fills in what a plan leaves: where the largest free block is then.
+func (l layout) after(p *messages.DefragPlan) {
+	sites := slices.Clone(l.sites)
+	for _, m := range p.Moves {
+		for i := range sites {
+			switch sites[i].gpu {
+			case m.From:
+				sites[i].free += m.Bytes
+			case m.To:
+				sites[i].free -= min(m.Bytes, sites[i].free)
+			}
+		}
+	}
+	free, at := layout{sites: sites}.largest()
+	if p.FreeAfter = free; at >= 0 {
+		p.Gpu = sites[at].gpu
+	}
+}
+
+// carryOut are the facts of a plan that is carried out; the room is kept for whom it is made.
+func carryOut(at entity.Stamp, p *messages.DefragPlan, model string) []proto.Message {
+	now := timestamppb.New(at.Now)
+	out := []proto.Message{&messages.DefragDecided{Id: p.Id, Moves: p.Moves, Gpu: p.Gpu, NeedBytes: p.NeedBytes, Model: model, At: now}}
+	if model != "" {
+		out = append(out, &messages.PlacementHinted{Model: model, Gpu: p.Gpu, Bytes: p.NeedBytes, UntilMs: at.Now.Add(keepRoom).UnixMilli(), Owner: "defrag", At: now})
+	}
+	return out
+}
+
+// spared is the plan that lets a model in without anybody being evicted; nil when there is none.
+func (s State) spared(q question) *messages.DefragPlan {
+	l := s.layoutOf(q)
+	moves, ok := l.plan(q.need)
+	if !ok || len(moves) == 0 {
+		return nil
+	}
+	p := &messages.DefragPlan{Moves: moves, NeedBytes: q.need}
+	l.after(p)
+	return p
+}
+
+// said is a plan in words.
+func said(moves []*messages.Move) string {
+	var out []string
+	for _, m := range moves {
+		out = append(out, fmt.Sprintf("%s from %s to %s (%s, idle for %s, loads in %s)", m.Model, m.From, m.To, messages.FormatBytes(m.Bytes),
+			ms(m.IdleMs).Round(time.Second), ms(m.LoadMs)))
+	}
+	return strings.Join(out, ", then ")
+}
