@@ -43,7 +43,7 @@ func (s State) layoutOf(q question) layout {
 	}
 	for _, r := range q.residents {
 		i, ok := at[r.Gpu]
-		if !ok || !q.settled(r) || len(r.Shares) > 0 || r.Model == q.model || !movable(r, useOf(r, q.collation), false) {
+		if !ok || r.Phase != "ready" || !q.settled(r) || len(r.Shares) > 0 || r.Model == q.model || !movable(r, useOf(r, q.collation), false) {
 			continue
 		}
 		for _, g := range q.ledgers {

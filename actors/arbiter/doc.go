@@ -10,11 +10,17 @@
 //
 //	PlaceModel               -> PlacementDecided with victims, PlacementPostponed, or GPUUnavailable with the sums per device
 //	RelievePressure          -> PressureRelieved           a device is over its threshold
+//	HintModel                -> PlacementHinted            room is kept: a penalty for others, never a refusal
+//	PlanDefrag               -> nothing but the plan, or DefragDecided when it is carried out (defrag.go)
+//	ReportMoveLeft           -> MoveLeft; the model's next placement ends its move
+//	EndDefrag                -> DefragEnded
 //	ReportEvicted            -> VictimEvicted
 //	ReportReserved           -> PlacementReserved
 //	ReportReservationRefused -> PlacementRefused
 //	AbandonPlacement         -> PlacementAbandoned
 //	ClosePlacement           -> PlacementClosed
+//
+// A model that is split needs a share of several devices of one host (choose.go): all reservations, or none.
 //
 // Who goes first is a policy (evict.go): pure, by name, minimised afterwards. A busy or pinned model is never named.
 package arbiter

@@ -1,6 +1,7 @@
 package arbiter
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -19,6 +20,38 @@ type Ledgers interface {
 	Residents() []*messages.Resident
 	// Known is what is known of a model's need in bytes, 0 for nothing, and the kinds of devices it runs on.
 	Known(ctx context.Context, model string) (bytes uint64, kinds []string)
+}
+
+// eyes are what the arbiter sees the world with.
+type eyes struct{ ledgers Ledgers }
+
+// look adds to a question what is seen when it comes.
+func (y eyes) look(ctx context.Context, c proto.Message) proto.Message {
+	switch c := c.(type) {
+	case *messages.PlaceModel:
+		seen := proto.CloneOf(c)
+		seen.Ledgers, seen.Residents = y.ledgers.Ledgers(), y.ledgers.Residents()
+		return seen
+	case *messages.RelievePressure:
+		seen := proto.CloneOf(c)
+		seen.Ledgers, seen.Residents = y.ledgers.Ledgers(), y.ledgers.Residents()
+		return seen
+	case *messages.HintModel:
+		seen := proto.CloneOf(c)
+		seen.Ledgers, seen.Residents = y.ledgers.Ledgers(), y.ledgers.Residents()
+		known, kinds := y.ledgers.Known(ctx, c.Model)
+		seen.Bytes, seen.Kinds = cmp.Or(c.Bytes, known), kinds
+		return seen
+	case *messages.PlanDefrag:
+		seen := proto.CloneOf(c)
+		seen.Ledgers, seen.Residents = y.ledgers.Ledgers(), y.ledgers.Residents()
+		if c.Model != "" {
+			known, kinds := y.ledgers.Known(ctx, c.Model)
+			seen.NeedBytes, seen.Kinds = cmp.Or(c.NeedBytes, known), kinds
+		}
+		return seen
+	}
+	return c
 }
 
 type (

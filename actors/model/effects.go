@@ -308,7 +308,7 @@ func (h hands) place(ctx context.Context, e place) (proto.Message, error) {
 		return &messages.ReportPlacementFailed{Attempt: e.Attempt, Error: messages.AsError(err).Body()}, nil
 	}
 	_, err = h.door.Ask(ctx, messages.ArbiterActor(), &messages.PlaceModel{Model: e.ID.String(), Attempt: e.Attempt, NeedBytes: need,
-		NeedFrom: from, Groups: e.Spec.GetGroups(), Kinds: runsOn(e.Spec), Shards: shardsOf(e.Spec)})
+		NeedFrom: from, Groups: e.Spec.GetGroups(), Kinds: RunsOn(e.Spec), Shards: shardsOf(e.Spec)})
 	if messages.CodeOf(err) == messages.GPUUnavailable {
 		refusal := messages.AsError(err)
 		return &messages.ReportPlacementFailed{Attempt: e.Attempt, Error: refusal.Body(), Retriable: refusal.Retry > 0}, nil
@@ -316,8 +316,8 @@ func (h hands) place(ctx context.Context, e place) (proto.Message, error) {
 	return nil, err
 }
 
-// runsOn says which kinds of devices a model's engine uses. Remote engines hold nothing here and go anywhere.
-func runsOn(spec *messages.ModelSpec) []string {
+// RunsOn says which kinds of devices a model's engine uses. Remote engines hold nothing here and go anywhere.
+func RunsOn(spec *messages.ModelSpec) []string {
 	switch spec.GetRuntime() {
 	case "embedded":
 		return []string{"cpu", "simulated"}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"modelops/actors/arbiter"
+	"modelops/actors/model"
 	"modelops/messages"
 )
 
@@ -20,6 +22,8 @@ type board struct {
 	onHost  func(*messages.HostView)
 	now     func() time.Time
 	live    func() []*messages.ModelView // the models with what runs and waits at each
+	// estimate is what a model's files suggest of its need, in bytes; 0 when they say nothing.
+	estimate func(context.Context, *messages.ModelSpec) (uint64, error)
 
 	mu       sync.RWMutex
 	hosts    map[messages.ActorID]*messages.HostView
@@ -74,6 +78,26 @@ func (b *board) Residents() []*messages.Resident {
 		}
 	}
 	return out
+}
+
+// Known implements arbiter.Ledgers: what was measured beats what was declared, and that beats what the files suggest.
+func (b *board) Known(ctx context.Context, name string) (bytes uint64, kinds []string) {
+	id, err := messages.ParseActorID(name)
+	if err != nil {
+		return 0, nil
+	}
+	m := b.model(id)
+	if m.GetSpec() == nil {
+		return 0, nil
+	}
+	kinds = model.RunsOn(m.Spec)
+	for _, measured := range m.Footprints {
+		bytes = max(bytes, measured)
+	}
+	if bytes == 0 {
+		bytes, _ = b.estimate(ctx, m.Spec) // a file that can't be read says nothing
+	}
+	return bytes, kinds
 }
 
 // gpuViews lists the registered devices, with their latest sample when wanted.

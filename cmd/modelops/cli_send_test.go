@@ -9,7 +9,7 @@ import (
 )
 
 // answers are the messages of commands.proto that aren't commands, beside replies and views.
-var answers = []string{"Done", "VramGrant", "ConfigChanges", "QueuedRequest", "SwapList"}
+var answers = []string{"Done", "VramGrant", "ConfigChanges", "QueuedRequest", "DefragPlan", "SwapList"}
 
 // Whoever adds a command says whose it is: every message of commands.proto is a kind's command, an answer or a view.
 func TestEveryCommandIsListed(t *testing.T) {

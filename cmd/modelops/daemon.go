@@ -176,7 +176,7 @@ func (d *daemon) plant(context.Context) error {
 		d.metrics.SetModelStates(d.board.modelViews()) // what is counted for a name that was never set counts as unknown
 	}
 	d.board.onHost = d.hostChanged
-	d.board.live = d.gateway.Models
+	d.board.live, d.board.estimate = d.gateway.Models, d.runtime.Need
 	d.tree.Grow(d.spawner())
 	return nil
 }
@@ -195,7 +195,7 @@ func (d *daemon) spawner() tree.Spawner {
 	rules := model.Rules{Retry: model.Retry{Limit: d.cfg.Load.Retries + 1, First: time.Second, Longest: time.Minute}, CanSleep: d.runtime.CanSleep}
 	models := model.Kind(rules, model.World{Runtime: workers{d.runtime, d.board}, Gate: d.gateway, Door: d.tree, Free: d.seenFree, Held: d.held, OutOfMemory: runtime.OutOfMemory})
 	scheduler := arbiter.Kind(arbiter.Rules{Policy: d.cfg.Scheduler.Policy, MaxLoads: d.cfg.Load.MaxConcurrent, MaxWait: d.cfg.Queue.MaxWait,
-		Collation: d.cfg.Queue.Collation}, d.board, d.tree)
+		Collation: d.cfg.Queue.Collation, Defrag: d.cfg.Scheduler.Defrag}, d.board, d.tree)
 	ledgers, life := gpu.Kind(), host.Kind(d.swapWorld())
 	return func(id messages.ActorID) (*actor.Props, bool) {
 		switch {

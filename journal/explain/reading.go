@@ -202,6 +202,12 @@ func (r *Reading) concernsModel(f fact) bool {
 		return x.to == r.model || x.from == r.model
 	case *messages.PressureRelieved:
 		return names(e.Victims, r.model)
+	case *messages.PlacementHinted:
+		return e.Model == r.model
+	case *messages.DefragDecided:
+		return e.Model == r.model || slices.ContainsFunc(e.Moves, func(m *messages.Move) bool { return m.Model == r.model })
+	case *messages.MoveLeft:
+		return e.Model == r.model
 	case *messages.VictimEvicted:
 		return e.Model == r.model || r.mine[e.Id]
 	case *messages.PlacementRefused:

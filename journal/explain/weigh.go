@@ -89,6 +89,10 @@ func (c choice) behind(x *messages.Candidate) string {
 		return "; it isn't this model's turn: " + cmp.Or(c.waits, "others wait longer")
 	case len(best.Victims) == 0 && len(x.GetVictims()) > 0:
 		return "; on " + short(best.Gpu) + " nobody has to leave"
+	case x.GetKeptFor() != "" && best.GetKeptFor() == "":
+		return "; room is kept there for " + short(x.KeptFor)
+	case best.GetPreferred():
+		return "; " + short(best.Gpu) + " is where a hint or a plan wants it"
 	case x.GetCost() > best.Cost:
 		return fmt.Sprintf("; %s costs %.3g", short(best.Gpu), best.Cost)
 	}

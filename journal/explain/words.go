@@ -256,19 +256,22 @@ func pinned(e *messages.ModelPinned) string {
 func arbiterText(f fact, model string) string {
 	switch e := f.event.(type) {
 	case *messages.PlacementDecided:
-		p, chosen := e.GetPlacement(), chosenOf(e.Candidates)
-		if model != "" && p.GetModel() != model {
-			return fmt.Sprintf("named to leave %s for %s, which needs %s: %s", short(p.GetGpu()), short(p.GetModel()), needed(p.GetBytes(), e.NeedFrom), victimLine(chosen.GetVictims(), model))
-		}
-		text := fmt.Sprintf("placed on %s by %s; needs %s", short(p.GetGpu()), e.Policy, needed(p.GetBytes(), e.NeedFrom))
-		if len(p.GetVictims()) > 0 {
-			text += "; first has to leave " + cmp.Or(victims(chosen.GetVictims()), shorts(p.Victims))
-		}
-		return text
+		return decidedText(e, model)
 	case *messages.PlacementPostponed:
 		return fmt.Sprintf("attempt %d has to wait: %s", e.Attempt, e.Reason)
 	case *messages.PressureRelieved:
 		return fmt.Sprintf("%s is too full (%s), so somebody idle has to leave: %s", short(e.Gpu), e.Reason, victims(e.Victims))
+	case *messages.PlacementHinted:
+		if e.UntilMs == 0 {
+			return "no room is kept for it any more"
+		}
+		return fmt.Sprintf("%s are kept for it on %s until %s, at the word of %s", mib(e.Bytes), short(e.Gpu), moment(time.UnixMilli(e.UntilMs)), cmp.Or(e.Owner, "somebody"))
+	case *messages.DefragDecided:
+		return "models move to make room in one piece: " + moves(e.Moves) + forWhom(e)
+	case *messages.MoveLeft:
+		return short(e.Model) + " has left its device and comes back on the one that the plan wants"
+	case *messages.DefragEnded:
+		return "the moves that were left are given up: " + e.Reason
 	case *messages.VictimEvicted:
 		return short(e.Model) + " has left, and its memory is free"
 	case *messages.PlacementReserved:
@@ -317,4 +320,37 @@ func gpuText(f fact) string {
 		return fmt.Sprintf("the driver reported %s %d", e.Fault, e.Code)
 	}
 	return messages.EventName(f.event)
+}
+
+func decidedText(e *messages.PlacementDecided, model string) string {
+	p, chosen := e.GetPlacement(), chosenOf(e.Candidates)
+	if model != "" && p.GetModel() != model {
+		return fmt.Sprintf("named to leave %s for %s, which needs %s: %s", spots(p), short(p.GetModel()), needed(p.GetBytes(), e.NeedFrom), victimLine(chosen.GetVictims(), model))
+	}
+	text := fmt.Sprintf("placed on %s by %s; needs %s", spots(p), e.Policy, needed(p.GetBytes(), e.NeedFrom))
+	switch {
+	case len(p.GetVictims()) > 0 && len(p.Shares) > 0:
+		text += "; first has to leave " + shorts(p.Victims)
+	case len(p.GetVictims()) > 0:
+		text += "; first has to leave " + cmp.Or(victims(chosen.GetVictims()), shorts(p.Victims))
+	}
+	if e.Advice != "" {
+		text += "; " + e.Advice
+	}
+	return text
+}
+
+func moves(list []*messages.Move) string {
+	var out []string
+	for _, m := range list {
+		out = append(out, fmt.Sprintf("%s from %s to %s (%s, cost %.3g)", short(m.Model), short(m.From), short(m.To), mib(m.Bytes), m.Cost))
+	}
+	return strings.Join(out, ", then ")
+}
+
+func forWhom(e *messages.DefragDecided) string {
+	if e.Model == "" {
+		return ""
+	}
+	return fmt.Sprintf("; %s needs %s on %s", short(e.Model), mib(e.NeedBytes), short(e.Gpu))
 }
