@@ -145,3 +145,32 @@ func TestScale(t *testing.T) {
 		}
 	})
 }
+
+// A replica that sleeps is let sleep until requests wait; one that is gone is asked for again.
+func TestScaleLeavesSleepersAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, d := rig(1, "ready")
+		g.o.Figures.QueueTimeout = time.Hour
+		g.Refigure()
+		v := view(1, "ready")
+		v.Replicas, v.Spec.MinReplicas, v.Spec.MaxReplicas = 2, 2, 2
+		g.Update(v)
+		g.Update(worker("tiny~2", 1, "asleep"))
+		sweep(g, time.Minute)
+		if told := d.heard(); len(told) != 0 {
+			t.Errorf("woken for nothing: %v", told)
+		}
+		first, second := admit(g, t.Context()), admit(g, t.Context())
+		sweep(g, 2*time.Second)
+		if told := d.heard(); len(told) != 1 || !strings.Contains(told[0].(*messages.ScaleModel).Reason, "sleeps") {
+			t.Errorf("told %v", told)
+		}
+		(<-first).grant.Release(messages.Outcome{})
+		(<-second).grant.Release(messages.Outcome{})
+		g.Update(worker("tiny~2", 1, "absent"))
+		sweep(g, 20*time.Second)
+		if told := d.heard(); len(told) < 2 || !strings.Contains(told[1].(*messages.ScaleModel).Reason, "gone") {
+			t.Errorf("told %v", told)
+		}
+	})
+}

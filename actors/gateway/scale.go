@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -60,14 +61,17 @@ func (l *lane) scale(now time.Time) (replicas uint32, reason string, ok bool) {
 	since(&d.pressed, len(l.waiting) > 0, now)
 	since(&d.slack, max(fewer, least) < have, now)
 	said := fmt.Sprintf("%d run and %d wait, %.1f requests/s take %s", len(l.running), len(l.waiting), d.now(now), time.Duration(l.recent).Round(time.Millisecond))
+	pressed := !d.pressed.IsZero() && now.Sub(d.pressed) >= scaleUp
 	switch {
 	case have < least || have > most:
 		return min(max(have, least), most), "the declaration wants it", l.ask(now)
-	case have < most && !d.pressed.IsZero() && now.Sub(d.pressed) >= scaleUp && l.settled(have):
+	case pressed && l.asleep():
+		return have, "a replica sleeps while " + said, l.ask(now)
+	case pressed && have < most && l.settled(have):
 		return min(max(needed, have+1), most), said, l.ask(now)
 	case have > least && !d.slack.IsZero() && now.Sub(d.slack) >= scaleDown:
 		return have - 1, said, l.ask(now)
-	case !l.settled(have):
+	case l.present() < have:
 		return have, "a replica is gone", l.ask(now)
 	}
 	return 0, "", false
@@ -75,6 +79,21 @@ func (l *lane) scale(now time.Time) (replicas uint32, reason string, ok bool) {
 
 // settled tells whether as many workers are ready as shall be.
 func (l *lane) settled(replicas uint32) bool { return uint32(l.limit()/l.places()) >= replicas }
+
+// asleep tells whether a worker sleeps.
+func (l *lane) asleep() bool {
+	return slices.ContainsFunc(l.seats, func(s *seat) bool { return s.view.GetPhase() == "asleep" })
+}
+
+// present is how many workers are ready, asleep, or on their way.
+func (l *lane) present() (n uint32) {
+	for _, s := range l.seats {
+		if p := s.view.GetPhase(); p != "absent" && p != "failed" {
+			n++
+		}
+	}
+	return n
+}
 
 // ask keeps from asking at every look.
 func (l *lane) ask(now time.Time) bool {
