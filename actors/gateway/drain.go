@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -27,7 +28,8 @@ func (g *Gateway) Drain(ctx context.Context, model string, attempt uint64, force
 	if force {
 		l.endAll(model)
 	}
-	deadline := time.NewTimer(g.o.DrainTimeout)
+	patience := g.drainTimeout(l, model)
+	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	for {
 		select {
@@ -37,9 +39,19 @@ func (g *Gateway) Drain(ctx context.Context, model string, attempt uint64, force
 			return ctx.Err()
 		case <-deadline.C:
 			l.endAll(model)
-			deadline.Reset(g.o.DrainTimeout)
+			deadline.Reset(patience)
 		}
 	}
+}
+
+// drainTimeout is how long requests may go on at a worker that shall leave: a long job ends in peace, but not one at a worker that hangs.
+func (g *Gateway) drainTimeout(l *guarded, model string) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s := l.lane.seat(model); s != nil && s.vitals.reported {
+		return g.o.DrainTimeout
+	}
+	return cmp.Or(g.figure.Load().DrainTimeout, g.o.DrainTimeout)
 }
 
 // shut closes a worker; nil when nobody runs there.

@@ -41,6 +41,8 @@ type HostFigures struct {
 	DefaultClass string
 	// MaxWait is after how much waiting a request goes before all classes; 0 = never.
 	MaxWait time.Duration
+	// DrainTimeout bounds how long running requests may hold up their model's leaving; then they are ended. 0 = Options.DrainTimeout.
+	DrainTimeout time.Duration
 }
 
 // Options are the gateway's ports and figures.
@@ -54,7 +56,7 @@ type Options struct {
 	FiguresOf func(model string) Figures
 	// HostFigures gives the host's figures, at the start and at each Refigure; nil = no bounds and one class.
 	HostFigures func() HostFigures
-	// DrainTimeout bounds how long running requests may hold up an unload; then they are ended.
+	// DrainTimeout bounds how long running requests may hold up the end of a worker that does its work badly.
 	DrainTimeout time.Duration
 	// StallAfter is how long a request may wait without a decision before health fails.
 	StallAfter time.Duration

@@ -174,3 +174,31 @@ func TestScaleLeavesSleepersAlone(t *testing.T) {
 		}
 	})
 }
+
+// A long job ends in peace when its model has to leave; at a worker that does its work badly it has the short time.
+func TestLongJobsDrainInPeace(t *testing.T) {
+	for name, c := range map[string]struct {
+		degraded bool
+		want     time.Duration
+	}{"a long job": {false, 20 * time.Minute}, "a bad worker": {true, 30 * time.Second}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g, _ := rig(1, "ready")
+				g.o.HostFigures = func() HostFigures { return HostFigures{DrainTimeout: time.Hour} }
+				g.Refigure()
+				grant, began := must(t, g), time.Now()
+				g.lanes["tiny"].lane.seats[0].vitals.reported = c.degraded
+				go func() {
+					select {
+					case <-grant.Ended.Done():
+					case <-time.After(20 * time.Minute):
+					}
+					grant.Release(messages.Outcome{})
+				}()
+				if err := g.Drain(t.Context(), "tiny", 1, false); err != nil || time.Since(began) != c.want {
+					t.Errorf("drained after %s, %v", time.Since(began), err)
+				}
+			})
+		})
+	}
+}

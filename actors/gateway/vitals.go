@@ -33,6 +33,7 @@ type vitals struct {
 	answers  int
 	inVain   int
 	lastEnd  time.Time
+	reported bool // as degraded
 }
 
 // saw takes the outcome of a request.
@@ -124,7 +125,7 @@ func (l *lane) unwell(now time.Time) (*seat, string) {
 			continue
 		}
 		if why := l.degraded(s, now); why != "" {
-			l.replaced = now
+			l.replaced, s.vitals.reported = now, true
 			return s, why
 		}
 	}

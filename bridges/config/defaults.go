@@ -36,7 +36,7 @@ func defaults() Config {
 		Scheduler: Scheduler{Policy: "cost_aware", Defrag: "propose"},
 		Queue: Queue{
 			Classes: []string{"interactive", "normal", "batch"}, DefaultClass: "normal",
-			MaxWait: 30 * time.Second, Collation: 100 * time.Millisecond,
+			MaxWait: 30 * time.Second, Collation: 100 * time.Millisecond, DrainTimeout: 30 * time.Minute,
 		},
 		Learning: Learning{EnableAutoTune: true, MaxParallelJobs: 2, JobStore: "learning_jobs.db"},
 		Goals:    Goals{Policy: "priority_queue", MaxActiveGoals: 10},

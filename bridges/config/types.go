@@ -77,7 +77,7 @@ type Device struct {
 
 // Models names the models of this host. After Load, Declare holds every model, those of Preload too.
 type Models struct {
-	Preload      []Preload         `yaml:"preload" jsonschema_description:"Models that are loaded at the start, in this order."`
+	Preload      []Preload         `yaml:"preload" jsonschema_description:"Models that are loaded at the start, the first ones first as far as load.max_concurrent and the memory let them."`
 	DefaultDtype string            `yaml:"default_dtype" jsonschema:"enum=float16,enum=bfloat16,enum=float32,enum=int8,enum=int4,enum=auto" jsonschema_description:"Number format for models that do not say theirs."`
 	Quantization bool              `yaml:"quantization" jsonschema_description:"Whether quantized files may be used."`
 	GlobalTTL    time.Duration     `yaml:"globalTTL" min:"0s" max:"8760h" jsonschema_description:"Idle time after which a model is unloaded, for models without ttl. 0 is never."`
@@ -205,7 +205,8 @@ type Queue struct {
 	Classes      []string      `yaml:"classes" jsonschema_description:"Priority classes, the first one served first."`
 	DefaultClass string        `yaml:"default_class" jsonschema:"minLength=1" jsonschema_description:"Class of requests without an API key, and of keys without class."`
 	MaxWait      time.Duration `yaml:"max_wait" min:"100ms" max:"24h" jsonschema_description:"Time after which a waiting request goes before all classes, and a model that waits for memory makes busy ones end their turn, so that nobody starves."`
-	Collation    time.Duration `yaml:"collation" min:"0s" max:"10s" jsonschema_description:"How long a load that makes others leave is held back, so that requests for models which are still resident go first. 0 is not at all."`
+	Collation    time.Duration `yaml:"collation" min:"0s" max:"10s" jsonschema_description:"How long a model counts as busy after its last answer, so that callers who ask again at once don't lose it to others. 0 is not at all."`
+	DrainTimeout time.Duration `yaml:"drain_timeout" min:"0s" max:"24h" jsonschema_description:"How long requests that run may keep their place when their model has to leave; then they are ended."`
 }
 
 // Loading bounds how models are loaded.

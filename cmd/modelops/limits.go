@@ -14,6 +14,7 @@ func (d *daemon) hostFigures() gateway.HostFigures {
 	return gateway.HostFigures{
 		Limits:  gateway.Limits{MaxConcurrent: host.MaxConcurrent, MaxQueue: host.MaxQueueSize},
 		Classes: cfg.Queue.Classes, DefaultClass: cfg.Queue.DefaultClass, MaxWait: cfg.Queue.MaxWait,
+		DrainTimeout: cfg.Queue.DrainTimeout,
 	}
 }
 

@@ -116,9 +116,10 @@ func TestKeepAliveOfARequest(t *testing.T) {
 		}
 	}
 	ask("10m")
-	time.Sleep(time.Second)
-	if m := d.model("guest"); m.Phase != "ready" {
-		t.Errorf("it is %s although it may stay", m.Phase)
+	for began := time.Now(); time.Since(began) < time.Second; {
+		if m := d.model("guest"); m.Phase != "ready" {
+			t.Fatalf("it is %s although it may stay", m.Phase)
+		}
 	}
 	ask(0)
 	d.awaitPhase("guest", "absent")

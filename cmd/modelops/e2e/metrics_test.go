@@ -25,6 +25,7 @@ func TestMetrics(t *testing.T) {
 		d.answers("tiny")
 	}
 	d.post("/v1/chat/completions", question("nobody", france))
+	d.post("/v1/embeddings", object{"model": "tiny", "input": france})
 	nc := d.nats()
 	if _, err := ask(nc, "infer.tiny", object{"prompt": france}); err != nil {
 		t.Fatal(err)

@@ -127,18 +127,18 @@ func crowded(t *testing.T, f *findings, lasts time.Duration) (*crowd, string) {
 }
 
 func crowdConfig(t *testing.T) string {
-	config := strings.Replace(base, "drain_timeout: 5s", "drain_timeout: "+crowdDrain.String(), 1) + fmt.Sprintf(`
+	config := base + fmt.Sprintf(`
 log: {level: warn}
-queue: {max_wait: %s}
+queue: {max_wait: %s, drain_timeout: %s}
 resilience: {bulkhead: {max_concurrent: 8, max_queue_size: %d}}
 resources:
-  vram_soft_limit_mb: %[3]d
+  vram_soft_limit_mb: %[4]d
   devices:
-    - {id: gpu0, kind: simulated, capacity_mb: %[3]d}
-    - {id: gpu1, kind: simulated, capacity_mb: %[3]d}
+    - {id: gpu0, kind: simulated, capacity_mb: %[4]d}
+    - {id: gpu1, kind: simulated, capacity_mb: %[4]d}
 models:
   declare:
-`, crowdMaxWait, crowdQueue, crowdCapacity)
+`, crowdMaxWait, crowdDrain, crowdQueue, crowdCapacity)
 	for i, mb := range crowdSizes {
 		load := 300*time.Millisecond + time.Duration(i)*(crowdLongest-300*time.Millisecond)/time.Duration(len(crowdSizes)-1)
 		config += plays(t, crowdName(i), "--load "+load.String(), fmt.Sprintf("vram_mb: %d", mb))
