@@ -156,9 +156,9 @@ func ofModels() cases {
 		"model-retries":      func() (*messages.Explanation, error) { return modelOf("f", failing(1)) },
 		"model-failed":       func() (*messages.Explanation, error) { return modelOf("f", failing(3)) },
 		"model-never-wanted": func() (*messages.Explanation, error) { return modelOf("c", twoLoaded()) },
-		"model-tried":       func() (*messages.Explanation, error) { return modelOf("b", swapped(2)) },
-		"model-swapped-in":  func() (*messages.Explanation, error) { return modelOf("b", swapped(3)) },
-		"model-swapped-out": func() (*messages.Explanation, error) { return modelOf("a", swapped(4)) },
+		"model-tried":        func() (*messages.Explanation, error) { return modelOf("b", swapped(2)) },
+		"model-swapped-in":   func() (*messages.Explanation, error) { return modelOf("b", swapped(3)) },
+		"model-swapped-out":  func() (*messages.Explanation, error) { return modelOf("a", swapped(4)) },
 		"model-not-swapped": func() (*messages.Explanation, error) {
 			s := swapped(2)
 			return modelOf("b", s.tell("host/main_pc", &messages.SwapRolledBack{Id: "s1", Reason: "3 of 20 requests failed, at most 5 % may"}))
