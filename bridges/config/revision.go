@@ -43,7 +43,8 @@ func (c *Config) ModelRevision(name string) string {
 		Engine       any
 		Dtype        string
 		Quantization bool
-	}{m.process(), engine, c.Models.DefaultDtype, c.Models.Quantization})
+		Sleeps       bool `json:",omitempty"` // the engine is started ready for it
+	}{m.process(), engine, c.Models.DefaultDtype, c.Models.Quantization, m.Sleep > 0})
 }
 
 // process is what of a model its worker is started with.

@@ -46,7 +46,7 @@ func TestRevisions(t *testing.T) {
 		{"cmd", "x ${PORT}", "y ${PORT}", true, false, true},
 		{"engine", "\nmodels", "\nruntimes: {embedded: {slots: 9}}\nmodels", true, true, false},
 		{"replicas", "ttl: 5", "ttl: 5, replicas: {max: 2}", true, false, false},
-		{"sleep", "ttl: 5", "ttl: 5, sleep: 1", true, false, false},
+		{"sleep", "ttl: 5", "ttl: 5, sleep: 1", true, true, false},
 		{"batch", "ttl: 5", "ttl: 5, batch: {completions: true}", true, false, false},
 		{"keys", "\nmodels", "\nkeys: [{name: a, key: secret-a}]\nmodels", true, false, false},
 		{"port", "\nmodels", "\nserver: {rest_port: 9}\nmodels", true, false, false},

@@ -51,6 +51,8 @@ func TestArgumentsOfTheEngines(t *testing.T) {
 	own := func(args ...string) *messages.ModelSpec {
 		return &messages.ModelSpec{Name: "m", Path: "/m.gguf", Threads: 1, Shards: 3, Args: args}
 	}
+	sleepy := &messages.ModelSpec{Name: "m", Path: "/m.gguf", Threads: 1, SleepMs: proto.Int64(1500)}
+	sleepyOwn := &messages.ModelSpec{Name: "m", Path: "/m.gguf", Threads: 1, SleepMs: proto.Int64(1500), Args: []string{"--sleep-idle-seconds", "9"}}
 	tests := []struct {
 		engine string
 		spec   *messages.ModelSpec
@@ -65,6 +67,10 @@ func TestArgumentsOfTheEngines(t *testing.T) {
 		{"llama.cpp", own("-ts", "3,1,1"), "ls --model /m.gguf --alias m --host 127.0.0.1 --port 9 --parallel 4 --threads 1 --ctx-size 16384 -ts 3,1,1"},
 		{"vllm", own("--tensor-parallel-size=1", "-pp", "3"), "vllm serve /m.gguf --served-model-name m --host 127.0.0.1 --port 9 --tensor-parallel-size=1 -pp 3"},
 		{"vllm", own(), "vllm serve /m.gguf --served-model-name m --host 127.0.0.1 --port 9 --tensor-parallel-size 3"},
+		{"llama.cpp", sleepy, "ls --model /m.gguf --alias m --host 127.0.0.1 --port 9 --parallel 4 --threads 1 --ctx-size 16384 --sleep-idle-seconds 2"},
+		{"llama.cpp", sleepyOwn, "ls --model /m.gguf --alias m --host 127.0.0.1 --port 9 --parallel 4 --threads 1 --ctx-size 16384 --sleep-idle-seconds 9"},
+		{"vllm", sleepy, "vllm serve /m.gguf --served-model-name m --host 127.0.0.1 --port 9 --enable-sleep-mode"},
+		{"embedded", sleepy, "modelops worker --model /m.gguf --alias m --host 127.0.0.1 --port 9 --slots 4 --threads 1"},
 		{"vllm", bare, "vllm serve /m.gguf --served-model-name m --host 127.0.0.1 --port 9"},
 		{"transformers", full, "transformers serve /m.gguf --host 127.0.0.1 --port 9 --x m"},
 		{"whisper.cpp", bare, "whisper-server --model /m.gguf --host 127.0.0.1 --port 9 --inference-path /v1/audio/transcriptions --threads 1"},

@@ -81,6 +81,7 @@ func (r *Runtime) macros(k kind, spec *messages.ModelSpec, port, context uint32)
 		"CTX_ALL": number(context * slots), "SHARDS": number(shards), "PARALLEL": number(spec.Parallel),
 		"SELF": r.o.Self, "LLAMA_SERVER": r.o.LlamaServer, "VLLM": r.o.VLLM, "TRANSFORMERS": r.o.Transformers,
 		"WHISPER_SERVER": r.o.WhisperServer, "TENSOR_SPLIT": tensorSplit(spec), "TENSOR_PARALLEL": tensorParallel(spec),
+		"SLEEP_SECONDS": sleepSeconds(k, spec), "SLEEP_FLAG": sleepFlag(k, spec),
 	}}
 }
 
@@ -98,6 +99,22 @@ func tensorParallel(spec *messages.ModelSpec) string {
 		return ""
 	}
 	return strconv.FormatUint(uint64(spec.Shards), 10)
+}
+
+// sleepSeconds is the idle time after which an engine that has no word for it falls asleep, unless the model's arguments say it.
+func sleepSeconds(k kind, spec *messages.ModelSpec) string {
+	if sleepFlag(k, spec) == "" {
+		return ""
+	}
+	return strconv.FormatInt(max((spec.GetSleepMs()+999)/1000, 1), 10)
+}
+
+// sleepFlag is the argument that lets an engine sleep, for a model that declares sleep and doesn't have it among its own.
+func sleepFlag(k kind, spec *messages.ModelSpec) string {
+	if k.nap == nil || spec.GetSleepMs() <= 0 || flagsOf(spec).has(k.nap.flag) {
+		return ""
+	}
+	return k.nap.flag
 }
 
 // argv is the program with its arguments: the kind's own or the spec's command, then the spec's further arguments, which

@@ -14,15 +14,15 @@ const (
 	napGrace = 10 * time.Second
 )
 
-// CanSleep tells whether the model's engine can give its memory back and stay: vllm with --enable-sleep-mode and llama.cpp
-// with --sleep-idle-seconds among its arguments.
+// CanSleep tells whether the model's engine can give its memory back and stay: vllm and llama.cpp when the model declares sleep, or has
+// --enable-sleep-mode or --sleep-idle-seconds among its arguments.
 func (r *Runtime) CanSleep(spec *messages.ModelSpec) bool {
 	k, err := r.kindOf(spec)
 	return err == nil && k.naps(spec)
 }
 
 func (k kind) naps(spec *messages.ModelSpec) bool {
-	return k.nap != nil && flagsOf(spec).has(k.nap.flag)
+	return k.nap != nil && (flagsOf(spec).has(k.nap.flag) || spec.GetSleepMs() > 0)
 }
 
 // Sleep puts the worker to sleep and returns when it says that it does. Its requests must have ended: vLLM aborts what
@@ -36,6 +36,9 @@ func (r *Runtime) Sleep(ctx context.Context, spec *messages.ModelSpec, w *messag
 	limit := napTime
 	if k.nap.down == "" {
 		idle, ok := flagsOf(spec).number(k.nap.flag)
+		if sleepFlag(k, spec) != "" { // the engine was given what the model declares
+			idle, ok = uint64(spec.GetSleepMs()+999)/1000, true
+		}
 		if !ok {
 			return messages.Errorf(messages.Unsupported, subject(spec), "%s is switched off, so it never sleeps", k.nap.flag).
 				WithHint("give it a number of seconds")
@@ -96,7 +99,7 @@ func (r *Runtime) napper(spec *messages.ModelSpec, w *messages.Worker) (kind, er
 	if !k.naps(spec) {
 		e := messages.Errorf(messages.Unsupported, subject(spec), "%s can't sleep", k.name)
 		if k.nap != nil {
-			e = e.WithHint("add " + k.nap.flag + " to its args")
+			e = e.WithHint("declare sleep, or add " + k.nap.flag + " to its args")
 		}
 		return kind{}, e
 	}

@@ -51,7 +51,7 @@ type request struct{ path, body string }
 
 // nap is how an engine sleeps: it keeps its process and gives most of its device memory back.
 type nap struct {
-	// flag is the argument by which a model's declaration allows it.
+	// flag is the argument that allows it; a model that declares sleep is started with it.
 	flag string
 	// env is set for the worker along with the flag.
 	env string
@@ -91,7 +91,7 @@ var kinds = []kind{
 			{"${LLAMA_SERVER}", "--model", "${MODEL_PATH}", "--alias", "${UPSTREAM}", "--host", "127.0.0.1", "--port", "${PORT}"},
 			// With -np the context is shared out among the slots, so it is given for all of them together.
 			{"--parallel", "${SLOTS}"}, {"--threads", "${THREADS}"}, {"--ctx-size", "${CTX_ALL}"},
-			{"--tensor-split", "${TENSOR_SPLIT}"},
+			{"--tensor-split", "${TENSOR_SPLIT}"}, {"--sleep-idle-seconds", "${SLEEP_SECONDS}"},
 		},
 		check: "/health", models: "/v1/models", props: "/props", metrics: "/metrics", metricsFlag: "--metrics", needsFile: true, cache: "f16",
 		context: 4096, warm: speaks,
@@ -103,6 +103,7 @@ var kinds = []kind{
 		command: [][]string{
 			{"${VLLM}", "serve", "${MODEL_PATH}", "--served-model-name", "${UPSTREAM}", "--host", "127.0.0.1", "--port", "${PORT}"},
 			{"--tensor-parallel-size", "${TENSOR_PARALLEL}"}, {"--max-model-len", "${CTX}"}, {"--max-num-seqs", "${PARALLEL}"},
+			{"${SLEEP_FLAG}"},
 		},
 		check: "/health", models: "/v1/models", metrics: "/metrics", needsFile: true, slots: 256, warm: speaks,
 		progress: regexp.MustCompile(`(\d{1,3})% Completed`),

@@ -67,8 +67,8 @@ func (w withGPUs) Read(ctx context.Context) ([]*messages.DeviceReading, error) {
 
 func (w withGPUs) Status() string { return w.Devices.Status() + "; " + w.ram.Status() }
 
-// ProcessBytes is the RAM of a worker on the processor.
-func (w withGPUs) ProcessBytes(pid int64) (uint64, error) { return w.ram.ProcessBytes(pid) }
+// Footprint is the RAM of a worker on the processor.
+func (w withGPUs) Footprint(pid int64) (current, peak uint64, err error) { return w.ram.Footprint(pid) }
 
 // workerPids are the local workers, all of them or those of one device.
 func workerPids(b *board, gpu string) []int64 {
@@ -118,10 +118,18 @@ func (d *daemon) measure(pid int64) (uint64, error) {
 			return sum, err
 		}
 	}
-	if ram, ok := d.devices.(interface{ ProcessBytes(int64) (uint64, error) }); ok {
-		return ram.ProcessBytes(pid)
+	_, peak, err := d.ram(pid)
+	return peak, err
+}
+
+// ram is what a worker's processes hold of RAM and the most they ever held; nothing where no device is the processor.
+func (d *daemon) ram(pid int64) (current, peak uint64, err error) {
+	if ram, ok := d.devices.(interface {
+		Footprint(int64) (uint64, uint64, error)
+	}); ok {
+		return ram.Footprint(pid)
 	}
-	return 0, nil
+	return 0, 0, nil
 }
 
 // held is what the worker of a split placement holds of each of its devices.

@@ -12,7 +12,7 @@ import (
 // workers fits the runtime to the model actor's port.
 type workers struct {
 	*runtime.Runtime
-	board *board
+	d *daemon
 }
 
 func (w workers) Watch(ctx context.Context, worker *messages.Worker) (model.Exit, error) {
@@ -25,9 +25,16 @@ func (w workers) Sleep(ctx context.Context, spec *messages.ModelSpec, worker *me
 	if err := w.Runtime.Sleep(ctx, spec, worker); err != nil {
 		return 0, err
 	}
-	for _, m := range w.board.modelViews() {
-		if m.GetWorker().GetPid() == worker.Pid && m.GetPlacement().GetDeviceKind() == "simulated" {
+	for _, m := range w.d.board.modelViews() {
+		if m.GetWorker().GetPid() != worker.Pid {
+			continue
+		}
+		switch m.GetPlacement().GetDeviceKind() {
+		case "simulated":
 			return 0, nil
+		case "cpu": // not the peak, which was when it was awake
+			current, _, err := w.d.ram(worker.Pid)
+			return current, err
 		}
 	}
 	return w.Used(ctx, spec, worker)
