@@ -70,11 +70,9 @@ func TestReplicasFollowTheQueue(t *testing.T) {
 	}
 	d.cli("unload", "busy")
 	d.until(waitLimit, "both are gone", func() bool { return len(d.workersOf("busy")) == 0 && len(processesOf(d.dir)) == 0 })
-	for _, g := range d.status().Gpus {
-		if g.ReservedBytes != 0 {
-			t.Errorf("%s still holds %d bytes", g.Id, g.ReservedBytes)
-		}
-	}
+	d.until(waitLimit, "their memory is free", func() bool {
+		return !slices.ContainsFunc(d.status().Gpus, func(g *messages.GpuView) bool { return g.ReservedBytes != 0 })
+	})
 }
 
 // TestDegradedWorkerIsReplaced: a worker whose probes fail gets a successor, which is ready before it goes; callers see answers from then on.

@@ -40,6 +40,7 @@ func (d *daemon) explains(subject string, words ...string) *messages.Explanation
 // TestWhy drives two simulated devices through an eviction, a wait and a refusal, and asks at every door why.
 func TestWhy(t *testing.T) {
 	d := start(t, `
+queue: {collation: 0}
 resources:
   vram_soft_limit_mb: 50000 # more than a device has: the huge model is refused when it is placed, not when it is declared
   devices:
@@ -72,6 +73,10 @@ models:
 }
 
 func (d *daemon) whyEvicted() {
+	d.until(waitLimit, "a is idle for so long that it is the one to go", func() bool {
+		d.answers("b")
+		return d.model("a").IdleMs > 3000
+	})
 	if a := d.post("/v1/chat/completions", question("c", france), "X-Request-Id", "req-1"); a.status != 200 {
 		d.t.Fatal(a)
 	}
@@ -108,7 +113,7 @@ func (d *daemon) whyWaits() {
 		served <- err == nil && resp.StatusCode == 200
 	}()
 	d.until(waitLimit, "a waits for a place", func() bool { return strings.Contains(d.why("a").Summary, "full") })
-	d.explains("a", "a waits for a place", "512 MiB more free on sim0", "unpin c: it holds 12000 MiB of sim0, pinned by ops", "unpin b", "1 pinned", "arbiter.placement_postponed")
+	d.explains("a", "a waits for a place", "512 MiB more free on sim0", "unpin c: it holds 12000 MiB of sim0, pinned by ops", "unpin b", "b pinned by ops", "arbiter.placement_postponed")
 	d.explains("req-3", "has waited for", "a waits for a place", "unpin c")
 	if _, err := command(nc, modelID("c"), &messages.PinModel{}); err != nil {
 		d.t.Fatal(err)
