@@ -86,6 +86,38 @@ func TestWorkersOfOneModelAreNoRivals(t *testing.T) {
 	}
 }
 
+// Who leaves takes its replicas along: it is as busy as they are. A replica leaves alone.
+func TestAModelIsAsBusyAsItsReplicas(t *testing.T) {
+	view := func(name, phase string, active uint32) *messages.ModelView {
+		return &messages.ModelView{Id: "model/h/" + name, Name: name, Phase: phase, Active: active, IdleMs: 60_000, MeasuredBytes: 8,
+			Placement: &messages.Placement{Gpu: "gpu/h/g", Bytes: 8}}
+	}
+	for name, c := range map[string]struct {
+		base    string
+		replica uint32
+		want    use
+	}{
+		"its replica works":                {"ready", 1, busy},
+		"it sleeps, and its replica works": {"asleep", 1, busy},
+		"both are idle":                    {"ready", 0, atRest},
+	} {
+		rs := ResidentsOf([]*messages.ModelView{view("chat~2", "ready", c.replica), view("chat", c.base, 0), view("chat~3", "ready", 0), view("other", "ready", 0)}, 0)
+		if len(rs) != 4 || rs[1].Model != "model/h/chat" || useOf(rs[1], 0) != c.want {
+			t.Errorf("%s: %v", name, rs)
+		}
+		for _, i := range []int{2, 3} {
+			if useOf(rs[i], 0) != atRest {
+				t.Errorf("%s: so %s is busy too", name, rs[i].Model)
+			}
+		}
+	}
+	q := question{model: "model/h/new", groups: []string{"one"}, residents: ResidentsOf([]*messages.ModelView{view("chat", "ready", 0), view("chat~2", "ready", 1)}, 0)}
+	q.residents[0].Groups = q.groups
+	if rivals, stuck := exclusive(q); len(rivals) > 0 || stuck == "" {
+		t.Errorf("a model of the group has to leave though its replica works: %v, %q", rivals, stuck)
+	}
+}
+
 // Never busy, never pinned, enough, and nobody who wasn't needed.
 func TestVictimSetsAreMinimal(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -2,6 +2,24 @@ package arbiter
 
 import "modelops/messages"
 
+// ResidentsOf reads the views of all models as the scheduler sees them at a time (ms since 1970). Each carries what runs and waits at it. A
+// model's own worker counts what runs at its replicas as its own: they go when it goes.
+func ResidentsOf(models []*messages.ModelView, nowMS int64) (out []*messages.Resident) {
+	replicas := map[string]uint32{} // what runs at them, by their model's id
+	for _, m := range models {
+		if of, ok := messages.ReplicaOf(m.Id); ok {
+			replicas[of] += m.Active
+		}
+	}
+	for _, m := range models {
+		if r := ResidentOf(m, nowMS); r != nil {
+			r.Active += replicas[r.Model]
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
 // ResidentOf reads a model's view as the scheduler sees it at a time (ms since 1970): what it holds, or that it waits for a place; nil
 // when it does neither. The view carries what runs and waits at the model.
 func ResidentOf(m *messages.ModelView, nowMS int64) *messages.Resident {

@@ -25,21 +25,20 @@ func (b board) Ledgers() []*messages.GpuView {
 
 // Known implements arbiter.Ledgers.
 func (b board) Known(_ context.Context, model string) (bytes uint64, kinds []string) {
-	i := b.w.modelNamed(model)
-	return b.w.o.Models[i].Estimate, []string{"cuda"}
+	return b.w.declared(b.w.modelNamed(model)).Estimate, []string{"cuda"}
 }
 
 // Residents implements arbiter.Ledgers: who holds or seeks memory now.
 func (b board) Residents() []*messages.Resident {
-	var out []*messages.Resident
-	now := b.w.now().UnixMilli()
+	var live []*messages.ModelView
 	for i, v := range b.w.views {
-		l := b.w.lanes[i]
+		l, s := b.w.seatOf(i)
 		m := proto.CloneOf(v)
-		m.Active, m.Queued, m.IdleMs = uint32(len(l.running)), uint32(len(l.waiting)), l.idle().Milliseconds()
-		if r := arbiter.ResidentOf(m, now); r != nil {
-			out = append(out, r)
+		m.Active, m.IdleMs = uint32(len(s.running)), l.idle().Milliseconds()
+		if i == l.model {
+			m.Queued = uint32(len(l.waiting))
 		}
+		live = append(live, m)
 	}
-	return out
+	return arbiter.ResidentsOf(live, b.w.now().UnixMilli())
 }

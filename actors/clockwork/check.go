@@ -66,7 +66,7 @@ func (w *World) checkWorkers() {
 	for _, k := range w.workers {
 		for _, p := range k.parts {
 			if _, ok := w.ledgers[p.device].state.Leases[p.lease]; !ok {
-				w.violated("worker %d of %s is alive without its lease %s", k.pid, w.o.Models[k.model].Name, p.lease)
+				w.violated("worker %d of %s is alive without its lease %s", k.pid, w.models[k.model].id.Name(), p.lease)
 			}
 		}
 	}
@@ -156,6 +156,8 @@ func (w *World) decided(id messages.ActorID, events []proto.Message) {
 				w.checkGrant(id)
 			}
 			w.amounts[e.Lease] = e.Bytes
+		case *messages.WorkerReplaced:
+			w.checkReplaced(id, e)
 		case *messages.PlacementDecided:
 			w.checkPlacement(e)
 		case *messages.ModelUnwanted:
@@ -198,7 +200,7 @@ func (w *World) checkPlacement(e *messages.PlacementDecided) {
 			leaving[v] = leaving[v] || id != p.Id && o.Step == arbiter.Evicting && !slices.Contains(o.Gone, v)
 		}
 	}
-	if n := max(w.o.Models[w.modelNamed(p.Model)].Shards, 1); len(p.Parts()) != n {
+	if n := max(w.declared(w.modelNamed(p.Model)).Shards, 1); len(p.Parts()) != n {
 		w.violated("%s is split over %d devices, not %d", p.Model, len(p.Parts()), n)
 	}
 	for _, part := range p.Parts() {
@@ -235,24 +237,30 @@ func (w *World) checkVictims(p *messages.Placement, device int) {
 	young := ""
 	for _, v := range p.Victims {
 		i := w.modelNamed(v)
-		m, l := w.views[i], w.lanes[i]
-		switch busy := m.Phase != "ready" || w.inUse(l); {
+		m, l := w.views[i], w.lanes[w.kin[i]]
+		switch busy := m.Phase != "ready" && m.Phase != "asleep" || w.inUse(i); {
 		case arbiter.Pinned(m, now):
 			w.violated("%s has to leave for %s although it is pinned", v, p.Model)
 		case busy && now-asker.WantedMs <= w.o.MaxWait.Milliseconds():
-			w.violated("%s has to leave for %s although it is busy (%s, %d running, %d waiting)", v, p.Model, m.Phase, len(l.running), len(l.waiting))
+			w.violated("%s has to leave for %s although it is busy (%s, %d running, %d waiting)", v, p.Model, m.Phase, l.running(), len(l.waiting))
 		case !busy && w.young(m, now):
 			young = v
 		}
 	}
-	if young != "" && len(w.o.Models[w.modelNamed(p.Model)].Groups) == 0 && w.roomWithout(device, p, now) {
+	if young != "" && len(w.declared(w.modelNamed(p.Model)).Groups) == 0 && w.roomWithout(device, p, now) {
 		w.violated("%s has to leave for %s inside its minimum residency although others would do", young, p.Model)
 	}
 }
 
-// inUse tells whether a lane serves somebody, or did a moment ago.
-func (w *World) inUse(l *lane) bool {
-	return len(l.running)+len(l.waiting) > 0 || l.idle().Milliseconds() < w.o.Collation.Milliseconds()
+// inUse tells whether a worker serves somebody, or, awake, its lane did a moment ago. A model that leaves takes its replicas along, and who waits
+// waits for the model.
+func (w *World) inUse(i int) bool {
+	l, s := w.seatOf(i)
+	n := len(s.running)
+	if i == l.model {
+		n = l.running() + len(l.waiting)
+	}
+	return n > 0 || w.views[i].Phase == "ready" && l.idle().Milliseconds() < w.o.Collation.Milliseconds()
 }
 
 func (w *World) young(m *messages.ModelView, now int64) bool {
@@ -263,8 +271,12 @@ func (w *World) young(m *messages.ModelView, now int64) bool {
 func (w *World) roomWithout(device int, p *messages.Placement, now int64) bool {
 	limit, reserved := limitOf(&w.ledgers[device].state)
 	room := limit
+	asker := w.kin[w.modelNamed(p.Model)]
 	for i, m := range w.views {
-		if m.Phase == "ready" && len(m.Placement.Shares) == 0 && w.deviceOf(m.Placement.Gpu) == device && !arbiter.Pinned(m, now) && !w.young(m, now) && !w.inUse(w.lanes[i]) {
+		if w.kin[i] == asker { // nobody leaves for another worker of its own model
+			continue
+		}
+		if m.Phase == "ready" && len(m.Placement.Shares) == 0 && w.deviceOf(m.Placement.Gpu) == device && !arbiter.Pinned(m, now) && !w.young(m, now) && !w.inUse(i) {
 			room += m.MeasuredBytes
 		}
 	}

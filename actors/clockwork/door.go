@@ -64,7 +64,7 @@ func (d door) Ask(ctx context.Context, to messages.ActorID, command proto.Messag
 		return messages.Reply{}, context.Canceled
 	}
 	w, f := d.w, d.w.o.Faults
-	cog := w.cogs[to]
+	cog := w.found(to)
 	if cog == nil {
 		return messages.Reply{}, messages.NewError(messages.NotFound, to.String(), "there is no such actor")
 	}
@@ -106,7 +106,7 @@ func (w *World) deliver(to messages.ActorID) {
 			continue
 		}
 		w.mail = append(w.mail[:i:i], w.mail[i+1:]...)
-		_, _ = w.cogs[to].ask(l.command)
+		_, _ = w.found(to).ask(l.command)
 		i = 0 // the command may have caused more mail
 	}
 }

@@ -50,7 +50,13 @@ func (w *World) mishaps() {
 		return
 	}
 	w.after(time.Duration(w.rng.ExpFloat64()*float64(w.o.Faults.Every)), w.mishaps)
-	switch w.rng.IntN(10) {
+	kinds := 10
+	if w.crewed() {
+		kinds++
+	}
+	switch w.rng.IntN(kinds) {
+	case 10:
+		w.sickenOne()
 	case 0:
 		w.killOne()
 	case 1:
@@ -152,7 +158,8 @@ func (w *World) order() {
 	case 4:
 		c = &messages.PinModel{}
 	case 5:
-		c = &messages.DeclareModel{Spec: w.spec(i, "r"+string(rune('1'+w.rng.IntN(4))))}
+		i = w.kin[i]
+		id, c = w.models[i].id, &messages.DeclareModel{Spec: w.spec(i, "r"+string(rune('1'+w.rng.IntN(4))))}
 	case 6:
 		d := w.rng.IntN(len(w.devices))
 		id = w.devices[d].id
@@ -170,7 +177,7 @@ func (w *World) order() {
 	door{w}.Tell(&try{}, id, c)
 }
 
-// settleDown ends what goes wrong: devices are back, strangers gone, hung workers killed.
+// settleDown ends what goes wrong: devices are back, strangers gone, hung workers killed, unwell ones cured.
 func (w *World) settleDown() {
 	w.calm = true
 	w.say("calm")
@@ -178,6 +185,7 @@ func (w *World) settleDown() {
 		d.strangers, d.lost = 0, false
 	}
 	for _, k := range append([]*worker(nil), w.workers...) {
+		k.sick = well
 		if k.hung && k.ready {
 			w.die(k, "a person killed it")
 		}

@@ -2,7 +2,6 @@ package clockwork
 
 import (
 	"cmp"
-	"context"
 	"slices"
 	"time"
 
@@ -22,6 +21,7 @@ const (
 // request is one call. It ends once: answered, or refused with a code.
 type request struct {
 	model   int
+	seat    *seat // where it runs, or ran last
 	arrived time.Duration
 	queued  time.Duration // when it began to wait, for the last time
 	takes   time.Duration
@@ -33,43 +33,39 @@ type request struct {
 	code    messages.Code
 }
 
-// lane is one model's requests.
+// lane is one model's requests. They run at its workers: the model's own and its replicas'.
 type lane struct {
 	w         *World
 	model     int
-	places    int
-	view      *messages.ModelView
-	ready     bool
-	closed    uint64 // the newest attempt that was drained
-	running   []*request
+	places    int     // at each worker
+	seats     []*seat // the model's own first
 	waiting   []*request
 	idleSince time.Duration // since when nothing runs or waits; < 0 = something does
 	served    bool
-	drains    map[uint64]time.Duration // when a drain of an attempt began
+	replaced  time.Duration // when a replacement was last asked for
 }
 
 func newLane(w *World, m Model) *lane {
-	return &lane{w: w, model: len(w.lanes), places: cmp.Or(m.Places, 4), idleSince: -1, drains: map[uint64]time.Duration{}}
+	l := &lane{w: w, model: len(w.lanes), places: cmp.Or(m.Places, 4), idleSince: -1}
+	l.seat(l.model)
+	return l
 }
 
-// update takes a new view of the model.
-func (l *lane) update(v *messages.ModelView) {
-	was := l.ready
-	l.view = v
-	if (v.Phase == "asleep" || v.Phase == "waking") && l.closed == v.Attempt { // it was drained to sleep and comes back as it was
-		l.closed--
-	}
-	l.ready = v.Phase == "ready" && v.Attempt > l.closed
+// update takes a new view of the model, or of a replica.
+func (l *lane) update(i int, v *messages.ModelView) {
+	was := l.ready()
+	l.seat(i).update(v)
+	base := l.seats[0].view
 	switch {
-	case l.ready && !was:
+	case l.ready() && !was:
 		l.idleSince, l.served = -1, false
 		l.pump()
 		l.rest()
-	case l.ready:
+	case l.ready():
 		l.pump()
-	case v.Phase == "failed":
+	case i == l.model && v.Phase == "failed":
 		l.refuseAll(v)
-	case v.Phase == "absent" && !v.Wanted && len(l.waiting) > 0:
+	case base.GetPhase() == "absent" && !base.Wanted && len(l.waiting) > 0:
 		l.ensure()
 	}
 }
@@ -85,14 +81,14 @@ func (l *lane) arrive(r *request) {
 	switch {
 	case w.down:
 		w.end(r, messages.Unavailable)
-	case l.ready && len(l.waiting) == 0 && len(l.running) < l.places:
-		l.run(r)
+	case len(l.waiting) == 0 && l.free() != nil:
+		l.run(r, l.free())
 	case len(l.waiting) >= maxQueue:
 		w.end(r, messages.BulkheadRejection)
 	default:
 		l.waiting = append(l.waiting, r)
 		r.queued = w.elapsed
-		if !l.ready {
+		if !l.ready() {
 			l.ensure()
 		}
 		l.patience(r)
@@ -105,7 +101,7 @@ func (l *lane) patience(r *request) {
 	l.w.alive(queueTimeout, func() {
 		switch {
 		case r.ended || r.running || r.queued != queued:
-		case !l.ready:
+		case !l.ready():
 			r.queued = l.w.elapsed
 			l.patience(r)
 		default:
@@ -117,70 +113,69 @@ func (l *lane) patience(r *request) {
 }
 
 func (l *lane) pump() {
-	for l.ready && len(l.waiting) > 0 && len(l.running) < l.places {
+	for len(l.waiting) > 0 && l.free() != nil {
 		r := l.waiting[0]
 		l.waiting = slices.Delete(l.waiting, 0, 1)
-		l.run(r)
+		l.run(r, l.free())
 	}
 }
 
-func (l *lane) run(r *request) {
+func (l *lane) run(r *request, s *seat) {
 	w := l.w
-	r.running = true
+	r.running, r.seat = true, s
 	r.grants++
 	grant := r.grants
-	l.running = append(l.running, r)
+	s.running = append(s.running, r)
 	w.tally.waited(w, r)
-	takes, code := r.takes, messages.Code(0)
-	if k := w.workerOf(l.model); k != nil && k.asleep {
+	k := w.workerOf(s.model)
+	if k != nil && k.asleep {
 		w.violated("a request for %s runs at worker %d, which sleeps", w.o.Models[l.model].Name, k.pid)
 	}
-	if k := w.workerOf(l.model); k == nil || k.hung {
-		takes, code = runLongest, messages.DeadlineExceeded
-	}
+	takes, code := k.answers(r.takes)
 	w.after(takes, func() {
 		if r.ended || r.grants != grant || !r.running {
 			return
 		}
-		if k := w.workerOf(l.model); k != nil && k.hung {
+		if k := w.workerOf(s.model); k != nil && k.hung {
 			code = messages.DeadlineExceeded
 		}
+		s.saw(code != 0 || takes > slowTimes*r.takes)
 		l.leave(r, code)
 	})
 }
 
 // leave ends a running request.
 func (l *lane) leave(r *request, code messages.Code) {
-	l.running = slices.DeleteFunc(l.running, func(x *request) bool { return x == r })
+	s := r.seat
+	s.running = slices.DeleteFunc(s.running, func(x *request) bool { return x == r })
 	l.served = true
 	l.w.end(r, code)
 	l.pump()
 	l.rest()
-	if len(l.running) == 0 {
-		l.w.poke("idle/" + l.w.o.Models[l.model].Name)
-	}
+	s.pokeIdle(l.w)
 }
 
 func (l *lane) rest() {
-	if len(l.running)+len(l.waiting) == 0 && l.idleSince < 0 {
+	if l.running()+len(l.waiting) == 0 && l.idleSince < 0 {
 		l.idleSince = l.w.elapsed
 	}
 }
 
 func (l *lane) idle() time.Duration {
-	if l.idleSince < 0 || len(l.running)+len(l.waiting) > 0 {
+	if l.idleSince < 0 || l.running()+len(l.waiting) > 0 {
 		return 0
 	}
 	return l.w.elapsed - l.idleSince
 }
 
 // bereaved is what a worker's death does to its requests: they are sent again, a few times, since no byte had come.
-func (l *lane) bereaved() {
+func (l *lane) bereaved(model int) {
 	if l.w.down {
 		return
 	}
-	gone := l.running
-	l.running = nil
+	s := l.seat(model)
+	gone := s.running
+	s.running = nil
 	for _, r := range gone {
 		r.running = false
 		if r.try++; r.try >= tries {
@@ -190,19 +185,22 @@ func (l *lane) bereaved() {
 		// The lane may say ready for a moment longer: then the worker refuses the connection and this comes back.
 		l.w.alive(l.w.latency(), func() { l.arrive(r) })
 	}
-	if len(l.running) == 0 {
-		l.w.poke("idle/" + l.w.o.Models[l.model].Name)
-	}
+	s.pokeIdle(l.w)
 	l.rest()
 }
 
 // lost is the coordinator's end: who waited or ran hears of it at once.
 func (l *lane) lost() {
-	for _, r := range slices.Concat(l.running, l.waiting) {
+	for _, s := range l.seats {
+		for _, r := range s.running {
+			l.w.end(r, messages.Unavailable)
+		}
+	}
+	for _, r := range l.waiting {
 		l.w.end(r, messages.Unavailable)
 	}
-	l.running, l.waiting, l.ready, l.closed, l.idleSince = nil, nil, false, 0, -1
-	l.drains = map[uint64]time.Duration{}
+	l.seats, l.waiting, l.idleSince = nil, nil, -1
+	l.seat(l.model)
 }
 
 // refuseAll tells the queue that the model can't be had.
@@ -218,54 +216,22 @@ func (l *lane) refuseAll(v *messages.ModelView) {
 	l.rest()
 }
 
-// gate is the model's port to its lane.
-type gate struct{ w *World }
-
-// Drain implements model.Gate.
-func (g gate) Drain(ctx context.Context, name string, attempt uint64, force bool) error {
-	w := g.w
-	l := w.lanes[w.byName[name]]
-	l.closed, l.ready = max(l.closed, attempt), false
-	if len(l.running) == 0 {
-		return nil
-	}
-	began, ok := l.drains[attempt]
-	if !ok {
-		began = w.elapsed
-		l.drains[attempt] = began
-		w.alive(w.o.DrainTimeout, func() { delete(l.drains, attempt); w.drainOver(l, attempt) })
-	}
-	if force {
-		l.endAll()
-		return nil
-	}
-	return notYet(ctx, "idle/"+name)
-}
-
-// drainOver ends who still runs when a drain's time is over.
-func (w *World) drainOver(l *lane, attempt uint64) {
-	if l.closed == attempt && !l.ready {
-		l.endAll()
-	}
-}
-
-func (l *lane) endAll() {
-	for _, r := range slices.Clone(l.running) {
-		l.leave(r, messages.Unavailable)
-	}
-}
-
-// sweep unloads models whose idle time is over.
+// sweep unloads models whose idle time is over, puts idle workers to sleep and has bad ones replaced.
 func (w *World) sweep() {
 	w.alive(sweepEvery, w.sweep)
 	for i, l := range w.lanes {
 		limit := w.o.Models[i].Idle
-		if limit > 0 && l.ready && l.idleSince >= 0 && !w.o.Models[i].Pinned && l.idle() >= limit {
+		if limit > 0 && l.ready() && l.idleSince >= 0 && !w.o.Models[i].Pinned && l.idle() >= limit {
 			door{w}.Tell(&try{}, w.models[i].id, &messages.UnloadModel{Reason: "its idle time is over"})
 		}
-		if nap := w.o.Models[i].Sleep; nap > 0 && l.ready && l.idle() >= nap {
-			door{w}.Tell(&try{}, w.models[i].id, &messages.SleepModel{Reason: "nobody asks for it"})
+		if nap := w.o.Models[i].Sleep; nap > 0 && l.idle() >= nap {
+			for _, s := range l.seats {
+				if s.ready {
+					door{w}.Tell(&try{}, w.models[s.model].id, &messages.SleepModel{Reason: "nobody asks for it"})
+				}
+			}
 		}
+		l.inspect()
 	}
 }
 
@@ -291,6 +257,7 @@ func (w *World) arrivals() {
 	for range burst {
 		w.call(w.o.Models[i].Name, w.service())
 	}
+	w.staffing(i)
 }
 
 // service is how long a request runs: mostly short, sometimes long.

@@ -52,3 +52,14 @@ func drowsy(seed uint64) Options {
 	o.Models[1].Sleep = 2 * time.Second
 	return o
 }
+
+// crewed is a world in which models have replicas, which come, go and are replaced. Collation would hide who is busy only by its replicas.
+func crewed(seed uint64) Options {
+	o := small(seed)
+	o.Collation = time.Duration(seed%2) * 300 * time.Millisecond
+	o.Models = o.Models[:5]
+	o.Models[0].MaxReplicas, o.Models[0].Places = 3, 2
+	o.Models[1].MinReplicas, o.Models[1].MaxReplicas, o.Models[1].Idle, o.Models[1].Sleep = 2, 2, 20*time.Second, 5*time.Second
+	o.Models[2].MaxReplicas, o.Models[2].Places = 2, 1
+	return o
+}

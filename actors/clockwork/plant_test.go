@@ -3,6 +3,7 @@ package clockwork
 import (
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -49,14 +50,17 @@ func TestPlantedBugsAreFound(t *testing.T) {
 			p.Bytes, p.Shares = 0, nil
 			return p
 		})}, "over its limit"},
-		"the arbiter sees nobody busy":             {Rigged{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.Active, r.Queued, r.IdleMs = 0, 0, 1000 })}, "although it is busy"},
-		"the arbiter sees nobody warm":             {Rigged{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.IdleMs += 1000 })}, "although it is busy"},
-		"the arbiter sees no pins":                 {Rigged{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.Pinned = false })}, "although it is pinned"},
-		"the arbiter sees nobody loading":          {Rigged{Arbiter: arbiterSeeing(notLoading)}, "models load, at most"},
-		"the arbiter sees nobody young":            {Rigged{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.Young = false })}, "inside its minimum residency"},
-		"the arbiter doesn't hand over again":      {Rigged{Arbiter: once("hand_over/")}, "not at rest"},
-		"a fold that counts more than the journal": {Rigged{Model: remembering()}, "replay differs from life"},
-		"S30 machines see the wall clock jump":     {Rigged{WallClock: true}, "not at rest"},
+		"the arbiter sees nobody busy":                       {Rigged{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.Active, r.Queued, r.IdleMs = 0, 0, 1000 })}, "although it is busy"},
+		"the arbiter sees nobody warm":                       {Rigged{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.IdleMs += 1000 })}, "although it is busy"},
+		"the arbiter sees no pins":                           {Rigged{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.Pinned = false })}, "although it is pinned"},
+		"the arbiter sees nobody loading":                    {Rigged{Arbiter: arbiterSeeing(notLoading)}, "models load, at most"},
+		"the arbiter sees nobody young":                      {Rigged{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.Young = false })}, "inside its minimum residency"},
+		"the arbiter doesn't hand over again":                {Rigged{Arbiter: once("hand_over/")}, "not at rest"},
+		"a fold that counts more than the journal":           {Rigged{Model: remembering()}, "replay differs from life"},
+		"a dismissed replica doesn't hear of it":             {Rigged{Model: deaf}, "doesn't know it"},
+		"a replacement is never taken down":                  {Rigged{Model: modelOwing(func(_ model.State, key string) bool { return strings.HasPrefix(key, "dismiss/") })}, "not at rest"},
+		"an old worker goes before its replacement is ready": {Rigged{Model: rash}, "was never ready since"},
+		"S30 machines see the wall clock jump":               {Rigged{WallClock: true}, "not at rest"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			world := small
@@ -65,6 +69,8 @@ func TestPlantedBugsAreFound(t *testing.T) {
 				world = nursery
 			case strings.Contains(name, "S30"):
 				world = hasty
+			case strings.Contains(name, "replica"), strings.Contains(name, "replacement"):
+				world = crewed
 			}
 			v := find(t, world, c.rigged)
 			if v == nil {
@@ -159,6 +165,48 @@ func impatient(k entity.Kind[model.State]) entity.Kind[model.State] {
 			return &messages.ReportWorkerExited{Attempt: attempt, Reason: "stopped"}, nil
 		}
 		return c, err
+	}
+	return k
+}
+
+// deaf takes a replica as dismissed that wasn't told.
+func deaf(k entity.Kind[model.State]) entity.Kind[model.State] {
+	return performing(k, "dismiss/", func(replica string, order uint64, _ proto.Message) proto.Message {
+		return &messages.ReportReplicaSettled{Replica: replica, Order: order}
+	})
+}
+
+// rash takes a replacement as ready that was only called.
+func rash(k entity.Kind[model.State]) entity.Kind[model.State] {
+	return performing(k, "step_in/", func(replica string, _ uint64, right proto.Message) proto.Message {
+		if right == nil {
+			return &messages.ReportReplacementReady{Replica: replica}
+		}
+		return right
+	})
+}
+
+// performing reports otherwise than is right of work on further workers.
+func performing(k entity.Kind[model.State], prefix string, lie func(replica string, order uint64, right proto.Message) proto.Message) entity.Kind[model.State] {
+	right := k.Perform
+	k.Perform = func(ctx context.Context, e entity.Effect) (proto.Message, error) {
+		rest, ok := strings.CutPrefix(e.Key(), prefix)
+		if !ok {
+			return right(ctx, e)
+		}
+		replica, number, _ := strings.Cut(rest, "/")
+		order, err := strconv.ParseUint(number, 10, 64)
+		if err != nil {
+			return nil, err
+		}
+		if prefix == "dismiss/" {
+			return lie(replica, order, nil), nil
+		}
+		c, err := right(ctx, e)
+		if err != nil {
+			return nil, err
+		}
+		return lie(replica, order, c), nil
 	}
 	return k
 }

@@ -22,15 +22,36 @@ func (w *World) turn() time.Duration {
 // Bound is the longest that a request may wait for its model when nothing goes wrong: until who is busy must end its turn, then behind
 // everybody who has waited longer, and once more for a guess that was too small.
 func (w *World) Bound() time.Duration {
-	return w.o.MaxWait + 2*time.Duration(len(w.o.Models))*w.turn()
+	n := 0
+	for _, m := range w.o.Models {
+		if n++; m.MaxReplicas > 1 { // its replicas seek places of their own, and so does a replacement
+			n += m.MaxReplicas
+		}
+	}
+	return w.o.MaxWait + 2*time.Duration(n)*w.turn()
 }
 
 // recovery is what is left of former mishaps when calm begins: a hung load, pauses between tries, a request at a dead engine.
 const recovery = loadTimeout + runLongest + 2*time.Minute
 
 // Calm ends all mishaps and arrivals and runs on without a nudge until everything is at rest. Then it asks every model for something,
-// all at once: those that fit must answer. Its error is a *Violation, or the context's.
+// all at once: those that fit must answer. Then it unloads everything: nothing may be held. Its error is a *Violation, or the context's.
 func (w *World) Calm(ctx context.Context) error {
+	if err := w.serveAgain(ctx); err != nil {
+		return err
+	}
+	w.disband()
+	if err := w.toRest(ctx, w.Bound()+recovery); err != nil {
+		return err
+	}
+	if why := w.left(); why != "" {
+		w.violated("nothing is wanted, but %s", why)
+	}
+	return w.err()
+}
+
+// serveAgain is Calm up to the answers of all models.
+func (w *World) serveAgain(ctx context.Context) error {
 	w.settleDown()
 	if err := w.toRest(ctx, w.Bound()+recovery); err != nil {
 		return err
@@ -93,8 +114,8 @@ func (w *World) unrest() string {
 		return "the coordinator is down"
 	}
 	for i, l := range w.lanes {
-		if len(l.running)+len(l.waiting) > 0 {
-			return fmt.Sprintf("%d requests run and %d wait at %s, which is %s", len(l.running), len(l.waiting), w.models[i].id, w.models[i].state.Phase)
+		if l.running()+len(l.waiting) > 0 {
+			return fmt.Sprintf("%d requests run and %d wait at %s, which is %s", l.running(), len(l.waiting), w.models[i].id, w.models[i].state.Phase)
 		}
 	}
 	for _, m := range w.models {
@@ -105,6 +126,9 @@ func (w *World) unrest() string {
 			return fmt.Sprintf("%s hasn't told its measured memory", m.id)
 		case s.Phase != model.Absent && s.Phase != model.Ready && s.Phase != model.Asleep && s.Phase != model.Failed:
 			return fmt.Sprintf("%s is %s", m.id, s.Phase)
+		}
+		if why := w.unstaffed(m); why != "" {
+			return why
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(w.arbiter.state.Open)) {

@@ -60,7 +60,9 @@ func TestS14TheSameAttemptIsStartedOnce(t *testing.T) {
 		if err := s.Run(t.Context(), 500); err != nil {
 			t.Fatal(err)
 		}
-		s.rests()
+		if err := s.serveAgain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		if len(s.workers) != 1 {
 			t.Fatalf("seed %d: %d workers of one model", seed, len(s.workers))
 		}

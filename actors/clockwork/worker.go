@@ -41,6 +41,7 @@ type worker struct {
 	dead     bool
 	stopping bool
 	asleep   bool
+	sick     sickness
 	seen     int // the coordinator's life that saw it die
 	failure  error
 }
@@ -75,7 +76,7 @@ type runtime struct{ w *World }
 
 // Need implements model.Runtime.
 func (r runtime) Need(_ context.Context, spec *messages.ModelSpec) (uint64, error) {
-	return r.w.o.Models[r.w.byName[spec.Name]].Estimate, nil
+	return r.w.declared(r.w.byName[spec.Name]).Estimate, nil
 }
 
 // Start implements model.Runtime.
@@ -98,7 +99,7 @@ func (r runtime) Start(ctx context.Context, spec *messages.ModelSpec, p *message
 func (k *worker) message() *messages.Worker { return &messages.Worker{Pid: k.pid, Nonce: k.nonce} }
 
 func (w *World) spawn(i int, p *messages.Placement, nonce string) *worker {
-	m := w.o.Models[i]
+	m, name := w.declared(i), w.models[i].id.Name()
 	w.ids++
 	k := &worker{pid: int64(w.ids), model: i, nonce: nonce, born: w.elapsed}
 	for _, x := range p.Parts() {
@@ -106,12 +107,12 @@ func (w *World) spawn(i int, p *messages.Placement, nonce string) *worker {
 	}
 	for _, other := range w.workers {
 		if other.model == i {
-			w.violated("%s gets worker %d while its worker %d is alive", m.Name, k.pid, other.pid)
+			w.violated("%s gets worker %d while its worker %d is alive", name, k.pid, other.pid)
 		}
 	}
 	w.workers = append(w.workers, k)
 	w.tally.loads++
-	w.say("worker %d of %s starts on gpu%d", k.pid, m.Name, k.parts[0].device)
+	w.say("worker %d of %s starts on gpu%d", k.pid, name, k.parts[0].device)
 	took, f := time.Duration(float64(m.Load)*(0.8+0.4*w.rng.Float64())), w.fated()
 	switch f {
 	case loads:
@@ -174,16 +175,16 @@ func (w *World) die(k *worker, why string) {
 	w.graves[k.nonce] = k
 	w.after(time.Hour, func() { delete(w.graves, k.nonce) })
 	if k.failure == nil {
-		k.failure = messages.NewError(messages.ModelLoadError, w.o.Models[k.model].Name, "the worker exited: "+why).WithRetry(time.Second)
+		k.failure = messages.NewError(messages.ModelLoadError, w.models[k.model].id.Name(), "the worker exited: "+why).WithRetry(time.Second)
 	}
-	w.say("worker %d of %s dies: %s", k.pid, w.o.Models[k.model].Name, why)
+	w.say("worker %d of %s dies: %s", k.pid, w.models[k.model].id.Name(), why)
 	w.workers = slices.DeleteFunc(w.workers, func(other *worker) bool { return other == k })
 	if w.mishap(w.o.Faults.SlowDriver) {
 		for _, p := range k.parts {
 			w.lag(p.device, p.bytes)
 		}
 	}
-	w.lanes[k.model].bereaved()
+	w.lanes[w.kin[k.model]].bereaved(k.model)
 	w.poke("ready/" + k.nonce)
 	w.poke("exit/" + k.nonce)
 }
@@ -207,7 +208,7 @@ func (r runtime) AwaitReady(ctx context.Context, spec *messages.ModelSpec, worke
 	case k.failure != nil:
 		return 0, 0, k.failure
 	case k.ready:
-		return k.bytes(), uint32(r.w.lanes[k.model].places), nil
+		return k.bytes(), uint32(r.w.lanes[r.w.kin[k.model]].places), nil
 	}
 	return 0, 0, notYet(ctx, "ready/"+worker.Nonce)
 }

@@ -50,8 +50,10 @@ type Model struct {
 	// Shards is over how many devices it is split; 0 = 1.
 	Shards int
 	// Places is how many requests run at a time; 0 = 4.
-	Places       int
-	MinResidency time.Duration
+	Places int
+	// MinReplicas and MaxReplicas bound how many workers serve it; 0 = 1.
+	MinReplicas, MaxReplicas int
+	MinResidency             time.Duration
 	// Idle is after how long without a request it is unloaded; 0 = never.
 	Idle time.Duration
 	// Sleep is after how long without a request its engine is put to sleep; 0 = never.
@@ -95,15 +97,20 @@ type World struct {
 	cogs     map[messages.ActorID]cog
 	arbiter  *machine[arbiter.State]
 	ledgers  []*machine[gpu.State]
-	models   []*machine[model.State]
+	models   []*machine[model.State] // those of Options.Models, then replicas as they come into being
+	kin      []int                   // index of the model that an actor belongs to
 	mail     []letter
 
 	devices []*device
 	workers []*worker          // alive, by birth
 	graves  map[string]*worker // dead ones by nonce, for an hour
 	amounts map[string]uint64  // what leases were last measured or resized to
-	lanes   []*lane
-	byName  map[string]int // index of a model and its lane
+	lanes   []*lane            // of Options.Models
+	byName  map[string]int     // index of an actor
+	readied map[string]int64   // when a model's worker last became ready, in ms
+	unwell  map[string]int64   // when a model last found a worker degraded, in ms
+
+	modelKind entity.Kind[model.State]
 
 	views    []*messages.ModelView
 	accounts []*messages.GpuView
@@ -117,9 +124,8 @@ func New(o Options) *World {
 	o.MaxLoads = cmp.Or(o.MaxLoads, 2)
 	o.MaxWait, o.DrainTimeout = cmp.Or(o.MaxWait, 30*time.Second), cmp.Or(o.DrainTimeout, 10*time.Second)
 	w := &World{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5eed)), cogs: map[messages.ActorID]cog{}, byName: map[string]int{},
-		graves: map[string]*worker{}, amounts: map[string]uint64{}, down: true}
-	for i, m := range o.Models {
-		w.byName[m.Name] = i
+		graves: map[string]*worker{}, amounts: map[string]uint64{}, readied: map[string]int64{}, unwell: map[string]int64{}, down: true}
+	for _, m := range o.Models {
 		w.lanes = append(w.lanes, newLane(w, m))
 	}
 	w.makeDevices()
@@ -163,20 +169,13 @@ func (w *World) makeArbiter() {
 
 func (w *World) makeModels() {
 	rules := model.Rules{Retry: model.Retry{Limit: 4, First: time.Second, Longest: time.Minute},
-		CanSleep: func(spec *messages.ModelSpec) bool { return w.o.Models[w.byName[spec.Name]].Sleep > 0 }}
-	kind := model.Kind(rules, model.World{Runtime: runtime{w}, Gate: gate{w}, Door: door{w}, Free: w.seenFree, Held: w.held, OutOfMemory: outOfMemory})
+		CanSleep: func(spec *messages.ModelSpec) bool { return w.declared(w.byName[spec.Name]).Sleep > 0 }}
+	w.modelKind = model.Kind(rules, model.World{Runtime: runtime{w}, Gate: gate{w}, Door: door{w}, Free: w.seenFree, Held: w.held, OutOfMemory: outOfMemory})
 	if w.o.Rigged.Model != nil {
-		kind = w.o.Rigged.Model(kind)
+		w.modelKind = w.o.Rigged.Model(w.modelKind)
 	}
 	for i, declared := range w.o.Models {
-		m := newMachine(w, kind, messages.ModelActor(host, declared.Name))
-		m.timer = func(s model.State, key string) (time.Duration, proto.Message, bool) { return retryTimer(s, key) }
-		m.changed = func([]proto.Message) {
-			w.views[i] = model.View(m.state).(*messages.ModelView)
-			w.lanes[i].update(w.views[i])
-		}
-		w.models, w.views = append(w.models, m), append(w.views, model.View(m.state).(*messages.ModelView))
-		w.cogs[m.id] = m
+		w.join(declared.Name, i)
 	}
 }
 
@@ -302,7 +301,7 @@ func (w *World) wake() {
 	for _, m := range w.models {
 		m.rebuild()
 	}
-	for i, m := range w.models {
+	for i, m := range w.models[:len(w.o.Models)] {
 		if m.state.Spec == nil {
 			insist(m, &messages.DeclareModel{Spec: w.spec(i, "r1")})
 		}
@@ -324,7 +323,7 @@ func insist(c cog, command proto.Message) {
 func (w *World) spec(i int, revision string) *messages.ModelSpec {
 	m := w.o.Models[i]
 	s := &messages.ModelSpec{Name: m.Name, Runtime: "command", Revision: revision, Pinned: m.Pinned, Groups: m.Groups, Shards: uint32(m.Shards),
-		ConcurrencyLimit: uint32(m.Places), MinResidencySeconds: uint32(m.MinResidency.Seconds())}
+		ConcurrencyLimit: uint32(m.Places), MinReplicas: uint32(m.MinReplicas), MaxReplicas: uint32(m.MaxReplicas), MinResidencySeconds: uint32(m.MinResidency.Seconds())}
 	if m.Idle > 0 {
 		s.IdleMs = proto.Int64(m.Idle.Milliseconds())
 	}

@@ -70,14 +70,7 @@ func (b *board) Ledgers() []*messages.GpuView { return b.gpuViews(false) }
 
 // Residents implements arbiter.Ledgers: who holds or seeks memory now.
 func (b *board) Residents() []*messages.Resident {
-	var out []*messages.Resident
-	now := b.now().UnixMilli()
-	for _, m := range b.live() {
-		if r := arbiter.ResidentOf(m, now); r != nil {
-			out = append(out, r)
-		}
-	}
-	return out
+	return arbiter.ResidentsOf(b.live(), b.now().UnixMilli())
 }
 
 // Known implements arbiter.Ledgers: what was measured beats what was declared, and that beats what the files suggest.

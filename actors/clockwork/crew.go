@@ -1,0 +1,171 @@
+package clockwork
+
+import (
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"modelops/actors/model"
+	"modelops/messages"
+)
+
+// Replicas are actors that come into being when their model first speaks to them, and stay for good: their names are used again.
+
+// sickness is what a worker that says it is well does to requests.
+type sickness int
+
+const (
+	well sickness = iota
+	slow
+	failing
+	silent
+)
+
+// answers is how long a worker takes for a request, and with which code it answers. No worker answers nothing.
+func (k *worker) answers(takes time.Duration) (time.Duration, messages.Code) {
+	switch {
+	case k == nil || k.hung || k.sick == silent:
+		return runLongest, messages.DeadlineExceeded
+	case k.sick == failing:
+		return min(takes, 50*time.Millisecond), messages.Internal
+	case k.sick == slow:
+		return min(2*slowTimes*takes, runLongest/2), 0
+	}
+	return takes, 0
+}
+
+// declared is what the world knows about the model of an actor, or about that whose replica it is.
+func (w *World) declared(i int) Model { return w.o.Models[w.kin[i]] }
+
+// seatOf finds where an actor's worker serves.
+func (w *World) seatOf(i int) (*lane, *seat) {
+	l := w.lanes[w.kin[i]]
+	return l, l.seat(i)
+}
+
+// join brings a model's actor into being; of is the index of the model, its own or that whose replica it is.
+func (w *World) join(name string, of int) {
+	i := len(w.models)
+	m := newMachine(w, w.modelKind, messages.ModelActor(host, name))
+	m.timer = func(s model.State, key string) (time.Duration, proto.Message, bool) { return retryTimer(s, key) }
+	m.changed = func(events []proto.Message) {
+		w.views[i] = model.View(m.state).(*messages.ModelView)
+		w.lanes[of].update(i, w.views[i])
+	}
+	w.byName[name] = i
+	w.kin = append(w.kin, of)
+	w.models, w.views = append(w.models, m), append(w.views, model.View(m.state).(*messages.ModelView))
+	w.cogs[m.id] = m
+}
+
+// found is an actor; a replica of a model that there is comes into being when it is spoken to.
+func (w *World) found(id messages.ActorID) cog {
+	if base, replica := messages.ReplicaOf(id.Name()); replica && w.cogs[id] == nil && id.Kind == messages.KindModel {
+		if of, ok := w.byName[base]; ok {
+			w.join(id.Name(), of)
+		}
+	}
+	if c := w.cogs[id]; c != nil {
+		return c
+	}
+	return nil
+}
+
+// crewed tells whether any model may have replicas. Other worlds throw no dice for them.
+func (w *World) crewed() bool {
+	for _, m := range w.o.Models {
+		if m.MaxReplicas > 1 {
+			return true
+		}
+	}
+	return false
+}
+
+// staffing changes the number of a model's workers at random, or has one replaced.
+func (w *World) staffing(i int) {
+	most := w.o.Models[i].MaxReplicas
+	if most < 2 || w.down {
+		return
+	}
+	switch w.rng.IntN(40) {
+	case 0, 1:
+		door{w}.Tell(&try{}, w.models[i].id, &messages.ScaleModel{Replicas: uint32(1 + w.rng.IntN(most)), Reason: "by chance"})
+	case 2:
+		l := w.lanes[i]
+		if s := l.seats[w.rng.IntN(len(l.seats))]; s.ready {
+			w.replace(s, "by chance")
+		}
+	}
+}
+
+// sickenOne lets a worker do its work badly from now on.
+func (w *World) sickenOne() {
+	if k := w.anyWorker(); k != nil && k.ready {
+		k.sick = sickness(1 + w.rng.IntN(3))
+		w.say("worker %d of %s is unwell (%d)", k.pid, w.models[k.model].id.Name(), k.sick)
+	}
+}
+
+// stored notes what the check of replacements needs, also when the coordinator dies on the stored decision.
+func (w *World) stored(id messages.ActorID, events []proto.Message) {
+	for _, e := range events {
+		switch e := e.(type) {
+		case *messages.ModelReady:
+			w.readied[id.Name()] = e.At.AsTime().UnixMilli()
+		case *messages.WorkerDegraded:
+			w.unwell[id.Name()] = e.At.AsTime().UnixMilli()
+		}
+	}
+}
+
+// checkReplaced: who takes the place of another worker is ready before that one has to go.
+func (w *World) checkReplaced(base messages.ActorID, e *messages.WorkerReplaced) {
+	if w.readied[e.Replacement] < w.unwell[base.Name()] {
+		w.violated("%s lets its worker go, but %s was never ready since", base, e.Replacement)
+	}
+}
+
+// unstaffed says what is still under way among a model's workers.
+func (w *World) unstaffed(m *machine[model.State]) string {
+	s := &m.state
+	if base, replica := messages.ReplicaOf(m.id.Name()); replica {
+		mate, hired := w.models[w.byName[base]].state.Crew[m.id.Name()]
+		if !hired && (s.Phase != model.Absent || s.Wanted) {
+			return fmt.Sprintf("%s is %s, and %s doesn't know it", m.id, s.Phase, base)
+		}
+		if hired && !mate.Wanted {
+			return fmt.Sprintf("%s wasn't dismissed", m.id)
+		}
+		return ""
+	}
+	for name, mate := range s.Crew {
+		if !mate.Settled {
+			return fmt.Sprintf("%s hasn't heard of %s", name, m.id)
+		}
+	}
+	if s.Swap != nil && s.Phase != model.Failed {
+		return fmt.Sprintf("%s replaces the worker of %s", m.id, s.Swap.Replica)
+	}
+	return ""
+}
+
+// disband unloads everything: then nothing is held.
+func (w *World) disband() {
+	for i := range w.o.Models {
+		door{w}.Tell(&try{}, w.models[i].id, &messages.UnloadModel{Reason: "the day is over"})
+	}
+}
+
+// left says what is left when nothing is wanted.
+func (w *World) left() string {
+	for _, l := range w.ledgers {
+		for id, lease := range l.state.Leases {
+			return fmt.Sprintf("%s holds lease %s of %s", l.id, id, lease.Holder)
+		}
+	}
+	for _, k := range w.workers {
+		return fmt.Sprintf("worker %d of %s is alive", k.pid, w.models[k.model].id)
+	}
+	return ""
+}
