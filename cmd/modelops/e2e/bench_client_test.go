@@ -27,12 +27,16 @@ func chatBody(model string, more string) string {
 }
 
 func dialWire(base, body string) (*wire, error) {
+	return dialWireTo(base, "/v1/chat/completions", body)
+}
+
+func dialWireTo(base, path, body string) (*wire, error) {
 	host := strings.TrimPrefix(base, "http://")
 	conn, err := net.Dial("tcp", host)
 	if err != nil {
 		return nil, err
 	}
-	ask := fmt.Sprintf("POST /v1/chat/completions HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", host, len(body), body)
+	ask := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path, host, len(body), body)
 	return &wire{conn: conn, in: bufio.NewReaderSize(conn, 8<<10), ask: []byte(ask)}, nil
 }
 
@@ -110,6 +114,15 @@ type timing struct {
 	Rounds   int           `json:"rounds"`
 	Requests int           `json:"requests"` // of a round, each target
 	For      time.Duration `json:"for"`      // of a round, each target
+	Path     string        `json:"path"`     // with Body: what is asked instead of a small chat
+	Body     string        `json:"body"`
+}
+
+func (t timing) dial(base string) (*wire, error) {
+	if t.Path == "" {
+		return dialWire(base, chatBody(t.Model, ""))
+	}
+	return dialWireTo(base, t.Path, t.Body)
 }
 
 // rounds holds a figure for each round, by target.
@@ -155,7 +168,7 @@ func pound(base string, task timing) (rate float64, err error) {
 	began := time.Now()
 	for range task.Callers {
 		work.Go(func() {
-			n, failed := repeat(base, task.Model, began.Add(task.For))
+			n, failed := repeat(base, task, began.Add(task.For))
 			mu.Lock()
 			defer mu.Unlock()
 			count += n
@@ -168,8 +181,8 @@ func pound(base string, task timing) (rate float64, err error) {
 	return float64(count) / time.Since(began).Seconds(), err
 }
 
-func repeat(base, model string, until time.Time) (n int, err error) {
-	w, err := dialWire(base, chatBody(model, ""))
+func repeat(base string, task timing, until time.Time) (n int, err error) {
+	w, err := task.dial(base)
 	if err != nil {
 		return 0, err
 	}
@@ -208,7 +221,7 @@ func sequentialRole(args []string) error {
 	}
 	var wires []*wire
 	for _, to := range task.Targets {
-		w, err := dialWire(to.URL, chatBody(task.Model, ""))
+		w, err := task.dial(to.URL)
 		if err != nil {
 			return err
 		}
