@@ -460,8 +460,10 @@ type ConfigChanges struct {
 	Revision string                 `protobuf:"bytes,1,opt,name=revision,proto3" json:"revision,omitempty"`
 	Changes  []string               `protobuf:"bytes,2,rep,name=changes,proto3" json:"changes,omitempty"`
 	// Changes that need a restart of the daemon.
-	Restart       []string `protobuf:"bytes,3,rep,name=restart,proto3" json:"restart,omitempty"`
-	DryRun        bool     `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	Restart []string `protobuf:"bytes,3,rep,name=restart,proto3" json:"restart,omitempty"`
+	DryRun  bool     `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// What an actor refused, with its reason: the rest rules all the same, and applying again tries it once more.
+	Refused       []string `protobuf:"bytes,5,rep,name=refused,proto3" json:"refused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -522,6 +524,13 @@ func (x *ConfigChanges) GetDryRun() bool {
 		return x.DryRun
 	}
 	return false
+}
+
+func (x *ConfigChanges) GetRefused() []string {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
 }
 
 type RestartActor struct {
@@ -5050,12 +5059,13 @@ const file_commands_proto_rawDesc = "" +
 	"\bfailures\x18\x03 \x01(\rR\bfailures\"D\n" +
 	"\fRecordConfig\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\tR\brevision\x12\x18\n" +
-	"\achanges\x18\x02 \x03(\tR\achanges\"x\n" +
+	"\achanges\x18\x02 \x03(\tR\achanges\"\x92\x01\n" +
 	"\rConfigChanges\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\tR\brevision\x12\x18\n" +
 	"\achanges\x18\x02 \x03(\tR\achanges\x12\x18\n" +
 	"\arestart\x18\x03 \x03(\tR\arestart\x12\x17\n" +
-	"\adry_run\x18\x04 \x01(\bR\x06dryRun\"$\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\x12\x18\n" +
+	"\arefused\x18\x05 \x03(\tR\arefused\"$\n" +
 	"\fRestartActor\x12\x14\n" +
 	"\x05actor\x18\x01 \x01(\tR\x05actor\"\x8f\x02\n" +
 	"\tSwapModel\x12\x12\n" +

@@ -44,6 +44,7 @@ type Error struct {
 	Message string        // what happened and why, for the person
 	Hint    string        // what to do, for the operator at night
 	Retry   time.Duration // when trying again makes sense; 0 = not by waiting
+	Log     []string      // the last lines that the failed worker wrote, oldest first
 	Cause   error         // for us; never sent
 }
 
@@ -63,6 +64,9 @@ func (e *Error) WithHint(hint string) *Error { c := *e; c.Hint = hint; return &c
 
 // WithRetry adds when trying again makes sense.
 func (e *Error) WithRetry(after time.Duration) *Error { c := *e; c.Retry = after; return &c }
+
+// WithLog adds what the failed worker wrote last.
+func (e *Error) WithLog(lines []string) *Error { c := *e; c.Log = lines; return &c }
 
 // WithCause keeps the error underneath for logs and errors.Is.
 func (e *Error) WithCause(cause error) *Error { c := *e; c.Cause = cause; return &c }
@@ -116,7 +120,7 @@ func (e *Error) Body() *ErrorBody {
 	if e == nil {
 		return nil
 	}
-	return &ErrorBody{Code: e.Code.String(), Subject: e.Subject, Message: e.Message, Hint: e.Hint, RetryAfterMs: e.Retry.Milliseconds()}
+	return &ErrorBody{Code: e.Code.String(), Subject: e.Subject, Message: e.Message, Hint: e.Hint, RetryAfterMs: e.Retry.Milliseconds(), Log: e.Log}
 }
 
 // Err brings an error body back to the same code; nil stays nil. A name this build doesn't know becomes Internal.
@@ -124,5 +128,5 @@ func (b *ErrorBody) Err() *Error {
 	if b == nil {
 		return nil
 	}
-	return &Error{Code: ParseCode(b.Code), Subject: b.Subject, Message: b.Message, Hint: b.Hint, Retry: time.Duration(b.RetryAfterMs) * time.Millisecond}
+	return &Error{Code: ParseCode(b.Code), Subject: b.Subject, Message: b.Message, Hint: b.Hint, Retry: time.Duration(b.RetryAfterMs) * time.Millisecond, Log: b.Log}
 }

@@ -10,6 +10,7 @@ import (
 	"go/token"
 	"io"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -95,9 +96,10 @@ func TestCodeSurvivesABody(t *testing.T) {
 			Message: rapid.String().Draw(t, "message"),
 			Hint:    rapid.String().Draw(t, "hint"),
 			Retry:   time.Duration(rapid.IntRange(0, 1e6).Draw(t, "ms")) * time.Millisecond,
+			Log:     rapid.SliceOfN(rapid.String(), 1, 3).Draw(t, "log"),
 		}
 		back := e.WithCause(io.EOF).Body().Err()
-		if *back != *e {
+		if !reflect.DeepEqual(back, e) {
 			t.Fatalf("%+v came back as %+v", e, back)
 		}
 	})

@@ -1360,7 +1360,9 @@ type ErrorBody struct {
 	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
 	Hint    string `protobuf:"bytes,4,opt,name=hint,proto3" json:"hint,omitempty"`
 	// When trying again makes sense; 0 = not by waiting.
-	RetryAfterMs  int64 `protobuf:"varint,5,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
+	RetryAfterMs int64 `protobuf:"varint,5,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
+	// The last lines of the worker's log, oldest first, where a worker's failure is what happened.
+	Log           []string `protobuf:"bytes,6,rep,name=log,proto3" json:"log,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1428,6 +1430,13 @@ func (x *ErrorBody) GetRetryAfterMs() int64 {
 		return x.RetryAfterMs
 	}
 	return 0
+}
+
+func (x *ErrorBody) GetLog() []string {
+	if x != nil {
+		return x.Log
+	}
+	return nil
 }
 
 var File_modelops_proto protoreflect.FileDescriptor
@@ -1559,13 +1568,14 @@ const file_modelops_proto_rawDesc = "" +
 	"\x0fGpuLeaseRelease\x12\x19\n" +
 	"\blease_id\x18\x01 \x01(\tR\aleaseId\".\n" +
 	"\x12GpuLeaseReleaseAck\x12\x18\n" +
-	"\asuccess\x18\x01 \x01(\bR\asuccess\"\x8d\x01\n" +
+	"\asuccess\x18\x01 \x01(\bR\asuccess\"\x9f\x01\n" +
 	"\tErrorBody\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x12\n" +
 	"\x04hint\x18\x04 \x01(\tR\x04hint\x12$\n" +
-	"\x0eretry_after_ms\x18\x05 \x01(\x03R\fretryAfterMs2\xa3\x04\n" +
+	"\x0eretry_after_ms\x18\x05 \x01(\x03R\fretryAfterMs\x12\x10\n" +
+	"\x03log\x18\x06 \x03(\tR\x03log2\xa3\x04\n" +
 	"\bModelOps\x12@\n" +
 	"\x05Infer\x12\x1a.modelops.InferenceRequest\x1a\x1b.modelops.InferenceResponse\x12G\n" +
 	"\vInferStream\x12\x1a.modelops.InferenceRequest\x1a\x18.modelops.InferenceChunk(\x010\x01\x12A\n" +

@@ -180,8 +180,10 @@ func (r Rules) defrag(s State, c *messages.PlanDefrag, at entity.Stamp) (entity.
 	switch {
 	case s.Moving != nil && c.Apply:
 		return v, messages.Errorf(messages.Conflict, s.ID.String(), "plan %s is being carried out: move %d of %d", s.Moving.Plan.Id, s.Moving.Next+1, len(s.Moving.Plan.Moves)).WithRetry(10 * time.Second)
+	case c.NeedBytes > 0 && !possible(s.weigh(r.policy(), q), 1):
+		return v, never(q, s.weigh(r.policy(), q))
 	case !ok && c.NeedBytes > 0:
-		reply.Note = fmt.Sprintf("no %d moves of idle, unpinned models make room for %s on one device", maxMoves, messages.FormatBytes(c.NeedBytes))
+		reply.Note = fmt.Sprintf("no set of up to %d moves of idle, unpinned models make room for %s on one device", maxMoves, messages.FormatBytes(c.NeedBytes))
 	case !ok:
 		reply.Note = "no move makes the largest free block larger by what is worth it"
 	case len(reply.Moves) == 0:

@@ -203,7 +203,7 @@ func (g *Gateway) fail(l *guarded, v *messages.ModelView) {
 		why = messages.NewError(messages.ModelLoadError, v.Id, "the model failed to load")
 	}
 	if why.Code != messages.GPUUnavailable {
-		why = messages.Errorf(messages.ModelLoadError, v.Id, "Failed to load model '%s': %s", v.Name, why.Message).WithHint(why.Hint).WithRetry(why.Retry)
+		why = messages.Errorf(messages.ModelLoadError, v.Id, "Failed to load model '%s': %s", v.Name, why.Message).WithHint(why.Hint).WithRetry(why.Retry).WithLog(why.Log)
 	}
 	l.refuseAll(why)
 }

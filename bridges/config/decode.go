@@ -1,9 +1,12 @@
 package config
 
 import (
+	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
+
+	"modelops/messages"
 )
 
 // A decoder fills a Config from nodes. It goes on after a mistake, so that all of them are reported.
@@ -186,6 +189,9 @@ func badName(s string) string {
 	}
 	if len(s) > 256 || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\uFFFD' }) {
 		return "this name can't be used"
+	}
+	if of, is := messages.ReplicaOf(s); is {
+		return fmt.Sprintf("names that end in ~ and a number are those of replicas, here of %q", of)
 	}
 	return ""
 }

@@ -16,10 +16,24 @@ import (
 // RetryTrailer tells in milliseconds when trying again makes sense.
 const RetryTrailer = "retry-after-ms"
 
+// mostLog bounds the log in a status, in bytes: details travel in trailers, and some clients take no more than 8 KiB of those.
+const mostLog = 3 << 10
+
+func size(lines []string) (n int) {
+	for _, l := range lines {
+		n += len(l)
+	}
+	return n
+}
+
 // statusOf turns a failure into the status of the error table, with the whole ErrorBody as its detail.
 func statusOf(e *messages.Error) error {
 	st := status.New(codes.Code(e.Code.Wire().GRPC), e.Error())
-	detailed, err := st.WithDetails(e.Body())
+	body := e.Body()
+	for len(body.Log) > 0 && size(body.Log) > mostLog {
+		body.Log = body.Log[1:]
+	}
+	detailed, err := st.WithDetails(body)
 	if err != nil {
 		// Only text that isn't UTF-8 can't be marshaled; the code is still worth more than nothing.
 		return st.Err()

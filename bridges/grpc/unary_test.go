@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -87,7 +89,7 @@ func TestEveryErrorSurvivesTheWire(t *testing.T) {
 			err := call(grpc.Trailer(&trailer))
 			got := FromStatus(err)
 			got = got.WithCause(nil)
-			if *got != *want || uint32(status.Code(err)) != code.Wire().GRPC {
+			if !reflect.DeepEqual(got, want) || uint32(status.Code(err)) != code.Wire().GRPC {
 				t.Errorf("%s %s came back as %+v (%v)", name, code, got, status.Code(err))
 			}
 			if r := trailer.Get(RetryTrailer); len(r) != 1 || r[0] != "1500" {
@@ -219,4 +221,17 @@ func (l *lockedBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+// TestAWorkersLogFitsATrailer: the last lines of a failed load come along, the latest of them where there isn't room for all.
+func TestAWorkersLogFitsATrailer(t *testing.T) {
+	var lines []string
+	for i := range 40 {
+		lines = append(lines, fmt.Sprintf("%02d %s", i, strings.Repeat("x", 300)))
+	}
+	st, _ := status.FromError(statusOf(messages.NewError(messages.ModelLoadError, "model/h/m", "lost").WithLog(lines)))
+	log := st.Details()[0].(*messages.ErrorBody).Log
+	if len(log) == 0 || log[len(log)-1] != lines[39] || proto.Size(st.Proto()) > 6<<10 {
+		t.Errorf("%d lines, %d bytes", len(log), proto.Size(st.Proto()))
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -103,7 +104,7 @@ func TestEveryErrorSurvivesTheWire(t *testing.T) {
 			if subject == "infer.tiny" {
 				body = `{"prompt":"x"}`
 			}
-			if got := failureOf(t, request(t, nc, subject, body, nil)); *got != want {
+			if got := failureOf(t, request(t, nc, subject, body, nil)); !reflect.DeepEqual(*got, want) {
 				t.Errorf("%s %s came back as %+v", subject, code, got)
 			}
 		}
@@ -111,7 +112,7 @@ func TestEveryErrorSurvivesTheWire(t *testing.T) {
 		if len(chunks) != 2 || !chunks[1].Done || chunks[1].Index != 1 {
 			t.Fatal(code, chunks)
 		}
-		if got := headed(t, all[1], chunks[1].Error); *got != want {
+		if got := headed(t, all[1], chunks[1].Error); !reflect.DeepEqual(*got, want) {
 			t.Errorf("stream: %s came back as %+v", code, got)
 		}
 		headed(t, all[2], chunks[1].Error)

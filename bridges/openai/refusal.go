@@ -26,19 +26,20 @@ func refusalOf(err error) *refusal {
 	return r
 }
 
-// errorObject is OpenAI's, with src in addition: who failed, we or the engine.
+// errorObject is OpenAI's, with src in addition: who failed, we or the engine; and log: the last lines of a worker that failed to load.
 type errorObject struct {
-	Message string  `json:"message"`
-	Type    string  `json:"type"`
-	Param   *string `json:"param"`
-	Code    string  `json:"code"`
-	Src     string  `json:"src"`
+	Message string   `json:"message"`
+	Type    string   `json:"type"`
+	Param   *string  `json:"param"`
+	Code    string   `json:"code"`
+	Src     string   `json:"src"`
+	Log     []string `json:"log,omitempty"`
 }
 
 // body is the error as JSON. Anthropic's clients want a type around it, which others don't mind.
 func (r *refusal) body(rt route) []byte {
 	wire := r.err.Code.Wire()
-	object := errorObject{Message: r.err.Error(), Type: wire.OpenAI, Code: strings.ToLower(wire.Name), Src: "modelops"}
+	object := errorObject{Message: r.err.Error(), Type: wire.OpenAI, Code: strings.ToLower(wire.Name), Src: "modelops", Log: r.err.Log}
 	if r.param != "" {
 		object.Param = &r.param
 	}

@@ -47,6 +47,9 @@ func TestWorkerThatExitsFailsAtOnce(t *testing.T) {
 	if exit.ExitCode() != 7 || !slices.Equal(exit.LogTail(), []string{"hello", "error: out of memory"}) {
 		t.Errorf("exit %+v", exit.Exit)
 	}
+	if log := messages.AsError(err).Log; !slices.Equal(log, exit.LogTail()) {
+		t.Errorf("the error's log is %q", log)
+	}
 	if !strings.Contains(err.Error(), "exit code 7") || !strings.Contains(err.Error(), "out of memory") {
 		t.Error(err)
 	}

@@ -39,11 +39,20 @@ func (e *ExitError) LogTail() []string { return e.Exit.LogTail }
 // request. measured is the most memory that it held so far, in bytes.
 // It fails at once when the process ends (the cause is an *ExitError), when somebody else answers on its port, or when
 // it has another model, or fails at that request; and after the load time: the spec's, else a minute and a second for each 20 MB. As long as the
-// engine reports progress, reads or grows, that time starts anew. All failures are ModelLoadError but the end of ctx;
+// engine reports progress, reads or grows, that time starts anew. All failures are ModelLoadError, with the worker's last lines, but the end of ctx;
 // OutOfMemory tells those by lack of memory.
 func (r *Runtime) AwaitReady(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) (measured uint64, slots uint32, err error) {
 	ready, err := r.awaitReady(ctx, spec, w)
-	return ready.bytes, ready.slots, err
+	return ready.bytes, ready.slots, withLog(err, w)
+}
+
+// withLog adds the worker's last lines to a failed load's error. Nobody's prompt is among them: it has answered nobody yet.
+func withLog(err error, w *messages.Worker) error {
+	var e *messages.Error
+	if !errors.As(err, &e) || e.Code != messages.ModelLoadError || w.LogPath == "" {
+		return err
+	}
+	return e.WithLog(Tail(w.LogPath, tailLines))
 }
 
 // ready is what a worker showed when it was ready; no slots means that it is not.

@@ -80,6 +80,14 @@ func message(ctx context.Context, subject, id string, body []byte) *nats.Msg {
 	return &nats.Msg{Subject: apiRoot + subject, Header: h, Data: body}
 }
 
+// subjectFor is the subject about a model. The daemon says what is wrong with an empty name; a subject can't end in an empty token.
+func subjectFor(what, model string) string {
+	if model == "" {
+		return what
+	}
+	return what + "." + natsapi.Token(model)
+}
+
 // ask sends a request and waits for its one reply.
 func (k *Client) ask(ctx context.Context, subject string, body []byte) (*nats.Msg, error) {
 	return k.askAs(ctx, uuid.NewString(), subject, body)

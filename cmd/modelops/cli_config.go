@@ -58,7 +58,8 @@ func (c *cli) configApplyCommand() *cobra.Command {
 		Use: "apply", Args: cobra.NoArgs,
 		Short: "Make the running daemon read its configuration again",
 		Long: "apply makes the running daemon read its configuration again, as SIGHUP does, and prints what changed. Only models whose revision\n" +
-			"changed drain and load anew; running requests finish. A file with mistakes changes nothing.",
+			"changed drain and load anew; running requests finish. A file with mistakes changes nothing. What one\n" +
+			"model refuses is said, with exit code 5, and keeps nothing from the others.",
 	}
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would change")
 	cmd.RunE = act(func(ctx context.Context, _ []string) error {
@@ -79,13 +80,22 @@ func (c *cli) configApplyCommand() *cobra.Command {
 
 func (c *cli) printChanges(answer *messages.ConfigChanges) error {
 	if c.asJSON {
-		return printProto(c.stdout, answer)
+		if err := printProto(c.stdout, answer); err != nil {
+			return err
+		}
+	} else {
+		for _, line := range append(answer.Changes, answer.Restart...) {
+			fmt.Fprintln(c.stdout, line)
+		}
+		if len(answer.Changes)+len(answer.Restart) == 0 {
+			fmt.Fprintln(c.stdout, "nothing changes")
+		}
 	}
-	for _, line := range append(answer.Changes, answer.Restart...) {
-		fmt.Fprintln(c.stdout, line)
+	for _, line := range answer.Refused {
+		fmt.Fprintln(c.stderr, "refused: "+line)
 	}
-	if len(answer.Changes)+len(answer.Restart) == 0 {
-		fmt.Fprintln(c.stdout, "nothing changes")
+	if len(answer.Refused) > 0 {
+		return quietExit(exitRefused)
 	}
 	return nil
 }

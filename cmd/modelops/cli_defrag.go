@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os/user"
 	"strings"
 	"time"
@@ -30,9 +31,14 @@ func (c *cli) defragCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&q.Apply, "apply", false, "carry it out, one move after the other")
 	_ = cmd.RegisterFlagCompletionFunc("for", c.completeModels(1))
 	cmd.RunE = act(func(ctx context.Context, _ []string) error {
+		if mb > math.MaxUint64/messages.MiB {
+			return messages.Errorf(messages.InvalidArgument, "--mb", "%d MiB is more than can be counted", mb)
+		}
 		return c.asked(ctx, shortWait, func(ctx context.Context, k *Client) error {
-			if err := named(ctx, k, model, &q.Model); err != nil {
-				return err
+			if model != "" {
+				if err := k.actorOf(ctx, model, &q.Model); err != nil {
+					return err
+				}
 			}
 			q.NeedBytes = mb * messages.MiB
 			plan := &messages.DefragPlan{}
@@ -83,8 +89,14 @@ func (c *cli) hintCommand() *cobra.Command {
 	cmd.Flags().DurationVar(&within, "for", 10*time.Minute, "how long; 0 ends the hint")
 	cmd.Flags().Uint64Var(&mb, "mb", 0, "MiB; without it, what is known of the model")
 	cmd.RunE = act(func(ctx context.Context, args []string) error {
+		if within < 0 || within > 0 && within < time.Second || within.Seconds() > math.MaxUint32 {
+			return messages.Errorf(messages.InvalidArgument, "--for", "%s is no time that room can be kept", within).WithHint("at least 1s; 0 ends the hint")
+		}
+		if mb > math.MaxUint64/messages.MiB {
+			return messages.Errorf(messages.InvalidArgument, "--mb", "%d MiB is more than can be counted", mb)
+		}
 		return c.asked(ctx, shortWait, func(ctx context.Context, k *Client) error {
-			if err := named(ctx, k, args[0], &q.Model); err != nil {
+			if err := k.actorOf(ctx, args[0], &q.Model); err != nil {
 				return err
 			}
 			q.Bytes, q.WithinSeconds = mb*messages.MiB, uint32(within.Seconds())
@@ -116,13 +128,14 @@ func (c *cli) printHint(model string, kept *messages.HintReply) error {
 	return nil
 }
 
-// named fills in a model's actor on the daemon's host.
-func named(ctx context.Context, k *Client, model string, actor *string) error {
-	if model == "" {
-		return nil
+// actorOf fills in the actor of a model on the daemon's host. An unknown name is ModelNotFound.
+func (k *Client) actorOf(ctx context.Context, model string, actor *string) error {
+	name, err := k.nameOf(ctx, model)
+	if err != nil {
+		return err
 	}
 	host, err := k.host(ctx)
-	*actor = messages.ModelActor(host, model).String()
+	*actor = messages.ModelActor(host, name).String()
 	return err
 }
 

@@ -127,6 +127,9 @@ func explain(w io.Writer, e *messages.Error) {
 	if e.Hint != "" {
 		b.WriteString("hint: " + e.Hint + "\n")
 	}
+	if len(e.Log) > 0 {
+		b.WriteString("its last lines:\n  " + strings.Join(e.Log, "\n  ") + "\n")
+	}
 	if e.Retry > 0 {
 		fmt.Fprintf(&b, "try again in %s\n", e.Retry)
 	}

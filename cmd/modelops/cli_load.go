@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	natsapi "modelops/bridges/nats"
 	"modelops/messages"
 )
 
@@ -141,7 +140,7 @@ func (c *cli) unloadCommand() *cobra.Command {
 			bar := c.progress(args[0] + ": waiting for its requests and its memory")
 			defer bar.done()
 			answer := &messages.ModelUnloadReply{}
-			if err := k.askFor(ctx, "models.unload."+natsapi.Token(args[0]), &messages.ModelUnloadRequest{ModelName: args[0], Force: r.Force}, answer); err != nil {
+			if err := k.askFor(ctx, subjectFor("models.unload", args[0]), &messages.ModelUnloadRequest{ModelName: args[0], Force: r.Force}, answer); err != nil {
 				return err
 			}
 			bar.done()

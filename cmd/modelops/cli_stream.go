@@ -18,7 +18,7 @@ func (k *Client) infer(ctx context.Context, r *messages.InferenceRequest, emit f
 	if err != nil {
 		return nil, messages.Errorf(messages.InvalidArgument, "prompt", "it can't be sent: %w", err)
 	}
-	subject := "infer." + natsapi.Token(r.ModelName)
+	subject := subjectFor("infer", r.ModelName)
 	defer func() {
 		if ctx.Err() != nil { // NATS can't tell the daemon that its asker has gone
 			_ = k.nc.Publish(apiRoot+"cancel."+natsapi.Token(r.RequestId), nil)

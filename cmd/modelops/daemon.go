@@ -231,8 +231,12 @@ func (d *daemon) wake(ctx context.Context) error {
 	}
 	d.bringBack(ctx, known)
 	first := plan(&config.Config{}, d.cfg, d.running())
-	if err := d.tell(ctx, first); err != nil {
+	refused, err := d.tell(ctx, first)
+	if err != nil {
 		return err
+	}
+	for _, e := range refused {
+		d.log.Error("a model does not follow the configuration", "subject", e.Subject, "error", e)
 	}
 	d.awake.Store(true)
 	d.believe(ctx)

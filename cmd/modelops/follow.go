@@ -50,5 +50,8 @@ func (d *daemon) reload(ctx context.Context) {
 		d.log.Error("the configuration was not applied", "error", err)
 		return
 	}
+	for _, what := range done.Refused {
+		d.log.Error("the configuration rules, but this was refused", "error", what)
+	}
 	d.log.Info("configuration applied", "revision", done.Revision, "changes", done.Changes, "restart", done.Restart)
 }

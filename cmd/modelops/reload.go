@@ -143,34 +143,45 @@ func (d *daemon) apply(ctx context.Context, next *config.Config, dry bool) (*mes
 	}
 	d.current.Store(next)
 	d.gateway.Refigure()
-	return out, d.tell(ctx, p)
+	refused, err := d.tell(ctx, p)
+	for _, e := range refused {
+		out.Refused = append(out.Refused, e.Error())
+	}
+	return out, err
 }
 
 // tell brings the plan to the model actors. The host hears what will be withdrawn before it is, so that no route leads there when it is
 // gone. When tell returns no request is let in for a revision that is no more: the gateway hears of changes through its mailbox, so its
 // answer comes after them.
-func (d *daemon) tell(ctx context.Context, p planChange) error {
-	for _, spec := range p.declare {
-		if _, err := d.tree.Ask(ctx, messages.ModelActor(d.host, spec.Name), &messages.DeclareModel{Spec: spec}); err != nil {
-			return err
+//
+// What one actor refuses keeps nothing from the others: by now the configuration rules. Each refusal is returned; the error is for what
+// befalls all of them.
+func (d *daemon) tell(ctx context.Context, p planChange) (refused []*messages.Error, err error) {
+	return p.tell(d.host, catalogue{d}.Declared, func(to messages.ActorID, m proto.Message) error {
+		_, err := d.tree.Ask(ctx, to, m)
+		return err
+	})
+}
+
+func (p planChange) tell(host string, declared func() []*messages.Declared, ask func(messages.ActorID, proto.Message) error) (refused []*messages.Error, err error) {
+	order := func(name string, m proto.Message) {
+		if err := ask(messages.ModelActor(host, name), m); err != nil {
+			refused = append(refused, messages.AsError(err))
 		}
 	}
-	review := &messages.ReviewRoutes{Withdrawn: p.retire, Declared: catalogue{d}.Declared()}
-	if _, err := d.tree.Ask(ctx, messages.HostActor(d.host), review); err != nil {
-		return err
+	for _, spec := range p.declare {
+		order(spec.Name, &messages.DeclareModel{Spec: spec})
+	}
+	if err := ask(messages.HostActor(host), &messages.ReviewRoutes{Withdrawn: p.retire, Declared: declared()}); err != nil {
+		return refused, err
 	}
 	for _, name := range p.retire {
-		if _, err := d.tree.Ask(ctx, messages.ModelActor(d.host, name), &messages.RetireModel{Reason: "the configuration declares it no more"}); err != nil {
-			return err
-		}
+		order(name, &messages.RetireModel{Reason: "the configuration declares it no more"})
 	}
 	for _, name := range p.preload {
-		if _, err := d.tree.Ask(ctx, messages.ModelActor(d.host, name), &messages.EnsureModel{Reason: "preload"}); err != nil {
-			return err
-		}
+		order(name, &messages.EnsureModel{Reason: "preload"})
 	}
-	_, err := d.tree.Ask(ctx, messages.ActorID{Kind: messages.KindGateway, ID: d.host}, &messages.QueryView{})
-	return err
+	return refused, ask(messages.ActorID{Kind: messages.KindGateway, ID: host}, &messages.QueryView{})
 }
 
 // config is the configuration in force; what only a restart changes is in d.cfg.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
 	"modelops/bridges/config"
 	"modelops/messages"
 )
@@ -59,5 +61,27 @@ func TestReplicasAndSleepDontRestartAWorker(t *testing.T) {
 	p := plan(&config.Config{}, will, map[string]*messages.ModelSpec{"m": was})
 	if !slices.Contains(p.changes, "model m: changed, without a reload") {
 		t.Errorf("changes %q", p.changes)
+	}
+}
+
+// TestWhatOneModelRefusesKeepsNothingFromTheOthers: by then the configuration rules, so the rest of the plan must be told, and the
+// refusal named.
+func TestWhatOneModelRefusesKeepsNothingFromTheOthers(t *testing.T) {
+	p := planChange{declare: []*messages.ModelSpec{{Name: "a"}, {Name: "b"}}, retire: []string{"c"}, preload: []string{"a", "b"}}
+	var told []string
+	refused, err := p.tell("h", func() []*messages.Declared { return nil }, func(to messages.ActorID, m proto.Message) error {
+		told = append(told, to.String()+" "+string(m.ProtoReflect().Descriptor().Name()))
+		if _, is := m.(*messages.DeclareModel); is && to.Name() == "a" {
+			return messages.NewError(messages.InvalidArgument, to.String(), "no")
+		}
+		return nil
+	})
+	want := []string{"model/h/a DeclareModel", "model/h/b DeclareModel", "host/h ReviewRoutes", "model/h/c RetireModel", "model/h/a EnsureModel",
+		"model/h/b EnsureModel", "gateway/h QueryView"}
+	if !slices.Equal(told, want) || err != nil {
+		t.Errorf("told %q, %v", told, err)
+	}
+	if len(refused) != 1 || refused[0].Subject != "model/h/a" {
+		t.Errorf("refused %v", refused)
 	}
 }
