@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -46,6 +47,11 @@ func (c *cli) swapCommand() *cobra.Command {
 	flags.StringVar(&f.reason, "reason", "", "why, for --rollback")
 	cmd.MarkFlagsMutuallyExclusive("promote", "rollback")
 	cmd.RunE = act(func(ctx context.Context, args []string) error {
+		for flag, d := range map[string]time.Duration{"--judge": f.judge, "--ready": f.ready} {
+			if d < 0 || d.Seconds() > math.MaxUint32 {
+				return messages.Errorf(messages.InvalidArgument, flag, "%s is no time that can be waited", d).WithHint("more than 0; leave it out for the default")
+			}
+		}
 		wait := longWait + f.judge + f.ready
 		return c.asked(ctx, wait, func(ctx context.Context, k *Client) error { return c.swap(ctx, k, args, f) })
 	})
@@ -64,6 +70,8 @@ func (c *cli) swap(ctx context.Context, k *Client, args []string, f swapFlags) e
 	ends := f.promote || f.rollback
 	var err error
 	switch {
+	case name == "":
+		return messages.NewError(messages.InvalidArgument, "swap", "no name was given").WithHint("modelops swap NAME=MODEL, or modelops swap NAME --promote or --rollback")
 	case ends == whole:
 		return messages.Errorf(messages.InvalidArgument, args[0], "it isn't clear what to swap").WithHint("modelops swap NAME=MODEL, or modelops swap NAME --promote or --rollback")
 	case f.promote:
