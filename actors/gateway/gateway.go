@@ -178,7 +178,7 @@ func (g *Gateway) wait(ctx context.Context, l *guarded, ticket uint64, w *waiter
 			}
 			g.abandon(l, ticket, w)
 			return nil, messages.Errorf(messages.BulkheadRejection, l.id.String(), "no place became free within %s", patience).
-				WithRetry(patience / 4).WithHint("raise resilience.bulkhead.max_concurrent, or queue_timeout")
+				WithRetry(l.expected()).WithHint("raise resilience.bulkhead.max_concurrent, or queue_timeout")
 		}
 	}
 }
@@ -213,6 +213,13 @@ func (l *guarded) patience() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.figures.QueueTimeout
+}
+
+// expected is how long a request that comes now would wait.
+func (l *guarded) expected() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lane.expectedWait(len(l.lane.waiting)+1, time.Now())
 }
 
 // resting tells whether the lane waits for its model rather than for a place.
