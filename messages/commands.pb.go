@@ -1802,8 +1802,10 @@ func (x *DeclareModel) GetSpec() *ModelSpec {
 
 // EnsureModel asks that the model be resident: starts nothing twice.
 type EnsureModel struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Reason string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Set to bring it back after a move: the placement for which it left. It is refused when somebody unloaded it since.
+	LeftFor       string `protobuf:"bytes,2,opt,name=left_for,json=leftFor,proto3" json:"left_for,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1841,6 +1843,13 @@ func (*EnsureModel) Descriptor() ([]byte, []int) {
 func (x *EnsureModel) GetReason() string {
 	if x != nil {
 		return x.Reason
+	}
+	return ""
+}
+
+func (x *EnsureModel) GetLeftFor() string {
+	if x != nil {
+		return x.LeftFor
 	}
 	return ""
 }
@@ -4498,8 +4507,11 @@ type StatusView struct {
 	Version         string                 `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
 	UptimeMs        int64                  `protobuf:"varint,5,opt,name=uptime_ms,json=uptimeMs,proto3" json:"uptime_ms,omitempty"`
 	JournalSequence uint64                 `protobuf:"varint,6,opt,name=journal_sequence,json=journalSequence,proto3" json:"journal_sequence,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Room that is kept for models, and the moves that are being carried out.
+	Hints         []*HintReply `protobuf:"bytes,7,rep,name=hints,proto3" json:"hints,omitempty"`
+	Defrag        *DefragPlan  `protobuf:"bytes,8,opt,name=defrag,proto3" json:"defrag,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusView) Reset() {
@@ -4572,6 +4584,20 @@ func (x *StatusView) GetJournalSequence() uint64 {
 		return x.JournalSequence
 	}
 	return 0
+}
+
+func (x *StatusView) GetHints() []*HintReply {
+	if x != nil {
+		return x.Hints
+	}
+	return nil
+}
+
+func (x *StatusView) GetDefrag() *DefragPlan {
+	if x != nil {
+		return x.Defrag
+	}
+	return nil
 }
 
 // HintModel keeps room for a model that will be asked for: others go elsewhere while they can. It is no lease.
@@ -4676,6 +4702,7 @@ type HintReply struct {
 	Gpu           string                 `protobuf:"bytes,2,opt,name=gpu,proto3" json:"gpu,omitempty"`
 	Bytes         uint64                 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	UntilMs       int64                  `protobuf:"varint,4,opt,name=until_ms,json=untilMs,proto3" json:"until_ms,omitempty"`
+	Owner         string                 `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4736,6 +4763,13 @@ func (x *HintReply) GetUntilMs() int64 {
 		return x.UntilMs
 	}
 	return 0
+}
+
+func (x *HintReply) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
 }
 
 // PlanDefrag asks which models would have to move so that a need fits on one device; without a need, so that the largest free block
@@ -5149,9 +5183,10 @@ const file_commands_proto_rawDesc = "" +
 	"\vReportFault\x12+\n" +
 	"\x05fault\x18\x01 \x01(\v2\x15.modelops.DeviceFaultR\x05fault\"7\n" +
 	"\fDeclareModel\x12'\n" +
-	"\x04spec\x18\x01 \x01(\v2\x13.modelops.ModelSpecR\x04spec\"%\n" +
+	"\x04spec\x18\x01 \x01(\v2\x13.modelops.ModelSpecR\x04spec\"@\n" +
 	"\vEnsureModel\x12\x16\n" +
-	"\x06reason\x18\x01 \x01(\tR\x06reason\";\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x19\n" +
+	"\bleft_for\x18\x02 \x01(\tR\aleftFor\";\n" +
 	"\vUnloadModel\x12\x14\n" +
 	"\x05force\x18\x01 \x01(\bR\x05force\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"c\n" +
@@ -5364,7 +5399,7 @@ const file_commands_proto_rawDesc = "" +
 	"\adecided\x18\x02 \x01(\x04R\adecided\x12\x18\n" +
 	"\arefused\x18\x03 \x01(\x04R\arefused\x12)\n" +
 	"\x05hints\x18\x04 \x03(\v2\x13.modelops.HintReplyR\x05hints\x12,\n" +
-	"\x06defrag\x18\x05 \x01(\v2\x14.modelops.DefragPlanR\x06defrag\"\xea\x01\n" +
+	"\x06defrag\x18\x05 \x01(\v2\x14.modelops.DefragPlanR\x06defrag\"\xc3\x02\n" +
 	"\n" +
 	"StatusView\x12&\n" +
 	"\x04host\x18\x01 \x01(\v2\x12.modelops.HostViewR\x04host\x12%\n" +
@@ -5372,7 +5407,9 @@ const file_commands_proto_rawDesc = "" +
 	"\x06models\x18\x03 \x03(\v2\x13.modelops.ModelViewR\x06models\x12\x18\n" +
 	"\aversion\x18\x04 \x01(\tR\aversion\x12\x1b\n" +
 	"\tuptime_ms\x18\x05 \x01(\x03R\buptimeMs\x12)\n" +
-	"\x10journal_sequence\x18\x06 \x01(\x04R\x0fjournalSequence\"\xe9\x01\n" +
+	"\x10journal_sequence\x18\x06 \x01(\x04R\x0fjournalSequence\x12)\n" +
+	"\x05hints\x18\a \x03(\v2\x13.modelops.HintReplyR\x05hints\x12,\n" +
+	"\x06defrag\x18\b \x01(\v2\x14.modelops.DefragPlanR\x06defrag\"\xe9\x01\n" +
 	"\tHintModel\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12%\n" +
@@ -5380,12 +5417,13 @@ const file_commands_proto_rawDesc = "" +
 	"\x05owner\x18\x04 \x01(\tR\x05owner\x12+\n" +
 	"\aledgers\x18\x05 \x03(\v2\x11.modelops.GpuViewR\aledgers\x120\n" +
 	"\tresidents\x18\x06 \x03(\v2\x12.modelops.ResidentR\tresidents\x12\x14\n" +
-	"\x05kinds\x18\a \x03(\tR\x05kinds\"d\n" +
+	"\x05kinds\x18\a \x03(\tR\x05kinds\"z\n" +
 	"\tHintReply\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x10\n" +
 	"\x03gpu\x18\x02 \x01(\tR\x03gpu\x12\x14\n" +
 	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\x12\x19\n" +
-	"\buntil_ms\x18\x04 \x01(\x03R\auntilMs\"\xcc\x01\n" +
+	"\buntil_ms\x18\x04 \x01(\x03R\auntilMs\x12\x14\n" +
+	"\x05owner\x18\x05 \x01(\tR\x05owner\"\xcc\x01\n" +
 	"\n" +
 	"PlanDefrag\x12\x1d\n" +
 	"\n" +
@@ -5557,16 +5595,18 @@ var file_commands_proto_depIdxs = []int32{
 	65, // 34: modelops.StatusView.host:type_name -> modelops.HostView
 	66, // 35: modelops.StatusView.gpus:type_name -> modelops.GpuView
 	67, // 36: modelops.StatusView.models:type_name -> modelops.ModelView
-	66, // 37: modelops.HintModel.ledgers:type_name -> modelops.GpuView
-	87, // 38: modelops.HintModel.residents:type_name -> modelops.Resident
-	66, // 39: modelops.PlanDefrag.ledgers:type_name -> modelops.GpuView
-	87, // 40: modelops.PlanDefrag.residents:type_name -> modelops.Resident
-	89, // 41: modelops.DefragPlan.moves:type_name -> modelops.Move
-	42, // [42:42] is the sub-list for method output_type
-	42, // [42:42] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	73, // 37: modelops.StatusView.hints:type_name -> modelops.HintReply
+	75, // 38: modelops.StatusView.defrag:type_name -> modelops.DefragPlan
+	66, // 39: modelops.HintModel.ledgers:type_name -> modelops.GpuView
+	87, // 40: modelops.HintModel.residents:type_name -> modelops.Resident
+	66, // 41: modelops.PlanDefrag.ledgers:type_name -> modelops.GpuView
+	87, // 42: modelops.PlanDefrag.residents:type_name -> modelops.Resident
+	89, // 43: modelops.DefragPlan.moves:type_name -> modelops.Move
+	44, // [44:44] is the sub-list for method output_type
+	44, // [44:44] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_commands_proto_init() }

@@ -3199,12 +3199,14 @@ func (x *PlacementDecided) GetAdvice() string {
 
 // PlacementPostponed tells that a model could fit but has to wait, and for what. Written once for an attempt.
 type PlacementPostponed struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Model         string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
-	Attempt       uint64                 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	Candidates    []*Candidate           `protobuf:"bytes,3,rep,name=candidates,proto3" json:"candidates,omitempty"`
-	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
-	At            *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Model      string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	Attempt    uint64                 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Candidates []*Candidate           `protobuf:"bytes,3,rep,name=candidates,proto3" json:"candidates,omitempty"`
+	Reason     string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	At         *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
+	// Others who were told to wait and don't any more: nothing has to be known of them.
+	Over          []string `protobuf:"bytes,6,rep,name=over,proto3" json:"over,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3270,6 +3272,13 @@ func (x *PlacementPostponed) GetReason() string {
 func (x *PlacementPostponed) GetAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.At
+	}
+	return nil
+}
+
+func (x *PlacementPostponed) GetOver() []string {
+	if x != nil {
+		return x.Over
 	}
 	return nil
 }
@@ -4172,7 +4181,7 @@ const file_events_proto_rawDesc = "" +
 	"candidates\x12*\n" +
 	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x1b\n" +
 	"\tneed_from\x18\x05 \x01(\tR\bneedFrom\x12\x16\n" +
-	"\x06advice\x18\x06 \x01(\tR\x06advice\"\xbd\x01\n" +
+	"\x06advice\x18\x06 \x01(\tR\x06advice\"\xd1\x01\n" +
 	"\x12PlacementPostponed\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x04R\aattempt\x123\n" +
@@ -4180,7 +4189,8 @@ const file_events_proto_rawDesc = "" +
 	"candidates\x18\x03 \x03(\v2\x13.modelops.CandidateR\n" +
 	"candidates\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12*\n" +
-	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"a\n" +
+	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x12\n" +
+	"\x04over\x18\x06 \x03(\tR\x04over\"a\n" +
 	"\rVictimEvicted\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12*\n" +

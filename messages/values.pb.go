@@ -507,7 +507,9 @@ type Resident struct {
 	// Who pinned it; empty when it isn't pinned.
 	PinnedBy string `protobuf:"bytes,14,opt,name=pinned_by,json=pinnedBy,proto3" json:"pinned_by,omitempty"`
 	// Its parts when it is split over several devices; gpu is then the first one's, bytes is the sum.
-	Shares        []*Share `protobuf:"bytes,15,rep,name=shares,proto3" json:"shares,omitempty"`
+	Shares []*Share `protobuf:"bytes,15,rep,name=shares,proto3" json:"shares,omitempty"`
+	// When its pin ends; 0 = it has none, or one for good.
+	PinnedUntilMs int64 `protobuf:"varint,16,opt,name=pinned_until_ms,json=pinnedUntilMs,proto3" json:"pinned_until_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -645,6 +647,13 @@ func (x *Resident) GetShares() []*Share {
 		return x.Shares
 	}
 	return nil
+}
+
+func (x *Resident) GetPinnedUntilMs() int64 {
+	if x != nil {
+		return x.PinnedUntilMs
+	}
+	return 0
 }
 
 // Victim is a model that has to leave, and what spoke for it.
@@ -1661,7 +1670,7 @@ const file_values_proto_rawDesc = "" +
 	"\n" +
 	"replica_of\x18\x03 \x01(\tR\treplicaOf\x12\x1a\n" +
 	"\bresident\x18\x04 \x01(\bR\bresident\x12!\n" +
-	"\fload_seconds\x18\x05 \x01(\rR\vloadSeconds\"\x82\x03\n" +
+	"\fload_seconds\x18\x05 \x01(\rR\vloadSeconds\"\xaa\x03\n" +
 	"\bResident\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x10\n" +
 	"\x03gpu\x18\x02 \x01(\tR\x03gpu\x12\x14\n" +
@@ -1678,7 +1687,8 @@ const file_values_proto_rawDesc = "" +
 	"\x06groups\x18\f \x03(\tR\x06groups\x12\x1b\n" +
 	"\twaited_ms\x18\r \x01(\x03R\bwaitedMs\x12\x1b\n" +
 	"\tpinned_by\x18\x0e \x01(\tR\bpinnedBy\x12'\n" +
-	"\x06shares\x18\x0f \x03(\v2\x0f.modelops.ShareR\x06shares\"~\n" +
+	"\x06shares\x18\x0f \x03(\v2\x0f.modelops.ShareR\x06shares\x12&\n" +
+	"\x0fpinned_until_ms\x18\x10 \x01(\x03R\rpinnedUntilMs\"~\n" +
 	"\x06Victim\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x17\n" +

@@ -3,6 +3,7 @@ package arbiter
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -187,9 +188,19 @@ func postpone(s State, c *messages.PlaceModel, candidates []*messages.Candidate,
 	v := entity.Verdict{Answer: func(uint64) proto.Message { return &messages.PlacementReply{WaitsFor: reason} }}
 	if s.Postponed[c.Model] != c.Attempt {
 		v.Events = []proto.Message{&messages.PlacementPostponed{Model: c.Model, Attempt: c.Attempt, Candidates: candidates, Reason: reason,
-			At: timestamppb.New(at.Now)}}
+			Over: s.over(c), At: timestamppb.New(at.Now)}}
 	}
 	return v
+}
+
+// over are those who were told to wait and aren't seen to any more.
+func (s State) over(c *messages.PlaceModel) (out []string) {
+	for _, model := range slices.Sorted(maps.Keys(s.Postponed)) {
+		if model != c.Model && !slices.ContainsFunc(c.Residents, func(r *messages.Resident) bool { return r.Model == model && r.Gpu == "" }) {
+			out = append(out, model)
+		}
+	}
+	return out
 }
 
 // relieve chooses idle models to unload until a device's use is below a level. A device that can't be relieved stays as it is: what

@@ -252,7 +252,7 @@ func (h hands) moveOut(ctx context.Context, e moveOut) (proto.Message, error) {
 	if err != nil {
 		return &messages.EndDefrag{Id: e.ID, Reason: err.Error()}, nil
 	}
-	r, err := h.door.Ask(ctx, model, &messages.EvictModel{Placement: fmt.Sprintf("%s/%d", e.ID, e.N), Reason: "moves to " + e.Move.To})
+	r, err := h.door.Ask(ctx, model, &messages.EvictModel{Placement: moveKey(e.ID, e.N), Reason: "moves to " + e.Move.To})
 	switch messages.CodeOf(err) {
 	case 0:
 		if d, ok := r.Answer.(*messages.Done); ok && d.Note == Gone {
@@ -265,15 +265,19 @@ func (h hands) moveOut(ctx context.Context, e moveOut) (proto.Message, error) {
 	return nil, err
 }
 
-// bringBack asks for a model that left. It is still owed when that is taken: its new placement ends it.
+// moveKey is what a model leaves for when it moves.
+func moveKey(plan string, n int) string { return fmt.Sprintf("%s/%d", plan, n) }
+
+// bringBack asks for a model that left. It is still owed when that is taken: its new placement ends it. Somebody's unload since then wins:
+// the plan doesn't hold any more.
 func (h hands) bringBack(ctx context.Context, e bringBack) (proto.Message, error) {
 	model, err := messages.ParseActorID(e.Move.Model)
 	if err != nil {
 		return &messages.EndDefrag{Id: e.ID, Reason: err.Error()}, nil
 	}
-	_, err = h.door.Ask(ctx, model, &messages.EnsureModel{Reason: "moves from " + e.Move.From + " to " + e.Move.To})
+	_, err = h.door.Ask(ctx, model, &messages.EnsureModel{LeftFor: moveKey(e.ID, e.N), Reason: "moves from " + e.Move.From + " to " + e.Move.To})
 	switch messages.CodeOf(err) {
-	case messages.ModelNotFound, messages.NotFound:
+	case messages.FailedPrecondition, messages.ModelNotFound, messages.NotFound:
 		return &messages.EndDefrag{Id: e.ID, Reason: messages.AsError(err).Message}, nil
 	}
 	return nil, err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"modelops/messages"
 )
@@ -140,7 +141,7 @@ func immovable(rs []resident) string {
 	for _, r := range rs {
 		switch {
 		case r.Pinned:
-			pinned = append(pinned, r.Model+" pinned by "+cmp.Or(r.PinnedBy, "somebody"))
+			pinned = append(pinned, pin(r))
 		case r.use == busy:
 			inUse++
 		case r.use == warm:
@@ -151,4 +152,13 @@ func immovable(rs []resident) string {
 	slices.Sort(pinned)
 	slices.Sort(answered)
 	return strings.Join(slices.Concat(said, answered, pinned), ", ")
+}
+
+// pin says who keeps a resident and until when.
+func pin(r resident) string {
+	by := r.Model + " pinned by " + cmp.Or(r.PinnedBy, "somebody")
+	if r.PinnedUntilMs == 0 {
+		return by
+	}
+	return by + " until " + time.UnixMilli(r.PinnedUntilMs).UTC().Format("2006-01-02 15:04:05 MST")
 }

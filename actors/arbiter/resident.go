@@ -32,9 +32,9 @@ func ResidentOf(m *messages.ModelView, nowMS int64) *messages.Resident {
 	r := &messages.Resident{Model: m.Id, Gpu: m.Placement.Gpu, Bytes: m.Placement.Bytes, Phase: m.Phase, Active: m.Active, Queued: m.Queued,
 		IdleMs: m.IdleMs, LoadMs: m.LoadMs, Groups: m.GetSpec().GetGroups(), Pinned: Pinned(m, nowMS)}
 	if r.Pinned {
-		r.PinnedBy = m.PinnedBy
+		r.PinnedBy, r.PinnedUntilMs = m.PinnedBy, m.PinnedUntilMs
 		if m.GetSpec().GetPinned() {
-			r.PinnedBy = "its declaration"
+			r.PinnedBy, r.PinnedUntilMs = "its declaration", 0
 		}
 	}
 	if m.MeasuredBytes > 0 {

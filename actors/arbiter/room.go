@@ -54,7 +54,8 @@ func hinted(hints map[string]Hint, e *messages.PlacementHinted) map[string]Hint 
 	return out
 }
 
-// movedOn is the plan after a placement: its model has its new place, wherever that is, or the plan is over because a model that was still
+// movedOn is the plan after a placement: its model has its new place, wherever that is and whether or not its leaving was reported, since
+// who waits for it may ask for it sooner; or the plan is over because a model that was still
 // to move has to leave for somebody: it isn't to be brought back.
 func movedOn(m *Moving, model string, victims []string) *Moving {
 	for i := 0; m != nil && i < len(victims); i++ {
@@ -62,7 +63,7 @@ func movedOn(m *Moving, model string, victims []string) *Moving {
 			return nil
 		}
 	}
-	if move := m.now(); move == nil || !m.Left || move.Model != model {
+	if move := m.now(); move == nil || move.Model != model {
 		return m
 	}
 	if m.Next+1 >= len(m.Plan.Moves) {
@@ -138,7 +139,7 @@ func (r Rules) hint(s State, c *messages.HintModel, at entity.Stamp) (entity.Ver
 		Owner: c.Owner, At: timestamppb.New(at.Now)}
 	v := entity.Facts(e)
 	v.Answer = func(uint64) proto.Message {
-		return &messages.HintReply{Model: e.Model, Gpu: e.Gpu, Bytes: e.Bytes, UntilMs: e.UntilMs}
+		return &messages.HintReply{Model: e.Model, Gpu: e.Gpu, Bytes: e.Bytes, UntilMs: e.UntilMs, Owner: e.Owner}
 	}
 	return v, nil
 }

@@ -51,7 +51,8 @@ type State struct {
 	Open    map[string]Open // by placement id
 	Decided uint64
 	Refused uint64 // by the devices' owners
-	// Postponed holds the attempt for which a model was last told to wait: it is journaled once.
+	// Postponed holds the attempt for which a model was last told to wait: it is journaled once. Who has its place, or was seen not to
+	// wait any more, isn't in it.
 	Postponed map[string]uint64
 	Hints     map[string]Hint // by model
 	Moving    *Moving         // nil while no plan is carried out
@@ -101,6 +102,9 @@ func Evolve(s State, event proto.Message, sequence uint64) State {
 			s.Open = with(s.Open, e.Id, Open{Placement: o.Placement, Step: Releasing})
 		}
 	case *messages.PlacementPostponed:
+		for _, model := range e.Over {
+			s.Postponed = without(s.Postponed, model)
+		}
 		s.Postponed = with(s.Postponed, e.Model, e.Attempt)
 	case *messages.PlacementHinted:
 		s.Hints = hinted(s.Hints, e)
@@ -170,7 +174,7 @@ func View(s State) proto.Message {
 	}
 	for _, model := range slices.Sorted(maps.Keys(s.Hints)) {
 		h := s.Hints[model]
-		v.Hints = append(v.Hints, &messages.HintReply{Model: model, Gpu: h.Gpu, Bytes: h.Bytes, UntilMs: h.UntilMS})
+		v.Hints = append(v.Hints, &messages.HintReply{Model: model, Gpu: h.Gpu, Bytes: h.Bytes, UntilMs: h.UntilMS, Owner: h.Owner})
 	}
 	if m := s.Moving; m != nil {
 		v.Defrag = &messages.DefragPlan{Id: m.Plan.Id, Moves: m.Plan.Moves[m.Next:], Gpu: m.Plan.Gpu, NeedBytes: m.Plan.NeedBytes}

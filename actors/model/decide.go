@@ -174,6 +174,8 @@ func ensure(s State, c *messages.EnsureModel, now *timestamppb.Timestamp) (entit
 	switch {
 	case !s.declared():
 		return entity.Verdict{}, NotFound(s.ID)
+	case c.LeftFor != "" && s.LeftFor != c.LeftFor:
+		return entity.Verdict{}, messages.NewError(messages.FailedPrecondition, s.ID.String(), "it was unloaded since it left, or never left for this: it isn't brought back")
 	case s.Phase == Dozing || s.Phase == Asleep:
 		return entity.Facts(&messages.ModelWaking{Attempt: s.Attempt, Reason: c.Reason, At: now}), nil
 	case s.Wanted && s.Phase != Failed:
@@ -197,7 +199,7 @@ func unload(s State, c *messages.UnloadModel, now *timestamppb.Timestamp) (entit
 		return entity.Verdict{}, NotFound(s.ID)
 	}
 	var v entity.Verdict
-	if s.Wanted || s.Phase == Failed {
+	if s.Wanted || s.Phase == Failed || s.LeftFor != "" { // the last: who had it leave may not bring it back
 		v.Events = append(v.Events, &messages.ModelUnwanted{Reason: c.Reason, At: now})
 	}
 	if s.settledIn() || s.Phase == Loading || (s.Phase == Draining && c.Force && !s.Force) {

@@ -73,6 +73,8 @@ type State struct {
 	HeldMS int64
 	// MadeRoom is the placement for which it was last evicted: asking twice evicts once.
 	MadeRoom string
+	// LeftFor is that placement while nobody has unloaded it since: only then it may be brought back for it.
+	LeftFor string
 }
 
 // footprintKey is what a footprint depends on: the revision covers file and arguments.
@@ -127,7 +129,7 @@ func evolve(s State, event proto.Message, sequence uint64) State {
 	case *messages.ModelWanted:
 		s = wanted(s, e)
 	case *messages.ModelUnwanted:
-		s.Wanted, s.Reason = false, ""
+		s.Wanted, s.Reason, s.LeftFor = false, "", e.Placement
 		if e.Placement != "" {
 			s.MadeRoom = e.Placement
 		}
