@@ -4613,6 +4613,7 @@ type HintModel struct {
 	Ledgers       []*GpuView  `protobuf:"bytes,5,rep,name=ledgers,proto3" json:"ledgers,omitempty"`
 	Residents     []*Resident `protobuf:"bytes,6,rep,name=residents,proto3" json:"residents,omitempty"`
 	Kinds         []string    `protobuf:"bytes,7,rep,name=kinds,proto3" json:"kinds,omitempty"`
+	Shards        uint32      `protobuf:"varint,8,opt,name=shards,proto3" json:"shards,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4694,6 +4695,13 @@ func (x *HintModel) GetKinds() []string {
 		return x.Kinds
 	}
 	return nil
+}
+
+func (x *HintModel) GetShards() uint32 {
+	if x != nil {
+		return x.Shards
+	}
+	return 0
 }
 
 type HintReply struct {
@@ -4785,6 +4793,7 @@ type PlanDefrag struct {
 	Ledgers       []*GpuView  `protobuf:"bytes,4,rep,name=ledgers,proto3" json:"ledgers,omitempty"`
 	Residents     []*Resident `protobuf:"bytes,5,rep,name=residents,proto3" json:"residents,omitempty"`
 	Kinds         []string    `protobuf:"bytes,6,rep,name=kinds,proto3" json:"kinds,omitempty"`
+	Shards        uint32      `protobuf:"varint,7,opt,name=shards,proto3" json:"shards,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4859,6 +4868,13 @@ func (x *PlanDefrag) GetKinds() []string {
 		return x.Kinds
 	}
 	return nil
+}
+
+func (x *PlanDefrag) GetShards() uint32 {
+	if x != nil {
+		return x.Shards
+	}
+	return 0
 }
 
 // DefragPlan are the moves, to be done one after the other.
@@ -5409,7 +5425,7 @@ const file_commands_proto_rawDesc = "" +
 	"\tuptime_ms\x18\x05 \x01(\x03R\buptimeMs\x12)\n" +
 	"\x10journal_sequence\x18\x06 \x01(\x04R\x0fjournalSequence\x12)\n" +
 	"\x05hints\x18\a \x03(\v2\x13.modelops.HintReplyR\x05hints\x12,\n" +
-	"\x06defrag\x18\b \x01(\v2\x14.modelops.DefragPlanR\x06defrag\"\xe9\x01\n" +
+	"\x06defrag\x18\b \x01(\v2\x14.modelops.DefragPlanR\x06defrag\"\x81\x02\n" +
 	"\tHintModel\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12%\n" +
@@ -5417,13 +5433,14 @@ const file_commands_proto_rawDesc = "" +
 	"\x05owner\x18\x04 \x01(\tR\x05owner\x12+\n" +
 	"\aledgers\x18\x05 \x03(\v2\x11.modelops.GpuViewR\aledgers\x120\n" +
 	"\tresidents\x18\x06 \x03(\v2\x12.modelops.ResidentR\tresidents\x12\x14\n" +
-	"\x05kinds\x18\a \x03(\tR\x05kinds\"z\n" +
+	"\x05kinds\x18\a \x03(\tR\x05kinds\x12\x16\n" +
+	"\x06shards\x18\b \x01(\rR\x06shards\"z\n" +
 	"\tHintReply\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x10\n" +
 	"\x03gpu\x18\x02 \x01(\tR\x03gpu\x12\x14\n" +
 	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\x12\x19\n" +
 	"\buntil_ms\x18\x04 \x01(\x03R\auntilMs\x12\x14\n" +
-	"\x05owner\x18\x05 \x01(\tR\x05owner\"\xcc\x01\n" +
+	"\x05owner\x18\x05 \x01(\tR\x05owner\"\xe4\x01\n" +
 	"\n" +
 	"PlanDefrag\x12\x1d\n" +
 	"\n" +
@@ -5432,7 +5449,8 @@ const file_commands_proto_rawDesc = "" +
 	"\x05apply\x18\x03 \x01(\bR\x05apply\x12+\n" +
 	"\aledgers\x18\x04 \x03(\v2\x11.modelops.GpuViewR\aledgers\x120\n" +
 	"\tresidents\x18\x05 \x03(\v2\x12.modelops.ResidentR\tresidents\x12\x14\n" +
-	"\x05kinds\x18\x06 \x03(\tR\x05kinds\"\xc7\x01\n" +
+	"\x05kinds\x18\x06 \x03(\tR\x05kinds\x12\x16\n" +
+	"\x06shards\x18\a \x01(\rR\x06shards\"\xc7\x01\n" +
 	"\n" +
 	"DefragPlan\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12$\n" +

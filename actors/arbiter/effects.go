@@ -18,8 +18,8 @@ import (
 type Ledgers interface {
 	Ledgers() []*messages.GpuView
 	Residents() []*messages.Resident
-	// Known is what is known of a model's need in bytes, 0 for nothing, and the kinds of devices it runs on.
-	Known(ctx context.Context, model string) (bytes uint64, kinds []string)
+	// Known is what is known of a model's need in bytes, 0 for nothing, the kinds of devices it runs on, and over how many it is split.
+	Known(ctx context.Context, model string) (bytes uint64, kinds []string, shards uint32)
 }
 
 // eyes are what the arbiter sees the world with.
@@ -39,15 +39,15 @@ func (y eyes) look(ctx context.Context, c proto.Message) proto.Message {
 	case *messages.HintModel:
 		seen := proto.CloneOf(c)
 		seen.Ledgers, seen.Residents = y.ledgers.Ledgers(), y.ledgers.Residents()
-		known, kinds := y.ledgers.Known(ctx, c.Model)
-		seen.Bytes, seen.Kinds = cmp.Or(c.Bytes, known), kinds
+		known, kinds, shards := y.ledgers.Known(ctx, c.Model)
+		seen.Bytes, seen.Kinds, seen.Shards = cmp.Or(c.Bytes, known), kinds, shards
 		return seen
 	case *messages.PlanDefrag:
 		seen := proto.CloneOf(c)
 		seen.Ledgers, seen.Residents = y.ledgers.Ledgers(), y.ledgers.Residents()
 		if c.Model != "" {
-			known, kinds := y.ledgers.Known(ctx, c.Model)
-			seen.NeedBytes, seen.Kinds = cmp.Or(c.NeedBytes, known), kinds
+			known, kinds, shards := y.ledgers.Known(ctx, c.Model)
+			seen.NeedBytes, seen.Kinds, seen.Shards = cmp.Or(c.NeedBytes, known), kinds, shards
 		}
 		return seen
 	}

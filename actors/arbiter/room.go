@@ -119,8 +119,10 @@ func (r Rules) hint(s State, c *messages.HintModel, at entity.Stamp) (entity.Ver
 		return entity.Verdict{}, nil
 	case c.WithinSeconds == 0:
 		return entity.Facts(&messages.PlacementHinted{Model: c.Model, Owner: c.Owner, At: timestamppb.New(at.Now)}), nil
+	case c.Shards > 1:
+		return entity.Verdict{}, split(c.Model, c.Shards)
 	case c.Bytes == 0:
-		return entity.Verdict{}, messages.NewError(messages.InvalidArgument, c.Model, "nothing is known of its memory").WithHint("say how much: modelops hint MODEL --mb N")
+		return entity.Verdict{}, unknown(c.Model)
 	case !known && len(s.Hints) >= mostHints:
 		return entity.Verdict{}, messages.Errorf(messages.Unavailable, s.ID.String(), "room is kept for %d models already", len(s.Hints)).WithRetry(time.Minute)
 	}
@@ -144,6 +146,16 @@ func (r Rules) hint(s State, c *messages.HintModel, at entity.Stamp) (entity.Ver
 	return v, nil
 }
 
+// split refuses a model that needs several devices: room is kept and made on one.
+func split(model string, shards uint32) *messages.Error {
+	return messages.Errorf(messages.Unsupported, model, "it is split over %d devices, and room is kept and made on one device only", shards).
+		WithHint("modelops pin MODEL keeps it where it is once it is loaded")
+}
+
+func unknown(model string) *messages.Error {
+	return messages.NewError(messages.InvalidArgument, model, "nothing is known of its memory").WithHint("say how much with --mb")
+}
+
 // roomiest is the device where a model would go now, or the one with the most room while it would go nowhere.
 func (r Rules) roomiest(s State, q question) (gpu string, err error) {
 	q.collation = r.Collation.Milliseconds()
@@ -165,6 +177,12 @@ func (r Rules) roomiest(s State, q question) (gpu string, err error) {
 const keepRoom = 2 * time.Minute
 
 func (r Rules) defrag(s State, c *messages.PlanDefrag, at entity.Stamp) (entity.Verdict, error) {
+	switch {
+	case c.Model != "" && c.Shards > 1:
+		return entity.Verdict{}, split(c.Model, c.Shards)
+	case c.Model != "" && c.NeedBytes == 0: // not what is worth it in general: that would move others for nothing
+		return entity.Verdict{}, unknown(c.Model)
+	}
 	q := questionOf(s, &messages.PlaceModel{Model: c.Model, NeedBytes: c.NeedBytes, Ledgers: c.Ledgers, Residents: c.Residents, Kinds: c.Kinds}, at.Now.UnixMilli())
 	q.collation = r.Collation.Milliseconds()
 	l := s.layoutOf(q)

@@ -24,8 +24,9 @@ func (b board) Ledgers() []*messages.GpuView {
 }
 
 // Known implements arbiter.Ledgers.
-func (b board) Known(_ context.Context, model string) (bytes uint64, kinds []string) {
-	return b.w.declared(b.w.modelNamed(model)).Estimate, []string{"cuda"}
+func (b board) Known(_ context.Context, model string) (bytes uint64, kinds []string, shards uint32) {
+	m := b.w.declared(b.w.modelNamed(model))
+	return m.Estimate, []string{"cuda"}, uint32(m.Shards)
 }
 
 // Residents implements arbiter.Ledgers: who holds or seeks memory now.

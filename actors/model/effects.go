@@ -308,7 +308,7 @@ func (h hands) place(ctx context.Context, e place) (proto.Message, error) {
 		return &messages.ReportPlacementFailed{Attempt: e.Attempt, Error: messages.AsError(err).Body()}, nil
 	}
 	_, err = h.door.Ask(ctx, messages.ArbiterActor(), &messages.PlaceModel{Model: e.ID.String(), Attempt: e.Attempt, NeedBytes: need,
-		NeedFrom: from, Groups: e.Spec.GetGroups(), Kinds: RunsOn(e.Spec), Shards: shardsOf(e.Spec)})
+		NeedFrom: from, Groups: e.Spec.GetGroups(), Kinds: RunsOn(e.Spec), Shards: ShardsOf(e.Spec)})
 	if messages.CodeOf(err) == messages.GPUUnavailable {
 		refusal := messages.AsError(err)
 		return &messages.ReportPlacementFailed{Attempt: e.Attempt, Error: refusal.Body(), Retriable: refusal.Retry > 0}, nil
@@ -327,8 +327,8 @@ func RunsOn(spec *messages.ModelSpec) []string {
 	return []string{"cuda", "simulated", "cpu"}
 }
 
-// shardsOf is over how many devices a model is split. Some engines can't be, and remote ones do it where they are.
-func shardsOf(spec *messages.ModelSpec) uint32 {
+// ShardsOf is over how many devices a model is split. Some engines can't be, and remote ones do it where they are.
+func ShardsOf(spec *messages.ModelSpec) uint32 {
 	switch spec.GetRuntime() {
 	case "embedded", "whisper.cpp", "openai", "ollama":
 		return 1

@@ -29,6 +29,7 @@ type board struct {
 	hosts    map[messages.ActorID]*messages.HostView
 	gpus     map[messages.ActorID]*messages.GpuView
 	models   map[messages.ActorID]*messages.ModelView
+	arbiter  *messages.ArbiterView
 	readings map[string]*messages.DeviceReading // by device
 	changed  chan struct{}                      // closed and replaced at every change
 }
@@ -50,6 +51,8 @@ func (b *board) StateChanged(id messages.ActorID, _ uint64, view proto.Message) 
 		b.gpus[id] = v
 	case *messages.ModelView:
 		b.models[id] = v
+	case *messages.ArbiterView:
+		b.arbiter = v
 	}
 	close(b.changed)
 	b.changed = make(chan struct{})
@@ -74,14 +77,14 @@ func (b *board) Residents() []*messages.Resident {
 }
 
 // Known implements arbiter.Ledgers: what was measured beats what was declared, and that beats what the files suggest.
-func (b *board) Known(ctx context.Context, name string) (bytes uint64, kinds []string) {
+func (b *board) Known(ctx context.Context, name string) (bytes uint64, kinds []string, shards uint32) {
 	id, err := messages.ParseActorID(name)
 	if err != nil {
-		return 0, nil
+		return 0, nil, 0
 	}
 	m := b.model(id)
 	if m.GetSpec() == nil {
-		return 0, nil
+		return 0, nil, 0
 	}
 	kinds = model.RunsOn(m.Spec)
 	for _, measured := range m.Footprints {
@@ -90,7 +93,7 @@ func (b *board) Known(ctx context.Context, name string) (bytes uint64, kinds []s
 	if bytes == 0 {
 		bytes, _ = b.estimate(ctx, m.Spec) // a file that can't be read says nothing
 	}
-	return bytes, kinds
+	return bytes, kinds, model.ShardsOf(m.Spec)
 }
 
 // gpuViews lists the registered devices, with their latest sample when wanted.
@@ -128,6 +131,31 @@ func (b *board) host(id messages.ActorID) *messages.HostView {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return b.hosts[id]
+}
+
+// holds tells whether a model has memory of any device, by the ledgers: a split one gives its parts back one after the other.
+func (b *board) holds(id messages.ActorID) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for _, g := range b.gpus {
+		if slices.ContainsFunc(g.Reservations, func(r *messages.Reservation) bool { return r.Holder == id.String() }) {
+			return true
+		}
+	}
+	return false
+}
+
+// room is what is kept for models at a time, by hints, and the moves that make it; a hint whose time is over says nothing.
+func (b *board) room(now time.Time) ([]*messages.HintReply, *messages.DefragPlan) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	var hints []*messages.HintReply
+	for _, h := range b.arbiter.GetHints() {
+		if h.UntilMs > now.UnixMilli() {
+			hints = append(hints, h)
+		}
+	}
+	return hints, b.arbiter.GetDefrag()
 }
 
 func (b *board) modelViews() []*messages.ModelView {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"os/user"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -61,13 +60,13 @@ func (c *cli) printPlan(p *messages.DefragPlan) error {
 	}
 	t := table{columns: []string{"MODEL", "FROM", "TO", "MEMORY", "IDLE", "AWAY FOR", "COST"}}
 	for _, m := range p.Moves {
-		t.add(lastName(m.Model), lastName(m.From), lastName(m.To), messages.FormatBytes(m.Bytes), lasting(time.Duration(m.IdleMs)*time.Millisecond),
+		t.add(nameOf(m.Model), nameOf(m.From), nameOf(m.To), messages.FormatBytes(m.Bytes), lasting(time.Duration(m.IdleMs)*time.Millisecond),
 			"about "+lasting(time.Duration(m.LoadMs)*time.Millisecond), fmt.Sprintf("%.3g", m.Cost))
 	}
 	if err := t.print(c.stdout); err != nil {
 		return err
 	}
-	fmt.Fprintf(c.stdout, "the largest free block: %s now, then %s on %s\n", messages.FormatBytes(p.FreeBefore), messages.FormatBytes(p.FreeAfter), lastName(p.Gpu))
+	fmt.Fprintf(c.stdout, "the largest free block: %s now, then %s on %s\n", messages.FormatBytes(p.FreeBefore), messages.FormatBytes(p.FreeAfter), nameOf(p.Gpu))
 	if p.Id != "" {
 		fmt.Fprintln(c.stdout, "it is being carried out; modelops state arbiter shows how far it is")
 	} else {
@@ -81,9 +80,11 @@ func (c *cli) hintCommand() *cobra.Command {
 	var within time.Duration
 	var mb uint64
 	cmd := &cobra.Command{
-		Use: "hint MODEL", Args: cobra.ExactArgs(1),
-		Short:             "Keep room for a model that will be asked for: others go elsewhere while they can",
-		Example:           "  modelops hint big --for 10m\n  modelops hint big --for 0",
+		Use: "hint [MODEL]", Args: cobra.MaximumNArgs(1),
+		Short: "Keep room for a model that will be asked for: others go elsewhere while they can",
+		Long: "hint keeps room for a model that will be asked for. Others go elsewhere while they can, and take the room when they can't: it is no\n" +
+			"lease. It ends when the model has its place, when its time is over, or with --for 0. Without MODEL it lists what is kept.",
+		Example:           "  modelops hint\n  modelops hint big --for 10m\n  modelops hint big --for 0",
 		ValidArgsFunction: c.completeModels(1),
 	}
 	cmd.Flags().DurationVar(&within, "for", 10*time.Minute, "how long; 0 ends the hint")
@@ -96,6 +97,9 @@ func (c *cli) hintCommand() *cobra.Command {
 			return messages.Errorf(messages.InvalidArgument, "--mb", "%d MiB is more than can be counted", mb)
 		}
 		return c.asked(ctx, shortWait, func(ctx context.Context, k *Client) error {
+			if len(args) == 0 {
+				return c.listHints(ctx, k)
+			}
 			if err := k.actorOf(ctx, args[0], &q.Model); err != nil {
 				return err
 			}
@@ -120,15 +124,42 @@ func (c *cli) printHint(model string, kept *messages.HintReply) error {
 	case kept.Gpu == "":
 		fmt.Fprintf(c.stdout, "no room is kept for %s any more\n", model)
 	case kept.UntilMs == 0:
-		fmt.Fprintf(c.stdout, "%s is on %s already\n", model, lastName(kept.Gpu))
+		fmt.Fprintf(c.stdout, "%s is on %s already\n", model, nameOf(kept.Gpu))
 	default:
 		fmt.Fprintf(c.stdout, "%s are kept for %s on %s until %s: others go elsewhere while they can\n", messages.FormatBytes(kept.Bytes), model,
-			lastName(kept.Gpu), time.UnixMilli(kept.UntilMs).Format(time.TimeOnly))
+			nameOf(kept.Gpu), time.UnixMilli(kept.UntilMs).Format(time.TimeOnly))
 	}
 	return nil
 }
 
-// actorOf fills in the actor of a model on the daemon's host. An unknown name is ModelNotFound.
+func (c *cli) listHints(ctx context.Context, k *Client) error {
+	s, err := k.status(ctx)
+	if err != nil {
+		return err
+	}
+	if c.asJSON {
+		all, err := messagesJSON(s.Hints)
+		if err != nil {
+			return err
+		}
+		return printJSON(c.stdout, map[string]any{"hints": all})
+	}
+	return c.printHints(s.Hints, time.Now())
+}
+
+func (c *cli) printHints(hints []*messages.HintReply, now time.Time) error {
+	if len(hints) == 0 {
+		fmt.Fprintln(c.stdout, "no room is kept for anybody; modelops hint MODEL keeps it")
+		return nil
+	}
+	t := table{columns: []string{"MODEL", "DEVICE", "MEMORY", "FOR", "BY"}}
+	for _, h := range hints {
+		t.add(nameOf(h.Model), nameOf(h.Gpu), messages.FormatBytes(h.Bytes), lasting(time.UnixMilli(h.UntilMs).Sub(now)), h.Owner)
+	}
+	return t.print(c.stdout)
+}
+
+// actorOf fills in the actor of a model, which may be called by an alias, on the daemon's host. An unknown name is ModelNotFound.
 func (k *Client) actorOf(ctx context.Context, model string, actor *string) error {
 	name, err := k.nameOf(ctx, model)
 	if err != nil {
@@ -160,6 +191,3 @@ func (k *Client) tellArbiter(ctx context.Context, command, answer proto.Message)
 	}
 	return readReply(reply.Answer, answer)
 }
-
-// lastName is what an actor is called within its host.
-func lastName(actor string) string { return actor[strings.LastIndexByte(actor, '/')+1:] }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -33,9 +34,13 @@ func (c *cli) gpusCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return printJSON(c.stdout, map[string]any{"gpus": all})
+				hints, err := messagesJSON(s.Hints)
+				if err != nil {
+					return err
+				}
+				return printJSON(c.stdout, map[string]any{"gpus": all, "hints": hints})
 			}
-			return c.printDevices(s.Gpus, leases, time.Now())
+			return c.printDevices(s, leases, time.Now())
 		})
 	})
 	return cmd
@@ -52,7 +57,8 @@ func deviceName(g *messages.GpuView) string {
 	return strings.TrimSpace(g.Name + " (simulated)")
 }
 
-func (c *cli) printDevices(gpus []*messages.GpuView, leases bool, now time.Time) error {
+func (c *cli) printDevices(s *messages.StatusView, leases bool, now time.Time) error {
+	gpus := s.Gpus
 	if len(gpus) == 0 {
 		fmt.Fprintln(c.stdout, "no device is known yet")
 		return nil
@@ -75,6 +81,13 @@ func (c *cli) printDevices(gpus []*messages.GpuView, leases bool, now time.Time)
 		if g.Lost {
 			fmt.Fprintf(c.stdout, "%s is lost: %s\n", g.Device, g.LostReason)
 		}
+	}
+	for _, h := range s.Hints {
+		fmt.Fprintf(c.stdout, "%s of %s are kept for %s for %s, at the word of %s\n", messages.FormatBytes(h.Bytes), nameOf(h.Gpu), nameOf(h.Model),
+			lasting(time.UnixMilli(h.UntilMs).Sub(now)), cmp.Or(h.Owner, anonymousName))
+	}
+	for _, m := range s.GetDefrag().GetMoves() {
+		fmt.Fprintf(c.stdout, "%s moves from %s to %s\n", nameOf(m.Model), nameOf(m.From), nameOf(m.To))
 	}
 	if !leases {
 		return nil

@@ -39,7 +39,7 @@ func TestDevicesSaySimulated(t *testing.T) {
 	g := &messages.GpuView{Device: "gpu0", Kind: "simulated", Name: "24 GiB card", CapacityBytes: 24 << 30, LimitBytes: 22 << 30, Lost: true, LostReason: "pulled out",
 		Reservations: []*messages.Reservation{{Lease: "l1", Holder: "client/me", Bytes: 1 << 30, TtlSeconds: 30, Epoch: 7}},
 		Reading:      &messages.DeviceReading{UsedBytes: 3 << 30, UtilizationPct: 40, TemperatureC: 61, PowerWatts: 120.4}}
-	if err := c.printDevices([]*messages.GpuView{g}, true, time.Now()); err != nil {
+	if err := c.printDevices(&messages.StatusView{Gpus: []*messages.GpuView{g}}, true, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"24 GiB card (simulated)", "lost", "gpu0 is lost: pulled out", "3072 MiB", "40%", "61C", "120W", "client/me", "30s"} {

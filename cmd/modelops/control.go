@@ -115,7 +115,7 @@ func (c control) Unload(ctx context.Context, r *messages.ModelUnloadRequest) (*m
 	if _, err := c.d.tree.Ask(ctx, id, &messages.UnloadModel{Force: r.Force, Reason: "asked to unload it"}); err != nil {
 		return nil, err
 	}
-	if _, err := c.await(ctx, id, func(v *messages.ModelView) bool { return v.Phase == "absent" || v.Wanted }); err != nil {
+	if _, err := c.await(ctx, id, func(v *messages.ModelView) bool { return v.Phase == "absent" && !c.d.board.holds(id) || v.Wanted }); err != nil {
 		return nil, err
 	}
 	return &messages.ModelUnloadReply{Success: true, Message: fmt.Sprintf("Model %s unloaded successfully", name),

@@ -342,6 +342,7 @@ func (d *daemon) announce(context.Context) error {
 func (d *daemon) status() *messages.StatusView {
 	s := &messages.StatusView{Version: buildVersion(), UptimeMs: time.Since(d.began).Milliseconds(), Models: d.gateway.Models(),
 		Gpus: d.board.gpuViews(true), JournalSequence: d.journal.Sequence(), Host: d.board.host(messages.HostActor(d.host))}
+	s.Hints, s.Defrag = d.board.room(d.clock.Now())
 	return s
 }
 
