@@ -73,7 +73,29 @@ func (b *board) Ledgers() []*messages.GpuView { return b.gpuViews(false) }
 
 // Residents implements arbiter.Ledgers: who holds or seeks memory now.
 func (b *board) Residents() []*messages.Resident {
-	return arbiter.ResidentsOf(b.live(), b.now().UnixMilli())
+	return arbiter.ResidentsOf(b.present(), b.now().UnixMilli())
+}
+
+// present are the models as the gateway sees them, and those it doesn't show: new ones, and withdrawn ones that still have to go and hold
+// memory until then.
+func (b *board) present() []*messages.ModelView {
+	out := b.live()
+	shown := map[string]bool{}
+	for _, v := range out {
+		shown[v.Id] = true
+	}
+	for _, v := range b.there() {
+		if !shown[v.Id] {
+			out = append(out, v)
+		}
+	}
+	slices.SortFunc(out, func(a, b *messages.ModelView) int { return strings.Compare(a.Id, b.Id) })
+	return out
+}
+
+// there are the models that are declared or not gone yet. The actors of others stay, such as those of replicas that were dismissed.
+func (b *board) there() []*messages.ModelView {
+	return slices.DeleteFunc(b.modelViews(), func(v *messages.ModelView) bool { return v.Spec == nil && v.Phase == "absent" })
 }
 
 // Known implements arbiter.Ledgers: what was measured beats what was declared, and that beats what the files suggest.

@@ -173,7 +173,7 @@ func (d *daemon) plant(context.Context) error {
 	d.board.onModel = func(v *messages.ModelView) {
 		d.tree.Send(gate, v)
 		d.withdrawn(v)
-		d.metrics.SetModelStates(d.board.modelViews()) // what is counted for a name that was never set counts as unknown
+		d.metrics.SetModelStates(d.board.there()) // what is counted for a name that was never set counts as unknown
 	}
 	d.board.onHost = d.hostChanged
 	d.board.live, d.board.estimate = d.gateway.Models, d.runtime.Need

@@ -26,17 +26,21 @@ func (g gatewayMetrics) QueueWait(model string, waited time.Duration) {
 }
 func (g gatewayMetrics) Tokens(model string, n int) { g.m.ObserveTokens(model, n) }
 
-// count turns what happened into metrics.
+// count turns what happened into metrics. Loads of replicas count as their model's: replicas come and go, and counters stay.
 func count(m *telemetry.Metrics, r messages.Recorded) {
 	m.EventsAppended(len(r.Events))
+	name := r.Actor.Name()
+	if of, replica := messages.ReplicaOf(name); replica && r.Actor.Kind == messages.KindModel {
+		name = of
+	}
 	for _, e := range r.Events {
 		switch e := e.(type) {
 		case *messages.ModelReady:
-			m.ObserveLoad(r.Actor.Name(), "success", time.Duration(e.LoadMs)*time.Millisecond)
+			m.ObserveLoad(name, "success", time.Duration(e.LoadMs)*time.Millisecond)
 		case *messages.LoadFailed:
-			m.ObserveLoad(r.Actor.Name(), e.Error.GetCode(), 0)
+			m.ObserveLoad(name, e.Error.GetCode(), 0)
 		case *messages.ModelDrained:
-			m.ObserveUnload(r.Actor.Name(), "success")
+			m.ObserveUnload(name, "success")
 		case *messages.VramReserved:
 			m.LeaseGranted()
 		case *messages.LeaseExpired:
@@ -47,7 +51,7 @@ func count(m *telemetry.Metrics, r messages.Recorded) {
 
 // refresh hands in what is only known by asking, before each scrape.
 func (d *daemon) refresh() {
-	d.metrics.SetModelStates(d.gateway.Models())
+	d.metrics.SetModelStates(d.board.present())
 	d.metrics.SetGPUs(d.board.gpuViews(true))
 	d.metrics.SetJournalLag(d.feed.lag())
 }
