@@ -23,15 +23,18 @@ func TestDegraded(t *testing.T) {
 		requests []request
 		why      string
 	}{
-		"well":                {[]request{{40, time.Second, messages.Outcome{}}}, ""},
-		"fails often":         {[]request{{6, time.Second, messages.Outcome{}}, {1, 0, bad}, {6, time.Second, messages.Outcome{}}, {1, 0, bad}, {1, 0, messages.Outcome{}}, {1, 0, bad}, {1, 0, messages.Outcome{}}, {1, 0, bad}, {1, 0, messages.Outcome{}}, {1, 0, bad}, {1, 0, messages.Outcome{}}, {1, 0, bad}, {1, 0, messages.Outcome{}}, {1, 0, bad}, {1, 0, messages.Outcome{}}, {1, 0, bad}}, "8 of its last 20 requests failed"},
-		"became slow":         {[]request{{40, 500 * time.Millisecond, messages.Outcome{}}, {12, 9 * time.Second, messages.Outcome{}}}, "its answers take"},
-		"one slow":            {[]request{{40, 500 * time.Millisecond, messages.Outcome{}}, {1, 9 * time.Second, messages.Outcome{}}}, ""},
-		"slow from the start": {[]request{{60, 20 * time.Minute, messages.Outcome{}}}, ""},
-		"hangs":               {[]request{{2, time.Second, messages.Outcome{}}, {3, 15 * time.Second, left}}, "3 callers in a row gave up"},
-		"hangs at once":       {[]request{{3, 31 * time.Second, left}}, "3 callers in a row gave up"},
-		"impatient callers":   {[]request{{2, time.Second, messages.Outcome{}}, {9, 3 * time.Second, left}}, ""},
-		"a long job":          {[]request{{1, 20 * time.Minute, messages.Outcome{}}, {2, time.Hour, left}}, ""},
+		"well":                      {[]request{{40, time.Second, messages.Outcome{}}}, ""},
+		"fails often":               {[]request{{6, time.Second, messages.Outcome{}}, {1, 0, bad}, {6, time.Second, messages.Outcome{}}, {1, 0, bad}, {1, 0, messages.Outcome{}}, {1, 0, bad}, {1, 0, messages.Outcome{}}, {1, 0, bad}, {1, 0, messages.Outcome{}}, {1, 0, bad}, {1, 0, messages.Outcome{}}, {1, 0, bad}, {1, 0, messages.Outcome{}}, {1, 0, bad}, {1, 0, messages.Outcome{}}, {1, 0, bad}}, "8 of its last 20 requests failed"},
+		"became slow":               {[]request{{40, 500 * time.Millisecond, messages.Outcome{}}, {12, 9 * time.Second, messages.Outcome{}}}, "its answers take"},
+		"one slow":                  {[]request{{40, 500 * time.Millisecond, messages.Outcome{}}, {1, 9 * time.Second, messages.Outcome{}}}, ""},
+		"slow from the start":       {[]request{{60, 20 * time.Minute, messages.Outcome{}}}, ""},
+		"hangs":                     {[]request{{2, time.Second, messages.Outcome{}}, {3, 15 * time.Second, left}}, "3 callers in a row gave up"},
+		"hangs at once":             {[]request{{3, 31 * time.Second, left}}, "3 callers in a row gave up"},
+		"hangs, callers leave soon": {[]request{{9, 100 * time.Millisecond, messages.Outcome{}}, {6, 2 * time.Second, left}}, "6 callers in a row gave up"},
+		"a short stall":             {[]request{{9, 100 * time.Millisecond, messages.Outcome{}}, {3, 2 * time.Second, left}, {1, 100 * time.Millisecond, messages.Outcome{}}, {4, 2 * time.Second, left}}, ""},
+		"hasty callers":             {[]request{{9, 10 * time.Millisecond, messages.Outcome{}}, {50, 300 * time.Millisecond, left}}, ""},
+		"impatient callers":         {[]request{{2, time.Second, messages.Outcome{}}, {9, 3 * time.Second, left}}, ""},
+		"a long job":                {[]request{{1, 20 * time.Minute, messages.Outcome{}}, {2, time.Hour, left}}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

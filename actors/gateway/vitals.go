@@ -17,9 +17,10 @@ const (
 	slowMemory     = 256              // answers over which that is taken
 	slowLeast      = 2 * time.Second  // what is quicker is never called slow
 	inVainInARow   = 3                // callers that gave up, one after the other
-	inVainTimes    = 10               // they had waited for so many times what is usual,
-	inVainLeast    = 10 * time.Second // or so long,
-	inVainUnknown  = 30 * time.Second // or so long when nobody knows what is usual
+	inVainTimes    = 10               // each had waited for so many times what is usual,
+	inVainEach     = time.Second      // but so long at least,
+	inVainUnknown  = 30 * time.Second // or so long when nobody knows what is usual,
+	inVainSpan     = 10 * time.Second // and from the first one's beginning to the last one's end it was so long
 	stuckTimes     = 20               // nothing ends for so many times what is usual while others wait,
 	stuckLeast     = 10 * time.Minute // or so long
 )
@@ -31,7 +32,9 @@ type vitals struct {
 	pace     average       // of the latest answers
 	usual    time.Duration // of many answers
 	answers  int
-	inVain   int
+	inVain   int           // callers in a row who gave up
+	vainly   time.Time     // when the first of them began
+	vainSpan time.Duration // from then until the last one gave up
 	lastEnd  time.Time
 	reported bool // as degraded
 }
@@ -54,7 +57,10 @@ func (v *vitals) saw(o messages.Outcome, took time.Duration, now time.Time) {
 		}
 		v.usual += (took - v.usual) / slowMemory
 	case gaveUp(o) && took >= v.patience():
-		v.inVain++
+		if v.inVain++; v.inVain == 1 {
+			v.vainly = now.Add(-took)
+		}
+		v.vainSpan = now.Sub(v.vainly)
 	}
 }
 
@@ -72,7 +78,7 @@ func (v *vitals) patience() time.Duration {
 	if v.usual == 0 {
 		return inVainUnknown
 	}
-	return max(inVainTimes*v.usual, inVainLeast)
+	return max(inVainTimes*v.usual, inVainEach)
 }
 
 // degraded says why a worker does its work badly; empty when it doesn't.
@@ -91,7 +97,7 @@ func (l *lane) degraded(s *seat, now time.Time) string {
 		return fmt.Sprintf("its breaker is open and %d probes failed", s.breaker.failures-s.breaker.threshold)
 	case v.answers >= slowSamples && time.Duration(v.pace) > slowLeast && time.Duration(v.pace) > slowTimes*v.usual:
 		return fmt.Sprintf("its answers take %s, usually %s", time.Duration(v.pace).Round(time.Millisecond), v.usual.Round(time.Millisecond))
-	case v.inVain >= inVainInARow:
+	case v.inVain >= inVainInARow && v.vainSpan >= inVainSpan:
 		return fmt.Sprintf("%d callers in a row gave up on it, each after more than %s", v.inVain, v.patience().Round(time.Millisecond))
 	case s.running >= l.places() && len(l.waiting) > 0 && v.usual > 0:
 		if still := now.Sub(l.lastSign(s)); still > max(stuckLeast, stuckTimes*v.usual) {

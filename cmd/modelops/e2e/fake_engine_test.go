@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -18,7 +19,8 @@ import (
 // fakeEngineWord makes this test program an engine that misbehaves on command: `TEST fake-engine --port N`.
 const fakeEngineWord = "fake-engine"
 
-// fakeEngine answers chats, or fails while its knob says so: PUT /knob/500 makes every answer a 500, PUT /knob/200 a good one.
+// fakeEngine answers chats, or fails while its knob says so: PUT /knob/500 makes every answer a 500, PUT /knob/200 a good one,
+// and PUT /knob/0 lets it answer no more while it says that it is well.
 func fakeEngine(args []string) int {
 	flags := flag.NewFlagSet(fakeEngineWord, flag.ContinueOnError)
 	port := flags.Int("port", 0, "where it listens")
@@ -65,9 +67,14 @@ func (e *fake) mux() *http.ServeMux {
 	return mux
 }
 
-func (e *fake) chat(w http.ResponseWriter, _ *http.Request) {
+func (e *fake) chat(w http.ResponseWriter, r *http.Request) {
 	e.asked.Add(1)
+	_, _ = io.Copy(io.Discard, r.Body) // or it doesn't see that its caller leaves
 	code := int(e.code.Load())
+	if code == 0 {
+		<-r.Context().Done()
+		return
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
 	if code != http.StatusOK {
