@@ -183,7 +183,14 @@ func (l *lane) bereaved(model int) {
 			continue
 		}
 		// The lane may say ready for a moment longer: then the worker refuses the connection and this comes back.
-		l.w.alive(l.w.latency(), func() { l.arrive(r) })
+		boot := l.w.boot
+		l.w.after(l.w.latency(), func() {
+			if l.w.boot != boot { // the coordinator it was at is gone, and its caller heard so
+				l.w.end(r, messages.Unavailable)
+				return
+			}
+			l.arrive(r)
+		})
 	}
 	s.pokeIdle(l.w)
 	l.rest()

@@ -44,6 +44,9 @@ func (w *World) Calm(ctx context.Context) error {
 	if err := w.toRest(ctx, w.Bound()+recovery); err != nil {
 		return err
 	}
+	if w.tally.pending > 0 {
+		w.violated("%d requests never ended", w.tally.pending)
+	}
 	if why := w.left(); why != "" {
 		w.violated("nothing is wanted, but %s", why)
 	}

@@ -114,6 +114,8 @@ func (s simulation) zoo() ([]clockwork.Model, error) {
 			m.Idle = 30 * time.Second
 		case 2:
 			m.MinResidency = 10 * time.Second
+		case 3:
+			m.MaxReplicas = 2
 		}
 		out = append(out, m)
 	}
