@@ -103,7 +103,7 @@ func (l *lane) seat(name string) *seat {
 
 // expectedWait is how long the request at a position will wait, from what requests and loads took of late.
 func (l *lane) expectedWait(position int, now time.Time) time.Duration {
-	took := max(time.Duration(l.recent), 10*time.Millisecond)
+	took := max(l.usual(now), 10*time.Millisecond)
 	rounds := (position + l.limit() - 1) / l.limit()
 	if l.ready() {
 		return max(took*time.Duration(rounds), 100*time.Millisecond)
@@ -113,6 +113,18 @@ func (l *lane) expectedWait(position int, now time.Time) time.Duration {
 		cold -= min(cold, now.Sub(l.coldSince))
 	}
 	return max(cold+took*time.Duration(rounds-1), 100*time.Millisecond)
+}
+
+// usual is how long a request keeps its place. Before any has ended, those that run say at least how long it takes.
+func (l *lane) usual(now time.Time) time.Duration {
+	took := time.Duration(l.recent)
+	if took > 0 {
+		return took
+	}
+	for _, r := range l.running {
+		took = max(took, now.Sub(r.began))
+	}
+	return took
 }
 
 // idle is how long nothing ran or waited; 0 while something does.

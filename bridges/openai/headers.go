@@ -87,12 +87,17 @@ func namedIn(connection []string) map[string]bool {
 
 // queueHeaders tell the client how it waited. Milliseconds.
 func queueHeaders(h http.Header, grant *messages.Grant) {
-	h["X-Modelops-Queue-Position"] = []string{strconv.Itoa(grant.Position)}
-	h["X-Modelops-Queue-Expected-Ms"] = []string{strconv.FormatInt(grant.Expected.Milliseconds(), 10)}
+	placeHeaders(h, grant.Position, grant.Expected)
 	h["X-Modelops-Queue-Ms"] = []string{strconv.FormatInt(grant.Queued.Milliseconds(), 10)}
 	if grant.Queued > 0 {
 		h["Server-Timing"] = append(h["Server-Timing"], fmt.Sprintf("queue;dur=%.3f", float64(grant.Queued)/float64(time.Millisecond)))
 	}
+}
+
+// placeHeaders tell where the request stood at its arrival, and how long it was expected to wait.
+func placeHeaders(h http.Header, position int, expected time.Duration) {
+	h["X-Modelops-Queue-Position"] = []string{strconv.Itoa(position)}
+	h["X-Modelops-Queue-Expected-Ms"] = []string{strconv.FormatInt(expected.Milliseconds(), 10)}
 }
 
 // requestID keeps the caller's id if it is fit for logs and journals; else it makes one.

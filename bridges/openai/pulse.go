@@ -24,6 +24,7 @@ type pulse struct {
 	timer *time.Timer
 	// place is where the request stands in its queue; nil while it doesn't wait there.
 	place *messages.QueuePlace
+	first *messages.QueuePlace // where it stood when it was first told: the head's figures
 	begun bool
 	over  bool
 }
@@ -47,6 +48,9 @@ func (p *pulse) told(at messages.QueuePlace) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.place = &at
+	if p.first == nil {
+		p.first = &at
+	}
 	switch {
 	case p.over:
 	case p.begun || at.Waited >= queuePatience:
@@ -81,6 +85,9 @@ func (p *pulse) write() {
 		h["Cache-Control"] = []string{"no-cache"}
 		h["X-Accel-Buffering"] = []string{"no"}
 		h["X-Modelops-Source"] = []string{"modelops"}
+		if p.first != nil {
+			placeHeaders(h, p.first.Position, p.first.Expected)
+		}
 		p.w.WriteHeader(http.StatusOK)
 	}
 	if _, err := p.w.Write([]byte(p.comment())); err != nil {

@@ -150,6 +150,9 @@ func TestStreamsHearWhereTheyStand(t *testing.T) {
 		if c.code == 429 && (resp.Header.Get("Retry-After") != "2" || resp.Header.Get("Retry-After-Ms") != "1500") {
 			t.Errorf("%s: %v", c.name, resp.Header)
 		}
+		if c.name == "a long wait" && (resp.Header.Get("X-Modelops-Queue-Position") != "3" || resp.Header.Get("X-Modelops-Queue-Expected-Ms") != "1230") {
+			t.Errorf("%s: %v", c.name, resp.Header)
+		}
 		if c.name == "a short wait" && (resp.Header.Get("X-Modelops-Queue-Position") != "2" || resp.Header.Get("X-Modelops-Queue-Expected-Ms") != "1500" || resp.Header.Get("X-Modelops-Queue-Ms") != "1000") {
 			t.Errorf("%s: %v", c.name, resp.Header)
 		}
