@@ -144,7 +144,8 @@ func (w *World) unstaffed(m *machine[model.State]) string {
 			return fmt.Sprintf("%s hasn't heard of %s", name, m.id)
 		}
 	}
-	if s.Swap != nil && s.Phase != model.Failed {
+	l, _ := w.seatOf(w.byName[m.id.Name()])
+	if s.Swap != nil && (s.Phase != model.Failed || l.ready()) { // where nobody serves, who asks next lets a failed model try anew
 		return fmt.Sprintf("%s replaces the worker of %s", m.id, s.Swap.Replica)
 	}
 	return ""

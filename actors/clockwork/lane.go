@@ -43,6 +43,7 @@ type lane struct {
 	idleSince time.Duration // since when nothing runs or waits; < 0 = something does
 	served    bool
 	replaced  time.Duration // when a replacement was last asked for
+	revived   time.Duration // when its own worker was last asked to try anew
 }
 
 func newLane(w *World, m Model) *lane {

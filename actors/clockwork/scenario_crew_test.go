@@ -179,6 +179,23 @@ func (s stage) endsWell(when string) {
 	s.rests()
 }
 
+// While the replacement serves, nobody asks for the model whose own worker can't be had for a while: it comes back all the same, and the
+// replacement goes.
+func TestAReplacementStepsBackAlsoWhenItsModelFailedForAWhile(t *testing.T) {
+	for seed := uint64(1); seed <= 10; seed++ {
+		s := degraded(t, seed, 8, Rigged{})
+		s.until("its worker is drained", time.Minute, func() bool { return s.stateOf("m").Phase == model.Draining })
+		s.o.Faults.StartFails = 1
+		s.until("it failed for good", 5*time.Minute, func() bool { return s.phase("m") == model.Failed })
+		s.o.Faults.StartFails = 0
+		if r := s.ended(s.call("m", time.Millisecond), time.Second); r.code != 0 {
+			t.Fatalf("seed %d: the replacement answers %s", seed, r.code)
+		}
+		s.until("it has its own worker again, and that one only", 2*time.Minute, func() bool { return s.alone("m") })
+		s.rests()
+	}
+}
+
 // Names are used again: what fifty replacements leave behind is what one leaves.
 func TestFiftyReplacementsLeaveNothingBehind(t *testing.T) {
 	m := plain("m", 4)

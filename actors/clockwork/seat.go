@@ -13,6 +13,7 @@ const (
 	badInARow    = 3
 	slowTimes    = 5
 	replaceEvery = time.Minute
+	reviveEvery  = time.Minute
 )
 
 // seat is a worker that serves a lane: the model's own, or a replica's.
@@ -84,9 +85,16 @@ func (l *lane) free() (best *seat) {
 	return best
 }
 
-// inspect has a bad worker replaced, at most one a minute.
+// inspect has a bad worker replaced, at most one a minute, and a model whose own worker failed try anew once a minute while others serve.
 func (l *lane) inspect() {
 	w := l.w
+	switch {
+	case l.seats[0].view.GetPhase() != "failed" || !l.ready():
+		l.revived = w.elapsed
+	case w.elapsed-l.revived >= reviveEvery:
+		l.revived = w.elapsed
+		l.ensure()
+	}
 	if l.replaced > 0 && w.elapsed-l.replaced < replaceEvery {
 		return
 	}

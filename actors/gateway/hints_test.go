@@ -91,6 +91,29 @@ func TestBreakerStaysOpen(t *testing.T) {
 	})
 }
 
+// A model whose own worker failed for good is asked to try anew while its other workers serve: requests don't do it, and a replacement would
+// stay for good.
+func TestAModelTriesItsOwnWorkerAnewWhileOthersServe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, d := rig(1, "failed")
+		sweep(g, 5*time.Minute)
+		if told := d.heard(); len(told) > 0 {
+			t.Errorf("nobody serves it, and nobody asks for it: %v", told)
+		}
+		other := view(1, "ready")
+		other.Id, other.Name = "model/main_pc/tiny~2", "tiny~2"
+		g.Update(other)
+		sweep(g, 150*time.Second)
+		told := d.heard()
+		if len(told) != 2 {
+			t.Fatalf("told %v, want to hear of it once a minute", told)
+		}
+		if _, ok := told[0].(*messages.EnsureModel); !ok {
+			t.Errorf("told %v", told)
+		}
+	})
+}
+
 // Workers become more while requests wait, and fewer when fewer would do; never beyond what is declared.
 func TestScale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

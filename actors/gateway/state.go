@@ -33,6 +33,7 @@ type lane struct {
 	keep      *time.Duration // the latest request's word on the idle time; nil = the declaration's
 	demand    demand
 	replaced  time.Time // when a degraded worker was last reported
+	revived   time.Time // when the model was last asked to try its own worker anew
 }
 
 // run is a request at a worker.

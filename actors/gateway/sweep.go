@@ -69,6 +69,9 @@ func (g *Gateway) hintsOf(l *guarded, now time.Time, stay bool) (out []hint) {
 	if s, why := l.lane.unwell(now); s != nil {
 		out = append(out, hint{l.id, &messages.ReplaceWorker{Replica: s.name, Attempt: s.view.GetAttempt(), Reason: why}})
 	}
+	if l.lane.bereft(now) {
+		out = append(out, hint{l.id, &messages.EnsureModel{Reason: "only its other workers serve it"}})
+	}
 	if n, why, ok := l.lane.scale(now); ok {
 		out = append(out, hint{l.id, &messages.ScaleModel{Replicas: n, Reason: why}})
 	}

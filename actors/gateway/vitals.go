@@ -137,3 +137,19 @@ func (l *lane) unwell(now time.Time) (*seat, string) {
 	}
 	return nil, ""
 }
+
+// reviveEvery is how often a model whose own worker can't be had, and whose other workers serve, is asked to try anew.
+const reviveEvery = time.Minute
+
+// bereft tells whether the model should try its own worker anew. Requests don't ask for it while others serve them.
+func (l *lane) bereft(now time.Time) bool {
+	if l.view.GetPhase() != "failed" || !l.ready() {
+		l.revived = now
+		return false
+	}
+	if now.Sub(l.revived) < reviveEvery {
+		return false
+	}
+	l.revived = now
+	return true
+}
