@@ -57,8 +57,8 @@ type daemon struct {
 	grpc    *grpcapi.Server
 	nats    *natsapi.API
 
-	requests *requestRing // the latest requests, for `why`
-	awake    atomic.Bool  // all models of the journal and the configuration are there
+	requests *requestRing  // the latest requests, for `why`
+	awake    chan struct{} // closed when all models of the journal and the configuration are there
 
 	reread   func() (*config.Config, error) // reads the configuration again, from where it came; nil = it can't change
 	applying sync.Mutex                     // one change of configuration at a time
@@ -73,7 +73,7 @@ func (d *daemon) newID() string { return uuid.NewString() }
 
 // startDaemon opens what a host stands on, in order. When a step fails, what was opened is closed again.
 func startDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (*daemon, error) {
-	d := &daemon{cfg: cfg, host: cfg.Host, bootID: uuid.NewString(), log: log, began: time.Now(), board: newBoard(), metrics: telemetry.New(buildVersion(), cfg.Host)}
+	d := &daemon{cfg: cfg, host: cfg.Host, bootID: uuid.NewString(), log: log, began: time.Now(), board: newBoard(), metrics: telemetry.New(buildVersion(), cfg.Host), awake: make(chan struct{})}
 	d.requests = d.newRequestRing()
 	d.current.Store(cfg)
 	d.life, d.endLife = context.WithCancel(context.Background())
@@ -193,7 +193,7 @@ func (d *daemon) figures(model string) gateway.Figures {
 func (d *daemon) spawner() tree.Spawner {
 	o := entity.Options{Journal: store{d.journal}, Clock: d.clock, NewID: d.newID, Observer: d.board, Log: d.log, SnapshotEvery: d.cfg.Journal.SnapshotEvery}
 	rules := model.Rules{Retry: model.Retry{Limit: d.cfg.Load.Retries + 1, First: time.Second, Longest: time.Minute}, CanSleep: d.runtime.CanSleep}
-	models := model.Kind(rules, model.World{Runtime: workers{d.runtime, d}, Gate: d.gateway, Door: d.tree, Free: d.seenFree, Held: d.held, OutOfMemory: runtime.OutOfMemory})
+	models := model.Kind(rules, model.World{Runtime: workers{d.runtime, d}, Gate: d.gateway, Door: patientDoor{d.tree, d.awake}, Free: d.seenFree, Held: d.held, OutOfMemory: runtime.OutOfMemory})
 	scheduler := arbiter.Kind(arbiter.Rules{Policy: d.cfg.Scheduler.Policy, MaxLoads: d.cfg.Load.MaxConcurrent, MaxWait: d.cfg.Queue.MaxWait,
 		Collation: d.cfg.Queue.Collation, Defrag: d.cfg.Scheduler.Defrag}, d.board, d.tree)
 	ledgers, life := gpu.Kind(), host.Kind(d.swapWorld())
@@ -238,7 +238,7 @@ func (d *daemon) wake(ctx context.Context) error {
 	for _, e := range refused {
 		d.log.Error("a model does not follow the configuration", "subject", e.Subject, "error", e)
 	}
-	d.awake.Store(true)
+	close(d.awake)
 	d.believe(ctx)
 	d.alongside(d.poll)
 	d.alongside(d.gateway.Run)

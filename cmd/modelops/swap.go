@@ -126,7 +126,7 @@ func (d *daemon) hostChanged(v *messages.HostView) {
 // withdrawn lets no route lead to a model whose declaration is gone, whoever took it away: the configuration says so before it withdraws,
 // others say nothing. Before the host is awake its models aren't all there, and nothing is withdrawn.
 func (d *daemon) withdrawn(v *messages.ModelView) {
-	if v.Spec != nil || !d.awake.Load() {
+	if v.Spec != nil || !d.isAwake() {
 		return
 	}
 	leads := func(r *messages.Route) bool { return r.To == v.Name || r.Canary == v.Name }
