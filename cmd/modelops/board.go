@@ -149,6 +149,13 @@ func (b *board) model(id messages.ActorID) *messages.ModelView {
 	return b.models[id]
 }
 
+// gpu is a device's ledger; nil when there is none.
+func (b *board) gpu(id messages.ActorID) *messages.GpuView {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.gpus[id]
+}
+
 func (b *board) host(id messages.ActorID) *messages.HostView {
 	b.mu.RLock()
 	defer b.mu.RUnlock()

@@ -44,18 +44,19 @@ type daemon struct {
 	began   time.Time
 	clock   steadyClock
 
-	journal *journal.Journal
-	devices devices
-	runtime *runtime.Runtime
-	client  *runtime.Client
-	tree    *tree.Tree
-	gateway *gateway.Gateway
-	board   *board
-	feed    *feed
-	openai  *openai.API
-	rest    *rest.Server
-	grpc    *grpcapi.Server
-	nats    *natsapi.API
+	journal    *journal.Journal
+	devices    devices
+	seeDevices opener
+	runtime    *runtime.Runtime
+	client     *runtime.Client
+	tree       *tree.Tree
+	gateway    *gateway.Gateway
+	board      *board
+	feed       *feed
+	openai     *openai.API
+	rest       *rest.Server
+	grpc       *grpcapi.Server
+	nats       *natsapi.API
 
 	requests *requestRing  // the latest requests, for `why`
 	awake    chan struct{} // closed when all models of the journal and the configuration are there
@@ -73,7 +74,13 @@ func (d *daemon) newID() string { return uuid.NewString() }
 
 // startDaemon opens what a host stands on, in order. When a step fails, what was opened is closed again.
 func startDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (*daemon, error) {
+	return launch(ctx, cfg, log, openDevices)
+}
+
+// launch is startDaemon with what opens the host's devices.
+func launch(ctx context.Context, cfg *config.Config, log *slog.Logger, see opener) (*daemon, error) {
 	d := &daemon{cfg: cfg, host: cfg.Host, bootID: uuid.NewString(), log: log, began: time.Now(), board: newBoard(), metrics: telemetry.New(buildVersion(), cfg.Host), awake: make(chan struct{})}
+	d.seeDevices = see
 	d.requests = d.newRequestRing()
 	d.current.Store(cfg)
 	d.life, d.endLife = context.WithCancel(context.Background())
@@ -113,7 +120,7 @@ func (d *daemon) openJournal(ctx context.Context) error {
 }
 
 func (d *daemon) openWorld(ctx context.Context) error {
-	ds, err := openDevices(ctx, d.cfg, d.board, d.log)
+	ds, err := d.seeDevices(ctx, d.cfg, d.board, d.log)
 	if err != nil {
 		return err
 	}
@@ -134,22 +141,6 @@ func (d *daemon) openWorld(ctx context.Context) error {
 	d.runtime, d.client = runtime.New(o), runtime.NewClient()
 	d.later(func(context.Context) error { d.client.Close(); return nil })
 	return nil
-}
-
-// deviceEnv binds a worker to its GPUs by UUID, in the order of its shares: indexes change when a card is added.
-func (d *daemon) deviceEnv(p *messages.Placement) []string {
-	var uuids []string
-	for _, part := range p.Parts() {
-		for _, g := range d.board.gpuViews(false) {
-			if g.Id == part.Gpu && g.Kind == "cuda" && g.Uuid != "" {
-				uuids = append(uuids, g.Uuid)
-			}
-		}
-	}
-	if len(uuids) == 0 {
-		return nil
-	}
-	return []string{"CUDA_VISIBLE_DEVICES=" + strings.Join(uuids, ",")}
 }
 
 // plant makes the tree, the gateway and how actors are made.

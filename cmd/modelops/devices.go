@@ -1,13 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"modelops/bridges/config"
 	"modelops/bridges/cpu"
@@ -24,10 +22,13 @@ type devices interface {
 	Close() error
 }
 
+// opener finds the devices of a host.
+type opener func(context.Context, *config.Config, *board, *slog.Logger) (devices, error)
+
 // openDevices chooses the host's devices: simulated ones when configured, else the processor with its RAM budget,
 // and the GPUs where there are any.
 func openDevices(ctx context.Context, cfg *config.Config, b *board, log *slog.Logger) (devices, error) {
-	pids := func() []int64 { return workerPids(b, "") }
+	pids := func() []int64 { return workerPids(b) }
 	if len(cfg.Resources.Devices) > 0 {
 		var ds []sim.Device
 		for _, d := range cfg.Resources.Devices {
@@ -70,121 +71,55 @@ func (w withGPUs) Status() string { return w.Devices.Status() + "; " + w.ram.Sta
 // Footprint is the RAM of a worker on the processor.
 func (w withGPUs) Footprint(pid int64) (current, peak uint64, err error) { return w.ram.Footprint(pid) }
 
-// workerPids are the local workers, all of them or those of one device.
-func workerPids(b *board, gpu string) []int64 {
+// workerPids are the local workers.
+func workerPids(b *board) []int64 {
 	var out []int64
 	for _, m := range b.modelViews() {
-		_, there := m.GetPlacement().On(gpu)
-		if w := m.GetWorker(); w != nil && !w.Remote && (gpu == "" || there) {
+		if w := m.GetWorker(); w != nil && !w.Remote {
 			out = append(out, w.Pid)
 		}
 	}
 	return out
 }
 
-// footprint is what a worker is taken to hold of simulated devices: what was reserved for it on each.
-func footprint(b *board, pid int64) map[string]uint64 {
+// tenant is a worker of ours on a device.
+type tenant struct {
+	pid int64
+	// lease is what its ledger counts for it, in bytes; 0 while it isn't known to have taken its memory.
+	lease uint64
+}
+
+// tenants are the local workers of a device.
+func tenants(b *board, gpu *messages.GpuView) []tenant {
+	var out []tenant
 	for _, m := range b.modelViews() {
-		if m.GetWorker().GetPid() != pid || m.GetPlacement() == nil {
+		w := m.GetWorker()
+		if _, there := m.GetPlacement().On(gpu.GetId()); w == nil || w.Remote || !there {
 			continue
 		}
-		held := map[string]uint64{}
-		for _, part := range m.Placement.Parts() {
-			if gpu, err := messages.ParseActorID(part.Gpu); err == nil {
-				held[gpu.Name()] = part.Bytes
+		t := tenant{pid: w.Pid}
+		for _, r := range gpu.GetReservations() {
+			if r.Holder == m.Id && m.Phase != "loading" {
+				t.lease = cmp.Or(r.MeasuredBytes, r.Bytes)
 			}
 		}
-		return held
+		out = append(out, t)
 	}
-	return nil
+	return out
 }
 
-// measure is the footprint of a worker on all its devices, in bytes: what the driver says for GPUs, the peak of RAM for the processor.
-// A simulated device has no memory to measure: what was reserved counts as used.
-func (d *daemon) measure(pid int64) (uint64, error) {
-	for _, m := range d.board.modelViews() {
-		if m.GetWorker().GetPid() != pid || m.Placement == nil {
-			continue
-		}
-		switch m.Placement.DeviceKind {
-		case "simulated":
-			return m.Placement.Bytes, nil
-		case "cuda":
-			held, err := d.onGPUs(m.Placement, pid)
-			var sum uint64
-			for _, bytes := range held {
-				sum += bytes
-			}
-			return sum, err
-		}
-	}
-	_, peak, err := d.ram(pid)
-	return peak, err
-}
-
-// ram is what a worker's processes hold of RAM and the most they ever held; nothing where no device is the processor.
-func (d *daemon) ram(pid int64) (current, peak uint64, err error) {
-	if ram, ok := d.devices.(interface {
-		Footprint(int64) (uint64, uint64, error)
-	}); ok {
-		return ram.Footprint(pid)
-	}
-	return 0, 0, nil
-}
-
-// held is what the worker of a split placement holds of each of its devices.
-func (d *daemon) held(_ context.Context, p *messages.Placement) []uint64 {
-	if p.DeviceKind == "cuda" {
-		for _, m := range d.board.modelViews() {
-			if w := m.GetWorker(); w != nil && m.GetPlacement().GetId() == p.Id {
-				if held, err := d.onGPUs(p, w.Pid); err == nil {
-					return held
-				}
-			}
-		}
-		return nil
-	}
-	var reserved []uint64
-	for _, part := range p.Parts() {
-		reserved = append(reserved, part.Bytes)
-	}
-	return reserved
-}
-
-// onGPUs is what the driver reports for a worker and its children on each device of a placement: they share its process group.
-func (d *daemon) onGPUs(p *messages.Placement, pid int64) ([]uint64, error) {
-	readings, err := d.devices.Read(d.life)
-	if err != nil {
-		return nil, err
-	}
-	held := make([]uint64, len(p.Parts()))
-	for i, part := range p.Parts() {
-		for _, r := range readings {
-			if messages.GPUActor(d.host, r.Device).String() != part.Gpu {
-				continue
-			}
-			for _, x := range r.Processes {
-				if x.Pid == pid || sameGroup(x.Pid, pid) {
-					held[i] += x.Bytes
-				}
-			}
-		}
-	}
-	return held, nil
-}
-
-func sameGroup(pid, leader int64) bool {
-	group, err := unix.Getpgid(int(pid))
-	return err == nil && int64(group) == leader
-}
-
-// foreign is what a device holds beside our workers and the leases of programs that announced themselves.
-func foreign(r *messages.DeviceReading, ours []int64, leased uint64) uint64 {
+// foreign is what a device holds beside our workers and the leases of programs that announced themselves. In a container the driver
+// doesn't tell which of its processes are ours: a worker of which it says nothing holds what its lease says, or it would count twice.
+func foreign(r *messages.DeviceReading, ours []tenant, leased uint64) uint64 {
 	mine := leased
-	for _, p := range r.Processes {
-		if slices.ContainsFunc(ours, func(pid int64) bool { return p.Pid == pid || sameGroup(p.Pid, pid) }) {
-			mine += p.Bytes
+	for _, t := range ours {
+		var seen uint64
+		for _, p := range r.Processes {
+			if p.Pid == t.pid || sameGroup(p.Pid, t.pid) {
+				seen += p.Bytes
+			}
 		}
+		mine += cmp.Or(seen, t.lease)
 	}
 	return r.UsedBytes - min(mine, r.UsedBytes)
 }
@@ -249,16 +184,12 @@ func (d *daemon) poll(ctx context.Context) {
 func (d *daemon) observe(ctx context.Context, r *messages.DeviceReading) {
 	d.board.setReading(r)
 	id := messages.GPUActor(d.host, r.Device)
-	var leased uint64
-	for _, g := range d.board.gpuViews(false) {
-		if g.Id == id.String() {
-			leased = clientLeases(g)
-		}
-	}
+	g := d.board.gpu(id)
+	leased := clientLeases(g)
 	if r.Kind == "simulated" { // a lease on a simulated device holds nothing that its ledger could see
 		leased = 0
 	}
-	d.tree.Tell(ctx, id, &messages.ObserveDevice{Reading: r, ForeignBytes: foreign(r, workerPids(d.board, id.String()), leased)})
+	d.tree.Tell(ctx, id, &messages.ObserveDevice{Reading: r, ForeignBytes: foreign(r, tenants(d.board, g), leased)})
 }
 
 // A device's driver reports memory as used for some time after its process is gone.
@@ -300,8 +231,8 @@ func (d *daemon) seenFree(ctx context.Context, p *messages.Placement) {
 
 func (d *daemon) allFree(readings []*messages.DeviceReading, p *messages.Placement, before map[string]uint64) bool {
 	for _, r := range readings {
-		id := messages.GPUActor(d.host, r.Device).String()
-		if _, on := p.On(id); on && foreign(r, workerPids(d.board, id), 0) > before[id]+freeSlack {
+		id := messages.GPUActor(d.host, r.Device)
+		if _, on := p.On(id.String()); on && foreign(r, tenants(d.board, d.board.gpu(id)), 0) > before[id.String()]+freeSlack {
 			return false
 		}
 	}
@@ -333,12 +264,14 @@ func (d *daemon) relieve(ctx context.Context, r *messages.DeviceReading) {
 			continue
 		}
 		threshold := g.LimitBytes / 100 * uint64(d.cfg.Resources.EvictionThresholdPct)
-		used := g.ReservedBytes
+		used, level := g.ReservedBytes, threshold/100*relieveTo
 		if d.cfg.Scheduler.ForeignPressure {
 			used += g.ForeignBytes
+		} else {
+			level += g.ForeignBytes // the scheduler counts strangers, and nobody is to leave because of them
 		}
 		if used > threshold {
-			d.tree.Tell(ctx, messages.ArbiterActor(), &messages.RelievePressure{Gpu: id, LevelBytes: threshold / 100 * relieveTo,
+			d.tree.Tell(ctx, messages.ArbiterActor(), &messages.RelievePressure{Gpu: id, LevelBytes: level,
 				Reason: messages.FormatBytes(used) + " of " + messages.FormatBytes(g.LimitBytes) + " used, threshold " + messages.FormatBytes(threshold)})
 		}
 	}

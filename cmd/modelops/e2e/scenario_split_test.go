@@ -300,7 +300,9 @@ func TestPinsHold(t *testing.T) {
 	d.prints("pin kept --for 6s --owner alice", "kept is pinned: by alice for")
 	until := time.UnixMilli(d.model("kept").PinnedUntilMs)
 	waits := d.asks("next", 0)
-	d.until(waitLimit, "next waits", func() bool { return strings.Contains(fmt.Sprint(d.why("next")), "pinned by alice until "+until.UTC().Format("2006-01-02 15:04:05")) })
+	d.until(waitLimit, "next waits", func() bool {
+		return strings.Contains(fmt.Sprint(d.why("next")), "pinned by alice until "+until.UTC().Format("2006-01-02 15:04:05"))
+	})
 	if d.model("kept").Phase != "ready" {
 		t.Error("it left although it is pinned")
 	}
