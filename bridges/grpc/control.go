@@ -35,6 +35,12 @@ func (s *Server) ListModels(ctx context.Context, r *emptypb.Empty) (*messages.Mo
 
 // AcquireGpuLease reserves device memory. A refusal for want of memory is an OK reply with granted false: old clients rely on it.
 func (s *Server) AcquireGpuLease(ctx context.Context, r *messages.GpuLeaseRequest) (*messages.GpuLeaseReply, error) {
+	switch {
+	case r.VramEstimateMb < 0:
+		return nil, refuse(ctx, invalid("vram_estimate_mb", "it is negative", "say how many MiB are needed"))
+	case r.TtlSeconds < 0:
+		return nil, refuse(ctx, invalid("ttl_seconds", "it is negative", "leave it out for 30"))
+	}
 	return ask(ctx, s, r, s.Control.AcquireLease)
 }
 

@@ -170,6 +170,11 @@ func TestControl(t *testing.T) {
 	if r, err := client.AcquireGpuLease(ctx, &messages.GpuLeaseRequest{VramEstimateMb: 9}); err != nil || r.Granted || r.RetryAfterMs != 250 {
 		t.Error("a lease refused for want of memory is an OK reply:", r, err)
 	}
+	for _, bad := range []*messages.GpuLeaseRequest{{VramEstimateMb: -1}, {VramEstimateMb: 9, TtlSeconds: -1}} {
+		if _, err := client.AcquireGpuLease(ctx, bad); status.Code(err) != codes.InvalidArgument {
+			t.Error("a negative lease:", err)
+		}
+	}
 	if r, err := client.ReleaseGpuLease(ctx, &messages.GpuLeaseRelease{LeaseId: "?"}); err != nil || !r.Success {
 		t.Error(r, err)
 	}
