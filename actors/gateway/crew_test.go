@@ -1,0 +1,38 @@
+package gateway
+
+import (
+	"context"
+	"testing"
+
+	"modelops/messages"
+)
+
+// Names of replicas are used again, and nothing of one that was dismissed is shown or kept but its last view.
+func TestFiftyReplacementsLeaveNoSeats(t *testing.T) {
+	g, _ := rig(2, "ready")
+	for n := range uint64(50) {
+		other := view(n+1, "ready")
+		other.Id, other.Name = "model/main_pc/tiny~2", "tiny~2"
+		g.Update(other)
+		grants := []*messages.Grant{must(t, g), must(t, g)}
+		gone := view(n+1, "draining")
+		gone.Id, gone.Name, gone.Spec, gone.Wanted = other.Id, other.Name, nil, false
+		g.Update(gone)
+		if shown := g.Models(); len(shown) != 1 || shown[0].Name != "tiny" {
+			t.Fatalf("while it drains: %v", shown)
+		}
+		for _, x := range grants {
+			x.Release(messages.Outcome{})
+		}
+		if err := g.Drain(context.Background(), "tiny~2", n+1, false); err != nil {
+			t.Fatal(err)
+		}
+		gone = view(n+1, "absent")
+		gone.Id, gone.Name, gone.Spec = other.Id, other.Name, nil
+		g.Update(gone)
+		l := g.lanes["tiny"]
+		if len(l.lane.seats) != 1 || len(l.drains) != 0 || len(l.running) != 0 || len(g.views) != 2 || len(g.lanes) != 1 {
+			t.Fatalf("after %d: %d seats, %d drains, %d that run, %d views, %d lanes", n+1, len(l.lane.seats), len(l.drains), len(l.running), len(g.views), len(g.lanes))
+		}
+	}
+}
