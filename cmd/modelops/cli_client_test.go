@@ -158,6 +158,9 @@ func TestDeadlines(t *testing.T) {
 			t.Errorf("%v: %d %s", args, code, errs)
 		}
 	}
+	if code := c.run("--timeout", "-1s", "ps"); code != exitUsage {
+		t.Errorf("a negative time: %d", code)
+	}
 }
 
 func TestAPieceThatIsLostIsToldOf(t *testing.T) {

@@ -53,6 +53,9 @@ func (c *cli) completeFrom(n int, offer func(*messages.StatusView) []cobra.Compl
 
 // asked is the frame of a command that asks the daemon one thing.
 func (c *cli) asked(ctx context.Context, wait time.Duration, f func(ctx context.Context, k *Client) error) error {
+	if c.timeout < 0 {
+		return messages.NewError(messages.InvalidArgument, "--timeout", "it is negative").WithHint("leave it out for the default")
+	}
 	ctx, cancel := c.within(ctx, wait)
 	defer cancel()
 	k, err := c.dial(ctx)

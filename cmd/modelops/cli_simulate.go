@@ -82,8 +82,10 @@ func (s simulation) options() (clockwork.Options, error) {
 	switch {
 	case s.policy != "first_fit" && s.policy != "lru" && s.policy != "cost_aware":
 		return o, messages.Errorf(messages.InvalidArgument, "--policy", "%q is no policy", s.policy).WithHint("first_fit, lru or cost_aware")
-	case s.rate <= 0 || s.rate > 1000 || s.steps < 0:
-		return o, messages.NewError(messages.InvalidArgument, "--rate", "the rate must be above 0 and at most 1000, and the steps not negative")
+	case !(s.rate > 0 && s.rate <= 1000): // not a number is neither
+		return o, messages.NewError(messages.InvalidArgument, "--rate", "it must be above 0 and at most 1000")
+	case s.steps < 0:
+		return o, messages.NewError(messages.InvalidArgument, "--steps", "it is negative")
 	}
 	for _, text := range strings.Split(s.devices, ",") {
 		mb, err := strconv.ParseUint(strings.TrimSpace(text), 10, 32)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"testing"
 
 	"modelops/messages"
@@ -20,6 +21,8 @@ func TestSimulateReadsItsFlags(t *testing.T) {
 	for name, spoil := range map[string]func(*simulation){
 		"policy":      func(s *simulation) { s.policy = "best" },
 		"rate":        func(s *simulation) { s.rate = 0 },
+		"no rate":     func(s *simulation) { s.rate = math.NaN() },
+		"steps":       func(s *simulation) { s.steps = -1 },
 		"devices":     func(s *simulation) { s.devices = "24000,x" },
 		"no memory":   func(s *simulation) { s.devices = "0" },
 		"models":      func(s *simulation) { s.models = "many" },

@@ -99,7 +99,8 @@ func (c control) await(ctx context.Context, id messages.ActorID, done func(*mess
 		select {
 		case <-change:
 		case <-ctx.Done():
-			return nil, messages.AsError(context.Cause(ctx))
+			e := messages.AsError(context.Cause(ctx))
+			return nil, messages.Errorf(e.Code, id.String(), "%s", e.Message).WithHint("it goes on; modelops why " + id.Name() + " says what it waits for").WithCause(e)
 		}
 	}
 }
