@@ -99,3 +99,25 @@ func TestOnlyTheCheapestDevicesAreDescribed(t *testing.T) {
 		t.Errorf("%d described, chose %v", said, chosen)
 	}
 }
+
+// refusing is a door to a model that says no.
+type refusing struct{ code messages.Code }
+
+func (refusing) Tell(context.Context, messages.ActorID, proto.Message) {}
+
+func (r refusing) Ask(_ context.Context, to messages.ActorID, command proto.Message) (messages.Reply, error) {
+	if e, ok := command.(*messages.EnsureModel); !ok || e.LeftFor != "plan/2" {
+		return messages.Reply{}, messages.NewError(messages.Internal, to.String(), "that isn't the question")
+	}
+	return messages.Reply{}, messages.NewError(r.code, to.String(), "it was unloaded since")
+}
+
+// A model that somebody unloaded in the middle of a plan isn't brought back, and the plan is over; one that doesn't answer is asked again.
+func TestAPlanEndsWhenItsModelStaysAway(t *testing.T) {
+	for code, ends := range map[messages.Code]bool{messages.FailedPrecondition: true, messages.ModelNotFound: true, messages.Unavailable: false} {
+		m, err := hands{refusing{code}}.perform(t.Context(), bringBack{"plan", 2, &messages.Move{Model: "model/h/a", From: "gpu/h/a", To: "gpu/h/b"}})
+		if e, ok := m.(*messages.EndDefrag); ok != ends || (err == nil) != ends || ends && e.Id != "plan" {
+			t.Errorf("%v: %v, %v", code, m, err)
+		}
+	}
+}
