@@ -228,6 +228,9 @@ func TestASplitModelOnCards(t *testing.T) {
 	if got := d.held(t.Context(), v.Placement); len(got) != 2 || got[0] != 10000*messages.MiB || got[1] != 10000*messages.MiB {
 		t.Errorf("it holds %v", got)
 	}
+	d.sees(t, "what it holds of each", func() bool {
+		return d.card("gpu0").Reservations[0].MeasuredBytes > 0 && d.card("gpu1").Reservations[0].MeasuredBytes > 0
+	})
 	d.tree.Tell(t.Context(), messages.ModelActor(d.host, "pair"), &messages.UnloadModel{})
 	d.sees(t, "its worker is gone", func() bool { return d.board.model(messages.ModelActor(d.host, "pair")).Phase == "absent" })
 	d.sees(t, "the driver lags", func() bool { // that is foreign use, which the next poll tells the ledger
