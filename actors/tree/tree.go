@@ -156,41 +156,6 @@ func (t *Tree) forget(pid *actor.PID) {
 	}
 }
 
-// Ask sends a command and waits for its answer.
-func (t *Tree) Ask(ctx context.Context, to messages.ActorID, command proto.Message) (messages.Reply, error) {
-	pid, err := t.find(to)
-	if err != nil {
-		return messages.Reply{}, err
-	}
-	within, late := t.o.AskTimeout, time.Duration(0)
-	if d, ok := ctx.Deadline(); ok {
-		within, late = min(time.Until(d), 10*time.Minute), lateEnd
-	}
-	if within <= 0 {
-		return messages.Reply{}, messages.AsError(context.DeadlineExceeded)
-	}
-	f := t.system.Root.RequestFuture(pid, entity.Envelope{Command: command, Meta: messages.MetaFrom(ctx)}, within+late)
-	defer context.AfterFunc(ctx, func() { // a caller that leaves gets his answer at once; the command may still be obeyed
-		t.system.Root.Send(f.PID(), entity.Result{Err: messages.AsError(context.Cause(ctx))})
-	})()
-	r, err := f.Result()
-	if err != nil {
-		return messages.Reply{}, messages.Errorf(messages.Unavailable, to.String(), "no answer within %s: %w", within.Round(time.Millisecond), err).
-			WithRetry(time.Second).WithHint("the actor restarts from its journal; modelops state " + to.String() + " shows it")
-	}
-	res, ok := r.(entity.Result)
-	if !ok {
-		return messages.Reply{}, messages.Errorf(messages.Internal, to.String(), "answered with %T", r)
-	}
-	if res.Err != nil {
-		return res.Reply, res.Err
-	}
-	return res.Reply, nil
-}
-
-// lateEnd lets the caller's own deadline be what ends his question.
-const lateEnd = 100 * time.Millisecond
-
 // Tell sends a command and looks no further.
 func (t *Tree) Tell(ctx context.Context, to messages.ActorID, command proto.Message) {
 	pid, err := t.find(to)

@@ -124,6 +124,19 @@ func TestAskEndsWithItsCaller(t *testing.T) {
 	})
 }
 
+// Callers that leave in the very moment of the answer get one or the other, and harm nobody.
+func TestAskEndsAsItIsAnswered(t *testing.T) {
+	grown(t, func(t *testing.T, g *grove) {
+		for range 200 {
+			ctx, leave := context.WithCancel(t.Context())
+			go leave()
+			if _, err := g.Ask(ctx, hostID, &messages.QueryView{}); err != nil && messages.CodeOf(err) != messages.Cancelled {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
 func TestBornOnce(t *testing.T) {
 	grown(t, func(t *testing.T, g *grove) {
 		var all sync.WaitGroup
