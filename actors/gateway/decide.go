@@ -9,25 +9,18 @@ import (
 	"modelops/messages"
 )
 
-type admission int
-
-const (
-	granted admission = iota
-	queued
-)
-
-// admit lets a request run, queues it, or refuses it.
-func (l *lane) admit(p pending) (admission, error) {
+// admit lets a request run, queues it at a position from 1 on, or refuses it.
+func (l *lane) admit(p pending) (position int, err error) {
 	now := p.since
 	l.demand.came(now)
 	if l.ready() {
 		s, refusal, open := l.vacant(p.ticket, now)
 		switch {
-		case refusal != nil && (open || len(l.waiting) == 0):
+		case refusal != nil && (open || l.waiting.n == 0):
 			return 0, refusal
-		case s != nil && len(l.waiting) == 0 && l.host.enter():
+		case s != nil && l.waiting.n == 0 && l.host.enter():
 			l.start(s, p, now)
-			return granted, nil
+			return 0, nil
 		case s != nil:
 			s.breaker.forgive(p.ticket)
 		}
@@ -35,25 +28,25 @@ func (l *lane) admit(p pending) (admission, error) {
 	if err := l.full(now); err != nil {
 		return 0, err
 	}
-	l.waiting, l.idleSince = append(l.waiting, p), time.Time{}
+	l.idleSince = time.Time{}
 	if !l.ready() && l.coldSince.IsZero() {
 		l.coldSince = now
 	}
-	return queued, nil
+	return l.waiting.push(p, l.order, now), nil
 }
 
 // full takes a place in the queues, or says which of them is full.
 func (l *lane) full(now time.Time) error {
-	if len(l.waiting) >= l.limits.MaxQueue {
+	if l.waiting.n >= l.limits.MaxQueue {
 		return messages.Errorf(messages.BulkheadRejection, l.subject(), "Bulkhead rejection for 'inference': %d/%d capacity, %d/%d waiting",
-			len(l.running), l.limit(), len(l.waiting), l.limits.MaxQueue).
-			WithRetry(l.expectedWait(len(l.waiting)+1, now)).WithHint("try again later, or raise resilience.bulkhead")
+			len(l.running), l.limit(), l.waiting.n, l.limits.MaxQueue).
+			WithRetry(l.expectedWait(l.waiting.n+1, now)).WithHint("try again later, or raise resilience.bulkhead")
 	}
 	if !l.host.queue() {
 		h := l.host
 		return messages.Errorf(messages.BulkheadRejection, l.subject(), "Bulkhead rejection for 'inference': the host has %d/%d running, %d/%d waiting",
 			h.running.Load(), h.maxRunning.Load(), h.waiting.Load(), h.maxWaiting.Load()).
-			WithRetry(l.expectedWait(len(l.waiting)+1, now)).WithHint("try again later, or raise resilience.host")
+			WithRetry(l.expectedWait(l.waiting.n+1, now)).WithHint("try again later, or raise resilience.host")
 	}
 	return nil
 }
@@ -117,9 +110,11 @@ func (l *lane) breakerOpen(b *breaker, retry time.Duration) error {
 // pump lets waiting requests run as far as there are places. hungry tells that only the host had none; refusal, that the breakers of all
 // workers are open.
 func (l *lane) pump(now time.Time) (out []uint64, hungry bool, refusal error) {
-	for len(l.waiting) > 0 {
-		i := l.first(now)
-		p := l.waiting[i]
+	for {
+		p, ok := l.waiting.first(l.order, now)
+		if !ok {
+			return out, false, nil
+		}
 		s, refusal, open := l.vacant(p.ticket, now)
 		if s == nil && !open {
 			return out, false, nil // they wait for a place, or for what the probe finds
@@ -131,21 +126,18 @@ func (l *lane) pump(now time.Time) (out []uint64, hungry bool, refusal error) {
 			s.breaker.forgive(p.ticket)
 			return out, true, nil
 		}
-		l.waiting = slices.Delete(l.waiting, i, i+1)
+		l.waiting.pop(p.class)
 		l.host.unqueue(1)
 		l.start(s, p, now)
 		out = append(out, p.ticket)
 	}
-	return out, false, nil
 }
 
 // leave takes a ticket out of the queue; false when it wasn't waiting.
 func (l *lane) leave(ticket uint64, now time.Time) bool {
-	i := l.index(ticket)
-	if i < 0 {
+	if !l.waiting.remove(ticket) {
 		return false
 	}
-	l.waiting = slices.Delete(l.waiting, i, i+1)
 	l.host.unqueue(1)
 	l.rest(now)
 	return true
@@ -180,10 +172,10 @@ func (l *lane) finish(ticket uint64, o messages.Outcome, now time.Time) (at *sea
 
 // rest starts the idle time when nothing runs and nothing waits.
 func (l *lane) rest(now time.Time) {
-	if len(l.waiting) == 0 {
+	if l.waiting.n == 0 {
 		l.coldSince = time.Time{}
 	}
-	if len(l.running) == 0 && len(l.waiting) == 0 && l.idleSince.IsZero() {
+	if len(l.running) == 0 && l.waiting.n == 0 && l.idleSince.IsZero() {
 		l.idleSince = now
 	}
 }
@@ -236,18 +228,16 @@ func (l *lane) warmed(v *messages.ModelView, now time.Time) {
 func (l *lane) close(s *seat, attempt uint64, now time.Time) {
 	s.closed = max(s.closed, attempt)
 	s.ready = false
-	if len(l.waiting) > 0 && !l.ready() && l.coldSince.IsZero() {
+	if l.waiting.n > 0 && !l.ready() && l.coldSince.IsZero() {
 		l.coldSince = now
 	}
 }
 
 // failAll empties the queue.
 func (l *lane) failAll(now time.Time) (out []uint64) {
-	for _, p := range l.waiting {
-		out = append(out, p.ticket)
-	}
-	l.host.unqueue(len(l.waiting))
-	l.waiting = nil
+	out = l.waiting.tickets()
+	l.host.unqueue(l.waiting.n)
+	l.waiting = queue{}
 	l.rest(now)
 	return out
 }

@@ -120,18 +120,18 @@ func (g *Gateway) admit(ctx context.Context, l *guarded, try *trial) (*messages.
 	asker := messages.AskerFrom(ctx)
 	p := pending{ticket: g.next.Add(1), class: g.rank(asker.Class), since: time.Now()}
 	l.mu.Lock()
-	how, err := l.lane.admit(p)
+	position, err := l.lane.admit(p)
 	if err != nil {
 		l.mu.Unlock()
 		return nil, err
 	}
 	w := &waiter{since: p.since, asker: asker, trial: try}
-	if how == granted {
+	if position == 0 {
 		grant := g.grant(l, p.ticket, w, 0)
 		l.mu.Unlock()
 		return grant, nil
 	}
-	w.position, w.granted = l.lane.position(p.ticket, p.since), make(chan admitted, 1)
+	w.position, w.granted = position, make(chan admitted, 1)
 	w.expected = l.lane.expectedWait(w.position, p.since)
 	l.waiters[p.ticket] = w
 	wake := !l.lane.ready()
@@ -198,7 +198,7 @@ func (l *guarded) place(ticket uint64, w *waiter, now time.Time) messages.QueueP
 
 // placeOf is where a request stands; its position is 0 when it no longer waits. l is locked.
 func (l *guarded) placeOf(ticket uint64, w *waiter, now time.Time) messages.QueuePlace {
-	position := l.lane.position(ticket, now)
+	position := l.lane.waiting.position(ticket, l.lane.order, now)
 	if position == 0 {
 		return messages.QueuePlace{}
 	}
@@ -219,7 +219,7 @@ func (l *guarded) patience() time.Duration {
 func (l *guarded) expected() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.lane.expectedWait(len(l.lane.waiting)+1, time.Now())
+	return l.lane.expectedWait(l.lane.waiting.n+1, time.Now())
 }
 
 // resting tells whether the lane waits for its model rather than for a place.

@@ -25,12 +25,13 @@ func newLane(concurrent, queue int) *lane {
 
 // tickets of those who wait, as they came.
 func (l *lane) tickets() []uint64 {
-	var out []uint64
-	for _, p := range l.waiting {
-		out = append(out, p.ticket)
-	}
+	out := l.waiting.tickets()
+	slices.Sort(out)
 	return out
 }
+
+// pendings are those who wait.
+func (q *queue) pendings() []pending { return slices.Concat(q.lines...) }
 
 // laneStage plays scripts on a lane: Admit, Leave, Finish, Close and ModelView are its commands.
 type laneStage struct {
@@ -62,11 +63,14 @@ func (s *laneStage) When(name, body string) (out []string, err error) {
 	}
 	switch name {
 	case "Admit":
-		how, err := s.admit(pending{c.Ticket, c.Class, s.now})
-		if err != nil {
+		position, err := s.admit(pending{c.Ticket, c.Class, s.now})
+		switch {
+		case err != nil:
 			return []string{entitytest.Refusal(err)}, nil
+		case position == 0:
+			return []string{"granted"}, nil
 		}
-		return []string{map[admission]string{granted: "granted", queued: "queued"}[how]}, nil
+		return []string{"queued"}, nil
 	case "Leave":
 		return []string{fmt.Sprint("left ", s.leave(c.Ticket, s.now))}, nil
 	case "Close":
@@ -129,9 +133,9 @@ type laneWalk struct {
 }
 
 // granted checks that a request's turn had come: nobody who waits goes before it, least of all who has waited for the longest bearable time.
-func (w *laneWalk) granted(ticket uint64) {
+func (w *laneWalk) granted(ticket uint64, waiting []pending) {
 	p := w.held[ticket]
-	for _, other := range w.l.waiting {
+	for _, other := range waiting {
 		if w.l.order.before(other, p, w.now) {
 			w.Fatalf("%+v runs before %+v at %s", p, other, w.now)
 		}
@@ -143,13 +147,11 @@ func (w *laneWalk) granted(ticket uint64) {
 
 func (w *laneWalk) pump() {
 	for {
-		before := slices.Clone(w.l.waiting)
+		waiting := w.l.waiting.pendings()
 		run, _, _ := w.l.pump(w.now)
-		for i, ticket := range run { // look at each grant as it was made: with those who were granted later still waiting
-			after := w.l.waiting
-			w.l.waiting = slices.DeleteFunc(slices.Clone(before), func(p pending) bool { return slices.Contains(run[:i+1], p.ticket) })
-			w.granted(ticket)
-			w.l.waiting = after
+		for _, ticket := range run { // each grant as it was made: with those who were granted later still waiting
+			waiting = slices.DeleteFunc(waiting, func(p pending) bool { return p.ticket == ticket })
+			w.granted(ticket, waiting)
 		}
 		if len(run) == 0 {
 			return
@@ -163,12 +165,15 @@ func (w *laneWalk) step() {
 	case 0, 1, 2:
 		w.next++
 		p := pending{w.next, rapid.IntRange(0, 2).Draw(w.T, "class"), w.now}
-		how, err := l.admit(p)
+		position, err := l.admit(p)
 		if err == nil {
 			w.held[w.next] = p
 		}
-		if err == nil && how == granted {
-			w.granted(w.next)
+		if err == nil && position == 0 {
+			w.granted(w.next, l.waiting.pendings())
+		}
+		if at := l.waiting.position(w.next, l.order, w.now); at != position {
+			w.Fatalf("told position %d, is at %d", position, at)
 		}
 	case 3, 4:
 		if running := sorted(l.running); len(running) > 0 {
@@ -181,7 +186,7 @@ func (w *laneWalk) step() {
 			w.pump()
 		}
 	case 5:
-		if len(l.waiting) > 0 {
+		if l.waiting.n > 0 {
 			ticket := rapid.SampledFrom(l.tickets()).Draw(w.T, "ticket")
 			if !l.leave(ticket, w.now) || l.leave(ticket, w.now) {
 				w.Fatal("who waits leaves once")
@@ -226,21 +231,21 @@ func (w *laneWalk) check(before map[*seat]int) {
 			w.Fatalf("%s: %d run, %d are counted, %d may", s.name, at[s], s.running, l.places())
 		}
 	}
-	if len(l.waiting) > l.limits.MaxQueue || w.h.running.Load() != int64(len(l.running)) || w.h.waiting.Load() != int64(len(l.waiting)) {
-		w.Fatalf("%d run and %d wait, the host counts %d and %d", len(l.running), len(l.waiting), w.h.running.Load(), w.h.waiting.Load())
+	if l.waiting.n > l.limits.MaxQueue || w.h.running.Load() != int64(len(l.running)) || w.h.waiting.Load() != int64(l.waiting.n) {
+		w.Fatalf("%d run and %d wait, the host counts %d and %d", len(l.running), l.waiting.n, w.h.running.Load(), w.h.waiting.Load())
 	}
 	if got := slices.Sorted(slices.Values(append(sorted(l.running), l.tickets()...))); !slices.Equal(got, sorted(w.held)) {
 		w.Fatalf("the lane knows %v of %v", got, sorted(w.held))
 	}
-	if len(l.running)+len(l.waiting) > 0 && l.idle(w.now) != 0 {
+	if len(l.running)+l.waiting.n > 0 && l.idle(w.now) != 0 {
 		w.Fatal("idle while it works")
 	}
-	if l.ready() && len(l.running)+len(l.waiting) == 0 && l.idleSince.IsZero() {
+	if l.ready() && len(l.running)+l.waiting.n == 0 && l.idleSince.IsZero() {
 		w.Fatal("ready, nothing to do, and not idle: it would never be unloaded")
 	}
 	var places []int
-	for _, p := range l.waiting {
-		places = append(places, l.position(p.ticket, w.now))
+	for _, p := range l.waiting.pendings() {
+		places = append(places, l.waiting.position(p.ticket, l.order, w.now))
 		if l.expectedWait(len(places), w.now) <= 0 {
 			w.Fatal("expected to wait for no time")
 		}

@@ -42,7 +42,7 @@ func (d *demand) now(now time.Time) float64 {
 // busyPlaces is how many requests want to run at the same time: those that are there, or by Little's law (rate times duration) those that
 // come, whichever are more.
 func (l *lane) busyPlaces(now time.Time) float64 {
-	return max(float64(len(l.running)+len(l.waiting)), l.demand.now(now)*time.Duration(l.recent).Seconds())
+	return max(float64(len(l.running)+l.waiting.n), l.demand.now(now)*time.Duration(l.recent).Seconds())
 }
 
 // scale says how many workers should serve the model and why; ok is false while that is how it is.
@@ -58,9 +58,9 @@ func (l *lane) scale(now time.Time) (replicas uint32, reason string, ok bool) {
 	busy := l.busyPlaces(now)
 	needed := uint32(math.Ceil(busy / float64(l.places())))
 	fewer := uint32(math.Ceil(busy / (comfortable * float64(l.places()))))
-	since(&d.pressed, len(l.waiting) > 0, now)
+	since(&d.pressed, l.waiting.n > 0, now)
 	since(&d.slack, max(fewer, least) < have, now)
-	said := fmt.Sprintf("%d run and %d wait, %.1f requests/s take %s", len(l.running), len(l.waiting), d.now(now), time.Duration(l.recent).Round(time.Millisecond))
+	said := fmt.Sprintf("%d run and %d wait, %.1f requests/s take %s", len(l.running), l.waiting.n, d.now(now), time.Duration(l.recent).Round(time.Millisecond))
 	pressed := !d.pressed.IsZero() && now.Sub(d.pressed) >= scaleUp
 	switch {
 	case have < least || have > most:

@@ -72,7 +72,7 @@ func (l *guarded) snapshots() []*messages.ModelView {
 		v := proto.CloneOf(s.view)
 		v.Active, v.Breaker, v.IdleMs = uint32(s.running), s.breaker.state(now), l.lane.idle(now).Milliseconds()
 		if s.name == l.name {
-			v.Queued = uint32(len(l.lane.waiting))
+			v.Queued = uint32(l.lane.waiting.n)
 		}
 		out = append(out, v)
 	}

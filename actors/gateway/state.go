@@ -23,7 +23,7 @@ type lane struct {
 	view    *messages.ModelView // the model's own; its replicas' are in their seats
 	seats   []*seat             // in order of their names, the model's own first
 	running map[uint64]run
-	waiting []pending // as they came
+	waiting queue
 	// recent is how long a request keeps its place, cold how long a model without a worker lets wait: the base of retry times.
 	recent, cold average
 	coldSince    time.Time // since when somebody waits for a worker; zero while nobody does
@@ -130,7 +130,7 @@ func (l *lane) usual(now time.Time) time.Duration {
 
 // idle is how long nothing ran or waited; 0 while something does.
 func (l *lane) idle(now time.Time) time.Duration {
-	if l.idleSince.IsZero() || len(l.running)+len(l.waiting) > 0 {
+	if l.idleSince.IsZero() || len(l.running)+l.waiting.n > 0 {
 		return 0
 	}
 	return now.Sub(l.idleSince)
@@ -154,7 +154,7 @@ func (l *lane) idleLimit() (limit time.Duration, ends bool) {
 // before it. An engine that sleeps is unloaded like one that is awake.
 func (l *lane) expired(now time.Time) bool {
 	limit, ends := l.idleLimit()
-	if !ends || l.idleSince.IsZero() || len(l.running)+len(l.waiting) > 0 || !l.ready() && l.view.GetPhase() != "asleep" {
+	if !ends || l.idleSince.IsZero() || len(l.running)+l.waiting.n > 0 || !l.ready() && l.view.GetPhase() != "asleep" {
 		return false
 	}
 	if limit == 0 && !l.served {

@@ -99,7 +99,7 @@ func (l *lane) degraded(s *seat, now time.Time) string {
 		return fmt.Sprintf("its answers take %s, usually %s", time.Duration(v.pace).Round(time.Millisecond), v.usual.Round(time.Millisecond))
 	case v.inVain >= inVainInARow && v.vainSpan >= inVainSpan:
 		return fmt.Sprintf("%d callers in a row gave up on it, each after more than %s", v.inVain, v.patience().Round(time.Millisecond))
-	case s.running >= l.places() && len(l.waiting) > 0 && v.usual > 0:
+	case s.running >= l.places() && l.waiting.n > 0 && v.usual > 0:
 		if still := now.Sub(l.lastSign(s)); still > max(stuckLeast, stuckTimes*v.usual) {
 			return fmt.Sprintf("no request ended for %s, usually one takes %s", still.Round(time.Second), v.usual.Round(time.Millisecond))
 		}
