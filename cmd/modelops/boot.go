@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"sync"
 
 	"google.golang.org/protobuf/proto"
 
@@ -35,4 +37,35 @@ func (d *daemon) isAwake() bool {
 	default:
 		return false
 	}
+}
+
+// begin tells the host that it starts, and the ledgers what their devices are, side by side: each reads its journal first. Models come
+// afterwards: what they do at once needs the devices.
+func (d *daemon) begin(ctx context.Context) error {
+	told := make(chan error, 1)
+	go func() {
+		start := &messages.StartHost{BootId: d.bootID, Version: buildVersion(), ConfigRevision: d.cfg.Revision()}
+		_, err := d.tree.Ask(ctx, messages.HostActor(d.host), start)
+		told <- err
+	}()
+	return errors.Join(d.register(ctx), <-told)
+}
+
+// atOnce bounds how many actors read their journals at the same time.
+const atOnce = 16
+
+// bringBack waits until the actors that the journal knows have read it: the plan that follows compares with what they know.
+func (d *daemon) bringBack(ctx context.Context, known []messages.ActorID) {
+	places := make(chan struct{}, atOnce)
+	var all sync.WaitGroup
+	for _, id := range known {
+		places <- struct{}{}
+		all.Go(func() {
+			defer func() { <-places }()
+			if _, err := d.tree.Ask(ctx, id, &messages.QueryView{}); err != nil {
+				d.log.Warn("an actor of the journal doesn't come back", "actor", id.String(), "error", err)
+			}
+		})
+	}
+	all.Wait()
 }

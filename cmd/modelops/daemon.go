@@ -209,11 +209,7 @@ func (d *daemon) spawner() tree.Spawner {
 
 // wake brings back who the journal knows, tells the ledgers their devices and the models their declarations, and preloads.
 func (d *daemon) wake(ctx context.Context) error {
-	start := &messages.StartHost{BootId: d.bootID, Version: buildVersion(), ConfigRevision: d.cfg.Revision()}
-	if _, err := d.tree.Ask(ctx, messages.HostActor(d.host), start); err != nil {
-		return err
-	}
-	if err := d.register(ctx); err != nil {
+	if err := d.begin(ctx); err != nil {
 		return err
 	}
 	known, err := d.journal.Actors(ctx)
@@ -235,25 +231,6 @@ func (d *daemon) wake(ctx context.Context) error {
 	d.alongside(d.gateway.Run)
 	d.alongside(d.feed.run)
 	return nil
-}
-
-// atOnce bounds how many actors read their journals at the same time.
-const atOnce = 16
-
-// bringBack waits until the actors that the journal knows have read it: the plan that follows compares with what they know.
-func (d *daemon) bringBack(ctx context.Context, known []messages.ActorID) {
-	places := make(chan struct{}, atOnce)
-	var all sync.WaitGroup
-	for _, id := range known {
-		places <- struct{}{}
-		all.Go(func() {
-			defer func() { <-places }()
-			if _, err := d.tree.Ask(ctx, id, &messages.QueryView{}); err != nil {
-				d.log.Warn("an actor of the journal doesn't come back", "actor", id.String(), "error", err)
-			}
-		})
-	}
-	all.Wait()
 }
 
 func (d *daemon) openEdges(context.Context) error {
