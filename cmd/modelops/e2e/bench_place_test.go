@@ -38,6 +38,21 @@ func placements(t *testing.T) (took []time.Duration) {
 	return took
 }
 
+// arithmetic times work of about ten microseconds that touches nothing: its tail is the machine's.
+func arithmetic(rounds int) (took []time.Duration) {
+	var sums [256]uint64
+	for range rounds {
+		began := time.Now()
+		x := uint64(1)
+		for i := range 9000 {
+			x = x*6364136223846793005 + 1
+			sums[i&255] += x
+		}
+		took = append(took, time.Since(began))
+	}
+	return took
+}
+
 func fleet(hosts, devices, models int) (ledgers []*messages.GpuView, residents []*messages.Resident) {
 	for h := range hosts {
 		for g := range devices {

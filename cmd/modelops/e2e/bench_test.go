@@ -119,6 +119,7 @@ func measureGRPC(t *testing.T, f *findings) {
 }
 
 func measurePlacement(t *testing.T, f *findings) {
+	placements(t) // a daemon that runs is warm
 	took := placements(t)
 	var sum time.Duration
 	for _, one := range took {
@@ -126,5 +127,8 @@ func measurePlacement(t *testing.T, f *findings) {
 	}
 	rate, p99 := float64(len(took))/sum.Seconds(), quantile(took, 0.99)
 	f.add(finding{"placement decision, 4 hosts x 4 devices x 200 models", "p99 <= 50 us, >= 50,000/s",
-		fmt.Sprintf("p99 %.1f us, %.0f/s", float64(p99.Nanoseconds())/1000, rate), p99 <= 50*time.Microsecond && rate >= 50_000, "the arbiter's pure `Decide`, half of the models fit"})
+		fmt.Sprintf("p50 %.1f us, p99 %.1f us, %.0f/s", micros(quantile(took, 0.5)), micros(p99), rate), p99 <= 50*time.Microsecond && rate >= 50_000,
+		fmt.Sprintf("the arbiter's pure `Decide`, half of the models fit; 10 us of bare arithmetic in a loop have a p99 of %.1f us here", micros(quantile(arithmetic(len(took)), 0.99)))})
 }
+
+func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
