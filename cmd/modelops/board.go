@@ -76,17 +76,19 @@ func (b *board) Residents() []*messages.Resident {
 	return arbiter.ResidentsOf(b.present(), b.now().UnixMilli())
 }
 
-// present are the models as the gateway sees them, and those it doesn't show: new ones, and withdrawn ones that still have to go and hold
-// memory until then.
+// present are the models as their last decisions left them, with what runs and waits at each as the gateway sees it. The gateway hears of
+// decisions a moment later: by its views a load that has just begun would not count, and one too many could begin beside it.
 func (b *board) present() []*messages.ModelView {
-	out := b.live()
-	shown := map[string]bool{}
-	for _, v := range out {
-		shown[v.Id] = true
+	live := map[string]*messages.ModelView{}
+	for _, v := range b.live() {
+		live[v.Id] = v
 	}
-	for _, v := range b.there() {
-		if !shown[v.Id] {
-			out = append(out, v)
+	out := b.there()
+	for i, v := range out {
+		if l := live[v.Id]; l != nil {
+			v = proto.CloneOf(v)
+			v.Active, v.Queued, v.IdleMs, v.Breaker = l.Active, l.Queued, l.IdleMs, l.Breaker
+			out[i] = v
 		}
 	}
 	slices.SortFunc(out, func(a, b *messages.ModelView) int { return strings.Compare(a.Id, b.Id) })

@@ -25,3 +25,21 @@ func TestBoardShowsTheWithdrawnUntilTheyAreGone(t *testing.T) {
 		t.Errorf("when it is gone: %v, shown %v", rs, b.present())
 	}
 }
+
+// A load that has just begun counts for the scheduler, though the gateway hasn't heard of it yet.
+func TestALoadCountsFromItsDecision(t *testing.T) {
+	id := messages.ModelActor("main_pc", "m")
+	view := func(phase string) *messages.ModelView {
+		return &messages.ModelView{Id: id.String(), Name: "m", Phase: phase, Spec: &messages.ModelSpec{Name: "m"}, Placement: &messages.Placement{Gpu: "gpu/main_pc/cpu"}}
+	}
+	b := newBoard()
+	b.now, b.onModel = time.Now, func(*messages.ModelView) {}
+	b.StateChanged(id, 1, view("loading"))
+	late := view("placing")
+	late.Placement, late.Queued = nil, 3
+	b.live = func() []*messages.ModelView { return []*messages.ModelView{late} }
+	got := b.Residents()
+	if len(got) != 1 || got[0].Phase != "loading" || got[0].Gpu == "" || got[0].Queued != 3 {
+		t.Errorf("the scheduler sees %v", got)
+	}
+}

@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
+	"slices"
 	"sync"
 
 	"google.golang.org/protobuf/proto"
@@ -39,16 +39,21 @@ func (d *daemon) isAwake() bool {
 	}
 }
 
-// begin tells the host that it starts, and the ledgers what their devices are, side by side: each reads its journal first. Models come
+// begin tells the host that it starts, and then the ledgers what their devices are; they read their journals meanwhile. Models come
 // afterwards: what they do at once needs the devices.
-func (d *daemon) begin(ctx context.Context) error {
-	told := make(chan error, 1)
+func (d *daemon) begin(ctx context.Context, known []messages.ActorID) error {
+	read := make(chan struct{})
 	go func() {
-		start := &messages.StartHost{BootId: d.bootID, Version: buildVersion(), ConfigRevision: d.cfg.Revision()}
-		_, err := d.tree.Ask(ctx, messages.HostActor(d.host), start)
-		told <- err
+		defer close(read)
+		d.bringBack(ctx, slices.DeleteFunc(slices.Clone(known), func(id messages.ActorID) bool { return id.Kind != messages.KindGPU }))
 	}()
-	return errors.Join(d.register(ctx), <-told)
+	start := &messages.StartHost{BootId: d.bootID, Version: buildVersion(), ConfigRevision: d.cfg.Revision()}
+	_, err := d.tree.Ask(ctx, messages.HostActor(d.host), start)
+	<-read
+	if err != nil {
+		return err
+	}
+	return d.register(ctx)
 }
 
 // atOnce bounds how many actors read their journals at the same time.

@@ -209,11 +209,11 @@ func (d *daemon) spawner() tree.Spawner {
 
 // wake brings back who the journal knows, tells the ledgers their devices and the models their declarations, and preloads.
 func (d *daemon) wake(ctx context.Context) error {
-	if err := d.begin(ctx); err != nil {
-		return err
-	}
 	known, err := d.journal.Actors(ctx)
 	if err != nil {
+		return err
+	}
+	if err := d.begin(ctx, known); err != nil {
 		return err
 	}
 	d.bringBack(ctx, known)
