@@ -219,6 +219,8 @@ func (d *daemon) seenFree(ctx context.Context, p *messages.Placement) {
 			return
 		}
 		select {
+		case <-d.life.Done(): // the daemon ends, and asks again when it is back
+			return
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				d.log.Warn("a worker is gone but its memory isn't seen to be free", "actor", p.Model, "gpu", p.Gpu, "waited", freeWithin)
