@@ -90,6 +90,14 @@ func ReplicaOf(name string) (model string, ok bool) {
 	return name[:i], true
 }
 
+// BaseOf is the model that a worker belongs to: chat for chat~2, and for chat. It reads names and actors' ids alike.
+func BaseOf(name string) string {
+	if model, ok := ReplicaOf(name); ok {
+		return model
+	}
+	return name
+}
+
 // ArbiterActor is the scheduler of this connected part of the cluster; it journals under the host it runs on.
 func ArbiterActor() ActorID { return ActorID{Kind: KindArbiter} }
 

@@ -13,26 +13,23 @@ func (p *Placement) Parts() []*Share {
 
 // On is what a placement holds of a device, in bytes; ok is false when it isn't there.
 func (p *Placement) On(gpu string) (bytes uint64, ok bool) {
-	for _, s := range p.GetShares() {
-		if s.Gpu == gpu {
-			return s.Bytes, true
-		}
-	}
-	if len(p.GetShares()) == 0 && p.GetGpu() == gpu {
-		return p.GetBytes(), p != nil
-	}
-	return 0, false
+	return on(gpu, p.GetShares(), p.GetGpu(), p.GetBytes(), p != nil)
 }
 
 // On is what a resident holds of a device, in bytes; ok is false when it isn't there.
 func (r *Resident) On(gpu string) (bytes uint64, ok bool) {
-	for _, s := range r.GetShares() {
+	return on(gpu, r.GetShares(), r.GetGpu(), r.GetBytes(), r != nil)
+}
+
+// on looks for a device among shares, or compares it with the only one.
+func on(gpu string, shares []*Share, only string, bytes uint64, there bool) (uint64, bool) {
+	for _, s := range shares {
 		if s.Gpu == gpu {
 			return s.Bytes, true
 		}
 	}
-	if len(r.GetShares()) == 0 && r.GetGpu() == gpu {
-		return r.GetBytes(), r != nil
+	if len(shares) == 0 && only == gpu {
+		return bytes, there
 	}
 	return 0, false
 }

@@ -275,12 +275,12 @@ func (q question) byDevice(rivals []*messages.Resident) [][]resident {
 	for i, l := range q.ledgers {
 		at[l.Id] = i
 	}
-	own := base(q.model) // nobody leaves for another worker of its own model
+	own := messages.BaseOf(q.model) // nobody leaves for another worker of its own model
 	count := make([]int, len(q.ledgers))
 	total := 0
 	each := func(do func(device int, r *messages.Resident)) {
 		for _, r := range q.residents {
-			if !q.settled(r) || base(r.Model) == own || slices.Contains(rivals, r) {
+			if !q.settled(r) || messages.BaseOf(r.Model) == own || slices.Contains(rivals, r) {
 				continue
 			}
 			if len(r.Shares) == 0 {
@@ -307,14 +307,6 @@ func (q question) byDevice(rivals []*messages.Resident) [][]resident {
 	return out
 }
 
-// base is the model that a replica is a further worker of; anybody else is its own.
-func base(model string) string {
-	if of, ok := messages.ReplicaOf(model); ok {
-		return of
-	}
-	return model
-}
-
 // exclusive finds the residents that may not be there beside the model; stuck says which of them can't leave now. Workers of one model
 // are no rivals of each other.
 func exclusive(q question) (rivals []*messages.Resident, stuck string) {
@@ -322,7 +314,7 @@ func exclusive(q question) (rivals []*messages.Resident, stuck string) {
 		return nil, ""
 	}
 	for _, r := range q.residents {
-		if !q.settled(r) || base(r.Model) == base(q.model) || !slices.ContainsFunc(r.Groups, func(g string) bool { return slices.Contains(q.groups, g) }) {
+		if !q.settled(r) || messages.BaseOf(r.Model) == messages.BaseOf(q.model) || !slices.ContainsFunc(r.Groups, func(g string) bool { return slices.Contains(q.groups, g) }) {
 			continue
 		}
 		if u := useOf(r, q.collation); !movable(r, u, q.overdue) {

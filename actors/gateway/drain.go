@@ -11,12 +11,8 @@ import (
 // Drain closes a worker for an attempt and waits until nobody runs there. force, or the drain's deadline, ends those who do. model is the
 // model's name or a replica's.
 func (g *Gateway) Drain(ctx context.Context, model string, attempt uint64, force bool) error {
-	name := model
-	if base, ok := messages.ReplicaOf(model); ok {
-		name = base
-	}
 	g.mu.Lock()
-	l := g.lanes[name]
+	l := g.lanes[messages.BaseOf(model)]
 	g.mu.Unlock()
 	if l == nil {
 		return nil

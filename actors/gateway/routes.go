@@ -50,10 +50,7 @@ func (t *target) tried() *guarded {
 func (g *Gateway) Update(v *messages.ModelView) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	name := v.Name
-	if base, ok := messages.ReplicaOf(name); ok {
-		name = base
-	}
+	name := messages.BaseOf(v.Name)
 	old := g.views[v.Name]
 	g.views[v.Name] = v
 	l := g.lanes[name]

@@ -30,8 +30,8 @@ func (g gatewayMetrics) Tokens(model string, n int) { g.m.ObserveTokens(model, n
 func count(m *telemetry.Metrics, r messages.Recorded) {
 	m.EventsAppended(len(r.Events))
 	name := r.Actor.Name()
-	if of, replica := messages.ReplicaOf(name); replica && r.Actor.Kind == messages.KindModel {
-		name = of
+	if r.Actor.Kind == messages.KindModel {
+		name = messages.BaseOf(name)
 	}
 	for _, e := range r.Events {
 		switch e := e.(type) {
