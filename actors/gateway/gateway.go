@@ -185,15 +185,12 @@ func (g *Gateway) wait(ctx context.Context, l *guarded, ticket uint64, w *waiter
 
 // tell says where a request stands.
 func (l *guarded) tell(ticket uint64, w *waiter) {
-	if at := l.place(ticket, w, time.Now()); at.Position > 0 {
+	l.mu.Lock()
+	at := l.placeOf(ticket, w, time.Now())
+	l.mu.Unlock()
+	if at.Position > 0 {
 		w.asker.Told(at)
 	}
-}
-
-func (l *guarded) place(ticket uint64, w *waiter, now time.Time) messages.QueuePlace {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.placeOf(ticket, w, now)
 }
 
 // placeOf is where a request stands; its position is 0 when it no longer waits. l is locked.
