@@ -133,12 +133,10 @@ type hands struct{ door messages.Door }
 
 func (h hands) perform(ctx context.Context, effect entity.Effect) (proto.Message, error) {
 	if e, ok := effect.(giveUp); ok {
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(DefragWithin):
-			return &messages.EndDefrag{Id: e.ID, Reason: "it took longer than " + DefragWithin.String()}, nil
+		if err := entity.Pause(ctx, DefragWithin); err != nil {
+			return nil, err
 		}
+		return &messages.EndDefrag{Id: e.ID, Reason: "it took longer than " + DefragWithin.String()}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()

@@ -51,6 +51,18 @@ func (s *shell[S]) begin(w *work) {
 	}()
 }
 
+// Pause waits for a time, or until ctx ends, whose error it then is.
+func Pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
 // guarded turns a panic in owed work into its failure: it runs outside the mailbox, where no supervisor would see it.
 func guarded(ctx context.Context, e Effect, perform func(context.Context, Effect) (proto.Message, error)) (cmd proto.Message, err error) {
 	defer func() {

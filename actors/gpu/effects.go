@@ -80,10 +80,8 @@ func (r *renewals) perform(ctx context.Context, effect entity.Effect) (proto.Mes
 		if left <= 0 {
 			return &messages.ExpireLease{Lease: e.Lease}, nil
 		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(left):
+		if err := entity.Pause(ctx, left); err != nil {
+			return nil, err
 		}
 	}
 }

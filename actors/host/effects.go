@@ -142,12 +142,8 @@ func (h hands) ensure(ctx context.Context, e prepare) error {
 		if err == nil {
 			err = h.Models.AwaitReady(ctx, e.Model)
 		}
-		if err != nil && messages.CodeOf(err) == messages.Unavailable {
-			select {
-			case <-ctx.Done():
-			case <-time.After(askAgain):
-				continue
-			}
+		if messages.CodeOf(err) == messages.Unavailable && entity.Pause(ctx, askAgain) == nil {
+			continue
 		}
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return messages.Errorf(messages.DeadlineExceeded, model.String(), "it wasn't ready within %s", e.Within)

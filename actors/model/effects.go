@@ -261,12 +261,10 @@ func (h hands) perform(ctx context.Context, effect entity.Effect) (proto.Message
 		}
 		return &messages.ReportLeaseReturned{Attempt: e.Placement.Attempt}, nil
 	case retry:
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(e.After):
-			return &messages.RetryLoad{Attempt: e.Attempt}, nil
+		if err := entity.Pause(ctx, e.After); err != nil {
+			return nil, err
 		}
+		return &messages.RetryLoad{Attempt: e.Attempt}, nil
 	}
 	panic(fmt.Sprintf("model owes no %T", effect))
 }
