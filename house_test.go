@@ -164,16 +164,19 @@ func mayImport(s source, room string) bool {
 		case room == "actors/entity", room == "actors/entity/entitytest" && s.test():
 			return true
 		}
-		return (rest == "tree" || rest == "clockwork") && slices.Contains(kinds(), strings.TrimPrefix(room, "actors/"))
+		return slices.Contains(aboveKinds, rest) && slices.Contains(kinds(), strings.TrimPrefix(room, "actors/"))
 	}
 	return false // messages, and the root
 }
 
-// kinds are the rooms of actors; entity, tree and clockwork are what they live in.
+// aboveKinds are the rooms of actors that may import every kind. They are no kinds themselves.
+var aboveKinds = []string{"tree", "explain", "kinds", "clockwork"}
+
+// kinds are the rooms of actors that hold one kind each.
 func kinds() (out []string) {
 	entries, _ := os.ReadDir("actors")
 	for _, e := range entries {
-		if e.IsDir() && e.Name() != "entity" && e.Name() != "tree" && e.Name() != "clockwork" {
+		if e.IsDir() && e.Name() != "entity" && !slices.Contains(aboveKinds, e.Name()) {
 			out = append(out, e.Name())
 		}
 	}

@@ -6,9 +6,9 @@ import (
 	"sync"
 	"time"
 
+	reasons "modelops/actors/explain"
 	"modelops/actors/gateway"
 	"modelops/journal"
-	reasons "modelops/journal/explain"
 	"modelops/messages"
 )
 

@@ -246,7 +246,7 @@ func TestGolden(t *testing.T) {
 			}
 			want, err := os.ReadFile(path)
 			if err != nil {
-				t.Fatalf("%v; go test ./journal/explain -update writes it", err)
+				t.Fatalf("%v; go test ./actors/explain -update writes it", err)
 			}
 			if got != string(want) {
 				t.Errorf("got\n%s\nwant\n%s", got, want)
