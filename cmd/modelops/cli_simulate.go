@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"modelops/actors/clockwork"
+	"modelops/actors/simulator"
 	"modelops/messages"
 )
 
@@ -57,11 +57,11 @@ func (c *cli) simulate(ctx context.Context, s simulation) error {
 	if err != nil {
 		return err
 	}
-	w := clockwork.New(o)
+	w := simulator.New(o)
 	if err = w.Run(ctx, s.steps); err == nil {
 		err = w.Calm(ctx)
 	}
-	var seen *clockwork.Violation
+	var seen *simulator.Violation
 	if err != nil && !errors.As(err, &seen) {
 		return err
 	}
@@ -74,10 +74,10 @@ func (c *cli) simulate(ctx context.Context, s simulation) error {
 	return nil
 }
 
-func (s simulation) options() (clockwork.Options, error) {
-	o := clockwork.Options{Seed: s.seed, Policy: s.policy, Rate: s.rate}
+func (s simulation) options() (simulator.Options, error) {
+	o := simulator.Options{Seed: s.seed, Policy: s.policy, Rate: s.rate}
 	if !s.gentle {
-		o.Faults = clockwork.Rough()
+		o.Faults = simulator.Rough()
 	}
 	switch {
 	case s.policy != "first_fit" && s.policy != "lru" && s.policy != "cost_aware":
@@ -100,16 +100,16 @@ func (s simulation) options() (clockwork.Options, error) {
 }
 
 // zoo makes models whose files don't quite tell the truth, loaded at some 3 GiB/s.
-func (s simulation) zoo() ([]clockwork.Model, error) {
+func (s simulation) zoo() ([]simulator.Model, error) {
 	var from, to, n uint64
 	if got, err := fmt.Sscanf(s.models, "%d..%dx%d", &from, &to, &n); err != nil || got != 3 || from == 0 || to < from || to > 1<<24 || n == 0 || n > 500 {
 		return nil, messages.Errorf(messages.InvalidArgument, "--models", "%q isn't FROM..TOxN in MiB, with at most 500 models", s.models).WithHint("such as 4000..20000x12")
 	}
 	rng := rand.New(rand.NewPCG(s.seed, 0x200))
-	var out []clockwork.Model
+	var out []simulator.Model
 	for i := range n {
 		truth := (from + rng.Uint64N(to-from+1)) * messages.MiB
-		m := clockwork.Model{Name: fmt.Sprintf("m%02d", i), Truth: truth, Estimate: truth / 100 * (90 + rng.Uint64N(20)), Weight: 1 / float64(i+1),
+		m := simulator.Model{Name: fmt.Sprintf("m%02d", i), Truth: truth, Estimate: truth / 100 * (90 + rng.Uint64N(20)), Weight: 1 / float64(i+1),
 			Load: time.Second + time.Duration(float64(truth)/float64(3*messages.GiB)*float64(time.Second))}
 		switch i % 4 {
 		case 1:
@@ -124,7 +124,7 @@ func (s simulation) zoo() ([]clockwork.Model, error) {
 	return out, nil
 }
 
-func (c *cli) printSimulation(s clockwork.Summary) error {
+func (c *cli) printSimulation(s simulator.Summary) error {
 	if c.asJSON {
 		return printJSON(c.stdout, s)
 	}

@@ -1,4 +1,4 @@
-package clockwork
+package simulator
 
 import (
 	"cmp"
@@ -48,7 +48,7 @@ func (w *World) check() {
 	if w.steps%proveEvery == 0 && !w.down {
 		all := 1 + len(w.ledgers) + len(w.models)
 		n := (w.steps / proveEvery) % all
-		var c cog = w.arbiter
+		var c node = w.arbiter
 		switch {
 		case n > len(w.ledgers):
 			c = w.models[n-len(w.ledgers)-1]

@@ -1,4 +1,4 @@
-package clockwork
+package simulator
 
 import (
 	"context"
@@ -64,8 +64,8 @@ func (d door) Ask(ctx context.Context, to messages.ActorID, command proto.Messag
 		return messages.Reply{}, context.Canceled
 	}
 	w, f := d.w, d.w.o.Faults
-	cog := w.found(to)
-	if cog == nil {
+	node := w.found(to)
+	if node == nil {
 		return messages.Reply{}, messages.NewError(messages.NotFound, to.String(), "there is no such actor")
 	}
 	w.deliver(to)
@@ -79,7 +79,7 @@ func (d door) Ask(ctx context.Context, to messages.ActorID, command proto.Messag
 		w.post(to, command, w.long())
 		return messages.Reply{}, silence
 	}
-	r, err := cog.ask(command)
+	r, err := node.ask(command)
 	if w.mishap(f.LostAnswer) {
 		w.say("the answer of %s to %s is lost", to, name(command))
 		return messages.Reply{}, silence

@@ -1,4 +1,4 @@
-// Package clockwork runs the same cores without mailboxes: one thread, virtual time, a seed.
+// Package simulator runs the same cores without mailboxes: one thread, virtual time, a seed.
 //
 // A World holds the pure machines of one host (an arbiter, a ledger for each device, a residency for each model), a journal in memory
 // that seals and opens every decision, lanes of requests, and a false world of workers and devices. One loop takes the next event; all
@@ -11,4 +11,4 @@
 //
 // It does not know any shell, mailbox, process or file. The lanes are a short model of the gateway's: first come, first served, with a
 // bound on how many run; drains close them.
-package clockwork
+package simulator

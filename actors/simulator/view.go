@@ -1,4 +1,4 @@
-package clockwork
+package simulator
 
 import (
 	"context"
@@ -9,11 +9,11 @@ import (
 	"modelops/messages"
 )
 
-// board shows the arbiter what the daemon's board shows.
-type board struct{ w *World }
+// view shows the arbiter what the daemon's view shows.
+type view struct{ w *World }
 
 // Ledgers implements arbiter.Ledgers.
-func (b board) Ledgers() []*messages.GpuView {
+func (b view) Ledgers() []*messages.GpuView {
 	var out []*messages.GpuView
 	for _, v := range b.w.accounts {
 		if v.CapacityBytes > 0 {
@@ -24,13 +24,13 @@ func (b board) Ledgers() []*messages.GpuView {
 }
 
 // Known implements arbiter.Ledgers.
-func (b board) Known(_ context.Context, model string) (bytes uint64, kinds []string, shards uint32) {
+func (b view) Known(_ context.Context, model string) (bytes uint64, kinds []string, shards uint32) {
 	m := b.w.declared(b.w.modelNamed(model))
 	return m.Estimate, []string{"cuda"}, uint32(m.Shards)
 }
 
 // Residents implements arbiter.Ledgers: who holds or seeks memory now.
-func (b board) Residents() []*messages.Resident {
+func (b view) Residents() []*messages.Resident {
 	var live []*messages.ModelView
 	for i, v := range b.w.views {
 		l, s := b.w.seatOf(i)

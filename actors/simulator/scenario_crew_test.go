@@ -1,4 +1,4 @@
-package clockwork
+package simulator
 
 import (
 	"fmt"
@@ -34,8 +34,8 @@ func (s stage) alone(name string) bool {
 }
 
 // watching tells a test of each decision on a model.
-func watching(see func(id messages.ActorID, e proto.Message)) Rigged {
-	return Rigged{Model: func(k entity.Kind[model.State]) entity.Kind[model.State] {
+func watching(see func(id messages.ActorID, e proto.Message)) Plants {
+	return Plants{Model: func(k entity.Kind[model.State]) entity.Kind[model.State] {
 		right := k.Decide
 		k.Decide = func(s model.State, c proto.Message, at entity.Stamp) (entity.Verdict, error) {
 			v, err := right(s, c, at)
@@ -55,7 +55,7 @@ func TestADegradedWorkerIsReplacedWithoutAFailedRequestWhereThereIsRoomForTwo(t 
 			o.Seed = seed
 			var replaced time.Duration
 			var s stage
-			o.Rigged = watching(func(_ messages.ActorID, e proto.Message) {
+			o.Plants = watching(func(_ messages.ActorID, e proto.Message) {
 				if _, ok := e.(*messages.WorkerReplaced); ok {
 					replaced = s.elapsed
 				}
@@ -118,7 +118,7 @@ func TestTheCoordinatorDiesAtEachStepOfAReplacement(t *testing.T) {
 	for gib, what := range map[uint64]string{8: "two fit", 16: "one fits"} {
 		t.Run(what+", between steps", func(t *testing.T) {
 			for n := 0; n < 400; n += 3 {
-				s := degraded(t, uint64(n+1), gib, Rigged{})
+				s := degraded(t, uint64(n+1), gib, Plants{})
 				for range n {
 					s.step()
 				}
@@ -152,9 +152,9 @@ func TestTheCoordinatorDiesAtEachStepOfAReplacement(t *testing.T) {
 }
 
 // degraded is a stage where the replacement of a model's worker begins.
-func degraded(t *testing.T, seed, gib uint64, r Rigged) stage {
+func degraded(t *testing.T, seed, gib uint64, r Plants) stage {
 	o := oneCard(plain("m", gib))
-	o.Seed, o.Rigged = seed, r
+	o.Seed, o.Plants = seed, r
 	s := onStage(t, o)
 	s.ready("m")
 	door{s.World}.Tell(&try{}, s.models[0].id, &messages.ReplaceWorker{Replica: "m", Attempt: 1, Reason: "a test"})
@@ -183,7 +183,7 @@ func (s stage) endsWell(when string) {
 // replacement goes.
 func TestAReplacementStepsBackAlsoWhenItsModelFailedForAWhile(t *testing.T) {
 	for seed := uint64(1); seed <= 10; seed++ {
-		s := degraded(t, seed, 8, Rigged{})
+		s := degraded(t, seed, 8, Plants{})
 		s.until("its worker is drained", time.Minute, func() bool { return s.stateOf("m").Phase == model.Draining })
 		s.o.Faults.StartFails = 1
 		s.until("it failed for good", 5*time.Minute, func() bool { return s.phase("m") == model.Failed })
@@ -203,7 +203,7 @@ func TestFiftyReplacementsLeaveNothingBehind(t *testing.T) {
 	s := onStage(t, oneCard(m))
 	s.ready("m")
 	s.until("its replica is there", time.Minute, func() bool { return s.stateOf("m~2").Phase == model.Ready })
-	var actors, cogs, seats, state int
+	var actors, nodes, seats, state int
 	for n := range 50 {
 		who := []string{"m", "m~2"}[n%2]
 		before := s.stateOf(who).Attempt
@@ -219,9 +219,9 @@ func TestFiftyReplacementsLeaveNothingBehind(t *testing.T) {
 		}
 		size := len(s.models[0].book.snapshot)
 		if n == 4 {
-			actors, cogs, seats, state = len(s.models), len(s.cogs), len(s.lanes[0].seats), size
+			actors, nodes, seats, state = len(s.models), len(s.nodes), len(s.lanes[0].seats), size
 		}
-		if n > 4 && (len(s.models) != actors || len(s.cogs) != cogs || len(s.lanes[0].seats) != seats || size > state+64) {
+		if n > 4 && (len(s.models) != actors || len(s.nodes) != nodes || len(s.lanes[0].seats) != seats || size > state+64) {
 			t.Fatalf("after %d replacements: %d actors (%d after five), %d seats (%d), a state of %d bytes (%d)", n+1, len(s.models), actors, len(s.lanes[0].seats), seats, size, state)
 		}
 	}

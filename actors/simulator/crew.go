@@ -1,4 +1,4 @@
-package clockwork
+package simulator
 
 import (
 	"fmt"
@@ -56,17 +56,17 @@ func (w *World) join(name string, of int) {
 	w.byName[name] = i
 	w.kin = append(w.kin, of)
 	w.models, w.views = append(w.models, m), append(w.views, model.View(m.state).(*messages.ModelView))
-	w.cogs[m.id] = m
+	w.nodes[m.id] = m
 }
 
 // found is an actor; a replica of a model that there is comes into being when it is spoken to.
-func (w *World) found(id messages.ActorID) cog {
-	if base, replica := messages.ReplicaOf(id.Name()); replica && w.cogs[id] == nil && id.Kind == messages.KindModel {
+func (w *World) found(id messages.ActorID) node {
+	if base, replica := messages.ReplicaOf(id.Name()); replica && w.nodes[id] == nil && id.Kind == messages.KindModel {
 		if of, ok := w.byName[base]; ok {
 			w.join(id.Name(), of)
 		}
 	}
-	if c := w.cogs[id]; c != nil {
+	if c := w.nodes[id]; c != nil {
 		return c
 	}
 	return nil

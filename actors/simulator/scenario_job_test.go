@@ -1,4 +1,4 @@
-package clockwork
+package simulator
 
 import (
 	"testing"

@@ -1,4 +1,4 @@
-package clockwork
+package simulator
 
 import (
 	"bytes"
@@ -13,8 +13,8 @@ import (
 	"modelops/messages"
 )
 
-// cog is a machine, whatever its kind.
-type cog interface {
+// node is a machine, whatever its kind.
+type node interface {
 	actor() messages.ActorID
 	ask(command proto.Message) (messages.Reply, error)
 	rebuild()

@@ -1,4 +1,4 @@
-package clockwork
+package simulator
 
 import (
 	"flag"
@@ -10,7 +10,7 @@ import (
 	"modelops/messages"
 )
 
-// simSteps is how many steps the rough worlds take together; `go test ./actors/clockwork -sim.steps=5000000` looks longer.
+// simSteps is how many steps the rough worlds take together; `go test ./actors/simulator -sim.steps=5000000` looks longer.
 var simSteps = flag.Int("sim.steps", 0, "steps of the rough worlds together; 0 = SIM_STEPS, else a short run")
 
 const shortRun = 150_000

@@ -1,4 +1,4 @@
-package clockwork
+package simulator
 
 import (
 	"context"
@@ -24,43 +24,43 @@ const findWithin = 150_000
 
 func TestPlantedBugsAreFound(t *testing.T) {
 	for name, c := range map[string]struct {
-		rigged Rigged
+		plants Plants
 		says   string
 	}{
-		"a ledger forgets strangers": {Rigged{GPU: ledgerSeeing(func(s gpu.State) gpu.State { s.Foreign = 0; return s })}, "granted memory over its limit"},
-		"a ledger grants its margin": {Rigged{GPU: ledgerSeeing(func(s gpu.State) gpu.State { s.Margin = 0; return s })}, "granted memory over its limit"},
-		"a model forgets leases that go home": {Rigged{Model: modelEvolving(func(s model.State) model.State {
+		"a ledger forgets strangers": {Plants{GPU: ledgerSeeing(func(s gpu.State) gpu.State { s.Foreign = 0; return s })}, "granted memory over its limit"},
+		"a ledger grants its margin": {Plants{GPU: ledgerSeeing(func(s gpu.State) gpu.State { s.Margin = 0; return s })}, "granted memory over its limit"},
+		"a model forgets leases that go home": {Plants{Model: modelEvolving(func(s model.State) model.State {
 			s.Returning = nil
 			return s
 		})}, "is lost"},
-		"a model returns one share of a split placement": {Rigged{Model: modelEvolving(func(s model.State) model.State {
+		"a model returns one share of a split placement": {Plants{Model: modelEvolving(func(s model.State) model.State {
 			for i, p := range s.Returning {
 				s.Returning[i] = unsplit(p)
 			}
 			return s
 		})}, "is lost"},
-		"the arbiter promises the first device of a split placement only": {Rigged{Arbiter: promising(unsplit)}, "over its limit"},
-		"an abandoned placement sends one share home":                     {Rigged{Arbiter: abandoningOne}, "is lost"},
-		"a model doesn't return leases after a failed load": {Rigged{Model: modelOwing(func(s model.State, key string) bool {
+		"the arbiter promises the first device of a split placement only": {Plants{Arbiter: promising(unsplit)}, "over its limit"},
+		"an abandoned placement sends one share home":                     {Plants{Arbiter: abandoningOne}, "is lost"},
+		"a model doesn't return leases after a failed load": {Plants{Model: modelOwing(func(s model.State, key string) bool {
 			return strings.HasPrefix(key, "return/") && s.Failures > 0
 		})}, "not at rest"},
-		"a model releases before its worker is gone": {Rigged{Model: impatient}, "alive without its lease"},
-		"the arbiter forgets what it promised": {Rigged{Arbiter: promising(func(p *messages.Placement) *messages.Placement {
+		"a model releases before its worker is gone": {Plants{Model: impatient}, "alive without its lease"},
+		"the arbiter forgets what it promised": {Plants{Arbiter: promising(func(p *messages.Placement) *messages.Placement {
 			p = proto.CloneOf(p)
 			p.Bytes, p.Shares = 0, nil
 			return p
 		})}, "over its limit"},
-		"the arbiter sees nobody busy":                       {Rigged{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.Active, r.Queued, r.IdleMs = 0, 0, 1000 })}, "although it is busy"},
-		"the arbiter sees nobody warm":                       {Rigged{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.IdleMs += 1000 })}, "although it is busy"},
-		"the arbiter sees no pins":                           {Rigged{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.Pinned = false })}, "although it is pinned"},
-		"the arbiter sees nobody loading":                    {Rigged{Arbiter: arbiterSeeing(notLoading)}, "models load, at most"},
-		"the arbiter sees nobody young":                      {Rigged{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.Young = false })}, "inside its minimum residency"},
-		"the arbiter doesn't hand over again":                {Rigged{Arbiter: once("hand_over/")}, "not at rest"},
-		"a fold that counts more than the journal":           {Rigged{Model: remembering()}, "replay differs from life"},
-		"a dismissed replica doesn't hear of it":             {Rigged{Model: deaf}, "doesn't know it"},
-		"a replacement is never taken down":                  {Rigged{Model: modelOwing(func(_ model.State, key string) bool { return strings.HasPrefix(key, "dismiss/") })}, "not at rest"},
-		"an old worker goes before its replacement is ready": {Rigged{Model: rash}, "was never ready since"},
-		"S30 machines see the wall clock jump":               {Rigged{WallClock: true}, "not at rest"},
+		"the arbiter sees nobody busy":                       {Plants{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.Active, r.Queued, r.IdleMs = 0, 0, 1000 })}, "although it is busy"},
+		"the arbiter sees nobody warm":                       {Plants{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.IdleMs += 1000 })}, "although it is busy"},
+		"the arbiter sees no pins":                           {Plants{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.Pinned = false })}, "although it is pinned"},
+		"the arbiter sees nobody loading":                    {Plants{Arbiter: arbiterSeeing(notLoading)}, "models load, at most"},
+		"the arbiter sees nobody young":                      {Plants{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.Young = false })}, "inside its minimum residency"},
+		"the arbiter doesn't hand over again":                {Plants{Arbiter: once("hand_over/")}, "not at rest"},
+		"a fold that counts more than the journal":           {Plants{Model: remembering()}, "replay differs from life"},
+		"a dismissed replica doesn't hear of it":             {Plants{Model: deaf}, "doesn't know it"},
+		"a replacement is never taken down":                  {Plants{Model: modelOwing(func(_ model.State, key string) bool { return strings.HasPrefix(key, "dismiss/") })}, "not at rest"},
+		"an old worker goes before its replacement is ready": {Plants{Model: rash}, "was never ready since"},
+		"S30 machines see the wall clock jump":               {Plants{WallClock: true}, "not at rest"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			world := small
@@ -72,7 +72,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 			case strings.Contains(name, "replica"), strings.Contains(name, "replacement"):
 				world = crewed
 			}
-			v := find(t, world, c.rigged)
+			v := find(t, world, c.plants)
 			if v == nil {
 				t.Fatalf("not found in %d steps", findWithin)
 			}
@@ -84,11 +84,11 @@ func TestPlantedBugsAreFound(t *testing.T) {
 	}
 }
 
-func find(t *testing.T, world func(uint64) Options, r Rigged) *Violation {
+func find(t *testing.T, world func(uint64) Options, r Plants) *Violation {
 	taken := 0
 	for seed := uint64(1); taken < findWithin; seed++ {
 		o := world(seed)
-		o.Rigged = r
+		o.Plants = r
 		w := New(o)
 		err := w.Run(t.Context(), 2000)
 		if err == nil {
@@ -301,12 +301,12 @@ func remembering() func(entity.Kind[model.State]) entity.Kind[model.State] {
 }
 
 func TestAViolationTellsSeedStepAndLastSteps(t *testing.T) {
-	v := find(t, small, Rigged{GPU: ledgerSeeing(func(s gpu.State) gpu.State { s.Margin = 0; return s })})
+	v := find(t, small, Plants{GPU: ledgerSeeing(func(s gpu.State) gpu.State { s.Margin = 0; return s })})
 	if v == nil || len(v.Trace) == 0 || v.Step == 0 || v.At == 0 {
 		t.Fatalf("%+v", v)
 	}
 	again := small(v.Seed)
-	again.Rigged = Rigged{GPU: ledgerSeeing(func(s gpu.State) gpu.State { s.Margin = 0; return s })}
+	again.Plants = Plants{GPU: ledgerSeeing(func(s gpu.State) gpu.State { s.Margin = 0; return s })}
 	w := New(again)
 	err := w.Run(t.Context(), 2000)
 	if err == nil {

@@ -1,4 +1,4 @@
-package clockwork
+package simulator
 
 import (
 	"cmp"
@@ -36,7 +36,7 @@ type Options struct {
 	// Rate is how many requests arrive a second of virtual time; 0 = none but those asked for.
 	Rate   float64
 	Faults Faults
-	Rigged Rigged
+	Plants Plants
 }
 
 // Model is what a world knows about one model.
@@ -62,8 +62,8 @@ type Model struct {
 	Weight float64
 }
 
-// Rigged wraps kinds with a bug, to see that it is found. Nil fields leave a kind as it is.
-type Rigged struct {
+// Plants wraps kinds with a bug, to see that it is found. Nil fields leave a kind as it is.
+type Plants struct {
 	Arbiter func(entity.Kind[arbiter.State]) entity.Kind[arbiter.State]
 	GPU     func(entity.Kind[gpu.State]) entity.Kind[gpu.State]
 	Model   func(entity.Kind[model.State]) entity.Kind[model.State]
@@ -71,7 +71,7 @@ type Rigged struct {
 	WallClock bool
 }
 
-func (r Rigged) none() bool {
+func (r Plants) none() bool {
 	return r.Arbiter == nil && r.GPU == nil && r.Model == nil && !r.WallClock
 }
 
@@ -94,7 +94,7 @@ type World struct {
 	down     bool
 	ids      uint64
 	sequence uint64
-	cogs     map[messages.ActorID]cog
+	nodes    map[messages.ActorID]node
 	arbiter  *machine[arbiter.State]
 	ledgers  []*machine[gpu.State]
 	models   []*machine[model.State] // those of Options.Models, then replicas as they come into being
@@ -123,7 +123,7 @@ type World struct {
 func New(o Options) *World {
 	o.MaxLoads = cmp.Or(o.MaxLoads, 2)
 	o.MaxWait, o.DrainTimeout = cmp.Or(o.MaxWait, 30*time.Second), cmp.Or(o.DrainTimeout, 10*time.Second)
-	w := &World{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5eed)), cogs: map[messages.ActorID]cog{}, byName: map[string]int{},
+	w := &World{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5eed)), nodes: map[messages.ActorID]node{}, byName: map[string]int{},
 		graves: map[string]*worker{}, amounts: map[string]uint64{}, readied: map[string]int64{}, unwell: map[string]int64{}, down: true}
 	for _, m := range o.Models {
 		w.lanes = append(w.lanes, newLane(w, m))
@@ -143,8 +143,8 @@ func New(o Options) *World {
 
 func (w *World) makeDevices() {
 	kind := gpu.Kind()
-	if w.o.Rigged.GPU != nil {
-		kind = w.o.Rigged.GPU(kind)
+	if w.o.Plants.GPU != nil {
+		kind = w.o.Plants.GPU(kind)
 	}
 	for i, capacity := range w.o.Devices {
 		id := messages.GPUActor(host, fmt.Sprintf("gpu%d", i))
@@ -153,26 +153,26 @@ func (w *World) makeDevices() {
 		m.changed = func([]proto.Message) { w.accounts[i] = gpu.View(m.state).(*messages.GpuView) }
 		w.devices = append(w.devices, &device{id: id, capacity: capacity})
 		w.ledgers, w.accounts = append(w.ledgers, m), append(w.accounts, gpu.View(m.state).(*messages.GpuView))
-		w.cogs[id] = m
+		w.nodes[id] = m
 	}
 }
 
 func (w *World) makeArbiter() {
-	kind := arbiter.Kind(arbiter.Rules{Policy: w.o.Policy, MaxLoads: w.o.MaxLoads, MaxWait: w.o.MaxWait, Collation: w.o.Collation, Defrag: w.o.Defrag}, board{w}, door{w})
-	if w.o.Rigged.Arbiter != nil {
-		kind = w.o.Rigged.Arbiter(kind)
+	kind := arbiter.Kind(arbiter.Rules{Policy: w.o.Policy, MaxLoads: w.o.MaxLoads, MaxWait: w.o.MaxWait, Collation: w.o.Collation, Defrag: w.o.Defrag}, view{w}, door{w})
+	if w.o.Plants.Arbiter != nil {
+		kind = w.o.Plants.Arbiter(kind)
 	}
 	w.arbiter = newMachine(w, kind, messages.ArbiterActor())
 	w.arbiter.timer = defragTimer
-	w.cogs[w.arbiter.id] = w.arbiter
+	w.nodes[w.arbiter.id] = w.arbiter
 }
 
 func (w *World) makeModels() {
 	rules := model.Rules{Retry: model.Retry{Limit: 4, First: time.Second, Longest: time.Minute},
 		CanSleep: func(spec *messages.ModelSpec) bool { return w.declared(w.byName[spec.Name]).Sleep > 0 }}
 	w.modelKind = model.Kind(rules, model.World{Runtime: runtime{w}, Gate: gate{w}, Door: door{w}, Free: w.seenFree, Held: w.held, OutOfMemory: outOfMemory})
-	if w.o.Rigged.Model != nil {
-		w.modelKind = w.o.Rigged.Model(w.modelKind)
+	if w.o.Plants.Model != nil {
+		w.modelKind = w.o.Plants.Model(w.modelKind)
 	}
 	for i, declared := range w.o.Models {
 		w.join(declared.Name, i)
@@ -182,7 +182,7 @@ func (w *World) makeModels() {
 // now is the coordinator's clock. It is set by the wall clock at each start, never before what the journal holds, and runs steadily from
 // then on: an hour that somebody sets the wall clock back must not make anybody wait for an hour.
 func (w *World) now() time.Time {
-	if w.o.Rigged.WallClock {
+	if w.o.Plants.WallClock {
 		return w.wall()
 	}
 	return w.started.Add(w.elapsed - w.startedAt)
@@ -262,7 +262,7 @@ func (w *World) guarded(do func()) {
 			w.fall()
 		default:
 			w.violated("panic: %v", r)
-			if w.o.Rigged.none() {
+			if w.o.Plants.none() {
 				panic(fmt.Sprintf("%v\n%v", r, w.broken))
 			}
 		}
@@ -275,7 +275,7 @@ func (w *World) fall() {
 	w.boot++
 	w.down = true
 	w.mail = nil
-	for _, c := range w.cogs {
+	for _, c := range w.nodes {
 		c.halt()
 	}
 	for _, l := range w.lanes {
@@ -311,7 +311,7 @@ func (w *World) wake() {
 }
 
 // insist asks until it is done: a daemon that can't declare what it has doesn't start.
-func insist(c cog, command proto.Message) {
+func insist(c node, command proto.Message) {
 	for range 100 {
 		if _, err := c.ask(command); err == nil {
 			return
