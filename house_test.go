@@ -170,7 +170,7 @@ func mayImport(s source, room string) bool {
 }
 
 // aboveKinds are the rooms of actors that may import every kind. They are no kinds themselves.
-var aboveKinds = []string{"tree", "explain", "kinds", "simulator"}
+var aboveKinds = []string{"tree", "view", "control", "explain", "kinds", "simulator"}
 
 // kinds are the rooms of actors that hold one kind each.
 func kinds() (out []string) {

@@ -15,7 +15,7 @@ const beliefLimit = 5 * time.Second
 func (d *daemon) believe(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, beliefLimit)
 	defer cancel()
-	for _, m := range d.board.modelViews() {
+	for _, m := range d.view.Models() {
 		if m.Phase != "ready" || m.Worker == nil {
 			continue
 		}

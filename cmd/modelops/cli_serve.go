@@ -128,7 +128,7 @@ func (c *cli) sayStarted(d *daemon, cfg *config.Config, took time.Duration) {
 	}
 	c.say("modelops %s, host %s, by %s", buildVersion(), a.Host, file)
 	c.say("journal  %s, %d decisions", cfg.Journal.Dir, d.journal.Sequence())
-	for _, g := range d.board.gpuViews(false) {
+	for _, g := range d.view.GPUs() {
 		c.say("device   %s, %s, %s for models", g.Device, deviceName(g), messages.FormatBytes(g.LimitBytes))
 	}
 	c.say("HTTP     %s", a.HTTP)

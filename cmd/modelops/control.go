@@ -28,7 +28,7 @@ func (c control) Load(ctx context.Context, r *messages.ModelLoadRequest) (*messa
 		return nil, err
 	}
 	id := messages.ModelActor(c.d.host, name)
-	before := c.d.board.model(id)
+	before := c.d.view.Model(id)
 	if _, err := c.d.tree.Ask(ctx, id, &messages.EnsureModel{Reason: "asked to load it"}); err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func loadError(v *messages.ModelView) *messages.Error {
 // declare finds the model, or declares the file that came with the request under its name.
 func (c control) declare(ctx context.Context, r *messages.ModelLoadRequest) (name string, err error) {
 	known := c.canonical(r.ModelName)
-	v := c.d.board.model(messages.ModelActor(c.d.host, known))
+	v := c.d.view.Model(messages.ModelActor(c.d.host, known))
 	if r.ModelPath == "" {
 		if v == nil || v.Spec == nil {
 			return "", messages.Errorf(messages.ModelNotFound, messages.ModelActor(c.d.host, r.ModelName).String(), "Model '%s' not found", r.ModelName).
@@ -81,7 +81,7 @@ func (c control) declare(ctx context.Context, r *messages.ModelLoadRequest) (nam
 
 // canonical resolves an alias.
 func (c control) canonical(name string) string {
-	for _, v := range c.d.board.modelViews() {
+	for _, v := range c.d.view.Models() {
 		if slices.Contains(v.GetSpec().GetAliases(), name) {
 			return v.Name
 		}
@@ -92,8 +92,8 @@ func (c control) canonical(name string) string {
 // await waits until the model's view is as wanted.
 func (c control) await(ctx context.Context, id messages.ActorID, done func(*messages.ModelView) bool) (*messages.ModelView, error) {
 	for {
-		change := c.d.board.change()
-		if v := c.d.board.model(id); v != nil && done(v) {
+		change := c.d.view.Changed()
+		if v := c.d.view.Model(id); v != nil && done(v) {
 			return v, nil
 		}
 		select {
@@ -109,14 +109,14 @@ func (c control) await(ctx context.Context, id messages.ActorID, done func(*mess
 func (c control) Unload(ctx context.Context, r *messages.ModelUnloadRequest) (*messages.ModelUnloadReply, error) {
 	name := c.canonical(r.ModelName)
 	id := messages.ModelActor(c.d.host, name)
-	v := c.d.board.model(id)
+	v := c.d.view.Model(id)
 	if v == nil || v.Spec == nil {
 		return nil, messages.Errorf(messages.ModelNotFound, id.String(), "Model '%s' not found", r.ModelName).WithHint("modelops models lists what there is")
 	}
 	if _, err := c.d.tree.Ask(ctx, id, &messages.UnloadModel{Force: r.Force, Reason: "asked to unload it"}); err != nil {
 		return nil, err
 	}
-	if _, err := c.await(ctx, id, func(v *messages.ModelView) bool { return v.Phase == "absent" && !c.d.board.holds(id) || v.Wanted }); err != nil {
+	if _, err := c.await(ctx, id, func(v *messages.ModelView) bool { return v.Phase == "absent" && !c.d.view.Holds(id) || v.Wanted }); err != nil {
 		return nil, err
 	}
 	return &messages.ModelUnloadReply{Success: true, Message: fmt.Sprintf("Model %s unloaded successfully", name),
@@ -154,7 +154,7 @@ func (c control) AcquireLease(ctx context.Context, r *messages.GpuLeaseRequest) 
 	if r.TtlSeconds > 0 {
 		ttl = uint32(r.TtlSeconds)
 	}
-	for _, g := range c.d.board.gpuViews(false) {
+	for _, g := range c.d.view.GPUs() {
 		gpu, err := messages.ParseActorID(g.Id)
 		if err != nil {
 			return nil, err
@@ -176,7 +176,7 @@ func (c control) AcquireLease(ctx context.Context, r *messages.GpuLeaseRequest) 
 // ReleaseLease gives a lease back. An unknown one is given back already.
 func (c control) ReleaseLease(ctx context.Context, r *messages.GpuLeaseRelease) (*messages.GpuLeaseReleaseAck, error) {
 	device, _, _ := strings.Cut(r.LeaseId, "_")
-	for _, g := range c.d.board.gpuViews(false) {
+	for _, g := range c.d.view.GPUs() {
 		if g.Device != device {
 			continue
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/google/uuid"
+	"google.golang.org/protobuf/proto"
 
 	"modelops/actors/arbiter"
 	"modelops/actors/entity"
@@ -22,6 +23,7 @@ import (
 	"modelops/actors/host"
 	"modelops/actors/model"
 	"modelops/actors/tree"
+	"modelops/actors/view"
 	"modelops/bridges/config"
 	grpcapi "modelops/bridges/grpc"
 	natsapi "modelops/bridges/nats"
@@ -51,7 +53,7 @@ type daemon struct {
 	client     *runtime.Client
 	tree       *tree.Tree
 	gateway    *gateway.Gateway
-	board      *board
+	view       *view.Projection
 	feed       *feed
 	openai     *openai.API
 	rest       *rest.Server
@@ -79,8 +81,9 @@ func startDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (*da
 
 // launch is startDaemon with what opens the host's devices.
 func launch(ctx context.Context, cfg *config.Config, log *slog.Logger, see opener) (*daemon, error) {
-	d := &daemon{cfg: cfg, host: cfg.Host, bootID: uuid.NewString(), log: log, began: time.Now(), board: newBoard(), metrics: telemetry.New(buildVersion(), cfg.Host), awake: make(chan struct{})}
+	d := &daemon{cfg: cfg, host: cfg.Host, bootID: uuid.NewString(), log: log, began: time.Now(), metrics: telemetry.New(buildVersion(), cfg.Host), awake: make(chan struct{})}
 	d.seeDevices = see
+	d.view = view.New(view.Options{First: uint64(d.began.UnixMicro()), Listen: d.changed})
 	d.requests = d.newRequestRing()
 	d.current.Store(cfg)
 	d.life, d.endLife = context.WithCancel(context.Background())
@@ -115,12 +118,11 @@ func (d *daemon) openJournal(ctx context.Context) error {
 	d.later(func(context.Context) error { return j.Close() })
 	last, err := lastTime(ctx, j)
 	d.clock = newSteadyClock(last)
-	d.board.now = d.clock.Now
 	return err
 }
 
 func (d *daemon) openWorld(ctx context.Context) error {
-	ds, err := d.seeDevices(ctx, d.cfg, d.board, d.log)
+	ds, err := d.seeDevices(ctx, d.cfg, d.view, d.log)
 	if err != nil {
 		return err
 	}
@@ -160,16 +162,25 @@ func (d *daemon) plant(context.Context) error {
 			return ""
 		},
 	})
-	gate := messages.ActorID{Kind: messages.KindGateway, ID: d.host}
-	d.board.onModel = func(v *messages.ModelView) {
-		d.tree.Send(gate, v)
-		d.withdrawn(v)
-		d.metrics.SetModelStates(d.board.there()) // what is counted for a name that was never set counts as unknown
-	}
-	d.board.onHost = d.hostChanged
-	d.board.live, d.board.estimate = d.gateway.Models, d.runtime.Need
 	d.tree.Grow(d.spawner())
 	return nil
+}
+
+// changed tells who follows the actors of a new view, in the order of each actor's sequence.
+func (d *daemon) changed(_ messages.ActorID, v proto.Message) {
+	switch v := v.(type) {
+	case *messages.ModelView:
+		d.tree.Send(messages.ActorID{Kind: messages.KindGateway, ID: d.host}, v)
+		d.withdrawn(v)
+		d.metrics.SetModelStates(d.view.Present()) // what is counted for a name that was never set counts as unknown
+	case *messages.HostView:
+		d.hostChanged(v)
+	}
+}
+
+// ledgers is what the scheduler sees.
+func (d *daemon) ledgers() view.Ledgers {
+	return view.Ledgers{View: d.view, Live: d.gateway.Models, Estimate: d.runtime.Need, Now: d.clock.Now}
 }
 
 // figures are a model's limits: its own where the configuration has some, else everybody's.
@@ -182,11 +193,11 @@ func (d *daemon) figures(model string) gateway.Figures {
 }
 
 func (d *daemon) spawner() tree.Spawner {
-	o := entity.Options{Journal: store{d.journal}, Clock: d.clock, NewID: d.newID, Observer: d.board, Log: d.log, SnapshotEvery: d.cfg.Journal.SnapshotEvery}
+	o := entity.Options{Journal: store{d.journal}, Clock: d.clock, NewID: d.newID, Observer: d.view, Log: d.log, SnapshotEvery: d.cfg.Journal.SnapshotEvery}
 	rules := model.Rules{Retry: model.Retry{Limit: d.cfg.Load.Retries + 1, First: time.Second, Longest: time.Minute}, CanSleep: d.runtime.CanSleep}
 	models := model.Kind(rules, model.World{Runtime: workers{d.runtime, d}, Gate: d.gateway, Door: patientDoor{d.tree, d.awake}, Free: d.seenFree, Held: d.held, OutOfMemory: runtime.OutOfMemory})
 	scheduler := arbiter.Kind(arbiter.Rules{Policy: d.cfg.Scheduler.Policy, MaxLoads: d.cfg.Load.MaxConcurrent, MaxWait: d.cfg.Queue.MaxWait,
-		Collation: d.cfg.Queue.Collation, Defrag: d.cfg.Scheduler.Defrag}, d.board, d.tree)
+		Collation: d.cfg.Queue.Collation, Defrag: d.cfg.Scheduler.Defrag}, d.ledgers(), d.tree)
 	ledgers, life := gpu.Kind(), host.Kind(d.swapWorld())
 	return func(id messages.ActorID) (*actor.Props, bool) {
 		switch {
@@ -309,8 +320,8 @@ func (d *daemon) announce(context.Context) error {
 
 func (d *daemon) status() *messages.StatusView {
 	s := &messages.StatusView{Version: buildVersion(), UptimeMs: time.Since(d.began).Milliseconds(), Models: d.gateway.Models(),
-		Gpus: d.board.gpuViews(true), JournalSequence: d.journal.Sequence(), Host: d.board.host(messages.HostActor(d.host))}
-	s.Hints, s.Defrag = d.board.room(d.clock.Now())
+		Gpus: d.view.ReadGPUs(), JournalSequence: d.journal.Sequence(), Host: d.view.Host(messages.HostActor(d.host))}
+	s.Hints, s.Defrag = d.view.Kept(d.clock.Now())
 	return s
 }
 
@@ -339,7 +350,7 @@ func (d *daemon) stopWorkers(ctx context.Context) error {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var failed error
-	for _, m := range d.board.modelViews() {
+	for _, m := range d.view.Models() {
 		if m.Worker == nil || m.Worker.Remote {
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"modelops/actors/view"
 	"modelops/bridges/config"
 	"modelops/bridges/cpu"
 	"modelops/bridges/nvml"
@@ -23,11 +24,11 @@ type devices interface {
 }
 
 // opener finds the devices of a host.
-type opener func(context.Context, *config.Config, *board, *slog.Logger) (devices, error)
+type opener func(context.Context, *config.Config, *view.Projection, *slog.Logger) (devices, error)
 
 // openDevices chooses the host's devices: simulated ones when configured, else the processor with its RAM budget,
 // and the GPUs where there are any.
-func openDevices(ctx context.Context, cfg *config.Config, b *board, log *slog.Logger) (devices, error) {
+func openDevices(ctx context.Context, cfg *config.Config, b *view.Projection, log *slog.Logger) (devices, error) {
 	pids := func() []int64 { return workerPids(b) }
 	if len(cfg.Resources.Devices) > 0 {
 		var ds []sim.Device
@@ -72,9 +73,9 @@ func (w withGPUs) Status() string { return w.Devices.Status() + "; " + w.ram.Sta
 func (w withGPUs) Footprint(pid int64) (current, peak uint64, err error) { return w.ram.Footprint(pid) }
 
 // workerPids are the local workers.
-func workerPids(b *board) []int64 {
+func workerPids(b *view.Projection) []int64 {
 	var out []int64
-	for _, m := range b.modelViews() {
+	for _, m := range b.Models() {
 		if w := m.GetWorker(); w != nil && !w.Remote {
 			out = append(out, w.Pid)
 		}
@@ -90,9 +91,9 @@ type tenant struct {
 }
 
 // tenants are the local workers of a device.
-func tenants(b *board, gpu *messages.GpuView) []tenant {
+func tenants(b *view.Projection, gpu *messages.GpuView) []tenant {
 	var out []tenant
-	for _, m := range b.modelViews() {
+	for _, m := range b.Models() {
 		w := m.GetWorker()
 		if _, there := m.GetPlacement().On(gpu.GetId()); w == nil || w.Remote || !there {
 			continue
@@ -142,7 +143,7 @@ func (d *daemon) register(ctx context.Context) error {
 		return err
 	}
 	for _, r := range readings {
-		d.board.setReading(r)
+		d.view.SetReading(messages.GPUActor(d.host, r.Device), r)
 		cmd := &messages.RegisterDevice{Kind: r.Kind, Name: r.Name, Uuid: r.Uuid, CapacityBytes: r.CapacityBytes}
 		if r.Kind != "cpu" { // the RAM budget is a limit by itself
 			cmd.MarginBytes = uint64(d.cfg.Resources.MarginMB) * messages.MiB
@@ -182,14 +183,14 @@ func (d *daemon) poll(ctx context.Context) {
 }
 
 func (d *daemon) observe(ctx context.Context, r *messages.DeviceReading) {
-	d.board.setReading(r)
 	id := messages.GPUActor(d.host, r.Device)
-	g := d.board.gpu(id)
+	d.view.SetReading(id, r)
+	g := d.view.GPU(id)
 	leased := clientLeases(g)
 	if r.Kind == "simulated" { // a lease on a simulated device holds nothing that its ledger could see
 		leased = 0
 	}
-	d.tree.Tell(ctx, id, &messages.ObserveDevice{Reading: r, ForeignBytes: foreign(r, tenants(d.board, g), leased)})
+	d.tree.Tell(ctx, id, &messages.ObserveDevice{Reading: r, ForeignBytes: foreign(r, tenants(d.view, g), leased)})
 }
 
 // A device's driver reports memory as used for some time after its process is gone.
@@ -208,7 +209,7 @@ func (d *daemon) seenFree(ctx context.Context, p *messages.Placement) {
 	ctx, cancel := context.WithTimeout(ctx, freeWithin)
 	defer cancel()
 	before := map[string]uint64{}
-	for _, g := range d.board.gpuViews(false) {
+	for _, g := range d.view.GPUs() {
 		before[g.Id] = g.ForeignBytes + clientLeases(g)
 	}
 	tick := time.NewTicker(freePoll)
@@ -234,7 +235,7 @@ func (d *daemon) seenFree(ctx context.Context, p *messages.Placement) {
 func (d *daemon) allFree(readings []*messages.DeviceReading, p *messages.Placement, before map[string]uint64) bool {
 	for _, r := range readings {
 		id := messages.GPUActor(d.host, r.Device)
-		if _, on := p.On(id.String()); on && foreign(r, tenants(d.board, d.board.gpu(id)), 0) > before[id.String()]+freeSlack {
+		if _, on := p.On(id.String()); on && foreign(r, tenants(d.view, d.view.GPU(id)), 0) > before[id.String()]+freeSlack {
 			return false
 		}
 	}
@@ -243,7 +244,7 @@ func (d *daemon) allFree(readings []*messages.DeviceReading, p *messages.Placeme
 
 // remeasure tells models whose workers grew: engines take memory after the load, for caches and graphs, and the peak is what counts.
 func (d *daemon) remeasure(ctx context.Context) {
-	for _, m := range d.board.modelViews() {
+	for _, m := range d.view.Models() {
 		if m.Phase != "ready" || m.GetWorker().GetRemote() {
 			continue
 		}
@@ -261,7 +262,7 @@ const relieveTo = 80
 // relieve asks for idle models to leave when a device is over its threshold.
 func (d *daemon) relieve(ctx context.Context, r *messages.DeviceReading) {
 	id := messages.GPUActor(d.host, r.Device).String()
-	for _, g := range d.board.gpuViews(false) {
+	for _, g := range d.view.GPUs() {
 		if g.Id != id || g.Kind == "cpu" && g.SoftLimitBytes == 0 {
 			continue
 		}

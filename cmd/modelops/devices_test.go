@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"modelops/actors/view"
 	"modelops/bridges/config"
 	"modelops/messages"
 )
@@ -27,7 +28,7 @@ func wellness(port string) int {
 
 // cards are two GPUs as a driver shows them: our workers hold what was reserved for them, and strangers what the test says.
 type cards struct {
-	b     *board
+	b     *view.Projection
 	blind bool // as in a container: the driver tells of no process that is ours
 
 	mu       sync.Mutex
@@ -111,7 +112,7 @@ func onCards(t *testing.T, sections string, blind bool) (*daemon, *cards) {
 		t.Fatal(err)
 	}
 	c := &cards{blind: blind, stranger: map[string]uint64{}, held: map[string]map[int64]uint64{}, lag: map[string]uint64{}}
-	d, err := launch(t.Context(), cfg, slog.New(slog.DiscardHandler), func(_ context.Context, _ *config.Config, b *board, _ *slog.Logger) (devices, error) {
+	d, err := launch(t.Context(), cfg, slog.New(slog.DiscardHandler), func(_ context.Context, _ *config.Config, b *view.Projection, _ *slog.Logger) (devices, error) {
 		c.b = b
 		return c, nil
 	})
@@ -131,29 +132,29 @@ func (d *daemon) loads(t *testing.T, model string) *messages.ModelView {
 	if _, err := (control{d}).Load(t.Context(), &messages.ModelLoadRequest{ModelName: model}); err != nil {
 		t.Fatalf("%s: %v", model, err)
 	}
-	return d.board.model(messages.ModelActor(d.host, model))
+	return d.view.Model(messages.ModelActor(d.host, model))
 }
 
-// sees waits for what the board shows; every change of an actor is one of the board.
+// sees waits for what the view shows; every change of an actor is one of the view.
 func (d *daemon) sees(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	for {
-		change := d.board.change()
+		change := d.view.Changed()
 		if is() {
 			return
 		}
 		select {
 		case <-change:
 		case <-ctx.Done():
-			t.Fatalf("never seen: %s; %v", what, d.board.gpuViews(true))
+			t.Fatalf("never seen: %s; %v", what, d.view.ReadGPUs())
 		}
 	}
 }
 
 func (d *daemon) card(name string) *messages.GpuView {
-	return d.board.gpu(messages.GPUActor(d.host, name))
+	return d.view.GPU(messages.GPUActor(d.host, name))
 }
 
 const often = "resources: {gpu_poll_interval: 100ms, vram_soft_limit_mb: 50000}\n"
@@ -185,13 +186,13 @@ func TestForeignPressure(t *testing.T) {
 	d, c := onCards(t, often+"scheduler: {foreign_pressure: true}\nqueue: {collation: 0s}\n", false)
 	d.loads(t, "a")
 	c.takes("gpu0", 12500)
-	d.sees(t, "a leaves", func() bool { return d.board.model(messages.ModelActor(d.host, "a")).Phase == "absent" })
+	d.sees(t, "a leaves", func() bool { return d.view.Model(messages.ModelActor(d.host, "a")).Phase == "absent" })
 }
 
 // TestStrangersPushNobodyOut: without it, no more leave than our own use asks for.
 func TestStrangersPushNobodyOut(t *testing.T) {
 	d, c := onCards(t, "resources: {gpu_poll_interval: 1h, vram_soft_limit_mb: 50000, eviction_threshold_pct: 80}\nqueue: {collation: 0s}\n", false)
-	phase := func(model string) string { return d.board.model(messages.ModelActor(d.host, model)).Phase }
+	phase := func(model string) string { return d.view.Model(messages.ModelActor(d.host, model)).Phase }
 	d.loads(t, "a")
 	d.loads(t, "b")
 	if at := d.loads(t, "c").Placement.Gpu; at != "gpu/h/gpu0" { // 20000 of 23488 MiB: one of them is to leave
@@ -232,17 +233,17 @@ func TestASplitModelOnCards(t *testing.T) {
 		return d.card("gpu0").Reservations[0].MeasuredBytes > 0 && d.card("gpu1").Reservations[0].MeasuredBytes > 0
 	})
 	d.tree.Tell(t.Context(), messages.ModelActor(d.host, "pair"), &messages.UnloadModel{})
-	d.sees(t, "its worker is gone", func() bool { return d.board.model(messages.ModelActor(d.host, "pair")).Phase == "absent" })
+	d.sees(t, "its worker is gone", func() bool { return d.view.Model(messages.ModelActor(d.host, "pair")).Phase == "absent" })
 	d.sees(t, "the driver lags", func() bool { // that is foreign use, which the next poll tells the ledger
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		return c.lag["gpu0"] > 0 && c.lag["gpu1"] > 0
 	})
-	if !d.board.holds(messages.ModelActor(d.host, "pair")) {
+	if !d.view.Holds(messages.ModelActor(d.host, "pair")) {
 		t.Error("its leases went home while its memory was in use")
 	}
 	if c.settle() != 20000*messages.MiB {
 		t.Error("the driver saw something else")
 	}
-	d.sees(t, "its leases are home", func() bool { return !d.board.holds(messages.ModelActor(d.host, "pair")) })
+	d.sees(t, "its leases are home", func() bool { return !d.view.Holds(messages.ModelActor(d.host, "pair")) })
 }

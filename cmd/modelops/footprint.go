@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"modelops/actors/view"
 	"modelops/messages"
 )
 
@@ -15,7 +16,7 @@ import (
 func (d *daemon) deviceEnv(p *messages.Placement) []string {
 	var uuids []string
 	for _, part := range p.Parts() {
-		for _, g := range d.board.gpuViews(false) {
+		for _, g := range d.view.GPUs() {
 			if g.Id == part.Gpu && g.Kind == "cuda" && g.Uuid != "" {
 				uuids = append(uuids, g.Uuid)
 			}
@@ -28,8 +29,8 @@ func (d *daemon) deviceEnv(p *messages.Placement) []string {
 }
 
 // footprint is what a worker is taken to hold of simulated devices: what was reserved for it on each.
-func footprint(b *board, pid int64) map[string]uint64 {
-	for _, m := range b.modelViews() {
+func footprint(b *view.Projection, pid int64) map[string]uint64 {
+	for _, m := range b.Models() {
 		if m.GetWorker().GetPid() != pid || m.GetPlacement() == nil {
 			continue
 		}
@@ -47,7 +48,7 @@ func footprint(b *board, pid int64) map[string]uint64 {
 // measure is the footprint of a worker on all its devices, in bytes: what the driver says for GPUs, the peak of RAM for the processor.
 // A simulated device has no memory to measure: what was reserved counts as used.
 func (d *daemon) measure(pid int64) (uint64, error) {
-	for _, m := range d.board.modelViews() {
+	for _, m := range d.view.Models() {
 		if m.GetWorker().GetPid() != pid || m.Placement == nil {
 			continue
 		}
@@ -80,7 +81,7 @@ func (d *daemon) ram(pid int64) (current, peak uint64, err error) {
 // held is what the worker of a split placement holds of each of its devices.
 func (d *daemon) held(_ context.Context, p *messages.Placement) []uint64 {
 	if p.DeviceKind == "cuda" {
-		for _, m := range d.board.modelViews() {
+		for _, m := range d.view.Models() {
 			if w := m.GetWorker(); w != nil && m.GetPlacement().GetId() == p.Id {
 				if held, err := d.onGPUs(p, w.Pid); err == nil {
 					return held

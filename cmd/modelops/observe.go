@@ -51,8 +51,8 @@ func count(m *telemetry.Metrics, r messages.Recorded) {
 
 // refresh hands in what is only known by asking, before each scrape.
 func (d *daemon) refresh() {
-	d.metrics.SetModelStates(d.board.present())
-	d.metrics.SetGPUs(d.board.gpuViews(true))
+	d.metrics.SetModelStates(d.ledgers().Models())
+	d.metrics.SetGPUs(d.view.ReadGPUs())
 	d.metrics.SetJournalLag(d.feed.lag())
 }
 

@@ -119,7 +119,7 @@ func needRestart(old, next *config.Config) []string {
 // running are the declarations in force, by name.
 func (d *daemon) running() map[string]*messages.ModelSpec {
 	out := map[string]*messages.ModelSpec{}
-	for _, v := range d.board.modelViews() {
+	for _, v := range d.view.Models() {
 		if v.Spec != nil {
 			out[v.Name] = v.Spec
 		}

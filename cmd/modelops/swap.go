@@ -25,7 +25,7 @@ type catalogue struct{ d *daemon }
 // Declared implements host.Models.
 func (c catalogue) Declared() []*messages.Declared {
 	var out []*messages.Declared
-	for _, v := range c.d.board.modelViews() {
+	for _, v := range c.d.view.Models() {
 		if s := v.Spec; s != nil {
 			out = append(out, &messages.Declared{Name: v.Name, Aliases: s.Aliases, ReplicaOf: s.ReplicaOf, Resident: resident(v), LoadSeconds: s.LoadTimeoutSeconds})
 		}
@@ -61,7 +61,7 @@ func (c catalogue) AwaitReady(ctx context.Context, model string) error {
 
 // Failed implements host.Models.
 func (c catalogue) Failed(model string) error {
-	return failure(c.d.board.model(messages.ModelActor(c.d.host, model)))
+	return failure(c.d.view.Model(messages.ModelActor(c.d.host, model)))
 }
 
 // failure is why a model can't be had: its declaration is withdrawn, or no try is left.
@@ -77,7 +77,7 @@ func failure(v *messages.ModelView) error {
 
 // Keeps implements host.Models.
 func (c catalogue) Keeps(model string, elsewhere []string) string {
-	v := c.d.board.model(messages.ModelActor(c.d.host, model))
+	v := c.d.view.Model(messages.ModelActor(c.d.host, model))
 	s := v.GetSpec()
 	switch {
 	case s == nil:
@@ -133,7 +133,7 @@ func (d *daemon) withdrawn(v *messages.ModelView) {
 	swaps := func(s *messages.SwapReply) bool {
 		return (s.Phase == "preparing" || s.Phase == "trying") && (s.From == v.Name || s.To == v.Name)
 	}
-	h := d.board.host(messages.HostActor(d.host))
+	h := d.view.Host(messages.HostActor(d.host))
 	if slices.ContainsFunc(h.GetRoutes(), leads) || slices.ContainsFunc(h.GetSwaps(), swaps) {
 		d.tree.Tell(d.life, messages.HostActor(d.host), &messages.ReviewRoutes{Withdrawn: []string{v.Name}})
 	}
@@ -168,7 +168,7 @@ func (c control) askSwap(ctx context.Context, m proto.Message) (*messages.SwapRe
 
 // Swaps shows the routes and the latest swaps.
 func (c control) Swaps(context.Context) (*messages.SwapList, error) {
-	h := c.d.board.host(messages.HostActor(c.d.host))
+	h := c.d.view.Host(messages.HostActor(c.d.host))
 	return &messages.SwapList{Routes: h.GetRoutes(), Swaps: h.GetSwaps()}, nil
 }
 

@@ -163,7 +163,7 @@ func (d *daemon) door() messages.Gateway { return recordingGateway{d.gateway, d.
 
 func (d *daemon) newRequestRing() *requestRing {
 	return &requestRing{now: time.Now, pid: func(model string) int64 {
-		return d.board.model(messages.ModelActor(d.host, model)).GetWorker().GetPid()
+		return d.view.Model(messages.ModelActor(d.host, model)).GetWorker().GetPid()
 	}}
 }
 
@@ -187,7 +187,7 @@ func (c control) Why(ctx context.Context, r *messages.WhyRequest) (*messages.Exp
 // modelNamed finds a model by name or alias.
 func (c control) modelNamed(name string) (messages.ActorID, bool) {
 	id := messages.ModelActor(c.d.host, c.canonical(name))
-	return id, c.d.board.model(id).GetSpec() != nil
+	return id, c.d.view.Model(id).GetSpec() != nil
 }
 
 func (c control) requestNamed(id string) (reasons.Request, bool) {

@@ -25,7 +25,7 @@ func (w workers) Sleep(ctx context.Context, spec *messages.ModelSpec, worker *me
 	if err := w.Runtime.Sleep(ctx, spec, worker); err != nil {
 		return 0, err
 	}
-	for _, m := range w.d.board.modelViews() {
+	for _, m := range w.d.view.Models() {
 		if m.GetWorker().GetPid() != worker.Pid {
 			continue
 		}

@@ -1,0 +1,211 @@
+package view
+
+import (
+	"container/list"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"modelops/messages"
+)
+
+// Options of a projection.
+type Options struct {
+	// First is the version that the projection begins with. A later start must begin with a higher one than the former start ended with,
+	// or a watcher that comes back misses changes; the time in microseconds does.
+	First uint64
+	// Listen is called after the projection shows a change, in the order of the actor's sequence. It must not block; may be nil.
+	Listen func(actor messages.ActorID, view proto.Message)
+}
+
+// Projection is the live read model of a host. Views and readings in it are shared: readers must not change them.
+type Projection struct {
+	o Options
+
+	mu       sync.RWMutex
+	version  uint64
+	actors   map[messages.ActorID]*list.Element // of *entry
+	order    *list.List                         // of *entry, the latest change last
+	readings map[messages.ActorID]*messages.DeviceReading
+	changed  chan struct{} // closed at the next change; nil while nobody waits
+}
+
+// entry is the latest view of one actor.
+type entry struct {
+	actor    messages.ActorID
+	sequence uint64 // of the actor's last decision
+	version  uint64 // of the projection when it changed
+	view     proto.Message
+}
+
+// New makes an empty projection.
+func New(o Options) *Projection {
+	o.First = max(o.First, 1) // 0 is the version of who knows nothing
+	return &Projection{o: o, version: o.First, actors: map[messages.ActorID]*list.Element{}, order: list.New(), readings: map[messages.ActorID]*messages.DeviceReading{}}
+}
+
+// StateChanged implements entity.Observer. A view of an older decision than the known one changes nothing.
+func (p *Projection) StateChanged(id messages.ActorID, sequence uint64, view proto.Message) {
+	if !p.set(id, sequence, view) || p.o.Listen == nil {
+		return
+	}
+	p.o.Listen(id, view)
+}
+
+func (p *Projection) set(id messages.ActorID, sequence uint64, view proto.Message) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := p.actors[id]
+	if e == nil {
+		e = p.order.PushBack(&entry{actor: id})
+		p.actors[id] = e
+	}
+	known := e.Value.(*entry)
+	if sequence < known.sequence {
+		return false
+	}
+	known.sequence, known.view = sequence, view
+	p.touch(e)
+	return true
+}
+
+// Recovered implements entity.Observer; a recovery shows as the state that follows it.
+func (p *Projection) Recovered(messages.ActorID, int, time.Duration) {}
+
+// SetReading replaces a device's latest reading. A reading that is equal to the last one is no change.
+func (p *Projection) SetReading(gpu messages.ActorID, r *messages.DeviceReading) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	same := proto.Equal(p.readings[gpu], r)
+	p.readings[gpu] = r
+	if e := p.actors[gpu]; e != nil && !same {
+		p.touch(e)
+	}
+}
+
+// touch gives an entry the next version and wakes who waits. p is locked.
+func (p *Projection) touch(e *list.Element) {
+	p.version++
+	e.Value.(*entry).version = p.version
+	p.order.MoveToBack(e)
+	if p.changed != nil {
+		close(p.changed)
+		p.changed = nil
+	}
+}
+
+// Changed is closed at the next change; take it before you look.
+func (p *Projection) Changed() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.nextChange()
+}
+
+// nextChange is Changed with p locked for writing.
+func (p *Projection) nextChange() <-chan struct{} {
+	if p.changed == nil {
+		p.changed = make(chan struct{})
+	}
+	return p.changed
+}
+
+// Model is a model's view; nil when there is none.
+func (p *Projection) Model(id messages.ActorID) *messages.ModelView {
+	v, _ := p.of(id).(*messages.ModelView)
+	return v
+}
+
+// GPU is a device's ledger; nil when there is none.
+func (p *Projection) GPU(id messages.ActorID) *messages.GpuView {
+	v, _ := p.of(id).(*messages.GpuView)
+	return v
+}
+
+// Host is a machine's life; nil when it is not known.
+func (p *Projection) Host(id messages.ActorID) *messages.HostView {
+	v, _ := p.of(id).(*messages.HostView)
+	return v
+}
+
+func (p *Projection) of(id messages.ActorID) proto.Message {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if e := p.actors[id]; e != nil {
+		return e.Value.(*entry).view
+	}
+	return nil
+}
+
+// Models lists every model ever heard of, withdrawn ones included, by id.
+func (p *Projection) Models() []*messages.ModelView {
+	out := all[*messages.ModelView](p)
+	slices.SortFunc(out, func(a, b *messages.ModelView) int { return strings.Compare(a.Id, b.Id) })
+	return out
+}
+
+// Present lists the models that are declared or not gone yet. Withdrawn ones whose worker is gone stay known, such as removed replicas.
+func (p *Projection) Present() []*messages.ModelView {
+	return slices.DeleteFunc(p.Models(), func(v *messages.ModelView) bool { return v.Spec == nil && v.Phase == "absent" })
+}
+
+// GPUs lists the registered devices by id.
+func (p *Projection) GPUs() []*messages.GpuView {
+	out := slices.DeleteFunc(all[*messages.GpuView](p), func(v *messages.GpuView) bool { return v.CapacityBytes == 0 }) // spoken to, never registered
+	slices.SortFunc(out, func(a, b *messages.GpuView) int { return strings.Compare(a.Id, b.Id) })
+	return out
+}
+
+// ReadGPUs lists the registered devices with their latest readings.
+func (p *Projection) ReadGPUs() []*messages.GpuView {
+	out := p.GPUs()
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	for i, v := range out {
+		if id, err := messages.ParseActorID(v.Id); err == nil {
+			out[i] = withReading(v, p.readings[id])
+		}
+	}
+	return out
+}
+
+func withReading(v *messages.GpuView, r *messages.DeviceReading) *messages.GpuView {
+	if r == nil {
+		return v
+	}
+	v = proto.CloneOf(v)
+	v.Reading = r
+	return v
+}
+
+// all are the views of one type, in no order.
+func all[V proto.Message](p *Projection) (out []V) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	for _, e := range p.actors {
+		if v, ok := e.Value.(*entry).view.(V); ok {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// Holds tells whether an actor has memory of any device, by the ledgers: a split model gives its parts back one after the other.
+func (p *Projection) Holds(id messages.ActorID) bool {
+	return slices.ContainsFunc(all[*messages.GpuView](p), func(g *messages.GpuView) bool {
+		return slices.ContainsFunc(g.Reservations, func(r *messages.Reservation) bool { return r.Holder == id.String() })
+	})
+}
+
+// Kept is what the scheduler keeps for models at a time, by hints, and the moves that make room; a hint whose time is over says nothing.
+func (p *Projection) Kept(now time.Time) (hints []*messages.HintReply, moves *messages.DefragPlan) {
+	arbiter, _ := p.of(messages.ArbiterActor()).(*messages.ArbiterView)
+	for _, h := range arbiter.GetHints() {
+		if h.UntilMs > now.UnixMilli() {
+			hints = append(hints, h)
+		}
+	}
+	return hints, arbiter.GetDefrag()
+}
