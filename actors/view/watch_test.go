@@ -130,7 +130,9 @@ func TestAnOlderDecisionChangesNothing(t *testing.T) {
 func TestAnEqualReadingIsNoChange(t *testing.T) {
 	p := New(Options{})
 	gpu := messages.GPUActor("h", "gpu0")
-	reading := func(used uint64) *messages.DeviceReading { return &messages.DeviceReading{Device: "gpu0", UsedBytes: used} }
+	reading := func(used uint64) *messages.DeviceReading {
+		return &messages.DeviceReading{Device: "gpu0", UsedBytes: used}
+	}
 	p.SetReading(gpu, reading(1)) // before its ledger is known
 	p.StateChanged(gpu, 1, &messages.GpuView{Id: gpu.String(), Device: "gpu0", CapacityBytes: 9})
 	version := p.version
