@@ -68,6 +68,6 @@ func FuzzUntoken(f *testing.F) {
 }
 
 func FuzzDecodeSnapshot(f *testing.F) {
-	f.Add(encodeSnapshot(Snapshot{Sequence: 3, Fingerprint: "v1", State: []byte("s")}))
+	f.Add(encodeSnapshot(Snapshot{Sequence: 3, Fingerprint: "v1", Fold: 1, State: []byte("s")}))
 	f.Fuzz(func(t *testing.T, in []byte) { decodeSnapshot(in) })
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"math"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -16,6 +17,7 @@ type Snapshot struct {
 	Actor       messages.ActorID
 	Sequence    uint64 // the actor's decision up to which State is folded
 	Fingerprint string // of the state's schema; a reader with another one must not use State
+	Fold        uint32 // version of the fold that made State; a reader with another one must not use State
 	State       []byte
 }
 
@@ -87,10 +89,11 @@ func (j *Journal) DeleteSnapshots(ctx context.Context) error {
 	return nil
 }
 
-// The value of a snapshot: checksum of the rest, sequence, length of the fingerprint, fingerprint, state.
+// The value of a snapshot: checksum of the rest, sequence, fold version, length of the fingerprint, fingerprint, state.
 func encodeSnapshot(s Snapshot) []byte {
-	b := make([]byte, 4, 4+2*binary.MaxVarintLen64+len(s.Fingerprint)+len(s.State))
+	b := make([]byte, 4, 4+3*binary.MaxVarintLen64+len(s.Fingerprint)+len(s.State))
 	b = binary.AppendUvarint(b, s.Sequence)
+	b = binary.AppendUvarint(b, uint64(s.Fold))
 	b = binary.AppendUvarint(b, uint64(len(s.Fingerprint)))
 	b = append(append(b, s.Fingerprint...), s.State...)
 	binary.LittleEndian.PutUint32(b, crc32.ChecksumIEEE(b[4:]))
@@ -107,10 +110,15 @@ func decodeSnapshot(b []byte) (Snapshot, bool) {
 		return Snapshot{}, false
 	}
 	b = b[n:]
+	fold, n := binary.Uvarint(b)
+	if n <= 0 || fold > math.MaxUint32 {
+		return Snapshot{}, false
+	}
+	b = b[n:]
 	size, n := binary.Uvarint(b)
 	if n <= 0 || size > uint64(len(b)-n) {
 		return Snapshot{}, false
 	}
 	b = b[n:]
-	return Snapshot{Sequence: sequence, Fingerprint: string(b[:size]), State: append([]byte(nil), b[size:]...)}, true
+	return Snapshot{Sequence: sequence, Fingerprint: string(b[:size]), Fold: uint32(fold), State: append([]byte(nil), b[size:]...)}, true
 }

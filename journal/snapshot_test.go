@@ -16,7 +16,7 @@ func TestSnapshotsAreACache(t *testing.T) {
 	j := mustOpen(t, o)
 	fill(t, j, 10)
 	a := messages.ModelActor(testHost, "qwen2.5:1")
-	want := Snapshot{Actor: modelName(1), Sequence: 7, Fingerprint: "v3", State: []byte(`{"phase":"ready"}`)}
+	want := Snapshot{Actor: modelName(1), Sequence: 7, Fingerprint: "v3", Fold: 2, State: []byte(`{"phase":"ready"}`)}
 	if _, ok, err := j.LoadSnapshot(t.Context(), a); ok || err != nil {
 		t.Fatalf("a snapshot before the first: %v, %v", ok, err)
 	}
@@ -32,7 +32,7 @@ func TestSnapshotsAreACache(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if ok && (got.Actor != want.Actor || got.Sequence != want.Sequence || got.Fingerprint != want.Fingerprint || !bytes.Equal(got.State, want.State)) {
+		if ok && (got.Actor != want.Actor || got.Sequence != want.Sequence || got.Fingerprint != want.Fingerprint || got.Fold != want.Fold || !bytes.Equal(got.State, want.State)) {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
 		return ok
@@ -91,10 +91,10 @@ func TestSnapshotsAreACache(t *testing.T) {
 
 func TestSnapshotCodec(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s := Snapshot{Sequence: rapid.Uint64().Draw(t, "seq"), Fingerprint: rapid.String().Draw(t, "fp"), State: rapid.SliceOf(rapid.Byte()).Draw(t, "state")}
+		s := Snapshot{Sequence: rapid.Uint64().Draw(t, "seq"), Fingerprint: rapid.String().Draw(t, "fp"), Fold: rapid.Uint32().Draw(t, "fold"), State: rapid.SliceOf(rapid.Byte()).Draw(t, "state")}
 		b := encodeSnapshot(s)
 		got, ok := decodeSnapshot(b)
-		if !ok || got.Sequence != s.Sequence || got.Fingerprint != s.Fingerprint || !bytes.Equal(got.State, s.State) {
+		if !ok || got.Sequence != s.Sequence || got.Fingerprint != s.Fingerprint || got.Fold != s.Fold || !bytes.Equal(got.State, s.State) {
 			t.Fatalf("%+v became %+v", s, got)
 		}
 		b[rapid.IntRange(0, len(b)-1).Draw(t, "at")] ^= byte(rapid.IntRange(1, 255).Draw(t, "flip"))

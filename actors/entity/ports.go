@@ -30,11 +30,12 @@ type Append struct {
 	At       time.Time
 }
 
-// Snapshot is a state as JSON, worth nothing when the fingerprint of its schema differs.
+// Snapshot is a state as JSON. It is used only when the schema's fingerprint and the fold's version are those of the running kind.
 type Snapshot struct {
 	Actor       messages.ActorID
 	Sequence    uint64
 	Fingerprint string
+	Fold        uint32 // version of the fold that made it
 	State       []byte
 }
 
@@ -81,7 +82,9 @@ type Paced interface {
 
 // Kind is what makes an actor of one kind: pure functions and one way out.
 type Kind[S any] struct {
-	Name   string
+	Name string
+	// Fold is the version of Evolve. Raise it when Evolve makes another state of the same events: older snapshots are then ignored.
+	Fold   uint32
 	New    func(messages.ActorID) S
 	Decide func(S, proto.Message, Stamp) (Verdict, error)
 	// Evolve folds an event; sequence is its decision's. It is total: what happened can't be refused.

@@ -104,7 +104,7 @@ func (s *shell[S]) stop() {
 // recover folds the snapshot, when it fits, and everything after it.
 func (s *shell[S]) recover() (decisions int, err error) {
 	s.state, s.sequence = s.kind.New(s.id), 0
-	if snap, ok, err := s.o.Journal.LoadSnapshot(s.life, s.id); err == nil && ok && snap.Fingerprint == s.fingerprint {
+	if snap, ok, err := s.o.Journal.LoadSnapshot(s.life, s.id); err == nil && ok && snap.Fingerprint == s.fingerprint && snap.Fold == s.kind.Fold {
 		var st S
 		if json.Unmarshal(snap.State, &st) == nil {
 			s.state, s.sequence = st, snap.Sequence
@@ -119,16 +119,6 @@ func (s *shell[S]) recover() (decisions int, err error) {
 		return nil
 	})
 	return decisions, err
-}
-
-// Fold rebuilds a state from recorded decisions alone: what replay and time travel use.
-func Fold[S any](kind Kind[S], s S, decisions []messages.Recorded) S {
-	for _, r := range decisions {
-		for _, e := range r.Events {
-			s = kind.Evolve(s, e, r.Sequence)
-		}
-	}
-	return s
 }
 
 func (s *shell[S]) receive(c actor.Context, e Envelope) {
@@ -229,7 +219,7 @@ func (s *shell[S]) snapshot() {
 	s.sinceSnap = 0
 	b, err := json.Marshal(s.state)
 	if err == nil {
-		err = s.o.Journal.SaveSnapshot(s.life, Snapshot{Actor: s.id, Sequence: s.sequence, Fingerprint: s.fingerprint, State: b})
+		err = s.o.Journal.SaveSnapshot(s.life, Snapshot{Actor: s.id, Sequence: s.sequence, Fingerprint: s.fingerprint, Fold: s.kind.Fold, State: b})
 	}
 	if err != nil {
 		s.log.Debug("no snapshot this time: recovery will read more of the journal", "error", err)

@@ -202,7 +202,7 @@ func TestSnapshots(t *testing.T) {
 		}
 		live = s.state()
 	})
-	if snap := last(); snap.Sequence != 6 || snap.Fingerprint != entity.Fingerprint[toy]() {
+	if snap := last(); snap.Sequence != 6 || snap.Fingerprint != entity.Fingerprint[toy]() || snap.Fold != toyFold {
 		t.Fatalf("the snapshot is of %d with %s", snap.Sequence, snap.Fingerprint)
 	}
 	again := func(name string, decisions int) {
@@ -222,7 +222,9 @@ func TestSnapshots(t *testing.T) {
 	good := last()
 	spoil(func(s *entity.Snapshot) { s.Fingerprint = "of another schema"; s.State = []byte(`{"Attempt":99}`) })
 	again("of another schema", 7)
-	spoil(func(s *entity.Snapshot) { s.Fingerprint, s.State = good.Fingerprint, []byte(`{"Attempt":`) })
+	spoil(func(s *entity.Snapshot) { s.Fingerprint, s.Fold = good.Fingerprint, good.Fold+1 })
+	again("of another fold", 7)
+	spoil(func(s *entity.Snapshot) { s.Fold, s.State = good.Fold, []byte(`{"Attempt":`) })
 	again("broken", 7)
 	fresh := &entitytest.Journal{}
 	for _, r := range j.Of(toyID) {

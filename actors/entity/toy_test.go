@@ -42,11 +42,14 @@ type pacedTask struct{ task }
 
 func (pacedTask) Pace() (first, longest time.Duration) { return time.Millisecond, 4 * time.Millisecond }
 
+// toyFold is the version of evolveToy.
+const toyFold = 2
+
 var toyID = messages.ModelActor("main_pc", "toy")
 
 func toyKind(perform func(context.Context, entity.Effect) (proto.Message, error)) entity.Kind[toy] {
 	return entity.Kind[toy]{
-		Name: "model", Perform: perform, Decide: decideToy, Evolve: evolveToy,
+		Name: "model", Fold: toyFold, Perform: perform, Decide: decideToy, Evolve: evolveToy,
 		New: func(id messages.ActorID) toy { return toy{ID: id} },
 		View: func(s toy) proto.Message {
 			return &messages.ModelView{Id: s.ID.String(), Attempt: s.Attempt, Wanted: s.Wanted}

@@ -12,7 +12,7 @@ import (
 // Kind wires the host's life to the shell. What is declared is added to the commands that depend on it.
 func Kind(w World) entity.Kind[State] {
 	return entity.Kind[State]{
-		Name: messages.KindHost, New: New, Decide: Decide, Evolve: Evolve, Owed: Owed, View: View, Perform: hands(w).perform,
+		Name: messages.KindHost, Fold: 1, New: New, Decide: Decide, Evolve: Evolve, Owed: Owed, View: View, Perform: hands(w).perform,
 		Prepare: func(_ context.Context, c proto.Message) proto.Message {
 			switch c := c.(type) {
 			case *messages.SwapModel:

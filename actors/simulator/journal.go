@@ -47,5 +47,5 @@ func read[S any](kind entity.Kind[S], id messages.ActorID, b *book) (s S, err er
 		}
 		s = from
 	}
-	return entity.Fold(kind, s, b.decisions), nil
+	return entity.Replay(kind, s, b.decisions), nil
 }

@@ -28,7 +28,7 @@ type fold[S any] struct {
 }
 
 func (f *fold[S]) apply(r messages.Recorded) {
-	f.state = entity.Fold(f.kind, f.state, []messages.Recorded{r})
+	f.state = entity.Replay(f.kind, f.state, []messages.Recorded{r})
 	f.last = r.Sequence
 }
 

@@ -69,15 +69,15 @@ func (m *Machine[S]) Happen(events ...proto.Message) {
 // Replayed checks that the journal alone, and a snapshot taken after any number of decisions, give the live state.
 func (m *Machine[S]) Replayed(snapshotAfter int) error {
 	live := asJSON(m.State)
-	if s := asJSON(entity.Fold(m.Kind, m.Kind.New(m.ID), m.Recorded)); s != live {
+	if s := asJSON(entity.Replay(m.Kind, m.Kind.New(m.ID), m.Recorded)); s != live {
 		return fmt.Errorf("replay gives %s, life gave %s", s, live)
 	}
 	n := min(snapshotAfter, len(m.Recorded))
 	var s S
-	if err := json.Unmarshal([]byte(asJSON(entity.Fold(m.Kind, m.Kind.New(m.ID), m.Recorded[:n]))), &s); err != nil {
+	if err := json.Unmarshal([]byte(asJSON(entity.Replay(m.Kind, m.Kind.New(m.ID), m.Recorded[:n]))), &s); err != nil {
 		return fmt.Errorf("a snapshot can't be read: %w", err)
 	}
-	if s := asJSON(entity.Fold(m.Kind, s, m.Recorded[n:])); s != live {
+	if s := asJSON(entity.Replay(m.Kind, s, m.Recorded[n:])); s != live {
 		return fmt.Errorf("a snapshot after %d decisions and the rest give %s, life gave %s", n, s, live)
 	}
 	return nil

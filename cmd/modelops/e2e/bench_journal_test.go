@@ -330,7 +330,7 @@ func (f *foldInto[S]) snapshot(a messages.ActorID, sequence uint64) journal.Snap
 	if err != nil {
 		panic(err) // the daemon's own snapshots are made so
 	}
-	return journal.Snapshot{Actor: a, Sequence: sequence, Fingerprint: entity.Fingerprint[S](), State: b}
+	return journal.Snapshot{Actor: a, Sequence: sequence, Fingerprint: entity.Fingerprint[S](), Fold: 1, State: b}
 }
 
 func foldOf(a messages.ActorID) fold {

@@ -1,0 +1,49 @@
+package entity
+
+import (
+	"google.golang.org/protobuf/proto"
+
+	"modelops/messages"
+)
+
+// Fold is the reading half of a kind with the type of its state erased. It has no ports, so it can't touch anything: replay, time travel and
+// explanations fold the journal with it.
+type Fold struct {
+	Name        string
+	Version     uint32 // of Evolve
+	Fingerprint string // of the state's schema
+	New         func(messages.ActorID) any
+	// Evolve takes only a state that New or Evolve of the same Fold made; another one panics.
+	Evolve func(state any, event proto.Message, sequence uint64) any
+	View   func(state any) proto.Message
+}
+
+// FoldOf erases the type of a kind's state. It uses New, Evolve and View only: the kind may be made without its ports.
+func FoldOf[S any](kind Kind[S]) Fold {
+	return Fold{
+		Name: kind.Name, Version: kind.Fold, Fingerprint: Fingerprint[S](),
+		New: func(id messages.ActorID) any { return kind.New(id) },
+		Evolve: func(state any, event proto.Message, sequence uint64) any {
+			return kind.Evolve(state.(S), event, sequence)
+		},
+		View: func(state any) proto.Message { return kind.View(state.(S)) },
+	}
+}
+
+// Apply folds one decision.
+func (f Fold) Apply(state any, r messages.Recorded) any {
+	for _, e := range r.Events {
+		state = f.Evolve(state, e, r.Sequence)
+	}
+	return state
+}
+
+// Replay folds recorded decisions into a state.
+func Replay[S any](kind Kind[S], s S, decisions []messages.Recorded) S {
+	for _, r := range decisions {
+		for _, e := range r.Events {
+			s = kind.Evolve(s, e, r.Sequence)
+		}
+	}
+	return s
+}
