@@ -6,8 +6,6 @@ SHELL      := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 CACHE   ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/modelops
 TOOLS   := go tool -modfile=$(CURDIR)/.ci/tools/go.mod
-# go-nvml's header marks some calls as deprecated; the warnings say nothing about our code.
-export CGO_CFLAGS ?= -O2 -g -Wno-deprecated-declarations
 # The race detector needs a C compiler; without one the tests run all the same.
 RACE    := $(shell command -v $${CC:-gcc} >/dev/null 2>&1 && [ "$${CGO_ENABLED:-1}" != 0 ] && echo -race)
 PKGS    := ./...
@@ -34,11 +32,11 @@ lint: ## formatting, vet, house rules, generated files, protobuf lint
 	go mod tidy -diff
 	cd messages && $(TOOLS) buf lint
 	@$(MAKE) --no-print-directory generate
-	@git diff --exit-code -- messages docs || { echo "generated files differ: commit what 'make generate' made"; exit 1; }
+	@git diff --exit-code -- messages docs bridges/nvml || { echo "generated files differ: commit what 'make generate' made"; exit 1; }
 	go test -run 'House' .
 
 generate: ## remake generated code and documents
-	go generate ./messages ./bridges/config ./bridges/telemetry
+	go generate ./messages ./bridges/config ./bridges/nvml ./bridges/telemetry
 
 bench: build ## measure the budgets of one host and write docs/benchmarks.md's table
 	MODELOPS_BIN=$(CURDIR)/bin/modelops go test -tags e2e -count 1 -timeout 40m -run 'TestBudgets' -v ./cmd/modelops/e2e

@@ -14,7 +14,6 @@ import (
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
 	"github.com/NVIDIA/go-nvml/pkg/nvml/mock"
 	"github.com/NVIDIA/go-nvml/pkg/nvml/mock/dgxa100"
-	"github.com/NVIDIA/go-nvml/pkg/nvml/mock/server"
 	"google.golang.org/protobuf/proto"
 
 	"modelops/messages"
@@ -31,7 +30,7 @@ func TestReadingOfADataCentreCard(t *testing.T) {
 		t.Fatal(readings, err)
 	}
 	want := &messages.DeviceReading{
-		Device: "gpu0", Kind: "cuda", Name: r.card(0).Config.Name, Uuid: r.card(0).UUID,
+		Device: "gpu0", Kind: "cuda", Name: r.card(0).Name, Uuid: r.card(0).UUID,
 		CapacityBytes: 79 << 30, UsedBytes: 5 << 30, UtilizationPct: 41, TemperatureC: 66, PowerWatts: 123.456, EccErrors: 3,
 		Processes: []*messages.ProcessMemory{{Pid: 7, Bytes: 1 << 30}, {Pid: 42, Bytes: 2 << 30}},
 	}
@@ -70,7 +69,7 @@ func TestValuesThatAreNotThere(t *testing.T) {
 	card.RegisterEventsFunc = nil
 
 	readings, err := r.devices().Read(t.Context())
-	want := &messages.DeviceReading{Device: "gpu0", Kind: "cuda", Name: card.Config.Name, Uuid: card.UUID,
+	want := &messages.DeviceReading{Device: "gpu0", Kind: "cuda", Name: card.Name, Uuid: card.UUID,
 		CapacityBytes: 24 << 30, UsedBytes: 4 << 30, EccErrors: -1}
 	if err != nil || len(readings) != 1 || !proto.Equal(readings[0], want) {
 		t.Errorf("got  %v, %v\nwant %v", readings, err, want)
@@ -126,16 +125,16 @@ func TestMIGIsNamed(t *testing.T) {
 func TestDGXAsTheLibraryMocksIt(t *testing.T) {
 	s := dgxa100.New()
 	r := newRig(t, 0)
-	r.Devices = s.Devices
+	r.Devices = s.Devices[:]
 	for _, d := range s.Devices {
-		r.equip(d.(*server.Device))
+		r.equip(d.(*dgxa100.Device))
 	}
 	if got := strings.Count(look(t, r.devices()), "79G"); got != 8 {
 		t.Errorf("%d of 8 devices read", got)
 	}
 }
 
-// The mock panics on every method but Init, as the real library would end the process.
+// The mock panics on every method but Init, because nothing may be called without a driver.
 func TestNoDriver(t *testing.T) {
 	lib := &mock.Interface{InitFunc: func() nvml.Return { return nvml.ERROR_LIBRARY_NOT_FOUND }}
 	d := openWith(t.Context(), lib, Options{})

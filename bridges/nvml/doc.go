@@ -4,10 +4,15 @@
 //
 // # One owner
 //
-// The library is dangerous to call at the wrong moment: a call after a failed Init, or to a symbol that an older driver
-// lacks, ends the process ("undefined symbol", exit 127, no panic to recover). So one goroutine owns it and makes every
-// call; a second one only waits for events and is ended before the library is shut down. Symbols that came with later
-// drivers are looked up before they are called.
+// The library is dangerous to call at the wrong moment: after Shutdown a handle is worth nothing. So one goroutine owns it
+// and makes every call; a second one only waits for events and is ended before the library is shut down.
+//
+// # Symbols
+//
+// go-nvml leaves every function of the library undefined in our binary. calls.c defines them and finds the real one at the
+// call, so the binary starts with LD_BIND_NOW=1 and where the compiler links with -z now; a function that the driver lacks
+// answers FUNCTION_NOT_FOUND. Elsewhere than on amd64 and arm64 the dynamic linker resolves them lazily and a missing one
+// ends the process ("undefined symbol", exit 127), so symbols that came with later drivers are looked up first.
 //
 // # When the driver goes away
 //

@@ -52,7 +52,8 @@ func (s *session) end() {
 	s.lib.Shutdown()
 }
 
-// has says whether the driver offers one of the symbols. Calling one that is missing ends the process.
+// has says whether the driver offers one of the symbols. Where calls.c isn't built, calling one that is missing
+// ends the process.
 func (s *session) has(symbols ...string) bool {
 	for _, symbol := range symbols {
 		if s.lib.Extensions().LookupSymbol(symbol) == nil {

@@ -1,5 +1,5 @@
-/* A driver of 2018 with one card, as a library that the real loader opens. It has none of the symbols that came later:
- * calling one of those ends the process. */
+/* A driver of 2018 with one card, as a library that the real loader opens. It has none of the symbols that came
+ * later. */
 #include <string.h>
 typedef int ret;
 typedef void *device;
