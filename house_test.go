@@ -326,8 +326,8 @@ var backgrounds = map[string]string{
 	"bridges/runtime/start.go":    "a reaper outlives the request that started the worker",
 	"bridges/runtime/watch.go":    "a watcher outlives its first caller",
 	"bridges/nats/call.go":        "a log line about a call that is over",
-	"cmd/modelops/cli_serve.go":   "stopping begins when the serving context is over",
-	"cmd/modelops/cli_upgrade.go": "stopping begins when the serving context is over",
+	"cmd/modelops/cli/serve.go":   "stopping begins when the serving context is over",
+	"cmd/modelops/cli/upgrade.go": "stopping begins when the serving context is over",
 	"cmd/modelops/daemon.go":      "the process's life",
 	"cmd/modelops/main.go":        "the process's life",
 }

@@ -31,6 +31,7 @@ import (
 	"modelops/bridges/rest"
 	"modelops/bridges/runtime"
 	"modelops/bridges/telemetry"
+	"modelops/cmd/modelops/cli"
 	"modelops/journal"
 	"modelops/messages"
 )
@@ -289,20 +290,8 @@ func (d *daemon) openNATS(ctl control) error {
 	return nil
 }
 
-// addresses is what announce writes for clients that look for a daemon by its data directory.
-type addresses struct {
-	PID  int    `json:"pid"`
-	Host string `json:"host"`
-	Boot string `json:"boot"`
-	HTTP string `json:"http"`
-	GRPC string `json:"grpc"`
-	NATS string `json:"nats"`
-}
-
-const addressFile = "daemon.json"
-
-func (d *daemon) addresses() addresses {
-	return addresses{PID: os.Getpid(), Host: d.host, Boot: d.bootID, HTTP: "http://" + d.rest.Addr().String(), GRPC: d.grpc.Addr(), NATS: d.journal.ClientURL()}
+func (d *daemon) addresses() cli.Addresses {
+	return cli.Addresses{PID: os.Getpid(), Host: d.host, Boot: d.bootID, HTTP: "http://" + d.rest.Addr().String(), GRPC: d.grpc.Addr(), NATS: d.journal.ClientURL()}
 }
 
 func (d *daemon) announce(context.Context) error {
@@ -310,7 +299,7 @@ func (d *daemon) announce(context.Context) error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(d.cfg.DataDir, addressFile)
+	path := filepath.Join(d.cfg.DataDir, cli.AddressFile)
 	if err := os.WriteFile(path+".new", b, 0o644); err != nil {
 		return err
 	}

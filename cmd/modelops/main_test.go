@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"strconv"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -35,33 +34,7 @@ func (l leakless) Run() int {
 	return code
 }
 
-// TestScripts runs the command line without a daemon; each file is a story.
+// TestScripts runs the program that main puts together; the command line has its own stories in cli/testdata.
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
-		Setup: func(e *testscript.Env) error {
-			// Nobody listens at port 1, so no script meets a developer's daemon.
-			e.Setenv("MODELOPS_SERVER", "nats://127.0.0.1:1")
-			return nil
-		},
-		RequireExplicitExec: true, RequireUniqueNames: true,
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
-	})
-}
-
-// exits runs the program and wants one exit code: exits 3 ps --json
-func exits(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 1 {
-		ts.Fatalf("usage: exits CODE ARG...")
-	}
-	err := ts.Exec("modelops", args[1:]...)
-	got := "0"
-	if exit, ok := err.(interface{ ExitCode() int }); ok {
-		got = strconv.Itoa(exit.ExitCode())
-	} else if err != nil {
-		ts.Fatalf("modelops didn't run: %v", err)
-	}
-	if got != args[0] {
-		ts.Fatalf("exit code %s, want %s\n%s%s", got, args[0], ts.ReadFile("stdout"), ts.ReadFile("stderr"))
-	}
+	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireExplicitExec: true, RequireUniqueNames: true})
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -170,18 +169,4 @@ func (c control) askSwap(ctx context.Context, m proto.Message) (*messages.SwapRe
 func (c control) Swaps(context.Context) (*messages.SwapList, error) {
 	h := c.d.view.Host(messages.HostActor(c.d.host))
 	return &messages.SwapList{Routes: h.GetRoutes(), Swaps: h.GetSwaps()}, nil
-}
-
-// namesAt is the note on a model's routes for tables: the names that lead to it, or are tried at it.
-func namesAt(model string, routes []*messages.Route) string {
-	var out []string
-	for _, r := range routes {
-		switch model {
-		case r.To:
-			out = append(out, r.Name)
-		case r.Canary:
-			out = append(out, fmt.Sprintf("%s (%d %%)", r.Name, r.SharePct))
-		}
-	}
-	return strings.Join(out, ",")
 }

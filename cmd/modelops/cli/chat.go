@@ -1,0 +1,178 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"modelops/messages"
+)
+
+func (c *cli) chatCommand() *cobra.Command {
+	var a asking
+	cmd := &cobra.Command{
+		Use: "chat MODEL", Args: cobra.ExactArgs(1),
+		Short: "Talk with a model",
+		Long: "chat keeps the conversation in memory and sends it whole with each turn. /clear forgets it, /quit or ctrl-D leaves,\n" +
+			"ctrl-C ends the answer that is being given. Nothing of it is stored.",
+		ValidArgsFunction: c.completeModels(1),
+	}
+	a.flags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		k, err := c.dial(cmd.Context())
+		if err != nil {
+			return err
+		}
+		defer k.Close()
+		return typed(c.newChat(k, a.system, func() *messages.InferenceRequest { return a.request(cmd, args[0]) }).run(cmd.Context()))
+	}
+	return cmd
+}
+
+// chat is a conversation.
+type chat struct {
+	c       *cli
+	k       *Client
+	request func() *messages.InferenceRequest // one without messages
+	system  string
+	turns   []*messages.ChatMessage
+	signals chan os.Signal
+}
+
+func (c *cli) newChat(k *Client, system string, request func() *messages.InferenceRequest) *chat {
+	t := &chat{c: c, k: k, system: system, request: request, signals: make(chan os.Signal, 1)}
+	t.clear()
+	return t
+}
+
+func (t *chat) clear() {
+	t.turns = nil
+	if t.system != "" {
+		t.turns = []*messages.ChatMessage{{Role: "system", Content: t.system}}
+	}
+}
+
+// run reads lines until the end of input. Lines are read beside it, because a read can't be cut short by ctrl-C.
+func (t *chat) run(ctx context.Context) error {
+	signal.Notify(t.signals, os.Interrupt)
+	defer signal.Stop(t.signals)
+	lines := make(chan string)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	failed := make(chan error, 1)
+	go func() { defer close(lines); failed <- readLines(ctx, t.c.stdin, lines) }()
+	for {
+		t.prompt()
+		select {
+		case <-t.signals:
+			if !terminal(t.c.stdin) {
+				return quietExit(exitInterrupted)
+			}
+			fmt.Fprintln(t.c.stdout, "\n/quit or ctrl-D leaves")
+		case line, ok := <-lines:
+			if !ok {
+				t.newline()
+				return <-failed
+			}
+			if !t.turn(ctx, strings.TrimSpace(line)) {
+				return nil
+			}
+		}
+	}
+}
+
+func readLines(ctx context.Context, from io.Reader, to chan<- string) error {
+	in := bufio.NewReader(from)
+	for {
+		line, err := in.ReadString('\n')
+		if line != "" {
+			select {
+			case to <- line:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (t *chat) prompt() {
+	if terminal(t.c.stdin) {
+		fmt.Fprint(t.c.stdout, "> ")
+	}
+}
+
+func (t *chat) newline() {
+	if terminal(t.c.stdin) {
+		fmt.Fprintln(t.c.stdout)
+	}
+}
+
+// turn takes one line; false leaves the conversation.
+func (t *chat) turn(ctx context.Context, line string) bool {
+	switch {
+	case line == "":
+	case line == "/quit", line == "/exit", line == "/bye":
+		return false
+	case line == "/clear":
+		t.clear()
+	case strings.HasPrefix(line, "/"):
+		fmt.Fprintln(t.c.stdout, "the commands are /clear and /quit")
+	default:
+		t.say(ctx, line)
+	}
+	return true
+}
+
+// say sends the conversation with one more turn. A turn without an answer is not kept.
+func (t *chat) say(ctx context.Context, line string) {
+	ctx, cancel := t.c.within(ctx, longWait)
+	defer cancel()
+	answered := make(chan struct{})
+	defer close(answered)
+	interrupted := make(chan struct{})
+	go func() {
+		select {
+		case <-t.signals:
+			close(interrupted)
+			cancel()
+		case <-answered:
+		}
+	}()
+	r := t.request()
+	r.Messages = append(append(r.Messages, t.turns...), &messages.ChatMessage{Role: "user", Content: line})
+	var text strings.Builder
+	answer, err := t.k.infer(ctx, r, func(chunk *messages.InferenceChunk) error {
+		text.WriteString(chunk.Text)
+		return t.c.printChunk(chunk)
+	})
+	select {
+	case <-interrupted:
+		fmt.Fprintln(t.c.stdout)
+		return
+	default:
+	}
+	if err != nil {
+		if text.Len() > 0 {
+			fmt.Fprintln(t.c.stdout)
+		}
+		t.c.complain(messages.AsError(err))
+		return
+	}
+	t.turns = append(r.Messages, &messages.ChatMessage{Role: "assistant", Content: text.String()})
+	if terminal(t.c.stdout) && !t.c.asJSON {
+		fmt.Fprintf(t.c.stdout, "(%s)\n", sum(answer))
+	}
+}

@@ -1,0 +1,146 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"modelops/bridges/config"
+	"modelops/messages"
+)
+
+func (c *cli) configCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "config", Short: "Check the configuration", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd.AddCommand(c.configCheckCommand(), c.configApplyCommand(), &cobra.Command{
+		Use: "schema", Args: cobra.NoArgs,
+		Short: "Print the JSON schema of configurations",
+		RunE: act(func(context.Context, []string) error {
+			_, err := c.stdout.Write(config.Schema())
+			return err
+		}),
+	})
+	return cmd
+}
+
+func (c *cli) configCheckCommand() *cobra.Command {
+	var host string
+	var show bool
+	cmd := &cobra.Command{
+		Use: "check [FILE]", Args: cobra.MaximumNArgs(1),
+		Short: "Check a configuration; each mistake with its line",
+		Long:  "check reads a configuration as the daemon would, with the environment's variables, and names every mistake. Exit code 2 when there is one.",
+	}
+	cmd.Flags().StringVar(&host, "host", "", "look at it as this host")
+	cmd.Flags().BoolVar(&show, "show", false, "print every effective setting and where it comes from")
+	cmd.RunE = act(func(_ context.Context, args []string) error {
+		if len(args) == 1 {
+			c.config = args[0]
+		}
+		cfg, err := c.loadConfig(host)
+		var problems config.Problems
+		if errors.As(err, &problems) {
+			return c.printProblems(problems)
+		}
+		if err != nil {
+			return err
+		}
+		return c.printChecked(cfg, show)
+	})
+	return cmd
+}
+
+func (c *cli) configApplyCommand() *cobra.Command {
+	var dry bool
+	cmd := &cobra.Command{
+		Use: "apply", Args: cobra.NoArgs,
+		Short: "Make the running daemon read its configuration again",
+		Long: "apply makes the running daemon read its configuration again, as SIGHUP does, and prints what changed. Only models whose revision\n" +
+			"changed drain and load anew; running requests finish. A file with mistakes changes nothing. What one\n" +
+			"model refuses is said, with exit code 5, and keeps nothing from the others.",
+	}
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would change")
+	cmd.RunE = act(func(ctx context.Context, _ []string) error {
+		return c.asked(ctx, longWait, func(ctx context.Context, k *Client) error {
+			m, err := k.ask(ctx, "config.apply", fmt.Appendf(nil, `{"dry_run":%t}`, dry))
+			if err != nil {
+				return err
+			}
+			answer := &messages.ConfigChanges{}
+			if err := readReply(m.Data, answer); err != nil {
+				return err
+			}
+			return c.printChanges(answer)
+		})
+	})
+	return cmd
+}
+
+func (c *cli) printChanges(answer *messages.ConfigChanges) error {
+	if c.asJSON {
+		if err := printProto(c.stdout, answer); err != nil {
+			return err
+		}
+	} else {
+		for _, line := range append(answer.Changes, answer.Restart...) {
+			fmt.Fprintln(c.stdout, line)
+		}
+		if len(answer.Changes)+len(answer.Restart) == 0 {
+			fmt.Fprintln(c.stdout, "nothing changes")
+		}
+	}
+	for _, line := range answer.Refused {
+		fmt.Fprintln(c.stderr, "refused: "+line)
+	}
+	if len(answer.Refused) > 0 {
+		return quietExit(exitRefused)
+	}
+	return nil
+}
+
+// printProblems writes one mistake a line: it is what the command was asked for, so it is no failure of its own.
+func (c *cli) printProblems(problems config.Problems) error {
+	if c.asJSON {
+		var list []map[string]string
+		for _, p := range problems {
+			list = append(list, map[string]string{"where": p.Where, "path": p.Path, "what": p.What, "expected": p.Expected})
+		}
+		if err := printJSON(c.stdout, map[string]any{"valid": false, "problems": list}); err != nil {
+			return err
+		}
+		return quietExit(exitUsage)
+	}
+	fmt.Fprintln(c.stderr, problems.Error())
+	return quietExit(exitUsage)
+}
+
+func (c *cli) printChecked(cfg *config.Config, show bool) error {
+	if c.asJSON {
+		out := map[string]any{"valid": true, "host": cfg.Host, "revision": cfg.Revision(), "notices": append([]string{}, cfg.Notices()...)}
+		if show {
+			var settings []map[string]string
+			for _, s := range cfg.Explain() {
+				settings = append(settings, map[string]string{"path": s.Path, "value": s.Value, "source": s.Source})
+			}
+			out["settings"] = settings
+		}
+		return printJSON(c.stdout, out)
+	}
+	for _, n := range cfg.Notices() {
+		fmt.Fprintln(c.stderr, n)
+	}
+	if show {
+		return cfg.Print(c.stdout)
+	}
+	file := c.configFile()
+	if file == "" {
+		file = "the built-in configuration"
+	}
+	if _, err := os.Stat(file); err == nil && len(cfg.Models.Declare) == 0 {
+		fmt.Fprintln(c.stderr, file+": no model is declared")
+	}
+	fmt.Fprintf(c.stdout, "%s is right: host %s, %d models, %d preloaded, revision %s\n", file, cfg.Host, len(cfg.Models.Declare), len(cfg.Models.Preload), cfg.Revision())
+	return nil
+}

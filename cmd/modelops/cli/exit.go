@@ -1,0 +1,137 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"modelops/bridges/config"
+	"modelops/messages"
+)
+
+// Exit codes. Scripts lean on them: a number never changes its meaning.
+const (
+	exitOK          = 0
+	exitNo          = 1
+	exitUsage       = 2
+	exitUnreachable = 3
+	exitNotFound    = 4
+	exitRefused     = 5
+	exitDeadline    = 6
+	exitDamaged     = 7
+	exitInterrupted = 130
+)
+
+const exitCodes = `0    done, or the answer is yes
+1    the answer is no: unhealthy, states differ, a load or an inference failed
+2    wrong usage or configuration, or a request that can never be answered
+3    no daemon could be reached, or it can't answer now
+4    there is no such model, actor or file
+5    refused: no memory, queue full, breaker open, in use by another
+6    the time was over before there was an answer
+7    the journal is damaged
+130  interrupted
+`
+
+func exitCodesTopic() *cobra.Command {
+	return &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodes}
+}
+
+// exitOf is the exit code for each kind of failure.
+var exitOf = map[messages.Code]int{
+	messages.Internal: exitNo, messages.ModelLoadError: exitNo, messages.ModelUnloadError: exitNo, messages.InferenceError: exitNo, messages.JobFailed: exitNo,
+	messages.InvalidArgument: exitUsage, messages.PayloadTooLarge: exitUsage, messages.ContextTooLong: exitUsage, messages.Unsupported: exitUsage,
+	messages.Unavailable: exitUnreachable, messages.JournalUnavailable: exitUnreachable,
+	messages.ModelNotFound: exitNotFound, messages.NotFound: exitNotFound,
+	messages.GPUUnavailable: exitRefused, messages.CircuitBreakerOpen: exitRefused, messages.BulkheadRejection: exitRefused, messages.Conflict: exitRefused,
+	messages.JournalFull: exitRefused, messages.FailedPrecondition: exitRefused, messages.PermissionDenied: exitRefused, messages.Unauthenticated: exitRefused,
+	messages.DeadlineExceeded: exitDeadline, messages.JournalDamaged: exitDamaged, messages.Cancelled: exitInterrupted,
+}
+
+// quietExit ends the program with a code when everything worth saying has been said.
+type quietExit int
+
+func (e quietExit) Error() string { return fmt.Sprintf("exit %d", int(e)) }
+
+// act fits a command's function to cobra. Its failures become typed, so that what cobra itself finds wrong can be told apart: that is
+// always wrong usage. An interrupt ends ctx; a second one ends the program, in case the answer to the first is stuck.
+func act(f func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
+		defer stop()
+		defer context.AfterFunc(ctx, stop)()
+		err := typed(f(ctx, args))
+		if err != nil && ctx.Err() != nil { // whatever failed, failed because of the interrupt
+			return quietExit(exitInterrupted)
+		}
+		return err
+	}
+}
+
+// typed leaves alone what finish knows.
+func typed(err error) error {
+	var problems config.Problems
+	var quiet quietExit
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &problems), errors.As(err, &quiet):
+		return err
+	}
+	return messages.AsError(err)
+}
+
+// finish tells what went wrong and picks the exit code.
+func (c *cli) finish(cmd *cobra.Command, err error) int {
+	var quiet quietExit
+	var problems config.Problems
+	var known *messages.Error
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &quiet):
+		return int(quiet)
+	case errors.As(err, &problems):
+		c.complain(&messages.Error{Code: messages.InvalidArgument, Subject: "configuration", Message: "nothing starts with it\n" + problems.Error()})
+		return exitUsage
+	case errors.As(err, &known):
+		c.complain(known)
+		return exitOf[known.Code]
+	}
+	c.complain(messages.NewError(messages.InvalidArgument, "", err.Error()).WithHint("usage: " + cmd.UseLine() + "; more with " + cmd.CommandPath() + " --help"))
+	return exitUsage
+}
+
+// complain writes an error for people, or as JSON, to stderr.
+func (c *cli) complain(e *messages.Error) {
+	if c.asJSON {
+		_ = printProto(c.stderr, e.Body())
+		return
+	}
+	explain(c.stderr, e)
+}
+
+func explain(w io.Writer, e *messages.Error) {
+	var b strings.Builder
+	b.WriteString("modelops: ")
+	if e.Subject != "" {
+		b.WriteString(e.Subject + ": ")
+	}
+	b.WriteString(e.Message + "\n")
+	if e.Hint != "" {
+		b.WriteString("hint: " + e.Hint + "\n")
+	}
+	if len(e.Log) > 0 {
+		b.WriteString("its last lines:\n  " + strings.Join(e.Log, "\n  ") + "\n")
+	}
+	if e.Retry > 0 {
+		fmt.Fprintf(&b, "try again in %s\n", e.Retry)
+	}
+	_, _ = io.WriteString(w, b.String())
+}

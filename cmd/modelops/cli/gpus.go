@@ -1,0 +1,134 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"modelops/messages"
+)
+
+func (c *cli) gpusCommand() *cobra.Command {
+	var leases bool
+	cmd := &cobra.Command{
+		Use: "gpus", Aliases: []string{"devices"}, Args: cobra.NoArgs,
+		Short: "List the devices and who holds their memory",
+		Long: "gpus lists the devices. LIMIT is the most that may be in use: what the margin and the soft limit leave. RESERVED is held by\n" +
+			"leases, FOREIGN is used by programs that aren't ours, FREE is what could be granted now. USED, UTIL, TEMP and POWER are the\n" +
+			"device's latest sample.",
+	}
+	cmd.Flags().BoolVar(&leases, "leases", false, "list the leases too")
+	cmd.RunE = act(func(ctx context.Context, _ []string) error {
+		return c.asked(ctx, shortWait, func(ctx context.Context, k *Client) error {
+			s, err := k.status(ctx)
+			if err != nil {
+				return err
+			}
+			if c.asJSON {
+				all, err := messagesJSON(s.Gpus)
+				if err != nil {
+					return err
+				}
+				hints, err := messagesJSON(s.Hints)
+				if err != nil {
+					return err
+				}
+				return printJSON(c.stdout, map[string]any{"gpus": all, "hints": hints})
+			}
+			return c.printDevices(s, leases, time.Now())
+		})
+	})
+	return cmd
+}
+
+// deviceName is what the device calls itself; a simulated one says so.
+func deviceName(g *messages.GpuView) string {
+	switch {
+	case g.Kind != "simulated":
+		return g.Name
+	case strings.Contains(strings.ToLower(g.Name), "simulated"):
+		return g.Name
+	}
+	return strings.TrimSpace(g.Name + " (simulated)")
+}
+
+func (c *cli) printDevices(s *messages.StatusView, leases bool, now time.Time) error {
+	gpus := s.Gpus
+	if len(gpus) == 0 {
+		fmt.Fprintln(c.stdout, "no device is known yet")
+		return nil
+	}
+	t := table{columns: []string{"DEVICE", "KIND", "NAME", "CAPACITY", "LIMIT", "RESERVED", "FOREIGN", "FREE", "USED", "UTIL", "TEMP", "POWER"}}
+	for _, g := range gpus {
+		kind := g.Kind
+		if g.Lost {
+			kind = "lost"
+		}
+		row := []string{g.Device, kind, deviceName(g), mib(g.CapacityBytes), mib(g.LimitBytes), amount(g.ReservedBytes),
+			amount(g.ForeignBytes), amount(g.FreeBytes)}
+		t.add(append(row, sample(g.Reading)...)...)
+	}
+	c.paint(&t, 1)
+	if err := t.print(c.stdout); err != nil {
+		return err
+	}
+	for _, g := range gpus {
+		if g.Lost {
+			fmt.Fprintf(c.stdout, "%s is lost: %s\n", g.Device, g.LostReason)
+		}
+	}
+	for _, h := range s.Hints {
+		fmt.Fprintf(c.stdout, "%s of %s are kept for %s for %s, at the word of %s\n", messages.FormatBytes(h.Bytes), nameOf(h.Gpu), nameOf(h.Model),
+			lasting(time.UnixMilli(h.UntilMs).Sub(now)), cmp.Or(h.Owner, anonymousName))
+	}
+	for _, m := range s.GetDefrag().GetMoves() {
+		fmt.Fprintf(c.stdout, "%s moves from %s to %s\n", nameOf(m.Model), nameOf(m.From), nameOf(m.To))
+	}
+	if !leases {
+		return nil
+	}
+	fmt.Fprintln(c.stdout)
+	return c.printLeases(gpus, now)
+}
+
+// anonymousName stands for a caller without a name.
+const anonymousName = "unknown"
+
+// sample is the latest reading: used memory, use, temperature and power. What a device doesn't measure is 0 and left out.
+func sample(r *messages.DeviceReading) []string {
+	out := []string{mib(r.GetUsedBytes()), "", "", ""}
+	if r == nil {
+		return out
+	}
+	out[1] = strconv.Itoa(int(r.UtilizationPct)) + "%"
+	if r.TemperatureC > 0 {
+		out[2] = strconv.Itoa(int(r.TemperatureC)) + "C"
+	}
+	if r.PowerWatts > 0 {
+		out[3] = fmt.Sprintf("%.0fW", r.PowerWatts)
+	}
+	return out
+}
+
+func (c *cli) printLeases(gpus []*messages.GpuView, now time.Time) error {
+	t := table{columns: []string{"DEVICE", "HOLDER", "ASKED", "MEASURED", "TTL", "SINCE", "EPOCH", "LEASE"}}
+	for _, g := range gpus {
+		for _, r := range g.Reservations {
+			ttl := ""
+			if r.TtlSeconds > 0 {
+				ttl = lasting(time.Duration(r.TtlSeconds) * time.Second)
+			}
+			t.add(g.Device, r.Holder, mib(r.Bytes), mib(r.MeasuredBytes), ttl, ago(now, r.GrantedMs), strconv.FormatUint(r.Epoch, 10), r.Lease)
+		}
+	}
+	if len(t.rows) == 0 {
+		fmt.Fprintln(c.stdout, "no lease is held")
+		return nil
+	}
+	return t.print(c.stdout)
+}

@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"modelops/messages"
+)
+
+// asking is how a request is to be answered; infer and chat share it.
+type asking struct {
+	maxTokens   int32
+	temperature float32
+	system      string
+	stop        []string
+	seed        int64
+}
+
+func (a *asking) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.Int32Var(&a.maxTokens, "max-tokens", 0, "most tokens to generate (default 100)")
+	f.Float32Var(&a.temperature, "temperature", 0.7, "0 is greedy")
+	f.StringVar(&a.system, "system", "", "system message")
+	f.StringArrayVar(&a.stop, "stop", nil, "text that ends the answer; may be given more than once")
+	f.Int64Var(&a.seed, "seed", 0, "seed of the sampler, for answers that can be repeated")
+}
+
+// request is the part of a request that the flags say. What was not said is the daemon's to choose.
+func (a *asking) request(cmd *cobra.Command, model string) *messages.InferenceRequest {
+	r := &messages.InferenceRequest{ModelName: model, MaxTokens: a.maxTokens, Stop: a.stop}
+	if cmd.Flags().Changed("temperature") {
+		r.Temperature = &a.temperature
+	}
+	if cmd.Flags().Changed("seed") {
+		r.Parameters = map[string]string{"seed": strconv.FormatInt(a.seed, 10)}
+	}
+	return r
+}
+
+func (c *cli) inferCommand() *cobra.Command {
+	var a asking
+	var raw, stream bool
+	cmd := &cobra.Command{
+		Use: "infer MODEL PROMPT", Args: cobra.ExactArgs(2),
+		Short: "Ask a model; it is loaded first when it must be",
+		Long: "infer asks a model one thing. PROMPT - reads it from standard input. On a terminal the answer appears as it comes.\n" +
+			"MODELOPS_API_KEY is sent as the API key, for hosts that know callers by keys.",
+		Example:           "  modelops infer tiny \"What is the capital of France?\" --temperature 0\n  git diff | modelops infer tiny - --system \"Summarise this change\"",
+		ValidArgsFunction: c.completeModels(1),
+	}
+	a.flags(cmd)
+	cmd.Flags().BoolVar(&raw, "raw", false, "complete the prompt as it stands, without the chat template")
+	cmd.Flags().BoolVar(&stream, "stream", terminal(c.stdout), "print the answer as it comes (default on a terminal)")
+	cmd.RunE = act(func(ctx context.Context, args []string) error {
+		r := a.request(cmd, args[0])
+		prompt, err := c.text(args[1])
+		if err != nil {
+			return err
+		}
+		switch {
+		case a.system != "" && raw:
+			return messages.NewError(messages.InvalidArgument, "--system", "a raw prompt has no system message").WithHint("put it into the prompt")
+		case a.system != "":
+			r.Messages = []*messages.ChatMessage{{Role: "system", Content: a.system}, {Role: "user", Content: prompt}}
+		default:
+			r.Prompt, r.Raw = prompt, raw
+		}
+		return c.infer(ctx, r, stream)
+	})
+	return cmd
+}
+
+// text is an argument, or what stands on standard input for "-".
+func (c *cli) text(arg string) (string, error) {
+	if arg != "-" {
+		return arg, nil
+	}
+	b, err := io.ReadAll(c.stdin)
+	return string(b), err
+}
+
+func (c *cli) infer(ctx context.Context, r *messages.InferenceRequest, stream bool) error {
+	ctx, cancel := c.within(ctx, longWait)
+	defer cancel()
+	k, err := c.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	wait := c.progress("waiting for " + r.ModelName)
+	defer wait.done()
+	begun := false
+	var emit func(*messages.InferenceChunk) error
+	if stream {
+		emit = func(chunk *messages.InferenceChunk) error {
+			begun = true
+			wait.done()
+			return c.printChunk(chunk)
+		}
+	}
+	answer, err := k.infer(ctx, r, emit)
+	wait.done()
+	switch {
+	case err != nil && begun && !c.asJSON:
+		fmt.Fprintln(c.stdout) // the error begins on a line of its own
+		return err
+	case err != nil || stream:
+		return err
+	case c.asJSON:
+		return printProto(c.stdout, answer)
+	}
+	fmt.Fprintln(c.stdout, strings.TrimRight(answer.ResponseText, "\n"))
+	return nil
+}
+
+// printChunk writes a piece of an answer; the last one ends the line.
+func (c *cli) printChunk(chunk *messages.InferenceChunk) error {
+	if c.asJSON {
+		return printJSONLine(c.stdout, compact(chunk))
+	}
+	text := chunk.Text
+	if chunk.Done {
+		text = "\n"
+	}
+	_, err := io.WriteString(c.stdout, text)
+	return err
+}
+
+// sum is an answer's counts in a line.
+func sum(r *messages.InferenceResponse) string {
+	took := time.Duration(r.InferenceTimeMs) * time.Millisecond
+	s := fmt.Sprintf("%d tokens in %s", r.TokensGenerated, lasting(took))
+	if took > 0 {
+		s += fmt.Sprintf(", %.0f/s", float64(r.TokensGenerated)/took.Seconds())
+	}
+	return s
+}

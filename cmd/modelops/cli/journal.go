@@ -1,0 +1,226 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"modelops/journal"
+	"modelops/messages"
+)
+
+func (c *cli) journalCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "journal", Short: "Read and check the journal", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd.AddCommand(c.journalTailCommand(), c.journalVerifyCommand())
+	return cmd
+}
+
+// wanted chooses decisions.
+type wanted struct {
+	actor string
+	types []string
+}
+
+func (w wanted) takes(r messages.Recorded) bool {
+	if len(w.types) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(r.Decision.Events, func(e *messages.Event) bool {
+		return slices.ContainsFunc(w.types, func(t string) bool { return e.Type == t || strings.HasPrefix(e.Type, t+".") })
+	})
+}
+
+func (c *cli) journalTailCommand() *cobra.Command {
+	var w wanted
+	var n int
+	var follow bool
+	cmd := &cobra.Command{
+		Use: "tail", Args: cobra.NoArgs,
+		Short:   "Print the latest decisions",
+		Example: "  modelops journal tail -f\n  modelops journal tail -n 100 --actor model/tiny --type model.ready",
+	}
+	f := cmd.Flags()
+	f.IntVarP(&n, "lines", "n", 20, "how many decisions")
+	f.BoolVarP(&follow, "follow", "f", false, "go on with each new one")
+	f.StringVar(&w.actor, "actor", "", "only of this entity")
+	f.StringSliceVar(&w.types, "type", nil, "only with an event of this type (model.ready) or kind (model)")
+	_ = cmd.RegisterFlagCompletionFunc("actor", c.completeActors())
+	_ = cmd.RegisterFlagCompletionFunc("type", cobra.FixedCompletions(messages.EventNames(), cobra.ShellCompDirectiveNoFileComp))
+	cmd.RunE = act(func(ctx context.Context, _ []string) error {
+		if n < 0 {
+			return messages.NewError(messages.InvalidArgument, "--lines", "it is negative")
+		}
+		opening, cancel := c.within(ctx, shortWait)
+		defer cancel()
+		src, err := c.openSource(opening)
+		if err != nil {
+			return err
+		}
+		defer src.close()
+		return c.tail(ctx, src, w, n, follow)
+	})
+	return cmd
+}
+
+func (c *cli) tail(ctx context.Context, src *source, w wanted, n int, follow bool) error {
+	q := journal.Query{Unknown: true, Until: src.last}
+	if w.actor != "" {
+		id, err := actorOn(src.host, w.actor)
+		if err != nil {
+			return err
+		}
+		q.Actor = id
+	} else if len(w.types) == 0 { // every decision counts, so the last n are known
+		q.After = src.last - min(uint64(n), src.last)
+	}
+	var last []messages.Recorded
+	err := src.journal.Replay(ctx, q, func(r messages.Recorded) error {
+		if w.takes(r) && n > 0 {
+			last = append(last[max(0, len(last)+1-n):], r)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, r := range last {
+		if err := c.printRecorded(r); err != nil {
+			return err
+		}
+	}
+	if follow && src.client == nil {
+		fmt.Fprintln(c.stderr, "the daemon is stopped: nothing will follow")
+	}
+	if !follow || src.client == nil {
+		return nil
+	}
+	return src.journal.Follow(ctx, src.last, func(r messages.Recorded) error {
+		if !w.takes(r) || q.Actor != (messages.ActorID{}) && r.Actor != q.Actor {
+			return nil
+		}
+		return c.printRecorded(r)
+	})
+}
+
+// recordedJSON is a decision on a line of JSON.
+type recordedJSON struct {
+	Sequence    uint64      `json:"sequence"`
+	At          time.Time   `json:"at"`
+	Actor       string      `json:"actor"`
+	ID          string      `json:"id"`
+	Correlation string      `json:"correlation"`
+	Causation   string      `json:"causation,omitempty"`
+	Boot        string      `json:"boot"`
+	Events      []eventJSON `json:"events"`
+}
+
+type eventJSON struct {
+	Type    string          `json:"type"`
+	Version uint32          `json:"version"`
+	Body    json.RawMessage `json:"body,omitempty"` // absent for types that this build doesn't know
+}
+
+func shownRecord(r messages.Recorded) recordedJSON {
+	out := recordedJSON{Sequence: r.Sequence, At: r.At, Actor: r.Actor.String(), ID: r.ID, Correlation: r.Meta.Correlation, Causation: r.Meta.Causation, Boot: r.BootID}
+	for i, e := range r.Decision.Events {
+		ev := eventJSON{Type: e.Type, Version: e.Version}
+		if i < len(r.Events) {
+			ev.Body = compact(r.Events[i])
+		}
+		out.Events = append(out.Events, ev)
+	}
+	return out
+}
+
+// printRecorded writes a decision, an event a line.
+func (c *cli) printRecorded(r messages.Recorded) error {
+	shown := shownRecord(r)
+	if c.asJSON {
+		return printJSONLine(c.stdout, shown)
+	}
+	for _, e := range shown.Events {
+		body := string(e.Body)
+		if e.Body == nil {
+			body = fmt.Sprintf("(version %d, unknown to this build)", e.Version)
+		}
+		if _, err := fmt.Fprintf(c.stdout, "%d  %s  %s  %s  %s\n", r.Sequence, r.At.Local().Format("2006-01-02 15:04:05.000"), r.Actor, e.Type, body); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *cli) journalVerifyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "verify [DIR]", Args: cobra.MaximumNArgs(1),
+		Short: "Check the journal of a stopped daemon, byte for byte",
+		Long: "verify reads every record of a journal that no daemon has open: checksums, gaps, the chain of each entity, the high-water\n" +
+			"mark. It changes nothing. Exit code 7 when the journal is damaged. DIR is the journal or the data directory around it.",
+		RunE: act(func(ctx context.Context, args []string) error {
+			dir, err := c.journalDir(args)
+			if err != nil {
+				return err
+			}
+			bar := c.progress("reading " + dir)
+			defer bar.done()
+			report, err := journal.Verify(ctx, dir)
+			if messages.CodeOf(err) == messages.Conflict {
+				return messages.AsError(err).WithHint("stop the daemon first; while it runs, `modelops replay` reads all of its journal")
+			}
+			if err != nil {
+				return err
+			}
+			bar.done()
+			return c.printVerified(report)
+		}),
+	}
+}
+
+func (c *cli) journalDir(args []string) (string, error) {
+	if len(args) == 0 {
+		p, err := c.findPlace()
+		return p.journal, err
+	}
+	inside := filepath.Join(args[0], "journal")
+	if st, err := os.Stat(inside); err == nil && st.IsDir() {
+		return inside, nil
+	}
+	return args[0], nil
+}
+
+func (c *cli) printVerified(r journal.Report) error {
+	damaged := r.Err()
+	if c.asJSON {
+		if err := printJSON(c.stdout, r); err != nil {
+			return err
+		}
+		return damaged
+	}
+	if r.Torn != nil {
+		fmt.Fprintf(c.stdout, "the last record is half-written and was never acknowledged: %s at byte %d; the next start cuts it off\n", r.Torn.File, r.Torn.Offset)
+	}
+	for _, p := range r.Problems {
+		fmt.Fprintf(c.stdout, "sequence %d: %s", p.Sequence, p.What)
+		if p.File != "" {
+			fmt.Fprintf(c.stdout, " (%s at byte %d)", p.File, p.Offset)
+		}
+		fmt.Fprintln(c.stdout)
+	}
+	if damaged != nil {
+		return damaged
+	}
+	if r.Last == 0 {
+		fmt.Fprintf(c.stdout, "%s holds no decisions yet\n", r.Dir)
+		return nil
+	}
+	fmt.Fprintf(c.stdout, "whole: host %s, sequences %d to %d, %d decisions of %d entities, %s in %d blocks, mark %d\n", r.Host, r.First, r.Last, r.Decisions,
+		r.Actors, messages.FormatBytes(uint64(r.Bytes)), r.Blocks, r.Mark)
+	return nil
+}

@@ -1,0 +1,168 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"modelops/messages"
+)
+
+func (c *cli) psCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "ps", Args: cobra.NoArgs,
+		Short: "List the models that are resident or on their way",
+		RunE: act(func(ctx context.Context, _ []string) error {
+			return c.asked(ctx, shortWait, func(ctx context.Context, k *Client) error {
+				m, err := k.ask(ctx, "ps", nil)
+				if err != nil {
+					return err
+				}
+				if c.asJSON {
+					return printRaw(c.stdout, m.Data)
+				}
+				models, err := readModels(m.Data)
+				if err != nil {
+					return err
+				}
+				return c.printResident(models, time.Now())
+			})
+		}),
+	}
+}
+
+func readModels(b []byte) ([]*messages.ModelView, error) {
+	var reply struct {
+		Models []json.RawMessage `json:"models"`
+	}
+	if err := json.Unmarshal(b, &reply); err != nil {
+		return nil, err
+	}
+	var out []*messages.ModelView
+	for _, raw := range reply.Models {
+		v := &messages.ModelView{}
+		if err := readReply(raw, v); err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+func (c *cli) printResident(models []*messages.ModelView, now time.Time) error {
+	if len(models) == 0 {
+		fmt.Fprintln(c.stdout, "no model is resident; modelops models lists what can be loaded")
+		return nil
+	}
+	t := table{columns: []string{"NAME", "PHASE", "DEVICE", "MEMORY", "ACTIVE", "QUEUED", "SINCE", "PINNED", "PID"}}
+	for _, m := range models {
+		pid := ""
+		if w := m.Worker; w != nil && !w.Remote {
+			pid = strconv.FormatInt(w.Pid, 10)
+		}
+		t.add(m.Name, m.Phase, deviceOf(m), modelMemory(m), strconv.Itoa(int(m.Active)), strconv.Itoa(int(m.Queued)), ago(now, m.ReadyMs), pinOf(m, now), pid)
+	}
+	c.paint(&t, 1)
+	return t.print(c.stdout)
+}
+
+// deviceOf is the device's name within its host, or those of a split model's devices.
+func deviceOf(m *messages.ModelView) string {
+	var names []string
+	for _, part := range m.GetPlacement().Parts() {
+		if id, err := messages.ParseActorID(part.Gpu); err == nil {
+			names = append(names, id.Name())
+		}
+	}
+	return strings.Join(names, "+")
+}
+
+// modelMemory is what the model was seen to use, else what is held for it.
+func modelMemory(m *messages.ModelView) string {
+	if m.MeasuredBytes > 0 {
+		return messages.FormatBytes(m.MeasuredBytes)
+	}
+	if held := m.GetPlacement().GetBytes(); held > 0 {
+		return messages.FormatBytes(held) + " held"
+	}
+	return ""
+}
+
+func (c *cli) modelsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "models", Aliases: []string{"list", "ls"}, Args: cobra.NoArgs,
+		Short: "List all models that can be asked for",
+		RunE: act(func(ctx context.Context, _ []string) error {
+			return c.asked(ctx, shortWait, func(ctx context.Context, k *Client) error {
+				s, err := k.status(ctx)
+				if err != nil {
+					return err
+				}
+				if c.asJSON {
+					all, err := messagesJSON(s.Models)
+					if err != nil {
+						return err
+					}
+					return printJSON(c.stdout, map[string]any{"models": all})
+				}
+				return c.printModels(s.Models, s.GetHost().GetRoutes())
+			})
+		}),
+	}
+}
+
+func (c *cli) printModels(models []*messages.ModelView, routes []*messages.Route) error {
+	if len(models) == 0 {
+		fmt.Fprintln(c.stdout, "no model is declared; add one to cluster.yaml, or modelops load NAME --path FILE")
+		return nil
+	}
+	t := table{columns: []string{"NAME", "PHASE", "RUNTIME", "BREAKER", "PINNED", "ALIASES", "SOURCE"}}
+	for _, m := range models {
+		s := m.GetSpec()
+		t.add(m.Name, m.Phase, s.GetRuntime(), m.Breaker, pinOf(m, time.Now()), strings.Join(s.GetAliases(), ","), cameFrom(s))
+	}
+	c.paint(&t, 1)
+	if err := t.print(c.stdout); err != nil {
+		return err
+	}
+	for _, m := range models {
+		if names := namesAt(m.Name, routes); names != "" {
+			fmt.Fprintf(c.stdout, "%s answers %s (modelops swap)\n", m.Name, names)
+		}
+		if m.Error != nil && m.Phase != "ready" {
+			fmt.Fprintf(c.stdout, "%s: %s\n", m.Name, m.Error.Message)
+		}
+	}
+	return nil
+}
+
+// cameFrom is where the model comes from: a file, a command's first line or a URL.
+func cameFrom(s *messages.ModelSpec) string {
+	switch {
+	case s.GetCmd() != "":
+		line, _, _ := strings.Cut(strings.TrimSpace(s.GetCmd()), "\n")
+		return line
+	case s.GetPath() != "":
+		return s.GetPath()
+	}
+	return s.GetUrl()
+}
+
+// namesAt is the note on a model's routes for tables: the names that lead to it, or are tried at it.
+func namesAt(model string, routes []*messages.Route) string {
+	var out []string
+	for _, r := range routes {
+		switch model {
+		case r.To:
+			out = append(out, r.Name)
+		case r.Canary:
+			out = append(out, fmt.Sprintf("%s (%d %%)", r.Name, r.SharePct))
+		}
+	}
+	return strings.Join(out, ",")
+}

@@ -1,0 +1,81 @@
+package cli
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"modelops/messages"
+)
+
+func pinned(name, owner string, on string, gib uint64, groups ...string) *messages.ModelView {
+	v := &messages.ModelView{Name: name, Phase: "absent", PinnedBy: owner, Spec: &messages.ModelSpec{Name: name, Groups: groups, VramBytes: gib << 30}}
+	if on != "" {
+		v.Phase, v.Placement = "ready", &messages.Placement{Gpu: on, Bytes: gib << 30}
+	}
+	return v
+}
+
+func TestPinConflictsNameTheOthers(t *testing.T) {
+	gpus := []*messages.GpuView{{Id: "gpu/h/a", LimitBytes: 20 << 30}, {Id: "gpu/h/b", LimitBytes: 10 << 30}}
+	a, b := pinned("a", "alice", "gpu/h/a", 15, "big"), pinned("b", "", "gpu/h/b", 8)
+	b.Spec.Pinned = true
+	c := pinned("c", "", "gpu/h/a", 5) // resident, and can be evicted
+	s := &messages.StatusView{Gpus: gpus, Models: []*messages.ModelView{a, b, c}}
+	for _, x := range []struct {
+		m    *messages.ModelView
+		want string
+	}{
+		{pinned("small", "me", "", 5), ""},
+		{pinned("large", "me", "", 6), "it needs 6144 MiB and at most 5120 MiB can be had on one device while these stay: a by alice (15.0 GiB), b by configuration (8192 MiB)"},
+		{pinned("large", "", "", 6), ""},          // not pinned
+		{pinned("large", "me", "gpu/h/b", 6), ""}, // it is there already
+		{pinned("rival", "me", "", 1, "x", "big"), "a is pinned by alice, and group big lets only one of the two be resident"},
+	} {
+		if got := strings.Join(pinConflicts(s, x.m), "; "); got != x.want {
+			t.Errorf("%s: %q, want %q", x.m.Name, got, x.want)
+		}
+	}
+}
+
+func TestPinsAreShownWithOwnerAndEnd(t *testing.T) {
+	now := time.UnixMilli(1_000_000)
+	v := &messages.ModelView{PinnedBy: "alice"}
+	if got := pinOf(v, now); got != "by alice" {
+		t.Error(got)
+	}
+	v.PinnedUntilMs = now.Add(2 * time.Hour).UnixMilli()
+	if got := pinOf(v, now); got != "by alice for 2h0m" {
+		t.Error(got)
+	}
+	if got := pinOf(v, now.Add(3*time.Hour)); got != "" {
+		t.Error("a pin that is over:", got)
+	}
+	if got := pinOf(&messages.ModelView{Spec: &messages.ModelSpec{Pinned: true}}, now); got != "by configuration" {
+		t.Error(got)
+	}
+}
+
+func TestQueueIsShown(t *testing.T) {
+	var out bytes.Buffer
+	c := &cli{stdout: &out}
+	q := &messages.QueueView{Active: 1, Queued: 1, MaxActive: 512, Requests: []*messages.QueuedRequest{
+		{RequestId: "r1", Model: "tiny", State: "running", Class: "normal", WaitedMs: 20},
+		{RequestId: "r2", Model: "tiny", State: "waiting", Class: "batch", Caller: "bob", Position: 1, WaitedMs: 1500, ExpectedMs: 4000, WaitsFor: "a place"},
+	}}
+	if err := c.printQueue(q); err != nil {
+		t.Fatal(err)
+	}
+	const want = `MODEL  REQUEST  STATE    CLASS   CALLER  PLACE  WAITED  EXPECTED  WAITS FOR
+tiny   r1       running  normal  -       -      20ms    -         -
+tiny   r2       waiting  batch   bob     1      1.5s    4.0s      a place
+on this host 1 running of 512, 1 waiting
+`
+	if got := out.String(); got != want {
+		t.Errorf("%s", got)
+	}
+	if rs := requestsOf(q, "other"); rs != nil {
+		t.Error(rs)
+	}
+}

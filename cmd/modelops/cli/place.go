@@ -1,0 +1,106 @@
+package cli
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"modelops/bridges/config"
+	"modelops/messages"
+)
+
+const defaultConfig = "cluster.yaml"
+
+// place is where a host keeps its things on this machine.
+type place struct {
+	dataDir string
+	journal string
+	server  string     // where the configuration puts the daemon; empty when it picks a port itself
+	daemon  *Addresses // nil when no daemon has announced itself there
+}
+
+// loadConfig reads the configuration that the flags name.
+func (c *cli) loadConfig(host string) (*config.Config, error) {
+	env := os.Environ()
+	if c.dataDir != "" {
+		dir, err := filepath.Abs(c.dataDir)
+		if err != nil {
+			return nil, err
+		}
+		env = append(env, "MOC_DATA_DIR="+dir)
+	}
+	return config.Load(c.configFile(), env, host)
+}
+
+// configFile is the file that --config names, the one in the working directory, or "": the built-in one.
+func (c *cli) configFile() string {
+	if c.config != "" {
+		return c.config
+	}
+	if _, err := os.Stat(defaultConfig); err == nil {
+		return defaultConfig
+	}
+	return ""
+}
+
+// findPlace finds data directory and journal. A configuration that nobody named and that is wrong is no reason to refuse a
+// question to a running daemon.
+func (c *cli) findPlace() (place, error) {
+	dir := cmp.Or(c.dataDir, ".modelops")
+	p := place{dataDir: dir, journal: filepath.Join(dir, "journal"), server: "nats://127.0.0.1:4222"}
+	if cfg, err := c.loadConfig(""); err == nil {
+		p.dataDir, p.journal, p.server = cfg.DataDir, cfg.Journal.Dir, ""
+		if port := cfg.Server.NATSPort; port != 0 {
+			p.server = "nats://" + net.JoinHostPort(cfg.Server.Bind, strconv.Itoa(port))
+		}
+	} else if c.config != "" {
+		return p, err
+	}
+	a, err := readAddresses(p.dataDir)
+	p.daemon = a
+	return p, err
+}
+
+// readAddresses reads what a daemon wrote when it had started; nil when there is nothing.
+func readAddresses(dataDir string) (*Addresses, error) {
+	path := filepath.Join(dataDir, AddressFile)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	a := &Addresses{}
+	if err == nil {
+		err = json.Unmarshal(b, a)
+	}
+	if err != nil {
+		return nil, messages.Errorf(messages.Unavailable, path, "the daemon's addresses can't be read: %w", err).WithHint("name the daemon with --server")
+	}
+	return a, nil
+}
+
+// named is the address that a person gave.
+func (c *cli) named() string { return cmp.Or(c.server, os.Getenv("MODELOPS_SERVER")) }
+
+// serverURL is where the daemon should be; left is the file that says so, when none but a file does.
+func (c *cli) serverURL() (url, left string, err error) {
+	if named := c.named(); named != "" {
+		return named, "", nil
+	}
+	p, err := c.findPlace()
+	if err != nil {
+		return "", "", err
+	}
+	if p.daemon != nil && p.daemon.NATS != "" {
+		return p.daemon.NATS, filepath.Join(p.dataDir, AddressFile), nil
+	}
+	if c.dataDir != "" || p.server == "" { // whoever listens at the usual address is another one
+		return "", "", messages.NewError(messages.Unavailable, p.dataDir, "no daemon serves this data directory").
+			WithHint("start it with `modelops serve`, or name another with --server")
+	}
+	return p.server, "", nil
+}

@@ -1,0 +1,191 @@
+package cli
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"modelops/messages"
+)
+
+// shown is how messages look in JSON: proto names, and zeros too, as on NATS.
+var shown = protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: true}
+
+// printProto writes a message as one indented document.
+func printProto(w io.Writer, m proto.Message) error {
+	b, err := shown.Marshal(m)
+	if err != nil {
+		return err
+	}
+	return printRaw(w, b)
+}
+
+// printRaw indents JSON. protojson varies its spaces on purpose, so its own layout is never shown.
+func printRaw(w io.Writer, b []byte) error {
+	var out bytes.Buffer
+	if err := json.Indent(&out, b, "", "  "); err != nil {
+		return err
+	}
+	out.WriteByte('\n')
+	_, err := w.Write(out.Bytes())
+	return err
+}
+
+func printJSON(w io.Writer, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return printRaw(w, b)
+}
+
+// printJSONLine writes one item of a stream.
+func printJSONLine(w io.Writer, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(b, '\n'))
+	return err
+}
+
+// compact is a message on one line.
+func compact(m proto.Message) json.RawMessage {
+	b, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
+	var out bytes.Buffer
+	if err == nil {
+		err = json.Compact(&out, b)
+	}
+	if err != nil {
+		return json.RawMessage(fmt.Sprintf("%q", err))
+	}
+	return out.Bytes()
+}
+
+// messagesJSON is a list of messages as JSON values.
+func messagesJSON[M proto.Message](in []M) ([]json.RawMessage, error) {
+	out := make([]json.RawMessage, 0, len(in))
+	for _, m := range in {
+		b, err := shown.Marshal(m)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, b)
+	}
+	return out, nil
+}
+
+// table writes rows in columns. All cells of a coloured column are wrapped in codes of one length, or the columns would not align.
+type table struct {
+	columns []string
+	rows    [][]string
+	colour  func(column int, cell string) string // one of the codes below; may be nil
+}
+
+const (
+	plain  = "\x1b[39m"
+	green  = "\x1b[32m"
+	yellow = "\x1b[33m"
+	red    = "\x1b[31m"
+	reset  = "\x1b[0m"
+)
+
+func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
+
+func (t *table) print(w io.Writer) error {
+	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	for i, row := range append([][]string{t.columns}, t.rows...) {
+		cells := make([]string, len(row))
+		for j, cell := range row {
+			cells[j] = t.painted(i, j, cell)
+		}
+		if _, err := fmt.Fprintln(tw, strings.Join(cells, "\t")); err != nil {
+			return err
+		}
+	}
+	return tw.Flush()
+}
+
+func (t *table) painted(row, column int, cell string) string {
+	if cell == "" {
+		cell = "-"
+	}
+	if t.colour == nil || t.colour(column, cell) == "" {
+		return cell
+	}
+	code := t.colour(column, cell)
+	if row == 0 {
+		code = plain
+	}
+	return code + cell + reset
+}
+
+// paint colours the phase column of a table on a terminal.
+func (c *cli) paint(t *table, column int) {
+	if !c.coloured() {
+		return
+	}
+	t.colour = func(i int, cell string) string {
+		if i != column {
+			return ""
+		}
+		return phaseColour(cell)
+	}
+}
+
+func phaseColour(phase string) string {
+	switch phase {
+	case "ready", "ok":
+		return green
+	case "placing", "loading", "dozing", "waking", "draining", "stopping", "waiting", "half_open":
+		return yellow
+	case "failed", "lost", "open":
+		return red
+	}
+	return plain
+}
+
+// mib writes an amount, or nothing for none.
+func mib(b uint64) string {
+	if b == 0 {
+		return ""
+	}
+	return messages.FormatBytes(b)
+}
+
+// amount writes an amount of which 0 is worth saying.
+func amount(b uint64) string { return cmp.Or(mib(b), "0") }
+
+// ago writes how long something has lasted; nothing for never.
+func ago(now time.Time, ms int64) string {
+	if ms == 0 {
+		return ""
+	}
+	return lasting(now.Sub(time.UnixMilli(ms)))
+}
+
+// lasting writes a duration in its two largest units.
+func lasting(d time.Duration) string {
+	d = max(d, 0)
+	switch {
+	case d < time.Second:
+		return fmt.Sprintf("%dms", d.Milliseconds())
+	case d < 10*time.Second:
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%ds", int(d.Minutes()), int(d.Seconds())%60)
+	case d < 24*time.Hour:
+		return fmt.Sprintf("%dh%dm", int(d.Hours()), int(d.Minutes())%60)
+	}
+	return fmt.Sprintf("%dd%dh", int(d.Hours())/24, int(d.Hours())%24)
+}

@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"context"
+	"testing"
+
+	"modelops/messages"
+)
+
+// ledger stands for a live daemon's gpu actor.
+type ledger struct {
+	pretender
+	reply func() (*messages.StateReply, error)
+}
+
+func (l *ledger) State(context.Context, messages.ActorID) (*messages.StateReply, error) {
+	return l.reply()
+}
+
+func TestReplayAgainstALiveState(t *testing.T) {
+	gpu := messages.GPUActor("pc", "cpu")
+	journal := past(&messages.DeviceRegistered{Kind: "cpu", CapacityBytes: 100}, &messages.ForeignUseChanged{Bytes: 7}, &messages.ForeignUseChanged{Bytes: 8})
+	foldTo := func(n int) folded {
+		f, err := newFold(gpu)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range journal[:n] {
+			f.apply(r)
+		}
+		return f
+	}
+	live := func(n int, state string) func() (*messages.StateReply, error) {
+		if state == "" {
+			b, _ := foldTo(n).stateJSON()
+			state = string(b)
+		}
+		return func() (*messages.StateReply, error) {
+			return &messages.StateReply{Actor: gpu.String(), Sequence: uint64(n), StateJson: state}, nil
+		}
+	}
+	l := &ledger{}
+	c, _, _ := openDoorFor(t, l, l)
+	k, err := c.dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	src := &source{journal: journal, host: "pc", client: k}
+	for name, tc := range map[string]struct {
+		read  int
+		reply func() (*messages.StateReply, error)
+		want  []string
+	}{
+		"equal":                       {3, live(3, ""), nil},
+		"the daemon went on":          {1, live(3, ""), nil},
+		"another state":               {1, live(1, `{}`), []string{".Capacity", ".Faults"}},
+		"the daemon went elsewhere":   {1, live(2, `{"Foreign":9}`), []string{".Foreign"}},
+		"the daemon is behind":        {3, live(2, ""), []string{"sequence"}},
+		"decisions the journal lacks": {3, live(9, `{}`), []string{"sequence"}},
+	} {
+		l.reply = tc.reply
+		found, err := compareLive(t.Context(), src, gpu, foldTo(tc.read))
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		paths := map[string]bool{}
+		for _, d := range found {
+			paths[d.Path] = true
+		}
+		for _, p := range tc.want {
+			if !paths[p] {
+				t.Errorf("%s: no difference at %s in %v", name, p, found)
+			}
+		}
+		if len(tc.want) == 0 && len(found) > 0 {
+			t.Errorf("%s: %v", name, found)
+		}
+	}
+	l.reply = func() (*messages.StateReply, error) {
+		return nil, messages.NewError(messages.NotFound, gpu.String(), "gone")
+	}
+	if _, err := compareLive(t.Context(), src, gpu, foldTo(1)); messages.CodeOf(err) != messages.NotFound {
+		t.Error("an entity that the daemon doesn't have:", err)
+	}
+}

@@ -1,0 +1,92 @@
+package cli
+
+import (
+	"context"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// cli is what all commands share: the program they belong to, where they read and write, and the global flags.
+type cli struct {
+	program        Program
+	stdin          io.Reader
+	stdout, stderr io.Writer
+
+	server  string        // --server
+	config  string        // --config
+	dataDir string        // --data-dir
+	asJSON  bool          // --json
+	noColor bool          // --no-color
+	timeout time.Duration // --timeout; 0 = the command's own
+}
+
+func newRoot(c *cli) *cobra.Command {
+	var version bool
+	root := &cobra.Command{
+		Use:   "modelops",
+		Short: "Run AI models on the devices of your hosts",
+		Long: "modelops loads and unloads models as supervised worker processes, routes inference to them, and can explain every\n" +
+			"decision it took, because each one is an event in a journal.\n\n" +
+			"Start with `modelops serve`, then ask: `modelops infer tiny \"What is the capital of France?\"`",
+		SilenceErrors: true, SilenceUsage: true,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if version {
+				return typed(c.printVersion())
+			}
+			return cmd.Help()
+		},
+	}
+	root.Flags().BoolVar(&version, "version", false, "print this program's version")
+	root.SetIn(c.stdin)
+	root.SetOut(c.stdout)
+	root.SetErr(c.stderr)
+	f := root.PersistentFlags()
+	f.StringVar(&c.server, "server", "", "NATS address of the daemon (MODELOPS_SERVER; default: the one that serves the data directory)")
+	f.StringVar(&c.config, "config", "", "configuration file (default cluster.yaml in the working directory, else the built-in one)")
+	f.StringVar(&c.dataDir, "data-dir", "", "directory of journal and logs (default: the configuration's data_dir)")
+	f.BoolVar(&c.asJSON, "json", false, "print JSON: one document, or a line for each item of a stream")
+	f.BoolVar(&c.noColor, "no-color", os.Getenv("NO_COLOR") != "", "no colours (NO_COLOR)")
+	f.DurationVar(&c.timeout, "timeout", 0, "longest wait for an answer (default: 10s, for loads and inference 10m)")
+	root.AddGroup(&cobra.Group{ID: "run", Title: "Run:"}, &cobra.Group{ID: "models", Title: "Models and devices:"},
+		&cobra.Group{ID: "look", Title: "Look inside:"}, &cobra.Group{ID: "setup", Title: "Set up:"})
+	group := func(id string, commands ...*cobra.Command) {
+		for _, cmd := range commands {
+			cmd.GroupID = id
+			root.AddCommand(cmd)
+		}
+	}
+	group("run", c.serveCommand(), c.inferCommand(), c.chatCommand())
+	group("models", c.psCommand(), c.modelsCommand(), c.loadCommand(), c.unloadCommand(), c.swapCommand(), c.queueCommand(), c.pinCommand(), c.unpinCommand(), c.gpusCommand(), c.hintCommand(), c.defragCommand(), c.logsCommand())
+	group("look", c.whyCommand(), c.statusCommand(), c.healthCommand(), c.stateCommand(), c.sendCommand(), c.journalCommand(), c.replayCommand(), c.simulateCommand())
+	group("setup", c.configCommand(), c.upgradeCommand(), c.versionCommand())
+	root.AddCommand(c.workerCommand(), exitCodesTopic())
+	root.SetCompletionCommandGroupID("setup")
+	root.SetHelpCommandGroupID("setup")
+	return root
+}
+
+const (
+	shortWait = 10 * time.Second // for questions
+	longWait  = 10 * time.Minute // for loads and inference
+)
+
+// within bounds a command by --timeout, or by its own default.
+func (c *cli) within(ctx context.Context, own time.Duration) (context.Context, context.CancelFunc) {
+	if c.timeout > 0 {
+		own = c.timeout
+	}
+	return context.WithTimeout(ctx, own)
+}
+
+// terminal tells whether a person looks at w.
+func terminal(w any) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+func (c *cli) coloured() bool { return !c.noColor && !c.asJSON && terminal(c.stdout) }

@@ -1,0 +1,161 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	natsapi "modelops/bridges/nats"
+	"modelops/messages"
+)
+
+// commandsOf are the commands that each kind obeys.
+var commandsOf = map[string][]string{
+	messages.KindHost: {"StartHost", "StopHost", "ReportGaveUp", "RestartActor", "RecordConfig",
+		"SwapModel", "PromoteSwap", "RollbackSwap", "ReviewRoutes", "ReportSwapReady", "ReportSwapFailed", "ReportSwapJudged", "ReportSwapSettled"},
+	messages.KindGPU: {"RegisterDevice", "ReserveVram", "SettleVram", "ReleaseVram", "RenewLease", "ExpireLease", "ResizeVram", "ObserveDevice", "ReportFault"},
+	messages.KindModel: {"DeclareModel", "EnsureModel", "UnloadModel", "EvictModel", "RetireModel", "PinModel", "StartLoad", "ReportPlacementFailed", "ReportWorkerStarted", "ReportWorkerReady",
+		"ReportLoadFailed", "ReportWorkerExited", "ReportDrained", "ReportLeaseReturned", "ReportLeaseSettled", "RetryLoad", "ReportBreaker", "ReportFootprint",
+		"SleepModel", "ReportAsleep", "ReportAwake", "ReportNapFailed", "ScaleModel", "ReplaceWorker", "ReportReplacementReady", "ReportReplacementFailed", "ReportReplicaSettled"},
+	messages.KindArbiter: {"PlaceModel", "ReportReserved", "ReportReservationRefused", "AbandonPlacement", "ClosePlacement", "RelievePressure", "ReportEvicted",
+		"HintModel", "PlanDefrag", "ReportMoveLeft", "EndDefrag"},
+	"any": {"QueryView", "Crash"},
+}
+
+func (c *cli) sendCommand() *cobra.Command {
+	var follow time.Duration
+	cmd := &cobra.Command{
+		Use: "send KIND/ID MESSAGE [JSON]", Args: cobra.RangeArgs(2, 3),
+		Short:   "Send any command to any entity; print the reply and the events it caused",
+		Long:    "send reaches an entity's mailbox with a command in JSON (- reads it from standard input).\n\n" + commandList(),
+		Example: "  modelops send model/tiny UnloadModel '{\"reason\":\"room for another\"}'\n  modelops send gpu/cpu ReserveVram '{\"lease\":\"mine\",\"holder\":\"client/me\",\"bytes\":\"1048576\",\"ttl_seconds\":60}' --follow 1s",
+	}
+	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if len(args) == 1 {
+			kind, _, _ := strings.Cut(args[0], "/")
+			return append(slices.Clone(commandsOf[kind]), commandsOf["any"]...), cobra.ShellCompDirectiveNoFileComp
+		}
+		return c.completeActors()(cmd, args, typed)
+	}
+	cmd.Flags().DurationVar(&follow, "follow", 0, "watch so long for the events that follow from it anywhere")
+	cmd.RunE = act(func(ctx context.Context, args []string) error {
+		body := "{}"
+		if len(args) == 3 {
+			var err error
+			if body, err = c.text(args[2]); err != nil {
+				return err
+			}
+		}
+		return c.asked(ctx, longWait, func(ctx context.Context, k *Client) error { return c.send(ctx, k, args[0], args[1], body, follow) })
+	})
+	return cmd
+}
+
+// commandList shows the commands of each kind with their fields.
+func commandList() string {
+	var b strings.Builder
+	b.WriteString("Commands:\n")
+	for _, kind := range slices.Sorted(maps.Keys(commandsOf)) {
+		fmt.Fprintf(&b, "  %s\n", kind)
+		for _, name := range commandsOf[kind] {
+			fmt.Fprintf(&b, "    %s {%s}\n", name, strings.Join(fieldsOf(name), ", "))
+		}
+	}
+	return strings.TrimRight(b.String(), "\n")
+}
+
+func fieldsOf(command string) []string {
+	t, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName("modelops." + command))
+	if err != nil {
+		return nil
+	}
+	all := t.Descriptor().Fields()
+	out := make([]string, all.Len())
+	for i := range out {
+		out[i] = string(all.Get(i).Name())
+	}
+	return out
+}
+
+func (c *cli) send(ctx context.Context, k *Client, name, command, body string, follow time.Duration) error {
+	host, err := k.host(ctx)
+	if err != nil {
+		return err
+	}
+	id, err := actorOn(host, name)
+	if err != nil {
+		return err
+	}
+	if !json.Valid([]byte(body)) {
+		return messages.Errorf(messages.InvalidArgument, command, "its body is not JSON").WithHint("quote it for the shell: '{\"reason\":\"...\"}'")
+	}
+	before, err := k.status(ctx)
+	if err != nil {
+		return err
+	}
+	q, err := json.Marshal(map[string]any{"actor": id.String(), "command": command, "body": json.RawMessage(body)})
+	if err != nil {
+		return err
+	}
+	request := uuid.NewString()
+	m, err := k.askAs(ctx, request, "send", q)
+	if err != nil {
+		return err
+	}
+	var reply natsapi.SendReply
+	if err := json.Unmarshal(m.Data, &reply); err != nil {
+		return err
+	}
+	if err := c.printSent(reply); err != nil || follow <= 0 {
+		return err
+	}
+	return c.followSent(ctx, k, before.JournalSequence, reply, request, follow)
+}
+
+func (c *cli) printSent(r natsapi.SendReply) error {
+	if c.asJSON {
+		return printJSONLine(c.stdout, r)
+	}
+	fmt.Fprintf(c.stdout, "%s %s\n", r.AnswerType, r.Answer)
+	for _, e := range r.Events {
+		fmt.Fprintf(c.stdout, "%d  %s %s\n", r.Sequence, e.Name, e.Body)
+	}
+	if len(r.Events) == 0 {
+		fmt.Fprintln(c.stdout, "it changed nothing")
+	}
+	return nil
+}
+
+// followSent prints the decisions that go back to the request: they name it, or a decision that does, as their cause.
+func (c *cli) followSent(ctx context.Context, k *Client, after uint64, reply natsapi.SendReply, request string, wait time.Duration) error {
+	r, _, err := k.journal(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	family := map[string]bool{request: true}
+	err = r.Follow(ctx, after, func(rec messages.Recorded) error {
+		if !family[rec.Meta.Correlation] && !family[rec.Meta.Causation] {
+			return nil
+		}
+		family[rec.ID] = true
+		if rec.Sequence == reply.Sequence {
+			return nil
+		}
+		return c.printRecorded(rec)
+	})
+	if messages.CodeOf(err) == messages.DeadlineExceeded {
+		return nil
+	}
+	return err
+}

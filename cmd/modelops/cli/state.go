@@ -1,0 +1,176 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
+
+	"modelops/journal"
+	"modelops/messages"
+)
+
+// moment is a place in the past: a sequence or a time, neither for now.
+type moment struct {
+	sequence uint64
+	time     time.Time
+}
+
+func (m moment) past() bool { return m.sequence > 0 || !m.time.IsZero() }
+
+// parseMoment reads a journal sequence, a time (RFC 3339, or local without a zone) or a duration ago.
+func parseMoment(text string, now time.Time) (moment, error) {
+	if text == "" {
+		return moment{}, nil
+	}
+	if n, err := strconv.ParseUint(text, 10, 64); err == nil && n > 0 {
+		return moment{sequence: n}, nil
+	} else if d, err := time.ParseDuration(strings.TrimSuffix(text, " ago")); err == nil && d > 0 {
+		return moment{time: now.Add(-d)}, nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02 15:04"} {
+		if t, err := time.ParseInLocation(layout, text, now.Location()); err == nil {
+			return moment{time: t}, nil
+		}
+	}
+	return moment{}, messages.Errorf(messages.InvalidArgument, "--at", "%q is neither a sequence nor a time", text).
+		WithHint("write a journal sequence such as 42, a time such as 2026-01-31T15:04:05Z, or how long ago: 10m")
+}
+
+func (c *cli) stateCommand() *cobra.Command {
+	var at string
+	var view bool
+	cmd := &cobra.Command{
+		Use: "state KIND/ID", Args: cobra.ExactArgs(1),
+		Short:             "Show an entity's state, now or at a moment of the past",
+		Long:              "state shows what an entity knows and which work it owes. With --at it is folded from the journal as it was then.",
+		Example:           "  modelops state model/tiny\n  modelops state gpu/main_pc/cpu --at 42\n  modelops state arbiter --at 10m",
+		ValidArgsFunction: c.completeActors(),
+	}
+	cmd.Flags().StringVar(&at, "at", "", "a journal sequence, a time (RFC 3339) or how long ago (10m)")
+	cmd.Flags().BoolVar(&view, "view", false, "print what others see of it instead of its whole state")
+	cmd.RunE = act(func(ctx context.Context, args []string) error {
+		when, err := parseMoment(at, time.Now())
+		if err != nil {
+			return err
+		}
+		ctx, cancel := c.within(ctx, longWait)
+		defer cancel()
+		s, err := c.stateAt(ctx, args[0], when)
+		if err != nil {
+			return err
+		}
+		return c.printState(s, view)
+	})
+	return cmd
+}
+
+// stateShown is an entity at a moment.
+type stateShown struct {
+	Actor    string          `json:"actor"`
+	Sequence uint64          `json:"sequence"`
+	At       *time.Time      `json:"at,omitempty"` // of its last decision; only when folded from the journal
+	State    json.RawMessage `json:"state"`
+	View     json.RawMessage `json:"view"`
+	Owed     []string        `json:"owed,omitempty"`
+}
+
+// stateAt asks the live entity, or folds the past.
+func (c *cli) stateAt(ctx context.Context, name string, when moment) (stateShown, error) {
+	if !when.past() && c.dataDir == "" {
+		k, err := c.dial(ctx)
+		if err != nil {
+			return stateShown{}, err
+		}
+		defer k.Close()
+		host, err := k.host(ctx)
+		if err != nil {
+			return stateShown{}, err
+		}
+		return liveState(ctx, k, host, name)
+	}
+	src, err := c.openSource(ctx)
+	if err != nil {
+		return stateShown{}, err
+	}
+	defer src.close()
+	if !when.past() && src.client != nil {
+		return liveState(ctx, src.client, src.host, name)
+	}
+	return foldedState(ctx, src, name, when)
+}
+
+func liveState(ctx context.Context, k *Client, host, name string) (stateShown, error) {
+	id, err := actorOn(host, name)
+	if err != nil {
+		return stateShown{}, err
+	}
+	r, err := k.state(ctx, id)
+	if err != nil {
+		return stateShown{}, err
+	}
+	return stateShown{Actor: r.Actor, Sequence: r.Sequence, State: json.RawMessage(r.StateJson), View: rewritten(id, r.ViewJson), Owed: r.Owed}, nil
+}
+
+// rewritten brings a live view into the words that a folded one has.
+func rewritten(id messages.ActorID, view string) json.RawMessage {
+	var m proto.Message = &messages.StatusView{}
+	if f, err := newFold(id); err == nil {
+		m = f.view()
+	}
+	proto.Reset(m)
+	if readReply([]byte(view), m) != nil {
+		return json.RawMessage(view)
+	}
+	return compact(m)
+}
+
+func foldedState(ctx context.Context, src *source, name string, when moment) (stateShown, error) {
+	id, err := actorOn(src.host, name)
+	if err != nil {
+		return stateShown{}, err
+	}
+	f, err := newFold(id)
+	if err != nil {
+		return stateShown{}, err
+	}
+	var at time.Time
+	err = src.journal.Replay(ctx, journal.Query{Actor: id, Until: when.sequence, UntilTime: when.time}, func(r messages.Recorded) error {
+		at = r.At
+		f.apply(r)
+		return nil
+	})
+	if err != nil {
+		return stateShown{}, err
+	}
+	if f.sequence() == 0 {
+		return stateShown{}, messages.NewError(messages.NotFound, id.String(), "the journal knows nothing of it by then").
+			WithHint("modelops journal tail -n 100 shows who decided what, and when")
+	}
+	s := stateShown{Actor: id.String(), Sequence: f.sequence(), At: &at, View: compact(f.view())}
+	s.State, err = f.stateJSON()
+	return s, err
+}
+
+func (c *cli) printState(s stateShown, view bool) error {
+	if c.asJSON {
+		return printJSON(c.stdout, s)
+	}
+	fmt.Fprintf(c.stdout, "%s at sequence %d", s.Actor, s.Sequence)
+	if s.At != nil {
+		fmt.Fprintf(c.stdout, ", decided %s", s.At.Local().Format(time.RFC3339))
+	}
+	fmt.Fprintln(c.stdout)
+	if len(s.Owed) > 0 {
+		fmt.Fprintln(c.stdout, "owes "+strings.Join(s.Owed, ", "))
+	}
+	if view {
+		return printRaw(c.stdout, s.View)
+	}
+	return printRaw(c.stdout, s.State)
+}

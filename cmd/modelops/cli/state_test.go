@@ -1,0 +1,51 @@
+package cli
+
+import (
+	"testing"
+	"time"
+
+	"modelops/messages"
+)
+
+func TestMoments(t *testing.T) {
+	zone := time.FixedZone("here", 2*60*60)
+	now := time.Date(2026, 1, 31, 12, 0, 0, 0, zone)
+	for text, want := range map[string]moment{
+		"":                          {},
+		"42":                        {sequence: 42},
+		"10m":                       {time: now.Add(-10 * time.Minute)},
+		"1h30m ago":                 {time: now.Add(-90 * time.Minute)},
+		"2026-01-30T10:00:00Z":      {time: time.Date(2026, 1, 30, 12, 0, 0, 0, zone)},
+		"2026-01-30T10:00:00.5Z":    {time: time.Date(2026, 1, 30, 12, 0, 0, 500e6, zone)},
+		"2026-01-30T10:00:00":       {time: time.Date(2026, 1, 30, 10, 0, 0, 0, zone)},
+		"2026-01-30 10:00:00":       {time: time.Date(2026, 1, 30, 10, 0, 0, 0, zone)},
+		"2026-01-30 10:00":          {time: time.Date(2026, 1, 30, 10, 0, 0, 0, zone)},
+		"2026-01-30T10:00:00+02:00": {time: time.Date(2026, 1, 30, 10, 0, 0, 0, zone)},
+	} {
+		got, err := parseMoment(text, now)
+		if err != nil || got.sequence != want.sequence || !got.time.Equal(want.time) {
+			t.Errorf("%q: %v %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"0", "-5", "-10m", "yesterday", "2026-13-01", "1.5"} {
+		if got, err := parseMoment(text, now); messages.CodeOf(err) != messages.InvalidArgument {
+			t.Errorf("%q: %v %v", text, got, err)
+		}
+	}
+}
+
+func TestShortNames(t *testing.T) {
+	for text, want := range map[string]string{
+		"host": "host/pc", "host/other": "host/other", "arbiter": "arbiter", "gpu/cpu": "gpu/pc/cpu", "gpu/pc/cpu": "gpu/pc/cpu",
+		"model/tiny": "model/pc/tiny", "model/pc/org/m:7b": "model/pc/org/m:7b",
+	} {
+		if got, err := actorOn("pc", text); err != nil || got.String() != want {
+			t.Errorf("%q: %v %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "model", "model/", "nonsense/x"} {
+		if got, err := actorOn("pc", text); err == nil {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}

@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"modelops/messages"
+)
+
+func (c *cli) statusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Args: cobra.NoArgs,
+		Short: "Show the daemon, its host and what it holds",
+		RunE:  query(c, "status", &messages.StatusView{}, c.printStatus),
+	}
+}
+
+func (c *cli) printStatus(s *messages.StatusView) error {
+	h := s.GetHost()
+	rows := [][2]string{
+		{"host", h.GetHost()},
+		{"version", s.Version},
+		{"up", lasting(time.Duration(s.UptimeMs) * time.Millisecond)},
+		{"boot", fmt.Sprintf("%d (%s)", h.GetBoots(), h.GetBootId())},
+		{"configuration", h.GetConfigRevision()},
+		{"journal", fmt.Sprintf("sequence %d", s.JournalSequence)},
+		{"models", phases(s.Models)},
+	}
+	for _, g := range s.Gpus {
+		rows = append(rows, [2]string{"device", fmt.Sprintf("%s, %s: %s of %s free", g.Device, deviceName(g), messages.FormatBytes(g.FreeBytes), messages.FormatBytes(g.LimitBytes))})
+	}
+	for _, down := range h.GetGaveUp() {
+		rows = append(rows, [2]string{"down", down + ": it crashed too often"})
+	}
+	for _, r := range rows {
+		if _, err := fmt.Fprintf(c.stdout, "%-14s %s\n", r[0], r[1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// phases counts models: "2 ready, 1 absent".
+func phases(models []*messages.ModelView) string {
+	order := []string{"ready", "dozing", "asleep", "waking", "loading", "placing", "waiting", "draining", "stopping", "failed", "absent"}
+	n := map[string]int{}
+	for _, m := range models {
+		n[m.Phase]++
+	}
+	var out []string
+	for _, p := range order {
+		if n[p] > 0 {
+			out = append(out, fmt.Sprintf("%d %s", n[p], p))
+		}
+	}
+	if len(out) == 0 {
+		return "none"
+	}
+	return strings.Join(out, ", ")
+}
+
+func (c *cli) healthCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "health", Args: cobra.NoArgs,
+		Short: "Ask whether decisions make progress; exit 1 when they don't",
+		RunE: act(func(ctx context.Context, _ []string) error {
+			return c.asked(ctx, shortWait, c.health)
+		}),
+	}
+}
+
+func (c *cli) health(ctx context.Context, k *Client) error {
+	// Ill health comes with an error in the headers, and with the facts all the same.
+	m, err := k.ask(ctx, "health", nil)
+	if m == nil {
+		return err
+	}
+	var h struct {
+		OK              *bool    `json:"ok"`
+		OldestUndecided int64    `json:"oldest_undecided_ms"`
+		JournalLag      uint64   `json:"journal_lag"`
+		Reasons         []string `json:"reasons"`
+	}
+	if bad := json.Unmarshal(m.Data, &h); bad != nil || h.OK == nil {
+		return err
+	}
+	if c.asJSON {
+		if err := printRaw(c.stdout, m.Data); err != nil {
+			return err
+		}
+	} else if *h.OK {
+		fmt.Fprintf(c.stdout, "ok (oldest undecided request %s, journal lag %d)\n", lasting(time.Duration(h.OldestUndecided)*time.Millisecond), h.JournalLag)
+	} else {
+		fmt.Fprintln(c.stdout, "not ok: "+strings.Join(h.Reasons, "; "))
+	}
+	if !*h.OK {
+		return quietExit(exitNo)
+	}
+	return nil
+}

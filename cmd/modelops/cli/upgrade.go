@@ -1,0 +1,79 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"modelops/messages"
+)
+
+// upgradeSignal makes a daemon stop well, leave its workers alone, and become the program that lies at its path now.
+const upgradeSignal = syscall.SIGUSR2
+
+// watched is the file that serve follows; empty when it shall not, or runs on the built-in configuration.
+func (c *cli) watched(watch bool) string {
+	if !watch {
+		return ""
+	}
+	return c.configFile()
+}
+
+// becomeAnew stops what is ours and replaces the process. The new program adopts the workers, which prove themselves as after a crash.
+func (c *cli) becomeAnew(d Daemon, log *slog.Logger, self string, patience time.Duration) error {
+	c.say("upgrade: running requests have %s to finish, the workers stay", patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := d.Leave(ctx, "upgrade"); err != nil {
+		log.Warn("the daemon didn't stop cleanly before its upgrade", "error", err)
+	}
+	err := syscall.Exec(self, os.Args, os.Environ())
+	return messages.Errorf(messages.Internal, self, "the new program can't be started: %w", err).WithHint("start it by hand: the workers are still there")
+}
+
+func (c *cli) upgradeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "upgrade", Args: cobra.NoArgs,
+		Short: "Replace a running daemon by the program at its path; models stay loaded",
+		Long: "upgrade makes the running daemon finish its requests, stop, and start again as the program that now lies at the path it was started\n" +
+			"from. Workers keep running and are adopted by the new daemon; nothing is unloaded. New requests are refused for less than a second.",
+		RunE: act(func(ctx context.Context, _ []string) error {
+			place, err := c.findPlace()
+			if err != nil {
+				return err
+			}
+			return c.upgrade(ctx, place)
+		}),
+	}
+}
+
+func (c *cli) upgrade(ctx context.Context, p place) error {
+	before := p.daemon
+	if before == nil {
+		return messages.NewError(messages.Unavailable, p.dataDir, "no daemon runs on this data directory").WithHint("name it with --data-dir or --config")
+	}
+	if err := syscall.Kill(before.PID, upgradeSignal); err != nil {
+		return messages.Errorf(messages.Unavailable, fmt.Sprint("pid ", before.PID), "the daemon can't be signalled: %w", err)
+	}
+	ctx, cancel := c.within(ctx, longWait)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return messages.AsError(context.Cause(ctx))
+		case <-tick.C:
+		}
+		// Between the two there is no file, or half a start: only another boot counts.
+		if now, err := readAddresses(p.dataDir); err == nil && now != nil && now.Boot != before.Boot {
+			fmt.Fprintf(c.stdout, "upgraded: pid %d, boot %s\n", now.PID, now.Boot)
+			return nil
+		}
+	}
+}
