@@ -118,7 +118,7 @@ func (j *Journal) openReadOnly(ctx context.Context) error {
 	}
 	if err := report.Err(); err != nil {
 		j.o.Log.Error("the journal is damaged and open for reading only", "err", err)
-		j.trial.Store(messages.AsError(err))
+		j.outage.Store(messages.AsError(err))
 	}
 	j.acked.Store(report.Last)
 	if err := j.startServer(""); err != nil {

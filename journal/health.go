@@ -43,8 +43,8 @@ func (j *Journal) refusal(a messages.ActorID) error {
 	switch {
 	case j.stopped.Err() != nil:
 		return messages.NewError(messages.JournalUnavailable, subject, "the journal is closed")
-	case j.o.ReadOnly && j.trial.Load() != nil:
-		return j.trial.Load()
+	case j.o.ReadOnly && j.outage.Load() != nil:
+		return j.outage.Load()
 	case j.o.ReadOnly:
 		return messages.NewError(messages.JournalUnavailable, subject, "the journal is open for reading only").
 			WithHint("bring it back with `modelops restore`, then start again")
@@ -52,10 +52,10 @@ func (j *Journal) refusal(a messages.ActorID) error {
 	if free, err := freeBytes(j.o.Dir); err == nil && free < j.o.MinFree {
 		return j.full(subject, free)
 	}
-	if r := j.rot.Load(); r != nil {
-		return r
+	if d := j.damage.Load(); d != nil {
+		return d
 	}
-	if t := j.trial.Load(); t != nil {
+	if t := j.outage.Load(); t != nil {
 		return t
 	}
 	return nil
@@ -91,14 +91,14 @@ func (j *Journal) diagnose(a messages.ActorID, cause error) error {
 	return err
 }
 
-// startMending keeps one goroutine that ends the trial; trial and mending change together, so that no trial is left without it.
+// startMending keeps one goroutine that ends the outage. outage and mending change together, so no outage is left without a goroutine.
 func (j *Journal) startMending(because *messages.Error) {
 	j.mend.Lock()
 	defer j.mend.Unlock()
 	if j.stopped.Err() != nil {
 		return
 	}
-	j.trial.Store(because)
+	j.outage.Store(because)
 	if !j.mending {
 		j.mending = true
 		j.running.Go(j.keepMending)
@@ -108,7 +108,7 @@ func (j *Journal) startMending(because *messages.Error) {
 func (j *Journal) endMending() {
 	j.mend.Lock()
 	defer j.mend.Unlock()
-	j.trial.Store(nil)
+	j.outage.Store(nil)
 	j.mending = false
 }
 
@@ -133,7 +133,7 @@ func (j *Journal) keepMending() {
 		}
 		j.o.Log.Error("the journal can't be restarted in place", "dir", j.o.Dir, "err", err)
 		typed := messages.AsError(err)
-		j.trial.Store(typed)
+		j.outage.Store(typed)
 		if typed.Code == messages.JournalDamaged {
 			return // an operator must decide; mending stays set, so nothing tries again
 		}

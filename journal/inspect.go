@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -69,22 +70,8 @@ func (r Report) belongsTo(host string) error {
 		WithHint("give the host its old name back, or set another data_dir")
 }
 
-// Verify reads a store that no process has open and changes nothing in it. Findings are in the Report; the error tells that it
-// could not be read at all: messages.Conflict while it is in use, messages.NotFound when there is none.
-func Verify(ctx context.Context, dir string) (Report, error) {
-	if _, err := os.Stat(dir); err != nil {
-		return Report{}, messages.Errorf(messages.NotFound, dir, "there is no journal: %w", err)
-	}
-	l, err := takeLock(dir, false)
-	if err != nil {
-		return Report{}, err
-	}
-	defer l.release()
-	return inspect(ctx, dir, nil)
-}
-
-// inspect reads all of a store, but for blocks that are known and didn't change. The caller holds the lock.
-func inspect(ctx context.Context, dir string, known knownBlocks) (Report, error) {
+// inspect reads every block of a store except those that the scan cache holds unchanged; a nil cache reads all. The caller holds the lock.
+func inspect(ctx context.Context, dir string, cache scanCache) (Report, error) {
 	report := Report{Dir: dir, heads: map[string]uint64{}}
 	m, marked, err := readMark(dir)
 	if err != nil {
@@ -96,12 +83,12 @@ func inspect(ctx context.Context, dir string, known knownBlocks) (Report, error)
 	if err != nil {
 		return report, unwritable(dir, err)
 	}
-	found, err := scanAll(ctx, blocks, known)
+	found, err := scanAll(ctx, blocks, cache)
 	if err != nil {
 		return report, err
 	}
 	report.merge(found)
-	report.judgeEnd(found, m, marked)
+	report.checkEnd(found, m, marked)
 	report.Actors = len(report.heads)
 	report.found = found
 	return report, nil
@@ -119,13 +106,13 @@ type scan struct {
 	end         *Problem // unreadable rest of the block
 	maybeTorn   bool     // end looks like a write that was cut short
 	id          stamp    // what was read
-	recalled    bool     // not read: unchanged since it last was
+	cached      bool     // taken from the scan cache, not read
 }
 
 // link is one actor's part in a block.
 type link struct{ Expected, First, Last uint64 }
 
-func scanAll(ctx context.Context, blocks []block, known knownBlocks) ([]scan, error) {
+func scanAll(ctx context.Context, blocks []block, cache scanCache) ([]scan, error) {
 	out := make([]scan, len(blocks))
 	errs := make([]error, len(blocks))
 	next := make(chan int)
@@ -134,7 +121,7 @@ func scanAll(ctx context.Context, blocks []block, known knownBlocks) ([]scan, er
 		workers.Go(func() {
 			var buf []byte
 			for i := range next {
-				if s, ok := known.recall(blocks[i]); ok && i < len(blocks)-1 {
+				if s, ok := cache.find(blocks[i]); ok && i < len(blocks)-1 {
 					out[i] = s
 					continue
 				}
@@ -304,4 +291,13 @@ func readInto(buf []byte, path string) ([]byte, error) {
 	}
 	n, err := readFull(f, buf)
 	return buf[:n], err
+}
+
+// readFull reads up to len(buf) bytes; a file that ends before is no error.
+func readFull(f *os.File, buf []byte) (int, error) {
+	n, err := io.ReadFull(f, buf)
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return n, err
 }

@@ -30,10 +30,10 @@ type Journal struct {
 	snapshots atomic.Pointer[jetstream.KeyValue]
 
 	acked   atomic.Uint64                  // highest sequence that is known to be on disk
-	rot     atomic.Pointer[messages.Error] // damage found after the start; for good
-	skipped []block                        // blocks that the start took for unchanged; fixed once it is done
-	trial   atomic.Pointer[messages.Error] // why nothing can be stored now, beside a lack of space
-	mend    sync.Mutex                     // guards mending, and changes of trial with it
+	damage  atomic.Pointer[messages.Error] // found after the start; never cleared
+	skipped []block                        // blocks that the start didn't read because the scan cache held them; fixed once the start is done
+	outage  atomic.Pointer[messages.Error] // why nothing can be stored now, other than a lack of space
+	mend    sync.Mutex                     // guards mending, and changes of outage with it
 	mending bool                           // keepMending runs, or gave up for good
 	stats   counters
 
@@ -97,7 +97,7 @@ func (j *Journal) openWriting(ctx context.Context) error {
 
 // openStore looks at the store before the server may write to it, writes down what was seen, and starts the server.
 func (j *Journal) openStore(ctx context.Context) error {
-	report, err := inspect(ctx, j.o.Dir, readKnown(j.o.Dir))
+	report, err := inspect(ctx, j.o.Dir, readScanCache(j.o.Dir))
 	if err != nil {
 		return err
 	}
@@ -116,11 +116,11 @@ func (j *Journal) openStore(ctx context.Context) error {
 			return unwritable(report.lastBlock, err)
 		}
 	}
-	if err := saveKnown(j.o.Dir, report.found); err != nil {
-		j.o.Log.Debug("the next start reads the whole journal", "error", err)
+	if err := saveScanCache(j.o.Dir, report.found); err != nil {
+		j.o.Log.Debug("the scan cache was not saved: the next start reads the whole journal", "error", err)
 	}
 	for _, s := range report.found {
-		if s.recalled {
+		if s.cached {
 			j.skipped = append(j.skipped, s.block)
 		}
 	}

@@ -10,8 +10,8 @@ import (
 	"modelops/messages"
 )
 
-// knownStore is a closed journal of several blocks whose sealed ones are known.
-func knownStore(t *testing.T) (Options, []block) {
+// scannedStore is a closed journal of several blocks; the scan cache holds the sealed ones.
+func scannedStore(t *testing.T) (Options, []block) {
 	t.Helper()
 	o := testOptions(t, t.TempDir())
 	o.noSync = true
@@ -25,7 +25,7 @@ func knownStore(t *testing.T) (Options, []block) {
 }
 
 func TestUnchangedBlocksAreNotReadAtTheStart(t *testing.T) {
-	o, blocks := knownStore(t)
+	o, blocks := scannedStore(t)
 	j := mustOpen(t, o)
 	if len(j.skipped) != len(blocks)-1 {
 		t.Errorf("%d of %d blocks were skipped", len(j.skipped), len(blocks))
@@ -33,16 +33,16 @@ func TestUnchangedBlocksAreNotReadAtTheStart(t *testing.T) {
 	if got := j.Sequence(); got != 60_000 {
 		t.Errorf("sequence %d", got)
 	}
-	mustAppend(t, j, modelName(3), 59_504, wanted("x")...) // the chain goes on over what was only remembered
+	mustAppend(t, j, modelName(3), 59_504, wanted("x")...) // the chain goes on over what only the cache holds
 	mustClose(t, j)
 	if r, err := Verify(t.Context(), o.Dir); err != nil || r.Err() != nil || r.Last != 60_001 {
 		t.Errorf("%+v %v %v", r.Last, err, r.Err())
 	}
 }
 
-// Whoever changes a sealed block moves its ctime, whatever else he puts back.
+// A write to a sealed block changes its ctime, even when the writer restores size and mtime.
 func TestAChangedBlockIsReadAgain(t *testing.T) {
-	o, blocks := knownStore(t)
+	o, blocks := scannedStore(t)
 	info, err := os.Stat(blocks[0].path)
 	if err != nil {
 		t.Fatal(err)
@@ -55,34 +55,34 @@ func TestAChangedBlockIsReadAgain(t *testing.T) {
 	wantCode(t, err, messages.JournalDamaged)
 }
 
-// A disk that changes a byte by itself moves no time: the start believes, and the check after it finds out.
-func TestRotIsFoundAfterTheStart(t *testing.T) {
-	o, blocks := knownStore(t)
+// A byte that flips on the disk changes no time: the start trusts the cache, and the recheck after the start finds the damage.
+func TestDamageIsFoundAfterTheStart(t *testing.T) {
+	o, blocks := scannedStore(t)
 	edit(t, blocks[0].path, flipAt("id-00000099", 3))
-	known := readKnown(o.Dir)
-	k := known[filepath.Base(blocks[0].path)]
+	cache := readScanCache(o.Dir)
+	k := cache[filepath.Base(blocks[0].path)]
 	now, err := stampOf(blocks[0].path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	k.Inode, k.Size, k.Mtime, k.Ctime = now.inode, now.size, now.mtime, now.ctime
-	known[filepath.Base(blocks[0].path)] = k
-	b, err := json.Marshal(known)
+	cache[filepath.Base(blocks[0].path)] = k
+	b, err := json.Marshal(cache)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(o.Dir, knownFile), b, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(o.Dir, scanCacheFile), b, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	o.recheckAfter = time.Millisecond
 	j := mustOpen(t, o)
 	tick, deadline := time.NewTicker(10*time.Millisecond), time.After(20*time.Second)
 	defer tick.Stop()
-	for j.rot.Load() == nil {
+	for j.damage.Load() == nil {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatal("nobody noticed")
+			t.Fatal("the recheck found nothing")
 		}
 	}
 	wantCode(t, j.Health(), messages.JournalDamaged)
@@ -90,12 +90,12 @@ func TestRotIsFoundAfterTheStart(t *testing.T) {
 	wantCode(t, err, messages.JournalDamaged)
 }
 
-func TestNonsenseIsNotKnown(t *testing.T) {
-	o, blocks := knownStore(t)
-	if err := os.WriteFile(filepath.Join(o.Dir, knownFile), []byte("{"), 0o644); err != nil {
+func TestAnUnreadableScanCacheIsIgnored(t *testing.T) {
+	o, blocks := scannedStore(t)
+	if err := os.WriteFile(filepath.Join(o.Dir, scanCacheFile), []byte("{"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if j := mustOpen(t, o); len(j.skipped) != 0 {
-		t.Errorf("%d of %d blocks were believed", len(j.skipped), len(blocks))
+		t.Errorf("%d of %d blocks were not read", len(j.skipped), len(blocks))
 	}
 }

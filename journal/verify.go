@@ -2,26 +2,33 @@ package journal
 
 import (
 	"cmp"
-	"errors"
+	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"modelops/messages"
 )
 
-func readFull(f *os.File, buf []byte) (int, error) {
-	n, err := io.ReadFull(f, buf)
-	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-		err = nil
+// Verify reads every block of a store that no process has open and changes nothing in it. What it finds is in the Report. The error says
+// that the store could not be read at all: messages.Conflict while it is in use, messages.NotFound when there is none.
+func Verify(ctx context.Context, dir string) (Report, error) {
+	if _, err := os.Stat(dir); err != nil {
+		return Report{}, messages.Errorf(messages.NotFound, dir, "there is no journal: %w", err)
 	}
-	return n, err
+	l, err := takeLock(dir, false)
+	if err != nil {
+		return Report{}, err
+	}
+	defer l.release()
+	return inspect(ctx, dir, nil)
 }
 
-// merge joins what the blocks hold, in order.
+// merge joins the scans of the blocks, in order.
 func (r *Report) merge(blocks []scan) {
 	for i, s := range blocks {
 		r.Blocks++
@@ -69,8 +76,8 @@ func (r *Report) add(p ...Problem) {
 	r.Problems = append(r.Problems, p[:min(len(p), max(0, mostProblems-len(r.Problems)))]...)
 }
 
-// judgeEnd tells a torn end, which nobody was promised, from a lost one. Without a mark nothing can be excused.
-func (r *Report) judgeEnd(blocks []scan, m mark, marked bool) {
+// checkEnd tells a torn end, which was never acknowledged, from a lost one. Without a mark every unreadable end is a problem.
+func (r *Report) checkEnd(blocks []scan, m mark, marked bool) {
 	if len(blocks) > 0 {
 		end := blocks[len(blocks)-1]
 		if end.end != nil {
@@ -90,8 +97,8 @@ func (r *Report) judgeEnd(blocks []scan, m mark, marked bool) {
 	}
 }
 
-// cutTorn keeps a copy of a torn end and cuts it off, so that the server finds whole records only. The server's index would only tell
-// of a state that is no more.
+// cutTorn copies a torn end to torn/ and cuts it off, so that the server finds whole records only. It removes the server's index, which
+// describes the state before the cut.
 func cutTorn(dir string, r Report, log *slog.Logger) error {
 	if r.Torn == nil {
 		return nil
