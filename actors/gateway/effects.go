@@ -22,6 +22,20 @@ type Observer interface {
 	Tokens(model string, n int)
 }
 
+// Recorder remembers requests, for questions such as `why`: they are not journaled. Its methods must not block.
+type Recorder interface {
+	// Begin notes a request for a model, under the id that ctx carries.
+	Begin(ctx context.Context, model string) Record
+}
+
+// Record is what is remembered of one request.
+type Record interface {
+	// Granted notes the place that the request got; each time when it is sent again.
+	Granted(*messages.Grant)
+	// Ended notes how the request ended. Only the first call counts.
+	Ended(error)
+}
+
 // Figures bound the requests of one model.
 type Figures struct {
 	Limits Limits
@@ -51,6 +65,8 @@ type Options struct {
 	Door     messages.Door
 	Runner   Runner
 	Observer Observer
+	// Recorder hears of every request from its arrival to its end; may be nil.
+	Recorder Recorder
 	Figures  Figures
 	// FiguresOf gives a model figures of its own; may be nil.
 	FiguresOf func(model string) Figures

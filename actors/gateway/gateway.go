@@ -97,8 +97,8 @@ func (g *Gateway) nearest(name string) string {
 	return ""
 }
 
-// Admit waits until the model may take one more request.
-func (g *Gateway) Admit(ctx context.Context, model string) (*messages.Grant, error) {
+// place is Admit without the record of the request.
+func (g *Gateway) place(ctx context.Context, model string) (*messages.Grant, error) {
 	t, err := g.lookup(model)
 	if err != nil {
 		return nil, err

@@ -17,7 +17,9 @@ func (g *Gateway) Infer(ctx context.Context, r *messages.InferenceRequest, emit 
 		a.RequestID = r.RequestId
 		ctx = messages.WithAsker(ctx, a)
 	}
-	resp, err := g.infer(ctx, r, emit, began)
+	record := g.record(ctx, r.ModelName)
+	resp, err := g.infer(ctx, r, record, emit, began)
+	record.Ended(err)
 	g.o.Observer.RequestDone(g.canonical(r.ModelName), messages.CodeOf(err), time.Since(began))
 	return resp, err
 }
@@ -30,12 +32,13 @@ func (g *Gateway) canonical(name string) string {
 	return ""
 }
 
-func (g *Gateway) infer(ctx context.Context, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error, began time.Time) (*messages.InferenceResponse, error) {
+func (g *Gateway) infer(ctx context.Context, r *messages.InferenceRequest, record Record, emit func(*messages.InferenceChunk) error, began time.Time) (*messages.InferenceResponse, error) {
 	for try := 1; ; try++ {
-		grant, err := g.Admit(ctx, r.ModelName)
+		grant, err := g.place(ctx, r.ModelName)
 		if err != nil {
 			return nil, err
 		}
+		record.Granted(grant)
 		resp, err := g.runOnce(ctx, grant, r, g.timed(grant.Model, began, emit))
 		if err == nil {
 			resp.RequestId, resp.ModelName = r.RequestId, grant.Model

@@ -25,7 +25,7 @@ func (d *daemon) believe(ctx context.Context) {
 		}
 		d.log.Info("a worker did not outlive the last stop", "model", m.Name, "why", gone)
 		moved := func(v *messages.ModelView) bool { return v.Phase != "ready" || v.Attempt > m.Attempt }
-		if _, err := (control{d}).await(ctx, messages.ModelActor(d.host, m.Name), moved); err != nil {
+		if _, err := (operations{d}).await(ctx, messages.ModelActor(d.host, m.Name), moved); err != nil {
 			d.log.Error("a model stays ready though its worker is gone", "model", m.Name, "error", err)
 		}
 	}

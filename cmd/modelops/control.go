@@ -16,13 +16,13 @@ import (
 	"modelops/messages"
 )
 
-// control answers what the edges ask beside inference: residency, leases, status, and messages to any actor.
-type control struct {
+// operations answers what the edges ask beside inference: residency, leases, status, and messages to any actor.
+type operations struct {
 	d *daemon
 }
 
 // Load makes a model resident and returns when it is ready or failed.
-func (c control) Load(ctx context.Context, r *messages.ModelLoadRequest) (*messages.ModelLoadReply, error) {
+func (c operations) Load(ctx context.Context, r *messages.ModelLoadRequest) (*messages.ModelLoadReply, error) {
 	name, err := c.declare(ctx, r)
 	if err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func loadError(v *messages.ModelView) *messages.Error {
 }
 
 // declare finds the model, or declares the file that came with the request under its name.
-func (c control) declare(ctx context.Context, r *messages.ModelLoadRequest) (name string, err error) {
+func (c operations) declare(ctx context.Context, r *messages.ModelLoadRequest) (name string, err error) {
 	known := c.canonical(r.ModelName)
 	v := c.d.view.Model(messages.ModelActor(c.d.host, known))
 	if r.ModelPath == "" {
@@ -80,7 +80,7 @@ func (c control) declare(ctx context.Context, r *messages.ModelLoadRequest) (nam
 }
 
 // canonical resolves an alias.
-func (c control) canonical(name string) string {
+func (c operations) canonical(name string) string {
 	for _, v := range c.d.view.Models() {
 		if slices.Contains(v.GetSpec().GetAliases(), name) {
 			return v.Name
@@ -90,7 +90,7 @@ func (c control) canonical(name string) string {
 }
 
 // await waits until the model's view is as wanted.
-func (c control) await(ctx context.Context, id messages.ActorID, done func(*messages.ModelView) bool) (*messages.ModelView, error) {
+func (c operations) await(ctx context.Context, id messages.ActorID, done func(*messages.ModelView) bool) (*messages.ModelView, error) {
 	for {
 		change := c.d.view.Changed()
 		if v := c.d.view.Model(id); v != nil && done(v) {
@@ -106,7 +106,7 @@ func (c control) await(ctx context.Context, id messages.ActorID, done func(*mess
 }
 
 // Unload drains a model and returns when its memory is free. Unloading what isn't loaded succeeds.
-func (c control) Unload(ctx context.Context, r *messages.ModelUnloadRequest) (*messages.ModelUnloadReply, error) {
+func (c operations) Unload(ctx context.Context, r *messages.ModelUnloadRequest) (*messages.ModelUnloadReply, error) {
 	name := c.canonical(r.ModelName)
 	id := messages.ModelActor(c.d.host, name)
 	v := c.d.view.Model(id)
@@ -124,7 +124,7 @@ func (c control) Unload(ctx context.Context, r *messages.ModelUnloadRequest) (*m
 }
 
 // List lists the models that are resident or on their way, as the legacy contract does.
-func (c control) List(context.Context) (*messages.ModelList, error) {
+func (c operations) List(context.Context) (*messages.ModelList, error) {
 	out := &messages.ModelList{}
 	for _, v := range c.d.gateway.Models() {
 		info := &messages.ModelInfo{Name: v.Name, Path: v.GetSpec().GetPath(), Status: v.Phase, Shards: int32(max(v.GetSpec().GetShards(), 1)),
@@ -145,7 +145,7 @@ const (
 )
 
 // AcquireLease reserves memory on the first device that grants it. Want of memory is an answer, not an error.
-func (c control) AcquireLease(ctx context.Context, r *messages.GpuLeaseRequest) (*messages.GpuLeaseReply, error) {
+func (c operations) AcquireLease(ctx context.Context, r *messages.GpuLeaseRequest) (*messages.GpuLeaseReply, error) {
 	client := r.Client
 	if client == "" {
 		client = anonymousName
@@ -174,7 +174,7 @@ func (c control) AcquireLease(ctx context.Context, r *messages.GpuLeaseRequest) 
 }
 
 // ReleaseLease gives a lease back. An unknown one is given back already.
-func (c control) ReleaseLease(ctx context.Context, r *messages.GpuLeaseRelease) (*messages.GpuLeaseReleaseAck, error) {
+func (c operations) ReleaseLease(ctx context.Context, r *messages.GpuLeaseRelease) (*messages.GpuLeaseReleaseAck, error) {
 	device, _, _ := strings.Cut(r.LeaseId, "_")
 	for _, g := range c.d.view.GPUs() {
 		if g.Device != device {
@@ -192,10 +192,10 @@ func (c control) ReleaseLease(ctx context.Context, r *messages.GpuLeaseRelease) 
 }
 
 // Status shows the host.
-func (c control) Status(context.Context) (*messages.StatusView, error) { return c.d.status(), nil }
+func (c operations) Status(context.Context) (*messages.StatusView, error) { return c.d.status(), nil }
 
 // ApplyConfig reads the configuration again and makes it rule; dry only says what would change. A bad file changes nothing.
-func (c control) ApplyConfig(ctx context.Context, dry bool) (*messages.ConfigChanges, error) {
+func (c operations) ApplyConfig(ctx context.Context, dry bool) (*messages.ConfigChanges, error) {
 	if c.d.reread == nil {
 		return nil, messages.NewError(messages.FailedPrecondition, "configuration", "this daemon runs on a configuration that is in no file")
 	}
@@ -208,7 +208,7 @@ func (c control) ApplyConfig(ctx context.Context, dry bool) (*messages.ConfigCha
 }
 
 // State shows any actor: its view, its state, its last sequence and what it owes.
-func (c control) State(ctx context.Context, actor messages.ActorID) (*messages.StateReply, error) {
+func (c operations) State(ctx context.Context, actor messages.ActorID) (*messages.StateReply, error) {
 	if err := c.exists(actor); err != nil {
 		return nil, err
 	}
@@ -220,7 +220,7 @@ func (c control) State(ctx context.Context, actor messages.ActorID) (*messages.S
 }
 
 // exists refuses names that no journal, configuration or device knows: asking must not make an actor.
-func (c control) exists(actor messages.ActorID) error {
+func (c operations) exists(actor messages.ActorID) error {
 	if slices.Contains(c.d.tree.Actors(), c.local(actor)) || actor.Kind == messages.KindArbiter || actor.Kind == messages.KindGateway {
 		return nil
 	}
@@ -231,7 +231,7 @@ func (c control) exists(actor messages.ActorID) error {
 }
 
 // local completes the identities that people leave short.
-func (c control) local(actor messages.ActorID) messages.ActorID {
+func (c operations) local(actor messages.ActorID) messages.ActorID {
 	switch actor.Kind {
 	case messages.KindGateway:
 		return messages.ActorID{Kind: messages.KindGateway, ID: c.d.host}
@@ -242,7 +242,7 @@ func (c control) local(actor messages.ActorID) messages.ActorID {
 }
 
 // Send takes a command by name from JSON to any actor and shows its answer and the events it caused.
-func (c control) Send(ctx context.Context, actor messages.ActorID, command string, body []byte) (natsapi.SendReply, error) {
+func (c operations) Send(ctx context.Context, actor messages.ActorID, command string, body []byte) (natsapi.SendReply, error) {
 	m, err := parseCommand(command, body)
 	if err != nil {
 		return natsapi.SendReply{}, err

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"modelops/actors/arbiter"
+	"modelops/actors/control"
 	"modelops/actors/entity"
 	"modelops/actors/gateway"
 	"modelops/actors/gpu"
@@ -61,8 +62,8 @@ type daemon struct {
 	grpc       *grpcapi.Server
 	nats       *natsapi.API
 
-	requests *requestRing  // the latest requests, for `why`
-	awake    chan struct{} // closed when all models of the journal and the configuration are there
+	requests *control.Requests // the latest requests, for `why`
+	awake    chan struct{}     // closed when all models of the journal and the configuration are there
 
 	reread   func() (*config.Config, error) // reads the configuration again, from where it came; nil = it can't change
 	applying sync.Mutex                     // one change of configuration at a time
@@ -85,7 +86,7 @@ func launch(ctx context.Context, cfg *config.Config, log *slog.Logger, see opene
 	d := &daemon{cfg: cfg, host: cfg.Host, bootID: uuid.NewString(), log: log, began: time.Now(), metrics: telemetry.New(buildVersion(), cfg.Host), awake: make(chan struct{})}
 	d.seeDevices = see
 	d.view = view.New(view.Options{First: uint64(d.began.UnixMicro()), Listen: d.changed})
-	d.requests = d.newRequestRing()
+	d.requests = d.newRequests()
 	d.current.Store(cfg)
 	d.life, d.endLife = context.WithCancel(context.Background())
 	for _, step := range []func(context.Context) error{d.openJournal, d.openWorld, d.plant, d.wake, d.openEdges, d.announce} {
@@ -153,7 +154,7 @@ func (d *daemon) plant(context.Context) error {
 	d.later(func(context.Context) error { d.tree.Stop(); return nil })
 	d.feed = newFeed(d.journal, d.metrics)
 	d.gateway = gateway.New(gateway.Options{
-		Host: d.host, Door: d.tree, Runner: recordingRunner{d.client}, Observer: gatewayMetrics{d.metrics},
+		Host: d.host, Door: d.tree, Runner: d.client, Observer: gatewayMetrics{d.metrics}, Recorder: d.requests,
 		FiguresOf: d.figures, HostFigures: d.hostFigures, DrainTimeout: d.cfg.Server.DrainTimeout, StallAfter: 15 * time.Second,
 		JournalLag: d.feed.lag, JournalError: d.journal.Health,
 		APIKey: func(s *messages.ModelSpec) string {
@@ -246,9 +247,9 @@ func (d *daemon) wake(ctx context.Context) error {
 }
 
 func (d *daemon) openEdges(context.Context) error {
-	ctl := control{d}
+	ctl := operations{d}
 	bind := d.cfg.Server.Bind
-	d.grpc = grpcapi.New(grpcapi.Options{Gateway: d.door(), Callers: d.caller, Control: ctl, Log: d.log, Observe: d.told("grpc")})
+	d.grpc = grpcapi.New(grpcapi.Options{Gateway: d.gateway, Callers: d.caller, Control: ctl, Log: d.log, Observe: d.told("grpc")})
 	if err := d.grpc.Start(bind, d.cfg.Server.GRPCPort); err != nil {
 		return err
 	}
@@ -260,10 +261,10 @@ func (d *daemon) openEdges(context.Context) error {
 }
 
 func (d *daemon) openHTTP(bind string) error {
-	d.openai = openai.New(openai.Options{Gateway: d.door(), Callers: d.caller, MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Batching: d.batching, Observe: d.metrics, Log: d.log})
+	d.openai = openai.New(openai.Options{Gateway: d.gateway, Callers: d.caller, MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Batching: d.batching, Observe: d.metrics, Log: d.log})
 	d.later(func(context.Context) error { d.openai.Close(); return nil })
 	server, err := rest.New(rest.Options{OpenAI: d.openai, Gateway: d.gateway, Metrics: d.metrics.Handler(d.refresh), Version: buildVersion(),
-		Status: d.status, Queue: d.gateway.Queue, Why: control{d}.Why, Swaps: control{d}, Bind: bind, Port: d.cfg.Server.RESTPort, Log: d.log, Observe: d.toldHTTP})
+		Status: d.status, Queue: d.gateway.Queue, Why: operations{d}.Why, Swaps: operations{d}, Bind: bind, Port: d.cfg.Server.RESTPort, Log: d.log, Observe: d.toldHTTP})
 	if err != nil {
 		return err
 	}
@@ -275,13 +276,13 @@ func (d *daemon) openHTTP(bind string) error {
 	return nil
 }
 
-func (d *daemon) openNATS(ctl control) error {
+func (d *daemon) openNATS(ctl operations) error {
 	nc, err := d.journal.Connect()
 	if err != nil {
 		return err
 	}
 	d.later(func(context.Context) error { nc.Close(); return nil })
-	d.nats = natsapi.New(natsapi.Options{Conn: nc, Gateway: d.door(), Control: ctl, Callers: d.caller, Host: d.host, Version: buildVersion(), Log: d.log, Observe: d.told("nats")})
+	d.nats = natsapi.New(natsapi.Options{Conn: nc, Gateway: d.gateway, Control: ctl, Callers: d.caller, Host: d.host, Version: buildVersion(), Log: d.log, Observe: d.told("nats")})
 	if err := d.nats.Start(); err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ func stampOf(path string) string {
 
 // reload applies what the file says now. A bad file changes nothing, and says so once.
 func (d *daemon) reload(ctx context.Context) {
-	done, err := control{d}.ApplyConfig(ctx, false)
+	done, err := operations{d}.ApplyConfig(ctx, false)
 	if err != nil {
 		d.log.Error("the configuration was not applied", "error", err)
 		return

@@ -19,4 +19,6 @@ func (d *daemon) hostFigures() gateway.HostFigures {
 }
 
 // Queue lists the requests that run and wait on this host.
-func (c control) Queue(context.Context) (*messages.QueueView, error) { return c.d.gateway.Queue(), nil }
+func (c operations) Queue(context.Context) (*messages.QueueView, error) {
+	return c.d.gateway.Queue(), nil
+}

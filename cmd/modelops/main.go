@@ -33,7 +33,7 @@ func (s serving) Decisions() uint64            { return s.d.journal.Sequence() }
 func (s serving) Devices() []*messages.GpuView { return s.d.view.GPUs() }
 
 func (s serving) AwaitLoad(ctx context.Context, model string) (*messages.ModelView, error) {
-	return control{s.d}.await(ctx, messages.ModelActor(s.d.host, model), func(v *messages.ModelView) bool {
+	return operations{s.d}.await(ctx, messages.ModelActor(s.d.host, model), func(v *messages.ModelView) bool {
 		return v.Phase == "ready" || v.Phase == "failed" || !v.Wanted
 	})
 }

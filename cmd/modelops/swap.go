@@ -44,7 +44,7 @@ func resident(v *messages.ModelView) bool {
 
 // AwaitReady implements host.Models.
 func (c catalogue) AwaitReady(ctx context.Context, model string) error {
-	v, err := control{c.d}.await(ctx, messages.ModelActor(c.d.host, model), func(v *messages.ModelView) bool {
+	v, err := operations{c.d}.await(ctx, messages.ModelActor(c.d.host, model), func(v *messages.ModelView) bool {
 		return v.Phase == "ready" || failure(v) != nil || !v.Wanted
 	})
 	switch {
@@ -139,21 +139,21 @@ func (d *daemon) withdrawn(v *messages.ModelView) {
 }
 
 // Swap begins an exchange of the model that answers a name; it goes on by itself.
-func (c control) Swap(ctx context.Context, r *messages.SwapModel) (*messages.SwapReply, error) {
+func (c operations) Swap(ctx context.Context, r *messages.SwapModel) (*messages.SwapReply, error) {
 	return c.askSwap(ctx, r)
 }
 
 // Promote ends a trial in the new model's favour.
-func (c control) Promote(ctx context.Context, r *messages.PromoteSwap) (*messages.SwapReply, error) {
+func (c operations) Promote(ctx context.Context, r *messages.PromoteSwap) (*messages.SwapReply, error) {
 	return c.askSwap(ctx, r)
 }
 
 // Rollback ends a swap in the former model's favour, or takes it back when it is done.
-func (c control) Rollback(ctx context.Context, r *messages.RollbackSwap) (*messages.SwapReply, error) {
+func (c operations) Rollback(ctx context.Context, r *messages.RollbackSwap) (*messages.SwapReply, error) {
 	return c.askSwap(ctx, r)
 }
 
-func (c control) askSwap(ctx context.Context, m proto.Message) (*messages.SwapReply, error) {
+func (c operations) askSwap(ctx context.Context, m proto.Message) (*messages.SwapReply, error) {
 	r, err := c.d.tree.Ask(ctx, messages.HostActor(c.d.host), m)
 	if err != nil {
 		return nil, err
@@ -166,7 +166,7 @@ func (c control) askSwap(ctx context.Context, m proto.Message) (*messages.SwapRe
 }
 
 // Swaps shows the routes and the latest swaps.
-func (c control) Swaps(context.Context) (*messages.SwapList, error) {
+func (c operations) Swaps(context.Context) (*messages.SwapList, error) {
 	h := c.d.view.Host(messages.HostActor(c.d.host))
 	return &messages.SwapList{Routes: h.GetRoutes(), Swaps: h.GetSwaps()}, nil
 }
