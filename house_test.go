@@ -167,7 +167,7 @@ func mayImport(s source, room string) bool {
 		if rest == "control" && (room == "actors/view" || room == "actors/explain") {
 			return true
 		}
-		return slices.Contains(aboveKinds, rest) && slices.Contains(kinds(), strings.TrimPrefix(room, "actors/"))
+		return slices.Contains(aboveKinds, rest) && (room == "actors/kinds" || slices.Contains(kinds(), strings.TrimPrefix(room, "actors/")))
 	}
 	return false // messages, and the root
 }

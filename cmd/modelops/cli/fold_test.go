@@ -65,7 +65,7 @@ func TestStateOfThePast(t *testing.T) {
 }
 
 func TestReplayFoldsAndCounts(t *testing.T) {
-	r := replay{entities: map[messages.ActorID]folded{}}
+	r := replay{entities: map[messages.ActorID]*folded{}}
 	src := &source{journal: past(&messages.DeviceRegistered{Kind: "cpu", CapacityBytes: 100}, &messages.ForeignUseChanged{Bytes: 7})}
 	if err := r.read(t.Context(), src, (&cli{}).progress("")); err != nil {
 		t.Fatal(err)
@@ -81,7 +81,7 @@ func TestReplayFoldsAndCounts(t *testing.T) {
 }
 
 func TestReplayRefusesStrangers(t *testing.T) {
-	r := replay{entities: map[messages.ActorID]folded{}}
+	r := replay{entities: map[messages.ActorID]*folded{}}
 	err := r.apply(messages.Recorded{Actor: messages.ActorID{Kind: "ghost", ID: "x"}, Sequence: 3})
 	if messages.CodeOf(err) != messages.JournalDamaged {
 		t.Error(err)

@@ -34,7 +34,7 @@ func (c *cli) replayCommand() *cobra.Command {
 		defer src.close()
 		bar := c.progress("reading the journal")
 		defer bar.done()
-		r := replay{entities: map[messages.ActorID]folded{}}
+		r := replay{entities: map[messages.ActorID]*folded{}}
 		if err := r.read(ctx, src, bar); err != nil {
 			return err
 		}
@@ -49,7 +49,7 @@ func (c *cli) replayCommand() *cobra.Command {
 
 // replay is a journal on its way through the folds.
 type replay struct {
-	entities  map[messages.ActorID]folded
+	entities  map[messages.ActorID]*folded
 	decisions int
 	events    int
 	took      time.Duration
@@ -144,7 +144,7 @@ func shownActors(s *messages.StatusView) []string {
 }
 
 // compareLive reads on until the fold stands where the live entity stands.
-func compareLive(ctx context.Context, src *source, id messages.ActorID, f folded) ([]difference, error) {
+func compareLive(ctx context.Context, src *source, id messages.ActorID, f *folded) ([]difference, error) {
 	live, err := awaitLive(ctx, src.client, id, f.sequence())
 	if err != nil {
 		return nil, err

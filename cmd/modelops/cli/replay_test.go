@@ -20,7 +20,7 @@ func (l *ledger) State(context.Context, messages.ActorID) (*messages.StateReply,
 func TestReplayAgainstALiveState(t *testing.T) {
 	gpu := messages.GPUActor("pc", "cpu")
 	journal := past(&messages.DeviceRegistered{Kind: "cpu", CapacityBytes: 100}, &messages.ForeignUseChanged{Bytes: 7}, &messages.ForeignUseChanged{Bytes: 8})
-	foldTo := func(n int) folded {
+	foldTo := func(n int) *folded {
 		f, err := newFold(gpu)
 		if err != nil {
 			t.Fatal(err)

@@ -19,11 +19,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
 
-	"modelops/actors/arbiter"
 	"modelops/actors/entity"
-	"modelops/actors/gpu"
-	"modelops/actors/host"
-	"modelops/actors/model"
+	"modelops/actors/kinds"
 	"modelops/journal"
 	"modelops/messages"
 )
@@ -276,7 +273,7 @@ func retold(m *jetstream.RawStreamMsg, name string, heads map[string]uint64, seq
 // each actor's end, where snapshots lie on average.
 func foldAll(t *testing.T, j *journal.Journal, keep bool) (out []journal.Snapshot) {
 	t.Helper()
-	folds := map[messages.ActorID]fold{}
+	folds := map[messages.ActorID]*folded{}
 	ends := map[messages.ActorID]int{}
 	if keep {
 		count(t, j, ends)
@@ -284,15 +281,13 @@ func foldAll(t *testing.T, j *journal.Journal, keep bool) (out []journal.Snapsho
 	err := j.Replay(context.Background(), journal.Query{}, func(r messages.Recorded) error {
 		f := folds[r.Actor]
 		if f == nil {
-			f = foldOf(r.Actor)
+			f = foldOf(t, r.Actor)
 			folds[r.Actor] = f
 		}
-		for _, e := range r.Events {
-			f.evolve(e, r.Sequence)
-		}
+		f.state = f.kind.Apply(f.state, r)
 		if keep {
 			if ends[r.Actor]--; ends[r.Actor] == 128 {
-				out = append(out, f.snapshot(r.Actor, r.Sequence))
+				out = append(out, f.snapshot(t, r.Actor, r.Sequence))
 			}
 		}
 		return nil
@@ -310,41 +305,28 @@ func count(t *testing.T, j *journal.Journal, decisions map[messages.ActorID]int)
 	}
 }
 
-// fold is an actor's state without the actor.
-type fold interface {
-	evolve(event proto.Message, sequence uint64)
-	snapshot(a messages.ActorID, sequence uint64) journal.Snapshot
+// folded is an actor's state without the actor.
+type folded struct {
+	kind  entity.Fold
+	state any
 }
 
-type foldInto[S any] struct {
-	state S
-	next  func(S, proto.Message, uint64) S
+func foldOf(t *testing.T, a messages.ActorID) *folded {
+	t.Helper()
+	kind, err := kinds.FoldOf(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &folded{kind, kind.New(a)}
 }
 
-func (f *foldInto[S]) evolve(e proto.Message, sequence uint64) {
-	f.state = f.next(f.state, e, sequence)
-}
-
-func (f *foldInto[S]) snapshot(a messages.ActorID, sequence uint64) journal.Snapshot {
+func (f *folded) snapshot(t *testing.T, a messages.ActorID, sequence uint64) journal.Snapshot {
+	t.Helper()
 	b, err := json.Marshal(f.state)
 	if err != nil {
-		panic(err) // the daemon's own snapshots are made so
+		t.Fatal(err)
 	}
-	return journal.Snapshot{Actor: a, Sequence: sequence, Fingerprint: entity.Fingerprint[S](), Fold: 1, State: b}
-}
-
-func foldOf(a messages.ActorID) fold {
-	switch a.Kind {
-	case messages.KindModel:
-		return &foldInto[model.State]{model.New(a), model.Evolve}
-	case messages.KindGPU:
-		return &foldInto[gpu.State]{gpu.New(a), gpu.Evolve}
-	case messages.KindArbiter:
-		return &foldInto[arbiter.State]{arbiter.New(a), arbiter.Evolve}
-	case messages.KindHost:
-		return &foldInto[host.State]{host.New(a), host.Evolve}
-	}
-	panic("no fold for " + a.String())
+	return journal.Snapshot{Actor: a, Sequence: sequence, Fingerprint: f.kind.Fingerprint, Fold: f.kind.Version, State: b}
 }
 
 // ready starts the daemon and returns how long it took until it was healthy.

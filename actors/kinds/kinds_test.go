@@ -1,0 +1,49 @@
+package kinds
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"modelops/messages"
+)
+
+var ids = map[string]messages.ActorID{
+	messages.KindHost: messages.HostActor("pc"), messages.KindGPU: messages.GPUActor("pc", "cpu"),
+	messages.KindModel: messages.ModelActor("pc", "tiny"), messages.KindArbiter: messages.ArbiterActor(),
+}
+
+// Every registered fold begins with an empty state that can be shown, and that a snapshot can hold.
+func TestEveryKindFoldsFromNothing(t *testing.T) {
+	seen := map[string]bool{}
+	for _, f := range All() {
+		if f.Version == 0 || f.Fingerprint == "" || seen[f.Name] {
+			t.Errorf("%s: version %d, fingerprint %q, twice %t", f.Name, f.Version, f.Fingerprint, seen[f.Name])
+		}
+		seen[f.Name] = true
+		id := ids[f.Name]
+		if found, err := FoldOf(id); err != nil || found.Name != f.Name {
+			t.Errorf("%s: %v", f.Name, err)
+		}
+		state := f.New(id)
+		if _, err := json.Marshal(state); err != nil || f.View(state) == nil {
+			t.Errorf("%s: %v", f.Name, err)
+		}
+	}
+}
+
+// Every event name on disk begins with the kind that writes it, and that kind is registered: no journaled event is left without a fold.
+func TestEveryEventHasAKind(t *testing.T) {
+	for _, name := range messages.EventNames() {
+		kind, _, _ := strings.Cut(name, ".")
+		if _, err := FoldOf(messages.ActorID{Kind: kind}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestAKindWithoutAJournalHasNoFold(t *testing.T) {
+	if _, err := FoldOf(messages.ActorID{Kind: messages.KindGateway, ID: "pc"}); messages.CodeOf(err) != messages.InvalidArgument {
+		t.Error(err)
+	}
+}
