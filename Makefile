@@ -9,6 +9,9 @@ TOOLS   := go tool -modfile=$(CURDIR)/.ci/tools/go.mod
 # The race detector needs a C compiler; without one the tests run all the same.
 RACE    := $(shell command -v $${CC:-gcc} >/dev/null 2>&1 && [ "$${CGO_ENABLED:-1}" != 0 ] && echo -race)
 PKGS    := ./...
+# $(call first,FLAGS) says that a build takes minutes when the build cache lacks the largest dependency.
+first    = @[ "$$(GOPROXY=off go list $(1) -f '{{.Stale}}' github.com/nats-io/nats-server/v2/server 2>/dev/null)" = false ] || \
+	echo "the first build on a machine fetches and compiles all dependencies: it takes some minutes" >&2
 
 .PHONY: help build run test lint generate bench soak flood e2e deps clean
 
@@ -16,12 +19,15 @@ help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 build: ## build bin/modelops
+	$(call first,-trimpath)
 	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/modelops ./cmd/modelops
 
 run: build ## build and start one host on cluster.yaml, ask it a question, stay up
 	bin/modelops serve --config cluster.yaml --ask "What is the capital of France?"
 
-test: ## run the tests (with the race detector where there is a C compiler)
+# Some tests use the real engine and are skipped without it. CI skips nothing, so it makes the engine first.
+test: $(if $(filter true,$(CI)),deps) ## run the tests (with the race detector where there is a C compiler)
+	$(call first,$(RACE))
 	go test $(RACE) -timeout 20m $(PKGS)
 
 lint: ## formatting, vet, house rules, generated files, protobuf lint

@@ -22,7 +22,7 @@ func realServer(t *testing.T) string {
 			return path
 		}
 	}
-	t.Skip("no llama-server: set LLAMA_SERVER, or build it into build/engine with testdata/model/build-llama-server.sh")
+	t.Skip("no llama-server: make deps builds it")
 	return ""
 }
 
