@@ -107,11 +107,12 @@ func AskerFrom(ctx context.Context) Asker {
 
 // Grant is a place at a ready worker.
 type Grant struct {
-	Model    string // the model's name here, aliases resolved
-	Replica  string // the model actor whose worker it is: chat or chat~2
-	Upstream string // what the engine calls it
-	URL      string // base URL of the worker, without a trailing slash
-	APIKey   string // for remote URLs; empty for local workers
+	Actor    ActorID // the model actor whose worker it is: model/main_pc/chat or model/main_pc/chat~2
+	Model    string  // the model's name here, aliases resolved
+	Replica  string  // its name: chat or chat~2
+	Upstream string  // what the engine calls it
+	URL      string  // base URL of the worker, without a trailing slash
+	APIKey   string  // for remote URLs; empty for local workers
 	Queued   time.Duration
 	Position int           // place in the queue at arrival; 0 = none waited
 	Expected time.Duration // how long the wait was expected to be at arrival; 0 = none

@@ -4,27 +4,29 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"modelops/actors/gateway/pool"
 )
 
-// bulkhead bounds the requests of all lanes of a host together. Its counts are moved by the lanes, each under its own lock. nil has no bound.
+// bulkhead bounds the requests of all pools of a host together. Its counts are changed by the pools, each under its own lock.
 type bulkhead struct {
 	maxRunning, maxWaiting atomic.Int64
 	running, waiting       atomic.Int64
 
-	mu     sync.Mutex
-	hungry []*guarded // lanes that had a place for somebody when the host had none, longest hungry first
+	mu             sync.Mutex
+	waitingForHost []*lockedPool // pools that had a place for a request when the host had none, the one that waits longest first
 }
 
-func (b *bulkhead) bound(l Limits) {
+func (b *bulkhead) bound(l pool.Limits) {
 	b.maxRunning.Store(int64(l.MaxConcurrent))
 	b.maxWaiting.Store(int64(l.MaxQueue))
 }
 
-// enter takes a place to run; false when all are taken.
-func (b *bulkhead) enter() bool { return b == nil || take(&b.running, &b.maxRunning) }
+// Enter implements pool.Host.
+func (b *bulkhead) Enter() bool { return take(&b.running, &b.maxRunning) }
 
-// queue takes a place to wait; false when all are taken.
-func (b *bulkhead) queue() bool { return b == nil || take(&b.waiting, &b.maxWaiting) }
+// Queue implements pool.Host.
+func (b *bulkhead) Queue() bool { return take(&b.waiting, &b.maxWaiting) }
 
 func take(n, most *atomic.Int64) bool {
 	limit := most.Load()
@@ -35,41 +37,40 @@ func take(n, most *atomic.Int64) bool {
 	return true
 }
 
+// Leave implements pool.Host.
+func (b *bulkhead) Leave() { b.running.Add(-1) }
+
+// Unqueue implements pool.Host.
+func (b *bulkhead) Unqueue(n int) { b.waiting.Add(int64(-n)) }
+
+// Counts implements pool.Host.
+func (b *bulkhead) Counts() pool.Counts {
+	return pool.Counts{Running: b.running.Load(), MaxRunning: b.maxRunning.Load(), Waiting: b.waiting.Load(), MaxWaiting: b.maxWaiting.Load()}
+}
+
 // free tells whether there is a place to run.
 func (b *bulkhead) free() bool {
 	limit := b.maxRunning.Load()
 	return limit <= 0 || b.running.Load() < limit
 }
 
-func (b *bulkhead) leave() {
-	if b != nil {
-		b.running.Add(-1)
-	}
-}
-
-func (b *bulkhead) unqueue(n int) {
-	if b != nil {
-		b.waiting.Add(int64(-n))
-	}
-}
-
-// starve notes that a lane waits for a place on the host.
-func (b *bulkhead) starve(l *guarded) {
+// waitsFor notes that a pool waits for a place on the host.
+func (b *bulkhead) waitsFor(l *lockedPool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !slices.Contains(b.hungry, l) {
-		b.hungry = append(b.hungry, l)
+	if !slices.Contains(b.waitingForHost, l) {
+		b.waitingForHost = append(b.waitingForHost, l)
 	}
 }
 
-// feed is the lane that has waited longest for a place on the host; nil when none does.
-func (b *bulkhead) feed() *guarded {
+// next takes out the pool that has waited longest for a place on the host; nil when none does.
+func (b *bulkhead) next() *lockedPool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.hungry) == 0 {
+	if len(b.waitingForHost) == 0 {
 		return nil
 	}
-	l := b.hungry[0]
-	b.hungry = slices.Delete(b.hungry, 0, 1)
+	l := b.waitingForHost[0]
+	b.waitingForHost = slices.Delete(b.waitingForHost, 0, 1)
 	return l
 }

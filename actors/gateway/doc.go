@@ -1,21 +1,18 @@
-// Package gateway is where requests enter a host: admission, queues, routes, the breaker, cancellation. It is not journaled.
+// Package gateway is where requests enter a host: routes, waiting, cancellation, drains. It is not journaled.
 //
-// Each model has a lane. A lane lets max_concurrent requests run, keeps max_queue_size waiting, and refuses the rest at once.
-// Requests for a model that isn't ready wait in its lane while the model actor, told once, makes it resident. The request's
-// context is its life: when it ends, the request leaves the lane in whatever state it is.
+// Each model name has a request pool (package pool decides: order, breakers, outlier detection, scale). The gateway keeps what a pure pool
+// can't: locks, channels, contexts and timers. A request's context is its life: when it ends, the request leaves the pool in whatever state it
+// is.
 //
 //	Admit ─▶ refused (queue full, breaker open, unknown model)
 //	      ─▶ granted ──Release──▶ gone
-//	      ─▶ waiting ──model ready and a place free──▶ granted
+//	      ─▶ waiting ──endpoint ready and a place free──▶ granted
 //	                 ──model failed / context over──▶ refused
 //
-// Who waits goes by priority class and age (order.go). A lane has a seat for each worker: the model's own, and its replicas'. A request
-// runs at the worker with the fewest, and each worker has a breaker. All lanes share the host's places (bulkhead.go).
+// Requests for a model that isn't ready wait in its pool while the model actor, told once, loads it. All pools share the host's places
+// (bulkhead.go). Four times a second each pool is swept (sweep.go): model actors hear when to unload, sleep, scale or replace a worker. A name
+// may lead to another model, and to a canary for a share of its requests (routes.go, trial.go).
 //
-// What requests tell goes back to the model's actor as hints, four times a second (sweep.go): unload or sleep when idle, more or fewer
-// replicas (scale.go), another worker for one that does its work badly (vitals.go). A name may lead to another model, and to a canary for a
-// share of its requests (routes.go, trial.go).
-//
-// The hot path takes one short lock per lane and never passes a mailbox. What changes routes (the model actors' views) comes
-// through the gateway's actor, in order; after a crash of that actor the lanes live on and the next views correct them.
+// The hot path takes one short lock per pool and never passes a mailbox. Views of model actors, which change routes and endpoints, come through
+// the gateway's actor, in order; after a crash of that actor the pools live on and the next views correct them.
 package gateway

@@ -8,23 +8,22 @@ import (
 	"modelops/messages"
 )
 
-// Drain closes a worker for an attempt and waits until nobody runs there. force, or the drain's deadline, ends those who do. model is the
-// model's name or a replica's.
-func (g *Gateway) Drain(ctx context.Context, model string, attempt uint64, force bool) error {
+// Drain closes an actor's worker for an attempt and waits until no request runs there. force, or the drain's deadline, ends those that do.
+func (g *Gateway) Drain(ctx context.Context, id messages.ActorID, attempt uint64, force bool) error {
 	g.mu.Lock()
-	l := g.lanes[messages.BaseOf(model)]
+	l := g.pools[messages.BaseOf(id.Name())]
 	g.mu.Unlock()
 	if l == nil {
 		return nil
 	}
-	idle := l.shut(model, attempt)
+	idle := l.shut(id, attempt)
 	if idle == nil {
 		return nil
 	}
 	if force {
-		l.endAll(model)
+		l.endAll(id)
 	}
-	patience := g.drainTimeout(l, model)
+	patience := g.drainTimeout(l, id)
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	for {
@@ -34,51 +33,48 @@ func (g *Gateway) Drain(ctx context.Context, model string, attempt uint64, force
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-deadline.C:
-			l.endAll(model)
+			l.endAll(id)
 			deadline.Reset(patience)
 		}
 	}
 }
 
-// drainTimeout is how long requests may go on at a worker that shall leave: a long job ends in peace, but not one at a worker that hangs.
-func (g *Gateway) drainTimeout(l *guarded, model string) time.Duration {
+// drainTimeout is how long requests may go on at a worker that has to leave: a long job ends in peace, but not one at a degraded worker, which
+// may hang.
+func (g *Gateway) drainTimeout(l *lockedPool, id messages.ActorID) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if s := l.lane.seat(model); s != nil && s.vitals.reported {
+	if e := l.pool.Endpoint(id); e != nil && e.Reported() {
 		return g.o.DrainTimeout
 	}
 	return cmp.Or(g.figure.Load().DrainTimeout, g.o.DrainTimeout)
 }
 
-// shut closes a worker; nil when nobody runs there.
-func (l *guarded) shut(model string, attempt uint64) chan struct{} {
+// shut closes an endpoint; nil when no request runs there.
+func (l *lockedPool) shut(id messages.ActorID, attempt uint64) chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := l.lane.seat(model)
-	if s == nil {
+	e := l.pool.Close(id, attempt, time.Now())
+	if e == nil || e.Running() == 0 {
 		return nil
 	}
-	l.lane.close(s, attempt, time.Now())
-	if s.running == 0 {
-		return nil
+	if l.drains[e] == nil {
+		l.drains[e] = make(chan struct{})
 	}
-	if l.drains[s] == nil {
-		l.drains[s] = make(chan struct{})
-	}
-	return l.drains[s]
+	return l.drains[e]
 }
 
-// endAll ends the requests at a worker.
-func (l *guarded) endAll(model string) {
+// endAll ends the requests at an endpoint.
+func (l *lockedPool) endAll(id messages.ActorID) {
 	l.mu.Lock()
 	var ends []context.CancelCauseFunc
-	for ticket, r := range l.lane.running {
-		if r.seat.name == model {
+	for ticket, r := range l.pool.Running() {
+		if r.Endpoint.ID() == id {
 			ends = append(ends, l.running[ticket].end)
 		}
 	}
 	l.mu.Unlock()
 	for _, end := range ends {
-		end(messages.Errorf(messages.Unavailable, model, "the model is being unloaded").WithRetry(time.Second))
+		end(messages.Errorf(messages.Unavailable, id.String(), "the model is being unloaded").WithRetry(time.Second))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"modelops/actors/gateway/pool"
 	"modelops/messages"
 )
 
@@ -35,6 +36,9 @@ type Record interface {
 	// Ended notes how the request ended. Only the first call counts.
 	Ended(error)
 }
+
+// Limits of one model's requests, or of those of all models.
+type Limits = pool.Limits
 
 // Figures bound the requests of one model.
 type Figures struct {

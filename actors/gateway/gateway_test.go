@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"modelops/actors/gateway/pool"
 	"modelops/messages"
 )
 
@@ -88,7 +89,7 @@ func TestClientLeaves(t *testing.T) {
 		leave() // and in the same instant the place becomes free, and the model is unloaded
 		first.Release(messages.Outcome{})
 		drained := make(chan error, 1)
-		go func() { drained <- g.Drain(t.Context(), "tiny", 1, false) }()
+		go func() { drained <- g.Drain(t.Context(), tiny, 1, false) }()
 		if r := <-queued; r.grant != nil {
 			r.grant.Release(messages.Outcome{})
 		}
@@ -103,19 +104,19 @@ func TestClientLeaves(t *testing.T) {
 func TestGrantedToNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := rig(1, "ready")
-		l := g.lanes["tiny"]
+		l := g.pools["tiny"]
 		first := must(t, g)
 		w := &waiter{since: time.Now(), position: 1, granted: make(chan admitted, 1)}
 		ticket := g.next.Add(1)
 		l.mu.Lock()
-		_, _ = l.lane.admit(pending{ticket: ticket, since: time.Now()})
+		_, _ = l.pool.Admit(pool.Request{Ticket: ticket, Since: time.Now()})
 		l.waiters[ticket] = w
 		l.mu.Unlock()
 		first.Release(messages.Outcome{}) // grants it
 		drained := make(chan error, 1)
-		go func() { drained <- g.Drain(t.Context(), "tiny", 1, false) }()
+		go func() { drained <- g.Drain(t.Context(), tiny, 1, false) }()
 		synctest.Wait()
-		g.abandon(l, ticket, w)
+		l.abandon(ticket, w)
 		began := time.Now()
 		if err := <-drained; err != nil || time.Since(began) != 0 {
 			t.Errorf("drained after %s, %v", time.Since(began), err)
@@ -219,7 +220,7 @@ func TestDrain(t *testing.T) {
 					grant.Release(messages.Outcome{Err: context.Canceled})
 				}()
 				synctest.Wait()
-				if err := g.Drain(t.Context(), "tiny", 1, c.force); err != nil {
+				if err := g.Drain(t.Context(), tiny, 1, c.force); err != nil {
 					t.Fatal(err)
 				}
 				want := map[string]time.Duration{"waits": 5 * time.Second, "force": 0, "too long": 30 * time.Second}[name]
@@ -252,7 +253,7 @@ func TestBreakerRefusesTheQueue(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 		c.Release(messages.Outcome{})
-		if r, ok := d.heard()[0].(*messages.ReportBreaker); !ok || r.State != Opened || r.Failures != 2 {
+		if r, ok := d.heard()[0].(*messages.ReportBreaker); !ok || r.State != pool.Opened || r.Failures != 2 {
 			t.Errorf("told %v", d.heard())
 		}
 		empty(t, g)
@@ -342,7 +343,7 @@ func TestManyAtOnce(t *testing.T) {
 		all.Go(func() {
 			for attempt := uint64(1); attempt < 12; attempt++ {
 				time.Sleep(400 * time.Millisecond)
-				if err := g.Drain(t.Context(), "tiny", attempt, attempt%2 == 0); err != nil {
+				if err := g.Drain(t.Context(), tiny, attempt, attempt%2 == 0); err != nil {
 					t.Error(err)
 				}
 				g.Update(view(attempt+1, "loading"))
@@ -351,7 +352,7 @@ func TestManyAtOnce(t *testing.T) {
 		})
 		all.Wait()
 		empty(t, g)
-		if l := g.lanes["tiny"]; len(l.running) != 0 || len(l.waiters) != 0 || len(l.drains) != 0 {
+		if l := g.pools["tiny"]; len(l.running) != 0 || len(l.waiters) != 0 || len(l.drains) != 0 {
 			t.Errorf("left behind: %d grants, %d waiters, %d drains", len(l.running), len(l.waiters), len(l.drains))
 		}
 	})

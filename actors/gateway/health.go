@@ -11,7 +11,7 @@ func (g *Gateway) Health() messages.Health {
 	h := messages.Health{OK: true}
 	now := time.Now()
 	g.mu.Lock()
-	for _, l := range g.lanes {
+	for _, l := range g.pools {
 		h.OldestUndecided = max(h.OldestUndecided, l.undecided(now))
 	}
 	g.mu.Unlock()
@@ -30,18 +30,11 @@ func (g *Gateway) Health() messages.Health {
 	return h
 }
 
-// undecided is the age of the oldest waiter while nobody has decided anything for its model: not loading, not trying again, and
-// not merely waiting for a place at a ready model that works.
-func (l *guarded) undecided(now time.Time) time.Duration {
+// undecided is the age of the oldest request that waits while the pool is undecided.
+func (l *lockedPool) undecided(now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch l.lane.view.GetPhase() {
-	case "absent", "placing", "failed":
-	case "ready":
-		if len(l.lane.running) > 0 {
-			return 0
-		}
-	default:
+	if !l.pool.Undecided() {
 		return 0
 	}
 	var oldest time.Duration

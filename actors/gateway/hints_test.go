@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"modelops/actors/gateway/pool"
 	"modelops/messages"
 )
 
@@ -79,7 +80,7 @@ func TestBreakerStaysOpen(t *testing.T) {
 				t.Fatal(err)
 			}
 			grant.Release(messages.Outcome{Failed: true})
-			if g.lanes["tiny"].lane.seats[0].breaker.open {
+			if state, _ := g.pools["tiny"].pool.Endpoints()[0].Breaker(time.Now()); state == pool.Opened {
 				time.Sleep(20 * time.Second)
 			}
 		}
@@ -212,8 +213,15 @@ func TestLongJobsDrainInPeace(t *testing.T) {
 				g, _ := rig(1, "ready")
 				g.o.HostFigures = func() HostFigures { return HostFigures{DrainTimeout: time.Hour} }
 				g.Refigure()
+				for range 3 { // callers in a row that give up
+					vain := must(t, g)
+					if c.degraded {
+						time.Sleep(31 * time.Second)
+					}
+					vain.Release(messages.Outcome{Err: context.DeadlineExceeded})
+				}
+				sweep(g, time.Second)
 				grant, began := must(t, g), time.Now()
-				g.lanes["tiny"].lane.seats[0].vitals.reported = c.degraded
 				go func() {
 					select {
 					case <-grant.Ended.Done():
@@ -221,7 +229,7 @@ func TestLongJobsDrainInPeace(t *testing.T) {
 					}
 					grant.Release(messages.Outcome{})
 				}()
-				if err := g.Drain(t.Context(), "tiny", 1, false); err != nil || time.Since(began) != c.want {
+				if err := g.Drain(t.Context(), tiny, 1, false); err != nil || time.Since(began) != c.want {
 					t.Errorf("drained after %s, %v", time.Since(began), err)
 				}
 			})

@@ -56,6 +56,9 @@ func (deaf) FirstByte(string, time.Duration)                  {}
 func (deaf) QueueWait(string, time.Duration)                  {}
 func (deaf) Tokens(string, int)                               {}
 
+// tiny is the actor of the rig's model.
+var tiny = messages.ModelActor("main_pc", "tiny")
+
 // rig is a gateway with one model, tiny (alias small), that lets concurrent requests run.
 func rig(concurrent int, phase string) (*Gateway, *door) {
 	d := &door{}

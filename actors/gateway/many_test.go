@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"modelops/actors/gateway/pool"
 	"modelops/messages"
 )
 
@@ -117,7 +118,7 @@ func TestReplicas(t *testing.T) {
 			t.Errorf("a replica is nobody's to ask for: %v", err)
 		}
 		drained := make(chan error, 1)
-		go func() { drained <- g.Drain(t.Context(), "tiny~2", 5, false) }()
+		go func() { drained <- g.Drain(t.Context(), messages.ModelActor("main_pc", "tiny~2"), 5, false) }()
 		synctest.Wait()
 		three := must(t, g)
 		if three.Replica != "tiny" {
@@ -140,7 +141,7 @@ func TestReplicas(t *testing.T) {
 			must(t, g).Release(messages.Outcome{Failed: true})
 			held.Release(messages.Outcome{})
 		}
-		if r, ok := d.heard()[0].(*messages.ReportBreaker); !ok || r.State != Opened {
+		if r, ok := d.heard()[0].(*messages.ReportBreaker); !ok || r.State != pool.Opened {
 			t.Errorf("told %v", d.heard())
 		}
 		for range 3 {
@@ -171,7 +172,7 @@ func TestAsleepAndBack(t *testing.T) {
 		if told := d.heard(); len(told) != 1 || told[0].(*messages.SleepModel).Reason == "" {
 			t.Errorf("told %v", told)
 		}
-		if err := g.Drain(t.Context(), "tiny", 1, false); err != nil {
+		if err := g.Drain(t.Context(), tiny, 1, false); err != nil {
 			t.Fatal(err)
 		}
 		for _, phase := range []string{"dozing", "asleep"} {
@@ -189,7 +190,7 @@ func TestAsleepAndBack(t *testing.T) {
 	})
 }
 
-// sweep lets the gateway look at its lanes for a time.
+// sweep lets the gateway sweep its pools for a time.
 func sweep(g *Gateway, d time.Duration) {
 	ctx, end := context.WithTimeout(context.Background(), d)
 	defer end()

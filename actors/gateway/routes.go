@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"modelops/actors/gateway/pool"
 	"modelops/messages"
 )
 
@@ -16,17 +17,18 @@ type routes struct {
 	byName map[string]*target
 }
 
-// target is who answers for a name: a lane, and while a swap tries another model, that one for a share of the requests.
+// target is who answers for a name: a pool, and while a rollout tries another model, that model's for a share of the requests.
 type target struct {
-	to     *guarded
-	canary *guarded // nil when none is tried
-	share  uint64   // percent of the requests that go to the canary
+	to     *lockedPool
+	canary *lockedPool // nil when none is tried
+	share  uint64      // percent of the requests that go to the canary
 	trial  *trial
 	n      atomic.Uint64 // requests so far
 }
 
-// tried is the canary's lane when it is this request's turn; nil otherwise. A canary that can't take requests while it is watched has failed at this one.
-func (t *target) tried() *guarded {
+// tried is the canary's pool when it is this request's turn; nil otherwise. A canary that can't take requests while it is watched has failed at
+// this one.
+func (t *target) tried() *lockedPool {
 	if t.canary == nil {
 		return nil
 	}
@@ -34,10 +36,7 @@ func (t *target) tried() *guarded {
 	if n*t.share/100 == (n-1)*t.share/100 { // spread evenly, not by chance
 		return nil
 	}
-	t.canary.mu.Lock()
-	ready := t.canary.lane.ready()
-	t.canary.mu.Unlock()
-	if !ready {
+	if t.canary.cold() {
 		if t.trial.watched.Load() { // before, it may not have come back from a restart
 			t.trial.record(true)
 		}
@@ -51,24 +50,24 @@ func (g *Gateway) Update(v *messages.ModelView) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	name := messages.BaseOf(v.Name)
-	old := g.views[v.Name]
-	g.views[v.Name] = v
-	l := g.lanes[name]
+	l := g.pools[name]
 	if l == nil {
-		l = g.newLane(name)
-		g.lanes[name] = l
+		l = g.newPool(name)
+		g.pools[name] = l
 	}
-	if name == v.Name && (old == nil || !proto.Equal(old.Spec, v.Spec)) {
-		g.rebuild()
+	if l.update(v) {
+		g.rebuild() // before waiting requests are refused: a request that comes later finds no route to a withdrawn model
 	}
-	g.apply(l, v)
+	g.react(l, v)
 }
 
-func (g *Gateway) newLane(name string) *guarded {
-	id, f := messages.ModelActor(g.o.Host, name), g.figures(name)
-	return &guarded{name: name, id: id, waiters: map[uint64]*waiter{}, running: map[uint64]*holder{}, drains: map[*seat]chan struct{}{}, figures: f,
-		lane: lane{model: name, limits: f.Limits, order: g.order(), host: &g.host, running: map[uint64]run{}, view: &messages.ModelView{Id: id.String(), Name: name},
-			fuse: breaker{threshold: f.FailureThreshold, reset: f.ResetTimeout}}}
+// update changes the state of the pool only; declared tells that its declaration changed.
+func (l *lockedPool) update(v *messages.ModelView) (declared bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	was := l.pool.Declaration().GetSpec()
+	l.pool.Update(v, time.Now())
+	return !proto.Equal(was, l.pool.Declaration().GetSpec())
 }
 
 func (g *Gateway) figures(model string) Figures {
@@ -87,7 +86,9 @@ func (g *Gateway) refigureHost() {
 	g.host.bound(f.Limits)
 }
 
-func (g *Gateway) order() order { return order{maxWait: g.figure.Load().MaxWait} }
+func (g *Gateway) poolFigures(f Figures) pool.Figures {
+	return pool.Figures{Limits: f.Limits, FailureThreshold: f.FailureThreshold, ResetTimeout: f.ResetTimeout, MaxWait: g.figure.Load().MaxWait}
+}
 
 // rank of a priority class; an unknown one counts as the default one.
 func (g *Gateway) rank(class string) int {
@@ -98,20 +99,17 @@ func (g *Gateway) rank(class string) int {
 	return max(slices.Index(f.Classes, f.DefaultClass), 0)
 }
 
-// Refigure takes all figures anew, after the configuration changed. Who runs or waits stays.
+// Refigure reads all figures again, after the configuration changed. Requests that run or wait stay.
 func (g *Gateway) Refigure() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.refigureHost()
-	for name, l := range g.lanes {
+	for name, l := range g.pools {
 		f := g.figures(name)
 		l.mu.Lock()
-		l.figures, l.lane.limits, l.lane.order = f, f.Limits, g.order()
-		l.lane.fuse.threshold, l.lane.fuse.reset = f.FailureThreshold, f.ResetTimeout
-		for _, s := range l.lane.seats {
-			s.breaker.threshold, s.breaker.reset = f.FailureThreshold, f.ResetTimeout
-		}
-		g.pump(l)
+		l.queueTimeout = f.QueueTimeout
+		l.pool.Configure(g.poolFigures(f))
+		g.dispatch(l)
 		l.mu.Unlock()
 	}
 }
@@ -130,15 +128,13 @@ func (g *Gateway) SetRoutes(moved []*messages.Route) {
 // rebuild makes the next table. A name of its own wins over another model's alias, a route over both.
 func (g *Gateway) rebuild() {
 	next := &routes{byName: map[string]*target{}}
-	own := map[string]*guarded{}
-	for name, v := range g.views {
-		if _, replica := messages.ReplicaOf(name); !replica && v.Spec != nil {
-			own[name] = g.lanes[name]
-		}
-	}
-	for name, l := range own {
-		for _, alias := range g.views[name].Spec.Aliases {
-			next.byName[alias] = &target{to: l}
+	own := map[string]*lockedPool{}
+	for name, l := range g.pools {
+		if spec := l.spec(); spec != nil {
+			own[name] = l
+			for _, alias := range spec.Aliases {
+				next.byName[alias] = &target{to: l}
+			}
 		}
 	}
 	for name, l := range own {
@@ -164,17 +160,25 @@ func (g *Gateway) rebuild() {
 	g.routes.Store(next)
 }
 
-func (g *Gateway) apply(l *guarded, v *messages.ModelView) {
+// spec is the pool's declaration; nil when no host declares the name.
+func (l *lockedPool) spec() *messages.ModelSpec {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.lane.update(v, time.Now())
-	base := l.lane.view
+	return l.pool.Declaration().GetSpec()
+}
+
+// react does for waiting requests what a view makes possible or necessary.
+func (g *Gateway) react(l *lockedPool, v *messages.ModelView) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, replica := messages.ReplicaOf(v.Name)
+	base := l.pool.Declaration()
 	switch {
-	case base.Spec == nil && v == base && len(l.waiters) > 0: // withdrawn: asking for it would be refused
+	case base.Spec == nil && !replica && len(l.waiters) > 0: // withdrawn: asking for it would be refused
 		l.refuseAll(messages.Errorf(messages.ModelNotFound, l.id.String(), "Model '%s' not found: its declaration was withdrawn", l.name))
-	case l.lane.ready():
-		g.pump(l)
-	case v == base && v.Phase == "failed":
+	case l.pool.Ready():
+		g.dispatch(l)
+	case !replica && v.Phase == "failed":
 		g.fail(l, v)
 	case len(l.waiters) > 0 && wakes(base):
 		// Unloaded or put to sleep while requests waited: they still want it.
@@ -182,7 +186,7 @@ func (g *Gateway) apply(l *guarded, v *messages.ModelView) {
 	}
 }
 
-// wakes tells whether a model must be asked to come when requests wait for it.
+// wakes tells whether a model must be asked to load or wake when requests wait for it.
 func wakes(v *messages.ModelView) bool {
 	switch v.Phase {
 	case "absent":
@@ -193,8 +197,8 @@ func wakes(v *messages.ModelView) bool {
 	return false
 }
 
-// fail tells everybody in the queue why the model can't be had. l is locked.
-func (g *Gateway) fail(l *guarded, v *messages.ModelView) {
+// fail tells every waiting request why the model can't be had. l is locked.
+func (g *Gateway) fail(l *lockedPool, v *messages.ModelView) {
 	why := v.Error.Err()
 	if why == nil {
 		why = messages.NewError(messages.ModelLoadError, v.Id, "the model failed to load")

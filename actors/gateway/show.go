@@ -42,47 +42,51 @@ func (g *Gateway) Models() []*messages.ModelView {
 	for _, l := range g.all() {
 		out = append(out, l.snapshots()...)
 	}
-	slices.SortFunc(out, func(a, b *messages.ModelView) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(out, func(a, b *messages.ModelView) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Id, b.Id))
+	})
 	return out
 }
 
-// all are the lanes of declared models.
-func (g *Gateway) all() []*guarded {
+// all are the pools of declared models.
+func (g *Gateway) all() []*lockedPool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	out := make([]*guarded, 0, len(g.lanes))
-	for name, l := range g.lanes {
-		if g.views[name].GetSpec() != nil {
+	out := make([]*lockedPool, 0, len(g.pools))
+	for _, l := range g.pools {
+		if l.spec() != nil {
 			out = append(out, l)
 		}
 	}
 	return out
 }
 
-// snapshots are the views of a model and its replicas. Who waits is counted at the model.
-func (l *guarded) snapshots() []*messages.ModelView {
+// snapshots are the views of a model and its replicas, on all hosts. Requests that wait are counted at the declaration.
+func (l *lockedPool) snapshots() []*messages.ModelView {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
-	out := make([]*messages.ModelView, 0, len(l.lane.seats))
-	for _, s := range l.lane.seats {
-		if s.view.Spec == nil { // withdrawn: it isn't shown while it stops
+	endpoints := l.pool.Endpoints()
+	out := make([]*messages.ModelView, 0, len(endpoints))
+	for _, e := range endpoints {
+		if e.View().Spec == nil { // withdrawn: it isn't shown while it stops
 			continue
 		}
-		v := proto.CloneOf(s.view)
-		v.Active, v.Breaker, v.IdleMs = uint32(s.running), s.breaker.state(now), l.lane.idle(now).Milliseconds()
-		if s.name == l.name {
-			v.Queued = uint32(l.lane.waiting.n)
+		v := proto.CloneOf(e.View())
+		v.Active, v.IdleMs = uint32(e.Running()), l.pool.Idle(now).Milliseconds()
+		v.Breaker, _ = e.Breaker(now)
+		if e.View() == l.pool.Declaration() {
+			v.Queued = uint32(l.pool.Waiting())
 		}
 		out = append(out, v)
 	}
 	return out
 }
 
-// Queue lists the requests that run and wait, those of one model behind each other in the order in which they will run.
+// Queue lists the requests that run and wait, grouped by model, in the order in which they will run.
 func (g *Gateway) Queue() *messages.QueueView {
-	h := &g.host
-	out := &messages.QueueView{MaxActive: uint32(max(h.maxRunning.Load(), 0)), MaxQueued: uint32(max(h.maxWaiting.Load(), 0))}
+	host := g.host.Counts()
+	out := &messages.QueueView{MaxActive: uint32(max(host.MaxRunning, 0)), MaxQueued: uint32(max(host.MaxWaiting, 0))}
 	for _, l := range g.all() {
 		out.Requests = append(out.Requests, g.requests(l)...)
 	}
@@ -99,14 +103,14 @@ func (g *Gateway) Queue() *messages.QueueView {
 	return out
 }
 
-func (g *Gateway) requests(l *guarded) (out []*messages.QueuedRequest) {
+func (g *Gateway) requests(l *lockedPool) (out []*messages.QueuedRequest) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
-	for ticket, r := range l.lane.running {
+	for ticket, r := range l.pool.Running() {
 		a := l.running[ticket].asker
-		out = append(out, &messages.QueuedRequest{RequestId: a.RequestID, Model: l.name, State: "running", Class: g.class(r.class), Caller: a.Name,
-			WaitedMs: r.began.Sub(r.since).Milliseconds()})
+		out = append(out, &messages.QueuedRequest{RequestId: a.RequestID, Model: l.name, State: "running", Class: g.class(r.Class), Caller: a.Name,
+			WaitedMs: r.Began.Sub(r.Since).Milliseconds()})
 	}
 	for ticket, w := range l.waiters {
 		at := l.placeOf(ticket, w, now)

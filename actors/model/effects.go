@@ -42,8 +42,8 @@ type Exit struct {
 
 // Gate is the gateway's side of a drain.
 type Gate interface {
-	// Drain lets no new request in and returns when none runs; force ends the running ones.
-	Drain(ctx context.Context, model string, attempt uint64, force bool) error
+	// Drain lets no new request run at an actor's worker and returns when none runs; force ends the running ones.
+	Drain(ctx context.Context, id messages.ActorID, attempt uint64, force bool) error
 }
 
 // The work a model owes. Each key holds the attempt, so that late answers are told apart.
@@ -73,7 +73,7 @@ type (
 		Measured  uint64
 	}
 	drain struct {
-		Model   string
+		Actor   messages.ActorID
 		Attempt uint64
 		Force   bool
 	}
@@ -86,7 +86,7 @@ type (
 	doze struct {
 		Spec    *messages.ModelSpec
 		Worker  *messages.Worker
-		Model   string
+		Actor   messages.ActorID
 		Attempt uint64
 	}
 	shrink struct { // a sleeper's memory goes back
@@ -179,7 +179,7 @@ func Owed(s State) []entity.Effect {
 	case Dozing, Asleep, Waking:
 		out = append(out, owedNap(s)...)
 	case Draining:
-		out = append(out, drain{s.ID.Name(), s.Attempt, s.Force})
+		out = append(out, drain{s.ID, s.Attempt, s.Force})
 		if s.Worker != nil {
 			out = append(out, watch{s.Worker, s.Attempt})
 		}
@@ -224,7 +224,7 @@ func (h hands) perform(ctx context.Context, effect entity.Effect) (proto.Message
 		}
 		return &messages.ReportLeaseSettled{Attempt: e.Placement.Attempt}, nil
 	case drain:
-		if err := h.gate.Drain(ctx, e.Model, e.Attempt, e.Force); err != nil {
+		if err := h.gate.Drain(ctx, e.Actor, e.Attempt, e.Force); err != nil {
 			return nil, err
 		}
 		return &messages.ReportDrained{Attempt: e.Attempt}, nil

@@ -11,7 +11,7 @@ import (
 )
 
 func (h hands) doze(ctx context.Context, e doze) (proto.Message, error) {
-	if err := h.gate.Drain(ctx, e.Model, e.Attempt, false); err != nil {
+	if err := h.gate.Drain(ctx, e.Actor, e.Attempt, false); err != nil {
 		return nil, err
 	}
 	holds, err := h.runtime.Sleep(ctx, e.Spec, e.Worker)

@@ -113,7 +113,7 @@ func owedNap(s State) []entity.Effect {
 	case s.Phase == Waking && s.Dozed:
 		return append(out, wake{s.Spec, s.Worker, s.Placement, s.full()})
 	case s.Phase != Asleep:
-		return append(out, doze{s.Spec, s.Worker, s.ID.Name(), s.Attempt})
+		return append(out, doze{s.Spec, s.Worker, s.ID, s.Attempt})
 	}
 	return out
 }

@@ -116,9 +116,9 @@ func (w *World) replace(s *seat, why string) {
 type gate struct{ w *World }
 
 // Drain implements model.Gate.
-func (g gate) Drain(ctx context.Context, name string, attempt uint64, force bool) error {
+func (g gate) Drain(ctx context.Context, id messages.ActorID, attempt uint64, force bool) error {
 	w := g.w
-	l, s := w.seatOf(w.byName[name])
+	l, s := w.seatOf(w.byName[id.Name()])
 	s.closed, s.ready = max(s.closed, attempt), false
 	if len(s.running) == 0 {
 		return nil
@@ -133,7 +133,7 @@ func (g gate) Drain(ctx context.Context, name string, attempt uint64, force bool
 		l.endAll(s)
 		return nil
 	}
-	return notYet(ctx, "idle/"+name)
+	return notYet(ctx, "idle/"+id.Name())
 }
 
 // drainOver ends who still runs when a drain's time is over.

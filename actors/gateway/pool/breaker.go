@@ -1,17 +1,17 @@
-package gateway
+package pool
 
 import "time"
 
-// Breaker states as metrics and journal name them.
+// Breaker states, as metrics and the journal name them.
 const (
 	Closed   = "closed"
 	Opened   = "open"
 	HalfOpen = "half_open"
 )
 
-// breaker refuses a worker that fails again and again. It opens after threshold failures in a row, lets one probe through
-// when reset is over, and closes when the probe succeeds. While it is open only the probe's outcome counts: who was let in before
-// has nothing new to say. Pure: the time is an argument.
+// breaker keeps requests from a worker that fails repeatedly. It opens after threshold failures in a row, lets one probe through when reset
+// is over, and closes when the probe succeeds. While it is open only the probe's outcome counts: requests that were let in before report the
+// failure that opened it.
 type breaker struct {
 	threshold int
 	reset     time.Duration
@@ -19,7 +19,7 @@ type breaker struct {
 	failures int
 	openedAt time.Time
 	open     bool
-	probe    uint64 // ticket of the probe that runs; 0 = none
+	probe    uint64 // ticket of the probe that runs; 0 = none runs
 }
 
 func (b *breaker) state(now time.Time) string {
@@ -35,19 +35,25 @@ func (b *breaker) state(now time.Time) string {
 // rest is how long it stays open before a probe may run.
 func (b *breaker) rest(now time.Time) time.Duration { return b.openedAt.Add(b.reset).Sub(now) }
 
-// admit asks for a permit; when refused, retry says when to ask again.
-func (b *breaker) admit(ticket uint64, now time.Time) (ok bool, retry time.Duration) {
+// allows tells whether a request may run; when not, retry says when to ask again.
+func (b *breaker) allows(now time.Time) (ok bool, retry time.Duration) {
 	switch b.state(now) {
 	case Closed:
 		return true, 0
 	case HalfOpen:
 		if b.probe == 0 {
-			b.probe = ticket
 			return true, 0
 		}
 		return false, time.Second
 	}
 	return false, b.rest(now)
+}
+
+// enter notes a request that was allowed: at an open breaker it is the probe.
+func (b *breaker) enter(ticket uint64) {
+	if b.open {
+		b.probe = ticket
+	}
 }
 
 // record takes an outcome and tells whether the breaker opened or closed.
@@ -71,7 +77,7 @@ func (b *breaker) record(ticket uint64, failed bool, now time.Time) (changed boo
 	return b.open
 }
 
-// forgive gives a permit back unused: the caller left before the worker could prove anything.
+// forgive ends a probe without an outcome: its caller left before the worker could prove anything.
 func (b *breaker) forgive(ticket uint64) {
 	if b.probe == ticket {
 		b.probe = 0

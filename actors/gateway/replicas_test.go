@@ -7,8 +7,8 @@ import (
 	"modelops/messages"
 )
 
-// Names of replicas are used again, and nothing of one that was dismissed is shown or kept but its last view.
-func TestFiftyReplacementsLeaveNoSeats(t *testing.T) {
+// Names of replicas are used again, and nothing of a removed replica is shown or kept.
+func TestFiftyReplacementsLeaveNoEndpoints(t *testing.T) {
 	g, _ := rig(2, "ready")
 	for n := range uint64(50) {
 		other := view(n+1, "ready")
@@ -24,15 +24,15 @@ func TestFiftyReplacementsLeaveNoSeats(t *testing.T) {
 		for _, x := range grants {
 			x.Release(messages.Outcome{})
 		}
-		if err := g.Drain(context.Background(), "tiny~2", n+1, false); err != nil {
+		if err := g.Drain(context.Background(), messages.ModelActor("main_pc", "tiny~2"), n+1, false); err != nil {
 			t.Fatal(err)
 		}
 		gone = view(n+1, "absent")
 		gone.Id, gone.Name, gone.Spec = other.Id, other.Name, nil
 		g.Update(gone)
-		l := g.lanes["tiny"]
-		if len(l.lane.seats) != 1 || len(l.drains) != 0 || len(l.running) != 0 || len(g.views) != 2 || len(g.lanes) != 1 {
-			t.Fatalf("after %d: %d seats, %d drains, %d that run, %d views, %d lanes", n+1, len(l.lane.seats), len(l.drains), len(l.running), len(g.views), len(g.lanes))
+		l := g.pools["tiny"]
+		if n1 := len(l.pool.Endpoints()); n1 != 1 || len(l.drains) != 0 || len(l.running) != 0 || len(g.pools) != 1 {
+			t.Fatalf("after %d: %d endpoints, %d drains, %d that run, %d pools", n+1, n1, len(l.drains), len(l.running), len(g.pools))
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package gateway
+package pool
 
 import (
 	"slices"
@@ -6,58 +6,51 @@ import (
 	"time"
 )
 
-// pending is a request that waits or runs.
-type pending struct {
-	ticket uint64
-	class  int // rank of its priority class: 0 goes first
-	since  time.Time
-}
-
 // order says who goes first: by class, but a request rises through the classes as it waits and is before all of them when it has
-// waited for maxWait (0 = never), so that nobody starves. Within a rank, who came first goes first.
+// waited for maxWait (0 = never), so that no request starves. Within a rank the earlier request goes first.
 type order struct {
 	maxWait time.Duration
 }
 
 // rank of a request at a time; -1 is before all classes. A lower class rises in more steps, so that all are at -1 after the same time.
-func (o order) rank(p pending, now time.Time) int {
+func (o order) rank(r Request, now time.Time) int {
 	if o.maxWait <= 0 {
-		return p.class
+		return r.Class
 	}
-	return max(p.class-int(float64(p.class+1)*float64(now.Sub(p.since))/float64(o.maxWait)), -1)
+	return max(r.Class-int(float64(r.Class+1)*float64(now.Sub(r.Since))/float64(o.maxWait)), -1)
 }
 
 // before tells whether a goes before b.
-func (o order) before(a, b pending, now time.Time) bool {
+func (o order) before(a, b Request, now time.Time) bool {
 	ra, rb := o.rank(a, now), o.rank(b, now)
 	switch {
 	case ra != rb:
 		return ra < rb
-	case !a.since.Equal(b.since):
-		return a.since.Before(b.since)
+	case !a.Since.Equal(b.Since):
+		return a.Since.Before(b.Since)
 	}
-	return a.ticket < b.ticket
+	return a.Ticket < b.Ticket
 }
 
-// queue is who waits, a line for each class. Within a line who came first goes first whatever time it is, so only the heads of the lines
-// have to be compared.
+// queue holds the requests that wait, a line for each class. Within a line the earlier request goes first at any time, so only the heads of
+// the lines are compared.
 type queue struct {
-	lines [][]pending
+	lines [][]Request
 	n     int
 }
 
 // push puts a request at the end of its class's line, and says its position.
-func (q *queue) push(p pending, o order, now time.Time) int {
-	for len(q.lines) <= p.class {
+func (q *queue) push(r Request, o order, now time.Time) int {
+	for len(q.lines) <= r.Class {
 		q.lines = append(q.lines, nil)
 	}
-	q.lines[p.class] = append(q.lines[p.class], p)
+	q.lines[r.Class] = append(q.lines[r.Class], r)
 	q.n++
-	return q.rankOf(p.class, len(q.lines[p.class])-1, o, now)
+	return q.rankOf(r.Class, len(q.lines[r.Class])-1, o, now)
 }
 
-// first is who goes first; false when nobody waits.
-func (q *queue) first(o order, now time.Time) (best pending, ok bool) {
+// first is the request that goes first; false when none waits.
+func (q *queue) first(o order, now time.Time) (best Request, ok bool) {
 	for _, line := range q.lines {
 		if len(line) > 0 && (!ok || o.before(line[0], best, now)) {
 			best, ok = line[0], true
@@ -85,7 +78,7 @@ func (q *queue) remove(ticket uint64) bool {
 
 func (q *queue) find(ticket uint64) (class, i int) {
 	for class, line := range q.lines {
-		if i := slices.IndexFunc(line, func(p pending) bool { return p.ticket == ticket }); i >= 0 {
+		if i := slices.IndexFunc(line, func(r Request) bool { return r.Ticket == ticket }); i >= 0 {
 			return class, i
 		}
 	}
@@ -101,22 +94,22 @@ func (q *queue) position(ticket uint64, o order, now time.Time) int {
 	return q.rankOf(class, i, o, now)
 }
 
-// rankOf is the position, from 1, of the i-th of a line. Those of another line who go before it stand at that line's head.
+// rankOf is the position, from 1, of the i-th request of a line. Those of another line that go before it stand at that line's head.
 func (q *queue) rankOf(class, i int, o order, now time.Time) int {
-	p, n := q.lines[class][i], i+1
+	r, n := q.lines[class][i], i+1
 	for other, line := range q.lines {
 		if other != class {
-			n += sort.Search(len(line), func(k int) bool { return !o.before(line[k], p, now) })
+			n += sort.Search(len(line), func(k int) bool { return !o.before(line[k], r, now) })
 		}
 	}
 	return n
 }
 
-// tickets are all who wait, line after line.
+// tickets of all requests, line after line.
 func (q *queue) tickets() (out []uint64) {
 	for _, line := range q.lines {
-		for _, p := range line {
-			out = append(out, p.ticket)
+		for _, r := range line {
+			out = append(out, r.Ticket)
 		}
 	}
 	return out

@@ -1,0 +1,218 @@
+package gateway
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"modelops/actors/gateway/pool"
+	"modelops/messages"
+)
+
+// lockedPool is a pool with its lock, and the goroutines' side of its tickets.
+type lockedPool struct {
+	name         string           // the model's, for good
+	id           messages.ActorID // of its actor on this host
+	queueTimeout time.Duration
+
+	mu      sync.Mutex
+	pool    *pool.Pool
+	waiters map[uint64]*waiter
+	running map[uint64]*held
+	drains  map[*pool.Endpoint]chan struct{} // closed when no request runs at an endpoint any more
+}
+
+// waiter is a request that waits.
+type waiter struct {
+	since    time.Time
+	position int
+	expected time.Duration
+	asker    messages.Asker
+	trial    *trial
+	granted  chan admitted // one value
+}
+
+// admitted is what a waiter hears: its grant, or why there is none.
+type admitted struct {
+	grant *messages.Grant
+	err   error
+}
+
+// held is a request that runs: the caller's grant and what its release needs, in one allocation.
+type held struct {
+	grant    messages.Grant
+	released atomic.Bool
+	g        *Gateway
+	l        *lockedPool
+	ticket   uint64
+	asker    messages.Asker
+	trial    *trial
+	end      context.CancelCauseFunc
+}
+
+func (g *Gateway) newPool(name string) *lockedPool {
+	f := g.figures(name)
+	return &lockedPool{name: name, id: messages.ModelActor(g.o.Host, name), queueTimeout: f.QueueTimeout,
+		pool:    pool.New(name, g.o.Host, g.poolFigures(f), &g.host),
+		waiters: map[uint64]*waiter{}, running: map[uint64]*held{}, drains: map[*pool.Endpoint]chan struct{}{}}
+}
+
+// grant makes the caller's side of a place. l is locked.
+func (g *Gateway) grant(l *lockedPool, ticket uint64, asker messages.Asker, try *trial) *messages.Grant {
+	e := l.pool.Running()[ticket].Endpoint
+	v := e.View()
+	upstream := v.Name
+	if v.GetSpec().GetUseModelName() != "" {
+		upstream = v.Spec.UseModelName
+	}
+	h := &held{g: g, l: l, ticket: ticket, asker: asker, trial: try,
+		grant: messages.Grant{Actor: e.ID(), Model: l.name, Replica: v.Name, Upstream: upstream, URL: strings.TrimSuffix(v.GetWorker().GetUrl(), "/")}}
+	if g.o.APIKey != nil {
+		h.grant.APIKey = g.o.APIKey(v.Spec)
+	}
+	h.grant.Ended, h.end = context.WithCancelCause(context.Background())
+	h.grant.Release = h.release
+	l.running[ticket] = h
+	return &h.grant
+}
+
+// release gives the place back, once.
+func (h *held) release(o messages.Outcome) {
+	if h.released.Swap(true) {
+		return
+	}
+	h.end(nil)
+	if h.trial != nil && (o.Failed || o.Err == nil) {
+		h.trial.record(o.Failed)
+	}
+	h.g.release(h, o)
+}
+
+func (g *Gateway) release(h *held, o messages.Outcome) {
+	now := time.Now()
+	l := h.l
+	l.mu.Lock()
+	delete(l.running, h.ticket)
+	e, changed := l.pool.Finish(h.ticket, o, now)
+	l.pool.Keep(h.asker.KeepAlive)
+	if changed {
+		state, failures := e.Breaker(now)
+		g.o.Door.Tell(context.Background(), e.ID(), &messages.ReportBreaker{State: state, Failures: uint32(failures)})
+	}
+	if done := l.drains[e]; done != nil && e.Running() == 0 {
+		close(done)
+		delete(l.drains, e)
+	}
+	first := g.host.next()
+	if first == nil {
+		g.dispatch(l)
+		l.mu.Unlock()
+		return
+	}
+	g.host.waitsFor(l)
+	l.mu.Unlock()
+	for next := first; next != nil; next = g.host.next() { // the pool that waits longest for the host's places goes first
+		next.mu.Lock()
+		full := g.dispatch(next)
+		next.mu.Unlock()
+		if full {
+			return
+		}
+	}
+}
+
+// dispatch grants waiting requests the places that are free; full tells that the host has none for more. The grants are made here, so that a
+// drain by force finds them. When all breakers are open the waiting requests are refused like new ones: no event would wake them when the
+// breakers' time is over. l is locked.
+func (g *Gateway) dispatch(l *lockedPool) (full bool) {
+	for {
+		now := time.Now()
+		d := l.pool.Dispatch(now)
+		for _, t := range d.Granted {
+			if w, ok := l.waiters[t]; ok {
+				delete(l.waiters, t)
+				grant := g.grant(l, t, w.asker, w.trial)
+				grant.Queued, grant.Position, grant.Expected = now.Sub(w.since), w.position, w.expected
+				w.granted <- admitted{grant: grant}
+			}
+		}
+		if d.Refusal != nil {
+			l.refuseAll(d.Refusal)
+		}
+		if !d.WaitsForHost {
+			return false
+		}
+		g.host.waitsFor(l)
+		if !g.host.free() { // read after the pool is in the host's list: a request that leaves from now on finds it there
+			return true
+		}
+	}
+}
+
+// refuseAll tells every waiting request why there is no place. l is locked.
+func (l *lockedPool) refuseAll(why error) {
+	for _, t := range l.pool.RefuseAll(time.Now()) {
+		if w, ok := l.waiters[t]; ok {
+			delete(l.waiters, t)
+			w.granted <- admitted{err: why}
+		}
+	}
+}
+
+// abandon takes a waiting ticket out; when it was granted at the same moment the place goes to the next request.
+func (l *lockedPool) abandon(ticket uint64, w *waiter) {
+	l.mu.Lock()
+	_, waiting := l.waiters[ticket]
+	if waiting {
+		l.pool.Leave(ticket, time.Now())
+		delete(l.waiters, ticket)
+	}
+	l.mu.Unlock()
+	if waiting {
+		return
+	}
+	if a := <-w.granted; a.grant != nil {
+		a.grant.Release(messages.Outcome{Err: context.Canceled})
+	}
+}
+
+// tell says where a request stands.
+func (l *lockedPool) tell(ticket uint64, w *waiter) {
+	l.mu.Lock()
+	at := l.placeOf(ticket, w, time.Now())
+	l.mu.Unlock()
+	if at.Position > 0 {
+		w.asker.Told(at)
+	}
+}
+
+// placeOf is where a request stands; its position is 0 when it no longer waits. l is locked.
+func (l *lockedPool) placeOf(ticket uint64, w *waiter, now time.Time) messages.QueuePlace {
+	position := l.pool.Position(ticket, now)
+	if position == 0 {
+		return messages.QueuePlace{}
+	}
+	return messages.QueuePlace{Position: position, Waited: now.Sub(w.since), Expected: l.pool.ExpectedWait(position, now), WaitsFor: l.pool.WaitsFor()}
+}
+
+func (l *lockedPool) patience() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.queueTimeout
+}
+
+// expected is how long a request that comes now would wait.
+func (l *lockedPool) expected() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.pool.ExpectedWait(l.pool.Waiting()+1, time.Now())
+}
+
+// cold tells whether requests wait for an endpoint rather than for a place at one.
+func (l *lockedPool) cold() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.pool.Ready()
+}

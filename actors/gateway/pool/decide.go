@@ -1,0 +1,259 @@
+package pool
+
+import (
+	"slices"
+	"time"
+
+	"modelops/messages"
+)
+
+// Admit lets a request run (position 0), queues it at a position from 1 on, or refuses it.
+func (p *Pool) Admit(r Request) (position int, err error) {
+	now := r.Since
+	p.demand.came(now)
+	ready := p.Ready()
+	if ready {
+		e, refusal, open := p.vacant(now)
+		switch {
+		case refusal != nil && (open || p.waiting.n == 0):
+			return 0, refusal
+		case e != nil && p.waiting.n == 0 && p.host.Enter():
+			p.start(e, r, now)
+			return 0, nil
+		}
+	}
+	if err := p.full(now); err != nil {
+		return 0, err
+	}
+	p.idleSince = time.Time{}
+	if !ready && p.coldSince.IsZero() {
+		p.coldSince = now
+	}
+	return p.waiting.push(r, p.order, now), nil
+}
+
+// full takes a place in the queues, or says which of them is full.
+func (p *Pool) full(now time.Time) error {
+	most := p.figures.Limits.MaxQueue
+	if p.waiting.n >= most {
+		return messages.Errorf(messages.BulkheadRejection, p.subject(), "Bulkhead rejection for 'inference': %d/%d capacity, %d/%d waiting",
+			len(p.running), p.capacity(), p.waiting.n, most).
+			WithRetry(p.ExpectedWait(p.waiting.n+1, now)).WithHint("try again later, or raise resilience.bulkhead")
+	}
+	if !p.host.Queue() {
+		c := p.host.Counts()
+		return messages.Errorf(messages.BulkheadRejection, p.subject(), "Bulkhead rejection for 'inference': the host has %d/%d running, %d/%d waiting",
+			c.Running, c.MaxRunning, c.Waiting, c.MaxWaiting).
+			WithRetry(p.ExpectedWait(p.waiting.n+1, now)).WithHint("try again later, or raise resilience.host")
+	}
+	return nil
+}
+
+// vacant is the ready endpoint with the fewest requests that may have one more; nil when none may. refusal says that the breakers of all
+// endpoints let no request in; open, that they won't for a time.
+func (p *Pool) vacant(now time.Time) (best *Endpoint, refusal error, open bool) {
+	var shut *Endpoint
+	var rest time.Duration
+	ready, refused, opened, places := 0, 0, 0, p.places()
+	for _, e := range p.endpoints {
+		if !e.ready {
+			continue
+		}
+		ready++
+		state := e.breaker.state(now)
+		if state != Opened && e.running >= places {
+			continue
+		}
+		ok, retry := e.breaker.allows(now)
+		if ok {
+			if best == nil || e.running < best.running {
+				best = e
+			}
+			continue
+		}
+		refused++
+		if state == Opened {
+			opened++
+		}
+		if shut == nil || retry < rest {
+			shut, rest = e, retry
+		}
+	}
+	if best != nil || ready == 0 || refused < ready {
+		return best, nil, false
+	}
+	return nil, p.breakerOpen(&shut.breaker, rest), opened == ready
+}
+
+// start lets a request run at an endpoint. It has its place on the host.
+func (p *Pool) start(e *Endpoint, r Request, now time.Time) {
+	e.breaker.enter(r.Ticket)
+	p.running[r.Ticket] = Run{Request: r, Endpoint: e, attempt: e.view.GetAttempt(), Began: now}
+	e.running++
+	e.toldToSleep = false
+	p.idleSince = time.Time{}
+}
+
+func (p *Pool) breakerOpen(b *breaker, retry time.Duration) error {
+	return messages.Errorf(messages.CircuitBreakerOpen, p.subject(), "Circuit breaker open for 'inference' (failures: %d)", b.failures).
+		WithRetry(retry).WithHint("the worker failed again and again: modelops logs " + p.name)
+}
+
+// Dispatched is what Dispatch decided.
+type Dispatched struct {
+	Granted []uint64 // tickets that run now, in this order
+	// WaitsForHost tells that only the host had no place for the next request.
+	WaitsForHost bool
+	// Refusal is set when the breakers of all endpoints are open: the caller must refuse all who wait with it.
+	Refusal error
+}
+
+// Dispatch lets waiting requests run as far as there are places.
+func (p *Pool) Dispatch(now time.Time) (d Dispatched) {
+	for {
+		r, ok := p.waiting.first(p.order, now)
+		if !ok {
+			return d
+		}
+		e, refusal, open := p.vacant(now)
+		if e == nil {
+			if open {
+				d.Refusal = refusal
+			}
+			return d // they wait for a place, or for what the probe finds
+		}
+		if !p.host.Enter() {
+			d.WaitsForHost = true
+			return d
+		}
+		p.waiting.pop(r.Class)
+		p.host.Unqueue(1)
+		p.start(e, r, now)
+		d.Granted = append(d.Granted, r.Ticket)
+	}
+}
+
+// Leave takes a ticket out of the queue; false when it wasn't waiting.
+func (p *Pool) Leave(ticket uint64, now time.Time) bool {
+	if !p.waiting.remove(ticket) {
+		return false
+	}
+	p.host.Unqueue(1)
+	p.rest(now)
+	return true
+}
+
+// Finish takes a ticket out of its place and tells where it ran; nil when it didn't run. An outcome at a former worker of the endpoint says
+// nothing about this one. breakerChanged tells that the endpoint's breaker opened or closed.
+func (p *Pool) Finish(ticket uint64, o messages.Outcome, now time.Time) (at *Endpoint, breakerChanged bool) {
+	r, ran := p.running[ticket]
+	if !ran {
+		return nil, false
+	}
+	delete(p.running, ticket)
+	p.host.Leave()
+	e, took := r.Endpoint, now.Sub(r.Began)
+	e.running--
+	p.served = true
+	p.rest(now)
+	p.recent.add(took)
+	if r.attempt != e.view.GetAttempt() {
+		return e, false
+	}
+	e.outlier.saw(o, took, now)
+	switch {
+	case o.Failed:
+		return e, e.breaker.record(ticket, true, now)
+	case o.Err != nil: // the caller left, or was wrong: says nothing about the worker
+		e.breaker.forgive(ticket)
+		return e, false
+	}
+	return e, e.breaker.record(ticket, false, now)
+}
+
+// rest starts the idle time when nothing runs and nothing waits.
+func (p *Pool) rest(now time.Time) {
+	if p.waiting.n == 0 {
+		p.coldSince = time.Time{}
+	}
+	if len(p.running) == 0 && p.waiting.n == 0 && p.idleSince.IsZero() {
+		p.idleSince = now
+	}
+}
+
+// Update takes a new view of the model or of one of its replicas, on any host. A ready view of a drained attempt is stale and changes
+// nothing, unless its engine slept since.
+func (p *Pool) Update(v *messages.ModelView, now time.Time) {
+	was := p.Ready()
+	e := p.endpointOf(v)
+	fresh := e.view.GetAttempt() != v.Attempt
+	e.view = v
+	p.declare()
+	if v.Phase == "asleep" || v.Phase == "waking" {
+		e.closed = min(e.closed, v.Attempt-1)
+	}
+	e.ready = v.Phase == "ready" && v.Attempt > e.closed
+	if fresh { // another worker: its predecessor's failures aren't its own
+		e.breaker, e.outlier, e.toldToSleep = p.breakerTemplate, outlier{}, false
+	}
+	if !e.base && v.Spec == nil && v.Phase == "absent" && e.running == 0 {
+		p.endpoints = slices.DeleteFunc(p.endpoints, func(x *Endpoint) bool { return x == e })
+	}
+	if p.Ready() && !was {
+		p.warmed(v, now)
+	}
+}
+
+// endpointOf finds a view's endpoint, or adds it.
+func (p *Pool) endpointOf(v *messages.ModelView) *Endpoint {
+	id, err := messages.ParseActorID(v.Id)
+	if err != nil {
+		panic(err) // a view is made by its actor
+	}
+	if e := p.Endpoint(id); e != nil {
+		return e
+	}
+	_, replica := messages.ReplicaOf(id.Name())
+	e := &Endpoint{id: id, base: !replica, breaker: p.breakerTemplate}
+	p.endpoints = append(p.endpoints, e)
+	slices.SortFunc(p.endpoints, func(a, b *Endpoint) int { return a.before(b, p.local) })
+	return e
+}
+
+// warmed begins a time with an endpoint.
+func (p *Pool) warmed(v *messages.ModelView, now time.Time) {
+	switch {
+	case !p.coldSince.IsZero():
+		p.cold.add(now.Sub(p.coldSince))
+	case p.cold == 0 && v.LoadMs > 0:
+		p.cold.add(time.Duration(v.LoadMs) * time.Millisecond)
+	}
+	p.coldSince, p.idleSince, p.served = time.Time{}, time.Time{}, false
+	p.rest(now)
+}
+
+// Close lets no further request run at an attempt of an endpoint, and returns the endpoint; nil when there is none.
+func (p *Pool) Close(id messages.ActorID, attempt uint64, now time.Time) *Endpoint {
+	e := p.Endpoint(id)
+	if e == nil {
+		return nil
+	}
+	e.closed = max(e.closed, attempt)
+	e.ready = false
+	if p.waiting.n > 0 && !p.Ready() && p.coldSince.IsZero() {
+		p.coldSince = now
+	}
+	return e
+}
+
+// RefuseAll empties the queue and returns the tickets that waited.
+func (p *Pool) RefuseAll(now time.Time) (out []uint64) {
+	out = p.waiting.tickets()
+	p.host.Unqueue(p.waiting.n)
+	p.waiting = queue{}
+	p.rest(now)
+	return out
+}
+
+// Keep sets how long the model stays without requests, by the latest request's word; nil = as declared, negative = for good.
+func (p *Pool) Keep(idle *time.Duration) { p.keep = idle }

@@ -1,0 +1,24 @@
+// Package pool decides over the requests of one model name: which endpoint runs a request, which requests wait and in which order, and what
+// the model actors should hear of it. It is the pure part of the gateway: no lock, goroutine, channel, context or clock. Time is an argument,
+// requests are tickets (numbers), and the caller keeps what belongs to a ticket. The gateway calls it under a lock, the simulator in virtual
+// time.
+//
+// A pool has an endpoint for each worker that serves the name: the model's own and its replicas', on every host, by actor id. An endpoint runs
+// at most max_concurrent requests; the pool keeps max_queue_size waiting and refuses more at once.
+//
+//	Admit ──▶ refused (queue full, breakers open)
+//	      ──▶ runs at an endpoint ──Finish──▶ gone
+//	      ──▶ waits ──Dispatch──▶ runs at an endpoint
+//	                ──Leave, RefuseAll──▶ gone
+//
+// The caller calls Dispatch after each step that may have made a place free: Finish, Update, Configure.
+//
+//	state.go     Pool, Endpoint, and questions on them
+//	decide.go    Admit, Dispatch, Leave, Finish, Update, Close, RefuseAll
+//	order.go     priority classes and aging
+//	breaker.go   each endpoint's circuit breaker
+//	outlier.go   outlier detection: an endpoint that is up and does its work badly
+//	scale.go     how many replicas the load needs
+//	sweep.go     what only time brings, as hints to model actors
+//	bulkhead.go  the bound over all pools of a host, a port
+package pool

@@ -1,0 +1,219 @@
+package pool
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"modelops/actors/entity/entitytest"
+	"modelops/messages"
+)
+
+func newPool(concurrent, queue int) *Pool {
+	return newPoolOn(nil, concurrent, queue)
+}
+
+func newPoolOn(h Host, concurrent, queue int) *Pool {
+	p := New("tiny", "main_pc", Figures{Limits: Limits{concurrent, queue}, FailureThreshold: 2, ResetTimeout: 20 * time.Second}, h)
+	p.Update(&messages.ModelView{Id: "model/main_pc/tiny", Name: "tiny"}, entitytest.Epoch)
+	return p
+}
+
+// tickets of the requests that wait, as they came.
+func (p *Pool) tickets() []uint64 {
+	out := p.waiting.tickets()
+	slices.Sort(out)
+	return out
+}
+
+// all are the requests that wait.
+func (q *queue) all() []Request { return slices.Concat(q.lines...) }
+
+// bounded is a host with few places.
+type bounded struct{ counts }
+
+type counts = Counts
+
+func (b *bounded) Enter() bool {
+	ok := b.MaxRunning == 0 || b.Running < b.MaxRunning
+	b.Running += int64(bit(ok))
+	return ok
+}
+
+func (b *bounded) Queue() bool {
+	ok := b.MaxWaiting == 0 || b.Waiting < b.MaxWaiting
+	b.Waiting += int64(bit(ok))
+	return ok
+}
+
+func (b *bounded) Leave()         { b.Running-- }
+func (b *bounded) Unqueue(n int)  { b.Waiting -= int64(n) }
+func (b *bounded) Counts() Counts { return b.counts }
+
+// walk takes random steps with a pool that has up to four endpoints on two hosts, and a host with few places.
+type walk struct {
+	*rapid.T
+	p    *Pool
+	h    *bounded
+	now  time.Time
+	next uint64
+	held map[uint64]Request // tickets that the pool must know
+}
+
+// granted checks that a request's turn had come: nobody who waits goes before it, least of all who has waited for the longest bearable time.
+func (w *walk) granted(ticket uint64, waiting []Request) {
+	r := w.held[ticket]
+	for _, other := range waiting {
+		if w.p.order.before(other, r, w.now) {
+			w.Fatalf("%+v runs before %+v at %s", r, other, w.now)
+		}
+		if w.now.Sub(other.Since) >= w.p.order.maxWait && other.Since.Before(r.Since) {
+			w.Fatalf("%+v starves: it has waited for %s while %+v came later", other, w.now.Sub(other.Since), r)
+		}
+	}
+}
+
+func (w *walk) dispatch() {
+	for {
+		waiting := w.p.waiting.all()
+		run := w.p.Dispatch(w.now).Granted
+		for _, ticket := range run { // each grant as it was made: with those who were granted later still waiting
+			waiting = slices.DeleteFunc(waiting, func(r Request) bool { return r.Ticket == ticket })
+			w.granted(ticket, waiting)
+		}
+		if len(run) == 0 {
+			return
+		}
+	}
+}
+
+func (w *walk) step() {
+	p := w.p
+	switch rapid.IntRange(0, 7).Draw(w.T, "step") {
+	case 0, 1, 2:
+		w.next++
+		r := Request{w.next, rapid.IntRange(0, 2).Draw(w.T, "class"), w.now}
+		position, err := p.Admit(r)
+		if err == nil {
+			w.held[w.next] = r
+		}
+		if err == nil && position == 0 {
+			w.granted(w.next, p.waiting.all())
+		}
+		if at := p.waiting.position(w.next, p.order, w.now); at != position {
+			w.Fatalf("told position %d, is at %d", position, at)
+		}
+	case 3, 4:
+		if running := sorted(p.running); len(running) > 0 {
+			ticket := rapid.SampledFrom(running).Draw(w.T, "ticket")
+			p.Finish(ticket, rapid.SampledFrom([]messages.Outcome{{}, {}, {Failed: true}, {Err: context.Canceled}}).Draw(w.T, "outcome"), w.now)
+			if at, changed := p.Finish(ticket, messages.Outcome{Failed: true}, w.now); at != nil || changed {
+				w.Fatal("finishing twice counted twice")
+			}
+			delete(w.held, ticket)
+			w.dispatch()
+		}
+	case 5:
+		if p.waiting.n > 0 {
+			ticket := rapid.SampledFrom(p.tickets()).Draw(w.T, "ticket")
+			if !p.Leave(ticket, w.now) || p.Leave(ticket, w.now) {
+				w.Fatal("who waits leaves once")
+			}
+			delete(w.held, ticket)
+		}
+	case 6:
+		w.view()
+	case 7:
+		for _, ticket := range p.RefuseAll(w.now) {
+			delete(w.held, ticket)
+		}
+	}
+}
+
+func (w *walk) view() {
+	id := messages.ActorID{Kind: messages.KindModel, ID: rapid.SampledFrom([]string{"main_pc/tiny", "main_pc/tiny", "main_pc/tiny~2", "pc2/tiny", "pc2/tiny~2"}).Draw(w.T, "actor")}
+	attempt := rapid.Uint64Range(1, 3).Draw(w.T, "attempt")
+	if rapid.IntRange(0, 3).Draw(w.T, "closes") == 0 {
+		w.p.Close(id, attempt, w.now)
+	}
+	v := &messages.ModelView{Id: id.String(), Name: id.Name(), Attempt: attempt, Phase: rapid.SampledFrom([]string{"ready", "ready", "loading", "asleep", "absent"}).Draw(w.T, "phase")}
+	if id.ID == "main_pc/tiny" || rapid.Bool().Draw(w.T, "declared") {
+		v.Spec = &messages.ModelSpec{Name: id.Name()}
+	}
+	w.p.Update(v, w.now)
+	if e := w.p.Endpoint(id); e != nil && e.ready && attempt <= e.closed {
+		w.Fatalf("%s is ready in attempt %d, which was drained", id, attempt)
+	}
+	w.dispatch()
+}
+
+// check looks at what must always hold. before is how many ran at each endpoint before the step.
+func (w *walk) check(before map[*Endpoint]int) {
+	p := w.p
+	at := map[*Endpoint]int{}
+	for _, r := range p.running {
+		at[r.Endpoint]++
+	}
+	for _, e := range p.endpoints {
+		if e.running != at[e] || e.running > p.places() && e.running > before[e] {
+			w.Fatalf("%s: %d run, %d are counted, %d may", e.id, at[e], e.running, p.places())
+		}
+	}
+	if p.waiting.n > p.figures.Limits.MaxQueue || w.h.Running != int64(len(p.running)) || w.h.Waiting != int64(p.waiting.n) {
+		w.Fatalf("%d run and %d wait, the host counts %d and %d", len(p.running), p.waiting.n, w.h.Running, w.h.Waiting)
+	}
+	if got := slices.Sorted(slices.Values(append(sorted(p.running), p.tickets()...))); !slices.Equal(got, sorted(w.held)) {
+		w.Fatalf("the pool knows %v of %v", got, sorted(w.held))
+	}
+	if len(p.running)+p.waiting.n > 0 && p.Idle(w.now) != 0 {
+		w.Fatal("idle while it works")
+	}
+	if p.Ready() && len(p.running)+p.waiting.n == 0 && p.idleSince.IsZero() {
+		w.Fatal("ready, nothing to do, and not idle: it would never be unloaded")
+	}
+	var places []int
+	for _, r := range p.waiting.all() {
+		places = append(places, p.waiting.position(r.Ticket, p.order, w.now))
+		if p.ExpectedWait(len(places), w.now) <= 0 {
+			w.Fatal("expected to wait for no time")
+		}
+	}
+	slices.Sort(places)
+	for i, p := range places {
+		if p != i+1 {
+			w.Fatalf("positions %v", places)
+		}
+	}
+}
+
+// In any order of steps: never more requests run at an endpoint or wait than may, the host's counts are right, requests run in the order of
+// class and age, none starves, and every ticket is known until it has gone.
+func TestPoolInAnyOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		h := &bounded{counts{MaxRunning: rapid.Int64Range(0, 6).Draw(t, "host"), MaxWaiting: rapid.Int64Range(0, 6).Draw(t, "host queue")}}
+		p := newPoolOn(h, rapid.IntRange(1, 4).Draw(t, "concurrent"), rapid.IntRange(0, 6).Draw(t, "queue"))
+		p.order = order{maxWait: time.Minute}
+		w := &walk{T: t, p: p, h: h, now: entitytest.Epoch, held: map[uint64]Request{}}
+		for range rapid.IntRange(1, 80).Draw(t, "steps") {
+			w.now = w.now.Add(time.Duration(rapid.IntRange(0, 30).Draw(t, "seconds")) * time.Second)
+			before := map[*Endpoint]int{}
+			for _, e := range p.endpoints {
+				before[e] = e.running
+			}
+			w.step()
+			w.check(before)
+		}
+	})
+}
+
+func sorted[V any](m map[uint64]V) []uint64 {
+	out := make([]uint64, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	slices.Sort(out)
+	return out
+}

@@ -1,0 +1,279 @@
+package pool
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"modelops/messages"
+)
+
+// Limits of one pool: MaxConcurrent requests at each endpoint, MaxQueue waiting in all.
+type Limits struct {
+	MaxConcurrent int
+	MaxQueue      int
+}
+
+// Figures configure a pool. They may change while requests run and wait.
+type Figures struct {
+	Limits Limits
+	// FailureThreshold failures in a row open an endpoint's breaker for ResetTimeout.
+	FailureThreshold int
+	ResetTimeout     time.Duration
+	// MaxWait is after how much waiting a request goes before all classes; 0 = never.
+	MaxWait time.Duration
+}
+
+// Request is a request that waits or runs. Ticket identifies it within the host.
+type Request struct {
+	Ticket uint64
+	Class  int // rank of its priority class: 0 goes first
+	Since  time.Time
+}
+
+// Run is a request at an endpoint. Began is when it left the queue.
+type Run struct {
+	Request
+	Endpoint *Endpoint
+	Began    time.Time
+	attempt  uint64
+}
+
+// Pool is the state of one model name's requests: who runs at which endpoint, and who waits. Its methods must not be called concurrently.
+type Pool struct {
+	name            string
+	local           string // the host whose declaration counts first
+	figures         Figures
+	breakerTemplate breaker // what a new endpoint's breaker is like
+	order           order
+	host            Host
+	declared        *messages.ModelView // the view that Declaration returns
+	endpoints       []*Endpoint         // this host's first, in order of their names
+	running         map[uint64]Run
+	waiting         queue
+	// recent is how long a request keeps its place, cold how long requests wait for the first endpoint: the base of retry times.
+	recent, cold average
+	coldSince    time.Time // since when requests wait for an endpoint; zero while none does
+	// idleSince is when the last request ended or the first endpoint became ready; zero while a request runs or waits.
+	idleSince time.Time
+	served    bool           // an endpoint that is ready has answered a request
+	keep      *time.Duration // the latest request's word on the idle time; nil = the declaration's
+	demand    demand
+	replaced  time.Time // when a degraded endpoint was last reported
+}
+
+// Endpoint is a worker that serves the pool: a model actor's own, or a replica's.
+type Endpoint struct {
+	id      messages.ActorID
+	base    bool // the model's own worker, not a replica's
+	view    *messages.ModelView
+	ready   bool
+	closed  uint64 // the newest attempt that was drained: a ready view of it is stale
+	running int
+	breaker breaker
+	outlier outlier
+	// toldToSleep is set from the hint to sleep until the next request.
+	toldToSleep bool
+	// Only at a base endpoint: the number of its replicas, and when its failed model was last asked to try its own worker anew.
+	scaling scaling
+	revived time.Time
+}
+
+// average is a moving one; 0 = no sample yet.
+type average time.Duration
+
+func (a *average) add(d time.Duration) {
+	if *a == 0 {
+		*a = average(d)
+	}
+	*a += (average(d) - *a) / 8
+}
+
+// New makes the pool of a model name without endpoints. local is the host whose declaration counts before those of others; host is the bound
+// over all pools, nil for none.
+func New(name, local string, f Figures, host Host) *Pool {
+	if host == nil {
+		host = unbounded{}
+	}
+	p := &Pool{name: name, local: local, host: host, running: map[uint64]Run{},
+		declared: &messages.ModelView{Id: messages.ModelActor(local, name).String(), Name: name}}
+	p.Configure(f)
+	return p
+}
+
+// Configure sets the figures anew. Requests that run or wait stay.
+func (p *Pool) Configure(f Figures) {
+	p.figures, p.order = f, order{maxWait: f.MaxWait}
+	p.breakerTemplate.threshold, p.breakerTemplate.reset = f.FailureThreshold, f.ResetTimeout
+	for _, e := range p.endpoints {
+		e.breaker.threshold, e.breaker.reset = f.FailureThreshold, f.ResetTimeout
+	}
+}
+
+// Name is the model name that the pool serves.
+func (p *Pool) Name() string { return p.name }
+
+// Endpoints are the pool's workers, this host's first. The slice is the pool's own.
+func (p *Pool) Endpoints() []*Endpoint { return p.endpoints }
+
+// Endpoint finds an actor's endpoint; nil when it has none.
+func (p *Pool) Endpoint(id messages.ActorID) *Endpoint {
+	for _, e := range p.endpoints {
+		if e.id == id {
+			return e
+		}
+	}
+	return nil
+}
+
+// Running are the requests that run, by ticket. The map is the pool's own.
+func (p *Pool) Running() map[uint64]Run { return p.running }
+
+// Waiting is how many requests wait.
+func (p *Pool) Waiting() int { return p.waiting.n }
+
+// Ready tells whether any endpoint may be given requests.
+func (p *Pool) Ready() bool {
+	return slices.ContainsFunc(p.endpoints, func(e *Endpoint) bool { return e.ready })
+}
+
+// Declaration is the view whose spec holds for the pool: this host's model if it declares the name, else the first that does by id, else a
+// view without a spec.
+func (p *Pool) Declaration() *messages.ModelView { return p.declared }
+
+// declare finds the declaration anew after a view changed.
+func (p *Pool) declare() {
+	var first *messages.ModelView
+	for _, e := range p.endpoints {
+		if !e.base {
+			continue
+		}
+		if e.view.Spec != nil {
+			p.declared = e.view
+			return
+		}
+		if first == nil {
+			first = e.view
+		}
+	}
+	if first != nil {
+		p.declared = first
+	}
+}
+
+// ID is the model actor whose worker the endpoint is.
+func (e *Endpoint) ID() messages.ActorID { return e.id }
+
+// View is the endpoint's latest view. It must not be changed.
+func (e *Endpoint) View() *messages.ModelView { return e.view }
+
+// Running is how many requests run there.
+func (e *Endpoint) Running() int { return e.running }
+
+// Reported tells whether the worker was reported as degraded and is to be replaced.
+func (e *Endpoint) Reported() bool { return e.outlier.reported }
+
+// Breaker is the state of the endpoint's breaker and its failures in a row.
+func (e *Endpoint) Breaker(now time.Time) (state string, failures int) {
+	return e.breaker.state(now), e.breaker.failures
+}
+
+// Base tells whether the endpoint is a model's own worker, not a replica's.
+func (e *Endpoint) Base() bool { return e.base }
+
+// before orders endpoints: those of the local host first, then by host, a model's own worker before its replicas.
+func (e *Endpoint) before(other *Endpoint, local string) int {
+	return cmp.Or(
+		-cmp.Compare(bit(e.id.Host() == local), bit(other.id.Host() == local)),
+		strings.Compare(e.id.Host(), other.id.Host()),
+		cmp.Compare(len(e.id.ID), len(other.id.ID)),
+		strings.Compare(e.id.ID, other.id.ID))
+}
+
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// places is how many requests may run at one endpoint.
+func (p *Pool) places() int {
+	if n := int(p.Declaration().GetSpec().GetConcurrencyLimit()); n > 0 {
+		return min(n, p.figures.Limits.MaxConcurrent)
+	}
+	return p.figures.Limits.MaxConcurrent
+}
+
+// capacity is how many may run at all endpoints that are ready; at one endpoint when none is.
+func (p *Pool) capacity() int {
+	n := 0
+	for _, e := range p.endpoints {
+		if e.ready {
+			n++
+		}
+	}
+	return p.places() * max(n, 1)
+}
+
+func (p *Pool) subject() string { return p.Declaration().GetId() }
+
+// WaitsFor says what a waiting request waits for: a place, or the phase of its model.
+func (p *Pool) WaitsFor() string {
+	if p.Ready() {
+		return "a place"
+	}
+	return p.declared.GetPhase()
+}
+
+// Undecided tells whether no decision has been made for requests that wait: their model neither loads nor will try again, and they don't
+// merely wait for a place at a ready model that works.
+func (p *Pool) Undecided() bool {
+	switch p.declared.GetPhase() {
+	case "absent", "placing", "failed":
+		return true
+	case "ready":
+		return len(p.running) == 0
+	}
+	return false
+}
+
+// Position of a waiting ticket, from 1; 0 when it doesn't wait.
+func (p *Pool) Position(ticket uint64, now time.Time) int {
+	return p.waiting.position(ticket, p.order, now)
+}
+
+// ExpectedWait is how long the request at a position will wait, from what requests and loads took of late.
+func (p *Pool) ExpectedWait(position int, now time.Time) time.Duration {
+	took := max(p.usual(now), 10*time.Millisecond)
+	rounds := (position + p.capacity() - 1) / p.capacity()
+	if p.Ready() {
+		return max(took*time.Duration(rounds), 100*time.Millisecond)
+	}
+	cold := time.Duration(p.cold)
+	if !p.coldSince.IsZero() {
+		cold -= min(cold, now.Sub(p.coldSince))
+	}
+	return max(cold+took*time.Duration(rounds-1), 100*time.Millisecond)
+}
+
+// usual is how long a request keeps its place. Before any has ended, the age of those that run is a lower bound.
+func (p *Pool) usual(now time.Time) time.Duration {
+	took := time.Duration(p.recent)
+	if took > 0 {
+		return took
+	}
+	for _, r := range p.running {
+		took = max(took, now.Sub(r.Began))
+	}
+	return took
+}
+
+// Idle is how long nothing ran or waited; 0 while something does.
+func (p *Pool) Idle(now time.Time) time.Duration {
+	if p.idleSince.IsZero() || len(p.running)+p.waiting.n > 0 {
+		return 0
+	}
+	return now.Sub(p.idleSince)
+}
