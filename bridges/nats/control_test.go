@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
+	"google.golang.org/protobuf/proto"
 
 	"modelops/messages"
 )
@@ -189,6 +190,26 @@ func TestPublish(t *testing.T) {
 	for _, bad := range []string{"", "a.", "a..b", "a b", "*", "x.>"} {
 		if err := a.Publish(bad, view); messages.CodeOf(err) != messages.InvalidArgument {
 			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+// A decision's events are told one after the other, under kind, name and event.
+func TestPublishEvents(t *testing.T) {
+	a, nc := open(t, Options{})
+	sub, err := nc.SubscribeSync("modelops.v1.events.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	a.PublishEvents(messages.Recorded{Actor: messages.ModelActor("h", "a b"), Events: []proto.Message{&messages.ModelReady{}, &messages.ModelDrained{}}})
+	a.PublishEvents(messages.Recorded{Actor: messages.HostActor("h"), Events: []proto.Message{&messages.HostStarted{}}})
+	a.PublishEvents(messages.Recorded{Actor: messages.ArbiterActor(), Events: []proto.Message{&messages.PlacementClosed{}}})
+	for _, want := range []string{"model.a%20b.model.ready", "model.a%20b.model.drained", "host.h.host.started", "arbiter.arbiter.arbiter.placement_closed"} {
+		if m, err := sub.NextMsg(5 * time.Second); err != nil || m.Subject != "modelops.v1.events."+want {
+			t.Errorf("%v, %v, want %s", m, err, want)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package natsapi
 
 import (
+	"cmp"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -24,4 +25,13 @@ func (a *API) Publish(suffix string, m proto.Message) error {
 		return messages.Errorf(messages.Unavailable, "event "+suffix, "it could not be sent: %w", err)
 	}
 	return nil
+}
+
+// PublishEvents tells watchers of a decision: one message an event, on modelops.v1.events.KIND.NAME.EVENT. It is a courtesy: what can't be
+// sent is in the journal.
+func (a *API) PublishEvents(r messages.Recorded) {
+	name := cmp.Or(r.Actor.Name(), r.Actor.ID, r.Actor.Kind)
+	for _, e := range r.Events {
+		_ = a.Publish(r.Actor.Kind+"."+Token(name)+"."+Token(messages.EventName(e)), e)
+	}
 }

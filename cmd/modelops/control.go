@@ -71,7 +71,7 @@ func (c operations) declare(ctx context.Context, r *messages.ModelLoadRequest) (
 	if v != nil && v.Spec != nil && v.Spec.Path == r.ModelPath {
 		return known, nil
 	}
-	spec, err := specOf(c.d.config(), r.ModelName, r.ModelPath, int(r.Shards))
+	spec, err := c.d.config().SpecOf(r.ModelName, r.ModelPath, int(r.Shards))
 	if err != nil {
 		return "", err
 	}

@@ -46,7 +46,7 @@ type daemon struct {
 	log     *slog.Logger
 	metrics *telemetry.Metrics
 	began   time.Time
-	clock   steadyClock
+	clock   journal.SteadyClock
 
 	journal    *journal.Journal
 	devices    devices
@@ -56,7 +56,7 @@ type daemon struct {
 	tree       *tree.Tree
 	gateway    *gateway.Gateway
 	view       *view.Projection
-	feed       *feed
+	feed       *journal.Feed
 	openai     *openai.API
 	rest       *rest.Server
 	grpc       *grpcapi.Server
@@ -118,8 +118,8 @@ func (d *daemon) openJournal(ctx context.Context) error {
 	}
 	d.journal = j
 	d.later(func(context.Context) error { return j.Close() })
-	last, err := lastTime(ctx, j)
-	d.clock = newSteadyClock(last)
+	last, err := j.LastTime(ctx)
+	d.clock = journal.NewSteadyClock(last)
 	return err
 }
 
@@ -152,11 +152,11 @@ func (d *daemon) plant(context.Context) error {
 	d.tree = tree.New(tree.Options{Host: d.host, Log: d.log, OnRestart: d.metrics.ActorRestarted,
 		Backoff: tree.Backoff{First: 50 * time.Millisecond, Longest: 30 * time.Second, Within: time.Minute, Limit: 8}})
 	d.later(func(context.Context) error { d.tree.Stop(); return nil })
-	d.feed = newFeed(d.journal, d.metrics)
+	d.feed = journal.NewFeed(d.journal)
 	d.gateway = gateway.New(gateway.Options{
-		Host: d.host, Door: d.tree, Runner: d.client, Observer: gatewayMetrics{d.metrics}, Recorder: d.requests,
+		Host: d.host, Door: d.tree, Runner: d.client, Observer: telemetry.Requests{Metrics: d.metrics}, Recorder: d.requests,
 		FiguresOf: d.figures, HostFigures: d.hostFigures, DrainTimeout: d.cfg.Server.DrainTimeout, StallAfter: 15 * time.Second,
-		JournalLag: d.feed.lag, JournalError: d.journal.Health,
+		JournalLag: d.feed.Lag, JournalError: d.journal.Health,
 		APIKey: func(s *messages.ModelSpec) string {
 			if name := s.GetApiKeyEnv(); name != "" {
 				return os.Getenv(name)
@@ -242,14 +242,13 @@ func (d *daemon) wake(ctx context.Context) error {
 	d.believe(ctx)
 	d.alongside(d.poll)
 	d.alongside(d.gateway.Run)
-	d.alongside(d.feed.run)
 	return nil
 }
 
 func (d *daemon) openEdges(context.Context) error {
 	ctl := operations{d}
 	bind := d.cfg.Server.Bind
-	d.grpc = grpcapi.New(grpcapi.Options{Gateway: d.gateway, Callers: d.caller, Control: ctl, Log: d.log, Observe: d.told("grpc")})
+	d.grpc = grpcapi.New(grpcapi.Options{Gateway: d.gateway, Callers: d.caller, Control: ctl, Log: d.log, Observe: d.metrics.Told("grpc")})
 	if err := d.grpc.Start(bind, d.cfg.Server.GRPCPort); err != nil {
 		return err
 	}
@@ -264,7 +263,7 @@ func (d *daemon) openHTTP(bind string) error {
 	d.openai = openai.New(openai.Options{Gateway: d.gateway, Callers: d.caller, MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Batching: d.batching, Observe: d.metrics, Log: d.log})
 	d.later(func(context.Context) error { d.openai.Close(); return nil })
 	server, err := rest.New(rest.Options{OpenAI: d.openai, Gateway: d.gateway, Metrics: d.metrics.Handler(d.refresh), Version: buildVersion(),
-		Status: d.status, Queue: d.gateway.Queue, Why: operations{d}.Why, Swaps: operations{d}, Bind: bind, Port: d.cfg.Server.RESTPort, Log: d.log, Observe: d.toldHTTP})
+		Status: d.status, Queue: d.gateway.Queue, Why: operations{d}.Why, Swaps: operations{d}, Bind: bind, Port: d.cfg.Server.RESTPort, Log: d.log, Observe: d.metrics.ToldHTTP})
 	if err != nil {
 		return err
 	}
@@ -282,12 +281,17 @@ func (d *daemon) openNATS(ctl operations) error {
 		return err
 	}
 	d.later(func(context.Context) error { nc.Close(); return nil })
-	d.nats = natsapi.New(natsapi.Options{Conn: nc, Gateway: d.gateway, Control: ctl, Callers: d.caller, Host: d.host, Version: buildVersion(), Log: d.log, Observe: d.told("nats")})
+	d.nats = natsapi.New(natsapi.Options{Conn: nc, Gateway: d.gateway, Control: ctl, Callers: d.caller, Host: d.host, Version: buildVersion(), Log: d.log, Observe: d.metrics.Told("nats")})
 	if err := d.nats.Start(); err != nil {
 		return err
 	}
 	d.later(d.nats.Stop)
-	d.feed.publishTo(d.nats)
+	d.alongside(func(life context.Context) {
+		d.feed.Run(life, func(r messages.Recorded) {
+			d.metrics.Count(r)
+			d.nats.PublishEvents(r)
+		})
+	})
 	return nil
 }
 
@@ -306,6 +310,13 @@ func (d *daemon) announce(context.Context) error {
 	}
 	d.later(func(context.Context) error { return os.Remove(path) })
 	return os.Rename(path+".new", path)
+}
+
+// refresh hands in what is only known by asking, before each scrape.
+func (d *daemon) refresh() {
+	d.metrics.SetModelStates(d.ledgers().Models())
+	d.metrics.SetGPUs(d.view.ReadGPUs())
+	d.metrics.SetJournalLag(d.feed.Lag())
 }
 
 func (d *daemon) status() *messages.StatusView {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"reflect"
 	"slices"
 
@@ -11,12 +12,6 @@ import (
 
 	"modelops/bridges/config"
 	"modelops/messages"
-)
-
-// declaredByConfig marks what goes with the configuration; what the API declared stays.
-const (
-	declaredByConfig = "config"
-	declaredByAPI    = "api"
 )
 
 // planChange compares the running configuration with another one: what is told to the actors, and what only a restart can change.
@@ -30,7 +25,7 @@ type planChange struct {
 
 func plan(old, next *config.Config, running map[string]*messages.ModelSpec) planChange {
 	var p planChange
-	for _, spec := range specs(next) {
+	for _, spec := range next.Specs() {
 		switch was := running[spec.Name]; {
 		case was == nil:
 			p.declare = append(p.declare, spec)
@@ -44,7 +39,7 @@ func plan(old, next *config.Config, running map[string]*messages.ModelSpec) plan
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(running)) {
-		if _, still := next.Models.Declare[name]; !still && running[name].DeclaredBy == declaredByConfig {
+		if _, still := next.Models.Declare[name]; !still && running[name].DeclaredBy == messages.DeclaredByConfig {
 			p.retire = append(p.retire, name)
 			p.changes = append(p.changes, "model "+name+": gone; a running worker drains")
 		}
@@ -186,3 +181,21 @@ func (p planChange) tell(host string, declared func() []*messages.Declared, ask 
 
 // config is the configuration in force; what only a restart changes is in d.cfg.
 func (d *daemon) config() *config.Config { return d.current.Load() }
+
+// followConfig applies the configuration at each signal, and when the watched file changed; an empty path watches nothing.
+func (d *daemon) followConfig(ctx context.Context, signals <-chan os.Signal, path string) {
+	config.Follow(ctx, signals, path, d.reload)
+}
+
+// reload applies what the file says now. A bad file changes nothing, and says so once.
+func (d *daemon) reload(ctx context.Context) {
+	done, err := operations{d}.ApplyConfig(ctx, false)
+	if err != nil {
+		d.log.Error("the configuration was not applied", "error", err)
+		return
+	}
+	for _, what := range done.Refused {
+		d.log.Error("the configuration rules, but this was refused", "error", what)
+	}
+	d.log.Info("configuration applied", "revision", done.Revision, "changes", done.Changes, "restart", done.Restart)
+}

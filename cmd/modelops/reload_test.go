@@ -53,9 +53,9 @@ server: {require_key: true}
 // TestReplicasAndSleepDontRestartAWorker: they change the declaration and not its revision. Only the first sleep does: the engine is
 // started ready for it.
 func TestReplicasAndSleepDontRestartAWorker(t *testing.T) {
-	was := specs(configured(t, "models: {declare: {m: {path: /m.gguf, sleep: 30s}}}"))[0]
+	was := configured(t, "models: {declare: {m: {path: /m.gguf, sleep: 30s}}}").Specs()[0]
 	will := configured(t, "models: {declare: {m: {path: /m.gguf, replicas: {min: 2, max: 4}, sleep: 90s}}}")
-	spec := specs(will)[0]
+	spec := will.Specs()[0]
 	if was.MinReplicas != 1 || was.MaxReplicas != 1 || was.GetSleepMs() != 30_000 || spec.MinReplicas != 2 || spec.MaxReplicas != 4 || spec.GetSleepMs() != 90_000 {
 		t.Errorf("specs %v and %v", was, spec)
 	}

@@ -1,4 +1,4 @@
-package main
+package journal
 
 import (
 	"testing"
@@ -14,7 +14,7 @@ func TestS30TheClockIsSteady(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				began := time.Now()
-				clock := newSteadyClock(began.Add(c.journal))
+				clock := NewSteadyClock(began.Add(c.journal))
 				if got := clock.Now().Sub(began); got != c.ahead {
 					t.Errorf("it begins %s ahead, want %s", got, c.ahead)
 				}

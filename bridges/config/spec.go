@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"crypto/sha256"
@@ -8,28 +8,25 @@ import (
 	"path/filepath"
 	"slices"
 
-	"google.golang.org/protobuf/proto"
-
-	"modelops/bridges/config"
 	"modelops/messages"
 )
 
-// specs are the declarations of the configuration, in messages' words.
-func specs(cfg *config.Config) []*messages.ModelSpec {
+// Specs are the declarations of the configuration as messages, by name.
+func (cfg *Config) Specs() []*messages.ModelSpec {
 	var out []*messages.ModelSpec
 	for _, name := range slices.Sorted(maps.Keys(cfg.Models.Declare)) {
-		out = append(out, declared(cfg, name, cfg.Models.Declare[name]))
+		out = append(out, cfg.declared(name, cfg.Models.Declare[name]))
 	}
 	return out
 }
 
-func declared(cfg *config.Config, name string, m config.Model) *messages.ModelSpec {
+func (cfg *Config) declared(name string, m Model) *messages.ModelSpec {
 	url := m.URL
 	if m.Proxy != "" {
 		url = m.Proxy
 	}
 	threads := 0
-	if m.Runtime == config.RuntimeEmbedded {
+	if m.Runtime == RuntimeEmbedded {
 		threads = cfg.Runtimes.Embedded.Threads
 	}
 	return &messages.ModelSpec{
@@ -38,41 +35,41 @@ func declared(cfg *config.Config, name string, m config.Model) *messages.ModelSp
 		VramBytes: uint64(m.VRAMMB) * messages.MiB, ContextLength: uint32(m.ContextLength), Parallel: uint32(m.Parallel), Aliases: m.Aliases,
 		ConcurrencyLimit: uint32(m.ConcurrencyLimit), TtlSeconds: uint32(max(m.TTL, 0).Seconds()), Pinned: m.Pinned,
 		UseModelName: m.UseModelName, Unlisted: m.Unlisted, MinResidencySeconds: uint32(m.MinResidency.Seconds()),
-		Threads: uint32(threads), Revision: cfg.ModelRevision(name), IdleMs: idleMs(m), DeclaredBy: declaredByConfig, Groups: m.Groups,
+		Threads: uint32(threads), Revision: cfg.ModelRevision(name), IdleMs: idleMs(m), DeclaredBy: messages.DeclaredByConfig, Groups: m.Groups,
 		MinReplicas: uint32(m.Replicas.Min), MaxReplicas: uint32(m.Replicas.Max), SleepMs: sleepMs(m),
 	}
 }
 
 // idleMs is nil when the model is never unloaded for being idle.
-func idleMs(m config.Model) *int64 {
+func idleMs(m Model) *int64 {
 	limit, ends := m.IdleLimit()
 	if !ends {
 		return nil
 	}
-	return proto.Int64(limit.Milliseconds())
+	return new(limit.Milliseconds())
 }
 
 // sleepMs is nil when the engine is never put to sleep.
-func sleepMs(m config.Model) *int64 {
+func sleepMs(m Model) *int64 {
 	if m.Sleep == 0 {
 		return nil
 	}
-	return proto.Int64(m.Sleep.Milliseconds())
+	return new(m.Sleep.Milliseconds())
 }
 
-// specOf declares a file under a name that the configuration may not know.
-func specOf(cfg *config.Config, name, path string, shards int) (*messages.ModelSpec, error) {
+// SpecOf declares a file under a name that the configuration may not know.
+func (cfg *Config) SpecOf(name, path string, shards int) (*messages.ModelSpec, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, messages.Errorf(messages.InvalidArgument, path, "the path can't be resolved: %w", err)
 	}
-	var m config.Model // the runtime is chosen by the file
+	var m Model // the runtime is chosen by the file
 	if _, known, ok := cfg.ModelNamed(name); ok {
 		m = known
 	}
 	m.Path, m.Shards = abs, max(shards, 1)
-	spec := declared(cfg, name, m)
-	spec.DeclaredBy = declaredByAPI
+	spec := cfg.declared(name, m)
+	spec.DeclaredBy = messages.DeclaredByAPI
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s|%s|%s|%d", spec.Revision, m.Runtime, abs, m.Shards))
 	spec.Revision = hex.EncodeToString(sum[:8])
 	return spec, nil
