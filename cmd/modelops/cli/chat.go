@@ -19,9 +19,9 @@ func (c *cli) chatCommand() *cobra.Command {
 	var a asking
 	cmd := &cobra.Command{
 		Use: "chat MODEL", Args: cobra.ExactArgs(1),
-		Short: "Talk with a model",
-		Long: "chat keeps the conversation in memory and sends it whole with each turn. /clear forgets it, /quit or ctrl-D leaves,\n" +
-			"ctrl-C ends the answer that is being given. Nothing of it is stored.",
+		Short: "Chat with a model",
+		Long: "chat keeps the conversation in memory and sends all of it with each message. /clear starts a new conversation, /quit or Ctrl-D\n" +
+			"exits, Ctrl-C stops the current answer. Nothing is stored.",
 		ValidArgsFunction: c.completeModels(1),
 	}
 	a.flags(cmd)
@@ -30,7 +30,7 @@ func (c *cli) chatCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		defer k.Close()
+		defer k.close()
 		return typed(c.newChat(k, a.system, func() *messages.InferenceRequest { return a.request(cmd, args[0]) }).run(cmd.Context()))
 	}
 	return cmd
@@ -39,14 +39,14 @@ func (c *cli) chatCommand() *cobra.Command {
 // chat is a conversation.
 type chat struct {
 	c       *cli
-	k       *Client
-	request func() *messages.InferenceRequest // one without messages
+	k       *client
+	request func() *messages.InferenceRequest // a request without messages
 	system  string
 	turns   []*messages.ChatMessage
 	signals chan os.Signal
 }
 
-func (c *cli) newChat(k *Client, system string, request func() *messages.InferenceRequest) *chat {
+func (c *cli) newChat(k *client, system string, request func() *messages.InferenceRequest) *chat {
 	t := &chat{c: c, k: k, system: system, request: request, signals: make(chan os.Signal, 1)}
 	t.clear()
 	return t
@@ -59,7 +59,7 @@ func (t *chat) clear() {
 	}
 }
 
-// run reads lines until the end of input. Lines are read beside it, because a read can't be cut short by ctrl-C.
+// run reads lines until the end of input. A goroutine of its own reads them, because Ctrl-C can't interrupt a read.
 func (t *chat) run(ctx context.Context) error {
 	signal.Notify(t.signals, os.Interrupt)
 	defer signal.Stop(t.signals)
@@ -75,7 +75,7 @@ func (t *chat) run(ctx context.Context) error {
 			if !terminal(t.c.stdin) {
 				return quietExit(exitInterrupted)
 			}
-			fmt.Fprintln(t.c.stdout, "\n/quit or ctrl-D leaves")
+			fmt.Fprintln(t.c.stdout, "\n/quit or Ctrl-D exits")
 		case line, ok := <-lines:
 			if !ok {
 				t.newline()
@@ -120,7 +120,7 @@ func (t *chat) newline() {
 	}
 }
 
-// turn takes one line; false leaves the conversation.
+// turn handles one line of input; false ends the conversation.
 func (t *chat) turn(ctx context.Context, line string) bool {
 	switch {
 	case line == "":
@@ -136,7 +136,7 @@ func (t *chat) turn(ctx context.Context, line string) bool {
 	return true
 }
 
-// say sends the conversation with one more turn. A turn without an answer is not kept.
+// say sends the conversation and one more message. A message without an answer is not kept.
 func (t *chat) say(ctx context.Context, line string) {
 	ctx, cancel := t.c.within(ctx, longWait)
 	defer cancel()

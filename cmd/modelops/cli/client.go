@@ -22,13 +22,13 @@ import (
 
 const apiRoot = "modelops.v1."
 
-// Client asks a running daemon over NATS.
-type Client struct {
+// client asks a running daemon over NATS.
+type client struct {
 	nc *nats.Conn
 }
 
-// dial connects to the daemon of the flags. The error is Unavailable when nobody answers there.
-func (c *cli) dial(ctx context.Context) (*Client, error) {
+// dial connects to the daemon that the flags name. The error is Unavailable when no server answers there.
+func (c *cli) dial(ctx context.Context) (*client, error) {
 	address, left, err := c.serverURL()
 	if err != nil {
 		return nil, err
@@ -38,23 +38,23 @@ func (c *cli) dial(ctx context.Context) (*Client, error) {
 		wait = min(wait, max(time.Until(d), time.Millisecond))
 	}
 	nc, err := nats.Connect(address, nats.Name("modelops cli"), nats.Timeout(wait), nats.MaxReconnects(5), nats.ReconnectWait(200*time.Millisecond),
-		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})) // what is lost shows as a gap or a timeout where it matters
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})) // a lost message shows as a gap in a stream or as a timeout
 	if ctx.Err() != nil || wait < time.Second && errors.Is(err, nats.ErrTimeout) {
 		if nc != nil {
 			nc.Close()
 		}
-		return nil, messages.NewError(messages.DeadlineExceeded, withoutPassword(address), "the time was over before the daemon was reached").WithCause(err)
+		return nil, messages.NewError(messages.DeadlineExceeded, withoutPassword(address), "the deadline passed before the daemon was reached").WithCause(err)
 	}
 	if err != nil {
 		hint := "start one with `modelops serve`, or name another with --server"
 		if c.named() != "" {
 			hint = "is this the NATS address that `modelops serve` printed?"
 		} else if left != "" {
-			hint = "the daemon that wrote " + left + " is gone; start it again with `modelops serve`"
+			hint = "the daemon that wrote " + left + " no longer runs; start it again with `modelops serve`"
 		}
 		return nil, messages.Errorf(messages.Unavailable, withoutPassword(address), "no daemon can be reached: %w", err).WithHint(hint)
 	}
-	return &Client{nc}, nil
+	return &client{nc}, nil
 }
 
 func withoutPassword(address string) string {
@@ -65,10 +65,10 @@ func withoutPassword(address string) string {
 	return u.Redacted()
 }
 
-// Close ends the connection.
-func (k *Client) Close() { k.nc.Close() }
+// close ends the connection.
+func (k *client) close() { k.nc.Close() }
 
-// message writes a request; it asks the daemon to give up when ctx does.
+// message is a request. It carries the deadline of ctx, so that the daemon gives up at the same time.
 func message(ctx context.Context, subject, id string, body []byte) *nats.Msg {
 	h := nats.Header{natsapi.RequestIDHeader: {id}}
 	if d, ok := ctx.Deadline(); ok {
@@ -80,7 +80,8 @@ func message(ctx context.Context, subject, id string, body []byte) *nats.Msg {
 	return &nats.Msg{Subject: apiRoot + subject, Header: h, Data: body}
 }
 
-// subjectFor is the subject about a model. The daemon says what is wrong with an empty name; a subject can't end in an empty token.
+// subjectFor is the subject for a request about a model. An empty name is left out, because a subject can't end in an empty token; the
+// daemon then reports that the name is missing.
 func subjectFor(what, model string) string {
 	if model == "" {
 		return what
@@ -89,12 +90,12 @@ func subjectFor(what, model string) string {
 }
 
 // ask sends a request and waits for its one reply.
-func (k *Client) ask(ctx context.Context, subject string, body []byte) (*nats.Msg, error) {
+func (k *client) ask(ctx context.Context, subject string, body []byte) (*nats.Msg, error) {
 	return k.askAs(ctx, uuid.NewString(), subject, body)
 }
 
-func (k *Client) askAs(ctx context.Context, id, subject string, body []byte) (*nats.Msg, error) {
-	// The daemon ends at the same deadline and says why; its answer is worth a moment more.
+func (k *client) askAs(ctx context.Context, id, subject string, body []byte) (*nats.Msg, error) {
+	// The daemon stops at the same deadline and answers with the reason: wait a little longer for that answer.
 	wait, cancel := context.WithCancel(ctx)
 	if d, ok := ctx.Deadline(); ok {
 		wait, cancel = context.WithDeadline(context.WithoutCancel(ctx), d.Add(grace))
@@ -112,10 +113,11 @@ func (k *Client) askAs(ctx context.Context, id, subject string, body []byte) (*n
 	return m, failureIn(m)
 }
 
+// grace is how much longer than its deadline a request waits for an answer.
 const grace = 250 * time.Millisecond
 
-// lost says why there was no answer at all.
-func (k *Client) lost(err error) error {
+// lost is the error of a request that got no answer at all.
+func (k *client) lost(err error) error {
 	if errors.Is(err, nats.ErrNoResponders) {
 		return messages.NewError(messages.Unavailable, k.nc.ConnectedUrlRedacted(), "no daemon answers at this NATS server").
 			WithHint("it may be starting or stopping; is this the address that `modelops serve` printed?")
@@ -126,7 +128,7 @@ func (k *Client) lost(err error) error {
 	return messages.Errorf(messages.Unavailable, withoutPassword(k.nc.Opts.Url), "the connection was lost: %w", err)
 }
 
-// failureIn reads the error that a reply carries, nil when it is an answer.
+// failureIn is the error that a reply carries; nil when the reply is an answer.
 func failureIn(m *nats.Msg) error {
 	name := m.Header.Get(micro.ErrorHeader)
 	if name == "" {
@@ -136,15 +138,15 @@ func failureIn(m *nats.Msg) error {
 	if protojson.Unmarshal(m.Data, body) == nil && body.Code != "" {
 		return body.Err()
 	}
-	e := messages.NewError(messages.ParseCode(name), m.Subject, "the daemon refused it without a word")
+	e := messages.NewError(messages.ParseCode(name), m.Subject, "the daemon refused it and gave no reason")
 	if ms, err := strconv.ParseInt(m.Header.Get(natsapi.RetryHeader), 10, 64); err == nil {
 		e.Retry = time.Duration(ms) * time.Millisecond
 	}
 	return e
 }
 
-// askFor is ask with a message of the language as question and answer; q may be nil.
-func (k *Client) askFor(ctx context.Context, subject string, q, answer proto.Message) error {
+// askFor is ask with messages for question and answer; q may be nil.
+func (k *client) askFor(ctx context.Context, subject string, q, answer proto.Message) error {
 	var body []byte
 	if q != nil {
 		var err error
@@ -159,20 +161,47 @@ func (k *Client) askFor(ctx context.Context, subject string, q, answer proto.Mes
 	return readReply(m.Data, answer)
 }
 
-// readReply takes answers of newer daemons too: fields that this build doesn't know are left out.
+// send brings a command to an actor. The journal names request as the origin of what the command causes.
+func (k *client) send(ctx context.Context, request string, actor messages.ActorID, command string, body json.RawMessage) (natsapi.SendReply, error) {
+	var reply natsapi.SendReply
+	q, err := json.Marshal(map[string]any{"actor": actor.String(), "command": command, "body": body})
+	if err != nil {
+		return reply, err
+	}
+	m, err := k.askAs(ctx, request, "send", q)
+	if err != nil {
+		return reply, err
+	}
+	return reply, json.Unmarshal(m.Data, &reply)
+}
+
+// tell sends a command as a message and reads its answer. An answer of another type leaves answer empty.
+func (k *client) tell(ctx context.Context, actor messages.ActorID, command, answer proto.Message) error {
+	body, err := protojson.Marshal(command)
+	if err != nil {
+		return err
+	}
+	reply, err := k.send(ctx, uuid.NewString(), actor, string(command.ProtoReflect().Descriptor().Name()), body)
+	if err != nil {
+		return err
+	}
+	return readReply(reply.Answer, answer)
+}
+
+// readReply ignores fields that this build doesn't know, so that answers of newer daemons can be read.
 func readReply(b []byte, m proto.Message) error {
 	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(b, m); err != nil {
-		return messages.Errorf(messages.Internal, "reply", "it can't be read: %w", err).WithHint("are daemon and client of one version?")
+		return messages.Errorf(messages.Internal, "reply", "it can't be decoded: %w", err).WithHint("do the daemon and this program have the same version?")
 	}
 	return nil
 }
 
-func (k *Client) status(ctx context.Context) (*messages.StatusView, error) {
+func (k *client) status(ctx context.Context) (*messages.StatusView, error) {
 	s := &messages.StatusView{}
 	return s, k.askFor(ctx, "status", nil, s)
 }
 
-func (k *Client) state(ctx context.Context, actor messages.ActorID) (*messages.StateReply, error) {
+func (k *client) state(ctx context.Context, actor messages.ActorID) (*messages.StateReply, error) {
 	q, err := json.Marshal(map[string]string{"actor": actor.String()})
 	if err != nil {
 		return nil, err
@@ -185,8 +214,8 @@ func (k *Client) state(ctx context.Context, actor messages.ActorID) (*messages.S
 	return s, readReply(m.Data, s)
 }
 
-// model is a model's live view.
-func (k *Client) model(ctx context.Context, actor messages.ActorID) (*messages.ModelView, error) {
+// model is the current view of a model.
+func (k *client) model(ctx context.Context, actor messages.ActorID) (*messages.ModelView, error) {
 	s, err := k.state(ctx, actor)
 	if err != nil {
 		return nil, err
@@ -196,7 +225,7 @@ func (k *Client) model(ctx context.Context, actor messages.ActorID) (*messages.M
 }
 
 // host is the name of the daemon's host.
-func (k *Client) host(ctx context.Context) (string, error) {
+func (k *client) host(ctx context.Context) (string, error) {
 	v, err := k.version(ctx)
 	return v.Host, err
 }
@@ -206,7 +235,7 @@ type versionReply struct {
 	Host    string `json:"host"`
 }
 
-func (k *Client) version(ctx context.Context) (v versionReply, err error) {
+func (k *client) version(ctx context.Context) (v versionReply, err error) {
 	m, err := k.ask(ctx, "version", nil)
 	if err != nil {
 		return v, err
@@ -215,7 +244,7 @@ func (k *Client) version(ctx context.Context) (v versionReply, err error) {
 }
 
 // journal reads the daemon's journal over the same connection.
-func (k *Client) journal(ctx context.Context) (*journal.Reader, string, error) {
+func (k *client) journal(ctx context.Context) (*journal.Reader, string, error) {
 	host, err := k.host(ctx)
 	if err != nil {
 		return nil, "", err

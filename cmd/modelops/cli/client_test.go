@@ -178,7 +178,7 @@ func TestAPieceThatIsLostIsToldOf(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = c.infer(t.Context(), &messages.InferenceRequest{ModelName: "m", Prompt: "x"}, true)
-	if messages.CodeOf(err) != messages.Unavailable || !strings.Contains(err.Error(), "piece 1") || out.String() != "a\n" {
+	if messages.CodeOf(err) != messages.Unavailable || !strings.Contains(err.Error(), "chunk 1") || out.String() != "a\n" {
 		t.Errorf("%v %q", err, out)
 	}
 }

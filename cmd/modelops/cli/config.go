@@ -30,10 +30,11 @@ func (c *cli) configCheckCommand() *cobra.Command {
 	var show bool
 	cmd := &cobra.Command{
 		Use: "check [FILE]", Args: cobra.MaximumNArgs(1),
-		Short: "Check a configuration; each mistake with its line",
-		Long:  "check reads a configuration as the daemon would, with the environment's variables, and names every mistake. Exit code 2 when there is one.",
+		Short: "Check a configuration file and list every mistake with its line",
+		Long: "check reads a configuration as the daemon does, environment variables included, and lists every mistake. The exit code is 2 if there\n" +
+			"is one.",
 	}
-	cmd.Flags().StringVar(&host, "host", "", "look at it as this host")
+	cmd.Flags().StringVar(&host, "host", "", "check it for this host")
 	cmd.Flags().BoolVar(&show, "show", false, "print every effective setting and where it comes from")
 	cmd.RunE = act(func(_ context.Context, args []string) error {
 		if len(args) == 1 {
@@ -56,24 +57,22 @@ func (c *cli) configApplyCommand() *cobra.Command {
 	var dry bool
 	cmd := &cobra.Command{
 		Use: "apply", Args: cobra.NoArgs,
-		Short: "Make the running daemon read its configuration again",
-		Long: "apply makes the running daemon read its configuration again, as SIGHUP does, and prints what changed. Only models whose revision\n" +
-			"changed drain and load anew; running requests finish. A file with mistakes changes nothing. What one\n" +
-			"model refuses is said, with exit code 5, and keeps nothing from the others.",
+		Short: "Make the running daemon reload its configuration",
+		Long: "apply makes the running daemon reload its configuration, as SIGHUP does, and prints what changed. Only models whose worker has to be\n" +
+			"started differently drain and load again; running requests finish. A file with mistakes changes nothing. If one model refuses its\n" +
+			"change, the other changes are made, the refusal is printed and the exit code is 5.",
 	}
-	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would change")
-	cmd.RunE = act(func(ctx context.Context, _ []string) error {
-		return c.asked(ctx, longWait, func(ctx context.Context, k *Client) error {
-			m, err := k.ask(ctx, "config.apply", fmt.Appendf(nil, `{"dry_run":%t}`, dry))
-			if err != nil {
-				return err
-			}
-			answer := &messages.ConfigChanges{}
-			if err := readReply(m.Data, answer); err != nil {
-				return err
-			}
-			return c.printChanges(answer)
-		})
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "only print what would change")
+	cmd.RunE = c.asks(longWait, func(ctx context.Context, k *client, _ []string) error {
+		m, err := k.ask(ctx, "config.apply", fmt.Appendf(nil, `{"dry_run":%t}`, dry))
+		if err != nil {
+			return err
+		}
+		answer := &messages.ConfigChanges{}
+		if err := readReply(m.Data, answer); err != nil {
+			return err
+		}
+		return c.printChanges(answer)
 	})
 	return cmd
 }
@@ -100,7 +99,7 @@ func (c *cli) printChanges(answer *messages.ConfigChanges) error {
 	return nil
 }
 
-// printProblems writes one mistake a line: it is what the command was asked for, so it is no failure of its own.
+// printProblems writes one mistake a line. They are the result of the command, not an error message.
 func (c *cli) printProblems(problems config.Problems) error {
 	if c.asJSON {
 		var list []map[string]string
@@ -141,6 +140,6 @@ func (c *cli) printChecked(cfg *config.Config, show bool) error {
 	if _, err := os.Stat(file); err == nil && len(cfg.Models.Declare) == 0 {
 		fmt.Fprintln(c.stderr, file+": no model is declared")
 	}
-	fmt.Fprintf(c.stdout, "%s is right: host %s, %d models, %d preloaded, revision %s\n", file, cfg.Host, len(cfg.Models.Declare), len(cfg.Models.Preload), cfg.Revision())
+	fmt.Fprintf(c.stdout, "%s is valid: host %s, %d models, %d preloaded, revision %s\n", file, cfg.Host, len(cfg.Models.Declare), len(cfg.Models.Preload), cfg.Revision())
 	return nil
 }

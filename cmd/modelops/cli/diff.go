@@ -9,7 +9,7 @@ import (
 	"strconv"
 )
 
-// difference is one place where two JSON values are not the same. What is missing is "absent".
+// difference is a place where two JSON values differ. A missing value is written as absent.
 type difference struct {
 	Path    string `json:"path"`
 	Journal string `json:"journal"`
@@ -17,25 +17,25 @@ type difference struct {
 }
 
 func (d difference) String() string {
-	return fmt.Sprintf("%s: the journal says %s, the daemon %s", d.Path, d.Journal, d.Live)
+	return fmt.Sprintf("%s: %s in the journal, %s in the daemon", d.Path, d.Journal, d.Live)
 }
 
-// diffJSON compares the journal's state with the live one, in the order of their paths.
+// diffJSON compares a state from the journal with the live one. The differences are in the order of their paths.
 func diffJSON(journal, live []byte) ([]difference, error) {
 	a, err := parseExact(journal)
 	if err != nil {
-		return nil, fmt.Errorf("the journal's state is no JSON: %w", err)
+		return nil, fmt.Errorf("the journal's state is not JSON: %w", err)
 	}
 	b, err := parseExact(live)
 	if err != nil {
-		return nil, fmt.Errorf("the daemon's state is no JSON: %w", err)
+		return nil, fmt.Errorf("the daemon's state is not JSON: %w", err)
 	}
 	var d differ
 	d.compare("", a, b)
 	return d.found, nil
 }
 
-// parseExact keeps numbers as they are written: sums of bytes don't fit a float.
+// parseExact keeps numbers as they are written: a float can't hold every number of bytes.
 func parseExact(b []byte) (any, error) {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
@@ -46,7 +46,7 @@ func parseExact(b []byte) (any, error) {
 
 type differ struct{ found []difference }
 
-// absent marks a value that one side doesn't have, which is not the same as null.
+// absent marks a value that is missing on one side; null is a value.
 type absent struct{}
 
 func (d *differ) compare(path string, a, b any) {

@@ -152,7 +152,7 @@ func TestTheCommandLineAgainstADaemon(t *testing.T) {
 		t.Errorf("serve ended with %d:\n%s", code, f.said)
 	}
 	f.fails(exitUnreachable, "no daemon can be reached|no daemon serves", "ps", "--data-dir", "state")
-	f.says("^whole: host main_pc", "journal", "verify")
+	f.says("^intact: host main_pc", "journal", "verify")
 }
 
 func looks(f *field) {
@@ -215,15 +215,15 @@ func sends(f *field) {
 		}
 	}
 	f.fails(exitUsage, "no such command", "send", "model/tiny", "Nonsense")
-	f.fails(exitUsage, "not JSON", "send", "model/tiny", "EnsureModel", "{")
+	f.fails(exitUsage, "not valid JSON", "send", "model/tiny", "EnsureModel", "{")
 	f.fails(exitNotFound, "not found", "send", "model/nope", "EnsureModel")
 }
 
 func remembers(f *field) {
-	f.says(`(?m)^equal: \d+ entities`, "replay")
+	f.says(`(?m)^equal: \d+ actors`, "replay")
 	f.says(`"phase": "ready"`, "state", "model/tiny", "--view")
 	f.says(`at sequence 1, decided `, "state", "host", "--at", "1")
-	f.fails(exitNotFound, "knows nothing of it", "state", "model/tiny", "--at", "1h")
+	f.fails(exitNotFound, "has no decision of it", "state", "model/tiny", "--at", "1h")
 	out, _ := f.run(exitOK, "", "journal", "tail", "-n", "3")
 	if n := strings.Count(out, "\n"); n < 3 {
 		f.t.Errorf("%d lines:\n%s", n, out)
@@ -241,13 +241,13 @@ func TestReplayAfterAKill(t *testing.T) {
 	f := newField(t)
 	f.start()
 	f.stop(syscall.SIGKILL)
-	f.fails(exitUnreachable, "is gone", "ps")
-	f.says(`(?m)^the journal folds`, "replay", "--data-dir", "state")
+	f.fails(exitUnreachable, "no longer runs", "ps")
+	f.says(`(?m)^the journal can be folded`, "replay", "--data-dir", "state")
 	f.says(`"Phase": "ready"`, "state", "model/tiny", "--data-dir", "state")
 	f.says(`model\.ready`, "journal", "tail", "--data-dir", "state", "--type", "model.ready")
 	f.says(`model loaded`, "logs", "tiny", "--data-dir", "state")
 	f.start()
-	f.says(`(?m)^equal: \d+ entities`, "replay")
+	f.says(`(?m)^equal: \d+ actors`, "replay")
 	f.stop(syscall.SIGTERM)
 }
 

@@ -15,7 +15,7 @@ import (
 	"modelops/messages"
 )
 
-// Exit codes. Scripts lean on them: a number never changes its meaning.
+// Exit codes. Scripts rely on them: the meaning of a number never changes.
 const (
 	exitOK          = 0
 	exitNo          = 1
@@ -28,13 +28,13 @@ const (
 	exitInterrupted = 130
 )
 
-const exitCodes = `0    done, or the answer is yes
-1    the answer is no: unhealthy, states differ, a load or an inference failed
-2    wrong usage or configuration, or a request that can never be answered
-3    no daemon could be reached, or it can't answer now
+const exitCodes = `0    success, or the answer is yes
+1    failure, or the answer is no: the daemon is unhealthy, states differ, a load or an inference failed
+2    wrong usage, wrong configuration, or a request that can never be answered
+3    no daemon can be reached, or it can't answer now
 4    there is no such model, actor or file
-5    refused: no memory, queue full, breaker open, in use by another
-6    the time was over before there was an answer
+5    refused: not enough memory, queue full, circuit breaker open, in use by another process
+6    the deadline passed before there was an answer
 7    the journal is damaged
 130  interrupted
 `
@@ -54,27 +54,27 @@ var exitOf = map[messages.Code]int{
 	messages.DeadlineExceeded: exitDeadline, messages.JournalDamaged: exitDamaged, messages.Cancelled: exitInterrupted,
 }
 
-// quietExit ends the program with a code when everything worth saying has been said.
+// quietExit ends the program with this code and no error message.
 type quietExit int
 
 func (e quietExit) Error() string { return fmt.Sprintf("exit %d", int(e)) }
 
-// act fits a command's function to cobra. Its failures become typed, so that what cobra itself finds wrong can be told apart: that is
-// always wrong usage. An interrupt ends ctx; a second one ends the program, in case the answer to the first is stuck.
+// act makes a RunE of a command's function. Errors of the function become typed; an untyped error is one of cobra's own, and means wrong
+// usage. An interrupt cancels ctx; a second one ends the program at once.
 func act(f func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 		defer stop()
 		defer context.AfterFunc(ctx, stop)()
 		err := typed(f(ctx, args))
-		if err != nil && ctx.Err() != nil { // whatever failed, failed because of the interrupt
+		if err != nil && ctx.Err() != nil { // the interrupt caused the error
 			return quietExit(exitInterrupted)
 		}
 		return err
 	}
 }
 
-// typed leaves alone what finish knows.
+// typed makes err a *messages.Error, except for the two other types that finish handles.
 func typed(err error) error {
 	var problems config.Problems
 	var quiet quietExit
@@ -87,7 +87,7 @@ func typed(err error) error {
 	return messages.AsError(err)
 }
 
-// finish tells what went wrong and picks the exit code.
+// finish prints the error and returns the exit code.
 func (c *cli) finish(cmd *cobra.Command, err error) int {
 	var quiet quietExit
 	var problems config.Problems
@@ -98,7 +98,7 @@ func (c *cli) finish(cmd *cobra.Command, err error) int {
 	case errors.As(err, &quiet):
 		return int(quiet)
 	case errors.As(err, &problems):
-		c.complain(&messages.Error{Code: messages.InvalidArgument, Subject: "configuration", Message: "nothing starts with it\n" + problems.Error()})
+		c.complain(&messages.Error{Code: messages.InvalidArgument, Subject: "configuration", Message: "it has mistakes\n" + problems.Error()})
 		return exitUsage
 	case errors.As(err, &known):
 		c.complain(known)
@@ -128,7 +128,7 @@ func explain(w io.Writer, e *messages.Error) {
 		b.WriteString("hint: " + e.Hint + "\n")
 	}
 	if len(e.Log) > 0 {
-		b.WriteString("its last lines:\n  " + strings.Join(e.Log, "\n  ") + "\n")
+		b.WriteString("last lines of its log:\n  " + strings.Join(e.Log, "\n  ") + "\n")
 	}
 	if e.Retry > 0 {
 		fmt.Fprintf(&b, "try again in %s\n", e.Retry)

@@ -10,7 +10,7 @@ import (
 	"modelops/messages"
 )
 
-// folded is one entity as its journal tells it.
+// folded is an actor whose state is folded from the journal.
 type folded struct {
 	kind  entity.Fold
 	state any
@@ -25,7 +25,7 @@ func (f *folded) sequence() uint64           { return f.last }
 func (f *folded) stateJSON() ([]byte, error) { return json.Marshal(f.state) }
 func (f *folded) view() proto.Message        { return f.kind.View(f.state) }
 
-// newFold begins an entity without a past. messages.InvalidArgument: its kind keeps no journal.
+// newFold is an actor before its first event. messages.InvalidArgument: its kind keeps no journal.
 func newFold(id messages.ActorID) (*folded, error) {
 	kind, err := kinds.FoldOf(id)
 	if err != nil {

@@ -17,36 +17,26 @@ func (c *cli) gpusCommand() *cobra.Command {
 	var leases bool
 	cmd := &cobra.Command{
 		Use: "gpus", Aliases: []string{"devices"}, Args: cobra.NoArgs,
-		Short: "List the devices and who holds their memory",
-		Long: "gpus lists the devices. LIMIT is the most that may be in use: what the margin and the soft limit leave. RESERVED is held by\n" +
-			"leases, FOREIGN is used by programs that aren't ours, FREE is what could be granted now. USED, UTIL, TEMP and POWER are the\n" +
+		Short: "List the devices and how much of their memory is in use",
+		Long: "gpus lists the devices. LIMIT is the memory that may be used: the capacity less the configured margin and soft limit. RESERVED is held\n" +
+			"by leases, FOREIGN is used by programs that modelops did not start, FREE can be granted now. USED, UTIL, TEMP and POWER are the\n" +
 			"device's latest sample.",
 	}
 	cmd.Flags().BoolVar(&leases, "leases", false, "list the leases too")
-	cmd.RunE = act(func(ctx context.Context, _ []string) error {
-		return c.asked(ctx, shortWait, func(ctx context.Context, k *Client) error {
-			s, err := k.status(ctx)
-			if err != nil {
-				return err
-			}
-			if c.asJSON {
-				all, err := messagesJSON(s.Gpus)
-				if err != nil {
-					return err
-				}
-				hints, err := messagesJSON(s.Hints)
-				if err != nil {
-					return err
-				}
-				return printJSON(c.stdout, map[string]any{"gpus": all, "hints": hints})
-			}
-			return c.printDevices(s, leases, time.Now())
-		})
+	cmd.RunE = c.asks(shortWait, func(ctx context.Context, k *client, _ []string) error {
+		s, err := k.status(ctx)
+		if err != nil {
+			return err
+		}
+		if c.asJSON {
+			return printJSON(c.stdout, map[string]any{"gpus": list[*messages.GpuView](s.Gpus), "hints": list[*messages.HintReply](s.Hints)})
+		}
+		return c.printDevices(s, leases, time.Now())
 	})
 	return cmd
 }
 
-// deviceName is what the device calls itself; a simulated one says so.
+// deviceName is the name that the device reports. A simulated device is marked as such.
 func deviceName(g *messages.GpuView) string {
 	switch {
 	case g.Kind != "simulated":
@@ -83,11 +73,11 @@ func (c *cli) printDevices(s *messages.StatusView, leases bool, now time.Time) e
 		}
 	}
 	for _, h := range s.Hints {
-		fmt.Fprintf(c.stdout, "%s of %s are kept for %s for %s, at the word of %s\n", messages.FormatBytes(h.Bytes), nameOf(h.Gpu), nameOf(h.Model),
+		fmt.Fprintf(c.stdout, "%s on %s are kept free for %s for %s, hinted by %s\n", messages.FormatBytes(h.Bytes), nameOf(h.Gpu), nameOf(h.Model),
 			lasting(time.UnixMilli(h.UntilMs).Sub(now)), cmp.Or(h.Owner, anonymousName))
 	}
 	for _, m := range s.GetDefrag().GetMoves() {
-		fmt.Fprintf(c.stdout, "%s moves from %s to %s\n", nameOf(m.Model), nameOf(m.From), nameOf(m.To))
+		fmt.Fprintf(c.stdout, "%s is moving from %s to %s\n", nameOf(m.Model), nameOf(m.From), nameOf(m.To))
 	}
 	if !leases {
 		return nil
@@ -99,7 +89,7 @@ func (c *cli) printDevices(s *messages.StatusView, leases bool, now time.Time) e
 // anonymousName stands for a caller without a name.
 const anonymousName = "unknown"
 
-// sample is the latest reading: used memory, use, temperature and power. What a device doesn't measure is 0 and left out.
+// sample is the cells of the latest reading: used memory, utilisation, temperature and power. What a device doesn't measure is empty.
 func sample(r *messages.DeviceReading) []string {
 	out := []string{mib(r.GetUsedBytes()), "", "", ""}
 	if r == nil {

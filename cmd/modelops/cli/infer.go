@@ -13,7 +13,7 @@ import (
 	"modelops/messages"
 )
 
-// asking is how a request is to be answered; infer and chat share it.
+// asking is the flags of a request that infer and chat share.
 type asking struct {
 	maxTokens   int32
 	temperature float32
@@ -24,14 +24,14 @@ type asking struct {
 
 func (a *asking) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.Int32Var(&a.maxTokens, "max-tokens", 0, "most tokens to generate (default 100)")
-	f.Float32Var(&a.temperature, "temperature", 0.7, "0 is greedy")
+	f.Int32Var(&a.maxTokens, "max-tokens", 0, "maximum number of tokens to generate (default 100)")
+	f.Float32Var(&a.temperature, "temperature", 0.7, "sampling temperature; 0 always takes the most likely token")
 	f.StringVar(&a.system, "system", "", "system message")
-	f.StringArrayVar(&a.stop, "stop", nil, "text that ends the answer; may be given more than once")
-	f.Int64Var(&a.seed, "seed", 0, "seed of the sampler, for answers that can be repeated")
+	f.StringArrayVar(&a.stop, "stop", nil, "text that ends the answer; can be repeated")
+	f.Int64Var(&a.seed, "seed", 0, "seed of the sampler, for reproducible answers")
 }
 
-// request is the part of a request that the flags say. What was not said is the daemon's to choose.
+// request is a request with the flags that were given. The daemon chooses the rest.
 func (a *asking) request(cmd *cobra.Command, model string) *messages.InferenceRequest {
 	r := &messages.InferenceRequest{ModelName: model, MaxTokens: a.maxTokens, Stop: a.stop}
 	if cmd.Flags().Changed("temperature") {
@@ -48,15 +48,15 @@ func (c *cli) inferCommand() *cobra.Command {
 	var raw, stream bool
 	cmd := &cobra.Command{
 		Use: "infer MODEL PROMPT", Args: cobra.ExactArgs(2),
-		Short: "Ask a model; it is loaded first when it must be",
-		Long: "infer asks a model one thing. PROMPT - reads it from standard input. On a terminal the answer appears as it comes.\n" +
-			"MODELOPS_API_KEY is sent as the API key, for hosts that know callers by keys.",
+		Short: "Send a prompt to a model, which is loaded first if necessary",
+		Long: "infer sends one prompt and prints the answer. The PROMPT - is read from standard input. On a terminal the answer is streamed.\n" +
+			"The value of MODELOPS_API_KEY is sent as the API key.",
 		Example:           "  modelops infer tiny \"What is the capital of France?\" --temperature 0\n  git diff | modelops infer tiny - --system \"Summarise this change\"",
 		ValidArgsFunction: c.completeModels(1),
 	}
 	a.flags(cmd)
-	cmd.Flags().BoolVar(&raw, "raw", false, "complete the prompt as it stands, without the chat template")
-	cmd.Flags().BoolVar(&stream, "stream", terminal(c.stdout), "print the answer as it comes (default on a terminal)")
+	cmd.Flags().BoolVar(&raw, "raw", false, "complete the prompt as it is, without the chat template")
+	cmd.Flags().BoolVar(&stream, "stream", terminal(c.stdout), "stream the answer (default on a terminal)")
 	cmd.RunE = act(func(ctx context.Context, args []string) error {
 		r := a.request(cmd, args[0])
 		prompt, err := c.text(args[1])
@@ -65,7 +65,7 @@ func (c *cli) inferCommand() *cobra.Command {
 		}
 		switch {
 		case a.system != "" && raw:
-			return messages.NewError(messages.InvalidArgument, "--system", "a raw prompt has no system message").WithHint("put it into the prompt")
+			return messages.NewError(messages.InvalidArgument, "--system", "--raw allows no system message").WithHint("put it into the prompt")
 		case a.system != "":
 			r.Messages = []*messages.ChatMessage{{Role: "system", Content: a.system}, {Role: "user", Content: prompt}}
 		default:
@@ -76,7 +76,7 @@ func (c *cli) inferCommand() *cobra.Command {
 	return cmd
 }
 
-// text is an argument, or what stands on standard input for "-".
+// text is an argument, or for "-" the whole standard input.
 func (c *cli) text(arg string) (string, error) {
 	if arg != "-" {
 		return arg, nil
@@ -92,7 +92,7 @@ func (c *cli) infer(ctx context.Context, r *messages.InferenceRequest, stream bo
 	if err != nil {
 		return err
 	}
-	defer k.Close()
+	defer k.close()
 	wait := c.progress("waiting for " + r.ModelName)
 	defer wait.done()
 	begun := false
@@ -132,7 +132,7 @@ func (c *cli) printChunk(chunk *messages.InferenceChunk) error {
 	return err
 }
 
-// sum is an answer's counts in a line.
+// sum is an answer's tokens, time and rate on one line.
 func sum(r *messages.InferenceResponse) string {
 	took := time.Duration(r.InferenceTimeMs) * time.Millisecond
 	s := fmt.Sprintf("%d tokens in %s", r.TokensGenerated, lasting(took))

@@ -22,7 +22,7 @@ func (c *cli) journalCommand() *cobra.Command {
 	return cmd
 }
 
-// wanted chooses decisions.
+// wanted selects decisions by actor and event type.
 type wanted struct {
 	actor string
 	types []string
@@ -48,9 +48,9 @@ func (c *cli) journalTailCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.IntVarP(&n, "lines", "n", 20, "how many decisions")
-	f.BoolVarP(&follow, "follow", "f", false, "go on with each new one")
-	f.StringVar(&w.actor, "actor", "", "only of this entity")
-	f.StringSliceVar(&w.types, "type", nil, "only with an event of this type (model.ready) or kind (model)")
+	f.BoolVarP(&follow, "follow", "f", false, "keep printing new decisions")
+	f.StringVar(&w.actor, "actor", "", "only decisions of this actor")
+	f.StringSliceVar(&w.types, "type", nil, "only decisions with an event of this type (model.ready) or kind (model)")
 	_ = cmd.RegisterFlagCompletionFunc("actor", c.completeActors())
 	_ = cmd.RegisterFlagCompletionFunc("type", cobra.FixedCompletions(messages.EventNames(), cobra.ShellCompDirectiveNoFileComp))
 	cmd.RunE = act(func(ctx context.Context, _ []string) error {
@@ -77,7 +77,7 @@ func (c *cli) tail(ctx context.Context, src *source, w wanted, n int, follow boo
 			return err
 		}
 		q.Actor = id
-	} else if len(w.types) == 0 { // every decision counts, so the last n are known
+	} else if len(w.types) == 0 { // without a filter the last n decisions are the last n sequences
 		q.After = src.last - min(uint64(n), src.last)
 	}
 	var last []messages.Recorded
@@ -96,7 +96,7 @@ func (c *cli) tail(ctx context.Context, src *source, w wanted, n int, follow boo
 		}
 	}
 	if follow && src.client == nil {
-		fmt.Fprintln(c.stderr, "the daemon is stopped: nothing will follow")
+		fmt.Fprintln(c.stderr, "the daemon is not running: there are no new decisions to follow")
 	}
 	if !follow || src.client == nil {
 		return nil
@@ -109,7 +109,7 @@ func (c *cli) tail(ctx context.Context, src *source, w wanted, n int, follow boo
 	})
 }
 
-// recordedJSON is a decision on a line of JSON.
+// recordedJSON is a decision as one line of JSON.
 type recordedJSON struct {
 	Sequence    uint64      `json:"sequence"`
 	At          time.Time   `json:"at"`
@@ -139,7 +139,7 @@ func shownRecord(r messages.Recorded) recordedJSON {
 	return out
 }
 
-// printRecorded writes a decision, an event a line.
+// printRecorded writes a decision: a line for each event, or one line of JSON.
 func (c *cli) printRecorded(r messages.Recorded) error {
 	shown := shownRecord(r)
 	if c.asJSON {
@@ -160,9 +160,10 @@ func (c *cli) printRecorded(r messages.Recorded) error {
 func (c *cli) journalVerifyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "verify [DIR]", Args: cobra.MaximumNArgs(1),
-		Short: "Check the journal of a stopped daemon, byte for byte",
-		Long: "verify reads every record of a journal that no daemon has open: checksums, gaps, the chain of each entity, the high-water\n" +
-			"mark. It changes nothing. Exit code 7 when the journal is damaged. DIR is the journal or the data directory around it.",
+		Short: "Check every byte of a stopped daemon's journal",
+		Long: "verify reads a journal that no daemon has open, and checks every record's checksum, the sequence for gaps, the chain of each actor's\n" +
+			"decisions, and the high-water mark. It changes nothing. The exit code is 7 if the journal is damaged. DIR is the journal directory or\n" +
+			"the data directory that contains it.",
 		RunE: act(func(ctx context.Context, args []string) error {
 			dir, err := c.journalDir(args)
 			if err != nil {
@@ -172,7 +173,7 @@ func (c *cli) journalVerifyCommand() *cobra.Command {
 			defer bar.done()
 			report, err := journal.Verify(ctx, dir)
 			if messages.CodeOf(err) == messages.Conflict {
-				return messages.AsError(err).WithHint("stop the daemon first; while it runs, `modelops replay` reads all of its journal")
+				return messages.AsError(err).WithHint("stop the daemon first; `modelops replay` reads the journal of a running one")
 			}
 			if err != nil {
 				return err
@@ -204,7 +205,7 @@ func (c *cli) printVerified(r journal.Report) error {
 		return damaged
 	}
 	if r.Torn != nil {
-		fmt.Fprintf(c.stdout, "the last record is half-written and was never acknowledged: %s at byte %d; the next start cuts it off\n", r.Torn.File, r.Torn.Offset)
+		fmt.Fprintf(c.stdout, "the last record is incomplete and was never acknowledged: %s at byte %d; the next start removes it\n", r.Torn.File, r.Torn.Offset)
 	}
 	for _, p := range r.Problems {
 		fmt.Fprintf(c.stdout, "sequence %d: %s", p.Sequence, p.What)
@@ -217,10 +218,10 @@ func (c *cli) printVerified(r journal.Report) error {
 		return damaged
 	}
 	if r.Last == 0 {
-		fmt.Fprintf(c.stdout, "%s holds no decisions yet\n", r.Dir)
+		fmt.Fprintf(c.stdout, "%s has no decisions yet\n", r.Dir)
 		return nil
 	}
-	fmt.Fprintf(c.stdout, "whole: host %s, sequences %d to %d, %d decisions of %d entities, %s in %d blocks, mark %d\n", r.Host, r.First, r.Last, r.Decisions,
+	fmt.Fprintf(c.stdout, "intact: host %s, sequences %d to %d, %d decisions of %d actors, %s in %d blocks, high-water mark %d\n", r.Host, r.First, r.Last, r.Decisions,
 		r.Actors, messages.FormatBytes(uint64(r.Bytes)), r.Blocks, r.Mark)
 	return nil
 }

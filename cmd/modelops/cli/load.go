@@ -18,29 +18,29 @@ func (c *cli) loadCommand() *cobra.Command {
 	r := &messages.ModelLoadRequest{}
 	cmd := &cobra.Command{
 		Use: "load NAME", Aliases: []string{"run"}, Args: cobra.ExactArgs(1),
-		Short:             "Make a model resident and wait until it is ready",
+		Short:             "Load a model and wait until it is ready",
 		Example:           "  modelops load tiny\n  modelops load mine --path ./mine.gguf",
 		ValidArgsFunction: c.completeModels(1),
 	}
-	cmd.Flags().StringVar(&r.ModelPath, "path", "", "its file, for a model that the configuration doesn't declare")
-	cmd.Flags().Int32Var(&r.Shards, "shards", 0, "devices that the model is split over")
+	cmd.Flags().StringVar(&r.ModelPath, "path", "", "file of the model, if the configuration doesn't declare it")
+	cmd.Flags().Int32Var(&r.Shards, "shards", 0, "number of devices to split the model over")
 	cmd.RunE = act(func(ctx context.Context, args []string) error {
 		r.ModelName = args[0]
 		if r.ModelPath != "" {
-			// The daemon's working directory is another one.
+			// The daemon has its own working directory.
 			abs, err := filepath.Abs(r.ModelPath)
 			if err != nil {
 				return err
 			}
 			r.ModelPath = abs
 		}
-		return c.asked(ctx, longWait, func(ctx context.Context, k *Client) error { return c.load(ctx, k, r) })
+		return c.asked(ctx, longWait, func(ctx context.Context, k *client) error { return c.load(ctx, k, r) })
 	})
 	return cmd
 }
 
-func (c *cli) load(ctx context.Context, k *Client, r *messages.ModelLoadRequest) error {
-	bar := c.progress("asking for " + r.ModelName)
+func (c *cli) load(ctx context.Context, k *client, r *messages.ModelLoadRequest) error {
+	bar := c.progress("loading " + r.ModelName)
 	defer bar.done()
 	watched, stop := context.WithCancel(ctx)
 	if bar.options != nil {
@@ -50,20 +50,19 @@ func (c *cli) load(ctx context.Context, k *Client, r *messages.ModelLoadRequest)
 	err := k.askFor(ctx, "models.load", r, answer)
 	stop()
 	bar.done()
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case c.asJSON:
-		return printProto(c.stdout, answer)
 	}
-	fmt.Fprintf(c.stdout, "%s is ready, %d MiB\n", answer.ModelId, answer.VramUsedMb)
-	return nil
+	return show(c, answer, func(a *messages.ModelLoadReply) error {
+		_, err := fmt.Fprintf(c.stdout, "%s is ready, %d MiB\n", a.ModelId, a.VramUsedMb)
+		return err
+	})
 }
 
 const loadLookEvery = 150 * time.Millisecond
 
-// watchLoad shows the stages of a load. What can't be seen is not shown: the load itself doesn't depend on it.
-func watchLoad(ctx context.Context, k *Client, name string, bar *progress) {
+// watchLoad shows the stages of a load. It ignores errors: the load does not depend on it.
+func watchLoad(ctx context.Context, k *client, name string, bar *progress) {
 	host, err := k.host(ctx)
 	if err != nil {
 		return
@@ -105,7 +104,7 @@ func showLoad(ctx context.Context, v *messages.ModelView, bar *progress) {
 	}
 }
 
-// loadProgress asks a worker on this machine how much of its model is read. Not every engine tells.
+// loadProgress asks a worker on this machine which part of its model it has read, from 0 to 1. Not every engine reports it.
 func loadProgress(ctx context.Context, url string) (float64, bool) {
 	ctx, cancel := context.WithTimeout(ctx, loadLookEvery)
 	defer cancel()
@@ -131,28 +130,26 @@ func (c *cli) unloadCommand() *cobra.Command {
 	r := &messages.ModelUnloadRequest{}
 	cmd := &cobra.Command{
 		Use: "unload NAME", Aliases: []string{"stop"}, Args: cobra.ExactArgs(1),
-		Short:             "Let a model's requests finish and free its memory",
+		Short:             "Unload a model after its running requests have finished",
 		ValidArgsFunction: c.completeModels(1),
 	}
-	cmd.Flags().BoolVar(&r.Force, "force", false, "end its running requests")
-	cmd.RunE = act(func(ctx context.Context, args []string) error {
-		return c.asked(ctx, longWait, func(ctx context.Context, k *Client) error {
-			bar := c.progress(args[0] + ": waiting for its requests and its memory")
-			defer bar.done()
-			answer := &messages.ModelUnloadReply{}
-			if err := k.askFor(ctx, subjectFor("models.unload", args[0]), &messages.ModelUnloadRequest{ModelName: args[0], Force: r.Force}, answer); err != nil {
-				return err
-			}
-			bar.done()
-			if c.asJSON {
-				return printProto(c.stdout, answer)
-			}
+	cmd.Flags().BoolVar(&r.Force, "force", false, "cancel its running requests")
+	cmd.RunE = c.asks(longWait, func(ctx context.Context, k *client, args []string) error {
+		r.ModelName = args[0]
+		bar := c.progress(r.ModelName + ": waiting for its requests to finish and its memory to be freed")
+		defer bar.done()
+		answer := &messages.ModelUnloadReply{}
+		if err := k.askFor(ctx, subjectFor("models.unload", r.ModelName), r, answer); err != nil {
+			return err
+		}
+		bar.done()
+		return show(c, answer, func(a *messages.ModelUnloadReply) error {
 			freed := ""
-			if answer.VramFreedMb > 0 {
-				freed = fmt.Sprintf(", %d MiB free again", answer.VramFreedMb)
+			if a.VramFreedMb > 0 {
+				freed = fmt.Sprintf(", %d MiB freed", a.VramFreedMb)
 			}
-			fmt.Fprintf(c.stdout, "%s is unloaded%s\n", args[0], freed)
-			return nil
+			_, err := fmt.Fprintf(c.stdout, "%s is unloaded%s\n", r.ModelName, freed)
+			return err
 		})
 	})
 	return cmd

@@ -21,11 +21,11 @@ func (c *cli) logsCommand() *cobra.Command {
 	var follow bool
 	cmd := &cobra.Command{
 		Use: "logs MODEL", Args: cobra.ExactArgs(1),
-		Short:             "Print what a model's worker wrote, also after its death",
+		Short:             "Print the output of a model's latest worker, running or not",
 		ValidArgsFunction: c.completeModels(1),
 	}
-	cmd.Flags().IntVarP(&n, "lines", "n", 100, "how many lines")
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what is added, also by the worker after this one")
+	cmd.Flags().IntVarP(&n, "lines", "n", 100, "number of lines")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "keep printing new output, also of the next worker")
 	cmd.RunE = act(func(ctx context.Context, args []string) error {
 		if n < 0 {
 			return messages.NewError(messages.InvalidArgument, "--lines", "it is negative")
@@ -43,13 +43,13 @@ func (c *cli) logsCommand() *cobra.Command {
 	return cmd
 }
 
-// logs knows where a model's newest log lies.
+// logs finds the newest log of a model.
 type logs struct {
 	newest func(context.Context) string
 	close  func()
 }
 
-// findLog asks the running daemon, or looks into a stopped one's data directory.
+// findLog finds a model's log through the running daemon, or in the data directory of a stopped one.
 func (c *cli) findLog(ctx context.Context, name string) (logs, error) {
 	opening, cancel := c.within(ctx, shortWait)
 	defer cancel()
@@ -66,7 +66,10 @@ func (c *cli) findLog(ctx context.Context, name string) (logs, error) {
 		found := runtime.New(runtime.Options{LogDir: filepath.Join(p.dataDir, "logs")})
 		return logs{func(context.Context) string { return found.LogPath(name) }, func() {}}, nil
 	}
-	id := messages.ModelActor(src.host, canonical(opening, src.client, name))
+	id := messages.ModelActor(src.host, name)
+	if known, err := src.client.modelName(opening, name); err == nil {
+		id = messages.ModelActor(src.host, known)
+	}
 	if _, err := src.client.model(opening, id); err != nil {
 		src.close()
 		return logs{}, err
@@ -75,23 +78,7 @@ func (c *cli) findLog(ctx context.Context, name string) (logs, error) {
 	return logs{newest.newest, src.close}, nil
 }
 
-// canonical is the name behind an alias.
-func canonical(ctx context.Context, k *Client, name string) string {
-	s, err := k.status(ctx)
-	if err != nil {
-		return name
-	}
-	for _, m := range s.Models {
-		for _, alias := range m.GetSpec().GetAliases() {
-			if alias == name {
-				return m.Name
-			}
-		}
-	}
-	return name
-}
-
-// workerLogs finds logs by the journal, which knows the dead workers too. It reads on from where it has read to.
+// workerLogs finds logs in the journal, which also names workers that have ended. Each call continues where the last one stopped.
 type workerLogs struct {
 	src   *source
 	model messages.ActorID
@@ -117,10 +104,10 @@ func (w *workerLogs) newest(ctx context.Context) string {
 // printLog writes the last lines of a log.
 func (c *cli) printLog(path string, n int, model string) error {
 	if path == "" {
-		return messages.NewError(messages.NotFound, "model "+model, "it has no log: no worker of it has run here").WithHint("modelops load " + model + " starts one")
+		return messages.NewError(messages.NotFound, "model "+model, "it has no log, because no worker of it has run here").WithHint("`modelops load " + model + "` starts one")
 	}
 	if _, err := os.Stat(path); err != nil {
-		return messages.Errorf(messages.NotFound, path, "the log can't be read: %w", err).WithHint("logs lie on the host that ran the worker, the newest three of each model")
+		return messages.Errorf(messages.NotFound, path, "the log can't be read: %w", err).WithHint("the host that ran the worker keeps the newest three logs of each model")
 	}
 	for _, line := range runtime.Tail(path, n) {
 		if err := c.printLogLine(line); err != nil {
@@ -140,7 +127,7 @@ func (c *cli) printLogLine(line string) error {
 
 const logChangeEvery = time.Second
 
-// followLog goes on until the interrupt; when a new worker writes a new log, with that.
+// followLog prints a log and what is added to it, until the interrupt. When a new worker starts a new log, it continues with that one.
 func (c *cli) followLog(ctx context.Context, l logs, model string, n int) error {
 	path := l.newest(ctx)
 	size := int64(0)
@@ -159,7 +146,7 @@ func (c *cli) followLog(ctx context.Context, l logs, model string, n int) error 
 	}
 }
 
-// followOne copies one log from a size on and returns the path of the log that takes its place.
+// followOne prints one log from an offset on. It returns the path of the next log when there is one.
 func (c *cli) followOne(ctx context.Context, l logs, path string, size int64) (string, error) {
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
@@ -175,7 +162,7 @@ func (c *cli) followOne(ctx context.Context, l logs, path string, size int64) (s
 	}
 }
 
-// awaitNext sends the path of the log after the one at path.
+// awaitNext sends the path of the log that replaces the one at path.
 func (l logs) awaitNext(ctx context.Context, path string, next chan<- string) {
 	tick := time.NewTicker(logChangeEvery)
 	defer tick.Stop()
@@ -192,7 +179,7 @@ func (l logs) awaitNext(ctx context.Context, path string, next chan<- string) {
 	}
 }
 
-// logWriter writes raw lines, or one JSON value a piece.
+// logWriter prints a log as it is, or each line as JSON.
 func (c *cli) logWriter() io.Writer {
 	if !c.asJSON {
 		return c.stdout
@@ -200,7 +187,7 @@ func (c *cli) logWriter() io.Writer {
 	return &lineWriter{print: c.printLogLine}
 }
 
-// skipping leaves out the first bytes, which have been shown.
+// skipping drops the first bytes, which are printed already.
 type skipping struct {
 	w    io.Writer
 	left int64
@@ -216,7 +203,7 @@ func (s *skipping) Write(b []byte) (int, error) {
 	return int(n) + m, err
 }
 
-// lineWriter cuts what is written into lines.
+// lineWriter prints each complete line that is written to it.
 type lineWriter struct {
 	print func(string) error
 	part  []byte

@@ -16,22 +16,20 @@ import (
 func (c *cli) psCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "ps", Args: cobra.NoArgs,
-		Short: "List the models that are resident or on their way",
-		RunE: act(func(ctx context.Context, _ []string) error {
-			return c.asked(ctx, shortWait, func(ctx context.Context, k *Client) error {
-				m, err := k.ask(ctx, "ps", nil)
-				if err != nil {
-					return err
-				}
-				if c.asJSON {
-					return printRaw(c.stdout, m.Data)
-				}
-				models, err := readModels(m.Data)
-				if err != nil {
-					return err
-				}
-				return c.printResident(models, time.Now())
-			})
+		Short: "List the models that are loaded or being loaded",
+		RunE: c.asks(shortWait, func(ctx context.Context, k *client, _ []string) error {
+			m, err := k.ask(ctx, "ps", nil)
+			if err != nil {
+				return err
+			}
+			if c.asJSON {
+				return printRaw(c.stdout, m.Data)
+			}
+			models, err := readModels(m.Data)
+			if err != nil {
+				return err
+			}
+			return c.printResident(models, time.Now())
 		}),
 	}
 }
@@ -56,7 +54,7 @@ func readModels(b []byte) ([]*messages.ModelView, error) {
 
 func (c *cli) printResident(models []*messages.ModelView, now time.Time) error {
 	if len(models) == 0 {
-		fmt.Fprintln(c.stdout, "no model is resident; modelops models lists what can be loaded")
+		fmt.Fprintln(c.stdout, "no model is loaded; `modelops models` lists what can be loaded")
 		return nil
 	}
 	t := table{columns: []string{"NAME", "PHASE", "DEVICE", "MEMORY", "ACTIVE", "QUEUED", "SINCE", "PINNED", "PID"}}
@@ -82,7 +80,7 @@ func deviceOf(m *messages.ModelView) string {
 	return strings.Join(names, "+")
 }
 
-// modelMemory is what the model was seen to use, else what is held for it.
+// modelMemory is the measured memory of a model, or what is reserved for it until it is measured.
 func modelMemory(m *messages.ModelView) string {
 	if m.MeasuredBytes > 0 {
 		return messages.FormatBytes(m.MeasuredBytes)
@@ -96,35 +94,29 @@ func modelMemory(m *messages.ModelView) string {
 func (c *cli) modelsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "models", Aliases: []string{"list", "ls"}, Args: cobra.NoArgs,
-		Short: "List all models that can be asked for",
-		RunE: act(func(ctx context.Context, _ []string) error {
-			return c.asked(ctx, shortWait, func(ctx context.Context, k *Client) error {
-				s, err := k.status(ctx)
-				if err != nil {
-					return err
-				}
-				if c.asJSON {
-					all, err := messagesJSON(s.Models)
-					if err != nil {
-						return err
-					}
-					return printJSON(c.stdout, map[string]any{"models": all})
-				}
-				return c.printModels(s.Models, s.GetHost().GetRoutes())
-			})
+		Short: "List all models that can be requested",
+		RunE: c.asks(shortWait, func(ctx context.Context, k *client, _ []string) error {
+			s, err := k.status(ctx)
+			if err != nil {
+				return err
+			}
+			if c.asJSON {
+				return printJSON(c.stdout, map[string]any{"models": list[*messages.ModelView](s.Models)})
+			}
+			return c.printModels(s.Models, s.GetHost().GetRoutes(), time.Now())
 		}),
 	}
 }
 
-func (c *cli) printModels(models []*messages.ModelView, routes []*messages.Route) error {
+func (c *cli) printModels(models []*messages.ModelView, routes []*messages.Route, now time.Time) error {
 	if len(models) == 0 {
-		fmt.Fprintln(c.stdout, "no model is declared; add one to cluster.yaml, or modelops load NAME --path FILE")
+		fmt.Fprintln(c.stdout, "no model is declared; add one to cluster.yaml, or run `modelops load NAME --path FILE`")
 		return nil
 	}
 	t := table{columns: []string{"NAME", "PHASE", "RUNTIME", "BREAKER", "PINNED", "ALIASES", "SOURCE"}}
 	for _, m := range models {
 		s := m.GetSpec()
-		t.add(m.Name, m.Phase, s.GetRuntime(), m.Breaker, pinOf(m, time.Now()), strings.Join(s.GetAliases(), ","), cameFrom(s))
+		t.add(m.Name, m.Phase, s.GetRuntime(), m.Breaker, pinOf(m, now), strings.Join(s.GetAliases(), ","), cameFrom(s))
 	}
 	c.paint(&t, 1)
 	if err := t.print(c.stdout); err != nil {
@@ -141,7 +133,7 @@ func (c *cli) printModels(models []*messages.ModelView, routes []*messages.Route
 	return nil
 }
 
-// cameFrom is where the model comes from: a file, a command's first line or a URL.
+// cameFrom is a model's source: its file, the first line of its command, or its URL.
 func cameFrom(s *messages.ModelSpec) string {
 	switch {
 	case s.GetCmd() != "":
@@ -153,7 +145,7 @@ func cameFrom(s *messages.ModelSpec) string {
 	return s.GetUrl()
 }
 
-// namesAt is the note on a model's routes for tables: the names that lead to it, or are tried at it.
+// namesAt lists the names that are routed to a model; a name that sends only a share of its requests there, as a trial, has that share.
 func namesAt(model string, routes []*messages.Route) string {
 	var out []string
 	for _, r := range routes {

@@ -1,17 +1,15 @@
 package cli
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
-	"math"
 	"os/user"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/encoding/protojson"
 
 	"modelops/messages"
 )
@@ -21,26 +19,23 @@ func (c *cli) pinCommand() *cobra.Command {
 	var lasts time.Duration
 	cmd := &cobra.Command{
 		Use: "pin MODEL", Args: cobra.ExactArgs(1),
-		Short: "Keep a model from eviction, for a time or for good",
-		Long: "pin keeps a model from being evicted and from being unloaded when idle, until its time is over, until unpin, or for good. A\n" +
-			"model has one pin: the latest word counts. A pin loads nothing; on a model that isn't resident it holds from its next load.\n\n" +
-			"Pins are shown with owner and end by `modelops models`, `ps` and `why`. Where this pin and others can't all be kept, because\n" +
-			"the models share a group or there isn't memory for all of them, pin says so and names the others and their owners.",
+		Short: "Protect a model from eviction, for a time or without end",
+		Long: "pin protects a model from eviction and from being unloaded when idle, until its time is over or until `modelops unpin`. A model has one\n" +
+			"pin; a new one replaces it. A pin doesn't load the model: if it isn't loaded, the pin takes effect with its next load.\n\n" +
+			"`modelops models`, `ps` and `why` show pins with their owners and ends. If the pinned models can't all be loaded together, because\n" +
+			"they share a group or there isn't enough memory, pin prints the conflicts with the other pins and their owners.",
 		Example:           "  modelops pin qwen3:8b --for 2h\n  modelops pin qwen3:8b --owner evaluation",
 		ValidArgsFunction: c.completeModels(1),
 	}
-	cmd.Flags().DurationVar(&lasts, "for", 0, "how long; 0 is for good")
-	cmd.Flags().StringVar(&owner, "owner", "", "who pins it (default: your user name)")
+	cmd.Flags().DurationVar(&lasts, "for", 0, "how long; 0 is without end")
+	cmd.Flags().StringVar(&owner, "owner", "", "owner of the pin (default: your user name)")
 	cmd.RunE = act(func(ctx context.Context, args []string) error {
-		if lasts < 0 || lasts > 0 && lasts < time.Second || lasts.Seconds() > math.MaxUint32 {
-			return messages.Errorf(messages.InvalidArgument, "--for", "%s is no time that a pin can last", lasts).WithHint("at least 1s; 0 is for good")
+		ttl, err := wholeSeconds("--for", lasts, "0 is without end")
+		if err != nil {
+			return err
 		}
-		if owner = strings.TrimSpace(owner); owner == "" {
-			owner = whoAmI()
-		}
-		return c.asked(ctx, shortWait, func(ctx context.Context, k *Client) error {
-			return c.pin(ctx, k, args[0], &messages.PinModel{Owner: owner, TtlSeconds: uint32(lasts.Seconds())})
-		})
+		pin := &messages.PinModel{Owner: cmp.Or(strings.TrimSpace(owner), userName()), TtlSeconds: ttl}
+		return c.asked(ctx, shortWait, func(ctx context.Context, k *client) error { return c.pin(ctx, k, args[0], pin) })
 	})
 	return cmd
 }
@@ -49,57 +44,42 @@ func (c *cli) unpinCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "unpin MODEL", Args: cobra.ExactArgs(1),
 		Short:             "End a model's pin",
-		Long:              "unpin ends the pin that `modelops pin` set, whoever owns it. A model that the configuration pins stays pinned.",
+		Long:              "unpin ends the pin that `modelops pin` made, no matter who owns it. A model that the configuration pins stays pinned.",
 		ValidArgsFunction: c.completeModels(1),
-		RunE: act(func(ctx context.Context, args []string) error {
-			return c.asked(ctx, shortWait, func(ctx context.Context, k *Client) error {
-				return c.pin(ctx, k, args[0], &messages.PinModel{})
-			})
+		RunE: c.asks(shortWait, func(ctx context.Context, k *client, args []string) error {
+			return c.pin(ctx, k, args[0], &messages.PinModel{})
 		}),
 	}
 }
 
-// whoAmI names the owner of a pin; who can't be named is anonymous.
-func whoAmI() string {
+// userName is the owner of a pin or a hint when no other is given.
+func userName() string {
 	if u, err := user.Current(); err == nil && u.Username != "" {
 		return u.Username
 	}
 	return anonymousName
 }
 
-func (c *cli) pin(ctx context.Context, k *Client, name string, command *messages.PinModel) error {
-	name, err := k.nameOf(ctx, name)
+func (c *cli) pin(ctx context.Context, k *client, name string, command *messages.PinModel) error {
+	actor, err := k.modelActor(ctx, name)
 	if err != nil {
 		return err
 	}
-	host, err := k.host(ctx)
-	if err != nil {
-		return err
-	}
-	actor := messages.ModelActor(host, name)
-	body, err := protojson.Marshal(command)
-	if err != nil {
-		return err
-	}
-	q, err := json.Marshal(map[string]any{"actor": actor.String(), "command": "PinModel", "body": json.RawMessage(body)})
-	if err != nil {
-		return err
-	}
-	if _, err := k.ask(ctx, "send", q); err != nil {
+	if err := k.tell(ctx, actor, command, &messages.Done{}); err != nil {
 		return err
 	}
 	s, err := k.status(ctx)
 	if err != nil {
 		return err
 	}
-	// The gateway, which the status asks, hears of the pin a moment later than the model.
+	// The status comes from the gateway, which learns of the pin a moment after the model: read the pin from the model itself.
 	v, err := k.model(ctx, actor)
 	if err != nil {
 		return err
 	}
 	conflicts := pinConflicts(s, v)
 	if c.asJSON {
-		return printJSON(c.stdout, map[string]any{"model": name, "pinned_by": v.PinnedBy, "pinned_until_ms": v.PinnedUntilMs,
+		return printJSON(c.stdout, map[string]any{"model": v.Name, "pinned_by": v.PinnedBy, "pinned_until_ms": v.PinnedUntilMs,
 			"pinned_by_configuration": v.GetSpec().GetPinned(), "phase": v.Phase, "conflicts": append([]string{}, conflicts...)})
 	}
 	return c.printPin(v, conflicts)
@@ -112,7 +92,7 @@ func (c *cli) printPin(v *messages.ModelView, conflicts []string) error {
 	case v.Phase == "ready":
 		fmt.Fprintf(c.stdout, "%s is pinned: %s\n", v.Name, pin)
 	default:
-		fmt.Fprintf(c.stdout, "%s is pinned: %s; it is %s, so the pin holds from its next load\n", v.Name, pin, v.Phase)
+		fmt.Fprintf(c.stdout, "%s is pinned: %s; it is %s, so the pin takes effect with its next load\n", v.Name, pin, v.Phase)
 	}
 	for _, line := range conflicts {
 		fmt.Fprintln(c.stderr, "conflict: "+line)
@@ -120,7 +100,7 @@ func (c *cli) printPin(v *messages.ModelView, conflicts []string) error {
 	return nil
 }
 
-// pinOf says who keeps a model and how long still; empty when nobody does.
+// pinOf is the owner of a model's pin and how long it still lasts; empty without a pin.
 func pinOf(m *messages.ModelView, now time.Time) string {
 	until := time.UnixMilli(m.GetPinnedUntilMs())
 	switch {
@@ -134,7 +114,7 @@ func pinOf(m *messages.ModelView, now time.Time) string {
 	return ""
 }
 
-// pinConflicts says why a pinned model can't be resident beside the others that are pinned, and names those with their owners.
+// pinConflicts lists why a pinned model can't be loaded together with other pinned models, with the owners of their pins.
 func pinConflicts(s *messages.StatusView, m *messages.ModelView) []string {
 	now := time.Now()
 	if pinOf(m, now) == "" {
@@ -150,7 +130,7 @@ func pinConflicts(s *messages.StatusView, m *messages.ModelView) []string {
 		}
 		for _, group := range o.GetSpec().GetGroups() {
 			if slices.Contains(m.GetSpec().GetGroups(), group) {
-				out = append(out, fmt.Sprintf("%s is pinned %s, and group %s lets only one of the two be resident", o.Name, pin, group))
+				out = append(out, fmt.Sprintf("%s is pinned %s, and group %s allows only one of the two to be loaded", o.Name, pin, group))
 				break
 			}
 		}
@@ -161,14 +141,14 @@ func pinConflicts(s *messages.StatusView, m *messages.ModelView) []string {
 	}
 	need := max(m.GetSpec().GetVramBytes(), m.GetMeasuredBytes())
 	if m.GetPlacement() != nil || len(held) == 0 || need == 0 {
-		return out // it is there already, or nobody knows what it needs
+		return out // it is loaded already, or its need is unknown
 	}
 	var most uint64
 	for _, g := range s.Gpus {
 		most = max(most, g.LimitBytes-min(g.LimitBytes, holding[g.Id]))
 	}
 	if need > most {
-		out = append(out, fmt.Sprintf("it needs %s and at most %s can be had on one device while these stay: %s", messages.FormatBytes(need), messages.FormatBytes(most), strings.Join(held, ", ")))
+		out = append(out, fmt.Sprintf("it needs %s, and at most %s can be free on one device while these models are pinned: %s", messages.FormatBytes(need), messages.FormatBytes(most), strings.Join(held, ", ")))
 	}
 	return out
 }

@@ -28,10 +28,10 @@ func TestPinConflictsNameTheOthers(t *testing.T) {
 		want string
 	}{
 		{pinned("small", "me", "", 5), ""},
-		{pinned("large", "me", "", 6), "it needs 6144 MiB and at most 5120 MiB can be had on one device while these stay: a by alice (15.0 GiB), b by configuration (8192 MiB)"},
+		{pinned("large", "me", "", 6), "it needs 6144 MiB, and at most 5120 MiB can be free on one device while these models are pinned: a by alice (15.0 GiB), b by configuration (8192 MiB)"},
 		{pinned("large", "", "", 6), ""},          // not pinned
 		{pinned("large", "me", "gpu/h/b", 6), ""}, // it is there already
-		{pinned("rival", "me", "", 1, "x", "big"), "a is pinned by alice, and group big lets only one of the two be resident"},
+		{pinned("rival", "me", "", 1, "x", "big"), "a is pinned by alice, and group big allows only one of the two to be loaded"},
 	} {
 		if got := strings.Join(pinConflicts(s, x.m), "; "); got != x.want {
 			t.Errorf("%s: %q, want %q", x.m.Name, got, x.want)
@@ -70,7 +70,7 @@ func TestQueueIsShown(t *testing.T) {
 	const want = `MODEL  REQUEST  STATE    CLASS   CALLER  PLACE  WAITED  EXPECTED  WAITS FOR
 tiny   r1       running  normal  -       -      20ms    -         -
 tiny   r2       waiting  batch   bob     1      1.5s    4.0s      a place
-on this host 1 running of 512, 1 waiting
+on this host: 1 running of 512, 1 waiting
 `
 	if got := out.String(); got != want {
 		t.Errorf("%s", got)

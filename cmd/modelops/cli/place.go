@@ -16,12 +16,12 @@ import (
 
 const defaultConfig = "cluster.yaml"
 
-// place is where a host keeps its things on this machine.
+// place is where a host's data is on this machine.
 type place struct {
 	dataDir string
 	journal string
-	server  string     // where the configuration puts the daemon; empty when it picks a port itself
-	daemon  *Addresses // nil when no daemon has announced itself there
+	server  string     // the daemon's address by the configuration; empty when the daemon picks a port itself
+	daemon  *Addresses // what the last daemon wrote there; nil when there is nothing
 }
 
 // loadConfig reads the configuration that the flags name.
@@ -48,8 +48,8 @@ func (c *cli) configFile() string {
 	return ""
 }
 
-// findPlace finds data directory and journal. A configuration that nobody named and that is wrong is no reason to refuse a
-// question to a running daemon.
+// findPlace finds the data directory and the journal. A mistake in the configuration counts only when --config names the file: a
+// question to a running daemon doesn't need it.
 func (c *cli) findPlace() (place, error) {
 	dir := cmp.Or(c.dataDir, ".modelops")
 	p := place{dataDir: dir, journal: filepath.Join(dir, "journal"), server: "nats://127.0.0.1:4222"}
@@ -66,7 +66,7 @@ func (c *cli) findPlace() (place, error) {
 	return p, err
 }
 
-// readAddresses reads what a daemon wrote when it had started; nil when there is nothing.
+// readAddresses reads the file that a daemon writes when it has started; nil when there is none.
 func readAddresses(dataDir string) (*Addresses, error) {
 	path := filepath.Join(dataDir, AddressFile)
 	b, err := os.ReadFile(path)
@@ -83,10 +83,10 @@ func readAddresses(dataDir string) (*Addresses, error) {
 	return a, nil
 }
 
-// named is the address that a person gave.
+// named is the address from the flag or the environment.
 func (c *cli) named() string { return cmp.Or(c.server, os.Getenv("MODELOPS_SERVER")) }
 
-// serverURL is where the daemon should be; left is the file that says so, when none but a file does.
+// serverURL is the daemon's address; left is the file that it was read from, if any.
 func (c *cli) serverURL() (url, left string, err error) {
 	if named := c.named(); named != "" {
 		return named, "", nil
@@ -98,7 +98,7 @@ func (c *cli) serverURL() (url, left string, err error) {
 	if p.daemon != nil && p.daemon.NATS != "" {
 		return p.daemon.NATS, filepath.Join(p.dataDir, AddressFile), nil
 	}
-	if c.dataDir != "" || p.server == "" { // whoever listens at the usual address is another one
+	if c.dataDir != "" || p.server == "" { // a daemon at the default address serves another data directory
 		return "", "", messages.NewError(messages.Unavailable, p.dataDir, "no daemon serves this data directory").
 			WithHint("start it with `modelops serve`, or name another with --server")
 	}

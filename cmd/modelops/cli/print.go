@@ -16,7 +16,7 @@ import (
 	"modelops/messages"
 )
 
-// shown is how messages look in JSON: proto names, and zeros too, as on NATS.
+// shown makes JSON with the field names of the proto files and with zeros, as on NATS.
 var shown = protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: true}
 
 // printProto writes a message as one indented document.
@@ -28,7 +28,7 @@ func printProto(w io.Writer, m proto.Message) error {
 	return printRaw(w, b)
 }
 
-// printRaw indents JSON. protojson varies its spaces on purpose, so its own layout is never shown.
+// printRaw writes JSON indented. The spaces that protojson writes differ from build to build on purpose, so its layout is never kept.
 func printRaw(w io.Writer, b []byte) error {
 	var out bytes.Buffer
 	if err := json.Indent(&out, b, "", "  "); err != nil {
@@ -70,20 +70,22 @@ func compact(m proto.Message) json.RawMessage {
 	return out.Bytes()
 }
 
-// messagesJSON is a list of messages as JSON values.
-func messagesJSON[M proto.Message](in []M) ([]json.RawMessage, error) {
-	out := make([]json.RawMessage, 0, len(in))
-	for _, m := range in {
+// list is messages as a JSON array; each looks as printProto writes it.
+type list[M proto.Message] []M
+
+func (l list[M]) MarshalJSON() ([]byte, error) {
+	out := make([]json.RawMessage, 0, len(l))
+	for _, m := range l {
 		b, err := shown.Marshal(m)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, b)
 	}
-	return out, nil
+	return json.Marshal(out)
 }
 
-// table writes rows in columns. All cells of a coloured column are wrapped in codes of one length, or the columns would not align.
+// table writes rows in columns. Every cell of a coloured column has colour codes of the same length; otherwise the columns don't align.
 type table struct {
 	columns []string
 	rows    [][]string
@@ -153,7 +155,7 @@ func phaseColour(phase string) string {
 	return plain
 }
 
-// mib writes an amount, or nothing for none.
+// mib writes an amount of memory; 0 is empty.
 func mib(b uint64) string {
 	if b == 0 {
 		return ""
@@ -161,10 +163,10 @@ func mib(b uint64) string {
 	return messages.FormatBytes(b)
 }
 
-// amount writes an amount of which 0 is worth saying.
+// amount writes an amount of memory; 0 is 0.
 func amount(b uint64) string { return cmp.Or(mib(b), "0") }
 
-// ago writes how long something has lasted; nothing for never.
+// ago writes the time since a moment; empty when there is none.
 func ago(now time.Time, ms int64) string {
 	if ms == 0 {
 		return ""
@@ -172,7 +174,7 @@ func ago(now time.Time, ms int64) string {
 	return lasting(now.Sub(time.UnixMilli(ms)))
 }
 
-// lasting writes a duration in its two largest units.
+// lasting writes a duration with its two largest units.
 func lasting(d time.Duration) string {
 	d = max(d, 0)
 	switch {

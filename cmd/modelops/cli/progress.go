@@ -7,7 +7,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 )
 
-// progress shows on a terminal's stderr how something goes on, once it has taken a second. Elsewhere it is silent.
+// progress shows a bar or a spinner on stderr when an operation takes longer than a second. It prints nothing when stderr is no terminal.
 type progress struct {
 	mu      sync.Mutex
 	label   string
@@ -38,7 +38,7 @@ func (c *cli) progress(label string) *progress {
 	return p
 }
 
-// tick keeps the picture moving while nothing is reported.
+// tick keeps the spinner moving between reports.
 func (p *progress) tick() {
 	t := time.NewTicker(redraw)
 	defer t.Stop()
@@ -56,7 +56,7 @@ func (p *progress) tick() {
 	}
 }
 
-// show makes the bar when it is time. The caller holds mu.
+// show reports whether the bar is visible, and makes it when it is time. The caller holds mu.
 func (p *progress) show() bool {
 	select {
 	case <-p.stop:
@@ -72,7 +72,7 @@ func (p *progress) show() bool {
 	return true
 }
 
-// stage says what is being done now.
+// stage sets the label.
 func (p *progress) stage(label string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -82,7 +82,7 @@ func (p *progress) stage(label string) {
 	}
 }
 
-// at says how much of a known amount is done. Bytes are shown as such.
+// at reports that n of total are done; bytes tells that they are bytes.
 func (p *progress) at(n, total int64, bytes bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -100,7 +100,7 @@ func (p *progress) at(n, total int64, bytes bool) {
 	}
 }
 
-// done takes the picture away. Calls after the first do nothing.
+// done removes the bar. Calls after the first do nothing.
 func (p *progress) done() {
 	p.once.Do(func() {
 		close(p.stop)

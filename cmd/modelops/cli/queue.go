@@ -15,61 +15,27 @@ import (
 func (c *cli) queueCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "queue [MODEL]", Args: cobra.MaximumNArgs(1),
-		Short: "Show which requests run and wait, and how long they will",
-		Long: "queue lists the requests that run and wait on the daemon's host: their model, priority class and caller (the name of the API\n" +
-			"key), their place in the model's queue, how long they have waited and are expected to wait still, and what for: a place at\n" +
-			"the model, or the model's phase while it is being loaded. With MODEL, a name or an alias, only that model's.",
+		Short: "List the running and waiting requests",
+		Long: "queue lists the running and waiting requests of the daemon's host: model, priority class, caller (the name of the API key), position in\n" +
+			"the model's queue, time waited, expected time to wait, and what the request waits for: a free slot at the model, or the phase of a\n" +
+			"model that is being loaded. MODEL, a name or an alias, lists only the requests of that model.",
 		Example:           "  modelops queue\n  modelops queue qwen3:8b --json",
 		ValidArgsFunction: c.completeModels(1),
-		RunE: act(func(ctx context.Context, args []string) error {
-			return c.asked(ctx, shortWait, func(ctx context.Context, k *Client) error {
-				q := &messages.QueueView{}
-				if err := k.askFor(ctx, "queue", nil, q); err != nil {
+		RunE: c.asks(shortWait, func(ctx context.Context, k *client, args []string) error {
+			q := &messages.QueueView{}
+			if err := k.askFor(ctx, "queue", nil, q); err != nil {
+				return err
+			}
+			if len(args) == 1 {
+				name, err := k.modelName(ctx, args[0])
+				if err != nil {
 					return err
 				}
-				if len(args) == 1 {
-					name, err := k.nameOf(ctx, args[0])
-					if err != nil {
-						return err
-					}
-					q.Requests = requestsOf(q, name)
-				}
-				if c.asJSON {
-					return printProto(c.stdout, q)
-				}
-				return c.printQueue(q)
-			})
+				q.Requests = requestsOf(q, name)
+			}
+			return show(c, q, c.printQueue)
 		}),
 	}
-}
-
-// nameOf resolves an alias. An unknown name is ModelNotFound.
-func (k *Client) nameOf(ctx context.Context, name string) (string, error) {
-	s, err := k.status(ctx)
-	if err != nil {
-		return "", err
-	}
-	m := modelIn(s, name)
-	if m == nil {
-		return "", messages.Errorf(messages.ModelNotFound, name, "Model '%s' not found", name).WithHint("modelops models lists what there is")
-	}
-	return m.Name, nil
-}
-
-// modelIn finds a model by name or alias; nil when there is none.
-func modelIn(s *messages.StatusView, name string) *messages.ModelView {
-	var found *messages.ModelView
-	for _, m := range s.Models {
-		if m.Name == name {
-			return m
-		}
-		for _, alias := range m.GetSpec().GetAliases() {
-			if alias == name {
-				found = m
-			}
-		}
-	}
-	return found
 }
 
 func requestsOf(q *messages.QueueView, model string) []*messages.QueuedRequest {
@@ -84,7 +50,7 @@ func requestsOf(q *messages.QueueView, model string) []*messages.QueuedRequest {
 
 func (c *cli) printQueue(q *messages.QueueView) error {
 	if len(q.Requests) == 0 {
-		fmt.Fprintln(c.stdout, "no request runs or waits")
+		fmt.Fprintln(c.stdout, "there are no requests")
 		return nil
 	}
 	t := table{columns: []string{"MODEL", "REQUEST", "STATE", "CLASS", "CALLER", "PLACE", "WAITED", "EXPECTED", "WAITS FOR"}}
@@ -99,11 +65,11 @@ func (c *cli) printQueue(q *messages.QueueView) error {
 	if err := t.print(c.stdout); err != nil {
 		return err
 	}
-	fmt.Fprintf(c.stdout, "on this host %s, %s\n", outOf("running", q.Active, q.MaxActive), outOf("waiting", q.Queued, q.MaxQueued))
+	fmt.Fprintf(c.stdout, "on this host: %s, %s\n", outOf("running", q.Active, q.MaxActive), outOf("waiting", q.Queued, q.MaxQueued))
 	return nil
 }
 
-// outOf says how many there are and how many may be; 0 is no bound.
+// outOf is a number and its bound; a bound of 0 is none.
 func outOf(state string, n, most uint32) string {
 	text := fmt.Sprintf("%d %s", n, state)
 	if most > 0 {

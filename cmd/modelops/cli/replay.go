@@ -18,12 +18,13 @@ func (c *cli) replayCommand() *cobra.Command {
 	var full bool
 	cmd := &cobra.Command{
 		Use: "replay", Args: cobra.NoArgs,
-		Short: "Rebuild every entity from the journal and compare it with the running daemon",
-		Long: "replay reads the whole journal in this process, folds every entity from it alone, and compares each state with the live\n" +
-			"one at the same sequence. Exit code 1 when any differs. Of a stopped daemon (--data-dir) it tells whether the journal folds.",
+		Short: "Rebuild every actor from the journal and compare it with the running daemon",
+		Long: "replay reads the whole journal in this process, folds the state of every actor from it, and compares each state with the live one at the\n" +
+			"same sequence. The exit code is 1 if any differs. With the journal of a stopped daemon (--data-dir) it only checks that the journal can\n" +
+			"be folded.",
 		Example: "  modelops replay\n  modelops replay --data-dir .modelops",
 	}
-	cmd.Flags().BoolVar(&full, "full", false, "show all differences, not the first ones of each entity")
+	cmd.Flags().BoolVar(&full, "full", false, "show all differences (default: the first 20 of each actor)")
 	cmd.RunE = act(func(ctx context.Context, _ []string) error {
 		ctx, cancel := c.within(ctx, longWait)
 		defer cancel()
@@ -47,7 +48,7 @@ func (c *cli) replayCommand() *cobra.Command {
 	return cmd
 }
 
-// replay is a journal on its way through the folds.
+// replay folds a journal and counts what it reads.
 type replay struct {
 	entities  map[messages.ActorID]*folded
 	decisions int
@@ -56,7 +57,7 @@ type replay struct {
 	results   []replayed
 }
 
-// replayed is what became of one entity.
+// replayed is the result of one actor.
 type replayed struct {
 	Actor       string       `json:"actor"`
 	Sequence    uint64       `json:"sequence"`
@@ -83,7 +84,7 @@ func (r *replay) apply(rec messages.Recorded) error {
 	if f == nil {
 		var err error
 		if f, err = newFold(rec.Actor); err != nil {
-			return messages.Errorf(messages.JournalDamaged, rec.Actor.String(), "sequence %d: no such kind keeps a journal", rec.Sequence)
+			return messages.Errorf(messages.JournalDamaged, rec.Actor.String(), "sequence %d: no actor of this kind keeps a journal", rec.Sequence)
 		}
 		r.entities[rec.Actor] = f
 	}
@@ -113,12 +114,12 @@ func (r *replay) compareAll(ctx context.Context, src *source) {
 	}
 }
 
-// addUnrecorded adds the entities that the daemon shows and the journal, as far as it was read, doesn't know: they may be new, or their
-// past may be lost.
-func (r *replay) addUnrecorded(ctx context.Context, k *Client) {
+// addUnrecorded adds the actors that the daemon has and that the journal, as far as it was read, doesn't have: they are new, or their
+// records are lost.
+func (r *replay) addUnrecorded(ctx context.Context, k *client) {
 	s, err := k.status(ctx)
 	if err != nil {
-		return // each comparison will say so
+		return // the comparisons report it
 	}
 	for _, text := range shownActors(s) {
 		id, err := messages.ParseActorID(text)
@@ -131,7 +132,7 @@ func (r *replay) addUnrecorded(ctx context.Context, k *Client) {
 	}
 }
 
-// shownActors are the entities of a status that keep a journal.
+// shownActors are the actors of a status that keep a journal.
 func shownActors(s *messages.StatusView) []string {
 	out := []string{messages.HostActor(s.GetHost().GetHost()).String()}
 	for _, g := range s.Gpus {
@@ -143,7 +144,7 @@ func shownActors(s *messages.StatusView) []string {
 	return out
 }
 
-// compareLive reads on until the fold stands where the live entity stands.
+// compareLive reads the journal up to the sequence of the live actor, and compares the states there.
 func compareLive(ctx context.Context, src *source, id messages.ActorID, f *folded) ([]difference, error) {
 	live, err := awaitLive(ctx, src.client, id, f.sequence())
 	if err != nil {
@@ -170,9 +171,9 @@ const (
 	livePause = 50 * time.Millisecond
 )
 
-// awaitLive asks for the live state. A decision is in the journal a moment before its actor has folded it, and an actor that just
-// crashed answers again soon.
-func awaitLive(ctx context.Context, k *Client, id messages.ActorID, atLeast uint64) (live *messages.StateReply, err error) {
+// awaitLive asks for the live state until it has reached a sequence. A decision is in the journal a moment before its actor folds it, and
+// an actor that has just crashed answers again soon.
+func awaitLive(ctx context.Context, k *client, id messages.ActorID, atLeast uint64) (live *messages.StateReply, err error) {
 	for range liveTries {
 		if live, err = k.state(ctx, id); err == nil && live.Sequence >= atLeast {
 			return live, nil
@@ -189,7 +190,7 @@ func awaitLive(ctx context.Context, k *Client, id messages.ActorID, atLeast uint
 	return live, err
 }
 
-// replayReport is the outcome of a replay.
+// replayReport is the result of a replay.
 type replayReport struct {
 	Equal     bool       `json:"equal"`    // nothing differs; true as well when nothing was compared
 	Compared  bool       `json:"compared"` // with a running daemon
@@ -251,8 +252,8 @@ func (c *cli) printReplayed(r replayReport, full bool) {
 	case !r.Equal:
 		verdict = "different"
 	case !r.Compared:
-		verdict = "the journal folds (no daemon runs to compare with)"
+		verdict = "the journal can be folded (there is no running daemon to compare with)"
 	}
-	fmt.Fprintf(c.stdout, "%s: %d entities, %d decisions, %d events in %s, %.0f events/s\n", verdict, len(r.Entities), r.Decisions, r.Events,
+	fmt.Fprintf(c.stdout, "%s: %d actors, %d decisions, %d events in %s, %.0f events/s\n", verdict, len(r.Entities), r.Decisions, r.Events,
 		lasting(time.Duration(r.Seconds*float64(time.Second))), r.Rate)
 }

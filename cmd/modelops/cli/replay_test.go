@@ -45,7 +45,7 @@ func TestReplayAgainstALiveState(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer k.Close()
+	defer k.close()
 	src := &source{journal: journal, host: "pc", client: k}
 	for name, tc := range map[string]struct {
 		read  int

@@ -48,21 +48,21 @@ func somePlan() *messages.DefragPlan {
 
 func TestPlansAreShown(t *testing.T) {
 	p := somePlan()
-	show := func(c *cli) error { return c.printPlan(p) }
+	show := func(c *cli) error { return show(c, p, c.printPlan) }
 	says(t, `
-MODEL      FROM  TO    MEMORY    IDLE   AWAY FOR     COST
+MODEL      FROM  TO    MEMORY    IDLE   DOWNTIME     COST
 org/small  gpu0  gpu1  5120 MiB  1m30s  about 2.5s   0.0231
 tiny       gpu0  gpu1  512 MiB   700ms  about 300ms  0.25
-the largest free block: 13.0 GiB now, then 23.0 GiB on gpu0
-nothing was moved; --apply does it
+the largest free block: 13.0 GiB now, 23.0 GiB on gpu0 after the moves
+nothing was moved; --apply carries it out
 `, show)
 	showsAs(t, p, show)
 	p.Moves, p.Id = p.Moves[:1], "p1"
 	says(t, `
-MODEL      FROM  TO    MEMORY    IDLE   AWAY FOR    COST
+MODEL      FROM  TO    MEMORY    IDLE   DOWNTIME    COST
 org/small  gpu0  gpu1  5120 MiB  1m30s  about 2.5s  0.0231
-the largest free block: 13.0 GiB now, then 23.0 GiB on gpu0
-it is being carried out; modelops state arbiter shows how far it is
+the largest free block: 13.0 GiB now, 23.0 GiB on gpu0 after the moves
+the moves have begun; `+"`modelops state arbiter`"+` shows their progress
 `, show)
 	p = &messages.DefragPlan{Note: "it fits as it is", FreeBefore: 13 << 30}
 	says(t, "\nit fits as it is; the largest free block is 13.0 GiB\n", show)
@@ -76,13 +76,15 @@ func TestHintsAreShown(t *testing.T) {
 MODEL    DEVICE  MEMORY    FOR    BY
 org/big  gpu0    20.0 GiB  1m30s  alice
 `, func(c *cli) error { return c.printHints([]*messages.HintReply{h}, now) })
-	says(t, "\nno room is kept for anybody; modelops hint MODEL keeps it\n", func(c *cli) error { return c.printHints(nil, now) })
-	kept := func(c *cli) error { return c.printHint("org/big", h) }
-	says(t, "\n20.0 GiB are kept for org/big on gpu0 until "+time.UnixMilli(h.UntilMs).Format(time.TimeOnly)+": others go elsewhere while they can\n", kept)
+	says(t, "\nthere are no hints; `modelops hint MODEL` makes one\n", func(c *cli) error { return c.printHints(nil, now) })
+	kept := func(c *cli) error {
+		return show(c, h, func(h *messages.HintReply) error { return c.printHint("org/big", h) })
+	}
+	says(t, "\n20.0 GiB on gpu0 are kept free for org/big until "+time.UnixMilli(h.UntilMs).Format(time.TimeOnly)+"; a model that fits nowhere else may take them\n", kept)
 	showsAs(t, h, kept)
 	for want, reply := range map[string]*messages.HintReply{
-		"\norg/big is on gpu0 already\n":           {Gpu: "gpu/h/gpu0"},
-		"\nno room is kept for org/big any more\n": {},
+		"\norg/big is on gpu0 already\n":         {Gpu: "gpu/h/gpu0"},
+		"\nno memory is kept free for org/big\n": {},
 	} {
 		says(t, want, func(c *cli) error { return c.printHint("org/big", reply) })
 	}
@@ -97,8 +99,8 @@ func TestDevicesTellOfRoom(t *testing.T) {
 	says(t, `
 DEVICE  KIND  NAME  CAPACITY  LIMIT     RESERVED  FOREIGN  FREE      USED  UTIL  TEMP  POWER
 gpu0    cuda  card  24.0 GiB  23.0 GiB  0         0        23.0 GiB  -     -     -     -
-20.0 GiB of gpu0 are kept for big for 5.0s, at the word of unknown
-org/small moves from gpu0 to gpu1
+20.0 GiB on gpu0 are kept free for big for 5.0s, hinted by unknown
+org/small is moving from gpu0 to gpu1
 `, func(c *cli) error { return c.printDevices(s, false, now) })
 }
 
@@ -107,21 +109,21 @@ func TestPinsAreTold(t *testing.T) {
 	show := func(c *cli) error { return c.printPin(v, []string{"b is pinned by bob"}) }
 	says(t, "\na is pinned: by alice\nconflict: b is pinned by bob\n", show)
 	v.Phase = "absent"
-	says(t, "\na is pinned: by alice; it is absent, so the pin holds from its next load\nconflict: b is pinned by bob\n", show)
+	says(t, "\na is pinned: by alice; it is absent, so the pin takes effect with its next load\nconflict: b is pinned by bob\n", show)
 	v.PinnedBy = ""
 	says(t, "\na isn't pinned\n", func(c *cli) error { return c.printPin(v, nil) })
 }
 
 func TestAnEmptyQueueIsSaid(t *testing.T) {
-	says(t, "\nno request runs or waits\n", func(c *cli) error { return c.printQueue(&messages.QueueView{}) })
+	says(t, "\nthere are no requests\n", func(c *cli) error { return c.printQueue(&messages.QueueView{}) })
 }
 
 func TestSwapsAreShown(t *testing.T) {
 	r := &messages.SwapReply{Id: "s1", Name: "chat", From: "v1", To: "v2", Phase: "trying"}
-	show := func(c *cli) error { return c.printSwap(r) }
+	show := func(c *cli) error { return show(c, r, c.printSwap) }
 	for phase, want := range map[string]string{
-		"preparing":   "\nchat: v2 gets ready, v1 answers\n",
-		"trying":      "\nchat: v2 is tried, v1 stays ready\n",
+		"preparing":   "\nchat: v2 is being loaded, v1 answers\n",
+		"trying":      "\nchat: v2 is on trial, v1 stays ready\n",
 		"promoted":    "\nchat is answered by v2: 20 requests went well\n",
 		"rolled_back": "\nchat is answered by v1 as before: 20 requests went well\n",
 	} {
@@ -130,7 +132,7 @@ func TestSwapsAreShown(t *testing.T) {
 	}
 	showsAs(t, r, show)
 	says(t, `
-NAME  MODEL  TRIED  SHARE
+NAME  MODEL  TRIAL  SHARE
 chat  v1     v2     10 %
 code  v3     -      -
 

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"io"
 	"os"
 	"time"
@@ -29,9 +28,9 @@ func newRoot(c *cli) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "modelops",
 		Short: "Run AI models on the devices of your hosts",
-		Long: "modelops loads and unloads models as supervised worker processes, routes inference to them, and can explain every\n" +
-			"decision it took, because each one is an event in a journal.\n\n" +
-			"Start with `modelops serve`, then ask: `modelops infer tiny \"What is the capital of France?\"`",
+		Long: "modelops loads and unloads models as supervised worker processes and routes inference requests to them. It records every decision in a\n" +
+			"journal and can explain each of them.\n\n" +
+			"Start with `modelops serve`; then try `modelops infer tiny \"What is the capital of France?\"`",
 		SilenceErrors: true, SilenceUsage: true,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -46,12 +45,12 @@ func newRoot(c *cli) *cobra.Command {
 	root.SetOut(c.stdout)
 	root.SetErr(c.stderr)
 	f := root.PersistentFlags()
-	f.StringVar(&c.server, "server", "", "NATS address of the daemon (MODELOPS_SERVER; default: the one that serves the data directory)")
-	f.StringVar(&c.config, "config", "", "configuration file (default cluster.yaml in the working directory, else the built-in one)")
-	f.StringVar(&c.dataDir, "data-dir", "", "directory of journal and logs (default: the configuration's data_dir)")
-	f.BoolVar(&c.asJSON, "json", false, "print JSON: one document, or a line for each item of a stream")
+	f.StringVar(&c.server, "server", "", "NATS address of the daemon (MODELOPS_SERVER; default: the daemon of the data directory)")
+	f.StringVar(&c.config, "config", "", "configuration file (default: cluster.yaml in the working directory, otherwise the built-in one)")
+	f.StringVar(&c.dataDir, "data-dir", "", "directory of the journal and the logs (default: data_dir of the configuration)")
+	f.BoolVar(&c.asJSON, "json", false, "print JSON: one document, or one line for each item of a stream")
 	f.BoolVar(&c.noColor, "no-color", os.Getenv("NO_COLOR") != "", "no colours (NO_COLOR)")
-	f.DurationVar(&c.timeout, "timeout", 0, "longest wait for an answer (default: 10s, for loads and inference 10m)")
+	f.DurationVar(&c.timeout, "timeout", 0, "maximum time to wait for an answer (default: 10s, for loads and inference 10m)")
 	root.AddGroup(&cobra.Group{ID: "run", Title: "Run:"}, &cobra.Group{ID: "models", Title: "Models and devices:"},
 		&cobra.Group{ID: "look", Title: "Look inside:"}, &cobra.Group{ID: "setup", Title: "Set up:"})
 	group := func(id string, commands ...*cobra.Command) {
@@ -70,20 +69,7 @@ func newRoot(c *cli) *cobra.Command {
 	return root
 }
 
-const (
-	shortWait = 10 * time.Second // for questions
-	longWait  = 10 * time.Minute // for loads and inference
-)
-
-// within bounds a command by --timeout, or by its own default.
-func (c *cli) within(ctx context.Context, own time.Duration) (context.Context, context.CancelFunc) {
-	if c.timeout > 0 {
-		own = c.timeout
-	}
-	return context.WithTimeout(ctx, own)
-}
-
-// terminal tells whether a person looks at w.
+// terminal reports whether w is a terminal.
 func terminal(w any) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))

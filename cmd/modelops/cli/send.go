@@ -18,7 +18,7 @@ import (
 	"modelops/messages"
 )
 
-// commandsOf are the commands that each kind obeys.
+// commandsOf are the commands that each kind accepts.
 var commandsOf = map[string][]string{
 	messages.KindHost: {"StartHost", "StopHost", "ReportGaveUp", "RestartActor", "RecordConfig",
 		"SwapModel", "PromoteSwap", "RollbackSwap", "ReviewRoutes", "ReportSwapReady", "ReportSwapFailed", "ReportSwapJudged", "ReportSwapSettled"},
@@ -35,8 +35,8 @@ func (c *cli) sendCommand() *cobra.Command {
 	var follow time.Duration
 	cmd := &cobra.Command{
 		Use: "send KIND/ID MESSAGE [JSON]", Args: cobra.RangeArgs(2, 3),
-		Short:   "Send any command to any entity; print the reply and the events it caused",
-		Long:    "send reaches an entity's mailbox with a command in JSON (- reads it from standard input).\n\n" + commandList(),
+		Short:   "Send a command to an actor and print the reply and the events it caused",
+		Long:    "send puts a command, in JSON, into an actor's mailbox. The JSON - is read from standard input.\n\n" + commandList(),
 		Example: "  modelops send model/tiny UnloadModel '{\"reason\":\"room for another\"}'\n  modelops send gpu/cpu ReserveVram '{\"lease\":\"mine\",\"holder\":\"client/me\",\"bytes\":\"1048576\",\"ttl_seconds\":60}' --follow 1s",
 	}
 	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
@@ -46,7 +46,7 @@ func (c *cli) sendCommand() *cobra.Command {
 		}
 		return c.completeActors()(cmd, args, typed)
 	}
-	cmd.Flags().DurationVar(&follow, "follow", 0, "watch so long for the events that follow from it anywhere")
+	cmd.Flags().DurationVar(&follow, "follow", 0, "also print the events that it causes in other actors, for this long")
 	cmd.RunE = act(func(ctx context.Context, args []string) error {
 		body := "{}"
 		if len(args) == 3 {
@@ -55,7 +55,7 @@ func (c *cli) sendCommand() *cobra.Command {
 				return err
 			}
 		}
-		return c.asked(ctx, longWait, func(ctx context.Context, k *Client) error { return c.send(ctx, k, args[0], args[1], body, follow) })
+		return c.asked(ctx, longWait, func(ctx context.Context, k *client) error { return c.send(ctx, k, args[0], args[1], body, follow) })
 	})
 	return cmd
 }
@@ -86,7 +86,7 @@ func fieldsOf(command string) []string {
 	return out
 }
 
-func (c *cli) send(ctx context.Context, k *Client, name, command, body string, follow time.Duration) error {
+func (c *cli) send(ctx context.Context, k *client, name, command, body string, follow time.Duration) error {
 	host, err := k.host(ctx)
 	if err != nil {
 		return err
@@ -96,23 +96,15 @@ func (c *cli) send(ctx context.Context, k *Client, name, command, body string, f
 		return err
 	}
 	if !json.Valid([]byte(body)) {
-		return messages.Errorf(messages.InvalidArgument, command, "its body is not JSON").WithHint("quote it for the shell: '{\"reason\":\"...\"}'")
+		return messages.Errorf(messages.InvalidArgument, command, "its body is not valid JSON").WithHint("quote it for the shell: '{\"reason\":\"...\"}'")
 	}
 	before, err := k.status(ctx)
 	if err != nil {
 		return err
 	}
-	q, err := json.Marshal(map[string]any{"actor": id.String(), "command": command, "body": json.RawMessage(body)})
-	if err != nil {
-		return err
-	}
 	request := uuid.NewString()
-	m, err := k.askAs(ctx, request, "send", q)
+	reply, err := k.send(ctx, request, id, command, json.RawMessage(body))
 	if err != nil {
-		return err
-	}
-	var reply natsapi.SendReply
-	if err := json.Unmarshal(m.Data, &reply); err != nil {
 		return err
 	}
 	if err := c.printSent(reply); err != nil || follow <= 0 {
@@ -130,13 +122,13 @@ func (c *cli) printSent(r natsapi.SendReply) error {
 		fmt.Fprintf(c.stdout, "%d  %s %s\n", r.Sequence, e.Name, e.Body)
 	}
 	if len(r.Events) == 0 {
-		fmt.Fprintln(c.stdout, "it changed nothing")
+		fmt.Fprintln(c.stdout, "the command changed nothing")
 	}
 	return nil
 }
 
-// followSent prints the decisions that go back to the request: they name it, or a decision that does, as their cause.
-func (c *cli) followSent(ctx context.Context, k *Client, after uint64, reply natsapi.SendReply, request string, wait time.Duration) error {
+// followSent prints the decisions that the request caused, directly or through other decisions.
+func (c *cli) followSent(ctx context.Context, k *client, after uint64, reply natsapi.SendReply, request string, wait time.Duration) error {
 	r, _, err := k.journal(ctx)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,29 +26,30 @@ func (c *cli) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "serve", Args: cobra.NoArgs,
 		Short: "Run the daemon of this host",
-		Long: "serve runs the daemon of this host in the foreground. SIGINT or SIGTERM stops it well: running requests finish within\n" +
-			"server.drain_timeout, the journal is closed, the workers end. A second signal ends it at once; nothing acknowledged is lost.\n" +
-			"SIGHUP applies a changed configuration. SIGUSR2 (modelops upgrade) replaces the program and keeps the workers.",
+		Long: "serve runs the daemon of this host in the foreground. SIGINT or SIGTERM stops it: running requests get server.drain_timeout to finish, then\n" +
+			"the journal is closed and the workers are stopped. A second signal ends it at once; no acknowledged decision is lost. SIGHUP applies a\n" +
+			"changed configuration. SIGUSR2 (`modelops upgrade`) replaces the program and keeps the workers running.",
 		Example: "  modelops serve\n  modelops serve --config cluster.yaml --ask \"What is the capital of France?\"",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return typed(c.serve(cmd.Context(), host, question, watch))
 		},
 	}
 	cmd.Flags().StringVar(&host, "host", "", "name of this host (MOC_HOST; default: the configuration's)")
-	cmd.Flags().StringVar(&question, "ask", "", "ask the first preloaded model this once it is ready, and go on")
-	cmd.Flags().BoolVar(&watch, "watch-config", false, "apply the configuration whenever its file changes, as SIGHUP does")
+	cmd.Flags().StringVar(&question, "ask", "", "send this prompt to the first preloaded model when it is ready, and keep running")
+	cmd.Flags().BoolVar(&watch, "watch-config", false, "apply the configuration whenever its file changes")
 	return cmd
 }
 
-// collectAt lets the heap grow to four times what is live before it is collected: with the 5 MB of a daemon at rest the default collects
-// some hundred times a second under load, which took a fifth of its time. GOGC overrides it.
+// collectAt is the GOGC of the daemon, unless the environment sets one: the heap grows to four times its live size before it is collected.
+// An idle daemon has 5 MB of live heap; with the default, collections ran some hundred times a second under load and took a fifth of the
+// CPU time.
 const collectAt = 300
 
 func (c *cli) serve(ctx context.Context, host, question string, watch bool) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, upgradeSignal)
 	defer signal.Stop(signals)
-	self, err := os.Executable() // now: after an upgrade of the file the kernel calls this one deleted
+	self, err := os.Executable() // before the file is replaced: the kernel then reports its path as deleted
 	if err != nil {
 		return err
 	}
@@ -87,11 +89,11 @@ func (c *cli) serve(ctx context.Context, host, question string, watch bool) erro
 	if got == upgradeSignal {
 		return c.becomeAnew(d, log, self, cfg.Server.DrainTimeout)
 	}
-	c.say("%s: stopping, running requests have %s to finish; once more ends at once", got, cfg.Server.DrainTimeout)
+	c.say("%s: stopping, running requests have %s to finish; a second signal ends at once", got, cfg.Server.DrainTimeout)
 	return c.stopServing(d, cfg.Server.DrainTimeout, signals)
 }
 
-// startUnlessTold starts the daemon; a signal gives the start up.
+// startUnlessTold starts the daemon; a signal ends the start.
 func (c *cli) startUnlessTold(ctx context.Context, cfg *config.Config, log *slog.Logger, reread func() (*config.Config, error), signals <-chan os.Signal) (Daemon, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -113,20 +115,16 @@ func (c *cli) startUnlessTold(ctx context.Context, cfg *config.Config, log *slog
 	if err == nil {
 		err = d.Stop(context.WithoutCancel(ctx))
 	}
-	log.Info("told to stop while starting", "error", err)
+	log.Info("a signal ended the start", "error", err)
 	return nil, quietExit(exitOK)
 }
 
-// say writes a line for whoever started the daemon. The log goes to stderr.
+// say prints a line on stdout for the user who started the daemon. The log goes to stderr.
 func (c *cli) say(format string, args ...any) { fmt.Fprintf(c.stdout, format+"\n", args...) }
 
 func (c *cli) sayStarted(d Daemon, cfg *config.Config, took time.Duration) {
 	a := d.Addresses()
-	file := c.configFile()
-	if file == "" {
-		file = "the built-in configuration"
-	}
-	c.say("modelops %s, host %s, by %s", c.program.Version, a.Host, file)
+	c.say("modelops %s, host %s, configuration %s", c.program.Version, a.Host, cmp.Or(c.configFile(), "built-in"))
 	c.say("journal  %s, %d decisions", cfg.Journal.Dir, d.Decisions())
 	for _, g := range d.Devices() {
 		c.say("device   %s, %s, %s for models", g.Device, deviceName(g), messages.FormatBytes(g.LimitBytes))
@@ -137,7 +135,7 @@ func (c *cli) sayStarted(d Daemon, cfg *config.Config, took time.Duration) {
 	c.say("started in %s", took.Round(time.Millisecond))
 }
 
-// firstSteps tells how the preloads went and asks the question.
+// firstSteps waits for the preloaded models, prints the result of each, and asks the question.
 func (c *cli) firstSteps(ctx context.Context, d Daemon, preload []config.Preload, question string) {
 	for _, p := range preload {
 		v, err := d.AwaitLoad(ctx, p.Name)
@@ -157,10 +155,10 @@ func (c *cli) firstSteps(ctx context.Context, d Daemon, preload []config.Preload
 	}
 }
 
-// askOnce sends one inference the way that every request goes.
+// askOnce sends one inference through the gateway, like every other request.
 func (c *cli) askOnce(ctx context.Context, d Daemon, preload []config.Preload, question string) {
 	if len(preload) == 0 {
-		c.say("there is no preloaded model to ask")
+		c.say("--ask: there is no preloaded model")
 		return
 	}
 	model := preload[0].Name
@@ -176,7 +174,7 @@ func (c *cli) askOnce(ctx context.Context, d Daemon, preload []config.Preload, q
 		lasting(time.Duration(r.InferenceTimeMs)*time.Millisecond))
 }
 
-// stopServing gives the daemon its time; a second signal takes it away.
+// stopServing stops the daemon and gives it patience to finish its requests; a second signal ends the wait.
 func (c *cli) stopServing(d Daemon, patience time.Duration, signals <-chan os.Signal) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -188,7 +186,7 @@ func (c *cli) stopServing(d Daemon, patience time.Duration, signals <-chan os.Si
 			return err
 		}
 		if err != nil {
-			c.say("stopped; some requests had to be cut off")
+			c.say("stopped; some requests did not finish in time")
 			return nil
 		}
 		c.say("stopped")

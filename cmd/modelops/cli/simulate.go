@@ -15,7 +15,7 @@ import (
 	"modelops/messages"
 )
 
-// simulation is what the flags of simulate say.
+// simulation is the flags of simulate.
 type simulation struct {
 	seed    uint64
 	steps   int
@@ -30,20 +30,20 @@ func (c *cli) simulateCommand() *cobra.Command {
 	var s simulation
 	cmd := &cobra.Command{
 		Use: "simulate", Args: cobra.NoArgs,
-		Short: "Run the scheduler in virtual time against a false world made of a seed",
-		Long: "simulate runs the daemon's own decisions in virtual time: requests, loads, evictions, crashes, lost answers, all from a seed.\n" +
-			"After the steps everything must come to rest by itself. The same flags give the same numbers. Exit code 1 when something was\n" +
-			"seen that must never be; its seed shows it again.",
+		Short: "Run the scheduler in virtual time against simulated devices, models and faults",
+		Long: "simulate runs the daemon's decision code in virtual time. Requests, loads, evictions, crashes and lost answers are generated from a seed:\n" +
+			"the same flags give the same result. After the last step all work must finish by itself. The exit code is 1 if an invariant was violated;\n" +
+			"the same seed reproduces it.",
 		Example: "  modelops simulate --seed 7 --steps 100000\n  modelops simulate --devices 24000,24000 --models 4000..20000x12 --policy lru --gentle --json",
 	}
 	f := cmd.Flags()
-	f.Uint64Var(&s.seed, "seed", 1, "where all chance comes from")
-	f.IntVar(&s.steps, "steps", 20000, "steps before everything must come to rest")
+	f.Uint64Var(&s.seed, "seed", 1, "seed of all random numbers")
+	f.IntVar(&s.steps, "steps", 20000, "number of steps")
 	f.StringVar(&s.devices, "devices", "24000,24000", "memory of each device in MiB")
 	f.StringVar(&s.models, "models", "4000..20000x12", "FROM..TOxN: N models of FROM to TO MiB")
-	f.StringVar(&s.policy, "policy", "cost_aware", "who is evicted first: first_fit, lru or cost_aware")
-	f.Float64Var(&s.rate, "rate", 2, "requests a second of virtual time")
-	f.BoolVar(&s.gentle, "gentle", false, "nothing goes wrong but that memory is short")
+	f.StringVar(&s.policy, "policy", "cost_aware", "which models are evicted first: first_fit, lru or cost_aware")
+	f.Float64Var(&s.rate, "rate", 2, "requests per second of virtual time")
+	f.BoolVar(&s.gentle, "gentle", false, "no faults; only memory is scarce")
 	cmd.RunE = act(func(ctx context.Context, _ []string) error {
 		ctx, cancel := c.within(ctx, longWait)
 		defer cancel()
@@ -81,7 +81,7 @@ func (s simulation) options() (simulator.Options, error) {
 	}
 	switch {
 	case s.policy != "first_fit" && s.policy != "lru" && s.policy != "cost_aware":
-		return o, messages.Errorf(messages.InvalidArgument, "--policy", "%q is no policy", s.policy).WithHint("first_fit, lru or cost_aware")
+		return o, messages.Errorf(messages.InvalidArgument, "--policy", "%q is not a policy", s.policy).WithHint("first_fit, lru or cost_aware")
 	case !(s.rate > 0 && s.rate <= 1000): // not a number is neither
 		return o, messages.NewError(messages.InvalidArgument, "--rate", "it must be above 0 and at most 1000")
 	case s.steps < 0:
@@ -90,7 +90,7 @@ func (s simulation) options() (simulator.Options, error) {
 	for _, text := range strings.Split(s.devices, ",") {
 		mb, err := strconv.ParseUint(strings.TrimSpace(text), 10, 32)
 		if err != nil || mb < 1024 {
-			return o, messages.Errorf(messages.InvalidArgument, "--devices", "%q is no memory of a device in MiB, from 1024 on", text).WithHint("such as 24000,24000")
+			return o, messages.Errorf(messages.InvalidArgument, "--devices", "%q is not a device's memory in MiB (at least 1024)", text).WithHint("such as 24000,24000")
 		}
 		o.Devices = append(o.Devices, mb*messages.MiB)
 	}
@@ -99,7 +99,7 @@ func (s simulation) options() (simulator.Options, error) {
 	return o, err
 }
 
-// zoo makes models whose files don't quite tell the truth, loaded at some 3 GiB/s.
+// zoo makes the models. The estimate of each differs from its real size by up to 10 %; they load at about 3 GiB/s.
 func (s simulation) zoo() ([]simulator.Model, error) {
 	var from, to, n uint64
 	if got, err := fmt.Sscanf(s.models, "%d..%dx%d", &from, &to, &n); err != nil || got != 3 || from == 0 || to < from || to > 1<<24 || n == 0 || n > 500 {

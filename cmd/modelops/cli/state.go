@@ -15,7 +15,7 @@ import (
 	"modelops/messages"
 )
 
-// moment is a place in the past: a sequence or a time, neither for now.
+// moment is a sequence of the journal or a time; the zero value is now.
 type moment struct {
 	sequence uint64
 	time     time.Time
@@ -23,7 +23,7 @@ type moment struct {
 
 func (m moment) past() bool { return m.sequence > 0 || !m.time.IsZero() }
 
-// parseMoment reads a journal sequence, a time (RFC 3339, or local without a zone) or a duration ago.
+// parseMoment reads a sequence, a time (RFC 3339, or local time without a zone), or a duration before now.
 func parseMoment(text string, now time.Time) (moment, error) {
 	if text == "" {
 		return moment{}, nil
@@ -39,7 +39,7 @@ func parseMoment(text string, now time.Time) (moment, error) {
 		}
 	}
 	return moment{}, messages.Errorf(messages.InvalidArgument, "--at", "%q is neither a sequence nor a time", text).
-		WithHint("write a journal sequence such as 42, a time such as 2026-01-31T15:04:05Z, or how long ago: 10m")
+		WithHint("give a journal sequence such as 42, a time such as 2026-01-31T15:04:05Z, or a duration before now such as 10m")
 }
 
 func (c *cli) stateCommand() *cobra.Command {
@@ -47,13 +47,13 @@ func (c *cli) stateCommand() *cobra.Command {
 	var view bool
 	cmd := &cobra.Command{
 		Use: "state KIND/ID", Args: cobra.ExactArgs(1),
-		Short:             "Show an entity's state, now or at a moment of the past",
-		Long:              "state shows what an entity knows and which work it owes. With --at it is folded from the journal as it was then.",
+		Short:             "Show an actor's state, now or at an earlier moment",
+		Long:              "state shows the state of an actor and the work it owes. With --at the state of that moment is folded from the journal.",
 		Example:           "  modelops state model/tiny\n  modelops state gpu/main_pc/cpu --at 42\n  modelops state arbiter --at 10m",
 		ValidArgsFunction: c.completeActors(),
 	}
-	cmd.Flags().StringVar(&at, "at", "", "a journal sequence, a time (RFC 3339) or how long ago (10m)")
-	cmd.Flags().BoolVar(&view, "view", false, "print what others see of it instead of its whole state")
+	cmd.Flags().StringVar(&at, "at", "", "a journal sequence, a time (RFC 3339), or a duration before now (10m)")
+	cmd.Flags().BoolVar(&view, "view", false, "print its view, which other actors see, instead of its whole state")
 	cmd.RunE = act(func(ctx context.Context, args []string) error {
 		when, err := parseMoment(at, time.Now())
 		if err != nil {
@@ -70,24 +70,24 @@ func (c *cli) stateCommand() *cobra.Command {
 	return cmd
 }
 
-// stateShown is an entity at a moment.
+// stateShown is an actor at a moment.
 type stateShown struct {
 	Actor    string          `json:"actor"`
 	Sequence uint64          `json:"sequence"`
-	At       *time.Time      `json:"at,omitempty"` // of its last decision; only when folded from the journal
+	At       *time.Time      `json:"at,omitempty"` // time of its last decision; only when folded from the journal
 	State    json.RawMessage `json:"state"`
 	View     json.RawMessage `json:"view"`
 	Owed     []string        `json:"owed,omitempty"`
 }
 
-// stateAt asks the live entity, or folds the past.
+// stateAt asks the live actor, or folds the state from the journal.
 func (c *cli) stateAt(ctx context.Context, name string, when moment) (stateShown, error) {
 	if !when.past() && c.dataDir == "" {
 		k, err := c.dial(ctx)
 		if err != nil {
 			return stateShown{}, err
 		}
-		defer k.Close()
+		defer k.close()
 		host, err := k.host(ctx)
 		if err != nil {
 			return stateShown{}, err
@@ -105,7 +105,7 @@ func (c *cli) stateAt(ctx context.Context, name string, when moment) (stateShown
 	return foldedState(ctx, src, name, when)
 }
 
-func liveState(ctx context.Context, k *Client, host, name string) (stateShown, error) {
+func liveState(ctx context.Context, k *client, host, name string) (stateShown, error) {
 	id, err := actorOn(host, name)
 	if err != nil {
 		return stateShown{}, err
@@ -117,7 +117,7 @@ func liveState(ctx context.Context, k *Client, host, name string) (stateShown, e
 	return stateShown{Actor: r.Actor, Sequence: r.Sequence, State: json.RawMessage(r.StateJson), View: rewritten(id, r.ViewJson), Owed: r.Owed}, nil
 }
 
-// rewritten brings a live view into the words that a folded one has.
+// rewritten writes a live view in the form of a folded one.
 func rewritten(id messages.ActorID, view string) json.RawMessage {
 	var m proto.Message = &messages.StatusView{}
 	if f, err := newFold(id); err == nil {
@@ -149,8 +149,8 @@ func foldedState(ctx context.Context, src *source, name string, when moment) (st
 		return stateShown{}, err
 	}
 	if f.sequence() == 0 {
-		return stateShown{}, messages.NewError(messages.NotFound, id.String(), "the journal knows nothing of it by then").
-			WithHint("modelops journal tail -n 100 shows who decided what, and when")
+		return stateShown{}, messages.NewError(messages.NotFound, id.String(), "the journal has no decision of it up to then").
+			WithHint("`modelops journal tail -n 100` shows the latest decisions")
 	}
 	s := stateShown{Actor: id.String(), Sequence: f.sequence(), At: &at, View: compact(f.view())}
 	s.State, err = f.stateJSON()

@@ -15,8 +15,14 @@ import (
 func (c *cli) statusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "status", Args: cobra.NoArgs,
-		Short: "Show the daemon, its host and what it holds",
-		RunE:  query(c, "status", &messages.StatusView{}, c.printStatus),
+		Short: "Show the daemon and its host",
+		RunE: c.asks(shortWait, func(ctx context.Context, k *client, _ []string) error {
+			s, err := k.status(ctx)
+			if err != nil {
+				return err
+			}
+			return show(c, s, c.printStatus)
+		}),
 	}
 }
 
@@ -35,7 +41,7 @@ func (c *cli) printStatus(s *messages.StatusView) error {
 		rows = append(rows, [2]string{"device", fmt.Sprintf("%s, %s: %s of %s free", g.Device, deviceName(g), messages.FormatBytes(g.FreeBytes), messages.FormatBytes(g.LimitBytes))})
 	}
 	for _, down := range h.GetGaveUp() {
-		rows = append(rows, [2]string{"down", down + ": it crashed too often"})
+		rows = append(rows, [2]string{"down", down + " crashed too often and was given up"})
 	}
 	for _, r := range rows {
 		if _, err := fmt.Fprintf(c.stdout, "%-14s %s\n", r[0], r[1]); err != nil {
@@ -67,15 +73,13 @@ func phases(models []*messages.ModelView) string {
 func (c *cli) healthCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "health", Args: cobra.NoArgs,
-		Short: "Ask whether decisions make progress; exit 1 when they don't",
-		RunE: act(func(ctx context.Context, _ []string) error {
-			return c.asked(ctx, shortWait, c.health)
-		}),
+		Short: "Check whether the daemon makes progress; exit code 1 if not",
+		RunE:  c.asks(shortWait, func(ctx context.Context, k *client, _ []string) error { return c.health(ctx, k) }),
 	}
 }
 
-func (c *cli) health(ctx context.Context, k *Client) error {
-	// Ill health comes with an error in the headers, and with the facts all the same.
+func (c *cli) health(ctx context.Context, k *client) error {
+	// An unhealthy daemon answers with an error in the headers and with the details in the body.
 	m, err := k.ask(ctx, "health", nil)
 	if m == nil {
 		return err

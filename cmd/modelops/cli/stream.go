@@ -11,8 +11,8 @@ import (
 	"modelops/messages"
 )
 
-// infer asks for an answer. With emit it comes in pieces. When ctx ends first, the daemon is told to stop.
-func (k *Client) infer(ctx context.Context, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
+// infer sends a request. With emit the answer is streamed. When ctx ends before the answer, the daemon is told to stop.
+func (k *client) infer(ctx context.Context, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
 	r.RequestId, r.Stream = uuid.NewString(), emit != nil
 	body, err := protojson.Marshal(r)
 	if err != nil {
@@ -20,7 +20,7 @@ func (k *Client) infer(ctx context.Context, r *messages.InferenceRequest, emit f
 	}
 	subject := subjectFor("infer", r.ModelName)
 	defer func() {
-		if ctx.Err() != nil { // NATS can't tell the daemon that its asker has gone
+		if ctx.Err() != nil { // NATS doesn't tell the daemon that the client is gone
 			_ = k.nc.Publish(apiRoot+"cancel."+natsapi.Token(r.RequestId), nil)
 			_ = k.nc.FlushTimeout(grace)
 		}
@@ -37,7 +37,7 @@ func (k *Client) infer(ctx context.Context, r *messages.InferenceRequest, emit f
 }
 
 // stream reads chunks until the last one.
-func (k *Client) stream(ctx context.Context, m *nats.Msg, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
+func (k *client) stream(ctx context.Context, m *nats.Msg, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
 	m.Reply = k.nc.NewRespInbox()
 	sub, err := k.nc.SubscribeSync(m.Reply)
 	if err != nil {
@@ -57,7 +57,7 @@ func (k *Client) stream(ctx context.Context, m *nats.Msg, emit func(*messages.In
 		}
 		chunk := &messages.InferenceChunk{}
 		if err := readReply(in.Data, chunk); err != nil || chunk.RequestId == "" {
-			if failed := failureIn(in); failed != nil { // refused before it became a stream
+			if failed := failureIn(in); failed != nil { // refused before the stream began
 				return nil, failed
 			}
 			return nil, err
@@ -66,8 +66,8 @@ func (k *Client) stream(ctx context.Context, m *nats.Msg, emit func(*messages.In
 			return nil, chunk.Error.Err()
 		}
 		if chunk.Index != index {
-			return nil, messages.Errorf(messages.Unavailable, k.nc.ConnectedUrlRedacted(), "piece %d of the answer was lost on the way", index).
-				WithHint("the reader is too slow for the stream; --stream=false waits for the whole answer")
+			return nil, messages.Errorf(messages.Unavailable, k.nc.ConnectedUrlRedacted(), "chunk %d of the answer was lost", index).
+				WithHint("the output is read too slowly; --stream=false waits for the whole answer")
 		}
 		if err := emit(chunk); err != nil {
 			return nil, err

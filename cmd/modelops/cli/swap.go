@@ -14,7 +14,7 @@ import (
 	"modelops/messages"
 )
 
-// swapFlags are what a person says about a swap beside its name.
+// swapFlags are the flags of swap.
 type swapFlags struct {
 	order             *messages.SwapModel
 	judge, ready      time.Duration
@@ -27,41 +27,44 @@ func (c *cli) swapCommand() *cobra.Command {
 	f := swapFlags{order: &messages.SwapModel{}}
 	cmd := &cobra.Command{
 		Use: "swap [NAME=MODEL | NAME --promote | NAME --rollback]", Args: cobra.MaximumNArgs(1),
-		Short: "Let another model answer a name, tried first, and taken back when it fails",
-		Long: "swap makes the new model ready beside the old one, gives it its share of the requests for the name or alias, and lets it answer them all when\n" +
-			"it does well; then the old one is unloaded. When it doesn't get ready, or too many of its requests fail, everything is as before. What was\n" +
-			"decided survives restarts, until the configuration says the same or withdraws the model. Without an argument it lists who answers what.\n\n" +
-			"It ends with 1 when the swap was rolled back.",
+		Short: "Route a name to another model, with a trial and an automatic rollback",
+		Long: "swap loads the new model while the old one keeps answering, then sends a share of the requests for the name or alias to the new model. If few\n" +
+			"enough of them fail, the new model is promoted: it answers all requests, and the old one is unloaded. If it doesn't become ready or too many\n" +
+			"requests fail, the swap is rolled back and the old model answers as before. The result survives restarts, until the configuration declares the\n" +
+			"same or withdraws the model. Without an argument, swap lists the routes and the latest swaps.\n\n" +
+			"The exit code is 1 if the swap was rolled back.",
 		Example:           "  modelops swap chat=llama-v2 --canary 10 --requests 50 --wait\n  modelops swap chat --rollback\n  modelops swap --json",
 		ValidArgsFunction: c.completeModels(1),
 	}
 	flags := cmd.Flags()
-	flags.Uint32Var(&f.order.CanaryPct, "canary", 0, "share of the requests while it is tried, in percent (default: all, with the old model kept ready)")
-	flags.Uint32Var(&f.order.MinRequests, "requests", 0, "judge it after so many requests (default 20)")
-	flags.DurationVar(&f.judge, "judge", 0, "or after so much time (default 60s)")
-	flags.Uint32Var(&f.order.MaxErrorPct, "max-errors", 0, "share of requests that may fail, in percent (default 5)")
-	flags.DurationVar(&f.ready, "ready", 0, "how long it may take to be ready (default: twice its load timeout, at least 10m)")
-	flags.BoolVar(&f.wait, "wait", terminal(c.stdout), "wait until it is promoted or rolled back (default on a terminal)")
-	flags.BoolVar(&f.promote, "promote", false, "end the trial now, in the new model's favour")
-	flags.BoolVar(&f.rollback, "rollback", false, "end the swap now in the old model's favour, or take it back when it is done")
-	flags.StringVar(&f.reason, "reason", "", "why, for --rollback")
+	flags.Uint32Var(&f.order.CanaryPct, "canary", 0, "share of the requests during the trial, in percent (default: all; the old model stays ready)")
+	flags.Uint32Var(&f.order.MinRequests, "requests", 0, "end the trial after this many requests (default 20)")
+	flags.DurationVar(&f.judge, "judge", 0, "end the trial after this time (default 60s)")
+	flags.Uint32Var(&f.order.MaxErrorPct, "max-errors", 0, "share of the trial's requests that may fail, in percent (default 5)")
+	flags.DurationVar(&f.ready, "ready", 0, "how long the new model may take to become ready (default: twice its load timeout, at least 10m)")
+	flags.BoolVar(&f.wait, "wait", terminal(c.stdout), "wait until the swap is promoted or rolled back (default on a terminal)")
+	flags.BoolVar(&f.promote, "promote", false, "end the trial now and keep the new model")
+	flags.BoolVar(&f.rollback, "rollback", false, "end the swap now and keep the old model, or undo a finished swap")
+	flags.StringVar(&f.reason, "reason", "", "reason to record, for --rollback")
 	cmd.MarkFlagsMutuallyExclusive("promote", "rollback")
 	cmd.RunE = act(func(ctx context.Context, args []string) error {
 		for flag, d := range map[string]time.Duration{"--judge": f.judge, "--ready": f.ready} {
 			if d < 0 || d.Seconds() > math.MaxUint32 {
-				return messages.Errorf(messages.InvalidArgument, flag, "%s is no time that can be waited", d).WithHint("more than 0; leave it out for the default")
+				return messages.Errorf(messages.InvalidArgument, flag, "%s is not a valid duration", d).WithHint("more than 0; leave it out for the default")
 			}
 		}
 		wait := longWait + f.judge + f.ready
-		return c.asked(ctx, wait, func(ctx context.Context, k *Client) error { return c.swap(ctx, k, args, f) })
+		return c.asked(ctx, wait, func(ctx context.Context, k *client) error { return c.swap(ctx, k, args, f) })
 	})
 	return cmd
 }
 
-func (c *cli) swap(ctx context.Context, k *Client, args []string, f swapFlags) error {
+const swapUsage = "`modelops swap NAME=MODEL`, or `modelops swap NAME` with --promote or --rollback"
+
+func (c *cli) swap(ctx context.Context, k *client, args []string, f swapFlags) error {
 	if len(args) == 0 {
 		if f.promote || f.rollback {
-			return messages.NewError(messages.InvalidArgument, "swap", "no name was given").WithHint("modelops swap NAME --promote or --rollback")
+			return messages.NewError(messages.InvalidArgument, "swap", "no name was given").WithHint("`modelops swap NAME --promote` or `--rollback`")
 		}
 		return c.listSwaps(ctx, k)
 	}
@@ -71,9 +74,9 @@ func (c *cli) swap(ctx context.Context, k *Client, args []string, f swapFlags) e
 	var err error
 	switch {
 	case name == "":
-		return messages.NewError(messages.InvalidArgument, "swap", "no name was given").WithHint("modelops swap NAME=MODEL, or modelops swap NAME --promote or --rollback")
+		return messages.NewError(messages.InvalidArgument, "swap", "no name was given").WithHint(swapUsage)
 	case ends == whole:
-		return messages.Errorf(messages.InvalidArgument, args[0], "it isn't clear what to swap").WithHint("modelops swap NAME=MODEL, or modelops swap NAME --promote or --rollback")
+		return messages.Errorf(messages.InvalidArgument, args[0], "NAME=MODEL starts a swap, NAME alone needs --promote or --rollback").WithHint(swapUsage)
 	case f.promote:
 		err = k.askFor(ctx, "swaps.promote."+natsapi.Token(name), &messages.PromoteSwap{Name: name}, r)
 	case f.rollback:
@@ -90,7 +93,7 @@ func (c *cli) swap(ctx context.Context, k *Client, args []string, f swapFlags) e
 			return err
 		}
 	}
-	if err := c.printSwap(r); err != nil {
+	if err := show(c, r, c.printSwap); err != nil {
 		return err
 	}
 	if r.Phase == "rolled_back" && !f.rollback {
@@ -99,13 +102,13 @@ func (c *cli) swap(ctx context.Context, k *Client, args []string, f swapFlags) e
 	return nil
 }
 
-// seconds rounds up: half a second is not "no time given".
+// seconds rounds up: 0 means that no time was given, and half a second is not 0.
 func seconds(d time.Duration) uint32 { return uint32((d + time.Second - 1) / time.Second) }
 
 const swapLookEvery = 200 * time.Millisecond
 
-// watchSwap follows a swap until it is over, and says each phase.
-func (c *cli) watchSwap(ctx context.Context, k *Client, r *messages.SwapReply) (*messages.SwapReply, error) {
+// watchSwap follows a swap until it is over and prints each phase.
+func (c *cli) watchSwap(ctx context.Context, k *client, r *messages.SwapReply) (*messages.SwapReply, error) {
 	bar := c.progress(swapLine(r))
 	defer bar.done()
 	tick := time.NewTicker(swapLookEvery)
@@ -121,7 +124,7 @@ func (c *cli) watchSwap(ctx context.Context, k *Client, r *messages.SwapReply) (
 		}
 		select {
 		case <-ctx.Done():
-			return nil, messages.AsError(ctx.Err()).WithHint("the swap goes on; modelops swap shows how far it is")
+			return nil, messages.AsError(ctx.Err()).WithHint("the swap goes on; `modelops swap` shows its progress")
 		case <-tick.C:
 		}
 		list := &messages.SwapList{}
@@ -130,20 +133,20 @@ func (c *cli) watchSwap(ctx context.Context, k *Client, r *messages.SwapReply) (
 		}
 		i := slices.IndexFunc(list.Swaps, func(s *messages.SwapReply) bool { return s.Id == r.Id })
 		if i < 0 {
-			return nil, messages.NewError(messages.FailedPrecondition, r.Name, "another swap took this one's place").WithHint("modelops swap shows it")
+			return nil, messages.NewError(messages.FailedPrecondition, r.Name, "another swap has replaced this one").WithHint("`modelops swap` shows it")
 		}
 		r = list.Swaps[i]
 	}
 	return r, nil
 }
 
-// swapLine says how far a swap is.
+// swapLine is the phase of a swap in words.
 func swapLine(r *messages.SwapReply) string {
 	switch r.Phase {
 	case "preparing":
-		return fmt.Sprintf("%s: %s gets ready, %s answers", r.Name, r.To, r.From)
+		return fmt.Sprintf("%s: %s is being loaded, %s answers", r.Name, r.To, r.From)
 	case "trying":
-		return fmt.Sprintf("%s: %s is tried, %s stays ready", r.Name, r.To, r.From)
+		return fmt.Sprintf("%s: %s is on trial, %s stays ready", r.Name, r.To, r.From)
 	case "promoted":
 		return fmt.Sprintf("%s is answered by %s: %s", r.Name, r.To, r.Reason)
 	}
@@ -151,31 +154,25 @@ func swapLine(r *messages.SwapReply) string {
 }
 
 func (c *cli) printSwap(r *messages.SwapReply) error {
-	if c.asJSON {
-		return printProto(c.stdout, r)
-	}
 	_, err := fmt.Fprintln(c.stdout, swapLine(r))
 	return err
 }
 
-func (c *cli) listSwaps(ctx context.Context, k *Client) error {
+func (c *cli) listSwaps(ctx context.Context, k *client) error {
 	list := &messages.SwapList{}
 	if err := k.askFor(ctx, "swaps.list", nil, list); err != nil {
 		return err
 	}
-	if c.asJSON {
-		return printProto(c.stdout, list)
-	}
-	if len(list.Routes)+len(list.Swaps) == 0 {
-		fmt.Fprintln(c.stdout, "every name is answered by the model that is declared for it; modelops swap NAME=MODEL changes that")
-		return nil
-	}
-	return c.printSwaps(list)
+	return show(c, list, c.printSwaps)
 }
 
 func (c *cli) printSwaps(list *messages.SwapList) error {
+	if len(list.Routes)+len(list.Swaps) == 0 {
+		fmt.Fprintln(c.stdout, "there are no swaps: every name is answered by the model that declares it; `modelops swap NAME=MODEL` changes that")
+		return nil
+	}
 	if len(list.Routes) > 0 {
-		t := table{columns: []string{"NAME", "MODEL", "TRIED", "SHARE"}}
+		t := table{columns: []string{"NAME", "MODEL", "TRIAL", "SHARE"}}
 		for _, r := range list.Routes {
 			share := ""
 			if r.Canary != "" {

@@ -13,10 +13,10 @@ import (
 	"modelops/messages"
 )
 
-// upgradeSignal makes a daemon stop well, leave its workers alone, and become the program that lies at its path now.
+// upgradeSignal makes a daemon stop, leave its workers running, and execute the program that is now at its path.
 const upgradeSignal = syscall.SIGUSR2
 
-// watched is the file that serve follows; empty when it shall not, or runs on the built-in configuration.
+// watched is the configuration file that serve watches; empty without --watch-config and with the built-in configuration.
 func (c *cli) watched(watch bool) string {
 	if !watch {
 		return ""
@@ -24,24 +24,24 @@ func (c *cli) watched(watch bool) string {
 	return c.configFile()
 }
 
-// becomeAnew stops what is ours and replaces the process. The new program adopts the workers, which prove themselves as after a crash.
+// becomeAnew stops the daemon and replaces the process. The new program adopts the workers after the same checks as after a crash.
 func (c *cli) becomeAnew(d Daemon, log *slog.Logger, self string, patience time.Duration) error {
-	c.say("upgrade: running requests have %s to finish, the workers stay", patience)
+	c.say("upgrade: running requests have %s to finish, the workers keep running", patience)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := d.Leave(ctx, "upgrade"); err != nil {
 		log.Warn("the daemon didn't stop cleanly before its upgrade", "error", err)
 	}
 	err := syscall.Exec(self, os.Args, os.Environ())
-	return messages.Errorf(messages.Internal, self, "the new program can't be started: %w", err).WithHint("start it by hand: the workers are still there")
+	return messages.Errorf(messages.Internal, self, "the new program can't be started: %w", err).WithHint("start it by hand; the workers still run")
 }
 
 func (c *cli) upgradeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "upgrade", Args: cobra.NoArgs,
-		Short: "Replace a running daemon by the program at its path; models stay loaded",
-		Long: "upgrade makes the running daemon finish its requests, stop, and start again as the program that now lies at the path it was started\n" +
-			"from. Workers keep running and are adopted by the new daemon; nothing is unloaded. New requests are refused for less than a second.",
+		Short: "Restart the running daemon with the program now at its path; models stay loaded",
+		Long: "upgrade makes the running daemon finish its requests, stop, and execute the program that is now at the path it was started from. The\n" +
+			"workers keep running and the new daemon adopts them; no model is unloaded. New requests are refused for less than a second.",
 		RunE: act(func(ctx context.Context, _ []string) error {
 			place, err := c.findPlace()
 			if err != nil {
@@ -58,7 +58,7 @@ func (c *cli) upgrade(ctx context.Context, p place) error {
 		return messages.NewError(messages.Unavailable, p.dataDir, "no daemon runs on this data directory").WithHint("name it with --data-dir or --config")
 	}
 	if err := syscall.Kill(before.PID, upgradeSignal); err != nil {
-		return messages.Errorf(messages.Unavailable, fmt.Sprint("pid ", before.PID), "the daemon can't be signalled: %w", err)
+		return messages.Errorf(messages.Unavailable, fmt.Sprint("pid ", before.PID), "the daemon can't be sent a signal: %w", err)
 	}
 	ctx, cancel := c.within(ctx, longWait)
 	defer cancel()
@@ -70,7 +70,7 @@ func (c *cli) upgrade(ctx context.Context, p place) error {
 			return messages.AsError(context.Cause(ctx))
 		case <-tick.C:
 		}
-		// Between the two there is no file, or half a start: only another boot counts.
+		// The file is missing or old until the new daemon has started: wait for another boot.
 		if now, err := readAddresses(p.dataDir); err == nil && now != nil && now.Boot != before.Boot {
 			fmt.Fprintf(c.stdout, "upgraded: pid %d, boot %s\n", now.PID, now.Boot)
 			return nil

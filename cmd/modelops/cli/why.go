@@ -12,32 +12,26 @@ import (
 )
 
 func (c *cli) whyCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use: "why MODEL|REQUEST|LEASE", Args: cobra.ExactArgs(1),
-		Short: "Explain why a model, a request or a lease is where it is",
-		Long: "why reads the journal and says, in words and numbers, why a model is where it is: which decision put it there, which devices were\n" +
-			"rejected with which sums, who was evicted for whom, why it waits or failed, and what would have to change. It takes a model's name or\n" +
-			"alias, a lease's or placement's id (`modelops gpus --leases`), or a request's id (X-Request-Id); lease/ID, placement/ID and request/ID\n" +
-			"where a model has that name too. What is marked # stands at that sequence in the journal.",
+		Short: "Explain the placement and the state of a model, a request or a lease",
+		Long: "why explains, from the journal, why a model is where it is: which decision placed it, why each other device was rejected, which models were\n" +
+			"evicted for which, why it waits or failed, and what would change that. The argument is the name or alias of a model, the id of a lease or a\n" +
+			"placement (`modelops gpus --leases`), or the id of a request (X-Request-Id). If a model has the same name, write lease/ID, placement/ID or\n" +
+			"request/ID. Column # is the sequence in the journal.",
 		Example:           "  modelops why tiny\n  modelops why 0e6f0c1e-8a55-4b0e-9f6e-2f0a6a4c5e6d\n  modelops why request/my-id --json",
 		ValidArgsFunction: c.completeModels(1),
-	}
-	cmd.RunE = act(func(ctx context.Context, args []string) error {
-		return c.asked(ctx, shortWait, func(ctx context.Context, k *Client) error {
+		RunE: c.asks(shortWait, func(ctx context.Context, k *client, args []string) error {
 			e := &messages.Explanation{}
 			if err := k.askFor(ctx, "why", &messages.WhyRequest{Subject: args[0]}, e); err != nil {
 				return err
 			}
-			if c.asJSON {
-				return printProto(c.stdout, e)
-			}
-			return c.printExplanation(e)
-		})
-	})
-	return cmd
+			return show(c, e, c.printExplanation)
+		}),
+	}
 }
 
-// printExplanation writes the summary, what happened, the devices, and what would change it.
+// printExplanation writes the summary, the reasons, the devices that were considered, and what would change the result.
 func (c *cli) printExplanation(e *messages.Explanation) error {
 	fmt.Fprintln(c.stdout, e.Summary)
 	if len(e.Reasons) > 0 {
@@ -90,13 +84,4 @@ func weighedTable(weighed []*messages.Weighed) *table {
 		t.add(nameOf(w.Gpu), chosen, w.Text)
 	}
 	return t
-}
-
-// nameOf is an entity's name without kind and host.
-func nameOf(actor string) string {
-	id, err := messages.ParseActorID(actor)
-	if err != nil || id.Name() == "" {
-		return actor
-	}
-	return id.Name()
 }

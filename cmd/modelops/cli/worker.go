@@ -13,14 +13,14 @@ import (
 	"modelops/messages"
 )
 
-// workerCommand is the embedded engine as a process of its own. The daemon starts it like any other engine.
+// workerCommand runs the embedded engine as a process. The daemon starts it like any other engine.
 func (c *cli) workerCommand() *cobra.Command {
 	var o engine.Options
 	cmd := &cobra.Command{
 		Use: "worker", Hidden: true, Args: cobra.NoArgs,
 		Short: "Serve one GGUF model over HTTP, as the daemon's child",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			signal.Ignore(syscall.SIGHUP) // workers outlive the daemon, and so its terminal
+			signal.Ignore(syscall.SIGHUP) // a worker outlives the daemon and its terminal
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, os.Interrupt)
 			defer stop()
 			return typed(c.work(ctx, o))
@@ -31,12 +31,12 @@ func (c *cli) workerCommand() *cobra.Command {
 	f.StringVar(&o.Alias, "alias", "", "the model's name in answers")
 	f.StringVar(&o.Host, "host", "127.0.0.1", "address to listen on")
 	f.IntVar(&o.Port, "port", 0, "port to listen on; 0 picks one")
-	f.IntVar(&o.Slots, "slots", 0, "requests that run at the same time")
-	f.IntVar(&o.Threads, "threads", 0, "requests that compute at the same instant; 0 is one per core")
+	f.IntVar(&o.Slots, "slots", 0, "number of requests that can run at the same time")
+	f.IntVar(&o.Threads, "threads", 0, "number of threads that compute; 0 is one per core")
 	f.IntVar(&o.ContextLength, "ctx", 0, "tokens per slot; 0 is the model's own")
-	f.DurationVar(&o.LoadDelay, "load-delay", 0, "loading takes at least so long (for tests)")
+	f.DurationVar(&o.LoadDelay, "load-delay", 0, "minimum time that loading takes (for tests)")
 	f.DurationVar(&o.TokenDelay, "token-delay", 0, "pause before each token (for tests)")
-	f.IntVar(&o.HangAfter, "hang-after", 0, "generations stop moving after so many tokens (for tests)")
+	f.IntVar(&o.HangAfter, "hang-after", 0, "generation hangs after this many tokens (for tests)")
 	_ = cmd.MarkFlagRequired("model")
 	return cmd
 }

@@ -209,7 +209,7 @@ func (d *daemon) together() bool {
 // TestDefragByHand: the plan is shown with its costs, and carried out without a failed request for who moves.
 func TestDefragByHand(t *testing.T) {
 	d := scattered(t, "", "--load 300ms")
-	d.prints("defrag --for big", "MODEL FROM TO MEMORY IDLE AWAY FOR COST", "5000 MiB", "the largest free block: 13.2 GiB now, then 22.9 GiB on gpu", "nothing was moved; --apply does it")
+	d.prints("defrag --for big", "MODEL FROM TO MEMORY IDLE DOWNTIME COST", "5000 MiB", "the largest free block: 13.2 GiB now, 22.9 GiB on gpu", "nothing was moved; --apply carries it out")
 	if d.together() {
 		t.Fatal("it was carried out")
 	}
@@ -233,7 +233,7 @@ func TestDefragByHand(t *testing.T) {
 		}()
 	}
 	d.until(waitLimit, "the plan is taken", func() bool {
-		return strings.Contains(d.cli("defrag", "--for", "big", "--apply").out, "it is being carried out")
+		return strings.Contains(d.cli("defrag", "--for", "big", "--apply").out, "the moves have begun")
 	})
 	d.until(waitLimit, "they are together", d.together)
 	close(done)
@@ -274,7 +274,7 @@ func TestUnloadWinsOverDefrag(t *testing.T) {
 	d := scattered(t, "", "--load 1500ms")
 	moved := ""
 	d.until(waitLimit, "the plan is taken", func() bool {
-		return strings.Contains(d.cli("defrag", "--for", "big", "--apply").out, "it is being carried out")
+		return strings.Contains(d.cli("defrag", "--for", "big", "--apply").out, "the moves have begun")
 	})
 	d.until(waitLimit, "one is on its way", func() bool {
 		for _, s := range smalls {
