@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"modelops/messages"
 )
@@ -67,7 +66,7 @@ func TestAFullDiskIsAnAnswerAndEndsByItself(t *testing.T) {
 		t.Fatal("the disk never filled")
 	}
 	wantCode(t, j.Health(), messages.JournalFull)
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), hangLimit)
 	_, err = j.Append(ctx, Append{Actor: modelName(1), Expected: head, Events: wanted("at once")})
 	cancel()
 	wantCode(t, err, messages.JournalFull)

@@ -76,15 +76,7 @@ func TestDamageIsFoundAfterTheStart(t *testing.T) {
 	}
 	o.recheckAfter = time.Millisecond
 	j := mustOpen(t, o)
-	tick, deadline := time.NewTicker(10*time.Millisecond), time.After(20*time.Second)
-	defer tick.Stop()
-	for j.damage.Load() == nil {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatal("the recheck found nothing")
-		}
-	}
+	await(t, func() bool { return j.damage.Load() != nil })
 	wantCode(t, j.Health(), messages.JournalDamaged)
 	_, err = j.Append(t.Context(), Append{Actor: modelName(3), Expected: 59_504, Events: wanted("x"), At: time.Unix(1, 0)})
 	wantCode(t, err, messages.JournalDamaged)

@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -57,12 +59,15 @@ func (w worker) get(t *testing.T, path string) (int, string) {
 	return r.StatusCode, string(b)
 }
 
-// until polls a condition of the real server; it fails the test after ten seconds.
+// hangLimit ends a test that hangs. What works doesn't wait for it, however busy the machine is.
+const hangLimit = 5 * time.Minute
+
+// until polls a condition of the real server.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(hangLimit)
 	for !ok() {
 		select {
 		case <-tick.C:
@@ -104,8 +109,19 @@ func (w worker) busy(t *testing.T) int {
 }
 
 func TestLoadingShowsProgress(t *testing.T) {
-	w := startWorker(t, func(o *Options) { o.LoadDelay = 300 * time.Millisecond })
-	last, readings := -1.0, 0
+	// A busy machine has time for few looks at a short load: then the next one takes longer.
+	for delay, readings := 300*time.Millisecond, 0; readings < 5; delay *= 2 {
+		if delay > hangLimit {
+			t.Fatalf("only %d different readings", readings)
+		}
+		readings = progressReadings(t, delay)
+	}
+}
+
+// progressReadings counts the different readings of a load that takes so long.
+func progressReadings(t *testing.T, delay time.Duration) (readings int) {
+	w := startWorker(t, func(o *Options) { o.LoadDelay = delay })
+	last := -1.0
 	until(t, "loaded", func() bool {
 		code, body := w.get(t, "/health")
 		if code == 200 {
@@ -130,13 +146,11 @@ func TestLoadingShowsProgress(t *testing.T) {
 		last = v.Progress
 		return false
 	})
-	if readings < 5 {
-		t.Errorf("only %d different readings", readings)
-	}
 	w.stop()
 	if err := <-w.done; err != nil {
 		t.Error(err)
 	}
+	return readings
 }
 
 func TestStopWhileLoading(t *testing.T) {
@@ -162,7 +176,7 @@ func TestBadModelIsAnError(t *testing.T) {
 const endless = `{"prompt":"Anne","temperature":0,"ignore_eos":true,"stream":true}`
 
 func TestClientGoneFreesSlotAndQueue(t *testing.T) {
-	w := startWorker(t, func(o *Options) { o.Slots = 1; o.TokenDelay = 5 * time.Millisecond })
+	w := startWorker(t, func(o *Options) { o.Slots = 1; o.TokenDelay = time.Minute })
 	w.ready(t)
 	running, leave := context.WithCancel(t.Context())
 	first := w.ask(running, "/completion", endless)
@@ -193,10 +207,10 @@ func TestClientGoneFreesSlotAndQueue(t *testing.T) {
 }
 
 func TestGraceLetsRequestsFinish(t *testing.T) {
-	w := startWorker(t, func(o *Options) { o.TokenDelay = 10 * time.Millisecond })
+	w := startWorker(t, func(o *Options) { o.TokenDelay = 50 * time.Millisecond })
 	w.ready(t)
 	got := w.ask(t.Context(), "/v1/chat/completions", `{"messages":[{"role":"user","content":"Who are you?"}],"temperature":0}`)
-	until(t, "running", func() bool { return w.busy(t) == 1 })
+	until(t, "running", func() bool { return w.busy(t) == 1 || len(got) > 0 }) // a busy machine may look too late
 	w.stop()
 	if text := <-got; !strings.Contains(text, "I am Tiny") {
 		t.Errorf("cut off: %s", text)
@@ -209,25 +223,48 @@ func TestGraceLetsRequestsFinish(t *testing.T) {
 	}
 }
 
-// Clients dial connections in reserve; they must not hold up the end.
+// Clients dial connections in reserve; they must not hold up the end. The web server itself would wait five seconds for each.
 func TestSilentConnectionDoesNotDelayTheEnd(t *testing.T) {
-	w := startWorker(t, func(o *Options) { o.Grace = time.Hour })
-	w.ready(t)
-	c, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	w.get(t, "/health") // accepted after c, so c has been accepted
-	start := time.Now()
-	w.stop()
-	if err := <-w.done; err != nil {
-		t.Error(err)
-	}
-	if took := time.Since(start); took > 3*time.Second {
-		t.Errorf("took %v", took)
+	synctest.Test(t, func(t *testing.T) {
+		client, side := net.Pipe()
+		defer client.Close()
+		silent := &silentConns{open: map[net.Conn]bool{}}
+		web := &http.Server{ConnState: silent.track}
+		l := &oneConn{conn: make(chan net.Conn, 1), closed: make(chan struct{})}
+		l.conn <- side
+		served := make(chan error, 1)
+		go func() { served <- web.Serve(l) }()
+		synctest.Wait()
+		began := time.Now()
+		stop(web, silent, time.Hour, func() { t.Error("requests were cut off") })
+		<-served
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("it took %s", took)
+		}
+		if _, err := client.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("the connection is open: %v", err)
+		}
+	})
+}
+
+// oneConn is a listener with one connection.
+type oneConn struct {
+	conn   chan net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (l *oneConn) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conn:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
 	}
 }
+
+func (l *oneConn) Close() error   { l.once.Do(func() { close(l.closed) }); return nil }
+func (l *oneConn) Addr() net.Addr { return &net.TCPAddr{} }
 
 func TestGraceEnds(t *testing.T) {
 	w := startWorker(t, func(o *Options) { o.HangAfter = 3; o.Grace = 50 * time.Millisecond })

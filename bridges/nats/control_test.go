@@ -178,7 +178,7 @@ func TestPublish(t *testing.T) {
 	if err := a.Publish("models."+Token("a b.c"), &messages.ModelView{Name: "a b.c", Phase: "ready"}); err != nil {
 		t.Fatal(err)
 	}
-	m, err := sub.NextMsg(5 * time.Second)
+	m, err := sub.NextMsg(hangLimit)
 	if err != nil || m.Subject != "modelops.v1.events.models.a%20b.c" {
 		t.Fatal(m, err)
 	}
@@ -208,7 +208,7 @@ func TestPublishEvents(t *testing.T) {
 	a.PublishEvents(messages.Recorded{Actor: messages.HostActor("h"), Events: []proto.Message{&messages.HostStarted{}}})
 	a.PublishEvents(messages.Recorded{Actor: messages.ArbiterActor(), Events: []proto.Message{&messages.PlacementClosed{}}})
 	for _, want := range []string{"model.a%20b.model.ready", "model.a%20b.model.drained", "host.h.host.started", "arbiter.arbiter.arbiter.placement_closed"} {
-		if m, err := sub.NextMsg(5 * time.Second); err != nil || m.Subject != "modelops.v1.events."+want {
+		if m, err := sub.NextMsg(hangLimit); err != nil || m.Subject != "modelops.v1.events."+want {
 			t.Errorf("%v, %v, want %s", m, err, want)
 		}
 	}
@@ -216,7 +216,7 @@ func TestPublishEvents(t *testing.T) {
 
 func ask(t *testing.T, request func(string, []byte, time.Duration) (*nats.Msg, error), subject string, into any) {
 	t.Helper()
-	m, err := request(subject, nil, 5*time.Second)
+	m, err := request(subject, nil, hangLimit)
 	if err != nil {
 		t.Fatal(err)
 	}

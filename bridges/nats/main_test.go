@@ -153,7 +153,7 @@ func open(t *testing.T, o Options) (*API, *nats.Conn) {
 		t.Fatal(err)
 	}
 	s.Start()
-	if !s.ReadyForConnections(10 * time.Second) {
+	if !s.ReadyForConnections(hangLimit) {
 		t.Fatal("the server doesn't start")
 	}
 	inside, err := nats.Connect("", nats.InProcessServer(s))

@@ -14,10 +14,13 @@ import (
 	"modelops/messages"
 )
 
+// hangLimit ends a test that hangs. What works doesn't wait for it, however busy the machine is.
+const hangLimit = 5 * time.Minute
+
 // request asks and waits; subject stands under the root.
 func request(t *testing.T, nc *nats.Conn, subject, body string, headers nats.Header) *nats.Msg {
 	t.Helper()
-	m, err := nc.RequestMsg(&nats.Msg{Subject: root + "." + subject, Data: []byte(body), Header: headers}, 10*time.Second)
+	m, err := nc.RequestMsg(&nats.Msg{Subject: root + "." + subject, Data: []byte(body), Header: headers}, hangLimit)
 	if err != nil {
 		t.Fatalf("%s: %v", subject, err)
 	}
@@ -83,7 +86,7 @@ func stream(t *testing.T, nc *nats.Conn, subject, body string, headers nats.Head
 		t.Fatal(err)
 	}
 	for {
-		m, err := sub.NextMsg(10 * time.Second)
+		m, err := sub.NextMsg(hangLimit)
 		if err != nil {
 			t.Fatal(err)
 		}

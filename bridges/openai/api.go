@@ -65,11 +65,13 @@ type API struct {
 	buffers    sync.Pool // of *[]byte
 	// stall is how long a client may refuse to take a piece of its answer: its place at the worker is others' too.
 	stall time.Duration
+	// queuePatience is how long a stream's wait in the queue stays untold.
+	queuePatience time.Duration
 }
 
 // New makes the API. It opens nothing until the first request.
 func New(o Options) *API {
-	a := &API{gateway: o.Gateway, callers: o.Callers, maxBody: o.MaxBody, heartbeat: o.Heartbeat, retryDelay: o.RetryDelay, batching: o.Batching, observe: o.Observe, log: o.Log, stall: defaultStall}
+	a := &API{gateway: o.Gateway, callers: o.Callers, maxBody: o.MaxBody, heartbeat: o.Heartbeat, retryDelay: o.RetryDelay, batching: o.Batching, observe: o.Observe, log: o.Log, stall: defaultStall, queuePatience: defaultQueuePatience}
 	if a.maxBody <= 0 {
 		a.maxBody = defaultMaxBody
 	}

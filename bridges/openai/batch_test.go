@@ -79,13 +79,16 @@ func (o *oven) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = fmt.Fprintf(w, `{"object":"list","data":[%s]}`, strings.Join(data, ","))
 }
 
+// hangLimit ends a test that hangs. What works doesn't wait for it, however busy the machine is.
+const hangLimit = 5 * time.Minute
+
 func (o *oven) waitFor(t *testing.T, n int) (bodies []string) {
 	t.Helper()
 	for range n {
 		select {
 		case b := <-o.came:
 			bodies = append(bodies, b)
-		case <-time.After(10 * time.Second):
+		case <-time.After(hangLimit):
 			t.Fatalf("%d of %d requests came", len(bodies), n)
 		}
 	}
@@ -132,7 +135,16 @@ func (h *house) embed(input string, header ...string) *caller {
 // waiting waits until so many members wait for company.
 func (h *house) waiting(api *API, n int) {
 	h.t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+	if !h.waitingOr(api, n, nil) {
+		h.t.Fatalf("there are never %d who wait", n)
+	}
+}
+
+// waitingOr is waiting that gives up, with false, when over is closed.
+func (h *house) waitingOr(api *API, n int, over <-chan struct{}) bool {
+	tick, end := time.NewTicker(time.Millisecond), time.After(hangLimit)
+	defer tick.Stop()
+	for {
 		api.batches.mu.Lock()
 		sum := 0
 		for _, l := range api.batches.byKey {
@@ -140,10 +152,16 @@ func (h *house) waiting(api *API, n int) {
 		}
 		api.batches.mu.Unlock()
 		if sum == n {
-			return
+			return true
+		}
+		select {
+		case <-over:
+			return false
+		case <-end:
+			return false
+		case <-tick.C:
 		}
 	}
-	h.t.Fatalf("there are never %d who wait", n)
 }
 
 func (c *caller) is(t *testing.T, status int, body string) {
@@ -301,17 +319,52 @@ func TestOurRefusalIsToldToAll(t *testing.T) {
 }
 
 func TestWhoLeavesIsMissedByNobody(t *testing.T) {
+	for deadline := 100 * time.Millisecond; !leaveOneByOne(t, deadline); deadline *= 2 {
+		if deadline > hangLimit {
+			t.Fatal("the deadline passes always before the flight")
+		}
+	}
+
+	h, _, o, first := crowded(t, 2)
+	a, b := h.embed(`"a"`), h.embed(`"bb"`)
+	o.waitFor(t, 1)
+	a.leave()
+	b.leave()
+	<-o.left // the engine sees that nobody waits any more
+	o.gate <- struct{}{}
+	<-first.done
+	if got := h.gateway.failures(2); slices.Contains(got, true) {
+		t.Errorf("the worker is blamed: %v", got)
+	}
+}
+
+// leaveOneByOne lets one leave while it waits, one at its deadline and one while the engine works. It is false when a busy machine
+// let the deadline pass before the engine was asked.
+func leaveOneByOne(t *testing.T, deadline time.Duration) (done bool) {
 	h, api, o, first := crowded(t, 3)
+	defer func() {
+		if !done { // whoever is left may go
+			h.CloseClientConnections()
+			for range 4 {
+				o.gate <- struct{}{}
+			}
+		}
+	}()
 	early := h.embed(`"early"`)
 	h.waiting(api, 1)
 	early.leave()
 	h.waiting(api, 0)
 	lead := h.embed(`"lead"`)
 	h.waiting(api, 1)
-	b := h.embed(`"bb"`, "X-Request-Timeout", "100ms")
-	h.waiting(api, 2)
+	b := h.embed(`"bb"`, "X-Request-Timeout", deadline.String())
+	if !h.waitingOr(api, 2, b.done) {
+		return false
+	}
 	c := h.embed(`"ccc"`)
-	if got := o.waitFor(t, 1)[0]; got != `{"model":"tiny","input":["lead","bb","ccc"]}` {
+	if !o.cameOr(b.done) {
+		return false
+	}
+	if got := o.last(); got != `{"model":"tiny","input":["lead","bb","ccc"]}` {
 		t.Errorf("the engine saw %s", got)
 	}
 	lead.leave()
@@ -323,18 +376,23 @@ func TestWhoLeavesIsMissedByNobody(t *testing.T) {
 	o.gate <- struct{}{}
 	c.is(t, 200, rows(row("ccc", 0)))
 	<-first.done
+	return true
+}
 
-	h, _, o, first = crowded(t, 2)
-	a, b := h.embed(`"a"`), h.embed(`"bb"`)
-	o.waitFor(t, 1)
-	a.leave()
-	b.leave()
-	<-o.left // the engine sees that nobody waits any more
-	o.gate <- struct{}{}
-	<-first.done
-	if got := h.gateway.failures(2); slices.Contains(got, true) {
-		t.Errorf("the worker is blamed: %v", got)
+// cameOr waits for a request, and gives up, with false, when over is closed first.
+func (o *oven) cameOr(over <-chan struct{}) bool {
+	select {
+	case <-o.came:
+		return true
+	case <-over:
+		return false
 	}
+}
+
+func (o *oven) last() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.bodies[len(o.bodies)-1]
 }
 
 func TestABrokenConnectionIsToldToAll(t *testing.T) {

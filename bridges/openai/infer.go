@@ -69,7 +69,7 @@ func (a *API) infer(w http.ResponseWriter, r *http.Request, rt route, id string)
 	}
 	x.model = x.q.model
 	if x.q.stream && a.heartbeat > 0 {
-		x.pulse = startPulse(w, a.heartbeat)
+		x.pulse = startPulse(w, a.heartbeat, a.queuePatience)
 		defer x.pulse.stop()
 		x.asker.Told = x.pulse.told
 	}

@@ -10,9 +10,9 @@ import (
 	"modelops/messages"
 )
 
-// queuePatience is how long a streaming request waits for its place before its answer begins as SSE. Who gets a place, or a
+// defaultQueuePatience is how long a streaming request waits for its place before its answer begins as SSE. Who gets a place, or a
 // refusal, sooner has a true status.
-const queuePatience = 500 * time.Millisecond
+const defaultQueuePatience = 500 * time.Millisecond
 
 // pulse keeps a silent stream alive. Once it has beaten, the response has begun as SSE and its status is 200: whatever
 // goes wrong later is told as an event. While it runs, nobody else may touch the response.
@@ -21,7 +21,9 @@ type pulse struct {
 	w     http.ResponseWriter
 	conn  *http.ResponseController
 	every time.Duration
-	timer *time.Timer
+	// patience is how long a wait in the queue stays untold.
+	patience time.Duration
+	timer    *time.Timer
 	// place is where the request stands in its queue; nil while it doesn't wait there.
 	place *messages.QueuePlace
 	first *messages.QueuePlace // where it stood when it was first told: the head's figures
@@ -29,8 +31,8 @@ type pulse struct {
 	over  bool
 }
 
-func startPulse(w http.ResponseWriter, every time.Duration) *pulse {
-	p := &pulse{w: w, conn: http.NewResponseController(w), every: every}
+func startPulse(w http.ResponseWriter, every, patience time.Duration) *pulse {
+	p := &pulse{w: w, conn: http.NewResponseController(w), every: every, patience: patience}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.timer = time.AfterFunc(every, p.beat)
@@ -53,10 +55,10 @@ func (p *pulse) told(at messages.QueuePlace) {
 	}
 	switch {
 	case p.over:
-	case p.begun || at.Waited >= queuePatience:
+	case p.begun || at.Waited >= p.patience:
 		p.write()
 	default:
-		p.timer.Reset(min(p.every, queuePatience-at.Waited))
+		p.timer.Reset(min(p.every, p.patience-at.Waited))
 	}
 }
 

@@ -131,18 +131,21 @@ func TestStreamsHearWhereTheyStand(t *testing.T) {
 		name   string
 		err    error
 		places []messages.QueuePlace
-		code   int
-		want   string
+		// A short wait is one that no busy machine makes long.
+		patience time.Duration
+		code     int
+		want     string
 	}{
-		{"a long wait", nil, []messages.QueuePlace{first, long, second}, 200,
+		{"a long wait", nil, []messages.QueuePlace{first, long, second}, defaultQueuePatience, 200,
 			": queued position=3 expected=1.2s waits_for=a_place\n\n: queued position=1 expected=0s waits_for=loading\n\ndata: 1\n\ndata: [DONE]\n\n"},
-		{"a short wait", nil, []messages.QueuePlace{first}, 200, "data: 1\n\ndata: [DONE]\n\n"},
-		{"a refusal after a long wait", full, []messages.QueuePlace{long}, 200,
+		{"a short wait", nil, []messages.QueuePlace{first}, time.Hour, 200, "data: 1\n\ndata: [DONE]\n\n"},
+		{"a refusal after a long wait", full, []messages.QueuePlace{long}, defaultQueuePatience, 200,
 			": queued position=3 expected=1.2s waits_for=a_place\n\ndata: {\"error\":{\"message\":\"full\",\"type\":\"rate_limit_error\",\"param\":null,\"code\":\"bulkhead_rejection\",\"src\":\"modelops\"}}\n\ndata: [DONE]\n\n"},
-		{"a refusal after a short wait", full, []messages.QueuePlace{first}, 429,
+		{"a refusal after a short wait", full, []messages.QueuePlace{first}, time.Hour, 429,
 			"{\"error\":{\"message\":\"full\",\"type\":\"rate_limit_error\",\"param\":null,\"code\":\"bulkhead_rejection\",\"src\":\"modelops\"}}"},
 	} {
 		h := open(t, queued(sse.URL, c.err, c.places...), func(o *Options) { o.Heartbeat = time.Hour })
+		h.Config.Handler.(*API).queuePatience = c.patience
 		resp := h.post(chat, `{"model":"tiny","stream":true}`)
 		if got := text(t, resp); resp.StatusCode != c.code || got != c.want {
 			t.Errorf("%s: %d %q", c.name, resp.StatusCode, got)
@@ -163,7 +166,7 @@ func TestStreamsHearWhereTheyStand(t *testing.T) {
 func TestTheFirstCommentComesByItself(t *testing.T) {
 	g, placed := grants(""), make(chan struct{})
 	g.admit = func(ctx context.Context, _ string) (*messages.Grant, error) {
-		messages.AskerFrom(ctx).Told(messages.QueuePlace{Position: 1, Waited: queuePatience - time.Millisecond, WaitsFor: "placing"})
+		messages.AskerFrom(ctx).Told(messages.QueuePlace{Position: 1, Waited: defaultQueuePatience - time.Millisecond, WaitsFor: "placing"})
 		<-placed
 		return nil, messages.NewError(messages.GPUUnavailable, "", "no room")
 	}

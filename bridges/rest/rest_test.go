@@ -64,7 +64,7 @@ func start(t *testing.T, api http.HandlerFunc) *world {
 	w.s = s
 	t.Cleanup(func() {
 		tr.CloseIdleConnections()
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 		defer cancel()
 		_ = s.Stop(ctx)
 		<-s.Done()
