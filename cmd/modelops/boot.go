@@ -53,7 +53,7 @@ func (d *daemon) begin(ctx context.Context, known []messages.ActorID) error {
 	if err != nil {
 		return err
 	}
-	return d.register(ctx)
+	return d.sampler.Register(ctx)
 }
 
 // atOnce bounds how many actors read their journals at the same time.

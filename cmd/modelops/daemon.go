@@ -51,6 +51,7 @@ type daemon struct {
 	journal    *journal.Journal
 	devices    devices
 	seeDevices opener
+	sampler    *gpu.Sampler
 	runtime    *runtime.Runtime
 	client     *runtime.Client
 	tree       *tree.Tree
@@ -138,7 +139,8 @@ func (d *daemon) openWorld(ctx context.Context) error {
 	o := runtime.Options{Self: self, LlamaServer: d.cfg.Runtimes.LlamaCpp.Binary, VLLM: d.cfg.Runtimes.VLLM.Binary,
 		Transformers: d.cfg.Runtimes.Transformers.Binary, WhisperServer: d.cfg.Runtimes.WhisperCpp.Binary, OllamaURL: d.cfg.Runtimes.Ollama.URL,
 		Threads: uint32(d.cfg.Runtimes.Embedded.Threads), LogDir: filepath.Join(d.cfg.DataDir, "logs"), Log: d.log,
-		Slots: uint32(d.cfg.Runtimes.Embedded.Slots), DeviceEnv: d.deviceEnv, Measure: d.measure}
+		Slots: uint32(d.cfg.Runtimes.Embedded.Slots), DeviceEnv: d.deviceEnv,
+		Measure: func(pid int64) (uint64, error) { return d.sampler.Measure(d.life, pid) }}
 	if args := os.Getenv("MODELOPS_WORKER_ARGS"); args != "" {
 		o.WorkerArgs = strings.Fields(args)
 	}
@@ -152,6 +154,7 @@ func (d *daemon) plant(context.Context) error {
 	d.tree = tree.New(tree.Options{Host: d.host, Log: d.log, OnRestart: d.metrics.ActorRestarted,
 		Backoff: tree.Backoff{First: 50 * time.Millisecond, Longest: 30 * time.Second, Within: time.Minute, Limit: 8}})
 	d.later(func(context.Context) error { d.tree.Stop(); return nil })
+	d.sampler = d.newSampler()
 	d.feed = journal.NewFeed(d.journal)
 	d.gateway = gateway.New(gateway.Options{
 		Host: d.host, Door: d.tree, Runner: d.client, Observer: telemetry.Requests{Metrics: d.metrics}, Recorder: d.requests,
@@ -180,6 +183,8 @@ func (d *daemon) changed(_ messages.ActorID, v proto.Message) {
 	}
 }
 
+func (d *daemon) deviceEnv(p *messages.Placement) []string { return gpu.DeviceEnv(p, d.view.GPUs()) }
+
 // ledgers is what the scheduler sees.
 func (d *daemon) ledgers() view.Ledgers {
 	return view.Ledgers{View: d.view, Live: d.gateway.Models, Estimate: d.runtime.Need, Now: d.clock.Now}
@@ -197,7 +202,7 @@ func (d *daemon) figures(model string) gateway.Figures {
 func (d *daemon) spawner() tree.Spawner {
 	o := entity.Options{Journal: store{d.journal}, Clock: d.clock, NewID: d.newID, Observer: d.view, Log: d.log, SnapshotEvery: d.cfg.Journal.SnapshotEvery}
 	rules := model.Rules{Retry: model.Retry{Limit: d.cfg.Load.Retries + 1, First: time.Second, Longest: time.Minute}, CanSleep: d.runtime.CanSleep}
-	models := model.Kind(rules, model.World{Runtime: workers{d.runtime, d}, Gate: d.gateway, Door: patientDoor{d.tree, d.awake}, Free: d.seenFree, Held: d.held, OutOfMemory: runtime.OutOfMemory})
+	models := model.Kind(rules, model.World{Runtime: workers{d.runtime, d}, Gate: d.gateway, Door: patientDoor{d.tree, d.awake}, Free: d.sampler.AwaitFree, Held: d.sampler.Held, OutOfMemory: runtime.OutOfMemory})
 	scheduler := arbiter.Kind(arbiter.Rules{Policy: d.cfg.Scheduler.Policy, MaxLoads: d.cfg.Load.MaxConcurrent, MaxWait: d.cfg.Queue.MaxWait,
 		Collation: d.cfg.Queue.Collation, Defrag: d.cfg.Scheduler.Defrag}, d.ledgers(), d.tree)
 	ledgers, life := gpu.Kind(), host.Kind(d.swapWorld())
@@ -240,7 +245,7 @@ func (d *daemon) wake(ctx context.Context) error {
 	}
 	close(d.awake)
 	d.believe(ctx)
-	d.alongside(d.poll)
+	d.alongside(d.sampler.Run)
 	d.alongside(d.gateway.Run)
 	return nil
 }

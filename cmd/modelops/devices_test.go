@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"modelops/actors/gpu"
 	"modelops/actors/view"
 	"modelops/bridges/config"
 	"modelops/messages"
@@ -46,8 +47,8 @@ func (c *cards) Read(context.Context) ([]*messages.DeviceReading, error) {
 	for _, name := range []string{"gpu0", "gpu1"} {
 		r := &messages.DeviceReading{Device: name, Kind: "cuda", Name: "card", Uuid: "GPU-" + name, CapacityBytes: cardBytes, UsedBytes: c.stranger[name]}
 		now := map[int64]uint64{}
-		for _, pid := range workerPids(c.b) {
-			if bytes := footprint(c.b, pid)[name]; bytes > 0 {
+		for _, pid := range gpu.WorkerPIDs(c.b.Models()) {
+			if bytes := gpu.Reserved(c.b.Models(), pid)[name]; bytes > 0 {
 				now[pid] = bytes
 			}
 		}
@@ -203,9 +204,9 @@ func TestStrangersPushNobodyOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.observe(t.Context(), readings[0])
+	d.sampler.Observe(t.Context(), readings[0])
 	d.sees(t, "the stranger", func() bool { return d.card("gpu0").ForeignBytes == 12500*messages.MiB })
-	d.relieve(t.Context(), readings[0])
+	d.sampler.Relieve(t.Context(), readings[0])
 	d.sees(t, "one leaves", func() bool { return phase("a") == "absent" || phase("c") == "absent" })
 	if phase("a") != "ready" && phase("c") != "ready" {
 		t.Errorf("a is %s and c is %s", phase("a"), phase("c"))
@@ -226,7 +227,7 @@ func TestASplitModelOnCards(t *testing.T) {
 	if back := d.deviceEnv(&messages.Placement{Shares: []*messages.Share{{Gpu: "gpu/h/gpu1"}, {Gpu: "gpu/h/gpu0"}}}); back[0] != "CUDA_VISIBLE_DEVICES=GPU-gpu1,GPU-gpu0" {
 		t.Errorf("%q", back)
 	}
-	if got := d.held(t.Context(), v.Placement); len(got) != 2 || got[0] != 10000*messages.MiB || got[1] != 10000*messages.MiB {
+	if got := d.sampler.Held(t.Context(), v.Placement); len(got) != 2 || got[0] != 10000*messages.MiB || got[1] != 10000*messages.MiB {
 		t.Errorf("it holds %v", got)
 	}
 	d.sees(t, "what it holds of each", func() bool {

@@ -1,0 +1,68 @@
+package gpu
+
+import (
+	"context"
+
+	"modelops/messages"
+)
+
+// Measure is the footprint of a worker on all its devices, in bytes: what the driver says for GPUs, the peak of RAM for the processor.
+// A simulated device has no memory to measure: what was reserved counts as used.
+func (s *Sampler) Measure(ctx context.Context, pid int64) (uint64, error) {
+	m := modelOf(s.View.Models(), pid)
+	switch m.GetPlacement().GetDeviceKind() {
+	case "simulated":
+		return m.Placement.Bytes, nil
+	case "cuda":
+		readings, err := s.Devices.Read(ctx)
+		var sum uint64
+		for _, bytes := range onEach(s.Host, m.Placement, readings, pid, s.Mine) {
+			sum += bytes
+		}
+		return sum, err
+	}
+	_, peak, err := s.ram(pid)
+	return peak, err
+}
+
+// Asleep is what the worker of a sleeping engine holds, in bytes; known is false when only its engine can tell. On a simulated device it
+// holds nothing: there is no memory to measure.
+func (s *Sampler) Asleep(pid int64) (bytes uint64, known bool, err error) {
+	switch modelOf(s.View.Models(), pid).GetPlacement().GetDeviceKind() {
+	case "simulated":
+		return 0, true, nil
+	case "cpu": // not the peak, which was when it was awake
+		current, _, err := s.ram(pid)
+		return current, true, err
+	}
+	return 0, false, nil
+}
+
+// Held is what the worker of a split placement holds of each of its devices, in bytes; nil when the driver doesn't tell.
+func (s *Sampler) Held(ctx context.Context, p *messages.Placement) []uint64 {
+	if p.DeviceKind != "cuda" {
+		var reserved []uint64
+		for _, part := range p.Parts() {
+			reserved = append(reserved, part.Bytes)
+		}
+		return reserved
+	}
+	for _, m := range s.View.Models() {
+		if w := m.GetWorker(); w != nil && m.GetPlacement().GetId() == p.Id {
+			if readings, err := s.Devices.Read(ctx); err == nil {
+				return onEach(s.Host, p, readings, w.Pid, s.Mine)
+			}
+		}
+	}
+	return nil
+}
+
+// ram is what a worker's processes hold of RAM and the most they ever held, in bytes; nothing where no device is the processor.
+func (s *Sampler) ram(pid int64) (current, peak uint64, err error) {
+	if ram, ok := s.Devices.(interface {
+		Footprint(int64) (uint64, uint64, error)
+	}); ok {
+		return ram.Footprint(pid)
+	}
+	return 0, 0, nil
+}

@@ -1,0 +1,76 @@
+package gpu
+
+import (
+	"cmp"
+
+	"modelops/messages"
+)
+
+// occupant is a worker of this host on a device.
+type occupant struct {
+	pid int64
+	// lease is what the device's ledger counts for it, in bytes; 0 while it isn't known to have taken its memory.
+	lease uint64
+}
+
+// occupants are the local workers on a device.
+func occupants(models []*messages.ModelView, gpu *messages.GpuView) []occupant {
+	var out []occupant
+	for _, m := range models {
+		w := m.GetWorker()
+		if _, there := m.GetPlacement().On(gpu.GetId()); w == nil || w.Remote || !there {
+			continue
+		}
+		o := occupant{pid: w.Pid}
+		for _, r := range gpu.GetReservations() {
+			if r.Holder == m.Id && m.Phase != "loading" {
+				o.lease = cmp.Or(r.MeasuredBytes, r.Bytes)
+			}
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+// foreign is what a device holds beside the workers of this host and the leases of programs that announced themselves, in bytes. In a
+// container the driver doesn't tell which of its processes are ours: a worker of which it says nothing counts with its lease, or it would
+// count twice. mine tells whether a process belongs to a worker.
+func foreign(r *messages.DeviceReading, workers []occupant, leased uint64, mine func(pid, worker int64) bool) uint64 {
+	ours := leased
+	for _, o := range workers {
+		ours += cmp.Or(heldBy(r, o.pid, mine), o.lease)
+	}
+	return r.UsedBytes - min(ours, r.UsedBytes)
+}
+
+// heldBy is what the driver reports for a worker and its children, in bytes.
+func heldBy(r *messages.DeviceReading, worker int64, mine func(pid, worker int64) bool) (bytes uint64) {
+	for _, p := range r.GetProcesses() {
+		if p.Pid == worker || mine(p.Pid, worker) {
+			bytes += p.Bytes
+		}
+	}
+	return bytes
+}
+
+// clientLeases is what programs hold of a device by lease, in bytes: known, so not foreign.
+func clientLeases(g *messages.GpuView) uint64 {
+	var sum uint64
+	for _, r := range g.GetReservations() {
+		if id, err := messages.ParseActorID(r.Holder); err != nil || id.Kind != messages.KindModel {
+			sum += r.Bytes
+		}
+	}
+	return sum
+}
+
+// WorkerPIDs are the processes of the local workers.
+func WorkerPIDs(models []*messages.ModelView) []int64 {
+	var out []int64
+	for _, m := range models {
+		if w := m.GetWorker(); w != nil && !w.Remote {
+			out = append(out, w.Pid)
+		}
+	}
+	return out
+}

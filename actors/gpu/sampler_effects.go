@@ -1,0 +1,175 @@
+package gpu
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"modelops/messages"
+)
+
+// Devices reads the devices of a host.
+type Devices interface {
+	Read(ctx context.Context) ([]*messages.DeviceReading, error)
+	Faults() <-chan *messages.DeviceFault
+}
+
+// Views shows the models and ledgers, and takes the readings.
+type Views interface {
+	Models() []*messages.ModelView
+	GPU(id messages.ActorID) *messages.GpuView
+	GPUs() []*messages.GpuView
+	SetReading(gpu messages.ActorID, r *messages.DeviceReading)
+}
+
+// Sampler reads the devices of a host at intervals and tells their ledgers what they need to know: only the ledger decides what of it is
+// an event. All fields are required but Pressure.
+type Sampler struct {
+	Host    string
+	Devices Devices
+	View    Views
+	Door    messages.Door
+	Log     *slog.Logger
+	// Mine tells whether a process belongs to a worker, which leads a process group.
+	Mine  func(pid, worker int64) bool
+	Every time.Duration
+	// MarginBytes and SoftLimitBytes bound what may be reserved of a GPU. The RAM budget is a limit by itself.
+	MarginBytes    uint64
+	SoftLimitBytes uint64
+	Pressure       Pressure
+	// Life ends what the sampler waits for: the host ends, and asks again when it is back.
+	Life context.Context
+}
+
+func (s *Sampler) id(r *messages.DeviceReading) messages.ActorID {
+	return messages.GPUActor(s.Host, r.Device)
+}
+
+// Register tells the ledgers what their devices are.
+func (s *Sampler) Register(ctx context.Context) error {
+	readings, err := s.Devices.Read(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range readings {
+		s.View.SetReading(s.id(r), r)
+		cmd := &messages.RegisterDevice{Kind: r.Kind, Name: r.Name, Uuid: r.Uuid, CapacityBytes: r.CapacityBytes}
+		if r.Kind != "cpu" {
+			cmd.MarginBytes, cmd.SoftLimitBytes = s.MarginBytes, s.SoftLimitBytes
+		}
+		if _, err := s.Door.Ask(ctx, s.id(r), cmd); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Run samples the devices until ctx ends.
+func (s *Sampler) Run(ctx context.Context) {
+	tick := time.NewTicker(s.Every)
+	defer tick.Stop()
+	for {
+		readings, err := s.Devices.Read(ctx)
+		if err != nil && ctx.Err() == nil {
+			s.Log.Warn("the devices can't be read", "error", err)
+		}
+		for _, r := range readings {
+			s.Observe(ctx, r)
+			s.Relieve(ctx, r)
+		}
+		s.remeasure(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case f, ok := <-s.Devices.Faults():
+			if ok {
+				s.Door.Tell(ctx, messages.GPUActor(s.Host, f.Device), &messages.ReportFault{Fault: f})
+			}
+		case <-tick.C:
+		}
+	}
+}
+
+// Observe tells a device's ledger what was read, and how much of it isn't ours.
+func (s *Sampler) Observe(ctx context.Context, r *messages.DeviceReading) {
+	id := s.id(r)
+	s.View.SetReading(id, r)
+	g := s.View.GPU(id)
+	leased := clientLeases(g)
+	if r.Kind == "simulated" { // a lease on a simulated device holds nothing that its ledger could see
+		leased = 0
+	}
+	s.Door.Tell(ctx, id, &messages.ObserveDevice{Reading: r, ForeignBytes: foreign(r, occupants(s.View.Models(), g), leased, s.Mine)})
+}
+
+// Relieve asks for idle models to leave when the device is over its threshold.
+func (s *Sampler) Relieve(ctx context.Context, r *messages.DeviceReading) {
+	if relief := s.Pressure.relief(s.View.GPU(s.id(r))); relief != nil {
+		s.Door.Tell(ctx, messages.ArbiterActor(), relief)
+	}
+}
+
+// remeasure tells models whose workers grew: engines take memory after the load, for caches and graphs, and the peak is what counts.
+func (s *Sampler) remeasure(ctx context.Context) {
+	for _, m := range s.View.Models() {
+		if m.Phase != "ready" || m.GetWorker().GetRemote() {
+			continue
+		}
+		bytes, err := s.Measure(ctx, m.GetWorker().GetPid())
+		if err != nil || bytes <= m.MeasuredBytes {
+			continue
+		}
+		s.Door.Tell(ctx, messages.ModelActor(s.Host, m.Name), &messages.ReportFootprint{Attempt: m.Attempt, Bytes: bytes})
+	}
+}
+
+// A device's driver reports memory as used for some time after its process is gone.
+const (
+	freePoll   = 50 * time.Millisecond
+	freeWithin = 10 * time.Second
+	freeSlack  = 256 * messages.MiB
+)
+
+// AwaitFree waits until a GPU's use that isn't ours is what it was before: the memory of a worker that is gone no longer counts as
+// foreign. RAM and simulated memory are free with the process.
+func (s *Sampler) AwaitFree(ctx context.Context, p *messages.Placement) {
+	if p.DeviceKind != "cuda" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, freeWithin)
+	defer cancel()
+	before := map[string]uint64{}
+	for _, g := range s.View.GPUs() {
+		before[g.Id] = g.ForeignBytes + clientLeases(g)
+	}
+	tick := time.NewTicker(freePoll)
+	defer tick.Stop()
+	for {
+		readings, err := s.Devices.Read(ctx)
+		if err != nil || s.allFree(readings, p, before) {
+			return
+		}
+		select {
+		case <-s.Life.Done():
+			return
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				s.Log.Warn("a worker is gone but its memory isn't seen to be free", "actor", p.Model, "gpu", p.Gpu, "waited", freeWithin)
+			}
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (s *Sampler) allFree(readings []*messages.DeviceReading, p *messages.Placement, before map[string]uint64) bool {
+	models := s.View.Models()
+	for _, r := range readings {
+		id := s.id(r)
+		if _, on := p.On(id.String()); on && foreign(r, occupants(models, s.View.GPU(id)), 0, s.Mine) > before[id.String()]+freeSlack {
+			return false
+		}
+	}
+	return true
+}

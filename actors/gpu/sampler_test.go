@@ -1,0 +1,248 @@
+package gpu
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"modelops/messages"
+)
+
+// bench is a host with one device, a view that the test writes, and a door that notes what is told.
+type bench struct {
+	mu       sync.Mutex
+	reading  *messages.DeviceReading
+	broken   error
+	faults   chan *messages.DeviceFault
+	models   []*messages.ModelView
+	gpu      *messages.GpuView
+	readings int
+	told     []string
+	refuse   error
+}
+
+func (b *bench) Read(context.Context) ([]*messages.DeviceReading, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.broken != nil {
+		return nil, b.broken
+	}
+	return []*messages.DeviceReading{b.reading}, nil
+}
+func (b *bench) Faults() <-chan *messages.DeviceFault { return b.faults }
+func (b *bench) Models() []*messages.ModelView        { return b.models }
+func (b *bench) GPU(messages.ActorID) *messages.GpuView {
+	return b.gpu
+}
+func (b *bench) GPUs() []*messages.GpuView { return []*messages.GpuView{b.gpu} }
+func (b *bench) SetReading(messages.ActorID, *messages.DeviceReading) {
+	b.readings++
+}
+func (b *bench) Ask(ctx context.Context, to messages.ActorID, m proto.Message) (messages.Reply, error) {
+	b.Tell(ctx, to, m)
+	return messages.Reply{}, b.refuse
+}
+func (b *bench) Tell(_ context.Context, to messages.ActorID, m proto.Message) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	line := to.String() + " " + string(m.ProtoReflect().Descriptor().Name())
+	switch m := m.(type) {
+	case *messages.ObserveDevice:
+		line += fmt.Sprint(" foreign ", m.ForeignBytes)
+	case *messages.RelievePressure:
+		line += fmt.Sprint(" to ", m.LevelBytes)
+	case *messages.ReportFootprint:
+		line += fmt.Sprint(" ", m.Bytes)
+	case *messages.RegisterDevice:
+		line += fmt.Sprint(" margin ", m.MarginBytes)
+	}
+	b.told = append(b.told, line)
+}
+
+// heard is what was told since the last look.
+func (b *bench) heard() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := strings.Join(b.told, "; ")
+	b.told = nil
+	return out
+}
+
+func (b *bench) set(change func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	change()
+}
+
+// sampler is one on a card with a ready worker of 60 bytes, whose pid is 7.
+func sampler(log *bytes.Buffer) (*Sampler, *bench) {
+	b := &bench{
+		reading: &messages.DeviceReading{Device: "gpu0", Kind: "cuda", UsedBytes: 60, Processes: []*messages.ProcessMemory{{Pid: 7, Bytes: 60}}},
+		faults:  make(chan *messages.DeviceFault),
+		gpu:     &messages.GpuView{Id: "gpu/h/gpu0", Kind: "cuda", LimitBytes: 1000, ReservedBytes: 60},
+		models: []*messages.ModelView{{Id: "model/h/a", Name: "a", Phase: "ready", MeasuredBytes: 60, Worker: &messages.Worker{Pid: 7},
+			Placement: &messages.Placement{Id: "p1", Gpu: "gpu/h/gpu0", Bytes: 60, DeviceKind: "cuda"}}},
+	}
+	return &Sampler{Host: "h", Devices: b, View: b, Door: b, Log: slog.New(slog.NewTextHandler(log, nil)), Mine: alone, Every: time.Second,
+		MarginBytes: 5, Pressure: Pressure{ThresholdPct: 90}, Life: context.Background()}, b
+}
+
+// The ledger hears of each reading, the scheduler of pressure, the model of growth, and the ledger of faults at once.
+func TestSamplerTellsWhatIsSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		s, b := sampler(&log)
+		ctx, end := context.WithCancel(t.Context())
+		go s.Run(ctx)
+		synctest.Wait()
+		hears := func(what, want string) {
+			t.Helper()
+			if got := b.heard(); got != want {
+				t.Errorf("%s: %q, want %q", what, got, want)
+			}
+		}
+		hears("at the start", "gpu/h/gpu0 ObserveDevice foreign 0")
+		next := func() { time.Sleep(time.Second); synctest.Wait() }
+		b.set(func() { b.reading.UsedBytes = 90 })
+		next()
+		hears("foreign use", "gpu/h/gpu0 ObserveDevice foreign 30")
+		b.set(func() { b.gpu.ReservedBytes = 910 })
+		next()
+		hears("pressure", "gpu/h/gpu0 ObserveDevice foreign 30; arbiter RelievePressure to 720")
+		b.set(func() { b.gpu.ReservedBytes, b.reading.UsedBytes, b.reading.Processes[0].Bytes = 60, 70, 70 })
+		next()
+		hears("growth", "gpu/h/gpu0 ObserveDevice foreign 0; model/h/a ReportFootprint 70")
+		b.set(func() { b.models[0].MeasuredBytes = 70 })
+		b.faults <- &messages.DeviceFault{Device: "gpu0"}
+		synctest.Wait()
+		hears("a fault", "gpu/h/gpu0 ReportFault; gpu/h/gpu0 ObserveDevice foreign 0")
+		b.set(func() { b.broken = errors.New("the driver is gone") })
+		next()
+		hears("nothing to read", "")
+		if !strings.Contains(log.String(), "the driver is gone") {
+			t.Errorf("the log says %s", &log)
+		}
+		end()
+		synctest.Wait()
+	})
+}
+
+// On simulated devices a lease of a program holds nothing that the ledger could see.
+func TestLeasesOnSimulatedDevices(t *testing.T) {
+	for kind, want := range map[string]string{"simulated": "foreign 20", "cuda": "foreign 15"} {
+		s, b := sampler(&bytes.Buffer{})
+		b.reading.Kind, b.reading.UsedBytes = kind, 80
+		b.gpu.Reservations = []*messages.Reservation{{Holder: "client/x", Bytes: 5}}
+		s.Observe(t.Context(), b.reading)
+		if got := b.heard(); !strings.HasSuffix(got, want) {
+			t.Errorf("%s: %q", kind, got)
+		}
+	}
+}
+
+func TestRegister(t *testing.T) {
+	s, b := sampler(&bytes.Buffer{})
+	if err := s.Register(t.Context()); err != nil || b.heard() != "gpu/h/gpu0 RegisterDevice margin 5" || b.readings != 1 {
+		t.Errorf("%v", err)
+	}
+	b.reading.Kind = "cpu"
+	if err := s.Register(t.Context()); err != nil || b.heard() != "gpu/h/gpu0 RegisterDevice margin 0" {
+		t.Errorf("%v", err)
+	}
+	b.refuse = messages.NewError(messages.InvalidArgument, "gpu/h/gpu0", "no")
+	if err := s.Register(t.Context()); !errors.Is(err, b.refuse) {
+		t.Errorf("%v", err)
+	}
+	b.broken = errors.New("gone")
+	if err := s.Register(t.Context()); !errors.Is(err, b.broken) {
+		t.Errorf("%v", err)
+	}
+}
+
+// The memory of a worker that is gone counts as foreign until the driver sees that it is free.
+func TestAwaitFree(t *testing.T) {
+	for name, c := range map[string]struct {
+		kind   string
+		during func(*bench, context.CancelFunc) // after a second
+		waited time.Duration
+		warned bool
+	}{
+		"the driver sees it":  {"cuda", func(b *bench, _ context.CancelFunc) { b.set(func() { b.reading.UsedBytes = 0 }) }, time.Second, false},
+		"it never does":       {"cuda", func(*bench, context.CancelFunc) {}, freeWithin, true},
+		"the host ends":       {"cuda", func(_ *bench, end context.CancelFunc) { end() }, time.Second, false},
+		"it can't be read":    {"cuda", func(b *bench, _ context.CancelFunc) { b.set(func() { b.broken = errors.New("gone") }) }, time.Second, false},
+		"RAM is free at once": {"cpu", func(*bench, context.CancelFunc) {}, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log bytes.Buffer
+				s, b := sampler(&log)
+				var end context.CancelFunc
+				s.Life, end = context.WithCancel(t.Context())
+				defer end()
+				p := b.models[0].Placement
+				p.DeviceKind = c.kind
+				b.models, b.reading.Processes, b.reading.UsedBytes = nil, nil, 10*freeSlack
+				began := time.Now()
+				var done sync.WaitGroup
+				done.Go(func() { s.AwaitFree(t.Context(), p) })
+				time.Sleep(time.Second - time.Millisecond)
+				c.during(b, end)
+				done.Wait()
+				if waited := max(time.Since(began)-time.Second, 0).Truncate(time.Second); c.waited > 0 && waited != c.waited-time.Second {
+					t.Errorf("waited %s longer, want %s", waited, c.waited-time.Second)
+				}
+				if warned := strings.Contains(log.String(), "isn't seen to be free"); warned != c.warned {
+					t.Errorf("warned %t: %s", warned, &log)
+				}
+			})
+		})
+	}
+}
+
+func TestFootprints(t *testing.T) {
+	s, b := sampler(&bytes.Buffer{})
+	m := b.models[0]
+	is := func(what string, got, want any, err error) {
+		t.Helper()
+		if fmt.Sprint(got) != fmt.Sprint(want) || err != nil {
+			t.Errorf("%s: %v, %v, want %v", what, got, err, want)
+		}
+	}
+	all, err := s.Measure(t.Context(), 7)
+	is("on a card", all, 60, err)
+	is("of each device", s.Held(t.Context(), m.Placement), []uint64{60}, nil)
+	_, known, err := s.Asleep(7)
+	is("only its engine knows what it holds asleep", known, false, err)
+	m.Placement.Shares = []*messages.Share{{Gpu: "gpu/h/gpu1", Bytes: 20}, {Gpu: "gpu/h/gpu0", Bytes: 40}}
+	is("in the order of the shares", s.Held(t.Context(), m.Placement), []uint64{0, 60}, nil)
+	is("reserved by device", Reserved(b.models, 7), map[string]uint64{"gpu0": 40, "gpu1": 20}, nil)
+	is("nobody's process", Reserved(b.models, 8), map[string]uint64(nil), nil)
+	m.Placement.DeviceKind = "simulated"
+	all, err = s.Measure(t.Context(), 7)
+	is("simulated", all, 60, err)
+	is("simulated, of each", s.Held(t.Context(), m.Placement), []uint64{20, 40}, nil)
+	asleep, known, err := s.Asleep(7)
+	is("simulated, asleep", fmt.Sprint(asleep, known), "0 true", err)
+	m.Placement.DeviceKind = "cpu"
+	all, err = s.Measure(t.Context(), 7)
+	is("no processor", all, 0, err)
+	s.Devices = withRAM{b}
+	all, err = s.Measure(t.Context(), 7)
+	is("RAM at its peak", all, 9, err)
+	asleep, known, err = s.Asleep(7)
+	is("RAM while asleep", fmt.Sprint(asleep, known), "3 true", err)
+}
+
+type withRAM struct{ *bench }
+
+func (withRAM) Footprint(int64) (current, peak uint64, err error) { return 3, 9, nil }
