@@ -359,6 +359,8 @@ var backgrounds = map[string]string{
 	"cmd/modelops/cli/upgrade.go": "stopping begins when the serving context is over",
 	"cmd/modelops/daemon.go":      "the process's life",
 	"cmd/modelops/main.go":        "the process's life",
+
+	"actors/entity/entitytest/world.go": "a test bench lives as long as its test",
 }
 
 func TestHouseContextsComeFromCallers(t *testing.T) {

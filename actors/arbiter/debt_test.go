@@ -22,16 +22,16 @@ func card(limit, reserved, strangers uint64) *messages.GpuView {
 	return &messages.GpuView{Id: "gpu/h/g0", Kind: "cuda", LimitBytes: limit, ReservedBytes: reserved, ForeignBytes: strangers}
 }
 
-func decide(t *testing.T, m *entitytest.Machine[State], c *messages.PlaceModel) *messages.PlacementReply {
+func decide(t *testing.T, m *entitytest.Bench[State], c *messages.PlaceModel) *messages.PlacementReply {
 	t.Helper()
 	v, err := m.Do(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return v.Answer(m.Sequence).(*messages.PlacementReply)
+	return v.Answer.(*messages.PlacementReply)
 }
 
-func arbiterWith(maxLoads int) *entitytest.Machine[State] {
+func arbiterWith(maxLoads int) *entitytest.Bench[State] {
 	return entitytest.Drive(Kind(Rules{MaxLoads: maxLoads}, nil, nil), messages.ArbiterActor())
 }
 
@@ -50,12 +50,12 @@ func TestStrangersDebtIsPaidBeforeAnythingIsFree(t *testing.T) {
 }
 
 func TestVictimsThatAreBackCountAsLoading(t *testing.T) {
-	for name, then := range map[string]func(*entitytest.Machine[State], string){
-		"its leaving isn't reported yet": func(*entitytest.Machine[State], string) {},
-		"the placement was given up": func(m *entitytest.Machine[State], id string) {
+	for name, then := range map[string]func(*entitytest.Bench[State], string){
+		"its leaving isn't reported yet": func(*entitytest.Bench[State], string) {},
+		"the placement was given up": func(m *entitytest.Bench[State], id string) {
 			m.Happen(&messages.PlacementAbandoned{Id: id})
 		},
-		"the placement is reserved": func(m *entitytest.Machine[State], id string) {
+		"the placement is reserved": func(m *entitytest.Bench[State], id string) {
 			m.Happen(&messages.VictimEvicted{Id: id, Model: "model/h/a"})
 			m.Happen(&messages.PlacementReserved{Id: id})
 		},

@@ -38,6 +38,9 @@ func (r Rules) policy() policy {
 
 // Decide turns a command into facts.
 func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.Verdict, error) {
+	if at.Readings != nil { // the command with what was observed
+		command = at.Readings
+	}
 	now := timestamppb.New(at.Now)
 	switch c := command.(type) {
 	case *messages.PlaceModel:

@@ -22,36 +22,36 @@ type Ledgers interface {
 	Known(ctx context.Context, model string) (bytes uint64, kinds []string, shards uint32)
 }
 
-// eyes are what the arbiter sees the world with.
-type eyes struct{ ledgers Ledgers }
+// readings are what the arbiter observes of the world.
+type readings struct{ ledgers Ledgers }
 
-// look adds to a question what is seen when it comes.
-func (y eyes) look(ctx context.Context, c proto.Message) proto.Message {
+// observe gives the command with what is seen when it comes; nil for commands that need no readings.
+func (r readings) observe(ctx context.Context, c proto.Message) proto.Message {
 	switch c := c.(type) {
 	case *messages.PlaceModel:
 		seen := proto.CloneOf(c)
-		seen.Ledgers, seen.Residents = y.ledgers.Ledgers(), y.ledgers.Residents()
+		seen.Ledgers, seen.Residents = r.ledgers.Ledgers(), r.ledgers.Residents()
 		return seen
 	case *messages.RelievePressure:
 		seen := proto.CloneOf(c)
-		seen.Ledgers, seen.Residents = y.ledgers.Ledgers(), y.ledgers.Residents()
+		seen.Ledgers, seen.Residents = r.ledgers.Ledgers(), r.ledgers.Residents()
 		return seen
 	case *messages.HintModel:
 		seen := proto.CloneOf(c)
-		seen.Ledgers, seen.Residents = y.ledgers.Ledgers(), y.ledgers.Residents()
-		known, kinds, shards := y.ledgers.Known(ctx, c.Model)
+		seen.Ledgers, seen.Residents = r.ledgers.Ledgers(), r.ledgers.Residents()
+		known, kinds, shards := r.ledgers.Known(ctx, c.Model)
 		seen.Bytes, seen.Kinds, seen.Shards = cmp.Or(c.Bytes, known), kinds, shards
 		return seen
 	case *messages.PlanDefrag:
 		seen := proto.CloneOf(c)
-		seen.Ledgers, seen.Residents = y.ledgers.Ledgers(), y.ledgers.Residents()
+		seen.Ledgers, seen.Residents = r.ledgers.Ledgers(), r.ledgers.Residents()
 		if c.Model != "" {
-			known, kinds, shards := y.ledgers.Known(ctx, c.Model)
+			known, kinds, shards := r.ledgers.Known(ctx, c.Model)
 			seen.NeedBytes, seen.Kinds, seen.Shards = cmp.Or(c.NeedBytes, known), kinds, shards
 		}
 		return seen
 	}
-	return c
+	return nil
 }
 
 type (

@@ -19,6 +19,6 @@ func TestCarefulStories(t *testing.T) {
 	})
 }
 
-func fresh() *entitytest.Machine[State] {
+func fresh() *entitytest.Bench[State] {
 	return entitytest.Drive(Kind(Rules{Policy: "first_fit"}, nil, nil), messages.ArbiterActor())
 }

@@ -18,21 +18,12 @@ type Result struct {
 	Err   *messages.Error
 }
 
-// incarnation tells one life of an actor from the next, by its address: numbers would start again when an actor that gave up is revived.
-type incarnation struct{ _ byte }
-
 // performed comes back from a goroutine that did owed work.
 type performed struct {
-	incarnation *incarnation
-	key         string
-	try         uint64
-	command     proto.Message
-	err         error
+	try     Try
+	command proto.Message
+	err     error
 }
 
-// again tells that the back-off of owed work is over.
-type again struct {
-	incarnation *incarnation
-	key         string
-	try         uint64
-}
+// again tells that the pause after a try is over.
+type again struct{ try Try }

@@ -52,10 +52,12 @@ type Observer interface {
 	Recovered(actor messages.ActorID, decisions int, took time.Duration)
 }
 
-// Stamp carries what a pure Decide may not fetch: the time and a fresh id.
+// Stamp carries what a pure Decide may not fetch: the time, a fresh id, and what the kind observed of the world.
 type Stamp struct {
 	Now time.Time
 	ID  string
+	// Readings is what Observe gave for the command; nil when it gave nothing.
+	Readings proto.Message
 }
 
 // Verdict is what Decide found: the facts, and how to answer once they are on disk.
@@ -94,6 +96,10 @@ type Kind[S any] struct {
 	// until the state says otherwise, and is tried again after a back-off).
 	Perform func(context.Context, Effect) (proto.Message, error)
 	View    func(S) proto.Message
-	// Prepare adds advisory readings of the world to a command before Decide sees it. Optional.
-	Prepare func(context.Context, proto.Message) proto.Message
+	// Observe reads the world for a command before Decide sees it: Stamp.Readings. Readings are advice and may be old when the decision is
+	// stored. Optional.
+	Observe func(context.Context, proto.Message) proto.Message
+	// Accepted hears of each command that Decide didn't refuse, once its events are stored. It is for what must not be in the journal,
+	// such as the start of a timer. Optional.
+	Accepted func(messages.ActorID, proto.Message)
 }

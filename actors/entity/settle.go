@@ -1,112 +1,109 @@
 package entity
 
 import (
-	"context"
-	"fmt"
-	"runtime/debug"
 	"time"
 
 	"google.golang.org/protobuf/proto"
-
-	"modelops/messages"
 )
 
+// work is one owed effect: a try of it runs, or the next one is waited for.
+type work struct {
+	effect  Effect
+	try     Try // the latest
+	running bool
+	failed  uint
+}
+
 // settle makes what runs equal to what is owed.
-func (s *shell[S]) settle() {
-	owed := s.kind.Owed(s.state)
+func (m *Machine[S]) settle() {
+	owed := m.kind.Owed(m.state)
 	keep := make(map[string]bool, len(owed))
 	for _, e := range owed {
 		keep[e.Key()] = true
 	}
-	for key, w := range s.work {
-		if !keep[key] {
-			w.retire()
-			delete(s.work, key)
+	kept := m.order[:0]
+	for _, key := range m.order {
+		if keep[key] {
+			kept = append(kept, key)
+			continue
 		}
+		m.world.Cancel(m.work[key].try)
+		delete(m.work, key)
 	}
+	m.order = kept
 	for _, e := range owed {
-		if w := s.work[e.Key()]; w != nil {
+		key := e.Key()
+		if w := m.work[key]; w != nil {
 			w.effect = e // the next try does what is owed then
 			continue
 		}
 		w := &work{effect: e}
-		s.work[e.Key()] = w
-		s.begin(w)
+		m.work[key], m.order = w, append(m.order, key)
+		m.begin(w)
 	}
 }
 
-// begin does the work on a goroutine of its own; its answer comes back through the mailbox, marked with incarnation and try.
-func (s *shell[S]) begin(w *work) {
-	s.tries++
-	w.try, w.timer = s.tries, nil
-	ctx, cancel := context.WithCancel(s.life)
-	w.cancel = cancel
-	ctx = messages.WithMeta(ctx, messages.Meta{Correlation: s.lastID, Causation: s.lastID})
-	done := performed{incarnation: s.incarnation, key: w.effect.Key(), try: w.try}
-	effect, perform, self, system := w.effect, s.kind.Perform, s.self, s.system
-	go func() {
-		defer cancel()
-		done.command, done.err = guarded(ctx, effect, perform)
-		system.Root.Send(self, done)
-	}()
+func (m *Machine[S]) begin(w *work) {
+	m.tries++
+	w.try, w.running = Try{Key: w.effect.Key(), Number: m.tries, Effect: w.effect, Cause: m.lastID, life: m.life}, true
+	m.world.Begin(w.try)
 }
 
-// Pause waits for a time, or until ctx ends, whose error it then is.
-func Pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
+// latest finds the work that a try belongs to; nil when the try is of a former incarnation, an older one, or of work that is no longer owed.
+func (m *Machine[S]) latest(t Try) *work {
+	w := m.work[t.Key]
+	if m.life == nil || t.life != m.life || w == nil || w.try.Number != t.Number {
 		return nil
 	}
+	return w
 }
 
-// guarded turns a panic in owed work into its failure: it runs outside the mailbox, where no supervisor would see it.
-func guarded(ctx context.Context, e Effect, perform func(context.Context, Effect) (proto.Message, error)) (cmd proto.Message, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("panic in %s: %v\n%s", e.Key(), r, debug.Stack())
-		}
-	}()
-	return perform(ctx, e)
-}
-
-// reported takes the outcome of work. Answers of a former incarnation or an older try are nobody's.
-func (s *shell[S]) reported(p performed) {
-	w := s.work[p.key]
-	if p.incarnation != s.incarnation || w == nil || w.try != p.try {
-		return
+// Report takes the end of a try: the command that it reports with, or nil, and the reason why it failed, or nil. Work that is still owed
+// after it is tried again after a pause. The report of a try that isn't the latest is dropped. The error says that the command was refused,
+// or is a *Rebuild; the machine has logged it.
+func (m *Machine[S]) Report(t Try, command proto.Message, failure error) error {
+	w := m.latest(t)
+	if w == nil || !w.running {
+		return nil
 	}
-	w.cancel = nil
-	if p.err != nil {
-		s.log.Warn("owed work failed; it stays owed", "work", p.key, "error", p.err, "try", w.failed+1)
+	w.running = false
+	if failure != nil {
+		m.world.Log().Warn("owed work failed; it stays owed", "work", t.Key, "error", failure, "try", w.failed+1)
 	}
-	if p.command != nil {
-		_, err := s.obey(p.command, messages.Meta{Correlation: s.lastID, Causation: s.lastID})
-		if err != nil {
-			s.log.Warn("the report of owed work was refused", "work", p.key, "error", err)
-			if mustRebuild(err) {
-				panic(err)
-			}
+	var refusal error
+	if command != nil {
+		if _, refusal = m.obey(command, t.Meta()); refusal != nil {
+			m.world.Log().Warn("the report of owed work was refused", "work", t.Key, "error", refusal)
 		}
 	}
-	s.settle()
-	if s.work[p.key] == w { // still owed: again after a back-off
-		s.later(w)
+	if m.life == nil {
+		return refusal
+	}
+	m.settle()
+	if m.work[t.Key] == w {
+		m.world.Later(w.try, w.pause())
+		w.failed++
+	}
+	return refusal
+}
+
+// Again begins the next try when the pause after a try is over. It is dropped when the work is no longer owed.
+func (m *Machine[S]) Again(t Try) {
+	if w := m.latest(t); w != nil && !w.running {
+		m.begin(w)
 	}
 }
 
-func (s *shell[S]) later(w *work) {
-	m := again{incarnation: s.incarnation, key: w.effect.Key(), try: w.try}
-	self, system := s.self, s.system
-	w.timer = time.AfterFunc(w.pause(), func() { system.Root.Send(self, m) })
-	w.failed++
-}
+const (
+	firstPause   = 100 * time.Millisecond
+	longestPause = 30 * time.Second
+)
 
-func (s *shell[S]) tryAgain(m again) {
-	if w := s.work[m.key]; m.incarnation == s.incarnation && w != nil && w.try == m.try && !w.retired {
-		s.begin(w)
+// pause is the exponential back-off before the next try.
+func (w *work) pause() time.Duration {
+	first, longest := firstPause, longestPause
+	if p, ok := w.effect.(Paced); ok {
+		first, longest = p.Pace()
 	}
+	return min(first<<min(w.failed, 20), longest)
 }

@@ -2,13 +2,13 @@ package entity
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	"modelops/messages"
@@ -30,33 +30,34 @@ func Props[S any](kind Kind[S], id messages.ActorID, o Options, opts ...actor.Pr
 	if o.AppendTimeout == 0 {
 		o.AppendTimeout = 10 * time.Second
 	}
-	fingerprint := Fingerprint[S]()
 	return actor.PropsFromProducer(func() actor.Actor {
-		return &shell[S]{
-			kind: kind, id: id, o: o, fingerprint: fingerprint, incarnation: &incarnation{},
-			log: o.Log.With("actor", id.String()), work: map[string]*work{},
-		}
+		s := &shell[S]{kind: kind, id: id, o: o, log: o.Log.With("actor", id.String()), tasks: map[string]task{}}
+		s.machine = NewMachine[S](kind, id, s)
+		s.machine.SnapshotEvery = o.SnapshotEvery
+		return s
 	}, opts...)
 }
 
+// shell is the World of a machine that lives in a protoactor mailbox. protoactor makes a new one for each incarnation.
 type shell[S any] struct {
-	kind        Kind[S]
-	id          messages.ActorID
-	o           Options
-	log         *slog.Logger
-	fingerprint string
-	incarnation *incarnation
+	kind    Kind[S]
+	id      messages.ActorID
+	o       Options
+	log     *slog.Logger
+	machine *Machine[S]
+	tasks   map[string]task // by key
+	began   time.Time
 
-	state     S
-	sequence  uint64
-	lastID    string // id of the last decision: causation of the work it owes
-	sinceSnap int
-	work      map[string]*work
-	tries     uint64
-	self      *actor.PID
-	system    *actor.ActorSystem
-	life      context.Context
-	endLife   context.CancelFunc
+	self    *actor.PID
+	system  *actor.ActorSystem
+	life    context.Context
+	endLife context.CancelFunc
+}
+
+// task is a try that runs on a goroutine of its own, or the timer of the next one.
+type task struct {
+	cancel context.CancelFunc
+	timer  *time.Timer
 }
 
 // Receive is protoactor's way in. Commands are taken one at a time; an append blocks this actor and no other.
@@ -69,80 +70,47 @@ func (s *shell[S]) Receive(c actor.Context) {
 	case Envelope:
 		s.receive(c, m)
 	case performed:
-		s.reported(m)
+		if err := s.machine.Report(m.try, m.command, m.err); mustRebuild(err) {
+			panic(err)
+		}
 	case again:
-		s.tryAgain(m)
+		s.machine.Again(m.try)
 	}
 }
 
 func (s *shell[S]) start(c actor.Context) {
 	s.self, s.system = c.Self(), c.ActorSystem()
 	s.life, s.endLife = context.WithCancel(context.Background())
-	began := s.o.Clock.Now()
-	n, err := s.recover()
-	if err != nil {
+	s.began = s.o.Clock.Now()
+	if err := s.machine.Start(); err != nil {
 		// The supervisor backs off and tries again; what the journal can't give is not guessed.
 		panic(fmt.Errorf("recover %s: %w", s.id, err))
 	}
-	if s.o.Observer != nil {
-		s.o.Observer.Recovered(s.id, n, s.o.Clock.Now().Sub(began))
-	}
-	s.changed()
-	s.settle()
 }
 
 func (s *shell[S]) stop() {
 	if s.endLife != nil {
 		s.endLife()
 	}
-	for _, w := range s.work {
-		w.retire()
-	}
-	clear(s.work)
-}
-
-// recover folds the snapshot, when it fits, and everything after it.
-func (s *shell[S]) recover() (decisions int, err error) {
-	s.state, s.sequence = s.kind.New(s.id), 0
-	if snap, ok, err := s.o.Journal.LoadSnapshot(s.life, s.id); err == nil && ok && snap.Fingerprint == s.fingerprint && snap.Fold == s.kind.Fold {
-		var st S
-		if json.Unmarshal(snap.State, &st) == nil {
-			s.state, s.sequence = st, snap.Sequence
-		}
-	}
-	err = s.o.Journal.Replay(s.life, s.id, s.sequence, func(r messages.Recorded) error {
-		for _, e := range r.Events {
-			s.state = s.kind.Evolve(s.state, e, r.Sequence)
-		}
-		s.sequence, s.lastID = r.Sequence, r.ID
-		decisions++
-		return nil
-	})
-	return decisions, err
+	s.machine.Stop()
 }
 
 func (s *shell[S]) receive(c actor.Context, e Envelope) {
 	defer func() {
-		if r := recover(); r != nil { // the message is gone with the incarnation: its sender hears so at once
+		if r := recover(); r != nil { // the message is lost with the incarnation: its sender is told at once
 			s.respond(c, Result{Err: messages.Errorf(messages.Unavailable, s.id.String(), "the actor crashed on the command: %v", r).
 				WithRetry(time.Second).WithHint("it restarts from its journal; ask again")})
 			panic(r)
 		}
 	}()
-	switch cmd := e.Command.(type) {
-	case *messages.QueryView:
-		s.respond(c, Result{Reply: messages.Reply{Answer: s.show(), Sequence: s.sequence}})
-	case *messages.Crash:
-		// A drill: it is as fatal as any bug.
-		panic(fmt.Sprintf("crash on command: %s", cmd.Reason))
-	default:
-		reply, err := s.obey(e.Command, e.Meta)
-		if err != nil && mustRebuild(err) {
-			panic(fmt.Errorf("rebuild: %w", err))
-		}
-		s.respond(c, Result{Reply: reply, Err: messages.AsError(err)})
-		s.settle()
+	if crash, ok := e.Command.(*messages.Crash); ok { // a drill: it is as fatal as any bug
+		panic(fmt.Sprintf("crash on command: %s", crash.Reason))
 	}
+	reply, err := s.machine.Ask(e.Command, e.Meta)
+	if mustRebuild(err) {
+		panic(err)
+	}
+	s.respond(c, Result{Reply: reply, Err: messages.AsError(err)})
 }
 
 func (s *shell[S]) respond(c actor.Context, r Result) {
@@ -151,91 +119,97 @@ func (s *shell[S]) respond(c actor.Context, r Result) {
 	}
 }
 
-// mustRebuild tells whether the state here may differ from the journal.
+// mustRebuild tells whether the incarnation has to end: the supervisor starts the next one, which reads what is in the journal.
 func mustRebuild(err error) bool {
-	switch messages.CodeOf(err) {
-	case messages.Conflict, messages.JournalUnavailable:
-		return true
-	}
-	return false
+	var r *Rebuild
+	return errors.As(err, &r)
 }
 
-// obey decides, appends, folds, and makes the answer.
-func (s *shell[S]) obey(cmd proto.Message, meta messages.Meta) (messages.Reply, error) {
-	if s.kind.Prepare != nil {
-		cmd = s.kind.Prepare(s.life, cmd)
-	}
-	stamp := Stamp{Now: s.o.Clock.Now(), ID: s.o.NewID()}
-	v, err := s.kind.Decide(s.state, cmd, stamp)
-	if err != nil {
-		return messages.Reply{Sequence: s.sequence}, err
-	}
-	if len(v.Events) > 0 {
-		if err := s.record(v.Events, meta, stamp); err != nil {
-			return messages.Reply{Sequence: s.sequence}, err
-		}
-	}
-	answer := proto.Message(&messages.Done{})
-	if v.Answer != nil {
-		answer = v.Answer(s.sequence)
-	}
-	return messages.Reply{Answer: answer, Events: v.Events, Sequence: s.sequence}, nil
-}
+// Life implements World.
+func (s *shell[S]) Life() context.Context { return s.life }
 
-func (s *shell[S]) record(events []proto.Message, meta messages.Meta, stamp Stamp) error {
-	// A decision that is under way is finished even when the actor is stopped meanwhile: hence not s.life.
+// Now implements World.
+func (s *shell[S]) Now() time.Time { return s.o.Clock.Now() }
+
+// NewID implements World.
+func (s *shell[S]) NewID() string { return s.o.NewID() }
+
+// Log implements World.
+func (s *shell[S]) Log() *slog.Logger { return s.log }
+
+// Append implements World. A decision that is under way is finished even when the actor is stopped meanwhile: hence not its life.
+func (s *shell[S]) Append(a Append) (uint64, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.o.AppendTimeout)
 	defer cancel()
-	if meta.ID == "" {
-		meta.ID = stamp.ID
-	}
-	if meta.Correlation == "" {
-		meta.Correlation = meta.ID
-	}
-	seq, err := s.o.Journal.Append(ctx, Append{Actor: s.id, Expected: s.sequence, Events: events, Meta: meta, At: stamp.Now})
-	if err != nil {
-		return err
-	}
-	for _, e := range events {
-		s.state = s.kind.Evolve(s.state, e, seq)
-	}
-	s.sequence, s.lastID = seq, meta.ID
-	s.changed()
-	s.snapshot()
-	return nil
+	return s.o.Journal.Append(ctx, a)
 }
+
+// Replay implements World.
+func (s *shell[S]) Replay(after uint64, fn func(messages.Recorded) error) error {
+	return s.o.Journal.Replay(s.life, s.id, after, fn)
+}
+
+// LoadSnapshot implements World.
+func (s *shell[S]) LoadSnapshot() (Snapshot, bool, error) {
+	return s.o.Journal.LoadSnapshot(s.life, s.id)
+}
+
+// SaveSnapshot implements World.
+func (s *shell[S]) SaveSnapshot(snap Snapshot) error { return s.o.Journal.SaveSnapshot(s.life, snap) }
+
+// Begin implements World: the try runs on a goroutine of its own, and its report comes back through the mailbox.
+func (s *shell[S]) Begin(t Try) {
+	ctx, cancel := context.WithCancel(messages.WithMeta(s.life, t.Meta()))
+	s.tasks[t.Key] = task{cancel: cancel}
+	done, perform, self, system := performed{try: t}, s.kind.Perform, s.self, s.system
+	go func() {
+		defer cancel()
+		done.command, done.err = guarded(ctx, t.Effect, perform)
+		system.Root.Send(self, done)
+	}()
+}
+
+// guarded turns a panic in owed work into its failure: it runs outside the mailbox, where no supervisor would see it.
+func guarded(ctx context.Context, e Effect, perform func(context.Context, Effect) (proto.Message, error)) (cmd proto.Message, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic in %s: %v\n%s", e.Key(), r, debug.Stack())
+		}
+	}()
+	return perform(ctx, e)
+}
+
+// Later implements World.
+func (s *shell[S]) Later(t Try, pause time.Duration) {
+	self, system := s.self, s.system
+	s.tasks[t.Key] = task{timer: time.AfterFunc(pause, func() { system.Root.Send(self, again{try: t}) })}
+}
+
+// Cancel implements World.
+func (s *shell[S]) Cancel(t Try) {
+	running := s.tasks[t.Key]
+	delete(s.tasks, t.Key)
+	if running.cancel != nil {
+		running.cancel()
+	}
+	if running.timer != nil {
+		running.timer.Stop()
+	}
+}
+
+// Recovered implements World.
+func (s *shell[S]) Recovered(decisions int) {
+	if s.o.Observer != nil {
+		s.o.Observer.Recovered(s.id, decisions, s.o.Clock.Now().Sub(s.began))
+	}
+	s.changed()
+}
+
+// Decided implements World.
+func (s *shell[S]) Decided(proto.Message, []proto.Message) { s.changed() }
 
 func (s *shell[S]) changed() {
 	if s.o.Observer != nil {
-		s.o.Observer.StateChanged(s.id, s.sequence, s.kind.View(s.state))
+		s.o.Observer.StateChanged(s.id, s.machine.Sequence(), s.kind.View(s.machine.State()))
 	}
-}
-
-func (s *shell[S]) snapshot() {
-	s.sinceSnap++
-	if s.o.SnapshotEvery <= 0 || s.sinceSnap < s.o.SnapshotEvery {
-		return
-	}
-	s.sinceSnap = 0
-	b, err := json.Marshal(s.state)
-	if err == nil {
-		err = s.o.Journal.SaveSnapshot(s.life, Snapshot{Actor: s.id, Sequence: s.sequence, Fingerprint: s.fingerprint, Fold: s.kind.Fold, State: b})
-	}
-	if err != nil {
-		s.log.Debug("no snapshot this time: recovery will read more of the journal", "error", err)
-	}
-}
-
-func (s *shell[S]) show() *messages.StateReply {
-	r := &messages.StateReply{Actor: s.id.String(), Sequence: s.sequence}
-	if b, err := json.Marshal(s.state); err == nil {
-		r.StateJson = string(b)
-	}
-	if b, err := protojson.Marshal(s.kind.View(s.state)); err == nil {
-		r.ViewJson = string(b)
-	}
-	for _, e := range s.kind.Owed(s.state) {
-		r.Owed = append(r.Owed, e.Key())
-	}
-	return r
 }

@@ -1,7 +1,6 @@
 package gpu
 
 import (
-	"context"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -12,15 +11,14 @@ import (
 
 // Kind wires the ledger to the shell.
 func Kind() entity.Kind[State] {
-	r := &renewals{at: map[string]*time.Time{}}
+	r := &renewals{at: map[timer]*time.Time{}}
 	return entity.Kind[State]{
 		Name: messages.KindGPU, Fold: 1, New: New, Decide: Decide, Evolve: Evolve, Owed: Owed, View: View,
 		Perform: r.perform,
-		Prepare: func(_ context.Context, c proto.Message) proto.Message {
+		Accepted: func(id messages.ActorID, c proto.Message) {
 			if renew, ok := c.(*messages.RenewLease); ok {
-				r.note(renew.Lease)
+				r.note(timer{id, renew.Lease})
 			}
-			return c
 		},
 	}
 }

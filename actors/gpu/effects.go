@@ -15,9 +15,10 @@ import (
 
 // expire ends a lease when its time is over.
 type expire struct {
-	Lease string
-	Epoch uint64
-	TTL   time.Duration
+	Device messages.ActorID
+	Lease  string
+	Epoch  uint64
+	TTL    time.Duration
 }
 
 func (e expire) Key() string { return "expire/" + e.Lease }
@@ -27,20 +28,26 @@ func Owed(s State) []entity.Effect {
 	var out []entity.Effect
 	for _, id := range slices.Sorted(maps.Keys(s.Leases)) {
 		if l := s.Leases[id]; l.TTL > 0 {
-			out = append(out, expire{Lease: id, Epoch: l.Epoch, TTL: time.Duration(l.TTL) * time.Second})
+			out = append(out, expire{Device: s.ID, Lease: id, Epoch: l.Epoch, TTL: time.Duration(l.TTL) * time.Second})
 		}
 	}
 	return out
+}
+
+// timer names the time of a lease. Lease names are chosen by callers: two devices may have a lease of one name.
+type timer struct {
+	Device messages.ActorID
+	Lease  string
 }
 
 // renewals remembers when running leases were renewed: on this process's monotonic clock, never in the journal. Only leases whose
 // time is being watched have an entry, so that renewing what isn't there leaves nothing behind.
 type renewals struct {
 	mu sync.Mutex
-	at map[string]*time.Time
+	at map[timer]*time.Time
 }
 
-func (r *renewals) note(lease string) {
+func (r *renewals) note(lease timer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if from := r.at[lease]; from != nil {
@@ -49,7 +56,7 @@ func (r *renewals) note(lease string) {
 }
 
 // watch begins a lease's time. The entry is told apart by its address, because a lease may come back under its name.
-func (r *renewals) watch(lease string) *time.Time {
+func (r *renewals) watch(lease timer) *time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
@@ -63,7 +70,7 @@ func (r *renewals) left(from *time.Time, ttl time.Duration) time.Duration {
 	return time.Until(from.Add(ttl))
 }
 
-func (r *renewals) forget(lease string, from *time.Time) {
+func (r *renewals) forget(lease timer, from *time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.at[lease] == from {
@@ -73,8 +80,9 @@ func (r *renewals) forget(lease string, from *time.Time) {
 
 func (r *renewals) perform(ctx context.Context, effect entity.Effect) (proto.Message, error) {
 	e := effect.(expire)
-	from := r.watch(e.Lease)
-	defer r.forget(e.Lease, from)
+	lease := timer{e.Device, e.Lease}
+	from := r.watch(lease)
+	defer r.forget(lease, from)
 	for {
 		left := r.left(from, e.TTL)
 		if left <= 0 {

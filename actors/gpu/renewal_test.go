@@ -13,20 +13,23 @@ import (
 func TestRenewal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kind := Kind()
-		renew := func(lease string) { kind.Prepare(t.Context(), &messages.RenewLease{Lease: lease}) }
+		gpu0, gpu1 := messages.GPUActor("main_pc", "gpu0"), messages.GPUActor("main_pc", "gpu1")
+		renew := func(device messages.ActorID, lease string) { kind.Accepted(device, &messages.RenewLease{Lease: lease}) }
 		began, over := time.Now(), make(chan time.Duration, 1)
 		go func() {
-			c, err := kind.Perform(t.Context(), expire{Lease: "l1", TTL: 10 * time.Second})
+			c, err := kind.Perform(t.Context(), expire{Device: gpu0, Lease: "l1", TTL: 10 * time.Second})
 			if x, ok := c.(*messages.ExpireLease); err != nil || !ok || x.Lease != "l1" {
 				t.Errorf("ended with %v, %v", c, err)
 			}
 			over <- time.Since(began)
 		}()
 		time.Sleep(6 * time.Second)
-		renew("l1")
-		renew("unknown")
+		renew(gpu0, "l1")
+		renew(gpu0, "unknown")
 		time.Sleep(3 * time.Second)
-		renew("l1")
+		renew(gpu0, "l1")
+		time.Sleep(5 * time.Second)
+		renew(gpu1, "l1") // a lease of the same name on another device
 		if took := <-over; took != 19*time.Second {
 			t.Errorf("expired after %s, want 19 s", took)
 		}
@@ -36,8 +39,8 @@ func TestRenewal(t *testing.T) {
 // Nothing is remembered of leases that aren't watched, and a lease that comes back under its name keeps its own time.
 func TestRenewalsLeaveNothingBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &renewals{at: map[string]*time.Time{}}
-		r.note("unknown")
+		r := &renewals{at: map[timer]*time.Time{}}
+		r.note(timer{Lease: "unknown"})
 		first, cancel := context.WithCancel(t.Context())
 		go func() { _, _ = r.perform(first, expire{Lease: "l1", TTL: time.Hour}) }()
 		synctest.Wait()

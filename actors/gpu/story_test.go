@@ -11,6 +11,6 @@ func TestStories(t *testing.T) {
 	entitytest.Play(t, "../../testdata/gpu", func() entitytest.Stage { return fresh() })
 }
 
-func fresh() *entitytest.Machine[State] {
+func fresh() *entitytest.Bench[State] {
 	return entitytest.Drive(Kind(), messages.GPUActor("main_pc", "gpu0"))
 }

@@ -9,11 +9,11 @@ import (
 	"modelops/messages"
 )
 
-// Kind wires the host's life to the shell. What is declared is added to the commands that depend on it.
+// Kind wires the host's life to the shell. What is declared is read for the commands that depend on it.
 func Kind(w World) entity.Kind[State] {
 	return entity.Kind[State]{
 		Name: messages.KindHost, Fold: 1, New: New, Decide: Decide, Evolve: Evolve, Owed: Owed, View: View, Perform: hands(w).perform,
-		Prepare: func(_ context.Context, c proto.Message) proto.Message {
+		Observe: func(_ context.Context, c proto.Message) proto.Message {
 			switch c := c.(type) {
 			case *messages.SwapModel:
 				seen := proto.CloneOf(c)
@@ -24,7 +24,7 @@ func Kind(w World) entity.Kind[State] {
 				seen.Declared = w.Models.Declared()
 				return seen
 			}
-			return c
+			return nil
 		},
 	}
 }

@@ -121,7 +121,7 @@ func TestThePreparationSeesTheDeclarations(t *testing.T) {
 	k := Kind(World{Models: &neighbours{}})
 	forged := []*messages.Declared{{Name: "forged"}}
 	for _, c := range []proto.Message{&messages.SwapModel{Declared: forged}, &messages.RollbackSwap{Declared: forged}} {
-		if seen := k.Prepare(t.Context(), c).(interface{ GetDeclared() []*messages.Declared }).GetDeclared(); len(seen) != 0 {
+		if seen := k.Observe(t.Context(), c).(interface{ GetDeclared() []*messages.Declared }).GetDeclared(); len(seen) != 0 {
 			t.Errorf("%T: %v", c, seen)
 		}
 	}

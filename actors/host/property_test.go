@@ -14,7 +14,7 @@ import (
 
 // town is a host and the declarations that its daemon knows.
 type town struct {
-	m        *entitytest.Machine[State]
+	m        *entitytest.Bench[State]
 	declared []*messages.Declared
 }
 

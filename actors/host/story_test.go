@@ -11,6 +11,6 @@ func TestStories(t *testing.T) {
 	entitytest.Play(t, "../../testdata/host", func() entitytest.Stage { return fresh() })
 }
 
-func fresh() *entitytest.Machine[State] {
+func fresh() *entitytest.Bench[State] {
 	return entitytest.Drive(Kind(World{}), messages.HostActor("main_pc"))
 }

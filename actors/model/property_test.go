@@ -16,7 +16,7 @@ import (
 	"modelops/messages"
 )
 
-type machine = entitytest.Machine[State]
+type machine = entitytest.Bench[State]
 
 func placement(attempt uint64) *messages.Placement {
 	id := fmt.Sprintf("p%d", attempt)

@@ -15,6 +15,6 @@ func TestStories(t *testing.T) {
 var rules = Rules{Retry: Retry{Limit: 3, First: time.Second, Longest: time.Minute},
 	CanSleep: func(spec *messages.ModelSpec) bool { return spec.Runtime != "openai" }}
 
-func fresh() *entitytest.Machine[State] {
+func fresh() *entitytest.Bench[State] {
 	return entitytest.Drive(Kind(rules, World{}), messages.ModelActor("main_pc", "tiny"))
 }

@@ -48,7 +48,7 @@ func (w *World) check() {
 	if w.steps%proveEvery == 0 && !w.down {
 		all := 1 + len(w.ledgers) + len(w.models)
 		n := (w.steps / proveEvery) % all
-		var c node = w.arbiter
+		var c anyNode = w.arbiter
 		switch {
 		case n > len(w.ledgers):
 			c = w.models[n-len(w.ledgers)-1]
@@ -122,7 +122,7 @@ func (w *World) checkLeases() {
 }
 
 // owner finds the placement with which a lease will be returned: its model's, or an open one. leaving is set for one on its way home.
-func (w *World) owner(m *machine[model.State], lease string) (placement string, leaving bool) {
+func (w *World) owner(m *node[model.State], lease string) (placement string, leaving bool) {
 	if has(m.state.Placement, lease) {
 		return m.state.Placement.Id, false
 	}

@@ -47,7 +47,7 @@ func (w *World) seatOf(i int) (*lane, *seat) {
 // join brings a model's actor into being; of is the index of the model, its own or that whose replica it is.
 func (w *World) join(name string, of int) {
 	i := len(w.models)
-	m := newMachine(w, w.modelKind, messages.ModelActor(host, name))
+	m := newNode(w, w.modelKind, messages.ModelActor(host, name))
 	m.timer = func(s model.State, key string) (time.Duration, proto.Message, bool) { return retryTimer(s, key) }
 	m.changed = func(events []proto.Message) {
 		w.views[i] = model.View(m.state).(*messages.ModelView)
@@ -60,10 +60,11 @@ func (w *World) join(name string, of int) {
 }
 
 // found is an actor; a replica of a model that there is comes into being when it is spoken to.
-func (w *World) found(id messages.ActorID) node {
+func (w *World) found(id messages.ActorID) anyNode {
 	if base, replica := messages.ReplicaOf(id.Name()); replica && w.nodes[id] == nil && id.Kind == messages.KindModel {
 		if of, ok := w.byName[base]; ok {
 			w.join(id.Name(), of)
+			w.nodes[id].rebuild()
 		}
 	}
 	if c := w.nodes[id]; c != nil {
@@ -127,7 +128,7 @@ func (w *World) checkReplaced(base messages.ActorID, e *messages.WorkerReplaced)
 }
 
 // unstaffed says what is still under way among a model's workers.
-func (w *World) unstaffed(m *machine[model.State]) string {
+func (w *World) unstaffed(m *node[model.State]) string {
 	s := &m.state
 	if base, replica := messages.ReplicaOf(m.id.Name()); replica {
 		mate, hired := w.models[w.byName[base]].state.Crew[m.id.Name()]

@@ -67,6 +67,8 @@ func TestPlantedBugsAreFound(t *testing.T) {
 			switch {
 			case strings.Contains(name, "young"):
 				world = nursery
+			case strings.Contains(name, "abandoned"):
+				world = splitting
 			case strings.Contains(name, "S30"):
 				world = hasty
 			case strings.Contains(name, "replica"), strings.Contains(name, "replacement"):
@@ -106,6 +108,15 @@ func find(t *testing.T, world func(uint64) Options, r Plants) *Violation {
 func hasty(seed uint64) Options {
 	o := small(seed)
 	o.Collation = 0
+	return o
+}
+
+// splitting is the small world in which most models are split over both devices.
+func splitting(seed uint64) Options {
+	o := small(seed)
+	for i := range o.Models[1:] {
+		o.Models[1+i].Shards = 2
+	}
 	return o
 }
 
@@ -255,15 +266,15 @@ func abandoningOne(k entity.Kind[arbiter.State]) entity.Kind[arbiter.State] {
 // arbiterSeeing shows the residents otherwise than they are.
 func arbiterSeeing(lie func(*messages.Resident)) func(entity.Kind[arbiter.State]) entity.Kind[arbiter.State] {
 	return func(k entity.Kind[arbiter.State]) entity.Kind[arbiter.State] {
-		right := k.Prepare
-		k.Prepare = func(ctx context.Context, c proto.Message) proto.Message {
-			c = right(ctx, c)
-			if p, ok := c.(*messages.PlaceModel); ok {
+		right := k.Observe
+		k.Observe = func(ctx context.Context, c proto.Message) proto.Message {
+			seen := right(ctx, c)
+			if p, ok := seen.(*messages.PlaceModel); ok {
 				for _, r := range p.Residents {
 					lie(r)
 				}
 			}
-			return c
+			return seen
 		}
 		return k
 	}

@@ -217,7 +217,7 @@ func TestFiftyReplacementsLeaveNothingBehind(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		size := len(s.models[0].book.snapshot)
+		size := len(s.models[0].book.snapshot.State)
 		if n == 4 {
 			actors, nodes, seats, state = len(s.models), len(s.nodes), len(s.lanes[0].seats), size
 		}

@@ -94,11 +94,11 @@ type World struct {
 	down     bool
 	ids      uint64
 	sequence uint64
-	nodes    map[messages.ActorID]node
-	arbiter  *machine[arbiter.State]
-	ledgers  []*machine[gpu.State]
-	models   []*machine[model.State] // those of Options.Models, then replicas as they come into being
-	kin      []int                   // index of the model that an actor belongs to
+	nodes    map[messages.ActorID]anyNode
+	arbiter  *node[arbiter.State]
+	ledgers  []*node[gpu.State]
+	models   []*node[model.State] // those of Options.Models, then replicas as they come into being
+	kin      []int                // index of the model that an actor belongs to
 	mail     []letter
 
 	devices []*device
@@ -123,7 +123,7 @@ type World struct {
 func New(o Options) *World {
 	o.MaxLoads = cmp.Or(o.MaxLoads, 2)
 	o.MaxWait, o.DrainTimeout = cmp.Or(o.MaxWait, 30*time.Second), cmp.Or(o.DrainTimeout, 10*time.Second)
-	w := &World{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5eed)), nodes: map[messages.ActorID]node{}, byName: map[string]int{},
+	w := &World{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5eed)), nodes: map[messages.ActorID]anyNode{}, byName: map[string]int{},
 		graves: map[string]*worker{}, amounts: map[string]uint64{}, readied: map[string]int64{}, unwell: map[string]int64{}, down: true}
 	for _, m := range o.Models {
 		w.lanes = append(w.lanes, newLane(w, m))
@@ -148,7 +148,7 @@ func (w *World) makeDevices() {
 	}
 	for i, capacity := range w.o.Devices {
 		id := messages.GPUActor(host, fmt.Sprintf("gpu%d", i))
-		m := newMachine(w, kind, id)
+		m := newNode(w, kind, id)
 		m.timer = func(s gpu.State, key string) (time.Duration, proto.Message, bool) { return leaseTimer(s, key) }
 		m.changed = func([]proto.Message) { w.accounts[i] = gpu.View(m.state).(*messages.GpuView) }
 		w.devices = append(w.devices, &device{id: id, capacity: capacity})
@@ -162,7 +162,7 @@ func (w *World) makeArbiter() {
 	if w.o.Plants.Arbiter != nil {
 		kind = w.o.Plants.Arbiter(kind)
 	}
-	w.arbiter = newMachine(w, kind, messages.ArbiterActor())
+	w.arbiter = newNode(w, kind, messages.ArbiterActor())
 	w.arbiter.timer = defragTimer
 	w.nodes[w.arbiter.id] = w.arbiter
 }
@@ -311,7 +311,7 @@ func (w *World) wake() {
 }
 
 // insist asks until it is done: a daemon that can't declare what it has doesn't start.
-func insist(c node, command proto.Message) {
+func insist(c anyNode, command proto.Message) {
 	for range 100 {
 		if _, err := c.ask(command); err == nil {
 			return

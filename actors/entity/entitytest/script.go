@@ -12,12 +12,17 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden parts of the scripts")
 
-// Stage is what a script is played on: a Machine, or anything else that takes steps and can be shown.
+// Stage is what a script is played on: a Bench, or anything else that takes steps and can be shown.
 type Stage interface {
 	Given(name, body string) error
 	When(name, body string) (came []string, err error)
 	Wait(time.Duration)
 	Show() []string
+}
+
+// Seer is a stage whose commands are decided with readings of the world.
+type Seer interface {
+	Seeing(name, body string) error
 }
 
 // Play runs every script of a folder, each on a fresh stage.
@@ -104,6 +109,11 @@ func (p *player) step(word, rest string) error {
 	switch word {
 	case "given":
 		return p.stage.Given(name, body)
+	case "seeing":
+		if seer, ok := p.stage.(Seer); ok {
+			return seer.Seeing(name, body)
+		}
+		return fmt.Errorf("nothing is observed here")
 	case "wait":
 		d, err := time.ParseDuration(rest)
 		p.stage.Wait(d)
@@ -116,7 +126,7 @@ func (p *player) step(word, rest string) error {
 	case "when":
 		p.last = [2]string{name, body}
 	default:
-		return fmt.Errorf("%q is no word of a script: given, wait, when, again, then", word)
+		return fmt.Errorf("%q is no word of a script: given, seeing, wait, when, again, then", word)
 	}
 	p.stage.Wait(time.Second)
 	came, err := p.stage.When(name, body)
