@@ -56,7 +56,7 @@ func BenchmarkReplay(b *testing.B) {
 		}},
 		{"files", func(fn func(messages.Recorded) error) error {
 			c := newChain(Query{})
-			f := &files{dir: o.Dir, report: Report{Host: testHost, Last: j.Sequence()}}
+			f := &files{dir: o.Dir, report: Report{Host: testHost, Last: j.Sequence()}, places: new(places)}
 			return f.replay(b.Context(), Query{}, func(s stored) error { return deliver(s, c, Query{}, fn) })
 		}},
 	} {

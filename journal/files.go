@@ -15,6 +15,7 @@ import (
 type files struct {
 	dir    string
 	report Report
+	places *places
 }
 
 func (f *files) last(subject string) uint64 { return f.report.heads[subject] }
@@ -36,16 +37,17 @@ func (f *files) replay(ctx context.Context, q Query, take func(stored) error) er
 	}
 	var buf []byte
 	for i, b := range blocks {
-		if i+1 < len(blocks) && firstSequence(blocks[i+1]) <= q.After+1 {
+		if i+1 < len(blocks) && f.first(blocks[i+1]) <= q.After+1 {
 			continue // all of b lies at or before After
 		}
 		if ctx.Err() != nil {
 			return messages.AsError(ctx.Err())
 		}
-		if buf, err = readInto(buf, b.path); err != nil {
+		from := f.places.before(b.path, q.After+1)
+		if buf, err = readInto(buf, b.path, from.offset); err != nil {
 			return unwritable(b.path, err)
 		}
-		if err := passBlock(b, buf, q.After, until, subject, take); err != nil {
+		if err := f.passBlock(b, buf, from, q.After, until, subject, take); err != nil {
 			return err
 		}
 	}
@@ -70,12 +72,13 @@ func firstSequence(b block) uint64 {
 	return seq
 }
 
-func passBlock(b block, buf []byte, after, until uint64, subject string, take func(stored) error) error {
+// passBlock passes the records of a block to take; buf holds the block from a place on.
+func (f *files) passBlock(b block, buf []byte, from place, after, until uint64, subject string, take func(stored) error) error {
 	sum, err := b.hash()
 	if err != nil {
 		return messages.Errorf(messages.Internal, b.path, "%w", err)
 	}
-	var last uint64 // of the records seen so far in this block
+	last := from.sequence - min(from.sequence, 1) // of the records seen so far in this block
 	for at := 0; at < len(buf) && last < until; {
 		r, err := parseRecord(buf[at:], sum)
 		var changed *checksumError
@@ -84,7 +87,10 @@ func passBlock(b block, buf []byte, after, until uint64, subject string, take fu
 			continue
 		}
 		if err != nil {
-			return damagedAt(max(last, after)+1, "%s at byte %d: %w", b.path, at, err)
+			return damagedAt(max(last, after)+1, "%s at byte %d: %w", b.path, from.offset+int64(at), err)
+		}
+		if r.sequence <= until {
+			f.places.note(b.path, r.sequence, from.offset+int64(at))
 		}
 		at += r.size
 		last = r.sequence
@@ -124,6 +130,6 @@ func (j *Journal) openReadOnly(ctx context.Context) error {
 	if err := j.startServer(""); err != nil {
 		return err
 	}
-	j.Reader = &Reader{host: j.o.Host, files: &files{dir: j.o.Dir, report: report}}
+	j.Reader = &Reader{host: j.o.Host, files: &files{dir: j.o.Dir, report: report, places: &j.places}}
 	return nil
 }

@@ -152,7 +152,7 @@ func scanBlock(b block, buf []byte) (scan, []byte, error) {
 		return s, buf, unwritable(b.path, err)
 	}
 	s.id = id
-	buf, err = readInto(buf, b.path)
+	buf, err = readInto(buf, b.path, 0)
 	if err != nil {
 		return s, buf, unwritable(b.path, err)
 	}
@@ -274,7 +274,8 @@ func wholeDecision(b []byte) bool {
 	return n > 0
 }
 
-func readInto(buf []byte, path string) ([]byte, error) {
+// readInto reads a file from an offset on; buf is reused.
+func readInto(buf []byte, path string, from int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return buf, err
@@ -284,17 +285,17 @@ func readInto(buf []byte, path string) ([]byte, error) {
 	if err != nil {
 		return buf, err
 	}
-	if size := int(info.Size()); cap(buf) < size {
+	if size := int(max(info.Size()-from, 0)); cap(buf) < size {
 		buf = make([]byte, size)
 	} else {
 		buf = buf[:size]
 	}
-	n, err := readFull(f, buf)
+	n, err := readFull(io.NewSectionReader(f, from, int64(len(buf))), buf)
 	return buf[:n], err
 }
 
 // readFull reads up to len(buf) bytes; a file that ends before is no error.
-func readFull(f *os.File, buf []byte) (int, error) {
+func readFull(f io.Reader, buf []byte) (int, error) {
 	n, err := io.ReadFull(f, buf)
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		err = nil

@@ -36,6 +36,7 @@ type Journal struct {
 	mend    sync.Mutex                     // guards mending, and changes of outage with it
 	mending bool                           // keepMending runs, or gave up for good
 	stats   counters
+	places  places // in the block files
 
 	stop     context.CancelFunc // ends the goroutines below
 	stopped  context.Context

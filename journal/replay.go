@@ -66,7 +66,7 @@ func (j *Journal) Replay(ctx context.Context, q Query, fn func(messages.Recorded
 	if j.files != nil || q.Actor != (messages.ActorID{}) {
 		return j.Reader.Replay(ctx, q, fn)
 	}
-	f := &files{dir: j.o.Dir, report: Report{Host: j.o.Host, Last: j.Sequence()}}
+	f := &files{dir: j.o.Dir, report: Report{Host: j.o.Host, Last: j.Sequence()}, places: &j.places}
 	return (&Reader{host: j.o.Host, files: f}).Replay(ctx, q, fn)
 }
 
