@@ -15,8 +15,8 @@ import (
 	"modelops/messages"
 )
 
-// pretender stands for a daemon behind the real NATS door.
-type pretender struct {
+// fakeDaemon answers at the real NATS door in place of a daemon.
+type fakeDaemon struct {
 	messages.Gateway
 	natsapi.Control
 	infer  func(ctx context.Context, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error)
@@ -24,16 +24,16 @@ type pretender struct {
 	err    error
 }
 
-func (p *pretender) Infer(ctx context.Context, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
+func (p *fakeDaemon) Infer(ctx context.Context, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
 	return p.infer(ctx, r, emit)
 }
-func (p *pretender) Health() messages.Health { return p.health }
-func (p *pretender) Load(context.Context, *messages.ModelLoadRequest) (*messages.ModelLoadReply, error) {
+func (p *fakeDaemon) Health() messages.Health { return p.health }
+func (p *fakeDaemon) Load(context.Context, *messages.ModelLoadRequest) (*messages.ModelLoadReply, error) {
 	return &messages.ModelLoadReply{Success: true, ModelId: "m", VramUsedMb: 7}, p.err
 }
 
 // openDoor serves p and returns a command line that finds it.
-func openDoor(t *testing.T, p *pretender) (c *cli, out, errs *bytes.Buffer) {
+func openDoor(t *testing.T, p *fakeDaemon) (c *cli, out, errs *bytes.Buffer) {
 	t.Helper()
 	if p == nil {
 		return openDoorFor(t, nil, nil)
@@ -41,7 +41,7 @@ func openDoor(t *testing.T, p *pretender) (c *cli, out, errs *bytes.Buffer) {
 	return openDoorFor(t, p, p)
 }
 
-// openDoorFor serves what stands behind the door; without a gateway it is a NATS server without a daemon.
+// openDoorFor serves a gateway and a control; without a gateway the NATS server has no daemon.
 func openDoorFor(t *testing.T, gateway messages.Gateway, control natsapi.Control) (c *cli, out, errs *bytes.Buffer) {
 	t.Helper()
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, NoSigs: true, NoLog: true})
@@ -66,7 +66,7 @@ func openDoorFor(t *testing.T, gateway messages.Gateway, control natsapi.Control
 		t.Cleanup(func() { _ = api.Stop(context.Background()) })
 	}
 	out, errs = &bytes.Buffer{}, &bytes.Buffer{}
-	return &cli{stdin: strings.NewReader(""), stdout: out, stderr: errs, server: s.ClientURL()}, out, errs
+	return &cli{stdin: strings.NewReader(""), stdout: out, stderr: errs, server: s.ClientURL(), now: time.Now}, out, errs
 }
 
 // run runs the command line with these arguments.
@@ -77,8 +77,8 @@ func (c *cli) run(args ...string) int {
 	return c.finish(root.ExecuteC())
 }
 
-func pieces(texts ...string) *pretender {
-	return &pretender{infer: func(_ context.Context, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
+func chunks(texts ...string) *fakeDaemon {
+	return &fakeDaemon{infer: func(_ context.Context, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
 		for _, text := range texts {
 			if emit == nil {
 				break
@@ -92,7 +92,7 @@ func pieces(texts ...string) *pretender {
 }
 
 func TestAnswersAndStreams(t *testing.T) {
-	c, out, errs := openDoor(t, pieces("Paris", " it", " is."))
+	c, out, errs := openDoor(t, chunks("Paris", " it", " is."))
 	for _, args := range [][]string{{"infer", "m", "where?"}, {"infer", "m", "where?", "--stream"}, {"chat", "m"}} {
 		out.Reset()
 		c.stdin = strings.NewReader("where?\n")
@@ -102,9 +102,9 @@ func TestAnswersAndStreams(t *testing.T) {
 	}
 }
 
-// Every failure crosses the wire and ends the program with its own code, as an answer and in a stream.
-func TestFailuresBecomeExitCodes(t *testing.T) {
-	p := &pretender{}
+// Every error code keeps its message and hint over NATS, as a reply and in a stream, and ends the program with its exit code.
+func TestErrorsBecomeExitCodes(t *testing.T) {
+	p := &fakeDaemon{}
 	c, out, errs := openDoor(t, p)
 	for _, code := range messages.Codes() {
 		p.err = &messages.Error{Code: code, Subject: "model/pc/m", Message: "it went wrong", Hint: "mend it"}
@@ -124,11 +124,11 @@ func TestFailuresBecomeExitCodes(t *testing.T) {
 	}
 }
 
-// The daemon hears of an asker that has gone: NATS alone wouldn't tell it.
+// An interrupt cancels the request at the daemon; NATS alone doesn't do that.
 func TestAnInterruptCancels(t *testing.T) {
 	for _, stream := range []bool{false, true} {
 		entered, left := make(chan struct{}), make(chan error, 1)
-		p := &pretender{infer: func(ctx context.Context, _ *messages.InferenceRequest, _ func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
+		p := &fakeDaemon{infer: func(ctx context.Context, _ *messages.InferenceRequest, _ func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
 			close(entered)
 			<-ctx.Done()
 			left <- ctx.Err()
@@ -148,7 +148,7 @@ func TestAnInterruptCancels(t *testing.T) {
 }
 
 func TestDeadlines(t *testing.T) {
-	p := &pretender{infer: func(ctx context.Context, _ *messages.InferenceRequest, _ func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
+	p := &fakeDaemon{infer: func(ctx context.Context, _ *messages.InferenceRequest, _ func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}}
@@ -163,7 +163,7 @@ func TestDeadlines(t *testing.T) {
 	}
 }
 
-func TestAPieceThatIsLostIsToldOf(t *testing.T) {
+func TestALostChunkIsReported(t *testing.T) {
 	c, out, _ := openDoor(t, nil)
 	nc, err := nats.Connect(c.server)
 	if err != nil {
@@ -183,8 +183,8 @@ func TestAPieceThatIsLostIsToldOf(t *testing.T) {
 	}
 }
 
-func TestIllHealthIsNo(t *testing.T) {
-	p := &pretender{health: messages.Health{OK: false, JournalLag: 9, Reasons: []string{"the journal is full"}}}
+func TestUnhealthyIsExitOne(t *testing.T) {
+	p := &fakeDaemon{health: messages.Health{OK: false, JournalLag: 9, Reasons: []string{"the journal is full"}}}
 	c, out, _ := openDoor(t, p)
 	if code := c.run("health"); code != exitNo || out.String() != "not ok: the journal is full\n" {
 		t.Errorf("%d %q", code, out)
@@ -200,7 +200,7 @@ func TestIllHealthIsNo(t *testing.T) {
 	}
 }
 
-func TestANatsServerWithoutADaemon(t *testing.T) {
+func TestServerWithoutDaemon(t *testing.T) {
 	c, _, errs := openDoor(t, nil)
 	for _, args := range [][]string{{"ps"}, {"infer", "m", "x", "--stream"}, {"replay"}, {"logs", "m"}} {
 		errs.Reset()
@@ -210,7 +210,7 @@ func TestANatsServerWithoutADaemon(t *testing.T) {
 	}
 }
 
-func TestPasswordsAreNotShown(t *testing.T) {
+func TestPasswordsAreNotPrinted(t *testing.T) {
 	c := &cli{server: "nats://me:secret@127.0.0.1:1"}
 	if _, err := c.dial(t.Context()); err == nil || strings.Contains(err.Error(), "secret") {
 		t.Error(err)

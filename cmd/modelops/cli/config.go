@@ -13,7 +13,7 @@ import (
 )
 
 func (c *cli) configCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Check the configuration", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd := &cobra.Command{Use: "config", Short: "Check or apply the configuration", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	cmd.AddCommand(c.configCheckCommand(), c.configApplyCommand(), &cobra.Command{
 		Use: "schema", Args: cobra.NoArgs,
 		Short: "Print the JSON schema of configurations",

@@ -51,7 +51,7 @@ func anyJSON() *rapid.Generator[any] {
 
 func toAny[T any](v T) any { return v }
 
-// Two values have no difference exactly when they are the same JSON.
+// Two values have no difference if and only if their JSON is the same.
 func TestDiffIsEquality(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, _ := json.Marshal(anyJSON().Draw(t, "a"))

@@ -25,7 +25,7 @@ type field struct {
 	said   *shared
 }
 
-// shared is written by a process and read by the test.
+// shared is a buffer that a process writes and the test reads.
 type shared struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -89,7 +89,7 @@ func (f *field) start() {
 	f.awaits("> " + question + "\nThe capital of France is Paris.")
 }
 
-// awaits polls what the daemon says.
+// awaits polls the output of the daemon until it contains text.
 func (f *field) awaits(text string) {
 	f.t.Helper()
 	for end := time.Now().Add(30 * time.Second); !strings.Contains(f.said.String(), text); <-time.After(20 * time.Millisecond) {
@@ -99,7 +99,7 @@ func (f *field) awaits(text string) {
 	}
 }
 
-// run asks, wants an exit code, and returns what stood on stdout and stderr.
+// run runs the program, requires an exit code, and returns stdout and stderr.
 func (f *field) run(exit int, stdin string, args ...string) (string, string) {
 	f.t.Helper()
 	cmd := exec.Command(f.binary, args...)
@@ -112,7 +112,7 @@ func (f *field) run(exit int, stdin string, args ...string) (string, string) {
 	return out.String(), errs.String()
 }
 
-// says wants a pattern in the output.
+// says requires exit code 0 and a pattern on stdout.
 func (f *field) says(pattern string, args ...string) {
 	f.t.Helper()
 	out, _ := f.run(exitOK, "", args...)
@@ -121,7 +121,7 @@ func (f *field) says(pattern string, args ...string) {
 	}
 }
 
-// fails wants an exit code, a pattern on stderr, and nothing on stdout.
+// fails requires an exit code, a pattern on stderr, and an empty stdout.
 func (f *field) fails(exit int, pattern string, args ...string) {
 	f.t.Helper()
 	out, errs := f.run(exit, "", args...)
@@ -236,7 +236,7 @@ func remembers(f *field) {
 	}
 }
 
-// After kill -9 the files alone fold, and the next daemon is equal to its journal.
+// After kill -9 the journal can be folded from its files, and the state of the next daemon equals the fold.
 func TestReplayAfterAKill(t *testing.T) {
 	f := newField(t)
 	f.start()
@@ -251,7 +251,7 @@ func TestReplayAfterAKill(t *testing.T) {
 	f.stop(syscall.SIGTERM)
 }
 
-// A damaged journal has an exit code of its own, and its directory is left as it was.
+// A damaged journal has its own exit code, and nothing changes its files.
 func TestADamagedJournal(t *testing.T) {
 	f := newField(t)
 	f.start()

@@ -13,7 +13,7 @@ import (
 	"modelops/messages"
 )
 
-// Somebody has decided for every kind of failure.
+// Every error code has an exit code.
 func TestEveryCodeHasAnExit(t *testing.T) {
 	for _, code := range messages.Codes() {
 		if exitOf[code] == exitOK {

@@ -31,7 +31,7 @@ func (c *cli) gpusCommand() *cobra.Command {
 		if c.asJSON {
 			return printJSON(c.stdout, map[string]any{"gpus": list[*messages.GpuView](s.Gpus), "hints": list[*messages.HintReply](s.Hints)})
 		}
-		return c.printDevices(s, leases, time.Now())
+		return c.printDevices(s, leases, c.now())
 	})
 	return cmd
 }

@@ -81,7 +81,7 @@ func (c *cli) listHints(ctx context.Context, k *client) error {
 	if c.asJSON {
 		return printJSON(c.stdout, map[string]any{"hints": list[*messages.HintReply](s.Hints)})
 	}
-	return c.printHints(s.Hints, time.Now())
+	return c.printHints(s.Hints, c.now())
 }
 
 func (c *cli) printHints(hints []*messages.HintReply, now time.Time) error {

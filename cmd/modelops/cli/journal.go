@@ -22,23 +22,23 @@ func (c *cli) journalCommand() *cobra.Command {
 	return cmd
 }
 
-// wanted selects decisions by actor and event type.
-type wanted struct {
+// filter selects decisions by actor and event type.
+type filter struct {
 	actor string
 	types []string
 }
 
-func (w wanted) takes(r messages.Recorded) bool {
-	if len(w.types) == 0 {
+func (f filter) takes(r messages.Recorded) bool {
+	if len(f.types) == 0 {
 		return true
 	}
 	return slices.ContainsFunc(r.Decision.Events, func(e *messages.Event) bool {
-		return slices.ContainsFunc(w.types, func(t string) bool { return e.Type == t || strings.HasPrefix(e.Type, t+".") })
+		return slices.ContainsFunc(f.types, func(t string) bool { return e.Type == t || strings.HasPrefix(e.Type, t+".") })
 	})
 }
 
 func (c *cli) journalTailCommand() *cobra.Command {
-	var w wanted
+	var only filter
 	var n int
 	var follow bool
 	cmd := &cobra.Command{
@@ -49,8 +49,8 @@ func (c *cli) journalTailCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.IntVarP(&n, "lines", "n", 20, "how many decisions")
 	f.BoolVarP(&follow, "follow", "f", false, "keep printing new decisions")
-	f.StringVar(&w.actor, "actor", "", "only decisions of this actor")
-	f.StringSliceVar(&w.types, "type", nil, "only decisions with an event of this type (model.ready) or kind (model)")
+	f.StringVar(&only.actor, "actor", "", "only decisions of this actor")
+	f.StringSliceVar(&only.types, "type", nil, "only decisions with an event of this type (model.ready) or kind (model)")
 	_ = cmd.RegisterFlagCompletionFunc("actor", c.completeActors())
 	_ = cmd.RegisterFlagCompletionFunc("type", cobra.FixedCompletions(messages.EventNames(), cobra.ShellCompDirectiveNoFileComp))
 	cmd.RunE = act(func(ctx context.Context, _ []string) error {
@@ -64,25 +64,25 @@ func (c *cli) journalTailCommand() *cobra.Command {
 			return err
 		}
 		defer src.close()
-		return c.tail(ctx, src, w, n, follow)
+		return c.tail(ctx, src, only, n, follow)
 	})
 	return cmd
 }
 
-func (c *cli) tail(ctx context.Context, src *source, w wanted, n int, follow bool) error {
+func (c *cli) tail(ctx context.Context, src *source, only filter, n int, follow bool) error {
 	q := journal.Query{Unknown: true, Until: src.last}
-	if w.actor != "" {
-		id, err := actorOn(src.host, w.actor)
+	if only.actor != "" {
+		id, err := actorOn(src.host, only.actor)
 		if err != nil {
 			return err
 		}
 		q.Actor = id
-	} else if len(w.types) == 0 { // without a filter the last n decisions are the last n sequences
+	} else if len(only.types) == 0 { // without a filter the last n decisions are the last n sequences
 		q.After = src.last - min(uint64(n), src.last)
 	}
 	var last []messages.Recorded
 	err := src.journal.Replay(ctx, q, func(r messages.Recorded) error {
-		if w.takes(r) && n > 0 {
+		if only.takes(r) && n > 0 {
 			last = append(last[max(0, len(last)+1-n):], r)
 		}
 		return nil
@@ -102,7 +102,7 @@ func (c *cli) tail(ctx context.Context, src *source, w wanted, n int, follow boo
 		return nil
 	}
 	return src.journal.Follow(ctx, src.last, func(r messages.Recorded) error {
-		if !w.takes(r) || q.Actor != (messages.ActorID{}) && r.Actor != q.Actor {
+		if !only.takes(r) || q.Actor != (messages.ActorID{}) && r.Actor != q.Actor {
 			return nil
 		}
 		return c.printRecorded(r)

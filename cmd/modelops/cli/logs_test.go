@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// However a log is cut into writes, what was shown is left out and every whole line comes once.
+// For any division of a log into writes, the skipped bytes are left out and every complete line is printed once.
 func TestLogWriters(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := []byte(rapid.StringMatching(`[ab\n]{0,40}`).Draw(t, "text"))

@@ -29,12 +29,12 @@ func (l leakless) Run() int {
 	return code
 }
 
-// TestScripts runs the command line without a daemon; each file is a story.
+// TestScripts runs command lines without a daemon.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
-			// Nobody listens at port 1, so no script meets a developer's daemon.
+			// No server listens at port 1, so a script never reaches a daemon that runs on this machine.
 			e.Setenv("MODELOPS_SERVER", "nats://127.0.0.1:1")
 			return nil
 		},
@@ -43,7 +43,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// exits runs the program and wants one exit code: exits 3 ps --json
+// exits runs the program and requires an exit code: exits 3 ps --json
 func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
 		ts.Fatalf("usage: exits CODE ARG...")

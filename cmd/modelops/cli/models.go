@@ -29,7 +29,7 @@ func (c *cli) psCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.printResident(models, time.Now())
+			return c.printResident(models, c.now())
 		}),
 	}
 }
@@ -103,7 +103,7 @@ func (c *cli) modelsCommand() *cobra.Command {
 			if c.asJSON {
 				return printJSON(c.stdout, map[string]any{"models": list[*messages.ModelView](s.Models)})
 			}
-			return c.printModels(s.Models, s.GetHost().GetRoutes(), time.Now())
+			return c.printModels(s.Models, s.GetHost().GetRoutes(), c.now())
 		}),
 	}
 }

@@ -77,7 +77,7 @@ func (c *cli) pin(ctx context.Context, k *client, name string, command *messages
 	if err != nil {
 		return err
 	}
-	conflicts := pinConflicts(s, v)
+	conflicts := pinConflicts(s, v, c.now())
 	if c.asJSON {
 		return printJSON(c.stdout, map[string]any{"model": v.Name, "pinned_by": v.PinnedBy, "pinned_until_ms": v.PinnedUntilMs,
 			"pinned_by_configuration": v.GetSpec().GetPinned(), "phase": v.Phase, "conflicts": append([]string{}, conflicts...)})
@@ -86,7 +86,7 @@ func (c *cli) pin(ctx context.Context, k *client, name string, command *messages
 }
 
 func (c *cli) printPin(v *messages.ModelView, conflicts []string) error {
-	switch pin := pinOf(v, time.Now()); {
+	switch pin := pinOf(v, c.now()); {
 	case pin == "":
 		fmt.Fprintf(c.stdout, "%s isn't pinned\n", v.Name)
 	case v.Phase == "ready":
@@ -115,8 +115,7 @@ func pinOf(m *messages.ModelView, now time.Time) string {
 }
 
 // pinConflicts lists why a pinned model can't be loaded together with other pinned models, with the owners of their pins.
-func pinConflicts(s *messages.StatusView, m *messages.ModelView) []string {
-	now := time.Now()
+func pinConflicts(s *messages.StatusView, m *messages.ModelView, now time.Time) []string {
 	if pinOf(m, now) == "" {
 		return nil
 	}

@@ -33,7 +33,7 @@ func TestPinConflictsNameTheOthers(t *testing.T) {
 		{pinned("large", "me", "gpu/h/b", 6), ""}, // it is there already
 		{pinned("rival", "me", "", 1, "x", "big"), "a is pinned by alice, and group big allows only one of the two to be loaded"},
 	} {
-		if got := strings.Join(pinConflicts(s, x.m), "; "); got != x.want {
+		if got := strings.Join(pinConflicts(s, x.m, time.Now()), "; "); got != x.want {
 			t.Errorf("%s: %q, want %q", x.m.Name, got, x.want)
 		}
 	}

@@ -49,7 +49,7 @@ func TestDevicesSaySimulated(t *testing.T) {
 	}
 }
 
-// Colours must not move columns: without the codes, a coloured table is the plain one.
+// Without its colour codes, a coloured table equals the plain one.
 func TestColouredTablesAlign(t *testing.T) {
 	tab := table{columns: []string{"NAME", "PHASE", "X"}}
 	tab.add("a", "ready", "1")

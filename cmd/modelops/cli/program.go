@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"time"
 
 	"modelops/bridges/config"
 	"modelops/messages"
@@ -51,7 +52,7 @@ type Addresses struct {
 
 // Run runs one command line and returns its exit code, one of those that `modelops help exit-codes` explains.
 func Run(ctx context.Context, p Program, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	c := &cli{program: p, stdin: stdin, stdout: stdout, stderr: stderr}
+	c := &cli{program: p, stdin: stdin, stdout: stdout, stderr: stderr, now: time.Now}
 	root := newRoot(c)
 	root.SetArgs(args)
 	return c.finish(root.ExecuteContextC(ctx))

@@ -7,9 +7,9 @@ import (
 	"modelops/messages"
 )
 
-// ledger stands for a live daemon's gpu actor.
+// ledger is a fake daemon with one gpu actor.
 type ledger struct {
-	pretender
+	fakeDaemon
 	reply func() (*messages.StateReply, error)
 }
 

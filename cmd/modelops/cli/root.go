@@ -14,6 +14,7 @@ type cli struct {
 	program        Program
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	now            func() time.Time
 
 	server  string        // --server
 	config  string        // --config

@@ -69,7 +69,7 @@ func (c *cli) serve(ctx context.Context, host, question string, watch bool) erro
 	}
 	began := time.Now()
 	reread := func() (*config.Config, error) { return c.loadConfig(host) }
-	d, err := c.startUnlessTold(ctx, cfg, log, reread, signals)
+	d, err := c.startUnlessSignalled(ctx, cfg, log, reread, signals)
 	if err != nil {
 		return err
 	}
@@ -87,14 +87,14 @@ func (c *cli) serve(ctx context.Context, host, question string, watch bool) erro
 	<-asked
 	<-followed
 	if got == upgradeSignal {
-		return c.becomeAnew(d, log, self, cfg.Server.DrainTimeout)
+		return c.replaceProcess(d, log, self, cfg.Server.DrainTimeout)
 	}
 	c.say("%s: stopping, running requests have %s to finish; a second signal ends at once", got, cfg.Server.DrainTimeout)
 	return c.stopServing(d, cfg.Server.DrainTimeout, signals)
 }
 
-// startUnlessTold starts the daemon; a signal ends the start.
-func (c *cli) startUnlessTold(ctx context.Context, cfg *config.Config, log *slog.Logger, reread func() (*config.Config, error), signals <-chan os.Signal) (Daemon, error) {
+// startUnlessSignalled starts the daemon; a signal ends the start.
+func (c *cli) startUnlessSignalled(ctx context.Context, cfg *config.Config, log *slog.Logger, reread func() (*config.Config, error), signals <-chan os.Signal) (Daemon, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	started, watched := make(chan struct{}), make(chan bool, 1)

@@ -55,7 +55,7 @@ func (c *cli) stateCommand() *cobra.Command {
 	cmd.Flags().StringVar(&at, "at", "", "a journal sequence, a time (RFC 3339), or a duration before now (10m)")
 	cmd.Flags().BoolVar(&view, "view", false, "print its view, which other actors see, instead of its whole state")
 	cmd.RunE = act(func(ctx context.Context, args []string) error {
-		when, err := parseMoment(at, time.Now())
+		when, err := parseMoment(at, c.now())
 		if err != nil {
 			return err
 		}

@@ -24,8 +24,8 @@ func (c *cli) watched(watch bool) string {
 	return c.configFile()
 }
 
-// becomeAnew stops the daemon and replaces the process. The new program adopts the workers after the same checks as after a crash.
-func (c *cli) becomeAnew(d Daemon, log *slog.Logger, self string, patience time.Duration) error {
+// replaceProcess stops the daemon and replaces the process. The new program adopts the workers after the same checks as after a crash.
+func (c *cli) replaceProcess(d Daemon, log *slog.Logger, self string, patience time.Duration) error {
 	c.say("upgrade: running requests have %s to finish, the workers keep running", patience)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

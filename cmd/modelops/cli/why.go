@@ -16,7 +16,7 @@ func (c *cli) whyCommand() *cobra.Command {
 		Use: "why MODEL|REQUEST|LEASE", Args: cobra.ExactArgs(1),
 		Short: "Explain the placement and the state of a model, a request or a lease",
 		Long: "why explains, from the journal, why a model is where it is: which decision placed it, why each other device was rejected, which models were\n" +
-			"evicted for which, why it waits or failed, and what would change that. The argument is the name or alias of a model, the id of a lease or a\n" +
+			"evicted to make room, why it waits or failed, and what would change that. The argument is the name or alias of a model, the id of a lease or a\n" +
 			"placement (`modelops gpus --leases`), or the id of a request (X-Request-Id). If a model has the same name, write lease/ID, placement/ID or\n" +
 			"request/ID. Column # is the sequence in the journal.",
 		Example:           "  modelops why tiny\n  modelops why 0e6f0c1e-8a55-4b0e-9f6e-2f0a6a4c5e6d\n  modelops why request/my-id --json",

@@ -32,7 +32,7 @@ func (c *cli) workerCommand() *cobra.Command {
 	f.StringVar(&o.Host, "host", "127.0.0.1", "address to listen on")
 	f.IntVar(&o.Port, "port", 0, "port to listen on; 0 picks one")
 	f.IntVar(&o.Slots, "slots", 0, "number of requests that can run at the same time")
-	f.IntVar(&o.Threads, "threads", 0, "number of threads that compute; 0 is one per core")
+	f.IntVar(&o.Threads, "threads", 0, "number of requests that compute at the same time; 0 is one per core")
 	f.IntVar(&o.ContextLength, "ctx", 0, "tokens per slot; 0 is the model's own")
 	f.DurationVar(&o.LoadDelay, "load-delay", 0, "minimum time that loading takes (for tests)")
 	f.DurationVar(&o.TokenDelay, "token-delay", 0, "pause before each token (for tests)")

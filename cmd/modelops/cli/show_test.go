@@ -12,17 +12,17 @@ import (
 	"modelops/messages"
 )
 
-// printed is what a command says on stdout and stderr, in words or as JSON.
+// printed is the output of do on stdout and stderr, in words or as JSON.
 func printed(t *testing.T, asJSON bool, do func(*cli) error) string {
 	t.Helper()
 	var out bytes.Buffer
-	if err := do(&cli{stdout: &out, stderr: &out, asJSON: asJSON}); err != nil {
+	if err := do(&cli{stdout: &out, stderr: &out, asJSON: asJSON, now: time.Now}); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()
 }
 
-// says compares what is printed in words with a golden text.
+// says requires that do prints want in words.
 func says(t *testing.T, want string, do func(*cli) error) {
 	t.Helper()
 	if got := "\n" + printed(t, false, do); got != want {
@@ -30,7 +30,7 @@ func says(t *testing.T, want string, do func(*cli) error) {
 	}
 }
 
-// showsAs wants the JSON of a command to be the message itself.
+// showsAs requires that do prints want as JSON.
 func showsAs[M proto.Message](t *testing.T, want M, do func(*cli) error) {
 	t.Helper()
 	out := printed(t, true, do)
@@ -90,7 +90,7 @@ org/big  gpu0    20.0 GiB  1m30s  alice
 	}
 }
 
-// Devices say what is kept of them and who is on the move.
+// The list of devices includes hints and moves.
 func TestDevicesTellOfRoom(t *testing.T) {
 	now := time.UnixMilli(1_700_000_000_000)
 	s := &messages.StatusView{Gpus: []*messages.GpuView{{Device: "gpu0", Kind: "cuda", Name: "card", CapacityBytes: 24 << 30, LimitBytes: 23 << 30, FreeBytes: 23 << 30}},
