@@ -160,7 +160,7 @@ func mayImport(s source, room string) bool {
 		if neighbour == "engine" {
 			return strings.HasPrefix(room, "bridges/engine")
 		}
-		return room == "messages" || s.dir != "bridges/"+neighbour && room == "bridges/"+neighbour
+		return room == "messages" || room == "bridges/process" || s.dir != "bridges/"+neighbour && room == "bridges/"+neighbour
 	case "actors":
 		switch {
 		case room == "messages":
@@ -210,7 +210,7 @@ var guests = map[string]string{
 	"github.com/spf13":                     `^cmd/`,
 	"github.com/schollz/progressbar":       `^cmd/`,
 	"golang.org/x/term":                    `^cmd/`,
-	"golang.org/x/sys":                     `^journal/|^bridges/(runtime|engine|cpu)/|^cmd/`,
+	"golang.org/x/sys":                     `^journal/|^bridges/(process|engine|cpu)/|^cmd/`,
 	"google.golang.org/grpc":               `^messages/|^bridges/grpc/|^cmd/`,
 	"google.golang.org/protobuf":           `^(messages|journal|actors|cmd)/|^bridges/(grpc|rest|nats|telemetry)/|^bridges/\w+/.*_test\.go$`,
 	"pgregory.net/rapid":                   `_test\.go$`,
@@ -346,19 +346,18 @@ func TestHouseEveryKindHasItsFiles(t *testing.T) {
 
 // backgrounds are the files that may begin a life of their own, and why.
 var backgrounds = map[string]string{
-	"actors/entity/shell.go":      "the actor's life, and an append that outlives it",
-	"actors/gateway/locked.go":    "a grant's end is its own; hints to actors follow no request",
-	"actors/gateway/routes.go":    "a hint that follows a view, not a request",
-	"actors/tree/tree.go":         "the supervisor's report has no caller",
-	"bridges/engine/serve.go":     "shutting down begins when the serving context is over",
-	"bridges/nats/api.go":         "the door's life until Close",
-	"bridges/runtime/start.go":    "a reaper outlives the request that started the worker",
-	"bridges/runtime/watch.go":    "a watcher outlives its first caller",
-	"bridges/nats/call.go":        "a log line about a call that is over",
-	"cmd/modelops/cli/serve.go":   "stopping begins when the serving context is over",
-	"cmd/modelops/cli/upgrade.go": "stopping begins when the serving context is over",
-	"cmd/modelops/daemon.go":      "the process's life",
-	"cmd/modelops/main.go":        "the process's life",
+	"actors/entity/shell.go":        "the actor's life, and an append that outlives it",
+	"actors/gateway/locked.go":      "a grant's end is its own; hints to actors follow no request",
+	"actors/gateway/routes.go":      "a hint that follows a view, not a request",
+	"actors/tree/tree.go":           "the supervisor's report has no caller",
+	"bridges/engine/serve.go":       "shutting down begins when the serving context is over",
+	"bridges/nats/api.go":           "the door's life until Close",
+	"bridges/process/supervisor.go": "a reaper outlives the request that started the process",
+	"bridges/nats/call.go":          "a log line about a call that is over",
+	"cmd/modelops/cli/serve.go":     "stopping begins when the serving context is over",
+	"cmd/modelops/cli/upgrade.go":   "stopping begins when the serving context is over",
+	"cmd/modelops/daemon.go":        "the process's life",
+	"cmd/modelops/main.go":          "the process's life",
 
 	"actors/entity/entitytest/world.go": "a test bench lives as long as its test",
 }

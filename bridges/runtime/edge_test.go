@@ -3,6 +3,7 @@ package runtime
 import (
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/proto"
+	"modelops/bridges/process"
 	"modelops/messages"
 )
 
@@ -141,61 +143,17 @@ func TestRemote(t *testing.T) {
 	}
 }
 
-func TestWatchKeepsTheLogSmall(t *testing.T) {
-	r := newRuntime(t, "late")
-	r.o.LogLimit = 1000
-	spec := &messages.ModelSpec{Name: "chatty", Runtime: "command", CheckEndpoint: "none", Cmd: `sh -c "i=0; while [ $i -lt 500 ]; do echo line $i; i=$((i+1)); done; exec sleep 60"`}
-	w := start(t, r, spec)
-	eventually(t, "the last line", func() bool { return slices.Contains(Tail(w.LogPath, 1), "line 499") })
-	go func() { _, _, _, _ = r.Watch(t.Context(), w) }()
-	eventually(t, "a smaller log", func() bool {
-		st, err := os.Stat(w.LogPath)
-		return err == nil && st.Size() <= 1000 && slices.Contains(Tail(w.LogPath, 1), "line 499")
-	})
-}
-
-func TestParseListener(t *testing.T) {
-	tests := map[string]string{
-		"  0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 x": "127.0.0.1:8080 4711",
-		"  1: 00000000:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 12 1 x":   "0.0.0.0:80 12",
-		"  2: 00000000000000000000000001000000:0051 0:0 0A 0:0 00:0 0 0 0 13 1":                              "[::1]:81 13",
-		"  3: 0100007F:1F90 0100007F:A000 01 00000000:00000000 00:00000000 00000000     0        0 5 1 x":    "",
-		"  sl  local_address rem_address   st tx_queue":                                                      "",
-		"": "",
-	}
-	for line, want := range tests {
-		l, ok := parseListener(line)
-		got := ""
-		if ok {
-			got = l.addr.String() + " " + l.inode
-		}
-		if got != want {
-			t.Errorf("%q: %q, want %q", line, got, want)
-		}
-	}
-}
-
 // The kernel gives a connection to the socket of the very address before those of all addresses.
 func TestAnsweringPicksAsTheKernelDoes(t *testing.T) {
-	lines := []string{
-		"0: 0100007F:0050 0:0 0A 0:0 0:0 0 0 0 own 1",
-		"1: 00000000:0050 0:0 0A 0:0 0:0 0 0 0 all 1",
-		"2: 0200007F:0050 0:0 0A 0:0 0:0 0 0 0 other 1",
-		"3: 00000000:0051 0:0 0A 0:0 0:0 0 0 0 all81 1",
-	}
-	var all []listener
-	for _, l := range lines {
-		p, ok := parseListener(l)
-		if !ok {
-			t.Fatal(l)
-		}
-		all = append(all, p)
+	var all []process.Socket
+	for name, addr := range map[string]string{"own": "127.0.0.1:80", "all": "0.0.0.0:80", "other": "127.0.0.2:80", "all81": "0.0.0.0:81"} {
+		all = append(all, process.Socket{Addr: netip.MustParseAddrPort(addr), Inode: name})
 	}
 	for where, want := range map[string]string{"127.0.0.1 80": "own", "127.0.0.9 80": "all", "localhost 81": "all81", "127.0.0.1 82": ""} {
 		host, port, _ := strings.Cut(where, " ")
 		var got []string
 		for _, l := range answering(all, host, uint16(portOf("http://x:"+port))) {
-			got = append(got, l.inode)
+			got = append(got, l.Inode)
 		}
 		if strings.Join(got, "") != want {
 			t.Errorf("%s: %q, want %q", where, got, want)

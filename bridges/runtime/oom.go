@@ -3,6 +3,8 @@ package runtime
 import (
 	"errors"
 	"strings"
+
+	"modelops/bridges/process"
 )
 
 // OutOfMemoryError is the cause of a failure by lack of memory, of the device or of the machine.
@@ -20,20 +22,15 @@ func OutOfMemory(err error) bool {
 	return errors.As(err, &oom)
 }
 
-// killed is the exit code after SIGKILL, by which the kernel ends a process when the machine's memory runs out.
-const killed = 128 + 9
-
-// OutOfMemory tells whether a worker ended by lack of memory, and the line that shows it. A worker that somebody else
-// sent SIGKILL looks the same.
-func (e Exit) OutOfMemory() (line string, ok bool) { return kind{}.outOfMemory(e) }
-
-func (k kind) outOfMemory(e Exit) (line string, ok bool) {
+// outOfMemory tells whether a worker ended by lack of memory, and the line that shows it. A worker that something else sent
+// SIGKILL looks the same.
+func (k kind) outOfMemory(e process.Exit) (line string, ok bool) {
 	for i := len(e.LogTail) - 1; i >= 0; i-- {
 		if k.saysOutOfMemory(e.LogTail[i]) {
 			return clip(strings.TrimSpace(e.LogTail[i])), true
 		}
 	}
-	if e.Code == killed {
+	if e.Code == process.Killed {
 		return e.Reason, true
 	}
 	return "", false

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"modelops/bridges/process"
 	"modelops/messages"
 )
 
@@ -34,12 +35,12 @@ func TestOutOfMemory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := Exit{Code: c.code, Reason: "ended", LogTail: []string{"first", c.line, "cleaning up"}}
+		e := process.Exit{Code: c.code, Reason: "ended", LogTail: []string{"first", c.line, "cleaning up"}}
 		if _, got := k.outOfMemory(e); got != c.want {
 			t.Errorf("%s: %q: %v", c.engine, c.line, got)
 		}
 	}
-	if line, ok := (Exit{Code: 137, Reason: "ended by signal 9"}).OutOfMemory(); !ok || line != "ended by signal 9" {
+	if line, ok := (kind{}).outOfMemory(process.Exit{Code: 137, Reason: "ended by signal 9"}); !ok || line != "ended by signal 9" {
 		t.Error(line, ok)
 	}
 	if OutOfMemory(nil) || OutOfMemory(errors.New("out of memory")) {

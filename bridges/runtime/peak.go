@@ -3,12 +3,10 @@ package runtime
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
-	"os"
-	"strconv"
 	"strings"
 
+	"modelops/bridges/process"
 	"modelops/messages"
 )
 
@@ -20,7 +18,7 @@ func (r *Runtime) Peak(ctx context.Context, spec *messages.ModelSpec, w *message
 	if err != nil || w.Remote || !r.ram {
 		return now, err
 	}
-	peak, err := peakResident(w.Pid)
+	peak, err := process.PeakBytes(w.Pid)
 	return max(now, peak), err
 }
 
@@ -69,31 +67,4 @@ func (a answer) listed(name string) (listed, bool) {
 		}
 	}
 	return listed{}, false
-}
-
-// peakResident is the sum of the peaks of a process and its descendants.
-func peakResident(pid int64) (uint64, error) {
-	first, err := highWater(pid)
-	if err != nil {
-		return 0, err
-	}
-	for _, s := range descendants(pid, processes()) {
-		more, _ := highWater(s.pid)
-		first += more
-	}
-	return first, nil
-}
-
-func highWater(pid int64) (uint64, error) {
-	b, err := os.ReadFile(procPath(pid, "status"))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(b)) {
-		if text, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			kib, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimSpace(text), " kB"), 10, 54)
-			return kib << 10, err
-		}
-	}
-	return 0, errors.New("status has no VmHWM")
 }

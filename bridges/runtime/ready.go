@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"modelops/bridges/process"
 	"modelops/messages"
 )
 
@@ -25,7 +26,7 @@ const (
 )
 
 // ExitError is the cause of an AwaitReady that failed because the worker ended.
-type ExitError struct{ Exit Exit }
+type ExitError struct{ Exit process.Exit }
 
 func (e *ExitError) Error() string { return e.Exit.Reason }
 
@@ -52,7 +53,7 @@ func withLog(err error, w *messages.Worker) error {
 	if !errors.As(err, &e) || e.Code != messages.ModelLoadError || w.LogPath == "" {
 		return err
 	}
-	return e.WithLog(Tail(w.LogPath, tailLines))
+	return e.WithLog(process.Tail(w.LogPath, process.TailLines))
 }
 
 // ready is what a worker showed when it was ready; no slots means that it is not.
@@ -69,9 +70,9 @@ func (r *Runtime) awaitReady(ctx context.Context, spec *messages.ModelSpec, w *m
 	if w.Remote {
 		return r.awaitRemote(ctx, k, spec, w)
 	}
-	g, err := r.prove(w)
-	if err != nil {
-		return ready{}, r.endedEarly(ctx, k, spec, w, err)
+	g, live, why := r.processes.Open(handleOf(w))
+	if live != process.Alive {
+		return ready{}, r.endedEarly(ctx, k, spec, w, why)
 	}
 	defer g.Close()
 	p := r.newPatience(k, spec, w)
@@ -86,11 +87,11 @@ func (r *Runtime) awaitReady(ctx context.Context, spec *messages.ModelSpec, w *m
 }
 
 // poll asks the worker until it says that it is ready, and how many requests it takes at once then.
-func (r *Runtime) poll(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker, g *grip, p *patience) (slots uint32, err error) {
+func (r *Runtime) poll(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker, g *process.Pidfd, p *patience) (slots uint32, err error) {
 	path := k.checkPath(spec)
 	owned := false
 	for polls := 0; ; polls++ {
-		if g.ended() {
+		if g.Ended() {
 			return 0, r.endedEarly(ctx, k, spec, w, nil)
 		}
 		if path == "" {
@@ -98,7 +99,7 @@ func (r *Runtime) poll(ctx context.Context, k kind, spec *messages.ModelSpec, w 
 		}
 		a := r.askReady(ctx, k, spec, w, path)
 		slots, err := r.judge(ctx, k, spec, w, a, &owned)
-		if err != nil && g.ended() { // a dead worker's port may be anybody's by now: how it ended says more
+		if err != nil && g.Ended() { // a dead worker's port may be anybody's by now: how it ended says more
 			return 0, r.endedEarly(ctx, k, spec, w, nil)
 		}
 		if err != nil || slots > 0 {
@@ -123,7 +124,7 @@ func (r *Runtime) askReady(ctx context.Context, k kind, spec *messages.ModelSpec
 }
 
 // warmed has the worker answer a first request, within as much time as loading may take without progress.
-func (r *Runtime) warmed(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker, g *grip, budget time.Duration) error {
+func (r *Runtime) warmed(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker, g *process.Pidfd, budget time.Duration) error {
 	limited, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
 	err := r.warmUp(limited, k, spec, w)
@@ -139,7 +140,7 @@ func (r *Runtime) warmed(ctx context.Context, k kind, spec *messages.ModelSpec, 
 	// A connection breaks a moment before the process that held it is gone.
 	soon, stop := context.WithTimeout(ctx, endingTime)
 	defer stop()
-	if !answered(err) && g.wait(soon) == nil {
+	if !answered(err) && g.Wait(soon) == nil {
 		return r.endedEarly(ctx, k, spec, w, nil)
 	}
 	return err
@@ -223,20 +224,9 @@ func (r *Runtime) measured(ctx context.Context, spec *messages.ModelSpec, w *mes
 
 // endedEarly tells how a worker ended before it was ready. why is what prove said, nil when it had proven itself.
 func (r *Runtime) endedEarly(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker, why error) error {
-	exit := Exit{Code: -1, Reason: "ended; the exit code is unknown", LogTail: Tail(w.LogPath, tailLines)}
-	if why != nil {
-		exit.Reason = "gone: " + why.Error()
-	}
-	if c := r.childOf(w); c != nil {
-		select { // it has ended, so its status is at hand
-		case <-c.done:
-			exit = c.exit()
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	} else if status, ok := zombieStatus(w.Pid, w.StartTicks); ok && w.KernelBootId == r.bootID {
-		exit = exitOf(status)
-		exit.LogTail = Tail(w.LogPath, tailLines)
+	exit, err := r.processes.Ended(ctx, handleOf(w), why)
+	if err != nil {
+		return err
 	}
 	cause := error(&ExitError{exit})
 	text := "the worker was lost before it was ready: " + exit.Reason
@@ -303,8 +293,8 @@ func (r *Runtime) newPatience(k kind, spec *messages.ModelSpec, w *messages.Work
 
 // workedBytes grows while a process loads.
 func workedBytes(pid int64) uint64 {
-	rss, _ := residentBytes(pid)
-	return max(rss, readBytes(pid))
+	rss, _ := process.ResidentBytes(pid)
+	return max(rss, process.ReadBytes(pid))
 }
 
 // check renews the time when there was progress and fails when the time is over.
@@ -343,7 +333,7 @@ func (p *patience) told(a answer, w *messages.Worker) float64 {
 		return 0
 	}
 	var most float64
-	for _, line := range Tail(w.LogPath, progressLines) {
+	for _, line := range process.Tail(w.LogPath, progressLines) {
 		for _, m := range p.tells.FindAllStringSubmatch(line, -1) { // a bar redraws itself within its line
 			if n, err := strconv.ParseFloat(m[1], 64); err == nil && n <= 100 {
 				most = max(most, n/100)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"modelops/bridges/process"
 	"modelops/messages"
 )
 
@@ -33,7 +34,7 @@ func realWorker(t *testing.T, args ...string) (*Runtime, *messages.ModelSpec, *m
 	spec := &messages.ModelSpec{Name: "tiny", Runtime: "llama.cpp", Path: modelFile(t), Args: args}
 	w := start(t, r, spec)
 	if _, _, err := r.AwaitReady(t.Context(), spec, w); err != nil {
-		t.Fatal(err, Tail(w.LogPath, 20))
+		t.Fatal(err, process.Tail(w.LogPath, 20))
 	}
 	return r, spec, w
 }
@@ -83,7 +84,7 @@ func TestRealEstimate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := strings.Join(Tail(w.LogPath, 400), "\n")
+	log := strings.Join(process.Tail(w.LogPath, 400), "\n")
 	m := regexp.MustCompile(`KV buffer size = +([0-9.]+) MiB`).FindStringSubmatch(log)
 	if m == nil {
 		t.Fatal("its log tells no KV buffer size")
@@ -149,7 +150,7 @@ func TestRealLlamaServer(t *testing.T) {
 	if err := r.Stop(t.Context(), spec, w); err != nil {
 		t.Fatal(err)
 	}
-	if code, reason, _, err := r.Watch(t.Context(), w); code != 0 || err != nil {
-		t.Error(code, reason, err)
+	if e, err := r.Watch(t.Context(), w); e.Code != 0 || err != nil {
+		t.Error(e, err)
 	}
 }

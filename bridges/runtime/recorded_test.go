@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"modelops/bridges/process"
 	"modelops/messages"
 )
 
@@ -147,12 +148,12 @@ func TestRecordedEngines(t *testing.T) {
 			w := start(t, r, spec)
 			measured, slots, err := r.AwaitReady(t.Context(), spec, w)
 			if err != nil || slots != c.slots || measured < 1<<20 {
-				t.Fatal(measured, slots, err, Tail(w.LogPath, 20))
+				t.Fatal(measured, slots, err, process.Tail(w.LogPath, 20))
 			}
 			if err := r.Healthy(t.Context(), spec, w); err != nil {
 				t.Error(err)
 			}
-			log := strings.Join(Tail(w.LogPath, 40), "\n")
+			log := strings.Join(process.Tail(w.LogPath, 40), "\n")
 			if strings.Contains(log, "unexpected") || !strings.Contains(log, c.last) {
 				t.Error(log)
 			}
@@ -179,7 +180,7 @@ func TestRecordedSleep(t *testing.T) {
 	if _, _, err := r.AwaitReady(t.Context(), spec, w); err != nil {
 		t.Fatal(err)
 	}
-	if log := Tail(w.LogPath, 40); !slices.Contains(log, "mode 1") {
+	if log := process.Tail(w.LogPath, 40); !slices.Contains(log, "mode 1") {
 		t.Error("its development endpoints are off:", log)
 	}
 	steps := []struct {

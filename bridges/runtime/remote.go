@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"modelops/bridges/process"
 	"modelops/messages"
 )
 
@@ -83,7 +84,7 @@ func (r *Runtime) release(ctx context.Context, spec *messages.ModelSpec, w *mess
 	}
 	stays := func(a answer) error {
 		return messages.Errorf(messages.ModelUnloadError, subject(spec), "%s at %s keeps it: %s", k.name, w.Url, a.words()).
-			WithHint(k.name + " stop " + upstreamName(spec)).WithRetry(killTime)
+			WithHint(k.name + " stop " + upstreamName(spec)).WithRetry(process.KillTime)
 	}
 	a := r.postWithin(ctx, unloadTime, spec, w, k.attached.unload)
 	switch {

@@ -5,11 +5,10 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"os/exec"
 	"strings"
-	"sync"
 	"time"
 
+	"modelops/bridges/process"
 	"modelops/messages"
 )
 
@@ -35,33 +34,20 @@ type Options struct {
 	DeviceEnv func(p *messages.Placement) []string
 	// WorkerArgs are added to the embedded engine's command, for tests that want it slow.
 	WorkerArgs []string
-	LogLimit   int64 // bytes a log may grow to before its older part is dropped [32 MiB]
+	// Processes starts and stops the workers. [one of its own]
+	Processes *process.Supervisor
 }
 
 // Runtime starts and ends workers. Its methods may be called at the same time.
 type Runtime struct {
-	o      Options
-	env    environment
-	log    *slog.Logger
-	probes *http.Client
-	bootID string
-	ram    bool // it is resident memory that is measured
-
-	mu       sync.Mutex // held while a worker is looked for and started, so that a nonce never starts twice
-	children map[string]*child
+	o         Options
+	env       environment
+	log       *slog.Logger
+	probes    *http.Client
+	processes *process.Supervisor
+	logs      process.Logs
+	ram       bool // it is resident memory that is measured
 }
-
-// Exit is how a worker ended.
-type Exit struct {
-	// Code is the exit code, 128+N after signal N, -1 when it could not be learnt.
-	Code   int32
-	Reason string
-	// LogTail are the worker's last lines.
-	LogTail []string
-}
-
-// tailLines is how much of a log goes with a failure.
-const tailLines = 40
 
 // New makes a Runtime. It touches nothing until it is asked to.
 func New(o Options) *Runtime {
@@ -88,51 +74,26 @@ func New(o Options) *Runtime {
 	if o.StopGrace == 0 {
 		o.StopGrace = 10 * time.Second
 	}
-	if o.LogLimit == 0 {
-		o.LogLimit = 32 << 20
+	if o.Processes == nil {
+		o.Processes = process.New(process.Options{Log: o.Log})
 	}
 	ram := o.Measure == nil
 	if ram {
-		o.Measure = residentBytes
+		o.Measure = process.ResidentBytes
 	}
 	return &Runtime{
-		o: o, ram: ram, env: newEnvironment(o.Env), log: o.Log, bootID: kernelBootID(),
+		o: o, ram: ram, env: newEnvironment(o.Env), log: o.Log, processes: o.Processes, logs: process.Logs{Root: o.LogDir},
 		// A probe opens its own connection and closes it: nothing is left behind when the worker goes. It never follows a
 		// redirect, which would lead to somebody else.
 		probes: &http.Client{
 			Transport:     &http.Transport{DisableKeepAlives: true, Proxy: http.ProxyFromEnvironment},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		children: map[string]*child{},
 	}
 }
 
-// child is a worker that this process started and therefore reaps.
-type child struct {
-	worker *messages.Worker
-	cmd    *exec.Cmd
-	done   chan struct{} // closed once reaped; state is readable then
-	state  *os.ProcessState
-}
-
-func (c *child) ended() bool {
-	select {
-	case <-c.done:
-		return true
-	default:
-		return false
-	}
-}
-
-func (r *Runtime) childOf(w *messages.Worker) *child {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	c := r.children[w.Nonce]
-	if c == nil || c.worker.Pid != w.Pid || c.worker.StartTicks != w.StartTicks {
-		return nil
-	}
-	return c
-}
+// LogPath is the newest log of a model, "" when it has none.
+func (r *Runtime) LogPath(model string) string { return r.logs.Newest(model) }
 
 // environment is NAME -> value of what workers inherit and ${env.X} resolves from.
 type environment map[string]string

@@ -38,8 +38,8 @@ type kind struct {
 	warm []request
 	// progress finds the percentage of loading in its log.
 	progress *regexp.Regexp
-	// nap is how it sleeps, nil when it doesn't.
-	nap *nap
+	// sleep is how it sleeps, nil when it doesn't.
+	sleep *sleeping
 	// attached is how a model is had of a server that serves many, nil for others.
 	attached *attached
 	// oom is what it says when memory runs out, in small letters, beyond what all say.
@@ -49,8 +49,8 @@ type kind struct {
 // request is one POST; %s in body is the model's name as JSON.
 type request struct{ path, body string }
 
-// nap is how an engine sleeps: it keeps its process and gives most of its device memory back.
-type nap struct {
+// sleeping is how an engine sleeps: it keeps its process and gives most of its device memory back.
+type sleeping struct {
 	// flag is the argument that allows it; a model that declares sleep is started with it.
 	flag string
 	// env is set for the worker along with the flag.
@@ -95,8 +95,8 @@ var kinds = []kind{
 		},
 		check: "/health", models: "/v1/models", props: "/props", metrics: "/metrics", metricsFlag: "--metrics", needsFile: true, cache: "f16",
 		context: 4096, warm: speaks,
-		nap: &nap{flag: "--sleep-idle-seconds", asks: "/props"},
-		oom: []string{"cudamalloc failed", "failed to allocate", "unable to allocate", "erroroutofdevicememory"},
+		sleep: &sleeping{flag: "--sleep-idle-seconds", asks: "/props"},
+		oom:   []string{"cudamalloc failed", "failed to allocate", "unable to allocate", "erroroutofdevicememory"},
 	},
 	{
 		name: "vllm",
@@ -107,7 +107,7 @@ var kinds = []kind{
 		},
 		check: "/health", models: "/v1/models", metrics: "/metrics", needsFile: true, slots: 256, warm: speaks,
 		progress: regexp.MustCompile(`(\d{1,3})% Completed`),
-		nap: &nap{
+		sleep: &sleeping{
 			flag: "--enable-sleep-mode", env: "VLLM_SERVER_DEV_MODE=1",
 			down: "/sleep?level=1", up: "/wake_up", asks: "/is_sleeping",
 		},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"modelops/bridges/process"
 	"modelops/messages"
 )
 
@@ -19,11 +20,11 @@ func (d *daemon) believe(ctx context.Context) {
 		if m.Phase != "ready" || m.Worker == nil {
 			continue
 		}
-		gone := d.runtime.Prove(m.Worker)
-		if gone == nil {
+		live, why := d.runtime.Prove(m.Worker)
+		if live == process.Alive {
 			continue
 		}
-		d.log.Info("a worker did not outlive the last stop", "model", m.Name, "why", gone)
+		d.log.Info("a worker did not outlive the last stop", "model", m.Name, "why", why)
 		moved := func(v *messages.ModelView) bool { return v.Phase != "ready" || v.Attempt > m.Attempt }
 		if _, err := (operations{d}).await(ctx, messages.ModelActor(d.host, m.Name), moved); err != nil {
 			d.log.Error("a model stays ready though its worker is gone", "model", m.Name, "error", err)

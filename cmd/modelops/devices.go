@@ -4,13 +4,12 @@ import (
 	"context"
 	"log/slog"
 
-	"golang.org/x/sys/unix"
-
 	"modelops/actors/gpu"
 	"modelops/actors/view"
 	"modelops/bridges/config"
 	"modelops/bridges/cpu"
 	"modelops/bridges/nvml"
+	"modelops/bridges/process"
 	"modelops/bridges/sim"
 	"modelops/messages"
 )
@@ -75,14 +74,8 @@ func (w withGPUs) Footprint(pid int64) (current, peak uint64, err error) { retur
 func (d *daemon) newSampler() *gpu.Sampler {
 	r := d.cfg.Resources
 	return &gpu.Sampler{
-		Host: d.host, Devices: d.devices, View: d.view, Door: d.tree, Log: d.log, Mine: sameGroup, Every: r.GPUPollInterval,
+		Host: d.host, Devices: d.devices, View: d.view, Door: d.tree, Log: d.log, Mine: process.SameGroup, Every: r.GPUPollInterval,
 		MarginBytes: uint64(r.MarginMB) * messages.MiB, SoftLimitBytes: uint64(r.VRAMSoftLimitMB) * messages.MiB,
 		Pressure: gpu.Pressure{ThresholdPct: r.EvictionThresholdPct, Foreign: d.cfg.Scheduler.ForeignPressure}, Life: d.life,
 	}
-}
-
-// sameGroup tells whether a process is in the group that another one leads.
-func sameGroup(pid, leader int64) bool {
-	group, err := unix.Getpgid(int(pid))
-	return err == nil && int64(group) == leader
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"strings"
 
 	"modelops/actors/model"
 	"modelops/bridges/runtime"
@@ -16,8 +15,8 @@ type workers struct {
 }
 
 func (w workers) Watch(ctx context.Context, worker *messages.Worker) (model.Exit, error) {
-	code, reason, tail, err := w.Runtime.Watch(ctx, worker)
-	return model.Exit{Code: code, Reason: reason, LogTail: tail, Unwitnessed: strings.HasPrefix(reason, "gone")}, err
+	e, err := w.Runtime.Watch(ctx, worker)
+	return model.Exit(e), err
 }
 
 // Sleep measures what is left, and asks the engine where nothing else tells.

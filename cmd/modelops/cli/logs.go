@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"modelops/bridges/runtime"
+	"modelops/bridges/process"
 	"modelops/journal"
 	"modelops/messages"
 )
@@ -63,8 +63,8 @@ func (c *cli) findLog(ctx context.Context, name string) (logs, error) {
 		if err != nil {
 			return logs{}, err
 		}
-		found := runtime.New(runtime.Options{LogDir: filepath.Join(p.dataDir, "logs")})
-		return logs{func(context.Context) string { return found.LogPath(name) }, func() {}}, nil
+		found := process.Logs{Root: filepath.Join(p.dataDir, "logs")}
+		return logs{func(context.Context) string { return found.Newest(name) }, func() {}}, nil
 	}
 	id := messages.ModelActor(src.host, name)
 	if known, err := src.client.modelName(opening, name); err == nil {
@@ -109,7 +109,7 @@ func (c *cli) printLog(path string, n int, model string) error {
 	if _, err := os.Stat(path); err != nil {
 		return messages.Errorf(messages.NotFound, path, "the log can't be read: %w", err).WithHint("the host that ran the worker keeps the newest three logs of each model")
 	}
-	for _, line := range runtime.Tail(path, n) {
+	for _, line := range process.Tail(path, n) {
 		if err := c.printLogLine(line); err != nil {
 			return err
 		}
@@ -152,7 +152,7 @@ func (c *cli) followOne(ctx context.Context, l logs, path string, size int64) (s
 	defer stop()
 	next := make(chan string, 1)
 	go func() { defer stop(); l.awaitNext(reading, path, next) }()
-	err := runtime.Follow(reading, path, &skipping{c.logWriter(), size})
+	err := process.Follow(reading, path, &skipping{c.logWriter(), size})
 	stop()
 	select {
 	case newer := <-next:

@@ -10,56 +10,56 @@ import (
 )
 
 const (
-	napTime  = 2 * time.Minute // moving the weights of a large model to RAM and back
-	napGrace = 10 * time.Second
+	sleepTime  = 2 * time.Minute // moving the weights of a large model to RAM and back
+	sleepGrace = 10 * time.Second
 )
 
 // CanSleep tells whether the model's engine can give its memory back and stay: vllm and llama.cpp when the model declares sleep, or has
 // --enable-sleep-mode or --sleep-idle-seconds among its arguments.
 func (r *Runtime) CanSleep(spec *messages.ModelSpec) bool {
 	k, err := r.kindOf(spec)
-	return err == nil && k.naps(spec)
+	return err == nil && k.canSleep(spec)
 }
 
-func (k kind) naps(spec *messages.ModelSpec) bool {
-	return k.nap != nil && (flagsOf(spec).has(k.nap.flag) || spec.GetSleepMs() > 0)
+func (k kind) canSleep(spec *messages.ModelSpec) bool {
+	return k.sleep != nil && (flagsOf(spec).has(k.sleep.flag) || spec.GetSleepMs() > 0)
 }
 
 // Sleep puts the worker to sleep and returns when it says that it does. Its requests must have ended: vLLM aborts what
 // still runs. llama.cpp has no word for it and falls asleep by itself after its idle time; Sleep waits for that.
 // Unsupported when CanSleep is false, ModelUnloadError when it stays awake.
 func (r *Runtime) Sleep(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) error {
-	k, err := r.napper(spec, w)
+	k, err := r.sleeper(spec, w)
 	if err != nil {
 		return err
 	}
-	limit := napTime
-	if k.nap.down == "" {
-		idle, ok := flagsOf(spec).number(k.nap.flag)
+	limit := sleepTime
+	if k.sleep.down == "" {
+		idle, ok := flagsOf(spec).number(k.sleep.flag)
 		if sleepFlag(k, spec) != "" { // the engine was given what the model declares
 			idle, ok = uint64(spec.GetSleepMs()+999)/1000, true
 		}
 		if !ok {
-			return messages.Errorf(messages.Unsupported, subject(spec), "%s is switched off, so it never sleeps", k.nap.flag).
+			return messages.Errorf(messages.Unsupported, subject(spec), "%s is switched off, so it never sleeps", k.sleep.flag).
 				WithHint("give it a number of seconds")
 		}
-		limit = time.Duration(min(idle, 86400))*time.Second + napGrace
+		limit = time.Duration(min(idle, 86400))*time.Second + sleepGrace
 	}
-	return r.turn(ctx, k, spec, w, k.nap.down, limit, true)
+	return r.setAsleep(ctx, k, spec, w, k.sleep.down, limit, true)
 }
 
 // Wake wakes the worker, has it answer one tiny request and returns. It is nil for one that is awake.
 func (r *Runtime) Wake(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) error {
-	k, err := r.napper(spec, w)
+	k, err := r.sleeper(spec, w)
 	if err != nil {
 		return err
 	}
-	if k.nap.up == "" {
+	if k.sleep.up == "" {
 		if err := r.warmUp(ctx, k, spec, w); err != nil {
 			return err
 		}
 	}
-	if err := r.turn(ctx, k, spec, w, k.nap.up, napTime, false); err != nil {
+	if err := r.setAsleep(ctx, k, spec, w, k.sleep.up, sleepTime, false); err != nil {
 		return err
 	}
 	return r.warmUp(ctx, k, spec, w)
@@ -70,19 +70,19 @@ func (r *Runtime) Asleep(ctx context.Context, spec *messages.ModelSpec, w *messa
 	if !r.CanSleep(spec) {
 		return false, nil
 	}
-	k, err := r.napper(spec, w)
+	k, err := r.sleeper(spec, w)
 	if err != nil {
 		return false, err
 	}
 	asleep, a := r.asleep(ctx, k, spec, w)
 	if a.status != http.StatusOK {
-		return false, messages.Errorf(messages.Unavailable, subject(spec), "%s%s: %s", w.Url, k.nap.asks, a.words())
+		return false, messages.Errorf(messages.Unavailable, subject(spec), "%s%s: %s", w.Url, k.sleep.asks, a.words())
 	}
 	return asleep, nil
 }
 
 func (r *Runtime) asleep(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker) (bool, answer) {
-	a := r.ask(ctx, spec, w, k.nap.asks)
+	a := r.ask(ctx, spec, w, k.sleep.asks)
 	var said struct {
 		Sleeping bool `json:"is_sleeping"`
 	}
@@ -90,28 +90,24 @@ func (r *Runtime) asleep(ctx context.Context, k kind, spec *messages.ModelSpec, 
 	return said.Sleeping, a
 }
 
-// napper is the kind of a worker that can sleep and that proved who it is.
-func (r *Runtime) napper(spec *messages.ModelSpec, w *messages.Worker) (kind, error) {
+// sleeper is the kind of a worker that can sleep and that proved who it is.
+func (r *Runtime) sleeper(spec *messages.ModelSpec, w *messages.Worker) (kind, error) {
 	k, err := r.kindOf(spec)
 	if err != nil {
 		return kind{}, err
 	}
-	if !k.naps(spec) {
+	if !k.canSleep(spec) {
 		e := messages.Errorf(messages.Unsupported, subject(spec), "%s can't sleep", k.name)
-		if k.nap != nil {
-			e = e.WithHint("declare sleep, or add " + k.nap.flag + " to its args")
+		if k.sleep != nil {
+			e = e.WithHint("declare sleep, or add " + k.sleep.flag + " to its args")
 		}
 		return kind{}, e
 	}
-	g, err := r.prove(w)
-	if err != nil {
-		return kind{}, messages.Errorf(messages.Unavailable, subject(spec), "the worker is gone: %w", err)
-	}
-	return k, g.Close()
+	return k, r.proven(spec, w)
 }
 
-// turn sends the word for sleeping or waking, when there is one, and waits until the engine says that it is so.
-func (r *Runtime) turn(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker, word string, limit time.Duration, want bool) error {
+// setAsleep sends the word for sleeping or waking, when there is one, and waits until the engine says that it is so.
+func (r *Runtime) setAsleep(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker, word string, limit time.Duration, want bool) error {
 	until := time.Now().Add(limit)
 	failed := func(a answer) error {
 		code, what := messages.ModelLoadError, "wake"

@@ -1,4 +1,4 @@
-package runtime
+package process
 
 import (
 	"bytes"
@@ -10,8 +10,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
-	"modelops/messages"
+	"pgregory.net/rapid"
 )
 
 func TestTail(t *testing.T) {
@@ -46,25 +47,70 @@ func TestTail(t *testing.T) {
 }
 
 func TestLogsAreKeptForThreeStarts(t *testing.T) {
-	r := New(Options{LogDir: t.TempDir()})
+	l := Logs{t.TempDir()}
+	at := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 	var paths []string
 	for i := range 5 {
-		f, err := r.openLog("org/model:1", fmt.Sprint("n", i))
+		path := l.Path("org/model:1", fmt.Sprint("n", i), at.Add(time.Duration(i)*time.Microsecond))
+		f, err := openLog(path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		f.Close()
-		paths = append(paths, f.Name())
+		paths = append(paths, path)
 	}
-	if got := r.logs("org/model:1"); !slices.Equal(got, paths[2:]) {
+	if got := logsIn(l.folder("org/model:1")); !slices.Equal(got, paths[2:]) {
 		t.Errorf("%q, want %q", got, paths[2:])
 	}
-	if r.LogPath("org/model:1") != paths[4] || r.LogPath("other") != "" {
+	if l.Newest("org/model:1") != paths[4] || l.Newest("other") != "" {
 		t.Error("the newest log isn't found")
 	}
-	if rel, err := filepath.Rel(r.o.LogDir, r.logFolder("../../etc/x")); err != nil || strings.Contains(rel, "..") {
-		t.Errorf("a model's name leads out of the folder: %q", rel)
+	if !filepath.IsAbs(Logs{"relative"}.Path("m", "n", at)) {
+		t.Error("a relative path means another file once the working directory changes")
 	}
+}
+
+// Whatever a name holds, its logs lie in one folder directly below the root, and two names don't share one.
+func TestNamesStayBelowTheRoot(t *testing.T) {
+	l := Logs{"/logs"}
+	rapid.Check(t, func(t *rapid.T) {
+		name, other := rapid.StringN(1, -1, -1).Draw(t, "name"), rapid.StringN(1, -1, -1).Draw(t, "other")
+		path := l.Path(name, rapid.StringN(1, -1, -1).Draw(t, "nonce"), time.Unix(0, 0))
+		if filepath.Dir(filepath.Dir(path)) != "/logs" || filepath.Dir(path) != l.folder(name) || filepath.Ext(path) != ".log" {
+			t.Fatalf("%q is at %q", name, path)
+		}
+		if name != other && l.folder(name) == l.folder(other) {
+			t.Fatalf("%q and %q share a folder", name, other)
+		}
+	})
+	if got := l.folder("../../etc/x"); strings.Contains(got, "..") {
+		t.Errorf("a name leads out of the folder: %q", got)
+	}
+}
+
+// A log that has outgrown its limit keeps its last part, a quarter of the limit and 1 MiB at most.
+func TestKeepBelow(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.log")
+	rapid.Check(t, func(t *rapid.T) {
+		size := rapid.IntRange(0, 5000).Draw(t, "size")
+		limit := rapid.IntRange(1, 5000).Draw(t, "limit")
+		whole := make([]byte, size)
+		for i := range whole {
+			whole[i] = byte(i % 251)
+		}
+		if err := os.WriteFile(path, whole, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		keepBelow(path, int64(limit))
+		left, err := os.ReadFile(path)
+		if err != nil || len(left) > limit || !bytes.HasSuffix(whole, left) {
+			t.Fatalf("%d bytes with limit %d became %d: %v", size, limit, len(left), err)
+		}
+		if want := min(size, limit/4); size > limit && len(left) != want || size <= limit && len(left) != size {
+			t.Fatalf("%d bytes with limit %d became %d", size, limit, len(left))
+		}
+	})
+	keepBelow(path+"-not-there", 1)
 }
 
 func TestFollowSeesWhatIsAddedAndCut(t *testing.T) {
@@ -109,32 +155,4 @@ func (l *lockedBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
-}
-
-func TestWorkersEnvironment(t *testing.T) {
-	r := New(Options{
-		LogDir: t.TempDir(), Env: newEnviron("FAKE=serve:fake", "MODELOPS_API_KEY=secret", "WHERE=here"),
-		DeviceEnv: func(p *messages.Placement) []string { return []string{"CUDA_VISIBLE_DEVICES=uuid-of-" + p.Gpu} },
-	})
-	spec := fakeSpec()
-	spec.Env = []string{"A=${env.WHERE} ${MODEL_ID}", "WHERE=there"}
-	n := nonce(t)
-	w, err := r.Start(t.Context(), spec, &messages.Placement{Gpu: "gpu/h/gpu0"}, n)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stopped(t, r, spec, w)
-	if _, _, err := r.AwaitReady(t.Context(), spec, w); err != nil {
-		t.Fatal(err)
-	}
-	env := newEnvironment(strings.Split(string(r.ask(t.Context(), spec, w, "/env").body), "\n"))
-	want := environment{
-		"A": "here fake", "WHERE": "there", "CUDA_VISIBLE_DEVICES": "uuid-of-gpu/h/gpu0",
-		nonceVar: n, modelVar: "fake", logVar: w.LogPath, urlVar: w.Url, "MODELOPS_API_KEY": "",
-	}
-	for name, value := range want {
-		if env[name] != value {
-			t.Errorf("%s is %q, want %q", name, env[name], value)
-		}
-	}
 }

@@ -1,13 +1,16 @@
-package runtime
+package process
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // stat is what /proc/PID/stat says of a process.
@@ -19,8 +22,11 @@ type stat struct {
 	exitStatus int
 }
 
-// dead: it has ended; only its entry is left. A pid 1 that doesn't reap keeps such entries for ever.
+// dead: it has ended and only its entry is left. A pid 1 that doesn't reap keeps such entries for ever.
 func (s stat) dead() bool { return s.state == 'Z' || s.state == 'X' }
+
+// byAge sorts the oldest first.
+func byAge(a, b stat) int { return cmp.Compare(a.startTicks, b.startTicks) }
 
 func readStat(pid int64) (stat, error) {
 	b, err := os.ReadFile(procPath(pid, "stat"))
@@ -52,29 +58,38 @@ func parseStat(pid int64, b []byte) (stat, error) {
 	return s, errors.Join(errs[:]...)
 }
 
-// processes lists every process there is, the dead among them too.
-func processes() []stat {
-	names, _ := filepath.Glob("/proc/[0-9]*")
-	out := make([]stat, 0, len(names))
+// processes lists every process there is, the dead ones too. The error tells that the list is not whole for lack of means;
+// a process that ends meanwhile is left out without one.
+func processes() ([]stat, error) {
+	proc, err := os.Open("/proc")
+	if err != nil {
+		return nil, err
+	}
+	names, err := proc.Readdirnames(-1)
+	proc.Close()
+	var out []stat
 	for _, n := range names {
-		pid, err := strconv.ParseInt(filepath.Base(n), 10, 64)
-		if err != nil {
+		pid, notPid := strconv.ParseInt(n, 10, 64)
+		if notPid != nil {
 			continue
 		}
-		if s, err := readStat(pid); err == nil {
-			out = append(out, s)
+		st, unread := readStat(pid)
+		switch {
+		case unread == nil:
+			out = append(out, st)
+		case starved(unread):
+			err = cmp.Or(err, unread)
 		}
 	}
-	return out
+	return out, err
 }
 
-// environOf is a variable of a process as it was started; "" when it has none or we may not look.
-func environOf(pid int64, name string) string {
-	b, err := os.ReadFile(procPath(pid, "environ"))
-	if err != nil {
-		return ""
-	}
-	for pair := range bytes.SplitSeq(b, []byte{0}) {
+// environ is the environment of a process as it was started, NAME=value with a zero byte after each.
+func environ(pid int64) ([]byte, error) { return os.ReadFile(procPath(pid, "environ")) }
+
+// variable finds a variable in an environment, "" when it is not there.
+func variable(environ []byte, name string) string {
+	for pair := range bytes.SplitSeq(environ, []byte{0}) {
 		if v, ok := bytes.CutPrefix(pair, []byte(name+"=")); ok {
 			return string(v)
 		}
@@ -82,15 +97,26 @@ func environOf(pid int64, name string) string {
 	return ""
 }
 
-// outputOf is the file that a process writes its output to.
-func outputOf(pid int64) []string {
+// Variable is a variable of a process as it was started; "" when it has none or we may not look.
+func Variable(pid int64, name string) string {
+	env, _ := environ(pid)
+	return variable(env, name)
+}
+
+// outputs are the files that a process writes its output to. A closed output has none.
+func outputs(pid int64) ([]string, error) {
 	var out []string
+	var failed error
 	for _, fd := range []string{"fd/1", "fd/2"} {
-		if target, err := os.Readlink(procPath(pid, fd)); err == nil {
+		target, err := os.Readlink(procPath(pid, fd))
+		switch {
+		case err == nil:
 			out = append(out, target)
+		case !errors.Is(err, fs.ErrNotExist):
+			failed = err
 		}
 	}
-	return out
+	return out, failed
 }
 
 func kernelBootID() string {
@@ -98,42 +124,10 @@ func kernelBootID() string {
 	return strings.TrimSpace(string(b))
 }
 
-// residentBytes is the resident memory of a process and its descendants.
-func residentBytes(pid int64) (uint64, error) {
-	first, err := resident(pid)
-	if err != nil {
-		return 0, err
-	}
-	for _, s := range descendants(pid, processes()) {
-		more, _ := resident(s.pid)
-		first += more
-	}
-	return first, nil
-}
-
-func resident(pid int64) (uint64, error) {
-	b, err := os.ReadFile(procPath(pid, "statm"))
-	if err != nil {
-		return 0, err
-	}
-	f := strings.Fields(string(b))
-	if len(f) < 2 {
-		return 0, errors.New("statm has no resident pages")
-	}
-	pages, err := strconv.ParseUint(f[1], 10, 64)
-	return pages * uint64(os.Getpagesize()), err
-}
-
-// readBytes is how much a process has read so far, from caches too; 0 when we may not know.
-func readBytes(pid int64) uint64 {
-	b, _ := os.ReadFile(procPath(pid, "io"))
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "rchar: "); ok {
-			n, _ := strconv.ParseUint(strings.TrimSpace(v), 10, 64)
-			return n
-		}
-	}
-	return 0
+// SameGroup tells whether a process is in the process group that leader leads. A process that Start started leads one.
+func SameGroup(pid, leader int64) bool {
+	group, err := unix.Getpgid(int(pid))
+	return err == nil && int64(group) == leader
 }
 
 // descendants are the children of pid, their children and so on.

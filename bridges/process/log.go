@@ -1,4 +1,4 @@
-package runtime
+package process
 
 import (
 	"context"
@@ -7,57 +7,67 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 )
 
-// keptLogs is how many logs of a model stay, the running worker's among them.
+// keptLogs is how many logs of a name stay, the running process's among them.
 const keptLogs = 3
 
-// logFolder is where a model's logs lie. Model names may hold slashes.
-func (r *Runtime) logFolder(model string) string {
-	name := strings.ReplaceAll(url.PathEscape(model), ".", "%2E")
-	return filepath.Join(r.o.LogDir, name)
+// Logs names log files: one folder a name below Root, one file a process in it.
+type Logs struct{ Root string }
+
+// folder is where the logs of a name lie. Names may hold slashes.
+func (l Logs) folder(name string) string {
+	return filepath.Join(l.Root, strings.ReplaceAll(url.PathEscape(name), ".", "%2E"))
 }
 
-// LogPath is the newest log of a model, "" when it has none.
-func (r *Runtime) LogPath(model string) string {
-	logs := r.logs(model)
+// Path is the log for a process that is started at this time. It is absolute where the working directory is known.
+func (l Logs) Path(name, nonce string, at time.Time) string {
+	stamp := at.UTC().Format("20060102T150405.000000")
+	path := filepath.Join(l.folder(name), stamp+"-"+url.PathEscape(nonce)+".log")
+	if full, err := filepath.Abs(path); err == nil {
+		return full
+	}
+	return path
+}
+
+// Newest is the newest log of a name, "" when it has none.
+func (l Logs) Newest(name string) string {
+	logs := logsIn(l.folder(name))
 	if len(logs) == 0 {
 		return ""
 	}
 	return logs[len(logs)-1]
 }
 
-// logs lists a model's logs, oldest first: their names begin with the time.
-func (r *Runtime) logs(model string) []string {
-	logs, _ := filepath.Glob(filepath.Join(escapeGlob(r.logFolder(model)), "*.log"))
-	slices.Sort(logs)
-	return logs
+// logsIn lists the logs of a folder, oldest first: their names begin with the time.
+func logsIn(folder string) []string {
+	entries, _ := os.ReadDir(folder) // sorted by name
+	var out []string
+	for _, e := range entries {
+		if filepath.Ext(e.Name()) == ".log" {
+			out = append(out, filepath.Join(folder, e.Name()))
+		}
+	}
+	return out
 }
 
-// openLog makes the log of a new worker and drops the oldest ones. The file belongs to one nonce: by it a worker that
-// overwrote its environment is recognised.
-func (r *Runtime) openLog(model, nonce string) (*os.File, error) {
-	folder := r.logFolder(model)
+// openLog makes the log of a new process and drops the oldest ones beside it.
+func openLog(path string) (*os.File, error) {
+	folder := filepath.Dir(path)
 	if err := os.MkdirAll(folder, 0o750); err != nil {
 		return nil, err
 	}
-	if logs := r.logs(model); len(logs) >= keptLogs {
+	if logs := logsIn(folder); len(logs) >= keptLogs {
 		for _, old := range logs[:len(logs)-keptLogs+1] {
 			_ = os.Remove(old)
 		}
 	}
-	stamp := time.Now().UTC().Format("20060102T150405.000000")
-	path := filepath.Join(folder, stamp+"-"+url.PathEscape(nonce)+".log")
-	if full, err := filepath.Abs(path); err == nil {
-		path = full
-	}
 	return os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
 }
 
-// keepBelow cuts a log that has outgrown limit down to its last part. The worker appends, so it goes on at the new end;
+// keepBelow cuts a log that has outgrown limit down to its last part. The process appends, so it goes on at the new end;
 // lines that it writes at that very moment may be lost.
 func keepBelow(path string, limit int64) {
 	st, err := os.Stat(path)

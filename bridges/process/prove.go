@@ -1,0 +1,118 @@
+package process
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// Liveness is what can be said of a process. The zero value is Unknown.
+type Liveness uint8
+
+// The three answers to a proof. Unknown is never to be taken for Gone: the process may live and hold its memory.
+const (
+	Unknown Liveness = iota // it can't be told: no descriptor is left, or /proc can't be read
+	Alive                   // the process that the handle means is running
+	Gone                    // it has ended
+)
+
+// String is the answer in one word.
+func (l Liveness) String() string {
+	switch l {
+	case Alive:
+		return "alive"
+	case Gone:
+		return "gone"
+	}
+	return "unknown"
+}
+
+// Prove tells whether the process that a handle means is running. The error says why it is not Alive, nil when it is.
+func (s *Supervisor) Prove(h Handle) (Liveness, error) {
+	p, live, err := s.Open(h)
+	if p != nil {
+		p.Close()
+	}
+	return live, err
+}
+
+// Open takes hold of the process that a handle means; the caller closes it. Unless the process is Alive there is no Pidfd,
+// and the error says why.
+//
+// The order matters: only what is compared after the pidfd was opened speaks of the process that the pidfd means.
+func (s *Supervisor) Open(h Handle) (*Pidfd, Liveness, error) {
+	if h.Pid <= 1 || h.Nonce == "" {
+		return nil, Gone, fmt.Errorf("the record names no process: pid %d", h.Pid)
+	}
+	if h.BootID != s.bootID {
+		live := Gone
+		if s.bootID == "" {
+			live = Unknown
+		}
+		return nil, live, fmt.Errorf("the machine was started again since (kernel boot %s, now %s)", h.BootID, s.bootID)
+	}
+	p, err := openPidfd(h.Pid)
+	if err != nil {
+		return nil, whenMissing(err), fmt.Errorf("pid %d: %w", h.Pid, err)
+	}
+	live, err := matches(p, h)
+	if live == Alive && s.childOf(h) == nil { // a child that is not reaped keeps its pid, so it needs no other proof
+		live, err = carries(h)
+	}
+	if live != Alive {
+		p.Close()
+		return nil, live, err
+	}
+	return p, Alive, nil
+}
+
+// whenMissing tells what a failed look at a pid says of its process. EINVAL is the kernel's answer for the id of a thread.
+func whenMissing(err error) Liveness {
+	for _, gone := range []error{fs.ErrNotExist, unix.ESRCH, unix.EINVAL} {
+		if errors.Is(err, gone) {
+			return Gone
+		}
+	}
+	return Unknown
+}
+
+// matches compares pid and start time.
+func matches(p *Pidfd, h Handle) (Liveness, error) {
+	st, err := readStat(h.Pid)
+	switch {
+	case err != nil && !p.Ended():
+		return Unknown, fmt.Errorf("pid %d: %w", h.Pid, err) // its entry is hidden from us (hidepid)
+	case err != nil:
+		return Gone, fmt.Errorf("pid %d: %w", h.Pid, err)
+	case st.startTicks != h.StartTicks:
+		return Gone, fmt.Errorf("pid %d is another process now: started at tick %d, ours at %d", h.Pid, st.startTicks, h.StartTicks)
+	case st.dead():
+		return Gone, fmt.Errorf("pid %d has ended", h.Pid)
+	}
+	return Alive, nil
+}
+
+// carries tells whether a process has the nonce. Programs that rename themselves overwrite their environment; they are
+// known by their output, which goes to a log file that belongs to one nonce.
+func carries(h Handle) (Liveness, error) {
+	env, envErr := environ(h.Pid)
+	switch got := variable(env, nonceVar); {
+	case got == h.Nonce:
+		return Alive, nil
+	case got != "":
+		return Gone, fmt.Errorf("pid %d carries another nonce", h.Pid)
+	}
+	files, outErr := outputs(h.Pid)
+	if h.LogPath != "" && slices.Contains(files, h.LogPath) {
+		return Alive, nil
+	}
+	for _, err := range []error{envErr, outErr} {
+		if err != nil && whenMissing(err) == Unknown {
+			return Unknown, fmt.Errorf("pid %d can't be looked at: %w", h.Pid, err)
+		}
+	}
+	return Gone, fmt.Errorf("pid %d carries no nonce", h.Pid)
+}

@@ -1,0 +1,96 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"modelops/messages"
+)
+
+// Start starts a process and returns at once. It is idempotent by nonce: a living process that carries the nonce is
+// returned instead, and started is false. So a caller that was killed before it recorded the first one may ask again.
+//
+// ctx bounds the call, not the process, which outlives it. A ctx that ended before the fork starts nothing: either Start
+// returns its error, or a Find that begins later sees the process.
+//
+// InvalidArgument and FailedPrecondition tell what is wrong with the spec or its program.
+func (s *Supervisor) Start(ctx context.Context, spec Spec) (h Handle, started bool, err error) {
+	if err := spec.check(); err != nil {
+		return Handle{}, false, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return Handle{}, false, err
+	}
+	if h, live, _ := s.living(spec.Nonce); live == Alive {
+		return h, false, nil
+	}
+	h, err = s.spawn(ctx, spec)
+	return h, err == nil, err
+}
+
+// spawn starts the process. The caller holds s.mu.
+func (s *Supervisor) spawn(ctx context.Context, spec Spec) (Handle, error) {
+	out, err := openLog(spec.LogPath)
+	if err != nil {
+		return Handle{}, messages.Errorf(messages.FailedPrecondition, spec.Nonce, "the log can't be written: %w", err).
+			WithHint("check the log folder's rights and free space")
+	}
+	defer out.Close()
+	h := Handle{BootID: s.bootID, Nonce: spec.Nonce, Fingerprint: spec.fingerprint(), LogPath: spec.LogPath}
+	cmd := exec.Command(spec.Argv[0], spec.Argv[1:]...)
+	cmd.Dir = spec.Dir
+	cmd.Env = append(spec.Env[:len(spec.Env):len(spec.Env)],
+		nonceVar+"="+h.Nonce, logVar+"="+h.LogPath, fingerprintVar+"="+h.Fingerprint)
+	cmd.Stdout, cmd.Stderr = out, out
+	// A group of its own keeps our terminal's signals away from it. There is no Pdeathsig, because it outlives us.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// The last look at ctx is under the lock that Find takes: who cancelled and then finds nothing can rely on it.
+	if err := ctx.Err(); err != nil {
+		return Handle{}, err
+	}
+	if err := cmd.Start(); err != nil {
+		return Handle{}, startFailure(spec, err)
+	}
+	h.Pid = int64(cmd.Process.Pid)
+	st, err := readStat(h.Pid) // a child that is not reaped keeps its entry, even when it has ended already
+	if err != nil {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		return Handle{}, messages.Errorf(messages.FailedPrecondition, spec.Nonce, "the start time of pid %d can't be read: %w", h.Pid, err).
+			WithHint("modelops needs /proc")
+	}
+	h.StartTicks = st.startTicks
+	awaitEnviron(h.Pid)
+	c := &child{handle: h, cmd: cmd, done: make(chan struct{})}
+	s.keep(c)
+	go c.reap()
+	return h, nil
+}
+
+// awaitEnviron waits until a new program's environment can be read. The kernel lets cmd.Start return a moment before that,
+// and until then Find does not recognise the process.
+func awaitEnviron(pid int64) {
+	for range 20 {
+		if b, err := os.ReadFile(procPath(pid, "environ")); err != nil || len(b) > 0 {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func startFailure(spec Spec, err error) error {
+	if _, noDir := os.Stat(spec.Dir); spec.Dir != "" && noDir != nil {
+		return messages.Errorf(messages.FailedPrecondition, spec.Nonce, "the working directory can't be used: %w", noDir)
+	}
+	e := messages.Errorf(messages.FailedPrecondition, spec.Nonce, "%s can't be started: %w", spec.Argv[0], err)
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
+		return e.WithHint("install it, put it on PATH or write its whole path in the configuration")
+	}
+	return e.WithHint("check that modelops may execute it")
+}

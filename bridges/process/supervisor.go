@@ -1,0 +1,99 @@
+package process
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"maps"
+	"os"
+	"os/exec"
+	"sync"
+	"time"
+)
+
+// Options of a Supervisor. Zero values mean the defaults in brackets.
+type Options struct {
+	Log      *slog.Logger // [discard]
+	LogLimit int64        // bytes a log may grow to before its older part is dropped [32 MiB]
+}
+
+// Supervisor starts, finds, watches and stops processes. Several may work on the same processes, in one program or one
+// after the other. It restarts nothing. Its methods may be called at the same time.
+type Supervisor struct {
+	log      *slog.Logger
+	logLimit int64
+	bootID   string
+
+	mu       sync.Mutex // held while a nonce is looked for and started, so that it starts once, and Find sees each start whole
+	children map[string]*child
+}
+
+// New makes a Supervisor. It touches no process until it is asked to.
+func New(o Options) *Supervisor {
+	return &Supervisor{
+		log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)), logLimit: cmp.Or(o.LogLimit, 32<<20),
+		bootID: kernelBootID(), children: map[string]*child{},
+	}
+}
+
+// child is a process that this Supervisor started. Only the parent can reap it, and it always learns the exit status.
+type child struct {
+	handle Handle
+	cmd    *exec.Cmd
+	done   chan struct{} // closed once reaped; state is readable then
+	state  *os.ProcessState
+}
+
+func (c *child) ended() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// childOf is the child with this handle, nil when another program started it.
+func (s *Supervisor) childOf(h Handle) *child {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.children[h.Nonce]
+	if c == nil || c.handle.Pid != h.Pid || c.handle.StartTicks != h.StartTicks {
+		return nil
+	}
+	return c
+}
+
+// keptChildren bounds how many ended children are remembered for callers that still ask how they ended.
+const keptChildren = 256
+
+// keep remembers a child. The caller holds s.mu.
+func (s *Supervisor) keep(c *child) {
+	if len(s.children) >= keptChildren {
+		maps.DeleteFunc(s.children, func(_ string, c *child) bool { return c.ended() })
+	}
+	s.children[c.handle.Nonce] = c
+}
+
+// reap takes the child's exit status. It waits on a pidfd first: Wait alone would hold a thread for as long as the child
+// lives.
+func (c *child) reap() {
+	if p, err := openPidfd(c.handle.Pid); err == nil {
+		_ = p.Wait(context.Background())
+		p.Close()
+	}
+	_ = c.cmd.Wait()
+	c.state = c.cmd.ProcessState
+	close(c.done)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
