@@ -263,6 +263,7 @@ var impure = map[string]string{
 	"gateway/show.go":     "reads the pools under their locks",
 	"gateway/bulkhead.go": "counts that all pools change",
 	"gateway/drain.go":    "waits for requests to end",
+	"gateway/seek.go":     "asks the placer in a goroutine",
 	"gateway/sweep.go":    "a ticker",
 	"gateway/locked.go":   "a pool's lock, and the channels of those who wait",
 	"gateway/trial.go":    "counts what callers' goroutines report",
@@ -348,7 +349,7 @@ func TestHouseEveryKindHasItsFiles(t *testing.T) {
 var backgrounds = map[string]string{
 	"actors/entity/shell.go":        "the actor's life, and an append that outlives it",
 	"actors/gateway/locked.go":      "a grant's end is its own; hints to actors follow no request",
-	"actors/gateway/routes.go":      "a hint that follows a view, not a request",
+	"actors/gateway/seek.go":        "a question for a place ends with the last request that waits for it",
 	"actors/tree/tree.go":           "the supervisor's report has no caller",
 	"bridges/engine/serve.go":       "shutting down begins when the serving context is over",
 	"bridges/nats/api.go":           "the door's life until Close",

@@ -15,6 +15,14 @@ type Runner interface {
 	BeforeFirstByte(err error) bool
 }
 
+// Placer finds a place for a model name, on whatever host.
+type Placer interface {
+	// Place asks for a placement; it may be asked again for the same name, and once at a time for each. waited is how long the oldest request
+	// has waited. An error refuses all requests that wait, but not Unavailable and DeadlineExceeded: then Place is asked again, as after
+	// pool.Waits. The decisions that follow carry the Meta of ctx; ctx ends when no request waits any more.
+	Place(ctx context.Context, name string, waited time.Duration) (pool.PlaceAnswer, error)
+}
+
 // Observer hears what happens to requests, for metrics. Its methods must not block.
 type Observer interface {
 	RequestDone(model string, code messages.Code, took time.Duration)
@@ -68,6 +76,7 @@ type Options struct {
 	Host     string
 	Door     messages.Door
 	Runner   Runner
+	Placer   Placer
 	Observer Observer
 	// Recorder hears of every request from its arrival to its end; may be nil.
 	Recorder Recorder

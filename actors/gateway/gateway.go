@@ -96,17 +96,15 @@ func (g *Gateway) admit(ctx context.Context, l *lockedPool, try *trial) (*messag
 		l.mu.Unlock()
 		return grant, nil
 	}
-	w := &waiter{since: r.Since, position: position, asker: asker, trial: try, granted: make(chan admitted, 1)}
+	w := &waiter{since: r.Since, position: position, asker: asker, meta: messages.MetaFrom(ctx), trial: try, granted: make(chan admitted, 1)}
 	w.expected = l.pool.ExpectedWait(w.position, r.Since)
 	l.waiters[r.Ticket] = w
-	cold := !l.pool.Ready()
-	if !cold {
+	if l.pool.Ready() {
 		g.dispatch(l) // the host may have been full, and isn't any more
+	} else {
+		g.pursue(l)
 	}
 	l.mu.Unlock()
-	if cold {
-		g.o.Door.Tell(ctx, l.id, &messages.EnsureModel{Reason: "a request waits for it"})
-	}
 	return g.wait(ctx, l, r.Ticket, w)
 }
 

@@ -13,15 +13,19 @@ import (
 
 // lockedPool is a pool with its lock, and the goroutines' side of its tickets.
 type lockedPool struct {
-	name         string           // the model's, for good
-	id           messages.ActorID // of its actor on this host
+	name         string              // the model's, for good
+	id           messages.ActorID    // of its actor on this host
+	spec         *messages.ModelSpec // its declaration; nil when no host declares it. The gateway's lock guards it
 	queueTimeout time.Duration
 
 	mu      sync.Mutex
 	pool    *pool.Pool
 	waiters map[uint64]*waiter
 	running map[uint64]*held
+	wants   map[uint64]*waiter
 	drains  map[*pool.Endpoint]chan struct{} // closed when no request runs at an endpoint any more
+	endSeek context.CancelFunc               // of the Seek that runs; nil when none does
+	pausing bool                             // a timer for the next Seek runs
 }
 
 // waiter is a request that waits.
@@ -30,6 +34,7 @@ type waiter struct {
 	position int
 	expected time.Duration
 	asker    messages.Asker
+	meta     messages.Meta
 	trial    *trial
 	granted  chan admitted // one value
 }
@@ -56,7 +61,7 @@ func (g *Gateway) newPool(name string) *lockedPool {
 	f := g.figures(name)
 	return &lockedPool{name: name, id: messages.ModelActor(g.o.Host, name), queueTimeout: f.QueueTimeout,
 		pool:    pool.New(name, g.o.Host, g.poolFigures(f), &g.host),
-		waiters: map[uint64]*waiter{}, running: map[uint64]*held{}, drains: map[*pool.Endpoint]chan struct{}{}}
+		waiters: map[uint64]*waiter{}, wants: map[uint64]*waiter{}, running: map[uint64]*held{}, drains: map[*pool.Endpoint]chan struct{}{}}
 }
 
 // grant makes the caller's side of a place. l is locked.
@@ -138,8 +143,12 @@ func (g *Gateway) dispatch(l *lockedPool) (full bool) {
 				w.granted <- admitted{grant: grant}
 			}
 		}
+		for _, t := range d.Met {
+			l.wants[t].granted <- admitted{}
+			delete(l.wants, t)
+		}
 		if d.Refusal != nil {
-			l.refuseAll(d.Refusal)
+			l.refuse(l.pool.RefuseAll(now), d.Refusal)
 		}
 		if !d.WaitsForHost {
 			return false
@@ -151,14 +160,17 @@ func (g *Gateway) dispatch(l *lockedPool) (full bool) {
 	}
 }
 
-// refuseAll tells every waiting request why there is no place. l is locked.
-func (l *lockedPool) refuseAll(why error) {
-	for _, t := range l.pool.RefuseAll(time.Now()) {
-		if w, ok := l.waiters[t]; ok {
-			delete(l.waiters, t)
-			w.granted <- admitted{err: why}
+// refuse tells requests and wants that the pool let go why there is no place. l is locked.
+func (l *lockedPool) refuse(tickets []uint64, why error) {
+	for _, t := range tickets {
+		for _, waiters := range []map[uint64]*waiter{l.waiters, l.wants} {
+			if w, ok := waiters[t]; ok {
+				delete(waiters, t)
+				w.granted <- admitted{err: why}
+			}
 		}
 	}
+	l.lose()
 }
 
 // abandon takes a waiting ticket out; when it was granted at the same moment the place goes to the next request.
@@ -168,6 +180,7 @@ func (l *lockedPool) abandon(ticket uint64, w *waiter) {
 	if waiting {
 		l.pool.Leave(ticket, time.Now())
 		delete(l.waiters, ticket)
+		l.lose()
 	}
 	l.mu.Unlock()
 	if waiting {

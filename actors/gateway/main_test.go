@@ -10,6 +10,7 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
+	"modelops/actors/gateway/pool"
 	"modelops/messages"
 )
 
@@ -19,22 +20,48 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type door struct {
 	mu   sync.Mutex
 	told []proto.Message
+	to   []messages.ActorID
+}
+
+// whom lists who was told a command like c.
+func (d *door) whom(c proto.Message) (out []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i, m := range d.told {
+		if m.ProtoReflect().Descriptor() == c.ProtoReflect().Descriptor() {
+			out = append(out, d.to[i].String())
+		}
+	}
+	return out
 }
 
 func (d *door) Ask(context.Context, messages.ActorID, proto.Message) (messages.Reply, error) {
 	return messages.Reply{}, errors.New("the gateway asks nobody")
 }
 
-func (d *door) Tell(_ context.Context, _ messages.ActorID, c proto.Message) {
+func (d *door) Tell(_ context.Context, to messages.ActorID, c proto.Message) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.told = append(d.told, c)
+	d.told, d.to = append(d.told, c), append(d.to, to)
 }
 
 func (d *door) heard() []proto.Message {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return append([]proto.Message(nil), d.told...)
+}
+
+// placer answers as the test says.
+type placer func(ctx context.Context, name string, waited time.Duration) (pool.PlaceAnswer, error)
+
+func (p placer) Place(ctx context.Context, name string, waited time.Duration) (pool.PlaceAnswer, error) {
+	return p(ctx, name, waited)
+}
+
+// place asks the model's actor on this host, as a daemon without an arbiter of names does.
+func (d *door) place(ctx context.Context, name string, _ time.Duration) (pool.PlaceAnswer, error) {
+	d.Tell(ctx, messages.ModelActor("main_pc", name), &messages.EnsureModel{})
+	return pool.Placed, nil
 }
 
 // runner answers as the test says.
@@ -62,7 +89,7 @@ var tiny = messages.ModelActor("main_pc", "tiny")
 // rig is a gateway with one model, tiny (alias small), that lets concurrent requests run.
 func rig(concurrent int, phase string) (*Gateway, *door) {
 	d := &door{}
-	g := New(Options{Host: "main_pc", Door: d, Observer: deaf{}, DrainTimeout: 30 * time.Second, StallAfter: time.Minute,
+	g := New(Options{Host: "main_pc", Door: d, Placer: placer(d.place), Observer: deaf{}, DrainTimeout: 30 * time.Second, StallAfter: time.Minute,
 		Figures: Figures{Limits: Limits{MaxConcurrent: concurrent, MaxQueue: 256}, FailureThreshold: 2, ResetTimeout: 20 * time.Second, QueueTimeout: 10 * time.Second}})
 	g.Update(view(1, phase))
 	return g, d

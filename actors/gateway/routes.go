@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -55,19 +54,18 @@ func (g *Gateway) Update(v *messages.ModelView) {
 		l = g.newPool(name)
 		g.pools[name] = l
 	}
-	if l.update(v) {
-		g.rebuild() // before waiting requests are refused: a request that comes later finds no route to a withdrawn model
-	}
-	g.react(l, v)
-}
-
-// update changes the state of the pool only; declared tells that its declaration changed.
-func (l *lockedPool) update(v *messages.ModelView) (declared bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	was := l.pool.Declaration().GetSpec()
-	l.pool.Update(v, time.Now())
-	return !proto.Equal(was, l.pool.Declaration().GetSpec())
+	refusal := l.pool.Update(v, time.Now())
+	if spec := l.pool.Declaration().GetSpec(); !proto.Equal(l.spec, spec) {
+		l.spec = spec
+		g.rebuild() // before waiting requests are refused: a request that comes later finds no route to a withdrawn model
+	}
+	if refusal != nil {
+		l.refuse(l.pool.RefuseAll(time.Now()), refusal)
+	}
+	g.dispatch(l)
+	g.pursue(l)
 }
 
 func (g *Gateway) figures(model string) Figures {
@@ -130,9 +128,9 @@ func (g *Gateway) rebuild() {
 	next := &routes{byName: map[string]*target{}}
 	own := map[string]*lockedPool{}
 	for name, l := range g.pools {
-		if spec := l.spec(); spec != nil {
+		if l.spec != nil {
 			own[name] = l
-			for _, alias := range spec.Aliases {
+			for _, alias := range l.spec.Aliases {
 				next.byName[alias] = &target{to: l}
 			}
 		}
@@ -158,53 +156,4 @@ func (g *Gateway) rebuild() {
 		}
 	}
 	g.routes.Store(next)
-}
-
-// spec is the pool's declaration; nil when no host declares the name.
-func (l *lockedPool) spec() *messages.ModelSpec {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.pool.Declaration().GetSpec()
-}
-
-// react does for waiting requests what a view makes possible or necessary.
-func (g *Gateway) react(l *lockedPool, v *messages.ModelView) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	_, replica := messages.ReplicaOf(v.Name)
-	base := l.pool.Declaration()
-	switch {
-	case base.Spec == nil && !replica && len(l.waiters) > 0: // withdrawn: asking for it would be refused
-		l.refuseAll(messages.Errorf(messages.ModelNotFound, l.id.String(), "Model '%s' not found: its declaration was withdrawn", l.name))
-	case l.pool.Ready():
-		g.dispatch(l)
-	case !replica && v.Phase == "failed":
-		g.fail(l, v)
-	case len(l.waiters) > 0 && wakes(base):
-		// Unloaded or put to sleep while requests waited: they still want it.
-		g.o.Door.Tell(context.Background(), l.id, &messages.EnsureModel{Reason: "requests wait for it"})
-	}
-}
-
-// wakes tells whether a model must be asked to load or wake when requests wait for it.
-func wakes(v *messages.ModelView) bool {
-	switch v.Phase {
-	case "absent":
-		return !v.Wanted
-	case "asleep", "dozing":
-		return true
-	}
-	return false
-}
-
-// fail tells every waiting request why the model can't be had. l is locked.
-func (g *Gateway) fail(l *lockedPool, v *messages.ModelView) {
-	why := v.Error.Err()
-	if why == nil {
-		why = messages.NewError(messages.ModelLoadError, v.Id, "the model failed to load")
-	}
-	if why.Code != messages.GPUUnavailable {
-		why = messages.Errorf(messages.ModelLoadError, v.Id, "Failed to load model '%s': %s", v.Name, why.Message).WithHint(why.Hint).WithRetry(why.Retry).WithLog(why.Log)
-	}
-	l.refuseAll(why)
 }

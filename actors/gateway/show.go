@@ -54,7 +54,7 @@ func (g *Gateway) all() []*lockedPool {
 	defer g.mu.Unlock()
 	out := make([]*lockedPool, 0, len(g.pools))
 	for _, l := range g.pools {
-		if l.spec() != nil {
+		if l.spec != nil {
 			out = append(out, l)
 		}
 	}

@@ -31,6 +31,7 @@ func (g *Gateway) sweep(now time.Time) (out []pool.Hint) {
 	for _, l := range g.pools {
 		l.mu.Lock()
 		out = append(out, l.pool.Sweep(now, stay[l])...)
+		g.pursue(l)
 		l.mu.Unlock()
 	}
 	return out

@@ -157,7 +157,7 @@ func (d *daemon) plant(context.Context) error {
 	d.sampler = d.newSampler()
 	d.feed = journal.NewFeed(d.journal)
 	d.gateway = gateway.New(gateway.Options{
-		Host: d.host, Door: d.tree, Runner: d.client, Observer: telemetry.Requests{Metrics: d.metrics}, Recorder: d.requests,
+		Host: d.host, Door: d.tree, Placer: hostPlacer{d.host, d.tree}, Runner: d.client, Observer: telemetry.Requests{Metrics: d.metrics}, Recorder: d.requests,
 		FiguresOf: d.figures, HostFigures: d.hostFigures, DrainTimeout: d.cfg.Server.DrainTimeout, StallAfter: 15 * time.Second,
 		JournalLag: d.feed.Lag, JournalError: d.journal.Health,
 		APIKey: func(s *messages.ModelSpec) string {

@@ -102,6 +102,7 @@ func (p *Pool) breakerOpen(b *breaker, retry time.Duration) error {
 // Dispatched is what Dispatch decided.
 type Dispatched struct {
 	Granted []uint64 // tickets that run now, in this order
+	Met     []uint64 // wants that ended: an endpoint is ready
 	// WaitsForHost tells that only the host had no place for the next request.
 	WaitsForHost bool
 	// Refusal is set when the breakers of all endpoints are open: the caller must refuse all who wait with it.
@@ -110,6 +111,12 @@ type Dispatched struct {
 
 // Dispatch lets waiting requests run as far as there are places.
 func (p *Pool) Dispatch(now time.Time) (d Dispatched) {
+	if len(p.wants) > 0 && p.Ready() {
+		for _, w := range p.wants {
+			d.Met = append(d.Met, w.ticket)
+		}
+		p.wants = nil
+	}
 	for {
 		r, ok := p.waiting.first(p.order, now)
 		if !ok {
@@ -171,10 +178,13 @@ func (p *Pool) Finish(ticket uint64, o messages.Outcome, now time.Time) (at *End
 	return e, e.breaker.record(ticket, false, now)
 }
 
-// rest starts the idle time when nothing runs and nothing waits.
+// rest starts the idle time when nothing runs and nothing waits, and ends the pauses of the last Seek.
 func (p *Pool) rest(now time.Time) {
 	if p.waiting.n == 0 {
 		p.coldSince = time.Time{}
+	}
+	if !p.Interested() { // a new request seeks at once
+		p.seek.next, p.seek.pause = time.Time{}, 0
 	}
 	if len(p.running) == 0 && p.waiting.n == 0 && p.idleSince.IsZero() {
 		p.idleSince = now
@@ -182,11 +192,12 @@ func (p *Pool) rest(now time.Time) {
 }
 
 // Update takes a new view of the model or of one of its replicas, on any host. A ready view of a drained attempt is stale and changes
-// nothing, unless its engine slept since.
-func (p *Pool) Update(v *messages.ModelView, now time.Time) {
-	was := p.Ready()
+// nothing, unless its engine slept since. A refusal says that the model can't be had: the caller must refuse all who wait with it.
+func (p *Pool) Update(v *messages.ModelView, now time.Time) (refusal error) {
+	was, coming := p.Ready(), p.onItsWay() || p.sleeper() != nil
 	e := p.endpointOf(v)
 	fresh := e.view.GetAttempt() != v.Attempt
+	failed := v.Phase == "failed" && (fresh || e.view.GetPhase() != "failed")
 	e.view = v
 	p.declare()
 	if v.Phase == "asleep" || v.Phase == "waking" {
@@ -202,6 +213,18 @@ func (p *Pool) Update(v *messages.ModelView, now time.Time) {
 	if p.Ready() && !was {
 		p.warmed(v, now)
 	}
+	lost := !p.onItsWay() && p.sleeper() == nil
+	if coming && lost { // what the last Seek brought is gone
+		p.seek.next, p.seek.pause = time.Time{}, 0
+	}
+	switch {
+	case !e.base:
+	case p.declared.Spec == nil:
+		return messages.Errorf(messages.ModelNotFound, p.subject(), "Model '%s' not found: its declaration was withdrawn", p.name)
+	case failed && lost:
+		return p.loadError(v.Error.Err(), v.Id)
+	}
+	return nil
 }
 
 // endpointOf finds a view's endpoint, or adds it.
@@ -246,11 +269,14 @@ func (p *Pool) Close(id messages.ActorID, attempt uint64, now time.Time) *Endpoi
 	return e
 }
 
-// RefuseAll empties the queue and returns the tickets that waited.
+// RefuseAll empties the queue, ends the wants, and returns their tickets.
 func (p *Pool) RefuseAll(now time.Time) (out []uint64) {
 	out = p.waiting.tickets()
+	for _, w := range p.wants {
+		out = append(out, w.ticket)
+	}
 	p.host.Unqueue(p.waiting.n)
-	p.waiting = queue{}
+	p.waiting, p.wants = queue{}, nil
 	p.rest(now)
 	return out
 }

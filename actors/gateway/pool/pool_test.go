@@ -61,6 +61,9 @@ type walk struct {
 	now  time.Time
 	next uint64
 	held map[uint64]Request // tickets that the pool must know
+	// wants are the open ones, seeks whether a Seek's answer is due.
+	wants map[uint64]bool
+	seeks bool
 }
 
 // granted checks that a request's turn had come: nobody who waits goes before it, least of all who has waited for the longest bearable time.
@@ -79,7 +82,14 @@ func (w *walk) granted(ticket uint64, waiting []Request) {
 func (w *walk) dispatch() {
 	for {
 		waiting := w.p.waiting.all()
-		run := w.p.Dispatch(w.now).Granted
+		d := w.p.Dispatch(w.now)
+		run := d.Granted
+		for _, ticket := range d.Met {
+			if !w.wants[ticket] || !w.p.Ready() {
+				w.Fatalf("want %d is met without an endpoint that is ready", ticket)
+			}
+			delete(w.wants, ticket)
+		}
 		for _, ticket := range run { // each grant as it was made: with those who were granted later still waiting
 			waiting = slices.DeleteFunc(waiting, func(r Request) bool { return r.Ticket == ticket })
 			w.granted(ticket, waiting)
@@ -92,7 +102,7 @@ func (w *walk) dispatch() {
 
 func (w *walk) step() {
 	p := w.p
-	switch rapid.IntRange(0, 7).Draw(w.T, "step") {
+	switch rapid.IntRange(0, 9).Draw(w.T, "step") {
 	case 0, 1, 2:
 		w.next++
 		r := Request{w.next, rapid.IntRange(0, 2).Draw(w.T, "class"), w.now}
@@ -127,9 +137,71 @@ func (w *walk) step() {
 	case 6:
 		w.view()
 	case 7:
-		for _, ticket := range p.RefuseAll(w.now) {
-			delete(w.held, ticket)
+		w.refuse(p.RefuseAll(w.now))
+	case 8:
+		w.next++
+		if rapid.Bool().Draw(w.T, "wants") {
+			p.Want(w.next, w.now)
+			w.wants[w.next] = true
+			w.dispatch()
+		} else if open := sorted(w.wants); len(open) > 0 {
+			if !p.Unwant(open[0], w.now) || p.Unwant(open[0], w.now) {
+				w.Fatal("a want ends once")
+			}
+			delete(w.wants, open[0])
 		}
+	case 9:
+		if w.seeks {
+			w.answer()
+		}
+	}
+}
+
+func (w *walk) refuse(tickets []uint64) {
+	for _, ticket := range tickets {
+		if _, known := w.held[ticket]; !known && !w.wants[ticket] {
+			w.Fatalf("%d is refused twice", ticket)
+		}
+		delete(w.held, ticket)
+		delete(w.wants, ticket)
+	}
+	if w.p.Interested() {
+		w.Fatal("refused all, and some are left")
+	}
+}
+
+func (w *walk) answer() {
+	w.seeks = false
+	a := rapid.SampledFrom([]PlaceAnswer{Unanswered, Placed, Waits}).Draw(w.T, "answer")
+	var err error
+	if code := rapid.SampledFrom([]messages.Code{0, 0, messages.GPUUnavailable, messages.Unavailable}).Draw(w.T, "code"); code != 0 {
+		err = messages.NewError(code, "", "no")
+	}
+	refused, why := w.p.Answered(a, err, w.now)
+	if why != nil {
+		w.refuse(refused)
+	}
+}
+
+// intents checks that interest is never forgotten: an endpoint is on its way, can be woken, or the pool seeks one, now or after a bounded pause.
+func (w *walk) intents() {
+	p := w.p
+	for _, i := range p.Intents(w.now) {
+		if !p.Interested() || p.onItsWay() {
+			w.Fatalf("%+v without need", i)
+		}
+		if _, seeks := i.(Seek); seeks {
+			if w.seeks || p.sleeper() != nil {
+				w.Fatalf("%+v while the last one isn't answered, or a worker sleeps", i)
+			}
+			w.seeks = true
+		}
+	}
+	if p.Interested() && !p.onItsWay() && p.sleeper() == nil && !w.seeks && (!p.seek.next.After(w.now) || p.seek.next.Sub(w.now) > placedFor) {
+		w.Fatalf("interest, and no endpoint on its way: %+v", p.seek)
+	}
+	if pause, ok := p.SeekAfter(w.now); ok && (pause < 0 || pause > longestPause) {
+		w.Fatalf("pauses %s", pause)
 	}
 }
 
@@ -139,11 +211,14 @@ func (w *walk) view() {
 	if rapid.IntRange(0, 3).Draw(w.T, "closes") == 0 {
 		w.p.Close(id, attempt, w.now)
 	}
-	v := &messages.ModelView{Id: id.String(), Name: id.Name(), Attempt: attempt, Phase: rapid.SampledFrom([]string{"ready", "ready", "loading", "asleep", "absent"}).Draw(w.T, "phase")}
+	v := &messages.ModelView{Id: id.String(), Name: id.Name(), Attempt: attempt, Phase: rapid.SampledFrom([]string{"ready", "ready", "loading", "asleep", "absent", "failed", "draining"}).Draw(w.T, "phase"),
+		Wanted: rapid.Bool().Draw(w.T, "wanted")}
 	if id.ID == "main_pc/tiny" || rapid.Bool().Draw(w.T, "declared") {
 		v.Spec = &messages.ModelSpec{Name: id.Name()}
 	}
-	w.p.Update(v, w.now)
+	if refusal := w.p.Update(v, w.now); refusal != nil {
+		w.refuse(w.p.RefuseAll(w.now))
+	}
 	if e := w.p.Endpoint(id); e != nil && e.ready && attempt <= e.closed {
 		w.Fatalf("%s is ready in attempt %d, which was drained", id, attempt)
 	}
@@ -190,13 +265,13 @@ func (w *walk) check(before map[*Endpoint]int) {
 }
 
 // In any order of steps: never more requests run at an endpoint or wait than may, the host's counts are right, requests run in the order of
-// class and age, none starves, and every ticket is known until it has gone.
+// class and age, none starves, every ticket is known until it has gone, and interest is never forgotten.
 func TestPoolInAnyOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := &bounded{counts{MaxRunning: rapid.Int64Range(0, 6).Draw(t, "host"), MaxWaiting: rapid.Int64Range(0, 6).Draw(t, "host queue")}}
 		p := newPoolOn(h, rapid.IntRange(1, 4).Draw(t, "concurrent"), rapid.IntRange(0, 6).Draw(t, "queue"))
 		p.order = order{maxWait: time.Minute}
-		w := &walk{T: t, p: p, h: h, now: entitytest.Epoch, held: map[uint64]Request{}}
+		w := &walk{T: t, p: p, h: h, now: entitytest.Epoch, held: map[uint64]Request{}, wants: map[uint64]bool{}}
 		for range rapid.IntRange(1, 80).Draw(t, "steps") {
 			w.now = w.now.Add(time.Duration(rapid.IntRange(0, 30).Draw(t, "seconds")) * time.Second)
 			before := map[*Endpoint]int{}
@@ -205,6 +280,7 @@ func TestPoolInAnyOrder(t *testing.T) {
 			}
 			w.step()
 			w.check(before)
+			w.intents()
 		}
 	})
 }

@@ -61,6 +61,8 @@ type Pool struct {
 	keep      *time.Duration // the latest request's word on the idle time; nil = the declaration's
 	demand    demand
 	replaced  time.Time // when a degraded endpoint was last reported
+	wants     []want
+	seek      seeking
 }
 
 // Endpoint is a worker that serves the pool: a model actor's own, or a replica's.
@@ -75,6 +77,9 @@ type Endpoint struct {
 	outlier outlier
 	// toldToSleep is set from the hint to sleep until the next request.
 	toldToSleep bool
+	// toldToWake is the view at which the endpoint was last asked to wake.
+	toldToWake   *messages.ModelView
+	toldToWakeAt time.Time
 	// Only at a base endpoint: the number of its replicas, and when its failed model was last asked to try its own worker anew.
 	scaling scaling
 	revived time.Time
@@ -219,24 +224,36 @@ func (p *Pool) capacity() int {
 
 func (p *Pool) subject() string { return p.Declaration().GetId() }
 
-// WaitsFor says what a waiting request waits for: a place, or the phase of its model.
+// WaitsFor says what a waiting request waits for: a place, or the phase of the endpoint that is nearest to being ready.
 func (p *Pool) WaitsFor() string {
 	if p.Ready() {
 		return "a place"
 	}
-	return p.declared.GetPhase()
+	for _, e := range p.endpoints {
+		if e.onItsWay() {
+			return e.view.GetPhase()
+		}
+	}
+	if e := p.sleeper(); e != nil {
+		return e.view.GetPhase()
+	}
+	return "placing"
 }
 
-// Undecided tells whether no decision has been made for requests that wait: their model neither loads nor will try again, and they don't
-// merely wait for a place at a ready model that works.
+// Undecided tells whether no decision has been made for requests that wait: no endpoint loads, drains or will try again, and they don't merely
+// wait for a place at a ready endpoint that works.
 func (p *Pool) Undecided() bool {
-	switch p.declared.GetPhase() {
-	case "absent", "placing", "failed":
-		return true
-	case "ready":
-		return len(p.running) == 0
+	ready := false
+	for _, e := range p.endpoints {
+		switch e.view.GetPhase() {
+		case "absent", "placing", "failed":
+		case "ready":
+			ready = true
+		default:
+			return false
+		}
 	}
-	return false
+	return !ready || len(p.running) == 0
 }
 
 // Position of a waiting ticket, from 1; 0 when it doesn't wait.

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -32,14 +33,18 @@ func (s *stage) When(name, body string) (out []string, err error) {
 		v.Name = cmp.Or(v.Name, s.name)
 		v.Host = cmp.Or(v.Host, "main_pc")
 		v.Id = messages.ModelActor(v.Host, v.Name).String()
-		s.Update(v, s.now)
-		return s.dispatched(), nil
+		if refusal := s.Update(v, s.now); refusal != nil {
+			out = s.refuse(s.RefuseAll(s.now), refusal)
+		}
+		return append(out, s.dispatched()...), nil
 	}
 	var c struct {
 		Ticket, Attempt uint64
 		Class           int
 		Failed, Left    bool
 		Host, Name      string
+		Answer          string
+		Code, Message   string
 	}
 	if err := json.Unmarshal([]byte(body), &c); err != nil {
 		return nil, err
@@ -53,7 +58,32 @@ func (s *stage) When(name, body string) (out []string, err error) {
 		case position == 0:
 			return []string{"granted"}, nil
 		}
-		return []string{"queued"}, nil
+		return append([]string{"queued"}, s.intents()...), nil
+	case "Want":
+		s.Want(c.Ticket, s.now)
+		return s.dispatched(), nil
+	case "Unwant":
+		return []string{fmt.Sprint("left ", s.Unwant(c.Ticket, s.now))}, nil
+	case "Answer":
+		var err error
+		if c.Code != "" {
+			err = (&messages.ErrorBody{Code: c.Code, Message: c.Message}).Err()
+		}
+		refused, why := s.Answered(map[string]PlaceAnswer{"placed": Placed, "waits": Waits}[c.Answer], err, s.now)
+		out = s.refuse(refused, why)
+		if pause, ok := s.SeekAfter(s.now); ok {
+			out = append(out, fmt.Sprint("pauses ", pause))
+		}
+		return append(out, s.intents()...), nil
+	case "Sweep":
+		for _, h := range s.Sweep(s.now, false) {
+			body, err := protojson.Marshal(h.Command)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, fmt.Sprintf("hint %s %s %s", h.To, h.Command.ProtoReflect().Descriptor().Name(), compact(body)))
+		}
+		return append(out, s.intents()...), nil
 	case "Leave":
 		return []string{fmt.Sprint("left ", s.Leave(c.Ticket, s.now))}, nil
 	case "Close":
@@ -72,16 +102,54 @@ func (s *stage) When(name, body string) (out []string, err error) {
 	return nil, fmt.Errorf("a pool knows no %s", name)
 }
 
+func (s *stage) wanted() (out []uint64) {
+	for _, w := range s.wants {
+		out = append(out, w.ticket)
+	}
+	return out
+}
+
 func (s *stage) dispatched() []string {
 	out := []string{}
 	d := s.Dispatch(s.now)
 	for _, t := range d.Granted {
 		out = append(out, fmt.Sprint("granted ", t))
 	}
+	for _, t := range d.Met {
+		out = append(out, fmt.Sprint("met ", t))
+	}
 	if d.Refusal != nil {
 		out = append(out, "refuses who waits")
 	}
+	return append(out, s.intents()...)
+}
+
+func (s *stage) intents() (out []string) {
+	for _, i := range s.Intents(s.now) {
+		switch i := i.(type) {
+		case Seek:
+			out = append(out, fmt.Sprintf("seeks %s after %s", i.Name, i.Waited))
+		case Wake:
+			out = append(out, fmt.Sprintf("wakes %s", i.Actor))
+		}
+	}
 	return out
+}
+
+func (s *stage) refuse(tickets []uint64, why error) []string {
+	if why == nil {
+		return []string{}
+	}
+	return []string{fmt.Sprintf("refuses %v: %v", tickets, why)}
+}
+
+// compact is JSON without the blanks that protojson varies.
+func compact(body []byte) string {
+	var out bytes.Buffer
+	if err := json.Compact(&out, body); err != nil {
+		panic(err) // protojson wrote it
+	}
+	return out.String()
 }
 
 func (s *stage) Show() []string {
@@ -95,10 +163,11 @@ func (s *stage) Show() []string {
 		Closed   uint64
 		Running  map[uint64]uint64
 		Waiting  []uint64
+		Wants    []uint64
 		Breaker  string
 		Failures int
 		IdleMS   int64
-	}{s.Ready(), at.closed, running, s.tickets(), at.breaker.state(s.now), at.breaker.failures, s.Idle(s.now).Milliseconds()})
+	}{s.Ready(), at.closed, running, s.tickets(), s.wanted(), at.breaker.state(s.now), at.breaker.failures, s.Idle(s.now).Milliseconds()})
 }
 
 func TestStories(t *testing.T) {

@@ -1,0 +1,189 @@
+package pool
+
+import (
+	"slices"
+	"time"
+
+	"modelops/messages"
+)
+
+// Intent is what the pool wants done so that an endpoint becomes ready: Seek or Wake.
+type Intent interface{ intent() }
+
+// Seek asks for a placement of the pool's name, on whatever host. Its answer goes to Answered; until then there is no other Seek.
+type Seek struct {
+	Name   string
+	Waited time.Duration // how long the oldest request or want has waited
+}
+
+// Wake asks an actor to wake its worker's engine. It may be lost: it is repeated.
+type Wake struct{ Actor messages.ActorID }
+
+func (Seek) intent() {}
+func (Wake) intent() {}
+
+// PlaceAnswer is what became of a Seek that wasn't refused.
+type PlaceAnswer int
+
+const (
+	// Unanswered means that the Seek was given up before an answer came: the pool seeks again if it still has to.
+	Unanswered PlaceAnswer = iota
+	// Placed means that an endpoint is on its way: its view will come.
+	Placed
+	// Waits means that there is no placement yet: the pool seeks again after a pause.
+	Waits
+)
+
+const (
+	firstPause   = 5 * time.Millisecond // after the first Waits; it doubles up to longestPause
+	longestPause = 250 * time.Millisecond
+	placedFor    = 5 * time.Second // so long after Placed without a view of it the pool seeks again: the command may be lost
+	wakeAgain    = time.Second     // a Wake without effect is repeated
+)
+
+// seeking is where the pool's Seek stands.
+type seeking struct {
+	asked bool      // an answer is due
+	next  time.Time // no Seek before
+	pause time.Duration
+}
+
+// want is interest in an endpoint without a place at it.
+type want struct {
+	ticket uint64
+	since  time.Time
+}
+
+// Want notes interest in a ready endpoint that takes no place, such as a person's load. It ends by Dispatched.Met, RefuseAll or Unwant.
+func (p *Pool) Want(ticket uint64, now time.Time) { p.wants = append(p.wants, want{ticket, now}) }
+
+// Unwant ends a want; false when there is none.
+func (p *Pool) Unwant(ticket uint64, now time.Time) bool {
+	n := len(p.wants)
+	p.wants = slices.DeleteFunc(p.wants, func(w want) bool { return w.ticket == ticket })
+	p.rest(now)
+	return len(p.wants) < n
+}
+
+// Interested tells whether a request waits or a want is open.
+func (p *Pool) Interested() bool { return p.waiting.n+len(p.wants) > 0 }
+
+// Intents are what the pool wants done now. The caller calls it after each step that can change the answer (Admit, Want, Update, Answered), and
+// from time to time.
+func (p *Pool) Intents(now time.Time) []Intent {
+	switch {
+	case !p.Interested() || p.onItsWay():
+		p.seek.next, p.seek.pause = time.Time{}, 0
+		return nil
+	case p.sleeper() != nil:
+		return p.wake(p.sleeper(), now)
+	case p.seek.asked || now.Before(p.seek.next):
+		return nil
+	}
+	p.seek.asked = true
+	return []Intent{Seek{p.name, now.Sub(p.oldest(now))}}
+}
+
+// SeekAfter is how long to wait before Intents has the next Seek; false when only a step or a sweep brings one.
+func (p *Pool) SeekAfter(now time.Time) (pause time.Duration, ok bool) {
+	if p.seek.asked || p.seek.pause == 0 || !p.Interested() {
+		return 0, false
+	}
+	return max(p.seek.next.Sub(now), 0), true
+}
+
+// Answered takes the answer to a Seek. An error refuses all who wait, and the caller must tell them: the tickets are returned with the refusal.
+// An answer that the placer could not be reached is no refusal.
+func (p *Pool) Answered(a PlaceAnswer, err error, now time.Time) (refused []uint64, why error) {
+	p.seek.asked = false
+	switch code := messages.CodeOf(err); {
+	case p.onItsWay(): // a view came first
+	case code == messages.Unavailable, code == messages.DeadlineExceeded, err == nil && a == Waits:
+		p.seek.pause = min(max(2*p.seek.pause, firstPause), longestPause)
+		p.seek.next = now.Add(p.seek.pause)
+	case err != nil:
+		p.seek = seeking{}
+		if code == messages.ModelNotFound {
+			return p.RefuseAll(now), err
+		}
+		return p.RefuseAll(now), p.loadError(messages.AsError(err), p.subject())
+	case a == Placed:
+		p.seek.pause, p.seek.next = 0, now.Add(placedFor)
+	default:
+		p.seek.pause, p.seek.next = 0, time.Time{}
+	}
+	return nil, nil
+}
+
+// loadError is the refusal when the model can't be had.
+func (p *Pool) loadError(why *messages.Error, subject string) *messages.Error {
+	if why == nil {
+		why = messages.NewError(messages.ModelLoadError, subject, "the model failed to load")
+	}
+	if why.Code == messages.GPUUnavailable {
+		return why
+	}
+	return messages.Errorf(messages.ModelLoadError, subject, "Failed to load model '%s': %s", p.name, why.Message).WithHint(why.Hint).WithRetry(why.Retry).WithLog(why.Log)
+}
+
+// wake asks an endpoint to wake once for each of its views, and again after a time.
+func (p *Pool) wake(e *Endpoint, now time.Time) []Intent {
+	if e.toldToWake == e.view && now.Sub(e.toldToWakeAt) < wakeAgain {
+		return nil
+	}
+	e.toldToWake, e.toldToWakeAt = e.view, now
+	return []Intent{Wake{e.id}}
+}
+
+// oldest is since when the oldest request or want waits.
+func (p *Pool) oldest(now time.Time) time.Time {
+	since := now
+	for _, line := range p.waiting.lines {
+		if len(line) > 0 && line[0].Since.Before(since) {
+			since = line[0].Since
+		}
+	}
+	for _, w := range p.wants {
+		if w.since.Before(since) {
+			since = w.since
+		}
+	}
+	return since
+}
+
+// onItsWay tells whether an endpoint is ready or will be without a Seek.
+func (p *Pool) onItsWay() bool {
+	for _, e := range p.endpoints {
+		if e.onItsWay() {
+			return true
+		}
+	}
+	return false
+}
+
+// onItsWay tells whether the endpoint is ready, becomes ready, or comes back after its drain.
+func (e *Endpoint) onItsWay() bool {
+	switch e.view.GetPhase() {
+	case "placing", "loading", "waiting", "waking":
+		return true
+	case "ready": // in a drained attempt too: the view of its drain is due
+		return true
+	}
+	return e.view.GetWanted() && !e.asleep() && e.view.GetPhase() != "failed"
+}
+
+// asleep tells whether the engine sleeps or is about to.
+func (e *Endpoint) asleep() bool {
+	p := e.view.GetPhase()
+	return p == "asleep" || p == "dozing"
+}
+
+// sleeper is the first endpoint that can be woken; nil when there is none.
+func (p *Pool) sleeper() *Endpoint {
+	for _, e := range p.endpoints {
+		if e.asleep() {
+			return e
+		}
+	}
+	return nil
+}

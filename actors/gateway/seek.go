@@ -1,0 +1,103 @@
+package gateway
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"modelops/actors/gateway/pool"
+	"modelops/messages"
+)
+
+// pursue does what the pool wants done so that an endpoint becomes ready. It is called after each step that may change that. l is locked.
+func (g *Gateway) pursue(l *lockedPool) {
+	now := time.Now()
+	for _, i := range l.pool.Intents(now) {
+		ctx := messages.WithMeta(context.Background(), l.cause())
+		switch i := i.(type) {
+		case pool.Wake:
+			g.o.Door.Tell(ctx, i.Actor, &messages.EnsureModel{Reason: "a request waits for it"})
+		case pool.Seek:
+			ctx, l.endSeek = context.WithCancel(ctx)
+			go g.seek(ctx, l, i)
+		}
+	}
+	if pause, ok := l.pool.SeekAfter(now); ok && !l.pausing {
+		l.pausing = true
+		time.AfterFunc(pause, func() { g.seekAgain(l) })
+	}
+}
+
+// seek asks for a placement. ctx ends when the pool is no longer interested.
+func (g *Gateway) seek(ctx context.Context, l *lockedPool, s pool.Seek) {
+	answer, err := g.o.Placer.Place(ctx, s.Name, s.Waited)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if ctx.Err() != nil {
+		answer, err = pool.Unanswered, nil
+	}
+	l.endSeek()
+	l.endSeek = nil
+	refused, why := l.pool.Answered(answer, err, time.Now())
+	l.refuse(refused, why)
+	g.pursue(l)
+}
+
+func (g *Gateway) seekAgain(l *lockedPool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pausing = false
+	g.pursue(l)
+}
+
+// cause is the request or want for which the pool seeks: the oldest. The decisions that follow are recorded as its consequences. l is locked.
+func (l *lockedPool) cause() messages.Meta {
+	var meta messages.Meta
+	oldest := uint64(math.MaxUint64) // tickets are given in order of arrival
+	for _, waiters := range []map[uint64]*waiter{l.waiters, l.wants} {
+		for ticket, w := range waiters {
+			if ticket < oldest {
+				oldest, meta = ticket, w.meta
+			}
+		}
+	}
+	return meta
+}
+
+// lose ends the Seek that runs when the last request and want have gone. l is locked.
+func (l *lockedPool) lose() {
+	if l.endSeek != nil && !l.pool.Interested() {
+		l.endSeek()
+	}
+}
+
+// Ensure waits until an endpoint of the model is ready, without taking a place there: a person's load. It returns the error with which waiting
+// requests are refused when the model can't be had. The interest ends with ctx.
+func (g *Gateway) Ensure(ctx context.Context, model string) error {
+	t, err := g.lookup(model)
+	if err != nil {
+		return err
+	}
+	l, ticket := t.to, g.next.Add(1)
+	w := &waiter{since: time.Now(), meta: messages.MetaFrom(ctx), granted: make(chan admitted, 1)}
+	l.mu.Lock()
+	if l.pool.Ready() {
+		l.mu.Unlock()
+		return nil
+	}
+	l.pool.Want(ticket, w.since)
+	l.wants[ticket] = w
+	g.pursue(l)
+	l.mu.Unlock()
+	select {
+	case a := <-w.granted:
+		return a.err
+	case <-ctx.Done():
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.pool.Unwant(ticket, time.Now())
+		delete(l.wants, ticket)
+		l.lose()
+		return messages.AsError(context.Cause(ctx))
+	}
+}

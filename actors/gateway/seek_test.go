@@ -1,0 +1,185 @@
+package gateway
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"modelops/actors/gateway/pool"
+	"modelops/messages"
+)
+
+// desk is a placer that answers from a list, the last answer for good, and notes when and for whom it was asked.
+type desk struct {
+	mu      sync.Mutex
+	began   time.Time
+	answers []func(context.Context) (pool.PlaceAnswer, error)
+	asked   []time.Duration
+	causes  []string
+	now     int // calls that run
+}
+
+func answers(a ...func(context.Context) (pool.PlaceAnswer, error)) *desk {
+	return &desk{began: time.Now(), answers: a}
+}
+
+func waits(context.Context) (pool.PlaceAnswer, error)  { return pool.Waits, nil }
+func placed(context.Context) (pool.PlaceAnswer, error) { return pool.Placed, nil }
+func refuses(code messages.Code) func(context.Context) (pool.PlaceAnswer, error) {
+	return func(context.Context) (pool.PlaceAnswer, error) {
+		return 0, messages.NewError(code, "", "there is no device")
+	}
+}
+
+// thinks answers when ctx ends.
+func thinks(ctx context.Context) (pool.PlaceAnswer, error) {
+	<-ctx.Done()
+	return 0, ctx.Err()
+}
+
+func (p *desk) Place(ctx context.Context, _ string, _ time.Duration) (pool.PlaceAnswer, error) {
+	p.mu.Lock()
+	p.asked, p.causes = append(p.asked, time.Since(p.began)), append(p.causes, messages.MetaFrom(ctx).Correlation)
+	answer := p.answers[0]
+	if len(p.answers) > 1 {
+		p.answers = p.answers[1:]
+	}
+	if p.now++; p.now > 1 {
+		panic("asked twice at a time")
+	}
+	p.mu.Unlock()
+	a, err := answer(ctx)
+	p.mu.Lock()
+	p.now--
+	p.mu.Unlock()
+	return a, err
+}
+
+// While there is no place the gateway asks again after growing pauses; the record says for which request.
+func TestSeekWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, _ := rig(1, "absent")
+		p := answers(waits, waits, waits, placed)
+		g.o.Placer = p
+		first := admit(g, messages.WithMeta(t.Context(), messages.Meta{Correlation: "r1"}))
+		second := admit(g, messages.WithMeta(t.Context(), messages.Meta{Correlation: "r2"}))
+		time.Sleep(time.Second)
+		if want := []time.Duration{0, 5 * time.Millisecond, 15 * time.Millisecond, 35 * time.Millisecond}; !slices.Equal(p.asked, want) {
+			t.Errorf("asked at %v", p.asked)
+		}
+		if !slices.Equal(p.causes, []string{"r1", "r1", "r1", "r1"}) {
+			t.Errorf("because of %v", p.causes)
+		}
+		g.Update(view(1, "loading"))
+		g.Update(view(1, "ready"))
+		(<-first).grant.Release(messages.Outcome{})
+		(<-second).grant.Release(messages.Outcome{})
+		empty(t, g)
+	})
+}
+
+// A command that was lost is noticed by the sweep.
+func TestSeekAgainWhenNothingComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, _ := rig(1, "absent")
+		p := answers(placed)
+		g.o.Placer = p
+		ctx, leave := context.WithCancel(t.Context())
+		w := admit(g, ctx)
+		sweep(g, 6*time.Second)
+		synctest.Wait()
+		if len(p.asked) != 2 || p.asked[1] < 5*time.Second {
+			t.Errorf("asked at %v", p.asked)
+		}
+		leave()
+		<-w
+	})
+}
+
+// A refusal reaches requests and persons' loads alike.
+func TestSeekRefused(t *testing.T) {
+	for code, want := range map[messages.Code]messages.Code{messages.GPUUnavailable: messages.GPUUnavailable, messages.ModelNotFound: messages.ModelNotFound,
+		messages.InvalidArgument: messages.ModelLoadError} {
+		synctest.Test(t, func(t *testing.T) {
+			g, _ := rig(1, "absent")
+			g.o.Placer = answers(waits, refuses(code))
+			w := admit(g, t.Context())
+			if err := g.Ensure(t.Context(), "small"); messages.CodeOf(err) != want {
+				t.Errorf("%s: %v", code, err)
+			}
+			if r := <-w; messages.CodeOf(r.err) != want {
+				t.Errorf("%s: %v", code, r.err)
+			}
+			empty(t, g)
+		})
+	}
+}
+
+// The question ends when nobody is interested any more; a new request asks anew.
+func TestSeekEndsWithInterest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, _ := rig(1, "absent")
+		p := answers(thinks, thinks, placed)
+		g.o.Placer = p
+		for range 2 {
+			ctx, leave := context.WithCancel(t.Context())
+			w := admit(g, ctx)
+			time.Sleep(time.Minute)
+			leave()
+			<-w
+			synctest.Wait()
+			if p.now != 0 {
+				t.Error("the question goes on")
+			}
+		}
+		w := admit(g, t.Context())
+		g.Update(view(1, "ready"))
+		(<-w).grant.Release(messages.Outcome{})
+		if len(p.asked) != 3 {
+			t.Errorf("asked at %v", p.asked)
+		}
+	})
+}
+
+// A person's load returns when an endpoint is ready, and takes no place; it can be given up.
+func TestEnsure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, d := rig(1, "absent")
+		if err := g.Ensure(t.Context(), "other"); messages.CodeOf(err) != messages.ModelNotFound {
+			t.Error(err)
+		}
+		ctx, leave := context.WithTimeout(t.Context(), time.Second)
+		defer leave()
+		if err := g.Ensure(ctx, "tiny"); messages.CodeOf(err) != messages.DeadlineExceeded {
+			t.Error(err)
+		}
+		done := make(chan error, 1)
+		go func() { done <- g.Ensure(t.Context(), "tiny") }()
+		synctest.Wait()
+		if told := d.whom(&messages.EnsureModel{}); len(told) != 2 {
+			t.Errorf("told %v", told)
+		}
+		g.Update(view(1, "ready"))
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		empty(t, g)
+		if err := g.Ensure(t.Context(), "tiny"); err != nil {
+			t.Error(err)
+		}
+		g.Update(view(1, "asleep"))
+		go func() { done <- g.Ensure(t.Context(), "tiny") }()
+		synctest.Wait()
+		if told := d.whom(&messages.EnsureModel{}); len(told) != 3 || told[2] != "model/main_pc/tiny" {
+			t.Errorf("told %v", told)
+		}
+		failed := view(2, "failed")
+		g.Update(failed)
+		if err := <-done; messages.CodeOf(err) != messages.ModelLoadError {
+			t.Error(err)
+		}
+	})
+}
