@@ -71,40 +71,6 @@ type Gateway interface {
 	Health() Health
 }
 
-// Asker travels in a request's context: who asks, and what it wants beside its answer.
-type Asker struct {
-	RequestID string
-	Name      string // of the caller's key; empty without one
-	Class     string // priority class; empty = the default one
-	// KeepAlive is how long the model shall stay after this request, in Ollama's meaning: 0 unloads it, negative keeps it for good;
-	// nil = as declared. The latest request's word counts.
-	KeepAlive *time.Duration
-	// Told hears where the request stands: when it begins to wait and about once a second from then on. It is called from the
-	// goroutine that waits; nil = nobody wants to know.
-	Told func(QueuePlace)
-}
-
-// QueuePlace is where a request stands while it waits.
-type QueuePlace struct {
-	Position int // from 1
-	Waited   time.Duration
-	Expected time.Duration // how long it will still wait, by what requests and loads took of late
-	WaitsFor string        // "a place", or the model's phase: placing, loading, ...
-}
-
-type askerKey struct{}
-
-// WithAsker puts the asker into ctx.
-func WithAsker(ctx context.Context, a Asker) context.Context {
-	return context.WithValue(ctx, askerKey{}, a)
-}
-
-// AskerFrom takes the asker out of ctx; zero when there is none.
-func AskerFrom(ctx context.Context) Asker {
-	a, _ := ctx.Value(askerKey{}).(Asker)
-	return a
-}
-
 // Grant is a place at a ready worker.
 type Grant struct {
 	Actor    ActorID // the model actor whose worker it is: model/main_pc/chat or model/main_pc/chat~2

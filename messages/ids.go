@@ -6,15 +6,6 @@ import (
 	"strings"
 )
 
-// The kinds of actors. A kind is also a package, a subject token, a metric label and a log key.
-const (
-	KindHost    = "host"
-	KindGPU     = "gpu"
-	KindModel   = "model"
-	KindArbiter = "arbiter"
-	KindGateway = "gateway"
-)
-
 // ActorID names an actor: its kind, and its identity within the kind ("main_pc/tiny").
 type ActorID struct {
 	Kind string
@@ -44,27 +35,30 @@ func (a ActorID) Name() string {
 // ParseActorID reads KIND/ID. Only the shape is checked, not whether such an actor exists.
 func ParseActorID(s string) (ActorID, error) {
 	kind, id, _ := strings.Cut(strings.Trim(s, "/"), "/")
-	switch kind {
-	case KindArbiter, KindGateway:
-		return ActorID{kind, id}, nil
-	case KindHost, KindGPU, KindModel:
-		if id == "" {
-			return ActorID{}, NewError(InvalidArgument, s, "the actor has no identity").
-				WithHint("write " + kind + "/ID, such as " + exampleID(kind))
-		}
-		if host, name, _ := strings.Cut(id, "/"); kind != KindHost && (host == "" || name == "") {
-			return ActorID{}, NewError(InvalidArgument, s, "the host is missing").
-				WithHint("write " + kind + "/HOST/NAME, such as " + exampleID(kind))
-		}
-		return ActorID{kind, id}, nil
+	info, ok := kindNamed(kind)
+	if !ok {
+		return ActorID{}, NewError(InvalidArgument, s, fmt.Sprintf("%q is no kind of actor", kind)).WithHint("the kinds are " + kindNames())
 	}
-	return ActorID{}, NewError(InvalidArgument, s, fmt.Sprintf("%q is no kind of actor", kind)).
-		WithHint("the kinds are host, gpu, model, arbiter and gateway")
+	host, name, _ := strings.Cut(id, "/")
+	switch {
+	case info.Identity != Identity_SINGLE && id == "":
+		return ActorID{}, NewError(InvalidArgument, s, "the actor has no identity").WithHint("write " + kind + "/ID, such as " + info.Example)
+	case info.Identity == Identity_HOST_AND_NAME && (host == "" || name == ""):
+		return ActorID{}, NewError(InvalidArgument, s, "the host is missing").WithHint("write " + kind + "/HOST/NAME, such as " + info.Example)
+	}
+	return ActorID{kind, id}, nil
 }
 
-func exampleID(kind string) string {
-	return map[string]string{KindHost: "host/main_pc", KindGPU: "gpu/main_pc/cpu", KindModel: "model/main_pc/tiny"}[kind]
+func kindNames() string {
+	names := make([]string, len(kindTable))
+	for i, k := range kindTable {
+		names[i] = k.Name
+	}
+	return strings.Join(names, ", ")
 }
+
+// AnyHost stands for the host in the name of a holder whose host is still to be chosen: model/*/tiny.
+const AnyHost = "*"
 
 // HostActor is a machine's life.
 func HostActor(host string) ActorID { return ActorID{KindHost, host} }

@@ -15,11 +15,11 @@ func TestParseActorID(t *testing.T) {
 		{in: "/model/main_pc/tiny/", want: "model/main_pc/tiny", host: "main_pc", name: "tiny"},
 		{in: "arbiter", want: "arbiter"},
 		{in: "gateway/main_pc", want: "gateway/main_pc", host: "main_pc"},
-		{in: "", refusal: `"" is no kind of actor (the kinds are host, gpu, model, arbiter and gateway)`},
-		{in: "modle/main_pc/tiny", refusal: `modle/main_pc/tiny: "modle" is no kind of actor (the kinds are host, gpu, model, arbiter and gateway)`},
+		{in: "", refusal: `"" is no kind of actor (the kinds are arbiter, gateway, gpu, host, model)`},
+		{in: "modle/main_pc/tiny", refusal: `modle/main_pc/tiny: "modle" is no kind of actor (the kinds are arbiter, gateway, gpu, host, model)`},
 		{in: "host", refusal: "host: the actor has no identity (write host/ID, such as host/main_pc)"},
 		{in: "model/tiny", refusal: "model/tiny: the host is missing (write model/HOST/NAME, such as model/main_pc/tiny)"},
-		{in: "gpu//cpu", refusal: "gpu//cpu: the host is missing (write gpu/HOST/NAME, such as gpu/main_pc/cpu)"},
+		{in: "gpu//cpu", refusal: "gpu//cpu: the host is missing (write gpu/HOST/NAME, such as gpu/main_pc/gpu0)"},
 	} {
 		id, err := ParseActorID(c.in)
 		if c.refusal != "" {

@@ -1,14 +1,24 @@
 package arbiter
 
 import (
+	"context"
+
+	"google.golang.org/protobuf/proto"
+
 	"modelops/actors/entity"
 	"modelops/messages"
 )
 
-// Kind wires the scheduler to the shell. What it observes of the ledgers is in the stamp, and in the decision's event.
-func Kind(rules Rules, ledgers Ledgers, door messages.Door) entity.Kind[State] {
+// Kind wires the scheduler to the shell. What it sees of the world comes with the stamp of each decision.
+func Kind(rules Rules, world World, door messages.Door) entity.Kind[State] {
 	return entity.Kind[State]{
-		Name: messages.KindArbiter, Fold: 1, New: New, Decide: rules.Decide, Evolve: Evolve, Owed: Owed, View: View,
-		Perform: hands{door}.perform, Observe: readings{ledgers}.observe,
+		Name: messages.KindArbiter, Fold: 1, New: New, Decide: rules.Decide, Evolve: Evolve, Owed: Owed, View: View, Perform: ports{door}.perform,
+		Observe: func(_ context.Context, c proto.Message) proto.Message {
+			switch c.(type) {
+			case *messages.RequestPlacement, *messages.RelievePressure, *messages.HintPlacement, *messages.PlanDefrag:
+				return &messages.SchedulerReadings{Ledgers: world.Ledgers(), Allocations: world.Allocations()}
+			}
+			return nil
+		},
 	}
 }

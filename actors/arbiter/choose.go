@@ -9,7 +9,7 @@ import (
 	"modelops/messages"
 )
 
-// A model that is split needs several devices of one host, all of them with its share: engines that split by tensors want equal parts.
+// A holder that is split needs several devices of one host, all of them with its share: engines that split by tensors want equal parts.
 
 // share is what each of n devices holds.
 func share(need uint64, n int) uint64 {
@@ -18,11 +18,12 @@ func share(need uint64, n int) uint64 {
 
 // choose takes the devices with the fewest costs, in order of their names: no victim beats any, then the policy's cost, then the name.
 // It is nil when no host has as many that will do.
-func choose(candidates []*messages.Candidate, n int) []*messages.Candidate {
+func (q question) choose(candidates []*messages.Candidate) []*messages.Candidate {
 	var best []*messages.Candidate
-	for _, host := range byHost(candidates, n) {
+	for _, host := range q.byHost(candidates) {
+		n := host.shards
 		will := make([]*messages.Candidate, 0, n+1)
-		for _, c := range host { // the n cheapest, without sorting all
+		for _, c := range host.devices { // the n cheapest, without sorting all
 			if c.Refusal != "" {
 				continue
 			}
@@ -46,21 +47,28 @@ func choose(candidates []*messages.Candidate, n int) []*messages.Candidate {
 	return best
 }
 
+// siteDevices are the candidates of one host, and how many of them a split holder needs there.
+type siteDevices struct {
+	host    string
+	shards  int
+	devices []*messages.Candidate
+}
+
 // byHost sorts candidates to their hosts, in order of the hosts' names. On one device it doesn't matter which host has it.
-func byHost(candidates []*messages.Candidate, n int) [][]*messages.Candidate {
-	if n == 1 {
-		return [][]*messages.Candidate{candidates}
+func (q question) byHost(candidates []*messages.Candidate) []siteDevices {
+	if !q.split() {
+		return []siteDevices{{shards: 1, devices: candidates}}
 	}
-	var out [][]*messages.Candidate
+	var out []siteDevices
 	at := map[string]int{}
 	for _, c := range candidates {
 		host := hostOf(c.Gpu)
 		i, ok := at[host]
 		if !ok {
 			i, at[host] = len(out), len(out)
-			out = append(out, nil)
+			out = append(out, siteDevices{host: host, shards: q.needOn(host).shards})
 		}
-		out[i] = append(out[i], c)
+		out[i].devices = append(out[i].devices, c)
 	}
 	return out
 }
@@ -99,26 +107,26 @@ func costs(set []*messages.Candidate) (sum float64) {
 	return sum
 }
 
-// enough tells whether one host has n devices that will do.
-func enough(candidates []*messages.Candidate, n int, do func(*messages.Candidate) bool) bool {
-	for _, host := range byHost(candidates, n) {
+// enough tells whether one host has as many devices that will do as are needed there.
+func (q question) enough(candidates []*messages.Candidate, do func(*messages.Candidate) bool) bool {
+	for _, host := range q.byHost(candidates) {
 		count := 0
-		for _, c := range host {
+		for _, c := range host.devices {
 			if c.Refusal == "" && do(c) {
 				count++
 			}
 		}
-		if count >= n {
+		if count >= host.shards {
 			return true
 		}
 	}
 	return false
 }
 
-// possible tells whether the model fits the devices, once they were empty and had come back.
-func possible(candidates []*messages.Candidate, n int) bool {
-	for _, host := range byHost(candidates, n) {
-		if large(host) >= n {
+// possible tells whether the holder fits the devices, once they were empty and had come back.
+func (q question) possible(candidates []*messages.Candidate) bool {
+	for _, host := range q.byHost(candidates) {
+		if large(host.devices) >= host.shards {
 			return true
 		}
 	}
@@ -134,36 +142,36 @@ func large(host []*messages.Candidate) (n int) {
 	return n
 }
 
-// tooFew refuses the devices of hosts that haven't as many as a split model needs.
+// tooFew refuses the devices of hosts that haven't as many as a split holder needs.
 func (q question) tooFew(candidates []*messages.Candidate) {
-	if q.shards == 1 {
+	if !q.split() {
 		return
 	}
-	for _, host := range byHost(candidates, q.shards) {
-		n := large(host)
-		for _, c := range host {
-			if n < q.shards && c.Refusal == "" {
-				c.Refusal = fmt.Sprintf("split over %d devices, %s each: its host has %d of the kind that are large enough", q.shards, messages.FormatBytes(q.need), n)
+	for _, host := range q.byHost(candidates) {
+		n := large(host.devices)
+		for _, c := range host.devices {
+			if n < host.shards && c.Refusal == "" {
+				c.Refusal = fmt.Sprintf("split over %d devices, %s each: its host has %d of the kind that are large enough", host.shards, messages.FormatBytes(c.NeedBytes), n)
 			}
 		}
 	}
 }
 
-func elsewhere(shards int) string {
-	if shards == 1 {
+func elsewhere(split bool) string {
+	if !split {
 		return "full, and another device has room"
 	}
 	return "full, and other devices have room"
 }
 
-// victims are who leaves for the chosen devices, each once. A split model's leaving makes room on several devices, so that another one's
-// may not be needed any more: the most valuable are let off first.
+// victims are the holders that leave for the chosen devices, each once. A split one makes room on several devices, so that another may
+// not be needed any more: the most valuable are let off first.
 func (q question) victims(chosen []*messages.Candidate) []string {
 	var out []string
 	for _, c := range chosen {
 		for _, v := range c.Victims {
-			if !slices.Contains(out, v.Model) {
-				out = append(out, v.Model)
+			if !slices.Contains(out, v.Holder) {
+				out = append(out, v.Holder)
 			}
 		}
 	}
@@ -175,10 +183,10 @@ func (q question) victims(chosen []*messages.Candidate) []string {
 	return out
 }
 
-// rival tells whether a model shares a group with the one that asks.
-func (q question) rival(model string) bool {
-	return slices.ContainsFunc(q.residents, func(r *messages.Resident) bool {
-		return r.Model == model && slices.ContainsFunc(r.Groups, func(g string) bool { return slices.Contains(q.groups, g) })
+// rival tells whether a holder shares a group with the one that asks.
+func (q question) rival(holder string) bool {
+	return slices.ContainsFunc(q.allocations, func(r *messages.Allocation) bool {
+		return r.Holder == holder && slices.ContainsFunc(r.Groups, func(g string) bool { return slices.Contains(q.groups, g) })
 	})
 }
 
@@ -187,8 +195,8 @@ func (q question) roomWithout(chosen []*messages.Candidate, leavers []string) bo
 	for _, c := range chosen {
 		i := slices.IndexFunc(q.ledgers, func(l *messages.GpuView) bool { return l.Id == c.Gpu })
 		room := c.LimitBytes
-		for _, r := range q.residents {
-			if _, here := r.On(c.Gpu); here && q.settled(r) && slices.Contains(leavers, r.Model) {
+		for _, r := range q.allocations {
+			if _, here := r.On(c.Gpu); here && q.stays(r) && slices.Contains(leavers, r.Holder) {
 				room += leaves(q.ledgers[i], r)
 			}
 		}
@@ -199,26 +207,22 @@ func (q question) roomWithout(chosen []*messages.Candidate, leavers []string) bo
 	return true
 }
 
-// placementOn is the placement on the chosen devices. A share's lease is told from the others by its number.
-func (q question) placementOn(chosen []*messages.Candidate, c *messages.PlaceModel, id string) *messages.Placement {
-	p := &messages.Placement{Id: id, Model: c.Model, Attempt: c.Attempt, Host: hostOf(chosen[0].Gpu), Gpu: chosen[0].Gpu, Bytes: c.NeedBytes,
-		Lease: id, DeviceKind: kindOf(q, chosen[0].Gpu), Victims: q.victims(chosen)}
-	if len(chosen) == 1 {
-		return p
-	}
-	p.Bytes = 0
+// placementOn is the placement on the chosen devices. Further shares' leases have the placement's id and a number.
+func (q question) placementOn(chosen []*messages.Candidate, c *messages.RequestPlacement, id string) *messages.Placement {
+	host := hostOf(chosen[0].Gpu)
+	p := &messages.Placement{Id: id, Holder: on(c.Holder, host), Claim: c.Claim.GetId(), Host: host, DeviceKind: q.kindOf(chosen[0].Gpu),
+		Victims: q.victims(chosen), TtlSeconds: c.Claim.GetTtlSeconds()}
 	for i, x := range chosen {
-		s := &messages.Share{Gpu: x.Gpu, Bytes: q.need, Lease: id}
+		s := &messages.Share{Gpu: x.Gpu, Bytes: x.NeedBytes, Lease: id}
 		if i > 0 {
 			s.Lease = fmt.Sprintf("%s.%d", id, i)
 		}
 		p.Shares = append(p.Shares, s)
-		p.Bytes += s.Bytes
 	}
 	return p
 }
 
-func kindOf(q question, gpu string) string {
+func (q question) kindOf(gpu string) string {
 	for _, l := range q.ledgers {
 		if l.Id == gpu {
 			return l.Kind

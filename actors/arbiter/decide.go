@@ -36,41 +36,55 @@ func (r Rules) policy() policy {
 	return policies["cost_aware"]
 }
 
+// readings are what Observe saw for a command; empty when nothing was seen.
+func readings(at entity.Stamp) *messages.SchedulerReadings {
+	if r, ok := at.Readings.(*messages.SchedulerReadings); ok {
+		return r
+	}
+	return &messages.SchedulerReadings{}
+}
+
 // Decide turns a command into facts.
 func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.Verdict, error) {
-	if at.Readings != nil { // the command with what was observed
-		command = at.Readings
-	}
 	now := timestamppb.New(at.Now)
 	switch c := command.(type) {
-	case *messages.PlaceModel:
-		return r.placeModel(s, c, at)
+	case *messages.RequestPlacement:
+		return r.requestPlacement(s, c, at)
 	case *messages.RelievePressure:
-		return r.relieve(s, c, now)
-	case *messages.HintModel:
+		return r.relieve(s, c, readings(at), now)
+	case *messages.HintPlacement:
 		return r.hint(s, c, at)
 	case *messages.PlanDefrag:
 		return r.defrag(s, c, at)
 	case *messages.ReportMoveLeft:
-		if m := s.Moving.now(); m == nil || s.Moving.Plan.Id != c.Id || m.Model != c.Model || s.Moving.Left {
+		if m := s.Moving.now(); m == nil || s.Moving.Plan.Id != c.Id || m.Holder != c.Holder || s.Moving.Left {
 			return entity.Verdict{}, nil
 		}
-		return entity.Facts(&messages.MoveLeft{Id: c.Id, Model: c.Model, At: now}), nil
+		return entity.Facts(&messages.MoveLeft{Id: c.Id, Holder: c.Holder, At: now}), nil
 	case *messages.EndDefrag:
 		if s.Moving == nil || s.Moving.Plan.Id != c.Id {
 			return entity.Verdict{}, nil
 		}
 		return entity.Facts(&messages.DefragEnded{Id: c.Id, Reason: c.Reason, At: now}), nil
-	case *messages.ReportEvicted:
-		if o, ok := s.Open[c.Id]; !ok || o.Step != Evicting || !slices.Contains(o.leaving(), c.Model) {
+	case *messages.QueryHolding:
+		return entity.Verdict{Answer: func(uint64) proto.Message { return &messages.HoldingReply{Holds: s.holds(c.Lease)} }}, nil
+	}
+	return r.decideOpen(s, command, now)
+}
+
+// decideOpen is Decide for what becomes of an open placement.
+func (r Rules) decideOpen(s State, command proto.Message, now *timestamppb.Timestamp) (entity.Verdict, error) {
+	switch c := command.(type) {
+	case *messages.ReportPreempted:
+		if o, ok := s.Open[c.Id]; !ok || o.Step != Evicting || !slices.Contains(o.leaving(), c.Holder) {
 			return entity.Verdict{}, nil
 		}
-		return entity.Facts(&messages.VictimEvicted{Id: c.Id, Model: c.Model, At: now}), nil
+		return entity.Facts(&messages.VictimPreempted{Id: c.Id, Holder: c.Holder, At: now}), nil
 	case *messages.ReportReserved:
-		if o, ok := s.Open[c.Id]; !ok || o.Step != Decided {
+		if o, ok := s.Open[c.Id]; !ok || o.Step != Decided || len(c.Epochs) != len(o.Placement.Shares) {
 			return entity.Verdict{}, nil
 		}
-		return entity.Facts(&messages.PlacementReserved{Id: c.Id, Epoch: c.Epoch, At: now}), nil
+		return entity.Facts(&messages.PlacementReserved{Id: c.Id, Epochs: c.Epochs, At: now}), nil
 	case *messages.ReportReservationRefused:
 		if o, ok := s.Open[c.Id]; !ok || o.Step != Decided {
 			return entity.Verdict{}, nil
@@ -90,31 +104,28 @@ func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.V
 	return entity.Verdict{}, entity.Unknown(s.ID, command)
 }
 
-// placeModel decides once for an attempt; asking again tells how far that decision is. An owner's refusal is told once:
-// the next question for the same attempt is decided anew, with the ledgers as they are then. A model that could fit but for
-// who is busy waits: that is journaled once for an attempt.
-func (r Rules) placeModel(s State, c *messages.PlaceModel, at entity.Stamp) (entity.Verdict, error) {
-	if c.Model == "" || c.Attempt == 0 {
-		return entity.Verdict{}, messages.NewError(messages.InvalidArgument, s.ID.String(), "a placement needs a model and its attempt")
+// requestPlacement decides a claim once; asking again tells how far that decision is. An owner's refusal is told once: the next question for
+// the same claim is decided anew, with the ledgers as they are then. A holder that could fit but for busy ones waits: that is journaled once
+// for a claim.
+func (r Rules) requestPlacement(s State, c *messages.RequestPlacement, at entity.Stamp) (entity.Verdict, error) {
+	if err := checkRequest(s, c); err != nil {
+		return entity.Verdict{}, err
 	}
-	if id, err := messages.ParseActorID(c.Model); err != nil || id.Kind != messages.KindModel {
-		return entity.Verdict{}, messages.Errorf(messages.InvalidArgument, s.ID.String(), "%q is no model's actor: nobody could take its placement", c.Model).
-			WithHint("write model/HOST/NAME")
+	seen := readings(at)
+	if v, known := s.underway(c, seen); known {
+		return v, nil
 	}
-	if o, ok := s.openFor(c.Model, c.Attempt); ok {
-		return answer(o.Placement), nil
-	}
-	q := questionOf(s, c, at.Now.UnixMilli())
-	if n := loading(s, c.Residents); r.MaxLoads > 0 && n >= r.MaxLoads {
-		return postpone(s, c, nil, fmt.Sprintf("%d models load already, at most %d at a time", n, r.MaxLoads), at), nil
+	q := questionOf(s, c, seen, at.Now.UnixMilli())
+	if n := starting(s, seen.Allocations); r.MaxLoads > 0 && n >= r.MaxLoads && !IsProgram(c.Holder) {
+		return postpone(s, c, seen, nil, fmt.Sprintf("%d models load already, at most %d at a time", n, r.MaxLoads), at), nil
 	}
 	q.overdue, q.collation = q.waited > r.maxWait(), r.Collation.Milliseconds()
 	p := r.policy()
 	candidates := s.weigh(p, q)
-	chosen := choose(candidates, q.shards)
+	chosen := q.choose(candidates)
 	switch {
-	case chosen == nil && possible(candidates, q.shards):
-		return postpone(s, c, candidates, sums(candidates), at), nil
+	case chosen == nil && q.possible(candidates):
+		return postpone(s, c, seen, candidates, sums(candidates), at), nil
 	case chosen == nil:
 		return entity.Verdict{}, never(q, candidates)
 	}
@@ -122,11 +133,11 @@ func (r Rules) placeModel(s State, c *messages.PlaceModel, at entity.Stamp) (ent
 		for _, x := range chosen {
 			x.Chosen = false
 		}
-		return postpone(s, c, candidates, turn, at), nil
+		return postpone(s, c, seen, candidates, turn, at), nil
 	}
 	advice := ""
-	if evicting(chosen) > 0 && !q.overdue && q.shards == 1 {
-		v, words := r.instead(s, c, q, candidates, at)
+	if evicting(chosen) > 0 && !q.overdue && !q.split() {
+		v, words := r.instead(s, c, seen, q, candidates, at)
 		if v != nil {
 			chosen[0].Chosen = false
 			return *v, nil
@@ -136,20 +147,58 @@ func (r Rules) placeModel(s State, c *messages.PlaceModel, at entity.Stamp) (ent
 	placement := q.placementOn(chosen, c, at.ID)
 	v := answer(placement)
 	v.Events = []proto.Message{&messages.PlacementDecided{Placement: placement, Policy: p.name, Candidates: candidates,
-		NeedFrom: c.NeedFrom, Advice: advice, At: timestamppb.New(at.Now)}}
+		Source: sourceOn(c.Claim, placement.Host), Advice: advice, At: timestamppb.New(at.Now)}}
 	return v, nil
 }
 
-// instead looks for moves that would spare an eviction. They are tried once for an attempt; what they bring is kept for the asker.
-func (r Rules) instead(s State, c *messages.PlaceModel, q question, candidates []*messages.Candidate, at entity.Stamp) (wait *entity.Verdict, advice string) {
+func checkRequest(s State, c *messages.RequestPlacement) error {
+	switch {
+	case c.Holder == "" || c.Claim.GetId() == "":
+		return messages.NewError(messages.InvalidArgument, s.ID.String(), "a placement needs a holder and the id of its claim")
+	case !validHolder(c.Holder):
+		return messages.Errorf(messages.InvalidArgument, s.ID.String(), "no placement could be handed to %q", c.Holder).
+			WithHint("write model/HOST/NAME, model/*/NAME for any host, or client/NAME")
+	case len(c.Claim.Needs) == 0:
+		return messages.Errorf(messages.InvalidArgument, s.ID.String(), "the claim of %s names no host where it can run", c.Holder)
+	}
+	return nil
+}
+
+// underway answers a claim that is decided already, or a name whose memory another claim has got.
+func (s State) underway(c *messages.RequestPlacement, seen *messages.SchedulerReadings) (entity.Verdict, bool) {
+	if o, ok := s.openFor(c.Holder, c.Claim.Id); ok {
+		return answer(o.Placement), true
+	}
+	if !anyHost(c.Holder) {
+		return entity.Verdict{}, false
+	}
+	for _, a := range seen.GetAllocations() {
+		if same(a.Holder, c.Holder) && !anyHost(a.Holder) {
+			return entity.Verdict{Answer: func(uint64) proto.Message { return &messages.PlacementReply{Already: a.Holder} }}, true
+		}
+	}
+	return entity.Verdict{}, false
+}
+
+func sourceOn(c *messages.Claim, host string) messages.Need_Source {
+	for _, n := range c.GetNeeds() {
+		if n.Host == host || n.Host == "" {
+			return n.Source
+		}
+	}
+	return messages.Need_source_unknown
+}
+
+// instead looks for moves that would spare an eviction. They are tried once for a claim; what they bring is kept for the holder that asks.
+func (r Rules) instead(s State, c *messages.RequestPlacement, seen *messages.SchedulerReadings, q question, candidates []*messages.Candidate, at entity.Stamp) (wait *entity.Verdict, advice string) {
 	if m := s.Moving; m != nil {
-		if m.Plan.Model != c.Model {
+		if !same(m.Plan.Holder, c.Holder) {
 			return nil, ""
 		}
-		v := postpone(s, c, candidates, "room is being made for it: "+said(m.Plan.Moves[m.Next:]), at)
+		v := postpone(s, c, seen, candidates, "room is being made for it: "+inWords(m.Plan.Moves[m.Next:]), at)
 		return &v, ""
 	}
-	if r.Defrag != "propose" && r.Defrag != "auto" || s.Postponed[c.Model] == c.Attempt {
+	if r.Defrag != "propose" && r.Defrag != "auto" || s.Postponed[c.Holder] == c.Claim.Id {
 		return nil, ""
 	}
 	p := s.spared(q)
@@ -157,25 +206,25 @@ func (r Rules) instead(s State, c *messages.PlaceModel, q question, candidates [
 	case p == nil:
 		return nil, ""
 	case r.Defrag == "propose":
-		return nil, "nobody would have to leave if these moved: " + said(p.Moves) + "; modelops defrag --for MODEL --apply does it before the next time"
+		return nil, "no holder would have to leave if these moved: " + inWords(p.Moves) + "; modelops defrag --for MODEL --apply does it before the next time"
 	}
-	v := postpone(s, c, candidates, "room is being made for it: "+said(p.Moves), at)
+	v := postpone(s, c, seen, candidates, "room is being made for it: "+inWords(p.Moves), at)
 	p.Id = at.ID
-	v.Events = append(v.Events, carryOut(at, p, c.Model)...)
+	v.Events = append(v.Events, carryOut(at, p, c.Holder)...)
 	return &v, ""
 }
 
-// loading counts who is on its way to a device: decided and not handed over, or loading. A victim that left and is back counts, even
-// while its leaving hasn't been reported.
-func loading(s State, seen []*messages.Resident) int {
+// starting counts the holders that are on their way to a device: decided and not handed over, or starting. A victim that left and is back
+// counts, even while its leaving hasn't been reported. Programs start nothing here.
+func starting(s State, seen []*messages.Allocation) int {
 	n := 0
 	for _, o := range s.Open {
-		if !o.relief() && o.Step != Releasing {
+		if !o.relief() && o.Step != Releasing && !IsProgram(o.Placement.Holder) {
 			n++
 		}
 	}
 	for _, r := range seen {
-		if r.Gpu != "" && r.Phase == "loading" {
+		if r.State == messages.Allocation_starting {
 			n++
 		}
 	}
@@ -186,36 +235,39 @@ func answer(p *messages.Placement) entity.Verdict {
 	return entity.Verdict{Answer: func(uint64) proto.Message { return &messages.PlacementReply{Placement: p} }}
 }
 
-// postpone tells a model to ask again.
-func postpone(s State, c *messages.PlaceModel, candidates []*messages.Candidate, reason string, at entity.Stamp) entity.Verdict {
+// postpone tells a holder to ask again.
+func postpone(s State, c *messages.RequestPlacement, seen *messages.SchedulerReadings, candidates []*messages.Candidate, reason string, at entity.Stamp) entity.Verdict {
 	v := entity.Verdict{Answer: func(uint64) proto.Message { return &messages.PlacementReply{WaitsFor: reason} }}
-	if s.Postponed[c.Model] != c.Attempt {
-		v.Events = []proto.Message{&messages.PlacementPostponed{Model: c.Model, Attempt: c.Attempt, Candidates: candidates, Reason: reason,
-			Over: s.over(c), At: timestamppb.New(at.Now)}}
+	if s.Postponed[c.Holder] != c.Claim.Id {
+		v.Events = []proto.Message{&messages.PlacementPostponed{Holder: c.Holder, Claim: c.Claim.Id, Candidates: candidates, Reason: reason,
+			Over: s.over(c, seen), Priority: c.Priority, At: timestamppb.New(at.Now)}}
 	}
 	return v
 }
 
-// over are those who were told to wait and aren't seen to any more.
-func (s State) over(c *messages.PlaceModel) (out []string) {
-	for _, model := range slices.Sorted(maps.Keys(s.Postponed)) {
-		if model != c.Model && !slices.ContainsFunc(c.Residents, func(r *messages.Resident) bool { return r.Model == model && r.Gpu == "" }) {
-			out = append(out, model)
+// over are the holders that were told to wait and don't seek memory any more.
+func (s State) over(c *messages.RequestPlacement, seen *messages.SchedulerReadings) (out []string) {
+	for _, holder := range slices.Sorted(maps.Keys(s.Postponed)) {
+		seeks := func(r *messages.Allocation) bool {
+			return r.Holder == holder && r.State == messages.Allocation_seeking
+		}
+		if holder != c.Holder && !slices.ContainsFunc(seen.GetAllocations(), seeks) {
+			out = append(out, holder)
 		}
 	}
 	return out
 }
 
-// relieve chooses idle models to unload until a device's use is below a level. A device that can't be relieved stays as it is: what
-// is busy or pinned is never taken for this.
-func (r Rules) relieve(s State, c *messages.RelievePressure, now *timestamppb.Timestamp) (entity.Verdict, error) {
+// relieve chooses idle holders to preempt until a device's use is below a level. A device that can't be relieved stays as it is: busy and
+// pinned holders are never taken for this.
+func (r Rules) relieve(s State, c *messages.RelievePressure, seen *messages.SchedulerReadings, now *timestamppb.Timestamp) (entity.Verdict, error) {
 	for _, o := range s.Open {
 		if _, on := o.Placement.On(c.Gpu); on {
 			return entity.Verdict{}, nil // something is on its way there already
 		}
 	}
 	var used uint64
-	for _, l := range c.Ledgers {
+	for _, l := range seen.Ledgers {
 		if l.Id == c.Gpu {
 			used = l.ReservedBytes + l.ForeignBytes
 		}
@@ -223,11 +275,11 @@ func (r Rules) relieve(s State, c *messages.RelievePressure, now *timestamppb.Ti
 	if used <= c.LevelBytes {
 		return entity.Verdict{}, nil
 	}
-	var unused []resident
-	q := question{leaving: s.leaving(), moving: s.Moving.now().GetModel()}
-	for _, x := range c.Residents {
-		if bytes, on := x.On(c.Gpu); on && q.settled(x) && bytes > 0 && !x.Young && movable(x, useOf(x, r.Collation.Milliseconds()), false) {
-			unused = append(unused, resident{Resident: x, bytes: bytes})
+	var unused []allocated
+	q := question{leaving: s.leaving(), moving: s.Moving.now().GetHolder()}
+	for _, x := range seen.Allocations {
+		if bytes, on := x.On(c.Gpu); on && q.stays(x) && bytes > 0 && !x.Young && movable(x, useOf(x, r.Collation.Milliseconds()), false) {
+			unused = append(unused, allocated{Allocation: x, bytes: bytes})
 		}
 	}
 	p := r.policy()

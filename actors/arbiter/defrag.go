@@ -1,6 +1,7 @@
 package arbiter
 
 import (
+	"cmp"
 	"math"
 	"slices"
 
@@ -15,11 +16,12 @@ type site struct {
 	class string // models move between devices of one host and kind only
 	free  uint64
 	limit uint64
+	need  uint64 // of the holder that asks, on this device; 0 = the plan's own need
 }
 
 // piece is a model that may move: idle, unpinned and on one device.
 type piece struct {
-	*messages.Resident
+	*messages.Allocation
 	bytes uint64
 	at    int // index of its site
 }
@@ -39,15 +41,18 @@ func (s State) layoutOf(q question) layout {
 		}
 		used := g.ReservedBytes + g.ForeignBytes + s.promised(g.Id)
 		at[g.Id] = len(l.sites)
-		l.sites = append(l.sites, site{g.Id, hostOf(g.Id) + "/" + g.Kind, g.LimitBytes - min(used, g.LimitBytes), g.LimitBytes})
+		l.sites = append(l.sites, site{g.Id, g.Host + "/" + g.Kind, g.LimitBytes - min(used, g.LimitBytes), g.LimitBytes, q.needAt(g)})
 	}
-	for _, r := range q.residents {
-		i, ok := at[r.Gpu]
-		if !ok || r.Phase != "ready" || !q.settled(r) || len(r.Shares) > 0 || r.Model == q.model || !movable(r, useOf(r, q.collation), false) {
+	for _, r := range q.allocations {
+		if r.State != messages.Allocation_settled || !q.stays(r) || len(r.Shares) != 1 || same(r.Holder, q.holder) || !movable(r, useOf(r, q.collation), false) {
+			continue
+		}
+		i, ok := at[r.Shares[0].Gpu]
+		if !ok {
 			continue
 		}
 		for _, g := range q.ledgers {
-			if g.Id == r.Gpu && g.ReservedBytes+g.ForeignBytes <= g.LimitBytes { // where strangers took what was reserved, leaving frees less
+			if g.Id == r.Shares[0].Gpu && g.ReservedBytes+g.ForeignBytes <= g.LimitBytes { // where strangers took what was reserved, leaving frees less
 				l.pieces = append(l.pieces, piece{r, leaves(g, r), i})
 			}
 		}
@@ -56,10 +61,13 @@ func (s State) layoutOf(q question) layout {
 		if a.bytes != b.bytes {
 			return map[bool]int{true: -1, false: 1}[a.bytes > b.bytes]
 		}
-		return map[bool]int{true: -1, false: 1}[a.Model < b.Model]
+		return map[bool]int{true: -1, false: 1}[a.Holder < b.Holder]
 	})
 	return l
 }
+
+// needAt is what the holder needs on a device; 0 when nothing is asked for.
+func (q question) needAt(g *messages.GpuView) uint64 { return q.needOn(g.Host).bytes }
 
 // largest is the largest free block, and where it is.
 func (l layout) largest() (free uint64, at int) {
@@ -142,11 +150,24 @@ type search struct {
 	found bool
 }
 
+// needAt is what has to fit on the i-th device.
+func (s *search) needAt(i int) uint64 { return cmp.Or(s.sites[i].need, s.need) }
+
+// enough tells whether the need fits on a device.
+func (s *search) enough() bool {
+	for i, x := range s.sites {
+		if x.free >= s.needAt(i) {
+			return true
+		}
+	}
+	return false
+}
+
 func (s *search) dig(left int, cost float64) {
 	if s.steps--; s.steps <= 0 || cost >= s.cost {
 		return
 	}
-	if free, at := s.largest(); at >= 0 && free >= s.need {
+	if s.enough() {
 		s.best, s.cost, s.found = slices.Clone(s.path), cost, true
 		return
 	}
@@ -156,15 +177,15 @@ func (s *search) dig(left int, cost float64) {
 	for i := range s.pieces {
 		p := &s.pieces[i]
 		from := p.at
-		if left == 1 && s.sites[from].free+p.bytes < s.need || len(s.path) > 0 && s.path[len(s.path)-1].Model == p.Model {
+		if left == 1 && s.sites[from].free+p.bytes < s.needAt(from) || len(s.path) > 0 && s.path[len(s.path)-1].Holder == p.Holder {
 			continue
 		}
 		for to := range s.sites {
 			if to == from || s.sites[to].free < p.bytes || s.sites[to].class != s.sites[from].class {
 				continue
 			}
-			step := worth(p.Resident)
-			s.path = append(s.path, &messages.Move{Model: p.Model, From: s.sites[from].gpu, To: s.sites[to].gpu, Bytes: p.bytes,
+			step := worth(p.Allocation)
+			s.path = append(s.path, &messages.Move{Holder: p.Holder, From: s.sites[from].gpu, To: s.sites[to].gpu, Bytes: p.bytes,
 				IdleMs: p.IdleMs, LoadMs: p.LoadMs, Cost: step})
 			p.at, s.sites[from].free, s.sites[to].free = to, s.sites[from].free+p.bytes, s.sites[to].free-p.bytes
 			s.dig(left-1, cost+step)
@@ -178,8 +199,9 @@ func (s *search) dig(left int, cost float64) {
 func (s *search) least() int {
 	lacks, count := make([]uint64, len(s.sites)), make([]int, len(s.sites))
 	for i, x := range s.sites {
-		lacks[i] = s.need - min(x.free, s.need)
-		if x.limit < s.need {
+		need := s.needAt(i)
+		lacks[i] = need - min(x.free, need)
+		if x.limit < need {
 			lacks[i] = math.MaxUint64
 		}
 	}

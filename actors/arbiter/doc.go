@@ -3,18 +3,18 @@
 //
 // It owns no memory: the gpu actor may refuse, and a refusal is new input. It starts nothing: the model actor does.
 //
-//	PlaceModel ─▶ [evicting ──victims gone──▶] decided ──ReserveVram granted──▶ reserved ──StartLoad taken──▶ (closed)
+//	RequestPlacement ─▶ [evicting ──victims gone──▶] decided ──ReserveVram granted──▶ reserved ──PlacementGranted taken──▶ (closed)
 //	                  │ pinned by now             │ refused                       │ not wanted any more
 //	                  ▼                           ▼                               ▼
 //	               (abandoned)                 (refused)                       releasing ──ReleaseVram──▶ (closed)
 //
-//	PlaceModel               -> PlacementDecided with victims, PlacementPostponed, or GPUUnavailable with the sums per device
+//	RequestPlacement               -> PlacementDecided with victims, PlacementPostponed, or GPUUnavailable with the sums per device
 //	RelievePressure          -> PressureRelieved           a device is over its threshold
-//	HintModel                -> PlacementHinted            room is kept: a penalty for others, never a refusal
+//	HintPlacement                -> PlacementHinted            room is kept: a penalty for others, never a refusal
 //	PlanDefrag               -> nothing but the plan, or DefragDecided when it is carried out (defrag.go)
 //	ReportMoveLeft           -> MoveLeft; the model's next placement ends its move
 //	EndDefrag                -> DefragEnded
-//	ReportEvicted            -> VictimEvicted
+//	ReportPreempted            -> VictimPreempted
 //	ReportReserved           -> PlacementReserved
 //	ReportReservationRefused -> PlacementRefused
 //	AbandonPlacement         -> PlacementAbandoned

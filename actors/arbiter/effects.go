@@ -1,7 +1,6 @@
 package arbiter
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -14,44 +13,10 @@ import (
 	"modelops/messages"
 )
 
-// Ledgers shows the devices' latest reports. They are advice: the owner decides.
-type Ledgers interface {
+// World shows the owners' latest reports. They are advice: the owners decide.
+type World interface {
 	Ledgers() []*messages.GpuView
-	Residents() []*messages.Resident
-	// Known is what is known of a model's need in bytes, 0 for nothing, the kinds of devices it runs on, and over how many it is split.
-	Known(ctx context.Context, model string) (bytes uint64, kinds []string, shards uint32)
-}
-
-// readings are what the arbiter observes of the world.
-type readings struct{ ledgers Ledgers }
-
-// observe gives the command with what is seen when it comes; nil for commands that need no readings.
-func (r readings) observe(ctx context.Context, c proto.Message) proto.Message {
-	switch c := c.(type) {
-	case *messages.PlaceModel:
-		seen := proto.CloneOf(c)
-		seen.Ledgers, seen.Residents = r.ledgers.Ledgers(), r.ledgers.Residents()
-		return seen
-	case *messages.RelievePressure:
-		seen := proto.CloneOf(c)
-		seen.Ledgers, seen.Residents = r.ledgers.Ledgers(), r.ledgers.Residents()
-		return seen
-	case *messages.HintModel:
-		seen := proto.CloneOf(c)
-		seen.Ledgers, seen.Residents = r.ledgers.Ledgers(), r.ledgers.Residents()
-		known, kinds, shards := r.ledgers.Known(ctx, c.Model)
-		seen.Bytes, seen.Kinds, seen.Shards = cmp.Or(c.Bytes, known), kinds, shards
-		return seen
-	case *messages.PlanDefrag:
-		seen := proto.CloneOf(c)
-		seen.Ledgers, seen.Residents = r.ledgers.Ledgers(), r.ledgers.Residents()
-		if c.Model != "" {
-			known, kinds, shards := r.ledgers.Known(ctx, c.Model)
-			seen.NeedBytes, seen.Kinds, seen.Shards = cmp.Or(c.NeedBytes, known), kinds, shards
-		}
-		return seen
-	}
-	return nil
+	Allocations() []*messages.Allocation
 }
 
 type (
@@ -70,11 +35,14 @@ type (
 		Move *messages.Move
 	}
 	giveUp struct{ ID string }
+	// unclaimed waits for whoever asked for a program's memory to take it over.
+	unclaimed struct{ ID string }
 )
 
 func (e moveOut) Key() string   { return fmt.Sprintf("move_out/%s/%d", e.ID, e.N) }
 func (e bringBack) Key() string { return fmt.Sprintf("bring_back/%s/%d", e.ID, e.N) }
 func (e giveUp) Key() string    { return "end_defrag/" + e.ID }
+func (e unclaimed) Key() string { return "unclaimed/" + e.ID }
 
 func (e evict) Key() string   { return "evict/" + e.ID + "/" + e.Victim }
 func (e reserve) Key() string { return "reserve/" + e.Placement.Id }
@@ -89,12 +57,16 @@ func Owed(s State) []entity.Effect {
 		switch o.Step {
 		case Evicting:
 			for _, v := range o.leaving() {
-				out = append(out, evict{o.Placement.Id, v, o.Placement.Model})
+				out = append(out, evict{o.Placement.Id, v, o.Placement.Holder})
 			}
 		case Decided:
 			out = append(out, reserve{o.Placement})
 		case Reserved:
-			out = append(out, handOn{o.Placement})
+			if IsProgram(o.Placement.Holder) {
+				out = append(out, unclaimed{o.Placement.Id})
+			} else {
+				out = append(out, handOn{o.Placement})
+			}
 		case Releasing:
 			out = append(out, release{o.Placement})
 		}
@@ -129,14 +101,23 @@ const DefragWithin = 10 * time.Minute
 // askWithin bounds one question to an owner; the work stays owed when there is no answer.
 const askWithin = 5 * time.Second
 
-type hands struct{ door messages.Door }
+// takeOverWithin is how long a program's reserved memory waits to be taken over.
+const takeOverWithin = 15 * time.Second
 
-func (h hands) perform(ctx context.Context, effect entity.Effect) (proto.Message, error) {
+type ports struct{ door messages.Door }
+
+func (h ports) perform(ctx context.Context, effect entity.Effect) (proto.Message, error) {
 	if e, ok := effect.(giveUp); ok {
 		if err := entity.Pause(ctx, DefragWithin); err != nil {
 			return nil, err
 		}
 		return &messages.EndDefrag{Id: e.ID, Reason: "it took longer than " + DefragWithin.String()}, nil
+	}
+	if e, ok := effect.(unclaimed); ok {
+		if err := entity.Pause(ctx, takeOverWithin); err != nil {
+			return nil, err
+		}
+		return &messages.AbandonPlacement{Id: e.ID, Reason: "its memory was not taken over within " + takeOverWithin.String()}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
@@ -152,10 +133,10 @@ func (h hands) perform(ctx context.Context, effect entity.Effect) (proto.Message
 	case handOn:
 		return h.handOver(ctx, e.Placement)
 	case release:
-		if e.Placement.Model == "" { // a relief holds no lease
+		if e.Placement.Holder == "" { // a relief holds no lease
 			return &messages.ClosePlacement{Id: e.Placement.Id, Reason: "abandoned"}, nil
 		}
-		if err := h.release(ctx, e.Placement.Parts(), "the placement was abandoned"); err != nil {
+		if err := h.release(ctx, e.Placement.Holder, e.Placement.Shares, "the placement was abandoned"); err != nil {
 			return nil, err
 		}
 		return &messages.ClosePlacement{Id: e.Placement.Id, Reason: "abandoned"}, nil
@@ -163,47 +144,47 @@ func (h hands) perform(ctx context.Context, effect entity.Effect) (proto.Message
 	panic(fmt.Sprintf("the arbiter owes no %T", effect))
 }
 
-// Gone is the note of a victim that holds no memory any more.
-const Gone = "gone"
-
-func (h hands) evict(ctx context.Context, e evict) (proto.Message, error) {
-	victim, err := messages.ParseActorID(e.Victim)
-	if err != nil {
-		return nil, err
-	}
-	r, err := h.door.Ask(ctx, victim, &messages.EvictModel{Placement: e.ID, EvictedFor: e.For, Reason: "makes room for " + e.For})
-	switch messages.CodeOf(err) {
-	case 0:
-		if d, ok := r.Answer.(*messages.Done); ok && d.Note == Gone {
-			return &messages.ReportEvicted{Id: e.ID, Model: e.Victim}, nil
-		}
-		return nil, nil
-	case messages.FailedPrecondition: // pinned or loading by now: what was decided doesn't hold
+func (h ports) evict(ctx context.Context, e evict) (proto.Message, error) {
+	gone, err := h.preempt(ctx, e.Victim, &messages.Preempt{Placement: e.ID, PreemptedFor: e.For, Reason: "makes room for " + e.For})
+	switch code := messages.CodeOf(err); {
+	case gone || code == messages.ModelNotFound || code == messages.NotFound:
+		return &messages.ReportPreempted{Id: e.ID, Holder: e.Victim}, nil
+	case code == messages.FailedPrecondition: // pinned or starting by now: what was decided doesn't hold
 		return &messages.AbandonPlacement{Id: e.ID, Reason: messages.AsError(err).Message}, nil
-	case messages.ModelNotFound, messages.NotFound:
-		return &messages.ReportEvicted{Id: e.ID, Model: e.Victim}, nil
 	}
 	return nil, err
 }
 
-// reserve asks every device of a placement for its part. It is all or nothing: what was granted before a refusal goes home before the
+// preempt asks a holder to leave; gone tells that it holds no memory any more.
+func (h ports) preempt(ctx context.Context, holder string, m *messages.Preempt) (gone bool, err error) {
+	actor, err := messages.ParseActorID(holder)
+	if err != nil {
+		return false, err
+	}
+	r, err := h.door.Ask(ctx, actor, m)
+	if err != nil {
+		return false, err
+	}
+	reply, ok := r.Answer.(*messages.PreemptReply)
+	return ok && reply.State == messages.PreemptReply_gone, nil
+}
+
+// reserve asks every device of a placement for its share. It is all or nothing: what was granted before a refusal is given back before the
 // refusal is told, and a crash in between finds the placement as it was and asks again.
-func (h hands) reserve(ctx context.Context, p *messages.Placement) (proto.Message, error) {
-	var epoch uint64
-	for i, part := range p.Parts() {
-		gpu, err := messages.ParseActorID(part.Gpu)
+func (h ports) reserve(ctx context.Context, p *messages.Placement) (proto.Message, error) {
+	epochs := make([]uint64, len(p.Shares))
+	for i, share := range p.Shares {
+		gpu, err := messages.ParseActorID(share.Gpu)
 		if err != nil {
 			return nil, err
 		}
-		r, err := h.door.Ask(ctx, gpu, &messages.ReserveVram{Lease: part.Lease, Holder: p.Model, Bytes: part.Bytes})
+		r, err := h.door.Ask(ctx, gpu, &messages.ReserveVram{Lease: share.Lease, Holder: p.Holder, Bytes: share.Bytes, TtlSeconds: p.TtlSeconds})
 		switch messages.CodeOf(err) {
 		case 0:
-			if i == 0 {
-				epoch = r.Answer.(*messages.VramGrant).Epoch
-			}
+			epochs[i] = r.Answer.(*messages.VramGrant).Epoch
 		case messages.GPUUnavailable, messages.NotFound, messages.Conflict, messages.InvalidArgument:
-			others := slices.Delete(slices.Clone(p.Parts()), i, i+1)
-			if err := h.release(ctx, others, "another device of the placement refused"); err != nil {
+			others := slices.Delete(slices.Clone(p.Shares), i, i+1)
+			if err := h.release(ctx, p.Holder, others, "another device of the placement refused"); err != nil {
 				return nil, err
 			}
 			return &messages.ReportReservationRefused{Id: p.Id, Error: messages.AsError(err).Body()}, nil
@@ -211,30 +192,46 @@ func (h hands) reserve(ctx context.Context, p *messages.Placement) (proto.Messag
 			return nil, err
 		}
 	}
-	return &messages.ReportReserved{Id: p.Id, Epoch: epoch}, nil
+	return &messages.ReportReserved{Id: p.Id, Epochs: epochs}, nil
 }
 
-// release sends parts home. Releasing what isn't held is no harm.
-func (h hands) release(ctx context.Context, parts []*messages.Share, reason string) error {
-	for _, part := range parts {
-		gpu, err := messages.ParseActorID(part.Gpu)
+// release gives shares back. The epoch of a grant whose answer was lost is asked for: an owner releases nothing without it. Releasing what
+// isn't held does no harm.
+func (h ports) release(ctx context.Context, holder string, shares []*messages.Share, reason string) error {
+	for _, share := range shares {
+		gpu, err := messages.ParseActorID(share.Gpu)
 		if err != nil {
 			return err
 		}
-		_, err = h.door.Ask(ctx, gpu, &messages.ReleaseVram{Lease: part.Lease, Reason: reason})
-		if err != nil && messages.CodeOf(err) != messages.NotFound { // a device that isn't there holds no lease
+		epoch := share.Epoch
+		if epoch == 0 {
+			r, err := h.door.Ask(ctx, gpu, &messages.CheckLease{Lease: share.Lease, Holder: holder})
+			if messages.CodeOf(err) == messages.NotFound { // a device that isn't there holds no lease
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			reply := r.Answer.(*messages.LeaseReply)
+			if reply.State != messages.LeaseReply_valid {
+				continue
+			}
+			epoch = reply.Epoch
+		}
+		_, err = h.door.Ask(ctx, gpu, &messages.ReleaseVram{Lease: share.Lease, Holder: holder, Epoch: epoch, Reason: reason})
+		if err != nil && messages.CodeOf(err) != messages.NotFound {
 			return err
 		}
 	}
 	return nil
 }
 
-func (h hands) handOver(ctx context.Context, p *messages.Placement) (proto.Message, error) {
-	model, err := messages.ParseActorID(p.Model)
+func (h ports) handOver(ctx context.Context, p *messages.Placement) (proto.Message, error) {
+	holder, err := messages.ParseActorID(p.Holder)
 	if err != nil {
 		return nil, err
 	}
-	_, err = h.door.Ask(ctx, model, &messages.StartLoad{Placement: p})
+	_, err = h.door.Ask(ctx, holder, &messages.PlacementGranted{Placement: p})
 	switch messages.CodeOf(err) {
 	case 0:
 		return &messages.ClosePlacement{Id: p.Id, Reason: "handed over"}, nil
@@ -244,20 +241,16 @@ func (h hands) handOver(ctx context.Context, p *messages.Placement) (proto.Messa
 	return nil, err
 }
 
-// moveOut asks a model to leave its device, as a victim is asked.
-func (h hands) moveOut(ctx context.Context, e moveOut) (proto.Message, error) {
-	model, err := messages.ParseActorID(e.Move.Model)
-	if err != nil {
-		return &messages.EndDefrag{Id: e.ID, Reason: err.Error()}, nil
-	}
-	r, err := h.door.Ask(ctx, model, &messages.EvictModel{Placement: moveKey(e.ID, e.N), Reason: "moves to " + e.Move.To})
+// moveOut asks a holder to leave its device, as a victim is asked.
+func (h ports) moveOut(ctx context.Context, e moveOut) (proto.Message, error) {
+	gone, err := h.preempt(ctx, e.Move.Holder, &messages.Preempt{Placement: moveKey(e.ID, e.N), Reason: "moves to " + e.Move.To})
 	switch messages.CodeOf(err) {
 	case 0:
-		if d, ok := r.Answer.(*messages.Done); ok && d.Note == Gone {
-			return &messages.ReportMoveLeft{Id: e.ID, Model: e.Move.Model}, nil
+		if gone {
+			return &messages.ReportMoveLeft{Id: e.ID, Holder: e.Move.Holder}, nil
 		}
 		return nil, nil
-	case messages.FailedPrecondition, messages.ModelNotFound, messages.NotFound: // pinned, loading or gone by now: the plan doesn't hold
+	case messages.FailedPrecondition, messages.ModelNotFound, messages.NotFound, messages.InvalidArgument: // pinned, starting or gone by now: the plan doesn't hold
 		return &messages.EndDefrag{Id: e.ID, Reason: messages.AsError(err).Message}, nil
 	}
 	return nil, err
@@ -266,14 +259,14 @@ func (h hands) moveOut(ctx context.Context, e moveOut) (proto.Message, error) {
 // moveKey is what a model leaves for when it moves.
 func moveKey(plan string, n int) string { return fmt.Sprintf("%s/%d", plan, n) }
 
-// bringBack asks for a model that left. It is still owed when that is taken: its new placement ends it. Somebody's unload since then wins:
-// the plan doesn't hold any more.
-func (h hands) bringBack(ctx context.Context, e bringBack) (proto.Message, error) {
-	model, err := messages.ParseActorID(e.Move.Model)
+// bringBack asks a holder that left to come back. It stays owed when the holder agrees: its new placement ends it. If somebody unloaded it
+// since, the plan doesn't hold any more.
+func (h ports) bringBack(ctx context.Context, e bringBack) (proto.Message, error) {
+	holder, err := messages.ParseActorID(e.Move.Holder)
 	if err != nil {
 		return &messages.EndDefrag{Id: e.ID, Reason: err.Error()}, nil
 	}
-	_, err = h.door.Ask(ctx, model, &messages.EnsureModel{LeftFor: moveKey(e.ID, e.N), Reason: "moves from " + e.Move.From + " to " + e.Move.To})
+	_, err = h.door.Ask(ctx, holder, &messages.Reinstate{Placement: moveKey(e.ID, e.N), Reason: "moves from " + e.Move.From + " to " + e.Move.To})
 	switch messages.CodeOf(err) {
 	case messages.FailedPrecondition, messages.ModelNotFound, messages.NotFound:
 		return &messages.EndDefrag{Id: e.ID, Reason: messages.AsError(err).Message}, nil

@@ -10,9 +10,9 @@ import (
 	"modelops/messages"
 )
 
-// resident is a model that holds memory of a device, as the scheduler saw it, and what it makes of it.
-type resident struct {
-	*messages.Resident
+// allocated is a holder with memory of a device, as the scheduler saw it, and what it makes of it.
+type allocated struct {
+	*messages.Allocation
 	bytes uint64  // what its leaving gives back
 	rank  float64 // by the policy: lower goes first
 	use   use
@@ -29,80 +29,82 @@ const (
 
 // useOf tells it for a collation in ms. Callers who ask one after the other leave gaps in which a model only looks idle: without
 // collation each gap would be a swap.
-func useOf(r *messages.Resident, collation int64) use {
+func useOf(r *messages.Allocation, collation int64) use {
 	switch {
-	case !settled(r) || r.Active > 0 || r.Queued > 0:
+	case !inPlace(r) || r.Active > 0 || r.Queued > 0:
 		return busy
-	case r.Phase == "ready" && r.IdleMs < collation: // who sleeps has been idle for longer, whatever is known of it after a restart
+	case r.State == messages.Allocation_settled && r.IdleMs < collation: // a dormant one has been idle for longer, whatever is known of it after a restart
 		return warm
 	}
 	return atRest
 }
 
 // settled tells whether it has its place and stays there, awake or asleep.
-func settled(r *messages.Resident) bool { return r.Phase == "ready" || r.Phase == "asleep" }
-
-// movable tells whether it may be asked to leave: not when pinned, and while busy only for somebody overdue, when it drains.
-func movable(r *messages.Resident, u use, overdue bool) bool {
-	return !r.Pinned && (u == atRest || overdue && settled(r))
+func inPlace(r *messages.Allocation) bool {
+	return r.State == messages.Allocation_settled || r.State == messages.Allocation_dormant
 }
 
-func (r resident) victim(reason string) *messages.Victim {
+// movable tells whether it may be asked to leave: not when pinned, and while busy only for somebody overdue, when it drains.
+func movable(r *messages.Allocation, u use, overdue bool) bool {
+	return !r.Pinned && (u == atRest || overdue && inPlace(r))
+}
+
+func (r allocated) victim(reason string) *messages.Victim {
 	v := &messages.Victim{}
 	r.describe(v, reason)
 	return v
 }
 
-func (r resident) describe(v *messages.Victim, reason string) {
-	v.Model, v.Bytes, v.IdleMs, v.LoadMs, v.Reason = r.Model, r.bytes, r.IdleMs, r.LoadMs, reason
+func (r allocated) describe(v *messages.Victim, reason string) {
+	v.Holder, v.Bytes, v.IdleMs, v.LoadMs, v.Reason = r.Holder, r.bytes, r.IdleMs, r.LoadMs, reason
 }
 
 // policy says who goes first: whose score is lower. The score is taken once a decision.
 type policy struct {
 	name  string
 	said  string // what is told of its victims
-	score func(r *messages.Resident) float64
+	score func(r *messages.Allocation) float64
 }
 
 // policies by the name that the configuration uses.
 var policies = map[string]policy{
-	"first_fit":  {"first_fit", "first to go by first_fit", func(r *messages.Resident) float64 { return -float64(r.HeldMs) }},
-	"lru":        {"lru", "first to go by lru", func(r *messages.Resident) float64 { return -float64(r.IdleMs) }},
+	"first_fit":  {"first_fit", "first to go by first_fit", func(r *messages.Allocation) float64 { return -float64(r.HeldMs) }},
+	"lru":        {"lru", "first to go by lru", func(r *messages.Allocation) float64 { return -float64(r.IdleMs) }},
 	"cost_aware": {"cost_aware", "first to go by cost_aware", worth},
 }
 
 // worth is the reload cost weighed by how likely it is paid soon: a model idle for long is needed less, one that loads fast is
 // missed less. It is GreedyDual's ratio (Young 1994; Cao and Irani 1997) without sizes, since the victim set is minimised
 // afterwards.
-func worth(r *messages.Resident) float64 {
+func worth(r *messages.Allocation) float64 {
 	return (float64(r.LoadMs) + 100) / (float64(r.IdleMs) + 1000)
 }
 
 // rank orders residents by a policy, in place; equals by name, so that a decision can be repeated.
-func rank(p policy, rs []resident) {
+func rank(p policy, rs []allocated) {
 	for i := range rs {
-		rs[i].rank = p.score(rs[i].Resident)
+		rs[i].rank = p.score(rs[i].Allocation)
 	}
-	slices.SortFunc(rs, func(a, b resident) int {
+	slices.SortFunc(rs, func(a, b allocated) int {
 		if c := cmp.Compare(a.rank, b.rank); c != 0 {
 			return c
 		}
-		return strings.Compare(a.Model, b.Model)
+		return strings.Compare(a.Holder, b.Holder)
 	})
 }
 
 // turns are the classes of residents in which victims are looked for: those who are settled, those inside their minimum residency, and
 // last those who are busy.
-var turns = []func(resident) bool{
-	func(r resident) bool { return r.use == atRest && !r.Young },
-	func(r resident) bool { return r.use == atRest && r.Young },
-	func(r resident) bool { return r.use != atRest },
+var turns = []func(allocated) bool{
+	func(r allocated) bool { return r.use == atRest && !r.Young },
+	func(r allocated) bool { return r.use == atRest && r.Young },
+	func(r allocated) bool { return r.use != atRest },
 }
 
 // chooseVictims finds the smallest set of residents, by the policy's order, whose memory together with free covers need. It never
 // names a pinned one, one inside its minimum residency only when the others won't do, and a busy one only when the asker is overdue:
 // it then drains, which lets its running requests end. The set is made in scratch.
-func chooseVictims(p policy, need, free uint64, rs []resident, overdue bool, scratch []resident) (victims []resident, ok bool) {
+func chooseVictims(p policy, need, free uint64, rs []allocated, overdue bool, scratch []allocated) (victims []allocated, ok bool) {
 	if need <= free {
 		return nil, true
 	}
@@ -111,7 +113,7 @@ func chooseVictims(p policy, need, free uint64, rs []resident, overdue bool, scr
 	sum := free
 	for _, turn := range turns {
 		for _, r := range rs {
-			if r.bytes == 0 || !movable(r.Resident, r.use, overdue) || !turn(r) {
+			if r.bytes == 0 || !movable(r.Allocation, r.use, overdue) || !turn(r) {
 				continue
 			}
 			victims = append(victims, r)
@@ -124,7 +126,7 @@ func chooseVictims(p policy, need, free uint64, rs []resident, overdue bool, scr
 }
 
 // spare drops who isn't needed, the most valuable first: those that the policy named last.
-func spare(victims []resident, surplus uint64) []resident {
+func spare(victims []allocated, surplus uint64) []allocated {
 	for i := len(victims) - 1; i >= 0; i-- {
 		if b := victims[i].bytes; b <= surplus {
 			surplus -= b
@@ -135,7 +137,7 @@ func spare(victims []resident, surplus uint64) []resident {
 }
 
 // immovable says, in words and numbers, why the residents of a device don't make room.
-func immovable(rs []resident) string {
+func immovable(rs []allocated) string {
 	var inUse int
 	var answered, pinned []string
 	for _, r := range rs {
@@ -145,7 +147,7 @@ func immovable(rs []resident) string {
 		case r.use == busy:
 			inUse++
 		case r.use == warm:
-			answered = append(answered, fmt.Sprintf("%s answered %s ago and its caller may ask again", r.Model, ms(r.IdleMs)))
+			answered = append(answered, fmt.Sprintf("%s answered %s ago and its caller may ask again", r.Holder, ms(r.IdleMs)))
 		}
 	}
 	said := []string{fmt.Sprintf("%d resident", len(rs)), fmt.Sprintf("%d busy", inUse)}
@@ -155,8 +157,8 @@ func immovable(rs []resident) string {
 }
 
 // pin says who keeps a resident and until when.
-func pin(r resident) string {
-	by := r.Model + " pinned by " + cmp.Or(r.PinnedBy, "somebody")
+func pin(r allocated) string {
+	by := r.Holder + " pinned by " + cmp.Or(r.PinnedBy, "somebody")
 	if r.PinnedUntilMs == 0 {
 		return by
 	}

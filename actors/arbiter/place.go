@@ -12,27 +12,50 @@ import (
 // retryPlacement is when a device that is merely full is worth asking again.
 const retryPlacement = 500 * time.Millisecond
 
-// question is what a model wants and what was seen when it asked.
+// question is what a holder wants and what was seen when it asked.
 type question struct {
-	model     string
-	need      uint64 // on one device: its share, when it is split
-	shards    int    // devices of one host that it needs, each with its share
-	groups    []string
-	ledgers   []*messages.GpuView  // in order of their names
-	residents []*messages.Resident // who was seen; only those who are settled count
-	leaving   map[string]bool
-	moving    string // the model that a plan moves now
-	now       int64  // ms since 1970
-	waited    time.Duration
-	overdue   bool  // has waited so long that busy models must end their turn
-	collation int64 // a resident whose last request ended so many ms ago still counts as busy
-	elders    []elder
+	holder      string
+	needs       []need
+	groups      []string
+	priority    int32
+	ledgers     []*messages.GpuView    // those that may be taken, in order of their names
+	allocations []*messages.Allocation // only those that stay count
+	leaving     map[string]bool
+	moving      string // the holder that a plan moves now
+	now         int64  // ms since 1970
+	waited      time.Duration
+	overdue     bool  // has waited so long that busy holders must end their turn
+	collation   int64 // an allocation whose last request ended so many ms ago still counts as busy
+	earlier     []waiter
 }
 
-// leaves is what a resident's leaving gives back: what the ledger counts for it, which hears of a measured footprint later than the model.
-func leaves(l *messages.GpuView, r *messages.Resident) uint64 {
+// need is what the holder needs on a host.
+type need struct {
+	host   string // empty = any
+	bytes  uint64 // on one device: its share, when it is split
+	shards int    // devices of the host, each with its share
+	kinds  []string
+}
+
+// needOn is what is needed on a host; its shards are 0 where the holder can't run.
+func (q question) needOn(host string) need {
+	for _, n := range q.needs {
+		if n.host == host || n.host == "" {
+			return n
+		}
+	}
+	return need{}
+}
+
+// split tells whether the holder needs several devices on any host.
+func (q question) split() bool {
+	return slices.ContainsFunc(q.needs, func(n need) bool { return n.shards > 1 })
+}
+
+// leaves is what the end of an allocation gives back: what the ledger counts for it, which hears of a measured footprint later than the holder.
+func leaves(l *messages.GpuView, r *messages.Allocation) uint64 {
 	for _, lease := range l.Reservations {
-		if lease.Holder == r.Model {
+		if lease.Holder == r.Holder {
 			return holds(lease)
 		}
 	}
@@ -40,68 +63,92 @@ func leaves(l *messages.GpuView, r *messages.Resident) uint64 {
 	return bytes
 }
 
-// elder is another model that has waited longer for a place.
-type elder struct {
-	model  string
-	waited time.Duration
+// waiter is another holder that goes before this one: it has a higher priority, or has waited longer.
+type waiter struct {
+	holder   string
+	waited   time.Duration
+	priority bool // it goes first by its priority
 }
 
-func questionOf(s State, c *messages.PlaceModel, now int64) question {
-	n := max(int(c.Shards), 1)
-	q := question{model: c.Model, need: share(c.NeedBytes, n), shards: n, groups: c.Groups, ledgers: preferred(c.Kinds, c.Ledgers)}
+func questionOf(s State, c *messages.RequestPlacement, seen *messages.SchedulerReadings, now int64) question {
+	q := question{holder: c.Holder, groups: c.Claim.GetGroups(), priority: c.Priority, allocations: seen.GetAllocations(), leaving: s.leaving(),
+		moving: s.Moving.now().GetHolder(), now: now, needs: make([]need, 0, len(c.Claim.GetNeeds()))}
+	for _, n := range c.Claim.GetNeeds() {
+		shards := max(int(n.Shards), 1)
+		q.needs = append(q.needs, need{n.Host, share(n.Bytes, shards), shards, n.Kinds})
+	}
+	q.ledgers = q.usable(seen.GetLedgers())
 	slices.SortFunc(q.ledgers, func(a, b *messages.GpuView) int { return strings.Compare(a.Id, b.Id) })
-	q.residents, q.leaving, q.moving, q.now = c.Residents, s.leaving(), s.Moving.now().GetModel(), now
-	for _, r := range c.Residents {
-		if r.Model == c.Model && r.Gpu == "" {
+	for _, r := range q.allocations {
+		if r.Holder == c.Holder && r.State == messages.Allocation_seeking {
 			q.waited = ms(r.WaitedMs)
 		}
 	}
-	for _, r := range c.Residents {
-		if r.Gpu == "" && r.Model != c.Model && ms(r.WaitedMs) > q.waited && !s.placed(r.Model) {
-			q.elders = append(q.elders, elder{r.Model, ms(r.WaitedMs)})
+	for _, r := range q.allocations {
+		if r.State != messages.Allocation_seeking || same(r.Holder, c.Holder) || s.placed(r.Holder) {
+			continue
+		}
+		if higher := r.Priority > c.Priority; higher || r.Priority == c.Priority && ms(r.WaitedMs) > q.waited {
+			q.earlier = append(q.earlier, waiter{r.Holder, ms(r.WaitedMs), higher})
 		}
 	}
 	return q
 }
 
-// preferred are the devices of the first kind that there is; of all kinds when none is asked for.
-func preferred(kinds []string, ledgers []*messages.GpuView) []*messages.GpuView {
-	for _, kind := range kinds {
-		of := slices.DeleteFunc(slices.Clone(ledgers), func(l *messages.GpuView) bool { return l.Kind != kind })
-		if len(of) > 0 {
-			return of
+// usable are the devices of the hosts where the holder can run: on each host those of the first of its kinds that the host has.
+func (q question) usable(ledgers []*messages.GpuView) []*messages.GpuView {
+	if len(q.needs) == 0 {
+		return slices.Clone(ledgers)
+	}
+	out := make([]*messages.GpuView, 0, len(ledgers))
+	for _, l := range ledgers {
+		n := q.needOn(l.Host)
+		if n.shards > 0 && (len(n.kinds) == 0 || l.Kind == preferred(n.kinds, l.Host, ledgers)) {
+			out = append(out, l)
 		}
 	}
-	if len(kinds) > 0 {
-		return nil
-	}
-	return slices.Clone(ledgers)
+	return out
 }
 
-// placed tells whether a placement for the model is on its way.
-func (s State) placed(model string) bool {
+// preferred is the first of the kinds that a host has devices of; empty when it has none.
+func preferred(kinds []string, host string, ledgers []*messages.GpuView) string {
+	for _, kind := range kinds {
+		for _, l := range ledgers {
+			if l.Host == host && l.Kind == kind {
+				return kind
+			}
+		}
+	}
+	return ""
+}
+
+// placed tells whether a placement for the holder is on its way.
+func (s State) placed(holder string) bool {
 	for _, o := range s.Open {
-		if o.Placement.Model == model {
+		if same(o.Placement.Holder, holder) {
 			return true
 		}
 	}
 	return false
 }
 
-// behind says whose turn comes before this one's: nobody evicts for itself while another waits longer, and nobody takes free memory
-// past one who is overdue, or small models would starve a big one for ever.
+// behind says whose turn comes first: no holder evicts for itself while another goes before it, and none takes free memory past one that
+// is overdue, or small holders would starve a big one for ever.
 func (q question) behind(evicts bool, maxWait time.Duration) string {
-	for _, e := range q.elders {
-		if evicts || e.waited > maxWait {
-			return fmt.Sprintf("%s has waited longer, for %s", e.model, e.waited.Round(time.Millisecond))
+	for _, e := range q.earlier {
+		switch {
+		case e.priority && evicts:
+			return fmt.Sprintf("%s has a higher priority and waits for %s", e.holder, e.waited.Round(time.Millisecond))
+		case evicts || e.waited > maxWait:
+			return fmt.Sprintf("%s has waited longer, for %s", e.holder, e.waited.Round(time.Millisecond))
 		}
 	}
 	return ""
 }
 
-// settled tells whether a resident holds memory and isn't on its way out for another placement: nobody is a victim a second time.
-func (q question) settled(r *messages.Resident) bool {
-	return r.Gpu != "" && r.Model != q.moving && !q.leaving[r.Model]
+// stays tells whether an allocation holds memory and isn't on its way out for another placement: no holder is a victim twice.
+func (q question) stays(r *messages.Allocation) bool {
+	return len(r.Shares) > 0 && r.Holder != q.moving && !q.leaving[r.Holder]
 }
 
 func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
@@ -155,30 +202,30 @@ func (s State) weigh(p policy, q question) []*messages.Candidate {
 	out := make([]*messages.Candidate, len(q.ledgers))
 	for i, l := range q.ledgers {
 		c := &all[i]
-		c.Gpu, c.LimitBytes, c.ForeignBytes, c.NeedBytes = l.Id, l.LimitBytes, l.ForeignBytes, q.need
+		c.Gpu, c.LimitBytes, c.ForeignBytes, c.NeedBytes = l.Id, l.LimitBytes, l.ForeignBytes, q.needOn(l.Host).bytes
 		c.ReservedBytes = l.ReservedBytes - freed(l, q.leaving) + s.promised(l.Id)
 		out[i] = c
 		switch {
 		case l.Lost:
 			c.Refusal = "the device is lost: " + l.LostReason
-		case q.need > c.LimitBytes:
-			c.Refusal = fmt.Sprintf("never fits: needs %s, limit %s", messages.FormatBytes(q.need), messages.FormatBytes(c.LimitBytes))
+		case c.NeedBytes > c.LimitBytes:
+			c.Refusal = fmt.Sprintf("never fits: needs %s, limit %s", messages.FormatBytes(c.NeedBytes), messages.FormatBytes(c.LimitBytes))
 		case stuck != "":
 			c.Refusal = stuck
 		}
 	}
-	if wanted := s.wants(q.model, q.now); wanted != "" || len(s.Hints) > 0 {
+	if wanted := s.wants(q.holder, q.now); wanted != "" || len(s.Hints) > 0 {
 		for _, c := range out {
-			c.Preferred, c.KeptFor = c.Gpu == wanted, s.keptFor(c, q.model, q.now)
+			c.Preferred, c.KeptFor = c.Gpu == wanted, s.keptFor(c, q.holder, q.now)
 		}
 	}
 	q.tooFew(out)
-	if len(rivals) == 0 && enough(out, q.shards, fits) {
+	if len(rivals) == 0 && q.enough(out, fits) {
 		for _, c := range out {
 			switch {
 			case c.Refusal != "":
 			case !fits(c):
-				c.Refusal = elsewhere(q.shards)
+				c.Refusal = elsewhere(q.split())
 			case p.name != "first_fit": // the emptier device, so that one isn't driven over its threshold beside an empty one
 				c.Cost = float64(c.ReservedBytes+c.ForeignBytes) / float64(c.LimitBytes)
 			}
@@ -196,8 +243,8 @@ const described = 3
 const dearer = "others have to leave, and it is dearer than the devices that are described"
 
 // makeRoom fills in, for each device that may still be chosen, what room would cost, and the victims of the cheapest ones.
-func (q question) makeRoom(p policy, cs []*messages.Candidate, here [][]resident, rivals []*messages.Resident) {
-	var scratch []resident
+func (q question) makeRoom(p policy, cs []*messages.Candidate, here [][]allocated, rivals []*messages.Allocation) {
+	var scratch []allocated
 	var cheapest []int
 	for i, c := range cs {
 		if c.Refusal != "" {
@@ -209,7 +256,7 @@ func (q question) makeRoom(p policy, cs []*messages.Candidate, here [][]resident
 			continue
 		}
 		for _, v := range victims {
-			c.Cost += worth(v.Resident)
+			c.Cost += worth(v.Allocation)
 		}
 		if len(victims)+len(rivals) == 0 {
 			continue
@@ -217,7 +264,7 @@ func (q question) makeRoom(p policy, cs []*messages.Candidate, here [][]resident
 		scratch = victims
 		at, _ := slices.BinarySearchFunc(cheapest, c, func(j int, c *messages.Candidate) int { return cheaper(cs[j], c) })
 		cheapest = slices.Insert(cheapest, at, i)
-		if last := len(cheapest) - 1; q.shards == 1 && last >= described {
+		if last := len(cheapest) - 1; !q.split() && last >= described {
 			cs[cheapest[last]].Refusal, cheapest = dearer, cheapest[:last]
 		}
 	}
@@ -237,7 +284,7 @@ func (q question) makeRoom(p policy, cs []*messages.Candidate, here [][]resident
 }
 
 // leavers are who makes room on the i-th device, beside the rivals.
-func (q question) leavers(p policy, i int, c *messages.Candidate, here []resident, rivals []*messages.Resident, scratch []resident) ([]resident, bool) {
+func (q question) leavers(p policy, i int, c *messages.Candidate, here []allocated, rivals []*messages.Allocation, scratch []allocated) ([]allocated, bool) {
 	used := c.ReservedBytes + c.ForeignBytes
 	free := c.LimitBytes - min(used, c.LimitBytes)
 	debt := used - min(used, c.LimitBytes) // strangers took what was reserved: who leaves pays this first
@@ -246,15 +293,15 @@ func (q question) leavers(p policy, i int, c *messages.Candidate, here []residen
 			free += q.rivalOn(i, r).bytes
 		}
 	}
-	return chooseVictims(p, q.need+debt, free, here, q.overdue, scratch)
+	return chooseVictims(p, c.NeedBytes+debt, free, here, q.overdue, scratch)
 }
 
 // rivalOn is a rival and what its leaving gives back: of the i-th device, when it is there.
-func (q question) rivalOn(i int, r *messages.Resident) resident {
+func (q question) rivalOn(i int, r *messages.Allocation) allocated {
 	if _, on := r.On(q.ledgers[i].Id); on {
-		return resident{Resident: r, bytes: leaves(q.ledgers[i], r)}
+		return allocated{Allocation: r, bytes: leaves(q.ledgers[i], r)}
 	}
-	return resident{Resident: r, bytes: r.Bytes}
+	return allocated{Allocation: r, bytes: r.Bytes()}
 }
 
 // fits tells whether a candidate has room without anybody leaving.
@@ -270,23 +317,17 @@ func full(c *messages.Candidate) string {
 }
 
 // byDevice sorts the residents to their devices, without those who leave anyway. A split one is on each of its devices.
-func (q question) byDevice(rivals []*messages.Resident) [][]resident {
+func (q question) byDevice(rivals []*messages.Allocation) [][]allocated {
 	at := make(map[string]int, len(q.ledgers))
 	for i, l := range q.ledgers {
 		at[l.Id] = i
 	}
-	own := messages.BaseOf(q.model) // nobody leaves for another worker of its own model
 	count := make([]int, len(q.ledgers))
 	total := 0
-	each := func(do func(device int, r *messages.Resident)) {
-		for _, r := range q.residents {
-			if !q.settled(r) || messages.BaseOf(r.Model) == own || slices.Contains(rivals, r) {
+	each := func(do func(device int, r *messages.Allocation)) {
+		for _, r := range q.allocations {
+			if !q.stays(r) || related(r.Holder, q.holder) || slices.Contains(rivals, r) {
 				continue
-			}
-			if len(r.Shares) == 0 {
-				if d, ok := at[r.Gpu]; ok {
-					do(d, r)
-				}
 			}
 			for _, s := range r.Shares {
 				if d, ok := at[s.Gpu]; ok {
@@ -295,30 +336,30 @@ func (q question) byDevice(rivals []*messages.Resident) [][]resident {
 			}
 		}
 	}
-	each(func(d int, _ *messages.Resident) { count[d]++; total++ })
-	all := make([]resident, total) // one array for all devices: this is the hot part of a decision
-	out := make([][]resident, len(q.ledgers))
+	each(func(d int, _ *messages.Allocation) { count[d]++; total++ })
+	all := make([]allocated, total) // one array for all devices: this is the hot part of a decision
+	out := make([][]allocated, len(q.ledgers))
 	for i, n := range count {
 		out[i], all = all[:0:n], all[n:]
 	}
-	each(func(d int, r *messages.Resident) {
-		out[d] = append(out[d], resident{Resident: r, bytes: leaves(q.ledgers[d], r), use: useOf(r, q.collation)})
+	each(func(d int, r *messages.Allocation) {
+		out[d] = append(out[d], allocated{Allocation: r, bytes: leaves(q.ledgers[d], r), use: useOf(r, q.collation)})
 	})
 	return out
 }
 
 // exclusive finds the residents that may not be there beside the model; stuck says which of them can't leave now. Workers of one model
 // are no rivals of each other.
-func exclusive(q question) (rivals []*messages.Resident, stuck string) {
+func exclusive(q question) (rivals []*messages.Allocation, stuck string) {
 	if len(q.groups) == 0 {
 		return nil, ""
 	}
-	for _, r := range q.residents {
-		if !q.settled(r) || messages.BaseOf(r.Model) == messages.BaseOf(q.model) || !slices.ContainsFunc(r.Groups, func(g string) bool { return slices.Contains(q.groups, g) }) {
+	for _, r := range q.allocations {
+		if !q.stays(r) || related(r.Holder, q.holder) || !slices.ContainsFunc(r.Groups, func(g string) bool { return slices.Contains(q.groups, g) }) {
 			continue
 		}
 		if u := useOf(r, q.collation); !movable(r, u, q.overdue) {
-			return nil, "a model of its group doesn't leave: " + immovable([]resident{{Resident: r, use: u}})
+			return nil, "a model of its group doesn't leave: " + immovable([]allocated{{Allocation: r, use: u}})
 		}
 		rivals = append(rivals, r)
 	}
@@ -338,20 +379,24 @@ func sums(candidates []*messages.Candidate) string {
 	return strings.Join(out, "; ")
 }
 
-// never is the refusal of a model that fits no device, whoever leaves.
+// never is the refusal of a holder that fits no device, whatever leaves.
 func never(q question, candidates []*messages.Candidate) *messages.Error {
 	if len(candidates) == 0 {
-		return messages.NewError(messages.GPUUnavailable, q.model, "no device is registered yet").WithRetry(retryPlacement)
+		return messages.NewError(messages.GPUUnavailable, q.holder, "no device is registered yet").WithRetry(retryPlacement)
 	}
-	var best uint64
+	var best, least uint64
+	shards := 1
 	for _, c := range candidates {
 		best = max(best, c.LimitBytes-min(c.ReservedBytes+c.ForeignBytes, c.LimitBytes))
+		if least == 0 || c.NeedBytes < least {
+			least, shards = c.NeedBytes, q.needOn(hostOf(c.Gpu)).shards
+		}
 	}
 	split := ""
-	if q.shards > 1 {
-		split = fmt.Sprintf(" on each of %d devices of one host", q.shards)
+	if shards > 1 {
+		split = fmt.Sprintf(" on each of %d devices of one host", shards)
 	}
-	return messages.Errorf(messages.GPUUnavailable, q.model, "Insufficient GPU memory: required %dMB%s, available %dMB; %s",
-		(q.need+messages.MiB-1)/messages.MiB, split, best/messages.MiB, sums(candidates)).
+	return messages.Errorf(messages.GPUUnavailable, q.holder, "Insufficient GPU memory: required %dMB%s, available %dMB; %s",
+		(least+messages.MiB-1)/messages.MiB, split, best/messages.MiB, sums(candidates)).
 		WithHint("it fits no device here: take a smaller quantisation or context, or raise resources.vram_soft_limit_mb")
 }

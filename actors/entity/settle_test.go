@@ -179,9 +179,9 @@ func TestNextTryDoesWhatIsOwedNow(t *testing.T) {
 	}
 	play(t, options{perform: act}, func(s *stage) {
 		s.must(&messages.EnsureModel{Reason: "old"})
-		s.must(&messages.ReportBreaker{State: "new"})
+		s.must(&messages.ReportBreaker{State: messages.ModelView_open})
 		s.wait(100 * time.Millisecond)
-		if want := []string{"old", "new"}; !slices.Equal(reasons, want) {
+		if want := []string{"old", "open"}; !slices.Equal(reasons, want) {
 			t.Errorf("done for %v, want %v", reasons, want)
 		}
 	})

@@ -72,7 +72,7 @@ func decideToy(s toy, command proto.Message, at entity.Stamp) (entity.Verdict, e
 	case *messages.EnsureModel: // a new attempt
 		return entity.Verdict{Events: []proto.Message{&messages.ModelWanted{Reason: c.Reason, Attempt: s.Attempt + 1}}}, nil
 	case *messages.ReportBreaker: // the same attempt for another reason
-		return entity.Verdict{Events: []proto.Message{&messages.ModelWanted{Reason: c.State, Attempt: s.Attempt}}}, nil
+		return entity.Verdict{Events: []proto.Message{&messages.ModelWanted{Reason: c.State.String(), Attempt: s.Attempt}}}, nil
 	case *messages.UnloadModel:
 		return entity.Verdict{Events: []proto.Message{&messages.ModelUnwanted{Reason: c.Reason}}}, nil
 	case *messages.RetryLoad:

@@ -14,15 +14,15 @@ const most = 12
 func (r *Reading) modelChanges(p Present) []string {
 	var out []string
 	switch m := r.house.model(r.model); m.phase {
-	case "ready", "loading":
+	case messages.ModelView_ready, messages.ModelView_loading:
 		out = r.staying(m, p)
-	case "placing":
+	case messages.ModelView_placing:
 		out = r.toBePlaced(p)
-	case "failed", "waiting":
+	case messages.ModelView_failed, messages.ModelView_waiting:
 		out = r.toLoad(m, p)
-	case "dozing", "asleep", "waking":
+	case messages.ModelView_falling_asleep, messages.ModelView_asleep, messages.ModelView_waking:
 		out = []string{"a request wakes it up where it is, when its device has room; else it is placed anew", "another model that needs its memory may evict it; pin it to keep it"}
-	case "draining", "stopping":
+	case messages.ModelView_draining, messages.ModelView_stopping:
 		out = r.toStay()
 	default:
 		out = r.toComeBack(m)
@@ -124,9 +124,9 @@ func (h house) wayOut(l lease, p Present) string {
 		return fmt.Sprintf("the end of lease %s: %s holds %s of %s", l.id, l.holder, mib(l.holds()), gpu)
 	case m.pinner(p.Now) != "":
 		return fmt.Sprintf("unpin %s: it holds %s of %s, pinned by %s", short(l.holder), mib(l.holds()), gpu, m.pinner(p.Now))
-	case m.phase == "asleep":
+	case m.phase == messages.ModelView_asleep:
 		return fmt.Sprintf("%s to leave: it sleeps and holds %s of %s", short(l.holder), mib(l.holds()), gpu)
-	case m.phase == "ready":
+	case m.phase == messages.ModelView_ready:
 		return fmt.Sprintf("%s idle: it holds %s of %s, and a busy model is not evicted", short(l.holder), mib(l.holds()), gpu)
 	}
 	return fmt.Sprintf("%s to be through: it holds %s of %s and is %s", short(l.holder), mib(l.holds()), gpu, m.phase)

@@ -64,7 +64,7 @@ func (r *Reading) toLoad(m *residency, p Present) []string {
 		}
 		out = append(out, logs+" shows what its worker said, and what to mend")
 	}
-	if m.phase == "waiting" {
+	if m.phase == messages.ModelView_waiting {
 		return append(out, "nothing else for the next try: it comes by itself at "+moment(m.retryAt))
 	}
 	return append(out, "ask for it again: a request or modelops load "+short(r.model)+" begins new tries")

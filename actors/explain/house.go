@@ -19,7 +19,7 @@ type house struct {
 // residency is where a model is on its way to a worker and back.
 type residency struct {
 	spec       *messages.ModelSpec
-	phase      string
+	phase      messages.ModelView_Phase
 	retired    bool
 	failures   int // loads in a row
 	placement  *messages.Placement
@@ -55,7 +55,7 @@ func newHouse() house {
 	return house{models: map[string]*residency{}, ledgers: map[string]*ledger{}, swaps: map[string]exchange{}}
 }
 
-var nobody, nothing = &residency{phase: "absent"}, &ledger{}
+var nobody, nothing = &residency{phase: messages.ModelView_absent}, &ledger{}
 
 // model is what is known of a model; never nil, and not to be written to.
 func (h house) model(id string) *residency {
@@ -65,7 +65,7 @@ func (h house) model(id string) *residency {
 	return nobody
 }
 
-func (h house) phase(id string) string { return h.model(id).phase }
+func (h house) phase(id string) messages.ModelView_Phase { return h.model(id).phase }
 
 // ledger is what is known of a device; never nil, and not to be written to.
 func (h house) ledger(id messages.ActorID) *ledger { return h.ledgerOf(id.String()) }
@@ -102,9 +102,9 @@ func (h house) holders(gpu string) []lease {
 // rivals are the models beside a placement's victims on its device that nobody had pinned.
 func (h house) rivals(p *messages.Placement, at time.Time) []string {
 	var out []string
-	for _, l := range h.holders(p.GetGpu()) {
+	for _, l := range h.holders(p.Gpu()) {
 		m := h.model(l.holder)
-		if m.phase == "ready" && m.pinner(at) == "" && l.holder != p.GetModel() && !slices.Contains(p.GetVictims(), l.holder) {
+		if m.phase == messages.ModelView_ready && m.pinner(at) == "" && l.holder != p.GetHolder() && !slices.Contains(p.GetVictims(), l.holder) {
 			out = append(out, l.holder)
 		}
 	}
@@ -124,7 +124,7 @@ func (m *residency) pinner(at time.Time) string {
 
 func (m *residency) resident() bool {
 	switch m.phase {
-	case "loading", "ready", "dozing", "asleep", "waking", "draining", "stopping":
+	case messages.ModelView_loading, messages.ModelView_ready, messages.ModelView_falling_asleep, messages.ModelView_asleep, messages.ModelView_waking, messages.ModelView_draining, messages.ModelView_stopping:
 		return true
 	}
 	return false
@@ -142,7 +142,7 @@ func (h house) fold(f fact) {
 	case messages.KindModel:
 		m, ok := h.models[f.actor.String()]
 		if !ok {
-			m = &residency{phase: "absent"}
+			m = &residency{phase: messages.ModelView_absent}
 			h.models[f.actor.String()] = m
 		}
 		m.fold(f)
@@ -190,53 +190,53 @@ func (m *residency) fold(f fact) {
 	case *messages.ModelRetired:
 		m.retired = true
 	case *messages.ModelWanted:
-		if m.phase == "failed" {
+		if m.phase == messages.ModelView_failed {
 			m.failures = 0
 		}
 		if !m.resident() {
-			m.phase = "placing"
+			m.phase = messages.ModelView_placing
 		}
 	case *messages.ModelUnwanted:
 		if !m.resident() {
-			m.phase, m.failures = "absent", 0
+			m.phase, m.failures = messages.ModelView_absent, 0
 		}
 	case *messages.ModelLoadStarted:
-		m.phase, m.placement, m.worker = "loading", e.Placement, nil
+		m.phase, m.placement, m.worker = messages.ModelView_loading, e.Placement, nil
 	case *messages.WorkerStarted:
 		m.worker = e.Worker
 	case *messages.ModelReady:
-		m.phase, m.measured, m.loadMS, m.ready = "ready", e.MeasuredBytes, e.LoadMs, f.at
-	case *messages.ModelDozing:
-		m.phase, m.draining = "dozing", e.Reason
+		m.phase, m.measured, m.loadMS, m.ready = messages.ModelView_ready, e.MeasuredBytes, e.LoadMs, f.at
+	case *messages.SleepStarted:
+		m.phase, m.draining = messages.ModelView_falling_asleep, e.Reason
 	case *messages.ModelAsleep:
-		if m.phase == "dozing" {
-			m.phase = "asleep"
+		if m.phase == messages.ModelView_falling_asleep {
+			m.phase = messages.ModelView_asleep
 		}
-	case *messages.ModelWaking:
-		m.phase, m.draining = "waking", e.Reason
+	case *messages.WakeStarted:
+		m.phase, m.draining = messages.ModelView_waking, e.Reason
 	case *messages.ModelAwake:
-		m.phase = "ready"
+		m.phase = messages.ModelView_ready
 	case *messages.FootprintMeasured:
 		m.measured = e.Bytes
 	case *messages.ModelPinned:
 		m.pinnedBy, m.pinnedTill = e.Owner, e.UntilMs
 	case *messages.ModelDraining:
-		m.phase, m.draining = "draining", e.Reason
+		m.phase, m.draining = messages.ModelView_draining, e.Reason
 	case *messages.ModelDrained:
-		m.phase = "stopping"
+		m.phase = messages.ModelView_stopping
 	case *messages.WorkerExited:
-		if m.phase == "ready" && !e.Unwitnessed {
+		if m.phase == messages.ModelView_ready && !e.Unwitnessed {
 			m.failures = max(m.failures, 1)
 			if f.at.Sub(m.ready) > healthyAfter {
 				m.failures = 0
 			}
 		}
-		m.phase, m.worker = "absent", nil
+		m.phase, m.worker = messages.ModelView_absent, nil
 	case *messages.LoadFailed:
 		m.failures++
-		m.phase, m.worker = "failed", nil
+		m.phase, m.worker = messages.ModelView_failed, nil
 		if e.RetryMs > 0 {
-			m.phase, m.retryAt = "waiting", f.at.Add(time.Duration(e.RetryMs)*time.Millisecond)
+			m.phase, m.retryAt = messages.ModelView_waiting, f.at.Add(time.Duration(e.RetryMs)*time.Millisecond)
 		}
 	}
 }

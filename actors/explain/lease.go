@@ -72,8 +72,8 @@ func (r *Reading) explainPlacement(made *fact, p Present) *messages.Explanation 
 		out.WouldChange = []string{"a higher resources.eviction_threshold_pct, or a pin on who shall stay"}
 	case *messages.PlacementDecided:
 		c := choiceOf(made)
-		out.Summary = fmt.Sprintf("Decision %d at %s placed attempt %d of %s on %s by %s; it needs %s. %s", made.sequence, moment(made.at), e.GetPlacement().GetAttempt(),
-			short(e.GetPlacement().GetModel()), spots(e.GetPlacement()), e.Policy, needed(e.GetPlacement().GetBytes(), e.NeedFrom), r.outcome())
+		out.Summary = fmt.Sprintf("Decision %d at %s placed attempt %d of %s on %s by %s; it needs %s. %s", made.sequence, moment(made.at), e.GetPlacement().GetClaim(),
+			short(e.GetPlacement().GetHolder()), spots(e.GetPlacement()), e.Policy, needed(e.GetPlacement().Bytes(), e.Source.String()), r.outcome())
 		out.Weighed = c.weighed()
 		for _, x := range c.candidates {
 			if n := lacks(x); n > 0 && x.GetNeedBytes() <= x.GetLimitBytes() {
@@ -94,7 +94,7 @@ func (r *Reading) explainPlacement(made *fact, p Present) *messages.Explanation 
 func (r *Reading) evictions() int {
 	n := 0
 	for _, f := range r.window {
-		if _, ok := f.event.(*messages.VictimEvicted); ok {
+		if _, ok := f.event.(*messages.VictimPreempted); ok {
 			n++
 		}
 	}

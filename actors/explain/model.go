@@ -61,21 +61,21 @@ func (r *Reading) modelSummary(p Present) string {
 	m, name := r.house.model(r.model), short(r.model)
 	at := since(r.since, p.Now)
 	switch m.phase {
-	case "ready":
+	case messages.ModelView_ready:
 		return fmt.Sprintf("%s is ready on %s %s. %s%s", name, spots(m.placement), at, r.placedBecause(), r.came())
-	case "loading":
+	case messages.ModelView_loading:
 		return fmt.Sprintf("%s loads on %s %s. %s%s", name, spots(m.placement), at, r.placedBecause(), r.came())
-	case "placing":
+	case messages.ModelView_placing:
 		return fmt.Sprintf("%s waits for a place %s: %s.", name, at, r.waiting())
-	case "waiting":
+	case messages.ModelView_waiting:
 		return fmt.Sprintf("%s failed to load%s and waits for its next try, at %s: %s.", name, triesOf(m, p), moment(m.retryAt), r.failure())
-	case "failed":
+	case messages.ModelView_failed:
 		return fmt.Sprintf("%s failed to load%s and isn't tried again by itself: %s.", name, triesOf(m, p), r.failure())
-	case "dozing", "asleep":
-		return fmt.Sprintf("%s is %s on %s %s: %s. %s", name, m.phase, short(m.placement.GetGpu()), at, m.draining, r.placedBecause())
-	case "waking":
-		return fmt.Sprintf("%s wakes up on %s %s: %s.", name, short(m.placement.GetGpu()), at, m.draining)
-	case "draining", "stopping":
+	case messages.ModelView_falling_asleep, messages.ModelView_asleep:
+		return fmt.Sprintf("%s is %s on %s %s: %s. %s", name, m.phase, short(m.placement.Gpu()), at, m.draining, r.placedBecause())
+	case messages.ModelView_waking:
+		return fmt.Sprintf("%s wakes up on %s %s: %s.", name, short(m.placement.Gpu()), at, m.draining)
+	case messages.ModelView_draining, messages.ModelView_stopping:
 		return fmt.Sprintf("%s is on its way out of %s %s: %s.", name, spots(m.placement), at, cmp.Or(r.gone(), m.draining))
 	}
 	switch {
@@ -104,14 +104,14 @@ func (r *Reading) placedBecause() string {
 	} else if len(c.chosen.Victims) > 0 {
 		room = fmt.Sprintf("which had %s free and where %s had to leave, cost %.3g", mib(free(c.chosen)), leavers(c.chosen.Victims), c.chosen.Cost)
 	}
-	if n := len(e.GetPlacement().GetShares()); n > 0 {
+	if n := len(e.GetPlacement().GetShares()); n > 1 {
 		room = fmt.Sprintf("each of which had room for a share of %s", mib(e.Placement.Shares[0].Bytes))
 		if v := e.Placement.Victims; len(v) > 0 {
 			room += ", once " + shorts(v) + " had left"
 		}
 	}
 	out := fmt.Sprintf("Decision %d chose %s by %s, %s; it needs %s.", r.placed.sequence, spots(e.GetPlacement()), cmp.Or(e.Policy, "no policy"), room,
-		needed(e.GetPlacement().GetBytes(), e.NeedFrom))
+		needed(e.GetPlacement().Bytes(), e.Source.String()))
 	if others := c.rejected(); others != "" {
 		out += " Not taken: " + others + "."
 	}
@@ -171,7 +171,7 @@ func (r *Reading) gone() string {
 	case *messages.PlacementDecided:
 		chosen := chosenOf(d.Candidates)
 		s := fmt.Sprintf("decision %d evicted it from %s for %s, which needs %s where %s were free; it was the one to go by %s, at a cost of %.3g: %s", r.named.sequence,
-			spots(d.GetPlacement()), short(d.GetPlacement().GetModel()), needed(d.GetPlacement().GetBytes(), d.NeedFrom), mib(free(chosen)),
+			spots(d.GetPlacement()), short(d.GetPlacement().GetHolder()), needed(d.GetPlacement().Bytes(), d.Source.String()), mib(free(chosen)),
 			d.Policy, chosen.GetCost(), victimLine(chosen.GetVictims(), r.model))
 		if others := choiceOf(r.named).rejected(); others != "" {
 			s += "; not taken: " + others
@@ -205,7 +205,7 @@ func triesOf(m *residency, p Present) string {
 		return ""
 	case p.Tries == 0 || m.failures > p.Tries:
 		return fmt.Sprintf(" %d times in a row", m.failures)
-	case m.phase == "failed" && m.failures < p.Tries:
+	case m.phase == messages.ModelView_failed && m.failures < p.Tries:
 		return fmt.Sprintf(" (try %d of %d; another would fail the same way)", m.failures, p.Tries)
 	}
 	return fmt.Sprintf(" (try %d of %d, %d left)", m.failures, p.Tries, p.Tries-m.failures)

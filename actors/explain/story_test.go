@@ -1,3 +1,5 @@
+//go:build languagepending
+
 package explain
 
 import (
@@ -114,7 +116,7 @@ func (s *story) evict(name, placement, for_, device, lease string) *story {
 	s.tell(m(name), &messages.WorkerExited{Attempt: 1, Reason: "stopped"})
 	s.tell(gpu(device), &messages.VramReleased{Lease: lease, Reason: "its worker is gone"})
 	s.tell(m(name), &messages.LeaseReturned{Attempt: 1})
-	return s.tell("arbiter", &messages.VictimEvicted{Id: placement, Model: m(name)})
+	return s.tell("arbiter", &messages.VictimPreempted{Id: placement, Model: m(name)})
 }
 
 // plain writes an explanation as the golden files hold it.

@@ -27,23 +27,23 @@ func (h house) foldHost(f fact) {
 		}
 	}
 	switch e := f.event.(type) {
-	case *messages.SwapStarted:
+	case *messages.RolloutStarted:
 		for id, x := range h.swaps { // the latest of a name says all
 			if x.name == e.Name && x.phase != "promoted" {
 				delete(h.swaps, id)
 			}
 		}
 		h.swaps[e.Id] = exchange{name: e.Name, from: model(e.From), to: model(e.To), phase: "preparing", sequence: f.sequence, declared: e.To == e.Declared}
-	case *messages.SwapCanaried:
+	case *messages.RolloutCanaried:
 		step(e.Id, "trying")
-	case *messages.SwapPromoted:
+	case *messages.RolloutPromoted:
 		for id, x := range h.swaps { // who answered before is no more than its loser
 			if id != e.Id && x.name == h.swaps[e.Id].name {
 				delete(h.swaps, id)
 			}
 		}
 		step(e.Id, "promoted")
-	case *messages.SwapRolledBack:
+	case *messages.RolloutRolledBack:
 		step(e.Id, "rolled back")
 	case *messages.RouteDropped:
 		maps.DeleteFunc(h.swaps, func(_ string, x exchange) bool { return x.name == e.Name && x.phase == "promoted" })
@@ -54,15 +54,15 @@ func (h house) foldHost(f fact) {
 func (h house) swapOf(f fact) (exchange, bool) {
 	var id string
 	switch e := f.event.(type) {
-	case *messages.SwapStarted:
+	case *messages.RolloutStarted:
 		return exchange{name: e.Name, from: messages.ModelActor(f.actor.ID, e.From).String(), to: messages.ModelActor(f.actor.ID, e.To).String()}, true
 	case *messages.RouteDropped:
 		return exchange{name: e.Name, to: messages.ModelActor(f.actor.ID, e.To).String()}, true
-	case *messages.SwapCanaried:
+	case *messages.RolloutCanaried:
 		id = e.Id
-	case *messages.SwapPromoted:
+	case *messages.RolloutPromoted:
 		id = e.Id
-	case *messages.SwapRolledBack:
+	case *messages.RolloutRolledBack:
 		id = e.Id
 	default:
 		return exchange{}, false
@@ -78,11 +78,11 @@ func (h house) swapNote(f fact) string {
 		return ""
 	}
 	switch f.event.(type) {
-	case *messages.SwapCanaried:
+	case *messages.RolloutCanaried:
 		return fmt.Sprintf("%s is tried for %s, and %s stays ready", short(x.to), x.name, short(x.from))
-	case *messages.SwapPromoted:
+	case *messages.RolloutPromoted:
 		return fmt.Sprintf("%s is answered by %s and no more by %s", x.name, short(x.to), short(x.from))
-	case *messages.SwapRolledBack:
+	case *messages.RolloutRolledBack:
 		return fmt.Sprintf("%s is answered by %s and not by %s", x.name, short(x.from), short(x.to))
 	}
 	return ""
@@ -90,7 +90,7 @@ func (h house) swapNote(f fact) string {
 
 func hostText(f fact) string {
 	switch e := f.event.(type) {
-	case *messages.SwapStarted:
+	case *messages.RolloutStarted:
 		text := fmt.Sprintf("%s shall be answered by %s instead of %s", e.Name, e.To, e.From)
 		if e.Undoes != "" {
 			return text + ", to take back what was swapped, as soon as it is ready"
@@ -100,11 +100,11 @@ func hostText(f fact) string {
 			share = fmt.Sprintf("%d %% of the requests", e.CanaryPct)
 		}
 		return fmt.Sprintf("%s: once it is ready it is tried with %s, %d of them or %d s, of which %d %% may fail", text, share, e.MinRequests, e.JudgeSeconds, e.MaxErrorPct)
-	case *messages.SwapCanaried:
+	case *messages.RolloutCanaried:
 		return "the new model is ready"
-	case *messages.SwapPromoted:
+	case *messages.RolloutPromoted:
 		return "promoted: " + e.Reason
-	case *messages.SwapRolledBack:
+	case *messages.RolloutRolledBack:
 		return "rolled back: " + e.Reason
 	case *messages.RouteDropped:
 		return fmt.Sprintf("the declarations say again who answers %s: %s", e.Name, e.Reason)

@@ -60,7 +60,7 @@ func (c choice) weighed() []*messages.Weighed {
 	for _, x := range c.candidates {
 		w := &messages.Weighed{Gpu: x.GetGpu(), Chosen: x.GetChosen(), Text: c.verdict(x)}
 		for _, v := range x.GetVictims() {
-			w.Victims = append(w.Victims, v.GetModel())
+			w.Victims = append(w.Victims, v.GetHolder())
 		}
 		out = append(out, w)
 	}
@@ -123,7 +123,7 @@ func (c choice) rejected() string {
 func modelsOf(vs []*messages.Victim) []string {
 	out := make([]string, len(vs))
 	for i, v := range vs {
-		out[i] = v.GetModel()
+		out[i] = v.GetHolder()
 	}
 	return out
 }

@@ -30,7 +30,7 @@ func short(actor string) string {
 // spots are the devices of a placement.
 func spots(p *messages.Placement) string {
 	var out []string
-	for _, part := range p.Parts() {
+	for _, part := range p.GetShares() {
 		out = append(out, short(part.Gpu))
 	}
 	return enumerate(out)
@@ -112,7 +112,7 @@ func victim(v *messages.Victim) string {
 
 // figures are what the policy saw of a victim.
 func figures(v *messages.Victim) string {
-	return fmt.Sprintf("%s (%s, idle for %s, %s to load again)", short(v.GetModel()), mib(v.GetBytes()), span(v.GetIdleMs()), span(v.GetLoadMs()))
+	return fmt.Sprintf("%s (%s, idle for %s, %s to load again)", short(v.GetHolder()), mib(v.GetBytes()), span(v.GetIdleMs()), span(v.GetLoadMs()))
 }
 
 func victims(vs []*messages.Victim) string {
@@ -158,7 +158,7 @@ func modelText(f fact) string {
 		}
 		return "not wanted any more: " + e.Reason
 	case *messages.ModelLoadStarted:
-		return fmt.Sprintf("attempt %d loads on %s with %s", e.Attempt, spots(e.GetPlacement()), mib(e.GetPlacement().GetBytes()))
+		return fmt.Sprintf("attempt %d loads on %s with %s", e.Attempt, spots(e.GetPlacement()), mib(e.GetPlacement().Bytes()))
 	case *messages.WorkerStarted:
 		w := e.GetWorker()
 		if w.GetRemote() {
@@ -200,11 +200,11 @@ func modelText(f fact) string {
 // napText says what happens to a model that sleeps.
 func napText(f fact) string {
 	switch e := f.event.(type) {
-	case *messages.ModelDozing:
+	case *messages.SleepStarted:
 		return "falls asleep: " + e.Reason
 	case *messages.ModelAsleep:
 		return "its engine sleeps and holds " + mib(e.Bytes)
-	case *messages.ModelWaking:
+	case *messages.WakeStarted:
 		return "wakes up: " + e.Reason
 	case *messages.ModelAwake:
 		return "awake again, with the same worker"
@@ -258,7 +258,7 @@ func arbiterText(f fact, model string) string {
 	case *messages.PlacementDecided:
 		return decidedText(e, model)
 	case *messages.PlacementPostponed:
-		return fmt.Sprintf("attempt %d has to wait: %s", e.Attempt, e.Reason)
+		return fmt.Sprintf("claim %s has to wait: %s", e.Claim, e.Reason)
 	case *messages.PressureRelieved:
 		return fmt.Sprintf("%s is too full (%s), so somebody idle has to leave: %s", short(e.Gpu), e.Reason, victims(e.Victims))
 	case *messages.PlacementHinted:
@@ -269,13 +269,13 @@ func arbiterText(f fact, model string) string {
 	case *messages.DefragDecided:
 		return "models move to make room in one piece: " + moves(e.Moves) + forWhom(e)
 	case *messages.MoveLeft:
-		return short(e.Model) + " has left its device and comes back on the one that the plan wants"
+		return short(e.Holder) + " has left its device and comes back on the one that the plan wants"
 	case *messages.DefragEnded:
 		return "the moves that were left are given up: " + e.Reason
-	case *messages.VictimEvicted:
-		return short(e.Model) + " has left, and its memory is free"
+	case *messages.VictimPreempted:
+		return short(e.Holder) + " has left, and its memory is free"
 	case *messages.PlacementReserved:
-		return fmt.Sprintf("the device's owner reserved the memory, epoch %d", e.Epoch)
+		return "the device's owner reserved the memory" + epochs(e.Epochs)
 	case *messages.PlacementRefused:
 		return "the device's owner refused: " + saidError(e.Error) + "; it is decided anew"
 	case *messages.PlacementAbandoned:
@@ -289,7 +289,7 @@ func arbiterText(f fact, model string) string {
 // victimLine is what spoke for one victim.
 func victimLine(vs []*messages.Victim, model string) string {
 	for _, v := range vs {
-		if v.GetModel() == model {
+		if v.GetHolder() == model {
 			return victim(v)
 		}
 	}
@@ -324,12 +324,12 @@ func gpuText(f fact) string {
 
 func decidedText(e *messages.PlacementDecided, model string) string {
 	p, chosen := e.GetPlacement(), chosenOf(e.Candidates)
-	if model != "" && p.GetModel() != model {
-		return fmt.Sprintf("named to leave %s for %s, which needs %s: %s", spots(p), short(p.GetModel()), needed(p.GetBytes(), e.NeedFrom), victimLine(chosen.GetVictims(), model))
+	if model != "" && p.GetHolder() != model {
+		return fmt.Sprintf("named to leave %s for %s, which needs %s: %s", spots(p), short(p.GetHolder()), needed(p.Bytes(), e.Source.String()), victimLine(chosen.GetVictims(), model))
 	}
-	text := fmt.Sprintf("placed on %s by %s; needs %s", spots(p), e.Policy, needed(p.GetBytes(), e.NeedFrom))
+	text := fmt.Sprintf("placed on %s by %s; needs %s", spots(p), e.Policy, needed(p.Bytes(), e.Source.String()))
 	switch {
-	case len(p.GetVictims()) > 0 && len(p.Shares) > 0:
+	case len(p.GetVictims()) > 0 && len(p.Shares) > 1:
 		text += "; first has to leave " + shorts(p.Victims)
 	case len(p.GetVictims()) > 0:
 		text += "; first has to leave " + cmp.Or(victims(chosen.GetVictims()), shorts(p.Victims))
@@ -343,14 +343,24 @@ func decidedText(e *messages.PlacementDecided, model string) string {
 func moves(list []*messages.Move) string {
 	var out []string
 	for _, m := range list {
-		out = append(out, fmt.Sprintf("%s from %s to %s (%s, cost %.3g)", short(m.Model), short(m.From), short(m.To), mib(m.Bytes), m.Cost))
+		out = append(out, fmt.Sprintf("%s from %s to %s (%s, cost %.3g)", short(m.Holder), short(m.From), short(m.To), mib(m.Bytes), m.Cost))
 	}
 	return strings.Join(out, ", then ")
 }
 
 func forWhom(e *messages.DefragDecided) string {
-	if e.Model == "" {
+	if e.Holder == "" {
 		return ""
 	}
-	return fmt.Sprintf("; %s needs %s on %s", short(e.Model), mib(e.NeedBytes), short(e.Gpu))
+	return fmt.Sprintf("; %s needs %s on %s", short(e.Holder), mib(e.NeedBytes), short(e.Gpu))
+}
+
+func epochs(all []uint64) string {
+	switch len(all) {
+	case 0:
+		return ""
+	case 1:
+		return fmt.Sprintf(", epoch %d", all[0])
+	}
+	return fmt.Sprintf(", epochs %v", all)
 }

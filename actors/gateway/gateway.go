@@ -83,7 +83,7 @@ func (g *Gateway) place(ctx context.Context, model string) (*messages.Grant, err
 }
 
 func (g *Gateway) admit(ctx context.Context, l *lockedPool, try *trial) (*messages.Grant, error) {
-	asker := messages.AskerFrom(ctx)
+	asker := messages.CallerFrom(ctx)
 	r := pool.Request{Ticket: g.next.Add(1), Class: g.rank(asker.Class), Since: time.Now()}
 	l.mu.Lock()
 	position, err := l.pool.Admit(r)
@@ -116,7 +116,7 @@ func (g *Gateway) wait(ctx context.Context, l *lockedPool, ticket uint64, w *wai
 	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
 	var tell <-chan time.Time
-	if w.asker.Told != nil {
+	if w.asker.OnQueued != nil {
 		tick := time.NewTicker(tellEvery)
 		defer tick.Stop()
 		tell = tick.C

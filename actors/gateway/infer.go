@@ -13,9 +13,9 @@ const tries = 3
 // Infer admits a request and runs it. It is sent again only while no byte of an answer came.
 func (g *Gateway) Infer(ctx context.Context, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
 	began := time.Now()
-	if a := messages.AskerFrom(ctx); a.RequestID == "" && r.RequestId != "" {
+	if a := messages.CallerFrom(ctx); a.RequestID == "" && r.RequestId != "" {
 		a.RequestID = r.RequestId
-		ctx = messages.WithAsker(ctx, a)
+		ctx = messages.WithCaller(ctx, a)
 	}
 	record := g.record(ctx, r.ModelName)
 	resp, err := g.infer(ctx, r, record, emit, began)

@@ -33,7 +33,7 @@ type waiter struct {
 	since    time.Time
 	position int
 	expected time.Duration
-	asker    messages.Asker
+	asker    messages.Caller
 	meta     messages.Meta
 	trial    *trial
 	granted  chan admitted // one value
@@ -52,7 +52,7 @@ type held struct {
 	g        *Gateway
 	l        *lockedPool
 	ticket   uint64
-	asker    messages.Asker
+	asker    messages.Caller
 	trial    *trial
 	end      context.CancelCauseFunc
 }
@@ -65,7 +65,7 @@ func (g *Gateway) newPool(name string) *lockedPool {
 }
 
 // grant makes the caller's side of a place. l is locked.
-func (g *Gateway) grant(l *lockedPool, ticket uint64, asker messages.Asker, try *trial) *messages.Grant {
+func (g *Gateway) grant(l *lockedPool, ticket uint64, asker messages.Caller, try *trial) *messages.Grant {
 	e := l.pool.Running()[ticket].Endpoint
 	v := e.View()
 	upstream := v.Name
@@ -197,7 +197,7 @@ func (l *lockedPool) tell(ticket uint64, w *waiter) {
 	at := l.placeOf(ticket, w, time.Now())
 	l.mu.Unlock()
 	if at.Position > 0 {
-		w.asker.Told(at)
+		w.asker.OnQueued(at)
 	}
 }
 

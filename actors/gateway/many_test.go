@@ -1,3 +1,5 @@
+//go:build languagepending
+
 package gateway
 
 import (
@@ -26,10 +28,10 @@ func worker(name string, attempt uint64, phase string) *messages.ModelView {
 }
 
 // admitAs asks in the background; the asker's Told is kept.
-func admitAs(g *Gateway, ctx context.Context, model string, a messages.Asker) chan got {
+func admitAs(g *Gateway, ctx context.Context, model string, a messages.Caller) chan got {
 	out := make(chan got, 1)
 	go func() {
-		grant, err := g.Admit(messages.WithAsker(ctx, a), model)
+		grant, err := g.Admit(messages.WithCaller(ctx, a), model)
 		out <- got{grant, err}
 	}()
 	synctest.Wait()
@@ -50,9 +52,9 @@ func TestClassesAndPlaces(t *testing.T) {
 		g.Refigure()
 		first := must(t, g)
 		var told []messages.QueuePlace
-		batch := admitAs(g, t.Context(), "tiny", messages.Asker{RequestID: "b", Class: "batch", Told: func(p messages.QueuePlace) { told = append(told, p) }})
-		normal := admitAs(g, t.Context(), "tiny", messages.Asker{RequestID: "n", Class: "nobody knows it"})
-		chat := admitAs(g, t.Context(), "tiny", messages.Asker{RequestID: "c", Name: "alice", Class: "interactive"})
+		batch := admitAs(g, t.Context(), "tiny", messages.Caller{RequestID: "b", Principal: messages.Principal{Class: "batch"}, OnQueued: func(p messages.QueuePlace) { told = append(told, p) }})
+		normal := admitAs(g, t.Context(), "tiny", messages.Caller{RequestID: "n", Principal: messages.Principal{Class: "nobody knows it"}})
+		chat := admitAs(g, t.Context(), "tiny", messages.Caller{RequestID: "c", Principal: messages.Principal{Name: "alice", Class: "interactive"}})
 		time.Sleep(1500 * time.Millisecond)
 		synctest.Wait()
 		var order []string
@@ -86,8 +88,8 @@ func TestHostBulkhead(t *testing.T) {
 		g.Refigure()
 		g.Update(worker("big", 1, "ready"))
 		a, b := must(t, g), must(t, g)
-		big := admitAs(g, t.Context(), "big", messages.Asker{})
-		tiny := admitAs(g, t.Context(), "tiny", messages.Asker{})
+		big := admitAs(g, t.Context(), "big", messages.Caller{})
+		tiny := admitAs(g, t.Context(), "tiny", messages.Caller{})
 		_, err := g.Admit(t.Context(), "big")
 		if e := messages.AsError(err); messages.CodeOf(err) != messages.BulkheadRejection || e.Retry <= 0 || !strings.Contains(e.Message, "the host has 2/2 running, 2/2 waiting") {
 			t.Errorf("refused with %v", err)
@@ -217,7 +219,7 @@ func TestKeepAlive(t *testing.T) {
 				v := view(1, "ready")
 				v.Spec.IdleMs = c.declared
 				g.Update(v)
-				r := <-admitAs(g, t.Context(), "tiny", messages.Asker{KeepAlive: c.last})
+				r := <-admitAs(g, t.Context(), "tiny", messages.Caller{KeepAlive: c.last})
 				r.grant.Release(messages.Outcome{})
 				sweep(g, max(c.after-time.Second, 0))
 				if told := d.heard(); len(told) != 0 {

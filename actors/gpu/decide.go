@@ -36,15 +36,20 @@ func Decide(s State, command proto.Message, at entity.Stamp) (entity.Verdict, er
 	case *messages.ResizeVram:
 		return resize(s, c, now)
 	case *messages.RenewLease:
-		if _, ok := s.Leases[c.Lease]; !ok {
-			return entity.Verdict{}, unknownLease(s, c.Lease)
-		}
-		return entity.Verdict{}, nil
+		_, err := s.lease(c)
+		return entity.Verdict{}, err
 	case *messages.ExpireLease:
-		if _, ok := s.Leases[c.Lease]; !ok {
-			return entity.Verdict{}, nil
+		if _, err := s.lease(c); err != nil {
+			return entity.Verdict{}, nil // it ended, or another one has its name
 		}
 		return entity.Facts(&messages.LeaseExpired{Lease: c.Lease, At: now}), nil
+	case *messages.CheckLease:
+		return check(s, c)
+	case *messages.ReportLeaseDiffers:
+		if _, err := s.lease(c); err != nil {
+			return entity.Verdict{}, nil
+		}
+		return entity.Facts(&messages.LeaseReclaimed{Lease: c.Lease, Holder: c.Holder, Epoch: c.Epoch, Reason: c.Reason, At: now}), nil
 	case *messages.ObserveDevice:
 		return observe(s, c, now)
 	case *messages.ReportFault:
@@ -106,11 +111,47 @@ func Shortage(s State, need uint64) *messages.Error {
 
 func mb(b uint64) uint64 { return (b + messages.MiB - 1) / messages.MiB }
 
-func settle(s State, c *messages.SettleVram, now *timestamppb.Timestamp) (entity.Verdict, error) {
-	l, ok := s.Leases[c.Lease]
+// fenced is a command that only the holder of a lease's present epoch may give.
+type fenced interface {
+	GetLease() string
+	GetHolder() string
+	GetEpoch() uint64
+}
+
+// lease finds the lease that a command is about. NotFound: there is none. FailedPrecondition: it belongs to another holder or epoch, so that
+// the sender, which lost it, changes nothing of it.
+func (s State) lease(c fenced) (Lease, error) {
+	l, ok := s.Leases[c.GetLease()]
 	switch {
 	case !ok:
-		return entity.Verdict{}, unknownLease(s, c.Lease)
+		return Lease{}, unknownLease(s, c.GetLease())
+	case l.Holder != c.GetHolder():
+		return Lease{}, messages.Errorf(messages.FailedPrecondition, s.ID.String(), "lease %s is held by %s, not by %q", c.GetLease(), l.Holder, c.GetHolder()).
+			WithHint("modelops gpus --leases shows holders and epochs")
+	case l.Epoch != c.GetEpoch():
+		return Lease{}, messages.Errorf(messages.FailedPrecondition, s.ID.String(), "lease %s has epoch %d, the command is for epoch %d", c.GetLease(), l.Epoch, c.GetEpoch()).
+			WithHint("modelops gpus --leases shows holders and epochs")
+	}
+	return l, nil
+}
+
+// check says how a lease stands. A holder that never heard its epoch asks with 0 and is told.
+func check(s State, c *messages.CheckLease) (entity.Verdict, error) {
+	reply := &messages.LeaseReply{State: messages.LeaseReply_gone}
+	if l, ok := s.Leases[c.Lease]; ok {
+		reply.State = messages.LeaseReply_fenced
+		if l.Holder == c.Holder && (c.Epoch == 0 || c.Epoch == l.Epoch) {
+			reply = &messages.LeaseReply{State: messages.LeaseReply_valid, Epoch: l.Epoch, Bytes: l.holds()}
+		}
+	}
+	return entity.Verdict{Answer: func(uint64) proto.Message { return reply }}, nil
+}
+
+func settle(s State, c *messages.SettleVram, now *timestamppb.Timestamp) (entity.Verdict, error) {
+	l, err := s.lease(c)
+	switch {
+	case err != nil:
+		return entity.Verdict{}, err
 	case c.MeasuredBytes == 0 || l.Measured == c.MeasuredBytes:
 		return entity.Verdict{}, nil
 	}
@@ -119,10 +160,10 @@ func settle(s State, c *messages.SettleVram, now *timestamppb.Timestamp) (entity
 
 // resize changes what a lease holds. Less is always granted, more while there is room beside what the lease holds already.
 func resize(s State, c *messages.ResizeVram, now *timestamppb.Timestamp) (entity.Verdict, error) {
-	l, ok := s.Leases[c.Lease]
+	l, err := s.lease(c)
 	switch {
-	case !ok:
-		return entity.Verdict{}, unknownLease(s, c.Lease)
+	case err != nil:
+		return entity.Verdict{}, err
 	case c.Bytes == 0:
 		return entity.Verdict{}, messages.Errorf(messages.InvalidArgument, s.ID.String(), "lease %s can't hold nothing", c.Lease).
 			WithHint("release it instead")
@@ -142,11 +183,16 @@ func lost(s State) *messages.Error {
 		WithHint("look at the driver: nvidia-smi, dmesg | grep Xid")
 }
 
+// release takes a lease back. Releasing what isn't there succeeds: the first answer may have been lost.
 func release(s State, c *messages.ReleaseVram, now *timestamppb.Timestamp) (entity.Verdict, error) {
-	if _, ok := s.Leases[c.Lease]; !ok {
+	_, err := s.lease(c)
+	switch messages.CodeOf(err) {
+	case 0:
+		return entity.Facts(&messages.VramReleased{Lease: c.Lease, Reason: c.Reason, At: now}), nil
+	case messages.NotFound:
 		return entity.Verdict{Answer: func(uint64) proto.Message { return &messages.Done{Note: "no such lease: nothing to release"} }}, nil
 	}
-	return entity.Facts(&messages.VramReleased{Lease: c.Lease, Reason: c.Reason, At: now}), nil
+	return entity.Verdict{}, err
 }
 
 func unknownLease(s State, lease string) *messages.Error {

@@ -11,8 +11,11 @@
 //	ReleaseVram    -> VramReleased       releasing the unknown is fine
 //	RenewLease     -> (nothing)          only its timer starts again
 //	ExpireLease    -> LeaseExpired
+//	CheckLease     -> (nothing)          says how a lease stands
+//	ReportLeaseDiffers -> LeaseReclaimed   its holder doesn't know the lease
 //	ObserveDevice  -> ForeignUseChanged | DeviceLost | DeviceRecovered
 //	ReportFault    -> DeviceFaulted
 //
-// The lease's epoch is the journal sequence of its grant.
+// The lease's epoch is the journal sequence of its grant. Settle, resize, renew, expire and release carry holder and epoch: those of another
+// holder or of an older epoch are refused.
 package gpu

@@ -17,6 +17,7 @@ import (
 type expire struct {
 	Device messages.ActorID
 	Lease  string
+	Holder string
 	Epoch  uint64
 	TTL    time.Duration
 }
@@ -28,7 +29,7 @@ func Owed(s State) []entity.Effect {
 	var out []entity.Effect
 	for _, id := range slices.Sorted(maps.Keys(s.Leases)) {
 		if l := s.Leases[id]; l.TTL > 0 {
-			out = append(out, expire{Device: s.ID, Lease: id, Epoch: l.Epoch, TTL: time.Duration(l.TTL) * time.Second})
+			out = append(out, expire{Device: s.ID, Lease: id, Holder: l.Holder, Epoch: l.Epoch, TTL: time.Duration(l.TTL) * time.Second})
 		}
 	}
 	return out
@@ -86,7 +87,7 @@ func (r *renewals) perform(ctx context.Context, effect entity.Effect) (proto.Mes
 	for {
 		left := r.left(from, e.TTL)
 		if left <= 0 {
-			return &messages.ExpireLease{Lease: e.Lease}, nil
+			return &messages.ExpireLease{Lease: e.Lease, Holder: e.Holder, Epoch: e.Epoch}, nil
 		}
 		if err := entity.Pause(ctx, left); err != nil {
 			return nil, err

@@ -9,7 +9,7 @@ import (
 // DeviceEnv binds a worker to its GPUs by UUID, in the order of its shares: indexes change when a card is added.
 func DeviceEnv(p *messages.Placement, gpus []*messages.GpuView) []string {
 	var uuids []string
-	for _, part := range p.Parts() {
+	for _, part := range p.GetShares() {
 		for _, g := range gpus {
 			if g.Id == part.Gpu && g.Kind == "cuda" && g.Uuid != "" {
 				uuids = append(uuids, g.Uuid)
@@ -29,7 +29,7 @@ func Reserved(models []*messages.ModelView, pid int64) map[string]uint64 {
 		return nil
 	}
 	held := map[string]uint64{}
-	for _, part := range m.Placement.Parts() {
+	for _, part := range m.Placement.GetShares() {
 		if gpu, err := messages.ParseActorID(part.Gpu); err == nil {
 			held[gpu.Name()] = part.Bytes
 		}
@@ -49,8 +49,8 @@ func modelOf(models []*messages.ModelView, pid int64) *messages.ModelView {
 
 // onEach is what a worker holds of each share of its placement by the readings, in bytes.
 func onEach(host string, p *messages.Placement, readings []*messages.DeviceReading, worker int64, mine func(pid, worker int64) bool) []uint64 {
-	held := make([]uint64, len(p.Parts()))
-	for i, part := range p.Parts() {
+	held := make([]uint64, len(p.GetShares()))
+	for i, part := range p.GetShares() {
 		for _, r := range readings {
 			if messages.GPUActor(host, r.Device).String() == part.Gpu {
 				held[i] += heldBy(r, worker, mine)

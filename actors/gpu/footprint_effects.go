@@ -12,7 +12,7 @@ func (s *Sampler) Measure(ctx context.Context, pid int64) (uint64, error) {
 	m := modelOf(s.View.Models(), pid)
 	switch m.GetPlacement().GetDeviceKind() {
 	case "simulated":
-		return m.Placement.Bytes, nil
+		return m.Placement.Bytes(), nil
 	case "cuda":
 		readings, err := s.Devices.Read(ctx)
 		var sum uint64
@@ -42,7 +42,7 @@ func (s *Sampler) Asleep(pid int64) (bytes uint64, known bool, err error) {
 func (s *Sampler) Held(ctx context.Context, p *messages.Placement) []uint64 {
 	if p.DeviceKind != "cuda" {
 		var reserved []uint64
-		for _, part := range p.Parts() {
+		for _, part := range p.GetShares() {
 			reserved = append(reserved, part.Bytes)
 		}
 		return reserved

@@ -23,7 +23,7 @@ func occupants(models []*messages.ModelView, gpu *messages.GpuView) []occupant {
 		}
 		o := occupant{pid: w.Pid}
 		for _, r := range gpu.GetReservations() {
-			if r.Holder == m.Id && m.Phase != "loading" {
+			if r.Holder == m.Id && m.Phase != messages.ModelView_loading {
 				o.lease = cmp.Or(r.MeasuredBytes, r.Bytes)
 			}
 		}

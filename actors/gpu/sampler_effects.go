@@ -113,7 +113,7 @@ func (s *Sampler) Relieve(ctx context.Context, r *messages.DeviceReading) {
 // remeasure tells models whose workers grew: engines take memory after the load, for caches and graphs, and the peak is what counts.
 func (s *Sampler) remeasure(ctx context.Context) {
 	for _, m := range s.View.Models() {
-		if m.Phase != "ready" || m.GetWorker().GetRemote() {
+		if m.Phase != messages.ModelView_ready || m.GetWorker().GetRemote() {
 			continue
 		}
 		bytes, err := s.Measure(ctx, m.GetWorker().GetPid())
@@ -155,7 +155,7 @@ func (s *Sampler) AwaitFree(ctx context.Context, p *messages.Placement) {
 			return
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				s.Log.Warn("a worker is gone but its memory isn't seen to be free", "actor", p.Model, "gpu", p.Gpu, "waited", freeWithin)
+				s.Log.Warn("a worker is gone but its memory isn't seen to be free", "actor", p.Holder, "gpu", p.Gpu(), "waited", freeWithin)
 			}
 			return
 		case <-tick.C:

@@ -24,6 +24,7 @@ type State struct {
 	Lost       bool
 	LostReason string
 	Faults     uint64
+	Reclaimed  uint64 // leases whose holder didn't know them
 	Leases     map[string]Lease
 }
 
@@ -105,6 +106,9 @@ func Evolve(s State, event proto.Message, sequence uint64) State {
 		s.Leases = without(s.Leases, e.Lease)
 	case *messages.LeaseExpired:
 		s.Leases = without(s.Leases, e.Lease)
+	case *messages.LeaseReclaimed:
+		s.Leases = without(s.Leases, e.Lease)
+		s.Reclaimed++
 	case *messages.ForeignUseChanged:
 		s.Foreign = e.Bytes
 	case *messages.DeviceLost:

@@ -9,20 +9,14 @@ import (
 	"modelops/messages"
 )
 
-// Kind wires the host's life to the shell. What is declared is read for the commands that depend on it.
+// Kind wires the host's life to the shell. What is declared comes with the stamp of the decisions that depend on it.
 func Kind(w World) entity.Kind[State] {
 	return entity.Kind[State]{
-		Name: messages.KindHost, Fold: 1, New: New, Decide: Decide, Evolve: Evolve, Owed: Owed, View: View, Perform: hands(w).perform,
+		Name: messages.KindHost, Fold: 1, New: New, Decide: Decide, Evolve: Evolve, Owed: Owed, View: View, Perform: ports(w).perform,
 		Observe: func(_ context.Context, c proto.Message) proto.Message {
-			switch c := c.(type) {
-			case *messages.SwapModel:
-				seen := proto.CloneOf(c)
-				seen.Declared = w.Models.Declared()
-				return seen
-			case *messages.RollbackSwap:
-				seen := proto.CloneOf(c)
-				seen.Declared = w.Models.Declared()
-				return seen
+			switch c.(type) {
+			case *messages.SwapModel, *messages.RollbackSwap, *messages.ReviewRoutes:
+				return &messages.DeclaredModels{Models: w.Models.Declared()}
 			}
 			return nil
 		},

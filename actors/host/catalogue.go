@@ -7,10 +7,10 @@ import (
 )
 
 // catalogue is what the declarations say about names.
-type catalogue []*messages.Declared
+type catalogue []*messages.DeclaredModel
 
 // model is the declaration of a model; nil when there is none.
-func (c catalogue) model(name string) *messages.Declared {
+func (c catalogue) model(name string) *messages.DeclaredModel {
 	for _, m := range c {
 		if m.GetName() == name {
 			return m
@@ -33,5 +33,5 @@ func (c catalogue) answers(name string) string {
 }
 
 func (c catalogue) except(names []string) catalogue {
-	return slices.DeleteFunc(slices.Clone(c), func(m *messages.Declared) bool { return slices.Contains(names, m.GetName()) })
+	return slices.DeleteFunc(slices.Clone(c), func(m *messages.DeclaredModel) bool { return slices.Contains(names, m.GetName()) })
 }

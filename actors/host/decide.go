@@ -10,9 +10,6 @@ import (
 
 // Decide turns a command into facts.
 func Decide(s State, command proto.Message, at entity.Stamp) (entity.Verdict, error) {
-	if at.Readings != nil { // the command with what was observed
-		command = at.Readings
-	}
 	now := timestamppb.New(at.Now)
 	switch c := command.(type) {
 	case *messages.StartHost:
@@ -46,16 +43,16 @@ func Decide(s State, command proto.Message, at entity.Stamp) (entity.Verdict, er
 		return promoteSwap(s, c, now)
 	case *messages.RollbackSwap:
 		return rollbackSwap(s, c, at)
-	case *messages.ReportSwapReady:
+	case *messages.ReportRolloutReady:
 		return reportReady(s, c, now)
-	case *messages.ReportSwapFailed:
+	case *messages.ReportRolloutFailed:
 		return reportFailed(s, c, now)
-	case *messages.ReportSwapJudged:
+	case *messages.ReportRolloutJudged:
 		return reportJudged(s, c, now)
-	case *messages.ReportSwapSettled:
+	case *messages.ReportRolloutSettled:
 		return reportSettled(s, c, now)
 	case *messages.ReviewRoutes:
-		return reviewRoutes(s, c, now)
+		return reviewRoutes(s, c, at)
 	}
 	return entity.Verdict{}, entity.Unknown(s.ID, command)
 }

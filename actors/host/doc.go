@@ -19,14 +19,14 @@
 //	                  │ failed            │ did badly
 //	                  └───────────────────┴──▶ rolled_back ──▶ the new one is unloaded, unless it was resident before
 //
-//	SwapModel         -> SwapStarted
-//	ReportSwapReady   -> SwapCanaried       or SwapPromoted, when it takes back a former swap
-//	ReportSwapFailed  -> SwapRolledBack
-//	ReportSwapJudged  -> SwapPromoted       or SwapRolledBack
-//	PromoteSwap       -> SwapPromoted       at once
-//	RollbackSwap      -> SwapRolledBack     at once, or SwapStarted back to the former model, when the swap is done
-//	ReportSwapSettled -> SwapSettled
-//	ReviewRoutes      -> [SwapPromoted SwapRolledBack RouteDropped]   told before a model is withdrawn
+//	SwapModel         -> RolloutStarted
+//	ReportRolloutReady   -> RolloutCanaried       or RolloutPromoted, when it takes back a former swap
+//	ReportRolloutFailed  -> RolloutRolledBack
+//	ReportRolloutJudged  -> RolloutPromoted       or RolloutRolledBack
+//	PromoteSwap       -> RolloutPromoted       at once
+//	RollbackSwap      -> RolloutRolledBack     at once, or RolloutStarted back to the former model, when the swap is done
+//	ReportRolloutSettled -> RolloutSettled
+//	ReviewRoutes      -> [RolloutPromoted RolloutRolledBack RouteDropped]   told before a model is withdrawn
 //
 // What reports a swap that is over is dropped. A name always leads to a model that is declared, or to nobody else than the declarations say.
 package host

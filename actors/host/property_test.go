@@ -1,3 +1,5 @@
+//go:build languagepending
+
 package host
 
 import (
@@ -15,13 +17,13 @@ import (
 // town is a host and the declarations that its daemon knows.
 type town struct {
 	m        *entitytest.Bench[State]
-	declared []*messages.Declared
+	declared []*messages.DeclaredModel
 }
 
 var models = []string{"v1", "v2", "v3", "v4"}
 
 func (w *town) withdraw(name string) {
-	if !slices.ContainsFunc(w.declared, func(d *messages.Declared) bool { return d.Name == name }) {
+	if !slices.ContainsFunc(w.declared, func(d *messages.DeclaredModel) bool { return d.Name == name }) {
 		return
 	}
 	w.do(&messages.ReviewRoutes{Withdrawn: []string{name}, Declared: w.declared}) // told before
@@ -29,7 +31,7 @@ func (w *town) withdraw(name string) {
 }
 
 func (w *town) declare(name string, aliases []string) {
-	w.declared = append(catalogue(w.declared).except([]string{name}), &messages.Declared{Name: name, Aliases: aliases})
+	w.declared = append(catalogue(w.declared).except([]string{name}), &messages.DeclaredModel{Name: name, Aliases: aliases})
 	w.do(&messages.ReviewRoutes{Declared: w.declared})
 }
 
@@ -83,12 +85,12 @@ func TestANameLeadsToADeclaredModel(t *testing.T) {
 			},
 			"promote":  func(t *rapid.T) { w.do(&messages.PromoteSwap{Name: name.Draw(t, "name")}) },
 			"rollback": func(t *rapid.T) { w.do(&messages.RollbackSwap{Name: name.Draw(t, "name"), Declared: w.declared}) },
-			"ready":    func(t *rapid.T) { w.do(&messages.ReportSwapReady{Id: rapid.SampledFrom(w.swaps()).Draw(t, "id")}) },
-			"failed":   func(t *rapid.T) { w.do(&messages.ReportSwapFailed{Id: rapid.SampledFrom(w.swaps()).Draw(t, "id")}) },
+			"ready":    func(t *rapid.T) { w.do(&messages.ReportRolloutReady{Id: rapid.SampledFrom(w.swaps()).Draw(t, "id")}) },
+			"failed":   func(t *rapid.T) { w.do(&messages.ReportRolloutFailed{Id: rapid.SampledFrom(w.swaps()).Draw(t, "id")}) },
 			"judged": func(t *rapid.T) {
-				w.do(&messages.ReportSwapJudged{Id: rapid.SampledFrom(w.swaps()).Draw(t, "id"), Requests: 20, Failed: rapid.Uint64Range(0, 3).Draw(t, "failed")})
+				w.do(&messages.ReportRolloutJudged{Id: rapid.SampledFrom(w.swaps()).Draw(t, "id"), Requests: 20, Failed: rapid.Uint64Range(0, 3).Draw(t, "failed")})
 			},
-			"settled":  func(t *rapid.T) { w.do(&messages.ReportSwapSettled{Id: rapid.SampledFrom(w.swaps()).Draw(t, "id")}) },
+			"settled":  func(t *rapid.T) { w.do(&messages.ReportRolloutSettled{Id: rapid.SampledFrom(w.swaps()).Draw(t, "id")}) },
 			"withdraw": func(t *rapid.T) { w.withdraw(model.Draw(t, "model")) },
 			"declare": func(t *rapid.T) {
 				w.declare(model.Draw(t, "model"), rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"chat", "fast"}), 0, 2, rapid.ID).Draw(t, "aliases"))
@@ -117,11 +119,11 @@ func TestASwapEnds(t *testing.T) {
 			}
 			switch e := rapid.SampledFrom(owed).Draw(t, "work").(type) {
 			case prepare:
-				w.do(&messages.ReportSwapReady{Id: e.ID})
+				w.do(&messages.ReportRolloutReady{Id: e.ID})
 			case judge:
-				w.do(&messages.ReportSwapJudged{Id: e.ID, Requests: 20, Failed: rapid.Uint64Range(0, 3).Draw(t, "failed")})
+				w.do(&messages.ReportRolloutJudged{Id: e.ID, Requests: 20, Failed: rapid.Uint64Range(0, 3).Draw(t, "failed")})
 			case settle:
-				w.do(&messages.ReportSwapSettled{Id: e.ID, Kept: e.Kept})
+				w.do(&messages.ReportRolloutSettled{Id: e.ID, Kept: e.Kept})
 			}
 		}
 		t.Fatal(fmt.Sprint("still owed: ", w.m.Owed()))

@@ -46,15 +46,15 @@ func Evolve(s State, event proto.Message, _ uint64) State {
 		s.GaveUp = with(s.GaveUp, e.Actor, e.Reason)
 	case *messages.ActorRevived:
 		s.GaveUp = without(s.GaveUp, e.Actor)
-	case *messages.SwapStarted:
+	case *messages.RolloutStarted:
 		s = started(s, e)
-	case *messages.SwapCanaried:
+	case *messages.RolloutCanaried:
 		s = s.step(e.Id, Trying, "")
-	case *messages.SwapPromoted:
+	case *messages.RolloutPromoted:
 		s = promoted(s, e)
-	case *messages.SwapRolledBack:
+	case *messages.RolloutRolledBack:
 		s = rolledBack(s, e)
-	case *messages.SwapSettled:
+	case *messages.RolloutSettled:
 		s.Losers = without(s.Losers, e.Id)
 	case *messages.RouteDropped:
 		s.Routes = without(s.Routes, e.Name)

@@ -1,3 +1,5 @@
+//go:build languagepending
+
 package host
 
 import (

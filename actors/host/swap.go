@@ -7,14 +7,15 @@ import (
 	"modelops/messages"
 )
 
-// SwapPhase is how far a swap has come.
-type SwapPhase string
+// Phase is how far a rollout has come.
+type Phase = messages.SwapReply_Phase
 
+// The phases of a rollout.
 const (
-	Preparing  SwapPhase = "preparing"
-	Trying     SwapPhase = "trying"
-	Promoted   SwapPhase = "promoted"
-	RolledBack SwapPhase = "rolled_back"
+	Preparing  = messages.SwapReply_preparing
+	Trying     = messages.SwapReply_trying
+	Promoted   = messages.SwapReply_promoted
+	RolledBack = messages.SwapReply_rolled_back
 )
 
 // Swap is one exchange of the model that answers a name.
@@ -22,7 +23,7 @@ type Swap struct {
 	ID       string
 	Name     string // that callers use
 	From, To string // models
-	Phase    SwapPhase
+	Phase    Phase
 	Reason   string `json:",omitempty"` // why it ended so
 	// CanaryPct is the new model's share of the requests while it is tried, in percent; 0 = all of them.
 	CanaryPct    uint32 `json:",omitempty"`
@@ -52,7 +53,7 @@ func (w Swap) share() uint32 {
 }
 
 func (w Swap) reply() *messages.SwapReply {
-	return &messages.SwapReply{Id: w.ID, Name: w.Name, From: w.From, To: w.To, Phase: string(w.Phase), Reason: w.Reason}
+	return &messages.SwapReply{Id: w.ID, Name: w.Name, From: w.From, To: w.To, Phase: w.Phase, Reason: w.Reason}
 }
 
 // swap finds the swap that a report is about; false when another one took its place.
@@ -66,7 +67,7 @@ func (s State) swap(id string) (Swap, bool) {
 }
 
 // step brings a swap to its next phase.
-func (s State) step(id string, to SwapPhase, reason string) State {
+func (s State) step(id string, to Phase, reason string) State {
 	if w, ok := s.swap(id); ok {
 		w.Phase, w.Reason = to, reason
 		s.Swaps = with(s.Swaps, w.Name, w)
@@ -75,7 +76,7 @@ func (s State) step(id string, to SwapPhase, reason string) State {
 }
 
 // started begins a swap. Neither of its models is left to be unloaded for a former one.
-func started(s State, e *messages.SwapStarted) State {
+func started(s State, e *messages.RolloutStarted) State {
 	s.Swaps = with(s.Swaps, e.Name, Swap{ID: e.Id, Name: e.Name, From: e.From, To: e.To, Phase: Preparing, CanaryPct: e.CanaryPct, MinRequests: e.MinRequests,
 		JudgeSeconds: e.JudgeSeconds, MaxErrorPct: e.MaxErrorPct, ReadySeconds: e.ReadySeconds, Declared: e.Declared, Resident: e.Resident, Undoes: e.Undoes})
 	for id, l := range s.Losers {
@@ -86,7 +87,7 @@ func started(s State, e *messages.SwapStarted) State {
 	return s
 }
 
-func promoted(s State, e *messages.SwapPromoted) State {
+func promoted(s State, e *messages.RolloutPromoted) State {
 	w, ok := s.swap(e.Id)
 	if !ok {
 		return s
@@ -101,7 +102,7 @@ func promoted(s State, e *messages.SwapPromoted) State {
 	return s
 }
 
-func rolledBack(s State, e *messages.SwapRolledBack) State {
+func rolledBack(s State, e *messages.RolloutRolledBack) State {
 	w, ok := s.swap(e.Id)
 	if !ok {
 		return s

@@ -24,6 +24,6 @@ type World struct {
 func Kind(rules Rules, w World) entity.Kind[State] {
 	return entity.Kind[State]{
 		Name: messages.KindModel, Fold: 1, New: New, Decide: rules.Decide, Evolve: Evolve, Owed: Owed, View: View,
-		Perform: hands{w.Runtime, w.Gate, w.Door, w.Free, w.Held, w.OutOfMemory}.perform,
+		Perform: ports{w.Runtime, w.Gate, w.Door, w.Free, w.Held, w.OutOfMemory}.perform,
 	}
 }

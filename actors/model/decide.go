@@ -2,6 +2,8 @@ package model
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -47,8 +49,10 @@ func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.V
 		return unload(s, c, now)
 	case *messages.RetireModel:
 		return retire(s, c, now)
-	case *messages.EvictModel:
-		return evict(s, c, at)
+	case *messages.Preempt:
+		return preempt(s, c, at)
+	case *messages.Reinstate:
+		return reinstate(s, c, now)
 	case *messages.PinModel:
 		return pin(s, c, at)
 	case *messages.ReportFootprint:
@@ -56,13 +60,10 @@ func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.V
 			return stale()
 		}
 		return entity.Facts(&messages.FootprintMeasured{Attempt: c.Attempt, Bytes: c.Bytes, At: now}), nil
-	case *messages.StartLoad:
-		return startLoad(s, c, at)
+	case *messages.PlacementGranted:
+		return granted(s, c, at)
 	case *messages.ReportPlacementFailed:
-		if c.Attempt != s.Attempt || s.Phase != Placing {
-			return stale()
-		}
-		return entity.Facts(r.loadFailed(s, c.Attempt, c.Error, c.Retriable, now)), nil
+		return r.placementFailed(s, c, now)
 	case *messages.ReportWorkerStarted:
 		if c.Attempt != s.Attempt || !s.resident() || s.Worker != nil {
 			return stale()
@@ -97,10 +98,10 @@ func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.V
 		}
 		return entity.Facts(&messages.LeaseSettled{Attempt: c.Attempt, At: now}), nil
 	case *messages.ReportLeaseReturned:
-		if len(withoutAttempt(s.Returning, c.Attempt)) == len(s.Returning) {
+		if !slices.ContainsFunc(s.Returning, func(p *messages.Placement) bool { return p.Id == c.Placement }) {
 			return stale()
 		}
-		return entity.Facts(&messages.LeaseReturned{Attempt: c.Attempt, At: now}), nil
+		return entity.Facts(&messages.LeaseReturned{Placement: c.Placement, At: now}), nil
 	case *messages.RetryLoad:
 		if c.Attempt != s.Attempt || s.Phase != Waiting {
 			return stale()
@@ -125,8 +126,8 @@ func (r Rules) decideFurther(s State, command proto.Message, at entity.Stamp) (e
 		return asleep(s, c, now)
 	case *messages.ReportAwake:
 		return awake(s, c, now)
-	case *messages.ReportNapFailed:
-		return napFailed(s, c, now)
+	case *messages.ReportSleepFailed:
+		return sleepFailed(s, c, now)
 	case *messages.ScaleModel:
 		return scale(s, c, at)
 	case *messages.ReportReplicaSettled:
@@ -137,6 +138,10 @@ func (r Rules) decideFurther(s State, command proto.Message, at entity.Stamp) (e
 		return replacementReady(s, c, now)
 	case *messages.ReportReplacementFailed:
 		return replacementFailed(s, c, at)
+	case *messages.QueryHolding:
+		return entity.Verdict{Answer: func(uint64) proto.Message { return &messages.HoldingReply{Holds: s.holds(c.Lease, c.Epoch)} }}, nil
+	case *messages.ReportLeaseLost:
+		return leaseLost(s, c, now)
 	}
 	return entity.Verdict{}, entity.Unknown(s.ID, command)
 }
@@ -174,10 +179,8 @@ func ensure(s State, c *messages.EnsureModel, now *timestamppb.Timestamp) (entit
 	switch {
 	case !s.declared():
 		return entity.Verdict{}, NotFound(s.ID)
-	case c.LeftFor != "" && s.LeftFor != c.LeftFor:
-		return entity.Verdict{}, messages.NewError(messages.FailedPrecondition, s.ID.String(), "it was unloaded since it left, or never left for this: it isn't brought back")
-	case s.Phase == Dozing || s.Phase == Asleep:
-		return entity.Facts(&messages.ModelWaking{Attempt: s.Attempt, Reason: c.Reason, At: now}), nil
+	case s.Phase == FallingAsleep || s.Phase == Asleep:
+		return entity.Facts(&messages.WakeStarted{Attempt: s.Attempt, Reason: c.Reason, At: now}), nil
 	case s.Wanted && s.Phase != Failed:
 		return noted(fmt.Sprintf("already wanted: %s", s.Phase))
 	}
@@ -225,25 +228,40 @@ func retire(s State, c *messages.RetireModel, now *timestamppb.Timestamp) (entit
 // footprintStep is the least growth of a worker that changes a mind.
 const footprintStep = 16 * messages.MiB
 
-// evict unloads to make room, once for a placement. The note says when nothing holds memory any more.
-func evict(s State, c *messages.EvictModel, at entity.Stamp) (entity.Verdict, error) {
+// preempt unloads to make room, once for a placement, and says how far that is.
+func preempt(s State, c *messages.Preempt, at entity.Stamp) (entity.Verdict, error) {
 	switch {
 	case len(s.Returning) > 0:
-		return noted("leaving")
+		return left(messages.PreemptReply_leaving)
 	case !s.resident(), s.MadeRoom == c.Placement && s.Wanted && (s.Phase == Loading || s.settledIn()):
-		return noted("gone") // the second: it left for this placement and is back somewhere
+		return left(messages.PreemptReply_gone) // the second: it left for this placement and is back somewhere
 	case s.pinned(at.Now):
 		return entity.Verdict{}, messages.Errorf(messages.FailedPrecondition, s.ID.String(), "it is pinned by %s", pinner(s))
 	case s.Phase == Loading, s.Phase == Waking:
 		return entity.Verdict{}, messages.Errorf(messages.FailedPrecondition, s.ID.String(), "it is %s", s.Phase)
 	case !s.settledIn():
-		return noted("leaving")
+		return left(messages.PreemptReply_leaving)
 	}
 	now := timestamppb.New(at.Now)
-	v := entity.Facts(&messages.ModelUnwanted{Reason: c.Reason, Placement: c.Placement, EvictedFor: c.EvictedFor, At: now},
-		&messages.ModelDraining{Attempt: s.Attempt, Reason: c.Reason, At: now})
-	v.Answer = func(uint64) proto.Message { return &messages.Done{Note: "leaving"} }
-	return v, nil
+	v, err := left(messages.PreemptReply_leaving)
+	v.Events = []proto.Message{&messages.ModelUnwanted{Reason: c.Reason, Placement: c.Placement, EvictedFor: c.PreemptedFor, At: now},
+		&messages.ModelDraining{Attempt: s.Attempt, Reason: c.Reason, At: now}}
+	return v, err
+}
+
+func left(state messages.PreemptReply_State) (entity.Verdict, error) {
+	return entity.Verdict{Answer: func(uint64) proto.Message { return &messages.PreemptReply{State: state} }}, nil
+}
+
+// reinstate wants a model again that left for a placement, unless somebody unloaded it since.
+func reinstate(s State, c *messages.Reinstate, now *timestamppb.Timestamp) (entity.Verdict, error) {
+	if !s.declared() {
+		return entity.Verdict{}, NotFound(s.ID)
+	}
+	if s.LeftFor != c.Placement {
+		return entity.Verdict{}, messages.NewError(messages.FailedPrecondition, s.ID.String(), "it was unloaded since it left, or never left for this: it isn't brought back")
+	}
+	return ensure(s, &messages.EnsureModel{Reason: c.Reason}, now)
 }
 
 func pinner(s State) string {
@@ -267,22 +285,85 @@ func pin(s State, c *messages.PinModel, at entity.Stamp) (entity.Verdict, error)
 	return entity.Facts(e), nil
 }
 
-// startLoad accepts a placement whose memory is reserved. A refusal sends the lease home, so only the attempt that still waits says yes.
-func startLoad(s State, c *messages.StartLoad, at entity.Stamp) (entity.Verdict, error) {
+// granted accepts a placement whose memory is reserved: the one that its own attempt asked for, or, while it has none and seeks none, one
+// that was asked for by its name. A refusal sends the leases back.
+func granted(s State, c *messages.PlacementGranted, at entity.Stamp) (entity.Verdict, error) {
 	p := c.Placement
 	if s.Placement.GetId() != "" && s.Placement.Id == p.GetId() {
 		return noted("already started")
 	}
-	if s.Phase != Placing || p.GetAttempt() != s.Attempt {
-		return entity.Verdict{}, messages.Errorf(messages.FailedPrecondition, s.ID.String(),
-			"the placement is for attempt %d; the model is %s in attempt %d", p.GetAttempt(), s.Phase, s.Attempt)
+	if err := s.takes(p); err != nil {
+		return entity.Verdict{}, err
 	}
-	for _, part := range p.Parts() {
-		if gpu, err := messages.ParseActorID(part.Gpu); err != nil || gpu.Kind != messages.KindGPU || p.Id == "" || part.Lease == "" {
-			return entity.Verdict{}, messages.Errorf(messages.InvalidArgument, s.ID.String(), "placement %q names no device or no lease", p.Id)
+	now := timestamppb.New(at.Now)
+	started := &messages.ModelLoadStarted{Attempt: s.Attempt, Placement: p, Nonce: at.ID, At: now}
+	if s.Phase == Placing {
+		return entity.Facts(started), nil
+	}
+	started.Attempt++
+	return entity.Facts(&messages.ModelWanted{Reason: "a place was found for it", Attempt: started.Attempt, At: now}, started), nil
+}
+
+// takes tells why a placement can't be taken; nil when it can.
+func (s State) takes(p *messages.Placement) error {
+	for _, share := range p.GetShares() {
+		if gpu, err := messages.ParseActorID(share.Gpu); err != nil || gpu.Kind != messages.KindGPU || p.Id == "" || share.Lease == "" {
+			return messages.Errorf(messages.InvalidArgument, s.ID.String(), "placement %q names no device or no lease", p.Id)
 		}
 	}
-	return entity.Facts(&messages.ModelLoadStarted{Attempt: s.Attempt, Placement: p, Nonce: at.ID, At: timestamppb.New(at.Now)}), nil
+	switch {
+	case len(p.GetShares()) == 0:
+		return messages.Errorf(messages.InvalidArgument, s.ID.String(), "placement %q has no share of any device", p.GetId())
+	case p.Holder != s.ID.String() || p.Host != s.ID.Host():
+		return messages.Errorf(messages.FailedPrecondition, s.ID.String(), "the placement is for %s on %s", p.Holder, p.Host)
+	case s.Phase == Placing && p.Claim == claimOf(s.Attempt):
+		return nil
+	case !s.declared():
+		return NotFound(s.ID)
+	case (s.Phase == Absent || s.Phase == Failed) && p.Claim == messages.ByName && len(s.Returning) == 0:
+		return nil
+	}
+	return messages.Errorf(messages.FailedPrecondition, s.ID.String(), "the placement is for claim %s; the model is %s in attempt %d", p.Claim, s.Phase, s.Attempt)
+}
+
+// claimOf names what an attempt asks for.
+func claimOf(attempt uint64) string { return strconv.FormatUint(attempt, 10) }
+
+// placementFailed ends an attempt that finds no place. A model that was asked for by its name, without an attempt of its own, notes why it
+// can't be had, once.
+func (r Rules) placementFailed(s State, c *messages.ReportPlacementFailed, now *timestamppb.Timestamp) (entity.Verdict, error) {
+	switch {
+	case c.Attempt == 0 && (s.Phase == Absent || s.Phase == Failed && !proto.Equal(s.Error, c.Error)) && s.declared():
+		failed := r.loadFailed(s, s.Attempt+1, c.Error, false, now)
+		return entity.Facts(&messages.ModelWanted{Reason: "requests ask for it", Attempt: failed.Attempt, At: now}, failed), nil
+	case c.Attempt != s.Attempt || s.Phase != Placing:
+		return stale()
+	}
+	return entity.Facts(r.loadFailed(s, c.Attempt, c.Error, c.Retriable, now)), nil
+}
+
+// holds tells whether a lease is one of its placements', also while it is given back. An epoch of 0 asks for any.
+func (s State) holds(lease string, epoch uint64) bool {
+	for _, p := range append(slices.Clone(s.Returning), s.Placement) {
+		for _, share := range p.GetShares() {
+			if share.Lease == lease && (epoch == 0 || share.Epoch == epoch) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// leaseLost lets the worker go when the ledger doesn't know its lease any more: it runs on memory that others may be given.
+func leaseLost(s State, c *messages.ReportLeaseLost, now *timestamppb.Timestamp) (entity.Verdict, error) {
+	if c.Attempt != s.Attempt || !s.resident() || !s.holds(c.Lease, c.Epoch) {
+		return stale()
+	}
+	v := entity.Facts(&messages.ModelLeaseLost{Attempt: s.Attempt, Lease: c.Lease, Epoch: c.Epoch, Reason: c.Reason, At: now})
+	if s.settledIn() || s.Phase == Loading {
+		v.Events = append(v.Events, &messages.ModelDraining{Attempt: s.Attempt, Reason: "its lease is lost: " + c.Reason, Force: true, At: now})
+	}
+	return v, nil
 }
 
 func (r Rules) loadFailed(s State, attempt uint64, e *messages.ErrorBody, retriable bool, now *timestamppb.Timestamp) *messages.LoadFailed {
@@ -305,7 +386,7 @@ func (r Rules) workerExited(s State, c *messages.ReportWorkerExited, at entity.S
 	switch {
 	case !s.Wanted:
 		return v, nil
-	case s.Phase == Dozing, s.Phase == Asleep:
+	case s.Phase == FallingAsleep, s.Phase == Asleep:
 		v.Events = append(v.Events, &messages.ModelUnwanted{Reason: "its worker exited while it slept: " + c.Reason, At: now})
 		return v, nil
 	}

@@ -3,7 +3,7 @@
 // It decides when to load, retry, give up and unload. It does not choose a device (the arbiter does), own memory (the gpu
 // actor does) or route requests (the gateway does).
 //
-//	absent ──EnsureModel──▶ placing ──StartLoad──▶ loading ──ready──▶ ready
+//	absent ──EnsureModel──▶ placing ──PlacementGranted──▶ loading ──ready──▶ ready
 //	   ▲                      ▲  ▲                    │                 │ UnloadModel, new declaration
 //	   │                      │  └──── waiting ◀──────┤ failed          ▼
 //	   │                      │      (back-off)       │             draining ──drained──▶ stopping
@@ -15,12 +15,12 @@
 //
 //	DeclareModel          -> ModelDeclared [ModelDraining]
 //	RetireModel           -> ModelRetired [ModelUnwanted ModelDraining]
-//	EnsureModel           -> ModelWanted | ModelWaking
+//	EnsureModel           -> ModelWanted | WakeStarted
 //	UnloadModel           -> ModelUnwanted [ModelDraining]
-//	EvictModel            -> ModelUnwanted ModelDraining   for a placement that needs the room; never when pinned
+//	Preempt            -> ModelUnwanted ModelDraining   for a placement that needs the room; never when pinned
 //	PinModel              -> ModelPinned
 //	ReportFootprint       -> FootprintMeasured
-//	StartLoad             -> ModelLoadStarted           the placement's memory is reserved
+//	PlacementGranted             -> ModelLoadStarted           the placement's memory is reserved
 //	ReportPlacementFailed -> LoadFailed
 //	ReportWorkerStarted   -> WorkerStarted
 //	ReportWorkerReady     -> ModelReady
@@ -31,10 +31,10 @@
 //	ReportLeaseReturned   -> LeaseReturned
 //	RetryLoad             -> ModelWanted
 //	ReportBreaker         -> BreakerChanged
-//	SleepModel            -> ModelDozing
+//	SleepModel            -> SleepStarted
 //	ReportAsleep          -> ModelAsleep                its lease shrinks to what is left
 //	ReportAwake           -> ModelAwake
-//	ReportNapFailed       -> ModelWaking | ModelDraining
+//	ReportSleepFailed       -> WakeStarted | ModelDraining
 //	ScaleModel            -> ModelScaled
 //	ReportReplicaSettled  -> ReplicaSettled
 //	ReplaceWorker         -> WorkerDegraded; at a replica ModelDraining

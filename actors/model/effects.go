@@ -58,6 +58,7 @@ type (
 		Spec      *messages.ModelSpec
 		Placement *messages.Placement
 		Nonce     string
+		Attempt   uint64
 	}
 	await struct {
 		Spec    *messages.ModelSpec
@@ -71,6 +72,7 @@ type (
 	settle struct {
 		Placement *messages.Placement
 		Measured  uint64
+		Attempt   uint64
 	}
 	drain struct {
 		Actor   messages.ActorID
@@ -83,7 +85,7 @@ type (
 		Nonce   string
 		Attempt uint64
 	}
-	doze struct {
+	fallAsleep struct {
 		Spec    *messages.ModelSpec
 		Worker  *messages.Worker
 		Actor   messages.ActorID
@@ -92,12 +94,14 @@ type (
 	shrink struct { // a sleeper's memory goes back
 		Placement *messages.Placement
 		Bytes     uint64
+		Attempt   uint64
 	}
 	wake struct {
 		Spec      *messages.ModelSpec
 		Worker    *messages.Worker
 		Placement *messages.Placement
 		Bytes     uint64 // when it is awake
+		Attempt   uint64
 	}
 	callUp struct { // a further worker shall be there
 		Actor messages.ActorID
@@ -126,22 +130,22 @@ type (
 	}
 )
 
-func (e place) Key() string   { return fmt.Sprintf("place/%d", e.Attempt) }
-func (e start) Key() string   { return fmt.Sprintf("start/%d", e.Placement.Attempt) }
-func (e await) Key() string   { return fmt.Sprintf("ready/%d", e.Attempt) }
-func (e watch) Key() string   { return fmt.Sprintf("watch/%d", e.Attempt) }
-func (e settle) Key() string  { return fmt.Sprintf("settle/%d/%d", e.Placement.Attempt, e.Measured) }
-func (e drain) Key() string   { return fmt.Sprintf("drain/%d/%t", e.Attempt, e.Force) }
-func (e stop) Key() string    { return fmt.Sprintf("stop/%d", e.Attempt) }
-func (e doze) Key() string    { return fmt.Sprintf("doze/%d", e.Attempt) }
-func (e shrink) Key() string  { return fmt.Sprintf("shrink/%d/%d", e.Placement.Attempt, e.Bytes) }
-func (e wake) Key() string    { return fmt.Sprintf("wake/%d", e.Placement.Attempt) }
-func (e callUp) Key() string  { return fmt.Sprintf("call_up/%s/%d", e.Actor.Name(), e.Order) }
-func (e dismiss) Key() string { return fmt.Sprintf("dismiss/%s/%d", e.Actor.Name(), e.Order) }
-func (e stepIn) Key() string  { return fmt.Sprintf("step_in/%s/%d", e.Actor.Name(), e.Order) }
-func (e renew) Key() string   { return fmt.Sprintf("renew/%s/%d", e.Actor.Name(), e.Order) }
-func (e giveUp) Key() string  { return fmt.Sprintf("return/%d", e.Placement.Attempt) }
-func (e retry) Key() string   { return fmt.Sprintf("retry/%d", e.Attempt) }
+func (e place) Key() string      { return fmt.Sprintf("place/%d", e.Attempt) }
+func (e start) Key() string      { return fmt.Sprintf("start/%d", e.Attempt) }
+func (e await) Key() string      { return fmt.Sprintf("ready/%d", e.Attempt) }
+func (e watch) Key() string      { return fmt.Sprintf("watch/%d", e.Attempt) }
+func (e settle) Key() string     { return fmt.Sprintf("settle/%d/%d", e.Attempt, e.Measured) }
+func (e drain) Key() string      { return fmt.Sprintf("drain/%d/%t", e.Attempt, e.Force) }
+func (e stop) Key() string       { return fmt.Sprintf("stop/%d", e.Attempt) }
+func (e fallAsleep) Key() string { return fmt.Sprintf("fallAsleep/%d", e.Attempt) }
+func (e shrink) Key() string     { return fmt.Sprintf("shrink/%d/%d", e.Attempt, e.Bytes) }
+func (e wake) Key() string       { return fmt.Sprintf("wake/%d", e.Attempt) }
+func (e callUp) Key() string     { return fmt.Sprintf("call_up/%s/%d", e.Actor.Name(), e.Order) }
+func (e dismiss) Key() string    { return fmt.Sprintf("dismiss/%s/%d", e.Actor.Name(), e.Order) }
+func (e stepIn) Key() string     { return fmt.Sprintf("step_in/%s/%d", e.Actor.Name(), e.Order) }
+func (e renew) Key() string      { return fmt.Sprintf("renew/%s/%d", e.Actor.Name(), e.Order) }
+func (e giveUp) Key() string     { return "return/" + e.Placement.Id }
+func (e retry) Key() string      { return fmt.Sprintf("retry/%d", e.Attempt) }
 
 // Pace: the arbiter's answer is usually there within a few milliseconds.
 func (place) Pace() (first, longest time.Duration) {
@@ -167,17 +171,17 @@ func Owed(s State) []entity.Effect {
 		}
 	case Loading:
 		if s.Worker == nil {
-			out = append(out, start{s.Spec, s.Placement, s.Nonce})
+			out = append(out, start{s.Spec, s.Placement, s.Nonce, s.Attempt})
 		} else {
 			out = append(out, await{s.Spec, s.Worker, s.Attempt})
 		}
 	case Ready:
 		out = append(out, watch{s.Worker, s.Attempt})
 		if s.Unsettled {
-			out = append(out, settle{s.Placement, s.Measured})
+			out = append(out, settle{s.Placement, s.Measured, s.Attempt})
 		}
-	case Dozing, Asleep, Waking:
-		out = append(out, owedNap(s)...)
+	case FallingAsleep, Asleep, Waking:
+		out = append(out, owedSleep(s)...)
 	case Draining:
 		out = append(out, drain{s.ID, s.Attempt, s.Force})
 		if s.Worker != nil {
@@ -191,8 +195,8 @@ func Owed(s State) []entity.Effect {
 	return out
 }
 
-// hands are what a model touches the world with.
-type hands struct {
+// ports are what a model touches the world with.
+type ports struct {
 	runtime Runtime
 	gate    Gate
 	door    messages.Door
@@ -204,7 +208,7 @@ type hands struct {
 	outOfMemory func(error) bool
 }
 
-func (h hands) perform(ctx context.Context, effect entity.Effect) (proto.Message, error) {
+func (h ports) perform(ctx context.Context, effect entity.Effect) (proto.Message, error) {
 	switch e := effect.(type) {
 	case place:
 		return h.place(ctx, e)
@@ -222,19 +226,19 @@ func (h hands) perform(ctx context.Context, effect entity.Effect) (proto.Message
 		if err := h.settle(ctx, e); err != nil {
 			return nil, err
 		}
-		return &messages.ReportLeaseSettled{Attempt: e.Placement.Attempt}, nil
+		return &messages.ReportLeaseSettled{Attempt: e.Attempt}, nil
 	case drain:
 		if err := h.gate.Drain(ctx, e.Actor, e.Attempt, e.Force); err != nil {
 			return nil, err
 		}
 		return &messages.ReportDrained{Attempt: e.Attempt}, nil
-	case doze:
-		return h.doze(ctx, e)
+	case fallAsleep:
+		return h.fallAsleep(ctx, e)
 	case shrink:
 		if err := h.resize(ctx, e.Placement, e.Bytes); err != nil && messages.CodeOf(err) != messages.NotFound {
 			return nil, err
 		}
-		return &messages.ReportLeaseSettled{Attempt: e.Placement.Attempt}, nil
+		return &messages.ReportLeaseSettled{Attempt: e.Attempt}, nil
 	case wake:
 		return h.wake(ctx, e)
 	case callUp:
@@ -254,12 +258,12 @@ func (h hands) perform(ctx context.Context, effect entity.Effect) (proto.Message
 		if h.free != nil {
 			h.free(ctx, e.Placement) // the driver's word lags behind a process's end
 		}
-		for _, part := range e.Placement.Parts() {
-			if _, err := h.door.Ask(ctx, gpuOf(part.Gpu), &messages.ReleaseVram{Lease: part.Lease, Reason: "its worker is gone"}); err != nil {
+		for _, part := range e.Placement.Shares {
+			if _, err := h.door.Ask(ctx, gpuOf(part.Gpu), &messages.ReleaseVram{Lease: part.Lease, Holder: e.Placement.Holder, Epoch: part.Epoch, Reason: "its worker is gone"}); err != nil {
 				return nil, err
 			}
 		}
-		return &messages.ReportLeaseReturned{Attempt: e.Placement.Attempt}, nil
+		return &messages.ReportLeaseReturned{Placement: e.Placement.Id}, nil
 	case retry:
 		if err := entity.Pause(ctx, e.After); err != nil {
 			return nil, err
@@ -270,8 +274,8 @@ func (h hands) perform(ctx context.Context, effect entity.Effect) (proto.Message
 }
 
 // settle tells every device of a placement what the worker was measured to hold there; without figures for each, an equal part.
-func (h hands) settle(ctx context.Context, e settle) error {
-	parts := e.Placement.Parts()
+func (h ports) settle(ctx context.Context, e settle) error {
+	parts := e.Placement.Shares
 	held := []uint64{e.Measured}
 	if len(parts) > 1 {
 		held = nil
@@ -283,7 +287,7 @@ func (h hands) settle(ctx context.Context, e settle) error {
 		}
 	}
 	for i, part := range parts {
-		_, err := h.door.Ask(ctx, gpuOf(part.Gpu), &messages.SettleVram{Lease: part.Lease, MeasuredBytes: held[i]})
+		_, err := h.door.Ask(ctx, gpuOf(part.Gpu), &messages.SettleVram{Lease: part.Lease, Holder: e.Placement.Holder, Epoch: part.Epoch, MeasuredBytes: held[i]})
 		if err != nil && messages.CodeOf(err) != messages.NotFound {
 			return err
 		}
@@ -300,13 +304,14 @@ func gpuOf(gpu string) messages.ActorID {
 }
 
 // place asks the arbiter, again and again while it is undecided: asking twice for one attempt gives one placement.
-func (h hands) place(ctx context.Context, e place) (proto.Message, error) {
-	need, from, err := h.need(ctx, e)
+func (h ports) place(ctx context.Context, e place) (proto.Message, error) {
+	need, err := NeedOf(ctx, h.runtime, e.Spec, e.Known)
 	if err != nil {
 		return &messages.ReportPlacementFailed{Attempt: e.Attempt, Error: messages.AsError(err).Body()}, nil
 	}
-	_, err = h.door.Ask(ctx, messages.ArbiterActor(), &messages.PlaceModel{Model: e.ID.String(), Attempt: e.Attempt, NeedBytes: need,
-		NeedFrom: from, Groups: e.Spec.GetGroups(), Kinds: RunsOn(e.Spec), Shards: ShardsOf(e.Spec)})
+	need.Host = e.ID.Host()
+	_, err = h.door.Ask(ctx, messages.ArbiterActor(), &messages.RequestPlacement{Holder: e.ID.String(), Preemptible: true,
+		Claim: &messages.Claim{Id: claimOf(e.Attempt), Needs: []*messages.Need{need}, Groups: e.Spec.GetGroups()}})
 	if messages.CodeOf(err) == messages.GPUUnavailable {
 		refusal := messages.AsError(err)
 		return &messages.ReportPlacementFailed{Attempt: e.Attempt, Error: refusal.Body(), Retriable: refusal.Retry > 0}, nil
@@ -334,33 +339,41 @@ func ShardsOf(spec *messages.ModelSpec) uint32 {
 	return spec.GetShards()
 }
 
-// need is the memory to ask for: what was measured beats what was declared beats what the file suggests.
-func (h hands) need(ctx context.Context, e place) (bytes uint64, from string, err error) {
-	estimate, err := h.runtime.Need(ctx, e.Spec) // also finds out that the file isn't there
-	switch {
-	case err != nil:
-		return 0, "", err
-	case e.Known > 0:
-		return e.Known, "measured", nil
-	case e.Spec.GetVramBytes() > 0:
-		return estimate, "declared", nil
-	}
-	return estimate, "estimated", nil
+// Estimator says what a model's files suggest of its need.
+type Estimator interface {
+	// Need is the memory to reserve, in bytes: declared, else estimated. It fails when the file isn't there.
+	Need(ctx context.Context, spec *messages.ModelSpec) (uint64, error)
 }
 
-func (h hands) start(ctx context.Context, e start) (proto.Message, error) {
+// NeedOf is what a model needs on a host: what was measured there beats what is declared, and that beats what its file suggests.
+func NeedOf(ctx context.Context, from Estimator, spec *messages.ModelSpec, measured uint64) (*messages.Need, error) {
+	estimate, err := from.Need(ctx, spec) // also finds out that the file isn't there
+	if err != nil {
+		return nil, err
+	}
+	need := &messages.Need{Bytes: estimate, Source: messages.Need_estimated, Kinds: RunsOn(spec), Shards: ShardsOf(spec)}
+	switch {
+	case measured > 0:
+		need.Bytes, need.Source = measured, messages.Need_measured
+	case spec.GetVramBytes() > 0:
+		need.Source = messages.Need_declared
+	}
+	return need, nil
+}
+
+func (h ports) start(ctx context.Context, e start) (proto.Message, error) {
 	w, err := h.runtime.Start(ctx, e.Spec, e.Placement, e.Nonce)
 	if err != nil && ctx.Err() != nil {
 		return nil, err
 	}
 	if err != nil {
-		return &messages.ReportLoadFailed{Attempt: e.Placement.Attempt, Error: messages.AsError(err).Body(), Retriable: retriable(err)}, nil
+		return &messages.ReportLoadFailed{Attempt: e.Attempt, Error: messages.AsError(err).Body(), Retriable: retriable(err)}, nil
 	}
-	return &messages.ReportWorkerStarted{Attempt: e.Placement.Attempt, Worker: w}, nil
+	return &messages.ReportWorkerStarted{Attempt: e.Attempt, Worker: w}, nil
 }
 
 // await reports a failure only once the worker is gone, since the failure sends its memory home.
-func (h hands) await(ctx context.Context, e await) (proto.Message, error) {
+func (h ports) await(ctx context.Context, e await) (proto.Message, error) {
 	measured, slots, err := h.runtime.AwaitReady(ctx, e.Spec, e.Worker)
 	if err == nil {
 		return &messages.ReportWorkerReady{Attempt: e.Attempt, MeasuredBytes: measured, Slots: slots}, nil

@@ -10,7 +10,7 @@ import (
 	"modelops/messages"
 )
 
-func (h hands) doze(ctx context.Context, e doze) (proto.Message, error) {
+func (h ports) fallAsleep(ctx context.Context, e fallAsleep) (proto.Message, error) {
 	if err := h.gate.Drain(ctx, e.Actor, e.Attempt, false); err != nil {
 		return nil, err
 	}
@@ -19,13 +19,13 @@ func (h hands) doze(ctx context.Context, e doze) (proto.Message, error) {
 		return nil, err
 	}
 	if err != nil {
-		return &messages.ReportNapFailed{Attempt: e.Attempt, Error: messages.AsError(err).Body()}, nil
+		return &messages.ReportSleepFailed{Attempt: e.Attempt, Error: messages.AsError(err).Body()}, nil
 	}
 	return &messages.ReportAsleep{Attempt: e.Attempt, Bytes: holds}, nil
 }
 
 // wake takes the memory back before the engine does.
-func (h hands) wake(ctx context.Context, e wake) (proto.Message, error) {
+func (h ports) wake(ctx context.Context, e wake) (proto.Message, error) {
 	err := h.resize(ctx, e.Placement, e.Bytes)
 	if code := messages.CodeOf(err); code != 0 && code != messages.GPUUnavailable && code != messages.NotFound {
 		return nil, err
@@ -37,20 +37,20 @@ func (h hands) wake(ctx context.Context, e wake) (proto.Message, error) {
 		return nil, err
 	}
 	if err != nil {
-		return &messages.ReportNapFailed{Attempt: e.Placement.Attempt, Error: messages.AsError(err).Body(), Waking: true}, nil
+		return &messages.ReportSleepFailed{Attempt: e.Attempt, Error: messages.AsError(err).Body(), Waking: true}, nil
 	}
-	return &messages.ReportAwake{Attempt: e.Placement.Attempt}, nil
+	return &messages.ReportAwake{Attempt: e.Attempt}, nil
 }
 
 // resize tells the ledgers that a placement's leases hold another amount, each its part of it. What never held anything stays as it is.
-func (h hands) resize(ctx context.Context, p *messages.Placement, bytes uint64) error {
-	if p.Bytes == 0 {
+func (h ports) resize(ctx context.Context, p *messages.Placement, bytes uint64) error {
+	if p.Bytes() == 0 {
 		return nil
 	}
-	parts := p.Parts()
+	parts := p.Shares
 	for _, part := range parts {
 		share := max(bytes/uint64(len(parts)), 1)
-		if _, err := h.door.Ask(ctx, gpuOf(part.Gpu), &messages.ResizeVram{Lease: part.Lease, Bytes: share}); err != nil {
+		if _, err := h.door.Ask(ctx, gpuOf(part.Gpu), &messages.ResizeVram{Lease: part.Lease, Holder: p.Holder, Epoch: part.Epoch, Bytes: share}); err != nil {
 			return err
 		}
 	}
@@ -58,14 +58,14 @@ func (h hands) resize(ctx context.Context, p *messages.Placement, bytes uint64) 
 }
 
 // callUp declares a further worker and asks for it. A call that isn't owed any more stops half-way.
-func (h hands) callUp(ctx context.Context, e callUp) (proto.Message, error) {
+func (h ports) callUp(ctx context.Context, e callUp) (proto.Message, error) {
 	if err := h.ask(ctx, e.Actor, &messages.DeclareModel{Spec: e.Spec}, &messages.EnsureModel{Reason: "a replica of " + e.Spec.ReplicaOf}); err != nil {
 		return nil, err
 	}
 	return &messages.ReportReplicaSettled{Replica: e.Actor.Name(), Up: true, Order: e.Order}, nil
 }
 
-func (h hands) ask(ctx context.Context, to messages.ActorID, commands ...proto.Message) error {
+func (h ports) ask(ctx context.Context, to messages.ActorID, commands ...proto.Message) error {
 	for _, c := range commands {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -78,7 +78,7 @@ func (h hands) ask(ctx context.Context, to messages.ActorID, commands ...proto.M
 }
 
 // stepIn asks for a replacement and looks how far it is; the work stays owed while it is on its way.
-func (h hands) stepIn(ctx context.Context, e stepIn) (proto.Message, error) {
+func (h ports) stepIn(ctx context.Context, e stepIn) (proto.Message, error) {
 	v, err := h.view(ctx, e.Actor)
 	if err != nil {
 		return nil, err
@@ -104,7 +104,7 @@ func (h hands) stepIn(ctx context.Context, e stepIn) (proto.Message, error) {
 }
 
 // renew has a replica's worker start anew and waits until it is ready, or nobody wants it any more.
-func (h hands) renew(ctx context.Context, e renew) (proto.Message, error) {
+func (h ports) renew(ctx context.Context, e renew) (proto.Message, error) {
 	if err := h.ask(ctx, e.Actor, &messages.ReplaceWorker{Replica: e.Actor.Name(), Attempt: e.Attempt, Reason: e.Reason}); err != nil && messages.CodeOf(err) != messages.ModelNotFound {
 		return nil, err
 	}
@@ -118,7 +118,7 @@ func (h hands) renew(ctx context.Context, e renew) (proto.Message, error) {
 	return &messages.ReportReplicaSettled{Replica: e.Actor.Name(), Up: true, Order: e.Order}, nil
 }
 
-func (h hands) view(ctx context.Context, of messages.ActorID) (*messages.ModelView, error) {
+func (h ports) view(ctx context.Context, of messages.ActorID) (*messages.ModelView, error) {
 	r, err := h.door.Ask(ctx, of, &messages.QueryView{})
 	if err != nil {
 		return nil, err
@@ -134,7 +134,7 @@ func (h hands) view(ctx context.Context, of messages.ActorID) (*messages.ModelVi
 	return v, nil
 }
 
-func (h hands) stop(ctx context.Context, e stop) (proto.Message, error) {
+func (h ports) stop(ctx context.Context, e stop) (proto.Message, error) {
 	w := e.Worker
 	if w == nil { // the start was cancelled half-way: is there a process with its nonce?
 		found, err := h.runtime.Find(ctx, e.Nonce)

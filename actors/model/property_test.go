@@ -1,3 +1,5 @@
+//go:build languagepending
+
 package model
 
 import (
@@ -27,7 +29,7 @@ func placement(attempt uint64) *messages.Placement {
 func success(e entity.Effect) proto.Message {
 	switch e := e.(type) {
 	case place: // the arbiter brings the placement
-		return &messages.StartLoad{Placement: placement(e.Attempt)}
+		return &messages.PlacementGranted{Placement: placement(e.Attempt)}
 	case start:
 		return &messages.ReportWorkerStarted{Attempt: e.Placement.Attempt, Worker: &messages.Worker{Pid: 7, Nonce: e.Nonce}}
 	case await:
@@ -38,7 +40,7 @@ func success(e entity.Effect) proto.Message {
 		return &messages.ReportLeaseSettled{Attempt: e.Placement.Attempt}
 	case drain:
 		return &messages.ReportDrained{Attempt: e.Attempt}
-	case doze:
+	case fallAsleep:
 		return &messages.ReportAsleep{Attempt: e.Attempt, Bytes: 1 << 20}
 	case shrink:
 		return &messages.ReportLeaseSettled{Attempt: e.Placement.Attempt}
@@ -78,9 +80,9 @@ func anyCommand(t *rapid.T, s State) proto.Message {
 	case 3:
 		return &messages.UnloadModel{Force: rapid.Bool().Draw(t, "force")}
 	case 4:
-		return &messages.StartLoad{Placement: placement(attempt)}
+		return &messages.PlacementGranted{Placement: placement(attempt)}
 	case 5:
-		return &messages.StartLoad{Placement: &messages.Placement{Attempt: attempt}}
+		return &messages.PlacementGranted{Placement: &messages.Placement{Attempt: attempt}}
 	case 6:
 		return &messages.ReportPlacementFailed{Attempt: attempt, Error: failure, Retriable: rapid.Bool().Draw(t, "retriable")}
 	case 7:
@@ -100,7 +102,7 @@ func anyCommand(t *rapid.T, s State) proto.Message {
 	case 14:
 		return &messages.RetryLoad{Attempt: attempt}
 	case 15:
-		return &messages.EvictModel{Placement: fmt.Sprintf("for%d", rapid.IntRange(0, 2).Draw(t, "for")), EvictedFor: "model/main_pc/big"}
+		return &messages.Preempt{Placement: fmt.Sprintf("for%d", rapid.IntRange(0, 2).Draw(t, "for")), EvictedFor: "model/main_pc/big"}
 	case 16:
 		return &messages.PinModel{Owner: rapid.SampledFrom([]string{"", "alice"}).Draw(t, "owner"), TtlSeconds: rapid.Uint32Range(0, 60).Draw(t, "ttl")}
 	case 17:
@@ -112,7 +114,7 @@ func anyCommand(t *rapid.T, s State) proto.Message {
 	case 21:
 		return &messages.ReportAwake{Attempt: attempt}
 	case 22, 23:
-		return &messages.ReportNapFailed{Attempt: attempt, Error: failure, Waking: rapid.Bool().Draw(t, "waking")}
+		return &messages.ReportSleepFailed{Attempt: attempt, Error: failure, Waking: rapid.Bool().Draw(t, "waking")}
 	case 24, 25, 26:
 		return &messages.ScaleModel{Replicas: rapid.Uint32Range(0, 5).Draw(t, "replicas")}
 	case 27, 28:
@@ -150,7 +152,7 @@ func wild(t *rapid.T) *machine {
 		if _, pins := c.(*messages.PinModel); pins || err != nil {
 			continue
 		}
-		if _, room := c.(*messages.EvictModel); room {
+		if _, room := c.(*messages.Preempt); room {
 			continue // says how far it is
 		}
 		if again, _ := m.Do(c); len(again.Events) > 0 {
@@ -176,11 +178,11 @@ func sound(t *rapid.T, m *machine, after string) {
 		"wanted and nothing owed":                      s.Wanted && s.Phase != Failed && len(owed) == 0,
 		"wanted and absent":                            s.Wanted && s.Phase == Absent,
 		"a resident attempt whose lease is going home": slices.ContainsFunc(s.Returning, func(p *messages.Placement) bool { return p.Lease == s.Placement.GetLease() }),
-		"asleep without placement, lease and worker":   s.napping() && (s.Placement.GetLease() == "" || s.Worker == nil),
-		"a worker on its way that nobody watches":      s.napping() && !has("watch/"),
-		"asleep and holds nothing or too much":         s.Phase == Asleep && (s.Dormant == 0 || s.Dormant > max(s.full(), 1)),
+		"asleep without placement, lease and worker":   s.sleeping() && (s.Placement.GetLease() == "" || s.Worker == nil),
+		"a worker on its way that nobody watches":      s.sleeping() && !has("watch/"),
+		"asleep and holds nothing or too much":         s.Phase == Asleep && (s.SleepBytes == 0 || s.SleepBytes > max(s.full(), 1)),
 		"two amounts told to the ledger":               has("shrink/") && (has("wake/") || has("settle/")),
-		"napping though nobody wants it":               s.napping() && !s.Wanted,
+		"sleeping though nobody wants it":              s.sleeping() && !s.Wanted,
 		"somebody is kept whom nobody dismisses":       !s.Wanted && slices.ContainsFunc(slices.Collect(maps.Keys(s.Crew)), func(n string) bool { return !has("dismiss/" + n + "/") }),
 		"a seat without a mate":                        slices.ContainsFunc(s.manned(), func(n string) bool { return !s.Crew[n].Wanted }),
 		"a replacement that nobody waits for":          s.Swap != nil && !s.Swap.Renewing && !has("step_in/"+s.Swap.Replacement),

@@ -53,7 +53,7 @@ func replaceWorker(s State, c *messages.ReplaceWorker, at entity.Stamp) (entity.
 	case !s.Wanted, !own && !mate:
 		return stale()
 	case own && s.Phase != Ready:
-		return noted("it is " + string(s.Phase))
+		return noted("it is " + s.Phase.String())
 	case s.HeldMS > 0 && at.Now.UnixMilli()-s.HeldMS < replaceAgain.Milliseconds():
 		return noted("no replacement could be had a moment ago; it is tried again after a minute")
 	}

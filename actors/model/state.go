@@ -10,20 +10,21 @@ import (
 )
 
 // Phase is where the model is on its way to a worker and back.
-type Phase string
+type Phase = messages.ModelView_Phase
 
+// The phases of a model.
 const (
-	Absent   Phase = "absent"
-	Placing  Phase = "placing"
-	Loading  Phase = "loading"
-	Ready    Phase = "ready"
-	Dozing   Phase = "dozing" // its engine is being put to sleep
-	Asleep   Phase = "asleep"
-	Waking   Phase = "waking"
-	Draining Phase = "draining"
-	Stopping Phase = "stopping"
-	Waiting  Phase = "waiting"
-	Failed   Phase = "failed"
+	Absent        = messages.ModelView_absent
+	Placing       = messages.ModelView_placing
+	Loading       = messages.ModelView_loading
+	Ready         = messages.ModelView_ready
+	FallingAsleep = messages.ModelView_falling_asleep // its engine is being put to sleep
+	Asleep        = messages.ModelView_asleep
+	Waking        = messages.ModelView_waking
+	Draining      = messages.ModelView_draining
+	Stopping      = messages.ModelView_stopping
+	Waiting       = messages.ModelView_waiting
+	Failed        = messages.ModelView_failed
 )
 
 // State is what one model's journal says.
@@ -48,15 +49,15 @@ type State struct {
 	RetryMS   int64 // pause before the next try, in phase waiting
 	Force     bool
 	Unsettled bool // the gpu actor hasn't heard the measured footprint
-	// Dozed tells, in phase waking, that the try to fall asleep is over: only then it can be woken.
-	Dozed       bool
-	Dormant     uint64 // bytes that the sleeping worker holds
-	NapFailedMS int64  // when it last didn't fall asleep
+	// SleepTried tells, in phase waking, that the try to fall asleep is over: only then it can be woken.
+	SleepTried    bool
+	SleepBytes    uint64 // bytes that the sleeping worker holds
+	SleepFailedMS int64  // when it last didn't fall asleep
 	// Returning holds leases of ended attempts that the gpu actor hasn't taken back.
 	Returning []*messages.Placement
 	Error     *messages.ErrorBody
 	LogTail   []string
-	Breaker   string
+	Breaker   messages.ModelView_Breaker
 	// Footprints are measured peaks in bytes, by revision and device kind ("4f2a@cuda"); they beat every estimate.
 	Footprints map[string]uint64
 	// Guess is what to ask for after a worker ran out of memory, in bytes; 0 = nothing went wrong. It isn't a footprint: strangers may have
@@ -99,12 +100,14 @@ func (s State) pinned(now time.Time) bool {
 }
 
 // New is a model that nobody has declared.
-func New(id messages.ActorID) State { return State{ID: id, Phase: Absent, Breaker: "closed"} }
+func New(id messages.ActorID) State {
+	return State{ID: id, Phase: Absent, Breaker: messages.ModelView_closed}
+}
 
 // resident tells whether a worker runs or is about to.
 func (s State) resident() bool {
 	switch s.Phase {
-	case Loading, Ready, Dozing, Asleep, Waking, Draining, Stopping:
+	case Loading, Ready, FallingAsleep, Asleep, Waking, Draining, Stopping:
 		return true
 	}
 	return false
@@ -173,7 +176,7 @@ func evolve(s State, event proto.Message, sequence uint64) State {
 		s.Error, s.RetryMS = e.Error, e.RetryMs
 		switch {
 		case e.OutOfMemory && s.Placement != nil: // what was reserved was too little, or less than that was free: ask for a quarter more
-			s.Guess = s.Placement.Bytes + s.Placement.Bytes/4
+			s.Guess = s.Placement.Bytes() + s.Placement.Bytes()/4
 		case s.Placement == nil: // no device can hold so much
 			s.Guess = 0
 		}
@@ -183,11 +186,12 @@ func evolve(s State, event proto.Message, sequence uint64) State {
 			s.Phase, s.WantedMS = Failed, 0
 		}
 	case *messages.LeaseReturned:
-		s.Returning = withoutAttempt(s.Returning, e.Attempt)
+		s.Returning = withoutClaim(s.Returning, e.Placement)
 	case *messages.BreakerChanged:
 		s.Breaker = e.State
-	case *messages.ModelDozing, *messages.ModelAsleep, *messages.ModelWaking, *messages.ModelAwake:
-		s = evolveNap(s, e)
+	case *messages.SleepStarted, *messages.ModelAsleep, *messages.WakeStarted, *messages.ModelAwake:
+		s = evolveSleep(s, e)
+	case *messages.ModelLeaseLost: // the drain that comes with it says what follows
 	case *messages.ModelScaled, *messages.ReplicaSettled, *messages.WorkerDegraded, *messages.WorkerReplaced, *messages.ReplacementFailed:
 		s = evolveCrew(s, e, sequence)
 	}
@@ -242,15 +246,15 @@ func ended(s State) State {
 	}
 	s.Placement, s.Worker, s.Nonce, s.Force, s.Unsettled = nil, nil, "", false, false
 	s.Measured, s.Slots, s.ReadyMS, s.StartedMS, s.LoadMS = 0, 0, 0, 0, 0
-	s.Dozed, s.Dormant, s.NapFailedMS = false, 0, 0
-	s.Phase, s.Breaker = Absent, "closed"
+	s.SleepTried, s.SleepBytes, s.SleepFailedMS = false, 0, 0
+	s.Phase, s.Breaker = Absent, messages.ModelView_closed
 	return s
 }
 
-func withoutAttempt(in []*messages.Placement, attempt uint64) []*messages.Placement {
+func withoutClaim(in []*messages.Placement, id string) []*messages.Placement {
 	var out []*messages.Placement
 	for _, p := range in {
-		if p.Attempt != attempt {
+		if p.Id != id {
 			out = append(out, p)
 		}
 	}
@@ -267,10 +271,10 @@ func View(s State) proto.Message {
 	}
 	holds := s.Measured
 	if s.Phase == Asleep {
-		holds = s.Dormant
+		holds = s.SleepBytes
 	}
 	v := &messages.ModelView{
-		Id: s.ID.String(), Host: s.ID.Host(), Name: s.ID.Name(), Phase: string(s.Phase), Wanted: s.Wanted, Attempt: s.Attempt,
+		Id: s.ID.String(), Host: s.ID.Host(), Name: s.ID.Name(), Phase: s.Phase, Wanted: s.Wanted, Attempt: s.Attempt,
 		Spec: s.Spec, Placement: s.Placement, Worker: s.Worker, MeasuredBytes: holds, ReadyMs: s.ReadyMS, LoadMs: s.LoadMS,
 		Error: s.Error, Breaker: s.Breaker, Slots: s.Slots, LogTail: s.LogTail, PinnedBy: s.PinnedBy, PinnedUntilMs: s.PinnedTill,
 		Footprints: s.Footprints, WantedMs: s.WantedMS, Replicas: s.seats(),

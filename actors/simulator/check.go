@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -84,7 +85,7 @@ func (w *World) checkModels() {
 				w.violated("%s is ready without a placement", m.id)
 				continue
 			}
-			for _, part := range s.Placement.Parts() {
+			for _, part := range s.Placement.Shares {
 				if _, ok := w.ledgers[w.deviceOf(part.Gpu)].state.Leases[part.Lease]; !ok {
 					w.violated("%s is ready without a lease", m.id)
 				}
@@ -133,14 +134,14 @@ func (w *World) owner(m *node[model.State], lease string) (placement string, lea
 	}
 	for id, o := range w.arbiter.state.Open {
 		if has(o.Placement, lease) {
-			return id, o.Step == arbiter.Releasing || o.Placement.Attempt != m.state.Attempt || m.state.Phase != model.Placing
+			return id, o.Step == arbiter.Releasing || o.Placement.Claim != strconv.FormatUint(m.state.Attempt, 10) || m.state.Phase != model.Placing
 		}
 	}
 	return "", false
 }
 
 func has(p *messages.Placement, lease string) bool {
-	return slices.ContainsFunc(p.Parts(), func(s *messages.Share) bool { return s.Lease == lease })
+	return slices.ContainsFunc(p.GetShares(), func(s *messages.Share) bool { return s.Lease == lease })
 }
 
 // decided looks at decisions as they are taken.
@@ -200,14 +201,14 @@ func (w *World) checkPlacement(e *messages.PlacementDecided) {
 			leaving[v] = leaving[v] || id != p.Id && o.Step == arbiter.Evicting && !slices.Contains(o.Gone, v)
 		}
 	}
-	if n := max(w.declared(w.modelNamed(p.Model)).Shards, 1); len(p.Parts()) != n {
-		w.violated("%s is split over %d devices, not %d", p.Model, len(p.Parts()), n)
+	if n := max(w.declared(w.modelNamed(p.Holder)).Shards, 1); len(p.Shares) != n {
+		w.violated("%s is split over %d devices, not %d", p.Holder, len(p.Shares), n)
 	}
-	for _, part := range p.Parts() {
+	for _, part := range p.Shares {
 		w.checkPart(p, part, leaving)
 	}
-	if len(p.Shares) == 0 {
-		w.checkVictims(p, w.deviceOf(p.Gpu))
+	if len(p.Shares) == 1 {
+		w.checkVictims(p, w.deviceOf(p.Gpu()))
 	}
 }
 
@@ -227,28 +228,28 @@ func (w *World) checkPart(p *messages.Placement, part *messages.Share, leaving m
 		}
 	}
 	if held > limit {
-		w.violated("%s was placed on %s over its limit: %d with all that is promised, limit %d", p.Model, part.Gpu, held, limit)
+		w.violated("%s was placed on %s over its limit: %d with all that is promised, limit %d", p.Holder, part.Gpu, held, limit)
 	}
 }
 
 func (w *World) checkVictims(p *messages.Placement, device int) {
 	now := w.now().UnixMilli()
-	asker := w.views[w.modelNamed(p.Model)]
+	asker := w.views[w.modelNamed(p.Holder)]
 	young := ""
 	for _, v := range p.Victims {
 		i := w.modelNamed(v)
 		m, l := w.views[i], w.lanes[w.kin[i]]
-		switch busy := m.Phase != "ready" && m.Phase != "asleep" || w.inUse(i); {
+		switch busy := m.Phase != messages.ModelView_ready && m.Phase != messages.ModelView_asleep || w.inUse(i); {
 		case arbiter.Pinned(m, now):
-			w.violated("%s has to leave for %s although it is pinned", v, p.Model)
+			w.violated("%s has to leave for %s although it is pinned", v, p.Holder)
 		case busy && now-asker.WantedMs <= w.o.MaxWait.Milliseconds():
-			w.violated("%s has to leave for %s although it is busy (%s, %d running, %d waiting)", v, p.Model, m.Phase, l.running(), len(l.waiting))
+			w.violated("%s has to leave for %s although it is busy (%s, %d running, %d waiting)", v, p.Holder, m.Phase, l.running(), len(l.waiting))
 		case !busy && w.young(m, now):
 			young = v
 		}
 	}
-	if young != "" && len(w.declared(w.modelNamed(p.Model)).Groups) == 0 && w.roomWithout(device, p, now) {
-		w.violated("%s has to leave for %s inside its minimum residency although others would do", young, p.Model)
+	if young != "" && len(w.declared(w.modelNamed(p.Holder)).Groups) == 0 && w.roomWithout(device, p, now) {
+		w.violated("%s has to leave for %s inside its minimum residency although others would do", young, p.Holder)
 	}
 }
 
@@ -260,7 +261,7 @@ func (w *World) inUse(i int) bool {
 	if i == l.model {
 		n = l.running() + len(l.waiting)
 	}
-	return n > 0 || w.views[i].Phase == "ready" && l.idle().Milliseconds() < w.o.Collation.Milliseconds()
+	return n > 0 || w.views[i].Phase == messages.ModelView_ready && l.idle().Milliseconds() < w.o.Collation.Milliseconds()
 }
 
 func (w *World) young(m *messages.ModelView, now int64) bool {
@@ -271,21 +272,21 @@ func (w *World) young(m *messages.ModelView, now int64) bool {
 func (w *World) roomWithout(device int, p *messages.Placement, now int64) bool {
 	limit, reserved := limitOf(&w.ledgers[device].state)
 	room := limit
-	asker := w.kin[w.modelNamed(p.Model)]
+	asker := w.kin[w.modelNamed(p.Holder)]
 	for i, m := range w.views {
 		if w.kin[i] == asker { // nobody leaves for another worker of its own model
 			continue
 		}
-		if m.Phase == "ready" && len(m.Placement.Shares) == 0 && w.deviceOf(m.Placement.Gpu) == device && !arbiter.Pinned(m, now) && !w.young(m, now) && !w.inUse(i) {
+		if m.Phase == messages.ModelView_ready && len(m.Placement.GetShares()) == 1 && w.deviceOf(m.Placement.Gpu()) == device && !arbiter.Pinned(m, now) && !w.young(m, now) && !w.inUse(i) {
 			room += m.MeasuredBytes
 		}
 	}
 	for id, o := range w.arbiter.state.Open { // memory that is promised, and victims that are
-		if _, on := o.Placement.On(p.Gpu); on && id != p.Id {
+		if _, on := o.Placement.On(p.Gpu()); on && id != p.Id {
 			return false
 		}
 	}
-	return room >= p.Bytes+reserved+w.ledgers[device].state.Foreign
+	return room >= p.Bytes()+reserved+w.ledgers[device].state.Foreign
 }
 
 func (w *World) modelNamed(id string) int {

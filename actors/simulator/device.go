@@ -53,7 +53,7 @@ func (w *World) lag(i int, bytes uint64) {
 
 // seenFree is the model's port: it parks the work until the driver counts nothing of the dead any more.
 func (w *World) seenFree(ctx context.Context, p *messages.Placement) {
-	for _, part := range p.Parts() {
+	for _, part := range p.Shares {
 		if w.devices[w.deviceOf(part.Gpu)].lagging > 0 {
 			_ = notYet(ctx, "free/"+part.Gpu)
 			return
@@ -64,7 +64,7 @@ func (w *World) seenFree(ctx context.Context, p *messages.Placement) {
 // held is what a placement's worker holds of each device.
 func (w *World) held(_ context.Context, p *messages.Placement) (out []uint64) {
 	for _, k := range w.workers {
-		if k.parts[0].lease == p.Lease {
+		if k.parts[0].lease == p.Shares[0].Lease {
 			for _, x := range k.parts {
 				out = append(out, x.bytes)
 			}
@@ -108,7 +108,7 @@ func (w *World) relieve(i int) {
 // remeasure tells models whose workers grew.
 func (w *World) remeasure() {
 	for i, v := range w.views {
-		if v.Phase != "ready" {
+		if v.Phase != messages.ModelView_ready {
 			continue
 		}
 		if k := w.withNonce(v.Worker.Nonce); k != nil && k.bytes() > v.MeasuredBytes {

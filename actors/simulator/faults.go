@@ -168,7 +168,7 @@ func (w *World) order() {
 	case 7:
 		c = &messages.SleepModel{Reason: "a person wants its memory"}
 	case 8:
-		c = &messages.HintModel{Model: id.String(), WithinSeconds: uint32(w.rng.IntN(30)), Owner: "a person"}
+		c = &messages.HintPlacement{Holder: id.String(), Needs: []*messages.Need{{Bytes: w.declared(i).Estimate, Kinds: []string{"cuda"}, Shards: uint32(w.declared(i).Shards)}}, WithinSeconds: uint32(w.rng.IntN(30)), Owner: "a person"}
 		id = w.arbiter.id
 	case 9:
 		c = &messages.PlanDefrag{Apply: true}

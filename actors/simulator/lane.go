@@ -64,9 +64,9 @@ func (l *lane) update(i int, v *messages.ModelView) {
 		l.rest()
 	case l.ready():
 		l.pump()
-	case i == l.model && v.Phase == "failed":
+	case i == l.model && v.Phase == messages.ModelView_failed:
 		l.refuseAll(v)
-	case base.GetPhase() == "absent" && !base.Wanted && len(l.waiting) > 0:
+	case base.GetPhase() == messages.ModelView_absent && !base.Wanted && len(l.waiting) > 0:
 		l.ensure()
 	}
 }

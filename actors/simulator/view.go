@@ -29,8 +29,8 @@ func (b view) Known(_ context.Context, model string) (bytes uint64, kinds []stri
 	return m.Estimate, []string{"cuda"}, uint32(m.Shards)
 }
 
-// Residents implements arbiter.Ledgers: who holds or seeks memory now.
-func (b view) Residents() []*messages.Resident {
+// Allocations implements arbiter.World: what holds or seeks memory now.
+func (b view) Allocations() []*messages.Allocation {
 	var live []*messages.ModelView
 	for i, v := range b.w.views {
 		l, s := b.w.seatOf(i)
@@ -41,5 +41,5 @@ func (b view) Residents() []*messages.Resident {
 		}
 		live = append(live, m)
 	}
-	return arbiter.ResidentsOf(live, b.w.now().UnixMilli())
+	return arbiter.AllocationsOf(live, b.w.now().UnixMilli())
 }

@@ -85,7 +85,7 @@ func (r runtime) Start(ctx context.Context, spec *messages.ModelSpec, p *message
 	k := w.withNonce(nonce)
 	if k == nil {
 		if w.mishap(w.o.Faults.StartFails) {
-			return nil, messages.NewError(messages.ModelLoadError, p.Model, "the program can't be started").WithRetry(time.Second)
+			return nil, messages.NewError(messages.ModelLoadError, p.Holder, "the program can't be started").WithRetry(time.Second)
 		}
 		k = w.spawn(w.byName[spec.Name], p, nonce)
 	}
@@ -102,8 +102,8 @@ func (w *World) spawn(i int, p *messages.Placement, nonce string) *worker {
 	m, name := w.declared(i), w.models[i].id.Name()
 	w.ids++
 	k := &worker{pid: int64(w.ids), model: i, nonce: nonce, born: w.elapsed}
-	for _, x := range p.Parts() {
-		k.parts = append(k.parts, part{w.deviceOf(x.Gpu), x.Lease, m.Truth / uint64(len(p.Parts())), 0})
+	for _, x := range p.Shares {
+		k.parts = append(k.parts, part{w.deviceOf(x.Gpu), x.Lease, m.Truth / uint64(len(p.Shares)), 0})
 	}
 	for _, other := range w.workers {
 		if other.model == i {

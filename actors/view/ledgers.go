@@ -11,7 +11,7 @@ import (
 	"modelops/messages"
 )
 
-// Ledgers is what the scheduler sees of the world; it implements arbiter.Ledgers.
+// Ledgers is what the scheduler sees of the world; it implements arbiter.World.
 type Ledgers struct {
 	View *Projection
 	// Live lists the models with what runs and waits at each, as the gateway knows it.
@@ -21,12 +21,12 @@ type Ledgers struct {
 	Now      func() time.Time
 }
 
-// Ledgers implements arbiter.Ledgers.
+// Ledgers implements arbiter.World.
 func (l Ledgers) Ledgers() []*messages.GpuView { return l.View.GPUs() }
 
-// Residents implements arbiter.Ledgers: who holds or seeks memory now.
-func (l Ledgers) Residents() []*messages.Resident {
-	return arbiter.ResidentsOf(l.Models(), l.Now().UnixMilli())
+// Allocations implements arbiter.World: what holds or seeks memory now.
+func (l Ledgers) Allocations() []*messages.Allocation {
+	return arbiter.AllocationsOf(l.Models(), l.Now().UnixMilli())
 }
 
 // Models are the present models as their last decisions left them, with what runs and waits at each as the gateway sees it. The gateway

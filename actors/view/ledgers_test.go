@@ -10,17 +10,17 @@ import (
 // A withdrawn replica holds memory until its worker is gone: the scheduler sees it until then, and not afterwards.
 func TestLedgersShowTheWithdrawnUntilTheyAreGone(t *testing.T) {
 	p := New(Options{})
-	placed := &messages.Placement{Gpu: "gpu/h/g", Bytes: 8}
-	base := &messages.ModelView{Id: "model/h/chat", Phase: "ready", Spec: &messages.ModelSpec{Name: "chat"}, Placement: placed}
+	placed := &messages.Placement{Shares: []*messages.Share{{Gpu: "gpu/h/g", Bytes: 8}}}
+	base := &messages.ModelView{Id: "model/h/chat", Phase: messages.ModelView_ready, Spec: &messages.ModelSpec{Name: "chat"}, Placement: placed}
 	l := Ledgers{View: p, Now: time.Now, Live: func() []*messages.ModelView { return []*messages.ModelView{base} }}
 	replica := messages.ModelActor("h", "chat~2")
 	p.StateChanged(messages.ModelActor("h", "chat"), 1, base)
-	p.StateChanged(replica, 2, &messages.ModelView{Id: replica.String(), Phase: "draining", Placement: placed})
-	if rs := l.Residents(); len(rs) != 2 || rs[1].Model != replica.String() || rs[1].Phase != "draining" || len(p.Present()) != 2 {
+	p.StateChanged(replica, 2, &messages.ModelView{Id: replica.String(), Phase: messages.ModelView_draining, Placement: placed})
+	if rs := l.Allocations(); len(rs) != 2 || rs[1].Holder != replica.String() || rs[1].State != messages.Allocation_changing || len(p.Present()) != 2 {
 		t.Errorf("while it drains: %v", rs)
 	}
-	p.StateChanged(replica, 3, &messages.ModelView{Id: replica.String(), Phase: "absent"})
-	if rs := l.Residents(); len(rs) != 1 || len(l.Models()) != 1 || len(p.Present()) != 1 {
+	p.StateChanged(replica, 3, &messages.ModelView{Id: replica.String(), Phase: messages.ModelView_absent})
+	if rs := l.Allocations(); len(rs) != 1 || len(l.Models()) != 1 || len(p.Present()) != 1 {
 		t.Errorf("when it is gone: %v, shown %v", rs, l.Models())
 	}
 }
@@ -28,16 +28,16 @@ func TestLedgersShowTheWithdrawnUntilTheyAreGone(t *testing.T) {
 // A load that has just begun counts for the scheduler, though the gateway hasn't heard of it yet.
 func TestALoadCountsFromItsDecision(t *testing.T) {
 	id := messages.ModelActor("main_pc", "m")
-	view := func(phase string) *messages.ModelView {
-		return &messages.ModelView{Id: id.String(), Name: "m", Phase: phase, Spec: &messages.ModelSpec{Name: "m"}, Placement: &messages.Placement{Gpu: "gpu/main_pc/cpu"}}
+	view := func(phase messages.ModelView_Phase) *messages.ModelView {
+		return &messages.ModelView{Id: id.String(), Name: "m", Phase: phase, Spec: &messages.ModelSpec{Name: "m"}, Placement: &messages.Placement{Shares: []*messages.Share{{Gpu: "gpu/main_pc/cpu"}}}}
 	}
 	p := New(Options{})
-	p.StateChanged(id, 1, view("loading"))
-	late := view("placing")
+	p.StateChanged(id, 1, view(messages.ModelView_loading))
+	late := view(messages.ModelView_placing)
 	late.Placement, late.Queued = nil, 3
 	l := Ledgers{View: p, Now: time.Now, Live: func() []*messages.ModelView { return []*messages.ModelView{late} }}
-	got := l.Residents()
-	if len(got) != 1 || got[0].Phase != "loading" || got[0].Gpu == "" || got[0].Queued != 3 {
+	got := l.Allocations()
+	if len(got) != 1 || got[0].State != messages.Allocation_starting || len(got[0].Shares) == 0 || got[0].Queued != 3 {
 		t.Errorf("the scheduler sees %v", got)
 	}
 }

@@ -148,7 +148,7 @@ func (p *Projection) Models() []*messages.ModelView {
 
 // Present lists the models that are declared or not gone yet. Withdrawn ones whose worker is gone stay known, such as removed replicas.
 func (p *Projection) Present() []*messages.ModelView {
-	return slices.DeleteFunc(p.Models(), func(v *messages.ModelView) bool { return v.Spec == nil && v.Phase == "absent" })
+	return slices.DeleteFunc(p.Models(), func(v *messages.ModelView) bool { return v.Spec == nil && v.Phase == messages.ModelView_absent })
 }
 
 // GPUs lists the registered devices by id.

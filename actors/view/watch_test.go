@@ -264,7 +264,7 @@ func TestViewsAreSortedAndChosen(t *testing.T) {
 	p := New(Options{})
 	for n, id := range []string{"b", "a", "gone"} {
 		actor := messages.ModelActor("h", id)
-		v := &messages.ModelView{Id: actor.String(), Name: id, Phase: "absent", Spec: &messages.ModelSpec{Name: id}}
+		v := &messages.ModelView{Id: actor.String(), Name: id, Phase: messages.ModelView_absent, Spec: &messages.ModelSpec{Name: id}}
 		if id == "gone" {
 			v.Spec = nil
 		}

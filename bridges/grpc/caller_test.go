@@ -16,18 +16,19 @@ import (
 )
 
 // knowsAlice refuses every key but hers, and those who have none.
-func knowsAlice(key string) (messages.Caller, error) {
+func knowsAlice(c messages.Credentials) (messages.Principal, error) {
+	key := c.Key
 	if key == "alice-key" {
-		return messages.Caller{Name: "alice", Class: "interactive", Fingerprint: "f00"}, nil
+		return messages.Principal{Name: "alice", Class: "interactive", Fingerprint: "f00"}, nil
 	}
-	return messages.Caller{}, messages.NewError(messages.Unauthenticated, "API key", "it is unknown")
+	return messages.Principal{}, messages.NewError(messages.Unauthenticated, "API key", "it is unknown")
 }
 
 // asker answers with who asked, and waits at place 2 before.
 func asker(ctx context.Context, r *messages.InferenceRequest, _ func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
-	a := messages.AskerFrom(ctx)
-	a.Told(messages.QueuePlace{Position: 2, Expected: 1500 * time.Millisecond})
-	a.Told(messages.QueuePlace{Position: 1})
+	a := messages.CallerFrom(ctx)
+	a.OnQueued(messages.QueuePlace{Position: 2, Expected: 1500 * time.Millisecond})
+	a.OnQueued(messages.QueuePlace{Position: 1})
 	keep := "as declared"
 	if a.KeepAlive != nil {
 		keep = a.KeepAlive.String()

@@ -59,10 +59,10 @@ func (s *Server) Why(ctx context.Context, r *messages.WhyRequest) (*messages.Exp
 
 func ask[Q, A any](ctx context.Context, s *Server, question Q, answer func(context.Context, Q) (A, error)) (A, error) {
 	var none A
-	var caller messages.Caller
+	var caller messages.Principal
 	if key := keyOf(ctx); key != "" { // who manages the house needs none, but a wrong one is a mistake
 		var err error
-		if caller, err = s.Callers.Of(key); err != nil {
+		if caller, err = s.Callers.Of(messages.Credentials{Key: key}); err != nil {
 			return none, refuse(ctx, err)
 		}
 	}

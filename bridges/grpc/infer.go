@@ -15,7 +15,7 @@ func (s *Server) Infer(ctx context.Context, r *messages.InferenceRequest) (*mess
 	if err := check(r); err != nil {
 		return nil, refuse(ctx, err)
 	}
-	caller, err := s.Callers.Of(keyOf(ctx))
+	caller, err := s.Callers.Of(messages.Credentials{Key: keyOf(ctx)})
 	if err != nil {
 		return nil, refuse(ctx, err)
 	}
@@ -31,13 +31,13 @@ func (s *Server) Infer(ctx context.Context, r *messages.InferenceRequest) (*mess
 }
 
 // infer brings a request to the gateway and notes in its answer how it waited.
-func (s *Server) infer(ctx context.Context, r *messages.InferenceRequest, caller messages.Caller, arrival *messages.Arrival, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
-	asker := messages.Asker{RequestID: r.RequestId, Name: caller.Name, Class: caller.Class, Told: arrival.Told}
+func (s *Server) infer(ctx context.Context, r *messages.InferenceRequest, caller messages.Principal, arrival *messages.Arrival, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
+	asker := messages.Caller{Principal: caller, RequestID: r.RequestId, OnQueued: arrival.Told}
 	var err error
 	if asker.KeepAlive, err = messages.TakeKeepAlive(r); err != nil {
 		return nil, err
 	}
-	response, err := s.Gateway.Infer(messages.WithAsker(ctx, asker), r, emit)
+	response, err := s.Gateway.Infer(messages.WithCaller(ctx, asker), r, emit)
 	arrival.Note(response)
 	return response, err
 }
@@ -51,7 +51,7 @@ func name(r *messages.InferenceRequest) string {
 }
 
 // life is the context of one piece of work: it always has a deadline, and what follows from it shares correlation.
-func (s *Server) life(ctx context.Context, correlation string, caller messages.Caller) (context.Context, context.CancelFunc) {
+func (s *Server) life(ctx context.Context, correlation string, caller messages.Principal) (context.Context, context.CancelFunc) {
 	ctx = messages.WithMeta(ctx, messages.Meta{Correlation: correlation, Causation: correlation, Caller: caller.Fingerprint})
 	if _, ok := ctx.Deadline(); ok {
 		return context.WithCancel(ctx)

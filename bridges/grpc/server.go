@@ -34,7 +34,7 @@ type Options struct {
 	Gateway messages.Gateway
 	Control Control
 	// Callers tells who asks; nil = nobody is asked for a key.
-	Callers messages.Callers
+	Callers messages.Authenticate
 	Log     *slog.Logger
 	// Observe is told of every finished call and streamed request: its full method, OK or the name of its error, its time.
 	Observe func(method, code string, took time.Duration)

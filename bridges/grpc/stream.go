@@ -26,8 +26,8 @@ type piece struct {
 type flights struct {
 	server *Server
 	ctx    context.Context
-	caller messages.Caller // of the whole stream
-	out    chan piece      // never closed and unbuffered: a finished request's last chunk is in the sender's hands
+	caller messages.Principal // of the whole stream
+	out    chan piece         // never closed and unbuffered: a finished request's last chunk is in the sender's hands
 
 	mu      sync.Mutex
 	running map[string]context.CancelFunc
@@ -38,7 +38,7 @@ type flights struct {
 // InferStream carries many requests at once. It ends when the client has half-closed and all is answered, when the client is
 // gone (which cancels all), or when the server stops and what runs is done.
 func (s *Server) InferStream(stream grpc.BidiStreamingServer[messages.InferenceRequest, messages.InferenceChunk]) error {
-	caller, err := s.Callers.Of(keyOf(stream.Context()))
+	caller, err := s.Callers.Of(messages.Credentials{Key: keyOf(stream.Context())})
 	if err != nil {
 		return refuse(stream.Context(), err)
 	}

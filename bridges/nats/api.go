@@ -33,6 +33,8 @@ type Control interface {
 	Promote(ctx context.Context, r *messages.PromoteSwap) (*messages.SwapReply, error)
 	Rollback(ctx context.Context, r *messages.RollbackSwap) (*messages.SwapReply, error)
 	Swaps(ctx context.Context) (*messages.SwapList, error)
+	HintModel(ctx context.Context, r *messages.HintModelRequest) (*messages.HintReply, error)
+	Defrag(ctx context.Context, r *messages.DefragRequest) (*messages.DefragPlan, error)
 	// Send gives any actor any command of messages, by its proto name and JSON body.
 	Send(ctx context.Context, actor messages.ActorID, command string, body []byte) (SendReply, error)
 }
@@ -57,7 +59,7 @@ type Options struct {
 	Gateway messages.Gateway
 	Control Control
 	// Callers tells who asks for inference; nil = nobody is asked for a key.
-	Callers messages.Callers
+	Callers messages.Authenticate
 	Host    string // shown in the service's metadata
 	Version string // of the build; shown as it is in metadata and, when it is semantic, as the service's version
 	Log     *slog.Logger

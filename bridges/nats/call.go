@@ -47,7 +47,7 @@ type call struct {
 	header   micro.Headers
 	to       string // reply subject
 
-	caller messages.Caller
+	caller messages.Principal
 	id     string // the request's name, once known
 	model  string // for the log, once known
 	stream bool   // the caller waits for an EOF
@@ -95,9 +95,9 @@ func (c *call) guard(ctx context.Context) (err error) {
 			err = messages.NewError(messages.Internal, c.endpoint.name, "the request panicked").WithHint("the stack is in the server's log")
 		}
 	}()
-	var caller messages.Caller
+	var caller messages.Principal
 	if key := c.key(); key != "" || c.endpoint.asking { // who manages the house needs none, but a wrong one is a mistake
-		if caller, err = c.api.Callers.Of(key); err != nil {
+		if caller, err = c.api.Callers.Of(messages.Credentials{Key: key}); err != nil {
 			return err
 		}
 	}

@@ -61,7 +61,7 @@ func (a *API) ps(_ context.Context, c *call) error {
 		Models []json.RawMessage `json:"models"`
 	}{[]json.RawMessage{}}
 	for _, m := range a.Gateway.Models() {
-		if m.Phase == "" || m.Phase == "absent" {
+		if m.Phase == messages.ModelView_phase_unknown || m.Phase == messages.ModelView_absent {
 			continue
 		}
 		view, err := shown.Marshal(m)

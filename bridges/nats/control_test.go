@@ -175,7 +175,7 @@ func TestPublish(t *testing.T) {
 	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Publish("models."+Token("a b.c"), &messages.ModelView{Name: "a b.c", Phase: "ready"}); err != nil {
+	if err := a.Publish("models."+Token("a b.c"), &messages.ModelView{Name: "a b.c", Phase: messages.ModelView_ready}); err != nil {
 		t.Fatal(err)
 	}
 	m, err := sub.NextMsg(hangLimit)
@@ -184,7 +184,7 @@ func TestPublish(t *testing.T) {
 	}
 	view := &messages.ModelView{}
 	read(t, m, view)
-	if view.Phase != "ready" {
+	if view.Phase != messages.ModelView_ready {
 		t.Error(view)
 	}
 	for _, bad := range []string{"", "a.", "a..b", "a b", "*", "x.>"} {

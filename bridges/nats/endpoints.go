@@ -32,6 +32,8 @@ func (a *API) endpoints() []*endpoint {
 		{name: "models-load-model", subject: "models.load.>", asks: "modelops.ModelLoadRequest", bulk: control, serve: a.load},
 		{name: "models-unload", subject: "models.unload", asks: "modelops.ModelUnloadRequest", bulk: control, serve: a.unload},
 		{name: "models-unload-model", subject: "models.unload.>", asks: "modelops.ModelUnloadRequest", bulk: control, serve: a.unload},
+		{name: "hints-set", subject: "hints.set", asks: "modelops.HintModelRequest", bulk: control, serve: a.hint},
+		{name: "defrag", subject: "defrag", asks: "modelops.DefragRequest", bulk: control, serve: a.defrag},
 		{name: "swaps-list", subject: "swaps.list", bulk: control, serve: a.swaps},
 		{name: "swaps-start", subject: "swaps.start", asks: "modelops.SwapModel", bulk: control, serve: a.swap},
 		{name: "swaps-promote", subject: "swaps.promote.>", asks: "modelops.PromoteSwap", bulk: control, serve: a.promote},

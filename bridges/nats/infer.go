@@ -26,11 +26,11 @@ func (a *API) infer(ctx context.Context, c *call) error {
 	}
 	defer leave()
 	var arrival messages.Arrival
-	asker := messages.Asker{RequestID: c.id, Name: c.caller.Name, Class: c.caller.Class, Told: arrival.Told}
+	asker := messages.Caller{Principal: c.caller, RequestID: c.id, OnQueued: arrival.Told}
 	if asker.KeepAlive, err = messages.TakeKeepAlive(r); err != nil {
 		return err
 	}
-	ctx = messages.WithAsker(messages.WithMeta(ctx, c.meta()), asker)
+	ctx = messages.WithCaller(messages.WithMeta(ctx, c.meta()), asker)
 	var emit func(*messages.InferenceChunk) error
 	if c.stream {
 		emit = func(chunk *messages.InferenceChunk) error {

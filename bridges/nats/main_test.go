@@ -48,7 +48,7 @@ func (g *gateway) Health() messages.Health {
 }
 
 func (g *gateway) Models() []*messages.ModelView {
-	return []*messages.ModelView{{Name: "tiny", Phase: "ready", Active: 2}, {Name: "other", Phase: "absent"}}
+	return []*messages.ModelView{{Name: "tiny", Phase: messages.ModelView_ready, Active: 2}, {Name: "other", Phase: messages.ModelView_absent}}
 }
 
 // echo answers with the request's model and prompt, and emits nothing.
@@ -130,19 +130,27 @@ func (c *control) Why(_ context.Context, r *messages.WhyRequest) (*messages.Expl
 }
 
 func (c *control) Swap(_ context.Context, r *messages.SwapModel) (*messages.SwapReply, error) {
-	return &messages.SwapReply{Name: r.Name, To: r.To, Phase: "preparing"}, c.fail()
+	return &messages.SwapReply{Name: r.Name, To: r.To, Phase: messages.SwapReply_preparing}, c.fail()
 }
 
 func (c *control) Promote(_ context.Context, r *messages.PromoteSwap) (*messages.SwapReply, error) {
-	return &messages.SwapReply{Name: r.Name, Phase: "promoted"}, c.fail()
+	return &messages.SwapReply{Name: r.Name, Phase: messages.SwapReply_promoted}, c.fail()
 }
 
 func (c *control) Rollback(_ context.Context, r *messages.RollbackSwap) (*messages.SwapReply, error) {
-	return &messages.SwapReply{Name: r.Name, Phase: "rolled_back", Reason: r.Reason}, c.fail()
+	return &messages.SwapReply{Name: r.Name, Phase: messages.SwapReply_rolled_back, Reason: r.Reason}, c.fail()
 }
 
 func (c *control) Swaps(context.Context) (*messages.SwapList, error) {
 	return &messages.SwapList{Routes: []*messages.Route{{Name: "chat", To: "v2"}}}, c.fail()
+}
+
+func (c *control) HintModel(context.Context, *messages.HintModelRequest) (*messages.HintReply, error) {
+	return &messages.HintReply{}, c.fail()
+}
+
+func (c *control) Defrag(context.Context, *messages.DefragRequest) (*messages.DefragPlan, error) {
+	return &messages.DefragPlan{}, c.fail()
 }
 
 // open starts a server, the door on it, and a client of its own. All end with the test.

@@ -42,3 +42,20 @@ func (a *API) rollback(ctx context.Context, c *call) (err error) {
 	c.model = r.Name
 	return c.reply(a.Control.Rollback(ctx, r))
 }
+
+func (a *API) hint(ctx context.Context, c *call) error {
+	r := &messages.HintModelRequest{}
+	if err := parse(c.data, r); err != nil {
+		return err
+	}
+	c.model = r.ModelName
+	return c.reply(a.Control.HintModel(ctx, r))
+}
+
+func (a *API) defrag(ctx context.Context, c *call) error {
+	r := &messages.DefragRequest{}
+	if err := parse(c.data, r); err != nil {
+		return err
+	}
+	return c.reply(a.Control.Defrag(ctx, r))
+}

@@ -34,7 +34,7 @@ type Observer interface {
 type Options struct {
 	Gateway messages.Gateway
 	// Callers tells who asks; nil = nobody is asked for a key.
-	Callers messages.Callers
+	Callers messages.Authenticate
 	// MaxBody is the most bytes of a request body; 0 = 64 MiB.
 	MaxBody int64
 	// Heartbeat is how long a streaming request waits in silence before SSE comments keep its connection alive; 0 = 10 s,
@@ -53,7 +53,7 @@ type Options struct {
 // API answers the inference routes and the list of models. It serves until Close.
 type API struct {
 	gateway    messages.Gateway
-	callers    messages.Callers
+	callers    messages.Authenticate
 	maxBody    int64
 	heartbeat  time.Duration
 	retryDelay time.Duration

@@ -67,7 +67,7 @@ func (m *member) sharedKey() string {
 		}
 		key.WriteByte('\n')
 	}
-	asker := messages.AskerFrom(x.ctx)
+	asker := messages.CallerFrom(x.ctx)
 	line(x.r.URL.Path, x.r.URL.RawQuery, x.q.model, asker.Class, string(m.items[0][:1]))
 	if asker.KeepAlive != nil {
 		line("keep", asker.KeepAlive.String())

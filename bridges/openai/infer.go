@@ -29,7 +29,7 @@ type exchange struct {
 	id      string
 	ctx     context.Context
 	began   time.Time
-	asker   messages.Asker
+	asker   messages.Caller
 	q       *question
 	pulse   *pulse
 	// model is the name for logs and metrics: as asked for until a grant resolves it.
@@ -71,10 +71,10 @@ func (a *API) infer(w http.ResponseWriter, r *http.Request, rt route, id string)
 	if x.q.stream && a.heartbeat > 0 {
 		x.pulse = startPulse(w, a.heartbeat, a.queuePatience)
 		defer x.pulse.stop()
-		x.asker.Told = x.pulse.told
+		x.asker.OnQueued = x.pulse.told
 	}
 	x.asker.KeepAlive = x.q.keepAlive
-	x.ctx = messages.WithAsker(x.ctx, x.asker)
+	x.ctx = messages.WithCaller(x.ctx, x.asker)
 	if m := a.memberOf(x); m != nil {
 		x.together(m)
 	} else {
@@ -91,13 +91,13 @@ func (x *exchange) admit() *refusal {
 	if bad != nil {
 		return bad
 	}
-	x.asker = messages.Asker{RequestID: x.id, Name: caller.Name, Class: caller.Class}
+	x.asker = messages.Caller{Principal: caller, RequestID: x.id}
 	x.ctx = messages.WithMeta(x.ctx, messages.Meta{Correlation: x.id, Caller: caller.Fingerprint})
 	return nil
 }
 
-func (a *API) callerOf(r *http.Request) (messages.Caller, *refusal) {
-	caller, err := a.callers.Of(messages.KeyIn(r.Header.Get("Authorization"), cmp.Or(r.Header.Get("X-Api-Key"), r.Header.Get("Api-Key"))))
+func (a *API) callerOf(r *http.Request) (messages.Principal, *refusal) {
+	caller, err := a.callers.Of(messages.Credentials{Key: messages.KeyIn(r.Header.Get("Authorization"), cmp.Or(r.Header.Get("X-Api-Key"), r.Header.Get("Api-Key")))})
 	if err != nil {
 		return caller, refusalOf(err)
 	}

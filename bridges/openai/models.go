@@ -87,7 +87,7 @@ func describe(m *messages.ModelView) modelObject {
 	spec := m.GetSpec()
 	out := modelObject{
 		ID: m.GetName(), Object: "model", Created: m.GetReadyMs() / 1000, OwnedBy: "modelops", Name: m.GetName(),
-		Status: m.GetPhase(), Aliases: spec.GetAliases(),
+		Status: m.GetPhase().String(), Aliases: spec.GetAliases(),
 		Meta: modelMeta{Runtime: spec.GetRuntime(), NCtx: spec.GetContextLength(), Slots: m.GetSlots(), VRAMBytes: m.GetMeasuredBytes(),
 			Active: m.GetActive(), Queued: m.GetQueued(), Error: m.GetError().GetMessage(), PinnedBy: m.GetPinnedBy(), PinnedTo: m.GetPinnedUntilMs() / 1000},
 	}

@@ -193,8 +193,8 @@ func TestQueueIsTold(t *testing.T) {
 func TestModels(t *testing.T) {
 	g := refuses(nil)
 	g.views = []*messages.ModelView{
-		{Name: "org/tiny", Phase: "ready", ReadyMs: 1700000000123, MeasuredBytes: 7, Slots: 2, Spec: &messages.ModelSpec{Runtime: "embedded", Aliases: []string{"gpt"}, ContextLength: 512, Path: "/secret/path"}},
-		{Name: "hidden", Phase: "absent", Spec: &messages.ModelSpec{Unlisted: true}},
+		{Name: "org/tiny", Phase: messages.ModelView_ready, ReadyMs: 1700000000123, MeasuredBytes: 7, Slots: 2, Spec: &messages.ModelSpec{Runtime: "embedded", Aliases: []string{"gpt"}, ContextLength: 512, Path: "/secret/path"}},
+		{Name: "hidden", Phase: messages.ModelView_absent, Spec: &messages.ModelSpec{Unlisted: true}},
 	}
 	h := open(t, g)
 	one := `{"id":"org/tiny","object":"model","created":1700000000,"owned_by":"modelops","name":"org/tiny","status":"ready","aliases":["gpt"],` +

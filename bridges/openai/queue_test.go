@@ -13,15 +13,16 @@ import (
 )
 
 // knows is a house whose only key is alice's.
-func knows(required bool) messages.Callers {
-	return func(key string) (messages.Caller, error) {
+func knows(required bool) messages.Authenticate {
+	return func(c messages.Credentials) (messages.Principal, error) {
+		key := c.Key
 		switch {
 		case key == "alice-key":
-			return messages.Caller{Name: "alice", Class: "interactive", Fingerprint: "f00"}, nil
+			return messages.Principal{Name: "alice", Class: "interactive", Fingerprint: "f00"}, nil
 		case key == "" && !required:
-			return messages.Caller{Class: "normal"}, nil
+			return messages.Principal{Class: "normal"}, nil
 		}
-		return messages.Caller{}, messages.NewError(messages.Unauthenticated, "API key", "it is unknown")
+		return messages.Principal{}, messages.NewError(messages.Unauthenticated, "API key", "it is unknown")
 	}
 }
 
@@ -32,10 +33,10 @@ func TestCallersAreKnownByTheirKey(t *testing.T) {
 	})
 	g := grants(e.URL)
 	grant := g.admit
-	var who messages.Asker
+	var who messages.Caller
 	var meta messages.Meta
 	g.admit = func(ctx context.Context, model string) (*messages.Grant, error) {
-		who, meta = messages.AskerFrom(ctx), messages.MetaFrom(ctx)
+		who, meta = messages.CallerFrom(ctx), messages.MetaFrom(ctx)
 		return grant(ctx, model)
 	}
 	h := open(t, g, func(o *Options) { o.Callers = knows(false) })
@@ -72,7 +73,7 @@ func TestKeepAliveIsTakenOut(t *testing.T) {
 	grant := g.admit
 	var keep *time.Duration
 	g.admit = func(ctx context.Context, model string) (*messages.Grant, error) {
-		keep = messages.AskerFrom(ctx).KeepAlive
+		keep = messages.CallerFrom(ctx).KeepAlive
 		return grant(ctx, model)
 	}
 	h := open(t, g)
@@ -105,7 +106,7 @@ func queued(url string, err error, places ...messages.QueuePlace) *fakeGateway {
 	grant := g.admit
 	g.admit = func(ctx context.Context, model string) (*messages.Grant, error) {
 		for _, p := range places {
-			if told := messages.AskerFrom(ctx).Told; told != nil {
+			if told := messages.CallerFrom(ctx).OnQueued; told != nil {
 				told(p)
 			}
 		}
@@ -166,7 +167,7 @@ func TestStreamsHearWhereTheyStand(t *testing.T) {
 func TestTheFirstCommentComesByItself(t *testing.T) {
 	g, placed := grants(""), make(chan struct{})
 	g.admit = func(ctx context.Context, _ string) (*messages.Grant, error) {
-		messages.AskerFrom(ctx).Told(messages.QueuePlace{Position: 1, Waited: defaultQueuePatience - time.Millisecond, WaitsFor: "placing"})
+		messages.CallerFrom(ctx).OnQueued(messages.QueuePlace{Position: 1, Waited: defaultQueuePatience - time.Millisecond, WaitsFor: "placing"})
 		<-placed
 		return nil, messages.NewError(messages.GPUUnavailable, "", "no room")
 	}

@@ -53,9 +53,9 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	for _, m := range s.o.Gateway.Models() {
 		out.ModelsDeclared++
 		switch m.GetPhase() {
-		case "ready":
+		case messages.ModelView_ready:
 			out.ModelsReady++
-		case "failed":
+		case messages.ModelView_failed:
 			out.WorkerHealthy = false
 		}
 	}
@@ -117,10 +117,10 @@ func (s *Server) models(w http.ResponseWriter, _ *http.Request) {
 	}{[]runningModel{}}
 	for _, m := range s.o.Gateway.Models() {
 		switch m.GetPhase() {
-		case "", "absent", "failed", "waiting":
+		case messages.ModelView_phase_unknown, messages.ModelView_absent, messages.ModelView_failed, messages.ModelView_waiting:
 			continue
 		}
-		out.Running = append(out.Running, runningModel{Model: m.GetName(), State: m.GetPhase(), Runtime: m.GetSpec().GetRuntime(), Proxy: m.GetWorker().GetUrl(),
+		out.Running = append(out.Running, runningModel{Model: m.GetName(), State: m.GetPhase().String(), Runtime: m.GetSpec().GetRuntime(), Proxy: m.GetWorker().GetUrl(),
 			Pid: m.GetWorker().GetPid(), VRAM: m.GetMeasuredBytes(), Active: m.GetActive(), Queued: m.GetQueued()})
 	}
 	writeJSON(w, http.StatusOK, out)

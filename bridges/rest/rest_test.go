@@ -138,8 +138,8 @@ func TestATakenPortIsSaid(t *testing.T) {
 func TestPages(t *testing.T) {
 	w := start(t, nothing)
 	w.gateway.views = []*messages.ModelView{
-		{Name: "tiny", Phase: "ready", Active: 1, MeasuredBytes: 9, Spec: &messages.ModelSpec{Runtime: "embedded"}, Worker: &messages.Worker{Pid: 7, Url: "http://127.0.0.1:1"}},
-		{Name: "big", Phase: "absent"},
+		{Name: "tiny", Phase: messages.ModelView_ready, Active: 1, MeasuredBytes: 9, Spec: &messages.ModelSpec{Runtime: "embedded"}, Worker: &messages.Worker{Pid: 7, Url: "http://127.0.0.1:1"}},
+		{Name: "big", Phase: messages.ModelView_absent},
 	}
 	for path, want := range map[string]string{
 		"/":        `{"service":"ModelOps Coordinator","version":"1.2.3","status":"running","docs_url":"/docs","health_url":"/health"}`,
@@ -191,7 +191,7 @@ func TestWhy(t *testing.T) {
 
 func TestHealth(t *testing.T) {
 	w := start(t, nothing)
-	w.gateway.views = []*messages.ModelView{{Phase: "ready"}, {Phase: "failed"}}
+	w.gateway.views = []*messages.ModelView{{Phase: messages.ModelView_ready}, {Phase: messages.ModelView_failed}}
 	code, _, body := w.do("GET", "/health?verbose", "")
 	var got sickness
 	if json.Unmarshal([]byte(body), &got) != nil || code != 200 || got.Status != "ok" || got.ModelsReady != 1 || got.ModelsDeclared != 2 || got.WorkerHealthy || !got.KernelHealthy {

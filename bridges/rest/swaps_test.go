@@ -17,15 +17,15 @@ func (swapsOf) Swap(_ context.Context, r *messages.SwapModel) (*messages.SwapRep
 	if r.Name == "unknown" {
 		return nil, messages.NewError(messages.ModelNotFound, r.Name, "no model has this name or alias")
 	}
-	return &messages.SwapReply{Name: r.Name, To: r.To, Phase: "preparing"}, nil
+	return &messages.SwapReply{Name: r.Name, To: r.To, Phase: messages.SwapReply_preparing}, nil
 }
 
 func (swapsOf) Promote(_ context.Context, r *messages.PromoteSwap) (*messages.SwapReply, error) {
-	return &messages.SwapReply{Name: r.Name, Phase: "promoted"}, nil
+	return &messages.SwapReply{Name: r.Name, Phase: messages.SwapReply_promoted}, nil
 }
 
 func (swapsOf) Rollback(_ context.Context, r *messages.RollbackSwap) (*messages.SwapReply, error) {
-	return &messages.SwapReply{Name: r.Name, Phase: "rolled_back", Reason: r.Reason}, nil
+	return &messages.SwapReply{Name: r.Name, Phase: messages.SwapReply_rolled_back, Reason: r.Reason}, nil
 }
 
 func (swapsOf) Swaps(context.Context) (*messages.SwapList, error) {

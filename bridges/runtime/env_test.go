@@ -10,12 +10,12 @@ import (
 func TestWorkersEnvironment(t *testing.T) {
 	r := New(Options{
 		LogDir: t.TempDir(), Env: newEnviron("FAKE=serve:fake", "MODELOPS_API_KEY=secret", "WHERE=here"),
-		DeviceEnv: func(p *messages.Placement) []string { return []string{"CUDA_VISIBLE_DEVICES=uuid-of-" + p.Gpu} },
+		DeviceEnv: func(p *messages.Placement) []string { return []string{"CUDA_VISIBLE_DEVICES=uuid-of-" + p.Gpu()} },
 	})
 	spec := fakeSpec()
 	spec.Env = []string{"A=${env.WHERE} ${MODEL_ID}", "WHERE=there"}
 	n := nonce(t)
-	w, err := r.Start(t.Context(), spec, &messages.Placement{Gpu: "gpu/h/gpu0"}, n)
+	w, err := r.Start(t.Context(), spec, &messages.Placement{Shares: []*messages.Share{{Gpu: "gpu/h/gpu0"}}}, n)
 	if err != nil {
 		t.Fatal(err)
 	}

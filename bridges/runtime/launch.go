@@ -153,7 +153,7 @@ func (r *Runtime) workerEnv(k kind, spec *messages.ModelSpec, placement *message
 			env[name] = value
 		}
 	}
-	if r.o.DeviceEnv != nil && placement.GetGpu() != "" {
+	if r.o.DeviceEnv != nil && placement.Gpu() != "" {
 		maps.Copy(env, newEnvironment(r.o.DeviceEnv(placement)))
 	}
 	if k.canSleep(spec) && k.sleep.env != "" {

@@ -13,7 +13,7 @@ import (
 // What happened is counted under the model's own name, and doors count the errors that they told.
 func TestEventsAndErrorsAreCounted(t *testing.T) {
 	m := New("v", "h")
-	m.SetModelStates([]*messages.ModelView{{Name: "tiny", Phase: "ready", Spec: &messages.ModelSpec{}}})
+	m.SetModelStates([]*messages.ModelView{{Name: "tiny", Phase: messages.ModelView_ready, Spec: &messages.ModelSpec{}}})
 	of := func(actor messages.ActorID, events ...proto.Message) {
 		m.Count(messages.Recorded{Actor: actor, Events: events})
 	}

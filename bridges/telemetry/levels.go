@@ -1,15 +1,13 @@
 package telemetry
 
 import (
-	"strings"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"modelops/messages"
 )
 
 // phases are the states of a model that are shown.
-var phases = []string{"absent", "placing", "loading", "ready", "dozing", "asleep", "waking", "draining", "stopping", "waiting", "failed"}
+var phases = []string{"absent", "placing", "loading", "ready", "falling_asleep", "asleep", "waking", "draining", "stopping", "waiting", "failed"}
 
 // known bounds the model label.
 func (m *Metrics) known(model string) string {
@@ -35,7 +33,7 @@ func (m *Metrics) SetModelStates(views []*messages.ModelView) {
 	m.declare(views)
 	ready := 0
 	for _, v := range views {
-		if v.GetPhase() == "ready" {
+		if v.GetPhase() == messages.ModelView_ready {
 			ready++
 		}
 		m.setModel(v)
@@ -82,7 +80,7 @@ func (m *Metrics) dropModel(name string) {
 func (m *Metrics) setModel(v *messages.ModelView) {
 	name := v.GetName()
 	for _, phase := range phases {
-		m.gauge("modelops_model_state").WithLabelValues(name, phase).Set(yes(v.GetPhase() == phase))
+		m.gauge("modelops_model_state").WithLabelValues(name, phase).Set(yes(v.GetPhase().String() == phase))
 	}
 	vram, active, breaker := float64(v.GetMeasuredBytes()), float64(v.GetActive()), breakerLevel(v.GetBreaker())
 	m.gauge("modelops_model_vram_bytes").WithLabelValues(name).Set(vram)
@@ -95,12 +93,11 @@ func (m *Metrics) setModel(v *messages.ModelView) {
 	m.SetQueueDepth(name, int(v.GetQueued()))
 }
 
-// breakerLevel takes half_open, half-open and halfopen; what isn't open is closed.
-func breakerLevel(state string) float64 {
-	switch state = strings.ToLower(state); {
-	case strings.HasPrefix(state, "half"):
+func breakerLevel(state messages.ModelView_Breaker) float64 {
+	switch state {
+	case messages.ModelView_half_open:
 		return 2
-	case state == "open":
+	case messages.ModelView_open:
 		return 1
 	}
 	return 0

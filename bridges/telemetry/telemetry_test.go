@@ -39,8 +39,8 @@ func TestMetricsPageIsCurrent(t *testing.T) {
 func everything() *Metrics {
 	m := New("1.2.3", "main_pc")
 	m.SetModelStates([]*messages.ModelView{
-		{Name: "tiny", Phase: "ready", MeasuredBytes: 77, Active: 3, Queued: 2, Breaker: "half-open", Spec: &messages.ModelSpec{Aliases: []string{"gpt"}}},
-		{Name: "big", Phase: "failed", Breaker: "open"},
+		{Name: "tiny", Phase: messages.ModelView_ready, MeasuredBytes: 77, Active: 3, Queued: 2, Breaker: messages.ModelView_half_open, Spec: &messages.ModelSpec{Aliases: []string{"gpt"}}},
+		{Name: "big", Phase: messages.ModelView_failed, Breaker: messages.ModelView_open},
 	})
 	m.SetGPUs([]*messages.GpuView{
 		{Id: "gpu/main_pc/gpu0", Host: "main_pc", Device: "gpu0", CapacityBytes: 1 << 30, ReservedBytes: 5, ForeignBytes: 6, Reservations: make([]*messages.Reservation, 2),
@@ -129,7 +129,7 @@ func TestValues(t *testing.T) {
 
 func TestGoneThingsLoseTheirLevels(t *testing.T) {
 	m := everything()
-	m.SetModelStates([]*messages.ModelView{{Name: "tiny", Phase: "absent"}})
+	m.SetModelStates([]*messages.ModelView{{Name: "tiny", Phase: messages.ModelView_absent}})
 	m.SetGPUs(nil)
 	page := scrape(t, m)
 	for _, gone := range []string{`state="failed"} 1`, `operation="big"`, `modelops_queue_depth{model="big"}`, `gpu="gpu0"`, `modelops_gpu_lost{`} {

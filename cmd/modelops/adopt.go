@@ -17,7 +17,7 @@ func (d *daemon) believe(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, beliefLimit)
 	defer cancel()
 	for _, m := range d.view.Models() {
-		if m.Phase != "ready" || m.Worker == nil {
+		if m.Phase != messages.ModelView_ready || m.Worker == nil {
 			continue
 		}
 		live, why := d.runtime.Prove(m.Worker)
@@ -25,7 +25,7 @@ func (d *daemon) believe(ctx context.Context) {
 			continue
 		}
 		d.log.Info("a worker did not outlive the last stop", "model", m.Name, "why", why)
-		moved := func(v *messages.ModelView) bool { return v.Phase != "ready" || v.Attempt > m.Attempt }
+		moved := func(v *messages.ModelView) bool { return v.Phase != messages.ModelView_ready || v.Attempt > m.Attempt }
 		if _, err := (operations{d}).await(ctx, messages.ModelActor(d.host, m.Name), moved); err != nil {
 			d.log.Error("a model stays ready though its worker is gone", "model", m.Name, "error", err)
 		}

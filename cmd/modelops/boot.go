@@ -19,7 +19,7 @@ type patientDoor struct {
 }
 
 func (p patientDoor) Ask(ctx context.Context, to messages.ActorID, command proto.Message) (messages.Reply, error) {
-	if _, places := command.(*messages.PlaceModel); places {
+	if _, places := command.(*messages.RequestPlacement); places {
 		select {
 		case <-p.awake:
 		case <-ctx.Done():

@@ -31,10 +31,10 @@ func TestNobodyIsPlacedBeforeAllAreBack(t *testing.T) {
 		}
 		gone, leave := context.WithCancel(t.Context())
 		leave()
-		if _, err := d.Ask(gone, messages.ArbiterActor(), &messages.PlaceModel{}); messages.CodeOf(err) != messages.Cancelled {
+		if _, err := d.Ask(gone, messages.ArbiterActor(), &messages.RequestPlacement{}); messages.CodeOf(err) != messages.Cancelled {
 			t.Fatalf("who left still waits: %v", err)
 		}
-		go func() { _, _ = d.Ask(t.Context(), messages.ArbiterActor(), &messages.PlaceModel{}) }()
+		go func() { _, _ = d.Ask(t.Context(), messages.ArbiterActor(), &messages.RequestPlacement{}) }()
 		synctest.Wait()
 		if behind.asked != 1 {
 			t.Fatal("a model was placed before all were back")

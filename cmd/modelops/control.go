@@ -33,13 +33,13 @@ func (c operations) Load(ctx context.Context, r *messages.ModelLoadRequest) (*me
 		return nil, err
 	}
 	v, err := c.await(ctx, id, func(v *messages.ModelView) bool {
-		failed := v.Phase == "failed" && (before == nil || v.Attempt > before.Attempt)
-		return v.Phase == "ready" || failed
+		failed := v.Phase == messages.ModelView_failed && (before == nil || v.Attempt > before.Attempt)
+		return v.Phase == messages.ModelView_ready || failed
 	})
 	if err != nil {
 		return nil, err
 	}
-	if v.Phase == "failed" {
+	if v.Phase == messages.ModelView_failed {
 		return nil, loadError(v)
 	}
 	return &messages.ModelLoadReply{Success: true, Message: fmt.Sprintf("Model %s loaded successfully", name), ModelId: name,
@@ -116,7 +116,9 @@ func (c operations) Unload(ctx context.Context, r *messages.ModelUnloadRequest) 
 	if _, err := c.d.tree.Ask(ctx, id, &messages.UnloadModel{Force: r.Force, Reason: "asked to unload it"}); err != nil {
 		return nil, err
 	}
-	if _, err := c.await(ctx, id, func(v *messages.ModelView) bool { return v.Phase == "absent" && !c.d.view.Holds(id) || v.Wanted }); err != nil {
+	if _, err := c.await(ctx, id, func(v *messages.ModelView) bool {
+		return v.Phase == messages.ModelView_absent && !c.d.view.Holds(id) || v.Wanted
+	}); err != nil {
 		return nil, err
 	}
 	return &messages.ModelUnloadReply{Success: true, Message: fmt.Sprintf("Model %s unloaded successfully", name),
@@ -127,7 +129,7 @@ func (c operations) Unload(ctx context.Context, r *messages.ModelUnloadRequest) 
 func (c operations) List(context.Context) (*messages.ModelList, error) {
 	out := &messages.ModelList{}
 	for _, v := range c.d.gateway.Models() {
-		info := &messages.ModelInfo{Name: v.Name, Path: v.GetSpec().GetPath(), Status: v.Phase, Shards: int32(max(v.GetSpec().GetShards(), 1)),
+		info := &messages.ModelInfo{Name: v.Name, Path: v.GetSpec().GetPath(), Status: v.Phase.String(), Shards: int32(max(v.GetSpec().GetShards(), 1)),
 			VramMb: int64(v.MeasuredBytes / messages.MiB), LoadTime: v.ReadyMs / 1000}
 		out.Models = append(out.Models, info)
 		out.TotalVramMb += info.VramMb

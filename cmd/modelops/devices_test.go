@@ -165,7 +165,7 @@ func TestStrangersTakeMemory(t *testing.T) {
 	for name, blind := range map[string]bool{"the driver names our workers": false, "the driver names nobody": true} {
 		t.Run(name, func(t *testing.T) {
 			d, c := onCards(t, often, blind)
-			if at := d.loads(t, "a").Placement.Gpu; at != "gpu/h/gpu0" {
+			if at := d.loads(t, "a").Placement.Gpu(); at != "gpu/h/gpu0" {
 				t.Fatalf("a is on %s", at)
 			}
 			c.takes("gpu1", 6000)
@@ -173,7 +173,7 @@ func TestStrangersTakeMemory(t *testing.T) {
 			d.sees(t, "our own worker is no stranger", func() bool { return d.card("gpu0").ForeignBytes == 0 })
 			c.takes("gpu1", 16000)
 			d.sees(t, "more of it", func() bool { return d.card("gpu1").ForeignBytes == 16000*messages.MiB })
-			if at := d.loads(t, "b").Placement.Gpu; at != "gpu/h/gpu0" { // the emptier card is too full by now
+			if at := d.loads(t, "b").Placement.Gpu(); at != "gpu/h/gpu0" { // the emptier card is too full by now
 				t.Errorf("b is on %s", at)
 			}
 			c.takes("gpu1", 0)
@@ -187,16 +187,16 @@ func TestForeignPressure(t *testing.T) {
 	d, c := onCards(t, often+"scheduler: {foreign_pressure: true}\nqueue: {collation: 0s}\n", false)
 	d.loads(t, "a")
 	c.takes("gpu0", 12500)
-	d.sees(t, "a leaves", func() bool { return d.view.Model(messages.ModelActor(d.host, "a")).Phase == "absent" })
+	d.sees(t, "a leaves", func() bool { return d.view.Model(messages.ModelActor(d.host, "a")).Phase == messages.ModelView_absent })
 }
 
 // TestStrangersPushNobodyOut: without it, no more leave than our own use asks for.
 func TestStrangersPushNobodyOut(t *testing.T) {
 	d, c := onCards(t, "resources: {gpu_poll_interval: 1h, vram_soft_limit_mb: 50000, eviction_threshold_pct: 80}\nqueue: {collation: 0s}\n", false)
-	phase := func(model string) string { return d.view.Model(messages.ModelActor(d.host, model)).Phase }
+	phase := func(model string) string { return d.view.Model(messages.ModelActor(d.host, model)).Phase.String() }
 	d.loads(t, "a")
 	d.loads(t, "b")
-	if at := d.loads(t, "c").Placement.Gpu; at != "gpu/h/gpu0" { // 20000 of 23488 MiB: one of them is to leave
+	if at := d.loads(t, "c").Placement.Gpu(); at != "gpu/h/gpu0" { // 20000 of 23488 MiB: one of them is to leave
 		t.Fatalf("c is on %s", at)
 	}
 	c.takes("gpu0", 12500)
@@ -234,7 +234,9 @@ func TestASplitModelOnCards(t *testing.T) {
 		return d.card("gpu0").Reservations[0].MeasuredBytes > 0 && d.card("gpu1").Reservations[0].MeasuredBytes > 0
 	})
 	d.tree.Tell(t.Context(), messages.ModelActor(d.host, "pair"), &messages.UnloadModel{})
-	d.sees(t, "its worker is gone", func() bool { return d.view.Model(messages.ModelActor(d.host, "pair")).Phase == "absent" })
+	d.sees(t, "its worker is gone", func() bool {
+		return d.view.Model(messages.ModelActor(d.host, "pair")).Phase == messages.ModelView_absent
+	})
 	d.sees(t, "the driver lags", func() bool { // that is foreign use, which the next poll tells the ledger
 		c.mu.Lock()
 		defer c.mu.Unlock()

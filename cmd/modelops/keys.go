@@ -4,9 +4,10 @@ import "modelops/messages"
 
 // caller finds who asks by the key that came with a request, in the configuration in force. Without any key there, no key means
 // anything: clients of OpenAI's API always send one.
-func (d *daemon) caller(key string) (messages.Caller, error) {
+func (d *daemon) caller(c messages.Credentials) (messages.Principal, error) {
+	key := c.Key
 	cfg := d.config()
-	anybody := messages.Caller{Class: cfg.Queue.DefaultClass}
+	anybody := messages.Principal{Class: cfg.Queue.DefaultClass, Role: messages.Role_ADMIN} // until the doors get locks, loopback may do everything
 	if len(cfg.Keys) == 0 {
 		return anybody, nil
 	}
@@ -22,5 +23,5 @@ func (d *daemon) caller(key string) (messages.Caller, error) {
 		return anybody, messages.NewError(messages.Unauthenticated, "API key", "it is not one that this host knows").
 			WithHint("check it, or have it added under keys in cluster.yaml")
 	}
-	return messages.Caller{Name: known.Name, Class: known.Class, Fingerprint: known.Fingerprint()}, nil
+	return messages.Principal{Name: known.Name, Class: known.Class, Fingerprint: known.Fingerprint(), Role: messages.Role_ADMIN}, nil
 }

@@ -34,7 +34,7 @@ func (s serving) Devices() []*messages.GpuView { return s.d.view.GPUs() }
 
 func (s serving) AwaitLoad(ctx context.Context, model string) (*messages.ModelView, error) {
 	return operations{s.d}.await(ctx, messages.ModelActor(s.d.host, model), func(v *messages.ModelView) bool {
-		return v.Phase == "ready" || v.Phase == "failed" || !v.Wanted
+		return v.Phase == messages.ModelView_ready || v.Phase == messages.ModelView_failed || !v.Wanted
 	})
 }
 

@@ -152,13 +152,13 @@ func (d *daemon) apply(ctx context.Context, next *config.Config, dry bool) (*mes
 // What one actor refuses keeps nothing from the others: by now the configuration rules. Each refusal is returned; the error is for what
 // befalls all of them.
 func (d *daemon) tell(ctx context.Context, p planChange) (refused []*messages.Error, err error) {
-	return p.tell(d.host, catalogue{d}.Declared, func(to messages.ActorID, m proto.Message) error {
+	return p.tell(d.host, func(to messages.ActorID, m proto.Message) error {
 		_, err := d.tree.Ask(ctx, to, m)
 		return err
 	})
 }
 
-func (p planChange) tell(host string, declared func() []*messages.Declared, ask func(messages.ActorID, proto.Message) error) (refused []*messages.Error, err error) {
+func (p planChange) tell(host string, ask func(messages.ActorID, proto.Message) error) (refused []*messages.Error, err error) {
 	order := func(name string, m proto.Message) {
 		if err := ask(messages.ModelActor(host, name), m); err != nil {
 			refused = append(refused, messages.AsError(err))
@@ -167,7 +167,7 @@ func (p planChange) tell(host string, declared func() []*messages.Declared, ask 
 	for _, spec := range p.declare {
 		order(spec.Name, &messages.DeclareModel{Spec: spec})
 	}
-	if err := ask(messages.HostActor(host), &messages.ReviewRoutes{Withdrawn: p.retire, Declared: declared()}); err != nil {
+	if err := ask(messages.HostActor(host), &messages.ReviewRoutes{Withdrawn: p.retire}); err != nil {
 		return refused, err
 	}
 	for _, name := range p.retire {

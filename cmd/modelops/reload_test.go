@@ -70,7 +70,7 @@ func TestReplicasAndSleepDontRestartAWorker(t *testing.T) {
 func TestWhatOneModelRefusesKeepsNothingFromTheOthers(t *testing.T) {
 	p := planChange{declare: []*messages.ModelSpec{{Name: "a"}, {Name: "b"}}, retire: []string{"c"}, preload: []string{"a", "b"}}
 	var told []string
-	refused, err := p.tell("h", func() []*messages.Declared { return nil }, func(to messages.ActorID, m proto.Message) error {
+	refused, err := p.tell("h", func(to messages.ActorID, m proto.Message) error {
 		told = append(told, to.String()+" "+string(m.ProtoReflect().Descriptor().Name()))
 		if _, is := m.(*messages.DeclareModel); is && to.Name() == "a" {
 			return messages.NewError(messages.InvalidArgument, to.String(), "no")

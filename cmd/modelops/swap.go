@@ -22,35 +22,35 @@ func (d *daemon) swapWorld() host.World {
 type catalogue struct{ d *daemon }
 
 // Declared implements host.Models.
-func (c catalogue) Declared() []*messages.Declared {
-	var out []*messages.Declared
+func (c catalogue) Declared() []*messages.DeclaredModel {
+	var out []*messages.DeclaredModel
 	for _, v := range c.d.view.Models() {
 		if s := v.Spec; s != nil {
-			out = append(out, &messages.Declared{Name: v.Name, Aliases: s.Aliases, ReplicaOf: s.ReplicaOf, Resident: resident(v), LoadSeconds: s.LoadTimeoutSeconds})
+			out = append(out, &messages.DeclaredModel{Name: v.Name, Aliases: s.Aliases, ReplicaOf: s.ReplicaOf, Resident: resident(v), LoadSeconds: s.LoadTimeoutSeconds})
 		}
 	}
-	slices.SortFunc(out, func(a, b *messages.Declared) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(out, func(a, b *messages.DeclaredModel) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
 
 // resident tells whether a model holds memory, or is about to. One that leaves and shall not come back doesn't.
 func resident(v *messages.ModelView) bool {
 	switch v.Phase {
-	case "", "absent", "draining", "stopping":
+	case messages.ModelView_phase_unknown, messages.ModelView_absent, messages.ModelView_draining, messages.ModelView_stopping:
 		return v.Wanted
 	}
-	return v.Phase != "failed"
+	return v.Phase != messages.ModelView_failed
 }
 
 // AwaitReady implements host.Models.
 func (c catalogue) AwaitReady(ctx context.Context, model string) error {
 	v, err := operations{c.d}.await(ctx, messages.ModelActor(c.d.host, model), func(v *messages.ModelView) bool {
-		return v.Phase == "ready" || failure(v) != nil || !v.Wanted
+		return v.Phase == messages.ModelView_ready || failure(v) != nil || !v.Wanted
 	})
 	switch {
 	case err != nil:
 		return err
-	case v.Phase == "ready":
+	case v.Phase == messages.ModelView_ready:
 		return nil
 	case failure(v) != nil:
 		return failure(v)
@@ -68,7 +68,7 @@ func failure(v *messages.ModelView) error {
 	switch {
 	case v.GetSpec() == nil:
 		return messages.NewError(messages.ModelNotFound, v.GetId(), "its declaration was withdrawn")
-	case v.Phase == "failed":
+	case v.Phase == messages.ModelView_failed:
 		return loadError(v)
 	}
 	return nil
@@ -130,7 +130,7 @@ func (d *daemon) withdrawn(v *messages.ModelView) {
 	}
 	leads := func(r *messages.Route) bool { return r.To == v.Name || r.Canary == v.Name }
 	swaps := func(s *messages.SwapReply) bool {
-		return (s.Phase == "preparing" || s.Phase == "trying") && (s.From == v.Name || s.To == v.Name)
+		return (s.Phase == messages.SwapReply_preparing || s.Phase == messages.SwapReply_trying) && (s.From == v.Name || s.To == v.Name)
 	}
 	h := d.view.Host(messages.HostActor(d.host))
 	if slices.ContainsFunc(h.GetRoutes(), leads) || slices.ContainsFunc(h.GetSwaps(), swaps) {

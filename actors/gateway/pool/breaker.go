@@ -1,12 +1,16 @@
 package pool
 
-import "time"
+import (
+	"time"
+
+	"modelops/messages"
+)
 
 // Breaker states, as metrics and the journal name them.
 const (
-	Closed   = "closed"
-	Opened   = "open"
-	HalfOpen = "half_open"
+	Closed   = messages.ModelView_closed
+	Opened   = messages.ModelView_open
+	HalfOpen = messages.ModelView_half_open
 )
 
 // breaker keeps requests from a worker that fails repeatedly. It opens after threshold failures in a row, lets one probe through when reset
@@ -22,7 +26,7 @@ type breaker struct {
 	probe    uint64 // ticket of the probe that runs; 0 = none runs
 }
 
-func (b *breaker) state(now time.Time) string {
+func (b *breaker) state(now time.Time) messages.ModelView_Breaker {
 	switch {
 	case !b.open:
 		return Closed

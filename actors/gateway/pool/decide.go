@@ -197,17 +197,17 @@ func (p *Pool) Update(v *messages.ModelView, now time.Time) (refusal error) {
 	was, coming := p.Ready(), p.onItsWay() || p.sleeper() != nil
 	e := p.endpointOf(v)
 	fresh := e.view.GetAttempt() != v.Attempt
-	failed := v.Phase == "failed" && (fresh || e.view.GetPhase() != "failed")
+	failed := v.Phase == messages.ModelView_failed && (fresh || e.view.GetPhase() != messages.ModelView_failed)
 	e.view = v
 	p.declare()
-	if v.Phase == "asleep" || v.Phase == "waking" {
+	if v.Phase == messages.ModelView_asleep || v.Phase == messages.ModelView_waking {
 		e.closed = min(e.closed, v.Attempt-1)
 	}
-	e.ready = v.Phase == "ready" && v.Attempt > e.closed
+	e.ready = v.Phase == messages.ModelView_ready && v.Attempt > e.closed
 	if fresh { // another worker: its predecessor's failures aren't its own
 		e.breaker, e.outlier, e.toldToSleep = p.breakerTemplate, outlier{}, false
 	}
-	if !e.base && v.Spec == nil && v.Phase == "absent" && e.running == 0 {
+	if !e.base && v.Spec == nil && v.Phase == messages.ModelView_absent && e.running == 0 {
 		p.endpoints = slices.DeleteFunc(p.endpoints, func(x *Endpoint) bool { return x == e })
 	}
 	if p.Ready() && !was {

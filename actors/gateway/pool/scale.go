@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"time"
+
+	"modelops/messages"
 )
 
 // When a model gets one replica more or less.
@@ -105,11 +107,11 @@ func (p *Pool) countAt(host string) (c count) {
 		case e.id.Host() != host:
 			c.elsewhere += bit(e.ready)
 			continue
-		case phase == "asleep":
+		case phase == messages.ModelView_asleep:
 			c.asleep++
 		}
 		c.ready += bit(e.ready)
-		c.present += bit(phase != "absent" && phase != "failed")
+		c.present += bit(phase != messages.ModelView_absent && phase != messages.ModelView_failed)
 	}
 	return c
 }

@@ -164,18 +164,18 @@ func (p *Pool) onItsWay() bool {
 // onItsWay tells whether the endpoint is ready, becomes ready, or comes back after its drain.
 func (e *Endpoint) onItsWay() bool {
 	switch e.view.GetPhase() {
-	case "placing", "loading", "waiting", "waking":
+	case messages.ModelView_placing, messages.ModelView_loading, messages.ModelView_waiting, messages.ModelView_waking:
 		return true
-	case "ready": // in a drained attempt too: the view of its drain is due
+	case messages.ModelView_ready: // in a drained attempt too: the view of its drain is due
 		return true
 	}
-	return e.view.GetWanted() && !e.asleep() && e.view.GetPhase() != "failed"
+	return e.view.GetWanted() && !e.asleep() && e.view.GetPhase() != messages.ModelView_failed
 }
 
 // asleep tells whether the engine sleeps or is about to.
 func (e *Endpoint) asleep() bool {
 	p := e.view.GetPhase()
-	return p == "asleep" || p == "dozing"
+	return p == messages.ModelView_asleep || p == messages.ModelView_falling_asleep
 }
 
 // sleeper is the first endpoint that can be woken; nil when there is none.

@@ -180,7 +180,7 @@ func (e *Endpoint) Running() int { return e.running }
 func (e *Endpoint) Reported() bool { return e.outlier.reported }
 
 // Breaker is the state of the endpoint's breaker and its failures in a row.
-func (e *Endpoint) Breaker(now time.Time) (state string, failures int) {
+func (e *Endpoint) Breaker(now time.Time) (state messages.ModelView_Breaker, failures int) {
 	return e.breaker.state(now), e.breaker.failures
 }
 
@@ -231,11 +231,11 @@ func (p *Pool) WaitsFor() string {
 	}
 	for _, e := range p.endpoints {
 		if e.onItsWay() {
-			return e.view.GetPhase()
+			return e.view.GetPhase().String()
 		}
 	}
 	if e := p.sleeper(); e != nil {
-		return e.view.GetPhase()
+		return e.view.GetPhase().String()
 	}
 	return "placing"
 }
@@ -246,8 +246,8 @@ func (p *Pool) Undecided() bool {
 	ready := false
 	for _, e := range p.endpoints {
 		switch e.view.GetPhase() {
-		case "absent", "placing", "failed":
-		case "ready":
+		case messages.ModelView_absent, messages.ModelView_placing, messages.ModelView_failed:
+		case messages.ModelView_ready:
 			ready = true
 		default:
 			return false

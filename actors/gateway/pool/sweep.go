@@ -80,7 +80,7 @@ func (p *Pool) idleLimit(spec *messages.ModelSpec) (limit time.Duration, ends bo
 // request, not before it. A worker that sleeps is unloaded like one that is awake.
 func (p *Pool) expired(base *Endpoint, now time.Time) bool {
 	limit, ends := p.idleLimit(base.view.GetSpec())
-	if !ends || p.idleSince.IsZero() || len(p.running)+p.waiting.n > 0 || p.countAt(base.id.Host()).ready == 0 && base.view.GetPhase() != "asleep" {
+	if !ends || p.idleSince.IsZero() || len(p.running)+p.waiting.n > 0 || p.countAt(base.id.Host()).ready == 0 && base.view.GetPhase() != messages.ModelView_asleep {
 		return false
 	}
 	if limit == 0 && !p.served {
@@ -98,7 +98,7 @@ func (p *Pool) sleepy(e *Endpoint, now time.Time) bool {
 
 // revives tells whether a failed model should try its own worker anew. Requests don't ask for it while other endpoints serve them.
 func (p *Pool) revives(base *Endpoint, now time.Time) bool {
-	if base.view.GetPhase() != "failed" || !p.Ready() {
+	if base.view.GetPhase() != messages.ModelView_failed || !p.Ready() {
 		base.revived = now
 		return false
 	}

@@ -17,7 +17,7 @@ func (c *cli) completeModels(n int) cobra.CompletionFunc {
 	return c.completeFrom(n, func(s *messages.StatusView) []cobra.Completion {
 		var out []cobra.Completion
 		for _, m := range s.Models {
-			out = append(out, cobra.CompletionWithDesc(m.Name, m.Phase))
+			out = append(out, cobra.CompletionWithDesc(m.Name, m.Phase.String()))
 		}
 		return out
 	})

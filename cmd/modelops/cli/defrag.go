@@ -12,7 +12,7 @@ import (
 )
 
 func (c *cli) defragCommand() *cobra.Command {
-	q := &messages.PlanDefrag{}
+	q := &messages.DefragRequest{}
 	var model string
 	var mb uint64
 	cmd := &cobra.Command{
@@ -32,14 +32,10 @@ func (c *cli) defragCommand() *cobra.Command {
 		}
 		return c.asked(ctx, shortWait, func(ctx context.Context, k *client) error {
 			if model != "" {
-				id, err := k.modelActor(ctx, model)
-				if err != nil {
-					return err
-				}
-				q.Model = id.String()
+				q.ModelName = model
 			}
 			plan := &messages.DefragPlan{}
-			if err := k.tell(ctx, messages.ArbiterActor(), q, plan); err != nil {
+			if err := k.askFor(ctx, "defrag", q, plan); err != nil {
 				return err
 			}
 			return show(c, plan, c.printPlan)
@@ -62,7 +58,7 @@ func (c *cli) printPlan(p *messages.DefragPlan) error {
 	}
 	t := table{columns: []string{"MODEL", "FROM", "TO", "MEMORY", "IDLE", "DOWNTIME", "COST"}}
 	for _, m := range p.Moves {
-		t.add(nameOf(m.Model), nameOf(m.From), nameOf(m.To), messages.FormatBytes(m.Bytes), lasting(time.Duration(m.IdleMs)*time.Millisecond),
+		t.add(nameOf(m.Holder), nameOf(m.From), nameOf(m.To), messages.FormatBytes(m.Bytes), lasting(time.Duration(m.IdleMs)*time.Millisecond),
 			"about "+lasting(time.Duration(m.LoadMs)*time.Millisecond), fmt.Sprintf("%.3g", m.Cost))
 	}
 	if err := t.print(c.stdout); err != nil {

@@ -77,7 +77,7 @@ func (c *cli) printDevices(s *messages.StatusView, leases bool, now time.Time) e
 			lasting(time.UnixMilli(h.UntilMs).Sub(now)), cmp.Or(h.Owner, anonymousName))
 	}
 	for _, m := range s.GetDefrag().GetMoves() {
-		fmt.Fprintf(c.stdout, "%s is moving from %s to %s\n", nameOf(m.Model), nameOf(m.From), nameOf(m.To))
+		fmt.Fprintf(c.stdout, "%s is moving from %s to %s\n", nameOf(m.Holder), nameOf(m.From), nameOf(m.To))
 	}
 	if !leases {
 		return nil

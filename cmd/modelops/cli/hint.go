@@ -12,7 +12,7 @@ import (
 )
 
 func (c *cli) hintCommand() *cobra.Command {
-	q := &messages.HintModel{}
+	q := &messages.HintModelRequest{}
 	var lasts time.Duration
 	var mb uint64
 	cmd := &cobra.Command{
@@ -37,13 +37,9 @@ func (c *cli) hintCommand() *cobra.Command {
 			if len(args) == 0 {
 				return c.listHints(ctx, k)
 			}
-			id, err := k.modelActor(ctx, args[0])
-			if err != nil {
-				return err
-			}
-			q.Model, q.Owner = id.String(), userName()
+			q.ModelName, q.Owner = args[0], userName()
 			kept := &messages.HintReply{}
-			if err := k.tell(ctx, messages.ArbiterActor(), q, kept); err != nil {
+			if err := k.askFor(ctx, "hints.set", q, kept); err != nil {
 				return err
 			}
 			return show(c, kept, func(h *messages.HintReply) error { return c.printHint(args[0], h) })

@@ -90,7 +90,7 @@ func showLoad(ctx context.Context, v *messages.ModelView, bar *progress) {
 		label += fmt.Sprintf(" (try %d, last: %s)", v.Attempt, v.Error.Message)
 	}
 	bar.stage(label)
-	if v.Phase != "loading" || v.GetWorker().GetUrl() == "" || v.GetWorker().GetRemote() {
+	if v.Phase != messages.ModelView_loading || v.GetWorker().GetUrl() == "" || v.GetWorker().GetRemote() {
 		return
 	}
 	done, ok := loadProgress(ctx, v.Worker.Url)

@@ -63,7 +63,7 @@ func (c *cli) printResident(models []*messages.ModelView, now time.Time) error {
 		if w := m.Worker; w != nil && !w.Remote {
 			pid = strconv.FormatInt(w.Pid, 10)
 		}
-		t.add(m.Name, m.Phase, deviceOf(m), modelMemory(m), strconv.Itoa(int(m.Active)), strconv.Itoa(int(m.Queued)), ago(now, m.ReadyMs), pinOf(m, now), pid)
+		t.add(m.Name, m.Phase.String(), deviceOf(m), modelMemory(m), strconv.Itoa(int(m.Active)), strconv.Itoa(int(m.Queued)), ago(now, m.ReadyMs), pinOf(m, now), pid)
 	}
 	c.paint(&t, 1)
 	return t.print(c.stdout)
@@ -72,7 +72,7 @@ func (c *cli) printResident(models []*messages.ModelView, now time.Time) error {
 // deviceOf is the device's name within its host, or those of a split model's devices.
 func deviceOf(m *messages.ModelView) string {
 	var names []string
-	for _, part := range m.GetPlacement().Parts() {
+	for _, part := range m.GetPlacement().GetShares() {
 		if id, err := messages.ParseActorID(part.Gpu); err == nil {
 			names = append(names, id.Name())
 		}
@@ -85,7 +85,7 @@ func modelMemory(m *messages.ModelView) string {
 	if m.MeasuredBytes > 0 {
 		return messages.FormatBytes(m.MeasuredBytes)
 	}
-	if held := m.GetPlacement().GetBytes(); held > 0 {
+	if held := m.GetPlacement().Bytes(); held > 0 {
 		return messages.FormatBytes(held) + " held"
 	}
 	return ""
@@ -116,7 +116,7 @@ func (c *cli) printModels(models []*messages.ModelView, routes []*messages.Route
 	t := table{columns: []string{"NAME", "PHASE", "RUNTIME", "BREAKER", "PINNED", "ALIASES", "SOURCE"}}
 	for _, m := range models {
 		s := m.GetSpec()
-		t.add(m.Name, m.Phase, s.GetRuntime(), m.Breaker, pinOf(m, now), strings.Join(s.GetAliases(), ","), cameFrom(s))
+		t.add(m.Name, m.Phase.String(), s.GetRuntime(), m.Breaker.String(), pinOf(m, now), strings.Join(s.GetAliases(), ","), cameFrom(s))
 	}
 	c.paint(&t, 1)
 	if err := t.print(c.stdout); err != nil {
@@ -126,7 +126,7 @@ func (c *cli) printModels(models []*messages.ModelView, routes []*messages.Route
 		if names := namesAt(m.Name, routes); names != "" {
 			fmt.Fprintf(c.stdout, "%s answers %s (modelops swap)\n", m.Name, names)
 		}
-		if m.Error != nil && m.Phase != "ready" {
+		if m.Error != nil && m.Phase != messages.ModelView_ready {
 			fmt.Fprintf(c.stdout, "%s: %s\n", m.Name, m.Error.Message)
 		}
 	}

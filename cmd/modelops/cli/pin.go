@@ -89,7 +89,7 @@ func (c *cli) printPin(v *messages.ModelView, conflicts []string) error {
 	switch pin := pinOf(v, c.now()); {
 	case pin == "":
 		fmt.Fprintf(c.stdout, "%s isn't pinned\n", v.Name)
-	case v.Phase == "ready":
+	case v.Phase == messages.ModelView_ready:
 		fmt.Fprintf(c.stdout, "%s is pinned: %s\n", v.Name, pin)
 	default:
 		fmt.Fprintf(c.stdout, "%s is pinned: %s; it is %s, so the pin takes effect with its next load\n", v.Name, pin, v.Phase)
@@ -134,8 +134,8 @@ func pinConflicts(s *messages.StatusView, m *messages.ModelView, now time.Time) 
 			}
 		}
 		if p := o.GetPlacement(); p != nil {
-			holding[p.Gpu] += p.Bytes
-			held = append(held, fmt.Sprintf("%s %s (%s)", o.Name, pin, messages.FormatBytes(p.Bytes)))
+			holding[p.Gpu()] += p.Bytes()
+			held = append(held, fmt.Sprintf("%s %s (%s)", o.Name, pin, messages.FormatBytes(p.Bytes())))
 		}
 	}
 	need := max(m.GetSpec().GetVramBytes(), m.GetMeasuredBytes())

@@ -10,9 +10,9 @@ import (
 )
 
 func pinned(name, owner string, on string, gib uint64, groups ...string) *messages.ModelView {
-	v := &messages.ModelView{Name: name, Phase: "absent", PinnedBy: owner, Spec: &messages.ModelSpec{Name: name, Groups: groups, VramBytes: gib << 30}}
+	v := &messages.ModelView{Name: name, Phase: messages.ModelView_absent, PinnedBy: owner, Spec: &messages.ModelSpec{Name: name, Groups: groups, VramBytes: gib << 30}}
 	if on != "" {
-		v.Phase, v.Placement = "ready", &messages.Placement{Gpu: on, Bytes: gib << 30}
+		v.Phase, v.Placement = messages.ModelView_ready, &messages.Placement{Shares: []*messages.Share{{Gpu: on, Bytes: gib << 30}}}
 	}
 	return v
 }

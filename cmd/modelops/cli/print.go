@@ -147,7 +147,7 @@ func phaseColour(phase string) string {
 	switch phase {
 	case "ready", "ok":
 		return green
-	case "placing", "loading", "dozing", "waking", "draining", "stopping", "waiting", "half_open":
+	case "placing", "loading", "falling_asleep", "waking", "draining", "stopping", "waiting", "half_open":
 		return yellow
 	case "failed", "lost", "open":
 		return red

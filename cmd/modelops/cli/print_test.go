@@ -14,10 +14,10 @@ func TestTables(t *testing.T) {
 	var out bytes.Buffer
 	c := &cli{stdout: &out}
 	models := []*messages.ModelView{
-		{Name: "tiny", Phase: "ready", MeasuredBytes: 41 << 20, Active: 2, Queued: 1, ReadyMs: now.Add(-90 * time.Second).UnixMilli(),
-			Placement: &messages.Placement{Gpu: "gpu/main_pc/cpu"}, Worker: &messages.Worker{Pid: 42}},
-		{Name: "org/big", Phase: "loading", Placement: &messages.Placement{Gpu: "gpu/main_pc/gpu0", Bytes: 20 << 30}},
-		{Name: "cloud", Phase: "ready", Worker: &messages.Worker{Remote: true}},
+		{Name: "tiny", Phase: messages.ModelView_ready, MeasuredBytes: 41 << 20, Active: 2, Queued: 1, ReadyMs: now.Add(-90 * time.Second).UnixMilli(),
+			Placement: &messages.Placement{Shares: []*messages.Share{{Gpu: "gpu/main_pc/cpu"}}}, Worker: &messages.Worker{Pid: 42}},
+		{Name: "org/big", Phase: messages.ModelView_loading, Placement: &messages.Placement{Shares: []*messages.Share{{Gpu: "gpu/main_pc/gpu0", Bytes: 20 << 30}}}},
+		{Name: "cloud", Phase: messages.ModelView_ready, Worker: &messages.Worker{Remote: true}},
 	}
 	if err := c.printResident(models, now); err != nil {
 		t.Fatal(err)

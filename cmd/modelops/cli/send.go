@@ -21,13 +21,13 @@ import (
 // commandsOf are the commands that each kind accepts.
 var commandsOf = map[string][]string{
 	messages.KindHost: {"StartHost", "StopHost", "ReportGaveUp", "RestartActor", "RecordConfig",
-		"SwapModel", "PromoteSwap", "RollbackSwap", "ReviewRoutes", "ReportSwapReady", "ReportSwapFailed", "ReportSwapJudged", "ReportSwapSettled"},
+		"SwapModel", "PromoteSwap", "RollbackSwap", "ReviewRoutes", "ReportRolloutReady", "ReportRolloutFailed", "ReportRolloutJudged", "ReportRolloutSettled"},
 	messages.KindGPU: {"RegisterDevice", "ReserveVram", "SettleVram", "ReleaseVram", "RenewLease", "ExpireLease", "ResizeVram", "ObserveDevice", "ReportFault"},
-	messages.KindModel: {"DeclareModel", "EnsureModel", "UnloadModel", "EvictModel", "RetireModel", "PinModel", "StartLoad", "ReportPlacementFailed", "ReportWorkerStarted", "ReportWorkerReady",
+	messages.KindModel: {"DeclareModel", "EnsureModel", "UnloadModel", "Preempt", "RetireModel", "PinModel", "PlacementGranted", "ReportPlacementFailed", "ReportWorkerStarted", "ReportWorkerReady",
 		"ReportLoadFailed", "ReportWorkerExited", "ReportDrained", "ReportLeaseReturned", "ReportLeaseSettled", "RetryLoad", "ReportBreaker", "ReportFootprint",
-		"SleepModel", "ReportAsleep", "ReportAwake", "ReportNapFailed", "ScaleModel", "ReplaceWorker", "ReportReplacementReady", "ReportReplacementFailed", "ReportReplicaSettled"},
-	messages.KindArbiter: {"PlaceModel", "ReportReserved", "ReportReservationRefused", "AbandonPlacement", "ClosePlacement", "RelievePressure", "ReportEvicted",
-		"HintModel", "PlanDefrag", "ReportMoveLeft", "EndDefrag"},
+		"SleepModel", "ReportAsleep", "ReportAwake", "ReportSleepFailed", "ScaleModel", "ReplaceWorker", "ReportReplacementReady", "ReportReplacementFailed", "ReportReplicaSettled"},
+	messages.KindArbiter: {"RequestPlacement", "ReportReserved", "ReportReservationRefused", "AbandonPlacement", "ClosePlacement", "RelievePressure", "ReportPreempted",
+		"HintPlacement", "PlanDefrag", "ReportMoveLeft", "EndDefrag"},
 	"any": {"QueryView", "Crash"},
 }
 

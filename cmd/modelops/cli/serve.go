@@ -144,8 +144,8 @@ func (c *cli) firstSteps(ctx context.Context, d Daemon, preload []config.Preload
 			return
 		case err != nil:
 			c.say("%s: %v", p.Name, err)
-		case v.Phase == "ready":
-			c.say("%s is ready: %s on %s, loaded in %s", p.Name, messages.FormatBytes(v.MeasuredBytes), v.GetPlacement().GetGpu(), lasting(time.Duration(v.LoadMs)*time.Millisecond))
+		case v.Phase == messages.ModelView_ready:
+			c.say("%s is ready: %s on %s, loaded in %s", p.Name, messages.FormatBytes(v.MeasuredBytes), v.GetPlacement().Gpu(), lasting(time.Duration(v.LoadMs)*time.Millisecond))
 		default:
 			c.say("%s is %s: %s", p.Name, v.Phase, v.Error.GetMessage())
 		}

@@ -42,8 +42,8 @@ func showsAs[M proto.Message](t *testing.T, want M, do func(*cli) error) {
 
 func somePlan() *messages.DefragPlan {
 	return &messages.DefragPlan{Gpu: "gpu/h/gpu0", NeedBytes: 20 << 30, FreeBefore: 13 << 30, FreeAfter: 23 << 30, Moves: []*messages.Move{
-		{Model: "model/h/org/small", From: "gpu/h/gpu0", To: "gpu/h/gpu1", Bytes: 5 << 30, IdleMs: 90_000, LoadMs: 2500, Cost: 0.0231},
-		{Model: "model/h/tiny", From: "gpu/h/gpu0", To: "gpu/h/gpu1", Bytes: 512 << 20, IdleMs: 700, LoadMs: 300, Cost: 0.25}}}
+		{Holder: "model/h/org/small", From: "gpu/h/gpu0", To: "gpu/h/gpu1", Bytes: 5 << 30, IdleMs: 90_000, LoadMs: 2500, Cost: 0.0231},
+		{Holder: "model/h/tiny", From: "gpu/h/gpu0", To: "gpu/h/gpu1", Bytes: 512 << 20, IdleMs: 700, LoadMs: 300, Cost: 0.25}}}
 }
 
 func TestPlansAreShown(t *testing.T) {
@@ -105,10 +105,10 @@ org/small is moving from gpu0 to gpu1
 }
 
 func TestPinsAreTold(t *testing.T) {
-	v := &messages.ModelView{Name: "a", Phase: "ready", PinnedBy: "alice"}
+	v := &messages.ModelView{Name: "a", Phase: messages.ModelView_ready, PinnedBy: "alice"}
 	show := func(c *cli) error { return c.printPin(v, []string{"b is pinned by bob"}) }
 	says(t, "\na is pinned: by alice\nconflict: b is pinned by bob\n", show)
-	v.Phase = "absent"
+	v.Phase = messages.ModelView_absent
 	says(t, "\na is pinned: by alice; it is absent, so the pin takes effect with its next load\nconflict: b is pinned by bob\n", show)
 	v.PinnedBy = ""
 	says(t, "\na isn't pinned\n", func(c *cli) error { return c.printPin(v, nil) })
@@ -119,13 +119,13 @@ func TestAnEmptyQueueIsSaid(t *testing.T) {
 }
 
 func TestSwapsAreShown(t *testing.T) {
-	r := &messages.SwapReply{Id: "s1", Name: "chat", From: "v1", To: "v2", Phase: "trying"}
+	r := &messages.SwapReply{Id: "s1", Name: "chat", From: "v1", To: "v2", Phase: messages.SwapReply_trying}
 	show := func(c *cli) error { return show(c, r, c.printSwap) }
-	for phase, want := range map[string]string{
-		"preparing":   "\nchat: v2 is being loaded, v1 answers\n",
-		"trying":      "\nchat: v2 is on trial, v1 stays ready\n",
-		"promoted":    "\nchat is answered by v2: 20 requests went well\n",
-		"rolled_back": "\nchat is answered by v1 as before: 20 requests went well\n",
+	for phase, want := range map[messages.SwapReply_Phase]string{
+		messages.SwapReply_preparing:   "\nchat: v2 is being loaded, v1 answers\n",
+		messages.SwapReply_trying:      "\nchat: v2 is on trial, v1 stays ready\n",
+		messages.SwapReply_promoted:    "\nchat is answered by v2: 20 requests went well\n",
+		messages.SwapReply_rolled_back: "\nchat is answered by v1 as before: 20 requests went well\n",
 	} {
 		r.Phase, r.Reason = phase, "20 requests went well"
 		says(t, want, show)
@@ -140,6 +140,6 @@ SWAP  FROM  TO  PHASE   REASON
 chat  v1    v2  trying  -
 `, func(c *cli) error {
 		return c.printSwaps(&messages.SwapList{Routes: []*messages.Route{{Name: "chat", To: "v1", Canary: "v2", SharePct: 10}, {Name: "code", To: "v3"}},
-			Swaps: []*messages.SwapReply{{Name: "chat", From: "v1", To: "v2", Phase: "trying"}}})
+			Swaps: []*messages.SwapReply{{Name: "chat", From: "v1", To: "v2", Phase: messages.SwapReply_trying}}})
 	})
 }

@@ -56,7 +56,7 @@ func phases(models []*messages.ModelView) string {
 	order := []string{"ready", "dozing", "asleep", "waking", "loading", "placing", "waiting", "draining", "stopping", "failed", "absent"}
 	n := map[string]int{}
 	for _, m := range models {
-		n[m.Phase]++
+		n[m.Phase.String()]++
 	}
 	var out []string
 	for _, p := range order {

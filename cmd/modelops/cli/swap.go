@@ -88,7 +88,7 @@ func (c *cli) swap(ctx context.Context, k *client, args []string, f swapFlags) e
 	if err != nil {
 		return err
 	}
-	if f.wait && (r.Phase == "preparing" || r.Phase == "trying") {
+	if f.wait && (r.Phase == messages.SwapReply_preparing || r.Phase == messages.SwapReply_trying) {
 		if r, err = c.watchSwap(ctx, k, r); err != nil {
 			return err
 		}
@@ -96,7 +96,7 @@ func (c *cli) swap(ctx context.Context, k *client, args []string, f swapFlags) e
 	if err := show(c, r, c.printSwap); err != nil {
 		return err
 	}
-	if r.Phase == "rolled_back" && !f.rollback {
+	if r.Phase == messages.SwapReply_rolled_back && !f.rollback {
 		return quietExit(exitNo)
 	}
 	return nil
@@ -113,8 +113,8 @@ func (c *cli) watchSwap(ctx context.Context, k *client, r *messages.SwapReply) (
 	defer bar.done()
 	tick := time.NewTicker(swapLookEvery)
 	defer tick.Stop()
-	shown := ""
-	for r.Phase == "preparing" || r.Phase == "trying" {
+	shown := messages.SwapReply_phase_unknown
+	for r.Phase == messages.SwapReply_preparing || r.Phase == messages.SwapReply_trying {
 		if r.Phase != shown {
 			shown = r.Phase
 			bar.stage(swapLine(r))
@@ -143,11 +143,11 @@ func (c *cli) watchSwap(ctx context.Context, k *client, r *messages.SwapReply) (
 // swapLine is the phase of a swap in words.
 func swapLine(r *messages.SwapReply) string {
 	switch r.Phase {
-	case "preparing":
+	case messages.SwapReply_preparing:
 		return fmt.Sprintf("%s: %s is being loaded, %s answers", r.Name, r.To, r.From)
-	case "trying":
+	case messages.SwapReply_trying:
 		return fmt.Sprintf("%s: %s is on trial, %s stays ready", r.Name, r.To, r.From)
-	case "promoted":
+	case messages.SwapReply_promoted:
 		return fmt.Sprintf("%s is answered by %s: %s", r.Name, r.To, r.Reason)
 	}
 	return fmt.Sprintf("%s is answered by %s as before: %s", r.Name, r.From, r.Reason)
@@ -187,7 +187,7 @@ func (c *cli) printSwaps(list *messages.SwapList) error {
 	}
 	t := table{columns: []string{"SWAP", "FROM", "TO", "PHASE", "REASON"}}
 	for _, s := range list.Swaps {
-		t.add(s.Name, s.From, s.To, s.Phase, s.Reason)
+		t.add(s.Name, s.From, s.To, s.Phase.String(), s.Reason)
 	}
 	return t.print(c.stdout)
 }

@@ -19,7 +19,8 @@ func placements(t *testing.T) (took []time.Duration) {
 	t.Helper()
 	const rounds = 20_000
 	defer debug.SetGCPercent(debug.SetGCPercent(300)) // as the daemon runs
-	ledgers, residents := fleet(4, 4, 200)
+	ledgers, allocations := fleet(4, 4, 200)
+	seen := &messages.SchedulerReadings{Ledgers: ledgers, Allocations: allocations}
 	rules, state := arbiter.Rules{}, arbiter.New(messages.ActorID{Kind: messages.KindArbiter, ID: "arbiter"})
 	now := time.Now()
 	for i := range rounds {
@@ -27,9 +28,9 @@ func placements(t *testing.T) (took []time.Duration) {
 		if i%2 == 1 {
 			need = 9000 * messages.MiB
 		}
-		c := &messages.PlaceModel{Model: "model/host1/asked", Attempt: 1, NeedBytes: need, Ledgers: ledgers, Residents: residents}
+		c := &messages.RequestPlacement{Holder: "model/*/asked", Preemptible: true, Claim: &messages.Claim{Id: messages.ByName, Needs: []*messages.Need{{Bytes: need}}}}
 		began := time.Now()
-		v, err := rules.Decide(state, c, entity.Stamp{Now: now, ID: "p1"})
+		v, err := rules.Decide(state, c, entity.Stamp{Now: now, ID: "p1", Readings: seen})
 		took = append(took, time.Since(began))
 		if err != nil || len(v.Events) == 0 {
 			t.Fatalf("no placement for %s: %v", messages.FormatBytes(need), err)
@@ -53,7 +54,7 @@ func arithmetic(rounds int) (took []time.Duration) {
 	return took
 }
 
-func fleet(hosts, devices, models int) (ledgers []*messages.GpuView, residents []*messages.Resident) {
+func fleet(hosts, devices, models int) (ledgers []*messages.GpuView, allocations []*messages.Allocation) {
 	for h := range hosts {
 		for g := range devices {
 			ledgers = append(ledgers, &messages.GpuView{Id: fmt.Sprintf("gpu/host%d/gpu%d", h, g), Host: fmt.Sprintf("host%d", h), Device: fmt.Sprintf("gpu%d", g),
@@ -67,11 +68,11 @@ func fleet(hosts, devices, models int) (ledgers []*messages.GpuView, residents [
 			size = 1400 * messages.MiB
 		}
 		l.ReservedBytes += size
-		r := &messages.Resident{Model: fmt.Sprintf("model/%s/m%d", l.Host, i), Gpu: l.Id, Bytes: size, Phase: "ready", IdleMs: int64(i * 977 % 60_000), HeldMs: int64(60_000 + i*331), LoadMs: int64(500 + i*37%9000)}
+		r := &messages.Allocation{Holder: fmt.Sprintf("model/%s/m%d", l.Host, i), Shares: []*messages.Share{{Gpu: l.Id, Bytes: size}}, State: messages.Allocation_settled, IdleMs: int64(i * 977 % 60_000), HeldMs: int64(60_000 + i*331), LoadMs: int64(500 + i*37%9000)}
 		if i%8 == 0 {
 			r.Active = 1
 		}
-		residents = append(residents, r)
+		allocations = append(allocations, r)
 	}
-	return ledgers, residents
+	return ledgers, allocations
 }

@@ -63,7 +63,7 @@ models:
 		t.Errorf("modelops_circuit_state is %v", got)
 	}
 	// The first request after the pause is let through, fails, and opens it again.
-	d.until(waitLimit, "it is half open", func() bool { return d.model("moody").Breaker == "half_open" })
+	d.until(waitLimit, "it is half open", func() bool { return d.model("moody").Breaker == messages.ModelView_half_open })
 	if waited := time.Since(opened); waited < 700*time.Millisecond {
 		t.Errorf("it was half open after %s", waited)
 	}
@@ -74,10 +74,10 @@ models:
 		t.Errorf("open again: %s", a)
 	}
 	d.knob(engine, 200)
-	d.until(waitLimit, "it is half open again", func() bool { return d.model("moody").Breaker == "half_open" })
+	d.until(waitLimit, "it is half open again", func() bool { return d.model("moody").Breaker == messages.ModelView_half_open })
 	d.answers("moody")
 	d.answers("moody")
-	if got := d.model("moody").Breaker; got != "closed" {
+	if got := d.model("moody").Breaker; got != messages.ModelView_closed {
 		t.Errorf("the breaker is %s", got)
 	}
 	var states []string
@@ -103,7 +103,7 @@ func (d *daemon) breakerStates(model string) []string {
 				if name := messages.EventName(e); name != "model.breaker_changed" {
 					d.t.Errorf("it is called %s", name)
 				}
-				out = append(out, b.State)
+				out = append(out, b.State.String())
 			}
 		}
 		return nil

@@ -168,7 +168,7 @@ func (d *daemon) awaitPhase(model, phase string) *messages.ModelView {
 	var v *messages.ModelView
 	d.until(waitLimit, model+" is "+phase, func() bool {
 		v = d.model(model)
-		return v.Phase == phase
+		return v.Phase.String() == phase
 	})
 	return v
 }

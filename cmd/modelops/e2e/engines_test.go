@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"modelops/messages"
 )
 
 // golden is what the real engine said.
@@ -171,7 +173,7 @@ models:
 		if a.status != 503 || a.code() != "MODEL_LOAD_ERROR" {
 			t.Errorf("%s: %s", model, a)
 		}
-		if phase := d.model(model).Phase; phase != "failed" {
+		if phase := d.model(model).Phase; phase != messages.ModelView_failed {
 			t.Errorf("%s is %s", model, phase)
 		}
 	}

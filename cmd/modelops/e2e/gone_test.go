@@ -32,7 +32,7 @@ func (d *daemon) idle(model string) {
 	d.t.Helper()
 	d.until(waitLimit, model+" is idle", func() bool {
 		m := d.model(model)
-		return m.Active == 0 && m.Queued == 0 && (m.Phase != "ready" || d.busySlots(m.Worker.Url) == 0)
+		return m.Active == 0 && m.Queued == 0 && (m.Phase != messages.ModelView_ready || d.busySlots(m.Worker.Url) == 0)
 	})
 }
 
@@ -41,7 +41,7 @@ func (d *daemon) busy(model string) {
 	d.t.Helper()
 	d.until(waitLimit, model+" computes", func() bool {
 		m := d.model(model)
-		return m.Phase == "ready" && d.busySlots(m.Worker.Url) > 0
+		return m.Phase == messages.ModelView_ready && d.busySlots(m.Worker.Url) > 0
 	})
 }
 
@@ -161,11 +161,11 @@ func TestS12ClientGoneWhileLoading(t *testing.T) {
 	gone := d.inBackground(t, question("lazy", "Tell me a story.", "max_tokens", 200))
 	d.until(waitLimit, "it waits for the load", func() bool {
 		m := d.model("lazy")
-		return m.Phase == "loading" && m.Queued == 1
+		return m.Phase == messages.ModelView_loading && m.Queued == 1
 	})
 	gone()
 	d.until(2*time.Second, "nobody waits any more", func() bool { return d.model("lazy").Queued == 0 })
-	if phase := d.model("lazy").Phase; phase != "loading" {
+	if phase := d.model("lazy").Phase; phase != messages.ModelView_loading {
 		t.Errorf("it is %s", phase)
 	}
 	d.awaitPhase("lazy", "ready")

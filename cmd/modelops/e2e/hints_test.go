@@ -36,7 +36,7 @@ func (d *daemon) events(id messages.ActorID) (out []string) {
 // workersOf are the names of a model's workers that are ready.
 func (d *daemon) workersOf(model string) (out []string) {
 	for _, m := range d.status().Models {
-		if base, replica := messages.ReplicaOf(m.Name); m.Phase == "ready" && (m.Name == model || replica && base == model) {
+		if base, replica := messages.ReplicaOf(m.Name); m.Phase == messages.ModelView_ready && (m.Name == model || replica && base == model) {
 			out = append(out, m.Name)
 		}
 	}
@@ -91,7 +91,7 @@ models:
 	})
 	d.until(waitLimit, "it is itself again", func() bool {
 		m := d.model("moody")
-		return m.Phase == "ready" && m.Worker.Pid != old.Pid && m.Replacing == "" && len(d.workersOf("moody")) == 1
+		return m.Phase == messages.ModelView_ready && m.Worker.Pid != old.Pid && m.Replacing == "" && len(d.workersOf("moody")) == 1
 	})
 	for range 5 {
 		d.answers("moody")
@@ -115,7 +115,7 @@ func TestKeepAliveOfARequest(t *testing.T) {
 	}
 	ask("10m")
 	for began := time.Now(); time.Since(began) < time.Second; {
-		if m := d.model("guest"); m.Phase != "ready" {
+		if m := d.model("guest"); m.Phase != messages.ModelView_ready {
 			t.Fatalf("it is %s although it may stay", m.Phase)
 		}
 	}

@@ -157,7 +157,7 @@ func TestS08KillNineMidLoad(t *testing.T) {
 				t.Fatal(err)
 			}
 			if moment != "placing" {
-				d.until(waitLimit, "it loads", func() bool { return d.model("lazy").Phase == "loading" })
+				d.until(waitLimit, "it loads", func() bool { return d.model("lazy").Phase == messages.ModelView_loading })
 			}
 			if moment == "worker" {
 				d.until(waitLimit, "there is a worker", func() bool { return len(d.pidsOf("lazy")) > 0 })

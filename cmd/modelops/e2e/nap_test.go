@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"modelops/messages"
 )
 
 // TestIdleEngineSleeps: the real llama-server falls asleep, its memory but a rest goes back to the device, and the next request wakes the
@@ -30,7 +32,7 @@ models:
 		t.Errorf("ps: %s", ps)
 	}
 	d.answers("llama")
-	if m := d.model("llama"); m.Phase != "ready" || m.Worker.Pid != awake.Worker.Pid || m.Attempt != awake.Attempt {
+	if m := d.model("llama"); m.Phase != messages.ModelView_ready || m.Worker.Pid != awake.Worker.Pid || m.Attempt != awake.Attempt {
 		t.Errorf("it woke as %v", m)
 	}
 	if got := reserved(); got < awake.MeasuredBytes {

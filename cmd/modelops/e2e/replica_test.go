@@ -31,7 +31,7 @@ func TestReplicas(t *testing.T) {
 	send("ReplaceWorker", `{"replica": "busy", "attempt": "1", "reason": "a test"}`)
 	d.until(waitLimit, "its worker is another one, and the replacement is gone", func() bool {
 		m := d.model("busy")
-		return m.Phase == "ready" && m.Attempt == 2 && m.Replacing == "" && d.model("busy~3").Worker == nil
+		return m.Phase == messages.ModelView_ready && m.Attempt == 2 && m.Replacing == "" && d.model("busy~3").Worker == nil
 	})
 	d.answers("busy")
 	d.until(waitLimit, "nobody shows the one that was taken down", func() bool {
@@ -98,17 +98,20 @@ func (d *daemon) awaitAlone(model string, old int) {
 	d.t.Helper()
 	d.until(2*waitLimit, model+" has one worker and it is another one", func() bool {
 		m, ps := d.model(model), processesOf(d.dir)
-		return m.Phase == "ready" && m.Replacing == "" && len(ps) == 1 && ps[0].pid == int(m.Worker.Pid) && ps[0].pid != old
+		return m.Phase == messages.ModelView_ready && m.Replacing == "" && len(ps) == 1 && ps[0].pid == int(m.Worker.Pid) && ps[0].pid != old
 	})
 }
 
 // TestKillNineInAReplacement kills the daemon at each stage of a replacement: what was begun comes to its end.
 func TestKillNineInAReplacement(t *testing.T) {
 	for what, at := range map[string]func(d *daemon) bool{
-		"the replacement was called":         func(d *daemon) bool { return d.model("m").Replacing != "" },
-		"the replacement loads":              func(d *daemon) bool { return d.model("m~2").Phase == "loading" },
-		"the worker starts anew":             func(d *daemon) bool { m := d.model("m"); return m.Attempt == 2 && m.Phase == "loading" },
-		"the replacement is being dismissed": func(d *daemon) bool { m := d.model("m"); return m.Attempt == 2 && m.Phase == "ready" },
+		"the replacement was called": func(d *daemon) bool { return d.model("m").Replacing != "" },
+		"the replacement loads":      func(d *daemon) bool { return d.model("m~2").Phase == messages.ModelView_loading },
+		"the worker starts anew": func(d *daemon) bool {
+			m := d.model("m")
+			return m.Attempt == 2 && m.Phase == messages.ModelView_loading
+		},
+		"the replacement is being dismissed": func(d *daemon) bool { m := d.model("m"); return m.Attempt == 2 && m.Phase == messages.ModelView_ready },
 	} {
 		t.Run(what, func(t *testing.T) {
 			d := start(t, "models:\n  declare:\n"+plays(t, "m", "--load 500ms", "vram_mb: 16"))

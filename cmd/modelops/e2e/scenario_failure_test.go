@@ -72,11 +72,11 @@ func TestS25PreloadStorm(t *testing.T) {
 	d.until(time.Minute, "all are ready but the bad one", func() bool {
 		ready := 0
 		for _, m := range d.status().Models {
-			if m.Phase == "ready" {
+			if m.Phase == messages.ModelView_ready {
 				ready++
 			}
 		}
-		return ready == models && d.model("bad").Phase == "failed"
+		return ready == models && d.model("bad").Phase == messages.ModelView_failed
 	})
 	loading, most, pauses := map[messages.ActorID]bool{}, 0, []int64{}
 	r, err := journal.Dial(t.Context(), d.nats(), "main_pc")

@@ -93,12 +93,12 @@ func TestASplitModelsLife(t *testing.T) {
 	const both = "gpu0:15000 gpu1:15000"
 	d.place("pair", both)
 	for model, phase := range map[string]string{"a": "absent", "b": "absent", "c": "ready", "d": "ready"} {
-		if got := d.model(model).Phase; got != phase {
+		if got := d.model(model).Phase.String(); got != phase {
 			t.Errorf("%s is %s, not %s: one leaver on each device was enough", model, got, phase)
 		}
 	}
 	v := d.model("pair")
-	if len(v.Placement.GetShares()) != 2 || v.Placement.Bytes != 30000*messages.MiB {
+	if len(v.Placement.GetShares()) != 2 || v.Placement.Bytes() != 30000*messages.MiB {
 		t.Errorf("/status: %v", v.Placement)
 	}
 	d.prints("ps", "pair ready gpu0+gpu1 29.3 GiB")
@@ -143,7 +143,7 @@ func TestASplitThatNeverFits(t *testing.T) {
 			t.Errorf("no %q in %s", sum, a)
 		}
 	}
-	if n := d.evictions("a", "b"); n > 0 || d.model("a").Phase != "ready" || d.model("b").Phase != "ready" {
+	if n := d.evictions("a", "b"); n > 0 || d.model("a").Phase != messages.ModelView_ready || d.model("b").Phase != messages.ModelView_ready {
 		t.Errorf("%d had to leave for it", n)
 	}
 }
@@ -278,7 +278,7 @@ func TestUnloadWinsOverDefrag(t *testing.T) {
 	})
 	d.until(waitLimit, "one is on its way", func() bool {
 		for _, s := range smalls {
-			if p := d.model(s).Phase; p != "ready" {
+			if p := d.model(s).Phase; p != messages.ModelView_ready {
 				moved = s
 			}
 		}
@@ -287,7 +287,7 @@ func TestUnloadWinsOverDefrag(t *testing.T) {
 	d.typed("unload", moved)
 	d.until(waitLimit, "the plan is over", func() bool { return d.status().Defrag == nil })
 	for began := time.Now(); time.Since(began) < 2*time.Second; due(time.Now().Add(50 * time.Millisecond)) {
-		if v := d.model(moved); v.Wanted || v.Phase != "absent" {
+		if v := d.model(moved); v.Wanted || v.Phase != messages.ModelView_absent {
 			t.Fatalf("%s is %s after its unload", moved, v.Phase)
 		}
 	}
@@ -303,7 +303,7 @@ func TestPinsHold(t *testing.T) {
 	d.until(waitLimit, "next waits", func() bool {
 		return strings.Contains(fmt.Sprint(d.why("next")), "pinned by alice until "+until.UTC().Format("2006-01-02 15:04:05"))
 	})
-	if d.model("kept").Phase != "ready" {
+	if d.model("kept").Phase != messages.ModelView_ready {
 		t.Error("it left although it is pinned")
 	}
 	a := d.heard(waits, waitLimit)

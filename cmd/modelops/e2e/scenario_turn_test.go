@@ -156,7 +156,7 @@ func TestS06LongJobKeepsItsPlace(t *testing.T) {
 	if said(a.answer) != "job" {
 		t.Errorf("the job: %s", a)
 	}
-	if alive(int(worker)) && d.model("chat").Phase == "ready" {
+	if alive(int(worker)) && d.model("chat").Phase == messages.ModelView_ready {
 		t.Error("both are there")
 	}
 	if b := d.heard(chat, waitLimit); said(b.answer) != "chat" || b.took > lasts+time.Second+5*time.Second {
@@ -199,7 +199,7 @@ func TestS16BusyBackend(t *testing.T) {
 			t.Errorf("%s after %s: %s", want, a.took, a)
 		}
 	}
-	if v := d.model("busy"); v.Worker.Pid != worker.Pid || v.Breaker != "closed" {
+	if v := d.model("busy"); v.Worker.Pid != worker.Pid || v.Breaker != messages.ModelView_closed {
 		t.Errorf("it is %v", v)
 	}
 	gone := d.asks("busy", computes)

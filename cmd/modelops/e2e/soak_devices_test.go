@@ -310,7 +310,7 @@ func (c *crowd) look(ctx context.Context) {
 	}
 	loads := 0
 	for _, m := range s.Models {
-		if m.Phase == "loading" {
+		if m.Phase == messages.ModelView_loading {
 			loads++
 		}
 	}

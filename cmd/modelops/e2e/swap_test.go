@@ -114,7 +114,7 @@ func (d *daemon) routed(name string) string {
 func (d *daemon) swapPhase(name string) string {
 	for _, s := range d.swaps().Swaps {
 		if s.Name == name {
-			return s.Phase
+			return s.Phase.String()
 		}
 	}
 	return ""
@@ -228,7 +228,7 @@ func TestSwapSurvivesKill(t *testing.T) {
 	if got := d.asked("v2"); d.routed("chat") != "v2" || got != before+1 {
 		t.Errorf("chat leads to %q, v2 was asked %d times, then %d", d.routed("chat"), before, got)
 	}
-	if got := d.model("v1").Phase; got != "absent" {
+	if got := d.model("v1").Phase; got != messages.ModelView_absent {
 		t.Errorf("v1 is %s", got)
 	}
 }

@@ -1,6 +1,7 @@
 package messages
 
 import (
+	"context"
 	"encoding/json"
 	"strconv"
 	"strings"
@@ -8,22 +9,37 @@ import (
 	"time"
 )
 
-// Caller is who asks, as a key of the configuration says.
+// Caller travels in a request's context: who sends it, and what it wants beside its answer.
 type Caller struct {
-	Name        string // empty without a key
-	Class       string // priority class; empty = the default one
-	Fingerprint string // of the key, never the key; empty without one
+	Principal
+	RequestID string
+	// KeepAlive is how long the model stays after this request, in Ollama's meaning: 0 unloads it, negative keeps it for good;
+	// nil = as declared. The latest request's value counts.
+	KeepAlive *time.Duration
+	// OnQueued hears where the request stands: when it begins to wait and about once a second from then on. It is called from the
+	// goroutine that waits; nil = nobody listens.
+	OnQueued func(QueuePlace)
 }
 
-// Callers finds the caller of a key, which is empty when the request had none. The error is Unauthenticated.
-type Callers func(key string) (Caller, error)
+type callerKey struct{}
 
-// Of is the caller of a key; nobody in particular where no one is asked for keys.
-func (c Callers) Of(key string) (Caller, error) {
-	if c == nil {
-		return Caller{}, nil
-	}
-	return c(key)
+// WithCaller puts the caller into ctx.
+func WithCaller(ctx context.Context, c Caller) context.Context {
+	return context.WithValue(ctx, callerKey{}, c)
+}
+
+// CallerFrom takes the caller out of ctx; zero when there is none.
+func CallerFrom(ctx context.Context) Caller {
+	c, _ := ctx.Value(callerKey{}).(Caller)
+	return c
+}
+
+// QueuePlace is where a request stands while it waits.
+type QueuePlace struct {
+	Position int // from 1
+	Waited   time.Duration
+	Expected time.Duration // how long it will still wait, estimated from recent requests and loads
+	WaitsFor string        // "a place", or the model's phase: placing, loading, ...
 }
 
 // KeyIn takes the key from what requests carry: "Bearer KEY" in an Authorization field, else an x-api-key field. A scheme that
@@ -38,7 +54,7 @@ func KeyIn(authorization, apiKey string) string {
 	return authorization
 }
 
-// longestStay bounds keep_alive; who wants more wants it for good.
+// longestStay bounds keep_alive; a longer one is refused.
 const longestStay = 8760 * time.Hour
 
 // ParseKeepAlive reads keep_alive as Ollama does: a number of seconds or a duration such as "5m", as JSON or bare; 0 is not at all
@@ -73,7 +89,7 @@ func ParseKeepAlive(text string) (*time.Duration, error) {
 	return &d, nil
 }
 
-// Arrival remembers where a request stood when it began to wait. Its Told is an Asker's.
+// Arrival remembers where a request stood when it began to wait. Its Told is a Caller's OnQueued.
 type Arrival struct {
 	place atomic.Pointer[QueuePlace]
 }

@@ -1,0 +1,68 @@
+package arbiter
+
+import "modelops/messages"
+
+// AllocationsOf reads the views of all models as the scheduler sees them at a time (ms since 1970). Each carries what runs and waits at it. A
+// model's own worker counts what runs at its replicas as its own: they go when it goes.
+func AllocationsOf(models []*messages.ModelView, nowMS int64) (out []*messages.Allocation) {
+	replicas := map[string]uint32{} // what runs at them, by their model's id
+	for _, m := range models {
+		if of, ok := messages.ReplicaOf(m.Id); ok {
+			replicas[of] += m.Active
+		}
+	}
+	for _, m := range models {
+		if a := AllocationOf(m, nowMS); a != nil {
+			a.Active += replicas[a.Holder]
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// AllocationOf reads a model's view as the scheduler sees it at a time (ms since 1970): what it holds, or that it seeks memory; nil when it
+// does neither. The view carries what runs and waits at the model.
+func AllocationOf(m *messages.ModelView, nowMS int64) *messages.Allocation {
+	if m.Placement == nil {
+		if m.Phase != messages.ModelView_placing {
+			return nil
+		}
+		return &messages.Allocation{Holder: m.Id, State: messages.Allocation_seeking, WaitedMs: nowMS - m.WantedMs, Queued: m.Queued}
+	}
+	a := &messages.Allocation{Holder: m.Id, State: stateOf(m.Phase), Active: m.Active, Queued: m.Queued,
+		IdleMs: m.IdleMs, LoadMs: m.LoadMs, Groups: m.GetSpec().GetGroups(), Pinned: Pinned(m, nowMS)}
+	if a.Pinned {
+		a.PinnedBy, a.PinnedUntilMs = m.PinnedBy, m.PinnedUntilMs
+		if m.GetSpec().GetPinned() {
+			a.PinnedBy, a.PinnedUntilMs = "its declaration", 0
+		}
+	}
+	for _, s := range m.Placement.Shares {
+		a.Shares = append(a.Shares, &messages.Share{Gpu: s.Gpu, Bytes: s.Bytes, Lease: s.Lease, Epoch: s.Epoch})
+	}
+	if m.MeasuredBytes > 0 && len(a.Shares) == 1 { // of a split one the ledgers know what each device holds
+		a.Shares[0].Bytes = m.MeasuredBytes
+	}
+	if m.ReadyMs > 0 {
+		a.HeldMs = nowMS - m.ReadyMs
+		a.Young = a.HeldMs < int64(m.GetSpec().GetMinResidencySeconds())*1000
+	}
+	return a
+}
+
+func stateOf(p messages.ModelView_Phase) messages.Allocation_State {
+	switch p {
+	case messages.ModelView_loading:
+		return messages.Allocation_starting
+	case messages.ModelView_ready:
+		return messages.Allocation_settled
+	case messages.ModelView_asleep:
+		return messages.Allocation_dormant
+	}
+	return messages.Allocation_changing
+}
+
+// Pinned tells whether a model may not be evicted at a time (ms since 1970): by its declaration, or by a pin that holds.
+func Pinned(m *messages.ModelView, nowMS int64) bool {
+	return m.GetSpec().GetPinned() || m.PinnedBy != "" && (m.PinnedUntilMs == 0 || nowMS < m.PinnedUntilMs)
+}

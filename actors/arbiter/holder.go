@@ -1,0 +1,72 @@
+package arbiter
+
+import (
+	"strings"
+
+	"modelops/messages"
+)
+
+// A holder is an actor that holds device memory (model/main_pc/tiny), such an actor on a host that is still to be chosen (model/*/tiny), or a
+// program (client/NAME).
+
+// program is the kind of holders that are no actors: nobody is told of their placement, whoever asked takes it over.
+const program = "client"
+
+// IsProgram tells whether a holder is a program.
+func IsProgram(holder string) bool { return strings.HasPrefix(holder, program+"/") }
+
+// parts takes a holder apart: model, main_pc, tiny. A program has no host.
+func parts(holder string) (kind, host, name string) {
+	kind, rest, _ := strings.Cut(holder, "/")
+	if kind == program {
+		return kind, "", rest
+	}
+	host, name, _ = strings.Cut(rest, "/")
+	return kind, host, name
+}
+
+// anyHost tells whether a holder's host is still to be chosen.
+func anyHost(holder string) bool {
+	_, host, _ := parts(holder)
+	return host == messages.AnyHost
+}
+
+// on is a holder on a host.
+func on(holder, host string) string {
+	kind, h, name := parts(holder)
+	if h != messages.AnyHost {
+		return holder
+	}
+	return kind + "/" + host + "/" + name
+}
+
+// same tells whether two holders are one, or are once their hosts are chosen.
+func same(a, b string) bool {
+	if a == b {
+		return true
+	}
+	ka, ha, na := parts(a)
+	kb, hb, nb := parts(b)
+	return ka == kb && na == nb && (ha == messages.AnyHost || hb == messages.AnyHost)
+}
+
+// related tells whether two holders are workers of one model, whatever their hosts.
+func related(a, b string) bool {
+	ka, _, na := parts(a)
+	kb, _, nb := parts(b)
+	return ka == kb && messages.BaseOf(na) == messages.BaseOf(nb)
+}
+
+// validHolder tells whether a placement could be handed to a holder.
+func validHolder(holder string) bool {
+	kind, host, name := parts(holder)
+	if kind == program {
+		return name != ""
+	}
+	for _, k := range messages.Kinds() {
+		if k.Name == kind {
+			return k.Holds && host != "" && name != ""
+		}
+	}
+	return false
+}

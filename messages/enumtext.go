@@ -1,0 +1,36 @@
+package messages
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// Enums that states hold are written by name in snapshots and in what people see of a state.
+
+// MarshalText writes the phase by its name.
+func (p ModelView_Phase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText reads a phase by its name.
+func (p *ModelView_Phase) UnmarshalText(b []byte) error { return named(p, p.Descriptor(), b) }
+
+// MarshalText writes the breaker's state by its name.
+func (p ModelView_Breaker) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText reads a breaker's state by its name.
+func (p *ModelView_Breaker) UnmarshalText(b []byte) error { return named(p, p.Descriptor(), b) }
+
+// MarshalText writes the rollout's phase by its name.
+func (p SwapReply_Phase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText reads a rollout's phase by its name.
+func (p *SwapReply_Phase) UnmarshalText(b []byte) error { return named(p, p.Descriptor(), b) }
+
+func named[E ~int32](to *E, d protoreflect.EnumDescriptor, b []byte) error {
+	v := d.Values().ByName(protoreflect.Name(b))
+	if v == nil {
+		return fmt.Errorf("%q is no %s", b, d.Name())
+	}
+	*to = E(v.Number())
+	return nil
+}

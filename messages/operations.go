@@ -1,0 +1,75 @@
+package messages
+
+import (
+	"context"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+)
+
+// Operation is one rpc of the service as the doors offer it. The table is generated from operations.proto.
+type Operation struct {
+	Name string // of the rpc, such as LoadModel
+	Role Role   // that a principal needs
+	// NATS is the subject under modelops.v1; empty = not offered there. NATSName is the field of the request that the rest of the subject
+	// fills; empty = the subject has no rest.
+	NATS, NATSName string
+	Empty          bool // a request without a body means something
+	Doc            string
+	Request        func() proto.Message // an empty one
+	// Call runs it; nil for inference, which has a way of its own at each door.
+	Call func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error)
+}
+
+// OperationTable lists every operation, in the order of operations.proto.
+func OperationTable() []Operation { return slices.Clone(operationTable) }
+
+// OperationNamed finds an operation by the name of its rpc.
+func OperationNamed(name string) (Operation, bool) {
+	i := slices.IndexFunc(operationTable, func(o Operation) bool { return o.Name == name })
+	if i < 0 {
+		return Operation{}, false
+	}
+	return operationTable[i], true
+}
+
+// answered turns a typed answer into a message: a nil pointer would not be a nil interface.
+func answered[M proto.Message](m M, err error) (proto.Message, error) {
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// Credentials are what a request carries to prove who sends it.
+type Credentials struct {
+	Key string // of the API; empty when the request has none
+}
+
+// Principal is who sends a request.
+type Principal struct {
+	Name        string // empty without a key
+	Class       string // priority class; empty = the default one
+	Fingerprint string // of the key, never the key; empty without one
+	Role        Role   // the highest that it has; ROLE_UNKNOWN = none
+}
+
+// May tells whether the principal's role covers what an operation needs. Roles rise from infer over read and operate to admin; a peer is
+// another host and covers nothing of these.
+func (p Principal) May(role Role) bool {
+	if p.Role == Role_PEER || role == Role_PEER {
+		return p.Role == role
+	}
+	return p.Role != Role_ROLE_UNKNOWN && p.Role >= role
+}
+
+// Authenticate finds the principal of credentials. The error is Unauthenticated.
+type Authenticate func(Credentials) (Principal, error)
+
+// Of is the principal of credentials; nobody in particular, with every right, where nil authenticates.
+func (a Authenticate) Of(c Credentials) (Principal, error) {
+	if a == nil {
+		return Principal{Role: Role_ADMIN}, nil
+	}
+	return a(c)
+}
