@@ -1,9 +1,9 @@
-// Package entity is the one event-sourced shell that every journaled actor lives in.
+// Package entity is the event-sourced machine that every journaled actor runs on.
 //
-// It recovers the state from snapshot and journal, takes one command at a time, lets the kind's pure Decide say what
-// happened, appends that as one decision, folds it with Evolve, answers the caller, and then settles: work that the new
-// state owes and nobody does is started, work that runs and is no longer owed is cancelled. Nothing is answered and
-// nothing is touched before the append was acknowledged.
+// A Machine recovers the state from snapshot and journal. It takes one command at a time: the kind's pure Decide gives events or a refusal, the
+// events are appended as one decision, Evolve folds them, and the caller is answered. Then the machine settles: it starts the work that the new
+// state owes and that nothing does yet, and cancels the work that runs and is no longer owed. Nothing is answered and no work begins before
+// the append is acknowledged.
 //
 //	          command                      decision (one fsync)
 //	caller ───────────▶ Decide(state) ───▶ Append ───▶ Evolve ───▶ answer
@@ -11,6 +11,11 @@
 //	                        │ command                     ▼
 //	                     Perform ◀── start / cancel ── Owed(state)
 //
-// It does not know any kind, any stream, any process. A conflict or an append whose outcome nobody knows ends the
-// incarnation with a panic: the supervisor starts a new one, which reads what really is in the journal.
+// A Machine is plain Go: clock, ids, journal, goroutines and timers belong to its World. There are three worlds: the shell here, which lives in
+// a protoactor mailbox; the simulator's node; the bench of package entitytest.
+//
+// A conflict, or an append whose outcome is unknown, stops the machine with a *Rebuild error, because its state may differ from the journal.
+// The shell then panics, and the supervisor starts the next incarnation, which reads the journal again.
+//
+// The package knows no kind, no stream and no process.
 package entity

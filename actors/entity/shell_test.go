@@ -64,6 +64,7 @@ func TestRefusalsAndUnknownCommands(t *testing.T) {
 	play(t, options{}, func(s *stage) {
 		s.refused(&messages.StopHost{}, messages.FailedPrecondition)
 		s.refused(&messages.ReserveVram{}, messages.InvalidArgument)
+		s.refused(&messages.RestartActor{}, messages.Conflict)
 		if s.appended() != 0 || s.seen.lives() != 1 {
 			t.Errorf("a refusal left %d decisions, %d lives", s.appended(), s.seen.lives())
 		}

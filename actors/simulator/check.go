@@ -238,7 +238,7 @@ func (w *World) checkVictims(p *messages.Placement, device int) {
 	young := ""
 	for _, v := range p.Victims {
 		i := w.modelNamed(v)
-		m, l := w.views[i], w.lanes[w.kin[i]]
+		m, l := w.views[i], w.lanes[w.modelOf[i]]
 		switch busy := m.Phase != messages.ModelView_ready && m.Phase != messages.ModelView_asleep || w.inUse(i); {
 		case arbiter.Pinned(m, now):
 			w.violated("%s has to leave for %s although it is pinned", v, p.Holder)
@@ -272,9 +272,9 @@ func (w *World) young(m *messages.ModelView, now int64) bool {
 func (w *World) roomWithout(device int, p *messages.Placement, now int64) bool {
 	limit, reserved := limitOf(&w.ledgers[device].state)
 	room := limit
-	asker := w.kin[w.modelNamed(p.Holder)]
+	asker := w.modelOf[w.modelNamed(p.Holder)]
 	for i, m := range w.views {
-		if w.kin[i] == asker { // nobody leaves for another worker of its own model
+		if w.modelOf[i] == asker { // nobody leaves for another worker of its own model
 			continue
 		}
 		if m.Phase == messages.ModelView_ready && len(m.Placement.GetShares()) == 1 && w.deviceOf(m.Placement.Gpu()) == device && !arbiter.Pinned(m, now) && !w.young(m, now) && !w.inUse(i) {

@@ -51,12 +51,12 @@ func (w *World) mishaps() {
 	}
 	w.after(time.Duration(w.rng.ExpFloat64()*float64(w.o.Faults.Every)), w.mishaps)
 	kinds := 10
-	if w.crewed() {
+	if w.replicated() {
 		kinds++
 	}
 	switch w.rng.IntN(kinds) {
 	case 10:
-		w.sickenOne()
+		w.degradeOne()
 	case 0:
 		w.killOne()
 	case 1:
@@ -158,7 +158,7 @@ func (w *World) order() {
 	case 4:
 		c = &messages.PinModel{}
 	case 5:
-		i = w.kin[i]
+		i = w.modelOf[i]
 		id, c = w.models[i].id, &messages.DeclareModel{Spec: w.spec(i, "r"+string(rune('1'+w.rng.IntN(4))))}
 	case 6:
 		d := w.rng.IntN(len(w.devices))
@@ -185,7 +185,7 @@ func (w *World) settleDown() {
 		d.strangers, d.lost = 0, false
 	}
 	for _, k := range append([]*worker(nil), w.workers...) {
-		k.sick = well
+		k.condition = well
 		if k.hung && k.ready {
 			w.die(k, "a person killed it")
 		}

@@ -265,7 +265,7 @@ func (w *World) arrivals() {
 	for range burst {
 		w.call(w.o.Models[i].Name, w.service())
 	}
-	w.staffing(i)
+	w.rescale(i)
 }
 
 // service is how long a request runs: mostly short, sometimes long.

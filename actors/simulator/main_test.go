@@ -55,8 +55,8 @@ func drowsy(seed uint64) Options {
 	return o
 }
 
-// crewed is a world in which models have replicas, which come, go and are replaced. Collation would hide who is busy only by its replicas.
-func crewed(seed uint64) Options {
+// replicated is a world in which models have replicas, which come, go and are replaced. Collation would hide who is busy only by its replicas.
+func replicated(seed uint64) Options {
 	o := small(seed)
 	o.Collation = time.Duration(seed%2) * 300 * time.Millisecond
 	o.Models = o.Models[:5]

@@ -59,7 +59,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		"the arbiter sees nobody young":                      {Plants{Arbiter: arbiterSeeing(func(r *messages.Allocation) { r.Young = false })}, "inside its minimum residency"},
 		"the arbiter doesn't hand over again":                {Plants{Arbiter: once("hand_over/")}, "not at rest"},
 		"a fold that counts more than the journal":           {Plants{Model: remembering()}, "replay differs from life"},
-		"a dismissed replica doesn't hear of it":             {Plants{Model: deaf}, "doesn't know it"},
+		"a removed replica doesn't hear of it":               {Plants{Model: deaf}, "doesn't know it"},
 		"a replacement is never taken down":                  {Plants{Model: modelOwing(func(_ model.State, key string) bool { return strings.HasPrefix(key, "dismiss/") })}, "not at rest"},
 		"an old worker goes before its replacement is ready": {Plants{Model: rash}, "was never ready since"},
 		"S30 machines see the wall clock jump":               {Plants{WallClock: true}, "not at rest"},
@@ -74,7 +74,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 			case strings.Contains(name, "S30"):
 				world = hasty
 			case strings.Contains(name, "replica"), strings.Contains(name, "replacement"):
-				world = crewed
+				world = replicated
 			}
 			v := find(t, world, c.plants)
 			if v == nil {

@@ -40,7 +40,7 @@ func (w *World) Calm(ctx context.Context) error {
 	if err := w.serveAgain(ctx); err != nil {
 		return err
 	}
-	w.disband()
+	w.unloadAll()
 	if err := w.toRest(ctx, w.Bound()+recovery); err != nil {
 		return err
 	}
@@ -130,7 +130,7 @@ func (w *World) unrest() string {
 		case s.Phase != model.Absent && s.Phase != model.Ready && s.Phase != model.Asleep && s.Phase != model.Failed:
 			return fmt.Sprintf("%s is %s", m.id, s.Phase)
 		}
-		if why := w.unstaffed(m); why != "" {
+		if why := w.replicaUnrest(m); why != "" {
 			return why
 		}
 	}

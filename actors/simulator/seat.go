@@ -108,7 +108,7 @@ func (l *lane) inspect() {
 }
 
 func (w *World) replace(s *seat, why string) {
-	base := w.models[w.kin[s.model]].id
+	base := w.models[w.modelOf[s.model]].id
 	door{w}.Tell(&try{}, base, &messages.ReplaceWorker{Replica: w.models[s.model].id.Name(), Attempt: s.view.GetAttempt(), Reason: why})
 }
 

@@ -14,7 +14,7 @@ const perWorld = 5000
 func TestRoughWorldsStaySafeAndComeToRest(t *testing.T) {
 	began, taken := time.Now(), 0
 	for seed := uint64(1); taken < stepsWanted(t); seed++ {
-		w := New([]func(uint64) Options{small, drowsy, crewed, crewed}[seed%4](seed))
+		w := New([]func(uint64) Options{small, drowsy, replicated, replicated}[seed%4](seed))
 		if err := w.Run(t.Context(), perWorld); err != nil {
 			t.Fatal(err)
 		}
@@ -43,7 +43,7 @@ func TestGoodWorldsKeepTheirBound(t *testing.T) {
 
 func TestGoodWorldsWithReplicasKeepTheirBound(t *testing.T) {
 	for seed := uint64(1); seed <= 4; seed++ {
-		o := crewed(seed)
+		o := replicated(seed)
 		o.Faults = Faults{}
 		w := New(o)
 		if err := w.Run(t.Context(), 10000); err != nil {

@@ -31,19 +31,19 @@ const (
 
 // worker is a process of the false world. It outlives the coordinator.
 type worker struct {
-	pid      int64
-	model    int
-	nonce    string
-	parts    []part
-	born     time.Duration
-	ready    bool
-	hung     bool
-	dead     bool
-	stopping bool
-	asleep   bool
-	sick     sickness
-	seen     int // the coordinator's life that saw it die
-	failure  error
+	pid       int64
+	model     int
+	nonce     string
+	parts     []part
+	born      time.Duration
+	ready     bool
+	hung      bool
+	dead      bool
+	stopping  bool
+	asleep    bool
+	condition condition
+	seen      int // the coordinator's life that saw it die
+	failure   error
 }
 
 // part is what a worker holds of one device, and the lease for it.
@@ -172,8 +172,8 @@ func (w *World) die(k *worker, why string) {
 	if w.down {
 		k.seen = -1
 	}
-	w.graves[k.nonce] = k
-	w.after(time.Hour, func() { delete(w.graves, k.nonce) })
+	w.exited[k.nonce] = k
+	w.after(time.Hour, func() { delete(w.exited, k.nonce) })
 	if k.failure == nil {
 		k.failure = messages.NewError(messages.ModelLoadError, w.models[k.model].id.Name(), "the worker exited: "+why).WithRetry(time.Second)
 	}
@@ -184,7 +184,7 @@ func (w *World) die(k *worker, why string) {
 			w.lag(p.device, p.bytes)
 		}
 	}
-	w.lanes[w.kin[k.model]].bereaved(k.model)
+	w.lanes[w.modelOf[k.model]].bereaved(k.model)
 	w.poke("ready/" + k.nonce)
 	w.poke("exit/" + k.nonce)
 }
@@ -204,18 +204,18 @@ func (r runtime) AwaitReady(ctx context.Context, spec *messages.ModelSpec, worke
 	k := r.w.withNonce(worker.Nonce)
 	switch {
 	case k == nil:
-		return 0, 0, r.w.obituary(spec.Name, worker)
+		return 0, 0, r.w.exitError(spec.Name, worker)
 	case k.failure != nil:
 		return 0, 0, k.failure
 	case k.ready:
-		return k.bytes(), uint32(r.w.lanes[r.w.kin[k.model]].places), nil
+		return k.bytes(), uint32(r.w.lanes[r.w.modelOf[k.model]].places), nil
 	}
 	return 0, 0, notYet(ctx, "ready/"+worker.Nonce)
 }
 
-// obituary says why a worker is gone, while that is known.
-func (w *World) obituary(name string, worker *messages.Worker) error {
-	if k := w.graves[worker.Nonce]; k != nil {
+// exitError says why a worker is gone, while that is known.
+func (w *World) exitError(name string, worker *messages.Worker) error {
+	if k := w.exited[worker.Nonce]; k != nil {
 		return k.failure
 	}
 	return messages.NewError(messages.ModelLoadError, name, "the worker is gone").WithRetry(time.Second)
@@ -227,7 +227,7 @@ func (r runtime) Watch(ctx context.Context, worker *messages.Worker) (model.Exit
 	if w.withNonce(worker.Nonce) != nil {
 		return model.Exit{}, notYet(ctx, "exit/"+worker.Nonce)
 	}
-	if k := w.graves[worker.Nonce]; k != nil && k.seen == w.boot {
+	if k := w.exited[worker.Nonce]; k != nil && k.seen == w.boot {
 		return model.Exit{Code: 1, Reason: "exited"}, nil
 	}
 	return model.Exit{Code: -1, Reason: "gone", Unwitnessed: true}, nil

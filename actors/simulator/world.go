@@ -98,17 +98,17 @@ type World struct {
 	arbiter  *node[arbiter.State]
 	ledgers  []*node[gpu.State]
 	models   []*node[model.State] // those of Options.Models, then replicas as they come into being
-	kin      []int                // index of the model that an actor belongs to
+	modelOf  []int                // index of the model that an actor belongs to
 	mail     []letter
 
-	devices []*device
-	workers []*worker          // alive, by birth
-	graves  map[string]*worker // dead ones by nonce, for an hour
-	amounts map[string]uint64  // what leases were last measured or resized to
-	lanes   []*lane            // of Options.Models
-	byName  map[string]int     // index of an actor
-	readied map[string]int64   // when a model's worker last became ready, in ms
-	unwell  map[string]int64   // when a model last found a worker degraded, in ms
+	devices  []*device
+	workers  []*worker          // alive, by birth
+	exited   map[string]*worker // dead ones by nonce, for an hour
+	amounts  map[string]uint64  // what leases were last measured or resized to
+	lanes    []*lane            // of Options.Models
+	byName   map[string]int     // index of an actor
+	readied  map[string]int64   // when a model's worker last became ready, in ms
+	degraded map[string]int64   // when a model last found a worker degraded, in ms
 
 	modelKind entity.Kind[model.State]
 
@@ -124,7 +124,7 @@ func New(o Options) *World {
 	o.MaxLoads = cmp.Or(o.MaxLoads, 2)
 	o.MaxWait, o.DrainTimeout = cmp.Or(o.MaxWait, 30*time.Second), cmp.Or(o.DrainTimeout, 10*time.Second)
 	w := &World{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5eed)), nodes: map[messages.ActorID]anyNode{}, byName: map[string]int{},
-		graves: map[string]*worker{}, amounts: map[string]uint64{}, readied: map[string]int64{}, unwell: map[string]int64{}, down: true}
+		exited: map[string]*worker{}, amounts: map[string]uint64{}, readied: map[string]int64{}, degraded: map[string]int64{}, down: true}
 	for _, m := range o.Models {
 		w.lanes = append(w.lanes, newLane(w, m))
 	}

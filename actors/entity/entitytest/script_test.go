@@ -4,6 +4,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"modelops/actors/entity"
+	"modelops/messages"
 )
 
 // echo is a stage that answers with what it was told.
@@ -28,7 +33,60 @@ func TestTranscript(t *testing.T) {
 	}
 }
 
-// A script that can't be read is no script that passes.
+// seer is a stage that tells with which readings a command came.
+type seer struct {
+	echo
+	readings string
+}
+
+func (s *seer) Seeing(name, body string) error { s.readings = name + " " + body; return nil }
+func (s *seer) When(name, body string) ([]string, error) {
+	return []string{name + " " + body + " seeing " + s.readings}, nil
+}
+
+// Readings stay until others are seen.
+func TestSeeing(t *testing.T) {
+	const script = "seeing A {}\nwhen Do {}\nthen\n  Do {} seeing A {}\n  waited 1s\nagain\nseeing B {}\nwhen Do {}\nthen\n  Do {} seeing B {}\n  waited 3s\n"
+	const want = "seeing A {}\nwhen Do {}\nthen\n  Do {} seeing A {}\n  waited 1s\nagain\nthen\n  Do {} seeing A {}\n  waited 2s\n" +
+		"seeing B {}\nwhen Do {}\nthen\n  Do {} seeing B {}\n  waited 3s\n"
+	if got, err := Transcript(script, &seer{}); err != nil || got != want {
+		t.Errorf("%v\n%s", err, firstDifference(want, got))
+	}
+	if _, err := Transcript(script, &echo{}); err == nil {
+		t.Error("a stage that observes nothing took readings")
+	}
+}
+
+// A bench passes them on to the kind.
+func TestABenchSees(t *testing.T) {
+	var seen proto.Message
+	b := Drive(entity.Kind[int]{
+		New:    func(messages.ActorID) int { return 0 },
+		Evolve: func(s int, _ proto.Message, _ uint64) int { return s },
+		Decide: func(_ int, _ proto.Message, at entity.Stamp) (entity.Verdict, error) {
+			seen = at.Readings
+			return entity.Verdict{}, nil
+		},
+		Owed: func(int) []entity.Effect { return nil },
+		View: func(int) proto.Message { return &messages.ModelView{} },
+	}, messages.ArbiterActor())
+	for _, c := range []struct{ body, want string }{{`{"id":"gpu/a"}`, "gpu/a"}, {`{"id":"gpu/b"}`, "gpu/b"}} {
+		if err := b.Seeing("GpuView", c.body); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.When("EnsureModel", "{}"); err != nil {
+			t.Fatal(err)
+		}
+		if v, ok := seen.(*messages.GpuView); !ok || v.Id != c.want {
+			t.Errorf("Decide saw %v, want %s", seen, c.want)
+		}
+	}
+	if err := b.Seeing("NoSuchMessage", "{}"); err == nil {
+		t.Error("readings of an unknown name were taken")
+	}
+}
+
+// A line that can't be read fails the test.
 func TestUnreadableScripts(t *testing.T) {
 	for script, want := range map[string]string{
 		"":                           "1: the script has no when",

@@ -52,7 +52,7 @@ func watching(see func(id messages.ActorID, e proto.Message)) Plants {
 
 func TestADegradedWorkerIsReplacedWithoutAFailedRequestWhereThereIsRoomForTwo(t *testing.T) {
 	for seed := uint64(1); seed <= 20; seed++ {
-		for _, sick := range []sickness{slow, failing, silent} {
+		for _, sick := range []condition{slow, failing, silent} {
 			o := oneCard(plain("m", 8))
 			o.Seed = seed
 			var replaced time.Duration
@@ -64,7 +64,7 @@ func TestADegradedWorkerIsReplacedWithoutAFailedRequestWhereThereIsRoomForTwo(t 
 			})
 			s = onStage(t, o)
 			s.ready("m")
-			s.workers[0].sick = sick
+			s.workers[0].condition = sick
 			var all []*request
 			var ask func()
 			ask = func() { all = append(all, s.call("m", 300*time.Millisecond)); s.after(200*time.Millisecond, ask) }
@@ -76,7 +76,7 @@ func TestADegradedWorkerIsReplacedWithoutAFailedRequestWhereThereIsRoomForTwo(t 
 			s.until("all that came are answered", 2*runLongest, func() bool { return !slices.ContainsFunc(all[:len(all)-20], func(r *request) bool { return !r.ended }) })
 			for _, r := range all {
 				if r.ended && r.code != 0 && (sick == slow || r.arrived > replaced) {
-					t.Fatalf("seed %d, sickness %d: a request that came %s after the replacement got %s", seed, sick, r.arrived-replaced, r.code)
+					t.Fatalf("seed %d, condition %d: a request that came %s after the replacement got %s", seed, sick, r.arrived-replaced, r.code)
 				}
 			}
 			if s.tally.loads != 3 {
@@ -93,7 +93,7 @@ func TestADegradedWorkerStartsAnewInPlaceWhereThereIsNoRoomForTwo(t *testing.T) 
 		s := onStage(t, o)
 		s.ready("other")
 		s.ready("m")
-		s.workers[1].sick = slow
+		s.workers[1].condition = slow
 		var all []*request
 		var ask func()
 		ask = func() { all = append(all, s.call("m", 300*time.Millisecond)); s.after(time.Second, ask) }

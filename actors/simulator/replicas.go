@@ -12,11 +12,11 @@ import (
 
 // Replicas are actors that come into being when their model first speaks to them, and stay for good: their names are used again.
 
-// sickness is what a worker that says it is well does to requests.
-type sickness int
+// condition is what a worker that says it is well does to requests.
+type condition int
 
 const (
-	well sickness = iota
+	well condition = iota
 	slow
 	failing
 	silent
@@ -25,22 +25,22 @@ const (
 // answers is how long a worker takes for a request, and with which code it answers. No worker answers nothing.
 func (k *worker) answers(takes time.Duration) (time.Duration, messages.Code) {
 	switch {
-	case k == nil || k.hung || k.sick == silent:
+	case k == nil || k.hung || k.condition == silent:
 		return runLongest, messages.DeadlineExceeded
-	case k.sick == failing:
+	case k.condition == failing:
 		return min(takes, 50*time.Millisecond), messages.Internal
-	case k.sick == slow:
+	case k.condition == slow:
 		return min(2*slowTimes*takes, runLongest/2), 0
 	}
 	return takes, 0
 }
 
 // declared is what the world knows about the model of an actor, or about that whose replica it is.
-func (w *World) declared(i int) Model { return w.o.Models[w.kin[i]] }
+func (w *World) declared(i int) Model { return w.o.Models[w.modelOf[i]] }
 
 // seatOf finds where an actor's worker serves.
 func (w *World) seatOf(i int) (*lane, *seat) {
-	l := w.lanes[w.kin[i]]
+	l := w.lanes[w.modelOf[i]]
 	return l, l.seat(i)
 }
 
@@ -54,7 +54,7 @@ func (w *World) join(name string, of int) {
 		w.lanes[of].update(i, w.views[i])
 	}
 	w.byName[name] = i
-	w.kin = append(w.kin, of)
+	w.modelOf = append(w.modelOf, of)
 	w.models, w.views = append(w.models, m), append(w.views, model.View(m.state).(*messages.ModelView))
 	w.nodes[m.id] = m
 }
@@ -73,8 +73,8 @@ func (w *World) found(id messages.ActorID) anyNode {
 	return nil
 }
 
-// crewed tells whether any model may have replicas. Other worlds throw no dice for them.
-func (w *World) crewed() bool {
+// replicated tells whether any model may have replicas. Other worlds throw no dice for them.
+func (w *World) replicated() bool {
 	for _, m := range w.o.Models {
 		if m.MaxReplicas > 1 {
 			return true
@@ -83,8 +83,8 @@ func (w *World) crewed() bool {
 	return false
 }
 
-// staffing changes the number of a model's workers at random, or has one replaced.
-func (w *World) staffing(i int) {
+// rescale changes the number of a model's workers at random, or has one replaced.
+func (w *World) rescale(i int) {
 	most := w.o.Models[i].MaxReplicas
 	if most < 2 || w.down {
 		return
@@ -100,11 +100,11 @@ func (w *World) staffing(i int) {
 	}
 }
 
-// sickenOne lets a worker do its work badly from now on.
-func (w *World) sickenOne() {
+// degradeOne lets a worker do its work badly from now on.
+func (w *World) degradeOne() {
 	if k := w.anyWorker(); k != nil && k.ready {
-		k.sick = sickness(1 + w.rng.IntN(3))
-		w.say("worker %d of %s is unwell (%d)", k.pid, w.models[k.model].id.Name(), k.sick)
+		k.condition = condition(1 + w.rng.IntN(3))
+		w.say("worker %d of %s is degraded (%d)", k.pid, w.models[k.model].id.Name(), k.condition)
 	}
 }
 
@@ -115,33 +115,33 @@ func (w *World) stored(id messages.ActorID, events []proto.Message) {
 		case *messages.ModelReady:
 			w.readied[id.Name()] = e.At.AsTime().UnixMilli()
 		case *messages.WorkerDegraded:
-			w.unwell[id.Name()] = e.At.AsTime().UnixMilli()
+			w.degraded[id.Name()] = e.At.AsTime().UnixMilli()
 		}
 	}
 }
 
 // checkReplaced: who takes the place of another worker is ready before that one has to go.
 func (w *World) checkReplaced(base messages.ActorID, e *messages.WorkerReplaced) {
-	if w.readied[e.Replacement] < w.unwell[base.Name()] {
+	if w.readied[e.Replacement] < w.degraded[base.Name()] {
 		w.violated("%s lets its worker go, but %s was never ready since", base, e.Replacement)
 	}
 }
 
-// unstaffed says what is still under way among a model's workers.
-func (w *World) unstaffed(m *node[model.State]) string {
+// replicaUnrest says what is still under way among a model's workers.
+func (w *World) replicaUnrest(m *node[model.State]) string {
 	s := &m.state
 	if base, replica := messages.ReplicaOf(m.id.Name()); replica {
-		mate, hired := w.models[w.byName[base]].state.Crew[m.id.Name()]
-		if !hired && (s.Phase != model.Absent || s.Wanted) {
+		r, known := w.models[w.byName[base]].state.Crew[m.id.Name()]
+		if !known && (s.Phase != model.Absent || s.Wanted) {
 			return fmt.Sprintf("%s is %s, and %s doesn't know it", m.id, s.Phase, base)
 		}
-		if hired && !mate.Wanted {
-			return fmt.Sprintf("%s wasn't dismissed", m.id)
+		if known && !r.Wanted {
+			return fmt.Sprintf("%s wasn't removed", m.id)
 		}
 		return ""
 	}
-	for name, mate := range s.Crew {
-		if !mate.Settled {
+	for name, r := range s.Crew {
+		if !r.Settled {
 			return fmt.Sprintf("%s hasn't heard of %s", name, m.id)
 		}
 	}
@@ -152,8 +152,8 @@ func (w *World) unstaffed(m *node[model.State]) string {
 	return ""
 }
 
-// disband unloads everything: then nothing is held.
-func (w *World) disband() {
+// unloadAll unloads everything: then nothing is held.
+func (w *World) unloadAll() {
 	for i := range w.o.Models {
 		door{w}.Tell(&try{}, w.models[i].id, &messages.UnloadModel{Reason: "the day is over"})
 	}
