@@ -72,7 +72,7 @@ func (r *Reading) explainPlacement(made *fact, p Present) *messages.Explanation 
 		out.WouldChange = []string{"a higher resources.eviction_threshold_pct, or a pin on who shall stay"}
 	case *messages.PlacementDecided:
 		c := choiceOf(made)
-		out.Summary = fmt.Sprintf("Decision %d at %s placed attempt %d of %s on %s by %s; it needs %s. %s", made.sequence, moment(made.at), e.GetPlacement().GetClaim(),
+		out.Summary = fmt.Sprintf("Decision %d at %s placed attempt %s of %s on %s by %s; it needs %s. %s", made.sequence, moment(made.at), e.GetPlacement().GetClaim(),
 			short(e.GetPlacement().GetHolder()), spots(e.GetPlacement()), e.Policy, needed(e.GetPlacement().Bytes(), e.Source.String()), r.outcome())
 		out.Weighed = c.weighed()
 		for _, x := range c.candidates {
