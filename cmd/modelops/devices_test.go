@@ -136,10 +136,13 @@ func (d *daemon) loads(t *testing.T, model string) *messages.ModelView {
 	return d.view.Model(messages.ModelActor(d.host, model))
 }
 
+// hangLimit ends a test that hangs. What works doesn't wait for it, however busy the machine is.
+const hangLimit = 5 * time.Minute
+
 // sees waits for what the view shows; every change of an actor is one of the view.
 func (d *daemon) sees(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), hangLimit)
 	defer cancel()
 	for {
 		change := d.view.Changed()

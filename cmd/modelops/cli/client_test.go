@@ -15,6 +15,9 @@ import (
 	"modelops/messages"
 )
 
+// hangLimit ends a test that hangs. What works doesn't wait for it, however busy the machine is.
+const hangLimit = 5 * time.Minute
+
 // fakeDaemon answers at the real NATS door in place of a daemon.
 type fakeDaemon struct {
 	messages.Gateway
@@ -50,7 +53,7 @@ func openDoorFor(t *testing.T, gateway messages.Gateway, control natsapi.Control
 	}
 	s.Start()
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
+	if !s.ReadyForConnections(hangLimit) {
 		t.Fatal("the NATS server doesn't start")
 	}
 	if gateway != nil {

@@ -92,7 +92,7 @@ func (f *field) start() {
 // awaits polls the output of the daemon until it contains text.
 func (f *field) awaits(text string) {
 	f.t.Helper()
-	for end := time.Now().Add(30 * time.Second); !strings.Contains(f.said.String(), text); <-time.After(20 * time.Millisecond) {
+	for end := time.Now().Add(hangLimit); !strings.Contains(f.said.String(), text); <-time.After(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			f.t.Fatalf("the daemon never said %q:\n%s", text, f.said)
 		}
