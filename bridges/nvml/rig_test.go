@@ -123,7 +123,7 @@ func (r *rig) wait(milliseconds uint32) (nvml.EventData, nvml.Return) {
 	select {
 	case n := <-r.events:
 		return n.event, n.ret
-	case <-time.After(20 * time.Millisecond): // shorter than asked, for tests that run in real time
+	case <-time.After(20 * time.Millisecond): // meant to pass: shorter than asked, for tests that run in real time
 		return nvml.EventData{}, nvml.ERROR_TIMEOUT
 	}
 }

@@ -90,7 +90,7 @@ func TestStopAsksFirst(t *testing.T) {
 func TestStopEndsWithItsContext(t *testing.T) {
 	s := New(Options{})
 	h := start(t, s, shell(t, deaf))
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond) // meant to pass: the process is deaf
 	defer cancel()
 	if err := s.Stop(ctx, h, time.Minute, nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)

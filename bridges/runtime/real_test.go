@@ -51,7 +51,7 @@ func TestRealWarmUp(t *testing.T) {
 }
 
 func TestRealSleep(t *testing.T) {
-	r, spec, w := realWorker(t, "--sleep-idle-seconds", "1")
+	r, spec, w := realWorker(t, "--sleep-idle-seconds", "5") // long enough to see it awake
 	if !r.CanSleep(spec) {
 		t.Fatal("it can't sleep")
 	}

@@ -127,7 +127,7 @@ func recordedEngine(t *testing.T, engine, name string) (*Runtime, *messages.Mode
 	})
 	folder := t.TempDir()
 	safetensors(t, filepath.Join(folder, "model.safetensors"), 10, 10)
-	return r, &messages.ModelSpec{Name: "org/m:1", Runtime: engine, Path: folder, CheckEndpoint: "/health", LoadTimeoutSeconds: 10}
+	return r, &messages.ModelSpec{Name: "org/m:1", Runtime: engine, Path: folder, CheckEndpoint: "/health", LoadTimeoutSeconds: 300}
 }
 
 func TestRecordedEngines(t *testing.T) {
@@ -214,7 +214,7 @@ func playOllama(t *testing.T, name string) (*Runtime, *messages.ModelSpec, *mess
 	server := httptest.NewServer(rec)
 	t.Cleanup(server.Close)
 	r := New(Options{OllamaURL: server.URL})
-	spec := &messages.ModelSpec{Name: "gemma3:4b", Runtime: "ollama", CheckEndpoint: "/health", LoadTimeoutSeconds: 5}
+	spec := &messages.ModelSpec{Name: "gemma3:4b", Runtime: "ollama", CheckEndpoint: "/health", LoadTimeoutSeconds: 300}
 	w, err := r.Start(t.Context(), spec, nil, nonce(t))
 	if err != nil || !w.Remote || w.Url != server.URL {
 		t.Fatal(w, err)
@@ -265,7 +265,7 @@ func TestOllamaThatIsGone(t *testing.T) {
 	if err := r.Stop(t.Context(), spec, w); err != nil {
 		t.Error("nothing is loaded where nobody is:", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond) // meant to pass: nobody is there
 	defer cancel()
 	if _, _, err := r.AwaitReady(ctx, spec, w); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
