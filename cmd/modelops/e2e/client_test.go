@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -197,7 +196,7 @@ func (d *daemon) metric(name string, labels ...string) float64 {
 // nats connects to the daemon; the connection ends with the test.
 func (d *daemon) nats() *nats.Conn {
 	d.t.Helper()
-	nc, err := nats.Connect(d.at.NATS, nats.NoReconnect())
+	nc, err := nats.Connect(d.at.NATS, nats.NoReconnect(), nats.Timeout(waitLimit))
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -211,7 +210,7 @@ func ask(nc *nats.Conn, subject string, body any) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := nc.Request("modelops.v1."+subject, raw, 10*time.Second)
+	m, err := nc.Request("modelops.v1."+subject, raw, waitLimit)
 	if err != nil {
 		return nil, err
 	}

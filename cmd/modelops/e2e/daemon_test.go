@@ -15,14 +15,9 @@ import (
 	"time"
 )
 
-// startLimit is generous: two cores are shared with whatever else runs on the machine.
-const startLimit = 30 * time.Second
-
-// stopLimit leaves room for a worker that has to be killed after its grace.
-const stopLimit = 30 * time.Second
-
-// waitLimit bounds what takes milliseconds on a calm machine.
-const waitLimit = 15 * time.Second
+// startLimit, stopLimit and waitLimit end a test that hangs. What works takes milliseconds on a calm machine and doesn't wait for them,
+// however busy the machine is.
+const startLimit, stopLimit, waitLimit = 3 * time.Minute, 3 * time.Minute, 3 * time.Minute
 
 // daemon is one `modelops serve` in a directory of its own, started as often as a test likes.
 type daemon struct {
@@ -160,7 +155,7 @@ func (d *daemon) running() bool {
 func (d *daemon) kill() {
 	d.t.Helper()
 	_ = d.cmd.Process.Kill()
-	d.awaitExit(10 * time.Second)
+	d.awaitExit(waitLimit)
 }
 
 // stop asks the process to end, waits for it and returns its exit code.
@@ -183,7 +178,7 @@ func (d *daemon) awaitExit(within time.Duration) {
 	_ = d.cmd.Process.Signal(syscall.SIGQUIT) // where do its goroutines stand?
 	select {
 	case <-d.exited:
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 	}
 	d.t.Fatalf("the daemon was still there after %s:\n%s", within, d.log.tail(400))
 }
@@ -197,7 +192,7 @@ func (d *daemon) clean() {
 	for _, p := range processesOf(d.dir) {
 		_ = syscall.Kill(p.pid, syscall.SIGKILL)
 	}
-	until(d.t, 5*time.Second, "the workers are gone", func() bool { return len(processesOf(d.dir)) == 0 })
+	until(d.t, waitLimit, "the workers are gone", func() bool { return len(processesOf(d.dir)) == 0 })
 	if d.t.Failed() {
 		d.t.Logf("the daemon in %s said:\n%s", d.dir, d.log.tail(60))
 	}

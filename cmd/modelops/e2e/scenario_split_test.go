@@ -133,10 +133,9 @@ func TestASplitThatNeverFits(t *testing.T) {
 	d := start(t, twoDevices("", sized(t, "triple", 30000, "shards: 3")+sized(t, "a", 20000)+sized(t, "b", 20000)))
 	d.place("a", "gpu0:20000")
 	d.place("b", "gpu1:20000")
-	began := time.Now()
 	a := d.post("/v1/chat/completions", question("triple", france))
-	if took := time.Since(began); a.status != 507 || a.code() != "GPU_UNAVAILABLE" || took > 2*time.Second {
-		t.Errorf("after %s: %s", took, a)
+	if a.status != 507 || a.code() != "GPU_UNAVAILABLE" || d.count(messages.ArbiterActor(), "arbiter.placement_postponed") > 0 {
+		t.Errorf("it was not refused at once: %s", a)
 	}
 	for _, sum := range []string{"10000MB on each of 3 devices of one host", "split over 3 devices", "its host has 2"} {
 		if !strings.Contains(string(a.body), sum) {
@@ -152,9 +151,9 @@ func TestASplitThatNeverFits(t *testing.T) {
 func TestAHintKeepsRoom(t *testing.T) {
 	d := start(t, twoDevices("", sized(t, "big", 20000, "aliases: [large]")+sized(t, "s1", 6000)+sized(t, "s2", 6000)+sized(t, "s3", 6000)+sized(t, "pair", 20000, "shards: 2")))
 	d.prints("hint", "no room is kept for anybody")
-	d.prints("hint large --for 1m", "19.5 GiB are kept for large on gpu0 until")
-	d.prints("hint", "MODEL DEVICE MEMORY FOR BY big gpu0 19.5 GiB 5")
-	d.prints("gpus", "19.5 GiB of gpu0 are kept for big for 5")
+	d.prints("hint large --for 10m", "19.5 GiB are kept for large on gpu0 until")
+	d.prints("hint", "MODEL DEVICE MEMORY FOR BY big gpu0 19.5 GiB 9")
+	d.prints("gpus", "19.5 GiB of gpu0 are kept for big for 9")
 	for _, small := range []string{"s1", "s2", "s3"} {
 		d.place(small, "gpu1:6000")
 	}
@@ -297,7 +296,7 @@ func TestUnloadWinsOverDefrag(t *testing.T) {
 func TestPinsHold(t *testing.T) {
 	d := start(t, oneDevice("", sized(t, "kept", 20000)+sized(t, "next", 20000)))
 	d.says("kept", "kept")
-	d.prints("pin kept --for 6s --owner alice", "kept is pinned: by alice for")
+	d.prints("pin kept --for 12s --owner alice", "kept is pinned: by alice for")
 	until := time.UnixMilli(d.model("kept").PinnedUntilMs)
 	waits := d.asks("next", 0)
 	d.until(waitLimit, "next waits", func() bool {

@@ -59,7 +59,7 @@ func (o output) String() string { return o.out + o.err }
 // execute runs a program to its end, within a limit that only a hanging one needs.
 func execute(t *testing.T, env []string, name string, args ...string) output {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.WaitDelay = time.Second
