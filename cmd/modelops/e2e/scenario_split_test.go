@@ -150,10 +150,10 @@ func TestASplitThatNeverFits(t *testing.T) {
 // TestAHintKeepsRoom: small models go elsewhere, the big one gets its place without an eviction, and a hint ends by time.
 func TestAHintKeepsRoom(t *testing.T) {
 	d := start(t, twoDevices("", sized(t, "big", 20000, "aliases: [large]")+sized(t, "s1", 6000)+sized(t, "s2", 6000)+sized(t, "s3", 6000)+sized(t, "pair", 20000, "shards: 2")))
-	d.prints("hint", "no room is kept for anybody")
-	d.prints("hint large --for 10m", "19.5 GiB are kept for large on gpu0 until")
+	d.prints("hint", "there are no hints")
+	d.prints("hint large --for 10m", "19.5 GiB on gpu0 are kept free for large until")
 	d.prints("hint", "MODEL DEVICE MEMORY FOR BY big gpu0 19.5 GiB 9")
-	d.prints("gpus", "19.5 GiB of gpu0 are kept for big for 9")
+	d.prints("gpus", "19.5 GiB on gpu0 are kept free for big for 9")
 	for _, small := range []string{"s1", "s2", "s3"} {
 		d.place(small, "gpu1:6000")
 	}
@@ -161,11 +161,11 @@ func TestAHintKeepsRoom(t *testing.T) {
 	if n := d.evictions("s1", "s2", "s3"); n > 0 {
 		t.Errorf("%d had to leave for it", n)
 	}
-	d.prints("hint", "no room is kept for anybody") // it has its place
+	d.prints("hint", "there are no hints") // it has its place
 	d.prints("hint big --for 1m", "big is on gpu0 already")
 
 	d.unload("big")
-	d.prints("hint big --for 2s", "are kept for big on gpu0")
+	d.prints("hint big --for 2s", "on gpu0 are kept free for big")
 	d.until(waitLimit, "the hint is over", func() bool { return len(d.status().Hints) == 0 })
 	d.prints("gpus", "gpu0")
 	d.unload("s1")
