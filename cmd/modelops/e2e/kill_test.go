@@ -157,7 +157,10 @@ func TestS08KillNineMidLoad(t *testing.T) {
 				t.Fatal(err)
 			}
 			if moment != "placing" {
-				d.until(waitLimit, "it loads", func() bool { p := d.model("lazy").Phase; return p == messages.ModelView_loading || p == messages.ModelView_ready }) // a busy machine may look too late
+				d.until(waitLimit, "it loads", func() bool {
+					p := d.model("lazy").Phase
+					return p == messages.ModelView_loading || p == messages.ModelView_ready
+				}) // a busy machine may look too late
 			}
 			if moment == "worker" {
 				d.until(waitLimit, "there is a worker", func() bool { return len(d.pidsOf("lazy")) > 0 })
