@@ -1,2 +1,15 @@
 // Package control holds the operations behind every door, each once: what a person or a program may ask of a host beside inference.
+//
+// It decides nothing: it finds the actor, asks it, and waits where the answer is only known later. It knows no door, no configuration
+// file and no journal: what it needs of them are ports. An operation takes and gives messages, so that doors can be made from a table.
+//
+//	control.go    the ports, and what all operations share
+//	load.go       load, unload, list
+//	lease.go      device memory for programs
+//	memory.go     room that is kept for models, and moves that make a large free block
+//	actor.go      the state of any actor, and a command to it
+//	host.go       status, queue, configuration, and which model answers a name
+//	why.go        explanations
+//	requests.go   the latest requests, as the gateway tells them
+//	catalogue.go  the models as the host actor sees them
 package control

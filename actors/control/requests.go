@@ -86,8 +86,8 @@ func (m *remembered) Ended(err error) {
 	}
 }
 
-// Find is the latest request of an id, and its model's name where a grant has told it. Callers may choose ids, so several can have one.
-func (r *Requests) Find(id string) (request explain.Request, model string, ok bool) {
+// find is the latest request of an id, and its model's name where a grant has told it. Callers may choose ids, so several can have one.
+func (r *Requests) find(id string) (request explain.Request, model string, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var last *remembered

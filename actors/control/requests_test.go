@@ -1,5 +1,3 @@
-//go:build languagepending
-
 package control
 
 import (
@@ -28,20 +26,20 @@ func TestRequestsAreRemembered(t *testing.T) {
 	all := remember()
 	m := all.Begin(as("r1"), "small")
 	m.Granted(atTiny)
-	r, model, ok := all.Find("r1")
+	r, model, ok := all.find("r1")
 	if !ok || model != "tiny" || r.Asked != "small" || r.Pid != 42 || r.Position != 2 || r.URL != "http://127.0.0.1:1" || r.Granted.Sub(r.Began) != time.Second || !r.Ended.IsZero() {
 		t.Errorf("running: %+v %s", r, model)
 	}
 	m.Ended(context.Canceled)
 	m.Ended(nil)
-	if r, _, _ := all.Find("r1"); r.Ended.IsZero() || r.Code != messages.Cancelled || r.Sent != 1 {
+	if r, _, _ := all.find("r1"); r.Ended.IsZero() || r.Code != messages.Cancelled || r.Sent != 1 {
 		t.Errorf("ended: %+v", r)
 	}
 	all.Begin(as("r1"), "small").Granted(atTiny)
-	if r, _, _ := all.Find("r1"); r.Sent != 2 || !r.Ended.IsZero() {
+	if r, _, _ := all.find("r1"); r.Sent != 2 || !r.Ended.IsZero() {
 		t.Errorf("a second one of the same id: %+v", r)
 	}
-	if _, _, ok := all.Find("r2"); ok {
+	if _, _, ok := all.find("r2"); ok {
 		t.Error("a request that never was is remembered")
 	}
 	anonymous := all.Begin(context.Background(), "tiny") // without an id it can't be asked for
@@ -52,7 +50,7 @@ func TestRequestsAreRemembered(t *testing.T) {
 func TestRefusedRequestsAreRemembered(t *testing.T) {
 	all := remember()
 	all.Begin(as("r1"), "tiny").Ended(messages.NewError(messages.BulkheadRejection, "model/main_pc/tiny", "64 requests wait already"))
-	r, _, _ := all.Find("r1")
+	r, _, _ := all.find("r1")
 	if r.Code != messages.BulkheadRejection || r.Refusal != "64 requests wait already" || !r.Granted.IsZero() {
 		t.Errorf("%+v", r)
 	}
@@ -64,7 +62,7 @@ func TestNoWordOfAPromptIsRemembered(t *testing.T) {
 	m := all.Begin(as("r1"), "tiny")
 	m.Granted(atTiny)
 	m.Ended(errors.New("can't parse: my secret prompt"))
-	r, model, _ := all.Find("r1")
+	r, model, _ := all.find("r1")
 	if r.Code != messages.Internal || r.Pid != 42 || model != "tiny" || strings.Contains(fmt.Sprintf("%+v", r), "secret") {
 		t.Errorf("%+v", r)
 	}
@@ -76,10 +74,10 @@ func TestTheRecordIsBounded(t *testing.T) {
 	for i := range rememberedRequests + 1 {
 		all.Begin(as(fmt.Sprintf("r%d%s", i, long)), long)
 	}
-	if _, _, ok := all.Find("r0" + long); ok {
+	if _, _, ok := all.find("r0" + long); ok {
 		t.Error("the oldest is still there")
 	}
-	if r, _, ok := all.Find("r1" + long); !ok || len(r.ID) > longest || len(r.Asked) > longest {
+	if r, _, ok := all.find("r1" + long); !ok || len(r.ID) > longest || len(r.Asked) > longest {
 		t.Errorf("%t, %d and %d bytes", ok, len(r.ID), len(r.Asked))
 	}
 }

@@ -1,5 +1,3 @@
-//go:build languagepending
-
 package gpu
 
 import (
@@ -73,7 +71,7 @@ func TestForeignIsWhatIsNotOurs(t *testing.T) {
 }
 
 func TestOccupantsAndLeases(t *testing.T) {
-	on := func(id, phase string, pid int64, remote bool, gpus ...string) *messages.ModelView {
+	on := func(id string, phase messages.ModelView_Phase, pid int64, remote bool, gpus ...string) *messages.ModelView {
 		p := &messages.Placement{}
 		for _, g := range gpus {
 			p.Shares = append(p.Shares, &messages.Share{Gpu: g, Bytes: 1})
@@ -81,8 +79,8 @@ func TestOccupantsAndLeases(t *testing.T) {
 		return &messages.ModelView{Id: id, Phase: phase, Placement: p, Worker: &messages.Worker{Pid: pid, Remote: remote}}
 	}
 	models := []*messages.ModelView{
-		on("model/h/a", "ready", 1, false, "gpu/h/0"), on("model/h/loads", "loading", 2, false, "gpu/h/0", "gpu/h/1"), on("model/h/measured", "ready", 3, false, "gpu/h/0"),
-		on("model/h/elsewhere", "ready", 4, false, "gpu/h/1"), on("model/h/remote", "ready", 5, true, "gpu/h/0"), {Id: "model/h/idle"},
+		on("model/h/a", messages.ModelView_ready, 1, false, "gpu/h/0"), on("model/h/loads", messages.ModelView_loading, 2, false, "gpu/h/0", "gpu/h/1"), on("model/h/measured", messages.ModelView_ready, 3, false, "gpu/h/0"),
+		on("model/h/elsewhere", messages.ModelView_ready, 4, false, "gpu/h/1"), on("model/h/remote", messages.ModelView_ready, 5, true, "gpu/h/0"), {Id: "model/h/idle"},
 	}
 	g := &messages.GpuView{Id: "gpu/h/0", Reservations: []*messages.Reservation{
 		{Holder: "model/h/a", Bytes: 7}, {Holder: "model/h/loads", Bytes: 8}, {Holder: "model/h/measured", Bytes: 9, MeasuredBytes: 5},

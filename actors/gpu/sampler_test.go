@@ -1,5 +1,3 @@
-//go:build languagepending
-
 package gpu
 
 import (
@@ -92,7 +90,7 @@ func sampler(log *bytes.Buffer) (*Sampler, *bench) {
 		faults:  make(chan *messages.DeviceFault),
 		gpu:     &messages.GpuView{Id: "gpu/h/gpu0", Kind: "cuda", LimitBytes: 1000, ReservedBytes: 60},
 		models: []*messages.ModelView{{Id: "model/h/a", Name: "a", Phase: messages.ModelView_ready, MeasuredBytes: 60, Worker: &messages.Worker{Pid: 7},
-			Placement: &messages.Placement{Id: "p1", Gpu: "gpu/h/gpu0", Bytes: 60, DeviceKind: "cuda"}}},
+			Placement: &messages.Placement{Id: "p1", Shares: []*messages.Share{{Gpu: "gpu/h/gpu0", Bytes: 60}}, DeviceKind: "cuda"}}},
 	}
 	return &Sampler{Host: "h", Devices: b, View: b, Door: b, Log: slog.New(slog.NewTextHandler(log, nil)), Mine: alone, Every: time.Second,
 		MarginBytes: 5, Pressure: Pressure{ThresholdPct: 90}, Life: context.Background()}, b

@@ -2,7 +2,6 @@ package natsapi
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"strings"
 	"sync"
@@ -36,21 +35,7 @@ type Control interface {
 	HintModel(ctx context.Context, r *messages.HintModelRequest) (*messages.HintReply, error)
 	Defrag(ctx context.Context, r *messages.DefragRequest) (*messages.DefragPlan, error)
 	// Send gives any actor any command of messages, by its proto name and JSON body.
-	Send(ctx context.Context, actor messages.ActorID, command string, body []byte) (SendReply, error)
-}
-
-// SendReply is what a command did.
-type SendReply struct {
-	AnswerType string          `json:"answer_type"` // proto name of the answer
-	Answer     json.RawMessage `json:"answer"`
-	Events     []SentEvent     `json:"events"`
-	Sequence   uint64          `json:"sequence"` // of the actor's last decision
-}
-
-// SentEvent is an event that a command caused.
-type SentEvent struct {
-	Name string          `json:"name"` // stable name, such as model.ready
-	Body json.RawMessage `json:"body"`
+	Send(ctx context.Context, actor messages.ActorID, command string, body []byte) (*messages.Sent, error)
 }
 
 // Options say what the door stands on. Conn, Gateway and Control are required; a zero in the rest means its default.

@@ -128,7 +128,7 @@ func (a *API) send(ctx context.Context, c *call) error {
 		return err
 	}
 	if sent.Events == nil {
-		sent.Events = []SentEvent{}
+		sent.Events = []messages.SentEvent{}
 	}
 	return c.answerJSON(sent, nats.Header{})
 }

@@ -56,7 +56,7 @@ func TestControl(t *testing.T) {
 	if state.Actor != "model/main_pc/tiny" {
 		t.Error(state)
 	}
-	var sent SendReply
+	var sent messages.Sent
 	answer(t, nc, "send", `{"actor":"model/main_pc/tiny","command":"EnsureModel","body":{"reason":"x"}}`, &sent)
 	if string(sent.Answer) != `"model/main_pc/tiny EnsureModel {\"reason\":\"x\"}"` || sent.Sequence != 6 || sent.Events[0].Name != "model.wanted" {
 		t.Error(sent)

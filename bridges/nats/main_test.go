@@ -116,9 +116,9 @@ func (c *control) State(_ context.Context, a messages.ActorID) (*messages.StateR
 	return &messages.StateReply{Actor: a.String(), Sequence: 5}, c.fail()
 }
 
-func (c *control) Send(_ context.Context, a messages.ActorID, command string, body []byte) (SendReply, error) {
+func (c *control) Send(_ context.Context, a messages.ActorID, command string, body []byte) (*messages.Sent, error) {
 	answer, _ := json.Marshal(a.String() + " " + command + " " + string(body))
-	return SendReply{AnswerType: "Done", Answer: answer, Events: []SentEvent{{"model.wanted", json.RawMessage(`{"attempt":"1"}`)}}, Sequence: 6}, c.fail()
+	return &messages.Sent{AnswerType: "Done", Answer: answer, Events: []messages.SentEvent{{Name: "model.wanted", Body: json.RawMessage(`{"attempt":"1"}`)}}, Sequence: 6}, c.fail()
 }
 
 func (c *control) Queue(context.Context) (*messages.QueueView, error) {

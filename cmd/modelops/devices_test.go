@@ -113,7 +113,7 @@ func onCards(t *testing.T, sections string, blind bool) (*daemon, *cards) {
 		t.Fatal(err)
 	}
 	c := &cards{blind: blind, stranger: map[string]uint64{}, held: map[string]map[int64]uint64{}, lag: map[string]uint64{}}
-	d, err := launch(t.Context(), cfg, slog.New(slog.DiscardHandler), func(_ context.Context, _ *config.Config, b *view.Projection, _ *slog.Logger) (devices, error) {
+	d, err := launch(t.Context(), cfg, nil, slog.New(slog.DiscardHandler), func(_ context.Context, _ *config.Config, b *view.Projection, _ *slog.Logger) (devices, error) {
 		c.b = b
 		return c, nil
 	})
@@ -130,7 +130,7 @@ func onCards(t *testing.T, sections string, blind bool) (*daemon, *cards) {
 
 func (d *daemon) loads(t *testing.T, model string) *messages.ModelView {
 	t.Helper()
-	if _, err := (operations{d}).Load(t.Context(), &messages.ModelLoadRequest{ModelName: model}); err != nil {
+	if _, err := d.control.Load(t.Context(), &messages.ModelLoadRequest{ModelName: model}); err != nil {
 		t.Fatalf("%s: %v", model, err)
 	}
 	return d.view.Model(messages.ModelActor(d.host, model))
@@ -220,14 +220,14 @@ func TestStrangersPushNobodyOut(t *testing.T) {
 func TestASplitModelOnCards(t *testing.T) {
 	d, c := onCards(t, often, false)
 	v := d.loads(t, "pair")
-	if got := d.deviceEnv(v.Placement); len(got) != 1 || got[0] != "CUDA_VISIBLE_DEVICES=GPU-gpu0,GPU-gpu1" {
+	if got := gpu.DeviceEnv(v.Placement, d.view.GPUs()); len(got) != 1 || got[0] != "CUDA_VISIBLE_DEVICES=GPU-gpu0,GPU-gpu1" {
 		t.Errorf("%q", got)
 	}
 	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", v.Worker.Pid))
 	if err != nil || !strings.Contains(string(environ), "CUDA_VISIBLE_DEVICES=GPU-gpu0,GPU-gpu1\x00") {
 		t.Errorf("its worker has another environment (%v)", err)
 	}
-	if back := d.deviceEnv(&messages.Placement{Shares: []*messages.Share{{Gpu: "gpu/h/gpu1"}, {Gpu: "gpu/h/gpu0"}}}); back[0] != "CUDA_VISIBLE_DEVICES=GPU-gpu1,GPU-gpu0" {
+	if back := gpu.DeviceEnv(&messages.Placement{Shares: []*messages.Share{{Gpu: "gpu/h/gpu1"}, {Gpu: "gpu/h/gpu0"}}}, d.view.GPUs()); back[0] != "CUDA_VISIBLE_DEVICES=GPU-gpu1,GPU-gpu0" {
 		t.Errorf("%q", back)
 	}
 	if got := d.sampler.Held(t.Context(), v.Placement); len(got) != 2 || got[0] != 10000*messages.MiB || got[1] != 10000*messages.MiB {

@@ -1,7 +1,12 @@
-// Command modelops is the daemon of one host and the tool that speaks to it. Wiring lives here and nowhere else: this is the
-// only place that knows both actors and bridges.
+// Command modelops is the daemon of one host and the tool that speaks to it. It is wiring: the only place that knows both actors and bridges,
+// and it decides nothing.
 //
-//	main             main.go gives the command line (package cli) its version and the daemon
-//	serve            daemon.go opens what a host stands on, in order, and closes it in reverse
-//	ports            store.go devices.go control.go fit what bridges offer to what actors and edges ask for
+//	main.go       gives the command line (package cli) its version and the daemon
+//	daemon.go     what a daemon is: opened in order, closed in reverse
+//	open.go       the journal, the devices and runtimes, and the doors
+//	wire.go       the actors and what each of them is given, and how they come back at a start
+//	figures.go    limits of requests, from the configuration in force
+//	keys.go       who asks, from the configuration in force
+//	devices.go    which bridge reads the devices
+//	store.go workers.go place.go   fit a bridge's words to an actor's port
 package main

@@ -17,11 +17,10 @@ func main() {
 }
 
 func start(ctx context.Context, cfg *config.Config, log *slog.Logger, reread func() (*config.Config, error)) (cli.Daemon, error) {
-	d, err := startDaemon(ctx, cfg, log)
+	d, err := launch(ctx, cfg, reread, log, openDevices)
 	if err != nil {
 		return nil, err
 	}
-	d.reread = reread
 	return serving{d}, nil
 }
 
@@ -33,7 +32,7 @@ func (s serving) Decisions() uint64            { return s.d.journal.Sequence() }
 func (s serving) Devices() []*messages.GpuView { return s.d.view.GPUs() }
 
 func (s serving) AwaitLoad(ctx context.Context, model string) (*messages.ModelView, error) {
-	return operations{s.d}.await(ctx, messages.ModelActor(s.d.host, model), func(v *messages.ModelView) bool {
+	return s.d.view.AwaitModel(ctx, messages.ModelActor(s.d.host, model), func(v *messages.ModelView) bool {
 		return v.Phase == messages.ModelView_ready || v.Phase == messages.ModelView_failed || !v.Wanted
 	})
 }
@@ -43,7 +42,20 @@ func (s serving) Infer(ctx context.Context, r *messages.InferenceRequest) (*mess
 }
 
 func (s serving) FollowConfig(ctx context.Context, signals <-chan os.Signal, path string) {
-	s.d.followConfig(ctx, signals, path)
+	config.Follow(ctx, signals, path, s.d.reload)
+}
+
+// reload applies what the file says now. A bad file changes nothing, and says so once.
+func (d *daemon) reload(ctx context.Context) {
+	done, err := d.control.ApplyConfig(ctx, false)
+	if err != nil {
+		d.log.Error("the configuration was not applied", "error", err)
+		return
+	}
+	for _, what := range done.Refused {
+		d.log.Error("the configuration rules, but this was refused", "error", what)
+	}
+	d.log.Info("configuration applied", "revision", done.Revision, "changes", done.Changes, "restart", done.Restart)
 }
 
 func (s serving) Stop(ctx context.Context) error                 { return s.d.stop(ctx) }

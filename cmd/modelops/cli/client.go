@@ -162,8 +162,8 @@ func (k *client) askFor(ctx context.Context, subject string, q, answer proto.Mes
 }
 
 // send brings a command to an actor. The journal names request as the origin of what the command causes.
-func (k *client) send(ctx context.Context, request string, actor messages.ActorID, command string, body json.RawMessage) (natsapi.SendReply, error) {
-	var reply natsapi.SendReply
+func (k *client) send(ctx context.Context, request string, actor messages.ActorID, command string, body json.RawMessage) (messages.Sent, error) {
+	var reply messages.Sent
 	q, err := json.Marshal(map[string]any{"actor": actor.String(), "command": command, "body": body})
 	if err != nil {
 		return reply, err

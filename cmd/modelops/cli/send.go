@@ -14,7 +14,6 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
-	natsapi "modelops/bridges/nats"
 	"modelops/messages"
 )
 
@@ -113,7 +112,7 @@ func (c *cli) send(ctx context.Context, k *client, name, command, body string, f
 	return c.followSent(ctx, k, before.JournalSequence, reply, request, follow)
 }
 
-func (c *cli) printSent(r natsapi.SendReply) error {
+func (c *cli) printSent(r messages.Sent) error {
 	if c.asJSON {
 		return printJSONLine(c.stdout, r)
 	}
@@ -128,7 +127,7 @@ func (c *cli) printSent(r natsapi.SendReply) error {
 }
 
 // followSent prints the decisions that the request caused, directly or through other decisions.
-func (c *cli) followSent(ctx context.Context, k *client, after uint64, reply natsapi.SendReply, request string, wait time.Duration) error {
+func (c *cli) followSent(ctx context.Context, k *client, after uint64, reply messages.Sent, request string, wait time.Duration) error {
 	r, _, err := k.journal(ctx)
 	if err != nil {
 		return err

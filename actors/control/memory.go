@@ -1,4 +1,4 @@
-package main
+package control
 
 import (
 	"context"
@@ -11,8 +11,8 @@ import (
 
 // needsOf is what a model needs on each host that declares it. measured counts for its own host only. The error says why no host can say
 // what it needs.
-func (c operations) needsOf(ctx context.Context, name string) (needs []*messages.Need, groups []string, err error) {
-	for _, v := range c.d.view.Models() {
+func (c *Control) needsOf(ctx context.Context, name string) (needs []*messages.Need, groups []string, err error) {
+	for _, v := range c.o.View.Models() {
 		if v.Name != name || v.Spec == nil {
 			continue
 		}
@@ -20,7 +20,7 @@ func (c operations) needsOf(ctx context.Context, name string) (needs []*messages
 		for _, bytes := range v.Footprints {
 			measured = max(measured, bytes)
 		}
-		need, failed := model.NeedOf(ctx, c.d.runtime, v.Spec, measured)
+		need, failed := model.NeedOf(ctx, c.o.Estimator, v.Spec, measured)
 		if failed != nil {
 			err = failed
 			continue
@@ -34,14 +34,14 @@ func (c operations) needsOf(ctx context.Context, name string) (needs []*messages
 	case err != nil:
 		return nil, nil, err
 	}
-	return nil, nil, model.NotFound(messages.ModelActor(c.d.host, name))
+	return nil, nil, model.NotFound(messages.ModelActor(c.o.Host, name))
 }
 
 // anyHost is a model's name as a holder whose host is still to be chosen.
 func anyHost(name string) string { return messages.ModelActor(messages.AnyHost, name).String() }
 
 // HintModel keeps room for a model that will be asked for.
-func (c operations) HintModel(ctx context.Context, r *messages.HintModelRequest) (*messages.HintReply, error) {
+func (c *Control) HintModel(ctx context.Context, r *messages.HintModelRequest) (*messages.HintReply, error) {
 	name := c.canonical(r.ModelName)
 	needs, _, err := c.needsOf(ctx, name)
 	if err != nil {
@@ -53,7 +53,7 @@ func (c operations) HintModel(ctx context.Context, r *messages.HintModelRequest)
 }
 
 // Defrag plans moves that make one large free block, and carries them out when asked to.
-func (c operations) Defrag(ctx context.Context, r *messages.DefragRequest) (*messages.DefragPlan, error) {
+func (c *Control) Defrag(ctx context.Context, r *messages.DefragRequest) (*messages.DefragPlan, error) {
 	q := &messages.PlanDefrag{Apply: r.Apply}
 	if r.NeedBytes > 0 {
 		q.Needs = []*messages.Need{{Bytes: r.NeedBytes}}
@@ -81,8 +81,8 @@ func overrule(needs []*messages.Need, bytes uint64) {
 }
 
 // askArbiter copies the arbiter's answer into reply; a Done leaves it empty.
-func (c operations) askArbiter(ctx context.Context, command, reply proto.Message) error {
-	r, err := c.d.tree.Ask(ctx, messages.ArbiterActor(), command)
+func (c *Control) askArbiter(ctx context.Context, command, reply proto.Message) error {
+	r, err := c.o.Door.Ask(ctx, messages.ArbiterActor(), command)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,100 @@
+package control
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"modelops/actors/host"
+	"modelops/actors/model"
+	"modelops/messages"
+)
+
+// View shows the actors as their last decisions left them.
+type View interface {
+	Model(id messages.ActorID) *messages.ModelView
+	Models() []*messages.ModelView
+	Host(id messages.ActorID) *messages.HostView
+	GPUs() []*messages.GpuView
+	// ReadGPUs are the devices with their latest readings.
+	ReadGPUs() []*messages.GpuView
+	// Holds tells whether an actor has memory of any device.
+	Holds(id messages.ActorID) bool
+	// Kept is what the scheduler keeps for models, and the moves that make room.
+	Kept(now time.Time) ([]*messages.HintReply, *messages.DefragPlan)
+	// AwaitModel waits until a model is as wanted.
+	AwaitModel(ctx context.Context, id messages.ActorID, wanted func(*messages.ModelView) bool) (*messages.ModelView, error)
+}
+
+// Gateway shows what runs and waits.
+type Gateway interface {
+	Models() []*messages.ModelView
+	Queue() *messages.QueueView
+}
+
+// Options of the operations. All are required but Reread.
+type Options struct {
+	Host    string
+	Version string
+	Door    messages.Door
+	View    View
+	Gateway Gateway
+	// Now is the time of the journal.
+	Now func() time.Time
+	// NewID makes an id that is unique.
+	NewID func() string
+	// Sequence is the journal's last.
+	Sequence func() uint64
+	// Actors are those that live on this host.
+	Actors func() []messages.ActorID
+	// SpecOf declares a file under a name that the configuration may not know.
+	SpecOf func(name, path string, shards int) (*messages.ModelSpec, error)
+	// Estimator says what a model needs.
+	Estimator model.Estimator
+	// Reread reads the configuration again; nil = it is in no file. Its error says what is wrong with the file.
+	Reread func() (host.Configuration, error)
+	// Reconciler makes the host follow a configuration.
+	Reconciler *host.Reconciler
+	// Requests are the latest requests.
+	Requests *Requests
+	// Explain answers questions from the journal.
+	Explain Explain
+}
+
+// Control answers the operations.
+type Control struct {
+	o     Options
+	began time.Time
+}
+
+// New makes the operations of a host, which begins now.
+func New(o Options) *Control { return &Control{o: o, began: time.Now()} }
+
+func (c *Control) modelID(name string) messages.ActorID { return messages.ModelActor(c.o.Host, name) }
+
+func (c *Control) hostID() messages.ActorID { return messages.HostActor(c.o.Host) }
+
+// canonical resolves an alias.
+func (c *Control) canonical(name string) string {
+	for _, v := range c.o.View.Models() {
+		if slices.Contains(v.GetSpec().GetAliases(), name) {
+			return v.Name
+		}
+	}
+	return name
+}
+
+// declared finds a model by name or alias, and its view. The error is ModelNotFound when nothing declares it.
+func (c *Control) declared(name, hint string) (id messages.ActorID, v *messages.ModelView, err error) {
+	id = c.modelID(c.canonical(name))
+	if v = c.o.View.Model(id); v.GetSpec() == nil {
+		return id, nil, notFound(c.modelID(name)).WithHint(hint)
+	}
+	return id, v, nil
+}
+
+func notFound(model messages.ActorID) *messages.Error {
+	return messages.Errorf(messages.ModelNotFound, model.String(), "Model '%s' not found", model.Name())
+}
+
+const listModels = "modelops models lists what there is"

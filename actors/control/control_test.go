@@ -1,0 +1,195 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"modelops/actors/explain"
+	"modelops/actors/host"
+	"modelops/actors/view"
+	"modelops/messages"
+)
+
+// house is a host whose actors answer as the test says, with the real view of them.
+type house struct {
+	*Control
+	view *view.Projection
+	// obey answers a command; nil answers nothing. Afterwards, when it isn't refused, what happens later.
+	obey      func(to messages.ActorID, m proto.Message) (messages.Reply, error)
+	asked     []string
+	live      []messages.ActorID
+	queued    []*messages.ModelView
+	ids       int
+	sequence  uint64
+	questions []explain.Question
+}
+
+func (h *house) Ask(_ context.Context, to messages.ActorID, m proto.Message) (messages.Reply, error) {
+	h.asked = append(h.asked, to.String()+" "+string(m.ProtoReflect().Descriptor().Name()))
+	if h.obey == nil {
+		return messages.Reply{}, nil
+	}
+	return h.obey(to, m)
+}
+func (h *house) Tell(ctx context.Context, to messages.ActorID, m proto.Message) {
+	_, _ = h.Ask(ctx, to, m)
+}
+func (h *house) Models() []*messages.ModelView { return h.queued }
+func (h *house) Queue() *messages.QueueView    { return &messages.QueueView{Active: 3} }
+
+func open() *house {
+	h := &house{view: view.New(view.Options{})}
+	h.Control = New(Options{Host: "h", Version: "v", Door: h, View: h.view, Gateway: h, Now: func() time.Time { return time.UnixMilli(1000) },
+		NewID:    func() string { h.ids++; return fmt.Sprint(h.ids) },
+		Sequence: func() uint64 { return 77 }, Actors: func() []messages.ActorID { return h.live }, Requests: remember(),
+		SpecOf: func(name, path string, shards int) (*messages.ModelSpec, error) {
+			if strings.HasPrefix(path, "?") {
+				return nil, messages.NewError(messages.InvalidArgument, path, "the path can't be resolved")
+			}
+			return &messages.ModelSpec{Name: name, Path: path, Shards: uint32(shards)}, nil
+		},
+		Explain: func(_ context.Context, q explain.Question) (*messages.Explanation, error) {
+			h.questions = append(h.questions, q)
+			return &messages.Explanation{Subject: q.Subject}, nil
+		}})
+	return h
+}
+
+// shows feeds the view with the next decision of a model.
+func (h *house) shows(v *messages.ModelView) {
+	h.sequence++
+	v.Id, v.Host = "model/h/"+v.Name, "h"
+	h.view.StateChanged(messages.ModelActor("h", v.Name), h.sequence, v)
+}
+
+// device feeds the view with the ledger of a device.
+func (h *house) device(name string, reservations ...*messages.Reservation) {
+	h.sequence++
+	id := messages.GPUActor("h", name)
+	h.view.StateChanged(id, h.sequence, &messages.GpuView{Id: id.String(), Device: name, CapacityBytes: 1, Reservations: reservations})
+}
+
+// tiny is declared, with an alias.
+func tiny(phase messages.ModelView_Phase, attempt uint64) *messages.ModelView {
+	return &messages.ModelView{Name: "tiny", Phase: phase, Attempt: attempt, Wanted: phase != messages.ModelView_absent, MeasuredBytes: 5 * messages.MiB,
+		Spec: &messages.ModelSpec{Name: "tiny", Path: "/tiny.gguf", Aliases: []string{"small"}}}
+}
+
+func is(t *testing.T, err error, code messages.Code, subject, text string) {
+	t.Helper()
+	e := messages.AsError(err)
+	if messages.CodeOf(err) != code || e != nil && (e.Subject != subject || !strings.Contains(e.Message, text)) {
+		t.Errorf("failed with %v of %q (%v), want %v of %q: %s", messages.CodeOf(err), e.Subject, err, code, subject, text)
+	}
+}
+
+// Status, Queue and Swaps show what is known; a host that never spoke is no error.
+func TestStatus(t *testing.T) {
+	h := open()
+	h.queued = []*messages.ModelView{{Name: "tiny", Queued: 2}}
+	h.device("gpu0")
+	h.view.SetReading(messages.GPUActor("h", "gpu0"), &messages.DeviceReading{UsedBytes: 9})
+	if s, err := h.Status(t.Context()); err != nil || s.Host != nil || s.JournalSequence != 77 || s.Version != "v" || s.Models[0].Queued != 2 || s.Gpus[0].Reading.GetUsedBytes() != 9 {
+		t.Errorf("%v, %v", s, err)
+	}
+	if q, err := h.Control.Queue(t.Context()); err != nil || q.Active != 3 {
+		t.Errorf("%v, %v", q, err)
+	}
+	if l, err := h.Swaps(t.Context()); err != nil || len(l.Routes) != 0 {
+		t.Errorf("%v, %v", l, err)
+	}
+	h.view.StateChanged(messages.HostActor("h"), 1, &messages.HostView{BootId: "b", Routes: []*messages.Route{{Name: "chat"}}})
+	if s, _ := h.Status(t.Context()); s.Host.GetBootId() != "b" {
+		t.Errorf("%v", s)
+	}
+	if l, _ := h.Swaps(t.Context()); len(l.Routes) != 1 {
+		t.Errorf("%v", l)
+	}
+}
+
+// An exchange of models is the host's to decide; its refusal is the operation's, and another answer than its own is a bug.
+func TestSwapsAskTheHost(t *testing.T) {
+	refused := messages.NewError(messages.FailedPrecondition, "host/h", "an exchange runs already")
+	for name, ask := range map[string]func(*house) (*messages.SwapReply, error){
+		"SwapModel":    func(h *house) (*messages.SwapReply, error) { return h.Swap(t.Context(), &messages.SwapModel{}) },
+		"PromoteSwap":  func(h *house) (*messages.SwapReply, error) { return h.Promote(t.Context(), &messages.PromoteSwap{}) },
+		"RollbackSwap": func(h *house) (*messages.SwapReply, error) { return h.Rollback(t.Context(), &messages.RollbackSwap{}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := open()
+			h.obey = func(messages.ActorID, proto.Message) (messages.Reply, error) {
+				return messages.Reply{Answer: &messages.SwapReply{Id: "s"}}, nil
+			}
+			if r, err := ask(h); err != nil || r.Id != "s" || h.asked[0] != "host/h "+name {
+				t.Errorf("%v, %v, asked %q", r, err, h.asked)
+			}
+			h.obey = func(messages.ActorID, proto.Message) (messages.Reply, error) { return messages.Reply{}, refused }
+			if _, err := ask(h); !errors.Is(err, refused) {
+				t.Errorf("%v", err)
+			}
+			h.obey = func(messages.ActorID, proto.Message) (messages.Reply, error) {
+				return messages.Reply{Answer: &messages.Done{}}, nil
+			}
+			if _, err := ask(h); messages.CodeOf(err) != messages.Internal {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+func TestApplyConfig(t *testing.T) {
+	h := open()
+	_, err := h.ApplyConfig(t.Context(), false)
+	is(t, err, messages.FailedPrecondition, "configuration", "in no file")
+	bad := errors.New("line 3: no")
+	h.o.Reconciler = &host.Reconciler{Host: "h", Door: h, View: h.view}
+	h.o.Reread = func() (host.Configuration, error) { return host.Configuration{}, bad }
+	if _, err = h.ApplyConfig(t.Context(), false); !errors.Is(err, bad) || h.asked != nil {
+		t.Errorf("%v, asked %q", err, h.asked)
+	}
+	is(t, err, messages.InvalidArgument, "configuration", "nothing was changed: line 3: no")
+	h.o.Reread = func() (host.Configuration, error) {
+		return host.Configuration{Revision: "r", Specs: []*messages.ModelSpec{{Name: "m"}}, Rule: func() {}}, nil
+	}
+	if done, err := h.ApplyConfig(t.Context(), true); err != nil || done.Revision != "r" || len(done.Changes) != 1 || h.asked != nil {
+		t.Errorf("%v, %v, asked %q", done, err, h.asked)
+	}
+	if done, err := h.ApplyConfig(t.Context(), false); err != nil || done.DryRun || h.asked[1] != "model/h/m DeclareModel" {
+		t.Errorf("%v, %v, asked %q", done, err, h.asked)
+	}
+}
+
+// A subject is a model by name or alias, a request that is remembered, or an id that only the journal may know.
+func TestWhy(t *testing.T) {
+	h := open()
+	h.shows(tiny(messages.ModelView_ready, 1))
+	m := h.o.Requests.Begin(as("r1"), "small")
+	m.Granted(atTiny)
+	h.o.Requests.Begin(as("r2"), "unheard of")
+	for subject, want := range map[string]struct{ model, request string }{
+		"tiny": {"model/h/tiny", ""}, "small": {"model/h/tiny", ""}, "r1": {"", "model/h/tiny"}, "r2": {"", ""}, "p-1": {"", ""},
+	} {
+		h.questions = nil
+		if e, err := h.Why(t.Context(), &messages.WhyRequest{Subject: subject}); err != nil || e.Subject != subject {
+			t.Fatalf("%s: %v, %v", subject, e, err)
+		}
+		q := h.questions[0]
+		if want.model != "" && q.Model.String() != want.model {
+			t.Errorf("%s is about %v", subject, q.Model)
+		}
+		if want.request != "" && (q.Request == nil || q.Request.Model.String() != want.request) {
+			t.Errorf("%s is about %+v", subject, q.Request)
+		}
+		if remembered := strings.HasPrefix(subject, "r"); remembered != (q.Request != nil) {
+			t.Errorf("%s: %+v", subject, q.Request)
+		}
+	}
+	_, err := h.Why(t.Context(), &messages.WhyRequest{})
+	is(t, err, messages.InvalidArgument, "subject", "empty")
+}

@@ -1,0 +1,93 @@
+package control
+
+import (
+	"context"
+	"fmt"
+
+	"modelops/messages"
+)
+
+// Load makes a model resident and returns when it is ready or failed. A load whose model is unloaded meanwhile is Unavailable.
+func (c *Control) Load(ctx context.Context, r *messages.ModelLoadRequest) (*messages.ModelLoadReply, error) {
+	id, err := c.declare(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	before := c.o.View.Model(id).GetAttempt()
+	if _, err := c.o.Door.Ask(ctx, id, &messages.EnsureModel{Reason: "asked to load it"}); err != nil {
+		return nil, err
+	}
+	failed := func(v *messages.ModelView) bool { return v.Phase == messages.ModelView_failed && v.Attempt > before }
+	v, err := c.o.View.AwaitModel(ctx, id, func(v *messages.ModelView) bool { return v.Phase == messages.ModelView_ready || failed(v) || !v.Wanted })
+	switch {
+	case err != nil:
+		return nil, err
+	case v.Phase == messages.ModelView_failed:
+		return nil, loadError(v)
+	case v.Phase != messages.ModelView_ready:
+		return nil, unloaded(v)
+	}
+	return &messages.ModelLoadReply{Success: true, Message: fmt.Sprintf("Model %s loaded successfully", id.Name()), ModelId: id.Name(),
+		VramUsedMb: int64(v.MeasuredBytes / messages.MiB)}, nil
+}
+
+func unloaded(v *messages.ModelView) *messages.Error {
+	return messages.NewError(messages.Unavailable, v.Id, "it was unloaded meanwhile")
+}
+
+func loadError(v *messages.ModelView) *messages.Error {
+	e := v.Error.Err()
+	if e == nil {
+		return messages.Errorf(messages.ModelLoadError, v.Id, "Failed to load model '%s'", v.Name)
+	}
+	if e.Code == messages.GPUUnavailable {
+		return e
+	}
+	return messages.Errorf(messages.ModelLoadError, v.Id, "Failed to load model '%s': %s", v.Name, e.Message).WithHint(e.Hint).WithLog(e.Log)
+}
+
+// declare finds the model, or declares the file that came with the request under its name.
+func (c *Control) declare(ctx context.Context, r *messages.ModelLoadRequest) (messages.ActorID, error) {
+	id, v, err := c.declared(r.ModelName, "declare it in cluster.yaml, or name its file: modelops load NAME --path FILE")
+	if r.ModelPath == "" || v.GetSpec().GetPath() == r.ModelPath {
+		return id, err
+	}
+	spec, err := c.o.SpecOf(r.ModelName, r.ModelPath, int(r.Shards))
+	if err != nil {
+		return id, err
+	}
+	id = c.modelID(r.ModelName)
+	_, err = c.o.Door.Ask(ctx, id, &messages.DeclareModel{Spec: spec})
+	return id, err
+}
+
+// Unload drains a model and returns when its memory is free. Unloading what isn't loaded succeeds.
+func (c *Control) Unload(ctx context.Context, r *messages.ModelUnloadRequest) (*messages.ModelUnloadReply, error) {
+	id, v, err := c.declared(r.ModelName, listModels)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.o.Door.Ask(ctx, id, &messages.UnloadModel{Force: r.Force, Reason: "asked to unload it"}); err != nil {
+		return nil, err
+	}
+	if _, err := c.o.View.AwaitModel(ctx, id, func(v *messages.ModelView) bool {
+		return v.Phase == messages.ModelView_absent && !c.o.View.Holds(id) || v.Wanted
+	}); err != nil {
+		return nil, err
+	}
+	return &messages.ModelUnloadReply{Success: true, Message: fmt.Sprintf("Model %s unloaded successfully", id.Name()),
+		VramFreedMb: int64(v.MeasuredBytes / messages.MiB)}, nil
+}
+
+// List lists the models that can be asked for, as the legacy contract does.
+func (c *Control) List(context.Context) (*messages.ModelList, error) {
+	out := &messages.ModelList{}
+	for _, v := range c.o.Gateway.Models() {
+		info := &messages.ModelInfo{Name: v.Name, Path: v.GetSpec().GetPath(), Status: v.Phase.String(), Shards: int32(max(v.GetSpec().GetShards(), 1)),
+			VramMb: int64(v.MeasuredBytes / messages.MiB), LoadTime: v.ReadyMs / 1000}
+		out.Models = append(out.Models, info)
+		out.TotalVramMb += info.VramMb
+	}
+	out.TotalCount = int32(len(out.Models))
+	return out, nil
+}

@@ -1,0 +1,37 @@
+package control
+
+import (
+	"context"
+
+	"modelops/actors/explain"
+	"modelops/messages"
+)
+
+// Explain answers a question from the journal as it is now.
+type Explain func(ctx context.Context, q explain.Question) (*messages.Explanation, error)
+
+// Why explains a model, a lease, a placement or a request, from the journal and from what is remembered of requests.
+func (c *Control) Why(ctx context.Context, r *messages.WhyRequest) (*messages.Explanation, error) {
+	q, err := explain.Subject(r.GetSubject(), c.modelNamed, c.requestNamed)
+	if err != nil {
+		return nil, err
+	}
+	return c.o.Explain(ctx, q)
+}
+
+// modelNamed finds a declared model by name or alias.
+func (c *Control) modelNamed(name string) (messages.ActorID, bool) {
+	id, _, err := c.declared(name, "")
+	return id, err == nil
+}
+
+func (c *Control) requestNamed(id string) (explain.Request, bool) {
+	r, model, ok := c.o.Requests.find(id)
+	if model == "" {
+		model = r.Asked
+	}
+	if actor, known := c.modelNamed(model); known {
+		r.Model = actor
+	}
+	return r, ok
+}

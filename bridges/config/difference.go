@@ -1,0 +1,79 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+)
+
+// Difference is what one configuration changes of another, beside the declarations of models. Its words name keys of the file and callers,
+// never a secret.
+type Difference struct {
+	Preload []string // models that are preloaded from now on
+	Changes []string // what changes at once, in words
+	Restart []string // what only a restart changes, in words
+}
+
+// section is a part of two configurations that is compared as a whole.
+type section struct {
+	name     string
+	old, new any
+}
+
+func changed(sections []section, words string) (out []string) {
+	for _, s := range sections {
+		if !reflect.DeepEqual(s.old, s.new) {
+			out = append(out, s.name+words)
+		}
+	}
+	return out
+}
+
+// Differs compares a configuration with the one that it follows.
+func (cfg *Config) Differs(old *Config) (d Difference) {
+	for _, p := range cfg.Models.Preload {
+		if !slices.ContainsFunc(old.Models.Preload, func(o Preload) bool { return o.Name == p.Name }) {
+			d.Preload = append(d.Preload, p.Name)
+		}
+	}
+	d.Changes = changed([]section{
+		{"resilience", old.Resilience, cfg.Resilience}, {"queue", old.Queue, cfg.Queue}, {"batch", old.Batch, cfg.Batch},
+		{"server.require_key", old.Server.RequireKey, cfg.Server.RequireKey},
+	}, ": changed")
+	d.Changes = append(d.Changes, changedKeys(old.Keys, cfg.Keys)...)
+	was, will := old.Server, cfg.Server
+	was.RequireKey, will.RequireKey = false, false // asked at each request
+	d.Restart = changed([]section{
+		{"host", old.Host, cfg.Host}, {"data_dir", old.DataDir, cfg.DataDir}, {"server", was, will}, {"journal", old.Journal, cfg.Journal},
+		{"resources", old.Resources, cfg.Resources}, {"runtimes", old.Runtimes, cfg.Runtimes}, {"load", old.Load, cfg.Load},
+		{"scheduler", old.Scheduler, cfg.Scheduler}, {"queue.max_wait of models that wait for memory", old.Queue.MaxWait, cfg.Queue.MaxWait},
+		{"log", old.Log, cfg.Log},
+	}, ": changed, needs a restart")
+	return d
+}
+
+// changedKeys names the callers whose key came, went, or became another one, without telling it.
+func changedKeys(old, next []Key) []string {
+	was := map[string]Key{}
+	for _, k := range old {
+		was[k.Name] = k
+	}
+	var out []string
+	for _, k := range next {
+		before, known := was[k.Name]
+		delete(was, k.Name)
+		switch {
+		case !known:
+			out = append(out, "key of "+k.Name+": new")
+		case before.SHA256 != k.SHA256:
+			out = append(out, "key of "+k.Name+": another one; the old one is refused")
+		case before.Class != k.Class:
+			out = append(out, fmt.Sprintf("key of %s: class %s becomes %s", k.Name, before.Class, k.Class))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(was)) {
+		out = append(out, "key of "+name+": gone; it is refused")
+	}
+	return out
+}

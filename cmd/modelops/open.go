@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"modelops/actors/gpu"
+	grpcapi "modelops/bridges/grpc"
+	natsapi "modelops/bridges/nats"
+	"modelops/bridges/openai"
+	"modelops/bridges/rest"
+	"modelops/bridges/runtime"
+	"modelops/cmd/modelops/cli"
+	"modelops/journal"
+	"modelops/messages"
+)
+
+func (d *daemon) openJournal(ctx context.Context) error {
+	if err := os.MkdirAll(d.cfg.DataDir, 0o755); err != nil {
+		return messages.Errorf(messages.JournalUnavailable, d.cfg.DataDir, "the data directory can't be made: %w", err).WithHint("set data_dir to a directory that this user may write")
+	}
+	j, err := journal.Open(ctx, journal.Options{Dir: d.cfg.Journal.Dir, Host: d.host, BootID: d.bootID, ListenHost: d.cfg.Server.Bind,
+		Port: d.cfg.Server.NATSPort, MinFree: uint64(d.cfg.Journal.MinFreeMB) * messages.MiB, Log: d.log, Observe: d.metrics.ObserveAppend})
+	if err != nil {
+		return err
+	}
+	d.journal = j
+	d.later(func(context.Context) error { return j.Close() })
+	last, err := j.LastTime(ctx)
+	d.clock = journal.NewSteadyClock(last)
+	return err
+}
+
+func (d *daemon) openWorld(ctx context.Context) error {
+	ds, err := d.seeDevices(ctx, d.cfg, d.view, d.log)
+	if err != nil {
+		return err
+	}
+	d.devices = ds
+	d.later(func(context.Context) error { return ds.Close() })
+	d.log.Info(ds.Status())
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	o := runtime.Options{Self: self, LlamaServer: d.cfg.Runtimes.LlamaCpp.Binary, VLLM: d.cfg.Runtimes.VLLM.Binary,
+		Transformers: d.cfg.Runtimes.Transformers.Binary, WhisperServer: d.cfg.Runtimes.WhisperCpp.Binary, OllamaURL: d.cfg.Runtimes.Ollama.URL,
+		Threads: uint32(d.cfg.Runtimes.Embedded.Threads), LogDir: filepath.Join(d.cfg.DataDir, "logs"), Log: d.log,
+		Slots: uint32(d.cfg.Runtimes.Embedded.Slots), DeviceEnv: func(p *messages.Placement) []string { return gpu.DeviceEnv(p, d.view.GPUs()) },
+		Measure: func(pid int64) (uint64, error) { return d.sampler.Measure(d.life, pid) }}
+	if args := os.Getenv("MODELOPS_WORKER_ARGS"); args != "" {
+		o.WorkerArgs = strings.Fields(args)
+	}
+	d.runtime, d.client = runtime.New(o), runtime.NewClient()
+	d.later(func(context.Context) error { d.client.Close(); return nil })
+	return nil
+}
+
+func (d *daemon) openEdges(context.Context) error {
+	bind := d.cfg.Server.Bind
+	d.grpc = grpcapi.New(grpcapi.Options{Gateway: d.gateway, Callers: d.caller, Control: d.control, Log: d.log, Observe: d.metrics.Told("grpc")})
+	if err := d.grpc.Start(bind, d.cfg.Server.GRPCPort); err != nil {
+		return err
+	}
+	d.later(d.grpc.Stop)
+	if err := d.openHTTP(bind); err != nil {
+		return err
+	}
+	return d.openNATS()
+}
+
+func (d *daemon) openHTTP(bind string) error {
+	d.openai = openai.New(openai.Options{Gateway: d.gateway, Callers: d.caller, MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Batching: d.batching, Observe: d.metrics, Log: d.log})
+	d.later(func(context.Context) error { d.openai.Close(); return nil })
+	server, err := rest.New(rest.Options{OpenAI: d.openai, Gateway: d.gateway, Metrics: d.metrics.Handler(d.refresh), Version: buildVersion(),
+		Status: d.status, Queue: d.gateway.Queue, Why: d.control.Why, Swaps: d.control, Bind: bind, Port: d.cfg.Server.RESTPort, Log: d.log, Observe: d.metrics.ToldHTTP})
+	if err != nil {
+		return err
+	}
+	if err := server.Start(); err != nil {
+		return err
+	}
+	d.rest = server
+	d.later(server.Stop)
+	return nil
+}
+
+func (d *daemon) openNATS() error {
+	nc, err := d.journal.Connect()
+	if err != nil {
+		return err
+	}
+	d.later(func(context.Context) error { nc.Close(); return nil })
+	d.nats = natsapi.New(natsapi.Options{Conn: nc, Gateway: d.gateway, Control: d.control, Callers: d.caller, Host: d.host, Version: buildVersion(), Log: d.log, Observe: d.metrics.Told("nats")})
+	if err := d.nats.Start(); err != nil {
+		return err
+	}
+	d.later(d.nats.Stop)
+	d.alongside(func(life context.Context) {
+		d.feed.Run(life, func(r messages.Recorded) {
+			d.metrics.Count(r)
+			d.nats.PublishEvents(r)
+		})
+	})
+	return nil
+}
+
+// refresh hands in what is only known by asking, before each scrape.
+func (d *daemon) refresh() {
+	d.metrics.SetModelStates(d.ledgers().Models())
+	d.metrics.SetGPUs(d.view.ReadGPUs())
+	d.metrics.SetJournalLag(d.feed.Lag())
+}
+
+func (d *daemon) status() *messages.StatusView {
+	s, _ := d.control.Status(d.life) // it has no reason to fail
+	return s
+}
+
+func (d *daemon) addresses() cli.Addresses {
+	return cli.Addresses{PID: os.Getpid(), Host: d.host, Boot: d.bootID, HTTP: "http://" + d.rest.Addr().String(), GRPC: d.grpc.Addr(), NATS: d.journal.ClientURL()}
+}
+
+func (d *daemon) announce(context.Context) error {
+	b, err := json.MarshalIndent(d.addresses(), "", "  ")
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(d.cfg.DataDir, cli.AddressFile)
+	if err := os.WriteFile(path+".new", b, 0o644); err != nil {
+		return err
+	}
+	d.later(func(context.Context) error { return os.Remove(path) })
+	return os.Rename(path+".new", path)
+}

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/proto"
+
+	"modelops/actors/arbiter"
+	"modelops/actors/control"
+	"modelops/actors/entity"
+	"modelops/actors/explain"
+	"modelops/actors/gateway"
+	"modelops/actors/gpu"
+	"modelops/actors/host"
+	"modelops/actors/model"
+	"modelops/actors/tree"
+	"modelops/actors/view"
+	"modelops/bridges/config"
+	"modelops/bridges/process"
+	"modelops/bridges/runtime"
+	"modelops/bridges/telemetry"
+	"modelops/journal"
+	"modelops/messages"
+)
+
+// plant makes the tree, the gateway, the operations, and how actors are made.
+func (d *daemon) plant(context.Context) error {
+	d.tree = tree.New(tree.Options{Host: d.host, Log: d.log, OnRestart: d.metrics.ActorRestarted,
+		Backoff: tree.Backoff{First: 50 * time.Millisecond, Longest: 30 * time.Second, Within: time.Minute, Limit: 8}})
+	d.later(func(context.Context) error { d.tree.Stop(); return nil })
+	d.sampler = d.newSampler()
+	d.feed = journal.NewFeed(d.journal)
+	d.requests = &control.Requests{Now: d.clock.Now, PID: func(model string) int64 {
+		return d.view.Model(messages.ModelActor(d.host, model)).GetWorker().GetPid()
+	}}
+	d.gateway = gateway.New(gateway.Options{
+		Host: d.host, Door: d.tree, Placer: hostPlacer{d.host, d.tree}, Runner: d.client, Observer: telemetry.Requests{Metrics: d.metrics}, Recorder: d.requests,
+		FiguresOf: d.figures, HostFigures: d.hostFigures, DrainTimeout: d.cfg.Server.DrainTimeout, StallAfter: 15 * time.Second,
+		JournalLag: d.feed.Lag, JournalError: d.journal.Health,
+		APIKey: func(s *messages.ModelSpec) string {
+			if name := s.GetApiKeyEnv(); name != "" {
+				return os.Getenv(name)
+			}
+			return ""
+		},
+	})
+	d.recovery = host.NewRecovery(d.host, d.tree, d.log)
+	d.reconciler = &host.Reconciler{Host: d.host, Door: d.tree, View: d.view}
+	d.control = control.New(d.operations())
+	d.tree.Grow(d.spawner())
+	return nil
+}
+
+// operations is what the doors' operations stand on.
+func (d *daemon) operations() control.Options {
+	o := control.Options{
+		Host: d.host, Version: buildVersion(), Door: d.tree, View: d.view, Gateway: d.gateway, Now: d.clock.Now, NewID: d.newID, Sequence: d.journal.Sequence,
+		Actors: d.tree.Actors, Reconciler: d.reconciler, Requests: d.requests, Explain: d.explain, Estimator: d.runtime,
+		SpecOf: func(name, path string, shards int) (*messages.ModelSpec, error) {
+			return d.config().SpecOf(name, path, shards)
+		},
+	}
+	if d.reread != nil {
+		o.Reread = d.next
+	}
+	return o
+}
+
+// next is the configuration as its file says now, compared with the one in force.
+func (d *daemon) next() (host.Configuration, error) {
+	next, err := d.reread()
+	if err != nil {
+		return host.Configuration{}, err
+	}
+	differs := next.Differs(d.config())
+	return host.Configuration{Revision: next.Revision(), Specs: next.Specs(), Preload: differs.Preload, Changes: differs.Changes, Restart: differs.Restart, Rule: func() {
+		d.current.Store(next)
+		d.gateway.Refigure()
+	}}, nil
+}
+
+// explain answers a question from the journal as it is now.
+func (d *daemon) explain(ctx context.Context, q explain.Question) (*messages.Explanation, error) {
+	reading := explain.Open(q)
+	err := d.journal.Replay(ctx, journal.Query{Unknown: true}, func(rec messages.Recorded) error {
+		reading.Take(rec)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return reading.Explain(explain.Present{Now: d.clock.Now(), Tries: d.cfg.Load.Retries + 1})
+}
+
+func (d *daemon) catalogue() control.Catalogue {
+	return control.Catalogue{Host: d.host, View: d.view, Gateway: d.gateway, Now: d.clock.Now, Preloads: func(model string) bool {
+		return slices.ContainsFunc(d.config().Models.Preload, func(p config.Preload) bool { return p.Name == model })
+	}}
+}
+
+// ledgers is what the scheduler sees.
+func (d *daemon) ledgers() view.Ledgers {
+	return view.Ledgers{View: d.view, Live: d.gateway.Models, Estimate: d.runtime.Need, Now: d.clock.Now}
+}
+
+func (d *daemon) spawner() tree.Spawner {
+	o := entity.Options{Journal: store{d.journal}, Clock: d.clock, NewID: d.newID, Observer: d.view, Log: d.log, SnapshotEvery: d.cfg.Journal.SnapshotEvery}
+	rules := model.Rules{Retry: model.Retry{Limit: d.cfg.Load.Retries + 1, First: time.Second, Longest: time.Minute}, CanSleep: d.runtime.CanSleep}
+	models := model.Kind(rules, model.World{Runtime: workers{d.runtime, d}, Gate: d.gateway, Door: d.recovery.Placing(), Free: d.sampler.AwaitFree, Held: d.sampler.Held, OutOfMemory: runtime.OutOfMemory})
+	scheduler := arbiter.Kind(arbiter.Rules{Policy: d.cfg.Scheduler.Policy, MaxLoads: d.cfg.Load.MaxConcurrent, MaxWait: d.cfg.Queue.MaxWait,
+		Collation: d.cfg.Queue.Collation, Defrag: d.cfg.Scheduler.Defrag}, d.ledgers(), d.tree)
+	ledgers, life := gpu.Kind(), host.Kind(host.World{Door: d.tree, Models: d.catalogue(), Trials: d.gateway})
+	return func(id messages.ActorID) (*actor.Props, bool) {
+		switch {
+		case id.Kind == messages.KindArbiter:
+			return entity.Props(scheduler, id, o), true
+		case id.Host() != d.host:
+			return nil, false
+		case id.Kind == messages.KindHost:
+			return entity.Props(life, id, o), true
+		case id.Kind == messages.KindGPU:
+			return entity.Props(ledgers, id, o), true
+		case id.Kind == messages.KindModel:
+			return entity.Props(models, id, o), true
+		case id.Kind == messages.KindGateway:
+			return gateway.Props(d.gateway), true
+		}
+		return nil, false
+	}
+}
+
+// changed tells who follows the actors of a new view, in the order of each actor's sequence.
+func (d *daemon) changed(_ messages.ActorID, v proto.Message) {
+	gate := messages.ActorID{Kind: messages.KindGateway, ID: d.host}
+	switch v := v.(type) {
+	case *messages.ModelView:
+		d.tree.Send(gate, v)
+		if v.Spec == nil && d.recovery.Over() { // before, its models aren't all there, and nothing is withdrawn
+			d.reconciler.Withdrawn(d.life, v.Name)
+		}
+		d.metrics.SetModelStates(d.view.Present()) // what is counted for a name that was never set counts as unknown
+	case *messages.HostView:
+		d.tree.Down(v.GaveUp)
+		d.tree.Send(gate, v)
+	}
+}
+
+// recoverActors brings back the actors of the journal, and has the models follow the configuration.
+func (d *daemon) recoverActors(ctx context.Context) error {
+	known, err := d.journal.Actors(ctx)
+	if err != nil {
+		return err
+	}
+	start := &messages.StartHost{BootId: d.bootID, Version: buildVersion(), ConfigRevision: d.cfg.Revision()}
+	if err := d.recovery.Run(ctx, start, known, d.sampler.Register, d.follow); err != nil {
+		return err
+	}
+	host.Verify(ctx, d.host, d.view, d.tree, d.prove, d.log)
+	d.alongside(d.sampler.Run)
+	d.alongside(d.gateway.Run)
+	return nil
+}
+
+func (d *daemon) follow(ctx context.Context) error {
+	refused, err := d.reconciler.Follow(ctx, d.cfg.Specs(), d.cfg.Differs(&config.Config{}).Preload)
+	for _, e := range refused {
+		d.log.Error("a model does not follow the configuration", "subject", e.Subject, "error", e)
+	}
+	return err
+}
+
+// prove says why a process isn't the worker that its record names.
+func (d *daemon) prove(w *messages.Worker) error {
+	if live, why := d.runtime.Prove(w); live != process.Alive {
+		return why
+	}
+	return nil
+}
