@@ -25,7 +25,7 @@ server: {require_key: true}
 			"resilience: changed", "queue: changed", "batch: changed", "server.require_key: changed",
 			"key of a: another one; the old one is refused", "key of b: class normal becomes batch", "key of d: new", "key of c: gone; it is refused",
 		}},
-		"a port":     {next: keys + "server: {rest_port: 1}", restart: []string{"server: changed, needs a restart"}},
+		"a port":    {next: keys + "server: {rest_port: 1}", restart: []string{"server: changed, needs a restart"}},
 		"a preload": {next: keys + "models: {declare: {m: {path: /m.gguf}}, preload: [{name: m}]}", preload: []string{"m"}},
 	} {
 		t.Run(name, func(t *testing.T) {
