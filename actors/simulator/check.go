@@ -238,12 +238,12 @@ func (w *World) checkVictims(p *messages.Placement, device int) {
 	young := ""
 	for _, v := range p.Victims {
 		i := w.modelNamed(v)
-		m, l := w.views[i], w.lanes[w.modelOf[i]]
+		m, f := w.views[i], w.frontOf(i)
 		switch busy := m.Phase != messages.ModelView_ready && m.Phase != messages.ModelView_asleep || w.inUse(i); {
 		case arbiter.Pinned(m, now):
 			w.violated("%s has to leave for %s although it is pinned", v, p.Holder)
 		case busy && now-asker.WantedMs <= w.o.MaxWait.Milliseconds():
-			w.violated("%s has to leave for %s although it is busy (%s, %d running, %d waiting)", v, p.Holder, m.Phase, l.running(), len(l.waiting))
+			w.violated("%s has to leave for %s although it is busy (%s, %d running, %d waiting)", v, p.Holder, m.Phase, len(f.running), f.pool.Waiting())
 		case !busy && w.young(m, now):
 			young = v
 		}
@@ -253,15 +253,14 @@ func (w *World) checkVictims(p *messages.Placement, device int) {
 	}
 }
 
-// inUse tells whether a worker serves somebody, or, awake, its lane did a moment ago. A model that leaves takes its replicas along, and who waits
+// inUse tells whether a worker serves somebody, or, awake, its pool did a moment ago. A model that leaves takes its replicas along, and who waits
 // waits for the model.
 func (w *World) inUse(i int) bool {
-	l, s := w.seatOf(i)
-	n := len(s.running)
-	if i == l.model {
-		n = l.running() + len(l.waiting)
+	f, n := w.frontOf(i), w.runningAt(i)
+	if i == f.model {
+		n = len(f.running) + f.pool.Waiting()
 	}
-	return n > 0 || w.views[i].Phase == messages.ModelView_ready && l.idle().Milliseconds() < w.o.Collation.Milliseconds()
+	return n > 0 || w.views[i].Phase == messages.ModelView_ready && f.pool.Idle(f.now()).Milliseconds() < w.o.Collation.Milliseconds()
 }
 
 func (w *World) young(m *messages.ModelView, now int64) bool {

@@ -24,6 +24,7 @@ const (
 	thresholdPct  = 90
 	relieveToPct  = 80
 	pollEvery     = time.Second
+	bootLongest   = 50 * time.Millisecond
 	freeWithin    = 10 * time.Second
 	driverLongest = 3 * time.Second
 )

@@ -148,7 +148,8 @@ func (w *World) order() {
 	var c proto.Message
 	switch w.rng.IntN(10) {
 	case 0:
-		c = &messages.EnsureModel{Reason: "a person wants it"}
+		w.frontOf(i).want()
+		return
 	case 1:
 		c = &messages.UnloadModel{Reason: "a person doesn't want it"}
 	case 2:

@@ -14,6 +14,7 @@ import (
 
 	"modelops/actors/arbiter"
 	"modelops/actors/entity"
+	"modelops/actors/gateway/pool"
 	"modelops/actors/gpu"
 	"modelops/actors/model"
 	"modelops/messages"
@@ -62,6 +63,8 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		"a removed replica doesn't hear of it":               {Plants{Model: deaf}, "doesn't know it"},
 		"a replacement is never taken down":                  {Plants{Model: modelOwing(func(_ model.State, key string) bool { return strings.HasPrefix(key, "dismiss/") })}, "not at rest"},
 		"an old worker goes before its replacement is ready": {Plants{Model: rash}, "was never ready since"},
+		"the gateway seeks a place only once":                {Plants{Intent: seeksOnce}, "not at rest"},
+		"the gateway wakes no sleeping worker":               {Plants{Intent: wakesNone}, "not at rest"},
 		"S30 machines see the wall clock jump":               {Plants{WallClock: true}, "not at rest"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -69,6 +72,8 @@ func TestPlantedBugsAreFound(t *testing.T) {
 			switch {
 			case strings.Contains(name, "young"):
 				world = nursery
+			case strings.Contains(name, "sleeping"):
+				world = drowsy
 			case strings.Contains(name, "abandoned"):
 				world = splitting
 			case strings.Contains(name, "S30"):
@@ -106,10 +111,10 @@ func find(t *testing.T, world func(uint64) Options, r Plants) *Violation {
 	return nil
 }
 
-// hasty is the small world without collation.
+// hasty is the small world without collation, in which the wall clock is set more often.
 func hasty(seed uint64) Options {
 	o := small(seed)
-	o.Collation = 0
+	o.Collation, o.Faults.Every = 0, 500*time.Millisecond
 	return o
 }
 
@@ -280,6 +285,17 @@ func arbiterSeeing(lie func(*messages.Allocation)) func(entity.Kind[arbiter.Stat
 		}
 		return k
 	}
+}
+
+// seeksOnce drops each Seek but the first for those who wait.
+func seeksOnce(i pool.Intent) bool {
+	s, seeks := i.(pool.Seek)
+	return !seeks || s.Waited == 0
+}
+
+func wakesNone(i pool.Intent) bool {
+	_, wakes := i.(pool.Wake)
+	return !wakes
 }
 
 func notLoading(r *messages.Allocation) {

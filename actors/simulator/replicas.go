@@ -30,19 +30,13 @@ func (k *worker) answers(takes time.Duration) (time.Duration, messages.Code) {
 	case k.condition == failing:
 		return min(takes, 50*time.Millisecond), messages.Internal
 	case k.condition == slow:
-		return min(2*slowTimes*takes, runLongest/2), 0
+		return min(10*takes, runLongest/2), 0
 	}
 	return takes, 0
 }
 
 // declared is what the world knows about the model of an actor, or about that whose replica it is.
 func (w *World) declared(i int) Model { return w.o.Models[w.modelOf[i]] }
-
-// seatOf finds where an actor's worker serves.
-func (w *World) seatOf(i int) (*lane, *seat) {
-	l := w.lanes[w.modelOf[i]]
-	return l, l.seat(i)
-}
 
 // join brings a model's actor into being; of is the index of the model, its own or that whose replica it is.
 func (w *World) join(name string, of int) {
@@ -51,7 +45,7 @@ func (w *World) join(name string, of int) {
 	m.timer = func(s model.State, key string) (time.Duration, proto.Message, bool) { return retryTimer(s, key) }
 	m.changed = func(events []proto.Message) {
 		w.views[i] = model.View(m.state).(*messages.ModelView)
-		w.lanes[of].update(i, w.views[i])
+		w.fronts[of].update(w.views[i])
 	}
 	w.byName[name] = i
 	w.modelOf = append(w.modelOf, of)
@@ -93,9 +87,9 @@ func (w *World) rescale(i int) {
 	case 0, 1:
 		door{w}.Tell(&try{}, w.models[i].id, &messages.ScaleModel{Replicas: uint32(1 + w.rng.IntN(most)), Reason: "by chance"})
 	case 2:
-		l := w.lanes[i]
-		if s := l.seats[w.rng.IntN(len(l.seats))]; s.ready {
-			w.replace(s, "by chance")
+		all := w.fronts[i].pool.Endpoints()
+		if e := all[w.rng.IntN(len(all))]; e.Ready() {
+			door{w}.Tell(&try{}, w.models[i].id, &messages.ReplaceWorker{Replica: e.ID().Name(), Attempt: e.View().GetAttempt(), Reason: "by chance"})
 		}
 	}
 }
@@ -145,8 +139,7 @@ func (w *World) replicaUnrest(m *node[model.State]) string {
 			return fmt.Sprintf("%s hasn't heard of %s", name, m.id)
 		}
 	}
-	l, _ := w.seatOf(w.byName[m.id.Name()])
-	if s.Swap != nil && (s.Phase != model.Failed || l.ready()) { // where nobody serves, who asks next lets a failed model try anew
+	if s.Swap != nil && (s.Phase != model.Failed || w.frontOf(w.byName[m.id.Name()]).pool.Ready()) { // where nobody serves, who asks next lets a failed model try anew
 		return fmt.Sprintf("%s replaces the worker of %s", m.id, s.Swap.Replica)
 	}
 	return ""

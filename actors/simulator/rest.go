@@ -116,9 +116,12 @@ func (w *World) unrest() string {
 	if w.down {
 		return "the coordinator is down"
 	}
-	for i, l := range w.lanes {
-		if l.running()+len(l.waiting) > 0 {
-			return fmt.Sprintf("%d requests run and %d wait at %s, which is %s", l.running(), len(l.waiting), w.models[i].id, w.models[i].state.Phase)
+	for i, f := range w.fronts {
+		if len(f.running) > 0 || f.pool.Interested() {
+			return fmt.Sprintf("%d requests run and %d wait at %s, which is %s", len(f.running), f.pool.Waiting(), w.models[i].id, w.models[i].state.Phase)
+		}
+		if f.shut() {
+			return fmt.Sprintf("the breakers of %s are open", w.models[i].id)
 		}
 	}
 	for _, m := range w.models {

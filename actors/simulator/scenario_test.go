@@ -59,10 +59,16 @@ func (s stage) rests() {
 
 func (s stage) phase(name string) model.Phase { return s.models[s.byName[name]].state.Phase }
 
+// idle is how long no request of a model ran or waited.
+func (s stage) idle(name string) time.Duration {
+	f := s.frontOf(s.byName[name])
+	return f.pool.Idle(f.now())
+}
+
 func (s stage) ready(name string) {
 	s.t.Helper()
 	s.call(name, time.Millisecond)
-	s.until(name+" is ready", time.Minute, func() bool { return s.phase(name) == model.Ready && s.lanes[s.byName[name]].idle() > 0 })
+	s.until(name+" is ready", time.Minute, func() bool { return s.phase(name) == model.Ready && s.idle(name) > 0 })
 }
 
 func (s stage) ended(r *request, within time.Duration) *request {

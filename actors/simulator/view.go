@@ -33,11 +33,11 @@ func (b view) Known(_ context.Context, model string) (bytes uint64, kinds []stri
 func (b view) Allocations() []*messages.Allocation {
 	var live []*messages.ModelView
 	for i, v := range b.w.views {
-		l, s := b.w.seatOf(i)
+		f := b.w.frontOf(i)
 		m := proto.CloneOf(v)
-		m.Active, m.IdleMs = uint32(len(s.running)), l.idle().Milliseconds()
-		if i == l.model {
-			m.Queued = uint32(len(l.waiting))
+		m.Active, m.IdleMs = uint32(b.w.runningAt(i)), f.pool.Idle(f.now()).Milliseconds()
+		if i == f.model {
+			m.Queued = uint32(f.pool.Waiting())
 		}
 		live = append(live, m)
 	}

@@ -184,7 +184,7 @@ func (w *World) die(k *worker, why string) {
 			w.lag(p.device, p.bytes)
 		}
 	}
-	w.lanes[w.modelOf[k.model]].bereaved(k.model)
+	w.frontOf(k.model).bereaved(w.models[k.model].id)
 	w.poke("ready/" + k.nonce)
 	w.poke("exit/" + k.nonce)
 }
@@ -208,7 +208,7 @@ func (r runtime) AwaitReady(ctx context.Context, spec *messages.ModelSpec, worke
 	case k.failure != nil:
 		return 0, 0, k.failure
 	case k.ready:
-		return k.bytes(), uint32(r.w.lanes[r.w.modelOf[k.model]].places), nil
+		return k.bytes(), uint32(r.w.declared(k.model).places()), nil
 	}
 	return 0, 0, notYet(ctx, "ready/"+worker.Nonce)
 }

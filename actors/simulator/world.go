@@ -12,6 +12,7 @@ import (
 
 	"modelops/actors/arbiter"
 	"modelops/actors/entity"
+	"modelops/actors/gateway/pool"
 	"modelops/actors/gpu"
 	"modelops/actors/model"
 	"modelops/messages"
@@ -67,12 +68,14 @@ type Plants struct {
 	Arbiter func(entity.Kind[arbiter.State]) entity.Kind[arbiter.State]
 	GPU     func(entity.Kind[gpu.State]) entity.Kind[gpu.State]
 	Model   func(entity.Kind[model.State]) entity.Kind[model.State]
+	// Intent tells whether the gateway does what a pool wants.
+	Intent func(pool.Intent) bool
 	// WallClock lets the machines see every jump of the wall clock.
 	WallClock bool
 }
 
 func (r Plants) none() bool {
-	return r.Arbiter == nil && r.GPU == nil && r.Model == nil && !r.WallClock
+	return r.Intent == nil && r.Arbiter == nil && r.GPU == nil && r.Model == nil && !r.WallClock
 }
 
 const host = "sim"
@@ -105,10 +108,11 @@ type World struct {
 	workers  []*worker          // alive, by birth
 	exited   map[string]*worker // dead ones by nonce, for an hour
 	amounts  map[string]uint64  // what leases were last measured or resized to
-	lanes    []*lane            // of Options.Models
-	byName   map[string]int     // index of an actor
-	readied  map[string]int64   // when a model's worker last became ready, in ms
-	degraded map[string]int64   // when a model last found a worker degraded, in ms
+	fronts   []*front           // of Options.Models
+	tickets  uint64
+	byName   map[string]int   // index of an actor
+	readied  map[string]int64 // when a model's worker last became ready, in ms
+	degraded map[string]int64 // when a model last found a worker degraded, in ms
 
 	modelKind entity.Kind[model.State]
 
@@ -125,8 +129,8 @@ func New(o Options) *World {
 	o.MaxWait, o.DrainTimeout = cmp.Or(o.MaxWait, 30*time.Second), cmp.Or(o.DrainTimeout, 10*time.Second)
 	w := &World{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5eed)), nodes: map[messages.ActorID]anyNode{}, byName: map[string]int{},
 		exited: map[string]*worker{}, amounts: map[string]uint64{}, readied: map[string]int64{}, degraded: map[string]int64{}, down: true}
-	for _, m := range o.Models {
-		w.lanes = append(w.lanes, newLane(w, m))
+	for range o.Models {
+		w.fronts = append(w.fronts, newFront(w))
 	}
 	w.makeDevices()
 	w.makeArbiter()
@@ -278,8 +282,8 @@ func (w *World) fall() {
 	for _, c := range w.nodes {
 		c.halt()
 	}
-	for _, l := range w.lanes {
-		l.lost()
+	for _, f := range w.fronts {
+		f.lost()
 	}
 	w.say("the coordinator is gone")
 	w.after(time.Duration(w.rng.Int64N(int64(5*time.Second))), w.wake)
@@ -306,7 +310,7 @@ func (w *World) wake() {
 			insist(m, &messages.DeclareModel{Spec: w.spec(i, "r1")})
 		}
 	}
-	w.alive(0, w.poll)
+	w.alive(bootLongest, w.poll) // a daemon samples when its actors have found their workers
 	w.alive(0, w.sweep)
 }
 
@@ -326,6 +330,9 @@ func (w *World) spec(i int, revision string) *messages.ModelSpec {
 		ConcurrencyLimit: uint32(m.Places), MinReplicas: uint32(m.MinReplicas), MaxReplicas: uint32(m.MaxReplicas), MinResidencySeconds: uint32(m.MinResidency.Seconds())}
 	if m.Idle > 0 {
 		s.IdleMs = proto.Int64(m.Idle.Milliseconds())
+	}
+	if m.Sleep > 0 {
+		s.SleepMs = proto.Int64(m.Sleep.Milliseconds())
 	}
 	return s
 }

@@ -173,6 +173,9 @@ func (e *Endpoint) ID() messages.ActorID { return e.id }
 // View is the endpoint's latest view. It must not be changed.
 func (e *Endpoint) View() *messages.ModelView { return e.view }
 
+// Ready tells whether the endpoint may be given requests.
+func (e *Endpoint) Ready() bool { return e.ready }
+
 // Running is how many requests run there.
 func (e *Endpoint) Running() int { return e.running }
 

@@ -1,0 +1,341 @@
+package simulator
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"modelops/actors/gateway/pool"
+	"modelops/messages"
+)
+
+// The gateway's figures.
+const (
+	maxQueue     = 64
+	queueTimeout = 30 * time.Second
+	// runLongest ends a request at an engine that hangs.
+	runLongest = time.Minute
+	tries      = 3
+	sweepEvery = time.Second // the shipped gateway sweeps more often; here each sweep is a step
+
+	failureThreshold = 4
+	resetTimeout     = 20 * time.Second
+	// wantLongest is how long a person waits for a load.
+	wantLongest = time.Minute
+)
+
+// request is one call. It ends once: answered, or refused with a code.
+type request struct {
+	model   int
+	ticket  uint64 // at the pool; another one each time it is sent
+	arrived time.Duration
+	takes   time.Duration
+	try     int
+	running bool
+	ended   bool
+	calm    bool // came when nothing went wrong any more
+	code    messages.Code
+}
+
+// front drives one model's request pool as the gateway does, in virtual time. What a request becomes is the agenda's.
+type front struct {
+	w       *World
+	model   int
+	pool    *pool.Pool
+	waiting map[uint64]*request
+	running map[uint64]*request
+	pausing bool                       // the next Seek is on the agenda
+	drains  map[drainKey]time.Duration // when the drain of an attempt began
+}
+
+type drainKey struct {
+	id      messages.ActorID
+	attempt uint64
+}
+
+func newFront(w *World) *front {
+	f := &front{w: w, model: len(w.fronts)}
+	f.open()
+	return f
+}
+
+// open begins with an empty pool, as a coordinator that starts does.
+func (f *front) open() {
+	m := f.w.o.Models[f.model]
+	f.pool = pool.New(m.Name, host, pool.Figures{Limits: pool.Limits{MaxConcurrent: m.places(), MaxQueue: maxQueue},
+		FailureThreshold: failureThreshold, ResetTimeout: resetTimeout}, nil)
+	f.waiting, f.running, f.drains, f.pausing = map[uint64]*request{}, map[uint64]*request{}, map[drainKey]time.Duration{}, false
+}
+
+// places is how many requests may run at one worker.
+func (m Model) places() int { return cmp.Or(m.Places, 4) }
+
+// now is the gateway's clock: it runs steadily, whatever the wall clock does.
+func (f *front) now() time.Time {
+	return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(f.w.elapsed)
+}
+
+// update takes a new view of the model, or of a replica.
+func (f *front) update(v *messages.ModelView) {
+	if refusal := f.pool.Update(v, f.now()); refusal != nil {
+		f.refuse(f.pool.RefuseAll(f.now()), refusal)
+	}
+	f.dispatch()
+	f.pursue()
+}
+
+// arrive admits a request, queues it or refuses it.
+func (f *front) arrive(r *request) {
+	w := f.w
+	if w.down {
+		w.end(r, messages.Unavailable)
+		return
+	}
+	r.ticket = w.ticket()
+	position, err := f.pool.Admit(pool.Request{Ticket: r.ticket, Since: f.now()})
+	switch {
+	case err != nil:
+		w.end(r, messages.CodeOf(err))
+		return
+	case position == 0:
+		f.run(r)
+		return
+	}
+	f.waiting[r.ticket] = r
+	f.patience(r)
+	if f.pool.Ready() {
+		f.dispatch()
+		return
+	}
+	f.pursue()
+}
+
+// want is a person's load: interest without a request.
+func (f *front) want() {
+	ticket := f.w.ticket()
+	f.pool.Want(ticket, f.now())
+	f.w.alive(wantLongest, func() { f.pool.Unwant(ticket, f.now()) })
+	f.dispatch()
+	f.pursue()
+}
+
+// patience refuses a request that finds no place at a ready model; while there is none the model's own deadlines decide.
+func (f *front) patience(r *request) {
+	ticket := r.ticket
+	f.w.alive(queueTimeout, func() {
+		switch {
+		case f.waiting[ticket] == nil:
+		case !f.pool.Ready():
+			f.patience(r)
+		default:
+			delete(f.waiting, ticket)
+			f.pool.Leave(ticket, f.now())
+			f.w.end(r, messages.BulkheadRejection)
+		}
+	})
+}
+
+// dispatch lets waiting requests run.
+func (f *front) dispatch() {
+	d := f.pool.Dispatch(f.now())
+	for _, t := range d.Granted {
+		r := f.waiting[t]
+		delete(f.waiting, t)
+		f.run(r)
+	}
+	if d.Refusal != nil {
+		f.refuse(f.pool.RefuseAll(f.now()), d.Refusal)
+	}
+}
+
+// refuse tells who waited that there is no place.
+func (f *front) refuse(tickets []uint64, why error) {
+	for _, t := range tickets {
+		if r := f.waiting[t]; r != nil { // not a person's load
+			delete(f.waiting, t)
+			f.w.end(r, messages.CodeOf(why))
+		}
+	}
+}
+
+// pursue does what the pool wants done so that an endpoint becomes ready.
+func (f *front) pursue() {
+	w := f.w
+	if w.down {
+		return
+	}
+	for _, i := range f.pool.Intents(f.now()) {
+		if w.o.Plants.Intent != nil && !w.o.Plants.Intent(i) {
+			continue
+		}
+		switch i := i.(type) {
+		case pool.Wake:
+			door{w}.Tell(&try{}, i.Actor, &messages.EnsureModel{Reason: "a request waits for it"})
+		case pool.Seek:
+			w.alive(0, f.place)
+		}
+	}
+	if pause, ok := f.pool.SeekAfter(f.now()); ok && !f.pausing {
+		f.pausing = true
+		w.alive(pause, func() { f.pausing = false; f.pursue() })
+	}
+}
+
+// place answers a Seek as the daemon's placer does: the model's actor is told. The command can be lost, its answer too, or a place has to be
+// waited for.
+func (f *front) place() {
+	w, answer, err := f.w, pool.Placed, error(nil)
+	switch {
+	case w.mishap(w.o.Faults.LostAsk):
+		w.say("the command for %s is lost", f.pool.Name())
+	case w.mishap(w.o.Faults.LateAsk):
+		answer = pool.Waits
+	default:
+		door{w}.Tell(&try{}, w.models[f.model].id, &messages.EnsureModel{Reason: "a request waits for it"})
+		if w.mishap(w.o.Faults.LostAnswer) {
+			err = messages.NewError(messages.Unavailable, f.pool.Name(), "no answer")
+		}
+	}
+	refused, why := f.pool.Answered(answer, err, f.now())
+	f.refuse(refused, why)
+	f.pursue()
+}
+
+// run lets a request run at the endpoint that the pool chose.
+func (f *front) run(r *request) {
+	w := f.w
+	r.running = true
+	f.running[r.ticket] = r
+	i := w.byName[f.pool.Running()[r.ticket].Endpoint.ID().Name()]
+	w.tally.waited(w, r)
+	k, ticket := w.workerOf(i), r.ticket
+	if k == nil { // its connection is refused: the model hasn't heard of its worker's end yet
+		w.after(w.latency(), func() { f.cutOff(ticket) })
+		return
+	}
+	if k.asleep {
+		w.violated("a request for %s runs at worker %d, which sleeps", f.pool.Name(), k.pid)
+	}
+	takes, code := k.answers(r.takes)
+	w.after(takes, func() {
+		if k := w.workerOf(i); k != nil && k.hung {
+			code = messages.DeadlineExceeded
+		}
+		o := messages.Outcome{Failed: code == messages.Internal}
+		if code != 0 {
+			o.Err = messages.NewError(code, f.pool.Name(), "the request failed")
+		}
+		f.leave(ticket, o, code)
+	})
+}
+
+// leave ends a running request; nothing when it has gone already.
+func (f *front) leave(ticket uint64, o messages.Outcome, code messages.Code) {
+	if r := f.finish(ticket, o); r != nil {
+		f.w.end(r, code)
+		f.dispatch()
+	}
+}
+
+// finish takes a running request out of its place; nil when it has gone already.
+func (f *front) finish(ticket uint64, o messages.Outcome) *request {
+	r := f.running[ticket]
+	if r == nil {
+		return nil
+	}
+	delete(f.running, ticket)
+	r.running = false
+	e, changed := f.pool.Finish(ticket, o, f.now())
+	if changed {
+		state, failures := e.Breaker(f.now())
+		door{f.w}.Tell(&try{}, e.ID(), &messages.ReportBreaker{State: state, Failures: uint32(failures)})
+	}
+	if e.Running() == 0 {
+		f.w.poke("idle/" + e.ID().Name())
+	}
+	return r
+}
+
+// bereaved is what a worker's death does to its requests.
+func (f *front) bereaved(id messages.ActorID) {
+	for _, t := range f.at(id) {
+		f.cutOff(t)
+	}
+}
+
+// cutOff ends a try whose worker is gone. The request is sent again, a few times, since no byte had come.
+func (f *front) cutOff(ticket uint64) {
+	w := f.w
+	gone := messages.Outcome{Failed: true, Err: messages.NewError(messages.Unavailable, f.pool.Name(), "the worker is gone")}
+	r := f.finish(ticket, gone)
+	if r == nil {
+		return
+	}
+	if r.try++; r.try >= tries {
+		w.end(r, messages.Unavailable)
+	} else {
+		boot := w.boot
+		w.after(w.latency(), func() {
+			if w.boot != boot { // the coordinator it was at is gone, and its caller heard so
+				w.end(r, messages.Unavailable)
+				return
+			}
+			f.arrive(r)
+		})
+	}
+	f.dispatch()
+}
+
+// shut tells whether the breakers of all ready endpoints keep requests out for a time.
+func (f *front) shut() bool {
+	closed := func(e *pool.Endpoint) bool {
+		state, _ := e.Breaker(f.now())
+		return e.Ready() && state != pool.Opened
+	}
+	return f.pool.Ready() && !slices.ContainsFunc(f.pool.Endpoints(), closed)
+}
+
+// lost is the coordinator's end: requests that waited or ran hear of it at once.
+func (f *front) lost() {
+	for _, requests := range []map[uint64]*request{f.running, f.waiting} {
+		for _, r := range requests {
+			f.w.end(r, messages.Unavailable)
+		}
+	}
+	f.open()
+}
+
+// end tells a caller how it went.
+func (w *World) end(r *request, code messages.Code) {
+	if r.ended {
+		w.violated("a request for %s ended twice", w.o.Models[r.model].Name)
+	}
+	r.ended, r.running, r.code = true, false, code
+	w.tally.done(w, r)
+}
+
+func (w *World) ticket() uint64 {
+	w.tickets++
+	return w.tickets
+}
+
+// frontOf is where the requests of an actor's model come in.
+func (w *World) frontOf(i int) *front { return w.fronts[w.modelOf[i]] }
+
+// runningAt is how many requests run at an actor's worker.
+func (w *World) runningAt(i int) int {
+	if e := w.frontOf(i).pool.Endpoint(w.models[i].id); e != nil {
+		return e.Running()
+	}
+	return 0
+}
+
+// workerOf is the ready worker of an actor; nil when it has none.
+func (w *World) workerOf(model int) *worker {
+	for _, k := range w.workers {
+		if k.model == model && k.ready {
+			return k
+		}
+	}
+	return nil
+}
