@@ -1,5 +1,3 @@
-//go:build languagepending
-
 package gateway
 
 import (
@@ -149,7 +147,7 @@ func TestModelFails(t *testing.T) {
 				if len(d.heard()) != 1 {
 					t.Errorf("the model was told %v", d.heard())
 				}
-				v := view(1, c.view.Phase)
+				v := view(1, c.view.Phase.String())
 				v.Error = c.view.Error
 				if name == "withdrawn" {
 					v.Spec = nil

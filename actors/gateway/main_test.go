@@ -1,5 +1,3 @@
-//go:build languagepending
-
 package gateway
 
 import (
@@ -97,7 +95,16 @@ func rig(concurrent int, phase string) (*Gateway, *door) {
 	return g, d
 }
 
+// phaseOf reads a phase's name.
+func phaseOf(name string) messages.ModelView_Phase {
+	n, ok := messages.ModelView_Phase_value[name]
+	if !ok {
+		panic("no phase is called " + name)
+	}
+	return messages.ModelView_Phase(n)
+}
+
 func view(attempt uint64, phase string) *messages.ModelView {
-	return &messages.ModelView{Id: "model/main_pc/tiny", Name: "tiny", Attempt: attempt, Phase: phase, Wanted: phase != "absent",
+	return &messages.ModelView{Id: "model/main_pc/tiny", Name: "tiny", Attempt: attempt, Phase: phaseOf(phase), Wanted: phase != "absent",
 		Spec: &messages.ModelSpec{Name: "tiny", Aliases: []string{"small"}, UseModelName: "tiny-q4"}, Worker: &messages.Worker{Url: "http://127.0.0.1:9/"}}
 }

@@ -1,5 +1,3 @@
-//go:build languagepending
-
 package gateway
 
 import (
@@ -19,7 +17,7 @@ import (
 
 // worker is a ready view of a model or of a replica.
 func worker(name string, attempt uint64, phase string) *messages.ModelView {
-	v := &messages.ModelView{Id: "model/main_pc/" + name, Name: name, Attempt: attempt, Phase: phase, Wanted: true, Worker: &messages.Worker{Url: "http://127.0.0.1:9/" + name},
+	v := &messages.ModelView{Id: "model/main_pc/" + name, Name: name, Attempt: attempt, Phase: phaseOf(phase), Wanted: true, Worker: &messages.Worker{Url: "http://127.0.0.1:9/" + name},
 		Spec: &messages.ModelSpec{Name: name}}
 	if base, ok := messages.ReplicaOf(name); ok {
 		v.Spec.ReplicaOf = base
@@ -177,7 +175,7 @@ func TestAsleepAndBack(t *testing.T) {
 		if err := g.Drain(t.Context(), tiny, 1, false); err != nil {
 			t.Fatal(err)
 		}
-		for _, phase := range []string{"dozing", "asleep"} {
+		for _, phase := range []string{"falling_asleep", "asleep"} {
 			v := view(1, phase)
 			g.Update(v)
 		}

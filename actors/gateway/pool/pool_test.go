@@ -1,5 +1,3 @@
-//go:build languagepending
-
 package pool
 
 import (
@@ -207,13 +205,17 @@ func (w *walk) intents() {
 	}
 }
 
+// phases in which a walk's views are; ready ones come more often.
+var phases = []messages.ModelView_Phase{messages.ModelView_ready, messages.ModelView_ready, messages.ModelView_loading, messages.ModelView_asleep,
+	messages.ModelView_absent, messages.ModelView_failed, messages.ModelView_draining}
+
 func (w *walk) view() {
 	id := messages.ActorID{Kind: messages.KindModel, ID: rapid.SampledFrom([]string{"main_pc/tiny", "main_pc/tiny", "main_pc/tiny~2", "pc2/tiny", "pc2/tiny~2"}).Draw(w.T, "actor")}
 	attempt := rapid.Uint64Range(1, 3).Draw(w.T, "attempt")
 	if rapid.IntRange(0, 3).Draw(w.T, "closes") == 0 {
 		w.p.Close(id, attempt, w.now)
 	}
-	v := &messages.ModelView{Id: id.String(), Name: id.Name(), Attempt: attempt, Phase: rapid.SampledFrom([]string{"ready", "ready", "loading", "asleep", "absent", "failed", "draining"}).Draw(w.T, "phase"),
+	v := &messages.ModelView{Id: id.String(), Name: id.Name(), Attempt: attempt, Phase: rapid.SampledFrom(phases).Draw(w.T, "phase"),
 		Wanted: rapid.Bool().Draw(w.T, "wanted")}
 	if id.ID == "main_pc/tiny" || rapid.Bool().Draw(w.T, "declared") {
 		v.Spec = &messages.ModelSpec{Name: id.Name()}

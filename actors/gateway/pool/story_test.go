@@ -1,5 +1,3 @@
-//go:build languagepending
-
 package pool
 
 import (
@@ -169,7 +167,7 @@ func (s *stage) Show() []string {
 		Breaker  string
 		Failures int
 		IdleMS   int64
-	}{s.Ready(), at.closed, running, s.tickets(), s.wanted(), at.breaker.state(s.now), at.breaker.failures, s.Idle(s.now).Milliseconds()})
+	}{s.Ready(), at.closed, running, s.tickets(), s.wanted(), at.breaker.state(s.now).String(), at.breaker.failures, s.Idle(s.now).Milliseconds()})
 }
 
 func TestStories(t *testing.T) {
