@@ -86,7 +86,7 @@ func cheaper(a, b *messages.Candidate) int {
 }
 
 func cheaperSet(a, b []*messages.Candidate) int {
-	if len(a) == 1 {
+	if len(a) == 1 && len(b) == 1 {
 		return cheaper(a[0], b[0])
 	}
 	return cmp.Or(cmp.Compare(evicting(a), evicting(b)), cmp.Compare(costs(a), costs(b)), strings.Compare(a[0].Gpu, b[0].Gpu))

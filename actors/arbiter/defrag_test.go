@@ -1,5 +1,3 @@
-//go:build languagepending
-
 package arbiter
 
 import (
@@ -25,7 +23,7 @@ func scattered(t *rapid.T) layout {
 			continue
 		}
 		l.sites[at].free -= bytes
-		l.pieces = append(l.pieces, piece{&messages.Allocation{Model: fmt.Sprintf("model/h/m%d", i), Gpu: l.sites[at].gpu,
+		l.pieces = append(l.pieces, piece{&messages.Allocation{Holder: fmt.Sprintf("model/h/m%d", i),
 			IdleMs: rapid.Int64Range(0, 9000).Draw(t, "idle"), LoadMs: rapid.Int64Range(0, 9000).Draw(t, "load")}, bytes, at})
 	}
 	return l
@@ -36,7 +34,7 @@ func follow(t *rapid.T, l layout, moves []*messages.Move) layout {
 	l = layout{slices.Clone(l.sites), slices.Clone(l.pieces)}
 	at := func(gpu string) int { return slices.IndexFunc(l.sites, func(s site) bool { return s.gpu == gpu }) }
 	for n, m := range moves {
-		i := slices.IndexFunc(l.pieces, func(p piece) bool { return p.Model == m.Model })
+		i := slices.IndexFunc(l.pieces, func(p piece) bool { return p.Holder == m.Holder })
 		from, to := at(m.From), at(m.To)
 		if p := l.pieces[i]; p.at != from || p.bytes != m.Bytes || l.sites[to].free < p.bytes || from == to {
 			t.Fatalf("move %d of %v can't be done: %+v", n, moves, l)
@@ -118,23 +116,24 @@ func TestGrowingIsWorthIt(t *testing.T) {
 
 func TestOnlyIdleUnpinnedUnsplitModelsMove(t *testing.T) {
 	gpu := func(name string) *messages.GpuView {
-		return &messages.GpuView{Id: "gpu/h/" + name, Kind: "cuda", LimitBytes: 10, ReservedBytes: 6}
+		return &messages.GpuView{Id: "gpu/h/" + name, Host: "h", Kind: "cuda", LimitBytes: 10, ReservedBytes: 6}
 	}
 	for name, change := range map[string]func(*messages.Allocation){
 		"pinned":  func(r *messages.Allocation) { r.Pinned = true },
 		"busy":    func(r *messages.Allocation) { r.Active = 1 },
-		"loading": func(r *messages.Allocation) { r.Phase = messages.ModelView_loading },
+		"loading": func(r *messages.Allocation) { r.State = messages.Allocation_starting },
 		"warm":    func(r *messages.Allocation) { r.IdleMs = 50 },
 		"split": func(r *messages.Allocation) {
-			r.Shares = []*messages.Share{{Gpu: r.Gpu, Bytes: 3}, {Gpu: "gpu/h/b", Bytes: 3}}
+			r.Shares = []*messages.Share{{Gpu: "gpu/h/a", Bytes: 3}, {Gpu: "gpu/h/b", Bytes: 3}}
 		},
-		"the need": func(r *messages.Allocation) { r.Model = "model/h/need" },
+		"the need": func(r *messages.Allocation) { r.Holder = "model/h/need" },
 		"":         func(*messages.Allocation) {},
 	} {
 		a, b := gpu("a"), gpu("b")
-		r := &messages.Allocation{Model: "model/h/x", Gpu: a.Id, Bytes: 4, Phase: messages.ModelView_ready, IdleMs: 1000}
+		r := settled("model/h/x", a.Id, 4)
+		r.IdleMs = 1000
 		change(r)
-		q := questionOf(New(messages.ArbiterActor()), &messages.RequestPlacement{Model: "model/h/need", Ledgers: []*messages.GpuView{a, b}, Residents: []*messages.Allocation{r}}, 0)
+		q := questionOf(New(messages.ArbiterActor()), &messages.RequestPlacement{Holder: "model/h/need"}, seen([]*messages.GpuView{a, b}, r), 0)
 		q.collation = 100
 		if moves, ok := New(messages.ArbiterActor()).layoutOf(q).plan(8); ok != (name == "") {
 			t.Errorf("%s: %v %t", name, moves, ok)
@@ -144,8 +143,8 @@ func TestOnlyIdleUnpinnedUnsplitModelsMove(t *testing.T) {
 
 func TestModelsDontMoveBetweenHostsOrKinds(t *testing.T) {
 	a, b, c := card(10, 6, 0), card(10, 6, 0), card(7, 0, 0)
-	b.Id, c.Id, c.Kind = "gpu/other/g0", "gpu/h/cpu", "cpu"
-	q := questionOf(New(messages.ArbiterActor()), &messages.RequestPlacement{Ledgers: []*messages.GpuView{a, b, c}, Residents: []*messages.Allocation{idle("model/h/x", 4)}}, 0)
+	b.Id, b.Host, c.Id, c.Kind = "gpu/other/g0", "other", "gpu/h/cpu", "cpu"
+	q := questionOf(New(messages.ArbiterActor()), &messages.RequestPlacement{}, seen([]*messages.GpuView{a, b, c}, idle("model/h/x", 4)), 0)
 	if moves, ok := New(messages.ArbiterActor()).layoutOf(q).plan(8); ok {
 		t.Errorf("%v", moves)
 	}

@@ -1,5 +1,3 @@
-//go:build languagepending
-
 package arbiter
 
 import (
@@ -11,9 +9,10 @@ import (
 	"modelops/messages"
 )
 
-func idleModel(model string, bytes uint64, idleS, heldS, loadS int64) resident {
-	return resident{bytes: bytes, Resident: &messages.Allocation{Model: model, Bytes: bytes, Phase: messages.ModelView_ready,
-		IdleMs: idleS * 1000, HeldMs: heldS * 1000, LoadMs: loadS * 1000}}
+func idleModel(holder string, bytes uint64, idleS, heldS, loadS int64) allocated {
+	a := settled(holder, "gpu/h/g", bytes)
+	a.IdleMs, a.HeldMs, a.LoadMs = idleS*1000, heldS*1000, loadS*1000
+	return allocated{bytes: bytes, Allocation: a}
 }
 
 func TestVictimsByPolicy(t *testing.T) {
@@ -29,7 +28,7 @@ func TestVictimsByPolicy(t *testing.T) {
 		{"lru", 12, []string{"big_slow", "small_fast"}},
 		{"lru", 16, []string{"big_slow", "small_fast", "mid"}},
 	} {
-		rs := []resident{idleModel("big_slow", 8, 100, 50, 60), idleModel("small_fast", 4, 50, 300, 1), idleModel("mid", 4, 10, 200, 5)}
+		rs := []allocated{idleModel("big_slow", 8, 100, 50, 60), idleModel("small_fast", 4, 50, 300, 1), idleModel("mid", 4, 10, 200, 5)}
 		victims, ok := chooseVictims(policies[c.policy], c.need, 0, rs, false, nil)
 		if got := names(victims); !ok || !slices.Equal(got, c.want) {
 			t.Errorf("%s for %d: %v %t, want %v", c.policy, c.need, got, ok, c.want)
@@ -38,7 +37,7 @@ func TestVictimsByPolicy(t *testing.T) {
 }
 
 func TestVictimsSpareTheYoungWhileOthersWillDo(t *testing.T) {
-	rs := []resident{idleModel("young", 8, 3600, 1, 1), idleModel("old", 8, 1, 3600, 1)}
+	rs := []allocated{idleModel("young", 8, 3600, 1, 1), idleModel("old", 8, 1, 3600, 1)}
 	rs[0].Young = true
 	if v, ok := chooseVictims(policies["lru"], 8, 0, slices.Clone(rs), false, nil); !ok || names(v)[0] != "old" {
 		t.Errorf("took %v", names(v))
@@ -49,8 +48,8 @@ func TestVictimsSpareTheYoungWhileOthersWillDo(t *testing.T) {
 }
 
 func TestBusyModelsGoLastAndOnlyForTheOverdue(t *testing.T) {
-	rs := []resident{idleModel("busy", 8, 0, 3600, 1), idleModel("loading", 8, 0, 0, 1), idleModel("old", 8, 1, 3600, 1)}
-	rs[0].Active, rs[1].Phase = 1, "loading"
+	rs := []allocated{idleModel("busy", 8, 0, 3600, 1), idleModel("loading", 8, 0, 0, 1), idleModel("old", 8, 1, 3600, 1)}
+	rs[0].Active, rs[1].State = 1, messages.Allocation_starting
 	rs[0].use, rs[1].use = busy, busy
 	if v, ok := chooseVictims(policies["lru"], 16, 0, slices.Clone(rs), false, nil); ok {
 		t.Errorf("took %v", names(v))
@@ -63,10 +62,10 @@ func TestBusyModelsGoLastAndOnlyForTheOverdue(t *testing.T) {
 	}
 }
 
-func TestWhoSleepsIsAskedToLeaveLikeAnybodyIdle(t *testing.T) {
-	rs := []resident{idleModel("asleep", 8, 3600, 3700, 1), idleModel("dozing", 8, 3600, 3700, 1), idleModel("waking", 8, 3600, 3700, 1)}
-	rs[0].Phase, rs[1].Phase, rs[2].Phase = messages.ModelView_asleep, "dozing", "waking"
-	for i := range rs {
+func TestSleepingModelsLeaveLikeIdleOnes(t *testing.T) {
+	rs := []allocated{idleModel("asleep", 8, 3600, 3700, 1), idleModel("falling_asleep", 8, 3600, 3700, 1), idleModel("waking", 8, 3600, 3700, 1)}
+	for i, phase := range []messages.ModelView_Phase{messages.ModelView_asleep, messages.ModelView_falling_asleep, messages.ModelView_waking} {
+		rs[i].State = stateOf(phase)
 		rs[i].use = useOf(rs[i].Allocation, 1e9)
 	}
 	if v, ok := chooseVictims(policies["cost_aware"], 8, 0, slices.Clone(rs), false, nil); !ok || !slices.Equal(names(v), []string{"asleep"}) {
@@ -78,43 +77,45 @@ func TestWhoSleepsIsAskedToLeaveLikeAnybodyIdle(t *testing.T) {
 }
 
 func TestWorkersOfOneModelAreNoRivals(t *testing.T) {
-	resident := func(model string) *messages.Allocation {
-		return &messages.Allocation{Model: model, Gpu: "gpu/h/g", Phase: messages.ModelView_ready, Groups: []string{"one"}}
+	member := func(holder string) *messages.Allocation {
+		a := settled(holder, "gpu/h/g", 0)
+		a.Groups = []string{"one"}
+		return a
 	}
-	q := question{model: "model/h/chat~2", groups: []string{"one"}, residents: []*messages.Allocation{resident("model/h/chat"), resident("model/h/chat~3"), resident("model/h/other~2")}}
+	q := question{holder: "model/h/chat~2", groups: []string{"one"}, allocations: []*messages.Allocation{member("model/h/chat"), member("model/h/chat~3"), member("model/h/other~2")}}
 	rivals, stuck := exclusive(q)
-	if len(rivals) != 1 || rivals[0].Model != "model/h/other~2" || stuck != "" {
+	if len(rivals) != 1 || rivals[0].Holder != "model/h/other~2" || stuck != "" {
 		t.Errorf("rivals %v, stuck %q", rivals, stuck)
 	}
 }
 
 // Who leaves takes its replicas along: it is as busy as they are. A replica leaves alone.
 func TestAModelIsAsBusyAsItsReplicas(t *testing.T) {
-	view := func(name, phase string, active uint32) *messages.ModelView {
+	view := func(name string, phase messages.ModelView_Phase, active uint32) *messages.ModelView {
 		return &messages.ModelView{Id: "model/h/" + name, Name: name, Phase: phase, Active: active, IdleMs: 60_000, MeasuredBytes: 8,
-			Placement: &messages.Placement{Gpu: "gpu/h/g", Bytes: 8}}
+			Placement: &messages.Placement{Shares: []*messages.Share{{Gpu: "gpu/h/g", Bytes: 8}}}}
 	}
 	for name, c := range map[string]struct {
-		base    string
+		base    messages.ModelView_Phase
 		replica uint32
 		want    use
 	}{
-		"its replica works":                {"ready", 1, busy},
-		"it sleeps, and its replica works": {"asleep", 1, busy},
-		"both are idle":                    {"ready", 0, atRest},
+		"its replica works":                {messages.ModelView_ready, 1, busy},
+		"it sleeps, and its replica works": {messages.ModelView_asleep, 1, busy},
+		"both are idle":                    {messages.ModelView_ready, 0, atRest},
 	} {
-		rs := ResidentsOf([]*messages.ModelView{view("chat~2", "ready", c.replica), view("chat", c.base, 0), view("chat~3", "ready", 0), view("other", "ready", 0)}, 0)
-		if len(rs) != 4 || rs[1].Model != "model/h/chat" || useOf(rs[1], 0) != c.want {
+		rs := AllocationsOf([]*messages.ModelView{view("chat~2", messages.ModelView_ready, c.replica), view("chat", c.base, 0), view("chat~3", messages.ModelView_ready, 0), view("other", messages.ModelView_ready, 0)}, 0)
+		if len(rs) != 4 || rs[1].Holder != "model/h/chat" || useOf(rs[1], 0) != c.want {
 			t.Errorf("%s: %v", name, rs)
 		}
 		for _, i := range []int{2, 3} {
 			if useOf(rs[i], 0) != atRest {
-				t.Errorf("%s: so %s is busy too", name, rs[i].Model)
+				t.Errorf("%s: so %s is busy too", name, rs[i].Holder)
 			}
 		}
 	}
-	q := question{model: "model/h/new", groups: []string{"one"}, residents: ResidentsOf([]*messages.ModelView{view("chat", "ready", 0), view("chat~2", "ready", 1)}, 0)}
-	q.residents[0].Groups = q.groups
+	q := question{holder: "model/h/new", groups: []string{"one"}, allocations: AllocationsOf([]*messages.ModelView{view("chat", messages.ModelView_ready, 0), view("chat~2", messages.ModelView_ready, 1)}, 0)}
+	q.allocations[0].Groups = q.groups
 	if rivals, stuck := exclusive(q); len(rivals) > 0 || stuck == "" {
 		t.Errorf("a model of the group has to leave though its replica works: %v, %q", rivals, stuck)
 	}
@@ -124,7 +125,7 @@ func TestAModelIsAsBusyAsItsReplicas(t *testing.T) {
 func TestVictimSetsAreMinimal(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(0, 8).Draw(t, "n")
-		rs := make([]resident, n)
+		rs := make([]allocated, n)
 		var movable uint64
 		for i := range rs {
 			rs[i] = idleModel(string(rune('a'+i)), rapid.Uint64Range(0, 20).Draw(t, "bytes"), int64(rapid.IntRange(0, 100).Draw(t, "idle")), 9,
@@ -154,16 +155,16 @@ func TestVictimSetsAreMinimal(t *testing.T) {
 		}
 		for _, v := range victims {
 			if free+sum-v.bytes >= need {
-				t.Fatalf("%s wasn't needed", v.Model)
+				t.Fatalf("%s wasn't needed", v.Holder)
 			}
 		}
 	})
 }
 
-func names(rs []resident) []string {
+func names(rs []allocated) []string {
 	var out []string
 	for _, r := range rs {
-		out = append(out, r.Model)
+		out = append(out, r.Holder)
 	}
 	return out
 }

@@ -95,13 +95,18 @@ func questionOf(s State, c *messages.RequestPlacement, seen *messages.SchedulerR
 	return q
 }
 
-// usable are the devices of the hosts where the holder can run: on each host those of the first of its kinds that the host has.
+// usable are the devices of the hosts where the holder can run: on each host those of the first of its kinds that the host has. A holder that
+// is bound to a host can't take another's.
 func (q question) usable(ledgers []*messages.GpuView) []*messages.GpuView {
 	if len(q.needs) == 0 {
 		return slices.Clone(ledgers)
 	}
 	out := make([]*messages.GpuView, 0, len(ledgers))
+	_, only, _ := parts(q.holder)
 	for _, l := range ledgers {
+		if only != "" && only != messages.AnyHost && only != l.Host {
+			continue
+		}
 		n := q.needOn(l.Host)
 		if n.shards > 0 && (len(n.kinds) == 0 || l.Kind == preferred(n.kinds, l.Host, ledgers)) {
 			out = append(out, l)

@@ -1,5 +1,3 @@
-//go:build languagepending
-
 package arbiter
 
 import (
@@ -36,39 +34,47 @@ func (o *owners) answer(t *rapid.T, s State, key string, calm bool) proto.Messag
 			if rapid.IntRange(0, 5).Draw(t, "pinned") == 0 {
 				return report(&messages.AbandonPlacement{Id: id, Reason: "pinned by now"})
 			}
-			return report(&messages.ReportPreempted{Id: id, Model: v})
+			return report(&messages.ReportPreempted{Id: id, Holder: v})
 		}
-		lease, parts := open.Placement.Lease, open.Placement.Parts()
+		shares := open.Placement.Shares
 		switch key {
 		case reserve{open.Placement}.Key():
-			for i, part := range parts {
-				if !o.leases[part.Lease] && rapid.IntRange(0, 2).Draw(t, "refused") == 0 {
+			for i, share := range shares {
+				if !o.leases[share.Lease] && rapid.IntRange(0, 2).Draw(t, "refused") == 0 {
 					if !calm && i > 0 && rapid.IntRange(0, 2).Draw(t, "crash before the others go home") == 0 {
 						return nil
 					}
-					for _, other := range parts {
+					for _, other := range shares {
 						delete(o.leases, other.Lease)
 					}
 					return report(&messages.ReportReservationRefused{Id: id, Error: &messages.ErrorBody{Code: "GPU_UNAVAILABLE"}})
 				}
-				o.leases[part.Lease] = true
+				o.leases[share.Lease] = true
 				if !calm && rapid.IntRange(0, 5).Draw(t, "crash between reservations") == 0 {
 					return nil
 				}
 			}
-			return report(&messages.ReportReserved{Id: id, Epoch: 7})
+			return report(&messages.ReportReserved{Id: id, Epochs: slices.Repeat([]uint64{7}, len(shares))})
 		case handOn{open.Placement}.Key():
-			if !o.handed[lease] && rapid.IntRange(0, 2).Draw(t, "not wanted") == 0 {
+			if !o.handed[id] && rapid.IntRange(0, 2).Draw(t, "not wanted") == 0 {
 				return report(&messages.AbandonPlacement{Id: id, Reason: "not wanted"})
 			}
-			for _, part := range parts {
-				delete(o.leases, part.Lease)
+			for _, share := range shares {
+				delete(o.leases, share.Lease)
 			}
-			o.handed[lease] = true
+			o.handed[id] = true
 			return report(&messages.ClosePlacement{Id: id, Reason: "handed over"})
+		case unclaimed{id}.Key():
+			if rapid.Bool().Draw(t, "taken over") {
+				for _, share := range shares {
+					delete(o.leases, share.Lease)
+				}
+				return &messages.ClosePlacement{Id: id, Reason: "taken over"}
+			}
+			return report(&messages.AbandonPlacement{Id: id, Reason: "nobody took it over"})
 		case release{open.Placement}.Key():
-			for _, part := range parts {
-				delete(o.leases, part.Lease)
+			for _, share := range shares {
+				delete(o.leases, share.Lease)
 			}
 			return report(&messages.ClosePlacement{Id: id, Reason: "abandoned"})
 		}
@@ -77,26 +83,47 @@ func (o *owners) answer(t *rapid.T, s State, key string, calm bool) proto.Messag
 	return nil
 }
 
-func ask(t *rapid.T) *messages.RequestPlacement {
-	c := &messages.RequestPlacement{Model: fmt.Sprintf("model/main_pc/m%d", rapid.IntRange(0, 3).Draw(t, "model")),
-		Attempt: rapid.Uint64Range(1, 3).Draw(t, "attempt"), NeedBytes: rapid.Uint64Range(0, 10).Draw(t, "need") * messages.GiB,
-		Shards: rapid.Uint32Range(0, 3).Draw(t, "shards")}
-	for d := range rapid.IntRange(0, 3).Draw(t, "devices") {
-		gpu := fmt.Sprintf("gpu/main_pc/gpu%d", d)
-		l := &messages.GpuView{Id: gpu, LimitBytes: 8 * messages.GiB, ReservedBytes: rapid.Uint64Range(0, 8).Draw(t, "reserved") * messages.GiB,
-			Lost: rapid.IntRange(0, 5).Draw(t, "lost") == 0}
-		c.Ledgers = append(c.Ledgers, l)
-		c.Residents = append(c.Residents, &messages.Allocation{Model: fmt.Sprintf("model/main_pc/r%d", d), Gpu: gpu, Phase: messages.ModelView_ready, Bytes: l.ReservedBytes,
-			Active: rapid.Uint32Range(0, 1).Draw(t, "active"), Pinned: rapid.IntRange(0, 3).Draw(t, "pinned") == 0})
+// world draws ledgers of one or two hosts, and who holds what there.
+func world(t *rapid.T) *messages.SchedulerReadings {
+	w := &messages.SchedulerReadings{}
+	for h := range rapid.IntRange(1, 2).Draw(t, "hosts") {
+		host := []string{"main_pc", "pc2"}[h]
+		for d := range rapid.IntRange(0, 3).Draw(t, "devices") {
+			l := &messages.GpuView{Id: fmt.Sprintf("gpu/%s/gpu%d", host, d), Host: host, Kind: rapid.SampledFrom([]string{"cuda", "simulated"}).Draw(t, "kind"),
+				LimitBytes: 8 * messages.GiB, ReservedBytes: rapid.Uint64Range(0, 8).Draw(t, "reserved") * messages.GiB, Lost: rapid.IntRange(0, 5).Draw(t, "lost") == 0}
+			w.Ledgers = append(w.Ledgers, l)
+			a := settled(fmt.Sprintf("model/%s/r%d", host, d), l.Id, l.ReservedBytes)
+			a.Active, a.Pinned = rapid.Uint32Range(0, 1).Draw(t, "active"), rapid.IntRange(0, 3).Draw(t, "pinned") == 0
+			w.Allocations = append(w.Allocations, a)
+		}
 	}
-	if len(c.Ledgers) > 1 && rapid.Bool().Draw(t, "a split one") { // it shares the first two devices with others
+	if len(w.Ledgers) > 1 && w.Ledgers[0].Host == w.Ledgers[1].Host && rapid.Bool().Draw(t, "a split one") { // it shares the first two devices with others
 		half := messages.GiB / 2
-		split := &messages.Allocation{Model: "model/main_pc/s", Phase: messages.ModelView_ready, Bytes: 2 * half, Gpu: c.Ledgers[0].Id}
-		for _, l := range c.Ledgers[:2] {
+		split := &messages.Allocation{Holder: "model/" + w.Ledgers[0].Host + "/s", State: messages.Allocation_settled}
+		for _, l := range w.Ledgers[:2] {
 			l.ReservedBytes += half
 			split.Shares = append(split.Shares, &messages.Share{Gpu: l.Id, Bytes: half})
 		}
-		c.Residents = append(c.Residents, split)
+		w.Allocations = append(w.Allocations, split)
+	}
+	return w
+}
+
+// ask draws a request of a model on a host, of a model's name, or of a program; it needs the same on every host, or says what on each.
+func ask(t *rapid.T) *messages.RequestPlacement {
+	need := func(host string) *messages.Need {
+		return &messages.Need{Host: host, Bytes: rapid.Uint64Range(0, 10).Draw(t, "need") * messages.GiB, Shards: rapid.Uint32Range(0, 3).Draw(t, "shards"),
+			Kinds: rapid.SampledFrom([][]string{nil, {"cuda"}, {"simulated", "cuda"}}).Draw(t, "kinds")}
+	}
+	holder := rapid.SampledFrom([]string{"model/main_pc/m%d", "model/pc2/m%d", "model/*/m%d", "client/p%d"}).Draw(t, "holder")
+	c := &messages.RequestPlacement{Holder: fmt.Sprintf(holder, rapid.IntRange(0, 3).Draw(t, "name")), Preemptible: true,
+		Claim: &messages.Claim{Id: fmt.Sprint(rapid.IntRange(1, 3).Draw(t, "claim"))}}
+	if rapid.Bool().Draw(t, "anywhere") {
+		c.Claim.Needs = append(c.Claim.Needs, need(""))
+		return c
+	}
+	for _, host := range rapid.SampledFrom([][]string{{"main_pc"}, {"pc2"}, {"main_pc", "pc2"}}).Draw(t, "runs on") {
+		c.Claim.Needs = append(c.Claim.Needs, need(host))
 	}
 	return c
 }
@@ -124,14 +151,21 @@ func TestEveryPlacementEnds(t *testing.T) {
 			case 0, 1:
 				step(false)
 			case 2:
-				checkChoice(t, m.State, ask(t))
-				c := ask(t)
-				if v, err := m.Do(c); err == nil && v.Answer == nil {
+				w, c := world(t), ask(t)
+				checkChoice(t, m.State, c, w)
+				m.Readings = w
+				r, err := m.Do(c)
+				if err == nil && r.Answer == nil {
 					t.Fatal("a placement without an answer")
 				}
+				for _, e := range r.Events {
+					if d, ok := e.(*messages.PlacementDecided); ok {
+						checkHost(t, c, w, d.Placement)
+					}
+				}
 			case 3:
-				c := ask(t)
-				_, _ = m.Do(&messages.RelievePressure{Gpu: "gpu/main_pc/gpu0", LevelBytes: messages.GiB, Ledgers: c.Ledgers, Residents: c.Residents})
+				m.Readings = world(t)
+				_, _ = m.Do(&messages.RelievePressure{Gpu: "gpu/main_pc/gpu0", LevelBytes: messages.GiB})
 			}
 		}
 		for range 200 {
@@ -146,22 +180,51 @@ func TestEveryPlacementEnds(t *testing.T) {
 	})
 }
 
+// checkHost: a placement is on one host, its own; its holder is there; and it holds what was needed there, on devices of a kind that was asked
+// for.
+func checkHost(t *rapid.T, c *messages.RequestPlacement, w *messages.SchedulerReadings, p *messages.Placement) {
+	kind, host, name := parts(p.Holder)
+	asked, askedHost, askedName := parts(c.Holder)
+	if kind != asked || name != askedName || kind != program && host != p.Host || askedHost != messages.AnyHost && host != askedHost {
+		t.Fatalf("%s asked and %s got a placement on %s", c.Holder, p.Holder, p.Host)
+	}
+	i := slices.IndexFunc(c.Claim.Needs, func(n *messages.Need) bool { return n.Host == p.Host || n.Host == "" })
+	if i < 0 {
+		t.Fatalf("%s can't run on %s: %v", c.Holder, p.Host, c.Claim)
+	}
+	n := c.Claim.Needs[i]
+	shards := max(int(n.Shards), 1)
+	if len(p.Shares) != shards || p.Bytes() < n.Bytes || p.Bytes() >= n.Bytes+uint64(shards) {
+		t.Fatalf("%v became %v", n, p)
+	}
+	for _, share := range p.Shares {
+		j := slices.IndexFunc(w.Ledgers, func(l *messages.GpuView) bool { return l.Id == share.Gpu })
+		if j < 0 || w.Ledgers[j].Host != p.Host {
+			t.Fatalf("a share of %v is no device of its host", p)
+		}
+		if len(n.Kinds) > 0 && w.Ledgers[j].Kind != preferred(n.Kinds, p.Host, w.Ledgers) {
+			t.Fatalf("%s is of kind %s, asked for was %v", share.Gpu, w.Ledgers[j].Kind, n.Kinds)
+		}
+	}
+}
+
 // checkChoice: a refusal comes only when no devices could ever hold it, and then without a time to retry; the chosen devices stand, are as
 // many as are needed, on one host, and have room once the victims are gone, none of whom is pinned or busy, or could have stayed.
-func checkChoice(t *rapid.T, s State, c *messages.RequestPlacement) {
-	q := questionOf(s, c, 0)
+func checkChoice(t *rapid.T, s State, c *messages.RequestPlacement, w *messages.SchedulerReadings) {
+	q := questionOf(s, c, w, 0)
 	candidates := s.weigh(policies["first_fit"], q)
-	chosen := choose(candidates, q.shards)
+	chosen := q.choose(candidates)
 	if chosen == nil {
-		if err := never(q, candidates); !possible(candidates, q.shards) && len(candidates) > 0 && err.Retry != 0 {
+		if err := never(q, candidates); !q.possible(candidates) && len(candidates) > 0 && err.Retry != 0 {
 			t.Fatalf("never fits, and yet to be retried after %s", err.Retry)
 		}
 		return
 	}
 	p := q.placementOn(chosen, c, "p")
+	checkHost(t, c, w, p)
 	for _, v := range p.Victims {
-		for _, r := range c.Residents {
-			if r.Model == v && (r.Pinned || r.Active > 0) {
+		for _, r := range w.Allocations {
+			if r.Holder == v && (r.Pinned || r.Active > 0) {
 				t.Fatalf("%s is to leave although it is pinned or busy", v)
 			}
 		}
@@ -171,21 +234,19 @@ func checkChoice(t *rapid.T, s State, c *messages.RequestPlacement) {
 			t.Fatalf("%s has to leave and needn't: %v", v, p)
 		}
 	}
-	var sum uint64
 	seen := map[string]bool{}
-	for i, part := range p.Parts() {
-		sum += part.Bytes
-		if seen[part.Gpu] || seen[part.Lease] || hostOf(part.Gpu) != hostOf(p.Gpu) || part.Bytes != q.need {
+	for i, share := range p.Shares {
+		if seen[share.Gpu] || seen[share.Lease] || share.Bytes != q.needOn(p.Host).bytes {
 			t.Fatalf("share %d is no part of its own: %v", i, p)
 		}
-		seen[part.Gpu], seen[part.Lease] = true, true
-		l := c.Ledgers[slices.IndexFunc(c.Ledgers, func(l *messages.GpuView) bool { return l.Id == part.Gpu })]
+		seen[share.Gpu], seen[share.Lease] = true, true
+		l := w.Ledgers[slices.IndexFunc(w.Ledgers, func(l *messages.GpuView) bool { return l.Id == share.Gpu })]
 		if l.Lost {
 			t.Fatalf("%s is lost and was chosen", l.Id)
 		}
-		held := part.Bytes + l.ReservedBytes - freed(l, s.leaving()) + s.promised(l.Id)
-		for _, r := range q.residents {
-			if slices.Contains(p.Victims, r.Model) {
+		held := share.Bytes + l.ReservedBytes - freed(l, s.leaving()) + s.promised(l.Id)
+		for _, r := range q.allocations {
+			if slices.Contains(p.Victims, r.Holder) {
 				bytes, _ := r.On(l.Id)
 				held -= min(bytes, held)
 			}
@@ -194,12 +255,10 @@ func checkChoice(t *rapid.T, s State, c *messages.RequestPlacement) {
 			t.Fatalf("%s is over its limit: %d of %d with %v", l.Id, held, l.LimitBytes, p)
 		}
 	}
-	if len(p.Parts()) != q.shards || sum != p.Bytes || p.Bytes < c.NeedBytes {
-		t.Fatalf("%d bytes over %d devices became %v", c.NeedBytes, q.shards, p)
-	}
 }
 
-// The set of devices is the cheapest that there is: no other set of one host's devices that would do costs less.
+// The set of devices is the cheapest that there is: no other set of one host's devices that would do costs less. Hosts may need different
+// numbers of devices.
 func TestTheCheapestDevicesAreChosen(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var cs []*messages.Candidate
@@ -210,26 +269,29 @@ func TestTheCheapestDevicesAreChosen(t *testing.T) {
 			}
 			cs = append(cs, c)
 		}
-		n := rapid.IntRange(1, 4).Draw(t, "shards")
+		q := question{}
+		for h := range 3 {
+			q.needs = append(q.needs, need{host: fmt.Sprintf("host%d", h), shards: rapid.IntRange(1, 4).Draw(t, "shards")})
+		}
 		best := -1.0
 		for set := range 1 << len(cs) {
 			sum, count, host := 0.0, 0, ""
 			for i, c := range cs {
 				switch {
 				case set&(1<<i) == 0:
-				case c.Refusal != "" || host != "" && n > 1 && host != hostOf(c.Gpu):
+				case c.Refusal != "" || host != "" && host != hostOf(c.Gpu):
 					count = -100
 				default:
 					sum, count, host = sum+c.Cost, count+1, hostOf(c.Gpu)
 				}
 			}
-			if count == n && (best < 0 || sum < best) {
+			if count > 0 && count == q.needOn(host).shards && (best < 0 || sum < best) {
 				best = sum
 			}
 		}
-		chosen := choose(cs, n)
-		if (chosen == nil) != (best < 0) || chosen != nil && (costs(chosen) != best || len(chosen) != n) {
-			t.Fatalf("chose %v of %v for %d shards; the cheapest cost %v", chosen, cs, n, best)
+		chosen := q.choose(cs)
+		if (chosen == nil) != (best < 0) || chosen != nil && (costs(chosen) != best || len(chosen) != q.needOn(hostOf(chosen[0].Gpu)).shards) {
+			t.Fatalf("chose %v of %v for %v; the cheapest cost %v", chosen, cs, q.needs, best)
 		}
 	})
 }
@@ -237,7 +299,7 @@ func TestTheCheapestDevicesAreChosen(t *testing.T) {
 func TestFirstFit(t *testing.T) {
 	gib := messages.GiB
 	view := func(name string, limit, reserved uint64) *messages.GpuView {
-		return &messages.GpuView{Id: "gpu/main_pc/" + name, LimitBytes: limit * gib, ReservedBytes: reserved * gib}
+		return &messages.GpuView{Id: "gpu/main_pc/" + name, Host: "main_pc", LimitBytes: limit * gib, ReservedBytes: reserved * gib}
 	}
 	lost := view("a", 8, 0)
 	lost.Lost = true
@@ -256,7 +318,8 @@ func TestFirstFit(t *testing.T) {
 	} {
 		s := New(messages.ArbiterActor())
 		got := ""
-		for _, x := range choose(s.weigh(policies["first_fit"], questionOf(s, &messages.RequestPlacement{Model: "model/main_pc/x", NeedBytes: c.need * gib, Ledgers: c.ledgers}, 0)), 1) {
+		q := questionOf(s, request("model/main_pc/x", c.need*gib), seen(c.ledgers), 0)
+		for _, x := range q.choose(s.weigh(policies["first_fit"], q)) {
 			got = x.Gpu
 		}
 		if got != c.want {

@@ -1,5 +1,3 @@
-//go:build languagepending
-
 package arbiter
 
 import (
@@ -35,14 +33,23 @@ func (c *counter) Ask(_ context.Context, to messages.ActorID, command proto.Mess
 			c.held = append(c.held, m.Lease)
 		}
 		return messages.Reply{Answer: &messages.VramGrant{Lease: m.Lease, Epoch: 7}}, nil
+	case *messages.CheckLease:
+		reply := &messages.LeaseReply{State: messages.LeaseReply_gone}
+		if slices.Contains(c.held, m.Lease) {
+			reply = &messages.LeaseReply{State: messages.LeaseReply_valid, Epoch: 7}
+		}
+		return messages.Reply{Answer: reply}, nil
 	case *messages.ReleaseVram:
+		if m.Holder != "model/h/m" || m.Epoch != 7 {
+			return messages.Reply{}, messages.NewError(messages.FailedPrecondition, to.String(), "another holder or epoch")
+		}
 		c.held = slices.DeleteFunc(c.held, func(l string) bool { return l == m.Lease })
 	}
 	return messages.Reply{Answer: &messages.Done{}}, nil
 }
 
 func splitPlacement() *messages.Placement {
-	return &messages.Placement{Id: "p", Model: "model/h/m", Gpu: "gpu/h/a", Lease: "p", Bytes: 3, Shares: []*messages.Share{
+	return &messages.Placement{Id: "p", Holder: "model/h/m", Host: "h", Shares: []*messages.Share{
 		{Gpu: "gpu/h/a", Bytes: 1, Lease: "p"}, {Gpu: "gpu/h/b", Bytes: 1, Lease: "p.1"}, {Gpu: "gpu/h/c", Bytes: 1, Lease: "p.2"}}}
 }
 
@@ -52,7 +59,7 @@ func TestAReservationIsAllOrNothing(t *testing.T) {
 			c := &counter{refuses: refuses, silent: silent}
 			var report proto.Message
 			for range 3 { // it stays owed while nobody answers
-				m, err := hands{c}.perform(t.Context(), reserve{splitPlacement()})
+				m, err := ports{c}.perform(t.Context(), reserve{splitPlacement()})
 				if err == nil {
 					report = m
 					break
@@ -60,7 +67,7 @@ func TestAReservationIsAllOrNothing(t *testing.T) {
 			}
 			switch m := report.(type) {
 			case *messages.ReportReserved:
-				if refuses != "nobody" || len(c.held) != 3 || m.Epoch != 7 {
+				if refuses != "nobody" || len(c.held) != 3 || !slices.Equal(m.Epochs, []uint64{7, 7, 7}) {
 					t.Errorf("refused by %s, silent at %d: reserved with %v", refuses, silent, c.held)
 				}
 			case *messages.ReportReservationRefused:
@@ -76,28 +83,30 @@ func TestAReservationIsAllOrNothing(t *testing.T) {
 
 func TestAbandonedPlacementsReleaseEveryShare(t *testing.T) {
 	c := &counter{held: []string{"p", "p.1", "p.2"}}
-	if _, err := (hands{c}).perform(t.Context(), release{splitPlacement()}); err != nil || len(c.held) > 0 {
+	if _, err := (ports{c}).perform(t.Context(), release{splitPlacement()}); err != nil || len(c.held) > 0 {
 		t.Errorf("%v are still held (%v)", c.held, err)
 	}
 }
 
 func TestOnlyTheCheapestDevicesAreDescribed(t *testing.T) {
-	c := &messages.RequestPlacement{Model: "model/h/m", NeedBytes: 8}
+	world := &messages.SchedulerReadings{}
 	for i := range 8 {
-		gpu := fmt.Sprintf("gpu/h/g%d", i)
-		c.Ledgers = append(c.Ledgers, &messages.GpuView{Id: gpu, LimitBytes: 10, ReservedBytes: 10})
-		c.Residents = append(c.Residents, &messages.Allocation{Model: fmt.Sprintf("model/h/r%d", i), Gpu: gpu, Bytes: 10, Phase: messages.ModelView_ready, IdleMs: int64(1000 * (i * 5 % 8))})
+		a := settled(fmt.Sprintf("model/h/r%d", i), fmt.Sprintf("gpu/h/g%d", i), 10)
+		a.IdleMs = int64(1000 * (i * 5 % 8))
+		world.Allocations = append(world.Allocations, a)
+		world.Ledgers = append(world.Ledgers, &messages.GpuView{Id: a.Shares[0].Gpu, Host: "h", LimitBytes: 10, ReservedBytes: 10})
 	}
 	s := New(messages.ArbiterActor())
-	cs := s.weigh(policies["cost_aware"], questionOf(s, c, 0))
+	q := questionOf(s, request("model/h/m", 8), world, 0)
+	cs := s.weigh(policies["cost_aware"], q)
 	said := 0
 	for i, x := range cs {
-		if x.Cost != worth(c.Residents[i]) || (len(x.Victims) == 1) == (x.Refusal == dearer) {
+		if x.Cost != worth(world.Allocations[i]) || (len(x.Victims) == 1) == (x.Refusal == dearer) {
 			t.Errorf("device %d: %v", i, x)
 		}
 		said += len(x.Victims)
 	}
-	if chosen := choose(cs, 1); said != described || chosen[0].Gpu != "gpu/h/g3" { // r3 has been idle for the longest
+	if chosen := q.choose(cs); said != described || chosen[0].Gpu != "gpu/h/g3" { // r3 has been idle for the longest
 		t.Errorf("%d described, chose %v", said, chosen)
 	}
 }
@@ -108,7 +117,7 @@ type refusing struct{ code messages.Code }
 func (refusing) Tell(context.Context, messages.ActorID, proto.Message) {}
 
 func (r refusing) Ask(_ context.Context, to messages.ActorID, command proto.Message) (messages.Reply, error) {
-	if e, ok := command.(*messages.EnsureModel); !ok || e.LeftFor != "plan/2" {
+	if e, ok := command.(*messages.Reinstate); !ok || e.Placement != "plan/2" {
 		return messages.Reply{}, messages.NewError(messages.Internal, to.String(), "that isn't the question")
 	}
 	return messages.Reply{}, messages.NewError(r.code, to.String(), "it was unloaded since")
@@ -117,7 +126,7 @@ func (r refusing) Ask(_ context.Context, to messages.ActorID, command proto.Mess
 // A model that somebody unloaded in the middle of a plan isn't brought back, and the plan is over; one that doesn't answer is asked again.
 func TestAPlanEndsWhenItsModelStaysAway(t *testing.T) {
 	for code, ends := range map[messages.Code]bool{messages.FailedPrecondition: true, messages.ModelNotFound: true, messages.Unavailable: false} {
-		m, err := hands{refusing{code}}.perform(t.Context(), bringBack{"plan", 2, &messages.Move{Model: "model/h/a", From: "gpu/h/a", To: "gpu/h/b"}})
+		m, err := ports{refusing{code}}.perform(t.Context(), bringBack{"plan", 2, &messages.Move{Holder: "model/h/a", From: "gpu/h/a", To: "gpu/h/b"}})
 		if e, ok := m.(*messages.EndDefrag); ok != ends || (err == nil) != ends || ends && e.Id != "plan" {
 			t.Errorf("%v: %v, %v", code, m, err)
 		}
