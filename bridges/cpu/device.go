@@ -10,10 +10,10 @@ import (
 	"modelops/messages"
 )
 
-// deviceName and kind are the same word: there is one such device on a host.
+// deviceName is also the kind of the device: a host has one processor.
 const deviceName = "cpu"
 
-// Options says how much of the RAM may be used and by whom.
+// Options says how much of the RAM models may use, and which processes are workers.
 type Options struct {
 	// BudgetBytes is the RAM for models; 0 = half of what the machine or this process's cgroup has. More than there is
 	// counts as all there is.
@@ -32,7 +32,7 @@ type Device struct {
 	last ticks // of the reading before
 }
 
-// Open looks the processor's name up. It never fails; where /proc can't be read, Read does.
+// Open looks up the processor's name. It never fails; where /proc can't be read, Read fails.
 func Open(opts Options) *Device { return open(opts, os.DirFS("/")) }
 
 func open(opts Options, root fs.FS) *Device {
@@ -96,7 +96,7 @@ func (d *Device) utilization() uint32 {
 	return pct
 }
 
-// ProcessBytes is the most RAM that the process tree started as pid ever held, in bytes: what to reserve for it next time.
+// ProcessBytes is the peak RAM of the process tree started as pid, in bytes: what to reserve for it next time.
 // NotFound when nothing of it is alive.
 func (d *Device) ProcessBytes(pid int64) (uint64, error) {
 	_, peak, err := d.Footprint(pid)

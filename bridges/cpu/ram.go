@@ -11,7 +11,7 @@ import (
 // ram is what this process may use of the machine's memory, in bytes.
 type ram struct {
 	total     uint64
-	available uint64 // without pushing anybody into swap; the page cache counts as available
+	available uint64 // without swapping; the page cache counts as available
 	limited   bool   // by a cgroup
 }
 

@@ -1,6 +1,6 @@
 // Package engine is the small embedded inference engine: it loads GGUF models of the llama architecture and answers in
-// llama-server's HTTP protocol. It runs as a child process (`modelops worker`) like any other engine and imports nothing
-// of the house.
+// llama-server's HTTP protocol. It runs as a child process (`modelops worker`) like any other engine and imports no other
+// package of this repository.
 //
 // It owns: the file format (gguf.go, quant.go), the tokenizer, the chat template (template*.go), the forward pass
 // (model.go, forward.go, kernel.go), sampling, the slots and the server (serve.go, http_*.go).

@@ -252,7 +252,7 @@ func (r *runner) pause(ctx context.Context, made int) error {
 	}
 }
 
-// embed returns the mean of the final hidden states of all tokens, scaled to length one. Every token is evaluated anew:
+// embed returns the mean of the final hidden states of all tokens, scaled to length one. Every token is evaluated again:
 // states are not cached, keys and values are.
 func (r *runner) embed(ctx context.Context, tokens []int32) ([]float32, error) {
 	s, err := r.pool.acquire(ctx, tokens)

@@ -188,7 +188,7 @@ func writeJSON(w http.ResponseWriter, code int, v any) {
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(code)
-	_, _ = w.Write(b) // the client may have gone: nobody is left to tell
+	_, _ = w.Write(b) // an error means that the client has gone
 }
 
 // answer writes a successful response.

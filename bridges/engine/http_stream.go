@@ -46,7 +46,7 @@ func (s *eventStream) raw(data []byte) error {
 }
 
 // finish ends the stream. After the first event an error can only be told inside it; before that it is returned, for an
-// ordinary answer. done tells whether the protocol wants a last "[DONE]".
+// ordinary answer. done tells whether the protocol ends with "[DONE]".
 func (s *eventStream) finish(err error, done bool) error {
 	defer func() { _ = s.control.SetWriteDeadline(time.Time{}) }() // the connection lives on
 	if err != nil && !s.started {

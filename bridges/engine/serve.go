@@ -34,7 +34,7 @@ type Options struct {
 	Grace  time.Duration
 	Logger *slog.Logger // [discard]
 
-	// Knobs for tests of whoever supervises a worker.
+	// Knobs for tests of a worker's supervisor.
 	LoadDelay  time.Duration // loading takes at least so long, with steady progress
 	TokenDelay time.Duration // pause before each token
 	HangAfter  int           // every generation stops moving after so many tokens; 0: never

@@ -10,7 +10,7 @@ import (
 // errQueueFull is returned when too many requests wait already.
 var errQueueFull = errors.New("all slots are busy and the queue is full")
 
-// slot is one place for a running request. Its sequence belongs to whoever acquired it.
+// slot is one place for a running request. Its sequence belongs to the request that acquired it.
 type slot struct {
 	id     int
 	seq    *sequence
@@ -81,7 +81,7 @@ func (p *pool) release(s *slot) {
 	p.pass(s)
 }
 
-// pass gives a slot to who has waited longest, or marks it free. The lock is held.
+// pass gives a slot to the longest waiting request, or marks it free. The lock is held.
 func (p *pool) pass(s *slot) {
 	p.turn++
 	s.used, s.active = p.turn, false

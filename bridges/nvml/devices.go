@@ -31,7 +31,7 @@ type Devices struct {
 
 type ask struct {
 	ctx   context.Context
-	reply chan []*messages.DeviceReading // room for one, so that the owner never waits for who went away
+	reply chan []*messages.DeviceReading // room for one, so that the owner never waits for a caller that has left
 }
 
 // Open finds the library and the GPUs. It never fails: a machine without a driver has zero readings and says so in
@@ -71,7 +71,7 @@ func openWith(ctx context.Context, lib nvml.Interface, opts Options) *Devices {
 // Read takes a sample of every device ever seen, also of lost ones. It waits for a call of another caller to end, at most
 // until ctx does. After Close it fails with Unavailable.
 //
-// used_bytes counts everybody; processes names those the driver can name. A process whose memory the driver doesn't tell
+// used_bytes counts all programs; processes lists those that the driver can name. A process whose memory the driver doesn't tell
 // has bytes 0: it is there, but its share is unknown.
 func (d *Devices) Read(ctx context.Context) ([]*messages.DeviceReading, error) {
 	if d.absent {
@@ -93,8 +93,8 @@ func (d *Devices) Read(ctx context.Context) ([]*messages.DeviceReading, error) {
 	}
 }
 
-// Faults delivers Xid and double-bit ECC events until Close closes it; nil where there is no driver. A reader that stays
-// away loses the faults that come after the first 64; the log has them.
+// Faults delivers Xid and double-bit ECC events until Close closes it; nil where there is no driver. While no
+// reader takes them, faults after the first 64 are dropped; the log has them.
 func (d *Devices) Faults() <-chan *messages.DeviceFault { return d.faults }
 
 // Status is one sentence for people.

@@ -4,7 +4,7 @@
 //
 // # One owner
 //
-// The library is dangerous to call at the wrong moment: after Shutdown a handle is worth nothing. So one goroutine owns it
+// The library is dangerous to call at the wrong moment: after Shutdown all handles are invalid. So one goroutine owns it
 // and makes every call; a second one only waits for events and is ended before the library is shut down.
 //
 // # Symbols
@@ -16,7 +16,7 @@
 //
 // # When the driver goes away
 //
-// A lost GPU, an unloaded module or an updated driver isn't an error of Read: the devices stay in the readings, lost and
+// A lost GPU, an unloaded module or an updated driver is no error of Read: the devices stay in the readings, marked lost
 // with the reason, and the library is shut down and opened again after 1 s, 2 s, ... 60 s until it answers. Devices are
 // then matched by UUID, so gpu0 stays gpu0 even when the driver counts differently.
 //
@@ -31,5 +31,5 @@
 //
 // Pids are those of the machine: a coordinator in a container with its own pid namespace doesn't find its workers by them.
 //
-// Built without cgo (or not for Linux) the package has the same words and says that it is off.
+// Built without cgo (or not for Linux) the package has the same API and says that it is off.
 package nvml

@@ -14,7 +14,7 @@ import (
 // waitMilliseconds is how long a wait for events blocks a thread, and so how long a shutdown may have to wait for it.
 const waitMilliseconds = 500
 
-// wanted are the events that say that a device or a program on it is in trouble.
+// wanted are the events that report trouble with a device or with a program on it.
 const wanted = nvml.EventTypeXidCriticalError | nvml.EventTypeDoubleBitEccError
 
 // watch waits for events in its own goroutine, because a wait blocks.
@@ -31,7 +31,7 @@ type news struct {
 	ret   nvml.Return
 }
 
-// listen registers for events of all devices; nil when none has any.
+// listen registers for events of all devices; nil when no device has events.
 func (s *session) listen() *watch {
 	if !s.has("nvmlEventSetCreate") || !s.has("nvmlDeviceRegisterEvents") || !s.has("nvmlEventSetWait", "nvmlEventSetWait_v2") {
 		return nil
@@ -74,7 +74,7 @@ func (s *session) register(d device, set nvml.EventSet) bool {
 	return r == nvml.SUCCESS
 }
 
-// run ends after the first answer that is neither an event nor a timeout: such an answer comes again at once, for ever.
+// run ends after the first answer that is neither an event nor a timeout: such an answer would repeat at once, without end.
 func (w *watch) run() {
 	defer close(w.done)
 	for {

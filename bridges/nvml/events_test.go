@@ -40,7 +40,7 @@ func TestFaultsArrive(t *testing.T) {
 	})
 }
 
-func TestFaultsNobodyReadsDoNotBlock(t *testing.T) {
+func TestFaultsWithoutAReaderDoNotBlock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, 1)
 		d := r.devices()

@@ -27,7 +27,7 @@ type owner struct {
 
 	live  *session         // nil while the driver doesn't answer
 	why   nvml.Return      // why live is nil
-	retry <-chan time.Time // when the library is opened anew; nil when all is well
+	retry <-chan time.Time // when the library is opened again; nil when all is well
 	pause time.Duration    // the next wait before that
 	since time.Time        // when live began
 }
@@ -66,7 +66,7 @@ func (o *owner) run(ctx context.Context, present chan<- bool) {
 	}
 }
 
-// start opens the library, or sees to it that it is tried again.
+// start opens the library, or plans another try.
 func (o *owner) start() {
 	s, r := begin(o.lib, &o.names, o.log)
 	if r != nvml.SUCCESS {
@@ -87,7 +87,7 @@ func (o *owner) stop(why nvml.Return) {
 	o.why = why
 }
 
-// fail gives the driver up until it answers again.
+// fail ends the session and plans reloads until the driver answers again.
 func (o *owner) fail(why nvml.Return) {
 	changed := o.live != nil || o.why != why
 	o.stop(why)
@@ -98,7 +98,7 @@ func (o *owner) fail(why nvml.Return) {
 	}
 }
 
-// again plans a reload, each one after twice the time of the last, until all was well for a while.
+// again plans a reload, with exponential back-off until a session has lasted.
 func (o *owner) again() {
 	if o.retry != nil {
 		return
@@ -107,8 +107,8 @@ func (o *owner) again() {
 	o.pause = min(2*o.pause, lastPause)
 }
 
-// well calls the reload off. A session has to last before the next trouble counts as new: events that fail a moment after
-// each reload would otherwise have the library opened every second.
+// well cancels the reload. The back-off is reset only after a session has lasted: events that fail right after each reload
+// would otherwise open the library every second.
 func (o *owner) well() {
 	o.retry = nil
 	if time.Since(o.since) >= o.pause {
@@ -116,7 +116,7 @@ func (o *owner) well() {
 	}
 }
 
-// read samples all devices. A caller who went away meanwhile gets no more calls made for him.
+// read samples all devices. It stops when its caller has left.
 func (o *owner) read(ctx context.Context) []*messages.DeviceReading {
 	if o.live == nil {
 		return o.allLost(explain(o.why))
@@ -144,7 +144,7 @@ func (o *owner) read(ctx context.Context) []*messages.DeviceReading {
 	return out
 }
 
-// settle plans a reload when something is amiss and calls it off when nothing is.
+// settle plans a reload when something is wrong and cancels it when nothing is.
 func (o *owner) settle(lost int) {
 	if lost > 0 || o.live.deaf {
 		o.again()
@@ -167,7 +167,7 @@ func (o *owner) report(lost int) {
 	o.out.say(status)
 }
 
-// note remembers what a lost device can be shown with, and logs the change.
+// note keeps the capacity that a lost device is shown with, and logs the change.
 func (o *owner) note(k *known, reading *messages.DeviceReading) {
 	switch {
 	case reading.Lost && !k.lost:
@@ -189,7 +189,7 @@ func (o *owner) news() <-chan news {
 	return o.live.watch.news
 }
 
-// hear passes a fault on, or learns that there will be no more of them.
+// hear passes a fault on, or notes that no more faults will come.
 func (o *owner) hear(n news) {
 	switch {
 	case n.ret == nvml.SUCCESS:
@@ -199,7 +199,7 @@ func (o *owner) hear(n news) {
 	case n.ret == nvml.ERROR_NOT_SUPPORTED:
 		o.log.Info("the driver has no GPU events here")
 	default:
-		o.log.Warn("GPU events ended; the library is opened anew", "reason", explain(n.ret))
+		o.log.Warn("GPU events ended; the library is opened again", "reason", explain(n.ret))
 		o.live.deaf = true
 		o.again()
 	}
@@ -210,6 +210,6 @@ func (o *owner) tell(fault *messages.DeviceFault) {
 	select {
 	case o.out.faults <- fault:
 	default:
-		o.log.Warn("a GPU fault was dropped: nobody reads them", "device", fault.Device, "code", fault.Code)
+		o.log.Warn("a GPU fault was dropped: no reader takes them", "device", fault.Device, "code", fault.Code)
 	}
 }

@@ -22,7 +22,7 @@ func TestProcesses(t *testing.T) {
 		refused                nvml.Return // what the graphics list answers
 		want                   string
 	}{
-		"nobody":                  {want: "[]"},
+		"no process":              {want: "[]"},
 		"foreign and ours":        {compute: []nvml.ProcessInfo{whole(9, 100), whole(2, 50)}, want: "[2:50 9:100]"},
 		"in two lists":            {compute: []nvml.ProcessInfo{whole(2, 50)}, graphics: []nvml.ProcessInfo{whole(2, 60)}, want: "[2:60]"},
 		"unknown isn't a number":  {compute: []nvml.ProcessInfo{whole(2, ^uint64(0)), whole(3, 7)}, want: "[2:0 3:7]"},

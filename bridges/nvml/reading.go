@@ -98,8 +98,8 @@ func (p *probe) reading() *messages.DeviceReading {
 	return m
 }
 
-// memory is what programs can have and what they have, in bytes. A GPU that shares the system's memory has none of its
-// own to tell of: 0, so that nothing is placed by it. Any other refusal makes the device unusable, so it counts as lost.
+// memory is what programs can use and what they use, in bytes. A GPU that shares the system's memory has no
+// memory of its own: 0, so that nothing is placed on it. Any other refusal makes the device unusable, so it counts as lost.
 func (p *probe) memory() (capacity, used uint64) {
 	if p.may("nvmlDeviceGetMemoryInfo_v2") {
 		if m, r := p.device.GetMemoryInfo_v2(); p.ok(r) {

@@ -9,7 +9,7 @@ import (
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
 )
 
-// session is the library's life from a good Init to Shutdown. Handles are worth nothing outside of it.
+// session is the time from a successful Init to Shutdown. Handles are valid only within it.
 type session struct {
 	lib     nvml.Interface
 	log     *slog.Logger
@@ -17,7 +17,7 @@ type session struct {
 	devices []device
 	broken  []broken
 	watch   *watch // nil where the driver has no events
-	deaf    bool   // events were had and ended with an error: a reload may bring them back
+	deaf    bool   // events ended with an error: a reload may bring them back
 }
 
 type device struct {
@@ -46,7 +46,7 @@ func begin(lib nvml.Interface, names *registry, log *slog.Logger) (*session, nvm
 	return s, nvml.SUCCESS
 }
 
-// end waits for the watcher, because a Wait that is under way while the library shuts down would be its last.
+// end waits for the watcher, because a Wait in progress while the library shuts down would crash the process.
 func (s *session) end() {
 	s.watch.end()
 	s.lib.Shutdown()
@@ -104,7 +104,7 @@ func (s *session) enumerate(names *registry) nvml.Return {
 	return nvml.SUCCESS
 }
 
-// model is the product's name. A GPU that is cut into MIG instances says so: its memory can't be had as a whole.
+// model is the product's name. A GPU that is cut into MIG instances says so: its memory can't be used as a whole.
 func (s *session) model(handle nvml.Device) string {
 	name, r := handle.GetName()
 	if r != nvml.SUCCESS {

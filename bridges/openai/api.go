@@ -14,11 +14,11 @@ const (
 	defaultHeartbeat  = 10 * time.Second
 	defaultRetryDelay = 50 * time.Millisecond
 	defaultStall      = 2 * time.Minute
-	// maxRetries counts repetitions, so a request meets at most three workers.
+	// maxRetries counts repetitions, so a request reaches at most three workers.
 	maxRetries = 2
 )
 
-// Observer counts what went through. All methods are called from many goroutines.
+// Observer counts requests. All methods are called from many goroutines.
 type Observer interface {
 	// ObserveRequest tells how a request ended: its HTTP status (499 when the caller left) and the time since it came in.
 	ObserveRequest(model, code, class string, d time.Duration)
@@ -33,7 +33,7 @@ type Observer interface {
 // Options of an API. Only Gateway is required.
 type Options struct {
 	Gateway messages.Gateway
-	// Callers tells who asks; nil = nobody is asked for a key.
+	// Callers identifies callers by their key; nil = no key is needed.
 	Callers messages.Authenticate
 	// MaxBody is the most bytes of a request body; 0 = 64 MiB.
 	MaxBody int64
@@ -63,9 +63,9 @@ type API struct {
 	log        *slog.Logger
 	workers    *workers
 	buffers    sync.Pool // of *[]byte
-	// stall is how long a client may refuse to take a piece of its answer: its place at the worker is others' too.
+	// stall is how long a client may refuse to take a piece of its answer: it holds a place at the worker meanwhile.
 	stall time.Duration
-	// queuePatience is how long a stream's wait in the queue stays untold.
+	// queuePatience is how long a stream waits in the queue before its position is sent.
 	queuePatience time.Duration
 }
 
@@ -99,7 +99,7 @@ func (a *API) Forget(url string) { a.workers.forget(url) }
 // Close drops the idle connections to all workers.
 func (a *API) Close() { a.workers.close() }
 
-// ServeHTTP routes by path. It leaves the matched route in r.Pattern for whoever counts requests; empty = no such path.
+// ServeHTTP routes by path. It leaves the matched route in r.Pattern for the middleware that counts requests; empty = no such path.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := requestID(r)
 	w.Header()["X-Request-Id"] = []string{id}

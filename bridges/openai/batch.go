@@ -10,7 +10,7 @@ import (
 
 // Batching says how requests to a model may share an upstream request.
 type Batching struct {
-	// Window is how long a request waits for company while another of its kind is under way; 0 = nothing is shared.
+	// Window is how long a request waits for others while another of its kind is under way; 0 = nothing is shared.
 	Window time.Duration
 	// MaxSize is the most inputs of one upstream request; less than 2 = nothing is shared.
 	MaxSize int
@@ -30,17 +30,17 @@ type member struct {
 	weights []int
 	// rest are the other parts of the body, sorted by name; all members of a batch have the same.
 	rest []part
-	// top is how many results of a rerank it wants; 0 = all.
+	// top is the number of results of a rerank that it asks for; 0 = all.
 	top int
-	// turn gets exactly one word, unless the member leaves before.
+	// turn gets exactly one value, unless the member leaves before.
 	turn  chan turn
-	batch *batch // that it flies with; the batches' lock guards it, and gone
+	batch *batch // that it is sent with; the batches' lock guards it, and gone
 	gone  bool
 }
 
 func (m *member) bytes() int { return len(m.x.q.body) }
 
-// turn is what a member hears: that it shall go by itself, that it is refused, or its part of the answer.
+// turn is what a member is told: that it is sent by itself, that it is refused, or its part of the answer.
 type turn struct {
 	alone  bool
 	bad    *refusal
@@ -52,7 +52,7 @@ type turn struct {
 	cause error
 }
 
-// batch is an upstream request of several members. Its context is none of theirs: it ends when the last of them has left.
+// batch is an upstream request of several members. It has a context of its own, which ends when the last of them has left.
 type batch struct {
 	members []*member
 	left    int // of them, those whose callers left; the batches' lock guards it
@@ -62,47 +62,48 @@ type batch struct {
 
 // batches are all requests that could share something, by key. Keys live as long as something is under way.
 type batches struct {
-	fly   func(*batch) []turn // brings a batch to the engine and says what each member hears
+	fly   func(*batch) []turn // sends a batch to the engine and says what each member is told
 	mu    sync.Mutex
-	byKey map[string]*lane
+	byKey map[string]*group
 }
 
-type lane struct {
+// group is the state of one key.
+type group struct {
 	gathering
 	timer *time.Timer
 }
 
 func newBatches(fly func(*batch) []turn) *batches {
-	return &batches{fly: fly, byKey: map[string]*lane{}}
+	return &batches{fly: fly, byKey: map[string]*group{}}
 }
 
-// enter takes a member in. The one word comes on its turn; it must call leave once, whatever became of it.
+// enter takes a member in. The answer comes on its turn; it must call leave once, whatever the answer is.
 func (bs *batches) enter(m *member) {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
-	l := bs.byKey[m.key]
-	if l == nil {
-		l = &lane{}
-		bs.byKey[m.key] = l
+	g := bs.byKey[m.key]
+	if g == nil {
+		g = &group{}
+		bs.byKey[m.key] = g
 	}
-	before := l.round
-	for _, list := range l.arrive(m, m.most) {
-		bs.send(l, list)
+	before := g.round
+	for _, list := range g.arrive(m, m.most) {
+		bs.send(g, list)
 	}
-	if l.round != before && len(l.waiting) > 0 {
-		round := l.round
-		l.timer = time.AfterFunc(m.window, func() { bs.over(l, round) })
+	if g.round != before && len(g.waiting) > 0 {
+		round := g.round
+		g.timer = time.AfterFunc(m.window, func() { bs.over(g, round) })
 	}
 }
 
-func (bs *batches) over(l *lane, round uint64) {
+func (bs *batches) over(g *group, round uint64) {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
-	bs.send(l, l.gathering.over(round))
+	bs.send(g, g.gathering.over(round))
 }
 
-// send lets a list go. A list of one goes by itself, byte for byte as it came. The lock is held.
-func (bs *batches) send(l *lane, list []*member) {
+// send sends a list. A list of one is sent by itself, byte for byte as it came. The lock is held.
+func (bs *batches) send(g *group, list []*member) {
 	switch len(list) {
 	case 0:
 	case 1:
@@ -113,11 +114,11 @@ func (bs *batches) send(l *lane, list []*member) {
 		for _, m := range list {
 			m.batch = b
 		}
-		go bs.bring(l, b)
+		go bs.bring(g, b)
 	}
 }
 
-func (bs *batches) bring(l *lane, b *batch) {
+func (bs *batches) bring(g *group, b *batch) {
 	defer b.cancel()
 	turns := bs.fly(b)
 	bs.mu.Lock()
@@ -127,21 +128,21 @@ func (bs *batches) bring(l *lane, b *batch) {
 			continue
 		}
 		if turns[i].alone {
-			l.flights++
+			g.flights++
 		}
 		m.turn <- turns[i]
 	}
-	bs.landed(b.members[0].key, l)
+	bs.landed(b.members[0].key, g)
 }
 
-// landed ends one upstream request; who waited for nothing else goes. The lock is held.
-func (bs *batches) landed(key string, l *lane) {
-	bs.send(l, l.gathering.landed())
-	if l.timer != nil && len(l.waiting) == 0 {
-		l.timer.Stop()
-		l.timer = nil
+// landed ends one upstream request; members that waited only for it are sent. The lock is held.
+func (bs *batches) landed(key string, g *group) {
+	bs.send(g, g.gathering.landed())
+	if g.timer != nil && len(g.waiting) == 0 {
+		g.timer.Stop()
+		g.timer = nil
 	}
-	if l.flights == 0 {
+	if g.flights == 0 {
 		delete(bs.byKey, key)
 	}
 }
@@ -152,18 +153,18 @@ func (bs *batches) leave(m *member, flew bool) {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
 	select {
-	case last := <-m.turn: // told in the same instant
+	case last := <-m.turn: // the turn came in the same instant
 		flew = flew || last.alone
 	default:
 	}
-	l := bs.byKey[m.key]
+	g := bs.byKey[m.key]
 	switch {
 	case flew:
-		bs.landed(m.key, l)
-	case l != nil && l.leave(m):
-		if len(l.waiting) == 0 {
-			l.timer.Stop()
-			l.timer = nil
+		bs.landed(m.key, g)
+	case g != nil && g.leave(m):
+		if len(g.waiting) == 0 {
+			g.timer.Stop()
+			g.timer = nil
 		}
 	case m.batch != nil && !m.gone:
 		m.gone = true

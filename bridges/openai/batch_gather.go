@@ -2,22 +2,22 @@ package openai
 
 import "slices"
 
-// batchBytes bounds what is gathered into one batch, as the members' whole bodies. Batching pays for small requests; a
-// larger one goes as it came.
+// batchBytes bounds one batch, as the sum of the members' bodies. Batching pays for small requests; a larger one is sent by
+// itself.
 const batchBytes = 4 << 20
 
-// gathering is what is known of requests that could share an answer from the engine: how many upstream requests of theirs
-// are under way, and who waits for company. Nobody waits while nothing is under way.
+// gathering is the state of requests that could share an upstream request: how many upstream requests of theirs are under
+// way, and which members wait for others. No member waits while nothing is under way.
 type gathering struct {
 	flights int
 	waiting []*member
-	inputs  int // of those who wait, together
+	inputs  int // of the waiting members, together
 	bytes   int
 	// round changes whenever a new list of waiting members begins, so that a window that ends late ends nothing else.
 	round uint64
 }
 
-// arrive takes a member in and returns who goes now, each list as one upstream request. A member that came while nothing
+// arrive takes a member in and returns what is sent now, each list as one upstream request. A member that came while nothing
 // was under way, or that fills a batch by itself, is a list of its own.
 func (g *gathering) arrive(m *member, most int) (send [][]*member) {
 	if g.flights == 0 || len(m.items) >= most {
@@ -38,7 +38,7 @@ func (g *gathering) arrive(m *member, most int) (send [][]*member) {
 	return send
 }
 
-// over ends the window of a round: who has waited goes.
+// over ends the window of a round: the waiting members are sent.
 func (g *gathering) over(round uint64) []*member {
 	if g.round != round || len(g.waiting) == 0 {
 		return nil
@@ -55,7 +55,7 @@ func (g *gathering) landed() []*member {
 	return g.depart()
 }
 
-// leave takes out a member that waits no longer; false when it isn't among those who wait.
+// leave takes out a member that waits no longer; false when it isn't among the waiting.
 func (g *gathering) leave(m *member) bool {
 	i := slices.Index(g.waiting, m)
 	if i < 0 {
@@ -66,7 +66,7 @@ func (g *gathering) leave(m *member) bool {
 	return true
 }
 
-// depart makes one flight of all who wait.
+// depart makes one upstream request of all waiting members.
 func (g *gathering) depart() []*member {
 	list := g.waiting
 	g.waiting, g.inputs, g.bytes = nil, 0, 0

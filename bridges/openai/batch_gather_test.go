@@ -16,7 +16,7 @@ func someone(id string, inputs int) *member {
 	return &member{x: x, items: make([][]byte, inputs), key: "k", window: time.Second, most: 4, turn: make(chan turn, 1)}
 }
 
-// named lists who goes: members of one flight joined by +.
+// named lists what is sent: members of one upstream request joined by +.
 func named(lists ...[]*member) string {
 	var out []string
 	for _, list := range lists {
@@ -31,21 +31,21 @@ func named(lists ...[]*member) string {
 	return strings.Join(out, " ")
 }
 
-// Each step is "id inputs" for an arrival, or a word; after it, who goes. At most four inputs go together.
-func TestWhoGoesWhen(t *testing.T) {
+// Each step is "id inputs" for an arrival, or another step; after it, what is sent. At most four inputs are sent together.
+func TestWhenMembersAreSent(t *testing.T) {
 	type step struct{ do, goes string }
 	for name, steps := range map[string][]step{
 		"a lone one goes at once, again and again": {{"a 1", "a"}, {"landed", ""}, {"b 1", "b"}, {"landed", ""}},
 		"later ones wait for the window":           {{"a 1", "a"}, {"b 1", ""}, {"c 2", ""}, {"over", "b+c"}},
 		"a full batch doesn't wait":                {{"a 1", "a"}, {"b 1", ""}, {"c 3", "b+c"}, {"over", ""}},
 		"what doesn't fit begins the next":         {{"a 1", "a"}, {"b 3", ""}, {"c 2", "b"}, {"d 2", "c+d"}},
-		"who is larger than a batch goes alone":    {{"a 1", "a"}, {"b 1", ""}, {"c 9", "c"}, {"over", "b"}},
+		"a member as large as a batch is alone":    {{"a 1", "a"}, {"b 1", ""}, {"c 9", "c"}, {"over", "b"}},
 		"a batch's worth goes alone too":           {{"a 1", "a"}, {"b 4", "b"}, {"over", ""}},
-		"nobody waits for nothing":                 {{"a 1", "a"}, {"b 1", ""}, {"c 1", ""}, {"landed", "b+c"}},
+		"no member waits for nothing":              {{"a 1", "a"}, {"b 1", ""}, {"c 1", ""}, {"landed", "b+c"}},
 		"two flights, then one":                    {{"a 1", "a"}, {"b 4", "b"}, {"c 1", ""}, {"landed", ""}, {"landed", "c"}},
 		"an old window ends nothing new":           {{"a 1", "a"}, {"b 1", ""}, {"c 3", "b+c"}, {"d 1", ""}, {"over before", ""}, {"over", "d"}},
-		"who left isn't sent":                      {{"a 1", "a"}, {"b 1", ""}, {"c 1", ""}, {"leave b", ""}, {"over", "c"}},
-		"who left gives room":                      {{"a 1", "a"}, {"b 3", ""}, {"leave b", ""}, {"c 3", ""}, {"d 1", "c+d"}},
+		"a member that left isn't sent":            {{"a 1", "a"}, {"b 1", ""}, {"c 1", ""}, {"leave b", ""}, {"over", "c"}},
+		"a member that left gives room":            {{"a 1", "a"}, {"b 3", ""}, {"leave b", ""}, {"c 3", ""}, {"d 1", "c+d"}},
 		"all left":                                 {{"a 1", "a"}, {"b 3", ""}, {"leave b", ""}, {"landed", ""}, {"c 1", "c"}},
 	} {
 		var g gathering
@@ -174,7 +174,7 @@ func TestOnlyTheLastToLeaveEndsABatch(t *testing.T) {
 	})
 }
 
-// Members that are sent alone after their batch was refused count as under way, and those who leave in that instant land too.
+// Members that are sent alone after their batch was refused count as under way, and those that leave in that instant land too.
 func TestAfterARefusedBatchNothingStaysBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, bs := newSky()

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestWhoLeavesIsMissedByNobody(t *testing.T) {
+func TestAMemberThatLeavesDoesNotHarmTheOthers(t *testing.T) {
 	for deadline := 100 * time.Millisecond; !leaveOneByOne(t, deadline); deadline *= 2 {
 		if deadline > hangLimit {
 			t.Fatal("the deadline passes always before the flight")
@@ -18,7 +18,7 @@ func TestWhoLeavesIsMissedByNobody(t *testing.T) {
 	o.waitFor(t, 1)
 	a.leave()
 	b.leave()
-	<-o.left // the engine sees that nobody waits any more
+	<-o.left // the engine sees that its client has left
 	o.gate <- struct{}{}
 	<-first.done
 	if got := h.gateway.failures(2); slices.Contains(got, true) {
@@ -26,12 +26,12 @@ func TestWhoLeavesIsMissedByNobody(t *testing.T) {
 	}
 }
 
-// leaveOneByOne lets one leave while it waits, one at its deadline and one while the engine works. It is false when a busy machine
+// leaveOneByOne lets one member leave while it waits, one at its deadline and one while the engine works. It is false when a busy machine
 // let the deadline pass before the engine was asked.
 func leaveOneByOne(t *testing.T, deadline time.Duration) (done bool) {
 	h, api, o, first := crowded(t, 3)
 	defer func() {
-		if !done { // whoever is left may go
+		if !done { // the rest may end
 			h.CloseClientConnections()
 			for range 4 {
 				o.gate <- struct{}{}

@@ -110,7 +110,7 @@ func compact(value []byte) []byte {
 	return b.Bytes()
 }
 
-// personal headers tell of the caller, not of what is asked; an engine that answers several callers at once sees none of
+// personal headers describe the caller, not the request; an engine that answers several callers at once sees none of
 // them. Priority and keep-alive came in with ours (X-Modelops-...) and are the gateway's.
 var personal = map[string]bool{
 	"Accept": true, "Accept-Encoding": true, "Accept-Language": true, "User-Agent": true, "Traceparent": true, "Tracestate": true,

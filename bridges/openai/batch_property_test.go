@@ -32,8 +32,8 @@ var wishes = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) wish {
 	return w
 }), 1, 14)
 
-// Whatever members, sizes, failures and departures there are: everybody gets exactly the answer that he would get alone, once.
-func TestEverybodyGetsHisOwn(t *testing.T) {
+// Whatever members, sizes, failures and departures there are: every member gets exactly the answer that it would get alone, once.
+func TestEveryMemberGetsItsOwnAnswer(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		most := rapid.IntRange(2, 6).Draw(t, "most")
 		window := time.Duration(rapid.IntRange(1, 3000).Draw(t, "window")) * time.Microsecond

@@ -15,7 +15,7 @@ type shape struct {
 	list  string // of the answer: its items carry an index into that list
 	// declared: only for models whose declaration says that their engine can.
 	declared bool
-	// read takes the inputs out of a body; false = this request goes by itself.
+	// read takes the inputs out of a body; false = this request is sent by itself.
 	read func(m *member, body []byte, parts []part) bool
 }
 
@@ -34,7 +34,7 @@ var (
 	completions = shape{field: "prompt", list: "choices", declared: true, read: readPrompt}
 )
 
-// memberOf says whether a request may share its way: nil = it goes by itself.
+// memberOf says whether a request may share an upstream request: nil = it is sent by itself.
 func (a *API) memberOf(x *exchange) *member {
 	s := shapes[x.r.URL.Path]
 	if s == nil || a.batching == nil || x.q.stream || len(x.q.body) > batchBytes {
@@ -56,8 +56,8 @@ func (a *API) memberOf(x *exchange) *member {
 	return m
 }
 
-// sharedKey is equal for requests that may share: all that the engine would see is equal but for the inputs, and so is what
-// the gateway goes by.
+// sharedKey is equal for requests that may share: all that the engine would see is equal except the inputs, and so is what
+// the gateway decides by.
 func (m *member) sharedKey() string {
 	x := m.x
 	var key bytes.Buffer
@@ -149,7 +149,7 @@ func readDocuments(m *member, body []byte, parts []part) bool {
 	return ok
 }
 
-// readPrompt takes one prompt as text that wants one choice.
+// readPrompt takes one prompt as text that asks for one choice.
 func readPrompt(m *member, body []byte, parts []part) bool {
 	prompt := m.split(parts)
 	if prompt == nil || prompt[0] != '"' {

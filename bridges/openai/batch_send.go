@@ -15,11 +15,11 @@ import (
 // answerBytes bounds what is kept of an engine's answer until it is divided.
 const answerBytes = 64 << 20
 
-// fly brings a batch to the engine: an exchange as any other, with one place and one outcome, whose client is a recorder.
+// fly sends a batch to the engine: an exchange as any other, with one place and one outcome, whose client is a recorder.
 func (a *API) fly(b *batch) (turns []turn) {
 	lead := b.members[0].x
 	defer func() {
-		// Outside of net/http nobody else would catch it, and one request must not end them all.
+		// Outside of net/http nothing else recovers a panic, and one request must not end all.
 		if p := recover(); p != nil {
 			a.log.Error("a batch broke", "model", lead.q.model, "correlation", lead.id, "panic", p, "stack", string(debug.Stack()))
 			turns = b.everyone(turn{bad: refusalOf(messages.NewError(messages.Internal, lead.q.model, "the requests that were sent together could not be answered"))})
@@ -38,7 +38,7 @@ func (a *API) fly(b *batch) (turns []turn) {
 	return turns
 }
 
-// admissions lets through what counts places; callers count their answers themselves.
+// admissions passes on what is counted per place; members count their answers themselves.
 type admissions struct{ Observer }
 
 func (admissions) ObserveFirstByte(string, time.Duration) {}
@@ -71,7 +71,7 @@ func (b *batch) question() *question {
 	return &question{body: body.Bytes(), model: lead.x.q.model, at: at}
 }
 
-// divide says what each member hears. An error is why the members go alone.
+// divide says what each member is told. An error is why the members are sent alone.
 func (b *batch) divide(x *exchange, rec *recorder) ([]turn, error) {
 	if rec.full {
 		return b.everyone(turn{alone: true}), errors.New("the answer is too large to be divided")
@@ -99,8 +99,8 @@ func (b *batch) divide(x *exchange, rec *recorder) ([]turn, error) {
 	return turns, nil
 }
 
-// mayBeOnes says whether a refusal of all can be the fault of one: the rest shall not suffer for it. That the engine is busy,
-// knows no such key or can't do the thing at all is true for each. llama-server says 500 to an input that is too long.
+// mayBeOnes says whether a refusal of the batch can be the fault of one member; then each is sent alone. That the engine is
+// busy, knows no such key or doesn't support the request is true for each. llama-server says 500 to an input that is too long.
 func mayBeOnes(status int) bool {
 	switch status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests:
@@ -111,7 +111,7 @@ func mayBeOnes(status int) bool {
 	return status >= 400 && status < 500
 }
 
-// everyone gives each member the same word, and headers of its own.
+// everyone gives each member the same turn, with headers of its own.
 func (b *batch) everyone(t turn) []turn {
 	turns := make([]turn, len(b.members))
 	for i := range turns {
@@ -121,7 +121,7 @@ func (b *batch) everyone(t turn) []turn {
 	return turns
 }
 
-// recorder stands where a client would.
+// recorder is the client of a batch: it keeps the answer until it is divided.
 type recorder struct {
 	header http.Header
 	status int

@@ -9,7 +9,7 @@ import (
 	"strconv"
 )
 
-// item is one of an answer's: which input it belongs to, and where its bytes say so.
+// item is one item of an answer: the input it belongs to, and where its bytes say so.
 type item struct {
 	raw   []byte
 	index int
@@ -96,7 +96,7 @@ func ownItems(members []*member, items []item) [][]item {
 	return own
 }
 
-// notShared are parts that tell of the whole upstream request and would be untrue of a member's.
+// notShared are parts that describe the whole upstream request and would be wrong for a member's.
 var notShared = []string{"timings"}
 
 // rebuild writes a member's answer in the order of the engine's.
@@ -116,7 +116,7 @@ func rebuild(parts []part, s *shape, own []item, usage []byte, nth int) []byte {
 		case p.name == "usage":
 			b.Write(usage)
 		case p.name == "id" && len(p.value) > 1 && p.value[0] == '"':
-			// Ids shall tell answers apart.
+			// Each answer needs an id of its own.
 			fmt.Fprintf(&b, "%s-%d\"", p.value[:len(p.value)-1], nth)
 		default:
 			b.Write(p.value)

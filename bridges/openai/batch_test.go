@@ -136,7 +136,7 @@ func (h *house) embed(input string, header ...string) *caller {
 func (h *house) waiting(api *API, n int) {
 	h.t.Helper()
 	if !h.waitingOr(api, n, nil) {
-		h.t.Fatalf("there are never %d who wait", n)
+		h.t.Fatalf("there are never %d waiting members", n)
 	}
 }
 
@@ -180,7 +180,7 @@ func rows(rows ...string) string {
 	return `{"object":"list","data":[` + strings.Join(rows, ",") + `]}`
 }
 
-// crowded is a house whose engine is busy with one request, "first"; the next ones wait for each other.
+// crowded opens an API whose engine is busy with one request, "first"; the next ones wait for each other.
 func crowded(t *testing.T, most int, change ...func(*Options)) (*house, *API, *oven, *caller) {
 	t.Helper()
 	o := newOven(true)
@@ -192,7 +192,7 @@ func crowded(t *testing.T, most int, change ...func(*Options)) (*house, *API, *o
 	return h, api, o, first
 }
 
-func TestWhoWaitsTogetherIsAnsweredTogether(t *testing.T) {
+func TestWaitingRequestsShareOneUpstreamRequest(t *testing.T) {
 	h, api, o, first := crowded(t, 4)
 	a := h.embed(`"a"`, "X-Request-Id", "id-a", "Traceparent", "00-1")
 	h.waiting(api, 1)
@@ -236,7 +236,7 @@ func TestALoneRequestPassesUntouched(t *testing.T) {
 	}
 }
 
-func TestABadOneFailsAlone(t *testing.T) {
+func TestABadMemberFailsAlone(t *testing.T) {
 	h, api, o, first := crowded(t, 3)
 	a := h.embed(`"a"`)
 	h.waiting(api, 1)
@@ -277,7 +277,7 @@ func TestAnAnswerOfTheWrongCountIsAskedForAgain(t *testing.T) {
 	<-first.done
 }
 
-func TestWhatIsTrueForAllIsToldToAll(t *testing.T) {
+func TestARefusalOfTheBatchReachesEveryMember(t *testing.T) {
 	for status, body := range map[int]string{503: `{"error":"busy"}`, 429: `{"error":"slow down"}`, 501: `{"error":"no embeddings"}`, 401: `{"error":"who?"}`} {
 		h, _, o, first := crowded(t, 2)
 		o.answer = func(w http.ResponseWriter, inputs []string) bool {
@@ -300,7 +300,7 @@ func TestWhatIsTrueForAllIsToldToAll(t *testing.T) {
 	}
 }
 
-func TestOurRefusalIsToldToAll(t *testing.T) {
+func TestARefusalOfTheGatewayReachesEveryMember(t *testing.T) {
 	h, _, o, first := crowded(t, 2)
 	h.gateway.mu.Lock()
 	h.gateway.admit = func(context.Context, string) (*messages.Grant, error) {

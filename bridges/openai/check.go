@@ -23,7 +23,7 @@ type question struct {
 	keepAlive *time.Duration
 }
 
-// readQuestion checks what the edge can check: syntax, that a model is named, and the figures that no engine can mean.
+// readQuestion checks what can be checked here: syntax, that a model is named, and figures that are valid for no engine.
 func readQuestion(body []byte, rt route) (*question, *refusal) {
 	env, err := scanBody(body)
 	if err != nil {

@@ -1,5 +1,5 @@
 // Package openai is the door for programs that speak the OpenAI HTTP API (and its neighbours of llama-server, Anthropic
-// and rerank): it finds out which model a request is for, asks the gateway for a place, and lets the bytes through.
+// and rerank): it finds the model that a request names, asks the gateway for a place, and passes the bytes through.
 //
 // It is a pass-through. The body is read once, within a bound, and checked for syntax; only the value of "model" is ever
 // changed, in place; everything else, known or not, reaches the engine byte for byte, and so does the answer, chunk by

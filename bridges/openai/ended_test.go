@@ -26,7 +26,7 @@ func (g *endingGateway) Admit(context.Context, string) (*messages.Grant, error) 
 	return &messages.Grant{Model: "m", Upstream: "m", URL: g.url, Ended: g.ended, Release: func(o messages.Outcome) { g.outcome <- o }}, nil
 }
 
-// A grant that is taken back ends the request at the engine, tells the caller why, and blames nobody.
+// A grant that is revoked ends the request at the engine, tells the caller why, and counts as no failure of the worker.
 func TestGrantTakenBackEndsTheRequest(t *testing.T) {
 	running := make(chan struct{})
 	engine := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -239,7 +239,7 @@ func TestHeartbeatsThenTheAnswer(t *testing.T) {
 	}
 }
 
-func TestNoHeartbeatForThoseWhoDoNotStream(t *testing.T) {
+func TestNoHeartbeatWithoutStreaming(t *testing.T) {
 	g := refuses(nil)
 	g.admit = func(ctx context.Context, _ string) (*messages.Grant, error) { <-ctx.Done(); return nil, ctx.Err() }
 	h := open(t, g, func(o *Options) { o.Heartbeat = time.Millisecond })

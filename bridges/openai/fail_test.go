@@ -23,7 +23,7 @@ func errorOf(t *testing.T, body string) errorObject {
 }
 
 func TestWhatTheEdgeRefuses(t *testing.T) {
-	h := open(t, refuses(messages.NewError(messages.Internal, "", "nobody should have asked")), func(o *Options) { o.MaxBody = 1000 })
+	h := open(t, refuses(messages.NewError(messages.Internal, "", "no place should be asked for")), func(o *Options) { o.MaxBody = 1000 })
 	long := `{"model":"tiny","prompt":"` + strings.Repeat("x", 2000) + `"}`
 	for _, c := range []struct {
 		name, method, path, body string
@@ -162,7 +162,7 @@ func TestAClientThatLeavesEndsTheRequestInEveryState(t *testing.T) {
 		}()
 		<-entered
 		leave()
-		<-ended // hangs if nobody told
+		<-ended // hangs if the engine is not told
 		<-gone
 		if got := h.counted(); got != "tiny 499" {
 			t.Errorf("%s: counted %q", name, got)

@@ -149,7 +149,7 @@ func text(t *testing.T, resp *http.Response) string {
 	return string(b)
 }
 
-// nowhere is an address at which nobody answers.
+// nowhere is an address at which nothing answers.
 func nowhere(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

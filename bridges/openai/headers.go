@@ -18,8 +18,8 @@ var hop = map[string]bool{
 	"Te": true, "Trailer": true, "Transfer-Encoding": true, "Upgrade": true,
 }
 
-// withheld headers stop at this door. The keys are the caller's, for us and not for an engine; cookies too. An idempotency
-// key would make net/http send a request again that an engine may have begun. The last four are said anew.
+// withheld headers are not passed to the engine. Keys and cookies of the caller are meant for us. An idempotency key would
+// make net/http repeat a request that an engine may have begun. The last four are set again.
 var withheld = map[string]bool{
 	"Authorization": true, "X-Api-Key": true, "Api-Key": true, "Cookie": true,
 	"Idempotency-Key": true, "X-Idempotency-Key": true, "Expect": true, "Origin": true, "Referer": true,
@@ -55,8 +55,7 @@ func requestHeader(in http.Header, id string, grant *messages.Grant, rt route) h
 	return out
 }
 
-// copyResponseHeader leaves out what belongs to the engine's connection, and its opinion on who may read the answer in a
-// browser: that is for the door to say.
+// copyResponseHeader leaves out what belongs to the engine's connection, and its CORS headers: this API sets its own.
 func copyResponseHeader(to, from http.Header) {
 	named := namedIn(from["Connection"])
 	for k, v := range from {
@@ -85,7 +84,7 @@ func namedIn(connection []string) map[string]bool {
 	return named
 }
 
-// queueHeaders tell the client how it waited. Milliseconds.
+// queueHeaders tell the client how long it waited, in milliseconds.
 func queueHeaders(h http.Header, grant *messages.Grant) {
 	placeHeaders(h, grant.Position, grant.Expected)
 	h["X-Modelops-Queue-Ms"] = []string{strconv.FormatInt(grant.Queued.Milliseconds(), 10)}

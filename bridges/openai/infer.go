@@ -11,17 +11,17 @@ import (
 	"modelops/messages"
 )
 
-// statusClientGone is what is counted for a caller that left; nobody is there to see it.
+// statusClientGone is counted for a caller that left. It is never sent.
 const statusClientGone = 499
 
-// anyClass stands in the metrics where nobody is asked for keys.
+// anyClass is the class in the metrics where no keys are configured.
 const anyClass = "default"
 
 // exchange is one request on its way. Its context is the client's, with the deadline it asked for: when it ends, the
 // request ends in the queue, in loading and at the engine.
 type exchange struct {
 	api *API
-	// observe is the API's, or what a batch lets through of it.
+	// observe is the API's, or the part of it that a batch uses.
 	observe Observer
 	w       http.ResponseWriter
 	r       *http.Request
@@ -85,7 +85,7 @@ func (a *API) infer(w http.ResponseWriter, r *http.Request, rt route, id string)
 	}
 }
 
-// admit finds out who asks.
+// admit identifies the caller.
 func (x *exchange) admit() *refusal {
 	caller, bad := x.api.callerOf(x.r)
 	if bad != nil {
@@ -104,7 +104,7 @@ func (a *API) callerOf(r *http.Request) (messages.Principal, *refusal) {
 	return caller, nil
 }
 
-// forward repeats while no worker took the request, and never once an answer began.
+// forward repeats while no worker took the request, and never after an answer began.
 func (x *exchange) forward() {
 	delay := x.api.retryDelay
 	for try := 0; !x.attempt(try == maxRetries); try++ {
@@ -120,8 +120,8 @@ func (x *exchange) forward() {
 	}
 }
 
-// attempt waits for a place and brings the request to the worker there. It is over when the client has its answer,
-// whichever.
+// attempt waits for a place and sends the request to the worker there. It is over when the client has an answer or an
+// error.
 func (x *exchange) attempt(last bool) (over bool) {
 	grant, err := x.api.gateway.Admit(x.ctx, x.q.model)
 	if err != nil {
@@ -163,7 +163,7 @@ func (x *exchange) attempt(last bool) (over bool) {
 	return true
 }
 
-// while ends the exchange's context when the grant is taken back; done gives it its former one.
+// while ends the exchange's context when the grant is revoked; done restores the former one.
 func (x *exchange) while(grant *messages.Grant) (done func()) {
 	if grant.Ended == nil {
 		return func() {}
@@ -194,7 +194,7 @@ func (x *exchange) refuse(bad *refusal) {
 	}
 }
 
-// endOf tells the end of a deadline from a client that left, however the error underneath was worded.
+// endOf tells a deadline that passed from a client that left, whatever the error underneath says.
 func (x *exchange) endOf(bad *refusal) *refusal {
 	if bad.err.Code == messages.Cancelled && errors.Is(x.ctx.Err(), context.DeadlineExceeded) {
 		return refusalOf(x.ctx.Err())

@@ -12,7 +12,7 @@ import (
 
 const modelsPath = "/v1/models"
 
-// modelObject is OpenAI's model with what our users look for beside it.
+// modelObject is OpenAI's model with fields of ours in addition.
 type modelObject struct {
 	ID      string    `json:"id"`
 	Object  string    `json:"object"`
@@ -36,7 +36,7 @@ type modelMeta struct {
 	Error     string `json:"error,omitempty"` // why the last load failed
 }
 
-// serveModels answers /v1/models and /v1/models/{id}, and says no to every other path.
+// serveModels answers /v1/models and /v1/models/{id}, and 404 for every other path.
 func (a *API) serveModels(w http.ResponseWriter, r *http.Request) {
 	id, one := strings.CutPrefix(r.URL.Path, modelsPath+"/")
 	if !one && r.URL.Path != modelsPath || one && id == "" {
@@ -71,7 +71,7 @@ func (a *API) serveModels(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, list)
 }
 
-// serveModel finds a model by its name or an alias. Unlisted ones are found too: they are only not shown around.
+// serveModel finds a model by its name or an alias. Unlisted models are found too: they are only left out of the list.
 func (a *API) serveModel(w http.ResponseWriter, id string) {
 	for _, m := range a.gateway.Models() {
 		if m.GetName() == id || slices.Contains(m.GetSpec().GetAliases(), id) {

@@ -10,18 +10,18 @@ import (
 	"modelops/messages"
 )
 
-// defaultQueuePatience is how long a streaming request waits for its place before its answer begins as SSE. Who gets a place, or a
-// refusal, sooner has a true status.
+// defaultQueuePatience is how long a streaming request waits for its place before its answer begins as SSE. A request that
+// gets a place or a refusal sooner has a true status.
 const defaultQueuePatience = 500 * time.Millisecond
 
-// pulse keeps a silent stream alive. Once it has beaten, the response has begun as SSE and its status is 200: whatever
-// goes wrong later is told as an event. While it runs, nobody else may touch the response.
+// pulse keeps a silent stream alive. After its first comment the response has begun as SSE and its status is 200: a later
+// error is sent as an event. While it runs, only pulse may write to the response.
 type pulse struct {
 	mu    sync.Mutex
 	w     http.ResponseWriter
 	conn  *http.ResponseController
 	every time.Duration
-	// patience is how long a wait in the queue stays untold.
+	// patience is how long a request waits in the queue before its position is sent.
 	patience time.Duration
 	timer    *time.Timer
 	// place is where the request stands in its queue; nil while it doesn't wait there.
@@ -45,7 +45,7 @@ func (p *pulse) beat() {
 	p.write()
 }
 
-// told hears where the request stands: it is passed on at once, but for the first moments.
+// told gets the request's position: it is sent at once, after the first moments.
 func (p *pulse) told(at messages.QueuePlace) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -108,7 +108,7 @@ func (p *pulse) comment() string {
 		p.place.Position, p.place.Expected.Round(100*time.Millisecond), strings.Join(strings.Fields(p.place.WaitsFor), "_"))
 }
 
-// stop ends the beating and says whether the response has begun. It may be called again, and on nil.
+// stop ends the comments and says whether the response has begun. It may be called again, and on nil.
 func (p *pulse) stop() (begun bool) {
 	if p == nil {
 		return false

@@ -183,7 +183,7 @@ func TestTheFirstCommentComesByItself(t *testing.T) {
 	}
 }
 
-func TestNoCommentsForThoseWhoDoNotStream(t *testing.T) {
+func TestNoCommentsWithoutStreaming(t *testing.T) {
 	e := engine(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") })
 	h := open(t, queued(e.URL, nil, messages.QueuePlace{Position: 1, Waited: time.Minute}))
 	resp := h.post(chat, `{"model":"tiny"}`)

@@ -18,7 +18,7 @@ const (
 	// is read to its end and thrown away, within these bounds.
 	drainBytes = 256 << 20
 	drainTime  = 5 * time.Second
-	// trusted is how much memory is set aside on a client's word alone.
+	// trusted is how much memory is allocated for a declared length before the bytes arrive.
 	trusted = 1 << 20
 )
 
@@ -61,7 +61,7 @@ func takeBody(r *http.Request, limit int64) ([]byte, error) {
 
 func tooLarge(w http.ResponseWriter, r *http.Request, conn *http.ResponseController, limit int64) *refusal {
 	w.Header().Set("Connection", "close")
-	// Who waits for "100 Continue" has sent nothing yet, and reading would ask for it.
+	// A client that waits for "100 Continue" has sent nothing yet, and reading would ask for it.
 	if r.Header.Get("Expect") == "" {
 		_ = conn.SetReadDeadline(time.Now().Add(drainTime))
 		_, _ = io.CopyN(io.Discard, r.Body, drainBytes)

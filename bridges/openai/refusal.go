@@ -17,7 +17,7 @@ type refusal struct {
 	param string
 }
 
-// refusalOf dresses an error that came from behind the edge.
+// refusalOf makes a refusal of an error from the gateway or a worker.
 func refusalOf(err error) *refusal {
 	r := &refusal{err: messages.AsError(err)}
 	if r.err.Code == messages.ModelNotFound {
@@ -26,7 +26,7 @@ func refusalOf(err error) *refusal {
 	return r
 }
 
-// errorObject is OpenAI's, with src in addition: who failed, we or the engine; and log: the last lines of a worker that failed to load.
+// errorObject is OpenAI's, with src in addition: whether we failed or the engine; and log: the last lines of a worker that failed to load.
 type errorObject struct {
 	Message string   `json:"message"`
 	Type    string   `json:"type"`
@@ -86,7 +86,7 @@ func errorEvent(body []byte, rt route) []byte {
 }
 
 // retryHeaders say when to come back. Seconds are rounded up; the exact figure is in retry-after-ms, which OpenAI's
-// clients prefer. A status that asks for a later try gets one second when nobody knows better.
+// clients prefer. A status that asks for a later try gets one second when no other time is known.
 func retryHeaders(h http.Header, status int, after time.Duration) {
 	if after <= 0 {
 		if status != http.StatusTooManyRequests && status != http.StatusServiceUnavailable {

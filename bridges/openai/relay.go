@@ -16,11 +16,11 @@ import (
 // errorBytes is how much of an engine's error fits into an event.
 const errorBytes = 64 << 10
 
-// relay lets the engine's answer through and says how the engine did.
+// relay passes the engine's answer through and says whether the engine failed.
 func (x *exchange) relay(resp *http.Response, grant *messages.Grant) messages.Outcome {
 	x.status = resp.StatusCode
 	var outcome messages.Outcome
-	// 501 is an honest no: this engine was not built or started for the route.
+	// 501 is no failure: this engine was not built or started for the route.
 	if resp.StatusCode >= 500 && resp.StatusCode != http.StatusNotImplemented {
 		err := messages.Errorf(messages.InferenceError, grant.Model, "the engine answered %d", resp.StatusCode)
 		outcome = messages.Outcome{Failed: true, Err: err}
@@ -80,14 +80,14 @@ type copied struct {
 	atEvent bool
 }
 
-// copyBody lets each piece through as it comes. Nothing waits for the next one: what isn't the end of a body of known
+// copyBody passes each piece on as it comes. No piece waits for the next one: what isn't the end of a body of known
 // length is flushed.
 func (x *exchange) copyBody(resp *http.Response) copied {
 	buf := x.api.buffers.Get().(*[]byte)
 	defer x.api.buffers.Put(buf)
 	to := &pieces{w: x.w, conn: http.NewResponseController(x.w), left: resp.ContentLength, atEvent: true, stall: x.api.stall}
 	if to.left < 0 {
-		_ = to.conn.Flush() // the head may be all there is for a while
+		_ = to.conn.Flush() // the body may take a while
 	}
 	defer to.reset()
 	for first := true; ; {
@@ -182,7 +182,7 @@ func (x *exchange) cut(c copied, events bool, grant *messages.Grant) messages.Ou
 	return outcome
 }
 
-// relayAsEvent tells of an answer that isn't a stream after the stream has begun.
+// relayAsEvent sends an answer that isn't a stream as an event, after the stream has begun.
 func (x *exchange) relayAsEvent(resp *http.Response) {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, errorBytes))
 	var line bytes.Buffer

@@ -1,14 +1,14 @@
 package openai
 
-// route says what is particular to one path; the way of a request is the same for all.
+// route says what differs between paths; the rest is the same for all.
 type route struct {
 	// bounded routes follow OpenAI's range of temperature; engines' own routes take what the engine takes.
 	bounded bool
-	// anthropic clients look for another shape of error.
+	// anthropic clients expect another shape of error.
 	anthropic bool
 }
 
-// end is how the stream of a route ends. Anthropic's ends with the event that was last.
+// end is what ends the stream of a route. Anthropic's has no end mark.
 func (rt route) end() []byte {
 	if rt.anthropic {
 		return nil

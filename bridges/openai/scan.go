@@ -48,8 +48,8 @@ type badJSON struct {
 func (e *badJSON) Error() string { return fmt.Sprintf("%s at byte %d", e.what, e.offset) }
 
 // scanBody walks the whole body once. It accepts exactly the objects that encoding/json calls valid, but for one case: a
-// field that we act on may appear only once, because engines disagree on which of two counts, and a router that reads the
-// one while the engine reads the other is a hole.
+// field that we act on may appear only once, because engines disagree on which of two counts, and a router that reads one
+// while the engine reads the other can be bypassed.
 func scanBody(b []byte) (envelope, error) {
 	w := walker{b: b}
 	var env envelope

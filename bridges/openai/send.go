@@ -27,7 +27,7 @@ type unsent struct {
 func (u *unsent) Error() string { return u.err.Error() }
 func (u *unsent) Unwrap() error { return u.err }
 
-// typed says it without addresses and ports, which mean nothing to the caller.
+// typed is the error for the caller, without addresses and ports.
 func (u *unsent) typed(model string) *messages.Error {
 	if !u.connected {
 		return messages.NewError(messages.Unavailable, model, "the model's worker can't be reached").
@@ -37,7 +37,7 @@ func (u *unsent) typed(model string) *messages.Error {
 		WithHint("the worker's log says why").WithCause(u.err)
 }
 
-// send brings the request to the engine and waits for the head of its answer.
+// send sends the request to the engine and waits for the head of its answer.
 func (x *exchange) send(engine *worker, grant *messages.Grant) (*http.Response, *unsent) {
 	var got, reused bool
 	ctx := httptrace.WithClientTrace(x.ctx, &httptrace.ClientTrace{
@@ -50,9 +50,9 @@ func (x *exchange) send(engine *worker, grant *messages.Grant) (*http.Response, 
 	return nil, &unsent{err: err, connected: got, again: !got || reused && lost(err)}
 }
 
-// lost says that a kept connection ended before a byte of the answer: most likely its worker had gone, or closed it for
-// being idle, before it saw the request. On a new connection the same means that this request brought the worker down,
-// and repeating it would take down the next.
+// lost says that a kept connection ended before a byte of the answer: most likely its worker had ended, or closed it as
+// idle, before it saw the request. On a new connection the same means that this request crashed the worker, and repeating
+// it would crash the next one.
 func lost(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
 		strings.Contains(err.Error(), "server closed idle connection") // net/http doesn't export this one

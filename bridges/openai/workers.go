@@ -34,8 +34,8 @@ func newWorkers(live func() map[string]bool) *workers {
 	return &workers{byURL: map[string]*worker{}, live: live}
 }
 
-// at finds or makes the worker's connections. Making one is the moment to drop those of workers that are no more: workers
-// come as often as they go.
+// at finds or makes the worker's connections. Making them also drops those of workers that have ended, so the map stays
+// bounded.
 func (ws *workers) at(base string) (*worker, error) {
 	ws.mu.RLock()
 	w := ws.byURL[base]

@@ -71,7 +71,7 @@ func TestImpostorsAreNotTouched(t *testing.T) {
 			if err := other.Healthy(t.Context(), fakeSpec(), impostor); messages.CodeOf(err) != messages.Unavailable {
 				t.Error(err)
 			}
-			impostor.Nonce = "carried by nobody" // Stop looks for the nonce too, and would rightly find the true worker
+			impostor.Nonce = "carried by no process" // Stop looks for the nonce too, and would rightly find the true worker
 			if err := other.Stop(t.Context(), fakeSpec(), impostor); err != nil {
 				t.Error(err)
 			}

@@ -18,7 +18,7 @@ const (
 // an answer that a stream of text can't carry.
 var reserved = []string{"model", "messages", "prompt", "stream", "stream_options", "n", "best_of"}
 
-// requestBody writes a request as OpenAI's API wants it, for /v1/chat/completions or, when raw, /v1/completions.
+// requestBody writes a request in the form of OpenAI's API, for /v1/chat/completions or, when raw, /v1/completions.
 // stream asks for the answer piece by piece, which costs engine and reader several times as much as one reply.
 func requestBody(g *messages.Grant, r *messages.InferenceRequest, stream bool) (path string, body []byte, err error) {
 	fields := map[string]any{}

@@ -26,7 +26,7 @@ func NewClient() *Client { return &Client{pools: map[string]*http.Transport{}} }
 // idlePerWorker is how many connections to one worker wait for the next request.
 const idlePerWorker = 256
 
-// Transport is the worker's own pool of connections, for whoever passes requests through as they are. url is a Grant's.
+// Transport is the worker's own pool of connections, for a proxy that passes requests through unchanged. url is a Grant's.
 func (c *Client) Transport(url string) http.RoundTripper { return c.pool(url) }
 
 func (c *Client) pool(url string) *http.Transport {

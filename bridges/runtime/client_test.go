@@ -204,7 +204,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-func TestNobodyAtTheWorkersAddress(t *testing.T) {
+func TestNothingAnswersAtTheWorkersAddress(t *testing.T) {
 	l, port := listen(t)
 	l.Close()
 	_, err := newClient(t).Run(t.Context(), &messages.Grant{Model: "m", URL: "http://127.0.0.1:" + port}, &messages.InferenceRequest{}, nil)
@@ -213,7 +213,7 @@ func TestNobodyAtTheWorkersAddress(t *testing.T) {
 	}
 }
 
-// S12: whoever leaves, the engine is told.
+// S12: whichever side leaves, the engine is told.
 func TestS12TheEngineIsToldOfTheEnd(t *testing.T) {
 	entered, left := make(chan struct{}, 99), make(chan struct{}, 99)
 	e := newEngine(t, func(w http.ResponseWriter, r *http.Request) {

@@ -168,7 +168,7 @@ func (r *Runtime) estimateGGUF(ctx context.Context, k kind, spec *messages.Model
 	return addCompanions(spec, e)
 }
 
-// contextFor is how many tokens a sequence is given by an engine whose row limits what nobody declared: with more than the
+// contextFor is how many tokens a sequence is given by an engine whose row limits undeclared contexts: with more than the
 // model was trained for it would only waste memory. 0 leaves it to the engine.
 func (r *Runtime) contextFor(ctx context.Context, k kind, spec *messages.ModelSpec) uint32 {
 	if spec.ContextLength > 0 || k.context == 0 || !k.needsFile {

@@ -56,7 +56,7 @@ func (r *Runtime) extra(k kind) []string {
 	return nil
 }
 
-// macros are the words of this model, each with its value; one without a value is empty. context is of one sequence.
+// macros are the macros of this model with their values; one without a value is empty. context is of one sequence.
 func (r *Runtime) macros(k kind, spec *messages.ModelSpec, port, context uint32) macros {
 	number := func(n uint32) string {
 		if n == 0 {
@@ -99,7 +99,7 @@ func tensorParallel(spec *messages.ModelSpec) string {
 	return strconv.FormatUint(uint64(spec.Shards), 10)
 }
 
-// sleepSeconds is the idle time after which an engine that has no word for it falls asleep, unless the model's arguments say it.
+// sleepSeconds is the idle time after which an engine that has no sleep command falls asleep, unless the model's arguments say it.
 func sleepSeconds(k kind, spec *messages.ModelSpec) string {
 	if sleepFlag(k, spec) == "" {
 		return ""
@@ -171,8 +171,8 @@ func (r *Runtime) workerEnv(k kind, spec *messages.ModelSpec, placement *message
 	return out, nil
 }
 
-// freePort asks the kernel for a port and gives it back. Somebody else may take it before the worker does: then the worker
-// ends, and the next start asks anew.
+// freePort asks the kernel for a port and gives it back. Another program may take it before the worker does: then the worker
+// ends, and the next start asks for another.
 func freePort() (uint32, error) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -203,7 +203,7 @@ func orDefault(s, other string) string {
 	return s
 }
 
-// apiKey is the key for a remote URL, taken from the environment each time and kept nowhere.
+// apiKey is the key for a remote URL, read from the environment each time and never stored.
 func (r *Runtime) apiKey(spec *messages.ModelSpec) (string, error) {
 	if spec.ApiKeyEnv == "" {
 		return "", nil

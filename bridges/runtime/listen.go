@@ -28,11 +28,11 @@ func answering(all []process.Socket, host string, port uint16) []process.Socket 
 	return any
 }
 
-// forwarders are the programs by which container engines hold a port in the name of a worker inside.
+// forwarders are the programs with which container engines hold a port for a worker in a container.
 var forwarders = []string{"docker-proxy", "rootlessport", "rootlesskit", "slirp4netns", "pasta", "pasta.avx2", "passt", "conmon", "gvproxy"}
 
-// strangerAt tells who else answers on the worker's port; "" when it is the worker itself, or one of its own, or when
-// the worker's address is on another machine. checked is false when nobody listens there at this moment.
+// strangerAt names the process that answers on the worker's port in its place; "" when it is the worker itself, one of its
+// children, or when the worker's address is on another machine. checked is false when no process listens there yet.
 func (r *Runtime) strangerAt(k kind, spec *messages.ModelSpec, w *messages.Worker) (stranger string, checked bool) {
 	u, err := url.Parse(w.Url)
 	if err != nil || w.Port == 0 {

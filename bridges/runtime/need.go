@@ -14,12 +14,12 @@ import (
 // Where an Estimate comes from.
 const (
 	Declared  = "declared"
-	Estimated = "estimated" // from what stands in the file
+	Estimated = "estimated" // from the content of the file
 	FromSize  = "file size" // only from how large the file is
 )
 
 // Estimate is the memory that a model will take on all its devices together, in bytes. The parts are 0 where they aren't
-// known. It is advice: what is measured afterwards is worth more.
+// known. It is advice: what is measured afterwards counts more.
 type Estimate struct {
 	Bytes uint64
 	From  string
@@ -40,7 +40,7 @@ func (r *Runtime) Need(ctx context.Context, spec *messages.ModelSpec) (uint64, e
 // Estimate is what the spec declares, else what the model's files say: of a .gguf file its weights, its cache for the
 // context and the slots, and its work space; of a folder its safetensors and a fifth; of others half as much again as
 // their size. It is 0 for remote models and for commands whose file isn't known. ModelLoadError when the file can't be
-// read or is malformed, or nobody knows the runtime.
+// read or is malformed, or the runtime is unknown.
 func (r *Runtime) Estimate(ctx context.Context, spec *messages.ModelSpec) (Estimate, error) {
 	k, err := r.kindOf(spec)
 	if err != nil {

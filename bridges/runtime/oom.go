@@ -16,7 +16,7 @@ type OutOfMemoryError struct {
 func (e *OutOfMemoryError) Error() string { return "out of memory: " + e.Line }
 func (e *OutOfMemoryError) Unwrap() error { return e.Cause }
 
-// OutOfMemory tells whether err came from lack of memory: less must be loaded, or elsewhere, before it is tried again.
+// OutOfMemory tells whether err came from lack of memory: the same load in the same place would fail again.
 func OutOfMemory(err error) bool {
 	var oom *OutOfMemoryError
 	return errors.As(err, &oom)
@@ -36,7 +36,8 @@ func (k kind) outOfMemory(e process.Exit) (line string, ok bool) {
 	return "", false
 }
 
-// everybody's words, in small letters: CUDA, ROCm, Vulkan and Metal allocators, C++, Python, the kernel and Go.
+// outOfMemoryWords are common to all engines, in small letters: CUDA, ROCm, Vulkan and Metal allocators, C++, Python, the
+// kernel and Go.
 var outOfMemoryWords = []string{
 	"out of memory", "outofmemory", "error_out_of_memory", "out_of_device_memory", "out of device memory",
 	"std::bad_alloc", "cannot allocate memory", "memoryerror", "not enough memory", "cudamalloc failed",

@@ -13,7 +13,7 @@ import (
 	"modelops/messages"
 )
 
-// answer is what a worker said to a probe: status 0 when nobody did.
+// answer is what a worker said to a probe: status 0 when no answer came.
 type answer struct {
 	status int
 	body   []byte
@@ -27,7 +27,7 @@ func (a answer) words() string {
 	return fmt.Sprintf("answered %d %s", a.status, http.StatusText(a.status))
 }
 
-// silent: nobody is there, which is another thing than somebody who takes long.
+// silent: nothing answers at the address, as opposed to a server that takes long.
 func (a answer) silent() bool { return a.status == 0 && !errors.Is(a.err, context.DeadlineExceeded) }
 
 // probeTime is how long one probe may take; probeBytes how much of its answer is read.

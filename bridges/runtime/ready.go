@@ -16,7 +16,7 @@ import (
 
 const (
 	leastLoadTime  = 60 * time.Second
-	loadBytesASec  = 20_000_000 // slower loading is too slow, unless it is seen to go on
+	loadBytesASec  = 20_000_000 // slower loading fails, unless progress is seen
 	pollFast       = 20 * time.Millisecond
 	pollSlow       = 50 * time.Millisecond
 	pollRemote     = 500 * time.Millisecond
@@ -30,7 +30,7 @@ type ExitError struct{ Exit process.Exit }
 
 func (e *ExitError) Error() string { return e.Exit.Reason }
 
-// ExitCode is how the worker ended, as in Exit.
+// ExitCode is the worker's exit code, as in process.Exit.
 func (e *ExitError) ExitCode() int32 { return e.Exit.Code }
 
 // LogTail are the worker's last lines, oldest first.
@@ -38,16 +38,16 @@ func (e *ExitError) LogTail() []string { return e.Exit.LogTail }
 
 // AwaitReady polls the worker until it can work and proved that it is ours and has our model, then has it answer one tiny
 // request. measured is the most memory that it held so far, in bytes.
-// It fails at once when the process ends (the cause is an *ExitError), when somebody else answers on its port, or when
-// it has another model, or fails at that request; and after the load time: the spec's, else a minute and a second for each 20 MB. As long as the
-// engine reports progress, reads or grows, that time starts anew. All failures are ModelLoadError, with the worker's last lines, but the end of ctx;
-// OutOfMemory tells those by lack of memory.
+// It fails at once when the process ends (the cause is an *ExitError), when another process answers on its port, when it
+// has another model, or when it fails at that request; and after the load time: the spec's, else a minute and a second for
+// each 20 MB. Progress that the engine reports, reads and growth restart that time. All failures but the end of ctx are
+// ModelLoadError, with the worker's last lines; OutOfMemory tells those by lack of memory.
 func (r *Runtime) AwaitReady(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) (measured uint64, slots uint32, err error) {
 	ready, err := r.awaitReady(ctx, spec, w)
 	return ready.bytes, ready.slots, withLog(err, w)
 }
 
-// withLog adds the worker's last lines to a failed load's error. Nobody's prompt is among them: it has answered nobody yet.
+// withLog adds the worker's last lines to a failed load's error. They hold no prompt: the worker has not served yet.
 func withLog(err error, w *messages.Worker) error {
 	var e *messages.Error
 	if !errors.As(err, &e) || e.Code != messages.ModelLoadError || w.LogPath == "" {
@@ -99,7 +99,7 @@ func (r *Runtime) poll(ctx context.Context, k kind, spec *messages.ModelSpec, w 
 		}
 		a := r.askReady(ctx, k, spec, w, path)
 		slots, err := r.judge(ctx, k, spec, w, a, &owned)
-		if err != nil && g.Ended() { // a dead worker's port may be anybody's by now: how it ended says more
+		if err != nil && g.Ended() { // another process may have a dead worker's port by now: how the worker ended says more
 			return 0, r.endedEarly(ctx, k, spec, w, nil)
 		}
 		if err != nil || slots > 0 {
@@ -222,7 +222,7 @@ func (r *Runtime) measured(ctx context.Context, spec *messages.ModelSpec, w *mes
 	return bytes
 }
 
-// endedEarly tells how a worker ended before it was ready. why is what prove said, nil when it had proven itself.
+// endedEarly tells how a worker ended before it was ready. why is why it did not prove itself, nil when it had.
 func (r *Runtime) endedEarly(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker, why error) error {
 	exit, err := r.processes.Ended(ctx, handleOf(w), why)
 	if err != nil {
@@ -265,8 +265,8 @@ func clip(s string) string {
 	return s
 }
 
-// patience is how long a worker may still take. Seen progress renews it, up to a limit: a worker that only eats memory
-// shall not load for ever.
+// patience is how long a worker may still take. Progress renews it, up to a limit, so that a worker that only takes memory
+// does not load for ever.
 type patience struct {
 	spec         *messages.ModelSpec
 	tells        *regexp.Regexp // finds the percentage in the log, nil for engines that write none

@@ -50,7 +50,7 @@ func readRecording(path, model string) (*recording, error) {
 	return r, json.Unmarshal(b, r)
 }
 
-// ServeHTTP answers as was recorded, and 501 to what nobody recorded.
+// ServeHTTP answers as was recorded, and 501 to what was not recorded.
 func (r *recording) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	body, _ := io.ReadAll(req.Body)
 	r.mu.Lock()
@@ -263,7 +263,7 @@ func TestOllamaThatIsGone(t *testing.T) {
 	r, spec, w, _ := playOllama(t, "ollama")
 	w.Url = "http://127.0.0.1:1"
 	if err := r.Stop(t.Context(), spec, w); err != nil {
-		t.Error("nothing is loaded where nobody is:", err)
+		t.Error("nothing is loaded where no server is:", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond) // meant to pass: nobody is there
 	defer cancel()

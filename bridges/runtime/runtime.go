@@ -84,7 +84,7 @@ func New(o Options) *Runtime {
 	return &Runtime{
 		o: o, ram: ram, env: newEnvironment(o.Env), log: o.Log, processes: o.Processes, logs: process.Logs{Root: o.LogDir},
 		// A probe opens its own connection and closes it: nothing is left behind when the worker goes. It never follows a
-		// redirect, which would lead to somebody else.
+		// redirect, which would lead to another server.
 		probes: &http.Client{
 			Transport:     &http.Transport{DisableKeepAlives: true, Proxy: http.ProxyFromEnvironment},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

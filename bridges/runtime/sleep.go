@@ -26,7 +26,7 @@ func (k kind) canSleep(spec *messages.ModelSpec) bool {
 }
 
 // Sleep puts the worker to sleep and returns when it says that it does. Its requests must have ended: vLLM aborts what
-// still runs. llama.cpp has no word for it and falls asleep by itself after its idle time; Sleep waits for that.
+// still runs. llama.cpp has no sleep command and falls asleep by itself after its idle time; Sleep waits for that.
 // Unsupported when CanSleep is false, ModelUnloadError when it stays awake.
 func (r *Runtime) Sleep(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) error {
 	k, err := r.sleeper(spec, w)
@@ -90,7 +90,7 @@ func (r *Runtime) asleep(ctx context.Context, k kind, spec *messages.ModelSpec, 
 	return said.Sleeping, a
 }
 
-// sleeper is the kind of a worker that can sleep and that proved who it is.
+// sleeper is the kind of a worker that can sleep and that proved its identity.
 func (r *Runtime) sleeper(spec *messages.ModelSpec, w *messages.Worker) (kind, error) {
 	k, err := r.kindOf(spec)
 	if err != nil {
@@ -106,7 +106,7 @@ func (r *Runtime) sleeper(spec *messages.ModelSpec, w *messages.Worker) (kind, e
 	return k, r.proven(spec, w)
 }
 
-// setAsleep sends the word for sleeping or waking, when there is one, and waits until the engine says that it is so.
+// setAsleep sends the request for sleeping or waking, when the engine has one, and waits until the engine reports it.
 func (r *Runtime) setAsleep(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker, word string, limit time.Duration, want bool) error {
 	until := time.Now().Add(limit)
 	failed := func(a answer) error {

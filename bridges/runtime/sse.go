@@ -13,7 +13,7 @@ const (
 	maxAnswer = 64 << 20 // bytes of an answer that comes at once
 )
 
-// eventReader reads server-sent events. It wants only their data; names, ids, comments and unknown fields are passed over.
+// eventReader reads the data of server-sent events; names, ids, comments and unknown fields are skipped.
 type eventReader struct {
 	in    *bufio.Reader
 	data  []byte

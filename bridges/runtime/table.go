@@ -16,7 +16,7 @@ type kind struct {
 	command [][]string
 	// check is the path that answers 200 when ready; checkOld is asked where releases don't know check (404).
 	check, checkOld string
-	// models is the path that lists the models the engine answers for, "" when it has none to be trusted.
+	// models is the path that lists the models the engine serves, "" when it has none or its list proves nothing.
 	models string
 	// props is the path that tells the number of slots, "" when there is none.
 	props string
@@ -28,7 +28,7 @@ type kind struct {
 	cache string
 	// context is how many tokens a sequence gets at most where the model doesn't say; 0 is all that it was trained for.
 	context uint32
-	// slots is how many requests it takes at once where nobody says; 0 is what the options say.
+	// slots is how many requests it takes at once where the model does not say; 0 is what the options say.
 	slots uint32
 	// remote: nothing is started here, a URL is attached.
 	remote bool
@@ -40,9 +40,9 @@ type kind struct {
 	progress *regexp.Regexp
 	// sleep is how it sleeps, nil when it doesn't.
 	sleep *sleeping
-	// attached is how a model is had of a server that serves many, nil for others.
+	// attached is how one model is loaded and unloaded in a server that serves many, nil for others.
 	attached *attached
-	// oom is what it says when memory runs out, in small letters, beyond what all say.
+	// oom is what it logs when memory runs out, in small letters, beyond outOfMemoryWords.
 	oom []string
 }
 
@@ -61,7 +61,7 @@ type sleeping struct {
 	asks string
 }
 
-// attached is how a server that runs already is told about one model.
+// attached are the requests about one model to a server that runs already.
 type attached struct {
 	has    request // 200 when it has the model, 404 when not
 	unload request

@@ -11,7 +11,7 @@ import (
 )
 
 // estimateFiles estimates what isn't GGUF: the safetensors of a folder and a fifth, else half as much again as the size.
-// vLLM takes a share of its device whatever the model needs: who doesn't limit it by arguments declares its memory.
+// vLLM takes a share of its device whatever the model needs: a model that doesn't limit it by arguments declares its memory.
 func estimateFiles(spec *messages.ModelSpec, size uint64) (Estimate, error) {
 	parts, _ := filepath.Glob(filepath.Join(escapeGlob(spec.Path), "*.safetensors"))
 	if len(parts) == 0 {

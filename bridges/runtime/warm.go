@@ -10,9 +10,9 @@ import (
 	"modelops/messages"
 )
 
-// WarmUp sends one tiny request in the engine's own words, so that what engines put off until the first one is done before
+// WarmUp sends one tiny request in the engine's own API, so that work that engines defer to the first request is done before
 // a caller waits for it. An engine that understands none of them (an image model, a reranker) needs none. What the engine
-// says else is a ModelLoadError; out of memory is marked as such.
+// answers otherwise is a ModelLoadError; out of memory is marked as such.
 func (r *Runtime) WarmUp(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) error {
 	k, err := r.kindOf(spec)
 	if err != nil {

@@ -62,7 +62,7 @@ func New(devices []Device, opts Options) (*Devices, error) {
 	return d, nil
 }
 
-// title makes sure that nobody takes the device for a real one.
+// title makes the name say that the device is simulated.
 func title(name string) string {
 	switch {
 	case name == "":
@@ -91,7 +91,7 @@ func (d *Devices) Read(ctx context.Context) ([]*messages.DeviceReading, error) {
 	return out, nil
 }
 
-// footprints asks without the lock, because the answer may come from someone who uses the devices.
+// footprints asks without the lock, because the callee may use the devices.
 func (d *Devices) footprints() map[string]map[int64]uint64 {
 	if d.opts.Pids == nil || d.opts.Footprint == nil {
 		return nil

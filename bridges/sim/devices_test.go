@@ -157,7 +157,7 @@ func TestFootprintsOfLiveProcesses(t *testing.T) {
 	d = two(t, Options{
 		Pids: func() []int64 { return []int64{1, 2, 3} },
 		Footprint: func(pid int64) map[string]uint64 {
-			_ = d.Status() // whoever answers may use the devices
+			_ = d.Status() // the callee may use the devices
 			if pid == 3 {
 				return nil
 			}

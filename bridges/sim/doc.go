@@ -1,6 +1,6 @@
-// Package sim is a false world that fills the same ports as the real one. Its devices have a ledger instead of memory:
-// tests and workers that declare a use drive it, other programs, lost devices and faults are played. It never guesses and
-// never rolls dice, so that the same calls give the same readings.
+// Package sim simulates devices behind the same port as real ones. A simulated device has a ledger instead of memory. Tests
+// and workers declare what they use; memory of other programs, lost devices and faults are set by calls. There is no chance
+// in it: the same calls give the same readings.
 //
-// Whatever it shows says "simulated".
+// All that it shows says "simulated".
 package sim

@@ -8,7 +8,7 @@ import (
 	"modelops/messages"
 )
 
-// ledger is what one device has and who holds it.
+// ledger is the memory of one device and its holders.
 type ledger struct {
 	id, name string
 	capacity uint64
@@ -75,7 +75,7 @@ func (d *Devices) Fault(device string, code uint64) error {
 		case d.faults <- &messages.DeviceFault{Device: device, Fault: fmt.Sprintf("simulated Xid %d", code), Code: code}:
 			return nil
 		default:
-			return messages.Errorf(messages.Unavailable, device, "%d faults wait and nobody reads them", faultRoom)
+			return messages.Errorf(messages.Unavailable, device, "%d faults wait and no reader takes them", faultRoom)
 		}
 	})
 }
@@ -103,7 +103,7 @@ func (d *Devices) edit(device string, do func(*ledger) error) error {
 	return do(l)
 }
 
-// fits refuses a holder's new amount when it is more than what is free and what he has.
+// fits refuses a holder's new amount when it is more than what is free and what it already has.
 func (l *ledger) fits(bytes, has uint64) error {
 	free := l.capacity - l.held() + has
 	if bytes <= free {
@@ -122,8 +122,8 @@ func (l *ledger) held() uint64 {
 	return sum
 }
 
-// reading merges the declared uses with those that were seen. Those can't be refused, so used may pass the capacity:
-// a model of a program that took more than it was granted.
+// reading merges the declared uses with those that were seen. Seen uses can't be refused, so the sum may exceed the capacity,
+// like a program that took more than it was granted.
 func (l *ledger) reading(seen map[int64]uint64) *messages.DeviceReading {
 	reading := &messages.DeviceReading{
 		Device: l.id, Kind: kind, Name: l.name, Uuid: "SIM-" + l.id,

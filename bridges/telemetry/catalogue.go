@@ -63,7 +63,7 @@ var sections = []struct {
 		{name: "modelops_gpu_lost", kind: gauge, labels: []string{"host", "gpu"}, help: "1 when the device doesn't answer."},
 		{name: "modelops_leases", kind: gauge, labels: []string{"host", "gpu"}, help: "Leases on the device's memory now."},
 		{name: "modelops_lease_granted_total", kind: counter, help: "Leases granted."},
-		{name: "modelops_lease_expired_total", kind: counter, help: "Leases that ended because nobody renewed them."},
+		{name: "modelops_lease_expired_total", kind: counter, help: "Leases that ended because their holder did not renew them."},
 		{name: "modelops_lease_fenced_total", kind: counter, help: "Attempts to use a lease with an epoch that was over."},
 	}},
 	{"The house", []metric{

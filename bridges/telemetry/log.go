@@ -17,7 +17,7 @@ const hidden = "[redacted]"
 
 var (
 	secretKey = regexp.MustCompile(`(?i)key|token|secret|authorization|passw|credential|cookie`)
-	// spoken is what people said to a model, or it to them.
+	// spoken names prompts and answers.
 	spoken = map[string]bool{"prompt": true, "content": true, "messages": true, "response_text": true, "completion": true}
 	// secretText is a secret in the middle of a text: "Bearer x", "sk-...", "--api-key x", "API_KEY=x".
 	secretText = regexp.MustCompile(`(?i)(\bbearer\s+|--?[a-z0-9-]*(?:key|token|secret|password)[=\s]+|\b[a-z0-9_]*(?:key|token|secret|password)=)("[^"]*"|'[^']*'|[^\s"',;&]+)`)
@@ -26,8 +26,8 @@ var (
 )
 
 // NewLogger makes the log. Level is debug, info, warn or error; format is text or json; empty means info and text. It hides
-// values whose names tell of secrets or of what was said to a model, and secrets inside texts. Structures are named by
-// their type only, since nobody knows what is in them: log what you mean, field by field.
+// values whose names stand for secrets, prompts or answers, and secrets inside texts. Of structures only the type is logged,
+// because their content is not known: log what you mean, field by field.
 func NewLogger(w io.Writer, level, format string) (*slog.Logger, error) {
 	var l slog.Level
 	if level != "" {
@@ -100,7 +100,7 @@ func redactAny(v any) slog.Value {
 	return slog.AnyValue(v)
 }
 
-// clean takes secrets out of a text. Most texts have none, and cost only the looks.
+// clean takes secrets out of a text. Most texts have none, and cost only the search.
 func clean(s string) string {
 	s = secretText.ReplaceAllString(s, "${1}"+hidden)
 	s = openAIKey.ReplaceAllString(s, hidden)

@@ -12,7 +12,7 @@ func Markdown() string {
 	b.WriteString("Generated from `bridges/telemetry/catalogue.go`; a test compares. Change the table, then run\n")
 	b.WriteString("`go test ./bridges/telemetry -update`.\n\n")
 	b.WriteString("`GET /metrics` gives them in Prometheus' formats, with Go's and the process's own (`go_*`, `process_*`). A model that\n")
-	b.WriteString("nobody declared is counted as `_unknown`; a path is the route's pattern.\n")
+	b.WriteString("is not declared is counted as `_unknown`; a path is the route's pattern.\n")
 	for _, section := range sections {
 		fmt.Fprintf(&b, "\n## %s\n\n| name | type | labels | meaning |\n| --- | --- | --- | --- |\n", section.title)
 		for _, m := range section.metrics {

@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// unknown stands for every name that nobody declared, so that callers can't make series at will.
+// unknown stands for every name that is not declared, so that callers can't create series.
 const unknown = "_unknown"
 
 // Metrics counts. All methods may be called from any goroutine.
@@ -134,7 +134,7 @@ func (m *Metrics) SetJournalLag(decisions uint64) {
 	m.gauge("modelops_journal_lag_events").WithLabelValues().Set(float64(decisions))
 }
 
-// ActorRestarted counts a crash that supervision mended.
+// ActorRestarted counts a crash after which supervision restarted the actor.
 func (m *Metrics) ActorRestarted(kind string) {
 	m.counter("modelops_actor_restarts_total").WithLabelValues(kind).Inc()
 }
@@ -142,7 +142,7 @@ func (m *Metrics) ActorRestarted(kind string) {
 // LeaseGranted counts a lease that was granted.
 func (m *Metrics) LeaseGranted() { m.counter("modelops_lease_granted_total").WithLabelValues().Inc() }
 
-// LeaseExpired counts a lease that nobody renewed.
+// LeaseExpired counts a lease that its holder did not renew.
 func (m *Metrics) LeaseExpired() { m.counter("modelops_lease_expired_total").WithLabelValues().Inc() }
 
 // LeaseFenced counts an attempt to use a lease with an epoch that is over.
