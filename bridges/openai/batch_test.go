@@ -318,7 +318,7 @@ func TestARefusalOfTheGatewayReachesEveryMember(t *testing.T) {
 	<-first.done
 }
 
-func TestABrokenConnectionIsToldToAll(t *testing.T) {
+func TestABrokenConnectionReachesEveryMember(t *testing.T) {
 	h, _, o, first := crowded(t, 2)
 	o.answer = func(w http.ResponseWriter, inputs []string) bool {
 		if len(inputs) == 2 {

@@ -1,6 +1,8 @@
 package runtime
 
 import (
+	"bytes"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -31,6 +33,10 @@ func TestS08Adoption(t *testing.T) {
 		}
 		end <- e.Reason
 	}()
+	eventually(t, "the watcher waits", func() bool {
+		all := make([]byte, 1<<20)
+		return bytes.Contains(all[:runtime.Stack(all, true)], []byte("process.(*Pidfd).Wait"))
+	})
 	if err := r.Stop(t.Context(), fakeSpec(), w); err != nil {
 		t.Fatal(err)
 	}

@@ -59,10 +59,10 @@ func TestRealSleep(t *testing.T) {
 		t.Error("awake after its load:", is, err)
 	}
 	awake, _ := r.Used(t.Context(), spec, w)
-	if err := r.Sleep(t.Context(), spec, w); err != nil {
+	asleep, err := r.Sleep(t.Context(), spec, w)
+	if err != nil {
 		t.Fatal(err)
 	}
-	asleep, _ := r.Used(t.Context(), spec, w)
 	if is, err := r.Asleep(t.Context(), spec, w); err != nil || !is || asleep >= awake {
 		t.Error("asleep:", is, err, "with", asleep, "of", awake)
 	}

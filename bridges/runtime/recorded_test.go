@@ -183,11 +183,17 @@ func TestRecordedSleep(t *testing.T) {
 	if log := process.Tail(w.LogPath, 40); !slices.Contains(log, "mode 1") {
 		t.Error("its development endpoints are off:", log)
 	}
+	sleep := func(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) error {
+		if holds, err := r.Sleep(ctx, spec, w); holds == 0 || err != nil {
+			return fmt.Errorf("asleep it holds %d bytes: %w", holds, err)
+		}
+		return nil
+	}
 	steps := []struct {
 		name   string
 		do     func(context.Context, *messages.ModelSpec, *messages.Worker) error
 		asleep bool
-	}{{"sleep", r.Sleep, true}, {"sleep again", r.Sleep, true}, {"wake", r.Wake, false}, {"wake again", r.Wake, false}}
+	}{{"sleep", sleep, true}, {"sleep again", sleep, true}, {"wake", r.Wake, false}, {"wake again", r.Wake, false}}
 	for _, s := range steps {
 		if err := s.do(t.Context(), spec, w); err != nil {
 			t.Error(s.name, err)
@@ -196,9 +202,13 @@ func TestRecordedSleep(t *testing.T) {
 			t.Error(s.name, is, err)
 		}
 	}
+	r.o.MeasureAsleep = func(pid int64) (uint64, bool, error) { return 7, pid == w.Pid, nil }
+	if holds, err := r.Sleep(t.Context(), spec, w); holds != 7 || err != nil {
+		t.Error("what was measured of the sleeping worker isn't told:", holds, err)
+	}
 	for _, engine := range []string{"embedded", "transformers", "command", "openai", "ollama", "llama.cpp"} {
 		other := &messages.ModelSpec{Name: "m", Runtime: engine, Path: "/m"}
-		if err := r.Sleep(t.Context(), other, w); messages.CodeOf(err) != messages.Unsupported || r.CanSleep(other) {
+		if _, err := r.Sleep(t.Context(), other, w); messages.CodeOf(err) != messages.Unsupported || r.CanSleep(other) {
 			t.Error(engine, err)
 		}
 	}

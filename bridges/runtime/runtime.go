@@ -29,6 +29,8 @@ type Options struct {
 	StopGrace time.Duration // how long a worker may take to end after SIGTERM where Stop isn't told [10 s]
 	// Measure tells the memory that the process and its children hold on their devices. [resident memory]
 	Measure func(pid int64) (uint64, error)
+	// MeasureAsleep is Measure for a worker whose engine sleeps; known is false where Measure tells it. [Measure]
+	MeasureAsleep func(pid int64) (bytes uint64, known bool, err error)
 	// DeviceEnv tells the environment that binds a worker to the devices of its placement: for CUDA
 	// CUDA_VISIBLE_DEVICES=UUID,UUID in the order of the shares. [nothing]
 	DeviceEnv func(p *messages.Placement) []string

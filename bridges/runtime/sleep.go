@@ -27,25 +27,42 @@ func (k kind) canSleep(spec *messages.ModelSpec) bool {
 
 // Sleep puts the worker to sleep and returns when it says that it does. Its requests must have ended: vLLM aborts what
 // still runs. llama.cpp has no sleep command and falls asleep by itself after its idle time; Sleep waits for that.
-// Unsupported when CanSleep is false, ModelUnloadError when it stays awake.
-func (r *Runtime) Sleep(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) error {
+// holds is what the worker still holds on its devices, in bytes. Unsupported when CanSleep is false, ModelUnloadError when it
+// stays awake.
+func (r *Runtime) Sleep(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) (holds uint64, err error) {
 	k, err := r.sleeper(spec, w)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	limit := sleepTime
-	if k.sleep.down == "" {
-		idle, ok := flagsOf(spec).number(k.sleep.flag)
-		if sleepFlag(k, spec) != "" { // the engine was given what the model declares
-			idle, ok = uint64(spec.GetSleepMs()+999)/1000, true
-		}
-		if !ok {
-			return messages.Errorf(messages.Unsupported, subject(spec), "%s is switched off, so it never sleeps", k.sleep.flag).
-				WithHint("give it a number of seconds")
-		}
-		limit = time.Duration(min(idle, 86400))*time.Second + sleepGrace
+	limit, err := k.timeToSleep(spec)
+	if err != nil {
+		return 0, err
 	}
-	return r.setAsleep(ctx, k, spec, w, k.sleep.down, limit, true)
+	if err := r.setAsleep(ctx, k, spec, w, k.sleep.down, limit, true); err != nil {
+		return 0, err
+	}
+	if r.o.MeasureAsleep != nil {
+		if holds, known, err := r.o.MeasureAsleep(w.Pid); known {
+			return holds, err
+		}
+	}
+	return r.Used(ctx, spec, w)
+}
+
+// timeToSleep is how long falling asleep may take. Unsupported when the model's arguments switch sleep off.
+func (k kind) timeToSleep(spec *messages.ModelSpec) (time.Duration, error) {
+	if k.sleep.down != "" {
+		return sleepTime, nil
+	}
+	idle, ok := flagsOf(spec).number(k.sleep.flag)
+	if sleepFlag(k, spec) != "" { // the engine was given what the model declares
+		idle, ok = uint64(spec.GetSleepMs()+999)/1000, true
+	}
+	if !ok {
+		return 0, messages.Errorf(messages.Unsupported, subject(spec), "%s is switched off, so it never sleeps", k.sleep.flag).
+			WithHint("give it a number of seconds")
+	}
+	return time.Duration(min(idle, 86400))*time.Second + sleepGrace, nil
 }
 
 // Wake wakes the worker, has it answer one tiny request and returns. It is nil for one that is awake.
