@@ -1,5 +1,3 @@
-//go:build languagepending
-
 package gpu
 
 import (
@@ -13,26 +11,33 @@ import (
 )
 
 // anyCommand draws what a ledger may be told, nonsense included.
-func anyCommand(t *rapid.T) proto.Message {
+func anyCommand(t *rapid.T, s State) proto.Message {
 	lease := fmt.Sprintf("l%d", rapid.IntRange(0, 4).Draw(t, "lease"))
 	amount := rapid.OneOf(rapid.Uint64Range(0, 12), rapid.Map(rapid.Uint64Range(0, 12), func(n uint64) uint64 { return n * 512 * messages.MiB }), rapid.Uint64())
-	switch rapid.IntRange(0, 9).Draw(t, "command") {
+	holder := rapid.SampledFrom([]string{"model/a/x", "client/y"}).Draw(t, "holder")
+	epoch := rapid.Uint64Range(0, 3).Draw(t, "epoch")
+	if l, ok := s.Leases[lease]; ok && epoch > 0 { // most senders know what they hold
+		holder, epoch = l.Holder, l.Epoch
+	}
+	switch rapid.IntRange(0, 10).Draw(t, "command") {
 	case 0:
 		return &messages.RegisterDevice{Kind: "cuda", CapacityBytes: rapid.Uint64Range(0, 8).Draw(t, "gib") * messages.GiB,
 			MarginBytes: amount.Draw(t, "margin"), SoftLimitBytes: rapid.Uint64Range(0, 8).Draw(t, "soft") * messages.GiB}
 	case 1, 2, 3:
-		return &messages.ReserveVram{Lease: lease, Holder: rapid.SampledFrom([]string{"model/a/x", "client/y"}).Draw(t, "holder"),
+		return &messages.ReserveVram{Lease: lease, Holder: holder,
 			Bytes: amount.Draw(t, "bytes"), TtlSeconds: rapid.Uint32Range(0, 2).Draw(t, "ttl")}
 	case 4:
-		return &messages.SettleVram{Lease: lease, MeasuredBytes: amount.Draw(t, "measured")}
+		return &messages.SettleVram{Lease: lease, Holder: holder, Epoch: epoch, MeasuredBytes: amount.Draw(t, "measured")}
 	case 5:
-		return &messages.ReleaseVram{Lease: lease}
+		return &messages.ReleaseVram{Lease: lease, Holder: holder, Epoch: epoch}
 	case 6:
-		return &messages.ExpireLease{Lease: lease}
+		return &messages.ExpireLease{Lease: lease, Holder: holder, Epoch: epoch}
 	case 7:
 		return &messages.ReportFault{}
+	case 9:
+		return &messages.ReportLeaseDiffers{Lease: lease, Holder: holder, Epoch: epoch}
 	case 8:
-		return &messages.ResizeVram{Lease: lease, Bytes: amount.Draw(t, "resized")}
+		return &messages.ResizeVram{Lease: lease, Holder: holder, Epoch: epoch, Bytes: amount.Draw(t, "resized")}
 	}
 	return &messages.ObserveDevice{ForeignBytes: amount.Draw(t, "foreign"), Reading: &messages.DeviceReading{Lost: rapid.IntRange(0, 4).Draw(t, "lost") == 0}}
 }
@@ -43,10 +48,15 @@ func TestNeverOvercommitted(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := fresh()
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
-			c := anyCommand(t)
+			c := anyCommand(t, m.State)
 			before := m.State
 			v, err := m.Do(c)
 			s := m.State
+			if f, ok := c.(fenced); ok && len(v.Events) > 0 {
+				if l := before.Leases[f.GetLease()]; l.Holder != f.GetHolder() || l.Epoch != f.GetEpoch() {
+					t.Fatalf("%v changed the lease %+v", c, l)
+				}
+			}
 			for _, e := range v.Events {
 				if r, ok := e.(*messages.VramResized); ok && r.Bytes > before.Leases[r.Lease].holds() && plus(s.Reserved(), s.Foreign) > s.Limit() {
 					t.Fatalf("grew a lease to %d: reserved %d + foreign %d > limit %d", r.Bytes, s.Reserved(), s.Foreign, s.Limit())

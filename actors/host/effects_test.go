@@ -1,5 +1,3 @@
-//go:build languagepending
-
 package host
 
 import (
@@ -27,10 +25,12 @@ type neighbours struct {
 	waits  bool  // nobody ever gets ready
 }
 
-func (n *neighbours) Declared() []*messages.DeclaredModel { return nil }
-func (n *neighbours) Failed(string) error                 { return n.failed }
-func (n *neighbours) Keeps(string, []string) string       { return n.keeps }
-func (n *neighbours) Calm(context.Context, string) error  { return n.calm }
+func (n *neighbours) Declared() []*messages.DeclaredModel {
+	return []*messages.DeclaredModel{{Name: "v2"}}
+}
+func (n *neighbours) Failed(string) error                { return n.failed }
+func (n *neighbours) Keeps(string, []string) string      { return n.keeps }
+func (n *neighbours) Calm(context.Context, string) error { return n.calm }
 
 func (n *neighbours) AwaitReady(ctx context.Context, _ string) error {
 	if n.waits {
@@ -88,7 +88,7 @@ func TestWhatASwapOwes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := &c.world
-				got, err := hands{n, n, n}.perform(t.Context(), c.effect)
+				got, err := ports{n, n, n}.perform(t.Context(), c.effect)
 				if c.want == nil {
 					if got != nil || err == nil {
 						t.Fatalf("%v, %v", got, err)
@@ -113,20 +113,20 @@ func TestACancelledPreparationReportsNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	n := &neighbours{waits: true}
-	if got, err := (hands{n, n, n}).perform(ctx, prepare{ID: "s", Model: "v2", Host: "main_pc", Within: time.Minute}); got != nil || err == nil {
+	if got, err := (ports{n, n, n}).perform(ctx, prepare{ID: "s", Model: "v2", Host: "main_pc", Within: time.Minute}); got != nil || err == nil {
 		t.Fatalf("%v, %v", got, err)
 	}
 }
 
-// TestThePreparationSeesTheDeclarations: they are added by the host's own daemon, whatever the sender claims.
-func TestThePreparationSeesTheDeclarations(t *testing.T) {
+// TestDeclarationsAreObserved: they come from the host's own daemon, with the commands that depend on them and no others.
+func TestDeclarationsAreObserved(t *testing.T) {
 	k := Kind(World{Models: &neighbours{}})
-	forged := []*messages.DeclaredModel{{Name: "forged"}}
-	for _, c := range []proto.Message{&messages.SwapModel{Declared: forged}, &messages.RollbackSwap{Declared: forged}} {
-		if seen := k.Observe(t.Context(), c).(interface {
-			GetDeclared() []*messages.DeclaredModel
-		}).GetDeclared(); len(seen) != 0 {
+	for _, c := range []proto.Message{&messages.SwapModel{}, &messages.RollbackSwap{}, &messages.ReviewRoutes{}} {
+		if seen, ok := k.Observe(t.Context(), c).(*messages.DeclaredModels); !ok || len(seen.Models) != 1 || seen.Models[0].Name != "v2" {
 			t.Errorf("%T: %v", c, seen)
 		}
+	}
+	if seen := k.Observe(t.Context(), &messages.PromoteSwap{}); seen != nil {
+		t.Errorf("a promotion sees %v", seen)
 	}
 }

@@ -1,5 +1,3 @@
-//go:build languagepending
-
 package host
 
 import (
@@ -26,16 +24,19 @@ func (w *town) withdraw(name string) {
 	if !slices.ContainsFunc(w.declared, func(d *messages.DeclaredModel) bool { return d.Name == name }) {
 		return
 	}
-	w.do(&messages.ReviewRoutes{Withdrawn: []string{name}, Declared: w.declared}) // told before
+	w.do(&messages.ReviewRoutes{Withdrawn: []string{name}}) // told before
 	w.declared = catalogue(w.declared).except([]string{name})
 }
 
 func (w *town) declare(name string, aliases []string) {
 	w.declared = append(catalogue(w.declared).except([]string{name}), &messages.DeclaredModel{Name: name, Aliases: aliases})
-	w.do(&messages.ReviewRoutes{Declared: w.declared})
+	w.do(&messages.ReviewRoutes{})
 }
 
-func (w *town) do(c proto.Message) { _, _ = w.m.Do(c) }
+func (w *town) do(c proto.Message) {
+	w.m.Readings = &messages.DeclaredModels{Models: w.declared}
+	_, _ = w.m.Do(c)
+}
 
 // swaps are the ids that may be reported, and one that is nobody's.
 func (w *town) swaps() []string {
@@ -81,10 +82,10 @@ func TestANameLeadsToADeclaredModel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"": w.check,
 			"swap": func(t *rapid.T) {
-				w.do(&messages.SwapModel{Name: name.Draw(t, "name"), To: model.Draw(t, "to"), CanaryPct: rapid.Uint32Range(0, 120).Draw(t, "share"), Declared: w.declared})
+				w.do(&messages.SwapModel{Name: name.Draw(t, "name"), To: model.Draw(t, "to"), CanaryPct: rapid.Uint32Range(0, 120).Draw(t, "share")})
 			},
 			"promote":  func(t *rapid.T) { w.do(&messages.PromoteSwap{Name: name.Draw(t, "name")}) },
-			"rollback": func(t *rapid.T) { w.do(&messages.RollbackSwap{Name: name.Draw(t, "name"), Declared: w.declared}) },
+			"rollback": func(t *rapid.T) { w.do(&messages.RollbackSwap{Name: name.Draw(t, "name")}) },
 			"ready":    func(t *rapid.T) { w.do(&messages.ReportRolloutReady{Id: rapid.SampledFrom(w.swaps()).Draw(t, "id")}) },
 			"failed":   func(t *rapid.T) { w.do(&messages.ReportRolloutFailed{Id: rapid.SampledFrom(w.swaps()).Draw(t, "id")}) },
 			"judged": func(t *rapid.T) {
@@ -110,7 +111,7 @@ func TestASwapEnds(t *testing.T) {
 			w.declare(name, nil)
 		}
 		for range rapid.IntRange(1, 6).Draw(t, "swaps") {
-			w.do(&messages.SwapModel{Name: rapid.SampledFrom(models).Draw(t, "name"), To: rapid.SampledFrom(models).Draw(t, "to"), Declared: w.declared})
+			w.do(&messages.SwapModel{Name: rapid.SampledFrom(models).Draw(t, "name"), To: rapid.SampledFrom(models).Draw(t, "to")})
 		}
 		for range 100 {
 			owed := Owed(w.m.State)
