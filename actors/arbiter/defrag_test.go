@@ -1,6 +1,7 @@
 package arbiter
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"testing"
@@ -26,6 +27,7 @@ func scattered(t *rapid.T) layout {
 		l.pieces = append(l.pieces, piece{&messages.Allocation{Holder: fmt.Sprintf("model/h/m%d", i),
 			IdleMs: rapid.Int64Range(0, 9000).Draw(t, "idle"), LoadMs: rapid.Int64Range(0, 9000).Draw(t, "load")}, bytes, at})
 	}
+	slices.SortStableFunc(l.pieces, func(a, b piece) int { return cmp.Compare(b.bytes, a.bytes) }) // as layoutOf has them
 	return l
 }
 
