@@ -1,9 +1,11 @@
 package explain
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
+	"modelops/actors/model"
 	"modelops/messages"
 )
 
@@ -11,18 +13,18 @@ import (
 const most = 12
 
 // modelChanges is what would have to be otherwise for the model to be otherwise.
-func (r *Reading) modelChanges(p Present) []string {
+func (r *reading) modelChanges(p Present) []string {
 	var out []string
-	switch m := r.house.model(r.model); m.phase {
-	case messages.ModelView_ready, messages.ModelView_loading:
+	switch m := r.latest.model(r.model); r.phase() {
+	case model.Ready, model.Loading:
 		out = r.staying(m, p)
-	case messages.ModelView_placing:
+	case model.Placing:
 		out = r.toBePlaced(p)
-	case messages.ModelView_failed, messages.ModelView_waiting:
+	case model.Failed, model.Waiting:
 		out = r.toLoad(m, p)
-	case messages.ModelView_falling_asleep, messages.ModelView_asleep, messages.ModelView_waking:
+	case model.FallingAsleep, model.Asleep, model.Waking:
 		out = []string{"a request wakes it up where it is, when its device has room; else it is placed anew", "another model that needs its memory may evict it; pin it to keep it"}
-	case messages.ModelView_draining, messages.ModelView_stopping:
+	case model.Draining, model.Stopping:
 		out = r.toStay()
 	default:
 		out = r.toComeBack(m)
@@ -41,29 +43,29 @@ func clipped(list []string) []string {
 }
 
 // staying is what would move or unload a model that has its place.
-func (r *Reading) staying(m *residency, p Present) []string {
+func (r *reading) staying(m model.State, p Present) []string {
 	var out []string
 	c := choiceOf(r.placed)
 	for _, x := range c.candidates {
 		gpu := short(x.GetGpu())
 		switch {
 		case x.GetNeedBytes() > x.GetLimitBytes():
-			out = append(out, r.house.raise(x.GetGpu(), x.GetNeedBytes()))
+			out = append(out, r.latest.raise(x.GetGpu(), x.GetNeedBytes()))
 		case lacks(x) > 0:
 			out = append(out, fmt.Sprintf("%s more free on %s then: %s", mib(lacks(x)), gpu, without(x)))
 		}
 	}
-	if by := m.pinner(p.Now); by != "" {
+	if by := pinner(m, p.Now); by != "" {
 		return append(out, fmt.Sprintf("unpin it: pinned by %s, it is never evicted", by))
 	}
-	if d, ok := idleLimit(m.spec); ok {
+	if d, ok := idleLimit(m.Spec); ok {
 		out = append(out, fmt.Sprintf("%s without a request: then it is unloaded (keep_alive)", span(d.Milliseconds())))
 	}
 	return append(out, "another model that needs its memory while it is idle would evict it; pin it to keep it")
 }
 
 // toBePlaced is what a model waits for.
-func (r *Reading) toBePlaced(p Present) []string {
+func (r *reading) toBePlaced(p Present) []string {
 	f := r.last()
 	if f == nil {
 		return nil
@@ -71,7 +73,7 @@ func (r *Reading) toBePlaced(p Present) []string {
 	if e, ok := f.event.(*messages.PlacementDecided); ok {
 		var out []string
 		for _, v := range e.GetPlacement().GetVictims() {
-			if r.house.model(v).resident() {
+			if resident(r.latest.model(v)) {
 				out = append(out, fmt.Sprintf("%s to finish its requests and leave %s", short(v), spots(e.Placement)))
 			}
 		}
@@ -83,7 +85,7 @@ func (r *Reading) toBePlaced(p Present) []string {
 	}
 	var out []string
 	for _, x := range c.candidates {
-		out = append(out, r.house.room(x, r.model, p)...)
+		out = append(out, r.latest.room(x, r.model, p)...)
 	}
 	if c.waits != "" && slices.ContainsFunc(c.candidates, func(x *messages.Candidate) bool { return x.GetRefusal() == "" }) {
 		out = append(out, "its turn: "+c.waits)
@@ -92,15 +94,15 @@ func (r *Reading) toBePlaced(p Present) []string {
 }
 
 // room is what would make a model fit a device that refused it.
-func (h house) room(x *messages.Candidate, model string, p Present) []string {
+func (l *latest) room(x *messages.Candidate, asked string, p Present) []string {
 	gpu := short(x.GetGpu())
 	switch {
 	case x.GetRefusal() == "":
 		return nil
-	case h.ledgerOf(x.GetGpu()).lost != "":
-		return []string{fmt.Sprintf("%s to come back; it is lost: %s", gpu, h.ledgerOf(x.GetGpu()).lost)}
+	case l.ledger(x.GetGpu()).Lost:
+		return []string{fmt.Sprintf("%s to come back; it is lost: %s", gpu, cmp.Or(l.ledger(x.GetGpu()).LostReason, "no reason was given"))}
 	case x.GetNeedBytes() > x.GetLimitBytes():
-		return []string{h.raise(x.GetGpu(), x.GetNeedBytes())}
+		return []string{l.raise(x.GetGpu(), x.GetNeedBytes())}
 	case lacks(x) == 0:
 		return []string{fmt.Sprintf("what keeps it from %s to end: %s", gpu, x.GetRefusal())}
 	}
@@ -108,44 +110,44 @@ func (h house) room(x *messages.Candidate, model string, p Present) []string {
 	if x.GetForeignBytes() >= lacks(x) {
 		out = append(out, fmt.Sprintf("programs that aren't ours to give back %s of the %s they use on %s", mib(lacks(x)), mib(x.GetForeignBytes()), gpu))
 	}
-	for _, l := range h.holders(x.GetGpu()) {
-		if l.holder != model {
-			out = append(out, h.wayOut(l, p))
+	for _, h := range l.holders(x.GetGpu()) {
+		if h.Holder != asked {
+			out = append(out, l.wayOut(h, p))
 		}
 	}
 	return out
 }
 
 // wayOut is how the holder of a lease would leave.
-func (h house) wayOut(l lease, p Present) string {
-	m, gpu := h.model(l.holder), short(l.gpu)
+func (l *latest) wayOut(h held, p Present) string {
+	m, gpu := l.model(h.Holder), short(h.gpu)
 	switch {
-	case m == nobody:
-		return fmt.Sprintf("the end of lease %s: %s holds %s of %s", l.id, l.holder, mib(l.holds()), gpu)
-	case m.pinner(p.Now) != "":
-		return fmt.Sprintf("unpin %s: it holds %s of %s, pinned by %s", short(l.holder), mib(l.holds()), gpu, m.pinner(p.Now))
-	case m.phase == messages.ModelView_asleep:
-		return fmt.Sprintf("%s to leave: it sleeps and holds %s of %s", short(l.holder), mib(l.holds()), gpu)
-	case m.phase == messages.ModelView_ready:
-		return fmt.Sprintf("%s idle: it holds %s of %s, and a busy model is not evicted", short(l.holder), mib(l.holds()), gpu)
+	case !l.knows(h.Holder):
+		return fmt.Sprintf("the end of lease %s: %s holds %s of %s", h.id, h.Holder, mib(h.holds()), gpu)
+	case pinner(m, p.Now) != "":
+		return fmt.Sprintf("unpin %s: it holds %s of %s, pinned by %s", short(h.Holder), mib(h.holds()), gpu, pinner(m, p.Now))
+	case m.Phase == model.Asleep:
+		return fmt.Sprintf("%s to leave: it sleeps and holds %s of %s", short(h.Holder), mib(h.holds()), gpu)
+	case m.Phase == model.Ready:
+		return fmt.Sprintf("%s idle: it holds %s of %s, and a busy model is not evicted", short(h.Holder), mib(h.holds()), gpu)
 	}
-	return fmt.Sprintf("%s to be through: it holds %s of %s and is %s", short(l.holder), mib(l.holds()), gpu, m.phase)
+	return fmt.Sprintf("%s to be through: it holds %s of %s and is %s", short(h.Holder), mib(h.holds()), gpu, m.Phase)
 }
 
 // raise says which limit would have to be higher for a need, or that none helps.
-func (h house) raise(gpu string, need uint64) string {
-	l := h.ledgerOf(gpu)
+func (l *latest) raise(gpu string, need uint64) string {
+	s := l.ledger(gpu)
 	switch {
-	case l.capacity == 0:
+	case s.Capacity == 0:
 		return fmt.Sprintf("a need of less than the limit of %s", short(gpu))
-	case need <= l.usable():
-		return fmt.Sprintf("raise resources.vram_soft_limit_mb to at least %d: %s has %s, and the limit is %s", (need+messages.MiB-1)/messages.MiB, short(gpu), mib(l.capacity), mib(l.limit()))
+	case need <= usable(s):
+		return fmt.Sprintf("raise resources.vram_soft_limit_mb to at least %d: %s has %s, and the limit is %s", (need+messages.MiB-1)/messages.MiB, short(gpu), mib(s.Capacity), mib(s.Limit()))
 	}
-	return fmt.Sprintf("a larger device than %s: of its %s, %s can be used at most, and %s are needed", short(gpu), mib(l.capacity), mib(l.usable()), mib(need))
+	return fmt.Sprintf("a larger device than %s: of its %s, %s can be used at most, and %s are needed", short(gpu), mib(s.Capacity), mib(usable(s)), mib(need))
 }
 
 // toStay is what would have kept an evicted model where it was.
-func (r *Reading) toStay() []string {
+func (r *reading) toStay() []string {
 	if r.left == nil || r.named == nil || r.left.event.(*messages.ModelUnwanted).Placement == "" {
 		return nil
 	}
@@ -168,7 +170,7 @@ func (r *Reading) toStay() []string {
 				short(x.GetGpu()), x.GetCost(), chosen.GetCost()))
 		}
 	}
-	if m := r.house.model(r.model); m.spec.GetMinResidencySeconds() == 0 {
+	if m := r.latest.model(r.model); m.Spec.GetMinResidencySeconds() == 0 {
 		out = append(out, "a min_residency: while it lasts, others go first")
 	}
 	return out
@@ -186,9 +188,9 @@ func sooner(policy string) string {
 }
 
 // toComeBack is what brings an absent model back.
-func (r *Reading) toComeBack(m *residency) []string {
+func (r *reading) toComeBack(m model.State) []string {
 	out := r.toStay()
-	if m.retired || m == nobody {
+	if m.Retired || !r.latest.knows(r.model) {
 		return append(out, "declare it again: in the configuration, or modelops load NAME --path FILE")
 	}
 	return append(out, "ask for it: a request or modelops load "+short(r.model)+" makes it resident again when there is room")

@@ -2,11 +2,10 @@ package explain
 
 import (
 	"fmt"
-	"maps"
 	"regexp"
-	"slices"
 	"strconv"
 
+	"modelops/actors/model"
 	"modelops/messages"
 )
 
@@ -15,7 +14,7 @@ import (
 var required = regexp.MustCompile(`required (\d+)MB`)
 
 // neverFits tells whether the last load failed because the model fits no device, and what it needs.
-func (r *Reading) neverFits() (need uint64, ok bool) {
+func (r *reading) neverFits() (need uint64, ok bool) {
 	if r.failed == nil {
 		return 0, false
 	}
@@ -32,27 +31,27 @@ func (r *Reading) neverFits() (need uint64, ok bool) {
 }
 
 // tooSmall lists the devices that a need doesn't fit, from their ledgers.
-func (h house) tooSmall(need uint64) []*messages.Weighed {
+func (l *latest) tooSmall(need uint64) []*messages.Weighed {
 	var out []*messages.Weighed
-	for _, gpu := range slices.Sorted(maps.Keys(h.ledgers)) {
-		l := h.ledgers[gpu]
-		text := fmt.Sprintf("rejected: needs %s, limit %s (capacity %s, margin %s", mib(need), mib(l.limit()), mib(l.capacity), mib(l.margin))
-		if l.soft > 0 {
-			text += ", soft limit " + mib(l.soft)
+	for _, device := range l.devices() {
+		s := l.ledger(device)
+		text := fmt.Sprintf("rejected: needs %s, limit %s (capacity %s, margin %s", mib(need), mib(s.Limit()), mib(s.Capacity), mib(s.Margin))
+		if s.SoftLimit > 0 {
+			text += ", soft limit " + mib(s.SoftLimit)
 		}
-		out = append(out, &messages.Weighed{Gpu: gpu, Text: text + ")"})
+		out = append(out, &messages.Weighed{Gpu: device, Text: text + ")"})
 	}
 	return out
 }
 
 // toLoad is what would let a failed model load.
-func (r *Reading) toLoad(m *residency, p Present) []string {
+func (r *reading) toLoad(m model.State, p Present) []string {
 	var out []string
 	if need, ok := r.neverFits(); ok {
 		var best uint64
-		for _, gpu := range slices.Sorted(maps.Keys(r.house.ledgers)) {
-			out = append(out, r.house.raise(gpu, need))
-			best = max(best, r.house.ledgers[gpu].limit())
+		for _, device := range r.latest.devices() {
+			out = append(out, r.latest.raise(device, need))
+			best = max(best, r.latest.ledger(device).Limit())
 		}
 		if best > 0 {
 			out = append(out, "a need of at most "+mib(best)+": a smaller quantisation, a shorter context, or fewer parallel slots")
@@ -64,8 +63,8 @@ func (r *Reading) toLoad(m *residency, p Present) []string {
 		}
 		out = append(out, logs+" shows what its worker said, and what to mend")
 	}
-	if m.phase == messages.ModelView_waiting {
-		return append(out, "nothing else for the next try: it comes by itself at "+moment(m.retryAt))
+	if m.Phase == model.Waiting {
+		return append(out, "nothing else for the next try: it comes by itself at "+moment(r.retryAt()))
 	}
 	return append(out, "ask for it again: a request or modelops load "+short(r.model)+" begins new tries")
 }

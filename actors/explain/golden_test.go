@@ -1,5 +1,3 @@
-//go:build languagepending
-
 package explain
 
 import (
@@ -17,51 +15,51 @@ import (
 
 var update = flag.Bool("update", false, "write the golden explanations anew")
 
-func modelOf(name string, s *story) (*messages.Explanation, error) {
-	return Model(messages.ModelActor("main_pc", name), s.records, s.present())
+func modelOf(name string, s *tale) (*messages.Explanation, error) {
+	return whyModel(messages.ModelActor("main_pc", name), s.records, s.present())
 }
 
 // twoLoaded has a on sim0 and b on sim1.
-func twoLoaded() *story {
-	s := newStory().devices()
+func twoLoaded() *tale {
+	s := newTale().devices()
 	for _, name := range []string{"a", "b", "c"} {
 		s.declare(name, &messages.ModelSpec{VramBytes: 12000 * mb})
 	}
 	s.tell(m("a"), &messages.ModelWanted{Reason: "asked to load it", Attempt: 1})
-	s.load(decided("a", 1, "sim0", "declared", weighed("sim0", 0, 12000, chosen), weighed("sim1", 0, 12000)))
+	s.load(decided("a", 1, "sim0", messages.Need_declared, weighed("sim0", 0, 12000, chosen), weighed("sim1", 0, 12000)), 1)
 	s.tell(m("b"), &messages.ModelWanted{Reason: "a request waits for it", Attempt: 1})
-	return s.load(decided("b", 1, "sim1", "estimated", weighed("sim0", 12000, 12000, leaves(0.15, out("a", 12000, 1600, 1300))), weighed("sim1", 0, 12000, chosen)))
+	return s.load(decided("b", 1, "sim1", messages.Need_estimated, weighed("sim0", 12000, 12000, leaves(0.15, out("a", 12000, 1600, 1300))), weighed("sim1", 0, 12000, chosen)), 1)
 }
 
 // evicted has c on sim0, where a was.
-func evicted() *story {
+func evicted() *tale {
 	s := twoLoaded()
 	s.tell(m("c"), &messages.ModelWanted{Reason: "a request waits for it", Attempt: 1})
-	d := decided("c", 1, "sim0", "measured", weighed("sim0", 12000, 12000, chosen, leaves(0.0777, out("a", 12000, 12000, 1300))),
+	d := decided("c", 1, "sim0", messages.Need_measured, weighed("sim0", 12000, 12000, chosen, leaves(0.0777, out("a", 12000, 12000, 1300))),
 		weighed("sim1", 12000, 12000, leaves(0.183, out("b", 12000, 1700, 1300))))
 	s.tell("arbiter", d)
 	s.evict("a", "p-c-1", m("c"), "sim0", "p-a-1")
-	s.tell(gpu("sim0"), &messages.VramReserved{Lease: "p-c-1", Holder: m("c"), Bytes: 12000 * mb})
+	s.tell(dev("sim0"), &messages.VramReserved{Lease: "p-c-1", Holder: m("c"), Bytes: 12000 * mb})
 	s.tell(m("c"), &messages.ModelLoadStarted{Attempt: 1, Placement: d.Placement})
 	return s.tell(m("c"), &messages.ModelReady{Attempt: 1, MeasuredBytes: 12100 * mb, Slots: 4, LoadMs: 900})
 }
 
 // waiting has d wait: a is pinned, b is busy, and a program holds the rest of sim1.
-func waiting() *story {
+func waiting() *tale {
 	s := twoLoaded().declare("d", &messages.ModelSpec{VramBytes: 20000 * mb})
 	s.tell(m("a"), &messages.ModelPinned{Owner: "ops"})
-	s.tell(gpu("sim1"), &messages.VramReserved{Lease: "sim1_1", Holder: "client/train", Bytes: 8000 * mb, TtlSeconds: 30})
+	s.tell(dev("sim1"), &messages.VramReserved{Lease: "sim1_1", Holder: "client/train", Bytes: 8000 * mb, TtlSeconds: 30})
 	s.tell(m("d"), &messages.ModelWanted{Reason: "a request waits for it", Attempt: 1})
 	full := refused("full: needs 19.5 GiB; 1 resident, of which 1 busy and 0 pinned")
-	return s.tell("arbiter", &messages.PlacementPostponed{Model: m("d"), Attempt: 1, Reason: "gpu/main_pc/sim0 full; gpu/main_pc/sim1 full",
+	return s.tell("arbiter", &messages.PlacementPostponed{Holder: m("d"), Claim: "1", Reason: "gpu/main_pc/sim0 full; gpu/main_pc/sim1 full",
 		Candidates: []*messages.Candidate{weighed("sim0", 12000, 20000, refused("full: needs 19.5 GiB; 1 resident, of which 0 busy and 1 pinned")), weighed("sim1", 20000, 20000, full)}})
 }
 
 // tooLarge has e fail: it fits sim0 only above the soft limit, and sim1 never.
-func tooLarge() *story {
-	s := newStory()
-	s.tell(gpu("sim0"), &messages.DeviceRegistered{CapacityBytes: 48000 * mb, MarginBytes: 512 * mb, SoftLimitBytes: 20000 * mb})
-	s.tell(gpu("sim1"), &messages.DeviceRegistered{CapacityBytes: 24000 * mb, MarginBytes: 512 * mb})
+func tooLarge() *tale {
+	s := newTale()
+	s.tell(dev("sim0"), &messages.DeviceRegistered{CapacityBytes: 48000 * mb, MarginBytes: 512 * mb, SoftLimitBytes: 20000 * mb})
+	s.tell(dev("sim1"), &messages.DeviceRegistered{CapacityBytes: 24000 * mb, MarginBytes: 512 * mb})
 	s.declare("e", &messages.ModelSpec{VramBytes: 30000 * mb})
 	s.tell(m("e"), &messages.ModelWanted{Reason: "preload", Attempt: 1})
 	return s.tell(m("e"), &messages.LoadFailed{Attempt: 1, Error: &messages.ErrorBody{Code: "GPU_UNAVAILABLE", Subject: m("e"),
@@ -69,13 +67,13 @@ func tooLarge() *story {
 }
 
 // failing has f crash while it loads, once with a try left and twice for good.
-func failing(times int) *story {
-	s := newStory().devices().declare("f", &messages.ModelSpec{})
+func failing(times int) *tale {
+	s := newTale().devices().declare("f", &messages.ModelSpec{})
 	for n := range uint64(times) {
 		s.tell(m("f"), &messages.ModelWanted{Reason: "asked to load it", Attempt: n + 1})
-		d := decided("f", n+1, "sim0", "estimated", weighed("sim0", 0, 3000, chosen))
+		d := decided("f", n+1, "sim0", messages.Need_estimated, weighed("sim0", 0, 3000, chosen))
 		s.tell("arbiter", d)
-		s.tell(gpu("sim0"), &messages.VramReserved{Lease: d.Placement.Lease, Holder: m("f"), Bytes: 3000 * mb})
+		s.tell(dev("sim0"), &messages.VramReserved{Lease: d.Placement.Shares[0].Lease, Holder: m("f"), Bytes: 3000 * mb})
 		s.tell(m("f"), &messages.ModelLoadStarted{Attempt: n + 1, Placement: d.Placement})
 		failed := &messages.LoadFailed{Attempt: n + 1, RetryMs: 2000, OutOfMemory: n == 0,
 			Error: &messages.ErrorBody{Code: "MODEL_LOAD_ERROR", Message: "the worker died young: exit status 1", Hint: "modelops logs f"}}
@@ -83,29 +81,29 @@ func failing(times int) *story {
 			failed.RetryMs = 0
 		}
 		s.tell(m("f"), &messages.WorkerExited{Attempt: n + 1, ExitCode: 1, Reason: "exit status 1", LogTail: []string{"loading", "CUDA error: out of memory"}}, failed)
-		s.tell(gpu("sim0"), &messages.VramReleased{Lease: d.Placement.Lease, Reason: "its worker is gone"})
+		s.tell(dev("sim0"), &messages.VramReleased{Lease: d.Placement.Shares[0].Lease, Reason: "its worker is gone"})
 	}
 	return s
 }
 
-func lost() *story {
+func lost() *tale {
 	s := waiting()
-	s.tell(gpu("sim1"), &messages.DeviceLost{Reason: "GPU has fallen off the bus"})
+	s.tell(dev("sim1"), &messages.DeviceLost{Reason: "GPU has fallen off the bus"})
 	s.tell(m("d"), &messages.ModelWanted{Reason: "a request waits for it", Attempt: 2})
-	return s.tell("arbiter", &messages.PlacementPostponed{Model: m("d"), Attempt: 2, Reason: "a has waited longer, for 40s", Candidates: []*messages.Candidate{
+	return s.tell("arbiter", &messages.PlacementPostponed{Holder: m("d"), Claim: "2", Reason: "a has waited longer, for 40s", Candidates: []*messages.Candidate{
 		weighed("sim0", 0, 20000), weighed("sim1", 20000, 20000, refused("the device is lost: GPU has fallen off the bus"))}})
 }
 
-func relieved() *story {
+func relieved() *tale {
 	s := twoLoaded()
-	s.tell("arbiter", &messages.PressureRelieved{Gpu: gpu("sim0"), Reason: "22000 MiB of 23488 MiB used, threshold 20000 MiB", Victims: []*messages.Victim{out("a", 12000, 90000, 1300)}})
+	s.tell("arbiter", &messages.PressureRelieved{Gpu: dev("sim0"), Reason: "22000 MiB of 23488 MiB used, threshold 20000 MiB", Victims: []*messages.Victim{out("a", 12000, 90000, 1300)}})
 	id := reliefID(uint64(len(s.records)))
 	s.tell(m("a"), &messages.ModelUnwanted{Reason: "makes room for ", Placement: id}, &messages.ModelDraining{Attempt: 1, Reason: "makes room for "})
 	return s.tell(m("a"), &messages.WorkerExited{Attempt: 1, Reason: "stopped"})
 }
 
 // swapped has the first decisions of a swap of chat from a to b happen.
-func swapped(n int) *story {
+func swapped(n int) *tale {
 	s := twoLoaded()
 	for _, e := range []proto.Message{
 		&messages.RolloutStarted{Id: "s1", Name: "chat", From: "a", To: "b", Declared: "a", CanaryPct: 10, MinRequests: 20, JudgeSeconds: 60, MaxErrorPct: 5},
@@ -116,29 +114,29 @@ func swapped(n int) *story {
 	return s
 }
 
-func leased(end proto.Message) *story {
-	s := newStory().devices()
-	s.tell(gpu("sim0"), &messages.VramReserved{Lease: "sim0_9", Holder: "client/train", Bytes: 4096 * mb, TtlSeconds: 30})
+func leased(end proto.Message) *tale {
+	s := newTale().devices()
+	s.tell(dev("sim0"), &messages.VramReserved{Lease: "sim0_9", Holder: "client/train", Bytes: 4096 * mb, TtlSeconds: 30})
 	if end != nil {
 		s.wait(40 * time.Second)
-		s.tell(gpu("sim0"), end)
+		s.tell(dev("sim0"), end)
 	}
 	return s
 }
 
-func asked(s *story, r Request) (*messages.Explanation, error) {
+func asked(s *tale, r Request) (*messages.Explanation, error) {
 	r.ID, r.Asked, r.Sent = "r1", "c", max(r.Sent, 1)
 	if r.Code != messages.ModelNotFound {
 		r.Model = messages.ModelActor("main_pc", "c")
 	}
-	return read(Question{Subject: "r1", ID: "r1", Model: r.Model, Request: &r}, s.records, s.present())
+	return why(Question{Subject: "r1", ID: "r1", Model: r.Model, Request: &r}, s.records, s.present())
 }
 
 // cases are explanations by the names of their files.
 type cases map[string]func() (*messages.Explanation, error)
 
 func ofModels() cases {
-	idle := func(s *story) *story {
+	idle := func(s *tale) *tale {
 		s.tell(m("a"), &messages.ModelUnwanted{Reason: "its idle time is over"}, &messages.ModelDraining{Attempt: 1, Reason: "its idle time is over"})
 		return s.tell(m("a"), &messages.WorkerExited{Attempt: 1, Reason: "stopped"})
 	}
@@ -151,8 +149,8 @@ func ofModels() cases {
 		"model-waits":            func() (*messages.Explanation, error) { return modelOf("d", waiting()) },
 		"model-waits-its-turn":   func() (*messages.Explanation, error) { return modelOf("d", lost()) },
 		"model-waits-for-loads": func() (*messages.Explanation, error) {
-			s := newStory().devices().declare("c", &messages.ModelSpec{}).tell(m("c"), &messages.ModelWanted{Reason: "preload", Attempt: 1})
-			return modelOf("c", s.tell("arbiter", &messages.PlacementPostponed{Model: m("c"), Attempt: 1, Reason: "2 models load already, at most 2 at a time"}))
+			s := newTale().devices().declare("c", &messages.ModelSpec{}).tell(m("c"), &messages.ModelWanted{Reason: "preload", Attempt: 1})
+			return modelOf("c", s.tell("arbiter", &messages.PlacementPostponed{Holder: m("c"), Claim: "1", Reason: "2 models load already, at most 2 at a time"}))
 		},
 		"model-never-fits":   func() (*messages.Explanation, error) { return modelOf("e", tooLarge()) },
 		"model-retries":      func() (*messages.Explanation, error) { return modelOf("f", failing(1)) },
@@ -172,7 +170,7 @@ func ofModels() cases {
 }
 
 func ofOthers() cases {
-	shared := func() *story {
+	shared := func() *tale {
 		s := evicted()
 		s.records[21].Meta.Correlation = "r1"
 		return s
@@ -180,28 +178,28 @@ func ofOthers() cases {
 	return cases{
 		"placement": func() (*messages.Explanation, error) {
 			s := evicted()
-			return Placement("p-c-1", s.records, s.present())
+			return whyID("p-c-1", s.records, s.present())
 		},
 		"placement-relief": func() (*messages.Explanation, error) {
 			s := relieved()
-			return Placement("relief/22", s.records, s.present())
+			return whyID("relief/22", s.records, s.present())
 		},
 		"placement-refused": func() (*messages.Explanation, error) {
-			s := newStory().devices().tell("arbiter", decided("c", 1, "sim0", "declared", weighed("sim0", 0, 12000, chosen)))
+			s := newTale().devices().tell("arbiter", decided("c", 1, "sim0", messages.Need_declared, weighed("sim0", 0, 12000, chosen)))
 			s.tell("arbiter", &messages.PlacementRefused{Id: "p-c-1", Error: &messages.ErrorBody{Code: "GPU_UNAVAILABLE", Message: "Insufficient GPU memory: required 12000MB, available 9000MB"}})
-			return Placement("p-c-1", s.records, s.present())
+			return whyID("p-c-1", s.records, s.present())
 		},
 		"lease-held": func() (*messages.Explanation, error) {
 			s := leased(nil)
-			return Lease("sim0_9", s.records, s.present())
+			return whyID("sim0_9", s.records, s.present())
 		},
 		"lease-expired": func() (*messages.Explanation, error) {
 			s := leased(&messages.LeaseExpired{Lease: "sim0_9"})
-			return Lease("sim0_9", s.records, s.present())
+			return whyID("sim0_9", s.records, s.present())
 		},
 		"lease-released": func() (*messages.Explanation, error) {
 			s := leased(&messages.VramReleased{Lease: "sim0_9", Reason: "released by its holder"})
-			return Lease("sim0_9", s.records, s.present())
+			return whyID("sim0_9", s.records, s.present())
 		},
 		"request-woke-its-model": func() (*messages.Explanation, error) {
 			s := shared()
@@ -210,12 +208,12 @@ func ofOthers() cases {
 		},
 		"request-forgotten": func() (*messages.Explanation, error) {
 			s := shared()
-			return Lease("r1", s.records, s.present())
+			return whyID("r1", s.records, s.present())
 		},
 		"request-waits": func() (*messages.Explanation, error) {
 			s := waiting()
 			r := Request{ID: "r2", Asked: "d", Model: messages.ModelActor("main_pc", "d"), Began: s.now.Add(-1500 * time.Millisecond)}
-			return read(Question{Subject: "r2", ID: "r2", Model: r.Model, Request: &r}, s.records, s.present())
+			return why(Question{Subject: "r2", ID: "r2", Model: r.Model, Request: &r}, s.records, s.present())
 		},
 		"request-refused": func() (*messages.Explanation, error) {
 			s := evicted()
@@ -229,7 +227,7 @@ func ofOthers() cases {
 			s := evicted()
 			return asked(s, Request{Began: s.now, Granted: s.now, URL: "http://127.0.0.1:5000"})
 		},
-		"unknown": func() (*messages.Explanation, error) { s := evicted(); return Lease("nothing", s.records, s.present()) },
+		"unknown": func() (*messages.Explanation, error) { s := evicted(); return whyID("nothing", s.records, s.present()) },
 	}
 }
 

@@ -7,31 +7,21 @@ import (
 	"modelops/messages"
 )
 
-// Lease explains who holds a lease, since when, and how it ended. NotFound when the records know no such lease.
-func Lease(id string, records []messages.Recorded, p Present) (*messages.Explanation, error) {
-	return read(Question{Subject: id, ID: id}, records, p)
-}
-
-// Placement explains a placement: what was weighed, and what became of it. NotFound when the records know no such placement.
-func Placement(id string, records []messages.Recorded, p Present) (*messages.Explanation, error) {
-	return read(Question{Subject: id, ID: id}, records, p)
-}
-
 // explainLease says it of memory that is held without a placement: a program's, mostly.
-func (r *Reading) explainLease(p Present) *messages.Explanation {
+func (r *reading) explainLease(p Present) *messages.Explanation {
 	l := r.leases
 	out := &messages.Explanation{Subject: r.question.Subject, Kind: "lease", Reasons: r.reasons("")}
-	out.Summary = fmt.Sprintf("%s holds %s of %s %s; %s.", l.holder, mib(l.holds()), short(l.gpu), since(l.at, p.Now), term(l.ttl))
-	if l.ttl > 0 {
-		out.WouldChange = append(out.WouldChange, fmt.Sprintf("%d s without a renewal: then it runs out", l.ttl))
+	out.Summary = fmt.Sprintf("%s holds %s of %s %s; %s.", l.Holder, mib(l.holds()), short(l.gpu), since(l.at, p.Now), term(l.TTL))
+	if l.TTL > 0 {
+		out.WouldChange = append(out.WouldChange, fmt.Sprintf("%d s without a renewal: then it runs out", l.TTL))
 	}
 	out.WouldChange = append(out.WouldChange, "its holder gives it back")
 	if r.ended != nil {
-		out.Summary = fmt.Sprintf("%s held %s of %s for %s, until %s: %s.", l.holder, mib(l.holds()), short(l.gpu),
+		out.Summary = fmt.Sprintf("%s held %s of %s for %s, until %s: %s.", l.Holder, mib(l.holds()), short(l.gpu),
 			span(r.ended.at.Sub(l.at).Milliseconds()), moment(r.ended.at), gpuText(*r.ended))
 		out.WouldChange = nil
 		if _, ok := r.ended.event.(*messages.LeaseExpired); ok {
-			out.WouldChange = []string{fmt.Sprintf("a renewal within each %d s, or a longer ttl", l.ttl)}
+			out.WouldChange = []string{fmt.Sprintf("a renewal within each %d s, or a longer ttl", l.TTL)}
 		}
 	}
 	return out
@@ -44,7 +34,7 @@ func term(ttl uint32) string {
 	return fmt.Sprintf("its ttl is %s, renewed by its holder", time.Duration(ttl)*time.Second)
 }
 
-func (r *Reading) reasons(model string) []*messages.Reason {
+func (r *reading) reasons(model string) []*messages.Reason {
 	var out []*messages.Reason
 	for _, f := range r.window {
 		out = append(out, reason(f, model))
@@ -53,7 +43,7 @@ func (r *Reading) reasons(model string) []*messages.Reason {
 }
 
 // decision finds the fact that made the placement; nil when there is none among what was kept.
-func (r *Reading) decision() *fact {
+func (r *reading) decision() *fact {
 	for i := range r.window {
 		switch r.window[i].event.(type) {
 		case *messages.PlacementDecided, *messages.PressureRelieved:
@@ -63,7 +53,7 @@ func (r *Reading) decision() *fact {
 	return nil
 }
 
-func (r *Reading) explainPlacement(made *fact, p Present) *messages.Explanation {
+func (r *reading) explainPlacement(made *fact, p Present) *messages.Explanation {
 	out := &messages.Explanation{Subject: r.question.Subject, Kind: "placement", Reasons: r.reasons("")}
 	switch e := made.event.(type) {
 	case *messages.PressureRelieved:
@@ -72,26 +62,25 @@ func (r *Reading) explainPlacement(made *fact, p Present) *messages.Explanation 
 		out.WouldChange = []string{"a higher resources.eviction_threshold_pct, or a pin on who shall stay"}
 	case *messages.PlacementDecided:
 		c := choiceOf(made)
-		out.Summary = fmt.Sprintf("Decision %d at %s placed attempt %s of %s on %s by %s; it needs %s. %s", made.sequence, moment(made.at), e.GetPlacement().GetClaim(),
-			short(e.GetPlacement().GetHolder()), spots(e.GetPlacement()), e.Policy, needed(e.GetPlacement().Bytes(), e.Source.String()), r.outcome())
+		out.Summary = fmt.Sprintf("Decision %d at %s placed %s on %s by %s; it needs %s. %s", made.sequence, moment(made.at), want(e.GetPlacement()), spots(e.GetPlacement()), e.Policy, needed(e.GetPlacement().Bytes(), e.Source.String()), r.outcome())
 		out.Weighed = c.weighed()
 		for _, x := range c.candidates {
 			if n := lacks(x); n > 0 && x.GetNeedBytes() <= x.GetLimitBytes() {
 				out.WouldChange = append(out.WouldChange, fmt.Sprintf("%s more free on %s then: %s", mib(n), short(x.GetGpu()), without(x)))
 			} else if n > 0 {
-				out.WouldChange = append(out.WouldChange, r.house.raise(x.GetGpu(), x.GetNeedBytes()))
+				out.WouldChange = append(out.WouldChange, r.latest.raise(x.GetGpu(), x.GetNeedBytes()))
 			}
 		}
 	}
 	if r.leases.id != "" && r.ended == nil {
-		out.Summary += fmt.Sprintf(" Its lease: %s holds %s %s; %s.", short(r.leases.holder), mib(r.leases.holds()), since(r.leases.at, p.Now), term(r.leases.ttl))
+		out.Summary += fmt.Sprintf(" Its lease: %s holds %s %s; %s.", short(r.leases.Holder), mib(r.leases.holds()), since(r.leases.at, p.Now), term(r.leases.TTL))
 	}
 	out.WouldChange = clipped(out.WouldChange)
 	return out
 }
 
 // evictions counts the victims that have left.
-func (r *Reading) evictions() int {
+func (r *reading) evictions() int {
 	n := 0
 	for _, f := range r.window {
 		if _, ok := f.event.(*messages.VictimPreempted); ok {
@@ -110,7 +99,7 @@ func without(x *messages.Candidate) string {
 }
 
 // outcome is how far a placement came.
-func (r *Reading) outcome() string {
+func (r *reading) outcome() string {
 	state := "Its victims are on their way out, or its memory is being reserved."
 	for _, f := range r.window {
 		switch e := f.event.(type) {

@@ -6,47 +6,27 @@ import (
 	"strings"
 	"time"
 
+	"modelops/actors/model"
 	"modelops/messages"
 )
 
-// Model explains where a model is and why. records are decisions of the arbiter, the models and the gpus, in order.
-func Model(id messages.ActorID, records []messages.Recorded, p Present) (*messages.Explanation, error) {
-	return read(Question{Subject: id.Name(), Model: id}, records, p)
-}
-
-func read(q Question, records []messages.Recorded, p Present) (*messages.Explanation, error) {
-	r := Open(q)
-	for _, rec := range records {
-		r.Take(rec)
-	}
-	return r.Explain(p)
-}
-
 // explainModel says it of a model. A model without any fact is known by its declaration only.
-func (r *Reading) explainModel(p Present) *messages.Explanation {
+func (r *reading) explainModel(p Present) *messages.Explanation {
 	return &messages.Explanation{Subject: cmp.Or(r.question.Subject, short(r.model)), Kind: "model", Summary: r.modelSummary(p) + r.answers(),
 		Reasons: r.reasons(r.model), Weighed: r.weighed(), WouldChange: r.modelChanges(p)}
 }
 
-// last is the latest decision on devices.
-func (r *Reading) last() *fact {
-	if r.postponed != nil && (r.placed == nil || r.postponed.sequence > r.placed.sequence) {
-		return r.postponed
-	}
-	return r.placed
-}
-
 // evicted tells whether it left to make room, and nobody wanted it since.
-func (r *Reading) evicted() bool {
+func (r *reading) evicted() bool {
 	return r.named != nil && r.left != nil && r.left.event.(*messages.ModelUnwanted).Placement != "" && (r.wanted == nil || r.wanted.sequence < r.left.sequence)
 }
 
 // weighed are the devices of the decision that made it what it is: its eviction, or its placement.
-func (r *Reading) weighed() []*messages.Weighed {
+func (r *reading) weighed() []*messages.Weighed {
 	if need, ok := r.neverFits(); ok {
-		return r.house.tooSmall(need)
+		return r.latest.tooSmall(need)
 	}
-	if r.evicted() && !r.house.model(r.model).resident() {
+	if r.evicted() && !resident(r.latest.model(r.model)) {
 		if out := choiceOf(r.named).weighed(); len(out) > 0 {
 			return out
 		}
@@ -57,42 +37,45 @@ func (r *Reading) weighed() []*messages.Weighed {
 	return choiceOf(r.placed).weighed()
 }
 
-func (r *Reading) modelSummary(p Present) string {
-	m, name := r.house.model(r.model), short(r.model)
+func (r *reading) modelSummary(p Present) string {
+	m, name := r.latest.model(r.model), short(r.model)
 	at := since(r.since, p.Now)
-	switch m.phase {
-	case messages.ModelView_ready:
-		return fmt.Sprintf("%s is ready on %s %s. %s%s", name, spots(m.placement), at, r.placedBecause(), r.came())
-	case messages.ModelView_loading:
-		return fmt.Sprintf("%s loads on %s %s. %s%s", name, spots(m.placement), at, r.placedBecause(), r.came())
-	case messages.ModelView_placing:
+	if r.phase() != m.Phase {
+		at = since(r.postponed.at, p.Now)
+	}
+	switch r.phase() {
+	case model.Ready:
+		return fmt.Sprintf("%s is ready on %s %s. %s%s", name, spots(m.Placement), at, r.placedBecause(), r.came())
+	case model.Loading:
+		return fmt.Sprintf("%s loads on %s %s. %s%s", name, spots(m.Placement), at, r.placedBecause(), r.came())
+	case model.Placing:
 		return fmt.Sprintf("%s waits for a place %s: %s.", name, at, r.waiting())
-	case messages.ModelView_waiting:
-		return fmt.Sprintf("%s failed to load%s and waits for its next try, at %s: %s.", name, triesOf(m, p), moment(m.retryAt), r.failure())
-	case messages.ModelView_failed:
+	case model.Waiting:
+		return fmt.Sprintf("%s failed to load%s and waits for its next try, at %s: %s.", name, triesOf(m, p), moment(r.retryAt()), r.failure())
+	case model.Failed:
 		return fmt.Sprintf("%s failed to load%s and isn't tried again by itself: %s.", name, triesOf(m, p), r.failure())
-	case messages.ModelView_falling_asleep, messages.ModelView_asleep:
-		return fmt.Sprintf("%s is %s on %s %s: %s. %s", name, m.phase, short(m.placement.Gpu()), at, m.draining, r.placedBecause())
-	case messages.ModelView_waking:
-		return fmt.Sprintf("%s wakes up on %s %s: %s.", name, short(m.placement.Gpu()), at, m.draining)
-	case messages.ModelView_draining, messages.ModelView_stopping:
-		return fmt.Sprintf("%s is on its way out of %s %s: %s.", name, spots(m.placement), at, cmp.Or(r.gone(), m.draining))
+	case model.FallingAsleep, model.Asleep:
+		return fmt.Sprintf("%s is %s on %s %s: %s. %s", name, m.Phase, short(m.Placement.Gpu()), at, r.leaving, r.placedBecause())
+	case model.Waking:
+		return fmt.Sprintf("%s wakes up on %s %s: %s.", name, short(m.Placement.Gpu()), at, r.leaving)
+	case model.Draining, model.Stopping:
+		return fmt.Sprintf("%s is on its way out of %s %s: %s.", name, spots(m.Placement), at, cmp.Or(r.gone(), r.leaving))
 	}
 	switch {
-	case m.retired:
+	case m.Retired:
 		return fmt.Sprintf("%s is retired: its declaration was withdrawn.", name)
 	case r.left != nil:
 		return fmt.Sprintf("%s is absent %s: %s.", name, at, r.gone())
 	case r.exited != nil:
 		return fmt.Sprintf("%s is absent %s: %s.", name, at, modelText(*r.exited))
-	case m == nobody:
+	case !r.latest.knows(r.model):
 		return name + " is absent: the journal holds nothing about it."
 	}
 	return name + " is absent: nobody has asked for it since it was declared."
 }
 
 // placedBecause is why it is where it is.
-func (r *Reading) placedBecause() string {
+func (r *reading) placedBecause() string {
 	if r.placed == nil {
 		return "The journal holds no placement of it."
 	}
@@ -127,7 +110,7 @@ func leavers(vs []*messages.Victim) string {
 }
 
 // came is why it is wanted.
-func (r *Reading) came() string {
+func (r *reading) came() string {
 	if r.wanted == nil {
 		return ""
 	}
@@ -135,7 +118,7 @@ func (r *Reading) came() string {
 }
 
 // waiting is what a model without a place waits for.
-func (r *Reading) waiting() string {
+func (r *reading) waiting() string {
 	if r.last() == nil {
 		return "nothing is decided yet"
 	}
@@ -143,7 +126,7 @@ func (r *Reading) waiting() string {
 	case *messages.PlacementPostponed:
 		return cmp.Or(e.Reason, "no reason was given")
 	case *messages.PlacementDecided:
-		if !r.mine[e.GetPlacement().GetId()] {
+		if !r.open(e.GetPlacement()) {
 			return "nothing is decided yet"
 		}
 		gpu := spots(e.GetPlacement())
@@ -156,7 +139,7 @@ func (r *Reading) waiting() string {
 }
 
 // gone is why it left.
-func (r *Reading) gone() string {
+func (r *reading) gone() string {
 	if r.left == nil {
 		return ""
 	}
@@ -184,7 +167,7 @@ func (r *Reading) gone() string {
 }
 
 // failure is the last error, with the worker's last line when there is one.
-func (r *Reading) failure() string {
+func (r *reading) failure() string {
 	if r.failed == nil {
 		return "no failure is in the journal"
 	}
@@ -199,16 +182,16 @@ func (r *Reading) failure() string {
 }
 
 // triesOf counts the tries, and those that are left where that is known.
-func triesOf(m *residency, p Present) string {
+func triesOf(m model.State, p Present) string {
 	switch {
-	case m.failures == 0:
+	case m.Failures == 0:
 		return ""
-	case p.Tries == 0 || m.failures > p.Tries:
-		return fmt.Sprintf(" %d times in a row", m.failures)
-	case m.phase == messages.ModelView_failed && m.failures < p.Tries:
-		return fmt.Sprintf(" (try %d of %d; another would fail the same way)", m.failures, p.Tries)
+	case p.Tries == 0 || m.Failures > p.Tries:
+		return fmt.Sprintf(" %d times in a row", m.Failures)
+	case m.Phase == model.Failed && m.Failures < p.Tries:
+		return fmt.Sprintf(" (try %d of %d; another would fail the same way)", m.Failures, p.Tries)
 	}
-	return fmt.Sprintf(" (try %d of %d, %d left)", m.failures, p.Tries, p.Tries-m.failures)
+	return fmt.Sprintf(" (try %d of %d, %d left)", m.Failures, p.Tries, p.Tries-m.Failures)
 }
 
 func idleLimit(s *messages.ModelSpec) (time.Duration, bool) {

@@ -38,18 +38,21 @@ func (q *Request) Waited(now time.Time) time.Duration {
 	return now.Sub(q.Began)
 }
 
+// over is when it stopped waiting; zero while it waits.
+func (q *Request) over() time.Time { return cmp.Or(q.Granted, q.Ended) }
+
 // waitedAt tells whether the request waited for its place at a time.
 func (q *Request) waitedAt(at time.Time) bool {
-	until := cmp.Or(q.Granted, q.Ended)
+	until := q.over()
 	return !at.Before(q.Began) && (until.IsZero() || !at.After(until))
 }
 
 // explainRequest says what a request went through, and what it waited for.
-func (r *Reading) explainRequest(p Present) *messages.Explanation {
+func (r *reading) explainRequest(p Present) *messages.Explanation {
 	q := r.question.Request
 	out := &messages.Explanation{Subject: r.question.Subject, Kind: "request"}
 	out.Summary = fmt.Sprintf("The request for %s came at %s and %s.", cmp.Or(q.Asked, "a model"), moment(q.Began), q.fate(p.Now))
-	if r.asked.event != nil {
+	if r.asked != nil {
 		out.Summary += fmt.Sprintf(" It caused decision %d: nobody had wanted %s then.", r.asked.sequence, short(r.model))
 	}
 	if waited := r.waitedFor(); waited != nil {
@@ -67,7 +70,7 @@ func (r *Reading) explainRequest(p Present) *messages.Explanation {
 	return out
 }
 
-func (r *Reading) requestChanges(q *Request, p Present) []string {
+func (r *reading) requestChanges(q *Request, p Present) []string {
 	switch q.Code {
 	case messages.BulkheadRejection:
 		return []string{"fewer requests at the same time, or a later try", "a higher resilience.bulkhead.max_concurrent, max_queue_size or queue_timeout for " + short(r.model)}
@@ -112,7 +115,7 @@ func outcomeName(c messages.Code) string {
 }
 
 // waitedFor is the decision that made its model ready while it waited; nil when it waited for a place only, or not at all.
-func (r *Reading) waitedFor() *fact {
+func (r *reading) waitedFor() *fact {
 	q := r.question.Request
 	if q.Granted.IsZero() || !q.Granted.After(q.Began) {
 		return nil
@@ -127,7 +130,7 @@ func (r *Reading) waitedFor() *fact {
 }
 
 // during lists what happened to the model while the request waited, between what memory knows of the request itself.
-func (r *Reading) during(q *Request) []*messages.Reason {
+func (r *reading) during(q *Request) []*messages.Reason {
 	said := func(at time.Time, event, text string) *messages.Reason {
 		return &messages.Reason{At: moment(at), Actor: messages.KindGateway, Event: event, Text: text}
 	}
@@ -146,9 +149,9 @@ func (r *Reading) during(q *Request) []*messages.Reason {
 }
 
 // explainAsked says it of a request that memory has forgotten, from the decision that it caused.
-func (r *Reading) explainAsked(p Present) *messages.Explanation {
+func (r *reading) explainAsked(p Present) *messages.Explanation {
 	out := &messages.Explanation{Subject: r.question.Subject, Kind: "request", Reasons: r.reasons(r.model), Weighed: r.weighed(), WouldChange: r.modelChanges(p)}
 	out.Summary = fmt.Sprintf("The request came before %s and is no longer in memory; it caused decision %d: %s. %s", moment(r.asked.at), r.asked.sequence,
-		modelText(r.asked), r.modelSummary(p))
+		modelText(*r.asked), r.modelSummary(p))
 	return out
 }

@@ -53,22 +53,3 @@ func modelNamed(subject string, resolve func(string) (messages.ActorID, bool)) (
 	}
 	return messages.ActorID{}, false
 }
-
-// Explain says what was read. NotFound: nothing of the subject is in the journal or in memory.
-func (r *Reading) Explain(p Present) (*messages.Explanation, error) {
-	q := r.question
-	switch {
-	case q.Request != nil:
-		return r.explainRequest(p), nil
-	case q.Model != (messages.ActorID{}):
-		return r.explainModel(p), nil
-	case r.decision() != nil && r.asked.event == nil:
-		return r.explainPlacement(r.decision(), p), nil
-	case r.leases.id != "":
-		return r.explainLease(p), nil
-	case r.asked.event != nil && !r.taken:
-		return r.explainAsked(p), nil
-	}
-	return nil, messages.Errorf(messages.NotFound, q.Subject, "no model, lease, placement or request of this name is known").
-		WithHint("modelops models lists the models, modelops gpus --leases the leases; a request that caused no decision is remembered for a while only, and not over a restart")
-}

@@ -3,6 +3,7 @@ package explain
 import (
 	"cmp"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -80,6 +81,22 @@ func since(at, now time.Time) string {
 var sources = map[string]string{
 	"declared": "as declared", "estimated": "estimated from its file", "measured": "measured when it ran before",
 	"grown": "grown after it ran out of memory",
+}
+
+// attempt names a model's claim by the attempt that made it; empty for other claims, which have names that say nothing to people.
+func attempt(claim string) string {
+	if _, err := strconv.ParseUint(claim, 10, 64); err != nil {
+		return ""
+	}
+	return "attempt " + claim
+}
+
+// want says what a placement is for.
+func want(p *messages.Placement) string {
+	if a := attempt(p.GetClaim()); a != "" {
+		return a + " of " + short(p.GetHolder())
+	}
+	return short(p.GetHolder())
 }
 
 // needed writes a need and where its figure came from.
@@ -258,7 +275,7 @@ func arbiterText(f fact, model string) string {
 	case *messages.PlacementDecided:
 		return decidedText(e, model)
 	case *messages.PlacementPostponed:
-		return fmt.Sprintf("claim %s has to wait: %s", e.Claim, e.Reason)
+		return fmt.Sprintf("%s has to wait: %s", cmp.Or(attempt(e.Claim), "it"), e.Reason)
 	case *messages.PressureRelieved:
 		return fmt.Sprintf("%s is too full (%s), so somebody idle has to leave: %s", short(e.Gpu), e.Reason, victims(e.Victims))
 	case *messages.PlacementHinted:

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"modelops/actors/control"
+	"modelops/actors/explain"
 	"modelops/actors/gateway"
 	"modelops/actors/gpu"
 	"modelops/actors/host"
@@ -45,6 +46,7 @@ type daemon struct {
 
 	journal    *journal.Journal
 	feed       *journal.Feed
+	book       *explain.Book
 	view       *view.Projection
 	tree       *tree.Tree
 	gateway    *gateway.Gateway

@@ -104,6 +104,7 @@ func (d *daemon) openNATS() error {
 		d.feed.Run(life, func(r messages.Recorded) {
 			d.metrics.Count(r)
 			d.nats.PublishEvents(r)
+			d.book.Take(r)
 		})
 	})
 	return nil

@@ -27,3 +27,10 @@ func (s store) LoadSnapshot(ctx context.Context, actor messages.ActorID) (entity
 func (s store) SaveSnapshot(ctx context.Context, snap entity.Snapshot) error {
 	return s.j.SaveSnapshot(ctx, journal.Snapshot(snap))
 }
+
+// history fits the journal to the port of explanations.
+type history struct{ *journal.Journal }
+
+func (h history) Replay(ctx context.Context, after, until uint64, fn func(messages.Recorded) error) error {
+	return h.Journal.Replay(ctx, journal.Query{After: after, Until: until, Unknown: true}, fn)
+}

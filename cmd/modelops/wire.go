@@ -34,6 +34,8 @@ func (d *daemon) plant(context.Context) error {
 	d.later(func(context.Context) error { d.tree.Stop(); return nil })
 	d.sampler = d.newSampler()
 	d.feed = journal.NewFeed(d.journal)
+	d.book = explain.NewBook(history{d.journal})
+	d.alongside(d.book.Run)
 	d.requests = &control.Requests{Now: d.clock.Now, PID: func(model string) int64 {
 		return d.view.Model(messages.ModelActor(d.host, model)).GetWorker().GetPid()
 	}}
@@ -85,15 +87,7 @@ func (d *daemon) next() (host.Configuration, error) {
 
 // explain answers a question from the journal as it is now.
 func (d *daemon) explain(ctx context.Context, q explain.Question) (*messages.Explanation, error) {
-	reading := explain.Open(q)
-	err := d.journal.Replay(ctx, journal.Query{Unknown: true}, func(rec messages.Recorded) error {
-		reading.Take(rec)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return reading.Explain(explain.Present{Now: d.clock.Now(), Tries: d.cfg.Load.Retries + 1})
+	return d.book.Why(ctx, q, explain.Present{Now: d.clock.Now(), Tries: d.cfg.Load.Retries + 1})
 }
 
 func (d *daemon) catalogue() control.Catalogue {
