@@ -172,12 +172,28 @@ func (s State) underway(c *messages.RequestPlacement, seen *messages.SchedulerRe
 	if !anyHost(c.Holder) {
 		return entity.Verdict{}, false
 	}
+	own := familyOf(c.Holder)
 	for _, a := range seen.GetAllocations() {
-		if same(a.Holder, c.Holder) && !anyHost(a.Holder) {
+		switch {
+		case !own.has(a.Holder) || !same(a.Holder, c.Holder) || anyHost(a.Holder):
+		case a.State == messages.Allocation_changing:
+			return waits(a.Holder + " is on its way out, or changes"), true
+		default:
 			return entity.Verdict{Answer: func(uint64) proto.Message { return &messages.PlacementReply{Already: a.Holder} }}, true
 		}
 	}
+	for _, l := range seen.GetLedgers() {
+		for _, r := range l.Reservations {
+			if own.has(r.Holder) && same(r.Holder, c.Holder) { // no allocation any more: a second placement would hold memory twice
+				return waits(r.Holder + " gives its memory back"), true
+			}
+		}
+	}
 	return entity.Verdict{}, false
+}
+
+func waits(reason string) entity.Verdict {
+	return entity.Verdict{Answer: func(uint64) proto.Message { return &messages.PlacementReply{WaitsFor: reason} }}
 }
 
 func sourceOn(c *messages.Claim, host string) messages.Need_Source {

@@ -50,11 +50,22 @@ func same(a, b string) bool {
 	return ka == kb && na == nb && (ha == messages.AnyHost || hb == messages.AnyHost)
 }
 
-// related tells whether two holders are workers of one model, whatever their hosts.
-func related(a, b string) bool {
-	ka, _, na := parts(a)
-	kb, _, nb := parts(b)
-	return ka == kb && messages.BaseOf(na) == messages.BaseOf(nb)
+// family finds the workers of one model among holders, whatever their hosts. Most holders are none: they are told apart without being taken
+// apart, because a decision looks at all of them.
+type family struct{ kind, base, mark string }
+
+func familyOf(holder string) family {
+	kind, _, name := parts(holder)
+	base := messages.BaseOf(name)
+	return family{kind, base, "/" + base}
+}
+
+func (f family) has(holder string) bool {
+	if !strings.Contains(holder, f.mark) {
+		return false
+	}
+	kind, _, name := parts(holder)
+	return kind == f.kind && messages.BaseOf(name) == f.base
 }
 
 // validHolder tells whether a placement could be handed to a holder.

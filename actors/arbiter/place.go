@@ -15,6 +15,7 @@ const retryPlacement = 500 * time.Millisecond
 // question is what a holder wants and what was seen when it asked.
 type question struct {
 	holder      string
+	family      family
 	needs       []need
 	groups      []string
 	priority    int32
@@ -71,7 +72,7 @@ type waiter struct {
 }
 
 func questionOf(s State, c *messages.RequestPlacement, seen *messages.SchedulerReadings, now int64) question {
-	q := question{holder: c.Holder, groups: c.Claim.GetGroups(), priority: c.Priority, allocations: seen.GetAllocations(), leaving: s.leaving(),
+	q := question{holder: c.Holder, family: familyOf(c.Holder), groups: c.Claim.GetGroups(), priority: c.Priority, allocations: seen.GetAllocations(), leaving: s.leaving(),
 		moving: s.Moving.now().GetHolder(), now: now, needs: make([]need, 0, len(c.Claim.GetNeeds()))}
 	for _, n := range c.Claim.GetNeeds() {
 		shards := max(int(n.Shards), 1)
@@ -331,7 +332,7 @@ func (q question) byDevice(rivals []*messages.Allocation) [][]allocated {
 	total := 0
 	each := func(do func(device int, r *messages.Allocation)) {
 		for _, r := range q.allocations {
-			if !q.stays(r) || related(r.Holder, q.holder) || slices.Contains(rivals, r) {
+			if !q.stays(r) || q.family.has(r.Holder) || slices.Contains(rivals, r) {
 				continue
 			}
 			for _, s := range r.Shares {
@@ -360,7 +361,7 @@ func exclusive(q question) (rivals []*messages.Allocation, stuck string) {
 		return nil, ""
 	}
 	for _, r := range q.allocations {
-		if !q.stays(r) || related(r.Holder, q.holder) || !slices.ContainsFunc(r.Groups, func(g string) bool { return slices.Contains(q.groups, g) }) {
+		if !q.stays(r) || q.family.has(r.Holder) || !slices.ContainsFunc(r.Groups, func(g string) bool { return slices.Contains(q.groups, g) }) {
 			continue
 		}
 		if u := useOf(r, q.collation); !movable(r, u, q.overdue) {

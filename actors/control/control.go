@@ -2,11 +2,9 @@ package control
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"modelops/actors/host"
-	"modelops/actors/model"
 	"modelops/messages"
 )
 
@@ -41,16 +39,14 @@ type Options struct {
 	Gateway Gateway
 	// Now is the time of the journal.
 	Now func() time.Time
-	// NewID makes an id that is unique.
-	NewID func() string
 	// Sequence is the journal's last.
 	Sequence func() uint64
 	// Actors are those that live on this host.
 	Actors func() []messages.ActorID
 	// SpecOf declares a file under a name that the configuration may not know.
 	SpecOf func(name, path string, shards int) (*messages.ModelSpec, error)
-	// Estimator says what a model needs.
-	Estimator model.Estimator
+	// Memory asks the scheduler.
+	Memory Memory
 	// Reread reads the configuration again; nil = it is in no file. Its error says what is wrong with the file.
 	Reread func() (host.Configuration, error)
 	// Reconciler makes the host follow a configuration.
@@ -63,26 +59,17 @@ type Options struct {
 
 // Control answers the operations.
 type Control struct {
+	Memory
 	o     Options
 	began time.Time
 }
 
 // New makes the operations of a host, which begins now.
-func New(o Options) *Control { return &Control{o: o, began: time.Now()} }
+func New(o Options) *Control { return &Control{Memory: o.Memory, o: o, began: time.Now()} }
 
 func (c *Control) modelID(name string) messages.ActorID { return messages.ModelActor(c.o.Host, name) }
 
 func (c *Control) hostID() messages.ActorID { return messages.HostActor(c.o.Host) }
-
-// canonical resolves an alias.
-func (c *Control) canonical(name string) string {
-	for _, v := range c.o.View.Models() {
-		if slices.Contains(v.GetSpec().GetAliases(), name) {
-			return v.Name
-		}
-	}
-	return name
-}
 
 // declared finds a model by name or alias, and its view. The error is ModelNotFound when nothing declares it.
 func (c *Control) declared(name, hint string) (id messages.ActorID, v *messages.ModelView, err error) {

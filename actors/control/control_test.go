@@ -43,10 +43,15 @@ func (h *house) Tell(ctx context.Context, to messages.ActorID, m proto.Message) 
 func (h *house) Models() []*messages.ModelView { return h.queued }
 func (h *house) Queue() *messages.QueueView    { return &messages.QueueView{Active: 3} }
 
+// estimate is what every model's file suggests, in bytes.
+type estimate uint64
+
+func (e estimate) Need(context.Context, *messages.ModelSpec) (uint64, error) { return uint64(e), nil }
+
 func open() *house {
 	h := &house{view: view.New(view.Options{})}
 	h.Control = New(Options{Host: "h", Version: "v", Door: h, View: h.view, Gateway: h, Now: func() time.Time { return time.UnixMilli(1000) },
-		NewID:    func() string { h.ids++; return fmt.Sprint(h.ids) },
+		Memory:   Memory{Host: "h", Door: h, Views: h.view, Estimate: estimate(0), NewID: func() string { h.ids++; return fmt.Sprint(h.ids) }},
 		Sequence: func() uint64 { return 77 }, Actors: func() []messages.ActorID { return h.live }, Requests: remember(),
 		SpecOf: func(name, path string, shards int) (*messages.ModelSpec, error) {
 			if strings.HasPrefix(path, "?") {

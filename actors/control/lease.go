@@ -2,62 +2,120 @@ package control
 
 import (
 	"context"
-	"strings"
+	"slices"
 	"time"
 
+	"modelops/actors/arbiter"
+	"modelops/actors/entity"
 	"modelops/messages"
 )
 
-// The figures of the legacy contract.
+// The legacy contract's figures and words.
 const (
-	defaultLease  = 30 * time.Second
-	leaseRetry    = 250 * time.Millisecond
-	noVRAM        = "Insufficient VRAM"
-	anonymousName = "unknown"
+	defaultLease = 30 * time.Second
+	leaseRetry   = 250 * time.Millisecond
+	noVRAM       = "Insufficient VRAM"
+	anonymous    = "unknown"
+	// lowestPriority is the legacy contract's lowest; 1 is its highest. Models have the same as the lowest.
+	lowestPriority = 5
 )
 
-// AcquireLease reserves memory on the first device that grants it. Want of memory is an answer, not an error.
-func (c *Control) AcquireLease(ctx context.Context, r *messages.GpuLeaseRequest) (*messages.GpuLeaseReply, error) {
+const (
+	// leaseWithin bounds the wait for holders that have to leave.
+	leaseWithin = 10 * time.Second
+	// leaseLook is how often a placement that isn't reserved yet is looked at.
+	leaseLook = 10 * time.Millisecond
+	// abandonWithin bounds giving up a placement after the caller has left.
+	abandonWithin = 5 * time.Second
+)
+
+// AcquireGpuLease reserves memory for a program by the same decision as for models: idle models may have to leave for it, and the journal
+// says why it was granted. Want of memory is an answer, not an error: the legacy contract wants it so.
+func (m Memory) AcquireGpuLease(ctx context.Context, r *messages.GpuLeaseRequest) (*messages.GpuLeaseReply, error) {
 	client := r.Client
 	if client == "" {
-		client = anonymousName
+		client = anonymous
 	}
-	ttl := uint32(defaultLease / time.Second)
+	c := &messages.RequestPlacement{Holder: "client/" + client, Priority: priorityOf(r.Priority), Claim: &messages.Claim{Id: m.NewID(),
+		Needs: []*messages.Need{{Bytes: uint64(max(r.VramEstimateMb, 0)) * messages.MiB, Source: messages.Need_declared}}, TtlSeconds: uint32(defaultLease / time.Second)}}
 	if r.TtlSeconds > 0 {
-		ttl = uint32(r.TtlSeconds)
+		c.Claim.TtlSeconds = uint32(r.TtlSeconds)
 	}
-	for _, g := range c.o.View.GPUs() {
-		gpu, err := messages.ParseActorID(g.Id)
-		if err != nil {
-			return nil, err
-		}
-		lease := g.Device + "_" + c.o.NewID()
-		_, err = c.o.Door.Ask(ctx, gpu, &messages.ReserveVram{Lease: lease, Holder: "client/" + client,
-			Bytes: uint64(max(r.VramEstimateMb, 0)) * messages.MiB, TtlSeconds: ttl})
-		switch messages.CodeOf(err) {
-		case 0:
-			return &messages.GpuLeaseReply{Granted: true, LeaseId: lease, VramReservedMb: max(r.VramEstimateMb, 0)}, nil
-		case messages.GPUUnavailable:
-		default:
-			return nil, err
-		}
+	p, err := m.reserved(ctx, c)
+	switch {
+	case messages.CodeOf(err) == messages.GPUUnavailable, err == nil && p == nil:
+		return &messages.GpuLeaseReply{Reason: noVRAM, RetryAfterMs: int32(leaseRetry.Milliseconds())}, nil
+	case err != nil:
+		return nil, err
 	}
-	return &messages.GpuLeaseReply{Reason: noVRAM, RetryAfterMs: int32(leaseRetry.Milliseconds())}, nil
+	if _, err := m.Door.Ask(ctx, messages.ArbiterActor(), &messages.ClosePlacement{Id: p.Id, Reason: "taken over by " + c.Holder}); err != nil {
+		return nil, err
+	}
+	return &messages.GpuLeaseReply{Granted: true, LeaseId: p.Shares[0].Lease, VramReservedMb: max(r.VramEstimateMb, 0)}, nil
 }
 
-// ReleaseLease gives a lease back. An unknown one is given back already.
-func (c *Control) ReleaseLease(ctx context.Context, r *messages.GpuLeaseRelease) (*messages.GpuLeaseReleaseAck, error) {
-	device, _, _ := strings.Cut(r.LeaseId, "_")
-	for _, g := range c.o.View.GPUs() {
-		if g.Device != device {
-			continue
-		}
-		gpu, err := messages.ParseActorID(g.Id)
-		if err != nil {
+// priorityOf turns the legacy contract's priority, of which 1 is the highest, into the arbiter's.
+func priorityOf(legacy int32) int32 {
+	if legacy <= 0 {
+		return 0
+	}
+	return max(lowestPriority-legacy, 0)
+}
+
+// reserved asks for memory until its owner has reserved it; nil when others have it and don't leave in time. Where holders are on their way
+// out the placement is waited for; where the claim would have to wait for busy ones it is not.
+func (m Memory) reserved(ctx context.Context, c *messages.RequestPlacement) (*messages.Placement, error) {
+	within, cancel := context.WithTimeout(ctx, leaseWithin)
+	defer cancel()
+	var decided *messages.Placement
+	for {
+		reply, err := m.request(within, c)
+		switch {
+		case err != nil && ctx.Err() == nil && within.Err() == nil:
 			return nil, err
+		case err == nil && reply.Placement == nil:
+			return nil, nil
+		case err == nil && !slices.ContainsFunc(reply.Placement.Shares, func(s *messages.Share) bool { return s.Epoch == 0 }):
+			return reply.Placement, nil
+		case err == nil:
+			decided = reply.Placement
 		}
-		if _, err := c.o.Door.Ask(ctx, gpu, &messages.ReleaseVram{Lease: r.LeaseId, Reason: "released by its holder"}); err != nil {
-			return nil, err
+		if entity.Pause(within, leaseLook) != nil {
+			return nil, m.abandon(ctx, decided)
+		}
+	}
+}
+
+// abandon gives up a placement that came too late for its caller.
+func (m Memory) abandon(ctx context.Context, p *messages.Placement) error {
+	if p != nil {
+		after, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonWithin)
+		defer cancel()
+		m.Door.Tell(after, messages.ArbiterActor(), &messages.AbandonPlacement{Id: p.Id, Reason: "its caller doesn't wait any longer"})
+	}
+	if err := ctx.Err(); err != nil {
+		return messages.AsError(context.Cause(ctx))
+	}
+	return nil
+}
+
+// ReleaseGpuLease gives a program's lease back. An unknown one is given back already. A lease of an actor isn't a program's to release.
+func (m Memory) ReleaseGpuLease(ctx context.Context, r *messages.GpuLeaseRelease) (*messages.GpuLeaseReleaseAck, error) {
+	for _, g := range m.Views.GPUs() {
+		for _, held := range g.Reservations {
+			if held.Lease != r.LeaseId {
+				continue
+			}
+			if !arbiter.IsProgram(held.Holder) {
+				return nil, messages.Errorf(messages.PermissionDenied, r.LeaseId, "the lease is held by %s", held.Holder).WithHint("modelops unload gives a model's memory back")
+			}
+			gpu, err := messages.ParseActorID(g.Id)
+			if err != nil {
+				return nil, err
+			}
+			if _, err := m.Door.Ask(ctx, gpu, &messages.ReleaseVram{Lease: held.Lease, Holder: held.Holder, Epoch: held.Epoch, Reason: "released by its holder"}); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return &messages.GpuLeaseReleaseAck{Success: true}, nil

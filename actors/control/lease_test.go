@@ -1,76 +1,144 @@
 package control
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"modelops/messages"
 )
 
-// Want of memory is an answer with a time to come back; every other refusal is an error, and ends the search.
-func TestAcquireLease(t *testing.T) {
-	full := messages.NewError(messages.GPUUnavailable, "gpu/h/gpu0", "full")
-	lost := messages.NewError(messages.JournalFull, "journal", "full")
-	reserve := func(devices ...string) (out []string) {
-		for _, d := range devices {
-			out = append(out, "gpu/h/"+d+" ReserveVram")
+// desk is an arbiter that gives one program memory after some looks.
+type desk struct {
+	t        *testing.T
+	h        *house
+	looks    int // until the memory is reserved; < 0 = never
+	waits    string
+	refuses  error
+	requests int
+	claims   []string
+	closed   []string
+	given    []string // placements that were given up
+}
+
+func (d *desk) obey(to messages.ActorID, m proto.Message) (messages.Reply, error) {
+	switch c := m.(type) {
+	case *messages.RequestPlacement:
+		d.requests++
+		if !slices.Contains(d.claims, c.Claim.Id) {
+			d.claims = append(d.claims, c.Claim.Id)
 		}
-		return out
+		switch {
+		case d.refuses != nil:
+			return messages.Reply{}, d.refuses
+		case d.waits != "":
+			return messages.Reply{Answer: &messages.PlacementReply{WaitsFor: d.waits}}, nil
+		}
+		share := &messages.Share{Gpu: "gpu/h/gpu0", Bytes: c.Claim.Needs[0].Bytes, Lease: "lease-1"}
+		if d.looks >= 0 && d.requests > d.looks {
+			share.Epoch = 9
+		}
+		return messages.Reply{Answer: &messages.PlacementReply{Placement: &messages.Placement{Id: "lease-1", Holder: c.Holder, Shares: []*messages.Share{share}}}}, nil
+	case *messages.ClosePlacement:
+		d.closed = append(d.closed, c.Id)
+	case *messages.AbandonPlacement:
+		d.given = append(d.given, c.Id)
+	default:
+		d.t.Errorf("%s was sent %T", to, m)
 	}
+	return messages.Reply{Answer: &messages.Done{}}, nil
+}
+
+// A program's memory is decided by the arbiter and waited for while others leave. Want of memory is an answer with a time to come back; every
+// other refusal is an error.
+func TestAcquireLease(t *testing.T) {
 	for name, c := range map[string]struct {
-		refuse  map[string]error
-		asked   []string
-		granted string
+		desk    desk
+		granted bool
 		code    messages.Code
+		given   []string
 	}{
-		"the first has room":  {nil, reserve("gpu0"), "gpu0_1", 0},
-		"the second has room": {map[string]error{"gpu0": full}, reserve("gpu0", "gpu1"), "gpu1_2", 0},
-		"none has room":       {map[string]error{"gpu0": full, "gpu1": full}, reserve("gpu0", "gpu1"), "", 0},
-		"the ledger fails":    {map[string]error{"gpu0": lost}, reserve("gpu0"), "", messages.JournalFull},
+		"there is room":                  {desk: desk{}, granted: true},
+		"a victim leaves first":          {desk: desk{looks: 3}, granted: true},
+		"all holders are busy":           {desk: desk{waits: "full"}},
+		"it fits no device":              {desk: desk{refuses: messages.NewError(messages.GPUUnavailable, "client/python", "too large")}},
+		"the victims don't leave":        {desk: desk{looks: -1}, given: []string{"lease-1"}},
+		"the arbiter's journal is full":  {desk: desk{refuses: messages.NewError(messages.JournalFull, "journal", "full")}, code: messages.JournalFull},
+		"the arbiter can't be asked now": {desk: desk{refuses: messages.NewError(messages.Unavailable, "arbiter", "it restarts")}, code: messages.Unavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := open()
-			h.device("gpu1")
-			h.device("gpu0")
-			h.obey = func(to messages.ActorID, m proto.Message) (messages.Reply, error) {
-				if r := m.(*messages.ReserveVram); r.Bytes != 3*messages.MiB || r.Holder != "client/python" || r.TtlSeconds != 60 {
-					t.Errorf("reserved %v", r)
+			synctest.Test(t, func(t *testing.T) {
+				h, d := open(), &c.desk
+				d.t, d.h = t, h
+				h.obey = d.obey
+				r, err := h.AcquireGpuLease(t.Context(), &messages.GpuLeaseRequest{Client: "python", VramEstimateMb: 3, TtlSeconds: 60})
+				switch {
+				case messages.CodeOf(err) != c.code || !slices.Equal(d.given, c.given):
+					t.Errorf("%v, gave up %q", err, d.given)
+				case c.granted && (!r.Granted || r.LeaseId != "lease-1" || r.VramReservedMb != 3 || !slices.Equal(d.closed, []string{"lease-1"}) || len(d.claims) != 1):
+					t.Errorf("%v, closed %q, claims %q", r, d.closed, d.claims)
+				case c.code == 0 && !c.granted && (r.Granted || r.Reason != "Insufficient VRAM" || r.RetryAfterMs != 250 || len(d.closed) > 0):
+					t.Errorf("%v, closed %q", r, d.closed)
 				}
-				return messages.Reply{}, c.refuse[to.Name()]
-			}
-			r, err := h.AcquireLease(t.Context(), &messages.GpuLeaseRequest{Client: "python", VramEstimateMb: 3, TtlSeconds: 60})
-			if messages.CodeOf(err) != c.code || !slices.Equal(h.asked, c.asked) {
-				t.Fatalf("%v, asked %q", err, h.asked)
-			}
-			refused := err == nil && c.granted == "" && (r.Granted || r.Reason != "Insufficient VRAM" || r.RetryAfterMs != 250)
-			if refused || c.granted != "" && (!r.Granted || r.LeaseId != c.granted || r.VramReservedMb != 3) {
-				t.Errorf("%v", r)
-			}
+			})
 		})
 	}
 }
 
-// Who says nothing is "unknown" and has 30 seconds; a negative amount is none; a host without devices has no memory.
-func TestLeaseDefaults(t *testing.T) {
-	h := open()
-	if r, err := h.AcquireLease(t.Context(), &messages.GpuLeaseRequest{}); err != nil || r.Granted || h.asked != nil {
-		t.Errorf("%v, %v", r, err)
-	}
-	h.device("cpu")
-	h.obey = func(_ messages.ActorID, m proto.Message) (messages.Reply, error) {
-		if r := m.(*messages.ReserveVram); r.Bytes != 0 || r.Holder != "client/unknown" || r.TtlSeconds != 30 {
-			t.Errorf("reserved %v", r)
+// A caller that leaves while victims go holds nothing.
+func TestACallerThatLeavesGivesItsPlacementUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open()
+		d := &desk{t: t, h: h, looks: -1}
+		h.obey = d.obey
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := h.AcquireGpuLease(ctx, &messages.GpuLeaseRequest{}); messages.CodeOf(err) != messages.DeadlineExceeded || !slices.Equal(d.given, []string{"lease-1"}) {
+			t.Errorf("%v, gave up %q", err, d.given)
 		}
-		return messages.Reply{}, nil
-	}
-	if r, err := h.AcquireLease(t.Context(), &messages.GpuLeaseRequest{VramEstimateMb: -4, TtlSeconds: -1}); err != nil || !r.Granted || r.VramReservedMb != 0 {
-		t.Errorf("%v, %v", r, err)
+	})
+}
+
+// What the request leaves out has the legacy contract's defaults. Its highest priority is 1, models have the lowest.
+func TestLeaseDefaults(t *testing.T) {
+	for _, c := range []struct {
+		asked          *messages.GpuLeaseRequest
+		holder         string
+		bytes          uint64
+		ttl            uint32
+		priority       int32
+		reservedMB     int64
+		alwaysReserved bool
+	}{
+		{asked: &messages.GpuLeaseRequest{}, holder: "client/unknown", ttl: 30},
+		{asked: &messages.GpuLeaseRequest{VramEstimateMb: -4, TtlSeconds: -1, Priority: -2}, holder: "client/unknown", ttl: 30},
+		{asked: &messages.GpuLeaseRequest{Client: "a", VramEstimateMb: 2, TtlSeconds: 5, Priority: 1}, holder: "client/a", bytes: 2 * messages.MiB, ttl: 5, priority: 4, reservedMB: 2},
+		{asked: &messages.GpuLeaseRequest{Client: "a", Priority: 5}, holder: "client/a", ttl: 30},
+		{asked: &messages.GpuLeaseRequest{Client: "a", Priority: 99}, holder: "client/a", ttl: 30},
+	} {
+		h := open()
+		d := &desk{t: t, h: h}
+		h.obey = func(to messages.ActorID, m proto.Message) (messages.Reply, error) {
+			if r, ok := m.(*messages.RequestPlacement); ok {
+				n := r.Claim.Needs[0]
+				if r.Holder != c.holder || n.Bytes != c.bytes || r.Claim.TtlSeconds != c.ttl || r.Priority != c.priority || n.Host != "" || r.Preemptible {
+					t.Errorf("%v asks for %v", c.asked, r)
+				}
+			}
+			return d.obey(to, m)
+		}
+		if r, err := h.AcquireGpuLease(t.Context(), c.asked); err != nil || !r.Granted || r.VramReservedMb != c.reservedMB {
+			t.Errorf("%v: %v, %v", c.asked, r, err)
+		}
 	}
 }
 
+// A lease is released with its holder and epoch. One that nobody knows is released already, and a model's isn't a program's to release.
 func TestReleaseLease(t *testing.T) {
 	refused := messages.NewError(messages.JournalFull, "journal", "full")
 	for lease, c := range map[string]struct {
@@ -78,16 +146,22 @@ func TestReleaseLease(t *testing.T) {
 		asked  []string
 		code   messages.Code
 	}{
-		"gpu1_7": {nil, []string{"gpu/h/gpu1 ReleaseVram"}, 0},
-		"gpu9_7": {}, "what": {}, "": {},
-		"gpu0_7": {refused, []string{"gpu/h/gpu0 ReleaseVram"}, messages.JournalFull},
+		"l1":   {nil, []string{"gpu/h/gpu1 ReleaseVram"}, 0},
+		"what": {}, "": {},
+		"l0": {refused, []string{"gpu/h/gpu0 ReleaseVram"}, messages.JournalFull},
+		"m":  {code: messages.PermissionDenied},
 	} {
 		t.Run(fmt.Sprintf("%q", lease), func(t *testing.T) {
 			h := open()
-			h.device("gpu0")
-			h.device("gpu1")
-			h.obey = func(messages.ActorID, proto.Message) (messages.Reply, error) { return messages.Reply{}, c.refuse }
-			ack, err := h.ReleaseLease(t.Context(), &messages.GpuLeaseRelease{LeaseId: lease})
+			h.device("gpu0", &messages.Reservation{Lease: "l0", Holder: "client/a", Epoch: 4}, &messages.Reservation{Lease: "m", Holder: "model/h/tiny", Epoch: 5})
+			h.device("gpu1", &messages.Reservation{Lease: "l1", Holder: "client/b", Epoch: 6})
+			h.obey = func(_ messages.ActorID, m proto.Message) (messages.Reply, error) {
+				if r := m.(*messages.ReleaseVram); r.Lease != lease || r.Holder == "" || r.Epoch == 0 {
+					t.Errorf("released %v", r)
+				}
+				return messages.Reply{}, c.refuse
+			}
+			ack, err := h.ReleaseGpuLease(t.Context(), &messages.GpuLeaseRelease{LeaseId: lease})
 			if messages.CodeOf(err) != c.code || err == nil && !ack.Success || !slices.Equal(h.asked, c.asked) {
 				t.Errorf("%v, %v, asked %q", ack, err, h.asked)
 			}

@@ -2,25 +2,49 @@ package control
 
 import (
 	"context"
+	"slices"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"modelops/actors/gateway/pool"
 	"modelops/actors/model"
 	"modelops/messages"
 )
 
-// needsOf is what a model needs on each host that declares it. measured counts for its own host only. The error says why no host can say
-// what it needs.
-func (c *Control) needsOf(ctx context.Context, name string) (needs []*messages.Need, groups []string, err error) {
-	for _, v := range c.o.View.Models() {
+// Views shows the latest views of models and devices, of all hosts that are known.
+type Views interface {
+	Models() []*messages.ModelView
+	GPUs() []*messages.GpuView
+}
+
+// Memory asks the scheduler for device memory: for models by their names, whose host is not chosen yet, and for programs.
+type Memory struct {
+	Host     string // this host
+	Door     messages.Door
+	Views    Views
+	Estimate model.Estimator
+	NewID    func() string
+}
+
+// canonical resolves an alias.
+func (m Memory) canonical(name string) string {
+	for _, v := range m.Views.Models() {
+		if slices.Contains(v.GetSpec().GetAliases(), name) {
+			return v.Name
+		}
+	}
+	return name
+}
+
+// needs is what a model needs on each host that declares it. What was measured counts for its own host only. The error says why no host can
+// say what it needs.
+func (m Memory) needs(ctx context.Context, name string) (needs []*messages.Need, groups []string, err error) {
+	for _, v := range m.Views.Models() {
 		if v.Name != name || v.Spec == nil {
 			continue
 		}
-		var measured uint64
-		for _, bytes := range v.Footprints {
-			measured = max(measured, bytes)
-		}
-		need, failed := model.NeedOf(ctx, c.o.Estimator, v.Spec, measured)
+		need, failed := model.NeedOf(ctx, m.Estimate, v.Spec, largestFootprint(v))
 		if failed != nil {
 			err = failed
 			continue
@@ -34,33 +58,87 @@ func (c *Control) needsOf(ctx context.Context, name string) (needs []*messages.N
 	case err != nil:
 		return nil, nil, err
 	}
-	return nil, nil, model.NotFound(messages.ModelActor(c.o.Host, name))
+	return nil, nil, model.NotFound(messages.ModelActor(m.Host, name))
+}
+
+// largestFootprint is the largest footprint that was measured on a model's host.
+func largestFootprint(v *messages.ModelView) (most uint64) {
+	for _, bytes := range v.Footprints {
+		most = max(most, bytes)
+	}
+	return most
 }
 
 // anyHost is a model's name as a holder whose host is still to be chosen.
 func anyHost(name string) string { return messages.ModelActor(messages.AnyHost, name).String() }
 
+// Place implements gateway.Placer: it asks the arbiter where a name is to run. The arbiter brings the placement to the model's actor on the
+// host that it chose. A refusal that waiting doesn't change is noted at the model's actor on this host, so that people see it.
+func (m Memory) Place(ctx context.Context, name string, _ time.Duration) (pool.PlaceAnswer, error) {
+	needs, groups, err := m.needs(ctx, name)
+	if err == nil {
+		var reply *messages.PlacementReply
+		reply, err = m.request(ctx, &messages.RequestPlacement{Holder: anyHost(name), Preemptible: true,
+			Claim: &messages.Claim{Id: messages.ByName, Needs: needs, Groups: groups}})
+		if err == nil && reply.WaitsFor != "" {
+			return pool.Waits, nil
+		}
+	}
+	if refusal := messages.AsError(err); refusal != nil {
+		if refusal.Subject == anyHost(name) { // people know a model by the host that they ask
+			of := *refusal
+			of.Subject, refusal = messages.ModelActor(m.Host, name).String(), &of
+		}
+		return m.refused(ctx, name, refusal)
+	}
+	return pool.Placed, nil
+}
+
+func (m Memory) refused(ctx context.Context, name string, why *messages.Error) (pool.PlaceAnswer, error) {
+	switch {
+	case why.Code == messages.Unavailable || why.Code == messages.DeadlineExceeded || why.Code == messages.Cancelled:
+		return pool.Unanswered, why
+	case why.Retry > 0: // no device is there yet
+		return pool.Waits, nil
+	case why.Code != messages.ModelNotFound:
+		m.Door.Tell(ctx, messages.ModelActor(m.Host, name), &messages.ReportPlacementFailed{Error: why.Body()})
+	}
+	return pool.Unanswered, why
+}
+
+func (m Memory) request(ctx context.Context, c *messages.RequestPlacement) (*messages.PlacementReply, error) {
+	r, err := m.Door.Ask(ctx, messages.ArbiterActor(), c)
+	if err != nil {
+		return nil, err
+	}
+	reply, ok := r.Answer.(*messages.PlacementReply)
+	if !ok {
+		return nil, messages.Errorf(messages.Internal, messages.ArbiterActor().String(), "answered with %T", r.Answer)
+	}
+	return reply, nil
+}
+
 // HintModel keeps room for a model that will be asked for.
-func (c *Control) HintModel(ctx context.Context, r *messages.HintModelRequest) (*messages.HintReply, error) {
-	name := c.canonical(r.ModelName)
-	needs, _, err := c.needsOf(ctx, name)
+func (m Memory) HintModel(ctx context.Context, r *messages.HintModelRequest) (*messages.HintReply, error) {
+	name := m.canonical(r.ModelName)
+	needs, _, err := m.needs(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	overrule(needs, r.Bytes)
 	reply := &messages.HintReply{}
-	return reply, c.askArbiter(ctx, &messages.HintPlacement{Holder: anyHost(name), Needs: needs, WithinSeconds: r.WithinSeconds, Owner: r.Owner}, reply)
+	return reply, m.askArbiter(ctx, &messages.HintPlacement{Holder: anyHost(name), Needs: needs, WithinSeconds: r.WithinSeconds, Owner: r.Owner}, reply)
 }
 
 // Defrag plans moves that make one large free block, and carries them out when asked to.
-func (c *Control) Defrag(ctx context.Context, r *messages.DefragRequest) (*messages.DefragPlan, error) {
+func (m Memory) Defrag(ctx context.Context, r *messages.DefragRequest) (*messages.DefragPlan, error) {
 	q := &messages.PlanDefrag{Apply: r.Apply}
 	if r.NeedBytes > 0 {
 		q.Needs = []*messages.Need{{Bytes: r.NeedBytes}}
 	}
 	if r.ModelName != "" {
-		name := c.canonical(r.ModelName)
-		needs, _, err := c.needsOf(ctx, name)
+		name := m.canonical(r.ModelName)
+		needs, _, err := m.needs(ctx, name)
 		if err != nil {
 			return nil, err
 		}
@@ -68,7 +146,7 @@ func (c *Control) Defrag(ctx context.Context, r *messages.DefragRequest) (*messa
 		q.Holder, q.Needs = anyHost(name), needs
 	}
 	plan := &messages.DefragPlan{}
-	return plan, c.askArbiter(ctx, q, plan)
+	return plan, m.askArbiter(ctx, q, plan)
 }
 
 // overrule sets what a person says is needed; 0 leaves what is known.
@@ -81,8 +159,8 @@ func overrule(needs []*messages.Need, bytes uint64) {
 }
 
 // askArbiter copies the arbiter's answer into reply; a Done leaves it empty.
-func (c *Control) askArbiter(ctx context.Context, command, reply proto.Message) error {
-	r, err := c.o.Door.Ask(ctx, messages.ArbiterActor(), command)
+func (m Memory) askArbiter(ctx context.Context, command, reply proto.Message) error {
+	r, err := m.Door.Ask(ctx, messages.ArbiterActor(), command)
 	if err != nil {
 		return err
 	}

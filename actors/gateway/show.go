@@ -127,3 +127,17 @@ func (g *Gateway) class(rank int) string {
 	}
 	return ""
 }
+
+// Seeking lists the names for which requests wait and which no actor seeks memory for, as the scheduler's readings have them.
+func (g *Gateway) Seeking() (out []*messages.Allocation) {
+	now := time.Now()
+	for _, l := range g.all() {
+		l.mu.Lock()
+		if waited, seeks := l.pool.Seeking(now); seeks {
+			out = append(out, &messages.Allocation{Holder: messages.ModelActor(messages.AnyHost, l.name).String(), State: messages.Allocation_seeking,
+				WaitedMs: waited.Milliseconds(), Queued: uint32(l.pool.Waiting())})
+		}
+		l.mu.Unlock()
+	}
+	return out
+}

@@ -301,7 +301,7 @@ func granted(s State, c *messages.PlacementGranted, at entity.Stamp) (entity.Ver
 		return entity.Facts(started), nil
 	}
 	started.Attempt++
-	return entity.Facts(&messages.ModelWanted{Reason: "a place was found for it", Attempt: started.Attempt, At: now}, started), nil
+	return entity.Facts(&messages.ModelWanted{Reason: "a request waits for it", Attempt: started.Attempt, At: now}, started), nil
 }
 
 // takes tells why a placement can't be taken; nil when it can.

@@ -1,13 +1,11 @@
 package view
 
 import (
-	"context"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"modelops/actors/arbiter"
-	"modelops/actors/model"
 	"modelops/messages"
 )
 
@@ -16,9 +14,9 @@ type Ledgers struct {
 	View *Projection
 	// Live lists the models with what runs and waits at each, as the gateway knows it.
 	Live func() []*messages.ModelView
-	// Estimate is what a model's files suggest of its need, in bytes; 0 when they say nothing.
-	Estimate func(context.Context, *messages.ModelSpec) (uint64, error)
-	Now      func() time.Time
+	// Seeking lists the names for which requests wait and no model actor seeks memory yet, as the gateway knows them.
+	Seeking func() []*messages.Allocation
+	Now     func() time.Time
 }
 
 // Ledgers implements arbiter.World.
@@ -26,7 +24,7 @@ func (l Ledgers) Ledgers() []*messages.GpuView { return l.View.GPUs() }
 
 // Allocations implements arbiter.World: what holds or seeks memory now.
 func (l Ledgers) Allocations() []*messages.Allocation {
-	return arbiter.AllocationsOf(l.Models(), l.Now().UnixMilli())
+	return append(arbiter.AllocationsOf(l.Models(), l.Now().UnixMilli()), l.Seeking()...)
 }
 
 // Models are the present models as their last decisions left them, with what runs and waits at each as the gateway sees it. The gateway
@@ -45,24 +43,4 @@ func (l Ledgers) Models() []*messages.ModelView {
 		}
 	}
 	return out
-}
-
-// Known implements arbiter.Ledgers: what was measured beats what was declared, and that beats what the files suggest.
-func (l Ledgers) Known(ctx context.Context, name string) (bytes uint64, kinds []string, shards uint32) {
-	id, err := messages.ParseActorID(name)
-	if err != nil {
-		return 0, nil, 0
-	}
-	m := l.View.Model(id)
-	if m.GetSpec() == nil {
-		return 0, nil, 0
-	}
-	kinds = model.RunsOn(m.Spec)
-	for _, measured := range m.Footprints {
-		bytes = max(bytes, measured)
-	}
-	if bytes == 0 {
-		bytes, _ = l.Estimate(ctx, m.Spec) // a file that can't be read says nothing
-	}
-	return bytes, kinds, model.ShardsOf(m.Spec)
 }

@@ -41,12 +41,12 @@ func (s *Server) AcquireGpuLease(ctx context.Context, r *messages.GpuLeaseReques
 	case r.TtlSeconds < 0:
 		return nil, refuse(ctx, invalid("ttl_seconds", "it is negative", "leave it out for 30"))
 	}
-	return ask(ctx, s, r, s.Control.AcquireLease)
+	return ask(ctx, s, r, s.Control.AcquireGpuLease)
 }
 
 // ReleaseGpuLease gives the memory back; unknown leases are no error.
 func (s *Server) ReleaseGpuLease(ctx context.Context, r *messages.GpuLeaseRelease) (*messages.GpuLeaseReleaseAck, error) {
-	return ask(ctx, s, r, s.Control.ReleaseLease)
+	return ask(ctx, s, r, s.Control.ReleaseGpuLease)
 }
 
 // Why explains, from the journal, why a model, lease, placement or request is where it is.

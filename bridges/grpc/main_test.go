@@ -64,11 +64,11 @@ func (c *control) List(context.Context) (*messages.ModelList, error) {
 	return &messages.ModelList{TotalCount: 3}, c.note(nil)
 }
 
-func (c *control) AcquireLease(_ context.Context, r *messages.GpuLeaseRequest) (*messages.GpuLeaseReply, error) {
+func (c *control) AcquireGpuLease(_ context.Context, r *messages.GpuLeaseRequest) (*messages.GpuLeaseReply, error) {
 	return &messages.GpuLeaseReply{Reason: "Insufficient VRAM", RetryAfterMs: 250}, c.note(r)
 }
 
-func (c *control) ReleaseLease(_ context.Context, r *messages.GpuLeaseRelease) (*messages.GpuLeaseReleaseAck, error) {
+func (c *control) ReleaseGpuLease(_ context.Context, r *messages.GpuLeaseRelease) (*messages.GpuLeaseReleaseAck, error) {
 	return &messages.GpuLeaseReleaseAck{Success: true}, c.note(r)
 }
 

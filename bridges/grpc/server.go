@@ -23,8 +23,8 @@ type Control interface {
 	Load(ctx context.Context, r *messages.ModelLoadRequest) (*messages.ModelLoadReply, error)
 	Unload(ctx context.Context, r *messages.ModelUnloadRequest) (*messages.ModelUnloadReply, error)
 	List(ctx context.Context) (*messages.ModelList, error)
-	AcquireLease(ctx context.Context, r *messages.GpuLeaseRequest) (*messages.GpuLeaseReply, error)
-	ReleaseLease(ctx context.Context, r *messages.GpuLeaseRelease) (*messages.GpuLeaseReleaseAck, error)
+	AcquireGpuLease(ctx context.Context, r *messages.GpuLeaseRequest) (*messages.GpuLeaseReply, error)
+	ReleaseGpuLease(ctx context.Context, r *messages.GpuLeaseRelease) (*messages.GpuLeaseReleaseAck, error)
 	// Why explains why a model, lease, placement or request is where it is.
 	Why(ctx context.Context, r *messages.WhyRequest) (*messages.Explanation, error)
 }

@@ -39,8 +39,9 @@ func (d *daemon) plant(context.Context) error {
 	d.requests = &control.Requests{Now: d.clock.Now, PID: func(model string) int64 {
 		return d.view.Model(messages.ModelActor(d.host, model)).GetWorker().GetPid()
 	}}
+	d.recovery = host.NewRecovery(d.host, d.tree, d.log)
 	d.gateway = gateway.New(gateway.Options{
-		Host: d.host, Door: d.tree, Placer: hostPlacer{d.host, d.tree}, Runner: d.client, Observer: telemetry.Requests{Metrics: d.metrics}, Recorder: d.requests,
+		Host: d.host, Door: d.tree, Placer: d.memory(), Runner: d.client, Observer: telemetry.Requests{Metrics: d.metrics}, Recorder: d.requests,
 		FiguresOf: d.figures, HostFigures: d.hostFigures, DrainTimeout: d.cfg.Server.DrainTimeout, StallAfter: 15 * time.Second,
 		JournalLag: d.feed.Lag, JournalError: d.journal.Health,
 		APIKey: func(s *messages.ModelSpec) string {
@@ -50,7 +51,6 @@ func (d *daemon) plant(context.Context) error {
 			return ""
 		},
 	})
-	d.recovery = host.NewRecovery(d.host, d.tree, d.log)
 	d.reconciler = &host.Reconciler{Host: d.host, Door: d.tree, View: d.view}
 	d.control = control.New(d.operations())
 	d.tree.Grow(d.spawner())
@@ -60,8 +60,8 @@ func (d *daemon) plant(context.Context) error {
 // operations is what the doors' operations stand on.
 func (d *daemon) operations() control.Options {
 	o := control.Options{
-		Host: d.host, Version: buildVersion(), Door: d.tree, View: d.view, Gateway: d.gateway, Now: d.clock.Now, NewID: d.newID, Sequence: d.journal.Sequence,
-		Actors: d.tree.Actors, Reconciler: d.reconciler, Requests: d.requests, Explain: d.explain, Estimator: d.runtime,
+		Host: d.host, Version: buildVersion(), Door: d.tree, View: d.view, Gateway: d.gateway, Now: d.clock.Now, Sequence: d.journal.Sequence,
+		Actors: d.tree.Actors, Reconciler: d.reconciler, Requests: d.requests, Explain: d.explain, Memory: d.memory(),
 		SpecOf: func(name, path string, shards int) (*messages.ModelSpec, error) {
 			return d.config().SpecOf(name, path, shards)
 		},
@@ -98,7 +98,7 @@ func (d *daemon) catalogue() control.Catalogue {
 
 // ledgers is what the scheduler sees.
 func (d *daemon) ledgers() view.Ledgers {
-	return view.Ledgers{View: d.view, Live: d.gateway.Models, Estimate: d.runtime.Need, Now: d.clock.Now}
+	return view.Ledgers{View: d.view, Live: d.gateway.Models, Seeking: d.gateway.Seeking, Now: d.clock.Now}
 }
 
 func (d *daemon) spawner() tree.Spawner {
@@ -107,24 +107,13 @@ func (d *daemon) spawner() tree.Spawner {
 	models := model.Kind(rules, model.World{Runtime: workers{d.runtime}, Gate: d.gateway, Door: d.recovery.Placing(), Free: d.sampler.AwaitFree, Held: d.sampler.Held, OutOfMemory: runtime.OutOfMemory})
 	scheduler := arbiter.Kind(arbiter.Rules{Policy: d.cfg.Scheduler.Policy, MaxLoads: d.cfg.Load.MaxConcurrent, MaxWait: d.cfg.Queue.MaxWait,
 		Collation: d.cfg.Queue.Collation, Defrag: d.cfg.Scheduler.Defrag}, d.ledgers(), d.tree)
-	ledgers, life := gpu.Kind(), host.Kind(host.World{Door: d.tree, Models: d.catalogue(), Trials: d.gateway})
-	return func(id messages.ActorID) (*actor.Props, bool) {
-		switch {
-		case id.Kind == messages.KindArbiter:
-			return entity.Props(scheduler, id, o), true
-		case id.Host() != d.host:
-			return nil, false
-		case id.Kind == messages.KindHost:
-			return entity.Props(life, id, o), true
-		case id.Kind == messages.KindGPU:
-			return entity.Props(ledgers, id, o), true
-		case id.Kind == messages.KindModel:
-			return entity.Props(models, id, o), true
-		case id.Kind == messages.KindGateway:
-			return gateway.Props(d.gateway), true
-		}
-		return nil, false
-	}
+	return tree.Spawn(d.host,
+		tree.Journaled(host.Kind(host.World{Door: d.tree, Models: d.catalogue(), Trials: d.gateway}), o),
+		tree.Journaled(gpu.Kind(), o),
+		tree.Journaled(models, o),
+		tree.Journaled(scheduler, o),
+		tree.Maker{Kind: messages.KindGateway, Props: func(messages.ActorID) *actor.Props { return gateway.Props(d.gateway) }},
+	)
 }
 
 // changed tells who follows the actors of a new view, in the order of each actor's sequence.
@@ -173,4 +162,9 @@ func (d *daemon) prove(w *messages.Worker) error {
 		return why
 	}
 	return nil
+}
+
+// memory asks the scheduler for device memory.
+func (d *daemon) memory() control.Memory {
+	return control.Memory{Host: d.host, Door: d.recovery.Placing(), Views: d.view, Estimate: d.runtime, NewID: d.newID}
 }

@@ -68,6 +68,14 @@ func (p *Pool) Unwant(ticket uint64, now time.Time) bool {
 // Interested tells whether a request waits or a want is open.
 func (p *Pool) Interested() bool { return p.waiting.n+len(p.wants) > 0 }
 
+// Seeking tells that the pool needs a placement of its name, and how long the oldest request or want has waited for it.
+func (p *Pool) Seeking(now time.Time) (waited time.Duration, seeks bool) {
+	if !p.Interested() || p.onItsWay() || p.sleeper() != nil {
+		return 0, false
+	}
+	return now.Sub(p.oldest(now)), true
+}
+
 // Intents are what the pool wants done now. The caller calls it after each step that can change the answer (Admit, Want, Update, Answered), and
 // from time to time.
 func (p *Pool) Intents(now time.Time) []Intent {
