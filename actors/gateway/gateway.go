@@ -83,8 +83,8 @@ func (g *Gateway) place(ctx context.Context, model string) (*messages.Grant, err
 }
 
 func (g *Gateway) admit(ctx context.Context, l *lockedPool, try *trial) (*messages.Grant, error) {
-	asker := messages.CallerFrom(ctx)
-	r := pool.Request{Ticket: g.next.Add(1), Class: g.rank(asker.Class), Since: time.Now()}
+	caller := messages.CallerFrom(ctx)
+	r := pool.Request{Ticket: g.next.Add(1), Class: g.rank(caller.Class), Since: time.Now()}
 	l.mu.Lock()
 	position, err := l.pool.Admit(r)
 	if err != nil {
@@ -92,11 +92,11 @@ func (g *Gateway) admit(ctx context.Context, l *lockedPool, try *trial) (*messag
 		return nil, err
 	}
 	if position == 0 {
-		grant := g.grant(l, r.Ticket, asker, try)
+		grant := g.grant(l, r.Ticket, caller, try)
 		l.mu.Unlock()
 		return grant, nil
 	}
-	w := &waiter{since: r.Since, position: position, asker: asker, meta: messages.MetaFrom(ctx), trial: try, granted: make(chan admitted, 1)}
+	w := &waiter{since: r.Since, position: position, caller: caller, meta: messages.MetaFrom(ctx), trial: try, granted: make(chan admitted, 1)}
 	w.expected = l.pool.ExpectedWait(w.position, r.Since)
 	l.waiters[r.Ticket] = w
 	if l.pool.Ready() {
@@ -116,7 +116,7 @@ func (g *Gateway) wait(ctx context.Context, l *lockedPool, ticket uint64, w *wai
 	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
 	var tell <-chan time.Time
-	if w.asker.OnQueued != nil {
+	if w.caller.OnQueued != nil {
 		tick := time.NewTicker(tellEvery)
 		defer tick.Stop()
 		tell = tick.C

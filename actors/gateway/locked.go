@@ -33,7 +33,7 @@ type waiter struct {
 	since    time.Time
 	position int
 	expected time.Duration
-	asker    messages.Caller
+	caller   messages.Caller
 	meta     messages.Meta
 	trial    *trial
 	granted  chan admitted // one value
@@ -52,7 +52,7 @@ type held struct {
 	g        *Gateway
 	l        *lockedPool
 	ticket   uint64
-	asker    messages.Caller
+	caller   messages.Caller
 	trial    *trial
 	end      context.CancelCauseFunc
 }
@@ -65,14 +65,14 @@ func (g *Gateway) newPool(name string) *lockedPool {
 }
 
 // grant makes the caller's side of a place. l is locked.
-func (g *Gateway) grant(l *lockedPool, ticket uint64, asker messages.Caller, try *trial) *messages.Grant {
+func (g *Gateway) grant(l *lockedPool, ticket uint64, caller messages.Caller, try *trial) *messages.Grant {
 	e := l.pool.Running()[ticket].Endpoint
 	v := e.View()
 	upstream := v.Name
 	if v.GetSpec().GetUseModelName() != "" {
 		upstream = v.Spec.UseModelName
 	}
-	h := &held{g: g, l: l, ticket: ticket, asker: asker, trial: try,
+	h := &held{g: g, l: l, ticket: ticket, caller: caller, trial: try,
 		grant: messages.Grant{Actor: e.ID(), Model: l.name, Replica: v.Name, Upstream: upstream, URL: strings.TrimSuffix(v.GetWorker().GetUrl(), "/")}}
 	if g.o.APIKey != nil {
 		h.grant.APIKey = g.o.APIKey(v.Spec)
@@ -101,7 +101,7 @@ func (g *Gateway) release(h *held, o messages.Outcome) {
 	l.mu.Lock()
 	delete(l.running, h.ticket)
 	e, changed := l.pool.Finish(h.ticket, o, now)
-	l.pool.Keep(h.asker.KeepAlive)
+	l.pool.Keep(h.caller.KeepAlive)
 	if changed {
 		state, failures := e.Breaker(now)
 		g.o.Door.Tell(context.Background(), e.ID(), &messages.ReportBreaker{State: state, Failures: uint32(failures)})
@@ -138,7 +138,7 @@ func (g *Gateway) dispatch(l *lockedPool) (full bool) {
 		for _, t := range d.Granted {
 			if w, ok := l.waiters[t]; ok {
 				delete(l.waiters, t)
-				grant := g.grant(l, t, w.asker, w.trial)
+				grant := g.grant(l, t, w.caller, w.trial)
 				grant.Queued, grant.Position, grant.Expected = now.Sub(w.since), w.position, w.expected
 				w.granted <- admitted{grant: grant}
 			}
@@ -197,7 +197,7 @@ func (l *lockedPool) tell(ticket uint64, w *waiter) {
 	at := l.placeOf(ticket, w, time.Now())
 	l.mu.Unlock()
 	if at.Position > 0 {
-		w.asker.OnQueued(at)
+		w.caller.OnQueued(at)
 	}
 }
 

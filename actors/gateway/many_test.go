@@ -25,7 +25,7 @@ func worker(name string, attempt uint64, phase string) *messages.ModelView {
 	return v
 }
 
-// admitAs asks in the background; the asker's Told is kept.
+// admitAs asks in the background; the caller's Told is kept.
 func admitAs(g *Gateway, ctx context.Context, model string, a messages.Caller) chan got {
 	out := make(chan got, 1)
 	go func() {

@@ -108,13 +108,13 @@ func (g *Gateway) requests(l *lockedPool) (out []*messages.QueuedRequest) {
 	defer l.mu.Unlock()
 	now := time.Now()
 	for ticket, r := range l.pool.Running() {
-		a := l.running[ticket].asker
+		a := l.running[ticket].caller
 		out = append(out, &messages.QueuedRequest{RequestId: a.RequestID, Model: l.name, State: "running", Class: g.class(r.Class), Caller: a.Name,
 			WaitedMs: r.Began.Sub(r.Since).Milliseconds()})
 	}
 	for ticket, w := range l.waiters {
 		at := l.placeOf(ticket, w, now)
-		out = append(out, &messages.QueuedRequest{RequestId: w.asker.RequestID, Model: l.name, State: "waiting", Class: g.class(g.rank(w.asker.Class)), Caller: w.asker.Name,
+		out = append(out, &messages.QueuedRequest{RequestId: w.caller.RequestID, Model: l.name, State: "waiting", Class: g.class(g.rank(w.caller.Class)), Caller: w.caller.Name,
 			Position: uint32(at.Position), WaitedMs: at.Waited.Milliseconds(), ExpectedMs: at.Expected.Milliseconds(), WaitsFor: at.WaitsFor})
 	}
 	return out
