@@ -1,5 +1,3 @@
-//go:build languagepending
-
 package simulator
 
 import (
@@ -50,7 +48,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		"a model releases before its worker is gone": {Plants{Model: impatient}, "alive without its lease"},
 		"the arbiter forgets what it promised": {Plants{Arbiter: promising(func(p *messages.Placement) *messages.Placement {
 			p = proto.CloneOf(p)
-			p.Bytes, p.Shares = 0, nil
+			p.Shares = nil
 			return p
 		})}, "over its limit"},
 		"the arbiter sees nobody busy":                       {Plants{Arbiter: arbiterSeeing(func(r *messages.Allocation) { r.Active, r.Queued, r.IdleMs = 0, 0, 1000 })}, "although it is busy"},
@@ -232,7 +230,9 @@ func performing(k entity.Kind[model.State], prefix string, lie func(replica stri
 // unsplit is a placement that forgot its shares but the first.
 func unsplit(p *messages.Placement) *messages.Placement {
 	p = proto.CloneOf(p)
-	p.Shares = nil
+	if len(p.Shares) > 1 {
+		p.Shares = p.Shares[:1]
+	}
 	return p
 }
 
@@ -270,15 +270,15 @@ func abandoningOne(k entity.Kind[arbiter.State]) entity.Kind[arbiter.State] {
 	return k
 }
 
-// arbiterSeeing shows the residents otherwise than they are.
+// arbiterSeeing shows the allocations otherwise than they are.
 func arbiterSeeing(lie func(*messages.Allocation)) func(entity.Kind[arbiter.State]) entity.Kind[arbiter.State] {
 	return func(k entity.Kind[arbiter.State]) entity.Kind[arbiter.State] {
 		right := k.Observe
 		k.Observe = func(ctx context.Context, c proto.Message) proto.Message {
 			seen := right(ctx, c)
-			if p, ok := seen.(*messages.RequestPlacement); ok {
-				for _, r := range p.Residents {
-					lie(r)
+			if _, ok := c.(*messages.RequestPlacement); ok {
+				for _, a := range seen.(*messages.SchedulerReadings).Allocations {
+					lie(a)
 				}
 			}
 			return seen
@@ -299,8 +299,8 @@ func wakesNone(i pool.Intent) bool {
 }
 
 func notLoading(r *messages.Allocation) {
-	if r.Phase == messages.ModelView_loading {
-		r.Phase = messages.ModelView_draining
+	if r.State == messages.Allocation_starting {
+		r.State = messages.Allocation_changing
 	}
 }
 

@@ -306,7 +306,8 @@ func retryTimer(s model.State, key string) (time.Duration, proto.Message, bool) 
 // leaseTimer is the time a lease has to live; nobody renews here.
 func leaseTimer(s gpu.State, key string) (time.Duration, proto.Message, bool) {
 	lease, ok := strings.CutPrefix(key, "expire/")
-	return time.Duration(s.Leases[lease].TTL) * time.Second, &messages.ExpireLease{Lease: lease}, ok
+	l := s.Leases[lease]
+	return time.Duration(l.TTL) * time.Second, &messages.ExpireLease{Lease: lease, Holder: l.Holder, Epoch: l.Epoch}, ok
 }
 
 // defragTimer ends a plan that takes too long.
