@@ -15,9 +15,9 @@ func spread(ctx context.Context, n, atOnce int, work func(ctx context.Context, i
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var next atomic.Int64
-	var crew sync.WaitGroup
+	var group sync.WaitGroup
 	for range min(n, atOnce) {
-		crew.Go(func() {
+		group.Go(func() {
 			for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
 				if err := work(ctx, i); err != nil {
 					cancel(err)
@@ -25,7 +25,7 @@ func spread(ctx context.Context, n, atOnce int, work func(ctx context.Context, i
 			}
 		})
 	}
-	crew.Wait()
+	group.Wait()
 	return context.Cause(ctx)
 }
 

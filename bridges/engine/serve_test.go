@@ -198,7 +198,7 @@ func TestClientGoneFreesSlotAndQueue(t *testing.T) {
 	until(t, "slot free", func() bool { return w.busy(t) == 0 })
 	_, metrics := w.get(t, "/metrics")
 	if strings.Contains(metrics, "tokens_predicted_total 253\n") {
-		t.Error("the generation ran to its end though nobody listened")
+		t.Error("the generation ran to its end though its client had left")
 	}
 	w.stop()
 	if err := <-w.done; err != nil {

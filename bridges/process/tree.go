@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tree is a process with all that it started. It is looked up anew each time, and remembers the members that it has seen: a
+// tree is a process with all that it started. It is looked up each time, and remembers the members that it has seen: a
 // process whose parent has died is no longer found by its parent.
 type tree struct {
 	handle Handle

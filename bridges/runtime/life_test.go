@@ -143,7 +143,7 @@ func TestAwaitReadyEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// S9: somebody else's server on our port answers 200.
+// S9: another server on our port answers 200.
 func TestS09StrangerOnThePort(t *testing.T) {
 	stranger := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") }))
 	defer stranger.Close()

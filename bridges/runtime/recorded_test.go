@@ -275,7 +275,7 @@ func TestOllamaThatIsGone(t *testing.T) {
 	if err := r.Stop(t.Context(), spec, w); err != nil {
 		t.Error("nothing is loaded where no server is:", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond) // meant to pass: nobody is there
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond) // meant to pass: no server is there
 	defer cancel()
 	if _, _, err := r.AwaitReady(ctx, spec, w); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
