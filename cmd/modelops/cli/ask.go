@@ -6,8 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
-
-	"modelops/messages"
 )
 
 const (
@@ -33,9 +31,6 @@ func (c *cli) asks(wait time.Duration, f func(ctx context.Context, k *client, ar
 
 // asked connects to the daemon and runs f. The context of f ends after --timeout, or after wait; the connection is closed when f returns.
 func (c *cli) asked(ctx context.Context, wait time.Duration, f func(ctx context.Context, k *client) error) error {
-	if c.timeout < 0 {
-		return messages.NewError(messages.InvalidArgument, "--timeout", "it is negative").WithHint("leave it out for the default")
-	}
 	ctx, cancel := c.within(ctx, wait)
 	defer cancel()
 	k, err := c.dial(ctx)

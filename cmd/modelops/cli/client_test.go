@@ -74,7 +74,9 @@ func openDoorFor(t *testing.T, gateway messages.Gateway, control natsapi.Control
 
 // run runs the command line with these arguments.
 func (c *cli) run(args ...string) int {
-	args = append([]string{"--server", c.server}, args...)
+	server := c.server
+	defer func() { c.server = server }()
+	args = append([]string{"--server", server}, args...)
 	root := newRoot(c) // sets the flags to their defaults
 	root.SetArgs(args)
 	return c.finish(root.ExecuteC())

@@ -5,6 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/spf13/cobra"
@@ -52,5 +56,54 @@ func TestErrorsAsJSON(t *testing.T) {
 	var body map[string]any
 	if err := json.Unmarshal(out.Bytes(), &body); err != nil || body["code"] != "BULKHEAD_REJECTION" || body["subject"] != "model/x" {
 		t.Errorf("%s", out.String())
+	}
+}
+
+// Each exit code that the help topic explains is returned by a command line. Damaged journals are in stopped_test.go.
+func TestExitCodes(t *testing.T) {
+	fake := &fakeDaemon{infer: func(ctx context.Context, _ *messages.InferenceRequest, _ func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGINT) // the interrupt of a user who no longer waits
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}}
+	c, out, errs := openDoor(t, fake)
+	returned := map[int]bool{exitDamaged: true}
+	for _, tc := range []struct {
+		exit int
+		err  error
+		line string
+	}{
+		{exitOK, nil, "load tiny"},
+		{exitNo, nil, "health"},
+		{exitNo, messages.NewError(messages.ModelLoadError, "model/pc/m", "no such file"), "load m"},
+		{exitUsage, nil, "load"},
+		{exitUsage, nil, "load m --bogus"},
+		{exitUsage, messages.NewError(messages.ContextTooLong, "prompt", "4097 tokens"), "load m"},
+		{exitUnreachable, nil, "ps --server nats://127.0.0.1:1"},
+		{exitUnreachable, messages.NewError(messages.JournalUnavailable, "journal", "it restarts"), "load m"},
+		{exitNotFound, messages.NewError(messages.ModelNotFound, "m", "there is none"), "load m"},
+		{exitRefused, messages.NewError(messages.GPUUnavailable, "model/pc/m", "it needs 9 GiB"), "load m"},
+		{exitDeadline, messages.NewError(messages.DeadlineExceeded, "model/pc/m", "10s are over"), "load m"},
+		{exitInterrupted, nil, "infer m hello"},
+		{exitInterrupted, nil, "infer m hello --stream"},
+	} {
+		fake.err = tc.err
+		out.Reset()
+		errs.Reset()
+		returned[tc.exit] = true
+		if got := c.run(strings.Fields(tc.line)...); got != tc.exit {
+			t.Errorf("%s (%v): %d, want %d\n%s%s", tc.line, tc.err, got, tc.exit, out, errs)
+		}
+	}
+	for line := range strings.Lines(exitCodes) {
+		number, _, _ := strings.Cut(line, " ")
+		if n, err := strconv.Atoi(number); err != nil || !returned[n] {
+			t.Errorf("no command line returns %q", line)
+		} else {
+			delete(returned, n)
+		}
+	}
+	if len(returned) > 0 {
+		t.Errorf("the help topic doesn't explain %v", returned)
 	}
 }

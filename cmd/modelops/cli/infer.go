@@ -86,40 +86,40 @@ func (c *cli) text(arg string) (string, error) {
 }
 
 func (c *cli) infer(ctx context.Context, r *messages.InferenceRequest, stream bool) error {
-	ctx, cancel := c.within(ctx, longWait)
-	defer cancel()
-	k, err := c.dial(ctx)
-	if err != nil {
-		return err
-	}
-	defer k.close()
+	return c.asked(ctx, longWait, func(ctx context.Context, k *client) error {
+		if stream {
+			return c.inferStream(ctx, k, r)
+		}
+		wait := c.progress("waiting for " + r.ModelName)
+		defer wait.done()
+		answer, err := k.infer(ctx, r, nil)
+		if err != nil {
+			return err
+		}
+		wait.done()
+		return show(c, answer, func(a *messages.InferenceResponse) error {
+			_, err := fmt.Fprintln(c.stdout, strings.TrimRight(a.ResponseText, "\n"))
+			return err
+		})
+	})
+}
+
+func (c *cli) inferStream(ctx context.Context, k *client, r *messages.InferenceRequest) error {
 	wait := c.progress("waiting for " + r.ModelName)
 	defer wait.done()
 	begun := false
-	var emit func(*messages.InferenceChunk) error
-	if stream {
-		emit = func(chunk *messages.InferenceChunk) error {
-			begun = true
-			wait.done()
-			return c.printChunk(chunk)
-		}
-	}
-	answer, err := k.infer(ctx, r, emit)
-	wait.done()
-	switch {
-	case err != nil && begun && !c.asJSON:
+	_, err := k.infer(ctx, r, func(chunk *messages.InferenceChunk) error {
+		begun = true
+		wait.done()
+		return c.printChunk(chunk)
+	})
+	if err != nil && begun && !c.asJSON {
 		fmt.Fprintln(c.stdout) // the error begins on a line of its own
-		return err
-	case err != nil || stream:
-		return err
-	case c.asJSON:
-		return printProto(c.stdout, answer)
 	}
-	fmt.Fprintln(c.stdout, strings.TrimRight(answer.ResponseText, "\n"))
-	return nil
+	return err
 }
 
-// printChunk writes a piece of an answer; the last one ends the line.
+// printChunk writes a chunk of an answer; the last one ends the line.
 func (c *cli) printChunk(chunk *messages.InferenceChunk) error {
 	if c.asJSON {
 		return printJSONLine(c.stdout, compact(chunk))

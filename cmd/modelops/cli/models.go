@@ -124,7 +124,7 @@ func (c *cli) printModels(models []*messages.ModelView, routes []*messages.Route
 	}
 	for _, m := range models {
 		if names := namesAt(m.Name, routes); names != "" {
-			fmt.Fprintf(c.stdout, "%s answers %s (modelops swap)\n", m.Name, names)
+			fmt.Fprintf(c.stdout, "%s answers %s; see `modelops swap`\n", m.Name, names)
 		}
 		if m.Error != nil && m.Phase != messages.ModelView_ready {
 			fmt.Fprintf(c.stdout, "%s: %s\n", m.Name, m.Error.Message)

@@ -82,3 +82,32 @@ func TestLasting(t *testing.T) {
 		}
 	}
 }
+
+func TestSmallAmounts(t *testing.T) {
+	now := time.UnixMilli(1_700_000_000_000)
+	for name, got := range map[string][2]string{
+		"no memory":             {mib(0), ""},
+		"no memory, as a sum":   {amount(0), "0"},
+		"memory":                {amount(5 << 30), "5120 MiB"},
+		"never":                 {ago(now, 0), ""},
+		"ago":                   {ago(now, now.Add(-90*time.Second).UnixMilli()), "1m30s"},
+		"no bound":              {outOf("running", 3, 0), "3 running"},
+		"a bound":               {outOf("waiting", 3, 9), "3 waiting of 9"},
+		"no models":             {phases(nil), "none"},
+		"models by phase":       {phases([]*messages.ModelView{{Phase: "absent"}, {Phase: "ready"}, {Phase: "absent"}}), "1 ready, 2 absent"},
+		"tokens of no time":     {sum(&messages.InferenceResponse{TokensGenerated: 3}), "3 tokens in 0ms"},
+		"tokens and their rate": {sum(&messages.InferenceResponse{TokensGenerated: 30, InferenceTimeMs: 500}), "30 tokens in 500ms, 60/s"},
+		"a file":                {cameFrom(&messages.ModelSpec{Path: "/m.gguf"}), "/m.gguf"},
+		"a command":             {cameFrom(&messages.ModelSpec{Cmd: "\n  serve \\\n  --port", Path: "/m.gguf"}), "serve \\"},
+		"a URL":                 {cameFrom(&messages.ModelSpec{Url: "https://h"}), "https://h"},
+		"an actor":              {nameOf("model/pc/org/m:7b"), "org/m:7b"},
+		"an actor without name": {nameOf("arbiter"), "arbiter"},
+		"not an actor":          {nameOf("x y"), "x y"},
+		"a password":            {withoutPassword("nats://me:secret@h:1"), "nats://me:xxxxx@h:1"},
+		"not an address":        {withoutPassword("nats://me:secret@h:x%"), "the NATS server"},
+	} {
+		if got[0] != got[1] {
+			t.Errorf("%s: %q, want %q", name, got[0], got[1])
+		}
+	}
+}

@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"modelops/messages"
 )
 
 // cli is what all commands share: the program they belong to, where they read and write, and the global flags.
@@ -34,6 +36,12 @@ func newRoot(c *cli) *cobra.Command {
 			"Start with `modelops serve`; then try `modelops infer tiny \"What is the capital of France?\"`",
 		SilenceErrors: true, SilenceUsage: true,
 		Args: cobra.NoArgs,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if c.timeout < 0 {
+				return messages.NewError(messages.InvalidArgument, "--timeout", "it is negative").WithHint("leave it out for the default")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if version {
 				return typed(c.printVersion())

@@ -49,3 +49,14 @@ func TestShortNames(t *testing.T) {
 		}
 	}
 }
+
+func TestModelsAreFoundByNameBeforeAlias(t *testing.T) {
+	s := &messages.StatusView{Models: []*messages.ModelView{
+		{Name: "a", Spec: &messages.ModelSpec{Aliases: []string{"b", "small"}}}, {Name: "b"},
+	}}
+	for name, want := range map[string]string{"a": "a", "b": "b", "small": "a", "other": ""} {
+		if got := modelIn(s, name).GetName(); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}

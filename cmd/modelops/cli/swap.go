@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
 
 	natsapi "modelops/bridges/nats"
 	"modelops/messages"
@@ -48,43 +49,50 @@ func (c *cli) swapCommand() *cobra.Command {
 	flags.StringVar(&f.reason, "reason", "", "reason to record, for --rollback")
 	cmd.MarkFlagsMutuallyExclusive("promote", "rollback")
 	cmd.RunE = act(func(ctx context.Context, args []string) error {
-		for flag, d := range map[string]time.Duration{"--judge": f.judge, "--ready": f.ready} {
-			if d < 0 || d.Seconds() > math.MaxUint32 {
-				return messages.Errorf(messages.InvalidArgument, flag, "%s is not a valid duration", d).WithHint("more than 0; leave it out for the default")
-			}
+		subject, request, err := f.call(args)
+		if err != nil {
+			return err
 		}
-		wait := longWait + f.judge + f.ready
-		return c.asked(ctx, wait, func(ctx context.Context, k *client) error { return c.swap(ctx, k, args, f) })
+		return c.asked(ctx, longWait+f.judge+f.ready, func(ctx context.Context, k *client) error {
+			if request == nil {
+				return c.listSwaps(ctx, k)
+			}
+			return c.swap(ctx, k, subject, request, f)
+		})
 	})
 	return cmd
 }
 
-const swapUsage = "`modelops swap NAME=MODEL`, or `modelops swap NAME` with --promote or --rollback"
-
-func (c *cli) swap(ctx context.Context, k *client, args []string, f swapFlags) error {
-	if len(args) == 0 {
-		if f.promote || f.rollback {
-			return messages.NewError(messages.InvalidArgument, "swap", "no name was given").WithHint("`modelops swap NAME --promote` or `--rollback`")
+// call is the subject and the request that the command line asks for; no request means to list the swaps.
+func (f swapFlags) call(args []string) (subject string, request proto.Message, err error) {
+	const usage = "`modelops swap NAME=MODEL`, or `modelops swap NAME` with --promote or --rollback"
+	for flag, d := range map[string]time.Duration{"--judge": f.judge, "--ready": f.ready} {
+		if d < 0 || d.Seconds() > math.MaxUint32 {
+			return "", nil, messages.Errorf(messages.InvalidArgument, flag, "%s is not a valid duration", d).WithHint("more than 0; leave it out for the default")
 		}
-		return c.listSwaps(ctx, k)
 	}
-	r := &messages.SwapReply{}
-	name, to, whole := strings.Cut(args[0], "=")
 	ends := f.promote || f.rollback
-	var err error
+	if len(args) == 0 && !ends {
+		return "", nil, nil
+	}
+	name, to, starts := strings.Cut(strings.Join(args, ""), "=")
 	switch {
 	case name == "":
-		return messages.NewError(messages.InvalidArgument, "swap", "no name was given").WithHint(swapUsage)
-	case ends == whole:
-		return messages.Errorf(messages.InvalidArgument, args[0], "NAME=MODEL starts a swap, NAME alone needs --promote or --rollback").WithHint(swapUsage)
+		return "", nil, messages.NewError(messages.InvalidArgument, "swap", "no name was given").WithHint(usage)
+	case ends == starts:
+		return "", nil, messages.Errorf(messages.InvalidArgument, args[0], "NAME=MODEL starts a swap, NAME alone needs --promote or --rollback").WithHint(usage)
 	case f.promote:
-		err = k.askFor(ctx, "swaps.promote."+natsapi.Token(name), &messages.PromoteSwap{Name: name}, r)
+		return "swaps.promote." + natsapi.Token(name), &messages.PromoteSwap{Name: name}, nil
 	case f.rollback:
-		err = k.askFor(ctx, "swaps.rollback."+natsapi.Token(name), &messages.RollbackSwap{Name: name, Reason: f.reason}, r)
-	default:
-		f.order.Name, f.order.To, f.order.JudgeSeconds, f.order.ReadySeconds = name, to, seconds(f.judge), seconds(f.ready)
-		err = k.askFor(ctx, "swaps.start", f.order, r)
+		return "swaps.rollback." + natsapi.Token(name), &messages.RollbackSwap{Name: name, Reason: f.reason}, nil
 	}
+	f.order.Name, f.order.To, f.order.JudgeSeconds, f.order.ReadySeconds = name, to, seconds(f.judge), seconds(f.ready)
+	return "swaps.start", f.order, nil
+}
+
+func (c *cli) swap(ctx context.Context, k *client, subject string, request proto.Message, f swapFlags) error {
+	r := &messages.SwapReply{}
+	err := k.askFor(ctx, subject, request, r)
 	if err != nil {
 		return err
 	}

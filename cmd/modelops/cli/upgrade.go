@@ -60,6 +60,11 @@ func (c *cli) upgrade(ctx context.Context, p place) error {
 	if err := syscall.Kill(before.PID, upgradeSignal); err != nil {
 		return messages.Errorf(messages.Unavailable, fmt.Sprint("pid ", before.PID), "the daemon can't be sent a signal: %w", err)
 	}
+	return c.awaitBoot(ctx, p, before.Boot)
+}
+
+// awaitBoot waits until a daemon with another boot than old has written its addresses. Before that the file is missing or old.
+func (c *cli) awaitBoot(ctx context.Context, p place, old string) error {
 	ctx, cancel := c.within(ctx, longWait)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -70,8 +75,7 @@ func (c *cli) upgrade(ctx context.Context, p place) error {
 			return messages.AsError(context.Cause(ctx))
 		case <-tick.C:
 		}
-		// The file is missing or old until the new daemon has started: wait for another boot.
-		if now, err := readAddresses(p.dataDir); err == nil && now != nil && now.Boot != before.Boot {
+		if now, err := readAddresses(p.dataDir); err == nil && now != nil && now.Boot != old {
 			fmt.Fprintf(c.stdout, "upgraded: pid %d, boot %s\n", now.PID, now.Boot)
 			return nil
 		}
