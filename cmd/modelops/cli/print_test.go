@@ -94,7 +94,7 @@ func TestSmallAmounts(t *testing.T) {
 		"no bound":              {outOf("running", 3, 0), "3 running"},
 		"a bound":               {outOf("waiting", 3, 9), "3 waiting of 9"},
 		"no models":             {phases(nil), "none"},
-		"models by phase":       {phases([]*messages.ModelView{{Phase: "absent"}, {Phase: "ready"}, {Phase: "absent"}}), "1 ready, 2 absent"},
+		"models by phase":       {phases([]*messages.ModelView{{Phase: messages.ModelView_absent}, {Phase: messages.ModelView_ready}, {Phase: messages.ModelView_absent}}), "1 ready, 2 absent"},
 		"tokens of no time":     {sum(&messages.InferenceResponse{TokensGenerated: 3}), "3 tokens in 0ms"},
 		"tokens and their rate": {sum(&messages.InferenceResponse{TokensGenerated: 30, InferenceTimeMs: 500}), "30 tokens in 500ms, 60/s"},
 		"a file":                {cameFrom(&messages.ModelSpec{Path: "/m.gguf"}), "/m.gguf"},

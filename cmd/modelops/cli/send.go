@@ -4,44 +4,33 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/proto"
 
 	"modelops/messages"
 )
-
-// commandsOf are the commands that each kind accepts.
-var commandsOf = map[string][]string{
-	messages.KindHost: {"StartHost", "StopHost", "ReportGaveUp", "RestartActor", "RecordConfig",
-		"SwapModel", "PromoteSwap", "RollbackSwap", "ReviewRoutes", "ReportRolloutReady", "ReportRolloutFailed", "ReportRolloutJudged", "ReportRolloutSettled"},
-	messages.KindGPU: {"RegisterDevice", "ReserveVram", "SettleVram", "ReleaseVram", "RenewLease", "ExpireLease", "ResizeVram", "ObserveDevice", "ReportFault"},
-	messages.KindModel: {"DeclareModel", "EnsureModel", "UnloadModel", "Preempt", "RetireModel", "PinModel", "PlacementGranted", "ReportPlacementFailed", "ReportWorkerStarted", "ReportWorkerReady",
-		"ReportLoadFailed", "ReportWorkerExited", "ReportDrained", "ReportLeaseReturned", "ReportLeaseSettled", "RetryLoad", "ReportBreaker", "ReportFootprint",
-		"SleepModel", "ReportAsleep", "ReportAwake", "ReportSleepFailed", "ScaleModel", "ReplaceWorker", "ReportReplacementReady", "ReportReplacementFailed", "ReportReplicaSettled"},
-	messages.KindArbiter: {"RequestPlacement", "ReportReserved", "ReportReservationRefused", "AbandonPlacement", "ClosePlacement", "RelievePressure", "ReportPreempted",
-		"HintPlacement", "PlanDefrag", "ReportMoveLeft", "EndDefrag"},
-	"any": {"QueryView", "Crash"},
-}
 
 func (c *cli) sendCommand() *cobra.Command {
 	var follow time.Duration
 	cmd := &cobra.Command{
 		Use: "send KIND/ID MESSAGE [JSON]", Args: cobra.RangeArgs(2, 3),
-		Short:   "Send a command to an actor and print the reply and the events it caused",
-		Long:    "send puts a command, in JSON, into an actor's mailbox. The JSON - is read from standard input.\n\n" + commandList(),
+		Short: "Send a command to an actor and print the reply and the events it caused",
+		Long: "send puts a command, in JSON, into an actor's mailbox. The JSON - is read from standard input. Actors also accept the internal commands\n" +
+			"that they send each other, which are for tests and repairs; completion offers those too.\n\n" + commandList(),
 		Example: "  modelops send model/tiny UnloadModel '{\"reason\":\"room for another\"}'\n  modelops send gpu/cpu ReserveVram '{\"lease\":\"mine\",\"holder\":\"client/me\",\"bytes\":\"1048576\",\"ttl_seconds\":60}' --follow 1s",
 	}
 	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		if len(args) == 1 {
 			kind, _, _ := strings.Cut(args[0], "/")
-			return append(slices.Clone(commandsOf[kind]), commandsOf["any"]...), cobra.ShellCompDirectiveNoFileComp
+			var names []cobra.Completion
+			for _, command := range messages.Commands(kind) {
+				names = append(names, command.Name)
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
 		}
 		return c.completeActors()(cmd, args, typed)
 	}
@@ -59,25 +48,26 @@ func (c *cli) sendCommand() *cobra.Command {
 	return cmd
 }
 
-// commandList shows the commands of each kind with their fields.
+// commandList shows the public commands of each kind with their fields.
 func commandList() string {
 	var b strings.Builder
 	b.WriteString("Commands:\n")
-	for _, kind := range slices.Sorted(maps.Keys(commandsOf)) {
-		fmt.Fprintf(&b, "  %s\n", kind)
-		for _, name := range commandsOf[kind] {
-			fmt.Fprintf(&b, "    %s {%s}\n", name, strings.Join(fieldsOf(name), ", "))
+	for _, kind := range append([]messages.KindInfo{{Example: "every actor"}}, messages.Kinds()...) {
+		var lines []string
+		for _, command := range messages.Commands(kind.Name) {
+			if command.Kind == kind.Name && command.Visibility == messages.Visibility_PUBLIC {
+				lines = append(lines, fmt.Sprintf("    %s {%s}\n", command.Name, strings.Join(fieldsOf(command.New()), ", ")))
+			}
+		}
+		if len(lines) > 0 {
+			fmt.Fprintf(&b, "  %s\n%s", kind.Example, strings.Join(lines, ""))
 		}
 	}
 	return strings.TrimRight(b.String(), "\n")
 }
 
-func fieldsOf(command string) []string {
-	t, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName("modelops." + command))
-	if err != nil {
-		return nil
-	}
-	all := t.Descriptor().Fields()
+func fieldsOf(command proto.Message) []string {
+	all := command.ProtoReflect().Descriptor().Fields()
 	out := make([]string, all.Len())
 	for i := range out {
 		out[i] = string(all.Get(i).Name())

@@ -106,7 +106,7 @@ func serves(t *testing.T, text string, start func(context.Context) (Daemon, erro
 }
 
 func TestServeSaysWhereItIsAndStops(t *testing.T) {
-	h := &fakeHost{model: &messages.ModelView{Phase: "ready", MeasuredBytes: 41 << 20, LoadMs: 212, Placement: &messages.Placement{Gpu: "gpu/pc/cpu"}}}
+	h := &fakeHost{model: &messages.ModelView{Phase: messages.ModelView_ready, MeasuredBytes: 41 << 20, LoadMs: 212, Placement: &messages.Placement{Shares: []*messages.Share{{Gpu: "gpu/pc/cpu"}}}}}
 	code, out, errs := serves(t, "3 tokens in 12ms)", func(context.Context) (Daemon, error) { return h, nil }, "--ask", "What?", "--watch-config")
 	if code != exitOK || len(h.calls) != 3 || h.calls[0] != "infer tiny" || !strings.HasSuffix(h.calls[1], "cluster.yaml") || h.calls[2] != "stop" {
 		t.Errorf("%d %v %s", code, h.calls, errs)
@@ -120,7 +120,7 @@ func TestServeSaysWhereItIsAndStops(t *testing.T) {
 }
 
 func TestServeReportsWhatFails(t *testing.T) {
-	failed := &messages.ModelView{Phase: "failed", Error: &messages.ErrorBody{Message: "no such file"}}
+	failed := &messages.ModelView{Phase: messages.ModelView_failed, Error: &messages.ErrorBody{Message: "no such file"}}
 	for name, tc := range map[string]struct {
 		host  *fakeHost
 		asked string // ends what is said before the stop
@@ -141,7 +141,7 @@ func TestServeReportsWhatFails(t *testing.T) {
 
 // A second signal ends a stop that does not end.
 func TestServeEndsAtTheSecondSignal(t *testing.T) {
-	h := &fakeHost{model: &messages.ModelView{Phase: "ready"}, stuck: make(chan struct{})}
+	h := &fakeHost{model: &messages.ModelView{Phase: messages.ModelView_ready}, stuck: make(chan struct{})}
 	code, out, _ := serves(t, "tokens", func(context.Context) (Daemon, error) { return h, nil }, "--ask", "What?")
 	close(h.stuck)
 	if code != exitInterrupted || strings.Contains(out, "stopped") {
