@@ -1,9 +1,11 @@
 package runtime
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -62,6 +64,17 @@ func fake(mode string) int {
 	case "sleeper":
 		signal.Ignore(syscall.SIGTERM)
 		select {}
+	case "reader":
+		for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+			for range 4 { // more than the process itself takes of memory
+				if f, err := os.Open(os.Args[0]); err == nil {
+					_, _ = io.Copy(io.Discard, bufio.NewReader(f))
+					_ = f.Close()
+				}
+			}
+			fmt.Print(".")
+		}
+		return 0
 	case "start":
 		return startAndDie()
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -88,6 +89,7 @@ func TestWorkerThatIsNeverReady(t *testing.T) {
 // S17: a fixed deadline would end loads that only take long. What is seen to go on may take ten times its time.
 func TestS17SlowLoadThatProgresses(t *testing.T) {
 	const budget = 10 * time.Second
+	reader, read := readsWhenTold(t)
 	for mode, c := range map[string]struct {
 		pid   int
 		looks func(n int) answer // the nth answer while it loads
@@ -95,8 +97,8 @@ func TestS17SlowLoadThatProgresses(t *testing.T) {
 		"progress": {0, func(n int) answer {
 			return answer{status: 503, body: fmt.Appendf(nil, `{"error":{"message":"Loading"},"progress":%.3f}`, float64(n)/100)}
 		}},
-		"reading": {os.Getpid(), func(int) answer {
-			_, _ = os.ReadFile(os.Args[0])
+		"reading": {reader, func(int) answer {
+			read()
 			return answer{status: 503}
 		}},
 	} {
@@ -128,6 +130,35 @@ func TestS17SlowLoadThatProgresses(t *testing.T) {
 			})
 		})
 	}
+}
+
+// readsWhenTold is a process that reads a large file whenever it is told to.
+func readsWhenTold(t *testing.T) (pid int, read func()) {
+	t.Helper()
+	c := exec.Command(os.Args[0])
+	c.Env = newEnviron("FAKE=reader")
+	in, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = in.Close(); _ = c.Wait() })
+	read = func() {
+		if _, err := fmt.Fprintln(in, "read"); err != nil {
+			t.Error(err)
+		}
+		if _, err := out.Read(make([]byte, 1)); err != nil {
+			t.Error(err)
+		}
+	}
+	read() // it is up
+	return c.Process.Pid, read
 }
 
 func TestAwaitReadyEndsWithItsContext(t *testing.T) {
