@@ -174,7 +174,7 @@ func mayImport(s source, room string) bool {
 			return true
 		}
 		if room == poolRoom {
-			return rest == "gateway" || rest == "simulator"
+			return rest == "gateway" || rest == "simulator" || rest == "control"
 		}
 		return slices.Contains(aboveKinds, rest) && (room == "actors/kinds" || slices.Contains(kinds(), strings.TrimPrefix(room, "actors/")))
 	}
@@ -262,6 +262,7 @@ var impure = map[string]string{
 	"gateway/gateway.go":  "the hot path passes no mailbox: locks and timers",
 	"gateway/routes.go":   "route table behind an atomic pointer",
 	"gateway/infer.go":    "runs requests at workers",
+	"gateway/cancel.go":   "ends requests that wait or run",
 	"gateway/record.go":   "the hot path again: what is remembered of it",
 	"gateway/show.go":     "reads the pools under their locks",
 	"gateway/bulkhead.go": "counts that all pools change",

@@ -6,18 +6,21 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"modelops/messages"
 )
 
-// State shows any actor: its view, its state, its last sequence and what it owes.
-func (c *Control) State(ctx context.Context, actor messages.ActorID) (*messages.StateReply, error) {
+// GetState shows any actor: its view, its state, its last sequence and what it owes.
+func (c *Control) GetState(ctx context.Context, r *messages.StateRequest) (*messages.StateReply, error) {
+	actor, err := c.actor(r.Actor)
+	if err != nil {
+		return nil, err
+	}
 	if err := c.exists(actor); err != nil {
 		return nil, err
 	}
-	return answer[*messages.StateReply](c.o.Door.Ask(ctx, c.local(actor), &messages.QueryView{}))
+	return answer[*messages.StateReply](c.o.Door.Ask(ctx, actor, &messages.QueryView{}))
 }
 
 // answer is the reply that an actor must give.
@@ -29,9 +32,23 @@ func answer[A proto.Message](r messages.Reply, err error) (A, error) {
 	return a, err
 }
 
+// actor reads an actor's name, and completes what people leave short.
+func (c *Control) actor(name string) (messages.ActorID, error) {
+	id, err := messages.ParseActorID(name)
+	switch {
+	case err != nil:
+		return id, err
+	case id.Kind == messages.KindGateway:
+		return messages.ActorID{Kind: messages.KindGateway, ID: c.o.Host}, nil
+	case id.Kind == messages.KindArbiter:
+		return messages.ArbiterActor(), nil
+	}
+	return id, nil
+}
+
 // exists refuses names that no journal, configuration or device knows: asking must not make an actor.
 func (c *Control) exists(actor messages.ActorID) error {
-	if slices.Contains(c.o.Actors(), c.local(actor)) || actor.Kind == messages.KindArbiter || actor.Kind == messages.KindGateway {
+	if slices.Contains(c.o.Actors(), actor) || actor.Kind == messages.KindArbiter || actor.Kind == messages.KindGateway {
 		return nil
 	}
 	if actor.Kind == messages.KindModel {
@@ -40,69 +57,84 @@ func (c *Control) exists(actor messages.ActorID) error {
 	return messages.NewError(messages.NotFound, actor.String(), "there is no such actor here").WithHint("modelops ps and modelops gpus list the actors")
 }
 
-// local completes the identities that people leave short.
-func (c *Control) local(actor messages.ActorID) messages.ActorID {
-	switch actor.Kind {
-	case messages.KindGateway:
-		return messages.ActorID{Kind: messages.KindGateway, ID: c.o.Host}
-	case messages.KindArbiter:
-		return messages.ArbiterActor()
-	}
-	return actor
-}
-
-// Send takes a command by name from JSON to any actor and shows its answer and the events it caused.
-func (c *Control) Send(ctx context.Context, actor messages.ActorID, command string, body []byte) (*messages.Sent, error) {
-	m, err := parseCommand(command, body)
+// SendCommand gives any actor one of its commands and shows its answer and the events it caused. An internal command needs the role admin.
+func (c *Control) SendCommand(ctx context.Context, r *messages.SendRequest) (*messages.SendReply, error) {
+	actor, err := c.actor(r.Actor)
 	if err != nil {
 		return nil, err
 	}
-	if _, declares := m.(*messages.DeclareModel); !declares {
+	if r.Command == "" {
+		return nil, invalid("command", "it is empty", "modelops send --help lists the commands of each kind")
+	}
+	command, visibility, err := messages.NewCommand(actor.Kind, r.Command)
+	if err != nil {
+		return nil, err
+	}
+	if role := messages.Role_ADMIN; visibility != messages.Visibility_PUBLIC && !messages.CallerFrom(ctx).May(role) {
+		return nil, messages.Errorf(messages.PermissionDenied, r.Command, "it is internal, and needs the role %s", role)
+	}
+	if err := fill(command, r.Command, r.Body); err != nil {
+		return nil, err
+	}
+	if _, declares := command.(*messages.DeclareModel); !declares {
 		if err := c.exists(actor); err != nil {
 			return nil, err
 		}
 	}
-	r, err := c.o.Door.Ask(ctx, c.local(actor), m)
+	reply, err := c.o.Door.Ask(ctx, actor, command)
 	if err != nil {
 		return nil, err
 	}
-	return sent(r)
+	return sent(reply)
 }
 
-func parseCommand(command string, body []byte) (proto.Message, error) {
-	t, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName("modelops." + command))
+// fill sets a command's fields as its JSON says.
+func fill(command proto.Message, name string, body *structpb.Struct) error {
+	if body == nil {
+		return nil
+	}
+	b, err := body.MarshalJSON()
+	if err == nil {
+		err = protojson.Unmarshal(b, command)
+	}
 	if err != nil {
-		return nil, messages.Errorf(messages.InvalidArgument, command, "there is no such command").
-			WithHint("modelops send --help lists the commands of each kind")
+		return messages.Errorf(messages.InvalidArgument, name, "its JSON can't be read: %w", err)
 	}
-	m := t.New().Interface()
-	if len(body) == 0 {
-		return m, nil
+	return nil
+}
+
+// sent shows a reply in JSON, with the names that journal and CLI use.
+func sent(r messages.Reply) (out *messages.SendReply, err error) {
+	out = &messages.SendReply{Sequence: float64(r.Sequence)}
+	if r.Answer != nil {
+		out.AnswerType = string(r.Answer.ProtoReflect().Descriptor().Name())
+		if out.Answer, err = asJSON(r.Answer); err != nil {
+			return nil, err
+		}
 	}
-	if err := protojson.Unmarshal(body, m); err != nil {
-		return nil, messages.Errorf(messages.InvalidArgument, command, "its JSON can't be read: %w", err)
+	out.Events, err = recorded(r.Events)
+	return out, err
+}
+
+// recorded shows events under their stable names.
+func recorded(events []proto.Message) (out []*messages.RecordedEvent, err error) {
+	for _, e := range events {
+		body, err := asJSON(e)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, &messages.RecordedEvent{Name: messages.EventName(e), Body: body})
 	}
-	return m, nil
+	return out, nil
 }
 
 var inJSON = protojson.MarshalOptions{UseProtoNames: true}
 
-// sent shows a reply in JSON, with the names that journal and CLI use.
-func sent(r messages.Reply) (*messages.Sent, error) {
-	out := &messages.Sent{Sequence: r.Sequence}
-	if r.Answer != nil {
-		b, err := inJSON.Marshal(r.Answer)
-		if err != nil {
-			return nil, err
-		}
-		out.AnswerType, out.Answer = string(r.Answer.ProtoReflect().Descriptor().Name()), b
+func asJSON(m proto.Message) (*structpb.Struct, error) {
+	b, err := inJSON.Marshal(m)
+	if err != nil {
+		return nil, err
 	}
-	for _, e := range r.Events {
-		b, err := inJSON.Marshal(e)
-		if err != nil {
-			return nil, err
-		}
-		out.Events = append(out.Events, messages.SentEvent{Name: messages.EventName(e), Body: b})
-	}
-	return out, nil
+	out := &structpb.Struct{}
+	return out, protojson.Unmarshal(b, out)
 }

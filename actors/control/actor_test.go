@@ -1,23 +1,29 @@
 package control
 
 import (
+	"context"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"modelops/messages"
 )
 
-// Asking for the state of an actor or sending to it makes none: who is unknown is refused before the door.
+// Asking for the state of an actor or sending to it makes none: an unknown one is refused before the door.
 func TestUnknownActors(t *testing.T) {
-	for actor, code := range map[messages.ActorID]messages.Code{
-		messages.ModelActor("h", "typo"): messages.ModelNotFound, messages.GPUActor("h", "typo"): messages.NotFound, messages.HostActor("typo"): messages.NotFound,
+	for actor, c := range map[string]struct {
+		command string
+		code    messages.Code
+	}{
+		"model/h/typo": {"EnsureModel", messages.ModelNotFound}, "gpu/h/typo": {"ReserveVram", messages.NotFound}, "host/typo": {"SwapModel", messages.NotFound},
+		"what/typo": {"EnsureModel", messages.InvalidArgument}, "model/typo": {"EnsureModel", messages.InvalidArgument},
 	} {
 		h := open()
-		_, err := h.State(t.Context(), actor)
-		is(t, err, code, actor.String(), "")
-		_, err = h.Send(t.Context(), actor, "QueryView", nil)
-		is(t, err, code, actor.String(), "")
+		_, err := h.GetState(t.Context(), &messages.StateRequest{Actor: actor})
+		is(t, err, c.code, actor, "")
+		_, err = h.SendCommand(t.Context(), &messages.SendRequest{Actor: actor, Command: c.command})
+		is(t, err, c.code, actor, "")
 		if h.asked != nil {
 			t.Errorf("asked %q", h.asked)
 		}
@@ -26,57 +32,78 @@ func TestUnknownActors(t *testing.T) {
 
 // The gateway and the arbiter are there without a name, and a living actor is asked.
 func TestState(t *testing.T) {
-	for actor, to := range map[messages.ActorID]string{
-		{Kind: messages.KindGateway}: "gateway/h", {Kind: messages.KindArbiter}: "arbiter", messages.ModelActor("h", "tiny"): "model/h/tiny",
-	} {
+	for actor, to := range map[string]string{"gateway": "gateway/h", "arbiter": "arbiter", "model/h/tiny": "model/h/tiny"} {
 		h := open()
 		h.live = []messages.ActorID{messages.ModelActor("h", "tiny")}
 		h.obey = func(messages.ActorID, proto.Message) (messages.Reply, error) {
 			return messages.Reply{Answer: &messages.StateReply{Sequence: 3}}, nil
 		}
-		if s, err := h.State(t.Context(), actor); err != nil || s.Sequence != 3 || h.asked[0] != to+" QueryView" {
+		if s, err := h.GetState(t.Context(), &messages.StateRequest{Actor: actor}); err != nil || s.Sequence != 3 || h.asked[0] != to+" QueryView" {
 			t.Errorf("%v: %v, %v, asked %q", actor, s, err, h.asked)
 		}
 		h.obey = func(messages.ActorID, proto.Message) (messages.Reply, error) {
 			return messages.Reply{}, messages.NewError(messages.Unavailable, to, "it crashed too often")
 		}
-		_, err := h.State(t.Context(), actor)
+		_, err := h.GetState(t.Context(), &messages.StateRequest{Actor: actor})
 		is(t, err, messages.Unavailable, to, "it crashed too often")
 	}
 }
 
+func body(t *testing.T, fields map[string]any) *structpb.Struct {
+	t.Helper()
+	s, err := structpb.NewStruct(fields)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// A command is one of its actor's kind. An internal one needs the role admin.
 func TestSend(t *testing.T) {
-	tiny := messages.ModelActor("h", "tiny")
+	admin := messages.WithCaller(t.Context(), messages.Caller{Principal: messages.Principal{Role: messages.Role_ADMIN}})
+	operator := messages.WithCaller(t.Context(), messages.Caller{Principal: messages.Principal{Role: messages.Role_OPERATE}})
 	for name, c := range map[string]struct {
-		command, body string
+		ctx           context.Context
+		command       string
+		body          map[string]any
 		code          messages.Code
 		subject, text string
 	}{
-		"an unknown command":        {"Explode", "{}", messages.InvalidArgument, "Explode", "no such command"},
-		"a field that isn't there":  {"EnsureModel", `{"rason": "x"}`, messages.InvalidArgument, "EnsureModel", "its JSON can't be read"},
-		"no JSON":                   {"EnsureModel", `{`, messages.InvalidArgument, "EnsureModel", "its JSON can't be read"},
-		"a command that is refused": {"UnloadModel", "{}", messages.FailedPrecondition, "model/h/tiny", "no"},
-		"a command without a body":  {"EnsureModel", "", 0, "", ""},
-		"a command that is obeyed":  {"EnsureModel", `{"reason": "x"}`, 0, "", ""},
+		"no command":                 {admin, "", nil, messages.InvalidArgument, "command", "empty"},
+		"an unknown command":         {admin, "Explode", nil, messages.InvalidArgument, "Explode", "take no such command"},
+		"another kind's":             {admin, "ReserveVram", nil, messages.InvalidArgument, "ReserveVram", "actors of kind model take no such command"},
+		"a field that isn't there":   {admin, "EnsureModel", map[string]any{"rason": "x"}, messages.InvalidArgument, "EnsureModel", "its JSON can't be read"},
+		"a field of another type":    {admin, "EnsureModel", map[string]any{"reason": 3.0}, messages.InvalidArgument, "EnsureModel", "its JSON can't be read"},
+		"a command that is refused":  {admin, "UnloadModel", nil, messages.FailedPrecondition, "model/h/tiny", "no"},
+		"an operator's internal one": {operator, "ReportDrained", nil, messages.PermissionDenied, "ReportDrained", "needs the role ADMIN"},
+		"nobody's internal one":      {t.Context(), "ReportDrained", nil, messages.PermissionDenied, "ReportDrained", "needs the role ADMIN"},
+		"an admin's internal one":    {admin, "ReportDrained", map[string]any{"attempt": 1.0}, 0, "", ""},
+		"an operator's public one":   {operator, "EnsureModel", map[string]any{"reason": "x"}, 0, "", ""},
+		"a command without a body":   {admin, "EnsureModel", nil, 0, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := open()
-			h.live = []messages.ActorID{tiny}
+			h.live = []messages.ActorID{messages.ModelActor("h", "tiny")}
 			h.obey = func(to messages.ActorID, m proto.Message) (messages.Reply, error) {
 				if _, unload := m.(*messages.UnloadModel); unload {
 					return messages.Reply{}, messages.NewError(messages.FailedPrecondition, to.String(), "no")
 				}
 				return messages.Reply{Answer: &messages.Done{Note: "n"}, Events: []proto.Message{&messages.ModelWanted{Attempt: 2}}, Sequence: 9}, nil
 			}
-			r, err := h.Send(t.Context(), tiny, c.command, []byte(c.body))
+			r := &messages.SendRequest{Actor: "model/h/tiny", Command: c.command}
+			if c.body != nil {
+				r.Body = body(t, c.body)
+			}
+			reply, err := h.SendCommand(c.ctx, r)
 			is(t, err, c.code, c.subject, c.text)
-			if err == nil && (r.AnswerType != "Done" || r.Sequence != 9 || len(r.Events) != 1 || r.Events[0].Name != "model.wanted") {
-				t.Errorf("%+v", r)
+			if err == nil && (reply.AnswerType != "Done" || reply.Answer.AsMap()["note"] != "n" || reply.Sequence != 9 || len(reply.Events) != 1 ||
+				reply.Events[0].Name != "model.wanted" || reply.Events[0].Body.AsMap()["attempt"] != "2") {
+				t.Errorf("%v", reply)
 			}
 		})
 	}
 	h := open() // a declaration makes its actor
-	if _, err := h.Send(t.Context(), messages.ModelActor("h", "new"), "DeclareModel", nil); err != nil || h.asked[0] != "model/h/new DeclareModel" {
+	if _, err := h.SendCommand(admin, &messages.SendRequest{Actor: "model/h/new", Command: "DeclareModel"}); err != nil || h.asked[0] != "model/h/new DeclareModel" {
 		t.Errorf("%v, asked %q", err, h.asked)
 	}
 }

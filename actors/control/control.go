@@ -28,6 +28,9 @@ type View interface {
 type Gateway interface {
 	Models() []*messages.ModelView
 	Queue() *messages.QueueView
+	Health() messages.Health
+	// Cancel ends the requests of an id; false when there is none.
+	Cancel(id string) bool
 }
 
 // Options of the operations. All are required but Reread.
@@ -41,12 +44,16 @@ type Options struct {
 	Now func() time.Time
 	// Sequence is the journal's last.
 	Sequence func() uint64
+	// Replay reads the journal behind a sequence, of one actor or, when it is zero, of all; an error of fn ends it and is returned.
+	Replay func(ctx context.Context, actor messages.ActorID, after uint64, fn func(messages.Recorded) error) error
 	// Actors are those that live on this host.
 	Actors func() []messages.ActorID
 	// SpecOf declares a file under a name that the configuration may not know.
 	SpecOf func(name, path string, shards int) (*messages.ModelSpec, error)
 	// Memory asks the scheduler.
 	Memory Memory
+	// Config shows the configuration in force, without secrets.
+	Config func() (*messages.ConfigView, error)
 	// Reread reads the configuration again; nil = it is in no file. Its error says what is wrong with the file.
 	Reread func() (host.Configuration, error)
 	// Reconciler makes the host follow a configuration.
@@ -57,12 +64,14 @@ type Options struct {
 	Explain Explain
 }
 
-// Control answers the operations.
+// Control answers the operations. It implements messages.Operations.
 type Control struct {
 	Memory
 	o     Options
 	began time.Time
 }
+
+var _ messages.Operations = (*Control)(nil)
 
 // New makes the operations of a host, which begins now.
 func New(o Options) *Control { return &Control{Memory: o.Memory, o: o, began: time.Now()} }
@@ -78,6 +87,10 @@ func (c *Control) declared(name, hint string) (id messages.ActorID, v *messages.
 		return id, nil, notFound(c.modelID(name)).WithHint(hint)
 	}
 	return id, v, nil
+}
+
+func invalid(field, what, hint string) *messages.Error {
+	return messages.NewError(messages.InvalidArgument, field, what).WithHint(hint)
 }
 
 func notFound(model messages.ActorID) *messages.Error {

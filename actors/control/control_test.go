@@ -28,6 +28,17 @@ type house struct {
 	ids       int
 	sequence  uint64
 	questions []explain.Question
+	decisions []messages.Recorded
+}
+
+// needs estimates a model's need by its path.
+type needs struct{}
+
+func (needs) Need(_ context.Context, spec *messages.ModelSpec) (uint64, error) {
+	if spec.Path == "/gone.gguf" {
+		return 0, messages.NewError(messages.InvalidArgument, spec.Path, "the file isn't there")
+	}
+	return uint64(len(spec.Path)), nil
 }
 
 func (h *house) Ask(_ context.Context, to messages.ActorID, m proto.Message) (messages.Reply, error) {
@@ -42,16 +53,15 @@ func (h *house) Tell(ctx context.Context, to messages.ActorID, m proto.Message) 
 }
 func (h *house) Models() []*messages.ModelView { return h.queued }
 func (h *house) Queue() *messages.QueueView    { return &messages.QueueView{Active: 3} }
-
-// estimate is what every model's file suggests, in bytes.
-type estimate uint64
-
-func (e estimate) Need(context.Context, *messages.ModelSpec) (uint64, error) { return uint64(e), nil }
+func (h *house) Cancel(id string) bool         { return id == "runs" }
+func (h *house) Health() messages.Health {
+	return messages.Health{OldestUndecided: 2 * time.Second, JournalLag: 7, Reasons: []string{"slow"}}
+}
 
 func open() *house {
 	h := &house{view: view.New(view.Options{})}
 	h.Control = New(Options{Host: "h", Version: "v", Door: h, View: h.view, Gateway: h, Now: func() time.Time { return time.UnixMilli(1000) },
-		Memory:   Memory{Host: "h", Door: h, Views: h.view, Estimate: estimate(0), NewID: func() string { h.ids++; return fmt.Sprint(h.ids) }},
+		Memory:   Memory{Host: "h", Door: h, Views: h.view, Estimate: needs{}, NewID: func() string { h.ids++; return fmt.Sprint(h.ids) }},
 		Sequence: func() uint64 { return 77 }, Actors: func() []messages.ActorID { return h.live }, Requests: remember(),
 		SpecOf: func(name, path string, shards int) (*messages.ModelSpec, error) {
 			if strings.HasPrefix(path, "?") {
@@ -59,6 +69,17 @@ func open() *house {
 			}
 			return &messages.ModelSpec{Name: name, Path: path, Shards: uint32(shards)}, nil
 		},
+		Replay: func(_ context.Context, actor messages.ActorID, after uint64, fn func(messages.Recorded) error) error {
+			for _, d := range h.decisions {
+				if d.Sequence > after && (actor.Kind == "" || actor == d.Actor) {
+					if err := fn(d); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		},
+		Config: func() (*messages.ConfigView, error) { return &messages.ConfigView{Revision: "r"}, nil },
 		Explain: func(_ context.Context, q explain.Question) (*messages.Explanation, error) {
 			h.questions = append(h.questions, q)
 			return &messages.Explanation{Subject: q.Subject}, nil
@@ -100,20 +121,40 @@ func TestStatus(t *testing.T) {
 	h.queued = []*messages.ModelView{{Name: "tiny", Queued: 2}}
 	h.device("gpu0")
 	h.view.SetReading(messages.GPUActor("h", "gpu0"), &messages.DeviceReading{UsedBytes: 9})
-	if s, err := h.Status(t.Context()); err != nil || s.Host != nil || s.JournalSequence != 77 || s.Version != "v" || s.Models[0].Queued != 2 || s.Gpus[0].Reading.GetUsedBytes() != 9 {
+	if s, err := h.GetStatus(t.Context(), nil); err != nil || s.Host != nil || s.JournalSequence != 77 || s.Version != "v" || s.Models[0].Queued != 2 || s.Gpus[0].Reading.GetUsedBytes() != 9 {
 		t.Errorf("%v, %v", s, err)
 	}
-	if q, err := h.Control.Queue(t.Context()); err != nil || q.Active != 3 {
+	if v, err := h.GetHealth(t.Context(), nil); err != nil || v.Ok || v.OldestUndecidedMs != 2000 || v.JournalLag != 7 || v.Reasons[0] != "slow" {
+		t.Errorf("%v, %v", v, err)
+	}
+	if v, err := h.GetVersion(t.Context(), nil); err != nil || v.Version != "v" || v.Host != "h" {
+		t.Errorf("%v, %v", v, err)
+	}
+	if v, err := h.GetConfig(t.Context(), nil); err != nil || v.Revision != "r" {
+		t.Errorf("%v, %v", v, err)
+	}
+	h.queued = append(h.queued, &messages.ModelView{Name: "a", Phase: messages.ModelView_ready}, &messages.ModelView{Name: "b", Phase: messages.ModelView_absent})
+	if v, err := h.ListResident(t.Context(), nil); err != nil || len(v.Models) != 1 || v.Models[0].Name != "a" {
+		t.Errorf("%v, %v", v, err)
+	}
+	for id, want := range map[string]bool{"runs": true, "ended": false} {
+		if v, err := h.CancelRequest(t.Context(), &messages.CancelRequestRequest{RequestId: id}); err != nil || v.Cancelled != want || v.RequestId != id {
+			t.Errorf("%v, %v", v, err)
+		}
+	}
+	_, err := h.CancelRequest(t.Context(), &messages.CancelRequestRequest{})
+	is(t, err, messages.InvalidArgument, "request_id", "empty")
+	if q, err := h.GetQueue(t.Context(), nil); err != nil || q.Active != 3 {
 		t.Errorf("%v, %v", q, err)
 	}
-	if l, err := h.Swaps(t.Context()); err != nil || len(l.Routes) != 0 {
+	if l, err := h.ListSwaps(t.Context(), nil); err != nil || len(l.Routes) != 0 {
 		t.Errorf("%v, %v", l, err)
 	}
 	h.view.StateChanged(messages.HostActor("h"), 1, &messages.HostView{BootId: "b", Routes: []*messages.Route{{Name: "chat"}}})
-	if s, _ := h.Status(t.Context()); s.Host.GetBootId() != "b" {
+	if s, _ := h.GetStatus(t.Context(), nil); s.Host.GetBootId() != "b" {
 		t.Errorf("%v", s)
 	}
-	if l, _ := h.Swaps(t.Context()); len(l.Routes) != 1 {
+	if l, _ := h.ListSwaps(t.Context(), nil); len(l.Routes) != 1 {
 		t.Errorf("%v", l)
 	}
 }
@@ -122,9 +163,13 @@ func TestStatus(t *testing.T) {
 func TestSwapsAskTheHost(t *testing.T) {
 	refused := messages.NewError(messages.FailedPrecondition, "host/h", "an exchange runs already")
 	for name, ask := range map[string]func(*house) (*messages.SwapReply, error){
-		"SwapModel":    func(h *house) (*messages.SwapReply, error) { return h.Swap(t.Context(), &messages.SwapModel{}) },
-		"PromoteSwap":  func(h *house) (*messages.SwapReply, error) { return h.Promote(t.Context(), &messages.PromoteSwap{}) },
-		"RollbackSwap": func(h *house) (*messages.SwapReply, error) { return h.Rollback(t.Context(), &messages.RollbackSwap{}) },
+		"SwapModel": func(h *house) (*messages.SwapReply, error) { return h.StartSwap(t.Context(), &messages.SwapModel{}) },
+		"PromoteSwap": func(h *house) (*messages.SwapReply, error) {
+			return h.PromoteSwap(t.Context(), &messages.PromoteSwap{})
+		},
+		"RollbackSwap": func(h *house) (*messages.SwapReply, error) {
+			return h.RollbackSwap(t.Context(), &messages.RollbackSwap{})
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := open()
@@ -150,22 +195,22 @@ func TestSwapsAskTheHost(t *testing.T) {
 
 func TestApplyConfig(t *testing.T) {
 	h := open()
-	_, err := h.ApplyConfig(t.Context(), false)
+	_, err := h.ApplyConfig(t.Context(), &messages.ApplyConfigRequest{})
 	is(t, err, messages.FailedPrecondition, "configuration", "in no file")
 	bad := errors.New("line 3: no")
 	h.o.Reconciler = &host.Reconciler{Host: "h", Door: h, View: h.view}
 	h.o.Reread = func() (host.Configuration, error) { return host.Configuration{}, bad }
-	if _, err = h.ApplyConfig(t.Context(), false); !errors.Is(err, bad) || h.asked != nil {
+	if _, err = h.ApplyConfig(t.Context(), &messages.ApplyConfigRequest{}); !errors.Is(err, bad) || h.asked != nil {
 		t.Errorf("%v, asked %q", err, h.asked)
 	}
 	is(t, err, messages.InvalidArgument, "configuration", "nothing was changed: line 3: no")
 	h.o.Reread = func() (host.Configuration, error) {
 		return host.Configuration{Revision: "r", Specs: []*messages.ModelSpec{{Name: "m"}}, Rule: func() {}}, nil
 	}
-	if done, err := h.ApplyConfig(t.Context(), true); err != nil || done.Revision != "r" || len(done.Changes) != 1 || h.asked != nil {
+	if done, err := h.ApplyConfig(t.Context(), &messages.ApplyConfigRequest{DryRun: true}); err != nil || done.Revision != "r" || len(done.Changes) != 1 || h.asked != nil {
 		t.Errorf("%v, %v, asked %q", done, err, h.asked)
 	}
-	if done, err := h.ApplyConfig(t.Context(), false); err != nil || done.DryRun || h.asked[1] != "model/h/m DeclareModel" {
+	if done, err := h.ApplyConfig(t.Context(), &messages.ApplyConfigRequest{}); err != nil || done.DryRun || h.asked[1] != "model/h/m DeclareModel" {
 		t.Errorf("%v, %v, asked %q", done, err, h.asked)
 	}
 }

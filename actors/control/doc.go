@@ -4,11 +4,13 @@
 // file and no journal: what it needs of them are ports. An operation takes and gives messages, so that doors can be made from a table.
 //
 //	control.go    the ports, and what all operations share
-//	load.go       load, unload, list
+//	load.go       load, unload and list models
+//	pin.go        keep a model from eviction
 //	lease.go      device memory for programs
 //	memory.go     room that is kept for models, and moves that make a large free block
 //	actor.go      the state of any actor, and a command to it
 //	host.go       status, queue, configuration, and which model answers a name
+//	journal.go    decisions, page by page
 //	why.go        explanations
 //	requests.go   the latest requests, as the gateway tells them
 //	catalogue.go  the models as the host actor sees them

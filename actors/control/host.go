@@ -2,29 +2,68 @@ package control
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"modelops/actors/host"
 	"modelops/messages"
 )
 
-// Status shows the host.
-func (c *Control) Status(context.Context) (*messages.StatusView, error) {
+// GetStatus shows the host, its devices and its models.
+func (c *Control) GetStatus(context.Context, *emptypb.Empty) (*messages.StatusView, error) {
 	s := &messages.StatusView{Version: c.o.Version, UptimeMs: time.Since(c.began).Milliseconds(), Models: c.o.Gateway.Models(),
 		Gpus: c.o.View.ReadGPUs(), JournalSequence: c.o.Sequence(), Host: c.o.View.Host(c.hostID())}
 	s.Hints, s.Defrag = c.o.View.Kept(c.o.Now())
 	return s, nil
 }
 
-// Queue lists the requests that run and wait on this host.
-func (c *Control) Queue(context.Context) (*messages.QueueView, error) {
+// GetHealth says whether decisions make progress.
+func (c *Control) GetHealth(context.Context, *emptypb.Empty) (*messages.HealthReply, error) {
+	h := c.o.Gateway.Health()
+	return &messages.HealthReply{Ok: h.OK, OldestUndecidedMs: int32(h.OldestUndecided.Milliseconds()), JournalLag: uint32(h.JournalLag), Reasons: h.Reasons}, nil
+}
+
+// GetVersion shows build and host.
+func (c *Control) GetVersion(context.Context, *emptypb.Empty) (*messages.VersionReply, error) {
+	return &messages.VersionReply{Version: c.o.Version, Host: c.o.Host}, nil
+}
+
+// ListResident shows the models that have a worker or are about to have one, as the gateway sees them now.
+func (c *Control) ListResident(context.Context, *emptypb.Empty) (*messages.ResidentList, error) {
+	return &messages.ResidentList{Models: slices.DeleteFunc(c.o.Gateway.Models(), func(v *messages.ModelView) bool {
+		return v.Phase == messages.ModelView_phase_unknown || v.Phase == messages.ModelView_absent
+	})}, nil
+}
+
+// GetQueue shows the requests that run and wait on this host.
+func (c *Control) GetQueue(context.Context, *emptypb.Empty) (*messages.QueueView, error) {
 	return c.o.Gateway.Queue(), nil
 }
 
-// ApplyConfig reads the configuration again and makes it rule; dry only says what would change. A bad file changes nothing.
-func (c *Control) ApplyConfig(ctx context.Context, dry bool) (*messages.ConfigChanges, error) {
+// CancelRequest ends a request that runs or waits, whatever door it came in.
+func (c *Control) CancelRequest(_ context.Context, r *messages.CancelRequestRequest) (*messages.CancelRequestReply, error) {
+	if r.RequestId == "" {
+		return nil, invalid("request_id", "it is empty", "modelops queue lists the requests")
+	}
+	return &messages.CancelRequestReply{RequestId: r.RequestId, Cancelled: c.o.Gateway.Cancel(r.RequestId)}, nil
+}
+
+// ListHints shows the room that is kept for models.
+func (c *Control) ListHints(context.Context, *emptypb.Empty) (*messages.HintList, error) {
+	hints, _ := c.o.View.Kept(c.o.Now())
+	return &messages.HintList{Hints: hints}, nil
+}
+
+// GetConfig shows the configuration in force, without secrets.
+func (c *Control) GetConfig(context.Context, *emptypb.Empty) (*messages.ConfigView, error) {
+	return c.o.Config()
+}
+
+// ApplyConfig reads the configuration again and makes it rule. A bad file changes nothing.
+func (c *Control) ApplyConfig(ctx context.Context, r *messages.ApplyConfigRequest) (*messages.ConfigChanges, error) {
 	if c.o.Reread == nil {
 		return nil, messages.NewError(messages.FailedPrecondition, "configuration", "this daemon runs on a configuration that is in no file")
 	}
@@ -35,21 +74,21 @@ func (c *Control) ApplyConfig(ctx context.Context, dry bool) (*messages.ConfigCh
 				WithHint("modelops config check shows them")
 		}
 		return next, nil
-	}, dry)
+	}, r.GetDryRun())
 }
 
-// Swap begins an exchange of the model that answers a name; it goes on by itself.
-func (c *Control) Swap(ctx context.Context, r *messages.SwapModel) (*messages.SwapReply, error) {
+// StartSwap begins to let another model answer a name; it goes on by itself.
+func (c *Control) StartSwap(ctx context.Context, r *messages.SwapModel) (*messages.SwapReply, error) {
 	return c.askHost(ctx, r)
 }
 
-// Promote ends a trial in the new model's favour.
-func (c *Control) Promote(ctx context.Context, r *messages.PromoteSwap) (*messages.SwapReply, error) {
+// PromoteSwap ends a trial in the new model's favour.
+func (c *Control) PromoteSwap(ctx context.Context, r *messages.PromoteSwap) (*messages.SwapReply, error) {
 	return c.askHost(ctx, r)
 }
 
-// Rollback ends an exchange in the former model's favour, or takes it back when it is done.
-func (c *Control) Rollback(ctx context.Context, r *messages.RollbackSwap) (*messages.SwapReply, error) {
+// RollbackSwap ends a trial in the former model's favour, or takes a finished swap back.
+func (c *Control) RollbackSwap(ctx context.Context, r *messages.RollbackSwap) (*messages.SwapReply, error) {
 	return c.askHost(ctx, r)
 }
 
@@ -57,8 +96,8 @@ func (c *Control) askHost(ctx context.Context, m proto.Message) (*messages.SwapR
 	return answer[*messages.SwapReply](c.o.Door.Ask(ctx, c.hostID(), m))
 }
 
-// Swaps shows the routes and the latest exchanges.
-func (c *Control) Swaps(context.Context) (*messages.SwapList, error) {
+// ListSwaps shows the routes and the latest swap of each name.
+func (c *Control) ListSwaps(context.Context, *emptypb.Empty) (*messages.SwapList, error) {
 	h := c.o.View.Host(c.hostID())
 	return &messages.SwapList{Routes: h.GetRoutes(), Swaps: h.GetSwaps()}, nil
 }

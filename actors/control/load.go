@@ -4,11 +4,19 @@ import (
 	"context"
 	"fmt"
 
+	"google.golang.org/protobuf/types/known/emptypb"
+
 	"modelops/messages"
 )
 
-// Load makes a model resident and returns when it is ready or failed. A load whose model is unloaded meanwhile is Unavailable.
-func (c *Control) Load(ctx context.Context, r *messages.ModelLoadRequest) (*messages.ModelLoadReply, error) {
+// LoadModel makes a model resident and returns when it is ready or failed. A load whose model is unloaded meanwhile is Unavailable.
+func (c *Control) LoadModel(ctx context.Context, r *messages.ModelLoadRequest) (*messages.ModelLoadReply, error) {
+	switch {
+	case r.ModelName == "":
+		return nil, invalid("model_name", "it is empty", "name the model to load")
+	case r.Shards < 0:
+		return nil, invalid("shards", "it is negative", "leave it out for one shard")
+	}
 	id, err := c.declare(ctx, r)
 	if err != nil {
 		return nil, err
@@ -61,8 +69,11 @@ func (c *Control) declare(ctx context.Context, r *messages.ModelLoadRequest) (me
 	return id, err
 }
 
-// Unload drains a model and returns when its memory is free. Unloading what isn't loaded succeeds.
-func (c *Control) Unload(ctx context.Context, r *messages.ModelUnloadRequest) (*messages.ModelUnloadReply, error) {
+// UnloadModel drains a model and returns when its memory is free. Unloading what isn't loaded succeeds.
+func (c *Control) UnloadModel(ctx context.Context, r *messages.ModelUnloadRequest) (*messages.ModelUnloadReply, error) {
+	if r.ModelName == "" {
+		return nil, invalid("model_name", "it is empty", "name the model to unload")
+	}
 	id, v, err := c.declared(r.ModelName, listModels)
 	if err != nil {
 		return nil, err
@@ -79,8 +90,8 @@ func (c *Control) Unload(ctx context.Context, r *messages.ModelUnloadRequest) (*
 		VramFreedMb: int64(v.MeasuredBytes / messages.MiB)}, nil
 }
 
-// List lists the models that can be asked for, as the legacy contract does.
-func (c *Control) List(context.Context) (*messages.ModelList, error) {
+// ListModels lists the models that can be asked for, as the legacy contract does.
+func (c *Control) ListModels(context.Context, *emptypb.Empty) (*messages.ModelList, error) {
 	out := &messages.ModelList{}
 	for _, v := range c.o.Gateway.Models() {
 		info := &messages.ModelInfo{Name: v.Name, Path: v.GetSpec().GetPath(), Status: v.Phase.String(), Shards: int32(max(v.GetSpec().GetShards(), 1)),

@@ -70,7 +70,7 @@ func TestLoad(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				began := time.Now()
-				r, err := h.Load(ctx, &messages.ModelLoadRequest{ModelName: "small"})
+				r, err := h.LoadModel(ctx, &messages.ModelLoadRequest{ModelName: "small"})
 				is(t, err, c.code, "model/h/tiny", c.text)
 				if err == nil && (!r.Success || r.ModelId != "tiny" || r.VramUsedMb != 5 || r.Message != "Model tiny loaded successfully") {
 					t.Errorf("%v", r)
@@ -98,6 +98,8 @@ func TestLoadDeclares(t *testing.T) {
 		"a new file":         {&messages.ModelLoadRequest{ModelName: "new", ModelPath: "/new.gguf", Shards: 2}, []string{"model/h/new" + declare, "model/h/new" + ensure}, 0, ""},
 		"the declared file":  {&messages.ModelLoadRequest{ModelName: "small", ModelPath: "/tiny.gguf"}, []string{"model/h/tiny" + ensure}, 0, ""},
 		"another file":       {&messages.ModelLoadRequest{ModelName: "tiny", ModelPath: "/other.gguf"}, []string{"model/h/tiny" + declare, "model/h/tiny" + ensure}, 0, ""},
+		"no name":            {&messages.ModelLoadRequest{}, nil, messages.InvalidArgument, "model_name"},
+		"negative shards":    {&messages.ModelLoadRequest{ModelName: "tiny", Shards: -1}, nil, messages.InvalidArgument, "shards"},
 		"a path of no sense": {&messages.ModelLoadRequest{ModelName: "tiny", ModelPath: "?"}, nil, messages.InvalidArgument, "?"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -110,7 +112,7 @@ func TestLoadDeclares(t *testing.T) {
 				}
 				return messages.Reply{}, nil
 			}
-			_, err := h.Load(t.Context(), c.ask)
+			_, err := h.LoadModel(t.Context(), c.ask)
 			is(t, err, c.code, c.of, "")
 			if !slices.Equal(h.asked, c.asked) {
 				t.Errorf("asked %q", h.asked)
@@ -120,10 +122,10 @@ func TestLoadDeclares(t *testing.T) {
 	refused := messages.NewError(messages.JournalFull, "journal", "full")
 	h := open()
 	h.obey = func(messages.ActorID, proto.Message) (messages.Reply, error) { return messages.Reply{}, refused }
-	_, err := h.Load(t.Context(), &messages.ModelLoadRequest{ModelName: "new", ModelPath: "/new.gguf"})
+	_, err := h.LoadModel(t.Context(), &messages.ModelLoadRequest{ModelName: "new", ModelPath: "/new.gguf"})
 	is(t, err, messages.JournalFull, "journal", "full")
 	h.shows(tiny(messages.ModelView_ready, 1))
-	_, err = h.Load(t.Context(), &messages.ModelLoadRequest{ModelName: "tiny"})
+	_, err = h.LoadModel(t.Context(), &messages.ModelLoadRequest{ModelName: "tiny"})
 	is(t, err, messages.JournalFull, "journal", "full")
 }
 
@@ -154,7 +156,7 @@ func TestUnload(t *testing.T) {
 					return messages.Reply{}, nil
 				}
 				began := time.Now()
-				r, err := h.Unload(t.Context(), &messages.ModelUnloadRequest{ModelName: "small", Force: true})
+				r, err := h.UnloadModel(t.Context(), &messages.ModelUnloadRequest{ModelName: "small", Force: true})
 				if err != nil || r.VramFreedMb != 5 || time.Since(began) != c.after || !slices.Equal(h.asked, []string{"model/h/tiny UnloadModel"}) {
 					t.Errorf("%v, %v after %s, asked %q", r, err, time.Since(began), h.asked)
 				}
@@ -162,10 +164,12 @@ func TestUnload(t *testing.T) {
 		})
 	}
 	h := open()
-	_, err := h.Unload(t.Context(), &messages.ModelUnloadRequest{ModelName: "other"})
+	_, err := h.UnloadModel(t.Context(), &messages.ModelUnloadRequest{ModelName: "other"})
 	is(t, err, messages.ModelNotFound, "model/h/other", "Model 'other' not found")
+	_, err = h.UnloadModel(t.Context(), &messages.ModelUnloadRequest{})
+	is(t, err, messages.InvalidArgument, "model_name", "empty")
 	h.shows(tiny(messages.ModelView_absent, 0))
-	if r, err := h.Unload(t.Context(), &messages.ModelUnloadRequest{ModelName: "tiny"}); err != nil || !r.Success {
+	if r, err := h.UnloadModel(t.Context(), &messages.ModelUnloadRequest{ModelName: "tiny"}); err != nil || !r.Success {
 		t.Errorf("what isn't loaded: %v, %v", r, err)
 	}
 }
@@ -173,7 +177,7 @@ func TestUnload(t *testing.T) {
 func TestList(t *testing.T) {
 	h := open()
 	h.queued = []*messages.ModelView{tiny(messages.ModelView_ready, 1), {Name: "split", Phase: messages.ModelView_loading, Spec: &messages.ModelSpec{Shards: 2}, ReadyMs: 5000}}
-	l, err := h.List(t.Context())
+	l, err := h.ListModels(t.Context(), nil)
 	if err != nil || l.TotalCount != 2 || l.TotalVramMb != 5 || l.Models[0].Shards != 1 || l.Models[0].Path != "/tiny.gguf" || l.Models[1].Shards != 2 || l.Models[1].LoadTime != 5 || l.Models[1].Status != "loading" {
 		t.Errorf("%v, %v", l, err)
 	}

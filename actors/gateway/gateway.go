@@ -74,7 +74,7 @@ func (g *Gateway) place(ctx context.Context, model string) (*messages.Grant, err
 	}
 	if l := t.tried(); l != nil {
 		grant, err := g.admit(ctx, l, t.trial)
-		if err == nil || ctx.Err() != nil {
+		if err == nil || ctx.Err() != nil || messages.CodeOf(err) == messages.Cancelled {
 			return grant, err
 		}
 		t.trial.record(true) // its canary refused: the model that is known to work answers

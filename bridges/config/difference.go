@@ -31,24 +31,24 @@ func changed(sections []section, words string) (out []string) {
 }
 
 // Differs compares a configuration with the one that it follows.
-func (cfg *Config) Differs(old *Config) (d Difference) {
-	for _, p := range cfg.Models.Preload {
+func (c *Config) Differs(old *Config) (d Difference) {
+	for _, p := range c.Models.Preload {
 		if !slices.ContainsFunc(old.Models.Preload, func(o Preload) bool { return o.Name == p.Name }) {
 			d.Preload = append(d.Preload, p.Name)
 		}
 	}
 	d.Changes = changed([]section{
-		{"resilience", old.Resilience, cfg.Resilience}, {"queue", old.Queue, cfg.Queue}, {"batch", old.Batch, cfg.Batch},
-		{"server.require_key", old.Server.RequireKey, cfg.Server.RequireKey},
+		{"resilience", old.Resilience, c.Resilience}, {"queue", old.Queue, c.Queue}, {"batch", old.Batch, c.Batch},
+		{"server.require_key", old.Server.RequireKey, c.Server.RequireKey},
 	}, ": changed")
-	d.Changes = append(d.Changes, changedKeys(old.Keys, cfg.Keys)...)
-	was, will := old.Server, cfg.Server
+	d.Changes = append(d.Changes, changedKeys(old.Keys, c.Keys)...)
+	was, will := old.Server, c.Server
 	was.RequireKey, will.RequireKey = false, false // asked at each request
 	d.Restart = changed([]section{
-		{"host", old.Host, cfg.Host}, {"data_dir", old.DataDir, cfg.DataDir}, {"server", was, will}, {"journal", old.Journal, cfg.Journal},
-		{"resources", old.Resources, cfg.Resources}, {"runtimes", old.Runtimes, cfg.Runtimes}, {"load", old.Load, cfg.Load},
-		{"scheduler", old.Scheduler, cfg.Scheduler}, {"queue.max_wait of models that wait for memory", old.Queue.MaxWait, cfg.Queue.MaxWait},
-		{"log", old.Log, cfg.Log},
+		{"host", old.Host, c.Host}, {"data_dir", old.DataDir, c.DataDir}, {"server", was, will}, {"journal", old.Journal, c.Journal},
+		{"resources", old.Resources, c.Resources}, {"runtimes", old.Runtimes, c.Runtimes}, {"load", old.Load, c.Load},
+		{"scheduler", old.Scheduler, c.Scheduler}, {"queue.max_wait of models that wait for memory", old.Queue.MaxWait, c.Queue.MaxWait},
+		{"log", old.Log, c.Log},
 	}, ": changed, needs a restart")
 	return d
 }

@@ -12,22 +12,22 @@ import (
 )
 
 // Specs are the declarations of the configuration as messages, by name.
-func (cfg *Config) Specs() []*messages.ModelSpec {
+func (c *Config) Specs() []*messages.ModelSpec {
 	var out []*messages.ModelSpec
-	for _, name := range slices.Sorted(maps.Keys(cfg.Models.Declare)) {
-		out = append(out, cfg.declared(name, cfg.Models.Declare[name]))
+	for _, name := range slices.Sorted(maps.Keys(c.Models.Declare)) {
+		out = append(out, c.declared(name, c.Models.Declare[name]))
 	}
 	return out
 }
 
-func (cfg *Config) declared(name string, m Model) *messages.ModelSpec {
+func (c *Config) declared(name string, m Model) *messages.ModelSpec {
 	url := m.URL
 	if m.Proxy != "" {
 		url = m.Proxy
 	}
 	threads := 0
 	if m.Runtime == RuntimeEmbedded {
-		threads = cfg.Runtimes.Embedded.Threads
+		threads = c.Runtimes.Embedded.Threads
 	}
 	return &messages.ModelSpec{
 		Name: name, Runtime: m.Runtime, Path: m.Path, Shards: uint32(max(m.Shards, 1)), Args: m.Args, Env: m.Env, Cmd: m.Cmd, CmdStop: m.CmdStop,
@@ -35,7 +35,7 @@ func (cfg *Config) declared(name string, m Model) *messages.ModelSpec {
 		VramBytes: uint64(m.VRAMMB) * messages.MiB, ContextLength: uint32(m.ContextLength), Parallel: uint32(m.Parallel), Aliases: m.Aliases,
 		ConcurrencyLimit: uint32(m.ConcurrencyLimit), TtlSeconds: uint32(max(m.TTL, 0).Seconds()), Pinned: m.Pinned,
 		UseModelName: m.UseModelName, Unlisted: m.Unlisted, MinResidencySeconds: uint32(m.MinResidency.Seconds()),
-		Threads: uint32(threads), Revision: cfg.ModelRevision(name), IdleMs: idleMs(m), DeclaredBy: messages.DeclaredByConfig, Groups: m.Groups,
+		Threads: uint32(threads), Revision: c.ModelRevision(name), IdleMs: idleMs(m), DeclaredBy: messages.DeclaredByConfig, Groups: m.Groups,
 		MinReplicas: uint32(m.Replicas.Min), MaxReplicas: uint32(m.Replicas.Max), SleepMs: sleepMs(m),
 	}
 }
@@ -58,17 +58,17 @@ func sleepMs(m Model) *int64 {
 }
 
 // SpecOf declares a file under a name that the configuration may not know.
-func (cfg *Config) SpecOf(name, path string, shards int) (*messages.ModelSpec, error) {
+func (c *Config) SpecOf(name, path string, shards int) (*messages.ModelSpec, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, messages.Errorf(messages.InvalidArgument, path, "the path can't be resolved: %w", err)
 	}
 	var m Model // the runtime is chosen by the file
-	if _, known, ok := cfg.ModelNamed(name); ok {
+	if _, known, ok := c.ModelNamed(name); ok {
 		m = known
 	}
 	m.Path, m.Shards = abs, max(shards, 1)
-	spec := cfg.declared(name, m)
+	spec := c.declared(name, m)
 	spec.DeclaredBy = messages.DeclaredByAPI
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s|%s|%s|%d", spec.Revision, m.Runtime, abs, m.Shards))
 	spec.Revision = hex.EncodeToString(sum[:8])

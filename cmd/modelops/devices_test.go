@@ -130,7 +130,7 @@ func onCards(t *testing.T, sections string, blind bool) (*daemon, *cards) {
 
 func (d *daemon) loads(t *testing.T, model string) *messages.ModelView {
 	t.Helper()
-	if _, err := d.control.Load(t.Context(), &messages.ModelLoadRequest{ModelName: model}); err != nil {
+	if _, err := d.control.LoadModel(t.Context(), &messages.ModelLoadRequest{ModelName: model}); err != nil {
 		t.Fatalf("%s: %v", model, err)
 	}
 	return d.view.Model(messages.ModelActor(d.host, model))

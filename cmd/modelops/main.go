@@ -47,7 +47,7 @@ func (s serving) FollowConfig(ctx context.Context, signals <-chan os.Signal, pat
 
 // reload applies what the file says now. A bad file changes nothing, and says so once.
 func (d *daemon) reload(ctx context.Context) {
-	done, err := d.control.ApplyConfig(ctx, false)
+	done, err := d.control.ApplyConfig(ctx, &messages.ApplyConfigRequest{})
 	if err != nil {
 		d.log.Error("the configuration was not applied", "error", err)
 		return

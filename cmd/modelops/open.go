@@ -62,7 +62,7 @@ func (d *daemon) openWorld(ctx context.Context) error {
 
 func (d *daemon) openEdges(context.Context) error {
 	bind := d.cfg.Server.Bind
-	d.grpc = grpcapi.New(grpcapi.Options{Gateway: d.gateway, Callers: d.caller, Control: d.control, Log: d.log, Observe: d.metrics.Told("grpc")})
+	d.grpc = grpcapi.New(grpcapi.Options{Gateway: d.gateway, Callers: d.caller, Control: doors{d.control}, Log: d.log, Observe: d.metrics.Told("grpc")})
 	if err := d.grpc.Start(bind, d.cfg.Server.GRPCPort); err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func (d *daemon) openHTTP(bind string) error {
 	d.openai = openai.New(openai.Options{Gateway: d.gateway, Callers: d.caller, MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Batching: d.batching, Observe: d.metrics, Log: d.log})
 	d.later(func(context.Context) error { d.openai.Close(); return nil })
 	server, err := rest.New(rest.Options{OpenAI: d.openai, Gateway: d.gateway, Metrics: d.metrics.Handler(d.refresh), Version: buildVersion(),
-		Status: d.status, Queue: d.gateway.Queue, Why: d.control.Why, Swaps: d.control, Bind: bind, Port: d.cfg.Server.RESTPort, Log: d.log, Observe: d.metrics.ToldHTTP})
+		Status: d.status, Queue: d.gateway.Queue, Why: d.control.Why, Swaps: doors{d.control}, Bind: bind, Port: d.cfg.Server.RESTPort, Log: d.log, Observe: d.metrics.ToldHTTP})
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func (d *daemon) openNATS() error {
 		return err
 	}
 	d.later(func(context.Context) error { nc.Close(); return nil })
-	d.nats = natsapi.New(natsapi.Options{Conn: nc, Gateway: d.gateway, Control: d.control, Callers: d.caller, Host: d.host, Version: buildVersion(), Log: d.log, Observe: d.metrics.Told("nats")})
+	d.nats = natsapi.New(natsapi.Options{Conn: nc, Gateway: d.gateway, Control: doors{d.control}, Callers: d.caller, Host: d.host, Version: buildVersion(), Log: d.log, Observe: d.metrics.Told("nats")})
 	if err := d.nats.Start(); err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (d *daemon) refresh() {
 }
 
 func (d *daemon) status() *messages.StatusView {
-	s, _ := d.control.Status(d.life) // it has no reason to fail
+	s, _ := d.control.GetStatus(d.life, nil) // it has no reason to fail
 	return s
 }
 

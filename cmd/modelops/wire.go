@@ -62,6 +62,10 @@ func (d *daemon) operations() control.Options {
 	o := control.Options{
 		Host: d.host, Version: buildVersion(), Door: d.tree, View: d.view, Gateway: d.gateway, Now: d.clock.Now, Sequence: d.journal.Sequence,
 		Actors: d.tree.Actors, Reconciler: d.reconciler, Requests: d.requests, Explain: d.explain, Memory: d.memory(),
+		Config: func() (*messages.ConfigView, error) { return d.config().View() },
+		Replay: func(ctx context.Context, actor messages.ActorID, after uint64, fn func(messages.Recorded) error) error {
+			return d.journal.Replay(ctx, journal.Query{Actor: actor, After: after, Unknown: true}, fn)
+		},
 		SpecOf: func(name, path string, shards int) (*messages.ModelSpec, error) {
 			return d.config().SpecOf(name, path, shards)
 		},

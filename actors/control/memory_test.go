@@ -1,0 +1,154 @@
+package control
+
+import (
+	"slices"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"modelops/messages"
+)
+
+func needing(name, path string, footprints map[string]uint64) *messages.ModelView {
+	return &messages.ModelView{Name: name, Spec: &messages.ModelSpec{Name: name, Path: path, Groups: []string{"g"}}, Footprints: footprints}
+}
+
+// What a model needs is what was measured, else what its file suggests, and what a person says overrules both.
+func TestHintModel(t *testing.T) {
+	measured := needing("m", "/m.gguf", map[string]uint64{"cpu": 70, "cuda": 90})
+	for name, c := range map[string]struct {
+		model *messages.ModelView
+		ask   *messages.HintModelRequest
+		bytes uint64
+		code  messages.Code
+	}{
+		"measured":  {measured, &messages.HintModelRequest{ModelName: "m"}, 90, 0},
+		"estimated": {needing("m", "/m.gguf", nil), &messages.HintModelRequest{ModelName: "m"}, 7, 0},
+		"said":      {measured, &messages.HintModelRequest{ModelName: "m", Bytes: 5}, 5, 0},
+		"no file":   {needing("m", "/gone.gguf", nil), &messages.HintModelRequest{ModelName: "m"}, 0, messages.InvalidArgument},
+		"unknown":   {measured, &messages.HintModelRequest{ModelName: "other"}, 0, messages.ModelNotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := open()
+			h.shows(c.model)
+			h.obey = func(to messages.ActorID, m proto.Message) (messages.Reply, error) {
+				p := m.(*messages.HintPlacement)
+				if to != messages.ArbiterActor() || p.Holder != "model/*/m" || len(p.Needs) != 1 || p.Needs[0].Host != "h" || p.Needs[0].Bytes != c.bytes || p.WithinSeconds != c.ask.WithinSeconds {
+					t.Errorf("%v is asked %v", to, p)
+				}
+				return messages.Reply{Answer: &messages.HintReply{Gpu: "gpu/h/gpu0"}}, nil
+			}
+			r, err := h.HintModel(t.Context(), c.ask)
+			if messages.CodeOf(err) != c.code || err == nil && r.Gpu != "gpu/h/gpu0" {
+				t.Errorf("%v, %v", r, err)
+			}
+		})
+	}
+}
+
+// The answer of an arbiter that had nothing to do is empty; its refusal is the operation's.
+func TestDefrag(t *testing.T) {
+	h := open()
+	h.shows(needing("m", "/m.gguf", nil))
+	var asked []*messages.PlanDefrag
+	var answer proto.Message = &messages.DefragPlan{Id: "d"}
+	h.obey = func(_ messages.ActorID, m proto.Message) (messages.Reply, error) {
+		asked = append(asked, m.(*messages.PlanDefrag))
+		return messages.Reply{Answer: answer}, nil
+	}
+	if p, err := h.Defrag(t.Context(), &messages.DefragRequest{Apply: true}); err != nil || p.Id != "d" || !asked[0].Apply || len(asked[0].Needs) != 0 {
+		t.Errorf("%v, %v, asked %v", p, err, asked)
+	}
+	if _, err := h.Defrag(t.Context(), &messages.DefragRequest{NeedBytes: 5}); err != nil || asked[1].Needs[0].Bytes != 5 || asked[1].Holder != "" {
+		t.Errorf("%v, asked %v", err, asked)
+	}
+	answer = &messages.Done{}
+	if p, err := h.Defrag(t.Context(), &messages.DefragRequest{ModelName: "m"}); err != nil || p.Id != "" || asked[2].Needs[0].Bytes != 7 || asked[2].Holder != "model/*/m" {
+		t.Errorf("%v, %v, asked %v", p, err, asked)
+	}
+	_, err := h.Defrag(t.Context(), &messages.DefragRequest{ModelName: "other"})
+	is(t, err, messages.ModelNotFound, "model/h/other", "")
+	full := messages.NewError(messages.GPUUnavailable, "arbiter", "full")
+	h.obey = func(messages.ActorID, proto.Message) (messages.Reply, error) { return messages.Reply{}, full }
+	_, err = h.Defrag(t.Context(), &messages.DefragRequest{})
+	is(t, err, messages.GPUUnavailable, "arbiter", "full")
+}
+
+func TestListHints(t *testing.T) {
+	h := open()
+	h.view.StateChanged(messages.ArbiterActor(), 1, &messages.ArbiterView{Hints: []*messages.HintReply{{Model: "over", UntilMs: 999}, {Model: "m", UntilMs: 1001}}})
+	if l, err := h.ListHints(t.Context(), nil); err != nil || len(l.Hints) != 1 || l.Hints[0].Model != "m" {
+		t.Errorf("%v, %v", l, err)
+	}
+}
+
+// A pin has the owner that the request names, else the caller, else somebody; the reply says how the model stands afterwards.
+func TestPins(t *testing.T) {
+	caller := messages.WithCaller(t.Context(), messages.Caller{Principal: messages.Principal{Name: "key"}})
+	h := open()
+	h.shows(tiny(messages.ModelView_ready, 1))
+	h.obey = func(_ messages.ActorID, m proto.Message) (messages.Reply, error) {
+		v, p := tiny(messages.ModelView_ready, 1), m.(*messages.PinModel)
+		v.PinnedBy = p.Owner
+		if p.TtlSeconds > 0 {
+			v.PinnedUntilMs = int64(p.TtlSeconds) * 1000
+		}
+		h.shows(v)
+		return messages.Reply{}, nil
+	}
+	if r, err := h.PinModel(caller, &messages.PinModelRequest{ModelName: "small", Owner: "me", TtlSeconds: 60}); err != nil || r.ModelName != "tiny" || r.PinnedBy != "me" || r.PinnedUntilMs != 60_000 {
+		t.Errorf("%v, %v", r, err)
+	}
+	if r, err := h.PinModel(caller, &messages.PinModelRequest{ModelName: "tiny"}); err != nil || r.PinnedBy != "key" || r.PinnedUntilMs != 0 {
+		t.Errorf("%v, %v", r, err)
+	}
+	if r, err := h.PinModel(t.Context(), &messages.PinModelRequest{ModelName: "tiny"}); err != nil || r.PinnedBy != "somebody" {
+		t.Errorf("%v, %v", r, err)
+	}
+	if r, err := h.UnpinModel(t.Context(), &messages.UnpinModelRequest{ModelName: "tiny"}); err != nil || r.PinnedBy != "" {
+		t.Errorf("%v, %v", r, err)
+	}
+	_, err := h.PinModel(t.Context(), &messages.PinModelRequest{ModelName: "other"})
+	is(t, err, messages.ModelNotFound, "model/h/other", "")
+	_, err = h.UnpinModel(t.Context(), &messages.UnpinModelRequest{})
+	is(t, err, messages.InvalidArgument, "model_name", "")
+}
+
+// Pages follow each other without a gap and end with the journal's last decision.
+func TestReadJournal(t *testing.T) {
+	h := open()
+	tiny, other := messages.ModelActor("h", "tiny"), messages.ModelActor("h", "other")
+	for n := uint64(1); n <= 250; n++ {
+		d := messages.Recorded{Actor: tiny, Sequence: n, ID: "id", Meta: messages.Meta{Correlation: "r1"}, Events: []proto.Message{&messages.ModelWanted{Attempt: n}}}
+		if n%10 == 0 {
+			d.Actor = other
+		}
+		h.decisions = append(h.decisions, d)
+	}
+	h.decisions = append(h.decisions, messages.Recorded{Actor: tiny, Sequence: 251, Decision: &messages.Decision{Events: []*messages.Event{{Type: "model.from_the_future"}}}})
+	h.o.Sequence = func() uint64 { return 251 }
+	var sizes []int
+	var after uint64
+	for {
+		page, err := h.ReadJournal(t.Context(), &messages.JournalRequest{After: after})
+		if err != nil || page.LastSequence != 251 || page.Decisions[0].Sequence != after+1 {
+			t.Fatalf("%v, %v", page, err)
+		}
+		sizes = append(sizes, len(page.Decisions))
+		if after = page.NextAfter; after == page.LastSequence {
+			if last := page.Decisions[len(page.Decisions)-1]; last.Events[0].Name != "model.from_the_future" || last.Events[0].Body != nil {
+				t.Errorf("the last is %v", last)
+			}
+			break
+		}
+	}
+	if !slices.Equal(sizes, []int{100, 100, 51}) {
+		t.Errorf("pages of %v", sizes)
+	}
+	page, err := h.ReadJournal(t.Context(), &messages.JournalRequest{Actor: other.String(), Limit: 5})
+	if err != nil || len(page.Decisions) != 5 || page.NextAfter != 50 || page.Decisions[0].Events[0].Name != "model.wanted" || page.Decisions[0].Correlation != "r1" {
+		t.Errorf("%v, %v", page, err)
+	}
+	_, err = h.ReadJournal(t.Context(), &messages.JournalRequest{Actor: "what"})
+	is(t, err, messages.InvalidArgument, "what", "")
+}

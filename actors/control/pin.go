@@ -1,0 +1,37 @@
+package control
+
+import (
+	"cmp"
+	"context"
+
+	"modelops/messages"
+)
+
+// anybody pins a model when neither the request nor the caller says who.
+const anybody = "somebody"
+
+// PinModel keeps a model from eviction.
+func (c *Control) PinModel(ctx context.Context, r *messages.PinModelRequest) (*messages.PinModelReply, error) {
+	owner := cmp.Or(r.Owner, messages.CallerFrom(ctx).Name, anybody)
+	return c.pin(ctx, r.ModelName, &messages.PinModel{Owner: owner, TtlSeconds: r.TtlSeconds})
+}
+
+// UnpinModel ends a pin, no matter who owns it.
+func (c *Control) UnpinModel(ctx context.Context, r *messages.UnpinModelRequest) (*messages.PinModelReply, error) {
+	return c.pin(ctx, r.ModelName, &messages.PinModel{})
+}
+
+func (c *Control) pin(ctx context.Context, name string, command *messages.PinModel) (*messages.PinModelReply, error) {
+	if name == "" {
+		return nil, invalid("model_name", "it is empty", "name the model")
+	}
+	id, _, err := c.declared(name, listModels)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.o.Door.Ask(ctx, id, command); err != nil {
+		return nil, err
+	}
+	v := c.o.View.Model(id) // the actor shows its decision before it answers
+	return &messages.PinModelReply{ModelName: id.Name(), PinnedBy: v.GetPinnedBy(), PinnedUntilMs: v.GetPinnedUntilMs()}, nil
+}
