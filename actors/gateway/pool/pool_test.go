@@ -197,7 +197,7 @@ func (w *walk) intents() {
 			w.seeks = true
 		}
 	}
-	if p.Interested() && !p.onItsWay() && p.sleeper() == nil && !w.seeks && (!p.seek.next.After(w.now) || p.seek.next.Sub(w.now) > placedFor) {
+	if p.Interested() && !p.onItsWay() && p.sleeper() == nil && !w.seeks && (!p.seek.next.After(w.now) || p.seek.next.Sub(w.now) > longestPause) {
 		w.Fatalf("interest, and no endpoint on its way: %+v", p.seek)
 	}
 	if pause, ok := p.SeekAfter(w.now); ok && (pause < 0 || pause > longestPause) {

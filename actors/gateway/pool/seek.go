@@ -28,17 +28,18 @@ type PlaceAnswer int
 const (
 	// Unanswered means that the Seek was given up before an answer came: the pool seeks again if it still has to.
 	Unanswered PlaceAnswer = iota
-	// Placed means that an endpoint is on its way: its view will come.
+	// Placed means that a placement is decided: a view of its endpoint will come. Until then the pool seeks again after pauses, since the
+	// placement may still be refused by its device or given up.
 	Placed
 	// Waits means that there is no placement yet: the pool seeks again after a pause.
 	Waits
 )
 
 const (
-	firstPause   = 5 * time.Millisecond // after the first Waits; it doubles up to longestPause
+	firstPause   = 5 * time.Millisecond  // after the first Waits; it doubles up to longestPause
+	placedPause  = 25 * time.Millisecond // after the first Placed: mostly the endpoint loads by then
 	longestPause = 250 * time.Millisecond
-	placedFor    = 5 * time.Second // so long after Placed without a view of it the pool seeks again: the command may be lost
-	wakeAgain    = time.Second     // a Wake without effect is repeated
+	wakeAgain    = time.Second // a Wake without effect is repeated
 )
 
 // seeking is where the pool's Seek stands.
@@ -107,8 +108,7 @@ func (p *Pool) Answered(a PlaceAnswer, err error, now time.Time) (refused []uint
 	switch code := messages.CodeOf(err); {
 	case p.onItsWay(): // a view came first
 	case code == messages.Unavailable, code == messages.DeadlineExceeded, err == nil && a == Waits:
-		p.seek.pause = min(max(2*p.seek.pause, firstPause), longestPause)
-		p.seek.next = now.Add(p.seek.pause)
+		p.pause(firstPause, now)
 	case err != nil:
 		p.seek = seeking{}
 		if code == messages.ModelNotFound {
@@ -116,11 +116,17 @@ func (p *Pool) Answered(a PlaceAnswer, err error, now time.Time) (refused []uint
 		}
 		return p.RefuseAll(now), p.loadError(messages.AsError(err), p.subject())
 	case a == Placed:
-		p.seek.pause, p.seek.next = 0, now.Add(placedFor)
+		p.pause(placedPause, now)
 	default:
 		p.seek.pause, p.seek.next = 0, time.Time{}
 	}
 	return nil, nil
+}
+
+// pause puts the next Seek off for twice as long as the last time.
+func (p *Pool) pause(least time.Duration, now time.Time) {
+	p.seek.pause = min(max(2*p.seek.pause, least), longestPause)
+	p.seek.next = now.Add(p.seek.pause)
 }
 
 // loadError is the refusal when the model can't be had.
