@@ -342,30 +342,6 @@ func (r Rules) placementFailed(s State, c *messages.ReportPlacementFailed, now *
 	return entity.Facts(r.loadFailed(s, c.Attempt, c.Error, c.Retriable, now)), nil
 }
 
-// holds tells whether a lease is one of its placements', also while it is given back. An epoch of 0 asks for any.
-func (s State) holds(lease string, epoch uint64) bool {
-	for _, p := range append(slices.Clone(s.Returning), s.Placement) {
-		for _, share := range p.GetShares() {
-			if share.Lease == lease && (epoch == 0 || share.Epoch == epoch) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// leaseLost lets the worker go when the ledger doesn't know its lease any more: it runs on memory that others may be given.
-func leaseLost(s State, c *messages.ReportLeaseLost, now *timestamppb.Timestamp) (entity.Verdict, error) {
-	if c.Attempt != s.Attempt || !s.resident() || !s.holds(c.Lease, c.Epoch) {
-		return stale()
-	}
-	v := entity.Facts(&messages.ModelLeaseLost{Attempt: s.Attempt, Lease: c.Lease, Epoch: c.Epoch, Reason: c.Reason, At: now})
-	if s.settledIn() || s.Phase == Loading {
-		v.Events = append(v.Events, &messages.ModelDraining{Attempt: s.Attempt, Reason: "its lease is lost: " + c.Reason, Force: true, At: now})
-	}
-	return v, nil
-}
-
 func (r Rules) loadFailed(s State, attempt uint64, e *messages.ErrorBody, retriable bool, now *timestamppb.Timestamp) *messages.LoadFailed {
 	f := &messages.LoadFailed{Attempt: attempt, Error: e, At: now}
 	if retriable {

@@ -3,7 +3,6 @@ package model
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -69,11 +68,6 @@ type (
 		Worker  *messages.Worker
 		Attempt uint64
 	}
-	settle struct {
-		Placement *messages.Placement
-		Measured  uint64
-		Attempt   uint64
-	}
 	drain struct {
 		Actor   messages.ActorID
 		Attempt uint64
@@ -85,84 +79,30 @@ type (
 		Nonce   string
 		Attempt uint64
 	}
-	fallAsleep struct {
-		Spec    *messages.ModelSpec
-		Worker  *messages.Worker
-		Actor   messages.ActorID
-		Attempt uint64
-	}
-	shrink struct { // a sleeper's memory goes back
-		Placement *messages.Placement
-		Bytes     uint64
-		Attempt   uint64
-	}
-	wake struct {
-		Spec      *messages.ModelSpec
-		Worker    *messages.Worker
-		Placement *messages.Placement
-		Bytes     uint64 // when it is awake
-		Attempt   uint64
-	}
-	callUp struct { // a further worker shall be there
-		Actor messages.ActorID
-		Spec  *messages.ModelSpec
-		Order uint64
-	}
-	dismiss struct {
-		Actor messages.ActorID
-		Order uint64
-	}
-	stepIn struct { // a replacement shall be ready
-		Actor messages.ActorID
-		Spec  *messages.ModelSpec
-		Order uint64
-	}
-	renew struct { // a replica's worker shall start anew
-		Actor   messages.ActorID
-		Attempt uint64
-		Reason  string
-		Order   uint64
-	}
-	giveUp struct{ Placement *messages.Placement } // return a lease
-	retry  struct {
+	retry struct {
 		Attempt uint64
 		After   time.Duration
 	}
 )
 
-func (e place) Key() string      { return fmt.Sprintf("place/%d", e.Attempt) }
-func (e start) Key() string      { return fmt.Sprintf("start/%d", e.Attempt) }
-func (e await) Key() string      { return fmt.Sprintf("ready/%d", e.Attempt) }
-func (e watch) Key() string      { return fmt.Sprintf("watch/%d", e.Attempt) }
-func (e settle) Key() string     { return fmt.Sprintf("settle/%d/%d", e.Attempt, e.Measured) }
-func (e drain) Key() string      { return fmt.Sprintf("drain/%d/%t", e.Attempt, e.Force) }
-func (e stop) Key() string       { return fmt.Sprintf("stop/%d", e.Attempt) }
-func (e fallAsleep) Key() string { return fmt.Sprintf("fallAsleep/%d", e.Attempt) }
-func (e shrink) Key() string     { return fmt.Sprintf("shrink/%d/%d", e.Attempt, e.Bytes) }
-func (e wake) Key() string       { return fmt.Sprintf("wake/%d", e.Attempt) }
-func (e callUp) Key() string     { return fmt.Sprintf("call_up/%s/%d", e.Actor.Name(), e.Order) }
-func (e dismiss) Key() string    { return fmt.Sprintf("dismiss/%s/%d", e.Actor.Name(), e.Order) }
-func (e stepIn) Key() string     { return fmt.Sprintf("step_in/%s/%d", e.Actor.Name(), e.Order) }
-func (e renew) Key() string      { return fmt.Sprintf("renew/%s/%d", e.Actor.Name(), e.Order) }
-func (e giveUp) Key() string     { return "return/" + e.Placement.Id }
-func (e retry) Key() string      { return fmt.Sprintf("retry/%d", e.Attempt) }
+func (e place) Key() string { return fmt.Sprintf("place/%d", e.Attempt) }
+func (e start) Key() string { return fmt.Sprintf("start/%d", e.Attempt) }
+func (e await) Key() string { return fmt.Sprintf("ready/%d", e.Attempt) }
+func (e watch) Key() string { return fmt.Sprintf("watch/%d", e.Attempt) }
+func (e drain) Key() string { return fmt.Sprintf("drain/%d/%t", e.Attempt, e.Force) }
+func (e stop) Key() string  { return fmt.Sprintf("stop/%d", e.Attempt) }
+func (e retry) Key() string { return fmt.Sprintf("retry/%d", e.Attempt) }
 
 // Pace: the arbiter's answer is usually there within a few milliseconds.
 func (place) Pace() (first, longest time.Duration) {
 	return 5 * time.Millisecond, 250 * time.Millisecond
 }
 
-// Pace: who is waited for is looked at again and again.
-func (stepIn) Pace() (first, longest time.Duration) { return 100 * time.Millisecond, time.Second }
-
-// Pace is as that of stepIn.
-func (renew) Pace() (first, longest time.Duration) { return 100 * time.Millisecond, time.Second }
-
 // Owed lists what the world owes this state.
 func Owed(s State) []entity.Effect {
-	out := owedCrew(s)
+	out := owedReplicas(s)
 	for _, p := range s.Returning {
-		out = append(out, giveUp{p})
+		out = append(out, giveBack{p})
 	}
 	switch s.Phase {
 	case Placing:
@@ -223,10 +163,7 @@ func (h ports) perform(ctx context.Context, effect entity.Effect) (proto.Message
 		}
 		return &messages.ReportWorkerExited{Attempt: e.Attempt, ExitCode: x.Code, Reason: x.Reason, LogTail: x.LogTail, Unwitnessed: x.Unwitnessed}, nil
 	case settle:
-		if err := h.settle(ctx, e); err != nil {
-			return nil, err
-		}
-		return &messages.ReportLeaseSettled{Attempt: e.Attempt}, nil
+		return h.settle(ctx, e)
 	case drain:
 		if err := h.gate.Drain(ctx, e.Actor, e.Attempt, e.Force); err != nil {
 			return nil, err
@@ -235,35 +172,21 @@ func (h ports) perform(ctx context.Context, effect entity.Effect) (proto.Message
 	case fallAsleep:
 		return h.fallAsleep(ctx, e)
 	case shrink:
-		if err := h.resize(ctx, e.Placement, e.Bytes); err != nil && messages.CodeOf(err) != messages.NotFound {
-			return nil, err
-		}
-		return &messages.ReportLeaseSettled{Attempt: e.Attempt}, nil
+		return h.shrink(ctx, e)
 	case wake:
 		return h.wake(ctx, e)
-	case callUp:
-		return h.callUp(ctx, e)
-	case dismiss:
-		if _, err := h.door.Ask(ctx, e.Actor, &messages.RetireModel{Reason: "its model dismisses it"}); err != nil {
-			return nil, err
-		}
-		return &messages.ReportReplicaSettled{Replica: e.Actor.Name(), Order: e.Order}, nil
-	case stepIn:
-		return h.stepIn(ctx, e)
-	case renew:
-		return h.renew(ctx, e)
+	case ensureReplica:
+		return h.ensureReplica(ctx, e)
+	case removeReplica:
+		return h.removeReplica(ctx, e)
+	case ensureReplacement:
+		return h.ensureReplacement(ctx, e)
+	case restartReplica:
+		return h.restartReplica(ctx, e)
 	case stop:
 		return h.stop(ctx, e)
-	case giveUp:
-		if h.free != nil {
-			h.free(ctx, e.Placement) // the driver's word lags behind a process's end
-		}
-		for _, part := range e.Placement.Shares {
-			if _, err := h.door.Ask(ctx, gpuOf(part.Gpu), &messages.ReleaseVram{Lease: part.Lease, Holder: e.Placement.Holder, Epoch: part.Epoch, Reason: "its worker is gone"}); err != nil {
-				return nil, err
-			}
-		}
-		return &messages.ReportLeaseReturned{Placement: e.Placement.Id}, nil
+	case giveBack:
+		return h.giveBack(ctx, e)
 	case retry:
 		if err := entity.Pause(ctx, e.After); err != nil {
 			return nil, err
@@ -271,94 +194,6 @@ func (h ports) perform(ctx context.Context, effect entity.Effect) (proto.Message
 		return &messages.RetryLoad{Attempt: e.Attempt}, nil
 	}
 	panic(fmt.Sprintf("model owes no %T", effect))
-}
-
-// settle tells every device of a placement what the worker was measured to hold there; without figures for each, an equal part.
-func (h ports) settle(ctx context.Context, e settle) error {
-	parts := e.Placement.Shares
-	held := []uint64{e.Measured}
-	if len(parts) > 1 {
-		held = nil
-		if h.held != nil {
-			held = h.held(ctx, e.Placement)
-		}
-		if len(held) != len(parts) {
-			held = slices.Repeat([]uint64{e.Measured / uint64(len(parts))}, len(parts))
-		}
-	}
-	for i, part := range parts {
-		_, err := h.door.Ask(ctx, gpuOf(part.Gpu), &messages.SettleVram{Lease: part.Lease, Holder: e.Placement.Holder, Epoch: part.Epoch, MeasuredBytes: held[i]})
-		if err != nil && messages.CodeOf(err) != messages.NotFound {
-			return err
-		}
-	}
-	return nil
-}
-
-func gpuOf(gpu string) messages.ActorID {
-	id, err := messages.ParseActorID(gpu)
-	if err != nil {
-		panic(err) // a placement is made by the arbiter, from a gpu actor's own view
-	}
-	return id
-}
-
-// place asks the arbiter, again and again while it is undecided: asking twice for one attempt gives one placement.
-func (h ports) place(ctx context.Context, e place) (proto.Message, error) {
-	need, err := NeedOf(ctx, h.runtime, e.Spec, e.Known)
-	if err != nil {
-		return &messages.ReportPlacementFailed{Attempt: e.Attempt, Error: messages.AsError(err).Body()}, nil
-	}
-	need.Host = e.ID.Host()
-	_, err = h.door.Ask(ctx, messages.ArbiterActor(), &messages.RequestPlacement{Holder: e.ID.String(), Preemptible: true,
-		Claim: &messages.Claim{Id: claimOf(e.Attempt), Needs: []*messages.Need{need}, Groups: e.Spec.GetGroups()}})
-	if messages.CodeOf(err) == messages.GPUUnavailable {
-		refusal := messages.AsError(err)
-		return &messages.ReportPlacementFailed{Attempt: e.Attempt, Error: refusal.Body(), Retriable: refusal.Retry > 0}, nil
-	}
-	return nil, err
-}
-
-// RunsOn says which kinds of devices a model's engine uses. Remote engines hold nothing here and go anywhere.
-func RunsOn(spec *messages.ModelSpec) []string {
-	switch spec.GetRuntime() {
-	case "embedded":
-		return []string{"cpu", "simulated"}
-	case "openai", "ollama":
-		return []string{"cpu", "simulated", "cuda"}
-	}
-	return []string{"cuda", "simulated", "cpu"}
-}
-
-// ShardsOf is over how many devices a model is split. Some engines can't be, and remote ones do it where they are.
-func ShardsOf(spec *messages.ModelSpec) uint32 {
-	switch spec.GetRuntime() {
-	case "embedded", "whisper.cpp", "openai", "ollama":
-		return 1
-	}
-	return spec.GetShards()
-}
-
-// Estimator says what a model's files suggest of its need.
-type Estimator interface {
-	// Need is the memory to reserve, in bytes: declared, else estimated. It fails when the file isn't there.
-	Need(ctx context.Context, spec *messages.ModelSpec) (uint64, error)
-}
-
-// NeedOf is what a model needs on a host: what was measured there beats what is declared, and that beats what its file suggests.
-func NeedOf(ctx context.Context, from Estimator, spec *messages.ModelSpec, measured uint64) (*messages.Need, error) {
-	estimate, err := from.Need(ctx, spec) // also finds out that the file isn't there
-	if err != nil {
-		return nil, err
-	}
-	need := &messages.Need{Bytes: estimate, Source: messages.Need_estimated, Kinds: RunsOn(spec), Shards: ShardsOf(spec)}
-	switch {
-	case measured > 0:
-		need.Bytes, need.Source = measured, messages.Need_measured
-	case spec.GetVramBytes() > 0:
-		need.Source = messages.Need_declared
-	}
-	return need, nil
 }
 
 func (h ports) start(ctx context.Context, e start) (proto.Message, error) {
@@ -395,4 +230,21 @@ func retriable(err error) bool {
 		return false
 	}
 	return true
+}
+
+func (h ports) stop(ctx context.Context, e stop) (proto.Message, error) {
+	w := e.Worker
+	if w == nil { // the start was cancelled half-way: is there a process with its nonce?
+		found, err := h.runtime.Find(ctx, e.Nonce)
+		if err != nil {
+			return nil, err
+		}
+		w = found
+	}
+	if w != nil {
+		if err := h.runtime.Stop(ctx, e.Spec, w); err != nil {
+			return nil, err
+		}
+	}
+	return &messages.ReportWorkerExited{Attempt: e.Attempt, Reason: "stopped"}, nil
 }

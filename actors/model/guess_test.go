@@ -1,5 +1,3 @@
-//go:build languagepending
-
 package model
 
 import (
@@ -16,7 +14,7 @@ func TestOutOfMemoryIsAGuessNotAFootprint(t *testing.T) {
 	m.Happen(&messages.ModelDeclared{Spec: &messages.ModelSpec{Name: "m", Revision: "r"}})
 	load := func(attempt, bytes uint64) {
 		m.Happen(&messages.ModelWanted{Attempt: attempt})
-		m.Happen(&messages.ModelLoadStarted{Attempt: attempt, Placement: &messages.Placement{Attempt: attempt, Bytes: bytes, DeviceKind: "cuda"}})
+		m.Happen(&messages.ModelLoadStarted{Attempt: attempt, Placement: &messages.Placement{DeviceKind: "cuda", Shares: []*messages.Share{{Bytes: bytes}}}})
 	}
 	load(1, 100)
 	m.Happen(&messages.LoadFailed{Attempt: 1, OutOfMemory: true, RetryMs: 1})

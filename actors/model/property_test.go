@@ -1,5 +1,3 @@
-//go:build languagepending
-
 package model
 
 import (
@@ -20,44 +18,45 @@ import (
 
 type machine = entitytest.Bench[State]
 
-func placement(attempt uint64) *messages.Placement {
-	id := fmt.Sprintf("p%d", attempt)
-	return &messages.Placement{Id: id, Model: "model/main_pc/tiny", Attempt: attempt, Gpu: "gpu/main_pc/gpu0", Bytes: 1 << 30, Lease: id, DeviceKind: "cuda"}
+func placement(claim string) *messages.Placement {
+	id := "p" + claim
+	return &messages.Placement{Id: id, Holder: "model/main_pc/tiny", Claim: claim, Host: "main_pc", DeviceKind: "cuda",
+		Shares: []*messages.Share{{Gpu: "gpu/main_pc/gpu0", Bytes: 1 << 30, Lease: id, Epoch: 7}}}
 }
 
 // success is what reports that owed work went well.
 func success(e entity.Effect) proto.Message {
 	switch e := e.(type) {
 	case place: // the arbiter brings the placement
-		return &messages.PlacementGranted{Placement: placement(e.Attempt)}
+		return &messages.PlacementGranted{Placement: placement(claimOf(e.Attempt))}
 	case start:
-		return &messages.ReportWorkerStarted{Attempt: e.Placement.Attempt, Worker: &messages.Worker{Pid: 7, Nonce: e.Nonce}}
+		return &messages.ReportWorkerStarted{Attempt: e.Attempt, Worker: &messages.Worker{Pid: 7, Nonce: e.Nonce}}
 	case await:
 		return &messages.ReportWorkerReady{Attempt: e.Attempt, MeasuredBytes: 1 << 29, Slots: 2}
 	case watch:
 		return nil // a healthy worker has no end
 	case settle:
-		return &messages.ReportLeaseSettled{Attempt: e.Placement.Attempt}
+		return &messages.ReportLeaseSettled{Attempt: e.Attempt}
 	case drain:
 		return &messages.ReportDrained{Attempt: e.Attempt}
 	case fallAsleep:
 		return &messages.ReportAsleep{Attempt: e.Attempt, Bytes: 1 << 20}
 	case shrink:
-		return &messages.ReportLeaseSettled{Attempt: e.Placement.Attempt}
+		return &messages.ReportLeaseSettled{Attempt: e.Attempt}
 	case wake:
-		return &messages.ReportAwake{Attempt: e.Placement.Attempt}
-	case callUp:
+		return &messages.ReportAwake{Attempt: e.Attempt}
+	case ensureReplica:
 		return &messages.ReportReplicaSettled{Replica: e.Actor.Name(), Up: true, Order: e.Order}
-	case dismiss:
+	case removeReplica:
 		return &messages.ReportReplicaSettled{Replica: e.Actor.Name(), Order: e.Order}
-	case stepIn:
+	case ensureReplacement:
 		return &messages.ReportReplacementReady{Replica: e.Actor.Name()}
-	case renew:
+	case restartReplica:
 		return &messages.ReportReplicaSettled{Replica: e.Actor.Name(), Up: true, Order: e.Order}
 	case stop:
 		return &messages.ReportWorkerExited{Attempt: e.Attempt, Reason: "stopped"}
-	case giveUp:
-		return &messages.ReportLeaseReturned{Attempt: e.Placement.Attempt}
+	case giveBack:
+		return &messages.ReportLeaseReturned{Placement: e.Placement.Id}
 	case retry:
 		return &messages.RetryLoad{Attempt: e.Attempt}
 	}
@@ -71,7 +70,7 @@ func anyCommand(t *rapid.T, s State) proto.Message {
 		attempt = rapid.Uint64Range(0, s.Attempt+2).Draw(t, "attempt")
 	}
 	failure := &messages.ErrorBody{Code: "MODEL_LOAD_ERROR", Message: "no"}
-	switch rapid.IntRange(0, 33).Draw(t, "command") {
+	switch rapid.IntRange(0, 38).Draw(t, "command") {
 	case 0:
 		return &messages.DeclareModel{Spec: &messages.ModelSpec{Name: "tiny", Revision: fmt.Sprint(rapid.IntRange(1, 3).Draw(t, "revision")),
 			MinReplicas: rapid.Uint32Range(0, 2).Draw(t, "least"), MaxReplicas: rapid.Uint32Range(0, 4).Draw(t, "most")}}
@@ -80,11 +79,11 @@ func anyCommand(t *rapid.T, s State) proto.Message {
 	case 3:
 		return &messages.UnloadModel{Force: rapid.Bool().Draw(t, "force")}
 	case 4:
-		return &messages.PlacementGranted{Placement: placement(attempt)}
+		return &messages.PlacementGranted{Placement: placement(claimOf(attempt))}
 	case 5:
-		return &messages.PlacementGranted{Placement: &messages.Placement{Attempt: attempt}}
+		return &messages.PlacementGranted{Placement: nonsense(t, placement(claimOf(attempt)))}
 	case 6:
-		return &messages.ReportPlacementFailed{Attempt: attempt, Error: failure, Retriable: rapid.Bool().Draw(t, "retriable")}
+		return &messages.ReportPlacementFailed{Attempt: rapid.SampledFrom([]uint64{0, attempt}).Draw(t, "failed"), Error: failure, Retriable: rapid.Bool().Draw(t, "retriable")}
 	case 7:
 		return &messages.ReportWorkerStarted{Attempt: attempt, Worker: &messages.Worker{Pid: 7}}
 	case 8:
@@ -98,11 +97,11 @@ func anyCommand(t *rapid.T, s State) proto.Message {
 	case 12:
 		return &messages.ReportDrained{Attempt: attempt}
 	case 13:
-		return &messages.ReportLeaseReturned{Attempt: attempt}
+		return &messages.ReportLeaseReturned{Placement: "p" + claimOf(attempt)}
 	case 14:
 		return &messages.RetryLoad{Attempt: attempt}
 	case 15:
-		return &messages.Preempt{Placement: fmt.Sprintf("for%d", rapid.IntRange(0, 2).Draw(t, "for")), EvictedFor: "model/main_pc/big"}
+		return &messages.Preempt{Placement: fmt.Sprintf("for%d", rapid.IntRange(0, 2).Draw(t, "for")), PreemptedFor: "model/main_pc/big"}
 	case 16:
 		return &messages.PinModel{Owner: rapid.SampledFrom([]string{"", "alice"}).Draw(t, "owner"), TtlSeconds: rapid.Uint32Range(0, 60).Draw(t, "ttl")}
 	case 17:
@@ -118,20 +117,45 @@ func anyCommand(t *rapid.T, s State) proto.Message {
 	case 24, 25, 26:
 		return &messages.ScaleModel{Replicas: rapid.Uint32Range(0, 5).Draw(t, "replicas")}
 	case 27, 28:
-		return &messages.ReplaceWorker{Replica: anyMate(t), Attempt: attempt, Reason: "it hangs"}
+		return &messages.ReplaceWorker{Replica: anyReplica(t), Attempt: attempt, Reason: "it hangs"}
 	case 29:
-		return &messages.ReportReplacementReady{Replica: anyMate(t)}
+		return &messages.ReportReplacementReady{Replica: anyReplica(t)}
 	case 30, 31:
 		code := rapid.SampledFrom([]messages.Code{messages.GPUUnavailable, messages.ModelLoadError}).Draw(t, "code")
-		return &messages.ReportReplacementFailed{Replica: anyMate(t), Error: &messages.ErrorBody{Code: code.String(), RetryAfterMs: rapid.Int64Range(0, 1).Draw(t, "retry")}}
+		return &messages.ReportReplacementFailed{Replica: anyReplica(t), Error: &messages.ErrorBody{Code: code.String(), RetryAfterMs: rapid.Int64Range(0, 1).Draw(t, "retry")}}
 	case 32:
-		return &messages.ReportReplicaSettled{Replica: anyMate(t), Up: rapid.Bool().Draw(t, "up"), Order: rapid.Uint64Range(0, 60).Draw(t, "order")}
+		return &messages.ReportReplicaSettled{Replica: anyReplica(t), Up: rapid.Bool().Draw(t, "up"), Order: rapid.Uint64Range(0, 60).Draw(t, "order")}
+	case 33, 34:
+		return &messages.PlacementGranted{Placement: placement(messages.ByName)}
+	case 35:
+		return &messages.Reinstate{Placement: fmt.Sprintf("for%d", rapid.IntRange(0, 2).Draw(t, "for"))}
+	case 36:
+		return &messages.ReportLeaseLost{Attempt: attempt, Lease: s.Placement.GetId(), Epoch: rapid.Uint64Range(6, 7).Draw(t, "epoch"), Reason: "gone"}
+	case 37:
+		return &messages.QueryHolding{Lease: "p" + claimOf(attempt)}
 	}
 	return &messages.RetireModel{}
 }
 
-func anyMate(t *rapid.T) string {
-	return rapid.SampledFrom([]string{"tiny", "tiny~2", "tiny~3", "tiny~4", "tiny~5"}).Draw(t, "mate")
+// nonsense is a placement that no model may take.
+func nonsense(t *rapid.T, p *messages.Placement) *messages.Placement {
+	switch rapid.IntRange(0, 4).Draw(t, "nonsense") {
+	case 0:
+		p.Holder = "model/pc2/tiny"
+	case 1:
+		p.Host = "pc2"
+	case 2:
+		p.Shares[0].Gpu = "no device"
+	case 3:
+		p.Shares = nil
+	case 4:
+		p.Shares[0].Lease = ""
+	}
+	return p
+}
+
+func anyReplica(t *rapid.T) string {
+	return rapid.SampledFrom([]string{"tiny", "tiny~2", "tiny~3", "tiny~4", "tiny~5"}).Draw(t, "replica")
 }
 
 // wild is a model after any commands and reports in any order, checked at every step.
@@ -165,11 +189,12 @@ func wild(t *rapid.T) *machine {
 // sound is what holds in every state.
 func sound(t *rapid.T, m *machine, after string) {
 	s, owed := m.State, m.Owed()
+	lease := s.Placement.GetId() // each placement here has one lease, of its own name
 	has := func(prefix string) bool {
 		return slices.ContainsFunc(owed, func(k string) bool { return strings.HasPrefix(k, prefix) })
 	}
 	for what, broken := range map[string]bool{
-		"ready without placement, lease and worker":    s.Phase == Ready && (s.Placement.GetLease() == "" || s.Worker == nil),
+		"ready without placement, lease and worker":    s.Phase == Ready && (lease == "" || s.Worker == nil),
 		"loading without a placement":                  s.Phase == Loading && (s.Placement == nil || s.Nonce == ""),
 		"a placement although nothing is resident":     !s.resident() && (s.Placement != nil || s.Worker != nil || s.Nonce != ""),
 		"placed while an old lease is out":             has("place/") && len(s.Returning) > 0,
@@ -177,19 +202,21 @@ func sound(t *rapid.T, m *machine, after string) {
 		"loaded although nobody wants it":              !s.Wanted && (s.Phase == Placing || s.Phase == Waiting || s.Phase == Failed),
 		"wanted and nothing owed":                      s.Wanted && s.Phase != Failed && len(owed) == 0,
 		"wanted and absent":                            s.Wanted && s.Phase == Absent,
-		"a resident attempt whose lease is going home": slices.ContainsFunc(s.Returning, func(p *messages.Placement) bool { return p.Lease == s.Placement.GetLease() }),
-		"asleep without placement, lease and worker":   s.sleeping() && (s.Placement.GetLease() == "" || s.Worker == nil),
+		"a resident attempt whose lease is going home": slices.ContainsFunc(s.Returning, func(p *messages.Placement) bool { return p.Id == lease }),
+		"asleep without placement, lease and worker":   s.sleeping() && (lease == "" || s.Worker == nil),
 		"a worker on its way that nobody watches":      s.sleeping() && !has("watch/"),
 		"asleep and holds nothing or too much":         s.Phase == Asleep && (s.SleepBytes == 0 || s.SleepBytes > max(s.full(), 1)),
 		"two amounts told to the ledger":               has("shrink/") && (has("wake/") || has("settle/")),
 		"sleeping though nobody wants it":              s.sleeping() && !s.Wanted,
-		"somebody is kept whom nobody dismisses":       !s.Wanted && slices.ContainsFunc(slices.Collect(maps.Keys(s.Crew)), func(n string) bool { return !has("dismiss/" + n + "/") }),
-		"a seat without a mate":                        slices.ContainsFunc(s.manned(), func(n string) bool { return !s.Crew[n].Wanted }),
-		"a replacement that nobody waits for":          s.Swap != nil && !s.Swap.Renewing && !has("step_in/"+s.Swap.Replacement),
-		"a swap of what isn't wanted":                  s.Swap != nil && !s.Wanted,
+		"a replica is kept that nobody removes":        !s.Wanted && slices.ContainsFunc(slices.Collect(maps.Keys(s.Replicas)), func(n string) bool { return !has("remove_replica/" + n + "/") }),
+		"a desired replica that isn't wanted":          slices.ContainsFunc(s.desiredReplicas(), func(n string) bool { return !s.Replicas[n].Wanted }),
+		"a replacement that nobody waits for":          s.Replacement != nil && !s.Replacement.Restarting && !has("ensure_replacement/"+s.Replacement.By),
+		"a replacement of what isn't wanted":           s.Replacement != nil && !s.Wanted,
+		"a placement of another host":                  s.Placement != nil && (s.Placement.Holder != "model/main_pc/tiny" || s.Placement.Host != "main_pc"),
+		"ready on a lease that is lost":                s.LostLease != "" && (s.settledIn() || s.Phase == Loading || s.Phase == Draining && !s.Force),
 		"failures below zero":                          s.Failures < 0,
-		"waits for a place without a time":             s.Phase == Placing && s.WantedMS == 0,
-		"waits for a place although it failed":         (s.Phase == Failed || s.Phase == Absent) && s.WantedMS != 0,
+		"waits for memory without a time":              s.Phase == Placing && s.WantedMS == 0,
+		"waits for memory although it failed":          (s.Phase == Failed || s.Phase == Absent) && s.WantedMS != 0,
 	} {
 		if broken {
 			t.Fatalf("%s, after %s: %+v owes %v", what, after, s, owed)
@@ -226,8 +253,8 @@ func TestLiveOnceCalm(t *testing.T) {
 		if s.Wanted {
 			rest = []Phase{Ready, Asleep, Failed}
 		}
-		if !slices.Contains(rest, s.Phase) || len(s.Returning) > 0 || s.Unsettled || s.ordering() ||
-			len(s.Crew) != len(s.manned()) || s.Swap != nil && !(s.Phase == Failed && s.Swap.Replica == "tiny") {
+		if !slices.Contains(rest, s.Phase) || len(s.Returning) > 0 || s.Unsettled || s.pendingReplicas() ||
+			len(s.Replicas) != len(s.desiredReplicas()) || s.Replacement != nil && !(s.Phase == Failed && s.Replacement.Replica == "tiny") {
 			t.Fatalf("from %s to %s (wanted %t), leases out %v, owed %v", from, s.Phase, s.Wanted, s.Returning, m.Owed())
 		}
 	})

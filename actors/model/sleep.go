@@ -45,7 +45,7 @@ func (r Rules) sleep(s State, c *messages.SleepModel, at entity.Stamp) (entity.V
 		return noted("already " + s.Phase.String())
 	case s.Phase != Ready:
 		return entity.Verdict{}, messages.Errorf(messages.FailedPrecondition, s.ID.String(), "only a ready model falls asleep; it is %s", s.Phase)
-	case s.Swap != nil:
+	case s.Replacement != nil:
 		return noted("a worker of it is being replaced")
 	case s.SleepFailedMS > 0 && at.Now.UnixMilli()-s.SleepFailedMS < sleepAgain.Milliseconds():
 		return noted("it didn't fall asleep a while ago and is left alone for now")

@@ -48,7 +48,8 @@ type State struct {
 	LoadMS    int64
 	RetryMS   int64 // pause before the next try, in phase waiting
 	Force     bool
-	Unsettled bool // the gpu actor hasn't heard the measured footprint
+	Unsettled bool   // the gpu actor hasn't heard the measured footprint
+	LostLease string // of this attempt, which its device's owner doesn't know any more
 	// SleepTried tells, in phase waking, that the try to fall asleep is over: only then it can be woken.
 	SleepTried    bool
 	SleepBytes    uint64 // bytes that the sleeping worker holds
@@ -66,10 +67,10 @@ type State struct {
 	PinnedBy   string
 	PinnedTill int64 // ms since 1970; 0 = for good
 	// Scale is how many workers were last asked for since it became wanted; 0 = as declared. What follows is empty on a replica.
-	Scale    uint32
-	ScaledMS int64
-	Crew     map[string]Mate // further workers, by name
-	Swap     *Swap
+	Scale       uint32
+	ScaledMS    int64
+	Replicas    map[string]Replica // further workers, by name
+	Replacement *Replacement
 	// HeldMS is when a replacement last couldn't be had.
 	HeldMS int64
 	// MadeRoom is the placement for which it was last evicted: asking twice evicts once.
@@ -115,12 +116,12 @@ func (s State) resident() bool {
 
 // Evolve folds an event.
 func Evolve(s State, event proto.Message, sequence uint64) State {
-	s = evolve(s, event, sequence).backAgain()
+	s = evolve(s, event, sequence).replaced()
 	switch event.(type) {
 	case *messages.ModelDeclared, *messages.ModelScaled:
-		return s.staffed(sequence, true)
+		return s.reconcileReplicas(sequence, true)
 	}
-	return s.staffed(sequence, false)
+	return s.reconcileReplicas(sequence, false)
 }
 
 func evolve(s State, event proto.Message, sequence uint64) State {
@@ -137,7 +138,7 @@ func evolve(s State, event proto.Message, sequence uint64) State {
 			s.MadeRoom = e.Placement
 		}
 		s.WantedMS, s.Failures = 0, 0 // who asks anew has all tries
-		s.Scale, s.ScaledMS, s.Swap, s.HeldMS = 0, 0, nil, 0
+		s.Scale, s.ScaledMS, s.Replacement, s.HeldMS = 0, 0, nil, 0
 		if !s.resident() {
 			s.Phase, s.Error = Absent, nil
 		}
@@ -191,9 +192,10 @@ func evolve(s State, event proto.Message, sequence uint64) State {
 		s.Breaker = e.State
 	case *messages.SleepStarted, *messages.ModelAsleep, *messages.WakeStarted, *messages.ModelAwake:
 		s = evolveSleep(s, e)
-	case *messages.ModelLeaseLost: // the drain that comes with it says what follows
+	case *messages.ModelLeaseLost:
+		s.LostLease = e.Lease
 	case *messages.ModelScaled, *messages.ReplicaSettled, *messages.WorkerDegraded, *messages.WorkerReplaced, *messages.ReplacementFailed:
-		s = evolveCrew(s, e, sequence)
+		s = evolveReplicas(s, e, sequence)
 	}
 	return s
 }
@@ -244,7 +246,7 @@ func ended(s State) State {
 	if s.Placement != nil {
 		s.Returning = append(append([]*messages.Placement(nil), s.Returning...), s.Placement)
 	}
-	s.Placement, s.Worker, s.Nonce, s.Force, s.Unsettled = nil, nil, "", false, false
+	s.Placement, s.Worker, s.Nonce, s.Force, s.Unsettled, s.LostLease = nil, nil, "", false, false, ""
 	s.Measured, s.Slots, s.ReadyMS, s.StartedMS, s.LoadMS = 0, 0, 0, 0, 0
 	s.SleepTried, s.SleepBytes, s.SleepFailedMS = false, 0, 0
 	s.Phase, s.Breaker = Absent, messages.ModelView_closed
@@ -277,10 +279,10 @@ func View(s State) proto.Message {
 		Id: s.ID.String(), Host: s.ID.Host(), Name: s.ID.Name(), Phase: s.Phase, Wanted: s.Wanted, Attempt: s.Attempt,
 		Spec: s.Spec, Placement: s.Placement, Worker: s.Worker, MeasuredBytes: holds, ReadyMs: s.ReadyMS, LoadMs: s.LoadMS,
 		Error: s.Error, Breaker: s.Breaker, Slots: s.Slots, LogTail: s.LogTail, PinnedBy: s.PinnedBy, PinnedUntilMs: s.PinnedTill,
-		Footprints: s.Footprints, WantedMs: s.WantedMS, Replicas: s.seats(),
+		Footprints: s.Footprints, WantedMs: s.WantedMS, Replicas: s.workers(),
 	}
-	if s.Swap != nil {
-		v.Replacing, v.Replacement = s.Swap.Replica, s.Swap.Replacement
+	if s.Replacement != nil {
+		v.Replacing, v.Replacement = s.Replacement.Replica, s.Replacement.By
 	}
 	return v
 }

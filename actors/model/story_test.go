@@ -1,5 +1,3 @@
-//go:build languagepending
-
 package model
 
 import (

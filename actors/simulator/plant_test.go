@@ -59,7 +59,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		"the arbiter doesn't hand over again":                {Plants{Arbiter: once("hand_over/")}, "not at rest"},
 		"a fold that counts more than the journal":           {Plants{Model: remembering()}, "replay differs from life"},
 		"a removed replica doesn't hear of it":               {Plants{Model: deaf}, "doesn't know it"},
-		"a replacement is never taken down":                  {Plants{Model: modelOwing(func(_ model.State, key string) bool { return strings.HasPrefix(key, "dismiss/") })}, "not at rest"},
+		"a replacement is never taken down":                  {Plants{Model: modelOwing(func(_ model.State, key string) bool { return strings.HasPrefix(key, "remove_replica/") })}, "not at rest"},
 		"an old worker goes before its replacement is ready": {Plants{Model: rash}, "was never ready since"},
 		"the gateway seeks a place only once":                {Plants{Intent: seeksOnce}, "not at rest"},
 		"the gateway wakes no sleeping worker":               {Plants{Intent: wakesNone}, "not at rest"},
@@ -187,14 +187,14 @@ func impatient(k entity.Kind[model.State]) entity.Kind[model.State] {
 
 // deaf takes a replica as dismissed that wasn't told.
 func deaf(k entity.Kind[model.State]) entity.Kind[model.State] {
-	return performing(k, "dismiss/", func(replica string, order uint64, _ proto.Message) proto.Message {
+	return performing(k, "remove_replica/", func(replica string, order uint64, _ proto.Message) proto.Message {
 		return &messages.ReportReplicaSettled{Replica: replica, Order: order}
 	})
 }
 
 // rash takes a replacement as ready that was only called.
 func rash(k entity.Kind[model.State]) entity.Kind[model.State] {
-	return performing(k, "step_in/", func(replica string, _ uint64, right proto.Message) proto.Message {
+	return performing(k, "ensure_replacement/", func(replica string, _ uint64, right proto.Message) proto.Message {
 		if right == nil {
 			return &messages.ReportReplacementReady{Replica: replica}
 		}
@@ -215,7 +215,7 @@ func performing(k entity.Kind[model.State], prefix string, lie func(replica stri
 		if err != nil {
 			return nil, err
 		}
-		if prefix == "dismiss/" {
+		if prefix == "remove_replica/" {
 			return lie(replica, order, nil), nil
 		}
 		c, err := right(ctx, e)

@@ -125,7 +125,7 @@ func (w *World) checkReplaced(base messages.ActorID, e *messages.WorkerReplaced)
 func (w *World) replicaUnrest(m *node[model.State]) string {
 	s := &m.state
 	if base, replica := messages.ReplicaOf(m.id.Name()); replica {
-		r, known := w.models[w.byName[base]].state.Crew[m.id.Name()]
+		r, known := w.models[w.byName[base]].state.Replicas[m.id.Name()]
 		if !known && (s.Phase != model.Absent || s.Wanted) {
 			return fmt.Sprintf("%s is %s, and %s doesn't know it", m.id, s.Phase, base)
 		}
@@ -134,13 +134,13 @@ func (w *World) replicaUnrest(m *node[model.State]) string {
 		}
 		return ""
 	}
-	for name, r := range s.Crew {
+	for name, r := range s.Replicas {
 		if !r.Settled {
 			return fmt.Sprintf("%s hasn't heard of %s", name, m.id)
 		}
 	}
-	if s.Swap != nil && (s.Phase != model.Failed || w.frontOf(w.byName[m.id.Name()]).pool.Ready()) { // where nobody serves, who asks next lets a failed model try anew
-		return fmt.Sprintf("%s replaces the worker of %s", m.id, s.Swap.Replica)
+	if s.Replacement != nil && (s.Phase != model.Failed || w.frontOf(w.byName[m.id.Name()]).pool.Ready()) { // where nobody serves, who asks next lets a failed model try anew
+		return fmt.Sprintf("%s replaces the worker of %s", m.id, s.Replacement.Replica)
 	}
 	return ""
 }

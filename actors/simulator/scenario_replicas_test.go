@@ -26,7 +26,7 @@ func (s stage) stateOf(name string) model.State {
 // alone tells whether a model is ready again with one worker that isn't its first, and nothing of a replacement is left.
 func (s stage) alone(name string) bool {
 	m := s.stateOf(name)
-	if s.down || m.Phase != model.Ready || m.Attempt < 2 || m.Swap != nil || len(m.Crew) > 0 || len(s.workers) != 1 {
+	if s.down || m.Phase != model.Ready || m.Attempt < 2 || m.Replacement != nil || len(m.Replicas) > 0 || len(s.workers) != 1 {
 		return false
 	}
 	r := s.stateOf(messages.ReplicaName(name, 2))
@@ -103,7 +103,7 @@ func TestADegradedWorkerStartsAnewInPlaceWhereThereIsNoRoomForTwo(t *testing.T) 
 		s.until("it is another worker", 2*time.Minute, func() bool { m := s.stateOf("m"); return m.Phase == model.Ready && m.Attempt == 2 })
 		s.until("the replacement is given up", time.Minute, func() bool {
 			r := s.stateOf("m~2")
-			return r.Phase == model.Absent && !r.Wanted && s.stateOf("m").Swap == nil && len(s.stateOf("m").Crew) == 0
+			return r.Phase == model.Absent && !r.Wanted && s.stateOf("m").Replacement == nil && len(s.stateOf("m").Replicas) == 0
 		})
 		s.lasts(runLongest)
 		for _, r := range all[:len(all)-5] {
@@ -167,10 +167,10 @@ func degraded(t *testing.T, seed, gib uint64, r Plants) stage {
 
 func (s stage) endsWell(when string) {
 	s.t.Helper()
-	began := s.stateOf("m").Attempt > 1 || s.stateOf("m").Swap != nil // else the order died with the coordinator
+	began := s.stateOf("m").Attempt > 1 || s.stateOf("m").Replacement != nil // else the order died with the coordinator
 	s.until(when+": the coordinator is back and all is done", 3*time.Minute, func() bool {
 		m := s.stateOf("m")
-		return !s.down && (s.alone("m") || !began && m.Phase == model.Ready && m.Swap == nil && m.Attempt == 1)
+		return !s.down && (s.alone("m") || !began && m.Phase == model.Ready && m.Replacement == nil && m.Attempt == 1)
 	})
 	if r := s.ended(s.call("m", time.Millisecond), time.Second); r.code != 0 {
 		s.t.Fatalf("%s: it answers %s", when, r.code)
@@ -214,7 +214,7 @@ func TestFiftyReplacementsLeaveNothingBehind(t *testing.T) {
 		_, _ = s.models[0].ask(&messages.ReplaceWorker{Replica: who, Attempt: before, Reason: "a test"})
 		s.until(fmt.Sprintf("%s is another one", who), time.Minute, func() bool {
 			x, m := s.stateOf(who), s.stateOf("m")
-			return x.Attempt > before && x.Phase == model.Ready && m.Swap == nil && len(m.Crew) == 1 && len(s.workers) == 2 && len(s.ledgers[0].state.Leases) == 2
+			return x.Attempt > before && x.Phase == model.Ready && m.Replacement == nil && len(m.Replicas) == 1 && len(s.workers) == 2 && len(s.ledgers[0].state.Leases) == 2
 		})
 		for _, m := range s.models {
 			if err := m.proven(); err != nil {

@@ -16,13 +16,13 @@ import (
 	"modelops/messages"
 )
 
-// callAgain is how soon the same number of workers is called up again: one that loads or waits for a place isn't gone.
-const callAgain = 30 * time.Second
+// ensureAgain is how soon the same number of workers is asked for again: one that loads or waits for memory isn't gone.
+const ensureAgain = 30 * time.Second
 
-// Mate is a further worker that the model asked for and hasn't dismissed: a replica, or a replacement.
-type Mate struct {
+// Replica is a further worker of the model, or one that takes a degraded worker's place. It is kept until it is removed.
+type Replica struct {
 	Wanted  bool
-	Settled bool   // it was told so
+	Settled bool   // it has been told
 	Order   uint64 // sequence of the decision that ordered it; reports of older ones are dropped
 }
 
@@ -36,52 +36,52 @@ func (s State) bounded(n uint32) uint32 {
 }
 
 // seats is how many workers shall serve the model, itself included.
-func (s State) seats() uint32 {
+func (s State) workers() uint32 {
 	if s.isReplica() {
 		return 0
 	}
 	return s.bounded(s.Scale)
 }
 
-// manned lists the further workers that there shall be.
-func (s State) manned() []string {
+// desiredReplicas lists the further workers that are wanted.
+func (s State) desiredReplicas() []string {
 	if !s.Wanted || s.isReplica() {
 		return nil
 	}
 	var out []string
-	for n := 2; n <= int(s.seats()); n++ {
+	for n := 2; n <= int(s.workers()); n++ {
 		out = append(out, messages.ReplicaName(s.ID.Name(), n))
 	}
-	if s.Swap != nil && s.Swap.Replacement != "" && !slices.Contains(out, s.Swap.Replacement) {
-		out = append(out, s.Swap.Replacement)
+	if s.Replacement != nil && s.Replacement.By != "" && !slices.Contains(out, s.Replacement.By) {
+		out = append(out, s.Replacement.By)
 	}
 	return out
 }
 
-// staffed orders up who shall be there and isn't, and dismisses the others. renew tells all anew: the declaration changed, or one may be
-// gone.
-func (s State) staffed(sequence uint64, renew bool) State {
-	manned := s.manned()
-	if len(manned) == 0 && len(s.Crew) == 0 {
+// reconcileReplicas orders the missing replicas and the removal of those that aren't wanted. renew orders all of them again: the declaration
+// changed, or one may be gone.
+func (s State) reconcileReplicas(sequence uint64, renew bool) State {
+	desired := s.desiredReplicas()
+	if len(desired) == 0 && len(s.Replicas) == 0 {
 		return s
 	}
-	crew := map[string]Mate{}
-	for name, m := range s.Crew {
-		if m.Wanted && !slices.Contains(manned, name) {
-			m = Mate{Order: sequence}
+	replicas := map[string]Replica{}
+	for name, r := range s.Replicas {
+		if r.Wanted && !slices.Contains(desired, name) {
+			r = Replica{Order: sequence}
 		}
-		crew[name] = m
+		replicas[name] = r
 	}
-	for _, name := range manned {
-		if !crew[name].Wanted || renew {
-			crew[name] = Mate{Wanted: true, Order: sequence}
+	for _, name := range desired {
+		if !replicas[name].Wanted || renew {
+			replicas[name] = Replica{Wanted: true, Order: sequence}
 		}
 	}
-	s.Crew = crew
+	s.Replicas = replicas
 	return s
 }
 
-// scale sets how many workers there shall be. The same number again brings back who is gone.
+// scale sets the desired number of workers. The same number again brings back those that are gone.
 func scale(s State, c *messages.ScaleModel, at entity.Stamp) (entity.Verdict, error) {
 	now := timestamppb.New(at.Now)
 	switch {
@@ -94,7 +94,7 @@ func scale(s State, c *messages.ScaleModel, at entity.Stamp) (entity.Verdict, er
 			WithHint("modelops load " + s.ID.Name())
 	}
 	n := s.bounded(c.Replicas)
-	if n == s.seats() && (n == 1 || s.ordering() || at.Now.UnixMilli()-s.ScaledMS < callAgain.Milliseconds()) {
+	if n == s.workers() && (n == 1 || s.pendingReplicas() || at.Now.UnixMilli()-s.ScaledMS < ensureAgain.Milliseconds()) {
 		return noted(fmt.Sprintf("already so: %d", n))
 	}
 	v := entity.Facts(&messages.ModelScaled{Replicas: n, Reason: c.Reason, At: now})
@@ -112,8 +112,8 @@ func forReplica(s State) *messages.Error {
 }
 
 // ordering tells whether somebody hasn't been told yet.
-func (s State) ordering() bool {
-	for _, m := range s.Crew {
+func (s State) pendingReplicas() bool {
+	for _, m := range s.Replicas {
 		if !m.Settled {
 			return true
 		}
@@ -122,42 +122,42 @@ func (s State) ordering() bool {
 }
 
 func replicaSettled(s State, c *messages.ReportReplicaSettled, now *timestamppb.Timestamp) (entity.Verdict, error) {
-	m, ok := s.Crew[c.Replica]
-	ordered := ok && m.Order == c.Order && !m.Settled && m.Wanted == c.Up
-	if !ordered && !s.Swap.renewed(c.Replica, c.Order) {
+	r, ok := s.Replicas[c.Replica]
+	ordered := ok && r.Order == c.Order && !r.Settled && r.Wanted == c.Up
+	if !ordered && !s.Replacement.restarted(c.Replica, c.Order) {
 		return stale()
 	}
 	return entity.Facts(&messages.ReplicaSettled{Replica: c.Replica, Up: c.Up, Order: c.Order, At: now}), nil
 }
 
-// evolveCrew folds what happens to the further workers.
-func evolveCrew(s State, event proto.Message, sequence uint64) State {
+// evolveReplicas folds what happens to the further workers.
+func evolveReplicas(s State, event proto.Message, sequence uint64) State {
 	switch e := event.(type) {
 	case *messages.ModelScaled:
 		s.Scale, s.ScaledMS = e.Replicas, e.At.AsTime().UnixMilli()
 	case *messages.ReplicaSettled:
-		if s.Swap.renewed(e.Replica, e.Order) {
-			s.Swap = nil
+		if s.Replacement.restarted(e.Replica, e.Order) {
+			s.Replacement = nil
 			break
 		}
-		m, ok := s.Crew[e.Replica]
-		if !ok || m.Order != e.Order {
+		r, ok := s.Replicas[e.Replica]
+		if !ok || r.Order != e.Order {
 			break
 		}
-		s.Crew = maps.Clone(s.Crew)
-		m.Settled = true
-		s.Crew[e.Replica] = m
+		s.Replicas = maps.Clone(s.Replicas)
+		r.Settled = true
+		s.Replicas[e.Replica] = r
 		if !e.Up {
-			delete(s.Crew, e.Replica)
+			delete(s.Replicas, e.Replica)
 		}
 	case *messages.WorkerDegraded, *messages.WorkerReplaced, *messages.ReplacementFailed:
-		s = evolveSwap(s, e, sequence)
+		s = evolveReplacement(s, e, sequence)
 	}
 	return s
 }
 
-// mateSpec is the declaration of a further worker. Its engine is called by the model's name, so that it answers as the model.
-func (s State) mateSpec(name string) *messages.ModelSpec {
+// replicaSpec is the declaration of a further worker. Its engine is called by the model's name, so that it answers as the model.
+func (s State) replicaSpec(name string) *messages.ModelSpec {
 	spec := proto.CloneOf(s.Spec)
 	spec.Name, spec.ReplicaOf, spec.UseModelName = name, s.ID.Name(), cmp.Or(spec.UseModelName, s.ID.Name())
 	spec.Aliases, spec.Unlisted, spec.MinReplicas, spec.MaxReplicas, spec.DeclaredBy = nil, true, 0, 0, "replica"
@@ -166,30 +166,30 @@ func (s State) mateSpec(name string) *messages.ModelSpec {
 
 // freeName is a replica's name with a number above all in use.
 func (s State) freeName() string {
-	last := int(s.seats())
-	for name := range s.Crew {
+	last := int(s.workers())
+	for name := range s.Replicas {
 		n, _ := strconv.Atoi(name[strings.LastIndexByte(name, '~')+1:])
 		last = max(last, n)
 	}
 	return messages.ReplicaName(s.ID.Name(), last+1)
 }
 
-// owedCrew is what the further workers have to be told.
-func owedCrew(s State) []entity.Effect {
+// owedReplicas are the orders that haven't reached their replicas.
+func owedReplicas(s State) []entity.Effect {
 	var out []entity.Effect
-	for _, name := range slices.Sorted(maps.Keys(s.Crew)) {
-		m, actor := s.Crew[name], messages.ModelActor(s.ID.Host(), name)
+	for _, name := range slices.Sorted(maps.Keys(s.Replicas)) {
+		r, actor := s.Replicas[name], messages.ModelActor(s.ID.Host(), name)
 		switch {
-		case !m.Wanted:
-			out = append(out, dismiss{actor, m.Order})
-		case s.Swap != nil && !s.Swap.Renewing && s.Swap.Replacement == name:
-			out = append(out, stepIn{actor, s.mateSpec(name), m.Order})
-		case !m.Settled:
-			out = append(out, callUp{actor, s.mateSpec(name), m.Order})
+		case !r.Wanted:
+			out = append(out, removeReplica{actor, r.Order})
+		case s.Replacement != nil && !s.Replacement.Restarting && s.Replacement.By == name:
+			out = append(out, ensureReplacement{actor, s.replicaSpec(name), r.Order})
+		case !r.Settled:
+			out = append(out, ensureReplica{actor, s.replicaSpec(name), r.Order})
 		}
 	}
-	if w := s.Swap; w != nil && w.Renewing && w.Replica != s.ID.Name() {
-		out = append(out, renew{messages.ModelActor(s.ID.Host(), w.Replica), w.Attempt, w.Reason, w.Order})
+	if w := s.Replacement; w != nil && w.Restarting && w.Replica != s.ID.Name() {
+		out = append(out, restartReplica{messages.ModelActor(s.ID.Host(), w.Replica), w.Attempt, w.Reason, w.Order})
 	}
 	return out
 }

@@ -1,0 +1,106 @@
+package model
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"modelops/messages"
+)
+
+// What a model has to do with the owners of its devices.
+type (
+	settle struct {
+		Placement *messages.Placement
+		Measured  uint64
+		Attempt   uint64
+	}
+	shrink struct { // a sleeping worker's memory goes back
+		Placement *messages.Placement
+		Bytes     uint64
+		Attempt   uint64
+	}
+	giveBack struct{ Placement *messages.Placement }
+)
+
+func (e settle) Key() string   { return fmt.Sprintf("settle/%d/%d", e.Attempt, e.Measured) }
+func (e shrink) Key() string   { return fmt.Sprintf("shrink/%d/%d", e.Attempt, e.Bytes) }
+func (e giveBack) Key() string { return "return/" + e.Placement.Id }
+
+// settle tells the owner of each device what the worker was measured to hold there.
+func (h ports) settle(ctx context.Context, e settle) (proto.Message, error) {
+	held := h.heldOnEach(ctx, e)
+	for i, share := range e.Placement.Shares {
+		_, err := h.door.Ask(ctx, gpuOf(share.Gpu), &messages.SettleVram{Lease: share.Lease, Holder: e.Placement.Holder, Epoch: share.Epoch, MeasuredBytes: held[i]})
+		if err != nil && !lost(err) {
+			return nil, err
+		}
+	}
+	return &messages.ReportLeaseSettled{Attempt: e.Attempt}, nil
+}
+
+// heldOnEach is what a worker was measured to hold of each device of its placement; without figures for each, equal parts.
+func (h ports) heldOnEach(ctx context.Context, e settle) []uint64 {
+	n := len(e.Placement.Shares)
+	if n == 1 {
+		return []uint64{e.Measured}
+	}
+	if h.held != nil {
+		if held := h.held(ctx, e.Placement); len(held) == n {
+			return held
+		}
+	}
+	return slices.Repeat([]uint64{e.Measured / uint64(n)}, n)
+}
+
+func (h ports) shrink(ctx context.Context, e shrink) (proto.Message, error) {
+	if err := h.resize(ctx, e.Placement, e.Bytes); err != nil && !lost(err) {
+		return nil, err
+	}
+	return &messages.ReportLeaseSettled{Attempt: e.Attempt}, nil
+}
+
+// resize tells the owners of a placement's devices that its leases hold another amount, each its part. What never held anything stays as it
+// is.
+func (h ports) resize(ctx context.Context, p *messages.Placement, bytes uint64) error {
+	if p.Bytes() == 0 {
+		return nil
+	}
+	part := max(bytes/uint64(len(p.Shares)), 1)
+	for _, share := range p.Shares {
+		if _, err := h.door.Ask(ctx, gpuOf(share.Gpu), &messages.ResizeVram{Lease: share.Lease, Holder: p.Holder, Epoch: share.Epoch, Bytes: part}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// giveBack gives the memory of an ended attempt back, once it is seen to be free: the driver's word lags behind a process's end.
+func (h ports) giveBack(ctx context.Context, e giveBack) (proto.Message, error) {
+	if h.free != nil {
+		h.free(ctx, e.Placement)
+	}
+	for _, share := range e.Placement.Shares {
+		_, err := h.door.Ask(ctx, gpuOf(share.Gpu), &messages.ReleaseVram{Lease: share.Lease, Holder: e.Placement.Holder, Epoch: share.Epoch, Reason: "its worker is gone"})
+		if err != nil && !lost(err) {
+			return nil, err
+		}
+	}
+	return &messages.ReportLeaseReturned{Placement: e.Placement.Id}, nil
+}
+
+// lost tells that an owner doesn't know a lease any more, or holds it for somebody else: nothing is left to change of it.
+func lost(err error) bool {
+	code := messages.CodeOf(err)
+	return code == messages.NotFound || code == messages.FailedPrecondition
+}
+
+func gpuOf(gpu string) messages.ActorID {
+	id, err := messages.ParseActorID(gpu)
+	if err != nil {
+		panic(err) // takes refused every placement whose devices have no names
+	}
+	return id
+}
