@@ -26,7 +26,7 @@ func (c Catalogue) model(name string) *messages.ModelView {
 // Declared implements host.Models.
 func (c Catalogue) Declared() []*messages.DeclaredModel {
 	var out []*messages.DeclaredModel
-	for _, v := range c.View.Models() {
+	for _, v := range c.View.ModelsOf(c.Host) {
 		if s := v.Spec; s != nil {
 			out = append(out, &messages.DeclaredModel{Name: v.Name, Aliases: s.Aliases, ReplicaOf: s.ReplicaOf, Resident: resident(v), LoadSeconds: s.LoadTimeoutSeconds})
 		}

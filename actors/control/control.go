@@ -12,6 +12,7 @@ import (
 type View interface {
 	Model(id messages.ActorID) *messages.ModelView
 	Models() []*messages.ModelView
+	ModelsOf(host string) []*messages.ModelView
 	Host(id messages.ActorID) *messages.HostView
 	GPUs() []*messages.GpuView
 	// ReadGPUs are the devices with their latest readings.

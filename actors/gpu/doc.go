@@ -18,4 +18,8 @@
 //
 // The lease's epoch is the journal sequence of its grant. Settle, resize, renew, expire and release carry holder and epoch: those of another
 // holder or of an older epoch are refused.
+//
+// The Sampler stands beside the ledgers of a host: it reads the devices at intervals, tells each ledger how much of its device isn't ours
+// (foreign.go), asks for relief when a device is over its threshold (pressure.go), measures what workers hold (footprint.go) and waits until
+// the memory of a worker that is gone is seen to be free.
 package gpu

@@ -9,7 +9,7 @@ import (
 // Measure is the footprint of a worker on all its devices, in bytes: what the driver says for GPUs, the peak of RAM for the processor.
 // A simulated device has no memory to measure: what was reserved counts as used.
 func (s *Sampler) Measure(ctx context.Context, pid int64) (uint64, error) {
-	m := modelOf(s.View.Models(), pid)
+	m := modelOf(s.View.ModelsOf(s.Host), pid)
 	switch m.GetPlacement().GetDeviceKind() {
 	case "simulated":
 		return m.Placement.Bytes(), nil
@@ -28,7 +28,7 @@ func (s *Sampler) Measure(ctx context.Context, pid int64) (uint64, error) {
 // Asleep is what the worker of a sleeping engine holds, in bytes; known is false when only its engine can tell. On a simulated device it
 // holds nothing: there is no memory to measure.
 func (s *Sampler) Asleep(pid int64) (bytes uint64, known bool, err error) {
-	switch modelOf(s.View.Models(), pid).GetPlacement().GetDeviceKind() {
+	switch modelOf(s.View.ModelsOf(s.Host), pid).GetPlacement().GetDeviceKind() {
 	case "simulated":
 		return 0, true, nil
 	case "cpu": // not the peak, which was when it was awake
@@ -47,7 +47,7 @@ func (s *Sampler) Held(ctx context.Context, p *messages.Placement) []uint64 {
 		}
 		return reserved
 	}
-	for _, m := range s.View.Models() {
+	for _, m := range s.View.ModelsOf(s.Host) {
 		if w := m.GetWorker(); w != nil && m.GetPlacement().GetId() == p.Id {
 			if readings, err := s.Devices.Read(ctx); err == nil {
 				return onEach(s.Host, p, readings, w.Pid, s.Mine)

@@ -17,7 +17,7 @@ type Devices interface {
 
 // Views shows the models and ledgers, and takes the readings.
 type Views interface {
-	Models() []*messages.ModelView
+	ModelsOf(host string) []*messages.ModelView
 	GPU(id messages.ActorID) *messages.GpuView
 	GPUs() []*messages.GpuView
 	SetReading(gpu messages.ActorID, r *messages.DeviceReading)
@@ -100,7 +100,7 @@ func (s *Sampler) Observe(ctx context.Context, r *messages.DeviceReading) {
 	if r.Kind == "simulated" { // a lease on a simulated device holds nothing that its ledger could see
 		leased = 0
 	}
-	s.Door.Tell(ctx, id, &messages.ObserveDevice{Reading: r, ForeignBytes: foreign(r, occupants(s.View.Models(), g), leased, s.Mine)})
+	s.Door.Tell(ctx, id, &messages.ObserveDevice{Reading: r, ForeignBytes: foreign(r, occupants(s.View.ModelsOf(s.Host), g), leased, s.Mine)})
 }
 
 // Relieve asks for idle models to leave when the device is over its threshold.
@@ -112,7 +112,7 @@ func (s *Sampler) Relieve(ctx context.Context, r *messages.DeviceReading) {
 
 // remeasure tells models whose workers grew: engines take memory after the load, for caches and graphs, and the peak is what counts.
 func (s *Sampler) remeasure(ctx context.Context) {
-	for _, m := range s.View.Models() {
+	for _, m := range s.View.ModelsOf(s.Host) {
 		if m.Phase != messages.ModelView_ready || m.GetWorker().GetRemote() {
 			continue
 		}
@@ -164,7 +164,7 @@ func (s *Sampler) AwaitFree(ctx context.Context, p *messages.Placement) {
 }
 
 func (s *Sampler) allFree(readings []*messages.DeviceReading, p *messages.Placement, before map[string]uint64) bool {
-	models := s.View.Models()
+	models := s.View.ModelsOf(s.Host)
 	for _, r := range readings {
 		id := s.id(r)
 		if _, on := p.On(id.String()); on && foreign(r, occupants(models, s.View.GPU(id)), 0, s.Mine) > before[id.String()]+freeSlack {

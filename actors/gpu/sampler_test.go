@@ -38,8 +38,8 @@ func (b *bench) Read(context.Context) ([]*messages.DeviceReading, error) {
 	}
 	return []*messages.DeviceReading{b.reading}, nil
 }
-func (b *bench) Faults() <-chan *messages.DeviceFault { return b.faults }
-func (b *bench) Models() []*messages.ModelView        { return b.models }
+func (b *bench) Faults() <-chan *messages.DeviceFault  { return b.faults }
+func (b *bench) ModelsOf(string) []*messages.ModelView { return b.models }
 func (b *bench) GPU(messages.ActorID) *messages.GpuView {
 	return b.gpu
 }

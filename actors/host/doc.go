@@ -29,4 +29,8 @@
 //	ReviewRoutes      -> [RolloutPromoted RolloutRolledBack RouteDropped]   told before a model is withdrawn
 //
 // What reports a swap that is over is dropped. A name always leads to a model that is declared, or to nobody else than the declarations say.
+//
+// Three parts stand beside the actor. The Reconciler makes the models follow a configuration (reconcile.go says how it is compared). The
+// Recovery brings the actors of the journal back at a start, and placement is disabled until it is over. Verify looks at the workers that
+// the journal calls ready before the doors open.
 package host

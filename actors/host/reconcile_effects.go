@@ -24,7 +24,7 @@ type Configuration struct {
 
 // Views shows the models and hosts as their last decisions left them.
 type Views interface {
-	Models() []*messages.ModelView
+	ModelsOf(host string) []*messages.ModelView
 	Host(id messages.ActorID) *messages.HostView
 	AwaitModel(ctx context.Context, id messages.ActorID, wanted func(*messages.ModelView) bool) (*messages.ModelView, error)
 }
@@ -72,7 +72,7 @@ func (r *Reconciler) Follow(ctx context.Context, specs []*messages.ModelSpec, pr
 // running are the declarations in force, by name.
 func (r *Reconciler) running() map[string]*messages.ModelSpec {
 	out := map[string]*messages.ModelSpec{}
-	for _, v := range r.View.Models() {
+	for _, v := range r.View.ModelsOf(r.Host) {
 		if v.Spec != nil {
 			out[v.Name] = v.Spec
 		}

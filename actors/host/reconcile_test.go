@@ -106,7 +106,7 @@ type shown struct {
 	await  func(id messages.ActorID, wanted func(*messages.ModelView) bool) error
 }
 
-func (s shown) Models() []*messages.ModelView            { return s.models }
+func (s shown) ModelsOf(string) []*messages.ModelView    { return s.models }
 func (s shown) Host(messages.ActorID) *messages.HostView { return s.host }
 func (s shown) AwaitModel(_ context.Context, id messages.ActorID, wanted func(*messages.ModelView) bool) (*messages.ModelView, error) {
 	return nil, s.await(id, wanted)

@@ -17,7 +17,7 @@ const verifyWithin = 5 * time.Second
 func Verify(ctx context.Context, host string, views Views, door messages.Door, prove func(*messages.Worker) error, log *slog.Logger) {
 	ctx, cancel := context.WithTimeout(ctx, verifyWithin)
 	defer cancel()
-	for _, m := range views.Models() {
+	for _, m := range views.ModelsOf(host) {
 		if m.Phase != messages.ModelView_ready || m.Worker == nil {
 			continue
 		}

@@ -146,6 +146,14 @@ func (p *Projection) Models() []*messages.ModelView {
 	return out
 }
 
+// ModelsOf lists the models of one host that were ever heard of, withdrawn ones included, by id.
+func (p *Projection) ModelsOf(host string) []*messages.ModelView {
+	return slices.DeleteFunc(p.Models(), func(v *messages.ModelView) bool {
+		id, err := messages.ParseActorID(v.Id)
+		return err != nil || id.Host() != host
+	})
+}
+
 // Present lists the models that are declared or not gone yet. Withdrawn ones whose worker is gone stay known, such as removed replicas.
 func (p *Projection) Present() []*messages.ModelView {
 	return slices.DeleteFunc(p.Models(), func(v *messages.ModelView) bool { return v.Spec == nil && v.Phase == messages.ModelView_absent })

@@ -285,6 +285,9 @@ func TestViewsAreSortedAndChosen(t *testing.T) {
 	if got := names(p.Models()); !slices.Equal(got, []string{"a", "b", "gone"}) {
 		t.Errorf("models %v", got)
 	}
+	if got := p.ModelsOf("h"); len(got) != 3 || len(p.ModelsOf("another")) != 0 {
+		t.Errorf("of a host %v", names(got))
+	}
 	if got := names(p.Present()); !slices.Equal(got, []string{"a", "b"}) {
 		t.Errorf("present %v", got)
 	}

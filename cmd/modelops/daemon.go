@@ -121,7 +121,7 @@ func (d *daemon) stopWorkers(ctx context.Context) error {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var failed error
-	for _, m := range d.view.Models() {
+	for _, m := range d.view.ModelsOf(d.host) {
 		if m.Worker == nil || m.Worker.Remote {
 			continue
 		}

@@ -27,13 +27,13 @@ type opener func(context.Context, *config.Config, *view.Projection, *slog.Logger
 // openDevices chooses the host's devices: simulated ones when configured, else the processor with its RAM budget,
 // and the GPUs where there are any.
 func openDevices(ctx context.Context, cfg *config.Config, v *view.Projection, log *slog.Logger) (devices, error) {
-	pids := func() []int64 { return gpu.WorkerPIDs(v.Models()) }
+	pids := func() []int64 { return gpu.WorkerPIDs(v.ModelsOf(cfg.Host)) }
 	if len(cfg.Resources.Devices) > 0 {
 		var ds []sim.Device
 		for _, d := range cfg.Resources.Devices {
 			ds = append(ds, sim.Device{ID: d.ID, CapacityBytes: uint64(d.CapacityMB) * messages.MiB})
 		}
-		return sim.New(ds, sim.Options{Pids: pids, Footprint: func(pid int64) map[string]uint64 { return gpu.Reserved(v.Models(), pid) }})
+		return sim.New(ds, sim.Options{Pids: pids, Footprint: func(pid int64) map[string]uint64 { return gpu.Reserved(v.ModelsOf(cfg.Host), pid) }})
 	}
 	gpus := nvml.Open(ctx, nvml.Options{Log: log})
 	readings, err := gpus.Read(ctx)
