@@ -1,0 +1,157 @@
+package arbiter
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"modelops/messages"
+)
+
+// question is what a holder wants and what was seen when it asked.
+type question struct {
+	holder      string
+	family      family
+	needs       []need
+	groups      []string
+	priority    int32
+	ledgers     []*messages.GpuView    // those that may be taken, in order of their names
+	allocations []*messages.Allocation // only those that stay count
+	leaving     map[string]bool
+	moving      string // the holder that a plan moves now
+	now         int64  // ms since 1970
+	waited      time.Duration
+	overdue     bool  // has waited so long that busy holders must end their turn
+	collation   int64 // an allocation whose last request ended so many ms ago still counts as busy
+	earlier     []waiter
+}
+
+// need is what the holder needs on a host.
+type need struct {
+	host   string // empty = any
+	bytes  uint64 // on one device: its share, when it is split
+	shards int    // devices of the host, each with its share
+	kinds  []string
+}
+
+// needOn is what is needed on a host; its shards are 0 where the holder can't run.
+func (q question) needOn(host string) need {
+	for _, n := range q.needs {
+		if n.host == host || n.host == "" {
+			return n
+		}
+	}
+	return need{}
+}
+
+// split tells whether the holder needs several devices on any host.
+func (q question) split() bool {
+	return slices.ContainsFunc(q.needs, func(n need) bool { return n.shards > 1 })
+}
+
+// leaves is what the end of an allocation gives back: what the ledger counts for it, which hears of a measured footprint later than the holder.
+func leaves(l *messages.GpuView, r *messages.Allocation) uint64 {
+	for _, lease := range l.Reservations {
+		if lease.Holder == r.Holder {
+			return holds(lease)
+		}
+	}
+	bytes, _ := r.On(l.Id)
+	return bytes
+}
+
+// waiter is another holder that goes before this one: it has a higher priority, or has waited longer.
+type waiter struct {
+	holder   string
+	waited   time.Duration
+	priority bool // it goes first by its priority
+}
+
+func questionOf(s State, c *messages.RequestPlacement, seen *messages.SchedulerReadings, now int64) question {
+	q := question{holder: c.Holder, family: familyOf(c.Holder), groups: c.Claim.GetGroups(), priority: c.Priority, allocations: seen.GetAllocations(), leaving: s.leaving(),
+		moving: s.Moving.now().GetHolder(), now: now, needs: make([]need, 0, len(c.Claim.GetNeeds()))}
+	for _, n := range c.Claim.GetNeeds() {
+		shards := max(int(n.Shards), 1)
+		q.needs = append(q.needs, need{n.Host, share(n.Bytes, shards), shards, n.Kinds})
+	}
+	q.ledgers = q.usable(seen.GetLedgers())
+	slices.SortFunc(q.ledgers, func(a, b *messages.GpuView) int { return strings.Compare(a.Id, b.Id) })
+	for _, r := range q.allocations {
+		if r.Holder == c.Holder && r.State == messages.Allocation_seeking {
+			q.waited = ms(r.WaitedMs)
+		}
+	}
+	for _, r := range q.allocations {
+		if r.State != messages.Allocation_seeking || same(r.Holder, c.Holder) || s.placed(r.Holder) {
+			continue
+		}
+		if higher := r.Priority > c.Priority; higher || r.Priority == c.Priority && ms(r.WaitedMs) > q.waited {
+			q.earlier = append(q.earlier, waiter{r.Holder, ms(r.WaitedMs), higher})
+		}
+	}
+	return q
+}
+
+// usable are the devices of the hosts where the holder can run: on each host those of the first of its kinds that the host has. A holder that
+// is bound to a host can't take another's.
+func (q question) usable(ledgers []*messages.GpuView) []*messages.GpuView {
+	if len(q.needs) == 0 {
+		return slices.Clone(ledgers)
+	}
+	out := make([]*messages.GpuView, 0, len(ledgers))
+	_, only, _ := parts(q.holder)
+	for _, l := range ledgers {
+		if only != "" && only != messages.AnyHost && only != l.Host {
+			continue
+		}
+		n := q.needOn(l.Host)
+		if n.shards > 0 && (len(n.kinds) == 0 || l.Kind == preferred(n.kinds, l.Host, ledgers)) {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// preferred is the first of the kinds that a host has devices of; empty when it has none.
+func preferred(kinds []string, host string, ledgers []*messages.GpuView) string {
+	for _, kind := range kinds {
+		for _, l := range ledgers {
+			if l.Host == host && l.Kind == kind {
+				return kind
+			}
+		}
+	}
+	return ""
+}
+
+// placed tells whether a placement for the holder is on its way.
+func (s State) placed(holder string) bool {
+	for _, o := range s.Open {
+		if same(o.Placement.Holder, holder) {
+			return true
+		}
+	}
+	return false
+}
+
+// behind says whose turn comes first: no holder evicts for itself while another goes before it, and none takes free memory past one that
+// is overdue, or small holders would starve a big one for ever.
+func (q question) behind(evicts bool, maxWait time.Duration) string {
+	for _, e := range q.earlier {
+		switch {
+		case e.priority && evicts:
+			return fmt.Sprintf("%s has a higher priority and waits for %s", e.holder, e.waited.Round(time.Millisecond))
+		case evicts || e.waited > maxWait:
+			return fmt.Sprintf("%s has waited longer, for %s", e.holder, e.waited.Round(time.Millisecond))
+		}
+	}
+	return ""
+}
+
+// stays tells whether an allocation holds memory and isn't on its way out for another placement: no holder is a victim twice.
+func (q question) stays(r *messages.Allocation) bool {
+	return len(r.Shares) > 0 && r.Holder != q.moving && !q.leaving[r.Holder]
+}
+
+func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
