@@ -170,7 +170,7 @@ func mayImport(s source, room string) bool {
 		case room == "actors/entity", room == "actors/entity/entitytest" && s.test():
 			return true
 		}
-		if rest == "control" && (room == "actors/view" || room == "actors/explain") {
+		if rest == "control" && (room == "actors/view" || room == "actors/explain") || rest == "simulator" && room == "actors/control" {
 			return true
 		}
 		if room == poolRoom {

@@ -3245,10 +3245,13 @@ type ModelView struct {
 	// How many workers shall serve it, itself included; 0 on a replica.
 	Replicas uint32 `protobuf:"varint,24,opt,name=replicas,proto3" json:"replicas,omitempty"`
 	// A worker that is being replaced, and by which one; empty when none is.
-	Replacing     string `protobuf:"bytes,25,opt,name=replacing,proto3" json:"replacing,omitempty"`
-	Replacement   string `protobuf:"bytes,26,opt,name=replacement,proto3" json:"replacement,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Replacing   string `protobuf:"bytes,25,opt,name=replacing,proto3" json:"replacing,omitempty"`
+	Replacement string `protobuf:"bytes,26,opt,name=replacement,proto3" json:"replacement,omitempty"`
+	// What its next attempt asks for, in bytes: the largest footprint of the declaration's revision, or more after a worker ran out of memory;
+	// 0 = neither is known.
+	RememberedBytes uint64 `protobuf:"varint,27,opt,name=remembered_bytes,json=rememberedBytes,proto3" json:"remembered_bytes,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ModelView) Reset() {
@@ -3461,6 +3464,13 @@ func (x *ModelView) GetReplacement() string {
 		return x.Replacement
 	}
 	return ""
+}
+
+func (x *ModelView) GetRememberedBytes() uint64 {
+	if x != nil {
+		return x.RememberedBytes
+	}
+	return 0
 }
 
 // ModelSpec says how a model is run. It holds no secret: api keys stay in the environment, under the name given here.
@@ -4108,7 +4118,7 @@ const file_model_proto_rawDesc = "" +
 	"\vreplacement\x18\x02 \x01(\tR\vreplacement\x12)\n" +
 	"\x05error\x18\x03 \x01(\v2\x13.modelops.ErrorBodyR\x05error\x12*\n" +
 	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at: \xb2\xd4\x18\x1c\n" +
-	"\x18model.replacement_failed\x10\x01\"\x99\t\n" +
+	"\x18model.replacement_failed\x10\x01\"\xc4\t\n" +
 	"\tModelView\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x12\n" +
@@ -4138,7 +4148,8 @@ const file_model_proto_rawDesc = "" +
 	"\twanted_ms\x18\x17 \x01(\x03R\bwantedMs\x12\x1a\n" +
 	"\breplicas\x18\x18 \x01(\rR\breplicas\x12\x1c\n" +
 	"\treplacing\x18\x19 \x01(\tR\treplacing\x12 \n" +
-	"\vreplacement\x18\x1a \x01(\tR\vreplacement\x1a=\n" +
+	"\vreplacement\x18\x1a \x01(\tR\vreplacement\x12)\n" +
+	"\x10remembered_bytes\x18\x1b \x01(\x04R\x0frememberedBytes\x1a=\n" +
 	"\x0fFootprintsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xac\x01\n" +

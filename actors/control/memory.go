@@ -37,14 +37,14 @@ func (m Memory) canonical(name string) string {
 	return name
 }
 
-// needs is what a model needs on each host that declares it. What was measured counts for its own host only. The error says why no host can
+// needs is what a model needs on each host that declares it. What a host remembers counts for that host only. The error says why no host can
 // say what it needs.
 func (m Memory) needs(ctx context.Context, name string) (needs []*messages.Need, groups []string, err error) {
 	for _, v := range m.Views.Models() {
 		if v.Name != name || v.Spec == nil {
 			continue
 		}
-		need, failed := model.NeedOf(ctx, m.Estimate, v.Spec, largestFootprint(v))
+		need, failed := model.NeedOf(ctx, m.Estimate, v.Spec, v.RememberedBytes)
 		if failed != nil {
 			err = failed
 			continue
@@ -59,14 +59,6 @@ func (m Memory) needs(ctx context.Context, name string) (needs []*messages.Need,
 		return nil, nil, err
 	}
 	return nil, nil, model.NotFound(messages.ModelActor(m.Host, name))
-}
-
-// largestFootprint is the largest footprint that was measured on a model's host.
-func largestFootprint(v *messages.ModelView) (most uint64) {
-	for _, bytes := range v.Footprints {
-		most = max(most, bytes)
-	}
-	return most
 }
 
 // anyHost is a model's name as a holder whose host is still to be chosen.

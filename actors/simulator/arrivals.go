@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"cmp"
+	"slices"
 	"time"
 )
 
@@ -46,7 +47,7 @@ func (w *World) pick() int {
 
 // call asks a model for something that takes a while.
 func (w *World) call(name string, takes time.Duration) *request {
-	r := &request{model: w.byName[name], arrived: w.elapsed, takes: takes, calm: w.calm}
+	r := &request{model: slices.IndexFunc(w.o.Models, func(m Model) bool { return m.Name == name }), arrived: w.elapsed, takes: takes, calm: w.calm}
 	w.tally.came(r)
 	w.fronts[r.model].arrive(r)
 	return r

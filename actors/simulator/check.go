@@ -107,7 +107,7 @@ func (w *World) checkLeases() {
 			if err != nil {
 				continue // a program's
 			}
-			m := w.models[w.byName[who.Name()]]
+			m := w.models[w.byID[who]]
 			owner, leaving := w.owner(m, id)
 			if owner == "" {
 				w.violated("lease %s of %s on gpu%d is lost: neither the model nor a placement knows it", id, m.id, i)
@@ -134,18 +134,54 @@ func (w *World) owner(m *node[model.State], lease string) (placement string, lea
 	}
 	for id, o := range w.arbiter.state.Open {
 		if has(o.Placement, lease) {
-			return id, o.Step == arbiter.Releasing || o.Placement.Claim != strconv.FormatUint(m.state.Attempt, 10) || m.state.Phase != model.Placing
+			return id, o.Step == arbiter.Releasing || !awaits(&m.state, o.Placement.Claim)
 		}
 	}
 	return "", false
+}
+
+// awaits tells whether a model would take the placement of a claim.
+func awaits(s *model.State, claim string) bool {
+	if claim == messages.ByName {
+		return s.Phase == model.Absent || s.Phase == model.Failed
+	}
+	return s.Phase == model.Placing && claim == strconv.FormatUint(s.Attempt, 10)
 }
 
 func has(p *messages.Placement, lease string) bool {
 	return slices.ContainsFunc(p.GetShares(), func(s *messages.Share) bool { return s.Lease == lease })
 }
 
+// grantKey names a lease: two devices may have one of the same name.
+type grantKey struct {
+	device messages.ActorID
+	lease  string
+}
+
+// grant is what a lease was last granted to.
+type grant struct {
+	holder string
+	epoch  uint64
+}
+
+// checkFenced: only the holder of a lease's present epoch changes it.
+func (w *World) checkFenced(id messages.ActorID, command proto.Message) {
+	c, ok := command.(interface {
+		GetLease() string
+		GetHolder() string
+		GetEpoch() uint64
+	})
+	if !ok {
+		return
+	}
+	if g := w.granted[grantKey{id, c.GetLease()}]; g != (grant{c.GetHolder(), c.GetEpoch()}) {
+		w.violated("%s lets %s with epoch %d change lease %s, which %s holds with epoch %d", id, c.GetHolder(), c.GetEpoch(), c.GetLease(), g.holder, g.epoch)
+	}
+}
+
 // decided looks at decisions as they are taken.
-func (w *World) decided(id messages.ActorID, events []proto.Message) {
+func (w *World) decided(id messages.ActorID, command proto.Message, events []proto.Message) {
+	w.checkFenced(id, command)
 	for _, e := range events {
 		switch e := e.(type) {
 		case *messages.VramReserved:
@@ -201,10 +237,17 @@ func (w *World) checkPlacement(e *messages.PlacementDecided) {
 			leaving[v] = leaving[v] || id != p.Id && o.Step == arbiter.Evicting && !slices.Contains(o.Gone, v)
 		}
 	}
-	if n := max(w.declared(w.modelNamed(p.Holder)).Shards, 1); len(p.Shares) != n {
+	if arbiter.IsProgram(p.Holder) {
+		w.checkPart(p, p.Shares[0], leaving)
+		return
+	}
+	if n := max(w.declared(w.indexOf(p.Holder)).Shards, 1); len(p.Shares) != n {
 		w.violated("%s is split over %d devices, not %d", p.Holder, len(p.Shares), n)
 	}
 	for _, part := range p.Shares {
+		if gpu := w.devices[w.deviceOf(part.Gpu)].id; gpu.Host() != p.Host || p.Host != w.models[w.indexOf(p.Holder)].id.Host() {
+			w.violated("%s is placed on %s, which is another host's device", p.Holder, gpu)
+		}
 		w.checkPart(p, part, leaving)
 	}
 	if len(p.Shares) == 1 {
@@ -234,23 +277,34 @@ func (w *World) checkPart(p *messages.Placement, part *messages.Share, leaving m
 
 func (w *World) checkVictims(p *messages.Placement, device int) {
 	now := w.now().UnixMilli()
-	asker := w.views[w.modelNamed(p.Holder)]
+	waited := w.waitedFor(p)
 	young := ""
 	for _, v := range p.Victims {
-		i := w.modelNamed(v)
+		i := w.indexOf(v)
 		m, f := w.views[i], w.frontOf(i)
 		switch busy := m.Phase != messages.ModelView_ready && m.Phase != messages.ModelView_asleep || w.inUse(i); {
 		case arbiter.Pinned(m, now):
 			w.violated("%s has to leave for %s although it is pinned", v, p.Holder)
-		case busy && now-asker.WantedMs <= w.o.MaxWait.Milliseconds():
+		case busy && waited <= w.o.MaxWait:
 			w.violated("%s has to leave for %s although it is busy (%s, %d running, %d waiting)", v, p.Holder, m.Phase, len(f.running), f.pool.Waiting())
 		case !busy && w.young(m, now):
 			young = v
 		}
 	}
-	if young != "" && len(w.declared(w.modelNamed(p.Holder)).Groups) == 0 && w.roomWithout(device, p, now) {
+	if young != "" && len(w.declared(w.indexOf(p.Holder)).Groups) == 0 && w.roomWithout(device, p, now) {
 		w.violated("%s has to leave for %s inside its minimum residency although others would do", young, p.Holder)
 	}
+}
+
+// waitedFor is how long a placement was waited for: by the requests for its name, or by its model's own attempt.
+func (w *World) waitedFor(p *messages.Placement) time.Duration {
+	i := w.indexOf(p.Holder)
+	if p.Claim == messages.ByName {
+		f := w.frontOf(i)
+		waited, _ := f.pool.Seeking(f.now())
+		return waited
+	}
+	return time.Duration(w.now().UnixMilli()-w.views[i].WantedMs) * time.Millisecond
 }
 
 // inUse tells whether a worker serves somebody, or, awake, its pool did a moment ago. A model that leaves takes its replicas along, and who waits
@@ -271,7 +325,7 @@ func (w *World) young(m *messages.ModelView, now int64) bool {
 func (w *World) roomWithout(device int, p *messages.Placement, now int64) bool {
 	limit, reserved := limitOf(&w.ledgers[device].state)
 	room := limit
-	asker := w.modelOf[w.modelNamed(p.Holder)]
+	asker := w.modelOf[w.indexOf(p.Holder)]
 	for i, m := range w.views {
 		if w.modelOf[i] == asker { // nobody leaves for another worker of its own model
 			continue
@@ -286,12 +340,4 @@ func (w *World) roomWithout(device int, p *messages.Placement, now int64) bool {
 		}
 	}
 	return room >= p.Bytes()+reserved+w.ledgers[device].state.Foreign
-}
-
-func (w *World) modelNamed(id string) int {
-	a, err := messages.ParseActorID(id)
-	if err != nil {
-		return -1
-	}
-	return w.byName[a.Name()]
 }

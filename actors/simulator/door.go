@@ -9,11 +9,12 @@ import (
 	"modelops/messages"
 )
 
-// try is one try of owed work: a context that never ends by itself. A port that would have to wait names what for; the work is then parked
-// until that happens.
+// try is one try of owed work: a context that never ends by itself. A port that would have to wait names what for: the try is parked until
+// that happens. A try that pauses is performed anew after the pause, and goes on behind it.
 type try struct {
-	asker messages.ActorID
 	until string
+	pause time.Duration
+	slept bool // its pause is over
 }
 
 type tryKey struct{}
@@ -26,10 +27,22 @@ func (*try) Done() <-chan struct{} { return nil }
 
 // Err tells whether the try is parked: to a kind that looks like a cancelled one, after which the work stays owed.
 func (t *try) Err() error {
-	if t.until != "" {
+	if t.parked() {
 		return context.Canceled
 	}
 	return nil
+}
+
+func (t *try) parked() bool { return t.until != "" || t.pause > 0 }
+
+// Pause implements entity.Pauser.
+func (t *try) Pause(d time.Duration) error {
+	if t.slept || d <= 0 {
+		t.slept = false
+		return nil
+	}
+	t.pause = d
+	return context.Canceled
 }
 
 // Value implements context.Context.
@@ -60,7 +73,7 @@ var _ messages.Door = door{}
 
 // Ask dispatches at once. A question can be lost, be answered too late for who asked, or lose its answer. Mail keeps its order.
 func (d door) Ask(ctx context.Context, to messages.ActorID, command proto.Message) (messages.Reply, error) {
-	if t, ok := ctx.Value(tryKey{}).(*try); ok && t.until != "" {
+	if t, ok := ctx.Value(tryKey{}).(*try); ok && t.parked() {
 		return messages.Reply{}, context.Canceled
 	}
 	w, f := d.w, d.w.o.Faults

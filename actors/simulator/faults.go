@@ -138,7 +138,7 @@ func (w *World) grow() {
 	}
 }
 
-// order is a person's: load, unload, pin for a while, declare anew, lease.
+// order is a person's or a program's: load, unload, pin for a while, declare anew, lease.
 func (w *World) order() {
 	if w.down {
 		return
@@ -146,7 +146,7 @@ func (w *World) order() {
 	i := w.rng.IntN(len(w.models))
 	id := w.models[i].id
 	var c proto.Message
-	switch w.rng.IntN(10) {
+	switch w.rng.IntN(13) {
 	case 0:
 		w.frontOf(i).want()
 		return
@@ -159,13 +159,11 @@ func (w *World) order() {
 	case 4:
 		c = &messages.PinModel{}
 	case 5:
-		i = w.modelOf[i]
-		id, c = w.models[i].id, &messages.DeclareModel{Spec: w.spec(i, "r"+string(rune('1'+w.rng.IntN(4))))}
+		id = messages.ModelActor(id.Host(), messages.BaseOf(id.Name()))
+		c = &messages.DeclareModel{Spec: w.spec(w.modelOf[i], "r"+string(rune('1'+w.rng.IntN(4))))}
 	case 6:
-		d := w.rng.IntN(len(w.devices))
-		id = w.devices[d].id
-		c = &messages.ReserveVram{Lease: w.newID(), Holder: "a program", Bytes: w.rng.Uint64N(w.devices[d].capacity / 4),
-			TtlSeconds: uint32(1 + w.rng.IntN(20))}
+		w.programReserves()
+		return
 	case 7:
 		c = &messages.SleepModel{Reason: "a person wants its memory"}
 	case 8:
@@ -174,6 +172,15 @@ func (w *World) order() {
 	case 9:
 		c = &messages.PlanDefrag{Apply: true}
 		id = w.arbiter.id
+	case 10:
+		w.programClaims()
+		return
+	case 11:
+		w.strangerReleases()
+		return
+	case 12:
+		w.fencedGoesOn()
+		return
 	}
 	door{w}.Tell(&try{}, id, c)
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"modelops/actors/control"
 	"modelops/actors/gateway/pool"
 	"modelops/messages"
 )
@@ -62,7 +63,7 @@ func newFront(w *World) *front {
 // open begins with an empty pool, as a coordinator that starts does.
 func (f *front) open() {
 	m := f.w.o.Models[f.model]
-	f.pool = pool.New(m.Name, host, pool.Figures{Limits: pool.Limits{MaxConcurrent: m.places(), MaxQueue: maxQueue},
+	f.pool = pool.New(m.Name, hostName(0), pool.Figures{Limits: pool.Limits{MaxConcurrent: m.places(), MaxQueue: maxQueue},
 		FailureThreshold: failureThreshold, ResetTimeout: resetTimeout}, nil)
 	f.waiting, f.running, f.drains, f.pausing = map[uint64]*request{}, map[uint64]*request{}, map[drainKey]time.Duration{}, false
 }
@@ -181,21 +182,11 @@ func (f *front) pursue() {
 	}
 }
 
-// place answers a Seek as the daemon's placer does: the model's actor is told. The command can be lost, its answer too, or a place has to be
-// waited for.
+// place answers a Seek by the shipped placer: it asks the arbiter where the name is to run.
 func (f *front) place() {
-	w, answer, err := f.w, pool.Placed, error(nil)
-	switch {
-	case w.mishap(w.o.Faults.LostAsk):
-		w.say("the command for %s is lost", f.pool.Name())
-	case w.mishap(w.o.Faults.LateAsk):
-		answer = pool.Waits
-	default:
-		door{w}.Tell(&try{}, w.models[f.model].id, &messages.EnsureModel{Reason: "a request waits for it"})
-		if w.mishap(w.o.Faults.LostAnswer) {
-			err = messages.NewError(messages.Unavailable, f.pool.Name(), "no answer")
-		}
-	}
+	w := f.w
+	waited, _ := f.pool.Seeking(f.now())
+	answer, err := control.Memory{Host: hostName(0), Door: door{w}, Views: view{w}, Estimate: runtime{w}, NewID: w.newID}.Place(&try{}, f.pool.Name(), waited)
 	refused, why := f.pool.Answered(answer, err, f.now())
 	f.refuse(refused, why)
 	f.pursue()
@@ -206,7 +197,7 @@ func (f *front) run(r *request) {
 	w := f.w
 	r.running = true
 	f.running[r.ticket] = r
-	i := w.byName[f.pool.Running()[r.ticket].Endpoint.ID().Name()]
+	i := w.byID[f.pool.Running()[r.ticket].Endpoint.ID()]
 	w.tally.waited(w, r)
 	k, ticket := w.workerOf(i), r.ticket
 	if k == nil { // its connection is refused: the model hasn't heard of its worker's end yet
@@ -251,7 +242,7 @@ func (f *front) finish(ticket uint64, o messages.Outcome) *request {
 		door{f.w}.Tell(&try{}, e.ID(), &messages.ReportBreaker{State: state, Failures: uint32(failures)})
 	}
 	if e.Running() == 0 {
-		f.w.poke("idle/" + e.ID().Name())
+		f.w.poke("idle/" + e.ID().String())
 	}
 	return r
 }

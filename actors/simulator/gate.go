@@ -24,7 +24,7 @@ type gate struct{ w *World }
 // Drain implements model.Gate.
 func (g gate) Drain(ctx context.Context, id messages.ActorID, attempt uint64, force bool) error {
 	w := g.w
-	f := w.frontOf(w.byName[id.Name()])
+	f := w.frontOf(w.byID[id])
 	e := f.pool.Close(id, attempt, f.now())
 	if e == nil || e.Running() == 0 {
 		return nil
@@ -43,7 +43,7 @@ func (g gate) Drain(ctx context.Context, id messages.ActorID, attempt uint64, fo
 		f.endAll(id)
 		return nil
 	}
-	return notYet(ctx, "idle/"+id.Name())
+	return notYet(ctx, "idle/"+id.String())
 }
 
 // endAll ends the requests at a worker.

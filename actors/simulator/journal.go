@@ -74,8 +74,8 @@ func (w *World) write(id messages.ActorID, b *book, expected uint64, events []pr
 	if err != nil {
 		panic(err)
 	}
-	w.stored(id, events)
 	w.sequence++
+	w.stored(id, events)
 	b.last = w.sequence
 	b.decisions = append(b.decisions, messages.Recorded{Actor: id, Sequence: w.sequence, Expected: expected, At: w.now(), Events: opened})
 	return w.sequence

@@ -46,10 +46,24 @@ func small(seed uint64) Options {
 	}}
 }
 
+// paired is the small world on two hosts: the first has two devices, the second one.
+func paired(seed uint64) Options {
+	o := small(seed)
+	o.Hosts, o.Devices, o.Rate = 2, append(o.Devices, o.Devices[0]), 3
+	return o
+}
+
 // drowsy is the same world with a model that is put to sleep.
 func drowsy(seed uint64) Options {
 	o := small(seed)
 	o.Models[1].Sleep = 2 * time.Second
+	return o
+}
+
+// pairedReplicated is replicated on two hosts.
+func pairedReplicated(seed uint64) Options {
+	o := replicated(seed)
+	o.Hosts, o.Devices, o.Rate = 2, append(o.Devices, o.Devices[0]), 3
 	return o
 }
 

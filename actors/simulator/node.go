@@ -45,6 +45,7 @@ type task struct {
 	over  bool
 	park  string // what it waits for; empty while it runs or pauses
 	timer proto.Message
+	slept bool // the pause of its work is over
 }
 
 func newNode[S any](w *World, kind entity.Kind[S], id messages.ActorID) *node[S] {
@@ -135,9 +136,13 @@ func (n *node[S]) Cancel(try entity.Try) {
 func (n *node[S]) do(t *task) {
 	command, failure := t.timer, error(nil)
 	if command == nil {
-		c := &try{asker: n.id}
+		c := &try{slept: t.slept}
 		command, failure = n.kind.Perform(c, t.try.Effect)
 		switch {
+		case c.pause > 0:
+			t.slept = true
+			n.start(t, c.pause)
+			return
 		case c.until != "":
 			t.park = c.until
 			n.parked = append(n.parked, t)
@@ -208,8 +213,8 @@ func (n *node[S]) Recovered(int) {
 }
 
 // Decided implements entity.World.
-func (n *node[S]) Decided(_ proto.Message, events []proto.Message) {
+func (n *node[S]) Decided(command proto.Message, events []proto.Message) {
 	n.state = n.machine.State()
-	n.w.decided(n.id, events)
+	n.w.decided(n.id, command, events)
 	n.changed(events)
 }

@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -38,16 +39,33 @@ func (k *worker) answers(takes time.Duration) (time.Duration, messages.Code) {
 // declared is what the world knows about the model of an actor, or about that whose replica it is.
 func (w *World) declared(i int) Model { return w.o.Models[w.modelOf[i]] }
 
+// declaredActors are the actors of the models themselves, on all hosts.
+func (w *World) declaredActors() []*node[model.State] { return w.models[:w.o.Hosts*len(w.o.Models)] }
+
+// modelNamed is what the world knows about a model by its name, or by that of a replica.
+func (w *World) modelNamed(name string) Model {
+	return w.o.Models[slices.IndexFunc(w.o.Models, func(m Model) bool { return m.Name == messages.BaseOf(name) })]
+}
+
+// indexOf finds a model's actor; -1 when there is none.
+func (w *World) indexOf(id string) int {
+	if a, err := messages.ParseActorID(id); err == nil {
+		if i, ok := w.byID[a]; ok {
+			return i
+		}
+	}
+	return -1
+}
+
 // join brings a model's actor into being; of is the index of the model, its own or that whose replica it is.
-func (w *World) join(name string, of int) {
+func (w *World) join(id messages.ActorID, of int) {
 	i := len(w.models)
-	m := newNode(w, w.modelKind, messages.ModelActor(host, name))
-	m.timer = func(s model.State, key string) (time.Duration, proto.Message, bool) { return retryTimer(s, key) }
+	m := newNode(w, w.modelKind, id)
 	m.changed = func(events []proto.Message) {
 		w.views[i] = model.View(m.state).(*messages.ModelView)
 		w.fronts[of].update(w.views[i])
 	}
-	w.byName[name] = i
+	w.byID[id] = i
 	w.modelOf = append(w.modelOf, of)
 	w.models, w.views = append(w.models, m), append(w.views, model.View(m.state).(*messages.ModelView))
 	w.nodes[m.id] = m
@@ -56,8 +74,8 @@ func (w *World) join(name string, of int) {
 // found is an actor; a replica of a model that there is comes into being when it is spoken to.
 func (w *World) found(id messages.ActorID) anyNode {
 	if base, replica := messages.ReplicaOf(id.Name()); replica && w.nodes[id] == nil && id.Kind == messages.KindModel {
-		if of, ok := w.byName[base]; ok {
-			w.join(id.Name(), of)
+		if of, ok := w.byID[messages.ModelActor(id.Host(), base)]; ok {
+			w.join(id, w.modelOf[of])
 			w.nodes[id].rebuild()
 		}
 	}
@@ -83,13 +101,17 @@ func (w *World) rescale(i int) {
 	if most < 2 || w.down {
 		return
 	}
+	base := messages.ModelActor(hostName(0), w.o.Models[i].Name)
+	if w.o.Hosts > 1 {
+		base = messages.ModelActor(hostName(w.rng.IntN(w.o.Hosts)), base.Name())
+	}
 	switch w.rng.IntN(40) {
 	case 0, 1:
-		door{w}.Tell(&try{}, w.models[i].id, &messages.ScaleModel{Replicas: uint32(1 + w.rng.IntN(most)), Reason: "by chance"})
+		door{w}.Tell(&try{}, base, &messages.ScaleModel{Replicas: uint32(1 + w.rng.IntN(most)), Reason: "by chance"})
 	case 2:
 		all := w.fronts[i].pool.Endpoints()
 		if e := all[w.rng.IntN(len(all))]; e.Ready() {
-			door{w}.Tell(&try{}, w.models[i].id, &messages.ReplaceWorker{Replica: e.ID().Name(), Attempt: e.View().GetAttempt(), Reason: "by chance"})
+			door{w}.Tell(&try{}, messages.ModelActor(e.ID().Host(), base.Name()), &messages.ReplaceWorker{Replica: e.ID().Name(), Attempt: e.View().GetAttempt(), Reason: "by chance"})
 		}
 	}
 }
@@ -98,25 +120,27 @@ func (w *World) rescale(i int) {
 func (w *World) degradeOne() {
 	if k := w.anyWorker(); k != nil && k.ready {
 		k.condition = condition(1 + w.rng.IntN(3))
-		w.say("worker %d of %s is degraded (%d)", k.pid, w.models[k.model].id.Name(), k.condition)
+		w.say("worker %d of %s is degraded (%d)", k.pid, w.models[k.model].id, k.condition)
 	}
 }
 
-// stored notes what the check of replacements needs, also when the coordinator dies on the stored decision.
+// stored notes what later checks need, also when the coordinator dies on the stored decision.
 func (w *World) stored(id messages.ActorID, events []proto.Message) {
 	for _, e := range events {
 		switch e := e.(type) {
+		case *messages.VramReserved:
+			w.noteGrant(grantKey{id, e.Lease}, grant{e.Holder, w.sequence})
 		case *messages.ModelReady:
-			w.readied[id.Name()] = e.At.AsTime().UnixMilli()
+			w.readied[id] = e.At.AsTime().UnixMilli()
 		case *messages.WorkerDegraded:
-			w.degraded[id.Name()] = e.At.AsTime().UnixMilli()
+			w.degraded[id] = e.At.AsTime().UnixMilli()
 		}
 	}
 }
 
 // checkReplaced: who takes the place of another worker is ready before that one has to go.
 func (w *World) checkReplaced(base messages.ActorID, e *messages.WorkerReplaced) {
-	if w.readied[e.Replacement] < w.degraded[base.Name()] {
+	if w.readied[messages.ModelActor(base.Host(), e.Replacement)] < w.degraded[base] {
 		w.violated("%s lets its worker go, but %s was never ready since", base, e.Replacement)
 	}
 }
@@ -125,7 +149,7 @@ func (w *World) checkReplaced(base messages.ActorID, e *messages.WorkerReplaced)
 func (w *World) replicaUnrest(m *node[model.State]) string {
 	s := &m.state
 	if base, replica := messages.ReplicaOf(m.id.Name()); replica {
-		r, known := w.models[w.byName[base]].state.Replicas[m.id.Name()]
+		r, known := w.models[w.byID[messages.ModelActor(m.id.Host(), base)]].state.Replicas[m.id.Name()]
 		if !known && (s.Phase != model.Absent || s.Wanted) {
 			return fmt.Sprintf("%s is %s, and %s doesn't know it", m.id, s.Phase, base)
 		}
@@ -139,7 +163,7 @@ func (w *World) replicaUnrest(m *node[model.State]) string {
 			return fmt.Sprintf("%s hasn't heard of %s", name, m.id)
 		}
 	}
-	if s.Replacement != nil && (s.Phase != model.Failed || w.frontOf(w.byName[m.id.Name()]).pool.Ready()) { // where nobody serves, who asks next lets a failed model try anew
+	if s.Replacement != nil && (s.Phase != model.Failed || w.frontOf(w.byID[m.id]).pool.Ready()) { // where nobody serves, who asks next lets a failed model try anew
 		return fmt.Sprintf("%s replaces the worker of %s", m.id, s.Replacement.Replica)
 	}
 	return ""
@@ -147,8 +171,8 @@ func (w *World) replicaUnrest(m *node[model.State]) string {
 
 // unloadAll unloads everything: then nothing is held.
 func (w *World) unloadAll() {
-	for i := range w.o.Models {
-		door{w}.Tell(&try{}, w.models[i].id, &messages.UnloadModel{Reason: "the day is over"})
+	for _, m := range w.declaredActors() {
+		door{w}.Tell(&try{}, m.id, &messages.UnloadModel{Reason: "the day is over"})
 	}
 }
 

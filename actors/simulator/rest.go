@@ -28,7 +28,7 @@ func (w *World) Bound() time.Duration {
 			n += m.MaxReplicas
 		}
 	}
-	return w.o.MaxWait + 2*time.Duration(n)*w.turn()
+	return w.o.MaxWait + 2*time.Duration(n*w.o.Hosts)*w.turn()
 }
 
 // recovery is what is left of former mishaps when calm begins: a hung load, pauses between tries, a request at a dead engine.
@@ -81,15 +81,15 @@ func (w *World) restart() {
 	}
 }
 
-// fits tells whether a model fits empty devices, as many as it is split over.
+// fits tells whether a model fits empty devices of one host, as many as it is split over.
 func (w *World) fits(m Model) bool {
-	n := max(m.Shards, 1)
-	for _, capacity := range w.o.Devices {
+	fit := make([]int, w.o.Hosts)
+	for i, capacity := range w.o.Devices {
 		if max(m.Estimate, m.Truth)/uint64(max(m.Shards, 1))*11/10 <= capacity-margin {
-			n--
+			fit[i%w.o.Hosts]++
 		}
 	}
-	return n <= 0
+	return slices.Max(fit) >= max(m.Shards, 1)
 }
 
 // toRest runs until nothing is under way. Polls and sweeps go on.

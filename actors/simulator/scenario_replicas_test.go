@@ -17,7 +17,7 @@ import (
 
 // stateOf is that of an actor, which may not have come into being yet.
 func (s stage) stateOf(name string) model.State {
-	if i, ok := s.byName[name]; ok {
+	if i, ok := s.byID[messages.ModelActor(hostName(0), name)]; ok {
 		return s.models[i].state
 	}
 	return model.State{Phase: model.Absent}

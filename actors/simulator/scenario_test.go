@@ -55,11 +55,13 @@ func (s stage) rests() {
 	}
 }
 
-func (s stage) phase(name string) model.Phase { return s.models[s.byName[name]].state.Phase }
+func (s stage) phase(name string) model.Phase {
+	return s.models[s.byID[messages.ModelActor(hostName(0), name)]].state.Phase
+}
 
 // idle is how long no request of a model ran or waited.
 func (s stage) idle(name string) time.Duration {
-	f := s.frontOf(s.byName[name])
+	f := s.frontOf(s.byID[messages.ModelActor(hostName(0), name)])
 	return f.pool.Idle(f.now())
 }
 

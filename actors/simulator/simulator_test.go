@@ -12,7 +12,7 @@ const perWorld = 5000
 func TestRoughWorldsStaySafeAndComeToRest(t *testing.T) {
 	began, taken := time.Now(), 0
 	for seed := uint64(1); taken < stepsWanted(t); seed++ {
-		w := New([]func(uint64) Options{small, drowsy, replicated, replicated}[seed%4](seed))
+		w := New([]func(uint64) Options{small, drowsy, replicated, pairedReplicated, paired}[seed%5](seed))
 		if err := w.Run(t.Context(), perWorld); err != nil {
 			t.Fatal(err)
 		}
@@ -51,6 +51,21 @@ func TestGoodWorldsWithReplicasKeepTheirBound(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Logf("%d actors of models, %+v", len(w.models), w.Summary())
+	}
+}
+
+func TestGoodWorldsOnTwoHostsKeepTheirBound(t *testing.T) {
+	for seed := uint64(1); seed <= 4; seed++ {
+		o := []func(uint64) Options{paired, pairedReplicated}[seed%2](seed)
+		o.Faults = Faults{}
+		w := New(o)
+		if err := w.Run(t.Context(), 10000); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Calm(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%+v", w.Summary())
 	}
 }
 

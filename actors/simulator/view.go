@@ -1,8 +1,6 @@
 package simulator
 
 import (
-	"context"
-
 	"google.golang.org/protobuf/proto"
 
 	"modelops/actors/arbiter"
@@ -12,7 +10,7 @@ import (
 // view shows the arbiter what the daemon's view shows.
 type view struct{ w *World }
 
-// Ledgers implements arbiter.Ledgers.
+// Ledgers implements arbiter.World.
 func (b view) Ledgers() []*messages.GpuView {
 	var out []*messages.GpuView
 	for _, v := range b.w.accounts {
@@ -23,23 +21,30 @@ func (b view) Ledgers() []*messages.GpuView {
 	return out
 }
 
-// Known implements arbiter.Ledgers.
-func (b view) Known(_ context.Context, model string) (bytes uint64, kinds []string, shards uint32) {
-	m := b.w.declared(b.w.modelNamed(model))
-	return m.Estimate, []string{"cuda"}, uint32(m.Shards)
-}
+// GPUs implements control.Views.
+func (b view) GPUs() []*messages.GpuView { return b.Ledgers() }
 
-// Allocations implements arbiter.World: what holds or seeks memory now.
+// Models implements control.Views.
+func (b view) Models() []*messages.ModelView { return b.w.views }
+
+// Allocations implements arbiter.World: what holds or seeks memory now, and the names that requests wait for.
 func (b view) Allocations() []*messages.Allocation {
 	var live []*messages.ModelView
 	for i, v := range b.w.views {
 		f := b.w.frontOf(i)
 		m := proto.CloneOf(v)
 		m.Active, m.IdleMs = uint32(b.w.runningAt(i)), f.pool.Idle(f.now()).Milliseconds()
-		if i == f.model {
+		if i == f.model { // waiting requests are shown at one host's actor
 			m.Queued = uint32(f.pool.Waiting())
 		}
 		live = append(live, m)
 	}
-	return arbiter.AllocationsOf(live, b.w.now().UnixMilli())
+	out := arbiter.AllocationsOf(live, b.w.now().UnixMilli())
+	for _, f := range b.w.fronts {
+		if waited, seeks := f.pool.Seeking(f.now()); seeks {
+			out = append(out, &messages.Allocation{Holder: messages.ModelActor(messages.AnyHost, f.pool.Name()).String(), State: messages.Allocation_seeking,
+				WaitedMs: waited.Milliseconds(), Queued: uint32(f.pool.Waiting())})
+		}
+	}
+	return out
 }

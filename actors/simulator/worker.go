@@ -8,7 +8,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"modelops/actors/arbiter"
 	"modelops/actors/gpu"
 	"modelops/actors/model"
 	"modelops/messages"
@@ -76,7 +75,7 @@ type runtime struct{ w *World }
 
 // Need implements model.Runtime.
 func (r runtime) Need(_ context.Context, spec *messages.ModelSpec) (uint64, error) {
-	return r.w.declared(r.w.byName[spec.Name]).Estimate, nil
+	return r.w.modelNamed(spec.Name).Estimate, nil
 }
 
 // Start implements model.Runtime.
@@ -87,7 +86,7 @@ func (r runtime) Start(ctx context.Context, spec *messages.ModelSpec, p *message
 		if w.mishap(w.o.Faults.StartFails) {
 			return nil, messages.NewError(messages.ModelLoadError, p.Holder, "the program can't be started").WithRetry(time.Second)
 		}
-		k = w.spawn(w.byName[spec.Name], p, nonce)
+		k = w.spawn(w.indexOf(p.Holder), p, nonce)
 	}
 	if w.mishap(w.o.Faults.StartFails) { // it runs, and nobody heard
 		w.after(time.Second, func() { w.poke("start/" + nonce) })
@@ -99,10 +98,13 @@ func (r runtime) Start(ctx context.Context, spec *messages.ModelSpec, p *message
 func (k *worker) message() *messages.Worker { return &messages.Worker{Pid: k.pid, Nonce: k.nonce} }
 
 func (w *World) spawn(i int, p *messages.Placement, nonce string) *worker {
-	m, name := w.declared(i), w.models[i].id.Name()
+	m, name := w.declared(i), w.models[i].id
 	w.ids++
 	k := &worker{pid: int64(w.ids), model: i, nonce: nonce, born: w.elapsed}
 	for _, x := range p.Shares {
+		if gpu := w.devices[w.deviceOf(x.Gpu)]; gpu.id.Host() != w.models[i].id.Host() {
+			w.violated("%s starts a worker on %s, which is another host's device", w.models[i].id, gpu.id)
+		}
 		k.parts = append(k.parts, part{w.deviceOf(x.Gpu), x.Lease, m.Truth / uint64(len(p.Shares)), 0})
 	}
 	for _, other := range w.workers {
@@ -175,9 +177,9 @@ func (w *World) die(k *worker, why string) {
 	w.exited[k.nonce] = k
 	w.after(time.Hour, func() { delete(w.exited, k.nonce) })
 	if k.failure == nil {
-		k.failure = messages.NewError(messages.ModelLoadError, w.models[k.model].id.Name(), "the worker exited: "+why).WithRetry(time.Second)
+		k.failure = messages.NewError(messages.ModelLoadError, w.models[k.model].id.String(), "the worker exited: "+why).WithRetry(time.Second)
 	}
-	w.say("worker %d of %s dies: %s", k.pid, w.models[k.model].id.Name(), why)
+	w.say("worker %d of %s dies: %s", k.pid, w.models[k.model].id, why)
 	w.workers = slices.DeleteFunc(w.workers, func(other *worker) bool { return other == k })
 	if w.mishap(w.o.Faults.SlowDriver) {
 		for _, p := range k.parts {
@@ -298,20 +300,9 @@ func (r runtime) Find(_ context.Context, nonce string) (*messages.Worker, error)
 	return nil, nil
 }
 
-// retryTimer is the pause of a model that waits for its next try.
-func retryTimer(s model.State, key string) (time.Duration, proto.Message, bool) {
-	return time.Duration(s.RetryMS) * time.Millisecond, &messages.RetryLoad{Attempt: s.Attempt}, strings.HasPrefix(key, "retry/")
-}
-
 // leaseTimer is the time a lease has to live; nobody renews here.
 func leaseTimer(s gpu.State, key string) (time.Duration, proto.Message, bool) {
 	lease, ok := strings.CutPrefix(key, "expire/")
 	l := s.Leases[lease]
 	return time.Duration(l.TTL) * time.Second, &messages.ExpireLease{Lease: lease, Holder: l.Holder, Epoch: l.Epoch}, ok
-}
-
-// defragTimer ends a plan that takes too long.
-func defragTimer(_ arbiter.State, key string) (time.Duration, proto.Message, bool) {
-	id, ok := strings.CutPrefix(key, "end_defrag/")
-	return arbiter.DefragWithin, &messages.EndDefrag{Id: id, Reason: "it took too long"}, ok
 }

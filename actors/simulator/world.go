@@ -22,8 +22,10 @@ import (
 type Options struct {
 	Seed    uint64
 	Devices []uint64 // capacities in bytes
-	Models  []Model
-	Policy  string // of the arbiter; empty = its own
+	// Hosts is over how many hosts the devices are dealt, one after the other; 0 = 1. One coordinator owns them all.
+	Hosts  int
+	Models []Model
+	Policy string // of the arbiter; empty = its own
 	// MaxLoads bounds loads at a time; 0 = 2.
 	MaxLoads int
 	// MaxWait is when busy models must end their turn for who waits; 0 = 30 s.
@@ -78,7 +80,13 @@ func (r Plants) none() bool {
 	return r.Intent == nil && r.Arbiter == nil && r.GPU == nil && r.Model == nil && !r.WallClock
 }
 
-const host = "sim"
+// hostName is the n-th host: sim, sim2, ... The first is that of the gateway.
+func hostName(n int) string {
+	if n == 0 {
+		return "sim"
+	}
+	return fmt.Sprintf("sim%d", n+1)
+}
 
 // World is one host in virtual time. It is used by one goroutine.
 type World struct {
@@ -100,7 +108,7 @@ type World struct {
 	nodes    map[messages.ActorID]anyNode
 	arbiter  *node[arbiter.State]
 	ledgers  []*node[gpu.State]
-	models   []*node[model.State] // those of Options.Models, then replicas as they come into being
+	models   []*node[model.State] // those of Options.Models on each host, host by host, then replicas as they come into being
 	modelOf  []int                // index of the model that an actor belongs to
 	mail     []letter
 
@@ -110,9 +118,11 @@ type World struct {
 	amounts  map[string]uint64  // what leases were last measured or resized to
 	fronts   []*front           // of Options.Models
 	tickets  uint64
-	byName   map[string]int   // index of an actor
-	readied  map[string]int64 // when a model's worker last became ready, in ms
-	degraded map[string]int64 // when a model last found a worker degraded, in ms
+	byID     map[messages.ActorID]int   // index in models
+	readied  map[messages.ActorID]int64 // when a model's worker last became ready, in ms
+	degraded map[messages.ActorID]int64 // when a model last found a worker degraded, in ms
+	granted  map[grantKey]grant         // what each lease was last granted to
+	former   []former
 
 	modelKind entity.Kind[model.State]
 
@@ -125,10 +135,11 @@ type World struct {
 
 // New makes a world in which the coordinator has just started.
 func New(o Options) *World {
-	o.MaxLoads = cmp.Or(o.MaxLoads, 2)
+	o.MaxLoads, o.Hosts = cmp.Or(o.MaxLoads, 2), cmp.Or(o.Hosts, 1)
 	o.MaxWait, o.DrainTimeout = cmp.Or(o.MaxWait, 30*time.Second), cmp.Or(o.DrainTimeout, 10*time.Second)
-	w := &World{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5eed)), nodes: map[messages.ActorID]anyNode{}, byName: map[string]int{},
-		exited: map[string]*worker{}, amounts: map[string]uint64{}, readied: map[string]int64{}, degraded: map[string]int64{}, down: true}
+	w := &World{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5eed)), nodes: map[messages.ActorID]anyNode{}, byID: map[messages.ActorID]int{},
+		exited: map[string]*worker{}, amounts: map[string]uint64{}, readied: map[messages.ActorID]int64{}, degraded: map[messages.ActorID]int64{},
+		granted: map[grantKey]grant{}, down: true}
 	for range o.Models {
 		w.fronts = append(w.fronts, newFront(w))
 	}
@@ -151,7 +162,7 @@ func (w *World) makeDevices() {
 		kind = w.o.Plants.GPU(kind)
 	}
 	for i, capacity := range w.o.Devices {
-		id := messages.GPUActor(host, fmt.Sprintf("gpu%d", i))
+		id := messages.GPUActor(hostName(i%w.o.Hosts), fmt.Sprintf("gpu%d", i))
 		m := newNode(w, kind, id)
 		m.timer = func(s gpu.State, key string) (time.Duration, proto.Message, bool) { return leaseTimer(s, key) }
 		m.changed = func([]proto.Message) { w.accounts[i] = gpu.View(m.state).(*messages.GpuView) }
@@ -167,19 +178,20 @@ func (w *World) makeArbiter() {
 		kind = w.o.Plants.Arbiter(kind)
 	}
 	w.arbiter = newNode(w, kind, messages.ArbiterActor())
-	w.arbiter.timer = defragTimer
 	w.nodes[w.arbiter.id] = w.arbiter
 }
 
 func (w *World) makeModels() {
 	rules := model.Rules{Retry: model.Retry{Limit: 4, First: time.Second, Longest: time.Minute},
-		CanSleep: func(spec *messages.ModelSpec) bool { return w.declared(w.byName[spec.Name]).Sleep > 0 }}
+		CanSleep: func(spec *messages.ModelSpec) bool { return w.modelNamed(spec.Name).Sleep > 0 }}
 	w.modelKind = model.Kind(rules, model.World{Runtime: runtime{w}, Gate: gate{w}, Door: door{w}, Free: w.seenFree, Held: w.held, OutOfMemory: outOfMemory})
 	if w.o.Plants.Model != nil {
 		w.modelKind = w.o.Plants.Model(w.modelKind)
 	}
-	for i, declared := range w.o.Models {
-		w.join(declared.Name, i)
+	for h := range w.o.Hosts {
+		for i, declared := range w.o.Models {
+			w.join(messages.ModelActor(hostName(h), declared.Name), i)
+		}
 	}
 }
 
@@ -305,9 +317,9 @@ func (w *World) wake() {
 	for _, m := range w.models {
 		m.rebuild()
 	}
-	for i, m := range w.models[:len(w.o.Models)] {
+	for i, m := range w.declaredActors() {
 		if m.state.Spec == nil {
-			insist(m, &messages.DeclareModel{Spec: w.spec(i, "r1")})
+			insist(m, &messages.DeclareModel{Spec: w.spec(w.modelOf[i], "r1")})
 		}
 	}
 	w.alive(bootLongest, w.poll) // a daemon samples when its actors have found their workers
