@@ -9,24 +9,24 @@ import (
 	"modelops/messages"
 )
 
-func needing(name, path string, footprints map[string]uint64) *messages.ModelView {
-	return &messages.ModelView{Name: name, Spec: &messages.ModelSpec{Name: name, Path: path, Groups: []string{"g"}}, Footprints: footprints}
+func needing(name, path string, remembered uint64) *messages.ModelView {
+	return &messages.ModelView{Name: name, Spec: &messages.ModelSpec{Name: name, Path: path, Groups: []string{"g"}}, RememberedBytes: remembered}
 }
 
-// What a model needs is what was measured, else what its file suggests, and what a person says overrules both.
+// What a model needs is what its host remembers, else what its file suggests, and what a person says overrules both.
 func TestHintModel(t *testing.T) {
-	measured := needing("m", "/m.gguf", map[string]uint64{"cpu": 70, "cuda": 90})
+	remembered := needing("m", "/m.gguf", 90)
 	for name, c := range map[string]struct {
 		model *messages.ModelView
 		ask   *messages.HintModelRequest
 		bytes uint64
 		code  messages.Code
 	}{
-		"measured":  {measured, &messages.HintModelRequest{ModelName: "m"}, 90, 0},
-		"estimated": {needing("m", "/m.gguf", nil), &messages.HintModelRequest{ModelName: "m"}, 7, 0},
-		"said":      {measured, &messages.HintModelRequest{ModelName: "m", Bytes: 5}, 5, 0},
-		"no file":   {needing("m", "/gone.gguf", nil), &messages.HintModelRequest{ModelName: "m"}, 0, messages.InvalidArgument},
-		"unknown":   {measured, &messages.HintModelRequest{ModelName: "other"}, 0, messages.ModelNotFound},
+		"remembered": {remembered, &messages.HintModelRequest{ModelName: "m"}, 90, 0},
+		"estimated":  {needing("m", "/m.gguf", 0), &messages.HintModelRequest{ModelName: "m"}, 7, 0},
+		"said":       {remembered, &messages.HintModelRequest{ModelName: "m", Bytes: 5}, 5, 0},
+		"no file":    {needing("m", "/gone.gguf", 0), &messages.HintModelRequest{ModelName: "m"}, 0, messages.InvalidArgument},
+		"unknown":    {remembered, &messages.HintModelRequest{ModelName: "other"}, 0, messages.ModelNotFound},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := open()
@@ -49,7 +49,7 @@ func TestHintModel(t *testing.T) {
 // The answer of an arbiter that had nothing to do is empty; its refusal is the operation's.
 func TestDefrag(t *testing.T) {
 	h := open()
-	h.shows(needing("m", "/m.gguf", nil))
+	h.shows(needing("m", "/m.gguf", 0))
 	var asked []*messages.PlanDefrag
 	var answer proto.Message = &messages.DefragPlan{Id: "d"}
 	h.obey = func(_ messages.ActorID, m proto.Message) (messages.Reply, error) {
