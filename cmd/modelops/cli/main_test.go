@@ -6,12 +6,14 @@ import (
 	"os"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
+	time.Local = time.UTC // of the times in golden outputs; set before any goroutine reads it
 	testscript.Main(leakless{m}, map[string]func(){"modelops": func() {
 		os.Exit(Run(context.Background(), Program{Version: "1.2.3"}, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}})

@@ -73,9 +73,6 @@ var outputs = map[string]string{
 
 // TestOutput compares the output of commands, in words and as JSON, with testdata/output. The JSON is what scripts read: its shape stays.
 func TestOutput(t *testing.T) {
-	local := time.Local
-	time.Local = time.UTC
-	t.Cleanup(func() { time.Local = local })
 	c, out, errs := replying(t, nil)
 	for name, line := range outputs {
 		t.Run(name, func(t *testing.T) {
