@@ -103,7 +103,7 @@ func TestCalm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := open()
 		h.queued = []*messages.ModelView{{Name: "tiny", Queued: 1}, {Name: "other", Queued: 9}}
-		go func() { time.Sleep(time.Second); h.queued = h.queued[1:] }()
+		go func() { time.Sleep(time.Second); h.queues(h.queued[1:]...) }()
 		began := time.Now()
 		if err := catalogue(h).Calm(t.Context(), "tiny"); err != nil || time.Since(began).Truncate(time.Second) != time.Second {
 			t.Errorf("%v after %s", err, time.Since(began))

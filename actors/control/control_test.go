@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,7 +25,8 @@ type house struct {
 	obey      func(to messages.ActorID, m proto.Message) (messages.Reply, error)
 	asked     []string
 	live      []messages.ActorID
-	queued    []*messages.ModelView
+	mu        sync.Mutex
+	queued    []*messages.ModelView // what the gateway shows
 	ids       int
 	sequence  uint64
 	questions []explain.Question
@@ -51,9 +53,20 @@ func (h *house) Ask(_ context.Context, to messages.ActorID, m proto.Message) (me
 func (h *house) Tell(ctx context.Context, to messages.ActorID, m proto.Message) {
 	_, _ = h.Ask(ctx, to, m)
 }
-func (h *house) Models() []*messages.ModelView { return h.queued }
-func (h *house) Queue() *messages.QueueView    { return &messages.QueueView{Active: 3} }
-func (h *house) Cancel(id string) bool         { return id == "runs" }
+func (h *house) Models() []*messages.ModelView {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.queued
+}
+
+// queues replaces what the gateway shows.
+func (h *house) queues(models ...*messages.ModelView) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.queued = models
+}
+func (h *house) Queue() *messages.QueueView { return &messages.QueueView{Active: 3} }
+func (h *house) Cancel(id string) bool      { return id == "runs" }
 func (h *house) Health() messages.Health {
 	return messages.Health{OldestUndecided: 2 * time.Second, JournalLag: 7, Reasons: []string{"slow"}}
 }

@@ -36,7 +36,7 @@ func (b *bench) Read(context.Context) ([]*messages.DeviceReading, error) {
 	if b.broken != nil {
 		return nil, b.broken
 	}
-	return []*messages.DeviceReading{b.reading}, nil
+	return []*messages.DeviceReading{proto.CloneOf(b.reading)}, nil
 }
 func (b *bench) Faults() <-chan *messages.DeviceFault  { return b.faults }
 func (b *bench) ModelsOf(string) []*messages.ModelView { return b.models }

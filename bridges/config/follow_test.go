@@ -3,6 +3,7 @@ package config
 import (
 	"context"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -21,14 +22,15 @@ func TestFollow(t *testing.T) {
 		for _, watched := range []string{path, ""} {
 			touch(0)
 			ctx, end := context.WithCancel(t.Context())
-			signals, reloads := make(chan os.Signal, 1), 0
-			go Follow(ctx, signals, watched, func(context.Context) { reloads++ })
+			signals := make(chan os.Signal, 1)
+			var reloads atomic.Int64
+			go Follow(ctx, signals, watched, func(context.Context) { reloads.Add(1) })
 			wait := func(what string, want int) {
 				t.Helper()
 				time.Sleep(2 * lookEvery)
 				synctest.Wait()
-				if reloads != want {
-					t.Errorf("%d reloads of %q after %s, want %d", reloads, watched, what, want)
+				if got := int(reloads.Load()); got != want {
+					t.Errorf("%d reloads of %q after %s, want %d", got, watched, what, want)
 				}
 			}
 			wait("nothing", 0)
