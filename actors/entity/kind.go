@@ -39,6 +39,13 @@ type Paced interface {
 	Pace() (first, longest time.Duration)
 }
 
+// Delayed is an effect whose first try begins after a delay. A timer is one that reports at once when its delay is over. In each incarnation
+// the delay begins anew.
+type Delayed interface {
+	Effect
+	Delay() time.Duration
+}
+
 // Kind is what makes an actor of one kind: pure functions, and Perform, which touches the world.
 type Kind[S any] struct {
 	Name string

@@ -6,7 +6,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// work is one owed effect: a try of it runs, or the next one is waited for.
+// work is one owed effect: a try of it runs, or the next one is waited for. Before the first try of a delayed one, try stands for the delay.
 type work struct {
 	effect  Effect
 	try     Try // the latest
@@ -39,13 +39,24 @@ func (m *Machine[S]) settle() {
 		}
 		w := &work{effect: e}
 		m.work[key], m.order = w, append(m.order, key)
+		if d, ok := e.(Delayed); ok {
+			m.next(w)
+			m.world.Later(w.try, d.Delay())
+			continue
+		}
 		m.begin(w)
 	}
 }
 
-func (m *Machine[S]) begin(w *work) {
+// next makes the latest try of the work a new one.
+func (m *Machine[S]) next(w *work) {
 	m.tries++
-	w.try, w.running = Try{Key: w.effect.Key(), Number: m.tries, Effect: w.effect, Cause: m.lastID, life: m.life}, true
+	w.try = Try{Key: w.effect.Key(), Number: m.tries, Effect: w.effect, Cause: m.lastID, life: m.life}
+}
+
+func (m *Machine[S]) begin(w *work) {
+	m.next(w)
+	w.running = true
 	m.world.Begin(w.try)
 }
 

@@ -44,6 +44,7 @@ func TestBackoffGrows(t *testing.T) {
 	}{
 		{"default", 100 * time.Second, seconds(0, .1, .3, .7, 1.5, 3.1, 6.3, 12.7, 25.5, 51.1, 81.1)},
 		{"paced", 20 * time.Millisecond, seconds(0, .001, .003, .007, .011, .015, .019)},
+		{"delayed", 3 * time.Second, seconds(0, .1, .3, .7)}, // from its first try on
 	} {
 		t.Run(c.reason, func(t *testing.T) {
 			var n tries
@@ -60,6 +61,38 @@ func TestBackoffGrows(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The first try of delayed work begins when its delay is over, and never when the work is no longer owed by then. A new incarnation waits anew.
+func TestADelayComesBeforeTheFirstTry(t *testing.T) {
+	var n int
+	act := func(context.Context, entity.Effect) (proto.Message, error) { n++; return nil, nil }
+	play(t, options{perform: act}, func(s *stage) {
+		s.must(&messages.EnsureModel{Reason: "delayed"})
+		s.wait(1900 * time.Millisecond)
+		s.must(&messages.EnsureModel{Reason: "delayed, another attempt"})
+		s.wait(1900 * time.Millisecond)
+		if n != 0 {
+			t.Errorf("%d tries before the delay is over", n)
+		}
+		_, _ = s.ask(&messages.Crash{})
+		s.wait(1900 * time.Millisecond)
+		if n != 0 {
+			t.Errorf("%d tries before the delay of the new incarnation is over", n)
+		}
+		s.wait(2 * time.Second)
+		if n == 0 {
+			t.Error("no try after the delay")
+		}
+		s.must(&messages.UnloadModel{})
+		n = 0
+		s.must(&messages.EnsureModel{Reason: "delayed"})
+		s.must(&messages.UnloadModel{})
+		s.wait(time.Minute)
+		if n != 0 {
+			t.Errorf("%d tries, although the work is no longer owed", n)
+		}
+	})
 }
 
 // Work that reports nothing, or whose report changes nothing, is tried again too.

@@ -42,6 +42,11 @@ type pacedTask struct{ task }
 
 func (pacedTask) Pace() (first, longest time.Duration) { return time.Millisecond, 4 * time.Millisecond }
 
+// delayedTask is a task whose first try begins after a delay.
+type delayedTask struct{ task }
+
+func (delayedTask) Delay() time.Duration { return 2 * time.Second }
+
 // toyFold is the version of evolveToy.
 const toyFold = 2
 
@@ -59,8 +64,11 @@ func toyKind(perform func(context.Context, entity.Effect) (proto.Message, error)
 				return nil
 			}
 			t := task{Attempt: s.Attempt, Reason: s.Reason}
-			if strings.HasPrefix(s.Reason, "paced") {
+			switch {
+			case strings.HasPrefix(s.Reason, "paced"):
 				return []entity.Effect{pacedTask{t}}
+			case strings.HasPrefix(s.Reason, "delayed"):
+				return []entity.Effect{delayedTask{t}}
 			}
 			return []entity.Effect{t}
 		},

@@ -29,7 +29,7 @@ type World interface {
 
 	// Begin starts a try of owed work. Its end is told to Machine.Report.
 	Begin(Try)
-	// Later calls Machine.Again with this try after a pause.
+	// Later calls Machine.Again with this try after a pause. The first try of delayed work isn't begun before that.
 	Later(t Try, pause time.Duration)
 	// Cancel ends a try that runs, or the pause after it. The try may have ended already.
 	Cancel(Try)

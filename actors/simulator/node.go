@@ -128,8 +128,10 @@ func (n *node[S]) Later(try entity.Try, pause time.Duration) {
 
 // Cancel implements entity.World.
 func (n *node[S]) Cancel(try entity.Try) {
-	n.tasks[try.Key].over = true
-	delete(n.tasks, try.Key)
+	if t := n.tasks[try.Key]; t != nil { // else its first try was never begun
+		t.over = true
+		delete(n.tasks, try.Key)
+	}
 }
 
 // do performs a try. Its report may come later, twice, or never: then the coordinator crashed with it.

@@ -12,7 +12,7 @@ import (
 	"modelops/messages"
 )
 
-// world is the entity.World of a bench: its clock moves by hand, its journal is a slice, and the work that is begun is only noted.
+// world is the entity.World of a bench: its clock moves by hand, its journal is a slice, and the work that is begun or delayed is only noted.
 type world[S any] struct{ b *Bench[S] }
 
 // Life implements entity.World.
@@ -71,8 +71,8 @@ func (w world[S]) Begin(t entity.Try) {
 	w.b.running[t.Key] = true
 }
 
-// Later implements entity.World. Nothing reports here.
-func (w world[S]) Later(entity.Try, time.Duration) {}
+// Later implements entity.World. Nothing reports here, so that it can only be the delay before a first try.
+func (w world[S]) Later(t entity.Try, _ time.Duration) { w.Begin(t) }
 
 // Cancel implements entity.World.
 func (w world[S]) Cancel(t entity.Try) { delete(w.b.running, t.Key) }
