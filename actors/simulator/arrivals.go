@@ -48,6 +48,9 @@ func (w *World) pick() int {
 // call asks a model for something that takes a while.
 func (w *World) call(name string, takes time.Duration) *request {
 	r := &request{model: slices.IndexFunc(w.o.Models, func(m Model) bool { return m.Name == name }), arrived: w.elapsed, takes: takes, calm: w.calm}
+	if w.o.Classes > 1 {
+		r.class = w.rng.IntN(w.o.Classes)
+	}
 	w.tally.came(r)
 	w.fronts[r.model].arrive(r)
 	return r

@@ -28,6 +28,7 @@ const (
 // request is one call. It ends once: answered, or refused with a code.
 type request struct {
 	model   int
+	class   int    // its priority class
 	ticket  uint64 // at the pool; another one each time it is sent
 	arrived time.Duration
 	takes   time.Duration
@@ -64,7 +65,7 @@ func newFront(w *World) *front {
 func (f *front) open() {
 	m := f.w.o.Models[f.model]
 	f.pool = pool.New(m.Name, hostName(0), pool.Figures{Limits: pool.Limits{MaxConcurrent: m.places(), MaxQueue: maxQueue},
-		FailureThreshold: failureThreshold, ResetTimeout: resetTimeout}, nil)
+		FailureThreshold: failureThreshold, ResetTimeout: resetTimeout, MaxWait: f.w.o.MaxWait}, f.w.bound)
 	f.waiting, f.running, f.drains, f.pausing = map[uint64]*request{}, map[uint64]*request{}, map[drainKey]time.Duration{}, false
 }
 
@@ -93,7 +94,7 @@ func (f *front) arrive(r *request) {
 		return
 	}
 	r.ticket = w.ticket()
-	position, err := f.pool.Admit(pool.Request{Ticket: r.ticket, Since: f.now()})
+	position, err := f.pool.Admit(pool.Request{Ticket: r.ticket, Class: r.class, Since: f.now()})
 	switch {
 	case err != nil:
 		w.end(r, messages.CodeOf(err))
@@ -136,8 +137,8 @@ func (f *front) patience(r *request) {
 	})
 }
 
-// dispatch lets waiting requests run.
-func (f *front) dispatch() {
+// dispatch lets waiting requests run; full tells that only the host had no place for the next one.
+func (f *front) dispatch() (full bool) {
 	d := f.pool.Dispatch(f.now())
 	for _, t := range d.Granted {
 		r := f.waiting[t]
@@ -147,6 +148,10 @@ func (f *front) dispatch() {
 	if d.Refusal != nil {
 		f.refuse(f.pool.RefuseAll(f.now()), d.Refusal)
 	}
+	if d.WaitsForHost {
+		f.w.bound.waitsFor(f)
+	}
+	return d.WaitsForHost
 }
 
 // refuse tells who waited that there is no place.
@@ -224,7 +229,7 @@ func (f *front) run(r *request) {
 func (f *front) leave(ticket uint64, o messages.Outcome, code messages.Code) {
 	if r := f.finish(ticket, o); r != nil {
 		f.w.end(r, code)
-		f.dispatch()
+		f.w.bound.freed(f)
 	}
 }
 
@@ -274,7 +279,7 @@ func (f *front) cutOff(ticket uint64) {
 			f.arrive(r)
 		})
 	}
-	f.dispatch()
+	w.bound.freed(f)
 }
 
 // shut tells whether the breakers of all ready endpoints keep requests out for a time.

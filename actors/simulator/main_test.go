@@ -53,6 +53,13 @@ func paired(seed uint64) Options {
 	return o
 }
 
+// shared is the small world in which requests have classes, and all models share three places.
+func shared(seed uint64) Options {
+	o := small(seed)
+	o.Classes, o.HostPlaces = 3, 3
+	return o
+}
+
 // drowsy is the same world with a model that is put to sleep.
 func drowsy(seed uint64) Options {
 	o := small(seed)

@@ -40,6 +40,8 @@ type Options struct {
 	Rate   float64
 	Faults Faults
 	Plants Plants
+	// Classes is how many priority classes requests have; 0 = 1. HostPlaces bounds how many requests of all models run at a time; 0 = no bound.
+	Classes, HostPlaces int
 }
 
 // Model is what a world knows about one model.
@@ -72,12 +74,14 @@ type Plants struct {
 	Model   func(entity.Kind[model.State]) entity.Kind[model.State]
 	// Intent tells whether the gateway does what a pool wants.
 	Intent func(pool.Intent) bool
+	// KeepsPlace gives a place that becomes free to none of the models that wait for the host's places.
+	KeepsPlace bool
 	// WallClock lets the machines see every jump of the wall clock.
 	WallClock bool
 }
 
 func (r Plants) none() bool {
-	return r.Intent == nil && r.Arbiter == nil && r.GPU == nil && r.Model == nil && !r.WallClock
+	return r.Intent == nil && r.Arbiter == nil && r.GPU == nil && r.Model == nil && !r.KeepsPlace && !r.WallClock
 }
 
 // hostName is the n-th host: sim, sim2, ... The first is that of the gateway.
@@ -117,6 +121,7 @@ type World struct {
 	exited   map[string]*worker // dead ones by nonce, for an hour
 	amounts  map[string]uint64  // what leases were last measured or resized to
 	fronts   []*front           // of Options.Models
+	bound    *bound
 	tickets  uint64
 	byID     map[messages.ActorID]int   // index in models
 	readied  map[messages.ActorID]int64 // when a model's worker last became ready, in ms
@@ -140,6 +145,7 @@ func New(o Options) *World {
 	w := &World{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5eed)), nodes: map[messages.ActorID]anyNode{}, byID: map[messages.ActorID]int{},
 		exited: map[string]*worker{}, amounts: map[string]uint64{}, readied: map[messages.ActorID]int64{}, degraded: map[messages.ActorID]int64{},
 		granted: map[grantKey]grant{}, down: true}
+	w.bound = w.newBound()
 	for range o.Models {
 		w.fronts = append(w.fronts, newFront(w))
 	}
@@ -294,6 +300,7 @@ func (w *World) fall() {
 	for _, c := range w.nodes {
 		c.halt()
 	}
+	w.bound = w.newBound()
 	for _, f := range w.fronts {
 		f.lost()
 	}
