@@ -9,8 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-
-	"modelops/messages"
 )
 
 // golden is what the real engine said.
@@ -173,9 +171,7 @@ models:
 		if a.status != 503 || a.code() != "MODEL_LOAD_ERROR" {
 			t.Errorf("%s: %s", model, a)
 		}
-		if phase := d.model(model).Phase; phase != messages.ModelView_failed {
-			t.Errorf("%s is %s", model, phase)
-		}
+		d.awaitPhase(model, "failed") // what is shown follows the answer
 	}
 	d.answers("tiny")
 	if got := len(d.leases()); got != 1 {
