@@ -3,8 +3,16 @@
 package e2e_test
 
 import (
+	"strings"
 	"testing"
 )
+
+// TestEverySymbolIsBound: the dynamic linker may look for all symbols at the start, on a machine without NVIDIA's library too.
+func TestEverySymbolIsBound(t *testing.T) {
+	if got := execute(t, []string{"LD_BIND_NOW=1"}, binary, "version"); got.code != 0 || !strings.HasPrefix(got.out, "modelops ") {
+		t.Errorf("exit code %d: %s", got.code, got)
+	}
+}
 
 // TestWithoutCompiler: a binary from a machine without a C compiler does the same, and says what it lacks.
 func TestWithoutCompiler(t *testing.T) {
