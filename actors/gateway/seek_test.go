@@ -40,6 +40,14 @@ func thinks(ctx context.Context) (pool.PlaceAnswer, error) {
 	return 0, ctx.Err()
 }
 
+// seen is when and for whom it was asked, and how many questions are open.
+func (p *desk) seen() (asked []time.Duration, causes []string, open int) {
+	synctest.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.asked), slices.Clone(p.causes), p.now
+}
+
 func (p *desk) Place(ctx context.Context, _ string, _ time.Duration) (pool.PlaceAnswer, error) {
 	p.mu.Lock()
 	p.asked, p.causes = append(p.asked, time.Since(p.began)), append(p.causes, messages.MetaFrom(ctx).Correlation)
@@ -67,11 +75,12 @@ func TestSeekWaits(t *testing.T) {
 		first := admit(g, messages.WithMeta(t.Context(), messages.Meta{Correlation: "r1"}))
 		second := admit(g, messages.WithMeta(t.Context(), messages.Meta{Correlation: "r2"}))
 		time.Sleep(40 * time.Millisecond)
-		if want := []time.Duration{0, 5 * time.Millisecond, 15 * time.Millisecond, 35 * time.Millisecond}; !slices.Equal(p.asked, want) {
-			t.Errorf("asked at %v", p.asked)
+		asked, causes, _ := p.seen()
+		if want := []time.Duration{0, 5 * time.Millisecond, 15 * time.Millisecond, 35 * time.Millisecond}; !slices.Equal(asked, want) {
+			t.Errorf("asked at %v", asked)
 		}
-		if !slices.Equal(p.causes, []string{"r1", "r1", "r1", "r1"}) {
-			t.Errorf("because of %v", p.causes)
+		if !slices.Equal(causes, []string{"r1", "r1", "r1", "r1"}) {
+			t.Errorf("because of %v", causes)
 		}
 		g.Update(view(1, "loading"))
 		g.Update(view(1, "ready"))
@@ -90,10 +99,10 @@ func TestSeekAgainWhileNothingComes(t *testing.T) {
 		ctx, leave := context.WithCancel(t.Context())
 		w := admit(g, ctx)
 		time.Sleep(time.Second)
-		synctest.Wait()
+		asked, _, _ := p.seen()
 		if want := []time.Duration{0, 25 * time.Millisecond, 75 * time.Millisecond, 175 * time.Millisecond, 375 * time.Millisecond, 625 * time.Millisecond,
-			875 * time.Millisecond}; !slices.Equal(p.asked, want) {
-			t.Errorf("asked at %v", p.asked)
+			875 * time.Millisecond}; !slices.Equal(asked, want) {
+			t.Errorf("asked at %v", asked)
 		}
 		leave()
 		<-w
@@ -131,16 +140,15 @@ func TestSeekEndsWithInterest(t *testing.T) {
 			time.Sleep(time.Minute)
 			leave()
 			<-w
-			synctest.Wait()
-			if p.now != 0 {
+			if _, _, open := p.seen(); open != 0 {
 				t.Error("the question goes on")
 			}
 		}
 		w := admit(g, t.Context())
 		g.Update(view(1, "ready"))
 		(<-w).grant.Release(messages.Outcome{})
-		if len(p.asked) != 3 {
-			t.Errorf("asked at %v", p.asked)
+		if asked, _, _ := p.seen(); len(asked) != 3 {
+			t.Errorf("asked at %v", asked)
 		}
 	})
 }
