@@ -9,8 +9,8 @@
 //	      ─▶ waiting ──endpoint ready and a place free──▶ granted
 //	                 ──model failed / context over──▶ refused
 //
-// Requests for a model that isn't ready wait in its pool while the model actor, told once, loads it. All pools share the host's places
-// (bulkhead.go). Four times a second each pool is swept (sweep.go): model actors hear when to unload, sleep, scale or replace a worker. A name
+// Requests for a model that isn't ready wait in its pool while the Placer is asked for a placement of its name, one question at a time
+// (seek.go); which host it will be is not known before. All pools share the host's places (bulkhead.go). Four times a second each pool is swept (sweep.go): model actors hear when to unload, sleep, scale or replace a worker. A name
 // may lead to another model, and to a canary for a share of its requests (routes.go, trial.go).
 //
 // The hot path takes one short lock per pool and never passes a mailbox. Views of model actors, which change routes and endpoints, come through

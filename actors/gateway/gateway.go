@@ -14,7 +14,7 @@ import (
 	"modelops/messages"
 )
 
-// Gateway is the hot path. The zero value isn't usable; New makes one.
+// Gateway admits requests and runs them. New makes one.
 type Gateway struct {
 	o      Options
 	routes atomic.Pointer[routes]
@@ -36,7 +36,7 @@ func New(o Options) *Gateway {
 	return g
 }
 
-// lookup finds who answers for a name or alias.
+// lookup finds the target of a name or alias.
 func (g *Gateway) lookup(name string) (*target, error) {
 	if t, ok := g.routes.Load().byName[name]; ok {
 		return t, nil
@@ -49,7 +49,7 @@ func (g *Gateway) lookup(name string) (*target, error) {
 	return nil, messages.Errorf(messages.ModelNotFound, subject, "Model '%s' not found", name).WithHint(hint)
 }
 
-// nearest is the first known name that differs in case only, else the first that goes on where this one ends.
+// nearest is the first known name that differs in case only, else the first that begins with this one.
 func (g *Gateway) nearest(name string) string {
 	known := slices.Sorted(maps.Keys(g.routes.Load().byName))
 	for _, alike := range []func(string) bool{

@@ -11,12 +11,12 @@ import (
 	"modelops/messages"
 )
 
-// routes is the immutable table from every name that a caller may use to who answers.
+// routes is the immutable table from every name that a caller may use to its target.
 type routes struct {
 	byName map[string]*target
 }
 
-// target is who answers for a name: a pool, and while a rollout tries another model, that model's for a share of the requests.
+// target answers for a name: a pool, and while a rollout tries another model, that model's pool for a share of the requests.
 type target struct {
 	to     *lockedPool
 	canary *lockedPool // nil when none is tried

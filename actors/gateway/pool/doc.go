@@ -13,8 +13,17 @@
 //
 // The caller calls Dispatch after each step that may have made a place free: Finish, Update, Configure.
 //
+// While a request waits (or a want is open: a person's load) and no endpoint is ready or on its way, Intents has a Seek: a question for a
+// placement of the name. The caller asks it and gives the answer to Answered. One Seek is open at a time; it is repeated after pauses until an
+// endpoint is on its way, because a placement may be refused or given up without a word to the pool. An endpoint that sleeps is woken instead.
+//
+//	Seek ──▶ Placed ──▶ a view: placing, loading, ... ready
+//	     ──▶ Waits  ──pause──▶ Seek
+//	     ──▶ error  ──▶ every request that waits and every want is refused
+//
 //	state.go     Pool, Endpoint, and questions on them
 //	decide.go    Admit, Dispatch, Leave, Finish, Update, Close, RefuseAll
+//	seek.go      Want, Intents, Answered: how an endpoint comes to be
 //	order.go     priority classes and aging
 //	breaker.go   each endpoint's circuit breaker
 //	outlier.go   outlier detection: an endpoint that is up and does its work badly
