@@ -130,6 +130,15 @@ func evolveReplacement(s State, event proto.Message, sequence uint64) State {
 	return s
 }
 
+// withoutDegraded ends a replacement whose degraded worker, the model's own, exited before the other one was ready. A fresh worker is on its way
+// then; the other one would only take its memory, for good where there is no room for two.
+func (s State) withoutDegraded() State {
+	if w := s.Replacement; w != nil && !w.Restarting && w.Replica == s.ID.Name() {
+		s.Replacement = nil
+	}
+	return s
+}
+
 // replaced ends a replacement once the model's own worker is another one and ready.
 func (s State) replaced() State {
 	if w := s.Replacement; w != nil && w.Restarting && w.Replica == s.ID.Name() && s.Phase == Ready && s.Attempt > w.Attempt {

@@ -171,7 +171,7 @@ func evolve(s State, event proto.Message, sequence uint64) State {
 				s.Failures = 0
 			}
 		}
-		s = ended(s)
+		s = ended(s.withoutDegraded())
 	case *messages.LoadFailed:
 		s.Failures++
 		s.Error, s.RetryMS = e.Error, e.RetryMs

@@ -57,6 +57,9 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		"the arbiter sees nobody loading":                    {Plants{Arbiter: arbiterSeeing(notLoading)}, "models load, at most"},
 		"the arbiter sees nobody young":                      {Plants{Arbiter: arbiterSeeing(func(r *messages.Allocation) { r.Young = false })}, "inside its minimum residency"},
 		"the arbiter doesn't hand over again":                {Plants{Arbiter: once("hand_over/")}, "not at rest"},
+		"the arbiter places on another host's device":        {Plants{Arbiter: straying}, "another host's device"},
+		"a ledger lets a stranger release a lease":           {Plants{GPU: unfenced(func(string) bool { return true })}, "change lease"},
+		"a ledger lets a fenced holder go on":                {Plants{GPU: unfenced(func(holder string) bool { return holder != stranger })}, "change lease"},
 		"a fold that counts more than the journal":           {Plants{Model: remembering()}, "replay differs from life"},
 		"a removed replica doesn't hear of it":               {Plants{Model: deaf}, "doesn't know it"},
 		"a replacement is never taken down":                  {Plants{Model: modelOwing(func(_ model.State, key string) bool { return strings.HasPrefix(key, "remove_replica/") })}, "not at rest"},
@@ -77,6 +80,10 @@ func TestPlantedBugsAreFound(t *testing.T) {
 				world = shared
 			case strings.Contains(name, "abandoned"):
 				world = splitting
+			case strings.Contains(name, "fenced"):
+				world = restless
+			case strings.Contains(name, "another host"):
+				world = paired
 			case strings.Contains(name, "S30"):
 				world = hasty
 			case strings.Contains(name, "replica"), strings.Contains(name, "replacement"):
@@ -116,6 +123,13 @@ func find(t *testing.T, world func(uint64) Options, r Plants) *Violation {
 func hasty(seed uint64) Options {
 	o := small(seed)
 	o.Collation, o.Faults.Every = 0, 500*time.Millisecond
+	return o
+}
+
+// restless is the small world in which people and programs do something all the time.
+func restless(seed uint64) Options {
+	o := small(seed)
+	o.Rate, o.Faults.Every = 0.2, 100*time.Millisecond
 	return o
 }
 
@@ -330,6 +344,45 @@ func remembering() func(entity.Kind[model.State]) entity.Kind[model.State] {
 		s.Slots = uint32(folded)
 		return s
 	})
+}
+
+// straying puts the first share of a placement on a device of another host.
+func straying(k entity.Kind[arbiter.State]) entity.Kind[arbiter.State] {
+	right := k.Decide
+	k.Decide = func(s arbiter.State, c proto.Message, at entity.Stamp) (entity.Verdict, error) {
+		v, err := right(s, c, at)
+		for _, e := range v.Events {
+			d, ok := e.(*messages.PlacementDecided)
+			if !ok {
+				continue
+			}
+			for _, l := range at.Readings.(*messages.SchedulerReadings).Ledgers {
+				if l.Host != d.Placement.Host {
+					d.Placement.Shares[0].Gpu = l.Id
+				}
+			}
+		}
+		return v, err
+	}
+	return k
+}
+
+// unfenced believes some commands about a lease, whatever holder and epoch they name.
+func unfenced(believed func(holder string) bool) func(entity.Kind[gpu.State]) entity.Kind[gpu.State] {
+	return func(k entity.Kind[gpu.State]) entity.Kind[gpu.State] {
+		right := k.Decide
+		k.Decide = func(s gpu.State, c proto.Message, at entity.Stamp) (entity.Verdict, error) {
+			if r, ok := c.(*messages.ReleaseVram); ok && believed(r.Holder) {
+				if l, held := s.Leases[r.Lease]; held {
+					r = proto.CloneOf(r)
+					r.Holder, r.Epoch = l.Holder, l.Epoch
+					c = r
+				}
+			}
+			return right(s, c, at)
+		}
+		return k
+	}
 }
 
 func TestAViolationTellsSeedStepAndLastSteps(t *testing.T) {

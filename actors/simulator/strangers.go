@@ -82,10 +82,16 @@ func (w *World) strangerReleases() {
 
 // fencedGoesOn lets the former holder of a lease act as if it still held it.
 func (w *World) fencedGoesOn() {
-	if len(w.former) == 0 {
+	var held []former // those whose lease somebody holds now
+	for _, f := range w.former {
+		if _, ok := w.ledgers[w.deviceOf(f.device.String())].state.Leases[f.lease]; ok {
+			held = append(held, f)
+		}
+	}
+	if len(held) == 0 {
 		return
 	}
-	f := w.former[w.rng.IntN(len(w.former))]
+	f := held[w.rng.IntN(len(held))]
 	door{w}.Tell(&try{}, f.device, []proto.Message{
 		&messages.ReleaseVram{Lease: f.lease, Holder: f.holder, Epoch: f.epoch, Reason: "its work is done"},
 		&messages.ResizeVram{Lease: f.lease, Holder: f.holder, Epoch: f.epoch, Bytes: messages.GiB},
