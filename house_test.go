@@ -160,7 +160,7 @@ func mayImport(s source, room string) bool {
 		if neighbour == "engine" {
 			return strings.HasPrefix(room, "bridges/engine")
 		}
-		return room == "messages" || room == "bridges/process" || s.dir != "bridges/"+neighbour && room == "bridges/"+neighbour
+		return room == "messages" || room == "bridges/process" || s.dir != "bridges/"+neighbour && room == "bridges/"+neighbour || strings.HasPrefix(room, s.dir+"/")
 	case "actors":
 		switch {
 		case room == "messages":
@@ -206,12 +206,14 @@ var guests = map[string]string{
 	"github.com/goccy/go-yaml":             `^bridges/config/`,
 	"github.com/invopop/jsonschema":        `^bridges/config/`,
 	"github.com/prometheus":                `^bridges/telemetry/|^cmd/.*_test\.go$`,
-	"github.com/google/uuid":               `^bridges/(grpc|nats|openai)/|^cmd/`,
+	"github.com/google/uuid":               `^bridges/(grpc|nats|openai|rest)/|^cmd/`,
 	"github.com/spf13":                     `^cmd/`,
 	"github.com/schollz/progressbar":       `^cmd/`,
 	"golang.org/x/term":                    `^cmd/`,
 	"golang.org/x/sys":                     `^journal/|^bridges/(process|engine|cpu)/|^cmd/`,
-	"google.golang.org/grpc":               `^messages/|^bridges/grpc/|^cmd/`,
+	"google.golang.org/grpc":               `^messages/|^bridges/(grpc|rest)/|^cmd/`,
+	"google.golang.org/genproto":           `^messages/|^bridges/rest/.*_test\.go$`,
+	"github.com/grpc-ecosystem":            `^bridges/rest/`,
 	"google.golang.org/protobuf":           `^(messages|journal|actors|cmd)/|^bridges/(grpc|rest|nats|telemetry)/|^bridges/\w+/.*_test\.go$`,
 	"pgregory.net/rapid":                   `_test\.go$`,
 	"go.uber.org/goleak":                   `_test\.go$`,
@@ -357,6 +359,7 @@ var backgrounds = map[string]string{
 	"actors/tree/tree.go":           "the supervisor's report has no caller",
 	"bridges/engine/serve.go":       "shutting down begins when the serving context is over",
 	"bridges/nats/api.go":           "the door's life until Close",
+	"bridges/rest/operations.go":    "generated routes take a context and use none",
 	"bridges/process/supervisor.go": "a reaper outlives the request that started the process",
 	"bridges/nats/call.go":          "a log line about a call that is over",
 	"cmd/modelops/cli/serve.go":     "stopping begins when the serving context is over",

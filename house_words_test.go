@@ -213,7 +213,7 @@ func TestHouseGoroutinesAreCounted(t *testing.T) {
 	starts, counts := map[string]bool{}, map[string]bool{}
 	for _, s := range house(t) {
 		counts[s.dir] = counts[s.dir] || s.test() && slices.Contains(s.imports(), "go.uber.org/goleak")
-		if s.test() || strings.HasPrefix(s.dir, "cmd/") {
+		if s.test() || s.generated() || strings.HasPrefix(s.dir, "cmd/") {
 			continue
 		}
 		ast.Inspect(s.file, func(n ast.Node) bool {

@@ -3,6 +3,7 @@ package messages
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 )
@@ -17,6 +18,7 @@ type Operation struct {
 	Empty          bool // a request without a body means something
 	Doc            string
 	Request        func() proto.Message // an empty one
+	Answer         func() proto.Message // an empty one
 	// Call runs it; nil for inference, which has a way of its own at each door.
 	Call func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error)
 }
@@ -41,9 +43,45 @@ func answered[M proto.Message](m M, err error) (proto.Message, error) {
 	return m, nil
 }
 
+// Through is Operations in front of others: every call goes through one function, which may check the caller before it runs o.Call.
+type Through func(ctx context.Context, o Operation, request proto.Message) (proto.Message, error)
+
+func through[A proto.Message](ctx context.Context, t Through, name string, request proto.Message) (answer A, err error) {
+	o, ok := OperationNamed(name)
+	if !ok {
+		return answer, NewError(Internal, name, "there is no such operation")
+	}
+	m, err := t(ctx, o, request)
+	if err != nil {
+		return answer, err
+	}
+	answer, ok = m.(A)
+	if !ok {
+		return answer, Errorf(Internal, name, "answered with %T", m)
+	}
+	return answer, nil
+}
+
+// Allow tells whether a principal may run the operation. The error is PermissionDenied.
+func (o Operation) Allow(p Principal) error {
+	if p.May(o.Role) {
+		return nil
+	}
+	return Errorf(PermissionDenied, o.Name, "it needs the role %s, the caller has %s", roleName(o.Role), roleName(p.Role)).
+		WithHint("use a key with that role")
+}
+
+func roleName(r Role) string {
+	if r == Role_ROLE_UNKNOWN {
+		return "none"
+	}
+	return strings.ToLower(r.String())
+}
+
 // Credentials are what a request carries to prove who sends it.
 type Credentials struct {
 	Key string // of the API; empty when the request has none
+	For Role   // what is asked for: which callers need a key may depend on it
 }
 
 // Principal is who sends a request.

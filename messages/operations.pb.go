@@ -2925,7 +2925,7 @@ const file_operations_proto_rawDesc = "" +
 	"\areasons\x18\x04 \x03(\tR\areasons\"<\n" +
 	"\fVersionReply\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x12\n" +
-	"\x04host\x18\x02 \x01(\tR\x04host2\xde\x18\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host2\xa6\x19\n" +
 	"\bModelOps\x12[\n" +
 	"\x05Infer\x12\x1a.modelops.InferenceRequest\x1a\x1b.modelops.InferenceResponse\"\x19\xc2\xd4\x18\x15\b\x01\x12\x05infer\x1a\n" +
 	"model_name\x12O\n" +
@@ -2952,9 +2952,9 @@ const file_operations_proto_rawDesc = "" +
 	"UnpinModel\x12\x1b.modelops.UnpinModelRequest\x1a\x17.modelops.PinModelReply\"L\xc2\xd4\x18\x1c\b\x03\x12\fmodels.unpin\x1a\n" +
 	"model_name\x82\xd3\xe4\x93\x02&:\x01*\"!/api/models/unpin/{model_name=**}\x12_\n" +
 	"\tStartSwap\x12\x13.modelops.SwapModel\x1a\x13.modelops.SwapReply\"(\xc2\xd4\x18\x0f\b\x03\x12\vswaps.start\x82\xd3\xe4\x93\x02\x0f:\x01*\"\n" +
-	"/api/swaps\x12|\n" +
-	"\vPromoteSwap\x12\x15.modelops.PromoteSwap\x1a\x13.modelops.SwapReply\"A\xc2\xd4\x18\x17\b\x03\x12\rswaps.promote\x1a\x04name\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/api/swaps/{name=*}/promote\x12\x80\x01\n" +
-	"\fRollbackSwap\x12\x16.modelops.RollbackSwap\x1a\x13.modelops.SwapReply\"C\xc2\xd4\x18\x18\b\x03\x12\x0eswaps.rollback\x1a\x04name\x82\xd3\xe4\x93\x02!:\x01*\"\x1c/api/swaps/{name=*}/rollback\x12_\n" +
+	"/api/swaps\x12\x9f\x01\n" +
+	"\vPromoteSwap\x12\x15.modelops.PromoteSwap\x1a\x13.modelops.SwapReply\"d\xc2\xd4\x18\x17\b\x03\x12\rswaps.promote\x1a\x04name\x82\xd3\xe4\x93\x02C:\x01*Z!:\x01*\"\x1c/api/swaps/promote/{name=**}\"\x1b/api/swaps/{name=*}/promote\x12\xa4\x01\n" +
+	"\fRollbackSwap\x12\x16.modelops.RollbackSwap\x1a\x13.modelops.SwapReply\"g\xc2\xd4\x18\x18\b\x03\x12\x0eswaps.rollback\x1a\x04name\x82\xd3\xe4\x93\x02E:\x01*Z\":\x01*\"\x1d/api/swaps/rollback/{name=**}\"\x1c/api/swaps/{name=*}/rollback\x12_\n" +
 	"\tListSwaps\x12\x16.google.protobuf.Empty\x1a\x12.modelops.SwapList\"&\xc2\xd4\x18\x10\b\x02\x12\n" +
 	"swaps.list \x01\x82\xd3\xe4\x93\x02\f\x12\n" +
 	"/api/swaps\x12\x80\x01\n" +

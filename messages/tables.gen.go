@@ -302,18 +302,151 @@ type Operations interface {
 	GetVersion(context.Context, *emptypb.Empty) (*VersionReply, error)
 }
 
+// LoadModel implements Operations.
+func (t Through) LoadModel(ctx context.Context, r *ModelLoadRequest) (*ModelLoadReply, error) {
+	return through[*ModelLoadReply](ctx, t, "LoadModel", r)
+}
+
+// UnloadModel implements Operations.
+func (t Through) UnloadModel(ctx context.Context, r *ModelUnloadRequest) (*ModelUnloadReply, error) {
+	return through[*ModelUnloadReply](ctx, t, "UnloadModel", r)
+}
+
+// ListModels implements Operations.
+func (t Through) ListModels(ctx context.Context, r *emptypb.Empty) (*ModelList, error) {
+	return through[*ModelList](ctx, t, "ListModels", r)
+}
+
+// AcquireGpuLease implements Operations.
+func (t Through) AcquireGpuLease(ctx context.Context, r *GpuLeaseRequest) (*GpuLeaseReply, error) {
+	return through[*GpuLeaseReply](ctx, t, "AcquireGpuLease", r)
+}
+
+// ReleaseGpuLease implements Operations.
+func (t Through) ReleaseGpuLease(ctx context.Context, r *GpuLeaseRelease) (*GpuLeaseReleaseAck, error) {
+	return through[*GpuLeaseReleaseAck](ctx, t, "ReleaseGpuLease", r)
+}
+
+// Why implements Operations.
+func (t Through) Why(ctx context.Context, r *WhyRequest) (*Explanation, error) {
+	return through[*Explanation](ctx, t, "Why", r)
+}
+
+// GetStatus implements Operations.
+func (t Through) GetStatus(ctx context.Context, r *emptypb.Empty) (*StatusView, error) {
+	return through[*StatusView](ctx, t, "GetStatus", r)
+}
+
+// ListResident implements Operations.
+func (t Through) ListResident(ctx context.Context, r *emptypb.Empty) (*ResidentList, error) {
+	return through[*ResidentList](ctx, t, "ListResident", r)
+}
+
+// GetQueue implements Operations.
+func (t Through) GetQueue(ctx context.Context, r *emptypb.Empty) (*QueueView, error) {
+	return through[*QueueView](ctx, t, "GetQueue", r)
+}
+
+// CancelRequest implements Operations.
+func (t Through) CancelRequest(ctx context.Context, r *CancelRequestRequest) (*CancelRequestReply, error) {
+	return through[*CancelRequestReply](ctx, t, "CancelRequest", r)
+}
+
+// PinModel implements Operations.
+func (t Through) PinModel(ctx context.Context, r *PinModelRequest) (*PinModelReply, error) {
+	return through[*PinModelReply](ctx, t, "PinModel", r)
+}
+
+// UnpinModel implements Operations.
+func (t Through) UnpinModel(ctx context.Context, r *UnpinModelRequest) (*PinModelReply, error) {
+	return through[*PinModelReply](ctx, t, "UnpinModel", r)
+}
+
+// StartSwap implements Operations.
+func (t Through) StartSwap(ctx context.Context, r *SwapModel) (*SwapReply, error) {
+	return through[*SwapReply](ctx, t, "StartSwap", r)
+}
+
+// PromoteSwap implements Operations.
+func (t Through) PromoteSwap(ctx context.Context, r *PromoteSwap) (*SwapReply, error) {
+	return through[*SwapReply](ctx, t, "PromoteSwap", r)
+}
+
+// RollbackSwap implements Operations.
+func (t Through) RollbackSwap(ctx context.Context, r *RollbackSwap) (*SwapReply, error) {
+	return through[*SwapReply](ctx, t, "RollbackSwap", r)
+}
+
+// ListSwaps implements Operations.
+func (t Through) ListSwaps(ctx context.Context, r *emptypb.Empty) (*SwapList, error) {
+	return through[*SwapList](ctx, t, "ListSwaps", r)
+}
+
+// HintModel implements Operations.
+func (t Through) HintModel(ctx context.Context, r *HintModelRequest) (*HintReply, error) {
+	return through[*HintReply](ctx, t, "HintModel", r)
+}
+
+// ListHints implements Operations.
+func (t Through) ListHints(ctx context.Context, r *emptypb.Empty) (*HintList, error) {
+	return through[*HintList](ctx, t, "ListHints", r)
+}
+
+// Defrag implements Operations.
+func (t Through) Defrag(ctx context.Context, r *DefragRequest) (*DefragPlan, error) {
+	return through[*DefragPlan](ctx, t, "Defrag", r)
+}
+
+// GetState implements Operations.
+func (t Through) GetState(ctx context.Context, r *StateRequest) (*StateReply, error) {
+	return through[*StateReply](ctx, t, "GetState", r)
+}
+
+// SendCommand implements Operations.
+func (t Through) SendCommand(ctx context.Context, r *SendRequest) (*SendReply, error) {
+	return through[*SendReply](ctx, t, "SendCommand", r)
+}
+
+// ReadJournal implements Operations.
+func (t Through) ReadJournal(ctx context.Context, r *JournalRequest) (*JournalPage, error) {
+	return through[*JournalPage](ctx, t, "ReadJournal", r)
+}
+
+// GetConfig implements Operations.
+func (t Through) GetConfig(ctx context.Context, r *emptypb.Empty) (*ConfigView, error) {
+	return through[*ConfigView](ctx, t, "GetConfig", r)
+}
+
+// ApplyConfig implements Operations.
+func (t Through) ApplyConfig(ctx context.Context, r *ApplyConfigRequest) (*ConfigChanges, error) {
+	return through[*ConfigChanges](ctx, t, "ApplyConfig", r)
+}
+
+// GetHealth implements Operations.
+func (t Through) GetHealth(ctx context.Context, r *emptypb.Empty) (*HealthReply, error) {
+	return through[*HealthReply](ctx, t, "GetHealth", r)
+}
+
+// GetVersion implements Operations.
+func (t Through) GetVersion(ctx context.Context, r *emptypb.Empty) (*VersionReply, error) {
+	return through[*VersionReply](ctx, t, "GetVersion", r)
+}
+
 var operationTable = []Operation{
 	{Name: "Infer", Role: Role_INFER, NATS: "infer", NATSName: "model_name", Empty: false,
 		Doc:     "Infer answers one prompt. Failures are gRPC statuses of the error table, never an OK reply.",
 		Request: func() proto.Message { return new(InferenceRequest) },
+		Answer:  func() proto.Message { return new(InferenceResponse) },
 	},
 	{Name: "InferStream", Role: Role_INFER, NATS: "", NATSName: "", Empty: false,
 		Doc:     "InferStream carries many requests at once on one stream; chunks come as tokens do and name their request_id.",
 		Request: func() proto.Message { return new(InferenceRequest) },
+		Answer:  func() proto.Message { return new(InferenceChunk) },
 	},
 	{Name: "LoadModel", Role: Role_OPERATE, NATS: "models.load", NATSName: "model_name", Empty: false,
 		Doc:     "LoadModel makes a model resident and returns when it is ready, or says why it can't be.",
 		Request: func() proto.Message { return new(ModelLoadRequest) },
+		Answer:  func() proto.Message { return new(ModelLoadReply) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.LoadModel(ctx, request.(*ModelLoadRequest)))
 		},
@@ -321,6 +454,7 @@ var operationTable = []Operation{
 	{Name: "UnloadModel", Role: Role_OPERATE, NATS: "models.unload", NATSName: "model_name", Empty: false,
 		Doc:     "UnloadModel drains a model and frees its memory. Unloading what isn't loaded succeeds.",
 		Request: func() proto.Message { return new(ModelUnloadRequest) },
+		Answer:  func() proto.Message { return new(ModelUnloadReply) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.UnloadModel(ctx, request.(*ModelUnloadRequest)))
 		},
@@ -328,6 +462,7 @@ var operationTable = []Operation{
 	{Name: "ListModels", Role: Role_READ, NATS: "models.list", NATSName: "", Empty: true,
 		Doc:     "ListModels lists the models that can be asked for.",
 		Request: func() proto.Message { return new(emptypb.Empty) },
+		Answer:  func() proto.Message { return new(ModelList) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.ListModels(ctx, request.(*emptypb.Empty)))
 		},
@@ -335,6 +470,7 @@ var operationTable = []Operation{
 	{Name: "AcquireGpuLease", Role: Role_OPERATE, NATS: "leases.acquire", NATSName: "", Empty: true,
 		Doc:     "AcquireGpuLease reserves device memory for any program until it is released or its time is over.",
 		Request: func() proto.Message { return new(GpuLeaseRequest) },
+		Answer:  func() proto.Message { return new(GpuLeaseReply) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.AcquireGpuLease(ctx, request.(*GpuLeaseRequest)))
 		},
@@ -342,6 +478,7 @@ var operationTable = []Operation{
 	{Name: "ReleaseGpuLease", Role: Role_OPERATE, NATS: "leases.release", NATSName: "", Empty: false,
 		Doc:     "ReleaseGpuLease gives a lease back. Releasing an unknown one succeeds.",
 		Request: func() proto.Message { return new(GpuLeaseRelease) },
+		Answer:  func() proto.Message { return new(GpuLeaseReleaseAck) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.ReleaseGpuLease(ctx, request.(*GpuLeaseRelease)))
 		},
@@ -349,6 +486,7 @@ var operationTable = []Operation{
 	{Name: "Why", Role: Role_READ, NATS: "why", NATSName: "subject", Empty: false,
 		Doc:     "Why explains, from the journal, why a model, lease, placement or request is where it is.",
 		Request: func() proto.Message { return new(WhyRequest) },
+		Answer:  func() proto.Message { return new(Explanation) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.Why(ctx, request.(*WhyRequest)))
 		},
@@ -356,6 +494,7 @@ var operationTable = []Operation{
 	{Name: "GetStatus", Role: Role_READ, NATS: "status", NATSName: "", Empty: true,
 		Doc:     "GetStatus shows the host, its devices and its models.",
 		Request: func() proto.Message { return new(emptypb.Empty) },
+		Answer:  func() proto.Message { return new(StatusView) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.GetStatus(ctx, request.(*emptypb.Empty)))
 		},
@@ -363,6 +502,7 @@ var operationTable = []Operation{
 	{Name: "ListResident", Role: Role_READ, NATS: "ps", NATSName: "", Empty: true,
 		Doc:     "ListResident shows the models that have a worker or are about to have one.",
 		Request: func() proto.Message { return new(emptypb.Empty) },
+		Answer:  func() proto.Message { return new(ResidentList) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.ListResident(ctx, request.(*emptypb.Empty)))
 		},
@@ -370,6 +510,7 @@ var operationTable = []Operation{
 	{Name: "GetQueue", Role: Role_READ, NATS: "queue", NATSName: "", Empty: true,
 		Doc:     "GetQueue shows the requests that run and wait.",
 		Request: func() proto.Message { return new(emptypb.Empty) },
+		Answer:  func() proto.Message { return new(QueueView) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.GetQueue(ctx, request.(*emptypb.Empty)))
 		},
@@ -377,6 +518,7 @@ var operationTable = []Operation{
 	{Name: "CancelRequest", Role: Role_OPERATE, NATS: "queue.cancel", NATSName: "request_id", Empty: false,
 		Doc:     "CancelRequest ends a request that runs or waits, on whatever door it came in.",
 		Request: func() proto.Message { return new(CancelRequestRequest) },
+		Answer:  func() proto.Message { return new(CancelRequestReply) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.CancelRequest(ctx, request.(*CancelRequestRequest)))
 		},
@@ -384,6 +526,7 @@ var operationTable = []Operation{
 	{Name: "PinModel", Role: Role_OPERATE, NATS: "models.pin", NATSName: "model_name", Empty: false,
 		Doc:     "PinModel keeps a model from eviction.",
 		Request: func() proto.Message { return new(PinModelRequest) },
+		Answer:  func() proto.Message { return new(PinModelReply) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.PinModel(ctx, request.(*PinModelRequest)))
 		},
@@ -391,6 +534,7 @@ var operationTable = []Operation{
 	{Name: "UnpinModel", Role: Role_OPERATE, NATS: "models.unpin", NATSName: "model_name", Empty: false,
 		Doc:     "UnpinModel ends a pin.",
 		Request: func() proto.Message { return new(UnpinModelRequest) },
+		Answer:  func() proto.Message { return new(PinModelReply) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.UnpinModel(ctx, request.(*UnpinModelRequest)))
 		},
@@ -398,6 +542,7 @@ var operationTable = []Operation{
 	{Name: "StartSwap", Role: Role_OPERATE, NATS: "swaps.start", NATSName: "", Empty: false,
 		Doc:     "StartSwap begins to let another model answer a name.",
 		Request: func() proto.Message { return new(SwapModel) },
+		Answer:  func() proto.Message { return new(SwapReply) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.StartSwap(ctx, request.(*SwapModel)))
 		},
@@ -405,6 +550,7 @@ var operationTable = []Operation{
 	{Name: "PromoteSwap", Role: Role_OPERATE, NATS: "swaps.promote", NATSName: "name", Empty: false,
 		Doc:     "PromoteSwap ends a trial in the new model's favour.",
 		Request: func() proto.Message { return new(PromoteSwap) },
+		Answer:  func() proto.Message { return new(SwapReply) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.PromoteSwap(ctx, request.(*PromoteSwap)))
 		},
@@ -412,6 +558,7 @@ var operationTable = []Operation{
 	{Name: "RollbackSwap", Role: Role_OPERATE, NATS: "swaps.rollback", NATSName: "name", Empty: false,
 		Doc:     "RollbackSwap ends a trial in the old model's favour, or takes a finished swap back.",
 		Request: func() proto.Message { return new(RollbackSwap) },
+		Answer:  func() proto.Message { return new(SwapReply) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.RollbackSwap(ctx, request.(*RollbackSwap)))
 		},
@@ -419,6 +566,7 @@ var operationTable = []Operation{
 	{Name: "ListSwaps", Role: Role_READ, NATS: "swaps.list", NATSName: "", Empty: true,
 		Doc:     "ListSwaps shows who answers names otherwise than declared, and the latest swap of each name.",
 		Request: func() proto.Message { return new(emptypb.Empty) },
+		Answer:  func() proto.Message { return new(SwapList) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.ListSwaps(ctx, request.(*emptypb.Empty)))
 		},
@@ -426,6 +574,7 @@ var operationTable = []Operation{
 	{Name: "HintModel", Role: Role_OPERATE, NATS: "hints.set", NATSName: "model_name", Empty: false,
 		Doc:     "HintModel keeps room for a model that will be asked for; 0 seconds end the hint.",
 		Request: func() proto.Message { return new(HintModelRequest) },
+		Answer:  func() proto.Message { return new(HintReply) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.HintModel(ctx, request.(*HintModelRequest)))
 		},
@@ -433,6 +582,7 @@ var operationTable = []Operation{
 	{Name: "ListHints", Role: Role_READ, NATS: "hints.list", NATSName: "", Empty: true,
 		Doc:     "ListHints shows the room that is kept.",
 		Request: func() proto.Message { return new(emptypb.Empty) },
+		Answer:  func() proto.Message { return new(HintList) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.ListHints(ctx, request.(*emptypb.Empty)))
 		},
@@ -440,6 +590,7 @@ var operationTable = []Operation{
 	{Name: "Defrag", Role: Role_OPERATE, NATS: "defrag", NATSName: "", Empty: true,
 		Doc:     "Defrag plans moves of idle models that make one large free block, and carries them out when asked to.",
 		Request: func() proto.Message { return new(DefragRequest) },
+		Answer:  func() proto.Message { return new(DefragPlan) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.Defrag(ctx, request.(*DefragRequest)))
 		},
@@ -447,6 +598,7 @@ var operationTable = []Operation{
 	{Name: "GetState", Role: Role_READ, NATS: "state", NATSName: "actor", Empty: false,
 		Doc:     "GetState shows an actor: its view, its state, and what it owes.",
 		Request: func() proto.Message { return new(StateRequest) },
+		Answer:  func() proto.Message { return new(StateReply) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.GetState(ctx, request.(*StateRequest)))
 		},
@@ -454,6 +606,7 @@ var operationTable = []Operation{
 	{Name: "SendCommand", Role: Role_OPERATE, NATS: "send", NATSName: "", Empty: false,
 		Doc:     "SendCommand gives any actor one of its commands. An internal command needs the role admin.",
 		Request: func() proto.Message { return new(SendRequest) },
+		Answer:  func() proto.Message { return new(SendReply) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.SendCommand(ctx, request.(*SendRequest)))
 		},
@@ -461,6 +614,7 @@ var operationTable = []Operation{
 	{Name: "ReadJournal", Role: Role_READ, NATS: "journal", NATSName: "", Empty: true,
 		Doc:     "ReadJournal lists decisions, oldest first.",
 		Request: func() proto.Message { return new(JournalRequest) },
+		Answer:  func() proto.Message { return new(JournalPage) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.ReadJournal(ctx, request.(*JournalRequest)))
 		},
@@ -468,6 +622,7 @@ var operationTable = []Operation{
 	{Name: "GetConfig", Role: Role_READ, NATS: "config.get", NATSName: "", Empty: true,
 		Doc:     "GetConfig shows the configuration in force, without secrets.",
 		Request: func() proto.Message { return new(emptypb.Empty) },
+		Answer:  func() proto.Message { return new(ConfigView) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.GetConfig(ctx, request.(*emptypb.Empty)))
 		},
@@ -475,6 +630,7 @@ var operationTable = []Operation{
 	{Name: "ApplyConfig", Role: Role_ADMIN, NATS: "config.apply", NATSName: "", Empty: true,
 		Doc:     "ApplyConfig reads the configuration again and makes it rule. A bad file changes nothing.",
 		Request: func() proto.Message { return new(ApplyConfigRequest) },
+		Answer:  func() proto.Message { return new(ConfigChanges) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.ApplyConfig(ctx, request.(*ApplyConfigRequest)))
 		},
@@ -482,6 +638,7 @@ var operationTable = []Operation{
 	{Name: "GetHealth", Role: Role_READ, NATS: "health", NATSName: "", Empty: true,
 		Doc:     "GetHealth says whether decisions make progress.",
 		Request: func() proto.Message { return new(emptypb.Empty) },
+		Answer:  func() proto.Message { return new(HealthReply) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.GetHealth(ctx, request.(*emptypb.Empty)))
 		},
@@ -489,6 +646,7 @@ var operationTable = []Operation{
 	{Name: "GetVersion", Role: Role_READ, NATS: "version", NATSName: "", Empty: true,
 		Doc:     "GetVersion shows build and host.",
 		Request: func() proto.Message { return new(emptypb.Empty) },
+		Answer:  func() proto.Message { return new(VersionReply) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.GetVersion(ctx, request.(*emptypb.Empty)))
 		},

@@ -30,6 +30,8 @@ type Gateway interface {
 	Models() []*messages.ModelView
 	Queue() *messages.QueueView
 	Health() messages.Health
+	// Ensure waits until a worker of a model is ready, and finds a place for it.
+	Ensure(ctx context.Context, model string) error
 	// Cancel ends the requests of an id; false when there is none.
 	Cancel(id string) bool
 }
@@ -39,6 +41,8 @@ type Options struct {
 	Host    string
 	Version string
 	Door    messages.Door
+	// Life ends with the daemon.
+	Life    context.Context
 	View    View
 	Gateway Gateway
 	// Now is the time of the journal.

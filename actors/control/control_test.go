@@ -21,6 +21,7 @@ import (
 type house struct {
 	*Control
 	view *view.Projection
+	end  context.CancelFunc // of the daemon's life
 	// obey answers a command; nil answers nothing. Afterwards, when it isn't refused, what happens later.
 	obey      func(to messages.ActorID, m proto.Message) (messages.Reply, error)
 	asked     []string
@@ -71,9 +72,31 @@ func (h *house) Health() messages.Health {
 	return messages.Health{OldestUndecided: 2 * time.Second, JournalLag: 7, Reasons: []string{"slow"}}
 }
 
+// Ensure is a gateway in short: it asks the model's actor and waits for its view.
+func (h *house) Ensure(ctx context.Context, name string) error {
+	id := messages.ModelActor("h", name)
+	before := h.view.Model(id).GetAttempt()
+	if _, err := h.Ask(ctx, id, &messages.EnsureModel{}); err != nil {
+		return err
+	}
+	v, err := h.view.AwaitModel(ctx, id, func(v *messages.ModelView) bool {
+		return v.Phase == messages.ModelView_ready || v.Phase == messages.ModelView_failed && v.Attempt > before || !v.Wanted
+	})
+	switch {
+	case err != nil:
+		return err
+	case v.Phase == messages.ModelView_failed:
+		return loadError(v)
+	case v.Phase != messages.ModelView_ready:
+		return unloaded(v)
+	}
+	return nil
+}
+
 func open() *house {
-	h := &house{view: view.New(view.Options{})}
-	h.Control = New(Options{Host: "h", Version: "v", Door: h, View: h.view, Gateway: h, Now: func() time.Time { return time.UnixMilli(1000) },
+	life, end := context.WithCancel(context.Background())
+	h := &house{view: view.New(view.Options{}), end: end}
+	h.Control = New(Options{Life: life, Host: "h", Version: "v", Door: h, View: h.view, Gateway: h, Now: func() time.Time { return time.UnixMilli(1000) },
 		Memory:   Memory{Host: "h", Door: h, Views: h.view, Estimate: needs{}, NewID: func() string { h.ids++; return fmt.Sprint(h.ids) }},
 		Sequence: func() uint64 { return 77 }, Actors: func() []messages.ActorID { return h.live }, Requests: remember(),
 		SpecOf: func(name, path string, shards int) (*messages.ModelSpec, error) {

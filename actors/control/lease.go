@@ -32,6 +32,12 @@ const (
 // AcquireGpuLease reserves memory for a program by the same decision as for models: idle models may have to leave for it, and the journal
 // says why it was granted. Want of memory is an answer, not an error: the legacy contract wants it so.
 func (m Memory) AcquireGpuLease(ctx context.Context, r *messages.GpuLeaseRequest) (*messages.GpuLeaseReply, error) {
+	switch {
+	case r.VramEstimateMb < 0:
+		return nil, messages.NewError(messages.InvalidArgument, "vram_estimate_mb", "it is negative").WithHint("say how many MiB are needed")
+	case r.TtlSeconds < 0:
+		return nil, messages.NewError(messages.InvalidArgument, "ttl_seconds", "it is negative").WithHint("leave it out for 30")
+	}
 	client := r.Client
 	if client == "" {
 		client = anonymous

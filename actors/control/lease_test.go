@@ -116,7 +116,7 @@ func TestLeaseDefaults(t *testing.T) {
 		alwaysReserved bool
 	}{
 		{asked: &messages.GpuLeaseRequest{}, holder: "client/unknown", ttl: 30},
-		{asked: &messages.GpuLeaseRequest{VramEstimateMb: -4, TtlSeconds: -1, Priority: -2}, holder: "client/unknown", ttl: 30},
+		{asked: &messages.GpuLeaseRequest{Priority: -2}, holder: "client/unknown", ttl: 30},
 		{asked: &messages.GpuLeaseRequest{Client: "a", VramEstimateMb: 2, TtlSeconds: 5, Priority: 1}, holder: "client/a", bytes: 2 * messages.MiB, ttl: 5, priority: 4, reservedMB: 2},
 		{asked: &messages.GpuLeaseRequest{Client: "a", Priority: 5}, holder: "client/a", ttl: 30},
 		{asked: &messages.GpuLeaseRequest{Client: "a", Priority: 99}, holder: "client/a", ttl: 30},

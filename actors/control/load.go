@@ -3,13 +3,15 @@ package control
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"modelops/messages"
 )
 
-// LoadModel makes a model resident and returns when it is ready or failed. A load whose model is unloaded meanwhile is Unavailable.
+// LoadModel makes a model resident and returns when it is ready, or with the reason why it can't be. A load whose model is unloaded meanwhile
+// is Unavailable.
 func (c *Control) LoadModel(ctx context.Context, r *messages.ModelLoadRequest) (*messages.ModelLoadReply, error) {
 	switch {
 	case r.ModelName == "":
@@ -21,22 +23,43 @@ func (c *Control) LoadModel(ctx context.Context, r *messages.ModelLoadRequest) (
 	if err != nil {
 		return nil, err
 	}
-	before := c.o.View.Model(id).GetAttempt()
-	if _, err := c.o.Door.Ask(ctx, id, &messages.EnsureModel{Reason: "asked to load it"}); err != nil {
+	if err := c.ensure(ctx, id); err != nil {
 		return nil, err
-	}
-	failed := func(v *messages.ModelView) bool { return v.Phase == messages.ModelView_failed && v.Attempt > before }
-	v, err := c.o.View.AwaitModel(ctx, id, func(v *messages.ModelView) bool { return v.Phase == messages.ModelView_ready || failed(v) || !v.Wanted })
-	switch {
-	case err != nil:
-		return nil, err
-	case v.Phase == messages.ModelView_failed:
-		return nil, loadError(v)
-	case v.Phase != messages.ModelView_ready:
-		return nil, unloaded(v)
 	}
 	return &messages.ModelLoadReply{Success: true, Message: fmt.Sprintf("Model %s loaded successfully", id.Name()), ModelId: id.Name(),
-		VramUsedMb: int64(v.MeasuredBytes / messages.MiB)}, nil
+		VramUsedMb: int64(c.measured(id.Name()) / messages.MiB)}, nil
+}
+
+// loadGoesOn bounds how long a load is pursued after its caller has left.
+const loadGoesOn = time.Hour
+
+// ensure waits until a worker of the model is ready, on whatever host. It goes on when the caller leaves, until somebody unloads the model.
+func (c *Control) ensure(ctx context.Context, id messages.ActorID) error {
+	on, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadGoesOn)
+	stop := context.AfterFunc(c.o.Life, cancel)
+	done := make(chan error, 1)
+	go func() {
+		defer cancel()
+		defer stop()
+		done <- c.o.Gateway.Ensure(on, id.Name())
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		e := messages.AsError(context.Cause(ctx))
+		return messages.Errorf(e.Code, id.String(), "%s", e.Message).WithHint("it goes on; modelops why " + id.Name() + " says what it waits for").WithCause(e)
+	}
+}
+
+// measured is what the model's ready worker was measured to hold, in bytes.
+func (c *Control) measured(name string) uint64 {
+	for _, v := range c.o.View.Models() {
+		if v.Name == name && v.Phase == messages.ModelView_ready {
+			return v.MeasuredBytes
+		}
+	}
+	return 0
 }
 
 func unloaded(v *messages.ModelView) *messages.Error {

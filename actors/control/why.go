@@ -12,6 +12,9 @@ type Explain func(ctx context.Context, q explain.Question) (*messages.Explanatio
 
 // Why explains a model, a lease, a placement or a request, from the journal and from what is remembered of requests.
 func (c *Control) Why(ctx context.Context, r *messages.WhyRequest) (*messages.Explanation, error) {
+	if r.GetSubject() == "" {
+		return nil, invalid("subject", "it is empty", "name a model, a request, a lease or a placement")
+	}
 	q, err := explain.Subject(r.GetSubject(), c.modelNamed, c.requestNamed)
 	if err != nil {
 		return nil, err

@@ -64,6 +64,9 @@ func (g *Gateway) Update(v *messages.ModelView) {
 	if refusal != nil {
 		l.refuse(l.pool.RefuseAll(time.Now()), refusal)
 	}
+	if ended := l.pool.EndedWants(); len(ended) > 0 {
+		l.refuse(ended, messages.NewError(messages.Unavailable, v.Id, "it was unloaded meanwhile"))
+	}
 	g.dispatch(l)
 	g.pursue(l)
 }

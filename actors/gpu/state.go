@@ -36,7 +36,6 @@ type Lease struct {
 	Epoch     uint64
 	TTL       uint32 // seconds; 0 = until released
 	GrantedMS int64
-	TakenOver bool `json:",omitempty"` // its holder has measured or resized it
 }
 
 // New is the ledger of a device nobody has registered yet.
@@ -94,13 +93,13 @@ func Evolve(s State, event proto.Message, sequence uint64) State {
 	case *messages.VramSettled:
 		if l, ok := s.Leases[e.Lease]; ok {
 			s.Leases = maps.Clone(s.Leases)
-			l.Measured, l.TakenOver = e.MeasuredBytes, true
+			l.Measured = e.MeasuredBytes
 			s.Leases[e.Lease] = l
 		}
 	case *messages.VramResized:
 		if l, ok := s.Leases[e.Lease]; ok {
 			s.Leases = maps.Clone(s.Leases)
-			l.Bytes, l.Measured, l.TakenOver = e.Bytes, 0, true
+			l.Bytes, l.Measured = e.Bytes, 0
 			s.Leases[e.Lease] = l
 		}
 	case *messages.VramReleased:

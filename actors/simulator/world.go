@@ -28,7 +28,7 @@ type Options struct {
 	Policy string // of the arbiter; empty = its own
 	// MaxLoads bounds loads at a time; 0 = 2.
 	MaxLoads int
-	// MaxWait is after how long busy models must end their turn for a model that waits; 0 = 30 s.
+	// MaxWait is when busy models must end their turn for who waits; 0 = 30 s.
 	MaxWait time.Duration
 	// Collation is how long after its last answer a model counts as busy for others; 0 = not at all.
 	Collation time.Duration
@@ -163,7 +163,7 @@ func New(o Options) *World {
 }
 
 func (w *World) makeDevices() {
-	kind := gpu.Kind(door{w})
+	kind := gpu.Kind()
 	if w.o.Plants.GPU != nil {
 		kind = w.o.Plants.GPU(kind)
 	}
@@ -202,7 +202,7 @@ func (w *World) makeModels() {
 }
 
 // now is the coordinator's clock. It is set by the wall clock at each start, never before what the journal holds, and runs steadily from
-// then on: when the wall clock is set back an hour, no request may wait for that hour.
+// then on: an hour that somebody sets the wall clock back must not make anybody wait for an hour.
 func (w *World) now() time.Time {
 	if w.o.Plants.WallClock {
 		return w.wall()

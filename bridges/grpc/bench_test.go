@@ -18,7 +18,7 @@ import (
 func BenchmarkInfer500(b *testing.B) {
 	b.Run("ours", func(b *testing.B) {
 		s := New(Options{Gateway: &gateway{infer: echo}})
-		if err := s.Start("127.0.0.1", 0); err != nil {
+		if err := start(s); err != nil {
 			b.Fatal(err)
 		}
 		measure(b, s.Addr())

@@ -18,8 +18,11 @@ import (
 // knowsAlice refuses every key but hers, and those who have none.
 func knowsAlice(c messages.Credentials) (messages.Principal, error) {
 	key := c.Key
+	if key == "" && c.For != messages.Role_INFER {
+		return messages.Principal{Role: messages.Role_ADMIN}, nil
+	}
 	if key == "alice-key" {
-		return messages.Principal{Name: "alice", Class: "interactive", Fingerprint: "f00"}, nil
+		return messages.Principal{Name: "alice", Class: "interactive", Fingerprint: "f00", Role: messages.Role_ADMIN}, nil
 	}
 	return messages.Principal{}, messages.NewError(messages.Unauthenticated, "API key", "it is unknown")
 }
@@ -40,7 +43,7 @@ func asker(ctx context.Context, r *messages.InferenceRequest, _ func(*messages.I
 }
 
 func TestCallersAndPlaces(t *testing.T) {
-	_, conn := open(t, Options{Callers: knowsAlice, Gateway: &gateway{infer: asker}})
+	_, conn := open(t, Options{Authenticate: knowsAlice, Gateway: &gateway{infer: asker}})
 	client := messages.NewModelOpsClient(conn)
 	ask := func() *messages.InferenceRequest {
 		return &messages.InferenceRequest{ModelName: "tiny", Prompt: "x", RequestId: "r1", Parameters: map[string]string{"keep_alive": `"5m"`, "seed": "1"}}
@@ -69,7 +72,7 @@ func TestCallersAndPlaces(t *testing.T) {
 }
 
 func TestUnknownCallers(t *testing.T) {
-	_, conn := open(t, Options{Callers: knowsAlice, Control: &control{}, Gateway: &gateway{infer: asker}})
+	_, conn := open(t, Options{Authenticate: knowsAlice, Operations: &control{}, Gateway: &gateway{infer: asker}})
 	client := messages.NewModelOpsClient(conn)
 	for _, ctx := range []context.Context{t.Context(), metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer wrong")} {
 		_, err := client.Infer(ctx, &messages.InferenceRequest{ModelName: "tiny", Prompt: "x"})

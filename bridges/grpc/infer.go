@@ -15,7 +15,7 @@ func (s *Server) Infer(ctx context.Context, r *messages.InferenceRequest) (*mess
 	if err := check(r); err != nil {
 		return nil, refuse(ctx, err)
 	}
-	caller, err := s.Callers.Of(messages.Credentials{Key: keyOf(ctx)})
+	caller, err := s.Authenticate.Of(messages.Credentials{Key: keyOf(ctx), For: messages.Role_INFER})
 	if err != nil {
 		return nil, refuse(ctx, err)
 	}

@@ -3,8 +3,6 @@ package grpcapi
 import (
 	"context"
 	"errors"
-	"net"
-	"strconv"
 	"testing"
 	"time"
 
@@ -15,38 +13,6 @@ import (
 
 	"modelops/messages"
 )
-
-func TestOnlyLoopback(t *testing.T) {
-	for _, bind := range []string{"", "0.0.0.0", "::", "192.168.1.2", "example.org", "127.0.0.1.evil.org", "*"} {
-		err := New(Options{}).Start(bind, 0)
-		if messages.CodeOf(err) != messages.FailedPrecondition || messages.AsError(err).Hint == "" {
-			t.Errorf("%q: %v", bind, err)
-		}
-	}
-	for _, bind := range []string{"127.0.0.1", "127.1.2.3", "localhost"} {
-		s := New(Options{Gateway: &gateway{}})
-		if err := s.Start(bind, 0); err != nil {
-			t.Error(bind, err)
-			continue
-		}
-		if err := s.Stop(t.Context()); err != nil {
-			t.Error(bind, err)
-		}
-	}
-}
-
-func TestAPortThatIsTaken(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	n, _ := strconv.Atoi(port)
-	if err := New(Options{}).Start("127.0.0.1", n); messages.CodeOf(err) != messages.Unavailable {
-		t.Error(err)
-	}
-}
 
 func TestHealthFollowsTheGateway(t *testing.T) {
 	g := &gateway{infer: echo}

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"modelops/messages"
 )
@@ -40,9 +41,10 @@ func echo(_ context.Context, r *messages.InferenceRequest, _ func(*messages.Infe
 
 // control answers with fixed replies, or with err.
 type control struct {
-	mu    sync.Mutex
-	asked []any
-	err   error
+	messages.Operations // what no test asks for
+	mu                  sync.Mutex
+	asked               []any
+	err                 error
 }
 
 func (c *control) note(q any) error {
@@ -52,15 +54,15 @@ func (c *control) note(q any) error {
 	return c.err
 }
 
-func (c *control) Load(_ context.Context, r *messages.ModelLoadRequest) (*messages.ModelLoadReply, error) {
+func (c *control) LoadModel(_ context.Context, r *messages.ModelLoadRequest) (*messages.ModelLoadReply, error) {
 	return &messages.ModelLoadReply{Success: true, ModelId: r.ModelName}, c.note(r)
 }
 
-func (c *control) Unload(_ context.Context, r *messages.ModelUnloadRequest) (*messages.ModelUnloadReply, error) {
+func (c *control) UnloadModel(_ context.Context, r *messages.ModelUnloadRequest) (*messages.ModelUnloadReply, error) {
 	return &messages.ModelUnloadReply{Success: true, VramFreedMb: 7}, c.note(r)
 }
 
-func (c *control) List(context.Context) (*messages.ModelList, error) {
+func (c *control) ListModels(context.Context, *emptypb.Empty) (*messages.ModelList, error) {
 	return &messages.ModelList{TotalCount: 3}, c.note(nil)
 }
 
@@ -74,6 +76,15 @@ func (c *control) ReleaseGpuLease(_ context.Context, r *messages.GpuLeaseRelease
 
 func (c *control) Why(_ context.Context, r *messages.WhyRequest) (*messages.Explanation, error) {
 	return &messages.Explanation{Subject: r.Subject, Kind: "model", Summary: "because"}, c.note(r)
+}
+
+// start serves on a free port of the loopback interface.
+func start(s *Server) error {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err == nil {
+		s.Start(l)
+	}
+	return err
 }
 
 // open serves o in memory and gives a connection to it. Both end with the test.

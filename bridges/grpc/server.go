@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"strconv"
 	"sync"
 	"time"
 
@@ -17,25 +16,14 @@ import (
 	"modelops/messages"
 )
 
-// Control is what the server asks of the house beside inference. Errors are typed, or become INTERNAL.
-type Control interface {
-	// Load makes a model resident and returns when it is ready.
-	Load(ctx context.Context, r *messages.ModelLoadRequest) (*messages.ModelLoadReply, error)
-	Unload(ctx context.Context, r *messages.ModelUnloadRequest) (*messages.ModelUnloadReply, error)
-	List(ctx context.Context) (*messages.ModelList, error)
-	AcquireGpuLease(ctx context.Context, r *messages.GpuLeaseRequest) (*messages.GpuLeaseReply, error)
-	ReleaseGpuLease(ctx context.Context, r *messages.GpuLeaseRelease) (*messages.GpuLeaseReleaseAck, error)
-	// Why explains why a model, lease, placement or request is where it is.
-	Why(ctx context.Context, r *messages.WhyRequest) (*messages.Explanation, error)
-}
-
-// Options say what the server stands on. Gateway and Control are required; a zero in the rest means its default.
+// Options say what the server stands on. Gateway, Operations and Listen are required; a zero in the rest means its default.
 type Options struct {
 	Gateway messages.Gateway
-	Control Control
-	// Callers tells who asks; nil = nobody is asked for a key.
-	Callers messages.Authenticate
-	Log     *slog.Logger
+	// Operations are everything but inference.
+	Operations messages.Operations
+	// Authenticate finds the principal of a key; nil = none is asked for.
+	Authenticate messages.Authenticate
+	Log          *slog.Logger
 	// Observe is told of every finished call and streamed request: its full method, OK or the name of its error, its time.
 	Observe func(method, code string, took time.Duration)
 	// MaxMessage bounds one message in bytes, each way. Default 100 MiB.
@@ -77,7 +65,6 @@ func orDefault[T int | uint32 | time.Duration](v, fallback T) T {
 
 // Server is the gRPC door. It is started once and stopped once.
 type Server struct {
-	messages.UnimplementedModelOpsServer
 	Options
 
 	grpc     *grpc.Server
@@ -103,28 +90,14 @@ func New(o Options) *Server {
 		grpc.WaitForHandlers(true),
 		grpc.UnaryInterceptor(s.guardUnary), grpc.StreamInterceptor(s.guardStream),
 	)
-	messages.RegisterModelOpsServer(s.grpc, s)
+	messages.RegisterModelOpsServer(s.grpc, service{Operations: s.operations(), inference: inference{s}})
 	grpc_health_v1.RegisterHealthServer(s.grpc, &healthServer{server: s})
 	reflection.Register(s.grpc)
 	return s
 }
 
-// Start listens on a loopback address and serves in the background. Port 0 takes any free port. A bind that isn't loopback is
-// refused with FAILED_PRECONDITION, a port that can't be had with UNAVAILABLE.
-func (s *Server) Start(bind string, port int) error {
-	host, err := loopback(bind)
-	if err != nil {
-		return err
-	}
-	address := net.JoinHostPort(host, strconv.Itoa(port))
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return messages.Errorf(messages.Unavailable, "grpc "+address, "cannot listen: %w", err).
-			WithHint("free the port or set server.grpc_port to another one")
-	}
-	s.serve(l)
-	return nil
-}
+// Start serves on a listener in the background, until Stop.
+func (s *Server) Start(l net.Listener) { s.serve(l) }
 
 func (s *Server) serve(l net.Listener) {
 	s.listener = l

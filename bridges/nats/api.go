@@ -13,41 +13,17 @@ import (
 	"modelops/messages"
 )
 
-// Control is what the door asks of the house beside inference. Errors are typed, or become INTERNAL.
-type Control interface {
-	// Load makes a model resident and returns when it is ready.
-	Load(ctx context.Context, r *messages.ModelLoadRequest) (*messages.ModelLoadReply, error)
-	Unload(ctx context.Context, r *messages.ModelUnloadRequest) (*messages.ModelUnloadReply, error)
-	List(ctx context.Context) (*messages.ModelList, error)
-	Status(ctx context.Context) (*messages.StatusView, error)
-	State(ctx context.Context, actor messages.ActorID) (*messages.StateReply, error)
-	// Queue lists the requests that run and wait.
-	Queue(ctx context.Context) (*messages.QueueView, error)
-	// Why explains why a model, lease, placement or request is where it is.
-	Why(ctx context.Context, r *messages.WhyRequest) (*messages.Explanation, error)
-	// ApplyConfig reads the configuration again and makes it rule; dry only says what would change.
-	ApplyConfig(ctx context.Context, dry bool) (*messages.ConfigChanges, error)
-	// Swap begins to let another model answer a name; Promote and Rollback end that, or take it back.
-	Swap(ctx context.Context, r *messages.SwapModel) (*messages.SwapReply, error)
-	Promote(ctx context.Context, r *messages.PromoteSwap) (*messages.SwapReply, error)
-	Rollback(ctx context.Context, r *messages.RollbackSwap) (*messages.SwapReply, error)
-	Swaps(ctx context.Context) (*messages.SwapList, error)
-	HintModel(ctx context.Context, r *messages.HintModelRequest) (*messages.HintReply, error)
-	Defrag(ctx context.Context, r *messages.DefragRequest) (*messages.DefragPlan, error)
-	// Send gives any actor any command of messages, by its proto name and JSON body.
-	Send(ctx context.Context, actor messages.ActorID, command string, body []byte) (*messages.Sent, error)
-}
-
-// Options say what the door stands on. Conn, Gateway and Control are required; a zero in the rest means its default.
+// Options say what the door stands on. Conn, Gateway and Operations are required; a zero in the rest means its default.
 type Options struct {
 	Conn    *nats.Conn // stays open after Stop: its owner closes it
 	Gateway messages.Gateway
-	Control Control
-	// Callers tells who asks for inference; nil = nobody is asked for a key.
-	Callers messages.Authenticate
-	Host    string // shown in the service's metadata
-	Version string // of the build; shown as it is in metadata and, when it is semantic, as the service's version
-	Log     *slog.Logger
+	// Operations are everything but inference.
+	Operations messages.Operations
+	// Authenticate finds the principal of a key; nil = none is asked for.
+	Authenticate messages.Authenticate
+	Host         string // shown in the service's metadata
+	Version      string // of the build; shown as it is in metadata and, when it is semantic, as the service's version
+	Log          *slog.Logger
 	// Observe is told of every finished request: endpoint, OK or the name of its error, its time.
 	Observe func(endpoint, code string, took time.Duration)
 	// MaxInference bounds the inferences running or queued through this door. Default 1024.

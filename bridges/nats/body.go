@@ -3,8 +3,6 @@ package natsapi
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
-	"io"
 	"regexp"
 	"strings"
 
@@ -21,25 +19,6 @@ func parse(data []byte, m proto.Message) error {
 	}
 	if err := protojson.Unmarshal(data, m); err != nil {
 		return unreadable(data, err).WithHint("its fields are " + strings.Join(fields(m), ", "))
-	}
-	return nil
-}
-
-// parseJSON is parse for shapes that aren't protobuf.
-func parseJSON(data []byte, v any, example string) error {
-	if len(bytes.TrimSpace(data)) == 0 {
-		return invalid("body", "it is empty", "send "+example)
-	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	err := d.Decode(v)
-	if err == nil {
-		if _, more := d.Token(); !errors.Is(more, io.EOF) {
-			err = errors.New("something follows the JSON value")
-		}
-	}
-	if err != nil {
-		return unreadable(data, err).WithHint("send " + example)
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package natsapi
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"runtime/debug"
@@ -14,7 +13,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
 
 	"modelops/messages"
 )
@@ -47,12 +45,12 @@ type call struct {
 	header   micro.Headers
 	to       string // reply subject
 
-	caller messages.Principal
-	id     string // the request's name, once known
-	model  string // for the log, once known
-	stream bool   // the caller waits for an EOF
-	index  int    // of the next chunk
-	failed *messages.Error
+	principal messages.Principal
+	id        string // the request's name, once known
+	model     string // for the log, once known
+	stream    bool   // the caller waits for an EOF
+	index     int    // of the next chunk
+	failed    *messages.Error
 }
 
 // run serves the call, answers its failure and tells what became of it.
@@ -95,18 +93,14 @@ func (c *call) guard(ctx context.Context) (err error) {
 			err = messages.NewError(messages.Internal, c.endpoint.name, "the request panicked").WithHint("the stack is in the server's log")
 		}
 	}()
-	var caller messages.Principal
-	if key := c.key(); key != "" || c.endpoint.asking { // who manages the house needs none, but a wrong one is a mistake
-		if caller, err = c.api.Callers.Of(messages.Credentials{Key: key}); err != nil {
-			return err
-		}
+	if c.principal, err = c.api.Authenticate.Of(messages.Credentials{Key: c.key(), For: c.endpoint.role}); err != nil {
+		return err
 	}
-	c.caller = caller
 	return c.endpoint.serve(messages.WithMeta(ctx, c.meta()), c)
 }
 
 func (c *call) meta() messages.Meta {
-	return messages.Meta{Correlation: c.id, Causation: c.id, Caller: c.caller.Fingerprint}
+	return messages.Meta{Correlation: c.id, Causation: c.id, Caller: c.principal.Fingerprint}
 }
 
 // key is what the headers hold of one. NATS keeps their case, and people write it as they like.
@@ -150,22 +144,6 @@ func (c *call) tell(took time.Duration) {
 
 // shown is how messages look on NATS: proto names, and zeros too, so that a reader in a shell sees every field.
 var shown = protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: true}
-
-func (c *call) answer(m proto.Message) error {
-	body, err := shown.Marshal(m)
-	if err != nil {
-		return messages.Errorf(messages.Internal, c.endpoint.name, "the answer can't be written as JSON: %w", err)
-	}
-	return c.publish(body, nats.Header{})
-}
-
-func (c *call) answerJSON(v any, headers nats.Header) error {
-	body, err := json.Marshal(v)
-	if err != nil {
-		return messages.Errorf(messages.Internal, c.endpoint.name, "the answer can't be written as JSON: %w", err)
-	}
-	return c.publish(body, headers)
-}
 
 // publish sends one message to the caller. Too large a one is PAYLOAD_TOO_LARGE: nothing was sent, so an error still can be.
 func (c *call) publish(body []byte, headers nats.Header) error {

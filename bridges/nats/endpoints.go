@@ -15,41 +15,35 @@ import (
 type endpoint struct {
 	name    string // as stats show it; may hold no dot
 	subject string // under the root; ends in > when a name follows
-	asks    string // proto or JSON shape of the body, for `nats micro info`
-	asking  bool   // for answers of a model: where keys are required, it needs one
+	asks    string // name of the body's message, for `nats micro info`
+	role    messages.Role
 	bulk    chan struct{}
 	serve   func(ctx context.Context, c *call) error
 	tally   *tally
 }
 
+// endpoints are inference, cancellation, and every operation of the table that has a subject. An operation whose subject may end in a name is
+// there twice: NATS doesn't match "models.load.>" with "models.load".
 func (a *API) endpoints() []*endpoint {
 	inference, control := make(chan struct{}, a.MaxInference), make(chan struct{}, a.MaxControl)
-	return []*endpoint{
-		{name: "infer", subject: "infer", asks: "modelops.InferenceRequest", asking: true, bulk: inference, serve: a.infer},
-		{name: "infer-model", subject: "infer.>", asks: "modelops.InferenceRequest", asking: true, bulk: inference, serve: a.infer},
-		{name: "models-list", subject: "models.list", bulk: control, serve: a.list},
-		{name: "models-load", subject: "models.load", asks: "modelops.ModelLoadRequest", bulk: control, serve: a.load},
-		{name: "models-load-model", subject: "models.load.>", asks: "modelops.ModelLoadRequest", bulk: control, serve: a.load},
-		{name: "models-unload", subject: "models.unload", asks: "modelops.ModelUnloadRequest", bulk: control, serve: a.unload},
-		{name: "models-unload-model", subject: "models.unload.>", asks: "modelops.ModelUnloadRequest", bulk: control, serve: a.unload},
-		{name: "hints-set", subject: "hints.set", asks: "modelops.HintModelRequest", bulk: control, serve: a.hint},
-		{name: "defrag", subject: "defrag", asks: "modelops.DefragRequest", bulk: control, serve: a.defrag},
-		{name: "swaps-list", subject: "swaps.list", bulk: control, serve: a.swaps},
-		{name: "swaps-start", subject: "swaps.start", asks: "modelops.SwapModel", bulk: control, serve: a.swap},
-		{name: "swaps-promote", subject: "swaps.promote.>", asks: "modelops.PromoteSwap", bulk: control, serve: a.promote},
-		{name: "swaps-rollback", subject: "swaps.rollback.>", asks: "modelops.RollbackSwap", bulk: control, serve: a.rollback},
-		{name: "status", subject: "status", bulk: control, serve: a.status},
-		{name: "ps", subject: "ps", bulk: control, serve: a.ps},
-		{name: "queue", subject: "queue", bulk: control, serve: a.queue},
-		{name: "state", subject: "state", asks: `{"actor"}`, bulk: control, serve: a.state},
-		{name: "why", subject: "why", asks: "modelops.WhyRequest", bulk: control, serve: a.why},
-		{name: "why-subject", subject: "why.>", asks: "modelops.WhyRequest", bulk: control, serve: a.why},
-		{name: "send", subject: "send", asks: `{"actor","command","body"}`, bulk: control, serve: a.send},
-		{name: "config-apply", subject: "config.apply", asks: `{"dry_run"}`, bulk: control, serve: a.applyConfig},
-		{name: "health", subject: "health", bulk: control, serve: a.health},
-		{name: "version", subject: "version", bulk: control, serve: a.version},
-		{name: "cancel", subject: "cancel.>"},
+	out := []*endpoint{{name: "cancel", subject: "cancel.>"}}
+	for _, o := range messages.OperationTable() {
+		if o.NATS == "" {
+			continue
+		}
+		e := endpoint{name: strings.ReplaceAll(o.NATS, ".", "-"), subject: o.NATS, role: o.Role, bulk: control,
+			asks: string(o.Request().ProtoReflect().Descriptor().FullName()), serve: a.operation(o)}
+		if o.Call == nil {
+			e.bulk, e.serve = inference, a.infer
+		}
+		out = append(out, &e)
+		if o.NATSName != "" {
+			named := e
+			named.name, named.subject = e.name+"-"+strings.TrimSuffix(strings.TrimSuffix(o.NATSName, "_name"), "_id"), o.NATS+".>"
+			out = append(out, &named)
+		}
 	}
+	return out
 }
 
 func (e *endpoint) add(a *API, group micro.Group) error {

@@ -26,7 +26,7 @@ func (a *API) infer(ctx context.Context, c *call) error {
 	}
 	defer leave()
 	var arrival messages.Arrival
-	asker := messages.Caller{Principal: c.caller, RequestID: c.id, OnQueued: arrival.Told}
+	asker := messages.Caller{Principal: c.principal, RequestID: c.id, OnQueued: arrival.Told}
 	if asker.KeepAlive, err = messages.TakeKeepAlive(r); err != nil {
 		return err
 	}

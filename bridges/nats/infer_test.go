@@ -87,7 +87,7 @@ func TestInferRefusals(t *testing.T) {
 // Every code of the table crosses the wire and comes back as itself, as a reply and at the end of a stream.
 func TestEveryErrorSurvivesTheWire(t *testing.T) {
 	g, c := &gateway{}, &control{}
-	_, nc := open(t, Options{Gateway: g, Control: c})
+	_, nc := open(t, Options{Gateway: g, Operations: c})
 	for _, code := range messages.Codes() {
 		want := messages.Error{Code: code, Subject: "model/main_pc/tiny", Message: "it failed: ü", Hint: "do this", Retry: 1500 * time.Millisecond}
 		g.set(func(_ context.Context, _ *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {

@@ -2,15 +2,14 @@ package natsapi
 
 import (
 	"context"
-	"encoding/json"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"modelops/messages"
 )
@@ -24,7 +23,6 @@ type gateway struct {
 	messages.Gateway
 	mu    sync.Mutex
 	infer inferFunc
-	ill   atomic.Bool
 }
 
 func (g *gateway) set(f inferFunc) {
@@ -38,17 +36,6 @@ func (g *gateway) Infer(ctx context.Context, r *messages.InferenceRequest, emit 
 	f := g.infer
 	g.mu.Unlock()
 	return f(ctx, r, emit)
-}
-
-func (g *gateway) Health() messages.Health {
-	if g.ill.Load() {
-		return messages.Health{JournalLag: 9, OldestUndecided: 90 * time.Second, Reasons: []string{"stalled"}}
-	}
-	return messages.Health{OK: true}
-}
-
-func (g *gateway) Models() []*messages.ModelView {
-	return []*messages.ModelView{{Name: "tiny", Phase: messages.ModelView_ready, Active: 2}, {Name: "other", Phase: messages.ModelView_absent}}
 }
 
 // echo answers with the request's model and prompt, and emits nothing.
@@ -82,8 +69,10 @@ func waits(entered chan<- string, left chan<- error) inferFunc {
 
 // control answers with what it was asked, or with err.
 type control struct {
+	messages.Operations
 	mu  sync.Mutex
 	err error
+	ill atomic.Bool
 }
 
 func (c *control) fail() error {
@@ -92,36 +81,51 @@ func (c *control) fail() error {
 	return c.err
 }
 
-func (c *control) Load(_ context.Context, r *messages.ModelLoadRequest) (*messages.ModelLoadReply, error) {
+func (c *control) LoadModel(_ context.Context, r *messages.ModelLoadRequest) (*messages.ModelLoadReply, error) {
 	return &messages.ModelLoadReply{Success: true, ModelId: r.ModelName, Message: r.ModelPath}, c.fail()
 }
 
-func (c *control) Unload(_ context.Context, r *messages.ModelUnloadRequest) (*messages.ModelUnloadReply, error) {
+func (c *control) UnloadModel(_ context.Context, r *messages.ModelUnloadRequest) (*messages.ModelUnloadReply, error) {
 	return &messages.ModelUnloadReply{Success: r.Force, Message: r.ModelName}, c.fail()
 }
 
-func (c *control) List(context.Context) (*messages.ModelList, error) {
+func (c *control) ListModels(context.Context, *emptypb.Empty) (*messages.ModelList, error) {
 	return &messages.ModelList{Models: []*messages.ModelInfo{{Name: "tiny"}}, TotalCount: 1}, c.fail()
 }
 
-func (c *control) ApplyConfig(_ context.Context, dry bool) (*messages.ConfigChanges, error) {
-	return &messages.ConfigChanges{Revision: "r2", Changes: []string{"model a: new"}, DryRun: dry}, c.fail()
+func (c *control) ListResident(context.Context, *emptypb.Empty) (*messages.ResidentList, error) {
+	return &messages.ResidentList{Models: []*messages.ModelView{{Name: "tiny"}}}, c.fail()
 }
 
-func (c *control) Status(context.Context) (*messages.StatusView, error) {
+func (c *control) ApplyConfig(_ context.Context, r *messages.ApplyConfigRequest) (*messages.ConfigChanges, error) {
+	return &messages.ConfigChanges{Revision: "r2", Changes: []string{"model a: new"}, DryRun: r.DryRun}, c.fail()
+}
+
+func (c *control) GetStatus(context.Context, *emptypb.Empty) (*messages.StatusView, error) {
 	return &messages.StatusView{Version: "1", JournalSequence: 42}, c.fail()
 }
 
-func (c *control) State(_ context.Context, a messages.ActorID) (*messages.StateReply, error) {
-	return &messages.StateReply{Actor: a.String(), Sequence: 5}, c.fail()
+func (c *control) GetVersion(context.Context, *emptypb.Empty) (*messages.VersionReply, error) {
+	return &messages.VersionReply{Version: "v1.2.3", Host: "main_pc"}, c.fail()
 }
 
-func (c *control) Send(_ context.Context, a messages.ActorID, command string, body []byte) (*messages.Sent, error) {
-	answer, _ := json.Marshal(a.String() + " " + command + " " + string(body))
-	return &messages.Sent{AnswerType: "Done", Answer: answer, Events: []messages.SentEvent{{Name: "model.wanted", Body: json.RawMessage(`{"attempt":"1"}`)}}, Sequence: 6}, c.fail()
+func (c *control) GetHealth(context.Context, *emptypb.Empty) (*messages.HealthReply, error) {
+	if c.ill.Load() {
+		return &messages.HealthReply{OldestUndecidedMs: 90000, JournalLag: 9, Reasons: []string{"stalled"}}, nil
+	}
+	return &messages.HealthReply{Ok: true}, nil
 }
 
-func (c *control) Queue(context.Context) (*messages.QueueView, error) {
+func (c *control) GetState(_ context.Context, r *messages.StateRequest) (*messages.StateReply, error) {
+	return &messages.StateReply{Actor: r.Actor, Sequence: 5}, c.fail()
+}
+
+// SendCommand answers with the request's body and who sends it.
+func (c *control) SendCommand(ctx context.Context, r *messages.SendRequest) (*messages.SendReply, error) {
+	return &messages.SendReply{AnswerType: r.Actor + " " + r.Command + " " + messages.CallerFrom(ctx).Name, Answer: r.Body, Sequence: 6}, c.fail()
+}
+
+func (c *control) GetQueue(context.Context, *emptypb.Empty) (*messages.QueueView, error) {
 	return &messages.QueueView{Requests: []*messages.QueuedRequest{{RequestId: "r1", Model: "tiny", State: "waiting", Position: 1}}, Queued: 1}, c.fail()
 }
 
@@ -129,28 +133,20 @@ func (c *control) Why(_ context.Context, r *messages.WhyRequest) (*messages.Expl
 	return &messages.Explanation{Subject: r.Subject, Kind: "model", Summary: "because", WouldChange: []string{"nothing"}}, c.fail()
 }
 
-func (c *control) Swap(_ context.Context, r *messages.SwapModel) (*messages.SwapReply, error) {
+func (c *control) StartSwap(_ context.Context, r *messages.SwapModel) (*messages.SwapReply, error) {
 	return &messages.SwapReply{Name: r.Name, To: r.To, Phase: messages.SwapReply_preparing}, c.fail()
 }
 
-func (c *control) Promote(_ context.Context, r *messages.PromoteSwap) (*messages.SwapReply, error) {
+func (c *control) PromoteSwap(_ context.Context, r *messages.PromoteSwap) (*messages.SwapReply, error) {
 	return &messages.SwapReply{Name: r.Name, Phase: messages.SwapReply_promoted}, c.fail()
 }
 
-func (c *control) Rollback(_ context.Context, r *messages.RollbackSwap) (*messages.SwapReply, error) {
+func (c *control) RollbackSwap(_ context.Context, r *messages.RollbackSwap) (*messages.SwapReply, error) {
 	return &messages.SwapReply{Name: r.Name, Phase: messages.SwapReply_rolled_back, Reason: r.Reason}, c.fail()
 }
 
-func (c *control) Swaps(context.Context) (*messages.SwapList, error) {
+func (c *control) ListSwaps(context.Context, *emptypb.Empty) (*messages.SwapList, error) {
 	return &messages.SwapList{Routes: []*messages.Route{{Name: "chat", To: "v2"}}}, c.fail()
-}
-
-func (c *control) HintModel(context.Context, *messages.HintModelRequest) (*messages.HintReply, error) {
-	return &messages.HintReply{}, c.fail()
-}
-
-func (c *control) Defrag(context.Context, *messages.DefragRequest) (*messages.DefragPlan, error) {
-	return &messages.DefragPlan{}, c.fail()
 }
 
 // open starts a server, the door on it, and a client of its own. All end with the test.
@@ -176,8 +172,8 @@ func open(t *testing.T, o Options) (*API, *nats.Conn) {
 	if o.Version == "" {
 		o.Version = "v1.2.3"
 	}
-	if o.Control == nil {
-		o.Control = &control{}
+	if o.Operations == nil {
+		o.Operations = &control{}
 	}
 	if o.Gateway == nil {
 		o.Gateway = &gateway{infer: echo}

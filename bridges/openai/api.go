@@ -33,8 +33,8 @@ type Observer interface {
 // Options of an API. Only Gateway is required.
 type Options struct {
 	Gateway messages.Gateway
-	// Callers identifies callers by their key; nil = no key is needed.
-	Callers messages.Authenticate
+	// Authenticate finds the principal of a key; nil = none is asked for.
+	Authenticate messages.Authenticate
 	// MaxBody is the most bytes of a request body; 0 = 64 MiB.
 	MaxBody int64
 	// Heartbeat is how long a streaming request waits in silence before SSE comments keep its connection alive; 0 = 10 s,
@@ -52,17 +52,17 @@ type Options struct {
 
 // API answers the inference routes and the list of models. It serves until Close.
 type API struct {
-	gateway    messages.Gateway
-	callers    messages.Authenticate
-	maxBody    int64
-	heartbeat  time.Duration
-	retryDelay time.Duration
-	batching   func(model string) Batching
-	batches    *batches
-	observe    Observer
-	log        *slog.Logger
-	workers    *workers
-	buffers    sync.Pool // of *[]byte
+	gateway      messages.Gateway
+	authenticate messages.Authenticate
+	maxBody      int64
+	heartbeat    time.Duration
+	retryDelay   time.Duration
+	batching     func(model string) Batching
+	batches      *batches
+	observe      Observer
+	log          *slog.Logger
+	workers      *workers
+	buffers      sync.Pool // of *[]byte
 	// stall is how long a client may refuse to take a piece of its answer: it holds a place at the worker meanwhile.
 	stall time.Duration
 	// queuePatience is how long a stream waits in the queue before its position is sent.
@@ -71,7 +71,7 @@ type API struct {
 
 // New makes the API. It opens nothing until the first request.
 func New(o Options) *API {
-	a := &API{gateway: o.Gateway, callers: o.Callers, maxBody: o.MaxBody, heartbeat: o.Heartbeat, retryDelay: o.RetryDelay, batching: o.Batching, observe: o.Observe, log: o.Log, stall: defaultStall, queuePatience: defaultQueuePatience}
+	a := &API{gateway: o.Gateway, authenticate: o.Authenticate, maxBody: o.MaxBody, heartbeat: o.Heartbeat, retryDelay: o.RetryDelay, batching: o.Batching, observe: o.Observe, log: o.Log, stall: defaultStall, queuePatience: defaultQueuePatience}
 	if a.maxBody <= 0 {
 		a.maxBody = defaultMaxBody
 	}

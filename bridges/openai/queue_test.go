@@ -18,7 +18,7 @@ func knows(required bool) messages.Authenticate {
 		key := c.Key
 		switch {
 		case key == "alice-key":
-			return messages.Principal{Name: "alice", Class: "interactive", Fingerprint: "f00"}, nil
+			return messages.Principal{Name: "alice", Class: "interactive", Fingerprint: "f00", Role: messages.Role_ADMIN}, nil
 		case key == "" && !required:
 			return messages.Principal{Class: "normal"}, nil
 		}
@@ -39,7 +39,7 @@ func TestCallersAreKnownByTheirKey(t *testing.T) {
 		who, meta = messages.CallerFrom(ctx), messages.MetaFrom(ctx)
 		return grant(ctx, model)
 	}
-	h := open(t, g, func(o *Options) { o.Callers = knows(false) })
+	h := open(t, g, func(o *Options) { o.Authenticate = knows(false) })
 	for _, c := range []struct{ header, value, name, class string }{
 		{"Authorization", "Bearer alice-key", "alice", "interactive"}, {"X-Api-Key", "alice-key", "alice", "interactive"}, {"X-Other", "1", "", "normal"},
 	} {
@@ -56,7 +56,7 @@ func TestUnknownKeysAreRefused(t *testing.T) {
 		header   string
 		value    string
 	}{{false, "Authorization", "Bearer wrong"}, {false, "X-Api-Key", "wrong"}, {false, "Authorization", "Basic alice-key"}, {true, "X-Other", "1"}} {
-		h := open(t, refuses(messages.NewError(messages.Internal, "", "it reached the gateway")), func(o *Options) { o.Callers = knows(c.required) })
+		h := open(t, refuses(messages.NewError(messages.Internal, "", "it reached the gateway")), func(o *Options) { o.Authenticate = knows(c.required) })
 		for _, resp := range []*http.Response{h.post(chat, `{"model":"tiny"}`, c.header, c.value), h.do(t.Context(), "GET", "/v1/models", "", c.header, c.value)} {
 			if body := text(t, resp); resp.StatusCode != 401 || resp.Header.Get("Www-Authenticate") != "Bearer" || !strings.Contains(body, `"type":"authentication_error"`) || strings.Contains(body, "wrong") {
 				t.Errorf("%+v: %d %v %s", c, resp.StatusCode, resp.Header, body)

@@ -1,8 +1,11 @@
 package rest
 
 import (
+	"net"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 
 	"modelops/messages"
 )
@@ -30,4 +33,22 @@ func foreign(r *http.Request) *messages.Error {
 		return messages.Errorf(messages.PermissionDenied, "Origin", "a page of %.100q may not write here", origin)
 	}
 	return nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// isThisMachine says whether a Host header, or the host of an Origin, names this machine in a way that no DNS can change.
+func isThisMachine(hostport string) bool {
+	host := hostport
+	if h, port, err := net.SplitHostPort(hostport); err == nil {
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+			return false
+		}
+		host = h
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	return strings.EqualFold(host, "localhost") || isLoopback(host)
 }

@@ -7,9 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
-
 	"modelops/messages"
 )
 
@@ -66,38 +63,6 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, code, out)
 }
 
-var asJSON = protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}
-
-// status shows the host, its devices and its models.
-func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
-	view := &messages.StatusView{Version: s.o.Version, UptimeMs: time.Since(s.began).Milliseconds()}
-	if s.o.Status == nil {
-		view.Models = s.o.Gateway.Models()
-	} else if v := s.o.Status(); v != nil {
-		view = v
-	}
-	writeProto(w, "/status", view)
-}
-
-// queue shows who runs and who waits.
-func (s *Server) queue(w http.ResponseWriter, _ *http.Request) {
-	writeProto(w, "/api/queue", s.o.Queue())
-}
-
-const whyRoot = "/why/"
-
-// why explains what its path names: a model, a lease, a placement or a request.
-func (s *Server) why(w http.ResponseWriter, r *http.Request) {
-	subject := strings.TrimPrefix(r.URL.Path, whyRoot)
-	e, err := s.o.Why(r.Context(), &messages.WhyRequest{Subject: subject})
-	if err != nil {
-		typed := messages.AsError(err)
-		writeError(w, typed.Code.Wire().HTTP, typed)
-		return
-	}
-	writeProto(w, subject, e)
-}
-
 // runningModel is a row of /running, with llama-swap's names where it has them.
 type runningModel struct {
 	Model   string `json:"model"`
@@ -134,13 +99,12 @@ func writeError(w http.ResponseWriter, status int, err *messages.Error) {
 		"message": err.Error(), "type": wire.OpenAI, "param": nil, "code": strings.ToLower(wire.Name), "src": "modelops"}})
 }
 
-func writeProto(w http.ResponseWriter, subject string, m proto.Message) {
-	body, err := asJSON.Marshal(m)
-	if err != nil {
-		writeError(w, http.StatusInternalServerError, messages.NewError(messages.Internal, subject, "the answer can't be written as JSON: "+err.Error()))
-		return
-	}
-	writeBody(w, http.StatusOK, body)
+func writeTyped(w http.ResponseWriter, err *messages.Error) { writeError(w, err.Code.Wire().HTTP, err) }
+
+// refuseMethod answers a method that a path doesn't take.
+func refuseMethod(w http.ResponseWriter, r *http.Request, allowed ...string) {
+	w.Header().Set("Allow", strings.Join(allowed, ", "))
+	writeError(w, http.StatusMethodNotAllowed, messages.Errorf(messages.InvalidArgument, r.URL.Path, "takes %s, not %s", strings.Join(allowed, " or "), r.Method))
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -47,20 +46,29 @@ type world struct {
 
 func start(t *testing.T, api http.HandlerFunc) *world {
 	t.Helper()
+	return startWith(t, Options{OpenAI: api, Operations: (&asked{}).operations(), Version: "1.2.3"})
+}
+
+func startWith(t *testing.T, o Options) *world {
+	t.Helper()
 	tr := &http.Transport{}
 	w := &world{t: t, gateway: &fakeGateway{health: messages.Health{OK: true}}, client: &http.Client{Transport: tr}}
-	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") })
-	s, err := New(Options{OpenAI: api, Gateway: w.gateway, Metrics: metrics, Version: "1.2.3", Why: because, Observe: func(method, route, code string) {
+	o.Gateway = w.gateway
+	o.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") })
+	o.Observe = func(method, route, code string) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.counted = append(w.counted, method+" "+route+" "+code)
-	}})
+	}
+	s, err := New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Start(); err != nil {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
 		t.Fatal(err)
 	}
+	s.Start(l)
 	w.s = s
 	t.Cleanup(func() {
 		tr.CloseIdleConnections()
@@ -70,13 +78,6 @@ func start(t *testing.T, api http.HandlerFunc) *world {
 		<-s.Done()
 	})
 	return w
-}
-
-func because(_ context.Context, r *messages.WhyRequest) (*messages.Explanation, error) {
-	if r.Subject == "unknown" {
-		return nil, messages.NewError(messages.NotFound, r.Subject, "nobody knows it")
-	}
-	return &messages.Explanation{Subject: r.Subject, Kind: "model", Summary: "because"}, nil
 }
 
 func nothing(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }
@@ -103,38 +104,6 @@ func (w *world) do(method, path, host string, header ...string) (int, http.Heade
 	return resp.StatusCode, resp.Header, string(body)
 }
 
-func TestOnlyLoopback(t *testing.T) {
-	for bind, want := range map[string]string{"": "127.0.0.1:8008", "127.0.0.1": "127.0.0.1:8008", "localhost": "127.0.0.1:8008", "127.8.9.1": "127.8.9.1:8008", "::1": "[::1]:8008", "[::1]": "[::1]:8008"} {
-		if got, err := address(bind, 8008); err != nil || got != want {
-			t.Errorf("%q: %s %v", bind, got, err)
-		}
-	}
-	for _, bind := range []string{"0.0.0.0", "::", "[::]", "192.168.1.5", "example.com", "10.0.0.1", "*", "127.0.0.1.evil.com"} {
-		_, err := New(Options{Bind: bind, Port: 8008})
-		if e := messages.AsError(err); e == nil || e.Code != messages.FailedPrecondition || !strings.Contains(e.Message, "no certificates") || e.Hint == "" {
-			t.Errorf("%q: %v", bind, err)
-		}
-	}
-	if _, err := New(Options{Port: 70000}); messages.CodeOf(err) != messages.InvalidArgument {
-		t.Errorf("port 70000: %v", err)
-	}
-}
-
-func TestATakenPortIsSaid(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	s, err := New(Options{Port: l.Addr().(*net.TCPAddr).Port})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Start(); messages.CodeOf(err) != messages.Unavailable || !strings.Contains(err.Error(), l.Addr().String()) {
-		t.Errorf("%v", err)
-	}
-}
-
 func TestPages(t *testing.T) {
 	w := start(t, nothing)
 	w.gateway.views = []*messages.ModelView{
@@ -156,36 +125,6 @@ func TestPages(t *testing.T) {
 		if code, h, body := w.do("DELETE", path, ""); code != 405 || h.Get("Allow") != "GET, HEAD" || !strings.Contains(body, `"src":"modelops"`) {
 			t.Errorf("DELETE %s: %d %s", path, code, body)
 		}
-	}
-	var view struct {
-		Version string
-		Models  []struct{ Name, Phase string }
-	}
-	if _, _, body := w.do("GET", "/status", ""); json.Unmarshal([]byte(body), &view) != nil || view.Version != "1.2.3" || len(view.Models) != 2 || view.Models[0].Phase != "ready" {
-		t.Errorf("/status: %s", body)
-	}
-}
-
-func TestWhy(t *testing.T) {
-	w := start(t, nothing)
-	var got struct{ Subject, Summary string }
-	if code, _, body := w.do("GET", "/why/org/a%20b", ""); code != 200 || json.Unmarshal([]byte(body), &got) != nil || got.Subject != "org/a b" || got.Summary != "because" {
-		t.Errorf("%d %s", code, body)
-	}
-	if code, _, body := w.do("GET", "/why/unknown", ""); code != 404 || !strings.Contains(body, "nobody knows it") {
-		t.Errorf("%d %s", code, body)
-	}
-	if code, _, _ := w.do("POST", "/why/tiny", ""); code != 405 {
-		t.Errorf("POST: %d", code)
-	}
-	if code, _, _ := w.do("GET", "/why/", ""); code != 404 {
-		t.Errorf("without a subject: %d", code)
-	}
-	_ = w.s.Stop(t.Context())
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !slices.Contains(w.counted, "GET /why/{subject...} 200") {
-		t.Errorf("counted as %q", w.counted)
 	}
 }
 
@@ -361,32 +300,5 @@ func TestStop(t *testing.T) {
 			t.Error(err)
 		}
 		cancel()
-	}
-}
-
-func TestQueuePage(t *testing.T) {
-	s, err := New(Options{Queue: func() *messages.QueueView {
-		return &messages.QueueView{Requests: []*messages.QueuedRequest{{RequestId: "r1", Model: "tiny", State: "waiting", Class: "batch", Caller: "alice", Position: 2, ExpectedMs: 1500, WaitsFor: "loading"}}, Queued: 1, MaxQueued: 9}
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer := httptest.NewRecorder()
-	s.ServeHTTP(answer, httptest.NewRequest("GET", "http://127.0.0.1/api/queue", nil))
-	var view struct {
-		Requests []struct {
-			RequestID string `json:"request_id"`
-			Position  int
-			Caller    string
-			Expected  string `json:"expected_ms"`
-			WaitsFor  string `json:"waits_for"`
-		}
-		MaxQueued int `json:"max_queued"`
-	}
-	if err := json.Unmarshal(answer.Body.Bytes(), &view); err != nil || answer.Code != 200 || len(view.Requests) != 1 || view.MaxQueued != 9 {
-		t.Fatalf("%v %d %s", err, answer.Code, answer.Body)
-	}
-	if r := view.Requests[0]; r.RequestID != "r1" || r.Position != 2 || r.Caller != "alice" || r.Expected != "1500" || r.WaitsFor != "loading" {
-		t.Errorf("%+v", r)
 	}
 }

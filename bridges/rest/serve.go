@@ -1,10 +1,10 @@
 package rest
 
 import (
+	"cmp"
 	"net/http"
 	"runtime/debug"
 	"strconv"
-	"strings"
 
 	"modelops/messages"
 )
@@ -20,33 +20,22 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.count(seen, r)
 	defer s.rescue(seen, r)
 	if err := foreign(r); err != nil {
-		r.Pattern = ""
-		writeError(seen, err.Code.Wire().HTTP, err)
+		writeTyped(seen, err)
 		return
 	}
-	if s.swapsPage(seen, r) {
+	if page := s.pages[r.URL.Path]; page != nil {
+		seen.pattern = r.URL.Path
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			refuseMethod(seen, r, http.MethodGet, http.MethodHead)
+			return
+		}
+		page(seen, r)
 		return
 	}
-	page, pattern := s.page(r.URL.Path)
-	if page == nil {
-		s.o.OpenAI.ServeHTTP(seen, r)
+	if s.operations.serve(seen, r) {
 		return
 	}
-	r.Pattern = pattern
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		seen.Header().Set("Allow", "GET, HEAD")
-		writeError(seen, http.StatusMethodNotAllowed, messages.Errorf(messages.InvalidArgument, r.URL.Path, "takes GET, not %s", r.Method))
-		return
-	}
-	page(seen, r)
-}
-
-// page finds what answers a path, and the pattern under which it is counted; nil when it is none of ours.
-func (s *Server) page(path string) (http.HandlerFunc, string) {
-	if subject, ok := strings.CutPrefix(path, whyRoot); ok && subject != "" && s.o.Why != nil {
-		return s.why, whyRoot + "{subject...}"
-	}
-	return s.pages[path], path
+	s.o.OpenAI.ServeHTTP(seen, r)
 }
 
 // rescue turns a panic into a 500, or, when an answer has begun, into a closed connection.
@@ -76,13 +65,21 @@ func (s *Server) count(w *recorder, r *http.Request) {
 	if code == 0 {
 		code = http.StatusOK
 	}
-	s.o.Observe(r.Method, r.Pattern, strconv.Itoa(code))
+	s.o.Observe(r.Method, cmp.Or(w.pattern, r.Pattern), strconv.Itoa(code))
 }
 
-// recorder remembers the status. Flushes and deadlines reach the connection through Unwrap.
+// recorder remembers status and pattern. Flushes and deadlines reach the connection through Unwrap.
 type recorder struct {
 	http.ResponseWriter
-	code int // 0 = nothing was written
+	code    int    // 0 = nothing was written
+	pattern string // under which it is counted; empty = none of ours
+}
+
+// notePattern tells under which pattern a request is counted.
+func notePattern(w http.ResponseWriter, pattern string) {
+	if seen, ok := w.(*recorder); ok {
+		seen.pattern = pattern
+	}
 }
 
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -20,7 +20,7 @@ const (
 	leaveTime = 2 * time.Second
 )
 
-// Options of a Server. OpenAI and Gateway are required.
+// Options of a Server. OpenAI, Gateway and Operations are required.
 type Options struct {
 	// OpenAI answers every path that isn't one of ours. It leaves the route's pattern in r.Pattern, empty for no route.
 	OpenAI  http.Handler
@@ -30,50 +30,40 @@ type Options struct {
 	// Observe counts a request that ended; nil = nobody does.
 	Observe func(method, route, code string)
 	Version string
-	// Status is the whole view for /status; nil = only what the gateway knows.
-	Status func() *messages.StatusView
-	// Queue is who runs and waits, for /api/queue; nil = there is no such page.
-	Queue func() *messages.QueueView
-	// Why explains a subject for /why/{subject...}; nil = there is no such page. Errors are typed.
-	Why func(ctx context.Context, r *messages.WhyRequest) (*messages.Explanation, error)
-	// Swaps begins, ends and lists swaps for /api/swaps; nil = there is no such page. Errors are typed.
-	Swaps Swaps
-	// Bind is a loopback address; empty = 127.0.0.1. Port 0 takes any that is free.
-	Bind string
-	Port int
-	Log  *slog.Logger
+	// Operations answer the pages that the service's http rules name. Errors are typed.
+	Operations messages.Operations
+	// Authenticate finds the principal of a key; nil = none is asked for.
+	Authenticate messages.Authenticate
+	Log          *slog.Logger
 }
 
 // Server is the HTTP door. Start opens it, Stop closes it.
 type Server struct {
-	o       Options
-	address string
-	began   time.Time
-	http    *http.Server
-	pages   map[string]http.HandlerFunc
-	running sync.WaitGroup // requests
-	mu      sync.Mutex
-	at      net.Addr
-	done    chan struct{}
-	err     error
+	o          Options
+	began      time.Time
+	http       *http.Server
+	pages      map[string]http.HandlerFunc
+	operations *operations
+	running    sync.WaitGroup // requests
+	mu         sync.Mutex
+	at         net.Addr
+	done       chan struct{}
+	err        error
 }
 
-// New checks the options. An address that can be reached from outside is a FailedPrecondition.
+// New makes a server that listens to nothing yet. It fails only when a generated route is wrong.
 func New(o Options) (*Server, error) {
-	address, err := address(o.Bind, o.Port)
-	if err != nil {
-		return nil, err
-	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{o: o, address: address, began: time.Now(), done: make(chan struct{})}
-	s.pages = map[string]http.HandlerFunc{"/": s.root, "/health": s.health, "/status": s.status, "/running": s.models}
+	operations, err := newOperations(o)
+	if err != nil {
+		return nil, messages.Errorf(messages.Internal, "rest", "the routes of the operations can't be made: %w", err)
+	}
+	s := &Server{o: o, began: time.Now(), operations: operations, done: make(chan struct{})}
+	s.pages = map[string]http.HandlerFunc{"/": s.root, "/health": s.health, "/running": s.models}
 	if o.Metrics != nil {
 		s.pages["/metrics"] = o.Metrics.ServeHTTP
-	}
-	if o.Queue != nil {
-		s.pages["/api/queue"] = s.queue
 	}
 	// No WriteTimeout: answers stream as long as they take. The inference API bounds each write of its own.
 	s.http = &http.Server{Handler: s, ReadHeaderTimeout: headerTime, MaxHeaderBytes: headerBytes, IdleTimeout: idleTime,
@@ -81,22 +71,17 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
-// Start listens and serves until Stop. The error says why the address can't be had.
-func (s *Server) Start() error {
-	l, err := net.Listen("tcp", s.address)
-	if err != nil {
-		return messages.Errorf(messages.Unavailable, "rest "+s.address, "can't listen: %w", err).WithHint("another program may hold the port: choose another server.rest_port")
-	}
+// Start serves on a listener in the background, until Stop.
+func (s *Server) Start(l net.Listener) {
 	s.mu.Lock()
 	s.at = l.Addr()
 	s.mu.Unlock()
 	go func() {
 		defer close(s.done)
 		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			s.err = messages.Errorf(messages.Internal, "rest "+s.address, "the server ended: %w", err)
+			s.err = messages.Errorf(messages.Internal, "rest "+l.Addr().String(), "the server ended: %w", err)
 		}
 	}()
-	return nil
 }
 
 // Addr is where the server listens; nil before Start.

@@ -61,29 +61,39 @@ func (d *daemon) openWorld(ctx context.Context) error {
 }
 
 func (d *daemon) openEdges(context.Context) error {
-	bind := d.cfg.Server.Bind
-	d.grpc = grpcapi.New(grpcapi.Options{Gateway: d.gateway, Callers: d.caller, Control: doors{d.control}, Log: d.log, Observe: d.metrics.Told("grpc")})
-	if err := d.grpc.Start(bind, d.cfg.Server.GRPCPort); err != nil {
+	if err := d.openGRPC(); err != nil {
 		return err
 	}
-	d.later(d.grpc.Stop)
-	if err := d.openHTTP(bind); err != nil {
+	if err := d.openHTTP(); err != nil {
 		return err
 	}
 	return d.openNATS()
 }
 
-func (d *daemon) openHTTP(bind string) error {
-	d.openai = openai.New(openai.Options{Gateway: d.gateway, Callers: d.caller, MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Batching: d.batching, Observe: d.metrics, Log: d.log})
-	d.later(func(context.Context) error { d.openai.Close(); return nil })
-	server, err := rest.New(rest.Options{OpenAI: d.openai, Gateway: d.gateway, Metrics: d.metrics.Handler(d.refresh), Version: buildVersion(),
-		Status: d.status, Queue: d.gateway.Queue, Why: d.control.Why, Swaps: doors{d.control}, Bind: bind, Port: d.cfg.Server.RESTPort, Log: d.log, Observe: d.metrics.ToldHTTP})
+func (d *daemon) openGRPC() error {
+	l, err := listen(d.cfg.Server.Bind, d.cfg.Server.GRPCPort, "server.grpc_port")
 	if err != nil {
 		return err
 	}
-	if err := server.Start(); err != nil {
+	d.grpc = grpcapi.New(grpcapi.Options{Gateway: d.gateway, Operations: d.control, Authenticate: d.authenticate, Log: d.log, Observe: d.metrics.Told("grpc")})
+	d.grpc.Start(l)
+	d.later(d.grpc.Stop)
+	return nil
+}
+
+func (d *daemon) openHTTP() error {
+	d.openai = openai.New(openai.Options{Gateway: d.gateway, Authenticate: d.authenticate, MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Batching: d.batching, Observe: d.metrics, Log: d.log})
+	d.later(func(context.Context) error { d.openai.Close(); return nil })
+	server, err := rest.New(rest.Options{OpenAI: d.openai, Gateway: d.gateway, Operations: d.control, Authenticate: d.authenticate,
+		Metrics: d.metrics.Handler(d.refresh), Version: buildVersion(), Log: d.log, Observe: d.metrics.ToldHTTP})
+	if err != nil {
 		return err
 	}
+	l, err := listen(d.cfg.Server.Bind, d.cfg.Server.RESTPort, "server.rest_port")
+	if err != nil {
+		return err
+	}
+	server.Start(l)
 	d.rest = server
 	d.later(server.Stop)
 	return nil
@@ -95,7 +105,7 @@ func (d *daemon) openNATS() error {
 		return err
 	}
 	d.later(func(context.Context) error { nc.Close(); return nil })
-	d.nats = natsapi.New(natsapi.Options{Conn: nc, Gateway: d.gateway, Control: doors{d.control}, Callers: d.caller, Host: d.host, Version: buildVersion(), Log: d.log, Observe: d.metrics.Told("nats")})
+	d.nats = natsapi.New(natsapi.Options{Conn: nc, Gateway: d.gateway, Operations: d.control, Authenticate: d.authenticate, Host: d.host, Version: buildVersion(), Log: d.log, Observe: d.metrics.Told("nats")})
 	if err := d.nats.Start(); err != nil {
 		return err
 	}
@@ -115,11 +125,6 @@ func (d *daemon) refresh() {
 	d.metrics.SetModelStates(d.ledgers().Models())
 	d.metrics.SetGPUs(d.view.ReadGPUs())
 	d.metrics.SetJournalLag(d.feed.Lag())
-}
-
-func (d *daemon) status() *messages.StatusView {
-	s, _ := d.control.GetStatus(d.life, nil) // it has no reason to fail
-	return s
 }
 
 func (d *daemon) addresses() cli.Addresses {

@@ -60,7 +60,7 @@ func (d *daemon) plant(context.Context) error {
 // operations is what the doors' operations stand on.
 func (d *daemon) operations() control.Options {
 	o := control.Options{
-		Host: d.host, Version: buildVersion(), Door: d.tree, View: d.view, Gateway: d.gateway, Now: d.clock.Now, Sequence: d.journal.Sequence,
+		Host: d.host, Version: buildVersion(), Life: d.life, Door: d.tree, View: d.view, Gateway: d.gateway, Now: d.clock.Now, Sequence: d.journal.Sequence,
 		Actors: d.tree.Actors, Reconciler: d.reconciler, Requests: d.requests, Explain: d.explain, Memory: d.memory(),
 		Config: func() (*messages.ConfigView, error) { return d.config().View() },
 		Replay: func(ctx context.Context, actor messages.ActorID, after uint64, fn func(messages.Recorded) error) error {
@@ -113,7 +113,7 @@ func (d *daemon) spawner() tree.Spawner {
 		Collation: d.cfg.Queue.Collation, Defrag: d.cfg.Scheduler.Defrag}, d.ledgers(), d.tree)
 	return tree.Spawn(d.host,
 		tree.Journaled(host.Kind(host.World{Door: d.tree, Models: d.catalogue(), Trials: d.gateway}), o),
-		tree.Journaled(gpu.Kind(d.tree), o),
+		tree.Journaled(gpu.Kind(), o),
 		tree.Journaled(models, o),
 		tree.Journaled(scheduler, o),
 		tree.Maker{Kind: messages.KindGateway, Props: func(messages.ActorID) *actor.Props { return gateway.Props(d.gateway) }},

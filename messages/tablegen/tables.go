@@ -204,11 +204,13 @@ func (t *tables) writeOperations(g *protogen.GeneratedFile) {
 	}
 	g.P("}")
 	g.P()
+	t.writeThrough(g, ctx)
 	g.P("var operationTable = []Operation{")
 	for _, o := range t.operations {
 		g.P("{Name: ", quoted(o.method.GoName), ", Role: Role_", o.role, ", NATS: ", quoted(o.nats), ", NATSName: ", quoted(o.natsName), ", Empty: ", o.empty, ",")
 		g.P("Doc: ", quoted(o.document), ",")
 		g.P("Request: func() ", message, " { return new(", o.method.Input.GoIdent, ") },")
+		g.P("Answer: func() ", message, " { return new(", o.method.Output.GoIdent, ") },")
 		if o.byTable() {
 			g.P("Call: func(ctx ", ctx, ", to Operations, request ", message, ") (", message, ", error) {")
 			g.P("return answered(to.", o.method.GoName, "(ctx, request.(*", o.method.Input.GoIdent, ")))")
@@ -217,6 +219,19 @@ func (t *tables) writeOperations(g *protogen.GeneratedFile) {
 		g.P("},")
 	}
 	g.P("}")
+}
+
+// writeThrough writes an implementation of Operations that hands every call to one function.
+func (t *tables) writeThrough(g *protogen.GeneratedFile, ctx string) {
+	for _, o := range t.operations {
+		if o.byTable() {
+			g.P("// ", o.method.GoName, " implements Operations.")
+			g.P("func (t Through) ", o.method.GoName, "(ctx ", ctx, ", r *", o.method.Input.GoIdent, ") (*", o.method.Output.GoIdent, ", error) {")
+			g.P("return through[*", o.method.Output.GoIdent, "](ctx, t, ", quoted(o.method.GoName), ", r)")
+			g.P("}")
+			g.P()
+		}
+	}
 }
 
 func quoted(s string) string { return fmt.Sprintf("%q", s) }

@@ -198,6 +198,7 @@ func (p *Pool) Update(v *messages.ModelView, now time.Time) (refusal error) {
 	e := p.endpointOf(v)
 	fresh := e.view.GetAttempt() != v.Attempt
 	failed := v.Phase == messages.ModelView_failed && (fresh || e.view.GetPhase() != messages.ModelView_failed)
+	unloaded := e.base && e.view.GetWanted() && !v.Wanted
 	e.view = v
 	p.declare()
 	if v.Phase == messages.ModelView_asleep || v.Phase == messages.ModelView_waking {
@@ -216,6 +217,9 @@ func (p *Pool) Update(v *messages.ModelView, now time.Time) (refusal error) {
 	lost := !p.onItsWay() && p.sleeper() == nil
 	if coming && lost { // what the last Seek brought is gone
 		p.seek.next, p.seek.pause = time.Time{}, 0
+	}
+	if unloaded && lost && !failed {
+		p.endWants()
 	}
 	switch {
 	case !e.base:

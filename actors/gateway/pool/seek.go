@@ -58,6 +58,21 @@ type want struct {
 // Want notes interest in a ready endpoint that takes no place, such as a person's load. It ends by Dispatched.Met, RefuseAll or Unwant.
 func (p *Pool) Want(ticket uint64, now time.Time) { p.wants = append(p.wants, want{ticket, now}) }
 
+// endWants ends the wants when somebody unloads the model: the later order counts. Requests that wait still want it.
+func (p *Pool) endWants() {
+	for _, w := range p.wants {
+		p.ended = append(p.ended, w.ticket)
+	}
+	p.wants = nil
+}
+
+// EndedWants are the wants that ended because the model was unloaded since the last call.
+func (p *Pool) EndedWants() []uint64 {
+	ended := p.ended
+	p.ended = nil
+	return ended
+}
+
 // Unwant ends a want; false when there is none.
 func (p *Pool) Unwant(ticket uint64, now time.Time) bool {
 	n := len(p.wants)

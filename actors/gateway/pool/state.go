@@ -62,6 +62,7 @@ type Pool struct {
 	demand    demand
 	replaced  time.Time // when a degraded endpoint was last reported
 	wants     []want
+	ended     []uint64 // wants that an unload ended, until they are told
 	seek      seeking
 }
 

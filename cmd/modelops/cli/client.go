@@ -1,8 +1,8 @@
 package cli
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"net/url"
 	"os"
@@ -22,8 +22,9 @@ import (
 
 const apiRoot = "modelops.v1."
 
-// client asks a running daemon over NATS.
+// client asks a running daemon over NATS. A request's id is the correlation of the context's meta, or a new one.
 type client struct {
+	messages.Operations
 	nc *nats.Conn
 }
 
@@ -54,7 +55,9 @@ func (c *cli) dial(ctx context.Context) (*client, error) {
 		}
 		return nil, messages.Errorf(messages.Unavailable, withoutPassword(address), "no daemon can be reached: %w", err).WithHint(hint)
 	}
-	return &client{nc}, nil
+	k := &client{nc: nc}
+	k.Operations = messages.Through(k.operate)
+	return k, nil
 }
 
 func withoutPassword(address string) string {
@@ -78,15 +81,6 @@ func message(ctx context.Context, subject, id string, body []byte) *nats.Msg {
 		h.Set(natsapi.AuthorizationHeader, "Bearer "+key)
 	}
 	return &nats.Msg{Subject: apiRoot + subject, Header: h, Data: body}
-}
-
-// subjectFor is the subject for a request about a model. An empty name is left out, because a subject can't end in an empty token; the
-// daemon then reports that the name is missing.
-func subjectFor(what, model string) string {
-	if model == "" {
-		return what
-	}
-	return what + "." + natsapi.Token(model)
 }
 
 // ask sends a request and waits for its one reply.
@@ -145,50 +139,23 @@ func failureIn(m *nats.Msg) error {
 	return e
 }
 
-// askFor is ask with messages for question and answer; q may be nil.
-func (k *client) askFor(ctx context.Context, subject string, q, answer proto.Message) error {
-	var body []byte
-	if q != nil {
-		var err error
-		if body, err = protojson.Marshal(q); err != nil {
-			return err
-		}
+// operate runs an operation of the daemon.
+func (k *client) operate(ctx context.Context, o messages.Operation, request proto.Message) (proto.Message, error) {
+	if o.NATS == "" {
+		return nil, messages.Errorf(messages.Internal, o.Name, "it is not offered over NATS")
 	}
-	m, err := k.ask(ctx, subject, body)
+	body, err := protojson.Marshal(request)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return readReply(m.Data, answer)
+	m, err := k.askAs(ctx, cmp.Or(messages.MetaFrom(ctx).Correlation, uuid.NewString()), o.NATS, body)
+	if err != nil {
+		return nil, err
+	}
+	answer := o.Answer()
+	return answer, readReply(m.Data, answer)
 }
 
-// send brings a command to an actor. The journal names request as the origin of what the command causes.
-func (k *client) send(ctx context.Context, request string, actor messages.ActorID, command string, body json.RawMessage) (messages.Sent, error) {
-	var reply messages.Sent
-	q, err := json.Marshal(map[string]any{"actor": actor.String(), "command": command, "body": body})
-	if err != nil {
-		return reply, err
-	}
-	m, err := k.askAs(ctx, request, "send", q)
-	if err != nil {
-		return reply, err
-	}
-	return reply, json.Unmarshal(m.Data, &reply)
-}
-
-// tell sends a command as a message and reads its answer. An answer of another type leaves answer empty.
-func (k *client) tell(ctx context.Context, actor messages.ActorID, command, answer proto.Message) error {
-	body, err := protojson.Marshal(command)
-	if err != nil {
-		return err
-	}
-	reply, err := k.send(ctx, uuid.NewString(), actor, string(command.ProtoReflect().Descriptor().Name()), body)
-	if err != nil {
-		return err
-	}
-	return readReply(reply.Answer, answer)
-}
-
-// readReply ignores fields that this build doesn't know, so that answers of newer daemons can be read.
 func readReply(b []byte, m proto.Message) error {
 	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(b, m); err != nil {
 		return messages.Errorf(messages.Internal, "reply", "it can't be decoded: %w", err).WithHint("do the daemon and this program have the same version?")
@@ -196,27 +163,9 @@ func readReply(b []byte, m proto.Message) error {
 	return nil
 }
 
-func (k *client) status(ctx context.Context) (*messages.StatusView, error) {
-	s := &messages.StatusView{}
-	return s, k.askFor(ctx, "status", nil, s)
-}
-
-func (k *client) state(ctx context.Context, actor messages.ActorID) (*messages.StateReply, error) {
-	q, err := json.Marshal(map[string]string{"actor": actor.String()})
-	if err != nil {
-		return nil, err
-	}
-	m, err := k.ask(ctx, "state", q)
-	if err != nil {
-		return nil, err
-	}
-	s := &messages.StateReply{}
-	return s, readReply(m.Data, s)
-}
-
 // model is the current view of a model.
 func (k *client) model(ctx context.Context, actor messages.ActorID) (*messages.ModelView, error) {
-	s, err := k.state(ctx, actor)
+	s, err := k.GetState(ctx, &messages.StateRequest{Actor: actor.String()})
 	if err != nil {
 		return nil, err
 	}
@@ -226,21 +175,8 @@ func (k *client) model(ctx context.Context, actor messages.ActorID) (*messages.M
 
 // host is the name of the daemon's host.
 func (k *client) host(ctx context.Context) (string, error) {
-	v, err := k.version(ctx)
-	return v.Host, err
-}
-
-type versionReply struct {
-	Version string `json:"version"`
-	Host    string `json:"host"`
-}
-
-func (k *client) version(ctx context.Context) (v versionReply, err error) {
-	m, err := k.ask(ctx, "version", nil)
-	if err != nil {
-		return v, err
-	}
-	return v, json.Unmarshal(m.Data, &v)
+	v, err := k.GetVersion(ctx, nil)
+	return v.GetHost(), err
 }
 
 // journal reads the daemon's journal over the same connection.

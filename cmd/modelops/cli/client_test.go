@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	natsapi "modelops/bridges/nats"
 	"modelops/messages"
@@ -21,17 +22,19 @@ const hangLimit = 5 * time.Minute
 // fakeDaemon answers at the real NATS door in place of a daemon.
 type fakeDaemon struct {
 	messages.Gateway
-	natsapi.Control
+	messages.Operations
 	infer  func(ctx context.Context, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error)
-	health messages.Health
+	health *messages.HealthReply
 	err    error
 }
 
 func (p *fakeDaemon) Infer(ctx context.Context, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
 	return p.infer(ctx, r, emit)
 }
-func (p *fakeDaemon) Health() messages.Health { return p.health }
-func (p *fakeDaemon) Load(context.Context, *messages.ModelLoadRequest) (*messages.ModelLoadReply, error) {
+func (p *fakeDaemon) GetHealth(context.Context, *emptypb.Empty) (*messages.HealthReply, error) {
+	return p.health, nil
+}
+func (p *fakeDaemon) LoadModel(context.Context, *messages.ModelLoadRequest) (*messages.ModelLoadReply, error) {
 	return &messages.ModelLoadReply{Success: true, ModelId: "m", VramUsedMb: 7}, p.err
 }
 
@@ -44,8 +47,8 @@ func openDoor(t *testing.T, p *fakeDaemon) (c *cli, out, errs *bytes.Buffer) {
 	return openDoorFor(t, p, p)
 }
 
-// openDoorFor serves a gateway and a control; without a gateway the NATS server has no daemon.
-func openDoorFor(t *testing.T, gateway messages.Gateway, control natsapi.Control) (c *cli, out, errs *bytes.Buffer) {
+// openDoorFor serves a gateway and operations; without a gateway the NATS server has no daemon.
+func openDoorFor(t *testing.T, gateway messages.Gateway, operations messages.Operations) (c *cli, out, errs *bytes.Buffer) {
 	t.Helper()
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, NoSigs: true, NoLog: true})
 	if err != nil {
@@ -62,7 +65,7 @@ func openDoorFor(t *testing.T, gateway messages.Gateway, control natsapi.Control
 			t.Fatal(err)
 		}
 		t.Cleanup(nc.Close)
-		api := natsapi.New(natsapi.Options{Conn: nc, Gateway: gateway, Control: control, Host: "pc", Version: "1.2.3"})
+		api := natsapi.New(natsapi.Options{Conn: nc, Gateway: gateway, Operations: operations, Host: "pc", Version: "1.2.3"})
 		if err := api.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -175,7 +178,7 @@ func TestALostChunkIsReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	_, err = nc.Subscribe(apiRoot+"infer.m", func(m *nats.Msg) {
+	_, err = nc.Subscribe(apiRoot+"infer", func(m *nats.Msg) {
 		_ = m.Respond([]byte(`{"request_id":"r","text":"a"}`))
 		_ = m.Respond([]byte(`{"request_id":"r","index":2,"text":"c"}`))
 	})
@@ -189,7 +192,7 @@ func TestALostChunkIsReported(t *testing.T) {
 }
 
 func TestUnhealthyIsExitOne(t *testing.T) {
-	p := &fakeDaemon{health: messages.Health{OK: false, JournalLag: 9, Reasons: []string{"the journal is full"}}}
+	p := &fakeDaemon{health: &messages.HealthReply{JournalLag: 9, Reasons: []string{"the journal is full"}}}
 	c, out, _ := openDoor(t, p)
 	if code := c.run("health"); code != exitNo || out.String() != "not ok: the journal is full\n" {
 		t.Errorf("%d %q", code, out)
@@ -199,7 +202,7 @@ func TestUnhealthyIsExitOne(t *testing.T) {
 	if code := c.run("health", "--json"); code != exitNo || json.Unmarshal(out.Bytes(), &body) != nil || body["ok"] != false {
 		t.Errorf("%d %q", code, out)
 	}
-	p.health = messages.Health{OK: true}
+	p.health = &messages.HealthReply{Ok: true}
 	if code := c.run("health"); code != exitOK {
 		t.Error(code)
 	}

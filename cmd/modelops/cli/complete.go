@@ -42,7 +42,7 @@ func (c *cli) completeFrom(n int, offer func(*messages.StatusView) []cobra.Compl
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		defer k.close()
-		s, err := k.status(ctx)
+		s, err := k.GetStatus(ctx, nil)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}

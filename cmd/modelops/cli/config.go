@@ -64,12 +64,8 @@ func (c *cli) configApplyCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only print what would change")
 	cmd.RunE = c.asks(longWait, func(ctx context.Context, k *client, _ []string) error {
-		m, err := k.ask(ctx, "config.apply", fmt.Appendf(nil, `{"dry_run":%t}`, dry))
+		answer, err := k.ApplyConfig(ctx, &messages.ApplyConfigRequest{DryRun: dry})
 		if err != nil {
-			return err
-		}
-		answer := &messages.ConfigChanges{}
-		if err := readReply(m.Data, answer); err != nil {
 			return err
 		}
 		return c.printChanges(answer)

@@ -34,8 +34,8 @@ func (c *cli) defragCommand() *cobra.Command {
 			if model != "" {
 				q.ModelName = model
 			}
-			plan := &messages.DefragPlan{}
-			if err := k.askFor(ctx, "defrag", q, plan); err != nil {
+			plan, err := k.Defrag(ctx, q)
+			if err != nil {
 				return err
 			}
 			return show(c, plan, c.printPlan)

@@ -61,7 +61,7 @@ func TestErrorsAsJSON(t *testing.T) {
 
 // Each exit code that the help topic explains is returned by a command line. Damaged journals are in stopped_test.go.
 func TestExitCodes(t *testing.T) {
-	fake := &fakeDaemon{infer: func(ctx context.Context, _ *messages.InferenceRequest, _ func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
+	fake := &fakeDaemon{health: &messages.HealthReply{}, infer: func(ctx context.Context, _ *messages.InferenceRequest, _ func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGINT) // the interrupt of a user who no longer waits
 		<-ctx.Done()
 		return nil, ctx.Err()

@@ -24,7 +24,7 @@ func (c *cli) gpusCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&leases, "leases", false, "list the leases too")
 	cmd.RunE = c.asks(shortWait, func(ctx context.Context, k *client, _ []string) error {
-		s, err := k.status(ctx)
+		s, err := k.GetStatus(ctx, nil)
 		if err != nil {
 			return err
 		}

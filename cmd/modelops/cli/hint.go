@@ -38,8 +38,8 @@ func (c *cli) hintCommand() *cobra.Command {
 				return c.listHints(ctx, k)
 			}
 			q.ModelName, q.Owner = args[0], userName()
-			kept := &messages.HintReply{}
-			if err := k.askFor(ctx, "hints.set", q, kept); err != nil {
+			kept, err := k.HintModel(ctx, q)
+			if err != nil {
 				return err
 			}
 			return show(c, kept, func(h *messages.HintReply) error { return c.printHint(args[0], h) })
@@ -70,14 +70,11 @@ func (c *cli) printHint(model string, kept *messages.HintReply) (err error) {
 }
 
 func (c *cli) listHints(ctx context.Context, k *client) error {
-	s, err := k.status(ctx)
+	kept, err := k.ListHints(ctx, nil)
 	if err != nil {
 		return err
 	}
-	if c.asJSON {
-		return printJSON(c.stdout, map[string]any{"hints": list[*messages.HintReply](s.Hints)})
-	}
-	return c.printHints(s.Hints, c.now())
+	return show(c, kept, func(l *messages.HintList) error { return c.printHints(l.Hints, c.now()) })
 }
 
 func (c *cli) printHints(hints []*messages.HintReply, now time.Time) error {

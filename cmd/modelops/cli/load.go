@@ -46,8 +46,7 @@ func (c *cli) load(ctx context.Context, k *client, r *messages.ModelLoadRequest)
 	if bar.options != nil {
 		go watchLoad(watched, k, r.ModelName, bar)
 	}
-	answer := &messages.ModelLoadReply{}
-	err := k.askFor(ctx, "models.load", r, answer)
+	answer, err := k.LoadModel(ctx, r)
 	stop()
 	bar.done()
 	if err != nil {
@@ -138,8 +137,8 @@ func (c *cli) unloadCommand() *cobra.Command {
 		r.ModelName = args[0]
 		bar := c.progress(r.ModelName + ": waiting for its requests to finish and its memory to be freed")
 		defer bar.done()
-		answer := &messages.ModelUnloadReply{}
-		if err := k.askFor(ctx, subjectFor("models.unload", r.ModelName), r, answer); err != nil {
+		answer, err := k.UnloadModel(ctx, r)
+		if err != nil {
 			return err
 		}
 		bar.done()

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -18,38 +17,13 @@ func (c *cli) psCommand() *cobra.Command {
 		Use: "ps", Args: cobra.NoArgs,
 		Short: "List the models that are loaded or being loaded",
 		RunE: c.asks(shortWait, func(ctx context.Context, k *client, _ []string) error {
-			m, err := k.ask(ctx, "ps", nil)
+			resident, err := k.ListResident(ctx, nil)
 			if err != nil {
 				return err
 			}
-			if c.asJSON {
-				return printRaw(c.stdout, m.Data)
-			}
-			models, err := readModels(m.Data)
-			if err != nil {
-				return err
-			}
-			return c.printResident(models, c.now())
+			return show(c, resident, func(l *messages.ResidentList) error { return c.printResident(l.Models, c.now()) })
 		}),
 	}
-}
-
-func readModels(b []byte) ([]*messages.ModelView, error) {
-	var reply struct {
-		Models []json.RawMessage `json:"models"`
-	}
-	if err := json.Unmarshal(b, &reply); err != nil {
-		return nil, err
-	}
-	var out []*messages.ModelView
-	for _, raw := range reply.Models {
-		v := &messages.ModelView{}
-		if err := readReply(raw, v); err != nil {
-			return nil, err
-		}
-		out = append(out, v)
-	}
-	return out, nil
 }
 
 func (c *cli) printResident(models []*messages.ModelView, now time.Time) error {
@@ -96,7 +70,7 @@ func (c *cli) modelsCommand() *cobra.Command {
 		Use: "models", Aliases: []string{"list", "ls"}, Args: cobra.NoArgs,
 		Short: "List all models that can be requested",
 		RunE: c.asks(shortWait, func(ctx context.Context, k *client, _ []string) error {
-			s, err := k.status(ctx)
+			s, err := k.GetStatus(ctx, nil)
 			if err != nil {
 				return err
 			}

@@ -49,7 +49,7 @@ func modelIn(s *messages.StatusView, name string) *messages.ModelView {
 
 // modelName is the name of the model that answers to a name or an alias. An unknown one is ModelNotFound.
 func (k *client) modelName(ctx context.Context, name string) (string, error) {
-	s, err := k.status(ctx)
+	s, err := k.GetStatus(ctx, nil)
 	if err != nil {
 		return "", err
 	}

@@ -34,8 +34,10 @@ func (c *cli) pinCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		pin := &messages.PinModel{Owner: cmp.Or(strings.TrimSpace(owner), userName()), TtlSeconds: ttl}
-		return c.asked(ctx, shortWait, func(ctx context.Context, k *client) error { return c.pin(ctx, k, args[0], pin) })
+		return c.asked(ctx, shortWait, func(ctx context.Context, k *client) error {
+			pin, err := k.PinModel(ctx, &messages.PinModelRequest{ModelName: args[0], Owner: cmp.Or(strings.TrimSpace(owner), userName()), TtlSeconds: ttl})
+			return c.pinned(ctx, k, pin, err)
+		})
 	})
 	return cmd
 }
@@ -47,7 +49,8 @@ func (c *cli) unpinCommand() *cobra.Command {
 		Long:              "unpin ends the pin that `modelops pin` made, no matter who owns it. A model that the configuration pins stays pinned.",
 		ValidArgsFunction: c.completeModels(1),
 		RunE: c.asks(shortWait, func(ctx context.Context, k *client, args []string) error {
-			return c.pin(ctx, k, args[0], &messages.PinModel{})
+			pin, err := k.UnpinModel(ctx, &messages.UnpinModelRequest{ModelName: args[0]})
+			return c.pinned(ctx, k, pin, err)
 		}),
 	}
 }
@@ -60,19 +63,20 @@ func userName() string {
 	return anonymousName
 }
 
-func (c *cli) pin(ctx context.Context, k *client, name string, command *messages.PinModel) error {
-	actor, err := k.modelActor(ctx, name)
+// pinned shows a model whose pin has changed.
+func (c *cli) pinned(ctx context.Context, k *client, pin *messages.PinModelReply, err error) error {
 	if err != nil {
 		return err
 	}
-	if err := k.tell(ctx, actor, command, &messages.Done{}); err != nil {
-		return err
-	}
-	s, err := k.status(ctx)
+	s, err := k.GetStatus(ctx, nil)
 	if err != nil {
 		return err
 	}
 	// The status comes from the gateway, which learns of the pin a moment after the model: read the pin from the model itself.
+	actor, err := k.modelActor(ctx, pin.ModelName)
+	if err != nil {
+		return err
+	}
 	v, err := k.model(ctx, actor)
 	if err != nil {
 		return err

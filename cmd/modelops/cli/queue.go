@@ -22,8 +22,8 @@ func (c *cli) queueCommand() *cobra.Command {
 		Example:           "  modelops queue\n  modelops queue qwen3:8b --json",
 		ValidArgsFunction: c.completeModels(1),
 		RunE: c.asks(shortWait, func(ctx context.Context, k *client, args []string) error {
-			q := &messages.QueueView{}
-			if err := k.askFor(ctx, "queue", nil, q); err != nil {
+			q, err := k.GetQueue(ctx, nil)
+			if err != nil {
 				return err
 			}
 			if len(args) == 1 {

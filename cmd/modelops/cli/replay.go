@@ -117,7 +117,7 @@ func (r *replay) compareAll(ctx context.Context, src *source) {
 // addUnrecorded adds the actors that the daemon has and that the journal, as far as it was read, doesn't have: they are new, or their
 // records are lost.
 func (r *replay) addUnrecorded(ctx context.Context, k *client) {
-	s, err := k.status(ctx)
+	s, err := k.GetStatus(ctx, nil)
 	if err != nil {
 		return // the comparisons report it
 	}
@@ -175,7 +175,7 @@ const (
 // an actor that has just crashed answers again soon.
 func awaitLive(ctx context.Context, k *client, id messages.ActorID, atLeast uint64) (live *messages.StateReply, err error) {
 	for range liveTries {
-		if live, err = k.state(ctx, id); err == nil && live.Sequence >= atLeast {
+		if live, err = k.GetState(ctx, &messages.StateRequest{Actor: id.String()}); err == nil && live.Sequence >= atLeast {
 			return live, nil
 		}
 		if err != nil && messages.CodeOf(err) != messages.Unavailable {

@@ -13,7 +13,7 @@ type ledger struct {
 	reply func() (*messages.StateReply, error)
 }
 
-func (l *ledger) State(context.Context, messages.ActorID) (*messages.StateReply, error) {
+func (l *ledger) GetState(context.Context, *messages.StateRequest) (*messages.StateReply, error) {
 	return l.reply()
 }
 

@@ -2,14 +2,15 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"modelops/messages"
 )
@@ -84,15 +85,16 @@ func (c *cli) send(ctx context.Context, k *client, name, command, body string, f
 	if err != nil {
 		return err
 	}
-	if !json.Valid([]byte(body)) {
-		return messages.Errorf(messages.InvalidArgument, command, "its body is not valid JSON").WithHint("quote it for the shell: '{\"reason\":\"...\"}'")
-	}
-	before, err := k.status(ctx)
+	before, err := k.GetStatus(ctx, nil)
 	if err != nil {
 		return err
 	}
 	request := uuid.NewString()
-	reply, err := k.send(ctx, request, id, command, json.RawMessage(body))
+	fields := &structpb.Struct{}
+	if err := protojson.Unmarshal([]byte(body), fields); err != nil {
+		return messages.Errorf(messages.InvalidArgument, command, "its body is not a JSON object: %w", err).WithHint("quote it for the shell: '{\"reason\":\"...\"}'")
+	}
+	reply, err := k.SendCommand(messages.WithMeta(ctx, messages.Meta{Correlation: request}), &messages.SendRequest{Actor: id.String(), Command: command, Body: fields})
 	if err != nil {
 		return err
 	}
@@ -102,13 +104,13 @@ func (c *cli) send(ctx context.Context, k *client, name, command, body string, f
 	return c.followSent(ctx, k, before.JournalSequence, reply, request, follow)
 }
 
-func (c *cli) printSent(r messages.Sent) error {
+func (c *cli) printSent(r *messages.SendReply) error {
 	if c.asJSON {
-		return printJSONLine(c.stdout, r)
+		return printJSONLine(c.stdout, compact(r))
 	}
-	fmt.Fprintf(c.stdout, "%s %s\n", r.AnswerType, r.Answer)
+	fmt.Fprintf(c.stdout, "%s %s\n", r.AnswerType, compact(r.Answer))
 	for _, e := range r.Events {
-		fmt.Fprintf(c.stdout, "%d  %s %s\n", r.Sequence, e.Name, e.Body)
+		fmt.Fprintf(c.stdout, "%.0f  %s %s\n", r.Sequence, e.Name, compact(e.Body))
 	}
 	if len(r.Events) == 0 {
 		fmt.Fprintln(c.stdout, "the command changed nothing")
@@ -117,7 +119,7 @@ func (c *cli) printSent(r messages.Sent) error {
 }
 
 // followSent prints the decisions that the request caused, directly or through other decisions.
-func (c *cli) followSent(ctx context.Context, k *client, after uint64, reply messages.Sent, request string, wait time.Duration) error {
+func (c *cli) followSent(ctx context.Context, k *client, after uint64, reply *messages.SendReply, request string, wait time.Duration) error {
 	r, _, err := k.journal(ctx)
 	if err != nil {
 		return err
@@ -130,7 +132,7 @@ func (c *cli) followSent(ctx context.Context, k *client, after uint64, reply mes
 			return nil
 		}
 		family[rec.ID] = true
-		if rec.Sequence == reply.Sequence {
+		if rec.Sequence == uint64(reply.Sequence) {
 			return nil
 		}
 		return c.printRecorded(rec)

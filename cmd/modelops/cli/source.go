@@ -43,7 +43,7 @@ func liveSource(ctx context.Context, k *client) (*source, error) {
 		k.close()
 		return nil, err
 	}
-	s, err := k.status(ctx)
+	s, err := k.GetStatus(ctx, nil)
 	if err != nil {
 		k.close()
 		return nil, err

@@ -110,7 +110,7 @@ func liveState(ctx context.Context, k *client, host, name string) (stateShown, e
 	if err != nil {
 		return stateShown{}, err
 	}
-	r, err := k.state(ctx, id)
+	r, err := k.GetState(ctx, &messages.StateRequest{Actor: id.String()})
 	if err != nil {
 		return stateShown{}, err
 	}

@@ -17,7 +17,7 @@ func (c *cli) statusCommand() *cobra.Command {
 		Use: "status", Args: cobra.NoArgs,
 		Short: "Show the daemon and its host",
 		RunE: c.asks(shortWait, func(ctx context.Context, k *client, _ []string) error {
-			s, err := k.status(ctx)
+			s, err := k.GetStatus(ctx, nil)
 			if err != nil {
 				return err
 			}

@@ -18,7 +18,7 @@ func (k *client) infer(ctx context.Context, r *messages.InferenceRequest, emit f
 	if err != nil {
 		return nil, messages.Errorf(messages.InvalidArgument, "prompt", "it can't be sent: %w", err)
 	}
-	subject := subjectFor("infer", r.ModelName)
+	const subject = "infer" // the body names the model
 	defer func() {
 		if ctx.Err() != nil { // NATS doesn't tell the daemon that the client is gone
 			_ = k.nc.Publish(apiRoot+"cancel."+natsapi.Token(r.RequestId), nil)

@@ -9,9 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/proto"
 
-	natsapi "modelops/bridges/nats"
 	"modelops/messages"
 )
 
@@ -49,50 +47,58 @@ func (c *cli) swapCommand() *cobra.Command {
 	flags.StringVar(&f.reason, "reason", "", "reason to record, for --rollback")
 	cmd.MarkFlagsMutuallyExclusive("promote", "rollback")
 	cmd.RunE = act(func(ctx context.Context, args []string) error {
-		subject, request, err := f.call(args)
+		call, err := f.call(args)
 		if err != nil {
 			return err
 		}
 		return c.asked(ctx, longWait+f.judge+f.ready, func(ctx context.Context, k *client) error {
-			if request == nil {
+			if call == nil {
 				return c.listSwaps(ctx, k)
 			}
-			return c.swap(ctx, k, subject, request, f)
+			return c.swap(ctx, k, call, f)
 		})
 	})
 	return cmd
 }
 
-// call is the subject and the request that the command line asks for; no request means to list the swaps.
-func (f swapFlags) call(args []string) (subject string, request proto.Message, err error) {
+// swapCall asks the daemon to start or end a swap.
+type swapCall func(context.Context, messages.Operations) (*messages.SwapReply, error)
+
+// call is what the command line asks for; nil means to list the swaps.
+func (f swapFlags) call(args []string) (swapCall, error) {
 	const usage = "`modelops swap NAME=MODEL`, or `modelops swap NAME` with --promote or --rollback"
 	for flag, d := range map[string]time.Duration{"--judge": f.judge, "--ready": f.ready} {
 		if d < 0 || d.Seconds() > math.MaxUint32 {
-			return "", nil, messages.Errorf(messages.InvalidArgument, flag, "%s is not a valid duration", d).WithHint("more than 0; leave it out for the default")
+			return nil, messages.Errorf(messages.InvalidArgument, flag, "%s is not a valid duration", d).WithHint("more than 0; leave it out for the default")
 		}
 	}
 	ends := f.promote || f.rollback
 	if len(args) == 0 && !ends {
-		return "", nil, nil
+		return nil, nil
 	}
 	name, to, starts := strings.Cut(strings.Join(args, ""), "=")
 	switch {
 	case name == "":
-		return "", nil, messages.NewError(messages.InvalidArgument, "swap", "no name was given").WithHint(usage)
+		return nil, messages.NewError(messages.InvalidArgument, "swap", "no name was given").WithHint(usage)
 	case ends == starts:
-		return "", nil, messages.Errorf(messages.InvalidArgument, args[0], "NAME=MODEL starts a swap, NAME alone needs --promote or --rollback").WithHint(usage)
+		return nil, messages.Errorf(messages.InvalidArgument, args[0], "NAME=MODEL starts a swap, NAME alone needs --promote or --rollback").WithHint(usage)
 	case f.promote:
-		return "swaps.promote." + natsapi.Token(name), &messages.PromoteSwap{Name: name}, nil
+		return func(ctx context.Context, o messages.Operations) (*messages.SwapReply, error) {
+			return o.PromoteSwap(ctx, &messages.PromoteSwap{Name: name})
+		}, nil
 	case f.rollback:
-		return "swaps.rollback." + natsapi.Token(name), &messages.RollbackSwap{Name: name, Reason: f.reason}, nil
+		return func(ctx context.Context, o messages.Operations) (*messages.SwapReply, error) {
+			return o.RollbackSwap(ctx, &messages.RollbackSwap{Name: name, Reason: f.reason})
+		}, nil
 	}
 	f.order.Name, f.order.To, f.order.JudgeSeconds, f.order.ReadySeconds = name, to, seconds(f.judge), seconds(f.ready)
-	return "swaps.start", f.order, nil
+	return func(ctx context.Context, o messages.Operations) (*messages.SwapReply, error) {
+		return o.StartSwap(ctx, f.order)
+	}, nil
 }
 
-func (c *cli) swap(ctx context.Context, k *client, subject string, request proto.Message, f swapFlags) error {
-	r := &messages.SwapReply{}
-	err := k.askFor(ctx, subject, request, r)
+func (c *cli) swap(ctx context.Context, k *client, call swapCall, f swapFlags) error {
+	r, err := call(ctx, k)
 	if err != nil {
 		return err
 	}
@@ -135,8 +141,8 @@ func (c *cli) watchSwap(ctx context.Context, k *client, r *messages.SwapReply) (
 			return nil, messages.AsError(ctx.Err()).WithHint("the swap goes on; `modelops swap` shows its progress")
 		case <-tick.C:
 		}
-		list := &messages.SwapList{}
-		if err := k.askFor(ctx, "swaps.list", nil, list); err != nil {
+		list, err := k.ListSwaps(ctx, nil)
+		if err != nil {
 			return nil, err
 		}
 		i := slices.IndexFunc(list.Swaps, func(s *messages.SwapReply) bool { return s.Id == r.Id })
@@ -167,8 +173,8 @@ func (c *cli) printSwap(r *messages.SwapReply) error {
 }
 
 func (c *cli) listSwaps(ctx context.Context, k *client) error {
-	list := &messages.SwapList{}
-	if err := k.askFor(ctx, "swaps.list", nil, list); err != nil {
+	list, err := k.ListSwaps(ctx, nil)
+	if err != nil {
 		return err
 	}
 	return show(c, list, c.printSwaps)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -11,20 +12,28 @@ import (
 
 func TestSwapReadsItsArguments(t *testing.T) {
 	for name, tc := range map[string]struct {
-		f       swapFlags
-		args    []string
-		subject string
-		want    proto.Message
+		f    swapFlags
+		args []string
+		asks string
+		want proto.Message
 	}{
 		"list":     {swapFlags{}, nil, "", nil},
-		"start":    {swapFlags{judge: 1500 * time.Millisecond}, []string{"chat=big"}, "swaps.start", &messages.SwapModel{Name: "chat", To: "big", JudgeSeconds: 2}},
-		"promote":  {swapFlags{promote: true}, []string{"chat"}, "swaps.promote.chat", &messages.PromoteSwap{Name: "chat"}},
-		"rollback": {swapFlags{rollback: true, reason: "slow"}, []string{"org/a.b"}, "swaps.rollback.org/a.b", &messages.RollbackSwap{Name: "org/a.b", Reason: "slow"}},
+		"start":    {swapFlags{judge: 1500 * time.Millisecond}, []string{"chat=big"}, "StartSwap", &messages.SwapModel{Name: "chat", To: "big", JudgeSeconds: 2}},
+		"promote":  {swapFlags{promote: true}, []string{"chat"}, "PromoteSwap", &messages.PromoteSwap{Name: "chat"}},
+		"rollback": {swapFlags{rollback: true, reason: "slow"}, []string{"org/a.b"}, "RollbackSwap", &messages.RollbackSwap{Name: "org/a.b", Reason: "slow"}},
 	} {
 		tc.f.order = &messages.SwapModel{}
-		subject, request, err := tc.f.call(tc.args)
-		if err != nil || subject != tc.subject || tc.want == nil != (request == nil) || tc.want != nil && !proto.Equal(request, tc.want) {
-			t.Errorf("%s: %s %v %v", name, subject, request, err)
+		call, err := tc.f.call(tc.args)
+		var asks string
+		var request proto.Message
+		if call != nil {
+			_, _ = call(t.Context(), messages.Through(func(_ context.Context, o messages.Operation, r proto.Message) (proto.Message, error) {
+				asks, request = o.Name, r
+				return o.Answer(), nil
+			}))
+		}
+		if err != nil || asks != tc.asks || !proto.Equal(request, tc.want) {
+			t.Errorf("%s: %s %v %v", name, asks, request, err)
 		}
 	}
 	for name, tc := range map[string]struct {
@@ -40,7 +49,7 @@ func TestSwapReadsItsArguments(t *testing.T) {
 		"more seconds than counted": {swapFlags{ready: 1 << 62}, []string{"chat=big"}},
 	} {
 		tc.f.order = &messages.SwapModel{}
-		if _, _, err := tc.f.call(tc.args); messages.CodeOf(err) != messages.InvalidArgument {
+		if _, err := tc.f.call(tc.args); messages.CodeOf(err) != messages.InvalidArgument {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -22,8 +22,8 @@ func (c *cli) whyCommand() *cobra.Command {
 		Example:           "  modelops why tiny\n  modelops why 0e6f0c1e-8a55-4b0e-9f6e-2f0a6a4c5e6d\n  modelops why request/my-id --json",
 		ValidArgsFunction: c.completeModels(1),
 		RunE: c.asks(shortWait, func(ctx context.Context, k *client, args []string) error {
-			e := &messages.Explanation{}
-			if err := k.askFor(ctx, "why", &messages.WhyRequest{Subject: args[0]}, e); err != nil {
+			e, err := k.Why(ctx, &messages.WhyRequest{Subject: args[0]})
+			if err != nil {
 				return err
 			}
 			return show(c, e, c.printExplanation)
