@@ -64,7 +64,8 @@ var sections = []struct {
 		{name: "modelops_leases", kind: gauge, labels: []string{"host", "gpu"}, help: "Leases on the device's memory now."},
 		{name: "modelops_lease_granted_total", kind: counter, help: "Leases granted."},
 		{name: "modelops_lease_expired_total", kind: counter, help: "Leases that ended because their holder did not renew them."},
-		{name: "modelops_lease_fenced_total", kind: counter, help: "Attempts to use a lease with an epoch that was over."},
+		{name: "modelops_lease_reclaimed_total", kind: counter, help: "Leases that a device took back because their holder did not know them."},
+		{name: "modelops_lease_fenced_total", kind: counter, help: "Leases whose holder had to stop because the device did not know them any more, or granted them to another."},
 	}},
 	{"The house", []metric{
 		{name: "modelops_journal_append_seconds", kind: histogram, bucket: appendBuckets, help: "Time of an append until it was on disk."},

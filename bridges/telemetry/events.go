@@ -25,6 +25,10 @@ func (m *Metrics) Count(r messages.Recorded) {
 			m.LeaseGranted()
 		case *messages.LeaseExpired:
 			m.LeaseExpired()
+		case *messages.LeaseReclaimed:
+			m.LeaseReclaimed()
+		case *messages.ModelLeaseLost:
+			m.LeaseFenced()
 		}
 	}
 }

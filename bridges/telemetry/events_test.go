@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -18,8 +19,8 @@ func TestEventsAndErrorsAreCounted(t *testing.T) {
 		m.Count(messages.Recorded{Actor: actor, Events: events})
 	}
 	of(messages.ModelActor("h", "tiny~2"), &messages.ModelReady{LoadMs: 1000}, &messages.ModelDrained{})
-	of(messages.ModelActor("h", "tiny"), &messages.LoadFailed{Error: &messages.ErrorBody{Code: "MODEL_LOAD_ERROR"}})
-	of(messages.GPUActor("h", "gpu0"), &messages.VramReserved{}, &messages.LeaseExpired{})
+	of(messages.ModelActor("h", "tiny"), &messages.LoadFailed{Error: &messages.ErrorBody{Code: "MODEL_LOAD_ERROR"}}, &messages.ModelLeaseLost{})
+	of(messages.GPUActor("h", "gpu0"), &messages.VramReserved{}, &messages.LeaseExpired{}, &messages.LeaseReclaimed{})
 	Requests{m}.RequestDone("tiny", messages.GPUUnavailable, time.Second)
 	Requests{m}.RequestDone("tiny", 0, time.Second)
 	m.Told("grpc")("Infer", "OK", 0)
@@ -28,12 +29,29 @@ func TestEventsAndErrorsAreCounted(t *testing.T) {
 	m.ToldHTTP("GET", "/", "503")
 	page := scrape(t, m)
 	for _, line := range []string{
-		"modelops_lease_granted_total 1", "modelops_lease_expired_total 1", `modelops_model_loads_total{model="tiny",result="success"} 1`,
+		"modelops_lease_granted_total 1", "modelops_lease_expired_total 1", "modelops_lease_reclaimed_total 1", "modelops_lease_fenced_total 1", `modelops_model_loads_total{model="tiny",result="success"} 1`,
 		`modelops_errors_total{component="grpc",error_type="NOT_FOUND"} 1`, `modelops_errors_total{component="http",error_type="HTTP_503"} 1`,
 		`inference_requests_total{model="tiny",status="success"} 1`, `inference_requests_total{model="tiny",status="failure"} 1`,
 	} {
 		if !strings.Contains(page, "\n"+line+"\n") {
 			t.Errorf("missing: %s", line)
 		}
+	}
+}
+
+// A difference between a device and a lease's holder reaches the log; what happens every day does not.
+func TestDifferencesAreLogged(t *testing.T) {
+	var out strings.Builder
+	log := slog.New(slog.NewTextHandler(&out, nil))
+	Alert(log, messages.Recorded{Actor: messages.GPUActor("h", "gpu0"), Events: []proto.Message{&messages.VramReserved{Lease: "l0"},
+		&messages.LeaseReclaimed{Lease: "l1", Holder: "model/h/a", Epoch: 7, Reason: "nobody took it over"}}})
+	Alert(log, messages.Recorded{Actor: messages.ModelActor("h", "a"), Events: []proto.Message{&messages.ModelLeaseLost{Lease: "l2", Epoch: 8, Reason: "gone"}}})
+	for _, part := range []string{"level=WARN", "actor=gpu/h/gpu0 lease=l1 holder=model/h/a epoch=7 reason=\"nobody took it over\"", "actor=model/h/a lease=l2 epoch=8 reason=gone"} {
+		if !strings.Contains(out.String(), part) {
+			t.Errorf("missing %s in %s", part, out.String())
+		}
+	}
+	if strings.Contains(out.String(), "l0") {
+		t.Errorf("a grant was logged: %s", out.String())
 	}
 }

@@ -145,7 +145,12 @@ func (m *Metrics) LeaseGranted() { m.counter("modelops_lease_granted_total").Wit
 // LeaseExpired counts a lease that its holder did not renew.
 func (m *Metrics) LeaseExpired() { m.counter("modelops_lease_expired_total").WithLabelValues().Inc() }
 
-// LeaseFenced counts an attempt to use a lease with an epoch that is over.
+// LeaseReclaimed counts a lease that a device took back because its holder did not know it.
+func (m *Metrics) LeaseReclaimed() {
+	m.counter("modelops_lease_reclaimed_total").WithLabelValues().Inc()
+}
+
+// LeaseFenced counts a lease whose holder has to stop because its device does not know it any more, or granted it to another.
 func (m *Metrics) LeaseFenced() { m.counter("modelops_lease_fenced_total").WithLabelValues().Inc() }
 
 // ErrorTold counts an error by its code and the door that told it: rest, grpc, nats.

@@ -65,6 +65,7 @@ func everything() *Metrics {
 	m.ActorRestarted("model")
 	m.LeaseGranted()
 	m.LeaseExpired()
+	m.LeaseReclaimed()
 	m.LeaseFenced()
 	m.ErrorTold("INTERNAL", "rest")
 	m.HTTPRequest("GET", "/health", "200")

@@ -13,6 +13,7 @@ import (
 	"modelops/bridges/openai"
 	"modelops/bridges/rest"
 	"modelops/bridges/runtime"
+	"modelops/bridges/telemetry"
 	"modelops/cmd/modelops/cli"
 	"modelops/journal"
 	"modelops/messages"
@@ -113,6 +114,7 @@ func (d *daemon) openNATS() error {
 	d.alongside(func(life context.Context) {
 		d.feed.Run(life, func(r messages.Recorded) {
 			d.metrics.Count(r)
+			telemetry.Alert(d.log, r)
 			d.nats.PublishEvents(r)
 			d.book.Take(r)
 		})
