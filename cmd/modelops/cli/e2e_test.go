@@ -219,7 +219,7 @@ func sends(f *field) {
 		}
 	}
 	f.fails(exitUsage, "no such command", "send", "model/tiny", "Nonsense")
-	f.fails(exitUsage, "not valid JSON", "send", "model/tiny", "EnsureModel", "{")
+	f.fails(exitUsage, "not a JSON object", "send", "model/tiny", "EnsureModel", "{")
 	f.fails(exitNotFound, "not found", "send", "model/nope", "EnsureModel")
 }
 

@@ -59,13 +59,3 @@ func (k *client) modelName(ctx context.Context, name string) (string, error) {
 	}
 	return m.Name, nil
 }
-
-// modelActor is the actor, on the daemon's host, of the model that answers to a name or an alias. An unknown one is ModelNotFound.
-func (k *client) modelActor(ctx context.Context, name string) (messages.ActorID, error) {
-	name, err := k.modelName(ctx, name)
-	if err != nil {
-		return messages.ActorID{}, err
-	}
-	host, err := k.host(ctx)
-	return messages.ModelActor(host, name), err
-}

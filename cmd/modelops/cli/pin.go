@@ -73,11 +73,11 @@ func (c *cli) pinned(ctx context.Context, k *client, pin *messages.PinModelReply
 		return err
 	}
 	// The status comes from the gateway, which learns of the pin a moment after the model: read the pin from the model itself.
-	actor, err := k.modelActor(ctx, pin.ModelName)
+	host, err := k.host(ctx)
 	if err != nil {
 		return err
 	}
-	v, err := k.model(ctx, actor)
+	v, err := k.model(ctx, messages.ModelActor(host, pin.ModelName))
 	if err != nil {
 		return err
 	}

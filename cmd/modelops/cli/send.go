@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -44,7 +45,11 @@ func (c *cli) sendCommand() *cobra.Command {
 				return err
 			}
 		}
-		return c.asked(ctx, longWait, func(ctx context.Context, k *client) error { return c.send(ctx, k, args[0], args[1], body, follow) })
+		fields := &structpb.Struct{}
+		if err := protojson.Unmarshal([]byte(body), fields); err != nil {
+			return messages.Errorf(messages.InvalidArgument, args[1], "its body is not a JSON object: %w", err).WithHint("quote it for the shell: '{\"reason\":\"...\"}'")
+		}
+		return c.asked(ctx, longWait, func(ctx context.Context, k *client) error { return c.send(ctx, k, args[0], args[1], fields, follow) })
 	})
 	return cmd
 }
@@ -76,7 +81,7 @@ func fieldsOf(command proto.Message) []string {
 	return out
 }
 
-func (c *cli) send(ctx context.Context, k *client, name, command, body string, follow time.Duration) error {
+func (c *cli) send(ctx context.Context, k *client, name, command string, body *structpb.Struct, follow time.Duration) error {
 	host, err := k.host(ctx)
 	if err != nil {
 		return err
@@ -90,11 +95,7 @@ func (c *cli) send(ctx context.Context, k *client, name, command, body string, f
 		return err
 	}
 	request := uuid.NewString()
-	fields := &structpb.Struct{}
-	if err := protojson.Unmarshal([]byte(body), fields); err != nil {
-		return messages.Errorf(messages.InvalidArgument, command, "its body is not a JSON object: %w", err).WithHint("quote it for the shell: '{\"reason\":\"...\"}'")
-	}
-	reply, err := k.SendCommand(messages.WithMeta(ctx, messages.Meta{Correlation: request}), &messages.SendRequest{Actor: id.String(), Command: command, Body: fields})
+	reply, err := k.SendCommand(messages.WithMeta(ctx, messages.Meta{Correlation: request}), &messages.SendRequest{Actor: id.String(), Command: command, Body: body})
 	if err != nil {
 		return err
 	}
@@ -106,7 +107,11 @@ func (c *cli) send(ctx context.Context, k *client, name, command, body string, f
 
 func (c *cli) printSent(r *messages.SendReply) error {
 	if c.asJSON {
-		return printJSONLine(c.stdout, compact(r))
+		b, err := shown.Marshal(r)
+		if err != nil {
+			return err
+		}
+		return printJSONLine(c.stdout, json.RawMessage(b)) // on one line: what --follow prints comes after it
 	}
 	fmt.Fprintf(c.stdout, "%s %s\n", r.AnswerType, compact(r.Answer))
 	for _, e := range r.Events {
