@@ -62,7 +62,7 @@ func (w *World) check() {
 	}
 }
 
-// checkWorkers: nobody runs on memory that nobody reserved.
+// checkWorkers: no worker runs on memory that isn't reserved for it.
 func (w *World) checkWorkers() {
 	for _, k := range w.workers {
 		for _, p := range k.parts {
@@ -97,8 +97,8 @@ func (w *World) checkModels() {
 	}
 }
 
-// checkLeases: each lease of a model belongs to a placement that somebody will return, and no model holds those of two placements but
-// for what goes home.
+// checkLeases: each lease of a model belongs to a placement that is known at its model or at the arbiter, so that it will be given back. No model
+// holds leases of two placements, except those that are being given back.
 func (w *World) checkLeases() {
 	holders := map[string]string{} // the placement that a model's leases are for
 	for i, l := range w.ledgers {
@@ -189,7 +189,7 @@ func (w *World) decided(id messages.ActorID, command proto.Message, events []pro
 		case *messages.VramSettled:
 			w.amounts[e.Lease] = e.MeasuredBytes
 		case *messages.VramResized:
-			if e.Bytes > w.amounts[e.Lease] { // it wakes up; who didn't fall asleep yet holds that much already
+			if e.Bytes > w.amounts[e.Lease] { // it wakes up; one that isn't asleep yet holds that much already
 				w.checkGrant(id)
 			}
 			w.amounts[e.Lease] = e.Bytes
@@ -217,15 +217,15 @@ func limitOf(s *gpu.State) (limit, reserved uint64) {
 	return s.Capacity - s.Margin, reserved
 }
 
-// checkGrant: at the moment of a grant no device is over its limit, strangers included.
+// checkGrant: at the moment of a grant no device is over its limit, foreign memory included.
 func (w *World) checkGrant(id messages.ActorID) {
 	s := &w.ledgers[w.deviceOf(id.String())].state
 	if limit, reserved := limitOf(s); reserved+s.Foreign > limit {
-		w.violated("%s granted memory over its limit: reserved %d + strangers %d > %d", id, reserved, s.Foreign, limit)
+		w.violated("%s granted memory over its limit: reserved %d + foreign %d > %d", id, reserved, s.Foreign, limit)
 	}
 }
 
-// checkPlacement: what was chosen fits with all that was promised, and nobody has to leave who may stay.
+// checkPlacement: a placement fits beside all that is promised, and each of its victims may be evicted.
 func (w *World) checkPlacement(e *messages.PlacementDecided) {
 	p := e.Placement
 	leaving := map[string]bool{}
@@ -307,8 +307,8 @@ func (w *World) waitedFor(p *messages.Placement) time.Duration {
 	return time.Duration(w.now().UnixMilli()-w.views[i].WantedMs) * time.Millisecond
 }
 
-// inUse tells whether a worker serves somebody, or, awake, its pool did a moment ago. A model that leaves takes its replicas along, and who waits
-// waits for the model.
+// inUse tells whether a request runs at a worker, or ran in its pool less than the collation time ago. A model is evicted with its replicas:
+// what runs at them and what waits counts for the model itself.
 func (w *World) inUse(i int) bool {
 	f, n := w.frontOf(i), w.runningAt(i)
 	if i == f.model {
@@ -321,13 +321,13 @@ func (w *World) young(m *messages.ModelView, now int64) bool {
 	return m.ReadyMs > 0 && now-m.ReadyMs < int64(m.GetSpec().GetMinResidencySeconds())*1000
 }
 
-// roomWithout tells whether those who may go, and are not young, hold enough for a placement.
+// roomWithout tells whether the models on a device that may be evicted and aren't young hold enough for a placement.
 func (w *World) roomWithout(device int, p *messages.Placement, now int64) bool {
 	limit, reserved := limitOf(&w.ledgers[device].state)
 	room := limit
 	asker := w.modelOf[w.indexOf(p.Holder)]
 	for i, m := range w.views {
-		if w.modelOf[i] == asker { // nobody leaves for another worker of its own model
+		if w.modelOf[i] == asker { // no worker is evicted for another one of its own model
 			continue
 		}
 		if m.Phase == messages.ModelView_ready && len(m.Placement.GetShares()) == 1 && w.deviceOf(m.Placement.Gpu()) == device && !arbiter.Pinned(m, now) && !w.young(m, now) && !w.inUse(i) {

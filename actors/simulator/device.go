@@ -10,11 +10,11 @@ import (
 
 // device is a card of the false world.
 type device struct {
-	id        messages.ActorID
-	capacity  uint64
-	strangers uint64 // bytes that other programs hold
-	lagging   uint64 // bytes of processes that are gone, as the driver still counts them
-	lost      bool
+	id       messages.ActorID
+	capacity uint64
+	foreign  uint64 // bytes that other programs hold
+	lagging  uint64 // bytes of processes that are gone, as the driver still counts them
+	lost     bool
 }
 
 // The daemon's figures: what is kept free of each device, the use from which idle models are unloaded and down to which, and how long a model
@@ -35,7 +35,7 @@ func (w *World) deviceOf(gpu string) int {
 
 // used is what a device's driver counts.
 func (w *World) used(i int) uint64 {
-	sum := w.devices[i].strangers + w.devices[i].lagging
+	sum := w.devices[i].foreign + w.devices[i].lagging
 	for _, k := range w.workers {
 		bytes, _ := k.on(i)
 		sum += bytes
@@ -74,7 +74,7 @@ func (w *World) held(_ context.Context, p *messages.Placement) (out []uint64) {
 	return out
 }
 
-// poll samples the devices as the daemon does: what isn't ours is a stranger's.
+// poll samples the devices as the daemon does: what isn't held by our workers is foreign.
 func (w *World) poll() {
 	w.alive(pollEvery, w.poll)
 	for i, d := range w.devices {
@@ -89,7 +89,7 @@ func (w *World) poll() {
 			}
 		}
 		if w.mishap(w.o.Faults.LostAsk) {
-			continue // a sample that nobody takes
+			continue // the sample is lost
 		}
 		door{w}.Tell(&try{}, d.id, &messages.ObserveDevice{ForeignBytes: used - min(ours, used),
 			Reading: &messages.DeviceReading{Kind: "cuda", CapacityBytes: d.capacity, UsedBytes: used, Lost: d.lost, LostReason: "it fell off the bus"}})

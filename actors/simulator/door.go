@@ -10,7 +10,7 @@ import (
 )
 
 // try is one try of owed work: a context that never ends by itself. A port that would have to wait names what for: the try is parked until
-// that happens. A try that pauses is performed anew after the pause, and goes on behind it.
+// that happens. A try that pauses is performed again after the pause, and doesn't pause then.
 type try struct {
 	until string
 	pause time.Duration
@@ -22,7 +22,7 @@ type tryKey struct{}
 // Deadline implements context.Context.
 func (*try) Deadline() (time.Time, bool) { return time.Time{}, false }
 
-// Done implements context.Context: nobody waits for it.
+// Done implements context.Context. No port waits for it.
 func (*try) Done() <-chan struct{} { return nil }
 
 // Err tells whether the try is parked: to a kind that looks like a cancelled one, after which the work stays owed.
@@ -71,7 +71,7 @@ type door struct{ w *World }
 
 var _ messages.Door = door{}
 
-// Ask dispatches at once. A question can be lost, be answered too late for who asked, or lose its answer. Mail keeps its order.
+// Ask dispatches at once. A command can be lost, be taken after its sender stopped waiting, or lose its answer. Mail keeps its order.
 func (d door) Ask(ctx context.Context, to messages.ActorID, command proto.Message) (messages.Reply, error) {
 	if t, ok := ctx.Value(tryKey{}).(*try); ok && t.parked() {
 		return messages.Reply{}, context.Canceled

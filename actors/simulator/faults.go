@@ -10,7 +10,7 @@ import (
 
 // Faults are the chances, from 0 to 1, that things go wrong: each time one could. The zero value is a good world.
 type Faults struct {
-	// Every is the mean time between mishaps of the world: deaths, hangs, strangers, lost devices, orders of people. 0 = none.
+	// Every is the mean time between mishaps of the world: deaths, hangs, foreign memory, lost devices, orders of people. 0 = none.
 	Every time.Duration
 	// Crash is the coordinator's chance to die at any single step; ActorCrash an actor's, on either side of an append.
 	Crash, ActorCrash                         float64
@@ -28,7 +28,7 @@ func Rough() Faults {
 		DoubleReport: 0.05, StartFails: 0.05, LoadDies: 0.05, LoadHangs: 0.02, SlowStop: 0.1, SlowDriver: 0.3, ClockJumps: true}
 }
 
-// mishap throws the dice. Nothing goes wrong in a calm world; a chance of 0 takes nothing from the seed.
+// mishap tells whether something goes wrong now. Nothing does in a calm world. A chance of 0 draws no random number.
 func (w *World) mishap(chance float64) bool {
 	return chance > 0 && !w.calm && w.rng.Float64() < chance
 }
@@ -62,7 +62,7 @@ func (w *World) mishaps() {
 	case 1:
 		w.hangOne()
 	case 2, 3:
-		w.strangersMove()
+		w.foreignUseMoves()
 	case 4:
 		w.loseDevice()
 	case 5:
@@ -94,14 +94,14 @@ func (w *World) hangOne() {
 	}
 }
 
-// strangersMove lets other programs take up to half of a device, or give it back.
-func (w *World) strangersMove() {
+// foreignUseMoves lets other programs take up to half of a device, or give it back.
+func (w *World) foreignUseMoves() {
 	d := w.devices[w.rng.IntN(len(w.devices))]
-	d.strangers = 0
+	d.foreign = 0
 	if w.rng.IntN(2) == 0 {
-		d.strangers = w.rng.Uint64N(d.capacity / 2)
+		d.foreign = w.rng.Uint64N(d.capacity / 2)
 	}
-	w.say("strangers hold %s of %s", messages.FormatBytes(d.strangers), d.id)
+	w.say("other programs hold %s of %s", messages.FormatBytes(d.foreign), d.id)
 }
 
 // loseDevice takes a device away with all that runs there, for a while.
@@ -138,7 +138,7 @@ func (w *World) grow() {
 	}
 }
 
-// order is a person's or a program's: load, unload, pin for a while, declare anew, lease.
+// order is a person's or a program's: load, unload, pin for a while, declare another revision, lease.
 func (w *World) order() {
 	if w.down {
 		return
@@ -185,12 +185,12 @@ func (w *World) order() {
 	door{w}.Tell(&try{}, id, c)
 }
 
-// settleDown ends what goes wrong: devices are back, strangers gone, hung workers killed, unwell ones cured.
+// settleDown ends what goes wrong: devices are back, foreign memory is free, hung workers are killed, degraded ones are cured.
 func (w *World) settleDown() {
 	w.calm = true
 	w.say("calm")
 	for _, d := range w.devices {
-		d.strangers, d.lost = 0, false
+		d.foreign, d.lost = 0, false
 	}
 	for _, k := range append([]*worker(nil), w.workers...) {
 		k.condition = well

@@ -203,7 +203,7 @@ func (n *node[S]) Now() time.Time { return n.w.now() }
 // NewID implements entity.World.
 func (n *node[S]) NewID() string { return n.w.newID() }
 
-// Log implements entity.World: what happens is told in the world's own words.
+// Log implements entity.World. The trace says what happens.
 func (n *node[S]) Log() *slog.Logger { return noLog }
 
 var noLog = slog.New(slog.DiscardHandler)

@@ -22,8 +22,8 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		plants Plants
 		says   string
 	}{
-		"a ledger forgets strangers": {Plants{GPU: ledgerSeeing(func(s gpu.State) gpu.State { s.Foreign = 0; return s })}, "granted memory over its limit"},
-		"a ledger grants its margin": {Plants{GPU: ledgerSeeing(func(s gpu.State) gpu.State { s.Margin = 0; return s })}, "granted memory over its limit"},
+		"a ledger forgets foreign memory": {Plants{GPU: ledgerSeeing(func(s gpu.State) gpu.State { s.Foreign = 0; return s })}, "granted memory over its limit"},
+		"a ledger grants its margin":      {Plants{GPU: ledgerSeeing(func(s gpu.State) gpu.State { s.Margin = 0; return s })}, "granted memory over its limit"},
 		"a model forgets leases that go home": {Plants{Model: modelEvolving(func(s model.State) model.State {
 			s.Returning = nil
 			return s

@@ -11,7 +11,7 @@ import (
 	"modelops/messages"
 )
 
-// Replicas are actors that come into being when their model first speaks to them, and stay for good: their names are used again.
+// Replicas are actors that exist from the first command to them. They are never removed: their names are used again.
 
 // condition is what a worker that says it is well does to requests.
 type condition int
@@ -85,7 +85,7 @@ func (w *World) found(id messages.ActorID) anyNode {
 	return nil
 }
 
-// replicated tells whether any model may have replicas. Other worlds throw no dice for them.
+// replicated tells whether any model may have replicas. Other worlds draw no random numbers for them.
 func (w *World) replicated() bool {
 	for _, m := range w.o.Models {
 		if m.MaxReplicas > 1 {
@@ -138,7 +138,7 @@ func (w *World) stored(id messages.ActorID, events []proto.Message) {
 	}
 }
 
-// checkReplaced: who takes the place of another worker is ready before that one has to go.
+// checkReplaced: a replacement is ready before the degraded worker has to go.
 func (w *World) checkReplaced(base messages.ActorID, e *messages.WorkerReplaced) {
 	if w.readied[messages.ModelActor(base.Host(), e.Replacement)] < w.degraded[base] {
 		w.violated("%s lets its worker go, but %s was never ready since", base, e.Replacement)
@@ -163,7 +163,7 @@ func (w *World) replicaUnrest(m *node[model.State]) string {
 			return fmt.Sprintf("%s hasn't heard of %s", name, m.id)
 		}
 	}
-	if s.Replacement != nil && (s.Phase != model.Failed || w.frontOf(w.byID[m.id]).pool.Ready()) { // where nobody serves, who asks next lets a failed model try anew
+	if s.Replacement != nil && (s.Phase != model.Failed || w.frontOf(w.byID[m.id]).pool.Ready()) { // where no endpoint is ready, the next request lets a failed model try again
 		return fmt.Sprintf("%s replaces the worker of %s", m.id, s.Replacement.Replica)
 	}
 	return ""

@@ -19,8 +19,8 @@ func (w *World) turn() time.Duration {
 	return w.o.DrainTimeout + stopLongest + driverLongest + 2*(longest*6/5) + time.Second
 }
 
-// Bound is the longest that a request may wait for its model when nothing goes wrong: until who is busy must end its turn, then behind
-// everybody who has waited longer, and once more for a guess that was too small.
+// Bound is the longest that a request may wait for its model when nothing goes wrong: until busy models must end their turn, then behind every
+// model that has waited longer, and once more for an estimate that was too small.
 func (w *World) Bound() time.Duration {
 	n := 0
 	for _, m := range w.o.Models {
@@ -59,7 +59,7 @@ func (w *World) serveAgain(ctx context.Context) error {
 	if err := w.toRest(ctx, w.Bound()+recovery); err != nil {
 		return err
 	}
-	w.restart() // what was down comes back by itself; failures of the rough time are nobody's fault now
+	w.restart() // a coordinator that is down comes back by itself
 	var probes []*request
 	for _, m := range w.o.Models {
 		probes = append(probes, w.call(m.Name, 10*time.Millisecond))

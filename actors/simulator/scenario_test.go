@@ -251,14 +251,14 @@ func TestS13AWorkerThatDiesMidLoadPinsNobody(t *testing.T) {
 func TestS18TheNextLoadSeesWhatStrangersTook(t *testing.T) {
 	s := onStage(t, oneCard(plain("there", 8), plain("next", 14)))
 	s.ready("there")
-	s.devices[0].strangers = 10 * messages.GiB
+	s.devices[0].foreign = 10 * messages.GiB
 	s.lasts(2 * pollEvery)
 	r := s.call("next", time.Second)
 	s.lasts(5 * time.Second)
 	if r.ended || len(s.workers) != 1 {
 		t.Errorf("14 GiB were loaded beside 10 GiB of strangers and 8 GiB of ours in 24 (ended %t, %d workers)", r.ended, len(s.workers))
 	}
-	s.devices[0].strangers = 0
+	s.devices[0].foreign = 0
 	if s.ended(r, s.Bound()); r.code != 0 {
 		t.Errorf("when the strangers had gone it got %s", r.code)
 	}

@@ -113,7 +113,7 @@ func (w *World) Summary() Summary {
 // traced is how many of the last steps are told with a violation.
 const traced = 40
 
-// trace keeps the last things that were said, and words them only when somebody asks.
+// trace keeps the last steps, and formats them only when they are read.
 type trace struct {
 	said [traced]utterance
 	n    int
@@ -141,7 +141,7 @@ func (t *trace) words() (out []string) {
 
 func name(m proto.Message) string { return string(m.ProtoReflect().Descriptor().Name()) }
 
-// told are the names of events, worded late.
+// told are the names of events, formatted when the trace is read.
 type told []proto.Message
 
 func (t told) String() string {

@@ -88,7 +88,7 @@ func (r runtime) Start(ctx context.Context, spec *messages.ModelSpec, p *message
 		}
 		k = w.spawn(w.indexOf(p.Holder), p, nonce)
 	}
-	if w.mishap(w.o.Faults.StartFails) { // it runs, and nobody heard
+	if w.mishap(w.o.Faults.StartFails) { // it runs, but the answer is lost
 		w.after(time.Second, func() { w.poke("start/" + nonce) })
 		return nil, notYet(ctx, "start/"+nonce)
 	}
@@ -270,7 +270,7 @@ func (r runtime) Sleep(_ context.Context, spec *messages.ModelSpec, worker *mess
 	return k.bytes(), nil
 }
 
-// Wake implements model.Runtime. Nobody wakes up where there is no memory for it.
+// Wake implements model.Runtime. It fails where the device has no memory for it.
 func (r runtime) Wake(_ context.Context, spec *messages.ModelSpec, worker *messages.Worker) error {
 	k := r.w.withNonce(worker.Nonce)
 	switch {
@@ -300,7 +300,7 @@ func (r runtime) Find(_ context.Context, nonce string) (*messages.Worker, error)
 	return nil, nil
 }
 
-// leaseTimer is the time a lease has to live; nobody renews here.
+// leaseTimer is the time a lease has to live. No lease is renewed here.
 func leaseTimer(s gpu.State, key string) (time.Duration, proto.Message, bool) {
 	lease, ok := strings.CutPrefix(key, "expire/")
 	l := s.Leases[lease]

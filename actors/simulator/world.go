@@ -28,7 +28,7 @@ type Options struct {
 	Policy string // of the arbiter; empty = its own
 	// MaxLoads bounds loads at a time; 0 = 2.
 	MaxLoads int
-	// MaxWait is when busy models must end their turn for who waits; 0 = 30 s.
+	// MaxWait is after how long busy models must end their turn for a model that waits; 0 = 30 s.
 	MaxWait time.Duration
 	// Collation is how long after its last answer a model counts as busy for others; 0 = not at all.
 	Collation time.Duration
@@ -202,7 +202,7 @@ func (w *World) makeModels() {
 }
 
 // now is the coordinator's clock. It is set by the wall clock at each start, never before what the journal holds, and runs steadily from
-// then on: an hour that somebody sets the wall clock back must not make anybody wait for an hour.
+// then on: when the wall clock is set back an hour, no request may wait for that hour.
 func (w *World) now() time.Time {
 	if w.o.Plants.WallClock {
 		return w.wall()
