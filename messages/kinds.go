@@ -25,6 +25,12 @@ func kindNamed(name string) (KindInfo, bool) {
 	return kindTable[i], true
 }
 
+// Holds tells whether actors of a kind hold device memory.
+func Holds(kind string) bool {
+	info, _ := kindNamed(kind)
+	return info.Holds
+}
+
 // CommandInfo is a command that actors of a kind take. An empty kind stands for all.
 type CommandInfo struct {
 	Kind       string

@@ -82,6 +82,12 @@ func Owed(s State) []entity.Effect {
 	return out
 }
 
+// Delay implements entity.Delayed.
+func (giveUp) Delay() time.Duration { return defragWithin }
+
+// Delay implements entity.Delayed.
+func (unclaimed) Delay() time.Duration { return takeOverWithin }
+
 // Pace: a victim that drains is asked again until it is gone.
 func (evict) Pace() (first, longest time.Duration) {
 	return 10 * time.Millisecond, 250 * time.Millisecond
@@ -95,8 +101,8 @@ func (bringBack) Pace() (first, longest time.Duration) {
 	return 50 * time.Millisecond, time.Second
 }
 
-// DefragWithin is when a plan that doesn't come to its end is given up.
-const DefragWithin = 10 * time.Minute
+// defragWithin is when a plan that doesn't come to its end is given up.
+const defragWithin = 10 * time.Minute
 
 // askWithin bounds one question to an owner; the work stays owed when there is no answer.
 const askWithin = 5 * time.Second
@@ -107,21 +113,13 @@ const takeOverWithin = 15 * time.Second
 type ports struct{ door messages.Door }
 
 func (h ports) perform(ctx context.Context, effect entity.Effect) (proto.Message, error) {
-	if e, ok := effect.(giveUp); ok {
-		if err := entity.Pause(ctx, DefragWithin); err != nil {
-			return nil, err
-		}
-		return &messages.EndDefrag{Id: e.ID, Reason: "it took longer than " + DefragWithin.String()}, nil
-	}
-	if e, ok := effect.(unclaimed); ok {
-		if err := entity.Pause(ctx, takeOverWithin); err != nil {
-			return nil, err
-		}
-		return &messages.AbandonPlacement{Id: e.ID, Reason: "its memory was not taken over within " + takeOverWithin.String()}, nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
 	switch e := effect.(type) {
+	case giveUp:
+		return &messages.EndDefrag{Id: e.ID, Reason: "it took longer than " + defragWithin.String()}, nil
+	case unclaimed:
+		return &messages.AbandonPlacement{Id: e.ID, Reason: "its memory was not taken over within " + takeOverWithin.String()}, nil
 	case moveOut:
 		return h.moveOut(ctx, e)
 	case bringBack:

@@ -2,6 +2,7 @@ package gpu
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -24,15 +25,36 @@ type expire struct {
 
 func (e expire) Key() string { return "expire/" + e.Lease }
 
-// Owed lists a timer per lease that has a time to live. After a restart each starts anew: a lease lives longer, never shorter.
+// Owed lists a timer for each lease that has a time to live, and a comparison with its holder for each whose holder is an actor. After a
+// restart both begin anew: a lease lives longer, never shorter.
 func Owed(s State) []entity.Effect {
 	var out []entity.Effect
 	for _, id := range slices.Sorted(maps.Keys(s.Leases)) {
-		if l := s.Leases[id]; l.TTL > 0 {
+		l := s.Leases[id]
+		if l.TTL > 0 {
 			out = append(out, expire{Device: s.ID, Lease: id, Holder: l.Holder, Epoch: l.Epoch, TTL: time.Duration(l.TTL) * time.Second})
+		}
+		if holder, err := messages.ParseActorID(l.Holder); err == nil && messages.Holds(holder.Kind) {
+			out = append(out, reconcile{Lease: id, Holder: holder, Epoch: l.Epoch, TakenOver: l.TakenOver})
 		}
 	}
 	return out
+}
+
+// ports are what a ledger touches the world with.
+type ports struct {
+	renewals *renewals
+	door     messages.Door
+}
+
+func (p ports) perform(ctx context.Context, effect entity.Effect) (proto.Message, error) {
+	switch e := effect.(type) {
+	case expire:
+		return p.renewals.expire(ctx, e)
+	case reconcile:
+		return p.reconcile(ctx, e)
+	}
+	panic(fmt.Sprintf("a ledger owes no %T", effect))
 }
 
 // timer names the time of a lease. Lease names are chosen by callers: two devices may have a lease of one name.
@@ -79,8 +101,8 @@ func (r *renewals) forget(lease timer, from *time.Time) {
 	}
 }
 
-func (r *renewals) perform(ctx context.Context, effect entity.Effect) (proto.Message, error) {
-	e := effect.(expire)
+// expire waits until a lease's time is over.
+func (r *renewals) expire(ctx context.Context, e expire) (proto.Message, error) {
 	lease := timer{e.Device, e.Lease}
 	from := r.watch(lease)
 	defer r.forget(lease, from)

@@ -12,7 +12,7 @@ import (
 // S30: a lease's time runs on the monotonic clock, and begins anew with each renewal.
 func TestRenewal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		kind := Kind()
+		kind := Kind(nil)
 		gpu0, gpu1 := messages.GPUActor("main_pc", "gpu0"), messages.GPUActor("main_pc", "gpu1")
 		renew := func(device messages.ActorID, lease string) { kind.Accepted(device, &messages.RenewLease{Lease: lease}) }
 		began, over := time.Now(), make(chan time.Duration, 1)
@@ -42,10 +42,10 @@ func TestRenewalsLeaveNothingBehind(t *testing.T) {
 		r := &renewals{at: map[timer]*time.Time{}}
 		r.note(timer{Lease: "unknown"})
 		first, cancel := context.WithCancel(t.Context())
-		go func() { _, _ = r.perform(first, expire{Lease: "l1", TTL: time.Hour}) }()
+		go func() { _, _ = r.expire(first, expire{Lease: "l1", TTL: time.Hour}) }()
 		synctest.Wait()
 		second, cancelSecond := context.WithCancel(t.Context())
-		go func() { _, _ = r.perform(second, expire{Lease: "l1", TTL: time.Hour}) }()
+		go func() { _, _ = r.expire(second, expire{Lease: "l1", TTL: time.Hour}) }()
 		synctest.Wait()
 		cancel()
 		synctest.Wait()

@@ -36,6 +36,7 @@ type Lease struct {
 	Epoch     uint64
 	TTL       uint32 // seconds; 0 = until released
 	GrantedMS int64
+	TakenOver bool `json:",omitempty"` // its holder has measured or resized it
 }
 
 // New is the ledger of a device nobody has registered yet.
@@ -93,13 +94,13 @@ func Evolve(s State, event proto.Message, sequence uint64) State {
 	case *messages.VramSettled:
 		if l, ok := s.Leases[e.Lease]; ok {
 			s.Leases = maps.Clone(s.Leases)
-			l.Measured = e.MeasuredBytes
+			l.Measured, l.TakenOver = e.MeasuredBytes, true
 			s.Leases[e.Lease] = l
 		}
 	case *messages.VramResized:
 		if l, ok := s.Leases[e.Lease]; ok {
 			s.Leases = maps.Clone(s.Leases)
-			l.Bytes, l.Measured = e.Bytes, 0
+			l.Bytes, l.Measured, l.TakenOver = e.Bytes, 0, true
 			s.Leases[e.Lease] = l
 		}
 	case *messages.VramReleased:

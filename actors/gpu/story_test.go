@@ -12,5 +12,5 @@ func TestStories(t *testing.T) {
 }
 
 func fresh() *entitytest.Bench[State] {
-	return entitytest.Drive(Kind(), messages.GPUActor("main_pc", "gpu0"))
+	return entitytest.Drive(Kind(nil), messages.GPUActor("main_pc", "gpu0"))
 }

@@ -93,6 +93,9 @@ func (e drain) Key() string { return fmt.Sprintf("drain/%d/%t", e.Attempt, e.For
 func (e stop) Key() string  { return fmt.Sprintf("stop/%d", e.Attempt) }
 func (e retry) Key() string { return fmt.Sprintf("retry/%d", e.Attempt) }
 
+// Delay implements entity.Delayed: the pause before the next try.
+func (e retry) Delay() time.Duration { return e.After }
+
 // Pace: the arbiter's answer is usually there within a few milliseconds.
 func (place) Pace() (first, longest time.Duration) {
 	return 5 * time.Millisecond, 250 * time.Millisecond
@@ -131,6 +134,9 @@ func Owed(s State) []entity.Effect {
 		out = append(out, stop{s.Spec, s.Worker, s.Nonce, s.Attempt})
 	case Waiting:
 		out = append(out, retry{s.Attempt, time.Duration(s.RetryMS) * time.Millisecond})
+	}
+	if s.Phase == Loading || s.settledIn() {
+		out = append(out, verify{s.Placement, s.Attempt})
 	}
 	return out
 }
@@ -187,10 +193,9 @@ func (h ports) perform(ctx context.Context, effect entity.Effect) (proto.Message
 		return h.stop(ctx, e)
 	case giveBack:
 		return h.giveBack(ctx, e)
+	case verify:
+		return h.verify(ctx, e)
 	case retry:
-		if err := entity.Pause(ctx, e.After); err != nil {
-			return nil, err
-		}
 		return &messages.RetryLoad{Attempt: e.Attempt}, nil
 	}
 	panic(fmt.Sprintf("model owes no %T", effect))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -23,11 +24,29 @@ type (
 		Attempt   uint64
 	}
 	giveBack struct{ Placement *messages.Placement }
+	verify   struct { // compare the leases with what their owners say
+		Placement *messages.Placement
+		Attempt   uint64
+	}
+)
+
+const (
+	// verifyAfter is when leases are first compared: after a cold start is over, and soon after a worker is adopted.
+	verifyAfter = 5 * time.Second
+	// verifyEvery is how long a worker may run on a lost lease unseen. A question costs some 10 us here and nothing in the journal.
+	verifyEvery = time.Minute
 )
 
 func (e settle) Key() string   { return fmt.Sprintf("settle/%d/%d", e.Attempt, e.Measured) }
 func (e shrink) Key() string   { return fmt.Sprintf("shrink/%d/%d", e.Attempt, e.Bytes) }
 func (e giveBack) Key() string { return "return/" + e.Placement.Id }
+func (e verify) Key() string   { return fmt.Sprintf("verify/%d", e.Attempt) }
+
+// Delay implements entity.Delayed.
+func (verify) Delay() time.Duration { return verifyAfter }
+
+// Pace implements entity.Paced.
+func (verify) Pace() (first, longest time.Duration) { return verifyEvery, verifyEvery }
 
 // settle tells the owner of each device what the worker was measured to hold there.
 func (h ports) settle(ctx context.Context, e settle) (proto.Message, error) {
@@ -89,6 +108,28 @@ func (h ports) giveBack(ctx context.Context, e giveBack) (proto.Message, error) 
 		}
 	}
 	return &messages.ReportLeaseReturned{Placement: e.Placement.Id}, nil
+}
+
+// verify reports the first lease of a placement that its owner doesn't know any more, or granted to another. An owner that can't be asked is
+// asked again: only its answer counts.
+func (h ports) verify(ctx context.Context, e verify) (proto.Message, error) {
+	for _, share := range e.Placement.Shares {
+		r, err := h.door.Ask(ctx, gpuOf(share.Gpu), &messages.CheckLease{Lease: share.Lease, Holder: e.Placement.Holder, Epoch: share.Epoch})
+		if err != nil {
+			return nil, fmt.Errorf("whether lease %s holds can't be known: %w", share.Lease, err)
+		}
+		reason := ""
+		switch reply, _ := r.Answer.(*messages.LeaseReply); reply.GetState() {
+		case messages.LeaseReply_gone:
+			reason = share.Gpu + " doesn't know it"
+		case messages.LeaseReply_fenced:
+			reason = share.Gpu + " granted it to another"
+		default:
+			continue
+		}
+		return &messages.ReportLeaseLost{Attempt: e.Attempt, Lease: share.Lease, Epoch: share.Epoch, Reason: reason}, nil
+	}
+	return nil, nil
 }
 
 // lost tells that an owner doesn't know a lease any more, or holds it for somebody else: nothing is left to change of it.

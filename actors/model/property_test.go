@@ -33,8 +33,8 @@ func success(e entity.Effect) proto.Message {
 		return &messages.ReportWorkerStarted{Attempt: e.Attempt, Worker: &messages.Worker{Pid: 7, Nonce: e.Nonce}}
 	case await:
 		return &messages.ReportWorkerReady{Attempt: e.Attempt, MeasuredBytes: 1 << 29, Slots: 2}
-	case watch:
-		return nil // a healthy worker has no end
+	case watch, verify:
+		return nil // a healthy worker has no end, and its leases hold
 	case settle:
 		return &messages.ReportLeaseSettled{Attempt: e.Attempt}
 	case drain:
@@ -207,6 +207,7 @@ func sound(t *rapid.T, m *machine, after string) {
 		"a worker on its way that nobody watches":      s.sleeping() && !has("watch/"),
 		"asleep and holds nothing or too much":         s.Phase == Asleep && (s.SleepBytes == 0 || s.SleepBytes > max(s.full(), 1)),
 		"two amounts told to the ledger":               has("shrink/") && (has("wake/") || has("settle/")),
+		"a worker whose leases nobody verifies":        (s.settledIn() || s.Phase == Loading) && !has("verify/"),
 		"sleeping though nobody wants it":              s.sleeping() && !s.Wanted,
 		"a replica is kept that nobody removes":        !s.Wanted && slices.ContainsFunc(slices.Collect(maps.Keys(s.Replicas)), func(n string) bool { return !has("remove_replica/" + n + "/") }),
 		"a desired replica that isn't wanted":          slices.ContainsFunc(s.desiredReplicas(), func(n string) bool { return !s.Replicas[n].Wanted }),

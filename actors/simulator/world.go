@@ -163,7 +163,7 @@ func New(o Options) *World {
 }
 
 func (w *World) makeDevices() {
-	kind := gpu.Kind()
+	kind := gpu.Kind(door{w})
 	if w.o.Plants.GPU != nil {
 		kind = w.o.Plants.GPU(kind)
 	}

@@ -1,0 +1,68 @@
+package gpu
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"modelops/messages"
+)
+
+const (
+	// reconcileAfter is when a lease is first compared with its holder. By then nearly every lease is taken over, so that one question is
+	// enough, and a start under load asks nothing.
+	reconcileAfter = 30 * time.Second
+	// reconcileEvery is how long a difference stays unseen at most. A question costs some 10 us here and nothing in the journal.
+	reconcileEvery = time.Minute
+	// askWithin bounds one comparison; without an answer it is made again.
+	askWithin = 5 * time.Second
+)
+
+// reconcile compares a lease with what its holder says.
+type reconcile struct {
+	Lease     string
+	Holder    messages.ActorID
+	Epoch     uint64
+	TakenOver bool
+}
+
+func (e reconcile) Key() string { return "reconcile/" + e.Lease }
+
+// Delay implements entity.Delayed.
+func (reconcile) Delay() time.Duration { return reconcileAfter }
+
+// Pace implements entity.Paced.
+func (reconcile) Pace() (first, longest time.Duration) { return reconcileEvery, reconcileEvery }
+
+// reconcile reports a lease that nobody knows. The arbiter holds it from before it is granted until its holder has it. So whoever asks the
+// arbiter first and the holder then finds one of them; the holder is asked before as well because it nearly always has it. What can't be
+// asked isn't taken for a no: the comparison is made again.
+func (p ports) reconcile(ctx context.Context, e reconcile) (proto.Message, error) {
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	for _, actor := range []messages.ActorID{e.Holder, messages.ArbiterActor(), e.Holder} {
+		holds, err := p.holds(ctx, actor, e)
+		if err != nil || holds {
+			return nil, err
+		}
+	}
+	reason := "nobody took it over: neither its holder nor the arbiter knows it"
+	if e.TakenOver {
+		reason = "its holder had it and doesn't know it any more"
+	}
+	return &messages.ReportLeaseDiffers{Lease: e.Lease, Holder: e.Holder.String(), Epoch: e.Epoch, Reason: reason}, nil
+}
+
+func (p ports) holds(ctx context.Context, actor messages.ActorID, e reconcile) (bool, error) {
+	r, err := p.door.Ask(ctx, actor, &messages.QueryHolding{Lease: e.Lease, Epoch: e.Epoch})
+	if err != nil {
+		return false, fmt.Errorf("whether %s has lease %s can't be known: %w", actor, e.Lease, err)
+	}
+	reply, ok := r.Answer.(*messages.HoldingReply)
+	if !ok {
+		return false, fmt.Errorf("%s answers %T", actor, r.Answer)
+	}
+	return reply.Holds, nil
+}
