@@ -1,7 +1,6 @@
 package control
 
 import (
-	"cmp"
 	"context"
 	"strings"
 	"sync"
@@ -22,8 +21,8 @@ const (
 type Requests struct {
 	// Now is the time of the journal. Required.
 	Now func() time.Time
-	// PID is the process of a model's worker now, by its name; 0 = it has none. Required.
-	PID func(model string) int64
+	// PID is the process of a model actor's worker now; 0 = it has none. Required.
+	PID func(model messages.ActorID) int64
 
 	mu    sync.Mutex
 	slots [rememberedRequests]*remembered
@@ -61,7 +60,7 @@ func (m *remembered) Granted(g *messages.Grant) {
 	if m == nil {
 		return
 	}
-	pid := m.all.PID(cmp.Or(g.Replica, g.Model))
+	pid := m.all.PID(g.Actor)
 	m.all.mu.Lock()
 	defer m.all.mu.Unlock()
 	m.model = g.Model

@@ -13,14 +13,19 @@ import (
 
 func remember() *Requests {
 	now := time.UnixMilli(0)
-	return &Requests{Now: func() time.Time { now = now.Add(time.Second); return now }, PID: func(string) int64 { return 42 }}
+	return &Requests{Now: func() time.Time { now = now.Add(time.Second); return now }, PID: func(model messages.ActorID) int64 {
+		if model != messages.ModelActor("pc2", "tiny~2") {
+			return 0
+		}
+		return 42
+	}}
 }
 
 func as(id string) context.Context {
 	return messages.WithMeta(context.Background(), messages.Meta{Correlation: id})
 }
 
-var atTiny = &messages.Grant{Model: "tiny", URL: "http://127.0.0.1:1", Position: 2}
+var atTiny = &messages.Grant{Actor: messages.ModelActor("pc2", "tiny~2"), Model: "tiny", URL: "http://127.0.0.1:1", Position: 2}
 
 func TestRequestsAreRemembered(t *testing.T) {
 	all := remember()

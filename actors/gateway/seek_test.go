@@ -193,3 +193,27 @@ func TestEnsure(t *testing.T) {
 		}
 	})
 }
+
+// An unload is the later order: it ends the loads that people wait for, and the requests go on to want the model.
+func TestUnloadEndsLoads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, _ := rig(1, "absent")
+		done := make(chan error, 1)
+		go func() { done <- g.Ensure(t.Context(), "tiny") }()
+		request := admit(g, t.Context())
+		synctest.Wait()
+		g.Update(view(1, "loading"))
+		g.Update(view(1, "absent"))
+		if err := <-done; messages.CodeOf(err) != messages.Unavailable {
+			t.Errorf("the load ended with %v", err)
+		}
+		g.Update(view(2, "loading"))
+		g.Update(view(2, "ready"))
+		a := <-request
+		if a.err != nil {
+			t.Fatal(a.err)
+		}
+		a.grant.Release(messages.Outcome{})
+		empty(t, g)
+	})
+}

@@ -36,8 +36,8 @@ func (d *daemon) plant(context.Context) error {
 	d.feed = journal.NewFeed(d.journal)
 	d.book = explain.NewBook(history{d.journal})
 	d.alongside(d.book.Run)
-	d.requests = &control.Requests{Now: d.clock.Now, PID: func(model string) int64 {
-		return d.view.Model(messages.ModelActor(d.host, model)).GetWorker().GetPid()
+	d.requests = &control.Requests{Now: d.clock.Now, PID: func(model messages.ActorID) int64 {
+		return d.view.Model(model).GetWorker().GetPid()
 	}}
 	d.recovery = host.NewRecovery(d.host, d.tree, d.log)
 	d.gateway = gateway.New(gateway.Options{
