@@ -56,7 +56,7 @@ func paired(seed uint64) Options {
 // shared is the small world in which requests have classes, and all models share three places.
 func shared(seed uint64) Options {
 	o := small(seed)
-	o.Classes, o.HostPlaces = 3, 3
+	o.Classes, o.HostPlaces = 3, 2
 	return o
 }
 
