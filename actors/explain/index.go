@@ -26,14 +26,14 @@ type index struct {
 type limits struct {
 	ids    int // marks of placements, leases and requests: some 0.7 for each event, 16 bytes each
 	models int // marks of models' facts: some 0.6 for each event, 16 bytes each
-	notes  int
+	notes  int // notes of decisions that evict, and of rollouts; some 32 bytes each. Up to twice as many are kept
 	recent int // ids of decisions
 	chunk  int // marks that are let go at once
 }
 
 // The defaults hold the placements, leases and requests of the last 1.5 million events in 16 MiB, and each model's facts of the last 200,000
-// events in 2 MiB.
-var defaultLimits = limits{ids: 1 << 20, models: 1 << 17, notes: 1 << 15, recent: 1 << 12, chunk: 1 << 12}
+// events in 2 MiB. Notes take 4 MiB at most, and their texts.
+var defaultLimits = limits{ids: 1 << 20, models: 1 << 17, notes: 1 << 16, recent: 1 << 12, chunk: 1 << 12}
 
 func newIndex(l limits) *index {
 	return &index{latest: newLatest(), stories: map[string]*story{}, models: trail{most: l.models, chunk: l.chunk},

@@ -139,8 +139,8 @@ func (l lookup) showID(r *reading, own []fact) error {
 	if err := l.annotate(own); err != nil {
 		return err
 	}
+	r.tellLease(r.question.ID, own)
 	r.show(own)
-	r.tellLease(r.question.ID)
 	return nil
 }
 

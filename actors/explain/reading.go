@@ -76,9 +76,9 @@ func (r *reading) tell(s story, of facts) {
 func (r *reading) show(all []fact) { r.window = all[max(0, len(all)-keep):] }
 
 // tellLease follows the lease of an id through its facts. What it holds now is what its ledger says.
-func (r *reading) tellLease(id string) {
-	for i := range r.window {
-		f := &r.window[i]
+func (r *reading) tellLease(id string, own []fact) {
+	for i := range own {
+		f := &own[i]
 		switch e := f.event.(type) {
 		case *messages.VramReserved:
 			if e.Lease == id {

@@ -49,7 +49,11 @@ func (t *trail) add(about topic, sequence uint64, nth int) {
 		return
 	}
 	if n := len(t.chunks); n == 0 || len(t.chunks[n-1]) == t.chunk {
-		t.chunks = append(t.chunks, nil)
+		var next []mark
+		if n > 0 { // small journals stay small
+			next = make([]mark, 0, t.chunk)
+		}
+		t.chunks = append(t.chunks, next)
 		if t.most > 0 && n*t.chunk >= t.most {
 			old := t.chunks[0]
 			t.dropped = old[len(old)-1].sequence
@@ -77,9 +81,21 @@ type notes struct {
 	all     []ref
 	most    int    // 0 = no bound
 	dropped uint64 // sequence of the newest note that was let go; 0 = all are here
+	texts   map[string]string
 }
 
+// mostTexts bounds the texts of which copies are avoided: the same models stay on the same devices again and again.
+const mostTexts = 1024
+
 func (n *notes) add(r ref) {
+	if known, ok := n.texts[r.note]; ok {
+		r.note = known
+	} else {
+		if n.texts == nil || len(n.texts) == mostTexts {
+			n.texts = map[string]string{}
+		}
+		n.texts[r.note] = r.note
+	}
 	n.all = append(n.all, r)
 	if n.most > 0 && len(n.all) == 2*n.most {
 		n.dropped = n.all[n.most-1].sequence

@@ -136,6 +136,34 @@ func measureLongJournal(t *testing.T, f *findings) {
 	p50 := median(took)
 	f.add(finding{"1 M-event journal with snapshots: ready", "<= 1 s", fmt.Sprintf("p50 %s, longest %s", ms(p50), ms(quantile(took, 1))), p50 <= time.Second,
 		fmt.Sprintf("from the start of the process until `/health` says 200, after a good stop, files in the page cache, more than 30 s after the last decision; opening the journal alone, which reads what changed since the last start, took %s", ms(median(opened)))})
+	measureWhy(t, f, d)
+}
+
+// measureWhy starts the daemon on the long journal and asks about several subjects over HTTP. The first question builds the index.
+func measureWhy(t *testing.T, f *findings, d *daemon) {
+	t.Helper()
+	d.ready(t)
+	began := time.Now()
+	d.why(longName(0))
+	first := time.Since(began)
+	slowest, all := time.Duration(0), []string{}
+	for _, subject := range []string{longName(0), longName(longModels / 2), longName(longModels - 1), "lease/none", "request/none"} {
+		var took []time.Duration
+		for range 21 {
+			began := time.Now()
+			if a := d.get("/why/" + subject); a.status != http.StatusOK && a.status != http.StatusNotFound {
+				t.Fatalf("why %s: %s", subject, a)
+			}
+			took = append(took, time.Since(began))
+		}
+		slowest = max(slowest, median(took))
+		all = append(all, subject+" "+ms(median(took)))
+	}
+	if code := d.stop(); code != 0 {
+		t.Fatalf("the daemon ended with %d", code)
+	}
+	f.add(finding{"`why` on a 1 M-event journal", "<= 20 ms", "p50 " + ms(slowest) + ", the slowest of its subjects", slowest <= 20*time.Millisecond,
+		fmt.Sprintf("over HTTP, p50 of 21 each: %s; the first question, which waits until the index is built, took %s", strings.Join(all, ", "), ms(first))})
 }
 
 // Names of one length, so that one stands for another inside a message.
