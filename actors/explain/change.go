@@ -123,15 +123,15 @@ func (l *latest) wayOut(h held, p Present) string {
 	m, gpu := l.model(h.Holder), short(h.gpu)
 	switch {
 	case !l.knows(h.Holder):
-		return fmt.Sprintf("the end of lease %s: %s holds %s of %s", h.id, h.Holder, mib(h.holds()), gpu)
+		return fmt.Sprintf("the end of lease %s: %s holds %s of %s", h.id, h.Holder, mib(h.Holds()), gpu)
 	case pinner(m, p.Now) != "":
-		return fmt.Sprintf("unpin %s: it holds %s of %s, pinned by %s", short(h.Holder), mib(h.holds()), gpu, pinner(m, p.Now))
+		return fmt.Sprintf("unpin %s: it holds %s of %s, pinned by %s", short(h.Holder), mib(h.Holds()), gpu, pinner(m, p.Now))
 	case m.Phase == model.Asleep:
-		return fmt.Sprintf("%s to leave: it sleeps and holds %s of %s", short(h.Holder), mib(h.holds()), gpu)
+		return fmt.Sprintf("%s to leave: it sleeps and holds %s of %s", short(h.Holder), mib(h.Holds()), gpu)
 	case m.Phase == model.Ready:
-		return fmt.Sprintf("%s idle: it holds %s of %s, and a busy model is not evicted", short(h.Holder), mib(h.holds()), gpu)
+		return fmt.Sprintf("%s idle: it holds %s of %s, and a busy model is not evicted", short(h.Holder), mib(h.Holds()), gpu)
 	}
-	return fmt.Sprintf("%s to be through: it holds %s of %s and is %s", short(h.Holder), mib(h.holds()), gpu, m.Phase)
+	return fmt.Sprintf("%s to be through: it holds %s of %s and is %s", short(h.Holder), mib(h.Holds()), gpu, m.Phase)
 }
 
 // raise says which limit would have to be higher for a need, or that none helps.
@@ -189,6 +189,9 @@ func sooner(policy string) string {
 
 // toComeBack is what brings an absent model back.
 func (r *reading) toComeBack(m model.State) []string {
+	if need, ok := r.tooLarge(); ok {
+		return r.latest.toFit(need)
+	}
 	out := r.toStay()
 	if m.Retired || !r.latest.knows(r.model) {
 		return append(out, "declare it again: in the configuration, or modelops load NAME --path FILE")

@@ -1,8 +1,11 @@
 package explain
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
+
+	"google.golang.org/protobuf/proto"
 
 	"modelops/messages"
 )
@@ -88,6 +91,28 @@ func (x *index) modelsOf(holder string) []string {
 		}
 	}
 	return out
+}
+
+// wants is the holder that an event says a place is wanted for: what a request can cause.
+func wants(e proto.Message) (holder string, ok bool) {
+	switch e := e.(type) {
+	case *messages.ModelWanted:
+		return "", true // its own actor
+	case *messages.PlacementDecided:
+		return e.GetPlacement().GetHolder(), isModel(e.GetPlacement().GetHolder())
+	case *messages.PlacementPostponed:
+		return e.Holder, isModel(e.Holder)
+	}
+	return "", false
+}
+
+// modelWanted is the model that a request's fact is about; empty when none is known.
+func (x *index) modelWanted(f *fact) string {
+	holder, ok := wants(f.event)
+	if known := x.modelsOf(cmp.Or(holder, f.actor.String())); ok && len(known) > 0 {
+		return slices.Min(known) // of a model on several hosts, while none is chosen, the first by name
+	}
+	return ""
 }
 
 // idsOf lists the placements and leases that a fact is part of; nil when facts of its type never are. A placement's lease may have its id.

@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -30,6 +31,32 @@ func (r *reading) neverFits() (need uint64, ok bool) {
 	return mb * messages.MiB, err == nil
 }
 
+// tooLarge tells whether a model without a place fits no device, and what it needs: a request for it is refused at once. Nothing of that is
+// journaled, it follows from the declaration, what was measured, and the ledgers.
+func (r *reading) tooLarge() (need uint64, ok bool) {
+	m := r.latest.model(r.model)
+	need = cmp.Or(model.View(m).(*messages.ModelView).RememberedBytes, m.Spec.GetVramBytes())
+	shares := max(uint64(model.ShardsOf(m.Spec)), 1)
+	if need == 0 || resident(m) || m.Retired || m.Phase == model.Waiting || m.Phase == model.Failed {
+		return 0, false
+	}
+	var fits, seen uint64
+	for _, kind := range model.RunsOn(m.Spec) {
+		for _, device := range r.latest.devices() {
+			if s := r.latest.ledger(device); s.Kind == kind {
+				seen++
+				if (need+shares-1)/shares <= s.Limit() {
+					fits++
+				}
+			}
+		}
+		if seen > 0 {
+			break // only devices of the first kind that the host has are weighed
+		}
+	}
+	return need, seen > 0 && fits < shares
+}
+
 // tooSmall lists the devices that a need doesn't fit, from their ledgers.
 func (l *latest) tooSmall(need uint64) []*messages.Weighed {
 	var out []*messages.Weighed
@@ -44,18 +71,25 @@ func (l *latest) tooSmall(need uint64) []*messages.Weighed {
 	return out
 }
 
+// toFit is what would let a need that fits no device fit one.
+func (l *latest) toFit(need uint64) []string {
+	var out []string
+	var best uint64
+	for _, device := range l.devices() {
+		out = append(out, l.raise(device, need))
+		best = max(best, l.ledger(device).Limit())
+	}
+	if best > 0 {
+		out = append(out, "a need of at most "+mib(best)+": a smaller quantisation, a shorter context, or fewer parallel slots")
+	}
+	return out
+}
+
 // toLoad is what would let a failed model load.
 func (r *reading) toLoad(m model.State, p Present) []string {
 	var out []string
 	if need, ok := r.neverFits(); ok {
-		var best uint64
-		for _, device := range r.latest.devices() {
-			out = append(out, r.latest.raise(device, need))
-			best = max(best, r.latest.ledger(device).Limit())
-		}
-		if best > 0 {
-			out = append(out, "a need of at most "+mib(best)+": a smaller quantisation, a shorter context, or fewer parallel slots")
-		}
+		out = r.latest.toFit(need)
 	} else if r.failed != nil {
 		logs := "modelops logs " + short(r.model)
 		if hint := r.failed.event.(*messages.LoadFailed).GetError().GetHint(); hint != logs {

@@ -152,7 +152,13 @@ func ofModels() cases {
 			s := newTale().devices().declare("c", &messages.ModelSpec{}).tell(m("c"), &messages.ModelWanted{Reason: "preload", Attempt: 1})
 			return modelOf("c", s.tell("arbiter", &messages.PlacementPostponed{Holder: m("c"), Claim: "1", Reason: "2 models load already, at most 2 at a time"}))
 		},
-		"model-never-fits":   func() (*messages.Explanation, error) { return modelOf("e", tooLarge()) },
+		"model-never-fits": func() (*messages.Explanation, error) { return modelOf("e", tooLarge()) },
+		"model-too-large": func() (*messages.Explanation, error) {
+			s := newTale()
+			s.tell(dev("sim0"), &messages.DeviceRegistered{Kind: "simulated", CapacityBytes: 48000 * mb, MarginBytes: 512 * mb, SoftLimitBytes: 20000 * mb})
+			s.tell(dev("sim1"), &messages.DeviceRegistered{Kind: "simulated", CapacityBytes: 24000 * mb, MarginBytes: 512 * mb})
+			return modelOf("e", s.declare("e", &messages.ModelSpec{VramBytes: 30000 * mb}))
+		},
 		"model-retries":      func() (*messages.Explanation, error) { return modelOf("f", failing(1)) },
 		"model-failed":       func() (*messages.Explanation, error) { return modelOf("f", failing(3)) },
 		"model-never-wanted": func() (*messages.Explanation, error) { return modelOf("c", twoLoaded()) },
@@ -200,6 +206,25 @@ func ofOthers() cases {
 		"lease-released": func() (*messages.Explanation, error) {
 			s := leased(&messages.VramReleased{Lease: "sim0_9", Reason: "released by its holder"})
 			return whyID("sim0_9", s.records, s.present())
+		},
+		"lease-placed": func() (*messages.Explanation, error) {
+			s := newTale().devices()
+			p := decided("x", 1, "sim0", messages.Need_declared, weighed("sim0", 0, 100, chosen), weighed("sim1", 0, 100))
+			p.Placement.Holder, p.Placement.Claim = "client/train", messages.ByName
+			s.tell("arbiter", p)
+			s.tell(dev("sim0"), &messages.VramReserved{Lease: p.Placement.Id, Holder: "client/train", Bytes: 100 * mb, TtlSeconds: 60})
+			s.tell("arbiter", &messages.PlacementClosed{Id: p.Placement.Id, Reason: "taken over by client/train"})
+			return whyID(p.Placement.Id, s.records, s.present())
+		},
+		"request-caused-a-placement": func() (*messages.Explanation, error) {
+			s := newTale().devices().declare("c", &messages.ModelSpec{VramBytes: 12000 * mb})
+			full := &messages.PlacementPostponed{Holder: "model/*/c", Claim: messages.ByName, Reason: "full", Candidates: []*messages.Candidate{weighed("sim0", 12000, 12000, refused("full"))}}
+			s.caused("r1", "arbiter", full)
+			d := decided("c", 1, "sim0", messages.Need_declared, weighed("sim0", 0, 12000, chosen))
+			d.Placement.Claim = messages.ByName
+			s.load(d, 1)
+			r := Request{ID: "r1", Asked: "c", Model: messages.ModelActor("main_pc", "c"), Began: s.records[3].At.Add(-time.Second), Granted: s.now, URL: "http://127.0.0.1:5000"}
+			return why(Question{Subject: "r1", ID: "r1", Model: r.Model, Request: &r}, s.records, s.present())
 		},
 		"request-woke-its-model": func() (*messages.Explanation, error) {
 			s := shared()

@@ -54,7 +54,7 @@ func (x *index) take(r messages.Recorded) {
 	x.recent.add(topicOf(ofSelf, r.ID))
 	for n, e := range r.Events {
 		f := fact{spot: spot{r.Sequence, n}, at: r.At, actor: r.Actor, event: e}
-		if _, ok := e.(*messages.ModelWanted); ok {
+		if _, ok := wants(e); ok {
 			x.takeAsked(f, r.Meta.Correlation)
 		}
 		x.takeFact(f)

@@ -141,15 +141,13 @@ type held struct {
 	gpu.Lease
 }
 
-func (h held) holds() uint64 { return cmp.Or(h.Measured, h.Bytes) }
-
 // holders are a device's leases, the largest first.
 func (l *latest) holders(device string) []held {
 	var out []held
 	for id, lease := range l.ledger(device).Leases {
 		out = append(out, held{id, device, lease})
 	}
-	slices.SortFunc(out, func(a, b held) int { return cmp.Or(cmp.Compare(b.holds(), a.holds()), cmp.Compare(a.id, b.id)) })
+	slices.SortFunc(out, func(a, b held) int { return cmp.Or(cmp.Compare(b.Holds(), a.Holds()), cmp.Compare(a.id, b.id)) })
 	return out
 }
 
@@ -176,7 +174,7 @@ func (l *latest) stayed(p *messages.Placement, at time.Time) string {
 		if by := pinner(l.model(h.Holder), at); by != "" {
 			why = ", pinned by " + by
 		}
-		stay = append(stay, short(h.Holder)+" ("+mib(h.holds())+why+")")
+		stay = append(stay, short(h.Holder)+" ("+mib(h.Holds())+why+")")
 	}
 	if len(stay) == 0 {
 		return ""

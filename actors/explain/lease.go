@@ -2,22 +2,23 @@ package explain
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"modelops/messages"
 )
 
-// explainLease says it of memory that is held without a placement: a program's, mostly.
+// explainLease says it of memory that a program holds, or that is held without a placement that is known.
 func (r *reading) explainLease(p Present) *messages.Explanation {
 	l := r.leases
-	out := &messages.Explanation{Subject: r.question.Subject, Kind: "lease", Reasons: r.reasons("")}
-	out.Summary = fmt.Sprintf("%s holds %s of %s %s; %s.", l.Holder, mib(l.holds()), short(l.gpu), since(l.at, p.Now), term(l.TTL))
+	out := &messages.Explanation{Subject: r.question.Subject, Kind: "lease", Reasons: r.reasons(""), Weighed: choiceOf(r.decision()).weighed()}
+	out.Summary = fmt.Sprintf("%s holds %s of %s %s; %s.", l.Holder, mib(l.Holds()), short(l.gpu), since(l.at, p.Now), term(l.TTL))
 	if l.TTL > 0 {
 		out.WouldChange = append(out.WouldChange, fmt.Sprintf("%d s without a renewal: then it runs out", l.TTL))
 	}
 	out.WouldChange = append(out.WouldChange, "its holder gives it back")
 	if r.ended != nil {
-		out.Summary = fmt.Sprintf("%s held %s of %s for %s, until %s: %s.", l.Holder, mib(l.holds()), short(l.gpu),
+		out.Summary = fmt.Sprintf("%s held %s of %s for %s, until %s: %s.", l.Holder, mib(l.Holds()), short(l.gpu),
 			span(r.ended.at.Sub(l.at).Milliseconds()), moment(r.ended.at), gpuText(*r.ended))
 		out.WouldChange = nil
 		if _, ok := r.ended.event.(*messages.LeaseExpired); ok {
@@ -45,9 +46,12 @@ func (r *reading) reasons(model string) []*messages.Reason {
 // decision finds the fact that made the placement; nil when there is none among what was kept.
 func (r *reading) decision() *fact {
 	for i := range r.window {
-		switch r.window[i].event.(type) {
+		f := &r.window[i]
+		switch f.event.(type) {
 		case *messages.PlacementDecided, *messages.PressureRelieved:
-			return &r.window[i]
+			if slices.Contains(idsOf(*f, ""), r.question.ID) {
+				return f
+			}
 		}
 	}
 	return nil
@@ -62,7 +66,7 @@ func (r *reading) explainPlacement(made *fact, p Present) *messages.Explanation 
 		out.WouldChange = []string{"a higher resources.eviction_threshold_pct, or a pin on who shall stay"}
 	case *messages.PlacementDecided:
 		c := choiceOf(made)
-		out.Summary = fmt.Sprintf("Decision %d at %s placed %s on %s by %s; it needs %s. %s", made.sequence, moment(made.at), want(e.GetPlacement()), spots(e.GetPlacement()), e.Policy, needed(e.GetPlacement().Bytes(), e.Source.String()), r.outcome())
+		out.Summary = fmt.Sprintf("Decision %d at %s placed %s on %s by %s; it needs %s. %s", made.sequence, moment(made.at), r.want(e.GetPlacement()), spots(e.GetPlacement()), e.Policy, needed(e.GetPlacement().Bytes(), e.Source.String()), r.outcome())
 		out.Weighed = c.weighed()
 		for _, x := range c.candidates {
 			if n := lacks(x); n > 0 && x.GetNeedBytes() <= x.GetLimitBytes() {
@@ -73,7 +77,7 @@ func (r *reading) explainPlacement(made *fact, p Present) *messages.Explanation 
 		}
 	}
 	if r.leases.id != "" && r.ended == nil {
-		out.Summary += fmt.Sprintf(" Its lease: %s holds %s %s; %s.", short(r.leases.Holder), mib(r.leases.holds()), since(r.leases.at, p.Now), term(r.leases.TTL))
+		out.Summary += fmt.Sprintf(" Its lease: %s holds %s %s; %s.", short(r.leases.Holder), mib(r.leases.Holds()), since(r.leases.at, p.Now), term(r.leases.TTL))
 	}
 	out.WouldChange = clipped(out.WouldChange)
 	return out

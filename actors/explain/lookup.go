@@ -117,18 +117,17 @@ func (l lookup) readID(ctx context.Context, r *reading) error {
 		}
 		return l.showID(r, own)
 	}
-	r.model = r.asked.actor.String()
+	if err := l.use(func(x *index) { r.model = x.modelWanted(r.asked) }); err != nil {
+		return err
+	}
 	since, err := l.story(ctx, r)
 	if err != nil {
 		return err
 	}
-	for _, f := range since {
-		// What happened to a placement or lease is said of that.
-		if f.sequence >= r.asked.sequence && idsOf(f, "") == nil {
-			own = append(own, f)
-		}
-	}
+	since = slices.DeleteFunc(since, func(f fact) bool { return f.sequence < r.asked.sequence })
+	own = append(own, since...)
 	slices.SortFunc(own, func(a, b fact) int { return a.compare(b.spot) })
+	own = slices.CompactFunc(own, func(a, b fact) bool { return a.spot == b.spot })
 	return l.showID(r, own)
 }
 
@@ -154,7 +153,7 @@ func (of facts) ofID(spots []spot, id string) (out []fact) {
 	return out
 }
 
-// askedBy is the first ModelWanted that a request caused since a moment, the last one when the moment is zero.
+// askedBy is the first wish for a place that a request caused since a moment, the last one when the moment is zero.
 func (of facts) askedBy(id string, spots []spot, since time.Time) (found *fact) {
 	for _, s := range spots {
 		f := of[s]
@@ -214,7 +213,9 @@ func (l lookup) readRequest(ctx context.Context, r *reading) error {
 		return err
 	}
 	if r.model == "" && r.asked != nil {
-		r.model = r.asked.actor.String()
+		if err := l.use(func(x *index) { r.model = x.modelWanted(r.asked) }); err != nil {
+			return err
+		}
 	}
 	if r.model == "" {
 		return l.use(func(x *index) { r.latest = x.latest.clone() })

@@ -26,6 +26,9 @@ func (r *reading) weighed() []*messages.Weighed {
 	if need, ok := r.neverFits(); ok {
 		return r.latest.tooSmall(need)
 	}
+	if need, ok := r.tooLarge(); ok {
+		return r.latest.tooSmall(need)
+	}
 	if r.evicted() && !resident(r.latest.model(r.model)) {
 		if out := choiceOf(r.named).weighed(); len(out) > 0 {
 			return out
@@ -61,9 +64,12 @@ func (r *reading) modelSummary(p Present) string {
 	case model.Draining, model.Stopping:
 		return fmt.Sprintf("%s is on its way out of %s %s: %s.", name, spots(m.Placement), at, cmp.Or(r.gone(), r.leaving))
 	}
+	need, tooLarge := r.tooLarge()
 	switch {
 	case m.Retired:
 		return fmt.Sprintf("%s is retired: its declaration was withdrawn.", name)
+	case tooLarge:
+		return fmt.Sprintf("%s is absent, and a request for it is refused at once with %s: it needs %s, and no device here has so much.", name, messages.GPUUnavailable, mib(need))
 	case r.left != nil:
 		return fmt.Sprintf("%s is absent %s: %s.", name, at, r.gone())
 	case r.exited != nil:

@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"slices"
 	"time"
 
 	"modelops/actors/model"
@@ -35,7 +36,7 @@ type reading struct {
 	since                                                  time.Time
 	leaving                                                string
 
-	asked  *fact // the request's ModelWanted; nil when it caused none
+	asked  *fact // what the request caused: the first wish for a place; nil when it caused none
 	leases grant
 	ended  *fact // how the lease ended
 }
@@ -54,6 +55,8 @@ func (r *reading) explain(p Present) (*messages.Explanation, error) {
 		return r.explainRequest(p), nil
 	case q.Model != (messages.ActorID{}):
 		return r.explainModel(p), nil
+	case r.leases.id != "" && !isModel(r.leases.Holder):
+		return r.explainLease(p), nil
 	case r.decision() != nil:
 		return r.explainPlacement(r.decision(), p), nil
 	case r.leases.id != "":
@@ -79,6 +82,9 @@ func (r *reading) show(all []fact) { r.window = all[max(0, len(all)-keep):] }
 func (r *reading) tellLease(id string, own []fact) {
 	for i := range own {
 		f := &own[i]
+		if !slices.Contains(idsOf(*f, ""), id) {
+			continue // what a request caused has facts of other ids
+		}
 		switch e := f.event.(type) {
 		case *messages.VramReserved:
 			if e.Lease == id {

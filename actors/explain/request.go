@@ -152,6 +152,6 @@ func (r *reading) during(q *Request) []*messages.Reason {
 func (r *reading) explainAsked(p Present) *messages.Explanation {
 	out := &messages.Explanation{Subject: r.question.Subject, Kind: "request", Reasons: r.reasons(r.model), Weighed: r.weighed(), WouldChange: r.modelChanges(p)}
 	out.Summary = fmt.Sprintf("The request came before %s and is no longer in memory; it caused decision %d: %s. %s", moment(r.asked.at), r.asked.sequence,
-		modelText(*r.asked), r.modelSummary(p))
+		reason(*r.asked, r.model).Text, r.modelSummary(p))
 	return out
 }

@@ -91,12 +91,18 @@ func attempt(claim string) string {
 	return "attempt " + claim
 }
 
-// want says what a placement is for.
-func want(p *messages.Placement) string {
-	if a := attempt(p.GetClaim()); a != "" {
-		return a + " of " + short(p.GetHolder())
+// want says what a placement is for. A claim by name has no attempt of its own: the load that took it over has.
+func (r *reading) want(p *messages.Placement) string {
+	a := attempt(p.GetClaim())
+	for _, f := range r.window {
+		if e, ok := f.event.(*messages.ModelLoadStarted); ok && a == "" {
+			a = fmt.Sprint("attempt ", e.Attempt)
+		}
 	}
-	return short(p.GetHolder())
+	if a == "" {
+		return short(p.GetHolder())
+	}
+	return a + " of " + short(p.GetHolder())
 }
 
 // needed writes a need and where its figure came from.

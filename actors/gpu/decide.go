@@ -141,7 +141,7 @@ func check(s State, c *messages.CheckLease) (entity.Verdict, error) {
 	if l, ok := s.Leases[c.Lease]; ok {
 		reply.State = messages.LeaseReply_fenced
 		if l.Holder == c.Holder && (c.Epoch == 0 || c.Epoch == l.Epoch) {
-			reply = &messages.LeaseReply{State: messages.LeaseReply_valid, Epoch: l.Epoch, Bytes: l.holds()}
+			reply = &messages.LeaseReply{State: messages.LeaseReply_valid, Epoch: l.Epoch, Bytes: l.Holds()}
 		}
 	}
 	return entity.Verdict{Answer: func(uint64) proto.Message { return reply }}, nil
@@ -169,11 +169,11 @@ func resize(s State, c *messages.ResizeVram, now *timestamppb.Timestamp) (entity
 			WithHint("release it instead")
 	case l.Bytes == c.Bytes && l.Measured == 0:
 		return entity.Verdict{}, nil
-	case c.Bytes <= l.holds():
+	case c.Bytes <= l.Holds():
 	case s.Lost:
 		return entity.Verdict{}, lost(s)
-	case c.Bytes-l.holds() > s.Free():
-		return entity.Verdict{}, Shortage(s, c.Bytes-l.holds())
+	case c.Bytes-l.Holds() > s.Free():
+		return entity.Verdict{}, Shortage(s, c.Bytes-l.Holds())
 	}
 	return entity.Facts(&messages.VramResized{Lease: c.Lease, Bytes: c.Bytes, At: now}), nil
 }

@@ -58,7 +58,7 @@ func TestNeverOvercommitted(t *testing.T) {
 				}
 			}
 			for _, e := range v.Events {
-				if r, ok := e.(*messages.VramResized); ok && r.Bytes > before.Leases[r.Lease].holds() && plus(s.Reserved(), s.Foreign) > s.Limit() {
+				if r, ok := e.(*messages.VramResized); ok && r.Bytes > before.Leases[r.Lease].Holds() && plus(s.Reserved(), s.Foreign) > s.Limit() {
 					t.Fatalf("grew a lease to %d: reserved %d + foreign %d > limit %d", r.Bytes, s.Reserved(), s.Foreign, s.Limit())
 				}
 				if r, ok := e.(*messages.VramReserved); ok && r.Bytes > 0 && plus(s.Reserved(), s.Foreign) > s.Limit() {

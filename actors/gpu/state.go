@@ -55,7 +55,7 @@ func (s State) Limit() uint64 {
 func (s State) Reserved() uint64 {
 	var sum uint64
 	for _, l := range s.Leases {
-		sum = plus(sum, l.holds())
+		sum = plus(sum, l.Holds())
 	}
 	return sum
 }
@@ -74,7 +74,8 @@ func plus(a, b uint64) uint64 {
 	return a + b
 }
 
-func (l Lease) holds() uint64 {
+// Holds is what a lease holds, in bytes: the measured footprint once there is one, else what was asked for.
+func (l Lease) Holds() uint64 {
 	if l.Measured > 0 {
 		return l.Measured
 	}
