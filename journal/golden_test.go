@@ -2,26 +2,26 @@ package journal
 
 import (
 	"bufio"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"modelops/messages"
 )
 
-var update = flag.Bool("update", false, "add decisions of event types that no golden journal holds yet")
+var update = flag.Bool("update", false, "add decisions of event types that no golden journal holds yet, and freeze the golden journals")
 
-// goldenLine is one decision as it lay in a journal of a released schema. Lines are only added.
+// goldenLine is one decision as it lay in a journal of a released schema.
 type goldenLine struct {
 	Subject  string            `json:"subject"`
 	Sequence uint64            `json:"sequence"`
@@ -30,21 +30,41 @@ type goldenLine struct {
 	Body     string            `json:"body"` // base64 of the Decision
 }
 
-const goldenDir = "../testdata/journal"
+// The golden journals. A file holds one journal or several: sequence 1 begins the next one. They are frozen: lines and files are only added.
+//
+//	fields.jsonl   each event type in each version, with every field filled
+//	stories.jsonl  a journal for each story of testdata/<kind>
+//	crowd.jsonl    a simulated crowd that a journal on a disk recorded (cmd/modelops)
+//	frozen         how many lines of each file are frozen, and their hash
+const (
+	goldenDir  = "../testdata/journal"
+	frozenPath = goldenDir + "/frozen"
+	fieldsPath = goldenDir + "/fields.jsonl"
+	talesPath  = goldenDir + "/stories.jsonl"
+)
 
-// Journals of every released schema must be readable for ever.
-func TestGoldenJournals(t *testing.T) {
-	if *update {
-		writeGolden(t)
-	}
+func goldenPaths(t *testing.T) []string {
+	t.Helper()
 	paths, err := filepath.Glob(filepath.Join(goldenDir, "*.jsonl"))
 	if err != nil || len(paths) == 0 {
 		t.Fatalf("no golden journals in %s: %v", goldenDir, err)
 	}
+	return paths
+}
+
+// Journals of every released schema are readable for ever, and hold each event type in each version.
+func TestGoldenJournals(t *testing.T) {
+	if *update {
+		writeFields(t)
+		writeStories(t)
+	}
 	seen := map[string]bool{}
-	for _, path := range paths {
-		c := newChain(Query{})
+	for _, path := range goldenPaths(t) {
+		var c *chain
 		for _, line := range readGolden(t, path) {
+			if line.Sequence == 1 {
+				c = newChain(Query{})
+			}
 			body, err := base64.StdEncoding.DecodeString(line.Body)
 			if err != nil || !wholeDecision(body) {
 				t.Fatalf("%s sequence %d: not a decision (%v)", path, line.Sequence, err)
@@ -60,16 +80,95 @@ func TestGoldenJournals(t *testing.T) {
 			if err != nil {
 				t.Errorf("%s: %v", path, err)
 			}
-			for _, name := range line.Types {
-				seen[name] = true
+			for _, held := range versionsIn(t, body) {
+				seen[held] = true
 			}
 		}
 	}
 	for _, name := range messages.EventNames() {
-		if !seen[name] {
-			t.Logf("no golden journal holds %s; before a release run: go test ./journal -run Golden -update", name)
+		for v := range versionOf(t, name) {
+			if held := fmt.Sprintf("%s version %d", name, v+1); !seen[held] {
+				t.Errorf("no golden journal holds %s; record it with: go test ./journal -run Golden -update", held)
+			}
 		}
 	}
+}
+
+// versionsIn lists the event types of a decision with the versions in which they were written.
+func versionsIn(t *testing.T, body []byte) (out []string) {
+	t.Helper()
+	d := new(messages.Decision)
+	if err := proto.Unmarshal(body, d); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range d.Events {
+		out = append(out, fmt.Sprintf("%s version %d", e.Type, e.Version))
+	}
+	return out
+}
+
+// versionOf is the version in which this build writes an event type.
+func versionOf(t *testing.T, name string) uint32 {
+	t.Helper()
+	d, err := messages.Seal([]proto.Message{empty(t, name)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d.Events[0].Version
+}
+
+// A golden journal is evidence of what a released build wrote, so nobody changes it: a line that is no longer as it was fails.
+func TestGoldenJournalsAreFrozen(t *testing.T) {
+	frozen, err := os.ReadFile(frozenPath)
+	if err != nil && !*update {
+		t.Fatal(err)
+	}
+	held := map[string]int{}
+	for row := range strings.Lines(string(frozen)) {
+		var lines int
+		var file, hash string
+		if _, err := fmt.Sscan(row, &hash, &lines, &file); err != nil {
+			t.Fatalf("%s: %q: %v", frozenPath, row, err)
+		}
+		held[file] = lines
+		if got := hashOf(t, file, lines); got != hash {
+			t.Errorf("%s: its first %d lines have changed. Rule: golden journals only grow. Reason: journals of released builds stay as they are. "+
+				"Instead: restore the file; record what is new behind the frozen lines or in a new file.", file, lines)
+		}
+	}
+	if t.Failed() {
+		return
+	}
+	var now strings.Builder
+	for _, path := range goldenPaths(t) {
+		file, lines := filepath.Base(path), len(readGolden(t, path))
+		if held[file] != lines && !*update {
+			t.Errorf("%s has %d lines, of which %d are frozen; freeze it with: go test ./journal -run Golden -update", file, lines, held[file])
+		}
+		fmt.Fprintln(&now, hashOf(t, file, lines), lines, file)
+	}
+	if *update {
+		if err := os.WriteFile(frozenPath, []byte(now.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// hashOf is the hash of a golden file's first lines.
+func hashOf(t *testing.T, file string, lines int) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(goldenDir, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := sha256.New()
+	for line := range strings.Lines(string(b)) {
+		if lines--; lines < 0 {
+			break
+		}
+		h.Write([]byte(line))
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 func checkGolden(t *testing.T, path string, line goldenLine, r messages.Recorded) {
@@ -97,126 +196,17 @@ func readGolden(t *testing.T, path string) []goldenLine {
 	}
 	defer f.Close()
 	var out []goldenLine
-	for in := bufio.NewScanner(f); in.Scan(); {
+	in := bufio.NewScanner(f)
+	in.Buffer(nil, 1<<20)
+	for in.Scan() {
 		var line goldenLine
 		if err := json.Unmarshal(in.Bytes(), &line); err != nil {
 			t.Fatalf("%s: %v", path, err)
 		}
 		out = append(out, line)
 	}
+	if in.Err() != nil {
+		t.Fatal(in.Err())
+	}
 	return out
-}
-
-// writeGolden appends to v1.jsonl one decision for each event type that it doesn't hold, every field filled, written by a real journal.
-func writeGolden(t *testing.T) {
-	path := filepath.Join(goldenDir, "v1.jsonl")
-	var lines []goldenLine
-	if _, err := os.Stat(path); err == nil {
-		lines = readGolden(t, path)
-	}
-	held := map[string]bool{}
-	heads := map[string]uint64{}
-	for _, l := range lines {
-		heads[l.Subject] = l.Sequence
-		for _, name := range l.Types {
-			held[name] = true
-		}
-	}
-	for _, name := range messages.EventNames() {
-		if held[name] {
-			continue
-		}
-		sequence := uint64(len(lines) + 1)
-		l := goldenDecision(t, name, sequence, heads)
-		heads[l.Subject] = sequence
-		lines = append(lines, l)
-	}
-	var b strings.Builder
-	for _, l := range lines {
-		j, err := json.Marshal(l)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b.Write(append(j, '\n'))
-	}
-	if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func goldenDecision(t *testing.T, name string, sequence uint64, heads map[string]uint64) goldenLine {
-	t.Helper()
-	kind, _, _ := strings.Cut(name, ".")
-	actor := map[string]messages.ActorID{
-		"host": messages.HostActor(testHost), "gpu": messages.GPUActor(testHost, "GPU-0"),
-		"model": messages.ModelActor(testHost, "qwen2.5:0.5b"), "arbiter": messages.ArbiterActor(),
-	}[kind]
-	j := &Journal{o: Options{Host: testHost, BootID: "boot-golden", MaxPayload: defaultMaxPayload}}
-	m, err := j.message(Append{Actor: actor, Expected: heads[subjectOf(testHost, actor)], At: time.Unix(1700000000, int64(sequence)).UTC(),
-		Events: []proto.Message{filled(t, name)}, Meta: messages.Meta{ID: "golden-" + itoa(sequence), Correlation: "req-1", Causation: "cause-1", Caller: "f00d"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := goldenLine{Subject: m.Subject, Sequence: sequence, Headers: map[string]string{}, Types: []string{name}, Body: base64.StdEncoding.EncodeToString(m.Data)}
-	for k := range m.Header {
-		l.Headers[k] = m.Header[k][0]
-	}
-	return l
-}
-
-// filled is an event of this type with something in every field.
-func filled(t *testing.T, name string) proto.Message {
-	t.Helper()
-	d := &messages.Decision{Events: []*messages.Event{{Type: name, Version: 1}}}
-	events, err := d.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	fillFields(events[0].ProtoReflect(), 3)
-	return events[0]
-}
-
-func fillFields(m protoreflect.Message, depth int) {
-	fields := m.Descriptor().Fields()
-	for i := range fields.Len() {
-		f := fields.Get(i)
-		switch {
-		case f.IsMap():
-		case f.IsList() && f.Message() == nil:
-			m.Mutable(f).List().Append(scalar(f))
-		case f.IsList() && depth > 0:
-			fillFields(m.Mutable(f).List().AppendMutable().Message(), depth-1)
-		case f.Message() != nil && f.Message().FullName() == "google.protobuf.Timestamp":
-			m.Set(f, protoreflect.ValueOfMessage(timestamppb.New(time.Unix(1700000000, 5)).ProtoReflect()))
-		case f.Message() != nil && depth > 0:
-			fillFields(m.Mutable(f).Message(), depth-1)
-		case f.Message() == nil:
-			m.Set(f, scalar(f))
-		}
-	}
-}
-
-func scalar(f protoreflect.FieldDescriptor) protoreflect.Value {
-	n := int64(f.Number())
-	switch f.Kind() {
-	case protoreflect.BoolKind:
-		return protoreflect.ValueOfBool(true)
-	case protoreflect.EnumKind:
-		return protoreflect.ValueOfEnum(f.Enum().Values().Get(f.Enum().Values().Len() - 1).Number())
-	case protoreflect.StringKind:
-		return protoreflect.ValueOfString(string(f.Name()))
-	case protoreflect.BytesKind:
-		return protoreflect.ValueOfBytes([]byte(f.Name()))
-	case protoreflect.DoubleKind:
-		return protoreflect.ValueOfFloat64(float64(n) + 0.5)
-	case protoreflect.FloatKind:
-		return protoreflect.ValueOfFloat32(float32(n) + 0.5)
-	case protoreflect.Int32Kind, protoreflect.Sint32Kind, protoreflect.Sfixed32Kind:
-		return protoreflect.ValueOfInt32(int32(n))
-	case protoreflect.Uint32Kind, protoreflect.Fixed32Kind:
-		return protoreflect.ValueOfUint32(uint32(n))
-	case protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
-		return protoreflect.ValueOfUint64(uint64(n))
-	}
-	return protoreflect.ValueOfInt64(n)
 }
