@@ -135,7 +135,9 @@ type World struct {
 	accounts []*messages.GpuView
 	told     trace
 	broken   *Violation
-	tally    tally
+	// lenient lets leases and holders differ: a scenario made a difference that is to be repaired.
+	lenient bool
+	tally   tally
 }
 
 // New makes a world in which the coordinator has just started.
