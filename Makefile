@@ -13,7 +13,7 @@ PKGS    := ./...
 first    = @[ "$$(GOPROXY=off go list $(1) -f '{{.Stale}}' github.com/nats-io/nats-server/v2/server 2>/dev/null)" = false ] || \
 	echo "the first build on a machine fetches and compiles all dependencies: it takes some minutes" >&2
 
-.PHONY: help build run test lint generate bench soak flood e2e deps clean
+.PHONY: help build run test lint generate freeze bench soak flood e2e deps clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,10 @@ lint: ## formatting, vet, house rules, generated files, protobuf lint
 
 generate: ## remake generated code and documents
 	go generate ./messages ./bridges/config ./bridges/nvml ./bridges/telemetry
+
+freeze: ## lock what is new in the schema, and record it in the golden journals: from then on it only grows
+	go test ./messages -count 1 -run OnlyGrow -update
+	go test ./journal -count 1 -run Golden -update
 
 bench: build ## measure the budgets of one host and write docs/benchmarks.md's table
 	MODELOPS_BIN=$(CURDIR)/bin/modelops go test -tags e2e -count 1 -timeout 40m -run 'TestBudgets' -v ./cmd/modelops/e2e

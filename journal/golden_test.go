@@ -88,7 +88,7 @@ func TestGoldenJournals(t *testing.T) {
 	for _, name := range messages.EventNames() {
 		for v := range versionOf(t, name) {
 			if held := fmt.Sprintf("%s version %d", name, v+1); !seen[held] {
-				t.Errorf("no golden journal holds %s; record it with: go test ./journal -run Golden -update", held)
+				t.Errorf("no golden journal holds %s; make freeze records it", held)
 			}
 		}
 	}
@@ -143,7 +143,7 @@ func TestGoldenJournalsAreFrozen(t *testing.T) {
 	for _, path := range goldenPaths(t) {
 		file, lines := filepath.Base(path), len(readGolden(t, path))
 		if held[file] != lines && !*update {
-			t.Errorf("%s has %d lines, of which %d are frozen; freeze it with: go test ./journal -run Golden -update", file, lines, held[file])
+			t.Errorf("%s has %d lines, of which %d are frozen; make freeze freezes them", file, lines, held[file])
 		}
 		fmt.Fprintln(&now, hashOf(t, file, lines), lines, file)
 	}

@@ -41,18 +41,27 @@ func writeFields(t *testing.T) {
 		}
 		e := empty(t, name)
 		fillFields(e.ProtoReflect(), 3)
-		b.append(t, exampleOf(name), e)
+		b.append(t, exampleOf(t, name), e)
 	}
 	b.write(t, fieldsPath)
 }
 
 // exampleOf is an actor of the kind that an event name begins with.
-func exampleOf(name string) messages.ActorID {
+func exampleOf(t *testing.T, name string) messages.ActorID {
+	t.Helper()
 	kind, _, _ := strings.Cut(name, ".")
-	return map[string]messages.ActorID{
-		"host": messages.HostActor(testHost), "gpu": messages.GPUActor(testHost, "gpu0"),
-		"model": messages.ModelActor(testHost, "tiny"), "arbiter": messages.ArbiterActor(),
-	}[kind]
+	for _, k := range messages.Kinds() {
+		if k.Name != kind {
+			continue
+		}
+		id, err := messages.ParseActorID(strings.ReplaceAll(k.Example, "main_pc", testHost))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	t.Fatalf("%s belongs to no kind", name)
+	return messages.ActorID{}
 }
 
 // writeStories records the stories of all kinds, unless that was done: what a journal held is not told anew when a story changes.
@@ -85,7 +94,7 @@ func (b *scribe) record(t *testing.T, path string) {
 	var came []proto.Message
 	decide := func() {
 		if len(came) > 0 {
-			b.append(t, exampleOf(messages.EventName(came[0])), came...)
+			b.append(t, exampleOf(t, messages.EventName(came[0])), came...)
 		}
 		came = nil
 	}

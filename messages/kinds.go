@@ -36,6 +36,7 @@ type CommandInfo struct {
 	Kind       string
 	Name       string // such as EnsureModel
 	Visibility Visibility
+	First      bool // it makes the actor when there is none
 	New        func() proto.Message
 }
 
@@ -53,13 +54,13 @@ func Commands(kind string) []CommandInfo {
 	return append(own, all...)
 }
 
-// NewCommand makes an empty command of a kind by its name. The error is InvalidArgument when the kind takes no such command.
-func NewCommand(kind, name string) (proto.Message, Visibility, error) {
+// CommandNamed finds a command of a kind by its name. The error is InvalidArgument when the kind takes no such command.
+func CommandNamed(kind, name string) (CommandInfo, error) {
 	for _, c := range Commands(kind) {
 		if c.Name == name {
-			return c.New(), c.Visibility, nil
+			return c, nil
 		}
 	}
-	return nil, 0, Errorf(InvalidArgument, name, "actors of kind %s take no such command", kind).
+	return CommandInfo{}, Errorf(InvalidArgument, name, "actors of kind %s take no such command", kind).
 		WithHint("modelops send --help lists the commands of each kind")
 }

@@ -24,7 +24,7 @@ func TestServiceOnlyGrows(t *testing.T) {
 }
 
 // holdLock compares a lock file with the schema. Each line of the file must be in the schema. Lines that the schema has beyond are new: they
-// are locked with -update, which removes nothing.
+// are locked with -update (make freeze), which removes nothing.
 func holdLock(t *testing.T, path string, now []string, harm string) {
 	t.Helper()
 	b, err := os.ReadFile(path)
@@ -43,7 +43,7 @@ func holdLock(t *testing.T, path string, now []string, harm string) {
 		return
 	}
 	if !*update {
-		t.Fatalf("%s: the schema has grown; lock it with go test ./messages -run OnlyGrow -update", path)
+		t.Fatalf("%s: the schema has grown; make freeze locks it", path)
 	}
 	if err := os.WriteFile(path, []byte(strings.Join(now, "\n")+"\n"), 0o644); err != nil {
 		t.Fatal(err)

@@ -3890,9 +3890,9 @@ var File_model_proto protoreflect.FileDescriptor
 
 const file_model_proto_rawDesc = "" +
 	"\n" +
-	"\vmodel.proto\x12\bmodelops\x1a\rarbiter.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\roptions.proto\x1a\fvalues.proto\"?\n" +
+	"\vmodel.proto\x12\bmodelops\x1a\rarbiter.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\roptions.proto\x1a\fvalues.proto\"A\n" +
 	"\fDeclareModel\x12'\n" +
-	"\x04spec\x18\x01 \x01(\v2\x13.modelops.ModelSpecR\x04spec:\x06\xba\xd4\x18\x02\b\x01\"-\n" +
+	"\x04spec\x18\x01 \x01(\v2\x13.modelops.ModelSpecR\x04spec:\b\xba\xd4\x18\x04\b\x01\x18\x01\"-\n" +
 	"\vEnsureModel\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason:\x06\xba\xd4\x18\x02\b\x01\"C\n" +
 	"\vUnloadModel\x12\x14\n" +

@@ -325,7 +325,9 @@ type CommandType struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Visibility Visibility             `protobuf:"varint,1,opt,name=visibility,proto3,enum=modelops.Visibility" json:"visibility,omitempty"`
 	// It is for every kind that holds device memory.
-	Holder        bool `protobuf:"varint,2,opt,name=holder,proto3" json:"holder,omitempty"`
+	Holder bool `protobuf:"varint,2,opt,name=holder,proto3" json:"holder,omitempty"`
+	// It may be the first command of an actor: sending it makes the actor.
+	First         bool `protobuf:"varint,3,opt,name=first,proto3" json:"first,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -370,6 +372,13 @@ func (x *CommandType) GetVisibility() Visibility {
 func (x *CommandType) GetHolder() bool {
 	if x != nil {
 		return x.Holder
+	}
+	return false
+}
+
+func (x *CommandType) GetFirst() bool {
+	if x != nil {
+		return x.First
 	}
 	return false
 }
@@ -513,12 +522,13 @@ const file_options_proto_rawDesc = "" +
 	"\x05holds\x18\x04 \x01(\bR\x05holds\"9\n" +
 	"\tEventType\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\rR\aversion\"[\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\"q\n" +
 	"\vCommandType\x124\n" +
 	"\n" +
 	"visibility\x18\x01 \x01(\x0e2\x14.modelops.VisibilityR\n" +
 	"visibility\x12\x16\n" +
-	"\x06holder\x18\x02 \x01(\bR\x06holder\"z\n" +
+	"\x06holder\x18\x02 \x01(\bR\x06holder\x12\x14\n" +
+	"\x05first\x18\x03 \x01(\bR\x05first\"z\n" +
 	"\rOperationType\x12\"\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x0e.modelops.RoleR\x04role\x12\x12\n" +
 	"\x04nats\x18\x02 \x01(\tR\x04nats\x12\x1b\n" +

@@ -66,17 +66,18 @@ func (c *Control) SendCommand(ctx context.Context, r *messages.SendRequest) (*me
 	if r.Command == "" {
 		return nil, invalid("command", "it is empty", "modelops send --help lists the commands of each kind")
 	}
-	command, visibility, err := messages.NewCommand(actor.Kind, r.Command)
+	info, err := messages.CommandNamed(actor.Kind, r.Command)
 	if err != nil {
 		return nil, err
 	}
-	if role := messages.Role_ADMIN; visibility != messages.Visibility_PUBLIC && !messages.CallerFrom(ctx).May(role) {
+	if role := messages.Role_ADMIN; info.Visibility != messages.Visibility_PUBLIC && !messages.CallerFrom(ctx).May(role) {
 		return nil, messages.Errorf(messages.PermissionDenied, r.Command, "it is internal, and needs the role %s", role)
 	}
+	command := info.New()
 	if err := fill(command, r.Command, r.Body); err != nil {
 		return nil, err
 	}
-	if _, declares := command.(*messages.DeclareModel); !declares {
+	if !info.First {
 		if err := c.exists(actor); err != nil {
 			return nil, err
 		}

@@ -2,15 +2,24 @@ package kinds
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
 	"modelops/messages"
 )
 
-var ids = map[string]messages.ActorID{
-	messages.KindHost: messages.HostActor("pc"), messages.KindGPU: messages.GPUActor("pc", "cpu"),
-	messages.KindModel: messages.ModelActor("pc", "tiny"), messages.KindArbiter: messages.ArbiterActor(),
+// example is an actor of a kind, as people write it.
+func example(t *testing.T, kind string) messages.ActorID {
+	i := slices.IndexFunc(messages.Kinds(), func(k messages.KindInfo) bool { return k.Name == kind })
+	if i < 0 {
+		t.Fatalf("%s is registered, and no proto file speaks for it", kind)
+	}
+	id, err := messages.ParseActorID(messages.Kinds()[i].Example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
 }
 
 // Every registered fold begins with an empty state that can be shown, and that a snapshot can hold.
@@ -21,7 +30,7 @@ func TestEveryKindFoldsFromNothing(t *testing.T) {
 			t.Errorf("%s: version %d, fingerprint %q, twice %t", f.Name, f.Version, f.Fingerprint, seen[f.Name])
 		}
 		seen[f.Name] = true
-		id := ids[f.Name]
+		id := example(t, f.Name)
 		if found, err := FoldOf(id); err != nil || found.Name != f.Name {
 			t.Errorf("%s: %v", f.Name, err)
 		}

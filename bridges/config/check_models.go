@@ -35,7 +35,7 @@ func (k *checker) model(name string, m *Model) {
 		k.wrong(at, what, "one of path, cmd, url")
 		return
 	}
-	want := sourceOf[m.Runtime]
+	want := sourceOf(m.Runtime)
 	if m.Runtime != "" && len(given) == 1 && given[0] != want {
 		wrong("runtime", fmt.Sprintf("%s does not go with %s", m.Runtime, given[0]), want)
 		return
@@ -53,12 +53,6 @@ func (k *checker) model(name string, m *Model) {
 			k.add(k.root.walk("models", "declare", at[2], "env").item(i), index(joined(at, "env"), i), "has no name with =", "NAME=value")
 		}
 	}
-}
-
-// sourceOf is what each runtime runs.
-var sourceOf = map[string]string{
-	RuntimeEmbedded: "path", RuntimeLlamaCpp: "path", RuntimeVLLM: "path", RuntimeTransformers: "path", RuntimeWhisperCpp: "path",
-	RuntimeCommand: "cmd", RuntimeOpenAI: "url", RuntimeOllama: "url",
 }
 
 // runsWithout: llama.cpp can be told its model by arguments, and ollama has one address for all models.

@@ -22,7 +22,7 @@ type rule struct {
 }
 
 func ruleOf(tag reflect.StructTag) rule {
-	var r rule
+	r := rule{enum: wordsOf(tag.Get("words"))}
 	const comma = "\x00"
 	for part := range strings.SplitSeq(strings.ReplaceAll(tag.Get("jsonschema"), `\,`, comma), ",") {
 		key, val, _ := strings.Cut(strings.ReplaceAll(part, comma, ","), "=")

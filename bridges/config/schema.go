@@ -70,6 +70,9 @@ func defaultsInto(s *jsonschema.Schema, v reflect.Value) {
 		if !ok || prop.Ref != "" {
 			continue
 		}
+		for _, word := range wordsOf(f.Tag.Get("words")) {
+			prop.Enum = append(prop.Enum, word)
+		}
 		switch val := v.FieldByIndex(f.Index).Interface().(type) {
 		case time.Duration:
 			prop.Default = short(val)

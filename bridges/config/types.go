@@ -92,21 +92,9 @@ type Preload struct {
 	Shards int    `yaml:"shards" jsonschema:"minimum=1,maximum=1024" jsonschema_description:"Devices that the model is split over."`
 }
 
-// Runtime names of Model.Runtime.
-const (
-	RuntimeEmbedded     = "embedded"
-	RuntimeLlamaCpp     = "llama.cpp"
-	RuntimeVLLM         = "vllm"
-	RuntimeTransformers = "transformers"
-	RuntimeWhisperCpp   = "whisper.cpp"
-	RuntimeOllama       = "ollama"
-	RuntimeCommand      = "command"
-	RuntimeOpenAI       = "openai"
-)
-
 // Model is one declared model. ${PORT}, ${MODEL_ID}, ${PID} and ${env.X} stay as written: the runtime knows them.
 type Model struct {
-	Runtime string `yaml:"runtime" jsonschema:"enum=,enum=embedded,enum=llama.cpp,enum=vllm,enum=transformers,enum=whisper.cpp,enum=ollama,enum=command,enum=openai" jsonschema_description:"What runs it. Empty: command with cmd, openai with url, else chosen by the file."`
+	Runtime string `yaml:"runtime" words:"runtimes" jsonschema_description:"What runs it. Empty: command with cmd, openai with url, else chosen by the file."`
 	Path    string `yaml:"path" jsonschema_description:"Its file or folder. Relative to this file."`
 	Shards  int    `yaml:"shards" jsonschema:"minimum=1,maximum=1024" jsonschema_description:"Devices that the model is split over."`
 	Cmd     string `yaml:"cmd" jsonschema_description:"Command that starts the server; may span lines and hold comments."`

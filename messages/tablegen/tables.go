@@ -30,7 +30,7 @@ type event struct {
 
 type command struct {
 	kind, message, visibility string
-	holder                    bool
+	holder, first             bool
 }
 
 type operation struct {
@@ -84,7 +84,7 @@ func (t *tables) readMessage(kind string, m *protogen.Message) error {
 	if err != nil || c == nil {
 		return err
 	}
-	t.commands = append(t.commands, command{kind, m.GoIdent.GoName, word(c, "visibility"), flag(c, "holder")})
+	t.commands = append(t.commands, command{kind, m.GoIdent.GoName, word(c, "visibility"), flag(c, "holder"), flag(c, "first")})
 	return nil
 }
 
@@ -170,7 +170,7 @@ func (t *tables) writeCommands(g *protogen.GeneratedFile) {
 	message := g.QualifiedGoIdent(protogen.GoIdent{GoName: "Message", GoImportPath: "google.golang.org/protobuf/proto"})
 	g.P("var commandTable = []CommandInfo{")
 	row := func(kind string, c command) {
-		g.P("{Kind: ", quoted(kind), ", Name: ", quoted(c.message), ", Visibility: Visibility_", c.visibility, ", New: func() ", message, " { return new(", c.message, ") }},")
+		g.P("{Kind: ", quoted(kind), ", Name: ", quoted(c.message), ", Visibility: Visibility_", c.visibility, ", First: ", c.first, ", New: func() ", message, " { return new(", c.message, ") }},")
 	}
 	for _, c := range t.commands {
 		if !c.holder {

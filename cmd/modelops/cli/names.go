@@ -17,9 +17,9 @@ func actorOn(host, text string) (messages.ActorID, error) {
 	if err == nil {
 		return id, nil
 	}
-	for _, kind := range []string{messages.KindGPU, messages.KindModel} {
-		if name, ok := strings.CutPrefix(text, kind+"/"); ok {
-			if id, bad := messages.ParseActorID(kind + "/" + host + "/" + name); bad == nil {
+	for _, kind := range messages.Kinds() {
+		if name, ok := strings.CutPrefix(text, kind.Name+"/"); ok && kind.Identity == messages.Identity_HOST_AND_NAME {
+			if id, bad := messages.ParseActorID(kind.Name + "/" + host + "/" + name); bad == nil {
 				return id, nil
 			}
 		}
