@@ -83,7 +83,7 @@ func (f *files) passBlock(b block, buf []byte, from place, after, until uint64, 
 		r, err := parseRecord(buf[at:], sum)
 		var changed *checksumError
 		if errors.As(err, &changed) && last != 0 && last < after {
-			at, last = at+changed.size, last+1 // nobody asks for it
+			at, last = at+changed.size, last+1 // it is not asked for
 			continue
 		}
 		if err != nil {

@@ -45,7 +45,7 @@ func TestGuestsCanReadButNotHarm(t *testing.T) {
 	}
 	nc := dialGuest(t, j)
 	js, _ := jetstream.New(nc, jetstream.WithDefaultTimeout(hangLimit))
-	const silence = 200 * time.Millisecond                                // who may not is not answered
+	const silence = 200 * time.Millisecond                                // a request without permission gets no answer
 	denied, _ := jetstream.New(nc, jetstream.WithDefaultTimeout(silence)) // meant to pass
 	ctx := t.Context()
 

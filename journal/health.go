@@ -72,8 +72,8 @@ func (j *Journal) unavailable(subject string, cause error) *messages.Error {
 		WithHint("look at the disk under " + j.o.Dir).WithRetry(time.Second)
 }
 
-// diagnose asks whether a failed publish is the store's illness. If it is, mending starts and the reason is returned; nil = the store
-// is well, only an answer was lost.
+// diagnose tells whether a failed publish is the store's fault. If it is, it starts restarting the server and returns the reason; nil means
+// that the store works and only the answer was lost.
 func (j *Journal) diagnose(a messages.ActorID, cause error) error {
 	if j.stopped.Err() != nil {
 		return j.refusal(a)

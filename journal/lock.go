@@ -26,7 +26,7 @@ func takeLock(dir string, write bool) (*lock, error) {
 		f, err = os.Open(path) // a store on read-only media
 	}
 	if errors.Is(err, fs.ErrNotExist) && !write {
-		return &lock{}, nil // read-only media that never had a lock file: nobody can write there
+		return &lock{}, nil // read-only media without a lock file: no process can write there
 	}
 	if err != nil {
 		return nil, unwritable(dir, err)

@@ -29,7 +29,7 @@ type Options struct {
 }
 
 const (
-	// defaultRecheckAfter leaves the start to those who wait for it.
+	// defaultRecheckAfter keeps the disk free while the daemon starts.
 	defaultRecheckAfter = 5 * time.Second
 
 	defaultMinFree    = 64 << 20

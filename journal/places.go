@@ -15,9 +15,9 @@ type place struct {
 	offset   int64
 }
 
-// places remembers where some records begin, so that a decision is found by its sequence without reading its whole block. They are noted by
-// whoever walks over a block, and are only hints: a reader that doesn't find the sequence there forgets the block's places and walks from its
-// start. Records never move: the stream is append-only.
+// places remembers where some records begin, so that a decision is found by its sequence without reading its whole block. Every
+// reading of a block notes them. They are hints: a reader that doesn't find the sequence there forgets the block's places and walks from the
+// block's start. Records never move, because the stream is append-only.
 type places struct {
 	mu     sync.Mutex
 	blocks map[string][]place // by path, ascending

@@ -113,7 +113,7 @@ func (r *Reader) Last(ctx context.Context, a messages.ActorID) (uint64, error) {
 	return seq, nil
 }
 
-// Actors lists who has ever decided, sorted by kind and identity.
+// Actors lists every actor that has a decision in the journal, sorted by kind and identity.
 func (r *Reader) Actors(ctx context.Context) ([]messages.ActorID, error) {
 	if r.files != nil {
 		return actorsOf(r.files.report.heads)

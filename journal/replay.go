@@ -19,7 +19,7 @@ type Query struct {
 	Until     uint64           // last sequence wanted; 0 = the last one known at the start
 	UntilTime time.Time        // ends before the first decision later than this; zero = no end
 	// Unknown lets decisions through that hold events this build doesn't know, with Events nil and the envelopes in Decision. For
-	// showing only: who folds must not skip a fact.
+	// showing only: a fold must not skip a fact.
 	Unknown bool
 }
 

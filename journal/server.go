@@ -20,7 +20,7 @@ import (
 const (
 	ownUser    = "journal"  // of the journal's own connection; the passwords are random and never leave the process
 	bridgeUser = "modelops" // of the other in-process connections: all but writing decisions
-	guestUser  = "client"   // whoever connects to the loopback listener
+	guestUser  = "client"   // every client of the loopback listener
 
 	startLimit    = 20 * time.Second // a start after kill -9 reads all blocks
 	reconnectWait = 50 * time.Millisecond
@@ -51,7 +51,7 @@ func (j *Journal) serverOptions(storeDir string, port int) *server.Options {
 	return o
 }
 
-// bridgePermissions leave out only what nobody but the journal writes. A bridge answers to whatever subject a request names, so with the
+// bridgePermissions leave out only what the journal alone writes. A bridge answers to whatever subject a request names, so with the
 // right to write decisions it would lend that right to every guest.
 func bridgePermissions() *server.Permissions {
 	return &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{root + ".>", "$KV." + bucketName + ".>"}}}

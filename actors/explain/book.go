@@ -26,7 +26,7 @@ type Journal interface {
 type Book struct {
 	journal Journal
 	limits  limits
-	turn    chan struct{} // holds one token: who has it may use index
+	turn    chan struct{} // holds one token; its owner may use index
 	index   *index
 	follows atomic.Bool   // the index reached the journal's end once: Take is worth its while
 	behind  chan struct{} // Take missed a decision
@@ -41,7 +41,7 @@ func newBook(j Journal, l limits) *Book {
 }
 
 const (
-	// startAfter leaves the start of the daemon to those who wait for it.
+	// startAfter keeps the processor free while the daemon starts.
 	startAfter = 10 * time.Second
 	// slice is how many decisions are read before others get their turn.
 	slice = 8192
@@ -49,7 +49,7 @@ const (
 	tryAgain = 5 * time.Second
 )
 
-// Run builds the index while nobody asks, with half of one core at most, and closes gaps that Take found. It ends with ctx.
+// Run builds the index in the background, with half of one core at most, and closes gaps that Take found. It ends with ctx.
 func (b *Book) Run(ctx context.Context) {
 	if pause(ctx, startAfter) != nil {
 		return
@@ -185,11 +185,12 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// search is the reading of the whole journal for subjects that the index has forgotten: one at a time, for all who wait for one.
+// search reads the whole journal for subjects that the index has forgotten. One reading runs at a time, and serves every question that waited
+// when it began.
 type search struct {
 	running chan struct{} // holds one token
 	mu      sync.Mutex
-	next    *pass // that hasn't begun; nil when nobody waits for one
+	next    *pass // that hasn't begun; nil when no question waits for one
 }
 
 // pass is one reading of the whole journal.
@@ -212,7 +213,7 @@ func (s *search) join(subjects []topic) *pass {
 	return s.next
 }
 
-// begin closes a pass for further subjects; false when somebody else has begun it.
+// begin closes a pass for further subjects; false when another question has begun it.
 func (s *search) begin(p *pass) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -223,8 +224,8 @@ func (s *search) begin(p *pass) bool {
 	return true
 }
 
-// forgotten reads the whole journal for some subjects, with all others who need that at the time. The index that it returns is not to be
-// changed.
+// forgotten reads the whole journal for some subjects, together with other questions that need it at the time. The index that it returns is
+// shared and must not be changed.
 func (b *Book) forgotten(ctx context.Context, subjects ...topic) (*index, error) {
 	for {
 		p := b.search.join(subjects)

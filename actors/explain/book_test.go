@@ -65,8 +65,8 @@ func TestManyAskersBuildTheIndexOnce(t *testing.T) {
 	})
 }
 
-// The index let go of everything but the last decisions. All who ask for older ones share a reading: the first that comes begins one, those who
-// come meanwhile share the next.
+// The index let go of everything but the last decisions. Questions about older ones share readings: the first begins one, those that come
+// meanwhile share the next.
 func TestManyAskersSearchTheJournalTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &slow{growing: growing{tale: cycled(10)}, may: make(chan struct{})}
@@ -180,7 +180,7 @@ func TestAnOldRequestIsToldFromItsTime(t *testing.T) {
 	}
 }
 
-// What a placement's decision doesn't say itself, who stayed on the device, is said of old placements too.
+// Which models stayed on the device isn't in a placement's decision. Explanations of old placements say it too.
 func TestAnOldPlacementKeepsItsNote(t *testing.T) {
 	s := newTale().devices()
 	for _, name := range []string{"a", "b", "c"} {

@@ -9,7 +9,7 @@ import (
 	"modelops/messages"
 )
 
-// most bounds the changes that are proposed: nobody reads more.
+// most bounds the changes that are proposed.
 const most = 12
 
 // modelChanges is what would have to be otherwise for the model to be otherwise.

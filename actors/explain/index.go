@@ -116,7 +116,7 @@ func (x *index) story(model string) *story {
 	return s
 }
 
-// noteOn says what an event leaves out: which models a rollout is about, and who stayed on a device when others had to leave it.
+// noteOn says what an event leaves out: which models a rollout is about, and which holders stayed on a device when others had to leave it.
 func (x *index) noteOn(f fact) string {
 	if f.actor.Kind == messages.KindHost {
 		return x.latest.exchangeNote(f)

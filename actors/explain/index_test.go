@@ -39,7 +39,7 @@ func (w *ward) device() string {
 	return rapid.SampledFrom([]string{"sim0", "sim1"}).Draw(w.t, "device")
 }
 
-// request draws who causes something: nobody, a request that was seen before, or a new one.
+// request draws the request that causes something: none, one that was seen before, or a new one.
 func (w *ward) request() string {
 	switch rapid.IntRange(0, 3).Draw(w.t, "cause") {
 	case 0:
@@ -158,7 +158,7 @@ func (w *ward) question() Question {
 	return Question{Subject: id, ID: id}
 }
 
-// growing is a journal in memory that grows. It counts who reads all of it.
+// growing is a journal in memory that grows. It counts the readings from its start.
 type growing struct {
 	*tale
 	replays atomic.Int32

@@ -28,7 +28,7 @@ type folded struct {
 	state any
 }
 
-// rollout is what explanations say of who answers a name and the host's state doesn't keep.
+// rollout is what the host's state doesn't keep of a name's rollouts, and explanations say.
 type rollout struct {
 	step     uint64 // the decision that brought the name's latest rollout to its phase
 	promoted uint64 // the decision that promoted one last; 0 = none did
@@ -101,7 +101,7 @@ func (l *latest) devices() []string {
 	return out
 }
 
-// placed is who an open placement is for; empty when it isn't open.
+// placed is the holder of an open placement; empty when none of this id is open.
 func (l *latest) placed(id string) string {
 	s, _ := stateOf[arbiter.State](l, messages.ArbiterActor().String())
 	return s.Open[id].Placement.GetHolder()
@@ -121,7 +121,7 @@ func (l *latest) waits(model string) bool {
 // resident tells whether a model has its place: from the start of a load until its worker is gone.
 func resident(m model.State) bool { return m.Placement != nil }
 
-// pinner is who keeps a model from eviction at a time; empty when nobody does.
+// pinner is what keeps a model from eviction at a time; empty when nothing does.
 func pinner(m model.State, at time.Time) string {
 	switch {
 	case m.Spec.GetPinned():
@@ -151,7 +151,7 @@ func (l *latest) holders(device string) []held {
 	return out
 }
 
-// rivals are the models beside a placement's victims on its device that nobody had pinned.
+// rivals are the ready models on a placement's device that weren't named as victims and weren't pinned.
 func (l *latest) rivals(p *messages.Placement, at time.Time) []string {
 	var out []string
 	for _, h := range l.holders(p.Gpu()) {
@@ -163,7 +163,7 @@ func (l *latest) rivals(p *messages.Placement, at time.Time) []string {
 	return out
 }
 
-// stayed says who stayed on a device when others had to leave it: the event names only the victims.
+// stayed says which holders stayed on a device when others had to leave it: the event names only the victims.
 func (l *latest) stayed(p *messages.Placement, at time.Time) string {
 	var stay []string
 	for _, h := range l.holders(p.Gpu()) {

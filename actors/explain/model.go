@@ -16,7 +16,7 @@ func (r *reading) explainModel(p Present) *messages.Explanation {
 		Reasons: r.reasons(r.model), Weighed: r.weighed(), WouldChange: r.modelChanges(p)}
 }
 
-// evicted tells whether it left to make room, and nobody wanted it since.
+// evicted tells whether it left to make room and was not wanted since.
 func (r *reading) evicted() bool {
 	return r.named != nil && r.left != nil && r.left.event.(*messages.ModelUnwanted).Placement != "" && (r.wanted == nil || r.wanted.sequence < r.left.sequence)
 }

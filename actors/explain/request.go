@@ -17,7 +17,7 @@ type Request struct {
 	Began time.Time
 	// Granted is when it got its place at a worker; zero while it waits, or when it never did.
 	Granted  time.Time
-	Position int // in the queue at its arrival; 0 = it didn't wait, or nobody knows
+	Position int // in the queue at its arrival; 0 = it didn't wait, or it isn't known
 	URL      string
 	Pid      int64
 	Ended    time.Time     // zero while it runs

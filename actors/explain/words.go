@@ -125,7 +125,7 @@ func saidError(e *messages.ErrorBody) string {
 	return s
 }
 
-// victim says who leaves and what spoke for it.
+// victim names a victim and why it was chosen.
 func victim(v *messages.Victim) string {
 	if v.GetReason() == "" {
 		return figures(v)
