@@ -24,6 +24,9 @@ func (n *node[S]) Append(a entity.Append) (uint64, error) {
 	}
 	n.w.mayCrash()
 	sequence := n.w.write(n.id, &n.book, a.Expected, a.Events)
+	if n.w.o.Stored != nil {
+		n.w.o.Stored(a, sequence)
+	}
 	n.w.say("%s takes %s: %s", n.id, name(n.doing), told(a.Events))
 	n.w.mayCrash()
 	if n.w.mishap(f.ActorCrash) {
