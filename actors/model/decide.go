@@ -320,6 +320,8 @@ func (s State) takes(p *messages.Placement) error {
 		return nil
 	case !s.declared():
 		return NotFound(s.ID)
+	case p.Id == s.Taken:
+		return messages.Errorf(messages.FailedPrecondition, s.ID.String(), "placement %s was taken before, and its leases are given back", p.Id)
 	case (s.Phase == Absent || s.Phase == Failed) && p.Claim == messages.ByName && len(s.Returning) == 0:
 		return nil
 	}

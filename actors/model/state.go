@@ -73,6 +73,8 @@ type State struct {
 	Replacement *Replacement
 	// HeldMS is when a replacement last couldn't be had.
 	HeldMS int64
+	// Taken is the placement that it took last. A grant can arrive again when its leases are given back already: it is taken once.
+	Taken string
 	// MadeRoom is the placement for which it was last evicted: asking twice evicts once.
 	MadeRoom string
 	// LeftFor is that placement while nobody has unloaded it since: only then it may be brought back for it.
@@ -144,7 +146,7 @@ func evolve(s State, event proto.Message, sequence uint64) State {
 		}
 	case *messages.ModelLoadStarted:
 		s.Phase, s.Placement, s.Nonce, s.StartedMS = Loading, e.Placement, e.Nonce, e.At.AsTime().UnixMilli()
-		s.Worker, s.LogTail, s.WantedMS = nil, nil, 0
+		s.Worker, s.LogTail, s.WantedMS, s.Taken = nil, nil, 0, e.Placement.GetId()
 	case *messages.WorkerStarted:
 		s.Worker = e.Worker
 	case *messages.ModelReady:

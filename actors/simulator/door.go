@@ -10,12 +10,8 @@ import (
 )
 
 // try is one try of owed work: a context that never ends by itself. A port that would have to wait names what for: the try is parked until
-// that happens. A try that pauses is performed again after the pause, and doesn't pause then.
-type try struct {
-	until string
-	pause time.Duration
-	slept bool // its pause is over
-}
+// that happens.
+type try struct{ until string }
 
 type tryKey struct{}
 
@@ -27,22 +23,10 @@ func (*try) Done() <-chan struct{} { return nil }
 
 // Err tells whether the try is parked: to a kind that looks like a cancelled one, after which the work stays owed.
 func (t *try) Err() error {
-	if t.parked() {
+	if t.until != "" {
 		return context.Canceled
 	}
 	return nil
-}
-
-func (t *try) parked() bool { return t.until != "" || t.pause > 0 }
-
-// Pause implements entity.Pauser.
-func (t *try) Pause(d time.Duration) error {
-	if t.slept || d <= 0 {
-		t.slept = false
-		return nil
-	}
-	t.pause = d
-	return context.Canceled
 }
 
 // Value implements context.Context.
@@ -73,7 +57,7 @@ var _ messages.Door = door{}
 
 // Ask dispatches at once. A command can be lost, be taken after its sender stopped waiting, or lose its answer. Mail keeps its order.
 func (d door) Ask(ctx context.Context, to messages.ActorID, command proto.Message) (messages.Reply, error) {
-	if t, ok := ctx.Value(tryKey{}).(*try); ok && t.parked() {
+	if t, ok := ctx.Value(tryKey{}).(*try); ok && t.until != "" {
 		return messages.Reply{}, context.Canceled
 	}
 	w, f := d.w, d.w.o.Faults

@@ -45,7 +45,6 @@ type task struct {
 	over  bool
 	park  string // what it waits for; empty while it runs or pauses
 	timer proto.Message
-	slept bool // the pause of its work is over
 }
 
 func newNode[S any](w *World, kind entity.Kind[S], id messages.ActorID) *node[S] {
@@ -138,13 +137,9 @@ func (n *node[S]) Cancel(try entity.Try) {
 func (n *node[S]) do(t *task) {
 	command, failure := t.timer, error(nil)
 	if command == nil {
-		c := &try{slept: t.slept}
+		c := &try{}
 		command, failure = n.kind.Perform(c, t.try.Effect)
 		switch {
-		case c.pause > 0:
-			t.slept = true
-			n.start(t, c.pause)
-			return
 		case c.until != "":
 			t.park = c.until
 			n.parked = append(n.parked, t)
