@@ -130,7 +130,12 @@ func TestTheIndexIsBuiltAfterTheStartAndFed(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		go b.Run(ctx)
-		seen := func() uint64 { synctest.Wait(); return b.index.seen }
+		seen := func() uint64 {
+			synctest.Wait()
+			b.turn <- struct{}{}
+			defer b.leave()
+			return b.index.seen
+		}
 		time.Sleep(startAfter - time.Second)
 		b.Take(j.records[0])
 		if n := seen(); n != 0 {
