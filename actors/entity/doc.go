@@ -17,5 +17,5 @@
 // A conflict, or an append whose outcome is unknown, stops the machine with a *Rebuild error, because its state may differ from the journal.
 // The shell then panics, and the supervisor starts the next incarnation, which reads the journal again.
 //
-// The package knows no kind, no stream and no process.
+// The package doesn't depend on any kind, JetStream stream or process.
 package entity

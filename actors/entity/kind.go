@@ -63,7 +63,7 @@ type Kind[S any] struct {
 	// Observe reads the world for a command before Decide sees it: Stamp.Readings. Readings are advice and may be old when the decision is
 	// stored. Optional.
 	Observe func(context.Context, proto.Message) proto.Message
-	// Accepted hears of each command that Decide didn't refuse, once its events are stored. It is for what must not be in the journal,
+	// Accepted is called for each command that Decide didn't refuse, once its events are stored. It is for what must not be in the journal,
 	// such as the start of a timer. Optional.
 	Accepted func(messages.ActorID, proto.Message)
 }

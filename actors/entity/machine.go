@@ -51,8 +51,8 @@ func (m *Machine[S]) State() S { return m.state }
 // Sequence is that of the last decision; 0 for none.
 func (m *Machine[S]) Sequence() uint64 { return m.sequence }
 
-// Start reads the journal and begins what is owed. It begins a new incarnation: tries of the one before are cancelled, and what they still
-// report is dropped.
+// Start reads the journal and begins what is owed. It begins a new incarnation: tries of the former one are cancelled, and their late
+// reports are dropped.
 func (m *Machine[S]) Start() error {
 	m.Stop()
 	p, err := m.read()
@@ -151,7 +151,7 @@ func (m *Machine[S]) record(command proto.Message, events []proto.Message, meta 
 	sequence, err := m.world.Append(Append{Actor: m.id, Expected: m.sequence, Events: events, Meta: meta, At: stamp.Now})
 	switch messages.CodeOf(err) {
 	case 0:
-	case messages.Conflict, messages.JournalUnavailable: // another writer, or nobody knows whether the decision is stored
+	case messages.Conflict, messages.JournalUnavailable: // another writer, or it is unknown whether the decision is stored
 		m.Stop()
 		return &Rebuild{Cause: err}
 	default:

@@ -11,7 +11,7 @@ import (
 	"modelops/messages"
 )
 
-// What a kind observes comes to Decide in the stamp; the command comes as it was sent.
+// Decide gets what the kind observes in the stamp, and the command as it was sent.
 func TestReadingsAreInTheStamp(t *testing.T) {
 	kind, observed := toyKind(idle), &messages.GpuView{Id: "gpu/a"}
 	kind.Observe = func(_ context.Context, c proto.Message) proto.Message {
@@ -40,7 +40,7 @@ func TestReadingsAreInTheStamp(t *testing.T) {
 	})
 }
 
-// Accepted hears of a command when its events are stored, and never of one that was refused.
+// Accepted is called when a command's events are stored, and never for a refused command.
 func TestAccepted(t *testing.T) {
 	kind, j := toyKind(idle), &entitytest.Journal{}
 	var heard []string

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Pause waits for a time, or until ctx ends, whose error it then is.
+// Pause waits for d, or until ctx ends, and then gives ctx's error.
 func Pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()

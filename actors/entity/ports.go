@@ -44,7 +44,7 @@ type Clock interface {
 	Now() time.Time
 }
 
-// Observer hears what a shell does, for metrics and views. Its methods must not block.
+// Observer is told what a shell does, for metrics and views. Its methods must not block.
 type Observer interface {
 	// StateChanged is called after recovery and after each decision, in the order of the actor's sequence.
 	StateChanged(actor messages.ActorID, sequence uint64, view proto.Message)

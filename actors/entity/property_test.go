@@ -16,7 +16,7 @@ import (
 	"modelops/messages"
 )
 
-// spot is the state of a random kind: where it is, and how it came there.
+// spot is the state of a random kind: its place in the maze, and the path to it.
 type spot struct {
 	At    uint64
 	Steps uint64
@@ -88,7 +88,7 @@ func (m maze) kind() entity.Kind[spot] {
 // kill is the end of the process in mid-step.
 type kill struct{}
 
-// walk is the World of a machine in a maze. It checks what it is told at once.
+// walk is the World of a machine in a maze. It checks each call at once.
 type walk struct {
 	*rapid.T
 	kind     entity.Kind[spot]
@@ -257,7 +257,7 @@ func (w *walk) stop(t *rapid.T) {
 	}
 }
 
-// upgrade starts another process whose kind folds otherwise: the snapshot is of no use to it.
+// upgrade starts another process whose kind has another fold version, so that it can't use the snapshot.
 func (w *walk) upgrade() {
 	every := w.machine.SnapshotEvery
 	w.kind.Fold++
@@ -289,8 +289,8 @@ func anyOf(t *rapid.T, tries []entity.Try) entity.Try {
 	return latest[rapid.IntRange(0, len(latest)-1).Draw(t, "try")]
 }
 
-// Whatever the kind, and however commands, reports, late reports, pauses, crashes and failed appends follow each other: the state is the fold of
-// the journal, work begins only when the journal owes it, one try at a time, and nothing runs that isn't owed.
+// For any kind and any order of commands, reports, late reports, pauses, crashes and failed appends: the state is the fold of the journal, work
+// begins only when the journal owes it, one try at a time, and nothing runs that isn't owed.
 func TestMachineProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := &walk{T: t, kind: anyMaze(t).kind(), running: map[string]entity.Try{}, waiting: map[string]entity.Try{}}

@@ -6,7 +6,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// work is one owed effect: a try of it runs, or the next one is waited for. Before the first try of a delayed one, try stands for the delay.
+// work is one owed effect: a try of it runs, or the pause before the next one. Before the first try of a delayed one, try stands for the delay.
 type work struct {
 	effect  Effect
 	try     Try // the latest

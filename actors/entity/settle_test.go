@@ -63,7 +63,8 @@ func TestBackoffGrows(t *testing.T) {
 	}
 }
 
-// The first try of delayed work begins when its delay is over, and never when the work is no longer owed by then. A new incarnation waits anew.
+// The first try of delayed work begins when its delay is over, and never when the work is no longer owed by then. The delay restarts with a
+// new incarnation.
 func TestADelayComesBeforeTheFirstTry(t *testing.T) {
 	var n int
 	act := func(context.Context, entity.Effect) (proto.Message, error) { n++; return nil, nil }
@@ -143,7 +144,7 @@ func TestReportIntoAFullJournal(t *testing.T) {
 	})
 }
 
-// A panic outside the mailbox is seen by no supervisor: it is a failed try and nothing more.
+// No supervisor sees a panic outside the mailbox: it counts as a failed try only.
 func TestPanicInPerform(t *testing.T) {
 	var n tries
 	act := func(_ context.Context, e entity.Effect) (proto.Message, error) {
@@ -164,7 +165,7 @@ func TestPanicInPerform(t *testing.T) {
 	})
 }
 
-// What is no longer owed is cancelled, and what it answers all the same is dropped.
+// Work that is no longer owed is cancelled, and a late report of it is dropped.
 func TestWorkIsCancelledWhenNoLongerOwed(t *testing.T) {
 	var cancelled []string
 	act := func(ctx context.Context, e entity.Effect) (proto.Message, error) {
@@ -188,7 +189,7 @@ func TestWorkIsCancelledWhenNoLongerOwed(t *testing.T) {
 	})
 }
 
-// The pause of work that is no longer owed ends nobody's sleep.
+// The end of a pause starts nothing when the work is no longer owed.
 func TestWaitingWorkIsForgotten(t *testing.T) {
 	var n tries
 	act := func(_ context.Context, e entity.Effect) (proto.Message, error) { n.note(e); return nil, errTry }
@@ -203,7 +204,7 @@ func TestWaitingWorkIsForgotten(t *testing.T) {
 	})
 }
 
-// Work that waits for its next try does then what is owed then, not what was owed when it began.
+// The next try does what is owed at that time, not what was owed when the work began.
 func TestNextTryDoesWhatIsOwedNow(t *testing.T) {
 	var reasons []string
 	act := func(_ context.Context, e entity.Effect) (proto.Message, error) {
@@ -220,13 +221,13 @@ func TestNextTryDoesWhatIsOwedNow(t *testing.T) {
 	})
 }
 
-// Owed work begins again with the next incarnation; what the former one still brings is nobody's.
+// Owed work begins again with the next incarnation; late reports of the former one are dropped.
 func TestRestartBeginsOwedWorkAgain(t *testing.T) {
 	var n tries
 	var stubborn chan struct{} // of the bubble
 	act := func(ctx context.Context, e entity.Effect) (proto.Message, error) {
 		n.note(e)
-		if len(n.at) == 1 { // deaf to its cancellation
+		if len(n.at) == 1 { // ignores its cancellation
 			<-stubborn
 			return &messages.RetryLoad{Attempt: 1}, nil
 		}
@@ -247,7 +248,7 @@ func TestRestartBeginsOwedWorkAgain(t *testing.T) {
 	})
 }
 
-// A conflict found while a report is stored ends the incarnation as one of a command does.
+// A conflict while a report is stored ends the incarnation, as with a command.
 func TestConflictOnReport(t *testing.T) {
 	conflicts := 1
 	act := func(_ context.Context, e entity.Effect) (proto.Message, error) {

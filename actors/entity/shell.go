@@ -83,7 +83,7 @@ func (s *shell[S]) start(c actor.Context) {
 	s.life, s.endLife = context.WithCancel(context.Background())
 	s.began = s.o.Clock.Now()
 	if err := s.machine.Start(); err != nil {
-		// The supervisor backs off and tries again; what the journal can't give is not guessed.
+		// The supervisor backs off and tries again: without its journal the actor has no state to go on with.
 		panic(fmt.Errorf("recover %s: %w", s.id, err))
 	}
 }
@@ -137,7 +137,7 @@ func (s *shell[S]) NewID() string { return s.o.NewID() }
 // Log implements World.
 func (s *shell[S]) Log() *slog.Logger { return s.log }
 
-// Append implements World. A decision that is under way is finished even when the actor is stopped meanwhile: hence not its life.
+// Append implements World. An append that has begun is finished even when the actor is stopped meanwhile, so it isn't bound to life.
 func (s *shell[S]) Append(a Append) (uint64, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.o.AppendTimeout)
 	defer cancel()

@@ -15,7 +15,7 @@ import (
 	"modelops/messages"
 )
 
-// Nothing is touched and nobody is answered before the decision lies in the journal.
+// No effect begins and no answer is sent before the decision is in the journal.
 func TestAppendBeforeAct(t *testing.T) {
 	var order []string
 	j := &entitytest.Journal{Fail: func(a entity.Append) error {
@@ -43,7 +43,7 @@ func TestAppendBeforeAct(t *testing.T) {
 	})
 }
 
-// What follows from a decision says so in the journal's headers.
+// A decision that follows from another names it in the journal's headers.
 func TestWorkIsCausedByItsDecision(t *testing.T) {
 	act := func(ctx context.Context, _ entity.Effect) (proto.Message, error) {
 		if m := messages.MetaFrom(ctx); m.Causation != "id-1" {
@@ -71,7 +71,7 @@ func TestRefusalsAndUnknownCommands(t *testing.T) {
 	})
 }
 
-// Each way in which the journal may fail, and what the caller, the state and the incarnation make of it.
+// Each way in which an append may fail, with the error that the caller gets, the state, and whether the incarnation ends.
 func TestJournalFailures(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -110,7 +110,7 @@ func TestJournalFailures(t *testing.T) {
 	}
 }
 
-// A decision that was stored although nobody acknowledged it is part of the state after the rebuild.
+// A decision that was stored but not acknowledged is part of the state after the rebuild.
 func TestLostAcknowledgement(t *testing.T) {
 	var j *entitytest.Journal
 	lose := true
@@ -134,7 +134,7 @@ func TestLostAcknowledgement(t *testing.T) {
 	})
 }
 
-// A panic in Decide is the end of the incarnation, not of the caller's patience.
+// A panic in Decide ends the incarnation, and its caller is answered at once.
 func TestPanicInDecide(t *testing.T) {
 	play(t, options{}, func(s *stage) {
 		s.must(&messages.EnsureModel{})
@@ -154,7 +154,7 @@ func TestPanicInDecide(t *testing.T) {
 	})
 }
 
-// A told command has no sender: nothing is answered, and a crash on it harms nobody else.
+// A told command has no sender: nothing is answered, and a crash on it affects no other command.
 func TestTold(t *testing.T) {
 	play(t, options{}, func(s *stage) {
 		for _, c := range []proto.Message{&messages.EnsureModel{}, &messages.StopHost{}, &messages.StartHost{}} {
@@ -167,7 +167,7 @@ func TestTold(t *testing.T) {
 	})
 }
 
-// While the journal can't be read the actor doesn't guess: it stays down and comes back when it can.
+// While the journal can't be read the actor stays down; it recovers once the journal can be read.
 func TestRecoveryWaitsForTheJournal(t *testing.T) {
 	j := &entitytest.Journal{}
 	play(t, options{journal: j}, func(s *stage) { s.must(&messages.EnsureModel{Reason: "kept"}) })
@@ -245,7 +245,7 @@ func TestFingerprintSeesTheSchema(t *testing.T) {
 	}
 	type private struct {
 		A int
-		b int //nolint:unused // what JSON doesn't see changes no snapshot
+		b int //nolint:unused // a field that isn't in the JSON doesn't change snapshots
 	}
 	type outer struct{ In map[string][]*inner }
 	type outerOther struct{ In map[string][]*renamed }

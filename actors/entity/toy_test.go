@@ -128,7 +128,7 @@ func (restartAfterASecond) HandleFailure(_ *actor.ActorSystem, sup actor.Supervi
 	time.AfterFunc(time.Second, func() { sup.RestartChildren(child) })
 }
 
-// watcher is an Observer that keeps what it heard.
+// watcher is an Observer that records its calls.
 type watcher struct {
 	mu        sync.Mutex
 	changes   []string
@@ -177,7 +177,7 @@ func play(t *testing.T, o options, story func(*stage)) {
 	playKind(t, toyKind(o.perform), o, story)
 }
 
-// playKind is play for a kind that is a toy but for some of its functions.
+// playKind is play for a toy with some functions replaced.
 func playKind(t *testing.T, kind entity.Kind[toy], o options, story func(*stage)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {

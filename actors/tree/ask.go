@@ -14,8 +14,8 @@ import (
 // longestAsk bounds the wait for an answer whatever deadline the caller has.
 const longestAsk = 10 * time.Minute
 
-// Ask sends a command and waits for its answer, for ctx's deadline or AskTimeout when it has none. A caller that leaves isn't held up; his
-// command may still be obeyed.
+// Ask sends a command and waits for its answer, for ctx's deadline or AskTimeout when it has none. A caller that leaves isn't held up; its
+// command may still be carried out.
 func (t *Tree) Ask(ctx context.Context, to messages.ActorID, command proto.Message) (messages.Reply, error) {
 	pid, err := t.find(to)
 	if err != nil {
@@ -63,7 +63,7 @@ func unanswered(to messages.ActorID, what string) *messages.Error {
 		WithHint("the actor restarts from its journal; modelops state " + to.String() + " shows it")
 }
 
-// answer is the address of one answer. The library's futures can't be left early: who ends one while it is answered races with the answer.
+// answer is the address of one answer. The library's futures can't be given up early: ending one while it is answered is a data race.
 type answer struct{ said chan any }
 
 // SendUserMessage takes the first answer; there is no second.
@@ -75,7 +75,7 @@ func (a answer) SendUserMessage(_ *actor.PID, message any) {
 	}
 }
 
-// SendSystemMessage does nothing: nobody watches an answer.
+// SendSystemMessage does nothing: an answer has no watchers.
 func (a answer) SendSystemMessage(*actor.PID, any) {}
 
 // Stop does nothing: an answer ends with its question.

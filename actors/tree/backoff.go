@@ -11,7 +11,7 @@ import (
 type Backoff struct {
 	First, Longest, Within time.Duration
 	Limit                  int
-	// Restarted and GaveUp hear of each restart and of the last failure. They must not block.
+	// Restarted and GaveUp are called at each restart and at the last failure. They must not block.
 	Restarted func(child *actor.PID, failures int, reason any)
 	GaveUp    func(child *actor.PID, failures int, reason any)
 }

@@ -1,7 +1,7 @@
-// Package tree is who is spawned under whom, with which back-off, and the door through which an actor is reached by name.
+// Package tree holds the actors of one host: how they are spawned and restarted, and the door through which they are reached by id.
 //
-// All actors of a host are children of one supervisor that has no state and no logic of its own: so a failing actor, the host's
-// included, is restarted alone. A restarted actor reads its journal before it takes the next message.
+// All actors of a host are children of one supervisor without state or logic, so that a failing actor, the host's included, is restarted
+// alone. A restarted actor reads its journal before it takes the next message.
 //
 //	supervisor ── host/main_pc
 //	           ── arbiter

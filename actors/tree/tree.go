@@ -35,7 +35,7 @@ type Tree struct {
 	o      Options
 	system *actor.ActorSystem
 	root   *actor.PID
-	ended  chan struct{} // closed by Stop: whoever waits for a birth waits in vain
+	ended  chan struct{} // closed by Stop: no actor is spawned afterwards
 
 	spawn    Spawner
 	spawning sync.Mutex // one birth at a time; never held with mu, since the supervisor needs mu to register the child
@@ -136,7 +136,7 @@ func (t *Tree) register(id messages.ActorID, pid *actor.PID) {
 	t.pids[id], t.names[pid.Id] = pid, id
 }
 
-// Down replaces the set of actors that gave up by what the host's journal says: who was revived may be spawned again.
+// Down replaces the set of actors that gave up by the one in the host's journal: a revived actor may be spawned again.
 func (t *Tree) Down(gaveUp []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -156,7 +156,7 @@ func (t *Tree) forget(pid *actor.PID) {
 	}
 }
 
-// Tell sends a command and looks no further.
+// Tell sends a command without waiting for an answer.
 func (t *Tree) Tell(ctx context.Context, to messages.ActorID, command proto.Message) {
 	pid, err := t.find(to)
 	if err != nil {
@@ -179,7 +179,7 @@ func (t *Tree) Spawn(id messages.ActorID) error {
 	return err
 }
 
-// Actors lists who lives.
+// Actors lists the actors that run.
 func (t *Tree) Actors() []messages.ActorID {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -218,7 +218,7 @@ func (t *Tree) gaveUp(child *actor.PID, failures int, reason any) {
 		t.mu.Lock()
 		t.down[id] = fmt.Sprint(reason)
 		t.mu.Unlock()
-		// Not here: this is the supervisor's own turn, and the host may have to be born by it.
+		// In a goroutine: this runs in the supervisor's turn, and the supervisor may have to spawn the host actor first.
 		go t.Tell(context.Background(), host, &messages.ReportGaveUp{Actor: id.String(), Reason: fmt.Sprint(reason), Failures: uint32(failures)})
 	}
 }

@@ -124,7 +124,7 @@ func TestAskEndsWithItsCaller(t *testing.T) {
 	})
 }
 
-// Callers that leave in the very moment of the answer get one or the other, and harm nobody.
+// A caller that leaves at the moment of the answer gets the answer or its context's error, and other callers notice nothing.
 func TestAskEndsAsItIsAnswered(t *testing.T) {
 	grown(t, func(t *testing.T, g *grove) {
 		for range 200 {
@@ -161,7 +161,7 @@ func TestNamesDontCollide(t *testing.T) {
 	})
 }
 
-// A crash is the actor's own matter: it restarts after growing pauses with its journal's state, and others notice nothing.
+// A crashed actor restarts alone, after growing pauses, with the state of its journal; other actors notice nothing.
 func TestCrashesBackOffAndGiveUp(t *testing.T) {
 	grown(t, func(t *testing.T, g *grove) {
 		if err := g.Spawn(hostID); err != nil {
@@ -224,7 +224,7 @@ func TestOldFailuresAreForgotten(t *testing.T) {
 	})
 }
 
-// The supervisor reports a give-up although the host isn't there: it must not wait for a birth that is its own work.
+// The supervisor reports a give-up while the host actor doesn't run: it must not wait for a spawn that it has to do itself.
 func TestGiveUpWithoutAHost(t *testing.T) {
 	grown(t, func(t *testing.T, g *grove) {
 		g.register(t)

@@ -20,8 +20,8 @@ import (
 // Epoch is when the stories begin.
 var Epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// Bench is a world in which a kind's machine is driven step by step, and whose owed work nobody does. At each step it checks what must hold
-// for every kind: Decide and Evolve change nothing they were given, replay gives the live state, and so does a snapshot.
+// Bench is a world in which a test drives a kind's machine step by step. Owed work is noted and not done. At each step it checks what must hold
+// for every kind: Decide and Evolve don't change their arguments, replay gives the live state, and so does a snapshot.
 type Bench[S any] struct {
 	Kind     entity.Kind[S]
 	ID       messages.ActorID
@@ -53,7 +53,7 @@ func (b *Bench[S]) recover() {
 	must(err == nil, "the journal can't be read: %v", err)
 }
 
-// careful are a kind's Decide and Evolve, with a look at what they were given. A broken rule of all kinds panics: it is a bug, whatever the
+// careful wraps a kind's Decide and Evolve with a check that they don't change their arguments. A violation panics: it is a bug in any
 // story.
 func careful[S any](kind entity.Kind[S]) (decide func(S, proto.Message, entity.Stamp) (entity.Verdict, error), evolve func(S, proto.Message, uint64) S) {
 	decide = func(s S, command proto.Message, at entity.Stamp) (entity.Verdict, error) {
@@ -79,7 +79,7 @@ func (b *Bench[S]) Do(command proto.Message) (messages.Reply, error) {
 	return b.machine.Ask(command, messages.Meta{})
 }
 
-// Happen stores the events of one decision that nobody took, and recovers with it.
+// Happen stores the events of one decision without a command, and recovers with it.
 func (b *Bench[S]) Happen(events ...proto.Message) {
 	_, _ = world[S]{b}.Append(entity.Append{Actor: b.ID, Expected: b.Sequence, Events: events, At: b.Now})
 	b.recover()

@@ -9,7 +9,7 @@
 //	wait 2m                                           the clock moves; each "when" moves it by one second
 //	when EnsureModel {"reason":"a test"}              a command
 //	again                                             the same command once more
-//	then                                              what came of it, indented: events or refusal, answer, whole state, owed keys
+//	then                                              the result, indented: events or refusal, answer, whole state, owed keys
 //
 // What follows "then" is golden: `go test ./actors/... -update` rewrites it. Fields of the state that are zero aren't written.
 // A line that can't be read fails the test.

@@ -55,7 +55,7 @@ func Play(t *testing.T, dir string, fresh func() Stage) {
 	}
 }
 
-// Transcript plays a script and writes it again with what really came.
+// Transcript plays a script and writes it again with the actual results.
 func Transcript(script string, stage Stage) (string, error) {
 	p := player{stage: stage}
 	for i, line := range strings.Split(strings.TrimRight(script, "\n"), "\n") {
@@ -74,7 +74,7 @@ type player struct {
 	stage  Stage
 	out    strings.Builder
 	last   [2]string // the last command's name and body
-	came   []string  // what came of it and isn't written yet; nil = nothing to write
+	came   []string  // its results that aren't written yet; nil = nothing to write
 	played int
 	golden bool // inside a then
 }
@@ -83,7 +83,7 @@ func (p *player) read(line string) error {
 	word, rest, _ := strings.Cut(line, " ")
 	switch {
 	case p.golden && strings.HasPrefix(line, "  "):
-		return nil // what came when the script was written; close wrote what came now
+		return nil // the results when the script was written; close wrote those of now
 	case line == "" || strings.HasPrefix(line, "#"):
 		p.close()
 	case word == "then" && rest == "":
@@ -135,7 +135,7 @@ func (p *player) step(word, rest string) error {
 	return err
 }
 
-// close writes what came of the last command.
+// close writes the results of the last command.
 func (p *player) close() {
 	if p.came == nil {
 		return

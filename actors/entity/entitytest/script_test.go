@@ -33,7 +33,7 @@ func TestTranscript(t *testing.T) {
 	}
 }
 
-// seer is a stage that tells with which readings a command came.
+// seer is a stage that records the readings of each command.
 type seer struct {
 	echo
 	readings string
@@ -44,7 +44,7 @@ func (s *seer) When(name, body string) ([]string, error) {
 	return []string{name + " " + body + " seeing " + s.readings}, nil
 }
 
-// Readings stay until others are seen.
+// Readings stay until they are replaced.
 func TestSeeing(t *testing.T) {
 	const script = "seeing A {}\nwhen Do {}\nthen\n  Do {} seeing A {}\n  waited 1s\nagain\nseeing B {}\nwhen Do {}\nthen\n  Do {} seeing B {}\n  waited 3s\n"
 	const want = "seeing A {}\nwhen Do {}\nthen\n  Do {} seeing A {}\n  waited 1s\nagain\nthen\n  Do {} seeing A {}\n  waited 2s\n" +
