@@ -88,7 +88,11 @@ func (c *Control) declare(ctx context.Context, r *messages.ModelLoadRequest) (me
 		return id, err
 	}
 	id = c.modelID(r.ModelName)
-	_, err = c.o.Door.Ask(ctx, id, &messages.DeclareModel{Spec: spec})
+	if _, err := c.o.Door.Ask(ctx, id, &messages.DeclareModel{Spec: spec}); err != nil {
+		return id, err
+	}
+	// The gateway gets views in its mailbox: it knows the model once it has answered what came after the declaration.
+	_, err = c.o.Door.Ask(ctx, messages.ActorID{Kind: messages.KindGateway, ID: c.o.Host}, &messages.QueryView{})
 	return id, err
 }
 

@@ -87,7 +87,7 @@ func TestLoad(t *testing.T) {
 
 // A model is found by name or alias, or declared by its file; a file under a known name declares it anew only when it is another one.
 func TestLoadDeclares(t *testing.T) {
-	const declare, ensure = " DeclareModel", " EnsureModel"
+	const declare, ensure, look = " DeclareModel", " EnsureModel", "gateway/h QueryView"
 	for name, c := range map[string]struct {
 		ask   *messages.ModelLoadRequest
 		asked []string
@@ -96,9 +96,9 @@ func TestLoadDeclares(t *testing.T) {
 	}{
 		"an unknown name":    {&messages.ModelLoadRequest{ModelName: "other"}, nil, messages.ModelNotFound, "model/h/other"},
 		"a withdrawn one":    {&messages.ModelLoadRequest{ModelName: "gone"}, nil, messages.ModelNotFound, "model/h/gone"},
-		"a new file":         {&messages.ModelLoadRequest{ModelName: "new", ModelPath: "/new.gguf", Shards: 2}, []string{"model/h/new" + declare, "model/h/new" + ensure}, 0, ""},
+		"a new file":         {&messages.ModelLoadRequest{ModelName: "new", ModelPath: "/new.gguf", Shards: 2}, []string{"model/h/new" + declare, look, "model/h/new" + ensure}, 0, ""},
 		"the declared file":  {&messages.ModelLoadRequest{ModelName: "small", ModelPath: "/tiny.gguf"}, []string{"model/h/tiny" + ensure}, 0, ""},
-		"another file":       {&messages.ModelLoadRequest{ModelName: "tiny", ModelPath: "/other.gguf"}, []string{"model/h/tiny" + declare, "model/h/tiny" + ensure}, 0, ""},
+		"another file":       {&messages.ModelLoadRequest{ModelName: "tiny", ModelPath: "/other.gguf"}, []string{"model/h/tiny" + declare, look, "model/h/tiny" + ensure}, 0, ""},
 		"a path of no sense": {&messages.ModelLoadRequest{ModelName: "tiny", ModelPath: "?"}, nil, messages.InvalidArgument, "?"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -2,6 +2,8 @@ package process
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"syscall"
 	"time"
 
@@ -47,6 +49,26 @@ func (s *Supervisor) Stop(ctx context.Context, h Handle, grace time.Duration, as
 	}
 	t.reap()
 	return s.reaped(ctx, h)
+}
+
+// StopStarted stops what this Supervisor has started and still runs, all at once: also a process that its starter had no time to record.
+// The errors are Stop's.
+func (s *Supervisor) StopStarted(ctx context.Context, grace time.Duration) error {
+	s.mu.Lock()
+	var left []Handle
+	for _, c := range s.children {
+		if !c.ended() {
+			left = append(left, c.handle)
+		}
+	}
+	s.mu.Unlock()
+	failed := make([]error, len(left))
+	var wg sync.WaitGroup
+	for i, h := range left {
+		wg.Go(func() { failed[i] = s.Stop(ctx, h, grace, nil) })
+	}
+	wg.Wait()
+	return errors.Join(failed...)
 }
 
 // reaped returns once our own child has been reaped.

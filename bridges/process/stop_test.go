@@ -106,6 +106,23 @@ func TestStopEndsWithItsContext(t *testing.T) {
 	}
 }
 
+// What was started here is stopped without its handle; what another started stays.
+func TestStopStarted(t *testing.T) {
+	s, other := New(Options{}), New(Options{})
+	first, second, stranger := start(t, s, shell(t, deaf)), start(t, s, shell(t, deaf)), start(t, other, shell(t, deaf))
+	if err := s.StopStarted(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	for h, want := range map[Handle]Liveness{first: Gone, second: Gone, stranger: Alive} {
+		if live, err := s.Prove(h); live != want {
+			t.Errorf("pid %d is %v (%v), want %v", h.Pid, live, err, want)
+		}
+	}
+	if err := s.StopStarted(t.Context(), 0); err != nil {
+		t.Error("nothing is left: ", err)
+	}
+}
+
 // Many ended children are not remembered for ever; living ones are.
 func TestEndedChildrenAreForgotten(t *testing.T) {
 	s := New(Options{})

@@ -41,6 +41,11 @@ func (r *Runtime) StopWithin(ctx context.Context, spec *messages.ModelSpec, w *m
 	return &unload
 }
 
+// StopStarted stops the workers that were started here and still run. A worker that was started a moment ago may be in no record yet.
+func (r *Runtime) StopStarted(ctx context.Context) error {
+	return r.processes.StopStarted(ctx, r.o.StopGrace)
+}
+
 // Watch blocks until the worker has ended and tells how. A worker that doesn't prove itself counts as ended, unwitnessed.
 // When ctx ends, its error is returned and the process is left alone. A remote worker never ends. While it watches it keeps
 // the worker's log below its limit.

@@ -134,7 +134,7 @@ func (d *daemon) stopWorkers(ctx context.Context) error {
 		})
 	}
 	wg.Wait()
-	return failed
+	return errors.Join(failed, d.runtime.StopStarted(ctx))
 }
 
 // close undoes the start in reverse.
