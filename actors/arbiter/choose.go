@@ -157,6 +157,32 @@ func (q question) tooFew(candidates []*messages.Candidate) {
 	}
 }
 
+// lesserKinds refuses devices of a kind that the holder likes less than the kind of another host that could hold it: full as that may be, it
+// would be slow here for as long as it stays. On each host only one kind is left (usable).
+func (q question) lesserKinds(candidates []*messages.Candidate) {
+	rank := func(l *messages.GpuView) int { return slices.Index(q.needOn(l.Host).kinds, l.Kind) }
+	if !slices.ContainsFunc(q.ledgers, func(l *messages.GpuView) bool { return rank(l) > 0 }) {
+		return
+	}
+	large := map[string]int{} // devices that could hold it or its share, by host
+	for i, c := range candidates {
+		if c.NeedBytes <= c.LimitBytes {
+			large[q.ledgers[i].Host]++
+		}
+	}
+	best, kind := 0, ""
+	for _, l := range q.ledgers {
+		if r := rank(l); large[l.Host] >= q.needOn(l.Host).shards && (kind == "" || r < best) {
+			best, kind = r, l.Kind
+		}
+	}
+	for i, c := range candidates {
+		if l := q.ledgers[i]; kind != "" && c.Refusal == "" && rank(l) > best {
+			c.Refusal = fmt.Sprintf("its host has no better kind than %s, and another host has %s", l.Kind, kind)
+		}
+	}
+}
+
 func elsewhere(split bool) string {
 	if !split {
 		return "full, and another device has room"

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -129,7 +130,7 @@ func (r Rules) requestPlacement(s State, c *messages.RequestPlacement, at entity
 	case chosen == nil:
 		return entity.Verdict{}, never(q, candidates)
 	}
-	if turn := q.behind(evicting(chosen) > 0, r.maxWait()); turn != "" {
+	if turn := q.behind(hostOf(chosen[0].Gpu), evicting(chosen) > 0, r.maxWait()); turn != "" {
 		for _, x := range chosen {
 			x.Chosen = false
 		}
@@ -172,10 +173,11 @@ func (s State) underway(c *messages.RequestPlacement, seen *messages.SchedulerRe
 	if !anyHost(c.Holder) {
 		return entity.Verdict{}, false
 	}
-	own := familyOf(c.Holder)
+	_, _, name := parts(c.Holder)
+	named := "/" + name // most holders have another name: they are told apart without being taken apart
 	for _, a := range seen.GetAllocations() {
 		switch {
-		case !own.has(a.Holder) || !same(a.Holder, c.Holder) || anyHost(a.Holder):
+		case !strings.HasSuffix(a.Holder, named) || !same(a.Holder, c.Holder) || anyHost(a.Holder):
 		case a.State == messages.Allocation_changing:
 			return waits(a.Holder + " is on its way out, or changes"), true
 		default:
@@ -184,7 +186,7 @@ func (s State) underway(c *messages.RequestPlacement, seen *messages.SchedulerRe
 	}
 	for _, l := range seen.GetLedgers() {
 		for _, r := range l.Reservations {
-			if own.has(r.Holder) && same(r.Holder, c.Holder) { // no allocation any more: a second placement would hold memory twice
+			if strings.HasSuffix(r.Holder, named) && same(r.Holder, c.Holder) { // no allocation any more: a second placement would hold memory twice
 				return waits(r.Holder + " gives its memory back"), true
 			}
 		}

@@ -80,6 +80,21 @@ func (l layout) largest() (free uint64, at int) {
 	return free, at
 }
 
+// room is the largest free block that holds what is needed on its device, or the largest of all when none does.
+func (l layout) room(need uint64) (at int) {
+	free := uint64(0)
+	at = -1
+	for i, s := range l.sites {
+		if s.free >= cmp.Or(s.need, need) && (at < 0 || s.free > free) {
+			free, at = s.free, i
+		}
+	}
+	if at < 0 {
+		_, at = l.largest()
+	}
+	return at
+}
+
 const (
 	// maxMoves bounds a plan: more of them cost more than they bring.
 	maxMoves = 6

@@ -61,7 +61,7 @@ func familyOf(holder string) family {
 }
 
 func (f family) has(holder string) bool {
-	if !strings.Contains(holder, f.mark) {
+	if !strings.HasSuffix(holder, f.mark) && strings.IndexByte(holder, '~') < 0 {
 		return false
 	}
 	kind, _, name := parts(holder)

@@ -79,6 +79,7 @@ func (s State) weigh(p policy, q question) []*messages.Candidate {
 		}
 	}
 	q.tooFew(out)
+	q.lesserKinds(out)
 	if len(rivals) == 0 && q.enough(out, fits) {
 		for _, c := range out {
 			switch {

@@ -135,11 +135,13 @@ func (s State) placed(holder string) bool {
 	return false
 }
 
-// behind says whose turn comes first: no holder evicts for itself while another goes before it, and none takes free memory past one that
-// is overdue, or small holders would starve a big one for ever.
-func (q question) behind(evicts bool, maxWait time.Duration) string {
+// behind says whose turn comes first on a host: no holder evicts for itself while another goes before it, and none takes free memory past one
+// that is overdue, or small holders would starve a big one for ever. One that is bound to another host seeks nothing here.
+func (q question) behind(host string, evicts bool, maxWait time.Duration) string {
 	for _, e := range q.earlier {
+		_, only, _ := parts(e.holder)
 		switch {
+		case only != host && only != messages.AnyHost:
 		case e.priority && evicts:
 			return fmt.Sprintf("%s has a higher priority and waits for %s", e.holder, e.waited.Round(time.Millisecond))
 		case evicts || e.waited > maxWait:

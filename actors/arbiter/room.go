@@ -77,6 +77,9 @@ func (s State) wants(holder string, now int64) string {
 	if m := s.Moving.now(); m != nil && same(m.Holder, holder) {
 		return m.To
 	}
+	if len(s.Hints) == 0 { // sorting nothing allocates, and this is the hot part of a decision
+		return ""
+	}
 	for _, hinted := range slices.Sorted(maps.Keys(s.Hints)) {
 		if h := s.Hints[hinted]; same(hinted, holder) && h.UntilMS > now {
 			return h.Gpu
@@ -238,7 +241,7 @@ func (r Rules) defrag(s State, c *messages.PlanDefrag, at entity.Stamp) (entity.
 	return v, nil
 }
 
-// after fills in what a plan leaves: where the largest free block is then.
+// after fills in what a plan leaves: where the room is then, how much of it, and what is needed there.
 func (l layout) after(p *messages.DefragPlan) {
 	sites := slices.Clone(l.sites)
 	for _, m := range p.Moves {
@@ -251,9 +254,13 @@ func (l layout) after(p *messages.DefragPlan) {
 			}
 		}
 	}
-	free, at := layout{sites: sites}.largest()
-	if p.FreeAfter = free; at >= 0 {
-		p.Gpu = sites[at].gpu
+	at := layout{sites: sites}.room(p.NeedBytes)
+	if at < 0 {
+		return
+	}
+	p.FreeAfter, p.Gpu = sites[at].free, sites[at].gpu
+	if need := sites[at].need; need > 0 {
+		p.NeedBytes = need
 	}
 }
 
