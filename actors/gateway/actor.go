@@ -23,7 +23,8 @@ func Props(g *Gateway, opts ...actor.PropsOption) *actor.Props {
 	}, opts...)
 }
 
-// answer obeys and answers. A panic is an answer too, before it is the supervisor's: the caller mustn't wait for what never comes.
+// answer carries out a message and answers it. After a panic the caller gets an error before the supervisor gets the panic, so that it doesn't
+// wait in vain.
 func answer(c actor.Context, g *Gateway, m entity.Envelope) {
 	respond := func(reply messages.Reply, err error) {
 		if c.Sender() != nil {

@@ -7,7 +7,7 @@ import (
 	"modelops/messages"
 )
 
-// Cancel ends the requests of an id that wait or run, whatever door they came in; false when there is none.
+// Cancel ends the requests with an id that wait or run, at any door; false when there is none.
 func (g *Gateway) Cancel(id string) bool {
 	why := messages.NewError(messages.Cancelled, "request "+id, "it was cancelled while it waited or ran")
 	found := false

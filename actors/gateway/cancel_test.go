@@ -8,7 +8,7 @@ import (
 	"modelops/messages"
 )
 
-// A request is cancelled by its id whether it waits or runs, also at a canary, and leaves nothing behind; others stay.
+// A request is cancelled by its id while it waits or runs, also at a canary. Its place is free afterwards; other requests stay.
 func TestCancelByID(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := rig(1, "ready")

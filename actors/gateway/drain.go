@@ -39,7 +39,7 @@ func (g *Gateway) Drain(ctx context.Context, id messages.ActorID, attempt uint64
 	}
 }
 
-// drainTimeout is how long requests may go on at a worker that has to leave: a long job ends in peace, but not one at a degraded worker, which
+// drainTimeout is how long requests may go on at a worker that has to stop: long enough for long jobs, but short at a degraded worker, which
 // may hang.
 func (g *Gateway) drainTimeout(l *lockedPool, id messages.ActorID) time.Duration {
 	l.mu.Lock()

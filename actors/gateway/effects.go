@@ -18,12 +18,12 @@ type Runner interface {
 // Placer finds a place for a model name, on whatever host.
 type Placer interface {
 	// Place asks for a placement; it may be asked again for the same name, and once at a time for each. waited is how long the oldest request
-	// has waited. An error refuses all requests that wait, but not Unavailable and DeadlineExceeded: then Place is asked again, as after
+	// has waited. An error refuses all requests that wait, except Unavailable and DeadlineExceeded, after which Place is asked again, as after
 	// pool.Waits. The decisions that follow carry the Meta of ctx; ctx ends when no request waits any more.
 	Place(ctx context.Context, name string, waited time.Duration) (pool.PlaceAnswer, error)
 }
 
-// Observer hears what happens to requests, for metrics. Its methods must not block.
+// Observer is told what happens to requests, for metrics. Its methods must not block.
 type Observer interface {
 	RequestDone(model string, code messages.Code, took time.Duration)
 	FirstByte(model string, after time.Duration)
@@ -39,7 +39,7 @@ type Recorder interface {
 
 // Record is what is remembered of one request.
 type Record interface {
-	// Granted notes the place that the request got; each time when it is sent again.
+	// Granted notes the place that the request got. It is called again when the request is sent again.
 	Granted(*messages.Grant)
 	// Ended notes how the request ended. Only the first call counts.
 	Ended(error)
@@ -58,7 +58,7 @@ type Figures struct {
 	QueueTimeout time.Duration
 }
 
-// HostFigures are what holds for the requests of all models together.
+// HostFigures bound the requests of all models together.
 type HostFigures struct {
 	// Limits bound what runs and waits on the host; 0 = no bound.
 	Limits Limits
@@ -67,7 +67,7 @@ type HostFigures struct {
 	DefaultClass string
 	// MaxWait is after how much waiting a request goes before all classes; 0 = never.
 	MaxWait time.Duration
-	// DrainTimeout bounds how long running requests may hold up their model's leaving; then they are ended. 0 = Options.DrainTimeout.
+	// DrainTimeout bounds how long running requests may hold up the unloading of their model; then they are ended. 0 = Options.DrainTimeout.
 	DrainTimeout time.Duration
 }
 
@@ -78,7 +78,7 @@ type Options struct {
 	Runner   Runner
 	Placer   Placer
 	Observer Observer
-	// Recorder hears of every request from its arrival to its end; may be nil.
+	// Recorder is told of every request from its arrival to its end; may be nil.
 	Recorder Recorder
 	Figures  Figures
 	// FiguresOf gives a model figures of its own; may be nil.

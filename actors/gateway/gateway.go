@@ -77,7 +77,7 @@ func (g *Gateway) place(ctx context.Context, model string) (*messages.Grant, err
 		if err == nil || ctx.Err() != nil || messages.CodeOf(err) == messages.Cancelled {
 			return grant, err
 		}
-		t.trial.record(true) // its canary refused: the model that is known to work answers
+		t.trial.record(true) // its canary refused: the old model answers
 	}
 	return g.admit(ctx, t.to, nil)
 }
@@ -108,7 +108,7 @@ func (g *Gateway) admit(ctx context.Context, l *lockedPool, try *trial) (*messag
 	return g.wait(ctx, l, r.Ticket, w)
 }
 
-// tellEvery is how often a caller hears where its request stands in the queue.
+// tellEvery is how often a caller is told its request's position.
 const tellEvery = time.Second
 
 func (g *Gateway) wait(ctx context.Context, l *lockedPool, ticket uint64, w *waiter) (*messages.Grant, error) {

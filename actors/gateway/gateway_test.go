@@ -12,7 +12,7 @@ import (
 	"modelops/messages"
 )
 
-// got is what became of a request in the background.
+// got is the result of a request in the background.
 type got struct {
 	grant *messages.Grant
 	err   error
@@ -73,7 +73,7 @@ func TestRoutes(t *testing.T) {
 	grant.Release(messages.Outcome{})
 }
 
-// S12: who leaves while queued leaves nothing behind; neither does who leaves at the instant of the grant, even under a drain.
+// S12: a caller that leaves while its request is queued frees its place, also at the instant of the grant and during a drain.
 func TestClientLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := rig(1, "ready")
@@ -100,7 +100,7 @@ func TestClientLeaves(t *testing.T) {
 	})
 }
 
-// The race of a grant with its caller's end, taken by hand at its narrowest: the drain that waits for that place must end.
+// The race between a grant and the end of its caller's context, forced by hand: the drain that waits for that place must end.
 func TestGrantedToNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := rig(1, "ready")
@@ -125,7 +125,7 @@ func TestGrantedToNobody(t *testing.T) {
 	})
 }
 
-// S3, S20: a model that fails tells everybody in its queue why.
+// S3, S20: when a model fails, every request in its queue is refused with the reason.
 func TestModelFails(t *testing.T) {
 	for name, c := range map[string]struct {
 		view *messages.ModelView
@@ -198,7 +198,7 @@ func TestQueueTimeout(t *testing.T) {
 	})
 }
 
-// A drain lets nobody in, waits for who runs, and ends them by force or when its time is over.
+// A drain admits no request, waits for those that run, and ends them by force or when its time is over.
 func TestDrain(t *testing.T) {
 	for name, c := range map[string]struct {
 		force bool
@@ -243,7 +243,7 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// An open breaker refuses those who wait as it refuses those who come: nobody would wake them.
+// An open breaker refuses waiting requests as it refuses new ones: no event would wake them later.
 func TestBreakerRefusesTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, d := rig(2, "ready")
@@ -283,7 +283,7 @@ func TestHealthSeesStalls(t *testing.T) {
 	})
 }
 
-// A request is sent again only while no byte of an answer came, and three times at most; its place always comes back.
+// A request is sent again only before the first byte of an answer, and three times at most; its place is always given back.
 func TestRetries(t *testing.T) {
 	hidden := messages.NewError(messages.InferenceError, "worker", "cut off")
 	for name, c := range map[string]struct {

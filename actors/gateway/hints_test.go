@@ -92,8 +92,8 @@ func TestBreakerStaysOpen(t *testing.T) {
 	})
 }
 
-// A model whose own worker failed for good is asked to try anew while its other workers serve: requests don't do it, and a replacement would
-// stay for good.
+// A model whose own worker failed for good is asked to try again while its replicas serve: no request asks for it then, and a replacement
+// would stay for ever.
 func TestAModelTriesItsOwnWorkerAnewWhileOthersServe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, d := rig(1, "failed")
@@ -115,7 +115,7 @@ func TestAModelTriesItsOwnWorkerAnewWhileOthersServe(t *testing.T) {
 	})
 }
 
-// Workers become more while requests wait, and fewer when fewer would do; never beyond what is declared.
+// The number of workers rises while requests wait and falls when fewer would do, within the declared bounds.
 func TestScale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, d := rig(2, "ready")
@@ -149,7 +149,7 @@ func TestScale(t *testing.T) {
 			t.Errorf("asked for %v", got)
 		}
 		show(3)
-		sweep(g, 9*time.Second) // they aren't ready: asked for again, but not at every look
+		sweep(g, 9*time.Second) // they aren't ready: asked for again, but not at every sweep
 		sweep(g, 4*time.Second)
 		if got := asked(); !slices.Equal(got, []uint32{3, 3}) {
 			t.Errorf("asked for %v", got)
@@ -173,7 +173,7 @@ func TestScale(t *testing.T) {
 	})
 }
 
-// A replica that sleeps is let sleep until requests wait; one that is gone is asked for again.
+// A sleeping replica stays asleep until requests wait; one that is gone is asked for again.
 func TestScaleLeavesSleepersAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, d := rig(1, "ready")
@@ -202,7 +202,7 @@ func TestScaleLeavesSleepersAlone(t *testing.T) {
 	})
 }
 
-// A long job ends in peace when its model has to leave; at a worker that does its work badly it has the short time.
+// A long job may finish when its model has to leave; at a degraded worker it gets the short drain time.
 func TestLongJobsDrainInPeace(t *testing.T) {
 	for name, c := range map[string]struct {
 		degraded bool

@@ -90,8 +90,7 @@ func TestDeclarationsOfTwoHosts(t *testing.T) {
 	}
 }
 
-// What requests tell goes to the actor that owns the worker: sleep to the endpoint's, replacement and scale to its base, breaker reports to the
-// endpoint's.
+// Hints and reports go to the actor that owns the worker: sleep and breaker reports to the endpoint's, replacement and scale to its base.
 func TestHintsGoToTheOwner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, d := rig(1, "absent")

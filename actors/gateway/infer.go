@@ -10,7 +10,7 @@ import (
 // tries is how often a request may be sent before its first byte: once, and twice more when a worker was gone.
 const tries = 3
 
-// Infer admits a request and runs it. It is sent again only while no byte of an answer came.
+// Infer admits a request and runs it. It is sent again only before the first byte of an answer.
 func (g *Gateway) Infer(ctx context.Context, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
 	began := time.Now()
 	if a := messages.CallerFrom(ctx); a.RequestID == "" && r.RequestId != "" {
@@ -55,7 +55,7 @@ func (g *Gateway) infer(ctx context.Context, r *messages.InferenceRequest, recor
 	}
 }
 
-// runOnce runs at one worker and gives the place back, with what it says about the worker.
+// runOnce runs at one worker and gives the place back, with the outcome for breaker and outlier detection.
 func (g *Gateway) runOnce(ctx context.Context, grant *messages.Grant, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
 	run, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -70,7 +70,7 @@ func (g *Gateway) runOnce(ctx context.Context, grant *messages.Grant, r *message
 	return resp, err
 }
 
-// workerToBlame: a bad question, a deadline or a caller that left says nothing about the worker.
+// workerToBlame tells whether an error counts against the worker. An invalid request, a deadline or a caller that left doesn't.
 func workerToBlame(err error) bool {
 	switch messages.CodeOf(err) {
 	case messages.InferenceError, messages.Internal, messages.Unavailable:

@@ -39,7 +39,7 @@ type waiter struct {
 	granted  chan admitted // one value
 }
 
-// admitted is what a waiter hears: its grant, or why there is none.
+// admitted is the result of a wait: a grant, or the reason why there is none.
 type admitted struct {
 	grant *messages.Grant
 	err   error

@@ -16,14 +16,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// door hears what actors are told.
+// door records the commands that actors are sent.
 type door struct {
 	mu   sync.Mutex
 	told []proto.Message
 	to   []messages.ActorID
 }
 
-// whom lists who was told a command like c.
+// whom lists the actors that were sent a command like c.
 func (d *door) whom(c proto.Message) (out []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -42,7 +42,7 @@ func classes(limits Limits) func() HostFigures {
 	}
 }
 
-// Classes go in their order, and who waits hears where he stands.
+// Waiting requests go in the order of their classes, and their callers are told the position.
 func TestClassesAndPlaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := rig(1, "ready")
@@ -78,7 +78,7 @@ func TestClassesAndPlaces(t *testing.T) {
 	})
 }
 
-// The host's places are shared: who has waited longest for one, at whatever model, gets the next.
+// The host's places are shared: the request that has waited longest for one, at any model, gets the next.
 func TestHostBulkhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := rig(4, "ready")
@@ -105,7 +105,7 @@ func TestHostBulkhead(t *testing.T) {
 	})
 }
 
-// Requests go to the worker with the fewest; a replica drains alone; its failures are its own.
+// Requests go to the worker with the fewest; a replica drains alone; its failures count for itself only.
 func TestReplicas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, d := rig(2, "ready")
@@ -197,7 +197,7 @@ func sweep(g *Gateway, d time.Duration) {
 	g.Run(ctx)
 }
 
-// The latest request says how long the model stays.
+// The latest request's keep_alive decides how long the model stays.
 func TestKeepAlive(t *testing.T) {
 	minute, never, now := time.Minute, -time.Second, time.Duration(0)
 	for name, c := range map[string]struct {
@@ -232,7 +232,7 @@ func TestKeepAlive(t *testing.T) {
 	}
 }
 
-// A swap's canary gets its share, no more; what it can't take is answered as before and counts against it.
+// A rollout's canary gets its share and no more; a request that it can't take is answered by the old model and counts against it.
 func TestCanary(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := rig(8, "ready")
@@ -251,7 +251,7 @@ func TestCanary(t *testing.T) {
 			grant := must(t, g)
 			models[grant.Model]++
 			o := messages.Outcome{Failed: grant.Model == "new" && i == 3}
-			if i == 7 { // a caller that leaves says nothing
+			if i == 7 { // a caller that leaves counts neither way
 				o = messages.Outcome{Err: context.Canceled}
 			}
 			grant.Release(o)
@@ -299,7 +299,7 @@ func TestTrialIsOver(t *testing.T) {
 	})
 }
 
-// Both models of a swap stay while it is tried, however idle they are.
+// Both models of a rollout stay loaded during the trial, however idle they are.
 func TestWhoIsTriedStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, d := rig(8, "ready")
@@ -320,7 +320,7 @@ func TestWhoIsTriedStays(t *testing.T) {
 	})
 }
 
-// A canary that isn't back from a restart hasn't failed: nobody watches it yet.
+// A canary that isn't ready again after a restart hasn't failed: the trial isn't watched yet.
 func TestACanaryIsCountedWhenItIsWatched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := rig(8, "ready")

@@ -9,7 +9,7 @@ import (
 	"modelops/messages"
 )
 
-// told is a recorder that writes down what it hears.
+// told is a recorder that keeps its calls.
 type told []string
 
 func (r *told) Begin(_ context.Context, model string) Record {
@@ -25,7 +25,7 @@ func (r *told) Ended(err error) {
 	*r = append(*r, end)
 }
 
-// The recorder hears of each request once from its arrival to its end, whichever way it came in.
+// The recorder is told of each request once from its arrival to its end, at any door.
 func TestRequestsAreRecorded(t *testing.T) {
 	const place = "granted tiny http://127.0.0.1:9"
 	tries := 0

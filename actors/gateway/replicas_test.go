@@ -7,7 +7,7 @@ import (
 	"modelops/messages"
 )
 
-// Names of replicas are used again, and nothing of a removed replica is shown or kept.
+// Names of replicas are reused, and a removed replica is neither shown nor kept.
 func TestFiftyReplacementsLeaveNoEndpoints(t *testing.T) {
 	g, _ := rig(2, "ready")
 	for n := range uint64(50) {

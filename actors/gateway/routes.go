@@ -44,7 +44,7 @@ func (t *target) tried() *lockedPool {
 	return t.canary
 }
 
-// Update takes the new view of a model or of a replica: routes change, waiting requests run, or hear that the model failed.
+// Update takes the new view of a model or of a replica: routes change, waiting requests run, or are refused because the model failed.
 func (g *Gateway) Update(v *messages.ModelView) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -115,7 +115,7 @@ func (g *Gateway) Refigure() {
 	}
 }
 
-// SetRoutes takes the names that lead elsewhere than to the model of that name or alias. A route to an unknown model counts for nothing.
+// SetRoutes takes the names that lead to another model than the one of that name or alias. A route to an unknown model is ignored.
 func (g *Gateway) SetRoutes(moved []*messages.Route) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -153,7 +153,7 @@ func (g *Gateway) rebuild() {
 		}
 		next.byName[r.Name] = t
 	}
-	for id, t := range g.trials { // who watches a trial has it already
+	for id, t := range g.trials { // its watcher has it already
 		if trials[id] == nil && !t.watched.Load() {
 			delete(g.trials, id)
 		}

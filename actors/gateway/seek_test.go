@@ -12,7 +12,7 @@ import (
 	"modelops/messages"
 )
 
-// desk is a placer that answers from a list, the last answer for good, and notes when and for whom it was asked.
+// desk is a placer that answers from a list and then repeats the last answer. It notes when and for which name it was asked.
 type desk struct {
 	mu      sync.Mutex
 	began   time.Time
@@ -109,7 +109,7 @@ func TestSeekAgainWhileNothingComes(t *testing.T) {
 	})
 }
 
-// A refusal reaches requests and persons' loads alike.
+// A refusal reaches waiting requests and loads by hand alike.
 func TestSeekRefused(t *testing.T) {
 	for code, want := range map[messages.Code]messages.Code{messages.GPUUnavailable: messages.GPUUnavailable, messages.ModelNotFound: messages.ModelNotFound,
 		messages.InvalidArgument: messages.ModelLoadError} {
@@ -128,7 +128,7 @@ func TestSeekRefused(t *testing.T) {
 	}
 }
 
-// The question ends when nobody is interested any more; a new request asks anew.
+// The question is cancelled when no request and no want is left; a new request asks again.
 func TestSeekEndsWithInterest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := rig(1, "absent")
@@ -153,7 +153,7 @@ func TestSeekEndsWithInterest(t *testing.T) {
 	})
 }
 
-// A person's load returns when an endpoint is ready, and takes no place; it can be given up.
+// A load by hand returns when an endpoint is ready, and takes no place; it can be cancelled.
 func TestEnsure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, d := rig(1, "absent")
@@ -194,7 +194,7 @@ func TestEnsure(t *testing.T) {
 	})
 }
 
-// An unload is the later order: it ends the loads that people wait for, and the requests go on to want the model.
+// An unload that comes later ends the loads by hand that wait; waiting requests still want the model.
 func TestUnloadEndsLoads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := rig(1, "absent")

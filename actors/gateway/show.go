@@ -128,7 +128,7 @@ func (g *Gateway) class(rank int) string {
 	return ""
 }
 
-// Seeking lists the names for which requests wait and which no actor seeks memory for, as the scheduler's readings have them.
+// Seeking lists, in the form of the scheduler's readings, the names for which requests wait and no actor seeks memory.
 func (g *Gateway) Seeking() (out []*messages.Allocation) {
 	now := time.Now()
 	for _, l := range g.all() {

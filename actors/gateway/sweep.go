@@ -8,7 +8,7 @@ import (
 )
 
 // Run sweeps the pools until ctx ends: models whose idle time is over are unloaded or put to sleep, their replicas become more or fewer, and
-// degraded workers are replaced. A request that comes in the same instant waits in the pool and brings the model back.
+// degraded workers are replaced. A request that comes in the same instant waits in the pool, and the model is loaded again.
 func (g *Gateway) Run(ctx context.Context) {
 	tick := time.NewTicker(pool.SweepEvery)
 	defer tick.Stop()

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// trial counts what becomes of requests at a canary.
+// trial counts the outcomes of requests at a canary.
 type trial struct {
-	watched atomic.Bool // somebody waits for the counts
+	watched atomic.Bool // Trial waits for the counts
 
 	mu               sync.Mutex
 	requests, failed uint64
@@ -36,7 +36,7 @@ func (t *trial) counts() (requests, failed uint64) {
 	return t.requests, t.failed
 }
 
-// trial of a swap; made when it isn't there yet. g is locked.
+// trial of a rollout; made when it isn't there yet. g is locked.
 func (g *Gateway) trial(swap string) *trial {
 	t := g.trials[swap]
 	if t == nil {
@@ -46,9 +46,9 @@ func (g *Gateway) trial(swap string) *trial {
 	return t
 }
 
-// Trial watches a swap's canary until it was given minRequests, its time is over, or so many failed that it can't come under maxErrorPct
-// (percent of minRequests) any more. A request that the canary couldn't take counts as failed there, wherever it was answered. The counts
-// are the process's: after a restart they begin anew.
+// Trial watches a rollout's canary until it got minRequests, its time is over, or so many failed that it can't come under maxErrorPct
+// (percent of minRequests) any more. A request that the canary couldn't take counts as failed there, although the old model answered it. The
+// counts are kept in memory: after a restart they begin at zero.
 func (g *Gateway) Trial(ctx context.Context, swap string, minRequests uint32, within time.Duration, maxErrorPct uint32) (requests, failed uint64, err error) {
 	g.mu.Lock()
 	t := g.trial(swap)

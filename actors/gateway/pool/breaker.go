@@ -81,7 +81,7 @@ func (b *breaker) record(ticket uint64, failed bool, now time.Time) (changed boo
 	return b.open
 }
 
-// forgive ends a probe without an outcome: its caller left before the worker could prove anything.
+// forgive ends a probe without an outcome: its caller left before the worker answered.
 func (b *breaker) forgive(ticket uint64) {
 	if b.probe == ticket {
 		b.probe = 0

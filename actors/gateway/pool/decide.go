@@ -105,7 +105,7 @@ type Dispatched struct {
 	Met     []uint64 // wants that ended: an endpoint is ready
 	// WaitsForHost tells that only the host had no place for the next request.
 	WaitsForHost bool
-	// Refusal is set when the breakers of all endpoints are open: the caller must refuse all who wait with it.
+	// Refusal is set when the breakers of all endpoints are open: the caller must refuse every waiting request with it.
 	Refusal error
 }
 
@@ -171,7 +171,7 @@ func (p *Pool) Finish(ticket uint64, o messages.Outcome, now time.Time) (at *End
 	switch {
 	case o.Failed:
 		return e, e.breaker.record(ticket, true, now)
-	case o.Err != nil: // the caller left, or was wrong: says nothing about the worker
+	case o.Err != nil: // the caller left, or its request was invalid: no sign of the worker's health
 		e.breaker.forgive(ticket)
 		return e, false
 	}
@@ -192,7 +192,7 @@ func (p *Pool) rest(now time.Time) {
 }
 
 // Update takes a new view of the model or of one of its replicas, on any host. A ready view of a drained attempt is stale and changes
-// nothing, unless its engine slept since. A refusal says that the model can't be had: the caller must refuse all who wait with it.
+// nothing, unless its engine slept since. A refusal says that the model can't be loaded: the caller must refuse every waiting request with it.
 func (p *Pool) Update(v *messages.ModelView, now time.Time) (refusal error) {
 	was, coming := p.Ready(), p.onItsWay() || p.sleeper() != nil
 	e := p.endpointOf(v)
@@ -205,7 +205,7 @@ func (p *Pool) Update(v *messages.ModelView, now time.Time) (refusal error) {
 		e.closed = min(e.closed, v.Attempt-1)
 	}
 	e.ready = v.Phase == messages.ModelView_ready && v.Attempt > e.closed
-	if fresh { // another worker: its predecessor's failures aren't its own
+	if fresh { // another worker: the failures of the former one don't count for it
 		e.breaker, e.outlier, e.toldToSleep = p.breakerTemplate, outlier{}, false
 	}
 	if !e.base && v.Spec == nil && v.Phase == messages.ModelView_absent && e.running == 0 {
@@ -215,7 +215,7 @@ func (p *Pool) Update(v *messages.ModelView, now time.Time) (refusal error) {
 		p.warmed(v, now)
 	}
 	lost := !p.onItsWay() && p.sleeper() == nil
-	if coming && lost { // what the last Seek brought is gone
+	if coming && lost { // the endpoint of the last Seek is gone
 		p.seek.next, p.seek.pause = time.Time{}, 0
 	}
 	if unloaded && lost && !failed {
@@ -235,7 +235,7 @@ func (p *Pool) Update(v *messages.ModelView, now time.Time) (refusal error) {
 func (p *Pool) endpointOf(v *messages.ModelView) *Endpoint {
 	id, err := messages.ParseActorID(v.Id)
 	if err != nil {
-		panic(err) // a view is made by its actor
+		panic(err) // an actor's view always has its id
 	}
 	if e := p.Endpoint(id); e != nil {
 		return e
@@ -285,5 +285,5 @@ func (p *Pool) RefuseAll(now time.Time) (out []uint64) {
 	return out
 }
 
-// Keep sets how long the model stays without requests, by the latest request's word; nil = as declared, negative = for good.
+// Keep sets how long the model stays without requests, as the latest request says; nil = as declared, negative = until it is unloaded.
 func (p *Pool) Keep(idle *time.Duration) { p.keep = idle }

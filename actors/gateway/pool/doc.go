@@ -1,5 +1,5 @@
-// Package pool decides over the requests of one model name: which endpoint runs a request, which requests wait and in which order, and what
-// the model actors should hear of it. It is the pure part of the gateway: no lock, goroutine, channel, context or clock. Time is an argument,
+// Package pool decides over the requests of one model name: which endpoint runs a request, which requests wait and in which order, and which
+// hints the model actors get. It is the pure part of the gateway: no lock, goroutine, channel, context or clock. Time is an argument,
 // requests are tickets (numbers), and the caller keeps what belongs to a ticket. The gateway calls it under a lock, the simulator in virtual
 // time.
 //
@@ -13,9 +13,9 @@
 //
 // The caller calls Dispatch after each step that may have made a place free: Finish, Update, Configure.
 //
-// While a request waits (or a want is open: a person's load) and no endpoint is ready or on its way, Intents has a Seek: a question for a
+// While a request waits (or a want is open: a load by hand) and no endpoint is ready or on its way, Intents has a Seek: a question for a
 // placement of the name. The caller asks it and gives the answer to Answered. One Seek is open at a time; it is repeated after pauses until an
-// endpoint is on its way, because a placement may be refused or given up without a word to the pool. An endpoint that sleeps is woken instead.
+// endpoint is on its way, because the pool isn't told when a placement is refused or given up. An endpoint that sleeps is woken instead.
 //
 //	Seek ──▶ Placed ──▶ a view: placing, loading, ... ready
 //	     ──▶ Waits  ──pause──▶ Seek
@@ -28,6 +28,6 @@
 //	breaker.go   each endpoint's circuit breaker
 //	outlier.go   outlier detection: an endpoint that is up and does its work badly
 //	scale.go     how many replicas the load needs
-//	sweep.go     what only time brings, as hints to model actors
+//	sweep.go     what follows from the passing of time, as hints to model actors
 //	bulkhead.go  the bound over all pools of a host, a port
 package pool

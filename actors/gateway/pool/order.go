@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// order says who goes first: by class, but a request rises through the classes as it waits and is before all of them when it has
+// order says which request goes first: by class, but a request rises through the classes as it waits and is before all of them when it has
 // waited for maxWait (0 = never), so that no request starves. Within a rank the earlier request goes first.
 type order struct {
 	maxWait time.Duration

@@ -9,7 +9,7 @@ import (
 	"modelops/actors/entity/entitytest"
 )
 
-// Aging: however many of the first class keep coming, a request of the last class runs before any that came after it had waited for maxWait.
+// Aging: however many requests of the first class come, one of the last class runs before any that comes after it has waited for maxWait.
 func TestNobodyStarves(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		classes := rapid.IntRange(1, 5).Draw(t, "classes")

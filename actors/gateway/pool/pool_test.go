@@ -66,7 +66,7 @@ type walk struct {
 	seeks bool
 }
 
-// granted checks that a request's turn had come: nobody who waits goes before it, least of all who has waited for the longest bearable time.
+// granted checks that it was a request's turn: no waiting request goes before it, in particular none that has waited for maxWait.
 func (w *walk) granted(ticket uint64, waiting []Request) {
 	r := w.held[ticket]
 	for _, other := range waiting {
@@ -90,7 +90,7 @@ func (w *walk) dispatch() {
 			}
 			delete(w.wants, ticket)
 		}
-		for _, ticket := range run { // each grant as it was made: with those who were granted later still waiting
+		for _, ticket := range run { // each grant as it was made: requests that were granted later were still waiting
 			waiting = slices.DeleteFunc(waiting, func(r Request) bool { return r.Ticket == ticket })
 			w.granted(ticket, waiting)
 		}

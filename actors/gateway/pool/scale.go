@@ -44,7 +44,7 @@ type scaling struct {
 	asked   time.Time
 }
 
-// ask prevents a request for replicas at every sweep.
+// ask keeps the pool from asking for replicas at every sweep.
 func (s *scaling) ask(now time.Time) bool {
 	if !s.asked.IsZero() && now.Sub(s.asked) < scaleAgain {
 		return false
@@ -53,8 +53,8 @@ func (s *scaling) ask(now time.Time) bool {
 	return true
 }
 
-// busyPlaces is how many requests want to run at the same time: those that are there, or by Little's law (rate times duration) those that
-// come, whichever are more.
+// busyPlaces is how many requests want to run at the same time: those present, or by Little's law (rate times duration) those that arrive,
+// whichever are more.
 func (p *Pool) busyPlaces(now time.Time) float64 {
 	return max(float64(len(p.running)+p.waiting.n), p.demand.now(now)*time.Duration(p.recent).Seconds())
 }

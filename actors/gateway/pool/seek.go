@@ -55,10 +55,10 @@ type want struct {
 	since  time.Time
 }
 
-// Want notes interest in a ready endpoint that takes no place, such as a person's load. It ends by Dispatched.Met, RefuseAll or Unwant.
+// Want notes interest in a ready endpoint that takes no place, such as a load by hand. It ends by Dispatched.Met, RefuseAll or Unwant.
 func (p *Pool) Want(ticket uint64, now time.Time) { p.wants = append(p.wants, want{ticket, now}) }
 
-// endWants ends the wants when somebody unloads the model: the later order counts. Requests that wait still want it.
+// endWants ends the wants when the model is unloaded by hand: the later order counts. Waiting requests still want the model.
 func (p *Pool) endWants() {
 	for _, w := range p.wants {
 		p.ended = append(p.ended, w.ticket)
@@ -116,8 +116,8 @@ func (p *Pool) SeekAfter(now time.Time) (pause time.Duration, ok bool) {
 	return max(p.seek.next.Sub(now), 0), true
 }
 
-// Answered takes the answer to a Seek. An error refuses all who wait, and the caller must tell them: the tickets are returned with the refusal.
-// An answer that the placer could not be reached is no refusal.
+// Answered takes the answer to a Seek. An error refuses every waiting request and want: their tickets are returned with the refusal, and the
+// caller must tell them. An error that the placer can't be reached is no refusal.
 func (p *Pool) Answered(a PlaceAnswer, err error, now time.Time) (refused []uint64, why error) {
 	p.seek.asked = false
 	switch code := messages.CodeOf(err); {
@@ -144,7 +144,7 @@ func (p *Pool) pause(least time.Duration, now time.Time) {
 	p.seek.next = now.Add(p.seek.pause)
 }
 
-// loadError is the refusal when the model can't be had.
+// loadError is the refusal when the model can't be loaded.
 func (p *Pool) loadError(why *messages.Error, subject string) *messages.Error {
 	if why == nil {
 		why = messages.NewError(messages.ModelLoadError, subject, "the model failed to load")

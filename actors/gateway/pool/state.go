@@ -40,7 +40,7 @@ type Run struct {
 	attempt  uint64
 }
 
-// Pool is the state of one model name's requests: who runs at which endpoint, and who waits. Its methods must not be called concurrently.
+// Pool is the state of one model name's requests: which run at which endpoint, and which wait. Its methods must not be called concurrently.
 type Pool struct {
 	name            string
 	local           string // the host whose declaration counts first
@@ -58,7 +58,7 @@ type Pool struct {
 	// idleSince is when the last request ended or the first endpoint became ready; zero while a request runs or waits.
 	idleSince time.Time
 	served    bool           // an endpoint that is ready has answered a request
-	keep      *time.Duration // the latest request's word on the idle time; nil = the declaration's
+	keep      *time.Duration // the idle time that the latest request asked for; nil = the declaration's
 	demand    demand
 	replaced  time.Time // when a degraded endpoint was last reported
 	wants     []want
@@ -265,7 +265,7 @@ func (p *Pool) Position(ticket uint64, now time.Time) int {
 	return p.waiting.position(ticket, p.order, now)
 }
 
-// ExpectedWait is how long the request at a position will wait, from what requests and loads took of late.
+// ExpectedWait is how long the request at a position will wait, from the recent durations of requests and loads.
 func (p *Pool) ExpectedWait(position int, now time.Time) time.Duration {
 	took := max(p.usual(now), 10*time.Millisecond)
 	rounds := (position + p.capacity() - 1) / p.capacity()

@@ -11,7 +11,7 @@ import (
 // SweepEvery is how often Sweep should be called.
 const SweepEvery = 250 * time.Millisecond
 
-// Hint is a command for a model actor that follows from what requests tell. It may be lost: the next sweeps repeat it.
+// Hint is a command for a model actor that follows from the pool's requests. It may be lost: the next sweeps repeat it.
 type Hint struct {
 	To      messages.ActorID
 	Command proto.Message
@@ -20,8 +20,8 @@ type Hint struct {
 // reviveEvery is how often a model whose own worker failed, and whose other workers serve, is asked to try anew.
 const reviveEvery = time.Minute
 
-// Sweep says what time brings: workers whose idle time is over are unloaded or put to sleep, they become more or fewer, and degraded ones are
-// replaced. stay keeps the model however idle it is.
+// Sweep gives the hints that follow from the passing of time: workers whose idle time is over are unloaded or put to sleep, the number of
+// replicas changes, and degraded workers are replaced. stay keeps the model however idle it is.
 func (p *Pool) Sweep(now time.Time, stay bool) (out []Hint) {
 	if !stay {
 		for _, e := range p.endpoints {
