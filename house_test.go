@@ -144,7 +144,7 @@ var commandLine = []string{
 	"bridges/engine", "bridges/process", "actors", // `worker`; `logs` of a stopped daemon; `replay`, `state --at` and `simulate`
 }
 
-// mayImport is the table of DESIGN.md: who imports whom.
+// mayImport is the table of docs/architecture.md: who imports whom.
 func mayImport(s source, room string) bool {
 	top, rest, _ := strings.Cut(s.dir, "/")
 	if room == s.dir {

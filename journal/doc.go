@@ -45,6 +45,12 @@
 // client can make the server publish on its behalf (a push consumer whose deliver subject is a journal subject), and the next start then
 // refuses the record because no journal wrote it.
 //
+// # What never changes
+//
+// Names of headers, the envelope (messages.Decision), names and numbers of events: a build reads the journals of every build before it.
+// testdata/journal holds journals that must be readable for ever; golden_test.go says how they are made and that nobody rewrites them. An
+// event's meaning changes only with a new version of the event; messages upcasts older ones when they are read.
+//
 // # What it does not do
 //
 // It does not know what events mean and folds nothing. It keeps no second list of actors: they are the subjects of the stream.

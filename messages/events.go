@@ -41,7 +41,7 @@ func EventNames() []string {
 func EventName(e proto.Message) string {
 	t, ok := eventByGo[reflect.TypeOf(e)]
 	if !ok {
-		panic(fmt.Sprintf("%T is no event: it has no row in eventTypes", e))
+		panic(fmt.Sprintf("%T is no event: it has no (event) option in its proto file", e))
 	}
 	return t.name
 }
@@ -56,7 +56,7 @@ func Seal(events []proto.Message) (*Decision, error) {
 		}
 		t, ok := eventByGo[reflect.TypeOf(e)]
 		if !ok {
-			return nil, fmt.Errorf("%T is no event: it has no row in eventTypes", e)
+			return nil, fmt.Errorf("%T is no event: it has no (event) option in its proto file", e)
 		}
 		d.Events = append(d.Events, &Event{Type: t.name, Version: t.version, Body: body})
 	}

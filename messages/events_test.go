@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Every message of events.proto but the envelope is an event, registered once.
+// Every event type is registered once, has a version, and says when it happened.
 func TestEveryEventIsRegisteredOnce(t *testing.T) {
 	registered := map[protoreflect.FullName]string{}
 	for _, e := range eventTypes {

@@ -1,7 +1,7 @@
 // Package simulator runs the shipped kinds on one goroutine, in virtual time, from a seed.
 //
-// A World holds one host: an arbiter, a ledger for each device, an actor for each model and replica. Each is an entity.Machine, the one that
-// the daemon runs, in a node that gives it virtual time, a journal in memory and faults. Around them are the request pools, as the gateway
+// A World holds the hosts of one coordinator: an arbiter, a ledger for each device, an actor for each model and replica. Each is an
+// entity.Machine, the one that the daemon runs, in a node that gives it virtual time, a journal in memory and faults. Around them are the request pools, as the gateway
 // ships them, and a false world of workers and devices. One loop takes the next event from the agenda. All chance comes from the seed, so a
 // run can be repeated step by step. Owed work is done by the kinds' own Perform, over ports that answer at once or park the try until
 // something happens.

@@ -10,7 +10,7 @@ import (
 	"modelops/messages"
 )
 
-// The scenarios of SCENARIOS.md that the scheduler decides, in a world where only the named thing goes wrong.
+// The scenarios of docs/scenarios.md that the scheduler decides, in a world where only the named thing goes wrong.
 
 // stage is a world without chance requests, and what a scenario does with it.
 type stage struct {

@@ -94,7 +94,7 @@ func hostName(n int) string {
 	return fmt.Sprintf("sim%d", n+1)
 }
 
-// World is one host in virtual time. It is used by one goroutine.
+// World is the hosts of one coordinator in virtual time. It is used by one goroutine.
 type World struct {
 	o       Options
 	rng     *rand.Rand

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// TestBudgets measures what DESIGN.md promises of one host, prints the table and writes it to docs/benchmarks.md. A missed budget doesn't
+// TestBudgets measures the budgets of one host, prints the table and writes it to docs/benchmarks.md. A missed budget doesn't
 // fail it: the machine may be busy, and the table says so. What can't be measured does.
 func TestBudgets(t *testing.T) {
 	f := newFindings()

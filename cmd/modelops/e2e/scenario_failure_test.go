@@ -14,7 +14,7 @@ import (
 	"modelops/messages"
 )
 
-// The scenarios of SCENARIOS.md in which something fails, against the binary.
+// The scenarios of docs/scenarios.md in which something fails, against the binary.
 
 // TestS13WorkerDiesMidLoad: what a load that died had reserved doesn't keep the next model out.
 func TestS13WorkerDiesMidLoad(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 	"modelops/messages"
 )
 
-// The scenarios of SCENARIOS.md about processes and configuration, against the binary.
+// The scenarios of docs/scenarios.md about processes and configuration, against the binary.
 
 // oneWorkerEach watches the processes until the returned function is called: no model has more than one, at any look.
 func (d *daemon) oneWorkerEach(t *testing.T) (enough func()) {

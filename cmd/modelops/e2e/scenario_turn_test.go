@@ -17,7 +17,7 @@ import (
 	"modelops/messages"
 )
 
-// The scenarios of SCENARIOS.md in which models take turns, against the binary.
+// The scenarios of docs/scenarios.md in which models take turns, against the binary.
 
 // oneDevice is a simulated device of 24 GB and what follows models.declare.
 func oneDevice(sections, declared string) string {
