@@ -309,6 +309,8 @@ func (s State) takes(p *messages.Placement) error {
 	for _, share := range p.GetShares() {
 		if gpu, err := messages.ParseActorID(share.Gpu); err != nil || gpu.Kind != messages.KindGPU || p.Id == "" || share.Lease == "" {
 			return messages.Errorf(messages.InvalidArgument, s.ID.String(), "placement %q names no device or no lease", p.Id)
+		} else if gpu.Host() != s.ID.Host() {
+			return messages.Errorf(messages.FailedPrecondition, s.ID.String(), "%s of the placement is a device of another host", gpu)
 		}
 	}
 	switch {
