@@ -9,7 +9,7 @@ import (
 	"modelops/messages"
 )
 
-// Kind wires the scheduler to the shell. What it sees of the world comes with the stamp of each decision.
+// Kind wires the scheduler to the shell. Ledgers and allocations come as readings with the stamp of each decision.
 func Kind(rules Rules, world World, door messages.Door) entity.Kind[State] {
 	return entity.Kind[State]{
 		Name: messages.KindArbiter, Fold: 1, New: New, Decide: rules.Decide, Evolve: Evolve, Owed: Owed, View: View, Perform: ports{door}.perform,

@@ -2,8 +2,8 @@ package arbiter
 
 import "modelops/messages"
 
-// AllocationsOf reads the views of all models as the scheduler sees them at a time (ms since 1970). Each carries what runs and waits at it. A
-// model's own worker counts what runs at its replicas as its own: they go when it goes.
+// AllocationsOf makes allocations of the views of all models at a time (ms since 1970), with the number of requests that run and wait at each. A
+// model's own worker counts the requests of its replicas too: they are removed with it.
 func AllocationsOf(models []*messages.ModelView, nowMS int64) (out []*messages.Allocation) {
 	replicas := map[string]uint32{} // what runs at them, by their model's id
 	for _, m := range models {
@@ -20,8 +20,8 @@ func AllocationsOf(models []*messages.ModelView, nowMS int64) (out []*messages.A
 	return out
 }
 
-// AllocationOf reads a model's view as the scheduler sees it at a time (ms since 1970): what it holds, or that it seeks memory; nil when it
-// does neither. The view carries what runs and waits at the model.
+// AllocationOf makes an allocation of a model's view at a time (ms since 1970): the memory that it holds, or that it seeks some; nil when
+// neither. The view has the number of requests that run and wait at the model.
 func AllocationOf(m *messages.ModelView, nowMS int64) *messages.Allocation {
 	if m.Placement == nil {
 		if m.Phase != messages.ModelView_placing {
@@ -40,7 +40,7 @@ func AllocationOf(m *messages.ModelView, nowMS int64) *messages.Allocation {
 	for _, s := range m.Placement.Shares {
 		a.Shares = append(a.Shares, &messages.Share{Gpu: s.Gpu, Bytes: s.Bytes, Lease: s.Lease, Epoch: s.Epoch})
 	}
-	if m.MeasuredBytes > 0 && len(a.Shares) == 1 { // of a split one the ledgers know what each device holds
+	if m.MeasuredBytes > 0 && len(a.Shares) == 1 { // for a split one, the ledgers have the figure of each device
 		a.Shares[0].Bytes = m.MeasuredBytes
 	}
 	if m.ReadyMs > 0 {

@@ -92,7 +92,7 @@ func cheaperSet(a, b []*messages.Candidate) int {
 	return cmp.Or(cmp.Compare(evicting(a), evicting(b)), cmp.Compare(costs(a), costs(b)), strings.Compare(a[0].Gpu, b[0].Gpu))
 }
 
-// evicting is 1 when somebody has to leave for a set.
+// evicting is 1 when a set has victims.
 func evicting(set []*messages.Candidate) int {
 	if slices.ContainsFunc(set, func(c *messages.Candidate) bool { return len(c.Victims) > 0 }) {
 		return 1
@@ -123,7 +123,7 @@ func (q question) enough(candidates []*messages.Candidate, do func(*messages.Can
 	return false
 }
 
-// possible tells whether the holder fits the devices, once they were empty and had come back.
+// possible tells whether the holder would fit if all devices were empty and none were lost.
 func (q question) possible(candidates []*messages.Candidate) bool {
 	for _, host := range q.byHost(candidates) {
 		if large(host.devices) >= host.shards {
@@ -157,8 +157,8 @@ func (q question) tooFew(candidates []*messages.Candidate) {
 	}
 }
 
-// lesserKinds refuses devices of a kind that the holder likes less than the kind of another host that could hold it: full as that may be, it
-// would be slow here for as long as it stays. On each host only one kind is left (usable).
+// lesserKinds refuses devices of a kind that the holder prefers less than the kind of another host that could hold it, even when that one is
+// full now: the holder would be slow here for as long as it stays. On each host only one kind is left (usable).
 func (q question) lesserKinds(candidates []*messages.Candidate) {
 	rank := func(l *messages.GpuView) int { return slices.Index(q.needOn(l.Host).kinds, l.Kind) }
 	if !slices.ContainsFunc(q.ledgers, func(l *messages.GpuView) bool { return rank(l) > 0 }) {
@@ -190,8 +190,8 @@ func elsewhere(split bool) string {
 	return "full, and other devices have room"
 }
 
-// victims are the holders that leave for the chosen devices, each once. A split one makes room on several devices, so that another may
-// not be needed any more: the most valuable are let off first.
+// victims are the holders that leave for the chosen devices, each once. A split victim makes room on several devices, so that others may not
+// be needed any more: the most valuable of those are spared first.
 func (q question) victims(chosen []*messages.Candidate) []string {
 	var out []string
 	for _, c := range chosen {

@@ -73,7 +73,7 @@ func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.V
 	return r.decideOpen(s, command, now)
 }
 
-// decideOpen is Decide for what becomes of an open placement.
+// decideOpen is Decide for the steps of an open placement.
 func (r Rules) decideOpen(s State, command proto.Message, now *timestamppb.Timestamp) (entity.Verdict, error) {
 	switch c := command.(type) {
 	case *messages.ReportPreempted:
@@ -106,7 +106,7 @@ func (r Rules) decideOpen(s State, command proto.Message, now *timestamppb.Times
 }
 
 // requestPlacement decides a claim once; asking again tells how far that decision is. An owner's refusal is told once: the next question for
-// the same claim is decided anew, with the ledgers as they are then. A holder that could fit but for busy ones waits: that is journaled once
+// the same claim is decided anew, with the ledgers as they are then. A holder that would fit without the busy ones waits: that is journaled once
 // for a claim.
 func (r Rules) requestPlacement(s State, c *messages.RequestPlacement, at entity.Stamp) (entity.Verdict, error) {
 	if err := checkRequest(s, c); err != nil {
@@ -165,7 +165,7 @@ func checkRequest(s State, c *messages.RequestPlacement) error {
 	return nil
 }
 
-// underway answers a claim that is decided already, or a name whose memory another claim has got.
+// underway answers a claim that is decided already, or a name that has its memory by another claim.
 func (s State) underway(c *messages.RequestPlacement, seen *messages.SchedulerReadings) (entity.Verdict, bool) {
 	if o, ok := s.openFor(c.Holder, c.Claim.Id); ok {
 		return answer(o.Placement), true
@@ -174,7 +174,7 @@ func (s State) underway(c *messages.RequestPlacement, seen *messages.SchedulerRe
 		return entity.Verdict{}, false
 	}
 	_, _, name := parts(c.Holder)
-	named := "/" + name // most holders have another name: they are told apart without being taken apart
+	named := "/" + name // most holders have another name: they are compared without splitting it
 	for _, a := range seen.GetAllocations() {
 		switch {
 		case !strings.HasSuffix(a.Holder, named) || !same(a.Holder, c.Holder) || anyHost(a.Holder):
@@ -207,7 +207,7 @@ func sourceOn(c *messages.Claim, host string) messages.Need_Source {
 	return messages.Need_source_unknown
 }
 
-// instead looks for moves that would spare an eviction. They are tried once for a claim; what they bring is kept for the holder that asks.
+// instead looks for moves that would spare an eviction. They are tried once for a claim; the room that they make is kept for its holder.
 func (r Rules) instead(s State, c *messages.RequestPlacement, seen *messages.SchedulerReadings, q question, candidates []*messages.Candidate, at entity.Stamp) (wait *entity.Verdict, advice string) {
 	if m := s.Moving; m != nil {
 		if !same(m.Plan.Holder, c.Holder) {
@@ -263,7 +263,7 @@ func postpone(s State, c *messages.RequestPlacement, seen *messages.SchedulerRea
 	return v
 }
 
-// over are the holders that were told to wait and don't seek memory any more.
+// over are the holders that were told to wait and no longer seek memory.
 func (s State) over(c *messages.RequestPlacement, seen *messages.SchedulerReadings) (out []string) {
 	for _, holder := range slices.Sorted(maps.Keys(s.Postponed)) {
 		seeks := func(r *messages.Allocation) bool {
@@ -281,7 +281,7 @@ func (s State) over(c *messages.RequestPlacement, seen *messages.SchedulerReadin
 func (r Rules) relieve(s State, c *messages.RelievePressure, seen *messages.SchedulerReadings, now *timestamppb.Timestamp) (entity.Verdict, error) {
 	for _, o := range s.Open {
 		if _, on := o.Placement.On(c.Gpu); on {
-			return entity.Verdict{}, nil // something is on its way there already
+			return entity.Verdict{}, nil // a placement or a relief is under way there already
 		}
 	}
 	var used uint64

@@ -26,7 +26,7 @@ type piece struct {
 	at    int // index of its site
 }
 
-// layout is who is where.
+// layout is which model is on which device.
 type layout struct {
 	sites  []site
 	pieces []piece // the largest first
@@ -52,7 +52,7 @@ func (s State) layoutOf(q question) layout {
 			continue
 		}
 		for _, g := range q.ledgers {
-			if g.Id == r.Shares[0].Gpu && g.ReservedBytes+g.ForeignBytes <= g.LimitBytes { // where strangers took what was reserved, leaving frees less
+			if g.Id == r.Shares[0].Gpu && g.ReservedBytes+g.ForeignBytes <= g.LimitBytes { // where foreign use took reserved memory, its leaving frees less
 				l.pieces = append(l.pieces, piece{r, leaves(g, r), i})
 			}
 		}
@@ -96,7 +96,7 @@ func (l layout) room(need uint64) (at int) {
 }
 
 const (
-	// maxMoves bounds a plan: more of them cost more than they bring.
+	// maxMoves bounds a plan: more moves cost more than they gain.
 	maxMoves = 6
 	// planSteps bounds the search. Small fleets are searched to the end: their plans are the shortest.
 	planSteps = 20_000
@@ -118,7 +118,7 @@ func (l layout) plan(need uint64) (moves []*messages.Move, ok bool) {
 	return nil, false
 }
 
-// grow is the plan without a need: the largest free block shall grow by what is worth it, a sixteenth of its device.
+// grow is the plan without a need: the largest free block has to grow by a sixteenth of its device at least, else no move is worth it.
 func (l layout) grow() (moves []*messages.Move, need uint64, ok bool) {
 	largest, _ := l.largest()
 	most := uint64(0)

@@ -83,8 +83,8 @@ func shortest(l layout, need uint64, most int) int {
 	return -1
 }
 
-// A plan's moves can be done one after the other without a device over its limit, they make the room that was promised, and no shorter
-// plan does.
+// A plan's moves can be done one after the other without a device over its limit, they make the room that the plan says, and no shorter plan
+// does.
 func TestPlansAreFeasibleAndShortest(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := scattered(t)

@@ -13,7 +13,7 @@ import (
 	"modelops/messages"
 )
 
-// World shows the owners' latest reports. They are advice: the owners decide.
+// World shows the owners' latest reports. They may be old: the owners decide.
 type World interface {
 	Ledgers() []*messages.GpuView
 	Allocations() []*messages.Allocation
@@ -35,7 +35,7 @@ type (
 		Move *messages.Move
 	}
 	giveUp struct{ ID string }
-	// unclaimed waits for whoever asked for a program's memory to take it over.
+	// unclaimed gives a program's memory back when its caller doesn't take it over in time.
 	unclaimed struct{ ID string }
 )
 
@@ -96,7 +96,7 @@ func (evict) Pace() (first, longest time.Duration) {
 // Pace: as for a victim.
 func (moveOut) Pace() (first, longest time.Duration) { return evict{}.Pace() }
 
-// Pace: it is asked for until it has its new place.
+// Pace: the model is asked until it has its new place.
 func (bringBack) Pace() (first, longest time.Duration) {
 	return 50 * time.Millisecond, time.Second
 }
@@ -147,7 +147,7 @@ func (h ports) evict(ctx context.Context, e evict) (proto.Message, error) {
 	switch code := messages.CodeOf(err); {
 	case gone || code == messages.ModelNotFound || code == messages.NotFound:
 		return &messages.ReportPreempted{Id: e.ID, Holder: e.Victim}, nil
-	case code == messages.FailedPrecondition: // pinned or starting by now: what was decided doesn't hold
+	case code == messages.FailedPrecondition: // pinned or starting by now: the decision no longer holds
 		return &messages.AbandonPlacement{Id: e.ID, Reason: messages.AsError(err).Message}, nil
 	}
 	return nil, err
@@ -248,17 +248,17 @@ func (h ports) moveOut(ctx context.Context, e moveOut) (proto.Message, error) {
 			return &messages.ReportMoveLeft{Id: e.ID, Holder: e.Move.Holder}, nil
 		}
 		return nil, nil
-	case messages.FailedPrecondition, messages.ModelNotFound, messages.NotFound, messages.InvalidArgument: // pinned, starting or gone by now: the plan doesn't hold
+	case messages.FailedPrecondition, messages.ModelNotFound, messages.NotFound, messages.InvalidArgument: // pinned, starting or gone by now: the plan no longer holds
 		return &messages.EndDefrag{Id: e.ID, Reason: messages.AsError(err).Message}, nil
 	}
 	return nil, err
 }
 
-// moveKey is what a model leaves for when it moves.
+// moveKey stands for the placement in the Preempt of a move.
 func moveKey(plan string, n int) string { return fmt.Sprintf("%s/%d", plan, n) }
 
-// bringBack asks a holder that left to come back. It stays owed when the holder agrees: its new placement ends it. If somebody unloaded it
-// since, the plan doesn't hold any more.
+// bringBack asks a holder that left to come back. It stays owed when the holder agrees: its new placement ends it. If it was unloaded by
+// hand since, the plan no longer holds.
 func (h ports) bringBack(ctx context.Context, e bringBack) (proto.Message, error) {
 	holder, err := messages.ParseActorID(e.Move.Holder)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"modelops/messages"
 )
 
-// allocated is a holder with memory of a device, as the scheduler saw it, and what it makes of it.
+// allocated is a holder with memory of a device, as the scheduler saw it, with the figures that a decision derives.
 type allocated struct {
 	*messages.Allocation
 	bytes uint64  // what its leaving gives back
@@ -18,7 +18,7 @@ type allocated struct {
 	use   use
 }
 
-// use is how much a resident is needed where it is.
+// use is how much an allocation is needed where it is.
 type use int
 
 const (
@@ -27,24 +27,24 @@ const (
 	busy       // has requests running or waiting, or is on its way in or out
 )
 
-// useOf tells it for a collation in ms. Callers who ask one after the other leave gaps in which a model only looks idle: without
-// collation each gap would be a swap.
+// useOf gives it for a collation in ms. A caller that sends one request after the other leaves gaps in which a model only looks idle: without
+// collation each gap would be an eviction.
 func useOf(r *messages.Allocation, collation int64) use {
 	switch {
 	case !inPlace(r) || r.Active > 0 || r.Queued > 0:
 		return busy
-	case r.State == messages.Allocation_settled && r.IdleMs < collation: // a dormant one has been idle for longer, whatever is known of it after a restart
+	case r.State == messages.Allocation_settled && r.IdleMs < collation: // a dormant one has been idle for longer, even if a restart forgot for how long
 		return warm
 	}
 	return atRest
 }
 
-// settled tells whether it has its place and stays there, awake or asleep.
+// inPlace tells whether a holder has its memory and stays there, awake or asleep.
 func inPlace(r *messages.Allocation) bool {
 	return r.State == messages.Allocation_settled || r.State == messages.Allocation_dormant
 }
 
-// movable tells whether it may be asked to leave: not when pinned, and while busy only for somebody overdue, when it drains.
+// movable tells whether a holder may be asked to leave: not when pinned, and while busy only for an overdue claim, when it drains.
 func movable(r *messages.Allocation, u use, overdue bool) bool {
 	return !r.Pinned && (u == atRest || overdue && inPlace(r))
 }
@@ -59,10 +59,10 @@ func (r allocated) describe(v *messages.Victim, reason string) {
 	v.Holder, v.Bytes, v.IdleMs, v.LoadMs, v.Reason = r.Holder, r.bytes, r.IdleMs, r.LoadMs, reason
 }
 
-// policy says who goes first: whose score is lower. The score is taken once a decision.
+// policy orders victims: the lowest score goes first. The score is taken once a decision.
 type policy struct {
 	name  string
-	said  string // what is told of its victims
+	said  string // the reason that its victims are given
 	score func(r *messages.Allocation) float64
 }
 
@@ -80,7 +80,7 @@ func worth(r *messages.Allocation) float64 {
 	return (float64(r.LoadMs) + 100) / (float64(r.IdleMs) + 1000)
 }
 
-// rank orders residents by a policy, in place; equals by name, so that a decision can be repeated.
+// rank orders allocations by a policy, in place; equals by name, so that a decision can be repeated.
 func rank(p policy, rs []allocated) {
 	for i := range rs {
 		rs[i].rank = p.score(rs[i].Allocation)
@@ -93,17 +93,16 @@ func rank(p policy, rs []allocated) {
 	})
 }
 
-// turns are the classes of residents in which victims are looked for: those who are settled, those inside their minimum residency, and
-// last those who are busy.
+// turns are the classes of allocations in which victims are looked for: settled ones, those inside their minimum residency, and last busy ones.
 var turns = []func(allocated) bool{
 	func(r allocated) bool { return r.use == atRest && !r.Young },
 	func(r allocated) bool { return r.use == atRest && r.Young },
 	func(r allocated) bool { return r.use != atRest },
 }
 
-// chooseVictims finds the smallest set of residents, by the policy's order, whose memory together with free covers need. It never
-// names a pinned one, one inside its minimum residency only when the others won't do, and a busy one only when the asker is overdue:
-// it then drains, which lets its running requests end. The set is made in scratch.
+// chooseVictims finds the smallest set of allocations, by the policy's order, whose memory together with free covers need. A pinned one is
+// never in it, one inside its minimum residency only when the others don't suffice, and a busy one only when the claim is overdue: it then
+// drains, so that its running requests end. The set is made in scratch.
 func chooseVictims(p policy, need, free uint64, rs []allocated, overdue bool, scratch []allocated) (victims []allocated, ok bool) {
 	if need <= free {
 		return nil, true
@@ -125,7 +124,7 @@ func chooseVictims(p policy, need, free uint64, rs []allocated, overdue bool, sc
 	return nil, false
 }
 
-// spare drops who isn't needed, the most valuable first: those that the policy named last.
+// spare drops victims that aren't needed, the most valuable first: those that the policy put last.
 func spare(victims []allocated, surplus uint64) []allocated {
 	for i := len(victims) - 1; i >= 0; i-- {
 		if b := victims[i].bytes; b <= surplus {
@@ -136,7 +135,7 @@ func spare(victims []allocated, surplus uint64) []allocated {
 	return victims
 }
 
-// immovable says, in words and numbers, why the residents of a device don't make room.
+// immovable says, in words and numbers, why the allocations of a device don't make room.
 func immovable(rs []allocated) string {
 	var inUse int
 	var answered, pinned []string
@@ -156,7 +155,7 @@ func immovable(rs []allocated) string {
 	return strings.Join(slices.Concat(said, answered, pinned), ", ")
 }
 
-// pin says who keeps a resident and until when.
+// pin says who pinned an allocation and until when.
 func pin(r allocated) string {
 	by := r.Holder + " pinned by " + cmp.Or(r.PinnedBy, "somebody")
 	if r.PinnedUntilMs == 0 {

@@ -89,7 +89,7 @@ func TestWorkersOfOneModelAreNoRivals(t *testing.T) {
 	}
 }
 
-// Who leaves takes its replicas along: it is as busy as they are. A replica leaves alone.
+// A model's replicas leave with it, so it is as busy as they are. A replica leaves alone.
 func TestAModelIsAsBusyAsItsReplicas(t *testing.T) {
 	view := func(name string, phase messages.ModelView_Phase, active uint32) *messages.ModelView {
 		return &messages.ModelView{Id: "model/h/" + name, Name: name, Phase: phase, Active: active, IdleMs: 60_000, MeasuredBytes: 8,
@@ -121,7 +121,7 @@ func TestAModelIsAsBusyAsItsReplicas(t *testing.T) {
 	}
 }
 
-// Never busy, never pinned, enough, and nobody who wasn't needed.
+// Victims are never busy or pinned, they suffice, and each of them is needed.
 func TestVictimSetsAreMinimal(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(0, 8).Draw(t, "n")

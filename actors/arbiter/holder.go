@@ -9,13 +9,13 @@ import (
 // A holder is an actor that holds device memory (model/main_pc/tiny), such an actor on a host that is still to be chosen (model/*/tiny), or a
 // program (client/NAME).
 
-// program is the kind of holders that are no actors: nobody is told of their placement, whoever asked takes it over.
+// program is the kind of holders that are no actors: their placement is taken over by the operation that asked for it.
 const program = "client"
 
 // IsProgram tells whether a holder is a program.
 func IsProgram(holder string) bool { return strings.HasPrefix(holder, program+"/") }
 
-// parts takes a holder apart: model, main_pc, tiny. A program has no host.
+// parts splits a holder's name: model, main_pc, tiny. A program has no host.
 func parts(holder string) (kind, host, name string) {
 	kind, rest, _ := strings.Cut(holder, "/")
 	if kind == program {
@@ -50,8 +50,8 @@ func same(a, b string) bool {
 	return ka == kb && na == nb && (ha == messages.AnyHost || hb == messages.AnyHost)
 }
 
-// family finds the workers of one model among holders, whatever their hosts. Most holders are none: they are told apart without being taken
-// apart, because a decision looks at all of them.
+// family finds the workers of one model among holders, whatever their hosts. Most holders belong to other models: they are compared without
+// splitting their names, because a decision looks at all of them.
 type family struct{ kind, base, mark string }
 
 func familyOf(holder string) family {

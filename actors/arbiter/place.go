@@ -9,7 +9,7 @@ import (
 	"modelops/messages"
 )
 
-// retryPlacement is when a device that is merely full is worth asking again.
+// retryPlacement is the retry time when the claim only doesn't fit beside what is there now.
 const retryPlacement = 500 * time.Millisecond
 
 // leaving are the victims of open placements that still hold their memory.
@@ -23,7 +23,7 @@ func (s State) leaving() map[string]bool {
 	return out
 }
 
-// promised is what was decided for a device and its ledger doesn't show yet.
+// promised is what was decided for a device and isn't in its ledger yet.
 func (s State) promised(gpu string) uint64 {
 	var sum uint64
 	for _, o := range s.Open {
@@ -42,7 +42,7 @@ func holds(r *messages.Reservation) uint64 {
 	return r.Bytes
 }
 
-// freed is what those who are on their way out will leave on a device.
+// freed is the memory of a device that holders on their way out will give back.
 func freed(l *messages.GpuView, leaving map[string]bool) uint64 {
 	var sum uint64
 	for _, r := range l.Reservations {
@@ -53,8 +53,8 @@ func freed(l *messages.GpuView, leaving map[string]bool) uint64 {
 	return min(sum, l.ReservedBytes)
 }
 
-// weigh looks at every device and says what speaks against it, or who would have to leave. Victims are only looked for when no device
-// has room as it is.
+// weigh gives every device as a candidate, with the reason against it or its victims. Victims are only looked for when no device has room as
+// it is.
 func (s State) weigh(p policy, q question) []*messages.Candidate {
 	rivals, stuck := exclusive(q)
 	all := make([]messages.Candidate, len(q.ledgers))
@@ -96,8 +96,8 @@ func (s State) weigh(p policy, q question) []*messages.Candidate {
 	return out
 }
 
-// described is for how many devices it is written down who would have to leave: the cheapest ones. A decision over many devices would
-// otherwise be mostly a list of models that stay.
+// described is for how many devices a decision names the victims: the cheapest ones. A decision over many devices would otherwise be mostly a
+// list of holders that stay.
 const described = 3
 
 const dearer = "others have to leave, and it is dearer than the devices that are described"
@@ -143,11 +143,11 @@ func (q question) makeRoom(p policy, cs []*messages.Candidate, here [][]allocate
 	}
 }
 
-// leavers are who makes room on the i-th device, beside the rivals.
+// leavers are the holders that make room on the i-th device, beside the rivals.
 func (q question) leavers(p policy, i int, c *messages.Candidate, here []allocated, rivals []*messages.Allocation, scratch []allocated) ([]allocated, bool) {
 	used := c.ReservedBytes + c.ForeignBytes
 	free := c.LimitBytes - min(used, c.LimitBytes)
-	debt := used - min(used, c.LimitBytes) // strangers took what was reserved: who leaves pays this first
+	debt := used - min(used, c.LimitBytes) // foreign use took reserved memory: the victims' memory makes up for this first
 	for _, r := range rivals {
 		if _, on := r.On(c.Gpu); on {
 			free += q.rivalOn(i, r).bytes
@@ -164,7 +164,7 @@ func (q question) rivalOn(i int, r *messages.Allocation) allocated {
 	return allocated{Allocation: r, bytes: r.Bytes()}
 }
 
-// fits tells whether a candidate has room without anybody leaving.
+// fits tells whether a candidate has room without victims.
 func fits(c *messages.Candidate) bool {
 	return c.ReservedBytes+c.ForeignBytes+c.NeedBytes <= c.LimitBytes
 }
@@ -176,7 +176,7 @@ func full(c *messages.Candidate) string {
 		messages.FormatBytes(c.LimitBytes), messages.FormatBytes(c.ReservedBytes), messages.FormatBytes(c.ForeignBytes), messages.FormatBytes(free))
 }
 
-// byDevice sorts the residents to their devices, without those who leave anyway. A split one is on each of its devices.
+// byDevice sorts the allocations to their devices, without those that leave anyway. A split one is on each of its devices.
 func (q question) byDevice(rivals []*messages.Allocation) [][]allocated {
 	at := make(map[string]int, len(q.ledgers))
 	for i, l := range q.ledgers {
@@ -208,8 +208,8 @@ func (q question) byDevice(rivals []*messages.Allocation) [][]allocated {
 	return out
 }
 
-// exclusive finds the residents that may not be there beside the model; stuck says which of them can't leave now. Workers of one model
-// are no rivals of each other.
+// exclusive finds the allocations that share a group with the holder; stuck says which of them can't leave now. Workers of one model aren't
+// rivals of each other.
 func exclusive(q question) (rivals []*messages.Allocation, stuck string) {
 	if len(q.groups) == 0 {
 		return nil, ""
@@ -239,7 +239,7 @@ func sums(candidates []*messages.Candidate) string {
 	return strings.Join(out, "; ")
 }
 
-// never is the refusal of a holder that fits no device, whatever leaves.
+// never is the refusal of a holder that fits no device, even an empty one.
 func never(q question, candidates []*messages.Candidate) *messages.Error {
 	if len(candidates) == 0 {
 		return messages.NewError(messages.GPUUnavailable, q.holder, "no device is registered yet").WithRetry(retryPlacement)

@@ -11,7 +11,7 @@ import (
 	"modelops/messages"
 )
 
-// owners are what the arbiter asks: ledgers that hold leases, models that take placements. They are as fickle as owners may be.
+// owners are what the arbiter asks: ledgers that hold leases, models that take placements. They answer, refuse or stay silent by chance.
 type owners struct {
 	leases map[string]bool // granted and neither handed over nor released
 	handed map[string]bool
@@ -20,7 +20,7 @@ type owners struct {
 // answer does one piece of owed work and reports it, or leaves it owed (nil).
 func (o *owners) answer(t *rapid.T, s State, key string, calm bool) proto.Message {
 	for id, open := range s.Open {
-		lost := !calm && rapid.IntRange(0, 3).Draw(t, "answer lost") == 0 // done, but nobody hears of it
+		lost := !calm && rapid.IntRange(0, 3).Draw(t, "answer lost") == 0 // done, but the answer is lost
 		report := func(m proto.Message) proto.Message {
 			if lost {
 				return nil
@@ -83,7 +83,7 @@ func (o *owners) answer(t *rapid.T, s State, key string, calm bool) proto.Messag
 	return nil
 }
 
-// world draws ledgers of one or two hosts, and who holds what there.
+// world draws ledgers of one or two hosts, and allocations on them.
 func world(t *rapid.T) *messages.SchedulerReadings {
 	w := &messages.SchedulerReadings{}
 	for h := range rapid.IntRange(1, 2).Draw(t, "hosts") {
@@ -128,8 +128,8 @@ func ask(t *rapid.T) *messages.RequestPlacement {
 	return c
 }
 
-// Whatever owners answer, and whichever answers are lost: once they answer again every open placement comes to its end, and no lease
-// is lost on the way: each that was granted is handed over or released.
+// For any answers of owners, with any of them lost: once they answer again every open placement ends, and no lease is lost: each granted one is
+// handed over or released.
 func TestEveryPlacementEnds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := fresh()

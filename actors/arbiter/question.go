@@ -9,7 +9,7 @@ import (
 	"modelops/messages"
 )
 
-// question is what a holder wants and what was seen when it asked.
+// question is a claim with the readings of the time when it was asked.
 type question struct {
 	holder      string
 	family      family
@@ -50,7 +50,7 @@ func (q question) split() bool {
 	return slices.ContainsFunc(q.needs, func(n need) bool { return n.shards > 1 })
 }
 
-// leaves is what the end of an allocation gives back: what the ledger counts for it, which hears of a measured footprint later than the holder.
+// leaves is what the end of an allocation gives back: what the ledger counts for it. The ledger learns a measured footprint later than the holder.
 func leaves(l *messages.GpuView, r *messages.Allocation) uint64 {
 	for _, lease := range l.Reservations {
 		if lease.Holder == r.Holder {
@@ -135,8 +135,8 @@ func (s State) placed(holder string) bool {
 	return false
 }
 
-// behind says whose turn comes first on a host: no holder evicts for itself while another goes before it, and none takes free memory past one
-// that is overdue, or small holders would starve a big one for ever. One that is bound to another host seeks nothing here.
+// behind names the holder whose turn is first on a host: none evicts while another goes before it, and none takes free memory past one that
+// is overdue, because small holders would starve a big one. One that is bound to another host seeks nothing here.
 func (q question) behind(host string, evicts bool, maxWait time.Duration) string {
 	for _, e := range q.earlier {
 		_, only, _ := parts(e.holder)

@@ -54,9 +54,9 @@ func hinted(hints map[string]Hint, e *messages.PlacementHinted) map[string]Hint 
 	return out
 }
 
-// movedOn is the plan after a placement: its model has its new place, wherever that is and whether or not its leaving was reported, since
-// who waits for it may ask for it sooner; or the plan is over because a model that was still
-// to move has to leave for somebody: it isn't to be brought back.
+// movedOn is the plan after a placement. The move is done when its model has its new place: on any device, and also when its leaving isn't
+// reported yet, because a waiting request may ask for it sooner. The plan is over when a model that was still to move is a victim of another
+// placement: it isn't brought back.
 func movedOn(m *Moving, holder string, victims []string) *Moving {
 	for i := 0; m != nil && i < len(victims); i++ {
 		if slices.ContainsFunc(m.Plan.Moves[m.Next:], func(x *messages.Move) bool { return x.Holder == victims[i] }) {
@@ -99,7 +99,7 @@ func (s State) keptFor(c *messages.Candidate, holder string, now int64) string {
 	return ""
 }
 
-// standing orders equal devices: the one that is wanted first, one whose room is kept for somebody else last.
+// standing orders equal devices: the wanted one first, one whose room is kept for another holder last.
 func standing(c *messages.Candidate) int {
 	switch {
 	case c.Preferred:
@@ -194,7 +194,7 @@ func (r Rules) roomiest(s State, q question) (*messages.Candidate, error) {
 	return slices.MaxFunc(large, func(a, b *messages.Candidate) int { return cmp.Compare(free(a), free(b)) }), nil
 }
 
-// keepRoom is how long what a plan made is kept for whom it was made.
+// keepRoom is how long the room that a plan made is kept for its holder.
 const keepRoom = 2 * time.Minute
 
 func (r Rules) defrag(s State, c *messages.PlanDefrag, at entity.Stamp) (entity.Verdict, error) {
@@ -202,7 +202,7 @@ func (r Rules) defrag(s State, c *messages.PlanDefrag, at entity.Stamp) (entity.
 	switch {
 	case shardsOf(c.Needs) > 1:
 		return entity.Verdict{}, split(c.Holder, shardsOf(c.Needs))
-	case c.Holder != "" && need == 0: // not what is worth it in general: that would move others for nothing
+	case c.Holder != "" && need == 0: // without a need the holder gains nothing from moves of others
 		return entity.Verdict{}, unknown(c.Holder)
 	}
 	needs := c.Needs
@@ -274,7 +274,7 @@ func carryOut(at entity.Stamp, p *messages.DefragPlan, holder string) []proto.Me
 	return out
 }
 
-// spared is the plan that lets a holder in without an eviction; nil when there is none.
+// spared is the plan that makes room for a holder without an eviction; nil when there is none.
 func (s State) spared(q question) *messages.DefragPlan {
 	l := s.layoutOf(q)
 	need := uint64(0)

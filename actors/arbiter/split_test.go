@@ -55,10 +55,10 @@ func splitPlacement() *messages.Placement {
 
 func TestAReservationIsAllOrNothing(t *testing.T) {
 	for _, refuses := range []string{"a", "b", "c", "nobody"} {
-		for silent := range 7 { // 0 = everybody answers
+		for silent := range 7 { // 0 = all answer
 			c := &counter{refuses: refuses, silent: silent}
 			var report proto.Message
-			for range 3 { // it stays owed while nobody answers
+			for range 3 { // it stays owed without an answer
 				m, err := ports{c}.perform(t.Context(), reserve{splitPlacement()})
 				if err == nil {
 					report = m
@@ -111,7 +111,7 @@ func TestOnlyTheCheapestDevicesAreDescribed(t *testing.T) {
 	}
 }
 
-// refusing is a door to a model that says no.
+// refusing is a door to a model that refuses.
 type refusing struct{ code messages.Code }
 
 func (refusing) Tell(context.Context, messages.ActorID, proto.Message) {}
@@ -123,7 +123,7 @@ func (r refusing) Ask(_ context.Context, to messages.ActorID, command proto.Mess
 	return messages.Reply{}, messages.NewError(r.code, to.String(), "it was unloaded since")
 }
 
-// A model that somebody unloaded in the middle of a plan isn't brought back, and the plan is over; one that doesn't answer is asked again.
+// A model that is unloaded by hand in the middle of a plan isn't brought back, and the plan is over; one that doesn't answer is asked again.
 func TestAPlanEndsWhenItsModelStaysAway(t *testing.T) {
 	for code, ends := range map[messages.Code]bool{messages.FailedPrecondition: true, messages.ModelNotFound: true, messages.Unavailable: false} {
 		m, err := ports{refusing{code}}.perform(t.Context(), bringBack{"plan", 2, &messages.Move{Holder: "model/h/a", From: "gpu/h/a", To: "gpu/h/b"}})

@@ -17,7 +17,7 @@ const (
 	Evicting  Step = "evicting" // its victims are on their way out
 	Decided   Step = "decided"
 	Reserved  Step = "reserved"
-	Releasing Step = "releasing" // nobody wants it any more; its lease goes home
+	Releasing Step = "releasing" // given up; its leases are being released
 )
 
 // Open is a placement on its way.
@@ -27,11 +27,11 @@ type Open struct {
 	Gone      []string // victims that have left
 }
 
-// relief tells whether only the victims' leaving was wanted: nothing is placed.
+// relief tells whether only victims leave and nothing is placed.
 func (o Open) relief() bool { return o.Placement.Holder == "" }
 
 // leaving are the victims that still hold their memory. Once the last is gone, and when the placement is given up, none leaves for it any
-// more: whoever is there then has come back, or stays.
+// more: a victim that holds memory then has been placed again, or stays.
 func (o Open) leaving() []string {
 	if o.Step != Evicting {
 		return nil
@@ -51,8 +51,8 @@ type State struct {
 	Open    map[string]Open // by placement id
 	Decided uint64
 	Refused uint64 // by the devices' owners
-	// Postponed holds the claim for which a holder was last told to wait: it is journaled once. A holder that got its place, or was seen not
-	// to wait any more, isn't in it.
+	// Postponed holds the claim for which a holder was last told to wait: it is journaled once. A holder that got its place, or no longer waits
+	// by the readings, isn't in it.
 	Postponed map[string]string
 	Hints     map[string]Hint // by holder
 	Moving    *Moving         // nil while no plan is carried out
@@ -189,7 +189,7 @@ func withoutHolder[V any](m map[string]V, holder string) map[string]V {
 	return without(without(m, holder), kind+"/"+messages.AnyHost+"/"+name)
 }
 
-// View is the arbiter as others see it.
+// View is what is shown of the arbiter.
 func View(s State) proto.Message {
 	v := &messages.ArbiterView{Decided: s.Decided, Refused: s.Refused}
 	for _, id := range slices.Sorted(maps.Keys(s.Open)) {

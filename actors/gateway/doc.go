@@ -11,7 +11,8 @@
 //
 // Requests for a model that isn't ready wait in its pool while the Placer is asked for a placement of its name, one question at a time
 // (seek.go); the host is not known before. All pools share the host's places (bulkhead.go). Four times a second each pool is swept
-// (sweep.go): it sends model actors hints to unload, sleep, scale or replace a worker. A name may lead to another model, and to a canary for a share of its requests (routes.go, trial.go).
+// (sweep.go): it sends model actors hints to unload, sleep, scale or replace a worker. A name may lead to another model, and to a canary for a
+// share of its requests (routes.go, trial.go).
 //
 // The hot path takes one short lock per pool and never passes a mailbox. Views of model actors, which change routes and endpoints, come through
 // the gateway's actor, in order; after a crash of that actor the pools live on and the next views correct them.

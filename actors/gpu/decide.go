@@ -11,7 +11,7 @@ import (
 	"modelops/messages"
 )
 
-// foreignStep is the least change of strangers' use that changes a mind; smaller moves are samples.
+// foreignStep is the least change of foreign use that becomes an event, in bytes.
 const foreignStep = 256 * messages.MiB
 
 // retryAfter is what callers of the legacy lease contract are told to wait.
@@ -119,7 +119,7 @@ type fenced interface {
 }
 
 // lease finds the lease that a command is about. NotFound: there is none. FailedPrecondition: it belongs to another holder or epoch, so that
-// the sender, which lost it, changes nothing of it.
+// the sender, which lost it, changes nothing.
 func (s State) lease(c fenced) (Lease, error) {
 	l, ok := s.Leases[c.GetLease()]
 	switch {
@@ -135,7 +135,7 @@ func (s State) lease(c fenced) (Lease, error) {
 	return l, nil
 }
 
-// check says how a lease stands. A holder that never heard its epoch asks with 0 and is told.
+// check gives the state of a lease. A holder that doesn't know its epoch yet asks with 0 and is told.
 func check(s State, c *messages.CheckLease) (entity.Verdict, error) {
 	reply := &messages.LeaseReply{State: messages.LeaseReply_gone}
 	if l, ok := s.Leases[c.Lease]; ok {
@@ -199,7 +199,7 @@ func unknownLease(s State, lease string) *messages.Error {
 	return messages.Errorf(messages.NotFound, s.ID.String(), "lease %s is unknown: it expired, was released, or never was", lease)
 }
 
-// observe journals only what changes a mind: the device went or came back, or strangers' use moved by a step.
+// observe journals only what matters for decisions: the device is lost or back, or foreign use changed by a step.
 func observe(s State, c *messages.ObserveDevice, now *timestamppb.Timestamp) (entity.Verdict, error) {
 	r := c.Reading
 	var v entity.Verdict

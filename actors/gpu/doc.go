@@ -1,7 +1,7 @@
-// Package gpu is one device's memory ledger: what may be reserved, who reserved it, and what strangers use.
+// Package gpu is one device's memory ledger: what may be reserved, which holder reserved it, and how much other programs use.
 //
-// It is the only authority for its device: nobody else grants its memory. It does not choose models, start processes or read
-// the device; samples are told to it (ObserveDevice) and only what changes a mind becomes an event.
+// It is the only authority for its device: no other actor grants its memory. It does not choose models, start processes or read
+// the device; it gets samples (ObserveDevice), and only a change that matters for decisions becomes an event.
 //
 //	unregistered ──RegisterDevice──▶ usable ◀──recovered/lost──▶ lost
 //

@@ -63,8 +63,8 @@ type timer struct {
 	Lease  string
 }
 
-// renewals remembers when running leases were renewed: on this process's monotonic clock, never in the journal. Only leases whose
-// time is being watched have an entry, so that renewing what isn't there leaves nothing behind.
+// renewals remembers when running leases were renewed: on this process's monotonic clock, never in the journal. Only leases with a running
+// timer have an entry, so that renewing an unknown lease leaves none behind.
 type renewals struct {
 	mu sync.Mutex
 	at map[timer]*time.Time

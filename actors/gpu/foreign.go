@@ -33,8 +33,8 @@ func occupants(models []*messages.ModelView, gpu *messages.GpuView) []occupant {
 }
 
 // foreign is what a device holds beside the workers of this host and the leases of programs that announced themselves, in bytes. In a
-// container the driver doesn't tell which of its processes are ours: a worker of which it says nothing counts with its lease, or it would
-// count twice. mine tells whether a process belongs to a worker.
+// container the driver doesn't tell which of its processes are ours: a worker without a figure counts with its lease, because it would count
+// twice otherwise. mine tells whether a process belongs to a worker.
 func foreign(r *messages.DeviceReading, workers []occupant, leased uint64, mine func(pid, worker int64) bool) uint64 {
 	ours := leased
 	for _, o := range workers {

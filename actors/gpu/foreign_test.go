@@ -44,7 +44,7 @@ func TestForeign(t *testing.T) {
 	}
 }
 
-// Foreign memory is never more than what is used, and the driver's silence about our processes changes nothing when the leases are right.
+// Foreign memory is never more than what is used, and a driver that doesn't name our processes changes nothing when the leases are right.
 func TestForeignIsWhatIsNotOurs(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		others, leased := rapid.Uint64Range(0, 1000).Draw(t, "others"), rapid.Uint64Range(0, 1000).Draw(t, "leased")

@@ -6,7 +6,7 @@ import "modelops/messages"
 type Pressure struct {
 	// ThresholdPct is the part of the device's limit above which they leave.
 	ThresholdPct int
-	// Foreign: memory that isn't ours counts too, and idle models leave for its sake.
+	// Foreign: memory of other programs counts too, and idle models are evicted for it.
 	Foreign bool
 }
 
@@ -23,7 +23,7 @@ func (p Pressure) relief(g *messages.GpuView) *messages.RelievePressure {
 	if p.Foreign {
 		used += g.ForeignBytes
 	} else {
-		level += g.ForeignBytes // the scheduler counts foreign memory, and no model leaves because of it
+		level += g.ForeignBytes // the scheduler counts foreign memory, and no model is evicted because of it
 	}
 	if used <= threshold {
 		return nil

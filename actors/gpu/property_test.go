@@ -10,7 +10,7 @@ import (
 	"modelops/messages"
 )
 
-// anyCommand draws what a ledger may be told, nonsense included.
+// anyCommand draws a ledger's commands, invalid ones included.
 func anyCommand(t *rapid.T, s State) proto.Message {
 	lease := fmt.Sprintf("l%d", rapid.IntRange(0, 4).Draw(t, "lease"))
 	amount := rapid.OneOf(rapid.Uint64Range(0, 12), rapid.Map(rapid.Uint64Range(0, 12), func(n uint64) uint64 { return n * 512 * messages.MiB }), rapid.Uint64())
@@ -42,8 +42,8 @@ func anyCommand(t *rapid.T, s State) proto.Message {
 	return &messages.ObserveDevice{ForeignBytes: amount.Draw(t, "foreign"), Reading: &messages.DeviceReading{Lost: rapid.IntRange(0, 4).Draw(t, "lost") == 0}}
 }
 
-// Whatever the order of commands: what leases hold, strangers included, never exceeds the limit at the moment of a grant; an answer
-// repeats its grant; releasing twice releases once; the journal alone gives the same ledger.
+// For any order of commands: leases and foreign use together never exceed the limit at the moment of a grant; asking again repeats the grant;
+// releasing twice releases once; the journal alone gives the same ledger.
 func TestNeverOvercommitted(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := fresh()

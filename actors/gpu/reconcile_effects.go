@@ -14,7 +14,7 @@ const (
 	// reconcileAfter is when a lease is first compared with its holder. By then nearly every lease is taken over, so that one question is
 	// enough, and a start under load asks nothing.
 	reconcileAfter = 30 * time.Second
-	// reconcileEvery is how long a difference stays unseen at most. A question costs some 10 us here and nothing in the journal.
+	// reconcileEvery bounds how long a difference goes unnoticed. A question costs some 10 us here and nothing in the journal.
 	reconcileEvery = time.Minute
 	// askWithin bounds one comparison; without an answer it is made again.
 	askWithin = 5 * time.Second
@@ -36,9 +36,9 @@ func (reconcile) Delay() time.Duration { return reconcileAfter }
 // Pace implements entity.Paced.
 func (reconcile) Pace() (first, longest time.Duration) { return reconcileEvery, reconcileEvery }
 
-// reconcile reports a lease that nobody knows. The arbiter holds it from before it is granted until its holder has it. So whoever asks the
-// arbiter first and the holder then finds one of them; the holder is asked before as well because it nearly always has it. What can't be
-// asked isn't taken for a no: the comparison is made again.
+// reconcile reports a lease that neither its holder nor the arbiter knows. The arbiter has a lease from before its grant until the holder has
+// it, so asking the arbiter first and then the holder misses none. The holder is asked before that as well, because it nearly always has the
+// lease. An unanswered question is not a no: the comparison is made again.
 func (p ports) reconcile(ctx context.Context, e reconcile) (proto.Message, error) {
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()

@@ -77,8 +77,8 @@ func TestALeaseIsReclaimedOnlyWhenNobodyKnowsIt(t *testing.T) {
 	}
 }
 
-// Leases whose holders are actors are compared, after a time in which nearly all are taken over, and then each minute. Those of programs live by
-// their time alone.
+// Leases whose holders are actors are compared after a time in which nearly all are taken over, and then each minute. Those of programs end by
+// their time to live only.
 func TestWhichLeasesAreCompared(t *testing.T) {
 	m := fresh()
 	m.Happen(&messages.DeviceRegistered{Kind: "cuda", CapacityBytes: 100})

@@ -36,7 +36,7 @@ func TestRenewal(t *testing.T) {
 	})
 }
 
-// Nothing is remembered of leases that aren't watched, and a lease that comes back under its name keeps its own time.
+// Leases without a running timer have no entry, and a lease that is granted again under the same name has its own time.
 func TestRenewalsLeaveNothingBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &renewals{at: map[timer]*time.Time{}}

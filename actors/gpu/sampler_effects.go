@@ -23,8 +23,8 @@ type Views interface {
 	SetReading(gpu messages.ActorID, r *messages.DeviceReading)
 }
 
-// Sampler reads the devices of a host at intervals and tells their ledgers what they need to know: only the ledger decides what of it is
-// an event. All fields are required but Pressure.
+// Sampler reads the devices of a host at intervals and passes the readings to their ledgers: the ledger decides which change is an event. All
+// fields but Pressure are required.
 type Sampler struct {
 	Host    string
 	Devices Devices
@@ -91,7 +91,7 @@ func (s *Sampler) Run(ctx context.Context) {
 	}
 }
 
-// Observe tells a device's ledger what was read, and how much of it isn't ours.
+// Observe tells a device's ledger the reading, and how much of the use is foreign.
 func (s *Sampler) Observe(ctx context.Context, r *messages.DeviceReading) {
 	id := s.id(r)
 	s.View.SetReading(id, r)
@@ -131,7 +131,7 @@ const (
 	freeSlack  = 256 * messages.MiB
 )
 
-// AwaitFree waits until a GPU's use that isn't ours is what it was before: the memory of a worker that is gone no longer counts as
+// AwaitFree waits until a GPU's foreign use is what it was before: until then the driver still counts the memory of a worker that is gone as
 // foreign. RAM and simulated memory are free with the process.
 func (s *Sampler) AwaitFree(ctx context.Context, p *messages.Placement) {
 	if p.DeviceKind != "cuda" {

@@ -68,7 +68,7 @@ func (b *bench) Tell(_ context.Context, to messages.ActorID, m proto.Message) {
 	b.told = append(b.told, line)
 }
 
-// heard is what was told since the last look.
+// heard are the commands since the last call.
 func (b *bench) heard() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -96,7 +96,7 @@ func sampler(log *bytes.Buffer) (*Sampler, *bench) {
 		MarginBytes: 5, Pressure: Pressure{ThresholdPct: 90}, Life: context.Background()}, b
 }
 
-// The ledger hears of each reading, the scheduler of pressure, the model of growth, and the ledger of faults at once.
+// The ledger gets each reading, the scheduler pressure, the model growth, and the ledger faults at once.
 func TestSamplerTellsWhatIsSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer

@@ -39,7 +39,7 @@ type Lease struct {
 	TakenOver bool `json:",omitempty"` // its holder has measured or resized it
 }
 
-// New is the ledger of a device nobody has registered yet.
+// New is the ledger of a device that isn't registered yet.
 func New(id messages.ActorID) State { return State{ID: id, Leases: map[string]Lease{}} }
 
 // Limit is the most that may be in use: what margin and soft limit leave of the capacity.
@@ -129,7 +129,7 @@ func without(leases map[string]Lease, id string) map[string]Lease {
 	return out
 }
 
-// View is the ledger as others see it.
+// View is what is shown of the ledger.
 func View(s State) proto.Message {
 	v := &messages.GpuView{
 		Id: s.ID.String(), Host: s.ID.Host(), Device: s.ID.Name(), Kind: s.Kind, Name: s.Name, Uuid: s.UUID,
