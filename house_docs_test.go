@@ -178,6 +178,7 @@ func TestHousePagesNameWhatExists(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := declaredNames(t)
+	n.files = append(n.files, newcomersFiles(t)...)
 	pages, _ := fs.Glob(os.DirFS("."), "docs/*.md")
 	for _, page := range append(pages, "README.md") {
 		if page == "docs/CHANGELOG.md" {
