@@ -2931,9 +2931,9 @@ const file_operations_proto_rawDesc = "" +
 	"model_name\x12O\n" +
 	"\vInferStream\x12\x1a.modelops.InferenceRequest\x1a\x18.modelops.InferenceChunk\"\x06\xc2\xd4\x18\x02\b\x01(\x010\x01\x12\xa4\x01\n" +
 	"\tLoadModel\x12\x1a.modelops.ModelLoadRequest\x1a\x18.modelops.ModelLoadReply\"a\xc2\xd4\x18\x1b\b\x03\x12\vmodels.load\x1a\n" +
-	"model_name\x82\xd3\xe4\x93\x02<:\x01*Z%:\x01*\" /api/models/load/{model_name=**}\"\x10/api/models/load\x12\xb0\x01\n" +
+	"model_name\x82\xd3\xe4\x93\x02<:\x01*Z\x15:\x01*\"\x10/api/models/load\" /api/models/load/{model_name=**}\x12\xb0\x01\n" +
 	"\vUnloadModel\x12\x1c.modelops.ModelUnloadRequest\x1a\x1a.modelops.ModelUnloadReply\"g\xc2\xd4\x18\x1d\b\x03\x12\rmodels.unload\x1a\n" +
-	"model_name\x82\xd3\xe4\x93\x02@:\x01*Z':\x01*\"\"/api/models/unload/{model_name=**}\"\x12/api/models/unload\x12c\n" +
+	"model_name\x82\xd3\xe4\x93\x02@:\x01*Z\x17:\x01*\"\x12/api/models/unload\"\"/api/models/unload/{model_name=**}\x12c\n" +
 	"\n" +
 	"ListModels\x12\x16.google.protobuf.Empty\x1a\x13.modelops.ModelList\"(\xc2\xd4\x18\x11\b\x02\x12\vmodels.list \x01\x82\xd3\xe4\x93\x02\r\x12\v/api/models\x12u\n" +
 	"\x0fAcquireGpuLease\x12\x19.modelops.GpuLeaseRequest\x1a\x17.modelops.GpuLeaseReply\".\xc2\xd4\x18\x14\b\x03\x12\x0eleases.acquire \x01\x82\xd3\xe4\x93\x02\x10:\x01*\"\v/api/leases\x12\x80\x01\n" +

@@ -41,9 +41,18 @@ func request_ModelOps_LoadModel_0(ctx context.Context, marshaler runtime.Marshal
 	var (
 		protoReq extMessages.ModelLoadRequest
 		metadata runtime.ServerMetadata
+		err      error
 	)
 	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	val, ok := pathParams["model_name"]
+	if !ok {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "missing parameter %s", "model_name")
+	}
+	protoReq.ModelName, err = runtime.String(val)
+	if err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "model_name", err)
 	}
 	if req.Body != nil {
 		_, _ = io.Copy(io.Discard, req.Body)
@@ -56,18 +65,6 @@ func local_request_ModelOps_LoadModel_0(ctx context.Context, marshaler runtime.M
 	var (
 		protoReq extMessages.ModelLoadRequest
 		metadata runtime.ServerMetadata
-	)
-	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
-		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
-	}
-	msg, err := server.LoadModel(ctx, &protoReq)
-	return msg, metadata, err
-}
-
-func request_ModelOps_LoadModel_1(ctx context.Context, marshaler runtime.Marshaler, client extMessages.ModelOpsClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
-	var (
-		protoReq extMessages.ModelLoadRequest
-		metadata runtime.ServerMetadata
 		err      error
 	)
 	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
@@ -80,6 +77,18 @@ func request_ModelOps_LoadModel_1(ctx context.Context, marshaler runtime.Marshal
 	protoReq.ModelName, err = runtime.String(val)
 	if err != nil {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "model_name", err)
+	}
+	msg, err := server.LoadModel(ctx, &protoReq)
+	return msg, metadata, err
+}
+
+func request_ModelOps_LoadModel_1(ctx context.Context, marshaler runtime.Marshaler, client extMessages.ModelOpsClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq extMessages.ModelLoadRequest
+		metadata runtime.ServerMetadata
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
 	}
 	if req.Body != nil {
 		_, _ = io.Copy(io.Discard, req.Body)
@@ -92,6 +101,18 @@ func local_request_ModelOps_LoadModel_1(ctx context.Context, marshaler runtime.M
 	var (
 		protoReq extMessages.ModelLoadRequest
 		metadata runtime.ServerMetadata
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	msg, err := server.LoadModel(ctx, &protoReq)
+	return msg, metadata, err
+}
+
+func request_ModelOps_UnloadModel_0(ctx context.Context, marshaler runtime.Marshaler, client extMessages.ModelOpsClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq extMessages.ModelUnloadRequest
+		metadata runtime.ServerMetadata
 		err      error
 	)
 	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
@@ -104,18 +125,6 @@ func local_request_ModelOps_LoadModel_1(ctx context.Context, marshaler runtime.M
 	protoReq.ModelName, err = runtime.String(val)
 	if err != nil {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "model_name", err)
-	}
-	msg, err := server.LoadModel(ctx, &protoReq)
-	return msg, metadata, err
-}
-
-func request_ModelOps_UnloadModel_0(ctx context.Context, marshaler runtime.Marshaler, client extMessages.ModelOpsClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
-	var (
-		protoReq extMessages.ModelUnloadRequest
-		metadata runtime.ServerMetadata
-	)
-	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
-		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
 	}
 	if req.Body != nil {
 		_, _ = io.Copy(io.Discard, req.Body)
@@ -128,18 +137,6 @@ func local_request_ModelOps_UnloadModel_0(ctx context.Context, marshaler runtime
 	var (
 		protoReq extMessages.ModelUnloadRequest
 		metadata runtime.ServerMetadata
-	)
-	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
-		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
-	}
-	msg, err := server.UnloadModel(ctx, &protoReq)
-	return msg, metadata, err
-}
-
-func request_ModelOps_UnloadModel_1(ctx context.Context, marshaler runtime.Marshaler, client extMessages.ModelOpsClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
-	var (
-		protoReq extMessages.ModelUnloadRequest
-		metadata runtime.ServerMetadata
 		err      error
 	)
 	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
@@ -152,6 +149,18 @@ func request_ModelOps_UnloadModel_1(ctx context.Context, marshaler runtime.Marsh
 	protoReq.ModelName, err = runtime.String(val)
 	if err != nil {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "model_name", err)
+	}
+	msg, err := server.UnloadModel(ctx, &protoReq)
+	return msg, metadata, err
+}
+
+func request_ModelOps_UnloadModel_1(ctx context.Context, marshaler runtime.Marshaler, client extMessages.ModelOpsClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq extMessages.ModelUnloadRequest
+		metadata runtime.ServerMetadata
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
 	}
 	if req.Body != nil {
 		_, _ = io.Copy(io.Discard, req.Body)
@@ -164,18 +173,9 @@ func local_request_ModelOps_UnloadModel_1(ctx context.Context, marshaler runtime
 	var (
 		protoReq extMessages.ModelUnloadRequest
 		metadata runtime.ServerMetadata
-		err      error
 	)
 	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
-	}
-	val, ok := pathParams["model_name"]
-	if !ok {
-		return nil, metadata, status.Errorf(codes.InvalidArgument, "missing parameter %s", "model_name")
-	}
-	protoReq.ModelName, err = runtime.String(val)
-	if err != nil {
-		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "model_name", err)
 	}
 	msg, err := server.UnloadModel(ctx, &protoReq)
 	return msg, metadata, err
@@ -969,7 +969,7 @@ func RegisterModelOpsHandlerServer(ctx context.Context, mux *runtime.ServeMux, s
 		var stream runtime.ServerTransportStream
 		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/modelops.ModelOps/LoadModel", runtime.WithHTTPPathPattern("/api/models/load"))
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/modelops.ModelOps/LoadModel", runtime.WithHTTPPathPattern("/api/models/load/{model_name=**}"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
@@ -989,7 +989,7 @@ func RegisterModelOpsHandlerServer(ctx context.Context, mux *runtime.ServeMux, s
 		var stream runtime.ServerTransportStream
 		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/modelops.ModelOps/LoadModel", runtime.WithHTTPPathPattern("/api/models/load/{model_name=**}"))
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/modelops.ModelOps/LoadModel", runtime.WithHTTPPathPattern("/api/models/load"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
@@ -1009,7 +1009,7 @@ func RegisterModelOpsHandlerServer(ctx context.Context, mux *runtime.ServeMux, s
 		var stream runtime.ServerTransportStream
 		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/modelops.ModelOps/UnloadModel", runtime.WithHTTPPathPattern("/api/models/unload"))
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/modelops.ModelOps/UnloadModel", runtime.WithHTTPPathPattern("/api/models/unload/{model_name=**}"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
@@ -1029,7 +1029,7 @@ func RegisterModelOpsHandlerServer(ctx context.Context, mux *runtime.ServeMux, s
 		var stream runtime.ServerTransportStream
 		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/modelops.ModelOps/UnloadModel", runtime.WithHTTPPathPattern("/api/models/unload/{model_name=**}"))
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/modelops.ModelOps/UnloadModel", runtime.WithHTTPPathPattern("/api/models/unload"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
@@ -1567,7 +1567,7 @@ func RegisterModelOpsHandlerClient(ctx context.Context, mux *runtime.ServeMux, c
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/modelops.ModelOps/LoadModel", runtime.WithHTTPPathPattern("/api/models/load"))
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/modelops.ModelOps/LoadModel", runtime.WithHTTPPathPattern("/api/models/load/{model_name=**}"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
@@ -1584,7 +1584,7 @@ func RegisterModelOpsHandlerClient(ctx context.Context, mux *runtime.ServeMux, c
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/modelops.ModelOps/LoadModel", runtime.WithHTTPPathPattern("/api/models/load/{model_name=**}"))
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/modelops.ModelOps/LoadModel", runtime.WithHTTPPathPattern("/api/models/load"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
@@ -1601,7 +1601,7 @@ func RegisterModelOpsHandlerClient(ctx context.Context, mux *runtime.ServeMux, c
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/modelops.ModelOps/UnloadModel", runtime.WithHTTPPathPattern("/api/models/unload"))
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/modelops.ModelOps/UnloadModel", runtime.WithHTTPPathPattern("/api/models/unload/{model_name=**}"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
@@ -1618,7 +1618,7 @@ func RegisterModelOpsHandlerClient(ctx context.Context, mux *runtime.ServeMux, c
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/modelops.ModelOps/UnloadModel", runtime.WithHTTPPathPattern("/api/models/unload/{model_name=**}"))
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/modelops.ModelOps/UnloadModel", runtime.WithHTTPPathPattern("/api/models/unload"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
@@ -2043,10 +2043,10 @@ func RegisterModelOpsHandlerClient(ctx context.Context, mux *runtime.ServeMux, c
 }
 
 var (
-	pattern_ModelOps_LoadModel_0       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"api", "models", "load"}, ""))
-	pattern_ModelOps_LoadModel_1       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 3, 0, 4, 1, 5, 3}, []string{"api", "models", "load", "model_name"}, ""))
-	pattern_ModelOps_UnloadModel_0     = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"api", "models", "unload"}, ""))
-	pattern_ModelOps_UnloadModel_1     = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 3, 0, 4, 1, 5, 3}, []string{"api", "models", "unload", "model_name"}, ""))
+	pattern_ModelOps_LoadModel_0       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 3, 0, 4, 1, 5, 3}, []string{"api", "models", "load", "model_name"}, ""))
+	pattern_ModelOps_LoadModel_1       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"api", "models", "load"}, ""))
+	pattern_ModelOps_UnloadModel_0     = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 3, 0, 4, 1, 5, 3}, []string{"api", "models", "unload", "model_name"}, ""))
+	pattern_ModelOps_UnloadModel_1     = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"api", "models", "unload"}, ""))
 	pattern_ModelOps_ListModels_0      = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"api", "models"}, ""))
 	pattern_ModelOps_AcquireGpuLease_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"api", "leases"}, ""))
 	pattern_ModelOps_ReleaseGpuLease_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"api", "leases", "release"}, ""))
