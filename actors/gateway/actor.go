@@ -23,8 +23,7 @@ func Props(g *Gateway, opts ...actor.PropsOption) *actor.Props {
 	}, opts...)
 }
 
-// answer carries out a message and answers it. After a panic the caller gets an error before the supervisor gets the panic, so that it doesn't
-// wait in vain.
+// answer carries out a message and answers it. After a panic the caller gets an error at once; then the supervisor gets the panic.
 func answer(c actor.Context, g *Gateway, m entity.Envelope) {
 	respond := func(reply messages.Reply, err error) {
 		if c.Sender() != nil {
