@@ -9,7 +9,7 @@ import (
 	"modelops/messages"
 )
 
-// Kind wires the host's life to the shell. What is declared comes with the stamp of the decisions that depend on it.
+// Kind wires the host to the shell. The declared models come as readings with the stamp of the decisions that depend on them.
 func Kind(w World) entity.Kind[State] {
 	return entity.Kind[State]{
 		Name: messages.KindHost, Fold: 1, New: New, Decide: Decide, Evolve: Evolve, Owed: Owed, View: View, Perform: ports(w).perform,

@@ -19,7 +19,7 @@ func (c catalogue) model(name string) *messages.DeclaredModel {
 	return nil
 }
 
-// answers is the model that a name or alias means; empty when nobody has it. A model's own name wins over another one's alias.
+// answers is the model that a name or alias means; empty when there is none. A model's own name wins over another one's alias.
 func (c catalogue) answers(name string) string {
 	if c.model(name) != nil {
 		return name

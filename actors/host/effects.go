@@ -14,22 +14,22 @@ import (
 	"modelops/messages"
 )
 
-// Models shows the models of this host. It is advice: each model's actor decides.
+// Models shows the models of this host. It may be old: each model's actor decides.
 type Models interface {
 	// Declared lists the models that may be asked for.
 	Declared() []*messages.DeclaredModel
-	// AwaitReady waits until the model is ready. Unavailable: nobody wants it any more; other errors say why it failed.
+	// AwaitReady waits until the model is ready. Unavailable: it is no longer wanted; other errors say why it failed.
 	AwaitReady(ctx context.Context, model string) error
-	// Failed says why the model can't be had; nil when it can.
+	// Failed says why the model failed; nil when it didn't.
 	Failed(model string) error
-	// Keeps says why the model shall stay resident although a name left it; empty = it may go. Its aliases count, but those that lead elsewhere;
-	// nil = they don't.
+	// Keeps says why the model has to stay resident although a name left it; empty = it may be unloaded. Its aliases count, except those that
+	// lead elsewhere; nil = they don't count.
 	Keeps(model string, elsewhere []string) string
 	// Calm waits until no request waits for the model, or ctx ends.
 	Calm(ctx context.Context, model string) error
 }
 
-// Trials counts how requests fare at a canary.
+// Trials counts the outcomes of requests at a canary.
 type Trials interface {
 	// Trial returns as soon as minRequests are done, the time is over, or so many failed that the canary can't pass any more.
 	Trial(ctx context.Context, swap string, minRequests uint32, within time.Duration, maxErrorPct uint32) (requests, failed uint64, err error)
@@ -42,7 +42,7 @@ type World struct {
 	Trials Trials
 }
 
-// The work that swaps owe.
+// The work that rollouts owe.
 type (
 	prepare struct {
 		ID, Name, Model string
@@ -72,7 +72,7 @@ func (judge) Pace() (first, longest time.Duration) {
 	return 10 * time.Millisecond, time.Second
 }
 
-// Owed lists the next step of each swap.
+// Owed lists the next step of each rollout.
 func Owed(s State) []entity.Effect {
 	var out []entity.Effect
 	for _, name := range slices.Sorted(maps.Keys(s.Swaps)) {
@@ -123,7 +123,7 @@ func (p ports) prepare(ctx context.Context, e prepare) (proto.Message, error) {
 	switch {
 	case err == nil:
 		return &messages.ReportRolloutReady{Id: e.ID}, nil
-	case ctx.Err() != nil: // the swap is over, or the host stops: not the new model's fault
+	case ctx.Err() != nil: // the rollout is over, or the host stops: not the new model's fault
 		return nil, ctx.Err()
 	}
 	return &messages.ReportRolloutFailed{Id: e.ID, Error: messages.AsError(err).Body()}, nil
@@ -132,7 +132,7 @@ func (p ports) prepare(ctx context.Context, e prepare) (proto.Message, error) {
 // askAgain is the pause before a model is asked for again.
 const askAgain = 200 * time.Millisecond
 
-// ensure waits until the model is ready. It is asked for again when something unloads it meanwhile: an idle time, or a greater need.
+// ensure waits until the model is ready. It is asked for again when it is unloaded meanwhile, by its idle time or an eviction.
 func (p ports) ensure(ctx context.Context, e prepare) error {
 	ctx, cancel := context.WithTimeout(ctx, e.Within)
 	defer cancel()
@@ -152,8 +152,8 @@ func (p ports) ensure(ctx context.Context, e prepare) error {
 	}
 }
 
-// judge waits for the trial's end. After a restart the canary has to be ready again first, or requests would fail at it for the restart's
-// sake. A model that nobody could have asked has not done well.
+// judge waits for the trial's end. After a restart the canary has to be ready again first, because requests would fail at it
+// otherwise. A canary that could get no request has failed the trial.
 func (p ports) judge(ctx context.Context, e judge) (proto.Message, error) {
 	if err := p.ensure(ctx, e.prepare); err != nil {
 		if ctx.Err() != nil {
@@ -172,10 +172,10 @@ func (p ports) judge(ctx context.Context, e judge) (proto.Message, error) {
 	return report, nil
 }
 
-// calmWithin bounds the wait for those who came before the swap was decided and still stand in the loser's queue.
+// calmWithin bounds the wait for requests that came before the decision and still wait in the loser's queue.
 const calmWithin = 30 * time.Second
 
-// settle lets the loser go. Who runs there finishes: it is drained like any other.
+// settle unloads the loser. Requests that run there finish: it is drained like any other model.
 func (p ports) settle(parent context.Context, e settle) (proto.Message, error) {
 	kept := e.Kept
 	if kept == "" {

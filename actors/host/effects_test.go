@@ -22,7 +22,7 @@ type neighbours struct {
 	calm   error
 	trial  func(ctx context.Context) (uint64, uint64, error)
 	refuse error // of the door
-	waits  bool  // nobody ever gets ready
+	waits  bool  // no model ever becomes ready
 }
 
 func (n *neighbours) Declared() []*messages.DeclaredModel {
@@ -108,7 +108,7 @@ func figures(requests, failed uint64, err error) func(context.Context) (uint64, 
 	return func(context.Context) (uint64, uint64, error) { return requests, failed, err }
 }
 
-// TestACancelledPreparationReportsNothing: the swap is over, or the host stops; neither is the new model's fault.
+// TestACancelledPreparationReportsNothing: the rollout is over, or the host stops; neither is the new model's fault.
 func TestACancelledPreparationReportsNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -13,7 +13,7 @@ import (
 	"modelops/messages"
 )
 
-// What a swap is judged by, where its command doesn't say.
+// Defaults of a rollout's trial, where its command has none.
 const (
 	defaultRequests = 20
 	defaultJudge    = 60 // seconds
@@ -72,7 +72,7 @@ func proportions(host messages.ActorID, c *messages.SwapModel) error {
 	return nil
 }
 
-// swapTo finds out who answers the name now, and who shall.
+// swapTo finds the model that answers the name now, and the one that is to answer it.
 func (s State) swapTo(name, to string, declared []*messages.DeclaredModel) (*messages.RolloutStarted, error) {
 	known := catalogue(declared)
 	e := &messages.RolloutStarted{Name: name, Declared: known.answers(name)}
@@ -97,14 +97,14 @@ func (s State) swapTo(name, to string, declared []*messages.DeclaredModel) (*mes
 	return e, nil
 }
 
-// begun is the verdict that a swap began, answered as the state will show it.
+// begun is the verdict that a rollout began, answered as the state will show it.
 func begun(s State, e *messages.RolloutStarted) entity.Verdict {
 	v := told(started(s, e).Swaps[e.Name])
 	v.Events = []proto.Message{e}
 	return v
 }
 
-// told answers with a swap as it is.
+// told answers with a rollout as it is.
 func told(w Swap) entity.Verdict {
 	return entity.Verdict{Answer: func(uint64) proto.Message { return w.reply() }}
 }
@@ -169,7 +169,7 @@ func reportReady(s State, c *messages.ReportRolloutReady, now *timestamppb.Times
 	switch {
 	case w.Phase != Preparing:
 		return stale()
-	case w.Undoes != "": // it is no trial: somebody wants to be rid of the other one
+	case w.Undoes != "": // it is no trial: the former rollout is to be taken back
 		return w.promote("back to "+w.To+", as asked", now), nil
 	}
 	return entity.Facts(&messages.RolloutCanaried{Id: c.Id, At: now}), nil
@@ -187,7 +187,7 @@ func reportFailed(s State, c *messages.ReportRolloutFailed, now *timestamppb.Tim
 	return w.rollBack(reason, now), nil
 }
 
-// reportJudged compares what failed with what may fail.
+// reportJudged compares the failures with the bound of the trial.
 func reportJudged(s State, c *messages.ReportRolloutJudged, now *timestamppb.Timestamp) (entity.Verdict, error) {
 	w, _ := s.swap(c.Id)
 	within := time.Duration(w.JudgeSeconds) * time.Second
@@ -212,15 +212,15 @@ func reportSettled(s State, c *messages.ReportRolloutSettled, now *timestamppb.T
 	return entity.Facts(&messages.RolloutSettled{Id: c.Id, Model: l.Model, Kept: c.Kept, At: now}), nil
 }
 
-// stale drops what reports a swap that is over: it was right once.
+// stale drops a report of a rollout that is over: it is late, not wrong.
 func stale() (entity.Verdict, error) {
 	return entity.Verdict{Answer: func(uint64) proto.Message {
 		return &messages.Done{Note: "nothing to do: the swap is over, or further already"}
 	}}, nil
 }
 
-// reviewRoutes lets no name lead to a model that is about to be withdrawn. A swap whose old model goes has only the new one left; a name
-// whose model goes is answered by whom the declarations say.
+// reviewRoutes lets no name lead to a model that is about to be withdrawn. A rollout whose old model is withdrawn is promoted; a name whose model
+// is withdrawn is answered as declared.
 func reviewRoutes(s State, c *messages.ReviewRoutes, at entity.Stamp) (entity.Verdict, error) {
 	now := timestamppb.New(at.Now)
 	gone := func(model string) bool { return slices.Contains(c.Withdrawn, model) }

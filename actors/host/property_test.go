@@ -12,7 +12,7 @@ import (
 	"modelops/messages"
 )
 
-// town is a host and the declarations that its daemon knows.
+// town is a host with the declarations of its daemon.
 type town struct {
 	m        *entitytest.Bench[State]
 	declared []*messages.DeclaredModel
@@ -38,7 +38,7 @@ func (w *town) do(c proto.Message) {
 	_, _ = w.m.Do(c)
 }
 
-// swaps are the ids that may be reported, and one that is nobody's.
+// swaps are the ids that may be reported, and one that no rollout has.
 func (w *town) swaps() []string {
 	out := []string{"id-0"}
 	for _, s := range w.m.State.Swaps {
@@ -48,7 +48,7 @@ func (w *town) swaps() []string {
 	return out
 }
 
-// check: a route leads to a declared model; a name that is declared leads to somebody; who answers a name or may do so soon is never unloaded.
+// check: a route leads to a declared model; a declared name leads to a model; a model that answers a name, or may do so soon, is never unloaded.
 func (w *town) check(t *rapid.T) {
 	known := catalogue(w.declared)
 	for _, r := range View(w.m.State).(*messages.HostView).Routes {
@@ -103,7 +103,7 @@ func TestANameLeadsToADeclaredModel(t *testing.T) {
 	})
 }
 
-// TestASwapEnds: whatever happens to it, a swap whose work is done as it is owed leaves nothing owed behind.
+// TestASwapEnds: whatever happens to it, a rollout whose owed work is done leaves nothing owed.
 func TestASwapEnds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := &town{m: fresh()}

@@ -10,7 +10,7 @@ import (
 	"modelops/messages"
 )
 
-// Plan is what makes the models of a host follow a configuration.
+// Plan is the list of commands that makes the models of a host follow a configuration.
 type Plan struct {
 	Declare []*messages.ModelSpec
 	Retire  []string
@@ -18,8 +18,8 @@ type Plan struct {
 	Changes []string // all of it in words
 }
 
-// Reconcile compares the declarations in force, by name, with those of a configuration. What the configuration didn't declare stays.
-// preload are the models that it wants loaded and that the one before didn't.
+// Reconcile compares the declarations in force, by name, with those of a configuration. A model that was declared by other means stays. preload
+// are the models that are preloaded by it and weren't by the one before.
 func Reconcile(running map[string]*messages.ModelSpec, specs []*messages.ModelSpec, preload []string) Plan {
 	p := Plan{Preload: preload}
 	declared := map[string]bool{}

@@ -10,15 +10,15 @@ import (
 	"modelops/messages"
 )
 
-// Configuration is what a host is to follow, in messages.
+// Configuration is the part of a configuration that a host follows, in messages.
 type Configuration struct {
 	Revision string
 	Specs    []*messages.ModelSpec
 	// Preload are the models that are preloaded from now on.
 	Preload []string
-	// Changes and Restart are what else it changes, and what only a restart changes, in words.
+	// Changes and Restart say in words what else it changes, and what takes effect only after a restart.
 	Changes, Restart []string
-	// Rule puts it in force for everything that asks it at each request.
+	// Rule puts it in force for every part that reads the configuration at each request.
 	Rule func()
 }
 
@@ -29,7 +29,7 @@ type Views interface {
 	AwaitModel(ctx context.Context, id messages.ActorID, wanted func(*messages.ModelView) bool) (*messages.ModelView, error)
 }
 
-// Reconciler makes a host follow its configuration: only what changed drains and reloads, running requests finish.
+// Reconciler makes a host follow its configuration: only models that changed drain and reload, and running requests finish.
 type Reconciler struct {
 	Host string
 	Door messages.Door
@@ -38,8 +38,8 @@ type Reconciler struct {
 	one sync.Mutex // one change of configuration at a time
 }
 
-// Apply makes a configuration rule; dry only says what would happen. What one actor refuses is in the reply: by then the configuration
-// rules. The error is for what stops all of it.
+// Apply puts a configuration in force; dry only says what would happen. The reply has what single actors refuse: the configuration is in force
+// all the same. With an error nothing has changed.
 func (r *Reconciler) Apply(ctx context.Context, next func() (Configuration, error), dry bool) (*messages.ConfigChanges, error) {
 	r.one.Lock()
 	defer r.one.Unlock()
@@ -80,11 +80,10 @@ func (r *Reconciler) running() map[string]*messages.ModelSpec {
 	return out
 }
 
-// tell brings the plan to the model actors. The host hears what will be withdrawn before it is, so that no route leads there when it is
-// gone. The gateway hears of changes through its mailbox, so its answer comes after them: when tell returns, no request is admitted to a
-// revision that is no more.
+// tell sends the plan to the model actors. The host is told first what will be withdrawn, so that no route leads there afterwards. The gateway
+// gets changes through its mailbox, so its answer comes after them: when tell returns, no request is admitted to an old revision.
 //
-// What one actor refuses keeps nothing from the others.
+// A refusal by one actor doesn't keep the plan from the others.
 func (r *Reconciler) tell(ctx context.Context, p Plan) (refused []*messages.Error, err error) {
 	order := func(name string, m proto.Message) {
 		if _, err := r.Door.Ask(ctx, messages.ModelActor(r.Host, name), m); err != nil {
@@ -108,8 +107,8 @@ func (r *Reconciler) tell(ctx context.Context, p Plan) (refused []*messages.Erro
 	return refused, err
 }
 
-// Withdrawn tells the host of a model whose declaration is gone, whoever took it away, when a name leads to it. The configuration says so
-// itself before it withdraws a model; other ways say nothing.
+// Withdrawn tells the host of a model whose declaration is gone, when a name leads to it. Apply does so before it withdraws a model; a
+// RetireModel that is sent by hand does not.
 func (r *Reconciler) Withdrawn(ctx context.Context, model string) {
 	host := messages.HostActor(r.Host)
 	if leadsTo(r.View.Host(host), model) {

@@ -48,7 +48,7 @@ func TestReconcile(t *testing.T) {
 	}
 }
 
-// A host that carried out a plan has nothing left to do, and nobody touched what the configuration didn't declare.
+// After a plan is carried out the next one is empty, and models that the configuration doesn't declare are untouched.
 func TestReconcileOnceIsEnough(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		some := func(label string, by ...string) map[string]*messages.ModelSpec {
@@ -132,8 +132,8 @@ const recordConfig = "host/h RecordConfig"
 var allTold = []string{"model/h/a DeclareModel", "model/h/b DeclareModel", "host/h ReviewRoutes", "model/h/c RetireModel", "model/h/a EnsureModel",
 	"model/h/b EnsureModel", "gateway/h QueryView"}
 
-// What one model refuses keeps nothing from the others: by then the configuration rules, so the rest of the plan is told, and the refusal
-// is named.
+// A refusal by one model doesn't keep the plan from the others: the configuration is in force by then, so the rest of the plan is sent, and the
+// refusal is in the reply.
 func TestApply(t *testing.T) {
 	for name, c := range map[string]struct {
 		dry     bool
@@ -172,7 +172,7 @@ func TestApply(t *testing.T) {
 	}
 }
 
-// Whoever withdraws a model, a name that leads to it is reviewed, and the host isn't bothered otherwise.
+// However a model is withdrawn, a name that leads to it is reviewed; without such a name the host isn't asked.
 func TestWithdrawn(t *testing.T) {
 	for name, c := range map[string]struct {
 		host    *messages.HostView

@@ -13,7 +13,7 @@ import (
 
 // Recovery brings the actors of the journal back when a host starts. Placement is disabled until every actor in the journal has recovered
 // and follows the configuration: an actor begins to do what it owes as soon as it has read its journal, while others still read theirs.
-// A placement that is decided then doesn't see who is resident, and puts a model beside one that shares its group or counts one load too
+// A placement that is decided before doesn't see all resident models: it puts a model beside one that shares its group, or counts a load too
 // few.
 type Recovery struct {
 	Host string
@@ -59,12 +59,12 @@ func (p placing) Ask(ctx context.Context, to messages.ActorID, command proto.Mes
 
 // Run brings the known actors back in order, and enables placement:
 //
-//	the host hears that it starts, while the ledgers read their journals
-//	the ledgers hear what their devices are (register): what models do at once needs them
+//	the host actor is told that it starts, while the ledgers read their journals
+//	the ledgers are told what their devices are (register): the first work of models needs them
 //	all other actors read their journals
-//	models hear what the configuration declares (follow), which compares with what they know
+//	models are told what the configuration declares (follow), which is compared with what they know
 //
-// An actor that doesn't come back is logged and holds nobody up. A step that fails ends the start.
+// An actor that doesn't recover is logged and holds up no other. A step that fails ends the start.
 func (r *Recovery) Run(ctx context.Context, start *messages.StartHost, known []messages.ActorID, register, follow func(context.Context) error) error {
 	read := make(chan struct{})
 	go func() {

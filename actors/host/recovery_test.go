@@ -100,7 +100,7 @@ func TestAPlacementThatIsNoLongerWanted(t *testing.T) {
 	}
 }
 
-// A step that fails ends the start, and placement stays disabled. An actor that doesn't come back is logged and holds nobody up.
+// A step that fails ends the start, and placement stays disabled. An actor that doesn't recover is logged and holds up no other.
 func TestRecoveryThatFails(t *testing.T) {
 	broken := errors.New("broken")
 	well := func(context.Context) error { return nil }
@@ -142,7 +142,7 @@ func TestSomeReadTheirJournalsAtOnce(t *testing.T) {
 	})
 }
 
-// A worker that ended while the host was down is noticed before a request can reach its port; the gateway hears of it last.
+// A worker that ended while the host was down is noticed before a request can reach its port; the gateway is told last.
 func TestVerify(t *testing.T) {
 	worker := func(pid int64) *messages.Worker { return &messages.Worker{Pid: pid} }
 	var awaited []string

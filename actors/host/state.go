@@ -21,9 +21,9 @@ type State struct {
 	GaveUp    map[string]string // actor -> why
 	// Routes are the names that another model answers than the declarations say: name -> model.
 	Routes map[string]string
-	// Swaps are the latest swaps, by name.
+	// Swaps are the latest rollouts, by name.
 	Swaps map[string]Swap
-	// Losers are the models that lost a swap and aren't unloaded yet, by the swap's id.
+	// Losers are the models that lost a rollout and aren't unloaded yet, by the rollout's id.
 	Losers map[string]Loser
 }
 
@@ -37,7 +37,7 @@ func Evolve(s State, event proto.Message, _ uint64) State {
 		s.BootID, s.Version, s.Revision = e.BootId, e.Version, e.ConfigRevision
 		s.Running, s.StartedMS = true, e.At.AsTime().UnixMilli()
 		s.Boots++
-		s.GaveUp = map[string]string{} // a new boot tries everything anew
+		s.GaveUp = map[string]string{} // at a new boot every actor is spawned again
 	case *messages.HostStopped:
 		s.Running = false
 	case *messages.ConfigApplied:
@@ -76,7 +76,7 @@ func without[V any](m map[string]V, key string) map[string]V {
 	return next
 }
 
-// View is the host as others see it.
+// View is what is shown of the host.
 func View(s State) proto.Message {
 	v := &messages.HostView{Host: s.ID.ID, BootId: s.BootID, Boots: s.Boots, Version: s.Version, ConfigRevision: s.Revision,
 		Running: s.Running, StartedMs: s.StartedMS, GaveUp: slices.Sorted(maps.Keys(s.GaveUp)), Routes: s.routes()}

@@ -18,29 +18,29 @@ const (
 	RolledBack = messages.SwapReply_rolled_back
 )
 
-// Swap is one exchange of the model that answers a name.
+// Swap is one rollout: another model is to answer a name.
 type Swap struct {
 	ID       string
 	Name     string // that callers use
 	From, To string // models
 	Phase    Phase
-	Reason   string `json:",omitempty"` // why it ended so
+	Reason   string `json:",omitempty"` // why it ended
 	// CanaryPct is the new model's share of the requests while it is tried, in percent; 0 = all of them.
 	CanaryPct    uint32 `json:",omitempty"`
 	MinRequests  uint32
 	JudgeSeconds uint32
 	MaxErrorPct  uint32
 	ReadySeconds uint32
-	Declared     string // who the declarations let answer the name when it began
+	Declared     string // the model that was declared for the name when it began
 	Resident     bool   `json:",omitempty"` // the new model was resident before
-	Undoes       string `json:",omitempty"` // id of the swap that this one takes back
+	Undoes       string `json:",omitempty"` // id of the rollout that this one takes back
 }
 
 // Loser is a model that answers a name no more.
 type Loser struct {
 	Model string
 	Name  string
-	Tried bool `json:",omitempty"` // it was the new one, and not good enough
+	Tried bool `json:",omitempty"` // it was the new one and failed its trial
 }
 
 func (w Swap) running() bool { return w.Phase == Preparing || w.Phase == Trying }
@@ -56,7 +56,7 @@ func (w Swap) reply() *messages.SwapReply {
 	return &messages.SwapReply{Id: w.ID, Name: w.Name, From: w.From, To: w.To, Phase: w.Phase, Reason: w.Reason}
 }
 
-// swap finds the swap that a report is about; false when another one took its place.
+// swap finds the rollout that a report is about; false when another one took its place.
 func (s State) swap(id string) (Swap, bool) {
 	for _, w := range s.Swaps {
 		if w.ID == id {
@@ -66,7 +66,7 @@ func (s State) swap(id string) (Swap, bool) {
 	return Swap{}, false
 }
 
-// step brings a swap to its next phase.
+// step brings a rollout to its next phase.
 func (s State) step(id string, to Phase, reason string) State {
 	if w, ok := s.swap(id); ok {
 		w.Phase, w.Reason = to, reason
@@ -75,7 +75,7 @@ func (s State) step(id string, to Phase, reason string) State {
 	return s
 }
 
-// started begins a swap. Neither of its models is left to be unloaded for a former one.
+// started begins a rollout. Neither of its models is to be unloaded for a former one any more.
 func started(s State, e *messages.RolloutStarted) State {
 	s.Swaps = with(s.Swaps, e.Name, Swap{ID: e.Id, Name: e.Name, From: e.From, To: e.To, Phase: Preparing, CanaryPct: e.CanaryPct, MinRequests: e.MinRequests,
 		JudgeSeconds: e.JudgeSeconds, MaxErrorPct: e.MaxErrorPct, ReadySeconds: e.ReadySeconds, Declared: e.Declared, Resident: e.Resident, Undoes: e.Undoes})
@@ -114,7 +114,7 @@ func rolledBack(s State, e *messages.RolloutRolledBack) State {
 	return s
 }
 
-// routes are the names that don't, or don't only, lead where the declarations say.
+// routes are the names that lead elsewhere than declared, in part or always.
 func (s State) routes() []*messages.Route {
 	all := map[string]*messages.Route{}
 	for name, to := range s.Routes {
@@ -132,7 +132,7 @@ func (s State) routes() []*messages.Route {
 	return out
 }
 
-// needed says which name leads to a model, or is about to, by a route or a swap; empty when none does.
+// needed says which name leads to a model, or is about to, by a route or a rollout; empty when none does.
 func (s State) needed(model string) string {
 	for _, name := range slices.Sorted(maps.Keys(s.Swaps)) {
 		if w := s.Swaps[name]; w.running() && (w.To == model || w.From == model) {

@@ -12,7 +12,7 @@ import (
 const verifyWithin = 5 * time.Second
 
 // Verify looks at the workers of the models that the journal calls ready before the doors open. While the host was down a worker may have
-// ended and another program may listen on its port: a request that came before its actor noticed would go to a stranger. It returns when
+// ended and another program may listen on its port: a request that came before its actor noticed would go to that program. It returns when
 // the actors and the gateway know; prove says why a process isn't the worker any more.
 func Verify(ctx context.Context, host string, views Views, door messages.Door, prove func(*messages.Worker) error, log *slog.Logger) {
 	ctx, cancel := context.WithTimeout(ctx, verifyWithin)

@@ -33,7 +33,7 @@ func (r Retry) pause(n int) time.Duration {
 // Rules is Decide with its configuration.
 type Rules struct {
 	Retry Retry
-	// CanSleep tells of a declaration whether its engine can sleep; nil = none can.
+	// CanSleep tells whether a declaration's engine can sleep; nil = none can.
 	CanSleep func(*messages.ModelSpec) bool
 }
 
@@ -108,7 +108,7 @@ func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.V
 		}
 		return entity.Facts(&messages.ModelWanted{Reason: s.Reason, Attempt: s.Attempt + 1, At: now}), nil
 	case *messages.ReportBreaker:
-		if c.State == s.Breaker || s.Phase != Ready { // it is about a worker, and may come after its end
+		if c.State == s.Breaker || s.Phase != Ready { // the report is about a worker, and may come after its end
 			return stale()
 		}
 		return entity.Facts(&messages.BreakerChanged{State: c.State, Failures: c.Failures, At: now}), nil
@@ -116,7 +116,7 @@ func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.V
 	return r.decideFurther(s, command, at)
 }
 
-// decideFurther is Decide for sleepers and for further workers.
+// decideFurther is Decide for sleep, replicas, replacement and leases.
 func (r Rules) decideFurther(s State, command proto.Message, at entity.Stamp) (entity.Verdict, error) {
 	now := timestamppb.New(at.Now)
 	switch c := command.(type) {
@@ -146,7 +146,7 @@ func (r Rules) decideFurther(s State, command proto.Message, at entity.Stamp) (e
 	return entity.Verdict{}, entity.Unknown(s.ID, command)
 }
 
-// stale drops what reports an attempt that is over: it was right once.
+// stale drops a report of an attempt that is over: it is late, not wrong.
 func stale() (entity.Verdict, error) {
 	return noted("nothing to do: the attempt is over or already there")
 }
@@ -155,7 +155,7 @@ func noted(note string) (entity.Verdict, error) {
 	return entity.Verdict{Answer: func(uint64) proto.Message { return &messages.Done{Note: note} }}, nil
 }
 
-// declare takes a new declaration. A running worker of another revision drains; the model stays wanted and comes back anew.
+// declare takes a new declaration. A running worker of another revision drains; the model stays wanted and is loaded again.
 func declare(s State, c *messages.DeclareModel, now *timestamppb.Timestamp) (entity.Verdict, error) {
 	if c.Spec == nil || c.Spec.Name != s.ID.Name() {
 		return entity.Verdict{}, messages.Errorf(messages.InvalidArgument, s.ID.String(), "the declaration is for %q", c.Spec.GetName())
@@ -191,7 +191,7 @@ func ensure(s State, c *messages.EnsureModel, now *timestamppb.Timestamp) (entit
 	return entity.Facts(&messages.ModelWanted{Reason: c.Reason, Attempt: attempt, At: now}), nil
 }
 
-// NotFound is the refusal for a model that nobody declared.
+// NotFound is the refusal for a model without a declaration.
 func NotFound(id messages.ActorID) *messages.Error {
 	return messages.Errorf(messages.ModelNotFound, id.String(), "Model '%s' not found", id.Name()).
 		WithHint("modelops models lists what is declared; modelops load NAME --path FILE declares another")
@@ -202,7 +202,7 @@ func unload(s State, c *messages.UnloadModel, now *timestamppb.Timestamp) (entit
 		return entity.Verdict{}, NotFound(s.ID)
 	}
 	var v entity.Verdict
-	if s.Wanted || s.Phase == Failed || s.LeftFor != "" { // the last: who had it leave may not bring it back
+	if s.Wanted || s.Phase == Failed || s.LeftFor != "" { // the last: after an unload by hand the placement it left for can't bring it back
 		v.Events = append(v.Events, &messages.ModelUnwanted{Reason: c.Reason, At: now})
 	}
 	if s.settledIn() || s.Phase == Loading || (s.Phase == Draining && c.Force && !s.Force) {
@@ -214,7 +214,7 @@ func unload(s State, c *messages.UnloadModel, now *timestamppb.Timestamp) (entit
 	return v, nil
 }
 
-// retire withdraws the declaration and unloads what runs.
+// retire withdraws the declaration and unloads the model.
 func retire(s State, c *messages.RetireModel, now *timestamppb.Timestamp) (entity.Verdict, error) {
 	if !s.declared() {
 		return noted("not declared")
@@ -225,16 +225,16 @@ func retire(s State, c *messages.RetireModel, now *timestamppb.Timestamp) (entit
 	return v, err
 }
 
-// footprintStep is the least growth of a worker that changes a mind.
+// footprintStep is the least growth of a worker that becomes an event, in bytes.
 const footprintStep = 16 * messages.MiB
 
-// preempt unloads to make room, once for a placement, and says how far that is.
+// preempt unloads to make room, once for a placement, and answers with the progress.
 func preempt(s State, c *messages.Preempt, at entity.Stamp) (entity.Verdict, error) {
 	switch {
 	case len(s.Returning) > 0:
 		return left(messages.PreemptReply_leaving)
 	case !s.resident(), s.MadeRoom == c.Placement && s.Wanted && (s.Phase == Loading || s.settledIn()):
-		return left(messages.PreemptReply_gone) // the second: it left for this placement and is back somewhere
+		return left(messages.PreemptReply_gone) // the second: it left for this placement and is placed again
 	case s.pinned(at.Now):
 		return entity.Verdict{}, messages.Errorf(messages.FailedPrecondition, s.ID.String(), "it is pinned by %s", pinner(s))
 	case s.Phase == Loading, s.Phase == Waking:
@@ -253,7 +253,7 @@ func left(state messages.PreemptReply_State) (entity.Verdict, error) {
 	return entity.Verdict{Answer: func(uint64) proto.Message { return &messages.PreemptReply{State: state} }}, nil
 }
 
-// reinstate wants a model again that left for a placement, unless somebody unloaded it since.
+// reinstate wants a model again that left for a placement, unless it was unloaded by hand since.
 func reinstate(s State, c *messages.Reinstate, now *timestamppb.Timestamp) (entity.Verdict, error) {
 	if !s.declared() {
 		return entity.Verdict{}, NotFound(s.ID)
@@ -330,11 +330,11 @@ func (s State) takes(p *messages.Placement) error {
 	return messages.Errorf(messages.FailedPrecondition, s.ID.String(), "the placement is for claim %s; the model is %s in attempt %d", p.Claim, s.Phase, s.Attempt)
 }
 
-// claimOf names what an attempt asks for.
+// claimOf is the id of an attempt's claim.
 func claimOf(attempt uint64) string { return strconv.FormatUint(attempt, 10) }
 
-// placementFailed ends an attempt that finds no place. A model that was asked for by its name, without an attempt of its own, notes why it
-// can't be had, once.
+// placementFailed ends an attempt that finds no place. A model that was asked for by its name, without an attempt of its own, notes the reason
+// once.
 func (r Rules) placementFailed(s State, c *messages.ReportPlacementFailed, now *timestamppb.Timestamp) (entity.Verdict, error) {
 	switch {
 	case c.Attempt == 0 && (s.Phase == Absent || s.Phase == Failed && !proto.Equal(s.Error, c.Error)) && s.declared():
@@ -354,8 +354,8 @@ func (r Rules) loadFailed(s State, attempt uint64, e *messages.ErrorBody, retria
 	return f
 }
 
-// workerExited ends the attempt. A wanted model comes back at once, unless its workers die young again and again. One that slept does not:
-// nobody needed it.
+// workerExited ends the attempt. A wanted model is loaded again at once, unless its workers die young again and again. One that slept isn't:
+// no request needed it.
 func (r Rules) workerExited(s State, c *messages.ReportWorkerExited, at entity.Stamp) (entity.Verdict, error) {
 	if c.Attempt != s.Attempt || !s.resident() {
 		return stale()

@@ -8,19 +8,20 @@
 //	   │                      │  └──── waiting ◀──────┤ failed          ▼
 //	   │                      │      (back-off)       │             draining ──drained──▶ stopping
 //	   └── unwanted ◀─────────┴───── WorkerExited ◀───┼─────────────────────────────────────┘
-//	                                                  └──▶ failed (no tries left; EnsureModel tries anew)
+//	                                                  └──▶ failed (no tries left; EnsureModel tries again)
 //
-//	ready ──SleepModel──▶ dozing ──▶ asleep ──EnsureModel──▶ waking ──▶ ready, the same attempt. What can't wake up drains and is placed
-//	anew. Everything that ends a ready worker ends one that sleeps.
+//	ready ──SleepModel──▶ falling_asleep ──▶ asleep ──EnsureModel──▶ waking ──▶ ready, the same attempt. A worker that can't wake up drains,
+//	and the model is placed again. Everything that ends a ready worker ends one that sleeps.
 //
 //	DeclareModel          -> ModelDeclared [ModelDraining]
 //	RetireModel           -> ModelRetired [ModelUnwanted ModelDraining]
 //	EnsureModel           -> ModelWanted | WakeStarted
 //	UnloadModel           -> ModelUnwanted [ModelDraining]
-//	Preempt            -> ModelUnwanted ModelDraining   for a placement that needs the room; never when pinned
+//	Preempt               -> ModelUnwanted ModelDraining   for a placement that needs the room; never when pinned
+//	Reinstate             -> ModelWanted                when it left for that placement and wasn't unloaded since
 //	PinModel              -> ModelPinned
 //	ReportFootprint       -> FootprintMeasured
-//	PlacementGranted             -> ModelLoadStarted           the placement's memory is reserved
+//	PlacementGranted      -> [ModelWanted] ModelLoadStarted   its memory is reserved; ModelWanted when it was asked for by name
 //	ReportPlacementFailed -> LoadFailed
 //	ReportWorkerStarted   -> WorkerStarted
 //	ReportWorkerReady     -> ModelReady
@@ -29,21 +30,23 @@
 //	ReportDrained         -> ModelDrained
 //	ReportLeaseSettled    -> LeaseSettled
 //	ReportLeaseReturned   -> LeaseReturned
+//	ReportLeaseLost       -> ModelLeaseLost [ModelDraining]   its owner doesn't know the lease, or granted it to another
 //	RetryLoad             -> ModelWanted
 //	ReportBreaker         -> BreakerChanged
 //	SleepModel            -> SleepStarted
 //	ReportAsleep          -> ModelAsleep                its lease shrinks to what is left
 //	ReportAwake           -> ModelAwake
-//	ReportSleepFailed       -> WakeStarted | ModelDraining
+//	ReportSleepFailed     -> WakeStarted | ModelDraining
 //	ScaleModel            -> ModelScaled
 //	ReportReplicaSettled  -> ReplicaSettled
 //	ReplaceWorker         -> WorkerDegraded; at a replica ModelDraining
 //	ReportReplacementReady  -> WorkerReplaced [ModelDraining]
 //	ReportReplacementFailed -> ReplacementFailed [ModelDraining]
 //
-// A replica (chat~2) is a model of its own with the declaration of its base, which calls it up and dismisses it: what the base wants is
-// its own state, what became of a replica is the replica's. A worker that is up but does badly is replaced: another one is ready first,
-// then it starts anew, then the other one goes. Without room for two it just starts anew; after any other failure it stays.
+// A replica (chat~2) is a model of its own with the declaration of its base. The base keeps which replicas it wants, ensures those and removes
+// the others; the phase of a replica is the replica's own state. A worker that is up but does its work badly is replaced: another one becomes
+// ready first, then the degraded one restarts, then the other one is removed. Without room for two it restarts alone; after any other failure
+// it stays.
 //
-// Every attempt to become resident has a number. What reports an older attempt is dropped.
+// Every attempt to become resident has a number. A report of an older attempt is dropped.
 package model

@@ -11,7 +11,7 @@ import (
 	"modelops/messages"
 )
 
-// Runtime runs worker processes, or attaches to what already answers.
+// Runtime runs worker processes, or attaches to servers that run already.
 type Runtime interface {
 	// Need is the memory to reserve, in bytes: declared, else estimated.
 	Need(ctx context.Context, spec *messages.ModelSpec) (uint64, error)
@@ -31,7 +31,7 @@ type Runtime interface {
 	Find(ctx context.Context, nonce string) (*messages.Worker, error)
 }
 
-// Exit is how a worker ended; code -1 when nobody could know.
+// Exit is how a worker ended; code -1 when it can't be known.
 type Exit struct {
 	Code        int32
 	Reason      string
@@ -45,7 +45,7 @@ type Gate interface {
 	Drain(ctx context.Context, id messages.ActorID, attempt uint64, force bool) error
 }
 
-// The work a model owes. Each key holds the attempt, so that late answers are told apart.
+// The work that a model owes. Each key holds the attempt, so that late reports are recognised.
 type (
 	place struct {
 		Spec    *messages.ModelSpec
@@ -101,7 +101,7 @@ func (place) Pace() (first, longest time.Duration) {
 	return 5 * time.Millisecond, 250 * time.Millisecond
 }
 
-// Owed lists what the world owes this state.
+// Owed lists the work that the state owes.
 func Owed(s State) []entity.Effect {
 	out := owedReplicas(s)
 	for _, p := range s.Returning {
@@ -212,7 +212,7 @@ func (h ports) start(ctx context.Context, e start) (proto.Message, error) {
 	return &messages.ReportWorkerStarted{Attempt: e.Attempt, Worker: w}, nil
 }
 
-// await reports a failure only once the worker is gone, since the failure sends its memory home.
+// await reports a failure only once the worker is gone, because the failure gives its memory back.
 func (h ports) await(ctx context.Context, e await) (proto.Message, error) {
 	measured, slots, err := h.runtime.AwaitReady(ctx, e.Spec, e.Worker)
 	if err == nil {
@@ -228,7 +228,7 @@ func (h ports) await(ctx context.Context, e await) (proto.Message, error) {
 		OutOfMemory: h.outOfMemory != nil && h.outOfMemory(err)}, nil
 }
 
-// retriable: what is wrong with the question stays wrong.
+// retriable tells whether another try may succeed. An invalid declaration stays invalid.
 func retriable(err error) bool {
 	switch messages.CodeOf(err) {
 	case messages.InvalidArgument, messages.NotFound, messages.ModelNotFound, messages.Unsupported:

@@ -7,8 +7,8 @@ import (
 	"modelops/messages"
 )
 
-// A worker that ran out of memory makes the next try ask for more. The simulator saw strangers' memory shut a model out for good: the
-// guesses grew past every device and were remembered as if they had been measured.
+// A worker that ran out of memory makes the next try ask for more. In the simulator, foreign memory kept a model from ever being placed again:
+// the guesses grew past every device and were remembered as if they had been measured.
 func TestOutOfMemoryIsAGuessNotAFootprint(t *testing.T) {
 	m := entitytest.Drive(Kind(Rules{Retry: Retry{Limit: 4, First: 1, Longest: 1}}, World{}), messages.ModelActor("h", "m"))
 	m.Happen(&messages.ModelDeclared{Spec: &messages.ModelSpec{Name: "m", Revision: "r"}})

@@ -22,7 +22,7 @@ func (s State) holds(lease string, epoch uint64) bool {
 }
 
 // leaseLost ends the worker, with the requests that run there: it is on memory that may be granted to others. A model that is still wanted
-// is placed anew afterwards.
+// is placed again afterwards.
 func leaseLost(s State, c *messages.ReportLeaseLost, now *timestamppb.Timestamp) (entity.Verdict, error) {
 	if c.Attempt != s.Attempt || s.LostLease != "" || !has(s.Placement, c.Lease, c.Epoch) {
 		return stale()

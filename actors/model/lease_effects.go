@@ -11,7 +11,7 @@ import (
 	"modelops/messages"
 )
 
-// What a model has to do with the owners of its devices.
+// The work that a model owes the owners of its devices.
 type (
 	settle struct {
 		Placement *messages.Placement
@@ -33,7 +33,7 @@ type (
 const (
 	// verifyAfter is when leases are first compared: after a cold start is over, and soon after a worker is adopted.
 	verifyAfter = 5 * time.Second
-	// verifyEvery is how long a worker may run on a lost lease unseen. A question costs some 10 us here and nothing in the journal.
+	// verifyEvery bounds how long a worker may run on a lost lease. A question costs some 10 us here and nothing in the journal.
 	verifyEvery = time.Minute
 )
 
@@ -81,7 +81,7 @@ func (h ports) shrink(ctx context.Context, e shrink) (proto.Message, error) {
 	return &messages.ReportLeaseSettled{Attempt: e.Attempt}, nil
 }
 
-// resize tells the owners of a placement's devices that its leases hold another amount, each its part. What never held anything stays as it
+// resize tells the owners of a placement's devices that its leases hold another amount, each its part. A share without bytes stays as it
 // is.
 func (h ports) resize(ctx context.Context, p *messages.Placement, bytes uint64) error {
 	if p.Bytes() == 0 {
@@ -96,7 +96,7 @@ func (h ports) resize(ctx context.Context, p *messages.Placement, bytes uint64) 
 	return nil
 }
 
-// giveBack gives the memory of an ended attempt back, once it is seen to be free: the driver's word lags behind a process's end.
+// giveBack gives the memory of an ended attempt back once it is seen to be free: the driver counts it for some time after a process's end.
 func (h ports) giveBack(ctx context.Context, e giveBack) (proto.Message, error) {
 	if h.free != nil {
 		h.free(ctx, e.Placement)
@@ -132,7 +132,7 @@ func (h ports) verify(ctx context.Context, e verify) (proto.Message, error) {
 	return nil, nil
 }
 
-// lost tells that an owner doesn't know a lease any more, or holds it for somebody else: nothing is left to change of it.
+// lost tells that an owner doesn't know a lease any more, or holds it for another holder: there is nothing to change any more.
 func lost(err error) bool {
 	code := messages.CodeOf(err)
 	return code == messages.NotFound || code == messages.FailedPrecondition

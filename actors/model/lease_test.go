@@ -28,7 +28,7 @@ func (o owner) Ask(_ context.Context, to messages.ActorID, command proto.Message
 	return messages.Reply{Answer: &messages.LeaseReply{State: state}}, nil
 }
 
-// A worker goes when an owner says that its lease is gone or another's. Without an answer nothing is known, and nothing happens.
+// A worker is stopped when an owner says that its lease is gone or another holder's. Without an answer nothing happens.
 func TestLeasesAreVerifiedWithTheirOwners(t *testing.T) {
 	const valid, gone, fenced = messages.LeaseReply_valid, messages.LeaseReply_gone, messages.LeaseReply_fenced
 	for name, c := range map[string]struct {
@@ -62,8 +62,8 @@ func (f fencing) Ask(_ context.Context, to messages.ActorID, _ proto.Message) (m
 	return messages.Reply{}, messages.NewError(f.code, to.String(), "no")
 }
 
-// What an owner doesn't know, or holds for somebody else, is as good as told and returned: it would be owed for ever. Other failures leave the
-// work owed.
+// A lease that its owner doesn't know, or holds for another holder, counts as settled and returned: the work would be owed for ever otherwise.
+// Other failures leave the work owed.
 func TestALostLeaseHoldsNothingUp(t *testing.T) {
 	for code, done := range map[messages.Code]bool{messages.NotFound: true, messages.FailedPrecondition: true, messages.Unavailable: false} {
 		kind := Kind(rules, World{Door: fencing{code}})

@@ -35,7 +35,7 @@ func RunsOn(spec *messages.ModelSpec) []string {
 	return []string{"cuda", "simulated", "cpu"}
 }
 
-// ShardsOf is over how many devices a model is split. Some engines can't be, and remote ones do it where they are.
+// ShardsOf is over how many devices a model is split. Some engines can't split, and remote ones split on their own host.
 func ShardsOf(spec *messages.ModelSpec) uint32 {
 	switch spec.GetRuntime() {
 	case "embedded", "whisper.cpp", "openai", "ollama":

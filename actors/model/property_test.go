@@ -165,7 +165,7 @@ func wild(t *rapid.T) *machine {
 	for range rapid.IntRange(0, 40).Draw(t, "steps") {
 		m.Wait(time.Duration(rapid.IntRange(1, 90).Draw(t, "seconds")) * time.Second)
 		c := anyCommand(t, m.State)
-		if owed := m.Kind.Owed(m.State); len(owed) > 0 && rapid.Bool().Draw(t, "goes on") { // or a walk would seldom get far
+		if owed := m.Kind.Owed(m.State); len(owed) > 0 && rapid.Bool().Draw(t, "goes on") { // without it a walk would seldom get far
 			if s := success(rapid.SampledFrom(owed).Draw(t, "work")); s != nil {
 				c = s
 			}
@@ -234,8 +234,8 @@ func TestAnyOrder(t *testing.T) {
 	})
 }
 
-// Once the world obeys, owed work alone brings every state to rest, without a nudge: ready when wanted, absent when not (or failed,
-// when its tries were used up), with no lease out.
+// Once the world works, owed work alone brings every state to rest, without another command: ready when wanted, absent when not (or failed,
+// when its tries are used up), with no lease left.
 func TestLiveOnceCalm(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := wild(t)

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// replacePatience is how long a replacement may wait for memory before there is taken to be none.
+	// replacePatience is how long a replacement may wait for memory before the degraded worker restarts alone.
 	replacePatience = 30 * time.Second
 	// replaceAgain is how long no further replacement is tried after one that failed.
 	replaceAgain = time.Minute
@@ -30,7 +30,7 @@ type Replacement struct {
 	SinceMS    int64
 }
 
-// renewed tells whether a report is of the replica that had to start anew.
+// renewed tells whether a report is of the replica that had to restart.
 func (w *Replacement) restarted(replica string, order uint64) bool {
 	return w != nil && w.Restarting && w.Replica == replica && w.Order == order
 }

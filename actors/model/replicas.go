@@ -35,7 +35,7 @@ func (s State) bounded(n uint32) uint32 {
 	return min(max(n, least), max(s.Spec.GetMaxReplicas(), least))
 }
 
-// seats is how many workers shall serve the model, itself included.
+// workers is the desired number of workers, the model's own included; 0 on a replica.
 func (s State) workers() uint32 {
 	if s.isReplica() {
 		return 0
@@ -81,7 +81,7 @@ func (s State) reconcileReplicas(sequence uint64, renew bool) State {
 	return s
 }
 
-// scale sets the desired number of workers. The same number again brings back those that are gone.
+// scale sets the desired number of workers. The same number again ensures those that are gone.
 func scale(s State, c *messages.ScaleModel, at entity.Stamp) (entity.Verdict, error) {
 	now := timestamppb.New(at.Now)
 	switch {
@@ -111,7 +111,7 @@ func forReplica(s State) *messages.Error {
 		WithHint("send it to " + messages.ModelActor(s.ID.Host(), s.Spec.ReplicaOf).String())
 }
 
-// ordering tells whether somebody hasn't been told yet.
+// pendingReplicas tells whether a replica hasn't been told yet.
 func (s State) pendingReplicas() bool {
 	for _, m := range s.Replicas {
 		if !m.Settled {

@@ -48,7 +48,7 @@ func (e restartReplica) Key() string {
 	return fmt.Sprintf("restart_replica/%s/%d", e.Actor.Name(), e.Order)
 }
 
-// Pace: the other worker's state is asked for again and again until it is ready.
+// Pace: the other worker's state is polled until it is ready.
 func (ensureReplacement) Pace() (first, longest time.Duration) {
 	return 100 * time.Millisecond, time.Second
 }

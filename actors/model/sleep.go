@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// sleepLeast is what a sleeping worker holds at least: the rest of its engine is never nothing.
+	// sleepLeast is what a sleeping worker counts with at least, in bytes: its process always holds something.
 	sleepLeast = messages.MiB
 	// sleepAgain is how long a worker that didn't fall asleep is left alone.
 	sleepAgain = 5 * time.Minute
@@ -33,7 +33,7 @@ func (s State) full() uint64 {
 	return s.Placement.Bytes()
 }
 
-// sleep puts an idle worker to sleep. Who is being replaced stays awake.
+// sleep puts an idle worker to sleep. One that is being replaced stays awake.
 func (r Rules) sleep(s State, c *messages.SleepModel, at entity.Stamp) (entity.Verdict, error) {
 	switch {
 	case !s.declared():
@@ -69,7 +69,8 @@ func awake(s State, c *messages.ReportAwake, now *timestamppb.Timestamp) (entity
 	return entity.Facts(&messages.ModelAwake{Attempt: s.Attempt, At: now}), nil
 }
 
-// sleepFailed: who doesn't fall asleep is woken, to be sure. Who doesn't wake up, or has no room to, is stopped and seeks a place anew.
+// sleepFailed wakes a worker that didn't fall asleep, because its state is unknown. One that doesn't wake up, or has no room to, is stopped, and
+// the model is placed again.
 func sleepFailed(s State, c *messages.ReportSleepFailed, now *timestamppb.Timestamp) (entity.Verdict, error) {
 	waking := s.Phase == Waking && s.SleepTried
 	if c.Attempt != s.Attempt || s.Phase != FallingAsleep && s.Phase != Waking || c.Waking != waking {
@@ -82,7 +83,7 @@ func sleepFailed(s State, c *messages.ReportSleepFailed, now *timestamppb.Timest
 	return entity.Facts(&messages.WakeStarted{Attempt: s.Attempt, Reason: "it doesn't fall asleep: " + why, Error: c.Error, At: now}), nil
 }
 
-// evolveSleep folds what happens to a sleeper.
+// evolveSleep folds the events of sleep.
 func evolveSleep(s State, event proto.Message) State {
 	switch e := event.(type) {
 	case *messages.SleepStarted:

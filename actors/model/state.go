@@ -27,7 +27,7 @@ const (
 	Failed        = messages.ModelView_failed
 )
 
-// State is what one model's journal says.
+// State is the fold of one model's journal.
 type State struct {
 	ID        messages.ActorID
 	Spec      *messages.ModelSpec
@@ -36,7 +36,7 @@ type State struct {
 	Reason    string // why it is wanted
 	Phase     Phase
 	Attempt   uint64
-	Failures  int // in a row, without a time of health between
+	Failures  int // in a row, without healthyAfter between
 	Placement *messages.Placement
 	Nonce     string
 	Worker    *messages.Worker
@@ -61,8 +61,8 @@ type State struct {
 	Breaker   messages.ModelView_Breaker
 	// Footprints are measured peaks in bytes, by revision and device kind ("4f2a@cuda"); they beat every estimate.
 	Footprints map[string]uint64
-	// Guess is what to ask for after a worker ran out of memory, in bytes; 0 = nothing went wrong. It isn't a footprint: strangers may have
-	// been the reason. It ends when a worker is ready or no device can hold it, or it would shut the model out for good.
+	// Guess is what to ask for after a worker ran out of memory, in bytes; 0 = nothing went wrong. It isn't a footprint: foreign use may have
+	// been the reason. It ends when a worker is ready or no device can hold it, because the model could never be placed again otherwise.
 	Guess      uint64
 	PinnedBy   string
 	PinnedTill int64 // ms since 1970; 0 = for good
@@ -77,7 +77,7 @@ type State struct {
 	Taken string
 	// MadeRoom is the placement for which it was last evicted: asking twice evicts once.
 	MadeRoom string
-	// LeftFor is that placement while nobody has unloaded it since: only then it may be brought back for it.
+	// LeftFor is that placement until the model is unloaded by hand: only as long as it is set may the model be brought back for it.
 	LeftFor string
 }
 
@@ -102,7 +102,7 @@ func (s State) pinned(now time.Time) bool {
 	return s.Spec.GetPinned() || s.PinnedBy != "" && (s.PinnedTill == 0 || now.UnixMilli() < s.PinnedTill)
 }
 
-// New is a model that nobody has declared.
+// New is a model without a declaration.
 func New(id messages.ActorID) State {
 	return State{ID: id, Phase: Absent, Breaker: messages.ModelView_closed}
 }
@@ -139,7 +139,7 @@ func evolve(s State, event proto.Message, sequence uint64) State {
 		if e.Placement != "" {
 			s.MadeRoom = e.Placement
 		}
-		s.WantedMS, s.Failures = 0, 0 // who asks anew has all tries
+		s.WantedMS, s.Failures = 0, 0 // a new request resets the retry budget
 		s.Scale, s.ScaledMS, s.Replacement, s.HeldMS = 0, 0, nil, 0
 		if !s.resident() {
 			s.Phase, s.Error = Absent, nil
@@ -178,14 +178,14 @@ func evolve(s State, event proto.Message, sequence uint64) State {
 		s.Failures++
 		s.Error, s.RetryMS = e.Error, e.RetryMs
 		switch {
-		case e.OutOfMemory && s.Placement != nil: // what was reserved was too little, or less than that was free: ask for a quarter more
+		case e.OutOfMemory && s.Placement != nil: // too little was reserved, or less than that was free: ask for a quarter more
 			s.Guess = s.Placement.Bytes() + s.Placement.Bytes()/4
 		case s.Placement == nil: // no device can hold so much
 			s.Guess = 0
 		}
 		s = ended(s)
 		s.Phase = Waiting
-		if e.RetryMs <= 0 { // it waits for nothing any more: who asks for it later hasn't waited since now
+		if e.RetryMs <= 0 { // no try follows: the wait of a later request doesn't begin now
 			s.Phase, s.WantedMS = Failed, 0
 		}
 	case *messages.LeaseReturned:
@@ -243,7 +243,7 @@ func wanted(s State, e *messages.ModelWanted) State {
 	return s
 }
 
-// ended closes an attempt: its lease goes home, nothing of its worker is left.
+// ended closes an attempt: its leases are to be returned, and nothing of its worker is left.
 func ended(s State) State {
 	if s.Placement != nil {
 		s.Returning = append(append([]*messages.Placement(nil), s.Returning...), s.Placement)
@@ -265,10 +265,10 @@ func withoutClaim(in []*messages.Placement, id string) []*messages.Placement {
 	return out
 }
 
-// declared tells whether anybody may ask for the model.
+// declared tells whether the model may be asked for.
 func (s State) declared() bool { return s.Spec != nil && !s.Retired }
 
-// View is the model as others see it. A withdrawn declaration isn't shown, so that no route leads there.
+// View is what is shown of the model. A withdrawn declaration isn't shown, so that no route leads there.
 func View(s State) proto.Message {
 	if s.Retired {
 		s.Spec = nil
