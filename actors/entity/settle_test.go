@@ -66,31 +66,31 @@ func TestBackoffGrows(t *testing.T) {
 // The first try of delayed work begins when its delay is over, and never when the work is no longer owed by then. The delay restarts with a
 // new incarnation.
 func TestADelayComesBeforeTheFirstTry(t *testing.T) {
-	var n int
-	act := func(context.Context, entity.Effect) (proto.Message, error) { n++; return nil, nil }
+	var n atomic.Int64
+	act := func(context.Context, entity.Effect) (proto.Message, error) { n.Add(1); return nil, nil }
 	play(t, options{perform: act}, func(s *stage) {
 		s.must(&messages.EnsureModel{Reason: "delayed"})
 		s.wait(1900 * time.Millisecond)
 		s.must(&messages.EnsureModel{Reason: "delayed, another attempt"})
 		s.wait(1900 * time.Millisecond)
-		if n != 0 {
+		if n := n.Load(); n != 0 {
 			t.Errorf("%d tries before the delay is over", n)
 		}
 		_, _ = s.ask(&messages.Crash{})
 		s.wait(1900 * time.Millisecond)
-		if n != 0 {
+		if n := n.Load(); n != 0 {
 			t.Errorf("%d tries before the delay of the new incarnation is over", n)
 		}
 		s.wait(2 * time.Second)
-		if n == 0 {
+		if n.Load() == 0 {
 			t.Error("no try after the delay")
 		}
 		s.must(&messages.UnloadModel{})
-		n = 0
+		n.Store(0)
 		s.must(&messages.EnsureModel{Reason: "delayed"})
 		s.must(&messages.UnloadModel{})
 		s.wait(time.Minute)
-		if n != 0 {
+		if n := n.Load(); n != 0 {
 			t.Errorf("%d tries, although the work is no longer owed", n)
 		}
 	})
