@@ -32,7 +32,7 @@ func answer[A proto.Message](r messages.Reply, err error) (A, error) {
 	return a, err
 }
 
-// actor reads an actor's name, and completes what people leave short.
+// actor reads an actor's name, and completes short ones with this host.
 func (c *Control) actor(name string) (messages.ActorID, error) {
 	id, err := messages.ParseActorID(name)
 	switch {
@@ -46,7 +46,7 @@ func (c *Control) actor(name string) (messages.ActorID, error) {
 	return id, nil
 }
 
-// exists refuses names that no journal, configuration or device knows: asking must not make an actor.
+// exists refuses names that no journal, configuration or device knows: a question must not spawn an actor.
 func (c *Control) exists(actor messages.ActorID) error {
 	if slices.Contains(c.o.Actors(), actor) || actor.Kind == messages.KindArbiter || actor.Kind == messages.KindGateway {
 		return nil

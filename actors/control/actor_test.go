@@ -10,7 +10,7 @@ import (
 	"modelops/messages"
 )
 
-// Asking for the state of an actor or sending to it makes none: an unknown one is refused before the door.
+// Asking for the state of an actor or sending to it spawns none: an unknown one is refused before the door.
 func TestUnknownActors(t *testing.T) {
 	for actor, c := range map[string]struct {
 		command string
@@ -30,7 +30,7 @@ func TestUnknownActors(t *testing.T) {
 	}
 }
 
-// The gateway and the arbiter are there without a name, and a living actor is asked.
+// The gateway and the arbiter need no name, and a running actor is asked.
 func TestState(t *testing.T) {
 	for actor, to := range map[string]string{"gateway": "gateway/h", "arbiter": "arbiter", "model/h/tiny": "model/h/tiny"} {
 		h := open()

@@ -35,7 +35,7 @@ func (c Catalogue) Declared() []*messages.DeclaredModel {
 	return out
 }
 
-// resident tells whether a model holds memory, or is about to. One that leaves and isn't wanted back doesn't.
+// resident tells whether a model holds memory, or is about to. One that is being unloaded for good doesn't.
 func resident(v *messages.ModelView) bool {
 	switch v.Phase {
 	case messages.ModelView_phase_unknown, messages.ModelView_absent, messages.ModelView_draining, messages.ModelView_stopping:
@@ -63,7 +63,7 @@ func (c Catalogue) AwaitReady(ctx context.Context, model string) error {
 // Failed implements host.Models.
 func (c Catalogue) Failed(model string) error { return failure(c.model(model)) }
 
-// failure is why a model can't be had: its declaration is withdrawn, or no try is left.
+// failure is why a model can't be loaded: its declaration is withdrawn, or no try is left.
 func failure(v *messages.ModelView) error {
 	switch {
 	case v.GetSpec() == nil:
@@ -96,7 +96,7 @@ func (c Catalogue) Keeps(model string, elsewhere []string) string {
 	return ""
 }
 
-// lookAtQueue is how often a queue is looked at until it is empty: the gateway tells nobody when a request leaves.
+// lookAtQueue is how often a queue is polled until it is empty: the gateway doesn't report when a request leaves.
 const lookAtQueue = 50 * time.Millisecond
 
 // Calm implements host.Models.

@@ -8,7 +8,7 @@ import (
 	"modelops/messages"
 )
 
-// View shows the actors as their last decisions left them.
+// View shows the latest views of the actors.
 type View interface {
 	Model(id messages.ActorID) *messages.ModelView
 	Models() []*messages.ModelView
@@ -19,9 +19,9 @@ type View interface {
 	ReadGPUs() []*messages.GpuView
 	// Holds tells whether an actor has memory of any device.
 	Holds(id messages.ActorID) bool
-	// Kept is what the scheduler keeps for models, and the moves that make room.
+	// Kept is the room that the scheduler keeps for models, and the moves under way.
 	Kept(now time.Time) ([]*messages.HintReply, *messages.DefragPlan)
-	// AwaitModel waits until a model is as wanted.
+	// AwaitModel waits until a model's view satisfies a condition.
 	AwaitModel(ctx context.Context, id messages.ActorID, wanted func(*messages.ModelView) bool) (*messages.ModelView, error)
 }
 
@@ -51,9 +51,9 @@ type Options struct {
 	Sequence func() uint64
 	// Replay reads the journal behind a sequence, of one actor or, when it is zero, of all; an error of fn ends it and is returned.
 	Replay func(ctx context.Context, actor messages.ActorID, after uint64, fn func(messages.Recorded) error) error
-	// Actors are those that live on this host.
+	// Actors are those that run on this host.
 	Actors func() []messages.ActorID
-	// SpecOf declares a file under a name that the configuration may not know.
+	// SpecOf makes a declaration for a file, under a name that needn't be in the configuration.
 	SpecOf func(name, path string, shards int) (*messages.ModelSpec, error)
 	// Memory asks the scheduler.
 	Memory Memory
@@ -78,7 +78,7 @@ type Control struct {
 
 var _ messages.Operations = (*Control)(nil)
 
-// New makes the operations of a host, which begins now.
+// New makes the operations of a host whose uptime begins now.
 func New(o Options) *Control { return &Control{Memory: o.Memory, o: o, began: time.Now()} }
 
 func (c *Control) modelID(name string) messages.ActorID { return messages.ModelActor(c.o.Host, name) }

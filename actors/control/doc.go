@@ -1,13 +1,13 @@
-// Package control holds the operations behind every door, each once: what a person or a program may ask of a host beside inference.
+// Package control holds the operations behind every door, each once: everything but inference that a person or a program may ask of a host.
 //
-// It decides nothing: it finds the actor, asks it, and waits where the answer is only known later. It knows no door, no configuration
-// file and no journal: what it needs of them are ports. An operation takes and gives messages, so that doors can be made from a table.
+// It decides nothing: it finds the actor, asks it, and waits where the answer comes later. It doesn't depend on doors, the configuration file
+// or the journal: they are ports. An operation takes and gives messages, so that doors can be made from a table.
 //
 //	control.go    the ports, and what all operations share
 //	load.go       load, unload and list models
 //	pin.go        keep a model from eviction
 //	lease.go      device memory for programs
-//	memory.go     room that is kept for models, and moves that make a large free block
+//	memory.go     the gateway's placer; hints, and moves that make a large free block
 //	actor.go      the state of any actor, and a command to it
 //	host.go       status, queue, configuration, and which model answers a name
 //	journal.go    decisions, page by page

@@ -43,7 +43,7 @@ func (c *Control) GetQueue(context.Context, *emptypb.Empty) (*messages.QueueView
 	return c.o.Gateway.Queue(), nil
 }
 
-// CancelRequest ends a request that runs or waits, whatever door it came in.
+// CancelRequest ends a request that runs or waits, at any door.
 func (c *Control) CancelRequest(_ context.Context, r *messages.CancelRequestRequest) (*messages.CancelRequestReply, error) {
 	if r.RequestId == "" {
 		return nil, invalid("request_id", "it is empty", "modelops queue lists the requests")
@@ -62,7 +62,7 @@ func (c *Control) GetConfig(context.Context, *emptypb.Empty) (*messages.ConfigVi
 	return c.o.Config()
 }
 
-// ApplyConfig reads the configuration again and makes it rule. A bad file changes nothing.
+// ApplyConfig reads the configuration again and puts it in force. A bad file changes nothing.
 func (c *Control) ApplyConfig(ctx context.Context, r *messages.ApplyConfigRequest) (*messages.ConfigChanges, error) {
 	if c.o.Reread == nil {
 		return nil, messages.NewError(messages.FailedPrecondition, "configuration", "this daemon runs on a configuration that is in no file")
@@ -77,7 +77,7 @@ func (c *Control) ApplyConfig(ctx context.Context, r *messages.ApplyConfigReques
 	}, r.GetDryRun())
 }
 
-// StartSwap begins to let another model answer a name; it goes on by itself.
+// StartSwap begins a rollout: another model is to answer a name. It returns before the rollout ends.
 func (c *Control) StartSwap(ctx context.Context, r *messages.SwapModel) (*messages.SwapReply, error) {
 	return c.askHost(ctx, r)
 }
@@ -87,7 +87,7 @@ func (c *Control) PromoteSwap(ctx context.Context, r *messages.PromoteSwap) (*me
 	return c.askHost(ctx, r)
 }
 
-// RollbackSwap ends a trial in the former model's favour, or takes a finished swap back.
+// RollbackSwap ends a trial in the former model's favour, or undoes a finished rollout.
 func (c *Control) RollbackSwap(ctx context.Context, r *messages.RollbackSwap) (*messages.SwapReply, error) {
 	return c.askHost(ctx, r)
 }
@@ -96,7 +96,7 @@ func (c *Control) askHost(ctx context.Context, m proto.Message) (*messages.SwapR
 	return answer[*messages.SwapReply](c.o.Door.Ask(ctx, c.hostID(), m))
 }
 
-// ListSwaps shows the routes and the latest swap of each name.
+// ListSwaps shows the routes and the latest rollout of each name.
 func (c *Control) ListSwaps(context.Context, *emptypb.Empty) (*messages.SwapList, error) {
 	h := c.o.View.Host(c.hostID())
 	return &messages.SwapList{Routes: h.GetRoutes(), Swaps: h.GetSwaps()}, nil

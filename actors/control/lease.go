@@ -10,7 +10,7 @@ import (
 	"modelops/messages"
 )
 
-// The legacy contract's figures and words.
+// Defaults and words of the legacy contract.
 const (
 	defaultLease = 30 * time.Second
 	leaseRetry   = 250 * time.Millisecond
@@ -23,14 +23,14 @@ const (
 const (
 	// leaseWithin bounds the wait for holders that have to leave.
 	leaseWithin = 10 * time.Second
-	// leaseLook is how often a placement that isn't reserved yet is looked at.
+	// leaseLook is how often a placement that isn't reserved yet is polled.
 	leaseLook = 10 * time.Millisecond
 	// abandonWithin bounds giving up a placement after the caller has left.
 	abandonWithin = 5 * time.Second
 )
 
 // AcquireGpuLease reserves memory for a program by the same decision as for models: idle models may have to leave for it, and the journal
-// says why it was granted. Want of memory is an answer, not an error: the legacy contract wants it so.
+// says why it was granted. A lack of memory is an answer, not an error, as in the legacy contract.
 func (m Memory) AcquireGpuLease(ctx context.Context, r *messages.GpuLeaseRequest) (*messages.GpuLeaseReply, error) {
 	switch {
 	case r.VramEstimateMb < 0:
@@ -68,8 +68,8 @@ func priorityOf(legacy int32) int32 {
 	return max(lowestPriority-legacy, 0)
 }
 
-// reserved asks for memory until its owner has reserved it; nil when others have it and don't leave in time. Where holders are on their way
-// out the placement is waited for; where the claim would have to wait for busy ones it is not.
+// reserved asks for memory until its owner has reserved it; nil when other holders have it and don't leave in time. It waits for victims that are
+// on their way out, and doesn't wait for busy holders.
 func (m Memory) reserved(ctx context.Context, c *messages.RequestPlacement) (*messages.Placement, error) {
 	within, cancel := context.WithTimeout(ctx, leaseWithin)
 	defer cancel()
@@ -105,7 +105,7 @@ func (m Memory) abandon(ctx context.Context, p *messages.Placement) error {
 	return nil
 }
 
-// ReleaseGpuLease gives a program's lease back. An unknown one is given back already. A lease of an actor isn't a program's to release.
+// ReleaseGpuLease gives a program's lease back. An unknown one counts as given back. A program can't release a lease of an actor.
 func (m Memory) ReleaseGpuLease(ctx context.Context, r *messages.GpuLeaseRelease) (*messages.GpuLeaseReleaseAck, error) {
 	for _, g := range m.Views.GPUs() {
 		for _, held := range g.Reservations {

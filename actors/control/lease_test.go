@@ -13,7 +13,7 @@ import (
 	"modelops/messages"
 )
 
-// desk is an arbiter that gives one program memory after some looks.
+// desk is an arbiter that grants memory to one program after some questions.
 type desk struct {
 	t        *testing.T
 	h        *house
@@ -54,7 +54,7 @@ func (d *desk) obey(to messages.ActorID, m proto.Message) (messages.Reply, error
 	return messages.Reply{Answer: &messages.Done{}}, nil
 }
 
-// A program's memory is decided by the arbiter and waited for while others leave. Want of memory is an answer with a time to come back; every
+// The arbiter decides over a program's memory, and the program waits while victims leave. A lack of memory is an answer with a retry time; every
 // other refusal is an error.
 func TestAcquireLease(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -104,7 +104,7 @@ func TestACallerThatLeavesGivesItsPlacementUp(t *testing.T) {
 	})
 }
 
-// What the request leaves out has the legacy contract's defaults. Its highest priority is 1, models have the lowest.
+// Missing fields of a request have the legacy contract's defaults. Its highest priority is 1, models have the lowest.
 func TestLeaseDefaults(t *testing.T) {
 	for _, c := range []struct {
 		asked          *messages.GpuLeaseRequest
@@ -138,7 +138,7 @@ func TestLeaseDefaults(t *testing.T) {
 	}
 }
 
-// A lease is released with its holder and epoch. One that nobody knows is released already, and a model's isn't a program's to release.
+// A lease is released with its holder and epoch. An unknown one counts as released, and a program can't release a model's.
 func TestReleaseLease(t *testing.T) {
 	refused := messages.NewError(messages.JournalFull, "journal", "full")
 	for lease, c := range map[string]struct {

@@ -30,10 +30,10 @@ func (c *Control) LoadModel(ctx context.Context, r *messages.ModelLoadRequest) (
 		VramUsedMb: int64(c.measured(id.Name()) / messages.MiB)}, nil
 }
 
-// loadGoesOn bounds how long a load is pursued after its caller has left.
+// loadGoesOn bounds how long a load goes on after its caller has left.
 const loadGoesOn = time.Hour
 
-// ensure waits until a worker of the model is ready, on whatever host. It goes on when the caller leaves, until somebody unloads the model.
+// ensure waits until a worker of the model is ready, on any host. The load goes on when the caller leaves, until the model is unloaded.
 func (c *Control) ensure(ctx context.Context, id messages.ActorID) error {
 	on, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadGoesOn)
 	stop := context.AfterFunc(c.o.Life, cancel)
@@ -52,7 +52,7 @@ func (c *Control) ensure(ctx context.Context, id messages.ActorID) error {
 	}
 }
 
-// measured is what the model's ready worker was measured to hold, in bytes.
+// measured is the measured footprint of the model's ready worker, in bytes.
 func (c *Control) measured(name string) uint64 {
 	for _, v := range c.o.View.Models() {
 		if v.Name == name && v.Phase == messages.ModelView_ready {

@@ -85,7 +85,7 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// A model is found by name or alias, or declared by its file; a file under a known name declares it anew only when it is another one.
+// A model is found by name or alias, or declared by its file; a known name is declared again only when the file is another one.
 func TestLoadDeclares(t *testing.T) {
 	const declare, ensure, look = " DeclareModel", " EnsureModel", "gateway/h QueryView"
 	for name, c := range map[string]struct {

@@ -37,8 +37,8 @@ func (m Memory) canonical(name string) string {
 	return name
 }
 
-// needs is what a model needs on each host that declares it. What a host remembers counts for that host only. The error says why no host can
-// say what it needs.
+// needs is what a model needs on each host that declares it. A remembered footprint counts for its own host only. The error says why no host has
+// a figure.
 func (m Memory) needs(ctx context.Context, name string) (needs []*messages.Need, groups []string, err error) {
 	for _, v := range m.Views.Models() {
 		if v.Name != name || v.Spec == nil {
@@ -65,7 +65,7 @@ func (m Memory) needs(ctx context.Context, name string) (needs []*messages.Need,
 func anyHost(name string) string { return messages.ModelActor(messages.AnyHost, name).String() }
 
 // Place implements gateway.Placer: it asks the arbiter where a name is to run. The arbiter brings the placement to the model's actor on the
-// host that it chose. A refusal that waiting doesn't change is noted at the model's actor on this host, so that people see it.
+// host that it chose. A refusal that waiting doesn't change is noted at the model's actor on this host, so that it is shown there.
 func (m Memory) Place(ctx context.Context, name string, _ time.Duration) (pool.PlaceAnswer, error) {
 	needs, groups, err := m.needs(ctx, name)
 	if err == nil {
@@ -77,7 +77,7 @@ func (m Memory) Place(ctx context.Context, name string, _ time.Duration) (pool.P
 		}
 	}
 	if refusal := messages.AsError(err); refusal != nil {
-		if refusal.Subject == anyHost(name) { // people know a model by the host that they ask
+		if refusal.Subject == anyHost(name) { // callers know a model by the host that they ask
 			of := *refusal
 			of.Subject, refusal = messages.ModelActor(m.Host, name).String(), &of
 		}
@@ -141,7 +141,7 @@ func (m Memory) Defrag(ctx context.Context, r *messages.DefragRequest) (*message
 	return plan, m.askArbiter(ctx, q, plan)
 }
 
-// overrule sets what a person says is needed; 0 leaves what is known.
+// overrule replaces the known needs by the caller's figure; 0 leaves them.
 func overrule(needs []*messages.Need, bytes uint64) {
 	for _, n := range needs {
 		if bytes > 0 {

@@ -13,7 +13,7 @@ func needing(name, path string, remembered uint64) *messages.ModelView {
 	return &messages.ModelView{Name: name, Spec: &messages.ModelSpec{Name: name, Path: path, Groups: []string{"g"}}, RememberedBytes: remembered}
 }
 
-// What a model needs is what its host remembers, else what its file suggests, and what a person says overrules both.
+// A model's need is what its host remembers, else the estimate from its file; a figure of the caller overrules both.
 func TestHintModel(t *testing.T) {
 	remembered := needing("m", "/m.gguf", 90)
 	for name, c := range map[string]struct {
@@ -82,7 +82,7 @@ func TestListHints(t *testing.T) {
 	}
 }
 
-// A pin has the owner that the request names, else the caller, else somebody; the reply says how the model stands afterwards.
+// A pin has the owner that the request names, else the caller, else "somebody"; the reply shows the model's pin afterwards.
 func TestPins(t *testing.T) {
 	caller := messages.WithCaller(t.Context(), messages.Caller{Principal: messages.Principal{Name: "key"}})
 	h := open()

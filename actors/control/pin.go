@@ -7,7 +7,7 @@ import (
 	"modelops/messages"
 )
 
-// anybody pins a model when neither the request nor the caller says who.
+// anybody is the owner of a pin when neither the request nor the caller has a name.
 const anybody = "somebody"
 
 // PinModel keeps a model from eviction.

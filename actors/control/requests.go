@@ -68,8 +68,8 @@ func (m *remembered) Granted(g *messages.Grant) {
 	m.request.Sent++
 }
 
-// Ended implements gateway.Record. The words of an error are kept only when the request never got a place: then the gateway wrote them.
-// An engine's words could quote a prompt.
+// Ended implements gateway.Record. The text of an error is kept only when the request never got a place: then it is the gateway's. An
+// engine's text could quote a prompt.
 func (m *remembered) Ended(err error) {
 	if m == nil {
 		return

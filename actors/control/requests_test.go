@@ -61,7 +61,7 @@ func TestRefusedRequestsAreRemembered(t *testing.T) {
 	}
 }
 
-// What an engine says may quote a prompt: only the code of its error is kept.
+// The text of an engine's error may quote a prompt: only its code is kept.
 func TestNoWordOfAPromptIsRemembered(t *testing.T) {
 	all := remember()
 	m := all.Begin(as("r1"), "tiny")

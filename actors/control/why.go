@@ -10,7 +10,7 @@ import (
 // Explain answers a question from the journal as it is now.
 type Explain func(ctx context.Context, q explain.Question) (*messages.Explanation, error)
 
-// Why explains a model, a lease, a placement or a request, from the journal and from what is remembered of requests.
+// Why explains a model, a lease, a placement or a request, from the journal and from the remembered requests.
 func (c *Control) Why(ctx context.Context, r *messages.WhyRequest) (*messages.Explanation, error) {
 	if r.GetSubject() == "" {
 		return nil, invalid("subject", "it is empty", "name a model, a request, a lease or a placement")

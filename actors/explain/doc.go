@@ -18,8 +18,8 @@
 //	trails   where the facts of placements, leases and requests are (trail.go)
 //
 // States and stories grow with the number of actors. Trails grow with the journal up to a bound (limits, index.go); they then hold the last
-// 1.5 million events or so. A subject that is older, or that never was, is looked for by reading the whole journal once, for all who ask at
-// the time.
+// 1.5 million events or so. A subject that is older, or unknown, is searched for by reading the whole journal once, for all questions that wait
+// at the time.
 //
 // The index is built from the journal in the background some seconds after the start, or by the first question. From then on the journal's
 // feed keeps it up to date (Take), and a question reads what the feed hasn't brought yet. A question that comes while the index is built

@@ -102,7 +102,7 @@ func relieved() *tale {
 	return s.tell(m("a"), &messages.WorkerExited{Attempt: 1, Reason: "stopped"})
 }
 
-// swapped has the first decisions of a swap of chat from a to b happen.
+// swapped has the first decisions of a rollout of chat from a to b happen.
 func swapped(n int) *tale {
 	s := twoLoaded()
 	for _, e := range []proto.Message{

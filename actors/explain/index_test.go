@@ -17,7 +17,7 @@ import (
 // tiny limits make an index forget within a few decisions.
 var tiny = limits{ids: 24, models: 24, notes: 2, recent: 64, chunk: 8}
 
-// ward draws a house in which what could happen happens: loads, evictions, leases, rollouts, lost devices, requests.
+// ward draws a host's history: loads, evictions, leases, rollouts, lost devices, requests.
 type ward struct {
 	*tale
 	t      *rapid.T

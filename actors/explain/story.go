@@ -54,7 +54,7 @@ type story struct {
 	since     time.Time // when its phase last changed
 
 	leaving   string              // why it drains, sleeps or wakes
-	placement *messages.Placement // its last one, also when its worker is gone: what befalls the device later still concerns it
+	placement *messages.Placement // its last one, also when its worker is gone: later events of the device still concern it
 }
 
 // keep bounds the facts that an explanation shows.

@@ -37,14 +37,14 @@ type golden struct {
 	folds map[string]hash.Hash // by kind: every state after every decision
 }
 
-// past is an actor while its journal is folded.
+// past is the state of an actor while its journal is folded.
 type past struct {
 	fold     entity.Fold
 	state    any
 	sequence uint64
 }
 
-// Every kind folds every released journal, and comes to the states that are written down.
+// Every kind folds every released journal to the recorded states.
 func TestGoldenStates(t *testing.T) {
 	paths, err := filepath.Glob(filepath.Join(goldenDir, "*.jsonl"))
 	if err != nil || len(paths) < 3 {
@@ -77,7 +77,7 @@ func TestGoldenStates(t *testing.T) {
 	}
 }
 
-// staleFolds lists the kinds whose states changed while what a snapshot is checked by did not. A line is: file, lines, kind, version of the
+// staleFolds lists the kinds whose states changed while the fold version and the fingerprint, by which snapshots are checked, did not. A line is: file, lines, kind, version of the
 // fold, fingerprint of the state, hash of all states.
 func staleFolds(was, now []string) (kinds []string) {
 	hashes := map[string]string{}

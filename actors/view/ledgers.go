@@ -9,7 +9,7 @@ import (
 	"modelops/messages"
 )
 
-// Ledgers is what the scheduler sees of the world; it implements arbiter.World.
+// Ledgers gives the scheduler's readings; it implements arbiter.World.
 type Ledgers struct {
 	View *Projection
 	// Live lists the models with what runs and waits at each, as the gateway knows it.
@@ -22,13 +22,13 @@ type Ledgers struct {
 // Ledgers implements arbiter.World.
 func (l Ledgers) Ledgers() []*messages.GpuView { return l.View.GPUs() }
 
-// Allocations implements arbiter.World: what holds or seeks memory now.
+// Allocations implements arbiter.World: the holders that have or seek memory now.
 func (l Ledgers) Allocations() []*messages.Allocation {
 	return append(arbiter.AllocationsOf(l.Models(), l.Now().UnixMilli()), l.Seeking()...)
 }
 
-// Models are the present models as their last decisions left them, with what runs and waits at each as the gateway sees it. The gateway
-// hears of decisions a moment later: by its views a load that has just begun would not count, and one too many could begin beside it.
+// Models are the latest views of the present models, with what runs and waits at each at the gateway. The gateway gets views a moment later: by
+// its copies a load that has just begun would not count, and one too many could begin beside it.
 func (l Ledgers) Models() []*messages.ModelView {
 	live := map[string]*messages.ModelView{}
 	for _, v := range l.Live() {

@@ -25,7 +25,7 @@ func TestLedgersShowTheWithdrawnUntilTheyAreGone(t *testing.T) {
 	}
 }
 
-// A load that has just begun counts for the scheduler, though the gateway hasn't heard of it yet.
+// A load that has just begun counts for the scheduler, although the gateway doesn't have its view yet.
 func TestALoadCountsFromItsDecision(t *testing.T) {
 	id := messages.ModelActor("main_pc", "m")
 	view := func(phase messages.ModelView_Phase) *messages.ModelView {

@@ -30,7 +30,7 @@ type Projection struct {
 	actors   map[messages.ActorID]*list.Element // of *entry
 	order    *list.List                         // of *entry, the latest change last
 	readings map[messages.ActorID]*messages.DeviceReading
-	changed  chan struct{} // closed at the next change; nil while nobody waits
+	changed  chan struct{} // closed at the next change; nil while no watcher waits
 }
 
 // entry is the latest view of one actor.
@@ -43,7 +43,7 @@ type entry struct {
 
 // New makes an empty projection.
 func New(o Options) *Projection {
-	o.First = max(o.First, 1) // 0 is the version of who knows nothing
+	o.First = max(o.First, 1) // 0 is the version of a watcher that knows nothing
 	return &Projection{o: o, version: o.First, actors: map[messages.ActorID]*list.Element{}, order: list.New(), readings: map[messages.ActorID]*messages.DeviceReading{}}
 }
 
@@ -86,7 +86,7 @@ func (p *Projection) SetReading(gpu messages.ActorID, r *messages.DeviceReading)
 	}
 }
 
-// touch gives an entry the next version and wakes who waits. p is locked.
+// touch gives an entry the next version and wakes the watchers. p is locked.
 func (p *Projection) touch(e *list.Element) {
 	p.version++
 	e.Value.(*entry).version = p.version
@@ -124,7 +124,7 @@ func (p *Projection) GPU(id messages.ActorID) *messages.GpuView {
 	return v
 }
 
-// Host is a machine's life; nil when it is not known.
+// Host is a host's view; nil when there is none.
 func (p *Projection) Host(id messages.ActorID) *messages.HostView {
 	v, _ := p.of(id).(*messages.HostView)
 	return v
@@ -139,14 +139,14 @@ func (p *Projection) of(id messages.ActorID) proto.Message {
 	return nil
 }
 
-// Models lists every model ever heard of, withdrawn ones included, by id.
+// Models lists every known model, withdrawn ones included, by id.
 func (p *Projection) Models() []*messages.ModelView {
 	out := all[*messages.ModelView](p)
 	slices.SortFunc(out, func(a, b *messages.ModelView) int { return strings.Compare(a.Id, b.Id) })
 	return out
 }
 
-// ModelsOf lists the models of one host that were ever heard of, withdrawn ones included, by id.
+// ModelsOf lists every known model of one host, withdrawn ones included, by id.
 func (p *Projection) ModelsOf(host string) []*messages.ModelView {
 	return slices.DeleteFunc(p.Models(), func(v *messages.ModelView) bool {
 		id, err := messages.ParseActorID(v.Id)
@@ -207,7 +207,7 @@ func (p *Projection) Holds(id messages.ActorID) bool {
 	})
 }
 
-// Kept is what the scheduler keeps for models at a time, by hints, and the moves that make room; a hint whose time is over says nothing.
+// Kept is the room that hints keep for models at a time, and the moves under way; a hint whose time is over is left out.
 func (p *Projection) Kept(now time.Time) (hints []*messages.HintReply, moves *messages.DefragPlan) {
 	arbiter, _ := p.of(messages.ArbiterActor()).(*messages.ArbiterView)
 	for _, h := range arbiter.GetHints() {

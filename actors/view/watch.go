@@ -21,9 +21,9 @@ type Change struct {
 	View     proto.Message
 }
 
-// Delta is what a watcher applies to what it knows: the latest view of each actor that changed, in the order of their versions.
+// Delta is what a watcher applies to its copy: the latest view of each actor that changed, in the order of their versions.
 type Delta struct {
-	// Snapshot: the changes are all there is, and replace whatever the watcher knew.
+	// Snapshot: the changes are the whole projection, and replace the watcher's copy.
 	Snapshot bool
 	// Version to watch from next.
 	Version uint64
@@ -31,8 +31,8 @@ type Delta struct {
 }
 
 // Watch yields what changed since a version, as it comes, until ctx ends. Since 0, since a version of another start, and after more
-// changes than a delta holds, it yields a snapshot. The loop body may take any time: nobody waits for it, and what changes meanwhile
-// comes together with the next delta.
+// changes than a delta holds, it yields a snapshot. The loop body may take any time: the projection doesn't wait for it, and changes
+// meanwhile come together in the next delta.
 func (p *Projection) Watch(ctx context.Context, since uint64) iter.Seq[Delta] {
 	return func(yield func(Delta) bool) {
 		for ctx.Err() == nil {
@@ -83,7 +83,7 @@ func (p *Projection) change(x *entry) Change {
 	return c
 }
 
-// AwaitModel waits until a model's view is as wanted.
+// AwaitModel waits until a model's view satisfies a condition.
 func (p *Projection) AwaitModel(ctx context.Context, id messages.ActorID, wanted func(*messages.ModelView) bool) (*messages.ModelView, error) {
 	for {
 		changed := p.Changed()

@@ -21,7 +21,7 @@ func modelView(id messages.ActorID, attempt int) *messages.ModelView {
 	return &messages.ModelView{Id: id.String(), Name: id.Name(), Attempt: uint64(attempt)}
 }
 
-// follower is a watcher's copy of the view, made of what it was told.
+// follower is a watcher's copy of the view, made from deltas.
 type follower struct {
 	version   uint64
 	views     map[messages.ActorID]proto.Message
@@ -58,7 +58,7 @@ func (f *follower) same(p *Projection) bool {
 	return maps.EqualFunc(want, f.views, proto.Equal)
 }
 
-// A watcher that knows nothing gets all there is, and then what changes, the latest of each actor once.
+// A new watcher gets a snapshot, and then deltas with the latest view of each actor once.
 func TestWatchBeginsWithASnapshot(t *testing.T) {
 	p := New(Options{First: 100})
 	p.StateChanged(chat(1), 1, modelView(chat(1), 1))
@@ -112,7 +112,7 @@ func TestWatchSinceAVersion(t *testing.T) {
 	}
 }
 
-// A restarted actor shows what its journal says; what a former incarnation still had to say comes too late.
+// A restarted actor shows the state of its journal; late views of a former incarnation are dropped.
 func TestAnOlderDecisionChangesNothing(t *testing.T) {
 	heard := 0
 	p := New(Options{Listen: func(messages.ActorID, proto.Message) { heard++ }})
@@ -151,7 +151,7 @@ func TestAnEqualReadingIsNoChange(t *testing.T) {
 	}
 }
 
-// Watchers of any pace end with the projection's view, and a watcher that stands still holds up neither the feed nor the others.
+// Watchers of any pace end with the projection's view, and a blocked watcher holds up neither the feed nor the others.
 func TestWatchersOfAnyPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := New(Options{First: 7})
@@ -193,7 +193,7 @@ func TestWatchersOfAnyPace(t *testing.T) {
 	})
 }
 
-// Whatever changes and whenever a watcher looks, snapshots and deltas make the projection's view, and versions rise.
+// For any changes and any times at which a watcher reads, snapshots and deltas give the projection's view, and versions rise.
 func TestWatchersEndWithTheView(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := New(Options{First: rapid.Uint64Range(0, 3).Draw(t, "first")})
