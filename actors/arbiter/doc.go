@@ -1,28 +1,34 @@
-// Package arbiter is the scheduler: it chooses host, devices and victims for a claim from the ledgers' latest reports, journals the inputs
-// and the reason, and then asks the owners.
+// Package arbiter is the scheduler: it chooses host, devices and victims for a claim from the ledgers' latest reports, writes down what it saw
+// and why, and then asks the owners.
 //
-// It knows holders and claims, no models. It owns no memory: the gpu actor may refuse, and a refusal is new input. It starts nothing: the
-// model actor does.
+// It knows holders and claims, not models. A holder is an actor that holds device memory (model/main_pc/tiny), such an actor on a host that is
+// still to be chosen (model/*/tiny), or a program (client/NAME). A claim says what the holder needs on each host where it can run.
 //
-//	RequestPlacement ─▶ [evicting ──victims gone──▶] decided ──ReserveVram granted──▶ reserved ──PlacementGranted taken──▶ (closed)
-//	                  │ pinned by now             │ refused                       │ not wanted any more
-//	                  ▼                           ▼                               ▼
-//	               (abandoned)                 (refused)                       releasing ──ReleaseVram──▶ (closed)
+// It owns no memory: the owner of a device may refuse, and a refusal is new input. It starts nothing: the holder does. A placement names one host,
+// and all its shares are devices of that host (question.go, choose.go). A split claim needs several of them: all reservations are made, or none.
 //
-//	RequestPlacement         -> PlacementDecided with victims, PlacementPostponed, or GPUUnavailable with the sums per device
-//	RelievePressure          -> PressureRelieved           a device is over its threshold
-//	HintPlacement            -> PlacementHinted            room is kept: a penalty for others, never a refusal
-//	PlanDefrag               -> nothing but the plan, or DefragDecided when it is carried out (defrag.go)
-//	ReportMoveLeft           -> MoveLeft; the model's next placement ends its move
-//	EndDefrag                -> DefragEnded
+//	RequestPlacement ──▶ [evicting ──victims gone──▶] decided ──every share reserved──▶ reserved ──holder takes it──▶ (closed)
+//	                          │ a victim stays           │ an owner refuses                 │ holder refuses, or no program takes it over
+//	                          ▼                          ▼                                  ▼
+//	                      releasing ──▶ (closed)     (refused)                          releasing ──leases released──▶ (closed)
+//
+//	RequestPlacement         -> PlacementDecided with victims, PlacementPostponed, or GPUUnavailable with the sums per device;
+//	                            nothing when the claim has a placement already, or a holder of that name has its memory
 //	ReportPreempted          -> VictimPreempted
 //	ReportReserved           -> PlacementReserved
 //	ReportReservationRefused -> PlacementRefused
 //	AbandonPlacement         -> PlacementAbandoned
 //	ClosePlacement           -> PlacementClosed
+//	RelievePressure          -> PressureRelieved           a device is over its threshold
+//	HintPlacement            -> PlacementHinted            room is kept: a penalty for others, never a refusal (room.go)
+//	PlanDefrag               -> (nothing) but the plan, or DefragDecided when it is carried out (defrag.go)
+//	ReportMoveLeft           -> MoveLeft                   the holder's next placement ends its move
+//	EndDefrag                -> DefragEnded
+//	QueryHolding             -> (nothing)                  says whether a lease belongs to an open placement
 //
-// A split claim needs a share of several devices of one host (choose.go): all reservations are made, or none.
+// What the arbiter asks of holders: PlacementGranted, Preempt, Reinstate. A program is asked nothing: it sees its placement by asking again, and
+// closes it when it has taken its memory over.
 //
-// The order of victims is a policy (evict.go): pure, named in the configuration, with the set minimised afterwards. A pinned holder is never a
-// victim, and a busy one only for a claim that is overdue.
+// Which holders leave first is a policy (evict.go): pure, by name, and the set of victims is minimised afterwards. A pinned holder is never a
+// victim, a busy one only for a holder that has waited for too long.
 package arbiter

@@ -1,23 +1,29 @@
-// Package gpu is one device's memory ledger: what may be reserved, which holder reserved it, and how much other programs use.
+// Package gpu is one device's memory ledger: what may be reserved, which holders reserved it, and what other programs use.
 //
-// It is the only authority for its device: no other actor grants its memory. It does not choose models, start processes or read
-// the device; it gets samples (ObserveDevice), and only a change that matters for decisions becomes an event.
+// It is the only authority for its device: no other actor grants its memory. It does not choose models, start processes or read the device;
+// samples are told to it (ObserveDevice) and only what changes a decision becomes an event.
 //
 //	unregistered ──RegisterDevice──▶ usable ◀──recovered/lost──▶ lost
 //
-//	ReserveVram    -> VramReserved, or GPUUnavailable with the sums
-//	SettleVram     -> VramSettled        the measured footprint replaces the reserved one
-//	ResizeVram     -> VramResized        less always, more while it fits; what was measured is forgotten
-//	ReleaseVram    -> VramReleased       releasing the unknown is fine
-//	RenewLease     -> (nothing)          only its timer starts again
-//	ExpireLease    -> LeaseExpired
-//	CheckLease     -> (nothing)          says how a lease stands
-//	ReportLeaseDiffers -> LeaseReclaimed   its holder doesn't know the lease
-//	ObserveDevice  -> ForeignUseChanged | DeviceLost | DeviceRecovered
-//	ReportFault    -> DeviceFaulted
+//	a lease: ReserveVram ──▶ held ──▶ released by its holder | expired, with a time to live | reclaimed, when its holder doesn't know it
 //
-// The lease's epoch is the journal sequence of its grant. Settle, resize, renew, expire and release carry holder and epoch: those of another
+//	RegisterDevice     -> DeviceRegistered
+//	ReserveVram        -> VramReserved, or GPUUnavailable with the sums
+//	SettleVram         -> VramSettled        the measured footprint replaces the reserved one
+//	ResizeVram         -> VramResized        less always, more while it fits; what was measured is forgotten
+//	ReleaseVram        -> VramReleased       releasing an unknown lease is fine
+//	RenewLease         -> (nothing)          only its timer starts again
+//	ExpireLease        -> LeaseExpired
+//	CheckLease         -> (nothing)          says how a lease stands: valid, gone, or fenced
+//	ReportLeaseDiffers -> LeaseReclaimed
+//	ObserveDevice      -> ForeignUseChanged | DeviceLost | DeviceRecovered
+//	ReportFault        -> DeviceFaulted
+//
+// A lease's epoch is the journal sequence of its grant. Settle, resize, renew, expire and release carry holder and epoch: those of another
 // holder or of an older epoch are refused.
+//
+// Both sides compare leases while they run (reconcile_effects.go): the ledger asks the holder of each lease, and the arbiter that may still have
+// it; the holder asks the ledger. A missing answer is never taken for a no.
 //
 // The Sampler stands beside the ledgers of a host: it reads the devices at intervals, tells each ledger how much of its device isn't ours
 // (foreign.go), asks for relief when a device is over its threshold (pressure.go), measures what workers hold (footprint.go) and waits until

@@ -26,7 +26,7 @@ type expire struct {
 func (e expire) Key() string { return "expire/" + e.Lease }
 
 // Owed lists a timer for each lease that has a time to live, and a comparison with its holder for each whose holder is an actor. After a
-// restart both begin anew: a lease lives longer, never shorter.
+// restart both begin again: a lease lives longer, never shorter.
 func Owed(s State) []entity.Effect {
 	var out []entity.Effect
 	for _, id := range slices.Sorted(maps.Keys(s.Leases)) {
