@@ -24,7 +24,7 @@ type Append struct {
 
 const (
 	attemptLimit = 3 * time.Second // of one publish; an fsync on a busy disk can take long
-	settleLimit  = 2 * time.Second // to find out what became of an append whose answer was lost
+	settleLimit  = 2 * time.Second // to find out whether an append whose answer was lost is stored
 	attempts     = 3
 )
 

@@ -48,7 +48,7 @@
 // # What never changes
 //
 // Names of headers, the envelope (messages.Decision), names and numbers of events: a build reads the journals of every build before it.
-// testdata/journal holds journals that must be readable for ever; golden_test.go says how they are made and that nobody rewrites them. An
+// testdata/journal holds journals that must be readable for ever; golden_test.go says how they are made and fails when one is rewritten. An
 // event's meaning changes only with a new version of the event; messages upcasts older ones when they are read.
 //
 // # What it does not do

@@ -39,7 +39,7 @@ func (r *Reader) Follow(ctx context.Context, after uint64, fn func(messages.Reco
 	}
 }
 
-// reaches refuses to follow a journal that was shortened or made anew: its next sequences were other decisions once.
+// reaches refuses to follow a journal that was shortened or replaced: its next sequences were other decisions before.
 func (r *Reader) reaches(ctx context.Context, after uint64) error {
 	state, err := r.state(ctx)
 	if err != nil {

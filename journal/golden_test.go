@@ -117,7 +117,7 @@ func versionOf(t *testing.T, name string) uint32 {
 	return d.Events[0].Version
 }
 
-// A golden journal is evidence of what a released build wrote, so nobody changes it: a line that is no longer as it was fails.
+// A golden journal is evidence of what a released build wrote, so it is never changed: a changed line fails.
 func TestGoldenJournalsAreFrozen(t *testing.T) {
 	frozen, err := os.ReadFile(frozenPath)
 	if err != nil && !*update {

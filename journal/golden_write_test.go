@@ -64,7 +64,7 @@ func exampleOf(t *testing.T, name string) messages.ActorID {
 	return messages.ActorID{}
 }
 
-// writeStories records the stories of all kinds, unless that was done: what a journal held is not told anew when a story changes.
+// writeStories records the stories of all kinds once: a recorded journal isn't written again when a story changes.
 func writeStories(t *testing.T) {
 	if _, err := os.Stat(talesPath); err == nil {
 		return

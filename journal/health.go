@@ -140,7 +140,7 @@ func (j *Journal) keepMending() {
 	}
 }
 
-// restart runs a new server over the same store, looked at anew: what was acknowledged must still be there.
+// restart runs a new server over the same store, after another verification: every acknowledged decision must still be there.
 func (j *Journal) restart() error {
 	ctx, cancel := context.WithTimeout(j.stopped, startLimit)
 	defer cancel()

@@ -34,7 +34,7 @@ type Journal struct {
 	skipped []block                        // blocks that the start didn't read because the scan cache held them; fixed once the start is done
 	outage  atomic.Pointer[messages.Error] // why nothing can be stored now, other than a lack of space
 	mend    sync.Mutex                     // guards mending, and changes of outage with it
-	mending bool                           // keepMending runs, or gave up for good
+	mending bool                           // keepMending runs, or has given up
 	stats   counters
 	places  places // in the block files
 

@@ -17,7 +17,7 @@ import (
 // and the server would take a reused id for a duplicate.
 const restoreWindow = 100 * time.Millisecond
 
-// Restore writes the journal of o.Host anew from a copy, such as a peer's. read passes the copy's decisions in order, from sequence 1. Each
+// Restore writes the journal of o.Host from a copy, such as a peer's. read passes the copy's decisions in order, from sequence 1. Each
 // gets its old sequence. Only when all are on disk does the new store take the place of the old one, which is kept in
 // <dir>/damaged-<time>. It returns the last sequence; decisions behind it are only in the old store. No process may have the journal open.
 func Restore(ctx context.Context, o Options, read func(ctx context.Context, fn func(messages.Recorded) error) error) (last uint64, err error) {

@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// Caller travels in a request's context: who sends it, and what it wants beside its answer.
+// Caller travels in a request's context: the principal that sends it, and its options.
 type Caller struct {
 	Principal
 	RequestID string
-	// KeepAlive is how long the model stays after this request, in Ollama's meaning: 0 unloads it, negative keeps it for good;
+	// KeepAlive is how long the model stays after this request, in Ollama's meaning: 0 unloads it, negative keeps it loaded;
 	// nil = as declared. The latest request's value counts.
 	KeepAlive *time.Duration
-	// OnQueued hears where the request stands: when it begins to wait and about once a second from then on. It is called from the
-	// goroutine that waits; nil = nobody listens.
+	// OnQueued is called with the request's position when it begins to wait and about once a second from then on, from the goroutine that
+	// waits. May be nil.
 	OnQueued func(QueuePlace)
 }
 
@@ -42,8 +42,8 @@ type QueuePlace struct {
 	WaitsFor string        // "a place", or the model's phase: placing, loading, ...
 }
 
-// KeyIn takes the key from what requests carry: "Bearer KEY" in an Authorization field, else an x-api-key field. A scheme that
-// isn't Bearer makes no key that anybody has.
+// KeyIn takes the key from what requests carry: "Bearer KEY" in an Authorization field, else an x-api-key field. A scheme other
+// than Bearer gives a text that is no known key.
 func KeyIn(authorization, apiKey string) string {
 	if authorization == "" {
 		return apiKey

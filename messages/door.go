@@ -15,7 +15,7 @@ type Door interface {
 	Tell(ctx context.Context, to ActorID, command proto.Message)
 }
 
-// Reply is what became of a command.
+// Reply is the result of a command.
 type Reply struct {
 	Answer proto.Message
 	// Events the command caused, in order; empty when it changed nothing.

@@ -67,7 +67,7 @@ func TestEveryCodeIsDecided(t *testing.T) {
 	}
 }
 
-// The rows are a contract with everybody's clients: lines of the golden file change only with a sentence on why.
+// The rows are a contract with all clients: lines of the golden file change only with a sentence on why.
 func TestErrorTableGolden(t *testing.T) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%-3s %-22s %-20s %-4s %-26s %s\n", "no", "name", "grpc", "http", "openai", "zmq")

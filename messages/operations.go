@@ -78,13 +78,13 @@ func roleName(r Role) string {
 	return strings.ToLower(r.String())
 }
 
-// Credentials are what a request carries to prove who sends it.
+// Credentials are what a request carries to prove its sender.
 type Credentials struct {
 	Key string // of the API; empty when the request has none
 	For Role   // what is asked for: which callers need a key may depend on it
 }
 
-// Principal is who sends a request.
+// Principal is the sender of a request.
 type Principal struct {
 	Name        string // empty without a key
 	Class       string // priority class; empty = the default one
@@ -104,7 +104,7 @@ func (p Principal) May(role Role) bool {
 // Authenticate finds the principal of credentials. The error is Unauthenticated.
 type Authenticate func(Credentials) (Principal, error)
 
-// Of is the principal of credentials; nobody in particular, with every right, where nil authenticates.
+// Of is the principal of credentials. A nil Authenticate gives an anonymous admin.
 func (a Authenticate) Of(c Credentials) (Principal, error) {
 	if a == nil {
 		return Principal{Role: Role_ADMIN}, nil

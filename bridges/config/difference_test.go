@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Keys and classes change without a restart. The words name callers and what became of them, never a key, and a restart only where one is
+// Keys and classes change without a restart. The report names callers and their changes, never a key, and a restart only where one is
 // needed.
 func TestDifferences(t *testing.T) {
 	const keys = "keys: [{name: a, key: canary-a}, {name: b, key: canary-b}, {name: c, key: canary-c}]\n"

@@ -51,7 +51,7 @@ func TestShippedFileIsTheBuiltInConfiguration(t *testing.T) {
 	}
 }
 
-// TestShippedFileShowsEveryKey: who reads cluster.yaml has seen all there is, with the true default.
+// TestShippedFileShowsEveryKey: cluster.yaml has every key, with its true default.
 func TestShippedFileShowsEveryKey(t *testing.T) {
 	text, err := os.ReadFile("../../cluster.yaml")
 	if err != nil {

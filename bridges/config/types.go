@@ -123,7 +123,7 @@ type Model struct {
 	ContextLength    int            `yaml:"context_length" jsonschema:"minimum=0,maximum=16777216" jsonschema_description:"Context of one sequence, in tokens. 0 is the model's own; llama.cpp then takes 4096 of it at most."`
 	Parallel         int            `yaml:"parallel" jsonschema:"minimum=0,maximum=1024" jsonschema_description:"Sequences the engine runs at once. 0 is the runtime's own."`
 	Pinned           bool           `yaml:"pinned" jsonschema_description:"Never evict it and never unload it when idle."`
-	// Groups is no part of what a worker depends on, so it must not change the revisions of those who have none.
+	// Groups is no part of what a worker depends on, so it must not change the revision of a model without groups.
 	Groups []string `yaml:"groups" json:"Groups,omitempty" jsonschema_description:"Models that share a group are never resident together."`
 	// Replicas and Sleep need no new process either: they are no part of the model's revision.
 	Replicas Replicas      `yaml:"replicas" json:"Replicas,omitzero"`
@@ -181,7 +181,7 @@ type Ollama struct {
 	URL string `yaml:"url" jsonschema:"minLength=1" jsonschema_description:"Where ollama answers."`
 }
 
-// Scheduler says who must go when memory is short.
+// Scheduler says which models are evicted when memory is short.
 type Scheduler struct {
 	Policy          string `yaml:"policy" jsonschema:"enum=cost_aware,enum=lru,enum=first_fit" jsonschema_description:"Who is evicted first: cost_aware weighs idle time against the cost of loading again, lru takes the longest idle, first_fit the longest resident."`
 	ForeignPressure bool   `yaml:"foreign_pressure" jsonschema_description:"Whether idle models are evicted when other programs need the device's memory."`

@@ -15,7 +15,7 @@ import (
 	"modelops/messages"
 )
 
-// knowsAlice refuses every key but hers, and those who have none.
+// knowsAlice refuses every key but alice's, and requests without one.
 func knowsAlice(c messages.Credentials) (messages.Principal, error) {
 	key := c.Key
 	if key == "" && c.For != messages.Role_INFER {
@@ -27,7 +27,7 @@ func knowsAlice(c messages.Credentials) (messages.Principal, error) {
 	return messages.Principal{}, messages.NewError(messages.Unauthenticated, "API key", "it is unknown")
 }
 
-// asker answers with who asked, and waits at place 2 before.
+// asker answers with the caller's name, after a wait at position 2.
 func asker(ctx context.Context, r *messages.InferenceRequest, _ func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
 	a := messages.CallerFrom(ctx)
 	a.OnQueued(messages.QueuePlace{Position: 2, Expected: 1500 * time.Millisecond})

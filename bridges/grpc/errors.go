@@ -41,8 +41,8 @@ func statusOf(e *messages.Error) error {
 	return detailed.Err()
 }
 
-// failure is err as the caller sees it. When the call's deadline has passed, whatever was being done was cancelled because of
-// it, so the deadline is what the caller hears of.
+// failure is err as the caller sees it. When the call's deadline has passed, its work was cancelled because of that, so the
+// error is the deadline.
 func failure(ctx context.Context, err error) *messages.Error {
 	e := messages.AsError(err)
 	if e.Code == messages.Cancelled && errors.Is(ctx.Err(), context.DeadlineExceeded) {

@@ -11,7 +11,7 @@ import (
 	"modelops/messages"
 )
 
-// guardUnary keeps a panic from ending the process, and tells what became of each call.
+// guardUnary keeps a panic from ending the process, and reports the end of each call.
 func (s *Server) guardUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (reply any, err error) {
 	start := time.Now()
 	defer func() {

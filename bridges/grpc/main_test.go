@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// gateway is a false gateway: infer says what becomes of a request.
+// gateway is a false gateway: infer answers its requests.
 type gateway struct {
 	messages.Gateway
 	infer     func(context.Context, *messages.InferenceRequest, func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error)

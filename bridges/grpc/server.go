@@ -16,7 +16,7 @@ import (
 	"modelops/messages"
 )
 
-// Options say what the server stands on. Gateway, Operations and Listen are required; a zero in the rest means its default.
+// Options are the server's ports and bounds. Gateway and Operations are required; a zero in the rest means its default.
 type Options struct {
 	Gateway messages.Gateway
 	// Operations are everything but inference.
@@ -117,7 +117,7 @@ func (s *Server) Addr() string {
 	return s.listener.Addr().String()
 }
 
-// Drain makes health say NOT_SERVING. Requests are still taken: balancers need time to look away.
+// Drain makes health say NOT_SERVING. Requests are still taken: load balancers need time to notice.
 func (s *Server) Drain() { s.drain.Do(func() { close(s.draining) }) }
 
 // cutOff is how long handlers get to return once their contexts have ended.

@@ -27,7 +27,7 @@ type flights struct {
 	server *Server
 	ctx    context.Context
 	caller messages.Principal // of the whole stream
-	out    chan piece         // never closed and unbuffered: a finished request's last chunk is in the sender's hands
+	out    chan piece         // never closed and unbuffered: the sender has the last chunk of a finished request
 
 	mu      sync.Mutex
 	running map[string]context.CancelFunc
@@ -81,7 +81,7 @@ func (f *flights) awaitEnd(received <-chan error) error {
 	}
 }
 
-// verdict is the status of the whole stream. A failed request is no reason for a failed stream.
+// verdict is the status of the whole stream. A failed request doesn't fail the stream.
 func (f *flights) verdict(end error) error {
 	if cause := context.Cause(f.ctx); cause != nil {
 		end = cause
@@ -173,7 +173,7 @@ func (f *flights) refuse(id string, err error) {
 	_ = f.put(f.ctx, piece{chunk: &messages.InferenceChunk{RequestId: id, Done: true, Error: e.Body()}})
 }
 
-// put hands a piece to the sender; it fails when ctx is over: a request's own for its text, the stream's for last words.
+// put passes a piece to the sender; it fails when ctx is over: the request's ctx for its text, the stream's for its last chunk.
 func (f *flights) put(ctx context.Context, p piece) error {
 	select {
 	case f.out <- p:

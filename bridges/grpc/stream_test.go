@@ -160,7 +160,7 @@ func TestStreamRefusals(t *testing.T) {
 	c.expect("d 0 INVALID_ARGUMENT")
 	g.of("b") <- "panic"
 	c.expect("b 0 INTERNAL")
-	// An id and its place are free as soon as the end was heard.
+	// An id and its place are free as soon as the client has the end.
 	for range 50 {
 		g.renew("b")
 		c.ask("b")

@@ -13,7 +13,7 @@ import (
 	"modelops/messages"
 )
 
-// Options say what the door stands on. Conn, Gateway and Operations are required; a zero in the rest means its default.
+// Options are the door's ports and bounds. Conn, Gateway and Operations are required; a zero in the rest means its default.
 type Options struct {
 	Conn    *nats.Conn // stays open after Stop: its owner closes it
 	Gateway messages.Gateway

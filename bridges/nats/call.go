@@ -26,7 +26,7 @@ const (
 	StatusHeader    = "Status"              // last message of a stream: EOF
 	RetryHeader     = "Retry-After-Ms"      // error: when trying again makes sense
 
-	// Who asks: Bearer KEY, or the key alone in the second.
+	// The caller's key: Bearer KEY, or the key alone in the second.
 	AuthorizationHeader = "Authorization"
 	KeyHeader           = "X-Api-Key"
 
@@ -53,7 +53,7 @@ type call struct {
 	failed    *messages.Error
 }
 
-// run serves the call, answers its failure and tells what became of it.
+// run serves the call, answers its failure and reports its end.
 func (c *call) run() {
 	start := time.Now()
 	c.id = c.header.Get(RequestIDHeader)
@@ -103,7 +103,7 @@ func (c *call) meta() messages.Meta {
 	return messages.Meta{Correlation: c.id, Causation: c.id, Caller: c.principal.Fingerprint}
 }
 
-// key is what the headers hold of one. NATS keeps their case, and people write it as they like.
+// key is the API key in the headers. NATS keeps the case of header names, so any case is accepted.
 func (c *call) key() string {
 	var authorization, key string
 	for name, values := range c.header {
@@ -118,7 +118,7 @@ func (c *call) key() string {
 	return messages.KeyIn(authorization, key)
 }
 
-// failure is err as the caller sees it. When the deadline has passed, whatever was being done was cancelled because of it.
+// failure is err as the caller sees it. When the deadline has passed, the call's work was cancelled because of it.
 func failure(ctx context.Context, err error) *messages.Error {
 	e := messages.AsError(err)
 	if e.Code == messages.Cancelled && errors.Is(ctx.Err(), context.DeadlineExceeded) {

@@ -1,16 +1,13 @@
-// Package natsapi is the NATS door: the micro service "modelops", so that `nats micro ls|info|stats` and any NATS client can use
-// the house.
+// Package natsapi is the NATS door: the micro service "modelops", for any NATS client and for `nats micro ls|info|stats`.
 //
 // Requests go to modelops.v1.ENDPOINT with JSON bodies (protojson of messages, in proto names):
 //
 //	infer.MODEL        InferenceRequest, or an OpenAI-like body -> InferenceResponse, or a stream of InferenceChunk
 //	cancel.REQUEST_ID  ends a running inference; also as a publish
-//	models.list        -> ModelList
-//	models.load[.MODEL], models.unload[.MODEL]
-//	swaps.list, swaps.start, swaps.promote.NAME, swaps.rollback.NAME
-//	status, ps, queue, state, send, health, version
+//	OPERATION[.NAME]   every other operation of messages.OperationTable, by its nats option
+//	events.KIND.NAME.EVENT  is published for each event of the journal
 //
-// A model's name is the rest of the subject; what a subject can't hold is percent-encoded (Token). Failures carry the headers
+// A name is the rest of the subject, or a field of the body; what a subject can't hold is percent-encoded (Token). Failures carry the headers
 // Nats-Service-Error-Code and Nats-Service-Error, an ErrorBody, and Retry-After-Ms where waiting helps.
 //
 // A stream is asked for with "stream": true or the header Modelops-Stream. Its messages go to the reply subject, numbered from 0 in

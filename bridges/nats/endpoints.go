@@ -54,7 +54,7 @@ func (e *endpoint) add(a *API, group micro.Group) error {
 		opts = append(opts, micro.WithEndpointMetadata(map[string]string{"body": e.asks}))
 	}
 	if e.serve == nil {
-		// Only one host runs the request: each must hear the cancellation.
+		// Only one host runs the request, and each must get the cancellation.
 		return group.AddEndpoint(e.name, micro.HandlerFunc(a.cancel), append(opts, micro.WithEndpointQueueGroupDisabled())...)
 	}
 	return group.AddEndpoint(e.name, micro.HandlerFunc(func(r micro.Request) { a.accept(e, r) }), opts...)

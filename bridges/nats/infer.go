@@ -42,7 +42,7 @@ func (a *API) infer(ctx context.Context, c *call) error {
 	}
 	response, err := a.Gateway.Infer(ctx, r, emit)
 	arrival.Note(response)
-	leave() // before the caller hears the end, so that it may use the id again at once
+	leave() // before the caller gets the end, so that it may use the id again at once
 	switch {
 	case err != nil:
 		return err
@@ -187,7 +187,7 @@ func (r *running) cancel(id string) bool {
 	return end != nil
 }
 
-// cancel ends the request that the subject names. A publish is enough; a request hears whether there was one.
+// cancel ends the request that the subject names. A publish is enough; a request is answered with whether there was one.
 func (a *API) cancel(r micro.Request) {
 	id, err := Name(r.Subject()[len(root+".cancel."):])
 	found := err == nil && a.running.cancel(id)

@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 type inferFunc = func(context.Context, *messages.InferenceRequest, func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error)
 
-// gateway is a false gateway: infer says what becomes of a request.
+// gateway is a false gateway: infer answers its requests.
 type gateway struct {
 	messages.Gateway
 	mu    sync.Mutex
@@ -57,7 +57,7 @@ func pieces(texts ...string) inferFunc {
 	}
 }
 
-// waits stays until its context ends; entered hears each arrival, left each end.
+// waits stays until its context ends; entered gets each arrival, left each end.
 func waits(entered chan<- string, left chan<- error) inferFunc {
 	return func(ctx context.Context, r *messages.InferenceRequest, _ func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
 		entered <- r.RequestId
@@ -120,7 +120,7 @@ func (c *control) GetState(_ context.Context, r *messages.StateRequest) (*messag
 	return &messages.StateReply{Actor: r.Actor, Sequence: 5}, c.fail()
 }
 
-// SendCommand answers with the request's body and who sends it.
+// SendCommand answers with the request's body and its sender.
 func (c *control) SendCommand(ctx context.Context, r *messages.SendRequest) (*messages.SendReply, error) {
 	return &messages.SendReply{AnswerType: r.Actor + " " + r.Command + " " + messages.CallerFrom(ctx).Name, Answer: r.Body, Sequence: 6}, c.fail()
 }

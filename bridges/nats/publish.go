@@ -9,8 +9,8 @@ import (
 	"modelops/messages"
 )
 
-// Publish tells watchers of m on modelops.v1.events.SUFFIX, as JSON. Names within the suffix must have gone through Token. Nobody is
-// waited for, and who doesn't listen misses it: the journal is what remembers.
+// Publish tells watchers of m on modelops.v1.events.SUFFIX, as JSON. Names within the suffix must have gone through Token. It
+// waits for no watcher, and one that isn't subscribed misses the message: the journal keeps it.
 func (a *API) Publish(suffix string, m proto.Message) error {
 	for token := range strings.SplitSeq(suffix, ".") {
 		if token == "" || strings.ContainsAny(token, "*> \t\r\n") {
@@ -27,8 +27,8 @@ func (a *API) Publish(suffix string, m proto.Message) error {
 	return nil
 }
 
-// PublishEvents tells watchers of a decision: one message an event, on modelops.v1.events.KIND.NAME.EVENT. It is a courtesy: what can't be
-// sent is in the journal.
+// PublishEvents tells watchers of a decision: one message an event, on modelops.v1.events.KIND.NAME.EVENT. A message
+// that can't be sent is dropped: the journal has the event.
 func (a *API) PublishEvents(r messages.Recorded) {
 	name := cmp.Or(r.Actor.Name(), r.Actor.ID, r.Actor.Kind)
 	for _, e := range r.Events {

@@ -189,7 +189,7 @@ func (o *owner) news() <-chan news {
 	return o.live.watch.news
 }
 
-// hear passes a fault on, or notes that no more faults will come.
+// hear passes a fault on, or notes that no further faults will come.
 func (o *owner) hear(n news) {
 	switch {
 	case n.ret == nvml.SUCCESS:

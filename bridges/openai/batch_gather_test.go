@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// someone is a member with so many inputs, named by its id.
+// someone is a member with a number of inputs and its id for a name.
 func someone(id string, inputs int) *member {
 	x := &exchange{id: id, ctx: context.WithValue(context.Background(), struct{}{}, id), q: &question{body: make([]byte, 10*inputs)}, r: httptest.NewRequest("POST", "/", nil)}
 	return &member{x: x, items: make([][]byte, inputs), key: "k", window: time.Second, most: 4, turn: make(chan turn, 1)}

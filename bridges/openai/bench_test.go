@@ -89,7 +89,7 @@ func drive(b *testing.B, base string) {
 	})
 }
 
-// asker is a client with connections of its own that asks for a short chat.
+// asker is a client with connections of its own that sends short chats.
 func asker(b *testing.B) (ask func(base string), done func()) {
 	transport := newTransport(true)
 	client := &http.Client{Transport: transport}

@@ -30,7 +30,7 @@ type modelMeta struct {
 	Slots     uint32 `json:"slots,omitempty"`
 	VRAMBytes uint64 `json:"vram_bytes,omitempty"` // measured; 0 until then
 	PinnedBy  string `json:"pinned_by,omitempty"`
-	PinnedTo  int64  `json:"pinned_until,omitempty"` // seconds since 1970; 0 = for good
+	PinnedTo  int64  `json:"pinned_until,omitempty"` // seconds since 1970; 0 = without end
 	Active    uint32 `json:"active"`
 	Queued    uint32 `json:"queued"`
 	Error     string `json:"error,omitempty"` // why the last load failed

@@ -50,7 +50,7 @@ func (s *Supervisor) spawn(ctx context.Context, spec Spec) (Handle, error) {
 	cmd.Stdout, cmd.Stderr = out, out
 	// A group of its own keeps our terminal's signals away from it. There is no Pdeathsig, because it outlives us.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	// The last look at ctx is under the lock that Find takes: who cancelled and then finds nothing can rely on it.
+	// ctx is checked last under the lock that Find takes: after a cancellation, a Find that finds nothing is reliable.
 	if err := ctx.Err(); err != nil {
 		return Handle{}, err
 	}

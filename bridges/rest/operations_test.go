@@ -130,7 +130,7 @@ func TestRequestsOfOperations(t *testing.T) {
 	}
 }
 
-// Roles are checked where the operation is called; nothing is run for who may not.
+// Roles are checked before the operation is called; it isn't run for a caller without the role.
 func TestRolesOfOperations(t *testing.T) {
 	a := &asked{}
 	roles := map[string]messages.Role{"reader": messages.Role_READ, "operator": messages.Role_OPERATE}

@@ -46,7 +46,7 @@ func (s *Server) rescue(w *recorder, r *http.Request) {
 	}
 	if p == http.ErrAbortHandler {
 		if w.code == 0 {
-			w.code = statusClientGone // nobody else gives up before a word was said
+			w.code = statusClientGone // only a client that left ends a request before the status
 		}
 		panic(p)
 	}

@@ -27,7 +27,7 @@ type Options struct {
 	Gateway messages.Gateway
 	// Metrics serves /metrics; nil = there is no such page.
 	Metrics http.Handler
-	// Observe counts a request that ended; nil = nobody does.
+	// Observe counts a request that ended; may be nil.
 	Observe func(method, route, code string)
 	Version string
 	// Operations answer the pages that the service's http rules name. Errors are typed.

@@ -246,7 +246,7 @@ func (e *unanswered) Unwrap() error { return e.typed }
 // BeforeFirstByte tells whether err came before the worker answered anything, so that the request may be sent elsewhere.
 func (c *Client) BeforeFirstByte(err error) bool { return BeforeFirstByte(err) }
 
-// BeforeFirstByte is the same for those who have no Client.
+// BeforeFirstByte is the same for callers without a Client.
 func BeforeFirstByte(err error) bool {
 	var u *unanswered
 	return errors.As(err, &u)
