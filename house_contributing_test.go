@@ -25,8 +25,8 @@ var (
 	blockMark = regexp.MustCompile("^   ```(\\w*)$")
 )
 
-// listOf reads the edits of a section of the page.
-func listOf(t *testing.T, section string) (out []edit) {
+// sectionOf is the text of a section of the page.
+func sectionOf(t *testing.T, section string) string {
 	t.Helper()
 	page, err := os.ReadFile(contributing)
 	if err != nil {
@@ -37,6 +37,29 @@ func listOf(t *testing.T, section string) (out []edit) {
 		t.Fatalf("%s has no section %q", contributing, section)
 	}
 	text, _, _ = strings.Cut(text, "\n## ")
+	return text
+}
+
+var command = regexp.MustCompile("`((?:make|go) [^`]+)`")
+
+// commandsOf are the commands of a section's line after the list, which begins with "Then".
+func commandsOf(t *testing.T, section string) (out []string) {
+	t.Helper()
+	_, then, _ := strings.Cut(sectionOf(t, section), "\nThen ")
+	then, _, _ = strings.Cut(then, "\n")
+	for _, m := range command.FindAllStringSubmatch(then, -1) {
+		out = append(out, m[1])
+	}
+	if len(out) == 0 {
+		t.Fatalf("%q doesn't say which commands come after the edits", section)
+	}
+	return out
+}
+
+// listOf reads the edits of a section of the page.
+func listOf(t *testing.T, section string) (out []edit) {
+	t.Helper()
+	text := sectionOf(t, section)
 	inside := false
 	for line := range strings.Lines(text) {
 		line = strings.TrimSuffix(line, "\n")
