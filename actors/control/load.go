@@ -83,6 +83,9 @@ func (c *Control) declare(ctx context.Context, r *messages.ModelLoadRequest) (me
 	if r.ModelPath == "" || v.GetSpec().GetPath() == r.ModelPath {
 		return id, err
 	}
+	if v != nil && id.Name() != r.ModelName {
+		return id, invalid("model_path", r.ModelName+" is an alias of "+id.Name(), "load the file under a name of its own")
+	}
 	spec, err := c.o.SpecOf(r.ModelName, r.ModelPath, int(r.Shards))
 	if err != nil {
 		return id, err

@@ -94,12 +94,13 @@ func TestLoadDeclares(t *testing.T) {
 		code  messages.Code
 		of    string
 	}{
-		"an unknown name":    {&messages.ModelLoadRequest{ModelName: "other"}, nil, messages.ModelNotFound, "model/h/other"},
-		"a withdrawn one":    {&messages.ModelLoadRequest{ModelName: "gone"}, nil, messages.ModelNotFound, "model/h/gone"},
-		"a new file":         {&messages.ModelLoadRequest{ModelName: "new", ModelPath: "/new.gguf", Shards: 2}, []string{"model/h/new" + declare, look, "model/h/new" + ensure}, 0, ""},
-		"the declared file":  {&messages.ModelLoadRequest{ModelName: "small", ModelPath: "/tiny.gguf"}, []string{"model/h/tiny" + ensure}, 0, ""},
-		"another file":       {&messages.ModelLoadRequest{ModelName: "tiny", ModelPath: "/other.gguf"}, []string{"model/h/tiny" + declare, look, "model/h/tiny" + ensure}, 0, ""},
-		"a path of no sense": {&messages.ModelLoadRequest{ModelName: "tiny", ModelPath: "?"}, nil, messages.InvalidArgument, "?"},
+		"an unknown name":     {&messages.ModelLoadRequest{ModelName: "other"}, nil, messages.ModelNotFound, "model/h/other"},
+		"a withdrawn one":     {&messages.ModelLoadRequest{ModelName: "gone"}, nil, messages.ModelNotFound, "model/h/gone"},
+		"a new file":          {&messages.ModelLoadRequest{ModelName: "new", ModelPath: "/new.gguf", Shards: 2}, []string{"model/h/new" + declare, look, "model/h/new" + ensure}, 0, ""},
+		"the declared file":   {&messages.ModelLoadRequest{ModelName: "small", ModelPath: "/tiny.gguf"}, []string{"model/h/tiny" + ensure}, 0, ""},
+		"another file":        {&messages.ModelLoadRequest{ModelName: "tiny", ModelPath: "/other.gguf"}, []string{"model/h/tiny" + declare, look, "model/h/tiny" + ensure}, 0, ""},
+		"a file for an alias": {&messages.ModelLoadRequest{ModelName: "small", ModelPath: "/other.gguf"}, nil, messages.InvalidArgument, "model_path"},
+		"a path of no sense":  {&messages.ModelLoadRequest{ModelName: "tiny", ModelPath: "?"}, nil, messages.InvalidArgument, "?"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := open()

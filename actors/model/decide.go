@@ -163,6 +163,9 @@ func declare(s State, c *messages.DeclareModel, now *timestamppb.Timestamp) (ent
 		return entity.Verdict{}, messages.NewError(messages.InvalidArgument, s.ID.String(), "names that end in ~ and a number are those of replicas").
 			WithHint("give it another name; max_replicas lets a model have replicas")
 	}
+	if what := messages.BadName(c.Spec.Name); what != "" && c.Spec.ReplicaOf == "" {
+		return entity.Verdict{}, messages.NewError(messages.InvalidArgument, s.ID.String(), what).WithHint("give it " + messages.GoodName)
+	}
 	if proto.Equal(c.Spec, s.Spec) && !s.Retired {
 		return entity.Verdict{}, nil
 	}

@@ -7,6 +7,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"modelops/messages"
 )
 
 // models checks the declarations and the preload list, and declares what is only preloaded.
@@ -164,8 +166,8 @@ func (k *checker) groups(name string, m Model) {
 	list := k.root.walk("models", "declare", name, "groups")
 	for i, group := range m.Groups {
 		at := index(joined([]string{"models", "declare", name}, "groups"), i)
-		if what := badName(group); what != "" {
-			k.add(list.item(i), at, what, "a name of 1 to 256 printable characters without spaces")
+		if what := messages.BadName(group); what != "" {
+			k.add(list.item(i), at, what, messages.GoodName)
 		} else if slices.Contains(m.Groups[:i], group) {
 			k.add(list.item(i), at, fmt.Sprintf("%q is named twice", group), "each group once")
 		}
@@ -183,8 +185,8 @@ func (k *checker) aliases() {
 				k.add(list.item(i), at, fmt.Sprintf("%q is the name of a model", alias), "a name of its own")
 			} else if other, is := owner[alias]; is {
 				k.add(list.item(i), at, fmt.Sprintf("%q is an alias of %s too", alias, other), "a name of its own")
-			} else if what := badName(alias); what != "" {
-				k.add(list.item(i), at, what, "a name of 1 to 256 printable characters without spaces")
+			} else if what := messages.BadName(alias); what != "" {
+				k.add(list.item(i), at, what, messages.GoodName)
 			}
 			owner[alias] = name
 		}
@@ -199,8 +201,8 @@ func (k *checker) preload() {
 			continue
 		}
 		wrong := func(what, expected string) { k.add(list.item(i), index("models.preload", i), what, expected) }
-		if what := badName(p.Name); what != "" {
-			wrong("name: "+what, "a name of 1 to 256 printable characters without spaces")
+		if what := messages.BadName(p.Name); what != "" {
+			wrong("name: "+what, messages.GoodName)
 			continue
 		}
 		name, m, declared := k.ModelNamed(p.Name)

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
@@ -101,8 +100,8 @@ func (d *decoder) entries(n *node, v reflect.Value, path string) {
 	defer func() { d.inModel = outer }()
 	for _, f := range n.fields {
 		at := join(path, f.name)
-		if what := badName(f.name); what != "" {
-			d.problems = append(d.problems, f.at.problem(f.written(n), what, "a name of 1 to 256 printable characters without spaces"))
+		if what := messages.BadName(f.name); what != "" {
+			d.problems = append(d.problems, f.at.problem(f.written(n), what, messages.GoodName))
 			continue
 		}
 		val := reflect.New(t.Elem()).Elem()
@@ -181,17 +180,4 @@ func clip(s string) string {
 		return string(r[:40]) + "..."
 	}
 	return s
-}
-
-func badName(s string) string {
-	if s == "" {
-		return "an empty name"
-	}
-	if len(s) > 256 || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\uFFFD' }) {
-		return "this name can't be used"
-	}
-	if of, is := messages.ReplicaOf(s); is {
-		return fmt.Sprintf("names that end in ~ and a number are those of replicas, here of %q", of)
-	}
-	return ""
 }

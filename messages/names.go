@@ -1,0 +1,27 @@
+package messages
+
+import (
+	"fmt"
+	"strings"
+)
+
+// GoodName says what a model may be called.
+const GoodName = "a name of 1 to 256 printable characters without spaces"
+
+// BadName says why a model can't have this name; empty when it can. It is one rule for the configuration and for models that are loaded by
+// their file.
+func BadName(s string) string {
+	if s == "" {
+		return "an empty name"
+	}
+	if len(s) > 256 || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\uFFFD' }) {
+		return "this name can't be used"
+	}
+	if strings.HasSuffix(s, "/") {
+		return "a name can't end in a slash" // ParseActorID drops it, and the name would be another model's
+	}
+	if of, is := ReplicaOf(s); is {
+		return fmt.Sprintf("names that end in ~ and a number are those of replicas, here of %q", of)
+	}
+	return ""
+}
