@@ -35,7 +35,7 @@ func (a *agenda) Pop() any {
 	return last
 }
 
-// after puts something on the agenda. It happens whether the coordinator lives then or not.
+// after puts something on the agenda. It happens whether the coordinator runs then or not.
 func (w *World) after(d time.Duration, do func()) {
 	heap.Push(&w.agenda, event{at: w.elapsed + d, tie: w.rng.Uint64(), do: do})
 }

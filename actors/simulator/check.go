@@ -16,7 +16,7 @@ import (
 	"modelops/messages"
 )
 
-// Violation says what was seen that must never be, and how to see it again.
+// Violation is a broken invariant, with what is needed to see it again.
 type Violation struct {
 	Seed  uint64
 	Step  int

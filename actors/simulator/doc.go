@@ -1,15 +1,15 @@
 // Package simulator runs the shipped kinds on one goroutine, in virtual time, from a seed.
 //
 // A World holds the hosts of one coordinator: an arbiter, a ledger for each device, an actor for each model and replica. Each is an
-// entity.Machine, the one that the daemon runs, in a node that gives it virtual time, a journal in memory and faults. Around them are the request pools, as the gateway
-// ships them, and a false world of workers and devices. One loop takes the next event from the agenda. All chance comes from the seed, so a
-// run can be repeated step by step. Owed work is done by the kinds' own Perform, over ports that answer at once or park the try until
+// entity.Machine, the one that the daemon runs, in a node that gives it virtual time, a journal in memory and faults. Around them are the
+// request pools, as the gateway ships them, and a false world of workers and devices. One loop takes the next event from the agenda. All chance
+// comes from the seed, so a run can be repeated step by step. Owed work is done by the kinds' own Perform, over ports that answer at once or park the try until
 // something happens.
 //
 //	Run(steps)  anything may go wrong: crashes at any step, lost acknowledgements, late and doubled reports, workers that die or hang,
-//	            foreign memory, lost devices, clock jumps. After every step the World looks for what must never be.
-//	Calm        nothing goes wrong any more. Everything must come to rest without a nudge, and every model that fits must answer.
+//	            foreign memory, lost devices, clock jumps. After every step the World checks its invariants.
+//	Calm        nothing goes wrong any more. Everything must come to rest without another command, and every model that fits must answer.
 //
-// It knows no protoactor, mailbox, process or file. front.go and gate.go stand for the gateway: they keep the requests that the pools know
+// It uses no protoactor, mailbox, process or file. front.go and gate.go stand for the gateway: they keep the requests that the pools know
 // by number, and do in virtual time what the pools decide.
 package simulator

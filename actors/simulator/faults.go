@@ -22,7 +22,7 @@ type Faults struct {
 	ClockJumps bool
 }
 
-// Rough is a world in which everything goes wrong that can, often.
+// Rough is a world in which every fault happens often.
 func Rough() Faults {
 	return Faults{Every: 3 * time.Second, Crash: 0.0005, ActorCrash: 0.002, LostAsk: 0.01, LateAsk: 0.02, LostAnswer: 0.02, LateReport: 0.2,
 		DoubleReport: 0.05, StartFails: 0.05, LoadDies: 0.05, LoadHangs: 0.02, SlowStop: 0.1, SlowDriver: 0.3, ClockJumps: true}

@@ -39,7 +39,7 @@ type request struct {
 	code    messages.Code
 }
 
-// front drives one model's request pool as the gateway does, in virtual time. What a request becomes is the agenda's.
+// front drives one model's request pool as the gateway does, in virtual time. The course of each request is on the agenda.
 type front struct {
 	w       *World
 	model   int
@@ -154,10 +154,10 @@ func (f *front) dispatch() (full bool) {
 	return d.WaitsForHost
 }
 
-// refuse tells who waited that there is no place.
+// refuse ends waiting requests that get no place.
 func (f *front) refuse(tickets []uint64, why error) {
 	for _, t := range tickets {
-		if r := f.waiting[t]; r != nil { // not a person's load
+		if r := f.waiting[t]; r != nil { // not a load by hand
 			delete(f.waiting, t)
 			f.w.end(r, messages.CodeOf(why))
 		}
@@ -205,7 +205,7 @@ func (f *front) run(r *request) {
 	i := w.byID[f.pool.Running()[r.ticket].Endpoint.ID()]
 	w.tally.waited(w, r)
 	k, ticket := w.workerOf(i), r.ticket
-	if k == nil { // its connection is refused: the model hasn't heard of its worker's end yet
+	if k == nil { // its connection is refused: the model doesn't know yet that its worker ended
 		w.after(w.latency(), func() { f.cutOff(ticket) })
 		return
 	}
@@ -252,7 +252,7 @@ func (f *front) finish(ticket uint64, o messages.Outcome) *request {
 	return r
 }
 
-// bereaved is what a worker's death does to its requests.
+// bereaved ends the requests of a worker that died.
 func (f *front) bereaved(id messages.ActorID) {
 	for _, t := range f.at(id) {
 		f.cutOff(t)
@@ -272,7 +272,7 @@ func (f *front) cutOff(ticket uint64) {
 	} else {
 		boot := w.boot
 		w.after(w.latency(), func() {
-			if w.boot != boot { // the coordinator it was at is gone, and its caller heard so
+			if w.boot != boot { // the coordinator it was at is gone, and its caller has an error
 				w.end(r, messages.Unavailable)
 				return
 			}
@@ -291,7 +291,7 @@ func (f *front) shut() bool {
 	return f.pool.Ready() && !slices.ContainsFunc(f.pool.Endpoints(), closed)
 }
 
-// lost is the coordinator's end: requests that waited or ran hear of it at once.
+// lost is the coordinator's end: requests that waited or ran fail at once.
 func (f *front) lost() {
 	for _, requests := range []map[uint64]*request{f.running, f.waiting} {
 		for _, r := range requests {

@@ -35,7 +35,7 @@ func (n *node[S]) Append(a entity.Append) (uint64, error) {
 	return sequence, nil
 }
 
-// crash is what a machine hears whose decision may be stored or not.
+// crash is the error of an append after which the decision may be stored or not.
 func (n *node[S]) crash(when string) error {
 	n.w.say("%s crashes "+when, n.id, name(n.doing))
 	return messages.NewError(messages.JournalUnavailable, n.id.String(), "nobody knows whether the decision is stored")

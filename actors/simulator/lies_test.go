@@ -77,7 +77,7 @@ func deaf(k entity.Kind[model.State]) entity.Kind[model.State] {
 	})
 }
 
-// rash takes a replacement as ready that was only called.
+// rash takes a replacement as ready that was only ordered.
 func rash(k entity.Kind[model.State]) entity.Kind[model.State] {
 	return performing(k, "ensure_replacement/", func(replica string, _ uint64, right proto.Message) proto.Message {
 		if right == nil {
@@ -87,7 +87,7 @@ func rash(k entity.Kind[model.State]) entity.Kind[model.State] {
 	})
 }
 
-// performing reports otherwise than is right of work on further workers.
+// performing reports work on replicas wrongly.
 func performing(k entity.Kind[model.State], prefix string, lie func(replica string, order uint64, right proto.Message) proto.Message) entity.Kind[model.State] {
 	right := k.Perform
 	k.Perform = func(ctx context.Context, e entity.Effect) (proto.Message, error) {
@@ -155,7 +155,7 @@ func abandoningOne(k entity.Kind[arbiter.State]) entity.Kind[arbiter.State] {
 	return k
 }
 
-// arbiterSeeing shows the allocations otherwise than they are.
+// arbiterSeeing changes the allocations that the arbiter reads.
 func arbiterSeeing(lie func(*messages.Allocation)) func(entity.Kind[arbiter.State]) entity.Kind[arbiter.State] {
 	return func(k entity.Kind[arbiter.State]) entity.Kind[arbiter.State] {
 		right := k.Observe
@@ -172,7 +172,7 @@ func arbiterSeeing(lie func(*messages.Allocation)) func(entity.Kind[arbiter.Stat
 	}
 }
 
-// seeksOnce drops each Seek but the first for those who wait.
+// seeksOnce drops each Seek but the first for waiting requests.
 func seeksOnce(i pool.Intent) bool {
 	s, seeks := i.(pool.Seek)
 	return !seeks || s.Waited == 0

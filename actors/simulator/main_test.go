@@ -74,7 +74,7 @@ func pairedReplicated(seed uint64) Options {
 	return o
 }
 
-// replicated is a world in which models have replicas, which come, go and are replaced. Collation would hide who is busy only by its replicas.
+// replicated is a world in which models have replicas, which come, go and are replaced. Collation would hide models that are busy only through their replicas.
 func replicated(seed uint64) Options {
 	o := small(seed)
 	o.Collation = time.Duration(seed%2) * 300 * time.Millisecond

@@ -35,7 +35,7 @@ type node[S any] struct {
 	parked  []*task          // in the order in which they were parked: maps have no order
 	// timer tells how long a timer of the kind runs and what it reports then; ok is false for other work.
 	timer func(s S, key string) (d time.Duration, says proto.Message, ok bool)
-	// changed hears of every new state, and of the one after a recovery.
+	// changed is called with every new state, and with the one after a recovery.
 	changed func(events []proto.Message)
 }
 
@@ -79,7 +79,7 @@ func (n *node[S]) revived(err error) bool {
 	return true
 }
 
-// rebuild is a new incarnation: what it did is forgotten, what it knows is what its book says.
+// rebuild begins a new incarnation: its work is forgotten, and its state is the fold of its book.
 func (n *node[S]) rebuild() {
 	if err := n.machine.Start(); err != nil {
 		panic(err)

@@ -34,7 +34,7 @@ func (w *World) Bound() time.Duration {
 // recovery is what is left of former mishaps when calm begins: a hung load, pauses between tries, a request at a dead engine.
 const recovery = loadTimeout + runLongest + 2*time.Minute
 
-// Calm ends all mishaps and arrivals and runs on without a nudge until everything is at rest. Then it asks every model for something,
+// Calm ends all mishaps and arrivals and runs on without another command until everything is at rest. Then it asks every model for something,
 // all at once: those that fit must answer. Then it unloads everything: nothing may be held. Its error is a *Violation, or the context's.
 func (w *World) Calm(ctx context.Context) error {
 	if err := w.serveAgain(ctx); err != nil {
@@ -150,7 +150,7 @@ func (w *World) unrest() string {
 	return w.strays()
 }
 
-// strays are leases and workers that outlive what they were for.
+// strays are leases and workers that outlive their purpose.
 func (w *World) strays() string {
 	for i, l := range w.ledgers {
 		for _, id := range slices.Sorted(maps.Keys(l.state.Leases)) {

@@ -53,7 +53,7 @@ func TestS06AJobBeyondTheBoundEndsItsTurn(t *testing.T) {
 func TestS14TheSameAttemptIsStartedOnce(t *testing.T) {
 	for seed := uint64(1); seed <= 50; seed++ {
 		o := oneCard(plain("a", 20))
-		// Starts whose answer nobody hears, lost and doubled reports, a coordinator that dies on the way: a second worker is a violation.
+		// Starts whose answer is lost, lost and doubled reports, a coordinator that dies on the way: a second worker is a violation.
 		o.Seed, o.Faults = seed, Faults{StartFails: 0.3, LateReport: 0.5, DoubleReport: 0.5, LostAnswer: 0.2, Crash: 0.02, ActorCrash: 0.1}
 		s := onStage(t, o)
 		s.call("a", time.Second)

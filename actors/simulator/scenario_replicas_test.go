@@ -183,7 +183,7 @@ func (s stage) endsWell(when string) {
 	s.rests()
 }
 
-// While the replacement serves, nobody asks for the model whose own worker can't be had for a while: it comes back all the same, and the
+// While the replacement serves, no request asks for the model whose own worker can't start for a while: it is loaded again all the same, and the
 // replacement goes.
 func TestAReplacementStepsBackAlsoWhenItsModelFailedForAWhile(t *testing.T) {
 	for seed := uint64(1); seed <= 10; seed++ {
@@ -200,7 +200,7 @@ func TestAReplacementStepsBackAlsoWhenItsModelFailedForAWhile(t *testing.T) {
 	}
 }
 
-// Names are used again: what fifty replacements leave behind is what one leaves.
+// Names are reused: fifty replacements leave no more behind than one.
 func TestFiftyReplacementsLeaveNothingBehind(t *testing.T) {
 	m := plain("m", 4)
 	m.MinReplicas, m.MaxReplicas = 2, 2

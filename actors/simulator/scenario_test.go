@@ -348,8 +348,8 @@ func TestS30AnHourBackMakesNobodyWaitForAnHour(t *testing.T) {
 	}
 }
 
-// Who sleeps holds nearly nothing: others find room without sending it away. When it wakes there may be no room; then it seeks a place like
-// anybody else.
+// A sleeping model holds nearly nothing: others find room without evicting it. When it wakes there may be no room; then it is placed like any
+// other model.
 func TestAModelSleepsAndWakesUnderPressure(t *testing.T) {
 	sleeper := plain("sleeper", 16)
 	sleeper.Sleep = 2 * time.Second

@@ -15,20 +15,20 @@ import (
 const (
 	program  = "client/program"
 	stranger = "client/stranger"
-	// formerGrants is how many grants are remembered whose lease was granted anew since.
+	// formerGrants is how many grants are remembered whose lease has been granted again since.
 	formerGrants = 16
 	// lookAgain is how often a program looks whether its memory is reserved, and lookMost how many times.
 	lookAgain = 50 * time.Millisecond
 	lookMost  = 100
 )
 
-// former is a grant that is over: its lease was granted anew.
+// former is a grant that is over: its lease has been granted again.
 type former struct {
 	grantKey
 	grant
 }
 
-// noteGrant remembers to whom a lease was granted, and who had it before.
+// noteGrant remembers the holder of a lease, and its former holder.
 func (w *World) noteGrant(key grantKey, g grant) {
 	if before, ok := w.granted[key]; ok {
 		w.former = append(w.former, former{key, before})
@@ -69,7 +69,7 @@ func (w *World) claim(c *messages.RequestPlacement, looks int) {
 	}
 }
 
-// strangerReleases gives back a lease that somebody else holds.
+// strangerReleases tries to release a lease of another holder.
 func (w *World) strangerReleases() {
 	l := w.ledgers[w.rng.IntN(len(w.ledgers))]
 	leases := slices.Sorted(maps.Keys(l.state.Leases))
@@ -82,7 +82,7 @@ func (w *World) strangerReleases() {
 
 // fencedGoesOn lets the former holder of a lease act as if it still held it.
 func (w *World) fencedGoesOn() {
-	var held []former // those whose lease somebody holds now
+	var held []former // those whose lease has another holder now
 	for _, f := range w.former {
 		if _, ok := w.ledgers[w.deviceOf(f.device.String())].state.Leases[f.lease]; ok {
 			held = append(held, f)

@@ -42,7 +42,7 @@ type Options struct {
 	Plants Plants
 	// Classes is how many priority classes requests have; 0 = 1. HostPlaces bounds how many requests of all models run at a time; 0 = no bound.
 	Classes, HostPlaces int
-	// Stored hears of each decision of any actor once it is stored; nil = nobody does.
+	// Stored is called with each decision of any actor once it is stored; may be nil.
 	Stored func(a entity.Append, sequence uint64)
 }
 

@@ -18,8 +18,8 @@ type Setting struct {
 	Path, Value, Source string
 }
 
-// Explain lists every effective value in the order of the sections. Secrets are hidden. Of a model it leaves out what
-// is empty and nobody wrote.
+// Explain lists every effective value in the order of the sections. Secrets are hidden. Of a model it leaves out
+// empty values that aren't set.
 func (c *Config) Explain() []Setting {
 	e := explainer{c: c}
 	e.section(reflect.ValueOf(*c), "")

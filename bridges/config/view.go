@@ -56,7 +56,7 @@ func (e *explainer) document(v reflect.Value, path string) any {
 	return v.Interface()
 }
 
-// fields leaves out what Explain leaves out: what is empty and nobody wrote, in what there can be many of.
+// fields leaves out what Explain leaves out: in repeated parts such as models, empty values that aren't set.
 func (e *explainer) fields(v reflect.Value, path string) yaml.MapSlice {
 	out := yaml.MapSlice{}
 	_, many := reflect.New(v.Type()).Interface().(defaulter)

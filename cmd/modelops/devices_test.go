@@ -27,7 +27,7 @@ func wellness(port string) int {
 	return 1
 }
 
-// cards are two GPUs as a driver shows them: our workers hold what was reserved for them, and strangers what the test says.
+// cards are two GPUs as a driver shows them: our workers hold what was reserved for them, and foreign programs what the test says.
 type cards struct {
 	b     *view.Projection
 	blind bool // as in a container: the driver tells of no process that is ours
@@ -74,7 +74,7 @@ func (c *cards) Faults() <-chan *messages.DeviceFault { return nil }
 func (c *cards) Status() string                       { return "two cards" }
 func (c *cards) Close() error                         { return nil }
 
-// takes has a stranger hold so many MiB of a card.
+// takes has a foreign program hold so many MiB of a card.
 func (c *cards) takes(card string, mb uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -185,7 +185,7 @@ func TestStrangersTakeMemory(t *testing.T) {
 	}
 }
 
-// TestForeignPressure: with it, idle models leave when a stranger needs the memory; without it they stay.
+// TestForeignPressure: with it, idle models leave when a foreign program needs the memory; without it they stay.
 func TestForeignPressure(t *testing.T) {
 	d, c := onCards(t, often+"scheduler: {foreign_pressure: true}\nqueue: {collation: 0s}\n", false)
 	d.loads(t, "a")

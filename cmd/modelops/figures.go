@@ -5,7 +5,7 @@ import (
 	"modelops/bridges/openai"
 )
 
-// figures are a model's limits: its own where the configuration has some, else everybody's.
+// figures are a model's limits: its own where the configuration has some, else the general ones.
 func (d *daemon) figures(model string) gateway.Figures {
 	r := d.config().ResilienceOf(model)
 	return gateway.Figures{
@@ -25,7 +25,7 @@ func (d *daemon) hostFigures() gateway.HostFigures {
 	}
 }
 
-// batching is how a model's small requests share: by its own words, else everybody's.
+// batching is how a model's small requests share: as it declares, else as the configuration says for all.
 func (d *daemon) batching(model string) openai.Batching {
 	b := d.config().BatchOf(model)
 	return openai.Batching{Window: b.Window, MaxSize: b.MaxSize, Completions: b.Completions}

@@ -58,7 +58,8 @@ func decisions(t *testing.T, seed uint64, n int) (out []entity.Append) {
 	return out[:n]
 }
 
-// A journal on a disk holds what a crowd decided. With -update that becomes a golden journal; one that is there is never recorded anew.
+// A journal on a disk holds the decisions of a crowd of requests. With -update it becomes a golden journal; an existing one is never recorded
+// again.
 func TestGoldenCrowd(t *testing.T) {
 	_, err := os.Stat(crowdPath)
 	record := *update && os.IsNotExist(err)

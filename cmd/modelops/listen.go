@@ -9,7 +9,7 @@ import (
 	"modelops/messages"
 )
 
-// listen opens a door's port on loopback; port 0 takes any that is free. Whoever reaches a port may do everything as long as there are no
+// listen opens a door's port on loopback; port 0 takes any that is free. Any client that reaches a port may do everything as long as there are no
 // certificates, so an address that can be reached from outside is refused. setting is what a person would change.
 func listen(bind string, port int, setting string) (net.Listener, error) {
 	host := strings.Trim(bind, "[]")

@@ -22,7 +22,7 @@ type leakless struct{ m *testing.M }
 func (l leakless) Run() int {
 	code := l.m.Run()
 	err := goleak.Find()
-	for range 4 { // an actor system's throttle of dead letters ends with its period, which nobody can cut short
+	for range 4 { // an actor system's throttle of dead letters ends with its period, which can't be cut short
 		if err != nil {
 			err = goleak.Find()
 		}

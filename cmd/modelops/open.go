@@ -122,7 +122,7 @@ func (d *daemon) openNATS() error {
 	return nil
 }
 
-// refresh hands in what is only known by asking, before each scrape.
+// refresh sets the metrics that have to be read, before each scrape.
 func (d *daemon) refresh() {
 	d.metrics.SetModelStates(d.ledgers().Models())
 	d.metrics.SetGPUs(d.view.ReadGPUs())

@@ -120,7 +120,7 @@ func (d *daemon) spawner() tree.Spawner {
 	)
 }
 
-// changed tells who follows the actors of a new view, in the order of each actor's sequence.
+// changed passes a new view to the parts that follow the actors, in the order of each actor's sequence.
 func (d *daemon) changed(_ messages.ActorID, v proto.Message) {
 	gate := messages.ActorID{Kind: messages.KindGateway, ID: d.host}
 	switch v := v.(type) {

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// TestSharedRequestsAnswerAsLoneOnes: whoever asks beside others gets what he gets alone, from the embedded engine and from llama-server.
+// TestSharedRequestsAnswerAsLoneOnes: a request in a batch gets the answer that it gets alone, from the embedded engine and from llama-server.
 func TestSharedRequestsAnswerAsLoneOnes(t *testing.T) {
 	d := start(t, `batch: {window: 20ms, max_size: 8}
 models:

@@ -78,7 +78,7 @@ func measureKill(t *testing.T, f *findings) {
 		"from the start of the new process to its first answer, 5 times, then 200 requests each"})
 }
 
-// reborn starts the daemon anew and returns how long it took until the model answered.
+// reborn starts the daemon again and returns how long it took until the model answered.
 func (d *daemon) reborn(t *testing.T, model string) time.Duration {
 	t.Helper()
 	began := time.Now()

@@ -101,7 +101,7 @@ models:
 			}
 		})
 	}
-	// What is attached is nobody's memory; what runs here has one process each.
+	// An attached server holds no memory here; each local engine has one process.
 	for model, processes := range map[string]int{"embedded": 1, "llama": 1, "command": 1, "remote": 0} {
 		if got := len(d.pidsOf(model)); got != processes {
 			t.Errorf("%s has %d processes", model, got)

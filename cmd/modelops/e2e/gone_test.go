@@ -27,7 +27,7 @@ models:
     lazy: {runtime: embedded, path: TINY, args: [--load-delay, 6s, --token-delay, 20ms]}
 `
 
-// idle waits until nobody runs or waits at the gateway, and no engine computes.
+// idle waits until no request runs or waits at the gateway, and no engine computes.
 func (d *daemon) idle(model string) {
 	d.t.Helper()
 	d.until(waitLimit, model+" is idle", func() bool {
@@ -155,7 +155,7 @@ func cancelOnNATS(t *testing.T, d *daemon) {
 	}
 }
 
-// TestS12ClientGoneWhileLoading: the load goes on, for the next who asks; the request doesn't.
+// TestS12ClientGoneWhileLoading: the load goes on, for the next request; the request itself ends.
 func TestS12ClientGoneWhileLoading(t *testing.T) {
 	d := start(t, oneSlow)
 	gone := d.inBackground(t, question("lazy", "Tell me a story.", "max_tokens", 200))

@@ -69,7 +69,7 @@ func change(t *testing.T, path string, how func([]byte) []byte) {
 	}
 }
 
-// fingerprint is that of every file under dir, but for the lock, which says who looked last.
+// fingerprint is that of every file under dir, except the lock, which names the last process.
 func fingerprint(t *testing.T, dir string) string {
 	t.Helper()
 	sum := sha256.New()
@@ -150,7 +150,7 @@ func TestS28DamagedJournal(t *testing.T) {
 	}
 }
 
-// TestS28HarmlessLoss: what is only a cache may go, and a half-written last record was promised to nobody.
+// TestS28HarmlessLoss: caches may be lost, and a half-written last record was never acknowledged.
 func TestS28HarmlessLoss(t *testing.T) {
 	d := start(t, noModels)
 	d.decide(20)
@@ -201,7 +201,7 @@ func TestS28HarmlessLoss(t *testing.T) {
 	d.decide(1)
 }
 
-// TestSecondProcess on the same directory: refused with who is there, and the first goes on.
+// TestSecondProcess on the same directory: it is refused with the first one's pid, and the first goes on.
 func TestSecondProcess(t *testing.T) {
 	d := start(t, noModels)
 	d.decide(1)

@@ -96,7 +96,7 @@ func TestS08KillNine(t *testing.T) {
 		t.Fatal("the worker went with the daemon")
 	}
 	var early sync.WaitGroup
-	for range 4 { // no request fails from the moment on that somebody listens
+	for range 4 { // no request fails once the port is open
 		early.Go(func() { d.asSoonAsPossible(t, "tiny") })
 	}
 	d.launch()
@@ -192,7 +192,7 @@ func TestS19WorkerKilled(t *testing.T) {
 	v := d.awaitPhase("tiny", "ready")
 	d.until(waitLimit, "its lease is settled", func() bool { return len(d.leases()) == 1 })
 	lease := d.leases()[0].Lease
-	d.answers("tiny") // opens the connection on which the next request will find nobody
+	d.answers("tiny") // opens the connection on which the next request finds no worker
 	d.killPid(int(v.Worker.Pid))
 	d.answers("tiny") // at once
 	now := d.awaitPhase("tiny", "ready")
@@ -204,7 +204,7 @@ func TestS19WorkerKilled(t *testing.T) {
 	}
 }
 
-// TestS09StrangerOnThePort: while the host was down its workers ended, and somebody else answers on their ports. He is asked nothing,
+// TestS09StrangerOnThePort: while the host was down its workers ended, and another program answers on their ports. It gets no request,
 // however early the first requests come.
 func TestS09StrangerOnThePort(t *testing.T) {
 	models := []string{"a", "b", "c", "d", "e", "f"}
@@ -241,12 +241,12 @@ func TestS09StrangerOnThePort(t *testing.T) {
 	}
 }
 
-// asSoonAsPossible asks until somebody listens, and wants the right answer from the first who does.
+// asSoonAsPossible asks until the port is open, and wants the right answer to the first request that is taken.
 func (d *daemon) asSoonAsPossible(t *testing.T, model string) {
 	for end := time.Now().Add(startLimit); time.Now().Before(end); {
 		got, a := d.chat(model, france)
 		if a.err != nil {
-			continue // nobody listens yet
+			continue // the port isn't open yet
 		}
 		if got != paris {
 			t.Errorf("%s: %s", model, a)
@@ -256,7 +256,7 @@ func (d *daemon) asSoonAsPossible(t *testing.T, model string) {
 	t.Errorf("%s: nobody listens", model)
 }
 
-// stranger answers everything on a port with 200 and counts how often it was asked to think.
+// stranger answers everything on a port with 200 and counts the inference requests.
 func stranger(t *testing.T, port uint32) (asked func() int64) {
 	t.Helper()
 	var l net.Listener

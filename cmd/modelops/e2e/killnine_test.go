@@ -35,7 +35,7 @@ type acknowledged struct {
 type memory struct {
 	mu       sync.Mutex
 	all      []acknowledged
-	held     map[string]bool // leases: true = granted, false = released; absent = nobody was told
+	held     map[string]bool // leases: true = granted, false = released; absent = no answer came
 	revision map[string]int  // of the models, to count on
 	next     int
 }

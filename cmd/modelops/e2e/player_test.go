@@ -20,19 +20,19 @@ import (
 	"time"
 )
 
-// player is an engine that plays what a scenario needs; what each question shall cost stands in the question.
+// player is an engine that behaves as a scenario needs; each request says how long its answer takes.
 type player struct {
 	says     string        // what it answers
 	load     time.Duration // how long it loads
 	progress bool          // it tells how far its load is
-	stall    bool          // its load stops half-way, for good
+	stall    bool          // its load stops half-way for ever
 	single   bool          // while it computes it answers nothing else, not even /health
 	deaf     bool          // it ignores SIGTERM
 	fork     bool          // it has a child that ignores SIGTERM and leaves its group
 	dies     string        // its load ends half-way with these last words
 
 	began time.Time
-	one   sync.RWMutex // held by who computes, when single
+	one   sync.RWMutex // held by the request that computes, when single
 	asked atomic.Int64
 	holds atomic.Int64 // questions that it holds now
 }

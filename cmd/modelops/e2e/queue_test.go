@@ -72,7 +72,7 @@ func (d *daemon) queue(args ...string) []string {
 	return rows
 }
 
-// TestKeysAndClasses: while the one place is taken, requests queue by the class of their keys, whoever came first; each is told where it
+// TestKeysAndClasses: while the one place is taken, requests queue by the class of their keys, whatever the order of arrival; each is told where it
 // stands, and `modelops queue` shows them all. No key is ever shown.
 func TestKeysAndClasses(t *testing.T) {
 	engine := newTurnstile(t)

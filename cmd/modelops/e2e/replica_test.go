@@ -71,7 +71,7 @@ func (d *daemon) shows() string {
 	return out.String()
 }
 
-// TestHungWorkerIsReplaced: an engine says that it is well and answers nobody. Callers give up soon; after a while another worker answers.
+// TestHungWorkerIsReplaced: an engine passes its health check and answers no request. Callers give up soon; after a while another worker answers.
 func TestHungWorkerIsReplaced(t *testing.T) {
 	d := start(t, "models:\n  declare:\n"+fakeModel(t, "mute", ""))
 	for range 5 {

@@ -37,8 +37,8 @@ func TestS13WorkerDiesMidLoad(t *testing.T) {
 	}
 }
 
-// TestS20OutOfMemoryIsOnesOwn: an engine that runs out of memory is tried a few times with more room, and costs nobody who fits beside it
-// his place.
+// TestS20OutOfMemoryIsOnesOwn: an engine that runs out of memory is tried a few times with more room, and models that fit beside it keep
+// their places.
 func TestS20OutOfMemoryIsOnesOwn(t *testing.T) {
 	d := start(t, oneDevice("load: {retries: 2}\n", plays(t, "a", "", "vram_mb: 6000")+plays(t, "b", "", "vram_mb: 6000")+
 		plays(t, "liar", "--load 200ms --dies CUDA_error:_out_of_memory", "vram_mb: 2000")))
@@ -62,7 +62,7 @@ func TestS20OutOfMemoryIsOnesOwn(t *testing.T) {
 	}
 }
 
-// TestS25PreloadStorm: whatever is preloaded, two load at a time, and who fails waits longer each time.
+// TestS25PreloadStorm: however many models are preloaded, two load at a time, and a failing one waits longer each time.
 func TestS25PreloadStorm(t *testing.T) {
 	const models = 16
 	preload, declared := "load: {max_concurrent: 2, retries: 2}\nmodels:\n  preload: [{name: bad}", "  declare:\n"+plays(t, "bad", "--dies told_to", "vram_mb: 16")

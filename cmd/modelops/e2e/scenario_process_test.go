@@ -182,7 +182,7 @@ func TestS27NoRequestHitsTheOldRevision(t *testing.T) {
 	var applied atomic.Int64 // the newest revision that is known to rule
 	var work sync.WaitGroup
 	ctx, cancel := context.WithCancel(t.Context())
-	for range 8 { // who asks without pause sees the instant of the change
+	for range 8 { // callers without pause meet the instant of the change
 		work.Go(func() {
 			for ctx.Err() == nil {
 				least := applied.Load()

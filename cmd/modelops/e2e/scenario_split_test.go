@@ -126,7 +126,7 @@ func TestASplitModelsLife(t *testing.T) {
 	d.place("a", "gpu0:10000")
 }
 
-// TestASplitThatNeverFits: three shares and two devices. It is refused at once with the sums, and nobody has to leave.
+// TestASplitThatNeverFits: three shares and two devices. It is refused at once with the sums, and no model has to leave.
 func TestASplitThatNeverFits(t *testing.T) {
 	d := start(t, twoDevices("", sized(t, "triple", 30000, "shards: 3")+sized(t, "a", 20000)+sized(t, "b", 20000)))
 	d.place("a", "gpu0:20000")
@@ -203,7 +203,7 @@ func (d *daemon) together() bool {
 	return at[0] != "" && len(slices.Compact(at)) == 1 && d.status().Defrag == nil
 }
 
-// TestDefragByHand: the plan is shown with its costs, and carried out without a failed request for who moves.
+// TestDefragByHand: the plan is shown with its costs, and carried out without a failed request at the moved models.
 func TestDefragByHand(t *testing.T) {
 	d := scattered(t, "", "--load 300ms")
 	d.prints("defrag --for big", "MODEL FROM TO MEMORY IDLE DOWNTIME COST", "5000 MiB", "the largest free block: 13.2 GiB now, 22.9 GiB on gpu", "nothing was moved; --apply carries it out")
@@ -290,7 +290,7 @@ func TestUnloadWinsOverDefrag(t *testing.T) {
 	}
 }
 
-// TestPinsHold: who can't be placed because of a pin is told who pinned what until when, and goes on by itself when the pin is over.
+// TestPinsHold: a model that can't be placed because of a pin says who pinned what until when, and is placed by itself when the pin is over.
 func TestPinsHold(t *testing.T) {
 	d := start(t, oneDevice("", sized(t, "kept", 20000)+sized(t, "next", 20000)))
 	d.says("kept", "kept")

@@ -134,7 +134,7 @@ func (d *daemon) says(model, words string) {
 	}
 }
 
-// TestS02NeverFits: a model larger than every device is refused at once with the sums, and nobody has to leave.
+// TestS02NeverFits: a model larger than every device is refused at once with the sums, and no model has to leave.
 func TestS02NeverFits(t *testing.T) {
 	d := start(t, oneDevice("", plays(t, "there", "", "vram_mb: 20000")+plays(t, "huge", "", "vram_mb: 40000")))
 	d.says("there", "there")
@@ -228,7 +228,7 @@ func TestS06TheWaitIsBounded(t *testing.T) {
 	d.explains("job", "chat")
 }
 
-// TestS16BusyBackend: an engine of one thread answers nobody while it computes. It is busy, not dead: through a kill -9 of the
+// TestS16BusyBackend: an engine of one thread answers no other request while it computes. It is busy, not dead: through a kill -9 of the
 // coordinator too.
 func TestS16BusyBackend(t *testing.T) {
 	d := start(t, "resilience: {circuit_breaker: {failure_threshold: 1}}\nmodels:\n  declare:\n"+plays(t, "busy", "--single", "vram_mb: 64"))

@@ -42,7 +42,7 @@ func crowdBound() time.Duration {
 	return crowdMaxWait + time.Duration(len(crowdSizes))*(crowdDrain+crowdStop+crowdLongest)
 }
 
-// crowd is the load and what became of it.
+// crowd is the load and its results.
 type crowd struct {
 	d      *daemon
 	nats   *nats.Conn
@@ -208,7 +208,7 @@ func (c *crowd) ask(q inquiry) {
 	c.note(q, a, began, time.Since(began), ctx.Err() != nil)
 }
 
-// note sorts what became of a request. Only a refusal at the door may be: at once, with the bulkhead's code.
+// note counts the result of a request. The only failure allowed is a refusal at once, with the bulkhead's code.
 func (c *crowd) note(q inquiry, a answer, began time.Time, took time.Duration, left bool) {
 	whole := said(a) == q.model
 	if q.stream {
@@ -243,7 +243,7 @@ func (c *crowd) note(q inquiry, a answer, began time.Time, took time.Duration, l
 	c.sum.waits = append(c.sum.waits, waited)
 }
 
-// unload is a person who wants the memory; requests that wait bring the model back.
+// unload is a person who wants the memory; waiting requests load the model again.
 func (c *crowd) unload(name string) {
 	_, err := ask(c.nats, "models.unload."+name, object{"model_name": name})
 	c.mu.Lock()

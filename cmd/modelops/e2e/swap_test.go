@@ -101,7 +101,7 @@ func (d *daemon) swaps() *messages.SwapList {
 	return list
 }
 
-// routed is who answers a name otherwise than declared, and who is tried.
+// routed is the model that answers a name other than declared, and the canary.
 func (d *daemon) routed(name string) string {
 	for _, r := range d.swaps().Routes {
 		if r.Name == name {
@@ -120,7 +120,7 @@ func (d *daemon) swapPhase(name string) string {
 	return ""
 }
 
-// TestSwapPromotes: while requests flow, a new version takes a share of them, then all; then the old one is taken back by hand. Nobody notices.
+// TestSwapPromotes: while requests flow, a new version takes a share of them, then all; then it is rolled back by hand. No request fails.
 func TestSwapPromotes(t *testing.T) {
 	d := start(t, twoVersions(t, ""))
 	d.answers("chat")
