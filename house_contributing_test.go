@@ -42,11 +42,11 @@ func sectionOf(t *testing.T, section string) string {
 
 var command = regexp.MustCompile("`((?:make|go) [^`]+)`")
 
-// commandsOf are the commands of a section's line after the list, which begins with "Then".
+// commandsOf are the commands of a section's paragraph after the list, which begins with "Then".
 func commandsOf(t *testing.T, section string) (out []string) {
 	t.Helper()
 	_, then, _ := strings.Cut(sectionOf(t, section), "\nThen ")
-	then, _, _ = strings.Cut(then, "\n")
+	then, _, _ = strings.Cut(then, "\n\n")
 	for _, m := range command.FindAllStringSubmatch(then, -1) {
 		out = append(out, m[1])
 	}
