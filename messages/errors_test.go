@@ -83,7 +83,7 @@ func TestErrorTableGolden(t *testing.T) {
 	}
 	want, err := os.ReadFile(path)
 	if err != nil || string(want) != b.String() {
-		t.Errorf("the error table differs from %s (%v); if it shall: go test ./messages -update\n%s", path, err, b.String())
+		t.Errorf("the error table differs from %s (%v); if it should: go test ./messages -update\n%s", path, err, b.String())
 	}
 }
 

@@ -1668,7 +1668,7 @@ func (x *ModelDeclared) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
-// ModelWanted tells that the model shall be resident. It stays wanted through crashes until ModelUnwanted.
+// ModelWanted tells that the model is to be resident. It stays wanted through crashes until ModelUnwanted.
 type ModelWanted struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Reason string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
@@ -2874,7 +2874,7 @@ func (x *ModelAwake) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
-// ModelScaled tells how many workers shall serve the model.
+// ModelScaled tells how many workers serve the model.
 type ModelScaled struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Replicas      uint32                 `protobuf:"varint,1,opt,name=replicas,proto3" json:"replicas,omitempty"`
@@ -3005,7 +3005,7 @@ func (x *ReplicaSettled) GetOrder() uint64 {
 	return 0
 }
 
-// WorkerDegraded tells that a worker is up but doesn't do its work, and who shall take its place.
+// WorkerDegraded tells that a worker is up but doesn't do its work, and which worker replaces it.
 type WorkerDegraded struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Replica       string                 `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"`
@@ -3242,7 +3242,7 @@ type ModelView struct {
 	Footprints map[string]uint64 `protobuf:"bytes,22,rep,name=footprints,proto3" json:"footprints,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// Since when it wants a place, in milliseconds since 1970; 0 while it has one or wants none.
 	WantedMs int64 `protobuf:"varint,23,opt,name=wanted_ms,json=wantedMs,proto3" json:"wanted_ms,omitempty"`
-	// How many workers shall serve it, itself included; 0 on a replica.
+	// How many workers serve it, itself included; 0 on a replica.
 	Replicas uint32 `protobuf:"varint,24,opt,name=replicas,proto3" json:"replicas,omitempty"`
 	// A worker that is being replaced, and by which one; empty when none is.
 	Replacing   string `protobuf:"bytes,25,opt,name=replacing,proto3" json:"replacing,omitempty"`

@@ -22,7 +22,7 @@ type house struct {
 	*Control
 	view *view.Projection
 	end  context.CancelFunc // of the daemon's life
-	// obey answers a command; nil answers nothing. The function that it returns runs afterwards, unless the command is refused.
+	// obey answers a command; nil answers nothing. Afterwards, when it isn't refused, what happens later.
 	obey      func(to messages.ActorID, m proto.Message) (messages.Reply, error)
 	asked     []string
 	live      []messages.ActorID
@@ -72,7 +72,7 @@ func (h *house) Health() messages.Health {
 	return messages.Health{OldestUndecided: 2 * time.Second, JournalLag: 7, Reasons: []string{"slow"}}
 }
 
-// Ensure stands for the gateway: it asks the model's actor and waits for its view.
+// Ensure is a gateway in short: it asks the model's actor and waits for its view.
 func (h *house) Ensure(ctx context.Context, name string) error {
 	id := messages.ModelActor("h", name)
 	before := h.view.Model(id).GetAttempt()
@@ -151,7 +151,7 @@ func is(t *testing.T, err error, code messages.Code, subject, text string) {
 	}
 }
 
-// Status, Queue and Swaps show what is known; a host without a view is no error.
+// Status, Queue and Swaps show what is known; a host that never spoke is no error.
 func TestStatus(t *testing.T) {
 	h := open()
 	h.queued = []*messages.ModelView{{Name: "tiny", Queued: 2}}
@@ -195,9 +195,9 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// The host decides over rollouts; the operation passes its refusal on, and an answer of another type is a bug.
+// A rollout is the host's to decide; its refusal is the operation's, and another answer than its own is a bug.
 func TestSwapsAskTheHost(t *testing.T) {
-	refused := messages.NewError(messages.FailedPrecondition, "host/h", "an exchange runs already")
+	refused := messages.NewError(messages.FailedPrecondition, "host/h", "a rollout runs already")
 	for name, ask := range map[string]func(*house) (*messages.SwapReply, error){
 		"SwapModel": func(h *house) (*messages.SwapReply, error) { return h.StartSwap(t.Context(), &messages.SwapModel{}) },
 		"PromoteSwap": func(h *house) (*messages.SwapReply, error) {
@@ -251,7 +251,7 @@ func TestApplyConfig(t *testing.T) {
 	}
 }
 
-// A subject is a model by name or alias, a remembered request, or an id that may be in the journal.
+// A subject is a model by name or alias, a request that is remembered, or an id that only the journal may know.
 func TestWhy(t *testing.T) {
 	h := open()
 	h.shows(tiny(messages.ModelView_ready, 1))

@@ -31,7 +31,7 @@ func (x *index) concerned(f fact) []string {
 	case *messages.PlacementPostponed:
 		add(e.Holder)
 	case *messages.RolloutStarted, *messages.RolloutCanaried, *messages.RolloutPromoted, *messages.RolloutRolledBack, *messages.RouteDropped:
-		r, _ := x.latest.exchangeOf(f)
+		r, _ := x.latest.routedOf(f)
 		add(r.to, r.from)
 	case *messages.PressureRelieved:
 		add(modelsOf(e.Victims)...)

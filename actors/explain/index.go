@@ -119,7 +119,7 @@ func (x *index) story(model string) *story {
 // noteOn says what an event leaves out: which models a rollout is about, and which holders stayed on a device when others had to leave it.
 func (x *index) noteOn(f fact) string {
 	if f.actor.Kind == messages.KindHost {
-		return x.latest.exchangeNote(f)
+		return x.latest.routedNote(f)
 	}
 	if e, ok := f.event.(*messages.PlacementDecided); ok && len(e.GetPlacement().GetVictims()) > 0 {
 		return x.latest.stayed(e.Placement, f.at)

@@ -63,7 +63,7 @@ func (r *reading) explainPlacement(made *fact, p Present) *messages.Explanation 
 	case *messages.PressureRelieved:
 		out.Summary = fmt.Sprintf("Decision %d at %s relieves %s (%s): %s has to leave, and %d of %d left so far.", made.sequence, moment(made.at),
 			short(e.Gpu), e.Reason, victims(e.Victims), r.evictions(), len(e.Victims))
-		out.WouldChange = []string{"a higher resources.eviction_threshold_pct, or a pin on who shall stay"}
+		out.WouldChange = []string{"a higher resources.eviction_threshold_pct, or a pin on the models to keep"}
 	case *messages.PlacementDecided:
 		c := choiceOf(made)
 		out.Summary = fmt.Sprintf("Decision %d at %s placed %s on %s by %s; it needs %s. %s", made.sequence, moment(made.at), r.want(e.GetPlacement()), spots(e.GetPlacement()), e.Policy, needed(e.GetPlacement().Bytes(), e.Source.String()), r.outcome())

@@ -10,21 +10,21 @@ import (
 	"modelops/messages"
 )
 
-// exchange is a rollout with its models as actors.
-type exchange struct{ name, from, to string }
+// routed is a rollout with its models as actors.
+type routed struct{ name, from, to string }
 
-func exchangeOf(on messages.ActorID, name, from, to string) exchange {
-	return exchange{name, messages.ModelActor(on.ID, from).String(), messages.ModelActor(on.ID, to).String()}
+func routedOf(on messages.ActorID, name, from, to string) routed {
+	return routed{name, messages.ModelActor(on.ID, from).String(), messages.ModelActor(on.ID, to).String()}
 }
 
-// exchangeOf is the rollout that a host's event is about; false for other events, and when a later rollout of the name took its place.
-func (l *latest) exchangeOf(f fact) (exchange, bool) {
+// routedOf is the rollout that a host's event is about; false for other events, and when a later rollout of the name took its place.
+func (l *latest) routedOf(f fact) (routed, bool) {
 	var id string
 	switch e := f.event.(type) {
 	case *messages.RolloutStarted:
-		return exchangeOf(f.actor, e.Name, e.From, e.To), true
+		return routedOf(f.actor, e.Name, e.From, e.To), true
 	case *messages.RouteDropped:
-		return exchange{name: e.Name, to: messages.ModelActor(f.actor.ID, e.To).String()}, true
+		return routed{name: e.Name, to: messages.ModelActor(f.actor.ID, e.To).String()}, true
 	case *messages.RolloutCanaried:
 		id = e.Id
 	case *messages.RolloutPromoted:
@@ -32,20 +32,20 @@ func (l *latest) exchangeOf(f fact) (exchange, bool) {
 	case *messages.RolloutRolledBack:
 		id = e.Id
 	default:
-		return exchange{}, false
+		return routed{}, false
 	}
 	s, _ := stateOf[host.State](l, f.actor.String())
-	for _, w := range s.Swaps {
+	for _, w := range s.Rollouts {
 		if w.ID == id {
-			return exchangeOf(f.actor, w.Name, w.From, w.To), true
+			return routedOf(f.actor, w.Name, w.From, w.To), true
 		}
 	}
-	return exchange{}, false
+	return routed{}, false
 }
 
 // foldRollout notes which decision brought a name's rollout to its phase. The host's state has taken the event already.
 func (l *latest) foldRollout(f fact) {
-	x, ok := l.exchangeOf(f)
+	x, ok := l.routedOf(f)
 	if !ok {
 		return
 	}
@@ -61,9 +61,9 @@ func (l *latest) foldRollout(f fact) {
 	l.rollouts[key] = r
 }
 
-// exchangeNote says which models a rollout's event is about: it names the rollout only.
-func (l *latest) exchangeNote(f fact) string {
-	x, ok := l.exchangeOf(f)
+// routedNote says which models a rollout's event is about: it names the rollout only.
+func (l *latest) routedNote(f fact) string {
+	x, ok := l.routedOf(f)
 	if !ok {
 		return ""
 	}
@@ -81,7 +81,7 @@ func (l *latest) exchangeNote(f fact) string {
 func hostText(f fact) string {
 	switch e := f.event.(type) {
 	case *messages.RolloutStarted:
-		text := fmt.Sprintf("%s shall be answered by %s instead of %s", e.Name, e.To, e.From)
+		text := fmt.Sprintf("%s is to be answered by %s instead of %s", e.Name, e.To, e.From)
 		if e.Undoes != "" {
 			return text + ", to take back what was swapped, as soon as it is ready"
 		}
@@ -107,7 +107,7 @@ func (r *reading) answers() string {
 	var out []string
 	for _, s := range r.latest.hosts() {
 		names := slices.Sorted(maps.Keys(s.Routes))
-		names = append(names, slices.Sorted(maps.Keys(s.Swaps))...)
+		names = append(names, slices.Sorted(maps.Keys(s.Rollouts))...)
 		slices.Sort(names)
 		for _, name := range slices.Compact(names) {
 			out = append(out, r.answersName(s, name)...)
@@ -130,15 +130,15 @@ func (r *reading) answersName(s host.State, name string) (out []string) {
 			out = append(out, fmt.Sprintf("%s is answered by %s instead, by a swap that decision %d promoted.", name, short(to), past.promoted))
 		}
 	}
-	w := s.Swaps[name]
-	x := exchangeOf(s.ID, name, w.From, w.To)
+	w := s.Rollouts[name]
+	x := routedOf(s.ID, name, w.From, w.To)
 	switch {
 	case w.Phase == host.Trying && x.to == r.model:
 		out = append(out, fmt.Sprintf("It is tried for %s since decision %d, beside %s.", name, past.step, short(x.from)))
 	case w.Phase == host.Trying && x.from == r.model:
 		out = append(out, fmt.Sprintf("%s is tried in its place for %s since decision %d.", short(x.to), name, past.step))
 	case w.Phase == host.Preparing && x.to == r.model:
-		out = append(out, fmt.Sprintf("It shall answer %s instead of %s (decision %d).", name, short(x.from), past.step))
+		out = append(out, fmt.Sprintf("It is to answer %s instead of %s (decision %d).", name, short(x.from), past.step))
 	}
 	return out
 }

@@ -239,14 +239,14 @@ func napText(f fact) string {
 func crewText(f fact) string {
 	switch e := f.event.(type) {
 	case *messages.ModelScaled:
-		return fmt.Sprintf("%d workers shall serve it: %s", e.Replicas, e.Reason)
+		return fmt.Sprintf("%d workers serve it: %s", e.Replicas, e.Reason)
 	case *messages.ReplicaSettled:
 		if e.Up {
 			return "its replica " + e.Replica + " is asked for"
 		}
 		return "its replica " + e.Replica + " is dismissed"
 	case *messages.WorkerDegraded:
-		return fmt.Sprintf("the worker of %s (attempt %d) doesn't do its work: %s; %s shall take its place", e.Replica, e.Attempt, e.Reason, e.Replacement)
+		return fmt.Sprintf("the worker of %s (attempt %d) doesn't do its work: %s; %s replaces it", e.Replica, e.Attempt, e.Reason, e.Replacement)
 	case *messages.WorkerReplaced:
 		return fmt.Sprintf("%s is ready, so the degraded worker of %s goes and starts anew", e.Replacement, e.Replica)
 	case *messages.ReplacementFailed:

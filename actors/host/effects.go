@@ -75,8 +75,8 @@ func (judge) Pace() (first, longest time.Duration) {
 // Owed lists the next step of each rollout.
 func Owed(s State) []entity.Effect {
 	var out []entity.Effect
-	for _, name := range slices.Sorted(maps.Keys(s.Swaps)) {
-		w := s.Swaps[name]
+	for _, name := range slices.Sorted(maps.Keys(s.Rollouts)) {
+		w := s.Rollouts[name]
 		first := prepare{w.ID, name, w.To, s.ID.ID, time.Duration(w.ReadySeconds) * time.Second}
 		switch w.Phase {
 		case Preparing:
@@ -138,7 +138,7 @@ func (p ports) ensure(ctx context.Context, e prepare) error {
 	defer cancel()
 	model := messages.ModelActor(e.Host, e.Model)
 	for {
-		_, err := p.Door.Ask(ctx, model, &messages.EnsureModel{Reason: "it shall answer " + e.Name})
+		_, err := p.Door.Ask(ctx, model, &messages.EnsureModel{Reason: "it is to answer " + e.Name})
 		if err == nil {
 			err = p.Models.AwaitReady(ctx, e.Model)
 		}

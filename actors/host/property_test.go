@@ -41,7 +41,7 @@ func (w *town) do(c proto.Message) {
 // swaps are the ids that may be reported, and one that no rollout has.
 func (w *town) swaps() []string {
 	out := []string{"id-0"}
-	for _, s := range w.m.State.Swaps {
+	for _, s := range w.m.State.Rollouts {
 		out = append(out, s.ID)
 	}
 	slices.Sort(out)
@@ -59,7 +59,7 @@ func (w *town) check(t *rapid.T) {
 			t.Fatalf("%s tries %v", r.Name, r)
 		}
 	}
-	for _, s := range w.m.State.Swaps {
+	for _, s := range w.m.State.Rollouts {
 		if s.running() && (known.model(s.To) == nil || known.model(s.From) == nil || s.From == s.To) {
 			t.Fatalf("a swap goes on with what isn't declared: %+v", s)
 		}

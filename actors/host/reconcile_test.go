@@ -178,14 +178,14 @@ func TestWithdrawn(t *testing.T) {
 		host    *messages.HostView
 		reviews bool
 	}{
-		"nothing leads there":   {nil, false},
-		"a route":               {&messages.HostView{Routes: []*messages.Route{{Name: "chat", To: "m"}}}, true},
-		"a canary":              {&messages.HostView{Routes: []*messages.Route{{Name: "chat", To: "x", Canary: "m"}}}, true},
-		"another route":         {&messages.HostView{Routes: []*messages.Route{{Name: "m", To: "x"}}}, false},
-		"an exchange to it":     {&messages.HostView{Swaps: []*messages.SwapReply{{To: "m", Phase: messages.SwapReply_preparing}}}, true},
-		"an exchange from it":   {&messages.HostView{Swaps: []*messages.SwapReply{{From: "m", Phase: messages.SwapReply_trying}}}, true},
-		"one that is over":      {&messages.HostView{Swaps: []*messages.SwapReply{{To: "m", Phase: messages.SwapReply_promoted}}}, false},
-		"an exchange of others": {&messages.HostView{Swaps: []*messages.SwapReply{{To: "x", From: "y", Phase: messages.SwapReply_trying}}}, false},
+		"nothing leads there": {nil, false},
+		"a route":             {&messages.HostView{Routes: []*messages.Route{{Name: "chat", To: "m"}}}, true},
+		"a canary":            {&messages.HostView{Routes: []*messages.Route{{Name: "chat", To: "x", Canary: "m"}}}, true},
+		"another route":       {&messages.HostView{Routes: []*messages.Route{{Name: "m", To: "x"}}}, false},
+		"a rollout to it":     {&messages.HostView{Swaps: []*messages.SwapReply{{To: "m", Phase: messages.SwapReply_preparing}}}, true},
+		"a rollout from it":   {&messages.HostView{Swaps: []*messages.SwapReply{{From: "m", Phase: messages.SwapReply_trying}}}, true},
+		"one that is over":    {&messages.HostView{Swaps: []*messages.SwapReply{{To: "m", Phase: messages.SwapReply_promoted}}}, false},
+		"a rollout of others": {&messages.HostView{Swaps: []*messages.SwapReply{{To: "x", From: "y", Phase: messages.SwapReply_trying}}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := &orders{}

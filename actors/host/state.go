@@ -21,8 +21,8 @@ type State struct {
 	GaveUp    map[string]string // actor -> why
 	// Routes are the names that another model answers than the declarations say: name -> model.
 	Routes map[string]string
-	// Swaps are the latest rollouts, by name.
-	Swaps map[string]Swap
+	// Rollouts are the latest rollouts, by name.
+	Rollouts map[string]Rollout
 	// Losers are the models that lost a rollout and aren't unloaded yet, by the rollout's id.
 	Losers map[string]Loser
 }
@@ -80,8 +80,8 @@ func without[V any](m map[string]V, key string) map[string]V {
 func View(s State) proto.Message {
 	v := &messages.HostView{Host: s.ID.ID, BootId: s.BootID, Boots: s.Boots, Version: s.Version, ConfigRevision: s.Revision,
 		Running: s.Running, StartedMs: s.StartedMS, GaveUp: slices.Sorted(maps.Keys(s.GaveUp)), Routes: s.routes()}
-	for _, name := range slices.Sorted(maps.Keys(s.Swaps)) {
-		v.Swaps = append(v.Swaps, s.Swaps[name].reply())
+	for _, name := range slices.Sorted(maps.Keys(s.Rollouts)) {
+		v.Swaps = append(v.Swaps, s.Rollouts[name].reply())
 	}
 	return v
 }

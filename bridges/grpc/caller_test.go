@@ -15,7 +15,7 @@ import (
 	"modelops/messages"
 )
 
-// knowsAlice refuses every key but alice's, and requests without one.
+// knowsAlice refuses every key but hers, and those who have none.
 func knowsAlice(c messages.Credentials) (messages.Principal, error) {
 	key := c.Key
 	if key == "" && c.For != messages.Role_INFER {
@@ -27,8 +27,8 @@ func knowsAlice(c messages.Credentials) (messages.Principal, error) {
 	return messages.Principal{}, messages.NewError(messages.Unauthenticated, "API key", "it is unknown")
 }
 
-// asker answers with the caller's name, after a wait at position 2.
-func asker(ctx context.Context, r *messages.InferenceRequest, _ func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
+// tellsCaller answers with the caller, after a wait at place 2.
+func tellsCaller(ctx context.Context, r *messages.InferenceRequest, _ func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
 	a := messages.CallerFrom(ctx)
 	a.OnQueued(messages.QueuePlace{Position: 2, Expected: 1500 * time.Millisecond})
 	a.OnQueued(messages.QueuePlace{Position: 1})
@@ -43,7 +43,7 @@ func asker(ctx context.Context, r *messages.InferenceRequest, _ func(*messages.I
 }
 
 func TestCallersAndPlaces(t *testing.T) {
-	_, conn := open(t, Options{Authenticate: knowsAlice, Gateway: &gateway{infer: asker}})
+	_, conn := open(t, Options{Authenticate: knowsAlice, Gateway: &gateway{infer: tellsCaller}})
 	client := messages.NewModelOpsClient(conn)
 	ask := func() *messages.InferenceRequest {
 		return &messages.InferenceRequest{ModelName: "tiny", Prompt: "x", RequestId: "r1", Parameters: map[string]string{"keep_alive": `"5m"`, "seed": "1"}}
@@ -72,7 +72,7 @@ func TestCallersAndPlaces(t *testing.T) {
 }
 
 func TestUnknownCallers(t *testing.T) {
-	_, conn := open(t, Options{Authenticate: knowsAlice, Operations: &control{}, Gateway: &gateway{infer: asker}})
+	_, conn := open(t, Options{Authenticate: knowsAlice, Operations: &control{}, Gateway: &gateway{infer: tellsCaller}})
 	client := messages.NewModelOpsClient(conn)
 	for _, ctx := range []context.Context{t.Context(), metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer wrong")} {
 		_, err := client.Infer(ctx, &messages.InferenceRequest{ModelName: "tiny", Prompt: "x"})
@@ -96,7 +96,7 @@ func TestUnknownCallers(t *testing.T) {
 }
 
 func TestKeepAliveIsStrict(t *testing.T) {
-	_, conn := open(t, Options{Gateway: &gateway{infer: asker}})
+	_, conn := open(t, Options{Gateway: &gateway{infer: tellsCaller}})
 	_, err := messages.NewModelOpsClient(conn).Infer(t.Context(), &messages.InferenceRequest{ModelName: "tiny", Prompt: "x", Parameters: map[string]string{"keep_alive": "soon"}})
 	if status.Code(err) != codes.InvalidArgument {
 		t.Error(err)

@@ -32,12 +32,12 @@ func (s *Server) Infer(ctx context.Context, r *messages.InferenceRequest) (*mess
 
 // infer brings a request to the gateway and notes in its answer how it waited.
 func (s *Server) infer(ctx context.Context, r *messages.InferenceRequest, caller messages.Principal, arrival *messages.Arrival, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
-	asker := messages.Caller{Principal: caller, RequestID: r.RequestId, OnQueued: arrival.Told}
+	c := messages.Caller{Principal: caller, RequestID: r.RequestId, OnQueued: arrival.Told}
 	var err error
-	if asker.KeepAlive, err = messages.TakeKeepAlive(r); err != nil {
+	if c.KeepAlive, err = messages.TakeKeepAlive(r); err != nil {
 		return nil, err
 	}
-	response, err := s.Gateway.Infer(messages.WithCaller(ctx, asker), r, emit)
+	response, err := s.Gateway.Infer(messages.WithCaller(ctx, c), r, emit)
 	arrival.Note(response)
 	return response, err
 }

@@ -13,7 +13,7 @@ import (
 	"modelops/messages"
 )
 
-// knowsAlice refuses every key but alice's, and requests without one.
+// knowsAlice refuses every key but hers, and those who have none.
 func knowsAlice(c messages.Credentials) (messages.Principal, error) {
 	key := c.Key
 	if key == "" && c.For != messages.Role_INFER {
@@ -25,8 +25,8 @@ func knowsAlice(c messages.Credentials) (messages.Principal, error) {
 	return messages.Principal{}, messages.NewError(messages.Unauthenticated, "API key", "it is unknown")
 }
 
-// asker answers with the caller's name, after a wait at position 2.
-func asker(ctx context.Context, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
+// tellsCaller answers with the caller, after a wait at place 2.
+func tellsCaller(ctx context.Context, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
 	a := messages.CallerFrom(ctx)
 	a.OnQueued(messages.QueuePlace{Position: 2, Expected: 1500 * time.Millisecond})
 	keep := "as declared"
@@ -45,7 +45,7 @@ func asker(ctx context.Context, r *messages.InferenceRequest, emit func(*message
 }
 
 func TestCallersAndPlaces(t *testing.T) {
-	_, nc := open(t, Options{Authenticate: knowsAlice, Gateway: &gateway{infer: asker}})
+	_, nc := open(t, Options{Authenticate: knowsAlice, Gateway: &gateway{infer: tellsCaller}})
 	for _, header := range []nats.Header{{"Authorization": {"Bearer alice-key"}}, {"authorization": {"Bearer alice-key"}}, {"x-api-key": {"alice-key"}}} {
 		for _, body := range []string{
 			`{"prompt":"x","request_id":"r1","parameters":{"keep_alive":"0"}}`, `{"model":"tiny","messages":[{"role":"user","content":"x"}],"request_id":"r1","keep_alive":0}`,
@@ -63,7 +63,7 @@ func TestCallersAndPlaces(t *testing.T) {
 }
 
 func TestUnknownCallers(t *testing.T) {
-	_, nc := open(t, Options{Authenticate: knowsAlice, Gateway: &gateway{infer: asker}})
+	_, nc := open(t, Options{Authenticate: knowsAlice, Gateway: &gateway{infer: tellsCaller}})
 	for _, c := range []struct {
 		subject string
 		header  nats.Header
@@ -80,7 +80,7 @@ func TestUnknownCallers(t *testing.T) {
 }
 
 func TestKeepAliveIsStrict(t *testing.T) {
-	_, nc := open(t, Options{Gateway: &gateway{infer: asker}})
+	_, nc := open(t, Options{Gateway: &gateway{infer: tellsCaller}})
 	if m := request(t, nc, "infer.tiny", `{"prompt":"x","parameters":{"keep_alive":"soon"}}`, nil); m.Header.Get(micro.ErrorCodeHeader) != "400" {
 		t.Errorf("%v %s", m.Header, m.Data)
 	}

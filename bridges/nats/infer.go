@@ -26,11 +26,11 @@ func (a *API) infer(ctx context.Context, c *call) error {
 	}
 	defer leave()
 	var arrival messages.Arrival
-	asker := messages.Caller{Principal: c.principal, RequestID: c.id, OnQueued: arrival.Told}
-	if asker.KeepAlive, err = messages.TakeKeepAlive(r); err != nil {
+	caller := messages.Caller{Principal: c.principal, RequestID: c.id, OnQueued: arrival.Told}
+	if caller.KeepAlive, err = messages.TakeKeepAlive(r); err != nil {
 		return err
 	}
-	ctx = messages.WithCaller(messages.WithMeta(ctx, c.meta()), asker)
+	ctx = messages.WithCaller(messages.WithMeta(ctx, c.meta()), caller)
 	var emit func(*messages.InferenceChunk) error
 	if c.stream {
 		emit = func(chunk *messages.InferenceChunk) error {

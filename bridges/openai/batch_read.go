@@ -67,10 +67,10 @@ func (m *member) sharedKey() string {
 		}
 		key.WriteByte('\n')
 	}
-	asker := messages.CallerFrom(x.ctx)
-	line(x.r.URL.Path, x.r.URL.RawQuery, x.q.model, asker.Class, string(m.items[0][:1]))
-	if asker.KeepAlive != nil {
-		line("keep", asker.KeepAlive.String())
+	caller := messages.CallerFrom(x.ctx)
+	line(x.r.URL.Path, x.r.URL.RawQuery, x.q.model, caller.Class, string(m.items[0][:1]))
+	if caller.KeepAlive != nil {
+		line("keep", caller.KeepAlive.String())
 	}
 	for _, p := range m.rest {
 		line(p.name)

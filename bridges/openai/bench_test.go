@@ -60,7 +60,7 @@ func BenchmarkPassThrough(b *testing.B) {
 
 // alternate asks one and the other in turn, so that both meet the same noise of the machine.
 func alternate(b *testing.B, bare, ours string) {
-	ask, done := asker(b)
+	ask, done := chatter(b)
 	defer done()
 	var took [2][]time.Duration
 	for b.Loop() {
@@ -79,7 +79,7 @@ func alternate(b *testing.B, bare, ours string) {
 
 func drive(b *testing.B, base string) {
 	b.ReportAllocs()
-	ask, done := asker(b)
+	ask, done := chatter(b)
 	defer done()
 	b.SetParallelism(16)
 	b.RunParallel(func(pb *testing.PB) {
@@ -89,8 +89,8 @@ func drive(b *testing.B, base string) {
 	})
 }
 
-// asker is a client with connections of its own that sends short chats.
-func asker(b *testing.B) (ask func(base string), done func()) {
+// chatter is a client with connections of its own that asks for a short chat.
+func chatter(b *testing.B) (ask func(base string), done func()) {
 	transport := newTransport(true)
 	client := &http.Client{Transport: transport}
 	body := `{"model":"tiny","messages":[{"role":"user","content":"` + strings.Repeat("a word ", 60) + `"}],"max_tokens":5}`

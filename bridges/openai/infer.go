@@ -29,7 +29,7 @@ type exchange struct {
 	id      string
 	ctx     context.Context
 	began   time.Time
-	asker   messages.Caller
+	caller  messages.Caller
 	q       *question
 	pulse   *pulse
 	// model is the name for logs and metrics: as asked for until a grant resolves it.
@@ -71,10 +71,10 @@ func (a *API) infer(w http.ResponseWriter, r *http.Request, rt route, id string)
 	if x.q.stream && a.heartbeat > 0 {
 		x.pulse = startPulse(w, a.heartbeat, a.queuePatience)
 		defer x.pulse.stop()
-		x.asker.OnQueued = x.pulse.told
+		x.caller.OnQueued = x.pulse.told
 	}
-	x.asker.KeepAlive = x.q.keepAlive
-	x.ctx = messages.WithCaller(x.ctx, x.asker)
+	x.caller.KeepAlive = x.q.keepAlive
+	x.ctx = messages.WithCaller(x.ctx, x.caller)
 	if m := a.memberOf(x); m != nil {
 		x.together(m)
 	} else {
@@ -91,7 +91,7 @@ func (x *exchange) admit() *refusal {
 	if bad != nil {
 		return bad
 	}
-	x.asker = messages.Caller{Principal: caller, RequestID: x.id}
+	x.caller = messages.Caller{Principal: caller, RequestID: x.id}
 	x.ctx = messages.WithMeta(x.ctx, messages.Meta{Correlation: x.id, Caller: caller.Fingerprint})
 	return nil
 }
@@ -208,7 +208,7 @@ func (x *exchange) report() {
 	if x.status == 0 {
 		x.status = http.StatusInternalServerError // a panic passes by
 	}
-	x.observe.ObserveRequest(x.model, strconv.Itoa(x.status), cmp.Or(x.asker.Class, anyClass), took)
+	x.observe.ObserveRequest(x.model, strconv.Itoa(x.status), cmp.Or(x.caller.Class, anyClass), took)
 	if x.cause == nil || x.status < 500 {
 		return
 	}

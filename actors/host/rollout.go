@@ -18,8 +18,8 @@ const (
 	RolledBack = messages.SwapReply_rolled_back
 )
 
-// Swap is one rollout: another model is to answer a name.
-type Swap struct {
+// Rollout is one rollout: another model is to answer a name.
+type Rollout struct {
 	ID       string
 	Name     string // that callers use
 	From, To string // models
@@ -43,41 +43,41 @@ type Loser struct {
 	Tried bool `json:",omitempty"` // it was the new one and failed its trial
 }
 
-func (w Swap) running() bool { return w.Phase == Preparing || w.Phase == Trying }
+func (w Rollout) running() bool { return w.Phase == Preparing || w.Phase == Trying }
 
-func (w Swap) share() uint32 {
+func (w Rollout) share() uint32 {
 	if w.CanaryPct == 0 {
 		return 100
 	}
 	return w.CanaryPct
 }
 
-func (w Swap) reply() *messages.SwapReply {
+func (w Rollout) reply() *messages.SwapReply {
 	return &messages.SwapReply{Id: w.ID, Name: w.Name, From: w.From, To: w.To, Phase: w.Phase, Reason: w.Reason}
 }
 
-// swap finds the rollout that a report is about; false when another one took its place.
-func (s State) swap(id string) (Swap, bool) {
-	for _, w := range s.Swaps {
+// rollout finds the rollout that a report is about; false when another one took its place.
+func (s State) rollout(id string) (Rollout, bool) {
+	for _, w := range s.Rollouts {
 		if w.ID == id {
 			return w, true
 		}
 	}
-	return Swap{}, false
+	return Rollout{}, false
 }
 
 // step brings a rollout to its next phase.
 func (s State) step(id string, to Phase, reason string) State {
-	if w, ok := s.swap(id); ok {
+	if w, ok := s.rollout(id); ok {
 		w.Phase, w.Reason = to, reason
-		s.Swaps = with(s.Swaps, w.Name, w)
+		s.Rollouts = with(s.Rollouts, w.Name, w)
 	}
 	return s
 }
 
 // started begins a rollout. Neither of its models is to be unloaded for a former one any more.
 func started(s State, e *messages.RolloutStarted) State {
-	s.Swaps = with(s.Swaps, e.Name, Swap{ID: e.Id, Name: e.Name, From: e.From, To: e.To, Phase: Preparing, CanaryPct: e.CanaryPct, MinRequests: e.MinRequests,
+	s.Rollouts = with(s.Rollouts, e.Name, Rollout{ID: e.Id, Name: e.Name, From: e.From, To: e.To, Phase: Preparing, CanaryPct: e.CanaryPct, MinRequests: e.MinRequests,
 		JudgeSeconds: e.JudgeSeconds, MaxErrorPct: e.MaxErrorPct, ReadySeconds: e.ReadySeconds, Declared: e.Declared, Resident: e.Resident, Undoes: e.Undoes})
 	for id, l := range s.Losers {
 		if l.Model == e.To || l.Model == e.From {
@@ -88,7 +88,7 @@ func started(s State, e *messages.RolloutStarted) State {
 }
 
 func promoted(s State, e *messages.RolloutPromoted) State {
-	w, ok := s.swap(e.Id)
+	w, ok := s.rollout(e.Id)
 	if !ok {
 		return s
 	}
@@ -103,7 +103,7 @@ func promoted(s State, e *messages.RolloutPromoted) State {
 }
 
 func rolledBack(s State, e *messages.RolloutRolledBack) State {
-	w, ok := s.swap(e.Id)
+	w, ok := s.rollout(e.Id)
 	if !ok {
 		return s
 	}
@@ -120,7 +120,7 @@ func (s State) routes() []*messages.Route {
 	for name, to := range s.Routes {
 		all[name] = &messages.Route{Name: name, To: to}
 	}
-	for name, w := range s.Swaps {
+	for name, w := range s.Rollouts {
 		if w.Phase == Trying {
 			all[name] = &messages.Route{Name: name, To: w.From, Canary: w.To, SharePct: w.share(), Swap: w.ID}
 		}
@@ -134,8 +134,8 @@ func (s State) routes() []*messages.Route {
 
 // needed says which name leads to a model, or is about to, by a route or a rollout; empty when none does.
 func (s State) needed(model string) string {
-	for _, name := range slices.Sorted(maps.Keys(s.Swaps)) {
-		if w := s.Swaps[name]; w.running() && (w.To == model || w.From == model) {
+	for _, name := range slices.Sorted(maps.Keys(s.Rollouts)) {
+		if w := s.Rollouts[name]; w.running() && (w.To == model || w.From == model) {
 			return name
 		}
 	}

@@ -31,7 +31,7 @@ func swapModel(s State, c *messages.SwapModel, at entity.Stamp) (entity.Verdict,
 	if err != nil {
 		return entity.Verdict{}, err
 	}
-	if w := s.Swaps[c.Name]; w.running() {
+	if w := s.Rollouts[c.Name]; w.running() {
 		if w.To == e.To {
 			return told(w), nil
 		}
@@ -63,7 +63,7 @@ func orElse(v, otherwise uint32) uint32 {
 func proportions(host messages.ActorID, c *messages.SwapModel) error {
 	switch {
 	case c.Name == "" || c.To == "":
-		return messages.NewError(messages.InvalidArgument, host.String(), "a swap needs a name and the model that shall answer it").WithHint("modelops swap NAME=MODEL")
+		return messages.NewError(messages.InvalidArgument, host.String(), "a swap needs a name and the model to answer it").WithHint("modelops swap NAME=MODEL")
 	case c.CanaryPct > 100:
 		return messages.Errorf(messages.InvalidArgument, c.Name, "a share of %d %% is more than all requests", c.CanaryPct)
 	case c.MaxErrorPct > 100:
@@ -99,18 +99,18 @@ func (s State) swapTo(name, to string, declared []*messages.DeclaredModel) (*mes
 
 // begun is the verdict that a rollout began, answered as the state will show it.
 func begun(s State, e *messages.RolloutStarted) entity.Verdict {
-	v := told(started(s, e).Swaps[e.Name])
+	v := told(started(s, e).Rollouts[e.Name])
 	v.Events = []proto.Message{e}
 	return v
 }
 
 // told answers with a rollout as it is.
-func told(w Swap) entity.Verdict {
+func told(w Rollout) entity.Verdict {
 	return entity.Verdict{Answer: func(uint64) proto.Message { return w.reply() }}
 }
 
 func promoteSwap(s State, c *messages.PromoteSwap, now *timestamppb.Timestamp) (entity.Verdict, error) {
-	switch w := s.Swaps[c.Name]; w.Phase {
+	switch w := s.Rollouts[c.Name]; w.Phase {
 	case Trying:
 		return w.promote("asked to promote it", now), nil
 	case Promoted:
@@ -122,7 +122,7 @@ func promoteSwap(s State, c *messages.PromoteSwap, now *timestamppb.Timestamp) (
 }
 
 func rollbackSwap(s State, c *messages.RollbackSwap, at entity.Stamp) (entity.Verdict, error) {
-	w := s.Swaps[c.Name]
+	w := s.Rollouts[c.Name]
 	switch {
 	case w.running():
 		return w.rollBack(orReason(c.Reason), timestamppb.New(at.Now)), nil
@@ -150,14 +150,14 @@ func orReason(given string) string {
 	return given
 }
 
-func (w Swap) promote(reason string, now *timestamppb.Timestamp) entity.Verdict {
+func (w Rollout) promote(reason string, now *timestamppb.Timestamp) entity.Verdict {
 	w.Phase, w.Reason = Promoted, reason
 	v := told(w)
 	v.Events = []proto.Message{&messages.RolloutPromoted{Id: w.ID, Reason: reason, At: now}}
 	return v
 }
 
-func (w Swap) rollBack(reason string, now *timestamppb.Timestamp) entity.Verdict {
+func (w Rollout) rollBack(reason string, now *timestamppb.Timestamp) entity.Verdict {
 	w.Phase, w.Reason = RolledBack, reason
 	v := told(w)
 	v.Events = []proto.Message{&messages.RolloutRolledBack{Id: w.ID, Reason: reason, At: now}}
@@ -165,7 +165,7 @@ func (w Swap) rollBack(reason string, now *timestamppb.Timestamp) entity.Verdict
 }
 
 func reportReady(s State, c *messages.ReportRolloutReady, now *timestamppb.Timestamp) (entity.Verdict, error) {
-	w, _ := s.swap(c.Id)
+	w, _ := s.rollout(c.Id)
 	switch {
 	case w.Phase != Preparing:
 		return stale()
@@ -176,7 +176,7 @@ func reportReady(s State, c *messages.ReportRolloutReady, now *timestamppb.Times
 }
 
 func reportFailed(s State, c *messages.ReportRolloutFailed, now *timestamppb.Timestamp) (entity.Verdict, error) {
-	w, _ := s.swap(c.Id)
+	w, _ := s.rollout(c.Id)
 	if w.Phase != Preparing {
 		return stale()
 	}
@@ -189,7 +189,7 @@ func reportFailed(s State, c *messages.ReportRolloutFailed, now *timestamppb.Tim
 
 // reportJudged compares the failures with the bound of the trial.
 func reportJudged(s State, c *messages.ReportRolloutJudged, now *timestamppb.Timestamp) (entity.Verdict, error) {
-	w, _ := s.swap(c.Id)
+	w, _ := s.rollout(c.Id)
 	within := time.Duration(w.JudgeSeconds) * time.Second
 	switch {
 	case w.Phase != Trying:
@@ -225,8 +225,8 @@ func reviewRoutes(s State, c *messages.ReviewRoutes, at entity.Stamp) (entity.Ve
 	now := timestamppb.New(at.Now)
 	gone := func(model string) bool { return slices.Contains(c.Withdrawn, model) }
 	var v entity.Verdict
-	for _, name := range slices.Sorted(maps.Keys(s.Swaps)) {
-		switch w := s.Swaps[name]; {
+	for _, name := range slices.Sorted(maps.Keys(s.Rollouts)) {
+		switch w := s.Rollouts[name]; {
 		case !w.running():
 		case gone(w.To):
 			v.Events = append(v.Events, w.rollBack(w.To+" is withdrawn", now).Events...)
