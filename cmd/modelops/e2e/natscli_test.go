@@ -42,7 +42,7 @@ func TestNatsCLI(t *testing.T) {
 		{"models.list", req("models.list", ""), false, []string{`"name":"tiny"`}},
 		{"models.load", req("models.load.lazy", ""), false, []string{`"success":true`}},
 		{"models.unload", req("models.unload.lazy", ""), false, []string{`"success":true`}},
-		{"state", req("state", `{"actor":"model/main_pc/tiny"}`), false, []string{`"state_json"`, `"owed":["watch/1"]`}},
+		{"state", req("state", `{"actor":"model/main_pc/tiny"}`), false, []string{`"state_json"`, `"watch/1"`}},
 		{"state of nobody", req("state", `{"actor":"model/main_pc/nope"}`), false, []string{"Nats-Service-Error-Code: 404"}},
 		{"health", req("health", ""), false, []string{`"ok":true`}},
 		{"version", req("version", ""), false, []string{`"host":"main_pc"`}},

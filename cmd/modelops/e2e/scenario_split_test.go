@@ -263,7 +263,7 @@ func TestDefragProposed(t *testing.T) {
 	if n := d.evictions(smalls...); n != 2 {
 		t.Errorf("%d had to leave for it", n)
 	}
-	d.prints("why big", "nobody would have to leave if these moved", "modelops defrag --for")
+	d.prints("why big", "no holder would have to leave if these moved", "modelops defrag --for")
 }
 
 // TestUnloadWinsOverDefrag: a person unloads a model that a plan moves. It stays away, and the plan ends.
