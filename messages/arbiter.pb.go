@@ -635,7 +635,7 @@ func (x *ReportReservationRefused) GetError() *ErrorBody {
 	return nil
 }
 
-// AbandonPlacement sends a placement's reservation home.
+// AbandonPlacement gives a placement up and releases its reservation.
 type AbandonPlacement struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -816,7 +816,7 @@ func (x *HintPlacement) GetOwner() string {
 // grows by what is worth it.
 type PlanDefrag struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// For whom; empty = for nobody in particular.
+	// The holder that needs the room; empty = none in particular.
 	Holder string  `protobuf:"bytes,1,opt,name=holder,proto3" json:"holder,omitempty"`
 	Needs  []*Need `protobuf:"bytes,2,rep,name=needs,proto3" json:"needs,omitempty"`
 	// Carry it out.
@@ -1133,7 +1133,7 @@ func (x *PreemptReply) GetState() PreemptReply_State {
 	return PreemptReply_state_unknown
 }
 
-// Reinstate asks a holder that left for a placement to ask for memory again. It is refused when somebody else unloaded it since.
+// Reinstate asks a holder that left for a placement to ask for memory again. It is refused when it was unloaded by hand since.
 type Reinstate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The placement or move for which it left.
@@ -1292,7 +1292,7 @@ type PlacementPostponed struct {
 	Candidates []*Candidate           `protobuf:"bytes,3,rep,name=candidates,proto3" json:"candidates,omitempty"`
 	Reason     string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	At         *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
-	// Holders that were told to wait and don't wait any more: nothing has to be known of them.
+	// Holders that were told to wait and no longer wait: they are forgotten.
 	Over          []string `protobuf:"bytes,6,rep,name=over,proto3" json:"over,omitempty"`
 	Priority      int32    `protobuf:"varint,7,opt,name=priority,proto3" json:"priority,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1598,7 +1598,7 @@ type DefragDecided struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Moves []*Move                `protobuf:"bytes,2,rep,name=moves,proto3" json:"moves,omitempty"`
-	// Where the room is made, how much, and for whom; nobody when it only ends fragmentation.
+	// Where the room is made, how much, and for which holder; empty when it only ends fragmentation.
 	Gpu           string                 `protobuf:"bytes,3,opt,name=gpu,proto3" json:"gpu,omitempty"`
 	NeedBytes     uint64                 `protobuf:"varint,4,opt,name=need_bytes,json=needBytes,proto3" json:"need_bytes,omitempty"`
 	Holder        string                 `protobuf:"bytes,5,opt,name=holder,proto3" json:"holder,omitempty"`
@@ -1809,7 +1809,7 @@ type PlacementDecided struct {
 	Candidates []*Candidate           `protobuf:"bytes,3,rep,name=candidates,proto3" json:"candidates,omitempty"`
 	At         *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
 	Source     Need_Source            `protobuf:"varint,5,opt,name=source,proto3,enum=modelops.Need_Source" json:"source,omitempty"`
-	// What could be done instead of evicting somebody, and how.
+	// Moves that would spare the evictions, in words.
 	Advice        string `protobuf:"bytes,6,opt,name=advice,proto3" json:"advice,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1948,7 +1948,7 @@ func (x *PlacementReserved) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
-// PlacementRefused tells that the owner of the device said no; the next decision knows.
+// PlacementRefused tells that the owner of the device refused; the next decision takes it into account.
 type PlacementRefused struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -2009,7 +2009,7 @@ func (x *PlacementRefused) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
-// PlacementAbandoned tells that nobody wants a placement any more; its reservation goes home before it is closed.
+// PlacementAbandoned tells that a placement is given up; its reservation is released before it is closed.
 type PlacementAbandoned struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -2629,7 +2629,7 @@ type Candidate struct {
 	Chosen        bool                   `protobuf:"varint,6,opt,name=chosen,proto3" json:"chosen,omitempty"`
 	// Why not, in words and numbers; empty when chosen.
 	Refusal string `protobuf:"bytes,7,opt,name=refusal,proto3" json:"refusal,omitempty"`
-	// Who would have to leave for it.
+	// Holders that would have to leave for it.
 	Victims []*Victim `protobuf:"bytes,8,rep,name=victims,proto3" json:"victims,omitempty"`
 	// What the victims' leaving costs by the policy; lower is better.
 	Cost float64 `protobuf:"fixed64,9,opt,name=cost,proto3" json:"cost,omitempty"`
@@ -2748,7 +2748,7 @@ func (x *Candidate) GetPreferred() bool {
 	return false
 }
 
-// Victim is a model that has to leave, and what spoke for it.
+// Victim is a holder that has to leave, with the figures of the choice.
 type Victim struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Holder        string                 `protobuf:"bytes,1,opt,name=holder,proto3" json:"holder,omitempty"`
@@ -2825,7 +2825,7 @@ func (x *Victim) GetReason() string {
 	return ""
 }
 
-// Move is one model's way from a device to another: it is unloaded there and loaded here.
+// Move is a model's move from one device to another: it is unloaded there and loaded here.
 type Move struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Holder string                 `protobuf:"bytes,1,opt,name=holder,proto3" json:"holder,omitempty"`
@@ -2833,7 +2833,7 @@ type Move struct {
 	To     string                 `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
 	Bytes  uint64                 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	IdleMs int64                  `protobuf:"varint,5,opt,name=idle_ms,json=idleMs,proto3" json:"idle_ms,omitempty"`
-	// What its last load took: about what it will be away.
+	// Duration of its last load: about how long it will be away.
 	LoadMs int64 `protobuf:"varint,6,opt,name=load_ms,json=loadMs,proto3" json:"load_ms,omitempty"`
 	// By the same measure as victims: load time weighed by how likely it is asked for soon.
 	Cost          float64 `protobuf:"fixed64,7,opt,name=cost,proto3" json:"cost,omitempty"`

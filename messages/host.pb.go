@@ -356,12 +356,12 @@ type SwapModel struct {
 	To    string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	// Share while it is tried, in percent; 0 = all at once.
 	CanaryPct uint32 `protobuf:"varint,3,opt,name=canary_pct,json=canaryPct,proto3" json:"canary_pct,omitempty"`
-	// It is judged after so many requests (0 = 20) or so much time (0 = 60 s), whichever is first.
+	// The trial ends after so many requests (0 = 20) or so much time (0 = 60 s), whichever is first.
 	MinRequests  uint32 `protobuf:"varint,4,opt,name=min_requests,json=minRequests,proto3" json:"min_requests,omitempty"`
 	JudgeSeconds uint32 `protobuf:"varint,5,opt,name=judge_seconds,json=judgeSeconds,proto3" json:"judge_seconds,omitempty"`
-	// Share of failed requests, in percent, from which it is taken back; 0 = 5.
+	// Share of failed requests, in percent, above which it is rolled back; 0 = 5.
 	MaxErrorPct uint32 `protobuf:"varint,6,opt,name=max_error_pct,json=maxErrorPct,proto3" json:"max_error_pct,omitempty"`
-	// How long it may take to be ready; 0 = its load time.
+	// How long it may take to be ready; 0 = twice its load timeout, at least 600 s.
 	ReadySeconds  uint32 `protobuf:"varint,7,opt,name=ready_seconds,json=readySeconds,proto3" json:"ready_seconds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -491,7 +491,7 @@ func (x *PromoteSwap) GetName() string {
 	return ""
 }
 
-// RollbackSwap ends a trial at once, or undoes a swap that is done.
+// RollbackSwap ends a trial at once, or undoes a finished rollout.
 type RollbackSwap struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -544,7 +544,7 @@ func (x *RollbackSwap) GetReason() string {
 	return ""
 }
 
-// ReviewRoutes drops the routes that lead to models which are about to be withdrawn, and those that say what the declarations say too.
+// ReviewRoutes drops the routes that lead to models which are about to be withdrawn, and those that are as declared anyway.
 type ReviewRoutes struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Names of the models.
@@ -1005,7 +1005,7 @@ func (x *ActorGaveUp) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
-// ConfigApplied tells that another configuration rules from now on, and what it changed.
+// ConfigApplied tells that another configuration is in force from now on, and what it changed.
 type ConfigApplied struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Revision      string                 `protobuf:"bytes,1,opt,name=revision,proto3" json:"revision,omitempty"`
@@ -1131,11 +1131,11 @@ type RolloutStarted struct {
 	MaxErrorPct  uint32                 `protobuf:"varint,8,opt,name=max_error_pct,json=maxErrorPct,proto3" json:"max_error_pct,omitempty"`
 	At           *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=at,proto3" json:"at,omitempty"`
 	ReadySeconds uint32                 `protobuf:"varint,10,opt,name=ready_seconds,json=readySeconds,proto3" json:"ready_seconds,omitempty"`
-	// The model that the declarations let answer the name.
+	// The model that is declared for the name.
 	Declared string `protobuf:"bytes,11,opt,name=declared,proto3" json:"declared,omitempty"`
 	// The new model was resident before.
 	Resident bool `protobuf:"varint,12,opt,name=resident,proto3" json:"resident,omitempty"`
-	// Id of the swap that this one takes back: it isn't tried, it only has to be ready.
+	// Id of the rollout that this one takes back: without a trial, the model only has to be ready.
 	Undoes        string `protobuf:"bytes,13,opt,name=undoes,proto3" json:"undoes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1507,7 +1507,7 @@ func (x *RolloutSettled) GetModel() string {
 	return ""
 }
 
-// RouteDropped tells that the declarations alone say again who answers a name.
+// RouteDropped tells that a name is answered as declared again.
 type RouteDropped struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1661,7 +1661,7 @@ func (x *SwapReply) GetReason() string {
 	return ""
 }
 
-// SwapList is who answers names otherwise than declared, and the latest swap of each name.
+// SwapList are the names that lead to other models than declared, and the latest rollout of each name.
 type SwapList struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Routes        []*Route               `protobuf:"bytes,1,rep,name=routes,proto3" json:"routes,omitempty"`
@@ -1841,7 +1841,7 @@ type Route struct {
 	Canary string `protobuf:"bytes,3,opt,name=canary,proto3" json:"canary,omitempty"`
 	// Share of the requests that the canary gets, in percent.
 	SharePct uint32 `protobuf:"varint,4,opt,name=share_pct,json=sharePct,proto3" json:"share_pct,omitempty"`
-	// Id of the swap that tries it.
+	// Id of the rollout that tries it.
 	Swap          string `protobuf:"bytes,5,opt,name=swap,proto3" json:"swap,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

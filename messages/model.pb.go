@@ -297,7 +297,7 @@ func (x *UnloadModel) GetReason() string {
 	return ""
 }
 
-// RetireModel withdraws a declaration: the model drains and nobody can ask for it any more.
+// RetireModel withdraws a declaration: the model drains and can't be asked for any more.
 type RetireModel struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
@@ -2128,13 +2128,13 @@ func (x *ModelDrained) GetAt() *timestamppb.Timestamp {
 type WorkerExited struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Attempt uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	// -1 when nobody could know it (an adopted worker).
+	// -1 when it can't be known (an adopted worker).
 	ExitCode int32  `protobuf:"varint,2,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
 	Reason   string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// The worker's last words, at most 40 lines; never a prompt.
 	LogTail []string               `protobuf:"bytes,4,rep,name=log_tail,json=logTail,proto3" json:"log_tail,omitempty"`
 	At      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
-	// The worker was found gone; nobody saw it go, so it doesn't count as a crash (its host was stopped, perhaps).
+	// The worker was found gone and its end wasn't seen, so it doesn't count as a crash (its host was stopped, perhaps).
 	Unwitnessed   bool `protobuf:"varint,6,opt,name=unwitnessed,proto3" json:"unwitnessed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2517,7 +2517,7 @@ func (x *FootprintMeasured) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
-// ModelRetired tells that the declaration is withdrawn: nobody can ask for the model any more.
+// ModelRetired tells that the declaration is withdrawn: the model can't be asked for any more.
 type ModelRetired struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`

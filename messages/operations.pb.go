@@ -1957,7 +1957,7 @@ func (x *HintList) GetHints() []*HintReply {
 
 type DefragRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// For whom; empty = for nobody in particular.
+	// The model that needs the room; empty = none in particular.
 	ModelName string `protobuf:"bytes,1,opt,name=model_name,json=modelName,proto3" json:"model_name,omitempty"`
 	// 0 = what is known of the model.
 	NeedBytes     uint64 `protobuf:"varint,2,opt,name=need_bytes,json=needBytes,proto3" json:"need_bytes,omitempty"`

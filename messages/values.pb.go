@@ -112,7 +112,7 @@ func (x *ErrorBody) GetLog() []string {
 	return nil
 }
 
-// Done answers a command that has nothing to tell but that it was obeyed.
+// Done answers a command that was carried out and has no other answer.
 type Done struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty, or why nothing had to be done.

@@ -153,7 +153,7 @@ func (p ports) ensure(ctx context.Context, e prepare) error {
 }
 
 // judge waits for the trial's end. After a restart the canary has to be ready again first, because requests would fail at it
-// otherwise. A canary that could get no request has failed the trial.
+// otherwise. A canary that isn't ready again has failed the trial.
 func (p ports) judge(ctx context.Context, e judge) (proto.Message, error) {
 	if err := p.ensure(ctx, e.prepare); err != nil {
 		if ctx.Err() != nil {
