@@ -53,7 +53,7 @@ func (c *cli) printStatus(s *messages.StatusView) error {
 
 // phases counts models: "2 ready, 1 absent".
 func phases(models []*messages.ModelView) string {
-	order := []string{"ready", "dozing", "asleep", "waking", "loading", "placing", "waiting", "draining", "stopping", "failed", "absent"}
+	order := []string{"ready", "falling_asleep", "asleep", "waking", "loading", "placing", "waiting", "draining", "stopping", "failed", "absent"}
 	n := map[string]int{}
 	for _, m := range models {
 		n[m.Phase.String()]++
