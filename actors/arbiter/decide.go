@@ -106,7 +106,7 @@ func (r Rules) decideOpen(s State, command proto.Message, now *timestamppb.Times
 }
 
 // requestPlacement decides a claim once; asking again tells how far that decision is. An owner's refusal is told once: the next question for
-// the same claim is decided anew, with the ledgers as they are then. A holder that would fit without the busy ones waits: that is journaled once
+// the same claim is decided again, with the ledgers as they are then. A holder that would fit without the busy ones waits: that is journaled once
 // for a claim.
 func (r Rules) requestPlacement(s State, c *messages.RequestPlacement, at entity.Stamp) (entity.Verdict, error) {
 	if err := checkRequest(s, c); err != nil {

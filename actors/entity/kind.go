@@ -40,7 +40,7 @@ type Paced interface {
 }
 
 // Delayed is an effect whose first try begins after a delay. A timer is one that reports at once when its delay is over. In each incarnation
-// the delay begins anew.
+// the delay restarts.
 type Delayed interface {
 	Effect
 	Delay() time.Duration

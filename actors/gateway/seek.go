@@ -72,7 +72,7 @@ func (l *lockedPool) lose() {
 }
 
 // Ensure waits until an endpoint of the model is ready, without taking a place there: a load by hand. It returns the error with which waiting
-// requests are refused when the model can't be had. The interest ends with ctx.
+// requests are refused when the model can't be loaded. The interest ends with ctx.
 func (g *Gateway) Ensure(ctx context.Context, model string) error {
 	t, err := g.lookup(model)
 	if err != nil {

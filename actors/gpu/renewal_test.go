@@ -9,7 +9,7 @@ import (
 	"modelops/messages"
 )
 
-// S30: a lease's time runs on the monotonic clock, and begins anew with each renewal.
+// S30: a lease's time runs on the monotonic clock, and restarts with each renewal.
 func TestRenewal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kind := Kind(nil)

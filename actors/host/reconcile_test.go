@@ -119,7 +119,7 @@ func following(o *orders) *Reconciler {
 	return &Reconciler{Host: "h", Door: o, View: running}
 }
 
-// next declares a anew, changes b and withdraws c.
+// next declares a again, changes b and withdraws c.
 func next(ruled *bool) func() (Configuration, error) {
 	return func() (Configuration, error) {
 		return Configuration{Revision: "r2", Specs: []*messages.ModelSpec{spec("a", "1", messages.DeclaredByConfig), spec("b", "2", messages.DeclaredByConfig)},

@@ -71,7 +71,7 @@ type State struct {
 	ScaledMS    int64
 	Replicas    map[string]Replica // further workers, by name
 	Replacement *Replacement
-	// HeldMS is when a replacement last couldn't be had.
+	// HeldMS is when a replacement last failed.
 	HeldMS int64
 	// Taken is the placement that it took last. A grant can arrive again when its leases are given back already: it is taken once.
 	Taken string

@@ -124,7 +124,7 @@ func (w *World) checkLeases() {
 	}
 }
 
-// owner finds the placement with which a lease will be returned: its model's, or an open one. leaving is set for one on its way home.
+// owner finds the placement with which a lease will be returned: its model's, or an open one. leaving is set for one that is being given back.
 func (w *World) owner(m *node[model.State], lease string) (placement string, leaving bool) {
 	if has(m.state.Placement, lease) {
 		return m.state.Placement.Id, false

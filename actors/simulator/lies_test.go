@@ -70,7 +70,7 @@ func impatient(k entity.Kind[model.State]) entity.Kind[model.State] {
 	return k
 }
 
-// deaf takes a replica as dismissed that wasn't told.
+// deaf takes a replica as removed that wasn't told.
 func deaf(k entity.Kind[model.State]) entity.Kind[model.State] {
 	return performing(k, "remove_replica/", func(replica string, order uint64, _ proto.Message) proto.Message {
 		return &messages.ReportReplicaSettled{Replica: replica, Order: order}

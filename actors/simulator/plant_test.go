@@ -24,7 +24,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 	}{
 		"a ledger forgets foreign memory": {Plants{GPU: ledgerSeeing(func(s gpu.State) gpu.State { s.Foreign = 0; return s })}, "granted memory over its limit"},
 		"a ledger grants its margin":      {Plants{GPU: ledgerSeeing(func(s gpu.State) gpu.State { s.Margin = 0; return s })}, "granted memory over its limit"},
-		"a model forgets leases that go home": {Plants{Model: modelEvolving(func(s model.State) model.State {
+		"a model forgets leases that it gives back": {Plants{Model: modelEvolving(func(s model.State) model.State {
 			s.Returning = nil
 			return s
 		})}, "is lost"},
@@ -35,7 +35,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 			return s
 		})}, "is lost"},
 		"the arbiter promises the first device of a split placement only": {Plants{Arbiter: promising(unsplit)}, "over its limit"},
-		"an abandoned placement sends one share home":                     {Plants{Arbiter: abandoningOne}, "is lost"},
+		"an abandoned placement releases one share only":                  {Plants{Arbiter: abandoningOne}, "is lost"},
 		"a model doesn't return leases after a failed load": {Plants{Model: modelOwing(func(s model.State, key string) bool {
 			return strings.HasPrefix(key, "return/") && s.Failures > 0
 		})}, "not at rest"},

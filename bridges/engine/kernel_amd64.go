@@ -2,7 +2,7 @@ package engine
 
 import "golang.org/x/sys/cpu"
 
-// haveAVX2 also vouches for FMA and for an operating system that saves the wide registers.
+// haveAVX2 also tells that there is FMA and that the operating system saves the wide registers.
 var haveAVX2 = cpu.X86.HasAVX2 && cpu.X86.HasFMA
 
 //go:noescape

@@ -216,7 +216,7 @@ func TestStrangersPushNobodyOut(t *testing.T) {
 	}
 }
 
-// TestASplitModelOnCards: its worker is bound to both, in the order of its shares, and its leases go home when both are seen to be free.
+// TestASplitModelOnCards: its worker is bound to both, in the order of its shares, and its leases are given back when both are seen to be free.
 func TestASplitModelOnCards(t *testing.T) {
 	d, c := onCards(t, often, false)
 	v := d.loads(t, "pair")

@@ -81,7 +81,7 @@ type Endpoint struct {
 	// toldToWake is the view at which the endpoint was last asked to wake.
 	toldToWake   *messages.ModelView
 	toldToWakeAt time.Time
-	// Only at a base endpoint: the number of its replicas, and when its failed model was last asked to try its own worker anew.
+	// Only at a base endpoint: the number of its replicas, and when its failed model was last asked to start its own worker again.
 	scaling scaling
 	revived time.Time
 }
@@ -108,7 +108,7 @@ func New(name, local string, f Figures, host Host) *Pool {
 	return p
 }
 
-// Configure sets the figures anew. Requests that run or wait stay.
+// Configure replaces the figures. Requests that run or wait stay.
 func (p *Pool) Configure(f Figures) {
 	p.figures, p.order = f, order{maxWait: f.MaxWait}
 	p.breakerTemplate.threshold, p.breakerTemplate.reset = f.FailureThreshold, f.ResetTimeout
@@ -148,7 +148,7 @@ func (p *Pool) Ready() bool {
 // view without a spec.
 func (p *Pool) Declaration() *messages.ModelView { return p.declared }
 
-// declare finds the declaration anew after a view changed.
+// declare finds the declaration again after a view changed.
 func (p *Pool) declare() {
 	var first *messages.ModelView
 	for _, e := range p.endpoints {

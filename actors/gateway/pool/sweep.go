@@ -17,7 +17,7 @@ type Hint struct {
 	Command proto.Message
 }
 
-// reviveEvery is how often a model whose own worker failed, and whose other workers serve, is asked to try anew.
+// reviveEvery is how often a model whose own worker failed, and whose other workers serve, is asked to try again.
 const reviveEvery = time.Minute
 
 // Sweep gives the hints that follow from the passing of time: workers whose idle time is over are unloaded or put to sleep, the number of
@@ -96,7 +96,7 @@ func (p *Pool) sleepy(e *Endpoint, now time.Time) bool {
 		p.Idle(now) >= time.Duration(*spec.SleepMs)*time.Millisecond
 }
 
-// revives tells whether a failed model should try its own worker anew. Requests don't ask for it while other endpoints serve them.
+// revives tells whether a failed model should start its own worker again. Requests don't ask for it while other endpoints serve them.
 func (p *Pool) revives(base *Endpoint, now time.Time) bool {
 	if base.view.GetPhase() != messages.ModelView_failed || !p.Ready() {
 		base.revived = now

@@ -20,7 +20,7 @@ func worker(t *testing.T, more string) string {
 	return fmt.Sprintf("{cmd: '%q %s engine --port ${PORT} %s', vram_mb: 64}", self(t), roleWord, more)
 }
 
-// dismiss ends a model and waits until its memory is back.
+// dismiss unloads a model and waits until its memory is free.
 func (d *daemon) dismiss(t *testing.T, c messages.ModelOpsClient, model string) {
 	t.Helper()
 	if _, err := c.UnloadModel(t.Context(), &messages.ModelUnloadRequest{ModelName: model}); err != nil {

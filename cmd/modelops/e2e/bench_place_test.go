@@ -13,7 +13,7 @@ import (
 	"modelops/messages"
 )
 
-// placements times the arbiter's pure decision. Every device is filled by its share of two hundred residents, one in eight of them busy; a
+// placements times the arbiter's pure decision. Every device is filled by its share of two hundred resident models, one in eight of them busy; a
 // quarter of the devices has room. The small half of the questions fits, the large half needs victims.
 func placements(t *testing.T) (took []time.Duration) {
 	t.Helper()

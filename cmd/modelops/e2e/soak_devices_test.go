@@ -340,7 +340,7 @@ func (c *crowd) status(ctx context.Context) (*messages.StatusView, error) {
 	return out, (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(raw, out)
 }
 
-// judge holds what was seen against what the issue promises.
+// judge compares the samples with the promises of the issue.
 func (c *crowd) judge(t *testing.T) {
 	t.Helper()
 	s := c.sum
