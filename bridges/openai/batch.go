@@ -40,7 +40,7 @@ type member struct {
 
 func (m *member) bytes() int { return len(m.x.q.body) }
 
-// turn is what a member is told: that it is sent by itself, that it is refused, or its part of the answer.
+// turn is a member's result: it is sent alone, it is refused, or it has its part of the answer.
 type turn struct {
 	alone  bool
 	bad    *refusal
@@ -60,9 +60,9 @@ type batch struct {
 	cancel  context.CancelFunc
 }
 
-// batches are all requests that could share something, by key. Keys live as long as something is under way.
+// batches are all requests that could share an upstream request, by key. A key is kept while one of its requests is under way.
 type batches struct {
-	fly   func(*batch) []turn // sends a batch to the engine and says what each member is told
+	fly   func(*batch) []turn // sends a batch to the engine and gives each member's turn
 	mu    sync.Mutex
 	byKey map[string]*group
 }
@@ -102,7 +102,7 @@ func (bs *batches) over(g *group, round uint64) {
 	bs.send(g, g.gathering.over(round))
 }
 
-// send sends a list. A list of one is sent by itself, byte for byte as it came. The lock is held.
+// send sends a list. A list of one is sent alone, byte for byte as it came. The lock is held.
 func (bs *batches) send(g *group, list []*member) {
 	switch len(list) {
 	case 0:
@@ -174,7 +174,7 @@ func (bs *batches) leave(m *member, flew bool) {
 	}
 }
 
-// together answers a request that may share its way with others. Its own caller, deadline and id stay its own.
+// together answers a request that may share an upstream request. Caller, deadline and id stay the request's own.
 func (x *exchange) together(m *member) {
 	all, flew := x.api.batches, false
 	all.enter(m)

@@ -16,8 +16,8 @@ type part struct {
 
 const maxParts = 64
 
-// partsOf takes an object apart, in its order. It is false for what is no object, and for one that names something twice:
-// readers disagree on which of the two counts. What has more parts than any request or answer of ours is left alone too.
+// partsOf takes an object apart, in its order. It is false for other values, and for an object with a duplicate name:
+// readers disagree on which of the two counts. An object with more parts than any request or answer of ours isn't taken apart either.
 func partsOf(object []byte) ([]part, bool) {
 	var parts []part
 	w := walker{b: object}
@@ -119,7 +119,7 @@ var personal = map[string]bool{
 
 var personalPrefixes = []string{"X-Forwarded-", "X-Modelops-", "X-Stainless-", "Sec-"}
 
-// sharedHeader is what of a request's headers all members of its batch must have in common.
+// sharedHeader is the part of a request's headers that all members of its batch must have in common.
 func sharedHeader(in http.Header) http.Header {
 	out := http.Header{}
 	named := namedIn(in["Connection"])

@@ -9,7 +9,7 @@ import (
 	"modelops/messages"
 )
 
-// shape is what is particular to the requests of one kind: which list is gathered, and which one of the answer is divided.
+// shape describes the requests of one kind: which list of the body is gathered, and which one of the answer is divided.
 type shape struct {
 	field string // of the body: its value becomes the list of all members' inputs
 	list  string // of the answer: its items carry an index into that list

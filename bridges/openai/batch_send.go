@@ -43,7 +43,7 @@ type admissions struct{ Observer }
 
 func (admissions) ObserveFirstByte(string, time.Duration) {}
 
-// question is the body of all: what they have in common, and every member's inputs in one list.
+// question is the body for all members: their common parts, and every member's inputs in one list.
 func (b *batch) question() *question {
 	lead := b.members[0]
 	name, err := json.Marshal(lead.x.q.model)
@@ -71,7 +71,7 @@ func (b *batch) question() *question {
 	return &question{body: body.Bytes(), model: lead.x.q.model, at: at}
 }
 
-// divide says what each member is told. An error is why the members are sent alone.
+// divide gives each member's turn. After an error the members are sent alone.
 func (b *batch) divide(x *exchange, rec *recorder) ([]turn, error) {
 	if rec.full {
 		return b.everyone(turn{alone: true}), errors.New("the answer is too large to be divided")
@@ -99,8 +99,8 @@ func (b *batch) divide(x *exchange, rec *recorder) ([]turn, error) {
 	return turns, nil
 }
 
-// mayBeOnes says whether a refusal of the batch can be the fault of one member; then each is sent alone. That the engine is
-// busy, knows no such key or doesn't support the request is true for each. llama-server says 500 to an input that is too long.
+// mayBeOnes says whether a refusal of the batch can be the fault of one member; then each is sent alone. A busy engine, a wrong key or an
+// unsupported request applies to every member. llama-server says 500 to an input that is too long.
 func mayBeOnes(status int) bool {
 	switch status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests:

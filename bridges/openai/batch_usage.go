@@ -97,7 +97,7 @@ func writeUsage(parts []part, figure func(part) (int, bool), other func(part) []
 	return b.Bytes()
 }
 
-// share is member i's part of a figure: the shares of all sum up to it, and none is further than one from its due.
+// share is member i's part of a figure: the shares of all sum up to it, and each is rounded by less than one.
 func share(figure int, weights []int, i int) int {
 	before, upTo, all := 0, 0, 0
 	for j, w := range weights {
@@ -109,7 +109,7 @@ func share(figure int, weights []int, i int) int {
 		}
 		all += w
 	}
-	if all == 0 { // nothing to go by: equal parts
+	if all == 0 { // no lengths known: equal parts
 		before, upTo, all = i, i+1, len(weights)
 	}
 	part := func(sum int) int { return int(float64(figure) * float64(sum) / float64(all)) }

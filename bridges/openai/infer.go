@@ -36,7 +36,7 @@ type exchange struct {
 	model string
 	// status is what is counted.
 	status int
-	// abort: the answer is cut, and closing the connection is the only way left to say so.
+	// abort: the answer is cut, and only closing the connection can still tell the client.
 	abort bool
 	cause error
 }
@@ -149,7 +149,7 @@ func (x *exchange) attempt(last bool) (over bool) {
 		return true
 	}
 	if x.ctx.Err() != nil {
-		outcome = messages.Outcome{Err: x.ctx.Err()} // says nothing about the worker
+		outcome = messages.Outcome{Err: x.ctx.Err()} // no sign of the worker's health
 		x.refuse(refusalOf(context.Cause(x.ctx)))
 		return true
 	}

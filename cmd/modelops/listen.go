@@ -14,7 +14,7 @@ import (
 func listen(bind string, port int, setting string) (net.Listener, error) {
 	host := strings.Trim(bind, "[]")
 	if host == "" || strings.EqualFold(host, "localhost") {
-		host = "127.0.0.1" // not what some hosts file says
+		host = "127.0.0.1" // not what a hosts file may say
 	}
 	if a, err := netip.ParseAddr(host); err != nil || !a.Unmap().IsLoopback() {
 		return nil, messages.Errorf(messages.FailedPrecondition, "server.bind", "%q can be reached from outside, and there are no certificates yet to guard it", bind).
