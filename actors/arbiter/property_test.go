@@ -71,7 +71,7 @@ func (o *owners) answer(t *rapid.T, s State, key string, calm bool) proto.Messag
 				}
 				return &messages.ClosePlacement{Id: id, Reason: "taken over"}
 			}
-			return report(&messages.AbandonPlacement{Id: id, Reason: "nobody took it over"})
+			return report(&messages.AbandonPlacement{Id: id, Reason: "it was not taken over"})
 		case release{open.Placement}.Key():
 			for _, share := range shares {
 				delete(o.leases, share.Lease)

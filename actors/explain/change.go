@@ -23,7 +23,7 @@ func (r *reading) modelChanges(p Present) []string {
 	case model.Failed, model.Waiting:
 		out = r.toLoad(m, p)
 	case model.FallingAsleep, model.Asleep, model.Waking:
-		out = []string{"a request wakes it up where it is, when its device has room; else it is placed anew", "another model that needs its memory may evict it; pin it to keep it"}
+		out = []string{"a request wakes it up where it is, when its device has room; else it is placed again", "another model that needs its memory may evict it; pin it to keep it"}
 	case model.Draining, model.Stopping:
 		out = r.toStay()
 	default:
@@ -159,7 +159,7 @@ func (r *reading) toStay() []string {
 	gpu, chosen := spots(e.GetPlacement()), chosenOf(e.Candidates)
 	out := []string{pin}
 	if n := lacks(chosen); n > 0 {
-		out = append([]string{fmt.Sprintf("%s more free on %s then: nobody would have had to leave", mib(n), gpu)}, out...)
+		out = append([]string{fmt.Sprintf("%s more free on %s then: no model would have had to leave", mib(n), gpu)}, out...)
 	}
 	for _, other := range r.stayed {
 		out = append(out, fmt.Sprintf("%s %s: then that would have left %s instead", short(other), sooner(e.Policy), gpu))

@@ -97,7 +97,7 @@ func (r *reading) evictions() int {
 // without says what enough free memory would have spared.
 func without(x *messages.Candidate) string {
 	if len(x.GetVictims()) > 0 {
-		return "nobody would have had to leave"
+		return "no model would have had to leave"
 	}
 	return "it would have fitted there"
 }

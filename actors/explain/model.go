@@ -77,7 +77,7 @@ func (r *reading) modelSummary(p Present) string {
 	case !r.latest.knows(r.model):
 		return name + " is absent: the journal holds nothing about it."
 	}
-	return name + " is absent: nobody has asked for it since it was declared."
+	return name + " is absent: it has not been asked for since it was declared."
 }
 
 // placedBecause is why it is where it is.

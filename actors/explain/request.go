@@ -53,7 +53,7 @@ func (r *reading) explainRequest(p Present) *messages.Explanation {
 	out := &messages.Explanation{Subject: r.question.Subject, Kind: "request"}
 	out.Summary = fmt.Sprintf("The request for %s came at %s and %s.", cmp.Or(q.Asked, "a model"), moment(q.Began), q.fate(p.Now))
 	if r.asked != nil {
-		out.Summary += fmt.Sprintf(" It caused decision %d: nobody had wanted %s then.", r.asked.sequence, short(r.model))
+		out.Summary += fmt.Sprintf(" It caused decision %d: %s was not wanted before.", r.asked.sequence, short(r.model))
 	}
 	if waited := r.waitedFor(); waited != nil {
 		out.Summary += fmt.Sprintf(" It waited for decision %d: %s %s.", waited.sequence, short(r.model), modelText(*waited))

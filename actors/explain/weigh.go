@@ -88,7 +88,7 @@ func (c choice) behind(x *messages.Candidate) string {
 	case best == nil:
 		return "; it isn't this model's turn: " + cmp.Or(c.waits, "others wait longer")
 	case len(best.Victims) == 0 && len(x.GetVictims()) > 0:
-		return "; on " + short(best.Gpu) + " nobody has to leave"
+		return "; on " + short(best.Gpu) + " no model has to leave"
 	case x.GetKeptFor() != "" && best.GetKeptFor() == "":
 		return "; room is kept there for " + short(x.KeptFor)
 	case best.GetPreferred():

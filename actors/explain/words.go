@@ -244,11 +244,11 @@ func crewText(f fact) string {
 		if e.Up {
 			return "its replica " + e.Replica + " is asked for"
 		}
-		return "its replica " + e.Replica + " is dismissed"
+		return "its replica " + e.Replica + " is removed"
 	case *messages.WorkerDegraded:
 		return fmt.Sprintf("the worker of %s (attempt %d) doesn't do its work: %s; %s replaces it", e.Replica, e.Attempt, e.Reason, e.Replacement)
 	case *messages.WorkerReplaced:
-		return fmt.Sprintf("%s is ready, so the degraded worker of %s goes and starts anew", e.Replacement, e.Replica)
+		return fmt.Sprintf("%s is ready, so the degraded worker of %s restarts", e.Replacement, e.Replica)
 	case *messages.ReplacementFailed:
 		return fmt.Sprintf("%s couldn't be had as a replacement of %s: %s", e.Replacement, e.Replica, saidError(e.Error))
 	}
@@ -283,7 +283,7 @@ func arbiterText(f fact, model string) string {
 	case *messages.PlacementPostponed:
 		return fmt.Sprintf("%s has to wait: %s", cmp.Or(attempt(e.Claim), "it"), e.Reason)
 	case *messages.PressureRelieved:
-		return fmt.Sprintf("%s is too full (%s), so somebody idle has to leave: %s", short(e.Gpu), e.Reason, victims(e.Victims))
+		return fmt.Sprintf("%s is too full (%s), so an idle model has to leave: %s", short(e.Gpu), e.Reason, victims(e.Victims))
 	case *messages.PlacementHinted:
 		if e.UntilMs == 0 {
 			return "no room is kept for it any more"
@@ -300,7 +300,7 @@ func arbiterText(f fact, model string) string {
 	case *messages.PlacementReserved:
 		return "the device's owner reserved the memory" + epochs(e.Epochs)
 	case *messages.PlacementRefused:
-		return "the device's owner refused: " + saidError(e.Error) + "; it is decided anew"
+		return "the device's owner refused: " + saidError(e.Error) + "; it is decided again"
 	case *messages.PlacementAbandoned:
 		return "the placement was abandoned: " + e.Reason
 	case *messages.PlacementClosed:
@@ -334,7 +334,7 @@ func gpuText(f fact) string {
 	case *messages.VramReleased:
 		return "memory given back: " + e.Reason
 	case *messages.LeaseExpired:
-		return "the lease ran out: nobody renewed it in time"
+		return "the lease ran out: it was not renewed in time"
 	case *messages.DeviceLost:
 		return "the device was lost: " + e.Reason
 	case *messages.DeviceRecovered:

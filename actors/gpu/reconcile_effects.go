@@ -48,7 +48,7 @@ func (p ports) reconcile(ctx context.Context, e reconcile) (proto.Message, error
 			return nil, err
 		}
 	}
-	reason := "nobody took it over: neither its holder nor the arbiter knows it"
+	reason := "it was not taken over: neither its holder nor the arbiter knows it"
 	if e.TakenOver {
 		reason = "its holder had it and doesn't know it any more"
 	}

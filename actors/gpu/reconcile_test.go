@@ -50,7 +50,7 @@ func TestALeaseIsReclaimedOnlyWhenNobodyKnowsIt(t *testing.T) {
 		"its holder has it":                   {[]string{"yes"}, true, []string{"model"}, "", false},
 		"it is on its way to its holder":      {[]string{"no", "yes"}, false, []string{"model", "arbiter"}, "", false},
 		"it was handed over in between":       {[]string{"no", "no", "yes"}, false, []string{"model", "arbiter", "model"}, "", false},
-		"nobody took it over":                 {[]string{"no", "no", "no"}, false, []string{"model", "arbiter", "model"}, "nobody took it over", false},
+		"it was not taken over":               {[]string{"no", "no", "no"}, false, []string{"model", "arbiter", "model"}, "it was not taken over", false},
 		"its holder lost it":                  {[]string{"no", "no", "no"}, true, []string{"model", "arbiter", "model"}, "its holder had it", false},
 		"its holder is down":                  {[]string{"unavailable"}, false, []string{"model"}, "", true},
 		"the arbiter is down":                 {[]string{"no", "unavailable"}, false, []string{"model", "arbiter"}, "", true},

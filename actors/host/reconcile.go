@@ -29,7 +29,7 @@ func Reconcile(running map[string]*messages.ModelSpec, specs []*messages.ModelSp
 		case was == nil:
 			p.declare(spec, "new")
 		case was.Revision != spec.Revision:
-			p.declare(spec, fmt.Sprintf("revision %s becomes %s; a running worker drains and loads anew", was.Revision, spec.Revision))
+			p.declare(spec, fmt.Sprintf("revision %s becomes %s; a running worker drains and loads again", was.Revision, spec.Revision))
 		case !proto.Equal(was, spec):
 			p.declare(spec, "changed, without a reload")
 		}

@@ -28,7 +28,7 @@ func TestReconcile(t *testing.T) {
 		"nothing":       {},
 		"a new one":     {declared: []*messages.ModelSpec{spec("m", "1", config)}, want: Plan{Declare: []*messages.ModelSpec{spec("m", "1", config)}, Changes: []string{"model m: new"}}},
 		"the same":      {running: []*messages.ModelSpec{spec("m", "1", config)}, declared: []*messages.ModelSpec{spec("m", "1", config)}},
-		"another one":   {running: []*messages.ModelSpec{spec("m", "1", config)}, declared: []*messages.ModelSpec{spec("m", "2", config)}, want: Plan{Declare: []*messages.ModelSpec{spec("m", "2", config)}, Changes: []string{"model m: revision 1 becomes 2; a running worker drains and loads anew"}}},
+		"another one":   {running: []*messages.ModelSpec{spec("m", "1", config)}, declared: []*messages.ModelSpec{spec("m", "2", config)}, want: Plan{Declare: []*messages.ModelSpec{spec("m", "2", config)}, Changes: []string{"model m: revision 1 becomes 2; a running worker drains and loads again"}}},
 		"more replicas": {running: []*messages.ModelSpec{spec("m", "1", config)}, declared: []*messages.ModelSpec{longer}, want: Plan{Declare: []*messages.ModelSpec{longer}, Changes: []string{"model m: changed, without a reload"}}},
 		"gone":          {running: []*messages.ModelSpec{spec("b", "1", config), spec("a", "1", config)}, want: Plan{Retire: []string{"a", "b"}, Changes: []string{"model a: gone; a running worker drains", "model b: gone; a running worker drains"}}},
 		"not of a file": {running: []*messages.ModelSpec{spec("m", "1", api), spec("m~2", "1", "replica")}},
@@ -158,7 +158,7 @@ func TestApply(t *testing.T) {
 			if len(out.GetRefused()) != c.refused {
 				t.Errorf("refused %q", out.GetRefused())
 			}
-			want := []string{"model a: new", "model b: revision 1 becomes 2; a running worker drains and loads anew", "model c: gone; a running worker drains",
+			want := []string{"model a: new", "model b: revision 1 becomes 2; a running worker drains and loads again", "model c: gone; a running worker drains",
 				"preload a", "preload b", "queue: changed"}
 			if err == nil && (!slices.Equal(out.Changes, want) || len(out.Restart) != 1 || out.Revision != "r2" || out.DryRun != c.dry) {
 				t.Errorf("it says %v", out)

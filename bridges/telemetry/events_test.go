@@ -44,9 +44,9 @@ func TestDifferencesAreLogged(t *testing.T) {
 	var out strings.Builder
 	log := slog.New(slog.NewTextHandler(&out, nil))
 	Alert(log, messages.Recorded{Actor: messages.GPUActor("h", "gpu0"), Events: []proto.Message{&messages.VramReserved{Lease: "l0"},
-		&messages.LeaseReclaimed{Lease: "l1", Holder: "model/h/a", Epoch: 7, Reason: "nobody took it over"}}})
+		&messages.LeaseReclaimed{Lease: "l1", Holder: "model/h/a", Epoch: 7, Reason: "it was not taken over"}}})
 	Alert(log, messages.Recorded{Actor: messages.ModelActor("h", "a"), Events: []proto.Message{&messages.ModelLeaseLost{Lease: "l2", Epoch: 8, Reason: "gone"}}})
-	for _, part := range []string{"level=WARN", "actor=gpu/h/gpu0 lease=l1 holder=model/h/a epoch=7 reason=\"nobody took it over\"", "actor=model/h/a lease=l2 epoch=8 reason=gone"} {
+	for _, part := range []string{"level=WARN", "actor=gpu/h/gpu0 lease=l1 holder=model/h/a epoch=7 reason=\"it was not taken over\"", "actor=model/h/a lease=l2 epoch=8 reason=gone"} {
 		if !strings.Contains(out.String(), part) {
 			t.Errorf("missing %s in %s", part, out.String())
 		}

@@ -53,7 +53,7 @@ models:
     c: {runtime: embedded, path: TINY, vram_mb: 12000}
     huge: {runtime: embedded, path: TINY, vram_mb: 40000}
 `)
-	d.explains("a", "nobody has asked for it since it was declared")
+	d.explains("a", "it has not been asked for since it was declared")
 	for _, name := range []string{"a", "b"} {
 		d.answers(name)
 	}
