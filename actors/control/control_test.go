@@ -201,10 +201,10 @@ func TestSwapsAskTheHost(t *testing.T) {
 	for name, ask := range map[string]func(*house) (*messages.SwapReply, error){
 		"SwapModel": func(h *house) (*messages.SwapReply, error) { return h.StartSwap(t.Context(), &messages.SwapModel{}) },
 		"PromoteSwap": func(h *house) (*messages.SwapReply, error) {
-			return h.PromoteSwap(t.Context(), &messages.PromoteSwap{})
+			return h.PromoteSwap(t.Context(), &messages.PromoteSwap{Name: "chat"})
 		},
 		"RollbackSwap": func(h *house) (*messages.SwapReply, error) {
-			return h.RollbackSwap(t.Context(), &messages.RollbackSwap{})
+			return h.RollbackSwap(t.Context(), &messages.RollbackSwap{Name: "chat"})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -278,4 +278,22 @@ func TestWhy(t *testing.T) {
 	}
 	_, err := h.Why(t.Context(), &messages.WhyRequest{})
 	is(t, err, messages.InvalidArgument, "subject", "empty")
+}
+
+// What names nothing is refused at every door with the same error, before anybody is asked.
+func TestNamesNothing(t *testing.T) {
+	for name, ask := range map[string]func(*house) error{
+		"PromoteSwap":  func(h *house) error { _, err := h.PromoteSwap(t.Context(), &messages.PromoteSwap{}); return err },
+		"RollbackSwap": func(h *house) error { _, err := h.RollbackSwap(t.Context(), &messages.RollbackSwap{}); return err },
+		"HintModel":    func(h *house) error { _, err := h.HintModel(t.Context(), &messages.HintModelRequest{}); return err },
+		"CancelRequest": func(h *house) error {
+			_, err := h.CancelRequest(t.Context(), &messages.CancelRequestRequest{})
+			return err
+		},
+	} {
+		h := open()
+		if err := ask(h); messages.CodeOf(err) != messages.InvalidArgument || len(h.asked) > 0 {
+			t.Errorf("%s: %v, asked %q", name, err, h.asked)
+		}
+	}
 }

@@ -84,11 +84,17 @@ func (c *Control) StartSwap(ctx context.Context, r *messages.SwapModel) (*messag
 
 // PromoteSwap ends a trial in the new model's favour.
 func (c *Control) PromoteSwap(ctx context.Context, r *messages.PromoteSwap) (*messages.SwapReply, error) {
+	if r.Name == "" {
+		return nil, invalid("name", "it is empty", "modelops swap lists the swaps")
+	}
 	return c.askHost(ctx, r)
 }
 
 // RollbackSwap ends a trial in the former model's favour, or undoes a finished rollout.
 func (c *Control) RollbackSwap(ctx context.Context, r *messages.RollbackSwap) (*messages.SwapReply, error) {
+	if r.Name == "" {
+		return nil, invalid("name", "it is empty", "modelops swap lists the swaps")
+	}
 	return c.askHost(ctx, r)
 }
 

@@ -112,6 +112,9 @@ func (m Memory) request(ctx context.Context, c *messages.RequestPlacement) (*mes
 
 // HintModel keeps room for a model that will be asked for.
 func (m Memory) HintModel(ctx context.Context, r *messages.HintModelRequest) (*messages.HintReply, error) {
+	if r.ModelName == "" {
+		return nil, invalid("model_name", "it is empty", listModels)
+	}
 	name := m.canonical(r.ModelName)
 	needs, _, err := m.needs(ctx, name)
 	if err != nil {

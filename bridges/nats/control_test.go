@@ -108,13 +108,13 @@ func TestControlRefusals(t *testing.T) {
 	_, nc := open(t, Options{})
 	for _, c := range []struct{ subject, body, says string }{
 		{"models.load", "", "empty"},
-		{"models.load", "{}", "no model is named"},
+		{"models.load", "{}", "it is empty"},
 		{"models.load.x", `{"model_name":"y"}`, "the subject names"},
 		{"models.load.x", `{"path":"/m"}`, `unknown field "path"`},
 		{"models.unload", "", "empty"},
 		{"models.unload.x", `{"force":1}`, "force"},
 		{"why", "", "empty"},
-		{"why", "{}", "is named"},
+		{"why", "{}", "it is empty"},
 		{"why.x", `{"subject":"y"}`, "the subject names"},
 		{"state", "", "empty"},
 		{"state", `{"actor":"model/main_pc/tiny","at":1}`, `unknown field "at"`},

@@ -86,11 +86,11 @@ func (c *call) nameOf(field, inBody string) (string, error) {
 	case err != nil:
 		return "", err
 	case inSubject == "" && inBody == "":
-		return "", invalid(field, "no model is named", "end the subject with its name or put it into the body")
+		return "", invalid(field, "it is empty", "end the subject with its name or put it into the body")
 	case inSubject == "":
 		return inBody, nil
 	case inBody != "" && inBody != inSubject:
-		return "", invalid(field, "the subject names "+strconv.Quote(inSubject)+", the body "+strconv.Quote(inBody), "name the model once")
+		return "", invalid(field, "the subject names "+strconv.Quote(inSubject)+", the body "+strconv.Quote(inBody), "name it once")
 	}
 	return inSubject, nil
 }

@@ -63,7 +63,7 @@ func TestInferRefusals(t *testing.T) {
 		{"infer.tiny", `{"prompt":"x","model":"tiny","model_name":"tiny"}`, "model_name too"},
 		{"infer.tiny", `{"prompt":"x","n":2}`, "only one answer"},
 		{"infer.a%zz", `{"prompt":"x"}`, "percent"},
-		{"infer", `{"prompt":"x"}`, "no model is named"},
+		{"infer", `{"prompt":"x"}`, "it is empty"},
 	} {
 		e := failureOf(t, request(t, nc, c.subject, c.body, nil))
 		if e.Code != messages.InvalidArgument || !strings.Contains(e.Error(), c.says) {
