@@ -21,7 +21,7 @@ import (
 type house struct {
 	*Control
 	view *view.Projection
-	end  context.CancelFunc // of the daemon's life
+	end  func() // of the daemon's life
 	// obey answers a command; nil answers nothing. Afterwards, when it isn't refused, what happens later.
 	obey      func(to messages.ActorID, m proto.Message) (messages.Reply, error)
 	asked     []string
@@ -94,8 +94,8 @@ func (h *house) Ensure(ctx context.Context, name string) error {
 }
 
 func open() *house {
-	life, end := context.WithCancel(context.Background())
-	h := &house{view: view.New(view.Options{}), end: end}
+	life, end := context.WithCancelCause(context.Background())
+	h := &house{view: view.New(view.Options{}), end: func() { end(messages.NewError(messages.Unavailable, "h", "the daemon is stopping")) }}
 	h.Control = New(Options{Life: life, Host: "h", Version: "v", Door: h, View: h.view, Gateway: h, Now: func() time.Time { return time.UnixMilli(1000) },
 		Memory:   Memory{Host: "h", Door: h, Views: h.view, Estimate: needs{}, NewID: func() string { h.ids++; return fmt.Sprint(h.ids) }},
 		Sequence: func() uint64 { return 77 }, Actors: func() []messages.ActorID { return h.live }, Requests: remember(),

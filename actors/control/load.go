@@ -36,10 +36,12 @@ const loadGoesOn = time.Hour
 // ensure waits until a worker of the model is ready, on any host. The load goes on when the caller leaves, until the model is unloaded.
 func (c *Control) ensure(ctx context.Context, id messages.ActorID) error {
 	on, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadGoesOn)
-	stop := context.AfterFunc(c.o.Life, cancel)
+	on, end := context.WithCancelCause(on)
+	stop := context.AfterFunc(c.o.Life, func() { end(context.Cause(c.o.Life)) })
 	done := make(chan error, 1)
 	go func() {
 		defer cancel()
+		defer end(nil)
 		defer stop()
 		done <- c.o.Gateway.Ensure(on, id.Name())
 	}()

@@ -131,6 +131,15 @@ func TestLoadDeclares(t *testing.T) {
 	is(t, err, messages.JournalFull, "journal", "full")
 }
 
+// A load that a stop of the daemon ends doesn't blame its caller.
+func TestLoadWhileTheDaemonStops(t *testing.T) {
+	h := open()
+	h.shows(tiny(messages.ModelView_loading, 1))
+	h.obey = func(messages.ActorID, proto.Message) (messages.Reply, error) { h.end(); return messages.Reply{}, nil }
+	_, err := h.LoadModel(t.Context(), &messages.ModelLoadRequest{ModelName: "tiny"})
+	is(t, err, messages.Unavailable, "model/h/tiny", "is stopping")
+}
+
 // Unload returns when the memory is free by the ledgers, not when the worker is gone; a request that wants the model back ends the wait.
 func TestUnload(t *testing.T) {
 	held := &messages.Reservation{Holder: "model/h/tiny"}

@@ -66,7 +66,7 @@ type API struct {
 	tallies map[string]*tally // by endpoint name; fixed after Start
 
 	life context.Context // governs all requests; ends when stopping has lost patience
-	end  context.CancelFunc
+	end  context.CancelCauseFunc
 
 	mu       sync.Mutex
 	stopping bool
@@ -78,7 +78,7 @@ type API struct {
 // New makes a door that answers nothing yet.
 func New(o Options) *API {
 	a := &API{Options: o.withDefaults(), tallies: map[string]*tally{}}
-	a.life, a.end = context.WithCancel(context.Background())
+	a.life, a.end = context.WithCancelCause(context.Background())
 	return a
 }
 
@@ -133,7 +133,8 @@ func (a *API) Stop(ctx context.Context) error {
 	a.mu.Lock()
 	a.stopping = true
 	a.mu.Unlock()
-	defer a.end()
+	stopping := messages.NewError(messages.Unavailable, "", "the server is stopping").WithRetry(time.Second)
+	defer a.end(stopping)
 	if a.service != nil {
 		if err := a.service.Stop(); err != nil {
 			a.Log.Warn("the NATS service did not leave cleanly", "error", err)
@@ -146,7 +147,7 @@ func (a *API) Stop(ctx context.Context) error {
 	case <-done:
 	case <-ctx.Done():
 		late = context.Cause(ctx)
-		a.end()
+		a.end(stopping)
 		select {
 		case <-done:
 		case <-time.After(cutOff):

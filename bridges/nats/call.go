@@ -118,9 +118,12 @@ func (c *call) key() string {
 	return messages.KeyIn(authorization, key)
 }
 
-// failure is err as the caller sees it. When the deadline has passed, the call's work was cancelled because of it.
+// failure is err as the caller sees it. When the deadline has passed or the server stops, the call's work was cancelled because of it.
 func failure(ctx context.Context, err error) *messages.Error {
 	e := messages.AsError(err)
+	if why := new(messages.Error); e.Code == messages.Cancelled && errors.As(context.Cause(ctx), &why) {
+		return why
+	}
 	if e.Code == messages.Cancelled && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return messages.NewError(messages.DeadlineExceeded, e.Subject, "the deadline passed before there was an answer").WithCause(err)
 	}

@@ -220,8 +220,13 @@ func TestCancelAndDeadline(t *testing.T) {
 func TestRequestsRunBesideEachOther(t *testing.T) {
 	entered, left := make(chan string, 2), make(chan error, 2)
 	a, nc := open(t, Options{MaxInference: 2, Gateway: &gateway{infer: waits(entered, left)}})
+	in := nc.NewRespInbox()
+	answers, err := nc.SubscribeSync(in)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for range 2 {
-		if err := nc.PublishRequest(root+".infer.tiny", nc.NewRespInbox(), []byte(`{"prompt":"x"}`)); err != nil {
+		if err := nc.PublishRequest(root+".infer.tiny", in, []byte(`{"prompt":"x"}`)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -239,6 +244,13 @@ func TestRequestsRunBesideEachOther(t *testing.T) {
 	}
 	if err := <-left; err != context.Canceled {
 		t.Error(err)
+	}
+	m, err := answers.NextMsg(time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := failureOf(t, m); e.Code != messages.Unavailable || e.Retry == 0 { // the caller didn't go away
+		t.Error(e)
 	}
 }
 

@@ -62,7 +62,7 @@ type daemon struct {
 	nats   *natsapi.API
 
 	life    context.Context // ends what runs beside the actors: polls and feeds
-	endLife context.CancelFunc
+	endLife context.CancelCauseFunc
 	beside  sync.WaitGroup
 	closers []func(context.Context) error // in the order of opening; closed in reverse
 }
@@ -77,7 +77,7 @@ func launch(ctx context.Context, cfg *config.Config, reread func() (*config.Conf
 	d := &daemon{cfg: cfg, reread: reread, host: cfg.Host, bootID: uuid.NewString(), log: log, metrics: telemetry.New(buildVersion(), cfg.Host), seeDevices: see}
 	d.current.Store(cfg)
 	d.view = view.New(view.Options{First: uint64(time.Now().UnixMicro()), Listen: d.changed})
-	d.life, d.endLife = context.WithCancel(context.Background())
+	d.life, d.endLife = context.WithCancelCause(context.Background())
 	for _, step := range []func(context.Context) error{d.openJournal, d.openWorld, d.plant, d.recoverActors, d.openEdges, d.announce} {
 		if err := step(ctx); err != nil {
 			if closing := d.close(context.WithoutCancel(ctx)); closing != nil {
@@ -140,7 +140,7 @@ func (d *daemon) stopWorkers(ctx context.Context) error {
 // close undoes the start in reverse.
 func (d *daemon) close(ctx context.Context) error {
 	var failed error
-	d.endLife()
+	d.endLife(messages.NewError(messages.Unavailable, d.host, "the daemon is stopping").WithRetry(time.Second)) // what loads are told that still wait
 	d.beside.Wait()
 	for i := len(d.closers) - 1; i >= 0; i-- {
 		failed = errors.Join(failed, d.closers[i](ctx))
