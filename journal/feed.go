@@ -34,6 +34,7 @@ const feedAgain = time.Second
 func (f *Feed) Run(ctx context.Context, pass func(messages.Recorded)) {
 	for ctx.Err() == nil {
 		_ = f.j.Follow(ctx, f.seen.Load(), func(r messages.Recorded) error {
+			f.j.raise(r.Sequence) // it is stored, although its append may not have returned yet
 			f.seen.Store(r.Sequence)
 			pass(r)
 			return nil

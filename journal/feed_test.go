@@ -29,6 +29,33 @@ func TestFeedPassesOnWhatComes(t *testing.T) {
 	ran.Wait()
 }
 
+// What a feed has passed on can be read, also when the append of it has yet to return.
+func TestWhatAFeedPassesOnCanBeRead(t *testing.T) {
+	j := testOpen(t)
+	f := NewFeed(j)
+	ctx, end := context.WithCancel(t.Context())
+	const many = 300
+	done := make(chan struct{})
+	var ran sync.WaitGroup
+	ran.Go(func() {
+		f.Run(ctx, func(r messages.Recorded) {
+			if err := j.Read(ctx, []uint64{r.Sequence}, func(messages.Recorded) error { return nil }); err != nil {
+				t.Error(err)
+			}
+			if r.Sequence == many {
+				close(done)
+			}
+		})
+	})
+	head := uint64(0)
+	for range many {
+		head = mustAppend(t, j, modelName(1), head, wanted("x")...)
+	}
+	<-done
+	end()
+	ran.Wait()
+}
+
 func TestLastTime(t *testing.T) {
 	j := testOpen(t)
 	if at, err := j.LastTime(t.Context()); err != nil || !at.IsZero() {

@@ -2,6 +2,7 @@ package rest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -92,7 +93,7 @@ func prepare(next runtime.HandlerFunc) runtime.HandlerFunc {
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		w.Header().Set("Cache-Control", "no-store")
-		key := messages.KeyIn(r.Header.Get("Authorization"), r.Header.Get("X-Api-Key"))
+		key := messages.KeyIn(r.Header.Get("Authorization"), cmp.Or(r.Header.Get("X-Api-Key"), r.Header.Get("Api-Key")))
 		next(w, r.WithContext(context.WithValue(r.Context(), keyOf{}, key)), params)
 	}
 }

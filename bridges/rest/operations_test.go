@@ -141,6 +141,11 @@ func TestRolesOfOperations(t *testing.T) {
 		}
 		return messages.Principal{Name: c.Key, Role: role}, nil
 	}})
+	for _, header := range []string{"X-Api-Key", "Api-Key"} {
+		if status, _, body := w.do("GET", "/status", "", header, "reader"); status != 200 {
+			t.Errorf("%s: %d %s", header, status, body)
+		}
+	}
 	for _, c := range []struct {
 		method, path, key string
 		status            int
