@@ -2,7 +2,9 @@ package process
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"net/url"
 	"os"
@@ -17,9 +19,16 @@ const keptLogs = 3
 // Logs names log files: one folder a name below Root, one file a process in it.
 type Logs struct{ Root string }
 
-// folder is where the logs of a name lie. Names may hold slashes.
+// longestFolder is how many bytes of an escaped name a folder's name shows. File systems take 255, and a letter may escape to twelve.
+const longestFolder = 200
+
+// folder is where the logs of a name lie. Names may hold slashes. A long one ends in its hash.
 func (l Logs) folder(name string) string {
-	return filepath.Join(l.Root, strings.ReplaceAll(url.PathEscape(name), ".", "%2E"))
+	escaped := strings.ReplaceAll(url.PathEscape(name), ".", "%2E")
+	if len(escaped) > longestFolder {
+		escaped = fmt.Sprintf("%s-%x", escaped[:longestFolder], sha256.Sum256([]byte(name)))[:longestFolder+17]
+	}
+	return filepath.Join(l.Root, escaped)
 }
 
 // Path is the log for a process that is started at this time. It is absolute where the working directory is known.

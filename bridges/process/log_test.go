@@ -156,3 +156,21 @@ func (l *lockedBuffer) String() string {
 	defer l.mu.Unlock()
 	return l.b.String()
 }
+
+// A name that the configuration takes has a log, whatever its letters escape to.
+func TestLogOfALongName(t *testing.T) {
+	l := Logs{Root: t.TempDir()}
+	seen := map[string]bool{}
+	for _, name := range []string{strings.Repeat("x", 256), strings.Repeat("x", 255) + "y", strings.Repeat("名", 85), strings.Repeat("名", 84) + "前"} {
+		path := l.Path(name, "nonce", time.Unix(0, 0))
+		f, err := openLog(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = f.Close()
+		if l.Newest(name) != path || seen[filepath.Dir(path)] {
+			t.Errorf("%s: %s", name, l.Newest(name))
+		}
+		seen[filepath.Dir(path)] = true
+	}
+}
