@@ -143,7 +143,11 @@ func (h ports) perform(ctx context.Context, effect entity.Effect) (proto.Message
 }
 
 func (h ports) evict(ctx context.Context, e evict) (proto.Message, error) {
-	gone, err := h.preempt(ctx, e.Victim, &messages.Preempt{Placement: e.ID, PreemptedFor: e.For, Reason: "makes room for " + e.For})
+	reason := "makes room for " + e.For
+	if e.For == "" { // a relief
+		reason = "its device is short of memory"
+	}
+	gone, err := h.preempt(ctx, e.Victim, &messages.Preempt{Placement: e.ID, PreemptedFor: e.For, Reason: reason})
 	switch code := messages.CodeOf(err); {
 	case gone || code == messages.ModelNotFound || code == messages.NotFound:
 		return &messages.ReportPreempted{Id: e.ID, Holder: e.Victim}, nil

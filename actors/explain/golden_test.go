@@ -98,7 +98,7 @@ func relieved() *tale {
 	s := twoLoaded()
 	s.tell("arbiter", &messages.PressureRelieved{Gpu: dev("sim0"), Reason: "22000 MiB of 23488 MiB used, threshold 20000 MiB", Victims: []*messages.Victim{out("a", 12000, 90000, 1300)}})
 	id := reliefID(uint64(len(s.records)))
-	s.tell(m("a"), &messages.ModelUnwanted{Reason: "makes room for ", Placement: id}, &messages.ModelDraining{Attempt: 1, Reason: "makes room for "})
+	s.tell(m("a"), &messages.ModelUnwanted{Reason: "its device is short of memory", Placement: id}, &messages.ModelDraining{Attempt: 1, Reason: "its device is short of memory"})
 	return s.tell(m("a"), &messages.WorkerExited{Attempt: 1, Reason: "stopped"})
 }
 
