@@ -182,29 +182,29 @@ func (q question) byDevice(rivals []*messages.Allocation) [][]allocated {
 	for i, l := range q.ledgers {
 		at[l.Id] = i
 	}
+	type place struct{ device, allocation int32 }
+	found := make([]place, 0, len(q.allocations)) // a share's device is looked up once: this is the hot part of a decision
 	count := make([]int, len(q.ledgers))
-	total := 0
-	each := func(do func(device int, r *messages.Allocation)) {
-		for _, r := range q.allocations {
-			if !q.stays(r) || q.family.has(r.Holder) || slices.Contains(rivals, r) {
-				continue
-			}
-			for _, s := range r.Shares {
-				if d, ok := at[s.Gpu]; ok {
-					do(d, r)
-				}
+	for i, r := range q.allocations {
+		if !q.stays(r) || q.family.has(r.Holder) || slices.Contains(rivals, r) {
+			continue
+		}
+		for _, s := range r.Shares {
+			if d, ok := at[s.Gpu]; ok {
+				found = append(found, place{int32(d), int32(i)})
+				count[d]++
 			}
 		}
 	}
-	each(func(d int, _ *messages.Allocation) { count[d]++; total++ })
-	all := make([]allocated, total) // one array for all devices: this is the hot part of a decision
+	all := make([]allocated, len(found)) // one array for all devices
 	out := make([][]allocated, len(q.ledgers))
 	for i, n := range count {
 		out[i], all = all[:0:n], all[n:]
 	}
-	each(func(d int, r *messages.Allocation) {
-		out[d] = append(out[d], allocated{Allocation: r, bytes: leaves(q.ledgers[d], r), use: useOf(r, q.collation)})
-	})
+	for _, f := range found {
+		r := q.allocations[f.allocation]
+		out[f.device] = append(out[f.device], allocated{Allocation: r, bytes: leaves(q.ledgers[f.device], r), use: useOf(r, q.collation)})
+	}
 	return out
 }
 

@@ -78,7 +78,7 @@ func questionOf(s State, c *messages.RequestPlacement, seen *messages.SchedulerR
 	q.ledgers = q.usable(seen.GetLedgers())
 	slices.SortFunc(q.ledgers, func(a, b *messages.GpuView) int { return strings.Compare(a.Id, b.Id) })
 	for _, r := range q.allocations {
-		if r.Holder == c.Holder && r.State == messages.Allocation_seeking {
+		if r.State == messages.Allocation_seeking && r.Holder == c.Holder {
 			q.waited = ms(r.WaitedMs)
 		}
 	}

@@ -21,13 +21,17 @@ func TestFoldOf(t *testing.T) {
 		{Sequence: 4, Events: []proto.Message{&messages.ModelWanted{Reason: "one", Attempt: 1}, &messages.ModelDrained{Attempt: 1}}},
 		{Sequence: 9, Events: []proto.Message{&messages.ModelWanted{Reason: "two", Attempt: 2}}},
 	}
-	erased := fold.New(toyID)
+	erased, inPlace := fold.New(toyID), fold.Begin(toyID)
 	for _, r := range decisions {
 		erased = fold.Apply(erased, r)
+		inPlace.Apply(r)
 	}
 	typed := entity.Replay(kind, kind.New(toyID), decisions)
 	if erased.(toy) != typed || typed.Attempt != 2 || typed.Done != 1 {
 		t.Errorf("the fold gives %+v, the kind %+v", erased, typed)
+	}
+	if inPlace.State() != any(typed) || !proto.Equal(inPlace.View(), kind.View(typed)) {
+		t.Errorf("folded in place it is %+v, the kind %+v", inPlace.State(), typed)
 	}
 	if !proto.Equal(fold.View(erased), kind.View(typed)) {
 		t.Errorf("the views are %v and %v", fold.View(erased), kind.View(typed))

@@ -12,18 +12,18 @@ import (
 
 // folded is an actor whose state is folded from the journal.
 type folded struct {
-	kind  entity.Fold
-	state any
-	last  uint64 // sequence of its last decision; 0 = none
+	entity.Folding
+	last uint64 // sequence of its last decision; 0 = none
 }
 
 func (f *folded) apply(r messages.Recorded) {
-	f.state, f.last = f.kind.Apply(f.state, r), r.Sequence
+	f.Apply(r)
+	f.last = r.Sequence
 }
 
 func (f *folded) sequence() uint64           { return f.last }
-func (f *folded) stateJSON() ([]byte, error) { return json.Marshal(f.state) }
-func (f *folded) view() proto.Message        { return f.kind.View(f.state) }
+func (f *folded) stateJSON() ([]byte, error) { return json.Marshal(f.State()) }
+func (f *folded) view() proto.Message        { return f.View() }
 
 // newFold is an actor before its first event. messages.InvalidArgument: its kind keeps no journal.
 func newFold(id messages.ActorID) (*folded, error) {
@@ -31,5 +31,5 @@ func newFold(id messages.ActorID) (*folded, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &folded{kind: kind, state: kind.New(id)}, nil
+	return &folded{Folding: kind.Begin(id)}, nil
 }

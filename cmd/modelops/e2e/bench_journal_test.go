@@ -312,7 +312,7 @@ func foldAll(t *testing.T, j *journal.Journal, keep bool) (out []journal.Snapsho
 			f = foldOf(t, r.Actor)
 			folds[r.Actor] = f
 		}
-		f.state = f.kind.Apply(f.state, r)
+		f.Apply(r)
 		if keep {
 			if ends[r.Actor]--; ends[r.Actor] == 128 {
 				out = append(out, f.snapshot(t, r.Actor, r.Sequence))
@@ -335,8 +335,8 @@ func count(t *testing.T, j *journal.Journal, decisions map[messages.ActorID]int)
 
 // folded is an actor's state without the actor.
 type folded struct {
-	kind  entity.Fold
-	state any
+	entity.Folding
+	kind entity.Fold
 }
 
 func foldOf(t *testing.T, a messages.ActorID) *folded {
@@ -345,12 +345,12 @@ func foldOf(t *testing.T, a messages.ActorID) *folded {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &folded{kind, kind.New(a)}
+	return &folded{kind.Begin(a), kind}
 }
 
 func (f *folded) snapshot(t *testing.T, a messages.ActorID, sequence uint64) journal.Snapshot {
 	t.Helper()
-	b, err := json.Marshal(f.state)
+	b, err := json.Marshal(f.State())
 	if err != nil {
 		t.Fatal(err)
 	}
