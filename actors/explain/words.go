@@ -217,11 +217,11 @@ func modelText(f fact) string {
 	case *messages.BreakerChanged:
 		return fmt.Sprintf("its breaker is %s after %d failures", e.State, e.Failures)
 	}
-	return napText(f) + crewText(f)
+	return sleepText(f) + replicasText(f)
 }
 
-// napText says what happens to a model that sleeps.
-func napText(f fact) string {
+// sleepText says what happens to a model that sleeps.
+func sleepText(f fact) string {
 	switch e := f.event.(type) {
 	case *messages.SleepStarted:
 		return "falls asleep: " + e.Reason
@@ -235,8 +235,8 @@ func napText(f fact) string {
 	return ""
 }
 
-// crewText says what happens to a model's workers.
-func crewText(f fact) string {
+// replicasText says what happens to a model's workers.
+func replicasText(f fact) string {
 	switch e := f.event.(type) {
 	case *messages.ModelScaled:
 		return fmt.Sprintf("%d workers serve it: %s", e.Replicas, e.Reason)
