@@ -104,6 +104,15 @@ func (p Principal) May(role Role) bool {
 // Authenticate finds the principal of credentials. The error is Unauthenticated.
 type Authenticate func(Credentials) (Principal, error)
 
+// Authorize finds the principal of a key and checks that it may run an operation. The errors are Unauthenticated and PermissionDenied.
+func (a Authenticate) Authorize(o Operation, key string) (Principal, error) {
+	p, err := a.Of(Credentials{Key: key, For: o.Role})
+	if err == nil {
+		err = o.Allow(p)
+	}
+	return p, err
+}
+
 // Of is the principal of credentials. A nil Authenticate gives an anonymous admin.
 func (a Authenticate) Of(c Credentials) (Principal, error) {
 	if a == nil {

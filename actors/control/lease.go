@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -34,19 +35,12 @@ const (
 func (m Memory) AcquireGpuLease(ctx context.Context, r *messages.GpuLeaseRequest) (*messages.GpuLeaseReply, error) {
 	switch {
 	case r.VramEstimateMb < 0:
-		return nil, messages.NewError(messages.InvalidArgument, "vram_estimate_mb", "it is negative").WithHint("say how many MiB are needed")
+		return nil, invalid("vram_estimate_mb", "it is negative", "say how many MiB are needed")
 	case r.TtlSeconds < 0:
-		return nil, messages.NewError(messages.InvalidArgument, "ttl_seconds", "it is negative").WithHint("leave it out for 30")
+		return nil, invalid("ttl_seconds", "it is negative", "leave it out for 30")
 	}
-	client := r.Client
-	if client == "" {
-		client = anonymous
-	}
-	c := &messages.RequestPlacement{Holder: "client/" + client, Priority: priorityOf(r.Priority), Claim: &messages.Claim{Id: m.NewID(),
-		Needs: []*messages.Need{{Bytes: uint64(max(r.VramEstimateMb, 0)) * messages.MiB, Source: messages.Need_declared}}, TtlSeconds: uint32(defaultLease / time.Second)}}
-	if r.TtlSeconds > 0 {
-		c.Claim.TtlSeconds = uint32(r.TtlSeconds)
-	}
+	c := &messages.RequestPlacement{Holder: "client/" + cmp.Or(r.Client, anonymous), Priority: priorityOf(r.Priority), Claim: &messages.Claim{Id: m.NewID(),
+		Needs: []*messages.Need{{Bytes: uint64(r.VramEstimateMb) * messages.MiB, Source: messages.Need_declared}}, TtlSeconds: cmp.Or(uint32(r.TtlSeconds), uint32(defaultLease/time.Second))}}
 	p, err := m.reserved(ctx, c)
 	switch {
 	case messages.CodeOf(err) == messages.GPUUnavailable, err == nil && p == nil:
@@ -57,7 +51,7 @@ func (m Memory) AcquireGpuLease(ctx context.Context, r *messages.GpuLeaseRequest
 	if _, err := m.Door.Ask(ctx, messages.ArbiterActor(), &messages.ClosePlacement{Id: p.Id, Reason: "taken over by " + c.Holder}); err != nil {
 		return nil, err
 	}
-	return &messages.GpuLeaseReply{Granted: true, LeaseId: p.Shares[0].Lease, VramReservedMb: max(r.VramEstimateMb, 0)}, nil
+	return &messages.GpuLeaseReply{Granted: true, LeaseId: p.Shares[0].Lease, VramReservedMb: r.VramEstimateMb}, nil
 }
 
 // priorityOf turns the legacy contract's priority, of which 1 is the highest, into the arbiter's.

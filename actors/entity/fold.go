@@ -54,21 +54,3 @@ func FoldOf[S any](kind Kind[S]) Fold {
 		Begin: func(id messages.ActorID) Folding { return &folding[S]{kind, kind.New(id)} },
 	}
 }
-
-// Apply folds one decision.
-func (f Fold) Apply(state any, r messages.Recorded) any {
-	for _, e := range r.Events {
-		state = f.Evolve(state, e, r.Sequence)
-	}
-	return state
-}
-
-// Replay folds recorded decisions into a state.
-func Replay[S any](kind Kind[S], s S, decisions []messages.Recorded) S {
-	for _, r := range decisions {
-		for _, e := range r.Events {
-			s = kind.Evolve(s, e, r.Sequence)
-		}
-	}
-	return s
-}

@@ -23,10 +23,12 @@ func TestFoldOf(t *testing.T) {
 	}
 	erased, inPlace := fold.New(toyID), fold.Begin(toyID)
 	for _, r := range decisions {
-		erased = fold.Apply(erased, r)
+		for _, e := range r.Events {
+			erased = fold.Evolve(erased, e, r.Sequence)
+		}
 		inPlace.Apply(r)
 	}
-	typed := entity.Replay(kind, kind.New(toyID), decisions)
+	typed := replayed(kind, decisions)
 	if erased.(toy) != typed || typed.Attempt != 2 || typed.Done != 1 {
 		t.Errorf("the fold gives %+v, the kind %+v", erased, typed)
 	}
@@ -36,4 +38,15 @@ func TestFoldOf(t *testing.T) {
 	if !proto.Equal(fold.View(erased), kind.View(typed)) {
 		t.Errorf("the views are %v and %v", fold.View(erased), kind.View(typed))
 	}
+}
+
+// replayed is what recorded decisions come to.
+func replayed[S any](kind entity.Kind[S], decisions []messages.Recorded) S {
+	s := kind.New(toyID)
+	for _, r := range decisions {
+		for _, e := range r.Events {
+			s = kind.Evolve(s, e, r.Sequence)
+		}
+	}
+	return s
 }

@@ -102,7 +102,7 @@ type walk struct {
 	former   []entity.Try // every try that was ever begun
 }
 
-func (w *walk) fold() spot { return entity.Replay(w.kind, w.kind.New(toyID), w.journal) }
+func (w *walk) fold() spot { return replayed(w.kind, w.journal) }
 
 func (w *walk) owed() (keys []string) {
 	for _, e := range w.kind.Owed(w.fold()) {

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"modelops/actors/entity"
 	"modelops/messages"
 )
 
@@ -51,7 +52,7 @@ const (
 
 // Run builds the index in the background, with half of one core at most, and closes gaps that Take found. It ends with ctx.
 func (b *Book) Run(ctx context.Context) {
-	if pause(ctx, startAfter) != nil {
+	if entity.Pause(ctx, startAfter) != nil {
 		return
 	}
 	for {
@@ -66,7 +67,7 @@ func (b *Book) Run(ctx context.Context) {
 			case <-b.behind:
 			}
 		}
-		if pause(ctx, took) != nil {
+		if entity.Pause(ctx, took) != nil {
 			return
 		}
 	}
@@ -171,18 +172,6 @@ func (q Question) topics() []topic {
 		out = append(out, topicOf(ofModel, q.Model.String()))
 	}
 	return out
-}
-
-// pause waits for a time, or until ctx ends, whose error it then is.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }
 
 // search reads the whole journal for subjects that the index has forgotten. One reading runs at a time, and serves every question that waited

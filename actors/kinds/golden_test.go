@@ -39,8 +39,7 @@ type golden struct {
 
 // past is the state of an actor while its journal is folded.
 type past struct {
-	fold     entity.Fold
-	state    any
+	entity.Folding
 	sequence uint64
 }
 
@@ -167,11 +166,12 @@ func (g *golden) take(t *testing.T, actors map[messages.ActorID]*past, actor str
 		if err != nil {
 			t.Fatal(err)
 		}
-		p = &past{fold: f, state: f.New(id)}
+		p = &past{Folding: f.Begin(id)}
 		actors[id] = p
 	}
-	p.state, p.sequence = p.fold.Apply(p.state, messages.Recorded{Actor: id, Sequence: sequence, Events: events}), sequence
-	state, err := json.Marshal(p.state)
+	p.Apply(messages.Recorded{Actor: id, Sequence: sequence, Events: events})
+	p.sequence = sequence
+	state, err := json.Marshal(p.State())
 	if err != nil {
 		t.Fatalf("%s sequence %d: the state of %s has no JSON: %v", g.name, sequence, id, err)
 	}
@@ -187,7 +187,7 @@ func (g *golden) show(t *testing.T, actors map[messages.ActorID]*past) {
 	byName := func(a, b messages.ActorID) int { return cmp.Compare(a.String(), b.String()) }
 	for _, id := range slices.SortedFunc(maps.Keys(actors), byName) {
 		p := actors[id]
-		b, err := protojson.Marshal(p.fold.View(p.state))
+		b, err := protojson.Marshal(p.View())
 		if err != nil {
 			t.Fatal(err)
 		}

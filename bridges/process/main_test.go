@@ -82,7 +82,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for !ok() {
-		if sleep(ctx, 2*time.Millisecond) != nil {
+		if Sleep(ctx, 2*time.Millisecond) != nil {
 			t.Fatal("never seen: " + what)
 		}
 	}

@@ -43,7 +43,7 @@ func (s *Supervisor) Stop(ctx context.Context, h Handle, grace time.Duration, as
 			return messages.Errorf(messages.Unavailable, h.Nonce, "the process (pid %d) is still there %s after SIGKILL", h.Pid, KillTime).
 				WithHint("it hangs in the kernel, most likely in a driver: see dmesg; its memory is not free").WithRetry(KillTime)
 		}
-		if err := sleep(ctx, 10*time.Millisecond); err != nil {
+		if err := Sleep(ctx, 10*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -98,7 +98,7 @@ func (s *Supervisor) killRest(ctx context.Context, h Handle) error {
 	}
 	for end := time.Now().Add(KillTime); len(t.members()) > 0 && time.Now().Before(end); {
 		t.signal(syscall.SIGKILL)
-		if err := sleep(ctx, 5*time.Millisecond); err != nil {
+		if err := Sleep(ctx, 5*time.Millisecond); err != nil {
 			return err
 		}
 	}

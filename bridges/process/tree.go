@@ -77,7 +77,7 @@ func (t *tree) await(ctx context.Context, until time.Time) error {
 		_ = t.leader.Wait(limited)
 	}
 	for pause := 5 * time.Millisecond; t.alive() && time.Now().Before(until); pause = min(2*pause, 200*time.Millisecond) {
-		if err := sleep(ctx, min(pause, time.Until(until))); err != nil {
+		if err := Sleep(ctx, min(pause, time.Until(until))); err != nil {
 			return err
 		}
 	}

@@ -54,10 +54,7 @@ func newOperations(o Options) (*operations, error) {
 func checked(o Options) messages.Operations {
 	return messages.Through(func(ctx context.Context, op messages.Operation, request proto.Message) (proto.Message, error) {
 		key, _ := ctx.Value(keyOf{}).(string)
-		principal, err := o.Authenticate.Of(messages.Credentials{Key: key, For: op.Role})
-		if err == nil {
-			err = op.Allow(principal)
-		}
+		principal, err := o.Authenticate.Authorize(op, key)
 		if err != nil {
 			return nil, err
 		}

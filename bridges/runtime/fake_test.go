@@ -213,7 +213,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	ctx, cancel := context.WithTimeout(t.Context(), hangLimit)
 	defer cancel()
 	for !ok() {
-		if sleep(ctx, 5*time.Millisecond) != nil {
+		if process.Sleep(ctx, 5*time.Millisecond) != nil {
 			t.Fatal("never seen: " + what)
 		}
 	}

@@ -161,18 +161,7 @@ func pause(ctx context.Context, polls int) error {
 	if polls > fastPolls {
 		d = pollSlow
 	}
-	return sleep(ctx, d)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
+	return process.Sleep(ctx, d)
 }
 
 // judge believes an answer only when the socket it came from is the worker's. owned remembers that it was: a load that

@@ -31,7 +31,7 @@ func (r *Runtime) awaitRemote(ctx context.Context, k kind, spec *messages.ModelS
 			return ready{}, messages.Errorf(messages.ModelLoadError, subject(spec), "%s%s gave no 200 within %s: %s", w.Url, path, budget, a.words()).
 				WithHint("check the url, and that the server is running").WithCause(a.err)
 		}
-		if err := sleep(ctx, pollRemote); err != nil {
+		if err := process.Sleep(ctx, pollRemote); err != nil {
 			return ready{}, err
 		}
 	}
@@ -103,7 +103,7 @@ func (r *Runtime) release(ctx context.Context, spec *messages.ModelSpec, w *mess
 		if time.Now().After(until) {
 			return stays(a)
 		}
-		if err := sleep(ctx, pollSlow); err != nil {
+		if err := process.Sleep(ctx, pollSlow); err != nil {
 			return err
 		}
 	}

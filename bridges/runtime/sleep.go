@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"modelops/bridges/process"
 	"modelops/messages"
 )
 
@@ -152,7 +153,7 @@ func (r *Runtime) setAsleep(ctx context.Context, k kind, spec *messages.ModelSpe
 		case time.Now().After(until):
 			return failed(a)
 		}
-		if err := sleep(ctx, pollSlow); err != nil {
+		if err := process.Sleep(ctx, pollSlow); err != nil {
 			return err
 		}
 	}

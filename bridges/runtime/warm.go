@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"modelops/bridges/process"
 	"modelops/messages"
 )
 
@@ -25,7 +26,7 @@ func (r *Runtime) warmUp(ctx context.Context, k kind, spec *messages.ModelSpec, 
 	for _, q := range k.warmUps(spec) {
 		a := r.post(ctx, spec, w, q)
 		for a.status == http.StatusServiceUnavailable || a.status == http.StatusTooManyRequests { // not quite yet
-			if err := sleep(ctx, pollSlow); err != nil {
+			if err := process.Sleep(ctx, pollSlow); err != nil {
 				return err
 			}
 			a = r.post(ctx, spec, w, q)
