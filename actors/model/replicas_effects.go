@@ -91,7 +91,7 @@ func (h ports) ensureReplacement(ctx context.Context, e ensureReplacement) (prot
 	if err != nil {
 		return nil, err
 	}
-	if !proto.Equal(v.Spec, e.Spec) || !v.Wanted {
+	if !proto.Equal(v.Spec, e.Spec) || !v.Wanted || v.Phase == FallingAsleep || v.Phase == Asleep { // an idle pool may have put it to sleep since the last look
 		return nil, h.ask(ctx, e.Actor, &messages.DeclareModel{Spec: e.Spec}, &messages.EnsureModel{Reason: "it takes the place of a degraded worker"})
 	}
 	failed := &messages.ReportReplacementFailed{Replica: e.Actor.Name(), Error: proto.CloneOf(v.Error)}
@@ -111,7 +111,7 @@ func (h ports) ensureReplacement(ctx context.Context, e ensureReplacement) (prot
 	return nil, nil
 }
 
-// restartReplica has a replica's worker restart, and looks until it is ready or isn't wanted any more.
+// restartReplica has a replica's worker restart, and looks until it is ready or isn't wanted any more. One that sleeps was ready.
 func (h ports) restartReplica(ctx context.Context, e restartReplica) (proto.Message, error) {
 	if err := h.ask(ctx, e.Actor, &messages.ReplaceWorker{Replica: e.Actor.Name(), Attempt: e.Attempt, Reason: e.Reason}); err != nil && messages.CodeOf(err) != messages.ModelNotFound {
 		return nil, err
@@ -120,7 +120,8 @@ func (h ports) restartReplica(ctx context.Context, e restartReplica) (proto.Mess
 	if err != nil {
 		return nil, err
 	}
-	if v.Wanted && (v.Attempt <= e.Attempt || v.Phase != Ready) {
+	ready := v.Phase == Ready || v.Phase == FallingAsleep || v.Phase == Asleep || v.Phase == Waking
+	if v.Wanted && (v.Attempt <= e.Attempt || !ready) {
 		return nil, nil
 	}
 	return &messages.ReportReplicaSettled{Replica: e.Actor.Name(), Up: true, Order: e.Order}, nil

@@ -200,6 +200,36 @@ func TestAReplacementStepsBackAlsoWhenItsModelFailedForAWhile(t *testing.T) {
 	}
 }
 
+// A worker that is ready may be put to sleep before its model looks at it again: no request comes any more. The replacement goes on all the same.
+func TestASleeperDoesntHoldAReplacementUp(t *testing.T) {
+	for seed := uint64(1); seed <= 10; seed++ {
+		for _, who := range []string{"m", "m~2"} {
+			m := plain("m", 6)
+			m.Sleep = 10 * time.Millisecond
+			if who != "m" {
+				m.MinReplicas, m.MaxReplicas = 2, 2
+			}
+			o := oneCard(m)
+			o.Seed = seed
+			s := onStage(t, o)
+			s.ready("m")
+			s.until("all its workers are awake at once", time.Minute, func() bool {
+				for _, name := range []string{"m", who} {
+					if s.stateOf(name).Phase == model.Asleep {
+						_, _ = s.models[s.byID[messages.ModelActor(hostName(0), name)]].ask(&messages.EnsureModel{Reason: "a test"})
+					}
+				}
+				return s.stateOf("m").Phase == model.Ready && s.stateOf(who).Phase == model.Ready
+			})
+			if _, err := s.models[0].ask(&messages.ReplaceWorker{Replica: who, Attempt: s.stateOf(who).Attempt, Reason: "a test"}); err != nil || s.stateOf("m").Replacement == nil {
+				t.Fatal(err)
+			}
+			s.until("it is replaced", time.Minute, func() bool { return s.stateOf(who).Attempt > 1 && s.stateOf("m").Replacement == nil })
+			s.rests()
+		}
+	}
+}
+
 // Names are reused: fifty replacements leave no more behind than one.
 func TestFiftyReplacementsLeaveNothingBehind(t *testing.T) {
 	m := plain("m", 4)
