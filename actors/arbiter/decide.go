@@ -113,12 +113,14 @@ func (r Rules) requestPlacement(s State, c *messages.RequestPlacement, at entity
 		return entity.Verdict{}, err
 	}
 	seen := readings(at)
-	if v, known := s.underway(c, seen); known {
+	q := questionOf(s, c, seen, at.Now.UnixMilli())
+	if v, known := s.underway(c, q, seen.GetLedgers()); known {
 		return v, nil
 	}
-	q := questionOf(s, c, seen, at.Now.UnixMilli())
-	if n := starting(s, seen.Allocations); r.MaxLoads > 0 && n >= r.MaxLoads && !IsProgram(c.Holder) {
-		return postpone(s, c, seen, nil, fmt.Sprintf("%d models load already, at most %d at a time", n, r.MaxLoads), at), nil
+	if r.MaxLoads > 0 && !IsProgram(c.Holder) {
+		if n := starting(s, seen.Allocations); n >= r.MaxLoads {
+			return postpone(s, c, seen, nil, fmt.Sprintf("%d models load already, at most %d at a time", n, r.MaxLoads), at), nil
+		}
 	}
 	q.overdue, q.collation = q.waited > r.maxWait(), r.Collation.Milliseconds()
 	p := r.policy()
@@ -166,25 +168,24 @@ func checkRequest(s State, c *messages.RequestPlacement) error {
 }
 
 // underway answers a claim that is decided already, or a name that has its memory by another claim.
-func (s State) underway(c *messages.RequestPlacement, seen *messages.SchedulerReadings) (entity.Verdict, bool) {
+func (s State) underway(c *messages.RequestPlacement, q question, ledgers []*messages.GpuView) (entity.Verdict, bool) {
 	if o, ok := s.openFor(c.Holder, c.Claim.Id); ok {
 		return answer(o.Placement), true
 	}
 	if !anyHost(c.Holder) {
 		return entity.Verdict{}, false
 	}
-	_, _, name := parts(c.Holder)
-	named := "/" + name // most holders have another name: they are compared without splitting it
-	for _, a := range seen.GetAllocations() {
+	for _, a := range q.kin {
 		switch {
-		case !strings.HasSuffix(a.Holder, named) || !same(a.Holder, c.Holder) || anyHost(a.Holder):
+		case !same(a.Holder, c.Holder) || anyHost(a.Holder):
 		case a.State == messages.Allocation_changing:
 			return waits(a.Holder + " is on its way out, or changes"), true
 		default:
 			return entity.Verdict{Answer: func(uint64) proto.Message { return &messages.PlacementReply{Already: a.Holder} }}, true
 		}
 	}
-	for _, l := range seen.GetLedgers() {
+	_, named, _ := strings.Cut(c.Holder, messages.AnyHost) // most holders have another name: they are compared without splitting it
+	for _, l := range ledgers {
 		for _, r := range l.Reservations {
 			if strings.HasSuffix(r.Holder, named) && same(r.Holder, c.Holder) { // no allocation any more: a second placement would hold memory twice
 				return waits(r.Holder + " gives its memory back"), true

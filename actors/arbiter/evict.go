@@ -86,8 +86,11 @@ func rank(p policy, rs []allocated) {
 		rs[i].rank = p.score(rs[i].Allocation)
 	}
 	slices.SortFunc(rs, func(a, b allocated) int {
-		if c := cmp.Compare(a.rank, b.rank); c != 0 {
-			return c
+		switch { // a rank is a number: cmp.Compare would look for NaN, in the hot part of a decision
+		case a.rank < b.rank:
+			return -1
+		case a.rank > b.rank:
+			return 1
 		}
 		return strings.Compare(a.Holder, b.Holder)
 	})

@@ -82,8 +82,9 @@ func TestWorkersOfOneModelAreNoRivals(t *testing.T) {
 		a.Groups = []string{"one"}
 		return a
 	}
-	q := question{holder: "model/h/chat~2", family: familyOf("model/h/chat~2"), groups: []string{"one"}, allocations: []*messages.Allocation{member("model/h/chat"), member("model/h/chat~3"), member("model/h/other~2")}}
-	rivals, stuck := exclusive(q)
+	claim := &messages.RequestPlacement{Holder: "model/h/chat~2", Claim: &messages.Claim{Groups: []string{"one"}}}
+	seen := &messages.SchedulerReadings{Allocations: []*messages.Allocation{member("model/h/chat"), member("model/h/chat~3"), member("model/h/other~2")}}
+	rivals, stuck := exclusive(questionOf(New(messages.ArbiterActor()), claim, seen, 0))
 	if len(rivals) != 1 || rivals[0].Holder != "model/h/other~2" || stuck != "" {
 		t.Errorf("rivals %v, stuck %q", rivals, stuck)
 	}
@@ -114,7 +115,7 @@ func TestAModelIsAsBusyAsItsReplicas(t *testing.T) {
 			}
 		}
 	}
-	q := question{holder: "model/h/new", family: familyOf("model/h/new"), groups: []string{"one"}, allocations: AllocationsOf([]*messages.ModelView{view("chat", messages.ModelView_ready, 0), view("chat~2", messages.ModelView_ready, 1)}, 0)}
+	q := question{holder: "model/h/new", groups: []string{"one"}, allocations: AllocationsOf([]*messages.ModelView{view("chat", messages.ModelView_ready, 0), view("chat~2", messages.ModelView_ready, 1)}, 0)}
 	q.allocations[0].Groups = q.groups
 	if rivals, stuck := exclusive(q); len(rivals) > 0 || stuck == "" {
 		t.Errorf("a model of the group has to leave though its replica works: %v, %q", rivals, stuck)

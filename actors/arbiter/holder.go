@@ -57,11 +57,15 @@ type family struct{ kind, base, mark string }
 func familyOf(holder string) family {
 	kind, _, name := parts(holder)
 	base := messages.BaseOf(name)
-	return family{kind, base, "/" + base}
+	if base == "" {
+		return family{}
+	}
+	start := len(holder) - len(name)
+	return family{kind, base, holder[start-1 : start+len(base)]} // with the slash before it
 }
 
 func (f family) has(holder string) bool {
-	if !strings.HasSuffix(holder, f.mark) && strings.IndexByte(holder, '~') < 0 {
+	if f.base == "" || !strings.HasSuffix(holder, f.mark) && strings.IndexByte(holder, '~') < 0 {
 		return false
 	}
 	kind, _, name := parts(holder)
@@ -74,10 +78,5 @@ func validHolder(holder string) bool {
 	if kind == program {
 		return name != ""
 	}
-	for _, k := range messages.Kinds() {
-		if k.Name == kind {
-			return k.Holds && host != "" && name != ""
-		}
-	}
-	return false
+	return messages.Holds(kind) && host != "" && name != ""
 }

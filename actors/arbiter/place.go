@@ -182,16 +182,19 @@ func (q question) byDevice(rivals []*messages.Allocation) [][]allocated {
 	for i, l := range q.ledgers {
 		at[l.Id] = i
 	}
-	type place struct{ device, allocation int32 }
+	type place struct {
+		device, share int16
+		allocation    int32
+	}
 	found := make([]place, 0, len(q.allocations)) // a share's device is looked up once: this is the hot part of a decision
 	count := make([]int, len(q.ledgers))
 	for i, r := range q.allocations {
-		if !q.stays(r) || q.family.has(r.Holder) || slices.Contains(rivals, r) {
+		if !q.stays(r) || slices.Contains(q.kin, r) || slices.Contains(rivals, r) {
 			continue
 		}
-		for _, s := range r.Shares {
+		for n, s := range r.Shares {
 			if d, ok := at[s.Gpu]; ok {
-				found = append(found, place{int32(d), int32(i)})
+				found = append(found, place{int16(d), int16(n), int32(i)})
 				count[d]++
 			}
 		}
@@ -203,7 +206,7 @@ func (q question) byDevice(rivals []*messages.Allocation) [][]allocated {
 	}
 	for _, f := range found {
 		r := q.allocations[f.allocation]
-		out[f.device] = append(out[f.device], allocated{Allocation: r, bytes: leaves(q.ledgers[f.device], r), use: useOf(r, q.collation)})
+		out[f.device] = append(out[f.device], allocated{Allocation: r, bytes: counted(q.ledgers[f.device], r.Holder, r.Shares[f.share].Bytes), use: useOf(r, q.collation)})
 	}
 	return out
 }
@@ -215,7 +218,7 @@ func exclusive(q question) (rivals []*messages.Allocation, stuck string) {
 		return nil, ""
 	}
 	for _, r := range q.allocations {
-		if !q.stays(r) || q.family.has(r.Holder) || !slices.ContainsFunc(r.Groups, func(g string) bool { return slices.Contains(q.groups, g) }) {
+		if !q.stays(r) || slices.Contains(q.kin, r) || !slices.ContainsFunc(r.Groups, func(g string) bool { return slices.Contains(q.groups, g) }) {
 			continue
 		}
 		if u := useOf(r, q.collation); !movable(r, u, q.overdue) {

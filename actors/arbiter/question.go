@@ -12,12 +12,12 @@ import (
 // question is a claim with the readings of the time when it was asked.
 type question struct {
 	holder      string
-	family      family
 	needs       []need
 	groups      []string
 	priority    int32
 	ledgers     []*messages.GpuView    // those that may be taken, in order of their names
 	allocations []*messages.Allocation // only those that stay count
+	kin         []*messages.Allocation // those of the holder's model: its own, its replicas', and those of that name on other hosts
 	leaving     map[string]bool
 	moving      string // the holder that a plan moves now
 	now         int64  // ms since 1970
@@ -50,15 +50,20 @@ func (q question) split() bool {
 	return slices.ContainsFunc(q.needs, func(n need) bool { return n.shards > 1 })
 }
 
-// leaves is what the end of an allocation gives back: what the ledger counts for it. The ledger learns a measured footprint later than the holder.
+// leaves is what the end of an allocation gives back of a device.
 func leaves(l *messages.GpuView, r *messages.Allocation) uint64 {
+	bytes, _ := r.On(l.Id)
+	return counted(l, r.Holder, bytes)
+}
+
+// counted is what a ledger counts for a holder, else what the holder says. The ledger learns a measured footprint later than the holder.
+func counted(l *messages.GpuView, holder string, said uint64) uint64 {
 	for _, lease := range l.Reservations {
-		if lease.Holder == r.Holder {
+		if lease.Holder == holder {
 			return holds(lease)
 		}
 	}
-	bytes, _ := r.On(l.Id)
-	return bytes
+	return said
 }
 
 // waiter is another holder that goes before this one: it has a higher priority, or has waited longer.
@@ -69,7 +74,7 @@ type waiter struct {
 }
 
 func questionOf(s State, c *messages.RequestPlacement, seen *messages.SchedulerReadings, now int64) question {
-	q := question{holder: c.Holder, family: familyOf(c.Holder), groups: c.Claim.GetGroups(), priority: c.Priority, allocations: seen.GetAllocations(), leaving: s.leaving(),
+	q := question{holder: c.Holder, groups: c.Claim.GetGroups(), priority: c.Priority, allocations: seen.GetAllocations(), leaving: s.leaving(),
 		moving: s.Moving.now().GetHolder(), now: now, needs: make([]need, 0, len(c.Claim.GetNeeds()))}
 	for _, n := range c.Claim.GetNeeds() {
 		shards := max(int(n.Shards), 1)
@@ -77,13 +82,23 @@ func questionOf(s State, c *messages.RequestPlacement, seen *messages.SchedulerR
 	}
 	q.ledgers = q.usable(seen.GetLedgers())
 	slices.SortFunc(q.ledgers, func(a, b *messages.GpuView) int { return strings.Compare(a.Id, b.Id) })
-	for _, r := range q.allocations {
-		if r.State == messages.Allocation_seeking && r.Holder == c.Holder {
+	var seeking []*messages.Allocation
+	for kin, i := familyOf(c.Holder), 0; i < len(q.allocations); i++ { // one walk over all of them: this is the hot part of a decision
+		r := q.allocations[i]
+		if kin.has(r.Holder) {
+			q.kin = append(q.kin, r)
+		}
+		if r.State == messages.Allocation_seeking {
+			seeking = append(seeking, r)
+		}
+	}
+	for _, r := range seeking {
+		if r.Holder == c.Holder {
 			q.waited = ms(r.WaitedMs)
 		}
 	}
-	for _, r := range q.allocations {
-		if r.State != messages.Allocation_seeking || same(r.Holder, c.Holder) || s.placed(r.Holder) {
+	for _, r := range seeking {
+		if same(r.Holder, c.Holder) || s.placed(r.Holder) {
 			continue
 		}
 		if higher := r.Priority > c.Priority; higher || r.Priority == c.Priority && ms(r.WaitedMs) > q.waited {
