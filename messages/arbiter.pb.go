@@ -2455,8 +2455,10 @@ type Placement struct {
 	// Kind of the devices: cpu, cuda or simulated.
 	DeviceKind string `protobuf:"bytes,6,opt,name=device_kind,json=deviceKind,proto3" json:"device_kind,omitempty"`
 	// Holders that have to leave first.
-	Victims       []string `protobuf:"bytes,7,rep,name=victims,proto3" json:"victims,omitempty"`
-	TtlSeconds    uint32   `protobuf:"varint,8,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
+	Victims    []string `protobuf:"bytes,7,rep,name=victims,proto3" json:"victims,omitempty"`
+	TtlSeconds uint32   `protobuf:"varint,8,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
+	// Its claim wasn't preemptible: its holder is never asked to leave.
+	Unpreemptible bool `protobuf:"varint,9,opt,name=unpreemptible,proto3" json:"unpreemptible,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2545,6 +2547,13 @@ func (x *Placement) GetTtlSeconds() uint32 {
 		return x.TtlSeconds
 	}
 	return 0
+}
+
+func (x *Placement) GetUnpreemptible() bool {
+	if x != nil {
+		return x.Unpreemptible
+	}
+	return false
 }
 
 // Share is a placement's part on one device, with a lease of its own.
@@ -3329,7 +3338,7 @@ const file_arbiter_proto_rawDesc = "" +
 	"\adecided\x18\x02 \x01(\x04R\adecided\x12\x18\n" +
 	"\arefused\x18\x03 \x01(\x04R\arefused\x12)\n" +
 	"\x05hints\x18\x04 \x03(\v2\x13.modelops.HintReplyR\x05hints\x12,\n" +
-	"\x06defrag\x18\x05 \x01(\v2\x14.modelops.DefragPlanR\x06defrag\"\xe2\x01\n" +
+	"\x06defrag\x18\x05 \x01(\v2\x14.modelops.DefragPlanR\x06defrag\"\x88\x02\n" +
 	"\tPlacement\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x14\n" +
@@ -3340,7 +3349,8 @@ const file_arbiter_proto_rawDesc = "" +
 	"deviceKind\x12\x18\n" +
 	"\avictims\x18\a \x03(\tR\avictims\x12\x1f\n" +
 	"\vttl_seconds\x18\b \x01(\rR\n" +
-	"ttlSeconds\"[\n" +
+	"ttlSeconds\x12$\n" +
+	"\runpreemptible\x18\t \x01(\bR\runpreemptible\"[\n" +
 	"\x05Share\x12\x10\n" +
 	"\x03gpu\x18\x01 \x01(\tR\x03gpu\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x14\n" +

@@ -37,6 +37,9 @@ func AllocationOf(m *messages.ModelView, nowMS int64) *messages.Allocation {
 			a.PinnedBy, a.PinnedUntilMs = "its declaration", 0
 		}
 	}
+	if m.Placement.Unpreemptible {
+		a.Pinned, a.PinnedBy, a.PinnedUntilMs = true, "its claim", 0
+	}
 	for _, s := range m.Placement.Shares {
 		a.Shares = append(a.Shares, &messages.Share{Gpu: s.Gpu, Bytes: s.Bytes, Lease: s.Lease, Epoch: s.Epoch})
 	}

@@ -2,10 +2,13 @@ package arbiter
 
 import (
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
+	"modelops/actors/entity"
 	"modelops/messages"
 )
 
@@ -168,4 +171,33 @@ func names(rs []allocated) []string {
 		out = append(out, r.Holder)
 	}
 	return out
+}
+
+// A holder whose claim wasn't preemptible keeps its place, even for a claim that is overdue; the others of its device leave.
+func TestUnpreemptibleClaimKeepsItsPlace(t *testing.T) {
+	ledger := card(10, 0, 0)
+	readings := seen([]*messages.GpuView{ledger})
+	ask := func(c *messages.RequestPlacement) *messages.PlacementReply {
+		v, err := Rules{}.Decide(New(messages.ArbiterActor()), c, entity.Stamp{Now: time.Unix(100, 0), ID: "p", Readings: readings})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v.Answer(1).(*messages.PlacementReply)
+	}
+	for _, holder := range []string{"model/h/firm", "model/h/yielding"} {
+		c := request(holder, 4)
+		c.Preemptible = holder == "model/h/yielding"
+		view := &messages.ModelView{Id: holder, Phase: messages.ModelView_ready, ReadyMs: 1, IdleMs: 60_000, Placement: ask(c).Placement}
+		ledger.ReservedBytes += 4
+		readings.Allocations = append(readings.Allocations, AllocationOf(view, 100_000))
+	}
+	if p := ask(request("model/h/new", 6)).Placement; !slices.Equal(p.GetVictims(), []string{"model/h/yielding"}) {
+		t.Errorf("victims for 6 bytes: %v", p.GetVictims())
+	}
+	waits := &messages.Allocation{Holder: "model/h/big", State: messages.Allocation_seeking, WaitedMs: time.Hour.Milliseconds()}
+	readings.Allocations = append(readings.Allocations, waits)
+	reply := ask(request(waits.Holder, 10))
+	if reply.Placement != nil || !strings.Contains(reply.WaitsFor, "model/h/firm pinned by its claim") {
+		t.Errorf("10 bytes, overdue: %v", reply)
+	}
 }
