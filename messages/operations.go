@@ -113,6 +113,14 @@ func (a Authenticate) Authorize(o Operation, key string) (Principal, error) {
 	return p, err
 }
 
+// inference is the operation of every route and subject that reaches an engine, whatever its dialect.
+var inference, _ = OperationNamed("Infer")
+
+// AuthorizeInference is Authorize for a request to an engine.
+func (a Authenticate) AuthorizeInference(key string) (Principal, error) {
+	return a.Authorize(inference, key)
+}
+
 // Of is the principal of credentials. A nil Authenticate gives an anonymous admin.
 func (a Authenticate) Of(c Credentials) (Principal, error) {
 	if a == nil {

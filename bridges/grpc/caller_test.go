@@ -3,6 +3,7 @@ package grpcapi
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -92,6 +93,29 @@ func TestUnknownCallers(t *testing.T) {
 	}
 	if _, err := client.ListModels(metadata.AppendToOutgoingContext(t.Context(), "x-api-key", "wrong"), &emptypb.Empty{}); status.Code(err) != codes.Unauthenticated {
 		t.Error("a wrong key is a mistake everywhere:", err)
+	}
+}
+
+// No operation runs for a caller whose role doesn't cover it.
+func TestEveryOperationNeedsItsRole(t *testing.T) {
+	g, c := &gateway{infer: tellsCaller}, &control{}
+	var role atomic.Int32
+	_, conn := open(t, Options{Operations: c, Gateway: g, Authenticate: func(messages.Credentials) (messages.Principal, error) {
+		return messages.Principal{Name: "x", Role: messages.Role(role.Load())}, nil
+	}})
+	for _, o := range messages.OperationTable() {
+		for _, r := range []messages.Role{messages.Role_ROLE_UNKNOWN, messages.Role_PEER, o.Role - 1} {
+			role.Store(int32(r))
+			stream, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/modelops.ModelOps/"+o.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = stream.SendMsg(o.Request())
+			_ = stream.CloseSend()
+			if err := stream.RecvMsg(o.Answer()); status.Code(err) != codes.PermissionDenied {
+				t.Errorf("%s as %s: %v", o.Name, r, err)
+			}
+		}
 	}
 }
 

@@ -12,10 +12,10 @@ import (
 
 // Infer answers one prompt.
 func (s *Server) Infer(ctx context.Context, r *messages.InferenceRequest) (*messages.InferenceResponse, error) {
-	if err := check(r); err != nil {
-		return nil, refuse(ctx, err)
+	caller, err := s.Authenticate.AuthorizeInference(keyOf(ctx))
+	if err == nil {
+		err = check(r)
 	}
-	caller, err := s.Authenticate.Of(messages.Credentials{Key: keyOf(ctx), For: messages.Role_INFER})
 	if err != nil {
 		return nil, refuse(ctx, err)
 	}

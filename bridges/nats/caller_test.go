@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -75,6 +76,27 @@ func TestUnknownCallers(t *testing.T) {
 		m := request(t, nc, c.subject, `{"prompt":"x"}`, c.header)
 		if m.Header.Get(micro.ErrorCodeHeader) != c.code || c.code != "" && m.Header.Get(micro.ErrorHeader) != "UNAUTHENTICATED" {
 			t.Errorf("%+v: %v %s", c, m.Header, m.Data)
+		}
+	}
+}
+
+// No operation runs for a caller whose role doesn't cover it.
+func TestEveryOperationNeedsItsRole(t *testing.T) {
+	var role atomic.Int32
+	_, nc := open(t, Options{Gateway: &gateway{infer: tellsCaller}, Authenticate: func(messages.Credentials) (messages.Principal, error) {
+		return messages.Principal{Name: "x", Role: messages.Role(role.Load())}, nil
+	}})
+	for _, o := range messages.OperationTable() {
+		for _, r := range []messages.Role{messages.Role_ROLE_UNKNOWN, messages.Role_PEER, o.Role - 1} {
+			role.Store(int32(r))
+			for subject, ok := range map[string]bool{o.NATS: o.NATS != "", o.NATS + ".tiny": o.NATSName != ""} {
+				if !ok {
+					continue
+				}
+				if m := request(t, nc, subject, `{"prompt":"x"}`, nil); m.Header.Get(micro.ErrorCodeHeader) != "403" {
+					t.Errorf("%s as %s: %v %s", subject, r, m.Header, m.Data)
+				}
+			}
 		}
 	}
 }

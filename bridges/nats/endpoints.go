@@ -13,13 +13,13 @@ import (
 
 // endpoint is one subject and what it does.
 type endpoint struct {
-	name    string // as stats show it; may hold no dot
-	subject string // under the root; ends in > when a name follows
-	asks    string // name of the body's message, for `nats micro info`
-	role    messages.Role
-	bulk    chan struct{}
-	serve   func(ctx context.Context, c *call) error
-	tally   *tally
+	name      string // as stats show it; may hold no dot
+	subject   string // under the root; ends in > when a name follows
+	asks      string // name of the body's message, for `nats micro info`
+	operation messages.Operation
+	bulk      chan struct{}
+	serve     func(ctx context.Context, c *call) error
+	tally     *tally
 }
 
 // endpoints are inference, cancellation, and every operation of the table that has a subject. An operation whose subject may end in a name is
@@ -31,7 +31,7 @@ func (a *API) endpoints() []*endpoint {
 		if o.NATS == "" {
 			continue
 		}
-		e := endpoint{name: strings.ReplaceAll(o.NATS, ".", "-"), subject: o.NATS, role: o.Role, bulk: control,
+		e := endpoint{name: strings.ReplaceAll(o.NATS, ".", "-"), subject: o.NATS, operation: o, bulk: control,
 			asks: string(o.Request().ProtoReflect().Descriptor().FullName()), serve: a.operation(o)}
 		if o.Call == nil {
 			e.bulk, e.serve = inference, a.infer

@@ -20,7 +20,7 @@ func knows(required bool) messages.Authenticate {
 		case key == "alice-key":
 			return messages.Principal{Name: "alice", Class: "interactive", Fingerprint: "f00", Role: messages.Role_ADMIN}, nil
 		case key == "" && !required:
-			return messages.Principal{Class: "normal"}, nil
+			return messages.Principal{Class: "normal", Role: messages.Role_INFER}, nil
 		}
 		return messages.Principal{}, messages.NewError(messages.Unauthenticated, "API key", "it is unknown")
 	}
@@ -47,6 +47,23 @@ func TestCallersAreKnownByTheirKey(t *testing.T) {
 		if resp.StatusCode != 200 || who.Name != c.name || who.Class != c.class || who.RequestID != "r1" || seenKey != "" || meta.Correlation != "r1" || (meta.Caller != "") != (c.name != "") {
 			t.Errorf("%s: %d %+v %+v, engine saw %q", c.header, resp.StatusCode, who, meta, seenKey)
 		}
+	}
+}
+
+// A caller whose role doesn't cover inference reaches neither the gateway nor the list of models.
+func TestInferenceNeedsItsRole(t *testing.T) {
+	h := open(t, refuses(messages.NewError(messages.Internal, "", "it reached the gateway")), func(o *Options) {
+		o.Authenticate = func(messages.Credentials) (messages.Principal, error) {
+			return messages.Principal{Name: "pc2", Role: messages.Role_PEER}, nil
+		}
+	})
+	for path := range passThrough {
+		if resp := h.post(path, `{"model":"tiny"}`); resp.StatusCode != 403 {
+			t.Errorf("%s: %d", path, resp.StatusCode)
+		}
+	}
+	if resp := h.do(t.Context(), "GET", "/v1/models", ""); resp.StatusCode != 403 {
+		t.Errorf("the list: %d", resp.StatusCode)
 	}
 }
 
