@@ -282,13 +282,14 @@ func (f *front) cutOff(ticket uint64) {
 	w.bound.freed(f)
 }
 
-// shut tells whether the breakers of all ready endpoints keep requests out for a time.
+// shut tells whether the breakers of all workers, awake or asleep, keep requests out for a time.
 func (f *front) shut() bool {
-	closed := func(e *pool.Endpoint) bool {
+	up := func(e *pool.Endpoint) bool { return e.Ready() || e.View().GetPhase() == messages.ModelView_asleep }
+	lets := func(e *pool.Endpoint) bool {
 		state, _ := e.Breaker(f.now())
-		return e.Ready() && state != pool.Opened
+		return up(e) && state != pool.Opened
 	}
-	return f.pool.Ready() && !slices.ContainsFunc(f.pool.Endpoints(), closed)
+	return slices.ContainsFunc(f.pool.Endpoints(), up) && !slices.ContainsFunc(f.pool.Endpoints(), lets)
 }
 
 // lost is the coordinator's end: requests that waited or ran fail at once.

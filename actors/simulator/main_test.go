@@ -74,6 +74,16 @@ func pairedReplicated(seed uint64) Options {
 	return o
 }
 
+// pairedDrowsy is pairedReplicated in which every worker is soon put to sleep, also one that is replaced or replaces another.
+func pairedDrowsy(seed uint64) Options {
+	o := pairedReplicated(seed)
+	for i := range o.Models {
+		o.Models[i].Sleep = time.Duration(1+i) * time.Second
+	}
+	o.Faults.Every = time.Second
+	return o
+}
+
 // replicated is a world in which models have replicas, which come, go and are replaced. Collation would hide models that are busy only through their replicas.
 func replicated(seed uint64) Options {
 	o := small(seed)

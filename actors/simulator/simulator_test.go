@@ -12,7 +12,7 @@ const perWorld = 5000
 func TestRoughWorldsStaySafeAndComeToRest(t *testing.T) {
 	began, taken := time.Now(), 0
 	for seed := uint64(1); taken < stepsWanted(t); seed++ {
-		w := New([]func(uint64) Options{small, drowsy, replicated, pairedReplicated, paired, shared}[seed%6](seed))
+		w := New([]func(uint64) Options{small, drowsy, replicated, pairedReplicated, pairedDrowsy, paired, shared}[seed%7](seed))
 		if err := w.Run(t.Context(), perWorld); err != nil {
 			t.Fatal(err)
 		}
