@@ -220,7 +220,14 @@ func (w *walk) view() {
 	if id.ID == "main_pc/tiny" || rapid.Bool().Draw(w.T, "declared") {
 		v.Spec = &messages.ModelSpec{Name: id.Name()}
 	}
-	if refusal := w.p.Update(v, w.now); refusal != nil {
+	refusal := w.p.Update(v, w.now)
+	for _, ticket := range w.p.EndedWants() { // an unload by hand ended them
+		if !w.wants[ticket] || v.Wanted {
+			w.Fatalf("want %d ends with %v", ticket, v)
+		}
+		delete(w.wants, ticket)
+	}
+	if refusal != nil {
 		w.refuse(w.p.RefuseAll(w.now))
 	}
 	if e := w.p.Endpoint(id); e != nil && e.ready && attempt <= e.closed {
