@@ -189,7 +189,14 @@ func wild(t *rapid.T) *machine {
 // sound is what holds in every state.
 func sound(t *rapid.T, m *machine, after string) {
 	s, owed := m.State, m.Owed()
-	lease := s.Placement.GetId() // each placement here has one lease, of its own name
+	lease := s.Placement.GetId()                                        // each placement here has one lease, of its own name
+	allowed := max(s.Spec.GetMinReplicas(), s.Spec.GetMaxReplicas(), 1) // one of them is the model's own worker; a replacement comes on top
+	wantedReplicas := 0
+	for _, r := range s.Replicas {
+		if r.Wanted {
+			wantedReplicas++
+		}
+	}
 	has := func(prefix string) bool {
 		return slices.ContainsFunc(owed, func(k string) bool { return strings.HasPrefix(k, prefix) })
 	}
@@ -210,6 +217,7 @@ func sound(t *rapid.T, m *machine, after string) {
 		"a worker whose leases nobody verifies":        (s.settledIn() || s.Phase == Loading) && !has("verify/"),
 		"sleeping though nobody wants it":              s.sleeping() && !s.Wanted,
 		"a replica is kept that nobody removes":        !s.Wanted && slices.ContainsFunc(slices.Collect(maps.Keys(s.Replicas)), func(n string) bool { return !has("remove_replica/" + n + "/") }),
+		"more replicas than the declaration allows":    wantedReplicas > int(allowed)-1 && (s.Replacement == nil || wantedReplicas > int(allowed)),
 		"a desired replica that isn't wanted":          slices.ContainsFunc(s.desiredReplicas(), func(n string) bool { return !s.Replicas[n].Wanted }),
 		"a replacement that nobody waits for":          s.Replacement != nil && !s.Replacement.Restarting && !has("ensure_replacement/"+s.Replacement.By),
 		"a replacement of what isn't wanted":           s.Replacement != nil && !s.Wanted,
