@@ -99,7 +99,9 @@ func fill(command proto.Message, name string, body *structpb.Struct) error {
 		err = protojson.Unmarshal(b, command)
 	}
 	if err != nil {
-		return messages.Errorf(messages.InvalidArgument, name, "its JSON can't be read: %w", err)
+		refused := messages.Misread(name, command, err.Error())
+		refused.Message = "its JSON can't be read: " + refused.Message
+		return refused
 	}
 	return nil
 }

@@ -3,6 +3,8 @@ package control
 import (
 	"cmp"
 	"context"
+	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -21,6 +23,9 @@ const (
 	lowestPriority = 5
 )
 
+// mostLeaseMB is the largest request whose bytes can be counted; a larger one would be granted as few bytes or none.
+const mostLeaseMB = math.MaxInt64 / int64(messages.MiB)
+
 const (
 	// leaseWithin bounds the wait for holders that have to leave.
 	leaseWithin = 10 * time.Second
@@ -36,6 +41,8 @@ func (m Memory) AcquireGpuLease(ctx context.Context, r *messages.GpuLeaseRequest
 	switch {
 	case r.VramEstimateMb < 0:
 		return nil, invalid("vram_estimate_mb", "it is negative", "say how many MiB are needed")
+	case r.VramEstimateMb > mostLeaseMB:
+		return nil, invalid("vram_estimate_mb", fmt.Sprintf("%d MiB is too large", r.VramEstimateMb), "say how many MiB are needed")
 	case r.TtlSeconds < 0:
 		return nil, invalid("ttl_seconds", "it is negative", "leave it out for 30")
 	}

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -87,6 +88,16 @@ func TestAcquireLease(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A need that can't be counted in bytes is refused: 2^44 MiB are 2^64 bytes, which wrap to none, and the program would be told that it has them.
+func TestALeaseThatCannotBeCountedIsRefused(t *testing.T) {
+	for _, mb := range []int64{-1, mostLeaseMB + 1, 1 << 44, math.MaxInt64} {
+		h := open()
+		if r, err := h.AcquireGpuLease(t.Context(), &messages.GpuLeaseRequest{VramEstimateMb: mb}); messages.CodeOf(err) != messages.InvalidArgument || len(h.asked) > 0 {
+			t.Errorf("%d MiB: %v, %v, asked %q", mb, r, err, h.asked)
+		}
 	}
 }
 

@@ -163,6 +163,7 @@ func TestSubject(t *testing.T) {
 		" small ":            {Subject: "small", Model: tiny},
 		"model/tiny":         {Subject: "model/tiny", Model: tiny},
 		"model/main_pc/tiny": {Subject: "model/main_pc/tiny", Model: tiny},
+		"model/pc2/tiny":     {Subject: "model/pc2/tiny", ID: "model/pc2/tiny"},                      // another host's
 		"lease/x":            {Subject: "lease/x", Model: messages.ModelActor("main_pc", "lease/x")}, // a model's name comes first
 		"lease/y":            {Subject: "lease/y", ID: "y"},
 		"placement/r1":       {Subject: "placement/r1", ID: "r1"},

@@ -47,8 +47,9 @@ func modelNamed(subject string, resolve func(string) (messages.ActorID, bool)) (
 		if id, ok := resolve(rest); ok {
 			return id, true
 		}
-		if _, name, ok := strings.Cut(rest, "/"); ok {
-			return resolve(name)
+		if host, name, ok := strings.Cut(rest, "/"); ok {
+			id, ok := resolve(name)
+			return id, ok && id.Host() == host // another host's model of the same name is another model
 		}
 	}
 	return messages.ActorID{}, false

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 
@@ -85,7 +86,11 @@ func prepare(next runtime.HandlerFunc) runtime.HandlerFunc {
 			writeTyped(w, messages.Errorf(messages.InvalidArgument, r.URL.Path, "the body can't be read: %w", err))
 			return
 		case len(bytes.TrimSpace(body)) > 0 && !json.Valid(body):
-			writeTyped(w, messages.NewError(messages.InvalidArgument, r.URL.Path, "the body is not JSON"))
+			writeTyped(w, messages.NewError(messages.InvalidArgument, "body", "it is not JSON"))
+			return
+		}
+		if err := contradicts(body, params); err != nil {
+			writeTyped(w, err)
 			return
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
@@ -95,12 +100,38 @@ func prepare(next runtime.HandlerFunc) runtime.HandlerFunc {
 	}
 }
 
+// contradicts refuses a name in the path that isn't the one in the body: the routes drop the body's, and the operation would be for another
+// model than its caller may mean.
+func contradicts(body []byte, params map[string]string) *messages.Error {
+	var fields map[string]any
+	_ = json.Unmarshal(body, &fields) // the route says what is wrong with it
+	for field, inPath := range params {
+		for spelling, value := range fields {
+			inBody, _ := value.(string)
+			same := strings.EqualFold(strings.ReplaceAll(spelling, "_", ""), strings.ReplaceAll(field, "_", ""))
+			if same && inBody != "" && inBody != inPath {
+				return messages.Errorf(messages.InvalidArgument, field, "the path names %q, the body %q", inPath, inBody).WithHint("name it once")
+			}
+		}
+	}
+	return nil
+}
+
 // refuse answers with an operation's error, or with what is wrong with the request.
-func refuse(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, err error) {
+func refuse(ctx context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, err error) {
 	typed := new(messages.Error)
-	if !errors.As(err, &typed) { // the routes' own errors are about the path, the query or the body
+	if !errors.As(err, &typed) { // the routes' own errors are about the query or the body
+		part := "body"
+		if r.Method == http.MethodGet {
+			part = "query"
+		}
+		method, _ := runtime.RPCMethod(ctx)
 		what := status.Convert(err).Message()
-		typed = messages.NewError(messages.InvalidArgument, r.URL.Path, strings.TrimPrefix(strings.ReplaceAll(what, "\u00a0", " "), "proto: "))
+		if o, ok := messages.OperationNamed(path.Base(method)); ok {
+			typed = messages.Misread(part, o.Request(), what)
+		} else {
+			typed = messages.NewError(messages.InvalidArgument, r.URL.Path, what)
+		}
 	}
 	writeTyped(w, typed)
 }

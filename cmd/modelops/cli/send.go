@@ -10,7 +10,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"modelops/messages"
@@ -62,7 +61,7 @@ func commandList() string {
 		var lines []string
 		for _, command := range messages.Commands(kind.Name) {
 			if command.Kind == kind.Name && command.Visibility == messages.Visibility_PUBLIC {
-				lines = append(lines, fmt.Sprintf("    %s {%s}\n", command.Name, strings.Join(fieldsOf(command.New()), ", ")))
+				lines = append(lines, fmt.Sprintf("    %s {%s}\n", command.Name, strings.Join(messages.FieldNames(command.New()), ", ")))
 			}
 		}
 		if len(lines) > 0 {
@@ -70,15 +69,6 @@ func commandList() string {
 		}
 	}
 	return strings.TrimRight(b.String(), "\n")
-}
-
-func fieldsOf(command proto.Message) []string {
-	all := command.ProtoReflect().Descriptor().Fields()
-	out := make([]string, all.Len())
-	for i := range out {
-		out[i] = string(all.Get(i).Name())
-	}
-	return out
 }
 
 func (c *cli) send(ctx context.Context, k *client, name, command string, body *structpb.Struct, follow time.Duration) error {
