@@ -95,7 +95,7 @@ func (r *rule) broken(format string, args ...any) {
 func (r *rule) atLeast(n int) {
 	r.t.Helper()
 	if r.matched < n {
-		r.t.Errorf("the rule looked at %d things only, expected %d: it has come to match nothing and protects nobody", r.matched, n)
+		r.t.Errorf("the rule looked at %d things only, expected %d: it matches nothing any more and protects nothing", r.matched, n)
 	}
 }
 
@@ -103,7 +103,7 @@ func (r *rule) atLeast(n int) {
 var rooms = []string{"actors", "bridges", "cmd", "deploy", "docs", "journal", "messages", "testdata"}
 
 func TestHouseHasNoOtherRooms(t *testing.T) {
-	r := newRule(t, "Rule: no folder stands outside the rooms. Reason: who looks for a thing finds it by its room. Instead: put it into "+strings.Join(rooms, ", ")+".")
+	r := newRule(t, "Rule: no folder stands outside the rooms. Reason: a reader finds a thing by its room. Instead: put it into "+strings.Join(rooms, ", ")+".")
 	entries, err := os.ReadDir(".")
 	if err != nil {
 		t.Fatal(err)
@@ -144,7 +144,7 @@ var commandLine = []string{
 	"bridges/engine", "bridges/process", "actors", // `worker`; `logs` of a stopped daemon; `replay`, `state --at` and `simulate`
 }
 
-// mayImport is the table of docs/architecture.md: who imports whom.
+// mayImport is the table of docs/architecture.md: which package imports which.
 func mayImport(s source, room string) bool {
 	top, rest, _ := strings.Cut(s.dir, "/")
 	if room == s.dir {
@@ -271,7 +271,7 @@ var impure = map[string]string{
 	"gateway/drain.go":    "waits for requests to end",
 	"gateway/seek.go":     "asks the placer in a goroutine",
 	"gateway/sweep.go":    "a ticker",
-	"gateway/locked.go":   "a pool's lock, and the channels of those who wait",
+	"gateway/locked.go":   "a pool's lock, and the channels of waiting requests",
 	"gateway/trial.go":    "counts what callers' goroutines report",
 	"gateway/health.go":   "reads the pools under their locks",
 }
@@ -327,7 +327,7 @@ func impurity(n ast.Node) string {
 }
 
 func TestHouseEveryKindHasItsFiles(t *testing.T) {
-	r := newRule(t, "Rule: every kind has doc.go, state.go, decide.go, effects.go, a short actor.go, and stories in testdata/<kind>. Reason: who knows one kind "+
+	r := newRule(t, "Rule: every kind has doc.go, state.go, decide.go, effects.go, a short actor.go, and stories in testdata/<kind>. Reason: a reader of one kind "+
 		"knows all. Instead: add the file, even when it has little to say.")
 	for _, kind := range kinds() {
 		r.matched++
@@ -371,7 +371,7 @@ var backgrounds = map[string]string{
 }
 
 func TestHouseContextsComeFromCallers(t *testing.T) {
-	r := newRule(t, "Rule: context.Background only where a life begins. Reason: a request's context is its life; a fresh one can't be cancelled by who asked. "+
+	r := newRule(t, "Rule: context.Background only where a life begins. Reason: a request's context is its life; a fresh one can't be cancelled by its caller. "+
 		"Instead: take ctx from the caller, or add the file with its reason to backgrounds.")
 	for _, s := range house(t) {
 		if s.test() {

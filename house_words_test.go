@@ -59,7 +59,7 @@ func TestHouseNames(t *testing.T) {
 }
 
 func TestHouseRunsOnOneSystem(t *testing.T) {
-	r := newRule(t, "Rule: no file for another operating system than Linux. Reason: nobody runs or tests it, so it rots. Instead: build tags for cgo and the processor only.")
+	r := newRule(t, "Rule: no file for another operating system than Linux. Reason: it is neither run nor tested, so it breaks unnoticed. Instead: build tags for cgo and the processor only.")
 	other := regexp.MustCompile(`_(windows|darwin|freebsd|netbsd|openbsd|solaris|plan9|js|wasip1|android|ios|aix|illumos|dragonfly)(_\w+)?(_test)?\.go$`)
 	for _, s := range house(t) {
 		r.matched++
@@ -155,7 +155,7 @@ func exportedSpec(spec ast.Spec) (name string, documented bool) {
 }
 
 func TestHouseNothingIsLeftForLater(t *testing.T) {
-	r := newRule(t, "Rule: no notes to a later self in code. Reason: nobody reads them, and the gap stays. Instead: do it, or file an issue.")
+	r := newRule(t, "Rule: no notes to a later self in code. Reason: they aren't read, and the gap stays. Instead: do it, or file an issue.")
 	later := regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|XX` + `X|HA` + `CK)\b|not implemented`)
 	for _, s := range house(t) {
 		if s.generated() || strings.HasPrefix(s.path, "house") {

@@ -2999,7 +2999,7 @@ type Allocation struct {
 	LoadMs int64 `protobuf:"varint,8,opt,name=load_ms,json=loadMs,proto3" json:"load_ms,omitempty"`
 	// It is never asked to leave: a pin, or a claim that can't be preempted.
 	Pinned bool `protobuf:"varint,9,opt,name=pinned,proto3" json:"pinned,omitempty"`
-	// Who pinned it; empty when it isn't pinned.
+	// The owner of the pin; empty when it isn't pinned.
 	PinnedBy string `protobuf:"bytes,10,opt,name=pinned_by,json=pinnedBy,proto3" json:"pinned_by,omitempty"`
 	// When its pin ends, in milliseconds since 1970; 0 = it has none, or one for good.
 	PinnedUntilMs int64 `protobuf:"varint,11,opt,name=pinned_until_ms,json=pinnedUntilMs,proto3" json:"pinned_until_ms,omitempty"`

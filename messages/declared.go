@@ -1,6 +1,7 @@
 package messages
 
-// Who declared a model, as ModelSpec.declared_by says. What the configuration declares goes with the configuration; the rest stays.
+// The sources of a declaration, in ModelSpec.declared_by. A model that the configuration declares is withdrawn when the configuration no longer
+// names it; one that was declared by the API stays.
 const (
 	DeclaredByConfig = "config"
 	DeclaredByAPI    = "api"

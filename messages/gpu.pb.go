@@ -166,7 +166,7 @@ func (x *RegisterDevice) GetUuid() string {
 type ReserveVram struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Lease string                 `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
-	// Who holds it: model/main_pc/tiny, or client/NAME.
+	// Its holder: model/main_pc/tiny, or client/NAME.
 	Holder string `protobuf:"bytes,2,opt,name=holder,proto3" json:"holder,omitempty"`
 	Bytes  uint64 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	// 0 = until released.
@@ -968,7 +968,7 @@ func (x *DeviceRegistered) GetAt() *timestamppb.Timestamp {
 type VramReserved struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Lease string                 `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
-	// Who holds it: model/main_pc/tiny, or client/NAME.
+	// Its holder: model/main_pc/tiny, or client/NAME.
 	Holder string `protobuf:"bytes,2,opt,name=holder,proto3" json:"holder,omitempty"`
 	Bytes  uint64 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	// 0 = until released.

@@ -3513,7 +3513,7 @@ type ModelSpec struct {
 	IdleMs *int64 `protobuf:"varint,25,opt,name=idle_ms,json=idleMs,proto3,oneof" json:"idle_ms,omitempty"`
 	// Models that share a group are never resident together.
 	Groups []string `protobuf:"bytes,26,rep,name=groups,proto3" json:"groups,omitempty"`
-	// Who declared it: config or api. What the configuration declared goes when it does.
+	// The source of the declaration: config or api. A model that the configuration declared is withdrawn when it isn't named there any more.
 	DeclaredBy string `protobuf:"bytes,27,opt,name=declared_by,json=declaredBy,proto3" json:"declared_by,omitempty"`
 	// How many workers serve it: at least and at most. 0 = 1.
 	MinReplicas uint32 `protobuf:"varint,28,opt,name=min_replicas,json=minReplicas,proto3" json:"min_replicas,omitempty"`

@@ -1676,7 +1676,7 @@ func (x *CancelRequestReply) GetCancelled() bool {
 type PinModelRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	ModelName string                 `protobuf:"bytes,1,opt,name=model_name,json=modelName,proto3" json:"model_name,omitempty"`
-	// Who pins it; empty = the caller's name, or "somebody".
+	// The owner of the pin; empty = the caller's name, or "somebody".
 	Owner string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
 	// 0 = for good.
 	TtlSeconds    uint32 `protobuf:"varint,3,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`

@@ -93,7 +93,7 @@ type ModelOpsClient interface {
 	PromoteSwap(ctx context.Context, in *PromoteSwap, opts ...grpc.CallOption) (*SwapReply, error)
 	// RollbackSwap ends a trial in the old model's favour, or takes a finished swap back.
 	RollbackSwap(ctx context.Context, in *RollbackSwap, opts ...grpc.CallOption) (*SwapReply, error)
-	// ListSwaps shows who answers names otherwise than declared, and the latest swap of each name.
+	// ListSwaps shows the names that lead to another model than declared, and the latest swap of each name.
 	ListSwaps(ctx context.Context, in *emptypb.Empty, opts ...grpc.CallOption) (*SwapList, error)
 	// HintModel keeps room for a model that will be asked for; 0 seconds end the hint.
 	HintModel(ctx context.Context, in *HintModelRequest, opts ...grpc.CallOption) (*HintReply, error)
@@ -448,7 +448,7 @@ type ModelOpsServer interface {
 	PromoteSwap(context.Context, *PromoteSwap) (*SwapReply, error)
 	// RollbackSwap ends a trial in the old model's favour, or takes a finished swap back.
 	RollbackSwap(context.Context, *RollbackSwap) (*SwapReply, error)
-	// ListSwaps shows who answers names otherwise than declared, and the latest swap of each name.
+	// ListSwaps shows the names that lead to another model than declared, and the latest swap of each name.
 	ListSwaps(context.Context, *emptypb.Empty) (*SwapList, error)
 	// HintModel keeps room for a model that will be asked for; 0 seconds end the hint.
 	HintModel(context.Context, *HintModelRequest) (*HintReply, error)

@@ -278,7 +278,7 @@ type Operations interface {
 	PromoteSwap(context.Context, *PromoteSwap) (*SwapReply, error)
 	// RollbackSwap ends a trial in the old model's favour, or takes a finished swap back.
 	RollbackSwap(context.Context, *RollbackSwap) (*SwapReply, error)
-	// ListSwaps shows who answers names otherwise than declared, and the latest swap of each name.
+	// ListSwaps shows the names that lead to another model than declared, and the latest swap of each name.
 	ListSwaps(context.Context, *emptypb.Empty) (*SwapList, error)
 	// HintModel keeps room for a model that will be asked for; 0 seconds end the hint.
 	HintModel(context.Context, *HintModelRequest) (*HintReply, error)
@@ -564,7 +564,7 @@ var operationTable = []Operation{
 		},
 	},
 	{Name: "ListSwaps", Role: Role_READ, NATS: "swaps.list", NATSName: "", Empty: true,
-		Doc:     "ListSwaps shows who answers names otherwise than declared, and the latest swap of each name.",
+		Doc:     "ListSwaps shows the names that lead to another model than declared, and the latest swap of each name.",
 		Request: func() proto.Message { return new(emptypb.Empty) },
 		Answer:  func() proto.Message { return new(SwapList) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {

@@ -9,7 +9,7 @@ import (
 	"modelops/messages"
 )
 
-// The simulator's finds. Each world here is small enough to see why the decision was wrong.
+// Faults that the simulator found, each in the smallest world that shows it.
 
 // settled is an allocation that has its place on one device.
 func settled(holder, gpu string, bytes uint64) *messages.Allocation {
@@ -56,11 +56,11 @@ func arbiterWith(maxLoads int) *entitytest.Bench[State] {
 	return entitytest.Drive(Kind(Rules{MaxLoads: maxLoads}, nil, nil), messages.ArbiterActor())
 }
 
-func TestStrangersDebtIsPaidBeforeAnythingIsFree(t *testing.T) {
+func TestForeignUseOverTheLimitCountsBeforeFreeMemory(t *testing.T) {
 	m := arbiterWith(0)
 	world := seen([]*messages.GpuView{card(24, 20, 10)}, idle("model/h/a", 8), idle("model/h/b", 12))
 	if r := decide(t, m, world, request("model/h/big", 16)); r.Placement != nil {
-		t.Errorf("evicts %v for 16 bytes: strangers leave 14 of 24 even when everybody has left", r.Placement.Victims)
+		t.Errorf("evicts %v for 16 bytes: foreign use leaves 14 of 24 even on an empty device", r.Placement.Victims)
 	}
 	if r := decide(t, m, world, request("model/h/mid", 14)); len(r.Placement.GetVictims()) != 2 {
 		t.Errorf("14 bytes fit when both leave: %v", r)
@@ -97,7 +97,7 @@ func TestVictimsThatAreBackArentFreedTwice(t *testing.T) {
 	first := decide(t, m, seen(ledgers, idle("model/h/a", 20)), request("model/h/c", 8))
 	m.Happen(&messages.PlacementAbandoned{Id: first.Placement.Id})
 	if r := decide(t, m, seen(ledgers, loads("model/h/a")), request("model/h/d", 20)); r.Placement != nil {
-		t.Error("counts a's memory as free: a was to leave for a placement that nobody wants any more")
+		t.Error("counts a's memory as free: the placement for which a was to leave isn't wanted any more")
 	}
 }
 

@@ -61,7 +61,7 @@ func TestHoldersAnswersToPreemptionAndGrants(t *testing.T) {
 		{"the holder is no model", handOn{p}, nil, messages.ModelNotFound, "AbandonPlacement"},
 		{"the holder finds it malformed", handOn{p}, nil, messages.InvalidArgument, "AbandonPlacement"},
 		{"the holder doesn't answer", handOn{p}, nil, messages.Unavailable, "failed"},
-		{"the device is full", reserve{p}, nil, messages.GPUUnavailable, "failed"}, // and nobody says that the other shares are free
+		{"the device is full", reserve{p}, nil, messages.GPUUnavailable, "failed"}, // it doesn't report the other shares as released
 		{"a relief is given up", release{&messages.Placement{Id: "relief/1"}}, nil, messages.Unavailable, "ClosePlacement"},
 	} {
 		var asked []proto.Message

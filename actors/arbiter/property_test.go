@@ -41,7 +41,7 @@ func (o *owners) answer(t *rapid.T, s State, key string, calm bool) proto.Messag
 		case reserve{open.Placement}.Key():
 			for i, share := range shares {
 				if !o.leases[share.Lease] && rapid.IntRange(0, 2).Draw(t, "refused") == 0 {
-					if !calm && i > 0 && rapid.IntRange(0, 2).Draw(t, "crash before the others go home") == 0 {
+					if !calm && i > 0 && rapid.IntRange(0, 2).Draw(t, "crash before the others are released") == 0 {
 						return nil
 					}
 					for _, other := range shares {

@@ -54,7 +54,7 @@ func splitPlacement() *messages.Placement {
 }
 
 func TestAReservationIsAllOrNothing(t *testing.T) {
-	for _, refuses := range []string{"a", "b", "c", "nobody"} {
+	for _, refuses := range []string{"a", "b", "c", "none"} {
 		for silent := range 7 { // 0 = all answer
 			c := &counter{refuses: refuses, silent: silent}
 			var report proto.Message
@@ -67,11 +67,11 @@ func TestAReservationIsAllOrNothing(t *testing.T) {
 			}
 			switch m := report.(type) {
 			case *messages.ReportReserved:
-				if refuses != "nobody" || len(c.held) != 3 || !slices.Equal(m.Epochs, []uint64{7, 7, 7}) {
+				if refuses != "none" || len(c.held) != 3 || !slices.Equal(m.Epochs, []uint64{7, 7, 7}) {
 					t.Errorf("refused by %s, silent at %d: reserved with %v", refuses, silent, c.held)
 				}
 			case *messages.ReportReservationRefused:
-				if refuses == "nobody" || len(c.held) != 0 {
+				if refuses == "none" || len(c.held) != 0 {
 					t.Errorf("refused by %s, silent at %d: refused, and %v are still held", refuses, silent, c.held)
 				}
 			default:

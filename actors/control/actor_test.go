@@ -76,7 +76,7 @@ func TestSend(t *testing.T) {
 		"a field of another type":    {admin, "EnsureModel", map[string]any{"reason": 3.0}, messages.InvalidArgument, "EnsureModel", "its JSON can't be read"},
 		"a command that is refused":  {admin, "UnloadModel", nil, messages.FailedPrecondition, "model/h/tiny", "no"},
 		"an operator's internal one": {operator, "ReportDrained", nil, messages.PermissionDenied, "ReportDrained", "needs the role ADMIN"},
-		"nobody's internal one":      {t.Context(), "ReportDrained", nil, messages.PermissionDenied, "ReportDrained", "needs the role ADMIN"},
+		"internal, without a role":   {t.Context(), "ReportDrained", nil, messages.PermissionDenied, "ReportDrained", "needs the role ADMIN"},
 		"an admin's internal one":    {admin, "ReportDrained", map[string]any{"attempt": 1.0}, 0, "", ""},
 		"an operator's public one":   {operator, "EnsureModel", map[string]any{"reason": "x"}, 0, "", ""},
 		"a command without a body":   {admin, "EnsureModel", nil, 0, "", ""},

@@ -280,7 +280,7 @@ func TestWhy(t *testing.T) {
 	is(t, err, messages.InvalidArgument, "subject", "empty")
 }
 
-// What names nothing is refused at every door with the same error, before anybody is asked.
+// What names nothing is refused at every door with the same error, before any actor is asked.
 func TestNamesNothing(t *testing.T) {
 	for name, ask := range map[string]func(*house) error{
 		"PromoteSwap":  func(h *house) error { _, err := h.PromoteSwap(t.Context(), &messages.PromoteSwap{}); return err },

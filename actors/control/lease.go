@@ -76,7 +76,7 @@ func (m Memory) reserved(ctx context.Context, c *messages.RequestPlacement) (*me
 	defer cancel()
 	var decided *messages.Placement
 	for {
-		reply, err := m.request(within, c)
+		reply, err := answer[*messages.PlacementReply](m.Door.Ask(within, messages.ArbiterActor(), c))
 		switch {
 		case err != nil && ctx.Err() == nil && within.Err() == nil:
 			return nil, err

@@ -70,8 +70,8 @@ func (m Memory) Place(ctx context.Context, name string, _ time.Duration) (pool.P
 	needs, groups, err := m.needs(ctx, name)
 	if err == nil {
 		var reply *messages.PlacementReply
-		reply, err = m.request(ctx, &messages.RequestPlacement{Holder: anyHost(name), Preemptible: true,
-			Claim: &messages.Claim{Id: messages.ByName, Needs: needs, Groups: groups}})
+		reply, err = answer[*messages.PlacementReply](m.Door.Ask(ctx, messages.ArbiterActor(), &messages.RequestPlacement{Holder: anyHost(name), Preemptible: true,
+			Claim: &messages.Claim{Id: messages.ByName, Needs: needs, Groups: groups}}))
 		if err == nil && reply.WaitsFor != "" {
 			return pool.Waits, nil
 		}
@@ -96,18 +96,6 @@ func (m Memory) refused(ctx context.Context, name string, why *messages.Error) (
 		m.Door.Tell(ctx, messages.ModelActor(m.Host, name), &messages.ReportPlacementFailed{Error: why.Body()})
 	}
 	return pool.Unanswered, why
-}
-
-func (m Memory) request(ctx context.Context, c *messages.RequestPlacement) (*messages.PlacementReply, error) {
-	r, err := m.Door.Ask(ctx, messages.ArbiterActor(), c)
-	if err != nil {
-		return nil, err
-	}
-	reply, ok := r.Answer.(*messages.PlacementReply)
-	if !ok {
-		return nil, messages.Errorf(messages.Internal, messages.ArbiterActor().String(), "answered with %T", r.Answer)
-	}
-	return reply, nil
 }
 
 // HintModel keeps room for a model that will be asked for.

@@ -135,7 +135,7 @@ func (w *walk) Append(a entity.Append) (uint64, error) {
 	w.journal = append(w.journal, messages.Recorded{Actor: a.Actor, Sequence: a.Expected + 1, ID: a.Meta.ID, Events: a.Events})
 	switch how {
 	case 4:
-		return 0, messages.NewError(messages.JournalUnavailable, "journal", "stored, but nobody heard")
+		return 0, messages.NewError(messages.JournalUnavailable, "journal", "stored, but not acknowledged")
 	case 5:
 		panic(kill{})
 	}

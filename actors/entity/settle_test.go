@@ -199,7 +199,7 @@ func TestWaitingWorkIsForgotten(t *testing.T) {
 		before := len(n.at)
 		s.must(&messages.UnloadModel{})
 		if s.wait(time.Hour); len(n.at) != before {
-			t.Errorf("%d tries after nobody owed it", len(n.at)-before)
+			t.Errorf("%d tries after it was no longer owed", len(n.at)-before)
 		}
 	})
 }

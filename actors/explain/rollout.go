@@ -97,7 +97,7 @@ func hostText(f fact) string {
 	case *messages.RolloutRolledBack:
 		return "rolled back: " + e.Reason
 	case *messages.RouteDropped:
-		return fmt.Sprintf("the declarations say again who answers %s: %s", e.Name, e.Reason)
+		return fmt.Sprintf("the configuration again decides which model answers %s: %s", e.Name, e.Reason)
 	}
 	return ""
 }

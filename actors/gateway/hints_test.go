@@ -99,7 +99,7 @@ func TestAModelTriesItsOwnWorkerAnewWhileOthersServe(t *testing.T) {
 		g, d := rig(1, "failed")
 		sweep(g, 5*time.Minute)
 		if told := d.heard(); len(told) > 0 {
-			t.Errorf("nobody serves it, and nobody asks for it: %v", told)
+			t.Errorf("a model without a worker and without requests got hints: %v", told)
 		}
 		other := view(1, "ready")
 		other.Id, other.Name = "model/main_pc/tiny~2", "tiny~2"

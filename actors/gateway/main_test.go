@@ -36,7 +36,7 @@ func (d *door) whom(c proto.Message) (out []string) {
 }
 
 func (d *door) Ask(context.Context, messages.ActorID, proto.Message) (messages.Reply, error) {
-	return messages.Reply{}, errors.New("the gateway asks nobody")
+	return messages.Reply{}, errors.New("the gateway asks no actor")
 }
 
 func (d *door) Tell(_ context.Context, to messages.ActorID, c proto.Message) {

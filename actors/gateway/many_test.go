@@ -51,7 +51,7 @@ func TestClassesAndPlaces(t *testing.T) {
 		first := must(t, g)
 		var told []messages.QueuePlace
 		batch := admitAs(g, t.Context(), "tiny", messages.Caller{RequestID: "b", Principal: messages.Principal{Class: "batch"}, OnQueued: func(p messages.QueuePlace) { told = append(told, p) }})
-		normal := admitAs(g, t.Context(), "tiny", messages.Caller{RequestID: "n", Principal: messages.Principal{Class: "nobody knows it"}})
+		normal := admitAs(g, t.Context(), "tiny", messages.Caller{RequestID: "n", Principal: messages.Principal{Class: "unknown"}})
 		chat := admitAs(g, t.Context(), "tiny", messages.Caller{RequestID: "c", Principal: messages.Principal{Name: "alice", Class: "interactive"}})
 		time.Sleep(1500 * time.Millisecond)
 		synctest.Wait()
@@ -115,7 +115,7 @@ func TestReplicas(t *testing.T) {
 			t.Errorf("%+v, %+v", one, two)
 		}
 		if _, err := g.Admit(t.Context(), "tiny~2"); messages.CodeOf(err) != messages.ModelNotFound {
-			t.Errorf("a replica is nobody's to ask for: %v", err)
+			t.Errorf("a replica was admitted by its own name: %v", err)
 		}
 		drained := make(chan error, 1)
 		go func() { drained <- g.Drain(t.Context(), messages.ModelActor("main_pc", "tiny~2"), 5, false) }()
@@ -315,7 +315,7 @@ func TestWhoIsTriedStays(t *testing.T) {
 		g.SetRoutes([]*messages.Route{{Name: "tiny", To: "new"}})
 		sweep(g, time.Second)
 		if told := d.heard(); len(told) == 0 {
-			t.Error("nobody was told")
+			t.Error("no position was told")
 		}
 	})
 }

@@ -26,7 +26,7 @@ func TestForeign(t *testing.T) {
 		want      uint64
 	}{
 		"an empty device":                   {},
-		"nobody of ours":                    {used: 5, want: 5},
+		"no worker of this host":            {used: 5, want: 5},
 		"a worker the driver names":         {used: 9, processes: []*messages.ProcessMemory{process(1, 6)}, workers: []occupant{{1, 4}}, want: 3},
 		"its children count":                {used: 9, processes: []*messages.ProcessMemory{process(1, 2), process(11, 3), process(22, 4)}, workers: []occupant{{1, 9}}, want: 4},
 		"a worker the driver doesn't name":  {used: 9, workers: []occupant{{1, 4}}, want: 5},

@@ -226,7 +226,7 @@ func TestFootprints(t *testing.T) {
 	m.Placement.Shares = []*messages.Share{{Gpu: "gpu/h/gpu1", Bytes: 20}, {Gpu: "gpu/h/gpu0", Bytes: 40}}
 	is("in the order of the shares", s.Held(t.Context(), m.Placement), []uint64{0, 60}, nil)
 	is("reserved by device", Reserved(b.models, 7), map[string]uint64{"gpu0": 40, "gpu1": 20}, nil)
-	is("nobody's process", Reserved(b.models, 8), map[string]uint64(nil), nil)
+	is("a process of no worker", Reserved(b.models, 8), map[string]uint64(nil), nil)
 	m.Placement.DeviceKind = "simulated"
 	all, err = s.Measure(t.Context(), 7)
 	is("simulated", all, 60, err)

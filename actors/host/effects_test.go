@@ -59,7 +59,7 @@ func TestWhatASwapOwes(t *testing.T) {
 	prep := prepare{ID: "s", Name: "chat", Model: "v2", Host: "main_pc", Within: time.Minute}
 	try := judge{prep, 20, time.Minute, 5}
 	lose := settle{ID: "s", Model: "v1", Name: "chat", Host: "main_pc"}
-	gone := messages.NewError(messages.Unavailable, "v2", "nobody wants it")
+	gone := messages.NewError(messages.Unavailable, "v2", "it is not wanted")
 	broken := messages.NewError(messages.ModelLoadError, "v2", "its file is broken")
 	unknown := messages.NewError(messages.ModelNotFound, "v2", "not found")
 	ensure, unload := "model/main_pc/v2 EnsureModel", "model/main_pc/v1 UnloadModel"

@@ -39,7 +39,7 @@ func swapModel(s State, c *messages.SwapModel, at entity.Stamp) (entity.Verdict,
 			WithHint("modelops swap " + c.Name + " --promote or --rollback ends that first")
 	}
 	if e.From == e.To {
-		return entity.Verdict{}, messages.Errorf(messages.FailedPrecondition, c.Name, "%s answers it already", e.To).WithHint("modelops swap lists who answers what")
+		return entity.Verdict{}, messages.Errorf(messages.FailedPrecondition, c.Name, "%s answers it already", e.To).WithHint("modelops swap lists which model answers a name")
 	}
 	e.Id, e.At = at.ID, timestamppb.New(at.Now)
 	e.CanaryPct, e.MinRequests, e.JudgeSeconds = c.CanaryPct, orElse(c.MinRequests, defaultRequests), orElse(c.JudgeSeconds, defaultJudge)

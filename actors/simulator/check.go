@@ -327,9 +327,9 @@ func (w *World) young(m *messages.ModelView, now int64) bool {
 func (w *World) roomWithout(device int, p *messages.Placement, now int64) bool {
 	limit, reserved := limitOf(&w.ledgers[device].state)
 	room := limit
-	asker := w.modelOf[w.indexOf(p.Holder)]
+	own := w.modelOf[w.indexOf(p.Holder)]
 	for i, m := range w.views {
-		if w.modelOf[i] == asker { // no worker is evicted for another one of its own model
+		if w.modelOf[i] == own { // no worker is evicted for another one of its own model
 			continue
 		}
 		if m.Phase == messages.ModelView_ready && len(m.Placement.GetShares()) == 1 && w.deviceOf(m.Placement.Gpu()) == device && !arbiter.Pinned(m, now) && !w.young(m, now) && !w.inUse(i) {

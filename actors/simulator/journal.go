@@ -38,7 +38,7 @@ func (n *node[S]) Append(a entity.Append) (uint64, error) {
 // crash is the error of an append after which the decision may be stored or not.
 func (n *node[S]) crash(when string) error {
 	n.w.say("%s crashes "+when, n.id, name(n.doing))
-	return messages.NewError(messages.JournalUnavailable, n.id.String(), "nobody knows whether the decision is stored")
+	return messages.NewError(messages.JournalUnavailable, n.id.String(), "it is unknown whether the decision is stored")
 }
 
 // Replay implements entity.World.

@@ -45,11 +45,11 @@ func TestPlantedBugsAreFound(t *testing.T) {
 			p.Shares = nil
 			return p
 		})}, "over its limit"},
-		"the arbiter sees nobody busy":                       {Plants{Arbiter: arbiterSeeing(func(r *messages.Allocation) { r.Active, r.Queued, r.IdleMs = 0, 0, 1000 })}, "although it is busy"},
-		"the arbiter sees nobody warm":                       {Plants{Arbiter: arbiterSeeing(func(r *messages.Allocation) { r.IdleMs += 1000 })}, "although it is busy"},
+		"the arbiter sees no busy model":                     {Plants{Arbiter: arbiterSeeing(func(r *messages.Allocation) { r.Active, r.Queued, r.IdleMs = 0, 0, 1000 })}, "although it is busy"},
+		"the arbiter sees no warm model":                     {Plants{Arbiter: arbiterSeeing(func(r *messages.Allocation) { r.IdleMs += 1000 })}, "although it is busy"},
 		"the arbiter sees no pins":                           {Plants{Arbiter: arbiterSeeing(func(r *messages.Allocation) { r.Pinned = false })}, "although it is pinned"},
-		"the arbiter sees nobody loading":                    {Plants{Arbiter: arbiterSeeing(notLoading)}, "models load, at most"},
-		"the arbiter sees nobody young":                      {Plants{Arbiter: arbiterSeeing(func(r *messages.Allocation) { r.Young = false })}, "inside its minimum residency"},
+		"the arbiter sees no loading model":                  {Plants{Arbiter: arbiterSeeing(notLoading)}, "models load, at most"},
+		"the arbiter sees no young model":                    {Plants{Arbiter: arbiterSeeing(func(r *messages.Allocation) { r.Young = false })}, "inside its minimum residency"},
 		"the arbiter doesn't hand over again":                {Plants{Arbiter: once("hand_over/")}, "not at rest"},
 		"the arbiter places on another host's device":        {Plants{Arbiter: straying}, "another host's device"},
 		"a ledger lets a stranger release a lease":           {Plants{GPU: unfenced(func(string) bool { return true })}, "change lease"},

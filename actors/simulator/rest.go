@@ -161,7 +161,7 @@ func (w *World) strays() string {
 	}
 	for _, k := range w.workers {
 		if m := w.models[k.model]; m.state.Worker.GetNonce() != k.nonce {
-			return fmt.Sprintf("worker %d of %s is nobody's", k.pid, m.id)
+			return fmt.Sprintf("worker %d of %s belongs to no attempt", k.pid, m.id)
 		}
 	}
 	return ""

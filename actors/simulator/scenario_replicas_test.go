@@ -237,7 +237,7 @@ func TestFiftyReplacementsLeaveNothingBehind(t *testing.T) {
 	s := onStage(t, oneCard(m))
 	s.ready("m")
 	s.until("its replica is there", time.Minute, func() bool { return s.stateOf("m~2").Phase == model.Ready })
-	var actors, nodes, seats, state int
+	var actors, nodes, endpoints, state int
 	for n := range 50 {
 		who := []string{"m", "m~2"}[n%2]
 		before := s.stateOf(who).Attempt
@@ -253,14 +253,14 @@ func TestFiftyReplacementsLeaveNothingBehind(t *testing.T) {
 		}
 		size := len(s.models[0].book.snapshot.State)
 		if n == 4 {
-			actors, nodes, seats, state = len(s.models), len(s.nodes), len(s.fronts[0].pool.Endpoints()), size
+			actors, nodes, endpoints, state = len(s.models), len(s.nodes), len(s.fronts[0].pool.Endpoints()), size
 		}
-		if n > 4 && (len(s.models) != actors || len(s.nodes) != nodes || len(s.fronts[0].pool.Endpoints()) != seats || size > state+64) {
-			t.Fatalf("after %d replacements: %d actors (%d after five), %d seats (%d), a state of %d bytes (%d)", n+1, len(s.models), actors, len(s.fronts[0].pool.Endpoints()), seats, size, state)
+		if n > 4 && (len(s.models) != actors || len(s.nodes) != nodes || len(s.fronts[0].pool.Endpoints()) != endpoints || size > state+64) {
+			t.Fatalf("after %d replacements: %d actors (%d after five), %d endpoints (%d), a state of %d bytes (%d)", n+1, len(s.models), actors, len(s.fronts[0].pool.Endpoints()), endpoints, size, state)
 		}
 	}
 	if actors != 3 {
-		t.Errorf("%d actors for a model, its replica and who replaces them", actors)
+		t.Errorf("%d actors for a model, its replica and their replacements", actors)
 	}
 	s.rests()
 }

@@ -112,7 +112,7 @@ func TestS02AModelLargerThanEveryDeviceFailsFastAndEvictsNothing(t *testing.T) {
 		t.Errorf("it got %s", r.code)
 	}
 	if s.tally.evictions > 0 || s.phase("there") != model.Ready {
-		t.Error("somebody had to leave for it")
+		t.Error("a model was evicted for it")
 	}
 }
 

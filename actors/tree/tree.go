@@ -160,7 +160,7 @@ func (t *Tree) forget(pid *actor.PID) {
 func (t *Tree) Tell(ctx context.Context, to messages.ActorID, command proto.Message) {
 	pid, err := t.find(to)
 	if err != nil {
-		t.o.Log.Warn("nobody to tell", "actor", to.String(), "command", command.ProtoReflect().Descriptor().Name(), "error", err)
+		t.o.Log.Warn("a command can't be delivered", "actor", to.String(), "command", command.ProtoReflect().Descriptor().Name(), "error", err)
 		return
 	}
 	t.system.Root.Send(pid, entity.Envelope{Command: command, Meta: messages.MetaFrom(ctx)})

@@ -121,7 +121,7 @@ func (f *flights) take(r *messages.InferenceRequest) {
 		f.refuse(id, err)
 		return
 	}
-	ctx, cancel, err := f.board(id)
+	ctx, cancel, err := f.enter(id)
 	if err != nil {
 		f.refuse(id, err)
 		return
@@ -133,8 +133,8 @@ func (f *flights) take(r *messages.InferenceRequest) {
 	}()
 }
 
-// board gives a request its place and its context, which ends by cancel, by the stream's end or by its time.
-func (f *flights) board(id string) (context.Context, context.CancelFunc, error) {
+// enter gives a request its place and its context, which ends by cancel, by the stream's end or by its time.
+func (f *flights) enter(id string) (context.Context, context.CancelFunc, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch limit := f.server.MaxInFlight; {

@@ -14,7 +14,7 @@ import (
 	"modelops/messages"
 )
 
-// knowsAlice refuses every key but hers, and those who have none.
+// knowsAlice refuses every key but alice's, and a missing one.
 func knowsAlice(c messages.Credentials) (messages.Principal, error) {
 	key := c.Key
 	if key == "" && c.For != messages.Role_INFER {

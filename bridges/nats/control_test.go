@@ -132,7 +132,7 @@ func TestMicroSeesTheService(t *testing.T) {
 	_, nc := open(t, Options{Version: "dev build"})
 	answer(t, nc, "infer.tiny", `{"prompt":"x"}`, &messages.InferenceResponse{})
 	request(t, nc, "infer.tiny", ``, nil)
-	_ = nc.Publish(root+".infer.tiny", []byte(`{"prompt":"nobody waits"}`))
+	_ = nc.Publish(root+".infer.tiny", []byte(`{"prompt":"no reply wanted"}`))
 	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
 	}

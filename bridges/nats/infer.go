@@ -20,7 +20,7 @@ func (a *API) infer(ctx context.Context, c *call) error {
 		return err
 	}
 	c.id, c.model = r.RequestId, r.ModelName
-	ctx, leave, err := a.running.board(ctx, c.id)
+	ctx, leave, err := a.running.enter(ctx, c.id)
 	if err != nil {
 		return err
 	}
@@ -156,8 +156,8 @@ type running struct {
 	ends map[string]context.CancelFunc
 }
 
-// board enters a request, whose context it derives; leave must be called, and does nothing when called again.
-func (r *running) board(ctx context.Context, id string) (context.Context, func(), error) {
+// enter registers a request and derives its context; leave must be called, and does nothing when called again.
+func (r *running) enter(ctx context.Context, id string) (context.Context, func(), error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ends[id] != nil {

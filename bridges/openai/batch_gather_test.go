@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// someone is a member with a number of inputs and its id for a name.
-func someone(id string, inputs int) *member {
+// memberOf is a member with a number of inputs, named by its id.
+func memberOf(id string, inputs int) *member {
 	x := &exchange{id: id, ctx: context.WithValue(context.Background(), struct{}{}, id), q: &question{body: make([]byte, 10*inputs)}, r: httptest.NewRequest("POST", "/", nil)}
 	return &member{x: x, items: make([][]byte, inputs), key: "k", window: time.Second, most: 4, turn: make(chan turn, 1)}
 }
@@ -67,7 +67,7 @@ func TestWhenMembersAreSent(t *testing.T) {
 				if _, err := fmt.Sscanf(s.do, "%s %d", &id, &inputs); err != nil {
 					t.Fatal(err)
 				}
-				here[id] = someone(id, inputs)
+				here[id] = memberOf(id, inputs)
 				got = named(g.arrive(here[id], 4)...)
 			}
 			if got != s.goes {
@@ -79,9 +79,9 @@ func TestWhenMembersAreSent(t *testing.T) {
 
 func TestABatchIsBoundedInBytes(t *testing.T) {
 	var g gathering
-	g.arrive(someone("a", 1), 1000)
+	g.arrive(memberOf("a", 1), 1000)
 	large := func(id string) *member {
-		m := someone(id, 1)
+		m := memberOf(id, 1)
 		m.x.q.body = make([]byte, batchBytes/2+1)
 		return m
 	}
@@ -113,7 +113,7 @@ func TestTheWindowInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, bs := newSky()
 		began := time.Now()
-		a, b, c := someone("a", 1), someone("b", 1), someone("c", 1)
+		a, b, c := memberOf("a", 1), memberOf("b", 1), memberOf("c", 1)
 		bs.enter(a)
 		if got := <-a.turn; !got.alone || time.Since(began) != 0 {
 			t.Errorf("a lone one hears %+v after %s", got, time.Since(began))
@@ -134,7 +134,7 @@ func TestTheWindowInTime(t *testing.T) {
 		}
 		bs.leave(b, false)
 		bs.leave(c, false)
-		d := someone("d", 1)
+		d := memberOf("d", 1)
 		bs.enter(d) // a is still under way
 		bs.leave(a, true)
 		if got := <-d.turn; !got.alone || time.Since(began) != time.Second {
@@ -150,7 +150,7 @@ func TestTheWindowInTime(t *testing.T) {
 func TestOnlyTheLastToLeaveEndsABatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, bs := newSky()
-		a, b, c := someone("a", 1), someone("b", 1), someone("c", 1)
+		a, b, c := memberOf("a", 1), memberOf("b", 1), memberOf("c", 1)
 		for _, m := range []*member{a, b, c} {
 			bs.enter(m)
 		}
@@ -169,7 +169,7 @@ func TestOnlyTheLastToLeaveEndsABatch(t *testing.T) {
 		bs.leave(a, true)
 		synctest.Wait()
 		if len(b.turn)+len(c.turn) != 0 || len(bs.byKey) != 0 {
-			t.Errorf("%d words for those who left, %d keys left", len(b.turn)+len(c.turn), len(bs.byKey))
+			t.Errorf("%d answers for members that left, %d keys left", len(b.turn)+len(c.turn), len(bs.byKey))
 		}
 	})
 }
@@ -178,7 +178,7 @@ func TestOnlyTheLastToLeaveEndsABatch(t *testing.T) {
 func TestAfterARefusedBatchNothingStaysBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, bs := newSky()
-		a, b, c := someone("a", 1), someone("b", 1), someone("c", 1)
+		a, b, c := memberOf("a", 1), memberOf("b", 1), memberOf("c", 1)
 		for _, m := range []*member{a, b, c} {
 			bs.enter(m)
 		}

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -22,11 +21,9 @@ import (
 	"modelops/messages"
 )
 
-// operations serves the pages that the service's http rules name. Its methods are matched twice: by a table that answers nothing, to know
-// whether and how a path is taken, and by the one that runs the operation.
+// operations serves the pages that the service's http rules name.
 type operations struct {
-	runs    *runtime.ServeMux
-	matches *runtime.ServeMux
+	routes *runtime.ServeMux
 }
 
 // service is what the generated routes call. Inference has no http rule: it is the inference API's.
@@ -43,12 +40,10 @@ var inJSON = runtime.JSONPb{MarshalOptions: protojson.MarshalOptions{UseProtoNam
 
 func newOperations(o Options) (*operations, error) {
 	out := &operations{
-		runs: runtime.NewServeMux(runtime.WithMarshalerOption(runtime.MIMEWildcard, &inJSON), runtime.WithErrorHandler(refuse), runtime.WithMiddlewares(prepare),
-			runtime.WithDisablePathLengthFallback(), runtime.WithDisableHTTPMethodOverride(), runtime.WithWriteContentLength()),
-		matches: runtime.NewServeMux(runtime.WithMiddlewares(match), runtime.WithDisablePathLengthFallback(), runtime.WithDisableHTTPMethodOverride()),
+		routes: runtime.NewServeMux(runtime.WithMarshalerOption(runtime.MIMEWildcard, &inJSON), runtime.WithErrorHandler(refuse), runtime.WithRoutingErrorHandler(noRoute),
+			runtime.WithMiddlewares(prepare), runtime.WithDisablePathLengthFallback(), runtime.WithDisableHTTPMethodOverride(), runtime.WithWriteContentLength()),
 	}
-	server := service{Operations: checked(o)}
-	return out, errors.Join(routes.RegisterModelOpsHandlerServer(context.Background(), out.runs, server), routes.RegisterModelOpsHandlerServer(context.Background(), out.matches, server))
+	return out, routes.RegisterModelOpsHandlerServer(context.Background(), out.routes, service{Operations: checked(o)})
 }
 
 // checked lets callers run the operations that their role allows.
@@ -74,6 +69,9 @@ const bodyBytes = 1 << 20
 // prepare reads the body, which may be empty, and notes the pattern under which the request is counted.
 func prepare(next runtime.HandlerFunc) runtime.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request, params map[string]string) {
+		if of, ok := r.Context().Value(matchOf{}).(*match); ok && of.only {
+			return
+		}
 		if pattern, ok := runtime.HTTPPattern(r.Context()); ok {
 			notePattern(w, pattern.String())
 		}
@@ -136,31 +134,39 @@ func refuse(ctx context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w htt
 	writeTyped(w, typed)
 }
 
-// matched is an answer that goes nowhere and tells whether a route took the request.
-type matched struct {
-	http.ResponseWriter
-	taken bool
+// match is what the routes found for a request. It travels in the request's context, because the routes answer a request that they don't take
+// through a callback (noRoute).
+type match struct {
+	only   bool // only look, and run nothing
+	status int  // why no route takes the request: 404, or 405 when its path has other methods; 0 = one takes it
 }
 
-func (m *matched) Header() http.Header         { return http.Header{} }
-func (m *matched) Write(b []byte) (int, error) { return len(b), nil }
-func (m *matched) WriteHeader(int)             {}
+// matchOf is the context's key of a match.
+type matchOf struct{}
 
-func match(runtime.HandlerFunc) runtime.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request, _ map[string]string) { w.(*matched).taken = true }
+// noRoute writes nothing: serve knows what to do.
+func noRoute(ctx context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, _ http.ResponseWriter, _ *http.Request, status int) {
+	if of, ok := ctx.Value(matchOf{}).(*match); ok {
+		of.status = status
+	}
 }
 
-// methods are those that a path takes; none when the path is no operation's.
-func (o *operations) methods(r *http.Request) (out []string) {
-	for _, m := range []string{http.MethodGet, http.MethodPost} {
-		seen := &matched{}
-		o.matches.ServeHTTP(seen, &http.Request{Method: m, URL: r.URL})
-		if seen.taken {
-			out = append(out, m)
-			if m == http.MethodGet {
-				out = append(out, http.MethodHead)
-			}
-		}
+// route runs a request's operation, or with only set just looks for it, and says why there is none.
+func (o *operations) route(w http.ResponseWriter, r *http.Request, method string, only bool) (status int) {
+	of := &match{only: only}
+	r = r.WithContext(context.WithValue(r.Context(), matchOf{}, of))
+	r.Method = method
+	o.routes.ServeHTTP(w, r)
+	return of.status
+}
+
+// methods are those that a path takes.
+func (o *operations) methods(w http.ResponseWriter, r *http.Request) (out []string) {
+	if o.route(w, r, http.MethodGet, true) == 0 {
+		out = append(out, http.MethodGet, http.MethodHead)
+	}
+	if o.route(w, r, http.MethodPost, true) == 0 {
+		out = append(out, http.MethodPost)
 	}
 	return out
 }
@@ -171,20 +177,18 @@ func (o *operations) serve(w http.ResponseWriter, r *http.Request) bool {
 		return false // the way of most requests
 	}
 	r = verbFirst(r)
-	allowed := o.methods(r)
-	switch {
-	case len(allowed) == 0:
-		return false
-	case !slices.Contains(allowed, r.Method):
-		refuseMethod(w, r, allowed...)
-	default:
-		if r.Method == http.MethodHead {
-			r = r.Clone(r.Context())
-			r.Method = http.MethodGet
-		}
-		o.runs.ServeHTTP(w, r)
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
 	}
-	return true
+	switch o.route(w, r, method, false) {
+	case 0:
+		return true
+	case http.StatusMethodNotAllowed:
+		refuseMethod(w, r, o.methods(w, r)...)
+		return true
+	}
+	return false
 }
 
 const inferenceRoot, swapsRoot = "/v1/", "/api/swaps/"

@@ -98,7 +98,7 @@ func (r *Runtime) poll(ctx context.Context, k kind, spec *messages.ModelSpec, w 
 			return max(r.slots(k, spec), 1), nil
 		}
 		a := r.askReady(ctx, k, spec, w, path)
-		slots, err := r.judge(ctx, k, spec, w, a, &owned)
+		slots, err := r.accept(ctx, k, spec, w, a, &owned)
 		if err != nil && g.Ended() { // another process may have a dead worker's port by now: how the worker ended says more
 			return 0, r.endedEarly(ctx, k, spec, w, nil)
 		}
@@ -164,9 +164,9 @@ func pause(ctx context.Context, polls int) error {
 	return process.Sleep(ctx, d)
 }
 
-// judge believes an answer only when the socket it came from is the worker's. owned remembers that it was: a load that
-// takes minutes isn't looked up twenty times a second, but the answer that counts always is.
-func (r *Runtime) judge(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker, a answer, owned *bool) (slots uint32, err error) {
+// accept takes an answer only when the socket it came from is the worker's. owned remembers that it was, because the look-up is
+// expensive: while a load goes on it is made once, and again for the answer that says ready. slots is 0 until the worker is ready.
+func (r *Runtime) accept(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker, a answer, owned *bool) (slots uint32, err error) {
 	if a.status == 0 || *owned && a.status != http.StatusOK {
 		return 0, nil
 	}

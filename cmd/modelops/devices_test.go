@@ -165,7 +165,7 @@ const often = "resources: {gpu_poll_interval: 100ms, vram_soft_limit_mb: 50000}\
 
 // TestStrangersTakeMemory: what isn't ours counts as soon as it is seen, our own memory never does, and the next load goes elsewhere.
 func TestStrangersTakeMemory(t *testing.T) {
-	for name, blind := range map[string]bool{"the driver names our workers": false, "the driver names nobody": true} {
+	for name, blind := range map[string]bool{"the driver names our workers": false, "the driver names no process": true} {
 		t.Run(name, func(t *testing.T) {
 			d, c := onCards(t, often, blind)
 			if at := d.loads(t, "a").Placement.Gpu(); at != "gpu/h/gpu0" {

@@ -130,7 +130,7 @@ func (w *walk) step() {
 		if p.waiting.n > 0 {
 			ticket := rapid.SampledFrom(p.tickets()).Draw(w.T, "ticket")
 			if !p.Leave(ticket, w.now) || p.Leave(ticket, w.now) {
-				w.Fatal("who waits leaves once")
+				w.Fatal("a waiting request leaves once")
 			}
 			delete(w.held, ticket)
 		}

@@ -119,7 +119,7 @@ func (s *stage) dispatched() []string {
 		out = append(out, fmt.Sprint("met ", t))
 	}
 	if d.Refusal != nil {
-		out = append(out, "refuses who waits")
+		out = append(out, "refuses every waiting request")
 	}
 	return append(out, s.intents()...)
 }

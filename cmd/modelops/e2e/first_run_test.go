@@ -50,7 +50,7 @@ func TestFirstRun(t *testing.T) {
 	if got.code != 0 || checks != 14 {
 		t.Errorf("%d checks, exit code %d: %s", checks, got.code, got.err)
 	}
-	d.until(waitLimit, "nobody runs or waits", func() bool {
+	d.until(waitLimit, "no request runs or waits", func() bool {
 		m := d.model("slow")
 		return m.Active == 0 && m.Queued == 0
 	})

@@ -164,7 +164,7 @@ func TestS12ClientGoneWhileLoading(t *testing.T) {
 		return m.Phase == messages.ModelView_loading && m.Queued == 1
 	})
 	gone()
-	d.until(waitLimit, "nobody waits any more", func() bool { return d.model("lazy").Queued == 0 })
+	d.until(waitLimit, "no request waits any more", func() bool { return d.model("lazy").Queued == 0 })
 	if m := d.awaitPhase("lazy", "ready"); m.Attempt != 1 {
 		t.Errorf("the load went with the request: it is ready in attempt %d", m.Attempt)
 	}

@@ -253,7 +253,7 @@ func (d *daemon) asSoonAsPossible(t *testing.T, model string) {
 		}
 		return
 	}
-	t.Errorf("%s: nobody listens", model)
+	t.Errorf("%s: no process listens on its port", model)
 }
 
 // stranger answers everything on a port with 200 and counts the inference requests.

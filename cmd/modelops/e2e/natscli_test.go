@@ -43,7 +43,7 @@ func TestNatsCLI(t *testing.T) {
 		{"models.load", req("models.load.lazy", ""), false, []string{`"success":true`}},
 		{"models.unload", req("models.unload.lazy", ""), false, []string{`"success":true`}},
 		{"state", req("state", `{"actor":"model/main_pc/tiny"}`), false, []string{`"state_json"`, `"watch/1"`}},
-		{"state of nobody", req("state", `{"actor":"model/main_pc/nope"}`), false, []string{"Nats-Service-Error-Code: 404"}},
+		{"state of an unknown model", req("state", `{"actor":"model/main_pc/nope"}`), false, []string{"Nats-Service-Error-Code: 404"}},
 		{"health", req("health", ""), false, []string{`"ok":true`}},
 		{"version", req("version", ""), false, []string{`"host":"main_pc"`}},
 		{"journal is read", call("stream", "get", "JOURNAL", "1"), false, []string{"journal.main_pc.host.main_pc", "host.started"}},

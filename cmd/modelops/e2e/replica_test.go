@@ -34,7 +34,7 @@ func TestReplicas(t *testing.T) {
 		return m.Phase == messages.ModelView_ready && m.Attempt == 2 && m.Replacing == "" && d.model("busy~3").Worker == nil
 	})
 	d.answers("busy")
-	d.until(waitLimit, "nobody shows the one that was taken down", func() bool {
+	d.until(waitLimit, "no view shows the replica that was removed", func() bool {
 		return !strings.Contains(d.shows(), "busy~3") && strings.Contains(d.shows(), "busy~2")
 	})
 
@@ -136,7 +136,7 @@ func TestKillNineInAReplacement(t *testing.T) {
 				t.Errorf("replay: %s", got.out)
 			}
 			if shown := d.shows(); strings.Contains(shown, "m~2") {
-				t.Errorf("somebody still shows the replacement: %s", shown)
+				t.Errorf("a view still shows the replacement: %s", shown)
 			}
 			if got := d.cli("unload", "m"); got.code != 0 {
 				t.Fatal(got.out)

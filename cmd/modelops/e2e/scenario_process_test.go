@@ -82,7 +82,7 @@ func TestS07ThreeEditsInASecond(t *testing.T) {
 		t.Errorf("the workers are %v", pids)
 	}
 	if now := d.model("b").Worker.Pid; now != b {
-		t.Errorf("b, which nobody edited, was loaded anew: %d, before %d", now, b)
+		t.Errorf("b, whose declaration wasn't edited, was loaded again: %d loads, before %d", now, b)
 	}
 }
 

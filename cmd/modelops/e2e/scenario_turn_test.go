@@ -150,7 +150,7 @@ func TestS02NeverFits(t *testing.T) {
 	}
 	d.says("there", "there")
 	if v := d.model("there"); v.Worker.Pid != worker || d.count(modelID("there"), "model.unwanted") > 0 {
-		t.Errorf("somebody had to leave for it: %v", v)
+		t.Errorf("it evicted a model: %v", v)
 	}
 }
 
