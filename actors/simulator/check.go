@@ -309,12 +309,17 @@ func (w *World) waitedFor(p *messages.Placement) time.Duration {
 	return time.Duration(w.now().UnixMilli()-w.views[i].WantedMs) * time.Millisecond
 }
 
-// inUse tells whether a request runs at a worker, or ran in its pool less than the collation time ago. A model is evicted with its replicas:
-// what runs at them and what waits counts for the model itself.
+// inUse tells whether a request runs at a worker, or ran in its pool less than the collation time ago. A model is evicted with its replicas on
+// its host, so what runs at them counts for the model itself. What waits counts for the model on the first host.
 func (w *World) inUse(i int) bool {
 	f, n := w.frontOf(i), w.runningAt(i)
 	if i == f.model {
-		n = len(f.running) + f.pool.Waiting()
+		n += f.pool.Waiting()
+	}
+	for j, m := range w.models {
+		if base, replica := messages.ReplicaOf(m.id.Name()); replica && messages.ModelActor(m.id.Host(), base) == w.models[i].id {
+			n += w.runningAt(j)
+		}
 	}
 	return n > 0 || w.views[i].Phase == messages.ModelView_ready && f.pool.Idle(f.now()).Milliseconds() < w.o.Collation.Milliseconds()
 }

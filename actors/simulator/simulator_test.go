@@ -25,47 +25,21 @@ func TestRoughWorldsStaySafeAndComeToRest(t *testing.T) {
 }
 
 func TestGoodWorldsKeepTheirBound(t *testing.T) {
-	for seed := uint64(1); seed <= 4; seed++ {
-		o := small(seed)
-		o.Faults = Faults{}
-		w := New(o)
-		if err := w.Run(t.Context(), 10000); err != nil {
-			t.Fatal(err)
-		}
-		if err := w.Calm(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		t.Logf("%+v", w.Summary())
-	}
-}
-
-func TestGoodWorldsWithReplicasKeepTheirBound(t *testing.T) {
-	for seed := uint64(1); seed <= 4; seed++ {
-		o := replicated(seed)
-		o.Faults = Faults{}
-		w := New(o)
-		if err := w.Run(t.Context(), 10000); err != nil {
-			t.Fatal(err)
-		}
-		if err := w.Calm(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		t.Logf("%d actors of models, %+v", len(w.models), w.Summary())
-	}
-}
-
-func TestGoodWorldsOnTwoHostsKeepTheirBound(t *testing.T) {
-	for seed := uint64(1); seed <= 4; seed++ {
-		o := []func(uint64) Options{paired, pairedReplicated}[seed%2](seed)
-		o.Faults = Faults{}
-		w := New(o)
-		if err := w.Run(t.Context(), 10000); err != nil {
-			t.Fatal(err)
-		}
-		if err := w.Calm(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		t.Logf("%+v", w.Summary())
+	for name, world := range map[string]func(uint64) Options{"one host": small, "replicas": replicated, "two hosts": paired, "replicas on two hosts": pairedReplicated} {
+		t.Run(name, func(t *testing.T) {
+			for seed := uint64(1); seed <= 4; seed++ {
+				o := world(seed)
+				o.Faults = Faults{}
+				w := New(o)
+				if err := w.Run(t.Context(), 10000); err != nil {
+					t.Fatal(err)
+				}
+				if err := w.Calm(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				t.Logf("%d actors of models, %+v", len(w.models), w.Summary())
+			}
+		})
 	}
 }
 

@@ -2,7 +2,6 @@ package grpcapi
 
 import (
 	"context"
-	"math"
 
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
@@ -14,7 +13,7 @@ import (
 func (s *Server) Infer(ctx context.Context, r *messages.InferenceRequest) (*messages.InferenceResponse, error) {
 	caller, err := s.Authenticate.AuthorizeInference(keyOf(ctx))
 	if err == nil {
-		err = check(r)
+		err = messages.CheckInference(r)
 	}
 	if err != nil {
 		return nil, refuse(ctx, err)
@@ -57,25 +56,4 @@ func (s *Server) life(ctx context.Context, correlation string, caller messages.P
 		return context.WithCancel(ctx)
 	}
 	return context.WithTimeout(ctx, s.Timeout)
-}
-
-// check refuses what can never be answered, before it costs a place in a queue.
-func check(r *messages.InferenceRequest) error {
-	switch {
-	case r.ModelName == "":
-		return invalid("model_name", "it is empty", "name a model of ListModels")
-	case r.Prompt == "" && len(r.Messages) == 0:
-		return invalid("prompt", "there is neither a prompt nor messages", "send one of them")
-	case r.Prompt != "" && len(r.Messages) > 0:
-		return invalid("prompt", "there are both a prompt and messages", "send one of them")
-	case r.MaxTokens < 0:
-		return invalid("max_tokens", "it is negative", "leave it out for 100, or send 1 or more")
-	case r.Temperature != nil && !(*r.Temperature >= 0 && !math.IsInf(float64(*r.Temperature), 0)):
-		return invalid("temperature", "it is negative or no number", "0 is greedy; leave it out for 0.7")
-	}
-	return nil
-}
-
-func invalid(field, what, hint string) *messages.Error {
-	return messages.NewError(messages.InvalidArgument, field, what).WithHint(hint)
 }

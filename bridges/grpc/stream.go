@@ -117,7 +117,7 @@ func (f *flights) receive(stream grpc.BidiStreamingServer[messages.InferenceRequ
 // take starts a request, or answers at once why not.
 func (f *flights) take(r *messages.InferenceRequest) {
 	id := name(r)
-	if err := check(r); err != nil {
+	if err := messages.CheckInference(r); err != nil {
 		f.refuse(id, err)
 		return
 	}

@@ -3,7 +3,6 @@ package natsapi
 import (
 	"context"
 	"encoding/json"
-	"math"
 	"strconv"
 	"sync"
 
@@ -76,7 +75,10 @@ func (c *call) inference() (*messages.InferenceRequest, error) {
 	if r.ModelName, err = c.nameOf("model_name", r.ModelName); err != nil {
 		return nil, err
 	}
-	return r, check(r)
+	if r.Cancel {
+		return nil, invalid("cancel", "it is for gRPC streams", "publish to "+root+".cancel.REQUEST_ID")
+	}
+	return r, messages.CheckInference(r)
 }
 
 // nameOf joins the name in the subject and the one in the body. One is enough; two must be the same.
@@ -93,22 +95,6 @@ func (c *call) nameOf(field, inBody string) (string, error) {
 		return "", invalid(field, "the subject names "+strconv.Quote(inSubject)+", the body "+strconv.Quote(inBody), "name it once")
 	}
 	return inSubject, nil
-}
-
-func check(r *messages.InferenceRequest) error {
-	switch {
-	case r.Prompt == "" && len(r.Messages) == 0:
-		return invalid("prompt", "there is neither a prompt nor messages", "send one of them")
-	case r.Prompt != "" && len(r.Messages) > 0:
-		return invalid("prompt", "there are both a prompt and messages", "send one of them")
-	case r.MaxTokens < 0:
-		return invalid("max_tokens", "it is negative", "leave it out for 100, or send 1 or more")
-	case r.Temperature != nil && !(*r.Temperature >= 0 && !math.IsInf(float64(*r.Temperature), 0)):
-		return invalid("temperature", "it is negative or no number", "0 is greedy; leave it out for 0.7")
-	case r.Cancel:
-		return invalid("cancel", "it is for gRPC streams", "publish to "+root+".cancel.REQUEST_ID")
-	}
-	return nil
 }
 
 // last ends a stream that went well.

@@ -116,7 +116,7 @@ func (d *daemon) answers(model string) {
 	}
 }
 
-// stream asks for a stream and returns after its first chunk; more reads the next line.
+// stream asks for a stream and returns once its status is there; next reads the next line.
 func (d *daemon) stream(ctx context.Context, model string) (next func() (string, error), end func(), err error) {
 	q := question(model, "Tell me a story.", "stream", true, "max_tokens", 200)
 	resp, err := d.send(ctx, "POST", "/v1/chat/completions", q)
@@ -149,6 +149,20 @@ func (d *daemon) status() *messages.StatusView {
 		d.t.Fatalf("/status: %v: %s", err, a)
 	}
 	return out
+}
+
+// streaming asks for a stream, returns after its first line, and leaves it at the end of the test.
+func (d *daemon) streaming(model string) (next func() (string, error)) {
+	d.t.Helper()
+	next, end, err := d.stream(d.t.Context(), model)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(end)
+	if _, err := next(); err != nil {
+		d.t.Fatal(err)
+	}
+	return next
 }
 
 // model is the view of one model as /status shows it; an empty one when it isn't there.

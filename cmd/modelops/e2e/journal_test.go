@@ -88,16 +88,22 @@ func fingerprint(t *testing.T, dir string) string {
 	return fmt.Sprintf("%x", sum.Sum(nil))
 }
 
+// atRest stops the daemon. It returns the last block of its journal, and a copy of its state.
+func (d *daemon) atRest() (block, whole string) {
+	d.t.Helper()
+	if code := d.stop(); code != 0 {
+		d.t.Fatalf("exit code %d", code)
+	}
+	block, whole = d.blocks()[len(d.blocks())-1], filepath.Join(d.t.TempDir(), "whole")
+	copyTree(d.t, d.state(), whole)
+	return block, whole
+}
+
 // TestS28DamagedJournal: what was acknowledged and is unreadable stops the start, by sequence, and every byte stays.
 func TestS28DamagedJournal(t *testing.T) {
 	d := start(t, noModels)
 	d.decide(20)
-	if code := d.stop(); code != 0 {
-		t.Fatalf("exit code %d", code)
-	}
-	block := d.blocks()[len(d.blocks())-1]
-	whole := filepath.Join(t.TempDir(), "whole")
-	copyTree(t, d.state(), whole)
+	block, whole := d.atRest()
 	for _, c := range []struct {
 		name   string
 		harm   func()

@@ -119,15 +119,9 @@ func TestS08KillNineMidStream(t *testing.T) {
 	d := start(t, oneTiny)
 	d.answers("slow")
 	worker := d.model("slow").Worker
-	next, end, err := d.stream(t.Context(), "slow")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer end()
-	if _, err := next(); err != nil {
-		t.Fatal(err)
-	}
+	next := d.streaming("slow")
 	d.kill()
+	var err error
 	for err == nil {
 		_, err = next()
 	}
@@ -301,14 +295,7 @@ func TestGoodStop(t *testing.T) {
 func TestStopLetsRequestsFinish(t *testing.T) {
 	d := start(t, oneTiny, "MOC_SERVER__DRAIN_TIMEOUT=2m")
 	d.answers("slow")
-	next, end, err := d.stream(t.Context(), "slow")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer end()
-	if _, err := next(); err != nil {
-		t.Fatal(err)
-	}
+	next := d.streaming("slow")
 	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -115,12 +114,7 @@ func TestS25PreloadStorm(t *testing.T) {
 func TestS28CutAtARandomByte(t *testing.T) {
 	d := start(t, noModels)
 	d.decide(20)
-	if code := d.stop(); code != 0 {
-		t.Fatalf("exit code %d", code)
-	}
-	block := d.blocks()[len(d.blocks())-1]
-	whole := filepath.Join(t.TempDir(), "whole")
-	copyTree(t, d.state(), whole)
+	block, whole := d.atRest()
 	raw, err := os.ReadFile(block)
 	if err != nil {
 		t.Fatal(err)

@@ -62,14 +62,7 @@ func timeless(v *messages.StateReply) string { return idleTime.ReplaceAllString(
 func TestCrashMeansNoHarmToRequests(t *testing.T) {
 	d := start(t, oneTiny)
 	d.answers("slow")
-	next, end, err := d.stream(t.Context(), "slow")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer end()
-	if _, err := next(); err != nil {
-		t.Fatal(err)
-	}
+	next := d.streaming("slow")
 	nc := d.nats()
 	for _, id := range []messages.ActorID{modelID("slow"), messages.ArbiterActor(), {Kind: messages.KindGateway, ID: "main_pc"}} {
 		if _, err := command(nc, id, &messages.Crash{Reason: "drill"}); err == nil {

@@ -246,28 +246,25 @@ func TestSwapAndReload(t *testing.T) {
 			t.Fatalf("chat leads to %q", got)
 		}
 	}
+	apply := func(configuration string) {
+		d.write("cluster.yaml", configuration)
+		if out := d.cli("config", "apply"); out.code != 0 {
+			t.Fatalf("config apply: %s", out)
+		}
+	}
+	declared := func() {
+		d.answers("chat")
+		if got := d.routed("chat"); got != "" {
+			t.Errorf("chat leads to %q", got)
+		}
+	}
 	swap()
-	d.write("cluster.yaml", base+"models:\n  declare:\n"+fakeModel(t, "v1", "")+"      aliases: [chat]\n")
-	if out := d.cli("config", "apply"); out.code != 0 {
-		t.Fatalf("config apply: %s", out)
-	}
-	d.answers("chat")
-	if got := d.routed("chat"); got != "" {
-		t.Errorf("chat leads to %q", got)
-	}
-	d.write("cluster.yaml", base+twoVersions(t, ""))
-	if out := d.cli("config", "apply"); out.code != 0 {
-		t.Fatalf("config apply: %s", out)
-	}
+	apply(base + "models:\n  declare:\n" + fakeModel(t, "v1", "") + "      aliases: [chat]\n")
+	declared()
+	apply(base + twoVersions(t, ""))
 	swap()
-	d.write("cluster.yaml", base+"models:\n  declare:\n"+fakeModel(t, "v2", "")+"      aliases: [chat]\n")
-	if out := d.cli("config", "apply"); out.code != 0 {
-		t.Fatalf("config apply: %s", out)
-	}
-	d.answers("chat")
-	if got := d.routed("chat"); got != "" {
-		t.Errorf("chat leads to %q", got)
-	}
+	apply(base + "models:\n  declare:\n" + fakeModel(t, "v2", "") + "      aliases: [chat]\n")
+	declared()
 	if a := d.post("/api/swaps/chat/rollback", nil); a.status != 404 || a.code() != "MODEL_NOT_FOUND" {
 		t.Errorf("back to what is gone: %s", a)
 	}

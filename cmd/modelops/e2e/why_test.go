@@ -131,13 +131,16 @@ func (d *daemon) whyLeased() {
 	}
 	e, err := door.Why(ctx, &messages.WhyRequest{Subject: got.LeaseId})
 	if err != nil || e.Kind != "lease" || !strings.Contains(e.Summary, "client/train holds 100 MiB of sim0") || !strings.Contains(e.Summary, "ttl is 1m0s") {
-		d.t.Errorf("%v, %v", e, err)
+		d.t.Fatalf("%v, %v", e, err)
 	}
 	if _, err := door.ReleaseGpuLease(ctx, &messages.GpuLeaseRelease{LeaseId: got.LeaseId}); err != nil {
 		d.t.Fatal(err)
 	}
 	d.explains("lease/"+got.LeaseId, "client/train held 100 MiB", "released by its holder")
 	placement := d.model("a").Placement
+	if placement == nil {
+		d.t.Fatalf("a has no placement: %v", d.model("a"))
+	}
 	if e := d.explains(placement.Id, "placed attempt", "It became ready after", "Its lease: a holds 12000 MiB"); e.Kind != "placement" {
 		d.t.Errorf("%s", e.Kind)
 	}
