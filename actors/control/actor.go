@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"modelops/actors/arbiter"
 	"modelops/messages"
 )
 
@@ -81,6 +82,11 @@ func (c *Control) SendCommand(ctx context.Context, r *messages.SendRequest) (*me
 		if err := c.exists(actor); err != nil {
 			return nil, err
 		}
+	}
+	if v, ok := command.(*messages.ReserveVram); ok && v.Holder != "" && !arbiter.IsProgram(v.Holder) {
+		// The arbiter would take it for the model's placement and start no worker while the lease lasts.
+		return nil, messages.Errorf(messages.PermissionDenied, v.Holder, "memory is reserved by hand for programs only").
+			WithHint("name the holder client/NAME; modelops load reserves memory for a model")
 	}
 	reply, err := c.o.Door.Ask(ctx, actor, command)
 	if err != nil {

@@ -107,3 +107,19 @@ func TestSend(t *testing.T) {
 		t.Errorf("%v, asked %q", err, h.asked)
 	}
 }
+
+// Memory that is reserved by hand is a program's: with a lease that names a model, the arbiter has a placement for it and the model never loads.
+func TestMemoryReservedByHandIsAPrograms(t *testing.T) {
+	admin := messages.WithCaller(t.Context(), messages.Caller{Principal: messages.Principal{Role: messages.Role_ADMIN}})
+	for holder, want := range map[string]messages.Code{
+		"client/me": 0, "model/h/tiny": messages.PermissionDenied, "model/elsewhere/tiny": messages.PermissionDenied, "me": messages.PermissionDenied,
+	} {
+		h := open()
+		h.live = []messages.ActorID{messages.GPUActor("h", "gpu0")}
+		h.obey = func(messages.ActorID, proto.Message) (messages.Reply, error) { return messages.Reply{}, nil }
+		_, err := h.SendCommand(admin, &messages.SendRequest{Actor: "gpu/h/gpu0", Command: "ReserveVram", Body: body(t, map[string]any{"lease": "l", "holder": holder, "bytes": 1.0})})
+		if messages.CodeOf(err) != want || (len(h.asked) > 0) != (want == 0) {
+			t.Errorf("%s: %v, asked %q", holder, err, h.asked)
+		}
+	}
+}
