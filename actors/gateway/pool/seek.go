@@ -100,7 +100,7 @@ func (p *Pool) Intents(now time.Time) []Intent {
 		p.seek.next, p.seek.pause = time.Time{}, 0
 		return nil
 	case p.sleeper() != nil:
-		return p.wake(p.sleeper(), now)
+		return p.wake(p.wakes(now), now)
 	case p.seek.asked || now.Before(p.seek.next):
 		return nil
 	}
@@ -205,6 +205,16 @@ func (e *Endpoint) onItsWay() bool {
 func (e *Endpoint) asleep() bool {
 	p := e.view.GetPhase()
 	return p == messages.ModelView_asleep || p == messages.ModelView_falling_asleep
+}
+
+// wakes is the endpoint to wake: the first whose breaker will let requests in, else the first. There must be one that sleeps.
+func (p *Pool) wakes(now time.Time) *Endpoint {
+	for _, e := range p.endpoints {
+		if e.asleep() && e.breaker.state(now) != Opened {
+			return e
+		}
+	}
+	return p.sleeper()
 }
 
 // sleeper is the first endpoint that can be woken; nil when there is none.
