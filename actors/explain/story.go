@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"modelops/actors/model"
 	"modelops/messages"
 )
 
@@ -112,7 +113,7 @@ func (s *story) followOwn(f fact) {
 	case *messages.ModelDraining:
 		s.leaving = e.Reason
 	case *messages.WorkerExited:
-		if e.Reason != "stopped" {
+		if e.Reason != model.Stopped {
 			s.exited = refOf(f)
 		}
 	}

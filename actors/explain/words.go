@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"modelops/actors/model"
 	"modelops/messages"
 )
 
@@ -200,7 +201,7 @@ func modelText(f fact) string {
 		}
 		return "drains: " + e.Reason
 	case *messages.WorkerExited:
-		if e.ExitCode == -1 || e.Reason == "stopped" {
+		if e.ExitCode == -1 || e.Reason == model.Stopped {
 			return "its worker is gone: " + e.Reason
 		}
 		return fmt.Sprintf("its worker exited with %d: %s", e.ExitCode, e.Reason)

@@ -237,6 +237,9 @@ func retriable(err error) bool {
 	return true
 }
 
+// Stopped is the reason of a worker's exit that its model ordered. It is in the journal, so it never changes.
+const Stopped = "stopped"
+
 func (h ports) stop(ctx context.Context, e stop) (proto.Message, error) {
 	w := e.Worker
 	if w == nil { // the start was cancelled half-way: is there a process with its nonce?
@@ -251,5 +254,5 @@ func (h ports) stop(ctx context.Context, e stop) (proto.Message, error) {
 			return nil, err
 		}
 	}
-	return &messages.ReportWorkerExited{Attempt: e.Attempt, Reason: "stopped"}, nil
+	return &messages.ReportWorkerExited{Attempt: e.Attempt, Reason: Stopped}, nil
 }

@@ -19,6 +19,7 @@ import (
 	"modelops/messages"
 )
 
+// openJournal opens the journal and starts the clock of decisions, which never runs behind the journal's last decision.
 func (d *daemon) openJournal(ctx context.Context) error {
 	if err := os.MkdirAll(d.cfg.DataDir, 0o755); err != nil {
 		return messages.Errorf(messages.JournalUnavailable, d.cfg.DataDir, "the data directory can't be made: %w", err).WithHint("set data_dir to a directory that this user may write")
@@ -35,6 +36,7 @@ func (d *daemon) openJournal(ctx context.Context) error {
 	return err
 }
 
+// openWorld opens the devices and the runtimes. The sampler is made later and read at the call, because it needs both.
 func (d *daemon) openWorld(ctx context.Context) error {
 	ds, err := d.seeDevices(ctx, d.cfg, d.view, d.log)
 	if err != nil {
@@ -53,6 +55,7 @@ func (d *daemon) openWorld(ctx context.Context) error {
 		Slots: uint32(d.cfg.Runtimes.Embedded.Slots), DeviceEnv: func(p *messages.Placement) []string { return gpu.DeviceEnv(p, d.view.GPUs()) },
 		Measure:       func(pid int64) (uint64, error) { return d.sampler.Measure(d.life, pid) },
 		MeasureAsleep: func(pid int64) (uint64, bool, error) { return d.sampler.Asleep(pid) }}
+	// Tests slow down or break the embedded engine with it.
 	if args := os.Getenv("MODELOPS_WORKER_ARGS"); args != "" {
 		o.WorkerArgs = strings.Fields(args)
 	}
@@ -61,6 +64,7 @@ func (d *daemon) openWorld(ctx context.Context) error {
 	return nil
 }
 
+// openEdges opens the doors. They come last, when all that they call is open, and close first.
 func (d *daemon) openEdges(context.Context) error {
 	if err := d.openGRPC(); err != nil {
 		return err
@@ -111,6 +115,7 @@ func (d *daemon) openNATS() error {
 		return err
 	}
 	d.later(d.nats.Stop)
+	// One feed for all that follows the journal: events reach metrics, alerts, subscribers and explanations in one order.
 	d.alongside(func(life context.Context) {
 		d.feed.Run(life, func(r messages.Recorded) {
 			d.metrics.Count(r)
@@ -133,6 +138,7 @@ func (d *daemon) addresses() cli.Addresses {
 	return cli.Addresses{PID: os.Getpid(), Host: d.host, Boot: d.bootID, HTTP: "http://" + d.rest.Addr().String(), GRPC: d.grpc.Addr(), NATS: d.journal.ClientURL()}
 }
 
+// announce writes the addresses for clients on this machine. The file is renamed into place, so that none reads half of it.
 func (d *daemon) announce(context.Context) error {
 	b, err := json.MarshalIndent(d.addresses(), "", "  ")
 	if err != nil {
