@@ -96,13 +96,6 @@ func (d *Device) utilization() uint32 {
 	return pct
 }
 
-// ProcessBytes is the peak RAM of the process tree started as pid, in bytes: what to reserve for it next time.
-// NotFound when nothing of it is alive.
-func (d *Device) ProcessBytes(pid int64) (uint64, error) {
-	_, peak, err := d.Footprint(pid)
-	return peak, err
-}
-
 // Footprint is what the process tree started as pid holds and the most it ever held, in bytes. The peak is the sum of each
 // process's own, so it is an upper bound when they didn't have it at the same time. NotFound when nothing of it is alive.
 func (d *Device) Footprint(pid int64) (current, peak uint64, err error) {

@@ -108,11 +108,8 @@ func TestTrees(t *testing.T) {
 	if err != nil || current != 100*mib || peak != 107*mib {
 		t.Errorf("footprint %d %d %v", current/mib, peak/mib, err)
 	}
-	if bytes, err := d.ProcessBytes(10); err != nil || bytes != 107*mib {
-		t.Errorf("process bytes %d %v", bytes/mib, err)
-	}
 	for _, pid := range []int64{40, 60} {
-		if _, err := d.ProcessBytes(pid); messages.CodeOf(err) != messages.NotFound {
+		if _, _, err := d.Footprint(pid); messages.CodeOf(err) != messages.NotFound {
 			t.Errorf("pid %d: %v", pid, err)
 		}
 	}

@@ -44,12 +44,12 @@ func TestRealProcess(t *testing.T) {
 	if m.UsedBytes < held || m.CapacityBytes == 0 {
 		t.Errorf("used %d of %d", m.UsedBytes, m.CapacityBytes)
 	}
-	if peak, err := d.ProcessBytes(pid); err != nil || peak < held {
+	if _, peak, err := d.Footprint(pid); err != nil || peak < held {
 		t.Errorf("peak %d %v", peak, err)
 	}
 	_ = in.Close()
 	_ = child.Wait()
-	if _, err := d.ProcessBytes(pid); err == nil {
+	if _, _, err := d.Footprint(pid); err == nil {
 		t.Error("a process that has ended was measured")
 	}
 	if n := len(one(t, d).Processes); n != 0 {

@@ -93,9 +93,6 @@ func New(o Options) *API {
 	return a
 }
 
-// Forget drops the connections to a worker that is gone. Requests that still run there end by themselves.
-func (a *API) Forget(url string) { a.workers.forget(url) }
-
 // Close drops the idle connections to all workers.
 func (a *API) Close() { a.workers.close() }
 

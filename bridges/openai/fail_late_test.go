@@ -262,7 +262,6 @@ func TestConnectionsOfGoneWorkersAreDropped(t *testing.T) {
 	if len(ws.byURL) != 2 || ws.byURL["http://127.0.0.1:2"] != busy {
 		t.Errorf("left: %v", ws.byURL)
 	}
-	ws.forget("http://127.0.0.1:2")
 	ws.close()
 	if len(ws.byURL) != 0 {
 		t.Errorf("left: %v", ws.byURL)

@@ -64,16 +64,6 @@ func (ws *workers) at(base string) (*worker, error) {
 	return w, nil
 }
 
-func (ws *workers) forget(base string) {
-	ws.mu.Lock()
-	w := ws.byURL[base]
-	delete(ws.byURL, base)
-	ws.mu.Unlock()
-	if w != nil {
-		w.transport.CloseIdleConnections()
-	}
-}
-
 func (ws *workers) close() {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()

@@ -91,16 +91,3 @@ func TestFlags(t *testing.T) {
 		t.Error("a flag that isn't there has a value")
 	}
 }
-
-func TestMetricsURL(t *testing.T) {
-	r, w := New(Options{}), &messages.Worker{Url: "http://127.0.0.1:9"}
-	tests := map[string]string{"embedded": "http://127.0.0.1:9/metrics", "vllm": "http://127.0.0.1:9/metrics", "llama.cpp": "", "command": "", "no": ""}
-	for engine, want := range tests {
-		if got := r.MetricsURL(&messages.ModelSpec{Runtime: engine}, w); got != want {
-			t.Errorf("%s: %q", engine, got)
-		}
-	}
-	if got := r.MetricsURL(&messages.ModelSpec{Runtime: "llama.cpp", Args: []string{"--metrics"}}, w); got != "http://127.0.0.1:9/metrics" {
-		t.Error(got)
-	}
-}

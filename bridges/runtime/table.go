@@ -20,8 +20,6 @@ type kind struct {
 	models string
 	// props is the path that tells the number of slots, "" when there is none.
 	props string
-	// metrics is the path of its Prometheus metrics, "" when there is none; metricsFlag is the argument that opens it.
-	metrics, metricsFlag string
 	// needsFile: the model's path must be a readable file or folder.
 	needsFile bool
 	// cache is the type of the cached numbers, for the estimate.
@@ -83,7 +81,7 @@ var kinds = []kind{
 			{"${SELF}", "worker", "--model", "${MODEL_PATH}", "--alias", "${UPSTREAM}", "--host", "127.0.0.1", "--port", "${PORT}"},
 			{"--slots", "${SLOTS}"}, {"--threads", "${THREADS}"}, {"--ctx", "${CTX}"},
 		},
-		check: "/health", models: "/v1/models", props: "/props", metrics: "/metrics", needsFile: true, cache: "f32", warm: speaks[:1],
+		check: "/health", models: "/v1/models", props: "/props", needsFile: true, cache: "f32", warm: speaks[:1],
 	},
 	{
 		name: "llama.cpp",
@@ -93,7 +91,7 @@ var kinds = []kind{
 			{"--parallel", "${SLOTS}"}, {"--threads", "${THREADS}"}, {"--ctx-size", "${CTX_ALL}"},
 			{"--tensor-split", "${TENSOR_SPLIT}"}, {"--sleep-idle-seconds", "${SLEEP_SECONDS}"},
 		},
-		check: "/health", models: "/v1/models", props: "/props", metrics: "/metrics", metricsFlag: "--metrics", needsFile: true, cache: "f16",
+		check: "/health", models: "/v1/models", props: "/props", needsFile: true, cache: "f16",
 		context: 4096, warm: speaks,
 		sleep: &sleeping{flag: "--sleep-idle-seconds", asks: "/props"},
 		oom:   []string{"cudamalloc failed", "failed to allocate", "unable to allocate", "erroroutofdevicememory"},
@@ -105,7 +103,7 @@ var kinds = []kind{
 			{"--tensor-parallel-size", "${TENSOR_PARALLEL}"}, {"--max-model-len", "${CTX}"}, {"--max-num-seqs", "${PARALLEL}"},
 			{"${SLEEP_FLAG}"},
 		},
-		check: "/health", models: "/v1/models", metrics: "/metrics", needsFile: true, slots: 256, warm: speaks,
+		check: "/health", models: "/v1/models", needsFile: true, slots: 256, warm: speaks,
 		progress: regexp.MustCompile(`(\d{1,3})% Completed`),
 		sleep: &sleeping{
 			flag: "--enable-sleep-mode", env: "VLLM_SERVER_DEV_MODE=1",
@@ -176,15 +174,6 @@ func (k kind) checkPath(spec *messages.ModelSpec) string {
 		return k.check
 	}
 	return "/" + strings.TrimPrefix(spec.CheckEndpoint, "/")
-}
-
-// MetricsURL is where the worker shows its own Prometheus metrics, "" when it shows none. llama.cpp needs --metrics for it.
-func (r *Runtime) MetricsURL(spec *messages.ModelSpec, w *messages.Worker) string {
-	k, err := r.kindOf(spec)
-	if err != nil || k.metrics == "" || k.metricsFlag != "" && !flagsOf(spec).has(k.metricsFlag) {
-		return ""
-	}
-	return w.Url + k.metrics
 }
 
 // baseURL brings a URL to the form that paths such as /v1/models are added to.
