@@ -147,11 +147,13 @@ func TestOwedWorkIsDone(t *testing.T) {
 		"a replacement loads":         {ensureReplacement{second, spec, 9}, playedWorld{view: same(Loading, 1)}, "view", ``},
 		"a replacement is ready":      {ensureReplacement{second, spec, 9}, playedWorld{view: same(Ready, 1)}, "view", `ReplacementReady replica:"tiny~2"`},
 		"a replacement has no memory": {ensureReplacement{second, spec, 9}, playedWorld{view: same(Placing, 1)}, "view", `ReplacementFailed error GPU_UNAVAILABLE, 30s replica:"tiny~2"`},
+		"a replacement fell asleep":   {ensureReplacement{second, spec, 9}, playedWorld{view: same(Asleep, 1)}, "view," + ask, ``},
 		"a replacement failed":        {ensureReplacement{second, spec, 9}, playedWorld{view: same(Waiting, 1)}, "view", `ReplacementFailed error MODEL_LOAD_ERROR, 0s replica:"tiny~2"`},
 		"a replica's worker restarts": {restartReplica{second, 4, "it hangs", 9}, playedWorld{view: same(Stopping, 4)}, "ReplaceWorker,view", ``},
 		"it is still the old one":     {restartReplica{second, 4, "it hangs", 9}, playedWorld{view: same(Ready, 4)}, "ReplaceWorker,view", ``},
 		"it loads":                    {restartReplica{second, 4, "it hangs", 9}, playedWorld{view: same(Loading, 5)}, "ReplaceWorker,view", ``},
 		"it has restarted":            {restartReplica{second, 4, "it hangs", 9}, playedWorld{view: same(Ready, 5)}, "ReplaceWorker,view", `ReplicaSettled order:9 replica:"tiny~2" up:true`},
+		"it sleeps again already":     {restartReplica{second, 4, "it hangs", 9}, playedWorld{view: same(Asleep, 5)}, "ReplaceWorker,view", `ReplicaSettled order:9 replica:"tiny~2" up:true`},
 		"it isn't wanted any more":    {restartReplica{second, 4, "it hangs", 9}, playedWorld{view: &messages.ModelView{Phase: Draining, Attempt: 4}}, "ReplaceWorker,view", `ReplicaSettled order:9 replica:"tiny~2" up:true`},
 		"it isn't declared any more":  {restartReplica{second, 4, "it hangs", 9}, playedWorld{view: &messages.ModelView{}, fails: fails("ReplaceWorker", NotFound(second))}, "ReplaceWorker,view", `ReplicaSettled order:9 replica:"tiny~2" up:true`},
 	} {
