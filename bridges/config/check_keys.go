@@ -66,7 +66,7 @@ func (k *checker) keys() {
 		}
 	}
 	if k.Server.RequireKey && len(k.Keys) == 0 && !k.broken("keys") {
-		k.wrong([]string{"server", "require_key"}, "is true and there are no keys, so nobody could ask", "an entry in keys, or false")
+		k.wrong([]string{"server", "require_key"}, "is true and there are no keys, so every request would be refused", "an entry in keys, or false")
 	}
 }
 

@@ -88,7 +88,7 @@ func (k *checker) modelAddresses(m Model, wrong func(key, what, expected string)
 			}
 		}
 	} else if m.Proxy == "" && !m.mentionsPort() {
-		wrong("cmd", "does not use ${PORT}, so nobody knows where its server listens", "${PORT} in cmd, args or env, or an address in proxy")
+		wrong("cmd", "does not use ${PORT}, so the address of its server is unknown", "${PORT} in cmd, args or env, or an address in proxy")
 	}
 	if m.URL == "" && m.APIKeyEnv != "" {
 		wrong("api_key_env", "is given without url", "url too, or no api_key_env")

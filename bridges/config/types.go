@@ -192,7 +192,7 @@ type Scheduler struct {
 type Queue struct {
 	Classes      []string      `yaml:"classes" jsonschema_description:"Priority classes, the first one served first."`
 	DefaultClass string        `yaml:"default_class" jsonschema:"minLength=1" jsonschema_description:"Class of requests without an API key, and of keys without class."`
-	MaxWait      time.Duration `yaml:"max_wait" min:"100ms" max:"24h" jsonschema_description:"Time after which a waiting request goes before all classes, and a model that waits for memory makes busy ones end their turn, so that nobody starves."`
+	MaxWait      time.Duration `yaml:"max_wait" min:"100ms" max:"24h" jsonschema_description:"Time after which a waiting request goes before all classes, and a model that waits for memory makes busy ones end their turn, so that no request starves."`
 	Collation    time.Duration `yaml:"collation" min:"0s" max:"10s" jsonschema_description:"How long a model counts as busy after its last answer, so that callers who ask again at once don't lose it to others. 0 is not at all."`
 	DrainTimeout time.Duration `yaml:"drain_timeout" min:"0s" max:"24h" jsonschema_description:"How long requests that run may keep their place when their model has to leave; then they are ended."`
 }

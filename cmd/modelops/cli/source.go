@@ -58,7 +58,7 @@ func fileSource(ctx context.Context, dir string) (*source, error) {
 	}
 	host := report.Host
 	if host == "" { // an empty journal names no host
-		host = "nobody"
+		host = "unknown"
 	}
 	j, err := journal.Open(ctx, journal.Options{Dir: dir, Host: host, ReadOnly: true, Port: -1})
 	if err != nil {
