@@ -122,7 +122,8 @@ func TestRelief(t *testing.T) {
 }
 
 func TestDeviceEnv(t *testing.T) {
-	gpus := []*messages.GpuView{{Id: "gpu/h/0", Kind: "cuda", Uuid: "GPU-0"}, {Id: "gpu/h/1", Kind: "cuda", Uuid: "GPU-1"}, {Id: "gpu/h/cpu", Kind: "cpu"}}
+	gpus := []*messages.GpuView{{Id: "gpu/h/0", Kind: "cuda", Uuid: "GPU-0"}, {Id: "gpu/h/1", Kind: "cuda", Uuid: "GPU-1"}, {Id: "gpu/h/cpu", Kind: "cpu", Uuid: "CPU-0"},
+		{Id: "gpu/h/2", Kind: "cuda"}}
 	on := func(ids ...string) *messages.Placement {
 		p := &messages.Placement{}
 		for _, id := range ids {
@@ -130,7 +131,7 @@ func TestDeviceEnv(t *testing.T) {
 		}
 		return p
 	}
-	if got := DeviceEnv(on("gpu/h/1", "gpu/h/0"), gpus); len(got) != 1 || got[0] != "CUDA_VISIBLE_DEVICES=GPU-1,GPU-0" {
+	if got := DeviceEnv(on("gpu/h/1", "gpu/h/2", "gpu/h/0"), gpus); len(got) != 1 || got[0] != "CUDA_VISIBLE_DEVICES=GPU-1,GPU-0" {
 		t.Errorf("%q", got)
 	}
 	if got := DeviceEnv(on("gpu/h/cpu"), gpus); got != nil {

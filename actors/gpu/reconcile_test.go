@@ -60,10 +60,13 @@ func TestALeaseIsReclaimedOnlyWhenNobodyKnowsIt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d := &doubter{answers: c.answers}
+				d, began := &doubter{answers: c.answers}, time.Now()
 				report, err := Kind(d).Perform(t.Context(), reconcile{Lease: "l1", Holder: messages.ModelActor("main_pc", "a"), Epoch: 3, TakenOver: c.takenOver})
 				if !slices.Equal(d.asked, c.asked) || (err != nil) != c.unknown {
 					t.Errorf("asked %v: %v", d.asked, err)
+				}
+				if took := time.Since(began); took > askWithin {
+					t.Errorf("it took %s", took)
 				}
 				if q := d.told.(*messages.QueryHolding); q.Lease != "l1" || q.Epoch != 3 {
 					t.Errorf("asked for %v", q)

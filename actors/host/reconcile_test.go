@@ -86,13 +86,17 @@ func TestReconcileOnceIsEnough(t *testing.T) {
 
 // orders is a door that notes what is asked and refuses what the test says.
 type orders struct {
-	asked  []string
-	refuse map[string]error
+	asked    []string
+	recorded *messages.RecordConfig
+	refuse   map[string]error
 }
 
 func (o *orders) Ask(_ context.Context, to messages.ActorID, m proto.Message) (messages.Reply, error) {
 	line := to.String() + " " + string(m.ProtoReflect().Descriptor().Name())
 	o.asked = append(o.asked, line)
+	if r, ok := m.(*messages.RecordConfig); ok {
+		o.recorded = r
+	}
 	return messages.Reply{}, o.refuse[line]
 }
 func (o *orders) Tell(ctx context.Context, to messages.ActorID, m proto.Message) {
@@ -119,17 +123,18 @@ func following(o *orders) *Reconciler {
 	return &Reconciler{Host: "h", Door: o, View: running}
 }
 
-// next declares a again, changes b and withdraws c.
-func next(ruled *bool) func() (Configuration, error) {
+// next declares a, changes b and withdraws c.
+func next(rule func()) func() (Configuration, error) {
 	return func() (Configuration, error) {
 		return Configuration{Revision: "r2", Specs: []*messages.ModelSpec{spec("a", "1", messages.DeclaredByConfig), spec("b", "2", messages.DeclaredByConfig)},
-			Preload: []string{"a", "b"}, Changes: []string{"queue: changed"}, Restart: []string{"log: changed, needs a restart"}, Rule: func() { *ruled = true }}, nil
+			Preload: []string{"a", "b"}, Changes: []string{"queue: changed"}, Restart: []string{"log: changed, needs a restart"}, Rule: rule}, nil
 	}
 }
 
 const recordConfig = "host/h RecordConfig"
 
-var allTold = []string{"model/h/a DeclareModel", "model/h/b DeclareModel", "host/h ReviewRoutes", "model/h/c RetireModel", "model/h/a EnsureModel",
+// allTold is after the record: requests see the new configuration before the first model does.
+var allTold = []string{"it rules", "model/h/a DeclareModel", "model/h/b DeclareModel", "host/h ReviewRoutes", "model/h/c RetireModel", "model/h/a EnsureModel",
 	"model/h/b EnsureModel", "gateway/h QueryView"}
 
 // A refusal by one model doesn't keep the plan from the others: the configuration is in force by then, so the rest of the plan is sent, and the
@@ -139,21 +144,26 @@ func TestApply(t *testing.T) {
 		dry     bool
 		refuse  map[string]error
 		asked   []string
-		ruled   bool
 		refused int
 		fails   bool
 	}{
-		"all of it":                  {asked: append([]string{recordConfig}, allTold...), ruled: true},
+		"all of it":                  {asked: append([]string{recordConfig}, allTold...)},
 		"only said":                  {dry: true},
-		"a model refuses":            {refuse: map[string]error{"model/h/a DeclareModel": messages.NewError(messages.InvalidArgument, "model/h/a", "no")}, asked: append([]string{recordConfig}, allTold...), ruled: true, refused: 1},
+		"a model refuses":            {refuse: map[string]error{"model/h/a DeclareModel": messages.NewError(messages.InvalidArgument, "model/h/a", "no")}, asked: append([]string{recordConfig}, allTold...), refused: 1},
 		"the host can't record it":   {refuse: map[string]error{recordConfig: errors.New("full")}, asked: []string{recordConfig}, fails: true},
-		"the host reviews no routes": {refuse: map[string]error{"host/h ReviewRoutes": errors.New("full")}, asked: append([]string{recordConfig}, allTold[:3]...), ruled: true, fails: true},
+		"the host reviews no routes": {refuse: map[string]error{"host/h ReviewRoutes": errors.New("full")}, asked: append([]string{recordConfig}, allTold[:4]...), fails: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o, ruled := &orders{refuse: c.refuse}, false
-			out, err := following(o).Apply(t.Context(), next(&ruled), c.dry)
-			if (err != nil) != c.fails || !slices.Equal(o.asked, c.asked) || ruled != c.ruled {
-				t.Errorf("asked %q, rules %t, %v", o.asked, ruled, err)
+			o := &orders{refuse: c.refuse}
+			r := following(o)
+			out, err := r.Apply(t.Context(), next(func() {
+				o.asked = append(o.asked, "it rules")
+				if r.one.TryLock() {
+					t.Error("another change may begin before this one is carried out")
+				}
+			}), c.dry)
+			if (err != nil) != c.fails || !slices.Equal(o.asked, c.asked) {
+				t.Errorf("asked %q, %v", o.asked, err)
 			}
 			if len(out.GetRefused()) != c.refused {
 				t.Errorf("refused %q", out.GetRefused())
@@ -162,6 +172,9 @@ func TestApply(t *testing.T) {
 				"preload a", "preload b", "queue: changed"}
 			if err == nil && (!slices.Equal(out.Changes, want) || len(out.Restart) != 1 || out.Revision != "r2" || out.DryRun != c.dry) {
 				t.Errorf("it says %v", out)
+			}
+			if r := o.recorded; r != nil && (r.Revision != "r2" || !slices.Equal(r.Changes, append(want, "log: changed, needs a restart"))) {
+				t.Errorf("recorded is %v", r)
 			}
 		})
 	}

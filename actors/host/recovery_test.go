@@ -61,7 +61,7 @@ var (
 // disabled until every actor in the journal has recovered and follows the configuration; nothing else waits.
 func TestPlacementIsDisabledUntilAllHaveRecovered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &slow{takes: map[string]time.Duration{"host/h": 2 * time.Second, "gpu/h/gpu0": time.Second, "model/h/b": 10 * time.Second}}
+		s := &slow{takes: map[string]time.Duration{"host/h": 2 * time.Second, "gpu/h/gpu0": 3 * time.Second, "model/h/b": 10 * time.Second}}
 		r, _ := recovering(s)
 		var steps []string
 		step := func(name string, takes time.Duration) func(context.Context) error {
@@ -83,9 +83,9 @@ func TestPlacementIsDisabledUntilAllHaveRecovered(t *testing.T) {
 		}
 		placed.Wait()
 		slices.Sort(s.asked)
-		want := []string{"0s arbiter ClosePlacement", "0s gpu/h/gpu0 QueryView", "0s host/h StartHost", "14s arbiter RequestPlacement",
-			"3s gpu/h/gpu0 QueryView", "3s model/h/a QueryView", "3s model/h/b QueryView"}
-		if !slices.Equal(s.asked, want) || !slices.Equal(steps, []string{"register 2s", "follow 13s"}) {
+		want := []string{"0s arbiter ClosePlacement", "0s gpu/h/gpu0 QueryView", "0s host/h StartHost", "15s arbiter RequestPlacement",
+			"4s gpu/h/gpu0 QueryView", "4s model/h/a QueryView", "4s model/h/b QueryView"}
+		if !slices.Equal(s.asked, want) || !slices.Equal(steps, []string{"register 3s", "follow 14s"}) {
 			t.Errorf("asked %q, steps %q", s.asked, steps)
 		}
 	})

@@ -27,11 +27,22 @@ func TestEventsAndErrorsAreCounted(t *testing.T) {
 	m.Told("grpc")("Infer", "NOT_FOUND", 0)
 	m.ToldHTTP("GET", "/", "200")
 	m.ToldHTTP("GET", "/", "503")
+	m.ToldHTTP("GET", "/", "404")
+	Requests{m}.RequestDone("tiny", messages.BulkheadRejection, time.Second)
+	Requests{m}.RequestDone("tiny", messages.Cancelled, time.Second)
+	Requests{m}.FirstByte("tiny", 2*time.Second)
+	Requests{m}.QueueWait("tiny", 3*time.Second)
+	Requests{m}.Tokens("tiny", 5)
 	page := scrape(t, m)
 	for _, line := range []string{
 		"modelops_lease_granted_total 1", "modelops_lease_expired_total 1", "modelops_lease_reclaimed_total 1", "modelops_lease_fenced_total 1", `modelops_model_loads_total{model="tiny",result="success"} 1`,
 		`modelops_errors_total{component="grpc",error_type="NOT_FOUND"} 1`, `modelops_errors_total{component="http",error_type="HTTP_503"} 1`,
-		`inference_requests_total{model="tiny",status="success"} 1`, `inference_requests_total{model="tiny",status="failure"} 1`,
+		`modelops_errors_total{component="http",error_type="HTTP_404"} 1`, "modelops_journal_events_total 7",
+		`modelops_model_unloads_total{model="tiny",result="success"} 1`, `modelops_model_loads_total{model="tiny",result="MODEL_LOAD_ERROR"} 1`,
+		`modelops_model_load_seconds_sum{model="tiny"} 1`, `modelops_model_load_seconds_count{model="tiny"} 1`,
+		`inference_requests_total{model="tiny",status="success"} 1`, `inference_requests_total{model="tiny",status="failure"} 2`, `inference_requests_total{model="tiny",status="cancelled"} 1`,
+		`modelops_requests_total{class="",code="GPU_UNAVAILABLE",host="h",model="tiny"} 1`, `modelops_bulkhead_rejections_total{operation="tiny"} 1`,
+		`modelops_time_to_first_byte_seconds_sum{model="tiny"} 2`, `modelops_queue_wait_seconds_sum{model="tiny"} 3`, `modelops_inference_tokens_generated_total{model_name="tiny"} 5`,
 	} {
 		if !strings.Contains(page, "\n"+line+"\n") {
 			t.Errorf("missing: %s", line)

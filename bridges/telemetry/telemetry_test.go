@@ -194,6 +194,31 @@ func TestNamesKeepTheRules(t *testing.T) {
 	}
 }
 
+// Sums and maxima are over all devices, in any order; what a device holds for others is not what it promised.
+func TestDevicesTogether(t *testing.T) {
+	m := New("v", "h")
+	m.SetGPUs([]*messages.GpuView{
+		{Id: "gpu/h/gpu0", Host: "h", Device: "gpu0", CapacityBytes: 10, ReservedBytes: 5, ForeignBytes: 2, Reading: &messages.DeviceReading{UsedBytes: 7, UtilizationPct: 80}},
+		{Id: "gpu/h/gpu1", Host: "h", Device: "gpu1", CapacityBytes: 20, Reading: &messages.DeviceReading{UsedBytes: 4, UtilizationPct: 30}},
+	})
+	page := scrape(t, m)
+	for _, line := range []string{"modelops_vram_total_bytes 30", "modelops_vram_usage_bytes 11", "modelops_gpu_usage_percent 80",
+		`modelops_gpu_vram_foreign_bytes{gpu="gpu0",host="h"} 2`, `modelops_gpu_vram_used_bytes{gpu="gpu1",host="h"} 4`, `modelops_gpu_lost{gpu="gpu0",host="h"} 0`} {
+		if !strings.Contains(page, "\n"+line+"\n") {
+			t.Errorf("missing: %s", line)
+		}
+	}
+}
+
+func TestStatusOfCodes(t *testing.T) {
+	for code, want := range map[string]string{"200": "success", "101": "success", "304": "success", "OK": "success", "400": "failure", "500": "failure", "INTERNAL": "failure",
+		"499": "cancelled", "CANCELLED": "cancelled", "": "failure", "1": "failure"} {
+		if got := statusOf(code); got != want {
+			t.Errorf("%q is a %s, want %s", code, got, want)
+		}
+	}
+}
+
 type named string
 
 func TestTheLogKeepsSecrets(t *testing.T) {
@@ -206,7 +231,7 @@ func TestTheLogKeepsSecrets(t *testing.T) {
 		}
 		log.Info("curl -H 'Authorization: Bearer s3cr3t' --api-key s3cr3t http://u:s3cr3t@host/ HF_TOKEN=s3cr3t sk-s3cr3ts3cr3t",
 			"api_key", "s3cr3t", "Token", named("s3cr3t"), "client_secret", errors.New("s3cr3t"), "authorization", []string{"s3cr3t"}, "password", "s3cr3t",
-			"prompt", "once upon", "content", "once upon", "error", fmt.Errorf("dial http://u:s3cr3t@host: %w", io.EOF), "url", named("http://u:s3cr3t@h"),
+			"prompt", "once upon", "content", "once upon", "Completion", "once upon", "messages", "once upon", "response_text", "once upon", "Set-Cookie", "s3cr3t", "error", fmt.Errorf("dial http://u:s3cr3t@host: %w", io.EOF), "url", named("http://u:s3cr3t@h"),
 			"request", &messages.InferenceRequest{Prompt: "once upon"}, "header", map[string][]string{"X": {"s3cr3t"}}, "struct", struct{ A string }{"s3cr3t"},
 			"args", []string{"--model", "m", "API_KEY=s3cr3t"}, slog.Group("auth_keys", "a", "s3cr3t"), slog.Group("g", "deep_key", "s3cr3t"))
 		if secret.MatchString(out.String()) {
