@@ -115,7 +115,7 @@ models:
     a:
       cmd: |
         x ${PORT} --api-key canary-7f3a --hf-token=canary-7f3a \
-          --password "canary-7f3a" ${login} ${my_token} ${DB_PASSWORD}
+          --password "canary-7f3a" -H "Authorization: Bearer canary-7f3a" ${login} ${my_token} ${DB_PASSWORD}
       env: [API_KEY=canary-7f3a, "X=${DB_PASSWORD}"]
       args: [--api-key, canary-7f3a, "--secret=canary-7f3a"]
     b: {url: "https://user:canary-7f3a@example.com/v1"}

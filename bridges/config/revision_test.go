@@ -80,6 +80,10 @@ func TestIdleLimit(t *testing.T) {
 	if d, ok := c.Models.Declare["m"].IdleLimit(); !ok || d != 9*time.Second {
 		t.Errorf("globalTTL is not inherited: %v %v", d, ok)
 	}
+	c = load(t, "models: {globalTTL: 9, declare: {m: {path: x, pinned: true}}}", "")
+	if d, ok := c.Models.Declare["m"].IdleLimit(); ok {
+		t.Errorf("globalTTL unloads a pinned model after %v", d)
+	}
 }
 
 func TestResilienceOf(t *testing.T) {

@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,11 +19,21 @@ import (
 	"modelops/messages"
 )
 
-// Every error code has an exit code.
-func TestEveryCodeHasAnExit(t *testing.T) {
+// The exit code of an error is a promise to scripts: it never changes.
+func TestExitsOfCodes(t *testing.T) {
+	exits := map[int]string{
+		1:   "INTERNAL MODEL_LOAD_ERROR MODEL_UNLOAD_ERROR INFERENCE_ERROR JOB_FAILED",
+		2:   "INVALID_ARGUMENT PAYLOAD_TOO_LARGE CONTEXT_TOO_LONG UNSUPPORTED",
+		3:   "UNAVAILABLE JOURNAL_UNAVAILABLE",
+		4:   "MODEL_NOT_FOUND NOT_FOUND",
+		5:   "GPU_UNAVAILABLE CIRCUIT_BREAKER_OPEN BULKHEAD_REJECTION CONFLICT JOURNAL_FULL FAILED_PRECONDITION PERMISSION_DENIED UNAUTHENTICATED",
+		6:   "DEADLINE_EXCEEDED",
+		7:   "JOURNAL_DAMAGED",
+		130: "CANCELLED",
+	}
 	for _, code := range messages.Codes() {
-		if exitOf[code] == exitOK {
-			t.Errorf("%s has no exit code", code)
+		if !slices.Contains(strings.Fields(exits[exitOf[code]]), code.String()) {
+			t.Errorf("%s ends with %d", code, exitOf[code])
 		}
 	}
 }
@@ -32,13 +44,16 @@ func TestFinish(t *testing.T) {
 		exit int
 		says string
 	}{
-		"well":      {nil, 0, ""},
-		"quiet":     {quietExit(1), 1, ""},
-		"typed":     {typed(messages.NewError(messages.ModelNotFound, "model/x", "there is none").WithHint("look")), 4, "modelops: model/x: there is none\nhint: look\n"},
-		"untyped":   {typed(errors.New("disk on fire")), 1, "modelops: disk on fire\n"},
-		"deadline":  {typed(context.DeadlineExceeded), 6, "modelops: the deadline passed before there was an answer\n"},
-		"by cobra":  {errors.New("unknown flag: --x"), 2, "modelops: unknown flag: --x\nhint: usage: ps [flags]; more with ps --help\n"},
-		"of a file": {typed(config.Problems{{Where: "f:1:2", What: "wrong"}}), 2, "modelops: configuration: it has mistakes\nf:1:2: wrong\n"},
+		"well":  {nil, 0, ""},
+		"quiet": {quietExit(1), 1, ""},
+		"typed": {typed(messages.NewError(messages.ModelNotFound, "model/x", "there is none").WithHint("look")), 4, "modelops: model/x: there is none\nhint: look\n"},
+		"with its log": {&messages.Error{Code: messages.ModelLoadError, Subject: "model/x", Message: "it ended", Log: []string{"a", "b"}}, 1,
+			"modelops: model/x: it ended\nlast lines of its log:\n  a\n  b\n"},
+		"to try again": {messages.NewError(messages.BulkheadRejection, "model/x", "full").WithRetry(2 * time.Second), 5, "modelops: model/x: full\ntry again in 2s\n"},
+		"untyped":      {typed(errors.New("disk on fire")), 1, "modelops: disk on fire\n"},
+		"deadline":     {typed(context.DeadlineExceeded), 6, "modelops: the deadline passed before there was an answer\n"},
+		"by cobra":     {errors.New("unknown flag: --x"), 2, "modelops: unknown flag: --x\nhint: usage: ps [flags]; more with ps --help\n"},
+		"of a file":    {typed(config.Problems{{Where: "f:1:2", What: "wrong"}}), 2, "modelops: configuration: it has mistakes\nf:1:2: wrong\n"},
 	} {
 		var out bytes.Buffer
 		cmd := &cobra.Command{Use: "ps", Run: func(*cobra.Command, []string) {}}
@@ -93,6 +108,9 @@ func TestExitCodes(t *testing.T) {
 		returned[tc.exit] = true
 		if got := c.run(strings.Fields(tc.line)...); got != tc.exit {
 			t.Errorf("%s (%v): %d, want %d\n%s%s", tc.line, tc.err, got, tc.exit, out, errs)
+		}
+		if quiet := errs.Len() == 0; quiet != (tc.exit == exitOK || tc.exit == exitInterrupted || tc.line == "health") {
+			t.Errorf("%s: it says %q", tc.line, errs)
 		}
 	}
 	for line := range strings.Lines(exitCodes) {
