@@ -1,6 +1,7 @@
 package gpu
 
 import (
+	"math"
 	"strings"
 	"testing"
 
@@ -57,5 +58,19 @@ func TestShortages(t *testing.T) {
 	}
 	if _, err := m.Do(&messages.ReserveVram{Lease: "l2", Bytes: 1}); messages.CodeOf(err) != messages.InvalidArgument {
 		t.Errorf("without a holder: %v", err)
+	}
+}
+
+// A measurement that can't be true leaves nothing free: sums stop at the largest number and don't wrap round to free memory.
+func TestAMeasurementBeyondAllMemory(t *testing.T) {
+	m := fresh()
+	m.Happen(&messages.DeviceRegistered{Kind: "cuda", CapacityBytes: 8 * messages.GiB})
+	m.Happen(&messages.VramReserved{Lease: "l1", Holder: "client/me", Bytes: messages.GiB})
+	m.Happen(&messages.VramReserved{Lease: "l2", Holder: "client/me", Bytes: messages.GiB})
+	if _, err := m.Do(&messages.SettleVram{Lease: "l1", Holder: "client/me", Epoch: 2, MeasuredBytes: math.MaxUint64}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Do(&messages.ReserveVram{Lease: "l3", Holder: "client/me", Bytes: 1}); messages.CodeOf(err) != messages.GPUUnavailable {
+		t.Errorf("%v: %d reserved, %d free", err, m.State.Reserved(), m.State.Free())
 	}
 }

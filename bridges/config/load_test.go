@@ -110,7 +110,7 @@ func TestPrintHidesSecrets(t *testing.T) {
 	c := load(t, `
 title: the key to success
 models:
-  macros: {my_token: canary-7f3a, login: "--api-key canary-7f3a"}
+  macros: {my_token: canary-of-macro, login: "--api-key canary-7f3a"}
   declare:
     a:
       cmd: |
@@ -124,7 +124,7 @@ models:
 	if err := c.Print(&b); err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(b.String(), canary) || strings.Contains(b.String(), "other-secret") {
+	if strings.Contains(b.String(), "canary") || strings.Contains(b.String(), "other-secret") {
 		t.Errorf("a secret is shown:\n%s", b.String())
 	}
 	if !strings.Contains(b.String(), "the key to success") {
