@@ -289,7 +289,7 @@ func arbiterText(f fact, model string) string {
 		if e.UntilMs == 0 {
 			return "no room is kept for it any more"
 		}
-		return fmt.Sprintf("%s are kept for it on %s until %s, at the word of %s", mib(e.Bytes), short(e.Gpu), moment(time.UnixMilli(e.UntilMs)), cmp.Or(e.Owner, "somebody"))
+		return fmt.Sprintf("%s are kept for it on %s until %s, asked for by %s", mib(e.Bytes), short(e.Gpu), moment(time.UnixMilli(e.UntilMs)), cmp.Or(e.Owner, "somebody"))
 	case *messages.DefragDecided:
 		return "models move to make room in one piece: " + moves(e.Moves) + forWhom(e)
 	case *messages.MoveLeft:

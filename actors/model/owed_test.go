@@ -49,7 +49,7 @@ func TestOwedWorkHasWhatItNeeds(t *testing.T) {
 	}
 }
 
-// A replica's engine answers as its model, and nobody finds it by another name, lists it, or scales it by itself.
+// A replica's engine answers as its model, and it isn't found by another name, listed, or scaled by itself.
 func TestADeclarationOfAReplica(t *testing.T) {
 	for own, answers := range map[string]string{"": "tiny", "Tiny-1B": "Tiny-1B"} {
 		s := State{ID: tiny, Spec: &messages.ModelSpec{Name: "tiny", Revision: "r1", Runtime: "vllm", UseModelName: own, Aliases: []string{"small"}, MinReplicas: 2,
@@ -111,7 +111,7 @@ func TestWhichPlacementIsTaken(t *testing.T) {
 		code   messages.Code
 	}{
 		"as asked for":                    {func(*messages.Placement) {}, ok},
-		"nobody's":                        {func(p *messages.Placement) { p.Id = "" }, invalid},
+		"without an id":                   {func(p *messages.Placement) { p.Id = "" }, invalid},
 		"of another holder on this host":  {func(p *messages.Placement) { p.Holder = "model/main_pc/big" }, refused},
 		"of a client":                     {func(p *messages.Placement) { p.Holder = "client/train" }, refused},
 		"on another host":                 {func(p *messages.Placement) { p.Host = "pc2" }, refused},
@@ -131,7 +131,7 @@ func TestWhichPlacementIsTaken(t *testing.T) {
 	}
 }
 
-// Nothing can sleep where nobody says what can.
+// No model sleeps where the port that knows what can sleep is missing.
 func TestNothingSleepsUnasked(t *testing.T) {
 	s := State{ID: tiny, Spec: &messages.ModelSpec{Name: "tiny"}, Phase: Ready, Wanted: true}
 	if _, err := (Rules{}).sleep(s, &messages.SleepModel{}, entity.Stamp{}); messages.CodeOf(err) != messages.Unsupported {

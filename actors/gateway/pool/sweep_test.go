@@ -180,7 +180,7 @@ func TestAFailedModelIsRevivedWhileOthersServe(t *testing.T) {
 	const revive = "EnsureModel model/main_pc/tiny"
 	s := newScene(t, &messages.ModelSpec{})
 	_ = s.is("model/main_pc/tiny", messages.ModelView_failed)
-	s.expect("nobody serves", s.sweeps(time.Hour), "")
+	s.expect("no endpoint serves", s.sweeps(time.Hour), "")
 	_ = s.is("model/main_pc/tiny~2", messages.ModelView_ready)
 	s.expect("for less than a minute", s.sweeps(time.Minute-SweepEvery), "")
 	s.wait(SweepEvery)
