@@ -230,12 +230,6 @@ func (w *walk) view() {
 	if refusal != nil {
 		w.refuse(w.p.RefuseAll(w.now))
 	}
-	for _, ticket := range w.p.EndedWants() {
-		if !w.wants[ticket] {
-			w.Fatalf("want %d ends although it isn't open", ticket)
-		}
-		delete(w.wants, ticket)
-	}
 	if e := w.p.Endpoint(id); e != nil && e.ready && attempt <= e.closed {
 		w.Fatalf("%s is ready in attempt %d, which was drained", id, attempt)
 	}
