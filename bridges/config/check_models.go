@@ -51,7 +51,7 @@ func (k *checker) model(name string, m *Model) {
 	k.replicas(m, at, wrong)
 	k.groups(name, *m)
 	for i, kv := range m.Env {
-		if name, _, ok := strings.Cut(kv, "="); !ok || name == "" {
+		if name, _, ok := strings.Cut(kv, "="); (!ok || name == "") && !k.broken(index(joined(at, "env"), i)) {
 			k.add(k.root.walk("models", "declare", at[2], "env").item(i), index(joined(at, "env"), i), "has no name with =", "NAME=value")
 		}
 	}
@@ -166,6 +166,9 @@ func (k *checker) groups(name string, m Model) {
 	list := k.root.walk("models", "declare", name, "groups")
 	for i, group := range m.Groups {
 		at := index(joined([]string{"models", "declare", name}, "groups"), i)
+		if k.broken(at) {
+			continue
+		}
 		if what := messages.BadName(group); what != "" {
 			k.add(list.item(i), at, what, messages.GoodName)
 		} else if slices.Contains(m.Groups[:i], group) {
@@ -181,6 +184,9 @@ func (k *checker) aliases() {
 		list := k.root.walk("models", "declare", name, "aliases")
 		for i, alias := range k.Models.Declare[name].Aliases {
 			at := index(joined([]string{"models", "declare", name}, "aliases"), i)
+			if k.broken(at) {
+				continue
+			}
 			if _, is := k.Models.Declare[alias]; is {
 				k.add(list.item(i), at, fmt.Sprintf("%q is the name of a model", alias), "a name of its own")
 			} else if other, is := owner[alias]; is {

@@ -78,3 +78,13 @@ func TestAPreloadSaysWhereItsModelIs(t *testing.T) {
 		t.Errorf("n is %+v", n)
 	}
 }
+
+// TestAMistakeIsToldOnce: what follows from a mistake is no second one.
+func TestAMistakeIsToldOnce(t *testing.T) {
+	for _, list := range []string{"groups", "aliases", "env"} {
+		_, err := Load(write(t, "models: {declare: {m: {path: x, "+list+": [[a]]}}}"), nil, "")
+		if err == nil || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), list+"[0]: is a list") {
+			t.Errorf("%s: %v", list, err)
+		}
+	}
+}
