@@ -690,9 +690,11 @@ func (x *AbandonPlacement) GetReason() string {
 
 // ClosePlacement ends the arbiter's interest: handed over, or no longer wanted.
 type ClosePlacement struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Id     string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Reason string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Its holder takes the memory over: refused when the placement was given up.
+	TakenOver     bool `protobuf:"varint,3,opt,name=taken_over,json=takenOver,proto3" json:"taken_over,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -739,6 +741,13 @@ func (x *ClosePlacement) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *ClosePlacement) GetTakenOver() bool {
+	if x != nil {
+		return x.TakenOver
+	}
+	return false
 }
 
 // HintPlacement keeps room for a holder that will ask: others go elsewhere while they can. It is no lease.
@@ -3192,10 +3201,12 @@ const file_arbiter_proto_rawDesc = "" +
 	"\x05error\x18\x02 \x01(\v2\x13.modelops.ErrorBodyR\x05error:\x06\xba\xd4\x18\x02\b\x02\"B\n" +
 	"\x10AbandonPlacement\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason:\x06\xba\xd4\x18\x02\b\x02\"@\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason:\x06\xba\xd4\x18\x02\b\x02\"_\n" +
 	"\x0eClosePlacement\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason:\x06\xba\xd4\x18\x02\b\x02\"\x92\x01\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"taken_over\x18\x03 \x01(\bR\ttakenOver:\x06\xba\xd4\x18\x02\b\x02\"\x92\x01\n" +
 	"\rHintPlacement\x12\x16\n" +
 	"\x06holder\x18\x01 \x01(\tR\x06holder\x12$\n" +
 	"\x05needs\x18\x02 \x03(\v2\x0e.modelops.NeedR\x05needs\x12%\n" +

@@ -97,7 +97,12 @@ func (r Rules) decideOpen(s State, command proto.Message, now *timestamppb.Times
 		}
 		return entity.Facts(&messages.PlacementAbandoned{Id: c.Id, Reason: c.Reason, At: now}), nil
 	case *messages.ClosePlacement:
-		if o, ok := s.Open[c.Id]; !ok || o.Step != Reserved && o.Step != Releasing { // a grant may be under way: abandon it instead
+		o, ok := s.Open[c.Id]
+		switch {
+		case c.TakenOver && o.Step != Reserved:
+			return entity.Verdict{}, messages.NewError(messages.FailedPrecondition, c.Id, "the placement was given up, or is taken over already").
+				WithHint("ask for the memory again")
+		case !ok || o.Step != Reserved && o.Step != Releasing: // a grant may be under way: abandon it instead
 			return entity.Verdict{}, nil
 		}
 		return entity.Facts(&messages.PlacementClosed{Id: c.Id, Reason: c.Reason, At: now}), nil
@@ -217,7 +222,7 @@ func (r Rules) instead(s State, c *messages.RequestPlacement, seen *messages.Sch
 		v := postpone(s, c, seen, candidates, "room is being made for it: "+inWords(m.Plan.Moves[m.Next:]), at)
 		return &v, ""
 	}
-	if r.Defrag != "propose" && r.Defrag != "auto" || s.Postponed[c.Holder] == c.Claim.Id {
+	if r.Defrag != "propose" && r.Defrag != "auto" || s.Postponed[c.Holder].Claim == c.Claim.Id {
 		return nil, ""
 	}
 	p := s.spared(q)
@@ -257,7 +262,7 @@ func answer(p *messages.Placement) entity.Verdict {
 // postpone tells a holder to ask again.
 func postpone(s State, c *messages.RequestPlacement, seen *messages.SchedulerReadings, candidates []*messages.Candidate, reason string, at entity.Stamp) entity.Verdict {
 	v := entity.Verdict{Answer: func(uint64) proto.Message { return &messages.PlacementReply{WaitsFor: reason} }}
-	if s.Postponed[c.Holder] != c.Claim.Id {
+	if s.Postponed[c.Holder].Claim != c.Claim.Id {
 		v.Events = []proto.Message{&messages.PlacementPostponed{Holder: c.Holder, Claim: c.Claim.Id, Candidates: candidates, Reason: reason,
 			Over: s.over(c, seen), Priority: c.Priority, At: timestamppb.New(at.Now)}}
 	}

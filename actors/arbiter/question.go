@@ -70,7 +70,8 @@ func counted(l *messages.GpuView, holder string, said uint64) uint64 {
 type waiter struct {
 	holder   string
 	waited   time.Duration
-	priority bool // it goes first by its priority
+	priority bool     // it goes first by its priority
+	hosts    []string // where it could be placed; empty = not known
 }
 
 func questionOf(s State, c *messages.RequestPlacement, seen *messages.SchedulerReadings, now int64) question {
@@ -102,7 +103,7 @@ func questionOf(s State, c *messages.RequestPlacement, seen *messages.SchedulerR
 			continue
 		}
 		if higher := r.Priority > c.Priority; higher || r.Priority == c.Priority && ms(r.WaitedMs) > q.waited {
-			q.earlier = append(q.earlier, waiter{r.Holder, ms(r.WaitedMs), higher})
+			q.earlier = append(q.earlier, waiter{r.Holder, ms(r.WaitedMs), higher, s.Postponed[r.Holder].Hosts})
 		}
 	}
 	return q
@@ -151,12 +152,12 @@ func (s State) placed(holder string) bool {
 }
 
 // behind names the holder whose turn is first on a host: none evicts while another goes before it, and none takes free memory past one that
-// is overdue, because small holders would starve a big one. One that is bound to another host seeks nothing here.
+// is overdue, because small holders would starve a big one. One that can only be placed on other hosts seeks nothing here.
 func (q question) behind(host string, evicts bool, maxWait time.Duration) string {
 	for _, e := range q.earlier {
 		_, only, _ := parts(e.holder)
 		switch {
-		case only != host && only != messages.AnyHost:
+		case only != host && only != messages.AnyHost, len(e.hosts) > 0 && !slices.Contains(e.hosts, host):
 		case e.priority && evicts:
 			return fmt.Sprintf("%s has a higher priority and waits for %s", e.holder, e.waited.Round(time.Millisecond))
 		case evicts || e.waited > maxWait:

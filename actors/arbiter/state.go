@@ -45,6 +45,21 @@ func (o Open) leaving() []string {
 	return out
 }
 
+// Wait is a claim that has to wait.
+type Wait struct {
+	Claim string
+	Hosts []string // whose devices are large enough for it; empty = not known
+}
+
+func hostsOf(candidates []*messages.Candidate) (hosts []string) {
+	for _, c := range candidates {
+		if host := hostOf(c.Gpu); c.NeedBytes <= c.LimitBytes && !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
+}
+
 // State is what the arbiter has promised and not yet handed over.
 type State struct {
 	ID      messages.ActorID
@@ -53,14 +68,14 @@ type State struct {
 	Refused uint64 // by the devices' owners
 	// Postponed holds the claim for which a holder was last told to wait: it is journaled once. A holder that got its place, or no longer waits
 	// by the readings, isn't in it.
-	Postponed map[string]string
+	Postponed map[string]Wait
 	Hints     map[string]Hint // by holder
 	Moving    *Moving         // nil while no plan is carried out
 }
 
 // New is an arbiter without a past.
 func New(id messages.ActorID) State {
-	return State{ID: id, Open: map[string]Open{}, Postponed: map[string]string{}}
+	return State{ID: id, Open: map[string]Open{}, Postponed: map[string]Wait{}}
 }
 
 // openFor finds the open placement of a claim; of any claim, when the holder's host was still to be chosen: a name has one placement at a
@@ -122,7 +137,7 @@ func Evolve(s State, event proto.Message, sequence uint64) State {
 		for _, holder := range e.Over {
 			s.Postponed = without(s.Postponed, holder)
 		}
-		s.Postponed = with(s.Postponed, e.Holder, e.Claim)
+		s.Postponed = with(s.Postponed, e.Holder, Wait{e.Claim, hostsOf(e.Candidates)})
 	case *messages.PlacementHinted:
 		s.Hints = hinted(s.Hints, e)
 	case *messages.DefragDecided:

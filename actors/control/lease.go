@@ -55,7 +55,11 @@ func (m Memory) AcquireGpuLease(ctx context.Context, r *messages.GpuLeaseRequest
 	case err != nil:
 		return nil, err
 	}
-	if _, err := m.Door.Ask(ctx, messages.ArbiterActor(), &messages.ClosePlacement{Id: p.Id, Reason: "taken over by " + c.Holder}); err != nil {
+	_, err = m.Door.Ask(ctx, messages.ArbiterActor(), &messages.ClosePlacement{Id: p.Id, Reason: "taken over by " + c.Holder, TakenOver: true})
+	switch {
+	case messages.CodeOf(err) == messages.FailedPrecondition: // this caller was too slow, and the memory went back
+		return &messages.GpuLeaseReply{Reason: noVRAM, RetryAfterMs: int32(leaseRetry.Milliseconds())}, nil
+	case err != nil:
 		return nil, err
 	}
 	return &messages.GpuLeaseReply{Granted: true, LeaseId: p.Shares[0].Lease, VramReservedMb: r.VramEstimateMb}, nil

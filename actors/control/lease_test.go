@@ -18,7 +18,8 @@ import (
 type desk struct {
 	t        *testing.T
 	h        *house
-	looks    int // until the memory is reserved; < 0 = never
+	looks    int  // until the memory is reserved; < 0 = never
+	late     bool // the memory went back before the program took it over
 	waits    string
 	refuses  error
 	requests int
@@ -46,6 +47,9 @@ func (d *desk) obey(to messages.ActorID, m proto.Message) (messages.Reply, error
 		}
 		return messages.Reply{Answer: &messages.PlacementReply{Placement: &messages.Placement{Id: "lease-1", Holder: c.Holder, Shares: []*messages.Share{share}}}}, nil
 	case *messages.ClosePlacement:
+		if !c.TakenOver || d.late {
+			return messages.Reply{}, messages.NewError(messages.FailedPrecondition, c.Id, "the placement was given up")
+		}
 		d.closed = append(d.closed, c.Id)
 	case *messages.AbandonPlacement:
 		d.given = append(d.given, c.Id)
@@ -68,6 +72,7 @@ func TestAcquireLease(t *testing.T) {
 		"a victim leaves first":          {desk: desk{looks: 3}, granted: true},
 		"all holders are busy":           {desk: desk{waits: "full"}},
 		"it fits no device":              {desk: desk{refuses: messages.NewError(messages.GPUUnavailable, "client/python", "too large")}},
+		"its caller is too slow":         {desk: desk{late: true}},
 		"the victims don't leave":        {desk: desk{looks: -1}, given: []string{"lease-1"}},
 		"the arbiter's journal is full":  {desk: desk{refuses: messages.NewError(messages.JournalFull, "journal", "full")}, code: messages.JournalFull},
 		"the arbiter can't be asked now": {desk: desk{refuses: messages.NewError(messages.Unavailable, "arbiter", "it restarts")}, code: messages.Unavailable},

@@ -29,12 +29,15 @@ func (b *bulkhead) Enter() bool { return take(&b.running, &b.maxRunning) }
 func (b *bulkhead) Queue() bool { return take(&b.waiting, &b.maxWaiting) }
 
 func take(n, most *atomic.Int64) bool {
-	limit := most.Load()
-	if now := n.Add(1); limit > 0 && now > limit {
-		n.Add(-1)
-		return false
+	for { // a count that is too high for a moment would refuse another caller, for whom there is a place
+		now, limit := n.Load(), most.Load()
+		if limit > 0 && now >= limit {
+			return false
+		}
+		if n.CompareAndSwap(now, now+1) {
+			return true
+		}
 	}
-	return true
 }
 
 // Leave implements pool.Host.

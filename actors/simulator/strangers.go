@@ -63,7 +63,7 @@ func (w *World) claim(c *messages.RequestPlacement, looks int) {
 	switch {
 	case looks == 0, err == nil && p == nil, err != nil && messages.CodeOf(err) != messages.Unavailable:
 	case p != nil && !slices.ContainsFunc(p.Shares, func(s *messages.Share) bool { return s.Epoch == 0 }):
-		door{w}.Tell(&try{}, w.arbiter.id, &messages.ClosePlacement{Id: p.Id, Reason: "taken over by " + program})
+		door{w}.Tell(&try{}, w.arbiter.id, &messages.ClosePlacement{Id: p.Id, Reason: "taken over by " + program, TakenOver: true})
 	default:
 		w.alive(lookAgain, func() { w.claim(c, looks-1) })
 	}
