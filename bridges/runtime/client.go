@@ -8,7 +8,6 @@ import (
 	"mime"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"modelops/messages"
@@ -16,55 +15,22 @@ import (
 
 // Client carries requests to workers, in the words of OpenAI's API. Close it to end its idle connections.
 type Client struct {
-	mu    sync.Mutex
-	pools map[string]*http.Transport // one a worker, so that a dead one's connections go with it
+	transport *http.Transport // of all workers: a dead one's connections are closed by its end, and nothing of it stays
 }
-
-// NewClient makes a Client. It opens nothing until it is asked to run.
-func NewClient() *Client { return &Client{pools: map[string]*http.Transport{}} }
 
 // idlePerWorker is how many connections to one worker wait for the next request.
 const idlePerWorker = 256
 
-// Transport is the worker's own pool of connections, for a proxy that passes requests through unchanged. url is a Grant's.
-func (c *Client) Transport(url string) http.RoundTripper { return c.pool(url) }
-
-func (c *Client) pool(url string) *http.Transport {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	t := c.pools[url]
-	if t == nil {
-		t = &http.Transport{
-			Proxy:        http.ProxyFromEnvironment, // never for loopback
-			MaxIdleConns: idlePerWorker, MaxIdleConnsPerHost: idlePerWorker, IdleConnTimeout: 90 * time.Second,
-			DisableCompression: true, TLSHandshakeTimeout: 10 * time.Second,
-		}
-		c.pools[url] = t
-	}
-	return t
+// NewClient makes a Client. It opens nothing until it is asked to run.
+func NewClient() *Client {
+	return &Client{&http.Transport{
+		Proxy:               http.ProxyFromEnvironment, // never for loopback
+		MaxIdleConnsPerHost: idlePerWorker, IdleConnTimeout: 90 * time.Second, DisableCompression: true, TLSHandshakeTimeout: 10 * time.Second,
+	}}
 }
 
-// CloseIdle forgets a worker that is gone. Requests that still run there end by themselves.
-func (c *Client) CloseIdle(url string) {
-	c.mu.Lock()
-	t := c.pools[url]
-	delete(c.pools, url)
-	c.mu.Unlock()
-	if t != nil {
-		t.CloseIdleConnections()
-	}
-}
-
-// Close forgets all workers.
-func (c *Client) Close() {
-	c.mu.Lock()
-	pools := c.pools
-	c.pools = map[string]*http.Transport{}
-	c.mu.Unlock()
-	for _, t := range pools {
-		t.CloseIdleConnections()
-	}
-}
+// Close ends the idle connections.
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
 // Run runs one request at a granted worker. emit gets each piece of text in order, from this goroutine; without it the engine is asked
 // for the answer in one piece.
@@ -107,7 +73,7 @@ func (c *Client) send(ctx context.Context, g *messages.Grant, path string, body 
 	if g.APIKey != "" {
 		req.Header.Set("Authorization", "Bearer "+g.APIKey)
 	}
-	return c.pool(g.URL).RoundTrip(req)
+	return c.transport.RoundTrip(req)
 }
 
 // collected is an answer as it comes.
