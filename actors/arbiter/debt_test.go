@@ -1,6 +1,8 @@
 package arbiter
 
 import (
+	"math"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -117,5 +119,16 @@ func TestVictimsLeaveWhatTheLedgerCounts(t *testing.T) {
 	r = decide(t, m, seen(ledgers), request("model/h/e", 7))
 	if r.Placement != nil {
 		t.Error("takes 7 bytes for free: 24 - 8 of x - 10 promised to b are 6")
+	}
+}
+
+// The largest need is named in full: rounding it up to MiB must not wrap.
+func TestARefusalNamesTheWholeNeed(t *testing.T) {
+	for need, want := range map[uint64]string{1: "required 1MB,", messages.MiB: "required 1MB,", messages.MiB + 1: "required 2MB,", math.MaxUint64: "required 17592186044416MB,"} {
+		m := arbiterWith(0)
+		m.Readings = seen([]*messages.GpuView{card(0, 0, 0)})
+		if _, err := m.Do(request("model/h/a", need)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%d bytes: %v", need, err)
+		}
 	}
 }

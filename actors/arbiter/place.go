@@ -260,6 +260,6 @@ func never(q question, candidates []*messages.Candidate) *messages.Error {
 		split = fmt.Sprintf(" on each of %d devices of one host", shards)
 	}
 	return messages.Errorf(messages.GPUUnavailable, q.holder, "Insufficient GPU memory: required %dMB%s, available %dMB; %s",
-		(least+messages.MiB-1)/messages.MiB, split, best/messages.MiB, sums(candidates)).
+		least/messages.MiB+min(least%messages.MiB, 1), split, best/messages.MiB, sums(candidates)).
 		WithHint("it fits no device here: take a smaller quantisation or context, or raise resources.vram_soft_limit_mb")
 }
