@@ -1293,7 +1293,7 @@ func (x *HoldingReply) GetHolds() bool {
 	return false
 }
 
-// PlacementPostponed tells that a claim could fit but has to wait, and for what. Written once for a claim.
+// PlacementPostponed tells that a claim could fit but has to wait, and for what. Written once for a claim, and again when its hosts change.
 type PlacementPostponed struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Holder     string                 `protobuf:"bytes,1,opt,name=holder,proto3" json:"holder,omitempty"`
@@ -1302,8 +1302,10 @@ type PlacementPostponed struct {
 	Reason     string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	At         *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
 	// Holders that were told to wait and no longer wait: they are forgotten.
-	Over          []string `protobuf:"bytes,6,rep,name=over,proto3" json:"over,omitempty"`
-	Priority      int32    `protobuf:"varint,7,opt,name=priority,proto3" json:"priority,omitempty"`
+	Over     []string `protobuf:"bytes,6,rep,name=over,proto3" json:"over,omitempty"`
+	Priority int32    `protobuf:"varint,7,opt,name=priority,proto3" json:"priority,omitempty"`
+	// Hosts that could hold it if their devices were empty. Holders of other hosts don't wait for it.
+	Hosts         []string `protobuf:"bytes,8,rep,name=hosts,proto3" json:"hosts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1385,6 +1387,13 @@ func (x *PlacementPostponed) GetPriority() int32 {
 		return x.Priority
 	}
 	return 0
+}
+
+func (x *PlacementPostponed) GetHosts() []string {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
 }
 
 // VictimPreempted tells that a victim of a placement is gone and its memory is free.
@@ -3242,7 +3251,7 @@ const file_arbiter_proto_rawDesc = "" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch:\b\xba\xd4\x18\x04\b\x02\x10\x01\"$\n" +
 	"\fHoldingReply\x12\x14\n" +
-	"\x05holds\x18\x01 \x01(\bR\x05holds\"\x90\x02\n" +
+	"\x05holds\x18\x01 \x01(\bR\x05holds\"\xa6\x02\n" +
 	"\x12PlacementPostponed\x12\x16\n" +
 	"\x06holder\x18\x01 \x01(\tR\x06holder\x12\x14\n" +
 	"\x05claim\x18\x02 \x01(\tR\x05claim\x123\n" +
@@ -3252,7 +3261,8 @@ const file_arbiter_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12*\n" +
 	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x12\n" +
 	"\x04over\x18\x06 \x03(\tR\x04over\x12\x1a\n" +
-	"\bpriority\x18\a \x01(\x05R\bpriority:#\xb2\xd4\x18\x1f\n" +
+	"\bpriority\x18\a \x01(\x05R\bpriority\x12\x14\n" +
+	"\x05hosts\x18\b \x03(\tR\x05hosts:#\xb2\xd4\x18\x1f\n" +
 	"\x1barbiter.placement_postponed\x10\x01\"\x87\x01\n" +
 	"\x0fVictimPreempted\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +

@@ -160,27 +160,50 @@ func (q question) tooFew(candidates []*messages.Candidate) {
 // lesserKinds refuses devices of a kind that the holder prefers less than the kind of another host that could hold it, even when that one is
 // full now: the holder would be slow here for as long as it stays. On each host only one kind is left (usable).
 func (q question) lesserKinds(candidates []*messages.Candidate) {
-	rank := func(l *messages.GpuView) int { return slices.Index(q.needOn(l.Host).kinds, l.Kind) }
-	if !slices.ContainsFunc(q.ledgers, func(l *messages.GpuView) bool { return rank(l) > 0 }) {
+	if !slices.ContainsFunc(q.ledgers, func(l *messages.GpuView) bool { return q.kindRank(l) > 0 }) {
 		return
 	}
-	large := map[string]int{} // devices that could hold it or its share, by host
+	_, best, kind := q.roomyHosts()
 	for i, c := range candidates {
-		if c.NeedBytes <= c.LimitBytes {
-			large[q.ledgers[i].Host]++
-		}
-	}
-	best, kind := 0, ""
-	for _, l := range q.ledgers {
-		if r := rank(l); large[l.Host] >= q.needOn(l.Host).shards && (kind == "" || r < best) {
-			best, kind = r, l.Kind
-		}
-	}
-	for i, c := range candidates {
-		if l := q.ledgers[i]; kind != "" && c.Refusal == "" && rank(l) > best {
+		if l := q.ledgers[i]; kind != "" && c.Refusal == "" && q.kindRank(l) > best {
 			c.Refusal = fmt.Sprintf("its host has no better kind than %s, and another host has %s", l.Kind, kind)
 		}
 	}
+}
+
+// kindRank is how far down a device's kind stands among those that the holder runs on.
+func (q question) kindRank(l *messages.GpuView) int {
+	return slices.Index(q.needOn(l.Host).kinds, l.Kind)
+}
+
+// roomyHosts are the hosts that could hold the holder if their devices were empty, and the kind that it prefers most of those that they have.
+func (q question) roomyHosts() (hosts []string, best int, kind string) {
+	large := map[string]int{} // devices that could hold it or its share, by host
+	for _, l := range q.ledgers {
+		if q.needOn(l.Host).bytes <= l.LimitBytes {
+			large[l.Host]++
+		}
+	}
+	for _, l := range q.ledgers {
+		if large[l.Host] < max(q.needOn(l.Host).shards, 1) {
+			continue
+		}
+		if r := q.kindRank(l); kind == "" || r < best {
+			best, kind = r, l.Kind
+		}
+		if !slices.Contains(hosts, l.Host) {
+			hosts = append(hosts, l.Host)
+		}
+	}
+	return hosts, best, kind
+}
+
+// homes are the hosts where the holder could be placed if their devices were empty, in order of their names.
+func (q question) homes() []string {
+	hosts, best, _ := q.roomyHosts()
+	return slices.DeleteFunc(hosts, func(host string) bool {
+		return slices.ContainsFunc(q.ledgers, func(l *messages.GpuView) bool { return l.Host == host && q.kindRank(l) > best })
+	})
 }
 
 func elsewhere(split bool) string {

@@ -2,6 +2,7 @@ package arbiter
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -130,5 +131,22 @@ func TestARefusalNamesTheWholeNeed(t *testing.T) {
 		if _, err := m.Do(request("model/h/a", need)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%d bytes: %v", need, err)
 		}
+	}
+}
+
+// A waiter that was first told to wait for the loads of others holds up no host where it can't be placed.
+func TestAWaiterForLoadsHoldsUpItsOwnHostsOnly(t *testing.T) {
+	m := arbiterWith(1)
+	here, there := card(10, 8, 0), &messages.GpuView{Id: "gpu/pc2/g0", Host: "pc2", Kind: "cuda", LimitBytes: 10, ReservedBytes: 10}
+	idle := settled("model/h/a", here.Id, 8)
+	idle.IdleMs = 60_000
+	far := &messages.Allocation{Holder: "model/*/far", State: messages.Allocation_seeking, WaitedMs: 29_000}
+	waits := request(far.Holder, 6)
+	waits.Claim.Needs[0].Host = "pc2"
+	if r := decide(t, m, seen([]*messages.GpuView{here, there}, idle, far, loads("model/h/other")), waits); !strings.Contains(r.WaitsFor, "load already") {
+		t.Fatalf("it waits for %q", r.WaitsFor)
+	}
+	if r := decide(t, m, seen([]*messages.GpuView{here, there}, idle, far), request("model/h/here", 6)); !slices.Equal(r.Placement.GetVictims(), []string{"model/h/a"}) {
+		t.Errorf("placed: %v", r)
 	}
 }

@@ -124,7 +124,7 @@ func (r Rules) requestPlacement(s State, c *messages.RequestPlacement, at entity
 	}
 	if r.MaxLoads > 0 && !IsProgram(c.Holder) {
 		if n := starting(s, seen.Allocations); n >= r.MaxLoads {
-			return postpone(s, c, seen, nil, fmt.Sprintf("%d models load already, at most %d at a time", n, r.MaxLoads), at), nil
+			return postpone(s, c, q, nil, fmt.Sprintf("%d models load already, at most %d at a time", n, r.MaxLoads), at), nil
 		}
 	}
 	q.overdue, q.collation = q.waited > r.maxWait(), r.Collation.Milliseconds()
@@ -133,7 +133,7 @@ func (r Rules) requestPlacement(s State, c *messages.RequestPlacement, at entity
 	chosen := q.choose(candidates)
 	switch {
 	case chosen == nil && q.possible(candidates):
-		return postpone(s, c, seen, candidates, sums(candidates), at), nil
+		return postpone(s, c, q, candidates, sums(candidates), at), nil
 	case chosen == nil:
 		return entity.Verdict{}, never(q, candidates)
 	}
@@ -141,11 +141,11 @@ func (r Rules) requestPlacement(s State, c *messages.RequestPlacement, at entity
 		for _, x := range chosen {
 			x.Chosen = false
 		}
-		return postpone(s, c, seen, candidates, turn, at), nil
+		return postpone(s, c, q, candidates, turn, at), nil
 	}
 	advice := ""
 	if evicting(chosen) > 0 && !q.overdue && !q.split() {
-		v, words := r.instead(s, c, seen, q, candidates, at)
+		v, words := r.instead(s, c, q, candidates, at)
 		if v != nil {
 			chosen[0].Chosen = false
 			return *v, nil
@@ -214,12 +214,12 @@ func sourceOn(c *messages.Claim, host string) messages.Need_Source {
 }
 
 // instead looks for moves that would spare an eviction. They are tried once for a claim; the room that they make is kept for its holder.
-func (r Rules) instead(s State, c *messages.RequestPlacement, seen *messages.SchedulerReadings, q question, candidates []*messages.Candidate, at entity.Stamp) (wait *entity.Verdict, advice string) {
+func (r Rules) instead(s State, c *messages.RequestPlacement, q question, candidates []*messages.Candidate, at entity.Stamp) (wait *entity.Verdict, advice string) {
 	if m := s.Moving; m != nil {
 		if !same(m.Plan.Holder, c.Holder) {
 			return nil, ""
 		}
-		v := postpone(s, c, seen, candidates, "room is being made for it: "+inWords(m.Plan.Moves[m.Next:]), at)
+		v := postpone(s, c, q, candidates, "room is being made for it: "+inWords(m.Plan.Moves[m.Next:]), at)
 		return &v, ""
 	}
 	if r.Defrag != "propose" && r.Defrag != "auto" || s.Postponed[c.Holder].Claim == c.Claim.Id {
@@ -232,7 +232,7 @@ func (r Rules) instead(s State, c *messages.RequestPlacement, seen *messages.Sch
 	case r.Defrag == "propose":
 		return nil, "no holder would have to leave if these moved: " + inWords(p.Moves) + "; modelops defrag --for MODEL --apply does it before the next time"
 	}
-	v := postpone(s, c, seen, candidates, "room is being made for it: "+inWords(p.Moves), at)
+	v := postpone(s, c, q, candidates, "room is being made for it: "+inWords(p.Moves), at)
 	p.Id = at.ID
 	v.Events = append(v.Events, carryOut(at, p, c.Holder)...)
 	return &v, ""
@@ -260,22 +260,22 @@ func answer(p *messages.Placement) entity.Verdict {
 }
 
 // postpone tells a holder to ask again.
-func postpone(s State, c *messages.RequestPlacement, seen *messages.SchedulerReadings, candidates []*messages.Candidate, reason string, at entity.Stamp) entity.Verdict {
+func postpone(s State, c *messages.RequestPlacement, q question, candidates []*messages.Candidate, reason string, at entity.Stamp) entity.Verdict {
 	v := entity.Verdict{Answer: func(uint64) proto.Message { return &messages.PlacementReply{WaitsFor: reason} }}
-	if s.Postponed[c.Holder].Claim != c.Claim.Id {
+	if told, homes := s.Postponed[c.Holder], q.homes(); told.Claim != c.Claim.Id || !slices.Equal(told.Hosts, homes) {
 		v.Events = []proto.Message{&messages.PlacementPostponed{Holder: c.Holder, Claim: c.Claim.Id, Candidates: candidates, Reason: reason,
-			Over: s.over(c, seen), Priority: c.Priority, At: timestamppb.New(at.Now)}}
+			Over: s.over(c, q), Priority: c.Priority, Hosts: homes, At: timestamppb.New(at.Now)}}
 	}
 	return v
 }
 
 // over are the holders that were told to wait and no longer seek memory.
-func (s State) over(c *messages.RequestPlacement, seen *messages.SchedulerReadings) (out []string) {
+func (s State) over(c *messages.RequestPlacement, q question) (out []string) {
 	for _, holder := range slices.Sorted(maps.Keys(s.Postponed)) {
 		seeks := func(r *messages.Allocation) bool {
 			return r.Holder == holder && r.State == messages.Allocation_seeking
 		}
-		if holder != c.Holder && !slices.ContainsFunc(seen.GetAllocations(), seeks) {
+		if holder != c.Holder && !slices.ContainsFunc(q.allocations, seeks) {
 			out = append(out, holder)
 		}
 	}

@@ -48,16 +48,7 @@ func (o Open) leaving() []string {
 // Wait is a claim that has to wait.
 type Wait struct {
 	Claim string
-	Hosts []string // whose devices are large enough for it; empty = not known
-}
-
-func hostsOf(candidates []*messages.Candidate) (hosts []string) {
-	for _, c := range candidates {
-		if host := hostOf(c.Gpu); c.NeedBytes <= c.LimitBytes && !slices.Contains(hosts, host) {
-			hosts = append(hosts, host)
-		}
-	}
-	return hosts
+	Hosts []string // where it could be placed; empty = not known
 }
 
 // State is what the arbiter has promised and not yet handed over.
@@ -137,7 +128,7 @@ func Evolve(s State, event proto.Message, sequence uint64) State {
 		for _, holder := range e.Over {
 			s.Postponed = without(s.Postponed, holder)
 		}
-		s.Postponed = with(s.Postponed, e.Holder, Wait{e.Claim, hostsOf(e.Candidates)})
+		s.Postponed = with(s.Postponed, e.Holder, Wait{e.Claim, e.Hosts})
 	case *messages.PlacementHinted:
 		s.Hints = hinted(s.Hints, e)
 	case *messages.DefragDecided:
