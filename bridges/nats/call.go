@@ -93,7 +93,7 @@ func (c *call) guard(ctx context.Context) (err error) {
 			err = messages.NewError(messages.Internal, c.endpoint.name, "the request panicked").WithHint("the stack is in the server's log")
 		}
 	}()
-	if c.principal, err = c.api.Authenticate.Authorize(c.endpoint.operation, c.key()); err != nil {
+	if c.principal, err = c.api.Authenticate.Authorize(c.endpoint.operation, keyIn(c.header)); err != nil {
 		return err
 	}
 	return c.endpoint.serve(messages.WithMeta(ctx, c.meta()), c)
@@ -103,10 +103,10 @@ func (c *call) meta() messages.Meta {
 	return messages.Meta{Correlation: c.id, Causation: c.id, Caller: c.principal.Fingerprint}
 }
 
-// key is the API key in the headers. NATS keeps the case of header names, so any case is accepted.
-func (c *call) key() string {
+// keyIn is the API key in the headers. NATS keeps the case of header names, so any case is accepted.
+func keyIn(headers micro.Headers) string {
 	var authorization, key string
-	for name, values := range c.header {
+	for name, values := range headers {
 		switch {
 		case len(values) == 0:
 		case strings.EqualFold(name, AuthorizationHeader):
@@ -203,6 +203,12 @@ func errorWire(e *messages.Error) wireError {
 		w.extra.Set(RetryHeader, strconv.FormatInt(e.Retry.Milliseconds(), 10))
 	}
 	return w
+}
+
+// respondError answers through the framework, which is only right before the endpoint's function returns.
+func respondError(r micro.Request, e *messages.Error) {
+	wire := errorWire(e)
+	_ = r.Error(wire.code, wire.name, wire.body, micro.WithHeaders(micro.Headers(wire.extra)))
 }
 
 func (w wireError) headers() nats.Header {

@@ -86,19 +86,49 @@ func TestEveryOperationNeedsItsRole(t *testing.T) {
 	_, nc := open(t, Options{Gateway: &gateway{infer: tellsCaller}, Authenticate: func(messages.Credentials) (messages.Principal, error) {
 		return messages.Principal{Name: "x", Role: messages.Role(role.Load())}, nil
 	}})
+	needs := map[string]messages.Role{"cancel.r1": messages.Role_INFER} // the one subject beside the table
 	for _, o := range messages.OperationTable() {
-		for _, r := range []messages.Role{messages.Role_ROLE_UNKNOWN, messages.Role_PEER, o.Role - 1} {
+		if o.NATS != "" {
+			needs[o.NATS] = o.Role
+		}
+		if o.NATSName != "" {
+			needs[o.NATS+".tiny"] = o.Role
+		}
+	}
+	for subject, needed := range needs {
+		for _, r := range []messages.Role{messages.Role_ROLE_UNKNOWN, messages.Role_PEER, needed - 1} {
 			role.Store(int32(r))
-			for subject, ok := range map[string]bool{o.NATS: o.NATS != "", o.NATS + ".tiny": o.NATSName != ""} {
-				if !ok {
-					continue
-				}
-				if m := request(t, nc, subject, `{"prompt":"x"}`, nil); m.Header.Get(micro.ErrorCodeHeader) != "403" {
-					t.Errorf("%s as %s: %v %s", subject, r, m.Header, m.Data)
-				}
+			if m := request(t, nc, subject, `{"prompt":"x"}`, nil); m.Header.Get(micro.ErrorCodeHeader) != "403" {
+				t.Errorf("%s as %s: %v %s", subject, r, m.Header, m.Data)
 			}
 		}
 	}
+}
+
+// A caller without a good key ends nobody's request, neither by a request nor by a publish.
+func TestAStrangerCancelsNothing(t *testing.T) {
+	entered, left := make(chan string, 1), make(chan error, 1)
+	_, nc := open(t, Options{Authenticate: knowsAlice, Gateway: &gateway{infer: waits(entered, left)}})
+	alice := nats.Header{"X-Api-Key": {"alice-key"}}
+	got := make(chan *nats.Msg, 1)
+	go func() {
+		m, _ := nc.RequestMsg(&nats.Msg{Subject: root + ".infer.tiny", Data: []byte(`{"prompt":"x","request_id":"r1"}`), Header: alice}, hangLimit)
+		got <- m
+	}()
+	<-entered
+	for _, stranger := range []nats.Header{nil, {"X-Api-Key": {"wrong"}}} {
+		if err := nc.PublishMsg(&nats.Msg{Subject: root + ".cancel.r1", Header: stranger}); err != nil {
+			t.Fatal(err)
+		}
+		if e := failureOf(t, request(t, nc, "cancel.r1", "", stranger)); e.Code != messages.Unauthenticated {
+			t.Error(stranger, e)
+		}
+	}
+	if m := request(t, nc, "cancel.r1", "", alice); !strings.Contains(string(m.Data), `"cancelled":true`) {
+		t.Errorf("the request had ended before its caller cancelled it: %s", m.Data)
+	}
+	failureOf(t, <-got)
+	<-left
 }
 
 func TestKeepAliveIsStrict(t *testing.T) {

@@ -3,7 +3,7 @@
 // Requests go to modelops.v1.ENDPOINT with JSON bodies (protojson of messages, in proto names):
 //
 //	infer.MODEL        InferenceRequest, or an OpenAI-like body -> InferenceResponse, or a stream of InferenceChunk
-//	cancel.REQUEST_ID  ends a running inference; also as a publish
+//	cancel.REQUEST_ID  ends a running inference; also as a publish; needs the key and the role of infer
 //	OPERATION[.NAME]   every other operation of messages.OperationTable, by its nats option
 //	events.KIND.NAME.EVENT  is published for each event of the journal
 //

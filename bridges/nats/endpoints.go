@@ -70,8 +70,7 @@ func (a *API) accept(e *endpoint, r micro.Request) {
 	refuse := func(err *messages.Error) {
 		e.tally.end(err.Code.String(), 0)
 		a.Observe(e.name, err.Code.String(), 0)
-		wire := errorWire(err)
-		_ = r.Error(wire.code, wire.name, wire.body, micro.WithHeaders(micro.Headers(wire.extra)))
+		respondError(r, err)
 	}
 	if !a.enter() {
 		refuse(messages.NewError(messages.Unavailable, "", "the server is stopping").WithRetry(time.Second))

@@ -173,8 +173,17 @@ func (r *running) cancel(id string) bool {
 	return end != nil
 }
 
-// cancel ends the request that the subject names. A publish is enough; a request is answered with whether there was one.
+// cancel ends the request that the subject names, for callers that may infer. A publish is enough; a request is answered with whether there
+// was one.
 func (a *API) cancel(r micro.Request) {
+	if _, err := a.Authenticate.AuthorizeInference(keyIn(r.Headers())); err != nil {
+		e := messages.AsError(err)
+		a.tallies["cancel"].end(e.Code.String(), 0)
+		if r.Reply() != "" {
+			respondError(r, e)
+		}
+		return
+	}
 	id, err := Name(r.Subject()[len(root+".cancel."):])
 	found := err == nil && a.running.cancel(id)
 	a.tallies["cancel"].end("OK", 0)

@@ -26,6 +26,14 @@ type fakeDaemon struct {
 	infer  func(ctx context.Context, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error)
 	health *messages.HealthReply
 	err    error
+	key    string // that callers must send; empty = none
+}
+
+func (p *fakeDaemon) authenticate(c messages.Credentials) (messages.Principal, error) {
+	if c.Key != p.key {
+		return messages.Principal{}, messages.NewError(messages.Unauthenticated, "API key", "it is unknown")
+	}
+	return messages.Principal{Role: messages.Role_ADMIN}, nil
 }
 
 func (p *fakeDaemon) Infer(ctx context.Context, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
@@ -42,13 +50,13 @@ func (p *fakeDaemon) LoadModel(context.Context, *messages.ModelLoadRequest) (*me
 func openDoor(t *testing.T, p *fakeDaemon) (c *cli, out, errs *bytes.Buffer) {
 	t.Helper()
 	if p == nil {
-		return openDoorFor(t, nil, nil)
+		return openDoorFor(t, nil, nil, nil)
 	}
-	return openDoorFor(t, p, p)
+	return openDoorFor(t, p, p, p.authenticate)
 }
 
 // openDoorFor serves a gateway and operations; without a gateway the NATS server has no daemon.
-func openDoorFor(t *testing.T, gateway messages.Gateway, operations messages.Operations) (c *cli, out, errs *bytes.Buffer) {
+func openDoorFor(t *testing.T, gateway messages.Gateway, operations messages.Operations, authenticate messages.Authenticate) (c *cli, out, errs *bytes.Buffer) {
 	t.Helper()
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, NoSigs: true, NoLog: true})
 	if err != nil {
@@ -65,7 +73,7 @@ func openDoorFor(t *testing.T, gateway messages.Gateway, operations messages.Ope
 			t.Fatal(err)
 		}
 		t.Cleanup(nc.Close)
-		api := natsapi.New(natsapi.Options{Conn: nc, Gateway: gateway, Operations: operations, Host: "pc", Version: "1.2.3"})
+		api := natsapi.New(natsapi.Options{Conn: nc, Gateway: gateway, Operations: operations, Authenticate: authenticate, Host: "pc", Version: "1.2.3"})
 		if err := api.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -132,11 +140,12 @@ func TestErrorsBecomeExitCodes(t *testing.T) {
 	}
 }
 
-// An interrupt cancels the request at the daemon; NATS alone doesn't do that.
+// An interrupt cancels the request at the daemon; NATS alone doesn't do that. The daemon takes the cancellation with the caller's key only.
 func TestAnInterruptCancels(t *testing.T) {
+	t.Setenv("MODELOPS_API_KEY", "alice-key")
 	for _, stream := range []bool{false, true} {
 		entered, left := make(chan struct{}), make(chan error, 1)
-		p := &fakeDaemon{infer: func(ctx context.Context, _ *messages.InferenceRequest, _ func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
+		p := &fakeDaemon{key: "alice-key", infer: func(ctx context.Context, _ *messages.InferenceRequest, _ func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
 			close(entered)
 			<-ctx.Done()
 			left <- ctx.Err()

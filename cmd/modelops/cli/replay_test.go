@@ -40,7 +40,7 @@ func TestReplayAgainstALiveState(t *testing.T) {
 		}
 	}
 	l := &ledger{}
-	c, _, _ := openDoorFor(t, l, l)
+	c, _, _ := openDoorFor(t, l, l, nil)
 	k, err := c.dial(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -21,7 +21,7 @@ func (k *client) infer(ctx context.Context, r *messages.InferenceRequest, emit f
 	const subject = "infer" // the body names the model
 	defer func() {
 		if ctx.Err() != nil { // NATS doesn't tell the daemon that the client is gone
-			_ = k.nc.Publish(apiRoot+"cancel."+natsapi.Token(r.RequestId), nil)
+			_ = k.nc.PublishMsg(message(context.WithoutCancel(ctx), "cancel."+natsapi.Token(r.RequestId), r.RequestId, nil))
 			_ = k.nc.FlushTimeout(grace)
 		}
 	}()
