@@ -93,12 +93,15 @@ type Principal struct {
 }
 
 // May tells whether the principal's role covers what an operation needs. Roles rise from infer over read and operate to admin; a peer is
-// another host and covers nothing of these.
+// another host and covers nothing of these. Nobody may do what names no role: it would be open to all by mistake.
 func (p Principal) May(role Role) bool {
-	if p.Role == Role_PEER || role == Role_PEER {
+	switch {
+	case p.Role == Role_ROLE_UNKNOWN || role == Role_ROLE_UNKNOWN:
+		return false
+	case p.Role == Role_PEER || role == Role_PEER:
 		return p.Role == role
 	}
-	return p.Role != Role_ROLE_UNKNOWN && p.Role >= role
+	return p.Role >= role
 }
 
 // Authenticate finds the principal of credentials. The error is Unauthenticated.
@@ -114,7 +117,16 @@ func (a Authenticate) Authorize(o Operation, key string) (Principal, error) {
 }
 
 // inference is the operation of every route and subject that reaches an engine, whatever its dialect.
-var inference, _ = OperationNamed("Infer")
+var inference = mustOperation("Infer")
+
+// mustOperation is OperationNamed for a name that is in the code. A missing one panics: an empty operation has no role to check.
+func mustOperation(name string) Operation {
+	o, ok := OperationNamed(name)
+	if !ok {
+		panic("messages: operations.proto has no rpc " + name)
+	}
+	return o
+}
 
 // AuthorizeInference is Authorize for a request to an engine.
 func (a Authenticate) AuthorizeInference(key string) (Principal, error) {

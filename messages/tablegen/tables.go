@@ -93,8 +93,8 @@ func (t *tables) readMethod(m *protogen.Method) error {
 	switch {
 	case err != nil:
 		return err
-	case o == nil:
-		return fmt.Errorf("%s has no (operation): say which role it needs", m.Desc.FullName())
+	case o == nil || word(o, "role") == "ROLE_UNKNOWN":
+		return fmt.Errorf("%s has no role in its (operation): say which role it needs", m.Desc.FullName())
 	}
 	doc := strings.Join(strings.Fields(strings.TrimPrefix(string(m.Comments.Leading), " ")), " ")
 	t.operations = append(t.operations, operation{m, word(o, "role"), text(o, "nats"), text(o, "nats_name"), doc, flag(o, "empty")})
