@@ -87,7 +87,7 @@ type Options struct {
 	HostFigures func() HostFigures
 	// DrainTimeout bounds how long running requests may hold up the end of a worker that does its work badly.
 	DrainTimeout time.Duration
-	// StallAfter is how long a request may wait without a decision before health fails.
+	// StallAfter is how long a request may wait without a decision before health fails; 0 = 15 s.
 	StallAfter time.Duration
 	// JournalLag is how many events the read models are behind; may be nil.
 	JournalLag func() uint64

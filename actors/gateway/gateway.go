@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -30,6 +31,7 @@ type Gateway struct {
 
 // New makes a gateway without routes.
 func New(o Options) *Gateway {
+	o.StallAfter = cmp.Or(o.StallAfter, 15*time.Second)
 	g := &Gateway{o: o, pools: map[string]*lockedPool{}, trials: map[string]*trial{}}
 	g.routes.Store(&routes{byName: map[string]*target{}})
 	g.refigureHost()

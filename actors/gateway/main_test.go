@@ -89,7 +89,7 @@ var tiny = messages.ModelActor("main_pc", "tiny")
 // rig is a gateway with one model, tiny (alias small), that lets concurrent requests run.
 func rig(concurrent int, phase string) (*Gateway, *door) {
 	d := &door{}
-	g := New(Options{Host: "main_pc", Door: d, Placer: placer(d.place), Observer: deaf{}, DrainTimeout: 30 * time.Second, StallAfter: time.Minute,
+	g := New(Options{Host: "main_pc", Door: d, Placer: placer(d.place), Observer: deaf{}, DrainTimeout: 30 * time.Second,
 		Figures: Figures{Limits: Limits{MaxConcurrent: concurrent, MaxQueue: 256}, FailureThreshold: 2, ResetTimeout: 20 * time.Second, QueueTimeout: 10 * time.Second}})
 	g.Update(view(1, phase))
 	return g, d

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -15,7 +16,7 @@ import (
 // Retry is the budget for failed loads.
 type Retry struct {
 	Limit          int           // tries in a row before the model is failed
-	First, Longest time.Duration // pauses: doubled from First up to Longest
+	First, Longest time.Duration // pauses: doubled from First up to Longest; 0 = 1 s and 1 min
 }
 
 // pause before the try that follows n failures; 0 = no try is left.
@@ -23,10 +24,11 @@ func (r Retry) pause(n int) time.Duration {
 	if n >= r.Limit {
 		return 0
 	}
+	first, longest := cmp.Or(r.First, time.Second), cmp.Or(r.Longest, time.Minute)
 	if n > 30 { // a shift that far has no meaning as a time
-		return r.Longest
+		return longest
 	}
-	return min(r.First<<(n-1), r.Longest)
+	return min(first<<(n-1), longest)
 }
 
 // Rules is Decide with its configuration.

@@ -270,7 +270,7 @@ func TestLiveOnceCalm(t *testing.T) {
 }
 
 func TestPauses(t *testing.T) {
-	r := Retry{Limit: 100, First: time.Second, Longest: time.Minute}
+	r := Retry{Limit: 100}
 	for n, want := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 6: 32 * time.Second, 7: time.Minute, 40: time.Minute, 99: time.Minute, 100: 0} {
 		if got := r.pause(n); got != want {
 			t.Errorf("after %d failures: %s, want %s", n, got, want)

@@ -2,7 +2,6 @@ package model
 
 import (
 	"testing"
-	"time"
 
 	"modelops/actors/entity/entitytest"
 	"modelops/messages"
@@ -12,7 +11,7 @@ func TestStories(t *testing.T) {
 	entitytest.Play(t, "../../testdata/model", func() entitytest.Stage { return fresh() })
 }
 
-var rules = Rules{Retry: Retry{Limit: 3, First: time.Second, Longest: time.Minute},
+var rules = Rules{Retry: Retry{Limit: 3},
 	CanSleep: func(spec *messages.ModelSpec) bool { return spec.Runtime != "openai" }}
 
 func fresh() *entitytest.Bench[State] {

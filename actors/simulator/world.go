@@ -192,7 +192,7 @@ func (w *World) makeArbiter() {
 }
 
 func (w *World) makeModels() {
-	rules := model.Rules{Retry: model.Retry{Limit: 4, First: time.Second, Longest: time.Minute},
+	rules := model.Rules{Retry: model.Retry{Limit: 4},
 		CanSleep: func(spec *messages.ModelSpec) bool { return w.modelNamed(spec.Name).Sleep > 0 }}
 	w.modelKind = model.Kind(rules, model.World{Runtime: runtime{w}, Gate: gate{w}, Door: door{w}, Free: w.seenFree, Held: w.held, OutOfMemory: outOfMemory})
 	if w.o.Plants.Model != nil {

@@ -1,19 +1,29 @@
 package tree
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 )
 
 // Backoff restarts a failed child alone, after a pause that doubles with each failure within a window, and gives up after
-// limit failures. The library's own strategy is linear and never gives up.
+// limit failures. The library's own strategy is linear and never gives up. A figure of 0 is the default.
 type Backoff struct {
-	First, Longest, Within time.Duration
-	Limit                  int
+	First   time.Duration // the pause after the first failure; default 50 ms
+	Longest time.Duration // no pause is longer; default 30 s
+	Within  time.Duration // the window in which failures count; default 1 min
+	Limit   int           // restarts within the window before it gives up; default 8
 	// Restarted and GaveUp are called at each restart and at the last failure. They must not block.
 	Restarted func(child *actor.PID, failures int, reason any)
 	GaveUp    func(child *actor.PID, failures int, reason any)
+}
+
+// orDefault is the back-off with every figure set.
+func (b Backoff) orDefault() Backoff {
+	b.First, b.Longest, b.Within = cmp.Or(b.First, 50*time.Millisecond), cmp.Or(b.Longest, 30*time.Second), cmp.Or(b.Within, time.Minute)
+	b.Limit = cmp.Or(b.Limit, 8)
+	return b
 }
 
 // HandleFailure is called by protoactor on the supervisor's behalf.

@@ -58,6 +58,7 @@ func New(o Options) *Tree {
 	t.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 		return slog.New(quiet{o.Log.Handler()})
 	}))
+	t.o.Backoff = o.Backoff.orDefault()
 	t.o.Backoff.Restarted, t.o.Backoff.GaveUp = t.restarted, t.gaveUp
 	t.root = t.system.Root.Spawn(actor.PropsFromFunc(t.supervise, actor.WithSupervisor(t.o.Backoff)))
 	return t

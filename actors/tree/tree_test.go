@@ -52,7 +52,7 @@ func grown(t *testing.T, story func(*testing.T, *grove)) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &grove{journal: &entitytest.Journal{}, began: time.Now()}
 		log := slog.New(slog.NewTextHandler(io.Discard, nil))
-		g.Tree = New(Options{Host: "main_pc", Log: log, Backoff: Backoff{First: 100 * time.Millisecond, Longest: time.Second, Within: time.Minute, Limit: 6},
+		g.Tree = New(Options{Host: "main_pc", Log: log,
 			OnRestart: func(string) {
 				g.mu.Lock()
 				defer g.mu.Unlock()
@@ -172,7 +172,7 @@ func TestCrashesBackOffAndGiveUp(t *testing.T) {
 		if _, err := g.Ask(t.Context(), other, &messages.RegisterDevice{CapacityBytes: 1}); err != nil {
 			t.Fatal(err)
 		}
-		for range 6 {
+		for range 8 {
 			if _, err := g.Ask(t.Context(), gpuID, &messages.Crash{Reason: "drill"}); messages.CodeOf(err) != messages.Unavailable {
 				t.Fatalf("%v", err)
 			}
@@ -180,7 +180,8 @@ func TestCrashesBackOffAndGiveUp(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		want := []time.Duration{0, 100 * time.Millisecond, 300 * time.Millisecond, 700 * time.Millisecond, 1500 * time.Millisecond, 2500 * time.Millisecond}
+		want := []time.Duration{0, 50 * time.Millisecond, 150 * time.Millisecond, 350 * time.Millisecond, 750 * time.Millisecond, 1550 * time.Millisecond,
+			3150 * time.Millisecond, 6350 * time.Millisecond}
 		synctest.Wait() // the answer comes before the supervisor's turn
 		g.mu.Lock()
 		restarts := slices.Clone(g.restarts)
@@ -188,9 +189,10 @@ func TestCrashesBackOffAndGiveUp(t *testing.T) {
 		if !slices.Equal(restarts, want) {
 			t.Errorf("crashed at %v, want %v", restarts, want)
 		}
+		time.Sleep(7 * time.Second) // the last pause is longer than a caller waits
 		r, err := g.Ask(t.Context(), gpuID, &messages.QueryView{})
 		if err != nil || r.Sequence != 1 {
-			t.Fatalf("after six crashes: %v, %v", r, err)
+			t.Fatalf("after eight crashes: %v, %v", r, err)
 		}
 		_, _ = g.Ask(t.Context(), gpuID, &messages.Crash{Reason: "the last"})
 		synctest.Wait()
@@ -198,7 +200,7 @@ func TestCrashesBackOffAndGiveUp(t *testing.T) {
 			t.Errorf("down: %v", err)
 		}
 		last := g.journal.Of(hostID)
-		if e, ok := last[len(last)-1].Events[0].(*messages.ActorGaveUp); !ok || e.Actor != gpuID.String() || e.Failures != 7 {
+		if e, ok := last[len(last)-1].Events[0].(*messages.ActorGaveUp); !ok || e.Actor != gpuID.String() || e.Failures != 9 {
 			t.Fatalf("the host's journal ends with %v", last[len(last)-1].Events)
 		}
 		if _, err := g.Ask(t.Context(), hostID, &messages.RestartActor{Actor: gpuID.String()}); err != nil {
@@ -208,6 +210,16 @@ func TestCrashesBackOffAndGiveUp(t *testing.T) {
 			t.Errorf("revived: %v, %v", r, err)
 		}
 	})
+}
+
+// However often an actor may fail, no pause is longer than half a minute.
+func TestPauses(t *testing.T) {
+	b := Backoff{Limit: 100}.orDefault()
+	for n, want := range map[int]time.Duration{1: 50 * time.Millisecond, 8: 6400 * time.Millisecond, 11: 30 * time.Second, 99: 30 * time.Second} {
+		if got := b.pause(n); got != want {
+			t.Errorf("after %d failures: %s, want %s", n, got, want)
+		}
+	}
 }
 
 // Failures that lie a window apart are first failures again.
@@ -228,10 +240,10 @@ func TestOldFailuresAreForgotten(t *testing.T) {
 func TestGiveUpWithoutAHost(t *testing.T) {
 	grown(t, func(t *testing.T, g *grove) {
 		g.register(t)
-		for range 7 {
+		for range 9 {
 			_, _ = g.Ask(t.Context(), gpuID, &messages.Crash{})
 		}
-		synctest.Wait()
+		time.Sleep(7 * time.Second) // the last pause is longer than a caller waits
 		if _, err := g.Ask(t.Context(), messages.GPUActor("main_pc", "other"), &messages.RegisterDevice{CapacityBytes: 1}); err != nil {
 			t.Error(err)
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"google.golang.org/protobuf/proto"
@@ -29,8 +28,7 @@ import (
 
 // plant makes the tree, the gateway, the operations, and how actors are made.
 func (d *daemon) plant(context.Context) error {
-	d.tree = tree.New(tree.Options{Host: d.host, Log: d.log, OnRestart: d.metrics.ActorRestarted,
-		Backoff: tree.Backoff{First: 50 * time.Millisecond, Longest: 30 * time.Second, Within: time.Minute, Limit: 8}})
+	d.tree = tree.New(tree.Options{Host: d.host, Log: d.log, OnRestart: d.metrics.ActorRestarted})
 	d.later(func(context.Context) error { d.tree.Stop(); return nil })
 	d.sampler = d.newSampler()
 	d.feed = journal.NewFeed(d.journal)
@@ -42,7 +40,7 @@ func (d *daemon) plant(context.Context) error {
 	d.recovery = host.NewRecovery(d.host, d.tree, d.log)
 	d.gateway = gateway.New(gateway.Options{
 		Host: d.host, Door: d.tree, Placer: d.memory(), Runner: d.client, Observer: telemetry.Requests{Metrics: d.metrics}, Recorder: d.requests,
-		FiguresOf: d.figures, HostFigures: d.hostFigures, DrainTimeout: d.cfg.Server.DrainTimeout, StallAfter: 15 * time.Second,
+		FiguresOf: d.figures, HostFigures: d.hostFigures, DrainTimeout: d.cfg.Server.DrainTimeout,
 		JournalLag: d.feed.Lag, JournalError: d.journal.Health,
 		APIKey: func(s *messages.ModelSpec) string {
 			if name := s.GetApiKeyEnv(); name != "" {
@@ -107,7 +105,7 @@ func (d *daemon) ledgers() view.Ledgers {
 
 func (d *daemon) spawner() tree.Spawner {
 	o := entity.Options{Journal: store{d.journal}, Clock: d.clock, NewID: d.newID, Observer: d.view, Log: d.log, SnapshotEvery: d.cfg.Journal.SnapshotEvery}
-	rules := model.Rules{Retry: model.Retry{Limit: d.cfg.Load.Retries + 1, First: time.Second, Longest: time.Minute}, CanSleep: d.runtime.CanSleep}
+	rules := model.Rules{Retry: model.Retry{Limit: d.cfg.Load.Retries + 1}, CanSleep: d.runtime.CanSleep}
 	models := model.Kind(rules, model.World{Runtime: workers{d.runtime}, Gate: d.gateway, Door: d.recovery.Placing(), Free: d.sampler.AwaitFree, Held: d.sampler.Held, OutOfMemory: runtime.OutOfMemory})
 	scheduler := arbiter.Kind(arbiter.Rules{Policy: d.cfg.Scheduler.Policy, MaxLoads: d.cfg.Load.MaxConcurrent, MaxWait: d.cfg.Queue.MaxWait,
 		Collation: d.cfg.Queue.Collation, Defrag: d.cfg.Scheduler.Defrag}, d.ledgers(), d.tree)
