@@ -510,7 +510,7 @@ type ExpireLease struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Lease  string                 `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
 	Holder string                 `protobuf:"bytes,2,opt,name=holder,proto3" json:"holder,omitempty"`
-	// Epoch of the grant; another holder's or an older epoch is refused.
+	// Epoch of the grant; for another holder or an older epoch nothing happens.
 	Epoch         uint64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -669,7 +669,7 @@ type CheckLease struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Lease  string                 `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
 	Holder string                 `protobuf:"bytes,2,opt,name=holder,proto3" json:"holder,omitempty"`
-	// Epoch of the grant; another holder's or an older epoch is refused.
+	// Epoch of the grant; 0 asks for it. Another holder or another epoch is answered with fenced.
 	Epoch         uint64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -731,7 +731,7 @@ type ReportLeaseDiffers struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Lease  string                 `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
 	Holder string                 `protobuf:"bytes,2,opt,name=holder,proto3" json:"holder,omitempty"`
-	// Epoch of the grant; another holder's or an older epoch is refused.
+	// Epoch of the grant; for another holder or an older epoch nothing happens.
 	Epoch         uint64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields

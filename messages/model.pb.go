@@ -3494,7 +3494,7 @@ type ModelSpec struct {
 	// Path that answers 200 when ready; "none" = ready once the process runs.
 	CheckEndpoint      string `protobuf:"bytes,11,opt,name=check_endpoint,json=checkEndpoint,proto3" json:"check_endpoint,omitempty"`
 	LoadTimeoutSeconds uint32 `protobuf:"varint,12,opt,name=load_timeout_seconds,json=loadTimeoutSeconds,proto3" json:"load_timeout_seconds,omitempty"`
-	// DeclaredModel need; 0 = estimated from the file.
+	// Declared need of memory; 0 = estimated from the file.
 	VramBytes        uint64   `protobuf:"varint,13,opt,name=vram_bytes,json=vramBytes,proto3" json:"vram_bytes,omitempty"`
 	ContextLength    uint32   `protobuf:"varint,14,opt,name=context_length,json=contextLength,proto3" json:"context_length,omitempty"`
 	Parallel         uint32   `protobuf:"varint,15,opt,name=parallel,proto3" json:"parallel,omitempty"`

@@ -19,8 +19,9 @@
 //	ObserveDevice      -> ForeignUseChanged | DeviceLost | DeviceRecovered
 //	ReportFault        -> DeviceFaulted
 //
-// A lease's epoch is the journal sequence of its grant. Settle, resize, renew, expire and release carry holder and epoch: those of another
-// holder or of an older epoch are refused.
+// A lease's epoch is the journal sequence of its grant. Every command about a lease carries holder and epoch, and one of another holder or of
+// an older epoch changes nothing: settle, resize, renew and release are refused; expire and report-differs succeed without an event, because
+// the lease that they mean has ended; check answers fenced.
 //
 // Both sides compare leases while they run (reconcile_effects.go): the ledger asks the holder of each lease, and the arbiter that may still have
 // it; the holder asks the ledger. A missing answer is never taken for a no.

@@ -30,7 +30,7 @@ type Replacement struct {
 	SinceMS    int64
 }
 
-// renewed tells whether a report is of the replica that had to restart.
+// restarted tells whether a report is of the replica that had to restart.
 func (w *Replacement) restarted(replica string, order uint64) bool {
 	return w != nil && w.Restarting && w.Replica == replica && w.Order == order
 }
