@@ -14,7 +14,10 @@ import (
 	"modelops/messages"
 )
 
-// expire ends a lease when its time is over.
+// renewedLook is how often the time of a lease that was renewed is looked at, once its first time to live is over. Times to live are whole seconds.
+const renewedLook = time.Second
+
+// expire ends a lease when its time is over: it is done first when the time to live is over, and again as long as a renewal gave more.
 type expire struct {
 	Device messages.ActorID
 	Lease  string
@@ -24,6 +27,12 @@ type expire struct {
 }
 
 func (e expire) Key() string { return "expire/" + e.Lease }
+
+// Delay implements entity.Delayed.
+func (e expire) Delay() time.Duration { return e.TTL }
+
+// Pace implements entity.Paced.
+func (expire) Pace() (first, longest time.Duration) { return renewedLook, renewedLook }
 
 // Owed lists a timer for each lease that has a time to live, and a comparison with its holder for each whose holder is an actor. After a
 // restart both begin again: a lease lives longer, never shorter.
@@ -50,69 +59,47 @@ type ports struct {
 func (p ports) perform(ctx context.Context, effect entity.Effect) (proto.Message, error) {
 	switch e := effect.(type) {
 	case expire:
-		return p.renewals.expire(ctx, e)
+		return p.renewals.expire(e), nil
 	case reconcile:
 		return p.reconcile(ctx, e)
 	}
 	panic(fmt.Sprintf("a ledger owes no %T", effect))
 }
 
-// timer names the time of a lease. Lease names are chosen by callers: two devices may have a lease of one name.
+// timer names the time of a lease. Lease names are chosen by callers: two devices may have a lease of one name, and one name comes back.
 type timer struct {
 	Device messages.ActorID
 	Lease  string
+	Epoch  uint64
 }
 
-// renewals remembers when running leases were renewed: on this process's monotonic clock, never in the journal. Only leases with a running
-// timer have an entry, so that renewing an unknown lease leaves none behind.
+// renewals remembers when leases were last renewed: on this process's clock, never in the journal. Only a lease that its ledger has can be
+// renewed, and what ends it ends its entry.
 type renewals struct {
-	mu sync.Mutex
-	at map[timer]*time.Time
+	now func() time.Time
+	mu  sync.Mutex
+	at  map[timer]time.Time
 }
 
-func (r *renewals) note(lease timer) {
+// note hears of each command that a ledger accepted.
+func (r *renewals) note(device messages.ActorID, command proto.Message) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if from := r.at[lease]; from != nil {
-		*from = time.Now()
+	switch c := command.(type) {
+	case *messages.RenewLease:
+		r.at[timer{device, c.Lease, c.Epoch}] = r.now()
+	case *messages.ReleaseVram, *messages.ExpireLease, *messages.ReportLeaseDiffers:
+		ended := c.(fenced)
+		delete(r.at, timer{device, ended.GetLease(), ended.GetEpoch()})
 	}
 }
 
-// watch begins a lease's time. The entry is told apart by its address, because a lease may come back under its name.
-func (r *renewals) watch(lease timer) *time.Time {
+// expire ends a lease unless a renewal left it time.
+func (r *renewals) expire(e expire) proto.Message {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := time.Now()
-	r.at[lease] = &now
-	return &now
-}
-
-func (r *renewals) left(from *time.Time, ttl time.Duration) time.Duration {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return time.Until(from.Add(ttl))
-}
-
-func (r *renewals) forget(lease timer, from *time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.at[lease] == from {
-		delete(r.at, lease)
+	if at, renewed := r.at[timer{e.Device, e.Lease, e.Epoch}]; renewed && r.now().Sub(at) < e.TTL {
+		return nil
 	}
-}
-
-// expire waits until a lease's time is over.
-func (r *renewals) expire(ctx context.Context, e expire) (proto.Message, error) {
-	lease := timer{e.Device, e.Lease}
-	from := r.watch(lease)
-	defer r.forget(lease, from)
-	for {
-		left := r.left(from, e.TTL)
-		if left <= 0 {
-			return &messages.ExpireLease{Lease: e.Lease, Holder: e.Holder, Epoch: e.Epoch}, nil
-		}
-		if err := entity.Pause(ctx, left); err != nil {
-			return nil, err
-		}
-	}
+	return &messages.ExpireLease{Lease: e.Lease, Holder: e.Holder, Epoch: e.Epoch}
 }

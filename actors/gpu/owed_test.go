@@ -34,7 +34,7 @@ func TestWhatALedgerOwesEndsItsLeases(t *testing.T) {
 	}
 	for _, e := range owed {
 		synctest.Test(t, func(t *testing.T) {
-			c, err := Kind(&doubter{answers: []string{"no", "no", "no"}}).Perform(t.Context(), e)
+			c, err := Kind(&doubter{answers: []string{"no", "no", "no"}}, time.Now).Perform(t.Context(), e)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -61,7 +61,7 @@ func TestALeaseIsReclaimedOnlyWhenNobodyKnowsIt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d, began := &doubter{answers: c.answers}, time.Now()
-				report, err := Kind(d).Perform(t.Context(), reconcile{Lease: "l1", Holder: messages.ModelActor("main_pc", "a"), Epoch: 3, TakenOver: c.takenOver})
+				report, err := Kind(d, time.Now).Perform(t.Context(), reconcile{Lease: "l1", Holder: messages.ModelActor("main_pc", "a"), Epoch: 3, TakenOver: c.takenOver})
 				if !slices.Equal(d.asked, c.asked) || (err != nil) != c.unknown {
 					t.Errorf("asked %v: %v", d.asked, err)
 				}

@@ -1,61 +1,89 @@
 package gpu
 
 import (
-	"context"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
+	"modelops/actors/entity"
+	"modelops/actors/entity/entitytest"
 	"modelops/messages"
 )
 
-// S30: a lease's time runs on the monotonic clock, and restarts with each renewal.
+// S30: a lease's time runs on the clock of its process, and restarts with each renewal.
 func TestRenewal(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		kind := Kind(nil)
-		gpu0, gpu1 := messages.GPUActor("main_pc", "gpu0"), messages.GPUActor("main_pc", "gpu1")
-		renew := func(device messages.ActorID, lease string) { kind.Accepted(device, &messages.RenewLease{Lease: lease}) }
-		began, over := time.Now(), make(chan time.Duration, 1)
-		go func() {
-			c, err := kind.Perform(t.Context(), expire{Device: gpu0, Lease: "l1", TTL: 10 * time.Second})
-			if x, ok := c.(*messages.ExpireLease); err != nil || !ok || x.Lease != "l1" {
-				t.Errorf("ended with %v, %v", c, err)
+	gpu0, gpu1 := messages.GPUActor("main_pc", "gpu0"), messages.GPUActor("main_pc", "gpu1")
+	type renewal struct {
+		after  time.Duration
+		device messages.ActorID
+		lease  string
+		epoch  uint64
+	}
+	for name, c := range map[string]struct {
+		renewals []renewal
+		ends     time.Duration
+	}{
+		"never renewed":                     {nil, 10 * time.Second},
+		"renewed twice":                     {[]renewal{{6 * time.Second, gpu0, "l1", 3}, {9 * time.Second, gpu0, "l1", 3}}, 19 * time.Second},
+		"renewed when its first is over":    {[]renewal{{6 * time.Second, gpu0, "l1", 3}, {15 * time.Second, gpu0, "l1", 3}}, 25 * time.Second},
+		"renewed between two looks":         {[]renewal{{8500 * time.Millisecond, gpu0, "l1", 3}}, 19 * time.Second},
+		"another lease is renewed":          {[]renewal{{6 * time.Second, gpu0, "l2", 3}}, 10 * time.Second},
+		"one of its name elsewhere":         {[]renewal{{6 * time.Second, gpu1, "l1", 3}}, 10 * time.Second},
+		"an earlier grant of it is renewed": {[]renewal{{6 * time.Second, gpu0, "l1", 2}}, 10 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := entitytest.Epoch
+			kind := Kind(nil, func() time.Time { return now })
+			e := expire{Device: gpu0, Lease: "l1", Epoch: 3, TTL: 10 * time.Second}
+			for look := now.Add(e.Delay()); ; {
+				for len(c.renewals) > 0 && !entitytest.Epoch.Add(c.renewals[0].after).After(look) {
+					r := c.renewals[0]
+					now, c.renewals = entitytest.Epoch.Add(r.after), c.renewals[1:]
+					kind.Accepted(r.device, &messages.RenewLease{Lease: r.lease, Epoch: r.epoch})
+				}
+				now = look
+				command, err := kind.Perform(t.Context(), e)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if command != nil {
+					break
+				}
+				if now.After(entitytest.Epoch.Add(time.Hour)) {
+					t.Fatal("it never ends")
+				}
+				pause, longest := entity.Paced(e).Pace()
+				if pause != longest {
+					t.Fatal("the longer it lives, the later its end is seen")
+				}
+				look = look.Add(pause)
 			}
-			over <- time.Since(began)
-		}()
-		time.Sleep(6 * time.Second)
-		renew(gpu0, "l1")
-		renew(gpu0, "unknown")
-		time.Sleep(3 * time.Second)
-		renew(gpu0, "l1")
-		time.Sleep(5 * time.Second)
-		renew(gpu1, "l1") // a lease of the same name on another device
-		if took := <-over; took != 19*time.Second {
-			t.Errorf("expired after %s, want 19 s", took)
-		}
-	})
+			if took := now.Sub(entitytest.Epoch); took != c.ends {
+				t.Errorf("it ends after %s, want %s", took, c.ends)
+			}
+		})
+	}
 }
 
-// Leases without a running timer have no entry, and a lease that is granted again under the same name has its own time.
+// What ends a lease ends what is remembered of its renewals, whether a late command of an earlier grant comes or not.
 func TestRenewalsLeaveNothingBehind(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := &renewals{at: map[timer]*time.Time{}}
-		r.note(timer{Lease: "unknown"})
-		first, cancel := context.WithCancel(t.Context())
-		go func() { _, _ = r.expire(first, expire{Lease: "l1", TTL: time.Hour}) }()
-		synctest.Wait()
-		second, cancelSecond := context.WithCancel(t.Context())
-		go func() { _, _ = r.expire(second, expire{Lease: "l1", TTL: time.Hour}) }()
-		synctest.Wait()
-		cancel()
-		synctest.Wait()
-		if len(r.at) != 1 {
-			t.Errorf("the first watcher's end took the second's entry: %v", r.at)
-		}
-		cancelSecond()
-		synctest.Wait()
-		if len(r.at) != 0 {
-			t.Errorf("left behind: %v", r.at)
-		}
-	})
+	for name, ends := range map[string]proto.Message{
+		"released":  &messages.ReleaseVram{Lease: "l1", Epoch: 3},
+		"expired":   &messages.ExpireLease{Lease: "l1", Epoch: 3},
+		"reclaimed": &messages.ReportLeaseDiffers{Lease: "l1", Epoch: 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, id := &renewals{now: time.Now, at: map[timer]time.Time{}}, messages.GPUActor("main_pc", "gpu0")
+			r.note(id, &messages.RenewLease{Lease: "l1", Epoch: 3})
+			r.note(id, &messages.ExpireLease{Lease: "l1", Epoch: 2})
+			if len(r.at) != 1 {
+				t.Error("the end of an earlier grant ended it")
+			}
+			r.note(id, ends)
+			if len(r.at) != 0 {
+				t.Errorf("left behind: %v", r.at)
+			}
+		})
+	}
 }

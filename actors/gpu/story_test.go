@@ -2,6 +2,7 @@ package gpu
 
 import (
 	"testing"
+	"time"
 
 	"modelops/actors/entity/entitytest"
 	"modelops/messages"
@@ -12,5 +13,5 @@ func TestStories(t *testing.T) {
 }
 
 func fresh() *entitytest.Bench[State] {
-	return entitytest.Drive(Kind(nil), messages.GPUActor("main_pc", "gpu0"))
+	return entitytest.Drive(Kind(nil, time.Now), messages.GPUActor("main_pc", "gpu0"))
 }

@@ -14,7 +14,7 @@ import (
 // registered holds every kind that keeps a journal.
 var registered = []entity.Fold{
 	entity.FoldOf(host.Kind(host.World{})),
-	entity.FoldOf(gpu.Kind(nil)),
+	entity.FoldOf(gpu.Kind(nil, nil)),
 	entity.FoldOf(model.Kind(model.Rules{}, model.World{})),
 	entity.FoldOf(arbiter.Kind(arbiter.Rules{}, nil, nil)),
 }

@@ -195,6 +195,12 @@ func (w *World) decided(id messages.ActorID, command proto.Message, events []pro
 				w.checkGrant(id)
 			}
 			w.amounts[e.Lease] = e.Bytes
+		case *messages.VramReleased:
+			w.leaseEnds(grantKey{id, e.Lease})
+		case *messages.LeaseExpired:
+			w.leaseEnds(grantKey{id, e.Lease})
+		case *messages.LeaseReclaimed:
+			w.leaseEnds(grantKey{id, e.Lease})
 		case *messages.WorkerReplaced:
 			w.checkReplaced(id, e)
 		case *messages.PlacementDecided:

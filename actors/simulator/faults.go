@@ -43,7 +43,10 @@ func (w *World) mayCrash() {
 func (w *World) latency() time.Duration {
 	return time.Duration(w.rng.Int64N(int64(4 * time.Millisecond)))
 }
-func (w *World) long() time.Duration { return time.Duration(w.rng.Int64N(int64(2 * time.Second))) }
+func (w *World) long() time.Duration { return time.Duration(w.rng.Int64N(int64(longest))) }
+
+// longest is the most that a report, or a command whose sender has left, is late.
+const longest = 2 * time.Second
 
 func (w *World) mishaps() {
 	if w.calm {

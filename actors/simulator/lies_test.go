@@ -32,6 +32,43 @@ func ledgerSeeing(lie func(gpu.State) gpu.State) func(entity.Kind[gpu.State]) en
 	}
 }
 
+// ledgerForgetting doesn't hear of renewals.
+func ledgerForgetting(k entity.Kind[gpu.State]) entity.Kind[gpu.State] {
+	right := k.Accepted
+	k.Accepted = func(id messages.ActorID, c proto.Message) {
+		if _, ok := c.(*messages.RenewLease); !ok {
+			right(id, c)
+		}
+	}
+	return k
+}
+
+// ledgerKeeping lets no lease expire whose time is over.
+func ledgerKeeping(k entity.Kind[gpu.State]) entity.Kind[gpu.State] {
+	right := k.Perform
+	k.Perform = func(ctx context.Context, e entity.Effect) (proto.Message, error) {
+		c, err := right(ctx, e)
+		if _, ok := c.(*messages.ExpireLease); ok {
+			c = nil
+		}
+		return c, err
+	}
+	return k
+}
+
+// trusting lets programs take over what went back.
+func trusting(k entity.Kind[arbiter.State]) entity.Kind[arbiter.State] {
+	right := k.Decide
+	k.Decide = func(s arbiter.State, c proto.Message, at entity.Stamp) (entity.Verdict, error) {
+		v, err := right(s, c, at)
+		if _, ok := c.(*messages.ClosePlacement); ok {
+			err = nil
+		}
+		return v, err
+	}
+	return k
+}
+
 func modelEvolving(after func(model.State) model.State) func(entity.Kind[model.State]) entity.Kind[model.State] {
 	return func(k entity.Kind[model.State]) entity.Kind[model.State] {
 		right := k.Evolve

@@ -33,23 +33,19 @@ type node[S any] struct {
 	doing   proto.Message    // the command that is being taken
 	tasks   map[string]*task // by key
 	parked  []*task          // in the order in which they were parked: maps have no order
-	// timer tells how long a timer of the kind runs and what it reports then; ok is false for other work.
-	timer func(s S, key string) (d time.Duration, says proto.Message, ok bool)
 	// changed is called with every new state, and with the one after a recovery.
 	changed func(events []proto.Message)
 }
 
 // task is a try of owed work, or the pause after it.
 type task struct {
-	try   entity.Try
-	over  bool
-	park  string // what it waits for; empty while it runs or pauses
-	timer proto.Message
+	try  entity.Try
+	over bool
+	park string // what it waits for; empty while it runs or pauses
 }
 
 func newNode[S any](w *World, kind entity.Kind[S], id messages.ActorID) *node[S] {
-	n := &node[S]{w: w, kind: kind, id: id, tasks: map[string]*task{},
-		timer: func(S, string) (time.Duration, proto.Message, bool) { return 0, nil, false }, changed: func([]proto.Message) {}}
+	n := &node[S]{w: w, kind: kind, id: id, tasks: map[string]*task{}, changed: func([]proto.Message) {}}
 	n.machine = entity.NewMachine[S](kind, id, n)
 	n.state = n.machine.State()
 	return n
@@ -101,15 +97,11 @@ func (n *node[S]) proven() error {
 	return n.SaveSnapshot(s)
 }
 
-// Begin implements entity.World. A timer runs in virtual time.
+// Begin implements entity.World.
 func (n *node[S]) Begin(try entity.Try) {
 	t := &task{try: try}
 	n.tasks[try.Key] = t
-	delay := n.w.latency()
-	if d, says, ok := n.timer(n.state, try.Key); ok {
-		delay, t.timer = d, says
-	}
-	n.start(t, delay)
+	n.start(t, n.w.latency())
 }
 
 func (n *node[S]) start(t *task, delay time.Duration) {
@@ -135,22 +127,19 @@ func (n *node[S]) Cancel(try entity.Try) {
 
 // do performs a try. Its report may come later, twice, or never: then the coordinator crashed with it.
 func (n *node[S]) do(t *task) {
-	command, failure := t.timer, error(nil)
-	if command == nil {
-		c := &try{}
-		command, failure = n.kind.Perform(c, t.try.Effect)
-		switch {
-		case c.until != "":
-			t.park = c.until
-			n.parked = append(n.parked, t)
-			return
-		case failure != nil:
-			n.w.say("%s: %s failed: %v", n.id, t.try.Key, failure)
-		default:
-			n.w.say("%s: %s done", n.id, t.try.Key)
-		}
-		n.w.mayCrash()
+	c := &try{}
+	command, failure := n.kind.Perform(c, t.try.Effect)
+	switch {
+	case c.until != "":
+		t.park = c.until
+		n.parked = append(n.parked, t)
+		return
+	case failure != nil:
+		n.w.say("%s: %s failed: %v", n.id, t.try.Key, failure)
+	default:
+		n.w.say("%s: %s done", n.id, t.try.Key)
 	}
+	n.w.mayCrash()
 	if command != nil && n.w.mishap(n.w.o.Faults.LateReport) {
 		n.w.after(n.w.long(), func() { n.report(t, command, failure) })
 		return

@@ -54,6 +54,9 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		"the arbiter places on another host's device":        {Plants{Arbiter: straying}, "another host's device"},
 		"a ledger lets a stranger release a lease":           {Plants{GPU: unfenced(func(string) bool { return true })}, "change lease"},
 		"a ledger lets a fenced holder go on":                {Plants{GPU: unfenced(func(holder string) bool { return holder != stranger })}, "change lease"},
+		"a ledger forgets that a lease was renewed":          {Plants{GPU: ledgerForgetting}, "ends although its holder was told"},
+		"a ledger lets no lease expire":                      {Plants{GPU: ledgerKeeping}, "has time to live"},
+		"the arbiter lets a late program take over":          {Plants{Arbiter: trusting}, "is told that it holds lease"},
 		"a fold that counts more than the journal":           {Plants{Model: remembering()}, "replay differs from life"},
 		"a removed replica doesn't hear of it":               {Plants{Model: deaf}, "doesn't know it"},
 		"a replacement is never taken down":                  {Plants{Model: modelOwing(func(_ model.State, key string) bool { return strings.HasPrefix(key, "remove_replica/") })}, "not at rest"},
@@ -74,7 +77,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 				world = shared
 			case strings.Contains(name, "abandoned"):
 				world = splitting
-			case strings.Contains(name, "fenced"):
+			case strings.Contains(name, "fenced"), strings.Contains(name, "renewed"), strings.Contains(name, "late program"):
 				world = restless
 			case strings.Contains(name, "another host"):
 				world = paired

@@ -130,6 +130,7 @@ func (w *World) stored(id messages.ActorID, events []proto.Message) {
 		switch e := e.(type) {
 		case *messages.VramReserved:
 			w.noteGrant(grantKey{id, e.Lease}, grant{e.Holder, w.sequence})
+			w.due[grantKey{id, e.Lease}] = w.elapsed + time.Duration(e.TtlSeconds)*time.Second
 		case *messages.ModelReady:
 			w.readied[id] = e.At.AsTime().UnixMilli()
 		case *messages.WorkerDegraded:

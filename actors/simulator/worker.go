@@ -3,12 +3,8 @@ package simulator
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
-	"modelops/actors/gpu"
 	"modelops/actors/model"
 	"modelops/messages"
 )
@@ -298,11 +294,4 @@ func (r runtime) Find(_ context.Context, nonce string) (*messages.Worker, error)
 		return k.message(), nil
 	}
 	return nil, nil
-}
-
-// leaseTimer is the time a lease has to live. No lease is renewed here.
-func leaseTimer(s gpu.State, key string) (time.Duration, proto.Message, bool) {
-	lease, ok := strings.CutPrefix(key, "expire/")
-	l := s.Leases[lease]
-	return time.Duration(l.TTL) * time.Second, &messages.ExpireLease{Lease: lease, Holder: l.Holder, Epoch: l.Epoch}, ok
 }

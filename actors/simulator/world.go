@@ -130,6 +130,8 @@ type World struct {
 	degraded map[messages.ActorID]int64 // when a model last found a worker degraded, in ms
 	granted  map[grantKey]grant         // what each lease was last granted to
 	former   []former
+	due      map[grantKey]time.Duration // when each lease's first time to live is over, for those that have one
+	believed map[grantKey]belief
 
 	modelKind entity.Kind[model.State]
 
@@ -148,7 +150,7 @@ func New(o Options) *World {
 	o.MaxWait, o.DrainTimeout = cmp.Or(o.MaxWait, 30*time.Second), cmp.Or(o.DrainTimeout, 10*time.Second)
 	w := &World{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5eed)), nodes: map[messages.ActorID]anyNode{}, byID: map[messages.ActorID]int{},
 		exited: map[string]*worker{}, amounts: map[string]uint64{}, readied: map[messages.ActorID]int64{}, degraded: map[messages.ActorID]int64{},
-		granted: map[grantKey]grant{}, down: true}
+		granted: map[grantKey]grant{}, due: map[grantKey]time.Duration{}, believed: map[grantKey]belief{}, down: true}
 	w.bound = w.newBound()
 	for range o.Models {
 		w.fronts = append(w.fronts, newFront(w))
@@ -167,14 +169,13 @@ func New(o Options) *World {
 }
 
 func (w *World) makeDevices() {
-	kind := gpu.Kind(door{w})
+	kind := gpu.Kind(door{w}, w.now)
 	if w.o.Plants.GPU != nil {
 		kind = w.o.Plants.GPU(kind)
 	}
 	for i, capacity := range w.o.Devices {
 		id := messages.GPUActor(hostName(i%w.o.Hosts), fmt.Sprintf("gpu%d", i))
 		m := newNode(w, kind, id)
-		m.timer = func(s gpu.State, key string) (time.Duration, proto.Message, bool) { return leaseTimer(s, key) }
 		m.changed = func([]proto.Message) { w.accounts[i] = gpu.View(m.state).(*messages.GpuView) }
 		w.devices = append(w.devices, &device{id: id, capacity: capacity})
 		w.ledgers, w.accounts = append(w.ledgers, m), append(w.accounts, gpu.View(m.state).(*messages.GpuView))

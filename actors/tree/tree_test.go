@@ -70,7 +70,7 @@ func grown(t *testing.T, story func(*testing.T, *grove)) {
 			case id.Kind == messages.KindGPU && id.Name() == "silent":
 				return actor.PropsFromFunc(func(actor.Context) {}), true
 			case id.Kind == messages.KindGPU:
-				return entity.Props(gpu.Kind(nil), id, o), true
+				return entity.Props(gpu.Kind(nil, time.Now), id, o), true
 			}
 			return nil, false
 		})

@@ -111,7 +111,7 @@ func (d *daemon) spawner() tree.Spawner {
 		Collation: d.cfg.Queue.Collation, Defrag: d.cfg.Scheduler.Defrag}, d.ledgers(), d.tree)
 	return tree.Spawn(d.host,
 		tree.Journaled(host.Kind(host.World{Door: d.tree, Models: d.catalogue(), Trials: d.gateway}), o),
-		tree.Journaled(gpu.Kind(d.tree), o),
+		tree.Journaled(gpu.Kind(d.tree, d.clock.Now), o),
 		tree.Journaled(models, o),
 		tree.Journaled(scheduler, o),
 		tree.Maker{Kind: messages.KindGateway, Props: func(messages.ActorID) *actor.Props { return gateway.Props(d.gateway) }},
