@@ -1,20 +1,20 @@
 package gateway
 
 import (
-	"slices"
 	"sync"
 	"sync/atomic"
 
 	"modelops/actors/gateway/pool"
 )
 
-// bulkhead bounds the requests of all pools of a host together. Its counts are changed by the pools, each under its own lock.
+// bulkhead bounds the requests of all pools of a host together. Its counts are changed by the pools, each under its own lock. It is a
+// pool.Shared: the order among the pools is decided there.
 type bulkhead struct {
 	maxRunning, maxWaiting atomic.Int64
 	running, waiting       atomic.Int64
 
-	mu             sync.Mutex
-	waitingForHost []*lockedPool // pools that had a place for a request when the host had none, the one that waits longest first
+	mu   sync.Mutex
+	line pool.Line[*lockedPool]
 }
 
 func (b *bulkhead) bound(l pool.Limits) {
@@ -51,29 +51,16 @@ func (b *bulkhead) Counts() pool.Counts {
 	return pool.Counts{Running: b.running.Load(), MaxRunning: b.maxRunning.Load(), Waiting: b.waiting.Load(), MaxWaiting: b.maxWaiting.Load()}
 }
 
-// free tells whether there is a place to run.
-func (b *bulkhead) free() bool {
-	limit := b.maxRunning.Load()
-	return limit <= 0 || b.running.Load() < limit
-}
-
-// waitsFor notes that a pool waits for a place on the host.
-func (b *bulkhead) waitsFor(l *lockedPool) {
+// Wait implements pool.Shared.
+func (b *bulkhead) Wait(l *lockedPool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !slices.Contains(b.waitingForHost, l) {
-		b.waitingForHost = append(b.waitingForHost, l)
-	}
+	b.line.Wait(l)
 }
 
-// next takes out the pool that has waited longest for a place on the host; nil when none does.
-func (b *bulkhead) next() *lockedPool {
+// Next implements pool.Shared.
+func (b *bulkhead) Next() (*lockedPool, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.waitingForHost) == 0 {
-		return nil
-	}
-	l := b.waitingForHost[0]
-	b.waitingForHost = slices.Delete(b.waitingForHost, 0, 1)
-	return l
+	return b.line.Next()
 }

@@ -110,54 +110,46 @@ func (g *Gateway) release(h *held, o messages.Outcome) {
 		close(done)
 		delete(l.drains, e)
 	}
-	first := g.host.next()
-	if first == nil {
+	first, waits := pool.Left(&g.host, l)
+	if !waits {
 		g.dispatch(l)
 		l.mu.Unlock()
 		return
 	}
-	g.host.waitsFor(l)
 	l.mu.Unlock()
-	for next := first; next != nil; next = g.host.next() { // the pool that waits longest for the host's places goes first
+	pool.Turns(&g.host, first, func(next *lockedPool) bool {
 		next.mu.Lock()
-		full := g.dispatch(next)
-		next.mu.Unlock()
-		if full {
-			return
-		}
-	}
+		defer next.mu.Unlock()
+		return g.dispatch(next)
+	})
 }
 
-// dispatch grants waiting requests the places that are free; full tells that the host has none for more. The grants are made here, so that a
-// drain by force finds them. When all breakers are open the waiting requests are refused like new ones: no event would wake them when the
-// breakers' time is over. l is locked.
+// dispatch grants waiting requests the places that are free; full tells that the host has none for more. l is locked.
 func (g *Gateway) dispatch(l *lockedPool) (full bool) {
-	for {
-		now := time.Now()
-		d := l.pool.Dispatch(now)
-		for _, t := range d.Granted {
-			if w, ok := l.waiters[t]; ok {
-				delete(l.waiters, t)
-				grant := g.grant(l, t, w.caller, w.trial)
-				grant.Queued, grant.Position, grant.Expected = now.Sub(w.since), w.position, w.expected
-				w.granted <- admitted{grant: grant}
-			}
-		}
-		for _, t := range d.Met {
-			l.wants[t].granted <- admitted{}
-			delete(l.wants, t)
-		}
-		if d.Refusal != nil {
-			l.refuse(l.pool.RefuseAll(now), d.Refusal)
-		}
-		if !d.WaitsForHost {
-			return false
-		}
-		g.host.waitsFor(l)
-		if !g.host.free() { // read after the pool is in the host's list: a request that leaves from now on finds it there
-			return true
+	return pool.Fill(&g.host, l, func() bool { return g.dispatchOnce(l) })
+}
+
+// dispatchOnce makes the grants, so that a drain by force finds them. When all breakers are open the waiting requests are refused like new
+// ones: no event would wake them when the breakers' time is over. l is locked.
+func (g *Gateway) dispatchOnce(l *lockedPool) (waitsForHost bool) {
+	now := time.Now()
+	d := l.pool.Dispatch(now)
+	for _, t := range d.Granted {
+		if w, ok := l.waiters[t]; ok {
+			delete(l.waiters, t)
+			grant := g.grant(l, t, w.caller, w.trial)
+			grant.Queued, grant.Position, grant.Expected = now.Sub(w.since), w.position, w.expected
+			w.granted <- admitted{grant: grant}
 		}
 	}
+	for _, t := range d.Met {
+		l.wants[t].granted <- admitted{}
+		delete(l.wants, t)
+	}
+	if d.Refusal != nil {
+		l.refuse(l.pool.RefuseAll(now), d.Refusal)
+	}
+	return d.WaitsForHost
 }
 
 // refuse tells requests and wants that the pool let go why there is no place. l is locked.

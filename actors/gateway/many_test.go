@@ -105,6 +105,32 @@ func TestHostBulkhead(t *testing.T) {
 	})
 }
 
+// One model's callers, of whom one always waits, don't keep the host's place from another model for longer than a turn.
+func TestTheHostsPlaceGoesAround(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, _ := rig(4, "ready")
+		g.o.HostFigures = classes(Limits{MaxConcurrent: 1, MaxQueue: 8})
+		g.Refigure()
+		g.Update(worker("big", 1, "ready"))
+		runs, next := must(t, g), admitAs(g, t.Context(), "tiny", messages.Caller{})
+		big := admitAs(g, t.Context(), "big", messages.Caller{})
+		runs.Release(messages.Outcome{}) // to the one that came before
+		runs, next = (<-next).grant, admitAs(g, t.Context(), "tiny", messages.Caller{})
+		runs.Release(messages.Outcome{})
+		synctest.Wait()
+		select {
+		case r := <-big:
+			r.grant.Release(messages.Outcome{})
+			(<-next).grant.Release(messages.Outcome{})
+		case r := <-next:
+			t.Error("the model that had the place has it again")
+			r.grant.Release(messages.Outcome{})
+			(<-big).grant.Release(messages.Outcome{})
+		}
+		empty(t, g)
+	})
+}
+
 // Requests go to the worker with the fewest; a replica drains alone; its failures count for itself only.
 func TestReplicas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

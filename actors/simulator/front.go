@@ -137,8 +137,10 @@ func (f *front) patience(r *request) {
 	})
 }
 
-// dispatch lets waiting requests run; full tells that only the host had no place for the next one.
-func (f *front) dispatch() (full bool) {
+// dispatch lets waiting requests run; full tells that the host has no place for more.
+func (f *front) dispatch() (full bool) { return pool.Fill(f.w.bound, f, f.dispatchOnce) }
+
+func (f *front) dispatchOnce() (waitsForHost bool) {
 	d := f.pool.Dispatch(f.now())
 	for _, t := range d.Granted {
 		r := f.waiting[t]
@@ -148,10 +150,17 @@ func (f *front) dispatch() (full bool) {
 	if d.Refusal != nil {
 		f.refuse(f.pool.RefuseAll(f.now()), d.Refusal)
 	}
-	if d.WaitsForHost {
-		f.w.bound.waitsFor(f)
-	}
 	return d.WaitsForHost
+}
+
+// freed gives the place that a request left to the front whose turn it is.
+func (f *front) freed() {
+	first, waits := pool.Left(f.w.bound, f)
+	if !waits {
+		f.dispatch()
+		return
+	}
+	pool.Turns(f.w.bound, first, (*front).dispatch)
 }
 
 // refuse ends waiting requests that get no place.
@@ -229,7 +238,7 @@ func (f *front) run(r *request) {
 func (f *front) leave(ticket uint64, o messages.Outcome, code messages.Code) {
 	if r := f.finish(ticket, o); r != nil {
 		f.w.end(r, code)
-		f.w.bound.freed(f)
+		f.freed()
 	}
 }
 
@@ -279,7 +288,7 @@ func (f *front) cutOff(ticket uint64) {
 			f.arrive(r)
 		})
 	}
-	w.bound.freed(f)
+	f.freed()
 }
 
 // shut tells whether the breakers of all workers, awake or asleep, keep requests out for a time.

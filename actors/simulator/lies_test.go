@@ -220,6 +220,20 @@ func wakesNone(i pool.Intent) bool {
 	return !wakes
 }
 
+// passesBy is a host whose line is never asked for the pool that waits longest.
+type passesBy struct{ pool.Shared[*front] }
+
+func (passesBy) Next() (*front, bool) { return nil, false }
+
+func keepsPlace(h pool.Shared[*front]) pool.Shared[*front] { return passesBy{h} }
+
+// filling is a host whose queue only fills.
+type filling struct{ pool.Shared[*front] }
+
+func (filling) Unqueue(int) {}
+
+func keepsQueueing(h pool.Shared[*front]) pool.Shared[*front] { return filling{h} }
+
 func notLoading(r *messages.Allocation) {
 	if r.State == messages.Allocation_starting {
 		r.State = messages.Allocation_changing

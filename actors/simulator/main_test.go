@@ -53,10 +53,11 @@ func paired(seed uint64) Options {
 	return o
 }
 
-// shared is the small world in which requests have classes, and all models share three places.
+// shared is the small world in which requests have classes, and all models share two places and a short queue. Calm sends a request to each model
+// at once, and the queue has room for them.
 func shared(seed uint64) Options {
 	o := small(seed)
-	o.Classes, o.HostPlaces = 3, 2
+	o.Classes, o.HostPlaces, o.HostQueue = 3, 2, 2*len(o.Models)
 	return o
 }
 

@@ -62,7 +62,8 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		"a replacement is never taken down":                  {Plants{Model: modelOwing(func(_ model.State, key string) bool { return strings.HasPrefix(key, "remove_replica/") })}, "not at rest"},
 		"an old worker goes before its replacement is ready": {Plants{Model: rash}, "was never ready since"},
 		"the gateway seeks a place only once":                {Plants{Intent: seeksOnce}, "not at rest"},
-		"a free place of the host goes to none that waits":   {Plants{KeepsPlace: true}, "BULKHEAD_REJECTION"},
+		"a free place of the host goes to none that waits":   {Plants{Host: keepsPlace}, "BULKHEAD_REJECTION"},
+		"a place in the host's queue is not given back":      {Plants{Host: keepsQueueing}, "BULKHEAD_REJECTION"},
 		"the gateway wakes no sleeping worker":               {Plants{Intent: wakesNone}, "not at rest"},
 		"S30 machines see the wall clock jump":               {Plants{WallClock: true}, "not at rest"},
 	} {
@@ -73,7 +74,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 				world = nursery
 			case strings.Contains(name, "sleeping"):
 				world = drowsy
-			case strings.Contains(name, "host goes"):
+			case c.plants.Host != nil:
 				world = shared
 			case strings.Contains(name, "abandoned"):
 				world = splitting

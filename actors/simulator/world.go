@@ -40,8 +40,9 @@ type Options struct {
 	Rate   float64
 	Faults Faults
 	Plants Plants
-	// Classes is how many priority classes requests have; 0 = 1. HostPlaces bounds how many requests of all models run at a time; 0 = no bound.
-	Classes, HostPlaces int
+	// Classes is how many priority classes requests have; 0 = 1. HostPlaces and HostQueue bound how many requests of all models run at a time, and
+	// wait; 0 = no bound.
+	Classes, HostPlaces, HostQueue int
 	// Stored is called with each decision of any actor once it is stored; may be nil.
 	Stored func(a entity.Append, sequence uint64)
 }
@@ -76,14 +77,14 @@ type Plants struct {
 	Model   func(entity.Kind[model.State]) entity.Kind[model.State]
 	// Intent tells whether the gateway does what a pool wants.
 	Intent func(pool.Intent) bool
-	// KeepsPlace gives a place that becomes free to none of the models that wait for the host's places.
-	KeepsPlace bool
+	// Host is what the request pools share.
+	Host func(pool.Shared[*front]) pool.Shared[*front]
 	// WallClock lets the machines see every jump of the wall clock.
 	WallClock bool
 }
 
 func (r Plants) none() bool {
-	return r.Intent == nil && r.Arbiter == nil && r.GPU == nil && r.Model == nil && !r.KeepsPlace && !r.WallClock
+	return r.Intent == nil && r.Arbiter == nil && r.GPU == nil && r.Model == nil && r.Host == nil && !r.WallClock
 }
 
 // hostName is the n-th host: sim, sim2, ... The first is that of the gateway.
@@ -123,7 +124,7 @@ type World struct {
 	exited   map[string]*worker // dead ones by nonce, for an hour
 	amounts  map[string]uint64  // what leases were last measured or resized to
 	fronts   []*front           // of Options.Models
-	bound    *bound
+	bound    pool.Shared[*front]
 	tickets  uint64
 	byID     map[messages.ActorID]int   // index in models
 	readied  map[messages.ActorID]int64 // when a model's worker last became ready, in ms

@@ -18,6 +18,12 @@ type Counts struct {
 	Waiting, MaxWaiting int64
 }
 
+// Free tells whether there is a place to run.
+func (c Counts) Free() bool { return c.MaxRunning <= 0 || c.Running < c.MaxRunning }
+
+// Room tells whether there is a place to wait.
+func (c Counts) Room() bool { return c.MaxWaiting <= 0 || c.Waiting < c.MaxWaiting }
+
 // unbounded is a host without a bound.
 type unbounded struct{}
 

@@ -30,4 +30,5 @@
 //	scale.go     how many replicas the load needs
 //	sweep.go     what follows from the passing of time, as hints to model actors
 //	bulkhead.go  the bound over all pools of a host, a port
+//	line.go      which pool gets a place of the host that becomes free
 package pool
