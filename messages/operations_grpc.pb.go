@@ -57,7 +57,8 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// ModelOps is every operation, each once: gRPC, NATS, REST and the command line are derived from it.
+// ModelOps is every operation, each once: gRPC, NATS, REST and the command line's client are derived from it. Commands that need a stream or
+// work while the daemon is down read the journal themselves, and not every operation has a command: docs/api.md says which.
 type ModelOpsClient interface {
 	// Infer answers one prompt. Failures are gRPC statuses of the error table, never an OK reply.
 	Infer(ctx context.Context, in *InferenceRequest, opts ...grpc.CallOption) (*InferenceResponse, error)
@@ -412,7 +413,8 @@ func (c *modelOpsClient) GetVersion(ctx context.Context, in *emptypb.Empty, opts
 // All implementations must embed UnimplementedModelOpsServer
 // for forward compatibility.
 //
-// ModelOps is every operation, each once: gRPC, NATS, REST and the command line are derived from it.
+// ModelOps is every operation, each once: gRPC, NATS, REST and the command line's client are derived from it. Commands that need a stream or
+// work while the daemon is down read the journal themselves, and not every operation has a command: docs/api.md says which.
 type ModelOpsServer interface {
 	// Infer answers one prompt. Failures are gRPC statuses of the error table, never an OK reply.
 	Infer(context.Context, *InferenceRequest) (*InferenceResponse, error)

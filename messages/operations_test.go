@@ -1,6 +1,15 @@
 package messages
 
-import "testing"
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"google.golang.org/genproto/googleapis/api/annotations"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
 
 // Roles rise from infer to admin, and each covers those before it. Nobody covers a role that isn't named, and a peer covers its own only.
 func TestRolesCoverThoseBefore(t *testing.T) {
@@ -38,4 +47,45 @@ func TestAMissingOperationPanics(t *testing.T) {
 		}
 	}()
 	mustOperation("Infre")
+}
+
+// The page of operations has a row for each, in the table's order, with its role, its HTTP route and its NATS subject.
+func TestThePageOfOperations(t *testing.T) {
+	page, err := os.ReadFile("../docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := regexp.MustCompile("(?m)^\\| `([A-Z]\\w+)` \\| (\\w+)[^|]* \\| ([^|]*) \\| ([^|]*) \\|").FindAllStringSubmatch(string(page), -1)
+	if len(rows) != len(operationTable) {
+		t.Fatalf("docs/api.md has %d rows, operations.proto %d operations", len(rows), len(operationTable))
+	}
+	names := regexp.MustCompile(`/[A-Z]+|\[\.[A-Z]+\]|\{[^}]*\}`) // what a name stands for: /NAME, [.NAME], {model_name=**}
+	for i, o := range operationTable {
+		route, subject := routeOf(o), o.NATS
+		if o.NATSName != "" {
+			subject += "[.NAME]"
+		}
+		for at, want := range []string{o.Name, roleName(o.Role), route, subject} {
+			got := rows[i][at+1]
+			if at >= 2 {
+				got, want = names.ReplaceAllString(got, "*"), "`"+names.ReplaceAllString(want, "*")+"`"
+			}
+			if none := want == "``" && strings.HasPrefix(got, "–"); !none && got != want {
+				t.Errorf("%s: docs/api.md says %s, operations.proto %s", o.Name, got, want)
+			}
+		}
+	}
+}
+
+// routeOf is an operation's HTTP method and path; empty when it has none.
+func routeOf(o Operation) string {
+	m := File_operations_proto.Services().Get(0).Methods().ByName(protoreflect.Name(o.Name))
+	rule, _ := proto.GetExtension(m.Options(), annotations.E_Http).(*annotations.HttpRule)
+	switch {
+	case rule.GetGet() != "":
+		return "GET " + strings.ReplaceAll(rule.GetGet(), "/{", "{")
+	case rule.GetPost() != "":
+		return "POST " + strings.ReplaceAll(rule.GetPost(), "/{", "{")
+	}
+	return ""
 }
