@@ -68,26 +68,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		"S30 machines see the wall clock jump":               {Plants{WallClock: true}, "not at rest"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			world := small
-			switch {
-			case strings.Contains(name, "young"):
-				world = nursery
-			case strings.Contains(name, "sleeping"):
-				world = drowsy
-			case c.plants.Host != nil:
-				world = shared
-			case strings.Contains(name, "abandoned"):
-				world = splitting
-			case strings.Contains(name, "fenced"), strings.Contains(name, "renewed"), strings.Contains(name, "late program"):
-				world = restless
-			case strings.Contains(name, "another host"):
-				world = paired
-			case strings.Contains(name, "S30"):
-				world = hasty
-			case strings.Contains(name, "replica"), strings.Contains(name, "replacement"):
-				world = replicated
-			}
-			v := find(t, world, c.plants)
+			v := find(t, worldOf(name, c.plants), c.plants)
 			if v == nil {
 				t.Fatalf("not found in %d steps", findWithin)
 			}
@@ -97,6 +78,29 @@ func TestPlantedBugsAreFound(t *testing.T) {
 			t.Logf("seed %d, step %d: %s", v.Seed, v.Step, v.What)
 		})
 	}
+}
+
+// worldOf is the world in which a plant shows.
+func worldOf(name string, plants Plants) func(uint64) Options {
+	switch {
+	case strings.Contains(name, "young"):
+		return nursery
+	case strings.Contains(name, "sleeping"):
+		return drowsy
+	case plants.Host != nil:
+		return shared
+	case strings.Contains(name, "abandoned"):
+		return splitting
+	case strings.Contains(name, "fenced"), strings.Contains(name, "renewed"), strings.Contains(name, "late program"):
+		return restless
+	case strings.Contains(name, "another host"):
+		return paired
+	case strings.Contains(name, "S30"):
+		return hasty
+	case strings.Contains(name, "replica"), strings.Contains(name, "replacement"):
+		return replicated
+	}
+	return small
 }
 
 func find(t *testing.T, world func(uint64) Options, r Plants) *Violation {
