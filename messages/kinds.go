@@ -36,7 +36,8 @@ type CommandInfo struct {
 	Kind       string
 	Name       string // such as EnsureModel
 	Visibility Visibility
-	First      bool // it makes the actor when there is none
+	First      bool   // it makes the actor when there is none
+	Program    string // the field that may name only a program when somebody sends it; empty = there is none
 	New        func() proto.Message
 }
 

@@ -327,7 +327,9 @@ type CommandType struct {
 	// It is for every kind that holds device memory.
 	Holder bool `protobuf:"varint,2,opt,name=holder,proto3" json:"holder,omitempty"`
 	// It may be the first command of an actor: sending it makes the actor.
-	First         bool `protobuf:"varint,3,opt,name=first,proto3" json:"first,omitempty"`
+	First bool `protobuf:"varint,3,opt,name=first,proto3" json:"first,omitempty"`
+	// The field that may name only a program (client/NAME) when a person or a program sends the command; empty = there is none.
+	Program       string `protobuf:"bytes,4,opt,name=program,proto3" json:"program,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -381,6 +383,13 @@ func (x *CommandType) GetFirst() bool {
 		return x.First
 	}
 	return false
+}
+
+func (x *CommandType) GetProgram() string {
+	if x != nil {
+		return x.Program
+	}
+	return ""
 }
 
 // OperationType says how an rpc of the service looks at the doors. The HTTP routes are google.api.http annotations.
@@ -522,13 +531,14 @@ const file_options_proto_rawDesc = "" +
 	"\x05holds\x18\x04 \x01(\bR\x05holds\"9\n" +
 	"\tEventType\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\rR\aversion\"q\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\"\x8b\x01\n" +
 	"\vCommandType\x124\n" +
 	"\n" +
 	"visibility\x18\x01 \x01(\x0e2\x14.modelops.VisibilityR\n" +
 	"visibility\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\bR\x06holder\x12\x14\n" +
-	"\x05first\x18\x03 \x01(\bR\x05first\"z\n" +
+	"\x05first\x18\x03 \x01(\bR\x05first\x12\x18\n" +
+	"\aprogram\x18\x04 \x01(\tR\aprogram\"z\n" +
 	"\rOperationType\x12\"\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x0e.modelops.RoleR\x04role\x12\x12\n" +
 	"\x04nats\x18\x02 \x01(\tR\x04nats\x12\x1b\n" +

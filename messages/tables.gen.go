@@ -178,7 +178,7 @@ var eventTypes = []eventType{
 
 var commandTable = []CommandInfo{
 	{Kind: "gpu", Name: "RegisterDevice", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(RegisterDevice) }},
-	{Kind: "gpu", Name: "ReserveVram", Visibility: Visibility_PUBLIC, First: false, New: func() proto.Message { return new(ReserveVram) }},
+	{Kind: "gpu", Name: "ReserveVram", Visibility: Visibility_PUBLIC, First: false, Program: "holder", New: func() proto.Message { return new(ReserveVram) }},
 	{Kind: "gpu", Name: "SettleVram", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(SettleVram) }},
 	{Kind: "gpu", Name: "ReleaseVram", Visibility: Visibility_PUBLIC, First: false, New: func() proto.Message { return new(ReleaseVram) }},
 	{Kind: "gpu", Name: "RenewLease", Visibility: Visibility_PUBLIC, First: false, New: func() proto.Message { return new(RenewLease) }},

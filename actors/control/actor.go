@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"modelops/actors/arbiter"
@@ -83,16 +84,28 @@ func (c *Control) SendCommand(ctx context.Context, r *messages.SendRequest) (*me
 			return nil, err
 		}
 	}
-	if v, ok := command.(*messages.ReserveVram); ok && v.Holder != "" && !arbiter.IsProgram(v.Holder) {
-		// The arbiter would take it for the model's placement and start no worker while the lease lasts.
-		return nil, messages.Errorf(messages.PermissionDenied, v.Holder, "memory is reserved by hand for programs only").
-			WithHint("name the holder client/NAME; modelops load reserves memory for a model")
+	if err := forProgram(info, command); err != nil {
+		return nil, err
 	}
 	reply, err := c.o.Door.Ask(ctx, actor, command)
 	if err != nil {
 		return nil, err
 	}
 	return sent(reply)
+}
+
+// forProgram refuses a command that names an actor where only a program may stand. An empty name is for the command's owner to judge.
+func forProgram(info messages.CommandInfo, command proto.Message) error {
+	if info.Program == "" {
+		return nil
+	}
+	m := command.ProtoReflect()
+	named := m.Get(m.Descriptor().Fields().ByName(protoreflect.Name(info.Program))).String()
+	if named == "" || arbiter.IsProgram(named) {
+		return nil
+	}
+	return messages.Errorf(messages.PermissionDenied, named, "%s is sent by hand for programs only", info.Name).
+		WithHint("name the " + info.Program + " client/NAME; modelops load reserves memory for a model")
 }
 
 // fill sets a command's fields as its JSON says.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/compiler/protogen"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
@@ -29,8 +30,8 @@ type event struct {
 }
 
 type command struct {
-	kind, message, visibility string
-	holder, first             bool
+	kind, message, visibility, program string
+	holder, first                      bool
 }
 
 type operation struct {
@@ -84,7 +85,11 @@ func (t *tables) readMessage(kind string, m *protogen.Message) error {
 	if err != nil || c == nil {
 		return err
 	}
-	t.commands = append(t.commands, command{kind, m.GoIdent.GoName, word(c, "visibility"), flag(c, "holder"), flag(c, "first")})
+	program := text(c, "program")
+	if f := m.Desc.Fields().ByName(protoreflect.Name(program)); program != "" && (f == nil || f.Kind() != protoreflect.StringKind) {
+		return fmt.Errorf("%s has no text field %s to name a program", m.Desc.FullName(), program)
+	}
+	t.commands = append(t.commands, command{kind, m.GoIdent.GoName, word(c, "visibility"), program, flag(c, "holder"), flag(c, "first")})
 	return nil
 }
 
@@ -170,7 +175,11 @@ func (t *tables) writeCommands(g *protogen.GeneratedFile) {
 	message := g.QualifiedGoIdent(protogen.GoIdent{GoName: "Message", GoImportPath: "google.golang.org/protobuf/proto"})
 	g.P("var commandTable = []CommandInfo{")
 	row := func(kind string, c command) {
-		g.P("{Kind: ", quoted(kind), ", Name: ", quoted(c.message), ", Visibility: Visibility_", c.visibility, ", First: ", c.first, ", New: func() ", message, " { return new(", c.message, ") }},")
+		program := ""
+		if c.program != "" {
+			program = ", Program: " + quoted(c.program)
+		}
+		g.P("{Kind: ", quoted(kind), ", Name: ", quoted(c.message), ", Visibility: Visibility_", c.visibility, ", First: ", c.first, program, ", New: func() ", message, " { return new(", c.message, ") }},")
 	}
 	for _, c := range t.commands {
 		if !c.holder {

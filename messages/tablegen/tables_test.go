@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/compiler/protogen"
 	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/pluginpb"
 )
@@ -17,6 +18,7 @@ file_to_generate: "bell.proto"
 proto_file {
   name: "google/protobuf/descriptor.proto" package: "google.protobuf" options { go_package: "x/y" }
   message_type { name: "MethodOptions" extension_range { start: 1000 end: 536870912 } }
+  message_type { name: "MessageOptions" extension_range { start: 1000 end: 536870912 } }
 }
 proto_file {
   name: "options.proto" package: "modelops" syntax: "proto3" options { go_package: "x/y" } dependency: "google/protobuf/descriptor.proto"
@@ -28,26 +30,43 @@ proto_file {
     field { name: "nats_name" number: 3 label: LABEL_OPTIONAL type: TYPE_STRING }
     field { name: "empty" number: 4 label: LABEL_OPTIONAL type: TYPE_BOOL }
   }
+  enum_type { name: "Visibility" value { name: "VISIBILITY_UNKNOWN" number: 0 } }
+  message_type {
+    name: "CommandType"
+    field { name: "visibility" number: 1 label: LABEL_OPTIONAL type: TYPE_ENUM type_name: ".modelops.Visibility" }
+    field { name: "holder" number: 2 label: LABEL_OPTIONAL type: TYPE_BOOL }
+    field { name: "first" number: 3 label: LABEL_OPTIONAL type: TYPE_BOOL }
+    field { name: "program" number: 4 label: LABEL_OPTIONAL type: TYPE_STRING }
+  }
+  extension { name: "command" number: 50503 label: LABEL_OPTIONAL type: TYPE_MESSAGE type_name: ".modelops.CommandType" extendee: ".google.protobuf.MessageOptions" }
   extension { name: "operation" number: 50504 label: LABEL_OPTIONAL type: TYPE_MESSAGE type_name: ".modelops.OperationType" extendee: ".google.protobuf.MethodOptions" }
 }
 proto_file {
   name: "bell.proto" package: "modelops" syntax: "proto3" options { go_package: "x/y" } dependency: "options.proto"
-  message_type { name: "Bell" }
+  message_type {
+    name: "Bell"
+    field { name: "ringer" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING }
+    field { name: "strokes" number: 2 label: LABEL_OPTIONAL type: TYPE_INT32 }
+  }
   service { name: "Bells" method { name: "Ring" input_type: ".modelops.Bell" output_type: ".modelops.Bell" } }
 }`
 
-// generateRinging runs the plugin with these bytes as the rpc's (operation); nil = it has none.
-func generateRinging(t *testing.T, operation []byte) error {
+// generateRinging runs the plugin with these bytes as the rpc's (operation) and the message's (command); nil = it has none.
+func generateRinging(t *testing.T, operation, command []byte) error {
 	t.Helper()
 	request := &pluginpb.CodeGeneratorRequest{}
 	if err := prototext.Unmarshal([]byte(ringing), request); err != nil {
 		t.Fatal(err)
 	}
-	if operation != nil {
-		options := &descriptorpb.MethodOptions{}
-		options.ProtoReflect().SetUnknown(protowire.AppendBytes(protowire.AppendTag(nil, 50504, protowire.BytesType), operation))
-		request.ProtoFile[2].Service[0].Method[0].Options = options
+	bell := request.ProtoFile[2]
+	bell.MessageType[0].Options, bell.Service[0].Method[0].Options = &descriptorpb.MessageOptions{}, &descriptorpb.MethodOptions{}
+	set := func(options proto.Message, number protowire.Number, value []byte) {
+		if value != nil {
+			options.ProtoReflect().SetUnknown(protowire.AppendBytes(protowire.AppendTag(nil, number, protowire.BytesType), value))
+		}
 	}
+	set(bell.MessageType[0].Options, 50503, command)
+	set(bell.Service[0].Method[0].Options, 50504, operation)
 	p, err := protogen.Options{}.New(request)
 	if err != nil {
 		t.Fatal(err)
@@ -55,16 +74,33 @@ func generateRinging(t *testing.T, operation []byte) error {
 	return generate(p)
 }
 
+func varint(field protowire.Number, v uint64) []byte {
+	return protowire.AppendVarint(protowire.AppendTag(nil, field, protowire.VarintType), v)
+}
+
+func chars(field protowire.Number, v string) []byte {
+	return protowire.AppendString(protowire.AppendTag(nil, field, protowire.BytesType), v)
+}
+
 // An rpc without a role would be open to everyone or to nobody by mistake, so no table is made of it.
 func TestEveryOperationNamesARole(t *testing.T) {
-	role := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), 1)
-	subject := protowire.AppendString(protowire.AppendTag(nil, 2, protowire.BytesType), "bells.ring")
-	if err := generateRinging(t, append(role, subject...)); err != nil {
+	subject := chars(2, "bells.ring")
+	if err := generateRinging(t, append(varint(1, 1), subject...), nil); err != nil {
 		t.Error(err)
 	}
 	for _, operation := range [][]byte{nil, {}, subject} {
-		if err := generateRinging(t, operation); err == nil || !strings.Contains(err.Error(), "modelops.Bells.Ring") {
+		if err := generateRinging(t, operation, nil); err == nil || !strings.Contains(err.Error(), "modelops.Bells.Ring") {
 			t.Errorf("%q: %v", operation, err)
+		}
+	}
+}
+
+// The field that may name only a program is one that can hold a name: the check of a command reads it without looking.
+func TestAProgramIsNamedInAField(t *testing.T) {
+	for field, good := range map[string]bool{"": true, "ringer": true, "strokes": false, "holder": false} {
+		err := generateRinging(t, varint(1, 1), chars(4, field))
+		if good != (err == nil) || !good && !strings.Contains(err.Error(), "modelops.Bell ") {
+			t.Errorf("%q: %v", field, err)
 		}
 	}
 }
