@@ -70,15 +70,7 @@ func (s *Sampler) Run(ctx context.Context) {
 	tick := time.NewTicker(s.Every)
 	defer tick.Stop()
 	for {
-		readings, err := s.Devices.Read(ctx)
-		if err != nil && ctx.Err() == nil {
-			s.Log.Warn("the devices can't be read", "error", err)
-		}
-		for _, r := range readings {
-			s.Observe(ctx, r)
-			s.Relieve(ctx, r)
-		}
-		s.remeasure(ctx)
+		s.Sample(ctx)
 		select {
 		case <-ctx.Done():
 			return
@@ -89,6 +81,19 @@ func (s *Sampler) Run(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
+}
+
+// Sample reads the devices once and tells what is seen.
+func (s *Sampler) Sample(ctx context.Context) {
+	readings, err := s.Devices.Read(ctx)
+	if err != nil && ctx.Err() == nil {
+		s.Log.Warn("the devices can't be read", "error", err)
+	}
+	for _, r := range readings {
+		s.Observe(ctx, r)
+		s.Relieve(ctx, r)
+	}
+	s.remeasure(ctx)
 }
 
 // Observe tells a device's ledger the reading, and how much of the use is foreign.

@@ -5,6 +5,9 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
+	"modelops/actors/gpu"
 	"modelops/messages"
 )
 
@@ -17,15 +20,12 @@ type device struct {
 	lost     bool
 }
 
-// The daemon's figures: what is kept free of each device, the use from which idle models are unloaded and down to which, and how long a model
-// waits to see memory free.
+// The daemon's figures: what is kept free of each device, the use from which idle models are unloaded, and how often devices are sampled.
 const (
 	margin        = 512 * messages.MiB
 	thresholdPct  = 90
-	relieveToPct  = 80
 	pollEvery     = time.Second
 	bootLongest   = 50 * time.Millisecond
-	freeWithin    = 10 * time.Second
 	driverLongest = 3 * time.Second
 )
 
@@ -62,58 +62,57 @@ func (w *World) seenFree(ctx context.Context, p *messages.Placement) {
 	}
 }
 
-// held is what a placement's worker holds of each device.
-func (w *World) held(_ context.Context, p *messages.Placement) (out []uint64) {
-	for _, k := range w.workers {
-		if k.parts[0].lease == p.Shares[0].Lease {
-			for _, x := range k.parts {
-				out = append(out, x.bytes)
-			}
-		}
-	}
-	return out
+// held is the model's port: what the driver says of a split placement's worker.
+func (w *World) held(ctx context.Context, p *messages.Placement) []uint64 {
+	i := slices.IndexFunc(w.samplers, func(s *gpu.Sampler) bool { return s.Host == p.Host })
+	return w.samplers[i].Held(ctx, p)
 }
 
-// poll samples the devices as the daemon does: what isn't held by our workers is foreign.
-func (w *World) poll() {
-	w.alive(pollEvery, w.poll)
-	for i, d := range w.devices {
-		used := w.used(i)
-		ours := uint64(0)
-		for _, v := range w.views {
-			if _, on := v.Placement.On(d.id.String()); on && v.Worker != nil {
-				if k := w.withNonce(v.Worker.Nonce); k != nil {
-					bytes, _ := k.on(i)
-					ours += bytes
-				}
-			}
-		}
-		if w.mishap(w.o.Faults.LostAsk) {
-			continue // the sample is lost
-		}
-		door{w}.Tell(&try{}, d.id, &messages.ObserveDevice{ForeignBytes: used - min(ours, used),
-			Reading: &messages.DeviceReading{Kind: "cuda", CapacityBytes: d.capacity, UsedBytes: used, Lost: d.lost, LostReason: "it fell off the bus"}})
-		w.relieve(i)
-	}
-	w.remeasure()
+// cards are the devices of a host, as its driver shows them.
+type cards struct {
+	w    *World
+	host string
 }
 
-func (w *World) relieve(i int) {
-	g := w.accounts[i]
-	threshold := g.LimitBytes / 100 * thresholdPct
-	if g.ReservedBytes+g.ForeignBytes > threshold && threshold > 0 {
-		door{w}.Tell(&try{}, w.arbiter.id, &messages.RelievePressure{Gpu: g.Id, LevelBytes: threshold / 100 * relieveToPct, Reason: "over its threshold"})
-	}
-}
-
-// remeasure tells models whose workers grew.
-func (w *World) remeasure() {
-	for i, v := range w.views {
-		if v.Phase != messages.ModelView_ready {
+// Read implements gpu.Devices.
+func (c cards) Read(context.Context) (out []*messages.DeviceReading, _ error) {
+	for i, d := range c.w.devices {
+		if d.id.Host() != c.host {
 			continue
 		}
-		if k := w.withNonce(v.Worker.Nonce); k != nil && k.bytes() > v.MeasuredBytes {
-			door{w}.Tell(&try{}, w.models[i].id, &messages.ReportFootprint{Attempt: v.Attempt, Bytes: k.bytes()})
+		r := &messages.DeviceReading{Device: d.id.Name(), Kind: "cuda", CapacityBytes: d.capacity, UsedBytes: c.w.used(i), Lost: d.lost, LostReason: "it fell off the bus"}
+		for _, k := range c.w.workers {
+			if bytes, on := k.on(i); on {
+				r.Processes = append(r.Processes, &messages.ProcessMemory{Pid: k.pid, Bytes: bytes})
+			}
 		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+// Faults implements gpu.Devices: there are none.
+func (cards) Faults() <-chan *messages.DeviceFault { return nil }
+
+// lossy is a door of which what is told may be lost.
+type lossy struct{ door }
+
+// Tell posts a command, or loses it.
+func (d lossy) Tell(ctx context.Context, to messages.ActorID, command proto.Message) {
+	if !d.w.mishap(d.w.o.Faults.LostAsk) {
+		d.door.Tell(ctx, to, command)
+	}
+}
+
+func (w *World) newSampler(host string) *gpu.Sampler {
+	return &gpu.Sampler{Host: host, Devices: cards{w, host}, View: view{w}, Door: lossy{door{w}}, Log: noLog, Mine: func(int64, int64) bool { return false },
+		Pressure: gpu.Pressure{ThresholdPct: thresholdPct, Foreign: w.o.ForeignPressure}}
+}
+
+// poll samples the devices as the daemon does.
+func (w *World) poll() {
+	w.alive(pollEvery, w.poll)
+	for _, s := range w.samplers {
+		s.Sample(&try{})
 	}
 }

@@ -24,6 +24,24 @@ func (b view) Ledgers() []*messages.GpuView {
 // GPUs implements control.Views.
 func (b view) GPUs() []*messages.GpuView { return b.Ledgers() }
 
+// GPU implements gpu.Views.
+func (b view) GPU(id messages.ActorID) *messages.GpuView {
+	return b.w.accounts[b.w.deviceOf(id.String())]
+}
+
+// SetReading implements gpu.Views: no person looks.
+func (view) SetReading(messages.ActorID, *messages.DeviceReading) {}
+
+// ModelsOf implements gpu.Views.
+func (b view) ModelsOf(host string) (out []*messages.ModelView) {
+	for i, v := range b.w.views {
+		if b.w.models[i].id.Host() == host {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
 // Models implements control.Views.
 func (b view) Models() []*messages.ModelView { return b.w.views }
 

@@ -37,9 +37,11 @@ type Options struct {
 	// DrainTimeout bounds how long running requests hold up an unload; 0 = 10 s.
 	DrainTimeout time.Duration
 	// Rate is how many requests arrive a second of virtual time; 0 = none but those asked for.
-	Rate   float64
-	Faults Faults
-	Plants Plants
+	Rate float64
+	// ForeignPressure lets idle models leave for what other programs take.
+	ForeignPressure bool
+	Faults          Faults
+	Plants          Plants
 	// Classes is how many priority classes requests have; 0 = 1. HostPlaces and HostQueue bound how many requests of all models run at a time, and
 	// wait; 0 = no bound.
 	Classes, HostPlaces, HostQueue int
@@ -120,6 +122,7 @@ type World struct {
 	mail     []letter
 
 	devices  []*device
+	samplers []*gpu.Sampler     // of the hosts
 	workers  []*worker          // alive, by birth
 	exited   map[string]*worker // dead ones by nonce, for an hour
 	amounts  map[string]uint64  // what leases were last measured or resized to
@@ -181,6 +184,9 @@ func (w *World) makeDevices() {
 		w.devices = append(w.devices, &device{id: id, capacity: capacity})
 		w.ledgers, w.accounts = append(w.ledgers, m), append(w.accounts, gpu.View(m.state).(*messages.GpuView))
 		w.nodes[id] = m
+	}
+	for h := range w.o.Hosts {
+		w.samplers = append(w.samplers, w.newSampler(hostName(h)))
 	}
 }
 
