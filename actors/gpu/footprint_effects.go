@@ -14,7 +14,7 @@ func (s *Sampler) Measure(ctx context.Context, pid int64) (uint64, error) {
 	case "simulated":
 		return m.Placement.Bytes(), nil
 	case "cuda":
-		readings, err := s.Devices.Read(ctx)
+		readings, err := s.read(ctx)
 		var sum uint64
 		for _, bytes := range onEach(s.Host, m.Placement, readings, pid, s.Mine) {
 			sum += bytes
@@ -49,20 +49,10 @@ func (s *Sampler) Held(ctx context.Context, p *messages.Placement) []uint64 {
 	}
 	for _, m := range s.View.ModelsOf(s.Host) {
 		if w := m.GetWorker(); w != nil && m.GetPlacement().GetId() == p.Id {
-			if readings, err := s.Devices.Read(ctx); err == nil {
+			if readings, err := s.read(ctx); err == nil {
 				return onEach(s.Host, p, readings, w.Pid, s.Mine)
 			}
 		}
 	}
 	return nil
-}
-
-// ram is what a worker's processes hold of RAM and the most they ever held, in bytes; nothing where no device is the processor.
-func (s *Sampler) ram(pid int64) (current, peak uint64, err error) {
-	if ram, ok := s.Devices.(interface {
-		Footprint(int64) (uint64, uint64, error)
-	}); ok {
-		return ram.Footprint(pid)
-	}
-	return 0, 0, nil
 }

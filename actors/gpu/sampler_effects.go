@@ -9,12 +9,6 @@ import (
 	"modelops/messages"
 )
 
-// Devices reads the devices of a host.
-type Devices interface {
-	Read(ctx context.Context) ([]*messages.DeviceReading, error)
-	Faults() <-chan *messages.DeviceFault
-}
-
 // Views shows the models and ledgers, and takes the readings.
 type Views interface {
 	ModelsOf(host string) []*messages.ModelView
@@ -27,7 +21,7 @@ type Views interface {
 // fields but Pressure are required.
 type Sampler struct {
 	Host    string
-	Devices Devices
+	Devices []Devices
 	View    Views
 	Door    messages.Door
 	Log     *slog.Logger
@@ -48,7 +42,7 @@ func (s *Sampler) id(r *messages.DeviceReading) messages.ActorID {
 
 // Register tells the ledgers what their devices are.
 func (s *Sampler) Register(ctx context.Context) error {
-	readings, err := s.Devices.Read(ctx)
+	readings, err := s.read(ctx)
 	if err != nil {
 		return err
 	}
@@ -67,6 +61,8 @@ func (s *Sampler) Register(ctx context.Context) error {
 
 // Run samples the devices until ctx ends.
 func (s *Sampler) Run(ctx context.Context) {
+	faults, stop := s.faults(ctx)
+	defer stop()
 	tick := time.NewTicker(s.Every)
 	defer tick.Stop()
 	for {
@@ -74,10 +70,8 @@ func (s *Sampler) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case f, ok := <-s.Devices.Faults():
-			if ok {
-				s.Door.Tell(ctx, messages.GPUActor(s.Host, f.Device), &messages.ReportFault{Fault: f})
-			}
+		case f := <-faults:
+			s.Door.Tell(ctx, messages.GPUActor(s.Host, f.Device), &messages.ReportFault{Fault: f})
 		case <-tick.C:
 		}
 	}
@@ -85,7 +79,7 @@ func (s *Sampler) Run(ctx context.Context) {
 
 // Sample reads the devices once and tells what is seen.
 func (s *Sampler) Sample(ctx context.Context) {
-	readings, err := s.Devices.Read(ctx)
+	readings, err := s.read(ctx)
 	if err != nil && ctx.Err() == nil {
 		s.Log.Warn("the devices can't be read", "error", err)
 	}
@@ -151,7 +145,7 @@ func (s *Sampler) AwaitFree(ctx context.Context, p *messages.Placement) {
 	tick := time.NewTicker(freePoll)
 	defer tick.Stop()
 	for {
-		readings, err := s.Devices.Read(ctx)
+		readings, err := s.read(ctx)
 		if err != nil || s.allFree(readings, p, before) {
 			return
 		}

@@ -92,7 +92,7 @@ func sampler(log *bytes.Buffer) (*Sampler, *bench) {
 		models: []*messages.ModelView{{Id: "model/h/a", Name: "a", Phase: messages.ModelView_ready, MeasuredBytes: 60, Worker: &messages.Worker{Pid: 7},
 			Placement: &messages.Placement{Id: "p1", Shares: []*messages.Share{{Gpu: "gpu/h/gpu0", Bytes: 60}}, DeviceKind: "cuda"}}},
 	}
-	return &Sampler{Host: "h", Devices: b, View: b, Door: b, Log: slog.New(slog.NewTextHandler(log, nil)), Mine: alone, Every: time.Second,
+	return &Sampler{Host: "h", Devices: []Devices{b}, View: b, Door: b, Log: slog.New(slog.NewTextHandler(log, nil)), Mine: alone, Every: time.Second,
 		MarginBytes: 5, Pressure: Pressure{ThresholdPct: 90}, Life: context.Background()}, b
 }
 
@@ -147,6 +147,43 @@ func TestLeasesOnSimulatedDevices(t *testing.T) {
 			t.Errorf("%s: %q", kind, got)
 		}
 	}
+}
+
+// The GPUs and the processor of a host are devices of two drivers: both are read, either may report faults, and RAM is asked of the processor.
+func TestSeveralDrivers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, b := sampler(&bytes.Buffer{})
+		ram := &bench{reading: &messages.DeviceReading{Device: "cpu", Kind: "cpu"}, faults: make(chan *messages.DeviceFault, 1)}
+		b.faults = make(chan *messages.DeviceFault, 1)
+		s.Devices = append(s.Devices, withRAM{ram})
+		if err := s.Register(t.Context()); err != nil || b.heard() != "gpu/h/gpu0 RegisterDevice margin 5; gpu/h/cpu RegisterDevice margin 0" {
+			t.Error(err)
+		}
+		if on, err := s.Measure(t.Context(), 7); err != nil || on != 60 {
+			t.Errorf("on the card: %d, %v", on, err)
+		}
+		if _, peak, err := s.ram(7); err != nil || peak != 9 {
+			t.Errorf("of RAM: %d, %v", peak, err)
+		}
+		ctx, end := context.WithCancel(t.Context())
+		go s.Run(ctx)
+		for _, d := range []*bench{b, ram} {
+			synctest.Wait()
+			b.heard()
+			d.faults <- &messages.DeviceFault{Device: d.reading.Device}
+			synctest.Wait()
+			if got := b.heard(); !strings.HasPrefix(got, "gpu/h/"+d.reading.Device+" ReportFault; ") {
+				t.Errorf("after a fault of %s: %q", d.reading.Device, got)
+			}
+		}
+		close(b.faults) // its driver ends first
+		end()
+		synctest.Wait()
+		ram.broken = errors.New("gone")
+		if err := s.Register(t.Context()); !errors.Is(err, ram.broken) {
+			t.Errorf("one driver can't be read: %v", err)
+		}
+	})
 }
 
 func TestRegister(t *testing.T) {
@@ -236,7 +273,7 @@ func TestFootprints(t *testing.T) {
 	m.Placement.DeviceKind = "cpu"
 	all, err = s.Measure(t.Context(), 7)
 	is("no processor", all, 0, err)
-	s.Devices = withRAM{b}
+	s.Devices = []Devices{withRAM{b}}
 	all, err = s.Measure(t.Context(), 7)
 	is("RAM at its peak", all, 9, err)
 	asleep, known, err = s.Asleep(7)

@@ -105,7 +105,7 @@ func (d lossy) Tell(ctx context.Context, to messages.ActorID, command proto.Mess
 }
 
 func (w *World) newSampler(host string) *gpu.Sampler {
-	return &gpu.Sampler{Host: host, Devices: cards{w, host}, View: view{w}, Door: lossy{door{w}}, Log: noLog, Mine: func(int64, int64) bool { return false },
+	return &gpu.Sampler{Host: host, Devices: []gpu.Devices{cards{w, host}}, View: view{w}, Door: lossy{door{w}}, Log: noLog, Mine: func(int64, int64) bool { return false },
 		Pressure: gpu.Pressure{ThresholdPct: thresholdPct, Foreign: w.o.ForeignPressure}}
 }
 

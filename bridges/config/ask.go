@@ -1,11 +1,6 @@
 package config
 
-import (
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/hex"
-	"time"
-)
+import "time"
 
 // ModelNamed finds a model by its name or an alias. ok is false when there is none; then the name is the one asked for.
 func (c *Config) ModelNamed(name string) (_ string, _ Model, ok bool) {
@@ -37,22 +32,6 @@ func (c *Config) BatchOf(name string) ModelBatch {
 	}
 	return ModelBatch{Window: c.Batch.Window, MaxSize: c.Batch.MaxSize}
 }
-
-// KeyOf finds the caller whose key this is. The time it takes does not tell how much of a key was right.
-func (c *Config) KeyOf(key string) (_ Key, ok bool) {
-	sum := sha256.Sum256([]byte(key))
-	given := []byte(hex.EncodeToString(sum[:]))
-	var caller Key
-	for _, k := range c.Keys {
-		if subtle.ConstantTimeCompare(given, []byte(k.SHA256)) == 1 {
-			caller, ok = k, true
-		}
-	}
-	return caller, ok
-}
-
-// Fingerprint names a key without telling it: the first 12 hex digits of its SHA-256.
-func (k Key) Fingerprint() string { return k.SHA256[:min(12, len(k.SHA256))] }
 
 // IdleLimit is the time without requests after which the model is unloaded; 0 is at once. ok is false when it stays.
 func (m Model) IdleLimit() (limit time.Duration, ok bool) {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"modelops/messages"
 )
 
 const twoKeys = `
@@ -29,6 +31,38 @@ func TestKeyOf(t *testing.T) {
 	}
 	if f := c.Keys[0].Fingerprint(); len(f) != 12 || strings.Contains(f, "canary") {
 		t.Errorf("fingerprint %q", f)
+	}
+}
+
+// A key is needed for inference only, and only where one is configured and required. A wrong one is refused wherever keys are configured.
+func TestAuthenticate(t *testing.T) {
+	const noKeys, required = "", twoKeys + "server: {require_key: true}\n"
+	for _, c := range []struct {
+		what, config, key string
+		role              messages.Role
+		want              string // name and class, or the code of the refusal
+	}{
+		{"no keys, none sent", noKeys, "", messages.Role_INFER, " normal"},
+		{"no keys, a client of OpenAI's API sends one", noKeys, "sk-1", messages.Role_INFER, " normal"},
+		{"none sent, none required", twoKeys, "", messages.Role_INFER, " normal"},
+		{"none sent, one required", required, "", messages.Role_INFER, "UNAUTHENTICATED"},
+		{"managing needs none on loopback", required, "", messages.Role_ADMIN, " normal"},
+		{"a known one", required, "canary-alice", messages.Role_INFER, "alice interactive"},
+		{"a known one manages", twoKeys, "canary-alice", messages.Role_ADMIN, "alice interactive"},
+		{"an unknown one", twoKeys, "canary-alicf", messages.Role_INFER, "UNAUTHENTICATED"},
+		{"an unknown one doesn't manage", twoKeys, "canary-alicf", messages.Role_ADMIN, "UNAUTHENTICATED"},
+	} {
+		p, err := load(t, c.config, "", "ALICE_KEY=canary-alice").Authenticate(messages.Credentials{Key: c.key, For: c.role})
+		got := p.Name + " " + p.Class
+		if err != nil {
+			got = messages.CodeOf(err).String()
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", c.what, got, c.want)
+		}
+		if err == nil && (!p.May(messages.Role_ADMIN) || (p.Name == "") != (p.Fingerprint == "")) {
+			t.Errorf("%s: %+v", c.what, p)
+		}
 	}
 }
 

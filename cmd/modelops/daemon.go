@@ -40,7 +40,7 @@ type daemon struct {
 	clock   journal.SteadyClock
 
 	seeDevices opener
-	devices    devices
+	devices    []gpu.Devices
 	runtime    *runtime.Runtime
 	client     *runtime.Client
 
@@ -71,6 +71,11 @@ func (d *daemon) newID() string { return uuid.NewString() }
 
 // config is the configuration in force.
 func (d *daemon) config() *config.Config { return d.current.Load() }
+
+// authenticate asks the configuration in force.
+func (d *daemon) authenticate(c messages.Credentials) (messages.Principal, error) {
+	return d.config().Authenticate(c)
+}
 
 // launch opens what a host stands on, in order. When a step fails, what was opened is closed again.
 func launch(ctx context.Context, cfg *config.Config, reread func() (*config.Config, error), log *slog.Logger, see opener) (*daemon, error) {

@@ -21,19 +21,20 @@ type devices interface {
 	Close() error
 }
 
-// opener finds the devices of a host.
-type opener func(context.Context, *config.Config, *view.Projection, *slog.Logger) (devices, error)
+// opener finds the devices of a host, by driver.
+type opener func(context.Context, *config.Config, *view.Projection, *slog.Logger) ([]devices, error)
 
 // openDevices chooses the host's devices: simulated ones when configured, else the processor with its RAM budget,
 // and the GPUs where there are any.
-func openDevices(ctx context.Context, cfg *config.Config, v *view.Projection, log *slog.Logger) (devices, error) {
+func openDevices(ctx context.Context, cfg *config.Config, v *view.Projection, log *slog.Logger) ([]devices, error) {
 	pids := func() []int64 { return gpu.WorkerPIDs(v.ModelsOf(cfg.Host)) }
 	if len(cfg.Resources.Devices) > 0 {
 		var ds []sim.Device
 		for _, d := range cfg.Resources.Devices {
 			ds = append(ds, sim.Device{ID: d.ID, CapacityBytes: uint64(d.CapacityMB) * messages.MiB})
 		}
-		return sim.New(ds, sim.Options{Pids: pids, Footprint: func(pid int64) map[string]uint64 { return gpu.Reserved(v.ModelsOf(cfg.Host), pid) }})
+		simulated, err := sim.New(ds, sim.Options{Pids: pids, Footprint: func(pid int64) map[string]uint64 { return gpu.Reserved(v.ModelsOf(cfg.Host), pid) }})
+		return []devices{simulated}, err
 	}
 	gpus := nvml.Open(ctx, nvml.Options{Log: log})
 	readings, err := gpus.Read(ctx)
@@ -42,33 +43,13 @@ func openDevices(ctx context.Context, cfg *config.Config, v *view.Projection, lo
 	}
 	ram := cpu.Open(cpu.Options{BudgetBytes: uint64(cfg.Resources.CPUBudgetMB) * messages.MiB, Pids: pids})
 	if len(readings) > 0 {
-		return withGPUs{gpus, ram}, nil
+		return []devices{gpus, ram}, nil
 	}
 	if err := gpus.Close(); err != nil {
 		log.Warn("NVML didn't close", "error", err)
 	}
-	return ram, nil
+	return []devices{ram}, nil
 }
-
-// withGPUs are the GPUs of a host and its processor, which runs the engines that don't use GPUs.
-type withGPUs struct {
-	*nvml.Devices
-	ram *cpu.Device
-}
-
-func (w withGPUs) Read(ctx context.Context) ([]*messages.DeviceReading, error) {
-	gpus, err := w.Devices.Read(ctx)
-	if err != nil {
-		return nil, err
-	}
-	ram, err := w.ram.Read(ctx)
-	return append(gpus, ram...), err
-}
-
-func (w withGPUs) Status() string { return w.Devices.Status() + "; " + w.ram.Status() }
-
-// Footprint is the RAM of a worker on the processor.
-func (w withGPUs) Footprint(pid int64) (current, peak uint64, err error) { return w.ram.Footprint(pid) }
 
 // sampler reads the devices for the ledgers.
 func (d *daemon) newSampler() *gpu.Sampler {

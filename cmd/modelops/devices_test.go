@@ -113,9 +113,9 @@ func onCards(t *testing.T, sections string, blind bool) (*daemon, *cards) {
 		t.Fatal(err)
 	}
 	c := &cards{blind: blind, stranger: map[string]uint64{}, held: map[string]map[int64]uint64{}, lag: map[string]uint64{}}
-	d, err := launch(t.Context(), cfg, nil, slog.New(slog.DiscardHandler), func(_ context.Context, _ *config.Config, b *view.Projection, _ *slog.Logger) (devices, error) {
+	d, err := launch(t.Context(), cfg, nil, slog.New(slog.DiscardHandler), func(_ context.Context, _ *config.Config, b *view.Projection, _ *slog.Logger) ([]devices, error) {
 		c.b = b
-		return c, nil
+		return []devices{c}, nil
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -203,7 +203,7 @@ func TestStrangersPushNobodyOut(t *testing.T) {
 		t.Fatalf("c is on %s", at)
 	}
 	c.takes("gpu0", 12500)
-	readings, err := d.devices.Read(t.Context())
+	readings, err := c.Read(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@
 //	open.go       the journal, the devices and runtimes, and the doors
 //	wire.go       the actors and what each of them is given, and how they come back at a start
 //	figures.go    limits of requests, from the configuration in force
-//	keys.go       the principal of a key, from the configuration in force
 //	listen.go     the listeners of the doors
 //	devices.go    which bridge reads the devices
 //	store.go workers.go   fit the journal and the runtimes to the actors' ports

@@ -38,13 +38,16 @@ func (d *daemon) openJournal(ctx context.Context) error {
 
 // openWorld opens the devices and the runtimes. The sampler is made later and read at the call, because it needs both.
 func (d *daemon) openWorld(ctx context.Context) error {
-	ds, err := d.seeDevices(ctx, d.cfg, d.view, d.log)
+	drivers, err := d.seeDevices(ctx, d.cfg, d.view, d.log)
 	if err != nil {
 		return err
 	}
-	d.devices = ds
-	d.later(func(context.Context) error { return ds.Close() })
-	d.log.Info(ds.Status())
+	var status []string
+	for _, ds := range drivers {
+		d.devices, status = append(d.devices, ds), append(status, ds.Status())
+		d.later(func(context.Context) error { return ds.Close() })
+	}
+	d.log.Info(strings.Join(status, "; "))
 	self, err := os.Executable()
 	if err != nil {
 		return err
