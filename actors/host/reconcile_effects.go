@@ -34,6 +34,8 @@ type Reconciler struct {
 	Host string
 	Door messages.Door
 	View Views
+	// Recovered tells whether every actor of the journal is back. Before, a model without a declaration may only not be there yet.
+	Recovered func() bool
 
 	one sync.Mutex // one change of configuration at a time
 }
@@ -107,11 +109,11 @@ func (r *Reconciler) tell(ctx context.Context, p Plan) (refused []*messages.Erro
 	return refused, err
 }
 
-// Withdrawn tells the host of a model whose declaration is gone, when a name leads to it. Apply does so before it withdraws a model; a
-// RetireModel that is sent by hand does not.
-func (r *Reconciler) Withdrawn(ctx context.Context, model string) {
+// Seen follows the models of the host. A name that leads to a model whose declaration is gone is reviewed: Apply does so before it withdraws a
+// model, and a RetireModel that is sent by hand does not.
+func (r *Reconciler) Seen(ctx context.Context, m *messages.ModelView) {
 	host := messages.HostActor(r.Host)
-	if leadsTo(r.View.Host(host), model) {
-		r.Door.Tell(ctx, host, &messages.ReviewRoutes{Withdrawn: []string{model}})
+	if m.Spec == nil && r.Recovered() && leadsTo(r.View.Host(host), m.Name) {
+		r.Door.Tell(ctx, host, &messages.ReviewRoutes{Withdrawn: []string{m.Name}})
 	}
 }

@@ -187,12 +187,13 @@ func TestApply(t *testing.T) {
 
 // However a model is withdrawn, a name that leads to it is reviewed; without such a name the host isn't asked.
 func TestWithdrawn(t *testing.T) {
+	route := &messages.HostView{Routes: []*messages.Route{{Name: "chat", To: "m"}}}
 	for name, c := range map[string]struct {
 		host    *messages.HostView
 		reviews bool
 	}{
 		"nothing leads there": {nil, false},
-		"a route":             {&messages.HostView{Routes: []*messages.Route{{Name: "chat", To: "m"}}}, true},
+		"a route":             {route, true},
 		"a canary":            {&messages.HostView{Routes: []*messages.Route{{Name: "chat", To: "x", Canary: "m"}}}, true},
 		"another route":       {&messages.HostView{Routes: []*messages.Route{{Name: "m", To: "x"}}}, false},
 		"a rollout to it":     {&messages.HostView{Swaps: []*messages.SwapReply{{To: "m", Phase: messages.SwapReply_preparing}}}, true},
@@ -202,10 +203,25 @@ func TestWithdrawn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := &orders{}
-			(&Reconciler{Host: "h", Door: o, View: shown{host: c.host}}).Withdrawn(t.Context(), "m")
+			follows(o, c.host, true).Seen(t.Context(), &messages.ModelView{Name: "m"})
 			if reviews := slices.Equal(o.asked, []string{"host/h ReviewRoutes"}); reviews != c.reviews || !reviews && o.asked != nil {
 				t.Errorf("asked %q", o.asked)
 			}
 		})
 	}
+}
+
+// A model that is declared isn't withdrawn, and before the journal's actors are back none is.
+func TestNoModelIsWithdrawnWhileTheHostRecovers(t *testing.T) {
+	route := &messages.HostView{Routes: []*messages.Route{{Name: "chat", To: "m"}}}
+	o := &orders{}
+	follows(o, route, false).Seen(t.Context(), &messages.ModelView{Name: "m"})
+	follows(o, route, true).Seen(t.Context(), &messages.ModelView{Name: "m", Spec: &messages.ModelSpec{Name: "m"}})
+	if o.asked != nil {
+		t.Errorf("asked %q", o.asked)
+	}
+}
+
+func follows(o *orders, host *messages.HostView, recovered bool) *Reconciler {
+	return &Reconciler{Host: "h", Door: o, View: shown{host: host}, Recovered: func() bool { return recovered }}
 }

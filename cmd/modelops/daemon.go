@@ -111,35 +111,7 @@ func (d *daemon) leave(ctx context.Context, reason string) error {
 // stop is leave, and then the workers end.
 func (d *daemon) stop(ctx context.Context) error {
 	err := d.leave(ctx, "asked to stop")
-	return errors.Join(err, d.stopWorkers(ctx))
-}
-
-// workersEnd bounds how long the workers may take to end.
-const workersEnd = 15 * time.Second
-
-// stopWorkers ends the processes after the actors are gone: their journal still says that the models are wanted, so the next
-// start brings them back.
-func (d *daemon) stopWorkers(ctx context.Context) error {
-	// Not the requests' time, which may be used up: an engine that ignores SIGTERM must not outlive a good stop.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), workersEnd)
-	defer cancel()
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var failed error
-	for _, m := range d.view.ModelsOf(d.host) {
-		if m.Worker == nil || m.Worker.Remote {
-			continue
-		}
-		wg.Go(func() {
-			if err := d.runtime.Stop(ctx, m.Spec, m.Worker); err != nil {
-				mu.Lock()
-				failed = errors.Join(failed, err)
-				mu.Unlock()
-			}
-		})
-	}
-	wg.Wait()
-	return errors.Join(failed, d.runtime.StopStarted(ctx))
+	return errors.Join(err, host.StopWorkers(ctx, d.host, d.view, d.runtime))
 }
 
 // close undoes the start in reverse.

@@ -49,7 +49,7 @@ func (d *daemon) plant(context.Context) error {
 			return ""
 		},
 	})
-	d.reconciler = &host.Reconciler{Host: d.host, Door: d.tree, View: d.view}
+	d.reconciler = &host.Reconciler{Host: d.host, Door: d.tree, View: d.view, Recovered: d.recovery.Over}
 	d.control = control.New(d.operations())
 	d.tree.Grow(d.spawner())
 	return nil
@@ -124,9 +124,7 @@ func (d *daemon) changed(_ messages.ActorID, v proto.Message) {
 	switch v := v.(type) {
 	case *messages.ModelView:
 		d.tree.Send(gate, v)
-		if v.Spec == nil && d.recovery.Over() { // before, its models aren't all there, and nothing is withdrawn
-			d.reconciler.Withdrawn(d.life, v.Name)
-		}
+		d.reconciler.Seen(d.life, v)
 		d.metrics.SetModelStates(d.view.Present()) // what is counted for a name that was never set counts as unknown
 	case *messages.HostView:
 		d.tree.Down(v.GaveUp)
