@@ -69,6 +69,7 @@ func (c *Client) send(ctx context.Context, g *messages.Grant, path string, body 
 	req.Header.Set("Accept", "application/json")
 	if stream {
 		req.Header.Set("Accept", "text/event-stream")
+		req.Close = true // llama-server closes a connection after a stream without saying so: a request that follows at once would be lost on it
 	}
 	if g.APIKey != "" {
 		req.Header.Set("Authorization", "Bearer "+g.APIKey)

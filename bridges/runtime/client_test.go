@@ -251,6 +251,26 @@ func TestS12TheEngineIsToldOfTheEnd(t *testing.T) {
 	expect("the deadline passes before an answer", err, messages.DeadlineExceeded)
 }
 
+// llama-server closes the connection after a stream, and its answer doesn't say so. A request that follows at once arrives all the same.
+func TestNoRequestFollowsAStreamOnItsConnection(t *testing.T) {
+	e := newEngine(t, func(w http.ResponseWriter, _ *http.Request) {
+		conn, buffered, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n%s", len(chatStream), chatStream)
+		_, _ = buffered.ReadByte() // closed when the next request comes, or the client has closed it
+	})
+	client := newClient(t)
+	for n := range 3 {
+		if _, err := client.Run(t.Context(), e.grant(), &messages.InferenceRequest{}, func(*messages.InferenceChunk) error { return nil }); err != nil {
+			t.Fatalf("request %d: %v", n, err)
+		}
+	}
+}
+
 func TestConnectionsAreKeptAndForgotten(t *testing.T) {
 	seen := map[string]bool{}
 	e := newEngine(t, func(w http.ResponseWriter, r *http.Request) {
