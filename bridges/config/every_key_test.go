@@ -81,7 +81,7 @@ func TestEnginesThatWorkersDependOn(t *testing.T) {
 	}
 }
 
-// TestNoChangeIsSilent: whoever changes a key that this host reads is told what follows, now or at the next start.
+// TestNoChangeIsSilent: a change of a key that this host reads says what follows, now or at the next start.
 func TestNoChangeIsSilent(t *testing.T) {
 	silent := []string{"title", "version", "keys", "learning", "goals", "models"} // for people, told in other words, or without effect on this host
 	values := map[string]string{"server.bind": "::1", "queue.classes": "normal,x", "queue.default_class": "batch", "runtimes.ollama.url": "http://h:1",
