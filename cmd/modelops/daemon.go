@@ -44,6 +44,8 @@ type daemon struct {
 	runtime    *runtime.Runtime
 	client     *runtime.Client
 
+	authenticate messages.Authenticate // by the operator's credential, else by the configuration in force
+
 	journal    *journal.Journal
 	feed       *journal.Feed
 	book       *explain.Book
@@ -71,11 +73,6 @@ func (d *daemon) newID() string { return uuid.NewString() }
 
 // config is the configuration in force.
 func (d *daemon) config() *config.Config { return d.current.Load() }
-
-// authenticate asks the configuration in force.
-func (d *daemon) authenticate(c messages.Credentials) (messages.Principal, error) {
-	return d.config().Authenticate(c)
-}
 
 // launch opens what a host stands on, in order. When a step fails, what was opened is closed again.
 func launch(ctx context.Context, cfg *config.Config, reread func() (*config.Config, error), log *slog.Logger, see opener) (*daemon, error) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"modelops/actors/gpu"
+	"modelops/bridges/config"
 	grpcapi "modelops/bridges/grpc"
 	natsapi "modelops/bridges/nats"
 	"modelops/bridges/openai"
@@ -24,6 +25,11 @@ func (d *daemon) openJournal(ctx context.Context) error {
 	if err := os.MkdirAll(d.cfg.DataDir, 0o755); err != nil {
 		return messages.Errorf(messages.JournalUnavailable, d.cfg.DataDir, "the data directory can't be made: %w", err).WithHint("set data_dir to a directory that this user may write")
 	}
+	operator, err := config.EnsureOperator(d.cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	d.authenticate = operator.Before(func(c messages.Credentials) (messages.Principal, error) { return d.config().Authenticate(c) })
 	j, err := journal.Open(ctx, journal.Options{Dir: d.cfg.Journal.Dir, Host: d.host, BootID: d.bootID, ListenHost: d.cfg.Server.Bind,
 		Port: d.cfg.Server.NATSPort, MinFree: uint64(d.cfg.Journal.MinFreeMB) * messages.MiB, Log: d.log, Observe: d.metrics.ObserveAppend})
 	if err != nil {
