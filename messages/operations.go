@@ -3,7 +3,6 @@ package messages
 import (
 	"context"
 	"slices"
-	"strings"
 
 	"google.golang.org/protobuf/proto"
 )
@@ -62,60 +61,6 @@ func through[A proto.Message](ctx context.Context, t Through, name string, reque
 	return answer, nil
 }
 
-// Allow tells whether a principal may run the operation. The error is PermissionDenied.
-func (o Operation) Allow(p Principal) error {
-	if p.May(o.Role) {
-		return nil
-	}
-	return Errorf(PermissionDenied, o.Name, "it needs the role %s, the caller has %s", roleName(o.Role), roleName(p.Role)).
-		WithHint("use a key with that role")
-}
-
-func roleName(r Role) string {
-	if r == Role_ROLE_UNKNOWN {
-		return "none"
-	}
-	return strings.ToLower(r.String())
-}
-
-// Credentials are what a request carries to prove its sender.
-type Credentials struct {
-	Key string // of the API; empty when the request has none
-	For Role   // what is asked for: which callers need a key may depend on it
-}
-
-// Principal is the sender of a request.
-type Principal struct {
-	Name        string // empty without a key
-	Class       string // priority class; empty = the default one
-	Fingerprint string // of the key, never the key; empty without one
-	Role        Role   // the highest that it has; ROLE_UNKNOWN = none
-}
-
-// May tells whether the principal's role covers what an operation needs. Roles rise from infer over read and operate to admin; a peer is
-// another host and covers nothing of these. Nobody may do what names no role: it would be open to all by mistake.
-func (p Principal) May(role Role) bool {
-	switch {
-	case p.Role == Role_ROLE_UNKNOWN || role == Role_ROLE_UNKNOWN:
-		return false
-	case p.Role == Role_PEER || role == Role_PEER:
-		return p.Role == role
-	}
-	return p.Role >= role
-}
-
-// Authenticate finds the principal of credentials. The error is Unauthenticated.
-type Authenticate func(Credentials) (Principal, error)
-
-// Authorize finds the principal of a key and checks that it may run an operation. The errors are Unauthenticated and PermissionDenied.
-func (a Authenticate) Authorize(o Operation, key string) (Principal, error) {
-	p, err := a.Of(Credentials{Key: key, For: o.Role})
-	if err == nil {
-		err = o.Allow(p)
-	}
-	return p, err
-}
-
 // inference is the operation of every route and subject that reaches an engine, whatever its dialect.
 var inference = mustOperation("Infer")
 
@@ -126,17 +71,4 @@ func mustOperation(name string) Operation {
 		panic("messages: operations.proto has no rpc " + name)
 	}
 	return o
-}
-
-// AuthorizeInference is Authorize for a request to an engine.
-func (a Authenticate) AuthorizeInference(key string) (Principal, error) {
-	return a.Authorize(inference, key)
-}
-
-// Of is the principal of credentials. A nil Authenticate gives an anonymous admin.
-func (a Authenticate) Of(c Credentials) (Principal, error) {
-	if a == nil {
-		return Principal{Role: Role_ADMIN}, nil
-	}
-	return a(c)
 }

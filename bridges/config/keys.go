@@ -1,6 +1,7 @@
 package config
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
@@ -10,13 +11,13 @@ import (
 
 // Authenticate finds the principal by the key that came with a request. When no key is configured, any key is ignored: clients of OpenAI's
 // API always send one.
-func (c *Config) Authenticate(given messages.Credentials) (messages.Principal, error) {
+func (c *Config) Authenticate(_ context.Context, given messages.Credentials) (messages.Principal, error) {
 	anonymous := messages.Principal{Class: c.Queue.DefaultClass, Role: messages.Role_ADMIN} // the doors listen on loopback only, and every caller there has every role
 	if len(c.Keys) == 0 {
 		return anonymous, nil
 	}
 	if given.Key == "" {
-		if c.Server.RequireKey && given.For == messages.Role_INFER { // managing the host needs none on loopback
+		if c.Server.RequireKey {
 			return anonymous, messages.NewError(messages.Unauthenticated, "API key", "this host requires one").
 				WithHint("send Authorization: Bearer KEY, or x-api-key: KEY")
 		}

@@ -34,25 +34,24 @@ func TestKeyOf(t *testing.T) {
 	}
 }
 
-// A key is needed for inference only, and only where one is configured and required. A wrong one is refused wherever keys are configured.
+// A key is needed only where one is required. A wrong one is refused wherever keys are configured.
 func TestAuthenticate(t *testing.T) {
 	const noKeys, required = "", twoKeys + "server: {require_key: true}\n"
 	for _, c := range []struct {
 		what, config, key string
-		role              messages.Role
 		want              string // name and class, or the code of the refusal
 	}{
-		{"no keys, none sent", noKeys, "", messages.Role_INFER, " normal"},
-		{"no keys, a client of OpenAI's API sends one", noKeys, "sk-1", messages.Role_INFER, " normal"},
-		{"none sent, none required", twoKeys, "", messages.Role_INFER, " normal"},
-		{"none sent, one required", required, "", messages.Role_INFER, "UNAUTHENTICATED"},
-		{"managing needs none on loopback", required, "", messages.Role_ADMIN, " normal"},
-		{"a known one", required, "canary-alice", messages.Role_INFER, "alice interactive"},
-		{"a known one manages", twoKeys, "canary-alice", messages.Role_ADMIN, "alice interactive"},
-		{"an unknown one", twoKeys, "canary-alicf", messages.Role_INFER, "UNAUTHENTICATED"},
-		{"an unknown one doesn't manage", twoKeys, "canary-alicf", messages.Role_ADMIN, "UNAUTHENTICATED"},
+		{"no keys, none sent", noKeys, "", " normal"},
+		{"no keys, a client of OpenAI's API sends one", noKeys, "sk-1", " normal"},
+		{"none sent, none required", twoKeys, "", " normal"},
+		{"none sent, one required", required, "", "UNAUTHENTICATED"},
+		{"managing needs one too", required, "", "UNAUTHENTICATED"},
+		{"a known one", required, "canary-alice", "alice interactive"},
+		{"a known one manages", twoKeys, "canary-alice", "alice interactive"},
+		{"an unknown one", twoKeys, "canary-alicf", "UNAUTHENTICATED"},
+		{"an unknown one doesn't manage", twoKeys, "canary-alicf", "UNAUTHENTICATED"},
 	} {
-		p, err := load(t, c.config, "", "ALICE_KEY=canary-alice").Authenticate(messages.Credentials{Key: c.key, For: c.role})
+		p, err := load(t, c.config, "", "ALICE_KEY=canary-alice").Authenticate(t.Context(), messages.Credentials{Key: c.key})
 		got := p.Name + " " + p.Class
 		if err != nil {
 			got = messages.CodeOf(err).String()

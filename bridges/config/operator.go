@@ -1,6 +1,7 @@
 package config
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -140,10 +141,10 @@ func (o Operator) Principal() messages.Principal {
 
 // Before is next, but that the credential is known first, whatever the configuration says of keys.
 func (o Operator) Before(next messages.Authenticate) messages.Authenticate {
-	return func(c messages.Credentials) (messages.Principal, error) {
+	return func(ctx context.Context, c messages.Credentials) (messages.Principal, error) {
 		if o.Is(c.Key) {
 			return o.Principal(), nil
 		}
-		return next.Of(c)
+		return next.Of(ctx, c)
 	}
 }

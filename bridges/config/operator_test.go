@@ -104,16 +104,16 @@ func TestOperatorBeforeTheConfiguration(t *testing.T) {
 	}
 	refusing := load(t, twoKeys+"server: {require_key: true}\n", "", "ALICE_KEY=canary-alice")
 	authenticate := o.Before(refusing.Authenticate)
-	p, err := authenticate(messages.Credentials{Key: o.Key(), For: messages.Role_INFER})
+	p, err := authenticate(t.Context(), messages.Credentials{Key: o.Key()})
 	if err != nil || p.Name != "operator" || len(p.Fingerprint) != 12 || !p.May(messages.Role_ADMIN) {
 		t.Errorf("%+v, %v", p, err)
 	}
 	for _, key := range []string{"", o.Key() + "0", o.Key()[:len(o.Key())-1], "operator"} {
-		if p, err := authenticate(messages.Credentials{Key: key, For: messages.Role_INFER}); err == nil {
+		if p, err := authenticate(t.Context(), messages.Credentials{Key: key}); err == nil {
 			t.Errorf("%q is %+v", key, p)
 		}
 	}
-	if p, err := (Operator{}).Before(refusing.Authenticate)(messages.Credentials{For: messages.Role_INFER}); err == nil {
+	if p, err := (Operator{}).Before(refusing.Authenticate)(t.Context(), messages.Credentials{}); err == nil {
 		t.Errorf("an empty key is %+v", p)
 	}
 	if text := fmt.Sprintf("%v %+v %#v", o, o, o); strings.Contains(text, o.Key()[10:]) {

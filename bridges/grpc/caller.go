@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 
 	"modelops/messages"
 )
@@ -17,15 +18,24 @@ const (
 	QueueWaitHeader     = "modelops-queue-ms"          // how long it was
 )
 
-// keyOf is the key in a call's metadata, empty when there is none.
-func keyOf(ctx context.Context) string {
-	first := func(name string) string {
-		if v := metadata.ValueFromIncomingContext(ctx, name); len(v) > 0 {
-			return v[0]
-		}
-		return ""
+// sent is a call's metadata as a header.
+type sent struct{ ctx context.Context }
+
+// Get is the first value of a name, empty when there is none.
+func (s sent) Get(name string) string {
+	if v := metadata.ValueFromIncomingContext(s.ctx, name); len(v) > 0 {
+		return v[0]
 	}
-	return messages.KeyIn(first("authorization"), first("x-api-key"))
+	return ""
+}
+
+// credentialsOf is what a call carries to prove its sender.
+func credentialsOf(ctx context.Context) messages.Credentials {
+	remote := ""
+	if p, ok := peer.FromContext(ctx); ok {
+		remote = p.Addr.String()
+	}
+	return messages.CredentialsIn(sent{ctx}, remote)
 }
 
 func queueHeader(at messages.QueuePlace, response *messages.InferenceResponse) metadata.MD {

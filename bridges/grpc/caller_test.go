@@ -17,10 +17,10 @@ import (
 )
 
 // knowsAlice refuses every key but alice's, and a missing one.
-func knowsAlice(c messages.Credentials) (messages.Principal, error) {
+func knowsAlice(_ context.Context, c messages.Credentials) (messages.Principal, error) {
 	key := c.Key
-	if key == "" && c.For != messages.Role_INFER {
-		return messages.Principal{Role: messages.Role_ADMIN}, nil
+	if key == "" {
+		return messages.Principal{}, messages.NewError(messages.Unauthenticated, "API key", "there is none")
 	}
 	if key == "alice-key" {
 		return messages.Principal{Name: "alice", Class: "interactive", Fingerprint: "f00", Role: messages.Role_ADMIN}, nil
@@ -88,8 +88,8 @@ func TestUnknownCallers(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := client.ListModels(t.Context(), &emptypb.Empty{}); err != nil {
-		t.Error("management needs no key:", err)
+	if _, err := client.ListModels(t.Context(), &emptypb.Empty{}); status.Code(err) != codes.Unauthenticated {
+		t.Error("management needs a key too:", err)
 	}
 	if _, err := client.ListModels(metadata.AppendToOutgoingContext(t.Context(), "x-api-key", "wrong"), &emptypb.Empty{}); status.Code(err) != codes.Unauthenticated {
 		t.Error("a wrong key is a mistake everywhere:", err)
@@ -100,7 +100,7 @@ func TestUnknownCallers(t *testing.T) {
 func TestEveryOperationNeedsItsRole(t *testing.T) {
 	g, c := &gateway{infer: tellsCaller}, &control{}
 	var role atomic.Int32
-	_, conn := open(t, Options{Operations: c, Gateway: g, Authenticate: func(messages.Credentials) (messages.Principal, error) {
+	_, conn := open(t, Options{Operations: c, Gateway: g, Authenticate: func(context.Context, messages.Credentials) (messages.Principal, error) {
 		return messages.Principal{Name: "x", Role: messages.Role(role.Load())}, nil
 	}})
 	for _, o := range messages.OperationTable() {

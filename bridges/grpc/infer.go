@@ -11,7 +11,7 @@ import (
 
 // Infer answers one prompt.
 func (s *Server) Infer(ctx context.Context, r *messages.InferenceRequest) (*messages.InferenceResponse, error) {
-	caller, err := s.Authenticate.AuthorizeInference(keyOf(ctx))
+	caller, err := s.Authenticate.AuthorizeInference(ctx, credentialsOf(ctx))
 	if err == nil {
 		err = messages.CheckInference(r)
 	}

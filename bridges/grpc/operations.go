@@ -22,7 +22,7 @@ type inference struct{ *Server }
 // operations run what the table says, for callers whose role allows it.
 func (s *Server) operations() messages.Operations {
 	return messages.Through(func(ctx context.Context, o messages.Operation, request proto.Message) (proto.Message, error) {
-		principal, err := s.Authenticate.Authorize(o, keyOf(ctx))
+		principal, err := s.Authenticate.Authorize(ctx, o, credentialsOf(ctx))
 		if err != nil {
 			return nil, refuse(ctx, err)
 		}

@@ -38,7 +38,7 @@ type flights struct {
 // InferStream carries many requests at once. It ends when the client has half-closed and all is answered, when the client is
 // gone (which cancels all), or when the server stops and what runs is done.
 func (s *Server) InferStream(stream grpc.BidiStreamingServer[messages.InferenceRequest, messages.InferenceChunk]) error {
-	caller, err := s.Authenticate.AuthorizeInference(keyOf(stream.Context()))
+	caller, err := s.Authenticate.AuthorizeInference(stream.Context(), credentialsOf(stream.Context()))
 	if err != nil {
 		return refuse(stream.Context(), err)
 	}

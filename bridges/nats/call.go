@@ -93,7 +93,7 @@ func (c *call) guard(ctx context.Context) (err error) {
 			err = messages.NewError(messages.Internal, c.endpoint.name, "the request panicked").WithHint("the stack is in the server's log")
 		}
 	}()
-	if c.principal, err = c.api.Authenticate.Authorize(c.endpoint.operation, keyIn(c.header)); err != nil {
+	if c.principal, err = c.api.Authenticate.Authorize(ctx, c.endpoint.operation, messages.Credentials{Key: keyIn(c.header)}); err != nil {
 		return err
 	}
 	return c.endpoint.serve(messages.WithMeta(ctx, c.meta()), c)

@@ -15,10 +15,10 @@ import (
 )
 
 // knowsAlice refuses every key but alice's, and a missing one.
-func knowsAlice(c messages.Credentials) (messages.Principal, error) {
+func knowsAlice(_ context.Context, c messages.Credentials) (messages.Principal, error) {
 	key := c.Key
-	if key == "" && c.For != messages.Role_INFER {
-		return messages.Principal{Role: messages.Role_ADMIN}, nil
+	if key == "" {
+		return messages.Principal{}, messages.NewError(messages.Unauthenticated, "API key", "there is none")
 	}
 	if key == "alice-key" {
 		return messages.Principal{Name: "alice", Class: "interactive", Fingerprint: "f00", Role: messages.Role_ADMIN}, nil
@@ -71,7 +71,7 @@ func TestUnknownCallers(t *testing.T) {
 		code    string
 	}{
 		{"infer.tiny", nil, "401"}, {"infer.tiny", nats.Header{"X-Api-Key": {"wrong"}}, "401"},
-		{"status", nil, ""}, {"models.list", nil, ""}, {"status", nats.Header{"Authorization": {"wrong"}}, "401"},
+		{"status", nil, "401"}, {"models.list", nil, "401"}, {"status", nats.Header{"X-Api-Key": {"alice-key"}}, ""}, {"status", nats.Header{"Authorization": {"wrong"}}, "401"},
 	} {
 		m := request(t, nc, c.subject, `{"prompt":"x"}`, c.header)
 		if m.Header.Get(micro.ErrorCodeHeader) != c.code || c.code != "" && m.Header.Get(micro.ErrorHeader) != "UNAUTHENTICATED" {
@@ -83,7 +83,7 @@ func TestUnknownCallers(t *testing.T) {
 // No operation runs for a caller whose role doesn't cover it.
 func TestEveryOperationNeedsItsRole(t *testing.T) {
 	var role atomic.Int32
-	_, nc := open(t, Options{Gateway: &gateway{infer: tellsCaller}, Authenticate: func(messages.Credentials) (messages.Principal, error) {
+	_, nc := open(t, Options{Gateway: &gateway{infer: tellsCaller}, Authenticate: func(context.Context, messages.Credentials) (messages.Principal, error) {
 		return messages.Principal{Name: "x", Role: messages.Role(role.Load())}, nil
 	}})
 	needs := map[string]messages.Role{"cancel.r1": messages.Role_INFER} // the one subject beside the table

@@ -176,7 +176,7 @@ func (r *running) cancel(id string) bool {
 // cancel ends the request that the subject names, for callers that may infer. A publish is enough; a request is answered with whether there
 // was one.
 func (a *API) cancel(r micro.Request) {
-	if _, err := a.Authenticate.AuthorizeInference(keyIn(r.Headers())); err != nil {
+	if _, err := a.Authenticate.AuthorizeInference(a.life, messages.Credentials{Key: keyIn(r.Headers())}); err != nil {
 		e := messages.AsError(err)
 		a.tallies["cancel"].end(e.Code.String(), 0)
 		if r.Reply() != "" {

@@ -97,7 +97,7 @@ func (x *exchange) admit() *refusal {
 }
 
 func (a *API) callerOf(r *http.Request) (messages.Principal, *refusal) {
-	caller, err := a.authenticate.AuthorizeInference(messages.KeyIn(r.Header.Get("Authorization"), cmp.Or(r.Header.Get("X-Api-Key"), r.Header.Get("Api-Key"))))
+	caller, err := a.authenticate.AuthorizeInference(r.Context(), messages.CredentialsIn(r.Header, r.RemoteAddr))
 	if err != nil {
 		return caller, refusalOf(err)
 	}

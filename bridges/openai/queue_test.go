@@ -14,7 +14,7 @@ import (
 
 // knows is a house whose only key is alice's.
 func knows(required bool) messages.Authenticate {
-	return func(c messages.Credentials) (messages.Principal, error) {
+	return func(_ context.Context, c messages.Credentials) (messages.Principal, error) {
 		key := c.Key
 		switch {
 		case key == "alice-key":
@@ -53,7 +53,7 @@ func TestCallersAreKnownByTheirKey(t *testing.T) {
 // A caller whose role doesn't cover inference reaches neither the gateway nor the list of models.
 func TestInferenceNeedsItsRole(t *testing.T) {
 	h := open(t, refuses(messages.NewError(messages.Internal, "", "it reached the gateway")), func(o *Options) {
-		o.Authenticate = func(messages.Credentials) (messages.Principal, error) {
+		o.Authenticate = func(context.Context, messages.Credentials) (messages.Principal, error) {
 			return messages.Principal{Name: "pc2", Role: messages.Role_PEER}, nil
 		}
 	})

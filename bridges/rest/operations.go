@@ -2,7 +2,6 @@ package rest
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -49,8 +48,8 @@ func newOperations(o Options) (*operations, error) {
 // checked lets callers run the operations that their role allows.
 func checked(o Options) messages.Operations {
 	return messages.Through(func(ctx context.Context, op messages.Operation, request proto.Message) (proto.Message, error) {
-		key, _ := ctx.Value(keyOf{}).(string)
-		principal, err := o.Authenticate.Authorize(op, key)
+		given, _ := ctx.Value(credentialsOf{}).(messages.Credentials)
+		principal, err := o.Authenticate.Authorize(ctx, op, given)
 		if err != nil {
 			return nil, err
 		}
@@ -60,8 +59,8 @@ func checked(o Options) messages.Operations {
 	})
 }
 
-// keyOf is the context's key of the caller's API key.
-type keyOf struct{}
+// credentialsOf is the context's key of the caller's credentials.
+type credentialsOf struct{}
 
 // bodyBytes bounds a request's body: commands are short.
 const bodyBytes = 1 << 20
@@ -93,8 +92,7 @@ func prepare(next runtime.HandlerFunc) runtime.HandlerFunc {
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		w.Header().Set("Cache-Control", "no-store")
-		key := messages.KeyIn(r.Header.Get("Authorization"), cmp.Or(r.Header.Get("X-Api-Key"), r.Header.Get("Api-Key")))
-		next(w, r.WithContext(context.WithValue(r.Context(), keyOf{}, key)), params)
+		next(w, r.WithContext(context.WithValue(r.Context(), credentialsOf{}, messages.CredentialsIn(r.Header, r.RemoteAddr))), params)
 	}
 }
 

@@ -138,7 +138,7 @@ func TestRequestsOfOperations(t *testing.T) {
 func TestRolesOfOperations(t *testing.T) {
 	a := &asked{}
 	roles := map[string]messages.Role{"reader": messages.Role_READ, "operator": messages.Role_OPERATE}
-	w := startWith(t, Options{OpenAI: http.HandlerFunc(nothing), Operations: a.operations(), Authenticate: func(c messages.Credentials) (messages.Principal, error) {
+	w := startWith(t, Options{OpenAI: http.HandlerFunc(nothing), Operations: a.operations(), Authenticate: func(_ context.Context, c messages.Credentials) (messages.Principal, error) {
 		role, ok := roles[c.Key]
 		if !ok {
 			return messages.Principal{}, messages.NewError(messages.Unauthenticated, "API key", "it is unknown")

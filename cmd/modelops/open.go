@@ -29,7 +29,9 @@ func (d *daemon) openJournal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.authenticate = operator.Before(func(c messages.Credentials) (messages.Principal, error) { return d.config().Authenticate(c) })
+	d.authenticate = operator.Before(func(ctx context.Context, c messages.Credentials) (messages.Principal, error) {
+		return d.config().Authenticate(ctx, c)
+	})
 	j, err := journal.Open(ctx, journal.Options{Dir: d.cfg.Journal.Dir, Host: d.host, BootID: d.bootID, ListenHost: d.cfg.Server.Bind,
 		Port: d.cfg.Server.NATSPort, MinFree: uint64(d.cfg.Journal.MinFreeMB) * messages.MiB, Log: d.log, Observe: d.metrics.ObserveAppend})
 	if err != nil {

@@ -29,7 +29,7 @@ type fakeDaemon struct {
 	key    string // that callers must send; empty = none
 }
 
-func (p *fakeDaemon) authenticate(c messages.Credentials) (messages.Principal, error) {
+func (p *fakeDaemon) authenticate(_ context.Context, c messages.Credentials) (messages.Principal, error) {
 	if c.Key != p.key {
 		return messages.Principal{}, messages.NewError(messages.Unauthenticated, "API key", "it is unknown")
 	}

@@ -1,0 +1,149 @@
+package messages
+
+import (
+	"cmp"
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Principal is the sender of a request.
+type Principal struct {
+	Name        string // empty = nobody is known: anonymous
+	Class       string // priority class; empty = the default one
+	Fingerprint string // of the key, never the key; empty without one
+	Role        Role   // the highest that it has; ROLE_UNKNOWN = none
+	Scope       *Scope // nil = all that the role allows
+	// Until is when the principal's key or token ends; zero = it doesn't. A door with long connections ends them then.
+	Until time.Time
+}
+
+// Scope narrows what a role allows.
+type Scope struct {
+	Models     []string // names, or patterns such as org/*; empty = every model
+	Operations []string // names of rpcs; empty = every one that the role allows. Infer covers InferStream
+}
+
+// May tells whether the principal's role covers what an operation needs. Roles rise from infer over read and operate to admin; a peer is
+// another host and covers nothing of these. Nobody may do what names no role: it would be open to all by mistake.
+func (p Principal) May(role Role) bool {
+	switch {
+	case p.Role == Role_ROLE_UNKNOWN || role == Role_ROLE_UNKNOWN:
+		return false
+	case p.Role == Role_PEER || role == Role_PEER:
+		return p.Role == role
+	}
+	return p.Role >= role
+}
+
+// Allows tells whether the principal may run an operation on a model, by the model's own name; empty = on none, or it isn't known yet. It is
+// the one place that decides: every door calls it, through Authorize for the operation and again once the model is known. The error is
+// Unauthenticated for a caller without a key, because a key can change the answer, and else PermissionDenied.
+func (p Principal) Allows(o Operation, model string) error {
+	if !p.May(o.Role) {
+		return p.lacks(o)
+	}
+	if s := p.Scope; s != nil {
+		if len(s.Operations) > 0 && !slices.Contains(s.Operations, strings.TrimSuffix(o.Name, "Stream")) {
+			return Errorf(PermissionDenied, o.Name, "%s may run only %s", p.who(), strings.Join(s.Operations, ", ")).WithHint("use a key whose operations name it")
+		}
+		if model != "" && !s.Has(model) {
+			return Errorf(PermissionDenied, "model "+model, "%s may use only %s", p.who(), strings.Join(s.Models, ", ")).WithHint("use a key whose models name it")
+		}
+	}
+	return nil
+}
+
+// lacks says what a principal's role doesn't cover.
+func (p Principal) lacks(o Operation) *Error {
+	if p.Name == "" && p.Fingerprint == "" {
+		return Errorf(Unauthenticated, o.Name, "it needs the role %s, and a request without a known key has %s here", roleName(o.Role), roleName(p.Role)).
+			WithHint("send Authorization: Bearer KEY; data_dir/operator.key holds the operator's key, modelops keys add makes others")
+	}
+	return Errorf(PermissionDenied, o.Name, "it needs the role %s, %s has %s", roleName(o.Role), p.who(), roleName(p.Role)).WithHint("use a key with that role")
+}
+
+// who names the principal in refusals.
+func (p Principal) who() string {
+	return "the caller " + cmp.Or(p.Name, p.Fingerprint, "without a key")
+}
+
+// Has tells whether a model, by its own name, is in the scope. A nil scope has every model.
+func (s *Scope) Has(model string) bool {
+	return s == nil || len(s.Models) == 0 || slices.ContainsFunc(s.Models, func(pattern string) bool { return fits(pattern, model) })
+}
+
+// fits compares a name with a pattern whose * stands for any text, slashes too.
+func fits(pattern, name string) bool {
+	head, rest, starred := strings.Cut(pattern, "*")
+	if !starred {
+		return pattern == name
+	}
+	name, ok := strings.CutPrefix(name, head)
+	if !ok {
+		return false
+	}
+	parts := strings.Split(rest, "*")
+	last := parts[len(parts)-1]
+	for _, part := range parts[:len(parts)-1] {
+		i := strings.Index(name, part)
+		if i < 0 {
+			return false
+		}
+		name = name[i+len(part):]
+	}
+	return strings.HasSuffix(name, last)
+}
+
+func roleName(r Role) string {
+	if r == Role_ROLE_UNKNOWN {
+		return "none"
+	}
+	return strings.ToLower(r.String())
+}
+
+// Credentials are what a request carries to prove its sender.
+type Credentials struct {
+	Key string // of the API, or a bearer token; empty when the request has none
+	// Peer is the other end of the connection; invalid = not known, which never counts as this machine.
+	Peer netip.Addr
+	// Header is the request's, for what a proxy in front of us says of the sender; nil = the door has none.
+	Header interface{ Get(name string) string }
+}
+
+// CredentialsIn takes the credentials out of a request's header and the address of its connection, such as 127.0.0.1:5123.
+func CredentialsIn(header interface{ Get(name string) string }, remote string) Credentials {
+	c := Credentials{Key: KeyIn(header.Get("Authorization"), cmp.Or(header.Get("X-Api-Key"), header.Get("Api-Key"))), Header: header}
+	if at, err := netip.ParseAddrPort(remote); err == nil {
+		c.Peer = at.Addr().Unmap()
+	}
+	return c
+}
+
+// Authenticate finds the principal of credentials. The errors are Unauthenticated, and Unavailable when it can't be known now.
+type Authenticate func(context.Context, Credentials) (Principal, error)
+
+// Authorize finds the principal of credentials and checks that it may run an operation. The errors are Unauthenticated and PermissionDenied, and
+// Unavailable when it can't be known now.
+func (a Authenticate) Authorize(ctx context.Context, o Operation, c Credentials) (Principal, error) {
+	p, err := a.Of(ctx, c)
+	if err == nil {
+		err = p.Allows(o, "")
+	}
+	return p, err
+}
+
+// AuthorizeInference is Authorize for a request to an engine.
+func (a Authenticate) AuthorizeInference(ctx context.Context, c Credentials) (Principal, error) {
+	return a.Authorize(ctx, inference, c)
+}
+
+// Of is the principal of credentials. A nil Authenticate gives an anonymous admin: it is for tests of what isn't about callers.
+func (a Authenticate) Of(ctx context.Context, c Credentials) (Principal, error) {
+	if a == nil {
+		return Principal{Role: Role_ADMIN}, nil
+	}
+	return a(ctx, c)
+}
