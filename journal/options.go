@@ -17,6 +17,8 @@ type Options struct {
 	ListenHost string // loopback address for NATS clients; empty = 127.0.0.1
 	Port       int    // port for NATS clients: 0 = pick, -1 = no listener
 
+	MaxConnections int // connections of NATS clients; 0 = the server's own limit
+
 	MinFree    uint64 // bytes of disk below which decisions are refused; 0 = 64 MiB
 	MaxPayload int32  // bytes of the largest message; 0 = 8 MiB
 	ReadOnly   bool   // open a damaged journal for reading: no appends, no snapshots, no byte changed

@@ -22,6 +22,8 @@ const (
 	bridgeUser = "modelops" // of the other in-process connections: all but writing decisions
 	guestUser  = "client"   // every client of the loopback listener
 
+	ownConnections = 16 // the server counts in-process connections too
+
 	startLimit    = 20 * time.Second // a start after kill -9 reads all blocks
 	reconnectWait = 50 * time.Millisecond
 )
@@ -41,6 +43,9 @@ func (j *Journal) serverOptions(storeDir string, port int) *server.Options {
 			{Username: guestUser, Password: rand.Text(), Permissions: guestPermissions()},
 		},
 		NoAuthUser: guestUser,
+	}
+	if j.o.MaxConnections > 0 {
+		o.MaxConn = j.o.MaxConnections + ownConnections
 	}
 	switch port {
 	case 0:

@@ -31,15 +31,16 @@ type Config struct {
 
 // Server says where the host listens. Port 0 picks a free port.
 type Server struct {
-	Bind         string        `yaml:"bind" jsonschema_description:"Loopback address to listen on."`
-	ZMQPort      int           `yaml:"zmq_port" jsonschema:"minimum=0,maximum=65535" jsonschema_description:"Legacy ZeroMQ requests. 0 picks a free port."`
-	GRPCPort     int           `yaml:"grpc_port" jsonschema:"minimum=0,maximum=65535" jsonschema_description:"gRPC. 0 picks a free port."`
-	RESTPort     int           `yaml:"rest_port" jsonschema:"minimum=0,maximum=65535" jsonschema_description:"REST, the OpenAI API and metrics. 0 picks a free port."`
-	NATSPort     int           `yaml:"nats_port" jsonschema:"minimum=0,maximum=65535" jsonschema_description:"Embedded NATS server. 0 picks a free port."`
-	MaxWorkers   int           `yaml:"max_workers" jsonschema:"minimum=1,maximum=4096" jsonschema_description:"Legacy requests that are answered at the same time."`
-	MaxBodyMB    int           `yaml:"max_body_mb" jsonschema:"minimum=1,maximum=4096" jsonschema_description:"Largest request body, MiB."`
-	DrainTimeout time.Duration `yaml:"drain_timeout" min:"0s" max:"24h" jsonschema_description:"How long running requests may take to end when the server stops."`
-	RequireKey   bool          `yaml:"require_key" jsonschema_description:"Whether requests without an API key are refused."`
+	Bind           string        `yaml:"bind" jsonschema_description:"Loopback address to listen on."`
+	ZMQPort        int           `yaml:"zmq_port" jsonschema:"minimum=0,maximum=65535" jsonschema_description:"Legacy ZeroMQ requests. 0 picks a free port."`
+	GRPCPort       int           `yaml:"grpc_port" jsonschema:"minimum=0,maximum=65535" jsonschema_description:"gRPC. 0 picks a free port."`
+	RESTPort       int           `yaml:"rest_port" jsonschema:"minimum=0,maximum=65535" jsonschema_description:"REST, the OpenAI API and metrics. 0 picks a free port."`
+	NATSPort       int           `yaml:"nats_port" jsonschema:"minimum=0,maximum=65535" jsonschema_description:"Embedded NATS server. 0 picks a free port."`
+	MaxWorkers     int           `yaml:"max_workers" jsonschema:"minimum=1,maximum=4096" jsonschema_description:"Legacy requests that are answered at the same time."`
+	MaxBodyMB      int           `yaml:"max_body_mb" jsonschema:"minimum=1,maximum=4096" jsonschema_description:"Largest request body, MiB."`
+	DrainTimeout   time.Duration `yaml:"drain_timeout" min:"0s" max:"24h" jsonschema_description:"How long running requests may take to end when the server stops."`
+	MaxConnections int           `yaml:"max_connections" jsonschema:"minimum=0,maximum=1048576" jsonschema_description:"Connections of callers at each of the doors HTTP, gRPC and NATS. 0 is as many as the limit on open files lets through."`
+	RequireKey     bool          `yaml:"require_key" jsonschema_description:"Whether requests without an API key are refused."`
 }
 
 // Key is a caller's API key. The key itself is not kept: after Load, SHA256 is set and Key is empty.

@@ -1,7 +1,9 @@
 package openai
 
 import (
+	"context"
 	"log/slog"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -48,6 +50,8 @@ type Options struct {
 	Batching func(model string) Batching
 	Observe  Observer
 	Log      *slog.Logger
+	// Dial connects to workers; nil = no bound on how many connections there are.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // API answers the inference routes and the list of models. It serves until Close.
@@ -88,10 +92,14 @@ func New(o Options) *API {
 		a.log = slog.New(slog.DiscardHandler)
 	}
 	a.workers = newWorkers(a.liveURLs)
+	a.workers.dial = o.Dial
 	a.batches = newBatches(a.fly)
 	a.buffers.New = func() any { b := make([]byte, 32<<10); return &b }
 	return a
 }
+
+// CloseIdle closes the connections to workers that wait for a next request.
+func (a *API) CloseIdle() { a.workers.closeIdle() }
 
 // Close drops the idle connections to all workers.
 func (a *API) Close() { a.workers.close() }

@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"net/url"
@@ -28,6 +29,7 @@ type workers struct {
 	mu    sync.RWMutex
 	byURL map[string]*worker
 	live  func() map[string]bool
+	dial  func(ctx context.Context, network, address string) (net.Conn, error) // nil = one of our own
 }
 
 func newWorkers(live func() map[string]bool) *workers {
@@ -59,9 +61,27 @@ func (ws *workers) at(base string) (*worker, error) {
 			delete(ws.byURL, known)
 		}
 	}
-	w = &worker{base: u, transport: newTransport(isLocal(u.Hostname()))}
+	w = &worker{base: u, transport: ws.transport(isLocal(u.Hostname()))}
 	ws.byURL[base] = w
 	return w, nil
+}
+
+// transport is a worker's, over the workers' dialer.
+func (ws *workers) transport(local bool) *http.Transport {
+	t := newTransport(local)
+	if ws.dial != nil {
+		t.DialContext = ws.dial
+	}
+	return t
+}
+
+// closeIdle closes the connections that wait for a next request.
+func (ws *workers) closeIdle() {
+	ws.mu.RLock()
+	defer ws.mu.RUnlock()
+	for _, w := range ws.byURL {
+		w.transport.CloseIdleConnections()
+	}
 }
 
 func (ws *workers) close() {

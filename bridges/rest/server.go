@@ -66,7 +66,7 @@ func New(o Options) (*Server, error) {
 		s.pages["/metrics"] = o.Metrics.ServeHTTP
 	}
 	// No WriteTimeout: answers stream as long as they take. The inference API bounds each write of its own.
-	s.http = &http.Server{Handler: s, ReadHeaderTimeout: headerTime, MaxHeaderBytes: headerBytes, IdleTimeout: idleTime,
+	s.http = &http.Server{Handler: s, ReadHeaderTimeout: headerTime, MaxHeaderBytes: headerBytes, IdleTimeout: idleTime, ConnState: noteIdle,
 		ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug)}
 	return s, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -27,6 +28,11 @@ func NewClient() *Client {
 		Proxy:               http.ProxyFromEnvironment, // never for loopback
 		MaxIdleConnsPerHost: idlePerWorker, IdleConnTimeout: 90 * time.Second, DisableCompression: true, TLSHandshakeTimeout: 10 * time.Second,
 	}}
+}
+
+// DialWith has dial make the client's connections from now on. It is called before the first request.
+func (c *Client) DialWith(dial func(ctx context.Context, network, address string) (net.Conn, error)) {
+	c.transport.DialContext = dial
 }
 
 // Close ends the idle connections.

@@ -43,6 +43,8 @@ type daemon struct {
 	devices    []gpu.Devices
 	runtime    *runtime.Runtime
 	client     *runtime.Client
+	outward    *outward
+	most       int // connections at each door, and to workers
 
 	authenticate messages.Authenticate // by the operator's credential, else by the configuration in force
 
@@ -78,6 +80,7 @@ func (d *daemon) config() *config.Config { return d.current.Load() }
 func launch(ctx context.Context, cfg *config.Config, reread func() (*config.Config, error), log *slog.Logger, see opener) (*daemon, error) {
 	d := &daemon{cfg: cfg, reread: reread, host: cfg.Host, bootID: uuid.NewString(), log: log, metrics: telemetry.New(buildVersion(), cfg.Host), seeDevices: see}
 	d.current.Store(cfg)
+	d.most = maxConnections(cfg, log)
 	d.view = view.New(view.Options{First: uint64(time.Now().UnixMicro()), Listen: d.changed})
 	d.life, d.endLife = context.WithCancelCause(context.Background())
 	for _, step := range []func(context.Context) error{d.openJournal, d.openWorld, d.plant, d.recoverActors, d.openEdges, d.announce} {

@@ -33,7 +33,7 @@ func (d *daemon) openJournal(ctx context.Context) error {
 		return d.config().Authenticate(ctx, c)
 	})
 	j, err := journal.Open(ctx, journal.Options{Dir: d.cfg.Journal.Dir, Host: d.host, BootID: d.bootID, ListenHost: d.cfg.Server.Bind,
-		Port: d.cfg.Server.NATSPort, MinFree: uint64(d.cfg.Journal.MinFreeMB) * messages.MiB, Log: d.log, Observe: d.metrics.ObserveAppend})
+		Port: d.cfg.Server.NATSPort, MinFree: uint64(d.cfg.Journal.MinFreeMB) * messages.MiB, MaxConnections: d.most, Log: d.log, Observe: d.metrics.ObserveAppend})
 	if err != nil {
 		return err
 	}
@@ -71,6 +71,9 @@ func (d *daemon) openWorld(ctx context.Context) error {
 		o.WorkerArgs = strings.Fields(args)
 	}
 	d.runtime, d.client = runtime.New(o), runtime.NewClient()
+	d.outward = newOutward(d.most)
+	d.outward.onFull(d.client.Close)
+	d.client.DialWith(d.outward.Dial)
 	d.later(func(context.Context) error { d.client.Close(); return nil })
 	return nil
 }
@@ -92,13 +95,14 @@ func (d *daemon) openGRPC() error {
 		return err
 	}
 	d.grpc = grpcapi.New(grpcapi.Options{Gateway: d.gateway, Operations: d.control, Authenticate: d.authenticate, Log: d.log, Observe: d.metrics.Told("grpc")})
-	d.grpc.Start(l)
+	d.grpc.Start(newDoor(l, d.most, nil, d.log))
 	d.later(d.grpc.Stop)
 	return nil
 }
 
 func (d *daemon) openHTTP() error {
-	d.openai = openai.New(openai.Options{Gateway: d.gateway, Authenticate: d.authenticate, MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Batching: d.batching, Observe: d.metrics, Log: d.log})
+	d.openai = openai.New(openai.Options{Gateway: d.gateway, Authenticate: d.authenticate, MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Batching: d.batching, Observe: d.metrics, Log: d.log, Dial: d.outward.Dial})
+	d.outward.onFull(d.openai.CloseIdle)
 	d.later(func(context.Context) error { d.openai.Close(); return nil })
 	server, err := rest.New(rest.Options{OpenAI: d.openai, Gateway: d.gateway, Operations: d.control, Authenticate: d.authenticate,
 		Metrics: d.metrics.Handler(d.refresh), Version: buildVersion(), Log: d.log, Observe: d.metrics.ToldHTTP})
@@ -109,7 +113,7 @@ func (d *daemon) openHTTP() error {
 	if err != nil {
 		return err
 	}
-	server.Start(l)
+	server.Start(newDoor(l, d.most, fullHTTP, d.log))
 	d.rest = server
 	d.later(server.Stop)
 	return nil
