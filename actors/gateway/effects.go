@@ -94,4 +94,6 @@ type Options struct {
 	// JournalError tells what is wrong with the journal; may be nil.
 	JournalError func() error
 	APIKey       func(spec *messages.ModelSpec) string
+	// Address fills in the variables of a worker's journaled address, for a request that is about to connect; may be nil.
+	Address func(model, url string) string
 }

@@ -74,6 +74,9 @@ func (g *Gateway) grant(l *lockedPool, ticket uint64, caller messages.Caller, tr
 	}
 	h := &held{g: g, l: l, ticket: ticket, caller: caller, trial: try,
 		grant: messages.Grant{Actor: e.ID(), Model: l.name, Replica: v.Name, Upstream: upstream, URL: strings.TrimSuffix(v.GetWorker().GetUrl(), "/")}}
+	if g.o.Address != nil && strings.Contains(h.grant.URL, "${") {
+		h.grant.URL = g.o.Address(v.Name, h.grant.URL)
+	}
 	if g.o.APIKey != nil {
 		h.grant.APIKey = g.o.APIKey(v.Spec)
 	}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -51,11 +52,15 @@ func (k *checker) model(name string, m *Model) {
 	k.replicas(m, at, wrong)
 	k.groups(name, *m)
 	for i, kv := range m.Env {
-		if name, _, ok := strings.Cut(kv, "="); (!ok || name == "") && !k.broken(index(joined(at, "env"), i)) {
-			k.add(k.root.walk("models", "declare", at[2], "env").item(i), index(joined(at, "env"), i), "has no name with =", "NAME=value")
+		name, _, given := strings.Cut(kv, "=")
+		if (name == "" || !given && !variableName.MatchString(name)) && !k.broken(index(joined(at, "env"), i)) {
+			k.add(k.root.walk("models", "declare", at[2], "env").item(i), index(joined(at, "env"), i), "has no name with =",
+				"NAME=value, or NAME for the value that modelops itself was started with")
 		}
 	}
 }
+
+var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // runsWithout: llama.cpp can be told its model by arguments, and ollama has one address for all models.
 func (m Model) runsWithout() bool {

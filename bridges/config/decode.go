@@ -13,6 +13,7 @@ type decoder struct {
 	vars     map[string]string
 	macros   *node // texts by name, raw
 	lenient  bool  // another host's view: its variables are unknown here and don't count
+	written  bool  // ${VAR} stays in the words of a model; macros are filled in
 	unknown  bool  // a lenient decode met such a variable, so the view is not whole
 	inModel  bool  // the model's words ${PORT} and the macros are known
 	origins  map[string]origin

@@ -92,6 +92,9 @@ func (d *decoder) lookup(n *node, word, dotted, path string, depth int) (string,
 			return text, found
 		}
 	}
+	if d.written && d.inModel {
+		return "", kept
+	}
 	if val, ok := d.vars[word]; ok {
 		d.learn(word, val)
 		return val, found

@@ -22,7 +22,7 @@ type Setting struct {
 // empty values that aren't set.
 func (c *Config) Explain() []Setting {
 	e := explainer{c: c}
-	e.section(reflect.ValueOf(*c), "")
+	e.section(reflect.ValueOf(c.shown()), "")
 	return e.settings
 }
 

@@ -43,8 +43,9 @@ func (c *Config) ModelRevision(name string) string {
 		Engine       any
 		Dtype        string
 		Quantization bool
-		Sleeps       bool `json:",omitempty"` // the engine is started ready for it
-	}{m.process(), engine, c.Models.DefaultDtype, c.Models.Quantization, m.Sleep > 0})
+		Sleeps       bool     `json:",omitempty"` // the engine is started ready for it
+		Inherited    []string `json:",omitempty"`
+	}{m.process(), engine, c.Models.DefaultDtype, c.Models.Quantization, m.Sleep > 0, c.inherited[name]})
 }
 
 // process is what of a model its worker is started with.

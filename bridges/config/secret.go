@@ -2,6 +2,7 @@ package config
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -20,9 +21,21 @@ var (
 	userInfo    = regexp.MustCompile(`(://)[^/@\s]+@`)
 )
 
+// onlyName is a text that names a variable and tells nothing of its value.
+var onlyName = regexp.MustCompile(`^["']?\$\{[A-Za-z_][A-Za-z0-9_.-]*\}["']?$`)
+
+// hiddenUnlessNamed hides a secret, and shows the name of the variable that holds it.
+func hiddenUnlessNamed(value string) string {
+	if onlyName.MatchString(value) {
+		return value
+	}
+	return hidden
+}
+
 // without hides the texts that are known to be secrets.
 func without(text string, secrets []string) string {
-	for _, s := range secrets {
+	// The longest first: a secret that begins another one would leave the other's rest.
+	for _, s := range slices.SortedFunc(slices.Values(secrets), func(a, b string) int { return len(b) - len(a) }) {
 		text = strings.ReplaceAll(text, s, hidden)
 	}
 	return text
@@ -30,7 +43,10 @@ func without(text string, secrets []string) string {
 
 // redacted hides also what only looks like a secret.
 func redacted(text string, secrets []string) string {
-	text = secretOption.ReplaceAllString(without(text, secrets), "${1}"+hidden)
+	text = secretOption.ReplaceAllStringFunc(without(text, secrets), func(whole string) string {
+		m := secretOption.FindStringSubmatch(whole)
+		return m[1] + hiddenUnlessNamed(m[2])
+	})
 	return userInfo.ReplaceAllString(text, "${1}"+hidden+"@")
 }
 
@@ -39,11 +55,11 @@ func redactedList(items, secrets []string) []string {
 	out := make([]string, len(items))
 	for i, item := range items {
 		if i > 0 && secretFlag.MatchString(items[i-1]) {
-			out[i] = hidden
+			out[i] = hiddenUnlessNamed(item)
 			continue
 		}
-		if name, _, ok := strings.Cut(item, "="); ok && secretName.MatchString(name) {
-			out[i] = name + "=" + hidden
+		if name, value, ok := strings.Cut(item, "="); ok && secretName.MatchString(name) {
+			out[i] = name + "=" + hiddenUnlessNamed(value)
 			continue
 		}
 		out[i] = redacted(item, secrets)

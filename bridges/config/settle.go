@@ -24,6 +24,7 @@ func (c *Config) settle(d *decoder, root *node, folder string) {
 	ck.engines()
 	ck.queue()
 	ck.keys()
+	c.keepWords(d, root, folder)
 	c.rooted(folder)
 	ck.models()
 	if len(d.problems) > 0 {

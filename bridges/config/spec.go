@@ -20,7 +20,9 @@ func (c *Config) Specs() []*messages.ModelSpec {
 	return out
 }
 
+// declared is a declaration as it is journaled: without the values of variables and without secrets.
 func (c *Config) declared(name string, m Model) *messages.ModelSpec {
+	m = c.asWritten(name, m)
 	url := m.URL
 	if m.Proxy != "" {
 		url = m.Proxy
@@ -69,6 +71,7 @@ func (c *Config) SpecOf(name, path string, shards int) (*messages.ModelSpec, err
 	}
 	m.Path, m.Shards = abs, max(shards, 1)
 	spec := c.declared(name, m)
+	spec.Path = abs
 	spec.DeclaredBy = messages.DeclaredByAPI
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s|%s|%s|%d", spec.Revision, m.Runtime, abs, m.Shards))
 	spec.Revision = hex.EncodeToString(sum[:8])

@@ -24,9 +24,12 @@ type Config struct {
 	Batch      Batch      `yaml:"batch"`
 	Log        Log        `yaml:"log"`
 
-	origins map[string]origin // by key path; a path that is missing has its default
-	notices []string
-	secrets []string // texts that came from variables and must not be shown
+	origins   map[string]origin // by key path; a path that is missing has its default
+	notices   []string
+	secrets   []string            // texts that came from variables and must not be shown
+	inherited map[string][]string // variables that models get from our environment, NAME=value
+	written   map[string]words    // how the declarations of models were written, by name
+	sealed    map[string][]string // secrets that stand in them, by name
 }
 
 // Server says where the host listens. Port 0 picks a free port.
@@ -104,7 +107,7 @@ type Model struct {
 	URL     string `yaml:"url" jsonschema_description:"Address of a remote OpenAI-compatible server, or of this model's ollama."`
 	// APIKeyEnv names a variable; the key itself never stands in a configuration.
 	APIKeyEnv string   `yaml:"api_key_env" jsonschema_description:"Name of the variable that holds the remote server's key."`
-	Env       []string `yaml:"env" jsonschema_description:"NAME=value for the process."`
+	Env       []string `yaml:"env" jsonschema_description:"NAME=value for the process; NAME alone passes on the value that modelops was started with."`
 	Args      []string `yaml:"args" jsonschema_description:"Further arguments for the engine."`
 	// CheckEndpoint is a path such as /health, or "none": ready as soon as the process runs.
 	CheckEndpoint      string        `yaml:"checkEndpoint" jsonschema_description:"Path that answers 200 when the model is ready, or none."`
@@ -143,6 +146,7 @@ type Replicas struct {
 
 // Runtimes are the engines of this host.
 type Runtimes struct {
+	PassEnv      []string     `yaml:"pass_env" json:"PassEnv,omitempty" jsonschema_description:"Further variables of modelops' own environment that every model's process gets. A name that ends in * is a prefix."`
 	LlamaCpp     LlamaCpp     `yaml:"llama_cpp"`
 	Embedded     Embedded     `yaml:"embedded"`
 	VLLM         VLLM         `yaml:"vllm"`

@@ -14,7 +14,7 @@ import (
 
 // View shows the effective configuration as YAML. Secrets are hidden; without secrets it is a configuration of the same revision.
 func (c *Config) View() (*messages.ConfigView, error) {
-	text, err := yaml.Marshal((&explainer{c: c}).document(reflect.ValueOf(*c), ""))
+	text, err := yaml.Marshal((&explainer{c: c}).document(reflect.ValueOf(c.shown()), ""))
 	return &messages.ConfigView{Revision: c.Revision(), Yaml: string(text)}, err
 }
 

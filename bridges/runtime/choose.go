@@ -20,6 +20,7 @@ const embeddedLimit = 64 * messages.MiB
 // config.json and *.safetensors to vllm, else to transformers; a ggml-*.bin file to whisper.cpp. ModelLoadError names what
 // was tried.
 func (r *Runtime) Choose(spec *messages.ModelSpec) (string, error) {
+	spec = r.resolved(spec)
 	switch {
 	case spec.Runtime != "":
 		return spec.Runtime, nil

@@ -9,11 +9,12 @@ import (
 
 func TestWorkersEnvironment(t *testing.T) {
 	r := New(Options{
-		LogDir: t.TempDir(), Env: newEnviron("FAKE=serve:fake", "MODELOPS_API_KEY=secret", "WHERE=here"),
+		LogDir: t.TempDir(), Env: newEnviron("FAKE=serve:fake", "MODELOPS_API_KEY=secret", "WHERE=here", "ALICE_KEY=canary", "NAMED_TOKEN=named",
+			"HF_TOKEN=canary", "HF_HOME=/hf", "LLAMA_API_KEY=canary", "CUDA_HOME=/cuda", "NOBODY=x"), PassEnv: []string{"FAKE"},
 		DeviceEnv: func(p *messages.Placement) []string { return []string{"CUDA_VISIBLE_DEVICES=uuid-of-" + p.Gpu()} },
 	})
 	spec := fakeSpec()
-	spec.Env = []string{"A=${env.WHERE} ${MODEL_ID}", "WHERE=there"}
+	spec.Env = []string{"A=${env.WHERE} ${MODEL_ID}", "WHERE=there", "NAMED_TOKEN", "ABSENT"}
 	n := nonce(t)
 	w, err := r.Start(t.Context(), spec, &messages.Placement{Shares: []*messages.Share{{Gpu: "gpu/h/gpu0"}}}, n)
 	if err != nil {
@@ -27,6 +28,10 @@ func TestWorkersEnvironment(t *testing.T) {
 	want := environment{
 		"A": "here fake", "WHERE": "there", "CUDA_VISIBLE_DEVICES": "uuid-of-gpu/h/gpu0",
 		"MODELOPS_NONCE": n, modelVar: "fake", "MODELOPS_LOG": w.LogPath, urlVar: w.Url, "MODELOPS_API_KEY": "",
+		"NAMED_TOKEN": "named", "ALICE_KEY": "", "HF_TOKEN": "", "LLAMA_API_KEY": "", "HF_HOME": "/hf", "CUDA_HOME": "/cuda", "NOBODY": "",
+	}
+	if _, set := env["ABSENT"]; set {
+		t.Error("a variable that modelops doesn't have is passed on")
 	}
 	for name, value := range want {
 		if env[name] != value {

@@ -29,6 +29,9 @@ func TestMain(m *testing.M) {
 	if mode := os.Getenv("FAKE"); mode != "" {
 		os.Exit(fake(mode))
 	}
+	if os.Getenv("MODELOPS_MODEL") != "" { // a worker that isn't told its part must not run the tests, which start workers
+		os.Exit(3)
+	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -139,7 +142,7 @@ func parent(port string) int {
 
 // startAndDie is a coordinator that starts a worker and is lost.
 func startAndDie() int {
-	r := New(Options{LogDir: os.Getenv("LOGS"), Env: newEnviron("FAKE=" + os.Getenv("NEXT"))})
+	r := New(Options{LogDir: os.Getenv("LOGS"), Env: newEnviron("FAKE=" + os.Getenv("NEXT")), PassEnv: []string{"FAKE"}})
 	w, err := r.Start(context.Background(), fakeSpec(), nil, os.Getenv("NONCE"))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -158,7 +161,7 @@ func fakeSpec() *messages.ModelSpec {
 // newRuntime makes a Runtime whose workers play mode.
 func newRuntime(t *testing.T, mode string) *Runtime {
 	t.Helper()
-	return New(Options{LogDir: t.TempDir(), Env: newEnviron("FAKE=" + mode), StopGrace: 2 * time.Second})
+	return New(Options{LogDir: t.TempDir(), Env: newEnviron("FAKE=" + mode), PassEnv: []string{"FAKE"}, StopGrace: 2 * time.Second})
 }
 
 // start starts a worker and sees to its end.

@@ -28,6 +28,7 @@ func (r *Runtime) proven(spec *messages.ModelSpec, w *messages.Worker) error {
 
 // Healthy asks a worker whether it can work: it must prove itself and its check endpoint must answer 200.
 func (r *Runtime) Healthy(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) error {
+	spec = r.resolved(spec)
 	k, err := r.kindOf(spec)
 	if err != nil {
 		return err

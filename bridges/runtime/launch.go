@@ -145,11 +145,11 @@ func (k kind) argv(spec *messages.ModelSpec, m macros) ([]string, error) {
 	return append(argv, more...), err
 }
 
-// workerEnv is what we inherited without our own variables, then the device's, the engine's and the model's. Later ones win.
+// workerEnv is what a worker inherits of our environment, then the device's, the engine's and the model's. Later ones win.
 func (r *Runtime) workerEnv(k kind, spec *messages.ModelSpec, placement *messages.Placement, m macros) ([]string, error) {
 	env := environment{}
 	for name, value := range r.env {
-		if !strings.HasPrefix(name, "MODELOPS_") {
+		if r.inherits(name) {
 			env[name] = value
 		}
 	}
@@ -162,6 +162,11 @@ func (r *Runtime) workerEnv(k kind, spec *messages.ModelSpec, placement *message
 	pairs, err := m.expandAll(spec.Env)
 	if err != nil {
 		return nil, err
+	}
+	for _, name := range pairs {
+		if value, set := r.env[name]; set && !strings.Contains(name, "=") {
+			env[name] = value
+		}
 	}
 	maps.Copy(env, newEnvironment(pairs))
 	out := make([]string, 0, len(env))

@@ -42,6 +42,7 @@ func (r *Runtime) Need(ctx context.Context, spec *messages.ModelSpec) (uint64, e
 // their size. It is 0 for remote models and for commands whose file isn't known. ModelLoadError when the file can't be
 // read or is malformed, or the runtime is unknown.
 func (r *Runtime) Estimate(ctx context.Context, spec *messages.ModelSpec) (Estimate, error) {
+	spec = r.resolved(spec)
 	k, err := r.kindOf(spec)
 	if err != nil {
 		return Estimate{}, err
@@ -73,7 +74,7 @@ func (r *Runtime) Estimate(ctx context.Context, spec *messages.ModelSpec) (Estim
 
 // attachedSize asks the server that holds the model how large its files are.
 func (r *Runtime) attachedSize(ctx context.Context, k kind, spec *messages.ModelSpec) (Estimate, error) {
-	w, err := r.attach(k, spec, "")
+	w, err := r.attach(k, spec, spec, "")
 	if err != nil {
 		return Estimate{}, err
 	}

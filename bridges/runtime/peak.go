@@ -14,6 +14,7 @@ import (
 // the options measure a device, which remembers no peak, it is what they hold now; the caller keeps the largest. Of an
 // attached server it is what that says of the model, and 0 of a remote one.
 func (r *Runtime) Peak(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) (uint64, error) {
+	spec = r.resolved(spec)
 	now, err := r.Used(ctx, spec, w)
 	if err != nil || w.Remote || !r.ram {
 		return now, err
@@ -24,6 +25,7 @@ func (r *Runtime) Peak(ctx context.Context, spec *messages.ModelSpec, w *message
 
 // Used is the memory in bytes that the worker and its children hold at this moment.
 func (r *Runtime) Used(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) (uint64, error) {
+	spec = r.resolved(spec)
 	if !w.Remote {
 		return r.o.Measure(w.Pid)
 	}

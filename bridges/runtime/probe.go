@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -45,9 +46,9 @@ func (r *Runtime) ask(ctx context.Context, spec *messages.ModelSpec, w *messages
 
 // exchange sends one request to the worker; ctx alone bounds it. Only remote workers are given the api key.
 func (r *Runtime) exchange(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker, method, path, body string) answer {
-	req, err := http.NewRequestWithContext(ctx, method, w.Url+path, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, r.Address(spec.GetName(), w.Url)+path, strings.NewReader(body))
 	if err != nil {
-		return answer{err: err}
+		return answer{err: withoutURL(err)}
 	}
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
@@ -63,7 +64,7 @@ func (r *Runtime) exchange(ctx context.Context, spec *messages.ModelSpec, w *mes
 	}
 	res, err := r.probes.Do(req)
 	if err != nil {
-		return answer{err: err}
+		return answer{err: withoutURL(err)}
 	}
 	defer res.Body.Close()
 	said, err := io.ReadAll(io.LimitReader(res.Body, probeBytes))
@@ -113,4 +114,13 @@ func (r *Runtime) slotsOf(ctx context.Context, k kind, spec *messages.ModelSpec,
 		}
 	}
 	return r.slots(k, spec)
+}
+
+// withoutURL drops the address from an error of net/http, which may hold secrets. Who reports the error names the declared address.
+func withoutURL(err error) error {
+	var e *url.Error
+	if errors.As(err, &e) {
+		return e.Err
+	}
+	return err
 }

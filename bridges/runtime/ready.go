@@ -43,6 +43,7 @@ func (e *ExitError) LogTail() []string { return e.Exit.LogTail }
 // each 20 MB. Progress that the engine reports, reads and growth restart that time. All failures but the end of ctx are
 // ModelLoadError, with the worker's last lines; OutOfMemory tells those by lack of memory.
 func (r *Runtime) AwaitReady(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) (measured uint64, slots uint32, err error) {
+	spec = r.resolved(spec)
 	ready, err := r.awaitReady(ctx, spec, w)
 	return ready.bytes, ready.slots, withLog(err, w)
 }

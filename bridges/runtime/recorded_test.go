@@ -122,7 +122,7 @@ func recordedEngine(t *testing.T, engine, name string) (*Runtime, *messages.Mode
 	t.Helper()
 	program := writeScript(t)
 	r := New(Options{
-		LogDir: t.TempDir(), Env: newEnviron("FAKE=recorded:" + recorded(t, name)), StopGrace: 2 * time.Second,
+		LogDir: t.TempDir(), Env: newEnviron("FAKE=recorded:" + recorded(t, name)), PassEnv: []string{"FAKE"}, StopGrace: 2 * time.Second,
 		LlamaServer: program, VLLM: program, Transformers: program, WhisperServer: program,
 	})
 	folder := t.TempDir()

@@ -21,8 +21,10 @@ type Options struct {
 	WhisperServer string // path or name of whisper-server [whisper-server, from PATH]
 	OllamaURL     string // where ollama answers, for models that don't say [http://127.0.0.1:11434]
 	LogDir        string // one folder a model below it [a folder in the temporary directory]
-	// Env is what workers inherit, NAME=value. Variables that begin with MODELOPS_ are not passed on. [os.Environ()]
-	Env       []string
+	// Env is our environment, NAME=value: workers inherit an allow-list of it and what their declarations name. [os.Environ()]
+	Env []string
+	// PassEnv are further names that every worker inherits; one that ends in * is a prefix. [none]
+	PassEnv   []string
 	Log       *slog.Logger  // [discard]
 	Threads   uint32        // threads a worker where the model doesn't say [the engine's own default]
 	Slots     uint32        // parallel requests a worker where the model doesn't say [4]
@@ -34,6 +36,8 @@ type Options struct {
 	// DeviceEnv tells the environment that binds a worker to the devices of its placement: for CUDA
 	// CUDA_VISIBLE_DEVICES=UUID,UUID in the order of the shares. [nothing]
 	DeviceEnv func(p *messages.Placement) []string
+	// Secret is the N-th secret that stands in a model's declaration in force, "" when there is none; may be nil.
+	Secret func(model string, n int) string
 	// WorkerArgs are added to the embedded engine's command, for tests that want it slow.
 	WorkerArgs []string
 	// Processes starts and stops the workers. [one of its own]

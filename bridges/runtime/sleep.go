@@ -18,6 +18,7 @@ const (
 // CanSleep tells whether the model's engine can give its memory back and stay: vllm and llama.cpp when the model declares sleep, or has
 // --enable-sleep-mode or --sleep-idle-seconds among its arguments.
 func (r *Runtime) CanSleep(spec *messages.ModelSpec) bool {
+	spec = r.resolved(spec)
 	k, err := r.kindOf(spec)
 	return err == nil && k.canSleep(spec)
 }
@@ -31,6 +32,7 @@ func (k kind) canSleep(spec *messages.ModelSpec) bool {
 // holds is what the worker still holds on its devices, in bytes. Unsupported when CanSleep is false, ModelUnloadError when it
 // stays awake.
 func (r *Runtime) Sleep(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) (holds uint64, err error) {
+	spec = r.resolved(spec)
 	k, err := r.sleeper(spec, w)
 	if err != nil {
 		return 0, err
@@ -68,6 +70,7 @@ func (k kind) timeToSleep(spec *messages.ModelSpec) (time.Duration, error) {
 
 // Wake wakes the worker, has it answer one tiny request and returns. It is nil for one that is awake.
 func (r *Runtime) Wake(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) error {
+	spec = r.resolved(spec)
 	k, err := r.sleeper(spec, w)
 	if err != nil {
 		return err
@@ -85,6 +88,7 @@ func (r *Runtime) Wake(ctx context.Context, spec *messages.ModelSpec, w *message
 
 // Asleep tells whether the worker sleeps; false for engines that don't.
 func (r *Runtime) Asleep(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) (bool, error) {
+	spec = r.resolved(spec)
 	if !r.CanSleep(spec) {
 		return false, nil
 	}

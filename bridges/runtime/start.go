@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/url"
+	"strings"
 
 	"modelops/bridges/process"
 	"modelops/messages"
@@ -24,6 +25,8 @@ const (
 // The process outlives ctx and us; a ctx that ended before the fork starts nothing. ModelLoadError tells what is wrong with
 // spec or program.
 func (r *Runtime) Start(ctx context.Context, spec *messages.ModelSpec, placement *messages.Placement, nonce string) (*messages.Worker, error) {
+	declared := spec
+	spec = r.resolved(declared)
 	k, err := r.kindOf(spec)
 	if err != nil {
 		return nil, err
@@ -35,7 +38,7 @@ func (r *Runtime) Start(ctx context.Context, spec *messages.ModelSpec, placement
 		return nil, err
 	}
 	if k.remote {
-		return r.attach(k, spec, nonce)
+		return r.attach(k, declared, spec, nonce)
 	}
 	l, err := r.plan(k, spec, placement, nonce, r.contextFor(ctx, k, spec))
 	if err != nil {
@@ -86,24 +89,25 @@ func (r *Runtime) Find(ctx context.Context, nonce string) (*messages.Worker, err
 	return foundWorker(h), nil
 }
 
-// attach makes the worker of a remote URL.
-func (r *Runtime) attach(k kind, spec *messages.ModelSpec, nonce string) (*messages.Worker, error) {
-	declared := spec.Url
-	if declared == "" && k.attached != nil {
-		declared = r.o.OllamaURL
+// attach makes the worker of a remote URL. Its address is the declared one, because it is journaled; Address fills in the variables.
+func (r *Runtime) attach(k kind, declared, spec *messages.ModelSpec, nonce string) (*messages.Worker, error) {
+	address := declared.Url
+	if address == "" && k.attached != nil {
+		address = r.o.OllamaURL
 	}
-	where, err := macros{values: map[string]string{"MODEL_ID": publicName(spec)}, env: r.env}.expand(declared)
+	address = strings.ReplaceAll(address, "${MODEL_ID}", publicName(spec))
+	where, err := macros{env: r.env}.expand(r.Address(spec.Name, address))
 	if err != nil {
 		return nil, asLoadError(spec, err)
 	}
 	if u, err := url.Parse(where); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return nil, messages.Errorf(messages.ModelLoadError, subject(spec), "url %q is no http address", declared).
+		return nil, messages.Errorf(messages.ModelLoadError, subject(spec), "url %q is no http address", address).
 			WithHint("give the server's base URL, such as https://example.org/v1")
 	}
 	if _, err := r.apiKey(spec); err != nil {
 		return nil, err
 	}
-	return &messages.Worker{Nonce: nonce, Url: baseURL(where), Remote: true}, nil
+	return &messages.Worker{Nonce: nonce, Url: baseURL(address), Remote: true}, nil
 }
 
 // asLoadError tells which model a fault in its spec belongs to.

@@ -21,6 +21,7 @@ func (r *Runtime) Stop(ctx context.Context, spec *messages.ModelSpec, w *message
 
 // StopWithin is Stop with a grace of its own; 0 means the options'.
 func (r *Runtime) StopWithin(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker, grace time.Duration) error {
+	spec = r.resolved(spec)
 	if w.Remote {
 		return r.release(ctx, spec, w)
 	}

@@ -15,6 +15,7 @@ import (
 // a caller waits for it. An engine that understands none of them (an image model, a reranker) needs none. What the engine
 // answers otherwise is a ModelLoadError; out of memory is marked as such.
 func (r *Runtime) WarmUp(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) error {
+	spec = r.resolved(spec)
 	k, err := r.kindOf(spec)
 	if err != nil {
 		return err

@@ -64,6 +64,8 @@ func (d *daemon) openWorld(ctx context.Context) error {
 		Transformers: d.cfg.Runtimes.Transformers.Binary, WhisperServer: d.cfg.Runtimes.WhisperCpp.Binary, OllamaURL: d.cfg.Runtimes.Ollama.URL,
 		Threads: uint32(d.cfg.Runtimes.Embedded.Threads), LogDir: filepath.Join(d.cfg.DataDir, "logs"), Log: d.log,
 		Slots: uint32(d.cfg.Runtimes.Embedded.Slots), DeviceEnv: func(p *messages.Placement) []string { return gpu.DeviceEnv(p, d.view.GPUs()) },
+		PassEnv:       d.cfg.Runtimes.PassEnv,
+		Secret:        func(model string, n int) string { return d.config().Secret(model, n) },
 		Measure:       func(pid int64) (uint64, error) { return d.sampler.Measure(d.life, pid) },
 		MeasureAsleep: func(pid int64) (uint64, bool, error) { return d.sampler.Asleep(pid) }}
 	// Tests slow down or break the embedded engine with it.

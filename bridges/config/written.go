@@ -1,0 +1,166 @@
+package config
+
+import (
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// words are the texts of a model's declaration that its process is started with. They are journaled and shown as a person wrote them:
+// macros are filled in, ${VAR} stays, and a secret that stands in the file is replaced by ${secret.N}.
+type words struct {
+	Path, Cmd, CmdStop, Proxy, URL, CheckEndpoint string
+	Env, Args                                     []string
+}
+
+func (m Model) words() words {
+	return words{Path: m.Path, Cmd: m.Cmd, CmdStop: m.CmdStop, Proxy: m.Proxy, URL: m.URL, CheckEndpoint: m.CheckEndpoint, Env: m.Env, Args: m.Args}
+}
+
+// with is the model with other words.
+func (m Model) with(w words) Model {
+	m.Path, m.Cmd, m.CmdStop, m.Proxy, m.URL, m.CheckEndpoint, m.Env, m.Args = w.Path, w.Cmd, w.CmdStop, w.Proxy, w.URL, w.CheckEndpoint, w.Env, w.Args
+	return m
+}
+
+// keepWords notes how each model's declaration was written. It is called before relative paths are joined with folder.
+func (c *Config) keepWords(d *decoder, root *node, folder string) {
+	raw := defaults()
+	scratch := decoder{vars: d.vars, macros: d.macros, lenient: true, written: true, origins: map[string]origin{}}
+	scratch.whole(root, &raw)
+	c.written, c.sealed, c.inherited = map[string]words{}, map[string][]string{}, map[string][]string{}
+	for name, m := range raw.Models.Declare {
+		w := m.words()
+		if w.Path != "" && !filepath.IsAbs(c.Models.Declare[name].Path) {
+			w.Path = filepath.Join(folder, w.Path)
+		}
+		c.written[name], c.sealed[name] = w.seal()
+		c.inherited[name] = w.inherited(d.vars)
+	}
+}
+
+// inherited are the variables that reach the process from our environment at its start, NAME=value: those of ${env.NAME}, and names in env
+// without a value. A model's revision depends on them, as it does on ${VAR}.
+func (w words) inherited(vars map[string]string) []string {
+	var out []string
+	for _, text := range append([]string{w.Cmd, w.CmdStop, w.Proxy, w.URL}, append(w.Env, w.Args...)...) {
+		for _, m := range reference.FindAllStringSubmatch(text, -1) {
+			if m[1] == "env" && m[2] != "" {
+				out = append(out, m[2][1:]+"="+vars[m[2][1:]])
+			}
+		}
+	}
+	for _, item := range w.Env {
+		if !strings.Contains(item, "=") {
+			out = append(out, item+"="+vars[item])
+		}
+	}
+	return out
+}
+
+// shown is the configuration as a person wrote it, without the secrets that stand in its declarations.
+func (c *Config) shown() Config {
+	d := *c
+	d.Models.Declare = make(map[string]Model, len(c.Models.Declare))
+	for name, m := range c.Models.Declare {
+		m = c.asWritten(name, m)
+		w := m.words()
+		for _, text := range []*string{&w.Cmd, &w.CmdStop, &w.Proxy, &w.URL} {
+			*text = sealed.ReplaceAllString(*text, hidden)
+		}
+		for _, list := range []*[]string{&w.Env, &w.Args} {
+			*list = slices.Clone(*list)
+			for i, item := range *list {
+				(*list)[i] = sealed.ReplaceAllString(item, hidden)
+			}
+		}
+		d.Models.Declare[name] = m.with(w)
+	}
+	return d
+}
+
+// asWritten is the declaration of a model with the words that may be journaled and shown.
+func (c *Config) asWritten(name string, m Model) Model {
+	w, ok := c.written[name]
+	if !ok {
+		return m
+	}
+	for into, from := range map[*string]string{&w.Path: m.Path, &w.Proxy: m.Proxy} { // what follows from other keys
+		if *into == "" {
+			*into = from
+		}
+	}
+	return m.with(w)
+}
+
+// Secret is the N-th secret that stands in a model's declaration, counted from 1 in the order of ${secret.N}. Empty is unknown.
+func (c *Config) Secret(model string, n int) string {
+	if s := c.sealed[model]; n > 0 && n <= len(s) {
+		return s[n-1]
+	}
+	return ""
+}
+
+var (
+	// notSecret are flags and names that only look like a secret's: --max-tokens, --tokenizer, KEEP_ALIVE.
+	notSecret = regexp.MustCompile(`(?i)tokeni[sz]|tokens|tokenid|token-id|keyword|publickey|public[-_]key`)
+	sealed    = regexp.MustCompile(`\$\{secret\.\d+\}`)
+	inURL     = regexp.MustCompile(`(://)([^/@\s]+)(@)`)
+)
+
+// seal replaces the secrets in w by ${secret.N} and returns them in their order.
+func (w words) seal() (words, []string) {
+	var s sealer
+	for _, text := range []*string{&w.Cmd, &w.CmdStop, &w.Proxy, &w.URL} {
+		*text = s.text(*text)
+	}
+	w.Env, w.Args = s.list(w.Env), s.list(w.Args)
+	return w, s.secrets
+}
+
+type sealer struct{ secrets []string }
+
+func (s *sealer) one(value string) string {
+	bare := strings.Trim(value, `"'`)
+	if _, err := strconv.ParseFloat(bare, 64); err == nil || bare == "" || strings.Contains(bare, "${") || bare == "true" || bare == "false" {
+		return value
+	}
+	i := slices.Index(s.secrets, bare)
+	if i < 0 {
+		s.secrets = append(s.secrets, bare)
+		i = len(s.secrets) - 1
+	}
+	return strings.Replace(value, bare, "${secret."+strconv.Itoa(i+1)+"}", 1)
+}
+
+func (s *sealer) text(text string) string {
+	text = secretOption.ReplaceAllStringFunc(text, func(whole string) string {
+		m := secretOption.FindStringSubmatch(whole)
+		if notSecret.MatchString(m[1]) {
+			return whole
+		}
+		return m[1] + s.one(m[2])
+	})
+	return inURL.ReplaceAllStringFunc(text, func(whole string) string {
+		m := inURL.FindStringSubmatch(whole)
+		return m[1] + s.one(m[2]) + m[3]
+	})
+}
+
+func (s *sealer) list(items []string) []string {
+	var out []string
+	for i, item := range items {
+		name, value, pair := strings.Cut(item, "=")
+		switch {
+		case i > 0 && secretFlag.MatchString(items[i-1]) && !notSecret.MatchString(items[i-1]):
+			out = append(out, s.one(item))
+		case pair && !strings.HasPrefix(name, "-") && secretName.MatchString(name) && !notSecret.MatchString(name):
+			out = append(out, name+"="+s.one(value))
+		default:
+			out = append(out, s.text(item))
+		}
+	}
+	return out
+}

@@ -1,0 +1,70 @@
+package runtime
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"modelops/messages"
+)
+
+var (
+	variableRef = regexp.MustCompile(`\$\{(?:env\.)?([A-Za-z_][A-Za-z0-9_-]*)(?::([^}]*))?\}`)
+	secretRef   = regexp.MustCompile(`\$\{secret\.(\d+)\}`)
+)
+
+// modelWords are filled in when the process is started, whatever variables there are.
+var modelWords = map[string]bool{"PORT": true, "MODEL_ID": true, "PID": true}
+
+// resolved is a declaration with the values of ${VAR}, ${VAR:default} and ${secret.N} filled in. A declaration is journaled without them, so they
+// are read each time and never kept. What is no variable of ours stays, because it may be a macro.
+func (r *Runtime) resolved(spec *messages.ModelSpec) *messages.ModelSpec {
+	if spec == nil || !strings.Contains(spec.String(), "${") {
+		return spec
+	}
+	out := proto.CloneOf(spec)
+	for _, text := range []*string{&out.Path, &out.Cmd, &out.CmdStop, &out.Url, &out.CheckEndpoint} {
+		*text = r.value(spec.Name, *text)
+	}
+	for i := range out.Args {
+		out.Args[i] = r.value(spec.Name, out.Args[i])
+	}
+	for i := range out.Env {
+		out.Env[i] = r.value(spec.Name, out.Env[i])
+	}
+	return out
+}
+
+func (r *Runtime) value(model, text string) string {
+	if !strings.Contains(text, "${") {
+		return text
+	}
+	text = variableRef.ReplaceAllStringFunc(text, func(whole string) string {
+		m := variableRef.FindStringSubmatch(whole)
+		value, set := r.env[m[1]]
+		switch {
+		case modelWords[m[1]]:
+			return whole
+		case set:
+			return value
+		case strings.Contains(whole, ":"):
+			return m[2]
+		}
+		return whole
+	})
+	return secretRef.ReplaceAllStringFunc(text, func(whole string) string {
+		n, err := strconv.Atoi(secretRef.FindStringSubmatch(whole)[1])
+		if err != nil || r.o.Secret == nil {
+			return whole
+		}
+		if value := r.o.Secret(messages.BaseOf(model), n); value != "" {
+			return value
+		}
+		return whole
+	})
+}
+
+// Address is a worker's address with its variables and secrets filled in, for who is about to connect. model is the worker's.
+func (r *Runtime) Address(model, url string) string { return r.value(model, url) }
