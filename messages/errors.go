@@ -45,6 +45,7 @@ type Error struct {
 	Hint    string        // what to do, for the operator at night
 	Retry   time.Duration // when trying again makes sense; 0 = not by waiting
 	Log     []string      // the last lines that the failed worker wrote, oldest first
+	LogFile string        // where those lines stand
 	Cause   error         // for us; never sent
 }
 
@@ -64,6 +65,9 @@ func (e *Error) WithHint(hint string) *Error { c := *e; c.Hint = hint; return &c
 
 // WithRetry adds when trying again makes sense.
 func (e *Error) WithRetry(after time.Duration) *Error { c := *e; c.Retry = after; return &c }
+
+// WithLogFile names the log of the failed worker.
+func (e *Error) WithLogFile(path string) *Error { c := *e; c.LogFile = path; return &c }
 
 // WithLog adds what the failed worker wrote last.
 func (e *Error) WithLog(lines []string) *Error { c := *e; c.Log = lines; return &c }
@@ -120,7 +124,7 @@ func (e *Error) Body() *ErrorBody {
 	if e == nil {
 		return nil
 	}
-	return &ErrorBody{Code: e.Code.String(), Subject: e.Subject, Message: e.Message, Hint: e.Hint, RetryAfterMs: e.Retry.Milliseconds(), Log: e.Log}
+	return &ErrorBody{Code: e.Code.String(), Subject: e.Subject, Message: e.Message, Hint: e.Hint, RetryAfterMs: e.Retry.Milliseconds(), Log: e.Log, LogFile: e.LogFile}
 }
 
 // Err brings an error body back to the same code; nil stays nil. A name this build doesn't know becomes Internal.
@@ -128,5 +132,5 @@ func (b *ErrorBody) Err() *Error {
 	if b == nil {
 		return nil
 	}
-	return &Error{Code: ParseCode(b.Code), Subject: b.Subject, Message: b.Message, Hint: b.Hint, Retry: time.Duration(b.RetryAfterMs) * time.Millisecond, Log: b.Log}
+	return &Error{Code: ParseCode(b.Code), Subject: b.Subject, Message: b.Message, Hint: b.Hint, Retry: time.Duration(b.RetryAfterMs) * time.Millisecond, Log: b.Log, LogFile: b.LogFile}
 }

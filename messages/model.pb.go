@@ -692,7 +692,6 @@ type ReportWorkerExited struct {
 	Attempt       uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	ExitCode      int32                  `protobuf:"varint,2,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
 	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
-	LogTail       []string               `protobuf:"bytes,4,rep,name=log_tail,json=logTail,proto3" json:"log_tail,omitempty"`
 	Unwitnessed   bool                   `protobuf:"varint,5,opt,name=unwitnessed,proto3" json:"unwitnessed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -747,13 +746,6 @@ func (x *ReportWorkerExited) GetReason() string {
 		return x.Reason
 	}
 	return ""
-}
-
-func (x *ReportWorkerExited) GetLogTail() []string {
-	if x != nil {
-		return x.LogTail
-	}
-	return nil
 }
 
 func (x *ReportWorkerExited) GetUnwitnessed() bool {
@@ -2131,11 +2123,12 @@ type WorkerExited struct {
 	// -1 when it can't be known (an adopted worker).
 	ExitCode int32  `protobuf:"varint,2,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
 	Reason   string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
-	// The worker's last words, at most 40 lines; never a prompt.
+	// The worker's last lines, as former builds wrote them. They stay in log_file, because they may hold secrets.
 	LogTail []string               `protobuf:"bytes,4,rep,name=log_tail,json=logTail,proto3" json:"log_tail,omitempty"`
 	At      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
 	// The worker was found gone and its end wasn't seen, so it doesn't count as a crash (its host was stopped, perhaps).
-	Unwitnessed   bool `protobuf:"varint,6,opt,name=unwitnessed,proto3" json:"unwitnessed,omitempty"`
+	Unwitnessed   bool   `protobuf:"varint,6,opt,name=unwitnessed,proto3" json:"unwitnessed,omitempty"`
+	LogFile       string `protobuf:"bytes,7,opt,name=log_file,json=logFile,proto3" json:"log_file,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2210,6 +2203,13 @@ func (x *WorkerExited) GetUnwitnessed() bool {
 		return x.Unwitnessed
 	}
 	return false
+}
+
+func (x *WorkerExited) GetLogFile() string {
+	if x != nil {
+		return x.LogFile
+	}
+	return ""
 }
 
 // LoadFailed ends an attempt before it was ready. The next one starts after retry_ms; 0 = none is left.
@@ -3250,8 +3250,10 @@ type ModelView struct {
 	// What its next attempt asks for, in bytes: the largest footprint of the declaration's revision, or more after a worker ran out of memory;
 	// 0 = neither is known.
 	RememberedBytes uint64 `protobuf:"varint,27,opt,name=remembered_bytes,json=rememberedBytes,proto3" json:"remembered_bytes,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The log of the worker that exited last.
+	LogFile       string `protobuf:"bytes,28,opt,name=log_file,json=logFile,proto3" json:"log_file,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ModelView) Reset() {
@@ -3471,6 +3473,13 @@ func (x *ModelView) GetRememberedBytes() uint64 {
 		return x.RememberedBytes
 	}
 	return 0
+}
+
+func (x *ModelView) GetLogFile() string {
+	if x != nil {
+		return x.LogFile
+	}
+	return ""
 }
 
 // ModelSpec says how a model is run. It holds no secret: api keys stay in the environment, under the name given here.
@@ -3922,13 +3931,12 @@ const file_model_proto_rawDesc = "" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12)\n" +
 	"\x05error\x18\x02 \x01(\v2\x13.modelops.ErrorBodyR\x05error\x12\x1c\n" +
 	"\tretriable\x18\x03 \x01(\bR\tretriable\x12\"\n" +
-	"\rout_of_memory\x18\x04 \x01(\bR\voutOfMemory:\x06\xba\xd4\x18\x02\b\x02\"\xa8\x01\n" +
+	"\rout_of_memory\x18\x04 \x01(\bR\voutOfMemory:\x06\xba\xd4\x18\x02\b\x02\"\x93\x01\n" +
 	"\x12ReportWorkerExited\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x1b\n" +
 	"\texit_code\x18\x02 \x01(\x05R\bexitCode\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x19\n" +
-	"\blog_tail\x18\x04 \x03(\tR\alogTail\x12 \n" +
-	"\vunwitnessed\x18\x05 \x01(\bR\vunwitnessed:\x06\xba\xd4\x18\x02\b\x02\"1\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12 \n" +
+	"\vunwitnessed\x18\x05 \x01(\bR\vunwitnessed:\x06\xba\xd4\x18\x02\b\x02J\x04\b\x04\x10\x05\"1\n" +
 	"\rReportDrained\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt:\x06\xba\xd4\x18\x02\b\x02\";\n" +
 	"\x13ReportLeaseReturned\x12\x1c\n" +
@@ -4025,14 +4033,15 @@ const file_model_proto_rawDesc = "" +
 	"\fModelDrained\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x15\xb2\xd4\x18\x11\n" +
-	"\rmodel.drained\x10\x01\"\xe3\x01\n" +
+	"\rmodel.drained\x10\x01\"\xfe\x01\n" +
 	"\fWorkerExited\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x1b\n" +
 	"\texit_code\x18\x02 \x01(\x05R\bexitCode\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x19\n" +
 	"\blog_tail\x18\x04 \x03(\tR\alogTail\x12*\n" +
 	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12 \n" +
-	"\vunwitnessed\x18\x06 \x01(\bR\vunwitnessed:\x1b\xb2\xd4\x18\x17\n" +
+	"\vunwitnessed\x18\x06 \x01(\bR\vunwitnessed\x12\x19\n" +
+	"\blog_file\x18\a \x01(\tR\alogFile:\x1b\xb2\xd4\x18\x17\n" +
 	"\x13model.worker_exited\x10\x01\"\xd7\x01\n" +
 	"\n" +
 	"LoadFailed\x12\x18\n" +
@@ -4118,7 +4127,7 @@ const file_model_proto_rawDesc = "" +
 	"\vreplacement\x18\x02 \x01(\tR\vreplacement\x12)\n" +
 	"\x05error\x18\x03 \x01(\v2\x13.modelops.ErrorBodyR\x05error\x12*\n" +
 	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at: \xb2\xd4\x18\x1c\n" +
-	"\x18model.replacement_failed\x10\x01\"\xc4\t\n" +
+	"\x18model.replacement_failed\x10\x01\"\xdf\t\n" +
 	"\tModelView\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x12\n" +
@@ -4149,7 +4158,8 @@ const file_model_proto_rawDesc = "" +
 	"\breplicas\x18\x18 \x01(\rR\breplicas\x12\x1c\n" +
 	"\treplacing\x18\x19 \x01(\tR\treplacing\x12 \n" +
 	"\vreplacement\x18\x1a \x01(\tR\vreplacement\x12)\n" +
-	"\x10remembered_bytes\x18\x1b \x01(\x04R\x0frememberedBytes\x1a=\n" +
+	"\x10remembered_bytes\x18\x1b \x01(\x04R\x0frememberedBytes\x12\x19\n" +
+	"\blog_file\x18\x1c \x01(\tR\alogFile\x1a=\n" +
 	"\x0fFootprintsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xac\x01\n" +

@@ -34,8 +34,10 @@ type ErrorBody struct {
 	Hint    string `protobuf:"bytes,4,opt,name=hint,proto3" json:"hint,omitempty"`
 	// When trying again makes sense; 0 = not by waiting.
 	RetryAfterMs int64 `protobuf:"varint,5,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
-	// The last lines of the worker's log, oldest first, where a worker's failure is what happened.
-	Log           []string `protobuf:"bytes,6,rep,name=log,proto3" json:"log,omitempty"`
+	// The last lines of the worker's log, oldest first, where a worker's failure is what happened. Never journaled: they are read from log_file.
+	Log []string `protobuf:"bytes,6,rep,name=log,proto3" json:"log,omitempty"`
+	// The worker's log on its host, where a worker's failure is what happened.
+	LogFile       string `protobuf:"bytes,7,opt,name=log_file,json=logFile,proto3" json:"log_file,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -110,6 +112,13 @@ func (x *ErrorBody) GetLog() []string {
 		return x.Log
 	}
 	return nil
+}
+
+func (x *ErrorBody) GetLogFile() string {
+	if x != nil {
+		return x.LogFile
+	}
+	return ""
 }
 
 // Done answers a command that was carried out and has no other answer.
@@ -322,14 +331,15 @@ var File_values_proto protoreflect.FileDescriptor
 
 const file_values_proto_rawDesc = "" +
 	"\n" +
-	"\fvalues.proto\x12\bmodelops\x1a\roptions.proto\"\x9f\x01\n" +
+	"\fvalues.proto\x12\bmodelops\x1a\roptions.proto\"\xba\x01\n" +
 	"\tErrorBody\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x12\n" +
 	"\x04hint\x18\x04 \x01(\tR\x04hint\x12$\n" +
 	"\x0eretry_after_ms\x18\x05 \x01(\x03R\fretryAfterMs\x12\x10\n" +
-	"\x03log\x18\x06 \x03(\tR\x03log\"\x1a\n" +
+	"\x03log\x18\x06 \x03(\tR\x03log\x12\x19\n" +
+	"\blog_file\x18\a \x01(\tR\alogFile\"\x1a\n" +
 	"\x04Done\x12\x12\n" +
 	"\x04note\x18\x01 \x01(\tR\x04note\"\x13\n" +
 	"\tQueryView:\x06\xba\xd4\x18\x02\b\x01\"\x8e\x01\n" +

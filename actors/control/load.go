@@ -76,7 +76,7 @@ func loadError(v *messages.ModelView) *messages.Error {
 	if e.Code == messages.GPUUnavailable {
 		return e
 	}
-	return messages.Errorf(messages.ModelLoadError, v.Id, "Failed to load model '%s': %s", v.Name, e.Message).WithHint(e.Hint).WithLog(e.Log)
+	return messages.Errorf(messages.ModelLoadError, v.Id, "Failed to load model '%s': %s", v.Name, e.Message).WithHint(e.Hint).WithLog(e.Log).WithLogFile(e.LogFile)
 }
 
 // declare finds the model, or declares the file that came with the request under its name.

@@ -80,7 +80,7 @@ func failing(times int) *tale {
 		if n == 2 {
 			failed.RetryMs = 0
 		}
-		s.tell(m("f"), &messages.WorkerExited{Attempt: n + 1, ExitCode: 1, Reason: "exit status 1", LogTail: []string{"loading", "CUDA error: out of memory"}}, failed)
+		s.tell(m("f"), &messages.WorkerExited{Attempt: n + 1, ExitCode: 1, Reason: "exit status 1", LogFile: "f.log"}, failed)
 		s.tell(dev("sim0"), &messages.VramReleased{Lease: d.Placement.Shares[0].Lease, Reason: "its worker is gone"})
 	}
 	return s

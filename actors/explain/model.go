@@ -54,9 +54,9 @@ func (r *reading) modelSummary(p Present) string {
 	case model.Placing:
 		return fmt.Sprintf("%s waits for a place %s: %s.", name, at, r.waiting())
 	case model.Waiting:
-		return fmt.Sprintf("%s failed to load%s and waits for its next try, at %s: %s.", name, triesOf(m, p), moment(r.retryAt()), r.failure())
+		return fmt.Sprintf("%s failed to load%s and waits for its next try, at %s: %s.", name, triesOf(m, p), moment(r.retryAt()), r.failure(p))
 	case model.Failed:
-		return fmt.Sprintf("%s failed to load%s and isn't tried again by itself: %s.", name, triesOf(m, p), r.failure())
+		return fmt.Sprintf("%s failed to load%s and isn't tried again by itself: %s.", name, triesOf(m, p), r.failure(p))
 	case model.FallingAsleep, model.Asleep:
 		return fmt.Sprintf("%s is %s on %s %s: %s. %s", name, m.Phase, short(m.Placement.Gpu()), at, r.leaving, r.placedBecause())
 	case model.Waking:
@@ -172,17 +172,22 @@ func (r *reading) gone() string {
 	return e.Reason
 }
 
-// failure is the last error, with the worker's last line when there is one.
-func (r *reading) failure() string {
+// failure is the last error, with the worker's last words where they can be read.
+func (r *reading) failure(p Present) string {
 	if r.failed == nil {
 		return "no failure is in the journal"
 	}
-	s := saidError(r.failed.event.(*messages.LoadFailed).Error)
-	if r.exited == nil || r.exited.sequence+1 < r.failed.sequence {
+	e := r.failed.event.(*messages.LoadFailed).Error
+	file := e.GetLogFile()
+	if file == "" && r.exited != nil && r.exited.sequence+1 >= r.failed.sequence {
+		file = r.exited.event.(*messages.WorkerExited).LogFile
+	}
+	s := saidError(e)
+	if file == "" || p.LastWords == nil {
 		return s
 	}
-	if tail := r.exited.event.(*messages.WorkerExited).LogTail; len(tail) > 0 {
-		s += "; its worker's last words: " + strings.TrimSpace(tail[len(tail)-1])
+	if words := strings.TrimSpace(p.LastWords(file)); words != "" {
+		s += "; its worker's last words: " + words
 	}
 	return s
 }

@@ -13,6 +13,8 @@ type Present struct {
 	Now time.Time
 	// Tries is how many loads in a row may fail before the model is failed; 0 = unknown, and not said.
 	Tries int
+	// LastWords is the line of a worker's log that most likely tells why it ended; may be nil. The journal doesn't hold it.
+	LastWords func(logFile string) string
 }
 
 // Question is what is asked about. Model is zero when the subject is no model; ID is a lease's, a placement's or a request's.

@@ -41,7 +41,9 @@ func (s *tale) caused(by, actor string, events ...proto.Message) *tale {
 	return s
 }
 
-func (s *tale) present() Present { return Present{Now: s.now.Add(time.Minute), Tries: 3} }
+func (s *tale) present() Present {
+	return Present{Now: s.now.Add(time.Minute), Tries: 3, LastWords: func(file string) string { return map[string]string{"f.log": "CUDA error: out of memory"}[file] }}
+}
 
 func m(name string) string   { return "model/main_pc/" + name }
 func dev(name string) string { return "gpu/main_pc/" + name }

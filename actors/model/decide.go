@@ -290,6 +290,11 @@ func pin(s State, c *messages.PinModel, at entity.Stamp) (entity.Verdict, error)
 }
 
 func (r Rules) loadFailed(s State, attempt uint64, e *messages.ErrorBody, retriable bool, now *timestamppb.Timestamp) *messages.LoadFailed {
+	// The worker's last lines stay in its log, because they may hold secrets.
+	if len(e.GetLog()) > 0 {
+		e = proto.CloneOf(e)
+		e.Log = nil
+	}
 	f := &messages.LoadFailed{Attempt: attempt, Error: e, At: now}
 	if retriable {
 		f.RetryMs = r.Retry.pause(s.Failures + 1).Milliseconds()
@@ -304,7 +309,7 @@ func (r Rules) workerExited(s State, c *messages.ReportWorkerExited, at entity.S
 		return stale()
 	}
 	now := timestamppb.New(at.Now)
-	v := entity.Facts(&messages.WorkerExited{Attempt: c.Attempt, ExitCode: c.ExitCode, Reason: c.Reason, LogTail: c.LogTail,
+	v := entity.Facts(&messages.WorkerExited{Attempt: c.Attempt, ExitCode: c.ExitCode, Reason: c.Reason, LogFile: s.Worker.GetLogPath(),
 		Unwitnessed: c.Unwitnessed, At: now})
 	switch {
 	case !s.Wanted:
@@ -316,7 +321,7 @@ func (r Rules) workerExited(s State, c *messages.ReportWorkerExited, at entity.S
 	young := s.Phase == Ready && !s.healthy(at.Now) && !c.Unwitnessed
 	if s.Phase == Loading || young && s.Failures > 0 {
 		e := messages.Errorf(messages.ModelLoadError, s.ID.String(), "the worker died young: %s", c.Reason).
-			WithHint("modelops logs " + s.ID.Name())
+			WithHint("modelops logs " + s.ID.Name()).WithLogFile(s.Worker.GetLogPath())
 		v.Events = append(v.Events, r.loadFailed(s, c.Attempt, e.Body(), true, now))
 		return v, nil
 	}

@@ -35,7 +35,6 @@ type Runtime interface {
 type Exit struct {
 	Code        int32
 	Reason      string
-	LogTail     []string
 	Unwitnessed bool
 }
 
@@ -167,7 +166,7 @@ func (h ports) perform(ctx context.Context, effect entity.Effect) (proto.Message
 		if err != nil {
 			return nil, err
 		}
-		return &messages.ReportWorkerExited{Attempt: e.Attempt, ExitCode: x.Code, Reason: x.Reason, LogTail: x.LogTail, Unwitnessed: x.Unwitnessed}, nil
+		return &messages.ReportWorkerExited{Attempt: e.Attempt, ExitCode: x.Code, Reason: x.Reason, Unwitnessed: x.Unwitnessed}, nil
 	case settle:
 		return h.settle(ctx, e)
 	case drain:

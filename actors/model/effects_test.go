@@ -41,7 +41,7 @@ func (w *playedWorld) AwaitReady(context.Context, *messages.ModelSpec, *messages
 	return 90, 2, w.call("ready")
 }
 func (w *playedWorld) Watch(context.Context, *messages.Worker) (Exit, error) {
-	return Exit{Code: -1, Reason: "gone", LogTail: []string{"bye"}, Unwitnessed: true}, w.call("watch")
+	return Exit{Code: -1, Reason: "gone", Unwitnessed: true}, w.call("watch")
 }
 func (w *playedWorld) Stop(_ context.Context, _ *messages.ModelSpec, worker *messages.Worker) error {
 	return w.call("stop %d", worker.Pid)
@@ -113,7 +113,7 @@ func TestOwedWorkIsDone(t *testing.T) {
 		"it isn't ready and is stopped": {await{Worker: worker, Attempt: 3}, playedWorld{fails: fails("ready", broken)}, "ready,stop 7", `LoadFailed attempt:3 error retriable:true`},
 		"it can't be stopped":           {await{Worker: worker, Attempt: 3}, playedWorld{fails: map[string]error{"ready": broken, "stop": broken}}, "ready,stop 7", ``},
 		"too little memory":             {await{Worker: worker, Attempt: 3}, playedWorld{fails: fails("ready", full)}, "ready,stop 7", `LoadFailed attempt:3 error out_of_memory:true retriable:true`},
-		"an exit without a status":      {watch{worker, 3}, playedWorld{}, "watch", `WorkerExited attempt:3 exit_code:-1 log_tail:"bye" reason:"gone" unwitnessed:true`},
+		"an exit without a status":      {watch{worker, 3}, playedWorld{}, "watch", `WorkerExited attempt:3 exit_code:-1 reason:"gone" unwitnessed:true`},
 		"an end that can't be known":    {watch{worker, 3}, playedWorld{fails: fails("watch", broken)}, "watch", ``},
 		"a known worker is stopped":     {stop{Worker: worker, Nonce: "n", Attempt: 3}, playedWorld{}, "stop 7", `WorkerExited attempt:3 reason:"stopped"`},
 		"a worker half-way started":     {stop{Nonce: "n", Attempt: 3}, playedWorld{found: worker}, "find n,stop 7", `WorkerExited attempt:3 reason:"stopped"`},

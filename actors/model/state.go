@@ -57,7 +57,7 @@ type State struct {
 	// Returning holds leases of ended attempts that the gpu actor hasn't taken back.
 	Returning []*messages.Placement
 	Error     *messages.ErrorBody
-	LogTail   []string
+	LogFile   string // of the worker that exited last
 	Breaker   messages.ModelView_Breaker
 	// Footprints are measured peaks in bytes, by revision and device kind ("4f2a@cuda"); they beat every estimate.
 	Footprints map[string]uint64
@@ -146,7 +146,7 @@ func evolve(s State, event proto.Message, sequence uint64) State {
 		}
 	case *messages.ModelLoadStarted:
 		s.Phase, s.Placement, s.Nonce, s.StartedMS = Loading, e.Placement, e.Nonce, e.At.AsTime().UnixMilli()
-		s.Worker, s.LogTail, s.WantedMS, s.Taken = nil, nil, 0, e.Placement.GetId()
+		s.Worker, s.LogFile, s.WantedMS, s.Taken = nil, "", 0, e.Placement.GetId()
 	case *messages.WorkerStarted:
 		s.Worker = e.Worker
 	case *messages.ModelReady:
@@ -166,7 +166,7 @@ func evolve(s State, event proto.Message, sequence uint64) State {
 	case *messages.ModelDrained:
 		s.Phase = Stopping
 	case *messages.WorkerExited:
-		s.LogTail = e.LogTail
+		s.LogFile = e.LogFile
 		if s.Phase == Ready && !e.Unwitnessed {
 			s.Failures = max(s.Failures, 1)
 			if s.healthy(e.At.AsTime()) {
@@ -280,7 +280,7 @@ func View(s State) proto.Message {
 	v := &messages.ModelView{
 		Id: s.ID.String(), Host: s.ID.Host(), Name: s.ID.Name(), Phase: s.Phase, Wanted: s.Wanted, Attempt: s.Attempt,
 		Spec: s.Spec, Placement: s.Placement, Worker: s.Worker, MeasuredBytes: holds, ReadyMs: s.ReadyMS, LoadMs: s.LoadMS,
-		Error: s.Error, Breaker: s.Breaker, Slots: s.Slots, LogTail: s.LogTail, PinnedBy: s.PinnedBy, PinnedUntilMs: s.PinnedTill,
+		Error: s.Error, Breaker: s.Breaker, Slots: s.Slots, LogFile: s.LogFile, PinnedBy: s.PinnedBy, PinnedUntilMs: s.PinnedTill,
 		Footprints: s.Footprints, RememberedBytes: s.remembered(), WantedMs: s.WantedMS, Replicas: s.workers(),
 	}
 	if s.Replacement != nil {

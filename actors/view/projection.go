@@ -19,6 +19,9 @@ type Options struct {
 	First uint64
 	// Listen is called after the projection shows a change, in the order of the actor's sequence. It must not block; may be nil.
 	Listen func(actor messages.ActorID, view proto.Message)
+	// LastWords reads the last lines of a worker's log, and of them the one that most likely tells why it ended; may be nil. They are in no
+	// journal, because they may hold secrets, so a view gets them here.
+	LastWords func(logFile string) (telling string, lines []string)
 }
 
 // Projection is the live read model of a host. Views and readings in it are shared: readers must not change them.
@@ -49,10 +52,32 @@ func New(o Options) *Projection {
 
 // StateChanged implements entity.Observer. A view of an older decision than the known one changes nothing.
 func (p *Projection) StateChanged(id messages.ActorID, sequence uint64, view proto.Message) {
+	if m, ok := view.(*messages.ModelView); ok {
+		view = p.withLastWords(m)
+	}
 	if !p.set(id, sequence, view) || p.o.Listen == nil {
 		return
 	}
 	p.o.Listen(id, view)
+}
+
+// withLastWords adds what a model's last worker wrote to the model's view and to its error.
+func (p *Projection) withLastWords(m *messages.ModelView) *messages.ModelView {
+	file := m.GetError().GetLogFile()
+	if p.o.LastWords == nil || m.LogFile == "" && file == "" {
+		return m
+	}
+	m = proto.CloneOf(m)
+	if m.LogFile != "" {
+		_, m.LogTail = p.o.LastWords(m.LogFile)
+	}
+	if file != "" {
+		telling, lines := p.o.LastWords(file)
+		if m.Error.Log = lines; telling != "" {
+			m.Error.Message += "; it said: " + telling
+		}
+	}
+	return m
 }
 
 func (p *Projection) set(id messages.ActorID, sequence uint64, view proto.Message) bool {

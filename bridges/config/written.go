@@ -103,6 +103,15 @@ func (c *Config) Secret(model string, n int) string {
 	return ""
 }
 
+// Hide replaces the secrets that this configuration knows in a text.
+func (c *Config) Hide(text string) string {
+	text = without(text, c.secrets)
+	for _, own := range c.sealed {
+		text = without(text, own)
+	}
+	return text
+}
+
 var (
 	// notSecret are flags and names that only look like a secret's: --max-tokens, --tokenizer, KEEP_ALIVE.
 	notSecret = regexp.MustCompile(`(?i)tokeni[sz]|tokens|tokenid|token-id|keyword|publickey|public[-_]key`)

@@ -58,14 +58,15 @@ func TestWorkerThatExitsFailsAtOnce(t *testing.T) {
 	if messages.CodeOf(err) != messages.ModelLoadError || !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
-	if exit.ExitCode() != 7 || !slices.Equal(exit.LogTail(), []string{"hello", "error: out of memory"}) {
+	if exit.ExitCode() != 7 || exit.Exit.Reason != "exit code 7" {
 		t.Errorf("exit %+v", exit.Exit)
 	}
-	if log := messages.AsError(err).Log; !slices.Equal(log, exit.LogTail()) {
-		t.Errorf("the error's log is %q", log)
+	// The error is journaled: it names the log, and no line of it.
+	if e := messages.AsError(err); len(e.Log) > 0 || e.LogFile != w.LogPath || !strings.Contains(e.Error(), "exit code 7") || strings.Contains(e.Error(), "hello") || strings.Contains(e.Error(), "it said") {
+		t.Errorf("%+v", e)
 	}
-	if !strings.Contains(err.Error(), "exit code 7") || !strings.Contains(err.Error(), "out of memory") {
-		t.Error(err)
+	if telling, lines := LastWords(w.LogPath); telling != "error: out of memory" || !slices.Equal(lines, []string{"hello", "error: out of memory"}) {
+		t.Error(telling, lines)
 	}
 	if e, err := r.Watch(t.Context(), w); err != nil || e.Code != 7 || e.Reason != "exit code 7" || e.Unwitnessed {
 		t.Error(e, err)

@@ -33,28 +33,25 @@ func (e *ExitError) Error() string { return e.Exit.Reason }
 // ExitCode is the worker's exit code, as in process.Exit.
 func (e *ExitError) ExitCode() int32 { return e.Exit.Code }
 
-// LogTail are the worker's last lines, oldest first.
-func (e *ExitError) LogTail() []string { return e.Exit.LogTail }
-
 // AwaitReady polls the worker until it can work and proved that it is ours and has our model, then has it answer one tiny
 // request. measured is the most memory that it held so far, in bytes.
 // It fails at once when the process ends (the cause is an *ExitError), when another process answers on its port, when it
 // has another model, or when it fails at that request; and after the load time: the spec's, else a minute and a second for
 // each 20 MB. Progress that the engine reports, reads and growth restart that time. All failures but the end of ctx are
-// ModelLoadError, with the worker's last lines; OutOfMemory tells those by lack of memory.
+// ModelLoadError with the worker's log, whose lines are not in the error; OutOfMemory tells those by lack of memory.
 func (r *Runtime) AwaitReady(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) (measured uint64, slots uint32, err error) {
 	spec = r.resolved(spec)
 	ready, err := r.awaitReady(ctx, spec, w)
-	return ready.bytes, ready.slots, withLog(err, w)
+	return ready.bytes, ready.slots, withLogFile(err, w)
 }
 
-// withLog adds the worker's last lines to a failed load's error. They hold no prompt: the worker has not served yet.
-func withLog(err error, w *messages.Worker) error {
+// withLogFile says where a failed load's worker wrote. Its lines stay there, because the error is journaled and they may hold secrets.
+func withLogFile(err error, w *messages.Worker) error {
 	var e *messages.Error
 	if !errors.As(err, &e) || e.Code != messages.ModelLoadError || w.LogPath == "" {
 		return err
 	}
-	return e.WithLog(process.Tail(w.LogPath, process.TailLines))
+	return e.WithLogFile(w.LogPath)
 }
 
 // ready is what a worker showed when it was ready; no slots means that it is not.
@@ -224,11 +221,14 @@ func (r *Runtime) endedEarly(ctx context.Context, k kind, spec *messages.ModelSp
 		text = "the worker ran out of memory before it was ready: " + exit.Reason
 		cause = &OutOfMemoryError{Line: line, Cause: cause}
 	}
-	if last := lastWords(exit.LogTail); last != "" {
-		text += "; it said: " + last
-	}
 	return messages.NewError(messages.ModelLoadError, subject(spec), text).
 		WithHint("read the worker's log: " + w.LogPath).WithCause(cause)
+}
+
+// LastWords are a worker's last lines, oldest first, and of them the one that most likely tells why it ended.
+func LastWords(logFile string) (telling string, lines []string) {
+	lines = process.Tail(logFile, process.TailLines)
+	return lastWords(lines), lines
 }
 
 // lastWords is the line that most likely tells why: the last that speaks of an error, else the last.

@@ -111,8 +111,9 @@ func TestS26RealEngineRefusesDamage(t *testing.T) {
 	spec := &messages.ModelSpec{Name: "tiny", Runtime: "llama.cpp", Path: path, VramBytes: 1 << 20}
 	w := start(t, r, spec)
 	_, _, err = r.AwaitReady(t.Context(), spec, w)
-	if messages.CodeOf(err) != messages.ModelLoadError || OutOfMemory(err) || !strings.Contains(err.Error(), "model loading error") {
-		t.Error(err)
+	words, _ := LastWords(w.LogPath)
+	if messages.CodeOf(err) != messages.ModelLoadError || OutOfMemory(err) || !strings.Contains(words, "model loading error") {
+		t.Error(err, words)
 	}
 }
 

@@ -5,8 +5,6 @@ import (
 	"strconv"
 	"strings"
 
-	"google.golang.org/protobuf/proto"
-
 	"modelops/messages"
 )
 
@@ -24,7 +22,7 @@ func (r *Runtime) resolved(spec *messages.ModelSpec) *messages.ModelSpec {
 	if spec == nil || !strings.Contains(spec.String(), "${") {
 		return spec
 	}
-	out := proto.CloneOf(spec)
+	out := spec.Clone()
 	for _, text := range []*string{&out.Path, &out.Cmd, &out.CmdStop, &out.Url, &out.CheckEndpoint} {
 		*text = r.value(spec.Name, *text)
 	}

@@ -81,7 +81,7 @@ func launch(ctx context.Context, cfg *config.Config, reread func() (*config.Conf
 	d := &daemon{cfg: cfg, reread: reread, host: cfg.Host, bootID: uuid.NewString(), log: log, metrics: telemetry.New(buildVersion(), cfg.Host), seeDevices: see}
 	d.current.Store(cfg)
 	d.most = maxConnections(cfg, log)
-	d.view = view.New(view.Options{First: uint64(time.Now().UnixMicro()), Listen: d.changed})
+	d.view = view.New(view.Options{First: uint64(time.Now().UnixMicro()), Listen: d.changed, LastWords: d.lastWords})
 	d.life, d.endLife = context.WithCancelCause(context.Background())
 	for _, step := range []func(context.Context) error{d.openJournal, d.openWorld, d.plant, d.recoverActors, d.openEdges, d.announce} {
 		if err := step(ctx); err != nil {

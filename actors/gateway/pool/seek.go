@@ -152,7 +152,7 @@ func (p *Pool) loadError(why *messages.Error, subject string) *messages.Error {
 	if why.Code == messages.GPUUnavailable {
 		return why
 	}
-	return messages.Errorf(messages.ModelLoadError, subject, "Failed to load model '%s': %s", p.name, why.Message).WithHint(why.Hint).WithRetry(why.Retry).WithLog(why.Log)
+	return messages.Errorf(messages.ModelLoadError, subject, "Failed to load model '%s': %s", p.name, why.Message).WithHint(why.Hint).WithRetry(why.Retry).WithLog(why.Log).WithLogFile(why.LogFile)
 }
 
 // wake asks an endpoint to wake once for each of its views, and again after a time.
