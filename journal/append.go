@@ -31,8 +31,9 @@ const (
 var expectationFailed = &jetstream.APIError{ErrorCode: jetstream.JSErrCodeStreamWrongLastSequence}
 
 // Append stores the events as one decision and returns its sequence once it is fsynced. It is all or nothing. messages.Conflict: another
-// decision of this actor came first, read again. messages.JournalFull and JournalUnavailable: nothing is known to be stored; read the
-// actor's last decision before trying again. messages.PayloadTooLarge and InvalidArgument: it can never be stored.
+// decision of this actor came first, read again. messages.JournalFull and JournalUnavailable: with the cause messages.ErrNotStored nothing was
+// stored, and without it that is unknown: read the actor's last decision before trying again. messages.PayloadTooLarge and InvalidArgument:
+// it can never be stored.
 func (j *Journal) Append(ctx context.Context, a Append) (uint64, error) {
 	start := time.Now()
 	seq, err := j.append(ctx, a)
@@ -46,11 +47,11 @@ func (j *Journal) Append(ctx context.Context, a Append) (uint64, error) {
 
 func (j *Journal) append(ctx context.Context, a Append) (uint64, error) {
 	if err := j.refusal(a.Actor); err != nil {
-		return 0, err
+		return 0, notStored(err)
 	}
 	m, err := j.message(a)
 	if err != nil {
-		return 0, err
+		return 0, notStored(err)
 	}
 	for range attempts {
 		seq, err := j.publish(ctx, m)
@@ -69,6 +70,12 @@ func (j *Journal) append(ctx context.Context, a Append) (uint64, error) {
 	}
 	return 0, messages.Errorf(messages.JournalUnavailable, a.Actor.String(), "the decision was not acknowledged in %d attempts", attempts).
 		WithRetry(time.Second)
+}
+
+// notStored marks an error of an append that never reached the store.
+func notStored(err error) error {
+	e := messages.AsError(err)
+	return e.WithCause(errors.Join(e.Cause, messages.ErrNotStored))
 }
 
 func (j *Journal) message(a Append) (*nats.Msg, error) {

@@ -26,6 +26,7 @@ const (
 
 	startLimit    = 20 * time.Second // a start after kill -9 reads all blocks
 	reconnectWait = 50 * time.Millisecond
+	healthLimit   = time.Second
 )
 
 // serverOptions describe the server over storeDir, or one without streams when that is empty. The port is fixed by the first start so that a restart in place keeps it.
@@ -217,6 +218,20 @@ func (j *Journal) storeErrors() string {
 	if s == nil {
 		return "the embedded NATS server is down"
 	}
+	// The server looks under locks that it holds while it writes: a disk that hangs would hold up the question too.
+	told := make(chan string, 1)
+	go func() { told <- streamErrors(s) }()
+	patience := time.NewTimer(healthLimit)
+	defer patience.Stop()
+	select {
+	case ill := <-told:
+		return ill
+	case <-patience.C:
+		return "the store has not answered for " + healthLimit.String()
+	}
+}
+
+func streamErrors(s *server.Server) string {
 	h := s.Healthz(&server.HealthzOptions{Account: server.DEFAULT_GLOBAL_ACCOUNT, Stream: streamName})
 	if h.StatusCode == 200 {
 		return ""

@@ -37,6 +37,9 @@ const (
 	Unauthenticated    Code = 24
 )
 
+// ErrNotStored is the cause of an error of an append of which it is known that nothing was stored, and that nothing will be.
+var ErrNotStored = errors.New("nothing was stored")
+
 // Error is the one error that crosses borders.
 type Error struct {
 	Code    Code

@@ -14,8 +14,9 @@
 // A Machine is plain Go: clock, ids, journal, goroutines and timers belong to its World. There are three worlds: the shell here, which lives in
 // a protoactor mailbox; the simulator's node; the bench of package entitytest.
 //
-// A conflict, or an append whose outcome is unknown, stops the machine with a *Rebuild error, because its state may differ from the journal.
-// The shell then panics, and the supervisor starts the next incarnation, which reads the journal again.
+// An append that finds another writer's decision, or whose outcome is unknown, stops the machine with a *Rebuild error, because its state may
+// differ from the journal. The shell then reads the journal again, and waits for it as long as it can't be read (await.go). That is no crash:
+// supervisors count panics only. A refusal of Decide, whatever its code, and an append of which nothing was stored leave the machine as it is.
 //
 // The package doesn't depend on any kind, JetStream stream or process.
 package entity

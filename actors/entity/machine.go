@@ -3,6 +3,7 @@ package entity
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -59,10 +60,15 @@ func (m *Machine[S]) Start() error {
 	if err != nil {
 		return err
 	}
+	m.resume(p)
+	return nil
+}
+
+// resume begins a new incarnation of a stopped machine with what read gave.
+func (m *Machine[S]) resume(p past[S]) {
 	m.past, m.sinceSnap, m.life = p, 0, &life{}
 	m.world.Recovered(p.decisions)
 	m.settle()
-	return nil
 }
 
 // Stop cancels all work. A stopped machine takes no commands and no reports.
@@ -75,7 +81,7 @@ func (m *Machine[S]) Stop() {
 	m.order = m.order[:0]
 }
 
-// read folds the snapshot, when it fits, and everything after it.
+// read folds the snapshot, when it fits, and everything after it. It changes nothing in the machine, and may run beside its other methods.
 func (m *Machine[S]) read() (past[S], error) {
 	p := past[S]{state: m.kind.New(m.id)}
 	if s, ok, err := m.world.LoadSnapshot(); err == nil && ok && s.Fingerprint == m.fingerprint && s.Fold == m.kind.Fold {
@@ -149,13 +155,13 @@ func (m *Machine[S]) record(command proto.Message, events []proto.Message, meta 
 		meta.Correlation = meta.ID
 	}
 	sequence, err := m.world.Append(Append{Actor: m.id, Expected: m.sequence, Events: events, Meta: meta, At: stamp.Now})
-	switch messages.CodeOf(err) {
-	case 0:
-	case messages.Conflict, messages.JournalUnavailable: // another writer, or it is unknown whether the decision is stored
+	switch {
+	case err == nil:
+	case errors.Is(err, messages.ErrNotStored): // the command is refused, and the state is still that of the journal
+		return err
+	default: // another writer came first, or it is unknown whether the decision is stored
 		m.Stop()
 		return &Rebuild{Cause: err}
-	default:
-		return err
 	}
 	m.state = m.fold(m.state, events, sequence)
 	m.sequence, m.lastID = sequence, meta.ID

@@ -11,7 +11,8 @@ import (
 
 // Journal is what a shell needs of the journal.
 type Journal interface {
-	// Append writes one decision. It fails with Conflict when expected isn't the actor's last sequence.
+	// Append writes one decision. It fails with Conflict when expected isn't the actor's last sequence. After an error without the cause
+	// messages.ErrNotStored the decision may be stored.
 	Append(ctx context.Context, a Append) (sequence uint64, err error)
 	// Replay calls fn for each of the actor's decisions after a sequence, in order.
 	Replay(ctx context.Context, actor messages.ActorID, after uint64, fn func(messages.Recorded) error) error
@@ -42,6 +43,11 @@ type Snapshot struct {
 // Clock tells the time.
 type Clock interface {
 	Now() time.Time
+}
+
+// Waiting is an Observer that is also told of an actor that waits for its journal for longer than a moment: why, and nil when the wait is over.
+type Waiting interface {
+	Waits(actor messages.ActorID, why *messages.Error)
 }
 
 // Observer is told what a shell does, for metrics and views. Its methods must not block.

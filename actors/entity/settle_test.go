@@ -128,7 +128,7 @@ func TestReportIntoAFullJournal(t *testing.T) {
 	}
 	o := options{perform: act, journal: newJournal(func(a entity.Append) error {
 		if full.Load() && messages.EventName(a.Events[0]) == "model.drained" {
-			return messages.NewError(messages.JournalFull, "journal", "full")
+			return messages.NewError(messages.JournalFull, "journal", "full").WithCause(messages.ErrNotStored)
 		}
 		return nil
 	})}

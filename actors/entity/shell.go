@@ -48,6 +48,10 @@ type shell[S any] struct {
 	tasks   map[string]task // by key
 	began   time.Time
 
+	out     *outage       // while the journal is read again; nil while the machine runs
+	held    []heldCommand // that are still to be taken after an outage
+	rereads int           // since the last decision that was stored
+
 	self    *actor.PID
 	system  *actor.ActorSystem
 	life    context.Context
@@ -68,13 +72,23 @@ func (s *shell[S]) Receive(c actor.Context) {
 	case *actor.Restarting, *actor.Stopping:
 		s.stop()
 	case Envelope:
-		s.receive(c, m)
+		if s.out != nil {
+			s.hold(c, m)
+			return
+		}
+		s.receive(c, c.Sender(), m)
 	case performed:
 		if err := s.machine.Report(m.try, m.command, m.err); mustRebuild(err) {
-			panic(err)
+			s.await(err)
 		}
 	case again:
 		s.machine.Again(m.try)
+	case readAgain:
+		s.readBeside(m.outage)
+	case reread[S]:
+		s.take(c, m)
+	case overdue:
+		s.release(m.outage)
 	}
 }
 
@@ -83,8 +97,7 @@ func (s *shell[S]) start(c actor.Context) {
 	s.life, s.endLife = context.WithCancel(context.Background())
 	s.began = s.o.Clock.Now()
 	if err := s.machine.Start(); err != nil {
-		// The supervisor backs off and tries again: without its journal the actor has no state to go on with.
-		panic(fmt.Errorf("recover %s: %w", s.id, err))
+		s.await(err)
 	}
 }
 
@@ -93,12 +106,19 @@ func (s *shell[S]) stop() {
 		s.endLife()
 	}
 	s.machine.Stop()
+	gone := messages.NewError(messages.Unavailable, s.id.String(), "the actor stopped before it took the command").WithRetry(time.Second)
+	s.refuseHeld(s.held, gone)
+	if s.out != nil {
+		s.refuseHeld(s.out.held, gone)
+		s.calm()
+	}
+	s.held, s.out = nil, nil
 }
 
-func (s *shell[S]) receive(c actor.Context, e Envelope) {
+func (s *shell[S]) receive(c actor.Context, sender *actor.PID, e Envelope) {
 	defer func() {
 		if r := recover(); r != nil { // the message is lost with the incarnation: its sender is told at once
-			s.respond(c, Result{Err: messages.Errorf(messages.Unavailable, s.id.String(), "the actor crashed on the command: %v", r).
+			s.respond(sender, Result{Err: messages.Errorf(messages.Unavailable, s.id.String(), "the actor crashed on the command: %v", r).
 				WithRetry(time.Second).WithHint("it restarts from its journal; ask again")})
 			panic(r)
 		}
@@ -108,18 +128,20 @@ func (s *shell[S]) receive(c actor.Context, e Envelope) {
 	}
 	reply, err := s.machine.Ask(e.Command, e.Meta)
 	if mustRebuild(err) {
-		panic(err)
+		s.await(err)
+		s.respond(sender, Result{Reply: reply, Err: s.out.cause})
+		return
 	}
-	s.respond(c, Result{Reply: reply, Err: messages.AsError(err)})
+	s.respond(sender, Result{Reply: reply, Err: messages.AsError(err)})
 }
 
-func (s *shell[S]) respond(c actor.Context, r Result) {
-	if c.Sender() != nil {
-		c.Respond(r)
+func (s *shell[S]) respond(to *actor.PID, r Result) {
+	if to != nil {
+		s.system.Root.Send(to, r)
 	}
 }
 
-// mustRebuild tells whether the incarnation has to end: the supervisor starts the next one, which reads what is in the journal.
+// mustRebuild tells whether the machine has to read its journal again.
 func mustRebuild(err error) bool {
 	var r *Rebuild
 	return errors.As(err, &r)
@@ -206,7 +228,10 @@ func (s *shell[S]) Recovered(decisions int) {
 }
 
 // Decided implements World.
-func (s *shell[S]) Decided(proto.Message, []proto.Message) { s.changed() }
+func (s *shell[S]) Decided(proto.Message, []proto.Message) {
+	s.rereads = 0
+	s.changed()
+}
 
 func (s *shell[S]) changed() {
 	if s.o.Observer != nil {

@@ -2,7 +2,6 @@ package entity_test
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -79,9 +78,12 @@ func TestJournalFailures(t *testing.T) {
 		want    messages.Code
 		lives   int
 	}{
-		{"full: refused, the state stays", messages.NewError(messages.JournalFull, "journal", "12 MiB are left"), messages.JournalFull, 1},
-		{"unknown outcome: rebuilt", messages.NewError(messages.JournalUnavailable, "journal", "no acknowledgement"), messages.Unavailable, 2},
-		{"another writer: rebuilt", messages.NewError(messages.Conflict, "journal", "expected 0, last is 7"), messages.Unavailable, 2},
+		{"full: refused, the state stays", messages.NewError(messages.JournalFull, "journal", "12 MiB are left").WithCause(messages.ErrNotStored), messages.JournalFull, 1},
+		{"out of reach: refused, the state stays", messages.NewError(messages.JournalUnavailable, "journal", "restarting").WithCause(messages.ErrNotStored), messages.JournalUnavailable, 1},
+		{"unknown outcome: rebuilt", messages.NewError(messages.JournalUnavailable, "journal", "no acknowledgement"), messages.JournalUnavailable, 2},
+		{"full in the middle of it: rebuilt", messages.NewError(messages.JournalFull, "journal", "0 MiB are left"), messages.JournalFull, 2},
+		{"late: rebuilt", messages.NewError(messages.DeadlineExceeded, "", "the deadline passed"), messages.JournalUnavailable, 2},
+		{"another writer: rebuilt", messages.NewError(messages.Conflict, "journal", "expected 0, last is 7"), messages.JournalUnavailable, 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			broken := false
@@ -125,7 +127,7 @@ func TestLostAcknowledgement(t *testing.T) {
 		return messages.NewError(messages.JournalUnavailable, "journal", "no acknowledgement")
 	}}
 	play(t, options{journal: j}, func(s *stage) {
-		s.refused(&messages.EnsureModel{Reason: "lost"}, messages.Unavailable)
+		s.refused(&messages.EnsureModel{Reason: "lost"}, messages.JournalUnavailable)
 		st := s.state()
 		if st.Sequence != 1 || !strings.Contains(st.StateJson, `"Reason":"lost"`) || !slices.Equal(st.Owed, []string{"work/1"}) {
 			t.Errorf("after the rebuild: %v", st)
@@ -165,32 +167,6 @@ func TestTold(t *testing.T) {
 			t.Errorf("%d decisions, %d lives", s.appended(), s.seen.lives())
 		}
 	})
-}
-
-// While the journal can't be read the actor stays down; it recovers once the journal can be read.
-func TestRecoveryWaitsForTheJournal(t *testing.T) {
-	j := &entitytest.Journal{}
-	play(t, options{journal: j}, func(s *stage) { s.must(&messages.EnsureModel{Reason: "kept"}) })
-	play(t, options{store: &unreadable{Journal: j, left: 3}}, func(s *stage) {
-		began := time.Now()
-		if st := s.state(); !strings.Contains(st.StateJson, `"Reason":"kept"`) || time.Since(began) != 3*time.Second || s.seen.lives() != 1 {
-			t.Errorf("recovered %s after %s, lives %d", st.StateJson, time.Since(began), s.seen.lives())
-		}
-	})
-}
-
-// unreadable fails some replays.
-type unreadable struct {
-	*entitytest.Journal
-	left int
-}
-
-func (j *unreadable) Replay(ctx context.Context, id messages.ActorID, after uint64, fn func(messages.Recorded) error) error {
-	if j.left > 0 {
-		j.left--
-		return errors.New("the store can't be read yet")
-	}
-	return j.Journal.Replay(ctx, id, after, fn)
 }
 
 func TestSnapshots(t *testing.T) {

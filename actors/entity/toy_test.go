@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -120,11 +121,13 @@ type stage struct {
 	pid     *actor.PID
 	seen    *watcher
 	log     *strings.Builder
+	crashes *int
 }
 
-type restartAfterASecond struct{}
+type restartAfterASecond struct{ crashes *int }
 
-func (restartAfterASecond) HandleFailure(_ *actor.ActorSystem, sup actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, _, _ any) {
+func (r restartAfterASecond) HandleFailure(_ *actor.ActorSystem, sup actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, _, _ any) {
+	*r.crashes++
 	time.AfterFunc(time.Second, func() { sup.RestartChildren(child) })
 }
 
@@ -133,6 +136,7 @@ type watcher struct {
 	mu        sync.Mutex
 	changes   []string
 	recovered []int
+	waits     []bool
 }
 
 func (w *watcher) StateChanged(_ messages.ActorID, sequence uint64, view proto.Message) {
@@ -146,6 +150,20 @@ func (w *watcher) Recovered(_ messages.ActorID, decisions int, _ time.Duration) 
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.recovered = append(w.recovered, decisions)
+}
+
+// Waits implements entity.Waiting.
+func (w *watcher) Waits(_ messages.ActorID, why *messages.Error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waits = append(w.waits, why != nil)
+}
+
+// told are the calls of Waits, repeated ones left out: that the actor waits, and that it doesn't any more.
+func (w *watcher) told() []bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Compact(slices.Clone(w.waits))
 }
 
 // lives is how often an incarnation has read the journal.
@@ -184,7 +202,7 @@ func playKind(t *testing.T, kind entity.Kind[toy], o options, story func(*stage)
 		if o.journal == nil {
 			o.journal = &entitytest.Journal{}
 		}
-		s := &stage{t: t, journal: o.journal, seen: &watcher{}, log: &strings.Builder{}}
+		s := &stage{t: t, journal: o.journal, seen: &watcher{}, log: &strings.Builder{}, crashes: new(int)}
 		log := slog.New(slog.NewTextHandler(s.log, nil))
 		s.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 			return slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -200,7 +218,7 @@ func playKind(t *testing.T, kind entity.Kind[toy], o options, story func(*stage)
 			if _, ok := c.Message().(*actor.Started); ok {
 				born <- c.Spawn(props)
 			}
-		}, actor.WithSupervisor(restartAfterASecond{})))
+		}, actor.WithSupervisor(restartAfterASecond{s.crashes})))
 		s.pid = <-born
 		synctest.Wait()
 		story(s)

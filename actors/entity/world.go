@@ -20,7 +20,7 @@ type World interface {
 	NewID() string
 	Log() *slog.Logger
 
-	// Append stores one decision. Conflict and JournalUnavailable mean that the state may differ from the journal.
+	// Append stores one decision. After an error without the cause messages.ErrNotStored the state may differ from the journal.
 	Append(Append) (sequence uint64, err error)
 	// Replay calls fn for each of the actor's decisions after a sequence, in order.
 	Replay(after uint64, fn func(messages.Recorded) error) error

@@ -93,7 +93,9 @@ type Options struct {
 	JournalLag func() uint64
 	// JournalError tells what is wrong with the journal; may be nil.
 	JournalError func() error
-	APIKey       func(spec *messages.ModelSpec) string
+	// Ill lists the actors that answer no commands, and why; may be nil.
+	Ill    func() []string
+	APIKey func(spec *messages.ModelSpec) string
 	// Address fills in the variables of a worker's journaled address, for a request that is about to connect; may be nil.
 	Address func(model, url string) string
 }

@@ -26,6 +26,9 @@ func (g *Gateway) Health() messages.Health {
 			h.Reasons = append(h.Reasons, "journal: "+err.Error())
 		}
 	}
+	if g.o.Ill != nil {
+		h.Reasons = append(h.Reasons, g.o.Ill()...)
+	}
 	h.OK = len(h.Reasons) == 0
 	return h
 }

@@ -37,13 +37,22 @@ type Tree struct {
 	root   *actor.PID
 	ended  chan struct{} // closed by Stop: no actor is spawned afterwards
 
+	reports sync.WaitGroup
+
 	spawn    Spawner
 	spawning sync.Mutex // one birth at a time; never held with mu, since the supervisor needs mu to register the child
 
 	mu    sync.RWMutex
 	pids  map[messages.ActorID]*actor.PID
 	names map[string]messages.ActorID // by pid
-	down  map[messages.ActorID]string // gave up, and why
+	down  map[messages.ActorID]gaveUp
+	waits map[messages.ActorID]string // for its journal, and why
+}
+
+// gaveUp is an actor that stays down.
+type gaveUp struct {
+	why      string
+	recorded bool // in the host's journal
 }
 
 var _ messages.Door = (*Tree)(nil)
@@ -53,8 +62,8 @@ func New(o Options) *Tree {
 	if o.AskTimeout == 0 {
 		o.AskTimeout = 5 * time.Second
 	}
-	t := &Tree{o: o, pids: map[messages.ActorID]*actor.PID{}, names: map[string]messages.ActorID{}, down: map[messages.ActorID]string{},
-		ended: make(chan struct{})}
+	t := &Tree{o: o, pids: map[messages.ActorID]*actor.PID{}, names: map[string]messages.ActorID{}, down: map[messages.ActorID]gaveUp{},
+		waits: map[messages.ActorID]string{}, ended: make(chan struct{})}
 	t.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 		return slog.New(quiet{o.Log.Handler()})
 	}))
@@ -124,9 +133,9 @@ func (t *Tree) find(id messages.ActorID) (*actor.PID, error) {
 func (t *Tree) known(id messages.ActorID) (*actor.PID, error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	if why, ok := t.down[id]; ok {
-		return nil, messages.Errorf(messages.Unavailable, id.String(), "the actor crashed too often and stays down: %s", why).
-			WithHint("modelops send host/" + t.o.Host + " RestartActor '{\"actor\":\"" + id.String() + "\"}'")
+	if down, ok := t.down[id]; ok {
+		return nil, messages.Errorf(messages.Unavailable, id.String(), "the actor crashed too often and stays down: %s", down.why).
+			WithHint(t.revive(id))
 	}
 	return t.pids[id], nil
 }
@@ -137,15 +146,50 @@ func (t *Tree) register(id messages.ActorID, pid *actor.PID) {
 	t.pids[id], t.names[pid.Id] = pid, id
 }
 
-// Down replaces the set of actors that gave up by the one in the host's journal: a revived actor may be spawned again.
-func (t *Tree) Down(gaveUp []string) {
+// Down takes the actors that gave up as the host's journal has them: one that was recorded there and isn't any more may be spawned again. One
+// that isn't recorded yet stays down, since a view of the host from before says nothing about it.
+func (t *Tree) Down(recorded []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for id := range t.down {
-		if !slices.Contains(gaveUp, id.String()) {
+	for id, down := range t.down {
+		switch {
+		case slices.Contains(recorded, id.String()):
+			t.down[id] = gaveUp{down.why, true}
+		case down.recorded:
 			delete(t.down, id)
 		}
 	}
+}
+
+// Waits notes that an actor waits for its journal, and why; nil = it doesn't any more.
+func (t *Tree) Waits(id messages.ActorID, why *messages.Error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if why == nil {
+		delete(t.waits, id)
+		return
+	}
+	t.waits[id] = why.Message
+}
+
+// Ill lists the actors that answer no commands, with the reason of each: those that gave up, and those that wait for their journal.
+func (t *Tree) Ill() []string {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	var out []string
+	for id, down := range t.down {
+		out = append(out, id.String()+" crashed too often and stays down: "+down.why+" ("+t.revive(id)+")")
+	}
+	for id, why := range t.waits {
+		out = append(out, id.String()+": "+why)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// revive is the command that brings an actor back that gave up.
+func (t *Tree) revive(id messages.ActorID) string {
+	return "modelops send host/" + t.o.Host + " RestartActor '{\"actor\":\"" + id.String() + "\"}'"
 }
 
 func (t *Tree) forget(pid *actor.PID) {
@@ -195,6 +239,7 @@ func (t *Tree) Actors() []messages.ActorID {
 func (t *Tree) Stop() {
 	close(t.ended)
 	_ = t.system.Root.PoisonFuture(t.root).Wait()
+	t.reports.Wait()
 	t.system.Shutdown()
 }
 
@@ -215,11 +260,34 @@ func (t *Tree) restarted(child *actor.PID, failures int, reason any) {
 func (t *Tree) gaveUp(child *actor.PID, failures int, reason any) {
 	id := t.idOf(child)
 	t.o.Log.Error("an actor crashed too often and stays down", "actor", id.String(), "reason", fmt.Sprint(reason))
-	if host := messages.HostActor(t.o.Host); id != host {
+	if id != messages.HostActor(t.o.Host) { // the host comes back at the next command
 		t.mu.Lock()
-		t.down[id] = fmt.Sprint(reason)
+		t.down[id] = gaveUp{why: fmt.Sprint(reason)}
 		t.mu.Unlock()
 		// In a goroutine: this runs in the supervisor's turn, and the supervisor may have to spawn the host actor first.
-		go t.Tell(context.Background(), host, &messages.ReportGaveUp{Actor: id.String(), Reason: fmt.Sprint(reason), Failures: uint32(failures)})
+		t.reports.Go(func() {
+			t.report(&messages.ReportGaveUp{Actor: id.String(), Reason: fmt.Sprint(reason), Failures: uint32(failures)})
+		})
+	}
+}
+
+// reportAgain is the pause before a host that couldn't record a report is asked again.
+const reportAgain = 2 * time.Second
+
+// report has the host record that an actor gave up, however long that takes: it can be revived only when it is recorded.
+func (t *Tree) report(r *messages.ReportGaveUp) {
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), t.o.AskTimeout)
+		_, err := t.Ask(ctx, messages.HostActor(t.o.Host), r)
+		cancel()
+		if err == nil {
+			return
+		}
+		t.o.Log.Warn("the host couldn't record that an actor gave up", "actor", r.Actor, "error", err)
+		select {
+		case <-t.ended:
+			return
+		case <-time.After(reportAgain):
+		}
 	}
 }

@@ -33,6 +33,7 @@ var (
 type grove struct {
 	*Tree
 	journal  *entitytest.Journal
+	flaky    *flaky // the journal as the actors see it
 	born     atomic.Int32
 	mu       sync.Mutex
 	restarts []time.Duration
@@ -51,6 +52,7 @@ func grown(t *testing.T, story func(*testing.T, *grove)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		g := &grove{journal: &entitytest.Journal{}, began: time.Now()}
+		g.flaky = &flaky{Journal: g.journal}
 		log := slog.New(slog.NewTextHandler(io.Discard, nil))
 		g.Tree = New(Options{Host: "main_pc", Log: log,
 			OnRestart: func(string) {
@@ -59,7 +61,7 @@ func grown(t *testing.T, story func(*testing.T, *grove)) {
 				g.restarts = append(g.restarts, time.Since(g.began))
 			}})
 		var n atomic.Int32
-		o := entity.Options{Journal: g.journal, Clock: entitytest.Clock{}, Observer: g, Log: log, NewID: func() string {
+		o := entity.Options{Journal: g.flaky, Clock: entitytest.Clock{}, Observer: g, Log: log, NewID: func() string {
 			return time.Now().String() + string(rune('a'+n.Add(1)%26))
 		}}
 		g.Grow(func(id messages.ActorID) (*actor.Props, bool) {

@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"modelops/actors/entity"
+	"modelops/actors/tree"
+	"modelops/actors/view"
 	"modelops/journal"
 	"modelops/messages"
 )
@@ -27,6 +29,15 @@ func (s store) LoadSnapshot(ctx context.Context, actor messages.ActorID) (entity
 func (s store) SaveSnapshot(ctx context.Context, snap entity.Snapshot) error {
 	return s.j.SaveSnapshot(ctx, journal.Snapshot(snap))
 }
+
+// watch passes on what the shells tell: states to the read models, waits to the tree.
+type watch struct {
+	*view.Projection
+	tree *tree.Tree
+}
+
+// Waits implements entity.Waiting.
+func (w watch) Waits(id messages.ActorID, why *messages.Error) { w.tree.Waits(id, why) }
 
 // history fits the journal to the port of explanations.
 type history struct{ *journal.Journal }

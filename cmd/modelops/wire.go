@@ -41,7 +41,7 @@ func (d *daemon) plant(context.Context) error {
 	d.gateway = gateway.New(gateway.Options{
 		Host: d.host, Door: d.tree, Placer: d.memory(), Runner: d.client, Observer: telemetry.Requests{Metrics: d.metrics}, Recorder: d.requests,
 		FiguresOf: d.figures, HostFigures: d.hostFigures, DrainTimeout: d.cfg.Server.DrainTimeout,
-		JournalLag: d.feed.Lag, JournalError: d.journal.Health, Address: d.runtime.Address,
+		JournalLag: d.feed.Lag, JournalError: d.journal.Health, Ill: d.tree.Ill, Address: d.runtime.Address,
 		APIKey: func(s *messages.ModelSpec) string {
 			if name := s.GetApiKeyEnv(); name != "" {
 				return os.Getenv(name)
@@ -104,7 +104,7 @@ func (d *daemon) ledgers() view.Ledgers {
 }
 
 func (d *daemon) spawner() tree.Spawner {
-	o := entity.Options{Journal: store{d.journal}, Clock: d.clock, NewID: d.newID, Observer: d.view, Log: d.log, SnapshotEvery: d.cfg.Journal.SnapshotEvery}
+	o := entity.Options{Journal: store{d.journal}, Clock: d.clock, NewID: d.newID, Observer: watch{d.view, d.tree}, Log: d.log, SnapshotEvery: d.cfg.Journal.SnapshotEvery}
 	rules := model.Rules{Retry: model.Retry{Limit: d.cfg.Load.Retries + 1}, CanSleep: d.runtime.CanSleep}
 	models := model.Kind(rules, model.World{Runtime: workers{d.runtime}, Gate: d.gateway, Door: d.recovery.Placing(), Free: d.sampler.AwaitFree, Held: d.sampler.Held, OutOfMemory: runtime.OutOfMemory})
 	scheduler := arbiter.Kind(arbiter.Rules{Policy: d.cfg.Scheduler.Policy, MaxLoads: d.cfg.Load.MaxConcurrent, MaxWait: d.cfg.Queue.MaxWait,
