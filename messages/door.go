@@ -2,6 +2,7 @@ package messages
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -74,6 +75,7 @@ type Gateway interface {
 // Grant is a place at a ready worker.
 type Grant struct {
 	Actor    ActorID // the model actor whose worker it is: model/main_pc/chat or model/main_pc/chat~2
+	Attempt  uint64  // the load that made the worker
 	Model    string  // the model's name here, aliases resolved
 	Replica  string  // its name: chat or chat~2
 	Upstream string  // what the engine calls it
@@ -82,16 +84,32 @@ type Grant struct {
 	Queued   time.Duration
 	Position int           // place in the queue at arrival; 0 = none waited
 	Expected time.Duration // how long the wait was expected to be at arrival; 0 = none
+	// LastByte is when a byte of the answer last came, in Unix nanoseconds; who runs the request stores it atomically, by Heard.
+	LastByte int64
 	// Ended is done when the place is taken away (the model is unloaded by force) or was released; its cause says why.
 	Ended context.Context
+	// Alive asks the worker of the grant for a proof that it is the same and lives; nil = nobody can. Sending asks it.
+	Alive func(context.Context, *Grant) error
 	// Release gives the place back and tells how it went, which feeds the breaker. Calls after the first do nothing.
 	Release func(Outcome)
 }
 
+// Heard notes that a byte of the answer came: a worker that answers isn't stuck.
+func (g *Grant) Heard(now time.Time) { atomic.StoreInt64(&g.LastByte, now.UnixNano()) }
+
 // Outcome is how a granted request ended.
 type Outcome struct {
-	// Failed is true when the worker is to blame: no connection, 5xx, a broken answer. A caller that left is not a failure.
+	// Failed is true when the worker may be to blame: no connection, 5xx, a broken answer. What the engine refuses (4xx, 501), a caller that left
+	// and a grant that was taken back are no failures.
 	Failed bool
+	// Unreachable tells that no connection came about: no input can have caused it.
+	Unreachable bool
+	// Again tells that the same request has failed at this worker before: it counts once.
+	Again bool
+	// Path is where the engine was asked (/v1/embeddings): a trial request asks there too. Empty for a chat.
+	Path string
+	// Caller is the fingerprint of the caller's key; the gateway sets it.
+	Caller string
 	Err    error
 }
 

@@ -10,9 +10,17 @@ import (
 
 // Runner runs one request at a worker.
 type Runner interface {
+	// Run returns messages.Unanswered before the first byte of an answer and messages.Refused for what the engine refuses: the first may be sent
+	// again, the second says nothing against the worker.
 	Run(ctx context.Context, g *messages.Grant, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error)
-	// BeforeFirstByte tells whether err came before the worker answered anything, so that the request may go elsewhere.
-	BeforeFirstByte(err error) bool
+}
+
+// Prober asks workers about themselves.
+type Prober interface {
+	// Alive is nil when the worker proves that it is the same, runs and answers.
+	Alive(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) error
+	// Works sends the smallest request of the kind that path takes.
+	Works(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker, path string) messages.Verdict
 }
 
 // Placer finds a place for a model name, on whatever host.
@@ -78,6 +86,8 @@ type Options struct {
 	Runner   Runner
 	Placer   Placer
 	Observer Observer
+	// Prober asks workers; nil = a worker that failed can't prove anything.
+	Prober Prober
 	// Recorder is told of every request from its arrival to its end; may be nil.
 	Recorder Recorder
 	Figures  Figures

@@ -22,6 +22,7 @@ type Gateway struct {
 	next   atomic.Uint64
 	host   bulkhead
 	figure atomic.Pointer[HostFigures]
+	alive  func(context.Context, *messages.Grant) error // proofOf, made once: each grant carries it
 
 	mu     sync.Mutex             // guards the fields below, and the order in which routes are built; taken before a pool's lock
 	pools  map[string]*lockedPool // by model name
@@ -34,6 +35,9 @@ func New(o Options) *Gateway {
 	o.StallAfter = cmp.Or(o.StallAfter, 15*time.Second)
 	g := &Gateway{o: o, pools: map[string]*lockedPool{}, trials: map[string]*trial{}}
 	g.routes.Store(&routes{byName: map[string]*target{}})
+	if o.Prober != nil {
+		g.alive = g.proofOf
+	}
 	g.refigureHost()
 	return g
 }

@@ -298,7 +298,7 @@ func TestRetries(t *testing.T) {
 		"at once":      {[]error{nil}, 1, 0},
 		"gone once":    {[]error{errBeforeFirstByte, nil}, 2, 0},
 		"after a byte": {[]error{hidden}, 1, messages.InferenceError},
-		"always gone":  {[]error{errBeforeFirstByte, errBeforeFirstByte, errBeforeFirstByte}, 2, messages.CircuitBreakerOpen},
+		"always gone":  {[]error{errBeforeFirstByte, errBeforeFirstByte, errBeforeFirstByte}, 3, messages.Unavailable},
 		"bad question": {[]error{messages.NewError(messages.InvalidArgument, "", "no")}, 1, messages.InvalidArgument},
 	} {
 		t.Run(name, func(t *testing.T) {

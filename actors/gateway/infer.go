@@ -7,10 +7,7 @@ import (
 	"modelops/messages"
 )
 
-// tries is how often a request may be sent before its first byte: once, and twice more when a worker was gone.
-const tries = 3
-
-// Infer admits a request and runs it. It is sent again only before the first byte of an answer.
+// Infer admits a request and runs it. messages.Sending says whether it is sent again.
 func (g *Gateway) Infer(ctx context.Context, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
 	began := time.Now()
 	if a := messages.CallerFrom(ctx); a.RequestID == "" && r.RequestId != "" {
@@ -33,50 +30,49 @@ func (g *Gateway) canonical(name string) string {
 }
 
 func (g *Gateway) infer(ctx context.Context, r *messages.InferenceRequest, record Record, emit func(*messages.InferenceChunk) error, began time.Time) (*messages.InferenceResponse, error) {
-	for try := 1; ; try++ {
+	var sending messages.Sending
+	for {
 		grant, err := g.place(ctx, r.ModelName)
 		if err != nil {
 			return nil, err
 		}
 		record.Granted(grant)
-		resp, err := g.runOnce(ctx, grant, r, g.timed(grant.Model, began, emit))
-		if err == nil {
+		resp, again, err := g.runOnce(ctx, grant, &sending, r, g.timed(grant.Model, began, emit))
+		switch {
+		case err == nil:
 			resp.RequestId, resp.ModelName = r.RequestId, grant.Model
 			resp.QueuedMs = float32(grant.Queued.Seconds() * 1000)
 			g.o.Observer.Tokens(grant.Model, int(resp.TokensGenerated))
 			return resp, nil
-		}
-		if ctx.Err() != nil {
+		case ctx.Err() != nil:
 			return nil, messages.AsError(context.Cause(ctx))
-		}
-		if try == tries || !g.o.Runner.BeforeFirstByte(err) {
+		case !again:
 			return nil, err
+		}
+		if err := sending.Wait(ctx); err != nil {
+			return nil, messages.AsError(err)
 		}
 	}
 }
 
 // runOnce runs at one worker and gives the place back, with the outcome for breaker and outlier detection.
-func (g *Gateway) runOnce(ctx context.Context, grant *messages.Grant, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
+func (g *Gateway) runOnce(ctx context.Context, grant *messages.Grant, sending *messages.Sending, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (resp *messages.InferenceResponse, again bool, err error) {
 	run, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(grant.Ended, func() { cancel(context.Cause(grant.Ended)) })()
 	defer grant.Release(messages.Outcome{Failed: true}) // does nothing unless Run panics: a lost place would never come back
-	resp, err := g.o.Runner.Run(run, grant, r, emit)
+	resp, err = g.o.Runner.Run(run, grant, r, emit)
+	if err == nil {
+		grant.Release(messages.Outcome{})
+		return resp, false, nil
+	}
+	outcome, again := sending.Failed(run, grant, err)
 	ended := context.Cause(run)
-	grant.Release(messages.Outcome{Failed: err != nil && run.Err() == nil && workerToBlame(err), Err: err})
-	if err != nil && ctx.Err() == nil && ended != nil {
-		return nil, messages.AsError(ended) // unloaded under the request
+	grant.Release(outcome)
+	if ctx.Err() == nil && ended != nil {
+		return nil, false, messages.AsError(ended) // unloaded under the request
 	}
-	return resp, err
-}
-
-// workerToBlame tells whether an error counts against the worker. An invalid request, a deadline or a caller that left doesn't.
-func workerToBlame(err error) bool {
-	switch messages.CodeOf(err) {
-	case messages.InferenceError, messages.Internal, messages.Unavailable:
-		return true
-	}
-	return false
+	return nil, again, err
 }
 
 func (g *Gateway) timed(model string, began time.Time, emit func(*messages.InferenceChunk) error) func(*messages.InferenceChunk) error {

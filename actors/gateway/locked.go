@@ -73,7 +73,7 @@ func (g *Gateway) grant(l *lockedPool, ticket uint64, caller messages.Caller, tr
 		upstream = v.Spec.UseModelName
 	}
 	h := &held{g: g, l: l, ticket: ticket, caller: caller, trial: try,
-		grant: messages.Grant{Actor: e.ID(), Model: l.name, Replica: v.Name, Upstream: upstream, URL: strings.TrimSuffix(v.GetWorker().GetUrl(), "/")}}
+		grant: messages.Grant{Actor: e.ID(), Attempt: v.GetAttempt(), Alive: g.alive, Model: l.name, Replica: v.Name, Upstream: upstream, URL: strings.TrimSuffix(v.GetWorker().GetUrl(), "/")}}
 	if g.o.Address != nil && strings.Contains(h.grant.URL, "${") {
 		h.grant.URL = g.o.Address(v.Name, h.grant.URL)
 	}
@@ -92,7 +92,7 @@ func (h *held) release(o messages.Outcome) {
 		return
 	}
 	h.end(nil)
-	if h.trial != nil && (o.Failed || o.Err == nil) {
+	if h.trial != nil && (o.Failed && !o.Again || !o.Failed && o.Err == nil) {
 		h.trial.record(o.Failed)
 	}
 	h.g.release(h, o)
@@ -103,11 +103,14 @@ func (g *Gateway) release(h *held, o messages.Outcome) {
 	l := h.l
 	l.mu.Lock()
 	delete(l.running, h.ticket)
+	o.Caller = h.caller.Fingerprint
 	e, changed := l.pool.Finish(h.ticket, o, now)
 	l.pool.Keep(h.caller.KeepAlive)
 	if changed {
-		state, failures := e.Breaker(now)
-		g.o.Door.Tell(context.Background(), e.ID(), &messages.ReportBreaker{State: state, Failures: uint32(failures)})
+		g.tellBreaker(e, now)
+	}
+	if o.Failed {
+		g.examine(l)
 	}
 	if done := l.drains[e]; done != nil && e.Running() == 0 {
 		close(done)

@@ -67,13 +67,11 @@ func (d *door) place(ctx context.Context, name string, _ time.Duration) (pool.Pl
 // runner answers as the test says.
 type runner func(ctx context.Context, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error)
 
-var errBeforeFirstByte = messages.NewError(messages.Unavailable, "worker", "connection refused")
+// errBeforeFirstByte is that of a worker without a connection.
+var errBeforeFirstByte = messages.NotAnswered("tiny", false, errors.New("connection refused"))
 
 func (r runner) Run(ctx context.Context, _ *messages.Grant, _ *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
 	return r(ctx, emit)
-}
-func (runner) BeforeFirstByte(err error) bool {
-	return errors.Is(err, errBeforeFirstByte) && err == error(errBeforeFirstByte)
 }
 
 type deaf struct{}

@@ -31,6 +31,12 @@ func (g *Gateway) sweep(now time.Time) (out []pool.Hint) {
 	for _, l := range g.pools {
 		l.mu.Lock()
 		out = append(out, l.pool.Sweep(now, stay[l])...)
+		for _, e := range l.pool.Endpoints() {
+			if e.Running() > 0 {
+				l.listen(e)
+			}
+		}
+		g.examine(l)
 		g.pursue(l)
 		l.mu.Unlock()
 	}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,12 +13,9 @@ import (
 )
 
 const (
-	defaultMaxBody    = 64 << 20
-	defaultHeartbeat  = 10 * time.Second
-	defaultRetryDelay = 50 * time.Millisecond
-	defaultStall      = 2 * time.Minute
-	// maxRetries counts repetitions, so a request reaches at most three workers.
-	maxRetries = 2
+	defaultMaxBody   = 64 << 20
+	defaultHeartbeat = 10 * time.Second
+	defaultStall     = 2 * time.Minute
 )
 
 // Observer counts requests. All methods are called from many goroutines.
@@ -42,8 +40,7 @@ type Options struct {
 	// Heartbeat is how long a streaming request waits in silence before SSE comments keep its connection alive; 0 = 10 s,
 	// negative = never.
 	Heartbeat time.Duration
-	// RetryDelay is the pause before the first repetition, doubled for the next; 0 = 50 ms. It gives the owner of a dead
-	// worker the time to see its exit.
+	// RetryDelay is the pause before the first repetition; 0 = that of messages.Sending.
 	RetryDelay time.Duration
 	// Batching says how requests to a model, by the name they ask for, may share an upstream request; nil = never. It is asked
 	// for each request that could.
@@ -82,9 +79,6 @@ func New(o Options) *API {
 	if a.heartbeat == 0 {
 		a.heartbeat = defaultHeartbeat
 	}
-	if a.retryDelay <= 0 {
-		a.retryDelay = defaultRetryDelay
-	}
 	if a.observe == nil {
 		a.observe = unobserved{}
 	}
@@ -121,12 +115,15 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.serveModels(w, r)
 }
 
-// liveURLs are where workers answer now, as far as the gateway knows.
+// liveURLs are where workers answer now, as far as the gateway knows. An address with a variable in it is "".
 func (a *API) liveURLs() map[string]bool {
 	live := map[string]bool{}
 	for _, m := range a.gateway.Models() {
-		if url := m.GetWorker().GetUrl(); url != "" {
-			live[url] = true
+		switch url := m.GetWorker().GetUrl(); {
+		case strings.Contains(url, "${"):
+			live[""] = true
+		case url != "":
+			live[strings.TrimSuffix(url, "/")] = true
 		}
 	}
 	return live

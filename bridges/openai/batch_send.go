@@ -28,7 +28,7 @@ func (a *API) fly(b *batch) (turns []turn) {
 	rec := &recorder{header: http.Header{}}
 	r := lead.r.Clone(b.ctx)
 	r.Header, r.Body = sharedHeader(lead.r.Header), http.NoBody
-	x := &exchange{api: a, observe: admissions{a.observe}, w: rec, r: r, rt: lead.rt, id: lead.id, ctx: b.ctx, began: time.Now(), q: b.question(), model: lead.q.model}
+	x := &exchange{api: a, observe: admissions{a.observe}, w: rec, r: r, rt: lead.rt, id: lead.id, ctx: b.ctx, began: time.Now(), q: b.question(), model: lead.q.model, shared: true}
 	x.forward()
 	a.observe.ObserveBatch(x.model, r.URL.Path, len(b.members))
 	turns, err := b.divide(x, rec)

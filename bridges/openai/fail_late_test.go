@@ -3,6 +3,7 @@ package openai
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -81,22 +82,42 @@ func rawEngine(t *testing.T, say func(conn, request int) string) string {
 
 const wholeAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole"
 
-func TestAKeptConnectionThatEndedIsNotTheRequestsFault(t *testing.T) {
-	url := rawEngine(t, func(conn, request int) string {
-		if conn == 0 && request == 1 {
-			return ""
-		}
-		return wholeAnswer
-	})
-	g := grants(url)
-	h := open(t, g)
-	for range 2 {
-		if body := text(t, h.post(chat, `{"model":"tiny"}`)); body != "whole" {
-			t.Fatalf("%q", body)
-		}
+// A request on a kept connection that ends is sent again when its worker proves that it lives, and is its fault when not.
+func TestAKeptConnectionThatEnded(t *testing.T) {
+	url := func() string {
+		return rawEngine(t, func(conn, request int) string {
+			if conn == 0 && request == 1 {
+				return ""
+			}
+			return wholeAnswer
+		})
 	}
-	if f := g.failures(3); !slices.Equal(f, []bool{false, true, false}) {
-		t.Errorf("failures %v", f)
+	for name, c := range map[string]struct {
+		alive    error
+		failures []bool
+		last     int
+	}{
+		"lives": {nil, []bool{false, false, false}, 200},
+		"died":  {errors.New("gone"), []bool{false, true}, 502},
+	} {
+		url := url()
+		g := grants(url)
+		admit := g.admit
+		g.admit = func(ctx context.Context, model string) (*messages.Grant, error) {
+			grant, err := admit(ctx, model)
+			grant.Alive = func(context.Context, *messages.Grant) error { return c.alive }
+			return grant, err
+		}
+		h := open(t, g)
+		if body := text(t, h.post(chat, `{"model":"tiny"}`)); body != "whole" {
+			t.Fatalf("%s: %q", name, body)
+		}
+		if resp := h.post(chat, `{"model":"tiny"}`); resp.StatusCode != c.last {
+			t.Errorf("%s: %d", name, resp.StatusCode)
+		}
+		if f := g.failures(len(c.failures)); !slices.Equal(f, c.failures) {
+			t.Errorf("%s: failures %v", name, f)
+		}
 	}
 }
 
@@ -113,11 +134,43 @@ func TestARequestThatKillsItsWorkerIsNotSentAgain(t *testing.T) {
 	}
 }
 
+// Three replicas with warm connections: a request that ends its worker reaches one of them, on whatever connection and with whatever headers.
+func TestOneRequestEndsAtMostOneWorker(t *testing.T) {
+	var killed atomic.Int32
+	var urls []string
+	for range 3 {
+		urls = append(urls, rawEngine(t, func(_, request int) string {
+			if request == 0 {
+				return wholeAnswer
+			}
+			killed.Add(1)
+			return ""
+		}))
+	}
+	g := grants(append(urls, urls...)...)
+	admit := g.admit
+	g.admit = func(ctx context.Context, model string) (*messages.Grant, error) {
+		grant, err := admit(ctx, model)
+		grant.Alive = func(context.Context, *messages.Grant) error { return errors.New("gone") }
+		return grant, err
+	}
+	h := open(t, g)
+	for range urls {
+		if body := text(t, h.post(chat, `{"model":"tiny"}`)); body != "whole" {
+			t.Fatalf("%q", body)
+		}
+	}
+	if resp := h.post(chat, `{"model":"tiny"}`, "Idempotency-Key", "k"); resp.StatusCode != 502 || killed.Load() != 1 {
+		t.Errorf("%d, %d workers got it", resp.StatusCode, killed.Load())
+	}
+}
+
 func TestHalfAnAnswerDoesNotLookWhole(t *testing.T) {
 	for name, answer := range map[string]string{
 		"length": "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf",
 		"chunks": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
 		"events": "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\nb\r\ndata: hal\n\n\r\n",
+		"pieces": "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\na\r\ndata: hal\n\r\n1\r\n\n\r\n",
 		"within": "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: hal\r\n",
 	} {
 		g := grants(rawEngine(t, func(int, int) string { return answer }))
@@ -127,7 +180,7 @@ func TestHalfAnAnswerDoesNotLookWhole(t *testing.T) {
 		if err == nil || !strings.Contains(string(body), "hal") {
 			t.Errorf("%s: %v %q", name, err, body)
 		}
-		if told := strings.Contains(string(body), "inference_error"); told != (name == "events") {
+		if told := strings.Contains(string(body), "inference_error"); told != (name == "events" || name == "pieces") {
 			t.Errorf("%s: %q", name, body)
 		}
 		if f := g.failures(1); !f[0] || g.asked != 1 {
@@ -248,23 +301,28 @@ func TestNoHeartbeatWithoutStreaming(t *testing.T) {
 	}
 }
 
+// A worker's connections go when it has ended and no request uses them, whether or not another worker comes.
 func TestConnectionsOfGoneWorkersAreDropped(t *testing.T) {
 	live := map[string]bool{"http://127.0.0.1:1": true}
 	ws := newWorkers(func() map[string]bool { return live })
+	defer ws.close()
 	first, _ := ws.at("http://127.0.0.1:1")
+	first.leave()
 	busy, _ := ws.at("http://127.0.0.1:2")
-	busy.inFlight.Add(1)
+	ws.sweep()
 	if again, _ := ws.at("http://127.0.0.1:1"); again != first {
 		t.Error("a worker that lives was dropped")
 	}
+	first.leave()
 	clear(live)
-	_, _ = ws.at("http://127.0.0.1:3")
-	if len(ws.byURL) != 2 || ws.byURL["http://127.0.0.1:2"] != busy {
+	ws.sweep()
+	if len(ws.byURL) != 1 || ws.byURL["http://127.0.0.1:2"] != busy {
 		t.Errorf("left: %v", ws.byURL)
 	}
-	ws.close()
-	if len(ws.byURL) != 0 {
-		t.Errorf("left: %v", ws.byURL)
+	busy.leave()
+	ws.sweep()
+	if len(ws.byURL) != 0 || ws.drop != nil {
+		t.Errorf("left: %v, timer %v", ws.byURL, ws.drop)
 	}
 	if _, err := ws.at("http://[::1"); err == nil {
 		t.Error("an address that is none was taken")

@@ -32,6 +32,8 @@ type exchange struct {
 	caller  messages.Caller
 	q       *question
 	pulse   *pulse
+	sending messages.Sending
+	shared  bool // it carries the requests of several callers, which are sent alone after a refusal that may be one's
 	// model is the name for logs and metrics: as asked for until a grant resolves it.
 	model string
 	// status is what is counted.
@@ -104,62 +106,61 @@ func (a *API) callerOf(r *http.Request) (messages.Principal, *refusal) {
 	return caller, nil
 }
 
-// forward repeats while no worker took the request, and never after an answer began.
+// forward sends the request, and again as messages.Sending allows.
 func (x *exchange) forward() {
-	delay := x.api.retryDelay
-	for try := 0; !x.attempt(try == maxRetries); try++ {
-		pause := time.NewTimer(delay)
-		select {
-		case <-pause.C:
-		case <-x.ctx.Done():
-			pause.Stop()
-			x.refuse(refusalOf(x.ctx.Err()))
+	x.sending = messages.Sending{Pause: x.api.retryDelay}
+	for !x.attempt() {
+		if err := x.sending.Wait(x.ctx); err != nil {
+			x.refuse(refusalOf(err))
 			return
 		}
-		delay *= 2
 	}
 }
 
 // attempt waits for a place and sends the request to the worker there. It is over when the client has an answer or an
 // error.
-func (x *exchange) attempt(last bool) (over bool) {
+func (x *exchange) attempt() (over bool) {
 	grant, err := x.api.gateway.Admit(x.ctx, x.q.model)
 	if err != nil {
 		x.refuse(refusalOf(err))
 		return true
 	}
 	var outcome messages.Outcome
-	defer func() { grant.Release(outcome) }()
+	defer func() {
+		outcome.Path = x.r.URL.Path
+		grant.Release(outcome)
+	}()
 	x.model = grant.Model
 	x.pulse.placed()
-	x.observe.ObserveQueueWait(grant.Model, grant.Queued)
+	if x.sending.First() {
+		x.observe.ObserveQueueWait(grant.Model, grant.Queued)
+	}
 	engine, err := x.api.workers.at(grant.URL)
 	if err != nil {
 		outcome = messages.Outcome{Failed: true, Err: err}
 		x.refuse(refusalOf(messages.NewError(messages.Internal, grant.Model, "the worker's address can't be read").WithCause(err)))
 		return true
 	}
-	engine.inFlight.Add(1)
-	defer engine.inFlight.Add(-1)
+	defer engine.leave()
 	defer x.while(grant)()
-	resp, failure := x.send(engine, grant)
-	if failure == nil {
+	resp, err := x.send(engine, grant)
+	if err == nil {
 		defer func() { _ = resp.Body.Close() }()
-		outcome = x.relay(resp, grant)
+		outcome = x.sending.Outcome(grant, x.relay(resp, grant))
 		return true
 	}
-	if x.ctx.Err() != nil {
-		outcome = messages.Outcome{Err: x.ctx.Err()} // no sign of the worker's health
-		x.refuse(refusalOf(context.Cause(x.ctx)))
-		return true
-	}
-	outcome = messages.Outcome{Failed: true, Err: failure}
 	engine.transport.CloseIdleConnections()
-	if failure.again && !last {
-		x.api.log.Debug("sending a request again", "model", x.model, "correlation", x.id, "error", failure.err)
+	var again bool
+	outcome, again = x.sending.Failed(x.ctx, grant, err)
+	switch {
+	case x.ctx.Err() != nil:
+		x.refuse(refusalOf(context.Cause(x.ctx)))
+	case again:
+		x.api.log.Debug("sending a request again", "model", x.model, "correlation", x.id, "error", errors.Unwrap(messages.AsError(err)))
 		return false
+	default:
+		x.refuse(refusalOf(err))
 	}
-	x.refuse(refusalOf(failure.typed(grant.Model)))
 	return true
 }
 

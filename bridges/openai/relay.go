@@ -23,8 +23,11 @@ func (x *exchange) relay(resp *http.Response, grant *messages.Grant) messages.Ou
 	// 501 is no failure: this engine was not built or started for the route.
 	if resp.StatusCode >= 500 && resp.StatusCode != http.StatusNotImplemented {
 		err := messages.Errorf(messages.InferenceError, grant.Model, "the engine answered %d", resp.StatusCode)
-		outcome = messages.Outcome{Failed: true, Err: err}
+		outcome = messages.Outcome{Failed: !x.shared || !mayBeOnes(resp.StatusCode), Err: err}
 		x.cause = err
+	}
+	if resp.StatusCode >= 400 && outcome.Err == nil { // the engine refused this input: no sign of its health
+		outcome.Err = messages.Errorf(messages.InvalidArgument, grant.Model, "the engine answered %d", resp.StatusCode)
 	}
 	begun := x.pulse.stop()
 	if begun && (resp.StatusCode != http.StatusOK || !isEventStream(resp)) {
@@ -34,7 +37,7 @@ func (x *exchange) relay(resp *http.Response, grant *messages.Grant) messages.Ou
 	if !begun {
 		x.writeHead(resp, grant)
 	}
-	copied := x.copyBody(resp)
+	copied := x.copyBody(resp, grant)
 	if !begun {
 		copyTrailers(x.w.Header(), resp)
 	}
@@ -82,10 +85,10 @@ type copied struct {
 
 // copyBody passes each piece on as it comes. No piece waits for the next one: what isn't the end of a body of known
 // length is flushed.
-func (x *exchange) copyBody(resp *http.Response) copied {
+func (x *exchange) copyBody(resp *http.Response, grant *messages.Grant) copied {
 	buf := x.api.buffers.Get().(*[]byte)
 	defer x.api.buffers.Put(buf)
-	to := &pieces{w: x.w, conn: http.NewResponseController(x.w), left: resp.ContentLength, atEvent: true, stall: x.api.stall}
+	to := &pieces{w: x.w, conn: http.NewResponseController(x.w), left: resp.ContentLength, tail: make([]byte, 0, 4), atEvent: true, stall: x.api.stall, grant: grant}
 	if to.left < 0 {
 		_ = to.conn.Flush() // the body may take a while
 	}
@@ -116,11 +119,13 @@ type pieces struct {
 	conn *http.ResponseController
 	// left is what must still come of a body of known length; negative when it isn't known.
 	left int64
-	// atEvent: see copied.
+	// atEvent: see copied. tail are the last bytes, since the end of an event may come in several pieces.
 	atEvent bool
+	tail    []byte
 	// bounded is when the write deadline, stall from then, was last moved.
 	bounded time.Time
 	stall   time.Duration
+	grant   *messages.Grant // nil for a part of a batch's answer
 }
 
 func (p *pieces) put(piece []byte) error {
@@ -129,7 +134,8 @@ func (p *pieces) put(piece []byte) error {
 	if _, err := p.w.Write(piece); err != nil {
 		return err
 	}
-	p.atEvent = bytes.HasSuffix(piece, []byte("\n\n")) || bytes.HasSuffix(piece, []byte("\r\n\r\n"))
+	p.tail = append(p.tail[:copy(p.tail, p.tail[max(0, len(p.tail)+min(len(piece), 4)-4):])], piece[max(0, len(piece)-4):]...)
+	p.atEvent = bytes.HasSuffix(p.tail, []byte("\n\n")) || bytes.HasSuffix(p.tail, []byte("\r\n\r\n")) || bytes.HasSuffix(p.tail, []byte("\r\r"))
 	if p.left == 0 {
 		return nil
 	}
@@ -141,7 +147,11 @@ func (p *pieces) put(piece []byte) error {
 
 // bound limits the time that the next write may block. Setting a deadline isn't free, so it is moved only now and then.
 func (p *pieces) bound() {
-	if now := time.Now(); now.Sub(p.bounded) > p.stall/8 {
+	now := time.Now()
+	if p.grant != nil {
+		p.grant.Heard(now)
+	}
+	if now.Sub(p.bounded) > p.stall/8 {
 		p.bounded = now
 		_ = p.conn.SetWriteDeadline(now.Add(p.stall))
 	}

@@ -24,23 +24,29 @@ type worker struct {
 	inFlight  atomic.Int64
 }
 
-// workers are the engines reached so far, by base URL.
+// workers are the engines reached so far, by base URL. Those that have ended are dropped within dropEvery.
 type workers struct {
 	mu    sync.RWMutex
 	byURL map[string]*worker
-	live  func() map[string]bool
+	live  func() map[string]bool                                               // "" stands for remote ones whose address isn't told
 	dial  func(ctx context.Context, network, address string) (net.Conn, error) // nil = one of our own
+	drop  *time.Timer                                                          // set while byURL isn't empty
 }
+
+// dropEvery is how often the connections of workers that have ended are looked for.
+const dropEvery = 10 * time.Second
 
 func newWorkers(live func() map[string]bool) *workers {
 	return &workers{byURL: map[string]*worker{}, live: live}
 }
 
-// at finds or makes the worker's connections. Making them also drops those of workers that have ended, so the map stays
-// bounded.
+// at finds or makes the worker's connections for one request, which must call leave.
 func (ws *workers) at(base string) (*worker, error) {
 	ws.mu.RLock()
 	w := ws.byURL[base]
+	if w != nil {
+		w.inFlight.Add(1) // with the lock, so that sweep doesn't drop it meanwhile
+	}
 	ws.mu.RUnlock()
 	if w != nil {
 		return w, nil
@@ -49,21 +55,41 @@ func (ws *workers) at(base string) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if w = ws.byURL[base]; w == nil {
+		w = &worker{base: u, transport: ws.transport(isLocal(u.Hostname()))}
+		ws.byURL[base] = w
+		if ws.drop == nil {
+			ws.drop = time.AfterFunc(dropEvery, ws.sweep)
+		}
+	}
+	w.inFlight.Add(1)
+	return w, nil
+}
+
+// leave ends a request's use of the worker.
+func (w *worker) leave() { w.inFlight.Add(-1) }
+
+// sweep drops the connections of workers that have ended.
+func (ws *workers) sweep() {
 	live := ws.live()
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	if w := ws.byURL[base]; w != nil {
-		return w, nil
-	}
 	for known, old := range ws.byURL {
-		if !live[known] && old.inFlight.Load() == 0 {
+		hidden := live[""] && !isLocal(old.base.Hostname())
+		if !live[known] && !hidden && old.inFlight.Load() == 0 {
 			old.transport.CloseIdleConnections()
 			delete(ws.byURL, known)
 		}
 	}
-	w = &worker{base: u, transport: ws.transport(isLocal(u.Hostname()))}
-	ws.byURL[base] = w
-	return w, nil
+	switch {
+	case ws.drop == nil: // closed meanwhile
+	case len(ws.byURL) > 0:
+		ws.drop.Reset(dropEvery)
+	default:
+		ws.drop = nil
+	}
 }
 
 // transport is a worker's, over the workers' dialer.
@@ -91,6 +117,10 @@ func (ws *workers) close() {
 		w.transport.CloseIdleConnections()
 	}
 	clear(ws.byURL)
+	if ws.drop != nil {
+		ws.drop.Stop()
+		ws.drop = nil
+	}
 }
 
 // newTransport is tuned for one engine: bytes stay as they are (no gzip of net/http's own), and there is no limit on the

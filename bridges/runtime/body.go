@@ -104,6 +104,7 @@ type usage struct {
 // message is one message of an engine: a chunk, or a whole answer.
 type message struct {
 	text, finish string
+	reasoned     int // bytes of reasoning
 	usage        *usage
 }
 
@@ -131,7 +132,8 @@ func parseMessage(data []byte) (message, error) {
 		if c.Index != 0 {
 			continue
 		}
-		out.text += c.Text + c.Delta.Content + c.Message.Content
+		out.text += c.Text + string(c.Delta.Content) + string(c.Message.Content)
+		out.reasoned += c.Delta.reasoned() + c.Message.reasoned()
 		if c.Finish != nil {
 			out.finish = *c.Finish
 		}
@@ -139,6 +141,31 @@ func parseMessage(data []byte) (message, error) {
 	return out, nil
 }
 
+// content is what an engine wrote in a turn. Engines have two names for reasoning.
 type content struct {
-	Content string `json:"content"`
+	Content   words  `json:"content"`
+	Reasoning string `json:"reasoning_content"`
+	Thought   string `json:"reasoning"`
+}
+
+func (c content) reasoned() int { return max(len(c.Reasoning), len(c.Thought)) }
+
+// words are a text, or a list of parts of which those of text count.
+type words string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (w *words) UnmarshalJSON(b []byte) error {
+	if len(b) == 0 || b[0] != '[' {
+		return json.Unmarshal(b, (*string)(w))
+	}
+	var parts []struct {
+		Text string `json:"text"`
+	}
+	if err := json.Unmarshal(b, &parts); err != nil {
+		return err
+	}
+	for _, p := range parts {
+		*w += words(p.Text)
+	}
+	return nil
 }

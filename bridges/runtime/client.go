@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"time"
 
@@ -41,8 +42,9 @@ func (c *Client) Close() { c.transport.CloseIdleConnections() }
 // Run runs one request at a granted worker. emit gets each piece of text in order, from this goroutine; without it the engine is asked
 // for the answer in one piece.
 // When ctx ends or emit refuses, the connection is closed and with it the engine's work. Errors are typed:
-// InvalidArgument and ContextTooLong for what the engine refuses, Unavailable when it can't yet, InferenceError when the
-// worker is to blame, Cancelled and DeadlineExceeded for the end of ctx. It doesn't release the grant.
+// InvalidArgument and ContextTooLong for what the engine refuses, Unavailable when it can't be reached or can't yet, InferenceError when the
+// worker is to blame, Cancelled and DeadlineExceeded for the end of ctx. Those of a request without a byte of an answer are messages.Unanswered,
+// and refusals that say nothing against the worker messages.Refused. It doesn't release the grant.
 func (c *Client) Run(ctx context.Context, g *messages.Grant, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
 	began := time.Now()
 	path, body, err := requestBody(g, r, emit != nil)
@@ -51,9 +53,15 @@ func (c *Client) Run(ctx context.Context, g *messages.Grant, r *messages.Inferen
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // whatever ends the request, the engine is told by the closing of its connection
-	res, err := c.send(ctx, g, path, body, emit != nil)
-	if err != nil {
-		return nil, sendFailure(ctx, g, err)
+	got := false
+	trace := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { got = true }})
+	res, err := c.send(trace, g, path, body, emit != nil)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		return nil, messages.AsError(context.Cause(ctx))
+	default:
+		return nil, messages.NotAnswered(g.Model, got, err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
@@ -93,6 +101,8 @@ type collected struct {
 	chunks   int32
 	finish   string
 	usage    *usage
+	messages int  // of the engine, with or without text
+	reasoned int  // bytes of reasoning, which is no part of the answer
 	finished bool // the engine said [DONE]
 	whole    bool // the answer came in one piece, which says nothing of its tokens
 }
@@ -115,25 +125,29 @@ func (a *collected) read(res *http.Response) error {
 	}
 	events := newEventReader(res.Body)
 	for !a.finished {
-		data, err := events.next()
+		e, err := events.next()
 		switch {
-		case errors.Is(err, io.EOF) && a.finish != "":
+		case errors.Is(err, io.EOF) && (a.finish != "" || a.messages > 0 && framed(res)):
 			return nil // complete, only without the word of parting
 		case errors.Is(err, io.EOF):
 			return io.ErrUnexpectedEOF
 		case err != nil:
 			return err
-		}
-		if bytes.Equal(data, []byte("[DONE]")) {
+		case e.failed:
+			return streamFailure(errorIn(e.data))
+		case string(e.data) == "[DONE]":
 			a.finished = true
 			continue
 		}
-		if err := a.take(data); err != nil {
+		if err := a.take(e.data); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// framed tells whether a body has an end of its own, so that one which was cut off doesn't look whole.
+func framed(res *http.Response) bool { return res.ContentLength >= 0 || len(res.TransferEncoding) > 0 }
 
 // take reads one message of the engine and passes its text on.
 func (a *collected) take(data []byte) error {
@@ -141,6 +155,9 @@ func (a *collected) take(data []byte) error {
 	if err != nil {
 		return err
 	}
+	a.grant.Heard(time.Now())
+	a.messages++
+	a.reasoned += m.reasoned
 	if m.usage != nil {
 		a.usage = m.usage
 	}
@@ -172,6 +189,9 @@ func (a *collected) response(began time.Time) *messages.InferenceResponse {
 	if a.whole {
 		out.TokensGenerated = 0
 	}
+	if a.text.Len() == 0 && a.reasoned > 0 {
+		out.ErrorMessage = "the model gave only its reasoning and no answer: raise max_tokens, or turn its reasoning off"
+	}
 	if a.usage != nil {
 		out.TokensGenerated, out.PromptTokens = a.usage.Completion, a.usage.Prompt
 	}
@@ -195,40 +215,11 @@ func (a *collected) failure(ctx context.Context, err error) error {
 	if errors.As(err, &typed) {
 		e := *typed
 		e.Subject = "model/" + a.grant.Model
+		if refused := (*messages.Refused)(nil); errors.As(err, &refused) {
+			return &messages.Refused{Err: &e}
+		}
 		return &e
-	}
-	if a.chunks == 0 && errors.Is(err, io.ErrUnexpectedEOF) {
-		return lost(a.grant, err)
 	}
 	return messages.Errorf(messages.InferenceError, "model/"+a.grant.Model, "the worker broke off after %d pieces of its answer: %w", a.chunks, err).
 		WithHint("see modelops logs " + a.grant.Model)
-}
-
-// lost is a request that the worker never answered: it may go elsewhere.
-func lost(g *messages.Grant, err error) error {
-	return &unanswered{messages.Errorf(messages.InferenceError, "model/"+g.Model, "the worker at %s gave no answer: %w", g.URL, err).
-		WithHint("see modelops logs " + g.Model)}
-}
-
-// unanswered marks errors that came before the worker answered anything.
-type unanswered struct{ typed *messages.Error }
-
-func (e *unanswered) Error() string { return e.typed.Error() }
-func (e *unanswered) Unwrap() error { return e.typed }
-
-// BeforeFirstByte tells whether err came before the worker answered anything, so that the request may be sent elsewhere.
-func (c *Client) BeforeFirstByte(err error) bool { return BeforeFirstByte(err) }
-
-// BeforeFirstByte is the same for callers without a Client.
-func BeforeFirstByte(err error) bool {
-	var u *unanswered
-	return errors.As(err, &u)
-}
-
-// sendFailure tells why no answer came at all.
-func sendFailure(ctx context.Context, g *messages.Grant, err error) error {
-	if ctx.Err() != nil {
-		return messages.AsError(context.Cause(ctx))
-	}
-	return lost(g, err)
 }

@@ -167,6 +167,9 @@ func TestRunOtherAnswers(t *testing.T) {
 	}
 }
 
+// unanswered tells that no byte of an answer came.
+func unanswered(err error) bool { return errors.As(err, new(*messages.Unanswered)) }
+
 func TestRefusals(t *testing.T) {
 	const stream = "text/event-stream"
 	tests := map[string]struct {
@@ -181,7 +184,7 @@ func TestRefusals(t *testing.T) {
 		"too long, llama":    {400, "application/json", `{"error":{"code":400,"message":"exceeds","type":"exceed_context_size_error"}}`, messages.ContextTooLong, false, "exceeds"},
 		"too long, openai":   {400, "application/json", `{"error":{"code":"context_length_exceeded","message":"x"}}`, messages.ContextTooLong, false, "x"},
 		"validation":         {422, "application/json", `{"detail":[{"msg":"field required"}]}`, messages.InvalidArgument, false, "field required"},
-		"loading":            {503, "application/json", `{"error":{"message":"Loading model","type":"unavailable_error"}}`, messages.Unavailable, true, "Loading model"},
+		"loading":            {503, "application/json", `{"error":{"message":"Loading model","type":"unavailable_error"}}`, messages.Unavailable, false, "Loading model"},
 		"busy":               {429, "text/plain", `slow down`, messages.BulkheadRejection, false, "slow down"},
 		"key":                {401, "application/json", `{"error":"no"}`, messages.InferenceError, false, "401"},
 		"unknown there":      {404, "text/plain", ``, messages.InferenceError, false, "Not Found"},
@@ -191,16 +194,52 @@ func TestRefusals(t *testing.T) {
 		"error in a stream":  {200, stream, "data: {\"choices\":[{\"text\":\"a\"}]}\n\ndata: {\"error\":{\"message\":\"oom\"}}\n\n", messages.InferenceError, false, "oom"},
 		"too long in stream": {200, stream, "data: {\"error\":{\"message\":\"no\",\"type\":\"exceed_context_size_error\"}}\n\n", messages.ContextTooLong, false, "no"},
 		"no JSON":            {200, stream, "data: {\n\n", messages.InferenceError, false, "JSON"},
-		"cut off":            {200, stream, "data: {\"choices\":[{\"text\":\"a\"}]}\n\n", messages.InferenceError, false, "after 1 pieces"},
-		"nothing":            {200, stream, "", messages.InferenceError, true, "no answer"},
+		"error line":         {200, stream, "data: {\"choices\":[{\"text\":\"a\"}]}\n\nerror: {\"code\":400,\"message\":\"the context is full\"}\n\ndata: [DONE]\n\n", messages.InvalidArgument, false, "the context is full"},
+		"error in plain":     {200, stream, "error: out of memory\n\n", messages.InferenceError, false, "out of memory"},
+		"error event":        {200, stream, "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"busy\"}}\n\n", messages.InferenceError, false, "busy"},
+		"nothing":            {200, stream, "", messages.InferenceError, false, "after 0 pieces"},
 	}
 	for name, c := range tests {
 		e := newEngine(t, says(c.status, c.kind, c.body))
 		client := newClient(t)
 		_, err := client.Run(t.Context(), e.grant(), &messages.InferenceRequest{}, nil)
-		if messages.CodeOf(err) != c.code || client.BeforeFirstByte(err) != c.before || !strings.Contains(err.Error(), c.says) {
-			t.Errorf("%s: %v %v, before %v", name, messages.CodeOf(err), err, client.BeforeFirstByte(err))
+		if messages.CodeOf(err) != c.code || unanswered(err) != c.before || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v %v, before %v", name, messages.CodeOf(err), err, unanswered(err))
 		}
+	}
+}
+
+// What engines' streams leave out or add changes nothing for the caller.
+func TestDialectsOfStreams(t *testing.T) {
+	for name, c := range map[string]struct{ body, text, note string }{
+		"no space, empty data": {"data:{\"choices\":[{\"delta\":{\"content\":\"ns\"}}]}\n\ndata:\n\n: c\n\ndata: \n\ndata:[DONE]\n\n", "ns", ""},
+		"no [DONE]":            {"data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n", "a", ""},
+		"no last empty line":   {"data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}", "a", ""},
+		"only reasoning": {"data: {\"choices\":[{\"delta\":{\"content\":null,\"reasoning_content\":\"hm\"}}]}\n\ndata: {\"choices\":[{\"delta\":{},\"finish_reason\":\"length\"}]}\n\ndata: [DONE]\n\n",
+			"", "the model gave only its reasoning and no answer: raise max_tokens, or turn its reasoning off"},
+		"reasoning first": {"data: {\"choices\":[{\"delta\":{\"reasoning\":\"hm\"}}]}\n\ndata: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}]}\n\n", "a", ""},
+		"parts":           {"data: {\"choices\":[{\"delta\":{\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\",\"text\":\"b\"}]}}]}\n\n", "ab", ""},
+	} {
+		e := newEngine(t, says(200, "text/event-stream", c.body))
+		got := ""
+		res, err := newClient(t).Run(t.Context(), e.grant(), &messages.InferenceRequest{}, func(p *messages.InferenceChunk) error { got += p.Text; return nil })
+		if err != nil || res.ResponseText != c.text || got != c.text || res.ErrorMessage != c.note {
+			t.Errorf("%s: %q, %v, %v", name, got, res, err)
+		}
+	}
+}
+
+// A stream whose connection breaks isn't whole, however its last event looks.
+func TestACutStreamIsNotWhole(t *testing.T) {
+	e := newEngine(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "data: {\"choices\":[{\"text\":\"a\"}]}\n\n")
+		w.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	})
+	_, err := newClient(t).Run(t.Context(), e.grant(), &messages.InferenceRequest{}, nil)
+	if messages.CodeOf(err) != messages.InferenceError || unanswered(err) || !strings.Contains(err.Error(), "after 1 pieces") {
+		t.Error(err)
 	}
 }
 
@@ -208,7 +247,7 @@ func TestNothingAnswersAtTheWorkersAddress(t *testing.T) {
 	l, port := listen(t)
 	l.Close()
 	_, err := newClient(t).Run(t.Context(), &messages.Grant{Model: "m", URL: "http://127.0.0.1:" + port}, &messages.InferenceRequest{}, nil)
-	if messages.CodeOf(err) != messages.InferenceError || !BeforeFirstByte(err) {
+	if messages.CodeOf(err) != messages.Unavailable || !unanswered(err) {
 		t.Fatal(err)
 	}
 }
@@ -229,7 +268,7 @@ func TestS12TheEngineIsToldOfTheEnd(t *testing.T) {
 	client := newClient(t)
 	expect := func(name string, err error, code messages.Code) {
 		t.Helper()
-		if messages.CodeOf(err) != code || BeforeFirstByte(err) {
+		if messages.CodeOf(err) != code || unanswered(err) {
 			t.Errorf("%s: %v", name, err)
 		}
 		<-entered

@@ -54,10 +54,17 @@ func (c complaint) tooLong() bool {
 		strings.Contains(c.Message, "maximum context length")
 }
 
-// refusal tells what an answer that isn't 200 means here.
+// refusal tells what an answer that isn't 200 means here. What the engine refuses says nothing against it.
 func refusal(g *messages.Grant, res *http.Response) error {
 	body, _ := io.ReadAll(io.LimitReader(res.Body, 64<<10))
-	c := parseComplaint(body)
+	typed := refusalWords(g, res, parseComplaint(body))
+	if s := res.StatusCode; s >= 400 && s < 500 || s == http.StatusNotImplemented {
+		return &messages.Refused{Err: typed}
+	}
+	return typed
+}
+
+func refusalWords(g *messages.Grant, res *http.Response, c complaint) *messages.Error {
 	about := "model/" + g.Model
 	said := c.Message
 	if said == "" {
@@ -82,7 +89,7 @@ func refusal(g *messages.Grant, res *http.Response) error {
 	case s == http.StatusTooManyRequests:
 		return worker(messages.BulkheadRejection).WithRetry(retryAfter(res))
 	case s == http.StatusServiceUnavailable:
-		return &unanswered{worker(messages.Unavailable).WithRetry(retryAfter(res))}
+		return worker(messages.Unavailable).WithRetry(retryAfter(res))
 	}
 	return worker(messages.InferenceError).WithHint("see modelops logs " + g.Model)
 }
@@ -95,14 +102,29 @@ func retryAfter(res *http.Response) time.Duration {
 	return time.Second
 }
 
-// streamFailure is an error that an engine sent in the middle of a stream.
+// errorIn is the error in an event that is one: the object itself, or the value of its member error.
+func errorIn(data []byte) json.RawMessage {
+	var in struct {
+		Error json.RawMessage `json:"error"`
+	}
+	if json.Unmarshal(data, &in) == nil && len(in.Error) > 0 {
+		return in.Error
+	}
+	if json.Valid(data) {
+		return data
+	}
+	text, _ := json.Marshal(string(data)) // strings always marshal
+	return text
+}
+
+// streamFailure is an error that an engine sent in the middle of a stream. One that speaks of the request says nothing against the worker.
 func streamFailure(raw json.RawMessage) error {
 	c := parseError(raw)
 	if c.tooLong() {
-		return messages.NewError(messages.ContextTooLong, "", c.Message)
+		return &messages.Refused{Err: messages.NewError(messages.ContextTooLong, "", c.Message)}
 	}
-	if code, ok := c.Code.(float64); ok && code == http.StatusBadRequest || c.Type == "invalid_request_error" {
-		return messages.NewError(messages.InvalidArgument, "", c.Message)
+	if code, ok := c.Code.(float64); ok && code >= 400 && code < 500 || c.Type == "invalid_request_error" {
+		return &messages.Refused{Err: messages.NewError(messages.InvalidArgument, "", c.Message)}
 	}
 	return messages.NewError(messages.InferenceError, "", "the worker failed: "+c.Message)
 }

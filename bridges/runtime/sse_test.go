@@ -15,11 +15,14 @@ import (
 func readEvents(r io.Reader) (out []string, err error) {
 	e := newEventReader(r)
 	for {
-		data, err := e.next()
+		next, err := e.next()
 		if err != nil {
 			return out, err
 		}
-		out = append(out, string(data))
+		if next.failed {
+			out = append(out, "failed")
+		}
+		out = append(out, string(next.data))
 	}
 }
 
@@ -28,8 +31,14 @@ func TestEvents(t *testing.T) {
 		"":                                      nil,
 		"data: a\n\ndata: b\n\n":                {"a", "b"},
 		"data:a\r\n\r\n":                        {"a"},
-		"data:  a\n\n":                          {" a"},
-		"data\n\n":                              {""},
+		"data:  a\n\n":                          {"a"},
+		"data\n\n":                              nil,
+		"data:\n\n: c\n\ndata:  \n\n":           nil,
+		"data: [DONE] \n\n":                     {"[DONE]"},
+		"data: a\r\rdata: b\r\r":                {"a", "b"},
+		"data: a\r\ndata: b\r\n\r\n":            {"a\nb"},
+		"error: {\"code\":400}\n\n":             {"failed", "{\"code\":400}"},
+		"event: error\ndata: a\n\ndata: b\n\n":  {"failed", "a", "b"},
 		"data: a\ndata: b\n\n":                  {"a\nb"},
 		": hello\nevent: x\nid: 1\ndata: a\n\n": {"a"},
 		"event: x\n\ndata: a\n\n":               {"a"},
@@ -66,13 +75,14 @@ func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 // What was written as events is read as it was, however the network cuts it.
 func TestEventsComeBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		texts := rapid.SliceOf(rapid.StringMatching(`[ a-z:]{0,40}(\n[a-z]{0,5}){0,2}`)).Draw(t, "texts")
+		texts := rapid.SliceOf(rapid.StringMatching(`[a-z:]([ a-z:]{0,40}[a-z])?(\n[a-z]{1,5}){0,2}`)).Draw(t, "texts")
+		end := rapid.SampledFrom([]string{"\n", "\r\n", "\r"}).Draw(t, "end")
 		var wire bytes.Buffer
 		for _, s := range texts {
 			for l := range strings.SplitSeq(s, "\n") {
-				wire.WriteString("data: " + l + "\n")
+				wire.WriteString("data: " + l + end)
 			}
-			wire.WriteString("\n")
+			wire.WriteString(end)
 		}
 		got, err := readEvents(iotest.HalfReader(&wire))
 		if !errors.Is(err, io.EOF) || !slices.Equal(got, texts) {

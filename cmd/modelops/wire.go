@@ -39,7 +39,7 @@ func (d *daemon) plant(context.Context) error {
 	}}
 	d.recovery = host.NewRecovery(d.host, d.tree, d.log)
 	d.gateway = gateway.New(gateway.Options{
-		Host: d.host, Door: d.tree, Placer: d.memory(), Runner: d.client, Observer: telemetry.Requests{Metrics: d.metrics}, Recorder: d.requests,
+		Host: d.host, Door: d.tree, Placer: d.memory(), Runner: d.client, Prober: d.runtime, Observer: telemetry.Requests{Metrics: d.metrics}, Recorder: d.requests,
 		FiguresOf: d.figures, HostFigures: d.hostFigures, DrainTimeout: d.cfg.Server.DrainTimeout,
 		JournalLag: d.feed.Lag, JournalError: d.journal.Health, Ill: d.tree.Ill, Address: d.runtime.Address,
 		APIKey: func(s *messages.ModelSpec) string {

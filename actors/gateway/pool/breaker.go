@@ -20,6 +20,7 @@ type breaker struct {
 	threshold int
 	reset     time.Duration
 
+	briefly  bool // the last failure was that there was no connection: it is soon tried again
 	failures int
 	openedAt time.Time
 	open     bool
@@ -37,7 +38,15 @@ func (b *breaker) state(now time.Time) messages.ModelView_Breaker {
 }
 
 // rest is how long it stays open before a probe may run.
-func (b *breaker) rest(now time.Time) time.Duration { return b.openedAt.Add(b.reset).Sub(now) }
+func (b *breaker) rest(now time.Time) time.Duration {
+	if b.briefly {
+		return b.openedAt.Add(min(b.reset, briefReset)).Sub(now)
+	}
+	return b.openedAt.Add(b.reset).Sub(now)
+}
+
+// briefReset is how long the breaker of a worker that can't be reached stays open: nothing but a connection is at stake.
+const briefReset = time.Second
 
 // allows tells whether a request may run; when not, retry says when to ask again.
 func (b *breaker) allows(now time.Time) (ok bool, retry time.Duration) {
@@ -86,4 +95,30 @@ func (b *breaker) forgive(ticket uint64) {
 	if b.probe == ticket {
 		b.probe = 0
 	}
+}
+
+// blame notes a failure that the request's input may have caused: it opens nothing. The failure of a probe keeps an open breaker open.
+func (b *breaker) blame(ticket uint64, now time.Time) (changed bool) {
+	if b.open {
+		return b.record(ticket, true, now)
+	}
+	b.failures++
+	return false
+}
+
+// condemn opens the breaker: a trial confirmed the failures. It tells whether that is new.
+func (b *breaker) condemn(now time.Time) (changed bool) {
+	was := b.open
+	b.failures, b.open = max(b.failures, b.threshold), true
+	if !was {
+		b.openedAt, b.probe = now, 0
+	}
+	return !was
+}
+
+// acquit closes the breaker: a trial found that the worker works. It tells whether that is new.
+func (b *breaker) acquit() (changed bool) {
+	was := b.open
+	b.failures, b.open, b.probe = 0, false, 0
+	return was
 }

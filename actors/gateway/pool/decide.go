@@ -90,6 +90,7 @@ func (p *Pool) start(e *Endpoint, r Request, now time.Time) {
 	e.breaker.enter(r.Ticket)
 	p.running[r.Ticket] = Run{Request: r, Endpoint: e, attempt: e.view.GetAttempt(), Began: now}
 	e.running++
+	since(&e.outlier.quietSince, true, now)
 	e.toldToSleep = false
 	p.idleSince = time.Time{}
 }
@@ -167,14 +168,28 @@ func (p *Pool) Finish(ticket uint64, o messages.Outcome, now time.Time) (at *End
 	if r.attempt != e.view.GetAttempt() {
 		return e, false
 	}
+	if o.Again { // this request has counted
+		e.breaker.forgive(ticket)
+		return e, false
+	}
 	e.outlier.saw(o, took, now)
+	if e.running == 0 && !gaveUp(o) {
+		e.outlier.quietSince = time.Time{}
+	}
 	switch {
-	case o.Failed:
+	case o.Failed && (o.Unreachable || !p.figures.Trials):
+		e.breaker.briefly = o.Unreachable
 		return e, e.breaker.record(ticket, true, now)
+	case o.Failed:
+		e.breaker.briefly = false
+		changed := e.breaker.blame(ticket, now)
+		e.suspicion.blames(o, e.breaker.failures >= e.breaker.threshold || e.outlier.often())
+		return e, changed
 	case o.Err != nil: // the caller left, or its request was invalid: no sign of the worker's health
 		e.breaker.forgive(ticket)
 		return e, false
 	}
+	e.suspicion.answered()
 	return e, e.breaker.record(ticket, false, now)
 }
 
@@ -206,7 +221,8 @@ func (p *Pool) Update(v *messages.ModelView, now time.Time) (refusal error) {
 	}
 	e.ready = v.Phase == messages.ModelView_ready && v.Attempt > e.closed
 	if fresh { // another worker: the failures of the former one don't count for it
-		e.breaker, e.outlier, e.toldToSleep = p.breakerTemplate, outlier{}, false
+		p.usualBefore = p.baseline(e)
+		e.breaker, e.outlier, e.suspicion, e.toldToSleep = p.breakerTemplate, outlier{}, suspicion{}, false
 	}
 	if !e.base && v.Spec == nil && v.Phase == messages.ModelView_absent && e.running == 0 {
 		p.endpoints = slices.DeleteFunc(p.endpoints, func(x *Endpoint) bool { return x == e })

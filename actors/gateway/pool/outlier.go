@@ -41,6 +41,8 @@ type outlier struct {
 	abandoned      int           // callers in a row that gave up
 	abandonedSince time.Time     // when the first of them began
 	abandonedFor   time.Duration // from then until the last one gave up
+
+	quietSince time.Time // since when requests run and no answer came; zero while none runs
 }
 
 // saw takes the outcome of a request.
@@ -53,6 +55,7 @@ func (o *outlier) saw(out messages.Outcome, took time.Duration, now time.Time) {
 	switch {
 	case out.Err == nil && !out.Failed:
 		o.abandoned = 0
+		o.quietSince = now
 		o.answers++
 		o.pace.add(took)
 		if o.usual == 0 {
@@ -66,6 +69,29 @@ func (o *outlier) saw(out messages.Outcome, took time.Duration, now time.Time) {
 		o.abandonedFor = now.Sub(o.abandonedSince)
 	}
 }
+
+// often tells whether enough of the latest requests failed.
+func (o *outlier) often() bool {
+	return o.seen >= recentOutcomes && float64(o.failed()) >= failedShare*recentOutcomes
+}
+
+func (o *outlier) failed() (n int) {
+	for _, f := range o.outcomes {
+		n += bit(f)
+	}
+	return n
+}
+
+// acquit forgets failures and callers that gave up: a trial was answered.
+func (o *outlier) acquit(now time.Time) {
+	o.outcomes, o.seen, o.abandoned = [recentOutcomes]bool{}, 0, 0
+	if !o.quietSince.IsZero() {
+		o.quietSince = now
+	}
+}
+
+// signAfter tells whether an answer or a byte came after a time.
+func (o *outlier) signAfter(t time.Time) bool { return o.quietSince.After(t) }
 
 // gaveUp tells whether the caller's deadline or patience ended the request.
 func gaveUp(o messages.Outcome) bool {
@@ -87,22 +113,21 @@ func (o *outlier) patience() time.Duration {
 // degraded says why an endpoint's worker does its work badly; empty when it doesn't.
 func (p *Pool) degraded(e *Endpoint, now time.Time) string {
 	o := &e.outlier
-	failed := 0
-	for _, f := range o.outcomes {
-		failed += bit(f)
-	}
+	confirmed := e.suspicion.fails || !p.figures.Trials
 	switch {
-	case o.seen >= recentOutcomes && float64(failed) >= failedShare*recentOutcomes:
-		return fmt.Sprintf("%d of its last %d requests failed", failed, recentOutcomes)
+	case o.often() && confirmed:
+		return fmt.Sprintf("%d of its last %d requests failed", o.failed(), recentOutcomes)
+	case p.hangs(e, now):
+		return fmt.Sprintf("it gave no sign of life for %s, not even to the smallest request", now.Sub(e.suspicion.silent).Round(time.Second))
 	case e.breaker.open && e.breaker.failures >= e.breaker.threshold+failedProbes:
 		return fmt.Sprintf("its breaker is open and %d probes failed", e.breaker.failures-e.breaker.threshold)
 	case o.answers >= slowSamples && time.Duration(o.pace) > slowLeast && time.Duration(o.pace) > slowTimes*o.usual:
 		return fmt.Sprintf("its answers take %s, usually %s", time.Duration(o.pace).Round(time.Millisecond), o.usual.Round(time.Millisecond))
-	case o.abandoned >= abandonedInARow && o.abandonedFor >= abandonedSpan:
+	case !p.figures.Trials && o.abandoned >= abandonedInARow && o.abandonedFor >= abandonedSpan:
 		return fmt.Sprintf("%d callers in a row gave up on it, each after more than %s", o.abandoned, o.patience().Round(time.Millisecond))
-	case e.running >= p.places() && p.waiting.n > 0 && o.usual > 0:
-		if still := now.Sub(p.lastSign(e)); still > max(stuckLeast, stuckTimes*o.usual) {
-			return fmt.Sprintf("no request ended for %s, usually one takes %s", still.Round(time.Second), o.usual.Round(time.Millisecond))
+	case e.running >= p.places() && p.waiting.n > 0 && p.baseline(e) > 0:
+		if still := now.Sub(p.lastSign(e)); still > max(stuckLeast, stuckTimes*p.baseline(e)) {
+			return fmt.Sprintf("no request ended for %s, usually one takes %s", still.Round(time.Second), p.baseline(e).Round(time.Millisecond))
 		}
 	}
 	return ""

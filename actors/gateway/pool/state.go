@@ -23,6 +23,8 @@ type Figures struct {
 	ResetTimeout     time.Duration
 	// MaxWait is after how much waiting a request goes before all classes; 0 = never.
 	MaxWait time.Duration
+	// Trials: failures don't open a breaker and callers that give up don't end a worker before a trial has confirmed them.
+	Trials bool
 }
 
 // Request is a request that waits or runs. Ticket identifies it within the host.
@@ -54,7 +56,8 @@ type Pool struct {
 	waiting         queue
 	// recent is how long a request keeps its place, cold how long requests wait for the first endpoint: the base of retry times.
 	recent, cold average
-	coldSince    time.Time // since when requests wait for an endpoint; zero while none does
+	usualBefore  time.Duration // how long an answer took at workers that have been replaced; 0 = not known
+	coldSince    time.Time     // since when requests wait for an endpoint; zero while none does
 	// idleSince is when the last request ended or the first endpoint became ready; zero while a request runs or waits.
 	idleSince time.Time
 	served    bool           // an endpoint that is ready has answered a request
@@ -68,14 +71,15 @@ type Pool struct {
 
 // Endpoint is a worker that serves the pool: a model actor's own, or a replica's.
 type Endpoint struct {
-	id      messages.ActorID
-	base    bool // the model's own worker, not a replica's
-	view    *messages.ModelView
-	ready   bool
-	closed  uint64 // the newest attempt that was drained: a ready view of it is stale
-	running int
-	breaker breaker
-	outlier outlier
+	id        messages.ActorID
+	base      bool // the model's own worker, not a replica's
+	view      *messages.ModelView
+	ready     bool
+	closed    uint64 // the newest attempt that was drained: a ready view of it is stale
+	running   int
+	breaker   breaker
+	outlier   outlier
+	suspicion suspicion
 	// toldToSleep is set from the hint to sleep until the next request.
 	toldToSleep bool
 	// toldToWake is the view at which the endpoint was last asked to wake.
