@@ -76,11 +76,11 @@ func failing(times int) *tale {
 		s.tell(dev("sim0"), &messages.VramReserved{Lease: d.Placement.Shares[0].Lease, Holder: m("f"), Bytes: 3000 * mb})
 		s.tell(m("f"), &messages.ModelLoadStarted{Attempt: n + 1, Placement: d.Placement})
 		failed := &messages.LoadFailed{Attempt: n + 1, RetryMs: 2000, OutOfMemory: n == 0,
-			Error: &messages.ErrorBody{Code: "MODEL_LOAD_ERROR", Message: "the worker died young: exit status 1", Hint: "modelops logs f"}}
+			Error: &messages.ErrorBody{Code: "MODEL_LOAD_ERROR", Message: "the worker died young: exit status 1", Hint: "modelops logs f", LogFile: "f.log"}}
 		if n == 2 {
 			failed.RetryMs = 0
 		}
-		s.tell(m("f"), &messages.WorkerExited{Attempt: n + 1, ExitCode: 1, Reason: "exit status 1", LogFile: "f.log"}, failed)
+		s.tell(m("f"), &messages.WorkerExited{Attempt: n + 1, ExitCode: 1, Reason: "exit status 1", LogFile: "other.log"}, failed)
 		s.tell(dev("sim0"), &messages.VramReleased{Lease: d.Placement.Shares[0].Lease, Reason: "its worker is gone"})
 	}
 	return s

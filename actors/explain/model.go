@@ -179,9 +179,6 @@ func (r *reading) failure(p Present) string {
 	}
 	e := r.failed.event.(*messages.LoadFailed).Error
 	file := e.GetLogFile()
-	if file == "" && r.exited != nil && r.exited.sequence+1 >= r.failed.sequence {
-		file = r.exited.event.(*messages.WorkerExited).LogFile
-	}
 	s := saidError(e)
 	if file == "" || p.LastWords == nil {
 		return s

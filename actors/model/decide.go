@@ -321,7 +321,10 @@ func (r Rules) workerExited(s State, c *messages.ReportWorkerExited, at entity.S
 	young := s.Phase == Ready && !s.healthy(at.Now) && !c.Unwitnessed
 	if s.Phase == Loading || young && s.Failures > 0 {
 		e := messages.Errorf(messages.ModelLoadError, s.ID.String(), "the worker died young: %s", c.Reason).
-			WithHint("modelops logs " + s.ID.Name()).WithLogFile(s.Worker.GetLogPath())
+			WithHint("modelops logs " + s.ID.Name())
+		if s.Phase == Loading { // a worker that has served may have written prompts, so its log is read only by who asks for it
+			e = e.WithLogFile(s.Worker.GetLogPath())
+		}
 		v.Events = append(v.Events, r.loadFailed(s, c.Attempt, e.Body(), true, now))
 		return v, nil
 	}

@@ -61,21 +61,16 @@ func (p *Projection) StateChanged(id messages.ActorID, sequence uint64, view pro
 	p.o.Listen(id, view)
 }
 
-// withLastWords adds what a model's last worker wrote to the model's view and to its error.
+// withLastWords adds what a worker that failed to load wrote to the model's view and to its error.
 func (p *Projection) withLastWords(m *messages.ModelView) *messages.ModelView {
 	file := m.GetError().GetLogFile()
-	if p.o.LastWords == nil || m.LogFile == "" && file == "" {
+	if p.o.LastWords == nil || file == "" {
 		return m
 	}
 	m = proto.CloneOf(m)
-	if m.LogFile != "" {
-		_, m.LogTail = p.o.LastWords(m.LogFile)
-	}
-	if file != "" {
-		telling, lines := p.o.LastWords(file)
-		if m.Error.Log = lines; telling != "" {
-			m.Error.Message += "; it said: " + telling
-		}
+	telling, lines := p.o.LastWords(file)
+	if m.LogTail, m.Error.Log = lines, lines; telling != "" {
+		m.Error.Message += "; it said: " + telling
 	}
 	return m
 }

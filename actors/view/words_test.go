@@ -18,11 +18,11 @@ func TestViewsShowLastWords(t *testing.T) {
 	for name, c := range map[string]struct {
 		given, want *messages.ModelView
 	}{
-		"its worker exited":    {&messages.ModelView{LogFile: "a.log"}, &messages.ModelView{LogTail: []string{"first", "why in a.log"}}},
-		"it failed to load":    {&messages.ModelView{Error: &messages.ErrorBody{Message: "exit code 1", LogFile: "b.log"}}, &messages.ModelView{Error: &messages.ErrorBody{Message: "exit code 1; it said: why in b.log", Log: []string{"first", "why in b.log"}}}},
-		"its log is gone":      {&messages.ModelView{Error: &messages.ErrorBody{Message: "exit code 1", LogFile: "gone.log"}}, &messages.ModelView{Error: &messages.ErrorBody{Message: "exit code 1"}}},
-		"it has no worker":     {&messages.ModelView{Error: &messages.ErrorBody{Message: "no such file"}}, &messages.ModelView{Error: &messages.ErrorBody{Message: "no such file"}}},
-		"nothing has happened": {&messages.ModelView{}, &messages.ModelView{}},
+		"its worker has served": {&messages.ModelView{LogFile: "a.log"}, &messages.ModelView{}}, // it may have written prompts
+		"it failed to load":     {&messages.ModelView{Error: &messages.ErrorBody{Message: "exit code 1", LogFile: "b.log"}}, &messages.ModelView{LogTail: []string{"first", "why in b.log"}, Error: &messages.ErrorBody{Message: "exit code 1; it said: why in b.log", Log: []string{"first", "why in b.log"}}}},
+		"its log is gone":       {&messages.ModelView{Error: &messages.ErrorBody{Message: "exit code 1", LogFile: "gone.log"}}, &messages.ModelView{Error: &messages.ErrorBody{Message: "exit code 1"}}},
+		"it has no worker":      {&messages.ModelView{Error: &messages.ErrorBody{Message: "no such file"}}, &messages.ModelView{Error: &messages.ErrorBody{Message: "no such file"}}},
+		"nothing has happened":  {&messages.ModelView{}, &messages.ModelView{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			id := messages.ModelActor("h", "m")

@@ -31,6 +31,11 @@ func (c *Config) keepWords(d *decoder, root *node, folder string) {
 	scratch := decoder{vars: d.vars, macros: d.macros, lenient: true, written: true, origins: map[string]origin{}}
 	scratch.whole(root, &raw)
 	c.written, c.sealed, c.inherited = map[string]words{}, map[string][]string{}, map[string][]string{}
+	for name, value := range d.vars {
+		if secretName.MatchString(name) && !notSecret.MatchString(name) && len(value) >= leastSecret {
+			c.around = append(c.around, value)
+		}
+	}
 	for name, m := range raw.Models.Declare {
 		w := m.words()
 		if w.Path != "" && !filepath.IsAbs(c.Models.Declare[name].Path) {
@@ -103,9 +108,12 @@ func (c *Config) Secret(model string, n int) string {
 	return ""
 }
 
-// Hide replaces the secrets that this configuration knows in a text.
+// leastSecret is how long the value of a variable must be to be looked for in texts: shorter ones stand in many words.
+const leastSecret = 8
+
+// Hide replaces the secrets that this configuration knows in a text: those of the file, and variables whose name says so.
 func (c *Config) Hide(text string) string {
-	text = without(text, c.secrets)
+	text = without(text, append(c.around[:len(c.around):len(c.around)], c.secrets...))
 	for _, own := range c.sealed {
 		text = without(text, own)
 	}

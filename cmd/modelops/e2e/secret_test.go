@@ -1,0 +1,133 @@
+//go:build e2e
+
+package e2e_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestNoSecretLeaves: no secret, prompt or answer reaches the journal, snapshots, logs, pages, explanations, crash output, process arguments or
+// temporary files. A worker's own log is the one place that may hold what the worker writes.
+func TestNoSecretLeaves(t *testing.T) {
+	far := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			_, _ = io.WriteString(w, `{"data":[{"id":"far"}]}`)
+			return
+		}
+		if body, _ := io.ReadAll(r.Body); bytes.Contains(body, []byte("fail")) {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+		_, _ = io.WriteString(w, `{"choices":[{"index":0,"message":{"role":"assistant","content":"canary-of-answer"}}]}`)
+	}))
+	defer far.Close()
+	tmp := t.TempDir()
+	d := start(t, fmt.Sprintf(`
+keys: [{name: alice, key: "${ALICE_KEY}"}]
+models:
+  declare:
+    tiny: {path: TINY, env: ["HIDDEN=${ENV_TOKEN}", "SECRET_KEY=canary-in-file", "NAMED_TOKEN"]}
+    far: {url: "http://me:${URL_TOKEN}@%s/v1", api_key_env: REMOTE_KEY}
+    dies: {cmd: "sh -c 'echo error: ${DEATH_TOKEN} $NAMED_TOKEN $ALICE_KEY.; exit 3' ${PORT}", env: [NAMED_TOKEN], vram_mb: 1}
+load: {retries: 0}
+`, strings.TrimPrefix(far.URL, "http://")), "TMPDIR="+tmp, "ALICE_KEY=canary-of-alice", "ENV_TOKEN=canary-of-env", "URL_TOKEN=canary-of-url", "REMOTE_KEY=canary-of-remote",
+		"DEATH_TOKEN=canary-of-death", "NAMED_TOKEN=canary-of-name")
+	shown := func(when string) {
+		t.Helper()
+		for where, text := range d.everythingShown() {
+			if i := strings.Index(text, "canary-"); i >= 0 {
+				t.Errorf("%s: %s shows %q", when, where, text[max(0, i-80):min(len(text), i+30)])
+			}
+		}
+	}
+	say := func(model, text string) answer {
+		return d.post("/v1/chat/completions", object{"model": model, "max_tokens": 4, "messages": []object{{"role": "user", "content": text}}}, "Authorization", "Bearer canary-of-alice")
+	}
+	if a := say("tiny", "canary-of-prompt"); a.status != 200 {
+		t.Fatal(a)
+	}
+	for _, text := range []string{"canary-of-prompt", "fail canary-of-prompt"} {
+		say("far", text)
+	}
+	if a := say("far", "x"); !strings.Contains(string(a.body), "canary-of-answer") {
+		t.Fatal(a)
+	}
+	a := say("dies", "canary-of-prompt")
+	if a.status == 200 || strings.Contains(string(a.body), "canary-") || !strings.Contains(string(a.body), "error: [redacted]") {
+		t.Errorf("the caller is told %s", a)
+	}
+	logs, err := filepath.Glob(filepath.Join(d.state(), "logs", "dies", "*"))
+	if err != nil || len(logs) == 0 {
+		t.Fatal(logs, err)
+	}
+	if words, err := os.ReadFile(logs[0]); err != nil || string(words) != "error: canary-of-death canary-of-name .\n" {
+		t.Errorf("the worker got another environment: %q %v", words, err)
+	}
+	shown("while it runs")
+	d.kill()
+	d.launch()
+	d.answers("tiny")
+	shown("after a crash")
+	_ = d.cmd.Process.Signal(syscall.SIGQUIT) // the runtime writes the stacks of all goroutines
+	<-d.exited
+	if files := filesOf(t, d.journalDir()); len(files) == 0 {
+		t.Error("no file of the journal was read")
+	}
+	for _, folder := range []string{d.state(), tmp} {
+		for path, text := range filesOf(t, folder) {
+			if own, _ := filepath.Rel(filepath.Join(d.state(), "logs"), path); !strings.HasPrefix(own, "..") {
+				continue
+			}
+			if i := strings.Index(text, "canary-"); i >= 0 {
+				t.Errorf("%s holds %q", path, text[max(0, i-40):min(len(text), i+30)])
+			}
+		}
+	}
+	if strings.Contains(d.log.String(), "canary-") {
+		t.Error("the daemon's output holds a secret")
+	}
+}
+
+// everythingShown is what pages, commands and the system show of the daemon, by its place.
+func (d *daemon) everythingShown() map[string]string {
+	d.t.Helper()
+	out := map[string]string{"the log": d.log.String()}
+	for _, path := range []string{"/status", "/running", "/health?verbose", "/metrics", "/v1/models", "/why/tiny", "/why/far", "/why/dies", "/api/journal", "/api/config", "/api/queue"} {
+		out[path] = d.get(path).String() + string(d.get(path).body)
+	}
+	for _, args := range []string{"config check --show", "config show", "status --json", "models --json", "ps --json", "journal --json", "why dies", "why far", "why tiny", "state model/dies", "state model/far", "state model/tiny"} {
+		out[args] = d.cli(strings.Fields(args)...).String()
+	}
+	for _, pid := range append(d.pidsOf("tiny"), d.cmd.Process.Pid) {
+		raw, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		out[fmt.Sprintf("the arguments of process %d", pid)] = string(raw)
+	}
+	return out
+}
+
+// filesOf reads every file below a folder.
+func filesOf(t *testing.T, folder string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	err := filepath.WalkDir(folder, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return nil // it went away meanwhile
+		}
+		raw, err := os.ReadFile(path)
+		out[path] = string(raw)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
