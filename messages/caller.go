@@ -38,7 +38,7 @@ func CallerFrom(ctx context.Context) Caller {
 type QueuePlace struct {
 	Position int // from 1
 	Waited   time.Duration
-	Expected time.Duration // how long it will still wait, estimated from recent requests and loads
+	Expected time.Duration // how long it will still wait, estimated from recent requests and loads; 0 = it isn't known
 	WaitsFor string        // "a place", or the model's phase: placing, loading, ...
 }
 

@@ -83,7 +83,7 @@ type Grant struct {
 	APIKey   string  // for remote URLs; empty for local workers
 	Queued   time.Duration
 	Position int           // place in the queue at arrival; 0 = none waited
-	Expected time.Duration // how long the wait was expected to be at arrival; 0 = none
+	Expected time.Duration // how long the wait was expected to be at arrival; 0 = it wasn't known
 	// LastByte is when a byte of the answer last came, in Unix nanoseconds; who runs the request stores it atomically, by Heard.
 	LastByte int64
 	// Ended is done when the place is taken away (the model is unloaded by force) or was released; its cause says why.

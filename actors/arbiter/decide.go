@@ -20,7 +20,7 @@ type Rules struct {
 	Policy string // first_fit, lru or cost_aware; empty = cost_aware
 	// MaxLoads bounds how many models load at the same time; 0 = no bound.
 	MaxLoads int
-	// MaxWait is how long a model waits before busy ones must end their turn for it; 0 = 30 s.
+	// MaxWait is how long a model waits before busy ones must end their turn for it; 0 = 5 s.
 	MaxWait time.Duration
 	// Collation is how long after its last answer a model still counts as busy for others; 0 = not at all.
 	Collation time.Duration
@@ -28,7 +28,7 @@ type Rules struct {
 	Defrag string
 }
 
-func (r Rules) maxWait() time.Duration { return cmp.Or(r.MaxWait, 30*time.Second) }
+func (r Rules) maxWait() time.Duration { return cmp.Or(r.MaxWait, 5*time.Second) }
 
 func (r Rules) policy() policy {
 	if p, ok := policies[r.Policy]; ok {

@@ -91,6 +91,9 @@ func (c *Control) SendCommand(ctx context.Context, r *messages.SendRequest) (*me
 	if err != nil {
 		return nil, err
 	}
+	if _, unloads := command.(*messages.UnloadModel); unloads {
+		c.o.Gateway.EndLoads(actor.Name())
+	}
 	return sent(reply)
 }
 

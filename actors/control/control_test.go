@@ -28,6 +28,7 @@ type house struct {
 	live      []messages.ActorID
 	mu        sync.Mutex
 	queued    []*messages.ModelView // what the gateway shows
+	ended     []string              // models whose loads ended
 	ids       int
 	sequence  uint64
 	questions []explain.Question
@@ -68,6 +69,11 @@ func (h *house) queues(models ...*messages.ModelView) {
 }
 func (h *house) Queue() *messages.QueueView { return &messages.QueueView{Active: 3} }
 func (h *house) Cancel(id string) bool      { return id == "runs" }
+func (h *house) EndLoads(model string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ended = append(h.ended, model)
+}
 func (h *house) Health() messages.Health {
 	return messages.Health{OldestUndecided: 2 * time.Second, JournalLag: 7, Reasons: []string{"slow"}}
 }

@@ -30,17 +30,15 @@ func (c *Control) LoadModel(ctx context.Context, r *messages.ModelLoadRequest) (
 		VramUsedMb: int64(c.measured(id.Name()) / messages.MiB)}, nil
 }
 
-// loadGoesOn bounds how long a load goes on after its caller has left.
-const loadGoesOn = time.Hour
+// loadGoesOn bounds how long a place is sought for a model after the caller that loads it has left. A worker that starts by then goes on.
+const loadGoesOn = 10 * time.Minute
 
 // ensure waits until a worker of the model is ready, on any host. The load goes on when the caller leaves, until the model is unloaded.
 func (c *Control) ensure(ctx context.Context, id messages.ActorID) error {
-	on, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadGoesOn)
-	on, end := context.WithCancelCause(on)
+	on, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(c.o.Life, func() { end(context.Cause(c.o.Life)) })
 	done := make(chan error, 1)
 	go func() {
-		defer cancel()
 		defer end(nil)
 		defer stop()
 		done <- c.o.Gateway.Ensure(on, id.Name())
@@ -49,6 +47,8 @@ func (c *Control) ensure(ctx context.Context, id messages.ActorID) error {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
+		late := time.AfterFunc(loadGoesOn, func() { end(context.DeadlineExceeded) })
+		context.AfterFunc(on, func() { late.Stop() })
 		e := messages.AsError(context.Cause(ctx))
 		return messages.Errorf(e.Code, id.String(), "%s", e.Message).WithHint("it goes on; modelops why " + id.Name() + " says what it waits for").WithCause(e)
 	}
@@ -113,6 +113,7 @@ func (c *Control) UnloadModel(ctx context.Context, r *messages.ModelUnloadReques
 	if _, err := c.o.Door.Ask(ctx, id, &messages.UnloadModel{Force: r.Force, Reason: "asked to unload it"}); err != nil {
 		return nil, err
 	}
+	c.o.Gateway.EndLoads(id.Name()) // a load that has no place yet is nothing that the model's actor could end
 	if _, err := c.o.View.AwaitModel(ctx, id, func(v *messages.ModelView) bool {
 		return v.Phase == messages.ModelView_absent && !c.o.View.Holds(id) || v.Wanted
 	}); err != nil {

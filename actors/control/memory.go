@@ -86,13 +86,16 @@ func (m Memory) Place(ctx context.Context, name string, _ time.Duration) (pool.P
 	return pool.Placed, nil
 }
 
+// saysNothing are the codes that say nothing about the model: it isn't told of them.
+var saysNothing = []messages.Code{messages.Unavailable, messages.DeadlineExceeded, messages.Cancelled, messages.ModelNotFound,
+	messages.JournalUnavailable, messages.JournalFull, messages.JournalDamaged}
+
 func (m Memory) refused(ctx context.Context, name string, why *messages.Error) (pool.PlaceAnswer, error) {
 	switch {
-	case why.Code == messages.Unavailable || why.Code == messages.DeadlineExceeded || why.Code == messages.Cancelled:
-		return pool.Unanswered, why
-	case why.Retry > 0: // no device is there yet
+	case why.Code == messages.GPUUnavailable && why.Retry > 0: // no device is there yet
 		return pool.Waits, nil
-	case why.Code != messages.ModelNotFound:
+	case slices.Contains(saysNothing, why.Code):
+	default:
 		m.Door.Tell(ctx, messages.ModelActor(m.Host, name), &messages.ReportPlacementFailed{Error: why.Body()})
 	}
 	return pool.Unanswered, why

@@ -17,6 +17,7 @@ func Props(g *Gateway, opts ...actor.PropsOption) *actor.Props {
 			g.Update(m)
 		case *messages.HostView:
 			g.SetRoutes(m.Routes)
+			g.SetGaveUp(m.GaveUp)
 		case entity.Envelope:
 			answer(c, g, m)
 		}

@@ -26,8 +26,8 @@ type Prober interface {
 // Placer finds a place for a model name, on whatever host.
 type Placer interface {
 	// Place asks for a placement; it may be asked again for the same name, and once at a time for each. waited is how long the oldest request
-	// has waited. An error refuses all requests that wait, except Unavailable and DeadlineExceeded, after which Place is asked again, as after
-	// pool.Waits. The decisions that follow carry the Meta of ctx; ctx ends when no request waits any more.
+	// has waited. An error refuses all requests that wait, except when it says that there is no answer now (Unavailable with a time to try again,
+	// DeadlineExceeded, JournalUnavailable): then Place is asked again, as after pool.Waits. The decisions that follow carry the Meta of ctx; ctx ends when no request waits any more.
 	Place(ctx context.Context, name string, waited time.Duration) (pool.PlaceAnswer, error)
 }
 
@@ -62,7 +62,7 @@ type Figures struct {
 	// FailureThreshold failures in a row open the breaker for ResetTimeout.
 	FailureThreshold int
 	ResetTimeout     time.Duration
-	// QueueTimeout bounds the wait for a place at a ready model.
+	// QueueTimeout bounds a request's wait, whatever it waits for: a placement, a load, or a place at a ready model.
 	QueueTimeout time.Duration
 }
 

@@ -27,6 +27,7 @@ type Gateway struct {
 	mu     sync.Mutex             // guards the fields below, and the order in which routes are built; taken before a pool's lock
 	pools  map[string]*lockedPool // by model name
 	moved  []*messages.Route
+	gaveUp []string // actors that crashed too often and stay down
 	trials map[string]*trial
 }
 
@@ -141,13 +142,9 @@ func (g *Gateway) wait(ctx context.Context, l *lockedPool, ticket uint64, w *wai
 		case <-tell:
 			l.tell(ticket, w)
 		case <-timeout.C:
-			if l.cold() { // the model's own load deadline decides, not the queue's
-				timeout.Reset(patience)
-				continue
-			}
+			why := l.overdue(patience)
 			l.abandon(ticket, w)
-			return nil, messages.Errorf(messages.BulkheadRejection, l.id.String(), "no place became free within %s", patience).
-				WithRetry(l.expected()).WithHint("raise resilience.bulkhead.max_concurrent, or queue_timeout")
+			return nil, why
 		}
 	}
 }

@@ -267,6 +267,8 @@ func TestBreakerRefusesTheQueue(t *testing.T) {
 func TestHealthSeesStalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := rig(1, "absent")
+		g.o.Figures.QueueTimeout = time.Minute
+		g.Refigure()
 		ctx, leave := context.WithCancel(t.Context())
 		w := admit(g, ctx)
 		time.Sleep(15 * time.Second)

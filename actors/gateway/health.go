@@ -11,12 +11,19 @@ func (g *Gateway) Health() messages.Health {
 	h := messages.Health{OK: true}
 	now := time.Now()
 	g.mu.Lock()
+	stalled := ""
 	for _, l := range g.pools {
-		h.OldestUndecided = max(h.OldestUndecided, l.undecided(now))
+		if age, why := l.undecided(now, g.figure.Load().DrainTimeout); age > h.OldestUndecided {
+			h.OldestUndecided, stalled = age, l.name+why
+		}
 	}
+	gaveUp := g.gaveUp
 	g.mu.Unlock()
 	if h.OldestUndecided > g.o.StallAfter {
-		h.Reasons = append(h.Reasons, "a request waits for "+h.OldestUndecided.Round(time.Second).String()+" without a decision on its model")
+		h.Reasons = append(h.Reasons, "a request waits for "+h.OldestUndecided.Round(time.Second).String()+" without a decision on its model "+stalled)
+	}
+	for _, actor := range gaveUp {
+		h.Reasons = append(h.Reasons, actor+" crashed too often and stays down: RestartActor brings it back")
 	}
 	if g.o.JournalLag != nil {
 		h.JournalLag = g.o.JournalLag()
@@ -33,16 +40,18 @@ func (g *Gateway) Health() messages.Health {
 	return h
 }
 
-// undecided is the age of the oldest request that waits while the pool is undecided.
-func (l *lockedPool) undecided(now time.Time) time.Duration {
+// undecided is the age of the oldest request that waits while the pool is undecided, and the error that keeps the pool from a decision.
+func (l *lockedPool) undecided(now time.Time, turn time.Duration) (oldest time.Duration, why string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.pool.Undecided() {
-		return 0
+	if len(l.waiters) == 0 || !l.pool.Undecided(now, turn) {
+		return 0, ""
 	}
-	var oldest time.Duration
 	for _, w := range l.waiters {
 		oldest = max(oldest, now.Sub(w.since))
 	}
-	return oldest
+	if err := l.pool.Delayed(); err != nil {
+		why = ": " + err.Error()
+	}
+	return oldest, why
 }

@@ -214,11 +214,21 @@ func (l *lockedPool) patience() time.Duration {
 	return l.queueTimeout
 }
 
-// expected is how long a request that comes now would wait.
-func (l *lockedPool) expected() time.Duration {
+// overdue is the refusal of a request that has waited for as long as it may, whatever it waited for.
+func (l *lockedPool) overdue(patience time.Duration) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.pool.ExpectedWait(l.pool.Waiting()+1, time.Now())
+	retry := l.pool.RetryAfter(time.Now())
+	if l.pool.Ready() {
+		return messages.Errorf(messages.BulkheadRejection, l.id.String(), "no place became free within %s", patience).
+			WithRetry(retry).WithHint("raise resilience.bulkhead.max_concurrent, or queue_timeout")
+	}
+	hint := "modelops why " + l.name + " says why; resilience.bulkhead.queue_timeout bounds the wait"
+	if e := messages.AsError(l.pool.Delayed()); e != nil {
+		return messages.Errorf(e.Code, l.id.String(), "the model wasn't ready within %s: %s", patience, e.Message).WithRetry(retry).WithHint(hint)
+	}
+	return messages.Errorf(messages.Unavailable, l.id.String(), "the model wasn't ready within %s: it waits for %s", patience, l.pool.WaitsFor()).
+		WithRetry(retry).WithHint(hint)
 }
 
 // cold tells whether requests wait for an endpoint rather than for a place at one.

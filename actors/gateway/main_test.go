@@ -21,6 +21,8 @@ type door struct {
 	mu   sync.Mutex
 	told []proto.Message
 	to   []messages.ActorID
+	// refuses is the error of every answer.
+	refuses error
 }
 
 // whom lists the actors that were sent a command like c.
@@ -35,8 +37,9 @@ func (d *door) whom(c proto.Message) (out []string) {
 	return out
 }
 
-func (d *door) Ask(context.Context, messages.ActorID, proto.Message) (messages.Reply, error) {
-	return messages.Reply{}, errors.New("the gateway asks no actor")
+func (d *door) Ask(ctx context.Context, to messages.ActorID, c proto.Message) (messages.Reply, error) {
+	d.Tell(ctx, to, c)
+	return messages.Reply{}, d.refuses
 }
 
 func (d *door) Tell(_ context.Context, to messages.ActorID, c proto.Message) {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -57,6 +58,9 @@ func (g *Gateway) Update(v *messages.ModelView) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	refusal := l.pool.Update(v, time.Now())
+	if len(g.gaveUp) > 0 {
+		refusal = cmp.Or(refusal, l.pool.GaveUp(g.down))
+	}
 	if spec := l.pool.Declaration().GetSpec(); !proto.Equal(l.spec, spec) {
 		l.spec = spec
 		g.rebuild() // before waiting requests are refused: a request that comes later finds no route to a withdrawn model
@@ -65,7 +69,7 @@ func (g *Gateway) Update(v *messages.ModelView) {
 		l.refuse(l.pool.RefuseAll(time.Now()), refusal)
 	}
 	if ended := l.pool.EndedWants(); len(ended) > 0 {
-		l.refuse(ended, messages.NewError(messages.Unavailable, v.Id, "it was unloaded meanwhile"))
+		l.refuse(ended, unloaded(l.id))
 	}
 	g.dispatch(l)
 	g.pursue(l)
@@ -114,6 +118,24 @@ func (g *Gateway) Refigure() {
 		l.mu.Unlock()
 	}
 }
+
+// SetGaveUp takes the actors that crashed too often and stay down. Requests that wait for a model whose actor is one of them are refused.
+func (g *Gateway) SetGaveUp(actors []string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.gaveUp = actors
+	for _, l := range g.pools {
+		l.mu.Lock()
+		if refusal := l.pool.GaveUp(g.down); refusal != nil {
+			l.refuse(l.pool.RefuseAll(time.Now()), refusal)
+		}
+		g.pursue(l)
+		l.mu.Unlock()
+	}
+}
+
+// down tells whether an actor stays down. g is locked.
+func (g *Gateway) down(id messages.ActorID) bool { return slices.Contains(g.gaveUp, id.String()) }
 
 // SetRoutes takes the names that lead to another model than the one of that name or alias. A route to an unknown model is ignored.
 func (g *Gateway) SetRoutes(moved []*messages.Route) {

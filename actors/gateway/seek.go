@@ -16,7 +16,7 @@ func (g *Gateway) pursue(l *lockedPool) {
 		ctx := messages.WithMeta(context.Background(), l.cause())
 		switch i := i.(type) {
 		case pool.Wake:
-			g.o.Door.Tell(ctx, i.Actor, &messages.EnsureModel{Reason: "a request waits for it"})
+			go g.wake(ctx, l, i.Actor)
 		case pool.Seek:
 			ctx, l.endSeek = context.WithCancel(ctx)
 			go g.seek(ctx, l, i)
@@ -26,6 +26,22 @@ func (g *Gateway) pursue(l *lockedPool) {
 		l.pausing = true
 		time.AfterFunc(pause, func() { g.seekAgain(l) })
 	}
+}
+
+// wakeWithin bounds the wait for the answer to a Wake. It is repeated as long as requests wait.
+const wakeWithin = 5 * time.Second
+
+// wake asks an actor to wake its worker's engine. A refusal reaches the requests that wait.
+func (g *Gateway) wake(ctx context.Context, l *lockedPool, actor messages.ActorID) {
+	ctx, cancel := context.WithTimeout(ctx, wakeWithin)
+	defer cancel()
+	_, err := g.o.Door.Ask(ctx, actor, &messages.EnsureModel{Reason: "a request waits for it"})
+	if err == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refuse(l.pool.WakeRefused(err, time.Now()))
 }
 
 // seek asks for a placement. ctx ends when the pool is no longer interested.
@@ -71,6 +87,22 @@ func (l *lockedPool) lose() {
 	}
 }
 
+// EndLoads ends the loads by hand that wait for a model, because somebody unloads it. Requests that wait still want the model.
+func (g *Gateway) EndLoads(model string) {
+	t, err := g.lookup(model)
+	if err != nil {
+		return
+	}
+	l := t.to
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refuse(l.pool.EndWants(time.Now()), unloaded(l.id))
+}
+
+func unloaded(id messages.ActorID) error {
+	return messages.NewError(messages.Unavailable, id.String(), "it was unloaded meanwhile")
+}
+
 // Ensure waits until an endpoint of the model is ready, without taking a place there: a load by hand. It returns the error with which waiting
 // requests are refused when the model can't be loaded. The interest ends with ctx.
 func (g *Gateway) Ensure(ctx context.Context, model string) error {
@@ -84,6 +116,10 @@ func (g *Gateway) Ensure(ctx context.Context, model string) error {
 	if l.pool.Ready() {
 		l.mu.Unlock()
 		return nil
+	}
+	if err := l.pool.RefusesLoad(w.since); err != nil {
+		l.mu.Unlock()
+		return err
 	}
 	l.pool.Want(ticket, w.since)
 	l.wants[ticket] = w

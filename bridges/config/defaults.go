@@ -36,13 +36,13 @@ func defaults() Config {
 		Scheduler: Scheduler{Policy: "cost_aware", Defrag: "propose"},
 		Queue: Queue{
 			Classes: []string{"interactive", "normal", "batch"}, DefaultClass: "normal",
-			MaxWait: 30 * time.Second, Collation: 100 * time.Millisecond, DrainTimeout: 30 * time.Minute,
+			MaxWait: 5 * time.Second, Collation: 100 * time.Millisecond, DrainTimeout: 30 * time.Minute,
 		},
 		Learning: Learning{EnableAutoTune: true, MaxParallelJobs: 2, JobStore: "learning_jobs.db"},
 		Goals:    Goals{Policy: "priority_queue", MaxActiveGoals: 10},
 		Resilience: Resilience{
 			CircuitBreaker: CircuitBreaker{FailureThreshold: 4, ResetTimeout: 20 * time.Second},
-			Bulkhead:       Bulkhead{MaxConcurrent: 64, MaxQueueSize: 256, QueueTimeout: time.Minute},
+			Bulkhead:       Bulkhead{MaxConcurrent: 64, MaxQueueSize: 256, QueueTimeout: 5 * time.Minute},
 			Host:           HostBulkhead{MaxConcurrent: 512, MaxQueueSize: 2048},
 		},
 		Batch: Batch{Window: 5 * time.Millisecond, MaxSize: 16},

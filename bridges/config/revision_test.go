@@ -89,8 +89,8 @@ func TestIdleLimit(t *testing.T) {
 func TestResilienceOf(t *testing.T) {
 	c := load(t, "resilience: {bulkhead: {max_queue_size: 7}}\nmodels: {declare: {m: {path: x, aliases: [a], resilience: {bulkhead: {max_concurrent: 2}}}, n: {path: y}}}", "")
 	for name, want := range map[string]Bulkhead{
-		"a": {MaxConcurrent: 2, MaxQueueSize: 7, QueueTimeout: time.Minute},
-		"n": {MaxConcurrent: 64, MaxQueueSize: 7, QueueTimeout: time.Minute},
+		"a": {MaxConcurrent: 2, MaxQueueSize: 7, QueueTimeout: 5 * time.Minute},
+		"n": {MaxConcurrent: 64, MaxQueueSize: 7, QueueTimeout: 5 * time.Minute},
 	} {
 		if got := c.ResilienceOf(name).Bulkhead; got != want {
 			t.Errorf("%s: %+v, want %+v", name, got, want)

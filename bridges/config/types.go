@@ -198,7 +198,7 @@ type Scheduler struct {
 type Queue struct {
 	Classes      []string      `yaml:"classes" jsonschema_description:"Priority classes, the first one served first."`
 	DefaultClass string        `yaml:"default_class" jsonschema:"minLength=1" jsonschema_description:"Class of requests without an API key, and of keys without class."`
-	MaxWait      time.Duration `yaml:"max_wait" min:"100ms" max:"24h" jsonschema_description:"Time after which a waiting request goes before all classes, and a model that waits for memory makes busy ones end their turn, so that no request starves."`
+	MaxWait      time.Duration `yaml:"max_wait" min:"100ms" max:"24h" jsonschema_description:"Time after which a waiting request goes before all classes, and a model that waits for memory makes busy ones end their turn, so that no request starves. Callers that loop on one model keep another's request waiting for this long and one turn: drain, stop, load. A longer time spares changes of model, a shorter one lets a person wait less."`
 	Collation    time.Duration `yaml:"collation" min:"0s" max:"10s" jsonschema_description:"How long a model counts as busy after its last answer, so that callers who ask again at once don't lose it to others. 0 is not at all."`
 	DrainTimeout time.Duration `yaml:"drain_timeout" min:"0s" max:"24h" jsonschema_description:"How long requests that run may keep their place when their model has to leave; then they are ended."`
 }
@@ -246,7 +246,7 @@ type CircuitBreaker struct {
 type Bulkhead struct {
 	MaxConcurrent int           `yaml:"max_concurrent" jsonschema:"minimum=1,maximum=65536" jsonschema_description:"Requests of a model that run at the same time."`
 	MaxQueueSize  int           `yaml:"max_queue_size" jsonschema:"minimum=0,maximum=1048576" jsonschema_description:"Requests of a model that wait. 0 is none."`
-	QueueTimeout  time.Duration `yaml:"queue_timeout" min:"1ms" max:"24h" jsonschema_description:"How long a request waits at most."`
+	QueueTimeout  time.Duration `yaml:"queue_timeout" min:"1ms" max:"24h" jsonschema_description:"How long a request waits at most, whatever for: a placement, a load, or a place at a busy model. Give it at least the longest load."`
 }
 
 // HostBulkhead bounds the requests of all models of the host together.

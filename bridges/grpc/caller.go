@@ -14,7 +14,7 @@ import (
 // there the last chunk's response says it.
 const (
 	QueuePositionHeader = "modelops-queue-position"    // place at arrival, from 1; 0 = it didn't wait
-	QueueExpectedHeader = "modelops-queue-expected-ms" // how long the wait was expected to be at arrival
+	QueueExpectedHeader = "modelops-queue-expected-ms" // how long the wait was expected to be at arrival; absent when it wasn't known
 	QueueWaitHeader     = "modelops-queue-ms"          // how long it was
 )
 
@@ -39,8 +39,11 @@ func credentialsOf(ctx context.Context) messages.Credentials {
 }
 
 func queueHeader(at messages.QueuePlace, response *messages.InferenceResponse) metadata.MD {
-	return metadata.Pairs(
+	md := metadata.Pairs(
 		QueuePositionHeader, strconv.Itoa(at.Position),
-		QueueExpectedHeader, strconv.FormatInt(at.Expected.Milliseconds(), 10),
 		QueueWaitHeader, strconv.FormatInt(int64(response.GetQueuedMs()), 10))
+	if at.Position == 0 || at.Expected > 0 { // it is known
+		md.Set(QueueExpectedHeader, strconv.FormatInt(at.Expected.Milliseconds(), 10))
+	}
+	return md
 }

@@ -32,7 +32,7 @@ const (
 
 	// Reply, and last chunk of a stream: how the request waited, in milliseconds.
 	QueuePositionHeader = "Modelops-Queue-Position"    // place at arrival, from 1; 0 = it didn't wait
-	QueueExpectedHeader = "Modelops-Queue-Expected-Ms" // how long the wait was expected to be at arrival
+	QueueExpectedHeader = "Modelops-Queue-Expected-Ms" // how long the wait was expected to be at arrival; absent when it wasn't known
 	QueueWaitHeader     = "Modelops-Queue-Ms"          // how long it was
 )
 

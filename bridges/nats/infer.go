@@ -132,8 +132,11 @@ func (c *call) chunk(chunk *messages.InferenceChunk) error {
 
 // waited says in headers how a request waited.
 func waited(r *messages.InferenceResponse) nats.Header {
-	return nats.Header{QueuePositionHeader: {strconv.Itoa(int(r.QueuePosition))}, QueueExpectedHeader: {strconv.Itoa(int(r.QueueExpectedMs))},
-		QueueWaitHeader: {strconv.Itoa(int(r.QueuedMs))}}
+	h := nats.Header{QueuePositionHeader: {strconv.Itoa(int(r.QueuePosition))}, QueueWaitHeader: {strconv.Itoa(int(r.QueuedMs))}}
+	if r.QueuePosition == 0 || r.QueueExpectedMs > 0 { // it is known
+		h.Set(QueueExpectedHeader, strconv.Itoa(int(r.QueueExpectedMs)))
+	}
+	return h
 }
 
 // running is the inferences that a cancellation can name.

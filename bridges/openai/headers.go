@@ -93,9 +93,12 @@ func queueHeaders(h http.Header, grant *messages.Grant) {
 	}
 }
 
-// placeHeaders tell where the request stood at its arrival, and how long it was expected to wait.
+// placeHeaders tell where the request stood at its arrival, and how long it was expected to wait, if that was known.
 func placeHeaders(h http.Header, position int, expected time.Duration) {
 	h["X-Modelops-Queue-Position"] = []string{strconv.Itoa(position)}
+	if position > 0 && expected == 0 {
+		return
+	}
 	h["X-Modelops-Queue-Expected-Ms"] = []string{strconv.FormatInt(expected.Milliseconds(), 10)}
 }
 

@@ -104,8 +104,11 @@ func (p *pulse) comment() string {
 	if p.place == nil {
 		return ": loading\n\n"
 	}
-	return fmt.Sprintf(": queued position=%d expected=%s waits_for=%s\n\n",
-		p.place.Position, p.place.Expected.Round(100*time.Millisecond), strings.Join(strings.Fields(p.place.WaitsFor), "_"))
+	expected := ""
+	if p.place.Expected > 0 { // it is known
+		expected = " expected=" + p.place.Expected.Round(100*time.Millisecond).String()
+	}
+	return fmt.Sprintf(": queued position=%d%s waits_for=%s\n\n", p.place.Position, expected, strings.Join(strings.Fields(p.place.WaitsFor), "_"))
 }
 
 // stop ends the comments and says whether the response has begun. It may be called again, and on nil.

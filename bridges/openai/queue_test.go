@@ -155,7 +155,7 @@ func TestStreamsHearWhereTheyStand(t *testing.T) {
 		want     string
 	}{
 		{"a long wait", nil, []messages.QueuePlace{first, long, second}, defaultQueuePatience, 200,
-			": queued position=3 expected=1.2s waits_for=a_place\n\n: queued position=1 expected=0s waits_for=loading\n\ndata: 1\n\ndata: [DONE]\n\n"},
+			": queued position=3 expected=1.2s waits_for=a_place\n\n: queued position=1 waits_for=loading\n\ndata: 1\n\ndata: [DONE]\n\n"},
 		{"a short wait", nil, []messages.QueuePlace{first}, time.Hour, 200, "data: 1\n\ndata: [DONE]\n\n"},
 		{"a refusal after a long wait", full, []messages.QueuePlace{long}, defaultQueuePatience, 200,
 			": queued position=3 expected=1.2s waits_for=a_place\n\ndata: {\"error\":{\"message\":\"full\",\"type\":\"rate_limit_error\",\"param\":null,\"code\":\"bulkhead_rejection\",\"src\":\"modelops\"}}\n\ndata: [DONE]\n\n"},
@@ -192,7 +192,7 @@ func TestTheFirstCommentComesByItself(t *testing.T) {
 	in := bufio.NewReader(h.post(chat, `{"model":"tiny","stream":true}`).Body)
 	line, err := in.ReadString('\n')
 	close(placed)
-	if err != nil || line != ": queued position=1 expected=0s waits_for=placing\n" {
+	if err != nil || line != ": queued position=1 waits_for=placing\n" {
 		t.Errorf("%q %v", line, err)
 	}
 	if rest, err := io.ReadAll(in); err != nil || !strings.HasSuffix(string(rest), "}}\n\ndata: [DONE]\n\n") {

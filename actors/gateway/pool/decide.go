@@ -22,6 +22,11 @@ func (p *Pool) Admit(r Request) (position int, err error) {
 			return 0, nil
 		}
 	}
+	if !ready {
+		if err := p.Refuses(now); err != nil {
+			return 0, err
+		}
+	}
 	if err := p.full(now); err != nil {
 		return 0, err
 	}
@@ -38,13 +43,13 @@ func (p *Pool) full(now time.Time) error {
 	if p.waiting.n >= most {
 		return messages.Errorf(messages.BulkheadRejection, p.subject(), "Bulkhead rejection for 'inference': %d/%d capacity, %d/%d waiting",
 			len(p.running), p.capacity(), p.waiting.n, most).
-			WithRetry(p.ExpectedWait(p.waiting.n+1, now)).WithHint("try again later, or raise resilience.bulkhead")
+			WithRetry(p.RetryAfter(now)).WithHint("try again later, or raise resilience.bulkhead")
 	}
 	if !p.host.Queue() {
 		c := p.host.Counts()
 		return messages.Errorf(messages.BulkheadRejection, p.subject(), "Bulkhead rejection for 'inference': the host has %d/%d running, %d/%d waiting",
 			c.Running, c.MaxRunning, c.Waiting, c.MaxWaiting).
-			WithRetry(p.ExpectedWait(p.waiting.n+1, now)).WithHint("try again later, or raise resilience.host")
+			WithRetry(p.RetryAfter(now)).WithHint("try again later, or raise resilience.host")
 	}
 	return nil
 }
@@ -214,6 +219,9 @@ func (p *Pool) Update(v *messages.ModelView, now time.Time) (refusal error) {
 	fresh := e.view.GetAttempt() != v.Attempt
 	failed := v.Phase == messages.ModelView_failed && (fresh || e.view.GetPhase() != messages.ModelView_failed)
 	unloaded := e.base && e.view.GetWanted() && !v.Wanted
+	if e.base && (v.Phase == messages.ModelView_absent || e.view.GetSpec().GetRevision() != v.GetSpec().GetRevision()) {
+		p.failing = failing{} // it was unloaded, or is another model now
+	}
 	e.view = v
 	p.declare()
 	if v.Phase == messages.ModelView_asleep || v.Phase == messages.ModelView_waking {
@@ -242,7 +250,9 @@ func (p *Pool) Update(v *messages.ModelView, now time.Time) (refusal error) {
 	case p.declared.Spec == nil:
 		return messages.Errorf(messages.ModelNotFound, p.subject(), "Model '%s' not found: its declaration was withdrawn", p.name)
 	case failed && lost:
-		return p.loadError(v.Error.Err(), v.Id)
+		why := p.loadError(v.Error.Err(), v.Id)
+		p.failing.add(why, now)
+		return why
 	}
 	return nil
 }
@@ -271,7 +281,7 @@ func (p *Pool) warmed(v *messages.ModelView, now time.Time) {
 	case p.cold == 0 && v.LoadMs > 0:
 		p.cold.add(time.Duration(v.LoadMs) * time.Millisecond)
 	}
-	p.coldSince, p.idleSince, p.served = time.Time{}, time.Time{}, false
+	p.coldSince, p.idleSince, p.served, p.failing = time.Time{}, time.Time{}, false, failing{}
 	p.rest(now)
 }
 

@@ -24,6 +24,7 @@
 //	state.go     Pool, Endpoint, and questions on them
 //	decide.go    Admit, Dispatch, Leave, Finish, Update, Close, RefuseAll
 //	seek.go      Want, Intents, Answered: how an endpoint comes to be
+//	fail.go      how long a model that failed to load is refused by its last error
 //	order.go     priority classes and aging
 //	breaker.go   each endpoint's circuit breaker
 //	outlier.go   outlier detection: an endpoint that is up and does its work badly

@@ -66,7 +66,9 @@ func TestOnlyTheModelItselfRefuses(t *testing.T) {
 		t.Error("the model failed, and nothing else is on its way")
 	}
 	_, _ = s.Answered(Unanswered, nil, s.now)
-	if s.RefuseAll(s.now); len(s.come(1)) != 1 || len(s.Intents(s.now)) != 1 {
+	s.RefuseAll(s.now)
+	s.wait(firstFailure)
+	if len(s.come(1)) != 1 || len(s.Intents(s.now)) != 1 {
 		t.Error("a failed model comes back only when it is sought, although it says that it is wanted")
 	}
 	// The declaration is the model's own, whatever its replicas say.
@@ -239,8 +241,8 @@ func TestWhatARequestWaitsFor(t *testing.T) {
 			s.come(1)
 		}
 		_ = s.is("model/main_pc/tiny", c.phase, func(v *messages.ModelView) { v.Wanted = c.phase != messages.ModelView_absent })
-		if s.WaitsFor() != c.waits || s.Undecided() != c.undecided {
-			t.Errorf("%s: waits for %s, undecided %t", c.phase, s.WaitsFor(), s.Undecided())
+		if s.WaitsFor() != c.waits || s.Undecided(s.now, 0) != c.undecided {
+			t.Errorf("%s: waits for %s, undecided %t", c.phase, s.WaitsFor(), s.Undecided(s.now, 0))
 		}
 	}
 }

@@ -176,6 +176,9 @@ func (w *walk) answer() {
 	var err error
 	if code := rapid.SampledFrom([]messages.Code{0, 0, messages.GPUUnavailable, messages.Unavailable}).Draw(w.T, "code"); code != 0 {
 		err = messages.NewError(code, "", "no")
+		if code == messages.Unavailable && rapid.Bool().Draw(w.T, "answers later") {
+			err = messages.AsError(err).WithRetry(time.Second)
+		}
 	}
 	refused, why := w.p.Answered(a, err, w.now)
 	if why != nil {
@@ -263,8 +266,8 @@ func (w *walk) check(before map[*Endpoint]int) {
 	var places []int
 	for _, r := range p.waiting.all() {
 		places = append(places, p.waiting.position(r.Ticket, p.order, w.now))
-		if p.ExpectedWait(len(places), w.now) <= 0 {
-			w.Fatal("expected to wait for no time")
+		if d := p.ExpectedWait(len(places), w.now); d < 0 || d > 0 && p.recent+p.cold == 0 {
+			w.Fatalf("expected to wait for %s, and nothing was measured", d)
 		}
 	}
 	slices.Sort(places)

@@ -47,6 +47,8 @@ type seeking struct {
 	asked bool      // an answer is due
 	next  time.Time // no Seek before
 	pause time.Duration
+	said  PlaceAnswer // the last answer
+	why   error       // why there was none
 }
 
 // want is interest in an endpoint without a place at it.
@@ -73,6 +75,13 @@ func (p *Pool) EndedWants() []uint64 {
 	return ended
 }
 
+// EndWants ends the wants because somebody unloads the model, and returns their tickets.
+func (p *Pool) EndWants(now time.Time) []uint64 {
+	p.endWants()
+	p.rest(now)
+	return p.EndedWants()
+}
+
 // Unwant ends a want; false when there is none.
 func (p *Pool) Unwant(ticket uint64, now time.Time) bool {
 	n := len(p.wants)
@@ -97,7 +106,7 @@ func (p *Pool) Seeking(now time.Time) (waited time.Duration, seeks bool) {
 func (p *Pool) Intents(now time.Time) []Intent {
 	switch {
 	case !p.Interested() || p.onItsWay():
-		p.seek.next, p.seek.pause = time.Time{}, 0
+		p.seek.next, p.seek.pause, p.seek.said, p.seek.why = time.Time{}, 0, Unanswered, nil
 		return nil
 	case p.sleeper() != nil:
 		return p.wake(p.wakes(now), now)
@@ -119,17 +128,14 @@ func (p *Pool) SeekAfter(now time.Time) (pause time.Duration, ok bool) {
 // Answered takes the answer to a Seek. An error refuses every waiting request and want: their tickets are returned with the refusal, and the
 // caller must tell them. An error that the placer can't be reached is no refusal.
 func (p *Pool) Answered(a PlaceAnswer, err error, now time.Time) (refused []uint64, why error) {
-	p.seek.asked = false
-	switch code := messages.CodeOf(err); {
+	p.seek.asked, p.seek.said, p.seek.why = false, a, err
+	switch {
 	case p.onItsWay(): // a view came first
-	case code == messages.Unavailable, code == messages.DeadlineExceeded, err == nil && a == Waits:
+	case unreached(err), err == nil && a == Waits:
 		p.pause(firstPause, now)
 	case err != nil:
 		p.seek = seeking{}
-		if code == messages.ModelNotFound {
-			return p.RefuseAll(now), err
-		}
-		return p.RefuseAll(now), p.loadError(messages.AsError(err), p.subject())
+		return p.refuseAll(err, now)
 	case a == Placed:
 		p.pause(placedPause, now)
 	default:
@@ -143,6 +149,46 @@ func (p *Pool) pause(least time.Duration, now time.Time) {
 	p.seek.pause = min(max(2*p.seek.pause, least), longestPause)
 	p.seek.next = now.Add(p.seek.pause)
 }
+
+// WakeRefused takes an actor's refusal of a Wake, and refuses every waiting request and want with it. An error that the actor can't be reached is
+// no refusal: the Wake is repeated.
+func (p *Pool) WakeRefused(err error, now time.Time) (refused []uint64, why error) {
+	p.seek.why = err
+	if unreached(err) || p.Ready() {
+		return nil, nil
+	}
+	return p.refuseAll(err, now)
+}
+
+// unreached tells that a question wasn't answered, and may be when it is asked again. An actor that stays down is Unavailable too, but says no
+// time after which asking again makes sense.
+func unreached(err error) bool {
+	switch e := messages.AsError(err); messages.CodeOf(err) {
+	case messages.Unavailable:
+		return e.Retry > 0
+	case messages.DeadlineExceeded, messages.Cancelled, messages.JournalUnavailable:
+		return true
+	}
+	return false
+}
+
+func (p *Pool) refuseAll(err error, now time.Time) (refused []uint64, why error) {
+	p.seek.why = nil
+	for _, e := range p.endpoints { // the next request asks again
+		e.toldToWake = nil
+	}
+	e := messages.AsError(err)
+	switch e.Code {
+	case messages.ModelNotFound, messages.Unavailable, messages.JournalFull, messages.JournalDamaged: // says nothing about the model
+		return p.RefuseAll(now), e
+	}
+	refusal := p.loadError(e, p.subject())
+	p.failing.add(refusal, now)
+	return p.RefuseAll(now), refusal
+}
+
+// Delayed is why no endpoint is ready: the last error of a Seek or Wake; nil when there was none.
+func (p *Pool) Delayed() error { return p.seek.why }
 
 // loadError is the refusal when the model can't be loaded.
 func (p *Pool) loadError(why *messages.Error, subject string) *messages.Error {
@@ -190,8 +236,11 @@ func (p *Pool) onItsWay() bool {
 	return false
 }
 
-// onItsWay tells whether the endpoint is ready, becomes ready, or comes back after its drain.
+// onItsWay tells whether the endpoint is ready, becomes ready, or comes back after its drain. Nothing becomes of one whose actor stays down.
 func (e *Endpoint) onItsWay() bool {
+	if e.down {
+		return e.ready
+	}
 	switch e.view.GetPhase() {
 	case messages.ModelView_placing, messages.ModelView_loading, messages.ModelView_waiting, messages.ModelView_waking:
 		return true
@@ -204,7 +253,7 @@ func (e *Endpoint) onItsWay() bool {
 // asleep tells whether the engine sleeps or is about to.
 func (e *Endpoint) asleep() bool {
 	p := e.view.GetPhase()
-	return p == messages.ModelView_asleep || p == messages.ModelView_falling_asleep
+	return !e.down && (p == messages.ModelView_asleep || p == messages.ModelView_falling_asleep)
 }
 
 // wakes is the endpoint to wake: the first whose breaker will let requests in, else the first. There must be one that sleeps.

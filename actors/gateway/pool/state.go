@@ -67,10 +67,12 @@ type Pool struct {
 	wants     []want
 	ended     []uint64 // wants that an unload ended, until they are told
 	seek      seeking
+	failing   failing
 }
 
 // Endpoint is a worker that serves the pool: a model actor's own, or a replica's.
 type Endpoint struct {
+<<<<<<< HEAD
 	id        messages.ActorID
 	base      bool // the model's own worker, not a replica's
 	view      *messages.ModelView
@@ -80,6 +82,17 @@ type Endpoint struct {
 	breaker   breaker
 	outlier   outlier
 	suspicion suspicion
+=======
+	id      messages.ActorID
+	base    bool // the model's own worker, not a replica's
+	view    *messages.ModelView
+	ready   bool
+	closed  uint64 // the newest attempt that was drained: a ready view of it is stale
+	running int
+	down    bool // its actor crashed too often and stays down
+	breaker breaker
+	outlier outlier
+>>>>>>> ea184df (gateway: end every wait within queue_timeout, and refuse what failed to load by its last error)
 	// toldToSleep is set from the hint to sleep until the next request.
 	toldToSleep bool
 	// toldToWake is the view at which the endpoint was last asked to wake.
@@ -248,11 +261,15 @@ func (p *Pool) WaitsFor() string {
 	return "placing"
 }
 
-// Undecided tells whether no decision has been made for requests that wait: no endpoint loads, drains or will try again, and they don't merely
-// wait for a place at a ready endpoint that works.
-func (p *Pool) Undecided() bool {
+// Undecided tells whether no decision has been made for requests that wait: no endpoint loads, drains or will try again, they don't merely
+// wait for a place at a ready endpoint that works, and the scheduler neither placed nor postponed the model within the bounds of such a wait.
+// turn is how long a placement's victims may take to leave.
+func (p *Pool) Undecided(now time.Time, turn time.Duration) bool {
 	ready := false
 	for _, e := range p.endpoints {
+		if e.down {
+			continue
+		}
 		switch e.view.GetPhase() {
 		case messages.ModelView_absent, messages.ModelView_placing, messages.ModelView_failed:
 		case messages.ModelView_ready:
@@ -261,7 +278,15 @@ func (p *Pool) Undecided() bool {
 			return false
 		}
 	}
-	return !ready || len(p.running) == 0
+	switch waited := now.Sub(p.oldest(now)); {
+	case ready:
+		return len(p.running) == 0
+	case p.seek.said == Placed:
+		return waited > p.figures.MaxWait+turn
+	case p.seek.said == Waits:
+		return waited > p.figures.MaxWait
+	}
+	return true
 }
 
 // Position of a waiting ticket, from 1; 0 when it doesn't wait.
@@ -269,30 +294,52 @@ func (p *Pool) Position(ticket uint64, now time.Time) int {
 	return p.waiting.position(ticket, p.order, now)
 }
 
-// ExpectedWait is how long the request at a position will wait, from the recent durations of requests and loads.
+// ExpectedWait is how long the request at a position will wait, from the recent durations of requests and loads. 0 = it isn't known: nothing was
+// measured yet, or the present requests or the present load take longer than what was measured.
 func (p *Pool) ExpectedWait(position int, now time.Time) time.Duration {
-	took := max(p.usual(now), 10*time.Millisecond)
-	rounds := (position + p.capacity() - 1) / p.capacity()
+	took, rounds := time.Duration(p.recent), (position+p.capacity()-1)/p.capacity()
 	if p.Ready() {
-		return max(took*time.Duration(rounds), 100*time.Millisecond)
+		if p.slower(now) {
+			return 0
+		}
+		return took * time.Duration(rounds)
 	}
-	cold := time.Duration(p.cold)
+	left := time.Duration(p.cold)
 	if !p.coldSince.IsZero() {
-		cold -= min(cold, now.Sub(p.coldSince))
+		left -= now.Sub(p.coldSince)
 	}
-	return max(cold+took*time.Duration(rounds-1), 100*time.Millisecond)
+	if left <= 0 || rounds > 1 && took == 0 {
+		return 0
+	}
+	return left + took*time.Duration(rounds-1)
 }
 
-// usual is how long a request keeps its place. Before any has ended, the age of those that run is a lower bound.
-func (p *Pool) usual(now time.Time) time.Duration {
-	took := time.Duration(p.recent)
-	if took > 0 {
-		return took
-	}
+// slower tells whether every request that runs has run for so long that recent ones say nothing about its end.
+func (p *Pool) slower(now time.Time) bool {
 	for _, r := range p.running {
-		took = max(took, now.Sub(r.Began))
+		if now.Sub(r.Began) <= 2*time.Duration(p.recent) {
+			return false
+		}
 	}
-	return took
+	return len(p.running) > 0
+}
+
+// When a refused request is told to come again although the wait isn't known: after as long as the oldest running request has run, within bounds.
+const (
+	retryFirst   = time.Second
+	retryLongest = 30 * time.Second
+)
+
+// RetryAfter is when a request that finds no place should come again.
+func (p *Pool) RetryAfter(now time.Time) time.Duration {
+	if known := p.ExpectedWait(p.waiting.n+1, now); known > 0 {
+		return known
+	}
+	age := retryFirst
+	for _, r := range p.running {
+		age = max(age, now.Sub(r.Began))
+	}
+	return min(age, retryLongest)
 }
 
 // Idle is how long nothing ran or waited; 0 while something does.

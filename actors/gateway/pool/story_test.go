@@ -45,6 +45,7 @@ func (s *stage) When(name, body string) (out []string, err error) {
 		Host, Name      string
 		Answer          string
 		Code, Message   string
+		Retry           int64 // ms
 	}
 	if err := json.Unmarshal([]byte(body), &c); err != nil {
 		return nil, err
@@ -67,7 +68,7 @@ func (s *stage) When(name, body string) (out []string, err error) {
 	case "Answer":
 		var err error
 		if c.Code != "" {
-			err = (&messages.ErrorBody{Code: c.Code, Message: c.Message}).Err()
+			err = (&messages.ErrorBody{Code: c.Code, Message: c.Message, RetryAfterMs: c.Retry}).Err()
 		}
 		refused, why := s.Answered(map[string]PlaceAnswer{"placed": Placed, "waits": Waits}[c.Answer], err, s.now)
 		out = s.refuse(refused, why)

@@ -57,7 +57,10 @@ func (c *cli) printQueue(q *messages.QueueView) error {
 	for _, r := range q.Requests {
 		place, expected := "", ""
 		if r.Position > 0 {
-			place, expected = strconv.Itoa(int(r.Position)), lasting(time.Duration(r.ExpectedMs)*time.Millisecond)
+			place, expected = strconv.Itoa(int(r.Position)), "unknown"
+			if r.ExpectedMs > 0 {
+				expected = lasting(time.Duration(r.ExpectedMs) * time.Millisecond)
+			}
 		}
 		t.add(r.Model, r.RequestId, r.State, r.Class, r.Caller, place, lasting(time.Duration(r.WaitedMs)*time.Millisecond), expected, r.WaitsFor)
 	}
