@@ -121,7 +121,8 @@ func (f *front) want() {
 	f.pursue()
 }
 
-// patience refuses a request that finds no place at a ready model; while there is none the model's own deadlines decide.
+// patience refuses a request that finds no place at a ready model. The shipped gateway ends the wait for a model too; here it goes on, so that a model that
+// never comes is seen.
 func (f *front) patience(r *request) {
 	ticket := r.ticket
 	f.w.alive(queueTimeout, func() {
@@ -185,7 +186,9 @@ func (f *front) pursue() {
 		}
 		switch i := i.(type) {
 		case pool.Wake:
-			door{w}.Tell(&try{}, i.Actor, &messages.EnsureModel{Reason: "a request waits for it"})
+			if _, err := (door{w}).Ask(&try{}, i.Actor, &messages.EnsureModel{Reason: "a request waits for it"}); err != nil {
+				f.refuse(f.pool.WakeRefused(err, f.now()))
+			}
 		case pool.Seek:
 			w.alive(0, f.place)
 		}

@@ -123,6 +123,9 @@ func (w *World) unrest() string {
 		if f.shut() {
 			return fmt.Sprintf("the breakers of %s are open", w.models[i].id)
 		}
+		if why := f.pool.Refuses(f.now()); why != nil {
+			return fmt.Sprintf("%s is refused by its last error: %s", w.models[i].id, why)
+		}
 	}
 	for _, m := range w.models {
 		switch s := &m.state; {

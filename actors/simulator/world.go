@@ -28,7 +28,7 @@ type Options struct {
 	Policy string // of the arbiter; empty = its own
 	// MaxLoads bounds loads at a time; 0 = 2.
 	MaxLoads int
-	// MaxWait is after how long busy models must end their turn for a model that waits; 0 = 30 s.
+	// MaxWait is after how long busy models must end their turn for a model that waits; 0 = 5 s, as shipped.
 	MaxWait time.Duration
 	// Collation is how long after its last answer a model counts as busy for others; 0 = not at all.
 	Collation time.Duration
@@ -151,7 +151,7 @@ type World struct {
 // New makes a world in which the coordinator has just started.
 func New(o Options) *World {
 	o.MaxLoads, o.Hosts = cmp.Or(o.MaxLoads, 2), cmp.Or(o.Hosts, 1)
-	o.MaxWait, o.DrainTimeout = cmp.Or(o.MaxWait, 30*time.Second), cmp.Or(o.DrainTimeout, 10*time.Second)
+	o.MaxWait, o.DrainTimeout = cmp.Or(o.MaxWait, 5*time.Second), cmp.Or(o.DrainTimeout, 10*time.Second)
 	w := &World{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5eed)), nodes: map[messages.ActorID]anyNode{}, byID: map[messages.ActorID]int{},
 		exited: map[string]*worker{}, amounts: map[string]uint64{}, readied: map[messages.ActorID]int64{}, degraded: map[messages.ActorID]int64{},
 		granted: map[grantKey]grant{}, due: map[grantKey]time.Duration{}, believed: map[grantKey]belief{}, down: true}
