@@ -16,8 +16,7 @@ func Props(g *Gateway, opts ...actor.PropsOption) *actor.Props {
 		case *messages.ModelView:
 			g.Update(m)
 		case *messages.HostView:
-			g.SetRoutes(m.Routes)
-			g.SetGaveUp(m.GaveUp)
+			g.SetHost(m)
 		case entity.Envelope:
 			answer(c, g, m)
 		}

@@ -119,6 +119,12 @@ func (g *Gateway) Refigure() {
 	}
 }
 
+// SetHost takes a new view of the host: routes of rollouts, and actors that stay down.
+func (g *Gateway) SetHost(v *messages.HostView) {
+	g.SetRoutes(v.Routes)
+	g.SetGaveUp(v.GaveUp)
+}
+
 // SetGaveUp takes the actors that crashed too often and stay down. Requests that wait for a model whose actor is one of them are refused.
 func (g *Gateway) SetGaveUp(actors []string) {
 	g.mu.Lock()

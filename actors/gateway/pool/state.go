@@ -72,27 +72,16 @@ type Pool struct {
 
 // Endpoint is a worker that serves the pool: a model actor's own, or a replica's.
 type Endpoint struct {
-<<<<<<< HEAD
 	id        messages.ActorID
 	base      bool // the model's own worker, not a replica's
 	view      *messages.ModelView
 	ready     bool
 	closed    uint64 // the newest attempt that was drained: a ready view of it is stale
 	running   int
+	down      bool // its actor crashed too often and stays down
 	breaker   breaker
 	outlier   outlier
 	suspicion suspicion
-=======
-	id      messages.ActorID
-	base    bool // the model's own worker, not a replica's
-	view    *messages.ModelView
-	ready   bool
-	closed  uint64 // the newest attempt that was drained: a ready view of it is stale
-	running int
-	down    bool // its actor crashed too often and stays down
-	breaker breaker
-	outlier outlier
->>>>>>> ea184df (gateway: end every wait within queue_timeout, and refuse what failed to load by its last error)
 	// toldToSleep is set from the hint to sleep until the next request.
 	toldToSleep bool
 	// toldToWake is the view at which the endpoint was last asked to wake.
