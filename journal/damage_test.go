@@ -103,57 +103,7 @@ func recordAt(t *testing.T, b []byte, sequence uint64) (int, int) {
 
 // Every row of the table in which NATS itself starts without a word, or with a warning, and loses decisions.
 func TestDamageRefusesTheStartAndChangesNothing(t *testing.T) {
-	middle, last := "reason 000099", "reason 000199" // sequences 100 and 200
-	for _, c := range []struct {
-		name   string
-		damage func(t *testing.T, o Options)
-		want   string // in the error
-	}{
-		{"a byte flipped in the middle", func(t *testing.T, o Options) { edit(t, onlyBlock(t, o), flipAt(middle, 3)) }, "sequence 100:"},
-		{"the same without index", func(t *testing.T, o Options) {
-			edit(t, onlyBlock(t, o), flipAt(middle, 3))
-			removeIndex(t, o)
-		}, "sequence 100:"},
-		{"a byte flipped in the last event", func(t *testing.T, o Options) { edit(t, onlyBlock(t, o), flipAt(last, 3)) }, "sequence 200:"},
-		{"the same without index", func(t *testing.T, o Options) {
-			edit(t, onlyBlock(t, o), flipAt(last, 3))
-			removeIndex(t, o)
-		}, "sequence 200:"},
-		{"the last block cut", func(t *testing.T, o Options) {
-			edit(t, onlyBlock(t, o), func(b []byte) []byte { return b[:len(b)-100] })
-		}, "sequence 200:"},
-		{"the last decision gone without a trace", func(t *testing.T, o Options) {
-			edit(t, onlyBlock(t, o), func(b []byte) []byte { from, _ := recordAt(t, b, 200); return b[:from] })
-		}, "ends at sequence 199, but sequence 200 was acknowledged"},
-		{"the last two decisions gone, index too", func(t *testing.T, o Options) {
-			edit(t, onlyBlock(t, o), func(b []byte) []byte { from, _ := recordAt(t, b, 199); return b[:from] })
-			removeIndex(t, o)
-		}, "ends at sequence 198, but sequence 200 was acknowledged"},
-		{"a decision cut out of the middle", func(t *testing.T, o Options) {
-			edit(t, onlyBlock(t, o), func(b []byte) []byte { from, to := recordAt(t, b, 50); return append(b[:from:from], b[to:]...) })
-		}, "sequence 50:"},
-		{"the first decision cut off", func(t *testing.T, o Options) {
-			edit(t, onlyBlock(t, o), func(b []byte) []byte { _, to := recordAt(t, b, 1); return b[to:] })
-		}, "sequence 1:"},
-		{"a length flipped in the middle", func(t *testing.T, o Options) {
-			edit(t, onlyBlock(t, o), func(b []byte) []byte { from, _ := recordAt(t, b, 70); b[from+2] ^= 0x7f; return b })
-		}, "sequence 70:"},
-		{"a sequence flipped", func(t *testing.T, o Options) {
-			edit(t, onlyBlock(t, o), func(b []byte) []byte { from, _ := recordAt(t, b, 70); b[from+5] ^= 1; return b })
-		}, "sequence 70:"},
-		{"zeros at the end", func(t *testing.T, o Options) {
-			edit(t, onlyBlock(t, o), func(b []byte) []byte { from, _ := recordAt(t, b, 200); clear(b[from:]); return b })
-		}, "sequence 200:"},
-		{"the block gone", func(t *testing.T, o Options) { os.Remove(onlyBlock(t, o)) }, "sequence 1: the journal ends at sequence 0, but sequence 200"},
-		{"the whole store gone", func(t *testing.T, o Options) { os.RemoveAll(filepath.Join(o.Dir, "jetstream")) }, "but sequence 200"},
-		{"garbage instead of the block", func(t *testing.T, o Options) {
-			edit(t, onlyBlock(t, o), func(b []byte) []byte { return bytes.Repeat([]byte("garbage!"), 500) })
-		}, "sequence 1:"},
-		{"an empty block", func(t *testing.T, o Options) { edit(t, onlyBlock(t, o), func(b []byte) []byte { return nil }) }, "sequence 1:"},
-		{"the mark unreadable", func(t *testing.T, o Options) {
-			edit(t, filepath.Join(o.Dir, markFile), func(b []byte) []byte { return b[:3] })
-		}, "mark can't be read"},
-	} {
+	for _, c := range damages() {
 		t.Run(c.name, func(t *testing.T) {
 			o := damagedStore(t)
 			c.damage(t, o)
@@ -170,6 +120,64 @@ func TestDamageRefusesTheStartAndChangesNothing(t *testing.T) {
 				t.Error("Verify finds nothing")
 			}
 		})
+	}
+}
+
+// damageCase is one way in which a store of damagedSize decisions may be damaged.
+type damageCase struct {
+	name   string
+	damage func(t *testing.T, o Options)
+	want   string // in the error of a start
+	good   int    // decisions before the damage
+}
+
+func damages() []damageCase {
+	middle, last := "reason 000099", "reason 000199" // sequences 100 and 200
+	return []damageCase{
+		{"a byte flipped in the middle", func(t *testing.T, o Options) { edit(t, onlyBlock(t, o), flipAt(middle, 3)) }, "sequence 100:", 99},
+		{"the same without index", func(t *testing.T, o Options) {
+			edit(t, onlyBlock(t, o), flipAt(middle, 3))
+			removeIndex(t, o)
+		}, "sequence 100:", 99},
+		{"a byte flipped in the last event", func(t *testing.T, o Options) { edit(t, onlyBlock(t, o), flipAt(last, 3)) }, "sequence 200:", 199},
+		{"the same without index", func(t *testing.T, o Options) {
+			edit(t, onlyBlock(t, o), flipAt(last, 3))
+			removeIndex(t, o)
+		}, "sequence 200:", 199},
+		{"the last block cut", func(t *testing.T, o Options) {
+			edit(t, onlyBlock(t, o), func(b []byte) []byte { return b[:len(b)-100] })
+		}, "sequence 200:", 199},
+		{"the last decision gone without a trace", func(t *testing.T, o Options) {
+			edit(t, onlyBlock(t, o), func(b []byte) []byte { from, _ := recordAt(t, b, 200); return b[:from] })
+		}, "ends at sequence 199, but sequence 200 was acknowledged", 199},
+		{"the last two decisions gone, index too", func(t *testing.T, o Options) {
+			edit(t, onlyBlock(t, o), func(b []byte) []byte { from, _ := recordAt(t, b, 199); return b[:from] })
+			removeIndex(t, o)
+		}, "ends at sequence 198, but sequence 200 was acknowledged", 198},
+		{"a decision cut out of the middle", func(t *testing.T, o Options) {
+			edit(t, onlyBlock(t, o), func(b []byte) []byte { from, to := recordAt(t, b, 50); return append(b[:from:from], b[to:]...) })
+		}, "sequence 50:", 49},
+		{"the first decision cut off", func(t *testing.T, o Options) {
+			edit(t, onlyBlock(t, o), func(b []byte) []byte { _, to := recordAt(t, b, 1); return b[to:] })
+		}, "sequence 1:", 0},
+		{"a length flipped in the middle", func(t *testing.T, o Options) {
+			edit(t, onlyBlock(t, o), func(b []byte) []byte { from, _ := recordAt(t, b, 70); b[from+2] ^= 0x7f; return b })
+		}, "sequence 70:", 69},
+		{"a sequence flipped", func(t *testing.T, o Options) {
+			edit(t, onlyBlock(t, o), func(b []byte) []byte { from, _ := recordAt(t, b, 70); b[from+5] ^= 1; return b })
+		}, "sequence 70:", 69},
+		{"zeros at the end", func(t *testing.T, o Options) {
+			edit(t, onlyBlock(t, o), func(b []byte) []byte { from, _ := recordAt(t, b, 200); clear(b[from:]); return b })
+		}, "sequence 200:", 199},
+		{"the block gone", func(t *testing.T, o Options) { os.Remove(onlyBlock(t, o)) }, "sequence 1: the journal ends at sequence 0, but sequence 200", 0},
+		{"the whole store gone", func(t *testing.T, o Options) { os.RemoveAll(filepath.Join(o.Dir, "jetstream")) }, "but sequence 200", 0},
+		{"garbage instead of the block", func(t *testing.T, o Options) {
+			edit(t, onlyBlock(t, o), func(b []byte) []byte { return bytes.Repeat([]byte("garbage!"), 500) })
+		}, "sequence 1:", 0},
+		{"an empty block", func(t *testing.T, o Options) { edit(t, onlyBlock(t, o), func(b []byte) []byte { return nil }) }, "sequence 1:", 0},
+		{"the mark unreadable", func(t *testing.T, o Options) {
+			edit(t, filepath.Join(o.Dir, markFile), func(b []byte) []byte { return b[:3] })
+		}, "mark can't be read", 200},
 	}
 }
 

@@ -7,7 +7,7 @@
 //	<dir>/mark.json     the high-water mark: the last sequence that was acknowledged, at most a second old
 //	<dir>/scans.json    the scan cache: what each sealed block held when it was last read whole; may be deleted
 //	<dir>/torn/         copies of half-written last records that a crash left and that were cut off at start
-//	<dir>/damaged-*/    stores that Restore took out of service
+//	<dir>/damaged-*/    stores that Restore or Repair took out of service
 //	<dir>/jetstream/    the NATS store: stream JOURNAL (fsync on each append) and bucket SNAPSHOTS (a cache, may be deleted)
 //
 // One message is one decision: a protobuf messages.Decision under journal.<host>.<kind>.<id>, with the actor's former sequence in

@@ -47,7 +47,7 @@ func (j *Journal) refusal(a messages.ActorID) error {
 		return j.outage.Load()
 	case j.o.ReadOnly:
 		return messages.NewError(messages.JournalUnavailable, subject, "the journal is open for reading only").
-			WithHint("bring it back with `modelops restore`, then start again")
+			WithHint("`modelops restore --from COPY` brings a journal back from a copy")
 	}
 	if free, err := freeBytes(j.o.Dir); err == nil && free < j.o.MinFree {
 		return j.full(subject, free)

@@ -74,9 +74,10 @@ func (r Report) belongsTo(host string) error {
 func inspect(ctx context.Context, dir string, cache scanCache) (Report, error) {
 	report := Report{Dir: dir, heads: map[string]uint64{}}
 	m, marked, err := readMark(dir)
+	var noMark error
 	if err != nil {
-		return report, messages.Errorf(messages.JournalDamaged, filepath.Join(dir, markFile), "the high-water mark can't be read: %w", err).
-			WithHint("if `modelops journal verify` finds nothing else, remove the file and start again")
+		noMark = messages.Errorf(messages.JournalDamaged, filepath.Join(dir, markFile), "the high-water mark can't be read: %w", err).
+			WithHint("`modelops journal repair` writes it anew from the decisions that can be read; `modelops restore` brings the journal back from a copy")
 	}
 	report.Mark = m.Sequence
 	blocks, err := listBlocks(dir)
@@ -91,7 +92,7 @@ func inspect(ctx context.Context, dir string, cache scanCache) (Report, error) {
 	report.checkEnd(found, m, marked)
 	report.Actors = len(report.heads)
 	report.found = found
-	return report, nil
+	return report, noMark
 }
 
 // scan is what one block holds.

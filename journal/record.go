@@ -166,4 +166,4 @@ func damagedAt(sequence uint64, format string, args ...any) *messages.Error {
 		WithHint(hintDamaged)
 }
 
-const hintDamaged = "nothing was changed on disk; look with `modelops journal verify`, bring the journal back with `modelops restore`, or start read-only"
+const hintDamaged = "nothing was changed on disk; `modelops journal verify` lists what is wrong; `modelops restore --from COPY` brings the journal back from a copy, and `modelops journal repair` keeps the decisions before the damage"

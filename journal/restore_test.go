@@ -23,11 +23,11 @@ func TestRestoreBringsBackEveryDecision(t *testing.T) {
 	o := damagedStore(t)
 	edit(t, onlyBlock(t, o), flipAt("reason 000099", 3))
 	o.BootID = "another"
-	last, err := Restore(t.Context(), o, func(ctx context.Context, fn func(messages.Recorded) error) error {
+	done, err := Restore(t.Context(), o, func(ctx context.Context, fn func(messages.Recorded) error) error {
 		return j.Replay(ctx, Query{Unknown: true}, fn)
 	})
-	if err != nil || last != 31 {
-		t.Fatalf("Restore = %d, %v", last, err)
+	if err != nil || done.Last != 31 || *done.Lost != (Range{32, damagedSize}) {
+		t.Fatalf("Restore = %+v, %v", done, err)
 	}
 	r := mustOpen(t, o)
 	got := readAll(t, r, Query{})

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -17,8 +15,8 @@ import (
 )
 
 func (c *cli) journalCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "journal", Short: "Read and check the journal", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	cmd.AddCommand(c.journalTailCommand(), c.journalVerifyCommand())
+	cmd := &cobra.Command{Use: "journal", Short: "Read, check, copy and repair the journal", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd.AddCommand(c.journalTailCommand(), c.journalVerifyCommand(), c.journalExportCommand(), c.journalRepairCommand())
 	return cmd
 }
 
@@ -189,11 +187,7 @@ func (c *cli) journalDir(args []string) (string, error) {
 		p, err := c.findPlace()
 		return p.journal, err
 	}
-	inside := filepath.Join(args[0], "journal")
-	if st, err := os.Stat(inside); err == nil && st.IsDir() {
-		return inside, nil
-	}
-	return args[0], nil
+	return journalWithin(args[0]), nil
 }
 
 func (c *cli) printVerified(r journal.Report) error {

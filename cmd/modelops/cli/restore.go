@@ -1,0 +1,223 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"modelops/journal"
+	"modelops/messages"
+)
+
+func (c *cli) restoreCommand() *cobra.Command {
+	var from string
+	cmd := &cobra.Command{
+		Use: "restore --from FILE|DIR", Args: cobra.NoArgs,
+		Short: "Bring the journal back from a copy",
+		Long: "restore makes the journal of a stopped daemon anew from a copy: a file of `modelops journal export` (- reads it from standard input), or a\n" +
+			"directory that holds a copy of a journal or of a whole data directory. Every decision gets its old sequence. The new journal takes the\n" +
+			"old one's place only when all of it is on disk and checked; the old one is kept in damaged-TIME beside it. A copy that isn't whole\n" +
+			"changes nothing, and neither does one that ends before an intact journal. Without a copy, `modelops journal repair` keeps what can be read.",
+		Example: "  modelops restore --from /backup/main_pc.journal\n  ssh peer cat /backup/main_pc.journal | modelops restore --from -",
+	}
+	cmd.Flags().StringVar(&from, "from", "", "the copy: a file, a directory, or - for standard input")
+	cmd.RunE = act(func(ctx context.Context, _ []string) error {
+		if from == "" {
+			return messages.NewError(messages.InvalidArgument, "--from", "it names no copy").WithHint("`modelops journal export FILE` writes a copy; without one, `modelops journal repair` keeps the decisions before the damage")
+		}
+		p, err := c.findPlace()
+		if err != nil {
+			return err
+		}
+		source, err := c.openCopy(ctx, from, p.journal)
+		if err != nil {
+			return err
+		}
+		defer source.close()
+		if own := c.ownHost(source.host); own != source.host {
+			return messages.Errorf(messages.FailedPrecondition, from, "the copy is of host %s, this host is called %s", source.host, own).
+				WithHint("use a copy of this host, or set host.name")
+		}
+		bar := c.progress("restoring " + p.journal)
+		defer bar.done()
+		done, err := journal.Restore(ctx, journal.Options{Dir: p.journal, Host: source.host}, source.read)
+		if err != nil {
+			return stopFirst(err)
+		}
+		bar.done()
+		return c.printRestored(p.journal, done)
+	})
+	return cmd
+}
+
+// copied is a copy of a journal that can be read.
+type copied struct {
+	host  string
+	read  func(ctx context.Context, fn func(messages.Recorded) error) error
+	close func()
+}
+
+// openCopy opens a file or a directory; into is the journal that it is for.
+func (c *cli) openCopy(ctx context.Context, from, into string) (copied, error) {
+	if from == "-" {
+		return fileCopy("standard input", c.stdin, func() {})
+	}
+	info, err := os.Stat(from)
+	if err != nil {
+		return copied{}, messages.Errorf(messages.NotFound, from, "there is no such copy: %w", err)
+	}
+	if !info.IsDir() {
+		f, err := os.Open(from)
+		if err != nil {
+			return copied{}, messages.Errorf(messages.Unavailable, from, "the copy can't be read: %w", err)
+		}
+		return fileCopy(from, f, func() { _ = f.Close() })
+	}
+	dir := journalWithin(from)
+	if a, err := os.Stat(dir); err == nil {
+		if b, err := os.Stat(into); err == nil && os.SameFile(a, b) {
+			return copied{}, messages.NewError(messages.InvalidArgument, from, "this is the journal itself").WithHint("`modelops journal repair` keeps the decisions before the damage")
+		}
+	}
+	host, err := journal.HostOf(ctx, dir)
+	if err == nil && host == "" {
+		err = messages.NewError(messages.NotFound, dir, "it holds no decisions")
+	}
+	read := func(ctx context.Context, fn func(messages.Recorded) error) error {
+		return journal.ReadStore(ctx, dir, fn)
+	}
+	return copied{host: host, read: read, close: func() {}}, err
+}
+
+func fileCopy(name string, r io.Reader, close func()) (copied, error) {
+	in, err := journal.OpenCopy(name, r)
+	if err != nil {
+		close()
+		return copied{}, err
+	}
+	return copied{host: in.Host, read: in.Read, close: close}, nil
+}
+
+// ownHost is this host's name by its configuration, or another when there is no configuration that can be read.
+func (c *cli) ownHost(otherwise string) string {
+	cfg, err := c.loadConfig("")
+	if err != nil {
+		return otherwise
+	}
+	return cfg.Host
+}
+
+func (c *cli) journalRepairCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "repair [DIR]", Args: cobra.MaximumNArgs(1),
+		Short: "Keep the decisions before the damage",
+		Long: "repair copies every decision before the first one that is missing or unreadable into a new journal, puts it in the place of the damaged\n" +
+			"one, and says which sequences are lost. The damaged journal is kept in damaged-TIME beside it, with every byte as it is. If there is a\n" +
+			"copy of the journal, `modelops restore` brings back more. DIR is the journal directory or the data directory that contains it; no daemon\n" +
+			"may run.",
+		RunE: act(func(ctx context.Context, args []string) error {
+			dir, err := c.journalDir(args)
+			if err != nil {
+				return err
+			}
+			bar := c.progress("repairing " + dir)
+			defer bar.done()
+			done, err := journal.Repair(ctx, journal.Options{Dir: dir, Host: c.ownHost("unknown")})
+			if err != nil {
+				return stopFirst(err)
+			}
+			bar.done()
+			return c.printRestored(dir, done)
+		}),
+	}
+}
+
+func stopFirst(err error) error {
+	if messages.CodeOf(err) == messages.Conflict {
+		return messages.AsError(err).WithHint("stop the daemon first")
+	}
+	return err
+}
+
+func (c *cli) printRestored(dir string, r journal.Restored) error {
+	if c.asJSON {
+		return printJSON(c.stdout, r)
+	}
+	if r.Cause != "" {
+		fmt.Fprintf(c.stdout, "damage: %s\n", r.Cause)
+	}
+	switch {
+	case r.Lost == nil:
+		fmt.Fprintf(c.stdout, "%s holds sequences 1 to %d; nothing is lost\n", dir, r.Last)
+	case r.Last == 0:
+		fmt.Fprintf(c.stdout, "%s is empty; sequences %d to %d are lost\n", dir, r.Lost.First, r.Lost.Last)
+	default:
+		fmt.Fprintf(c.stdout, "%s holds sequences 1 to %d; sequences %d to %d are lost\n", dir, r.Last, r.Lost.First, r.Lost.Last)
+	}
+	if r.Kept != "" {
+		fmt.Fprintf(c.stdout, "the journal that was there is kept in %s\n", r.Kept)
+	}
+	return nil
+}
+
+func (c *cli) journalExportCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "export FILE", Args: cobra.ExactArgs(1),
+		Short: "Write a copy of the journal to a file",
+		Long: "export writes every decision up to now to one file (- is standard output), from which `modelops restore` makes the journal anew. It reads\n" +
+			"the journal of the running daemon; with --data-dir, that of a stopped one. FILE appears only when the copy is whole.",
+		Example: "  modelops journal export /backup/main_pc.journal",
+		RunE: act(func(ctx context.Context, args []string) error {
+			opening, cancel := c.within(ctx, shortWait)
+			defer cancel()
+			src, err := c.openSource(opening)
+			if err != nil {
+				return err
+			}
+			defer src.close()
+			return c.export(ctx, src, args[0])
+		}),
+	}
+}
+
+func (c *cli) export(ctx context.Context, src *source, file string) error {
+	read := func(ctx context.Context, fn func(messages.Recorded) error) error {
+		return src.journal.Replay(ctx, journal.Query{Unknown: true, Until: src.last}, fn)
+	}
+	if file == "-" {
+		_, err := journal.WriteCopy(ctx, c.stdout, src.host, read)
+		return err
+	}
+	next, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*")
+	if err != nil {
+		return messages.Errorf(messages.InvalidArgument, file, "the copy can't be written: %w", err)
+	}
+	defer os.Remove(next.Name())
+	n, err := journal.WriteCopy(ctx, next, src.host, read)
+	if full := errors.Join(next.Sync(), next.Close()); err == nil && full != nil {
+		err = messages.Errorf(messages.Unavailable, file, "the copy can't be written: %w", full)
+	}
+	if err == nil {
+		err = os.Rename(next.Name(), file)
+	}
+	if err == nil && !c.asJSON {
+		fmt.Fprintf(c.stdout, "%s holds %d decisions of host %s\n", file, n, src.host)
+	} else if err == nil {
+		err = printJSON(c.stdout, map[string]any{"file": file, "decisions": n, "host": src.host})
+	}
+	return err
+}
+
+// journalWithin is the journal in a data directory, or the directory itself.
+func journalWithin(dir string) string {
+	inside := filepath.Join(dir, "journal")
+	if st, err := os.Stat(inside); err == nil && st.IsDir() {
+		return inside
+	}
+	return dir
+}
