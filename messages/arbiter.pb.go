@@ -2470,7 +2470,7 @@ type Placement struct {
 	Claim  string   `protobuf:"bytes,3,opt,name=claim,proto3" json:"claim,omitempty"`
 	Host   string   `protobuf:"bytes,4,opt,name=host,proto3" json:"host,omitempty"`
 	Shares []*Share `protobuf:"bytes,5,rep,name=shares,proto3" json:"shares,omitempty"`
-	// Kind of the devices: cpu, cuda or simulated.
+	// Kind of the devices: cpu, cuda, rocm, oneapi, unified (a GPU that uses the RAM) or simulated.
 	DeviceKind string `protobuf:"bytes,6,opt,name=device_kind,json=deviceKind,proto3" json:"device_kind,omitempty"`
 	// Holders that have to leave first.
 	Victims    []string `protobuf:"bytes,7,rep,name=victims,proto3" json:"victims,omitempty"`

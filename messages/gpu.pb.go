@@ -1879,7 +1879,7 @@ type DeviceReading struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the device within its host: cpu, gpu0, sim0.
 	Device string `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
-	// cpu, cuda or simulated.
+	// cpu, cuda, rocm, oneapi, unified (a GPU that uses the RAM) or simulated.
 	Kind           string           `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
 	Name           string           `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	Uuid           string           `protobuf:"bytes,4,opt,name=uuid,proto3" json:"uuid,omitempty"`

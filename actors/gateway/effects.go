@@ -103,6 +103,8 @@ type Options struct {
 	JournalLag func() uint64
 	// JournalError tells what is wrong with the journal; may be nil.
 	JournalError func() error
+	// Devices tells which devices can't be used and why, and whether enough of them can; may be nil.
+	Devices func() (reasons []string, usable bool)
 	// Ill lists the actors that answer no commands, and why; may be nil.
 	Ill    func() []string
 	APIKey func(spec *messages.ModelSpec) string

@@ -6,7 +6,8 @@ import (
 	"modelops/messages"
 )
 
-// Health says whether decisions make progress: the age of the oldest request on which nothing was decided, and the journal.
+// Health says whether decisions make progress: the age of the oldest request on which nothing was decided, and the journal. A device that can't
+// be used is a reason too; it fails only when no device is left that models were meant for.
 func (g *Gateway) Health() messages.Health {
 	h := messages.Health{OK: true}
 	now := time.Now()
@@ -37,6 +38,10 @@ func (g *Gateway) Health() messages.Health {
 		h.Reasons = append(h.Reasons, g.o.Ill()...)
 	}
 	h.OK = len(h.Reasons) == 0
+	if g.o.Devices != nil {
+		reasons, usable := g.o.Devices()
+		h.Reasons, h.OK = append(h.Reasons, reasons...), h.OK && usable
+	}
 	return h
 }
 

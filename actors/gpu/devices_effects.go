@@ -2,7 +2,13 @@ package gpu
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
 	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"modelops/messages"
 )
@@ -14,16 +20,83 @@ type Devices interface {
 	Faults() <-chan *messages.DeviceFault
 }
 
-// read reads all devices of the host.
+// answerWithin is how long a driver may take to answer; a call into one can hang in the kernel for ever.
+const answerWithin = 5 * time.Second
+
+// drivers is what was last seen of each driver, by its place among the Devices.
+type drivers struct {
+	mu      sync.Mutex
+	last    map[int][]*messages.DeviceReading
+	trouble map[int]string // why it can't be read; absent while it can
+}
+
+// read reads all devices of the host. A driver that can't be read, or doesn't answer in time, keeps no other one from being read: its devices
+// are read as lost, with the reason.
 func (s *Sampler) read(ctx context.Context) (all []*messages.DeviceReading, err error) {
-	for _, d := range s.Devices {
-		readings, err := d.Read(ctx)
-		all = append(all, readings...)
-		if err != nil {
-			return all, err
+	for i, d := range s.Devices {
+		readings, err := readWithin(ctx, d)
+		if ctx.Err() != nil {
+			return all, ctx.Err()
 		}
+		all = append(all, s.seen(i, readings, err)...)
 	}
 	return all, nil
+}
+
+func readWithin(ctx context.Context, d Devices) ([]*messages.DeviceReading, error) {
+	within, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	readings, err := d.Read(within)
+	if err != nil && ctx.Err() == nil && within.Err() != nil {
+		err = fmt.Errorf("the driver doesn't answer within %s", answerWithin)
+	}
+	return readings, err
+}
+
+// seen remembers what a driver said. One that can't be read is logged once, and once when it can be read again.
+func (s *Sampler) seen(i int, readings []*messages.DeviceReading, err error) []*messages.DeviceReading {
+	s.drivers.mu.Lock()
+	defer s.drivers.mu.Unlock()
+	if s.drivers.last == nil {
+		s.drivers.last, s.drivers.trouble = map[int][]*messages.DeviceReading{}, map[int]string{}
+	}
+	before, troubled := s.drivers.trouble[i]
+	if err == nil {
+		if troubled {
+			s.Log.Info("the devices can be read again")
+		}
+		delete(s.drivers.trouble, i)
+		s.drivers.last[i] = readings
+		return readings
+	}
+	if s.drivers.trouble[i] = err.Error(); before != err.Error() {
+		s.Log.Warn("the devices can't be read", "error", err)
+	}
+	var out []*messages.DeviceReading
+	for _, r := range s.drivers.last[i] {
+		r = proto.CloneOf(r)
+		r.Lost, r.LostReason = true, "it can't be read: "+err.Error()
+		out = append(out, r)
+	}
+	return out
+}
+
+func (s *Sampler) troubled() bool {
+	s.drivers.mu.Lock()
+	defer s.drivers.mu.Unlock()
+	return len(s.drivers.trouble) > 0
+}
+
+// Troubles are the reasons why drivers can't be read of which no device is known.
+func (s *Sampler) Troubles() (out []string) {
+	s.drivers.mu.Lock()
+	defer s.drivers.mu.Unlock()
+	for _, i := range slices.Sorted(maps.Keys(s.drivers.trouble)) {
+		if len(s.drivers.last[i]) == 0 {
+			out = append(out, s.drivers.trouble[i])
+		}
+	}
+	return out
 }
 
 // faults are those of all devices, until ctx ends. stop waits for what passes them on; ctx has to end first.

@@ -11,7 +11,7 @@ func DeviceEnv(p *messages.Placement, gpus []*messages.GpuView) []string {
 	var uuids []string
 	for _, part := range p.GetShares() {
 		for _, g := range gpus {
-			if g.Id == part.Gpu && g.Kind == "cuda" && g.Uuid != "" {
+			if g.Id == part.Gpu && (g.Kind == "cuda" || g.Kind == "unified") && g.Uuid != "" {
 				uuids = append(uuids, g.Uuid)
 			}
 		}

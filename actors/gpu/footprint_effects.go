@@ -6,14 +6,23 @@ import (
 	"modelops/messages"
 )
 
+// hasDriver tells whether a driver of the device's vendor tells what processes hold of it.
+func hasDriver(kind string) bool {
+	switch kind {
+	case "", "cpu", "simulated":
+		return false
+	}
+	return true
+}
+
 // Measure is the footprint of a worker on all its devices, in bytes: what the driver says for GPUs, the peak of RAM for the processor.
 // A simulated device has no memory to measure: what was reserved counts as used.
 func (s *Sampler) Measure(ctx context.Context, pid int64) (uint64, error) {
 	m := modelOf(s.View.ModelsOf(s.Host), pid)
-	switch m.GetPlacement().GetDeviceKind() {
-	case "simulated":
+	switch kind := m.GetPlacement().GetDeviceKind(); {
+	case kind == "simulated":
 		return m.Placement.Bytes(), nil
-	case "cuda":
+	case hasDriver(kind):
 		readings, err := s.read(ctx)
 		var sum uint64
 		for _, bytes := range onEach(s.Host, m.Placement, readings, pid, s.Mine) {
@@ -40,7 +49,7 @@ func (s *Sampler) Asleep(pid int64) (bytes uint64, known bool, err error) {
 
 // Held is what the worker of a split placement holds of each of its devices, in bytes; nil when the driver doesn't tell.
 func (s *Sampler) Held(ctx context.Context, p *messages.Placement) []uint64 {
-	if p.DeviceKind != "cuda" {
+	if !hasDriver(p.DeviceKind) {
 		var reserved []uint64
 		for _, part := range p.GetShares() {
 			reserved = append(reserved, part.Bytes)

@@ -34,29 +34,13 @@ type Sampler struct {
 	Pressure       Pressure
 	// Life ends what the sampler waits for: the host ends, and asks again when it is back.
 	Life context.Context
+
+	drivers drivers
+	roll    roll
 }
 
 func (s *Sampler) id(r *messages.DeviceReading) messages.ActorID {
 	return messages.GPUActor(s.Host, r.Device)
-}
-
-// Register tells the ledgers what their devices are.
-func (s *Sampler) Register(ctx context.Context) error {
-	readings, err := s.read(ctx)
-	if err != nil {
-		return err
-	}
-	for _, r := range readings {
-		s.View.SetReading(s.id(r), r)
-		cmd := &messages.RegisterDevice{Kind: r.Kind, Name: r.Name, Uuid: r.Uuid, CapacityBytes: r.CapacityBytes}
-		if r.Kind != "cpu" {
-			cmd.MarginBytes, cmd.SoftLimitBytes = s.MarginBytes, s.SoftLimitBytes
-		}
-		if _, err := s.Door.Ask(ctx, s.id(r), cmd); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Run samples the devices until ctx ends.
@@ -77,17 +61,22 @@ func (s *Sampler) Run(ctx context.Context) {
 	}
 }
 
-// Sample reads the devices once and tells what is seen.
+// Sample reads the devices once and tells what is seen. A device that answers for the first time is registered then.
 func (s *Sampler) Sample(ctx context.Context) {
 	readings, err := s.read(ctx)
-	if err != nil && ctx.Err() == nil {
-		s.Log.Warn("the devices can't be read", "error", err)
+	if err != nil {
+		return
 	}
 	for _, r := range readings {
-		s.Observe(ctx, r)
-		s.Relieve(ctx, r)
+		if s.admit(ctx, r) {
+			s.Observe(ctx, r)
+			s.Relieve(ctx, r)
+		}
 	}
-	s.remeasure(ctx)
+	s.miss(ctx, readings)
+	if !s.troubled() { // each measurement would wait for the driver that doesn't answer
+		s.remeasure(ctx)
+	}
 }
 
 // Observe tells a device's ledger the reading, and how much of the use is foreign.
@@ -133,7 +122,7 @@ const (
 // AwaitFree waits until a GPU's foreign use is what it was before: until then the driver still counts the memory of a worker that is gone as
 // foreign. RAM and simulated memory are free with the process.
 func (s *Sampler) AwaitFree(ctx context.Context, p *messages.Placement) {
-	if p.DeviceKind != "cuda" {
+	if !hasDriver(p.DeviceKind) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, freeWithin)
@@ -166,6 +155,9 @@ func (s *Sampler) allFree(readings []*messages.DeviceReading, p *messages.Placem
 	models := s.View.ModelsOf(s.Host)
 	for _, r := range readings {
 		id := s.id(r)
+		if r.Lost { // nothing can be seen there, and nothing is granted
+			continue
+		}
 		if _, on := p.On(id.String()); on && foreign(r, occupants(models, s.View.GPU(id)), 0, s.Mine) > before[id.String()]+freeSlack {
 			return false
 		}

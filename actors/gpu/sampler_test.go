@@ -58,6 +58,9 @@ func (b *bench) Tell(_ context.Context, to messages.ActorID, m proto.Message) {
 	switch m := m.(type) {
 	case *messages.ObserveDevice:
 		line += fmt.Sprint(" foreign ", m.ForeignBytes)
+		if m.Reading.Lost {
+			line += ", lost: " + m.Reading.LostReason
+		}
 	case *messages.RelievePressure:
 		line += fmt.Sprint(" to ", m.LevelBytes)
 	case *messages.ReportFootprint:
@@ -86,9 +89,9 @@ func (b *bench) set(change func()) {
 // sampler is one on a card with a ready worker of 60 bytes, whose pid is 7.
 func sampler(log *bytes.Buffer) (*Sampler, *bench) {
 	b := &bench{
-		reading: &messages.DeviceReading{Device: "gpu0", Kind: "cuda", UsedBytes: 60, Processes: []*messages.ProcessMemory{{Pid: 7, Bytes: 60}}},
+		reading: &messages.DeviceReading{Device: "gpu0", Kind: "cuda", CapacityBytes: 1000, UsedBytes: 60, Processes: []*messages.ProcessMemory{{Pid: 7, Bytes: 60}}},
 		faults:  make(chan *messages.DeviceFault),
-		gpu:     &messages.GpuView{Id: "gpu/h/gpu0", Kind: "cuda", LimitBytes: 1000, ReservedBytes: 60},
+		gpu:     &messages.GpuView{Id: "gpu/h/gpu0", Host: "h", Device: "gpu0", Kind: "cuda", CapacityBytes: 1000, LimitBytes: 1000, ReservedBytes: 60},
 		models: []*messages.ModelView{{Id: "model/h/a", Name: "a", Phase: messages.ModelView_ready, MeasuredBytes: 60, Worker: &messages.Worker{Pid: 7},
 			Placement: &messages.Placement{Id: "p1", Shares: []*messages.Share{{Gpu: "gpu/h/gpu0", Bytes: 60}}, DeviceKind: "cuda"}}},
 	}
@@ -127,10 +130,16 @@ func TestSamplerTellsWhatIsSeen(t *testing.T) {
 		hears("a fault", "gpu/h/gpu0 ReportFault; gpu/h/gpu0 ObserveDevice foreign 0")
 		b.set(func() { b.broken = errors.New("the driver is gone") })
 		next()
-		hears("nothing to read", "")
-		if !strings.Contains(log.String(), "the driver is gone") {
-			t.Errorf("the log says %s", &log)
+		hears("nothing to read", "gpu/h/gpu0 ObserveDevice foreign 0, lost: it can't be read: the driver is gone")
+		next()
+		next()
+		if n := strings.Count(log.String(), "the driver is gone"); n != 1 {
+			t.Errorf("three samples, and the log says it %d times: %s", n, &log)
 		}
+		b.heard()
+		b.set(func() { b.broken = nil })
+		next()
+		hears("it can be read again", "gpu/h/gpu0 ObserveDevice foreign 0")
 		end()
 		synctest.Wait()
 	})
@@ -153,7 +162,7 @@ func TestLeasesOnSimulatedDevices(t *testing.T) {
 func TestSeveralDrivers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, b := sampler(&bytes.Buffer{})
-		ram := &bench{reading: &messages.DeviceReading{Device: "cpu", Kind: "cpu"}, faults: make(chan *messages.DeviceFault, 1)}
+		ram := &bench{reading: &messages.DeviceReading{Device: "cpu", Kind: "cpu", CapacityBytes: 1000}, faults: make(chan *messages.DeviceFault, 1)}
 		b.faults = make(chan *messages.DeviceFault, 1)
 		s.Devices = append(s.Devices, withRAM{ram})
 		if err := s.Register(t.Context()); err != nil || b.heard() != "gpu/h/gpu0 RegisterDevice margin 5; gpu/h/cpu RegisterDevice margin 0" {
@@ -179,11 +188,37 @@ func TestSeveralDrivers(t *testing.T) {
 		close(b.faults) // its driver ends first
 		end()
 		synctest.Wait()
-		ram.broken = errors.New("gone")
-		if err := s.Register(t.Context()); !errors.Is(err, ram.broken) {
-			t.Errorf("one driver can't be read: %v", err)
+		b.heard()
+		b.set(func() { b.broken = errors.New("gone") })
+		s.Sample(t.Context())
+		if got := b.heard(); got != "gpu/h/gpu0 ObserveDevice foreign 0, lost: it can't be read: gone; gpu/h/cpu RegisterDevice margin 0; gpu/h/cpu ObserveDevice foreign 0" {
+			t.Errorf("one driver can't be read, and the other one is: %q", got)
 		}
 	})
+}
+
+// A driver that hangs is given up after a while, and the other one is read.
+func TestADriverThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		s, b := sampler(&log)
+		s.Devices = []Devices{hangs{b}, b}
+		began := time.Now()
+		s.Sample(t.Context())
+		if got := b.heard(); got != "gpu/h/gpu0 ObserveDevice foreign 0" || time.Since(began) != answerWithin {
+			t.Errorf("after %s: %q", time.Since(began), got)
+		}
+		if got := s.Troubles(); len(got) != 1 || !strings.Contains(got[0], "doesn't answer within 5s") {
+			t.Errorf("%q", got)
+		}
+	})
+}
+
+type hangs struct{ *bench }
+
+func (hangs) Read(ctx context.Context) ([]*messages.DeviceReading, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
 }
 
 func TestRegister(t *testing.T) {
@@ -199,9 +234,57 @@ func TestRegister(t *testing.T) {
 	if err := s.Register(t.Context()); !errors.Is(err, b.refuse) {
 		t.Errorf("%v", err)
 	}
-	b.broken = errors.New("gone")
-	if err := s.Register(t.Context()); !errors.Is(err, b.broken) {
-		t.Errorf("%v", err)
+	b.refuse, b.broken = nil, errors.New("gone")
+	if err := s.Register(t.Context()); err != nil {
+		t.Errorf("a driver that can't be read ends the start: %v", err)
+	}
+}
+
+// A device that can't be used has no ledger until it can; one that no driver lists any more grants nothing.
+func TestDevicesThatCantBeUsed(t *testing.T) {
+	s, b := sampler(&bytes.Buffer{})
+	is := func(what, want string) {
+		t.Helper()
+		if got := b.heard(); got != want {
+			t.Errorf("%s: %q, want %q", what, got, want)
+		}
+	}
+	known := b.gpu
+	b.gpu, b.reading.CapacityBytes, b.reading.Lost, b.reading.LostReason = &messages.GpuView{}, 0, true, "the driver was updated"
+	if err := s.Register(t.Context()); err != nil {
+		t.Error(err)
+	}
+	s.Sample(t.Context())
+	is("at the start", "")
+	b.reading.CapacityBytes, b.reading.Lost = 1000, false
+	s.Sample(t.Context())
+	is("it can be used", "gpu/h/gpu0 RegisterDevice margin 5; gpu/h/gpu0 ObserveDevice foreign 60")
+	b.gpu, b.reading.Lost, b.reading.UsedBytes = known, true, 0
+	if err := s.Register(t.Context()); err != nil {
+		t.Error(err)
+	}
+	is("its ledger is there at the next start", "gpu/h/gpu0 ObserveDevice foreign 0, lost: the driver was updated")
+	b.reading.Lost, b.reading.Device = false, "gpu7"
+	b.gpu = proto.CloneOf(known)
+	s.Sample(t.Context())
+	if got := b.heard(); !strings.HasSuffix(got, "gpu/h/gpu0 ObserveDevice foreign 0, lost: "+unlisted) {
+		t.Errorf("another device is there: %q", got)
+	}
+}
+
+// A capacity that jumps is believed when two readings in a row say the same; a little is no news.
+func TestCapacityThatJumps(t *testing.T) {
+	s, b := sampler(&bytes.Buffer{})
+	b.gpu.CapacityBytes, b.gpu.LimitBytes = 24*messages.GiB, 24*messages.GiB
+	for i, c := range []struct {
+		capacity uint64
+		believed bool
+	}{{24*messages.GiB - 5, false}, {8 * messages.GiB, false}, {24 * messages.GiB, false}, {12 * messages.GiB, false}, {16 * messages.GiB, false}, {16 * messages.GiB, true}} {
+		b.reading.CapacityBytes = c.capacity
+		s.Sample(t.Context())
+		if got := strings.Contains(b.heard(), "RegisterDevice"); got != c.believed {
+			t.Errorf("reading %d: registered %t", i, got)
+		}
 	}
 }
 

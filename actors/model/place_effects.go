@@ -28,11 +28,11 @@ func (h ports) place(ctx context.Context, e place) (proto.Message, error) {
 func RunsOn(spec *messages.ModelSpec) []string {
 	switch spec.GetRuntime() {
 	case "embedded":
-		return []string{"cpu", "simulated"}
+		return []string{"cpu", "unified", "simulated"}
 	case "openai", "ollama":
-		return []string{"cpu", "simulated", "cuda"}
+		return []string{"cpu", "unified", "simulated", "cuda", "rocm", "oneapi"}
 	}
-	return []string{"cuda", "simulated", "cpu"}
+	return []string{"cuda", "rocm", "oneapi", "unified", "simulated", "cpu"}
 }
 
 // ShardsOf is over how many devices a model is split. Some engines can't split, and remote ones split on their own host.

@@ -95,12 +95,14 @@ func (p *Projection) set(id messages.ActorID, sequence uint64, view proto.Messag
 // Recovered implements entity.Observer; a recovery shows as the state that follows it.
 func (p *Projection) Recovered(messages.ActorID, int, time.Duration) {}
 
-// SetReading replaces a device's latest reading. A reading that is equal to the last one is no change.
+// SetReading replaces a device's latest reading; nil = no driver lists it any more. A reading that is equal to the last one is no change.
 func (p *Projection) SetReading(gpu messages.ActorID, r *messages.DeviceReading) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	same := proto.Equal(p.readings[gpu], r)
-	p.readings[gpu] = r
+	if p.readings[gpu] = r; r == nil {
+		delete(p.readings, gpu)
+	}
 	if e := p.actors[gpu]; e != nil && !same {
 		p.touch(e)
 	}
@@ -179,23 +181,41 @@ func (p *Projection) Present() []*messages.ModelView {
 	return slices.DeleteFunc(p.Models(), func(v *messages.ModelView) bool { return v.Spec == nil && v.Phase == messages.ModelView_absent })
 }
 
-// GPUs lists the registered devices by id.
+// GPUs lists the registered devices by id. A ledger of a device that is gone is left out: it is lost, no driver lists it, and no holder has a
+// lease on it.
 func (p *Projection) GPUs() []*messages.GpuView {
-	out := slices.DeleteFunc(all[*messages.GpuView](p), func(v *messages.GpuView) bool { return v.CapacityBytes == 0 }) // spoken to, never registered
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	var out []*messages.GpuView
+	for id, e := range p.actors {
+		v, ok := e.Value.(*entry).view.(*messages.GpuView)
+		gone := ok && v.Lost && p.readings[id] == nil && len(v.Reservations) == 0
+		if ok && v.CapacityBytes > 0 && !gone { // without capacity it was spoken to, never registered
+			out = append(out, v)
+		}
+	}
 	slices.SortFunc(out, func(a, b *messages.GpuView) int { return strings.Compare(a.Id, b.Id) })
 	return out
 }
 
-// ReadGPUs lists the registered devices with their latest readings.
+// ReadGPUs lists the registered devices with their latest readings, and those that were never usable, which have no ledger.
 func (p *Projection) ReadGPUs() []*messages.GpuView {
 	out := p.GPUs()
+	registered := map[string]bool{}
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	for i, v := range out {
+		registered[v.Id] = true
 		if id, err := messages.ParseActorID(v.Id); err == nil {
 			out[i] = withReading(v, p.readings[id])
 		}
 	}
+	for id, r := range p.readings {
+		if !registered[id.String()] && r.GetLost() {
+			out = append(out, &messages.GpuView{Id: id.String(), Host: id.Host(), Device: r.Device, Kind: r.Kind, Name: r.Name, Uuid: r.Uuid, Lost: true, LostReason: r.LostReason, Reading: r})
+		}
+	}
+	slices.SortFunc(out, func(a, b *messages.GpuView) int { return strings.Compare(a.Id, b.Id) })
 	return out
 }
 

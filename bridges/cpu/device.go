@@ -20,6 +20,8 @@ type Options struct {
 	BudgetBytes uint64
 	// Pids are the workers that are alive, as they were started; nil = none. It is called by Read.
 	Pids func() []int64
+	// Beside is what processes hold of the RAM and not in pages of their own, in bytes by pid: memory of a GPU that uses the RAM. nil = nothing.
+	Beside func() map[int64]uint64
 }
 
 // Device is the processor with its RAM budget. Safe for concurrent use.
@@ -63,6 +65,11 @@ func (d *Device) Read(ctx context.Context) ([]*messages.DeviceReading, error) {
 		ours += w.total
 		unavailable += w.resident
 		reading.Processes = append(reading.Processes, &messages.ProcessMemory{Pid: w.root, Bytes: w.total})
+	}
+	if d.opts.Beside != nil {
+		for _, bytes := range d.opts.Beside() {
+			ours, unavailable = ours+bytes, unavailable+bytes
+		}
 	}
 	others := less(less(ram.total, ram.available), unavailable)
 	reading.UsedBytes = ours + less(others, ram.total-reading.CapacityBytes)

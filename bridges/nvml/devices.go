@@ -17,6 +17,8 @@ const (
 	faultRoom = 64
 	// closePatience is how long Close waits for a call into the driver, which can hang in the kernel for ever.
 	closePatience = 5 * time.Second
+	// openPatience is how long Open waits for the library. After that the devices are there once it answers.
+	openPatience = 10 * time.Second
 )
 
 // Devices are the NVIDIA GPUs of this machine. Safe for concurrent use.
@@ -27,6 +29,7 @@ type Devices struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the owner has gone and the library is shut down
 	absent bool          // no library on this machine: there is no owner and never will be
+	cards  bool          // the machine has NVIDIA cards, by its bus
 }
 
 type ask struct {
@@ -35,7 +38,7 @@ type ask struct {
 }
 
 // Open finds the library and the GPUs. It never fails: a machine without a driver has zero readings and says so in
-// Status. ctx is the life of the devices: its end is as Close.
+// Status. ctx is the life of the devices: its end is as Close, so it isn't the context of a start.
 func Open(ctx context.Context, opts Options) *Devices {
 	var found []nvml.LibraryOption
 	if opts.LibraryPath != "" {
@@ -51,13 +54,25 @@ func openWith(ctx context.Context, lib nvml.Interface, opts Options) *Devices {
 		faults: make(chan *messages.DeviceFault, faultRoom),
 		cancel: cancel,
 		done:   make(chan struct{}),
+		cards:  onBus(opts.root()),
 	}
-	d.say("looking for the NVIDIA driver")
+	only, limited := visibleOf(opts.Visible)
+	if limited && len(only) == 0 {
+		cancel()
+		close(d.done)
+		d.absent, d.faults = true, nil
+		d.say("CUDA_VISIBLE_DEVICES names no device")
+		return d
+	}
+	d.say("the NVIDIA driver hasn't answered yet")
 	present := make(chan bool, 1)
-	go newOwner(lib, opts.logger(), d).run(ctx, present)
+	go newOwner(lib, opts.logger(), only, d).run(ctx, present)
+	patience := time.NewTimer(openPatience)
+	defer patience.Stop()
 	select {
 	case ok := <-present:
 		d.absent = !ok
+	case <-patience.C: // a call hangs in the kernel; Read says so until it returns
 	case <-ctx.Done():
 	}
 	if d.absent {

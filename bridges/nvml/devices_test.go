@@ -113,15 +113,6 @@ func TestMemoryAnswers(t *testing.T) {
 	}
 }
 
-func TestMIGIsNamed(t *testing.T) {
-	r := newRig(t, 1)
-	r.card(0).MigMode = nvml.DEVICE_MIG_ENABLE
-	readings, err := r.devices().Read(t.Context())
-	if err != nil || len(readings) != 1 || !strings.HasSuffix(readings[0].Name, "(MIG)") {
-		t.Error(readings, err)
-	}
-}
-
 func TestDGXAsTheLibraryMocksIt(t *testing.T) {
 	s := dgxa100.New()
 	r := newRig(t, 0)

@@ -29,6 +29,9 @@
 // CUDA_VISIBLE_DEVICES. Capacity is what programs can have: the total less what the driver keeps for itself, where the
 // driver tells (memory info version 2, driver 510); with older drivers its share is part of used_bytes.
 //
+// A card in MIG mode stands there as its instances, gpuN-migM. A GPU that uses the RAM (GB10, Jetson) is of kind unified and has no capacity: the
+// caller knows the RAM. Only what Options.Visible names exists. Where the driver answers for no device, one lost gpu0 gives the reason.
+//
 // Pids are those of the machine: a coordinator in a container with its own pid namespace doesn't find its workers by them.
 //
 // Built without cgo (or not for Linux) the package has the same API and says that it is off.

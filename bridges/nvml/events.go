@@ -42,10 +42,12 @@ func (s *session) listen() *watch {
 		return nil
 	}
 	registered := 0
+	asked := map[nvml.Device]bool{} // instances of one card share its events
 	for _, d := range s.devices {
-		if s.register(d, set) {
+		if !asked[d.card] && s.register(d, set) {
 			registered++
 		}
+		asked[d.card] = true
 	}
 	if registered == 0 {
 		set.Free()
@@ -60,14 +62,14 @@ func (s *session) listen() *watch {
 func (s *session) register(d device, set nvml.EventSet) bool {
 	types := uint64(wanted)
 	if s.has("nvmlDeviceGetSupportedEventTypes") {
-		if supported, r := d.handle.GetSupportedEventTypes(); r == nvml.SUCCESS {
+		if supported, r := d.card.GetSupportedEventTypes(); r == nvml.SUCCESS {
 			types &= supported
 		}
 	}
 	if types == 0 {
 		return false
 	}
-	r := d.handle.RegisterEvents(types, set)
+	r := d.card.RegisterEvents(types, set)
 	if r != nvml.SUCCESS {
 		s.log.Info("a GPU reports no events", "device", d.name(), "reason", explain(r))
 	}
@@ -108,17 +110,41 @@ func (w *watch) end() {
 	w.set.Free()
 }
 
-// fault names the device of an event. The handle of an event is compared, not asked: a lost device can't say its UUID.
-func (s *session) fault(event nvml.EventData) *messages.DeviceFault {
-	fault := &messages.DeviceFault{Device: "unknown", Fault: faultWords(event.EventType, event.EventData), Code: event.EventData}
+// wholeEvent stands in an event for "not about a MIG instance"; drivers without MIG leave zero.
+const wholeEvent = math.MaxUint32
+
+// concerns are the names of the devices that an event is about: the card, or the MIG instance, or all instances of the card when the event
+// doesn't say which. The handle of an event is compared, not asked: a lost device can't say its UUID.
+func (s *session) concerns(event nvml.EventData) (names []string) {
+	var all []string
 	for _, d := range s.devices {
-		if d.handle == event.Device {
-			fault.Device = d.name()
+		if d.card != event.Device {
+			continue
+		}
+		all = append(all, d.name())
+		if d.instance != wholeCard && s.has("nvmlDeviceGetGpuInstanceId") {
+			if id, r := d.handle.GetGpuInstanceId(); r == nvml.SUCCESS && uint32(id) == event.GpuInstanceId {
+				names = append(names, d.name())
+			}
 		}
 	}
-	// All ones stands for "not about a MIG instance"; drivers without MIG leave zero.
-	if id := event.GpuInstanceId; id != math.MaxUint32 && id != 0 {
-		fault.Fault += fmt.Sprintf(" (MIG instance %d)", id)
+	switch {
+	case len(names) > 0:
+		return names
+	case len(all) > 0:
+		return all
 	}
-	return fault
+	return []string{"unknown"}
+}
+
+// faults are an event's, one for each device that it is about.
+func (s *session) faults(event nvml.EventData) (out []*messages.DeviceFault) {
+	for _, name := range s.concerns(event) {
+		fault := &messages.DeviceFault{Device: name, Fault: faultWords(event.EventType, event.EventData), Code: event.EventData}
+		if id := event.GpuInstanceId; id != wholeEvent && id != 0 {
+			fault.Fault += fmt.Sprintf(" (MIG instance %d)", id)
+		}
+		out = append(out, fault)
+	}
+	return out
 }

@@ -24,6 +24,7 @@ type owner struct {
 	log   *slog.Logger
 	out   *Devices
 	names registry
+	only  visible // nil = all
 
 	live  *session         // nil while the driver doesn't answer
 	why   nvml.Return      // why live is nil
@@ -32,8 +33,8 @@ type owner struct {
 	since time.Time        // when live began
 }
 
-func newOwner(lib nvml.Interface, log *slog.Logger, out *Devices) *owner {
-	return &owner{lib: lib, log: log, out: out, pause: firstPause}
+func newOwner(lib nvml.Interface, log *slog.Logger, only visible, out *Devices) *owner {
+	return &owner{lib: lib, log: log, only: only, out: out, pause: firstPause}
 }
 
 // run lives until ctx ends, or at once when this machine has no library at all: then there is nothing to wait for.
@@ -68,7 +69,7 @@ func (o *owner) run(ctx context.Context, present chan<- bool) {
 
 // start opens the library, or plans another try.
 func (o *owner) start() {
-	s, r := begin(o.lib, &o.names, o.log)
+	s, r := begin(o.lib, &o.names, o.only, o.log)
 	if r != nvml.SUCCESS {
 		o.fail(r)
 		return
@@ -161,6 +162,9 @@ func (o *owner) report(lost int) {
 	if n == 1 {
 		status = o.live.version + ", 1 device"
 	}
+	if o.live.hidden > 0 {
+		status += fmt.Sprintf(", %d more that CUDA_VISIBLE_DEVICES doesn't name", o.live.hidden)
+	}
 	if lost > 0 {
 		status += fmt.Sprintf(" (%d lost)", lost)
 	}
@@ -177,6 +181,7 @@ func (o *owner) note(k *known, reading *messages.DeviceReading) {
 	}
 	k.lost = reading.Lost
 	if !reading.Lost {
+		k.kind = reading.Kind
 		k.capacity = reading.CapacityBytes
 	}
 }
@@ -193,7 +198,9 @@ func (o *owner) news() <-chan news {
 func (o *owner) hear(n news) {
 	switch {
 	case n.ret == nvml.SUCCESS:
-		o.tell(o.live.fault(n.event))
+		for _, fault := range o.live.faults(n.event) {
+			o.tell(fault)
+		}
 	case driverGone(n.ret):
 		o.fail(n.ret)
 	case n.ret == nvml.ERROR_NOT_SUPPORTED:

@@ -3,13 +3,19 @@
 package nvml
 
 import (
+	"cmp"
+
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
 
 	"modelops/messages"
 )
 
-// kind of every device here.
-const kind = "cuda"
+// The kinds of devices here.
+const (
+	kind = "cuda"
+	// sharedKind is a GPU without memory of its own: it uses the RAM, which the driver tells nothing of.
+	sharedKind = "unified"
+)
 
 // noECC is the count of a device that doesn't count.
 const noECC = -1
@@ -25,6 +31,11 @@ func (o *owner) sample(k *known) (*messages.DeviceReading, nvml.Return) {
 	switch {
 	case p.bad == nvml.SUCCESS:
 		reading.Device, reading.Kind, reading.Name, reading.Uuid = k.name(), kind, k.model, k.uuid
+		if p.shared {
+			reading.Kind = sharedKind
+		} else if reading.CapacityBytes == 0 {
+			return lostReading(k, "it reports no memory"), nvml.SUCCESS
+		}
 		return reading, nvml.SUCCESS
 	case driverGone(p.bad):
 		return nil, p.bad
@@ -35,7 +46,7 @@ func (o *owner) sample(k *known) (*messages.DeviceReading, nvml.Return) {
 // missing says why a device that was seen before isn't in this session.
 func (o *owner) missing() string {
 	if len(o.live.broken) > 0 {
-		return explain(o.live.broken[0].why)
+		return o.live.broken[0].why
 	}
 	return "the driver no longer lists it"
 }
@@ -45,8 +56,8 @@ func (o *owner) missing() string {
 func (o *owner) unnamed(lost int) []*messages.DeviceReading {
 	var out []*messages.DeviceReading
 	for _, b := range o.live.broken[min(lost, len(o.live.broken)):] {
-		k := &known{number: o.names.free(b.index), model: "NVIDIA GPU"}
-		out = append(out, lostReading(k, explain(b.why)))
+		k := &known{number: o.names.free(b.index), instance: wholeCard, uuid: b.uuid, model: "NVIDIA GPU"}
+		out = append(out, lostReading(k, b.why))
 	}
 	return out
 }
@@ -58,12 +69,21 @@ func (o *owner) allLost(why string) []*messages.DeviceReading {
 		o.note(k, reading)
 		out = append(out, reading)
 	}
+	if len(out) == 0 && o.hasCards() {
+		// None was ever seen, so neither their number nor their names are known; one stands for all.
+		out = append(out, lostReading(&known{instance: wholeCard, model: "NVIDIA GPU"}, why))
+	}
 	return out
+}
+
+// hasCards tells whether the driver answers for hardware: libraries are also installed where no card is, without the kernel module.
+func (o *owner) hasCards() bool {
+	return o.why != nvml.ERROR_DRIVER_NOT_LOADED && o.why != nvml.ERROR_LIBRARY_NOT_FOUND || o.out.cards
 }
 
 func lostReading(k *known, why string) *messages.DeviceReading {
 	return &messages.DeviceReading{
-		Device: k.name(), Kind: kind, Name: k.model, Uuid: k.uuid,
+		Device: k.name(), Kind: cmp.Or(k.kind, kind), Name: k.model, Uuid: k.uuid,
 		CapacityBytes: k.capacity, EccErrors: noECC, Lost: true, LostReason: why,
 	}
 }
@@ -73,6 +93,7 @@ type probe struct {
 	*session
 	device nvml.Device
 	bad    nvml.Return // SUCCESS while all is well
+	shared bool        // its memory is the machine's RAM
 }
 
 func (p *probe) reading() *messages.DeviceReading {
@@ -81,7 +102,7 @@ func (p *probe) reading() *messages.DeviceReading {
 	m.Processes = p.processes()
 	if p.may("nvmlDeviceGetUtilizationRates") {
 		if u, r := p.device.GetUtilizationRates(); p.ok(r) {
-			m.UtilizationPct = u.Gpu
+			m.UtilizationPct = min(u.Gpu, 100)
 		}
 	}
 	if p.may("nvmlDeviceGetTemperature") {
@@ -98,22 +119,27 @@ func (p *probe) reading() *messages.DeviceReading {
 	return m
 }
 
-// memory is what programs can use and what they use, in bytes. A GPU that shares the system's memory has no
-// memory of its own: 0, so that nothing is placed on it. Any other refusal makes the device unusable, so it counts as lost.
+// memory is what programs can use and what they use, in bytes. A GPU that shares the system's memory has none of its own, and the driver
+// doesn't support the question. Any other refusal makes the device unusable, so it counts as lost. A use of more than there is is a reading
+// from a moment when the figures didn't fit together: all is used then.
 func (p *probe) memory() (capacity, used uint64) {
 	if p.may("nvmlDeviceGetMemoryInfo_v2") {
 		if m, r := p.device.GetMemoryInfo_v2(); p.ok(r) {
-			return m.Total - min(m.Reserved, m.Total), m.Used
+			return m.Total - min(m.Reserved, m.Total), min(m.Used, m.Total)
 		}
 	}
 	if !p.may("nvmlDeviceGetMemoryInfo") {
 		return 0, 0
 	}
 	m, r := p.device.GetMemoryInfo()
-	if !p.ok(r) && r != nvml.ERROR_NOT_SUPPORTED {
+	switch {
+	case p.ok(r):
+	case r == nvml.ERROR_NOT_SUPPORTED:
+		p.shared = true
+	default:
 		p.bad = r
 	}
-	return m.Total, m.Used
+	return m.Total, min(m.Used, m.Total)
 }
 
 // ecc counts the errors that could not be corrected since the driver was loaded.

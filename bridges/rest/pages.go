@@ -21,7 +21,7 @@ func (s *Server) root(w http.ResponseWriter, _ *http.Request) {
 	}{"ModelOps Coordinator", s.o.Version, "running", "/docs", "/health"})
 }
 
-// sickness is the body of /health when it isn't ok. The first four are what the Python coordinator's pollers know.
+// sickness is the body of /health when it isn't ok, or not wholly: a device that can't be used leaves the others. The first four are what the Python coordinator's pollers know.
 type sickness struct {
 	Status         string   `json:"status"`
 	Timestamp      string   `json:"timestamp"`
@@ -38,7 +38,7 @@ type sickness struct {
 // health asks whether decisions make progress. Pollers compare its good answer literally; ?verbose tells more.
 func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	h := s.o.Gateway.Health()
-	if h.OK && !r.URL.Query().Has("verbose") {
+	if h.OK && len(h.Reasons) == 0 && !r.URL.Query().Has("verbose") {
 		writeBody(w, http.StatusOK, []byte(`{"status":"ok"}`))
 		return
 	}
@@ -57,8 +57,11 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	code := http.StatusOK
-	if !h.OK {
+	switch {
+	case !h.OK:
 		out.Status, code = "unhealthy", http.StatusServiceUnavailable
+	case len(h.Reasons) > 0:
+		out.Status = "degraded"
 	}
 	writeJSON(w, code, out)
 }

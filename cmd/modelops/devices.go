@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"os"
 
 	"modelops/actors/gpu"
 	"modelops/actors/view"
@@ -24,8 +25,8 @@ type devices interface {
 // opener finds the devices of a host, by driver.
 type opener func(context.Context, *config.Config, *view.Projection, *slog.Logger) ([]devices, error)
 
-// openDevices chooses the host's devices: simulated ones when configured, else the processor with its RAM budget,
-// and the GPUs where there are any.
+// openDevices chooses the host's devices: simulated ones when configured, else the processor with its RAM budget and the GPUs where there are
+// any. ctx is the life of the devices. A device that can't be used ends no start.
 func openDevices(ctx context.Context, cfg *config.Config, v *view.Projection, log *slog.Logger) ([]devices, error) {
 	pids := func() []int64 { return gpu.WorkerPIDs(v.ModelsOf(cfg.Host)) }
 	if len(cfg.Resources.Devices) > 0 {
@@ -36,19 +37,39 @@ func openDevices(ctx context.Context, cfg *config.Config, v *view.Projection, lo
 		simulated, err := sim.New(ds, sim.Options{Pids: pids, Footprint: func(pid int64) map[string]uint64 { return gpu.Reserved(v.ModelsOf(cfg.Host), pid) }})
 		return []devices{simulated}, err
 	}
-	gpus := nvml.Open(ctx, nvml.Options{Log: log})
-	readings, err := gpus.Read(ctx)
-	if err != nil {
-		return nil, err
+	with := &sharedRAM{}
+	ram := cpu.Open(cpu.Options{BudgetBytes: uint64(cfg.Resources.CPUBudgetMB) * messages.MiB, Pids: pids, Beside: with.held})
+	gpus := nvml.Open(ctx, nvml.Options{Log: log, Visible: variable("CUDA_VISIBLE_DEVICES")})
+	return []devices{gpuCards{gpus, with, ram}, processor{ram, with}}, nil
+}
+
+// variable is what the daemon's environment says; nil where it says nothing.
+func variable(name string) *string {
+	if text, set := os.LookupEnv(name); set {
+		return &text
 	}
-	ram := cpu.Open(cpu.Options{BudgetBytes: uint64(cfg.Resources.CPUBudgetMB) * messages.MiB, Pids: pids})
-	if len(readings) > 0 {
-		return []devices{gpus, ram}, nil
+	return nil
+}
+
+// troubles are the devices that can't be used, with the reasons. usable is false when this host has GPUs and none of them can be used: what was
+// meant for them waits or fails.
+func (d *daemon) troubles() (reasons []string, usable bool) {
+	gpus, lost := 0, 0
+	for _, g := range d.view.ReadGPUs() {
+		if g.Host != d.host {
+			continue
+		}
+		if g.Lost {
+			reasons = append(reasons, "device "+g.Device+" can't be used: "+g.LostReason)
+		}
+		if g.Kind != "cpu" && g.CapacityBytes > 0 {
+			gpus++
+			if g.Lost {
+				lost++
+			}
+		}
 	}
-	if err := gpus.Close(); err != nil {
-		log.Warn("NVML didn't close", "error", err)
-	}
-	return []devices{ram}, nil
+	return append(reasons, d.sampler.Troubles()...), gpus == 0 || lost < gpus
 }
 
 // sampler reads the devices for the ledgers.

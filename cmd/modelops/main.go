@@ -29,7 +29,7 @@ type serving struct{ d *daemon }
 
 func (s serving) Addresses() cli.Addresses     { return s.d.addresses() }
 func (s serving) Decisions() uint64            { return s.d.journal.Sequence() }
-func (s serving) Devices() []*messages.GpuView { return s.d.view.GPUs() }
+func (s serving) Devices() []*messages.GpuView { return s.d.view.ReadGPUs() }
 
 func (s serving) AwaitLoad(ctx context.Context, model string) (*messages.ModelView, error) {
 	return s.d.view.AwaitModel(ctx, messages.ModelActor(s.d.host, model), func(v *messages.ModelView) bool {

@@ -45,8 +45,8 @@ func (d *daemon) openJournal(ctx context.Context) error {
 }
 
 // openWorld opens the devices and the runtimes. The sampler is made later and read at the call, because it needs both.
-func (d *daemon) openWorld(ctx context.Context) error {
-	drivers, err := d.seeDevices(ctx, d.cfg, d.view, d.log)
+func (d *daemon) openWorld(context.Context) error {
+	drivers, err := d.seeDevices(d.life, d.cfg, d.view, d.log)
 	if err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func (d *daemon) openWorld(ctx context.Context) error {
 	o := runtime.Options{Self: self, LlamaServer: d.cfg.Runtimes.LlamaCpp.Binary, VLLM: d.cfg.Runtimes.VLLM.Binary,
 		Transformers: d.cfg.Runtimes.Transformers.Binary, WhisperServer: d.cfg.Runtimes.WhisperCpp.Binary, OllamaURL: d.cfg.Runtimes.Ollama.URL,
 		Threads: uint32(d.cfg.Runtimes.Embedded.Threads), LogDir: filepath.Join(d.cfg.DataDir, "logs"), Log: d.log,
-		Slots: uint32(d.cfg.Runtimes.Embedded.Slots), DeviceEnv: func(p *messages.Placement) []string { return gpu.DeviceEnv(p, d.view.GPUs()) },
+		Slots: uint32(d.cfg.Runtimes.Embedded.Slots), DeviceEnv: func(p *messages.Placement) []string { return gpu.DeviceEnv(p, d.view.ReadGPUs()) },
 		PassEnv:       d.cfg.Runtimes.PassEnv,
 		Secret:        func(model string, n int) string { return d.config().Secret(model, n) },
 		Measure:       func(pid int64) (uint64, error) { return d.sampler.Measure(d.life, pid) },

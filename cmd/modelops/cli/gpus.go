@@ -69,7 +69,7 @@ func (c *cli) printDevices(s *messages.StatusView, leases bool, now time.Time) e
 	}
 	for _, g := range gpus {
 		if g.Lost {
-			fmt.Fprintf(c.stdout, "%s is lost: %s\n", g.Device, g.LostReason)
+			fmt.Fprintf(c.stdout, "%s can't be used: %s\n", g.Device, g.LostReason)
 		}
 	}
 	for _, h := range s.Hints {

@@ -42,7 +42,7 @@ func TestDevicesSaySimulated(t *testing.T) {
 	if err := c.printDevices(&messages.StatusView{Gpus: []*messages.GpuView{g}}, true, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"24 GiB card (simulated)", "lost", "gpu0 is lost: pulled out", "3072 MiB", "40%", "61C", "120W", "client/me", "30s"} {
+	for _, want := range []string{"24 GiB card (simulated)", "lost", "gpu0 can't be used: pulled out", "3072 MiB", "40%", "61C", "120W", "client/me", "30s"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}

@@ -127,6 +127,10 @@ func (c *cli) sayStarted(d Daemon, cfg *config.Config, took time.Duration) {
 	c.say("modelops %s, host %s, configuration %s", c.program.Version, a.Host, cmp.Or(c.configFile(), "built-in"))
 	c.say("journal  %s, %d decisions", cfg.Journal.Dir, d.Decisions())
 	for _, g := range d.Devices() {
+		if g.Lost {
+			c.say("device   %s, %s can't be used: %s", g.Device, deviceName(g), g.LostReason)
+			continue
+		}
 		c.say("device   %s, %s, %s for models", g.Device, deviceName(g), messages.FormatBytes(g.LimitBytes))
 	}
 	c.say("HTTP     %s", a.HTTP)

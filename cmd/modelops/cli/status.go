@@ -38,6 +38,10 @@ func (c *cli) printStatus(s *messages.StatusView) error {
 		{"models", phases(s.Models)},
 	}
 	for _, g := range s.Gpus {
+		if g.Lost {
+			rows = append(rows, [2]string{"device", fmt.Sprintf("%s, %s can't be used: %s", g.Device, deviceName(g), g.LostReason)})
+			continue
+		}
 		rows = append(rows, [2]string{"device", fmt.Sprintf("%s, %s: %s of %s free", g.Device, deviceName(g), messages.FormatBytes(g.FreeBytes), messages.FormatBytes(g.LimitBytes))})
 	}
 	for _, down := range h.GetGaveUp() {
@@ -99,6 +103,9 @@ func (c *cli) health(ctx context.Context, k *client) error {
 		}
 	} else if *h.OK {
 		fmt.Fprintf(c.stdout, "ok (oldest undecided request %s, journal lag %d)\n", lasting(time.Duration(h.OldestUndecided)*time.Millisecond), h.JournalLag)
+		for _, reason := range h.Reasons {
+			fmt.Fprintln(c.stdout, reason)
+		}
 	} else {
 		fmt.Fprintln(c.stdout, "not ok: "+strings.Join(h.Reasons, "; "))
 	}
