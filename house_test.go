@@ -201,6 +201,8 @@ var guests = map[string]string{
 	"github.com/nats-io":                   `^journal/|^bridges/nats/|^cmd/`,
 	"github.com/nats-io/nats.go/jetstream": `^journal/|^cmd/`,
 	"github.com/minio/highwayhash":         `^journal/`,
+	"github.com/coreos/go-oidc":            `^bridges/access/`,
+	"github.com/go-jose/go-jose":           `^bridges/access/.*_test\.go$`,
 	"github.com/gpustack/gguf-parser-go":   `^bridges/runtime/`,
 	"github.com/NVIDIA/go-nvml":            `^bridges/nvml/`,
 	"github.com/goccy/go-yaml":             `^bridges/config/`,

@@ -11,6 +11,9 @@ import (
 type Operation struct {
 	Name string // of the rpc, such as LoadModel
 	Role Role   // that a principal needs
+	// Reach is what of the host it shows or changes, and About are the fields of the request that name a model or an actor.
+	Reach Reach
+	About []string
 	// NATS is the subject under modelops.v1; empty = not offered there. NATSName is the field of the request that the rest of the subject
 	// fills; empty = the subject has no rest.
 	NATS, NATSName string

@@ -2694,6 +2694,374 @@ func (x *VersionReply) GetHost() string {
 	return ""
 }
 
+type AddKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the caller, unique among the keys that aren't revoked; it is shown and logged.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// infer, read, operate or admin; empty = infer.
+	Role string `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`
+	// The only models that it may use, by name or pattern such as org/*; empty = all.
+	Models []string `protobuf:"bytes,3,rep,name=models,proto3" json:"models,omitempty"`
+	// The only operations that it may run, by the names of the rpcs; empty = all that the role allows.
+	Operations []string `protobuf:"bytes,4,rep,name=operations,proto3" json:"operations,omitempty"`
+	// Priority class; empty = the default one.
+	Class string `protobuf:"bytes,5,opt,name=class,proto3" json:"class,omitempty"`
+	// When it ends: a date such as 2026-12-31, or a time of RFC 3339; empty = never.
+	Expires       string `protobuf:"bytes,6,opt,name=expires,proto3" json:"expires,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddKeyRequest) Reset() {
+	*x = AddKeyRequest{}
+	mi := &file_operations_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddKeyRequest) ProtoMessage() {}
+
+func (x *AddKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddKeyRequest.ProtoReflect.Descriptor instead.
+func (*AddKeyRequest) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *AddKeyRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AddKeyRequest) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *AddKeyRequest) GetModels() []string {
+	if x != nil {
+		return x.Models
+	}
+	return nil
+}
+
+func (x *AddKeyRequest) GetOperations() []string {
+	if x != nil {
+		return x.Operations
+	}
+	return nil
+}
+
+func (x *AddKeyRequest) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *AddKeyRequest) GetExpires() string {
+	if x != nil {
+		return x.Expires
+	}
+	return ""
+}
+
+type AddKeyReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Info  *KeyInfo               `protobuf:"bytes,1,opt,name=info,proto3" json:"info,omitempty"`
+	// The key. It is stored hashed and can't be shown again.
+	Key           string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddKeyReply) Reset() {
+	*x = AddKeyReply{}
+	mi := &file_operations_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddKeyReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddKeyReply) ProtoMessage() {}
+
+func (x *AddKeyReply) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddKeyReply.ProtoReflect.Descriptor instead.
+func (*AddKeyReply) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *AddKeyReply) GetInfo() *KeyInfo {
+	if x != nil {
+		return x.Info
+	}
+	return nil
+}
+
+func (x *AddKeyReply) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+type RevokeKeyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeKeyRequest) Reset() {
+	*x = RevokeKeyRequest{}
+	mi := &file_operations_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeKeyRequest) ProtoMessage() {}
+
+func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeKeyRequest.ProtoReflect.Descriptor instead.
+func (*RevokeKeyRequest) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *RevokeKeyRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type KeyList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Keys          []*KeyInfo             `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeyList) Reset() {
+	*x = KeyList{}
+	mi := &file_operations_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyList) ProtoMessage() {}
+
+func (x *KeyList) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyList.ProtoReflect.Descriptor instead.
+func (*KeyList) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *KeyList) GetKeys() []*KeyInfo {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+// KeyInfo is what may be known of an API key.
+type KeyInfo struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The first 12 hex digits of its SHA-256, as the journal and the logs name it.
+	Fingerprint string   `protobuf:"bytes,2,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	Role        string   `protobuf:"bytes,3,opt,name=role,proto3" json:"role,omitempty"`
+	Models      []string `protobuf:"bytes,4,rep,name=models,proto3" json:"models,omitempty"`
+	Operations  []string `protobuf:"bytes,5,rep,name=operations,proto3" json:"operations,omitempty"`
+	Class       string   `protobuf:"bytes,6,opt,name=class,proto3" json:"class,omitempty"`
+	// active, expired or revoked.
+	State string `protobuf:"bytes,7,opt,name=state,proto3" json:"state,omitempty"`
+	// Where it stands: keys.json, or configuration.
+	Source string `protobuf:"bytes,8,opt,name=source,proto3" json:"source,omitempty"`
+	// Milliseconds since 1970; 0 = never, or not known.
+	CreatedMs     int64 `protobuf:"varint,9,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	ExpiresMs     int64 `protobuf:"varint,10,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
+	LastUsedMs    int64 `protobuf:"varint,11,opt,name=last_used_ms,json=lastUsedMs,proto3" json:"last_used_ms,omitempty"`
+	RevokedMs     int64 `protobuf:"varint,12,opt,name=revoked_ms,json=revokedMs,proto3" json:"revoked_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeyInfo) Reset() {
+	*x = KeyInfo{}
+	mi := &file_operations_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyInfo) ProtoMessage() {}
+
+func (x *KeyInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyInfo.ProtoReflect.Descriptor instead.
+func (*KeyInfo) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *KeyInfo) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *KeyInfo) GetFingerprint() string {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return ""
+}
+
+func (x *KeyInfo) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *KeyInfo) GetModels() []string {
+	if x != nil {
+		return x.Models
+	}
+	return nil
+}
+
+func (x *KeyInfo) GetOperations() []string {
+	if x != nil {
+		return x.Operations
+	}
+	return nil
+}
+
+func (x *KeyInfo) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *KeyInfo) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *KeyInfo) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *KeyInfo) GetCreatedMs() int64 {
+	if x != nil {
+		return x.CreatedMs
+	}
+	return 0
+}
+
+func (x *KeyInfo) GetExpiresMs() int64 {
+	if x != nil {
+		return x.ExpiresMs
+	}
+	return 0
+}
+
+func (x *KeyInfo) GetLastUsedMs() int64 {
+	if x != nil {
+		return x.LastUsedMs
+	}
+	return 0
+}
+
+func (x *KeyInfo) GetRevokedMs() int64 {
+	if x != nil {
+		return x.RevokedMs
+	}
+	return 0
+}
+
 var File_operations_proto protoreflect.FileDescriptor
 
 const file_operations_proto_rawDesc = "" +
@@ -2925,54 +3293,101 @@ const file_operations_proto_rawDesc = "" +
 	"\areasons\x18\x04 \x03(\tR\areasons\"<\n" +
 	"\fVersionReply\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x12\n" +
-	"\x04host\x18\x02 \x01(\tR\x04host2\xa6\x19\n" +
-	"\bModelOps\x12[\n" +
-	"\x05Infer\x12\x1a.modelops.InferenceRequest\x1a\x1b.modelops.InferenceResponse\"\x19\xc2\xd4\x18\x15\b\x01\x12\x05infer\x1a\n" +
-	"model_name\x12O\n" +
-	"\vInferStream\x12\x1a.modelops.InferenceRequest\x1a\x18.modelops.InferenceChunk\"\x06\xc2\xd4\x18\x02\b\x01(\x010\x01\x12\xa4\x01\n" +
-	"\tLoadModel\x12\x1a.modelops.ModelLoadRequest\x1a\x18.modelops.ModelLoadReply\"a\xc2\xd4\x18\x1b\b\x03\x12\vmodels.load\x1a\n" +
-	"model_name\x82\xd3\xe4\x93\x02<:\x01*Z\x15:\x01*\"\x10/api/models/load\" /api/models/load/{model_name=**}\x12\xb0\x01\n" +
-	"\vUnloadModel\x12\x1c.modelops.ModelUnloadRequest\x1a\x1a.modelops.ModelUnloadReply\"g\xc2\xd4\x18\x1d\b\x03\x12\rmodels.unload\x1a\n" +
-	"model_name\x82\xd3\xe4\x93\x02@:\x01*Z\x17:\x01*\"\x12/api/models/unload\"\"/api/models/unload/{model_name=**}\x12c\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\"\x9f\x01\n" +
+	"\rAddKeyRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04role\x18\x02 \x01(\tR\x04role\x12\x16\n" +
+	"\x06models\x18\x03 \x03(\tR\x06models\x12\x1e\n" +
 	"\n" +
-	"ListModels\x12\x16.google.protobuf.Empty\x1a\x13.modelops.ModelList\"(\xc2\xd4\x18\x11\b\x02\x12\vmodels.list \x01\x82\xd3\xe4\x93\x02\r\x12\v/api/models\x12u\n" +
+	"operations\x18\x04 \x03(\tR\n" +
+	"operations\x12\x14\n" +
+	"\x05class\x18\x05 \x01(\tR\x05class\x12\x18\n" +
+	"\aexpires\x18\x06 \x01(\tR\aexpires\"F\n" +
+	"\vAddKeyReply\x12%\n" +
+	"\x04info\x18\x01 \x01(\v2\x11.modelops.KeyInfoR\x04info\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\"&\n" +
+	"\x10RevokeKeyRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"0\n" +
+	"\aKeyList\x12%\n" +
+	"\x04keys\x18\x01 \x03(\v2\x11.modelops.KeyInfoR\x04keys\"\xce\x02\n" +
+	"\aKeyInfo\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
+	"\vfingerprint\x18\x02 \x01(\tR\vfingerprint\x12\x12\n" +
+	"\x04role\x18\x03 \x01(\tR\x04role\x12\x16\n" +
+	"\x06models\x18\x04 \x03(\tR\x06models\x12\x1e\n" +
+	"\n" +
+	"operations\x18\x05 \x03(\tR\n" +
+	"operations\x12\x14\n" +
+	"\x05class\x18\x06 \x01(\tR\x05class\x12\x14\n" +
+	"\x05state\x18\a \x01(\tR\x05state\x12\x16\n" +
+	"\x06source\x18\b \x01(\tR\x06source\x12\x1d\n" +
+	"\n" +
+	"created_ms\x18\t \x01(\x03R\tcreatedMs\x12\x1d\n" +
+	"\n" +
+	"expires_ms\x18\n" +
+	" \x01(\x03R\texpiresMs\x12 \n" +
+	"\flast_used_ms\x18\v \x01(\x03R\n" +
+	"lastUsedMs\x12\x1d\n" +
+	"\n" +
+	"revoked_ms\x18\f \x01(\x03R\trevokedMs2\x92\x1d\n" +
+	"\bModelOps\x12i\n" +
+	"\x05Infer\x12\x1a.modelops.InferenceRequest\x1a\x1b.modelops.InferenceResponse\"'\xc2\xd4\x18#\b\x01\x12\x05infer\x1a\n" +
+	"model_name(\x012\n" +
+	"model_name\x12]\n" +
+	"\vInferStream\x12\x1a.modelops.InferenceRequest\x1a\x18.modelops.InferenceChunk\"\x14\xc2\xd4\x18\x10\b\x01(\x012\n" +
+	"model_name(\x010\x01\x12\xb2\x01\n" +
+	"\tLoadModel\x12\x1a.modelops.ModelLoadRequest\x1a\x18.modelops.ModelLoadReply\"o\xc2\xd4\x18)\b\x03\x12\vmodels.load\x1a\n" +
+	"model_name(\x012\n" +
+	"model_name\x82\xd3\xe4\x93\x02<:\x01*Z\x15:\x01*\"\x10/api/models/load\" /api/models/load/{model_name=**}\x12\xbe\x01\n" +
+	"\vUnloadModel\x12\x1c.modelops.ModelUnloadRequest\x1a\x1a.modelops.ModelUnloadReply\"u\xc2\xd4\x18+\b\x03\x12\rmodels.unload\x1a\n" +
+	"model_name(\x012\n" +
+	"model_name\x82\xd3\xe4\x93\x02@:\x01*Z\x17:\x01*\"\x12/api/models/unload\"\"/api/models/unload/{model_name=**}\x12e\n" +
+	"\n" +
+	"ListModels\x12\x16.google.protobuf.Empty\x1a\x13.modelops.ModelList\"*\xc2\xd4\x18\x13\b\x02\x12\vmodels.list \x01(\x02\x82\xd3\xe4\x93\x02\r\x12\v/api/models\x12u\n" +
 	"\x0fAcquireGpuLease\x12\x19.modelops.GpuLeaseRequest\x1a\x17.modelops.GpuLeaseReply\".\xc2\xd4\x18\x14\b\x03\x12\x0eleases.acquire \x01\x82\xd3\xe4\x93\x02\x10:\x01*\"\v/api/leases\x12\x80\x01\n" +
-	"\x0fReleaseGpuLease\x12\x19.modelops.GpuLeaseRelease\x1a\x1c.modelops.GpuLeaseReleaseAck\"4\xc2\xd4\x18\x12\b\x03\x12\x0eleases.release\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/api/leases/release\x12a\n" +
-	"\x03Why\x12\x14.modelops.WhyRequest\x1a\x15.modelops.Explanation\"-\xc2\xd4\x18\x10\b\x02\x12\x03why\x1a\asubject\x82\xd3\xe4\x93\x02\x13\x12\x11/why/{subject=**}\x12Z\n" +
-	"\tGetStatus\x12\x16.google.protobuf.Empty\x1a\x14.modelops.StatusView\"\x1f\xc2\xd4\x18\f\b\x02\x12\x06status \x01\x82\xd3\xe4\x93\x02\t\x12\a/status\x12a\n" +
-	"\fListResident\x12\x16.google.protobuf.Empty\x1a\x16.modelops.ResidentList\"!\xc2\xd4\x18\b\b\x02\x12\x02ps \x01\x82\xd3\xe4\x93\x02\x0f\x12\r/api/resident\x12Z\n" +
-	"\bGetQueue\x12\x16.google.protobuf.Empty\x1a\x13.modelops.QueueView\"!\xc2\xd4\x18\v\b\x02\x12\x05queue \x01\x82\xd3\xe4\x93\x02\f\x12\n" +
-	"/api/queue\x12\x98\x01\n" +
-	"\rCancelRequest\x12\x1e.modelops.CancelRequestRequest\x1a\x1c.modelops.CancelRequestReply\"I\xc2\xd4\x18\x1c\b\x03\x12\fqueue.cancel\x1a\n" +
-	"request_id\x82\xd3\xe4\x93\x02#\"!/api/queue/cancel/{request_id=**}\x12\x88\x01\n" +
-	"\bPinModel\x12\x19.modelops.PinModelRequest\x1a\x17.modelops.PinModelReply\"H\xc2\xd4\x18\x1a\b\x03\x12\n" +
+	"\x0fReleaseGpuLease\x12\x19.modelops.GpuLeaseRelease\x1a\x1c.modelops.GpuLeaseReleaseAck\"4\xc2\xd4\x18\x12\b\x03\x12\x0eleases.release\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/api/leases/release\x12l\n" +
+	"\x03Why\x12\x14.modelops.WhyRequest\x1a\x15.modelops.Explanation\"8\xc2\xd4\x18\x1b\b\x02\x12\x03why\x1a\asubject(\x012\asubject\x82\xd3\xe4\x93\x02\x13\x12\x11/why/{subject=**}\x12\\\n" +
+	"\tGetStatus\x12\x16.google.protobuf.Empty\x1a\x14.modelops.StatusView\"!\xc2\xd4\x18\x0e\b\x02\x12\x06status \x01(\x02\x82\xd3\xe4\x93\x02\t\x12\a/status\x12c\n" +
+	"\fListResident\x12\x16.google.protobuf.Empty\x1a\x16.modelops.ResidentList\"#\xc2\xd4\x18\n" +
+	"\b\x02\x12\x02ps \x01(\x02\x82\xd3\xe4\x93\x02\x0f\x12\r/api/resident\x12\\\n" +
+	"\bGetQueue\x12\x16.google.protobuf.Empty\x1a\x13.modelops.QueueView\"#\xc2\xd4\x18\r\b\x02\x12\x05queue \x01(\x02\x82\xd3\xe4\x93\x02\f\x12\n" +
+	"/api/queue\x12\x9a\x01\n" +
+	"\rCancelRequest\x12\x1e.modelops.CancelRequestRequest\x1a\x1c.modelops.CancelRequestReply\"K\xc2\xd4\x18\x1e\b\x01\x12\fqueue.cancel\x1a\n" +
+	"request_id(\x03\x82\xd3\xe4\x93\x02#\"!/api/queue/cancel/{request_id=**}\x12\x96\x01\n" +
+	"\bPinModel\x12\x19.modelops.PinModelRequest\x1a\x17.modelops.PinModelReply\"V\xc2\xd4\x18(\b\x03\x12\n" +
 	"models.pin\x1a\n" +
-	"model_name\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/api/models/pin/{model_name=**}\x12\x90\x01\n" +
+	"model_name(\x012\n" +
+	"model_name\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/api/models/pin/{model_name=**}\x12\x9e\x01\n" +
 	"\n" +
-	"UnpinModel\x12\x1b.modelops.UnpinModelRequest\x1a\x17.modelops.PinModelReply\"L\xc2\xd4\x18\x1c\b\x03\x12\fmodels.unpin\x1a\n" +
-	"model_name\x82\xd3\xe4\x93\x02&:\x01*\"!/api/models/unpin/{model_name=**}\x12_\n" +
-	"\tStartSwap\x12\x13.modelops.SwapModel\x1a\x13.modelops.SwapReply\"(\xc2\xd4\x18\x0f\b\x03\x12\vswaps.start\x82\xd3\xe4\x93\x02\x0f:\x01*\"\n" +
-	"/api/swaps\x12\x9f\x01\n" +
-	"\vPromoteSwap\x12\x15.modelops.PromoteSwap\x1a\x13.modelops.SwapReply\"d\xc2\xd4\x18\x17\b\x03\x12\rswaps.promote\x1a\x04name\x82\xd3\xe4\x93\x02C:\x01*Z!:\x01*\"\x1c/api/swaps/promote/{name=**}\"\x1b/api/swaps/{name=*}/promote\x12\xa4\x01\n" +
-	"\fRollbackSwap\x12\x16.modelops.RollbackSwap\x1a\x13.modelops.SwapReply\"g\xc2\xd4\x18\x18\b\x03\x12\x0eswaps.rollback\x1a\x04name\x82\xd3\xe4\x93\x02E:\x01*Z\":\x01*\"\x1d/api/swaps/rollback/{name=**}\"\x1c/api/swaps/{name=*}/rollback\x12_\n" +
-	"\tListSwaps\x12\x16.google.protobuf.Empty\x1a\x12.modelops.SwapList\"&\xc2\xd4\x18\x10\b\x02\x12\n" +
-	"swaps.list \x01\x82\xd3\xe4\x93\x02\f\x12\n" +
-	"/api/swaps\x12\x80\x01\n" +
-	"\tHintModel\x12\x1a.modelops.HintModelRequest\x1a\x13.modelops.HintReply\"B\xc2\xd4\x18\x19\b\x03\x12\thints.set\x1a\n" +
-	"model_name\x82\xd3\xe4\x93\x02\x1f:\x01*\"\x1a/api/hints/{model_name=**}\x12_\n" +
-	"\tListHints\x12\x16.google.protobuf.Empty\x1a\x12.modelops.HintList\"&\xc2\xd4\x18\x10\b\x02\x12\n" +
-	"hints.list \x01\x82\xd3\xe4\x93\x02\f\x12\n" +
+	"UnpinModel\x12\x1b.modelops.UnpinModelRequest\x1a\x17.modelops.PinModelReply\"Z\xc2\xd4\x18*\b\x03\x12\fmodels.unpin\x1a\n" +
+	"model_name(\x012\n" +
+	"model_name\x82\xd3\xe4\x93\x02&:\x01*\"!/api/models/unpin/{model_name=**}\x12k\n" +
+	"\tStartSwap\x12\x13.modelops.SwapModel\x1a\x13.modelops.SwapReply\"4\xc2\xd4\x18\x1b\b\x03\x12\vswaps.start(\x012\x04name2\x02to\x82\xd3\xe4\x93\x02\x0f:\x01*\"\n" +
+	"/api/swaps\x12\xa7\x01\n" +
+	"\vPromoteSwap\x12\x15.modelops.PromoteSwap\x1a\x13.modelops.SwapReply\"l\xc2\xd4\x18\x1f\b\x03\x12\rswaps.promote\x1a\x04name(\x012\x04name\x82\xd3\xe4\x93\x02C:\x01*Z!:\x01*\"\x1c/api/swaps/promote/{name=**}\"\x1b/api/swaps/{name=*}/promote\x12\xac\x01\n" +
+	"\fRollbackSwap\x12\x16.modelops.RollbackSwap\x1a\x13.modelops.SwapReply\"o\xc2\xd4\x18 \b\x03\x12\x0eswaps.rollback\x1a\x04name(\x012\x04name\x82\xd3\xe4\x93\x02E:\x01*Z\":\x01*\"\x1d/api/swaps/rollback/{name=**}\"\x1c/api/swaps/{name=*}/rollback\x12a\n" +
+	"\tListSwaps\x12\x16.google.protobuf.Empty\x1a\x12.modelops.SwapList\"(\xc2\xd4\x18\x12\b\x02\x12\n" +
+	"swaps.list \x01(\x02\x82\xd3\xe4\x93\x02\f\x12\n" +
+	"/api/swaps\x12\x8e\x01\n" +
+	"\tHintModel\x12\x1a.modelops.HintModelRequest\x1a\x13.modelops.HintReply\"P\xc2\xd4\x18'\b\x03\x12\thints.set\x1a\n" +
+	"model_name(\x012\n" +
+	"model_name\x82\xd3\xe4\x93\x02\x1f:\x01*\"\x1a/api/hints/{model_name=**}\x12a\n" +
+	"\tListHints\x12\x16.google.protobuf.Empty\x1a\x12.modelops.HintList\"(\xc2\xd4\x18\x12\b\x02\x12\n" +
+	"hints.list \x01(\x02\x82\xd3\xe4\x93\x02\f\x12\n" +
 	"/api/hints\x12_\n" +
-	"\x06Defrag\x12\x17.modelops.DefragRequest\x1a\x14.modelops.DefragPlan\"&\xc2\xd4\x18\f\b\x03\x12\x06defrag \x01\x82\xd3\xe4\x93\x02\x10:\x01*\"\v/api/defrag\x12k\n" +
-	"\bGetState\x12\x16.modelops.StateRequest\x1a\x14.modelops.StateReply\"1\xc2\xd4\x18\x10\b\x02\x12\x05state\x1a\x05actor\x82\xd3\xe4\x93\x02\x17\x12\x15/api/state/{actor=**}\x12[\n" +
-	"\vSendCommand\x12\x15.modelops.SendRequest\x1a\x13.modelops.SendReply\" \xc2\xd4\x18\b\b\x03\x12\x04send\x82\xd3\xe4\x93\x02\x0e:\x01*\"\t/api/send\x12e\n" +
-	"\vReadJournal\x12\x18.modelops.JournalRequest\x1a\x15.modelops.JournalPage\"%\xc2\xd4\x18\r\b\x02\x12\ajournal \x01\x82\xd3\xe4\x93\x02\x0e\x12\f/api/journal\x12b\n" +
+	"\x06Defrag\x12\x17.modelops.DefragRequest\x1a\x14.modelops.DefragPlan\"&\xc2\xd4\x18\f\b\x03\x12\x06defrag \x01\x82\xd3\xe4\x93\x02\x10:\x01*\"\v/api/defrag\x12t\n" +
+	"\bGetState\x12\x16.modelops.StateRequest\x1a\x14.modelops.StateReply\":\xc2\xd4\x18\x19\b\x02\x12\x05state\x1a\x05actor(\x012\x05actor\x82\xd3\xe4\x93\x02\x17\x12\x15/api/state/{actor=**}\x12d\n" +
+	"\vSendCommand\x12\x15.modelops.SendRequest\x1a\x13.modelops.SendReply\")\xc2\xd4\x18\x11\b\x03\x12\x04send(\x012\x05actor\x82\xd3\xe4\x93\x02\x0e:\x01*\"\t/api/send\x12n\n" +
+	"\vReadJournal\x12\x18.modelops.JournalRequest\x1a\x15.modelops.JournalPage\".\xc2\xd4\x18\x16\b\x02\x12\ajournal \x01(\x012\x05actor\x82\xd3\xe4\x93\x02\x0e\x12\f/api/journal\x12b\n" +
 	"\tGetConfig\x12\x16.google.protobuf.Empty\x1a\x14.modelops.ConfigView\"'\xc2\xd4\x18\x10\b\x02\x12\n" +
 	"config.get \x01\x82\xd3\xe4\x93\x02\r\x12\v/api/config\x12x\n" +
-	"\vApplyConfig\x12\x1c.modelops.ApplyConfigRequest\x1a\x17.modelops.ConfigChanges\"2\xc2\xd4\x18\x12\b\x04\x12\fconfig.apply \x01\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/api/config/apply\x12L\n" +
-	"\tGetHealth\x12\x16.google.protobuf.Empty\x1a\x15.modelops.HealthReply\"\x10\xc2\xd4\x18\f\b\x02\x12\x06health \x01\x12O\n" +
+	"\vApplyConfig\x12\x1c.modelops.ApplyConfigRequest\x1a\x17.modelops.ConfigChanges\"2\xc2\xd4\x18\x12\b\x04\x12\fconfig.apply \x01\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/api/config/apply\x12^\n" +
+	"\x06AddKey\x12\x17.modelops.AddKeyRequest\x1a\x15.modelops.AddKeyReply\"$\xc2\xd4\x18\f\b\x04\x12\bkeys.add\x82\xd3\xe4\x93\x02\x0e:\x01*\"\t/api/keys\x12[\n" +
+	"\bListKeys\x12\x16.google.protobuf.Empty\x1a\x11.modelops.KeyList\"$\xc2\xd4\x18\x0f\b\x04\x12\tkeys.list \x01\x82\xd3\xe4\x93\x02\v\x12\t/api/keys\x12w\n" +
+	"\tRevokeKey\x12\x1a.modelops.RevokeKeyRequest\x1a\x11.modelops.KeyInfo\";\xc2\xd4\x18\x15\b\x04\x12\vkeys.revoke\x1a\x04name\x82\xd3\xe4\x93\x02\x1c\"\x1a/api/keys/revoke/{name=**}\x12N\n" +
+	"\tGetHealth\x12\x16.google.protobuf.Empty\x1a\x15.modelops.HealthReply\"\x12\xc2\xd4\x18\x0e\b\x02\x12\x06health \x01(\x03\x12Q\n" +
 	"\n" +
-	"GetVersion\x12\x16.google.protobuf.Empty\x1a\x16.modelops.VersionReply\"\x11\xc2\xd4\x18\r\b\x02\x12\aversion \x01B\x1cZ\x1amodelops/messages;messagesb\x06proto3"
+	"GetVersion\x12\x16.google.protobuf.Empty\x1a\x16.modelops.VersionReply\"\x13\xc2\xd4\x18\x0f\b\x02\x12\aversion \x01(\x03B\x1cZ\x1amodelops/messages;messagesb\x06proto3"
 
 var (
 	file_operations_proto_rawDescOnce sync.Once
@@ -2986,7 +3401,7 @@ func file_operations_proto_rawDescGZIP() []byte {
 	return file_operations_proto_rawDescData
 }
 
-var file_operations_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_operations_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_operations_proto_goTypes = []any{
 	(*ConfigChanges)(nil),        // 0: modelops.ConfigChanges
 	(*StatusView)(nil),           // 1: modelops.StatusView
@@ -3028,107 +3443,120 @@ var file_operations_proto_goTypes = []any{
 	(*ApplyConfigRequest)(nil),   // 37: modelops.ApplyConfigRequest
 	(*HealthReply)(nil),          // 38: modelops.HealthReply
 	(*VersionReply)(nil),         // 39: modelops.VersionReply
-	nil,                          // 40: modelops.InferenceRequest.ParametersEntry
-	nil,                          // 41: modelops.ModelLoadRequest.LoadParamsEntry
-	(*HostView)(nil),             // 42: modelops.HostView
-	(*GpuView)(nil),              // 43: modelops.GpuView
-	(*ModelView)(nil),            // 44: modelops.ModelView
-	(*HintReply)(nil),            // 45: modelops.HintReply
-	(*DefragPlan)(nil),           // 46: modelops.DefragPlan
-	(*ErrorBody)(nil),            // 47: modelops.ErrorBody
-	(*structpb.Struct)(nil),      // 48: google.protobuf.Struct
-	(*emptypb.Empty)(nil),        // 49: google.protobuf.Empty
-	(*SwapModel)(nil),            // 50: modelops.SwapModel
-	(*PromoteSwap)(nil),          // 51: modelops.PromoteSwap
-	(*RollbackSwap)(nil),         // 52: modelops.RollbackSwap
-	(*QueueView)(nil),            // 53: modelops.QueueView
-	(*SwapReply)(nil),            // 54: modelops.SwapReply
-	(*SwapList)(nil),             // 55: modelops.SwapList
-	(*StateReply)(nil),           // 56: modelops.StateReply
+	(*AddKeyRequest)(nil),        // 40: modelops.AddKeyRequest
+	(*AddKeyReply)(nil),          // 41: modelops.AddKeyReply
+	(*RevokeKeyRequest)(nil),     // 42: modelops.RevokeKeyRequest
+	(*KeyList)(nil),              // 43: modelops.KeyList
+	(*KeyInfo)(nil),              // 44: modelops.KeyInfo
+	nil,                          // 45: modelops.InferenceRequest.ParametersEntry
+	nil,                          // 46: modelops.ModelLoadRequest.LoadParamsEntry
+	(*HostView)(nil),             // 47: modelops.HostView
+	(*GpuView)(nil),              // 48: modelops.GpuView
+	(*ModelView)(nil),            // 49: modelops.ModelView
+	(*HintReply)(nil),            // 50: modelops.HintReply
+	(*DefragPlan)(nil),           // 51: modelops.DefragPlan
+	(*ErrorBody)(nil),            // 52: modelops.ErrorBody
+	(*structpb.Struct)(nil),      // 53: google.protobuf.Struct
+	(*emptypb.Empty)(nil),        // 54: google.protobuf.Empty
+	(*SwapModel)(nil),            // 55: modelops.SwapModel
+	(*PromoteSwap)(nil),          // 56: modelops.PromoteSwap
+	(*RollbackSwap)(nil),         // 57: modelops.RollbackSwap
+	(*QueueView)(nil),            // 58: modelops.QueueView
+	(*SwapReply)(nil),            // 59: modelops.SwapReply
+	(*SwapList)(nil),             // 60: modelops.SwapList
+	(*StateReply)(nil),           // 61: modelops.StateReply
 }
 var file_operations_proto_depIdxs = []int32{
-	42, // 0: modelops.StatusView.host:type_name -> modelops.HostView
-	43, // 1: modelops.StatusView.gpus:type_name -> modelops.GpuView
-	44, // 2: modelops.StatusView.models:type_name -> modelops.ModelView
-	45, // 3: modelops.StatusView.hints:type_name -> modelops.HintReply
-	46, // 4: modelops.StatusView.defrag:type_name -> modelops.DefragPlan
+	47, // 0: modelops.StatusView.host:type_name -> modelops.HostView
+	48, // 1: modelops.StatusView.gpus:type_name -> modelops.GpuView
+	49, // 2: modelops.StatusView.models:type_name -> modelops.ModelView
+	50, // 3: modelops.StatusView.hints:type_name -> modelops.HintReply
+	51, // 4: modelops.StatusView.defrag:type_name -> modelops.DefragPlan
 	4,  // 5: modelops.Explanation.reasons:type_name -> modelops.Reason
 	5,  // 6: modelops.Explanation.weighed:type_name -> modelops.Weighed
-	40, // 7: modelops.InferenceRequest.parameters:type_name -> modelops.InferenceRequest.ParametersEntry
+	45, // 7: modelops.InferenceRequest.parameters:type_name -> modelops.InferenceRequest.ParametersEntry
 	7,  // 8: modelops.InferenceRequest.messages:type_name -> modelops.ChatMessage
 	8,  // 9: modelops.InferenceChunk.response:type_name -> modelops.InferenceResponse
-	47, // 10: modelops.InferenceChunk.error:type_name -> modelops.ErrorBody
-	41, // 11: modelops.ModelLoadRequest.load_params:type_name -> modelops.ModelLoadRequest.LoadParamsEntry
+	52, // 10: modelops.InferenceChunk.error:type_name -> modelops.ErrorBody
+	46, // 11: modelops.ModelLoadRequest.load_params:type_name -> modelops.ModelLoadRequest.LoadParamsEntry
 	14, // 12: modelops.ModelList.models:type_name -> modelops.ModelInfo
-	44, // 13: modelops.ResidentList.models:type_name -> modelops.ModelView
-	45, // 14: modelops.HintList.hints:type_name -> modelops.HintReply
-	48, // 15: modelops.SendRequest.body:type_name -> google.protobuf.Struct
-	48, // 16: modelops.SendReply.answer:type_name -> google.protobuf.Struct
+	49, // 13: modelops.ResidentList.models:type_name -> modelops.ModelView
+	50, // 14: modelops.HintList.hints:type_name -> modelops.HintReply
+	53, // 15: modelops.SendRequest.body:type_name -> google.protobuf.Struct
+	53, // 16: modelops.SendReply.answer:type_name -> google.protobuf.Struct
 	32, // 17: modelops.SendReply.events:type_name -> modelops.RecordedEvent
-	48, // 18: modelops.RecordedEvent.body:type_name -> google.protobuf.Struct
+	53, // 18: modelops.RecordedEvent.body:type_name -> google.protobuf.Struct
 	35, // 19: modelops.JournalPage.decisions:type_name -> modelops.RecordedDecision
 	32, // 20: modelops.RecordedDecision.events:type_name -> modelops.RecordedEvent
-	6,  // 21: modelops.ModelOps.Infer:input_type -> modelops.InferenceRequest
-	6,  // 22: modelops.ModelOps.InferStream:input_type -> modelops.InferenceRequest
-	10, // 23: modelops.ModelOps.LoadModel:input_type -> modelops.ModelLoadRequest
-	12, // 24: modelops.ModelOps.UnloadModel:input_type -> modelops.ModelUnloadRequest
-	49, // 25: modelops.ModelOps.ListModels:input_type -> google.protobuf.Empty
-	16, // 26: modelops.ModelOps.AcquireGpuLease:input_type -> modelops.GpuLeaseRequest
-	18, // 27: modelops.ModelOps.ReleaseGpuLease:input_type -> modelops.GpuLeaseRelease
-	2,  // 28: modelops.ModelOps.Why:input_type -> modelops.WhyRequest
-	49, // 29: modelops.ModelOps.GetStatus:input_type -> google.protobuf.Empty
-	49, // 30: modelops.ModelOps.ListResident:input_type -> google.protobuf.Empty
-	49, // 31: modelops.ModelOps.GetQueue:input_type -> google.protobuf.Empty
-	21, // 32: modelops.ModelOps.CancelRequest:input_type -> modelops.CancelRequestRequest
-	23, // 33: modelops.ModelOps.PinModel:input_type -> modelops.PinModelRequest
-	24, // 34: modelops.ModelOps.UnpinModel:input_type -> modelops.UnpinModelRequest
-	50, // 35: modelops.ModelOps.StartSwap:input_type -> modelops.SwapModel
-	51, // 36: modelops.ModelOps.PromoteSwap:input_type -> modelops.PromoteSwap
-	52, // 37: modelops.ModelOps.RollbackSwap:input_type -> modelops.RollbackSwap
-	49, // 38: modelops.ModelOps.ListSwaps:input_type -> google.protobuf.Empty
-	26, // 39: modelops.ModelOps.HintModel:input_type -> modelops.HintModelRequest
-	49, // 40: modelops.ModelOps.ListHints:input_type -> google.protobuf.Empty
-	28, // 41: modelops.ModelOps.Defrag:input_type -> modelops.DefragRequest
-	29, // 42: modelops.ModelOps.GetState:input_type -> modelops.StateRequest
-	30, // 43: modelops.ModelOps.SendCommand:input_type -> modelops.SendRequest
-	33, // 44: modelops.ModelOps.ReadJournal:input_type -> modelops.JournalRequest
-	49, // 45: modelops.ModelOps.GetConfig:input_type -> google.protobuf.Empty
-	37, // 46: modelops.ModelOps.ApplyConfig:input_type -> modelops.ApplyConfigRequest
-	49, // 47: modelops.ModelOps.GetHealth:input_type -> google.protobuf.Empty
-	49, // 48: modelops.ModelOps.GetVersion:input_type -> google.protobuf.Empty
-	8,  // 49: modelops.ModelOps.Infer:output_type -> modelops.InferenceResponse
-	9,  // 50: modelops.ModelOps.InferStream:output_type -> modelops.InferenceChunk
-	11, // 51: modelops.ModelOps.LoadModel:output_type -> modelops.ModelLoadReply
-	13, // 52: modelops.ModelOps.UnloadModel:output_type -> modelops.ModelUnloadReply
-	15, // 53: modelops.ModelOps.ListModels:output_type -> modelops.ModelList
-	17, // 54: modelops.ModelOps.AcquireGpuLease:output_type -> modelops.GpuLeaseReply
-	19, // 55: modelops.ModelOps.ReleaseGpuLease:output_type -> modelops.GpuLeaseReleaseAck
-	3,  // 56: modelops.ModelOps.Why:output_type -> modelops.Explanation
-	1,  // 57: modelops.ModelOps.GetStatus:output_type -> modelops.StatusView
-	20, // 58: modelops.ModelOps.ListResident:output_type -> modelops.ResidentList
-	53, // 59: modelops.ModelOps.GetQueue:output_type -> modelops.QueueView
-	22, // 60: modelops.ModelOps.CancelRequest:output_type -> modelops.CancelRequestReply
-	25, // 61: modelops.ModelOps.PinModel:output_type -> modelops.PinModelReply
-	25, // 62: modelops.ModelOps.UnpinModel:output_type -> modelops.PinModelReply
-	54, // 63: modelops.ModelOps.StartSwap:output_type -> modelops.SwapReply
-	54, // 64: modelops.ModelOps.PromoteSwap:output_type -> modelops.SwapReply
-	54, // 65: modelops.ModelOps.RollbackSwap:output_type -> modelops.SwapReply
-	55, // 66: modelops.ModelOps.ListSwaps:output_type -> modelops.SwapList
-	45, // 67: modelops.ModelOps.HintModel:output_type -> modelops.HintReply
-	27, // 68: modelops.ModelOps.ListHints:output_type -> modelops.HintList
-	46, // 69: modelops.ModelOps.Defrag:output_type -> modelops.DefragPlan
-	56, // 70: modelops.ModelOps.GetState:output_type -> modelops.StateReply
-	31, // 71: modelops.ModelOps.SendCommand:output_type -> modelops.SendReply
-	34, // 72: modelops.ModelOps.ReadJournal:output_type -> modelops.JournalPage
-	36, // 73: modelops.ModelOps.GetConfig:output_type -> modelops.ConfigView
-	0,  // 74: modelops.ModelOps.ApplyConfig:output_type -> modelops.ConfigChanges
-	38, // 75: modelops.ModelOps.GetHealth:output_type -> modelops.HealthReply
-	39, // 76: modelops.ModelOps.GetVersion:output_type -> modelops.VersionReply
-	49, // [49:77] is the sub-list for method output_type
-	21, // [21:49] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	44, // 21: modelops.AddKeyReply.info:type_name -> modelops.KeyInfo
+	44, // 22: modelops.KeyList.keys:type_name -> modelops.KeyInfo
+	6,  // 23: modelops.ModelOps.Infer:input_type -> modelops.InferenceRequest
+	6,  // 24: modelops.ModelOps.InferStream:input_type -> modelops.InferenceRequest
+	10, // 25: modelops.ModelOps.LoadModel:input_type -> modelops.ModelLoadRequest
+	12, // 26: modelops.ModelOps.UnloadModel:input_type -> modelops.ModelUnloadRequest
+	54, // 27: modelops.ModelOps.ListModels:input_type -> google.protobuf.Empty
+	16, // 28: modelops.ModelOps.AcquireGpuLease:input_type -> modelops.GpuLeaseRequest
+	18, // 29: modelops.ModelOps.ReleaseGpuLease:input_type -> modelops.GpuLeaseRelease
+	2,  // 30: modelops.ModelOps.Why:input_type -> modelops.WhyRequest
+	54, // 31: modelops.ModelOps.GetStatus:input_type -> google.protobuf.Empty
+	54, // 32: modelops.ModelOps.ListResident:input_type -> google.protobuf.Empty
+	54, // 33: modelops.ModelOps.GetQueue:input_type -> google.protobuf.Empty
+	21, // 34: modelops.ModelOps.CancelRequest:input_type -> modelops.CancelRequestRequest
+	23, // 35: modelops.ModelOps.PinModel:input_type -> modelops.PinModelRequest
+	24, // 36: modelops.ModelOps.UnpinModel:input_type -> modelops.UnpinModelRequest
+	55, // 37: modelops.ModelOps.StartSwap:input_type -> modelops.SwapModel
+	56, // 38: modelops.ModelOps.PromoteSwap:input_type -> modelops.PromoteSwap
+	57, // 39: modelops.ModelOps.RollbackSwap:input_type -> modelops.RollbackSwap
+	54, // 40: modelops.ModelOps.ListSwaps:input_type -> google.protobuf.Empty
+	26, // 41: modelops.ModelOps.HintModel:input_type -> modelops.HintModelRequest
+	54, // 42: modelops.ModelOps.ListHints:input_type -> google.protobuf.Empty
+	28, // 43: modelops.ModelOps.Defrag:input_type -> modelops.DefragRequest
+	29, // 44: modelops.ModelOps.GetState:input_type -> modelops.StateRequest
+	30, // 45: modelops.ModelOps.SendCommand:input_type -> modelops.SendRequest
+	33, // 46: modelops.ModelOps.ReadJournal:input_type -> modelops.JournalRequest
+	54, // 47: modelops.ModelOps.GetConfig:input_type -> google.protobuf.Empty
+	37, // 48: modelops.ModelOps.ApplyConfig:input_type -> modelops.ApplyConfigRequest
+	40, // 49: modelops.ModelOps.AddKey:input_type -> modelops.AddKeyRequest
+	54, // 50: modelops.ModelOps.ListKeys:input_type -> google.protobuf.Empty
+	42, // 51: modelops.ModelOps.RevokeKey:input_type -> modelops.RevokeKeyRequest
+	54, // 52: modelops.ModelOps.GetHealth:input_type -> google.protobuf.Empty
+	54, // 53: modelops.ModelOps.GetVersion:input_type -> google.protobuf.Empty
+	8,  // 54: modelops.ModelOps.Infer:output_type -> modelops.InferenceResponse
+	9,  // 55: modelops.ModelOps.InferStream:output_type -> modelops.InferenceChunk
+	11, // 56: modelops.ModelOps.LoadModel:output_type -> modelops.ModelLoadReply
+	13, // 57: modelops.ModelOps.UnloadModel:output_type -> modelops.ModelUnloadReply
+	15, // 58: modelops.ModelOps.ListModels:output_type -> modelops.ModelList
+	17, // 59: modelops.ModelOps.AcquireGpuLease:output_type -> modelops.GpuLeaseReply
+	19, // 60: modelops.ModelOps.ReleaseGpuLease:output_type -> modelops.GpuLeaseReleaseAck
+	3,  // 61: modelops.ModelOps.Why:output_type -> modelops.Explanation
+	1,  // 62: modelops.ModelOps.GetStatus:output_type -> modelops.StatusView
+	20, // 63: modelops.ModelOps.ListResident:output_type -> modelops.ResidentList
+	58, // 64: modelops.ModelOps.GetQueue:output_type -> modelops.QueueView
+	22, // 65: modelops.ModelOps.CancelRequest:output_type -> modelops.CancelRequestReply
+	25, // 66: modelops.ModelOps.PinModel:output_type -> modelops.PinModelReply
+	25, // 67: modelops.ModelOps.UnpinModel:output_type -> modelops.PinModelReply
+	59, // 68: modelops.ModelOps.StartSwap:output_type -> modelops.SwapReply
+	59, // 69: modelops.ModelOps.PromoteSwap:output_type -> modelops.SwapReply
+	59, // 70: modelops.ModelOps.RollbackSwap:output_type -> modelops.SwapReply
+	60, // 71: modelops.ModelOps.ListSwaps:output_type -> modelops.SwapList
+	50, // 72: modelops.ModelOps.HintModel:output_type -> modelops.HintReply
+	27, // 73: modelops.ModelOps.ListHints:output_type -> modelops.HintList
+	51, // 74: modelops.ModelOps.Defrag:output_type -> modelops.DefragPlan
+	61, // 75: modelops.ModelOps.GetState:output_type -> modelops.StateReply
+	31, // 76: modelops.ModelOps.SendCommand:output_type -> modelops.SendReply
+	34, // 77: modelops.ModelOps.ReadJournal:output_type -> modelops.JournalPage
+	36, // 78: modelops.ModelOps.GetConfig:output_type -> modelops.ConfigView
+	0,  // 79: modelops.ModelOps.ApplyConfig:output_type -> modelops.ConfigChanges
+	41, // 80: modelops.ModelOps.AddKey:output_type -> modelops.AddKeyReply
+	43, // 81: modelops.ModelOps.ListKeys:output_type -> modelops.KeyList
+	44, // 82: modelops.ModelOps.RevokeKey:output_type -> modelops.KeyInfo
+	38, // 83: modelops.ModelOps.GetHealth:output_type -> modelops.HealthReply
+	39, // 84: modelops.ModelOps.GetVersion:output_type -> modelops.VersionReply
+	54, // [54:85] is the sub-list for method output_type
+	23, // [23:54] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_operations_proto_init() }
@@ -3150,7 +3578,7 @@ func file_operations_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operations_proto_rawDesc), len(file_operations_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   42,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -49,6 +49,9 @@ const (
 	ModelOps_ReadJournal_FullMethodName     = "/modelops.ModelOps/ReadJournal"
 	ModelOps_GetConfig_FullMethodName       = "/modelops.ModelOps/GetConfig"
 	ModelOps_ApplyConfig_FullMethodName     = "/modelops.ModelOps/ApplyConfig"
+	ModelOps_AddKey_FullMethodName          = "/modelops.ModelOps/AddKey"
+	ModelOps_ListKeys_FullMethodName        = "/modelops.ModelOps/ListKeys"
+	ModelOps_RevokeKey_FullMethodName       = "/modelops.ModelOps/RevokeKey"
 	ModelOps_GetHealth_FullMethodName       = "/modelops.ModelOps/GetHealth"
 	ModelOps_GetVersion_FullMethodName      = "/modelops.ModelOps/GetVersion"
 )
@@ -82,7 +85,7 @@ type ModelOpsClient interface {
 	ListResident(ctx context.Context, in *emptypb.Empty, opts ...grpc.CallOption) (*ResidentList, error)
 	// GetQueue shows the requests that run and wait.
 	GetQueue(ctx context.Context, in *emptypb.Empty, opts ...grpc.CallOption) (*QueueView, error)
-	// CancelRequest ends a request that runs or waits, on whatever door it came in.
+	// CancelRequest ends a request that runs or waits, on whatever door it came in. Without the role operate, only a request of the caller's own.
 	CancelRequest(ctx context.Context, in *CancelRequestRequest, opts ...grpc.CallOption) (*CancelRequestReply, error)
 	// PinModel keeps a model from eviction.
 	PinModel(ctx context.Context, in *PinModelRequest, opts ...grpc.CallOption) (*PinModelReply, error)
@@ -104,7 +107,7 @@ type ModelOpsClient interface {
 	Defrag(ctx context.Context, in *DefragRequest, opts ...grpc.CallOption) (*DefragPlan, error)
 	// GetState shows an actor: its view, its state, and what it owes.
 	GetState(ctx context.Context, in *StateRequest, opts ...grpc.CallOption) (*StateReply, error)
-	// SendCommand gives any actor one of its commands. An internal command needs the role admin.
+	// SendCommand gives any actor one of its commands. An internal command, and one that says which program or file to run, needs the role admin.
 	SendCommand(ctx context.Context, in *SendRequest, opts ...grpc.CallOption) (*SendReply, error)
 	// ReadJournal lists decisions, oldest first.
 	ReadJournal(ctx context.Context, in *JournalRequest, opts ...grpc.CallOption) (*JournalPage, error)
@@ -112,6 +115,12 @@ type ModelOpsClient interface {
 	GetConfig(ctx context.Context, in *emptypb.Empty, opts ...grpc.CallOption) (*ConfigView, error)
 	// ApplyConfig reads the configuration again and makes it rule. A bad file changes nothing.
 	ApplyConfig(ctx context.Context, in *ApplyConfigRequest, opts ...grpc.CallOption) (*ConfigChanges, error)
+	// AddKey makes an API key and shows it, this once. It is accepted at once, at every door.
+	AddKey(ctx context.Context, in *AddKeyRequest, opts ...grpc.CallOption) (*AddKeyReply, error)
+	// ListKeys shows the API keys by their fingerprints: what they may do, until when, and when they were last used.
+	ListKeys(ctx context.Context, in *emptypb.Empty, opts ...grpc.CallOption) (*KeyList, error)
+	// RevokeKey ends an API key, by its name or its fingerprint. It is refused at once, on open connections too.
+	RevokeKey(ctx context.Context, in *RevokeKeyRequest, opts ...grpc.CallOption) (*KeyInfo, error)
 	// GetHealth says whether decisions make progress.
 	GetHealth(ctx context.Context, in *emptypb.Empty, opts ...grpc.CallOption) (*HealthReply, error)
 	// GetVersion shows build and host.
@@ -389,6 +398,36 @@ func (c *modelOpsClient) ApplyConfig(ctx context.Context, in *ApplyConfigRequest
 	return out, nil
 }
 
+func (c *modelOpsClient) AddKey(ctx context.Context, in *AddKeyRequest, opts ...grpc.CallOption) (*AddKeyReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AddKeyReply)
+	err := c.cc.Invoke(ctx, ModelOps_AddKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelOpsClient) ListKeys(ctx context.Context, in *emptypb.Empty, opts ...grpc.CallOption) (*KeyList, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(KeyList)
+	err := c.cc.Invoke(ctx, ModelOps_ListKeys_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelOpsClient) RevokeKey(ctx context.Context, in *RevokeKeyRequest, opts ...grpc.CallOption) (*KeyInfo, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(KeyInfo)
+	err := c.cc.Invoke(ctx, ModelOps_RevokeKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *modelOpsClient) GetHealth(ctx context.Context, in *emptypb.Empty, opts ...grpc.CallOption) (*HealthReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(HealthReply)
@@ -438,7 +477,7 @@ type ModelOpsServer interface {
 	ListResident(context.Context, *emptypb.Empty) (*ResidentList, error)
 	// GetQueue shows the requests that run and wait.
 	GetQueue(context.Context, *emptypb.Empty) (*QueueView, error)
-	// CancelRequest ends a request that runs or waits, on whatever door it came in.
+	// CancelRequest ends a request that runs or waits, on whatever door it came in. Without the role operate, only a request of the caller's own.
 	CancelRequest(context.Context, *CancelRequestRequest) (*CancelRequestReply, error)
 	// PinModel keeps a model from eviction.
 	PinModel(context.Context, *PinModelRequest) (*PinModelReply, error)
@@ -460,7 +499,7 @@ type ModelOpsServer interface {
 	Defrag(context.Context, *DefragRequest) (*DefragPlan, error)
 	// GetState shows an actor: its view, its state, and what it owes.
 	GetState(context.Context, *StateRequest) (*StateReply, error)
-	// SendCommand gives any actor one of its commands. An internal command needs the role admin.
+	// SendCommand gives any actor one of its commands. An internal command, and one that says which program or file to run, needs the role admin.
 	SendCommand(context.Context, *SendRequest) (*SendReply, error)
 	// ReadJournal lists decisions, oldest first.
 	ReadJournal(context.Context, *JournalRequest) (*JournalPage, error)
@@ -468,6 +507,12 @@ type ModelOpsServer interface {
 	GetConfig(context.Context, *emptypb.Empty) (*ConfigView, error)
 	// ApplyConfig reads the configuration again and makes it rule. A bad file changes nothing.
 	ApplyConfig(context.Context, *ApplyConfigRequest) (*ConfigChanges, error)
+	// AddKey makes an API key and shows it, this once. It is accepted at once, at every door.
+	AddKey(context.Context, *AddKeyRequest) (*AddKeyReply, error)
+	// ListKeys shows the API keys by their fingerprints: what they may do, until when, and when they were last used.
+	ListKeys(context.Context, *emptypb.Empty) (*KeyList, error)
+	// RevokeKey ends an API key, by its name or its fingerprint. It is refused at once, on open connections too.
+	RevokeKey(context.Context, *RevokeKeyRequest) (*KeyInfo, error)
 	// GetHealth says whether decisions make progress.
 	GetHealth(context.Context, *emptypb.Empty) (*HealthReply, error)
 	// GetVersion shows build and host.
@@ -559,6 +604,15 @@ func (UnimplementedModelOpsServer) GetConfig(context.Context, *emptypb.Empty) (*
 }
 func (UnimplementedModelOpsServer) ApplyConfig(context.Context, *ApplyConfigRequest) (*ConfigChanges, error) {
 	return nil, status.Error(codes.Unimplemented, "method ApplyConfig not implemented")
+}
+func (UnimplementedModelOpsServer) AddKey(context.Context, *AddKeyRequest) (*AddKeyReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method AddKey not implemented")
+}
+func (UnimplementedModelOpsServer) ListKeys(context.Context, *emptypb.Empty) (*KeyList, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListKeys not implemented")
+}
+func (UnimplementedModelOpsServer) RevokeKey(context.Context, *RevokeKeyRequest) (*KeyInfo, error) {
+	return nil, status.Error(codes.Unimplemented, "method RevokeKey not implemented")
 }
 func (UnimplementedModelOpsServer) GetHealth(context.Context, *emptypb.Empty) (*HealthReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetHealth not implemented")
@@ -1044,6 +1098,60 @@ func _ModelOps_ApplyConfig_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ModelOps_AddKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AddKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).AddKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_AddKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).AddKey(ctx, req.(*AddKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelOps_ListKeys_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(emptypb.Empty)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).ListKeys(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_ListKeys_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).ListKeys(ctx, req.(*emptypb.Empty))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelOps_RevokeKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RevokeKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).RevokeKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_RevokeKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).RevokeKey(ctx, req.(*RevokeKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ModelOps_GetHealth_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(emptypb.Empty)
 	if err := dec(in); err != nil {
@@ -1186,6 +1294,18 @@ var ModelOps_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ApplyConfig",
 			Handler:    _ModelOps_ApplyConfig_Handler,
+		},
+		{
+			MethodName: "AddKey",
+			Handler:    _ModelOps_AddKey_Handler,
+		},
+		{
+			MethodName: "ListKeys",
+			Handler:    _ModelOps_ListKeys_Handler,
+		},
+		{
+			MethodName: "RevokeKey",
+			Handler:    _ModelOps_RevokeKey_Handler,
 		},
 		{
 			MethodName: "GetHealth",

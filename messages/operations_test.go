@@ -65,7 +65,7 @@ func TestThePageOfOperations(t *testing.T) {
 		if o.NATSName != "" {
 			subject += "[.NAME]"
 		}
-		for at, want := range []string{o.Name, roleName(o.Role), route, subject} {
+		for at, want := range []string{o.Name, RoleName(o.Role), route, subject} {
 			got := rows[i][at+1]
 			if at >= 2 {
 				got, want = names.ReplaceAllString(got, "*"), "`"+names.ReplaceAllString(want, "*")+"`"

@@ -196,6 +196,63 @@ func (Role) EnumDescriptor() ([]byte, []int) {
 	return file_options_proto_rawDescGZIP(), []int{2}
 }
 
+// Reach says what of the host an operation shows or changes. A key that is for some models only may run those whose reach it covers.
+type Reach int32
+
+const (
+	// The whole host: not for such a key.
+	Reach_WHOLE_HOST Reach = 0
+	// The models that its request names in the fields of about; naming none is the whole host.
+	Reach_NAMED_MODELS Reach = 1
+	// Its answer lists models and what belongs to them; others are left out.
+	Reach_LISTED_MODELS Reach = 2
+	// No model, or its own rule.
+	Reach_NO_MODEL Reach = 3
+)
+
+// Enum value maps for Reach.
+var (
+	Reach_name = map[int32]string{
+		0: "WHOLE_HOST",
+		1: "NAMED_MODELS",
+		2: "LISTED_MODELS",
+		3: "NO_MODEL",
+	}
+	Reach_value = map[string]int32{
+		"WHOLE_HOST":    0,
+		"NAMED_MODELS":  1,
+		"LISTED_MODELS": 2,
+		"NO_MODEL":      3,
+	}
+)
+
+func (x Reach) Enum() *Reach {
+	p := new(Reach)
+	*p = x
+	return p
+}
+
+func (x Reach) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Reach) Descriptor() protoreflect.EnumDescriptor {
+	return file_options_proto_enumTypes[3].Descriptor()
+}
+
+func (Reach) Type() protoreflect.EnumType {
+	return &file_options_proto_enumTypes[3]
+}
+
+func (x Reach) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Reach.Descriptor instead.
+func (Reach) EnumDescriptor() ([]byte, []int) {
+	return file_options_proto_rawDescGZIP(), []int{3}
+}
+
 // KindType says which kind of actor a file speaks for.
 type KindType struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -401,7 +458,10 @@ type OperationType struct {
 	// The field of the request that the rest of the subject fills; empty = the subject has no rest.
 	NatsName string `protobuf:"bytes,3,opt,name=nats_name,json=natsName,proto3" json:"nats_name,omitempty"`
 	// The request may stay empty: every field has a meaning when it is absent.
-	Empty         bool `protobuf:"varint,4,opt,name=empty,proto3" json:"empty,omitempty"`
+	Empty bool  `protobuf:"varint,4,opt,name=empty,proto3" json:"empty,omitempty"`
+	Reach Reach `protobuf:"varint,5,opt,name=reach,proto3,enum=modelops.Reach" json:"reach,omitempty"`
+	// The fields of the request that name a model or an actor.
+	About         []string `protobuf:"bytes,6,rep,name=about,proto3" json:"about,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -462,6 +522,20 @@ func (x *OperationType) GetEmpty() bool {
 		return x.Empty
 	}
 	return false
+}
+
+func (x *OperationType) GetReach() Reach {
+	if x != nil {
+		return x.Reach
+	}
+	return Reach_WHOLE_HOST
+}
+
+func (x *OperationType) GetAbout() []string {
+	if x != nil {
+		return x.About
+	}
+	return nil
 }
 
 var file_options_proto_extTypes = []protoimpl.ExtensionInfo{
@@ -538,12 +612,14 @@ const file_options_proto_rawDesc = "" +
 	"visibility\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\bR\x06holder\x12\x14\n" +
 	"\x05first\x18\x03 \x01(\bR\x05first\x12\x18\n" +
-	"\aprogram\x18\x04 \x01(\tR\aprogram\"z\n" +
+	"\aprogram\x18\x04 \x01(\tR\aprogram\"\xb7\x01\n" +
 	"\rOperationType\x12\"\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x0e.modelops.RoleR\x04role\x12\x12\n" +
 	"\x04nats\x18\x02 \x01(\tR\x04nats\x12\x1b\n" +
 	"\tnats_name\x18\x03 \x01(\tR\bnatsName\x12\x14\n" +
-	"\x05empty\x18\x04 \x01(\bR\x05empty*I\n" +
+	"\x05empty\x18\x04 \x01(\bR\x05empty\x12%\n" +
+	"\x05reach\x18\x05 \x01(\x0e2\x0f.modelops.ReachR\x05reach\x12\x14\n" +
+	"\x05about\x18\x06 \x03(\tR\x05about*I\n" +
 	"\bIdentity\x12\x14\n" +
 	"\x10IDENTITY_UNKNOWN\x10\x00\x12\b\n" +
 	"\x04HOST\x10\x01\x12\x11\n" +
@@ -562,7 +638,13 @@ const file_options_proto_rawDesc = "" +
 	"\x04READ\x10\x02\x12\v\n" +
 	"\aOPERATE\x10\x03\x12\t\n" +
 	"\x05ADMIN\x10\x04\x12\b\n" +
-	"\x04PEER\x10\x05:F\n" +
+	"\x04PEER\x10\x05*J\n" +
+	"\x05Reach\x12\x0e\n" +
+	"\n" +
+	"WHOLE_HOST\x10\x00\x12\x10\n" +
+	"\fNAMED_MODELS\x10\x01\x12\x11\n" +
+	"\rLISTED_MODELS\x10\x02\x12\f\n" +
+	"\bNO_MODEL\x10\x03:F\n" +
 	"\x04kind\x12\x1c.google.protobuf.FileOptions\x18Ŋ\x03 \x01(\v2\x12.modelops.KindTypeR\x04kind:L\n" +
 	"\x05event\x12\x1f.google.protobuf.MessageOptions\x18Ɗ\x03 \x01(\v2\x13.modelops.EventTypeR\x05event:R\n" +
 	"\acommand\x12\x1f.google.protobuf.MessageOptions\x18Ǌ\x03 \x01(\v2\x15.modelops.CommandTypeR\acommand:W\n" +
@@ -580,37 +662,39 @@ func file_options_proto_rawDescGZIP() []byte {
 	return file_options_proto_rawDescData
 }
 
-var file_options_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_options_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
 var file_options_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_options_proto_goTypes = []any{
 	(Identity)(0),                       // 0: modelops.Identity
 	(Visibility)(0),                     // 1: modelops.Visibility
 	(Role)(0),                           // 2: modelops.Role
-	(*KindType)(nil),                    // 3: modelops.KindType
-	(*EventType)(nil),                   // 4: modelops.EventType
-	(*CommandType)(nil),                 // 5: modelops.CommandType
-	(*OperationType)(nil),               // 6: modelops.OperationType
-	(*descriptorpb.FileOptions)(nil),    // 7: google.protobuf.FileOptions
-	(*descriptorpb.MessageOptions)(nil), // 8: google.protobuf.MessageOptions
-	(*descriptorpb.MethodOptions)(nil),  // 9: google.protobuf.MethodOptions
+	(Reach)(0),                          // 3: modelops.Reach
+	(*KindType)(nil),                    // 4: modelops.KindType
+	(*EventType)(nil),                   // 5: modelops.EventType
+	(*CommandType)(nil),                 // 6: modelops.CommandType
+	(*OperationType)(nil),               // 7: modelops.OperationType
+	(*descriptorpb.FileOptions)(nil),    // 8: google.protobuf.FileOptions
+	(*descriptorpb.MessageOptions)(nil), // 9: google.protobuf.MessageOptions
+	(*descriptorpb.MethodOptions)(nil),  // 10: google.protobuf.MethodOptions
 }
 var file_options_proto_depIdxs = []int32{
 	0,  // 0: modelops.KindType.id:type_name -> modelops.Identity
 	1,  // 1: modelops.CommandType.visibility:type_name -> modelops.Visibility
 	2,  // 2: modelops.OperationType.role:type_name -> modelops.Role
-	7,  // 3: modelops.kind:extendee -> google.protobuf.FileOptions
-	8,  // 4: modelops.event:extendee -> google.protobuf.MessageOptions
-	8,  // 5: modelops.command:extendee -> google.protobuf.MessageOptions
-	9,  // 6: modelops.operation:extendee -> google.protobuf.MethodOptions
-	3,  // 7: modelops.kind:type_name -> modelops.KindType
-	4,  // 8: modelops.event:type_name -> modelops.EventType
-	5,  // 9: modelops.command:type_name -> modelops.CommandType
-	6,  // 10: modelops.operation:type_name -> modelops.OperationType
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	7,  // [7:11] is the sub-list for extension type_name
-	3,  // [3:7] is the sub-list for extension extendee
-	0,  // [0:3] is the sub-list for field type_name
+	3,  // 3: modelops.OperationType.reach:type_name -> modelops.Reach
+	8,  // 4: modelops.kind:extendee -> google.protobuf.FileOptions
+	9,  // 5: modelops.event:extendee -> google.protobuf.MessageOptions
+	9,  // 6: modelops.command:extendee -> google.protobuf.MessageOptions
+	10, // 7: modelops.operation:extendee -> google.protobuf.MethodOptions
+	4,  // 8: modelops.kind:type_name -> modelops.KindType
+	5,  // 9: modelops.event:type_name -> modelops.EventType
+	6,  // 10: modelops.command:type_name -> modelops.CommandType
+	7,  // 11: modelops.operation:type_name -> modelops.OperationType
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	8,  // [8:12] is the sub-list for extension type_name
+	4,  // [4:8] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_options_proto_init() }
@@ -623,7 +707,7 @@ func file_options_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_options_proto_rawDesc), len(file_options_proto_rawDesc)),
-			NumEnums:      3,
+			NumEnums:      4,
 			NumMessages:   4,
 			NumExtensions: 4,
 			NumServices:   0,

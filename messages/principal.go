@@ -38,10 +38,10 @@ func (p Principal) May(role Role) bool {
 	return p.Role >= role
 }
 
-// Allows tells whether the principal may run an operation on a model, by the model's own name; empty = on none, or it isn't known yet. It is
-// the one place that decides: every door calls it, through Authorize for the operation and again once the model is known. The error is
-// Unauthenticated for a caller without a key, because a key can change the answer, and else PermissionDenied.
-func (p Principal) Allows(o Operation, model string) error {
+// Allows tells whether the principal may run an operation on a model; empty = on none, or it isn't known yet. It is the one place that decides:
+// every door calls it, through Authorize for the operation and again once the model is known. The error is Unauthenticated for a caller without
+// a key, because a key can change the answer, and else PermissionDenied.
+func (p Principal) Allows(o Operation, model Model) error {
 	if !p.May(o.Role) {
 		return p.lacks(o)
 	}
@@ -49,8 +49,11 @@ func (p Principal) Allows(o Operation, model string) error {
 		if len(s.Operations) > 0 && !slices.Contains(s.Operations, strings.TrimSuffix(o.Name, "Stream")) {
 			return Errorf(PermissionDenied, o.Name, "%s may run only %s", p.who(), strings.Join(s.Operations, ", ")).WithHint("use a key whose operations name it")
 		}
-		if model != "" && !s.Has(model) {
-			return Errorf(PermissionDenied, "model "+model, "%s may use only %s", p.who(), strings.Join(s.Models, ", ")).WithHint("use a key whose models name it")
+		if o.Reach == Reach_WHOLE_HOST && len(s.Models) > 0 {
+			return p.beyond(o.Name)
+		}
+		if model.Name != "" && !s.Has(model) {
+			return p.beyond("model " + model.Name)
 		}
 	}
 	return nil
@@ -59,10 +62,31 @@ func (p Principal) Allows(o Operation, model string) error {
 // lacks says what a principal's role doesn't cover.
 func (p Principal) lacks(o Operation) *Error {
 	if p.Name == "" && p.Fingerprint == "" {
-		return Errorf(Unauthenticated, o.Name, "it needs the role %s, and a request without a known key has %s here", roleName(o.Role), roleName(p.Role)).
+		return Errorf(Unauthenticated, o.Name, "it needs the role %s, and a request without a known key has %s here", RoleName(o.Role), RoleName(p.Role)).
 			WithHint("send Authorization: Bearer KEY; data_dir/operator.key holds the operator's key, modelops keys add makes others")
 	}
-	return Errorf(PermissionDenied, o.Name, "it needs the role %s, %s has %s", roleName(o.Role), p.who(), roleName(p.Role)).WithHint("use a key with that role")
+	return Errorf(PermissionDenied, o.Name, "it needs the role %s, %s has %s", RoleName(o.Role), p.who(), RoleName(p.Role)).WithHint("use a key with that role")
+}
+
+// beyond says what a principal may use instead of what it asked for.
+func (p Principal) beyond(what string) *Error {
+	return Errorf(PermissionDenied, what, "%s may use only the models %s", p.who(), strings.Join(p.Scope.Models, ", ")).WithHint("use a key whose models name it")
+}
+
+// Owns tells whether the principal may end a request of another one: its own, or with the role operate anybody's.
+func (p Principal) Owns(other Principal) bool {
+	return p.May(Role_OPERATE) || p.May(Role_INFER) && p.Name == other.Name && p.Fingerprint == other.Fingerprint
+}
+
+// Model is a model by its own name, and how other names are resolved now: to a model's own name, or unchanged. nil resolves nothing.
+type Model struct {
+	Name    string
+	Resolve func(name string) string
+}
+
+// ModelNamed resolves a name or alias. A replica is the model that it serves.
+func ModelNamed(name string, resolve func(name string) string) Model {
+	return Model{Name: BaseOf(resolve(name)), Resolve: resolve}
 }
 
 // who names the principal in refusals.
@@ -70,9 +94,11 @@ func (p Principal) who() string {
 	return "the caller " + cmp.Or(p.Name, p.Fingerprint, "without a key")
 }
 
-// Has tells whether a model, by its own name, is in the scope. A nil scope has every model.
-func (s *Scope) Has(model string) bool {
-	return s == nil || len(s.Models) == 0 || slices.ContainsFunc(s.Models, func(pattern string) bool { return fits(pattern, model) })
+// Has tells whether a model is in the scope: by its own name, or because the scope names an alias of it. A nil scope has every model.
+func (s *Scope) Has(model Model) bool {
+	return s == nil || len(s.Models) == 0 || slices.ContainsFunc(s.Models, func(pattern string) bool {
+		return fits(pattern, model.Name) || model.Resolve != nil && model.Resolve(pattern) == model.Name
+	})
 }
 
 // fits compares a name with a pattern whose * stands for any text, slashes too.
@@ -97,7 +123,49 @@ func fits(pattern, name string) bool {
 	return strings.HasSuffix(name, last)
 }
 
-func roleName(r Role) string {
+// ParseRole reads the role that a key or an anonymous caller may have: infer, read, operate or admin.
+func ParseRole(text string) (Role, bool) {
+	for _, r := range []Role{Role_INFER, Role_READ, Role_OPERATE, Role_ADMIN} {
+		if text == RoleName(r) {
+			return r, true
+		}
+	}
+	return Role_ROLE_UNKNOWN, false
+}
+
+// ParseEnd reads when something ends: a date, whose last moment counts, in UTC, or a time of RFC 3339. Empty is the zero time, never.
+func ParseEnd(text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if day, err := time.Parse(time.DateOnly, text); err == nil {
+		return day.AddDate(0, 0, 1), nil
+	}
+	return time.Parse(time.RFC3339, text)
+}
+
+// ParseAddresses reads an address or a range of addresses.
+func ParseAddresses(text string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(text); err == nil {
+		return netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()), nil
+	}
+	return netip.ParsePrefix(text)
+}
+
+// CheckOperation refuses a name that no operation has.
+func CheckOperation(name string) *Error {
+	if _, ok := OperationNamed(name); ok && !strings.HasSuffix(name, "Stream") {
+		return nil
+	}
+	hint := "docs/api.md lists the operations"
+	if i := slices.IndexFunc(operationTable, func(o Operation) bool { return strings.EqualFold(o.Name, name) || o.Name == name+"Model" }); i >= 0 {
+		hint = "did you mean " + operationTable[i].Name + "? " + hint
+	}
+	return Errorf(InvalidArgument, "operations", "there is no operation %.100q", name).WithHint(hint)
+}
+
+// RoleName is how people write a role.
+func RoleName(r Role) string {
 	if r == Role_ROLE_UNKNOWN {
 		return "none"
 	}
@@ -130,10 +198,13 @@ type Authenticate func(context.Context, Credentials) (Principal, error)
 func (a Authenticate) Authorize(ctx context.Context, o Operation, c Credentials) (Principal, error) {
 	p, err := a.Of(ctx, c)
 	if err == nil {
-		err = p.Allows(o, "")
+		err = p.Allows(o, Model{})
 	}
 	return p, err
 }
+
+// AllowsInference is Allows for a request to an engine.
+func (p Principal) AllowsInference(model Model) error { return p.Allows(inference, model) }
 
 // AuthorizeInference is Authorize for a request to an engine.
 func (a Authenticate) AuthorizeInference(ctx context.Context, c Credentials) (Principal, error) {
@@ -146,4 +217,12 @@ func (a Authenticate) Of(ctx context.Context, c Credentials) (Principal, error) 
 		return Principal{Role: Role_ADMIN}, nil
 	}
 	return a(ctx, c)
+}
+
+// NewKey is a key to be made.
+type NewKey struct {
+	Name, Class        string
+	Role               Role
+	Models, Operations []string
+	Expires            time.Time
 }

@@ -266,7 +266,7 @@ type Operations interface {
 	ListResident(context.Context, *emptypb.Empty) (*ResidentList, error)
 	// GetQueue shows the requests that run and wait.
 	GetQueue(context.Context, *emptypb.Empty) (*QueueView, error)
-	// CancelRequest ends a request that runs or waits, on whatever door it came in.
+	// CancelRequest ends a request that runs or waits, on whatever door it came in. Without the role operate, only a request of the caller's own.
 	CancelRequest(context.Context, *CancelRequestRequest) (*CancelRequestReply, error)
 	// PinModel keeps a model from eviction.
 	PinModel(context.Context, *PinModelRequest) (*PinModelReply, error)
@@ -288,7 +288,7 @@ type Operations interface {
 	Defrag(context.Context, *DefragRequest) (*DefragPlan, error)
 	// GetState shows an actor: its view, its state, and what it owes.
 	GetState(context.Context, *StateRequest) (*StateReply, error)
-	// SendCommand gives any actor one of its commands. An internal command needs the role admin.
+	// SendCommand gives any actor one of its commands. An internal command, and one that says which program or file to run, needs the role admin.
 	SendCommand(context.Context, *SendRequest) (*SendReply, error)
 	// ReadJournal lists decisions, oldest first.
 	ReadJournal(context.Context, *JournalRequest) (*JournalPage, error)
@@ -296,6 +296,12 @@ type Operations interface {
 	GetConfig(context.Context, *emptypb.Empty) (*ConfigView, error)
 	// ApplyConfig reads the configuration again and makes it rule. A bad file changes nothing.
 	ApplyConfig(context.Context, *ApplyConfigRequest) (*ConfigChanges, error)
+	// AddKey makes an API key and shows it, this once. It is accepted at once, at every door.
+	AddKey(context.Context, *AddKeyRequest) (*AddKeyReply, error)
+	// ListKeys shows the API keys by their fingerprints: what they may do, until when, and when they were last used.
+	ListKeys(context.Context, *emptypb.Empty) (*KeyList, error)
+	// RevokeKey ends an API key, by its name or its fingerprint. It is refused at once, on open connections too.
+	RevokeKey(context.Context, *RevokeKeyRequest) (*KeyInfo, error)
 	// GetHealth says whether decisions make progress.
 	GetHealth(context.Context, *emptypb.Empty) (*HealthReply, error)
 	// GetVersion shows build and host.
@@ -422,6 +428,21 @@ func (t Through) ApplyConfig(ctx context.Context, r *ApplyConfigRequest) (*Confi
 	return through[*ConfigChanges](ctx, t, "ApplyConfig", r)
 }
 
+// AddKey implements Operations.
+func (t Through) AddKey(ctx context.Context, r *AddKeyRequest) (*AddKeyReply, error) {
+	return through[*AddKeyReply](ctx, t, "AddKey", r)
+}
+
+// ListKeys implements Operations.
+func (t Through) ListKeys(ctx context.Context, r *emptypb.Empty) (*KeyList, error) {
+	return through[*KeyList](ctx, t, "ListKeys", r)
+}
+
+// RevokeKey implements Operations.
+func (t Through) RevokeKey(ctx context.Context, r *RevokeKeyRequest) (*KeyInfo, error) {
+	return through[*KeyInfo](ctx, t, "RevokeKey", r)
+}
+
 // GetHealth implements Operations.
 func (t Through) GetHealth(ctx context.Context, r *emptypb.Empty) (*HealthReply, error) {
 	return through[*HealthReply](ctx, t, "GetHealth", r)
@@ -433,17 +454,17 @@ func (t Through) GetVersion(ctx context.Context, r *emptypb.Empty) (*VersionRepl
 }
 
 var operationTable = []Operation{
-	{Name: "Infer", Role: Role_INFER, NATS: "infer", NATSName: "model_name", Empty: false,
+	{Name: "Infer", Role: Role_INFER, Reach: Reach_NAMED_MODELS, About: []string{"model_name"}, NATS: "infer", NATSName: "model_name", Empty: false,
 		Doc:     "Infer answers one prompt. Failures are gRPC statuses of the error table, never an OK reply.",
 		Request: func() proto.Message { return new(InferenceRequest) },
 		Answer:  func() proto.Message { return new(InferenceResponse) },
 	},
-	{Name: "InferStream", Role: Role_INFER, NATS: "", NATSName: "", Empty: false,
+	{Name: "InferStream", Role: Role_INFER, Reach: Reach_NAMED_MODELS, About: []string{"model_name"}, NATS: "", NATSName: "", Empty: false,
 		Doc:     "InferStream carries many requests at once on one stream; chunks come as tokens do and name their request_id.",
 		Request: func() proto.Message { return new(InferenceRequest) },
 		Answer:  func() proto.Message { return new(InferenceChunk) },
 	},
-	{Name: "LoadModel", Role: Role_OPERATE, NATS: "models.load", NATSName: "model_name", Empty: false,
+	{Name: "LoadModel", Role: Role_OPERATE, Reach: Reach_NAMED_MODELS, About: []string{"model_name"}, NATS: "models.load", NATSName: "model_name", Empty: false,
 		Doc:     "LoadModel makes a model resident and returns when it is ready, or says why it can't be.",
 		Request: func() proto.Message { return new(ModelLoadRequest) },
 		Answer:  func() proto.Message { return new(ModelLoadReply) },
@@ -451,7 +472,7 @@ var operationTable = []Operation{
 			return answered(to.LoadModel(ctx, request.(*ModelLoadRequest)))
 		},
 	},
-	{Name: "UnloadModel", Role: Role_OPERATE, NATS: "models.unload", NATSName: "model_name", Empty: false,
+	{Name: "UnloadModel", Role: Role_OPERATE, Reach: Reach_NAMED_MODELS, About: []string{"model_name"}, NATS: "models.unload", NATSName: "model_name", Empty: false,
 		Doc:     "UnloadModel drains a model and frees its memory. Unloading what isn't loaded succeeds.",
 		Request: func() proto.Message { return new(ModelUnloadRequest) },
 		Answer:  func() proto.Message { return new(ModelUnloadReply) },
@@ -459,7 +480,7 @@ var operationTable = []Operation{
 			return answered(to.UnloadModel(ctx, request.(*ModelUnloadRequest)))
 		},
 	},
-	{Name: "ListModels", Role: Role_READ, NATS: "models.list", NATSName: "", Empty: true,
+	{Name: "ListModels", Role: Role_READ, Reach: Reach_LISTED_MODELS, About: nil, NATS: "models.list", NATSName: "", Empty: true,
 		Doc:     "ListModels lists the models that can be asked for.",
 		Request: func() proto.Message { return new(emptypb.Empty) },
 		Answer:  func() proto.Message { return new(ModelList) },
@@ -467,7 +488,7 @@ var operationTable = []Operation{
 			return answered(to.ListModels(ctx, request.(*emptypb.Empty)))
 		},
 	},
-	{Name: "AcquireGpuLease", Role: Role_OPERATE, NATS: "leases.acquire", NATSName: "", Empty: true,
+	{Name: "AcquireGpuLease", Role: Role_OPERATE, Reach: Reach_WHOLE_HOST, About: nil, NATS: "leases.acquire", NATSName: "", Empty: true,
 		Doc:     "AcquireGpuLease reserves device memory for any program until it is released or its time is over.",
 		Request: func() proto.Message { return new(GpuLeaseRequest) },
 		Answer:  func() proto.Message { return new(GpuLeaseReply) },
@@ -475,7 +496,7 @@ var operationTable = []Operation{
 			return answered(to.AcquireGpuLease(ctx, request.(*GpuLeaseRequest)))
 		},
 	},
-	{Name: "ReleaseGpuLease", Role: Role_OPERATE, NATS: "leases.release", NATSName: "", Empty: false,
+	{Name: "ReleaseGpuLease", Role: Role_OPERATE, Reach: Reach_WHOLE_HOST, About: nil, NATS: "leases.release", NATSName: "", Empty: false,
 		Doc:     "ReleaseGpuLease gives a lease back. Releasing an unknown one succeeds.",
 		Request: func() proto.Message { return new(GpuLeaseRelease) },
 		Answer:  func() proto.Message { return new(GpuLeaseReleaseAck) },
@@ -483,7 +504,7 @@ var operationTable = []Operation{
 			return answered(to.ReleaseGpuLease(ctx, request.(*GpuLeaseRelease)))
 		},
 	},
-	{Name: "Why", Role: Role_READ, NATS: "why", NATSName: "subject", Empty: false,
+	{Name: "Why", Role: Role_READ, Reach: Reach_NAMED_MODELS, About: []string{"subject"}, NATS: "why", NATSName: "subject", Empty: false,
 		Doc:     "Why explains, from the journal, why a model, lease, placement or request is where it is.",
 		Request: func() proto.Message { return new(WhyRequest) },
 		Answer:  func() proto.Message { return new(Explanation) },
@@ -491,7 +512,7 @@ var operationTable = []Operation{
 			return answered(to.Why(ctx, request.(*WhyRequest)))
 		},
 	},
-	{Name: "GetStatus", Role: Role_READ, NATS: "status", NATSName: "", Empty: true,
+	{Name: "GetStatus", Role: Role_READ, Reach: Reach_LISTED_MODELS, About: nil, NATS: "status", NATSName: "", Empty: true,
 		Doc:     "GetStatus shows the host, its devices and its models.",
 		Request: func() proto.Message { return new(emptypb.Empty) },
 		Answer:  func() proto.Message { return new(StatusView) },
@@ -499,7 +520,7 @@ var operationTable = []Operation{
 			return answered(to.GetStatus(ctx, request.(*emptypb.Empty)))
 		},
 	},
-	{Name: "ListResident", Role: Role_READ, NATS: "ps", NATSName: "", Empty: true,
+	{Name: "ListResident", Role: Role_READ, Reach: Reach_LISTED_MODELS, About: nil, NATS: "ps", NATSName: "", Empty: true,
 		Doc:     "ListResident shows the models that have a worker or are about to have one.",
 		Request: func() proto.Message { return new(emptypb.Empty) },
 		Answer:  func() proto.Message { return new(ResidentList) },
@@ -507,7 +528,7 @@ var operationTable = []Operation{
 			return answered(to.ListResident(ctx, request.(*emptypb.Empty)))
 		},
 	},
-	{Name: "GetQueue", Role: Role_READ, NATS: "queue", NATSName: "", Empty: true,
+	{Name: "GetQueue", Role: Role_READ, Reach: Reach_LISTED_MODELS, About: nil, NATS: "queue", NATSName: "", Empty: true,
 		Doc:     "GetQueue shows the requests that run and wait.",
 		Request: func() proto.Message { return new(emptypb.Empty) },
 		Answer:  func() proto.Message { return new(QueueView) },
@@ -515,15 +536,15 @@ var operationTable = []Operation{
 			return answered(to.GetQueue(ctx, request.(*emptypb.Empty)))
 		},
 	},
-	{Name: "CancelRequest", Role: Role_OPERATE, NATS: "queue.cancel", NATSName: "request_id", Empty: false,
-		Doc:     "CancelRequest ends a request that runs or waits, on whatever door it came in.",
+	{Name: "CancelRequest", Role: Role_INFER, Reach: Reach_NO_MODEL, About: nil, NATS: "queue.cancel", NATSName: "request_id", Empty: false,
+		Doc:     "CancelRequest ends a request that runs or waits, on whatever door it came in. Without the role operate, only a request of the caller's own.",
 		Request: func() proto.Message { return new(CancelRequestRequest) },
 		Answer:  func() proto.Message { return new(CancelRequestReply) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.CancelRequest(ctx, request.(*CancelRequestRequest)))
 		},
 	},
-	{Name: "PinModel", Role: Role_OPERATE, NATS: "models.pin", NATSName: "model_name", Empty: false,
+	{Name: "PinModel", Role: Role_OPERATE, Reach: Reach_NAMED_MODELS, About: []string{"model_name"}, NATS: "models.pin", NATSName: "model_name", Empty: false,
 		Doc:     "PinModel keeps a model from eviction.",
 		Request: func() proto.Message { return new(PinModelRequest) },
 		Answer:  func() proto.Message { return new(PinModelReply) },
@@ -531,7 +552,7 @@ var operationTable = []Operation{
 			return answered(to.PinModel(ctx, request.(*PinModelRequest)))
 		},
 	},
-	{Name: "UnpinModel", Role: Role_OPERATE, NATS: "models.unpin", NATSName: "model_name", Empty: false,
+	{Name: "UnpinModel", Role: Role_OPERATE, Reach: Reach_NAMED_MODELS, About: []string{"model_name"}, NATS: "models.unpin", NATSName: "model_name", Empty: false,
 		Doc:     "UnpinModel ends a pin.",
 		Request: func() proto.Message { return new(UnpinModelRequest) },
 		Answer:  func() proto.Message { return new(PinModelReply) },
@@ -539,7 +560,7 @@ var operationTable = []Operation{
 			return answered(to.UnpinModel(ctx, request.(*UnpinModelRequest)))
 		},
 	},
-	{Name: "StartSwap", Role: Role_OPERATE, NATS: "swaps.start", NATSName: "", Empty: false,
+	{Name: "StartSwap", Role: Role_OPERATE, Reach: Reach_NAMED_MODELS, About: []string{"name", "to"}, NATS: "swaps.start", NATSName: "", Empty: false,
 		Doc:     "StartSwap begins to let another model answer a name.",
 		Request: func() proto.Message { return new(SwapModel) },
 		Answer:  func() proto.Message { return new(SwapReply) },
@@ -547,7 +568,7 @@ var operationTable = []Operation{
 			return answered(to.StartSwap(ctx, request.(*SwapModel)))
 		},
 	},
-	{Name: "PromoteSwap", Role: Role_OPERATE, NATS: "swaps.promote", NATSName: "name", Empty: false,
+	{Name: "PromoteSwap", Role: Role_OPERATE, Reach: Reach_NAMED_MODELS, About: []string{"name"}, NATS: "swaps.promote", NATSName: "name", Empty: false,
 		Doc:     "PromoteSwap ends a trial in the new model's favour.",
 		Request: func() proto.Message { return new(PromoteSwap) },
 		Answer:  func() proto.Message { return new(SwapReply) },
@@ -555,7 +576,7 @@ var operationTable = []Operation{
 			return answered(to.PromoteSwap(ctx, request.(*PromoteSwap)))
 		},
 	},
-	{Name: "RollbackSwap", Role: Role_OPERATE, NATS: "swaps.rollback", NATSName: "name", Empty: false,
+	{Name: "RollbackSwap", Role: Role_OPERATE, Reach: Reach_NAMED_MODELS, About: []string{"name"}, NATS: "swaps.rollback", NATSName: "name", Empty: false,
 		Doc:     "RollbackSwap ends a trial in the old model's favour, or takes a finished swap back.",
 		Request: func() proto.Message { return new(RollbackSwap) },
 		Answer:  func() proto.Message { return new(SwapReply) },
@@ -563,7 +584,7 @@ var operationTable = []Operation{
 			return answered(to.RollbackSwap(ctx, request.(*RollbackSwap)))
 		},
 	},
-	{Name: "ListSwaps", Role: Role_READ, NATS: "swaps.list", NATSName: "", Empty: true,
+	{Name: "ListSwaps", Role: Role_READ, Reach: Reach_LISTED_MODELS, About: nil, NATS: "swaps.list", NATSName: "", Empty: true,
 		Doc:     "ListSwaps shows the names that lead to another model than declared, and the latest swap of each name.",
 		Request: func() proto.Message { return new(emptypb.Empty) },
 		Answer:  func() proto.Message { return new(SwapList) },
@@ -571,7 +592,7 @@ var operationTable = []Operation{
 			return answered(to.ListSwaps(ctx, request.(*emptypb.Empty)))
 		},
 	},
-	{Name: "HintModel", Role: Role_OPERATE, NATS: "hints.set", NATSName: "model_name", Empty: false,
+	{Name: "HintModel", Role: Role_OPERATE, Reach: Reach_NAMED_MODELS, About: []string{"model_name"}, NATS: "hints.set", NATSName: "model_name", Empty: false,
 		Doc:     "HintModel keeps room for a model that will be asked for; 0 seconds end the hint.",
 		Request: func() proto.Message { return new(HintModelRequest) },
 		Answer:  func() proto.Message { return new(HintReply) },
@@ -579,7 +600,7 @@ var operationTable = []Operation{
 			return answered(to.HintModel(ctx, request.(*HintModelRequest)))
 		},
 	},
-	{Name: "ListHints", Role: Role_READ, NATS: "hints.list", NATSName: "", Empty: true,
+	{Name: "ListHints", Role: Role_READ, Reach: Reach_LISTED_MODELS, About: nil, NATS: "hints.list", NATSName: "", Empty: true,
 		Doc:     "ListHints shows the room that is kept.",
 		Request: func() proto.Message { return new(emptypb.Empty) },
 		Answer:  func() proto.Message { return new(HintList) },
@@ -587,7 +608,7 @@ var operationTable = []Operation{
 			return answered(to.ListHints(ctx, request.(*emptypb.Empty)))
 		},
 	},
-	{Name: "Defrag", Role: Role_OPERATE, NATS: "defrag", NATSName: "", Empty: true,
+	{Name: "Defrag", Role: Role_OPERATE, Reach: Reach_WHOLE_HOST, About: nil, NATS: "defrag", NATSName: "", Empty: true,
 		Doc:     "Defrag plans moves of idle models that make one large free block, and carries them out when asked to.",
 		Request: func() proto.Message { return new(DefragRequest) },
 		Answer:  func() proto.Message { return new(DefragPlan) },
@@ -595,7 +616,7 @@ var operationTable = []Operation{
 			return answered(to.Defrag(ctx, request.(*DefragRequest)))
 		},
 	},
-	{Name: "GetState", Role: Role_READ, NATS: "state", NATSName: "actor", Empty: false,
+	{Name: "GetState", Role: Role_READ, Reach: Reach_NAMED_MODELS, About: []string{"actor"}, NATS: "state", NATSName: "actor", Empty: false,
 		Doc:     "GetState shows an actor: its view, its state, and what it owes.",
 		Request: func() proto.Message { return new(StateRequest) },
 		Answer:  func() proto.Message { return new(StateReply) },
@@ -603,15 +624,15 @@ var operationTable = []Operation{
 			return answered(to.GetState(ctx, request.(*StateRequest)))
 		},
 	},
-	{Name: "SendCommand", Role: Role_OPERATE, NATS: "send", NATSName: "", Empty: false,
-		Doc:     "SendCommand gives any actor one of its commands. An internal command needs the role admin.",
+	{Name: "SendCommand", Role: Role_OPERATE, Reach: Reach_NAMED_MODELS, About: []string{"actor"}, NATS: "send", NATSName: "", Empty: false,
+		Doc:     "SendCommand gives any actor one of its commands. An internal command, and one that says which program or file to run, needs the role admin.",
 		Request: func() proto.Message { return new(SendRequest) },
 		Answer:  func() proto.Message { return new(SendReply) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.SendCommand(ctx, request.(*SendRequest)))
 		},
 	},
-	{Name: "ReadJournal", Role: Role_READ, NATS: "journal", NATSName: "", Empty: true,
+	{Name: "ReadJournal", Role: Role_READ, Reach: Reach_NAMED_MODELS, About: []string{"actor"}, NATS: "journal", NATSName: "", Empty: true,
 		Doc:     "ReadJournal lists decisions, oldest first.",
 		Request: func() proto.Message { return new(JournalRequest) },
 		Answer:  func() proto.Message { return new(JournalPage) },
@@ -619,7 +640,7 @@ var operationTable = []Operation{
 			return answered(to.ReadJournal(ctx, request.(*JournalRequest)))
 		},
 	},
-	{Name: "GetConfig", Role: Role_READ, NATS: "config.get", NATSName: "", Empty: true,
+	{Name: "GetConfig", Role: Role_READ, Reach: Reach_WHOLE_HOST, About: nil, NATS: "config.get", NATSName: "", Empty: true,
 		Doc:     "GetConfig shows the configuration in force, without secrets.",
 		Request: func() proto.Message { return new(emptypb.Empty) },
 		Answer:  func() proto.Message { return new(ConfigView) },
@@ -627,7 +648,7 @@ var operationTable = []Operation{
 			return answered(to.GetConfig(ctx, request.(*emptypb.Empty)))
 		},
 	},
-	{Name: "ApplyConfig", Role: Role_ADMIN, NATS: "config.apply", NATSName: "", Empty: true,
+	{Name: "ApplyConfig", Role: Role_ADMIN, Reach: Reach_WHOLE_HOST, About: nil, NATS: "config.apply", NATSName: "", Empty: true,
 		Doc:     "ApplyConfig reads the configuration again and makes it rule. A bad file changes nothing.",
 		Request: func() proto.Message { return new(ApplyConfigRequest) },
 		Answer:  func() proto.Message { return new(ConfigChanges) },
@@ -635,7 +656,31 @@ var operationTable = []Operation{
 			return answered(to.ApplyConfig(ctx, request.(*ApplyConfigRequest)))
 		},
 	},
-	{Name: "GetHealth", Role: Role_READ, NATS: "health", NATSName: "", Empty: true,
+	{Name: "AddKey", Role: Role_ADMIN, Reach: Reach_WHOLE_HOST, About: nil, NATS: "keys.add", NATSName: "", Empty: false,
+		Doc:     "AddKey makes an API key and shows it, this once. It is accepted at once, at every door.",
+		Request: func() proto.Message { return new(AddKeyRequest) },
+		Answer:  func() proto.Message { return new(AddKeyReply) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.AddKey(ctx, request.(*AddKeyRequest)))
+		},
+	},
+	{Name: "ListKeys", Role: Role_ADMIN, Reach: Reach_WHOLE_HOST, About: nil, NATS: "keys.list", NATSName: "", Empty: true,
+		Doc:     "ListKeys shows the API keys by their fingerprints: what they may do, until when, and when they were last used.",
+		Request: func() proto.Message { return new(emptypb.Empty) },
+		Answer:  func() proto.Message { return new(KeyList) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.ListKeys(ctx, request.(*emptypb.Empty)))
+		},
+	},
+	{Name: "RevokeKey", Role: Role_ADMIN, Reach: Reach_WHOLE_HOST, About: nil, NATS: "keys.revoke", NATSName: "name", Empty: false,
+		Doc:     "RevokeKey ends an API key, by its name or its fingerprint. It is refused at once, on open connections too.",
+		Request: func() proto.Message { return new(RevokeKeyRequest) },
+		Answer:  func() proto.Message { return new(KeyInfo) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.RevokeKey(ctx, request.(*RevokeKeyRequest)))
+		},
+	},
+	{Name: "GetHealth", Role: Role_READ, Reach: Reach_NO_MODEL, About: nil, NATS: "health", NATSName: "", Empty: true,
 		Doc:     "GetHealth says whether decisions make progress.",
 		Request: func() proto.Message { return new(emptypb.Empty) },
 		Answer:  func() proto.Message { return new(HealthReply) },
@@ -643,7 +688,7 @@ var operationTable = []Operation{
 			return answered(to.GetHealth(ctx, request.(*emptypb.Empty)))
 		},
 	},
-	{Name: "GetVersion", Role: Role_READ, NATS: "version", NATSName: "", Empty: true,
+	{Name: "GetVersion", Role: Role_READ, Reach: Reach_NO_MODEL, About: nil, NATS: "version", NATSName: "", Empty: true,
 		Doc:     "GetVersion shows build and host.",
 		Request: func() proto.Message { return new(emptypb.Empty) },
 		Answer:  func() proto.Message { return new(VersionReply) },

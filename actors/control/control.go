@@ -34,8 +34,8 @@ type Gateway interface {
 	Ensure(ctx context.Context, model string) error
 	// EndLoads ends the loads by hand that wait for a model.
 	EndLoads(model string)
-	// Cancel ends the requests of an id; false when there is none.
-	Cancel(id string) bool
+	// Cancel ends the requests of an id that a caller may end; others tells of some that it may not.
+	Cancel(id string, by messages.Principal) (found, others bool)
 }
 
 // Options of the operations. All are required but Reread.
@@ -69,6 +69,8 @@ type Options struct {
 	Requests *Requests
 	// Explain answers questions from the journal.
 	Explain Explain
+	// Keys are the API keys; nil = there are none to be made.
+	Keys Keys
 }
 
 // Control answers the operations. It implements messages.Operations.

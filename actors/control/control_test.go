@@ -68,11 +68,13 @@ func (h *house) queues(models ...*messages.ModelView) {
 	h.queued = models
 }
 func (h *house) Queue() *messages.QueueView { return &messages.QueueView{Active: 3} }
-func (h *house) Cancel(id string) bool      { return id == "runs" }
 func (h *house) EndLoads(model string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.ended = append(h.ended, model)
+}
+func (h *house) Cancel(id string, by messages.Principal) (found, others bool) {
+	return id == "runs", id == "another's" && !by.May(messages.Role_OPERATE)
 }
 func (h *house) Health() messages.Health {
 	return messages.Health{OldestUndecided: 2 * time.Second, JournalLag: 7, Reasons: []string{"slow"}}

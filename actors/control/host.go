@@ -44,11 +44,17 @@ func (c *Control) GetQueue(context.Context, *emptypb.Empty) (*messages.QueueView
 }
 
 // CancelRequest ends a request that runs or waits, at any door.
-func (c *Control) CancelRequest(_ context.Context, r *messages.CancelRequestRequest) (*messages.CancelRequestReply, error) {
+func (c *Control) CancelRequest(ctx context.Context, r *messages.CancelRequestRequest) (*messages.CancelRequestReply, error) {
 	if r.RequestId == "" {
 		return nil, invalid("request_id", "it is empty", "modelops queue lists the requests")
 	}
-	return &messages.CancelRequestReply{RequestId: r.RequestId, Cancelled: c.o.Gateway.Cancel(r.RequestId)}, nil
+	by := messages.CallerFrom(ctx).Principal
+	found, others := c.o.Gateway.Cancel(r.RequestId, by)
+	if !found && others && by.May(messages.Role_READ) { // who can't see others' requests isn't told of one either
+		return nil, messages.Errorf(messages.PermissionDenied, "request "+r.RequestId, "it is another caller's, and ending it needs the role %s", messages.RoleName(messages.Role_OPERATE)).
+			WithHint("use a key with that role")
+	}
+	return &messages.CancelRequestReply{RequestId: r.RequestId, Cancelled: found}, nil
 }
 
 // ListHints shows the room that is kept for models.

@@ -7,25 +7,28 @@ import (
 	"modelops/messages"
 )
 
-// Cancel ends the requests with an id that wait or run, at any door; false when there is none.
-func (g *Gateway) Cancel(id string) bool {
+// Cancel ends the requests with an id that wait or run, at any door, and that a caller may end; others tells of requests with that id that it
+// may not.
+func (g *Gateway) Cancel(id string, by messages.Principal) (found, others bool) {
 	why := messages.NewError(messages.Cancelled, "request "+id, "it was cancelled while it waited or ran")
-	found := false
 	for _, l := range g.all() {
-		found = l.cancel(id, why) || found
+		ended, left := l.cancel(id, by, why)
+		found, others = found || ended, others || left
 	}
-	return found
+	return found, others
 }
 
-func (l *lockedPool) cancel(id string, why error) (found bool) {
+func (l *lockedPool) cancel(id string, by messages.Principal, why error) (found, others bool) {
 	if id == "" {
-		return false
+		return false, false
 	}
 	var waiting []uint64
 	var ends []context.CancelCauseFunc
 	l.mu.Lock()
 	for ticket, w := range l.waiters {
-		if w.caller.RequestID == id {
+		if w.caller.RequestID == id && !by.Owns(w.caller.Principal) {
+			others = true
+		} else if w.caller.RequestID == id {
 			l.pool.Leave(ticket, time.Now())
 			waiting = append(waiting, ticket)
 		}
@@ -34,7 +37,9 @@ func (l *lockedPool) cancel(id string, why error) (found bool) {
 		l.refuse(waiting, why)
 	}
 	for _, h := range l.running {
-		if h.caller.RequestID == id {
+		if h.caller.RequestID == id && !by.Owns(h.caller.Principal) {
+			others = true
+		} else if h.caller.RequestID == id {
 			ends = append(ends, h.end)
 		}
 	}
@@ -42,5 +47,5 @@ func (l *lockedPool) cancel(id string, why error) (found bool) {
 	for _, end := range ends {
 		end(why)
 	}
-	return len(waiting)+len(ends) > 0
+	return len(waiting)+len(ends) > 0, others
 }

@@ -21,7 +21,7 @@ func TestCancelByID(t *testing.T) {
 		}
 		waits, stays := admit(g, as("waits")), admit(g, as("stays"))
 		for id, want := range map[string]bool{"": false, "unknown": false, "waits": true, "runs": true} {
-			if got := g.Cancel(id); got != want {
+			if got, _ := g.Cancel(id, messages.Principal{Role: messages.Role_ADMIN}); got != want {
 				t.Errorf("%q: %t", id, got)
 			}
 		}

@@ -70,8 +70,20 @@ func (g *Gateway) nearest(name string) string {
 	return ""
 }
 
+// allowed refuses a model beyond the scope of its caller's key, whether there is such a model or not.
+func (g *Gateway) allowed(ctx context.Context, model string) error {
+	caller := messages.CallerFrom(ctx)
+	if caller.Scope == nil {
+		return nil
+	}
+	return caller.AllowsInference(messages.ModelNamed(model, g.routes.Load().resolve))
+}
+
 // place is Admit without the record of the request.
 func (g *Gateway) place(ctx context.Context, model string) (*messages.Grant, error) {
+	if err := g.allowed(ctx, model); err != nil {
+		return nil, err
+	}
 	t, err := g.lookup(model)
 	if err != nil {
 		return nil, err

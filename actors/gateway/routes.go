@@ -15,7 +15,12 @@ import (
 // routes is the immutable table from every name that a caller may use to its target.
 type routes struct {
 	byName map[string]*target
+	// declared are the aliases by which models are declared, whatever a rollout lets answer for them: a key's scope goes by what is asked for.
+	declared map[string]string
 }
+
+// resolve is the own name of the model that a name is declared for, or the name.
+func (r *routes) resolve(name string) string { return cmp.Or(r.declared[name], name) }
 
 // target answers for a name: a pool, and while a rollout tries another model, that model's pool for a share of the requests.
 type target struct {
@@ -156,18 +161,20 @@ func (g *Gateway) SetRoutes(moved []*messages.Route) {
 
 // rebuild makes the next table. A name of its own wins over another model's alias, a route over both.
 func (g *Gateway) rebuild() {
-	next := &routes{byName: map[string]*target{}}
+	next := &routes{byName: map[string]*target{}, declared: map[string]string{}}
 	own := map[string]*lockedPool{}
 	for name, l := range g.pools {
 		if l.spec != nil {
 			own[name] = l
 			for _, alias := range l.spec.Aliases {
 				next.byName[alias] = &target{to: l}
+				next.declared[alias] = name
 			}
 		}
 	}
 	for name, l := range own {
 		next.byName[name] = &target{to: l}
+		delete(next.declared, name)
 	}
 	trials := map[string]*trial{}
 	for _, r := range g.moved {

@@ -4,8 +4,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
+	"net/url"
 	"slices"
 	"strings"
+
+	"modelops/messages"
 )
 
 // minKey is the least length of an API key: less can be guessed.
@@ -52,6 +56,7 @@ func (k *checker) keys() {
 			continue
 		}
 		k.secret(key, at, wrong)
+		k.scope(key, wrong)
 		if j := slices.IndexFunc(k.Keys[:i], func(o Key) bool { return o.Name == key.Name }); j >= 0 {
 			wrong(fmt.Sprintf("name %q is entry %d's too", key.Name, j), "a name of its own")
 		}
@@ -65,8 +70,50 @@ func (k *checker) keys() {
 			wrong(fmt.Sprintf("class %q is no class", clip(key.Class)), k.someClass())
 		}
 	}
-	if k.Server.RequireKey && len(k.Keys) == 0 && !k.broken("keys") {
-		k.wrong([]string{"server", "require_key"}, "is true and there are no keys, so every request would be refused", "an entry in keys, or false")
+}
+
+// scope checks what a key is for.
+func (k *checker) scope(key *Key, wrong func(what, expected string)) {
+	if key.Name == operatorName {
+		wrong("name operator is the local credential's", "another name")
+	}
+	if i := slices.IndexFunc(key.Models, func(m string) bool { return strings.TrimSpace(m) == "" }); i >= 0 {
+		wrong("models has an empty entry", "names or patterns such as org/*, or no list for all models")
+	}
+	for _, name := range key.Operations {
+		if err := messages.CheckOperation(name); err != nil {
+			wrong("operations: "+err.Message, err.Hint)
+		}
+	}
+	if _, err := messages.ParseEnd(key.Expires); err != nil {
+		wrong(fmt.Sprintf("expires %q is no time", clip(key.Expires)), "a date such as 2026-12-31, or a time such as 2026-12-31T12:00:00Z")
+	}
+}
+
+// auth checks who else is a caller.
+func (k *checker) auth() {
+	a := k.Auth
+	oidc, proxy := []string{"auth", "oidc"}, []string{"auth", "proxy"}
+	if u, err := url.Parse(a.OIDC.Issuer); a.OIDC.Issuer != "" && (err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname()))) {
+		k.wrong(append(oidc, "issuer"), "is no address that can be trusted", "https://host, or http on this machine")
+	}
+	if a.OIDC.Issuer != "" && a.OIDC.Audience == "" {
+		k.wrong(append(oidc, "audience"), "is empty, so a token for any other service would be taken", "the name under which this host is known to the issuer")
+	}
+	k.roles(append(oidc, "roles"), a.OIDC.Roles)
+	k.roles(append(proxy, "roles"), a.Proxy.Roles)
+	for _, from := range a.Proxy.From {
+		if _, err := messages.ParseAddresses(from); err != nil {
+			k.wrong(append(proxy, "from"), fmt.Sprintf("%q is no address", clip(from)), "an address such as 10.0.0.2, or a range such as 10.0.0.0/28")
+		}
+	}
+}
+
+func (k *checker) roles(at []string, roles map[string]string) {
+	for _, said := range slices.Sorted(maps.Keys(roles)) {
+		if _, ok := messages.ParseRole(roles[said]); !ok {
+			k.wrong(at, fmt.Sprintf("%q is %q, which is no role", clip(said), clip(roles[said])), "infer, read, operate or admin")
+		}
 	}
 }
 

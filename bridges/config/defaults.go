@@ -17,8 +17,9 @@ func defaults() Config {
 		DataDir: ".modelops",
 		Server: Server{
 			Bind: "127.0.0.1", ZMQPort: 7211, GRPCPort: 7212, RESTPort: 8008, NATSPort: 4222,
-			MaxWorkers: 16, MaxBodyMB: 64, DrainTimeout: 30 * time.Second,
+			MaxWorkers: 16, MaxBodyMB: 64, DrainTimeout: 30 * time.Second, Anonymous: "admin",
 		},
+		Auth: Auth{OIDC: OIDC{NameClaim: "sub", RoleClaim: "roles"}, Proxy: Proxy{UserHeader: "X-Forwarded-User", RoleHeader: "X-Forwarded-Groups"}},
 		Journal: Journal{Dir: "journal", SnapshotEvery: 256, MinFreeMB: 64},
 		Resources: Resources{
 			GPUPollInterval: 5 * time.Second, VRAMSoftLimitMB: 22000, EvictionThresholdPct: 90, MarginMB: 512,
@@ -66,8 +67,6 @@ type defaulter interface{ setDefaults() }
 func (m *Model) setDefaults() {
 	*m = Model{Shards: 1, Proxy: "", CheckEndpoint: defaultCheckEndpoint, TTL: inheritTTL, MinResidency: 5 * time.Second, Replicas: Replicas{Min: 1, Max: 1}}
 }
-
-func (k *Key) setDefaults() { *k = Key{} }
 
 func (p *Preload) setDefaults() { *p = Preload{Shards: 1} }
 

@@ -39,11 +39,11 @@ func (c *Config) Differs(old *Config) (d Difference) {
 	}
 	d.Changes = changed([]section{
 		{"resilience", old.Resilience, c.Resilience}, {"queue", old.Queue, c.Queue}, {"batch", old.Batch, c.Batch},
-		{"server.require_key", old.Server.RequireKey, c.Server.RequireKey},
+		{"server.require_key", old.Server.RequireKey, c.Server.RequireKey}, {"server.anonymous", old.Server.Anonymous, c.Server.Anonymous}, {"auth", old.Auth, c.Auth},
 	}, ": changed")
 	d.Changes = append(d.Changes, changedKeys(old.Keys, c.Keys)...)
 	was, will := old.Server, c.Server
-	was.RequireKey, will.RequireKey = false, false // asked at each request
+	was.RequireKey, will.RequireKey, was.Anonymous, will.Anonymous = false, false, "", "" // asked at each request
 	d.Restart = changed([]section{
 		{"host", old.Host, c.Host}, {"data_dir", old.DataDir, c.DataDir}, {"server", was, will}, {"journal", old.Journal, c.Journal},
 		{"resources", old.Resources, c.Resources}, {"runtimes", old.Runtimes, c.Runtimes}, {"load", old.Load, c.Load},
@@ -70,6 +70,8 @@ func changedKeys(old, next []Key) []string {
 			out = append(out, "key of "+k.Name+": another one; the old one is refused")
 		case before.Class != k.Class:
 			out = append(out, fmt.Sprintf("key of %s: class %s becomes %s", k.Name, before.Class, k.Class))
+		case !reflect.DeepEqual(before, k):
+			out = append(out, "key of "+k.Name+": it may do something else now")
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(was)) {

@@ -88,13 +88,13 @@ func TestEnginesThatWorkersDependOn(t *testing.T) {
 func TestNoChangeIsSilent(t *testing.T) {
 	silent := []string{"title", "version", "keys", "learning", "goals", "models"} // for people, told in other words, or without effect on this host
 	values := map[string]string{"server.bind": "::1", "queue.classes": "normal,x", "queue.default_class": "batch", "runtimes.ollama.url": "http://h:1",
-		"resources.devices": "[{id: a, capacity_mb: 9000}]", "resources.cpu_budget_mb": "9000", "server.require_key": "true", "host": "other", "data_dir": "/other"}
+		"resources.devices": "[{id: a, capacity_mb: 9000}]", "resources.cpu_budget_mb": "9000", "server.require_key": "true", "auth.oidc.audience": "a", "host": "other", "data_dir": "/other"}
 	path := write(t, "keys: [{name: a, key: canary-a}]")
 	was, err := Load(path, nil, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	atOnce := []string{"resilience", "queue", "batch"}
+	atOnce := []string{"resilience", "queue", "batch", "auth"}
 	for _, key := range paths(reflect.TypeFor[Config](), "") {
 		section, _, _ := strings.Cut(key, ".")
 		if slices.Contains(silent, section) {
@@ -104,6 +104,10 @@ func TestNoChangeIsSilent(t *testing.T) {
 		value, given := values[key]
 		switch v := at(was, key); {
 		case given:
+		case v.Kind() == reflect.Map, key == "auth.oidc.issuer": // TestWhoElseIsACallerChangesAtOnce
+			continue
+		case key == "auth.proxy.from":
+			value = "10.0.0.1"
 		case typ == durationType:
 			value = (v.Interface().(time.Duration) + time.Second).String()
 			if r.most <= time.Second {
@@ -131,8 +135,19 @@ func TestNoChangeIsSilent(t *testing.T) {
 		if !slices.ContainsFunc(told, func(s string) bool { return strings.HasPrefix(s, section) }) || len(d.Preload) > 0 {
 			t.Errorf("%s=%s is told as %q", key, value, told)
 		}
-		if later := len(d.Restart) > 0; later == (slices.Contains(atOnce, section) && key != "queue.max_wait" || key == "server.require_key") {
+		if later := len(d.Restart) > 0; later == (slices.Contains(atOnce, section) && key != "queue.max_wait" || key == "server.require_key" || key == "server.anonymous") {
 			t.Errorf("%s=%s waits for a restart: %t", key, value, later)
+		}
+	}
+}
+
+// TestWhoElseIsACallerChangesAtOnce: what a variable can't hold, or not alone.
+func TestWhoElseIsACallerChangesAtOnce(t *testing.T) {
+	was := load(t, "", "", "MOC_DATA_DIR=/d")
+	for _, text := range []string{"oidc: {issuer: 'https://a', audience: x}", "oidc: {roles: {x: read}}", "proxy: {roles: {x: read}}"} {
+		d := load(t, "auth: {"+text+"}", "", "MOC_DATA_DIR=/d").Differs(was)
+		if len(d.Restart) > 0 || !slices.Contains(d.Changes, "auth: changed") {
+			t.Errorf("%s is told as %q, %q", text, d.Changes, d.Restart)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"modelops/messages"
 )
@@ -34,34 +35,19 @@ func TestKeyOf(t *testing.T) {
 	}
 }
 
-// A key is needed only where one is required. A wrong one is refused wherever keys are configured.
-func TestAuthenticate(t *testing.T) {
-	const noKeys, required = "", twoKeys + "server: {require_key: true}\n"
-	for _, c := range []struct {
-		what, config, key string
-		want              string // name and class, or the code of the refusal
-	}{
-		{"no keys, none sent", noKeys, "", " normal"},
-		{"no keys, a client of OpenAI's API sends one", noKeys, "sk-1", " normal"},
-		{"none sent, none required", twoKeys, "", " normal"},
-		{"none sent, one required", required, "", "UNAUTHENTICATED"},
-		{"managing needs one too", required, "", "UNAUTHENTICATED"},
-		{"a known one", required, "canary-alice", "alice interactive"},
-		{"a known one manages", twoKeys, "canary-alice", "alice interactive"},
-		{"an unknown one", twoKeys, "canary-alicf", "UNAUTHENTICATED"},
-		{"an unknown one doesn't manage", twoKeys, "canary-alicf", "UNAUTHENTICATED"},
-	} {
-		p, err := load(t, c.config, "", "ALICE_KEY=canary-alice").Authenticate(t.Context(), messages.Credentials{Key: c.key})
-		got := p.Name + " " + p.Class
-		if err != nil {
-			got = messages.CodeOf(err).String()
-		}
-		if got != c.want {
-			t.Errorf("%s: %q, want %q", c.what, got, c.want)
-		}
-		if err == nil && (!p.May(messages.Role_ADMIN) || (p.Name == "") != (p.Fingerprint == "")) {
-			t.Errorf("%s: %+v", c.what, p)
-		}
+// What a key may do stands beside it; what a file of before says of it still means the same.
+func TestWhatAKeyMayDo(t *testing.T) {
+	const file = "keys: [{name: a, key: canary-a}, {name: b, key: canary-b, role: infer, models: [org/*], operations: [Infer], expires: 2030-01-31}]"
+	c := load(t, file, "")
+	if p := c.Keys[0].Principal(); p.Role != messages.Role_OPERATE || p.Scope != nil || !p.Until.IsZero() || p.Class != "normal" {
+		t.Errorf("%+v", p)
+	}
+	p := c.Keys[1].Principal()
+	if p.Role != messages.Role_INFER || p.Name != "b" || p.Until.Format(time.RFC3339) != "2030-02-01T00:00:00Z" {
+		t.Errorf("%+v", p)
+	}
+	if p.AllowsInference(messages.Model{Name: "org/x"}) != nil || p.AllowsInference(messages.Model{Name: "other"}) == nil {
+		t.Errorf("%+v", p.Scope)
 	}
 }
 

@@ -97,24 +97,18 @@ func TestOperatorOfAnotherUser(t *testing.T) {
 	}
 }
 
-func TestOperatorBeforeTheConfiguration(t *testing.T) {
+func TestOperatorIsItsKeyOnly(t *testing.T) {
 	o, err := EnsureOperator(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	refusing := load(t, twoKeys+"server: {require_key: true}\n", "", "ALICE_KEY=canary-alice")
-	authenticate := o.Before(refusing.Authenticate)
-	p, err := authenticate(t.Context(), messages.Credentials{Key: o.Key()})
-	if err != nil || p.Name != "operator" || len(p.Fingerprint) != 12 || !p.May(messages.Role_ADMIN) {
-		t.Errorf("%+v, %v", p, err)
+	if p := o.Principal(); !o.Is(o.Key()) || p.Name != "operator" || len(p.Fingerprint) != 12 || !p.May(messages.Role_ADMIN) {
+		t.Errorf("%+v", p)
 	}
 	for _, key := range []string{"", o.Key() + "0", o.Key()[:len(o.Key())-1], "operator"} {
-		if p, err := authenticate(t.Context(), messages.Credentials{Key: key}); err == nil {
-			t.Errorf("%q is %+v", key, p)
+		if o.Is(key) || (Operator{}).Is(key) {
+			t.Errorf("%q is it", key)
 		}
-	}
-	if p, err := (Operator{}).Before(refusing.Authenticate)(t.Context(), messages.Credentials{}); err == nil {
-		t.Errorf("an empty key is %+v", p)
 	}
 	if text := fmt.Sprintf("%v %+v %#v", o, o, o); strings.Contains(text, o.Key()[10:]) {
 		t.Errorf("the credential is shown: %s", text)

@@ -24,6 +24,7 @@ func (c *Config) settle(d *decoder, root *node, folder string) {
 	ck.engines()
 	ck.queue()
 	ck.keys()
+	ck.auth()
 	c.keepWords(d, root, folder)
 	c.rooted(folder)
 	ck.models()

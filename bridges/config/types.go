@@ -11,6 +11,7 @@ type Config struct {
 	DataDir    string     `yaml:"data_dir" jsonschema:"minLength=1" jsonschema_description:"Where this host keeps its journal, logs and jobs. Relative to this file."`
 	Server     Server     `yaml:"server"`
 	Keys       []Key      `yaml:"keys" jsonschema_description:"Callers by API key. With any, an unknown key is refused."`
+	Auth       Auth       `yaml:"auth"`
 	Journal    Journal    `yaml:"journal"`
 	Resources  Resources  `yaml:"resources"`
 	Models     Models     `yaml:"models"`
@@ -44,16 +45,8 @@ type Server struct {
 	MaxBodyMB      int           `yaml:"max_body_mb" jsonschema:"minimum=1,maximum=4096" jsonschema_description:"Largest request body, MiB."`
 	DrainTimeout   time.Duration `yaml:"drain_timeout" min:"0s" max:"24h" jsonschema_description:"How long running requests may take to end when the server stops."`
 	MaxConnections int           `yaml:"max_connections" jsonschema:"minimum=0,maximum=1048576" jsonschema_description:"Connections of callers at each of the doors HTTP, gRPC and NATS. 0 is as many as the limit on open files lets through."`
-	RequireKey     bool          `yaml:"require_key" jsonschema_description:"Whether requests without an API key are refused."`
-}
-
-// Key is a caller's API key. The key itself is not kept: after Load, SHA256 is set and Key is empty.
-type Key struct {
-	Name   string `yaml:"name" jsonschema:"required,pattern=^[A-Za-z0-9][A-Za-z0-9_-]{0\\,62}$" jsonschema_description:"Name of the caller, unique; it is shown and logged."`
-	Key    string `yaml:"key" secret:"true" jsonschema_description:"The key, from a variable: ${ALICE_KEY}."`
-	SHA256 string `yaml:"sha256" secret:"true" jsonschema_description:"Instead of the key: its SHA-256 in hex."`
-	// Class after Load is never empty.
-	Class string `yaml:"class" jsonschema_description:"Priority class of the caller's requests. Empty is queue.default_class."`
+	RequireKey     bool          `yaml:"require_key" jsonschema_description:"Whether every request needs an API key. True makes anonymous none."`
+	Anonymous      string        `yaml:"anonymous" jsonschema:"enum=none,enum=infer,enum=read,enum=operate,enum=admin" jsonschema_description:"Role of a request without a key, over HTTP or gRPC from this machine."`
 }
 
 // Journal says where decisions are kept and how often a state is saved beside them.

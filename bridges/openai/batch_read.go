@@ -69,6 +69,9 @@ func (m *member) sharedKey() string {
 	}
 	caller := messages.CallerFrom(x.ctx)
 	line(x.r.URL.Path, x.r.URL.RawQuery, x.q.model, caller.Class, string(m.items[0][:1]))
+	if caller.Scope != nil { // the gateway checks the first one's only
+		line("scope", caller.Name, caller.Fingerprint)
+	}
 	if caller.KeepAlive != nil {
 		line("keep", caller.KeepAlive.String())
 	}

@@ -17,6 +17,7 @@ import (
 	"modelops/actors/host"
 	"modelops/actors/tree"
 	"modelops/actors/view"
+	"modelops/bridges/access"
 	"modelops/bridges/config"
 	grpcapi "modelops/bridges/grpc"
 	natsapi "modelops/bridges/nats"
@@ -46,7 +47,8 @@ type daemon struct {
 	outward    *outward
 	most       int // connections at each door, and to workers
 
-	authenticate messages.Authenticate // by the operator's credential, else by the configuration in force
+	access       *access.Guard
+	authenticate messages.Authenticate // access's
 
 	journal    *journal.Journal
 	feed       *journal.Feed

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"modelops/actors/gpu"
-	"modelops/bridges/config"
 	grpcapi "modelops/bridges/grpc"
 	natsapi "modelops/bridges/nats"
 	"modelops/bridges/openai"
@@ -25,13 +24,9 @@ func (d *daemon) openJournal(ctx context.Context) error {
 	if err := os.MkdirAll(d.cfg.DataDir, 0o755); err != nil {
 		return messages.Errorf(messages.JournalUnavailable, d.cfg.DataDir, "the data directory can't be made: %w", err).WithHint("set data_dir to a directory that this user may write")
 	}
-	operator, err := config.EnsureOperator(d.cfg.DataDir)
-	if err != nil {
+	if err := d.openAccess(); err != nil {
 		return err
 	}
-	d.authenticate = operator.Before(func(ctx context.Context, c messages.Credentials) (messages.Principal, error) {
-		return d.config().Authenticate(ctx, c)
-	})
 	j, err := journal.Open(ctx, journal.Options{Dir: d.cfg.Journal.Dir, Host: d.host, BootID: d.bootID, ListenHost: d.cfg.Server.Bind,
 		Port: d.cfg.Server.NATSPort, MinFree: uint64(d.cfg.Journal.MinFreeMB) * messages.MiB, MaxConnections: d.most, Log: d.log, Observe: d.metrics.ObserveAppend})
 	if err != nil {
@@ -96,7 +91,7 @@ func (d *daemon) openGRPC() error {
 	if err != nil {
 		return err
 	}
-	d.grpc = grpcapi.New(grpcapi.Options{Gateway: d.gateway, Operations: d.control, Authenticate: d.authenticate, Log: d.log, Observe: d.metrics.Told("grpc")})
+	d.grpc = grpcapi.New(grpcapi.Options{Gateway: d.gateway, Operations: d.control.Scoped(), Authenticate: d.authenticate, Log: d.log, Observe: d.metrics.Told("grpc")})
 	d.grpc.Start(newDoor(l, d.most, nil, d.log))
 	d.later(d.grpc.Stop)
 	return nil
@@ -106,7 +101,7 @@ func (d *daemon) openHTTP() error {
 	d.openai = openai.New(openai.Options{Gateway: d.gateway, Authenticate: d.authenticate, MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Batching: d.batching, Observe: d.metrics, Log: d.log, Dial: d.outward.Dial})
 	d.outward.onFull(d.openai.CloseIdle)
 	d.later(func(context.Context) error { d.openai.Close(); return nil })
-	server, err := rest.New(rest.Options{OpenAI: d.openai, Gateway: d.gateway, Operations: d.control, Authenticate: d.authenticate,
+	server, err := rest.New(rest.Options{OpenAI: d.openai, Gateway: d.gateway, Operations: d.control.Scoped(), Authenticate: d.authenticate,
 		Metrics: d.metrics.Handler(d.refresh), Version: buildVersion(), Log: d.log, Observe: d.metrics.ToldHTTP})
 	if err != nil {
 		return err
@@ -127,7 +122,7 @@ func (d *daemon) openNATS() error {
 		return err
 	}
 	d.later(func(context.Context) error { nc.Close(); return nil })
-	d.nats = natsapi.New(natsapi.Options{Conn: nc, Gateway: d.gateway, Operations: d.control, Authenticate: d.authenticate, Host: d.host, Version: buildVersion(), Log: d.log, Observe: d.metrics.Told("nats")})
+	d.nats = natsapi.New(natsapi.Options{Conn: nc, Gateway: d.gateway, Operations: d.control.Scoped(), Authenticate: d.authenticate, Host: d.host, Version: buildVersion(), Log: d.log, Observe: d.metrics.Told("nats")})
 	if err := d.nats.Start(); err != nil {
 		return err
 	}

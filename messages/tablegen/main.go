@@ -74,6 +74,15 @@ func flag(m protoreflect.Message, field protoreflect.Name) bool {
 	return m.Get(m.Descriptor().Fields().ByName(field)).Bool()
 }
 
+// texts reads a list.
+func texts(m protoreflect.Message, field protoreflect.Name) (out []string) {
+	list := m.Get(m.Descriptor().Fields().ByName(field)).List()
+	for i := range list.Len() {
+		out = append(out, list.Get(i).String())
+	}
+	return out
+}
+
 // word is the name of an enum's value.
 func word(m protoreflect.Message, field protoreflect.Name) string {
 	f := m.Descriptor().Fields().ByName(field)

@@ -36,7 +36,8 @@ type command struct {
 
 type operation struct {
 	method                         *protogen.Method
-	role, nats, natsName, document string
+	role, reach, nats, natsName, document string
+	about []string
 	empty                          bool
 }
 
@@ -101,8 +102,13 @@ func (t *tables) readMethod(m *protogen.Method) error {
 	case o == nil || word(o, "role") == "ROLE_UNKNOWN":
 		return fmt.Errorf("%s has no role in its (operation): say which role it needs", m.Desc.FullName())
 	}
+	for _, name := range texts(o, "about") {
+		if f := m.Input.Desc.Fields().ByName(protoreflect.Name(name)); f == nil || f.Kind() != protoreflect.StringKind || f.IsList() {
+			return fmt.Errorf("%s has no text field %s to name a model", m.Input.Desc.FullName(), name)
+		}
+	}
 	doc := strings.Join(strings.Fields(strings.TrimPrefix(string(m.Comments.Leading), " ")), " ")
-	t.operations = append(t.operations, operation{m, word(o, "role"), text(o, "nats"), text(o, "nats_name"), doc, flag(o, "empty")})
+	t.operations = append(t.operations, operation{method: m, role: word(o, "role"), reach: word(o, "reach"), nats: text(o, "nats"), natsName: text(o, "nats_name"), document: doc, about: texts(o, "about"), empty: flag(o, "empty")})
 	return nil
 }
 
@@ -198,7 +204,7 @@ func (t *tables) writeCommands(g *protogen.GeneratedFile) {
 }
 
 // byTable tells whether an operation is served from the table. Inference has a way of its own at each door.
-func (o operation) byTable() bool { return o.role != "INFER" }
+func (o operation) byTable() bool { return o.method.Input.GoIdent.GoName != "InferenceRequest" }
 
 func (t *tables) writeOperations(g *protogen.GeneratedFile) {
 	ctx := g.QualifiedGoIdent(protogen.GoIdent{GoName: "Context", GoImportPath: "context"})
@@ -216,7 +222,7 @@ func (t *tables) writeOperations(g *protogen.GeneratedFile) {
 	t.writeThrough(g, ctx)
 	g.P("var operationTable = []Operation{")
 	for _, o := range t.operations {
-		g.P("{Name: ", quoted(o.method.GoName), ", Role: Role_", o.role, ", NATS: ", quoted(o.nats), ", NATSName: ", quoted(o.natsName), ", Empty: ", o.empty, ",")
+		g.P("{Name: ", quoted(o.method.GoName), ", Role: Role_", o.role, ", Reach: Reach_", o.reach, ", About: ", quotedAll(o.about), ", NATS: ", quoted(o.nats), ", NATSName: ", quoted(o.natsName), ", Empty: ", o.empty, ",")
 		g.P("Doc: ", quoted(o.document), ",")
 		g.P("Request: func() ", message, " { return new(", o.method.Input.GoIdent, ") },")
 		g.P("Answer: func() ", message, " { return new(", o.method.Output.GoIdent, ") },")
@@ -244,3 +250,11 @@ func (t *tables) writeThrough(g *protogen.GeneratedFile, ctx string) {
 }
 
 func quoted(s string) string { return fmt.Sprintf("%q", s) }
+
+// quotedAll is a list of texts in Go; nil for none.
+func quotedAll(list []string) string {
+	if len(list) == 0 {
+		return "nil"
+	}
+	return fmt.Sprintf("%#v", list)
+}

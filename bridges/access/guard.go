@@ -1,0 +1,122 @@
+package access
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"modelops/messages"
+)
+
+// Sum is the SHA-256 of a key.
+type Sum = [sha256.Size]byte
+
+// SumOf reads a hash in hex, and is false for any other text.
+func SumOf(text string) (s Sum, ok bool) {
+	b, err := hex.DecodeString(text)
+	return s, err == nil && copy(s[:], b) == len(s) && len(b) == len(s)
+}
+
+// Rules are what the configuration says of callers. They are replaced as a whole.
+type Rules struct {
+	Anonymous  messages.Role // of a request without a key from this machine; ROLE_UNKNOWN = it is refused
+	Everywhere bool          // Anonymous holds for requests from other machines too
+	Class      string        // of callers without one
+	Classes    []string      // all of them
+	Keys       map[Sum]messages.Principal
+	Tokens     Tokens
+	Proxy      Proxy
+}
+
+// Options of a Guard. All are required.
+type Options struct {
+	// Operator tells whether a key is the local credential, and whose it is.
+	Operator func(key string) (messages.Principal, bool)
+	// OperatorName is taken.
+	OperatorName string
+	Store        *Store
+	Now          func() time.Time
+}
+
+// Guard finds the principals of requests. Its Authenticate is what the doors call.
+type Guard struct {
+	o      Options
+	rules  atomic.Pointer[Rules]
+	issuer atomic.Pointer[issuer]
+}
+
+// New makes a guard that knows the operator and the keys of the store only, until Follow.
+func New(o Options) *Guard {
+	g := &Guard{o: o}
+	g.Follow(Rules{})
+	return g
+}
+
+// Follow puts other rules in force. Requests that are already in keep what they were given.
+func (g *Guard) Follow(r Rules) {
+	if old := g.issuer.Load(); old == nil || !old.accepts(r.Tokens) {
+		g.issuer.Store(newIssuer(r.Tokens))
+	}
+	g.rules.Store(&r)
+}
+
+// Authenticate implements messages.Authenticate.
+func (g *Guard) Authenticate(ctx context.Context, c messages.Credentials) (messages.Principal, error) {
+	rules := g.rules.Load()
+	if c.Key == "" {
+		if behind := rules.Proxy.covers(c.Peer); behind {
+			return rules.Proxy.principal(c, rules.Class)
+		}
+		return rules.anonymous(c.Peer, "this host requires a key")
+	}
+	if p, ok := g.o.Operator(c.Key); ok {
+		return p, nil
+	}
+	sum := Sum(sha256.Sum256([]byte(c.Key)))
+	if p, ok := rules.Keys[sum]; ok {
+		return p, g.lives(p.Until)
+	}
+	if p, known, err := g.o.Store.find(sum); known {
+		if p.Class == "" {
+			p.Class = rules.Class
+		}
+		return p, err
+	}
+	if i := g.issuer.Load(); i != nil && isToken(c.Key) {
+		return i.principal(ctx, c.Key, rules.Class, g.o.Now())
+	}
+	if rules.asksNobody() && g.o.Store.empty() && !rules.Proxy.covers(c.Peer) { // clients of OpenAI's API always send some key
+		return rules.anonymous(c.Peer, "the key is not one that this host knows")
+	}
+	return messages.Principal{}, refused("the key is not one that this host knows")
+}
+
+// lives refuses a key whose time is over.
+func (g *Guard) lives(until time.Time) error {
+	if until.IsZero() || g.o.Now().Before(until) {
+		return nil
+	}
+	return refused("the key has expired").WithHint("ask the operator for a new one")
+}
+
+// asksNobody tells whether the configuration names no caller in any way.
+func (r *Rules) asksNobody() bool {
+	return len(r.Keys) == 0 && r.Tokens.Issuer == "" && len(r.Proxy.From) == 0
+}
+
+// anonymous is the principal of a request whose sender isn't known.
+func (r *Rules) anonymous(peer netip.Addr, otherwise string) (messages.Principal, error) {
+	local := peer.IsValid() && peer.IsLoopback()
+	if r.Anonymous == messages.Role_ROLE_UNKNOWN || !local && !r.Everywhere {
+		return messages.Principal{}, refused(otherwise)
+	}
+	return messages.Principal{Class: r.Class, Role: r.Anonymous}, nil
+}
+
+func refused(why string) *messages.Error {
+	return messages.NewError(messages.Unauthenticated, "API key", why).
+		WithHint("send Authorization: Bearer KEY, or x-api-key: KEY; modelops keys add makes one, and data_dir/operator.key is the operator's")
+}
