@@ -359,6 +359,7 @@ var backgrounds = map[string]string{
 	"actors/gateway/locked.go":      "a grant's end is its own; hints to actors follow no request",
 	"actors/gateway/seek.go":        "a question for a place ends with the last request that waits for it",
 	"actors/tree/tree.go":           "the supervisor's report has no caller",
+	"bridges/access/oidc.go":        "an issuer's keys serve requests after the one that asks for them",
 	"bridges/engine/serve.go":       "shutting down begins when the serving context is over",
 	"bridges/nats/api.go":           "the door's life until Close",
 	"bridges/rest/operations.go":    "generated routes take a context and use none",

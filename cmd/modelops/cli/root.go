@@ -71,7 +71,7 @@ func newRoot(c *cli) *cobra.Command {
 	group("run", c.serveCommand(), c.inferCommand(), c.chatCommand())
 	group("models", c.psCommand(), c.modelsCommand(), c.loadCommand(), c.unloadCommand(), c.swapCommand(), c.queueCommand(), c.pinCommand(), c.unpinCommand(), c.gpusCommand(), c.hintCommand(), c.defragCommand(), c.logsCommand())
 	group("look", c.whyCommand(), c.statusCommand(), c.healthCommand(), c.stateCommand(), c.sendCommand(), c.journalCommand(), c.restoreCommand(), c.replayCommand(), c.simulateCommand())
-	group("setup", c.configCommand(), c.upgradeCommand(), c.versionCommand())
+	group("setup", c.configCommand(), c.keysCommand(), c.upgradeCommand(), c.versionCommand())
 	root.AddCommand(c.workerCommand(), exitCodesTopic())
 	root.SetCompletionCommandGroupID("setup")
 	root.SetHelpCommandGroupID("setup")
