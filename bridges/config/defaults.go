@@ -19,7 +19,7 @@ func defaults() Config {
 			Bind: "127.0.0.1", ZMQPort: 7211, GRPCPort: 7212, RESTPort: 8008, NATSPort: 4222,
 			MaxWorkers: 16, MaxBodyMB: 64, DrainTimeout: 30 * time.Second, Anonymous: "admin",
 		},
-		Auth: Auth{OIDC: OIDC{NameClaim: "sub", RoleClaim: "roles"}, Proxy: Proxy{UserHeader: "X-Forwarded-User", RoleHeader: "X-Forwarded-Groups"}},
+		Auth:    Auth{OIDC: OIDC{NameClaim: "sub", RoleClaim: "roles"}, Proxy: Proxy{UserHeader: "X-Forwarded-User", RoleHeader: "X-Forwarded-Groups"}},
 		Journal: Journal{Dir: "journal", SnapshotEvery: 256, MinFreeMB: 64},
 		Resources: Resources{
 			GPUPollInterval: 5 * time.Second, VRAMSoftLimitMB: 22000, EvictionThresholdPct: 90, MarginMB: 512,

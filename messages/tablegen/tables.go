@@ -35,10 +35,10 @@ type command struct {
 }
 
 type operation struct {
-	method                         *protogen.Method
+	method                                *protogen.Method
 	role, reach, nats, natsName, document string
-	about []string
-	empty                          bool
+	about                                 []string
+	empty                                 bool
 }
 
 func descriptorSet(p *protogen.Plugin) *descriptorpb.FileDescriptorSet {
