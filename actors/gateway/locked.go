@@ -130,6 +130,12 @@ func (g *Gateway) release(h *held, o messages.Outcome) {
 	})
 }
 
+// tellBreaker reports an endpoint's breaker to its actor.
+func (g *Gateway) tellBreaker(e *pool.Endpoint, now time.Time) {
+	state, failures := e.Breaker(now)
+	g.o.Door.Tell(context.Background(), e.ID(), &messages.ReportBreaker{State: state, Failures: uint32(failures)})
+}
+
 // dispatch grants waiting requests the places that are free; full tells that the host has none for more. l is locked.
 func (g *Gateway) dispatch(l *lockedPool) (full bool) {
 	return pool.Fill(&g.host, l, func() bool { return g.dispatchOnce(l) })

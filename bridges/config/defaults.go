@@ -17,7 +17,7 @@ func defaults() Config {
 		DataDir: ".modelops",
 		Server: Server{
 			Bind: "127.0.0.1", ZMQPort: 7211, GRPCPort: 7212, RESTPort: 8008, NATSPort: 4222,
-			MaxWorkers: 16, MaxBodyMB: 64, DrainTimeout: 30 * time.Second, Anonymous: "admin",
+			MaxWorkers: 16, MaxBodyMB: 64, BodyBudgetMB: 256, DrainTimeout: 30 * time.Second, Anonymous: "admin",
 		},
 		Auth:    Auth{OIDC: OIDC{NameClaim: "sub", RoleClaim: "roles"}, Proxy: Proxy{UserHeader: "X-Forwarded-User", RoleHeader: "X-Forwarded-Groups"}},
 		Journal: Journal{Dir: "journal", SnapshotEvery: 256, MinFreeMB: 64},

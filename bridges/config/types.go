@@ -43,6 +43,7 @@ type Server struct {
 	NATSPort       int           `yaml:"nats_port" jsonschema:"minimum=0,maximum=65535" jsonschema_description:"Embedded NATS server. 0 picks a free port."`
 	MaxWorkers     int           `yaml:"max_workers" jsonschema:"minimum=1,maximum=4096" jsonschema_description:"Legacy requests that are answered at the same time."`
 	MaxBodyMB      int           `yaml:"max_body_mb" jsonschema:"minimum=1,maximum=4096" jsonschema_description:"Largest request body, MiB."`
+	BodyBudgetMB   int           `yaml:"body_budget_mb" jsonschema:"minimum=1,maximum=1048576" jsonschema_description:"Memory for the bodies of all requests together, at every door, MiB. Who doesn't fit waits up to 10 s."`
 	DrainTimeout   time.Duration `yaml:"drain_timeout" min:"0s" max:"24h" jsonschema_description:"How long running requests may take to end when the server stops."`
 	MaxConnections int           `yaml:"max_connections" jsonschema:"minimum=0,maximum=1048576" jsonschema_description:"Connections of callers at each of the doors HTTP, gRPC and NATS. 0 is as many as the limit on open files lets through."`
 	RequireKey     bool          `yaml:"require_key" jsonschema_description:"Whether every request needs an API key. True makes anonymous none."`

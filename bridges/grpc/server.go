@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/tap"
 
 	"modelops/messages"
 )
@@ -28,6 +29,9 @@ type Options struct {
 	Observe func(method, code string, took time.Duration)
 	// MaxMessage bounds one message in bytes, each way. Default 100 MiB.
 	MaxMessage int
+	// Bodies is the memory for all bodies together; nil = no bound. gRPC reads a message whole before it can be counted: no call begins while the
+	// budget is used up.
+	Bodies *messages.Budget
 	// MaxInFlight bounds the requests running on one InferStream. Default 64.
 	MaxInFlight int
 	// MaxStreams bounds the calls running on one connection. Default 4096.
@@ -83,7 +87,7 @@ func New(o Options) *Server {
 	}
 	s.grpc = grpc.NewServer(
 		grpc.MaxRecvMsgSize(s.MaxMessage), grpc.MaxSendMsgSize(s.MaxMessage), grpc.MaxConcurrentStreams(s.MaxStreams),
-		grpc.ConnectionTimeout(10*time.Second),
+		grpc.ConnectionTimeout(10*time.Second), grpc.InTapHandle(s.tap),
 		// Old clients ping every 30 s, idle or not; the library's default would cut them off for it.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
@@ -94,6 +98,15 @@ func New(o Options) *Server {
 	grpc_health_v1.RegisterHealthServer(s.grpc, &healthServer{server: s})
 	reflection.Register(s.grpc)
 	return s
+}
+
+// tap refuses an inference before its message is read while bodies take all the memory that they may.
+func (s *Server) tap(ctx context.Context, call *tap.Info) (context.Context, error) {
+	if !s.Bodies.Full() || call.FullMethodName != messages.ModelOps_Infer_FullMethodName && call.FullMethodName != streamedMethod {
+		return ctx, nil
+	}
+	return nil, statusOf(messages.NewError(messages.BulkheadRejection, "", "request bodies take all the memory that they may").
+		WithRetry(time.Second).WithHint("try again later, or raise server.body_budget_mb"))
 }
 
 // Start serves on a listener in the background, until Stop.

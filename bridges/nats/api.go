@@ -28,6 +28,8 @@ type Options struct {
 	Observe func(endpoint, code string, took time.Duration)
 	// MaxInference bounds the inferences running or queued through this door. Default 1024.
 	MaxInference int
+	// Bodies is the memory for all bodies together; nil = no bound.
+	Bodies *messages.Budget
 	// MaxControl bounds all other requests running. Default 64.
 	MaxControl int
 	// Timeout ends requests that name no Modelops-Timeout. Default 10 minutes.

@@ -14,10 +14,16 @@ import (
 
 // infer answers a request with one message, or with a stream of chunks.
 func (a *API) infer(ctx context.Context, c *call) error {
+	room := a.Bodies.Body()
+	defer room.Free()
+	if err := room.Grow(ctx, int64(len(c.data))); err != nil {
+		return err
+	}
 	r, err := c.inference()
 	if err != nil {
 		return err
 	}
+	c.data = nil
 	c.id, c.model = r.RequestId, r.ModelName
 	ctx, leave, err := a.running.enter(ctx, c.id)
 	if err != nil {

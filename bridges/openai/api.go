@@ -37,6 +37,8 @@ type Options struct {
 	Authenticate messages.Authenticate
 	// MaxBody is the most bytes of a request body; 0 = 64 MiB.
 	MaxBody int64
+	// Bodies is the memory for all bodies together; nil = no bound.
+	Bodies *messages.Budget
 	// Heartbeat is how long a streaming request waits in silence before SSE comments keep its connection alive; 0 = 10 s,
 	// negative = never.
 	Heartbeat time.Duration
@@ -56,6 +58,7 @@ type API struct {
 	gateway      messages.Gateway
 	authenticate messages.Authenticate
 	maxBody      int64
+	bodies       *messages.Budget
 	heartbeat    time.Duration
 	retryDelay   time.Duration
 	batching     func(model string) Batching
@@ -72,7 +75,7 @@ type API struct {
 
 // New makes the API. It opens nothing until the first request.
 func New(o Options) *API {
-	a := &API{gateway: o.Gateway, authenticate: o.Authenticate, maxBody: o.MaxBody, heartbeat: o.Heartbeat, retryDelay: o.RetryDelay, batching: o.Batching, observe: o.Observe, log: o.Log, stall: defaultStall, queuePatience: defaultQueuePatience}
+	a := &API{gateway: o.Gateway, authenticate: o.Authenticate, maxBody: o.MaxBody, bodies: o.Bodies, heartbeat: o.Heartbeat, retryDelay: o.RetryDelay, batching: o.Batching, observe: o.Observe, log: o.Log, stall: defaultStall, queuePatience: defaultQueuePatience}
 	if a.maxBody <= 0 {
 		a.maxBody = defaultMaxBody
 	}

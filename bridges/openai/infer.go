@@ -33,7 +33,8 @@ type exchange struct {
 	q       *question
 	pulse   *pulse
 	sending messages.Sending
-	shared  bool // it carries the requests of several callers, which are sent alone after a refusal that may be one's
+	room    messages.Body // what the body takes of the memory for all bodies
+	shared  bool          // it carries the requests of several callers, which are sent alone after a refusal that may be one's
 	// model is the name for logs and metrics: as asked for until a grant resolves it.
 	model string
 	// status is what is counted.
@@ -60,7 +61,9 @@ func (a *API) infer(w http.ResponseWriter, r *http.Request, rt route, id string)
 		defer cancel()
 		x.ctx = ctx
 	}
-	body, bad := readBody(w, r, a.maxBody)
+	x.room = a.bodies.Body()
+	defer x.over()
+	body, bad := readBody(x.ctx, w, r, a.maxBody, &x.room)
 	if bad != nil {
 		x.refuse(bad)
 		return
@@ -146,6 +149,7 @@ func (x *exchange) attempt() (over bool) {
 	resp, err := x.send(engine, grant)
 	if err == nil {
 		defer func() { _ = resp.Body.Close() }()
+		x.letGo(resp)
 		outcome = x.sending.Outcome(grant, x.relay(resp, grant))
 		return true
 	}
@@ -162,6 +166,22 @@ func (x *exchange) attempt() (over bool) {
 		x.refuse(refusalOf(err))
 	}
 	return true
+}
+
+// letGo gives up a body that isn't sent again: the answer may take long.
+func (x *exchange) letGo(resp *http.Response) {
+	if len(x.q.body) > batchBytes { // else it may be part of a batch
+		x.q.body, resp.Request = nil, nil // the request holds it too
+		x.room.Free()
+	}
+}
+
+// over gives up the body of a request that has ended.
+func (x *exchange) over() {
+	if x.q != nil {
+		x.q.body = nil
+	}
+	x.room.Free()
 }
 
 // while ends the exchange's context when the grant is revoked; done restores the former one.

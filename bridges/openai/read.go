@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -18,25 +19,33 @@ const (
 	// is read to its end and thrown away, within these bounds.
 	drainBytes = 256 << 20
 	drainTime  = 5 * time.Second
-	// trusted is how much memory is allocated for a declared length before the bytes arrive.
-	trusted = 1 << 20
+	// firstPiece is how much memory a body of unknown length has at first.
+	firstPiece = 16 << 10
 )
 
-// readBody takes the whole body, at most limit bytes of it.
-func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *refusal) {
+// readBody takes the whole body, at most limit bytes of it. Its memory is taken from the budget before it is read.
+func readBody(ctx context.Context, w http.ResponseWriter, r *http.Request, limit int64, room *messages.Body) ([]byte, *refusal) {
 	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
 		return nil, invalid("Content-Encoding", "a compressed body can't be routed by its model: send it plain")
 	}
 	conn := http.NewResponseController(w)
 	// A writer without a connection, as in tests, has no deadlines.
-	_ = conn.SetReadDeadline(time.Now().Add(bodyTime))
 	defer func() { _ = conn.SetReadDeadline(time.Time{}) }()
 	if r.ContentLength > limit {
 		return nil, tooLarge(w, r, conn, limit)
 	}
-	body, err := takeBody(r, limit)
+	if err := room.Grow(ctx, r.ContentLength); err != nil {
+		discard(w, r, conn)
+		return nil, refusalOf(err)
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(bodyTime))
+	body, err := takeBody(ctx, r, limit, room)
 	var cut *http.MaxBytesError
+	var typed *messages.Error
 	switch {
+	case errors.As(err, &typed):
+		discard(w, r, conn)
+		return nil, refusalOf(typed)
 	case errors.As(err, &cut):
 		return nil, tooLarge(w, r, conn, cut.Limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -49,23 +58,46 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *ref
 	return body, nil
 }
 
-// takeBody reads at most one byte more than limit.
-func takeBody(r *http.Request, limit int64) ([]byte, error) {
-	if n := r.ContentLength; n >= 0 && n <= trusted {
+// takeBody reads at most one byte more than limit, without copying: a body of known length has its memory from the start, another one's doubles,
+// and the larger memory is taken from the budget before it is allocated.
+func takeBody(ctx context.Context, r *http.Request, limit int64, room *messages.Body) ([]byte, error) {
+	if n := r.ContentLength; n >= 0 {
 		body := make([]byte, n)
 		_, err := io.ReadFull(r.Body, body)
 		return body, err
 	}
-	return io.ReadAll(io.LimitReader(r.Body, limit+1))
+	var body []byte
+	for size := int64(firstPiece); ; size *= 2 {
+		size = min(size, limit+1)
+		if err := room.Grow(ctx, size-int64(cap(body))); err != nil {
+			return nil, err
+		}
+		grown := make([]byte, len(body), size)
+		copy(grown, body)
+		body = grown
+		n, err := io.ReadFull(r.Body, body[len(body):size])
+		body = body[:len(body)+n]
+		switch {
+		case err == io.EOF || err == io.ErrUnexpectedEOF:
+			return body, nil
+		case err != nil || size == limit+1:
+			return body, err
+		}
+	}
 }
 
-func tooLarge(w http.ResponseWriter, r *http.Request, conn *http.ResponseController, limit int64) *refusal {
+// discard reads a body that is refused, so that its sender sees why, and ends the connection.
+func discard(w http.ResponseWriter, r *http.Request, conn *http.ResponseController) {
 	w.Header().Set("Connection", "close")
 	// A client that waits for "100 Continue" has sent nothing yet, and reading would ask for it.
 	if r.Header.Get("Expect") == "" {
 		_ = conn.SetReadDeadline(time.Now().Add(drainTime))
 		_, _ = io.CopyN(io.Discard, r.Body, drainBytes)
 	}
+}
+
+func tooLarge(w http.ResponseWriter, r *http.Request, conn *http.ResponseController, limit int64) *refusal {
+	discard(w, r, conn)
 	return &refusal{err: messages.Errorf(messages.PayloadTooLarge, "", "the body is larger than %s", messages.FormatBytes(uint64(limit))).
-		WithHint("send less, or raise the limit on request bodies")}
+		WithHint("send less, or raise server.max_body_mb")}
 }

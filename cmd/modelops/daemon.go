@@ -44,6 +44,7 @@ type daemon struct {
 	devices    []gpu.Devices
 	runtime    *runtime.Runtime
 	client     *runtime.Client
+	bodies     *messages.Budget
 	outward    *outward
 	most       int // connections at each door, and to workers
 

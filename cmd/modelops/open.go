@@ -91,14 +91,14 @@ func (d *daemon) openGRPC() error {
 	if err != nil {
 		return err
 	}
-	d.grpc = grpcapi.New(grpcapi.Options{Gateway: d.gateway, Operations: d.control.Scoped(), Authenticate: d.authenticate, Log: d.log, Observe: d.metrics.Told("grpc")})
+	d.grpc = grpcapi.New(grpcapi.Options{Gateway: d.gateway, Bodies: d.bodies, Operations: d.control.Scoped(), Authenticate: d.authenticate, Log: d.log, Observe: d.metrics.Told("grpc")})
 	d.grpc.Start(newDoor(l, d.most, nil, d.log))
 	d.later(d.grpc.Stop)
 	return nil
 }
 
 func (d *daemon) openHTTP() error {
-	d.openai = openai.New(openai.Options{Gateway: d.gateway, Authenticate: d.authenticate, MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Batching: d.batching, Observe: d.metrics, Log: d.log, Dial: d.outward.Dial})
+	d.openai = openai.New(openai.Options{Gateway: d.gateway, Authenticate: d.authenticate, MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Bodies: d.bodies, Batching: d.batching, Observe: d.metrics, Log: d.log, Dial: d.outward.Dial})
 	d.outward.onFull(d.openai.CloseIdle)
 	d.later(func(context.Context) error { d.openai.Close(); return nil })
 	server, err := rest.New(rest.Options{OpenAI: d.openai, Gateway: d.gateway, Operations: d.control.Scoped(), Authenticate: d.authenticate,
@@ -122,7 +122,7 @@ func (d *daemon) openNATS() error {
 		return err
 	}
 	d.later(func(context.Context) error { nc.Close(); return nil })
-	d.nats = natsapi.New(natsapi.Options{Conn: nc, Gateway: d.gateway, Operations: d.control.Scoped(), Authenticate: d.authenticate, Host: d.host, Version: buildVersion(), Log: d.log, Observe: d.metrics.Told("nats")})
+	d.nats = natsapi.New(natsapi.Options{Conn: nc, Gateway: d.gateway, Bodies: d.bodies, Operations: d.control.Scoped(), Authenticate: d.authenticate, Host: d.host, Version: buildVersion(), Log: d.log, Observe: d.metrics.Told("nats")})
 	if err := d.nats.Start(); err != nil {
 		return err
 	}

@@ -38,6 +38,7 @@ func (d *daemon) plant(context.Context) error {
 		return d.view.Model(model).GetWorker().GetPid()
 	}}
 	d.recovery = host.NewRecovery(d.host, d.tree, d.log)
+	d.bodies = messages.NewBudget(int64(d.cfg.Server.BodyBudgetMB) << 20)
 	d.gateway = gateway.New(gateway.Options{
 		Host: d.host, Door: d.tree, Placer: d.memory(), Runner: d.client, Prober: d.runtime, Observer: telemetry.Requests{Metrics: d.metrics}, Recorder: d.requests,
 		FiguresOf: d.figures, HostFigures: d.hostFigures, DrainTimeout: d.cfg.Server.DrainTimeout,

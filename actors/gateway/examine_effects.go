@@ -69,9 +69,3 @@ func (l *lockedPool) listen(e *pool.Endpoint) {
 		}
 	}
 }
-
-// tellBreaker reports an endpoint's breaker to its actor.
-func (g *Gateway) tellBreaker(e *pool.Endpoint, now time.Time) {
-	state, failures := e.Breaker(now)
-	g.o.Door.Tell(context.Background(), e.ID(), &messages.ReportBreaker{State: state, Failures: uint32(failures)})
-}
