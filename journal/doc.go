@@ -25,11 +25,14 @@
 // and its cached scan takes part in the checks of gaps and chains (scancache.go). Only the last block, new blocks and changed ones are
 // read. The skipped blocks are read in the background some seconds after the start: a byte that flips on the disk changes no time, so only
 // that reading finds it, and from then on the journal refuses appends and Health says why. Without the cache every block is read before
-// the start, at about 0.6 us of processor time a decision, on all cores. Verify, Restore and a start that is read-only never use the cache.
+// the start, at some 2 us of processor time a decision, on all cores. Verify, Restore and a start that is read-only never use the cache.
 //
 // A process that is killed can leave half of its last record. That record was never acknowledged, so a broken end is cut off when it lies
 // behind the mark, is the last thing in the last block and nothing readable follows; its bytes are kept in torn/. The mark lags the
 // acknowledged sequence by up to a second and never leads it.
+//
+// A start also opens every event that it reads, as an actor would. A journal with events that this build can't read, because a newer build or
+// one from before the freeze of the events wrote them, refuses the start and is not damaged: Report.Readable.
 //
 // # How it is read
 //

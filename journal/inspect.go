@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 
 	"modelops/messages"
 )
@@ -38,6 +39,7 @@ type Report struct {
 	Mark      uint64    `json:"mark"`           // the high-water mark, 0 without one
 	Torn      *Problem  `json:"torn,omitempty"` // a half-written last record that was never acknowledged: harmless
 	Problems  []Problem `json:"problems,omitempty"`
+	Foreign   *Problem  `json:"foreign,omitempty"` // the first decision with an event that this build can't read
 
 	heads     map[string]uint64 // last sequence of each subject
 	lastBlock string
@@ -60,6 +62,16 @@ func (r Report) Err() error {
 		what += fmt.Sprintf(", and %d more findings", n)
 	}
 	return messages.Errorf(messages.JournalDamaged, r.Dir, "sequence %d: %s", p.Sequence, what).WithHint(hintDamaged)
+}
+
+// Readable is nil when this build can read every event, else messages.FailedPrecondition naming the first one that it can't. Such a journal is
+// not damaged: another build wrote it.
+func (r Report) Readable() error {
+	if r.Foreign == nil {
+		return nil
+	}
+	return messages.Errorf(messages.FailedPrecondition, r.Dir, "sequence %d can't be read by this build: %s", r.Foreign.Sequence, r.Foreign.What).
+		WithHint("nothing was changed on disk; start the build that wrote it, or a newer one, or set another data_dir")
 }
 
 func (r Report) belongsTo(host string) error {
@@ -104,10 +116,18 @@ type scan struct {
 	bytes       int64
 	heads       map[string]link
 	problems    []Problem
-	end         *Problem // unreadable rest of the block
-	maybeTorn   bool     // end looks like a write that was cut short
-	id          stamp    // what was read
-	cached      bool     // taken from the scan cache, not read
+	foreign     *Problem           // the first decision with an event that this build can't read
+	types       map[eventKind]bool // of its events
+	end         *Problem           // unreadable rest of the block
+	maybeTorn   bool               // end looks like a write that was cut short
+	id          stamp              // what was read
+	cached      bool               // taken from the scan cache, not read
+}
+
+// eventKind is a type of event in a schema version.
+type eventKind struct {
+	Type    string
+	Version uint32
 }
 
 // link is one actor's part in a block.
@@ -146,7 +166,7 @@ func scanAll(ctx context.Context, blocks []block, cache scanCache) ([]scan, erro
 
 // scanBlock reads one block; buf is reused between blocks of one worker.
 func scanBlock(b block, buf []byte) (scan, []byte, error) {
-	s := scan{block: b, heads: map[string]link{}}
+	s := scan{block: b, heads: map[string]link{}, types: map[eventKind]bool{}}
 	// Before the bytes: a change while they are read makes the stamp old, never the bytes.
 	id, err := stampOf(b.path)
 	if err != nil {
@@ -222,6 +242,8 @@ func (s *scan) take(at int, r record) {
 	}
 	if !wholeDecision(r.body) {
 		s.problem(at, r.sequence, "the body is no decision")
+	} else if s.foreign == nil {
+		s.read(at, r)
 	}
 	l, seen := s.heads[string(r.subject)]
 	switch {
@@ -235,6 +257,22 @@ func (s *scan) take(at int, r record) {
 	}
 	l.Last = r.sequence
 	s.heads[string(r.subject)] = l
+}
+
+// read opens the events of a record, as the actor would that they belong to.
+func (s *scan) read(at int, r record) {
+	d := new(messages.Decision)
+	if err := proto.Unmarshal(r.body, d); err != nil {
+		s.problem(at, r.sequence, "the body is no decision: "+err.Error())
+		return
+	}
+	for _, e := range d.Events {
+		s.types[eventKind{e.Type, e.Version}] = true
+	}
+	if _, err := d.Open(); err != nil {
+		e := messages.AsError(err)
+		s.foreign = &Problem{Sequence: r.sequence, File: s.block.path, Offset: int64(at), What: "event " + e.Subject + ": " + e.Message}
+	}
 }
 
 func brokenChain(subject string, expected, before uint64) string {

@@ -108,6 +108,9 @@ func (j *Journal) openStore(ctx context.Context) error {
 	if err := report.belongsTo(j.o.Host); err != nil {
 		return err
 	}
+	if err := report.Readable(); err != nil {
+		return err
+	}
 	if err := cutTorn(j.o.Dir, report, j.o.Log); err != nil {
 		return err
 	}

@@ -43,13 +43,13 @@ func (o Options) complete() (Options, error) {
 		return o, messages.NewError(messages.InvalidArgument, "journal.dir", "the journal has no directory").WithHint("set data_dir")
 	}
 	if o.Host == "" {
-		return o, messages.NewError(messages.InvalidArgument, "journal.host", "the journal has no host name").WithHint("set host.name")
+		return o, messages.NewError(messages.InvalidArgument, "journal.host", "the journal has no host name").WithHint("set host")
 	}
 	if o.ListenHost == "" {
 		o.ListenHost = "127.0.0.1"
 	}
 	if ip := net.ParseIP(o.ListenHost); o.ListenHost != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return o, messages.Errorf(messages.InvalidArgument, "nats.listen", "%q is not a loopback address, and this listener knows no passwords", o.ListenHost).
+		return o, messages.Errorf(messages.InvalidArgument, "server.bind", "%q is not a loopback address, and this listener knows no passwords", o.ListenHost).
 			WithHint("use 127.0.0.1 or ::1; other hosts reach this one through the peer link")
 	}
 	if o.recheckAfter == 0 {

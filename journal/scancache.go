@@ -3,8 +3,10 @@ package journal
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +29,7 @@ type cachedScan struct {
 	First, Last  uint64
 	Count        uint64
 	Heads        map[string]link
+	Types        []eventKind // of events: a build that doesn't know one of them reads the block itself
 }
 
 // scanCache holds cached scans by the block's file name.
@@ -51,10 +54,10 @@ func saveScanCache(dir string, found []scan) error {
 	}
 	cache := scanCache{}
 	for _, s := range found[:len(found)-1] {
-		if len(s.problems) > 0 || s.end != nil || s.id == (stamp{}) {
+		if len(s.problems) > 0 || s.foreign != nil || s.end != nil || s.id == (stamp{}) {
 			continue
 		}
-		k := cachedScan{Host: s.host, First: s.first, Last: s.last, Count: s.count, Heads: s.heads}
+		k := cachedScan{Host: s.host, First: s.first, Last: s.last, Count: s.count, Heads: s.heads, Types: slices.Collect(maps.Keys(s.types))}
 		k.Inode, k.Size, k.Mtime, k.Ctime = s.id.inode, s.id.size, s.id.mtime, s.id.ctime
 		cache[filepath.Base(s.block.path)] = k
 	}
@@ -92,11 +95,18 @@ func (c scanCache) find(b block) (scan, bool) {
 		return scan{}, false
 	}
 	now, err := stampOf(b.path)
-	if err != nil || now != old.stamp() {
+	if err != nil || now != old.stamp() || old.Count > 0 && len(old.Types) == 0 {
 		return scan{}, false
 	}
+	types := map[eventKind]bool{}
+	for _, t := range old.Types {
+		if !messages.KnowsEvent(t.Type, t.Version) {
+			return scan{}, false
+		}
+		types[t] = true
+	}
 	return scan{block: b, id: now, cached: true, host: old.Host, first: old.First, last: old.Last, count: old.Count,
-		bytes: int64(old.Size), heads: old.Heads}, true
+		bytes: int64(old.Size), heads: old.Heads, types: types}, true
 }
 
 // recheck reads the blocks that the start skipped. When it finds damage, the journal refuses every append from then on and Health returns

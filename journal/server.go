@@ -111,7 +111,7 @@ func (j *Journal) portIsFree() error {
 	l, err := net.Listen("tcp", j.address())
 	if err != nil {
 		return messages.Errorf(messages.JournalUnavailable, j.address(), "NATS clients can't be listened for: %w", err).
-			WithHint("set nats.port to a free port, or to 0 to have one picked")
+			WithHint("set server.nats_port to a free port, or to 0 to have one picked")
 	}
 	return l.Close()
 }

@@ -39,6 +39,9 @@ func (r *Report) merge(blocks []scan) {
 			r.Host = s.host
 		}
 		r.add(s.problems...) // before the seam: a broken chain is often only what follows from them
+		if r.Foreign == nil {
+			r.Foreign = s.foreign
+		}
 		if s.first != 0 {
 			r.join(s)
 		}

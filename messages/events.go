@@ -63,6 +63,12 @@ func Seal(events []proto.Message) (*Decision, error) {
 	return d, nil
 }
 
+// KnowsEvent tells whether this build reads a type of event in a schema version.
+func KnowsEvent(name string, version uint32) bool {
+	t, ok := eventByName[name]
+	return ok && version <= t.version
+}
+
 // Open decodes a decision's events. An unknown type or a version from the future is an error: state that skips a fact is wrong.
 func (d *Decision) Open() ([]proto.Message, error) {
 	out := make([]proto.Message, 0, len(d.Events))

@@ -196,6 +196,9 @@ func (c *cli) printVerified(r journal.Report) error {
 		if err := printJSON(c.stdout, r); err != nil {
 			return err
 		}
+		if damaged == nil {
+			damaged = r.Readable()
+		}
 		return damaged
 	}
 	if r.Torn != nil {
@@ -210,6 +213,9 @@ func (c *cli) printVerified(r journal.Report) error {
 	}
 	if damaged != nil {
 		return damaged
+	}
+	if err := r.Readable(); err != nil {
+		return err
 	}
 	if r.Last == 0 {
 		fmt.Fprintf(c.stdout, "%s has no decisions yet\n", r.Dir)

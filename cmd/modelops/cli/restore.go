@@ -41,7 +41,7 @@ func (c *cli) restoreCommand() *cobra.Command {
 		defer source.close()
 		if own := c.ownHost(source.host); own != source.host {
 			return messages.Errorf(messages.FailedPrecondition, from, "the copy is of host %s, this host is called %s", source.host, own).
-				WithHint("use a copy of this host, or set host.name")
+				WithHint("use a copy of this host, or set host in the configuration")
 		}
 		bar := c.progress("restoring " + p.journal)
 		defer bar.done()
