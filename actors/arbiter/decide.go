@@ -122,6 +122,9 @@ func (r Rules) requestPlacement(s State, c *messages.RequestPlacement, at entity
 	if v, known := s.underway(c, q, seen.GetLedgers()); known {
 		return v, nil
 	}
+	if why := s.waitsOut(c.Holder, at.Now); why != "" {
+		return waits(why), nil
+	}
 	if r.MaxLoads > 0 && !IsProgram(c.Holder) {
 		if n := starting(s, seen.Allocations); n >= r.MaxLoads {
 			return postpone(s, c, q, nil, fmt.Sprintf("%d models load already, at most %d at a time", n, r.MaxLoads), at), nil

@@ -13,7 +13,8 @@
 //	                      releasing ──▶ (closed)     (refused)                          releasing ──leases released──▶ (closed)
 //
 //	RequestPlacement         -> PlacementDecided with victims, PlacementPostponed, or GPUUnavailable with the sums per device;
-//	                            nothing when the claim has a placement already, or a holder of that name has its memory
+//	                            nothing when the claim has a placement already, or a holder of that name has its memory,
+//	                            or while a pause after placements that came to nothing lasts (setback.go)
 //	ReportPreempted          -> VictimPreempted
 //	ReportReserved           -> PlacementReserved
 //	ReportReservationRefused -> PlacementRefused

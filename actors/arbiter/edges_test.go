@@ -120,8 +120,8 @@ func TestOnePlacementIsRight(t *testing.T) {
 		"four devices, all of them full": {ledgers: gpus(10, 8, 8, 8, 8), holders: []*messages.Allocation{onGPU(0, "a", 8), onGPU(1, "b", 8), onGPU(2, "c", 8), onGPU(3, "d", 8)},
 			claim: split(4, 40), on: []string{"gpu/h/g0", "gpu/h/g1", "gpu/h/g2", "gpu/h/g3"}, victims: []string{"model/h/a", "model/h/b", "model/h/c", "model/h/d"}},
 		"a better kind counts where there is enough of it": {ledgers: lesser, claim: kinds, on: []string{"gpu/i/g0", "gpu/i/g1"}},
-		"a busy one stays up to the bound":                 {ledgers: gpus(10, 8), holders: []*messages.Allocation{busyOne, sought(big, 30*time.Second)}, claim: request(big, 8)},
-		"and leaves for an overdue claim": {ledgers: gpus(10, 8), holders: []*messages.Allocation{busyOne, sought(big, 30*time.Second+time.Millisecond)}, claim: request(big, 8),
+		"a busy one stays up to the bound":                 {ledgers: gpus(10, 8), holders: []*messages.Allocation{busyOne, sought(big, 5*time.Second)}, claim: request(big, 8)},
+		"and leaves for an overdue claim": {ledgers: gpus(10, 8), holders: []*messages.Allocation{busyOne, sought(big, 5*time.Second+time.Millisecond)}, claim: request(big, 8),
 			on: []string{"gpu/h/g0"}, victims: []string{"model/h/a"}},
 		"who has waited as long isn't before it": {ledgers: gpus(10, 8), holders: []*messages.Allocation{onGPU(0, "a", 8), sought(big, time.Second), sought("model/h/other", time.Second)}, claim: request(big, 8),
 			on: []string{"gpu/h/g0"}, victims: []string{"model/h/a"}},
@@ -366,7 +366,7 @@ type answers struct{ code messages.Code }
 func (answers) Tell(context.Context, messages.ActorID, proto.Message) {}
 
 func (a answers) Ask(_ context.Context, to messages.ActorID, _ proto.Message) (messages.Reply, error) {
-	return messages.Reply{}, messages.NewError(a.code, to.String(), "no")
+	return messages.Reply{}, messages.NewError(a.code, to.String(), "no").WithRetry(time.Second)
 }
 
 // What a refusal of an owner or a holder makes of the work; nil = it stays owed.

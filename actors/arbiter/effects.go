@@ -151,7 +151,7 @@ func (h ports) evict(ctx context.Context, e evict) (proto.Message, error) {
 	switch code := messages.CodeOf(err); {
 	case gone || code == messages.ModelNotFound || code == messages.NotFound:
 		return &messages.ReportPreempted{Id: e.ID, Holder: e.Victim}, nil
-	case code == messages.FailedPrecondition: // pinned or starting by now: the decision no longer holds
+	case code == messages.FailedPrecondition, staysDown(err): // pinned or starting by now: the decision no longer holds
 		return &messages.AbandonPlacement{Id: e.ID, Reason: messages.AsError(err).Message}, nil
 	}
 	return nil, err
@@ -234,13 +234,19 @@ func (h ports) handOver(ctx context.Context, p *messages.Placement) (proto.Messa
 		return nil, err
 	}
 	_, err = h.door.Ask(ctx, holder, &messages.PlacementGranted{Placement: p})
-	switch messages.CodeOf(err) {
-	case 0:
+	switch code := messages.CodeOf(err); {
+	case code == 0:
 		return &messages.ClosePlacement{Id: p.Id, Reason: "handed over"}, nil
-	case messages.FailedPrecondition, messages.ModelNotFound, messages.NotFound, messages.InvalidArgument:
+	case code == messages.FailedPrecondition, code == messages.ModelNotFound, code == messages.NotFound, code == messages.InvalidArgument, staysDown(err):
 		return &messages.AbandonPlacement{Id: p.Id, Reason: messages.AsError(err).Message}, nil
 	}
 	return nil, err
+}
+
+// staysDown tells that an actor crashed too often: asking it again makes no sense, unlike one that doesn't answer now.
+func staysDown(err error) bool {
+	e := messages.AsError(err)
+	return e != nil && e.Code == messages.Unavailable && e.Retry == 0
 }
 
 // moveOut asks a holder to leave its device, as a victim is asked.

@@ -17,6 +17,7 @@ type answering struct {
 	answer proto.Message
 	code   messages.Code
 	asked  *[]proto.Message
+	retry  time.Duration
 }
 
 func (answering) Tell(context.Context, messages.ActorID, proto.Message) {}
@@ -24,7 +25,7 @@ func (answering) Tell(context.Context, messages.ActorID, proto.Message) {}
 func (a answering) Ask(_ context.Context, to messages.ActorID, command proto.Message) (messages.Reply, error) {
 	*a.asked = append(*a.asked, command)
 	if a.code != 0 {
-		return messages.Reply{}, messages.NewError(a.code, to.String(), "no")
+		return messages.Reply{}, messages.NewError(a.code, to.String(), "no").WithRetry(a.retry)
 	}
 	return messages.Reply{Answer: a.answer}, nil
 }
@@ -61,11 +62,17 @@ func TestHoldersAnswersToPreemptionAndGrants(t *testing.T) {
 		{"the holder is no model", handOn{p}, nil, messages.ModelNotFound, "AbandonPlacement"},
 		{"the holder finds it malformed", handOn{p}, nil, messages.InvalidArgument, "AbandonPlacement"},
 		{"the holder doesn't answer", handOn{p}, nil, messages.Unavailable, "failed"},
+		{"the holder's actor stays down", handOn{p}, nil, messages.Unavailable, "AbandonPlacement"},
+		{"a victim's actor stays down", evict{"p", "model/h/v", p.Holder}, nil, messages.Unavailable, "AbandonPlacement"},
 		{"the device is full", reserve{p}, nil, messages.GPUUnavailable, "failed"}, // it doesn't report the other shares as released
 		{"a relief is given up", release{&messages.Placement{Id: "relief/1"}}, nil, messages.Unavailable, "ClosePlacement"},
 	} {
 		var asked []proto.Message
-		m, err := ports{answering{c.answer, c.code, &asked}}.perform(t.Context(), c.effect)
+		retry := time.Second
+		if strings.Contains(c.name, "stays down") {
+			retry = 0
+		}
+		m, err := ports{answering{c.answer, c.code, &asked, retry}}.perform(t.Context(), c.effect)
 		if got := reports(m, err); got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
@@ -77,7 +84,7 @@ func TestAReservationCarriesItsTimeToLive(t *testing.T) {
 	var asked []proto.Message
 	p := splitPlacement()
 	p.Holder, p.TtlSeconds = "client/train", 30
-	m, err := ports{answering{&messages.VramGrant{Epoch: 5}, 0, &asked}}.perform(t.Context(), reserve{p})
+	m, err := ports{answering{&messages.VramGrant{Epoch: 5}, 0, &asked, 0}}.perform(t.Context(), reserve{p})
 	if reports(m, err) != "ReportReserved" || len(asked) != 3 {
 		t.Fatal(m, err, asked)
 	}

@@ -62,6 +62,8 @@ type State struct {
 	Postponed map[string]Wait
 	Hints     map[string]Hint // by holder
 	Moving    *Moving         // nil while no plan is carried out
+	// Setbacks are the placements that came to nothing lately, by holder.
+	Setbacks map[string]Setback `json:",omitempty"`
 }
 
 // New is an arbiter without a past.
@@ -116,12 +118,19 @@ func Evolve(s State, event proto.Message, sequence uint64) State {
 			s.Open = with(s.Open, e.Id, Open{Placement: p, Step: Reserved})
 		}
 	case *messages.PlacementRefused:
+		if o, ok := s.Open[e.Id]; ok {
+			s.Setbacks = s.setback(o, e.Error.GetMessage(), e.At)
+		}
 		s.Open = without(s.Open, e.Id)
 		s.Refused++
 	case *messages.PlacementClosed:
+		if o, ok := s.Open[e.Id]; ok && o.Step == Reserved {
+			s.Setbacks = s.placedWell(o.Placement)
+		}
 		s.Open = without(s.Open, e.Id)
 	case *messages.PlacementAbandoned:
 		if o, ok := s.Open[e.Id]; ok {
+			s.Setbacks = s.setback(o, e.Reason, e.At)
 			s.Open = with(s.Open, e.Id, Open{Placement: o.Placement, Step: Releasing})
 		}
 	case *messages.PlacementPostponed:

@@ -227,11 +227,13 @@ func (h ports) await(ctx context.Context, e await) (proto.Message, error) {
 		OutOfMemory: h.outOfMemory != nil && h.outOfMemory(err)}, nil
 }
 
-// retriable tells whether another try may succeed. An invalid declaration stays invalid.
+// retriable tells whether another try may succeed. An invalid declaration stays invalid, and a program that isn't there doesn't come.
 func retriable(err error) bool {
-	switch messages.CodeOf(err) {
+	switch e := messages.AsError(err); e.Code {
 	case messages.InvalidArgument, messages.NotFound, messages.ModelNotFound, messages.Unsupported:
 		return false
+	case messages.FailedPrecondition:
+		return e.Retry > 0
 	}
 	return true
 }

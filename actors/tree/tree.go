@@ -122,10 +122,10 @@ func (t *Tree) find(id messages.ActorID) (*actor.PID, error) {
 	select {
 	case r = <-done:
 	case <-t.ended:
-		return nil, messages.NewError(messages.Unavailable, id.String(), "the host is stopping")
+		return nil, messages.NewError(messages.Unavailable, id.String(), "the host is stopping").WithRetry(time.Second)
 	}
 	if r.err != nil {
-		return nil, messages.Errorf(messages.Unavailable, id.String(), "the actor can't be started: %w", r.err)
+		return nil, messages.Errorf(messages.Unavailable, id.String(), "the actor can't be started: %w", r.err).WithRetry(time.Second)
 	}
 	return r.pid, nil
 }

@@ -39,7 +39,7 @@ func (s *Supervisor) spawn(ctx context.Context, spec Spec) (Handle, error) {
 	out, err := openLog(spec.LogPath)
 	if err != nil {
 		return Handle{}, messages.Errorf(messages.FailedPrecondition, spec.Nonce, "the log can't be written: %w", err).
-			WithHint("check the log folder's rights and free space")
+			WithHint("check the log folder's rights and free space").WithRetry(passes(err))
 	}
 	defer out.Close()
 	h := Handle{BootID: s.bootID, Nonce: spec.Nonce, Fingerprint: spec.fingerprint(), LogPath: spec.LogPath}
@@ -63,7 +63,7 @@ func (s *Supervisor) spawn(ctx context.Context, spec Spec) (Handle, error) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		return Handle{}, messages.Errorf(messages.FailedPrecondition, spec.Nonce, "the start time of pid %d can't be read: %w", h.Pid, err).
-			WithHint("modelops needs /proc")
+			WithHint("modelops needs /proc").WithRetry(retryStart)
 	}
 	h.StartTicks = st.startTicks
 	awaitEnviron(h.Pid)
@@ -88,9 +88,23 @@ func startFailure(spec Spec, err error) error {
 	if _, noDir := os.Stat(spec.Dir); spec.Dir != "" && noDir != nil {
 		return messages.Errorf(messages.FailedPrecondition, spec.Nonce, "the working directory can't be used: %w", noDir)
 	}
-	e := messages.Errorf(messages.FailedPrecondition, spec.Nonce, "%s can't be started: %w", spec.Argv[0], err)
+	e := messages.Errorf(messages.FailedPrecondition, spec.Nonce, "%s can't be started: %w", spec.Argv[0], err).WithRetry(passes(err))
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
 		return e.WithHint("install it, put it on PATH or write its whole path in the configuration")
 	}
 	return e.WithHint("check that modelops may execute it")
+}
+
+// retryStart is when a start that failed for want of something that passes should be tried again.
+const retryStart = time.Second
+
+// passes is retryStart when an error says that memory, descriptors, processes or space are short, or the program is being written; 0 = trying again
+// gives the same error.
+func passes(err error) time.Duration {
+	for _, short := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EAGAIN, syscall.ENOSPC, syscall.EDQUOT, syscall.ETXTBSY, syscall.EIO} {
+		if errors.Is(err, short) {
+			return retryStart
+		}
+	}
+	return 0
 }

@@ -2,24 +2,33 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"syscall"
 	"time"
 
 	"modelops/bridges/process"
 	"modelops/messages"
 )
 
-// awaitRemote polls a remote URL. Only its refusal of our key is final.
+// refusedFor is for how long an address may refuse connections until the load fails: nothing listens there. It is tried again like any failed load.
+const refusedFor = 5 * time.Second
+
+// awaitRemote polls a remote URL. Only its refusal of our key is final, and of connections for a time.
 func (r *Runtime) awaitRemote(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker) (ready, error) {
 	budget := leastLoadTime
 	if spec.LoadTimeoutSeconds > 0 {
 		budget = time.Duration(spec.LoadTimeoutSeconds) * time.Second
 	}
-	until := time.Now().Add(budget)
+	began := time.Now()
+	until := began.Add(budget)
 	path := k.checkPath(spec)
 	for path != "" {
 		a := r.ask(ctx, spec, w, path)
 		switch {
+		case errors.Is(a.err, syscall.ECONNREFUSED) && time.Since(began) > min(budget, refusedFor):
+			return ready{}, messages.Errorf(messages.ModelLoadError, subject(spec), "%s refuses connections: %s", w.Url, a.words()).
+				WithHint("check the url, and that the server is running").WithCause(a.err)
 		case a.status == http.StatusOK:
 			return r.attachModel(ctx, k, spec, w, until)
 		case ctx.Err() != nil:
