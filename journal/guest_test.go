@@ -1,14 +1,11 @@
 package journal
 
 import (
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"modelops/messages"
 )
 
 func dialGuest(t *testing.T, j *Journal, opts ...nats.Option) *nats.Conn {
@@ -130,16 +127,5 @@ func TestAGuestCanNotMakeAnotherWriteForHim(t *testing.T) {
 	state, err := j.Reader.state(t.Context())
 	if err != nil || state.LastSeq != 1 {
 		t.Errorf("the journal has %d messages, want 1 (%v)", state.LastSeq, err)
-	}
-}
-
-func TestOnlyLoopback(t *testing.T) {
-	for _, host := range []string{"0.0.0.0", "192.168.1.5", "::", "example.com"} {
-		o := testOptions(t, t.TempDir())
-		o.ListenHost = host
-		_, err := Open(t.Context(), o)
-		if e := wantCode(t, err, messages.InvalidArgument); !strings.Contains(e.Error(), host) {
-			t.Errorf("%v", e)
-		}
 	}
 }

@@ -1,8 +1,8 @@
 package journal
 
 import (
+	"crypto/tls"
 	"log/slog"
-	"net"
 	"time"
 
 	"modelops/messages"
@@ -14,10 +14,13 @@ type Options struct {
 	Host   string // this host's name; a journal belongs to one host for ever
 	BootID string // this start's id, written with every decision
 
-	ListenHost string // loopback address for NATS clients; empty = 127.0.0.1
+	ListenHost string // address for NATS clients; empty = 127.0.0.1
 	Port       int    // port for NATS clients: 0 = pick, -1 = no listener
 
 	MaxConnections int // connections of NATS clients; 0 = the server's own limit
+
+	TLS    *tls.Config // spoken with NATS clients; nil = none
+	Bounds Bounds
 
 	MinFree    uint64 // bytes of disk below which decisions are refused; 0 = 64 MiB
 	MaxPayload int32  // bytes of the largest message; 0 = 8 MiB
@@ -47,10 +50,6 @@ func (o Options) complete() (Options, error) {
 	}
 	if o.ListenHost == "" {
 		o.ListenHost = "127.0.0.1"
-	}
-	if ip := net.ParseIP(o.ListenHost); o.ListenHost != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return o, messages.Errorf(messages.InvalidArgument, "server.bind", "%q is not a loopback address, and this listener knows no passwords", o.ListenHost).
-			WithHint("use 127.0.0.1 or ::1; other hosts reach this one through the peer link")
 	}
 	if o.recheckAfter == 0 {
 		o.recheckAfter = defaultRecheckAfter

@@ -48,6 +48,7 @@ func (j *Journal) serverOptions(storeDir string, port int) *server.Options {
 	if j.o.MaxConnections > 0 {
 		o.MaxConn = j.o.MaxConnections + ownConnections
 	}
+	j.o.guard(o)
 	switch port {
 	case 0:
 		o.Port = server.RANDOM_PORT
@@ -160,7 +161,11 @@ func (j *Journal) ClientURL() string {
 	if j.o.Port == -1 {
 		return ""
 	}
-	return "nats://" + j.address()
+	scheme := "nats://"
+	if j.o.TLS != nil {
+		scheme = "tls://"
+	}
+	return scheme + j.address()
 }
 
 // openStreams finds or makes the two streams of the journal.

@@ -94,6 +94,12 @@ func (g *Guard) Authenticate(ctx context.Context, c messages.Credentials) (messa
 	return messages.Principal{}, refused("the key is not one that this host knows")
 }
 
+// KnowsAnyone tells whether any request from another machine could be let in.
+func (g *Guard) KnowsAnyone() bool {
+	rules := g.rules.Load()
+	return !rules.asksNobody() || !g.o.Store.empty() || rules.Everywhere
+}
+
 // lives refuses a key whose time is over.
 func (g *Guard) lives(until time.Time) error {
 	if until.IsZero() || g.o.Now().Before(until) {

@@ -2,8 +2,6 @@ package config
 
 import (
 	"fmt"
-	"net"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -76,11 +74,9 @@ func inside(inner, outer string) bool {
 
 func (k *checker) server() {
 	s := k.Server
-	if host := s.Bind; !isLoopback(host) {
-		k.wrong([]string{"server", "bind"},
-			fmt.Sprintf("is %q, but there are no certificates yet, so only loopback is allowed", clip(host)),
-			"127.0.0.1, ::1 or localhost")
-	}
+	k.bind()
+	k.tls()
+	k.origins()
 	ports := []struct {
 		key string
 		n   int
@@ -99,14 +95,6 @@ func (k *checker) engines() {
 	if u, err := url.Parse(k.Runtimes.Ollama.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		k.wrong([]string{"runtimes", "ollama", "url"}, "is no address", "http://host:port")
 	}
-}
-
-func isLoopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Zone() == "" && net.IP(ip.AsSlice()).IsLoopback()
 }
 
 func (k *checker) resources() {

@@ -15,10 +15,7 @@ func defaults() Config {
 		Version: "1.0",
 		Host:    "main_pc",
 		DataDir: ".modelops",
-		Server: Server{
-			Bind: "127.0.0.1", ZMQPort: 7211, GRPCPort: 7212, RESTPort: 8008, NATSPort: 4222,
-			MaxWorkers: 16, MaxBodyMB: 64, BodyBudgetMB: 256, DrainTimeout: 30 * time.Second, Anonymous: "admin",
-		},
+		Server:  defaultServer(),
 		Auth:    Auth{OIDC: OIDC{NameClaim: "sub", RoleClaim: "roles"}, Proxy: Proxy{UserHeader: "X-Forwarded-User", RoleHeader: "X-Forwarded-Groups"}},
 		Journal: Journal{Dir: "journal", SnapshotEvery: 256, MinFreeMB: 64},
 		Resources: Resources{

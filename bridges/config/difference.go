@@ -39,11 +39,18 @@ func (c *Config) Differs(old *Config) (d Difference) {
 	}
 	d.Changes = changed([]section{
 		{"resilience", old.Resilience, c.Resilience}, {"queue", old.Queue, c.Queue}, {"batch", old.Batch, c.Batch},
-		{"server.require_key", old.Server.RequireKey, c.Server.RequireKey}, {"server.anonymous", old.Server.Anonymous, c.Server.Anonymous}, {"auth", old.Auth, c.Auth},
+		{"server.require_key", old.Server.RequireKey, c.Server.RequireKey}, {"server.anonymous", old.Server.Anonymous, c.Server.Anonymous}, {"auth", old.Auth, c.Auth}, {"server.names", old.Server.Names, c.Server.Names},
+		{"server.cors", old.Server.CORS, c.Server.CORS},
 	}, ": changed")
 	d.Changes = append(d.Changes, changedKeys(old.Keys, c.Keys)...)
 	was, will := old.Server, c.Server
-	was.RequireKey, will.RequireKey, was.Anonymous, will.Anonymous = false, false, "", "" // asked at each request
+	for _, s := range []*Server{&was, &will} { // asked at each request
+		s.RequireKey, s.Anonymous, s.Names, s.CORS = false, "", nil, CORS{}
+	}
+	if was.TLS.On() && will.TLS.On() { // asked at each handshake
+		d.Changes = append(d.Changes, changed([]section{{"server.tls", was.TLS, will.TLS}}, ": changed")...)
+		was.TLS = will.TLS
+	}
 	d.Restart = changed([]section{
 		{"host", old.Host, c.Host}, {"data_dir", old.DataDir, c.DataDir}, {"server", was, will}, {"journal", old.Journal, c.Journal},
 		{"resources", old.Resources, c.Resources}, {"runtimes", old.Runtimes, c.Runtimes}, {"load", old.Load, c.Load},

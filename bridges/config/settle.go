@@ -39,6 +39,11 @@ func (c *Config) rooted(folder string) {
 	c.DataDir = under(folder, c.DataDir)
 	c.Journal.Dir = under(c.DataDir, c.Journal.Dir)
 	c.Learning.JobStore = under(c.DataDir, c.Learning.JobStore)
+	for _, file := range []*string{&c.Server.TLS.Cert, &c.Server.TLS.Key, &c.Server.TLS.ClientCA} {
+		if *file != ownCA {
+			*file = under(folder, *file)
+		}
+	}
 	r := &c.Runtimes
 	for _, binary := range []*string{&r.LlamaCpp.Binary, &r.VLLM.Binary, &r.Transformers.Binary, &r.WhisperCpp.Binary} {
 		if strings.ContainsRune(*binary, filepath.Separator) { // a bare name is looked for in PATH

@@ -36,7 +36,12 @@ type Config struct {
 
 // Server says where the host listens. Port 0 picks a free port.
 type Server struct {
-	Bind           string        `yaml:"bind" jsonschema_description:"Loopback address to listen on."`
+	Bind           string        `yaml:"bind" jsonschema_description:"Address or name to listen on. Any other than loopback needs a key and TLS."`
+	Names          []string      `yaml:"names" jsonschema_description:"Further names by which clients reach this host, for Host headers and its own certificate."`
+	Insecure       bool          `yaml:"insecure" jsonschema_description:"Whether an address that other machines reach may do without TLS: keys, prompts and answers then travel in plain text."`
+	TLS            TLS           `yaml:"tls"`
+	CORS           CORS          `yaml:"cors"`
+	Limits         Limits        `yaml:"limits"`
 	ZMQPort        int           `yaml:"zmq_port" jsonschema:"minimum=0,maximum=65535" jsonschema_description:"Legacy ZeroMQ requests. 0 picks a free port."`
 	GRPCPort       int           `yaml:"grpc_port" jsonschema:"minimum=0,maximum=65535" jsonschema_description:"gRPC. 0 picks a free port."`
 	RESTPort       int           `yaml:"rest_port" jsonschema:"minimum=0,maximum=65535" jsonschema_description:"REST, the OpenAI API and metrics. 0 picks a free port."`

@@ -2,6 +2,7 @@ package grpcapi
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
@@ -36,6 +39,14 @@ type Options struct {
 	MaxInFlight int
 	// MaxStreams bounds the calls running on one connection. Default 4096.
 	MaxStreams uint32
+	// MaxHeader bounds the metadata of a call in bytes. Default 64 KiB.
+	MaxHeader uint32
+	// Handshake bounds the time until a connection speaks gRPC. Default 10 seconds.
+	Handshake time.Duration
+	// Idle ends a connection without calls. Default: never.
+	Idle time.Duration
+	// TLS is spoken when it is set.
+	TLS *tls.Config
 	// Timeout ends calls whose client set no deadline. Default 10 minutes.
 	Timeout time.Duration
 	// SendTimeout ends an InferStream whose client reads nothing for so long. Default 1 minute.
@@ -54,6 +65,8 @@ func (o Options) withDefaults() Options {
 	o.MaxMessage = orDefault(o.MaxMessage, 100<<20)
 	o.MaxInFlight = orDefault(o.MaxInFlight, 64)
 	o.MaxStreams = orDefault(o.MaxStreams, 4096)
+	o.MaxHeader = orDefault(o.MaxHeader, 64<<10)
+	o.Handshake = orDefault(o.Handshake, 10*time.Second)
 	o.Timeout = orDefault(o.Timeout, 10*time.Minute)
 	o.SendTimeout = orDefault(o.SendTimeout, time.Minute)
 	o.HealthPeriod = orDefault(o.HealthPeriod, time.Second)
@@ -85,12 +98,17 @@ func New(o Options) *Server {
 	s := &Server{
 		Options: o.withDefaults(), draining: make(chan struct{}), stopping: make(chan struct{}), served: make(chan struct{}),
 	}
+	secured := insecure.NewCredentials()
+	if s.TLS != nil {
+		secured = credentials.NewTLS(s.TLS)
+	}
 	s.grpc = grpc.NewServer(
+		grpc.Creds(secured), grpc.MaxHeaderListSize(s.MaxHeader),
 		grpc.MaxRecvMsgSize(s.MaxMessage), grpc.MaxSendMsgSize(s.MaxMessage), grpc.MaxConcurrentStreams(s.MaxStreams),
-		grpc.ConnectionTimeout(10*time.Second), grpc.InTapHandle(s.tap),
+		grpc.ConnectionTimeout(s.Handshake), grpc.InTapHandle(s.tap),
 		// Old clients ping every 30 s, idle or not; the library's default would cut them off for it.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second, MaxConnectionIdle: s.Idle}),
 		grpc.WaitForHandlers(true),
 		grpc.UnaryInterceptor(s.guardUnary), grpc.StreamInterceptor(s.guardStream),
 	)

@@ -44,6 +44,8 @@ type Options struct {
 	Heartbeat time.Duration
 	// RetryDelay is the pause before the first repetition; 0 = that of messages.Sending.
 	RetryDelay time.Duration
+	// Stall is how long a client may refuse to take a piece of its answer; 0 = 2 min.
+	Stall time.Duration
 	// Batching says how requests to a model, by the name they ask for, may share an upstream request; nil = never. It is asked
 	// for each request that could.
 	Batching func(model string) Batching
@@ -75,9 +77,12 @@ type API struct {
 
 // New makes the API. It opens nothing until the first request.
 func New(o Options) *API {
-	a := &API{gateway: o.Gateway, authenticate: o.Authenticate, maxBody: o.MaxBody, bodies: o.Bodies, heartbeat: o.Heartbeat, retryDelay: o.RetryDelay, batching: o.Batching, observe: o.Observe, log: o.Log, stall: defaultStall, queuePatience: defaultQueuePatience}
+	a := &API{gateway: o.Gateway, authenticate: o.Authenticate, maxBody: o.MaxBody, bodies: o.Bodies, heartbeat: o.Heartbeat, retryDelay: o.RetryDelay, batching: o.Batching, observe: o.Observe, log: o.Log, stall: o.Stall, queuePatience: defaultQueuePatience}
 	if a.maxBody <= 0 {
 		a.maxBody = defaultMaxBody
+	}
+	if a.stall <= 0 {
+		a.stall = defaultStall
 	}
 	if a.heartbeat == 0 {
 		a.heartbeat = defaultHeartbeat

@@ -70,6 +70,9 @@ func TestWhatTheEdgeRefuses(t *testing.T) {
 		if resp.StatusCode != c.status || param != c.param || e.Src != "modelops" || e.Message == "" || e.Type != "invalid_request_error" {
 			t.Errorf("%s: %d %+v param %q", c.name, resp.StatusCode, e, param)
 		}
+		if code := resp.Header.Get("X-Modelops-Code"); code == "" || c.status == 404 && !strings.HasSuffix(code, "NOT_FOUND") {
+			t.Errorf("%s: X-Modelops-Code %q", c.name, code)
+		}
 		if c.status == 405 && resp.Header.Get("Allow") == "" {
 			t.Errorf("%s: no Allow", c.name)
 		}

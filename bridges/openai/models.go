@@ -40,7 +40,7 @@ type modelMeta struct {
 func (a *API) serveModels(w http.ResponseWriter, r *http.Request) {
 	id, one := strings.CutPrefix(r.URL.Path, modelsPath+"/")
 	if !one && r.URL.Path != modelsPath || one && id == "" {
-		writePlain(w, http.StatusNotFound, "not_found", "there is no "+r.URL.Path+" here")
+		writePlain(w, http.StatusNotFound, messages.NotFound, "not_found", "there is no "+r.URL.Path+" here")
 		return
 	}
 	r.Pattern = modelsPath

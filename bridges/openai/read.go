@@ -13,8 +13,6 @@ import (
 )
 
 const (
-	// bodyTime is how long a body may take to arrive.
-	bodyTime = 60 * time.Second
 	// Most clients read no answer before they have sent all they have. To let them see the 413, a body that is too large
 	// is read to its end and thrown away, within these bounds.
 	drainBytes = 256 << 20
@@ -28,9 +26,7 @@ func readBody(ctx context.Context, w http.ResponseWriter, r *http.Request, limit
 	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
 		return nil, invalid("Content-Encoding", "a compressed body can't be routed by its model: send it plain")
 	}
-	conn := http.NewResponseController(w)
-	// A writer without a connection, as in tests, has no deadlines.
-	defer func() { _ = conn.SetReadDeadline(time.Time{}) }()
+	conn := http.NewResponseController(w) // the server bounds the body's silence and its time
 	if r.ContentLength > limit {
 		return nil, tooLarge(w, r, conn, limit)
 	}
@@ -38,7 +34,6 @@ func readBody(ctx context.Context, w http.ResponseWriter, r *http.Request, limit
 		discard(w, r, conn)
 		return nil, refusalOf(err)
 	}
-	_ = conn.SetReadDeadline(time.Now().Add(bodyTime))
 	body, err := takeBody(ctx, r, limit, room)
 	var cut *http.MaxBytesError
 	var typed *messages.Error
@@ -49,7 +44,7 @@ func readBody(ctx context.Context, w http.ResponseWriter, r *http.Request, limit
 	case errors.As(err, &cut):
 		return nil, tooLarge(w, r, conn, cut.Limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, &refusal{err: messages.Errorf(messages.DeadlineExceeded, "", "the body did not arrive within %s", bodyTime)}
+		return nil, &refusal{err: messages.NewError(messages.DeadlineExceeded, "body", "it stopped arriving").WithHint("server.limits.body_stall and body_time bound its silence and its time")}
 	case err != nil:
 		return nil, &refusal{err: messages.NewError(messages.InvalidArgument, "", "the body broke off before its end").WithCause(err)}
 	case int64(len(body)) > limit:

@@ -102,11 +102,11 @@ func retryHeaders(h http.Header, status int, after time.Duration) {
 // refuseMethod answers 405, which no code of the error table stands for.
 func refuseMethod(w http.ResponseWriter, r *http.Request, allow string) {
 	w.Header().Set("Allow", allow)
-	writePlain(w, http.StatusMethodNotAllowed, "method_not_allowed", r.URL.Path+" takes "+allow+", not "+r.Method)
+	writePlain(w, http.StatusMethodNotAllowed, messages.InvalidArgument, "method_not_allowed", r.URL.Path+" takes "+allow+", not "+r.Method)
 }
 
 // writePlain answers with an error of the HTTP level: wrong path, wrong method.
-func writePlain(w http.ResponseWriter, status int, code, message string) {
+func writePlain(w http.ResponseWriter, status int, typed messages.Code, code, message string) {
 	body, err := json.Marshal(map[string]errorObject{"error": {Message: message, Type: "invalid_request_error", Code: code, Src: "modelops"}})
 	if err != nil {
 		panic(err) // strings always marshal
@@ -114,6 +114,7 @@ func writePlain(w http.ResponseWriter, status int, code, message string) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("X-Modelops-Source", "modelops")
+	h.Set("X-Modelops-Code", typed.Wire().Name)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	_, _ = w.Write(body)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"path"
 	"strings"
 
@@ -53,6 +54,11 @@ func checked(o Options) messages.Operations {
 		if err != nil {
 			return nil, err
 		}
+		if asked, ok := ctx.Value(queryOf{}).(query); ok {
+			if err := asked.unknown(request); err != nil {
+				return nil, err
+			}
+		}
 		id := uuid.NewString()
 		ctx = messages.WithMeta(ctx, messages.Meta{Correlation: id, Caller: principal.Fingerprint})
 		return op.Call(messages.WithCaller(ctx, messages.Caller{Principal: principal, RequestID: id}), o.Operations, request)
@@ -79,6 +85,9 @@ func prepare(next runtime.HandlerFunc) runtime.HandlerFunc {
 		case errors.As(err, &tooLong):
 			writeTyped(w, messages.Errorf(messages.PayloadTooLarge, r.URL.Path, "the body is longer than %d bytes", bodyBytes))
 			return
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			writeTyped(w, messages.NewError(messages.DeadlineExceeded, r.URL.Path, "the body stopped arriving").WithHint("server.limits.body_stall and body_time bound its silence and its time"))
+			return
 		case err != nil:
 			writeTyped(w, messages.Errorf(messages.InvalidArgument, r.URL.Path, "the body can't be read: %w", err))
 			return
@@ -92,7 +101,11 @@ func prepare(next runtime.HandlerFunc) runtime.HandlerFunc {
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		w.Header().Set("Cache-Control", "no-store")
-		next(w, r.WithContext(context.WithValue(r.Context(), credentialsOf{}, messages.CredentialsIn(r.Header, r.RemoteAddr))), params)
+		ctx := context.WithValue(r.Context(), credentialsOf{}, messages.CredentialsIn(r.Header, r.RemoteAddr))
+		if r.URL.RawQuery != "" {
+			ctx = context.WithValue(ctx, queryOf{}, query{fields: r.URL.Query(), inBody: r.Method == http.MethodPost})
+		}
+		next(w, r.WithContext(ctx), params)
 	}
 }
 
@@ -168,6 +181,21 @@ func (o *operations) methods(w http.ResponseWriter, r *http.Request) (out []stri
 	}
 	return out
 }
+
+// has tells whether a request's path and method are an operation's.
+func (o *operations) has(r *http.Request) bool {
+	if strings.HasPrefix(r.URL.Path, inferenceRoot) {
+		return false
+	}
+	return o.route(nowhere{}, verbFirst(r), r.Method, true) == 0
+}
+
+// nowhere takes the answer of a request that isn't run.
+type nowhere struct{}
+
+func (nowhere) Header() http.Header         { return http.Header{} }
+func (nowhere) Write(b []byte) (int, error) { return len(b), nil }
+func (nowhere) WriteHeader(int)             {}
 
 // serve answers a request whose path is an operation's, and tells whether it is.
 func (o *operations) serve(w http.ResponseWriter, r *http.Request) bool {

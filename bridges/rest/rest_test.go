@@ -146,7 +146,8 @@ func TestHealth(t *testing.T) {
 }
 
 func TestForeignRequestsAreRefused(t *testing.T) {
-	w := start(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "in") })
+	w := startWith(t, Options{Operations: (&asked{}).operations(), OpenAI: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "in") }),
+		Site: func() Site { return Site{Origins: localOrigins} }})
 	for _, c := range []struct {
 		method, host string
 		header       []string

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"time"
 
 	"modelops/messages"
 )
@@ -16,11 +17,17 @@ const statusClientGone = 499
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.running.Add(1)
 	defer s.running.Done()
-	seen := &recorder{ResponseWriter: w}
+	site := s.site()
+	page := site.relate(r)
+	seen := &recorder{ResponseWriter: w, stall: s.o.Limits.WriteStall}
+	if page != foreign {
+		seen.origin = r.Header.Get("Origin")
+	}
 	defer s.count(seen, r)
 	defer s.rescue(seen, r)
-	if err := foreign(r); err != nil {
-		writeTyped(seen, err)
+	defer seen.unbound()
+	seen.watchBody(r, s.o.Limits)
+	if !s.enter(seen, r, site, page) {
 		return
 	}
 	if page := s.pages[r.URL.Path]; page != nil {
@@ -36,6 +43,32 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.o.OpenAI.ServeHTTP(seen, r)
+}
+
+// enter answers what needs no handler: requests that aren't served, and the questions of browsers.
+func (s *Server) enter(w http.ResponseWriter, r *http.Request, site Site, page relation) bool {
+	lines := 0
+	for _, values := range r.Header {
+		lines += len(values)
+	}
+	if lines > s.o.Limits.HeaderCount {
+		writeError(w, http.StatusRequestHeaderFieldsTooLarge, messages.Errorf(messages.InvalidArgument, "header", "%d lines are more than %d", lines, s.o.Limits.HeaderCount).
+			WithHint("send fewer, or raise server.limits.header_count"))
+		return false
+	}
+	if preflight(r) && site.knows(r.Host) {
+		answerPreflight(w, r, page)
+		return false
+	}
+	if err := s.admit(r, site, page); err != nil {
+		writeTyped(w, err)
+		return false
+	}
+	if r.URL.Path == tokenPath && page != ownPage && page != noPage {
+		writeTyped(w, messages.NewError(messages.PermissionDenied, r.URL.Path, "only a page of this host has a use for it"))
+		return false
+	}
+	return true
 }
 
 // rescue turns a panic into a 500, or, when an answer has begun, into a closed connection.
@@ -73,6 +106,12 @@ type recorder struct {
 	http.ResponseWriter
 	code    int    // 0 = nothing was written
 	pattern string // under which it is counted; empty = none of ours
+	origin  string // of the page that may read the answer; empty = none may
+
+	body     *arriving     // nil = the request has none
+	stall    time.Duration // how long a write may block; 0 = for ever
+	bounded  time.Time     // when the write deadline was last moved
+	handlers bool          // the handler bounds its writes itself
 }
 
 // notePattern tells under which pattern a request is counted.
@@ -87,6 +126,7 @@ func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func (w *recorder) WriteHeader(code int) {
 	if w.code == 0 && code >= 200 {
 		w.code = code
+		w.head()
 	}
 	w.ResponseWriter.WriteHeader(code)
 }
@@ -94,6 +134,17 @@ func (w *recorder) WriteHeader(code int) {
 func (w *recorder) Write(b []byte) (int, error) {
 	if w.code == 0 {
 		w.code = http.StatusOK
+		w.head()
 	}
+	w.boundWrite()
 	return w.ResponseWriter.Write(b)
+}
+
+// head adds what only the door knows, last: a handler may have copied an engine's headers.
+func (w *recorder) head() {
+	h := w.Header()
+	vary(h)
+	if w.origin != "" {
+		share(h, w.origin)
+	}
 }

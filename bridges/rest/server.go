@@ -2,6 +2,7 @@ package rest
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -12,13 +13,8 @@ import (
 	"modelops/messages"
 )
 
-const (
-	headerTime  = 10 * time.Second
-	headerBytes = 64 << 10
-	idleTime    = 2 * time.Minute
-	// leaveTime is how long Stop waits for requests that were told to end.
-	leaveTime = 2 * time.Second
-)
+// leaveTime is how long Stop waits for requests that were told to end.
+const leaveTime = 2 * time.Second
 
 // Options of a Server. OpenAI, Gateway and Operations are required.
 type Options struct {
@@ -34,7 +30,12 @@ type Options struct {
 	Operations messages.Operations
 	// Authenticate finds the principal of a key; nil = none is asked for.
 	Authenticate messages.Authenticate
-	Log          *slog.Logger
+	// Site is asked at each request; nil = reached on loopback only, and no page of another site may call.
+	Site   func() Site
+	Limits Limits
+	// TLS is spoken when it is set.
+	TLS *tls.Config
+	Log *slog.Logger
 }
 
 // Server is the HTTP door. Start opens it, Stop closes it.
@@ -44,6 +45,7 @@ type Server struct {
 	http       *http.Server
 	pages      map[string]http.HandlerFunc
 	operations *operations
+	tokens     tokens
 	running    sync.WaitGroup // requests
 	mu         sync.Mutex
 	at         net.Addr
@@ -60,13 +62,15 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, messages.Errorf(messages.Internal, "rest", "the routes of the operations can't be made: %w", err)
 	}
-	s := &Server{o: o, began: time.Now(), operations: operations, done: make(chan struct{})}
-	s.pages = map[string]http.HandlerFunc{"/": s.root, "/health": s.health, "/running": s.models}
+	o.Limits = o.Limits.complete()
+	s := &Server{o: o, began: time.Now(), operations: operations, tokens: newTokens(), done: make(chan struct{})}
+	s.pages = map[string]http.HandlerFunc{"/": s.root, "/health": s.health, "/running": s.models, tokenPath: s.token}
 	if o.Metrics != nil {
 		s.pages["/metrics"] = o.Metrics.ServeHTTP
 	}
-	// No WriteTimeout: answers stream as long as they take. The inference API bounds each write of its own.
-	s.http = &http.Server{Handler: s, ReadHeaderTimeout: headerTime, MaxHeaderBytes: headerBytes, IdleTimeout: idleTime, ConnState: noteIdle,
+	// No WriteTimeout and no ReadTimeout: answers stream and bodies arrive as long as they take. Each write and each silence of a body is bounded.
+	s.http = &http.Server{Handler: s, ReadHeaderTimeout: o.Limits.HeaderTime, MaxHeaderBytes: o.Limits.HeaderBytes, IdleTimeout: o.Limits.IdleTime, TLSConfig: o.TLS, ConnState: noteIdle,
+		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: o.Limits.Streams, SendPingTimeout: o.Limits.IdleTime, WriteByteTimeout: o.Limits.WriteStall},
 		ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug)}
 	return s, nil
 }
@@ -78,10 +82,25 @@ func (s *Server) Start(l net.Listener) {
 	s.mu.Unlock()
 	go func() {
 		defer close(s.done)
-		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.serve(l); !errors.Is(err, http.ErrServerClosed) {
 			s.err = messages.Errorf(messages.Internal, "rest "+l.Addr().String(), "the server ended: %w", err)
 		}
 	}()
+}
+
+func (s *Server) serve(l net.Listener) error {
+	if s.o.TLS == nil {
+		return s.http.Serve(l)
+	}
+	return s.http.ServeTLS(l, "", "") // certificates come from the configuration
+}
+
+// site is what is known now of the names of this host and of the pages that may call it.
+func (s *Server) site() Site {
+	if s.o.Site == nil {
+		return Site{}
+	}
+	return s.o.Site()
 }
 
 // Addr is where the server listens; nil before Start.

@@ -53,6 +53,7 @@ func rulesOf(c *config.Config) access.Rules {
 	if !c.Server.RequireKey {
 		r.Anonymous, _ = messages.ParseRole(c.Server.Anonymous)
 	}
+	r.Everywhere = c.AnonymousEverywhere()
 	for _, k := range c.Keys {
 		if sum, ok := access.SumOf(k.SHA256); ok {
 			r.Keys[sum] = k.Principal()

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"testing"
 	"time"
@@ -30,7 +31,7 @@ func TestConnectionsLeaveDescriptorsForSupervision(t *testing.T) {
 // served is a door in front of an HTTP server that answers each request once release is closed.
 func served(t *testing.T, most int, handler http.Handler) string {
 	t.Helper()
-	l, err := listen("127.0.0.1", 0, "server.rest_port")
+	l, err := listen(netip.MustParseAddr("127.0.0.1"), 0, "server.rest_port")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"modelops/actors/tree"
 	"modelops/actors/view"
 	"modelops/bridges/access"
+	"modelops/bridges/certs"
 	"modelops/bridges/config"
 	grpcapi "modelops/bridges/grpc"
 	natsapi "modelops/bridges/nats"
@@ -46,6 +48,11 @@ type daemon struct {
 	client     *runtime.Client
 	bodies     *messages.Budget
 	outward    *outward
+	at         netip.Addr    // where the doors listen
+	certs      *certs.Source // nil = they don't speak TLS
+	sites      atomic.Pointer[rest.Site]
+	announcing sync.Mutex // held while the address file is written; guards announced
+	announced  bool
 	most       int // connections at each door, and to workers
 
 	access       *access.Guard

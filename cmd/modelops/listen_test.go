@@ -2,42 +2,73 @@ package main
 
 import (
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 
+	"modelops/bridges/config"
 	"modelops/messages"
 )
 
-func TestDoorsListenOnLoopbackOnly(t *testing.T) {
-	for bind, want := range map[string]string{"": "127.0.0.1", "127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1", "LOCALHOST": "127.0.0.1", "127.8.9.1": "127.8.9.1"} {
-		l, err := listen(bind, 0, "server.rest_port")
+// Loopback needs nothing. Any other address needs TLS or the word insecure, and somebody with a key; each refusal says how.
+func TestWhereTheDoorsListen(t *testing.T) {
+	for bind, want := range map[string]string{"": "127.0.0.1", "127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1", "LOCALHOST": "127.0.0.1", "127.8.9.1": "127.8.9.1", "[::1]": "::1", "::": "::", "0.0.0.0": "0.0.0.0",
+		"::ffff:127.0.0.1": "127.0.0.1"} {
+		at, err := resolve(t.Context(), bind)
+		if err != nil || at.String() != want {
+			t.Errorf("%q: %v %v", bind, at, err)
+			continue
+		}
+		l, err := listen(at, 0, "server.rest_port")
 		if err != nil {
 			t.Errorf("%q: %v", bind, err)
 			continue
 		}
-		if got := l.Addr().(*net.TCPAddr).IP.String(); got != want {
+		if got := l.Addr().(*net.TCPAddr).IP; !got.Equal(net.ParseIP(want)) || want == "0.0.0.0" && got.To4() == nil {
 			t.Errorf("%q: %s", bind, got)
 		}
 		_ = l.Close()
 	}
-	for _, bind := range []string{"0.0.0.0", "::", "[::]", "192.168.1.5", "example.com", "10.0.0.1", "*", "127.0.0.1.evil.com", "fe80::1"} {
-		_, err := listen(bind, 0, "server.rest_port")
-		if e := messages.AsError(err); e == nil || e.Code != messages.FailedPrecondition || !strings.Contains(e.Message, "no certificates") || e.Hint == "" {
-			t.Errorf("%q: %v", bind, err)
+	if _, err := resolve(t.Context(), "no-such-name.invalid"); messages.CodeOf(err) != messages.FailedPrecondition || !strings.Contains(err.Error(), "no address") {
+		t.Error(err)
+	}
+	for _, at := range []string{"0.0.0.0", "::", "192.168.1.5", "10.0.0.1", "fe80::1", "2001:db8::1"} {
+		bare, secured, plain := config.Server{Bind: at}, config.Server{Bind: at, TLS: config.TLS{Auto: true}}, config.Server{Bind: at, Insecure: true}
+		for _, c := range []struct {
+			server config.Server
+			keys   bool
+			want   string // part of the hint; empty = it may
+		}{{bare, true, "server.insecure: true"}, {bare, false, "auto: true"}, {secured, false, "modelops keys add"}, {plain, false, "modelops keys add"}, {secured, true, ""}, {plain, true, ""}} {
+			err := mayListen(c.server, netip.MustParseAddr(at), c.keys)
+			if c.want == "" {
+				if err != nil {
+					t.Errorf("%s: %v", at, err)
+				}
+			} else if e := messages.AsError(err); e == nil || e.Code != messages.FailedPrecondition || !strings.Contains(e.Hint, c.want) {
+				t.Errorf("%s, keys %t: %v", at, c.keys, err)
+			}
 		}
 	}
-	if _, err := listen("", 70000, "server.rest_port"); messages.CodeOf(err) != messages.InvalidArgument {
+	if err := mayListen(config.Server{}, netip.MustParseAddr("127.0.0.1"), false); err != nil {
+		t.Error(err)
+	}
+	if _, err := listen(netip.MustParseAddr("127.0.0.1"), 70000, "server.rest_port"); messages.CodeOf(err) != messages.InvalidArgument {
 		t.Errorf("port 70000: %v", err)
+	}
+	for address, want := range map[string]string{"0.0.0.0:1": "127.0.0.1:1", "[::]:1": "[::1]:1", "10.0.0.1:1": "10.0.0.1:1"} {
+		if got := near(address); got != want {
+			t.Errorf("%s: %s", address, got)
+		}
 	}
 }
 
 func TestATakenPortIsSaid(t *testing.T) {
-	l, err := listen("", 0, "server.rest_port")
+	l, err := listen(netip.MustParseAddr("127.0.0.1"), 0, "server.rest_port")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
-	_, err = listen("", l.Addr().(*net.TCPAddr).Port, "server.rest_port")
+	_, err = listen(netip.MustParseAddr("127.0.0.1"), l.Addr().(*net.TCPAddr).Port, "server.rest_port")
 	if messages.CodeOf(err) != messages.Unavailable || !strings.Contains(err.Error(), l.Addr().String()) || !strings.Contains(err.Error(), "server.rest_port") {
 		t.Errorf("%v", err)
 	}

@@ -47,6 +47,9 @@ func (s serving) FollowConfig(ctx context.Context, signals <-chan os.Signal, pat
 
 // reload applies what the file says now. A bad file changes nothing, and says so once.
 func (d *daemon) reload(ctx context.Context) {
+	if d.certs != nil {
+		d.certs.Look() // also when the configuration is what it was
+	}
 	done, err := d.control.ApplyConfig(ctx, &messages.ApplyConfigRequest{})
 	if err != nil {
 		d.log.Error("the configuration was not applied", "error", err)

@@ -27,7 +27,10 @@ func (d *daemon) openJournal(ctx context.Context) error {
 	if err := d.openAccess(); err != nil {
 		return err
 	}
-	j, err := journal.Open(ctx, journal.Options{Dir: d.cfg.Journal.Dir, Host: d.host, BootID: d.bootID, ListenHost: d.cfg.Server.Bind,
+	if err := d.openLocks(ctx); err != nil {
+		return err
+	}
+	j, err := journal.Open(ctx, journal.Options{Dir: d.cfg.Journal.Dir, Host: d.host, BootID: d.bootID, ListenHost: d.at.String(), TLS: d.speaks(), Bounds: d.natsBounds(),
 		Port: d.cfg.Server.NATSPort, MinFree: uint64(d.cfg.Journal.MinFreeMB) * messages.MiB, MaxConnections: d.most, Log: d.log, Observe: d.metrics.ObserveAppend})
 	if err != nil {
 		return err
@@ -87,30 +90,37 @@ func (d *daemon) openEdges(context.Context) error {
 }
 
 func (d *daemon) openGRPC() error {
-	l, err := listen(d.cfg.Server.Bind, d.cfg.Server.GRPCPort, "server.grpc_port")
+	l, err := listen(d.at, d.cfg.Server.GRPCPort, "server.grpc_port")
 	if err != nil {
 		return err
 	}
-	d.grpc = grpcapi.New(grpcapi.Options{Gateway: d.gateway, Bodies: d.bodies, Operations: d.control.Scoped(), Authenticate: d.authenticate, Log: d.log, Observe: d.metrics.Told("grpc")})
+	limits := d.cfg.Server.Limits
+	d.grpc = grpcapi.New(grpcapi.Options{Gateway: d.gateway, Bodies: d.bodies, Operations: d.control.Scoped(), Authenticate: d.authenticate, Log: d.log, Observe: d.metrics.Told("grpc"), TLS: d.speaks("h2"),
+		MaxMessage: limits.MessageMB << 20, MaxStreams: uint32(limits.Streams), MaxHeader: uint32(limits.HeaderKB << 10), Handshake: limits.HeaderTime, SendTimeout: limits.WriteStall})
 	d.grpc.Start(newDoor(l, d.most, nil, d.log))
 	d.later(d.grpc.Stop)
 	return nil
 }
 
 func (d *daemon) openHTTP() error {
-	d.openai = openai.New(openai.Options{Gateway: d.gateway, Authenticate: d.authenticate, MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Bodies: d.bodies, Batching: d.batching, Observe: d.metrics, Log: d.log, Dial: d.outward.Dial})
+	d.openai = openai.New(openai.Options{Gateway: d.gateway, Authenticate: d.authenticate, MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Bodies: d.bodies, Batching: d.batching, Observe: d.metrics, Log: d.log, Dial: d.outward.Dial, Stall: d.cfg.Server.Limits.WriteStall})
 	d.outward.onFull(d.openai.CloseIdle)
 	d.later(func(context.Context) error { d.openai.Close(); return nil })
 	server, err := rest.New(rest.Options{OpenAI: d.openai, Gateway: d.gateway, Operations: d.control.Scoped(), Authenticate: d.authenticate,
-		Metrics: d.metrics.Handler(d.refresh), Version: buildVersion(), Log: d.log, Observe: d.metrics.ToldHTTP})
+		Metrics: d.metrics.Handler(d.refresh), Version: buildVersion(), Log: d.log, Observe: d.metrics.ToldHTTP,
+		Site: func() rest.Site { return *d.sites.Load() }, Limits: limitsOf(d.cfg.Server.Limits), TLS: d.speaks("h2", "http/1.1")})
 	if err != nil {
 		return err
 	}
-	l, err := listen(d.cfg.Server.Bind, d.cfg.Server.RESTPort, "server.rest_port")
+	l, err := listen(d.at, d.cfg.Server.RESTPort, "server.rest_port")
 	if err != nil {
 		return err
 	}
-	server.Start(newDoor(l, d.most, fullHTTP, d.log))
+	full := fullHTTP
+	if d.certs != nil {
+		full = nil // words in plain text are no TLS
+	}
+	server.Start(newDoor(l, d.most, full, d.log))
 	d.rest = server
 	d.later(server.Stop)
 	return nil
@@ -147,11 +157,30 @@ func (d *daemon) refresh() {
 }
 
 func (d *daemon) addresses() cli.Addresses {
-	return cli.Addresses{PID: os.Getpid(), Host: d.host, Boot: d.bootID, HTTP: "http://" + d.rest.Addr().String(), GRPC: d.grpc.Addr(), NATS: d.journal.ClientURL()}
+	scheme, secret, fingerprint := "http://", "nats://", ""
+	if d.certs != nil {
+		scheme, secret, fingerprint = "https://", "tls://", d.certs.Fingerprint()
+	}
+	nats := strings.TrimPrefix(strings.TrimPrefix(d.journal.ClientURL(), "nats://"), "tls://")
+	return cli.Addresses{PID: os.Getpid(), Host: d.host, Boot: d.bootID, HTTP: scheme + near(d.rest.Addr().String()), GRPC: near(d.grpc.Addr()), NATS: secret + near(nats), TLS: fingerprint}
 }
 
-// announce writes the addresses for clients on this machine. The file is renamed into place, so that none reads half of it.
+// announce tells clients on this machine where the doors are, until the daemon ends.
 func (d *daemon) announce(context.Context) error {
+	d.announcing.Lock()
+	defer d.announcing.Unlock()
+	d.later(func(context.Context) error {
+		d.announcing.Lock()
+		defer d.announcing.Unlock()
+		d.announced = false
+		return os.Remove(filepath.Join(d.cfg.DataDir, cli.AddressFile))
+	})
+	d.announced = true
+	return d.writeAddresses()
+}
+
+// writeAddresses renames the file into place, so that none reads half of it.
+func (d *daemon) writeAddresses() error {
 	b, err := json.MarshalIndent(d.addresses(), "", "  ")
 	if err != nil {
 		return err
@@ -160,6 +189,5 @@ func (d *daemon) announce(context.Context) error {
 	if err := os.WriteFile(path+".new", b, 0o644); err != nil {
 		return err
 	}
-	d.later(func(context.Context) error { return os.Remove(path) })
 	return os.Rename(path+".new", path)
 }

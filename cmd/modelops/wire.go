@@ -85,6 +85,7 @@ func (d *daemon) next() (host.Configuration, error) {
 	return host.Configuration{Revision: next.Revision(), Specs: next.Specs(), Preload: differs.Preload, Changes: differs.Changes, Restart: differs.Restart, Rule: func() {
 		d.current.Store(next)
 		d.access.Follow(rulesOf(next))
+		d.followLocks(next)
 		d.gateway.Refigure()
 	}}, nil
 }

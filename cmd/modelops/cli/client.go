@@ -38,8 +38,12 @@ func (c *cli) dial(ctx context.Context) (*client, error) {
 	if d, ok := ctx.Deadline(); ok {
 		wait = min(wait, max(time.Until(d), time.Millisecond))
 	}
-	nc, err := nats.Connect(address, nats.Name("modelops cli"), nats.Timeout(wait), nats.MaxReconnects(5), nats.ReconnectWait(200*time.Millisecond),
-		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})) // a lost message shows as a gap in a stream or as a timeout
+	secured, err := c.secure(address)
+	if err != nil {
+		return nil, err
+	}
+	nc, err := nats.Connect(address, append(secured, nats.Name("modelops cli"), nats.Timeout(wait), nats.MaxReconnects(5), nats.ReconnectWait(200*time.Millisecond),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...) // a lost message shows as a gap in a stream or as a timeout
 	if ctx.Err() != nil || wait < time.Second && errors.Is(err, nats.ErrTimeout) {
 		if nc != nil {
 			nc.Close()

@@ -48,6 +48,7 @@ type Addresses struct {
 	HTTP string `json:"http"`
 	GRPC string `json:"grpc"`
 	NATS string `json:"nats"`
+	TLS  string `json:"tls,omitempty"` // SHA-256 of the certificate that the doors show; empty = they speak no TLS
 }
 
 // Run runs one command line and returns its exit code, one of those that `modelops help exit-codes` explains.

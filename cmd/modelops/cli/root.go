@@ -23,6 +23,10 @@ type cli struct {
 	dataDir string        // --data-dir
 	asJSON  bool          // --json
 	noColor bool          // --no-color
+	tls     bool          // --tls
+	ca      string        // --ca
+	cert    string        // --cert
+	key     string        // --cert-key
 	timeout time.Duration // --timeout; 0 = the command's own
 }
 
@@ -57,6 +61,10 @@ func newRoot(c *cli) *cobra.Command {
 	f.StringVar(&c.server, "server", "", "NATS address of the daemon (MODELOPS_SERVER; default: the daemon of the data directory)")
 	f.StringVar(&c.config, "config", "", "configuration file (default: cluster.yaml in the working directory, otherwise the built-in one)")
 	f.StringVar(&c.dataDir, "data-dir", "", "directory of the journal and the logs (default: data_dir of the configuration)")
+	f.BoolVar(&c.tls, "tls", false, "speak TLS with the daemon (also: a --server that begins with tls://)")
+	f.StringVar(&c.ca, "ca", "", "CA of a daemon on another machine, PEM (MODELOPS_CA; default: the system's)")
+	f.StringVar(&c.cert, "cert", "", "certificate to show to the daemon, PEM (MODELOPS_CERT)")
+	f.StringVar(&c.key, "cert-key", "", "its key (MODELOPS_CERT_KEY; default: the certificate's name with .key)")
 	f.BoolVar(&c.asJSON, "json", false, "print JSON: one document, or one line for each item of a stream")
 	f.BoolVar(&c.noColor, "no-color", os.Getenv("NO_COLOR") != "", "no colours (NO_COLOR)")
 	f.DurationVar(&c.timeout, "timeout", 0, "maximum time to wait for an answer (default: 10s, for loads and inference 10m)")
@@ -71,7 +79,7 @@ func newRoot(c *cli) *cobra.Command {
 	group("run", c.serveCommand(), c.inferCommand(), c.chatCommand())
 	group("models", c.psCommand(), c.modelsCommand(), c.loadCommand(), c.unloadCommand(), c.swapCommand(), c.queueCommand(), c.pinCommand(), c.unpinCommand(), c.gpusCommand(), c.hintCommand(), c.defragCommand(), c.logsCommand())
 	group("look", c.whyCommand(), c.statusCommand(), c.healthCommand(), c.stateCommand(), c.sendCommand(), c.journalCommand(), c.restoreCommand(), c.replayCommand(), c.simulateCommand())
-	group("setup", c.configCommand(), c.keysCommand(), c.upgradeCommand(), c.versionCommand())
+	group("setup", c.configCommand(), c.keysCommand(), c.certsCommand(), c.upgradeCommand(), c.versionCommand())
 	root.AddCommand(c.workerCommand(), exitCodesTopic())
 	root.SetCompletionCommandGroupID("setup")
 	root.SetHelpCommandGroupID("setup")
