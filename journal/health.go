@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"time"
@@ -142,18 +141,18 @@ func (j *Journal) keepMending() {
 
 // restart runs a new server over the same store, after another verification: every acknowledged decision must still be there.
 func (j *Journal) restart() error {
-	ctx, cancel := context.WithTimeout(j.stopped, startLimit)
-	defer cancel()
 	if err := j.saveMark(); err != nil {
 		return unwritable(j.o.Dir, err)
 	}
 	j.stopServer()
 	j.stats.restarts.Add(1)
-	if err := j.openStore(ctx); err != nil {
+	if err := j.openStore(j.stopped); err != nil {
 		return err
 	}
+	ctx, cancel := progressing(j.stopped, bytesRead, standstill)
+	defer cancel()
 	if err := j.Reader.awaitServer(ctx, j.server.Load().ID()); err != nil {
 		return err
 	}
-	return j.checkOpened(ctx)
+	return j.checkOpened(j.stopped)
 }

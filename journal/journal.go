@@ -38,6 +38,7 @@ type Journal struct {
 	stats   counters
 	places  places // in the block files
 
+	opened   bool               // Open is done; set before any other goroutine runs
 	stop     context.CancelFunc // ends the goroutines below
 	stopped  context.Context
 	running  sync.WaitGroup
@@ -91,6 +92,7 @@ func (j *Journal) openWriting(ctx context.Context) error {
 	if err := j.checkOpened(ctx); err != nil {
 		return err
 	}
+	j.opened = true
 	j.running.Go(j.keepMark)
 	j.running.Go(func() { j.recheck(j.skipped) })
 	return nil
@@ -138,7 +140,7 @@ func (j *Journal) openStore(ctx context.Context) error {
 // checkOpened opens the streams and compares what the server has with what lay on disk.
 func (j *Journal) checkOpened(ctx context.Context) error {
 	seen := j.acked.Load()
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	ctx, cancel := progressing(ctx, bytesRead, standstill)
 	defer cancel()
 	if err := j.openStreams(ctx); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -24,7 +25,6 @@ const (
 
 	ownConnections = 16 // the server counts in-process connections too
 
-	startLimit    = 20 * time.Second // a start after kill -9 reads all blocks
 	reconnectWait = 50 * time.Millisecond
 	healthLimit   = time.Second
 )
@@ -90,18 +90,49 @@ func (j *Journal) startServer(storeDir string) error {
 		return messages.Errorf(messages.JournalUnavailable, j.o.Dir, "the embedded NATS server refuses its options: %w", err)
 	}
 	s.SetLogger(natsLog{j.o.Log}, false, false)
-	s.Start()
-	if !s.ReadyForConnections(startLimit) || s.JetStreamEnabled() != o.JetStream {
-		s.Shutdown()
-		s.WaitForShutdown()
-		return messages.Errorf(messages.JournalUnavailable, j.o.Dir, "the embedded NATS server did not start within %s", startLimit).
-			WithHint("look at the log lines of the embedded NATS server above")
+	if err := j.awaitStart(s); err != nil || s.JetStreamEnabled() != o.JetStream {
+		j.give(s)
+		return messages.Errorf(messages.JournalUnavailable, j.o.Dir, "the embedded NATS server did not start: %w", cmp.Or(err, errors.New("it runs without its store"))).
+			WithHint("look at the log lines of the embedded NATS server above, and at the disk under " + j.o.Dir)
 	}
 	if a, ok := s.Addr().(*net.TCPAddr); ok && j.port == 0 {
 		j.port = a.Port
 	}
 	j.server.Store(s)
 	return nil
+}
+
+// awaitStart returns when the server has read its store and answers, or has read nothing for a time.
+func (j *Journal) awaitStart(s *server.Server) error {
+	ctx, cancel := progressing(j.stopped, bytesRead, standstill)
+	defer cancel()
+	started := make(chan struct{})
+	go func() { defer close(started); s.Start() }()
+	select {
+	case <-started:
+	case <-ctx.Done():
+		if !j.opened {
+			return context.Cause(ctx)
+		}
+		j.o.Log.Error("the journal's store stands still; the restart waits for the disk", "dir", j.o.Dir)
+		<-started // a second server must not open a store that this one holds
+	}
+	for !s.ReadyForConnections(time.Second) {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// give ends a server that didn't start.
+func (j *Journal) give(s *server.Server) {
+	if !j.opened {
+		go s.Shutdown() // it may hang on what the start hangs on, and the process ends now
+		return
+	}
+	s.Shutdown()
+	s.WaitForShutdown()
 }
 
 // portIsFree asks first, because the server itself would only log that its port is taken.
