@@ -15,19 +15,20 @@ import (
 type Runtime interface {
 	// Need is the memory to reserve, in bytes: declared, else estimated.
 	Need(ctx context.Context, spec *messages.ModelSpec) (uint64, error)
-	// Start starts the worker, or finds the one that already carries the nonce.
+	// Start starts the worker, or finds the one that already carries the nonce. Unavailable: nothing is known or changed, it is tried again.
 	Start(ctx context.Context, spec *messages.ModelSpec, p *messages.Placement, nonce string) (*messages.Worker, error)
-	// AwaitReady waits until the worker answers as our model. measured is its footprint in bytes.
+	// AwaitReady waits until the worker answers as our model. measured is its footprint in bytes. Unavailable: it
+	// can't be told whether the worker lives, which is never taken for its end.
 	AwaitReady(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) (measured uint64, slots uint32, err error)
-	// Watch waits for the worker's end. A worker that can't prove itself is gone already: its exit is unwitnessed.
+	// Watch waits for the worker's end. A worker that has ended already has an unwitnessed exit. While it can't be told, Watch waits on.
 	Watch(ctx context.Context, w *messages.Worker) (Exit, error)
-	// Stop ends the worker and all it started; nil when it is gone.
+	// Stop ends the worker and all it started; nil when it is gone, and only then.
 	Stop(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) error
 	// Sleep puts the worker's engine to sleep, unless it sleeps; holds is what it still holds, in bytes.
 	Sleep(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) (holds uint64, err error)
 	// Wake wakes it up, unless it is awake, and returns when it answers.
 	Wake(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) error
-	// Find looks for a worker by its nonce; nil when none lives.
+	// Find looks for a worker by its nonce; nil when none lives. It fails when that can't be told.
 	Find(ctx context.Context, nonce string) (*messages.Worker, error)
 }
 
@@ -202,7 +203,7 @@ func (h ports) perform(ctx context.Context, effect entity.Effect) (proto.Message
 
 func (h ports) start(ctx context.Context, e start) (proto.Message, error) {
 	w, err := h.runtime.Start(ctx, e.Spec, e.Placement, e.Nonce)
-	if err != nil && ctx.Err() != nil {
+	if err != nil && (ctx.Err() != nil || unknown(err)) {
 		return nil, err
 	}
 	if err != nil {
@@ -220,12 +221,18 @@ func (h ports) await(ctx context.Context, e await) (proto.Message, error) {
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
+	if unknown(err) {
+		return nil, err
+	}
 	if stopErr := h.runtime.Stop(ctx, e.Spec, e.Worker); stopErr != nil {
 		return nil, stopErr
 	}
 	return &messages.ReportLoadFailed{Attempt: e.Attempt, Error: messages.AsError(err).Body(), Retriable: retriable(err),
 		OutOfMemory: h.outOfMemory != nil && h.outOfMemory(err)}, nil
 }
+
+// unknown tells that an error says nothing of the worker. The work stays owed.
+func unknown(err error) bool { return messages.CodeOf(err) == messages.Unavailable }
 
 // retriable tells whether another try may succeed. An invalid declaration stays invalid, and a program that isn't there doesn't come.
 func retriable(err error) bool {

@@ -53,7 +53,7 @@ func (c *child) exit() Exit {
 }
 
 // exit is how a process ended that another program had started.
-func (p *Pidfd) exit(h Handle) Exit {
+func (p *Hold) exit(h Handle) Exit {
 	if status, ok := p.foreignStatus(h.StartTicks); ok {
 		return ofStatus(status, h)
 	}
@@ -71,7 +71,7 @@ func (s *Supervisor) Ended(ctx context.Context, h Handle, why error) (Exit, erro
 			return Exit{}, ctx.Err()
 		}
 	}
-	if status, ok := zombieStatus(h.Pid, h.StartTicks); ok && h.BootID == s.bootID {
+	if status, ok := zombieStatus(h.Pid, h.StartTicks); ok && s.isBoot(h.BootID) {
 		return ofStatus(status, h), nil
 	}
 	if why != nil {
@@ -80,9 +80,15 @@ func (s *Supervisor) Ended(ctx context.Context, h Handle, why error) (Exit, erro
 	return Exit{Code: -1, Reason: "ended; the exit code is unknown", LogTail: Tail(h.LogPath, TailLines)}, nil
 }
 
+// isBoot tells whether the running kernel has this boot id.
+func (s *Supervisor) isBoot(id string) bool {
+	now, err := s.bootID()
+	return err == nil && id == now
+}
+
 // foreignStatus learns the wait status of a process that is not our child, after its end: from its entry while it is not
 // reaped, else from the pidfd (kernel 6.15). False when neither tells.
-func (p *Pidfd) foreignStatus(startTicks uint64) (syscall.WaitStatus, bool) {
+func (p *Hold) foreignStatus(startTicks uint64) (syscall.WaitStatus, bool) {
 	for range 10 {
 		if status, ok := p.pidfdStatus(); ok {
 			return status, true
@@ -112,7 +118,7 @@ type pidfdInfo struct {
 }
 
 // pidfdStatus asks the kernel with PIDFD_GET_INFO, which answers once the process was reaped.
-func (p *Pidfd) pidfdStatus() (syscall.WaitStatus, bool) {
+func (p *Hold) pidfdStatus() (syscall.WaitStatus, bool) {
 	const wantExit = 1 << 3
 	const request = 3<<30 | 64<<16 | 0xFF<<8 | 11
 	info := pidfdInfo{mask: wantExit}

@@ -33,14 +33,18 @@ func (s *Supervisor) living(nonce string) (Handle, Liveness, error) {
 	leader, others, err := findByNonce(nonce)
 	if leader == nil {
 		for _, o := range others {
-			s.killLeft(o)
+			err = cmp.Or(err, s.killLeft(o))
 		}
 		if err != nil {
 			return Handle{}, Unknown, err
 		}
 		return Handle{}, Gone, nil
 	}
-	h := Handle{Pid: leader.pid, StartTicks: leader.startTicks, BootID: s.bootID, Nonce: nonce}
+	boot, unread := s.bootID()
+	if unread != nil {
+		return Handle{}, Unknown, unread
+	}
+	h := Handle{Pid: leader.pid, StartTicks: leader.startTicks, BootID: boot, Nonce: nonce}
 	h.LogPath, h.Fingerprint = Variable(h.Pid, logVar), Variable(h.Pid, fingerprintVar)
 	return h, Alive, nil
 }
@@ -70,6 +74,36 @@ func findByNonce(nonce string) (leader *stat, others []stat, err error) {
 	return leader, others, err
 }
 
+// Owned lists the living processes that carry this Supervisor's owner: those that it started, and those of its earlier lives. The error tells
+// that the list may not be whole.
+func (s *Supervisor) Owned() ([]Handle, error) {
+	if s.owner == "" {
+		return nil, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	boot, err := s.bootID()
+	if err != nil {
+		return nil, err
+	}
+	all, err := processes()
+	var out []Handle
+	for _, st := range all {
+		if st.dead() || st.pid == int64(os.Getpid()) || st.group != st.pid || st.session == st.pid {
+			continue
+		}
+		env, unread := environ(st.pid)
+		if starved(unread) {
+			err = cmp.Or(err, unread)
+		}
+		if variable(env, ownerVar) == s.owner {
+			out = append(out, Handle{Pid: st.pid, StartTicks: st.startTicks, BootID: boot, Nonce: variable(env, nonceVar),
+				LogPath: variable(env, logVar), Fingerprint: variable(env, fingerprintVar)})
+		}
+	}
+	return out, err
+}
+
 // starved tells whether a read failed for lack of means, and would succeed with more of them. Other failures say that the
 // process ended meanwhile, or belongs to another user and therefore was not started here.
 func starved(err error) bool {
@@ -77,7 +111,7 @@ func starved(err error) bool {
 }
 
 // killLeft kills what a dead process left behind.
-func (s *Supervisor) killLeft(st stat) {
+func (s *Supervisor) killLeft(st stat) error {
 	s.log.Warn("a child of a dead process is killed", "pid", st.pid)
-	signalExactly(st, syscall.SIGKILL)
+	return signalExactly(st, syscall.SIGKILL)
 }

@@ -28,6 +28,8 @@ func TestMain(m *testing.M) {
 		os.Exit(startAndDie())
 	case "starved":
 		os.Exit(askWithoutDescriptors())
+	case "deprived":
+		os.Exit(actDeprived())
 	}
 }
 
@@ -180,5 +182,8 @@ func askWithoutDescriptors() int {
 	proved, why := s.Prove(h)
 	_, found, unfound := s.Find(context.Background(), h.Nonce)
 	fmt.Println(proved, found, errors.Is(why, syscall.EMFILE), errors.Is(unfound, syscall.EMFILE), err)
+	young := New(Options{}) // it can't read the kernel's boot id
+	proved, _ = young.Prove(h)
+	fmt.Println(proved, codeOf(young.Stop(context.Background(), h, 0, nil)))
 	return 0
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -67,6 +68,9 @@ func processes() ([]stat, error) {
 	}
 	names, err := proc.Readdirnames(-1)
 	proc.Close()
+	if self := strconv.Itoa(os.Getpid()); err == nil && !slices.Contains(names, self) {
+		err = fmt.Errorf("/proc doesn't show this process (pid %s): it is not mounted, or belongs to another namespace", self)
+	}
 	var out []stat
 	for _, n := range names {
 		pid, notPid := strconv.ParseInt(n, 10, 64)
@@ -119,9 +123,13 @@ func outputs(pid int64) ([]string, error) {
 	return out, failed
 }
 
-func kernelBootID() string {
-	b, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return strings.TrimSpace(string(b))
+func kernelBootID() (string, error) {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	id := strings.TrimSpace(string(b))
+	if err == nil && id == "" {
+		err = errors.New("the kernel's boot id is empty")
+	}
+	return id, err
 }
 
 // SameGroup tells whether a process is in the process group that leader leads. A process that Start started leads one.

@@ -121,19 +121,23 @@ func TestSocketsOfAProcess(t *testing.T) {
 	}
 	defer l.Close()
 	self := int64(os.Getpid())
-	for _, s := range Listeners() {
+	all, err := Listeners()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range all {
 		if s.Addr.String() != l.Addr().String() {
 			continue
 		}
-		if pid, name := SocketOwner(s.Inode); pid != self || name == "" {
-			t.Errorf("it belongs to %d (%s)", pid, name)
+		if pid, name, err := SocketOwner(s.Inode); pid != self || name == "" || err != nil {
+			t.Errorf("it belongs to %d (%s), %v", pid, name, err)
 		}
-		if !Sockets(self)[s.Inode] {
+		if mine, err := Sockets(self); !mine[s.Inode] || err != nil {
 			t.Error("it is not among this process's sockets")
 		}
 		h := start(t, New(Options{}), shell(t, parent))
-		if got := New(Options{}).TreeSockets(h); got[s.Inode] {
-			t.Errorf("a child holds it: %v", got)
+		if got, err := New(Options{}).TreeSockets(h); got[s.Inode] || err != nil {
+			t.Errorf("a child holds it: %v, %v", got, err)
 		}
 		return
 	}
@@ -141,7 +145,7 @@ func TestSocketsOfAProcess(t *testing.T) {
 }
 
 func TestNoOwnerOfNoSocket(t *testing.T) {
-	if pid, name := SocketOwner("none"); pid != 0 || name != "" {
-		t.Error(pid, name)
+	if pid, name, err := SocketOwner("none"); pid != 0 || name != "" || err != nil {
+		t.Error(pid, name, err)
 	}
 }

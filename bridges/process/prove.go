@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"modelops/messages"
 )
 
 // Liveness is what can be said of a process. The zero value is Unknown.
@@ -39,27 +42,29 @@ func (s *Supervisor) Prove(h Handle) (Liveness, error) {
 	return live, err
 }
 
-// Open takes hold of the process that a handle means; the caller closes it. Unless the process is Alive there is no Pidfd,
+// Open takes hold of the process that a handle means; the caller closes it. Unless the process is Alive there is no Hold,
 // and the error says why.
 //
 // The order matters: only what is compared after the pidfd was opened speaks of the process that the pidfd means.
-func (s *Supervisor) Open(h Handle) (*Pidfd, Liveness, error) {
+func (s *Supervisor) Open(h Handle) (*Hold, Liveness, error) {
 	if h.Pid <= 1 || h.Nonce == "" {
 		return nil, Gone, fmt.Errorf("the record names no process: pid %d", h.Pid)
 	}
-	if h.BootID != s.bootID {
-		live := Gone
-		if s.bootID == "" {
-			live = Unknown
+	if c := s.childOf(h); c != nil { // it keeps its pid until we reap it, so it needs no other proof
+		if c.ended() {
+			return nil, Gone, fmt.Errorf("pid %d has ended", h.Pid)
 		}
-		return nil, live, fmt.Errorf("the machine was started again since (kernel boot %s, now %s)", h.BootID, s.bootID)
+		return &Hold{pid: h.Pid, child: c}, Alive, nil
+	}
+	if live, err := s.sameBoot(h); live != Alive {
+		return nil, live, err
 	}
 	p, err := openPidfd(h.Pid)
 	if err != nil {
 		return nil, whenMissing(err), fmt.Errorf("pid %d: %w", h.Pid, err)
 	}
 	live, err := matches(p, h)
-	if live == Alive && s.childOf(h) == nil { // a child that is not reaped keeps its pid, so it needs no other proof
+	if live == Alive {
 		live, err = carries(h)
 	}
 	if live != Alive {
@@ -68,6 +73,33 @@ func (s *Supervisor) Open(h Handle) (*Pidfd, Liveness, error) {
 	}
 	return p, Alive, nil
 }
+
+// sameBoot tells whether the kernel still runs under which the handle's process was started: its process is Gone with it.
+func (s *Supervisor) sameBoot(h Handle) (Liveness, error) {
+	now, err := s.bootID()
+	switch {
+	case err != nil:
+		return Unknown, fmt.Errorf("the kernel's boot id can't be read: %w", err)
+	case h.BootID != now:
+		return Gone, fmt.Errorf("the machine was started again since (kernel boot %s, now %s)", h.BootID, now)
+	}
+	return Alive, nil
+}
+
+// cantKnow is the error for a process of which it can't be told whether it lives. The caller asks again later.
+func cantKnow(nonce string, why error) *messages.Error {
+	e := messages.Errorf(messages.Unavailable, nonce, "it can't be told whether the process lives: %w", why).WithRetry(unknownPause)
+	switch {
+	case starved(why):
+		return e.WithHint("this program has no descriptors left: raise its limit on open files (ulimit -n, LimitNOFILE)")
+	case errors.Is(why, unix.EPERM), errors.Is(why, unix.ENOSYS), errors.Is(why, unix.EACCES):
+		return e.WithHint("modelops needs Linux 5.3, a /proc that shows its own processes, and pidfd_open and pidfd_send_signal in its seccomp profile")
+	}
+	return e.WithHint("it is tried again")
+}
+
+// unknownPause is the longest pause before a process is looked at again that could not be looked at.
+const unknownPause = time.Second
 
 // whenMissing tells what a failed look at a pid says of its process. EINVAL is the kernel's answer for the id of a thread.
 func whenMissing(err error) Liveness {
@@ -80,7 +112,7 @@ func whenMissing(err error) Liveness {
 }
 
 // matches compares pid and start time.
-func matches(p *Pidfd, h Handle) (Liveness, error) {
+func matches(p *Hold, h Handle) (Liveness, error) {
 	st, err := readStat(h.Pid)
 	switch {
 	case err != nil && !p.Ended():

@@ -2,10 +2,13 @@ package process
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/hex"
+	"errors"
+	"io/fs"
+	"maps"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,13 +20,17 @@ type Socket struct {
 	Inode string
 }
 
-// Listeners reads the kernel's tables of listening TCP sockets.
-func Listeners() []Socket {
+// Listeners reads the kernel's tables of listening TCP sockets. The error tells that they could not be read; a kernel without IPv6 has one
+// table less.
+func Listeners() ([]Socket, error) {
 	var out []Socket
 	for _, path := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
 		b, err := os.ReadFile(path)
-		if err != nil {
+		if errors.Is(err, fs.ErrNotExist) && path != "/proc/net/tcp" {
 			continue
+		}
+		if err != nil {
+			return nil, err
 		}
 		for line := range bytes.Lines(b) {
 			if l, ok := parseListener(string(line)); ok {
@@ -31,7 +38,7 @@ func Listeners() []Socket {
 			}
 		}
 	}
-	return out
+	return out, nil
 }
 
 // parseListener reads one line of /proc/net/tcp or tcp6; false for sockets that don't listen.
@@ -56,45 +63,63 @@ func parseListener(line string) (Socket, bool) {
 	return Socket{Addr: netip.AddrPortFrom(ip.Unmap(), uint16(n)), Inode: f[9]}, true
 }
 
-// Sockets are the inodes of the sockets of one process, as far as we may look.
-func Sockets(pid int64) map[string]bool {
+// Sockets are the inodes of the sockets of one process, as far as we may look. The error tells that means are lacking to look.
+func Sockets(pid int64) (map[string]bool, error) {
 	out := map[string]bool{}
-	names, _ := filepath.Glob(procPath(pid, "fd/*"))
+	folder, err := os.Open(procPath(pid, "fd"))
+	if err != nil {
+		return out, onlyStarved(err)
+	}
+	defer folder.Close()
+	names, err := folder.Readdirnames(-1)
 	for _, n := range names {
-		target, err := os.Readlink(n)
-		if err != nil {
+		target, unread := os.Readlink(procPath(pid, "fd/"+n))
+		if unread != nil {
 			continue
 		}
 		if inode, ok := strings.CutPrefix(target, "socket:["); ok {
 			out[strings.TrimSuffix(inode, "]")] = true
 		}
 	}
-	return out
+	return out, onlyStarved(err)
 }
 
-// TreeSockets are the inodes of the sockets of a process and of all that it started.
-func (s *Supervisor) TreeSockets(h Handle) map[string]bool {
+// onlyStarved leaves out the errors that more means would not mend.
+func onlyStarved(err error) error {
+	if starved(err) {
+		return err
+	}
+	return nil
+}
+
+// TreeSockets are the inodes of the sockets of a process and of all that it started. The error tells that there may be more.
+func (s *Supervisor) TreeSockets(h Handle) (map[string]bool, error) {
 	t := s.treeOf(h)
 	if t.leader != nil {
 		defer t.leader.Close()
 	}
-	out := Sockets(h.Pid)
-	for _, m := range t.members() {
-		for inode := range Sockets(m.pid) {
-			out[inode] = true
-		}
+	out, err := Sockets(h.Pid)
+	members, unseen := t.members()
+	err = cmp.Or(err, unseen)
+	for _, m := range members {
+		more, unread := Sockets(m.pid)
+		maps.Copy(out, more)
+		err = cmp.Or(err, unread)
 	}
-	return out
+	return out, err
 }
 
-// SocketOwner looks for a process that holds a socket, and its name; pid 0 when none can be seen.
-func SocketOwner(inode string) (pid int64, name string) {
-	all, _ := processes()
+// SocketOwner looks for a process that holds a socket, and its name; pid 0 when none can be seen. The error tells that not every process could
+// be looked at.
+func SocketOwner(inode string) (pid int64, name string, err error) {
+	all, err := processes()
 	for _, st := range all {
-		if Sockets(st.pid)[inode] {
+		has, unread := Sockets(st.pid)
+		if has[inode] {
 			b, _ := os.ReadFile(procPath(st.pid, "comm"))
-			return st.pid, strings.TrimSpace(string(b))
+			return st.pid, strings.TrimSpace(string(b)), nil
 		}
+		err = cmp.Or(err, unread)
 	}
-	return 0, ""
+	return 0, "", err
 }

@@ -13,6 +13,7 @@ const (
 	nonceVar       = "MODELOPS_NONCE"
 	logVar         = "MODELOPS_LOG"
 	fingerprintVar = "MODELOPS_FINGERPRINT"
+	ownerVar       = "MODELOPS_OWNER"
 )
 
 // Spec says what to start.

@@ -17,7 +17,8 @@ import (
 // ctx bounds the call, not the process, which outlives it. A ctx that ended before the fork starts nothing: either Start
 // returns its error, or a Find that begins later sees the process.
 //
-// InvalidArgument and FailedPrecondition tell what is wrong with the spec or its program.
+// InvalidArgument and FailedPrecondition tell what is wrong with the spec or its program. Unavailable tells that nothing was started, because
+// a process with the nonce may live, or because means are lacking (descriptors, memory): the caller asks again later.
 func (s *Supervisor) Start(ctx context.Context, spec Spec) (h Handle, started bool, err error) {
 	if err := spec.check(); err != nil {
 		return Handle{}, false, err
@@ -27,8 +28,14 @@ func (s *Supervisor) Start(ctx context.Context, spec Spec) (h Handle, started bo
 	if err := ctx.Err(); err != nil {
 		return Handle{}, false, err
 	}
-	if h, live, _ := s.living(spec.Nonce); live == Alive {
+	if s.closed {
+		return Handle{}, false, messages.NewError(messages.Unavailable, spec.Nonce, "nothing is started any more: this program is stopping")
+	}
+	switch h, live, why := s.living(spec.Nonce); live {
+	case Alive:
 		return h, false, nil
+	case Unknown:
+		return Handle{}, false, cantKnow(spec.Nonce, why)
 	}
 	h, err = s.spawn(ctx, spec)
 	return h, err == nil, err
@@ -36,17 +43,27 @@ func (s *Supervisor) Start(ctx context.Context, spec Spec) (h Handle, started bo
 
 // spawn starts the process. The caller holds s.mu.
 func (s *Supervisor) spawn(ctx context.Context, spec Spec) (Handle, error) {
+	boot, err := s.bootID()
+	if err != nil {
+		return Handle{}, lacking(spec, err)
+	}
 	out, err := openLog(spec.LogPath)
+	if starved(err) {
+		return Handle{}, lacking(spec, err)
+	}
 	if err != nil {
 		return Handle{}, messages.Errorf(messages.FailedPrecondition, spec.Nonce, "the log can't be written: %w", err).
 			WithHint("check the log folder's rights and free space").WithRetry(passes(err))
 	}
 	defer out.Close()
-	h := Handle{BootID: s.bootID, Nonce: spec.Nonce, Fingerprint: spec.fingerprint(), LogPath: spec.LogPath}
+	h := Handle{BootID: boot, Nonce: spec.Nonce, Fingerprint: spec.fingerprint(), LogPath: spec.LogPath}
 	cmd := exec.Command(spec.Argv[0], spec.Argv[1:]...)
 	cmd.Dir = spec.Dir
 	cmd.Env = append(spec.Env[:len(spec.Env):len(spec.Env)],
 		nonceVar+"="+h.Nonce, logVar+"="+h.LogPath, fingerprintVar+"="+h.Fingerprint)
+	if s.owner != "" {
+		cmd.Env = append(cmd.Env, ownerVar+"="+s.owner)
+	}
 	cmd.Stdout, cmd.Stderr = out, out
 	// A group of its own keeps our terminal's signals away from it. There is no Pdeathsig, because it outlives us.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -62,6 +79,9 @@ func (s *Supervisor) spawn(ctx context.Context, spec Spec) (Handle, error) {
 	if err != nil {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
+		if starved(err) {
+			return Handle{}, lacking(spec, err)
+		}
 		return Handle{}, messages.Errorf(messages.FailedPrecondition, spec.Nonce, "the start time of pid %d can't be read: %w", h.Pid, err).
 			WithHint("modelops needs /proc").WithRetry(retryStart)
 	}
@@ -84,7 +104,16 @@ func awaitEnviron(pid int64) {
 	}
 }
 
+// lacking is the error for a process that was not started for lack of means.
+func lacking(spec Spec, err error) error {
+	return messages.Errorf(messages.Unavailable, spec.Nonce, "%s can't be started now: %w", spec.Argv[0], err).WithRetry(unknownPause).
+		WithHint("this program lacks descriptors, processes or memory: see its limits (ulimit -a) and those of its unit or container")
+}
+
 func startFailure(spec Spec, err error) error {
+	if starved(err) || errors.Is(err, syscall.EAGAIN) { // EAGAIN: no more processes
+		return lacking(spec, err)
+	}
 	if _, noDir := os.Stat(spec.Dir); spec.Dir != "" && noDir != nil {
 		return messages.Errorf(messages.FailedPrecondition, spec.Nonce, "the working directory can't be used: %w", noDir)
 	}

@@ -6,8 +6,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"modelops/messages"
 )
 
 // KillTime is how long the kernel may take to end a process after SIGKILL. One that hangs in a driver takes longer.
@@ -17,44 +15,52 @@ const KillTime = 5 * time.Second
 // is called first, if there is one: the program's own way to end, with a context of at most grace. SIGTERM follows, and
 // SIGKILL to what is left after grace. Only processes that prove themselves are signalled.
 //
-// It is nil when nothing is left, and Unavailable when something can't be ended. When ctx ends, its error is returned and
-// the rest is still to be done.
+// It is nil when nothing is left. It is Unavailable when something can't be ended, and when it can't be told whether something is left: then
+// nothing may be taken for gone. When ctx ends, its error is returned and the rest is still to be done.
 func (s *Supervisor) Stop(ctx context.Context, h Handle, grace time.Duration, ask func(context.Context)) error {
-	if h.BootID != s.bootID {
+	switch live, why := s.bootOf(h); live {
+	case Gone:
 		return nil
+	case Unknown:
+		return cantKnow(h.Nonce, why)
 	}
 	until := time.Now().Add(grace)
 	t := s.treeOf(h)
 	if t.leader != nil {
 		defer t.leader.Close()
-		if ask != nil {
-			limited, cancel := context.WithDeadline(ctx, until)
-			ask(limited)
-			cancel()
-		}
+	}
+	if t.live == Unknown {
+		return cantKnow(h.Nonce, t.why)
+	}
+	if t.leader != nil && ask != nil {
+		limited, cancel := context.WithDeadline(ctx, until)
+		ask(limited)
+		cancel()
 	}
 	t.signal(syscall.SIGTERM)
 	if err := t.await(ctx, until); err != nil {
 		return err
 	}
-	for end := time.Now().Add(KillTime); t.alive(); {
-		t.signal(syscall.SIGKILL)
-		if time.Now().After(end) {
-			return messages.Errorf(messages.Unavailable, h.Nonce, "the process (pid %d) is still there %s after SIGKILL", h.Pid, KillTime).
-				WithHint("it hangs in the kernel, most likely in a driver: see dmesg; its memory is not free").WithRetry(KillTime)
-		}
-		if err := Sleep(ctx, 10*time.Millisecond); err != nil {
-			return err
-		}
+	if err := t.kill(ctx, time.Now().Add(KillTime)); err != nil {
+		return err
 	}
 	t.reap()
 	return s.reaped(ctx, h)
 }
 
+// bootOf is sameBoot, but for a child, which is of this boot in any case.
+func (s *Supervisor) bootOf(h Handle) (Liveness, error) {
+	if s.childOf(h) != nil {
+		return Alive, nil
+	}
+	return s.sameBoot(h)
+}
+
 // StopStarted stops what this Supervisor has started and still runs, all at once: also a process that its starter had no time to record.
-// The errors are Stop's.
+// Nothing is started afterwards. The errors are Stop's.
 func (s *Supervisor) StopStarted(ctx context.Context, grace time.Duration) error {
 	s.mu.Lock()
+	s.closed = true
 	var left []Handle
 	for _, c := range s.children {
 		if !c.ended() {
@@ -77,31 +83,33 @@ func (s *Supervisor) reaped(ctx context.Context, h Handle) error {
 	if c == nil {
 		return nil
 	}
-	select {
-	case <-c.done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return c.await(ctx)
 }
 
 // killRest kills what a process that was proven and has died left behind, and returns when that is gone. A process that
-// hangs in the kernel is waited for no longer than KillTime. There is no grace: nothing is left that could stop them in
-// order, and the next process needs their memory.
+// hangs in the kernel is waited for no longer than KillTime. What can't be looked at is waited for until ctx ends. There is no grace: nothing
+// is left that could stop them in order, and the next process needs their memory.
 func (s *Supervisor) killRest(ctx context.Context, h Handle) error {
 	t := s.treeOf(h)
 	if t.leader != nil {
 		defer t.leader.Close()
 	}
-	for _, m := range t.members() {
-		s.killLeft(m)
+	if left, _ := t.members(); len(left) > 0 {
+		s.log.Warn("children of a dead process are killed", "pid", h.Pid, "children", len(left))
 	}
-	for end := time.Now().Add(KillTime); len(t.members()) > 0 && time.Now().Before(end); {
+	pause := 5 * time.Millisecond
+	for end := time.Now().Add(KillTime); ; {
+		left, err := t.members()
+		if err == nil && (len(left) == 0 || time.Now().After(end)) {
+			t.reap()
+			return nil
+		}
+		if err != nil {
+			pause = min(2*pause, unknownPause)
+		}
 		t.signal(syscall.SIGKILL)
-		if err := Sleep(ctx, 5*time.Millisecond); err != nil {
+		if err := Sleep(ctx, pause); err != nil {
 			return err
 		}
 	}
-	t.reap()
-	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -15,6 +17,9 @@ import (
 type Options struct {
 	Log      *slog.Logger // [discard]
 	LogLimit int64        // bytes a log may grow to before its older part is dropped [32 MiB]
+	// Owner is the identity of the program that starts the processes, beyond its own life. Each process carries it, so that a later start
+	// finds processes that no record names any more. [none: such processes are not found]
+	Owner string
 }
 
 // Supervisor starts, finds, watches and stops processes. Several may work on the same processes, in one program or one
@@ -22,18 +27,34 @@ type Options struct {
 type Supervisor struct {
 	log      *slog.Logger
 	logLimit int64
-	bootID   string
+	owner    string
+	kernel   atomic.Pointer[string] // the boot id, once it could be read
 
 	mu       sync.Mutex // held while a nonce is looked for and started, so that it starts once, and Find sees each start whole
 	children map[string]*child
+	closed   bool // nothing is started any more
 }
 
 // New makes a Supervisor. It touches no process until it is asked to.
 func New(o Options) *Supervisor {
-	return &Supervisor{
+	s := &Supervisor{
 		log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)), logLimit: cmp.Or(o.LogLimit, 32<<20),
-		bootID: kernelBootID(), children: map[string]*child{},
+		owner: o.Owner, children: map[string]*child{},
 	}
+	_, _ = s.bootID()
+	return s
+}
+
+// bootID is the kernel's boot id. It is read again while it could not be read: without it nothing can be proven.
+func (s *Supervisor) bootID() (string, error) {
+	if id := s.kernel.Load(); id != nil {
+		return *id, nil
+	}
+	id, err := kernelBootID()
+	if err == nil {
+		s.kernel.Store(&id)
+	}
+	return id, err
 }
 
 // child is a process that this Supervisor started. Only the parent can reap it, and it always learns the exit status.
@@ -42,6 +63,21 @@ type child struct {
 	cmd    *exec.Cmd
 	done   chan struct{} // closed once reaped; state is readable then
 	state  *os.ProcessState
+}
+
+// await returns nil once the child is reaped, and ctx's error when that comes first.
+func (c *child) await(ctx context.Context) error {
+	select {
+	case <-c.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// signal reaches the child, or none: os.Process sends nothing after Wait, and until then the pid is the child's.
+func (c *child) signal(sig syscall.Signal) error {
+	return c.cmd.Process.Signal(sig)
 }
 
 func (c *child) ended() bool {

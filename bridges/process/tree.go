@@ -1,34 +1,41 @@
 package process
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"modelops/messages"
 )
 
 // tree is a process with all that it started. It is looked up each time, and remembers the members that it has seen: a
 // process whose parent has died is no longer found by its parent.
 type tree struct {
 	handle Handle
-	leader *Pidfd // nil when the process itself is gone
+	leader *Hold // nil unless live is Alive
+	live   Liveness
+	why    error // why the process itself is not Alive
 	seen   map[int64]uint64
+	// unsent is why a signal that was needed could not be sent.
+	unsent error
 }
 
 // treeOf looks the process up. The caller closes the leader, if there is one.
 func (s *Supervisor) treeOf(h Handle) *tree {
 	t := &tree{handle: h, seen: map[int64]uint64{}}
-	t.leader, _, _ = s.Open(h)
+	t.leader, t.live, t.why = s.Open(h)
 	return t
 }
 
 // members are the descendants, those in the process group, and those that carry the nonce; each younger than the process
 // itself, which is not among them. Descent and group count only while the process itself is alive, or when they were seen
-// then.
-func (t *tree) members() []stat {
-	all, _ := processes()
+// then. The error says that there may be more of them: some process could not be looked at for lack of means.
+func (t *tree) members() ([]stat, error) {
+	all, err := processes()
 	leading := t.leader != nil && !t.leader.Ended()
 	var below map[int64]bool
 	if leading {
@@ -42,30 +49,44 @@ func (t *tree) members() []stat {
 		if st.pid == t.handle.Pid || st.dead() || st.startTicks < t.handle.StartTicks {
 			continue
 		}
-		known := t.seen[st.pid] == st.startTicks && st.startTicks > 0
-		inGroup := leading && st.group == t.handle.Pid
-		if known || inGroup || below[st.pid] || Variable(st.pid, nonceVar) == t.handle.Nonce {
+		member := t.seen[st.pid] == st.startTicks && st.startTicks > 0 || leading && st.group == t.handle.Pid || below[st.pid]
+		if !member {
+			env, unread := environ(st.pid)
+			if starved(unread) {
+				err = cmp.Or(err, unread)
+			}
+			member = variable(env, nonceVar) == t.handle.Nonce
+		}
+		if member {
 			t.seen[st.pid] = st.startTicks
 			out = append(out, st)
 		}
 	}
-	return out
+	return out, err
 }
 
-// alive tells whether anything of the tree is left.
-func (t *tree) alive() bool {
-	return t.leader != nil && !t.leader.Ended() || len(t.members()) > 0
+// left tells whether anything of the tree is alive; Unknown comes with the reason.
+func (t *tree) left() (Liveness, error) {
+	members, err := t.members()
+	switch {
+	case t.leader != nil && !t.leader.Ended(), len(members) > 0:
+		return Alive, nil
+	case err != nil:
+		return Unknown, err
+	}
+	return Gone, nil
 }
 
-// signal sends to each process that is left, oldest first, each by its pidfd.
+// signal sends to each process that is left, oldest first, each by a hold on it.
 func (t *tree) signal(sig syscall.Signal) {
-	members := t.members()
+	members, _ := t.members()
+	t.unsent = nil
 	if t.leader != nil && !t.leader.Ended() {
-		_ = t.leader.signal(sig)
+		t.unsent = unlessEnded(t.leader.signal(sig))
 	}
 	slices.SortFunc(members, byAge)
 	for _, m := range members {
-		signalExactly(m, sig)
+		t.unsent = cmp.Or(t.unsent, signalExactly(m, sig))
 	}
 }
 
@@ -76,12 +97,45 @@ func (t *tree) await(ctx context.Context, until time.Time) error {
 		defer cancel()
 		_ = t.leader.Wait(limited)
 	}
-	for pause := 5 * time.Millisecond; t.alive() && time.Now().Before(until); pause = min(2*pause, 200*time.Millisecond) {
+	for pause := 5 * time.Millisecond; time.Now().Before(until); pause = min(2*pause, 200*time.Millisecond) {
+		if live, _ := t.left(); live == Gone {
+			break
+		}
 		if err := Sleep(ctx, min(pause, time.Until(until))); err != nil {
 			return err
 		}
 	}
 	return ctx.Err()
+}
+
+// kill sends SIGKILL until nothing is left, for as long as end. Unavailable tells that something is left, or that it can't be told.
+func (t *tree) kill(ctx context.Context, end time.Time) error {
+	for {
+		live, why := t.left()
+		if live == Gone {
+			return nil
+		}
+		t.signal(syscall.SIGKILL)
+		if time.Now().After(end) {
+			return t.stays(live, why)
+		}
+		if err := Sleep(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// stays is the error for what is left, or may be.
+func (t *tree) stays(live Liveness, why error) error {
+	switch {
+	case live == Unknown:
+		return cantKnow(t.handle.Nonce, why)
+	case t.unsent != nil:
+		return messages.Errorf(messages.Unavailable, t.handle.Nonce, "the process (pid %d) can't be signalled: %w", t.handle.Pid, t.unsent).
+			WithHint("modelops must run as the user of its workers, with pidfd_send_signal in its seccomp profile; its memory is not free").WithRetry(KillTime)
+	}
+	return messages.Errorf(messages.Unavailable, t.handle.Nonce, "the process (pid %d) is still there %s after SIGKILL", t.handle.Pid, KillTime).
+		WithHint("it hangs in the kernel, most likely in a driver: see dmesg; its memory is not free").WithRetry(KillTime)
 }
 
 // reap takes the entries of orphans that fell to us, as they do where this program is pid 1. Others' entries are not ours

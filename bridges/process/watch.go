@@ -5,21 +5,33 @@ import (
 	"time"
 )
 
-// Watch blocks until the process has ended and tells how. A process that does not prove itself counts as ended: its Exit
-// is Unwitnessed. What the process left behind is killed before Watch returns, because it would hold memory that counts as
-// free. When ctx ends, its error is returned and the process is left alone. Meanwhile the log is kept below its limit.
+// Watch blocks until the process has ended and tells how. A process that is Gone when it is first looked at has ended unwitnessed. One of
+// which nothing can be told is looked at again, until it can. What the process left behind is killed before Watch returns, because it would
+// hold memory that counts as free. When ctx ends, its error is returned and the process is left alone. Meanwhile the log is kept below its
+// limit.
 func (s *Supervisor) Watch(ctx context.Context, h Handle) (Exit, error) {
-	if c := s.childOf(h); c != nil {
-		return s.watchChild(ctx, c)
-	}
-	p, live, why := s.Open(h)
-	if live != Alive {
-		_, _, _ = s.Find(ctx, h.Nonce) // kills what it left behind, unless a leader lives
-		if err := ctx.Err(); err != nil {
+	for pause := 10 * time.Millisecond; ; pause = min(2*pause, unknownPause) {
+		if c := s.childOf(h); c != nil {
+			return s.watchChild(ctx, c)
+		}
+		p, live, why := s.Open(h)
+		switch live {
+		case Alive:
+			return s.watchHeld(ctx, h, p)
+		case Gone:
+			if _, rest, _ := s.Find(ctx, h.Nonce); rest != Unknown { // it kills what the process left behind, unless a leader lives
+				return unwitnessed(h, why), nil
+			}
+		}
+		s.log.Debug("it can't be told whether a process lives", "pid", h.Pid, "why", why)
+		if err := Sleep(ctx, pause); err != nil {
 			return Exit{}, err
 		}
-		return unwitnessed(h, why), nil
 	}
+}
+
+// watchHeld waits for a process that another program had started.
+func (s *Supervisor) watchHeld(ctx context.Context, h Handle, p *Hold) (Exit, error) {
 	defer p.Close()
 	stop := s.keepLog(ctx, h)
 	defer stop()

@@ -35,7 +35,7 @@ func TestS08Adoption(t *testing.T) {
 	}()
 	eventually(t, "the watcher waits", func() bool {
 		all := make([]byte, 1<<20)
-		return bytes.Contains(all[:runtime.Stack(all, true)], []byte("process.(*Pidfd).Wait"))
+		return bytes.Contains(all[:runtime.Stack(all, true)], []byte("process.(*Hold).Wait"))
 	})
 	if err := r.Stop(t.Context(), fakeSpec(), w); err != nil {
 		t.Fatal(err)

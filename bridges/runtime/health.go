@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"modelops/bridges/process"
 	"modelops/messages"
@@ -20,10 +21,20 @@ func (r *Runtime) Prove(w *messages.Worker) (process.Liveness, error) {
 // proven is nil for a worker that may be asked something. A worker that can't prove itself is not asked: its port may be
 // another's.
 func (r *Runtime) proven(spec *messages.ModelSpec, w *messages.Worker) error {
-	if live, why := r.Prove(w); live != process.Alive {
+	switch live, why := r.Prove(w); live {
+	case process.Unknown:
+		return cantKnow(spec, why)
+	case process.Gone:
 		return messages.Errorf(messages.Unavailable, subject(spec), "the worker is gone: %w", why)
 	}
 	return nil
+}
+
+// cantKnow is the error for a worker of which it can't be told whether it lives.
+func cantKnow(spec *messages.ModelSpec, why error) *messages.Error {
+	return messages.Errorf(messages.Unavailable, subject(spec), "it can't be told whether the worker lives: %w", why).
+		WithHint("modelops needs descriptors (ulimit -n), a readable /proc, and pidfd_open and pidfd_send_signal in its seccomp profile").
+		WithRetry(time.Second)
 }
 
 // Healthy asks a worker whether it can work: it must prove itself and its check endpoint must answer 200.

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strings"
 
 	"modelops/bridges/process"
 	"modelops/messages"
@@ -32,7 +33,8 @@ func answering(all []process.Socket, host string, port uint16) []process.Socket 
 var forwarders = []string{"docker-proxy", "rootlessport", "rootlesskit", "slirp4netns", "pasta", "pasta.avx2", "passt", "conmon", "gvproxy"}
 
 // strangerAt names the process that answers on the worker's port in its place; "" when it is the worker itself, one of its
-// children, or when the worker's address is on another machine. checked is false when no process listens there yet.
+// children, or when the worker's address is on another machine. checked is false when no process listens there yet, and when it can't be told
+// which one does.
 func (r *Runtime) strangerAt(k kind, spec *messages.ModelSpec, w *messages.Worker) (stranger string, checked bool) {
 	u, err := url.Parse(w.Url)
 	if err != nil || w.Port == 0 {
@@ -42,23 +44,26 @@ func (r *Runtime) strangerAt(k kind, spec *messages.ModelSpec, w *messages.Worke
 	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
 		return "", true
 	}
-	found := answering(process.Listeners(), host, uint16(w.Port))
-	if len(found) == 0 {
+	all, err := process.Listeners()
+	found := answering(all, host, uint16(w.Port))
+	if err != nil || len(found) == 0 {
 		return "", false
 	}
-	mine := process.Sockets(w.Pid)
-	if !slices.ContainsFunc(found, func(l process.Socket) bool { return !mine[l.Inode] }) {
+	mine, err := process.Sockets(w.Pid)
+	if err == nil && !slices.ContainsFunc(found, func(l process.Socket) bool { return !mine[l.Inode] }) {
 		return "", true
 	}
-	mine = r.processes.TreeSockets(handleOf(w))
+	mine, unseen := r.processes.TreeSockets(handleOf(w))
 	for _, l := range found {
 		if mine[l.Inode] {
 			continue
 		}
-		pid, name := process.SocketOwner(l.Inode)
+		pid, name, unread := process.SocketOwner(l.Inode)
 		switch {
+		case unseen != nil || pid == 0 && unread != nil:
+			return "", false // looked at again
 		case k.forwarders && slices.Contains(forwarders, name):
-		case k.forwarders && pid == 0 && spec.Url != "" && spec.Url != defaultURL:
+		case pid == 0 && declaresAddress(k, spec):
 			// Its owner is hidden from us, as a container engine's of another user is, and the operator named the address.
 		case pid == 0:
 			return "a process of another user", true
@@ -67,4 +72,10 @@ func (r *Runtime) strangerAt(k kind, spec *messages.ModelSpec, w *messages.Worke
 		}
 	}
 	return "", true
+}
+
+// declaresAddress tells whether the operator named the very address at which the command's engine answers, as for one in a container: it may
+// be in no process that we started.
+func declaresAddress(k kind, spec *messages.ModelSpec) bool {
+	return k.forwarders && spec.Url != "" && !strings.Contains(spec.Url, "${PORT}")
 }

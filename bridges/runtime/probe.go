@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 	"time"
 
 	"modelops/messages"
@@ -28,8 +29,9 @@ func (a answer) words() string {
 	return fmt.Sprintf("answered %d %s", a.status, http.StatusText(a.status))
 }
 
-// silent: nothing answers at the address, as opposed to a server that takes long.
-func (a answer) silent() bool { return a.status == 0 && !errors.Is(a.err, context.DeadlineExceeded) }
+// refused: no program listens at the address. Any other failure says nothing of the server: it may take long, its connection may be cut, or
+// we may have no descriptor to ask with.
+func (a answer) refused() bool { return a.status == 0 && errors.Is(a.err, syscall.ECONNREFUSED) }
 
 // probeTime is how long one probe may take; probeBytes how much of its answer is read.
 const (

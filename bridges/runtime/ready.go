@@ -38,7 +38,8 @@ func (e *ExitError) ExitCode() int32 { return e.Exit.Code }
 // It fails at once when the process ends (the cause is an *ExitError), when another process answers on its port, when it
 // has another model, or when it fails at that request; and after the load time: the spec's, else a minute and a second for
 // each 20 MB. Progress that the engine reports, reads and growth restart that time. All failures but the end of ctx are
-// ModelLoadError with the worker's log, whose lines are not in the error; OutOfMemory tells those by lack of memory.
+// ModelLoadError with the worker's log, whose lines are not in the error; OutOfMemory tells those by lack of memory. Unavailable tells nothing of
+// the worker: it can't be looked at now.
 func (r *Runtime) AwaitReady(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) (measured uint64, slots uint32, err error) {
 	spec = r.resolved(spec)
 	ready, err := r.awaitReady(ctx, spec, w)
@@ -69,7 +70,10 @@ func (r *Runtime) awaitReady(ctx context.Context, spec *messages.ModelSpec, w *m
 		return r.awaitRemote(ctx, k, spec, w)
 	}
 	g, live, why := r.processes.Open(handleOf(w))
-	if live != process.Alive {
+	switch live {
+	case process.Unknown:
+		return ready{}, cantKnow(spec, why)
+	case process.Gone:
 		return ready{}, r.endedEarly(ctx, k, spec, w, why)
 	}
 	defer g.Close()
@@ -85,7 +89,7 @@ func (r *Runtime) awaitReady(ctx context.Context, spec *messages.ModelSpec, w *m
 }
 
 // poll asks the worker until it says that it is ready, and how many requests it takes at once then.
-func (r *Runtime) poll(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker, g *process.Pidfd, p *patience) (slots uint32, err error) {
+func (r *Runtime) poll(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker, g *process.Hold, p *patience) (slots uint32, err error) {
 	path := k.checkPath(spec)
 	owned := false
 	for polls := 0; ; polls++ {
@@ -122,7 +126,7 @@ func (r *Runtime) askReady(ctx context.Context, k kind, spec *messages.ModelSpec
 }
 
 // warmed has the worker answer a first request, within as much time as loading may take without progress.
-func (r *Runtime) warmed(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker, g *process.Pidfd, budget time.Duration) error {
+func (r *Runtime) warmed(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker, g *process.Hold, budget time.Duration) error {
 	limited, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
 	err := r.warmUp(limited, k, spec, w)
@@ -169,9 +173,13 @@ func (r *Runtime) accept(ctx context.Context, k kind, spec *messages.ModelSpec, 
 		return 0, nil
 	}
 	stranger, checked := r.strangerAt(k, spec, w)
+	if stranger != "" && declaresAddress(k, spec) && r.answersAs(ctx, spec, w) {
+		stranger, checked = "", true
+	}
 	if stranger != "" {
 		return 0, messages.Errorf(messages.ModelLoadError, subject(spec), "port %d is answered by %s, not by the worker (pid %d)", w.Port, stranger, w.Pid).
-			WithHint("end that process; the next attempt takes another port unless the command fixes it")
+			WithHint("end that process; or, when it is the model's engine (in a container), declare its address as the model's proxy, " +
+				"proxy: http://127.0.0.1:PORT, and the name under which its /v1/models lists the model as useModelName")
 	}
 	*owned = checked
 	if !checked || a.status != http.StatusOK {
@@ -187,6 +195,12 @@ func (r *Runtime) accept(ctx context.Context, k kind, spec *messages.ModelSpec, 
 		}
 	}
 	return max(r.slotsOf(ctx, k, spec, w), 1), nil
+}
+
+// answersAs tells whether the program at the worker's address lists the model as its own.
+func (r *Runtime) answersAs(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) bool {
+	list := r.ask(ctx, spec, w, "/v1/models")
+	return list.status == http.StatusOK && hasModel(list, spec, w) == nil
 }
 
 func hasModel(list answer, spec *messages.ModelSpec, w *messages.Worker) error {

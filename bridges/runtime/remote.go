@@ -85,7 +85,8 @@ func (k kind) lacking(spec *messages.ModelSpec, w *messages.Worker, a answer) er
 // unloadTime is how long an attached server may take to give a model's memory back.
 const unloadTime = 30 * time.Second
 
-// release has an attached server unload the model and sees that it is gone. A server that doesn't answer holds nothing.
+// release has an attached server unload the model and sees that it is gone. Where no server listens, nothing is held; a
+// server that can't be asked may hold it.
 func (r *Runtime) release(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) error {
 	k, err := r.kindOf(spec)
 	if err != nil || k.attached == nil {
@@ -99,14 +100,14 @@ func (r *Runtime) release(ctx context.Context, spec *messages.ModelSpec, w *mess
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case a.silent() || a.status == http.StatusNotFound:
+	case a.refused() || a.status == http.StatusNotFound:
 		return nil
 	case a.status == 0 || a.status >= http.StatusInternalServerError:
 		return stays(a)
 	}
 	for until := time.Now().Add(unloadTime); ; {
 		a := r.ask(ctx, spec, w, k.attached.loaded)
-		if _, is := a.listed(upstreamName(spec)); a.silent() || a.status == http.StatusOK && !is {
+		if _, is := a.listed(upstreamName(spec)); a.refused() || a.status == http.StatusOK && !is {
 			return ctx.Err()
 		}
 		if time.Now().After(until) {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
+	"time"
 
 	"modelops/bridges/process"
 	"modelops/messages"
@@ -23,7 +24,7 @@ const (
 // Start starts a worker and returns at once; AwaitReady tells when it can work. It is idempotent by nonce: a living worker
 // that carries it is returned instead, so a caller that was killed before it recorded the first one may ask again.
 // The process outlives ctx and us; a ctx that ended before the fork starts nothing. ModelLoadError tells what is wrong with
-// spec or program.
+// spec or program; Unavailable that nothing was started, and that it can be tried again.
 func (r *Runtime) Start(ctx context.Context, spec *messages.ModelSpec, placement *messages.Placement, nonce string) (*messages.Worker, error) {
 	declared := spec
 	spec = r.resolved(declared)
@@ -42,7 +43,10 @@ func (r *Runtime) Start(ctx context.Context, spec *messages.ModelSpec, placement
 	}
 	l, err := r.plan(k, spec, placement, nonce, r.contextFor(ctx, k, spec))
 	if err != nil {
-		if w, finding := r.Find(ctx, nonce); w != nil && finding == nil {
+		switch w, finding := r.Find(ctx, nonce); {
+		case finding != nil:
+			return nil, finding // one may live: the attempt isn't over
+		case w != nil:
 			return w, nil // it lives already, so nothing of the plan is needed
 		}
 		return nil, asLoadError(spec, err)
@@ -51,6 +55,8 @@ func (r *Runtime) Start(ctx context.Context, spec *messages.ModelSpec, placement
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil, ctx.Err()
+	case messages.CodeOf(err) == messages.Unavailable:
+		return nil, of(spec, err)
 	case err != nil:
 		return nil, asLoadError(spec, err)
 	case !started:
@@ -77,16 +83,18 @@ func handleOf(w *messages.Worker) process.Handle {
 	return process.Handle{Pid: w.Pid, StartTicks: w.StartTicks, BootID: w.KernelBootId, Nonce: w.Nonce, Fingerprint: w.Fingerprint, LogPath: w.LogPath}
 }
 
-// Find looks for the living worker with this nonce; nil when there is none, or when it can't be told.
+// Find looks for the living worker with this nonce; nil without an error when there is none. The error tells that it can't be told.
 func (r *Runtime) Find(ctx context.Context, nonce string) (*messages.Worker, error) {
-	h, live, _ := r.processes.Find(ctx, nonce)
-	if err := ctx.Err(); err != nil && nonce != "" {
-		return nil, err
-	}
-	if live != process.Alive {
+	h, live, why := r.processes.Find(ctx, nonce)
+	switch {
+	case live == process.Alive:
+		return foundWorker(h), nil
+	case live == process.Gone:
 		return nil, nil
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
 	}
-	return foundWorker(h), nil
+	return nil, messages.Errorf(messages.Unavailable, nonce, "it can't be told whether a worker lives: %w", why).WithRetry(time.Second)
 }
 
 // attach makes the worker of a remote URL. Its address is the declared one, because it is journaled; Address fills in the variables.
@@ -108,6 +116,13 @@ func (r *Runtime) attach(k kind, declared, spec *messages.ModelSpec, nonce strin
 		return nil, err
 	}
 	return &messages.Worker{Nonce: nonce, Url: baseURL(address), Remote: true}, nil
+}
+
+// of gives an error its model as the subject.
+func of(spec *messages.ModelSpec, err error) error {
+	e := *messages.AsError(err)
+	e.Subject = subject(spec)
+	return &e
 }
 
 // asLoadError tells which model a fault in its spec belongs to.
