@@ -78,7 +78,7 @@ func (x SwapReply_Phase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SwapReply_Phase.Descriptor instead.
 func (SwapReply_Phase) EnumDescriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{24, 0}
+	return file_host_proto_rawDescGZIP(), []int{26, 0}
 }
 
 type StartHost struct {
@@ -305,6 +305,68 @@ func (x *RecordConfig) GetChanges() []string {
 	return nil
 }
 
+// ReportStray tells of a worker of this data directory that no model's journal knows.
+type ReportStray struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Pid   int64                  `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"`
+	Nonce string                 `protobuf:"bytes,2,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	// Why it still runs; empty = it was ended.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportStray) Reset() {
+	*x = ReportStray{}
+	mi := &file_host_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportStray) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportStray) ProtoMessage() {}
+
+func (x *ReportStray) ProtoReflect() protoreflect.Message {
+	mi := &file_host_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportStray.ProtoReflect.Descriptor instead.
+func (*ReportStray) Descriptor() ([]byte, []int) {
+	return file_host_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ReportStray) GetPid() int64 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *ReportStray) GetNonce() string {
+	if x != nil {
+		return x.Nonce
+	}
+	return ""
+}
+
+func (x *ReportStray) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type RestartActor struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Actor         string                 `protobuf:"bytes,1,opt,name=actor,proto3" json:"actor,omitempty"`
@@ -314,7 +376,7 @@ type RestartActor struct {
 
 func (x *RestartActor) Reset() {
 	*x = RestartActor{}
-	mi := &file_host_proto_msgTypes[4]
+	mi := &file_host_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -326,7 +388,7 @@ func (x *RestartActor) String() string {
 func (*RestartActor) ProtoMessage() {}
 
 func (x *RestartActor) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[4]
+	mi := &file_host_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -339,7 +401,7 @@ func (x *RestartActor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartActor.ProtoReflect.Descriptor instead.
 func (*RestartActor) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{4}
+	return file_host_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RestartActor) GetActor() string {
@@ -369,7 +431,7 @@ type SwapModel struct {
 
 func (x *SwapModel) Reset() {
 	*x = SwapModel{}
-	mi := &file_host_proto_msgTypes[5]
+	mi := &file_host_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -381,7 +443,7 @@ func (x *SwapModel) String() string {
 func (*SwapModel) ProtoMessage() {}
 
 func (x *SwapModel) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[5]
+	mi := &file_host_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -394,7 +456,7 @@ func (x *SwapModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwapModel.ProtoReflect.Descriptor instead.
 func (*SwapModel) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{5}
+	return file_host_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SwapModel) GetName() string {
@@ -456,7 +518,7 @@ type PromoteSwap struct {
 
 func (x *PromoteSwap) Reset() {
 	*x = PromoteSwap{}
-	mi := &file_host_proto_msgTypes[6]
+	mi := &file_host_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -468,7 +530,7 @@ func (x *PromoteSwap) String() string {
 func (*PromoteSwap) ProtoMessage() {}
 
 func (x *PromoteSwap) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[6]
+	mi := &file_host_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -481,7 +543,7 @@ func (x *PromoteSwap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteSwap.ProtoReflect.Descriptor instead.
 func (*PromoteSwap) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{6}
+	return file_host_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PromoteSwap) GetName() string {
@@ -502,7 +564,7 @@ type RollbackSwap struct {
 
 func (x *RollbackSwap) Reset() {
 	*x = RollbackSwap{}
-	mi := &file_host_proto_msgTypes[7]
+	mi := &file_host_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -514,7 +576,7 @@ func (x *RollbackSwap) String() string {
 func (*RollbackSwap) ProtoMessage() {}
 
 func (x *RollbackSwap) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[7]
+	mi := &file_host_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -527,7 +589,7 @@ func (x *RollbackSwap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackSwap.ProtoReflect.Descriptor instead.
 func (*RollbackSwap) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{7}
+	return file_host_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RollbackSwap) GetName() string {
@@ -555,7 +617,7 @@ type ReviewRoutes struct {
 
 func (x *ReviewRoutes) Reset() {
 	*x = ReviewRoutes{}
-	mi := &file_host_proto_msgTypes[8]
+	mi := &file_host_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -567,7 +629,7 @@ func (x *ReviewRoutes) String() string {
 func (*ReviewRoutes) ProtoMessage() {}
 
 func (x *ReviewRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[8]
+	mi := &file_host_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -580,7 +642,7 @@ func (x *ReviewRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReviewRoutes.ProtoReflect.Descriptor instead.
 func (*ReviewRoutes) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{8}
+	return file_host_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ReviewRoutes) GetWithdrawn() []string {
@@ -599,7 +661,7 @@ type ReportRolloutReady struct {
 
 func (x *ReportRolloutReady) Reset() {
 	*x = ReportRolloutReady{}
-	mi := &file_host_proto_msgTypes[9]
+	mi := &file_host_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -611,7 +673,7 @@ func (x *ReportRolloutReady) String() string {
 func (*ReportRolloutReady) ProtoMessage() {}
 
 func (x *ReportRolloutReady) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[9]
+	mi := &file_host_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -624,7 +686,7 @@ func (x *ReportRolloutReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRolloutReady.ProtoReflect.Descriptor instead.
 func (*ReportRolloutReady) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{9}
+	return file_host_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ReportRolloutReady) GetId() string {
@@ -644,7 +706,7 @@ type ReportRolloutFailed struct {
 
 func (x *ReportRolloutFailed) Reset() {
 	*x = ReportRolloutFailed{}
-	mi := &file_host_proto_msgTypes[10]
+	mi := &file_host_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -656,7 +718,7 @@ func (x *ReportRolloutFailed) String() string {
 func (*ReportRolloutFailed) ProtoMessage() {}
 
 func (x *ReportRolloutFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[10]
+	mi := &file_host_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -669,7 +731,7 @@ func (x *ReportRolloutFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRolloutFailed.ProtoReflect.Descriptor instead.
 func (*ReportRolloutFailed) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{10}
+	return file_host_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ReportRolloutFailed) GetId() string {
@@ -699,7 +761,7 @@ type ReportRolloutJudged struct {
 
 func (x *ReportRolloutJudged) Reset() {
 	*x = ReportRolloutJudged{}
-	mi := &file_host_proto_msgTypes[11]
+	mi := &file_host_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -711,7 +773,7 @@ func (x *ReportRolloutJudged) String() string {
 func (*ReportRolloutJudged) ProtoMessage() {}
 
 func (x *ReportRolloutJudged) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[11]
+	mi := &file_host_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -724,7 +786,7 @@ func (x *ReportRolloutJudged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRolloutJudged.ProtoReflect.Descriptor instead.
 func (*ReportRolloutJudged) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{11}
+	return file_host_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ReportRolloutJudged) GetId() string {
@@ -766,7 +828,7 @@ type ReportRolloutSettled struct {
 
 func (x *ReportRolloutSettled) Reset() {
 	*x = ReportRolloutSettled{}
-	mi := &file_host_proto_msgTypes[12]
+	mi := &file_host_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -778,7 +840,7 @@ func (x *ReportRolloutSettled) String() string {
 func (*ReportRolloutSettled) ProtoMessage() {}
 
 func (x *ReportRolloutSettled) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[12]
+	mi := &file_host_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -791,7 +853,7 @@ func (x *ReportRolloutSettled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRolloutSettled.ProtoReflect.Descriptor instead.
 func (*ReportRolloutSettled) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{12}
+	return file_host_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReportRolloutSettled) GetId() string {
@@ -820,7 +882,7 @@ type HostStarted struct {
 
 func (x *HostStarted) Reset() {
 	*x = HostStarted{}
-	mi := &file_host_proto_msgTypes[13]
+	mi := &file_host_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -832,7 +894,7 @@ func (x *HostStarted) String() string {
 func (*HostStarted) ProtoMessage() {}
 
 func (x *HostStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[13]
+	mi := &file_host_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -845,7 +907,7 @@ func (x *HostStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostStarted.ProtoReflect.Descriptor instead.
 func (*HostStarted) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{13}
+	return file_host_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *HostStarted) GetBootId() string {
@@ -887,7 +949,7 @@ type HostStopped struct {
 
 func (x *HostStopped) Reset() {
 	*x = HostStopped{}
-	mi := &file_host_proto_msgTypes[14]
+	mi := &file_host_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -899,7 +961,7 @@ func (x *HostStopped) String() string {
 func (*HostStopped) ProtoMessage() {}
 
 func (x *HostStopped) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[14]
+	mi := &file_host_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -912,7 +974,7 @@ func (x *HostStopped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostStopped.ProtoReflect.Descriptor instead.
 func (*HostStopped) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{14}
+	return file_host_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *HostStopped) GetBootId() string {
@@ -949,7 +1011,7 @@ type ActorGaveUp struct {
 
 func (x *ActorGaveUp) Reset() {
 	*x = ActorGaveUp{}
-	mi := &file_host_proto_msgTypes[15]
+	mi := &file_host_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -961,7 +1023,7 @@ func (x *ActorGaveUp) String() string {
 func (*ActorGaveUp) ProtoMessage() {}
 
 func (x *ActorGaveUp) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[15]
+	mi := &file_host_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -974,7 +1036,7 @@ func (x *ActorGaveUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActorGaveUp.ProtoReflect.Descriptor instead.
 func (*ActorGaveUp) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{15}
+	return file_host_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ActorGaveUp) GetActor() string {
@@ -1017,7 +1079,7 @@ type ConfigApplied struct {
 
 func (x *ConfigApplied) Reset() {
 	*x = ConfigApplied{}
-	mi := &file_host_proto_msgTypes[16]
+	mi := &file_host_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1029,7 +1091,7 @@ func (x *ConfigApplied) String() string {
 func (*ConfigApplied) ProtoMessage() {}
 
 func (x *ConfigApplied) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[16]
+	mi := &file_host_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1042,7 +1104,7 @@ func (x *ConfigApplied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigApplied.ProtoReflect.Descriptor instead.
 func (*ConfigApplied) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{16}
+	return file_host_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ConfigApplied) GetRevision() string {
@@ -1076,7 +1138,7 @@ type ActorRevived struct {
 
 func (x *ActorRevived) Reset() {
 	*x = ActorRevived{}
-	mi := &file_host_proto_msgTypes[17]
+	mi := &file_host_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1088,7 +1150,7 @@ func (x *ActorRevived) String() string {
 func (*ActorRevived) ProtoMessage() {}
 
 func (x *ActorRevived) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[17]
+	mi := &file_host_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1101,7 +1163,7 @@ func (x *ActorRevived) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActorRevived.ProtoReflect.Descriptor instead.
 func (*ActorRevived) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{17}
+	return file_host_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ActorRevived) GetActor() string {
@@ -1112,6 +1174,77 @@ func (x *ActorRevived) GetActor() string {
 }
 
 func (x *ActorRevived) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// StrayWorker tells of a worker that carries this data directory's identity and that no model's journal knows: the journal was lost, or an
+// older one was restored.
+type StrayWorker struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Pid   int64                  `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"`
+	Nonce string                 `protobuf:"bytes,2,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	// Why it still runs; empty = it was ended.
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StrayWorker) Reset() {
+	*x = StrayWorker{}
+	mi := &file_host_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StrayWorker) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StrayWorker) ProtoMessage() {}
+
+func (x *StrayWorker) ProtoReflect() protoreflect.Message {
+	mi := &file_host_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StrayWorker.ProtoReflect.Descriptor instead.
+func (*StrayWorker) Descriptor() ([]byte, []int) {
+	return file_host_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *StrayWorker) GetPid() int64 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *StrayWorker) GetNonce() string {
+	if x != nil {
+		return x.Nonce
+	}
+	return ""
+}
+
+func (x *StrayWorker) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *StrayWorker) GetAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.At
 	}
@@ -1143,7 +1276,7 @@ type RolloutStarted struct {
 
 func (x *RolloutStarted) Reset() {
 	*x = RolloutStarted{}
-	mi := &file_host_proto_msgTypes[18]
+	mi := &file_host_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1155,7 +1288,7 @@ func (x *RolloutStarted) String() string {
 func (*RolloutStarted) ProtoMessage() {}
 
 func (x *RolloutStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[18]
+	mi := &file_host_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1168,7 +1301,7 @@ func (x *RolloutStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutStarted.ProtoReflect.Descriptor instead.
 func (*RolloutStarted) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{18}
+	return file_host_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RolloutStarted) GetId() string {
@@ -1273,7 +1406,7 @@ type RolloutCanaried struct {
 
 func (x *RolloutCanaried) Reset() {
 	*x = RolloutCanaried{}
-	mi := &file_host_proto_msgTypes[19]
+	mi := &file_host_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1285,7 +1418,7 @@ func (x *RolloutCanaried) String() string {
 func (*RolloutCanaried) ProtoMessage() {}
 
 func (x *RolloutCanaried) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[19]
+	mi := &file_host_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1298,7 +1431,7 @@ func (x *RolloutCanaried) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutCanaried.ProtoReflect.Descriptor instead.
 func (*RolloutCanaried) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{19}
+	return file_host_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RolloutCanaried) GetId() string {
@@ -1327,7 +1460,7 @@ type RolloutPromoted struct {
 
 func (x *RolloutPromoted) Reset() {
 	*x = RolloutPromoted{}
-	mi := &file_host_proto_msgTypes[20]
+	mi := &file_host_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1339,7 +1472,7 @@ func (x *RolloutPromoted) String() string {
 func (*RolloutPromoted) ProtoMessage() {}
 
 func (x *RolloutPromoted) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[20]
+	mi := &file_host_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1352,7 +1485,7 @@ func (x *RolloutPromoted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutPromoted.ProtoReflect.Descriptor instead.
 func (*RolloutPromoted) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{20}
+	return file_host_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RolloutPromoted) GetId() string {
@@ -1388,7 +1521,7 @@ type RolloutRolledBack struct {
 
 func (x *RolloutRolledBack) Reset() {
 	*x = RolloutRolledBack{}
-	mi := &file_host_proto_msgTypes[21]
+	mi := &file_host_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1400,7 +1533,7 @@ func (x *RolloutRolledBack) String() string {
 func (*RolloutRolledBack) ProtoMessage() {}
 
 func (x *RolloutRolledBack) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[21]
+	mi := &file_host_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1413,7 +1546,7 @@ func (x *RolloutRolledBack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutRolledBack.ProtoReflect.Descriptor instead.
 func (*RolloutRolledBack) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{21}
+	return file_host_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RolloutRolledBack) GetId() string {
@@ -1451,7 +1584,7 @@ type RolloutSettled struct {
 
 func (x *RolloutSettled) Reset() {
 	*x = RolloutSettled{}
-	mi := &file_host_proto_msgTypes[22]
+	mi := &file_host_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1463,7 +1596,7 @@ func (x *RolloutSettled) String() string {
 func (*RolloutSettled) ProtoMessage() {}
 
 func (x *RolloutSettled) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[22]
+	mi := &file_host_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1476,7 +1609,7 @@ func (x *RolloutSettled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutSettled.ProtoReflect.Descriptor instead.
 func (*RolloutSettled) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{22}
+	return file_host_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RolloutSettled) GetId() string {
@@ -1520,7 +1653,7 @@ type RouteDropped struct {
 
 func (x *RouteDropped) Reset() {
 	*x = RouteDropped{}
-	mi := &file_host_proto_msgTypes[23]
+	mi := &file_host_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1532,7 +1665,7 @@ func (x *RouteDropped) String() string {
 func (*RouteDropped) ProtoMessage() {}
 
 func (x *RouteDropped) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[23]
+	mi := &file_host_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1545,7 +1678,7 @@ func (x *RouteDropped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouteDropped.ProtoReflect.Descriptor instead.
 func (*RouteDropped) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{23}
+	return file_host_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RouteDropped) GetName() string {
@@ -1591,7 +1724,7 @@ type SwapReply struct {
 
 func (x *SwapReply) Reset() {
 	*x = SwapReply{}
-	mi := &file_host_proto_msgTypes[24]
+	mi := &file_host_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1603,7 +1736,7 @@ func (x *SwapReply) String() string {
 func (*SwapReply) ProtoMessage() {}
 
 func (x *SwapReply) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[24]
+	mi := &file_host_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1616,7 +1749,7 @@ func (x *SwapReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwapReply.ProtoReflect.Descriptor instead.
 func (*SwapReply) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{24}
+	return file_host_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SwapReply) GetId() string {
@@ -1672,7 +1805,7 @@ type SwapList struct {
 
 func (x *SwapList) Reset() {
 	*x = SwapList{}
-	mi := &file_host_proto_msgTypes[25]
+	mi := &file_host_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1684,7 +1817,7 @@ func (x *SwapList) String() string {
 func (*SwapList) ProtoMessage() {}
 
 func (x *SwapList) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[25]
+	mi := &file_host_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1697,7 +1830,7 @@ func (x *SwapList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwapList.ProtoReflect.Descriptor instead.
 func (*SwapList) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{25}
+	return file_host_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SwapList) GetRoutes() []*Route {
@@ -1732,7 +1865,7 @@ type HostView struct {
 
 func (x *HostView) Reset() {
 	*x = HostView{}
-	mi := &file_host_proto_msgTypes[26]
+	mi := &file_host_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1744,7 +1877,7 @@ func (x *HostView) String() string {
 func (*HostView) ProtoMessage() {}
 
 func (x *HostView) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[26]
+	mi := &file_host_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1757,7 +1890,7 @@ func (x *HostView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostView.ProtoReflect.Descriptor instead.
 func (*HostView) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{26}
+	return file_host_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *HostView) GetHost() string {
@@ -1849,7 +1982,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_host_proto_msgTypes[27]
+	mi := &file_host_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1861,7 +1994,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[27]
+	mi := &file_host_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1874,7 +2007,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{27}
+	return file_host_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Route) GetName() string {
@@ -1922,7 +2055,7 @@ type DeclaredModels struct {
 
 func (x *DeclaredModels) Reset() {
 	*x = DeclaredModels{}
-	mi := &file_host_proto_msgTypes[28]
+	mi := &file_host_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1934,7 +2067,7 @@ func (x *DeclaredModels) String() string {
 func (*DeclaredModels) ProtoMessage() {}
 
 func (x *DeclaredModels) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[28]
+	mi := &file_host_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1947,7 +2080,7 @@ func (x *DeclaredModels) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclaredModels.ProtoReflect.Descriptor instead.
 func (*DeclaredModels) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{28}
+	return file_host_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DeclaredModels) GetModels() []*DeclaredModel {
@@ -1973,7 +2106,7 @@ type DeclaredModel struct {
 
 func (x *DeclaredModel) Reset() {
 	*x = DeclaredModel{}
-	mi := &file_host_proto_msgTypes[29]
+	mi := &file_host_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1985,7 +2118,7 @@ func (x *DeclaredModel) String() string {
 func (*DeclaredModel) ProtoMessage() {}
 
 func (x *DeclaredModel) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[29]
+	mi := &file_host_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1998,7 +2131,7 @@ func (x *DeclaredModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclaredModel.ProtoReflect.Descriptor instead.
 func (*DeclaredModel) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{29}
+	return file_host_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DeclaredModel) GetName() string {
@@ -2055,7 +2188,11 @@ const file_host_proto_rawDesc = "" +
 	"\bfailures\x18\x03 \x01(\rR\bfailures:\x06\xba\xd4\x18\x02\b\x02\"L\n" +
 	"\fRecordConfig\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\tR\brevision\x12\x18\n" +
-	"\achanges\x18\x02 \x03(\tR\achanges:\x06\xba\xd4\x18\x02\b\x02\",\n" +
+	"\achanges\x18\x02 \x03(\tR\achanges:\x06\xba\xd4\x18\x02\b\x02\"U\n" +
+	"\vReportStray\x12\x10\n" +
+	"\x03pid\x18\x01 \x01(\x03R\x03pid\x12\x14\n" +
+	"\x05nonce\x18\x02 \x01(\tR\x05nonce\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason:\x06\xba\xd4\x18\x02\b\x02\",\n" +
 	"\fRestartActor\x12\x14\n" +
 	"\x05actor\x18\x01 \x01(\tR\x05actor:\x06\xba\xd4\x18\x02\b\x01\"\xe7\x01\n" +
 	"\tSwapModel\x12\x12\n" +
@@ -2112,7 +2249,13 @@ const file_host_proto_rawDesc = "" +
 	"\fActorRevived\x12\x14\n" +
 	"\x05actor\x18\x01 \x01(\tR\x05actor\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x1a\xb2\xd4\x18\x16\n" +
-	"\x12host.actor_revived\x10\x01\"\xa2\x03\n" +
+	"\x12host.actor_revived\x10\x01\"\x94\x01\n" +
+	"\vStrayWorker\x12\x10\n" +
+	"\x03pid\x18\x01 \x01(\x03R\x03pid\x12\x14\n" +
+	"\x05nonce\x18\x02 \x01(\tR\x05nonce\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12*\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x19\xb2\xd4\x18\x15\n" +
+	"\x11host.stray_worker\x10\x01\"\xa2\x03\n" +
 	"\x0eRolloutStarted\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -2216,66 +2359,69 @@ func file_host_proto_rawDescGZIP() []byte {
 }
 
 var file_host_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_host_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_host_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_host_proto_goTypes = []any{
 	(SwapReply_Phase)(0),          // 0: modelops.SwapReply.Phase
 	(*StartHost)(nil),             // 1: modelops.StartHost
 	(*StopHost)(nil),              // 2: modelops.StopHost
 	(*ReportGaveUp)(nil),          // 3: modelops.ReportGaveUp
 	(*RecordConfig)(nil),          // 4: modelops.RecordConfig
-	(*RestartActor)(nil),          // 5: modelops.RestartActor
-	(*SwapModel)(nil),             // 6: modelops.SwapModel
-	(*PromoteSwap)(nil),           // 7: modelops.PromoteSwap
-	(*RollbackSwap)(nil),          // 8: modelops.RollbackSwap
-	(*ReviewRoutes)(nil),          // 9: modelops.ReviewRoutes
-	(*ReportRolloutReady)(nil),    // 10: modelops.ReportRolloutReady
-	(*ReportRolloutFailed)(nil),   // 11: modelops.ReportRolloutFailed
-	(*ReportRolloutJudged)(nil),   // 12: modelops.ReportRolloutJudged
-	(*ReportRolloutSettled)(nil),  // 13: modelops.ReportRolloutSettled
-	(*HostStarted)(nil),           // 14: modelops.HostStarted
-	(*HostStopped)(nil),           // 15: modelops.HostStopped
-	(*ActorGaveUp)(nil),           // 16: modelops.ActorGaveUp
-	(*ConfigApplied)(nil),         // 17: modelops.ConfigApplied
-	(*ActorRevived)(nil),          // 18: modelops.ActorRevived
-	(*RolloutStarted)(nil),        // 19: modelops.RolloutStarted
-	(*RolloutCanaried)(nil),       // 20: modelops.RolloutCanaried
-	(*RolloutPromoted)(nil),       // 21: modelops.RolloutPromoted
-	(*RolloutRolledBack)(nil),     // 22: modelops.RolloutRolledBack
-	(*RolloutSettled)(nil),        // 23: modelops.RolloutSettled
-	(*RouteDropped)(nil),          // 24: modelops.RouteDropped
-	(*SwapReply)(nil),             // 25: modelops.SwapReply
-	(*SwapList)(nil),              // 26: modelops.SwapList
-	(*HostView)(nil),              // 27: modelops.HostView
-	(*Route)(nil),                 // 28: modelops.Route
-	(*DeclaredModels)(nil),        // 29: modelops.DeclaredModels
-	(*DeclaredModel)(nil),         // 30: modelops.DeclaredModel
-	(*ErrorBody)(nil),             // 31: modelops.ErrorBody
-	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
+	(*ReportStray)(nil),           // 5: modelops.ReportStray
+	(*RestartActor)(nil),          // 6: modelops.RestartActor
+	(*SwapModel)(nil),             // 7: modelops.SwapModel
+	(*PromoteSwap)(nil),           // 8: modelops.PromoteSwap
+	(*RollbackSwap)(nil),          // 9: modelops.RollbackSwap
+	(*ReviewRoutes)(nil),          // 10: modelops.ReviewRoutes
+	(*ReportRolloutReady)(nil),    // 11: modelops.ReportRolloutReady
+	(*ReportRolloutFailed)(nil),   // 12: modelops.ReportRolloutFailed
+	(*ReportRolloutJudged)(nil),   // 13: modelops.ReportRolloutJudged
+	(*ReportRolloutSettled)(nil),  // 14: modelops.ReportRolloutSettled
+	(*HostStarted)(nil),           // 15: modelops.HostStarted
+	(*HostStopped)(nil),           // 16: modelops.HostStopped
+	(*ActorGaveUp)(nil),           // 17: modelops.ActorGaveUp
+	(*ConfigApplied)(nil),         // 18: modelops.ConfigApplied
+	(*ActorRevived)(nil),          // 19: modelops.ActorRevived
+	(*StrayWorker)(nil),           // 20: modelops.StrayWorker
+	(*RolloutStarted)(nil),        // 21: modelops.RolloutStarted
+	(*RolloutCanaried)(nil),       // 22: modelops.RolloutCanaried
+	(*RolloutPromoted)(nil),       // 23: modelops.RolloutPromoted
+	(*RolloutRolledBack)(nil),     // 24: modelops.RolloutRolledBack
+	(*RolloutSettled)(nil),        // 25: modelops.RolloutSettled
+	(*RouteDropped)(nil),          // 26: modelops.RouteDropped
+	(*SwapReply)(nil),             // 27: modelops.SwapReply
+	(*SwapList)(nil),              // 28: modelops.SwapList
+	(*HostView)(nil),              // 29: modelops.HostView
+	(*Route)(nil),                 // 30: modelops.Route
+	(*DeclaredModels)(nil),        // 31: modelops.DeclaredModels
+	(*DeclaredModel)(nil),         // 32: modelops.DeclaredModel
+	(*ErrorBody)(nil),             // 33: modelops.ErrorBody
+	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
 }
 var file_host_proto_depIdxs = []int32{
-	31, // 0: modelops.ReportRolloutFailed.error:type_name -> modelops.ErrorBody
-	32, // 1: modelops.HostStarted.at:type_name -> google.protobuf.Timestamp
-	32, // 2: modelops.HostStopped.at:type_name -> google.protobuf.Timestamp
-	32, // 3: modelops.ActorGaveUp.at:type_name -> google.protobuf.Timestamp
-	32, // 4: modelops.ConfigApplied.at:type_name -> google.protobuf.Timestamp
-	32, // 5: modelops.ActorRevived.at:type_name -> google.protobuf.Timestamp
-	32, // 6: modelops.RolloutStarted.at:type_name -> google.protobuf.Timestamp
-	32, // 7: modelops.RolloutCanaried.at:type_name -> google.protobuf.Timestamp
-	32, // 8: modelops.RolloutPromoted.at:type_name -> google.protobuf.Timestamp
-	32, // 9: modelops.RolloutRolledBack.at:type_name -> google.protobuf.Timestamp
-	32, // 10: modelops.RolloutSettled.at:type_name -> google.protobuf.Timestamp
-	32, // 11: modelops.RouteDropped.at:type_name -> google.protobuf.Timestamp
-	0,  // 12: modelops.SwapReply.phase:type_name -> modelops.SwapReply.Phase
-	28, // 13: modelops.SwapList.routes:type_name -> modelops.Route
-	25, // 14: modelops.SwapList.swaps:type_name -> modelops.SwapReply
-	28, // 15: modelops.HostView.routes:type_name -> modelops.Route
-	25, // 16: modelops.HostView.swaps:type_name -> modelops.SwapReply
-	30, // 17: modelops.DeclaredModels.models:type_name -> modelops.DeclaredModel
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	33, // 0: modelops.ReportRolloutFailed.error:type_name -> modelops.ErrorBody
+	34, // 1: modelops.HostStarted.at:type_name -> google.protobuf.Timestamp
+	34, // 2: modelops.HostStopped.at:type_name -> google.protobuf.Timestamp
+	34, // 3: modelops.ActorGaveUp.at:type_name -> google.protobuf.Timestamp
+	34, // 4: modelops.ConfigApplied.at:type_name -> google.protobuf.Timestamp
+	34, // 5: modelops.ActorRevived.at:type_name -> google.protobuf.Timestamp
+	34, // 6: modelops.StrayWorker.at:type_name -> google.protobuf.Timestamp
+	34, // 7: modelops.RolloutStarted.at:type_name -> google.protobuf.Timestamp
+	34, // 8: modelops.RolloutCanaried.at:type_name -> google.protobuf.Timestamp
+	34, // 9: modelops.RolloutPromoted.at:type_name -> google.protobuf.Timestamp
+	34, // 10: modelops.RolloutRolledBack.at:type_name -> google.protobuf.Timestamp
+	34, // 11: modelops.RolloutSettled.at:type_name -> google.protobuf.Timestamp
+	34, // 12: modelops.RouteDropped.at:type_name -> google.protobuf.Timestamp
+	0,  // 13: modelops.SwapReply.phase:type_name -> modelops.SwapReply.Phase
+	30, // 14: modelops.SwapList.routes:type_name -> modelops.Route
+	27, // 15: modelops.SwapList.swaps:type_name -> modelops.SwapReply
+	30, // 16: modelops.HostView.routes:type_name -> modelops.Route
+	27, // 17: modelops.HostView.swaps:type_name -> modelops.SwapReply
+	32, // 18: modelops.DeclaredModels.models:type_name -> modelops.DeclaredModel
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_host_proto_init() }
@@ -2291,7 +2437,7 @@ func file_host_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_host_proto_rawDesc), len(file_host_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   30,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -3251,7 +3251,9 @@ type ModelView struct {
 	// 0 = neither is known.
 	RememberedBytes uint64 `protobuf:"varint,27,opt,name=remembered_bytes,json=rememberedBytes,proto3" json:"remembered_bytes,omitempty"`
 	// The log of the worker that exited last.
-	LogFile       string `protobuf:"bytes,28,opt,name=log_file,json=logFile,proto3" json:"log_file,omitempty"`
+	LogFile string `protobuf:"bytes,28,opt,name=log_file,json=logFile,proto3" json:"log_file,omitempty"`
+	// The nonce of the current attempt's worker, also before the worker is known; empty = there is none.
+	Nonce         string `protobuf:"bytes,29,opt,name=nonce,proto3" json:"nonce,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3478,6 +3480,13 @@ func (x *ModelView) GetRememberedBytes() uint64 {
 func (x *ModelView) GetLogFile() string {
 	if x != nil {
 		return x.LogFile
+	}
+	return ""
+}
+
+func (x *ModelView) GetNonce() string {
+	if x != nil {
+		return x.Nonce
 	}
 	return ""
 }
@@ -4127,7 +4136,7 @@ const file_model_proto_rawDesc = "" +
 	"\vreplacement\x18\x02 \x01(\tR\vreplacement\x12)\n" +
 	"\x05error\x18\x03 \x01(\v2\x13.modelops.ErrorBodyR\x05error\x12*\n" +
 	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at: \xb2\xd4\x18\x1c\n" +
-	"\x18model.replacement_failed\x10\x01\"\xdf\t\n" +
+	"\x18model.replacement_failed\x10\x01\"\xf5\t\n" +
 	"\tModelView\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x12\n" +
@@ -4159,7 +4168,8 @@ const file_model_proto_rawDesc = "" +
 	"\treplacing\x18\x19 \x01(\tR\treplacing\x12 \n" +
 	"\vreplacement\x18\x1a \x01(\tR\vreplacement\x12)\n" +
 	"\x10remembered_bytes\x18\x1b \x01(\x04R\x0frememberedBytes\x12\x19\n" +
-	"\blog_file\x18\x1c \x01(\tR\alogFile\x1a=\n" +
+	"\blog_file\x18\x1c \x01(\tR\alogFile\x12\x14\n" +
+	"\x05nonce\x18\x1d \x01(\tR\x05nonce\x1a=\n" +
 	"\x0fFootprintsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xac\x01\n" +

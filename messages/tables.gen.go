@@ -79,6 +79,7 @@ func (*RolloutStarted) hostEvent()    {}
 func (*RouteDropped) hostEvent()      {}
 func (*HostStarted) hostEvent()       {}
 func (*HostStopped) hostEvent()       {}
+func (*StrayWorker) hostEvent()       {}
 
 // ModelEvent is what can happen to an actor of kind model. Its Evolve switches over all of them.
 type ModelEvent interface {
@@ -148,6 +149,7 @@ var eventTypes = []eventType{
 	{"host.route_dropped", 1, func() proto.Message { return new(RouteDropped) }},
 	{"host.started", 1, func() proto.Message { return new(HostStarted) }},
 	{"host.stopped", 1, func() proto.Message { return new(HostStopped) }},
+	{"host.stray_worker", 1, func() proto.Message { return new(StrayWorker) }},
 	{"model.asleep", 1, func() proto.Message { return new(ModelAsleep) }},
 	{"model.awake", 1, func() proto.Message { return new(ModelAwake) }},
 	{"model.breaker_changed", 1, func() proto.Message { return new(BreakerChanged) }},
@@ -205,6 +207,7 @@ var commandTable = []CommandInfo{
 	{Kind: "host", Name: "StopHost", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(StopHost) }},
 	{Kind: "host", Name: "ReportGaveUp", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportGaveUp) }},
 	{Kind: "host", Name: "RecordConfig", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(RecordConfig) }},
+	{Kind: "host", Name: "ReportStray", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportStray) }},
 	{Kind: "host", Name: "RestartActor", Visibility: Visibility_PUBLIC, First: false, New: func() proto.Message { return new(RestartActor) }},
 	{Kind: "host", Name: "SwapModel", Visibility: Visibility_PUBLIC, First: false, New: func() proto.Message { return new(SwapModel) }},
 	{Kind: "host", Name: "PromoteSwap", Visibility: Visibility_PUBLIC, First: false, New: func() proto.Message { return new(PromoteSwap) }},

@@ -32,6 +32,8 @@ func Decide(s State, command proto.Message, at entity.Stamp) (entity.Verdict, er
 			return entity.Verdict{}, nil
 		}
 		return entity.Facts(&messages.ActorGaveUp{Actor: c.Actor, Reason: c.Reason, Failures: c.Failures, At: now}), nil
+	case *messages.ReportStray:
+		return entity.Facts(&messages.StrayWorker{Pid: c.Pid, Nonce: c.Nonce, Reason: c.Reason, At: now}), nil
 	case *messages.RestartActor:
 		if _, ok := s.GaveUp[c.Actor]; !ok {
 			return entity.Verdict{}, messages.Errorf(messages.FailedPrecondition, c.Actor, "the actor hasn't given up")

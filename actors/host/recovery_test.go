@@ -148,7 +148,7 @@ func TestVerify(t *testing.T) {
 	var awaited []string
 	s := shown{models: []*messages.ModelView{
 		{Name: "lives", Phase: messages.ModelView_ready, Worker: worker(1)}, {Name: "ended", Phase: messages.ModelView_ready, Attempt: 3, Worker: worker(2)},
-		{Name: "stays", Phase: messages.ModelView_ready, Worker: worker(2)}, {Name: "loads", Phase: messages.ModelView_loading, Worker: worker(2)}, {Name: "idle", Phase: messages.ModelView_absent},
+		{Name: "stays", Phase: messages.ModelView_ready, Worker: worker(2)}, {Name: "hidden", Phase: messages.ModelView_ready, Attempt: 3, Worker: worker(3)}, {Name: "loads", Phase: messages.ModelView_loading, Worker: worker(2)}, {Name: "idle", Phase: messages.ModelView_absent},
 	}}
 	s.await = func(id messages.ActorID, wanted func(*messages.ModelView) bool) error {
 		awaited = append(awaited, id.Name())
@@ -163,14 +163,19 @@ func TestVerify(t *testing.T) {
 		return nil
 	}
 	o, log := &orders{}, &bytes.Buffer{}
-	prove := func(w *messages.Worker) error {
-		if w.Pid == 1 {
-			return nil
+	asked := 0
+	prove := func(w *messages.Worker) (error, bool) {
+		switch w.Pid {
+		case 1:
+			return nil, true
+		case 3: // can't be told at first
+			asked++
+			return errors.New("no descriptors"), asked > 2
 		}
-		return errors.New("another process has its pid")
+		return errors.New("another process has its pid"), true
 	}
 	Verify(t.Context(), "h", s, o, prove, slog.New(slog.NewTextHandler(log, nil)))
-	if !slices.Equal(awaited, []string{"ended", "stays"}) || !slices.Equal(o.asked, []string{"gateway/h QueryView"}) {
+	if !slices.Equal(awaited, []string{"ended", "stays", "hidden"}) || !slices.Equal(o.asked, []string{"gateway/h QueryView"}) {
 		t.Errorf("awaited %q, asked %q", awaited, o.asked)
 	}
 	for _, line := range []string{`level=INFO msg="a worker did not outlive the last stop" model=ended`, `level=ERROR msg="a model stays ready though its worker is gone" model=stays`} {

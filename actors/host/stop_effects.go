@@ -17,6 +17,8 @@ type Workers interface {
 	Stop(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) error
 	// StopStarted ends processes of starts that no journal knows yet.
 	StopStarted(ctx context.Context) error
+	// Owned lists what else runs of this data directory's workers.
+	Owned(ctx context.Context) ([]*messages.Worker, error)
 }
 
 // StopWorkers ends the processes of a host's models after its actors are gone: their journal still says that the models are wanted, so the next
@@ -41,5 +43,11 @@ func StopWorkers(ctx context.Context, host string, views Views, workers Workers)
 		})
 	}
 	ending.Wait()
-	return errors.Join(failed, workers.StopStarted(ctx))
+	failed = errors.Join(failed, workers.StopStarted(ctx)) // from here on none is started
+	rest, err := workers.Owned(ctx)
+	failed = errors.Join(failed, err)
+	for _, w := range rest { // an earlier start's, which this one didn't come to know
+		failed = errors.Join(failed, workers.Stop(ctx, nil, w))
+	}
+	return failed
 }

@@ -39,8 +39,13 @@ func (e *ending) StopStarted(ctx context.Context) error {
 	return nil
 }
 
+func (e *ending) Owned(ctx context.Context) ([]*messages.Worker, error) {
+	e.note(ctx, "listed")
+	return []*messages.Worker{{Nonce: "of an earlier start"}}, nil
+}
+
 // A good stop ends every local worker, also when one of them can't be ended and when the caller's time is used up. What was started and is in no
-// journal yet ends last. A remote engine isn't ours to end.
+// journal yet ends then, and last what an earlier start left. A remote engine isn't ours to end.
 func TestStopWorkers(t *testing.T) {
 	model := func(name string, w *messages.Worker) *messages.ModelView {
 		return &messages.ModelView{Name: name, Spec: &messages.ModelSpec{Name: name}, Worker: w}
@@ -53,11 +58,11 @@ func TestStopWorkers(t *testing.T) {
 	if err == nil || err.Error() != "a lives" {
 		t.Errorf("error %v", err)
 	}
-	if last := e.ended[len(e.ended)-1]; last != "started" {
-		t.Errorf("%s ended last", last)
+	if last := e.ended[len(e.ended)-3:]; !slices.Equal(last, []string{"started", "listed", ""}) {
+		t.Errorf("%q ended last", last)
 	}
 	slices.Sort(e.ended)
-	if !slices.Equal(e.ended, []string{"a", "b", "started"}) || e.late {
+	if !slices.Equal(e.ended, []string{"", "a", "b", "listed", "started"}) || e.late {
 		t.Errorf("ended %q, without time: %v", e.ended, e.late)
 	}
 }

@@ -5,23 +5,34 @@ import (
 	"log/slog"
 	"time"
 
+	"modelops/actors/entity"
 	"modelops/messages"
 )
 
 // verifyWithin bounds the wait for actors to notice what was just seen of their workers; it takes milliseconds.
 const verifyWithin = 5 * time.Second
 
+// provePause is the pause before a worker is looked at again that could not be looked at.
+const provePause = 100 * time.Millisecond
+
 // Verify looks at the workers of the models that the journal calls ready before the doors open. While the host was down a worker may have
 // ended and another program may listen on its port: a request that came before its actor noticed would go to that program. It returns when
-// the actors and the gateway know; prove says why a process isn't the worker any more.
-func Verify(ctx context.Context, host string, views Views, door messages.Door, prove func(*messages.Worker) error, log *slog.Logger) {
+// the actors and the gateway know; prove says why a process isn't the worker any more, as soon as that is known.
+func Verify(ctx context.Context, host string, views Views, door messages.Door, prove func(*messages.Worker) (gone error, known bool), log *slog.Logger) {
 	ctx, cancel := context.WithTimeout(ctx, verifyWithin)
 	defer cancel()
 	for _, m := range views.ModelsOf(host) {
 		if m.Phase != messages.ModelView_ready || m.Worker == nil {
 			continue
 		}
-		gone := prove(m.Worker)
+		gone, known := prove(m.Worker)
+		for !known && entity.Pause(ctx, provePause) == nil {
+			gone, known = prove(m.Worker)
+		}
+		if !known { // it may live: its actor goes on asking
+			log.Error("it can't be told whether a model's worker lives", "model", m.Name, "why", gone)
+			continue
+		}
 		if gone == nil {
 			continue
 		}

@@ -281,7 +281,7 @@ func View(s State) proto.Message {
 		Id: s.ID.String(), Host: s.ID.Host(), Name: s.ID.Name(), Phase: s.Phase, Wanted: s.Wanted, Attempt: s.Attempt,
 		Spec: s.Spec, Placement: s.Placement, Worker: s.Worker, MeasuredBytes: holds, ReadyMs: s.ReadyMS, LoadMs: s.LoadMS,
 		Error: s.Error, Breaker: s.Breaker, Slots: s.Slots, LogFile: s.LogFile, PinnedBy: s.PinnedBy, PinnedUntilMs: s.PinnedTill,
-		Footprints: s.Footprints, RememberedBytes: s.remembered(), WantedMs: s.WantedMS, Replicas: s.workers(),
+		Footprints: s.Footprints, RememberedBytes: s.remembered(), WantedMs: s.WantedMS, Replicas: s.workers(), Nonce: s.Nonce,
 	}
 	if s.Replacement != nil {
 		v.Replacing, v.Replacement = s.Replacement.Replica, s.Replacement.By

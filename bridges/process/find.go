@@ -59,7 +59,7 @@ func findByNonce(nonce string) (leader *stat, others []stat, err error) {
 			continue
 		}
 		env, unread := environ(st.pid)
-		if starved(unread) {
+		if Starved(unread) {
 			err = cmp.Or(err, unread)
 		}
 		if variable(env, nonceVar) != nonce {
@@ -93,7 +93,7 @@ func (s *Supervisor) Owned() ([]Handle, error) {
 			continue
 		}
 		env, unread := environ(st.pid)
-		if starved(unread) {
+		if Starved(unread) {
 			err = cmp.Or(err, unread)
 		}
 		if variable(env, ownerVar) == s.owner {
@@ -104,9 +104,9 @@ func (s *Supervisor) Owned() ([]Handle, error) {
 	return out, err
 }
 
-// starved tells whether a read failed for lack of means, and would succeed with more of them. Other failures say that the
+// Starved tells whether a read failed for lack of means, and would succeed with more of them. Other failures say that the
 // process ended meanwhile, or belongs to another user and therefore was not started here.
-func starved(err error) bool {
+func Starved(err error) bool {
 	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
 }
 

@@ -81,7 +81,7 @@ func processes() ([]stat, error) {
 		switch {
 		case unread == nil:
 			out = append(out, st)
-		case starved(unread):
+		case Starved(unread):
 			err = cmp.Or(err, unread)
 		}
 	}

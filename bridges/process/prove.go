@@ -90,7 +90,7 @@ func (s *Supervisor) sameBoot(h Handle) (Liveness, error) {
 func cantKnow(nonce string, why error) *messages.Error {
 	e := messages.Errorf(messages.Unavailable, nonce, "it can't be told whether the process lives: %w", why).WithRetry(unknownPause)
 	switch {
-	case starved(why):
+	case Starved(why):
 		return e.WithHint("this program has no descriptors left: raise its limit on open files (ulimit -n, LimitNOFILE)")
 	case errors.Is(why, unix.EPERM), errors.Is(why, unix.ENOSYS), errors.Is(why, unix.EACCES):
 		return e.WithHint("modelops needs Linux 5.3, a /proc that shows its own processes, and pidfd_open and pidfd_send_signal in its seccomp profile")

@@ -86,7 +86,7 @@ func Sockets(pid int64) (map[string]bool, error) {
 
 // onlyStarved leaves out the errors that more means would not mend.
 func onlyStarved(err error) error {
-	if starved(err) {
+	if Starved(err) {
 		return err
 	}
 	return nil

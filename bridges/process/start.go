@@ -48,7 +48,7 @@ func (s *Supervisor) spawn(ctx context.Context, spec Spec) (Handle, error) {
 		return Handle{}, lacking(spec, err)
 	}
 	out, err := openLog(spec.LogPath)
-	if starved(err) {
+	if Starved(err) {
 		return Handle{}, lacking(spec, err)
 	}
 	if err != nil {
@@ -79,7 +79,7 @@ func (s *Supervisor) spawn(ctx context.Context, spec Spec) (Handle, error) {
 	if err != nil {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		if starved(err) {
+		if Starved(err) {
 			return Handle{}, lacking(spec, err)
 		}
 		return Handle{}, messages.Errorf(messages.FailedPrecondition, spec.Nonce, "the start time of pid %d can't be read: %w", h.Pid, err).
@@ -111,7 +111,7 @@ func lacking(spec Spec, err error) error {
 }
 
 func startFailure(spec Spec, err error) error {
-	if starved(err) || errors.Is(err, syscall.EAGAIN) { // EAGAIN: no more processes
+	if Starved(err) || errors.Is(err, syscall.EAGAIN) { // EAGAIN: no more processes
 		return lacking(spec, err)
 	}
 	if _, noDir := os.Stat(spec.Dir); spec.Dir != "" && noDir != nil {

@@ -52,7 +52,7 @@ func (t *tree) members() ([]stat, error) {
 		member := t.seen[st.pid] == st.startTicks && st.startTicks > 0 || leading && st.group == t.handle.Pid || below[st.pid]
 		if !member {
 			env, unread := environ(st.pid)
-			if starved(unread) {
+			if Starved(unread) {
 				err = cmp.Or(err, unread)
 			}
 			member = variable(env, nonceVar) == t.handle.Nonce

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"modelops/bridges/process"
 	"modelops/messages"
 )
 
@@ -27,6 +28,11 @@ func (a answer) words() string {
 		return a.err.Error()
 	}
 	return fmt.Sprintf("answered %d %s", a.status, http.StatusText(a.status))
+}
+
+// silent: the server gave no answer, as opposed to one that takes long, and to a question that we could not ask.
+func (a answer) silent() bool {
+	return a.status == 0 && !errors.Is(a.err, context.DeadlineExceeded) && !process.Starved(a.err)
 }
 
 // refused: no program listens at the address. Any other failure says nothing of the server: it may take long, its connection may be cut, or

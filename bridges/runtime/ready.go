@@ -173,13 +173,11 @@ func (r *Runtime) accept(ctx context.Context, k kind, spec *messages.ModelSpec, 
 		return 0, nil
 	}
 	stranger, checked := r.strangerAt(k, spec, w)
-	if stranger != "" && declaresAddress(k, spec) && r.answersAs(ctx, spec, w) {
-		stranger, checked = "", true
-	}
 	if stranger != "" {
-		return 0, messages.Errorf(messages.ModelLoadError, subject(spec), "port %d is answered by %s, not by the worker (pid %d)", w.Port, stranger, w.Pid).
-			WithHint("end that process; or, when it is the model's engine (in a container), declare its address as the model's proxy, " +
-				"proxy: http://127.0.0.1:PORT, and the name under which its /v1/models lists the model as useModelName")
+		if err := r.declaredEngine(ctx, k, spec, w, stranger); err != nil {
+			return 0, err
+		}
+		checked = true
 	}
 	*owned = checked
 	if !checked || a.status != http.StatusOK {
@@ -197,10 +195,22 @@ func (r *Runtime) accept(ctx context.Context, k kind, spec *messages.ModelSpec, 
 	return max(r.slotsOf(ctx, k, spec, w), 1), nil
 }
 
-// answersAs tells whether the program at the worker's address lists the model as its own.
-func (r *Runtime) answersAs(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) bool {
+// declaredEngine is nil when another process than the worker answers at an address that the operator declared, and lists the model as its own:
+// the engine runs in a container. Otherwise it says what to declare.
+func (r *Runtime) declaredEngine(ctx context.Context, k kind, spec *messages.ModelSpec, w *messages.Worker, stranger string) error {
+	e := messages.Errorf(messages.ModelLoadError, subject(spec), "port %d is answered by %s, not by the worker (pid %d)", w.Port, stranger, w.Pid)
+	if !declaresAddress(k, spec) {
+		return e.WithHint(fmt.Sprintf("end that process; or, when it is the model's engine, as in a container, declare its address: proxy: %s", w.Url))
+	}
 	list := r.ask(ctx, spec, w, "/v1/models")
-	return list.status == http.StatusOK && hasModel(list, spec, w) == nil
+	names := list.names()
+	switch {
+	case list.status == http.StatusOK && hasModel(list, spec, w) == nil:
+		return nil
+	case len(names) > 0:
+		return e.WithHint(fmt.Sprintf("when it is the model's engine, as in a container, declare the name that it knows the model by: useModelName: %s (its /v1/models lists %q)", names[0], names))
+	}
+	return e.WithHint("end that process; an engine in a container is believed when its /v1/models lists the model's name, or the one declared as useModelName")
 }
 
 func hasModel(list answer, spec *messages.ModelSpec, w *messages.Worker) error {

@@ -78,6 +78,7 @@ type daemon struct {
 	life    context.Context // ends what runs beside the actors: polls and feeds
 	endLife context.CancelCauseFunc
 	beside  sync.WaitGroup
+	release func()                        // gives the data directory to another daemon, once the workers have ended or are left to it
 	closers []func(context.Context) error // in the order of opening; closed in reverse
 }
 
@@ -98,6 +99,12 @@ func launch(ctx context.Context, cfg *config.Config, reread func() (*config.Conf
 			if closing := d.close(context.WithoutCancel(ctx)); closing != nil {
 				log.Warn("what had been opened didn't close well", "error", closing)
 			}
+			if ctx.Err() != nil && d.runtime != nil { // asked to stop while it started: no worker is left behind
+				if err := host.StopWorkers(ctx, d.host, d.view, d.runtime); err != nil {
+					log.Warn("not every worker has ended", "error", err)
+				}
+			}
+			d.giveUp()
 			return nil, err
 		}
 	}
@@ -111,6 +118,13 @@ func (d *daemon) alongside(f func(context.Context)) {
 	d.beside.Go(func() { f(d.life) })
 }
 
+// giveUp lets another daemon use the data directory.
+func (d *daemon) giveUp() {
+	if d.release != nil {
+		d.release()
+	}
+}
+
 // leave ends the daemon well and keeps the workers: no new requests, the running ones finish within ctx, the journal closes.
 func (d *daemon) leave(ctx context.Context, reason string) error {
 	d.grpc.Drain()
@@ -120,6 +134,7 @@ func (d *daemon) leave(ctx context.Context, reason string) error {
 
 // stop is leave, and then the workers end.
 func (d *daemon) stop(ctx context.Context) error {
+	defer d.giveUp()
 	err := d.leave(ctx, "asked to stop")
 	return errors.Join(err, host.StopWorkers(ctx, d.host, d.view, d.runtime))
 }

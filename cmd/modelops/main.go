@@ -61,5 +61,8 @@ func (d *daemon) reload(ctx context.Context) {
 	d.log.Info("configuration applied", "revision", done.Revision, "changes", done.Changes, "restart", done.Restart)
 }
 
-func (s serving) Stop(ctx context.Context) error                 { return s.d.stop(ctx) }
-func (s serving) Leave(ctx context.Context, reason string) error { return s.d.leave(ctx, reason) }
+func (s serving) Stop(ctx context.Context) error { return s.d.stop(ctx) }
+func (s serving) Leave(ctx context.Context, reason string) error {
+	defer s.d.giveUp()
+	return s.d.leave(ctx, reason)
+}

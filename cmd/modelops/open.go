@@ -11,6 +11,7 @@ import (
 	grpcapi "modelops/bridges/grpc"
 	natsapi "modelops/bridges/nats"
 	"modelops/bridges/openai"
+	"modelops/bridges/process"
 	"modelops/bridges/rest"
 	"modelops/bridges/runtime"
 	"modelops/bridges/telemetry"
@@ -54,11 +55,16 @@ func (d *daemon) openWorld(context.Context) error {
 		d.later(func(context.Context) error { return ds.Close() })
 	}
 	d.log.Info(strings.Join(status, "; "))
+	identity, release, err := openIdentity(d.cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	d.release = release
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	o := runtime.Options{Self: self, LlamaServer: d.cfg.Runtimes.LlamaCpp.Binary, VLLM: d.cfg.Runtimes.VLLM.Binary,
+	o := runtime.Options{Self: self, Processes: process.New(process.Options{Log: d.log, Owner: identity}), LlamaServer: d.cfg.Runtimes.LlamaCpp.Binary, VLLM: d.cfg.Runtimes.VLLM.Binary,
 		Transformers: d.cfg.Runtimes.Transformers.Binary, WhisperServer: d.cfg.Runtimes.WhisperCpp.Binary, OllamaURL: d.cfg.Runtimes.Ollama.URL,
 		Threads: uint32(d.cfg.Runtimes.Embedded.Threads), LogDir: filepath.Join(d.cfg.DataDir, "logs"), Log: d.log,
 		Slots: uint32(d.cfg.Runtimes.Embedded.Slots), DeviceEnv: func(p *messages.Placement) []string { return gpu.DeviceEnv(p, d.view.ReadGPUs()) },

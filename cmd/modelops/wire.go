@@ -142,7 +142,12 @@ func (d *daemon) recoverActors(ctx context.Context) error {
 		return err
 	}
 	start := &messages.StartHost{BootId: d.bootID, Version: buildVersion(), ConfigRevision: d.cfg.Revision()}
-	if err := d.recovery.Run(ctx, start, known, d.sampler.Register, d.follow); err != nil {
+	strays := &host.Strays{Host: d.host, Views: d.view, Workers: d.runtime, Door: d.tree, Log: d.log}
+	follow := func(ctx context.Context) error {
+		strays.Await(ctx, d.alongside)
+		return d.follow(ctx)
+	}
+	if err := d.recovery.Run(ctx, start, known, d.sampler.Register, follow); err != nil {
 		return err
 	}
 	host.Verify(ctx, d.host, d.view, d.tree, d.prove, d.log)
@@ -159,12 +164,16 @@ func (d *daemon) follow(ctx context.Context) error {
 	return err
 }
 
-// prove says why a process isn't the worker that its record names.
-func (d *daemon) prove(w *messages.Worker) error {
-	if live, why := d.runtime.Prove(w); live != process.Alive {
-		return why
+// prove says why a process isn't the worker that its record names; known is false while that can't be told.
+func (d *daemon) prove(w *messages.Worker) (gone error, known bool) {
+	switch live, why := d.runtime.Prove(w); live {
+	case process.Alive:
+		return nil, true
+	case process.Gone:
+		return why, true
+	default:
+		return why, false
 	}
-	return nil
 }
 
 // memory asks the scheduler for device memory.

@@ -1,0 +1,93 @@
+package host
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"modelops/actors/entity"
+	"modelops/messages"
+)
+
+// Owned finds and ends workers that carry this data directory's identity, whatever the journal says.
+type Owned interface {
+	// Owned lists the living ones, each with its nonce. The error tells that the list may not be whole.
+	Owned(ctx context.Context) ([]*messages.Worker, error)
+	// Stop ends a worker and all that it started; nil when it is gone, and only then.
+	Stop(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) error
+}
+
+const (
+	// straysHold is how long strays that don't end hold the start up. They are ended beside it afterwards.
+	straysHold = 20 * time.Second
+	strayPause = time.Second
+)
+
+// Strays ends the workers that no model's journal knows: the journal was lost, or an older one was restored. Each one is reported to the host
+// when it is found and can't be ended, and when it has ended.
+type Strays struct {
+	Host    string
+	Views   Views
+	Workers Owned
+	Door    messages.Door
+	Log     *slog.Logger
+
+	told map[string]bool // nonces of those that were reported as running
+}
+
+// Await ends strays until none is left. It is called when all actors of the journal are back and before placement is enabled, so that no second
+// worker starts beside an unknown one. After straysHold it returns, and the rest is ended beside the start.
+func (s *Strays) Await(ctx context.Context, beside func(func(context.Context))) {
+	limited, cancel := context.WithTimeout(ctx, straysHold)
+	defer cancel()
+	if !s.untilEnded(limited) {
+		beside(func(life context.Context) { s.untilEnded(life) })
+	}
+}
+
+func (s *Strays) untilEnded(ctx context.Context) bool {
+	for !s.End(ctx) {
+		if entity.Pause(ctx, strayPause) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// End ends the strays that there are now; true when none is left.
+func (s *Strays) End(ctx context.Context) bool {
+	owned, err := s.Workers.Owned(ctx)
+	if err != nil {
+		s.Log.Warn("it can't be told whether workers run that no journal knows", "error", err)
+	}
+	known := map[string]bool{}
+	for _, m := range s.Views.ModelsOf(s.Host) { // after the list: a worker that started meanwhile isn't on it
+		known[m.Nonce], known[m.Worker.GetNonce()] = true, true
+	}
+	none := err == nil
+	for _, w := range owned {
+		if w.Nonce == "" || !known[w.Nonce] {
+			none = s.end(ctx, w) && none
+		}
+	}
+	return none
+}
+
+func (s *Strays) end(ctx context.Context, w *messages.Worker) bool {
+	stray := &messages.ReportStray{Pid: w.Pid, Nonce: w.Nonce}
+	failed := s.Workers.Stop(ctx, nil, w)
+	if failed != nil {
+		stray.Reason = failed.Error()
+		if s.told[w.Nonce] {
+			return false
+		}
+	}
+	if s.told == nil {
+		s.told = map[string]bool{}
+	}
+	s.told[w.Nonce] = true
+	if _, err := s.Door.Ask(ctx, messages.HostActor(s.Host), stray); err != nil {
+		s.Log.Error("a worker that no journal knows can't be reported", "pid", w.Pid, "error", err)
+	}
+	return failed == nil
+}

@@ -1,0 +1,79 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"modelops/messages"
+)
+
+// found are the workers of a data directory. Those in stays don't end so many times.
+type found struct {
+	workers []*messages.Worker
+	stays   map[string]int
+	unseen  int // how often the list isn't whole
+	ended   []string
+}
+
+func (f *found) Owned(context.Context) ([]*messages.Worker, error) {
+	if f.unseen > 0 {
+		f.unseen--
+		return nil, errors.New("no descriptors")
+	}
+	return slices.Clone(f.workers), nil
+}
+
+func (f *found) Stop(_ context.Context, _ *messages.ModelSpec, w *messages.Worker) error {
+	if f.stays[w.Nonce] > 0 {
+		f.stays[w.Nonce]--
+		return errors.New("it hangs")
+	}
+	f.ended = append(f.ended, w.Nonce)
+	f.workers = slices.DeleteFunc(f.workers, func(o *messages.Worker) bool { return o.Nonce == w.Nonce })
+	return nil
+}
+
+// strayReports notes what the host is told.
+type strayReports struct{ told []string }
+
+func (r *strayReports) Ask(_ context.Context, _ messages.ActorID, m proto.Message) (messages.Reply, error) {
+	s := m.(*messages.ReportStray)
+	r.told = append(r.told, s.Nonce+": "+s.Reason)
+	return messages.Reply{}, nil
+}
+
+func (r *strayReports) Tell(context.Context, messages.ActorID, proto.Message) {}
+
+// Workers that no journal knows end before placement is enabled; known ones are left alone, also those that are only about to be recorded.
+// One that doesn't end is reported once, and ended beside the start.
+func TestStraysEndBeforeTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &found{stays: map[string]int{"slow": 3, "hung": 30}, unseen: 2}
+		for _, n := range []string{"ready", "loads", "stray", "slow", "hung", ""} {
+			f.workers = append(f.workers, &messages.Worker{Nonce: n})
+		}
+		views := shown{models: []*messages.ModelView{{Name: "a", Nonce: "ready", Worker: &messages.Worker{Nonce: "ready"}}, {Name: "b", Nonce: "loads"}, {Name: "c"}}}
+		r := &strayReports{}
+		s := &Strays{Host: "h", Views: views, Workers: f, Door: r, Log: slog.New(slog.DiscardHandler)}
+		var beside func(context.Context)
+		began := time.Now()
+		s.Await(t.Context(), func(later func(context.Context)) { beside = later })
+		if took := time.Since(began); took != straysHold || beside == nil {
+			t.Fatalf("the start was held up for %s", took)
+		}
+		beside(t.Context())
+		if want := []string{"stray", "", "slow", "hung"}; !slices.Equal(f.ended, want) {
+			t.Errorf("ended %q", f.ended)
+		}
+		if want := []string{"stray: ", "slow: it hangs", "hung: it hangs", ": ", "slow: ", "hung: "}; !slices.Equal(r.told, want) {
+			t.Errorf("told %q", r.told)
+		}
+	})
+}

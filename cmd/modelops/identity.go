@@ -1,0 +1,58 @@
+package main
+
+import (
+	"crypto/rand"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"modelops/messages"
+)
+
+// identityFile names a data directory for good. Each worker carries its content, so that a start that lost its journal finds them.
+const identityFile = "identity"
+
+// openIdentity reads or makes the identity of a data directory, and locks it: two daemons with one identity would end each other's workers.
+// The kernel drops the lock with the process, and close does.
+func openIdentity(dataDir string) (identity string, release func(), err error) {
+	path := filepath.Join(dataDir, identityFile)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return "", nil, unusable(path, err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return "", nil, messages.Errorf(messages.Conflict, dataDir, "another daemon uses this data directory").
+				WithHint("stop it, or set another data_dir")
+		}
+		return "", nil, unusable(path, err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		f.Close()
+		return "", nil, unusable(path, err)
+	}
+	identity = strings.TrimSpace(string(b))
+	if identity == "" {
+		identity = rand.Text()
+		if _, err := f.WriteString(identity + "\n"); err != nil {
+			f.Close()
+			return "", nil, unusable(path, err)
+		}
+		if err := f.Sync(); err != nil {
+			f.Close()
+			return "", nil, unusable(path, err)
+		}
+	}
+	return identity, func() { f.Close() }, nil
+}
+
+func unusable(path string, err error) error {
+	return messages.Errorf(messages.FailedPrecondition, path, "the data directory's identity can't be used: %w", err).
+		WithHint("set data_dir to a directory that this user may write")
+}
