@@ -89,6 +89,22 @@ func ModelNamed(name string, resolve func(name string) string) Model {
 	return Model{Name: BaseOf(resolve(name)), Resolve: resolve}
 }
 
+// Resolver resolves names by the aliases of models. A model's own name wins over another one's alias.
+func Resolver(models []*ModelView) func(name string) string {
+	return func(name string) string {
+		out := name
+		for _, m := range models {
+			if m.GetName() == name {
+				return name
+			}
+			if slices.Contains(m.GetSpec().GetAliases(), name) {
+				out = m.GetName()
+			}
+		}
+		return out
+	}
+}
+
 // who names the principal in refusals.
 func (p Principal) who() string {
 	return "the caller " + cmp.Or(p.Name, p.Fingerprint, "without a key")

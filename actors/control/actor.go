@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -72,11 +73,11 @@ func (c *Control) SendCommand(ctx context.Context, r *messages.SendRequest) (*me
 	if err != nil {
 		return nil, err
 	}
-	if role := messages.Role_ADMIN; info.Visibility != messages.Visibility_PUBLIC && !messages.CallerFrom(ctx).May(role) {
-		return nil, messages.Errorf(messages.PermissionDenied, r.Command, "it is internal, and needs the role %s", role)
-	}
 	command := info.New()
 	if err := fill(command, r.Command, r.Body); err != nil {
+		return nil, err
+	}
+	if err := c.maySend(messages.CallerFrom(ctx).Principal, info, command); err != nil {
 		return nil, err
 	}
 	if !info.First {
@@ -95,6 +96,43 @@ func (c *Control) SendCommand(ctx context.Context, r *messages.SendRequest) (*me
 		c.o.Gateway.EndLoads(actor.Name())
 	}
 	return sent(reply)
+}
+
+// maySend refuses a command that a caller may not send. Reports tell an actor what happened, which only those know who saw it, and a crash is
+// for drills of tests: neither comes from a door. Other internal commands, and one that says what a worker runs, need the role admin: a worker
+// runs as the daemon's user.
+func (c *Control) maySend(p messages.Principal, info messages.CommandInfo, command proto.Message) error {
+	needs := func(why string) error {
+		return messages.Errorf(messages.PermissionDenied, info.Name, "%s, and needs the role %s", why, messages.RoleName(messages.Role_ADMIN)).WithHint("use a key with that role, such as the operator's")
+	}
+	_, crash := command.(*messages.Crash)
+	switch admin := p.May(messages.Role_ADMIN); {
+	case crash && !c.o.Drills, strings.HasPrefix(info.Name, "Report"):
+		return messages.NewError(messages.PermissionDenied, info.Name, "only actors send it").WithHint("modelops send --help lists the commands of each kind")
+	case info.Visibility != messages.Visibility_PUBLIC && !admin:
+		return needs("it is internal")
+	case !admin && declares(command.ProtoReflect()):
+		return needs("it says which program, file or address to use")
+	}
+	return nil
+}
+
+// declares tells whether a message holds a model's declaration.
+func declares(m protoreflect.Message) (found bool) {
+	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch {
+		case f.Message() == nil || f.IsMap():
+		case f.IsList():
+			for i := range v.List().Len() {
+				found = found || declares(v.List().Get(i).Message())
+			}
+		default:
+			_, spec := v.Message().Interface().(*messages.ModelSpec)
+			found = found || spec || declares(v.Message())
+		}
+		return !found
+	})
+	return found
 }
 
 // forProgram refuses a command that names an actor where only a program may stand. An empty name is for the command's owner to judge.

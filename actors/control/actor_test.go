@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -75,9 +76,13 @@ func TestSend(t *testing.T) {
 		"a field that isn't there":   {admin, "EnsureModel", map[string]any{"rason": "x"}, messages.InvalidArgument, "EnsureModel", "its JSON can't be read"},
 		"a field of another type":    {admin, "EnsureModel", map[string]any{"reason": 3.0}, messages.InvalidArgument, "EnsureModel", "its JSON can't be read"},
 		"a command that is refused":  {admin, "UnloadModel", nil, messages.FailedPrecondition, "model/h/tiny", "no"},
-		"an operator's internal one": {operator, "ReportDrained", nil, messages.PermissionDenied, "ReportDrained", "needs the role ADMIN"},
-		"internal, without a role":   {t.Context(), "ReportDrained", nil, messages.PermissionDenied, "ReportDrained", "needs the role ADMIN"},
-		"an admin's internal one":    {admin, "ReportDrained", map[string]any{"attempt": 1.0}, 0, "", ""},
+		"an operator's internal one": {operator, "RetryLoad", nil, messages.PermissionDenied, "RetryLoad", "needs the role admin"},
+		"internal, without a role":   {t.Context(), "RetryLoad", nil, messages.PermissionDenied, "RetryLoad", "needs the role admin"},
+		"an admin's internal one":    {admin, "RetryLoad", nil, 0, "", ""},
+		"an operator's program":      {operator, "DeclareModel", map[string]any{"spec": map[string]any{"cmd": "sh"}}, messages.PermissionDenied, "DeclareModel", "needs the role admin"},
+		"an operator's file":         {operator, "DeclareModel", map[string]any{"spec": map[string]any{"path": "/etc/shadow"}}, messages.PermissionDenied, "DeclareModel", "needs the role admin"},
+		"an admin's program":         {admin, "DeclareModel", map[string]any{"spec": map[string]any{"cmd": "sh"}}, 0, "", ""},
+		"a crash":                    {admin, "Crash", nil, messages.PermissionDenied, "Crash", "only actors"},
 		"an operator's public one":   {operator, "EnsureModel", map[string]any{"reason": "x"}, 0, "", ""},
 		"a command without a body":   {admin, "EnsureModel", nil, 0, "", ""},
 	} {
@@ -105,6 +110,27 @@ func TestSend(t *testing.T) {
 	h := open() // a declaration makes its actor
 	if _, err := h.SendCommand(admin, &messages.SendRequest{Actor: "model/h/new", Command: "DeclareModel"}); err != nil || h.asked[0] != "model/h/new DeclareModel" {
 		t.Errorf("%v, asked %q", err, h.asked)
+	}
+}
+
+// A report comes from a door never: who sends one could tell an actor that its worker is ready, or gone.
+func TestNobodyReports(t *testing.T) {
+	admin := messages.WithCaller(t.Context(), messages.Caller{Principal: messages.Principal{Role: messages.Role_ADMIN}})
+	seen := 0
+	for _, kind := range messages.Kinds() {
+		for _, info := range messages.Commands(kind.Name) {
+			if !strings.HasPrefix(info.Name, "Report") && info.Name != "Crash" {
+				continue
+			}
+			seen++
+			h := open()
+			if _, err := h.SendCommand(admin, &messages.SendRequest{Actor: kind.Example, Command: info.Name}); messages.CodeOf(err) != messages.PermissionDenied || len(h.asked) > 0 {
+				t.Errorf("%s of %s: %v, asked %q", info.Name, kind.Name, err, h.asked)
+			}
+		}
+	}
+	if seen < 20 {
+		t.Errorf("only %d reports were tried", seen)
 	}
 }
 

@@ -69,6 +69,8 @@ type Options struct {
 	Requests *Requests
 	// Explain answers questions from the journal.
 	Explain Explain
+	// Drills lets people crash actors, for tests of what follows.
+	Drills bool
 	// Keys are the API keys; nil = there are none to be made.
 	Keys Keys
 }

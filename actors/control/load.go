@@ -88,6 +88,10 @@ func (c *Control) declare(ctx context.Context, r *messages.ModelLoadRequest) (me
 	if v != nil && id.Name() != r.ModelName {
 		return id, invalid("model_path", r.ModelName+" is an alias of "+id.Name(), "load the file under a name of its own")
 	}
+	if !messages.CallerFrom(ctx).May(messages.Role_ADMIN) { // an engine reads the file, and some run code that comes with it, as the daemon's user
+		return id, messages.Errorf(messages.PermissionDenied, "model_path", "loading a file that the configuration doesn't name needs the role %s", messages.RoleName(messages.Role_ADMIN)).
+			WithHint("declare the model in cluster.yaml, or use a key with that role")
+	}
 	spec, err := c.o.SpecOf(r.ModelName, r.ModelPath, int(r.Shards))
 	if err != nil {
 		return id, err

@@ -114,7 +114,7 @@ func TestLoadDeclares(t *testing.T) {
 				}
 				return messages.Reply{}, nil
 			}
-			_, err := h.LoadModel(t.Context(), c.ask)
+			_, err := h.LoadModel(asAdmin(t), c.ask)
 			is(t, err, c.code, c.of, "")
 			if !slices.Equal(h.asked, c.asked) {
 				t.Errorf("asked %q", h.asked)
@@ -125,11 +125,30 @@ func TestLoadDeclares(t *testing.T) {
 	h := open()
 	defer h.end()
 	h.obey = func(messages.ActorID, proto.Message) (messages.Reply, error) { return messages.Reply{}, refused }
-	_, err := h.LoadModel(t.Context(), &messages.ModelLoadRequest{ModelName: "new", ModelPath: "/new.gguf"})
+	_, err := h.LoadModel(asAdmin(t), &messages.ModelLoadRequest{ModelName: "new", ModelPath: "/new.gguf"})
 	is(t, err, messages.JournalFull, "journal", "full")
 	h.shows(tiny(messages.ModelView_ready, 1))
 	_, err = h.LoadModel(t.Context(), &messages.ModelLoadRequest{ModelName: "tiny"})
 	is(t, err, messages.JournalFull, "journal", "full")
+}
+
+func asAdmin(t *testing.T) context.Context {
+	return messages.WithCaller(t.Context(), messages.Caller{Principal: messages.Principal{Name: "a", Role: messages.Role_ADMIN}})
+}
+
+// Which file an engine reads is the administrator's to say.
+func TestAnOperatorLoadsDeclaredFilesOnly(t *testing.T) {
+	operator := messages.WithCaller(t.Context(), messages.Caller{Principal: messages.Principal{Name: "o", Role: messages.Role_OPERATE}})
+	for path, want := range map[string]messages.Code{"": 0, "/tiny.gguf": 0, "/other.gguf": messages.PermissionDenied} {
+		h := open()
+		h.shows(tiny(messages.ModelView_ready, 1))
+		h.obey = func(messages.ActorID, proto.Message) (messages.Reply, error) { return messages.Reply{}, nil }
+		_, err := h.LoadModel(operator, &messages.ModelLoadRequest{ModelName: "tiny", ModelPath: path})
+		if is(t, err, want, map[bool]string{true: "model_path"}[want != 0], ""); want != 0 && len(h.asked) > 0 {
+			t.Errorf("%s: asked %q", path, h.asked)
+		}
+		h.end()
+	}
 }
 
 // A load that a stop of the daemon ends doesn't blame its caller.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -20,6 +22,9 @@ func (s *Server) guardUnary(ctx context.Context, req any, info *grpc.UnaryServer
 		}
 		s.tell(ctx, info.FullMethod, err, start)
 	}()
+	if err := s.enter(ctx, info.FullMethod); err != nil {
+		return nil, err
+	}
 	return next(ctx, req)
 }
 
@@ -31,8 +36,27 @@ func (s *Server) guardStream(srv any, stream grpc.ServerStream, info *grpc.Strea
 		}
 		s.tell(stream.Context(), info.FullMethod, err, start)
 	}()
+	if err := s.enter(stream.Context(), info.FullMethod); err != nil {
+		return err
+	}
 	return next(srv, stream)
 }
+
+// enter lets callers with a role call what is no operation, such as reflection. Operations check their own role, when they know the caller.
+func (s *Server) enter(ctx context.Context, method string) error {
+	if strings.HasPrefix(method, operationRoot) || slices.Contains(openMethods, method) {
+		return nil
+	}
+	if _, err := s.Authenticate.AuthorizeInference(ctx, credentialsOf(ctx)); err != nil {
+		return refuse(ctx, err)
+	}
+	return nil
+}
+
+const operationRoot = "/modelops.ModelOps/"
+
+// openMethods are the methods that anybody may call: load balancers have no key, and learn only whether this host serves.
+var openMethods = []string{"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch", "/grpc.health.v1.Health/List"}
 
 // caught logs a panic and makes the answer for it. The answer doesn't say what panicked: it may hold a prompt.
 func (s *Server) caught(method string, p any) *messages.Error {

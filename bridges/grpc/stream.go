@@ -26,8 +26,7 @@ type piece struct {
 type flights struct {
 	server *Server
 	ctx    context.Context
-	caller messages.Principal // of the whole stream
-	out    chan piece         // never closed and unbuffered: the sender has the last chunk of a finished request
+	out    chan piece // never closed and unbuffered: the sender has the last chunk of a finished request
 
 	mu      sync.Mutex
 	running map[string]context.CancelFunc
@@ -38,13 +37,13 @@ type flights struct {
 // InferStream carries many requests at once. It ends when the client has half-closed and all is answered, when the client is
 // gone (which cancels all), or when the server stops and what runs is done.
 func (s *Server) InferStream(stream grpc.BidiStreamingServer[messages.InferenceRequest, messages.InferenceChunk]) error {
-	caller, err := s.Authenticate.AuthorizeInference(stream.Context(), credentialsOf(stream.Context()))
+	_, err := s.Authenticate.AuthorizeInference(stream.Context(), credentialsOf(stream.Context()))
 	if err != nil {
 		return refuse(stream.Context(), err)
 	}
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
-	f := &flights{server: s, ctx: ctx, caller: caller, out: make(chan piece), running: map[string]context.CancelFunc{}}
+	f := &flights{server: s, ctx: ctx, out: make(chan piece), running: map[string]context.CancelFunc{}}
 
 	received := make(chan error, 1)
 	go func() { received <- f.receive(stream) }()
@@ -117,11 +116,17 @@ func (f *flights) receive(stream grpc.BidiStreamingServer[messages.InferenceRequ
 // take starts a request, or answers at once why not.
 func (f *flights) take(r *messages.InferenceRequest) {
 	id := name(r)
+	// A key may be revoked, or end, while its stream is open.
+	caller, err := f.server.Authenticate.AuthorizeInference(f.ctx, credentialsOf(f.ctx))
+	if err != nil {
+		f.refuse(id, err)
+		return
+	}
 	if err := messages.CheckInference(r); err != nil {
 		f.refuse(id, err)
 		return
 	}
-	ctx, cancel, err := f.enter(id)
+	ctx, cancel, err := f.enter(id, caller)
 	if err != nil {
 		f.refuse(id, err)
 		return
@@ -129,12 +134,12 @@ func (f *flights) take(r *messages.InferenceRequest) {
 	go func() {
 		defer f.work.Done()
 		defer cancel()
-		f.run(ctx, r)
+		f.run(ctx, r, caller)
 	}()
 }
 
 // enter gives a request its place and its context, which ends by cancel, by the stream's end or by its time.
-func (f *flights) enter(id string) (context.Context, context.CancelFunc, error) {
+func (f *flights) enter(id string, caller messages.Principal) (context.Context, context.CancelFunc, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch limit := f.server.MaxInFlight; {
@@ -147,7 +152,7 @@ func (f *flights) enter(id string) (context.Context, context.CancelFunc, error) 
 		return nil, nil, messages.Errorf(messages.BulkheadRejection, "request "+id, "%d requests are running on this stream, the most it carries", limit).
 			WithRetry(100 * time.Millisecond).WithHint("wait for an answer, or open another stream")
 	}
-	ctx, cancel := f.server.life(f.ctx, id, f.caller)
+	ctx, cancel := f.server.life(f.ctx, id, caller)
 	f.running[id] = cancel
 	f.work.Add(1)
 	return ctx, cancel, nil
@@ -183,9 +188,9 @@ func (f *flights) put(ctx context.Context, p piece) error {
 	}
 }
 
-func (f *flights) run(ctx context.Context, r *messages.InferenceRequest) {
+func (f *flights) run(ctx context.Context, r *messages.InferenceRequest, caller messages.Principal) {
 	start, id, index := time.Now(), r.RequestId, int32(0)
-	response, err := f.infer(ctx, r, func(c *messages.InferenceChunk) error {
+	response, err := f.infer(ctx, r, caller, func(c *messages.InferenceChunk) error {
 		if c.Text == "" {
 			return ctx.Err()
 		}
@@ -206,13 +211,13 @@ func (f *flights) run(ctx context.Context, r *messages.InferenceRequest) {
 }
 
 // infer asks the gateway; a panic there ends this request only.
-func (f *flights) infer(ctx context.Context, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (response *messages.InferenceResponse, err error) {
+func (f *flights) infer(ctx context.Context, r *messages.InferenceRequest, caller messages.Principal, emit func(*messages.InferenceChunk) error) (response *messages.InferenceResponse, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			response, err = nil, f.server.caught(streamedMethod, p)
 		}
 	}()
-	return f.server.infer(ctx, r, f.caller, &messages.Arrival{}, emit)
+	return f.server.infer(ctx, r, caller, &messages.Arrival{}, emit)
 }
 
 // send is the one writer. It ends when idle is closed and nothing is left, or with the stream.

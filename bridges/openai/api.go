@@ -111,16 +111,25 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := requestID(r)
 	w.Header()["X-Request-Id"] = []string{id}
 	r.Pattern = ""
-	if rt, ok := passThrough[r.URL.Path]; ok {
+	rt, ok := passThrough[r.URL.Path]
+	if ok {
 		r.Pattern = r.URL.Path
+	}
+	// Before anything else, so that no route is open by mistake, and a stranger doesn't learn which there are.
+	caller, bad := a.callerOf(r)
+	if bad != nil {
+		a.turnAway(w, r, rt, id, bad)
+		return
+	}
+	if ok {
 		if r.Method != http.MethodPost {
 			refuseMethod(w, r, "POST")
 			return
 		}
-		a.infer(w, r, rt, id)
+		a.infer(w, r, rt, id, caller)
 		return
 	}
-	a.serveModels(w, r)
+	a.serveModels(w, r, caller)
 }
 
 // liveURLs are where workers answer now, as far as the gateway knows. An address with a variable in it is "".

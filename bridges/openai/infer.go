@@ -44,13 +44,10 @@ type exchange struct {
 	cause error
 }
 
-func (a *API) infer(w http.ResponseWriter, r *http.Request, rt route, id string) {
+func (a *API) infer(w http.ResponseWriter, r *http.Request, rt route, id string, caller messages.Principal) {
 	x := &exchange{api: a, observe: a.observe, w: w, r: r, rt: rt, id: id, ctx: r.Context(), began: time.Now()}
 	defer x.report()
-	if bad := x.admit(); bad != nil {
-		x.refuse(bad)
-		return
-	}
+	x.admit(caller)
 	timeout, bad := timeoutOf(r.Header)
 	if bad != nil {
 		x.refuse(bad)
@@ -90,15 +87,21 @@ func (a *API) infer(w http.ResponseWriter, r *http.Request, rt route, id string)
 	}
 }
 
-// admit identifies the caller.
-func (x *exchange) admit() *refusal {
-	caller, bad := x.api.callerOf(x.r)
-	if bad != nil {
-		return bad
+// turnAway refuses a caller, and counts it where its route is an engine's.
+func (a *API) turnAway(w http.ResponseWriter, r *http.Request, rt route, id string, bad *refusal) {
+	if r.Pattern == "" {
+		bad.write(w, rt)
+		return
 	}
+	x := &exchange{api: a, observe: a.observe, w: w, r: r, rt: rt, id: id, ctx: r.Context(), began: time.Now()}
+	defer x.report()
+	x.refuse(bad)
+}
+
+// admit puts the caller into the exchange.
+func (x *exchange) admit(caller messages.Principal) {
 	x.caller = messages.Caller{Principal: caller, RequestID: x.id}
 	x.ctx = messages.WithMeta(x.ctx, messages.Meta{Correlation: x.id, Caller: caller.Fingerprint})
-	return nil
 }
 
 func (a *API) callerOf(r *http.Request) (messages.Principal, *refusal) {

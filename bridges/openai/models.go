@@ -37,7 +37,7 @@ type modelMeta struct {
 }
 
 // serveModels answers /v1/models and /v1/models/{id}, and 404 for every other path.
-func (a *API) serveModels(w http.ResponseWriter, r *http.Request) {
+func (a *API) serveModels(w http.ResponseWriter, r *http.Request, caller messages.Principal) {
 	id, one := strings.CutPrefix(r.URL.Path, modelsPath+"/")
 	if !one && r.URL.Path != modelsPath || one && id == "" {
 		writePlain(w, http.StatusNotFound, messages.NotFound, "not_found", "there is no "+r.URL.Path+" here")
@@ -51,11 +51,13 @@ func (a *API) serveModels(w http.ResponseWriter, r *http.Request) {
 		refuseMethod(w, r, "GET, HEAD")
 		return
 	}
-	if _, bad := a.callerOf(r); bad != nil {
-		bad.write(w, route{})
-		return
-	}
+	models := a.gateway.Models()
+	resolve := messages.Resolver(models)
 	if one {
+		if err := caller.AllowsInference(messages.ModelNamed(id, resolve)); err != nil {
+			refusalOf(err).write(w, route{})
+			return
+		}
 		a.serveModel(w, id)
 		return
 	}
@@ -63,8 +65,8 @@ func (a *API) serveModels(w http.ResponseWriter, r *http.Request) {
 		Object string        `json:"object"`
 		Data   []modelObject `json:"data"`
 	}{Object: "list", Data: []modelObject{}}
-	for _, m := range a.gateway.Models() {
-		if !m.GetSpec().GetUnlisted() {
+	for _, m := range models {
+		if !m.GetSpec().GetUnlisted() && caller.Scope.Has(messages.ModelNamed(m.GetName(), resolve)) {
 			list.Data = append(list.Data, describe(m))
 		}
 	}

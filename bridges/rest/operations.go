@@ -41,7 +41,7 @@ var inJSON = runtime.JSONPb{MarshalOptions: protojson.MarshalOptions{UseProtoNam
 func newOperations(o Options) (*operations, error) {
 	out := &operations{
 		routes: runtime.NewServeMux(runtime.WithMarshalerOption(runtime.MIMEWildcard, &inJSON), runtime.WithErrorHandler(refuse), runtime.WithRoutingErrorHandler(noRoute),
-			runtime.WithMiddlewares(prepare), runtime.WithDisablePathLengthFallback(), runtime.WithDisableHTTPMethodOverride(), runtime.WithWriteContentLength()),
+			runtime.WithMiddlewares(prepare(o.Authenticate)), runtime.WithDisablePathLengthFallback(), runtime.WithDisableHTTPMethodOverride(), runtime.WithWriteContentLength()),
 	}
 	return out, routes.RegisterModelOpsHandlerServer(context.Background(), out.routes, service{Operations: checked(o)})
 }
@@ -49,9 +49,11 @@ func newOperations(o Options) (*operations, error) {
 // checked lets callers run the operations that their role allows.
 func checked(o Options) messages.Operations {
 	return messages.Through(func(ctx context.Context, op messages.Operation, request proto.Message) (proto.Message, error) {
-		given, _ := ctx.Value(credentialsOf{}).(messages.Credentials)
-		principal, err := o.Authenticate.Authorize(ctx, op, given)
-		if err != nil {
+		principal, known := ctx.Value(principalOf{}).(messages.Principal)
+		if !known {
+			return nil, messages.NewError(messages.Internal, op.Name, "nobody looked who asks")
+		}
+		if err := principal.Allows(op, messages.Model{}); err != nil {
 			return nil, err
 		}
 		if asked, ok := ctx.Value(queryOf{}).(query); ok {
@@ -65,48 +67,60 @@ func checked(o Options) messages.Operations {
 	})
 }
 
-// credentialsOf is the context's key of the caller's credentials.
-type credentialsOf struct{}
+// principalOf is the context's key of the caller.
+type principalOf struct{}
 
 // bodyBytes bounds a request's body: commands are short.
 const bodyBytes = 1 << 20
 
-// prepare reads the body, which may be empty, and notes the pattern under which the request is counted.
-func prepare(next runtime.HandlerFunc) runtime.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request, params map[string]string) {
-		if of, ok := r.Context().Value(matchOf{}).(*match); ok && of.only {
-			return
+// prepare finds the caller, reads the body, which may be empty, and notes the pattern under which the request is counted. A stranger's body isn't
+// read.
+func prepare(who messages.Authenticate) func(runtime.HandlerFunc) runtime.HandlerFunc {
+	return func(next runtime.HandlerFunc) runtime.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request, params map[string]string) {
+			prepared(who, next, w, r, params)
 		}
-		if pattern, ok := runtime.HTTPPattern(r.Context()); ok {
-			notePattern(w, pattern.String())
-		}
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyBytes))
-		switch tooLong := new(http.MaxBytesError); {
-		case errors.As(err, &tooLong):
-			writeTyped(w, messages.Errorf(messages.PayloadTooLarge, r.URL.Path, "the body is longer than %d bytes", bodyBytes))
-			return
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			writeTyped(w, messages.NewError(messages.DeadlineExceeded, r.URL.Path, "the body stopped arriving").WithHint("server.limits.body_stall and body_time bound its silence and its time"))
-			return
-		case err != nil:
-			writeTyped(w, messages.Errorf(messages.InvalidArgument, r.URL.Path, "the body can't be read: %w", err))
-			return
-		case len(bytes.TrimSpace(body)) > 0 && !json.Valid(body):
-			writeTyped(w, messages.NewError(messages.InvalidArgument, "body", "it is not JSON"))
-			return
-		}
-		if err := contradicts(body, params); err != nil {
-			writeTyped(w, err)
-			return
-		}
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		w.Header().Set("Cache-Control", "no-store")
-		ctx := context.WithValue(r.Context(), credentialsOf{}, messages.CredentialsIn(r.Header, r.RemoteAddr))
-		if r.URL.RawQuery != "" {
-			ctx = context.WithValue(ctx, queryOf{}, query{fields: r.URL.Query(), inBody: r.Method == http.MethodPost})
-		}
-		next(w, r.WithContext(ctx), params)
 	}
+}
+
+func prepared(who messages.Authenticate, next runtime.HandlerFunc, w http.ResponseWriter, r *http.Request, params map[string]string) {
+	if of, ok := r.Context().Value(matchOf{}).(*match); ok && of.only {
+		return
+	}
+	if pattern, ok := runtime.HTTPPattern(r.Context()); ok {
+		notePattern(w, pattern.String())
+	}
+	principal, err := who.Of(r.Context(), messages.CredentialsIn(r.Header, r.RemoteAddr))
+	if err != nil {
+		writeTyped(w, messages.AsError(err))
+		return
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyBytes))
+	switch tooLong := new(http.MaxBytesError); {
+	case errors.As(err, &tooLong):
+		writeTyped(w, messages.Errorf(messages.PayloadTooLarge, r.URL.Path, "the body is longer than %d bytes", bodyBytes))
+		return
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		writeTyped(w, messages.NewError(messages.DeadlineExceeded, r.URL.Path, "the body stopped arriving").WithHint("server.limits.body_stall and body_time bound its silence and its time"))
+		return
+	case err != nil:
+		writeTyped(w, messages.Errorf(messages.InvalidArgument, r.URL.Path, "the body can't be read: %w", err))
+		return
+	case len(bytes.TrimSpace(body)) > 0 && !json.Valid(body):
+		writeTyped(w, messages.NewError(messages.InvalidArgument, "body", "it is not JSON"))
+		return
+	}
+	if err := contradicts(body, params); err != nil {
+		writeTyped(w, err)
+		return
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	w.Header().Set("Cache-Control", "no-store")
+	ctx := context.WithValue(r.Context(), principalOf{}, principal)
+	if r.URL.RawQuery != "" {
+		ctx = context.WithValue(ctx, queryOf{}, query{fields: r.URL.Query(), inBody: r.Method == http.MethodPost})
+	}
+	next(w, r.WithContext(ctx), params)
 }
 
 // contradicts refuses a name in the path that isn't the one in the body: the routes drop the body's, and the operation would be for another

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -9,6 +10,45 @@ import (
 
 	"modelops/messages"
 )
+
+// page is a page of ours, with what its readers need.
+type page struct {
+	serve http.HandlerFunc
+	// needs is the operation whose role and reach it has; nil = anyone may read it.
+	needs *messages.Operation
+}
+
+// ownPages are open where a poller or a load balancer has no key: they say that this is ModelOps, in which version, and whether it is well. The token lets a
+// page of this host write with what its reader may do, and nothing more.
+func (s *Server) ownPages() map[string]page {
+	pages := map[string]page{"/": {serve: s.root}, "/health": {serve: s.health}, tokenPath: {serve: s.token},
+		"/running": {serve: s.models, needs: operation("ListResident")}}
+	if s.o.Metrics != nil {
+		pages["/metrics"] = page{serve: s.o.Metrics.ServeHTTP, needs: operation("GetConfig")} // they tell of every model, as the configuration does
+	}
+	return pages
+}
+
+func operation(name string) *messages.Operation {
+	o, ok := messages.OperationNamed(name)
+	if !ok {
+		panic("rest: operations.proto has no rpc " + name)
+	}
+	return &o
+}
+
+// show runs a page for those who may read it.
+func (s *Server) show(w http.ResponseWriter, r *http.Request, p page) {
+	if p.needs != nil {
+		reader, err := s.o.Authenticate.Authorize(r.Context(), *p.needs, messages.CredentialsIn(r.Header, r.RemoteAddr))
+		if err != nil {
+			writeTyped(w, messages.AsError(err))
+			return
+		}
+		r = r.WithContext(context.WithValue(r.Context(), principalOf{}, reader))
+	}
+	p.serve(w, r)
+}
 
 // root says what this is, in the words of the Python coordinator.
 func (s *Server) root(w http.ResponseWriter, _ *http.Request) {
@@ -35,7 +75,8 @@ type sickness struct {
 	ModelsDeclared int      `json:"models_declared"`
 }
 
-// health asks whether decisions make progress. Pollers compare its good answer literally; ?verbose tells more.
+// health asks whether decisions make progress. Pollers compare its good answer literally; ?verbose tells more. What ails it names models, so only
+// those who may see the host are told.
 func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	h := s.o.Gateway.Health()
 	if h.OK && len(h.Reasons) == 0 && !r.URL.Query().Has("verbose") {
@@ -46,6 +87,14 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 		Reasons: h.Reasons, OldestSeconds: h.OldestUndecided.Seconds(), JournalLag: h.JournalLag}
 	if out.Reasons == nil {
 		out.Reasons = []string{}
+	}
+	if reader, err := s.o.Authenticate.Authorize(r.Context(), *operation("GetStatus"), messages.CredentialsIn(r.Header, r.RemoteAddr)); err != nil || reader.Scope != nil {
+		status, code := "ok", http.StatusOK
+		if !h.OK {
+			status, code = "unhealthy", http.StatusServiceUnavailable
+		}
+		writeJSON(w, code, map[string]string{"status": status})
+		return
 	}
 	for _, m := range s.o.Gateway.Models() {
 		out.ModelsDeclared++
@@ -79,11 +128,17 @@ type runningModel struct {
 }
 
 // models lists what has a worker, or is about to have one.
-func (s *Server) models(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) models(w http.ResponseWriter, r *http.Request) {
+	reader, _ := r.Context().Value(principalOf{}).(messages.Principal)
 	out := struct {
 		Running []runningModel `json:"running"`
 	}{[]runningModel{}}
-	for _, m := range s.o.Gateway.Models() {
+	models := s.o.Gateway.Models()
+	resolve := messages.Resolver(models)
+	for _, m := range models {
+		if !reader.Scope.Has(messages.ModelNamed(m.GetName(), resolve)) {
+			continue
+		}
 		switch m.GetPhase() {
 		case messages.ModelView_phase_unknown, messages.ModelView_absent, messages.ModelView_failed, messages.ModelView_waiting:
 			continue

@@ -30,13 +30,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !s.enter(seen, r, site, page) {
 		return
 	}
-	if page := s.pages[r.URL.Path]; page != nil {
+	if page, ok := s.pages[r.URL.Path]; ok {
 		seen.pattern = r.URL.Path
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			refuseMethod(seen, r, http.MethodGet, http.MethodHead)
 			return
 		}
-		page(seen, r)
+		s.show(seen, r, page)
 		return
 	}
 	if s.operations.serve(seen, r) {

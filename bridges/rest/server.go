@@ -43,7 +43,7 @@ type Server struct {
 	o          Options
 	began      time.Time
 	http       *http.Server
-	pages      map[string]http.HandlerFunc
+	pages      map[string]page
 	operations *operations
 	tokens     tokens
 	running    sync.WaitGroup // requests
@@ -64,10 +64,7 @@ func New(o Options) (*Server, error) {
 	}
 	o.Limits = o.Limits.complete()
 	s := &Server{o: o, began: time.Now(), operations: operations, tokens: newTokens(), done: make(chan struct{})}
-	s.pages = map[string]http.HandlerFunc{"/": s.root, "/health": s.health, "/running": s.models, tokenPath: s.token}
-	if o.Metrics != nil {
-		s.pages["/metrics"] = o.Metrics.ServeHTTP
-	}
+	s.pages = s.ownPages()
 	// No WriteTimeout and no ReadTimeout: answers stream and bodies arrive as long as they take. Each write and each silence of a body is bounded.
 	s.http = &http.Server{Handler: s, ReadHeaderTimeout: o.Limits.HeaderTime, MaxHeaderBytes: o.Limits.HeaderBytes, IdleTimeout: o.Limits.IdleTime, TLSConfig: o.TLS, ConnState: noteIdle,
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: o.Limits.Streams, SendPingTimeout: o.Limits.IdleTime, WriteByteTimeout: o.Limits.WriteStall},

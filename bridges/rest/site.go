@@ -169,7 +169,8 @@ func (s *Server) admit(r *http.Request, site Site, page relation) *messages.Erro
 
 // inference tells whether a request only asks an engine: the operations are all that changes the host.
 func (s *Server) inference(r *http.Request) bool {
-	return s.pages[r.URL.Path] == nil && !s.operations.has(r)
+	_, own := s.pages[r.URL.Path]
+	return !own && !s.operations.has(r)
 }
 
 // keyed tells whether a request carries a key that is known. Whether the key may do what is asked is the door's question.

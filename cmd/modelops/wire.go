@@ -60,7 +60,7 @@ func (d *daemon) plant(context.Context) error {
 func (d *daemon) operations() control.Options {
 	o := control.Options{
 		Host: d.host, Version: buildVersion(), Life: d.life, Door: d.tree, View: d.view, Gateway: d.gateway, Now: d.clock.Now, Sequence: d.journal.Sequence,
-		Actors: d.tree.Actors, Reconciler: d.reconciler, Requests: d.requests, Keys: d.access, Explain: d.explain, Memory: d.memory(),
+		Actors: d.tree.Actors, Reconciler: d.reconciler, Requests: d.requests, Drills: os.Getenv("MODELOPS_DRILLS") != "", Keys: d.access, Explain: d.explain, Memory: d.memory(),
 		Config: func() (*messages.ConfigView, error) { return d.config().View() },
 		Replay: func(ctx context.Context, actor messages.ActorID, after uint64, fn func(messages.Recorded) error) error {
 			return d.journal.Replay(ctx, journal.Query{Actor: actor, After: after, Unknown: true}, fn)
