@@ -19,8 +19,19 @@ import (
 	"modelops/messages"
 )
 
-func dialModelOps(address string) (*grpc.ClientConn, messages.ModelOpsClient, error) {
-	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+// bearer sends a key with each call.
+type bearer string
+
+// GetRequestMetadata implements credentials.PerRPCCredentials.
+func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + string(b)}, nil
+}
+
+// RequireTransportSecurity implements credentials.PerRPCCredentials.
+func (bearer) RequireTransportSecurity() bool { return false }
+
+func dialModelOps(address string, o ...grpc.DialOption) (*grpc.ClientConn, messages.ModelOpsClient, error) {
+	conn, err := grpc.NewClient(address, append(o, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -30,7 +41,7 @@ func dialModelOps(address string) (*grpc.ClientConn, messages.ModelOpsClient, er
 // control is a client of the daemon's gRPC port; it ends with the test.
 func (d *daemon) control(t *testing.T) messages.ModelOpsClient {
 	t.Helper()
-	conn, client, err := dialModelOps(d.at.GRPC)
+	conn, client, err := dialModelOps(d.at.GRPC, grpc.WithPerRPCCredentials(bearer(d.operatorKey())))
 	if err != nil {
 		t.Fatal(err)
 	}
