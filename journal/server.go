@@ -9,6 +9,7 @@ import (
 	"net"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -133,6 +134,17 @@ func (j *Journal) give(s *server.Server) {
 	}
 	s.Shutdown()
 	s.WaitForShutdown()
+}
+
+// Reads tells whether anyone is subscribed to a subject of the account in which callers ask. It says yes when it can't know: while the server
+// restarts, and for a reply subject that belongs to another account.
+func (j *Journal) Reads(subject string) bool {
+	s := j.server.Load()
+	if s == nil || !s.Running() || strings.HasPrefix(subject, "_R_.") {
+		return true
+	}
+	a := s.GlobalAccount()
+	return a == nil || a.SubscriptionInterest(subject)
 }
 
 // portIsFree asks first, because the server itself would only log that its port is taken.

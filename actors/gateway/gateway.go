@@ -105,6 +105,10 @@ func (g *Gateway) admit(ctx context.Context, l *lockedPool, try *trial) (*messag
 	caller := messages.CallerFrom(ctx)
 	r := pool.Request{Ticket: g.next.Add(1), Class: g.rank(caller.Class), Since: time.Now()}
 	l.mu.Lock()
+	if l.gone {
+		l.mu.Unlock()
+		return nil, messages.Errorf(messages.ModelNotFound, l.id.String(), "Model '%s' not found: its declaration was withdrawn", l.name)
+	}
 	position, err := l.pool.Admit(r)
 	if err != nil {
 		l.mu.Unlock()
@@ -120,9 +124,8 @@ func (g *Gateway) admit(ctx context.Context, l *lockedPool, try *trial) (*messag
 	l.waiters[r.Ticket] = w
 	if l.pool.Ready() {
 		g.dispatch(l) // the host may have been full, and isn't any more
-	} else {
-		g.pursue(l)
 	}
+	g.pursue(l)
 	l.mu.Unlock()
 	return g.wait(ctx, l, r.Ticket, w)
 }

@@ -26,6 +26,7 @@ type lockedPool struct {
 	drains  map[*pool.Endpoint]chan struct{} // closed when no request runs at an endpoint any more
 	endSeek context.CancelFunc               // of the Seek that runs; nil when none does
 	pausing bool                             // a timer for the next Seek runs
+	gone    bool                             // the name has no declaration and no worker any more: the gateway has let the pool go
 }
 
 // waiter is a request that waits.

@@ -37,6 +37,9 @@ func (g *Gateway) sweep(now time.Time) (out []pool.Hint) {
 			}
 		}
 		g.examine(l)
+		if l.pool.Waiting() > 0 {
+			g.dispatch(l) // a breaker's time may be over
+		}
 		g.pursue(l)
 		l.mu.Unlock()
 	}

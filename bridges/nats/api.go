@@ -28,6 +28,8 @@ type Options struct {
 	Observe func(endpoint, code string, took time.Duration)
 	// MaxInference bounds the inferences running or queued through this door. Default 1024.
 	MaxInference int
+	// Reads tells whether anyone is subscribed to a reply subject; nil = nobody can know. NATS tells a service nothing of callers that leave.
+	Reads func(subject string) bool
 	// Bodies is the memory for all bodies together; nil = no bound.
 	Bodies *messages.Budget
 	// MaxControl bounds all other requests running. Default 64.
@@ -75,11 +77,12 @@ type API struct {
 	work     sync.WaitGroup
 
 	running running
+	look    time.Duration // lookEvery, but for tests
 }
 
 // New makes a door that answers nothing yet.
 func New(o Options) *API {
-	a := &API{Options: o.withDefaults(), tallies: map[string]*tally{}}
+	a := &API{Options: o.withDefaults(), tallies: map[string]*tally{}, look: lookEvery}
 	a.life, a.end = context.WithCancelCause(context.Background())
 	return a
 }

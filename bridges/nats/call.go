@@ -63,7 +63,12 @@ func (c *call) run() {
 	}
 	ctx, cancel, err := c.life()
 	if err == nil {
+		watched, end := context.WithCancelCause(ctx)
+		ctx = watched
+		watch := time.AfterFunc(c.api.look, func() { c.watch(watched, end) })
 		err = c.guard(ctx)
+		watch.Stop()
+		end(nil)
 		cancel()
 	}
 	if err != nil {
@@ -84,6 +89,31 @@ func (c *call) life() (context.Context, context.CancelFunc, error) {
 	}
 	ctx, cancel := context.WithTimeout(c.api.life, timeout)
 	return ctx, cancel, nil
+}
+
+const (
+	lookEvery = 2 * time.Second // how often a call looks whether its caller is still there
+	awayLooks = 5               // a caller that reconnects is back sooner
+)
+
+// watch ends a call whose caller has left: for some time nobody has been subscribed to its reply subject.
+func (c *call) watch(ctx context.Context, end context.CancelCauseFunc) {
+	if c.api.Reads == nil {
+		return
+	}
+	look := time.NewTicker(c.api.look)
+	defer look.Stop()
+	for missed := 0; missed < awayLooks; {
+		if missed++; c.api.Reads(c.to) {
+			missed = 0
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+	}
+	end(messages.NewError(messages.Cancelled, "request "+c.id, "the caller went away: nobody reads its reply subject"))
 }
 
 // guard keeps a panic from ending the process. The answer doesn't say what panicked: it may hold a prompt.

@@ -15,6 +15,7 @@ func (p *Pool) Admit(r Request) (position int, err error) {
 	if ready {
 		e, refusal, open := p.vacant(now)
 		switch {
+		case open && p.spare(now) != nil: // it waits for one that sleeps or loads
 		case refusal != nil && (open || p.waiting.n == 0):
 			return 0, refusal
 		case e != nil && p.waiting.n == 0 && p.host.Enter():
@@ -130,7 +131,7 @@ func (p *Pool) Dispatch(now time.Time) (d Dispatched) {
 		}
 		e, refusal, open := p.vacant(now)
 		if e == nil {
-			if open {
+			if open && p.spare(now) == nil {
 				d.Refusal = refusal
 			}
 			return d // they wait for a place, or for what the probe finds

@@ -105,6 +105,11 @@ func (p *Pool) Seeking(now time.Time) (waited time.Duration, seeks bool) {
 // from time to time.
 func (p *Pool) Intents(now time.Time) []Intent {
 	switch {
+	case p.waiting.n > 0 && p.shut(now):
+		if e := p.spare(now); e != nil && e.asleep() {
+			return p.wake(e, now)
+		}
+		return nil
 	case !p.Interested() || p.onItsWay():
 		p.seek.next, p.seek.pause, p.seek.said, p.seek.why = time.Time{}, 0, Unanswered, nil
 		return nil
@@ -264,6 +269,35 @@ func (p *Pool) wakes(now time.Time) *Endpoint {
 		}
 	}
 	return p.sleeper()
+}
+
+// shut tells whether there are ready endpoints and the breakers of all of them keep requests out.
+func (p *Pool) shut(now time.Time) bool {
+	shut := false
+	for _, e := range p.endpoints {
+		if e.ready && e.breaker.state(now) != Opened {
+			return false
+		}
+		shut = shut || e.ready
+	}
+	return shut
+}
+
+// spare is an endpoint that can take requests soon while the breakers of those that are ready keep them out: one on its way before one to wake.
+func (p *Pool) spare(now time.Time) (best *Endpoint) {
+	for _, e := range p.endpoints {
+		switch {
+		case e.ready || e.breaker.state(now) == Opened:
+		case e.asleep():
+			if best == nil {
+				best = e
+			}
+		case e.view.GetPhase() == messages.ModelView_ready: // drained: it is on its way out
+		case e.onItsWay():
+			return e
+		}
+	}
+	return best
 }
 
 // sleeper is the first endpoint that can be woken; nil when there is none.

@@ -278,6 +278,13 @@ func (p *Pool) Undecided(now time.Time, turn time.Duration) bool {
 	return true
 }
 
+// Abandoned tells whether nothing is left to serve: no declaration, no worker, no request and no want.
+func (p *Pool) Abandoned() bool {
+	return p.declared.GetSpec() == nil && len(p.running) == 0 && !p.Interested() && !slices.ContainsFunc(p.endpoints, func(e *Endpoint) bool {
+		return e.view.GetPhase() != messages.ModelView_absent && e.view.GetPhase() != messages.ModelView_failed || e.view.GetWorker() != nil
+	})
+}
+
 // Position of a waiting ticket, from 1; 0 when it doesn't wait.
 func (p *Pool) Position(ticket uint64, now time.Time) int {
 	return p.waiting.position(ticket, p.order, now)
