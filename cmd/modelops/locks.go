@@ -19,6 +19,11 @@ func (d *daemon) openLocks(ctx context.Context) error {
 		return err
 	}
 	d.at = at
+	free, err := listen(at, 0, "server.bind") // the NATS server would only log that it can't
+	if err != nil {
+		return err
+	}
+	_ = free.Close()
 	if err := mayListen(d.cfg.Server, at, d.access.KnowsAnyone()); err != nil {
 		return err
 	}
