@@ -23,6 +23,8 @@ type Gateway struct {
 	host   bulkhead
 	figure atomic.Pointer[HostFigures]
 	alive  func(context.Context, *messages.Grant) error // proofOf, made once: each grant carries it
+	leave  chan struct{}                                // closed when the host stops: nothing waits from then on
+	left   sync.Once
 
 	mu     sync.Mutex             // guards the fields below, and the order in which routes are built; taken before a pool's lock
 	pools  map[string]*lockedPool // by model name
@@ -34,7 +36,7 @@ type Gateway struct {
 // New makes a gateway without routes.
 func New(o Options) *Gateway {
 	o.StallAfter = cmp.Or(o.StallAfter, 15*time.Second)
-	g := &Gateway{o: o, pools: map[string]*lockedPool{}, trials: map[string]*trial{}}
+	g := &Gateway{o: o, leave: make(chan struct{}), pools: map[string]*lockedPool{}, trials: map[string]*trial{}}
 	g.routes.Store(&routes{byName: map[string]*target{}})
 	if o.Prober != nil {
 		g.alive = g.proofOf
@@ -119,6 +121,11 @@ func (g *Gateway) admit(ctx context.Context, l *lockedPool, try *trial) (*messag
 		l.mu.Unlock()
 		return grant, nil
 	}
+	if g.leaving() {
+		l.pool.Leave(r.Ticket, r.Since)
+		l.mu.Unlock()
+		return nil, g.stopped()
+	}
 	w := &waiter{since: r.Since, position: position, caller: caller, meta: messages.MetaFrom(ctx), trial: try, granted: make(chan admitted, 1)}
 	w.expected = l.pool.ExpectedWait(w.position, r.Since)
 	l.waiters[r.Ticket] = w
@@ -154,6 +161,9 @@ func (g *Gateway) wait(ctx context.Context, l *lockedPool, ticket uint64, w *wai
 		case <-ctx.Done():
 			l.abandon(ticket, w)
 			return nil, messages.AsError(context.Cause(ctx))
+		case <-g.leave:
+			l.abandon(ticket, w)
+			return nil, g.stopped()
 		case <-tell:
 			l.tell(ticket, w)
 		case <-timeout.C:

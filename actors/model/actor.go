@@ -18,12 +18,14 @@ type World struct {
 	Held func(context.Context, *messages.Placement) []uint64
 	// OutOfMemory tells whether a load failed for want of device memory. May be nil.
 	OutOfMemory func(error) bool
+	// Interrupted tells whether a load failed because this host stopped, which ends workers in the middle of it. May be nil.
+	Interrupted func(context.Context, error) bool
 }
 
 // Kind wires residency to the shell.
 func Kind(rules Rules, w World) entity.Kind[State] {
 	return entity.Kind[State]{
 		Name: messages.KindModel, Fold: 2, New: New, Decide: rules.Decide, Evolve: Evolve, Owed: Owed, View: View,
-		Perform: ports{w.Runtime, w.Gate, w.Door, w.Free, w.Held, w.OutOfMemory}.perform,
+		Perform: ports{w.Runtime, w.Gate, w.Door, w.Free, w.Held, w.OutOfMemory, w.Interrupted}.perform,
 	}
 }

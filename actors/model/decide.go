@@ -303,7 +303,7 @@ func (r Rules) loadFailed(s State, attempt uint64, e *messages.ErrorBody, retria
 }
 
 // workerExited ends the attempt. A wanted model is loaded again at once, unless its workers die young again and again. One that slept isn't:
-// no request needed it.
+// no request needed it. An exit that nobody witnessed says nothing of the model: a stop of the host ends loads.
 func (r Rules) workerExited(s State, c *messages.ReportWorkerExited, at entity.Stamp) (entity.Verdict, error) {
 	if c.Attempt != s.Attempt || !s.resident() {
 		return stale()
@@ -319,7 +319,7 @@ func (r Rules) workerExited(s State, c *messages.ReportWorkerExited, at entity.S
 		return v, nil
 	}
 	young := s.Phase == Ready && !s.healthy(at.Now) && !c.Unwitnessed
-	if s.Phase == Loading || young && s.Failures > 0 {
+	if s.Phase == Loading && !c.Unwitnessed || young && s.Failures > 0 {
 		e := messages.Errorf(messages.ModelLoadError, s.ID.String(), "the worker died young: %s", c.Reason).
 			WithHint("modelops logs " + s.ID.Name())
 		if s.Phase == Loading { // a worker that has served may have written prompts, so its log is read only by who asks for it

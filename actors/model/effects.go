@@ -152,6 +152,8 @@ type ports struct {
 	held func(context.Context, *messages.Placement) []uint64
 	// outOfMemory tells whether a failed load ran out of device memory; may be nil.
 	outOfMemory func(error) bool
+	// interrupted tells whether a load failed because the host stopped; may be nil.
+	interrupted func(context.Context, error) bool
 }
 
 func (h ports) perform(ctx context.Context, effect entity.Effect) (proto.Message, error) {
@@ -227,6 +229,9 @@ func (h ports) await(ctx context.Context, e await) (proto.Message, error) {
 	if stopErr := h.runtime.Stop(ctx, e.Spec, e.Worker); stopErr != nil {
 		return nil, stopErr
 	}
+	if h.interrupted != nil && h.interrupted(ctx, err) {
+		return &messages.ReportWorkerExited{Attempt: e.Attempt, ExitCode: -1, Reason: Interrupted, Unwitnessed: true}, nil
+	}
 	return &messages.ReportLoadFailed{Attempt: e.Attempt, Error: messages.AsError(err).Body(), Retriable: retriable(err),
 		OutOfMemory: h.outOfMemory != nil && h.outOfMemory(err)}, nil
 }
@@ -244,6 +249,9 @@ func retriable(err error) bool {
 	}
 	return true
 }
+
+// Interrupted is the reason of the exit of a worker that a stop of its host ended while it loaded. It is in the journal, so it never changes.
+const Interrupted = "the host stopped while it loaded"
 
 // Stopped is the reason of a worker's exit that its model ordered. It is in the journal, so it never changes.
 const Stopped = "stopped"

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -24,6 +25,7 @@ import (
 	grpcapi "modelops/bridges/grpc"
 	natsapi "modelops/bridges/nats"
 	"modelops/bridges/openai"
+	"modelops/bridges/process"
 	"modelops/bridges/rest"
 	"modelops/bridges/runtime"
 	"modelops/bridges/telemetry"
@@ -75,9 +77,12 @@ type daemon struct {
 	grpc   *grpcapi.Server
 	nats   *natsapi.API
 
-	life    context.Context // ends what runs beside the actors: polls and feeds
-	endLife context.CancelCauseFunc
-	beside  sync.WaitGroup
+	life        context.Context // ends what runs beside the actors: polls and feeds
+	endLife     context.CancelCauseFunc
+	beside      sync.WaitGroup
+	stopping    atomic.Bool // a good stop has begun
+	stoppedWell bool        // the last stop was a good one: it ended the workers
+
 	release func()                        // gives the data directory to another daemon, once the workers have ended or are left to it
 	closers []func(context.Context) error // in the order of opening; closed in reverse
 }
@@ -127,10 +132,47 @@ func (d *daemon) giveUp() {
 
 // leave ends the daemon well and keeps the workers: no new requests, the running ones finish within ctx, the journal closes.
 func (d *daemon) leave(ctx context.Context, reason string) error {
+	d.stopping.Store(true)
 	d.grpc.Drain()
+	d.gateway.Leave()
+	defer d.endRequests(ctx)()
 	_, err := d.tree.Ask(ctx, messages.HostActor(d.host), &messages.StopHost{BootId: d.bootID, Reason: reason})
 	return errors.Join(err, d.close(ctx))
 }
+
+// answerTime is what of a stop's time is left for the answers to requests that didn't finish.
+const answerTime = time.Second
+
+// endRequests ends the requests that still run shortly before ctx does, so that their callers get an answer before the doors cut them off. The
+// caller ends the wait.
+func (d *daemon) endRequests(ctx context.Context) (cancel func()) {
+	deadline, bounded := ctx.Deadline()
+	if !bounded {
+		return func() {}
+	}
+	left := time.Until(deadline)
+	t := time.AfterFunc(left-min(answerTime, left/2), d.gateway.EndRunning)
+	return func() { t.Stop() }
+}
+
+// interrupted tells whether a load failed because this host stopped. A service manager may send its signal to the workers too, a moment before
+// we see our own.
+func (d *daemon) interrupted(ctx context.Context, err error) bool {
+	var exit *runtime.ExitError
+	if !errors.As(err, &exit) {
+		return false
+	}
+	if exit.Exit.Unwitnessed {
+		return d.stoppedWell
+	}
+	if exit.ExitCode() == 128+int32(syscall.SIGTERM) {
+		_ = process.Sleep(ctx, signalTime)
+	}
+	return d.stopping.Load() || ctx.Err() != nil
+}
+
+// signalTime is how long a signal to all processes of a service may take to reach us.
+const signalTime = 500 * time.Millisecond
 
 // stop is leave, and then the workers end.
 func (d *daemon) stop(ctx context.Context) error {

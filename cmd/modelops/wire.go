@@ -109,7 +109,7 @@ func (d *daemon) ledgers() view.Ledgers {
 func (d *daemon) spawner() tree.Spawner {
 	o := entity.Options{Journal: store{d.journal}, Clock: d.clock, NewID: d.newID, Observer: watch{d.view, d.tree}, Log: d.log, SnapshotEvery: d.cfg.Journal.SnapshotEvery}
 	rules := model.Rules{Retry: model.Retry{Limit: d.cfg.Load.Retries + 1}, CanSleep: d.runtime.CanSleep}
-	models := model.Kind(rules, model.World{Runtime: workers{d.runtime}, Gate: d.gateway, Door: d.recovery.Placing(), Free: d.sampler.AwaitFree, Held: d.sampler.Held, OutOfMemory: runtime.OutOfMemory})
+	models := model.Kind(rules, model.World{Runtime: workers{d.runtime}, Gate: d.gateway, Door: d.recovery.Placing(), Free: d.sampler.AwaitFree, Held: d.sampler.Held, OutOfMemory: runtime.OutOfMemory, Interrupted: d.interrupted})
 	scheduler := arbiter.Kind(arbiter.Rules{Policy: d.cfg.Scheduler.Policy, MaxLoads: d.cfg.Load.MaxConcurrent, MaxWait: d.cfg.Queue.MaxWait,
 		Collation: d.cfg.Queue.Collation, Defrag: d.cfg.Scheduler.Defrag}, d.ledgers(), d.tree)
 	return tree.Spawn(d.host,
@@ -140,6 +140,13 @@ func (d *daemon) recoverActors(ctx context.Context) error {
 	known, err := d.journal.Actors(ctx)
 	if err != nil {
 		return err
+	}
+	if slices.Contains(known, messages.HostActor(d.host)) {
+		if _, err := d.tree.Ask(ctx, messages.HostActor(d.host), &messages.QueryView{}); err != nil {
+			return err
+		}
+		before := d.view.Host(messages.HostActor(d.host))
+		d.stoppedWell = before != nil && before.Boots > 0 && !before.Running
 	}
 	start := &messages.StartHost{BootId: d.bootID, Version: buildVersion(), ConfigRevision: d.cfg.Revision()}
 	strays := &host.Strays{Host: d.host, Views: d.view, Workers: d.runtime, Door: d.tree, Log: d.log}

@@ -1,0 +1,78 @@
+//go:build e2e
+
+package e2e_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"modelops/messages"
+)
+
+// TestStopDuringALoad: a good stop in the middle of a load costs no try, however often it comes, leaves no process behind, and tells the
+// requests that wait when to come back.
+func TestStopDuringALoad(t *testing.T) {
+	d := start(t, "load: {retries: 1}\nmodels:\n  preload: [{name: slow}]\n  declare:\n    slow: {runtime: embedded, path: TINY, args: [--load-delay, 5m]}\n")
+	for range 3 {
+		d.until(waitLimit, "the worker loads", func() bool {
+			m := d.model("slow")
+			return m.Phase == messages.ModelView_loading && m.Worker != nil
+		})
+		overHTTP, overGRPC := make(chan answer, 1), make(chan error, 1)
+		go func() { _, a := d.chat("slow", "hello"); overHTTP <- a }()
+		client := d.grpc()
+		go func() {
+			_, err := client.Infer(t.Context(), &messages.InferenceRequest{ModelName: "slow", Prompt: "hello"})
+			overGRPC <- err
+		}()
+		d.until(waitLimit, "both requests wait", func() bool { return d.model("slow").Queued == 2 })
+		if code := d.stop(); code != 0 {
+			t.Errorf("the stop ended with %d", code)
+		}
+		if a := <-overHTTP; a.status != 503 || a.code() != "UNAVAILABLE" || a.header.Get("Retry-After") == "" {
+			t.Errorf("a request that waits at the stop is answered %v", a)
+		}
+		if err := <-overGRPC; status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "the host is stopping") {
+			t.Errorf("a gRPC request that waits at the stop is answered %v", err)
+		}
+		if left := processesOf(d.dir); len(left) > 0 {
+			t.Errorf("%v outlive a good stop", left)
+		}
+		d.launch()
+	}
+	if tried := strings.Join(d.events(modelID("slow")), " "); strings.Contains(tried, "load_failed") || strings.Contains(tried, "LoadFailed") {
+		t.Errorf("the stops cost tries: %s", tried)
+	}
+	if m := d.model("slow"); m.Phase == messages.ModelView_failed {
+		t.Errorf("after three stops: %v", m)
+	}
+}
+
+// TestLostJournal: a start without its journal ends the worker that the lost journal knew, before it starts another.
+func TestLostJournal(t *testing.T) {
+	d := start(t, "models:\n  preload: [{name: tiny}]\n  declare:\n    tiny: {runtime: embedded, path: TINY}\n")
+	d.awaitPhase("tiny", "ready")
+	old := d.pidsOf("tiny")
+	if len(old) != 1 {
+		t.Fatalf("workers: %v", old)
+	}
+	d.kill()
+	if err := os.RemoveAll(d.journalDir()); err != nil {
+		t.Fatal(err)
+	}
+	d.launch() // preloads it again
+	d.awaitPhase("tiny", "ready")
+	if now := d.pidsOf("tiny"); len(now) != 1 || now[0] == old[0] {
+		t.Errorf("workers: %v, and the lost journal's was %v", now, old)
+	}
+	if told := d.log.String(); !strings.Contains(told, "that no journal knows") {
+		t.Error("nobody is told")
+	}
+	if code := d.stop(); code != 0 || len(processesOf(d.dir)) > 0 {
+		t.Errorf("the stop ended with %d, and %v are left", code, processesOf(d.dir))
+	}
+}
