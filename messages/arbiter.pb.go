@@ -33,6 +33,8 @@ const (
 	Need_estimated      Need_Source = 3
 	// Grown after it ran out of memory.
 	Need_grown Need_Source = 4
+	// Nothing is known of it: what the configuration plans for such models.
+	Need_assumed Need_Source = 5
 )
 
 // Enum value maps for Need_Source.
@@ -43,6 +45,7 @@ var (
 		2: "declared",
 		3: "estimated",
 		4: "grown",
+		5: "assumed",
 	}
 	Need_Source_value = map[string]int32{
 		"source_unknown": 0,
@@ -50,6 +53,7 @@ var (
 		"declared":       2,
 		"estimated":      3,
 		"grown":          4,
+		"assumed":        5,
 	}
 )
 
@@ -347,7 +351,9 @@ type Need struct {
 	// Kinds of devices it runs on, the preferred first: only those of the first kind that the host has are weighed. Empty = any.
 	Kinds []string `protobuf:"bytes,4,rep,name=kinds,proto3" json:"kinds,omitempty"`
 	// Over how many devices of the host it is split, in equal shares; 0 = 1.
-	Shards        uint32 `protobuf:"varint,5,opt,name=shards,proto3" json:"shards,omitempty"`
+	Shards uint32 `protobuf:"varint,5,opt,name=shards,proto3" json:"shards,omitempty"`
+	// The devices that it may take, as the operator named them: a device's name (gpu1), its number (1), or the beginning of a UUID. Empty = any.
+	Devices       []string `protobuf:"bytes,6,rep,name=devices,proto3" json:"devices,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -415,6 +421,13 @@ func (x *Need) GetShards() uint32 {
 		return x.Shards
 	}
 	return 0
+}
+
+func (x *Need) GetDevices() []string {
+	if x != nil {
+		return x.Devices
+	}
+	return nil
 }
 
 // RelievePressure asks to unload idle holders of a device until its use is below a level.
@@ -2477,6 +2490,8 @@ type Placement struct {
 	TtlSeconds uint32   `protobuf:"varint,8,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
 	// Its claim wasn't preemptible: its holder is never asked to leave.
 	Unpreemptible bool `protobuf:"varint,9,opt,name=unpreemptible,proto3" json:"unpreemptible,omitempty"`
+	// Where its figure comes from: measured, declared, estimated, grown or unknown; empty in placements of old journals.
+	Source        string `protobuf:"bytes,10,opt,name=source,proto3" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2572,6 +2587,13 @@ func (x *Placement) GetUnpreemptible() bool {
 		return x.Unpreemptible
 	}
 	return false
+}
+
+func (x *Placement) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
 }
 
 // Share is a placement's part on one device, with a lease of its own.
@@ -3181,19 +3203,21 @@ const file_arbiter_proto_rawDesc = "" +
 	"\x05needs\x18\x02 \x03(\v2\x0e.modelops.NeedR\x05needs\x12\x16\n" +
 	"\x06groups\x18\x03 \x03(\tR\x06groups\x12\x1f\n" +
 	"\vttl_seconds\x18\x04 \x01(\rR\n" +
-	"ttlSeconds\"\xe1\x01\n" +
+	"ttlSeconds\"\x88\x02\n" +
 	"\x04Need\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12-\n" +
 	"\x06source\x18\x03 \x01(\x0e2\x15.modelops.Need.SourceR\x06source\x12\x14\n" +
 	"\x05kinds\x18\x04 \x03(\tR\x05kinds\x12\x16\n" +
-	"\x06shards\x18\x05 \x01(\rR\x06shards\"R\n" +
+	"\x06shards\x18\x05 \x01(\rR\x06shards\x12\x18\n" +
+	"\adevices\x18\x06 \x03(\tR\adevices\"_\n" +
 	"\x06Source\x12\x12\n" +
 	"\x0esource_unknown\x10\x00\x12\f\n" +
 	"\bmeasured\x10\x01\x12\f\n" +
 	"\bdeclared\x10\x02\x12\r\n" +
 	"\testimated\x10\x03\x12\t\n" +
-	"\x05grown\x10\x04\"d\n" +
+	"\x05grown\x10\x04\x12\v\n" +
+	"\aassumed\x10\x05\"d\n" +
 	"\x0fRelievePressure\x12\x10\n" +
 	"\x03gpu\x18\x01 \x01(\tR\x03gpu\x12\x1f\n" +
 	"\vlevel_bytes\x18\x02 \x01(\x04R\n" +
@@ -3359,7 +3383,7 @@ const file_arbiter_proto_rawDesc = "" +
 	"\adecided\x18\x02 \x01(\x04R\adecided\x12\x18\n" +
 	"\arefused\x18\x03 \x01(\x04R\arefused\x12)\n" +
 	"\x05hints\x18\x04 \x03(\v2\x13.modelops.HintReplyR\x05hints\x12,\n" +
-	"\x06defrag\x18\x05 \x01(\v2\x14.modelops.DefragPlanR\x06defrag\"\x88\x02\n" +
+	"\x06defrag\x18\x05 \x01(\v2\x14.modelops.DefragPlanR\x06defrag\"\xa0\x02\n" +
 	"\tPlacement\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x14\n" +
@@ -3371,7 +3395,9 @@ const file_arbiter_proto_rawDesc = "" +
 	"\avictims\x18\a \x03(\tR\avictims\x12\x1f\n" +
 	"\vttl_seconds\x18\b \x01(\rR\n" +
 	"ttlSeconds\x12$\n" +
-	"\runpreemptible\x18\t \x01(\bR\runpreemptible\"[\n" +
+	"\runpreemptible\x18\t \x01(\bR\runpreemptible\x12\x16\n" +
+	"\x06source\x18\n" +
+	" \x01(\tR\x06source\"[\n" +
 	"\x05Share\x12\x10\n" +
 	"\x03gpu\x18\x01 \x01(\tR\x03gpu\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x14\n" +

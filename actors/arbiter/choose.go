@@ -260,7 +260,7 @@ func (q question) roomWithout(chosen []*messages.Candidate, leavers []string) bo
 func (q question) placementOn(chosen []*messages.Candidate, c *messages.RequestPlacement, id string) *messages.Placement {
 	host := hostOf(chosen[0].Gpu)
 	p := &messages.Placement{Id: id, Holder: on(c.Holder, host), Claim: c.Claim.GetId(), Host: host, DeviceKind: q.kindOf(chosen[0].Gpu),
-		Victims: q.victims(chosen), TtlSeconds: c.Claim.GetTtlSeconds(), Unpreemptible: !c.Preemptible}
+		Victims: q.victims(chosen), TtlSeconds: c.Claim.GetTtlSeconds(), Unpreemptible: !c.Preemptible, Source: sourceText(c.Claim, host)}
 	for i, x := range chosen {
 		s := &messages.Share{Gpu: x.Gpu, Bytes: x.NeedBytes, Lease: id}
 		if i > 0 {

@@ -207,6 +207,18 @@ func waits(reason string) entity.Verdict {
 	return entity.Verdict{Answer: func(uint64) proto.Message { return &messages.PlacementReply{WaitsFor: reason} }}
 }
 
+// sourceText is the source of a claim's figure as people see it.
+func sourceText(c *messages.Claim, host string) string {
+	switch source := sourceOn(c, host); source {
+	case messages.Need_source_unknown:
+		return ""
+	case messages.Need_assumed:
+		return "unknown"
+	default:
+		return source.String()
+	}
+}
+
 func sourceOn(c *messages.Claim, host string) messages.Need_Source {
 	for _, n := range c.GetNeeds() {
 		if n.Host == host || n.Host == "" {

@@ -245,6 +245,12 @@ func sums(candidates []*messages.Candidate) string {
 // never is the refusal of a holder that fits no device, even an empty one.
 func never(q question, candidates []*messages.Candidate) *messages.Error {
 	if len(candidates) == 0 {
+		for _, n := range q.needs {
+			if len(n.names) > 0 {
+				return messages.Errorf(messages.GPUUnavailable, q.holder, "its declaration names the devices %s, and none of them is here", strings.Join(n.names, ", ")).
+					WithHint("modelops gpus lists the devices; correct the model's env or arguments, or the daemon's CUDA_VISIBLE_DEVICES")
+			}
+		}
 		return messages.NewError(messages.GPUUnavailable, q.holder, "no device is registered yet").WithRetry(retryPlacement)
 	}
 	var best, least uint64

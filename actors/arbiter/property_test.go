@@ -202,7 +202,7 @@ func checkHost(t *rapid.T, c *messages.RequestPlacement, w *messages.SchedulerRe
 		if j < 0 || w.Ledgers[j].Host != p.Host {
 			t.Fatalf("a share of %v is no device of its host", p)
 		}
-		if len(n.Kinds) > 0 && w.Ledgers[j].Kind != preferred(n.Kinds, p.Host, w.Ledgers) {
+		if len(n.Kinds) > 0 && w.Ledgers[j].Kind != preferred(need{kinds: n.Kinds}, p.Host, w.Ledgers) {
 			t.Fatalf("%s is of kind %s, asked for was %v", share.Gpu, w.Ledgers[j].Kind, n.Kinds)
 		}
 	}

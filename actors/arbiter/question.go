@@ -3,6 +3,7 @@ package arbiter
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,6 +34,19 @@ type need struct {
 	bytes  uint64 // on one device: its share, when it is split
 	shards int    // devices of the host, each with its share
 	kinds  []string
+	names  []string // the devices that the operator named; empty = any
+}
+
+// named tells whether a device is one of those that the operator named. A simulated device stands for any.
+func (n need) named(l *messages.GpuView) bool {
+	return len(n.names) == 0 || l.Kind == "simulated" || l.Kind == "cpu" || slices.ContainsFunc(n.names, func(name string) bool { return isNamed(l, name) })
+}
+
+func isNamed(l *messages.GpuView, name string) bool {
+	if _, err := strconv.Atoi(name); err == nil {
+		return strings.TrimLeft(l.Device, "abcdefghijklmnopqrstuvwxyz") == name
+	}
+	return l.Device == name || strings.HasPrefix(l.Device, name+"-mig") || len(name) > len("GPU-") && len(l.Uuid) >= len(name) && strings.EqualFold(l.Uuid[:len(name)], name)
 }
 
 // needOn is what is needed on a host; its shards are 0 where the holder can't run.
@@ -79,7 +93,7 @@ func questionOf(s State, c *messages.RequestPlacement, seen *messages.SchedulerR
 		moving: s.Moving.now().GetHolder(), now: now, needs: make([]need, 0, len(c.Claim.GetNeeds()))}
 	for _, n := range c.Claim.GetNeeds() {
 		shards := max(int(n.Shards), 1)
-		q.needs = append(q.needs, need{n.Host, share(n.Bytes, shards), shards, n.Kinds})
+		q.needs = append(q.needs, need{n.Host, share(n.Bytes, shards), shards, n.Kinds, n.Devices})
 	}
 	q.ledgers = q.usable(seen.GetLedgers())
 	slices.SortFunc(q.ledgers, func(a, b *messages.GpuView) int { return strings.Compare(a.Id, b.Id) })
@@ -122,18 +136,18 @@ func (q question) usable(ledgers []*messages.GpuView) []*messages.GpuView {
 			continue
 		}
 		n := q.needOn(l.Host)
-		if n.shards > 0 && (len(n.kinds) == 0 || l.Kind == preferred(n.kinds, l.Host, ledgers)) {
+		if n.shards > 0 && n.named(l) && (len(n.kinds) == 0 || l.Kind == preferred(n, l.Host, ledgers)) {
 			out = append(out, l)
 		}
 	}
 	return out
 }
 
-// preferred is the first of the kinds that a host has devices of; empty when it has none.
-func preferred(kinds []string, host string, ledgers []*messages.GpuView) string {
-	for _, kind := range kinds {
+// preferred is the first of the kinds that a host has devices of, of those that the operator named; empty when it has none.
+func preferred(n need, host string, ledgers []*messages.GpuView) string {
+	for _, kind := range n.kinds {
 		for _, l := range ledgers {
-			if l.Host == host && l.Kind == kind {
+			if l.Host == host && l.Kind == kind && n.named(l) {
 				return kind
 			}
 		}

@@ -38,11 +38,14 @@ type house struct {
 // needs estimates a model's need by its path.
 type needs struct{}
 
-func (needs) Need(_ context.Context, spec *messages.ModelSpec) (uint64, error) {
+func (needs) Need(_ context.Context, spec *messages.ModelSpec) (*messages.Need, error) {
 	if spec.Path == "/gone.gguf" {
-		return 0, messages.NewError(messages.InvalidArgument, spec.Path, "the file isn't there")
+		return nil, messages.NewError(messages.InvalidArgument, spec.Path, "the file isn't there")
 	}
-	return uint64(len(spec.Path)), nil
+	if spec.VramBytes > 0 {
+		return &messages.Need{Bytes: uint64(len(spec.Path)), Source: messages.Need_declared}, nil
+	}
+	return &messages.Need{Bytes: uint64(len(spec.Path)), Source: messages.Need_estimated}, nil
 }
 
 func (h *house) Ask(_ context.Context, to messages.ActorID, m proto.Message) (messages.Reply, error) {

@@ -81,7 +81,7 @@ func since(at, now time.Time) string {
 
 var sources = map[string]string{
 	"declared": "as declared", "estimated": "estimated from its file", "measured": "measured when it ran before",
-	"grown": "grown after it ran out of memory",
+	"grown": "grown after it ran out of memory", "assumed": "unknown, planned for as resources.unknown_vram_mb says",
 }
 
 // attempt names a model's claim by the attempt that made it; empty for other claims, which have names that say nothing to people.

@@ -14,7 +14,7 @@ import (
 // Runtime runs worker processes, or attaches to servers that run already.
 type Runtime interface {
 	// Need is the memory to reserve, in bytes: declared, else estimated.
-	Need(ctx context.Context, spec *messages.ModelSpec) (uint64, error)
+	Need(ctx context.Context, spec *messages.ModelSpec) (*messages.Need, error)
 	// Start starts the worker, or finds the one that already carries the nonce. Unavailable: nothing is known or changed, it is tried again.
 	Start(ctx context.Context, spec *messages.ModelSpec, p *messages.Placement, nonce string) (*messages.Worker, error)
 	// AwaitReady waits until the worker answers as our model. measured is its footprint in bytes. Unavailable: it

@@ -31,8 +31,8 @@ func (w *playedWorld) call(format string, args ...any) error {
 	return w.fails[name]
 }
 
-func (w *playedWorld) Need(context.Context, *messages.ModelSpec) (uint64, error) {
-	return 100, w.call("need")
+func (w *playedWorld) Need(context.Context, *messages.ModelSpec) (*messages.Need, error) {
+	return &messages.Need{Bytes: 100, Source: messages.Need_estimated}, w.call("need")
 }
 func (w *playedWorld) Start(_ context.Context, _ *messages.ModelSpec, _ *messages.Placement, nonce string) (*messages.Worker, error) {
 	return &messages.Worker{Pid: 7, Nonce: nonce}, w.call("start %s", nonce)

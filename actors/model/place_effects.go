@@ -46,22 +46,25 @@ func ShardsOf(spec *messages.ModelSpec) uint32 {
 
 // Estimator says what a model's files suggest of its need.
 type Estimator interface {
-	// Need is the memory to reserve, in bytes: declared, else estimated. It fails when the file isn't there.
-	Need(ctx context.Context, spec *messages.ModelSpec) (uint64, error)
+	// Need is the memory to reserve, declared, else estimated, with its source, and the devices that the declaration names. It fails when the
+	// file isn't there, and when the declaration contradicts itself.
+	Need(ctx context.Context, spec *messages.ModelSpec) (*messages.Need, error)
 }
 
 // NeedOf is what a model needs on a host: what was measured there beats what is declared, and that beats what its file suggests.
 func NeedOf(ctx context.Context, from Estimator, spec *messages.ModelSpec, measured uint64) (*messages.Need, error) {
-	estimate, err := from.Need(ctx, spec) // also finds out that the file isn't there
+	need, err := from.Need(ctx, spec) // also finds out that the file isn't there
 	if err != nil {
 		return nil, err
 	}
-	need := &messages.Need{Bytes: estimate, Source: messages.Need_estimated, Kinds: RunsOn(spec), Shards: ShardsOf(spec)}
-	switch {
-	case measured > 0:
+	if len(need.Kinds) == 0 {
+		need.Kinds = RunsOn(spec)
+	}
+	if need.Shards == 0 {
+		need.Shards = ShardsOf(spec)
+	}
+	if measured > 0 {
 		need.Bytes, need.Source = measured, messages.Need_measured
-	case spec.GetVramBytes() > 0:
-		need.Source = messages.Need_declared
 	}
 	return need, nil
 }

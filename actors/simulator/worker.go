@@ -70,8 +70,8 @@ func (k *worker) on(device int) (bytes uint64, ok bool) {
 type runtime struct{ w *World }
 
 // Need implements model.Runtime.
-func (r runtime) Need(_ context.Context, spec *messages.ModelSpec) (uint64, error) {
-	return r.w.modelNamed(spec.Name).Estimate, nil
+func (r runtime) Need(_ context.Context, spec *messages.ModelSpec) (*messages.Need, error) {
+	return &messages.Need{Bytes: r.w.modelNamed(spec.Name).Estimate, Source: messages.Need_estimated}, nil
 }
 
 // Start implements model.Runtime.

@@ -19,7 +19,7 @@ func defaults() Config {
 		Auth:    Auth{OIDC: OIDC{NameClaim: "sub", RoleClaim: "roles"}, Proxy: Proxy{UserHeader: "X-Forwarded-User", RoleHeader: "X-Forwarded-Groups"}},
 		Journal: Journal{Dir: "journal", SnapshotEvery: 256, MinFreeMB: 64},
 		Resources: Resources{
-			GPUPollInterval: 5 * time.Second, VRAMSoftLimitMB: 22000, EvictionThresholdPct: 90, MarginMB: 512,
+			GPUPollInterval: 5 * time.Second, VRAMSoftLimitMB: 22000, EvictionThresholdPct: 90, MarginMB: 512, UnknownVRAMMB: 1000,
 		},
 		Models: Models{DefaultDtype: "float16", Quantization: true},
 		Runtimes: Runtimes{

@@ -69,6 +69,7 @@ type Resources struct {
 	EvictionThresholdPct int           `yaml:"eviction_threshold_pct" jsonschema:"minimum=1,maximum=100" jsonschema_description:"Use above which idle models are evicted, percent of the soft limit."`
 	MarginMB             int           `yaml:"margin_mb" jsonschema:"minimum=0,maximum=1048576" jsonschema_description:"Memory per GPU that is never granted, MiB."`
 	CPUBudgetMB          int           `yaml:"cpu_budget_mb" jsonschema:"minimum=0,maximum=16777216" jsonschema_description:"RAM for models on a host without GPU, MiB. 0 is half of the RAM."`
+	UnknownVRAMMB        int           `yaml:"unknown_vram_mb" jsonschema:"minimum=0,maximum=16777216" jsonschema_description:"Memory that is planned for a model of which nothing is known: no vram_mb, no file, never measured, MiB."`
 	Devices              []Device      `yaml:"devices" jsonschema_description:"Simulated devices; they replace the real ones."`
 }
 

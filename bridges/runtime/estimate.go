@@ -2,9 +2,12 @@ package runtime
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -46,6 +49,10 @@ type run struct {
 	layers        uint64    // how many go to the device
 	split         []float64 // ends of the devices' shares, the last is 1
 	noFlash, part bool      // part: not all layers go to the device
+	embeds        bool      // it makes embeddings, or ranks
+	raises        bool      // then its batch is raised to the context
+	own           bool      // the engine takes the context that the model was trained for, of all sequences together
+	batch         uint64    // tokens that are worked on at once; 0 = the engine's own
 }
 
 // runOf reads the declaration and, of engines that take llama.cpp's arguments, those.
@@ -60,6 +67,13 @@ func (r *Runtime) runOf(k kind, spec *messages.ModelSpec) run {
 	}
 	f := flagsOf(spec)
 	u.total, _ = f.number("-c", "--ctx-size")
+	u.own = f.own("-c", "--ctx-size")
+	u.raises = k.name == "llama.cpp"
+	u.embeds = f.has(embedding...)
+	u.batch, _ = f.number("-ub", "--ubatch-size")
+	if f.own("-np", "--parallel") { // the engine's own, which shares one cache
+		u.slots = ownSlots
+	}
 	if n, ok := f.number("-np", "--parallel"); ok && n > 0 {
 		u.slots = min(n, 1<<12)
 	}
@@ -78,6 +92,9 @@ func (r *Runtime) runOf(k kind, spec *messages.ModelSpec) run {
 	u.split = splitOf(shares, spec.Shards)
 	return u
 }
+
+// ownSlots is how many requests llama.cpp takes at once when it may choose.
+const ownSlots = 4
 
 // splitOf turns llama.cpp's proportions 3,1 into ends 0.75,1; without any, shards get equal parts.
 func splitOf(shares string, shards uint32) []float64 {
@@ -121,8 +138,11 @@ func (u run) tokens(trained uint64) uint64 {
 		one = min(one, trained)
 	}
 	all := one * u.slots
-	if u.total > 0 {
+	switch {
+	case u.total > 0:
 		all = u.total
+	case u.own && trained > 0:
+		all = trained
 	}
 	return min(max(all, 1), mostTokens)
 }
@@ -181,17 +201,22 @@ func (r *Runtime) contextFor(ctx context.Context, k kind, spec *messages.ModelSp
 	return uint32(min(trained, uint64(k.context)))
 }
 
-func trainedTokens(path string) (n uint64, err error) {
+func trainedTokens(path string) (uint64, error) {
+	a, err := architectureOf(path)
+	return a.MaximumContextLength, err
+}
+
+func architectureOf(path string) (a gguf.GGUFArchitecture, err error) {
 	f, err := parseGGUF(path)
 	if err != nil {
-		return 0, err
+		return a, err
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			n, err = 0, fmt.Errorf("%v", p)
+			err = fmt.Errorf("%v", p)
 		}
 	}()
-	return f.Architecture().MaximumContextLength, nil
+	return f.Architecture(), nil
 }
 
 func bySize(size uint64) Estimate {
@@ -221,27 +246,64 @@ func parseGGUF(path string) (f *gguf.GGUFFile, err error) {
 	if err != nil {
 		return nil, malformed("%v", err)
 	}
-	return f, whole(f)
+	return f, whole(path, f)
 }
 
 // whole tells whether all weights that the header names are in the file.
-func whole(f *gguf.GGUFFile) error {
+func whole(path string, f *gguf.GGUFFile) error {
 	if len(f.TensorInfos) == 0 {
 		return malformed("it holds no weights")
 	}
 	if len(f.SplitSizes) > 1 {
-		if uint64(f.ModelSize) > uint64(f.Size) {
-			return malformed("%d bytes of weights are named, the parts have %d", uint64(f.ModelSize), uint64(f.Size))
-		}
-		return nil
+		return wholeParts(path, f)
 	}
-	for _, t := range f.TensorInfos {
-		start, bytes, size := uint64(f.TensorDataStartOffset), t.Bytes(), uint64(f.Size)
-		if t.Offset > size || bytes > size || start+t.Offset+bytes > size {
-			return malformed("it ends before the weights %.64q do", t.Name)
+	return holds(f.TensorInfos, uint64(f.TensorDataStartOffset), uint64(f.Size), "it")
+}
+
+// holds tells whether the weights that a file names are in it.
+func holds(weights []gguf.GGUFTensorInfo, start, size uint64, name string) error {
+	for _, t := range weights {
+		if bytes := t.Bytes(); t.Offset > size || bytes > size || start+t.Offset+bytes > size {
+			return malformed("%s ends before the weights %.64q do", name, t.Name)
 		}
 	}
 	return nil
+}
+
+// wholeParts tells the same of a split model: each part has to hold the weights that its own header names.
+func wholeParts(path string, f *gguf.GGUFFile) error {
+	rest := f.TensorInfos
+	for i, part := range gguf.CompleteShardGGUFFilename(path) {
+		n, err := weightsIn(part)
+		if err != nil {
+			return err
+		}
+		if n > uint64(len(rest)) || i >= len(f.SplitSizes) || i >= len(f.SplitTensorDataStartOffsets) {
+			return malformed("%s names %d weights, and %d are left", filepath.Base(part), n, len(rest))
+		}
+		if err := holds(rest[:n], uint64(f.SplitTensorDataStartOffsets[i]), uint64(f.SplitSizes[i]), filepath.Base(part)); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	if named, ok := f.Header.MetadataKV.Get("split.tensors.count"); ok && fmt.Sprint(named.Value) != strconv.Itoa(len(f.TensorInfos)) {
+		return malformed("%v weights are named, the parts have %d", named.Value, len(f.TensorInfos))
+	}
+	return nil
+}
+
+// weightsIn is the number of weights that a file's header names: magic, version, number, in 4, 4 and 8 bytes.
+func weightsIn(path string) (uint64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, malformed("%v", err)
+	}
+	defer f.Close()
+	var b [16]byte
+	if _, err := io.ReadFull(f, b[:]); err != nil || string(b[:4]) != "GGUF" {
+		return 0, malformed("%s is no GGUF file", filepath.Base(path))
+	}
+	return binary.LittleEndian.Uint64(b[8:]), nil
 }
 
 func sumGGUF(f *gguf.GGUFFile, size uint64, u run) (e Estimate, err error) {
@@ -256,6 +318,9 @@ func sumGGUF(f *gguf.GGUFFile, size uint64, u run) (e Estimate, err error) {
 		return Estimate{}, malformed("%d layers of width %d for %d tokens", layers, width, trained)
 	}
 	tokens := u.tokens(trained)
+	if u.embeds = u.embeds || embeds(a); u.embeds && u.raises && u.batch == 0 {
+		u.batch = u.wholeBatch(trained)
+	}
 	est := f.EstimateLLaMACppRun(u.options(tokens)...)
 	e = Estimate{From: Estimated, Weights: size}
 	var weights uint64
@@ -297,6 +362,9 @@ func (u run) options(tokens uint64) []gguf.GGUFRunEstimateOption {
 	}
 	if !u.noFlash { // llama.cpp takes it wherever the device can
 		o = append(o, gguf.WithFlashAttention())
+	}
+	if u.batch > 0 {
+		o = append(o, gguf.WithLLaMACppPhysicalBatchSize(int32(min(u.batch, mostTokens))), gguf.WithLLaMACppLogicalBatchSize(int32(min(max(u.batch, 2048), mostTokens))))
 	}
 	if u.split != nil {
 		o = append(o, gguf.WithTensorSplitFraction(u.split))

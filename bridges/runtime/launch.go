@@ -14,13 +14,16 @@ import (
 	"modelops/messages"
 )
 
+// fit are figures of an engine that follow from its model's file; 0 leaves them to the engine.
+type fit struct{ context, batch uint32 }
+
 // launch is a worker that is about to be started.
 type launch struct {
 	spec process.Spec
 	url  string // where it will answer
 }
 
-func (r *Runtime) plan(k kind, spec *messages.ModelSpec, placement *messages.Placement, nonce string, context uint32) (*launch, error) {
+func (r *Runtime) plan(k kind, spec *messages.ModelSpec, placement *messages.Placement, nonce string, fit fit) (*launch, error) {
 	if k.needsFile {
 		if _, err := fileBytes(spec); err != nil {
 			return nil, err
@@ -30,12 +33,19 @@ func (r *Runtime) plan(k kind, spec *messages.ModelSpec, placement *messages.Pla
 	if err != nil {
 		return nil, err
 	}
-	m := r.macros(k, spec, port, context)
+	m := r.macros(k, spec, port, fit.context)
+	if fit.batch > 0 {
+		m.values["BATCH"], m.values["LOGICAL_BATCH"] = strconv.FormatUint(uint64(fit.batch), 10), strconv.FormatUint(uint64(max(fit.batch, ownLogicalBatch)), 10)
+	}
 	argv, err := k.argv(spec, m)
 	if err != nil {
 		return nil, err
 	}
-	argv = append(argv, r.extra(k)...)
+	wish, err := r.wishOf(spec)
+	if err != nil {
+		return nil, err
+	}
+	argv = append(wish.renumber(argv, placement), r.extra(k)...)
 	where, err := m.expand(orDefault(spec.Url, defaultURL))
 	if err != nil {
 		return nil, err
@@ -79,7 +89,7 @@ func (r *Runtime) macros(k kind, spec *messages.ModelSpec, port, context uint32)
 		"CTX_ALL": number(context * slots), "SHARDS": number(shards), "PARALLEL": number(spec.Parallel),
 		"SELF": r.o.Self, "LLAMA_SERVER": r.o.LlamaServer, "VLLM": r.o.VLLM, "TRANSFORMERS": r.o.Transformers,
 		"WHISPER_SERVER": r.o.WhisperServer, "TENSOR_SPLIT": tensorSplit(spec), "TENSOR_PARALLEL": tensorParallel(spec),
-		"SLEEP_SECONDS": sleepSeconds(k, spec), "SLEEP_FLAG": sleepFlag(k, spec),
+		"BATCH": "", "LOGICAL_BATCH": "", "SLEEP_SECONDS": sleepSeconds(k, spec), "SLEEP_FLAG": sleepFlag(k, spec),
 	}}
 }
 
@@ -169,6 +179,9 @@ func (r *Runtime) workerEnv(k kind, spec *messages.ModelSpec, placement *message
 		}
 	}
 	maps.Copy(env, newEnvironment(pairs))
+	if err := r.bind(env, spec, placement); err != nil {
+		return nil, err
+	}
 	out := make([]string, 0, len(env))
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		out = append(out, name+"="+env[name])

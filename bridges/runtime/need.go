@@ -16,6 +16,7 @@ const (
 	Declared  = "declared"
 	Estimated = "estimated" // from the content of the file
 	FromSize  = "file size" // only from how large the file is
+	Unknown   = "unknown"   // no file is known, and nothing is declared
 )
 
 // Estimate is the memory that a model will take on all its devices together, in bytes. The parts are 0 where they aren't
@@ -31,15 +32,31 @@ type Estimate struct {
 // itself.
 const leastOther = 1000 * messages.MiB
 
-// Need is the memory a model will take: the Bytes of its Estimate.
-func (r *Runtime) Need(ctx context.Context, spec *messages.ModelSpec) (uint64, error) {
+// Need is the memory a model will take, by its Estimate, and where it may take it, as its declaration says. What is unknown is planned for as
+// the options say.
+func (r *Runtime) Need(ctx context.Context, spec *messages.ModelSpec) (*messages.Need, error) {
 	e, err := r.Estimate(ctx, spec)
-	return e.Bytes, err
+	if err != nil {
+		return nil, err
+	}
+	need := &messages.Need{Bytes: e.Bytes, Source: messages.Need_estimated}
+	switch e.From {
+	case Declared:
+		need.Source = messages.Need_declared
+	case Unknown:
+		need.Source, need.Bytes = messages.Need_assumed, r.o.UnknownBytes
+	}
+	w, err := r.wishOf(spec)
+	if err != nil {
+		return nil, err
+	}
+	need.Kinds, need.Devices, need.Shards = w.kinds, w.devices, w.shards
+	return need, nil
 }
 
 // Estimate is what the spec declares, else what the model's files say: of a .gguf file its weights, its cache for the
 // context and the slots, and its work space; of a folder its safetensors and a fifth; of others half as much again as
-// their size. It is 0 for remote models and for commands whose file isn't known. ModelLoadError when the file can't be
+// their size. A command's file is the one that it names. It is 0 for remote models, and 0 and unknown where no file is known. ModelLoadError when the file can't be
 // read or is malformed, or the runtime is unknown.
 func (r *Runtime) Estimate(ctx context.Context, spec *messages.ModelSpec) (Estimate, error) {
 	spec = r.resolved(spec)
@@ -55,9 +72,12 @@ func (r *Runtime) Estimate(ctx context.Context, spec *messages.ModelSpec) (Estim
 		return declared, nil
 	case k.remote:
 		return Estimate{From: Declared}, nil
-	case spec.Path == "" && !k.needsFile:
+	case r.fileOf(k, spec) == "" && !k.needsFile && spec.VramBytes > 0:
 		return declared, nil
+	case r.fileOf(k, spec) == "" && !k.needsFile:
+		return Estimate{From: Unknown}, nil
 	}
+	spec = withPath(spec, r.fileOf(k, spec))
 	size, err := fileBytes(spec)
 	switch {
 	case err != nil:

@@ -58,6 +58,13 @@ func TestNeed(t *testing.T) {
 	sized(t, filepath.Join(dir, "others", "a.bin"), 600<<20)
 	sized(t, filepath.Join(dir, "others", "b.bin"), 600<<20)
 	tiny := modelFile(t)
+	served := filepath.Join(dir, "served")
+	safetensors(t, filepath.Join(served, "a.safetensors"), 1000, 1000)
+	if err := os.WriteFile(filepath.Join(served, "config.json"), []byte("{}"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	st, _ = os.Stat(filepath.Join(served, "a.safetensors"))
+	servedBytes := uint64(st.Size())
 	tests := []struct {
 		name string
 		spec *messages.ModelSpec
@@ -65,7 +72,11 @@ func TestNeed(t *testing.T) {
 	}{
 		{"declared", &messages.ModelSpec{Runtime: "embedded", Path: tiny, VramBytes: 77}, Estimate{Bytes: 77, From: Declared}},
 		{"remote", &messages.ModelSpec{Runtime: "openai", Url: "https://example.org", VramBytes: 77}, Estimate{From: Declared}},
-		{"command without a file", &messages.ModelSpec{Runtime: "command", Cmd: "x"}, Estimate{From: Declared}},
+		{"command without a file", &messages.ModelSpec{Runtime: "command", Cmd: "x"}, Estimate{From: Unknown}},
+		{"command with a file of a container", &messages.ModelSpec{Runtime: "command", Cmd: "docker run -m 8g llama -m /models/no.gguf"}, Estimate{From: Unknown}},
+		{"command with a folder", &messages.ModelSpec{Runtime: "command", Cmd: "vllm serve " + served}, Estimate{Bytes: 1000 << 20, From: FromSize, Weights: servedBytes}},
+		{"command with another file", &messages.ModelSpec{Runtime: "command", Cmd: "sh -c 'exec whisper-server -m " + filepath.Join(dir, "others", "a.bin") + "'"},
+			Estimate{Bytes: 1000 << 20, From: FromSize, Weights: 600 << 20}},
 		{"declared command", &messages.ModelSpec{Runtime: "command", Cmd: "x", VramBytes: 9}, Estimate{Bytes: 9, From: Declared}},
 		{"small other file", &messages.ModelSpec{Runtime: "command", Path: sized(t, filepath.Join(dir, "x.bin"), 10)},
 			Estimate{Bytes: 1000 << 20, From: FromSize, Weights: 10}},
@@ -80,8 +91,8 @@ func TestNeed(t *testing.T) {
 		if got, err := r.Estimate(t.Context(), c.spec); err != nil || got != c.want {
 			t.Errorf("%s: %+v %v, want %+v", c.name, got, err, c.want)
 		}
-		if need, err := r.Need(t.Context(), c.spec); err != nil || need != c.want.Bytes {
-			t.Errorf("%s: %d %v", c.name, need, err)
+		if need, err := r.Need(t.Context(), c.spec); err != nil || need.Bytes != c.want.Bytes && c.want.From != Unknown {
+			t.Errorf("%s: %v %v", c.name, need, err)
 		}
 	}
 }
@@ -114,6 +125,12 @@ func TestEstimateReadsTheFile(t *testing.T) {
 		{"8 bits", "llama.cpp", "--cache-type-k q8_0 -ctv q8_0", &messages.ModelSpec{}, token * 256 * 2 * 34 / 32, tinySize},
 		{"projector", "llama.cpp", "--mmproj " + mmproj, &messages.ModelSpec{}, token * 256 * 2 * 2, tinySize + 1<<20},
 		{"command", "command", "", &messages.ModelSpec{Cmd: "llama-server -c 128 --port ${PORT}"}, token * 256 * 2, tinySize},
+		{"all that it was trained for, of all slots", "llama.cpp", "-c 0", &messages.ModelSpec{}, token * 256 * 2, tinySize},
+		{"the same in other words", "llama.cpp", "--ctx-size=-1", &messages.ModelSpec{}, token * 256 * 2, tinySize},
+		{"the engine's own slots", "llama.cpp", "-np -1", &messages.ModelSpec{}, token * 256 * 4 * 2, tinySize},
+		{"the engine's own layers", "llama.cpp", "-ngl -1 -fa auto", &messages.ModelSpec{}, token * 256 * 2 * 2, tinySize},
+		{"by variables", "llama.cpp", "", &messages.ModelSpec{Env: []string{"LLAMA_ARG_CTX_SIZE=128"}}, token * 256 * 2, tinySize},
+		{"a shell's command", "command", "", &messages.ModelSpec{Cmd: `bash -c "exec llama-server -c 128 --port ${PORT}"`}, token * 256 * 2, tinySize},
 		{"split by argument", "llama.cpp", "-ts 3,1", &messages.ModelSpec{}, token * 256 * 2 * 2, tinySize},
 		{"split over shards", "llama.cpp", "", &messages.ModelSpec{Shards: 2}, token * 256 * 2 * 2, tinySize},
 	}
@@ -170,5 +187,24 @@ func TestNeedOfOllama(t *testing.T) {
 	_, err = r.Estimate(t.Context(), &messages.ModelSpec{Name: "x", Runtime: "ollama"})
 	if messages.CodeOf(err) != messages.ModelLoadError || !strings.Contains(err.Error(), `no model "x"`) {
 		t.Error(err)
+	}
+}
+
+// A command's file is estimated as a declared one is.
+func TestEstimateOfACommandsFile(t *testing.T) {
+	tiny := modelFile(t)
+	r := New(Options{Slots: 2, Env: []string{"MODELS=" + filepath.Dir(tiny)}, UnknownBytes: 77})
+	want, err := r.Estimate(t.Context(), &messages.ModelSpec{Runtime: "command", Cmd: "llama-server -c 128", Path: tiny})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cmd := range []string{"llama-server -c 128 -m " + tiny, "llama-server --model=" + tiny + " --ctx-size 128", "llama-server -c 128 --model ${env.MODELS}/tiny.gguf", "my-engine " + tiny + " -c 128"} {
+		if got, err := r.Estimate(t.Context(), &messages.ModelSpec{Runtime: "command", Cmd: cmd}); err != nil || got != want {
+			t.Errorf("%s: %+v %v, want %+v", cmd, got, err, want)
+		}
+	}
+	need, err := r.Need(t.Context(), &messages.ModelSpec{Runtime: "command", Cmd: "my-engine"})
+	if err != nil || need.Bytes != 77 || need.Source != messages.Need_assumed {
+		t.Errorf("unknown: %v %v", need, err)
 	}
 }

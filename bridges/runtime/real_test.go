@@ -127,7 +127,7 @@ func TestRealLlamaServer(t *testing.T) {
 	}
 	need, err := r.Need(t.Context(), spec)
 	if err != nil || slots != 2 || measured < 8<<20 {
-		t.Errorf("measured %d, needed %d %v, slots %d", measured, need, err, slots)
+		t.Errorf("measured %d, needed %v %v, slots %d", measured, need, err, slots)
 	}
 	client := newClient(t)
 	g := &messages.Grant{Model: spec.Name, Upstream: "tiny", URL: w.Url}

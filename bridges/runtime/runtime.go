@@ -24,11 +24,13 @@ type Options struct {
 	// Env is our environment, NAME=value: workers inherit an allow-list of it and what their declarations name. [os.Environ()]
 	Env []string
 	// PassEnv are further names that every worker inherits; one that ends in * is a prefix. [none]
-	PassEnv   []string
-	Log       *slog.Logger  // [discard]
-	Threads   uint32        // threads a worker where the model doesn't say [the engine's own default]
-	Slots     uint32        // parallel requests a worker where the model doesn't say [4]
-	StopGrace time.Duration // how long a worker may take to end after SIGTERM where Stop isn't told [10 s]
+	PassEnv []string
+	Log     *slog.Logger // [discard]
+	Threads uint32       // threads a worker where the model doesn't say [the engine's own default]
+	// UnknownBytes is planned for a model of which nothing is known. [0]
+	UnknownBytes uint64
+	Slots        uint32        // parallel requests a worker where the model doesn't say [4]
+	StopGrace    time.Duration // how long a worker may take to end after SIGTERM where Stop isn't told [10 s]
 	// Measure tells the memory that the process and its children hold on their devices. [resident memory]
 	Measure func(pid int64) (uint64, error)
 	// MeasureAsleep is Measure for a worker whose engine sleeps; known is false where Measure tells it. [Measure]

@@ -41,7 +41,7 @@ func (r *Runtime) Start(ctx context.Context, spec *messages.ModelSpec, placement
 	if k.remote {
 		return r.attach(k, declared, spec, nonce)
 	}
-	l, err := r.plan(k, spec, placement, nonce, r.contextFor(ctx, k, spec))
+	l, err := r.plan(k, spec, placement, nonce, fit{r.contextFor(ctx, k, spec), r.batchFor(ctx, k, spec)})
 	if err != nil {
 		switch w, finding := r.Find(ctx, nonce); {
 		case finding != nil:

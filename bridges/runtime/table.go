@@ -89,6 +89,7 @@ var kinds = []kind{
 			{"${LLAMA_SERVER}", "--model", "${MODEL_PATH}", "--alias", "${UPSTREAM}", "--host", "127.0.0.1", "--port", "${PORT}"},
 			// With -np the context is shared out among the slots, so it is given for all of them together.
 			{"--parallel", "${SLOTS}"}, {"--threads", "${THREADS}"}, {"--ctx-size", "${CTX_ALL}"},
+			{"--batch-size", "${LOGICAL_BATCH}", "--ubatch-size", "${BATCH}"},
 			{"--tensor-split", "${TENSOR_SPLIT}"}, {"--sleep-idle-seconds", "${SLEEP_SECONDS}"},
 		},
 		check: "/health", models: "/v1/models", props: "/props", needsFile: true, cache: "f16",

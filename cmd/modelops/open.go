@@ -68,6 +68,7 @@ func (d *daemon) openWorld(context.Context) error {
 		Transformers: d.cfg.Runtimes.Transformers.Binary, WhisperServer: d.cfg.Runtimes.WhisperCpp.Binary, OllamaURL: d.cfg.Runtimes.Ollama.URL,
 		Threads: uint32(d.cfg.Runtimes.Embedded.Threads), LogDir: filepath.Join(d.cfg.DataDir, "logs"), Log: d.log,
 		Slots: uint32(d.cfg.Runtimes.Embedded.Slots), DeviceEnv: func(p *messages.Placement) []string { return gpu.DeviceEnv(p, d.view.ReadGPUs()) },
+		UnknownBytes:  uint64(d.cfg.Resources.UnknownVRAMMB) * messages.MiB,
 		PassEnv:       d.cfg.Runtimes.PassEnv,
 		Secret:        func(model string, n int) string { return d.config().Secret(model, n) },
 		Measure:       func(pid int64) (uint64, error) { return d.sampler.Measure(d.life, pid) },

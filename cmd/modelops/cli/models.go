@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -54,13 +55,13 @@ func deviceOf(m *messages.ModelView) string {
 	return strings.Join(names, "+")
 }
 
-// modelMemory is the measured memory of a model, or what is reserved for it until it is measured.
+// modelMemory is the measured memory of a model, or what is reserved for it until it is measured, with the source of the figure.
 func modelMemory(m *messages.ModelView) string {
 	if m.MeasuredBytes > 0 {
-		return messages.FormatBytes(m.MeasuredBytes)
+		return messages.FormatBytes(m.MeasuredBytes) + " measured"
 	}
 	if held := m.GetPlacement().Bytes(); held > 0 {
-		return messages.FormatBytes(held) + " held"
+		return messages.FormatBytes(held) + " " + cmp.Or(m.GetPlacement().GetSource(), "held")
 	}
 	return ""
 }
