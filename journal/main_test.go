@@ -15,9 +15,16 @@ import (
 	"modelops/messages"
 )
 
+// tracedChild is set where system calls can be traced.
+var tracedChild func(dir string)
+
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("JOURNAL_TEST_CHILD"); dir != "" {
 		appendUntilKilled(dir)
+	}
+	if dir := os.Getenv("JOURNAL_TEST_TRACED"); dir != "" {
+		tracedChild(dir)
+		os.Exit(0)
 	}
 	goleak.VerifyTestMain(m)
 }
