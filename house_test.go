@@ -140,7 +140,7 @@ func TestHouseImports(t *testing.T) {
 
 // commandLine is what the command line may import: the words of the doors, the journal, and what a few commands run in their own process.
 var commandLine = []string{
-	"messages", "journal", "bridges/nats", "bridges/config", "bridges/certs", // clients of the daemon, the past, `config check`, `certs`
+	"messages", "journal", "bridges/nats", "bridges/config", "bridges/certs", "bridges/access", // clients of the daemon, the past, `config check`, `certs`, `keys add` before the first start
 	"bridges/engine", "bridges/process", "actors", // `worker`; `logs` of a stopped daemon; `replay`, `state --at` and `simulate`
 }
 

@@ -15,7 +15,7 @@ import (
 
 func (c *cli) keysCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "keys", Short: "Make, list or revoke API keys", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		Long: "keys makes, lists and revokes API keys while the daemon runs. It needs the role admin, which the operator's key has: data_dir/operator.key.\n" +
+		Long: "keys makes, lists and revokes API keys while the daemon runs; add works without it too. It needs the role admin, which the operator's key has: data_dir/operator.key.\n" +
 			"The configuration may hold keys too; they are listed, and end there."}
 	list := &cobra.Command{
 		Use: "ls", Aliases: []string{"list"}, Args: cobra.NoArgs,
@@ -72,18 +72,23 @@ func (c *cli) addKeyCommand() *cobra.Command {
 		if q.Expires, err = endOf(ends, c.now()); err != nil {
 			return err
 		}
-		return c.asked(ctx, shortWait, func(ctx context.Context, k *client) error {
-			made, err := k.AddKey(ctx, q)
-			if err != nil {
-				return err
-			}
-			if c.asJSON {
-				return show(c, made, func(*messages.AddKeyReply) error { return nil })
-			}
-			fmt.Fprintf(c.stderr, "the key of %s; it can't be shown again:\n", made.Info.Name)
-			_, err = fmt.Fprintln(c.stdout, made.Key)
+		var made *messages.AddKeyReply
+		err = c.asked(ctx, shortWait, func(ctx context.Context, k *client) (err error) {
+			made, err = k.AddKey(ctx, q)
 			return err
 		})
+		if err != nil {
+			made, err = c.addKeyToFiles(ctx, q, err)
+		}
+		if err != nil {
+			return err
+		}
+		if c.asJSON {
+			return show(c, made, func(*messages.AddKeyReply) error { return nil })
+		}
+		fmt.Fprintf(c.stderr, "the key of %s; it can't be shown again:\n", made.Info.Name)
+		_, err = fmt.Fprintln(c.stdout, made.Key)
+		return err
 	})
 	return cmd
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,12 +55,12 @@ func TestCertificatesChangeWithoutARestart(t *testing.T) {
 	} else if !strings.Contains(err.Error(), "uthorization") {
 		t.Error("NATS:", err)
 	}
-	http := strings.TrimPrefix(d.at.HTTP, "https://")
-	before := shown(http)
+	door := strings.TrimPrefix(d.at.HTTP, "https://")
+	before := shown(door)
 	if before == "" || shown(d.at.GRPC) != before {
 		t.Fatalf("HTTP shows %q, gRPC %q", before, shown(d.at.GRPC))
 	}
-	if c, err := net.Dial("tcp", http); err == nil {
+	if c, err := net.Dial("tcp", door); err == nil {
 		_, _ = c.Write([]byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"))
 		buf := make([]byte, 1<<10)
 		if n, _ := c.Read(buf); strings.Contains(string(buf[:n]), "200") {
@@ -70,16 +71,16 @@ func TestCertificatesChangeWithoutARestart(t *testing.T) {
 	issue("second")
 	put("second")
 	d.until(waitLimit, "the doors show the second certificate", func() bool {
-		now := shown(http)
+		now := shown(door)
 		return now != "" && now != before && shown(d.at.GRPC) == now
 	})
-	second := shown(http)
+	second := shown(door)
 	if got := d.cli("ps"); got.code != 0 {
 		t.Errorf("the command line doesn't believe the new certificate: %s", got)
 	}
 	d.write("one.crt", "no certificate")
 	d.until(waitLimit, "the broken file is said", func() bool { return strings.Contains(d.log.String(), "the old one stays in force") })
-	if got := shown(http); got != second {
+	if got := shown(door); got != second {
 		t.Errorf("a broken file changes the certificate to %q", got)
 	}
 	if got := d.cli("certs", "show"); got.code != 0 || !strings.Contains(got.out, "BEGIN CERTIFICATE") || !strings.Contains(got.out, second) {
@@ -103,6 +104,37 @@ func TestWhatBindRefuses(t *testing.T) {
 		<-d.exited
 		if said := d.log.String(); d.cmd.ProcessState.Success() || !strings.Contains(said, strings.Replace(c.want, "insecure: true", "server.insecure", 1)) && !strings.Contains(said, c.want) {
 			t.Errorf("%s: %s", c.server, said)
+		}
+	}
+}
+
+// TestTheFirstKey: the command that the refusal names makes the key without a daemon, and then the host starts and knows it.
+func TestTheFirstKey(t *testing.T) {
+	d := prepare(t, strings.Replace(base, "server: {", "server: {bind: 0.0.0.0, tls: {auto: true}, ", 1)+oneTiny)
+	made := d.cli("keys", "add", "alice", "--role", "read")
+	key := strings.TrimSpace(made.out)
+	if made.code != 0 || key == "" {
+		t.Fatal(made)
+	}
+	d.launch()
+	if got := d.cli("keys", "ls"); got.code != 0 || !strings.Contains(got.out, "alice") {
+		t.Errorf("%s", got)
+	}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	defer client.CloseIdleConnections()
+	for key, want := range map[string]int{key: 200, "wrong-key-1": 401} {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", d.at.HTTP+"/v1/models", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+key)
+		resp, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%s: %d", key, resp.StatusCode)
 		}
 	}
 }
