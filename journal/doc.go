@@ -38,15 +38,16 @@
 //
 // Replay without an actor reads the block files up to the last acknowledged sequence (some 300,000 decisions a second on one core, each
 // checksum checked again); a consumer takes five times the processor time for the same. Replay of one actor goes over NATS, which has an
-// index of subjects: single reads first, then a consumer. Read fetches single decisions by sequence, from the blocks. Follow, and readers
-// from elsewhere (Dial), use consumers. All of them decode with the same code; all but Read check the chain.
+// index of subjects: single reads first, then a consumer. Read fetches single decisions by sequence, from the blocks. Follow uses a
+// consumer. Readers from elsewhere (Remote) ask for pages through an operation. All of them but Read check the chain.
 //
-// # Who may write
+// # Who may connect
 //
-// Only the journal's own connection may publish decisions and snapshots. Bridges (Connect) may do everything else; guests on the loopback
-// listener may read, request, and have streams of their own. That guards against mistakes, not against a hostile user of this machine: a
-// client can make the server publish on its behalf (a push consumer whose deliver subject is a journal subject), and the next start then
-// refuses the record because no journal wrote it.
+// Only connections of this process reach the account that holds the streams: the journal's own, which alone may publish decisions and snapshots,
+// and those of bridges (Connect). A client of the listener presents a key (callers.go) and gets into an account that it shares with nobody but
+// other connections of the same key. That account has no JetStream, and an allow-list says which subjects the key's role may publish and
+// subscribe to. So a caller sees no subject of the journal or of another caller, not even an inbox, and the account in which a request
+// arrives says whose it is. A client without a key, or with an unknown one, is refused.
 //
 // # What never changes
 //

@@ -46,10 +46,14 @@ func (r *Reader) reaches(ctx context.Context, after uint64) error {
 		return err
 	}
 	if state.LastSeq < after {
-		return messages.Errorf(messages.FailedPrecondition, "journal of "+r.host, "it ends at sequence %d, but was already read up to %d", state.LastSeq, after).
-			WithHint("the host lost its journal; start again from sequence 0")
+		return shortened(r.host, state.LastSeq, after)
 	}
 	return nil
+}
+
+func shortened(host string, last, after uint64) *messages.Error {
+	return messages.Errorf(messages.FailedPrecondition, "journal of "+host, "it ends at sequence %d, but was already read up to %d", last, after).
+		WithHint("the host lost its journal; start again from sequence 0")
 }
 
 // errInterrupted says that the stream went away and may come back.

@@ -105,41 +105,6 @@ func TestConnectionsSurviveARestartInPlace(t *testing.T) {
 	}
 }
 
-func TestDialReadsLikeTheJournal(t *testing.T) {
-	o := testOptions(t, t.TempDir())
-	o.Port = 0
-	j := mustOpen(t, o)
-	fill(t, j, 150)
-	nc := dialGuest(t, j)
-	r, err := Dial(t.Context(), nc, testHost)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, q := range []Query{{}, {Actor: modelName(2)}, {After: 100, Until: 120}, {Actor: modelName(3), After: 13, Until: 140}} {
-		var got []uint64
-		err := r.Replay(t.Context(), q, func(r messages.Recorded) error { got = append(got, r.Sequence); return nil })
-		want := sequences(readAll(t, j, q))
-		if err != nil || len(got) == 0 || len(got) != len(want) || got[0] != want[0] || got[len(got)-1] != want[len(want)-1] {
-			t.Errorf("%+v: got %v, %v, want %v", q, got, err, want)
-		}
-	}
-	if n, err := r.Last(t.Context(), modelName(0)); n != 146 || err != nil {
-		t.Errorf("Last = %d, %v", n, err)
-	}
-	if a, err := r.Actors(t.Context()); len(a) != 5 || err != nil {
-		t.Errorf("Actors = %v, %v", a, err)
-	}
-	in := watch(t, r, 149)
-	mustAppend(t, j, modelName(7), 0, wanted("live")...)
-	if a, b := <-in, <-in; a.Sequence != 150 || b.Sequence != 151 {
-		t.Errorf("followed %d, %d", a.Sequence, b.Sequence)
-	}
-	_, err = Dial(t.Context(), nc, "pc2")
-	if e := wantCode(t, err, messages.NotFound); !strings.Contains(e.Error(), "main_pc") {
-		t.Errorf("%v", e)
-	}
-}
-
 func TestFollowRefusesAShorterJournal(t *testing.T) {
 	j := testOpen(t)
 	fill(t, j, 3)

@@ -24,6 +24,7 @@ type Journal struct {
 	password string // of in-process users; lives as long as the process
 	port     int    // fixed by the first start; written before any other goroutine runs
 
+	callers   callers
 	lock      *lock
 	server    atomic.Pointer[server.Server]
 	js        jetstream.JetStream
@@ -62,6 +63,7 @@ func Open(ctx context.Context, o Options) (*Journal, error) {
 		return nil, err
 	}
 	j := &Journal{o: o, lock: l, password: rand.Text(), port: o.Port}
+	j.callers = callers{j: j, accounts: map[string]*account{}}
 	j.stopped, j.stop = context.WithCancel(context.WithoutCancel(ctx))
 	if o.ReadOnly {
 		err = j.openReadOnly(ctx)
@@ -94,6 +96,7 @@ func (j *Journal) openWriting(ctx context.Context) error {
 	}
 	j.opened = true
 	j.running.Go(j.keepMark)
+	j.running.Go(j.keepCallers)
 	j.running.Go(func() { j.recheck(j.skipped) })
 	return nil
 }

@@ -4,20 +4,42 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
+	"time"
 )
 
 // natsLog brings the server's lines to slog. Its notices are our debug lines; its warnings are often the only sign of a sick store.
-type natsLog struct{ log *slog.Logger }
-
-func (l natsLog) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
-func (l natsLog) Warnf(format string, v ...any) {
-	line := fmt.Sprintf(format, v...)
-	if strings.HasPrefix(line, "Plaintext passwords detected") {
-		return // they are random and never leave this process
-	}
-	l.log.Warn(line)
+type natsLog struct {
+	log     *slog.Logger
+	refused atomic.Int64 // Unix time of the last line about a refused client
 }
-func (l natsLog) Errorf(format string, v ...any) { l.log.Error(fmt.Sprintf(format, v...)) }
-func (l natsLog) Fatalf(format string, v ...any) { l.log.Error(fmt.Sprintf(format, v...)) }
-func (l natsLog) Debugf(string, ...any)          {}
-func (l natsLog) Tracef(string, ...any)          {}
+
+func (l *natsLog) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
+func (l *natsLog) Warnf(format string, v ...any)   { l.log.Warn(fmt.Sprintf(format, v...)) }
+
+// Errorf leaves out the text of a client's mistake: it holds what the client sent, a key perhaps. Anyone can make mistakes at any rate, so there
+// is one line a minute.
+func (l *natsLog) Errorf(format string, v ...any) {
+	line := fmt.Sprintf(format, v...)
+	if !refusesClient(line) {
+		l.log.Error(line)
+		return
+	}
+	last, now := l.refused.Load(), time.Now().Unix()
+	if now-last >= 60 && l.refused.CompareAndSwap(last, now) {
+		l.log.Warn("NATS clients are refused: a key is missing or wrong, or doesn't allow the subject")
+	}
+}
+
+func refusesClient(line string) bool {
+	for _, sign := range []string{"uthentication", "uthorization", " Violation", "maximum ", "TLS handshake"} {
+		if strings.Contains(line, sign) {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *natsLog) Fatalf(format string, v ...any) { l.log.Error(fmt.Sprintf(format, v...)) }
+func (l *natsLog) Debugf(string, ...any)          {}
+func (l *natsLog) Tracef(string, ...any)          {}

@@ -16,6 +16,7 @@ type Options struct {
 
 	ListenHost string // address for NATS clients; empty = 127.0.0.1
 	Port       int    // port for NATS clients: 0 = pick, -1 = no listener
+	Callers    Callers
 
 	MaxConnections int // connections of NATS clients; 0 = the server's own limit
 

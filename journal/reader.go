@@ -13,7 +13,7 @@ import (
 	"modelops/messages"
 )
 
-// Reader reads a host's journal over a NATS connection, its own or another's.
+// Reader reads a host's journal over the journal's own connection.
 type Reader struct {
 	nc     *nats.Conn
 	js     jetstream.JetStream
@@ -30,28 +30,6 @@ func newReader(nc *nats.Conn, host string) (*Reader, error) {
 		return nil, messages.Errorf(messages.Internal, host, "%w", err)
 	}
 	return &Reader{nc: nc, js: js, host: host}, nil
-}
-
-// Dial reads the journal of host over nc, which stays the caller's. messages.NotFound: nc leads to a server without a journal.
-func Dial(ctx context.Context, nc *nats.Conn, host string) (*Reader, error) {
-	r, err := newReader(nc, host)
-	if err != nil {
-		return nil, err
-	}
-	stream, err := r.js.Stream(ctx, streamName)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil, messages.Errorf(messages.NotFound, host, "the NATS server at %s holds no journal", nc.ConnectedUrlRedacted()).
-			WithHint("is this the address of a modelops host?")
-	}
-	if err != nil {
-		return nil, r.unreachable(err)
-	}
-	if subjects := stream.CachedInfo().Config.Subjects; len(subjects) != 1 || subjects[0] != hostSubjects(host) {
-		return nil, messages.Errorf(messages.NotFound, host, "the journal at %s holds %v, not %s", nc.ConnectedUrlRedacted(), subjects, hostSubjects(host)).
-			WithHint("ask for the host whose server this is")
-	}
-	r.stream.Store(&stream)
-	return r, nil
 }
 
 func (r *Reader) close() {

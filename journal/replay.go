@@ -48,6 +48,11 @@ func deliver(s stored, c *chain, q Query, fn func(messages.Recorded) error) erro
 	if err != nil {
 		return err
 	}
+	return c.take(subject, rec, q, fn)
+}
+
+// take checks a decision against those before it and passes it on.
+func (c *chain) take(subject string, rec messages.Recorded, q Query, fn func(messages.Recorded) error) error {
 	if err := c.check(subject, rec.Sequence, rec.Expected); err != nil {
 		return err
 	}

@@ -3,13 +3,11 @@ package journal
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -22,16 +20,19 @@ import (
 const (
 	ownUser    = "journal"  // of the journal's own connection; the passwords are random and never leave the process
 	bridgeUser = "modelops" // of the other in-process connections: all but writing decisions
-	guestUser  = "client"   // every client of the loopback listener
 
 	ownConnections = 16 // the server counts in-process connections too
 
 	reconnectWait = 50 * time.Millisecond
 	healthLimit   = time.Second
+
+	authLimit        = 10 * time.Second
+	maxConnections   = 1024
+	maxSubscriptions = 2048
 )
 
 // serverOptions describe the server over storeDir, or one without streams when that is empty. The port is fixed by the first start so that a restart in place keeps it.
-func (j *Journal) serverOptions(storeDir string, port int) *server.Options {
+func (j *Journal) serverOptions(storeDir string, port int, g *gate) *server.Options {
 	o := &server.Options{
 		ServerName: j.o.Host, Host: j.o.ListenHost, Port: port,
 		NoSigs: true, MaxPayload: j.o.MaxPayload, PingInterval: 10 * time.Second, MaxPingsOut: 2,
@@ -39,12 +40,10 @@ func (j *Journal) serverOptions(storeDir string, port int) *server.Options {
 		// The default is three quarters of what is free at start, after which an account is "out of storage" on a disk that has room.
 		// The free-space watch is the only limit.
 		JetStreamMaxStore: 1 << 60, JetStreamMaxMemory: 64 << 20,
-		Users: []*server.User{
-			{Username: ownUser, Password: j.password},
-			{Username: bridgeUser, Password: j.password, Permissions: bridgePermissions()},
-			{Username: guestUser, Password: rand.Text(), Permissions: guestPermissions()},
-		},
-		NoAuthUser: guestUser,
+		CustomClientAuthentication: g, AlwaysEnableNonce: true,
+		// Bounds of a client. A stranger keeps a connection for AuthTimeout; it is longer than a busy machine takes to let one in.
+		AuthTimeout: authLimit.Seconds(), MaxConn: maxConnections, MaxSubs: maxSubscriptions, MaxSubTokens: 32,
+		MaxControlLine: 4096, WriteDeadline: 10 * time.Second,
 	}
 	if j.o.MaxConnections > 0 {
 		o.MaxConn = j.o.MaxConnections + ownConnections
@@ -60,24 +59,9 @@ func (j *Journal) serverOptions(storeDir string, port int) *server.Options {
 }
 
 // bridgePermissions leave out only what the journal alone writes. A bridge answers to whatever subject a request names, so with the
-// right to write decisions it would lend that right to every guest.
+// right to write decisions it would lend that right to every caller.
 func bridgePermissions() *server.Permissions {
 	return &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{root + ".>", "$KV." + bucketName + ".>"}}}
-}
-
-// guestPermissions let everyone on this machine read, ask and have streams of their own, but not write decisions or touch our streams.
-func guestPermissions() *server.Permissions {
-	deny := []string{root + ".>", "$KV." + bucketName + ".>"}
-	for _, stream := range []string{streamName, bucketStream} {
-		for _, verb := range []string{"CREATE", "UPDATE", "DELETE", "PURGE", "MSG.DELETE", "RESTORE", "SNAPSHOT", "PEER.REMOVE", "LEADER.STEPDOWN"} {
-			deny = append(deny, "$JS.API.STREAM."+verb+"."+stream)
-		}
-		for _, verb := range []string{"PAUSE", "DURABLE.CREATE"} {
-			deny = append(deny, "$JS.API.CONSUMER."+verb+"."+stream+".>")
-		}
-	}
-	deny = append(deny, "$JS.API.ACCOUNT.PURGE.>", "$JS.API.SERVER.>", "$JS.API.META.>")
-	return &server.Permissions{Publish: &server.SubjectPermission{Deny: deny}}
 }
 
 // startServer runs a server over storeDir and waits until it answers.
@@ -85,12 +69,14 @@ func (j *Journal) startServer(storeDir string) error {
 	if err := j.portIsFree(); err != nil {
 		return err
 	}
-	o := j.serverOptions(storeDir, j.port)
+	g := &gate{callers: &j.callers}
+	o := j.serverOptions(storeDir, j.port, g)
 	s, err := server.NewServer(o)
 	if err != nil {
 		return messages.Errorf(messages.JournalUnavailable, j.o.Dir, "the embedded NATS server refuses its options: %w", err)
 	}
-	s.SetLogger(natsLog{j.o.Log}, false, false)
+	g.server.Store(s)
+	s.SetLogger(&natsLog{log: j.o.Log}, false, false)
 	if err := j.awaitStart(s); err != nil || s.JetStreamEnabled() != o.JetStream {
 		j.give(s)
 		return messages.Errorf(messages.JournalUnavailable, j.o.Dir, "the embedded NATS server did not start: %w", cmp.Or(err, errors.New("it runs without its store"))).
@@ -136,17 +122,6 @@ func (j *Journal) give(s *server.Server) {
 	s.WaitForShutdown()
 }
 
-// Reads tells whether anyone is subscribed to a subject of the account in which callers ask. It says yes when it can't know: while the server
-// restarts, and for a reply subject that belongs to another account.
-func (j *Journal) Reads(subject string) bool {
-	s := j.server.Load()
-	if s == nil || !s.Running() || strings.HasPrefix(subject, "_R_.") {
-		return true
-	}
-	a := s.GlobalAccount()
-	return a == nil || a.SubscriptionInterest(subject)
-}
-
 // portIsFree asks first, because the server itself would only log that its port is taken.
 func (j *Journal) portIsFree() error {
 	if j.port <= 0 {
@@ -187,7 +162,7 @@ func (j *Journal) Connect(opts ...nats.Option) (*nats.Conn, error) {
 
 func (j *Journal) connect(user string, opts ...nats.Option) (*nats.Conn, error) {
 	own := []nats.Option{
-		nats.InProcessServer(j), nats.UserInfo(user, j.password), nats.Name(j.o.Host),
+		nats.InProcessServer(j), nats.UserInfo(user, j.password), nats.Name(j.o.Host), nats.Timeout(authLimit),
 		nats.MaxReconnects(-1), nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(0, 0),
 		nats.IgnoreAuthErrorAbort(),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { j.o.Log.Warn("nats", "err", err) }),

@@ -2255,7 +2255,11 @@ type JournalRequest struct {
 	// At most so many; 0 = 100, at most 1000.
 	Limit uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
 	// Only those of one actor; empty = of all.
-	Actor         string `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
+	Actor string `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
+	// When there is none yet, wait so long for one; 0 = not at all, at most 30,000.
+	WaitMs uint32 `protobuf:"varint,4,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
+	// Decisions as they are stored, for programs that fold them, instead of events for people.
+	Stored        bool `protobuf:"varint,5,opt,name=stored,proto3" json:"stored,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2309,6 +2313,20 @@ func (x *JournalRequest) GetActor() string {
 		return x.Actor
 	}
 	return ""
+}
+
+func (x *JournalRequest) GetWaitMs() uint32 {
+	if x != nil {
+		return x.WaitMs
+	}
+	return 0
+}
+
+func (x *JournalRequest) GetStored() bool {
+	if x != nil {
+		return x.Stored
+	}
+	return false
 }
 
 type JournalPage struct {
@@ -2382,8 +2400,14 @@ type RecordedDecision struct {
 	Correlation string `protobuf:"bytes,5,opt,name=correlation,proto3" json:"correlation,omitempty"`
 	Causation   string `protobuf:"bytes,6,opt,name=causation,proto3" json:"causation,omitempty"`
 	// Fingerprint of the caller's key.
-	Caller        string           `protobuf:"bytes,7,opt,name=caller,proto3" json:"caller,omitempty"`
-	Events        []*RecordedEvent `protobuf:"bytes,8,rep,name=events,proto3" json:"events,omitempty"`
+	Caller string           `protobuf:"bytes,7,opt,name=caller,proto3" json:"caller,omitempty"`
+	Events []*RecordedEvent `protobuf:"bytes,8,rep,name=events,proto3" json:"events,omitempty"`
+	// Sequence of the actor's decision before this one; with stored.
+	Expected uint64 `protobuf:"varint,9,opt,name=expected,proto3" json:"expected,omitempty"`
+	// The start of the host that made it; with stored.
+	BootId string `protobuf:"bytes,10,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	// With stored, instead of events.
+	Decision      *Decision `protobuf:"bytes,11,opt,name=decision,proto3" json:"decision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2470,6 +2494,27 @@ func (x *RecordedDecision) GetCaller() string {
 func (x *RecordedDecision) GetEvents() []*RecordedEvent {
 	if x != nil {
 		return x.Events
+	}
+	return nil
+}
+
+func (x *RecordedDecision) GetExpected() uint64 {
+	if x != nil {
+		return x.Expected
+	}
+	return 0
+}
+
+func (x *RecordedDecision) GetBootId() string {
+	if x != nil {
+		return x.BootId
+	}
+	return ""
+}
+
+func (x *RecordedDecision) GetDecision() *Decision {
+	if x != nil {
+		return x.Decision
 	}
 	return nil
 }
@@ -3067,7 +3112,7 @@ var File_operations_proto protoreflect.FileDescriptor
 const file_operations_proto_rawDesc = "" +
 	"\n" +
 	"\x10operations.proto\x12\bmodelops\x1a\rarbiter.proto\x1a\rgateway.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\tgpu.proto\x1a\n" +
-	"host.proto\x1a\vmodel.proto\x1a\roptions.proto\x1a\fvalues.proto\"\x92\x01\n" +
+	"host.proto\x1a\rjournal.proto\x1a\vmodel.proto\x1a\roptions.proto\x1a\fvalues.proto\"\x92\x01\n" +
 	"\rConfigChanges\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\tR\brevision\x12\x18\n" +
 	"\achanges\x18\x02 \x03(\tR\achanges\x12\x18\n" +
@@ -3260,16 +3305,18 @@ const file_operations_proto_rawDesc = "" +
 	"\bsequence\x18\x04 \x01(\x01R\bsequence\"P\n" +
 	"\rRecordedEvent\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12+\n" +
-	"\x04body\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x04body\"R\n" +
+	"\x04body\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x04body\"\x83\x01\n" +
 	"\x0eJournalRequest\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\x04R\x05after\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x14\n" +
-	"\x05actor\x18\x03 \x01(\tR\x05actor\"\x8b\x01\n" +
+	"\x05actor\x18\x03 \x01(\tR\x05actor\x12\x17\n" +
+	"\await_ms\x18\x04 \x01(\rR\x06waitMs\x12\x16\n" +
+	"\x06stored\x18\x05 \x01(\bR\x06stored\"\x8b\x01\n" +
 	"\vJournalPage\x128\n" +
 	"\tdecisions\x18\x01 \x03(\v2\x1a.modelops.RecordedDecisionR\tdecisions\x12\x1d\n" +
 	"\n" +
 	"next_after\x18\x02 \x01(\x04R\tnextAfter\x12#\n" +
-	"\rlast_sequence\x18\x03 \x01(\x04R\flastSequence\"\xed\x01\n" +
+	"\rlast_sequence\x18\x03 \x01(\x04R\flastSequence\"\xd2\x02\n" +
 	"\x10RecordedDecision\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x0e\n" +
 	"\x02at\x18\x02 \x01(\tR\x02at\x12\x14\n" +
@@ -3278,7 +3325,11 @@ const file_operations_proto_rawDesc = "" +
 	"\vcorrelation\x18\x05 \x01(\tR\vcorrelation\x12\x1c\n" +
 	"\tcausation\x18\x06 \x01(\tR\tcausation\x12\x16\n" +
 	"\x06caller\x18\a \x01(\tR\x06caller\x12/\n" +
-	"\x06events\x18\b \x03(\v2\x17.modelops.RecordedEventR\x06events\"<\n" +
+	"\x06events\x18\b \x03(\v2\x17.modelops.RecordedEventR\x06events\x12\x1a\n" +
+	"\bexpected\x18\t \x01(\x04R\bexpected\x12\x17\n" +
+	"\aboot_id\x18\n" +
+	" \x01(\tR\x06bootId\x12.\n" +
+	"\bdecision\x18\v \x01(\v2\x12.modelops.DecisionR\bdecision\"<\n" +
 	"\n" +
 	"ConfigView\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\tR\brevision\x12\x12\n" +
@@ -3457,14 +3508,15 @@ var file_operations_proto_goTypes = []any{
 	(*DefragPlan)(nil),           // 51: modelops.DefragPlan
 	(*ErrorBody)(nil),            // 52: modelops.ErrorBody
 	(*structpb.Struct)(nil),      // 53: google.protobuf.Struct
-	(*emptypb.Empty)(nil),        // 54: google.protobuf.Empty
-	(*SwapModel)(nil),            // 55: modelops.SwapModel
-	(*PromoteSwap)(nil),          // 56: modelops.PromoteSwap
-	(*RollbackSwap)(nil),         // 57: modelops.RollbackSwap
-	(*QueueView)(nil),            // 58: modelops.QueueView
-	(*SwapReply)(nil),            // 59: modelops.SwapReply
-	(*SwapList)(nil),             // 60: modelops.SwapList
-	(*StateReply)(nil),           // 61: modelops.StateReply
+	(*Decision)(nil),             // 54: modelops.Decision
+	(*emptypb.Empty)(nil),        // 55: google.protobuf.Empty
+	(*SwapModel)(nil),            // 56: modelops.SwapModel
+	(*PromoteSwap)(nil),          // 57: modelops.PromoteSwap
+	(*RollbackSwap)(nil),         // 58: modelops.RollbackSwap
+	(*QueueView)(nil),            // 59: modelops.QueueView
+	(*SwapReply)(nil),            // 60: modelops.SwapReply
+	(*SwapList)(nil),             // 61: modelops.SwapList
+	(*StateReply)(nil),           // 62: modelops.StateReply
 }
 var file_operations_proto_depIdxs = []int32{
 	47, // 0: modelops.StatusView.host:type_name -> modelops.HostView
@@ -3488,75 +3540,76 @@ var file_operations_proto_depIdxs = []int32{
 	53, // 18: modelops.RecordedEvent.body:type_name -> google.protobuf.Struct
 	35, // 19: modelops.JournalPage.decisions:type_name -> modelops.RecordedDecision
 	32, // 20: modelops.RecordedDecision.events:type_name -> modelops.RecordedEvent
-	44, // 21: modelops.AddKeyReply.info:type_name -> modelops.KeyInfo
-	44, // 22: modelops.KeyList.keys:type_name -> modelops.KeyInfo
-	6,  // 23: modelops.ModelOps.Infer:input_type -> modelops.InferenceRequest
-	6,  // 24: modelops.ModelOps.InferStream:input_type -> modelops.InferenceRequest
-	10, // 25: modelops.ModelOps.LoadModel:input_type -> modelops.ModelLoadRequest
-	12, // 26: modelops.ModelOps.UnloadModel:input_type -> modelops.ModelUnloadRequest
-	54, // 27: modelops.ModelOps.ListModels:input_type -> google.protobuf.Empty
-	16, // 28: modelops.ModelOps.AcquireGpuLease:input_type -> modelops.GpuLeaseRequest
-	18, // 29: modelops.ModelOps.ReleaseGpuLease:input_type -> modelops.GpuLeaseRelease
-	2,  // 30: modelops.ModelOps.Why:input_type -> modelops.WhyRequest
-	54, // 31: modelops.ModelOps.GetStatus:input_type -> google.protobuf.Empty
-	54, // 32: modelops.ModelOps.ListResident:input_type -> google.protobuf.Empty
-	54, // 33: modelops.ModelOps.GetQueue:input_type -> google.protobuf.Empty
-	21, // 34: modelops.ModelOps.CancelRequest:input_type -> modelops.CancelRequestRequest
-	23, // 35: modelops.ModelOps.PinModel:input_type -> modelops.PinModelRequest
-	24, // 36: modelops.ModelOps.UnpinModel:input_type -> modelops.UnpinModelRequest
-	55, // 37: modelops.ModelOps.StartSwap:input_type -> modelops.SwapModel
-	56, // 38: modelops.ModelOps.PromoteSwap:input_type -> modelops.PromoteSwap
-	57, // 39: modelops.ModelOps.RollbackSwap:input_type -> modelops.RollbackSwap
-	54, // 40: modelops.ModelOps.ListSwaps:input_type -> google.protobuf.Empty
-	26, // 41: modelops.ModelOps.HintModel:input_type -> modelops.HintModelRequest
-	54, // 42: modelops.ModelOps.ListHints:input_type -> google.protobuf.Empty
-	28, // 43: modelops.ModelOps.Defrag:input_type -> modelops.DefragRequest
-	29, // 44: modelops.ModelOps.GetState:input_type -> modelops.StateRequest
-	30, // 45: modelops.ModelOps.SendCommand:input_type -> modelops.SendRequest
-	33, // 46: modelops.ModelOps.ReadJournal:input_type -> modelops.JournalRequest
-	54, // 47: modelops.ModelOps.GetConfig:input_type -> google.protobuf.Empty
-	37, // 48: modelops.ModelOps.ApplyConfig:input_type -> modelops.ApplyConfigRequest
-	40, // 49: modelops.ModelOps.AddKey:input_type -> modelops.AddKeyRequest
-	54, // 50: modelops.ModelOps.ListKeys:input_type -> google.protobuf.Empty
-	42, // 51: modelops.ModelOps.RevokeKey:input_type -> modelops.RevokeKeyRequest
-	54, // 52: modelops.ModelOps.GetHealth:input_type -> google.protobuf.Empty
-	54, // 53: modelops.ModelOps.GetVersion:input_type -> google.protobuf.Empty
-	8,  // 54: modelops.ModelOps.Infer:output_type -> modelops.InferenceResponse
-	9,  // 55: modelops.ModelOps.InferStream:output_type -> modelops.InferenceChunk
-	11, // 56: modelops.ModelOps.LoadModel:output_type -> modelops.ModelLoadReply
-	13, // 57: modelops.ModelOps.UnloadModel:output_type -> modelops.ModelUnloadReply
-	15, // 58: modelops.ModelOps.ListModels:output_type -> modelops.ModelList
-	17, // 59: modelops.ModelOps.AcquireGpuLease:output_type -> modelops.GpuLeaseReply
-	19, // 60: modelops.ModelOps.ReleaseGpuLease:output_type -> modelops.GpuLeaseReleaseAck
-	3,  // 61: modelops.ModelOps.Why:output_type -> modelops.Explanation
-	1,  // 62: modelops.ModelOps.GetStatus:output_type -> modelops.StatusView
-	20, // 63: modelops.ModelOps.ListResident:output_type -> modelops.ResidentList
-	58, // 64: modelops.ModelOps.GetQueue:output_type -> modelops.QueueView
-	22, // 65: modelops.ModelOps.CancelRequest:output_type -> modelops.CancelRequestReply
-	25, // 66: modelops.ModelOps.PinModel:output_type -> modelops.PinModelReply
-	25, // 67: modelops.ModelOps.UnpinModel:output_type -> modelops.PinModelReply
-	59, // 68: modelops.ModelOps.StartSwap:output_type -> modelops.SwapReply
-	59, // 69: modelops.ModelOps.PromoteSwap:output_type -> modelops.SwapReply
-	59, // 70: modelops.ModelOps.RollbackSwap:output_type -> modelops.SwapReply
-	60, // 71: modelops.ModelOps.ListSwaps:output_type -> modelops.SwapList
-	50, // 72: modelops.ModelOps.HintModel:output_type -> modelops.HintReply
-	27, // 73: modelops.ModelOps.ListHints:output_type -> modelops.HintList
-	51, // 74: modelops.ModelOps.Defrag:output_type -> modelops.DefragPlan
-	61, // 75: modelops.ModelOps.GetState:output_type -> modelops.StateReply
-	31, // 76: modelops.ModelOps.SendCommand:output_type -> modelops.SendReply
-	34, // 77: modelops.ModelOps.ReadJournal:output_type -> modelops.JournalPage
-	36, // 78: modelops.ModelOps.GetConfig:output_type -> modelops.ConfigView
-	0,  // 79: modelops.ModelOps.ApplyConfig:output_type -> modelops.ConfigChanges
-	41, // 80: modelops.ModelOps.AddKey:output_type -> modelops.AddKeyReply
-	43, // 81: modelops.ModelOps.ListKeys:output_type -> modelops.KeyList
-	44, // 82: modelops.ModelOps.RevokeKey:output_type -> modelops.KeyInfo
-	38, // 83: modelops.ModelOps.GetHealth:output_type -> modelops.HealthReply
-	39, // 84: modelops.ModelOps.GetVersion:output_type -> modelops.VersionReply
-	54, // [54:85] is the sub-list for method output_type
-	23, // [23:54] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	54, // 21: modelops.RecordedDecision.decision:type_name -> modelops.Decision
+	44, // 22: modelops.AddKeyReply.info:type_name -> modelops.KeyInfo
+	44, // 23: modelops.KeyList.keys:type_name -> modelops.KeyInfo
+	6,  // 24: modelops.ModelOps.Infer:input_type -> modelops.InferenceRequest
+	6,  // 25: modelops.ModelOps.InferStream:input_type -> modelops.InferenceRequest
+	10, // 26: modelops.ModelOps.LoadModel:input_type -> modelops.ModelLoadRequest
+	12, // 27: modelops.ModelOps.UnloadModel:input_type -> modelops.ModelUnloadRequest
+	55, // 28: modelops.ModelOps.ListModels:input_type -> google.protobuf.Empty
+	16, // 29: modelops.ModelOps.AcquireGpuLease:input_type -> modelops.GpuLeaseRequest
+	18, // 30: modelops.ModelOps.ReleaseGpuLease:input_type -> modelops.GpuLeaseRelease
+	2,  // 31: modelops.ModelOps.Why:input_type -> modelops.WhyRequest
+	55, // 32: modelops.ModelOps.GetStatus:input_type -> google.protobuf.Empty
+	55, // 33: modelops.ModelOps.ListResident:input_type -> google.protobuf.Empty
+	55, // 34: modelops.ModelOps.GetQueue:input_type -> google.protobuf.Empty
+	21, // 35: modelops.ModelOps.CancelRequest:input_type -> modelops.CancelRequestRequest
+	23, // 36: modelops.ModelOps.PinModel:input_type -> modelops.PinModelRequest
+	24, // 37: modelops.ModelOps.UnpinModel:input_type -> modelops.UnpinModelRequest
+	56, // 38: modelops.ModelOps.StartSwap:input_type -> modelops.SwapModel
+	57, // 39: modelops.ModelOps.PromoteSwap:input_type -> modelops.PromoteSwap
+	58, // 40: modelops.ModelOps.RollbackSwap:input_type -> modelops.RollbackSwap
+	55, // 41: modelops.ModelOps.ListSwaps:input_type -> google.protobuf.Empty
+	26, // 42: modelops.ModelOps.HintModel:input_type -> modelops.HintModelRequest
+	55, // 43: modelops.ModelOps.ListHints:input_type -> google.protobuf.Empty
+	28, // 44: modelops.ModelOps.Defrag:input_type -> modelops.DefragRequest
+	29, // 45: modelops.ModelOps.GetState:input_type -> modelops.StateRequest
+	30, // 46: modelops.ModelOps.SendCommand:input_type -> modelops.SendRequest
+	33, // 47: modelops.ModelOps.ReadJournal:input_type -> modelops.JournalRequest
+	55, // 48: modelops.ModelOps.GetConfig:input_type -> google.protobuf.Empty
+	37, // 49: modelops.ModelOps.ApplyConfig:input_type -> modelops.ApplyConfigRequest
+	40, // 50: modelops.ModelOps.AddKey:input_type -> modelops.AddKeyRequest
+	55, // 51: modelops.ModelOps.ListKeys:input_type -> google.protobuf.Empty
+	42, // 52: modelops.ModelOps.RevokeKey:input_type -> modelops.RevokeKeyRequest
+	55, // 53: modelops.ModelOps.GetHealth:input_type -> google.protobuf.Empty
+	55, // 54: modelops.ModelOps.GetVersion:input_type -> google.protobuf.Empty
+	8,  // 55: modelops.ModelOps.Infer:output_type -> modelops.InferenceResponse
+	9,  // 56: modelops.ModelOps.InferStream:output_type -> modelops.InferenceChunk
+	11, // 57: modelops.ModelOps.LoadModel:output_type -> modelops.ModelLoadReply
+	13, // 58: modelops.ModelOps.UnloadModel:output_type -> modelops.ModelUnloadReply
+	15, // 59: modelops.ModelOps.ListModels:output_type -> modelops.ModelList
+	17, // 60: modelops.ModelOps.AcquireGpuLease:output_type -> modelops.GpuLeaseReply
+	19, // 61: modelops.ModelOps.ReleaseGpuLease:output_type -> modelops.GpuLeaseReleaseAck
+	3,  // 62: modelops.ModelOps.Why:output_type -> modelops.Explanation
+	1,  // 63: modelops.ModelOps.GetStatus:output_type -> modelops.StatusView
+	20, // 64: modelops.ModelOps.ListResident:output_type -> modelops.ResidentList
+	59, // 65: modelops.ModelOps.GetQueue:output_type -> modelops.QueueView
+	22, // 66: modelops.ModelOps.CancelRequest:output_type -> modelops.CancelRequestReply
+	25, // 67: modelops.ModelOps.PinModel:output_type -> modelops.PinModelReply
+	25, // 68: modelops.ModelOps.UnpinModel:output_type -> modelops.PinModelReply
+	60, // 69: modelops.ModelOps.StartSwap:output_type -> modelops.SwapReply
+	60, // 70: modelops.ModelOps.PromoteSwap:output_type -> modelops.SwapReply
+	60, // 71: modelops.ModelOps.RollbackSwap:output_type -> modelops.SwapReply
+	61, // 72: modelops.ModelOps.ListSwaps:output_type -> modelops.SwapList
+	50, // 73: modelops.ModelOps.HintModel:output_type -> modelops.HintReply
+	27, // 74: modelops.ModelOps.ListHints:output_type -> modelops.HintList
+	51, // 75: modelops.ModelOps.Defrag:output_type -> modelops.DefragPlan
+	62, // 76: modelops.ModelOps.GetState:output_type -> modelops.StateReply
+	31, // 77: modelops.ModelOps.SendCommand:output_type -> modelops.SendReply
+	34, // 78: modelops.ModelOps.ReadJournal:output_type -> modelops.JournalPage
+	36, // 79: modelops.ModelOps.GetConfig:output_type -> modelops.ConfigView
+	0,  // 80: modelops.ModelOps.ApplyConfig:output_type -> modelops.ConfigChanges
+	41, // 81: modelops.ModelOps.AddKey:output_type -> modelops.AddKeyReply
+	43, // 82: modelops.ModelOps.ListKeys:output_type -> modelops.KeyList
+	44, // 83: modelops.ModelOps.RevokeKey:output_type -> modelops.KeyInfo
+	38, // 84: modelops.ModelOps.GetHealth:output_type -> modelops.HealthReply
+	39, // 85: modelops.ModelOps.GetVersion:output_type -> modelops.VersionReply
+	55, // [55:86] is the sub-list for method output_type
+	24, // [24:55] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_operations_proto_init() }
@@ -3568,6 +3621,7 @@ func file_operations_proto_init() {
 	file_gateway_proto_init()
 	file_gpu_proto_init()
 	file_host_proto_init()
+	file_journal_proto_init()
 	file_model_proto_init()
 	file_options_proto_init()
 	file_values_proto_init()

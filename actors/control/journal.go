@@ -5,13 +5,18 @@ import (
 	"errors"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"modelops/messages"
 )
 
-// The decisions of one page of the journal.
+// The bounds of one page of the journal.
 const (
-	defaultPage = 100
+	defaultPage = 100 // decisions
 	longestPage = 1000
+	largestPage = 1 << 20 // bytes of decisions, beside one that is larger alone: a page must fit into one message of every door
+	longestWait = 30 * time.Second
+	waitStep    = 20 * time.Millisecond
 )
 
 // errPageFull ends the reading of a page.
@@ -30,12 +35,17 @@ func (c *Control) ReadJournal(ctx context.Context, r *messages.JournalRequest) (
 	if limit == 0 {
 		limit = defaultPage
 	}
+	if err := c.awaitDecision(ctx, r); err != nil {
+		return nil, err
+	}
 	page := &messages.JournalPage{LastSequence: c.o.Sequence()}
+	size := 0
 	err = c.o.Replay(ctx, actor, r.After, func(d messages.Recorded) error {
-		if len(page.Decisions) == limit {
+		size += proto.Size(d.Decision)
+		if n := len(page.Decisions); n == limit || n > 0 && size > largestPage {
 			return errPageFull
 		}
-		shown, err := decision(d)
+		shown, err := decision(d, r.Stored)
 		page.Decisions = append(page.Decisions, shown)
 		return err
 	})
@@ -54,9 +64,36 @@ func (c *Control) ReadJournal(ctx context.Context, r *messages.JournalRequest) (
 	return page, nil
 }
 
-func decision(d messages.Recorded) (*messages.RecordedDecision, error) {
+// awaitDecision waits until the journal holds a decision behind the one that was read last, and no longer than the request says.
+func (c *Control) awaitDecision(ctx context.Context, r *messages.JournalRequest) error {
+	wait := min(time.Duration(r.WaitMs)*time.Millisecond, longestWait)
+	if wait == 0 || c.o.Sequence() > r.After {
+		return nil
+	}
+	enough := time.After(wait)
+	tick := time.NewTicker(waitStep)
+	defer tick.Stop()
+	for c.o.Sequence() <= r.After {
+		select {
+		case <-ctx.Done():
+			return messages.AsError(ctx.Err())
+		case <-c.o.Life.Done():
+			return messages.AsError(context.Cause(c.o.Life))
+		case <-enough:
+			return nil
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+func decision(d messages.Recorded, stored bool) (*messages.RecordedDecision, error) {
 	out := &messages.RecordedDecision{Sequence: d.Sequence, At: d.At.UTC().Format(time.RFC3339Nano), Actor: d.Actor.String(), Id: d.ID,
 		Correlation: d.Meta.Correlation, Causation: d.Meta.Causation, Caller: d.Meta.Caller}
+	if stored {
+		out.Expected, out.BootId, out.Decision = d.Expected, d.BootID, d.Decision
+		return out, nil
+	}
 	if d.Events == nil {
 		for _, e := range d.Decision.GetEvents() {
 			out.Events = append(out.Events, &messages.RecordedEvent{Name: e.GetType()})

@@ -3,6 +3,8 @@ package natsapi
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -13,13 +15,12 @@ import (
 	"modelops/messages"
 )
 
-// Options are the door's ports and bounds. Conn, Gateway and Operations are required; a zero in the rest means its default.
+// Options are the door's ports and bounds. Gateway and Operations are required; a zero in the rest means its default.
 type Options struct {
-	Conn    *nats.Conn // stays open after Stop: its owner closes it
 	Gateway messages.Gateway
 	// Operations are everything but inference.
 	Operations messages.Operations
-	// Authenticate finds the principal of a key; nil = none is asked for.
+	// Authenticate finds the principal of a key that a request carries beside its connection's; nil = such keys are ignored.
 	Authenticate messages.Authenticate
 	Host         string // shown in the service's metadata
 	Version      string // of the build; shown as it is in metadata and, when it is semantic, as the service's version
@@ -28,8 +29,8 @@ type Options struct {
 	Observe func(endpoint, code string, took time.Duration)
 	// MaxInference bounds the inferences running or queued through this door. Default 1024.
 	MaxInference int
-	// Reads tells whether anyone is subscribed to a reply subject; nil = nobody can know. NATS tells a service nothing of callers that leave.
-	Reads func(subject string) bool
+	// Reads tells whether anyone is subscribed to a reply subject in a principal's account; nil = nobody can know. NATS tells a service nothing of callers that leave.
+	Reads func(p messages.Principal, subject string) bool
 	// Bodies is the memory for all bodies together; nil = no bound.
 	Bodies *messages.Budget
 	// MaxControl bounds all other requests running. Default 64.
@@ -63,11 +64,11 @@ const (
 	root        = "modelops.v1"
 )
 
-// API is the NATS door. It is started once and stopped once.
+// API is the NATS door. It is stopped once.
 type API struct {
 	Options
-	service micro.Service
-	tallies map[string]*tally // by endpoint name; fixed after Start
+	tallies map[string]*tally // by endpoint name; fixed by New
+	table   []*endpoint
 
 	life context.Context // governs all requests; ends when stopping has lost patience
 	end  context.CancelCauseFunc
@@ -75,43 +76,66 @@ type API struct {
 	mu       sync.Mutex
 	stopping bool
 	work     sync.WaitGroup
+	entries  map[*entry]bool
 
 	running running
 	look    time.Duration // lookEvery, but for tests
 }
 
-// New makes a door that answers nothing yet.
+// entry is the way in of one principal: an account, in which its connections and nobody else's are.
+type entry struct {
+	api       *API
+	conn      *nats.Conn // stays open: its owner closes it
+	principal messages.Principal
+	service   micro.Service
+}
+
+// New makes a door that nobody has entered yet.
 func New(o Options) *API {
-	a := &API{Options: o.withDefaults(), tallies: map[string]*tally{}, look: lookEvery}
+	a := &API{Options: o.withDefaults(), tallies: map[string]*tally{}, entries: map[*entry]bool{}, look: lookEvery}
+	a.table = a.endpoints()
+	for _, e := range a.table {
+		e.tally = &tally{}
+		a.tallies[e.name] = e.tally
+	}
 	a.life, a.end = context.WithCancelCause(context.Background())
 	return a
 }
 
-// Start registers the service and returns when the server knows of it.
-func (a *API) Start() error {
-	service, err := a.register()
-	if err != nil {
-		return messages.Errorf(messages.Unavailable, "nats service "+serviceName, "cannot register: %w", err)
+// Enter answers the requests of a principal, which come over conn, and returns when the server knows of it. conn must lead into an account of
+// the principal's own: who sends there is known by that alone, and answers go nowhere else.
+func (a *API) Enter(conn *nats.Conn, p messages.Principal) (leave func(), err error) {
+	in := &entry{api: a, conn: conn, principal: p}
+	if err := in.register(); err != nil {
+		return nil, messages.Errorf(messages.Unavailable, "nats service "+serviceName, "cannot register: %w", err)
 	}
-	a.service = service
-	group := service.AddGroup(root)
-	for _, e := range a.endpoints() {
-		if err = e.add(a, group); err != nil {
+	group := in.service.AddGroup(root)
+	for _, e := range a.table {
+		if err = e.add(in, group); err != nil {
 			break
 		}
 	}
 	if err == nil {
-		err = a.Conn.FlushTimeout(5 * time.Second)
+		err = conn.FlushTimeout(5 * time.Second)
 	}
 	if err != nil {
-		_ = service.Stop()
-		return messages.Errorf(messages.Unavailable, "nats service "+serviceName, "cannot offer its endpoints: %w", err)
+		_ = in.service.Stop()
+		return nil, messages.Errorf(messages.Unavailable, "nats service "+serviceName, "cannot offer its endpoints: %w", err)
 	}
-	return nil
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.entries[in] = true
+	return func() {
+		a.mu.Lock()
+		delete(a.entries, in)
+		a.mu.Unlock()
+		in.stop()
+	}, nil
 }
 
 // register joins the micro framework, which takes semantic versions only.
-func (a *API) register() (micro.Service, error) {
+func (in *entry) register() (err error) {
+	a := in.api
 	config := micro.Config{
 		Name: serviceName, QueueGroup: serviceName, Version: strings.TrimPrefix(a.Version, "v"),
 		Description:  "runs models on the devices of " + a.Host,
@@ -121,12 +145,24 @@ func (a *API) register() (micro.Service, error) {
 			a.Log.Warn("the NATS service lost messages", "subject", e.Subject, "error", e.Description)
 		},
 	}
-	service, err := micro.AddService(a.Conn, config)
-	if err != nil {
+	if in.service, err = micro.AddService(in.conn, config); err != nil {
 		config.Version = "0.0.0"
-		service, err = micro.AddService(a.Conn, config)
+		in.service, err = micro.AddService(in.conn, config)
 	}
-	return service, err
+	return err
+}
+
+func (in *entry) stop() {
+	if err := in.service.Stop(); err != nil && !in.conn.IsClosed() {
+		in.api.Log.Warn("the NATS service did not leave cleanly", "error", err)
+	}
+}
+
+// entered are the ways in that are open now.
+func (a *API) entered() []*entry {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Collect(maps.Keys(a.entries))
 }
 
 // cutOff is how long requests get to return once their contexts have ended.
@@ -140,10 +176,8 @@ func (a *API) Stop(ctx context.Context) error {
 	a.mu.Unlock()
 	stopping := messages.NewError(messages.Unavailable, "", "the server is stopping").WithRetry(time.Second)
 	defer a.end(stopping)
-	if a.service != nil {
-		if err := a.service.Stop(); err != nil {
-			a.Log.Warn("the NATS service did not leave cleanly", "error", err)
-		}
+	for _, in := range a.entered() {
+		in.stop()
 	}
 	done := make(chan struct{})
 	go func() { defer close(done); a.work.Wait() }()
@@ -159,9 +193,11 @@ func (a *API) Stop(ctx context.Context) error {
 			a.Log.Error("NATS requests outlived their contexts", "waited", cutOff)
 		}
 	}
-	// The last answers may still be in the connection's buffer.
-	if err := a.Conn.FlushTimeout(time.Second); err != nil && late == nil {
-		return messages.Errorf(messages.Unavailable, "nats service "+serviceName, "the last answers could not be sent: %w", err)
+	// The last answers may still be in the connections' buffers.
+	for _, in := range a.entered() {
+		if err := in.conn.FlushTimeout(time.Second); err != nil && late == nil {
+			late = messages.Errorf(messages.Unavailable, "nats service "+serviceName, "the last answers could not be sent: %w", err)
+		}
 	}
 	return late
 }

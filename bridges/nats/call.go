@@ -27,7 +27,7 @@ const (
 	StatusHeader    = "Status"              // last message of a stream: EOF
 	RetryHeader     = "Retry-After-Ms"      // error: when trying again makes sense
 
-	// The caller's key: Bearer KEY, or the key alone in the second.
+	// A key beside the connection's, which then says who asks: Bearer KEY, or the key alone in the second.
 	AuthorizationHeader = "Authorization"
 	KeyHeader           = "X-Api-Key"
 
@@ -40,6 +40,7 @@ const (
 // call is one request on its way through.
 type call struct {
 	api      *API
+	in       *entry
 	endpoint *endpoint
 	rest     string // of the subject, still encoded
 	data     []byte
@@ -104,7 +105,7 @@ func (c *call) watch(ctx context.Context, end context.CancelCauseFunc) {
 	look := time.NewTicker(c.api.look)
 	defer look.Stop()
 	for missed := 0; missed < awayLooks; {
-		if missed++; c.api.Reads(c.to) {
+		if missed++; c.api.Reads(c.in.principal, c.to) {
 			missed = 0
 		}
 		select {
@@ -124,10 +125,27 @@ func (c *call) guard(ctx context.Context) (err error) {
 			err = messages.NewError(messages.Internal, c.endpoint.name, "the request panicked").WithHint("the stack is in the server's log")
 		}
 	}()
-	if c.principal, err = c.api.Authenticate.Authorize(ctx, c.endpoint.operation, messages.Credentials{Key: keyIn(c.header), Peer: netip.AddrFrom4([4]byte{127, 0, 0, 1})}); err != nil {
+	if c.principal, err = c.in.who(ctx, c.header); err != nil {
+		return err
+	}
+	if err := c.principal.Allows(c.endpoint.operation, messages.Model{}); err != nil {
 		return err
 	}
 	return c.endpoint.serve(messages.WithMeta(ctx, c.meta()), c)
+}
+
+// who is the sender of a request: the principal of its connection, or of the key in its headers. A key that isn't known counts as none where
+// none is configured: clients of OpenAI's API always send one.
+func (in *entry) who(ctx context.Context, headers micro.Headers) (messages.Principal, error) {
+	key := keyIn(headers)
+	if key == "" || in.api.Authenticate == nil {
+		return in.principal, nil
+	}
+	p, err := in.api.Authenticate.Of(ctx, messages.Credentials{Key: key, Peer: netip.AddrFrom4([4]byte{127, 0, 0, 1})})
+	if err == nil && p.Name == "" {
+		return in.principal, nil
+	}
+	return p, err
 }
 
 func (c *call) meta() messages.Meta {
@@ -182,12 +200,12 @@ var shown = protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: tru
 // publish sends one message to the caller. Too large a one is PAYLOAD_TOO_LARGE: nothing was sent, so an error still can be.
 func (c *call) publish(body []byte, headers nats.Header) error {
 	headers.Set(RequestIDHeader, c.id)
-	err := c.api.Conn.PublishMsg(&nats.Msg{Subject: c.to, Header: headers, Data: body})
+	err := c.in.conn.PublishMsg(&nats.Msg{Subject: c.to, Header: headers, Data: body})
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, nats.ErrMaxPayload):
-		return messages.Errorf(messages.PayloadTooLarge, "answer", "its %d bytes are more than the %d a NATS message holds", len(body), c.api.Conn.MaxPayload()).
+		return messages.Errorf(messages.PayloadTooLarge, "answer", "its %d bytes are more than the %d a NATS message holds", len(body), c.in.conn.MaxPayload()).
 			WithHint("ask for a stream, or use HTTP or gRPC").WithCause(err)
 	}
 	return messages.Errorf(messages.Unavailable, "nats", "the answer could not be sent: %w", err)

@@ -58,7 +58,7 @@ func TestControl(t *testing.T) {
 	}
 	sent := &messages.SendReply{}
 	answer(t, nc, "send", `{"actor":"model/main_pc/tiny","command":"EnsureModel","body":{"reason":"x"}}`, sent)
-	if sent.AnswerType != "model/main_pc/tiny EnsureModel " || sent.Answer.AsMap()["reason"] != "x" || sent.Sequence != 6 {
+	if sent.AnswerType != "model/main_pc/tiny EnsureModel operator" || sent.Answer.AsMap()["reason"] != "x" || sent.Sequence != 6 {
 		t.Error(sent)
 	}
 	var version map[string]string

@@ -33,8 +33,11 @@ func (a *API) endpoints() []*endpoint {
 		}
 		e := endpoint{name: strings.ReplaceAll(o.NATS, ".", "-"), subject: o.NATS, operation: o, bulk: control,
 			asks: string(o.Request().ProtoReflect().Descriptor().FullName()), serve: a.operation(o)}
-		if o.Call == nil {
+		switch {
+		case o.Call == nil:
 			e.bulk, e.serve = inference, a.infer
+		case o.Name == journalOperation.Name: // it may wait for the next decision, in nobody's way
+			e.bulk = make(chan struct{}, a.MaxControl)
 		}
 		out = append(out, &e)
 		if o.NATSName != "" {
@@ -46,23 +49,22 @@ func (a *API) endpoints() []*endpoint {
 	return out
 }
 
-func (e *endpoint) add(a *API, group micro.Group) error {
-	e.tally = &tally{}
-	a.tallies[e.name] = e.tally
+func (e *endpoint) add(in *entry, group micro.Group) error {
 	opts := []micro.EndpointOpt{micro.WithEndpointSubject(e.subject)}
 	if e.asks != "" {
 		opts = append(opts, micro.WithEndpointMetadata(map[string]string{"body": e.asks}))
 	}
 	if e.serve == nil {
 		// Only one host runs the request, and each must get the cancellation.
-		return group.AddEndpoint(e.name, micro.HandlerFunc(a.cancel), append(opts, micro.WithEndpointQueueGroupDisabled())...)
+		return group.AddEndpoint(e.name, micro.HandlerFunc(in.cancel), append(opts, micro.WithEndpointQueueGroupDisabled())...)
 	}
-	return group.AddEndpoint(e.name, micro.HandlerFunc(func(r micro.Request) { a.accept(e, r) }), opts...)
+	return group.AddEndpoint(e.name, micro.HandlerFunc(func(r micro.Request) { in.accept(e, r) }), opts...)
 }
 
 // accept starts a request in a goroutine of its own, because the framework calls the endpoints' functions one after another. The
 // framework reads from r when accept returns, so only accept may answer through r; later answers are published past it.
-func (a *API) accept(e *endpoint, r micro.Request) {
+func (in *entry) accept(e *endpoint, r micro.Request) {
+	a := in.api
 	if r.Reply() == "" {
 		a.Log.Debug("a NATS request without a reply subject was dropped", "endpoint", e.name)
 		return
@@ -86,7 +88,7 @@ func (a *API) accept(e *endpoint, r micro.Request) {
 	}
 	e.tally.running.Add(1)
 	c := &call{
-		api: a, endpoint: e, data: r.Data(), header: r.Headers(), to: r.Reply(),
+		api: a, in: in, endpoint: e, data: r.Data(), header: r.Headers(), to: r.Reply(),
 		rest: strings.TrimPrefix(strings.TrimPrefix(r.Subject(), root+"."+strings.TrimSuffix(e.subject, ".>")), "."),
 	}
 	go func() {

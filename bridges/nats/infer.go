@@ -25,7 +25,7 @@ func (a *API) infer(ctx context.Context, c *call) error {
 	}
 	c.data = nil
 	c.id, c.model = r.RequestId, r.ModelName
-	ctx, leave, err := a.running.enter(ctx, c.id)
+	ctx, leave, err := a.running.enter(ctx, c.principal, c.id)
 	if err != nil {
 		return err
 	}
@@ -145,47 +145,58 @@ func waited(r *messages.InferenceResponse) nats.Header {
 	return h
 }
 
-// running is the inferences that a cancellation can name.
+// running is the inferences that a cancellation can name. A caller's ids are its own: another caller can neither end nor block them.
 type running struct {
 	mu   sync.Mutex
-	ends map[string]context.CancelFunc
+	ends map[runningKey]context.CancelFunc
+}
+
+type runningKey struct{ caller, id string }
+
+func keyOf(p messages.Principal, id string) runningKey {
+	return runningKey{p.Fingerprint + "\x00" + p.Name, id}
 }
 
 // enter registers a request and derives its context; leave must be called, and does nothing when called again.
-func (r *running) enter(ctx context.Context, id string) (context.Context, func(), error) {
+func (r *running) enter(ctx context.Context, p messages.Principal, id string) (context.Context, func(), error) {
+	key := keyOf(p, id)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.ends[id] != nil {
+	if r.ends[key] != nil {
 		return nil, nil, messages.NewError(messages.Conflict, "request "+id, "a request of this id is running").
 			WithHint("choose an id for each request, or leave it empty")
 	}
 	if r.ends == nil {
-		r.ends = map[string]context.CancelFunc{}
+		r.ends = map[runningKey]context.CancelFunc{}
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	r.ends[id] = cancel
+	r.ends[key] = cancel
 	return ctx, sync.OnceFunc(func() {
 		r.mu.Lock()
-		delete(r.ends, id)
+		delete(r.ends, key)
 		r.mu.Unlock()
 		cancel()
 	}), nil
 }
 
-func (r *running) cancel(id string) bool {
+func (r *running) cancel(p messages.Principal, id string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	end := r.ends[id]
+	end := r.ends[keyOf(p, id)]
 	if end != nil {
 		end()
 	}
 	return end != nil
 }
 
-// cancel ends the request that the subject names, for callers that may infer. A publish is enough; a request is answered with whether there
-// was one.
-func (a *API) cancel(r micro.Request) {
-	if _, err := a.Authenticate.AuthorizeInference(a.life, messages.Credentials{Key: keyIn(r.Headers())}); err != nil {
+// cancel ends the request that the subject names, of the same caller. A publish is enough; a request is answered with whether there was one.
+func (in *entry) cancel(r micro.Request) {
+	a := in.api
+	p, err := in.who(a.life, r.Headers())
+	if err == nil {
+		err = p.Allows(inferOperation, messages.Model{})
+	}
+	if err != nil {
 		e := messages.AsError(err)
 		a.tallies["cancel"].end(e.Code.String(), 0)
 		if r.Reply() != "" {
@@ -194,7 +205,7 @@ func (a *API) cancel(r micro.Request) {
 		return
 	}
 	id, err := Name(r.Subject()[len(root+".cancel."):])
-	found := err == nil && a.running.cancel(id)
+	found := err == nil && a.running.cancel(p, id)
 	a.tallies["cancel"].end("OK", 0)
 	a.Log.Debug("NATS cancellation", "request", id, "found", found)
 	if r.Reply() == "" {

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"modelops/messages"
 )
 
 // A caller that leaves, by ending its subscription or its connection, ends its request wherever it waits; one that is away for a moment doesn't.
@@ -20,7 +22,7 @@ func TestACallerThatLeavesEndsItsRequest(t *testing.T) {
 	} {
 		entered, left, looked := make(chan string, 1), make(chan error, 1), make(chan int, 1)
 		look := 0
-		a, nc := open(t, Options{Gateway: &gateway{infer: waits(entered, left)}, Reads: func(string) bool {
+		a, nc := open(t, Options{Gateway: &gateway{infer: waits(entered, left)}, Reads: func(messages.Principal, string) bool {
 			look++
 			select {
 			case looked <- look:

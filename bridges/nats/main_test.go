@@ -168,7 +168,7 @@ func open(t *testing.T, o Options) (*API, *nats.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.Conn, o.Host = inside, "main_pc"
+	o.Host = "main_pc"
 	if o.Version == "" {
 		o.Version = "v1.2.3"
 	}
@@ -179,13 +179,15 @@ func open(t *testing.T, o Options) (*API, *nats.Conn) {
 		o.Gateway = &gateway{infer: echo}
 	}
 	a := New(o)
-	if err := a.Start(); err != nil {
+	leave, err := a.Enter(inside, messages.Principal{Name: "operator", Fingerprint: "0be", Role: messages.Role_ADMIN})
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		ended, end := context.WithCancel(context.Background())
 		end()
 		_ = a.Stop(ended)
+		leave()
 		client.Close()
 		inside.Close()
 		s.Shutdown()

@@ -21,10 +21,16 @@ func (a *API) Publish(suffix string, m proto.Message) error {
 	if err != nil {
 		return messages.Errorf(messages.Internal, "event "+suffix, "it can't be written as JSON: %w", err)
 	}
-	if err := a.Conn.Publish(root+".events."+suffix, body); err != nil {
-		return messages.Errorf(messages.Unavailable, "event "+suffix, "it could not be sent: %w", err)
+	var failed error
+	for _, in := range a.entered() {
+		if in.principal.Allows(journalOperation, messages.Model{}) != nil {
+			continue
+		}
+		if err := in.conn.Publish(root+".events."+suffix, body); err != nil {
+			failed = messages.Errorf(messages.Unavailable, "event "+suffix, "it could not be sent: %w", err)
+		}
 	}
-	return nil
+	return failed
 }
 
 // PublishEvents tells watchers of a decision: one message an event, on modelops.v1.events.KIND.NAME.EVENT. A message

@@ -6,6 +6,8 @@ import (
 
 	"modelops/bridges/access"
 	"modelops/bridges/config"
+	natsapi "modelops/bridges/nats"
+	"modelops/journal"
 	"modelops/messages"
 )
 
@@ -37,6 +39,7 @@ func (d *daemon) openAccess() error {
 			}
 		}
 	})
+	d.operator = operator
 	is := func(key string) (messages.Principal, bool) { return operator.Principal(), operator.Is(key) }
 	d.access = access.New(access.Options{Operator: is, OperatorName: operator.Principal().Name, Store: store, Now: time.Now})
 	d.access.Follow(rulesOf(d.cfg))
@@ -45,7 +48,19 @@ func (d *daemon) openAccess() error {
 }
 
 // cutOff ends the open connections of a key that was revoked.
-func (d *daemon) cutOff(string) {}
+func (d *daemon) cutOff(fingerprint string) {
+	if d.journal != nil {
+		d.journal.DisconnectCallers(fingerprint)
+	}
+}
+
+// callers are those whom the NATS listener lets in, and what for.
+func (d *daemon) callers() journal.Callers {
+	return journal.Callers{Admit: d.authenticate, Operator: d.operator.Key(), Rights: func(p messages.Principal) (r journal.Rights) {
+		r.Publish, r.Subscribe = natsapi.Rights(p)
+		return r
+	}}
+}
 
 // rulesOf is what a configuration says of callers.
 func rulesOf(c *config.Config) access.Rules {

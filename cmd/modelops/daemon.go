@@ -58,6 +58,7 @@ type daemon struct {
 	most       int // connections at each door, and to workers
 
 	access       *access.Guard
+	operator     config.Operator
 	authenticate messages.Authenticate // access's
 
 	journal    *journal.Journal

@@ -31,7 +31,7 @@ func (d *daemon) openJournal(ctx context.Context) error {
 	if err := d.openLocks(ctx); err != nil {
 		return err
 	}
-	j, err := journal.Open(ctx, journal.Options{Dir: d.cfg.Journal.Dir, Host: d.host, BootID: d.bootID, ListenHost: d.at.String(), TLS: d.speaks(), Bounds: d.natsBounds(),
+	j, err := journal.Open(ctx, journal.Options{Callers: d.callers(), Dir: d.cfg.Journal.Dir, Host: d.host, BootID: d.bootID, ListenHost: d.at.String(), TLS: d.speaks(), Bounds: d.natsBounds(),
 		Port: d.cfg.Server.NATSPort, MinFree: uint64(d.cfg.Journal.MinFreeMB) * messages.MiB, MaxConnections: d.most, Log: d.log, Observe: d.metrics.ObserveAppend})
 	if err != nil {
 		return err
@@ -134,15 +134,12 @@ func (d *daemon) openHTTP() error {
 }
 
 func (d *daemon) openNATS() error {
-	nc, err := d.journal.Connect()
+	d.nats = natsapi.New(natsapi.Options{Reads: d.journal.Reads, Gateway: d.gateway, Bodies: d.bodies, Operations: d.control.Scoped(), Authenticate: d.authenticate, Host: d.host, Version: buildVersion(), Log: d.log, Observe: d.metrics.Told("nats")})
+	leave, err := d.journal.ServeCallers(d.nats)
 	if err != nil {
 		return err
 	}
-	d.later(func(context.Context) error { nc.Close(); return nil })
-	d.nats = natsapi.New(natsapi.Options{Conn: nc, Reads: d.journal.Reads, Gateway: d.gateway, Bodies: d.bodies, Operations: d.control.Scoped(), Authenticate: d.authenticate, Host: d.host, Version: buildVersion(), Log: d.log, Observe: d.metrics.Told("nats")})
-	if err := d.nats.Start(); err != nil {
-		return err
-	}
+	d.later(func(context.Context) error { leave(); return nil })
 	d.later(d.nats.Stop)
 	// One feed for all that follows the journal: events reach metrics, alerts, subscribers and explanations in one order.
 	d.alongside(func(life context.Context) {

@@ -87,6 +87,7 @@ func (d *daemon) next() (host.Configuration, error) {
 		d.access.Follow(rulesOf(next))
 		d.followLocks(next)
 		d.gateway.Refigure()
+		d.journal.RecheckCallers(d.life) // keys may have gone
 	}}, nil
 }
 

@@ -25,7 +25,8 @@ const apiRoot = "modelops.v1."
 // client asks a running daemon over NATS. A request's id is the correlation of the context's meta, or a new one.
 type client struct {
 	messages.Operations
-	nc *nats.Conn
+	nc      *nats.Conn
+	refused context.Context // ends when the server refuses a subject, with the reason as its cause: the request gets no answer then
 }
 
 // dial connects to the daemon that the flags name. The error is Unavailable when no server answers there.
@@ -42,8 +43,21 @@ func (c *cli) dial(ctx context.Context) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	nc, err := nats.Connect(address, append(secured, nats.Name("modelops cli"), nats.Timeout(wait), nats.MaxReconnects(5), nats.ReconnectWait(200*time.Millisecond),
-		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...) // a lost message shows as a gap in a stream or as a timeout
+	proof := c.credentialFor(address)
+	refused, refuse := context.WithCancelCause(context.WithoutCancel(ctx))
+	options := append(secured, nats.Name("modelops cli"), nats.Timeout(wait), nats.MaxReconnects(5), nats.ReconnectWait(200*time.Millisecond),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { // a lost message shows as a gap in a stream or as a timeout
+			if errors.Is(err, nats.ErrPermissionViolation) {
+				refuse(denied(address, err))
+			}
+		}))
+	if proof.option != nil {
+		options = append(options, proof.option)
+	}
+	nc, err := nats.Connect(address, options...)
+	if errors.Is(err, nats.ErrAuthorization) {
+		return nil, proof.refused(address, err)
+	}
 	if ctx.Err() != nil || wait < time.Second && errors.Is(err, nats.ErrTimeout) {
 		if nc != nil {
 			nc.Close()
@@ -59,7 +73,7 @@ func (c *cli) dial(ctx context.Context) (*client, error) {
 		}
 		return nil, messages.Errorf(messages.Unavailable, withoutPassword(address), "no daemon can be reached: %w", err).WithHint(hint)
 	}
-	k := &client{nc: nc}
+	k := &client{nc: nc, refused: refused}
 	k.Operations = messages.Through(k.operate)
 	return k, nil
 }
@@ -81,7 +95,7 @@ func message(ctx context.Context, subject, id string, body []byte) *nats.Msg {
 	if d, ok := ctx.Deadline(); ok {
 		h.Set(natsapi.TimeoutHeader, max(time.Until(d), time.Millisecond).String())
 	}
-	if key := os.Getenv("MODELOPS_API_KEY"); key != "" {
+	if key := os.Getenv(apiKeyVariable); key != "" {
 		h.Set(natsapi.AuthorizationHeader, "Bearer "+key)
 	}
 	return &nats.Msg{Subject: apiRoot + subject, Header: h, Data: body}
@@ -104,6 +118,7 @@ func (k *client) askAs(ctx context.Context, id, subject string, body []byte) (*n
 		})()
 	}
 	defer cancel()
+	defer context.AfterFunc(k.refused, cancel)()
 	m, err := k.nc.RequestMsgWithContext(wait, message(ctx, subject, id, body))
 	if err != nil {
 		return nil, k.lost(err)
@@ -116,6 +131,9 @@ const grace = 250 * time.Millisecond
 
 // lost is the error of a request that got no answer at all.
 func (k *client) lost(err error) error {
+	if why := context.Cause(k.refused); why != nil {
+		return why
+	}
 	if errors.Is(err, nats.ErrNoResponders) {
 		return messages.NewError(messages.Unavailable, k.nc.ConnectedUrlRedacted(), "no daemon answers at this NATS server").
 			WithHint("it may be starting or stopping; is this the address that `modelops serve` printed?")
@@ -183,12 +201,8 @@ func (k *client) host(ctx context.Context) (string, error) {
 	return v.GetHost(), err
 }
 
-// journal reads the daemon's journal over the same connection.
-func (k *client) journal(ctx context.Context) (*journal.Reader, string, error) {
+// journal reads the daemon's journal through its operation, so that it needs no right but that.
+func (k *client) journal(ctx context.Context) (*journal.Remote, string, error) {
 	host, err := k.host(ctx)
-	if err != nil {
-		return nil, "", err
-	}
-	r, err := journal.Dial(ctx, k.nc, host)
-	return r, host, err
+	return journal.NewRemote(host, k), host, err
 }

@@ -73,8 +73,8 @@ func openDoorFor(t *testing.T, gateway messages.Gateway, operations messages.Ope
 			t.Fatal(err)
 		}
 		t.Cleanup(nc.Close)
-		api := natsapi.New(natsapi.Options{Conn: nc, Gateway: gateway, Operations: operations, Authenticate: authenticate, Host: "pc", Version: "1.2.3"})
-		if err := api.Start(); err != nil {
+		api := natsapi.New(natsapi.Options{Gateway: gateway, Operations: operations, Authenticate: authenticate, Host: "pc", Version: "1.2.3"})
+		if _, err := api.Enter(nc, messages.Principal{Name: "operator", Role: messages.Role_ADMIN}); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = api.Stop(context.Background()) })

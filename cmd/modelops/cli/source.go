@@ -12,7 +12,6 @@ type source struct {
 	journal interface {
 		Replay(ctx context.Context, q journal.Query, fn func(messages.Recorded) error) error
 		Follow(ctx context.Context, after uint64, fn func(messages.Recorded) error) error
-		Actors(ctx context.Context) ([]messages.ActorID, error)
 	}
 	host   string
 	last   uint64  // sequence of the last decision when it was opened

@@ -47,6 +47,9 @@ func (k *client) stream(ctx context.Context, m *nats.Msg, emit func(*messages.In
 	if err := k.nc.PublishMsg(m); err != nil {
 		return nil, k.lost(err)
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(k.refused, cancel)()
 	for index := int32(0); ; index++ {
 		in, err := sub.NextMsgWithContext(ctx)
 		if err != nil {

@@ -92,12 +92,9 @@ models:
 
 func (d *daemon) breakerStates(model string) []string {
 	d.t.Helper()
-	r, err := journal.Dial(d.t.Context(), d.nats(), "main_pc")
-	if err != nil {
-		d.t.Fatal(err)
-	}
+	r := journalOver(d.nats())
 	var out []string
-	err = r.Replay(d.t.Context(), journal.Query{Actor: modelID(model)}, func(rec messages.Recorded) error {
+	err := r.Replay(d.t.Context(), journal.Query{Actor: modelID(model)}, func(rec messages.Recorded) error {
 		for _, e := range rec.Events {
 			if b, ok := e.(*messages.BreakerChanged); ok {
 				if name := messages.EventName(e); name != "model.breaker_changed" {

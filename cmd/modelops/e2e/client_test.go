@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"modelops/journal"
 	"modelops/messages"
 )
 
@@ -225,12 +226,35 @@ func (d *daemon) metric(name string, labels ...string) float64 {
 // nats connects to the daemon; the connection ends with the test.
 func (d *daemon) nats() *nats.Conn {
 	d.t.Helper()
-	nc, err := nats.Connect(d.at.NATS, nats.NoReconnect(), nats.Timeout(waitLimit))
+	nc := d.dial()
+	d.t.Cleanup(nc.Close)
+	return nc
+}
+
+// dial connects as the operator.
+func (d *daemon) dial() *nats.Conn {
+	d.t.Helper()
+	nc, err := nats.Connect(d.at.NATS, nats.NoReconnect(), nats.Timeout(waitLimit), nats.Token(d.operatorKey()))
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	d.t.Cleanup(nc.Close)
 	return nc
+}
+
+// journalOver reads the daemon's journal over a connection.
+func journalOver(nc *nats.Conn) *journal.Remote {
+	return journal.NewRemote("main_pc", messages.Through(func(_ context.Context, o messages.Operation, request proto.Message) (proto.Message, error) {
+		body, err := protojson.Marshal(request)
+		if err != nil {
+			return nil, err
+		}
+		b, err := ask(nc, o.NATS, json.RawMessage(body))
+		if err != nil {
+			return nil, err
+		}
+		answer := o.Answer()
+		return answer, protojson.Unmarshal(b, answer)
+	}))
 }
 
 // ask is a request on modelops.v1.SUBJECT. The error is the typed one of the answer.

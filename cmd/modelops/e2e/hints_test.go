@@ -17,11 +17,8 @@ import (
 // events are the names of a model's events so far.
 func (d *daemon) events(id messages.ActorID) (out []string) {
 	d.t.Helper()
-	r, err := journal.Dial(d.t.Context(), d.nats(), "main_pc")
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	err = r.Replay(d.t.Context(), journal.Query{Actor: id}, func(rec messages.Recorded) error {
+	r := journalOver(d.nats())
+	err := r.Replay(d.t.Context(), journal.Query{Actor: id}, func(rec messages.Recorded) error {
 		for _, e := range rec.Events {
 			out = append(out, messages.EventName(e))
 		}

@@ -33,16 +33,16 @@ models:
 func (d *daemon) picture() map[string]string {
 	d.t.Helper()
 	nc := d.nats()
-	r, err := journal.Dial(d.t.Context(), nc, "main_pc")
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	actors, err := r.Actors(d.t.Context())
+	actors := map[messages.ActorID]bool{}
+	err := journalOver(nc).Replay(d.t.Context(), journal.Query{Unknown: true}, func(r messages.Recorded) error {
+		actors[r.Actor] = true
+		return nil
+	})
 	if err != nil {
 		d.t.Fatal(err)
 	}
 	out := map[string]string{}
-	for _, a := range actors {
+	for a := range actors {
 		if a.Kind == messages.KindHost {
 			continue
 		}

@@ -204,13 +204,10 @@ func (m *memory) inspect(t *testing.T, dir string) {
 // verify reads the journal behind a sequence and compares it with what was promised; it returns how far it read.
 func (m *memory) verify(t *testing.T, nc *nats.Conn, after uint64) uint64 {
 	t.Helper()
-	r, err := journal.Dial(t.Context(), nc, "main_pc")
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := journalOver(nc)
 	there := map[uint64]messages.Recorded{}
 	last := after
-	err = r.Replay(t.Context(), journal.Query{After: after}, func(rec messages.Recorded) error {
+	err := r.Replay(t.Context(), journal.Query{After: after}, func(rec messages.Recorded) error {
 		if rec.Sequence != last+1 {
 			t.Errorf("sequence %d follows %d", rec.Sequence, last)
 		}

@@ -80,11 +80,8 @@ func TestS25PreloadStorm(t *testing.T) {
 		return ready == models && d.model("bad").Phase == messages.ModelView_failed
 	})
 	loading, most, pauses := map[messages.ActorID]bool{}, 0, []int64{}
-	r, err := journal.Dial(t.Context(), d.nats(), "main_pc")
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = r.Replay(t.Context(), journal.Query{}, func(rec messages.Recorded) error {
+	r := journalOver(d.nats())
+	err := r.Replay(t.Context(), journal.Query{}, func(rec messages.Recorded) error {
 		for _, e := range rec.Events {
 			switch e := e.(type) {
 			case *messages.ModelLoadStarted:

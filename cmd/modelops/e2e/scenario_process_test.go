@@ -258,12 +258,9 @@ func TestS30JournalFromTheFuture(t *testing.T) {
 // inOrder: no decision of the journal is dated before the one before it, and the last not before a time.
 func (d *daemon) inOrder(least time.Time) {
 	d.t.Helper()
-	r, err := journal.Dial(d.t.Context(), d.nats(), "main_pc")
-	if err != nil {
-		d.t.Fatal(err)
-	}
+	r := journalOver(d.nats())
 	var last time.Time
-	err = r.Replay(d.t.Context(), journal.Query{}, func(rec messages.Recorded) error {
+	err := r.Replay(d.t.Context(), journal.Query{}, func(rec messages.Recorded) error {
 		if rec.At.Before(last) {
 			d.t.Errorf("sequence %d is dated %s, the one before it %s", rec.Sequence, rec.At, last)
 		}

@@ -27,11 +27,8 @@ func oneDevice(sections, declared string) string {
 // remembers reads what an actor decided, oldest first.
 func (d *daemon) remembers(actor messages.ActorID) (out []proto.Message) {
 	d.t.Helper()
-	r, err := journal.Dial(d.t.Context(), d.nats(), "main_pc")
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	err = r.Replay(d.t.Context(), journal.Query{Actor: actor}, func(rec messages.Recorded) error {
+	r := journalOver(d.nats())
+	err := r.Replay(d.t.Context(), journal.Query{Actor: actor}, func(rec messages.Recorded) error {
 		out = append(out, rec.Events...)
 		return nil
 	})

@@ -148,16 +148,16 @@ func (d *daemon) whyLeased() {
 
 func (d *daemon) whyTyped() {
 	for subject, want := range map[string]string{"a": "to change this:", "first": "DEVICE", "req-1": "request.granted"} {
-		out, err := exec.Command(d.binary, "why", subject, "--server", d.at.NATS).CombinedOutput()
+		out, err := exec.Command(d.binary, "why", subject, "--server", d.at.NATS, "--data-dir", d.state()).CombinedOutput()
 		if err != nil || !strings.Contains(string(out), want) {
 			d.t.Errorf("modelops why %s: %v\n%s", subject, err, out)
 		}
 	}
-	out, err := exec.Command(d.binary, "why", "a", "--server", d.at.NATS, "--json").Output()
+	out, err := exec.Command(d.binary, "why", "a", "--server", d.at.NATS, "--data-dir", d.state(), "--json").Output()
 	if err != nil || protojson.Unmarshal(out, &messages.Explanation{}) != nil {
 		d.t.Errorf("--json: %v\n%s", err, out)
 	}
-	out, err = exec.Command(d.binary, "why", "nobody", "--server", d.at.NATS).CombinedOutput()
+	out, err = exec.Command(d.binary, "why", "nobody", "--server", d.at.NATS, "--data-dir", d.state()).CombinedOutput()
 	if exit, _ := err.(*exec.ExitError); exit == nil || exit.ExitCode() != 4 || !strings.Contains(string(out), "hint: ") {
 		d.t.Errorf("unknown: %v\n%s", err, out)
 	}
