@@ -214,7 +214,7 @@ var guests = map[string]string{
 	"golang.org/x/term":                    `^cmd/`,
 	"golang.org/x/sys":                     `^journal/|^bridges/(process|engine|cpu)/|^cmd/`,
 	"google.golang.org/grpc":               `^messages/|^bridges/(grpc|rest)/|^cmd/`,
-	"google.golang.org/genproto":           `^messages/|^bridges/rest/.*_test\.go$`,
+	"google.golang.org/genproto":           `^messages/|^(bridges/rest|cmd/modelops)/.*_test\.go$`,
 	"github.com/grpc-ecosystem":            `^bridges/rest/`,
 	"google.golang.org/protobuf":           `^(messages|journal|actors|cmd)/|^bridges/(grpc|rest|nats|telemetry)/|^bridges/\w+/.*_test\.go$`,
 	"pgregory.net/rapid":                   `_test\.go$`,

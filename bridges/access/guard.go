@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"net/netip"
+	"reflect"
 	"sync/atomic"
 	"time"
 
@@ -55,12 +56,21 @@ func New(o Options) *Guard {
 	return g
 }
 
-// Follow puts other rules in force. Requests that are already in keep what they were given.
-func (g *Guard) Follow(r Rules) {
+// Follow puts other rules in force, and returns the fingerprints of keys that are gone or may do something else now: their open connections must
+// end. Requests that are already in keep what they were given.
+func (g *Guard) Follow(r Rules) (ended []string) {
+	if old := g.rules.Load(); old != nil {
+		for sum, p := range old.Keys {
+			if next, ok := r.Keys[sum]; !ok || !reflect.DeepEqual(next, p) {
+				ended = append(ended, p.Fingerprint)
+			}
+		}
+	}
 	if old := g.issuer.Load(); old == nil || !old.accepts(r.Tokens) {
 		g.issuer.Store(newIssuer(r.Tokens))
 	}
 	g.rules.Store(&r)
+	return ended
 }
 
 // Authenticate implements messages.Authenticate.

@@ -111,7 +111,12 @@ func TestConfiguredKeysEnd(t *testing.T) {
 	if err := ask(); messages.CodeOf(err) != messages.Unauthenticated || !strings.Contains(err.Error(), "expired") || strings.Contains(err.Error(), "alice") {
 		t.Error(err)
 	}
-	g.Follow(Rules{})
+	if ended := g.Follow(Rules{Keys: configured("alice-key", messages.Principal{Name: "alice", Fingerprint: "f00", Role: messages.Role_INFER})}); len(ended) != 1 {
+		t.Errorf("the connections of %q end", ended)
+	}
+	if ended := g.Follow(Rules{}); len(ended) != 1 || ended[0] != "f00" {
+		t.Errorf("the connections of %q end", ended)
+	}
 	if err := ask(); messages.CodeOf(err) != messages.Unauthenticated || strings.Contains(err.Error(), "expired") {
 		t.Error(err)
 	}

@@ -84,7 +84,9 @@ func (d *daemon) next() (host.Configuration, error) {
 	differs := next.Differs(d.config())
 	return host.Configuration{Revision: next.Revision(), Specs: next.Specs(), Preload: differs.Preload, Changes: differs.Changes, Restart: differs.Restart, Rule: func() {
 		d.current.Store(next)
-		d.access.Follow(rulesOf(next))
+		for _, fingerprint := range d.access.Follow(rulesOf(next)) {
+			d.cutOff(fingerprint)
+		}
 		d.followLocks(next)
 		d.gateway.Refigure()
 		d.journal.RecheckCallers(d.life) // keys may have gone
