@@ -3,6 +3,7 @@ package messages
 import (
 	"context"
 	"encoding/json"
+	"math"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -54,7 +55,7 @@ func KeyIn(authorization, apiKey string) string {
 	return authorization
 }
 
-// longestStay bounds keep_alive; a longer one is refused.
+// longestStay is a year; a longer keep_alive is for good.
 const longestStay = 8760 * time.Hour
 
 // ParseKeepAlive reads keep_alive as Ollama does: a number of seconds or a duration such as "5m", as JSON or bare; 0 is not at all
@@ -69,21 +70,27 @@ func ParseKeepAlive(text string) (*time.Duration, error) {
 	}
 	var quoted string
 	if json.Unmarshal([]byte(text), &quoted) == nil {
-		text = quoted
+		text = strings.TrimSpace(quoted)
+	}
+	if text == "" {
+		return nil, nil // as if it were not given
 	}
 	d, err := time.ParseDuration(text)
-	if seconds, numeric := strconv.ParseFloat(text, 64); numeric == nil && quoted == "" {
-		if !(seconds <= longestStay.Seconds()) {
-			return wrong("it is too long")
+	if days, is := strings.CutSuffix(text, "d"); is && err != nil {
+		if n, numeric := strconv.ParseFloat(days, 64); numeric == nil {
+			d, err = time.Duration(min(max(n, -1), 2*longestStay.Hours()/24)*float64(24*time.Hour)), nil
 		}
-		d, err = time.Duration(max(seconds, -1)*float64(time.Second)), nil
+	}
+	if seconds, numeric := strconv.ParseFloat(text, 64); numeric == nil {
+		if math.IsNaN(seconds) || math.IsInf(seconds, 0) {
+			return wrong("it is no number of seconds")
+		}
+		d, err = time.Duration(min(max(seconds, -1), 2*longestStay.Seconds())*float64(time.Second)), nil
 	}
 	switch {
 	case err != nil:
 		return wrong("it is neither a number of seconds nor a duration")
-	case d > longestStay:
-		return wrong("it is too long")
-	case d < 0:
+	case d < 0 || d > longestStay:
 		d = -1
 	}
 	return &d, nil

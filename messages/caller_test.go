@@ -9,7 +9,7 @@ func TestParseKeepAlive(t *testing.T) {
 	for text, want := range map[string]string{
 		"0": "0s", "300": "5m0s", "1.5": "1.5s", `"5m"`: "5m0s", "5m": "5m0s", `"1h30m"`: "1h30m0s", `"0s"`: "0s", " 7 ": "7s", "null": "nil", "1e2": "1m40s",
 		"-1": "forever", "-3600": "forever", `"-1m"`: "forever", "-1e300": "forever",
-		`"300"`: "wrong", `""`: "wrong", "": "wrong", "true": "wrong", "{}": "wrong", "[5]": "wrong", `"soon"`: "wrong", "1e9": "wrong", "NaN": "wrong", "Inf": "wrong", `"9000h"`: "wrong",
+		`"300"`: "5m0s", `"-1"`: "forever", `"0"`: "0s", `"1d"`: "24h0m0s", `"-1d"`: "forever", `"0.5d"`: "12h0m0s", `""`: "nil", "": "nil", "1e9": "forever", `"9000h"`: "forever", `"1e9d"`: "forever", "true": "wrong", "{}": "wrong", "[5]": "wrong", `"soon"`: "wrong", "NaN": "wrong", "Inf": "wrong", `"d"`: "wrong", `"NaNd"`: "wrong",
 	} {
 		d, err := ParseKeepAlive(text)
 		got := "nil"

@@ -111,19 +111,19 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := requestID(r)
 	w.Header()["X-Request-Id"] = []string{id}
 	r.Pattern = ""
-	rt, ok := passThrough[r.URL.Path]
+	rt, ok := routeOf(r.URL.Path, a.known)
 	if ok {
-		r.Pattern = r.URL.Path
+		r.Pattern = rt.pattern
 	}
 	// Before anything else, so that no route is open by mistake, and a stranger doesn't learn which there are.
-	caller, bad := a.callerOf(r)
+	caller, bad := a.callerOf(r, rt)
 	if bad != nil {
 		a.turnAway(w, r, rt, id, bad)
 		return
 	}
 	if ok {
-		if r.Method != http.MethodPost {
-			refuseMethod(w, r, "POST")
+		if !rt.takes(r.Method) {
+			refuseMethod(w, r, rt.allowed())
 			return
 		}
 		a.infer(w, r, rt, id, caller)

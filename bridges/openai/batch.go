@@ -196,7 +196,7 @@ func (x *exchange) take(m *member, t turn) {
 	case t.alone:
 		x.forward()
 		if m.batch == nil {
-			x.observe.ObserveBatch(x.model, x.r.URL.Path, 1)
+			x.observe.ObserveBatch(x.model, x.rt.path, 1)
 		}
 	case t.bad != nil:
 		x.refuse(t.bad)

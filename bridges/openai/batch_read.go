@@ -36,8 +36,8 @@ var (
 
 // memberOf says whether a request may share an upstream request: nil = it is sent by itself.
 func (a *API) memberOf(x *exchange) *member {
-	s := shapes[x.r.URL.Path]
-	if s == nil || a.batching == nil || x.q.stream || len(x.q.body) > batchBytes {
+	s := shapes[x.rt.path]
+	if s == nil || a.batching == nil || x.q.stream || x.q.contentType != jsonType || x.ownKey() || len(x.q.body) > batchBytes {
 		return nil
 	}
 	how := a.batching(x.q.model)
@@ -68,7 +68,7 @@ func (m *member) sharedKey() string {
 		key.WriteByte('\n')
 	}
 	caller := messages.CallerFrom(x.ctx)
-	line(x.r.URL.Path, x.r.URL.RawQuery, x.q.model, caller.Class, string(m.items[0][:1]))
+	line(x.rt.path, x.r.URL.RawQuery, x.q.model, caller.Class, string(m.items[0][:1]))
 	if caller.Scope != nil { // the gateway checks the first one's only
 		line("scope", caller.Name, caller.Fingerprint)
 	}

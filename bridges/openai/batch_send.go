@@ -30,7 +30,7 @@ func (a *API) fly(b *batch) (turns []turn) {
 	r.Header, r.Body = sharedHeader(lead.r.Header), http.NoBody
 	x := &exchange{api: a, observe: admissions{a.observe}, w: rec, r: r, rt: lead.rt, id: lead.id, ctx: b.ctx, began: time.Now(), q: b.question(), model: lead.q.model, shared: true}
 	x.forward()
-	a.observe.ObserveBatch(x.model, r.URL.Path, len(b.members))
+	a.observe.ObserveBatch(x.model, lead.rt.path, len(b.members))
 	turns, err := b.divide(x, rec)
 	for i, m := range b.members {
 		a.log.Debug("request was sent with others", "model", x.model, "correlation", m.x.id, "leader", lead.id, "members", len(b.members), "status", x.status, "alone", turns[i].alone, "error", err)
@@ -68,7 +68,7 @@ func (b *batch) question() *question {
 		}
 	}
 	body.WriteString("]}")
-	return &question{body: body.Bytes(), model: lead.x.q.model, at: at}
+	return &question{body: body.Bytes(), model: lead.x.q.model, at: at, contentType: jsonType}
 }
 
 // divide gives each member's turn. After an error the members are sent alone.

@@ -17,19 +17,23 @@ type question struct {
 	// model is the name that was asked for; at says where its quoted value lies in body.
 	model  string
 	at     span
+	bare   bool // the name stands there without quotes, as in a form
 	stream bool
+	// contentType is the client's, for a body that isn't JSON.
+	contentType string
 	// keepAlive is for us: the engine doesn't see it.
 	keepAlive *time.Duration
 }
 
-// readQuestion checks what can be checked here: syntax, that a model is named, and figures that are valid for no engine.
-func readQuestion(body []byte, rt route) (*question, *refusal) {
+// readQuestion checks what can be checked here: syntax, that a model is named, and types. Which values an engine takes, it says itself: many take -1 or
+// 0 for "as you like". elsewhere tells that the address names the model.
+func readQuestion(body []byte, rt route, elsewhere bool) (*question, *refusal) {
 	env, err := scanBody(body)
 	if err != nil {
 		bad := err.(*badJSON)
 		return nil, invalid(bad.field, "the body isn't acceptable JSON: "+bad.Error())
 	}
-	q := &question{}
+	q := &question{contentType: jsonType}
 	if member := env[memberKeepAlive]; member.present() {
 		value := env[fieldKeepAlive]
 		if q.keepAlive, err = messages.ParseKeepAlive(string(body[value.from:value.to])); err != nil {
@@ -41,16 +45,19 @@ func readQuestion(body []byte, rt route) (*question, *refusal) {
 		}
 	}
 	q.body, q.at = body, env[fieldModel]
-	if !q.at.present() {
+	switch {
+	case q.at.present():
+		q.model, err = textOf(body[q.at.from:q.at.to])
+	case !elsewhere:
 		return nil, invalid("model", "the body names no model: \"model\" is missing")
 	}
-	if q.model, err = textOf(body[q.at.from:q.at.to]); err != nil || q.model == "" {
+	if err != nil || q.model == "" && q.at.present() {
 		return nil, invalid("model", "\"model\" must be the name of a model, as a string that isn't empty")
 	}
 	if q.stream, err = boolOf(body, env[fieldStream]); err != nil {
 		return nil, invalid("stream", "\"stream\" must be true or false")
 	}
-	if r := checkFigures(body, env, rt); r != nil {
+	if r := checkFigures(body, env); r != nil {
 		return nil, r
 	}
 	return q, nil
@@ -77,21 +84,14 @@ func without(body []byte, member span) []byte {
 
 func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\t' || c == '\r' }
 
-func checkFigures(body []byte, env envelope, rt route) *refusal {
-	for _, f := range []field{fieldMaxTokens, fieldMaxCompletionTokens, fieldMaxOutputTokens} {
-		if v, ok := numberOf(body, env[f]); !ok || !whole(v) || v < 0 {
-			return invalid(fieldNames[f], fmt.Sprintf("%q must be a whole number, not negative", fieldNames[f]))
+func checkFigures(body []byte, env envelope) *refusal {
+	for _, f := range []field{fieldMaxTokens, fieldMaxCompletionTokens, fieldMaxOutputTokens, fieldN} {
+		if v, ok := numberOf(body, env[f]); !ok || !whole(v) {
+			return invalid(fieldNames[f], fmt.Sprintf("%q must be a whole number", fieldNames[f]))
 		}
 	}
-	if v, ok := numberOf(body, env[fieldN]); !ok || !whole(v) || (env[fieldN].present() && v < 1 && !isNull(body, env[fieldN])) {
-		return invalid("n", "\"n\" must be a whole number, at least 1")
-	}
-	v, ok := numberOf(body, env[fieldTemperature])
-	if !ok {
+	if _, ok := numberOf(body, env[fieldTemperature]); !ok {
 		return invalid("temperature", "\"temperature\" must be a number")
-	}
-	if rt.bounded && (v < 0 || v > 2) {
-		return invalid("temperature", "\"temperature\" must lie between 0 and 2")
 	}
 	return nil
 }

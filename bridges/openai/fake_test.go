@@ -22,6 +22,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type fakeGateway struct {
 	admit func(ctx context.Context, model string) (*messages.Grant, error)
 	views []*messages.ModelView
+	// upstream and apiKey are what grants name; upstream is "tiny" unless it is set.
+	upstream, apiKey string
 
 	mu       sync.Mutex
 	asked    int
@@ -36,6 +38,12 @@ func (g *fakeGateway) Admit(ctx context.Context, model string) (*messages.Grant,
 	grant, err := g.admit(ctx, model)
 	if err != nil {
 		return nil, err
+	}
+	if g.upstream != "" {
+		grant.Upstream = g.upstream
+	}
+	if g.apiKey != "" {
+		grant.APIKey = g.apiKey
 	}
 	var once sync.Once
 	grant.Release = func(o messages.Outcome) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/textproto"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,11 +24,11 @@ var hop = map[string]bool{
 var withheld = map[string]bool{
 	"Authorization": true, "X-Api-Key": true, "Api-Key": true, "Cookie": true,
 	"Idempotency-Key": true, "X-Idempotency-Key": true, "Expect": true, "Origin": true, "Referer": true,
-	"X-Request-Timeout": true, "Content-Length": true, "Content-Type": true, "X-Request-Id": true,
+	"X-Request-Timeout": true, "Content-Length": true, "Content-Type": true, "Content-Encoding": true, "X-Request-Id": true,
 }
 
 // requestHeader is what the engine gets to see of the client's headers.
-func requestHeader(in http.Header, id string, grant *messages.Grant, rt route) http.Header {
+func requestHeader(in http.Header, id string, grant *messages.Grant, x *exchange) http.Header {
 	out := make(http.Header, len(in)+4)
 	named := namedIn(in["Connection"])
 	for k, v := range in {
@@ -43,16 +44,31 @@ func requestHeader(in http.Header, id string, grant *messages.Grant, rt route) h
 			out["Te"] = []string{"trailers"}
 		}
 	}
-	// The body was found to be JSON, whatever the client called it.
-	out["Content-Type"] = []string{"application/json"}
+	// A body that was found to be JSON is JSON, whatever the client called it.
+	if x.q.contentType != "" {
+		out["Content-Type"] = []string{x.q.contentType}
+	}
 	out["X-Request-Id"] = []string{id}
 	if grant.APIKey != "" {
 		out["Authorization"] = []string{"Bearer " + grant.APIKey}
-		if rt.anthropic {
+		if x.rt.anthropic {
 			out["X-Api-Key"] = []string{grant.APIKey}
+		}
+	} else if x.ownKey() {
+		for _, name := range keyHeaders {
+			if v, given := in[name]; given {
+				out[name] = v
+			}
 		}
 	}
 	return out
+}
+
+var keyHeaders = []string{"Authorization", "X-Api-Key", "Api-Key"}
+
+// ownKey tells whether the caller brought a key that is none of ours. Where we ask for none, it is meant for the engine.
+func (x *exchange) ownKey() bool {
+	return x.caller.Fingerprint == "" && slices.ContainsFunc(keyHeaders, func(name string) bool { return x.r.Header.Get(name) != "" })
 }
 
 // copyResponseHeader leaves out what belongs to the engine's connection, and its CORS headers: this API sets its own.

@@ -65,7 +65,10 @@ func (a *API) infer(w http.ResponseWriter, r *http.Request, rt route, id string,
 		x.refuse(bad)
 		return
 	}
-	if x.q, bad = readQuestion(body, rt); bad != nil {
+	if body, bad = unpacked(body, r.Header.Get("Content-Encoding"), a.maxBody); bad == nil {
+		x.q, bad = x.ask(body)
+	}
+	if bad != nil {
 		x.refuse(bad)
 		return
 	}
@@ -104,8 +107,12 @@ func (x *exchange) admit(caller messages.Principal) {
 	x.ctx = messages.WithMeta(x.ctx, messages.Meta{Correlation: x.id, Caller: caller.Fingerprint})
 }
 
-func (a *API) callerOf(r *http.Request) (messages.Principal, *refusal) {
-	caller, err := a.authenticate.AuthorizeInference(r.Context(), messages.CredentialsIn(r.Header, r.RemoteAddr))
+func (a *API) callerOf(r *http.Request, rt route) (messages.Principal, *refusal) {
+	authorize := a.authenticate.AuthorizeInference
+	if rt.readers {
+		authorize = a.authenticate.AuthorizeEngine
+	}
+	caller, err := authorize(r.Context(), messages.CredentialsIn(r.Header, r.RemoteAddr))
 	if err != nil {
 		return caller, refusalOf(err)
 	}
@@ -133,7 +140,7 @@ func (x *exchange) attempt() (over bool) {
 	}
 	var outcome messages.Outcome
 	defer func() {
-		outcome.Path = x.r.URL.Path
+		outcome.Path = x.rt.path
 		grant.Release(outcome)
 	}()
 	x.model = grant.Model
@@ -149,6 +156,10 @@ func (x *exchange) attempt() (over bool) {
 	}
 	defer engine.leave()
 	defer x.while(grant)()
+	if x.upgrades() {
+		outcome = x.tunnel(engine, grant)
+		return true
+	}
 	resp, err := x.send(engine, grant)
 	if err == nil {
 		defer func() { _ = resp.Body.Close() }()

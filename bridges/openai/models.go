@@ -38,8 +38,15 @@ type modelMeta struct {
 
 // serveModels answers /v1/models and /v1/models/{id}, and 404 for every other path.
 func (a *API) serveModels(w http.ResponseWriter, r *http.Request, caller messages.Principal) {
-	id, one := strings.CutPrefix(r.URL.Path, modelsPath+"/")
-	if !one && r.URL.Path != modelsPath || one && id == "" {
+	path := r.URL.Path
+	if strings.HasPrefix(path, "/models") {
+		path = "/v1" + path
+	}
+	if path == modelsPath+"/" {
+		path = modelsPath
+	}
+	id, one := strings.CutPrefix(path, modelsPath+"/")
+	if !one && path != modelsPath {
 		writePlain(w, http.StatusNotFound, messages.NotFound, "not_found", "there is no "+r.URL.Path+" here")
 		return
 	}

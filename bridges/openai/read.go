@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"modelops/messages"
@@ -23,9 +22,6 @@ const (
 
 // readBody takes the whole body, at most limit bytes of it. Its memory is taken from the budget before it is read.
 func readBody(ctx context.Context, w http.ResponseWriter, r *http.Request, limit int64, room *messages.Body) ([]byte, *refusal) {
-	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
-		return nil, invalid("Content-Encoding", "a compressed body can't be routed by its model: send it plain")
-	}
 	conn := http.NewResponseController(w) // the server bounds the body's silence and its time
 	if r.ContentLength > limit {
 		return nil, tooLarge(w, r, conn, limit)

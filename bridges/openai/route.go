@@ -1,11 +1,25 @@
 package openai
 
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"modelops/messages"
+)
+
 // route says what differs between paths; the rest is the same for all.
 type route struct {
-	// bounded routes follow OpenAI's range of temperature; engines' own routes take what the engine takes.
-	bounded bool
 	// anthropic clients expect another shape of error.
 	anthropic bool
+	// methods that are taken; none = POST only.
+	methods []string
+	// readers only: the answer may show other callers' requests, or the path may change the engine for all.
+	readers bool
+
+	// pattern is what the request is counted under, path what the engine is asked for, model who is named in the path; routeOf fills them.
+	pattern, path, model string
 }
 
 // end is what ends the stream of a route. Anthropic's has no end mark.
@@ -16,20 +30,122 @@ func (rt route) end() []byte {
 	return []byte("data: [DONE]\n\n")
 }
 
-// passThrough lists every path whose body names a model and whose answer comes from an engine. The engine sees the same
-// path. All are POST.
+func (rt route) takes(method string) bool {
+	if len(rt.methods) == 0 {
+		return method == http.MethodPost
+	}
+	return slices.Contains(rt.methods, method)
+}
+
+func (rt route) allowed() string {
+	if len(rt.methods) == 0 {
+		return http.MethodPost
+	}
+	return strings.Join(rt.methods, ", ")
+}
+
+var (
+	reads      = []string{http.MethodGet, http.MethodHead}
+	readsPosts = []string{http.MethodGet, http.MethodHead, http.MethodPost}
+	anyMethod  = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions}
+)
+
+// passThrough lists every path whose answer comes from an engine. The model is named in the body, a form, the query or the path. A path of
+// /v1 is known without it too, and each with a slash behind it.
 var passThrough = map[string]route{
-	"/v1/chat/completions":      {bounded: true},
-	"/v1/completions":           {bounded: true},
+	"/v1/chat/completions":      {},
+	"/v1/completions":           {},
 	"/v1/embeddings":            {},
-	"/v1/responses":             {bounded: true},
+	"/v1/responses":             {},
+	"/v1/moderations":           {},
+	"/v1/edits":                 {},
 	"/v1/rerank":                {},
 	"/v1/reranking":             {},
-	"/rerank":                   {},
+	"/v1/score":                 {},
+	"/v1/classify":              {},
+	"/v1/pooling":               {},
+	"/v1/audio/transcriptions":  {},
+	"/v1/audio/translations":    {},
+	"/v1/audio/speech":          {},
+	"/v1/audio/voices":          {methods: reads},
+	"/v1/images/generations":    {},
+	"/v1/images/edits":          {},
+	"/v1/images/variations":     {},
 	"/v1/messages":              {anthropic: true},
 	"/v1/messages/count_tokens": {anthropic: true},
+	"/v1/tokenize":              {},
+	"/v1/detokenize":            {},
+	"/rerank":                   {},
+	"/reranking":                {},
 	"/tokenize":                 {},
 	"/detokenize":               {},
+	"/apply-template":           {},
 	"/infill":                   {},
 	"/completion":               {},
+	"/embedding":                {},
+	"/inference":                {}, // whisper.cpp's own
+	"/props":                    {methods: readsPosts, readers: true},
+	"/slots":                    {methods: reads, readers: true},
+	"/lora-adapters":            {methods: readsPosts, readers: true},
+}
+
+const (
+	upstreamRoot = "/upstream/"   // llama-swap's: any path of one model's engine
+	enginesRoot  = "/v1/engines/" // a route of /v1 with the model in its path
+	slotRoot     = "/slots/"      // llama-server's: one slot, by its number
+)
+
+// routeOf finds the route of a path. known tells whether a name is a model's, because a model's name may hold slashes.
+func routeOf(path string, known func(name string) bool) (route, bool) {
+	if len(path) > 1 {
+		path = strings.TrimSuffix(path, "/")
+	}
+	if rest, is := strings.CutPrefix(path, upstreamRoot); is {
+		model, rest := splitModel(rest, known)
+		return route{methods: anyMethod, readers: true, pattern: upstreamRoot + "{model}", path: rest, model: model}, model != ""
+	}
+	if rest, is := strings.CutPrefix(path, enginesRoot); is {
+		model, rest := splitModel(rest, known)
+		rt, ok := passThrough["/v1"+rest]
+		rt.pattern, rt.path, rt.model = enginesRoot+"{model}"+rest, "/v1"+rest, model
+		return rt, ok && model != ""
+	}
+	if rest, is := strings.CutPrefix(path, slotRoot); is && rest != "" && !strings.Contains(rest, "/") {
+		return route{methods: readsPosts, readers: true, pattern: slotRoot + "{id}", path: path}, true
+	}
+	for _, at := range []string{path, "/v1" + path, "/v1" + strings.TrimPrefix(path, "/v")} {
+		if rt, ok := passThrough[at]; ok {
+			rt.pattern, rt.path = at, at
+			return rt, true
+		}
+	}
+	return route{}, false
+}
+
+// splitModel takes the longest known name from the beginning of a path, else its first segment.
+func splitModel(path string, known func(string) bool) (model, rest string) {
+	for end := len(path); end > 0; end = strings.LastIndexByte(path[:end], '/') {
+		if known(path[:end]) {
+			return path[:end], path[end:]
+		}
+	}
+	model, rest, _ = strings.Cut(path, "/")
+	return model, "/" + rest
+}
+
+// known tells whether a model is declared by this name or alias.
+func (a *API) known(name string) bool {
+	return slices.ContainsFunc(a.gateway.Models(), func(m *messages.ModelView) bool {
+		return m.GetName() == name || slices.Contains(m.GetSpec().GetAliases(), name)
+	})
+}
+
+// target is the path and query that the engine is asked for; the query names the model as the engine knows it.
+func (x *exchange) target(upstream string) *url.URL {
+	u := url.URL{Path: x.rt.path, RawQuery: x.r.URL.RawQuery}
+	if q := u.Query(); q.Has("model") {
+		q.Set("model", upstream)
+		u.RawQuery = q.Encode()
+	}
+	return &u
 }

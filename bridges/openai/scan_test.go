@@ -89,7 +89,7 @@ func TestDepthIsBounded(t *testing.T) {
 }
 
 func TestNullMeansAbsent(t *testing.T) {
-	q, bad := readQuestion([]byte(`{"model":"a","stream":null,"n":null,"max_tokens":null,"temperature":null,"max_completion_tokens":0}`), route{bounded: true})
+	q, bad := readQuestion([]byte(`{"model":"a","stream":null,"n":null,"max_tokens":null,"temperature":null,"max_completion_tokens":0}`), route{}, false)
 	if bad != nil || q.stream {
 		t.Errorf("%+v %v", q, bad)
 	}

@@ -27,8 +27,8 @@ func (x *exchange) send(engine *worker, grant *messages.Grant) (*http.Response, 
 func (x *exchange) outgoing(ctx context.Context, engine *worker, grant *messages.Grant) *http.Request {
 	body, size := x.q.bodyFor(grant.Upstream)
 	out := &http.Request{
-		Method: http.MethodPost, URL: engine.target(x.r.URL), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: requestHeader(x.r.Header, x.id, grant, x.rt), ContentLength: size,
+		Method: x.r.Method, URL: engine.target(x.target(grant.Upstream)), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: requestHeader(x.r.Header, x.id, grant, x), ContentLength: size,
 		GetBody: func() (io.ReadCloser, error) { return io.NopCloser(body()), nil },
 	}
 	out.Body = io.NopCloser(body())
@@ -37,12 +37,15 @@ func (x *exchange) outgoing(ctx context.Context, engine *worker, grant *messages
 
 // bodyFor gives the body with the model's name as the engine knows it. All other bytes are the client's.
 func (q *question) bodyFor(upstream string) (open func() io.Reader, size int64) {
-	if upstream == "" || upstream == q.model {
+	if upstream == "" || upstream == q.model || !q.at.present() {
 		return func() io.Reader { return bytes.NewReader(q.body) }, int64(len(q.body))
 	}
 	name, err := json.Marshal(upstream)
 	if err != nil {
 		panic(err) // strings always marshal
+	}
+	if q.bare {
+		name = []byte(upstream)
 	}
 	before, after := q.body[:q.at.from], q.body[q.at.to:]
 	open = func() io.Reader {

@@ -1,6 +1,8 @@
 package runtime
 
 import (
+	"time"
+
 	"net/http"
 	"net/http/httptest"
 	"net/netip"

@@ -1,0 +1,111 @@
+package openai
+
+import (
+	"bytes"
+	"compress/gzip"
+	"compress/zlib"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+
+	"modelops/messages"
+)
+
+const jsonType = "application/json"
+
+// ask reads what has to be known of a request: which model it is for, and whether its answer is a stream. A body that is no JSON and no form
+// passes unread to the model that the path or the query names.
+func (x *exchange) ask(body []byte) (*question, *refusal) {
+	named := x.rt.model
+	if named == "" {
+		named = x.r.URL.Query().Get("model")
+	}
+	q, bad := x.read(body, named)
+	switch {
+	case bad != nil:
+		return nil, bad
+	case q.model == "" && named == "":
+		named = x.api.onlyModel()
+		if named == "" || len(body) > 0 {
+			return nil, invalid("model", `the request names no model: write "model" into the body, the form or the query, such as ?model=NAME`)
+		}
+	case q.model != "" && named != "" && q.model != named:
+		return nil, invalid("model", "the body names another model than the address does")
+	}
+	if q.model == "" {
+		q.model = named
+	}
+	return q, nil
+}
+
+func (x *exchange) read(body []byte, named string) (*question, *refusal) {
+	sent := x.r.Header.Get("Content-Type")
+	media, params, err := mime.ParseMediaType(sent)
+	switch {
+	case len(body) == 0 && (named != "" || x.r.Method != http.MethodPost):
+		return &question{contentType: sent}, nil
+	case media == "multipart/form-data":
+		if err != nil || params["boundary"] == "" {
+			return nil, invalid("Content-Type", "the multipart form has no boundary")
+		}
+		q, bad := readForm(body, params["boundary"])
+		if bad == nil {
+			q.contentType = sent
+		}
+		return q, bad
+	case named != "" && !isJSON(media):
+		return &question{body: body, contentType: sent}, nil
+	}
+	return readQuestion(body, x.rt, named != "")
+}
+
+// isJSON is true of what clients call JSON, and of no type at all and curl's default, which many send with JSON.
+func isJSON(media string) bool {
+	return media == "" || media == "application/x-www-form-urlencoded" || media == "application/json" || strings.HasSuffix(media, "+json") || media == "text/json" || media == "text/plain"
+}
+
+// onlyModel is the one model that is listed here, for requests that name none; empty when there are several.
+func (a *API) onlyModel() string {
+	only := ""
+	for _, m := range a.gateway.Models() {
+		if m.GetSpec().GetUnlisted() {
+			continue
+		}
+		if only != "" {
+			return ""
+		}
+		only = m.GetName()
+	}
+	return only
+}
+
+// unpacked is a body without its compression; at most limit bytes of it.
+func unpacked(body []byte, encoding string, limit int64) ([]byte, *refusal) {
+	var plain io.Reader
+	var err error
+	switch strings.ToLower(strings.TrimSpace(encoding)) {
+	case "", "identity":
+		return body, nil
+	case "gzip", "x-gzip":
+		plain, err = gzip.NewReader(bytes.NewReader(body))
+	case "deflate":
+		plain, err = zlib.NewReader(bytes.NewReader(body))
+	default:
+		return nil, invalid("Content-Encoding", "the body is compressed with something else than gzip or deflate: send it plain")
+	}
+	if err == nil {
+		body, err = io.ReadAll(io.LimitReader(plain, limit+1))
+	}
+	switch {
+	case err != nil && !errors.Is(err, io.EOF):
+		return nil, invalid("Content-Encoding", "the compressed body can't be unpacked: "+err.Error())
+	case err != nil:
+		return nil, invalid("Content-Encoding", "the compressed body is empty")
+	case int64(len(body)) > limit:
+		return nil, &refusal{err: messages.Errorf(messages.PayloadTooLarge, "", "the body is larger than %s when it is unpacked", messages.FormatBytes(uint64(limit))).
+			WithHint("send less, or raise server.max_body_mb")}
+	}
+	return body, nil
+}
