@@ -77,7 +77,7 @@ func ParseKeepAlive(text string) (*time.Duration, error) {
 	}
 	d, err := time.ParseDuration(text)
 	if days, is := strings.CutSuffix(text, "d"); is && err != nil {
-		if n, numeric := strconv.ParseFloat(days, 64); numeric == nil {
+		if n, numeric := strconv.ParseFloat(days, 64); numeric == nil && !math.IsNaN(n) {
 			d, err = time.Duration(min(max(n, -1), 2*longestStay.Hours()/24)*float64(24*time.Hour)), nil
 		}
 	}

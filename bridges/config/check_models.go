@@ -95,8 +95,8 @@ func (k *checker) modelAddresses(m Model, wrong func(key, what, expected string)
 	} else if m.Proxy == "" && !m.mentionsPort() {
 		wrong("cmd", "does not use ${PORT}, so the address of its server is unknown", "${PORT} in cmd, args or env, or an address in proxy")
 	}
-	if m.URL == "" && m.APIKeyEnv != "" {
-		wrong("api_key_env", "is given without url", "url too, or no api_key_env")
+	if m.URL == "" && m.Cmd == "" && m.APIKeyEnv != "" {
+		wrong("api_key_env", "is given without url or cmd", "url or cmd too, or no api_key_env")
 	}
 	for _, f := range []struct{ key, val string }{{"proxy", m.Proxy}, {"url", m.URL}} {
 		if f.val == "" || strings.Contains(f.val, "${") {

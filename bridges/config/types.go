@@ -107,7 +107,7 @@ type Model struct {
 	Proxy   string `yaml:"proxy" jsonschema_description:"Address of the command's server."`
 	URL     string `yaml:"url" jsonschema_description:"Address of a remote OpenAI-compatible server, or of this model's ollama."`
 	// APIKeyEnv names a variable; the key itself never stands in a configuration.
-	APIKeyEnv string   `yaml:"api_key_env" jsonschema_description:"Name of the variable that holds the remote server's key."`
+	APIKeyEnv string   `yaml:"api_key_env" jsonschema_description:"Name of the variable that holds the key that the server of url or cmd asks for."`
 	Env       []string `yaml:"env" jsonschema_description:"NAME=value for the process; NAME alone passes on the value that modelops was started with."`
 	Args      []string `yaml:"args" jsonschema_description:"Further arguments for the engine."`
 	// CheckEndpoint is a path such as /health, or "none": ready as soon as the process runs.

@@ -65,7 +65,7 @@ func (a *API) infer(w http.ResponseWriter, r *http.Request, rt route, id string,
 		x.refuse(bad)
 		return
 	}
-	if body, bad = unpacked(body, r.Header.Get("Content-Encoding"), a.maxBody); bad == nil {
+	if body, bad = x.unpacked(body); bad == nil {
 		x.q, bad = x.ask(body)
 	}
 	if bad != nil {

@@ -81,8 +81,9 @@ func (a *API) onlyModel() string {
 	return only
 }
 
-// unpacked is a body without its compression; at most limit bytes of it.
-func unpacked(body []byte, encoding string, limit int64) ([]byte, *refusal) {
+// unpacked is a body without its compression, at most maxBody of it. Its memory is taken from the budget too.
+func (x *exchange) unpacked(body []byte) ([]byte, *refusal) {
+	encoding, limit := x.r.Header.Get("Content-Encoding"), x.api.maxBody
 	var plain io.Reader
 	var err error
 	switch strings.ToLower(strings.TrimSpace(encoding)) {
@@ -96,9 +97,12 @@ func unpacked(body []byte, encoding string, limit int64) ([]byte, *refusal) {
 		return nil, invalid("Content-Encoding", "the body is compressed with something else than gzip or deflate: send it plain")
 	}
 	if err == nil {
-		body, err = io.ReadAll(io.LimitReader(plain, limit+1))
+		body, err = takeBody(x.ctx, plain, -1, limit, &x.room)
 	}
+	var typed *messages.Error
 	switch {
+	case errors.As(err, &typed):
+		return nil, refusalOf(typed)
 	case err != nil && !errors.Is(err, io.EOF):
 		return nil, invalid("Content-Encoding", "the compressed body can't be unpacked: "+err.Error())
 	case err != nil:

@@ -30,7 +30,7 @@ func readBody(ctx context.Context, w http.ResponseWriter, r *http.Request, limit
 		discard(w, r, conn)
 		return nil, refusalOf(err)
 	}
-	body, err := takeBody(ctx, r, limit, room)
+	body, err := takeBody(ctx, r.Body, r.ContentLength, limit, room)
 	var cut *http.MaxBytesError
 	var typed *messages.Error
 	switch {
@@ -51,10 +51,10 @@ func readBody(ctx context.Context, w http.ResponseWriter, r *http.Request, limit
 
 // takeBody reads at most one byte more than limit, without copying: a body of known length has its memory from the start, another one's doubles,
 // and the larger memory is taken from the budget before it is allocated.
-func takeBody(ctx context.Context, r *http.Request, limit int64, room *messages.Body) ([]byte, error) {
-	if n := r.ContentLength; n >= 0 {
-		body := make([]byte, n)
-		_, err := io.ReadFull(r.Body, body)
+func takeBody(ctx context.Context, from io.Reader, length, limit int64, room *messages.Body) ([]byte, error) {
+	if length >= 0 {
+		body := make([]byte, length)
+		_, err := io.ReadFull(from, body)
 		return body, err
 	}
 	var body []byte
@@ -66,10 +66,12 @@ func takeBody(ctx context.Context, r *http.Request, limit int64, room *messages.
 		grown := make([]byte, len(body), size)
 		copy(grown, body)
 		body = grown
-		n, err := io.ReadFull(r.Body, body[len(body):size])
-		body = body[:len(body)+n]
+		var err error
+		for n := 0; err == nil && len(body) < cap(body); body = body[:len(body)+n] {
+			n, err = from.Read(body[len(body):cap(body)]) // io.ReadFull doesn't tell a body's end from one that broke off
+		}
 		switch {
-		case err == io.EOF || err == io.ErrUnexpectedEOF:
+		case err == io.EOF:
 			return body, nil
 		case err != nil || size == limit+1:
 			return body, err

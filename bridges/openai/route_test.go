@@ -142,6 +142,10 @@ func TestCompressedBodies(t *testing.T) {
 			t.Errorf("limit %d: %d %s, the engine got %+v", limit, resp.StatusCode, said, got)
 		}
 	}
+	h := open(t, refuses(messages.NewError(messages.Internal, "", "half a body reached the gateway")))
+	if resp := h.post(chat, packed.String()[:packed.Len()-12], "Content-Encoding", "gzip"); resp.StatusCode != 400 {
+		t.Errorf("half a body: %d %s", resp.StatusCode, text(t, resp))
+	}
 }
 
 // TestKeysOfEngines: a key of a caller whom we ask for none reaches the engine, a key of ours never does, and the model's own wins.
@@ -206,12 +210,13 @@ func TestUpstreamUpgrades(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	fmt.Fprint(conn, "GET /upstream/tiny/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nhello\n")
+	fmt.Fprint(conn, "GET /upstream/tiny/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
 	in := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(in, nil)
 	if err != nil || resp.StatusCode != 101 || resp.Header.Get("Upgrade") != "websocket" {
 		t.Fatal(resp, err)
 	}
+	fmt.Fprint(conn, "hello\n")
 	if said, err := io.ReadAll(in); err != nil || string(said) != "hello at /ws" {
 		t.Errorf("%q %v", said, err)
 	}

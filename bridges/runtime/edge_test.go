@@ -162,3 +162,18 @@ func TestAnsweringPicksAsTheKernelDoes(t *testing.T) {
 		}
 	}
 }
+
+// TestEngineWithAKeyOfItsOwn: an engine that is started here may ask for a key too, also when it is asked whether it is ready.
+func TestEngineWithAKeyOfItsOwn(t *testing.T) {
+	r := New(Options{LogDir: t.TempDir(), Env: newEnviron("FAKE=serve:keyed", "ENGINE_KEY=engine-key"), PassEnv: []string{"FAKE"}, StopGrace: 2 * time.Second})
+	spec := fakeSpec()
+	spec.ApiKeyEnv = "ENGINE_KEY"
+	w := start(t, r, spec)
+	if _, _, err := r.AwaitReady(t.Context(), spec, w); err != nil {
+		t.Fatal(err)
+	}
+	spec.ApiKeyEnv = "ABSENT_KEY"
+	if _, err := r.Start(t.Context(), spec, nil, nonce(t)); messages.CodeOf(err) != messages.ModelLoadError {
+		t.Error(err)
+	}
+}

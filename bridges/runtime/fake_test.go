@@ -101,7 +101,7 @@ func serve(port, model string, health func() (int, string)) int {
 	})
 	mux.HandleFunc("/v1/models", func(w http.ResponseWriter, _ *http.Request) {
 		model := model
-		if model == "dies" || model == "hangs" {
+		if model == "dies" || model == "hangs" || model == "keyed" {
 			model = "fake"
 		}
 		fmt.Fprintf(w, `{"data":[{"id":%q}]}`, model)
@@ -119,7 +119,14 @@ func serve(port, model string, health func() (int, string)) int {
 	})
 	mux.HandleFunc("/env", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, strings.Join(os.Environ(), "\n")) })
 	fmt.Println("serving", model)
-	if err := http.ListenAndServe("127.0.0.1:"+port, mux); err != nil {
+	door := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if model == "keyed" && r.Header.Get("Authorization") != "Bearer engine-key" {
+			http.Error(w, "Invalid API Key", http.StatusUnauthorized)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+	if err := http.ListenAndServe("127.0.0.1:"+port, door); err != nil {
 		fmt.Println("error:", err)
 	}
 	return 1

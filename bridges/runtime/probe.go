@@ -52,7 +52,7 @@ func (r *Runtime) ask(ctx context.Context, spec *messages.ModelSpec, w *messages
 	return r.exchange(ctx, spec, w, http.MethodGet, path, "")
 }
 
-// exchange sends one request to the worker; ctx alone bounds it. Only remote workers are given the api key.
+// exchange sends one request to the worker; ctx alone bounds it.
 func (r *Runtime) exchange(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker, method, path, body string) answer {
 	req, err := http.NewRequestWithContext(ctx, method, r.Address(spec.GetName(), w.Url)+path, strings.NewReader(body))
 	if err != nil {
@@ -61,14 +61,12 @@ func (r *Runtime) exchange(ctx context.Context, spec *messages.ModelSpec, w *mes
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if w.Remote {
-		key, err := r.apiKey(spec)
-		if err != nil {
-			return answer{err: err}
-		}
-		if key != "" {
-			req.Header.Set("Authorization", "Bearer "+key)
-		}
+	key, err := r.apiKey(spec)
+	if err != nil {
+		return answer{err: err}
+	}
+	if key != "" {
+		req.Header.Set("Authorization", "Bearer "+key)
 	}
 	res, err := r.probes.Do(req)
 	if err != nil {

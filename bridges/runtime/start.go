@@ -41,6 +41,9 @@ func (r *Runtime) Start(ctx context.Context, spec *messages.ModelSpec, placement
 	if k.remote {
 		return r.attach(k, declared, spec, nonce)
 	}
+	if _, err := r.apiKey(spec); err != nil {
+		return nil, err
+	}
 	l, err := r.plan(k, spec, placement, nonce, fit{r.contextFor(ctx, k, spec), r.batchFor(ctx, k, spec)})
 	if err != nil {
 		switch w, finding := r.Find(ctx, nonce); {
