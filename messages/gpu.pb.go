@@ -75,7 +75,7 @@ func (x LeaseReply_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LeaseReply_State.Descriptor instead.
 func (LeaseReply_State) EnumDescriptor() ([]byte, []int) {
-	return file_gpu_proto_rawDescGZIP(), []int{22, 0}
+	return file_gpu_proto_rawDescGZIP(), []int{23, 0}
 }
 
 type RegisterDevice struct {
@@ -1215,6 +1215,60 @@ func (x *LeaseExpired) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// LeaseRenewed tells that a lease's time to live began again. It is told for the first renewal, and then at most once in half the time to live: a lease
+// lives at most half as long again after a restart.
+type LeaseRenewed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lease         string                 `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseRenewed) Reset() {
+	*x = LeaseRenewed{}
+	mi := &file_gpu_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseRenewed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseRenewed) ProtoMessage() {}
+
+func (x *LeaseRenewed) ProtoReflect() protoreflect.Message {
+	mi := &file_gpu_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseRenewed.ProtoReflect.Descriptor instead.
+func (*LeaseRenewed) Descriptor() ([]byte, []int) {
+	return file_gpu_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *LeaseRenewed) GetLease() string {
+	if x != nil {
+		return x.Lease
+	}
+	return ""
+}
+
+func (x *LeaseRenewed) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 // ForeignUseChanged tells that memory used by programs which aren't ours moved by a step worth knowing.
 type ForeignUseChanged struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1226,7 +1280,7 @@ type ForeignUseChanged struct {
 
 func (x *ForeignUseChanged) Reset() {
 	*x = ForeignUseChanged{}
-	mi := &file_gpu_proto_msgTypes[17]
+	mi := &file_gpu_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1238,7 +1292,7 @@ func (x *ForeignUseChanged) String() string {
 func (*ForeignUseChanged) ProtoMessage() {}
 
 func (x *ForeignUseChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_gpu_proto_msgTypes[17]
+	mi := &file_gpu_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1251,7 +1305,7 @@ func (x *ForeignUseChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForeignUseChanged.ProtoReflect.Descriptor instead.
 func (*ForeignUseChanged) Descriptor() ([]byte, []int) {
-	return file_gpu_proto_rawDescGZIP(), []int{17}
+	return file_gpu_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ForeignUseChanged) GetBytes() uint64 {
@@ -1278,7 +1332,7 @@ type DeviceLost struct {
 
 func (x *DeviceLost) Reset() {
 	*x = DeviceLost{}
-	mi := &file_gpu_proto_msgTypes[18]
+	mi := &file_gpu_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1290,7 +1344,7 @@ func (x *DeviceLost) String() string {
 func (*DeviceLost) ProtoMessage() {}
 
 func (x *DeviceLost) ProtoReflect() protoreflect.Message {
-	mi := &file_gpu_proto_msgTypes[18]
+	mi := &file_gpu_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1303,7 +1357,7 @@ func (x *DeviceLost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceLost.ProtoReflect.Descriptor instead.
 func (*DeviceLost) Descriptor() ([]byte, []int) {
-	return file_gpu_proto_rawDescGZIP(), []int{18}
+	return file_gpu_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DeviceLost) GetReason() string {
@@ -1329,7 +1383,7 @@ type DeviceRecovered struct {
 
 func (x *DeviceRecovered) Reset() {
 	*x = DeviceRecovered{}
-	mi := &file_gpu_proto_msgTypes[19]
+	mi := &file_gpu_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1341,7 +1395,7 @@ func (x *DeviceRecovered) String() string {
 func (*DeviceRecovered) ProtoMessage() {}
 
 func (x *DeviceRecovered) ProtoReflect() protoreflect.Message {
-	mi := &file_gpu_proto_msgTypes[19]
+	mi := &file_gpu_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1354,7 +1408,7 @@ func (x *DeviceRecovered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceRecovered.ProtoReflect.Descriptor instead.
 func (*DeviceRecovered) Descriptor() ([]byte, []int) {
-	return file_gpu_proto_rawDescGZIP(), []int{19}
+	return file_gpu_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DeviceRecovered) GetAt() *timestamppb.Timestamp {
@@ -1376,7 +1430,7 @@ type DeviceFaulted struct {
 
 func (x *DeviceFaulted) Reset() {
 	*x = DeviceFaulted{}
-	mi := &file_gpu_proto_msgTypes[20]
+	mi := &file_gpu_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1388,7 +1442,7 @@ func (x *DeviceFaulted) String() string {
 func (*DeviceFaulted) ProtoMessage() {}
 
 func (x *DeviceFaulted) ProtoReflect() protoreflect.Message {
-	mi := &file_gpu_proto_msgTypes[20]
+	mi := &file_gpu_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1401,7 +1455,7 @@ func (x *DeviceFaulted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceFaulted.ProtoReflect.Descriptor instead.
 func (*DeviceFaulted) Descriptor() ([]byte, []int) {
-	return file_gpu_proto_rawDescGZIP(), []int{20}
+	return file_gpu_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DeviceFaulted) GetFault() string {
@@ -1437,7 +1491,7 @@ type VramResized struct {
 
 func (x *VramResized) Reset() {
 	*x = VramResized{}
-	mi := &file_gpu_proto_msgTypes[21]
+	mi := &file_gpu_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1449,7 +1503,7 @@ func (x *VramResized) String() string {
 func (*VramResized) ProtoMessage() {}
 
 func (x *VramResized) ProtoReflect() protoreflect.Message {
-	mi := &file_gpu_proto_msgTypes[21]
+	mi := &file_gpu_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1462,7 +1516,7 @@ func (x *VramResized) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VramResized.ProtoReflect.Descriptor instead.
 func (*VramResized) Descriptor() ([]byte, []int) {
-	return file_gpu_proto_rawDescGZIP(), []int{21}
+	return file_gpu_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *VramResized) GetLease() string {
@@ -1498,7 +1552,7 @@ type LeaseReply struct {
 
 func (x *LeaseReply) Reset() {
 	*x = LeaseReply{}
-	mi := &file_gpu_proto_msgTypes[22]
+	mi := &file_gpu_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1510,7 +1564,7 @@ func (x *LeaseReply) String() string {
 func (*LeaseReply) ProtoMessage() {}
 
 func (x *LeaseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gpu_proto_msgTypes[22]
+	mi := &file_gpu_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1523,7 +1577,7 @@ func (x *LeaseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseReply.ProtoReflect.Descriptor instead.
 func (*LeaseReply) Descriptor() ([]byte, []int) {
-	return file_gpu_proto_rawDescGZIP(), []int{22}
+	return file_gpu_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *LeaseReply) GetState() LeaseReply_State {
@@ -1558,7 +1612,7 @@ type VramGrant struct {
 
 func (x *VramGrant) Reset() {
 	*x = VramGrant{}
-	mi := &file_gpu_proto_msgTypes[23]
+	mi := &file_gpu_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1570,7 +1624,7 @@ func (x *VramGrant) String() string {
 func (*VramGrant) ProtoMessage() {}
 
 func (x *VramGrant) ProtoReflect() protoreflect.Message {
-	mi := &file_gpu_proto_msgTypes[23]
+	mi := &file_gpu_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1583,7 +1637,7 @@ func (x *VramGrant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VramGrant.ProtoReflect.Descriptor instead.
 func (*VramGrant) Descriptor() ([]byte, []int) {
-	return file_gpu_proto_rawDescGZIP(), []int{23}
+	return file_gpu_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *VramGrant) GetLease() string {
@@ -1635,7 +1689,7 @@ type GpuView struct {
 
 func (x *GpuView) Reset() {
 	*x = GpuView{}
-	mi := &file_gpu_proto_msgTypes[24]
+	mi := &file_gpu_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1647,7 +1701,7 @@ func (x *GpuView) String() string {
 func (*GpuView) ProtoMessage() {}
 
 func (x *GpuView) ProtoReflect() protoreflect.Message {
-	mi := &file_gpu_proto_msgTypes[24]
+	mi := &file_gpu_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1660,7 +1714,7 @@ func (x *GpuView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuView.ProtoReflect.Descriptor instead.
 func (*GpuView) Descriptor() ([]byte, []int) {
-	return file_gpu_proto_rawDescGZIP(), []int{24}
+	return file_gpu_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GpuView) GetId() string {
@@ -1797,7 +1851,7 @@ type Reservation struct {
 
 func (x *Reservation) Reset() {
 	*x = Reservation{}
-	mi := &file_gpu_proto_msgTypes[25]
+	mi := &file_gpu_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1809,7 +1863,7 @@ func (x *Reservation) String() string {
 func (*Reservation) ProtoMessage() {}
 
 func (x *Reservation) ProtoReflect() protoreflect.Message {
-	mi := &file_gpu_proto_msgTypes[25]
+	mi := &file_gpu_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1822,7 +1876,7 @@ func (x *Reservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reservation.ProtoReflect.Descriptor instead.
 func (*Reservation) Descriptor() ([]byte, []int) {
-	return file_gpu_proto_rawDescGZIP(), []int{25}
+	return file_gpu_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Reservation) GetLease() string {
@@ -1899,7 +1953,7 @@ type DeviceReading struct {
 
 func (x *DeviceReading) Reset() {
 	*x = DeviceReading{}
-	mi := &file_gpu_proto_msgTypes[26]
+	mi := &file_gpu_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1911,7 +1965,7 @@ func (x *DeviceReading) String() string {
 func (*DeviceReading) ProtoMessage() {}
 
 func (x *DeviceReading) ProtoReflect() protoreflect.Message {
-	mi := &file_gpu_proto_msgTypes[26]
+	mi := &file_gpu_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1924,7 +1978,7 @@ func (x *DeviceReading) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceReading.ProtoReflect.Descriptor instead.
 func (*DeviceReading) Descriptor() ([]byte, []int) {
-	return file_gpu_proto_rawDescGZIP(), []int{26}
+	return file_gpu_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DeviceReading) GetDevice() string {
@@ -2028,7 +2082,7 @@ type ProcessMemory struct {
 
 func (x *ProcessMemory) Reset() {
 	*x = ProcessMemory{}
-	mi := &file_gpu_proto_msgTypes[27]
+	mi := &file_gpu_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2040,7 +2094,7 @@ func (x *ProcessMemory) String() string {
 func (*ProcessMemory) ProtoMessage() {}
 
 func (x *ProcessMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_gpu_proto_msgTypes[27]
+	mi := &file_gpu_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2053,7 +2107,7 @@ func (x *ProcessMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessMemory.ProtoReflect.Descriptor instead.
 func (*ProcessMemory) Descriptor() ([]byte, []int) {
-	return file_gpu_proto_rawDescGZIP(), []int{27}
+	return file_gpu_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ProcessMemory) GetPid() int64 {
@@ -2082,7 +2136,7 @@ type DeviceFault struct {
 
 func (x *DeviceFault) Reset() {
 	*x = DeviceFault{}
-	mi := &file_gpu_proto_msgTypes[28]
+	mi := &file_gpu_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2094,7 +2148,7 @@ func (x *DeviceFault) String() string {
 func (*DeviceFault) ProtoMessage() {}
 
 func (x *DeviceFault) ProtoReflect() protoreflect.Message {
-	mi := &file_gpu_proto_msgTypes[28]
+	mi := &file_gpu_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2107,7 +2161,7 @@ func (x *DeviceFault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceFault.ProtoReflect.Descriptor instead.
 func (*DeviceFault) Descriptor() ([]byte, []int) {
-	return file_gpu_proto_rawDescGZIP(), []int{28}
+	return file_gpu_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DeviceFault) GetDevice() string {
@@ -2228,7 +2282,11 @@ const file_gpu_proto_rawDesc = "" +
 	"\fLeaseExpired\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x19\xb2\xd4\x18\x15\n" +
-	"\x11gpu.lease_expired\x10\x01\"r\n" +
+	"\x11gpu.lease_expired\x10\x01\"k\n" +
+	"\fLeaseRenewed\x12\x14\n" +
+	"\x05lease\x18\x01 \x01(\tR\x05lease\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x19\xb2\xd4\x18\x15\n" +
+	"\x11gpu.lease_renewed\x10\x01\"r\n" +
 	"\x11ForeignUseChanged\x12\x14\n" +
 	"\x05bytes\x18\x01 \x01(\x04R\x05bytes\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x1b\xb2\xd4\x18\x17\n" +
@@ -2339,7 +2397,7 @@ func file_gpu_proto_rawDescGZIP() []byte {
 }
 
 var file_gpu_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_gpu_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_gpu_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_gpu_proto_goTypes = []any{
 	(LeaseReply_State)(0),         // 0: modelops.LeaseReply.State
 	(*RegisterDevice)(nil),        // 1: modelops.RegisterDevice
@@ -2359,43 +2417,45 @@ var file_gpu_proto_goTypes = []any{
 	(*VramSettled)(nil),           // 15: modelops.VramSettled
 	(*VramReleased)(nil),          // 16: modelops.VramReleased
 	(*LeaseExpired)(nil),          // 17: modelops.LeaseExpired
-	(*ForeignUseChanged)(nil),     // 18: modelops.ForeignUseChanged
-	(*DeviceLost)(nil),            // 19: modelops.DeviceLost
-	(*DeviceRecovered)(nil),       // 20: modelops.DeviceRecovered
-	(*DeviceFaulted)(nil),         // 21: modelops.DeviceFaulted
-	(*VramResized)(nil),           // 22: modelops.VramResized
-	(*LeaseReply)(nil),            // 23: modelops.LeaseReply
-	(*VramGrant)(nil),             // 24: modelops.VramGrant
-	(*GpuView)(nil),               // 25: modelops.GpuView
-	(*Reservation)(nil),           // 26: modelops.Reservation
-	(*DeviceReading)(nil),         // 27: modelops.DeviceReading
-	(*ProcessMemory)(nil),         // 28: modelops.ProcessMemory
-	(*DeviceFault)(nil),           // 29: modelops.DeviceFault
-	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
+	(*LeaseRenewed)(nil),          // 18: modelops.LeaseRenewed
+	(*ForeignUseChanged)(nil),     // 19: modelops.ForeignUseChanged
+	(*DeviceLost)(nil),            // 20: modelops.DeviceLost
+	(*DeviceRecovered)(nil),       // 21: modelops.DeviceRecovered
+	(*DeviceFaulted)(nil),         // 22: modelops.DeviceFaulted
+	(*VramResized)(nil),           // 23: modelops.VramResized
+	(*LeaseReply)(nil),            // 24: modelops.LeaseReply
+	(*VramGrant)(nil),             // 25: modelops.VramGrant
+	(*GpuView)(nil),               // 26: modelops.GpuView
+	(*Reservation)(nil),           // 27: modelops.Reservation
+	(*DeviceReading)(nil),         // 28: modelops.DeviceReading
+	(*ProcessMemory)(nil),         // 29: modelops.ProcessMemory
+	(*DeviceFault)(nil),           // 30: modelops.DeviceFault
+	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
 }
 var file_gpu_proto_depIdxs = []int32{
-	27, // 0: modelops.ObserveDevice.reading:type_name -> modelops.DeviceReading
-	29, // 1: modelops.ReportFault.fault:type_name -> modelops.DeviceFault
-	30, // 2: modelops.LeaseReclaimed.at:type_name -> google.protobuf.Timestamp
-	30, // 3: modelops.DeviceRegistered.at:type_name -> google.protobuf.Timestamp
-	30, // 4: modelops.VramReserved.at:type_name -> google.protobuf.Timestamp
-	30, // 5: modelops.VramSettled.at:type_name -> google.protobuf.Timestamp
-	30, // 6: modelops.VramReleased.at:type_name -> google.protobuf.Timestamp
-	30, // 7: modelops.LeaseExpired.at:type_name -> google.protobuf.Timestamp
-	30, // 8: modelops.ForeignUseChanged.at:type_name -> google.protobuf.Timestamp
-	30, // 9: modelops.DeviceLost.at:type_name -> google.protobuf.Timestamp
-	30, // 10: modelops.DeviceRecovered.at:type_name -> google.protobuf.Timestamp
-	30, // 11: modelops.DeviceFaulted.at:type_name -> google.protobuf.Timestamp
-	30, // 12: modelops.VramResized.at:type_name -> google.protobuf.Timestamp
-	0,  // 13: modelops.LeaseReply.state:type_name -> modelops.LeaseReply.State
-	26, // 14: modelops.GpuView.reservations:type_name -> modelops.Reservation
-	27, // 15: modelops.GpuView.reading:type_name -> modelops.DeviceReading
-	28, // 16: modelops.DeviceReading.processes:type_name -> modelops.ProcessMemory
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	28, // 0: modelops.ObserveDevice.reading:type_name -> modelops.DeviceReading
+	30, // 1: modelops.ReportFault.fault:type_name -> modelops.DeviceFault
+	31, // 2: modelops.LeaseReclaimed.at:type_name -> google.protobuf.Timestamp
+	31, // 3: modelops.DeviceRegistered.at:type_name -> google.protobuf.Timestamp
+	31, // 4: modelops.VramReserved.at:type_name -> google.protobuf.Timestamp
+	31, // 5: modelops.VramSettled.at:type_name -> google.protobuf.Timestamp
+	31, // 6: modelops.VramReleased.at:type_name -> google.protobuf.Timestamp
+	31, // 7: modelops.LeaseExpired.at:type_name -> google.protobuf.Timestamp
+	31, // 8: modelops.LeaseRenewed.at:type_name -> google.protobuf.Timestamp
+	31, // 9: modelops.ForeignUseChanged.at:type_name -> google.protobuf.Timestamp
+	31, // 10: modelops.DeviceLost.at:type_name -> google.protobuf.Timestamp
+	31, // 11: modelops.DeviceRecovered.at:type_name -> google.protobuf.Timestamp
+	31, // 12: modelops.DeviceFaulted.at:type_name -> google.protobuf.Timestamp
+	31, // 13: modelops.VramResized.at:type_name -> google.protobuf.Timestamp
+	0,  // 14: modelops.LeaseReply.state:type_name -> modelops.LeaseReply.State
+	27, // 15: modelops.GpuView.reservations:type_name -> modelops.Reservation
+	28, // 16: modelops.GpuView.reading:type_name -> modelops.DeviceReading
+	29, // 17: modelops.DeviceReading.processes:type_name -> modelops.ProcessMemory
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_gpu_proto_init() }
@@ -2410,7 +2470,7 @@ func file_gpu_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gpu_proto_rawDesc), len(file_gpu_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   29,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

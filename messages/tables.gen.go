@@ -54,6 +54,7 @@ func (*DeviceFaulted) gpuEvent()     {}
 func (*ForeignUseChanged) gpuEvent() {}
 func (*LeaseExpired) gpuEvent()      {}
 func (*LeaseReclaimed) gpuEvent()    {}
+func (*LeaseRenewed) gpuEvent()      {}
 func (*DeviceLost) gpuEvent()        {}
 func (*DeviceRecovered) gpuEvent()   {}
 func (*DeviceRegistered) gpuEvent()  {}
@@ -131,6 +132,7 @@ var eventTypes = []eventType{
 	{"gpu.foreign_changed", 1, func() proto.Message { return new(ForeignUseChanged) }},
 	{"gpu.lease_expired", 1, func() proto.Message { return new(LeaseExpired) }},
 	{"gpu.lease_reclaimed", 1, func() proto.Message { return new(LeaseReclaimed) }},
+	{"gpu.lease_renewed", 1, func() proto.Message { return new(LeaseRenewed) }},
 	{"gpu.lost", 1, func() proto.Message { return new(DeviceLost) }},
 	{"gpu.recovered", 1, func() proto.Message { return new(DeviceRecovered) }},
 	{"gpu.registered", 1, func() proto.Message { return new(DeviceRegistered) }},

@@ -257,10 +257,16 @@ func (q question) roomWithout(chosen []*messages.Candidate, leavers []string) bo
 }
 
 // placementOn is the placement on the chosen devices. Further shares' leases have the placement's id and a number.
+// programTTL is the time to live of a program's memory, in seconds, when its claim says none.
+const programTTL = 30
+
 func (q question) placementOn(chosen []*messages.Candidate, c *messages.RequestPlacement, id string) *messages.Placement {
 	host := hostOf(chosen[0].Gpu)
 	p := &messages.Placement{Id: id, Holder: on(c.Holder, host), Claim: c.Claim.GetId(), Host: host, DeviceKind: q.kindOf(chosen[0].Gpu),
 		Victims: q.victims(chosen), TtlSeconds: c.Claim.GetTtlSeconds(), Unpreemptible: !c.Preemptible, Source: sourceText(c.Claim, host)}
+	if IsProgram(c.Holder) && p.TtlSeconds == 0 { // a program can't be asked whether it still needs its memory
+		p.TtlSeconds = programTTL
+	}
 	for i, x := range chosen {
 		s := &messages.Share{Gpu: x.Gpu, Bytes: x.NeedBytes, Lease: id}
 		if i > 0 {

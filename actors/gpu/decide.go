@@ -36,11 +36,13 @@ func Decide(s State, command proto.Message, at entity.Stamp) (entity.Verdict, er
 	case *messages.ResizeVram:
 		return resize(s, c, now)
 	case *messages.RenewLease:
-		_, err := s.lease(c)
-		return entity.Verdict{}, err
+		return renew(s, c, at)
 	case *messages.ExpireLease:
 		if _, err := s.lease(c); err != nil {
 			return entity.Verdict{}, nil // it ended, or another one has its name
+		}
+		if _, renewed := at.Readings.(*messages.RenewLease); renewed {
+			return entity.Verdict{}, nil // while the report of its end was under way
 		}
 		return entity.Facts(&messages.LeaseExpired{Lease: c.Lease, At: now}), nil
 	case *messages.CheckLease:
@@ -76,6 +78,10 @@ func reserve(s State, c *messages.ReserveVram, now *timestamppb.Timestamp) (enti
 	if c.Lease == "" || c.Holder == "" {
 		return entity.Verdict{}, messages.NewError(messages.InvalidArgument, s.ID.String(), "a reservation needs a lease and a holder")
 	}
+	if holder, err := messages.ParseActorID(c.Holder); c.TtlSeconds == 0 && (err != nil || !messages.Holds(holder.Kind)) {
+		return entity.Verdict{}, messages.Errorf(messages.InvalidArgument, s.ID.String(), "%s is no actor that could be asked whether it still needs its memory", c.Holder).
+			WithHint("give ttl_seconds, and renew the lease with RenewLease")
+	}
 	granted := func(sequence uint64) proto.Message {
 		return &messages.VramGrant{Lease: c.Lease, Epoch: sequence, Bytes: c.Bytes}
 	}
@@ -96,6 +102,15 @@ func reserve(s State, c *messages.ReserveVram, now *timestamppb.Timestamp) (enti
 	v := entity.Facts(&messages.VramReserved{Lease: c.Lease, Holder: c.Holder, Bytes: c.Bytes, TtlSeconds: c.TtlSeconds, At: now})
 	v.Answer = granted
 	return v, nil
+}
+
+// renew gives a lease its time to live again. The journal is told so often that a restart can't lengthen the lease by more than half of it.
+func renew(s State, c *messages.RenewLease, at entity.Stamp) (entity.Verdict, error) {
+	l, err := s.lease(c)
+	if err != nil || l.TTL == 0 || l.RenewedMS > 0 && at.Now.UnixMilli()-l.RenewedMS < int64(l.TTL)*500 {
+		return entity.Verdict{}, err
+	}
+	return entity.Facts(&messages.LeaseRenewed{Lease: c.Lease, At: timestamppb.New(at.Now)}), nil
 }
 
 // Shortage says in the legacy contract's words, and with the sums, why need doesn't fit.

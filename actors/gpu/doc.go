@@ -12,8 +12,8 @@
 //	SettleVram         -> VramSettled        the measured footprint replaces the reserved one
 //	ResizeVram         -> VramResized        less always, more while it fits; what was measured is forgotten
 //	ReleaseVram        -> VramReleased       releasing an unknown lease is fine
-//	RenewLease         -> (nothing)          only its timer starts again
-//	ExpireLease        -> LeaseExpired
+//	RenewLease         -> LeaseRenewed       or nothing when one is young: only its timer starts again
+//	ExpireLease        -> LeaseExpired       or nothing, when a renewal came while the report was under way
 //	CheckLease         -> (nothing)          says how a lease stands: valid, gone, or fenced
 //	ReportLeaseDiffers -> LeaseReclaimed
 //	ObserveDevice      -> ForeignUseChanged | DeviceLost | DeviceRecovered

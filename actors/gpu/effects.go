@@ -14,34 +14,35 @@ import (
 	"modelops/messages"
 )
 
-// renewedLook is how often the time of a lease that was renewed is looked at, once its first time to live is over. Times to live are whole seconds.
-const renewedLook = time.Second
+// leaseLook is how often the time of a lease is looked at. Times to live are whole seconds.
+const leaseLook = time.Second
 
-// expire ends a lease when its time is over: it is done first when the time to live is over, and again as long as a renewal gave more.
+// expire ends a lease when its time is over.
 type expire struct {
 	Device messages.ActorID
 	Lease  string
 	Holder string
 	Epoch  uint64
 	TTL    time.Duration
+	Until  int64 // by the journal, in ms since 1970
 }
 
 func (e expire) Key() string { return "expire/" + e.Lease }
 
 // Delay implements entity.Delayed.
-func (e expire) Delay() time.Duration { return e.TTL }
+func (expire) Delay() time.Duration { return leaseLook }
 
 // Pace implements entity.Paced.
-func (expire) Pace() (first, longest time.Duration) { return renewedLook, renewedLook }
+func (expire) Pace() (first, longest time.Duration) { return leaseLook, leaseLook }
 
-// Owed lists a timer for each lease that has a time to live, and a comparison with its holder for each whose holder is an actor. After a
-// restart both begin again: a lease lives longer, never shorter.
+// Owed lists a timer for each lease that has a time to live, and a comparison with its holder for each whose holder is an actor. A restart doesn't
+// lengthen a lease that was never renewed, and another by at most half its time to live.
 func Owed(s State) []entity.Effect {
 	var out []entity.Effect
 	for _, id := range slices.Sorted(maps.Keys(s.Leases)) {
 		l := s.Leases[id]
 		if l.TTL > 0 {
-			out = append(out, expire{Device: s.ID, Lease: id, Holder: l.Holder, Epoch: l.Epoch, TTL: time.Duration(l.TTL) * time.Second})
+			out = append(out, expire{Device: s.ID, Lease: id, Holder: l.Holder, Epoch: l.Epoch, TTL: time.Duration(l.TTL) * time.Second, Until: l.until()})
 		}
 		if holder, err := messages.ParseActorID(l.Holder); err == nil && messages.Holds(holder.Kind) {
 			out = append(out, reconcile{Lease: id, Holder: holder, Epoch: l.Epoch, TakenOver: l.TakenOver})
@@ -73,8 +74,8 @@ type timer struct {
 	Epoch  uint64
 }
 
-// renewals remembers when leases were last renewed: on this process's clock, never in the journal. Only a lease that its ledger has can be
-// renewed, and what ends it ends its entry.
+// renewals remembers when leases were last renewed, on the journal's clock, which goes steadily within a process. Most renewals aren't journaled. Only a
+// lease that its ledger has can be renewed, and what ends it ends its entry.
 type renewals struct {
 	now func() time.Time
 	mu  sync.Mutex
@@ -94,12 +95,34 @@ func (r *renewals) note(device messages.ActorID, command proto.Message) {
 	}
 }
 
-// expire ends a lease unless a renewal left it time.
+// expire ends a lease unless its grant or a renewal left it time. Its entry goes: one that is there when the report arrives is of a renewal meanwhile.
 func (r *renewals) expire(e expire) proto.Message {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if at, renewed := r.at[timer{e.Device, e.Lease, e.Epoch}]; renewed && r.now().Sub(at) < e.TTL {
+	t := timer{e.Device, e.Lease, e.Epoch}
+	until := time.UnixMilli(e.Until)
+	if at, renewed := r.at[t]; renewed {
+		until = at.Add(e.TTL)
+	}
+	if r.now().Before(until) {
 		return nil
 	}
+	delete(r.at, t)
 	return &messages.ExpireLease{Lease: e.Lease, Holder: e.Holder, Epoch: e.Epoch}
+}
+
+// observe gives, for the report of a lease's end, the renewal that came after it was sent; nil for none. An epoch is one grant's alone.
+func (r *renewals) observe(_ context.Context, command proto.Message) proto.Message {
+	c, ends := command.(*messages.ExpireLease)
+	if !ends {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for t := range r.at {
+		if t.Lease == c.Lease && t.Epoch == c.Epoch {
+			return &messages.RenewLease{Lease: c.Lease, Holder: c.Holder, Epoch: c.Epoch}
+		}
+	}
+	return nil
 }

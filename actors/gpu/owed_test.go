@@ -26,7 +26,7 @@ func TestWhatALedgerOwesEndsItsLeases(t *testing.T) {
 	owed := Owed(m.State)
 	if want := []entity.Effect{
 		reconcile{Lease: "l1", Holder: messages.ModelActor("main_pc", "a"), Epoch: 2},
-		expire{Device: m.ID, Lease: "l2", Holder: "client/train", Epoch: 3, TTL: time.Second},
+		expire{Device: m.ID, Lease: "l2", Holder: "client/train", Epoch: 3, TTL: time.Second, Until: 1000},
 		reconcile{Lease: "l3", Holder: messages.ModelActor("main_pc", "b"), Epoch: 4, TakenOver: true},
 		reconcile{Lease: "l4", Holder: messages.ModelActor("main_pc", "c"), Epoch: 6, TakenOver: true},
 	}; !slices.Equal(owed, want) {
@@ -34,7 +34,7 @@ func TestWhatALedgerOwesEndsItsLeases(t *testing.T) {
 	}
 	for _, e := range owed {
 		synctest.Test(t, func(t *testing.T) {
-			c, err := Kind(&doubter{answers: []string{"no", "no", "no"}}, time.Now).Perform(t.Context(), e)
+			c, err := Kind(&doubter{answers: []string{"no", "no", "no"}}, func() time.Time { return m.Now.Add(time.Minute) }).Perform(t.Context(), e)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -51,7 +51,7 @@ func TestShortages(t *testing.T) {
 		"all of the device":       {8 * messages.GiB, "required 8192MB", true},
 		"more than there ever is": {8*messages.GiB + 1, "required 8193MB", false},
 	} {
-		_, err := m.Do(&messages.ReserveVram{Lease: "l2", Holder: "client/me", Bytes: c.bytes})
+		_, err := m.Do(&messages.ReserveVram{Lease: "l2", Holder: "client/me", Bytes: c.bytes, TtlSeconds: 30})
 		if e := messages.AsError(err); e.Code != messages.GPUUnavailable || !strings.Contains(e.Message, c.says) || (e.Retry > 0) != c.retry {
 			t.Errorf("%s: %v, retry %s", name, err, e.Retry)
 		}
@@ -70,7 +70,7 @@ func TestAMeasurementBeyondAllMemory(t *testing.T) {
 	if _, err := m.Do(&messages.SettleVram{Lease: "l1", Holder: "client/me", Epoch: 2, MeasuredBytes: math.MaxUint64}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := m.Do(&messages.ReserveVram{Lease: "l3", Holder: "client/me", Bytes: 1}); messages.CodeOf(err) != messages.GPUUnavailable {
+	if _, err := m.Do(&messages.ReserveVram{Lease: "l3", Holder: "client/me", Bytes: 1, TtlSeconds: 30}); messages.CodeOf(err) != messages.GPUUnavailable {
 		t.Errorf("%v: %d reserved, %d free", err, m.State.Reserved(), m.State.Free())
 	}
 }

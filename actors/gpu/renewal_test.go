@@ -35,7 +35,7 @@ func TestRenewal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			now := entitytest.Epoch
 			kind := Kind(nil, func() time.Time { return now })
-			e := expire{Device: gpu0, Lease: "l1", Epoch: 3, TTL: 10 * time.Second}
+			e := expire{Device: gpu0, Lease: "l1", Epoch: 3, TTL: 10 * time.Second, Until: now.Add(10 * time.Second).UnixMilli()}
 			for look := now.Add(e.Delay()); ; {
 				for len(c.renewals) > 0 && !entitytest.Epoch.Add(c.renewals[0].after).After(look) {
 					r := c.renewals[0]
@@ -85,5 +85,92 @@ func TestRenewalsLeaveNothingBehind(t *testing.T) {
 				t.Errorf("left behind: %v", r.at)
 			}
 		})
+	}
+}
+
+// Restarts don't lengthen the life of a lease that nobody renews, however often they come; and of one that was renewed by less than half its time to
+// live again.
+func TestRestartsDontKeepALease(t *testing.T) {
+	for name, renewals := range map[string]int{"never renewed": 0, "renewed each second for a minute": 60} {
+		m := fresh()
+		m.Happen(&messages.DeviceRegistered{Kind: "cuda", CapacityBytes: 100})
+		if _, err := m.Do(&messages.ReserveVram{Lease: "l", Holder: "client/train", Bytes: 1, TtlSeconds: 30}); err != nil {
+			t.Fatal(err)
+		}
+		epoch, decisions := m.State.Leases["l"].Epoch, len(m.Recorded)
+		for range renewals {
+			m.Now = m.Now.Add(time.Second)
+			if _, err := m.Do(&messages.RenewLease{Lease: "l", Holder: "client/train", Epoch: epoch}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if told := len(m.Recorded) - decisions; told > 1+renewals/15 {
+			t.Errorf("%s: %d decisions", name, told)
+		}
+		renewed, most := m.Now, 30*time.Second
+		if renewals > 0 {
+			most += 15 * time.Second
+		}
+		for len(m.State.Leases) > 0 { // each look is of another life of the process
+			m.Now = m.Now.Add(10 * time.Second)
+			perform := Kind(nil, func() time.Time { return m.Now }).Perform
+			c, err := perform(t.Context(), Owed(m.State)[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m.Now.Sub(renewed) > most+10*time.Second {
+				t.Fatalf("%s: it lives for %s after its last renewal", name, m.Now.Sub(renewed))
+			}
+			if c == nil {
+				continue
+			}
+			if m.Now.Sub(renewed) < 30*time.Second {
+				t.Errorf("%s: it ends %s after its last renewal", name, m.Now.Sub(renewed))
+			}
+			if _, err := m.Do(c); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// A renewal that is answered while the report of the lease's end waits in the mailbox keeps the lease.
+func TestARenewalOvertakesTheReportOfTheEnd(t *testing.T) {
+	m := fresh()
+	m.Happen(&messages.DeviceRegistered{Kind: "cuda", CapacityBytes: 100})
+	if _, err := m.Do(&messages.ReserveVram{Lease: "l", Holder: "client/train", Bytes: 1, TtlSeconds: 30}); err != nil {
+		t.Fatal(err)
+	}
+	l := m.State.Leases["l"]
+	kind := Kind(nil, func() time.Time { return m.Now })
+	renew := &messages.RenewLease{Lease: "l", Holder: "client/train", Epoch: l.Epoch}
+	for _, late := range []bool{true, false} {
+		kind.Accepted(m.ID, renew)
+		m.Now = m.Now.Add(30 * time.Second)
+		end, err := kind.Perform(t.Context(), Owed(m.State)[0])
+		if err != nil || end == nil {
+			t.Fatal(end, err)
+		}
+		if late {
+			kind.Accepted(m.ID, renew)
+		}
+		m.Readings = kind.Observe(t.Context(), end)
+		if _, err := m.Do(end); err != nil || (len(m.State.Leases) > 0) != late {
+			t.Errorf("renewed meanwhile: %t; leases %v, %v", late, m.State.Leases, err)
+		}
+	}
+}
+
+// Memory that nobody could take back isn't granted: its holder must be an actor that can be asked, or have a time to live.
+func TestAHolderThatCantBeAskedNeedsATimeToLive(t *testing.T) {
+	for holder, ttl := range map[string]uint32{"client/train": 0, "client/x/y": 0, "train": 0, "gateway/main_pc": 0} {
+		m := fresh()
+		m.Happen(&messages.DeviceRegistered{Kind: "cuda", CapacityBytes: 100})
+		if _, err := m.Do(&messages.ReserveVram{Lease: "l", Holder: holder, Bytes: 1, TtlSeconds: ttl}); messages.CodeOf(err) != messages.InvalidArgument {
+			t.Errorf("%s: %v", holder, err)
+		}
+		if _, err := m.Do(&messages.ReserveVram{Lease: "l", Holder: holder, Bytes: 1, TtlSeconds: 1}); err != nil {
+			t.Errorf("%s: %v", holder, err)
+		}
 	}
 }

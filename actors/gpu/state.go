@@ -36,7 +36,8 @@ type Lease struct {
 	Epoch     uint64
 	TTL       uint32 // seconds; 0 = until released
 	GrantedMS int64
-	TakenOver bool `json:",omitempty"` // its holder has measured or resized it
+	RenewedMS int64 `json:",omitempty"` // the renewal that is journaled last
+	TakenOver bool  `json:",omitempty"` // its holder has measured or resized it
 }
 
 // New is the ledger of a device that isn't registered yet.
@@ -82,6 +83,15 @@ func (l Lease) Holds() uint64 {
 	return l.Bytes
 }
 
+// until is how long a lease lives at least, and at most when its last renewal isn't journaled, in ms since 1970.
+func (l Lease) until() int64 {
+	ttl := int64(l.TTL) * 1000
+	if l.RenewedMS == 0 {
+		return l.GrantedMS + ttl
+	}
+	return l.RenewedMS + ttl/2 + ttl
+}
+
 // Evolve folds an event.
 func Evolve(s State, event proto.Message, sequence uint64) State {
 	switch e := event.(messages.GPUEvent).(type) {
@@ -106,6 +116,12 @@ func Evolve(s State, event proto.Message, sequence uint64) State {
 		}
 	case *messages.VramReleased:
 		s.Leases = without(s.Leases, e.Lease)
+	case *messages.LeaseRenewed:
+		if l, ok := s.Leases[e.Lease]; ok {
+			s.Leases = maps.Clone(s.Leases)
+			l.RenewedMS = e.At.AsTime().UnixMilli()
+			s.Leases[e.Lease] = l
+		}
 	case *messages.LeaseExpired:
 		s.Leases = without(s.Leases, e.Lease)
 	case *messages.LeaseReclaimed:

@@ -23,7 +23,7 @@ func (d *daemon) decide(n int) {
 	d.t.Helper()
 	nc := d.nats()
 	for i := range n {
-		r := &messages.ReserveVram{Lease: fmt.Sprintf("%s-%d", d.at.Boot, i), Holder: "client/e2e", Bytes: 1 << 20}
+		r := &messages.ReserveVram{Lease: fmt.Sprintf("%s-%d", d.at.Boot, i), Holder: "client/e2e", Bytes: 1 << 20, TtlSeconds: 3600}
 		if _, err := command(nc, messages.GPUActor("main_pc", "cpu"), r); err != nil {
 			d.t.Fatal(err)
 		}
@@ -270,7 +270,7 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	nc := d.nats()
-	lease := &messages.ReserveVram{Lease: "l1", Holder: "client/e2e", Bytes: 1 << 20}
+	lease := &messages.ReserveVram{Lease: "l1", Holder: "client/e2e", Bytes: 1 << 20, TtlSeconds: 3600}
 	gpu := messages.GPUActor("main_pc", "cpu")
 	if _, err := command(nc, gpu, lease); messages.CodeOf(err) != messages.JournalFull {
 		t.Errorf("a decision without space: %v", err)
