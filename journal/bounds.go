@@ -12,6 +12,9 @@ type Bounds struct {
 	Subscriptions int           // of one connection
 }
 
+// doorSubscriptions are more than the door has in an account: two for each operation.
+const doorSubscriptions = 256
+
 // guard puts TLS and the bounds on a listener. In-process connections speak no TLS.
 func (o Options) guard(s *server.Options) {
 	if o.TLS != nil {
@@ -22,6 +25,6 @@ func (o Options) guard(s *server.Options) {
 		s.AuthTimeout = max(s.AuthTimeout, t+1) // it begins with the connection
 	}
 	if o.Bounds.Subscriptions > 0 {
-		s.MaxSubs = o.Bounds.Subscriptions
+		s.MaxSubs = max(o.Bounds.Subscriptions, doorSubscriptions) // the server bounds the door's own connections by the same number
 	}
 }

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -170,10 +171,17 @@ func (a *callers) enter(s *server.Server, c server.ClientAuthentication, p messa
 		return false
 	}
 	where, _ := s.LookupOrRegisterAccount(name)
+	if n := where.NumLocalConnections(); n > a.most() && !p.May(messages.Role_ADMIN) {
+		a.j.o.Log.Warn("a NATS client was refused: its key has too many connections", "caller", p.Name, "connections", n)
+		return false
+	}
 	c.RegisterUser(&server.User{Username: p.Name, Account: where, Permissions: a.permissions(p), ConnectionDeadline: p.Until})
 	at.sessions[c.GetID()], at.seen = in, time.Now()
 	return true
 }
+
+// most is how many connections a key may have: half of all, so that no key keeps every other one out.
+func (a *callers) most() int { return cmp.Or(a.j.o.MaxConnections, maxConnections) / 2 }
 
 // samePrincipal compares what an account is served with. Each connection ends at an hour of its own.
 func samePrincipal(p, q messages.Principal) bool {

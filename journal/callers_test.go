@@ -64,6 +64,29 @@ func TestCallersComeBackAfterARestartInPlace(t *testing.T) {
 	})
 }
 
+// One key can't take every connection that there is.
+func TestAKeyLeavesConnectionsToOthers(t *testing.T) {
+	j, _, _ := openGuarded(t)
+	j.o.MaxConnections = 8
+	refused := 0
+	for range 8 {
+		nc, err := dial(j, nats.Token("bob-key"))
+		if err != nil {
+			refused++
+			continue
+		}
+		defer nc.Close()
+	}
+	if refused != 4 {
+		t.Errorf("%d of 8 connections were refused, want half", refused)
+	}
+	for _, key := range []string{"alice-key", operatorKey} {
+		if m, err := mustDial(t, j, nats.Token(key)).Request("api.who", nil, hangLimit); err != nil {
+			t.Errorf("%s: %v, %v", key, m, err)
+		}
+	}
+}
+
 // Who waits for an answer is known in the caller's own account.
 func TestWhoReads(t *testing.T) {
 	j, keys, _ := openGuarded(t)
