@@ -4,11 +4,13 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"strings"
 
 	"modelops/actors/gpu"
 	"modelops/actors/view"
 	"modelops/bridges/config"
 	"modelops/bridges/cpu"
+	"modelops/bridges/drm"
 	"modelops/bridges/nvml"
 	"modelops/bridges/process"
 	"modelops/bridges/sim"
@@ -40,7 +42,37 @@ func openDevices(ctx context.Context, cfg *config.Config, v *view.Projection, lo
 	with := &sharedRAM{}
 	ram := cpu.Open(cpu.Options{BudgetBytes: uint64(cfg.Resources.CPUBudgetMB) * messages.MiB, Pids: pids, Beside: with.held})
 	gpus := nvml.Open(ctx, nvml.Options{Log: log, Visible: variable("CUDA_VISIBLE_DEVICES")})
-	return []devices{gpuCards{gpus, with, ram}, processor{ram, with}}, nil
+	return []devices{gpuCards{gpus, with, ram}, kernelCards(), processor{ram, with}}, nil
+}
+
+// kernelCards are the AMD and Intel cards. Tests show them false ones in a folder.
+func kernelCards() *drm.Devices {
+	o := drm.Options{Env: map[string]string{}}
+	for _, pair := range os.Environ() {
+		name, value, _ := strings.Cut(pair, "=")
+		o.Env[name] = value
+	}
+	if root := o.Env["MODELOPS_DRM_ROOT"]; root != "" {
+		o.Root = os.DirFS(root)
+	}
+	return drm.Open(o)
+}
+
+// deviceEnv binds a worker to the devices of its placement, by the words of their vendor.
+func (d *daemon) deviceEnv(p *messages.Placement) []string {
+	env := gpu.DeviceEnv(p, d.view.ReadGPUs())
+	var names []string
+	for _, part := range p.GetShares() {
+		if id, err := messages.ParseActorID(part.Gpu); err == nil {
+			names = append(names, id.Name())
+		}
+	}
+	for _, ds := range d.devices {
+		if cards, ok := ds.(*drm.Devices); ok {
+			env = append(env, cards.Env(names)...)
+		}
+	}
+	return env
 }
 
 // variable is what the daemon's environment says; nil where it says nothing.

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"modelops/actors/gpu"
 	grpcapi "modelops/bridges/grpc"
 	natsapi "modelops/bridges/nats"
 	"modelops/bridges/openai"
@@ -67,7 +66,7 @@ func (d *daemon) openWorld(context.Context) error {
 	o := runtime.Options{Self: self, Processes: process.New(process.Options{Log: d.log, Owner: identity}), LlamaServer: d.cfg.Runtimes.LlamaCpp.Binary, VLLM: d.cfg.Runtimes.VLLM.Binary,
 		Transformers: d.cfg.Runtimes.Transformers.Binary, WhisperServer: d.cfg.Runtimes.WhisperCpp.Binary, OllamaURL: d.cfg.Runtimes.Ollama.URL,
 		Threads: uint32(d.cfg.Runtimes.Embedded.Threads), LogDir: filepath.Join(d.cfg.DataDir, "logs"), Log: d.log,
-		Slots: uint32(d.cfg.Runtimes.Embedded.Slots), DeviceEnv: func(p *messages.Placement) []string { return gpu.DeviceEnv(p, d.view.ReadGPUs()) },
+		Slots: uint32(d.cfg.Runtimes.Embedded.Slots), DeviceEnv: d.deviceEnv,
 		UnknownBytes:  uint64(d.cfg.Resources.UnknownVRAMMB) * messages.MiB,
 		PassEnv:       d.cfg.Runtimes.PassEnv,
 		Secret:        func(model string, n int) string { return d.config().Secret(model, n) },
