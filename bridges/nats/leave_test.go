@@ -2,6 +2,7 @@ package natsapi
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,5 +54,22 @@ func TestACallerThatLeavesEndsItsRequest(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-left
+	}
+}
+
+// A request takes its part of the memory for all bodies and gives it back.
+func TestRequestsShareTheBudgetOfBodies(t *testing.T) {
+	budget := messages.NewBudget(1 << 10)
+	var during int64
+	_, nc := open(t, Options{Bodies: budget, Gateway: &gateway{infer: func(ctx context.Context, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
+		during = budget.Used()
+		return echo(ctx, r, emit)
+	}}})
+	answer(t, nc, "infer.tiny", `{"prompt":"x"}`, &messages.InferenceResponse{})
+	if during != int64(len(`{"prompt":"x"}`)) {
+		t.Errorf("%d while it ran", during)
+	}
+	if e := failureOf(t, request(t, nc, "infer.tiny", `{"prompt":"`+strings.Repeat("x", 2<<10)+`"}`, nil)); e.Code != messages.PayloadTooLarge {
+		t.Error(e)
 	}
 }

@@ -88,7 +88,7 @@ type copied struct {
 func (x *exchange) copyBody(resp *http.Response, grant *messages.Grant) copied {
 	buf := x.api.buffers.Get().(*[]byte)
 	defer x.api.buffers.Put(buf)
-	to := &pieces{w: x.w, conn: http.NewResponseController(x.w), left: resp.ContentLength, tail: make([]byte, 0, 4), atEvent: true, stall: x.api.stall, grant: grant}
+	to := &pieces{w: x.w, conn: http.NewResponseController(x.w), left: resp.ContentLength, atEvent: true, stall: x.api.stall, grant: grant}
 	if to.left < 0 {
 		_ = to.conn.Flush() // the body may take a while
 	}
@@ -121,7 +121,7 @@ type pieces struct {
 	left int64
 	// atEvent: see copied. tail are the last bytes, since the end of an event may come in several pieces.
 	atEvent bool
-	tail    []byte
+	tail    [4]byte
 	// bounded is when the write deadline, stall from then, was last moved.
 	bounded time.Time
 	stall   time.Duration
@@ -134,8 +134,14 @@ func (p *pieces) put(piece []byte) error {
 	if _, err := p.w.Write(piece); err != nil {
 		return err
 	}
-	p.tail = append(p.tail[:copy(p.tail, p.tail[max(0, len(p.tail)+min(len(piece), 4)-4):])], piece[max(0, len(piece)-4):]...)
-	p.atEvent = bytes.HasSuffix(p.tail, []byte("\n\n")) || bytes.HasSuffix(p.tail, []byte("\r\n\r\n")) || bytes.HasSuffix(p.tail, []byte("\r\r"))
+	if n := len(piece); n >= len(p.tail) {
+		copy(p.tail[:], piece[n-len(p.tail):])
+	} else {
+		copy(p.tail[:], p.tail[n:])
+		copy(p.tail[len(p.tail)-n:], piece)
+	}
+	tail := p.tail[:]
+	p.atEvent = bytes.HasSuffix(tail, []byte("\n\n")) || bytes.HasSuffix(tail, []byte("\r\n\r\n")) || bytes.HasSuffix(tail, []byte("\r\r"))
 	if p.left == 0 {
 		return nil
 	}

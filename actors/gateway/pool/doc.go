@@ -27,6 +27,7 @@
 //	fail.go      how long a model that failed to load is refused by its last error
 //	order.go     priority classes and aging
 //	breaker.go   each endpoint's circuit breaker
+//	examine.go   trials: whether failures and silence are the worker's
 //	outlier.go   outlier detection: an endpoint that is up and does its work badly
 //	scale.go     how many replicas the load needs
 //	sweep.go     what follows from the passing of time, as hints to model actors

@@ -54,6 +54,8 @@ models:
 			t.Errorf("failure %d: %s", i+1, a)
 		}
 	}
+	// A trial confirms that the failures are the worker's, not the caller's inputs'.
+	d.until(waitLimit, "it is open", func() bool { return d.model("moody").Breaker == messages.ModelView_open })
 	opened := time.Now()
 	a := d.post("/v1/chat/completions", question("moody", france))
 	if a.status != 503 || a.code() != "CIRCUIT_BREAKER_OPEN" || a.header.Get("Retry-After") != "4" {
