@@ -36,7 +36,7 @@ type Limits struct {
 func defaultServer() Server {
 	return Server{
 		Bind: "127.0.0.1", ZMQPort: 7211, GRPCPort: 7212, RESTPort: 8008, NATSPort: 4222,
-		MaxWorkers: 16, MaxBodyMB: 64, BodyBudgetMB: 256, DrainTimeout: 30 * time.Second, Anonymous: "admin",
+		MaxWorkers: 16, MaxBodyMB: 64, BodyBudgetMB: 256, DrainTimeout: 30 * time.Second, Anonymous: "read",
 		TLS:  TLS{ClientAuth: "required"},
 		CORS: CORS{Origins: []string{"http://localhost:*", "https://localhost:*", "http://127.0.0.1:*", "https://127.0.0.1:*", "http://[::1]:*", "https://[::1]:*"}},
 		Limits: Limits{HeaderTime: 10 * time.Second, HeaderKB: 64, HeaderCount: 200, BodyStall: 30 * time.Second, BodyTime: 10 * time.Minute,
