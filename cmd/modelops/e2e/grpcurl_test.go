@@ -18,7 +18,7 @@ func TestGrpcurl(t *testing.T) {
 		return execute(t, nil, grpcurl, append([]string{"-plaintext"}, args...)...)
 	}
 	do := func(name, body string, more ...string) output {
-		return call(append(more, "-d", body, d.at.GRPC, "modelops.ModelOps/"+name)...)
+		return call(append(append([]string{"-H", "authorization: Bearer " + d.operatorKey()}, more...), "-d", body, d.at.GRPC, "modelops.ModelOps/"+name)...)
 	}
 	for _, c := range []struct {
 		name string
