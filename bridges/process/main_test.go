@@ -28,6 +28,8 @@ func TestMain(m *testing.M) {
 		os.Exit(startAndDie())
 	case "starved":
 		os.Exit(askWithoutDescriptors())
+	case "init":
+		os.Exit(reapAsInit())
 	case "deprived":
 		os.Exit(actDeprived())
 	}

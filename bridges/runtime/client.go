@@ -26,6 +26,7 @@ const idlePerWorker = 256
 // NewClient makes a Client. It opens nothing until it is asked to run.
 func NewClient() *Client {
 	return &Client{&http.Transport{
+		DialContext:         dialEither,
 		Proxy:               http.ProxyFromEnvironment, // never for loopback
 		MaxIdleConnsPerHost: idlePerWorker, IdleConnTimeout: 90 * time.Second, DisableCompression: true, TLSHandshakeTimeout: 10 * time.Second,
 	}}

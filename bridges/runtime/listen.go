@@ -11,9 +11,10 @@ import (
 	"modelops/messages"
 )
 
-// answering picks the sockets that get a connection to host: those of the very address, else those of all addresses.
+// answering picks the sockets that get a connection to host: those of the very address, else those of all addresses, else
+// those of the other family, which is tried then.
 func answering(all []process.Socket, host string, port uint16) []process.Socket {
-	var exact, any []process.Socket
+	var exact, any, other []process.Socket
 	for _, l := range all {
 		switch ip := l.Addr.Addr(); {
 		case l.Addr.Port() != port:
@@ -21,12 +22,17 @@ func answering(all []process.Socket, host string, port uint16) []process.Socket 
 			any = append(any, l)
 		case ip.String() == host, host == "localhost" && ip.IsLoopback():
 			exact = append(exact, l)
+		case host == loopback4 && ip.String() == loopback6:
+			other = append(other, l)
 		}
 	}
-	if len(exact) > 0 {
+	switch {
+	case len(exact) > 0:
 		return exact
+	case len(any) > 0:
+		return any
 	}
-	return any
+	return other
 }
 
 // forwarders are the programs with which container engines hold a port for a worker in a container.

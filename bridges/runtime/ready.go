@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -96,10 +98,12 @@ func (r *Runtime) poll(ctx context.Context, k kind, spec *messages.ModelSpec, w 
 		if g.Ended() {
 			return 0, r.endedEarly(ctx, k, spec, w, nil)
 		}
-		if path == "" {
-			return max(r.slots(k, spec), 1), nil
+		a := answer{}
+		if path != "" {
+			a = r.askReady(ctx, k, spec, w, path)
+		} else if a.err = r.knock(ctx, w); a.err == nil { // nothing is asked: a worker that has opened its port is ready
+			a.status = http.StatusOK
 		}
-		a := r.askReady(ctx, k, spec, w, path)
 		slots, err := r.accept(ctx, k, spec, w, a, &owned)
 		if err != nil && g.Ended() { // another process may have a dead worker's port by now: how the worker ended says more
 			return 0, r.endedEarly(ctx, k, spec, w, nil)
@@ -114,6 +118,21 @@ func (r *Runtime) poll(ctx context.Context, k kind, spec *messages.ModelSpec, w 
 			return 0, err
 		}
 	}
+}
+
+// knock connects to the worker's address.
+func (r *Runtime) knock(ctx context.Context, w *messages.Worker) error {
+	u, err := url.Parse(w.Url)
+	if err != nil || w.Port == 0 {
+		return nil // there is no address to connect to
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	c, err := dialEither(ctx, "tcp", net.JoinHostPort(u.Hostname(), strconv.Itoa(int(w.Port))))
+	if err != nil {
+		return err
+	}
+	return c.Close()
 }
 
 // askReady asks whether the worker is ready; releases that don't know the engine's own path are asked another.

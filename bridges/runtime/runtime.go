@@ -94,7 +94,7 @@ func New(o Options) *Runtime {
 		// A probe opens its own connection and closes it: nothing is left behind when the worker goes. It never follows a
 		// redirect, which would lead to another server.
 		probes: &http.Client{
-			Transport:     &http.Transport{DisableKeepAlives: true, Proxy: http.ProxyFromEnvironment},
+			Transport:     &http.Transport{DisableKeepAlives: true, Proxy: http.ProxyFromEnvironment, DialContext: dialEither},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}

@@ -63,7 +63,11 @@ func (d *daemon) openWorld(context.Context) error {
 	if err != nil {
 		return err
 	}
-	o := runtime.Options{Self: self, Processes: process.New(process.Options{Log: d.log, Owner: identity}), LlamaServer: d.cfg.Runtimes.LlamaCpp.Binary, VLLM: d.cfg.Runtimes.VLLM.Binary,
+	processes := process.New(process.Options{Log: d.log, Owner: identity})
+	if os.Getpid() == 1 {
+		d.alongside(processes.ReapOrphans)
+	}
+	o := runtime.Options{Self: self, Processes: processes, LlamaServer: d.cfg.Runtimes.LlamaCpp.Binary, VLLM: d.cfg.Runtimes.VLLM.Binary,
 		Transformers: d.cfg.Runtimes.Transformers.Binary, WhisperServer: d.cfg.Runtimes.WhisperCpp.Binary, OllamaURL: d.cfg.Runtimes.Ollama.URL,
 		Threads: uint32(d.cfg.Runtimes.Embedded.Threads), LogDir: filepath.Join(d.cfg.DataDir, "logs"), Log: d.log,
 		Slots: uint32(d.cfg.Runtimes.Embedded.Slots), DeviceEnv: d.deviceEnv,
@@ -79,7 +83,7 @@ func (d *daemon) openWorld(context.Context) error {
 	d.runtime, d.client = runtime.New(o), runtime.NewClient()
 	d.outward = newOutward(d.most)
 	d.outward.onFull(d.client.Close)
-	d.client.DialWith(d.outward.Dial)
+	d.client.DialWith(runtime.EitherFamily(d.outward.Dial))
 	d.later(func(context.Context) error { d.client.Close(); return nil })
 	return nil
 }
@@ -109,7 +113,7 @@ func (d *daemon) openGRPC() error {
 }
 
 func (d *daemon) openHTTP() error {
-	d.openai = openai.New(openai.Options{Gateway: d.gateway, Authenticate: d.authenticate, MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Bodies: d.bodies, Batching: d.batching, Observe: d.metrics, Log: d.log, Dial: d.outward.Dial, Stall: d.cfg.Server.Limits.WriteStall})
+	d.openai = openai.New(openai.Options{Gateway: d.gateway, Authenticate: d.authenticate, MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Bodies: d.bodies, Batching: d.batching, Observe: d.metrics, Log: d.log, Dial: runtime.EitherFamily(d.outward.Dial), Stall: d.cfg.Server.Limits.WriteStall})
 	d.outward.onFull(d.openai.CloseIdle)
 	d.later(func(context.Context) error { d.openai.Close(); return nil })
 	server, err := rest.New(rest.Options{OpenAI: d.openai, Gateway: d.gateway, Operations: d.control.Scoped(), Authenticate: d.authenticate,
@@ -165,7 +169,11 @@ func (d *daemon) addresses() cli.Addresses {
 		scheme, secret, fingerprint = "https://", "tls://", d.certs.Fingerprint()
 	}
 	nats := strings.TrimPrefix(strings.TrimPrefix(d.journal.ClientURL(), "nats://"), "tls://")
-	return cli.Addresses{PID: os.Getpid(), Host: d.host, Boot: d.bootID, HTTP: scheme + near(d.rest.Addr().String()), GRPC: near(d.grpc.Addr()), NATS: secret + near(nats), TLS: fingerprint}
+	self, err := process.Self()
+	if err != nil {
+		d.log.Warn("this process can't be named for modelops upgrade", "error", err)
+	}
+	return cli.Addresses{PID: os.Getpid(), Started: self.StartTicks, Kernel: self.BootID, Host: d.host, Boot: d.bootID, HTTP: scheme + near(d.rest.Addr().String()), GRPC: near(d.grpc.Addr()), NATS: secret + near(nats), TLS: fingerprint}
 }
 
 // announce tells clients on this machine where the doors are, until the daemon ends.

@@ -42,7 +42,11 @@ const AddressFile = "daemon.json"
 
 // Addresses is the content of AddressFile. A daemon writes it when it has started.
 type Addresses struct {
-	PID  int    `json:"pid"`
+	PID int `json:"pid"`
+	// Started and Kernel prove that the process with this pid is the daemon: its start time in ticks, and the kernel's boot id.
+	Started uint64 `json:"started,omitempty"`
+	Kernel  string `json:"kernel,omitempty"`
+
 	Host string `json:"host"`
 	Boot string `json:"boot"`
 	HTTP string `json:"http"`

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,6 +18,7 @@ import (
 	"time"
 
 	"modelops/bridges/config"
+	"modelops/bridges/process"
 	"modelops/messages"
 )
 
@@ -192,5 +195,29 @@ func TestUpgradeWaitsForAnotherBoot(t *testing.T) {
 	}
 	if err := c.upgrade(t.Context(), place{daemon: &Addresses{PID: 1 << 30}}); messages.CodeOf(err) != messages.Unavailable {
 		t.Error("no such process:", err)
+	}
+	// The daemon ended without a word, and another process has its pid: it isn't signalled.
+	other := exec.Command("sleep", "600")
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Process.Kill(); _ = other.Wait() }()
+	self, err := process.Self()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, named := range map[string]Addresses{
+		"another start time": {PID: other.Process.Pid, Started: self.StartTicks, Kernel: self.BootID},
+		"no start time":      {PID: other.Process.Pid, Kernel: self.BootID},
+	} {
+		if err := c.upgrade(t.Context(), place{daemon: &named}); messages.CodeOf(err) != messages.Unavailable {
+			t.Error(what, err)
+		}
+	}
+	if err := other.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Error("another process was signalled:", err)
+	}
+	if state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", other.Process.Pid)); err != nil || strings.Contains(string(state), ") Z ") {
+		t.Errorf("another process was ended: %s %v", state, err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"modelops/bridges/process"
 	"modelops/messages"
 )
 
@@ -57,8 +58,10 @@ func (c *cli) upgrade(ctx context.Context, p place) error {
 	if before == nil {
 		return messages.NewError(messages.Unavailable, p.dataDir, "no daemon runs on this data directory").WithHint("name it with --data-dir or --config")
 	}
-	if err := syscall.Kill(before.PID, upgradeSignal); err != nil {
-		return messages.Errorf(messages.Unavailable, fmt.Sprint("pid ", before.PID), "the daemon can't be sent a signal: %w", err)
+	running := process.Handle{Pid: int64(before.PID), StartTicks: before.Started, BootID: before.Kernel}
+	if err := process.SignalSelf(running, upgradeSignal); err != nil {
+		return messages.Errorf(messages.Unavailable, fmt.Sprint("pid ", before.PID), "the daemon that %s names can't be sent a signal: %w", AddressFile, err).
+			WithHint("when the daemon has ended, start it: modelops serve; a daemon that was started by an older release is sent SIGUSR2 by hand")
 	}
 	return c.awaitBoot(ctx, p, before.Boot)
 }

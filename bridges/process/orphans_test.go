@@ -1,0 +1,54 @@
+package process
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Process 1 takes the entries of dead orphans, and leaves its own dead children to their wait.
+func TestProcess1ReapsOrphans(t *testing.T) {
+	if got := string(role(t, "init")); got != "orphan reaped true, own child left true, its wait <nil>\n" {
+		t.Error(got)
+	}
+}
+
+// reapAsInit plays process 1: orphans fall to a subreaper as they do to process 1.
+func reapAsInit() int {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	out, err := exec.Command("/bin/sh", "-c", "sleep 0.01 >/dev/null & echo $!").Output()
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	var orphaned int64
+	_, _ = fmt.Sscan(string(out), &orphaned)
+	s := New(Options{})
+	own := exec.Command("/bin/true")
+	if err := own.Start(); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	dead := func(pid int64) bool { st, err := readStat(pid); return err == nil && st.dead() }
+	for !dead(orphaned) || !dead(int64(own.Process.Pid)) {
+		_ = Sleep(context.Background(), time.Millisecond)
+	}
+	// A child is left for some looks, an orphan isn't for ever.
+	seen := s.reapOrphans(nil)
+	left := dead(int64(own.Process.Pid)) && dead(orphaned)
+	waited := own.Wait()
+	for range orphanAge {
+		seen = s.reapOrphans(seen)
+	}
+	_, gone := os.Stat(procPath(orphaned, "stat"))
+	fmt.Printf("orphan reaped %t, own child left %t, its wait %v\n", os.IsNotExist(gone), left, waited)
+	return 0
+}
