@@ -59,6 +59,10 @@ func fake(mode string) int {
 			}
 			return 200, `{}`
 		})
+	case "v6":
+		return serveOn("[::1]:"+port, "fake", always)
+	case "opens late":
+		<-time.After(300 * time.Millisecond) // meant to pass: the port is closed until then
 	case "stubborn":
 		signal.Ignore(syscall.SIGTERM)
 		return serve(port, "fake", always)
@@ -90,6 +94,10 @@ const lateAfter = 10
 func always() (int, string) { return 200, `{}` }
 
 func serve(port, model string, health func() (int, string)) int {
+	return serveOn("127.0.0.1:"+port, model, health)
+}
+
+func serveOn(address, model string, health func() (int, string)) int {
 	mux := http.NewServeMux()
 	var asked atomic.Int32
 	mux.HandleFunc("/asked", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, asked.Load()) })
@@ -126,7 +134,7 @@ func serve(port, model string, health func() (int, string)) int {
 		}
 		mux.ServeHTTP(w, r)
 	})
-	if err := http.ListenAndServe("127.0.0.1:"+port, door); err != nil {
+	if err := http.ListenAndServe(address, door); err != nil {
 		fmt.Println("error:", err)
 	}
 	return 1

@@ -229,7 +229,8 @@ func (r *Runtime) declaredEngine(ctx context.Context, k kind, spec *messages.Mod
 	case len(names) > 0:
 		return e.WithHint(fmt.Sprintf("when it is the model's engine, as in a container, declare the name that it knows the model by: useModelName: %s (its /v1/models lists %q)", names[0], names))
 	}
-	return e.WithHint("end that process; an engine in a container is believed when its /v1/models lists the model's name, or the one declared as useModelName")
+	return e.WithHint("end that process; an engine in a container is believed when its /v1/models lists the model's name, or the one declared as " +
+		"useModelName; one that has no such page, and that is started by other means, is declared as runtime: openai with its url")
 }
 
 func hasModel(list answer, spec *messages.ModelSpec, w *messages.Worker) error {
