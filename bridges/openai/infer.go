@@ -220,7 +220,7 @@ func (x *exchange) refuse(bad *refusal) {
 	bad = x.endOf(bad)
 	x.status, x.cause = bad.err.Code.Wire().HTTP, bad.err
 	switch {
-	case x.r.Context().Err() != nil:
+	case x.r.Context().Err() != nil && !bad.anyway:
 		x.status, x.abort = statusClientGone, true
 	case begun:
 		_, _ = x.w.Write(append(bad.event(x.rt), x.rt.end()...))

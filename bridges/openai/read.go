@@ -40,7 +40,8 @@ func readBody(ctx context.Context, w http.ResponseWriter, r *http.Request, limit
 	case errors.As(err, &cut):
 		return nil, tooLarge(w, r, conn, cut.Limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, &refusal{err: messages.NewError(messages.DeadlineExceeded, "body", "it stopped arriving").WithHint("server.limits.body_stall and body_time bound its silence and its time")}
+		w.Header().Set("Connection", "close")
+		return nil, &refusal{anyway: true, err: messages.NewError(messages.DeadlineExceeded, "body", "it stopped arriving").WithHint("server.limits.body_stall and body_time bound its silence and its time")}
 	case err != nil:
 		return nil, &refusal{err: messages.NewError(messages.InvalidArgument, "", "the body broke off before its end").WithCause(err)}
 	case int64(len(body)) > limit:

@@ -15,6 +15,8 @@ type refusal struct {
 	err *messages.Error
 	// param names the field of the body or the header that is wrong; empty = none is.
 	param string
+	// anyway: net/http has ended the request's context, but the client is there: its body stopped, and it can still read why.
+	anyway bool
 }
 
 // refusalOf makes a refusal of an error from the gateway or a worker.
