@@ -135,7 +135,8 @@ func (s *Sampler) AwaitFree(ctx context.Context, p *messages.Placement) {
 	defer tick.Stop()
 	for {
 		readings, err := s.read(ctx)
-		if err != nil || s.allFree(readings, p, before) {
+		switch {
+		case err == nil && s.allFree(readings, p, before), err != nil && ctx.Err() == nil: // a reading that fails with ctx says nothing of the driver
 			return
 		}
 		select {
