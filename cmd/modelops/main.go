@@ -12,7 +12,7 @@ import (
 )
 
 func main() {
-	program := cli.Program{Version: buildVersion(), Start: start, Logger: telemetry.NewLogger}
+	program := cli.Program{Version: buildVersion(), Start: start, Advise: advise, Logger: telemetry.NewLogger}
 	os.Exit(cli.Run(context.Background(), program, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +37,7 @@ func (c *cli) configCheckCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&host, "host", "", "check it for this host")
 	cmd.Flags().BoolVar(&show, "show", false, "print every effective setting and where it comes from")
-	cmd.RunE = act(func(_ context.Context, args []string) error {
+	cmd.RunE = act(func(ctx context.Context, args []string) error {
 		if len(args) == 1 {
 			c.config = args[0]
 		}
@@ -48,7 +49,16 @@ func (c *cli) configCheckCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return c.printChecked(cfg, show)
+		var doubtful []string
+		if c.program.Advise != nil {
+			if problems, doubtful = c.program.Advise(ctx, cfg); len(problems) > 0 {
+				for i := range problems {
+					problems[i].Where = cmp.Or(c.configFile(), "the built-in configuration")
+				}
+				return c.printProblems(problems)
+			}
+		}
+		return c.printChecked(cfg, doubtful, show)
 	})
 	return cmd
 }
@@ -111,9 +121,10 @@ func (c *cli) printProblems(problems config.Problems) error {
 	return quietExit(exitUsage)
 }
 
-func (c *cli) printChecked(cfg *config.Config, show bool) error {
+func (c *cli) printChecked(cfg *config.Config, doubtful []string, show bool) error {
+	notices := append(cfg.Notices(), doubtful...)
 	if c.asJSON {
-		out := map[string]any{"valid": true, "host": cfg.Host, "revision": cfg.Revision(), "notices": append([]string{}, cfg.Notices()...)}
+		out := map[string]any{"valid": true, "host": cfg.Host, "revision": cfg.Revision(), "notices": append([]string{}, notices...)}
 		if show {
 			var settings []map[string]string
 			for _, s := range cfg.Explain() {
@@ -123,7 +134,7 @@ func (c *cli) printChecked(cfg *config.Config, show bool) error {
 		}
 		return printJSON(c.stdout, out)
 	}
-	for _, n := range cfg.Notices() {
+	for _, n := range notices {
 		fmt.Fprintln(c.stderr, n)
 	}
 	if show {

@@ -16,6 +16,8 @@ type Program struct {
 	Version string
 	// Start opens the daemon of one host. The daemon calls reread to apply a changed configuration.
 	Start func(ctx context.Context, cfg *config.Config, log *slog.Logger, reread func() (*config.Config, error)) (Daemon, error)
+	// Advise says what is wrong and what is doubtful about the declared models, as the engines will take them; may be nil.
+	Advise func(ctx context.Context, cfg *config.Config) (wrong config.Problems, doubtful []string)
 	// Logger makes the daemon's log; level and format are those of the configuration.
 	Logger func(w io.Writer, level, format string) (*slog.Logger, error)
 }
