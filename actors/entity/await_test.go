@@ -66,8 +66,8 @@ func TestAnActorWaitsForItsJournal(t *testing.T) {
 		}
 		j.replays.Store(nil)
 		s.wait(3 * time.Second)
-		if st := s.state(); !strings.Contains(st.StateJson, `"Reason":"kept"`) || s.seen.lives() != 1 || *s.crashes != 0 {
-			t.Errorf("recovered %s, lives %d, crashes %d", st.StateJson, s.seen.lives(), *s.crashes)
+		if st := s.state(); !strings.Contains(st.StateJson, `"Reason":"kept"`) || s.seen.lives() != 1 || s.crashes.Load() != 0 {
+			t.Errorf("recovered %s, lives %d, crashes %d", st.StateJson, s.seen.lives(), s.crashes.Load())
 		}
 		if told := s.seen.told(); !slices.Equal(told, []bool{true, false}) {
 			t.Errorf("the observer was told %v", told)
@@ -90,8 +90,8 @@ func TestAnyErrorOfTheJournalIsWaitedFor(t *testing.T) {
 		j.replays.Store(nil)
 		s.wait(3 * time.Second)
 		s.must(&messages.UnloadModel{})
-		if *s.crashes != 0 {
-			t.Errorf("%d crashes", *s.crashes)
+		if s.crashes.Load() != 0 {
+			t.Errorf("%d crashes", s.crashes.Load())
 		}
 	})
 }
@@ -131,12 +131,11 @@ func TestFailingAppendsDontSpin(t *testing.T) {
 		return &messages.RetryLoad{Attempt: 1}, nil
 	}
 	play(t, options{store: j, perform: act}, func(s *stage) {
-		began := false
+		var began, calm atomic.Bool
 		j.Fail = func(entity.Append) error {
-			if began {
+			if began.Swap(true) && !calm.Load() {
 				return down
 			}
-			began = true
 			return nil
 		}
 		s.must(&messages.EnsureModel{})
@@ -144,10 +143,10 @@ func TestFailingAppendsDontSpin(t *testing.T) {
 		if n := tries.Load(); n > 100 {
 			t.Errorf("the work was begun %d times in two minutes", n)
 		}
-		j.Fail = nil
+		calm.Store(true)
 		s.wait(3 * time.Second)
-		if st := s.state(); len(st.Owed) != 0 || *s.crashes != 0 {
-			t.Errorf("owed %v, %d crashes", st.Owed, *s.crashes)
+		if st := s.state(); len(st.Owed) != 0 || s.crashes.Load() != 0 {
+			t.Errorf("owed %v, %d crashes", st.Owed, s.crashes.Load())
 		}
 	})
 }
@@ -178,10 +177,11 @@ func TestARefusedAppendCancelsNoWork(t *testing.T) {
 // A panic of Evolve while the journal is read again is a crash, as everywhere.
 func TestAPanicWhileReadingAgainIsACrash(t *testing.T) {
 	j := &sick{Journal: &entitytest.Journal{}}
-	kind, spoiled := toyKind(idle), false
+	kind := toyKind(idle)
+	var spoiled atomic.Bool
 	evolve := kind.Evolve
 	kind.Evolve = func(s toy, e proto.Message, n uint64) toy {
-		if spoiled {
+		if spoiled.Load() {
 			panic("a bug in Evolve")
 		}
 		return evolve(s, e, n)
@@ -189,14 +189,14 @@ func TestAPanicWhileReadingAgainIsACrash(t *testing.T) {
 	playKind(t, kind, options{store: j}, func(s *stage) {
 		s.must(&messages.EnsureModel{})
 		j.appends.Store(down)
-		spoiled = true
+		spoiled.Store(true)
 		s.refused(&messages.UnloadModel{}, messages.JournalUnavailable)
 		s.wait(100 * time.Millisecond)
-		spoiled = false
+		spoiled.Store(false)
 		j.appends.Store(nil)
 		s.wait(3 * time.Second)
-		if *s.crashes != 1 {
-			t.Errorf("%d crashes", *s.crashes)
+		if s.crashes.Load() != 1 {
+			t.Errorf("%d crashes", s.crashes.Load())
 		}
 		s.must(&messages.UnloadModel{})
 	})

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -121,13 +122,13 @@ type stage struct {
 	pid     *actor.PID
 	seen    *watcher
 	log     *strings.Builder
-	crashes *int
+	crashes *atomic.Int32
 }
 
-type restartAfterASecond struct{ crashes *int }
+type restartAfterASecond struct{ crashes *atomic.Int32 }
 
 func (r restartAfterASecond) HandleFailure(_ *actor.ActorSystem, sup actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, _, _ any) {
-	*r.crashes++
+	r.crashes.Add(1)
 	time.AfterFunc(time.Second, func() { sup.RestartChildren(child) })
 }
 
@@ -202,7 +203,7 @@ func playKind(t *testing.T, kind entity.Kind[toy], o options, story func(*stage)
 		if o.journal == nil {
 			o.journal = &entitytest.Journal{}
 		}
-		s := &stage{t: t, journal: o.journal, seen: &watcher{}, log: &strings.Builder{}, crashes: new(int)}
+		s := &stage{t: t, journal: o.journal, seen: &watcher{}, log: &strings.Builder{}, crashes: new(atomic.Int32)}
 		log := slog.New(slog.NewTextHandler(s.log, nil))
 		s.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 			return slog.New(slog.NewTextHandler(io.Discard, nil))
