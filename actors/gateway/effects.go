@@ -62,6 +62,8 @@ type Figures struct {
 	// FailureThreshold failures in a row open the breaker for ResetTimeout.
 	FailureThreshold int
 	ResetTimeout     time.Duration
+	// HangTimeout is how long a worker may give no sign of life, not even to trials; 0 = the pool's default.
+	HangTimeout time.Duration
 	// QueueTimeout bounds a request's wait, whatever it waits for: a placement, a load, or a place at a ready model.
 	QueueTimeout time.Duration
 }

@@ -101,7 +101,7 @@ func (g *Gateway) refigureHost() {
 }
 
 func (g *Gateway) poolFigures(f Figures) pool.Figures {
-	return pool.Figures{Limits: f.Limits, FailureThreshold: f.FailureThreshold, ResetTimeout: f.ResetTimeout, MaxWait: g.figure.Load().MaxWait, Trials: g.o.Prober != nil}
+	return pool.Figures{Limits: f.Limits, FailureThreshold: f.FailureThreshold, ResetTimeout: f.ResetTimeout, HangTimeout: f.HangTimeout, MaxWait: g.figure.Load().MaxWait, Trials: g.o.Prober != nil}
 }
 
 // rank of a priority class; an unknown one counts as the default one.

@@ -39,7 +39,7 @@ func defaults() Config {
 		Learning: Learning{EnableAutoTune: true, MaxParallelJobs: 2, JobStore: "learning_jobs.db"},
 		Goals:    Goals{Policy: "priority_queue", MaxActiveGoals: 10},
 		Resilience: Resilience{
-			CircuitBreaker: CircuitBreaker{FailureThreshold: 4, ResetTimeout: 20 * time.Second},
+			CircuitBreaker: CircuitBreaker{FailureThreshold: 4, ResetTimeout: 20 * time.Second, HangTimeout: 3 * time.Minute},
 			Bulkhead:       Bulkhead{MaxConcurrent: 64, MaxQueueSize: 256, QueueTimeout: 5 * time.Minute},
 			Host:           HostBulkhead{MaxConcurrent: 512, MaxQueueSize: 2048},
 		},

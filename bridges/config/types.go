@@ -240,6 +240,7 @@ type ModelResilience struct {
 type CircuitBreaker struct {
 	FailureThreshold int           `yaml:"failure_threshold" jsonschema:"minimum=1,maximum=10000" jsonschema_description:"Failures in a row that open the breaker."`
 	ResetTimeout     time.Duration `yaml:"reset_timeout" min:"10ms" max:"24h" jsonschema_description:"Time until an open breaker lets a request through again."`
+	HangTimeout      time.Duration `yaml:"hang_timeout" min:"1s" max:"24h" jsonschema_description:"How long a worker may give no sign of life, not even to the smallest request, before it is replaced. One that computes gets 20 minutes at least."`
 }
 
 // Bulkhead bounds the requests of one model. A queue of 0 refuses at once.

@@ -10,7 +10,7 @@ func (d *daemon) figures(model string) gateway.Figures {
 	r := d.config().ResilienceOf(model)
 	return gateway.Figures{
 		Limits:           gateway.Limits{MaxConcurrent: r.Bulkhead.MaxConcurrent, MaxQueue: r.Bulkhead.MaxQueueSize},
-		FailureThreshold: r.CircuitBreaker.FailureThreshold, ResetTimeout: r.CircuitBreaker.ResetTimeout, QueueTimeout: r.Bulkhead.QueueTimeout,
+		FailureThreshold: r.CircuitBreaker.FailureThreshold, ResetTimeout: r.CircuitBreaker.ResetTimeout, HangTimeout: r.CircuitBreaker.HangTimeout, QueueTimeout: r.Bulkhead.QueueTimeout,
 	}
 }
 

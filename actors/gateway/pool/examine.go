@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"time"
 
 	"modelops/messages"
@@ -11,7 +12,7 @@ const (
 	quietTimes  = 20               // so many times the usual: a trial is due
 	trialEvery  = 10 * time.Second // between two trials that told nothing
 	trialAgain  = time.Second      // between two trials of a worker that answered the first one
-	silentLeast = 3 * time.Minute  // all trials in so long were without an answer: the worker hangs
+	silentLeast = 3 * time.Minute  // all trials in so long were without an answer: the worker hangs, unless HangTimeout says otherwise
 	busyLeast   = 20 * time.Minute // the same while it computes
 	manyCallers = 2                // failures of so many callers count where no trial can tell
 )
@@ -142,9 +143,9 @@ func (p *Pool) hangs(e *Endpoint, now time.Time) bool {
 	if s.silent.IsZero() {
 		return false
 	}
-	least := silentLeast
+	least := cmp.Or(p.figures.HangTimeout, silentLeast)
 	if !s.busy.IsZero() {
-		least = busyLeast
+		least = max(least, busyLeast)
 	}
 	return now.Sub(s.silent) >= max(least, quietTimes*p.baseline(e))
 }

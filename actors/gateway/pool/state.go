@@ -25,6 +25,8 @@ type Figures struct {
 	MaxWait time.Duration
 	// Trials: failures don't open a breaker and callers that give up don't end a worker before a trial has confirmed them.
 	Trials bool
+	// HangTimeout is how long all trials may stay without an answer before a worker counts as one that hangs; 0 = 3 minutes.
+	HangTimeout time.Duration
 }
 
 // Request is a request that waits or runs. Ticket identifies it within the host.

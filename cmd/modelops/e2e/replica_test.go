@@ -73,7 +73,7 @@ func (d *daemon) shows() string {
 
 // TestHungWorkerIsReplaced: an engine passes its health check and answers no request. Callers give up soon; after a while another worker answers.
 func TestHungWorkerIsReplaced(t *testing.T) {
-	d := start(t, "models:\n  declare:\n"+fakeModel(t, "mute", ""))
+	d := start(t, "resilience: {circuit_breaker: {hang_timeout: 5s}}\nmodels:\n  declare:\n"+fakeModel(t, "mute", ""))
 	for range 5 {
 		d.answers("mute")
 	}
@@ -90,7 +90,7 @@ func TestHungWorkerIsReplaced(t *testing.T) {
 	}
 	d.awaitAlone("mute", int(old.Pid))
 	d.answers("mute")
-	d.explains("mute", "gave up")
+	d.explains("mute", "no sign of life")
 }
 
 // awaitAlone waits until a model has one worker, which isn't the one it had, and nothing of a replacement is left.
