@@ -3,7 +3,10 @@
 package e2e_test
 
 import (
+	"fmt"
+	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -74,5 +77,37 @@ func TestLostJournal(t *testing.T) {
 	}
 	if code := d.stop(); code != 0 || len(processesOf(d.dir)) > 0 {
 		t.Errorf("the stop ended with %d, and %v are left", code, processesOf(d.dir))
+	}
+}
+
+// TestDescriptorsAreKeptForSupervision: a client that holds 400 idle connections to a daemon with 256 descriptors takes neither the door from
+// others nor the means to end an adopted worker.
+func TestDescriptorsAreKeptForSupervision(t *testing.T) {
+	d := prepare(t, base+"models:\n  preload: [{name: tiny}]\n  declare:\n    tiny: {runtime: embedded, path: TINY}\n")
+	d.write("limited", fmt.Sprintf("#!/bin/sh\nulimit -n 256\nexec '%s' \"$@\"\n", d.binary))
+	limited := filepath.Join(d.dir, "limited")
+	if err := os.Chmod(limited, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	d.binary = limited
+	d.launch()
+	d.awaitPhase("tiny", "ready")
+	d.kill()
+	d.launch() // it adopts the worker
+	d.awaitPhase("tiny", "ready")
+	for range 400 {
+		c, err := net.Dial("tcp", strings.TrimPrefix(d.at.HTTP, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+	}
+	d.until(waitLimit, "the door lets others in", func() bool { a := d.get("/health"); return a.status == 200 })
+	if got := d.cli("unload", "tiny"); got.code != 0 {
+		t.Errorf("unload: %+v", got)
+	}
+	d.until(waitLimit, "the worker has ended", func() bool { return len(d.pidsOf("tiny")) == 0 })
+	if code := d.stop(); code != 0 {
+		t.Errorf("the stop ended with %d", code)
 	}
 }
