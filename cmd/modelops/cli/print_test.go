@@ -16,17 +16,17 @@ func TestTables(t *testing.T) {
 	models := []*messages.ModelView{
 		{Name: "tiny", Phase: messages.ModelView_ready, MeasuredBytes: 41 << 20, Active: 2, Queued: 1, ReadyMs: now.Add(-90 * time.Second).UnixMilli(),
 			Placement: &messages.Placement{Shares: []*messages.Share{{Gpu: "gpu/main_pc/cpu"}}}, Worker: &messages.Worker{Pid: 42}},
-		{Name: "org/big", Phase: messages.ModelView_loading, Placement: &messages.Placement{Shares: []*messages.Share{{Gpu: "gpu/main_pc/gpu0", Bytes: 20 << 30}}}},
+		{Name: "org/big", Phase: messages.ModelView_loading, Placement: &messages.Placement{Shares: []*messages.Share{{Gpu: "gpu/main_pc/gpu0", Bytes: 20 << 30}}, Source: "unknown"}},
 		{Name: "cloud", Phase: messages.ModelView_ready, Worker: &messages.Worker{Remote: true}},
 	}
 	if err := c.printResident(models, now); err != nil {
 		t.Fatal(err)
 	}
 	want := `
-NAME     PHASE    DEVICE  MEMORY         ACTIVE  QUEUED  SINCE  PINNED  PID
-tiny     ready    cpu     41 MiB         2       1       1m30s  -       42
-org/big  loading  gpu0    20.0 GiB held  0       0       -      -       -
-cloud    ready    -       -              0       0       -      -       -
+NAME     PHASE    DEVICE  MEMORY            ACTIVE  QUEUED  SINCE  PINNED  PID
+tiny     ready    cpu     41 MiB measured   2       1       1m30s  -       42
+org/big  loading  gpu0    20.0 GiB unknown  0       0       -      -       -
+cloud    ready    -       -                 0       0       -      -       -
 `
 	if got := "\n" + out.String(); got != want {
 		t.Errorf("%s", got)
