@@ -23,6 +23,9 @@ var hop = map[string]bool{
 // make net/http repeat a request that an engine may have begun. The last four are set again.
 var withheld = map[string]bool{
 	"Authorization": true, "X-Api-Key": true, "Api-Key": true, "Cookie": true,
+	// Nor what an authenticating proxy says of the caller, or a stranger in its name.
+	"X-Forwarded-User": true, "X-Forwarded-Groups": true, "X-Forwarded-Email": true, "X-Forwarded-Preferred-Username": true, "X-Forwarded-Access-Token": true,
+	"X-Auth-Request-User": true, "X-Auth-Request-Groups": true, "X-Auth-Request-Email": true, "X-Auth-Request-Access-Token": true,
 	"Idempotency-Key": true, "X-Idempotency-Key": true, "Expect": true, "Origin": true, "Referer": true,
 	"X-Request-Timeout": true, "Content-Length": true, "Content-Type": true, "Content-Encoding": true, "X-Request-Id": true,
 }
