@@ -3,6 +3,7 @@ package natsapi
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -60,14 +61,14 @@ func TestACallerThatLeavesEndsItsRequest(t *testing.T) {
 // A request takes its part of the memory for all bodies and gives it back.
 func TestRequestsShareTheBudgetOfBodies(t *testing.T) {
 	budget := messages.NewBudget(1 << 10)
-	var during int64
+	var during atomic.Int64
 	_, nc := open(t, Options{Bodies: budget, Gateway: &gateway{infer: func(ctx context.Context, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
-		during = budget.Used()
+		during.Store(budget.Used())
 		return echo(ctx, r, emit)
 	}}})
 	answer(t, nc, "infer.tiny", `{"prompt":"x"}`, &messages.InferenceResponse{})
-	if during != int64(len(`{"prompt":"x"}`)) {
-		t.Errorf("%d while it ran", during)
+	if during.Load() != int64(len(`{"prompt":"x"}`)) {
+		t.Errorf("%d while it ran", during.Load())
 	}
 	if e := failureOf(t, request(t, nc, "infer.tiny", `{"prompt":"`+strings.Repeat("x", 2<<10)+`"}`, nil)); e.Code != messages.PayloadTooLarge {
 		t.Error(e)

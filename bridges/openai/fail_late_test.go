@@ -234,6 +234,9 @@ func TestTheEnginesOwnErrorsPass(t *testing.T) {
 		if f := g.failures(1); f[0] != blamed || g.asked != 1 {
 			t.Errorf("%d: failures %v, asked %d", status, f, g.asked)
 		}
+		if g.outcomes[0].Err == nil {
+			t.Errorf("%d: a refused input counts as an answer", status)
+		}
 	}
 }
 
