@@ -102,6 +102,12 @@ func TestDescriptorsAreKeptForSupervision(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = c.Close() })
 	}
+	d.until(waitLimit, "the door is full, or no descriptor is left", func() bool {
+		return strings.Contains(d.log.String(), "a door is full") || d.files() > 250
+	})
+	if files := d.files(); files > 256-64 {
+		t.Errorf("%d of 256 descriptors are in use", files)
+	}
 	d.until(waitLimit, "the door lets others in", func() bool { a := d.get("/health"); return a.status == 200 })
 	if got := d.cli("unload", "tiny"); got.code != 0 {
 		t.Errorf("unload: %+v", got)
@@ -110,4 +116,13 @@ func TestDescriptorsAreKeptForSupervision(t *testing.T) {
 	if code := d.stop(); code != 0 {
 		t.Errorf("the stop ended with %d", code)
 	}
+}
+
+// files is how many descriptors the daemon has open.
+func (d *daemon) files() int {
+	open, err := os.ReadDir(filepath.Join("/proc", fmt.Sprint(d.cmd.Process.Pid), "fd"))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return len(open)
 }
