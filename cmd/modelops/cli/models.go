@@ -57,7 +57,7 @@ func deviceOf(m *messages.ModelView) string {
 
 // modelMemory is the measured memory of a model, or what is reserved for it until it is measured, with the source of the figure.
 func modelMemory(m *messages.ModelView) string {
-	if m.MeasuredBytes > 0 {
+	if m.MeasuredBytes > 0 && m.GetPlacement().GetDeviceKind() != "simulated" { // where nothing is measured
 		return messages.FormatBytes(m.MeasuredBytes) + " measured"
 	}
 	if held := m.GetPlacement().Bytes(); held > 0 {
