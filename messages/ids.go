@@ -49,6 +49,21 @@ func ParseActorID(s string) (ActorID, error) {
 	return ActorID{kind, id}, nil
 }
 
+// ActorNamed reads an actor's name as people write it: KIND/HOST/NAME, or KIND/NAME and host for one of host here. A model's name may hold
+// slashes, so what follows the kind is a host only when known says so, or when it is AnyHost.
+func ActorNamed(s, here string, known func(host string) bool) (ActorID, error) {
+	kind, rest, _ := strings.Cut(strings.Trim(s, "/"), "/")
+	info, ok := kindNamed(kind)
+	switch first, name, _ := strings.Cut(rest, "/"); {
+	case !ok:
+	case kind == KindHost && rest == "":
+		return HostActor(here), nil
+	case info.Identity == Identity_HOST_AND_NAME && first != "" && first != here && first != AnyHost && (name == "" || !known(first)):
+		return ActorID{kind, here + "/" + rest}, nil
+	}
+	return ParseActorID(s)
+}
+
 func kindNames() string {
 	names := make([]string, len(kindTable))
 	for i, k := range kindTable {

@@ -4,6 +4,18 @@ import (
 	"testing"
 )
 
+// A model's name may hold slashes: what stands where a host could stand is a host only when one is known by that name.
+func TestActorNamed(t *testing.T) {
+	for in, want := range map[string]string{"model/tiny": "model/pc/tiny", "model/org/x": "model/pc/org/x", "model/pc/org/x": "model/pc/org/x", "model/pc2/org/x": "model/pc2/org/x",
+		"model/pc2": "model/pc/pc2", "model/*/tiny": "model/*/tiny", "gpu/cpu": "gpu/pc/cpu", "gpu/pc2/cpu": "gpu/pc2/cpu", "host": "host/pc", "host/pc2": "host/pc2", "arbiter": "arbiter",
+		"gateway/pc": "gateway/pc", "/model/org/x/": "model/pc/org/x", "model": "", "model/": "", "model//x": "", "model/pc": "", "modle/x": "", "": ""} {
+		id, err := ActorNamed(in, "pc", func(host string) bool { return host == "pc" || host == "pc2" })
+		if (want == "") != (err != nil) || err == nil && id.String() != want {
+			t.Errorf("%q: got %s %v, want %q", in, id, err, want)
+		}
+	}
+}
+
 func TestParseActorID(t *testing.T) {
 	for _, c := range []struct {
 		in, want, refusal string

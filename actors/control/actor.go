@@ -37,7 +37,7 @@ func answer[A proto.Message](r messages.Reply, err error) (A, error) {
 
 // actor reads an actor's name, and completes short ones with this host.
 func (c *Control) actor(name string) (messages.ActorID, error) {
-	id, err := messages.ParseActorID(name)
+	id, err := messages.ActorNamed(name, c.o.Host, c.knows)
 	switch {
 	case err != nil:
 		return id, err
@@ -47,6 +47,11 @@ func (c *Control) actor(name string) (messages.ActorID, error) {
 		return messages.ArbiterActor(), nil
 	}
 	return id, nil
+}
+
+// knows tells whether an actor of a host is known here.
+func (c *Control) knows(host string) bool {
+	return slices.ContainsFunc(c.o.Actors(), func(a messages.ActorID) bool { return a.Kind != messages.KindArbiter && a.Host() == host })
 }
 
 // exists refuses names that no journal, configuration or device knows: a question must not spawn an actor.

@@ -18,7 +18,7 @@ func TestUnknownActors(t *testing.T) {
 		code    messages.Code
 	}{
 		"model/h/typo": {"EnsureModel", messages.ModelNotFound}, "gpu/h/typo": {"ReserveVram", messages.NotFound}, "host/typo": {"SwapModel", messages.NotFound},
-		"what/typo": {"EnsureModel", messages.InvalidArgument}, "model/typo": {"EnsureModel", messages.InvalidArgument},
+		"what/typo": {"EnsureModel", messages.InvalidArgument}, "model/": {"EnsureModel", messages.InvalidArgument},
 	} {
 		h := open()
 		_, err := h.GetState(t.Context(), &messages.StateRequest{Actor: actor})
@@ -27,6 +27,25 @@ func TestUnknownActors(t *testing.T) {
 		is(t, err, c.code, actor, "")
 		if h.asked != nil {
 			t.Errorf("asked %q", h.asked)
+		}
+	}
+}
+
+// What follows the kind is a host only when an actor of it is known; a model's name may hold slashes. A key's scope reads the same name.
+func TestActorsAreReadByKnownHosts(t *testing.T) {
+	for actor, want := range map[string]string{"model/tiny": "model/h/tiny", "model/org/tiny": "model/h/org/tiny", "model/h/org/tiny": "model/h/org/tiny", "model/pc2/tiny": "model/pc2/tiny", "gpu/cpu": "gpu/h/cpu", "host": "host/h"} {
+		h := open()
+		id, _ := messages.ParseActorID(want)
+		h.live = []messages.ActorID{id, messages.GPUActor("pc2", "cpu")}
+		h.obey = func(messages.ActorID, proto.Message) (messages.Reply, error) {
+			return messages.Reply{Answer: &messages.StateReply{}}, nil
+		}
+		if _, err := h.GetState(t.Context(), &messages.StateRequest{Actor: actor}); err != nil || h.asked[0] != want+" QueryView" {
+			t.Errorf("%s: asked %q, %v", actor, h.asked, err)
+		}
+		allowed := id.Kind == messages.KindModel && id.Name() == "tiny"
+		if _, err := h.Scoped().GetState(scoped(t, "tiny"), &messages.StateRequest{Actor: actor}); (err == nil) != allowed {
+			t.Errorf("%s with a key for tiny: %v", actor, err)
 		}
 	}
 }

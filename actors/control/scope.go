@@ -42,7 +42,7 @@ func (c *Control) within(p messages.Principal, o messages.Operation, request pro
 	for _, field := range o.About {
 		said := m.Get(m.Descriptor().Fields().ByName(protoreflect.Name(field))).String()
 		if field == "actor" {
-			id, err := messages.ParseActorID(said)
+			id, err := c.actor(said)
 			if err != nil || id.Kind != messages.KindModel {
 				return p.Allows(whole, messages.Model{})
 			}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path"
 	"strings"
@@ -110,7 +111,7 @@ func prepared(who messages.Authenticate, next runtime.HandlerFunc, w http.Respon
 		writeTyped(w, messages.NewError(messages.InvalidArgument, "body", "it is not JSON"))
 		return
 	}
-	if err := contradicts(body, params); err != nil {
+	if err := contradicts(body, r.URL.Query(), params); err != nil {
 		writeTyped(w, err)
 		return
 	}
@@ -123,16 +124,25 @@ func prepared(who messages.Authenticate, next runtime.HandlerFunc, w http.Respon
 	next(w, r.WithContext(ctx), params)
 }
 
-// contradicts refuses a name in the path that isn't the one in the body: the routes drop the body's, and the operation would be for another
-// model than its caller may mean.
-func contradicts(body []byte, params map[string]string) *messages.Error {
+// contradicts refuses a name in the path that isn't the one in the body or in the query: the routes drop these, and the operation would be for
+// another model than its caller may mean.
+func contradicts(body []byte, query url.Values, params map[string]string) *messages.Error {
 	var fields map[string]any
 	_ = json.Unmarshal(body, &fields) // the route says what is wrong with it
+	same := func(spelling, field string) bool {
+		return strings.EqualFold(strings.ReplaceAll(spelling, "_", ""), strings.ReplaceAll(field, "_", ""))
+	}
 	for field, inPath := range params {
+		for spelling, values := range query {
+			for _, inQuery := range values {
+				if same(spelling, field) && inQuery != inPath {
+					return messages.Errorf(messages.InvalidArgument, field, "the path names %q, the query %q", inPath, inQuery).WithHint("name it once")
+				}
+			}
+		}
 		for spelling, value := range fields {
 			inBody, _ := value.(string)
-			same := strings.EqualFold(strings.ReplaceAll(spelling, "_", ""), strings.ReplaceAll(field, "_", ""))
-			if same && inBody != "" && inBody != inPath {
+			if same(spelling, field) && inBody != "" && inBody != inPath {
 				return messages.Errorf(messages.InvalidArgument, field, "the path names %q, the body %q", inPath, inBody).WithHint("name it once")
 			}
 		}

@@ -115,6 +115,8 @@ func TestRequestsOfOperations(t *testing.T) {
 		{"GET", "/api/journal?actor=model/pc/a&limit=5&after=7", "", 200, &messages.JournalRequest{Actor: "model/pc/a", Limit: 5, After: 7}, ""},
 		{"GET", "/api/journal?limit=some", "", 400, nil, "invalid syntax (its fields are after, limit, actor"},
 		{"GET", "/api/state/gpu/pc/gpu0", "", 200, &messages.StateRequest{Actor: "gpu/pc/gpu0"}, ""},
+		{"GET", "/api/state/gpu/pc/gpu0?actor=gpu/pc/gpu1", "", 400, nil, "name it once"},
+		{"GET", "/api/state/gpu/pc/gpu0?actor=gpu/pc/gpu0", "", 200, &messages.StateRequest{Actor: "gpu/pc/gpu0"}, ""},
 		{"POST", "/api/send", `{"actor":"model/pc/a","command":"UnloadModel","body":{"force":true}}`, 200,
 			&messages.SendRequest{Actor: "model/pc/a", Command: "UnloadModel", Body: &structpb.Struct{Fields: map[string]*structpb.Value{"force": structpb.NewBoolValue(true)}}}, ""},
 	} {

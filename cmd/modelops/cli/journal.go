@@ -70,7 +70,7 @@ func (c *cli) journalTailCommand() *cobra.Command {
 func (c *cli) tail(ctx context.Context, src *source, only filter, n int, follow bool) error {
 	q := journal.Query{Unknown: true, Until: src.last}
 	if only.actor != "" {
-		id, err := actorOn(src.host, only.actor)
+		id, err := src.actor(ctx, only.actor)
 		if err != nil {
 			return err
 		}

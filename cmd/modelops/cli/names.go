@@ -2,29 +2,22 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"slices"
-	"strings"
 
+	"modelops/journal"
 	"modelops/messages"
 )
 
-// actorOn reads an entity's name. The short forms host, gpu/cpu and model/tiny mean entities of this host.
-func actorOn(host, text string) (messages.ActorID, error) {
-	if text == messages.KindHost {
-		return messages.HostActor(host), nil
-	}
-	id, err := messages.ParseActorID(text)
-	if err == nil {
-		return id, nil
-	}
-	for _, kind := range messages.Kinds() {
-		if name, ok := strings.CutPrefix(text, kind.Name+"/"); ok && kind.Identity == messages.Identity_HOST_AND_NAME {
-			if id, bad := messages.ParseActorID(kind.Name + "/" + host + "/" + name); bad == nil {
-				return id, nil
-			}
-		}
-	}
-	return messages.ActorID{}, err
+var errFound = errors.New("found")
+
+// actor reads an entity's name. The short forms host, gpu/cpu, model/tiny and model/org/tiny mean entities of the journal's host. An entity of
+// another host is one of which the journal has a decision.
+func (s *source) actor(ctx context.Context, text string) (messages.ActorID, error) {
+	return messages.ActorNamed(text, s.host, func(string) bool {
+		id, err := messages.ParseActorID(text)
+		return err == nil && s.journal.Replay(ctx, journal.Query{Actor: id, Unknown: true}, func(messages.Recorded) error { return errFound }) != nil
+	})
 }
 
 // nameOf is an entity's name without kind and host.

@@ -72,20 +72,12 @@ func commandList() string {
 }
 
 func (c *cli) send(ctx context.Context, k *client, name, command string, body *structpb.Struct, follow time.Duration) error {
-	host, err := k.host(ctx)
-	if err != nil {
-		return err
-	}
-	id, err := actorOn(host, name)
-	if err != nil {
-		return err
-	}
 	before, err := k.GetStatus(ctx, nil)
 	if err != nil {
 		return err
 	}
 	request := uuid.NewString()
-	reply, err := k.SendCommand(messages.WithMeta(ctx, messages.Meta{Correlation: request}), &messages.SendRequest{Actor: id.String(), Command: command, Body: body})
+	reply, err := k.SendCommand(messages.WithMeta(ctx, messages.Meta{Correlation: request}), &messages.SendRequest{Actor: name, Command: command, Body: body})
 	if err != nil {
 		return err
 	}

@@ -88,11 +88,7 @@ func (c *cli) stateAt(ctx context.Context, name string, when moment) (stateShown
 			return stateShown{}, err
 		}
 		defer k.close()
-		host, err := k.host(ctx)
-		if err != nil {
-			return stateShown{}, err
-		}
-		return liveState(ctx, k, host, name)
+		return liveState(ctx, k, name)
 	}
 	src, err := c.openSource(ctx)
 	if err != nil {
@@ -100,17 +96,17 @@ func (c *cli) stateAt(ctx context.Context, name string, when moment) (stateShown
 	}
 	defer src.close()
 	if !when.past() && src.client != nil {
-		return liveState(ctx, src.client, src.host, name)
+		return liveState(ctx, src.client, name)
 	}
 	return foldedState(ctx, src, name, when)
 }
 
-func liveState(ctx context.Context, k *client, host, name string) (stateShown, error) {
-	id, err := actorOn(host, name)
+func liveState(ctx context.Context, k *client, name string) (stateShown, error) {
+	r, err := k.GetState(ctx, &messages.StateRequest{Actor: name})
 	if err != nil {
 		return stateShown{}, err
 	}
-	r, err := k.GetState(ctx, &messages.StateRequest{Actor: id.String()})
+	id, err := messages.ParseActorID(r.Actor)
 	if err != nil {
 		return stateShown{}, err
 	}
@@ -131,7 +127,7 @@ func rewritten(id messages.ActorID, view string) json.RawMessage {
 }
 
 func foldedState(ctx context.Context, src *source, name string, when moment) (stateShown, error) {
-	id, err := actorOn(src.host, name)
+	id, err := src.actor(ctx, name)
 	if err != nil {
 		return stateShown{}, err
 	}

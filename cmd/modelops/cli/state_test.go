@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"context"
+	"slices"
 	"testing"
 	"time"
 
+	"modelops/journal"
 	"modelops/messages"
 )
 
@@ -34,17 +37,29 @@ func TestMoments(t *testing.T) {
 	}
 }
 
+// decided is a journal that has decisions of some actors.
+type decided []messages.ActorID
+
+func (d decided) Replay(_ context.Context, q journal.Query, fn func(messages.Recorded) error) error {
+	if slices.Contains(d, q.Actor) {
+		return fn(messages.Recorded{})
+	}
+	return nil
+}
+func (d decided) Follow(context.Context, uint64, func(messages.Recorded) error) error { return nil }
+
 func TestShortNames(t *testing.T) {
+	src := &source{host: "pc", journal: decided{messages.ModelActor("old", "tiny")}} // the host had another name
 	for text, want := range map[string]string{
 		"host": "host/pc", "host/other": "host/other", "arbiter": "arbiter", "gpu/cpu": "gpu/pc/cpu", "gpu/pc/cpu": "gpu/pc/cpu",
-		"model/tiny": "model/pc/tiny", "model/pc/org/m:7b": "model/pc/org/m:7b",
+		"model/tiny": "model/pc/tiny", "model/pc/org/m:7b": "model/pc/org/m:7b", "model/org/m:7b": "model/pc/org/m:7b", "model/old/tiny": "model/old/tiny",
 	} {
-		if got, err := actorOn("pc", text); err != nil || got.String() != want {
+		if got, err := src.actor(t.Context(), text); err != nil || got.String() != want {
 			t.Errorf("%q: %v %v", text, got, err)
 		}
 	}
 	for _, text := range []string{"", "model", "model/", "nonsense/x"} {
-		if got, err := actorOn("pc", text); err == nil {
+		if got, err := src.actor(t.Context(), text); err == nil {
 			t.Errorf("%q: %v", text, got)
 		}
 	}
