@@ -20,6 +20,9 @@ type Principal struct {
 	Until time.Time
 }
 
+// Anonymous tells that nothing is known of the sender.
+func (p Principal) Anonymous() bool { return p.Name == "" && p.Fingerprint == "" }
+
 // Scope narrows what a role allows.
 type Scope struct {
 	Models     []string // names, or patterns such as org/*; empty = every model
@@ -61,7 +64,7 @@ func (p Principal) Allows(o Operation, model Model) error {
 
 // lacks says what a principal's role doesn't cover.
 func (p Principal) lacks(o Operation) *Error {
-	if p.Name == "" && p.Fingerprint == "" {
+	if p.Anonymous() {
 		return Errorf(Unauthenticated, o.Name, "it needs the role %s, and a request without a known key has %s here", RoleName(o.Role), RoleName(p.Role)).
 			WithHint("send Authorization: Bearer KEY; data_dir/operator.key holds the operator's key, modelops keys add makes others")
 	}

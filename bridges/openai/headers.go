@@ -71,7 +71,7 @@ var keyHeaders = []string{"Authorization", "X-Api-Key", "Api-Key"}
 
 // ownKey tells whether the caller brought a key that is none of ours. Where we ask for none, it is meant for the engine.
 func (x *exchange) ownKey() bool {
-	return x.caller.Fingerprint == "" && slices.ContainsFunc(keyHeaders, func(name string) bool { return x.r.Header.Get(name) != "" })
+	return x.caller.Anonymous() && slices.ContainsFunc(keyHeaders, func(name string) bool { return x.r.Header.Get(name) != "" })
 }
 
 // copyResponseHeader leaves out what belongs to the engine's connection, and its CORS headers: this API sets its own.

@@ -150,18 +150,19 @@ func TestCompressedBodies(t *testing.T) {
 
 // TestKeysOfEngines: a key of a caller whom we ask for none reaches the engine, a key of ours never does, and the model's own wins.
 func TestKeysOfEngines(t *testing.T) {
-	for name, c := range map[string]struct{ fingerprint, own, want string }{
-		"asked for none":        {"", "", "Bearer theirs"},
-		"a key of ours":         {"f", "", ""},
-		"the model has its own": {"", "engine-key", "Bearer engine-key"},
-		"ours, and the model's": {"f", "engine-key", "Bearer engine-key"},
+	for name, c := range map[string]struct{ name, fingerprint, own, want string }{
+		"asked for none":        {"", "", "", "Bearer theirs"},
+		"a key of ours":         {"", "f", "", ""},
+		"a token of an issuer":  {"alice", "", "", ""},
+		"the model has its own": {"", "", "engine-key", "Bearer engine-key"},
+		"ours, and the model's": {"", "f", "engine-key", "Bearer engine-key"},
 	} {
 		var got whatCame
 		g := grants(listener(t, &got))
 		g.apiKey = c.own
 		h := open(t, g, func(o *Options) {
 			o.Authenticate = func(context.Context, messages.Credentials) (messages.Principal, error) {
-				return messages.Principal{Fingerprint: c.fingerprint, Role: messages.Role_INFER}, nil
+				return messages.Principal{Name: c.name, Fingerprint: c.fingerprint, Role: messages.Role_INFER}, nil
 			}
 		})
 		text(t, h.post(chat, `{"model":"tiny"}`, "Authorization", "Bearer theirs"))
