@@ -14,6 +14,8 @@ import (
 type Caller struct {
 	Principal
 	RequestID string
+	// Asked is when the request first asked for a place: all its waits end a queue timeout later, also when it is sent again; zero = now.
+	Asked time.Time
 	// KeepAlive is how long the model stays after this request, in Ollama's meaning: 0 unloads it, negative keeps it loaded;
 	// nil = as declared. The latest request's value counts.
 	KeepAlive *time.Duration

@@ -305,10 +305,10 @@ func (r Rules) relieve(s State, c *messages.RelievePressure, seen *messages.Sche
 			return entity.Verdict{}, nil // a placement or a relief is under way there already
 		}
 	}
-	var used uint64
+	var used, limit uint64
 	for _, l := range seen.Ledgers {
 		if l.Id == c.Gpu {
-			used = l.ReservedBytes + l.ForeignBytes
+			used, limit = l.ReservedBytes+l.ForeignBytes, l.LimitBytes
 		}
 	}
 	if used <= c.LevelBytes {
@@ -320,6 +320,9 @@ func (r Rules) relieve(s State, c *messages.RelievePressure, seen *messages.Sche
 		if bytes, on := x.On(c.Gpu); on && q.stays(x) && bytes > 0 && !x.Young && movable(x, useOf(x, r.Collation.Milliseconds()), false) {
 			unused = append(unused, allocated{Allocation: x, bytes: bytes})
 		}
+	}
+	if used <= limit {
+		unused = spareLatest(unused)
 	}
 	p := r.policy()
 	rank(p, unused)

@@ -138,6 +138,19 @@ func spare(victims []allocated, surplus uint64) []allocated {
 	return victims
 }
 
+// spareLatest leaves out the allocation that was placed or used last. Pressure begins below the limit, and placement doesn't: without it, a model
+// that fits only above the threshold would be loaded and evicted in turn.
+func spareLatest(rs []allocated) []allocated {
+	if len(rs) == 0 {
+		return rs
+	}
+	since := func(r allocated) int64 { return min(r.IdleMs, r.HeldMs) }
+	latest := slices.MinFunc(rs, func(a, b allocated) int {
+		return cmp.Or(cmp.Compare(since(a), since(b)), strings.Compare(a.Holder, b.Holder))
+	})
+	return slices.DeleteFunc(rs, func(r allocated) bool { return r.Holder == latest.Holder })
+}
+
 // immovable says, in words and numbers, why the allocations of a device don't make room.
 func immovable(rs []allocated) string {
 	var inUse int

@@ -50,6 +50,55 @@ func TestEveryWaitEnds(t *testing.T) {
 	}
 }
 
+// All waits of a request end one queue_timeout after it asked for a place: when it is sent again, and when its canary had no place.
+func TestARequestHasOneQueueTimeout(t *testing.T) {
+	for name, c := range map[string]func(*Gateway) error{
+		"sent again": func(g *Gateway) error {
+			g.o.Runner = runner(func(context.Context, func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
+				time.Sleep(6 * time.Second)
+				g.Update(view(2, "loading"))
+				return nil, errBeforeFirstByte
+			})
+			_, err := g.Infer(context.Background(), &messages.InferenceRequest{ModelName: "tiny"}, nil)
+			return err
+		},
+		"admitted again": func(g *Gateway) error {
+			ctx := messages.WithCaller(context.Background(), messages.Caller{Asked: time.Now()})
+			grant, err := g.Admit(ctx, "tiny")
+			if err != nil {
+				return err
+			}
+			time.Sleep(6 * time.Second)
+			g.Update(view(2, "loading"))
+			grant.Release(messages.Outcome{Failed: true, Unreachable: true})
+			_, err = g.Admit(ctx, "tiny")
+			return err
+		},
+		"its canary is full": func(g *Gateway) error {
+			g.Update(worker("new", 1, "ready"))
+			for _, name := range []string{"new", "tiny"} {
+				if grant, err := g.Admit(context.Background(), name); err == nil {
+					defer grant.Release(messages.Outcome{})
+				}
+			}
+			g.SetRoutes([]*messages.Route{{Name: "tiny", To: "tiny", Canary: "new", SharePct: 100, Swap: "s1"}})
+			_, err := g.Admit(context.Background(), "tiny")
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g, _ := rig(1, "ready")
+				g.o.Placer = answers(waits)
+				began := time.Now()
+				if err := c(g); err == nil || time.Since(began).Truncate(time.Second) != 10*time.Second {
+					t.Errorf("after %s: %v", time.Since(began), err)
+				}
+			})
+		})
+	}
+}
+
 // Requests for a model that can't start try once, and are refused by its last error afterwards: a try writes about ten events.
 func TestFailingRequestsTryOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

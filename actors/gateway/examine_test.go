@@ -134,7 +134,7 @@ func TestPoolsEndWithTheirNames(t *testing.T) {
 		l := g.pools[v.Name]
 		v = &messages.ModelView{Id: v.Id, Name: v.Name, Attempt: 1, Phase: messages.ModelView_absent}
 		g.Update(v)
-		if _, err := g.admit(t.Context(), l, nil); messages.CodeOf(err) != messages.ModelNotFound {
+		if _, err := g.admit(t.Context(), l, nil, time.Now()); messages.CodeOf(err) != messages.ModelNotFound {
 			t.Fatal(err)
 		}
 	}

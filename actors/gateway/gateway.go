@@ -81,8 +81,8 @@ func (g *Gateway) allowed(ctx context.Context, model string) error {
 	return caller.AllowsInference(messages.ModelNamed(model, g.routes.Load().resolve))
 }
 
-// place is Admit without the record of the request.
-func (g *Gateway) place(ctx context.Context, model string) (*messages.Grant, error) {
+// place is Admit without the record of the request, which has asked for a place since then.
+func (g *Gateway) place(ctx context.Context, model string, asked time.Time) (*messages.Grant, error) {
 	if err := g.allowed(ctx, model); err != nil {
 		return nil, err
 	}
@@ -94,16 +94,16 @@ func (g *Gateway) place(ctx context.Context, model string) (*messages.Grant, err
 		return nil, messages.AsError(err)
 	}
 	if l := t.tried(); l != nil {
-		grant, err := g.admit(ctx, l, t.trial)
+		grant, err := g.admit(ctx, l, t.trial, asked)
 		if err == nil || ctx.Err() != nil || messages.CodeOf(err) == messages.Cancelled {
 			return grant, err
 		}
 		t.trial.record(true) // its canary refused: the old model answers
 	}
-	return g.admit(ctx, t.to, nil)
+	return g.admit(ctx, t.to, nil, asked)
 }
 
-func (g *Gateway) admit(ctx context.Context, l *lockedPool, try *trial) (*messages.Grant, error) {
+func (g *Gateway) admit(ctx context.Context, l *lockedPool, try *trial, asked time.Time) (*messages.Grant, error) {
 	caller := messages.CallerFrom(ctx)
 	r := pool.Request{Ticket: g.next.Add(1), Class: g.rank(caller.Class), Since: time.Now()}
 	l.mu.Lock()
@@ -134,15 +134,15 @@ func (g *Gateway) admit(ctx context.Context, l *lockedPool, try *trial) (*messag
 	}
 	g.pursue(l)
 	l.mu.Unlock()
-	return g.wait(ctx, l, r.Ticket, w)
+	return g.wait(ctx, l, r.Ticket, w, asked)
 }
 
 // tellEvery is how often a caller is told its request's position.
 const tellEvery = time.Second
 
-func (g *Gateway) wait(ctx context.Context, l *lockedPool, ticket uint64, w *waiter) (*messages.Grant, error) {
+func (g *Gateway) wait(ctx context.Context, l *lockedPool, ticket uint64, w *waiter, asked time.Time) (*messages.Grant, error) {
 	patience := l.patience()
-	timeout := time.NewTimer(patience)
+	timeout := time.NewTimer(patience - w.since.Sub(asked))
 	defer timeout.Stop()
 	var tell <-chan time.Time
 	if w.caller.OnQueued != nil {

@@ -32,7 +32,7 @@ func (g *Gateway) canonical(name string) string {
 func (g *Gateway) infer(ctx context.Context, r *messages.InferenceRequest, record Record, emit func(*messages.InferenceChunk) error, began time.Time) (*messages.InferenceResponse, error) {
 	var sending messages.Sending
 	for {
-		grant, err := g.place(ctx, r.ModelName)
+		grant, err := g.place(ctx, r.ModelName, began)
 		if err != nil {
 			return nil, err
 		}

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"time"
 
 	"modelops/messages"
 )
@@ -21,11 +22,15 @@ func (g *Gateway) record(ctx context.Context, model string) Record {
 
 // Admit waits until the model may take one more request.
 func (g *Gateway) Admit(ctx context.Context, model string) (*messages.Grant, error) {
+	asked := messages.CallerFrom(ctx).Asked
+	if asked.IsZero() {
+		asked = time.Now()
+	}
 	if g.o.Recorder == nil {
-		return g.place(ctx, model)
+		return g.place(ctx, model, asked)
 	}
 	record := g.record(ctx, model)
-	grant, err := g.place(ctx, model)
+	grant, err := g.place(ctx, model, asked)
 	if err != nil {
 		record.Ended(err)
 		return nil, err

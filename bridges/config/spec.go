@@ -67,6 +67,10 @@ func (c *Config) SpecOf(name, path string, shards int) (*messages.ModelSpec, err
 	}
 	var m Model // the runtime is chosen by the file
 	if _, known, ok := c.ModelNamed(name); ok {
+		if source := sourceOf(known.Runtime); source == "cmd" || source == "url" {
+			return nil, messages.Errorf(messages.InvalidArgument, "model_path", "the configuration declares %s with a %s, which reads no file of ours", name, source).
+				WithHint("load the file under a name of its own, or change the model's " + source)
+		}
 		m = known
 	}
 	m.Path, m.Shards = abs, max(shards, 1)

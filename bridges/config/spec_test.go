@@ -2,6 +2,7 @@ package config
 
 import (
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"modelops/messages"
@@ -37,11 +38,16 @@ func TestReplicasAndSleepKeepTheRevision(t *testing.T) {
 
 // A file that a caller names goes under its name with the words of the configuration where there are some, and has a revision of its own.
 func TestSpecOfAFile(t *testing.T) {
-	c := load(t, "models: {declare: {m: {path: /m.gguf, ttl: 90s}}}", "")
+	c := load(t, "models: {declare: {m: {path: /m.gguf, ttl: 90s}, own: {cmd: \"engine ${PORT}\", vram_mb: 1}, far: {url: \"http://127.0.0.1:2\"}}}", "")
 	t.Chdir(t.TempDir())
 	known, err := c.SpecOf("m", "other.gguf", 2)
 	if err != nil || known.GetIdleMs() != 90_000 || known.Shards != 2 || known.DeclaredBy != messages.DeclaredByAPI || !filepath.IsAbs(known.Path) {
 		t.Errorf("%v, %v", known, err)
+	}
+	for name, source := range map[string]string{"own": "cmd", "far": "url"} {
+		if spec, err := c.SpecOf(name, "other.gguf", 0); messages.CodeOf(err) != messages.InvalidArgument || !strings.Contains(err.Error(), "with a "+source) {
+			t.Errorf("%s: the path is ignored: %v, %v", name, spec, err)
+		}
 	}
 	unknown, err := c.SpecOf("n", "other.gguf", 0)
 	if err != nil || unknown.IdleMs != nil || unknown.Shards != 1 || unknown.Revision == known.Revision || known.Revision == c.Specs()[0].Revision {

@@ -79,6 +79,7 @@ func (a *API) infer(w http.ResponseWriter, r *http.Request, rt route, id string,
 		x.caller.OnQueued = x.pulse.told
 	}
 	x.caller.KeepAlive = x.q.keepAlive
+	x.caller.Asked = time.Now()
 	x.ctx = messages.WithCaller(x.ctx, x.caller)
 	if m := a.memberOf(x); m != nil {
 		x.together(m)
