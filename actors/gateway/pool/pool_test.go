@@ -190,10 +190,12 @@ func (w *walk) answer() {
 func (w *walk) intents() {
 	p := w.p
 	for _, i := range p.Intents(w.now) {
-		if !p.Interested() || p.onItsWay() {
+		_, seeks := i.(Seek)
+		// While every ready worker's breaker is open, one that sleeps is woken.
+		if !p.Interested() || p.onItsWay() && (seeks || !p.shut(w.now)) {
 			w.Fatalf("%+v without need", i)
 		}
-		if _, seeks := i.(Seek); seeks {
+		if seeks {
 			if w.seeks || p.sleeper() != nil {
 				w.Fatalf("%+v while the last one isn't answered, or a worker sleeps", i)
 			}
