@@ -46,6 +46,7 @@ type Options struct {
 type Guard struct {
 	o      Options
 	rules  atomic.Pointer[Rules]
+	spoken atomic.Pointer[[]string]
 	issuer atomic.Pointer[issuer]
 }
 
@@ -69,6 +70,8 @@ func (g *Guard) Follow(r Rules) (ended []string) {
 	if old := g.issuer.Load(); old == nil || !old.accepts(r.Tokens) {
 		g.issuer.Store(newIssuer(r.Tokens))
 	}
+	spoken := r.Proxy.headers()
+	g.spoken.Store(&spoken)
 	g.rules.Store(&r)
 	return ended
 }
@@ -109,6 +112,9 @@ func (g *Guard) KnowsAnyone() bool {
 	rules := g.rules.Load()
 	return !rules.asksNobody() || !g.o.Store.empty() || rules.Everywhere
 }
+
+// ProxyHeaders are the headers in which a proxy names callers, in their canonical form. They are meant for this host alone.
+func (g *Guard) ProxyHeaders() []string { return *g.spoken.Load() }
 
 // lives refuses a key whose time is over.
 func (g *Guard) lives(until time.Time) error {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -119,5 +120,17 @@ func TestConfiguredKeysEnd(t *testing.T) {
 	}
 	if err := ask(); messages.CodeOf(err) != messages.Unauthenticated || strings.Contains(err.Error(), "expired") {
 		t.Error(err)
+	}
+}
+
+// What a proxy says of callers is meant for this host alone, under whatever name, and as the configuration says now.
+func TestTheProxysHeadersAreKnown(t *testing.T) {
+	g, _, _ := guarded(t, Rules{Proxy: Proxy{UserHeader: "X-Forwarded-User"}})
+	if got := g.ProxyHeaders(); len(got) != 0 {
+		t.Errorf("%q without a proxy", got)
+	}
+	g.Follow(Rules{Proxy: Proxy{From: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}, UserHeader: "x-HOUSE-user", RoleHeader: "x-house-roles"}})
+	if got := g.ProxyHeaders(); !slices.Equal(got, []string{"X-House-User", "X-House-Roles"}) {
+		t.Errorf("%q", got)
 	}
 }

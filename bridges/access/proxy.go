@@ -1,6 +1,7 @@
 package access
 
 import (
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -13,6 +14,16 @@ type Proxy struct {
 	From                   []netip.Prefix
 	UserHeader, RoleHeader string
 	Roles                  map[string]messages.Role
+}
+
+// headers are those that say who the caller is, in their canonical form.
+func (p *Proxy) headers() (out []string) {
+	for _, name := range []string{p.UserHeader, p.RoleHeader} {
+		if len(p.From) > 0 && name != "" {
+			out = append(out, http.CanonicalHeaderKey(name))
+		}
+	}
+	return out
 }
 
 // covers tells whether a connection comes from the proxy.

@@ -126,3 +126,28 @@ func TestKeepAliveIsStrict(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// mangled sends bytes that are no message.
+type mangled struct{}
+
+func (mangled) Name() string                { return "proto" }
+func (mangled) Marshal(any) ([]byte, error) { return []byte{0xff, 0xff}, nil }
+func (mangled) Unmarshal([]byte, any) error { return nil }
+
+// Who may not run an operation isn't told that its message is wrong: the library's words for that are for those who may.
+func TestTheRoleIsAskedBeforeTheMessageIsRead(t *testing.T) {
+	roles := map[string]messages.Role{"reader": messages.Role_READ, "operator": messages.Role_OPERATE}
+	_, conn := open(t, Options{Operations: &control{}, Authenticate: func(_ context.Context, c messages.Credentials) (messages.Principal, error) {
+		if roles[c.Key] == 0 {
+			return messages.Principal{}, messages.NewError(messages.Unauthenticated, "API key", "it is unknown")
+		}
+		return messages.Principal{Name: c.Key, Role: roles[c.Key]}, nil
+	}})
+	for key, want := range map[string]codes.Code{"nobody": codes.Unauthenticated, "reader": codes.PermissionDenied, "operator": codes.Internal} {
+		ctx := metadata.AppendToOutgoingContext(t.Context(), "x-api-key", key)
+		err := conn.Invoke(ctx, messages.ModelOps_LoadModel_FullMethodName, &emptypb.Empty{}, &emptypb.Empty{}, grpc.ForceCodec(mangled{}))
+		if status.Code(err) != want {
+			t.Errorf("%s: %v, want %v", key, err, want)
+		}
+	}
+}

@@ -2,8 +2,11 @@ package grpcapi
 
 import (
 	"context"
+	"slices"
+	"time"
 
 	"github.com/google/uuid"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
 	"modelops/messages"
@@ -19,11 +22,11 @@ type service struct {
 // inference is what has a way of its own.
 type inference struct{ *Server }
 
-// operations run what the table says, for callers whose role allows it.
+// operations run what the table says. Who calls was asked before (described).
 func (s *Server) operations() messages.Operations {
 	return messages.Through(func(ctx context.Context, o messages.Operation, request proto.Message) (proto.Message, error) {
-		principal, err := s.Authenticate.Authorize(ctx, o, credentialsOf(ctx))
-		if err != nil {
+		principal := principalIn(ctx)
+		if err := principal.Allows(o, messages.Model{}); err != nil {
 			return nil, refuse(ctx, err)
 		}
 		ctx, cancel := s.life(messages.WithCaller(ctx, messages.Caller{Principal: principal}), uuid.NewString(), principal)
@@ -34,4 +37,50 @@ func (s *Server) operations() messages.Operations {
 		}
 		return answer, nil
 	})
+}
+
+// described is the service as it is generated, but it asks who calls before it reads the message: nobody's message takes memory, or is told to be
+// wrong, before the role is known to be enough.
+func (s *Server) described() *grpc.ServiceDesc {
+	d := messages.ModelOps_ServiceDesc
+	d.Methods = slices.Clone(d.Methods)
+	for i, m := range d.Methods {
+		o, ok := messages.OperationNamed(m.MethodName)
+		if !ok {
+			o = messages.Operation{Name: m.MethodName} // nobody has the role that it needs
+		}
+		d.Methods[i].Handler = func(srv any, ctx context.Context, read func(any) error, guard grpc.UnaryServerInterceptor) (any, error) {
+			ctx, err := s.authorize(ctx, o)
+			if err != nil {
+				return nil, err
+			}
+			return m.Handler(srv, ctx, read, guard)
+		}
+	}
+	return &d
+}
+
+// principalOf is the context's key of the caller of a call of one message.
+type principalOf struct{}
+
+func principalIn(ctx context.Context) messages.Principal {
+	p, _ := ctx.Value(principalOf{}).(messages.Principal)
+	return p
+}
+
+func (s *Server) authorize(ctx context.Context, o messages.Operation) (_ context.Context, err error) {
+	start := time.Now()
+	defer func() {
+		if p := recover(); p != nil {
+			err = statusOf(s.caught(operationRoot+o.Name, p))
+		}
+		if err != nil {
+			s.tell(ctx, operationRoot+o.Name, err, start)
+		}
+	}()
+	principal, err := s.Authenticate.Authorize(ctx, o, credentialsOf(ctx))
+	if err != nil {
+		return ctx, refuse(ctx, err)
+	}
+	return context.WithValue(ctx, principalOf{}, principal), nil
 }

@@ -112,7 +112,7 @@ func New(o Options) *Server {
 		grpc.WaitForHandlers(true),
 		grpc.UnaryInterceptor(s.guardUnary), grpc.StreamInterceptor(s.guardStream),
 	)
-	messages.RegisterModelOpsServer(s.grpc, service{Operations: s.operations(), inference: inference{s}})
+	s.grpc.RegisterService(s.described(), service{Operations: s.operations(), inference: inference{s}})
 	grpc_health_v1.RegisterHealthServer(s.grpc, &healthServer{server: s})
 	reflection.Register(s.grpc)
 	return s

@@ -35,6 +35,8 @@ type Options struct {
 	Gateway messages.Gateway
 	// Authenticate finds the principal of a key; nil = none is asked for.
 	Authenticate messages.Authenticate
+	// Withheld are headers that no engine gets to see, in their canonical form, beside those that none ever does; nil = no others.
+	Withheld func() []string
 	// MaxBody is the most bytes of a request body; 0 = 64 MiB.
 	MaxBody int64
 	// Bodies is the memory for all bodies together; nil = no bound.
@@ -60,6 +62,7 @@ type API struct {
 	gateway      messages.Gateway
 	authenticate messages.Authenticate
 	maxBody      int64
+	withheld     func() []string // may be nil
 	bodies       *messages.Budget
 	heartbeat    time.Duration
 	retryDelay   time.Duration
@@ -77,7 +80,7 @@ type API struct {
 
 // New makes the API. It opens nothing until the first request.
 func New(o Options) *API {
-	a := &API{gateway: o.Gateway, authenticate: o.Authenticate, maxBody: o.MaxBody, bodies: o.Bodies, heartbeat: o.Heartbeat, retryDelay: o.RetryDelay, batching: o.Batching, observe: o.Observe, log: o.Log, stall: o.Stall, queuePatience: defaultQueuePatience}
+	a := &API{gateway: o.Gateway, authenticate: o.Authenticate, maxBody: o.MaxBody, withheld: o.Withheld, bodies: o.Bodies, heartbeat: o.Heartbeat, retryDelay: o.RetryDelay, batching: o.Batching, observe: o.Observe, log: o.Log, stall: o.Stall, queuePatience: defaultQueuePatience}
 	if a.maxBody <= 0 {
 		a.maxBody = defaultMaxBody
 	}

@@ -34,8 +34,12 @@ var withheld = map[string]bool{
 func requestHeader(in http.Header, id string, grant *messages.Grant, x *exchange) http.Header {
 	out := make(http.Header, len(in)+4)
 	named := namedIn(in["Connection"])
+	var own []string
+	if x.api.withheld != nil {
+		own = x.api.withheld()
+	}
 	for k, v := range in {
-		if !hop[k] && !withheld[k] && !named[k] {
+		if !hop[k] && !withheld[k] && !named[k] && !slices.Contains(own, k) {
 			out[k] = v
 		}
 	}

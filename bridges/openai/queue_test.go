@@ -29,7 +29,7 @@ func knows(required bool) messages.Authenticate {
 func TestCallersAreKnownByTheirKey(t *testing.T) {
 	var seenKey string
 	e := engine(t, func(w http.ResponseWriter, r *http.Request) {
-		seenKey = r.Header.Get("Authorization") + r.Header.Get("X-Api-Key") + r.Header.Get("X-Forwarded-User") + r.Header.Get("X-Auth-Request-Access-Token")
+		seenKey = r.Header.Get("Authorization") + r.Header.Get("X-Api-Key") + r.Header.Get("X-Forwarded-User") + r.Header.Get("X-Auth-Request-Access-Token") + r.Header.Get("X-House-User")
 	})
 	g := grants(e.URL)
 	grant := g.admit
@@ -39,11 +39,13 @@ func TestCallersAreKnownByTheirKey(t *testing.T) {
 		who, meta = messages.CallerFrom(ctx), messages.MetaFrom(ctx)
 		return grant(ctx, model)
 	}
-	h := open(t, g, func(o *Options) { o.Authenticate = knows(false) })
+	h := open(t, g, func(o *Options) {
+		o.Authenticate, o.Withheld = knows(false), func() []string { return []string{"X-House-User"} } // the name that a configuration gave it
+	})
 	for _, c := range []struct{ header, value, name, class string }{
 		{"Authorization", "Bearer alice-key", "alice", "interactive"}, {"X-Api-Key", "alice-key", "alice", "interactive"}, {"X-Other", "1", "", "normal"},
 	} {
-		resp := h.post(chat, `{"model":"tiny"}`, c.header, c.value, "X-Request-Id", "r1", "X-Forwarded-User", "eve", "X-Auth-Request-Access-Token", "t")
+		resp := h.post(chat, `{"model":"tiny"}`, c.header, c.value, "X-Request-Id", "r1", "X-Forwarded-User", "eve", "X-Auth-Request-Access-Token", "t", "x-house-user", "eve")
 		if resp.StatusCode != 200 || who.Name != c.name || who.Class != c.class || who.RequestID != "r1" || seenKey != "" || meta.Correlation != "r1" || (meta.Caller != "") != (c.name != "") {
 			t.Errorf("%s: %d %+v %+v, engine saw %q", c.header, resp.StatusCode, who, meta, seenKey)
 		}

@@ -42,7 +42,7 @@ var inJSON = runtime.JSONPb{MarshalOptions: protojson.MarshalOptions{UseProtoNam
 func newOperations(o Options) (*operations, error) {
 	out := &operations{
 		routes: runtime.NewServeMux(runtime.WithMarshalerOption(runtime.MIMEWildcard, &inJSON), runtime.WithErrorHandler(refuse), runtime.WithRoutingErrorHandler(noRoute),
-			runtime.WithMiddlewares(prepare(o.Authenticate)), runtime.WithDisablePathLengthFallback(), runtime.WithDisableHTTPMethodOverride(), runtime.WithWriteContentLength()),
+			runtime.WithMiddlewares(prepare(o.Authenticate, newRules())), runtime.WithDisablePathLengthFallback(), runtime.WithDisableHTTPMethodOverride(), runtime.WithWriteContentLength()),
 	}
 	return out, routes.RegisterModelOpsHandlerServer(context.Background(), out.routes, service{Operations: checked(o)})
 }
@@ -74,24 +74,26 @@ type principalOf struct{}
 // bodyBytes bounds a request's body: commands are short.
 const bodyBytes = 1 << 20
 
-// prepare finds the caller, reads the body, which may be empty, and notes the pattern under which the request is counted. A stranger's body isn't
-// read.
-func prepare(who messages.Authenticate) func(runtime.HandlerFunc) runtime.HandlerFunc {
+// prepare finds the caller, reads the body, which may be empty, and notes the pattern under which the request is counted. The body of a caller
+// without the role isn't read.
+func prepare(who messages.Authenticate, rules rules) func(runtime.HandlerFunc) runtime.HandlerFunc {
 	return func(next runtime.HandlerFunc) runtime.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request, params map[string]string) {
-			prepared(who, next, w, r, params)
+			prepared(who, rules, next, w, r, params)
 		}
 	}
 }
 
-func prepared(who messages.Authenticate, next runtime.HandlerFunc, w http.ResponseWriter, r *http.Request, params map[string]string) {
+func prepared(who messages.Authenticate, rules rules, next runtime.HandlerFunc, w http.ResponseWriter, r *http.Request, params map[string]string) {
 	if of, ok := r.Context().Value(matchOf{}).(*match); ok && of.only {
 		return
 	}
-	if pattern, ok := runtime.HTTPPattern(r.Context()); ok {
-		notePattern(w, pattern.String())
-	}
+	pattern, _ := runtime.HTTPPattern(r.Context())
+	notePattern(w, pattern.String())
 	principal, err := who.Of(r.Context(), messages.CredentialsIn(r.Header, r.RemoteAddr))
+	if err == nil {
+		err = rules.may(principal, r.Method, pattern.String())
+	}
 	if err != nil {
 		writeTyped(w, messages.AsError(err))
 		return

@@ -170,6 +170,30 @@ func TestRolesOfOperations(t *testing.T) {
 	}
 }
 
+// Who may not run an operation isn't told that its body is wrong, whatever is wrong with it.
+func TestTheRoleIsAskedBeforeTheBodyIsRead(t *testing.T) {
+	a := &asked{}
+	w := startWith(t, Options{OpenAI: http.HandlerFunc(nothing), Operations: a.operations(), Authenticate: func(context.Context, messages.Credentials) (messages.Principal, error) {
+		return messages.Principal{Name: "pc2", Role: messages.Role_PEER}, nil
+	}})
+	all := messages.File_operations_proto.Services().Get(0).Methods()
+	for i := range all.Len() {
+		for _, rule := range rulesOf(t, all.Get(i)) {
+			for _, body := range []string{`{"name":`, `{"nobody":1}`, `[]`, `{"shards":"many"}`, strings.Repeat("[", bodyBytes+1), ""} {
+				if rule[0] == http.MethodGet && body != "" {
+					continue
+				}
+				if status, said := w.ask(rule[0], rule[1]+"?limit=some", body); status != 403 {
+					t.Errorf("%s %s %.20s: %d %.100s", rule[0], rule[1], body, status, said)
+				}
+			}
+		}
+	}
+	if a.operation != "" {
+		t.Errorf("%s ran", a.operation)
+	}
+}
+
 func (w *world) ask(method, path, body string) (int, string) {
 	w.t.Helper()
 	r, err := http.NewRequestWithContext(w.t.Context(), method, "http://"+w.s.Addr().String()+path, strings.NewReader(body))
