@@ -8,6 +8,9 @@ import (
 // GoodName says what a model may be called.
 const GoodName = "a name of 1 to 256 printable characters without spaces"
 
+// LongestOwner bounds the name of who owns a pin, a hint or a program's lease, in bytes: it is journaled.
+const LongestOwner = 256
+
 // BadName says why a model can't have this name; empty when it can. It is one rule for the configuration and for models that are loaded by
 // their file.
 func BadName(s string) string {

@@ -41,61 +41,6 @@ func sought(holder string, waited time.Duration) *messages.Allocation {
 	return &messages.Allocation{Holder: holder, State: messages.Allocation_seeking, WaitedMs: waited.Milliseconds()}
 }
 
-func TestPressureIsRelieved(t *testing.T) {
-	full := card(10, 6, 2)
-	pinned, young, busy := idle("model/h/pinned", 1), idle("model/h/young", 1), idle("model/h/busy", 1)
-	pinned.Pinned, young.Young, busy.Active = true, true, 1
-	for i, a := range []*messages.Allocation{pinned, young, busy} {
-		a.IdleMs = int64(90_000 + i)
-	}
-	held := func(a *messages.Allocation) { a.HeldMs = 90_000 }
-	c, b, a := onGPU(0, "c", 1, idleFor(time.Second), held), onGPU(0, "b", 1, idleFor(5*time.Second), held), onGPU(0, "a", 2, idleFor(9*time.Second), held)
-	for level, want := range map[uint64][]string{8: nil, 7: {"model/h/a"}, 6: {"model/h/a"}, 5: {"model/h/a", "model/h/b"}, 4: {"model/h/a", "model/h/b"}} { // c stays below the limit
-		m := entitytest.Drive(Kind(Rules{Policy: "lru"}, nil, nil), messages.ArbiterActor())
-		m.Readings = seen([]*messages.GpuView{full}, pinned, young, busy, c, b, a)
-		r, err := m.Do(&messages.RelievePressure{Gpu: full.Id, LevelBytes: level})
-		var got []string
-		if len(r.Events) > 0 {
-			for _, v := range r.Events[0].(*messages.PressureRelieved).Victims {
-				got = append(got, v.Holder)
-			}
-		}
-		if err != nil || !slices.Equal(got, want) {
-			t.Errorf("8 of 10 are used, down to %d: %v (%v), want %v", level, got, err, want)
-		}
-	}
-}
-
-// Below the limit, the model that was placed or used last stays: it was placed by the limit, and would be evicted by the threshold at once, again
-// and again. Above the limit, where other programs took the memory, it leaves too.
-func TestPressureSparesTheLatest(t *testing.T) {
-	for name, c := range map[string]struct {
-		foreign         uint64
-		oldIdle, newAge time.Duration
-		want            []string
-	}{
-		"just placed":                {0, 20 * time.Second, 6 * time.Second, []string{"model/h/old"}},
-		"placed before the last use": {0, 2 * time.Second, time.Minute, []string{"model/h/new"}},
-		"over the limit":             {2, 20 * time.Second, 6 * time.Second, []string{"model/h/new", "model/h/old"}},
-	} {
-		full := card(10, 9, c.foreign)
-		older := onGPU(0, "old", 5, idleFor(c.oldIdle), func(a *messages.Allocation) { a.HeldMs = 90_000 })
-		newer := onGPU(0, "new", 4, idleFor(time.Hour), func(a *messages.Allocation) { a.HeldMs = c.newAge.Milliseconds() })
-		m := entitytest.Drive(Kind(Rules{Policy: "lru"}, nil, nil), messages.ArbiterActor())
-		m.Readings = seen([]*messages.GpuView{full}, older, newer)
-		r, err := m.Do(&messages.RelievePressure{Gpu: full.Id, LevelBytes: 1})
-		var got []string
-		for _, e := range r.Events {
-			for _, v := range e.(*messages.PressureRelieved).Victims {
-				got = append(got, v.Holder)
-			}
-		}
-		if slices.Sort(got); err != nil || !slices.Equal(got, c.want) {
-			t.Errorf("%s: %v (%v), want %v", name, got, err, c.want)
-		}
-	}
-}
-
 // What counts as a load: not a relief, not a placement that is given up, not a program.
 func TestWhatCountsAsALoad(t *testing.T) {
 	for name, open := range map[string]Open{
@@ -280,6 +225,9 @@ func TestHintsAreBounded(t *testing.T) {
 	}
 	if _, err := hint(mostHints); messages.CodeOf(err) != messages.Unavailable {
 		t.Errorf("one more: %v", err)
+	}
+	if _, err := m.Do(&messages.HintPlacement{Holder: "model/h/m0", WithinSeconds: 9, Needs: []*messages.Need{{Bytes: 8}}, Owner: fmt.Sprintf("%257d", 0)}); messages.CodeOf(err) != messages.InvalidArgument {
+		t.Errorf("an owner of 257 bytes: %v", err)
 	}
 	if _, err := hint(0); err != nil {
 		t.Errorf("one that is kept already: %v", err)

@@ -117,6 +117,9 @@ func (r Rules) hint(s State, c *messages.HintPlacement, at entity.Stamp) (entity
 	if !validHolder(c.Holder) || IsProgram(c.Holder) {
 		return entity.Verdict{}, messages.Errorf(messages.InvalidArgument, s.ID.String(), "%q is no holder for which room could be kept", c.Holder).WithHint("write model/HOST/NAME")
 	}
+	if len(c.Owner) > messages.LongestOwner {
+		return entity.Verdict{}, messages.Errorf(messages.InvalidArgument, "owner", "it is longer than %d bytes", messages.LongestOwner).WithHint("name a person or a program")
+	}
 	_, known := s.Hints[c.Holder]
 	now := at.Now.UnixMilli()
 	switch {

@@ -43,6 +43,8 @@ func (m Memory) AcquireGpuLease(ctx context.Context, r *messages.GpuLeaseRequest
 		return nil, invalid("vram_estimate_mb", "it is negative", "say how many MiB are needed")
 	case r.VramEstimateMb > mostLeaseMB:
 		return nil, invalid("vram_estimate_mb", fmt.Sprintf("%d MiB is too large", r.VramEstimateMb), "say how many MiB are needed")
+	case len(r.Client) > messages.LongestOwner:
+		return nil, invalid("client", fmt.Sprintf("it is longer than %d bytes", messages.LongestOwner), "name a person or a program")
 	case r.TtlSeconds < 0:
 		return nil, invalid("ttl_seconds", "it is negative", "leave it out for 30")
 	}

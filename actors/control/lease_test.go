@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -98,6 +99,9 @@ func TestAcquireLease(t *testing.T) {
 
 // A need that can't be counted in bytes is refused: 2^44 MiB are 2^64 bytes, which wrap to none, and the program would be told that it has them.
 func TestALeaseThatCannotBeCountedIsRefused(t *testing.T) {
+	if _, err := open().AcquireGpuLease(t.Context(), &messages.GpuLeaseRequest{Client: strings.Repeat("c", 257)}); messages.CodeOf(err) != messages.InvalidArgument {
+		t.Errorf("a client's name of 257 bytes: %v", err)
+	}
 	for _, mb := range []int64{-1, mostLeaseMB + 1, 1 << 44, math.MaxInt64} {
 		h := open()
 		if r, err := h.AcquireGpuLease(t.Context(), &messages.GpuLeaseRequest{VramEstimateMb: mb}); messages.CodeOf(err) != messages.InvalidArgument || len(h.asked) > 0 {

@@ -279,6 +279,9 @@ func pin(s State, c *messages.PinModel, at entity.Stamp) (entity.Verdict, error)
 	if s.Spec == nil {
 		return entity.Verdict{}, NotFound(s.ID)
 	}
+	if len(c.Owner) > messages.LongestOwner {
+		return entity.Verdict{}, messages.Errorf(messages.InvalidArgument, "owner", "it is longer than %d bytes", messages.LongestOwner).WithHint("name a person or a program")
+	}
 	e := &messages.ModelPinned{Owner: c.Owner, At: timestamppb.New(at.Now)}
 	if c.Owner != "" && c.TtlSeconds > 0 {
 		e.UntilMs = at.Now.Add(time.Duration(c.TtlSeconds) * time.Second).UnixMilli()

@@ -141,10 +141,21 @@ func (k *checker) modelTimes(m Model, name string, wrong func(key, what, expecte
 	if m.Pinned && m.TTL > 0 {
 		wrong("ttl", "a pinned model is never unloaded", "no ttl, or no pinned")
 	}
-	if m.VRAMMB > 0 && m.VRAMMB/max(1, m.Shards) > k.Resources.VRAMSoftLimitMB {
+	limit := k.Resources.VRAMSoftLimitMB
+	switch {
+	case m.VRAMMB == 0:
+	case !k.splits(m) && m.VRAMMB > limit:
+		wrong("vram_mb", fmt.Sprintf("%d MiB is more than resources.vram_soft_limit_mb %d, and %s runs on one device, so it can never be loaded", m.VRAMMB, limit, m.Runtime),
+			"less memory, another runtime or a higher limit")
+	case (m.VRAMMB+max(1, m.Shards)-1)/max(1, m.Shards) > limit:
 		wrong("vram_mb", fmt.Sprintf("%d MiB over %d devices is more than resources.vram_soft_limit_mb %d, so it can never be loaded",
 			m.VRAMMB, m.Shards, k.Resources.VRAMSoftLimitMB), "less memory, more shards or a higher limit")
 	}
+}
+
+// splits tells whether a model's engine runs over several devices. Simulated ones take any share.
+func (k *checker) splits(m Model) bool {
+	return len(k.Resources.Devices) > 0 || m.Runtime != RuntimeEmbedded && m.Runtime != RuntimeWhisperCpp
 }
 
 // replicas need a place each to answer at.

@@ -48,10 +48,13 @@ func (c *cli) hintCommand() *cobra.Command {
 	return cmd
 }
 
+// longestSpan is the most whole hours that are sent as seconds.
+const longestSpan = math.MaxUint32 / 3600 * time.Hour
+
 // wholeSeconds checks a duration that is sent in seconds. The hint says what 0 means.
 func wholeSeconds(flag string, d time.Duration, zero string) (uint32, error) {
-	if d < 0 || d > 0 && d < time.Second || d.Seconds() > math.MaxUint32 {
-		return 0, messages.Errorf(messages.InvalidArgument, flag, "%s is not a valid duration", d).WithHint("at least 1s; " + zero)
+	if d < 0 || d > 0 && d < time.Second || d > longestSpan {
+		return 0, messages.Errorf(messages.InvalidArgument, flag, "%s is not a valid duration", d).WithHint(fmt.Sprintf("at least 1s, at most %.0fh; %s", longestSpan.Hours(), zero))
 	}
 	return uint32(d.Seconds()), nil
 }

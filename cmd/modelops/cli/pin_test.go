@@ -39,6 +39,20 @@ func TestPinConflictsNameTheOthers(t *testing.T) {
 	}
 }
 
+// What a duration may be is said with both of its bounds.
+func TestSpansAreBounded(t *testing.T) {
+	for d, want := range map[time.Duration]uint32{0: 0, time.Second: 1, 1193046 * time.Hour: 1193046 * 3600} {
+		if got, err := wholeSeconds("--for", d, "0 is none"); err != nil || got != want {
+			t.Errorf("%s: %d %v", d, got, err)
+		}
+	}
+	for _, d := range []time.Duration{-time.Second, time.Millisecond, 2_000_000 * time.Hour} {
+		if _, err := wholeSeconds("--for", d, "0 is none"); messages.CodeOf(err) != messages.InvalidArgument || !strings.Contains(err.Error(), "at least 1s, at most 1193046h; 0 is none") {
+			t.Errorf("%s: %v", d, err)
+		}
+	}
+}
+
 func TestPinsAreShownWithOwnerAndEnd(t *testing.T) {
 	now := time.UnixMilli(1_000_000)
 	v := &messages.ModelView{PinnedBy: "alice"}
