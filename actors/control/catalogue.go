@@ -96,22 +96,7 @@ func (c Catalogue) Keeps(model string, elsewhere []string) string {
 	return ""
 }
 
-// lookAtQueue is how often a queue is polled until it is empty: the gateway doesn't report when a request leaves.
-const lookAtQueue = 50 * time.Millisecond
-
 // Calm implements host.Models.
 func (c Catalogue) Calm(ctx context.Context, model string) error {
-	tick := time.NewTicker(lookAtQueue)
-	defer tick.Stop()
-	for {
-		waits := slices.ContainsFunc(c.Gateway.Models(), func(v *messages.ModelView) bool { return v.Name == model && v.Queued > 0 })
-		if !waits {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
+	return c.Gateway.AwaitCalm(ctx, model)
 }

@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -97,21 +96,4 @@ func TestKeeps(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestCalm(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open()
-		h.queued = []*messages.ModelView{{Name: "tiny", Queued: 1}, {Name: "other", Queued: 9}}
-		go func() { time.Sleep(time.Second); h.queues(h.queued[1:]...) }()
-		began := time.Now()
-		if err := catalogue(h).Calm(t.Context(), "tiny"); err != nil || time.Since(began).Truncate(time.Second) != time.Second {
-			t.Errorf("%v after %s", err, time.Since(began))
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if err := catalogue(h).Calm(ctx, "other"); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%v", err)
-		}
-	})
 }

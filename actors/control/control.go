@@ -32,6 +32,8 @@ type Gateway interface {
 	Health() messages.Health
 	// Ensure waits until a worker of a model is ready, and finds a place for it.
 	Ensure(ctx context.Context, model string) error
+	// AwaitCalm waits until no request waits at a model.
+	AwaitCalm(ctx context.Context, model string) error
 	// EndLoads ends the loads by hand that wait for a model.
 	EndLoads(model string)
 	// Cancel ends the requests of an id that a caller may end; others tells of some that it may not.

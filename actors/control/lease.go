@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"modelops/actors/arbiter"
-	"modelops/actors/entity"
 	"modelops/messages"
 )
 
@@ -29,8 +28,6 @@ const mostLeaseMB = math.MaxInt64 / int64(messages.MiB)
 const (
 	// leaseWithin bounds the wait for holders that have to leave.
 	leaseWithin = 10 * time.Second
-	// leaseLook is how often a placement that isn't reserved yet is polled.
-	leaseLook = 10 * time.Millisecond
 	// abandonWithin bounds giving up a placement after the caller has left.
 	abandonWithin = 5 * time.Second
 )
@@ -82,6 +79,7 @@ func (m Memory) reserved(ctx context.Context, c *messages.RequestPlacement) (*me
 	defer cancel()
 	var decided *messages.Placement
 	for {
+		changed := m.Views.Changed() // the arbiter's decisions are changes too
 		reply, err := answer[*messages.PlacementReply](m.Door.Ask(within, messages.ArbiterActor(), c))
 		switch {
 		case err != nil && ctx.Err() == nil && within.Err() == nil:
@@ -93,7 +91,9 @@ func (m Memory) reserved(ctx context.Context, c *messages.RequestPlacement) (*me
 		case err == nil:
 			decided = reply.Placement
 		}
-		if entity.Pause(within, leaseLook) != nil {
+		select {
+		case <-changed:
+		case <-within.Done():
 			return nil, m.abandon(ctx, decided)
 		}
 	}

@@ -16,6 +16,8 @@ import (
 type Views interface {
 	Models() []*messages.ModelView
 	GPUs() []*messages.GpuView
+	// Changed is closed at the next change of any view; take it before you look.
+	Changed() <-chan struct{}
 }
 
 // Memory asks the scheduler for device memory: for models by their names, whose host is not chosen yet, and for programs.

@@ -8,6 +8,31 @@ import (
 	"modelops/messages"
 )
 
+// AwaitCalm waits until no request waits at a model itself, whatever the routes say of its name.
+func (g *Gateway) AwaitCalm(ctx context.Context, model string) error {
+	g.mu.Lock()
+	l := g.pools[model]
+	g.mu.Unlock()
+	for l != nil {
+		l.mu.Lock()
+		if len(l.waiters) == 0 {
+			l.mu.Unlock()
+			return nil
+		}
+		if l.emptied == nil {
+			l.emptied = make(chan struct{})
+		}
+		emptied := l.emptied
+		l.mu.Unlock()
+		select {
+		case <-emptied:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
 // Drain closes an actor's worker for an attempt and waits until no request runs there. force, or the drain's deadline, ends those that do.
 func (g *Gateway) Drain(ctx context.Context, id messages.ActorID, attempt uint64, force bool) error {
 	g.mu.Lock()

@@ -24,6 +24,7 @@ type lockedPool struct {
 	running map[uint64]*held
 	wants   map[uint64]*waiter
 	drains  map[*pool.Endpoint]chan struct{} // closed when no request runs at an endpoint any more
+	emptied chan struct{}                    // closed when no request waits any more; nil while nobody asks
 	endSeek context.CancelFunc               // of the Seek that runs; nil when none does
 	pausing bool                             // a timer for the next Seek runs
 	gone    bool                             // the name has no declaration and no worker any more: the gateway has let the pool go
@@ -159,6 +160,7 @@ func (g *Gateway) dispatchOnce(l *lockedPool) (waitsForHost bool) {
 		l.wants[t].granted <- admitted{}
 		delete(l.wants, t)
 	}
+	l.tellEmpty()
 	if d.Refusal != nil {
 		l.refuse(l.pool.RefuseAll(now), d.Refusal)
 	}
@@ -175,7 +177,16 @@ func (l *lockedPool) refuse(tickets []uint64, why error) {
 			}
 		}
 	}
+	l.tellEmpty()
 	l.lose()
+}
+
+// tellEmpty tells those who wait for it that no request waits. l is locked.
+func (l *lockedPool) tellEmpty() {
+	if l.emptied != nil && len(l.waiters) == 0 {
+		close(l.emptied)
+		l.emptied = nil
+	}
 }
 
 // abandon takes a waiting ticket out; when it was granted at the same moment the place goes to the next request.
@@ -185,6 +196,7 @@ func (l *lockedPool) abandon(ticket uint64, w *waiter) {
 	if waiting {
 		l.pool.Leave(ticket, time.Now())
 		delete(l.waiters, ticket)
+		l.tellEmpty()
 		l.lose()
 	}
 	l.mu.Unlock()

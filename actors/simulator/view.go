@@ -66,3 +66,6 @@ func (b view) Allocations() []*messages.Allocation {
 	}
 	return out
 }
+
+// Changed implements control.Views; nothing in the simulator waits for a change.
+func (view) Changed() <-chan struct{} { return nil }
