@@ -12,8 +12,20 @@ import (
 
 // explainModel says it of a model. A model without any fact is known by its declaration only.
 func (r *reading) explainModel(p Present) *messages.Explanation {
-	return &messages.Explanation{Subject: cmp.Or(r.question.Subject, short(r.model)), Kind: "model", Summary: r.modelSummary(p) + r.answers(),
+	return &messages.Explanation{Subject: cmp.Or(r.question.Subject, short(r.model)), Kind: "model", Summary: r.modelSummary(p) + r.leaseOut() + r.answers(),
 		Reasons: r.reasons(r.model), Weighed: r.weighed(), WouldChange: r.modelChanges(p)}
+}
+
+// leaseOut says of which memory it isn't known yet that it is free: a driver counts it for a moment after a worker's end, or doesn't answer.
+func (r *reading) leaseOut() string {
+	var on []string
+	for _, p := range r.latest.model(r.model).Returning {
+		on = append(on, spots(p))
+	}
+	if len(on) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" The lease of its former worker on %s stays until the memory is known to be free.", strings.Join(on, ", "))
 }
 
 // evicted tells whether it left to make room and was not wanted since.

@@ -87,8 +87,22 @@ func (s *Sampler) troubled() bool {
 	return len(s.drivers.trouble) > 0
 }
 
-// Troubles are the reasons why drivers can't be read of which no device is known.
-func (s *Sampler) Troubles() (out []string) {
+// silent is why the driver of a device can't be read; "" while it can.
+func (s *Sampler) silent(device string) string {
+	s.drivers.mu.Lock()
+	defer s.drivers.mu.Unlock()
+	for i, why := range s.drivers.trouble {
+		if slices.ContainsFunc(s.drivers.last[i], func(r *messages.DeviceReading) bool { return r.Device == device }) {
+			return why
+		}
+	}
+	return ""
+}
+
+// Troubles are the reasons why drivers can't be read of which no device is known, and the leases that stay because of such a driver.
+func (s *Sampler) Troubles() []string { return append(s.unread(), s.unseen.reasons()...) }
+
+func (s *Sampler) unread() (out []string) {
 	s.drivers.mu.Lock()
 	defer s.drivers.mu.Unlock()
 	for _, i := range slices.Sorted(maps.Keys(s.drivers.trouble)) {

@@ -2,7 +2,6 @@ package gpu
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"time"
 
@@ -37,6 +36,7 @@ type Sampler struct {
 
 	drivers drivers
 	roll    roll
+	unseen  unseen
 }
 
 func (s *Sampler) id(r *messages.DeviceReading) messages.ActorID {
@@ -110,58 +110,4 @@ func (s *Sampler) remeasure(ctx context.Context) {
 		}
 		s.Door.Tell(ctx, messages.ModelActor(s.Host, m.Name), &messages.ReportFootprint{Attempt: m.Attempt, Bytes: bytes})
 	}
-}
-
-// A device's driver reports memory as used for some time after its process is gone.
-const (
-	freePoll   = 50 * time.Millisecond
-	freeWithin = 10 * time.Second
-	freeSlack  = 256 * messages.MiB
-)
-
-// AwaitFree waits until a GPU's foreign use is what it was before: until then the driver still counts the memory of a worker that is gone as
-// foreign. RAM and simulated memory are free with the process.
-func (s *Sampler) AwaitFree(ctx context.Context, p *messages.Placement) {
-	if !hasDriver(p.DeviceKind) {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, freeWithin)
-	defer cancel()
-	before := map[string]uint64{}
-	for _, g := range s.View.GPUs() {
-		before[g.Id] = g.ForeignBytes + clientLeases(g)
-	}
-	tick := time.NewTicker(freePoll)
-	defer tick.Stop()
-	for {
-		readings, err := s.read(ctx)
-		switch {
-		case err == nil && s.allFree(readings, p, before), err != nil && ctx.Err() == nil: // a reading that fails with ctx says nothing of the driver
-			return
-		}
-		select {
-		case <-s.Life.Done():
-			return
-		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				s.Log.Warn("a worker is gone but its memory isn't seen to be free", "actor", p.Holder, "gpu", p.Gpu(), "waited", freeWithin)
-			}
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-func (s *Sampler) allFree(readings []*messages.DeviceReading, p *messages.Placement, before map[string]uint64) bool {
-	models := s.View.ModelsOf(s.Host)
-	for _, r := range readings {
-		id := s.id(r)
-		if r.Lost { // nothing can be seen there, and nothing is granted
-			continue
-		}
-		if _, on := p.On(id.String()); on && foreign(r, occupants(models, s.View.GPU(id)), 0, s.Mine) > before[id.String()]+freeSlack {
-			return false
-		}
-	}
-	return true
 }

@@ -288,47 +288,6 @@ func TestCapacityThatJumps(t *testing.T) {
 	}
 }
 
-// The memory of a worker that is gone counts as foreign until the driver sees that it is free.
-func TestAwaitFree(t *testing.T) {
-	for name, c := range map[string]struct {
-		kind   string
-		during func(*bench, context.CancelFunc) // after a second
-		waited time.Duration
-		warned bool
-	}{
-		"the driver sees it":  {"cuda", func(b *bench, _ context.CancelFunc) { b.set(func() { b.reading.UsedBytes = 0 }) }, time.Second, false},
-		"it never does":       {"cuda", func(*bench, context.CancelFunc) {}, freeWithin, true},
-		"the host ends":       {"cuda", func(_ *bench, end context.CancelFunc) { end() }, time.Second, false},
-		"it can't be read":    {"cuda", func(b *bench, _ context.CancelFunc) { b.set(func() { b.broken = errors.New("gone") }) }, time.Second, false},
-		"RAM is free at once": {"cpu", func(*bench, context.CancelFunc) {}, 0, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var log bytes.Buffer
-				s, b := sampler(&log)
-				var end context.CancelFunc
-				s.Life, end = context.WithCancel(t.Context())
-				defer end()
-				p := b.models[0].Placement
-				p.DeviceKind = c.kind
-				b.models, b.reading.Processes, b.reading.UsedBytes = nil, nil, 10*freeSlack
-				began := time.Now()
-				var done sync.WaitGroup
-				done.Go(func() { s.AwaitFree(t.Context(), p) })
-				time.Sleep(time.Second - time.Millisecond)
-				c.during(b, end)
-				done.Wait()
-				if waited := max(time.Since(began)-time.Second, 0).Truncate(time.Second); c.waited > 0 && waited != c.waited-time.Second {
-					t.Errorf("waited %s longer, want %s", waited, c.waited-time.Second)
-				}
-				if warned := strings.Contains(log.String(), "isn't seen to be free"); warned != c.warned {
-					t.Errorf("warned %t: %s", warned, &log)
-				}
-			})
-		})
-	}
-}
-
 func TestFootprints(t *testing.T) {
 	s, b := sampler(&bytes.Buffer{})
 	m := b.models[0]

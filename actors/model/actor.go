@@ -12,8 +12,9 @@ type World struct {
 	Runtime Runtime
 	Gate    Gate
 	Door    messages.Door
-	// Free waits until a placement's memory is seen to be free on its device, or gives up waiting. May be nil.
-	Free func(context.Context, *messages.Placement)
+	// Free waits until a placement's memory is seen to be free on its device, or counts as foreign use there. While an error says that this can't
+	// be known, the lease stays. May be nil.
+	Free func(context.Context, *messages.Placement) error
 	// Held is what the worker of a split placement holds of each of its devices, in bytes and in their order. May be nil.
 	Held func(context.Context, *messages.Placement) []uint64
 	// OutOfMemory tells whether a load failed for want of device memory. May be nil.

@@ -146,8 +146,8 @@ type ports struct {
 	runtime Runtime
 	gate    Gate
 	door    messages.Door
-	// free waits until a placement's memory is seen to be free on its device, or gives up waiting; may be nil.
-	free func(context.Context, *messages.Placement)
+	// free waits until a placement's memory is seen to be free on its device, or counts as foreign use; an error: it can't be known. May be nil.
+	free func(context.Context, *messages.Placement) error
 	// held is what the worker of a split placement holds of each of its devices, in their order; may be nil.
 	held func(context.Context, *messages.Placement) []uint64
 	// outOfMemory tells whether a failed load ran out of device memory; may be nil.

@@ -136,6 +136,7 @@ func TestOwedWorkIsDone(t *testing.T) {
 		"a sleeping worker's memory":      {shrink{split(), 4, 3}, playedWorld{}, "ResizeVram gpu0 p1 7 2,ResizeVram gpu1 p1.1 8 2", `LeaseSettled attempt:3`},
 		"the measured memory":             {settle{split(), 14, 3}, playedWorld{}, "SettleVram gpu0 p1 7 7,SettleVram gpu1 p1.1 8 7", `LeaseSettled attempt:3`},
 		"memory goes back when it's free": {giveBack{split()}, playedWorld{}, "free,ReleaseVram gpu0 p1 7,ReleaseVram gpu1 p1.1 8", `LeaseReturned placement:"p1"`},
+		"nobody knows whether it's free":  {giveBack{split()}, playedWorld{fails: fails("free", broken)}, "free", ``},
 
 		"a place is asked for":        {place{&messages.ModelSpec{}, tiny, 3, 0}, playedWorld{}, "need,RequestPlacement model/main_pc/tiny/3 main_pc 100 estimated", ``},
 		"with what was measured":      {place{&messages.ModelSpec{}, tiny, 3, 90}, playedWorld{}, "need,RequestPlacement model/main_pc/tiny/3 main_pc 90 measured", ``},
@@ -162,7 +163,7 @@ func TestOwedWorkIsDone(t *testing.T) {
 	} {
 		w := &c.world
 		kind := Kind(rules, World{Runtime: w, Gate: w, Door: w, OutOfMemory: func(err error) bool { return errors.Is(err, full) },
-			Free: func(context.Context, *messages.Placement) { _ = w.call("free") }})
+			Free: func(context.Context, *messages.Placement) error { return w.call("free") }})
 		report, err := kind.Perform(t.Context(), c.work)
 		if called := strings.Join(w.called, ","); called != c.called || told(report) != c.report || report != nil && err != nil {
 			t.Errorf("%s:\n called %s\n   want %s\n reports %s, %v\n    want %s", name, called, c.called, told(report), err, c.report)

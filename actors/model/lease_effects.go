@@ -96,10 +96,16 @@ func (h ports) resize(ctx context.Context, p *messages.Placement, bytes uint64) 
 	return nil
 }
 
+// Pace implements entity.Paced: a driver that doesn't answer is asked again soon after each try's end.
+func (giveBack) Pace() (first, longest time.Duration) { return 100 * time.Millisecond, 5 * time.Second }
+
 // giveBack gives the memory of an ended attempt back once it is seen to be free: the driver counts it for some time after a process's end.
+// While a driver doesn't answer, the lease stays.
 func (h ports) giveBack(ctx context.Context, e giveBack) (proto.Message, error) {
 	if h.free != nil {
-		h.free(ctx, e.Placement)
+		if err := h.free(ctx, e.Placement); err != nil {
+			return nil, err
+		}
 	}
 	for _, share := range e.Placement.Shares {
 		_, err := h.door.Ask(ctx, gpuOf(share.Gpu), &messages.ReleaseVram{Lease: share.Lease, Holder: e.Placement.Holder, Epoch: share.Epoch, Reason: "its worker is gone"})

@@ -53,13 +53,13 @@ func (w *World) lag(i int, bytes uint64) {
 }
 
 // seenFree is the model's port: it parks the work until the driver counts nothing of the dead any more.
-func (w *World) seenFree(ctx context.Context, p *messages.Placement) {
+func (w *World) seenFree(ctx context.Context, p *messages.Placement) error {
 	for _, part := range p.Shares {
 		if w.devices[w.deviceOf(part.Gpu)].lagging > 0 {
-			_ = notYet(ctx, "free/"+part.Gpu)
-			return
+			return notYet(ctx, "free/"+part.Gpu)
 		}
 	}
+	return nil
 }
 
 // held is the model's port: what the driver says of a split placement's worker.
