@@ -5,6 +5,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 )
 
 // Difference is what one configuration changes of another, beside the declarations of models. Its words name keys of the file and callers,
@@ -28,6 +29,23 @@ func changed(sections []section, words string) (out []string) {
 		}
 	}
 	return out
+}
+
+// needsRestart ends the words of what only a restart changes.
+const needsRestart = ": changed, needs a restart"
+
+// Follows compares a configuration with the one in force, and with the one that the process started with: a restart is owed for what differs
+// from the start, however often the file was applied since, and no more for what changed back.
+func (c *Config) Follows(inForce, started *Config) Difference {
+	d := c.Differs(inForce)
+	owed := c.Differs(started).Restart
+	for _, line := range d.Restart {
+		if !slices.Contains(owed, line) {
+			d.Changes = append(d.Changes, strings.TrimSuffix(line, needsRestart)+": as it was at the start again, needs no restart")
+		}
+	}
+	d.Restart = owed
+	return d
 }
 
 // Differs compares a configuration with the one that it follows.
@@ -56,7 +74,7 @@ func (c *Config) Differs(old *Config) (d Difference) {
 		{"resources", old.Resources, c.Resources}, {"runtimes", old.Runtimes, c.Runtimes}, {"load", old.Load, c.Load},
 		{"scheduler", old.Scheduler, c.Scheduler}, {"queue.max_wait of models that wait for memory", old.Queue.MaxWait, c.Queue.MaxWait},
 		{"log", old.Log, c.Log},
-	}, ": changed, needs a restart")
+	}, needsRestart)
 	return d
 }
 

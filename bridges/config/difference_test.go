@@ -36,3 +36,25 @@ server: {require_key: true}
 		})
 	}
 }
+
+// TestAFileThatChangedBackNeedsNoRestart: A, B, A ends as A and says so; B twice still owes the restart.
+func TestAFileThatChangedBackNeedsNoRestart(t *testing.T) {
+	a := load(t, "server: {rest_port: 9001}\nqueue: {collation: 7s}", "", "MOC_DATA_DIR=/d")
+	b := load(t, "server: {rest_port: 9002}\nqueue: {collation: 8s}", "", "MOC_DATA_DIR=/d")
+	again := load(t, "queue: {collation: 7s}\nserver: {rest_port: 9001}", "", "MOC_DATA_DIR=/d")
+	for _, c := range []struct {
+		name               string
+		next, inForce      *Config
+		changes, restarted []string
+	}{
+		{"B", b, a, []string{"queue: changed"}, []string{"server: changed, needs a restart"}},
+		{"B twice", b, b, nil, []string{"server: changed, needs a restart"}},
+		{"A again", again, b, []string{"queue: changed", "server: as it was at the start again, needs no restart"}, nil},
+		{"A twice", again, a, nil, nil},
+	} {
+		d := c.next.Follows(c.inForce, a)
+		if !slices.Equal(d.Changes, c.changes) || !slices.Equal(d.Restart, c.restarted) {
+			t.Errorf("%s: %q, %q", c.name, d.Changes, d.Restart)
+		}
+	}
+}

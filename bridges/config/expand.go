@@ -49,7 +49,8 @@ func (d *decoder) expand(n *node, text, path string, depth int) (_ string, ok bo
 		case known == absent && strings.Contains(whole, ":"):
 			return m[3]
 		case known == absent && !d.lenient:
-			d.add(n, path, "variable "+m[1]+" is not set and has no default", "${"+m[1]+":default} or the variable")
+			what, would := d.unknownWord(m[1])
+			d.add(n, path, what, would)
 		}
 		d.unknown = d.unknown || d.lenient
 		ok = false
@@ -60,6 +61,25 @@ func (d *decoder) expand(n *node, text, path string, depth int) (_ string, ok bo
 		return "", false
 	}
 	return out, ok
+}
+
+// unknownWord says that a word has no value, and what would be right: in models the nearest macro, or a default.
+func (d *decoder) unknownWord(word string) (what, expected string) {
+	what, expected = "variable "+word+" is not set and has no default", "${"+word+":default} or the variable"
+	if !d.inModel {
+		return what, expected
+	}
+	what = "there is no macro " + word + ", and no variable of this name is set"
+	known := slices.Clone(modelWords)
+	if d.macros != nil {
+		for _, f := range d.macros.fields {
+			known = append(known, f.name)
+		}
+	}
+	if near := nearest(word, known); near != "" {
+		return what, "${" + near + "} (did you mean it?), or " + expected
+	}
+	return what, expected + ", or one of " + strings.Join(known, ", ")
 }
 
 type lookup int

@@ -25,8 +25,12 @@ type reader struct {
 	problems Problems
 }
 
+// byteOrderMark is what some editors write before UTF-8.
+const byteOrderMark = "\xef\xbb\xbf"
+
 // parse returns nil when the text is empty or can't be read.
 func (r *reader) parse(text string) *node {
+	text = strings.TrimPrefix(text, byteOrderMark)
 	r.anchors = map[string]*node{}
 	if !r.readable(text) {
 		return nil
@@ -66,8 +70,9 @@ func (r *reader) readable(text string) bool {
 		r.add(at, "", fmt.Sprintf("%d bytes", len(text)), fmt.Sprintf("at most %d", maxFile))
 		return false
 	}
-	if strings.ContainsRune(text, 0) {
-		r.add(at, "", "a zero byte", "YAML text in UTF-8")
+	if what, where := noText(text); what != "" {
+		at.line, at.col = place(text, where)
+		r.add(at, "", what, "YAML text in UTF-8")
 		return false
 	}
 	open := 0

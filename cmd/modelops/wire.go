@@ -81,7 +81,7 @@ func (d *daemon) next() (host.Configuration, error) {
 	if err != nil {
 		return host.Configuration{}, err
 	}
-	differs := next.Differs(d.config())
+	differs := next.Follows(d.config(), d.cfg)
 	return host.Configuration{Revision: next.Revision(), Specs: next.Specs(), Preload: differs.Preload, Changes: differs.Changes, Restart: differs.Restart, Rule: func() {
 		d.current.Store(next)
 		for _, fingerprint := range d.access.Follow(rulesOf(next)) {
