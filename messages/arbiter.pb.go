@@ -432,10 +432,12 @@ func (x *Need) GetDevices() []string {
 
 // RelievePressure asks to unload idle holders of a device until its use is below a level.
 type RelievePressure struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Gpu           string                 `protobuf:"bytes,1,opt,name=gpu,proto3" json:"gpu,omitempty"`
-	LevelBytes    uint64                 `protobuf:"varint,2,opt,name=level_bytes,json=levelBytes,proto3" json:"level_bytes,omitempty"`
-	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Gpu        string                 `protobuf:"bytes,1,opt,name=gpu,proto3" json:"gpu,omitempty"`
+	LevelBytes uint64                 `protobuf:"varint,2,opt,name=level_bytes,json=levelBytes,proto3" json:"level_bytes,omitempty"`
+	Reason     string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Memory of other programs is why: our own use alone would stay below the threshold.
+	Foreign       bool `protobuf:"varint,4,opt,name=foreign,proto3" json:"foreign,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -489,6 +491,13 @@ func (x *RelievePressure) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *RelievePressure) GetForeign() bool {
+	if x != nil {
+		return x.Foreign
+	}
+	return false
 }
 
 type ReportPreempted struct {
@@ -3217,12 +3226,13 @@ const file_arbiter_proto_rawDesc = "" +
 	"\bdeclared\x10\x02\x12\r\n" +
 	"\testimated\x10\x03\x12\t\n" +
 	"\x05grown\x10\x04\x12\v\n" +
-	"\aassumed\x10\x05\"d\n" +
+	"\aassumed\x10\x05\"~\n" +
 	"\x0fRelievePressure\x12\x10\n" +
 	"\x03gpu\x18\x01 \x01(\tR\x03gpu\x12\x1f\n" +
 	"\vlevel_bytes\x18\x02 \x01(\x04R\n" +
 	"levelBytes\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason:\x06\xba\xd4\x18\x02\b\x01\"A\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
+	"\aforeign\x18\x04 \x01(\bR\aforeign:\x06\xba\xd4\x18\x02\b\x01\"A\n" +
 	"\x0fReportPreempted\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder:\x06\xba\xd4\x18\x02\b\x02\"@\n" +

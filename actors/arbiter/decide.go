@@ -321,7 +321,7 @@ func (r Rules) relieve(s State, c *messages.RelievePressure, seen *messages.Sche
 			unused = append(unused, allocated{Allocation: x, bytes: bytes})
 		}
 	}
-	if used <= limit {
+	if used <= limit && !c.Foreign {
 		unused = spareLatest(unused)
 	}
 	p := r.policy()

@@ -28,6 +28,6 @@ func (p Pressure) relief(g *messages.GpuView) *messages.RelievePressure {
 	if used <= threshold {
 		return nil
 	}
-	return &messages.RelievePressure{Gpu: g.Id, LevelBytes: level,
+	return &messages.RelievePressure{Gpu: g.Id, LevelBytes: level, Foreign: g.ReservedBytes <= threshold,
 		Reason: messages.FormatBytes(used) + " of " + messages.FormatBytes(g.LimitBytes) + " used, threshold " + messages.FormatBytes(threshold)}
 }
