@@ -138,7 +138,7 @@ func spare(victims []allocated, surplus uint64) []allocated {
 	return victims
 }
 
-// spareLatest leaves out the allocation that was placed or used last. Pressure begins below the limit, and placement doesn't: without it, a model
+// spareLatest leaves out the allocation that was placed or used last. Pressure begins below the limit, and placement goes up to it: without it, a model
 // that fits only above the threshold would be loaded and evicted in turn.
 func spareLatest(rs []allocated) []allocated {
 	if len(rs) == 0 {

@@ -216,6 +216,13 @@ func TestAModelWaitsByItsName(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
 	}
+	now := s.present()
+	for awaited, want := range map[bool]string{true: "d waits for a place", false: "d is absent"} { // its requests have given up: no decision says so
+		now.Awaited = func(model string) bool { return model == "d" && awaited }
+		if got := plain(whyModel(d, s.records, now)); !strings.Contains(got, want) {
+			t.Errorf("awaited %t: no %q in\n%s", awaited, want, got)
+		}
+	}
 	s.tell("arbiter", &messages.PlacementPostponed{Holder: "model/*/c", Claim: messages.ByName, Reason: "full", Over: []string{"model/*/d", m("d")}})
 	if got := plain(whyModel(d, s.records, s.present())); !strings.Contains(got, "d is absent") {
 		t.Errorf("it waits no more:\n%s", got)

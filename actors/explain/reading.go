@@ -15,6 +15,8 @@ type Present struct {
 	Tries int
 	// LastWords is the line of a worker's log that most likely tells why it ended; may be nil. The journal doesn't hold it.
 	LastWords func(logFile string) string
+	// Awaited tells whether a request or a load waits for a model of this host now; may be nil. Requests that give up write nothing to the journal.
+	Awaited func(model string) bool
 }
 
 // Question is what is asked about. Model is zero when the subject is no model; ID is a lease's, a placement's or a request's.
@@ -30,6 +32,7 @@ type reading struct {
 	question Question
 	latest   *latest
 	model    string // of the subject, as an actor's name; empty when it has none
+	given    Present
 	window   []fact // what concerns the subject, oldest first; at most keep
 
 	// As in story; nil where there is none.
@@ -51,6 +54,7 @@ type grant struct {
 
 // explain says what was read. NotFound: nothing of the subject is in the journal or in memory.
 func (r *reading) explain(p Present) (*messages.Explanation, error) {
+	r.given = p
 	q := r.question
 	switch {
 	case q.Request != nil:
@@ -126,10 +130,14 @@ func (r *reading) last() *fact {
 // heard of it yet.
 func (r *reading) phase() model.Phase {
 	m := r.latest.model(r.model)
-	if !resident(m) && m.Phase != model.Placing && r.postponed != nil && r.latest.waits(r.model) {
+	if !resident(m) && m.Phase != model.Placing && r.postponed != nil && r.latest.waits(r.model) && r.awaited() {
 		return model.Placing
 	}
 	return m.Phase
+}
+
+func (r *reading) awaited() bool {
+	return r.given.Awaited == nil || r.given.Awaited(short(r.model))
 }
 
 // open tells whether a placement is on its way to the model.

@@ -28,6 +28,9 @@ func TestAwaitCalm(t *testing.T) {
 				defer leave()
 				waits := admit(g, ctx)
 				synctest.Wait()
+				if !g.Awaited("tiny") || g.Awaited("new") || g.Awaited("nothing") {
+					t.Error("a request waits for tiny only")
+				}
 				g.SetRoutes([]*messages.Route{{Name: "tiny", To: "new"}})
 				hurried, cancel := context.WithTimeout(t.Context(), time.Second)
 				defer cancel()
@@ -45,6 +48,9 @@ func TestAwaitCalm(t *testing.T) {
 					r.grant.Release(messages.Outcome{})
 				}
 				first.Release(messages.Outcome{})
+				if g.Awaited("tiny") {
+					t.Error("it is awaited after the last request")
+				}
 				if err := errors.Join(g.AwaitCalm(t.Context(), "tiny"), g.AwaitCalm(t.Context(), "nothing")); err != nil {
 					t.Error(err)
 				}

@@ -128,6 +128,19 @@ func (g *Gateway) class(rank int) string {
 	return ""
 }
 
+// Awaited tells whether a request or a load by hand waits for a model.
+func (g *Gateway) Awaited(model string) bool {
+	g.mu.Lock()
+	l := g.pools[model]
+	g.mu.Unlock()
+	if l == nil {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.pool.Interested()
+}
+
 // Seeking lists, in the form of the scheduler's readings, the names for which requests wait and no actor seeks memory.
 func (g *Gateway) Seeking() (out []*messages.Allocation) {
 	now := time.Now()

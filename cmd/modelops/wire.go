@@ -95,7 +95,7 @@ func (d *daemon) next() (host.Configuration, error) {
 
 // explain answers a question from the journal as it is now.
 func (d *daemon) explain(ctx context.Context, q explain.Question) (*messages.Explanation, error) {
-	return d.book.Why(ctx, q, explain.Present{Now: d.clock.Now(), Tries: d.cfg.Load.Retries + 1, LastWords: func(file string) string { telling, _ := d.lastWords(file); return telling }})
+	return d.book.Why(ctx, q, explain.Present{Now: d.clock.Now(), Tries: d.cfg.Load.Retries + 1, Awaited: d.gateway.Awaited, LastWords: func(file string) string { telling, _ := d.lastWords(file); return telling }})
 }
 
 func (d *daemon) catalogue() control.Catalogue {
