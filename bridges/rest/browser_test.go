@@ -71,7 +71,7 @@ func headerNames(h http.Header) string {
 // Every answer to a listed page is readable, errors too; nobody else's is. What the answer depends on stays said.
 func TestAnswersToPages(t *testing.T) {
 	w := startSite(t, Site{Origins: localOrigins})
-	for _, path := range []string{"/v1/x", "/health", "/api/version", "/api/nothing"} {
+	for _, path := range []string{"/v1/models", "/health", "/api/version", "/api/nothing"} {
 		_, h, _ := w.do("GET", path, "localhost", "Origin", "http://localhost:3000")
 		if h.Get("Access-Control-Allow-Origin") != "http://localhost:3000" || !strings.Contains(h.Get("Access-Control-Expose-Headers"), "X-Modelops-Code") ||
 			!strings.Contains(h.Get("Access-Control-Expose-Headers"), "Retry-After") {
@@ -86,6 +86,34 @@ func TestAnswersToPages(t *testing.T) {
 	}
 	if _, h, _ := w.do("GET", "/v1/x", "localhost"); !slices.Equal(h.Values("Vary"), []string{"Accept-Encoding", "Origin"}) {
 		t.Errorf("%v", h)
+	}
+}
+
+// No page of another site makes an engine answer: a GET may load a model, and a page reads what its WebSocket gets.
+func TestForeignPagesReachNoEngine(t *testing.T) {
+	w := startSite(t, Site{Origins: localOrigins})
+	upgrade := []string{"Upgrade", "websocket", "Connection", "Upgrade"}
+	for _, page := range [][]string{{"Origin", "https://evil.com"}, {"Origin", "null"}, {"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}} {
+		for _, path := range []string{"/upstream/a/health", "/upstream/a", "/props?model=a", "/slots", "/v1/audio/voices?model=a"} {
+			for _, method := range []string{"GET", "HEAD", "OPTIONS"} {
+				if code, _, body := w.do(method, path, "localhost", page...); code != 403 {
+					t.Errorf("%v: %s %s: %d %s", page, method, path, code, body)
+				}
+			}
+		}
+		for _, path := range []string{"/upstream/a/ws", "/v1/models", "/status", "/health"} {
+			if code, _, body := w.do("GET", path, "localhost", append(upgrade, page...)...); code != 403 {
+				t.Errorf("%v: WebSocket %s: %d %s", page, path, code, body)
+			}
+		}
+		if code, _, _ := w.do("GET", "/health", "localhost", page...); code != 200 {
+			t.Errorf("%v: /health: %d", page, code)
+		}
+	}
+	for _, page := range [][]string{nil, {"Sec-Fetch-Site", "none"}, {"Origin", "http://localhost:3000", "Sec-Fetch-Site", "cross-site"}} {
+		if code, _, body := w.do("GET", "/upstream/a/health", "localhost", page...); code != 200 {
+			t.Errorf("%v: %d %s", page, code, body)
+		}
 	}
 }
 

@@ -151,13 +151,13 @@ func (s *Server) admit(r *http.Request, site Site, page relation) *messages.Erro
 	case page == noPage:
 		return nil
 	case page == foreign:
-		if safe(r.Method) {
+		if safe(r.Method) && !s.reaches(r) {
 			return nil // it changes nothing, and the page can't read the answer
 		}
 		if origin == "" {
-			return messages.NewError(messages.PermissionDenied, "Origin", "a page of another site may not write here")
+			return messages.NewError(messages.PermissionDenied, "Origin", "a page of another site may not write here, nor ask an engine")
 		}
-		return messages.Errorf(messages.PermissionDenied, "Origin", "a page of %.100q may not write here", origin).WithHint("add it to server.cors.origins")
+		return messages.Errorf(messages.PermissionDenied, "Origin", "a page of %.100q may not write here, nor ask an engine", origin).WithHint("add it to server.cors.origins")
 	case page == visitor && !s.keyed(r):
 		return messages.Errorf(messages.Unauthenticated, "Origin", "a page of %.100q needs a key here", origin).WithHint("send Authorization: Bearer KEY, or add the origin to server.cors.origins")
 	case safe(r.Method), s.inference(r), s.keyed(r), page == ownPage && s.tokens.valid(r):
@@ -172,6 +172,15 @@ func (s *Server) inference(r *http.Request) bool {
 	_, own := s.pages[r.URL.Path]
 	return !own && !s.operations.has(r)
 }
+
+// reaches tells whether a request could reach an engine, or take its connection over. Even a GET can load a model, and evict others for it; and what a
+// WebSocket answers is read by the page that opened it, whatever its origin, while the engine isn't shown that origin.
+func (s *Server) reaches(r *http.Request) bool {
+	return r.Header.Get("Upgrade") != "" || s.inference(r) && r.URL.Path != modelsPath && !strings.HasPrefix(r.URL.Path, modelsPath+"/")
+}
+
+// modelsPath is the list of models, which no engine answers.
+const modelsPath = "/v1/models"
 
 // keyed tells whether a request carries a key that is known. Whether the key may do what is asked is the door's question.
 func (s *Server) keyed(r *http.Request) bool {
