@@ -19,7 +19,7 @@ type World struct {
 	Held func(context.Context, *messages.Placement) []uint64
 	// OutOfMemory tells whether a load failed for want of device memory. May be nil.
 	OutOfMemory func(error) bool
-	// Interrupted tells whether a load failed because this host stopped, which ends workers in the middle of it. May be nil.
+	// Interrupted tells whether a load failed, or a worker ended with an Exit, because this host stopped, which ends workers too. May be nil.
 	Interrupted func(context.Context, error) bool
 }
 

@@ -39,6 +39,9 @@ type Exit struct {
 	Unwitnessed bool
 }
 
+// Error says how the worker ended.
+func (x Exit) Error() string { return x.Reason }
+
 // Gate is the gateway's side of a drain.
 type Gate interface {
 	// Drain lets no new request run at an actor's worker and returns when none runs; force ends the running ones.
@@ -152,7 +155,7 @@ type ports struct {
 	held func(context.Context, *messages.Placement) []uint64
 	// outOfMemory tells whether a failed load ran out of device memory; may be nil.
 	outOfMemory func(error) bool
-	// interrupted tells whether a load failed because the host stopped; may be nil.
+	// interrupted tells whether a load failed, or a worker ended with an Exit, because the host stopped; may be nil.
 	interrupted func(context.Context, error) bool
 }
 
@@ -169,7 +172,8 @@ func (h ports) perform(ctx context.Context, effect entity.Effect) (proto.Message
 		if err != nil {
 			return nil, err
 		}
-		return &messages.ReportWorkerExited{Attempt: e.Attempt, ExitCode: x.Code, Reason: x.Reason, Unwitnessed: x.Unwitnessed}, nil
+		unwitnessed := x.Unwitnessed || h.interrupted != nil && h.interrupted(ctx, x) // a stop of the host says nothing of the model
+		return &messages.ReportWorkerExited{Attempt: e.Attempt, ExitCode: x.Code, Reason: x.Reason, Unwitnessed: unwitnessed}, nil
 	case settle:
 		return h.settle(ctx, e)
 	case drain:

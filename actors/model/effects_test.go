@@ -18,6 +18,7 @@ import (
 
 // playedWorld plays the engine, the gate and the other actors. fails names the calls that fail, called lists them all.
 type playedWorld struct {
+	exit   Exit // how the worker ends
 	fails  map[string]error
 	found  *messages.Worker    // lives and carries the nonce
 	view   *messages.ModelView // of the actor that is asked
@@ -41,6 +42,9 @@ func (w *playedWorld) AwaitReady(context.Context, *messages.ModelSpec, *messages
 	return 90, 2, w.call("ready")
 }
 func (w *playedWorld) Watch(context.Context, *messages.Worker) (Exit, error) {
+	if w.exit.Code != 0 {
+		return w.exit, w.call("watch")
+	}
 	return Exit{Code: -1, Reason: "gone", Unwitnessed: true}, w.call("watch")
 }
 func (w *playedWorld) Stop(_ context.Context, _ *messages.ModelSpec, worker *messages.Worker) error {
@@ -117,6 +121,8 @@ func TestOwedWorkIsDone(t *testing.T) {
 		"it can't be stopped":           {await{Worker: worker, Attempt: 3}, playedWorld{fails: map[string]error{"ready": broken, "stop": broken}}, "ready,stop 7", ``},
 		"too little memory":             {await{Worker: worker, Attempt: 3}, playedWorld{fails: fails("ready", full)}, "ready,stop 7", `LoadFailed attempt:3 error out_of_memory:true retriable:true`},
 		"an exit without a status":      {watch{worker, 3}, playedWorld{}, "watch", `WorkerExited attempt:3 exit_code:-1 reason:"gone" unwitnessed:true`},
+		"the host's stop ended it":      {watch{worker, 3}, playedWorld{exit: Exit{Code: 143, Reason: "term"}}, "watch", `WorkerExited attempt:3 exit_code:143 reason:"term" unwitnessed:true`},
+		"it ended by itself":            {watch{worker, 3}, playedWorld{exit: Exit{Code: 1, Reason: "one"}}, "watch", `WorkerExited attempt:3 exit_code:1 reason:"one"`},
 		"an end that can't be known":    {watch{worker, 3}, playedWorld{fails: fails("watch", broken)}, "watch", ``},
 		"a known worker is stopped":     {stop{Worker: worker, Nonce: "n", Attempt: 3}, playedWorld{}, "stop 7", `WorkerExited attempt:3 reason:"stopped"`},
 		"a worker half-way started":     {stop{Nonce: "n", Attempt: 3}, playedWorld{found: worker}, "find n,stop 7", `WorkerExited attempt:3 reason:"stopped"`},
@@ -163,7 +169,8 @@ func TestOwedWorkIsDone(t *testing.T) {
 	} {
 		w := &c.world
 		kind := Kind(rules, World{Runtime: w, Gate: w, Door: w, OutOfMemory: func(err error) bool { return errors.Is(err, full) },
-			Free: func(context.Context, *messages.Placement) error { return w.call("free") }})
+			Interrupted: func(_ context.Context, err error) bool { var x Exit; return errors.As(err, &x) && x.Code == 143 },
+			Free:        func(context.Context, *messages.Placement) error { return w.call("free") }})
 		report, err := kind.Perform(t.Context(), c.work)
 		if called := strings.Join(w.called, ","); called != c.called || told(report) != c.report || report != nil && err != nil {
 			t.Errorf("%s:\n called %s\n   want %s\n reports %s, %v\n    want %s", name, called, c.called, told(report), err, c.report)

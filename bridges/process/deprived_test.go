@@ -52,6 +52,7 @@ type acted struct {
 	Stopped        string // the error's code, "" = nothing is left
 	Watched        bool   // it told of an end
 	StartedAnother bool
+	LeftAlone      bool   // it told of the end of a dead process whose child lives
 	Child          string // the error's code of the stop of a child of its own, "" = nothing is left
 	ChildEnded     bool
 	Failed         string
@@ -75,6 +76,7 @@ func actDeprived() int {
 	_, watching := s.Watch(soon, h)
 	cancel()
 	out.Watched = watching == nil
+	out.LeftAlone = endsBefore(s, child)
 	out.Stopped = codeOf(s.Stop(context.Background(), h, 50*time.Millisecond, nil))
 	out.Child = codeOf(s.Stop(context.Background(), child, 50*time.Millisecond, nil))
 	out.ChildEnded = s.childOf(child).ended()
@@ -84,6 +86,16 @@ func actDeprived() int {
 	b, _ := json.Marshal(out)
 	fmt.Println(string(b))
 	return 0
+}
+
+// endsBefore tells whether the end of a dead process with this child's nonce is told while the child lives. Killing it may take no time.
+func endsBefore(s *Supervisor, child Handle) bool {
+	dead := child
+	dead.Pid, dead.StartTicks = 1<<22+1, 1 // above every pid; older than the child, which is therefore what is left of it
+	s.killTime = 0
+	soon, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond) // meant to pass
+	defer cancel()
+	return os.Getenv("LACKS") == "pidfd_send_signal is forbidden" && s.killRest(soon, dead) == nil
 }
 
 func codeOf(err error) string {

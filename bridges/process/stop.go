@@ -86,9 +86,9 @@ func (s *Supervisor) reaped(ctx context.Context, h Handle) error {
 	return c.await(ctx)
 }
 
-// killRest kills what a process that was proven and has died left behind, and returns when that is gone. A process that
-// hangs in the kernel is waited for no longer than KillTime. What can't be looked at is waited for until ctx ends. There is no grace: nothing
-// is left that could stop them in order, and the next process needs their memory.
+// killRest kills what a process that was proven and has died left behind, and returns when that is gone, or when ctx ends: what hangs in the
+// kernel, and what can't be looked at, may hold memory. There is no grace: nothing is left that could stop them in order, and the next process
+// needs their memory.
 func (s *Supervisor) killRest(ctx context.Context, h Handle) error {
 	t := s.treeOf(h)
 	if t.leader != nil {
@@ -97,14 +97,18 @@ func (s *Supervisor) killRest(ctx context.Context, h Handle) error {
 	if left, _ := t.members(); len(left) > 0 {
 		s.log.Warn("children of a dead process are killed", "pid", h.Pid, "children", len(left))
 	}
-	pause := 5 * time.Millisecond
-	for end := time.Now().Add(KillTime); ; {
+	pause, late := 5*time.Millisecond, time.Now().Add(s.killTime)
+	for told := false; ; {
 		left, err := t.members()
-		if err == nil && (len(left) == 0 || time.Now().After(end)) {
+		if err == nil && len(left) == 0 {
 			t.reap()
 			return nil
 		}
-		if err != nil {
+		if time.Now().After(late) && !told {
+			told = true
+			s.log.Error("children of a dead process don't end: its memory isn't free", "pid", h.Pid, "children", len(left), "error", t.stays(Alive, nil))
+		}
+		if err != nil || told {
 			pause = min(2*pause, unknownPause)
 		}
 		t.signal(syscall.SIGKILL)

@@ -28,6 +28,7 @@ type Supervisor struct {
 	log      *slog.Logger
 	logLimit int64
 	owner    string
+	killTime time.Duration
 	kernel   atomic.Pointer[string] // the boot id, once it could be read
 
 	mu       sync.Mutex // held while a nonce is looked for and started, so that it starts once, and Find sees each start whole
@@ -39,7 +40,7 @@ type Supervisor struct {
 func New(o Options) *Supervisor {
 	s := &Supervisor{
 		log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)), logLimit: cmp.Or(o.LogLimit, 32<<20),
-		owner: o.Owner, children: map[string]*child{},
+		owner: o.Owner, killTime: KillTime, children: map[string]*child{},
 	}
 	_, _ = s.bootID()
 	return s

@@ -17,6 +17,7 @@ import (
 	"modelops/actors/gateway"
 	"modelops/actors/gpu"
 	"modelops/actors/host"
+	"modelops/actors/model"
 	"modelops/actors/tree"
 	"modelops/actors/view"
 	"modelops/bridges/access"
@@ -156,17 +157,23 @@ func (d *daemon) endRequests(ctx context.Context) (cancel func()) {
 	return func() { t.Stop() }
 }
 
-// interrupted tells whether a load failed because this host stopped. A service manager may send its signal to the workers too, a moment before
+// interrupted tells whether a load failed, or a worker ended, because this host stopped. A service manager may send its signal to the workers too, a moment before
 // we see our own.
 func (d *daemon) interrupted(ctx context.Context, err error) bool {
 	var exit *runtime.ExitError
-	if !errors.As(err, &exit) {
+	var ended model.Exit
+	code := int32(0)
+	switch {
+	case errors.As(err, &ended):
+		code = ended.Code
+	case !errors.As(err, &exit):
 		return false
-	}
-	if exit.Exit.Unwitnessed {
+	case exit.Exit.Unwitnessed:
 		return d.stoppedWell
+	default:
+		code = exit.ExitCode()
 	}
-	if exit.ExitCode() == 128+int32(syscall.SIGTERM) {
+	if code == 128+int32(syscall.SIGTERM) {
 		_ = process.Sleep(ctx, signalTime)
 	}
 	return d.stopping.Load() || ctx.Err() != nil
