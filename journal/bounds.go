@@ -8,7 +8,7 @@ import (
 
 // Bounds are what one client of the listener may take. A zero leaves the server's own.
 type Bounds struct {
-	Handshake     time.Duration // of TLS
+	Handshake     time.Duration // of TLS, and until it says whose it is
 	Subscriptions int           // of one connection
 }
 
@@ -20,7 +20,7 @@ func (o Options) guard(s *server.Options) {
 	if o.TLS != nil {
 		s.TLSConfig, s.TLS = o.TLS, true
 	}
-	if t := o.Bounds.Handshake.Seconds(); t > 0 && o.TLS != nil {
+	if t := o.Bounds.Handshake.Seconds(); t > 0 {
 		s.TLSTimeout = t
 		s.AuthTimeout = max(s.AuthTimeout, t+1) // it begins with the connection
 	}

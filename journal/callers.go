@@ -175,6 +175,10 @@ func (a *callers) enter(s *server.Server, c server.ClientAuthentication, p messa
 		a.j.o.Log.Warn("a NATS client was refused: its key has too many connections", "caller", p.Name, "connections", n)
 		return false
 	}
+	if a.full(s, p) {
+		a.j.o.Log.Warn("a NATS client was refused: the connections that are left are reserved for the operator", "caller", p.Name, "connections", s.NumClients())
+		return false
+	}
 	c.RegisterUser(&server.User{Username: p.Name, Account: where, Permissions: a.permissions(p), ConnectionDeadline: p.Until})
 	at.sessions[c.GetID()], at.seen = in, time.Now()
 	return true

@@ -97,6 +97,7 @@ func (j *Journal) openWriting(ctx context.Context) error {
 	j.opened = true
 	j.running.Go(j.keepMark)
 	j.running.Go(j.keepCallers)
+	j.running.Go(j.keepStrangersFew)
 	j.running.Go(func() { j.recheck(j.skipped) })
 	return nil
 }

@@ -42,11 +42,8 @@ func (j *Journal) serverOptions(storeDir string, port int, g *gate) *server.Opti
 		JetStreamMaxStore: 1 << 60, JetStreamMaxMemory: 64 << 20,
 		CustomClientAuthentication: g, AlwaysEnableNonce: true,
 		// Bounds of a client. A stranger keeps a connection for AuthTimeout; it is longer than a busy machine takes to let one in.
-		AuthTimeout: authLimit.Seconds(), MaxConn: maxConnections, MaxSubs: maxSubscriptions, MaxSubTokens: 32,
+		AuthTimeout: authLimit.Seconds(), MaxConn: j.o.most(), MaxSubs: maxSubscriptions, MaxSubTokens: 32,
 		MaxControlLine: 4096, WriteDeadline: 10 * time.Second,
-	}
-	if j.o.MaxConnections > 0 {
-		o.MaxConn = j.o.MaxConnections + ownConnections
 	}
 	j.o.guard(o)
 	switch port {

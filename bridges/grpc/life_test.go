@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	pb "google.golang.org/grpc/health/grpc_health_v1"
 	rpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
@@ -120,4 +121,14 @@ func TestStopIsBounded(t *testing.T) {
 	if err := errOf(c.Recv()); err == nil {
 		t.Error("the stream outlived the server")
 	}
+}
+
+// A connection without calls ends, so that it takes no place from others.
+func TestAnIdleConnectionEnds(t *testing.T) {
+	_, conn := open(t, Options{Idle: 20 * time.Millisecond})
+	conn.Connect()
+	for state := conn.GetState(); state != connectivity.Ready; state = conn.GetState() {
+		conn.WaitForStateChange(t.Context(), state)
+	}
+	conn.WaitForStateChange(t.Context(), connectivity.Ready)
 }
