@@ -145,16 +145,3 @@ func TestManyProblemsAreCut(t *testing.T) {
 		t.Errorf("%d lines, the last %q", len(lines), lines[len(lines)-1])
 	}
 }
-
-// Editors on Windows begin a file with three bytes that no one sees.
-func TestAByteOrderMarkIsReadPast(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "c.yaml")
-	for _, text := range []string{"server: {rest_port: 7777}\n", "---\nserver: {rest_port: 7777}\n", "# text\nserver: {rest_port: 7777}\n"} {
-		if err := os.WriteFile(path, []byte("\ufeff"+text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if c, err := Load(path, nil, "h"); err != nil || c.Server.RESTPort != 7777 {
-			t.Errorf("%q: %v", text, err)
-		}
-	}
-}

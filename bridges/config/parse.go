@@ -32,7 +32,6 @@ const byteOrderMark = "\xef\xbb\xbf"
 func (r *reader) parse(text string) *node {
 	text = strings.TrimPrefix(text, byteOrderMark)
 	r.anchors = map[string]*node{}
-	text = strings.TrimPrefix(text, "\ufeff") // editors on Windows begin a file with it
 	if !r.readable(text) {
 		return nil
 	}

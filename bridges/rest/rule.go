@@ -3,8 +3,7 @@ package rest
 import (
 	"net/http"
 
-	"google.golang.org/genproto/googleapis/api/annotations"
-	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"modelops/messages"
 )
@@ -18,19 +17,31 @@ func newRules() rules {
 	all := messages.File_operations_proto.Services().Get(0).Methods()
 	for i := range all.Len() {
 		operation, ok := messages.OperationNamed(string(all.Get(i).Name()))
-		rule, ruled := proto.GetExtension(all.Get(i).Options(), annotations.E_Http).(*annotations.HttpRule)
-		if !ok || !ruled || rule == nil {
+		if !ok {
 			continue
 		}
-		for _, r := range append([]*annotations.HttpRule{rule}, rule.GetAdditionalBindings()...) {
-			if path := r.GetGet(); path != "" {
-				out[http.MethodGet+" "+path] = operation
-			} else if path := r.GetPost(); path != "" {
-				out[http.MethodPost+" "+path] = operation
+		all.Get(i).Options().ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+			if f.FullName() == "google.api.http" {
+				out.add(operation, v.Message())
 			}
-		}
+			return true
+		})
 	}
 	return out
+}
+
+// add reads a google.api.HttpRule.
+func (r rules) add(o messages.Operation, rule protoreflect.Message) {
+	fields := rule.Descriptor().Fields()
+	for name, method := range map[protoreflect.Name]string{"get": http.MethodGet, "post": http.MethodPost} {
+		if path := rule.Get(fields.ByName(name)).String(); path != "" {
+			r[method+" "+path] = o
+		}
+	}
+	more := rule.Get(fields.ByName("additional_bindings")).List()
+	for i := range more.Len() {
+		r.add(o, more.Get(i).Message())
+	}
 }
 
 // may tells whether a principal may run the operation of a route, as far as its role and scope say before the request is read. A route without a
