@@ -76,11 +76,12 @@ type API struct {
 	stall time.Duration
 	// queuePatience is how long a stream waits in the queue before its position is sent.
 	queuePatience time.Duration
+	recheck       time.Duration // recheckEvery, but for tests
 }
 
 // New makes the API. It opens nothing until the first request.
 func New(o Options) *API {
-	a := &API{gateway: o.Gateway, authenticate: o.Authenticate, maxBody: o.MaxBody, withheld: o.Withheld, bodies: o.Bodies, heartbeat: o.Heartbeat, retryDelay: o.RetryDelay, batching: o.Batching, observe: o.Observe, log: o.Log, stall: o.Stall, queuePatience: defaultQueuePatience}
+	a := &API{gateway: o.Gateway, authenticate: o.Authenticate, maxBody: o.MaxBody, withheld: o.Withheld, bodies: o.Bodies, heartbeat: o.Heartbeat, retryDelay: o.RetryDelay, batching: o.Batching, observe: o.Observe, log: o.Log, stall: o.Stall, queuePatience: defaultQueuePatience, recheck: recheckEvery}
 	if a.maxBody <= 0 {
 		a.maxBody = defaultMaxBody
 	}

@@ -19,6 +19,8 @@ type question struct {
 	at     span
 	bare   bool // the name stands there without quotes, as in a form
 	stream bool
+	// modelFile tells that a form has a file where the model's name belongs.
+	modelFile bool
 	// contentType is the client's, for a body that isn't JSON.
 	contentType string
 	// keepAlive is for us: the engine doesn't see it.

@@ -53,6 +53,7 @@ func (q *question) part(part []byte, from int) *refusal {
 	}
 	_, params, err := mime.ParseMediaType(header.Get("Content-Disposition"))
 	if err != nil || params["filename"] != "" {
+		q.modelFile = q.modelFile || params["name"] == "model"
 		return nil
 	}
 	switch params["name"] {

@@ -51,14 +51,25 @@ func (x *exchange) read(body []byte, named string) (*question, *refusal) {
 			return nil, invalid("Content-Type", "the multipart form has no boundary")
 		}
 		q, bad := readForm(body, params["boundary"])
+		if bad == nil && q.modelFile && x.scoped() {
+			return nil, invalid("model", `"model" is a file: a key for some models only must name the model as text`)
+		}
 		if bad == nil {
 			q.contentType = sent
 		}
 		return q, bad
-	case named != "" && !isJSON(media):
+	case named != "" && !isJSON(media) && !(x.scoped() && isObject(body)):
 		return &question{body: body, contentType: sent}, nil
 	}
 	return readQuestion(body, x.rt, named != "")
+}
+
+// scoped tells whether the caller may use some models only. An engine may serve several, and read the model from a body whatever its type.
+func (x *exchange) scoped() bool { return x.caller.Scope != nil && len(x.caller.Scope.Models) > 0 }
+
+// isObject tells whether a reader of JSON could take a body for an object, behind a byte order mark or in UTF-16 too.
+func isObject(body []byte) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n\x00\xef\xbb\xbf\xff\xfe"), []byte("{"))
 }
 
 // isJSON is true of what clients call JSON, and of no type at all and curl's default, which many send with JSON.

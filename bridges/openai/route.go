@@ -102,6 +102,9 @@ func routeOf(path string, known func(name string) bool) (route, bool) {
 	}
 	if rest, is := strings.CutPrefix(path, upstreamRoot); is {
 		model, rest := splitModel(rest, known)
+		if slices.Contains(strings.Split(rest, "/"), "..") {
+			return route{}, false // it would lead out of the engine's address, to another's
+		}
 		return route{methods: anyMethod, readers: true, pattern: upstreamRoot + "{model}", path: rest, model: model}, model != ""
 	}
 	if rest, is := strings.CutPrefix(path, enginesRoot); is {
