@@ -101,3 +101,17 @@ func TestALeaseStaysWhileItsDriverHangs(t *testing.T) {
 		}
 	})
 }
+
+// What unknown workers hold of RAM is foreign use, also where the reading doesn't show it. A GPU's driver counts it already.
+func TestStraysHoldMemory(t *testing.T) {
+	for kind, want := range map[string]string{"cpu": "foreign 6", "cuda": "foreign 0"} {
+		s, b := sampler(&bytes.Buffer{})
+		b.reading.Kind = kind
+		s.Devices = []Devices{withRAM{b}}
+		s.Strays = func() []int64 { return []int64{8, 9} }
+		s.Observe(t.Context(), b.reading)
+		if got := b.heard(); !strings.HasSuffix(got, want) {
+			t.Errorf("%s: %q", kind, got)
+		}
+	}
+}

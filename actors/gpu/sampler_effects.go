@@ -17,7 +17,7 @@ type Views interface {
 }
 
 // Sampler reads the devices of a host at intervals and passes the readings to their ledgers: the ledger decides which change is an event. All
-// fields but Pressure are required.
+// fields but Pressure and Strays are required.
 type Sampler struct {
 	Host    string
 	Devices []Devices
@@ -31,6 +31,8 @@ type Sampler struct {
 	MarginBytes    uint64
 	SoftLimitBytes uint64
 	Pressure       Pressure
+	// Strays are processes of workers that no model knows and that can't be ended; may be nil. A driver counts what they hold by itself.
+	Strays func() []int64
 	// Life ends what the sampler waits for: the host ends, and asks again when it is back.
 	Life context.Context
 
@@ -88,7 +90,19 @@ func (s *Sampler) Observe(ctx context.Context, r *messages.DeviceReading) {
 	if r.Kind == "simulated" { // a lease on a simulated device holds nothing that its ledger could see
 		leased = 0
 	}
-	s.Door.Tell(ctx, id, &messages.ObserveDevice{Reading: r, ForeignBytes: foreign(r, occupants(s.View.ModelsOf(s.Host), g), leased, s.Mine)})
+	s.Door.Tell(ctx, id, &messages.ObserveDevice{Reading: r, ForeignBytes: foreign(r, occupants(s.View.ModelsOf(s.Host), g), leased, s.Mine) + s.strayRAM(r)})
+}
+
+// strayRAM is what unknown workers hold of RAM, in bytes. A reading of RAM has it only as far as it passes what the budget leaves to others.
+func (s *Sampler) strayRAM(r *messages.DeviceReading) (bytes uint64) {
+	if r.Kind != "cpu" || s.Strays == nil {
+		return 0
+	}
+	for _, pid := range s.Strays() {
+		current, _, _ := s.ram(pid) // one that has ended holds nothing
+		bytes += current
+	}
+	return bytes
 }
 
 // Relieve asks for idle models to leave when the device is over its threshold.

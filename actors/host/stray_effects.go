@@ -2,7 +2,11 @@ package host
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"modelops/actors/entity"
@@ -33,10 +37,36 @@ type Strays struct {
 	Log     *slog.Logger
 
 	told map[string]bool // nonces of those that were reported as running
+
+	mu     sync.Mutex
+	living map[int64]string // those that didn't end, by pid, with the reason
+}
+
+// Living are the processes of strays that can't be ended. They hold memory that no model's lease covers.
+func (s *Strays) Living() []int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.living))
+}
+
+// Reasons say which strays can't be ended, and why.
+func (s *Strays) Reasons() (out []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, pid := range slices.Sorted(maps.Keys(s.living)) {
+		out = append(out, fmt.Sprintf("a worker that no journal knows (pid %d) can't be ended, and its memory counts as foreign use: %s", pid, s.living[pid]))
+	}
+	return out
+}
+
+func (s *Strays) left(living map[int64]string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.living = living
 }
 
 // Await ends strays until none is left. It is called when all actors of the journal are back and before placement is enabled, so that no second
-// worker starts beside an unknown one. After straysHold it returns, and the rest is ended beside the start.
+// worker starts beside an unknown one. After straysHold it returns, and the rest is ended beside the start: until then it is among the Living.
 func (s *Strays) Await(ctx context.Context, beside func(func(context.Context))) {
 	limited, cancel := context.WithTimeout(ctx, straysHold)
 	defer cancel()
@@ -64,22 +94,29 @@ func (s *Strays) End(ctx context.Context) bool {
 	for _, m := range s.Views.ModelsOf(s.Host) { // after the list: a worker that started meanwhile isn't on it
 		known[m.Nonce], known[m.Worker.GetNonce()] = true, true
 	}
-	none := err == nil
+	living := map[int64]string{}
 	for _, w := range owned {
-		if w.Nonce == "" || !known[w.Nonce] {
-			none = s.end(ctx, w) && none
+		if w.Nonce != "" && known[w.Nonce] {
+			continue
+		}
+		if why := s.end(ctx, w); why != nil {
+			living[w.Pid] = why.Error()
 		}
 	}
-	return none
+	if err == nil { // else those that were seen before may live
+		s.left(living)
+	}
+	return err == nil && len(living) == 0
 }
 
-func (s *Strays) end(ctx context.Context, w *messages.Worker) bool {
+// end is nil when a stray is gone.
+func (s *Strays) end(ctx context.Context, w *messages.Worker) error {
 	stray := &messages.ReportStray{Pid: w.Pid, Nonce: w.Nonce}
 	failed := s.Workers.Stop(ctx, nil, w)
 	if failed != nil {
 		stray.Reason = failed.Error()
 		if s.told[w.Nonce] {
-			return false
+			return failed
 		}
 	}
 	if s.told == nil {
@@ -89,5 +126,5 @@ func (s *Strays) end(ctx context.Context, w *messages.Worker) bool {
 	if _, err := s.Door.Ask(ctx, messages.HostActor(s.Host), stray); err != nil {
 		s.Log.Error("a worker that no journal knows can't be reported", "pid", w.Pid, "error", err)
 	}
-	return failed == nil
+	return failed
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,7 +58,7 @@ func TestStraysEndBeforeTheStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &found{stays: map[string]int{"slow": 3, "hung": 30}, unseen: 2}
 		for _, n := range []string{"ready", "loads", "stray", "slow", "hung", ""} {
-			f.workers = append(f.workers, &messages.Worker{Nonce: n})
+			f.workers = append(f.workers, &messages.Worker{Nonce: n, Pid: int64(len(n))})
 		}
 		views := shown{models: []*messages.ModelView{{Name: "a", Nonce: "ready", Worker: &messages.Worker{Nonce: "ready"}}, {Name: "b", Nonce: "loads"}, {Name: "c"}}}
 		r := &strayReports{}
@@ -68,7 +69,13 @@ func TestStraysEndBeforeTheStart(t *testing.T) {
 		if took := time.Since(began); took != straysHold || beside == nil {
 			t.Fatalf("the start was held up for %s", took)
 		}
+		if got, why := s.Living(), s.Reasons(); !slices.Equal(got, []int64{4}) || len(why) != 1 || !strings.Contains(why[0], "(pid 4) can't be ended") || !strings.HasSuffix(why[0], "it hangs") {
+			t.Errorf("when placement is enabled, %d live: %q", got, why)
+		}
 		beside(t.Context())
+		if len(s.Living()) != 0 || len(s.Reasons()) != 0 {
+			t.Errorf("at the end, %d live", s.Living())
+		}
 		if want := []string{"stray", "", "slow", "hung"}; !slices.Equal(f.ended, want) {
 			t.Errorf("ended %q", f.ended)
 		}

@@ -69,6 +69,7 @@ type daemon struct {
 	tree       *tree.Tree
 	gateway    *gateway.Gateway
 	sampler    *gpu.Sampler
+	strays     *host.Strays
 	recovery   *host.Recovery
 	reconciler *host.Reconciler
 	requests   *control.Requests

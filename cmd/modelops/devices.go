@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 
 	"modelops/actors/gpu"
@@ -101,7 +102,7 @@ func (d *daemon) troubles() (reasons []string, usable bool) {
 			}
 		}
 	}
-	return append(reasons, d.sampler.Troubles()...), gpus == 0 || lost < gpus
+	return slices.Concat(reasons, d.sampler.Troubles(), d.strays.Reasons()), gpus == 0 || lost < gpus
 }
 
 // sampler reads the devices for the ledgers.
@@ -110,6 +111,6 @@ func (d *daemon) newSampler() *gpu.Sampler {
 	return &gpu.Sampler{
 		Host: d.host, Devices: d.devices, View: d.view, Door: d.tree, Log: d.log, Mine: process.SameGroup, Every: r.GPUPollInterval,
 		MarginBytes: uint64(r.MarginMB) * messages.MiB, SoftLimitBytes: uint64(r.VRAMSoftLimitMB) * messages.MiB,
-		Pressure: gpu.Pressure{ThresholdPct: r.EvictionThresholdPct, Foreign: d.cfg.Scheduler.ForeignPressure}, Life: d.life,
+		Pressure: gpu.Pressure{ThresholdPct: r.EvictionThresholdPct, Foreign: d.cfg.Scheduler.ForeignPressure}, Strays: d.strays.Living, Life: d.life,
 	}
 }

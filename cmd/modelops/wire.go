@@ -30,6 +30,7 @@ import (
 func (d *daemon) plant(context.Context) error {
 	d.tree = tree.New(tree.Options{Host: d.host, Log: d.log, OnRestart: d.metrics.ActorRestarted})
 	d.later(func(context.Context) error { d.tree.Stop(); return nil })
+	d.strays = &host.Strays{Host: d.host, Views: d.view, Workers: d.runtime, Door: d.tree, Log: d.log}
 	d.sampler = d.newSampler()
 	d.feed = journal.NewFeed(d.journal)
 	d.book = explain.NewBook(history{d.journal})
@@ -152,9 +153,9 @@ func (d *daemon) recoverActors(ctx context.Context) error {
 		d.stoppedWell = before != nil && before.Boots > 0 && !before.Running
 	}
 	start := &messages.StartHost{BootId: d.bootID, Version: buildVersion(), ConfigRevision: d.cfg.Revision()}
-	strays := &host.Strays{Host: d.host, Views: d.view, Workers: d.runtime, Door: d.tree, Log: d.log}
 	follow := func(ctx context.Context) error {
-		strays.Await(ctx, d.alongside)
+		d.strays.Await(ctx, d.alongside)
+		d.sampler.Sample(ctx) // what is held by others counts before the first placement
 		return d.follow(ctx)
 	}
 	if err := d.recovery.Run(ctx, start, known, d.sampler.Register, follow); err != nil {
