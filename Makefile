@@ -13,7 +13,7 @@ PKGS    := ./...
 first    = @[ "$$(GOPROXY=off go list $(1) -f '{{.Stale}}' github.com/nats-io/nats-server/v2/server 2>/dev/null)" = false ] || \
 	echo "the first build on a machine fetches and compiles all dependencies: it takes some minutes" >&2
 
-.PHONY: help build run test lint generate freeze bench soak flood e2e deps clean
+.PHONY: help build run test lint generate freeze bench soak flood chaos e2e deps clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,6 +56,10 @@ soak: build ## ten minutes (SOAK=10m) of a random crowd: twelve models on two si
 
 flood: build ## a million requests (SOAK_REQUESTS) through the HTTP path; memory, goroutines and descriptors before and after
 	MODELOPS_BIN=$(CURDIR)/bin/modelops go test -tags e2e -count 1 -timeout 120m -run 'TestFlood' -v ./cmd/modelops/e2e
+
+chaos: build ## KILLS=100 kills each in loads, unloads, evictions, swaps and sleeps; ledger, processes and journal are compared after each
+	MODELOPS_BIN=$(CURDIR)/bin/modelops KILLS=$(or $(KILLS),100) INPUTS=$(or $(INPUTS),1000) OUTAGE=$(or $(OUTAGE),2m) \
+	go test -tags e2e -count 1 -timeout 60m -run 'TestChaos' -v ./cmd/modelops/e2e
 
 e2e: build deps ## the built binary against real engines, NATS and clients, with kill -9
 	MODELOPS_BIN=$(CURDIR)/bin/modelops LLAMA_SERVER=$(CACHE)/engine/llama-server MODELOPS_CACHE=$(CACHE) \

@@ -22,7 +22,7 @@ import (
 var roles = map[string]func(args []string) error{
 	"engine": engineRole, "proxy": proxyRole, "bridge": bridgeRole,
 	"throughput": throughputRole, "sequential": sequentialRole, "chunks": chunksRole, "paced": pacedRole, "grpc": grpcRole, "soak": soakRole,
-	"player": playerRole, "deaf": deafRole,
+	"player": playerRole, "deaf": deafRole, "sleeper": sleeperRole,
 }
 
 const roleWord = "bench-role"
