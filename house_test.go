@@ -210,7 +210,6 @@ var guests = map[string]string{
 	"github.com/prometheus":                `^bridges/telemetry/|^cmd/.*_test\.go$`,
 	"github.com/google/uuid":               `^bridges/(grpc|nats|openai|rest)/|^cmd/`,
 	"github.com/spf13":                     `^cmd/`,
-	"github.com/schollz/progressbar":       `^cmd/`,
 	"golang.org/x/term":                    `^cmd/`,
 	"golang.org/x/sys":                     `^journal/|^bridges/(process|engine|cpu)/|^cmd/`,
 	"google.golang.org/grpc":               `^messages/|^bridges/(grpc|rest)/|^cmd/`,

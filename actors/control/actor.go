@@ -20,7 +20,7 @@ func (c *Control) GetState(ctx context.Context, r *messages.StateRequest) (*mess
 	if err != nil {
 		return nil, err
 	}
-	if err := c.exists(actor); err != nil {
+	if err := c.exists(ctx, actor); err != nil {
 		return nil, err
 	}
 	return answer[*messages.StateReply](c.o.Door.Ask(ctx, actor, &messages.QueryView{}))
@@ -55,12 +55,12 @@ func (c *Control) knows(host string) bool {
 }
 
 // exists refuses names that no journal, configuration or device knows: a question must not spawn an actor.
-func (c *Control) exists(actor messages.ActorID) error {
+func (c *Control) exists(ctx context.Context, actor messages.ActorID) error {
 	if slices.Contains(c.o.Actors(), actor) || actor.Kind == messages.KindArbiter || actor.Kind == messages.KindGateway {
 		return nil
 	}
 	if actor.Kind == messages.KindModel {
-		return notFound(actor).WithHint(listModels)
+		return notFound(actor).WithHint(c.didYouMean(ctx, actor.Name()) + listModels)
 	}
 	return messages.NewError(messages.NotFound, actor.String(), "there is no such actor here").WithHint("modelops ps and modelops gpus list the actors")
 }
@@ -86,7 +86,7 @@ func (c *Control) SendCommand(ctx context.Context, r *messages.SendRequest) (*me
 		return nil, err
 	}
 	if !info.First {
-		if err := c.exists(actor); err != nil {
+		if err := c.exists(ctx, actor); err != nil {
 			return nil, err
 		}
 	}

@@ -93,11 +93,17 @@ func (c *Control) modelID(name string) messages.ActorID { return messages.ModelA
 
 func (c *Control) hostID() messages.ActorID { return messages.HostActor(c.o.Host) }
 
-// declared finds a model by name or alias, and its view. The error is ModelNotFound when nothing declares it.
-func (c *Control) declared(name, hint string) (id messages.ActorID, v *messages.ModelView, err error) {
-	id = c.modelID(c.canonical(name))
-	if v = c.o.View.Model(id); v.GetSpec() == nil {
-		return id, nil, notFound(c.modelID(name)).WithHint(hint)
+// find gives the actor and the view of a model by name or alias; without a declaration the view has no spec.
+func (c *Control) find(name string) (messages.ActorID, *messages.ModelView) {
+	id := c.modelID(c.canonical(name))
+	return id, c.o.View.Model(id)
+}
+
+// declared is find with an error: ModelNotFound when nothing declares the model.
+func (c *Control) declared(ctx context.Context, name, hint string) (messages.ActorID, *messages.ModelView, error) {
+	id, v := c.find(name)
+	if v.GetSpec() == nil {
+		return id, nil, notFound(c.modelID(name)).WithHint(c.didYouMean(ctx, name) + hint)
 	}
 	return id, v, nil
 }
@@ -108,6 +114,19 @@ func invalid(field, what, hint string) *messages.Error {
 
 func notFound(model messages.ActorID) *messages.Error {
 	return messages.Errorf(messages.ModelNotFound, model.String(), "Model '%s' not found", model.Name())
+}
+
+// didYouMean is the beginning of a hint: the declared name or alias that was meant, among those that the caller's key is for.
+func (c *Control) didYouMean(ctx context.Context, name string) string {
+	scope := messages.CallerFrom(ctx).Principal.Scope
+	var known []string
+	for _, v := range c.o.View.Models() {
+		if v.GetSpec() == nil || scope != nil && len(scope.Models) > 0 && !scope.Has(c.model(v.Name)) {
+			continue
+		}
+		known = append(append(known, v.Name), v.Spec.Aliases...)
+	}
+	return messages.DidYouMean(name, known)
 }
 
 const listModels = "modelops models lists what there is"

@@ -81,7 +81,7 @@ func loadError(v *messages.ModelView) *messages.Error {
 
 // declare finds the model, or declares the file that came with the request under its name.
 func (c *Control) declare(ctx context.Context, r *messages.ModelLoadRequest) (messages.ActorID, error) {
-	id, v, err := c.declared(r.ModelName, "declare it in cluster.yaml, or name its file: modelops load NAME --path FILE")
+	id, v, err := c.declared(ctx, r.ModelName, "declare it in cluster.yaml, or name its file: modelops load NAME --path FILE")
 	if r.ModelPath == "" || v.GetSpec().GetPath() == r.ModelPath {
 		return id, err
 	}
@@ -110,7 +110,7 @@ func (c *Control) UnloadModel(ctx context.Context, r *messages.ModelUnloadReques
 	if r.ModelName == "" {
 		return nil, invalid("model_name", "it is empty", "name the model to unload")
 	}
-	id, v, err := c.declared(r.ModelName, listModels)
+	id, v, err := c.declared(ctx, r.ModelName, listModels)
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ func (c *Control) pin(ctx context.Context, name string, command *messages.PinMod
 	if name == "" {
 		return nil, invalid("model_name", "it is empty", "name the model")
 	}
-	id, _, err := c.declared(name, listModels)
+	id, _, err := c.declared(ctx, name, listModels)
 	if err != nil {
 		return nil, err
 	}

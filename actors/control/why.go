@@ -24,8 +24,8 @@ func (c *Control) Why(ctx context.Context, r *messages.WhyRequest) (*messages.Ex
 
 // modelNamed finds a declared model by name or alias.
 func (c *Control) modelNamed(name string) (messages.ActorID, bool) {
-	id, _, err := c.declared(name, "")
-	return id, err == nil
+	id, v := c.find(name)
+	return id, v.GetSpec() != nil
 }
 
 func (c *Control) requestNamed(id string) (explain.Request, bool) {

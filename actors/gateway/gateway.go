@@ -3,10 +3,8 @@ package gateway
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,31 +43,20 @@ func New(o Options) *Gateway {
 	return g
 }
 
-// lookup finds the target of a name or alias.
-func (g *Gateway) lookup(name string) (*target, error) {
+// lookup finds the target of a name or alias. Who may not use a model isn't told of it.
+func (g *Gateway) lookup(ctx context.Context, name string) (*target, error) {
 	if t, ok := g.routes.Load().byName[name]; ok {
 		return t, nil
 	}
 	subject := messages.ModelActor(g.o.Host, name).String()
-	hint := "GET /v1/models or modelops models lists what there is"
-	if near := g.nearest(name); near != "" {
-		hint = fmt.Sprintf("did you mean %q? %s", near, hint)
-	}
-	return nil, messages.Errorf(messages.ModelNotFound, subject, "Model '%s' not found", name).WithHint(hint)
+	return nil, messages.Errorf(messages.ModelNotFound, subject, "Model '%s' not found", name).
+		WithHint(messages.DidYouMean(name, g.known(ctx)) + "GET /v1/models or modelops models lists what there is")
 }
 
-// nearest is the first known name that differs in case only, else the first that begins with this one.
-func (g *Gateway) nearest(name string) string {
-	known := slices.Sorted(maps.Keys(g.routes.Load().byName))
-	for _, alike := range []func(string) bool{
-		func(k string) bool { return strings.EqualFold(k, name) },
-		func(k string) bool { return name != "" && strings.HasPrefix(k, name) },
-	} {
-		if i := slices.IndexFunc(known, alike); i >= 0 {
-			return known[i]
-		}
-	}
-	return ""
+// known are the names and aliases that the caller may use, sorted.
+func (g *Gateway) known(ctx context.Context) []string {
+	names := slices.Sorted(maps.Keys(g.routes.Load().byName))
+	return slices.DeleteFunc(names, func(name string) bool { return g.allowed(ctx, name) != nil })
 }
 
 // allowed refuses a model beyond the scope of its caller's key, whether there is such a model or not.
@@ -86,7 +73,7 @@ func (g *Gateway) place(ctx context.Context, model string, asked time.Time) (*me
 	if err := g.allowed(ctx, model); err != nil {
 		return nil, err
 	}
-	t, err := g.lookup(model)
+	t, err := g.lookup(ctx, model)
 	if err != nil {
 		return nil, err
 	}

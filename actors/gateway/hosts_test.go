@@ -68,13 +68,13 @@ func TestDeclarationsOfTwoHosts(t *testing.T) {
 	there := at("pc2", "tiny", 1, "ready")
 	there.Spec.Aliases = []string{"little"}
 	g.Update(there)
-	if _, err := g.lookup("little"); messages.CodeOf(err) != messages.ModelNotFound {
+	if _, err := g.lookup(t.Context(), "little"); messages.CodeOf(err) != messages.ModelNotFound {
 		t.Errorf("another host's alias counts: %v", err)
 	}
 	here := view(1, "absent")
 	here.Spec = nil
 	g.Update(here)
-	if _, err := g.lookup("small"); messages.CodeOf(err) != messages.ModelNotFound {
+	if _, err := g.lookup(t.Context(), "small"); messages.CodeOf(err) != messages.ModelNotFound {
 		t.Errorf("the alias of a withdrawn declaration counts: %v", err)
 	}
 	grant, err := g.Admit(t.Context(), "little")
@@ -85,7 +85,7 @@ func TestDeclarationsOfTwoHosts(t *testing.T) {
 	gone := at("pc2", "tiny", 1, "absent")
 	gone.Spec = nil
 	g.Update(gone)
-	if _, err := g.lookup("tiny"); messages.CodeOf(err) != messages.ModelNotFound {
+	if _, err := g.lookup(t.Context(), "tiny"); messages.CodeOf(err) != messages.ModelNotFound {
 		t.Errorf("no host declares it: %v", err)
 	}
 }

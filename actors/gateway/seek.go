@@ -89,8 +89,8 @@ func (l *lockedPool) lose() {
 
 // EndLoads ends the loads by hand that wait for a model, because somebody unloads it. Requests that wait still want the model.
 func (g *Gateway) EndLoads(model string) {
-	t, err := g.lookup(model)
-	if err != nil {
+	t, ok := g.routes.Load().byName[model]
+	if !ok {
 		return
 	}
 	l := t.to
@@ -106,7 +106,7 @@ func unloaded(id messages.ActorID) error {
 // Ensure waits until an endpoint of the model is ready, without taking a place there: a load by hand. It returns the error with which waiting
 // requests are refused when the model can't be loaded. The interest ends with ctx.
 func (g *Gateway) Ensure(ctx context.Context, model string) error {
-	t, err := g.lookup(model)
+	t, err := g.lookup(ctx, model)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"modelops/messages"
 )
 
 var reference = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_-]*)(\.[A-Za-z_][A-Za-z0-9_]*)?(?::([^}]*))?\}`)
@@ -76,7 +78,7 @@ func (d *decoder) unknownWord(word string) (what, expected string) {
 			known = append(known, f.name)
 		}
 	}
-	if near := nearest(word, known); near != "" {
+	if near := messages.Nearest(word, known); near != "" {
 		return what, "${" + near + "} (did you mean it?), or " + expected
 	}
 	return what, expected + ", or one of " + strings.Join(known, ", ")

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+
+	"modelops/messages"
 )
 
 // gone are keys of the old coordinator that have another name now.
@@ -23,7 +25,7 @@ func wanted(key string, t reflect.Type, path string) string {
 	if now, ok := gone[join(path, key)]; ok {
 		return now
 	}
-	if near := nearest(key, keysOf(t)); near != "" {
+	if near := messages.Nearest(key, keysOf(t)); near != "" {
 		return fmt.Sprintf("%s (did you mean it?)", near)
 	}
 	if t == reflect.TypeFor[Models]() {
@@ -51,21 +53,6 @@ func elsewhere(key string, t reflect.Type, path string) string {
 	return ""
 }
 
-// nearest is the candidate at the least edit distance, if that is small for the word's length.
-func nearest(word string, candidates []string) string {
-	best, least := "", max(1, len(word)/3)+1
-	for _, c := range candidates {
-		dist := distance(plain(word), plain(c))
-		if len(word) >= 4 && strings.HasPrefix(plain(c), plain(word)) {
-			dist = 1
-		}
-		if dist < least {
-			best, least = c, dist
-		}
-	}
-	return best
-}
-
 // plain drops case and punctuation: gpuPollInterval is gpu_poll_interval.
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
@@ -74,28 +61,4 @@ func plain(s string) string {
 		}
 		return r
 	}, strings.ToLower(s))
-}
-
-// distance counts the letters to insert, delete or replace.
-func distance(a, b string) int {
-	if len(a) > 64 {
-		return len(a)
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diag := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diag
-			if a[i] != b[j] {
-				cost++
-			}
-			diag = row[j+1]
-			row[j+1] = min(cost, row[j]+1, diag+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -28,7 +28,7 @@ func (c *cli) certsCommand() *cobra.Command {
 
 // certsPlace is the folder of the certificates, and the name of the host.
 func (c *cli) certsPlace() (dir, host string, err error) {
-	p, err := c.findPlace()
+	p, err := c.ownPlace()
 	if err != nil {
 		return "", "", err
 	}

@@ -25,15 +25,17 @@ func (c *cli) chatCommand() *cobra.Command {
 		ValidArgsFunction: c.completeModels(1),
 	}
 	a.flags(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		k, err := c.dial(cmd.Context())
-		if err != nil {
-			return err
-		}
-		defer k.close()
-		return typed(c.newChat(k, a.system, func() *messages.InferenceRequest { return a.request(cmd, args[0]) }).run(cmd.Context()))
-	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return c.chatWith(cmd, &a, args[0]) }
 	return cmd
+}
+
+func (c *cli) chatWith(cmd *cobra.Command, a *asking, model string) error {
+	k, err := c.dial(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer k.close()
+	return typed(c.newChat(k, a.system, func() *messages.InferenceRequest { return a.request(cmd, model) }).run(cmd.Context()))
 }
 
 // chat is a conversation.
@@ -44,6 +46,7 @@ type chat struct {
 	system  string
 	turns   []*messages.ChatMessage
 	signals chan os.Signal
+	failed  *messages.Error // of the last message
 }
 
 func (c *cli) newChat(k *client, system string, request func() *messages.InferenceRequest) *chat {
@@ -79,13 +82,24 @@ func (t *chat) run(ctx context.Context) error {
 		case line, ok := <-lines:
 			if !ok {
 				t.newline()
-				return <-failed
+				if err := <-failed; err != nil {
+					return err
+				}
+				return t.outcome()
 			}
 			if !t.turn(ctx, strings.TrimSpace(line)) {
-				return nil
+				return t.outcome()
 			}
 		}
 	}
+}
+
+// outcome is the exit code of a conversation that a program had: that of its last message.
+func (t *chat) outcome() error {
+	if t.failed == nil || terminal(t.c.stdin) {
+		return nil
+	}
+	return quietExit(exitOf[t.failed.Code])
 }
 
 func readLines(ctx context.Context, from io.Reader, to chan<- string) error {
@@ -154,10 +168,17 @@ func (t *chat) say(ctx context.Context, line string) {
 	r := t.request()
 	r.Messages = append(append(r.Messages, t.turns...), &messages.ChatMessage{Role: "user", Content: line})
 	var text strings.Builder
+	wait := t.c.awaiting(ctx, r)
+	defer wait()
 	answer, err := t.k.infer(ctx, r, func(chunk *messages.InferenceChunk) error {
+		if chunk.Text != "" || chunk.Done {
+			wait()
+		}
 		text.WriteString(chunk.Text)
 		return t.c.printChunk(chunk)
 	})
+	wait()
+	t.failed = nil
 	select {
 	case <-interrupted:
 		fmt.Fprintln(t.c.stdout)
@@ -168,9 +189,11 @@ func (t *chat) say(ctx context.Context, line string) {
 		if text.Len() > 0 {
 			fmt.Fprintln(t.c.stdout)
 		}
-		t.c.complain(messages.AsError(err))
+		t.failed = messages.AsError(err)
+		t.c.complain(t.failed)
 		return
 	}
+	t.c.sayEmpty(text.String(), answer)
 	t.turns = append(r.Messages, &messages.ChatMessage{Role: "assistant", Content: text.String()})
 	if terminal(t.c.stdout) && !t.c.asJSON {
 		fmt.Fprintf(t.c.stdout, "(%s)\n", sum(answer))

@@ -47,9 +47,9 @@ func (c *cli) inferCommand() *cobra.Command {
 	var a asking
 	var raw, stream bool
 	cmd := &cobra.Command{
-		Use: "infer MODEL PROMPT", Args: cobra.ExactArgs(2),
+		Use: "infer MODEL [PROMPT]", Args: cobra.RangeArgs(1, 2),
 		Short: "Send a prompt to a model, which is loaded first if necessary",
-		Long: "infer sends one prompt and prints the answer. The PROMPT - is read from standard input. On a terminal the answer is streamed.\n" +
+		Long: "infer sends one prompt and prints the answer. Without PROMPT, or with -, it is read from standard input. On a terminal the answer is streamed.\n" +
 			"The value of MODELOPS_API_KEY is sent as the API key.",
 		Example:           "  modelops infer tiny \"What is the capital of France?\" --temperature 0\n  git diff | modelops infer tiny - --system \"Summarise this change\"",
 		ValidArgsFunction: c.completeModels(1),
@@ -59,9 +59,15 @@ func (c *cli) inferCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&stream, "stream", terminal(c.stdout), "stream the answer (default on a terminal)")
 	cmd.RunE = act(func(ctx context.Context, args []string) error {
 		r := a.request(cmd, args[0])
-		prompt, err := c.text(args[1])
+		if len(args) == 1 && terminal(c.stdin) {
+			return messages.NewError(messages.InvalidArgument, "prompt", "there is none").WithHint("give it as the second argument, or on standard input")
+		}
+		prompt, err := c.text(append(args, "-")[1])
 		if err != nil {
 			return err
+		}
+		if strings.TrimSpace(prompt) == "" {
+			return messages.NewError(messages.InvalidArgument, "prompt", "it is empty").WithHint("give it as the second argument, or on standard input")
 		}
 		switch {
 		case a.system != "" && raw:
@@ -90,13 +96,14 @@ func (c *cli) infer(ctx context.Context, r *messages.InferenceRequest, stream bo
 		if stream {
 			return c.inferStream(ctx, k, r)
 		}
-		wait := c.progress("waiting for " + r.ModelName)
-		defer wait.done()
+		wait := c.awaiting(ctx, r)
+		defer wait()
 		answer, err := k.infer(ctx, r, nil)
+		wait()
 		if err != nil {
 			return err
 		}
-		wait.done()
+		c.sayEmpty(answer.ResponseText, answer)
 		return show(c, answer, func(a *messages.InferenceResponse) error {
 			_, err := fmt.Fprintln(c.stdout, strings.TrimRight(a.ResponseText, "\n"))
 			return err
@@ -105,18 +112,32 @@ func (c *cli) infer(ctx context.Context, r *messages.InferenceRequest, stream bo
 }
 
 func (c *cli) inferStream(ctx context.Context, k *client, r *messages.InferenceRequest) error {
-	wait := c.progress("waiting for " + r.ModelName)
-	defer wait.done()
-	begun := false
-	_, err := k.infer(ctx, r, func(chunk *messages.InferenceChunk) error {
-		begun = true
-		wait.done()
+	wait := c.awaiting(ctx, r)
+	defer wait()
+	var text strings.Builder
+	answer, err := k.infer(ctx, r, func(chunk *messages.InferenceChunk) error {
+		if chunk.Text != "" || chunk.Done { // an empty one is no answer yet
+			wait()
+		}
+		text.WriteString(chunk.Text)
 		return c.printChunk(chunk)
 	})
-	if err != nil && begun && !c.asJSON {
+	wait()
+	switch {
+	case err == nil:
+		c.sayEmpty(text.String(), answer)
+	case text.Len() > 0 && !c.asJSON:
 		fmt.Fprintln(c.stdout) // the error begins on a line of its own
 	}
 	return err
+}
+
+// sayEmpty tells on stderr that a model answered without a text: one that only reasoned has used its tokens for that.
+func (c *cli) sayEmpty(text string, answer *messages.InferenceResponse) {
+	if strings.TrimSpace(text) != "" || c.asJSON {
+		return
+	}
+	fmt.Fprintf(c.stderr, "the answer is empty: %d tokens, finish reason %q; a model that reasons may need a larger --max-tokens\n", answer.GetTokensGenerated(), answer.GetFinishReason())
 }
 
 // printChunk writes a chunk of an answer; the last one ends the line.

@@ -16,7 +16,7 @@ func (c *cli) addKeyToFiles(ctx context.Context, q *messages.AddKeyRequest, why 
 	if messages.CodeOf(why) != messages.Unavailable || c.named() != "" {
 		return nil, why
 	}
-	p, err := c.findPlace()
+	p, err := c.ownPlace()
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,7 @@ import (
 func (c *cli) loadCommand() *cobra.Command {
 	r := &messages.ModelLoadRequest{}
 	cmd := &cobra.Command{
-		Use: "load NAME", Aliases: []string{"run"}, Args: cobra.ExactArgs(1),
+		Use: "load NAME", Args: cobra.ExactArgs(1),
 		Short:             "Load a model and wait until it is ready",
 		Example:           "  modelops load tiny\n  modelops load mine --path ./mine.gguf",
 		ValidArgsFunction: c.completeModels(1),
@@ -43,7 +43,7 @@ func (c *cli) load(ctx context.Context, k *client, r *messages.ModelLoadRequest)
 	bar := c.progress("loading " + r.ModelName)
 	defer bar.done()
 	watched, stop := context.WithCancel(ctx)
-	if bar.options != nil {
+	if bar.shows() {
 		go watchLoad(watched, k, r.ModelName, bar)
 	}
 	answer, err := k.LoadModel(ctx, r)
@@ -127,13 +127,24 @@ func loadProgress(ctx context.Context, url string) (float64, bool) {
 
 func (c *cli) unloadCommand() *cobra.Command {
 	r := &messages.ModelUnloadRequest{}
+	var all bool
 	cmd := &cobra.Command{
-		Use: "unload NAME", Aliases: []string{"stop"}, Args: cobra.ExactArgs(1),
-		Short:             "Unload a model after its running requests have finished",
+		Use: "unload NAME | --all", Aliases: []string{"stop"},
+		Short: "Unload a model, or all, after the running requests have finished",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if all {
+				return cobra.NoArgs(cmd, args)
+			}
+			return cobra.ExactArgs(1)(cmd, args)
+		},
 		ValidArgsFunction: c.completeModels(1),
 	}
 	cmd.Flags().BoolVar(&r.Force, "force", false, "cancel its running requests")
+	cmd.Flags().BoolVar(&all, "all", false, "unload every model")
 	cmd.RunE = c.asks(longWait, func(ctx context.Context, k *client, args []string) error {
+		if all {
+			return c.unloadAll(ctx, k, r.Force)
+		}
 		r.ModelName = args[0]
 		bar := c.progress(r.ModelName + ": waiting for its requests to finish and its memory to be freed")
 		defer bar.done()

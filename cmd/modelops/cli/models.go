@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -67,13 +68,17 @@ func modelMemory(m *messages.ModelView) string {
 }
 
 func (c *cli) modelsCommand() *cobra.Command {
-	return &cobra.Command{
+	var all bool
+	cmd := &cobra.Command{
 		Use: "models", Aliases: []string{"list", "ls"}, Args: cobra.NoArgs,
-		Short: "List all models that can be requested",
+		Short: "List the models that can be requested",
 		RunE: c.asks(shortWait, func(ctx context.Context, k *client, _ []string) error {
 			s, err := k.GetStatus(ctx, nil)
 			if err != nil {
 				return err
+			}
+			if !all {
+				s.Models = slices.DeleteFunc(s.Models, func(m *messages.ModelView) bool { return m.GetSpec().GetUnlisted() })
 			}
 			if c.asJSON {
 				return printJSON(c.stdout, map[string]any{"models": list[*messages.ModelView](s.Models)})
@@ -81,6 +86,8 @@ func (c *cli) modelsCommand() *cobra.Command {
 			return c.printModels(s.Models, s.GetHost().GetRoutes(), c.now())
 		}),
 	}
+	cmd.Flags().BoolVar(&all, "all", false, "also those that are declared with unlisted: true")
+	return cmd
 }
 
 func (c *cli) printModels(models []*messages.ModelView, routes []*messages.Route, now time.Time) error {

@@ -40,15 +40,30 @@ func modelIn(s *messages.StatusView, name string) *messages.ModelView {
 	return nil
 }
 
-// modelName is the name of the model that answers to a name or an alias. An unknown one is ModelNotFound.
-func (k *client) modelName(ctx context.Context, name string) (string, error) {
+// named is the model that answers to a name or an alias. An unknown one is ModelNotFound.
+func (k *client) named(ctx context.Context, name string) (*messages.ModelView, error) {
 	s, err := k.GetStatus(ctx, nil)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	m := modelIn(s, name)
 	if m == nil {
-		return "", messages.Errorf(messages.ModelNotFound, name, "Model '%s' not found", name).WithHint("`modelops models` lists them")
+		return nil, messages.Errorf(messages.ModelNotFound, name, "Model '%s' not found", name).WithHint(messages.DidYouMean(name, namesIn(s)) + "`modelops models` lists them")
 	}
-	return m.Name, nil
+	return m, nil
+}
+
+// namesIn are the names and aliases of the models.
+func namesIn(s *messages.StatusView) []string {
+	var names []string
+	for _, m := range s.Models {
+		names = append(append(names, m.Name), m.GetSpec().GetAliases()...)
+	}
+	return names
+}
+
+// modelName is the name of the model that answers to a name or an alias.
+func (k *client) modelName(ctx context.Context, name string) (string, error) {
+	m, err := k.named(ctx, name)
+	return m.GetName(), err
 }

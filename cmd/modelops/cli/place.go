@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"modelops/bridges/config"
 	"modelops/messages"
@@ -48,22 +50,48 @@ func (c *cli) configFile() string {
 	return ""
 }
 
-// findPlace finds the data directory and the journal. A mistake in the configuration counts only when --config names the file: a
-// question to a running daemon doesn't need it.
+// findPlace finds the data directory and the journal. A mistake in the configuration never keeps a question from a running daemon: without
+// the file the daemon is looked for in --data-dir, or in the default directory, and a warning says so.
 func (c *cli) findPlace() (place, error) {
-	dir := cmp.Or(c.dataDir, ".modelops")
+	dir := cmp.Or(c.dataDir, os.Getenv("MOC_DATA_DIR"), filepath.Join(filepath.Dir(c.configFile()), defaultDataDir))
 	p := place{dataDir: dir, journal: filepath.Join(dir, "journal"), server: "nats://127.0.0.1:4222"}
 	if cfg, err := c.loadConfig(""); err == nil {
 		p.dataDir, p.journal, p.server = cfg.DataDir, cfg.Journal.Dir, ""
 		if port := cfg.Server.NATSPort; port != 0 {
 			p.server = "nats://" + net.JoinHostPort(cfg.Server.Bind, strconv.Itoa(port))
 		}
-	} else if c.config != "" {
-		return p, err
+	} else {
+		c.warnOf(err, dir)
 	}
 	a, err := readAddresses(p.dataDir)
 	p.daemon = a
 	return p, err
+}
+
+// ownPlace is findPlace for commands that change the directory's files: a configuration that was named and can't be read ends them, unless the
+// directory was named too.
+func (c *cli) ownPlace() (place, error) {
+	if c.config != "" && c.dataDir == "" {
+		if _, err := c.loadConfig(""); err != nil {
+			return place{}, err
+		}
+	}
+	return c.findPlace()
+}
+
+const defaultDataDir = ".modelops"
+
+// warnOf says once that the configuration can't be used, on one line.
+func (c *cli) warnOf(err error, dataDir string) {
+	if c.warned {
+		return
+	}
+	c.warned = true
+	first, more, _ := strings.Cut(err.Error(), "\n")
+	if more != "" {
+		first += fmt.Sprintf(" (and %d more)", strings.Count(more, "\n")+1)
+	}
+	fmt.Fprintf(c.stderr, "warning: the configuration can't be used, so the daemon of %s is asked: %s\n", dataDir, first)
 }
 
 // readAddresses reads the file that a daemon writes when it has started; nil when there is none.

@@ -1,84 +1,97 @@
 package cli
 
 import (
+	"fmt"
+	"io"
 	"sync"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
+	"modelops/messages"
 )
 
-// progress shows a bar or a spinner on stderr when an operation takes longer than a second. It prints nothing when stderr is no terminal.
+// progress says on stderr what an operation waits for: on a terminal as one line that is written anew and removed at the end, elsewhere as a
+// line every few seconds. It never touches stdout.
 type progress struct {
+	w       io.Writer // nil = it is silent
+	tty     bool
 	mu      sync.Mutex
 	label   string
-	options []progressbar.Option
-	bar     *progressbar.ProgressBar
-	max     int64
+	part    string // how much is done, in words
 	began   time.Time
+	drawn   bool
+	ended   bool
+	turn    int
 	stop    chan struct{}
-	once    sync.Once
+	stopped chan struct{}
 }
 
 const (
-	quietFirst = time.Second
+	quietFirst = 500 * time.Millisecond // on a terminal
 	redraw     = 100 * time.Millisecond
+	lifeEvery  = 2 * time.Second // elsewhere
 )
 
+// progress begins one. With --quiet it is silent, and with --json where stderr is read by a program.
 func (c *cli) progress(label string) *progress {
-	p := &progress{label: label, max: -1, began: time.Now(), stop: make(chan struct{})}
-	if !terminal(c.stderr) || c.asJSON {
+	p := &progress{label: label, tty: terminal(c.stderr), began: time.Now(), stop: make(chan struct{}), stopped: make(chan struct{})}
+	if c.quiet || c.stderr == nil || c.asJSON && !p.tty {
+		close(p.stopped)
 		return p
 	}
-	p.options = []progressbar.Option{
-		progressbar.OptionSetWriter(c.stderr), progressbar.OptionClearOnFinish(), progressbar.OptionSetWidth(30),
-		progressbar.OptionThrottle(redraw), progressbar.OptionEnableColorCodes(c.coloured()), progressbar.OptionSetElapsedTime(true),
-		progressbar.OptionSpinnerType(14),
-	}
+	p.w = c.stderr
 	go p.tick()
 	return p
 }
 
-// tick keeps the spinner moving between reports.
 func (p *progress) tick() {
-	t := time.NewTicker(redraw)
+	defer close(p.stopped)
+	every := lifeEvery
+	if p.tty {
+		every = redraw
+	}
+	t := time.NewTicker(every)
 	defer t.Stop()
 	for {
 		select {
 		case <-p.stop:
 			return
 		case <-t.C:
-			p.mu.Lock()
-			if p.show() && p.max < 0 {
-				_ = p.bar.Add(1)
-			}
-			p.mu.Unlock()
+			p.draw()
 		}
 	}
 }
 
-// show reports whether the bar is visible, and makes it when it is time. The caller holds mu.
-func (p *progress) show() bool {
-	select {
-	case <-p.stop:
-		return false
-	default:
+const spinner = `|/-\`
+
+func (p *progress) draw() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	since := time.Since(p.began)
+	if p.ended || p.tty && since < quietFirst {
+		return
 	}
-	if p.options == nil || time.Since(p.began) < quietFirst {
-		return false
+	said := p.label
+	if p.part != "" {
+		said += ", " + p.part
 	}
-	if p.bar == nil {
-		p.bar = progressbar.NewOptions64(p.max, append(p.options, progressbar.OptionSetDescription(p.label))...)
+	if !p.tty {
+		fmt.Fprintf(p.w, "%s (%s)\n", said, lasting(since))
+		return
 	}
-	return true
+	p.drawn = true
+	p.turn++
+	fmt.Fprintf(p.w, "\r\x1b[K%c %s (%s)", spinner[p.turn%len(spinner)], said, lasting(since))
 }
+
+// shows tells whether anybody can see it.
+func (p *progress) shows() bool { return p.w != nil }
 
 // stage sets the label.
 func (p *progress) stage(label string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.label = label
-	if p.show() {
-		p.bar.Describe(label)
+	if p.label != label {
+		p.label, p.part = label, ""
 	}
 }
 
@@ -89,25 +102,23 @@ func (p *progress) at(n, total int64, bytes bool) {
 	if total <= 0 {
 		return
 	}
-	if p.max != total {
-		p.max, p.bar = total, nil
-		if p.options != nil && bytes {
-			p.options = append(p.options, progressbar.OptionShowBytes(true))
-		}
-	}
-	if p.show() {
-		_ = p.bar.Set64(min(n, total))
+	n = max(0, min(n, total))
+	p.part = fmt.Sprintf("%d %%", n*100/total)
+	if bytes {
+		p.part += " of " + messages.FormatBytes(uint64(total))
 	}
 }
 
-// done removes the bar. Calls after the first do nothing.
+// done removes the line. Nothing is written after it has returned. Calls after the first do nothing.
 func (p *progress) done() {
-	p.once.Do(func() {
-		close(p.stop)
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if p.bar != nil {
-			_ = p.bar.Clear()
-		}
-	})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		return
+	}
+	p.ended = true
+	close(p.stop)
+	if p.drawn {
+		fmt.Fprint(p.w, "\r\x1b[K")
+	}
 }

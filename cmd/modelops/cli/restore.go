@@ -30,7 +30,7 @@ func (c *cli) restoreCommand() *cobra.Command {
 		if from == "" {
 			return messages.NewError(messages.InvalidArgument, "--from", "it names no copy").WithHint("`modelops journal export FILE` writes a copy; without one, `modelops journal repair` keeps the decisions before the damage")
 		}
-		p, err := c.findPlace()
+		p, err := c.ownPlace()
 		if err != nil {
 			return err
 		}

@@ -28,6 +28,9 @@ type cli struct {
 	cert    string        // --cert
 	key     string        // --cert-key
 	timeout time.Duration // --timeout; 0 = the command's own
+	quiet   bool          // --quiet
+
+	warned bool // that the configuration can't be used
 }
 
 func newRoot(c *cli) *cobra.Command {
@@ -66,6 +69,7 @@ func newRoot(c *cli) *cobra.Command {
 	f.StringVar(&c.cert, "cert", "", "certificate to show to the daemon, PEM (MODELOPS_CERT)")
 	f.StringVar(&c.key, "cert-key", "", "its key (MODELOPS_CERT_KEY; default: the certificate's name with .key)")
 	f.BoolVar(&c.asJSON, "json", false, "print JSON: one document, or one line for each item of a stream")
+	f.BoolVarP(&c.quiet, "quiet", "q", false, "show no progress")
 	f.BoolVar(&c.noColor, "no-color", os.Getenv("NO_COLOR") != "", "no colours (NO_COLOR)")
 	f.DurationVar(&c.timeout, "timeout", 0, "maximum time to wait for an answer (default: 10s, for loads and inference 10m)")
 	root.AddGroup(&cobra.Group{ID: "run", Title: "Run:"}, &cobra.Group{ID: "models", Title: "Models and devices:"},
@@ -76,8 +80,8 @@ func newRoot(c *cli) *cobra.Command {
 			root.AddCommand(cmd)
 		}
 	}
-	group("run", c.serveCommand(), c.inferCommand(), c.chatCommand())
-	group("models", c.psCommand(), c.modelsCommand(), c.loadCommand(), c.unloadCommand(), c.swapCommand(), c.queueCommand(), c.pinCommand(), c.unpinCommand(), c.gpusCommand(), c.hintCommand(), c.defragCommand(), c.logsCommand())
+	group("run", c.serveCommand(), c.runCommand(), c.inferCommand(), c.chatCommand())
+	group("models", c.psCommand(), c.modelsCommand(), c.loadCommand(), c.unloadCommand(), c.rmCommand(), c.showCommand(), c.swapCommand(), c.queueCommand(), c.pinCommand(), c.unpinCommand(), c.gpusCommand(), c.hintCommand(), c.defragCommand(), c.logsCommand())
 	group("look", c.whyCommand(), c.statusCommand(), c.healthCommand(), c.stateCommand(), c.sendCommand(), c.journalCommand(), c.restoreCommand(), c.replayCommand(), c.simulateCommand())
 	group("setup", c.configCommand(), c.keysCommand(), c.certsCommand(), c.upgradeCommand(), c.versionCommand())
 	root.AddCommand(c.workerCommand(), exitCodesTopic())

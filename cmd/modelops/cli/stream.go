@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/google/uuid"
@@ -13,7 +14,7 @@ import (
 
 // infer sends a request. With emit the answer is streamed. When ctx ends before the answer, the daemon is told to stop.
 func (k *client) infer(ctx context.Context, r *messages.InferenceRequest, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
-	r.RequestId, r.Stream = uuid.NewString(), emit != nil
+	r.RequestId, r.Stream = cmp.Or(r.RequestId, uuid.NewString()), emit != nil
 	body, err := protojson.Marshal(r)
 	if err != nil {
 		return nil, messages.Errorf(messages.InvalidArgument, "prompt", "it can't be sent: %w", err)
