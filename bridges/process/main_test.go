@@ -32,6 +32,8 @@ func TestMain(m *testing.M) {
 		os.Exit(reapAsInit())
 	case "deprived":
 		os.Exit(actDeprived())
+	case "blind":
+		os.Exit(askBlind())
 	}
 }
 
