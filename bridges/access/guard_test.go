@@ -80,6 +80,8 @@ func TestAuthenticate(t *testing.T) {
 		{"a header from this machine", proxied, local, "", http.Header{"X-User": {"eve"}, "X-Groups": {"ops"}}, " read"},
 		{"the proxy's header", proxied, fronted, "", http.Header{"X-User": {"bob"}, "X-Groups": {"x, all,ops"}}, "bob operate"},
 		{"the proxy's caller without a group", proxied, fronted, "", http.Header{"X-User": {"bob"}}, "bob none"},
+		{"a caller's header before the proxy's", proxied, fronted, "", http.Header{"X-User": {"eve", "bob"}, "X-Groups": {"ops"}}, "UNAUTHENTICATED"},
+		{"a caller's groups before the proxy's", proxied, fronted, "", http.Header{"X-User": {"bob"}, "X-Groups": {"ops", "x"}}, "UNAUTHENTICATED"},
 		{"the proxy without a caller", proxied, fronted, "", nil, "UNAUTHENTICATED"},
 		{"an unknown key beside the proxy's header", proxied, fronted, "sk-any", http.Header{"X-User": {"bob"}, "X-Groups": {"ops"}}, "UNAUTHENTICATED"},
 	} {

@@ -40,6 +40,11 @@ func (p *Proxy) principal(c messages.Credentials, class string) (messages.Princi
 	if user == "" {
 		return messages.Principal{}, refused("the proxy in front of this host names no caller")
 	}
+	// A proxy that adds its header behind the caller's own would let callers name themselves.
+	if all, ok := c.Header.(interface{ Values(name string) []string }); ok && (len(all.Values(p.UserHeader)) > 1 || p.RoleHeader != "" && len(all.Values(p.RoleHeader)) > 1) {
+		return messages.Principal{}, refused("the proxy in front of this host passes on more than one header that names the caller").
+			WithHint("have the proxy replace the headers of auth.proxy, not add to them")
+	}
 	return messages.Principal{Name: user, Class: class, Role: highest(strings.Split(c.Header.Get(p.RoleHeader), ","), p.Roles)}, nil
 }
 

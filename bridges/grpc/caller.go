@@ -29,6 +29,9 @@ func (s sent) Get(name string) string {
 	return ""
 }
 
+// Values are all values of a name.
+func (s sent) Values(name string) []string { return metadata.ValueFromIncomingContext(s.ctx, name) }
+
 // credentialsOf is what a call carries to prove its sender.
 func credentialsOf(ctx context.Context) messages.Credentials {
 	remote := ""
