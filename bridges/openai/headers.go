@@ -78,11 +78,14 @@ func (x *exchange) ownKey() bool {
 	return x.caller.Anonymous() && slices.ContainsFunc(keyHeaders, func(name string) bool { return x.r.Header.Get(name) != "" })
 }
 
-// copyResponseHeader leaves out what belongs to the engine's connection, and its CORS headers: this API sets its own.
+// ofHost are headers of answers that speak for the whole host to a browser, beyond the page that asked: an engine doesn't.
+var ofHost = map[string]bool{"Set-Cookie": true, "Service-Worker-Allowed": true, "Clear-Site-Data": true, "Strict-Transport-Security": true, "Alt-Svc": true}
+
+// copyResponseHeader leaves out what belongs to the engine's connection, its CORS headers, because this API sets its own, and what speaks for the host.
 func copyResponseHeader(to, from http.Header) {
 	named := namedIn(from["Connection"])
 	for k, v := range from {
-		if hop[k] || named[k] || k == "X-Request-Id" || strings.HasPrefix(k, "Access-Control-") {
+		if hop[k] || named[k] || ofHost[k] || k == "X-Request-Id" || strings.HasPrefix(k, "Access-Control-") {
 			continue
 		}
 		to[k] = v

@@ -107,3 +107,38 @@ func TestATunnelEndsWithItsKey(t *testing.T) {
 		t.Errorf("%q", rest)
 	}
 }
+
+// TestEnginesDontSpeakForTheHost: what a browser would take for the whole host isn't passed on, also where a connection could be taken over.
+func TestEnginesDontSpeakForTheHost(t *testing.T) {
+	names := []string{"Set-Cookie", "Service-Worker-Allowed", "Clear-Site-Data", "Strict-Transport-Security", "Alt-Svc", "Access-Control-Allow-Origin"}
+	e := engine(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Own", "1")
+		for _, name := range names {
+			w.Header().Set(name, "x")
+		}
+	})
+	h := open(t, declares(e.URL, "tiny"))
+	for _, upgrade := range []string{"", "websocket"} {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", h.URL+"/upstream/tiny/x", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if upgrade != "" {
+			r.Header.Set("Upgrade", upgrade)
+			r.Header.Set("Connection", "Upgrade")
+		}
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text(t, resp)
+		if resp.StatusCode != 200 || resp.Header.Get("X-Own") != "1" {
+			t.Errorf("%q: %d %v", upgrade, resp.StatusCode, resp.Header)
+		}
+		for _, name := range names {
+			if resp.Header.Get(name) != "" {
+				t.Errorf("%q: %s is passed on", upgrade, name)
+			}
+		}
+	}
+}

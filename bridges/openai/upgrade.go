@@ -57,7 +57,15 @@ func (x *exchange) tunnel(engine *worker, grant *messages.Grant) messages.Outcom
 			p.Out.Header["Upgrade"], p.Out.Header["Connection"] = upgrade, []string{"Upgrade"}
 			p.Out.URL, p.Out.Host = engine.target(x.target(grant.Upstream)), ""
 		},
-		ModifyResponse: func(resp *http.Response) error { x.status = resp.StatusCode; return nil },
+		ModifyResponse: func(resp *http.Response) error {
+			x.status = resp.StatusCode
+			for name := range resp.Header {
+				if ofHost[name] || strings.HasPrefix(name, "Access-Control-") {
+					delete(resp.Header, name)
+				}
+			}
+			return nil
+		},
 		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) {
 			if ctx.Err() == nil {
 				outcome = messages.Outcome{Failed: true, Err: err}
