@@ -379,7 +379,9 @@ type RenewLease struct {
 	Lease  string                 `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
 	Holder string                 `protobuf:"bytes,2,opt,name=holder,proto3" json:"holder,omitempty"`
 	// Epoch of the grant; another holder's or an older epoch is refused.
-	Epoch         uint64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Epoch uint64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Its holder didn't ask: the lease's time passed while nobody looked, and the clock may have been set on meanwhile.
+	Unwatched     bool `protobuf:"varint,4,opt,name=unwatched,proto3" json:"unwatched,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -433,6 +435,13 @@ func (x *RenewLease) GetEpoch() uint64 {
 		return x.Epoch
 	}
 	return 0
+}
+
+func (x *RenewLease) GetUnwatched() bool {
+	if x != nil {
+		return x.Unwatched
+	}
+	return false
 }
 
 // ResizeVram changes what a lease holds: less always, more while there is room. Its measured footprint is forgotten.
@@ -1218,9 +1227,11 @@ func (x *LeaseExpired) GetAt() *timestamppb.Timestamp {
 // LeaseRenewed tells that a lease's time to live began again. It is told for the first renewal, and then at most once in half the time to live: a lease
 // lives at most half as long again after a restart.
 type LeaseRenewed struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Lease         string                 `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
-	At            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Lease string                 `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
+	At    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	// Its holder didn't ask: its time passed while nobody looked. It is given once until its holder renews it.
+	Unwatched     bool `protobuf:"varint,3,opt,name=unwatched,proto3" json:"unwatched,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1267,6 +1278,13 @@ func (x *LeaseRenewed) GetAt() *timestamppb.Timestamp {
 		return x.At
 	}
 	return nil
+}
+
+func (x *LeaseRenewed) GetUnwatched() bool {
+	if x != nil {
+		return x.Unwatched
+	}
+	return false
 }
 
 // ForeignUseChanged tells that memory used by programs which aren't ours moved by a step worth knowing.
@@ -2214,12 +2232,13 @@ const file_gpu_proto_rawDesc = "" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
 	"\x06holder\x18\x03 \x01(\tR\x06holder\x12\x14\n" +
-	"\x05epoch\x18\x04 \x01(\x04R\x05epoch:\x06\xba\xd4\x18\x02\b\x01\"X\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch:\x06\xba\xd4\x18\x02\b\x01\"v\n" +
 	"\n" +
 	"RenewLease\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x14\n" +
-	"\x05epoch\x18\x03 \x01(\x04R\x05epoch:\x06\xba\xd4\x18\x02\b\x01\"n\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x1c\n" +
+	"\tunwatched\x18\x04 \x01(\bR\tunwatched:\x06\xba\xd4\x18\x02\b\x01\"n\n" +
 	"\n" +
 	"ResizeVram\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x14\n" +
@@ -2282,10 +2301,11 @@ const file_gpu_proto_rawDesc = "" +
 	"\fLeaseExpired\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x19\xb2\xd4\x18\x15\n" +
-	"\x11gpu.lease_expired\x10\x01\"k\n" +
+	"\x11gpu.lease_expired\x10\x01\"\x89\x01\n" +
 	"\fLeaseRenewed\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12*\n" +
-	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x19\xb2\xd4\x18\x15\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x1c\n" +
+	"\tunwatched\x18\x03 \x01(\bR\tunwatched:\x19\xb2\xd4\x18\x15\n" +
 	"\x11gpu.lease_renewed\x10\x01\"r\n" +
 	"\x11ForeignUseChanged\x12\x14\n" +
 	"\x05bytes\x18\x01 \x01(\x04R\x05bytes\x12*\n" +

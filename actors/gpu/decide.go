@@ -104,13 +104,14 @@ func reserve(s State, c *messages.ReserveVram, now *timestamppb.Timestamp) (enti
 	return v, nil
 }
 
-// renew gives a lease its time to live again. The journal is told so often that a restart can't lengthen the lease by more than half of it.
+// renew gives a lease its time to live again. The journal is told so often that a restart can't lengthen the lease by more than half of it, and
+// once without its holder.
 func renew(s State, c *messages.RenewLease, at entity.Stamp) (entity.Verdict, error) {
 	l, err := s.lease(c)
-	if err != nil || l.TTL == 0 || l.RenewedMS > 0 && at.Now.UnixMilli()-l.RenewedMS < int64(l.TTL)*500 {
+	if err != nil || l.TTL == 0 || c.Unwatched && l.Unwatched || !c.Unwatched && !l.Unwatched && l.RenewedMS > 0 && at.Now.UnixMilli()-l.RenewedMS < int64(l.TTL)*500 {
 		return entity.Verdict{}, err
 	}
-	return entity.Facts(&messages.LeaseRenewed{Lease: c.Lease, At: timestamppb.New(at.Now)}), nil
+	return entity.Facts(&messages.LeaseRenewed{Lease: c.Lease, At: timestamppb.New(at.Now), Unwatched: c.Unwatched}), nil
 }
 
 // Shortage says in the legacy contract's words, and with the sums, why need doesn't fit.

@@ -17,6 +17,9 @@ import (
 // leaseLook is how often the time of a lease is looked at. Times to live are whole seconds.
 const leaseLook = time.Second
 
+// unwatchedFor is after how long without a look at a lease the clock may have been set on: the daemon wasn't there, or the machine slept.
+const unwatchedFor = 5 * time.Second
+
 // expire ends a lease when its time is over.
 type expire struct {
 	Device messages.ActorID
@@ -25,6 +28,8 @@ type expire struct {
 	Epoch  uint64
 	TTL    time.Duration
 	Until  int64 // by the journal, in ms since 1970
+	Last   int64 // the grant or renewal that is journaled last, in ms since 1970
+	Once   bool  // it was given its time to live again without its holder, and won't be twice
 }
 
 func (e expire) Key() string { return "expire/" + e.Lease }
@@ -42,7 +47,7 @@ func Owed(s State) []entity.Effect {
 	for _, id := range slices.Sorted(maps.Keys(s.Leases)) {
 		l := s.Leases[id]
 		if l.TTL > 0 {
-			out = append(out, expire{Device: s.ID, Lease: id, Holder: l.Holder, Epoch: l.Epoch, TTL: time.Duration(l.TTL) * time.Second, Until: l.until()})
+			out = append(out, expire{Device: s.ID, Lease: id, Holder: l.Holder, Epoch: l.Epoch, TTL: time.Duration(l.TTL) * time.Second, Until: l.until(), Last: max(l.GrantedMS, l.RenewedMS), Once: l.Unwatched})
 		}
 		if holder, err := messages.ParseActorID(l.Holder); err == nil && messages.Holds(holder.Kind) {
 			out = append(out, reconcile{Lease: id, Holder: holder, Epoch: l.Epoch, TakenOver: l.TakenOver})
@@ -80,6 +85,8 @@ type renewals struct {
 	now func() time.Time
 	mu  sync.Mutex
 	at  map[timer]time.Time
+	// looked is when each lease was last looked at.
+	looked map[timer]time.Time
 }
 
 // note hears of each command that a ledger accepted.
@@ -91,11 +98,14 @@ func (r *renewals) note(device messages.ActorID, command proto.Message) {
 		r.at[timer{device, c.Lease, c.Epoch}] = r.now()
 	case *messages.ReleaseVram, *messages.ExpireLease, *messages.ReportLeaseDiffers:
 		ended := c.(fenced)
-		delete(r.at, timer{device, ended.GetLease(), ended.GetEpoch()})
+		t := timer{device, ended.GetLease(), ended.GetEpoch()}
+		delete(r.at, t)
+		delete(r.looked, t)
 	}
 }
 
-// expire ends a lease unless its grant or a renewal left it time. Its entry goes: one that is there when the report arrives is of a renewal meanwhile.
+// expire ends a lease unless its grant or a renewal left it time. When nobody looked while its time passed, its holder may have been told that it has
+// it for longer, since a clock that is set on can't be told from time that passed: then it gets its time to live once more. Its entry goes: one that is there when the report arrives is of a renewal meanwhile.
 func (r *renewals) expire(e expire) proto.Message {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -104,8 +114,18 @@ func (r *renewals) expire(e expire) proto.Message {
 	if at, renewed := r.at[t]; renewed {
 		until = at.Add(e.TTL)
 	}
-	if r.now().Before(until) {
+	now, last := r.now(), time.UnixMilli(e.Last)
+	for _, known := range []time.Time{r.looked[t], r.at[t]} {
+		if known.After(last) {
+			last = known
+		}
+	}
+	r.looked[t] = now
+	switch {
+	case now.Before(until):
 		return nil
+	case now.Sub(last) > unwatchedFor && !e.Once:
+		return &messages.RenewLease{Lease: e.Lease, Holder: e.Holder, Epoch: e.Epoch, Unwatched: true}
 	}
 	delete(r.at, t)
 	return &messages.ExpireLease{Lease: e.Lease, Holder: e.Holder, Epoch: e.Epoch}

@@ -88,8 +88,8 @@ func TestRenewalsLeaveNothingBehind(t *testing.T) {
 	}
 }
 
-// Restarts don't lengthen the life of a lease that nobody renews, however often they come; and of one that was renewed by less than half its time to
-// live again.
+// Restarts lengthen the life of a lease that nobody renews once, by one and a half times its time to live, however often they come; and that of one
+// that was renewed by less than half its time to live again before.
 func TestRestartsDontKeepALease(t *testing.T) {
 	for name, renewals := range map[string]int{"never renewed": 0, "renewed each second for a minute": 60} {
 		m := fresh()
@@ -107,7 +107,7 @@ func TestRestartsDontKeepALease(t *testing.T) {
 		if told := len(m.Recorded) - decisions; told > 1+renewals/15 {
 			t.Errorf("%s: %d decisions", name, told)
 		}
-		renewed, most := m.Now, 30*time.Second
+		renewed, most := m.Now, (30+45+10)*time.Second
 		if renewals > 0 {
 			most += 15 * time.Second
 		}
@@ -134,6 +134,46 @@ func TestRestartsDontKeepALease(t *testing.T) {
 	}
 }
 
+// While nobody looked, the clock may have been set on: a lease whose time passed then gets its time once more, and its holder's next renewal counts as
+// ever. One that was looked at all the time ends at once.
+func TestTimeThatNobodySawPass(t *testing.T) {
+	for watched, want := range map[bool]bool{true: false, false: true} {
+		m := fresh()
+		m.Happen(&messages.DeviceRegistered{Kind: "cuda", CapacityBytes: 100})
+		if _, err := m.Do(&messages.ReserveVram{Lease: "l", Holder: "client/train", Bytes: 1, TtlSeconds: 30}); err != nil {
+			t.Fatal(err)
+		}
+		kind := Kind(nil, func() time.Time { return m.Now })
+		for n := range 30 {
+			if m.Now = m.Now.Add(time.Second); watched && n < 29 {
+				if c, err := kind.Perform(t.Context(), Owed(m.State)[0]); c != nil || err != nil {
+					t.Fatalf("after %d s: %v, %v", n+1, c, err)
+				}
+			}
+		}
+		if !watched {
+			m.Now = m.Now.Add(time.Hour)
+		}
+		c, err := kind.Perform(t.Context(), Owed(m.State)[0])
+		if err != nil || c == nil {
+			t.Fatal(c, err)
+		}
+		if _, err := m.Do(c); err != nil || (len(m.State.Leases) > 0) != want {
+			t.Errorf("watched %t: %T, leases %v, %v", watched, c, m.State.Leases, err)
+		}
+		if !want {
+			continue
+		}
+		if r, err := m.Do(c); err != nil || len(r.Events) > 0 {
+			t.Errorf("a second time: %v, %v", r.Events, err)
+		}
+		l := m.State.Leases["l"]
+		if r, err := m.Do(&messages.RenewLease{Lease: "l", Holder: l.Holder, Epoch: l.Epoch}); err != nil || len(r.Events) != 1 || m.State.Leases["l"].Unwatched {
+			t.Errorf("its holder renews it: %v, %v", r.Events, err)
+		}
+	}
+}
+
 // A renewal that is answered while the report of the lease's end waits in the mailbox keeps the lease.
 func TestARenewalOvertakesTheReportOfTheEnd(t *testing.T) {
 	m := fresh()
@@ -146,7 +186,11 @@ func TestARenewalOvertakesTheReportOfTheEnd(t *testing.T) {
 	renew := &messages.RenewLease{Lease: "l", Holder: "client/train", Epoch: l.Epoch}
 	for _, late := range []bool{true, false} {
 		kind.Accepted(m.ID, renew)
-		m.Now = m.Now.Add(30 * time.Second)
+		m.Now = m.Now.Add(29 * time.Second)
+		if _, err := kind.Perform(t.Context(), Owed(m.State)[0]); err != nil {
+			t.Fatal(err)
+		}
+		m.Now = m.Now.Add(time.Second)
 		end, err := kind.Perform(t.Context(), Owed(m.State)[0])
 		if err != nil || end == nil {
 			t.Fatal(end, err)

@@ -37,6 +37,7 @@ type Lease struct {
 	TTL       uint32 // seconds; 0 = until released
 	GrantedMS int64
 	RenewedMS int64 `json:",omitempty"` // the renewal that is journaled last
+	Unwatched bool  `json:",omitempty"` // that renewal was because nobody looked
 	TakenOver bool  `json:",omitempty"` // its holder has measured or resized it
 }
 
@@ -119,7 +120,7 @@ func Evolve(s State, event proto.Message, sequence uint64) State {
 	case *messages.LeaseRenewed:
 		if l, ok := s.Leases[e.Lease]; ok {
 			s.Leases = maps.Clone(s.Leases)
-			l.RenewedMS = e.At.AsTime().UnixMilli()
+			l.RenewedMS, l.Unwatched = e.At.AsTime().UnixMilli(), e.Unwatched
 			s.Leases[e.Lease] = l
 		}
 	case *messages.LeaseExpired:

@@ -32,13 +32,20 @@ func ledgerSeeing(lie func(gpu.State) gpu.State) func(entity.Kind[gpu.State]) en
 	}
 }
 
-// ledgerForgetting doesn't hear of renewals.
+// ledgerForgetting doesn't hear of renewals, nor remember those in the journal.
 func ledgerForgetting(k entity.Kind[gpu.State]) entity.Kind[gpu.State] {
 	right := k.Accepted
 	k.Accepted = func(id messages.ActorID, c proto.Message) {
 		if _, ok := c.(*messages.RenewLease); !ok {
 			right(id, c)
 		}
+	}
+	evolve := k.Evolve
+	k.Evolve = func(s gpu.State, e proto.Message, n uint64) gpu.State {
+		if r, ok := e.(*messages.LeaseRenewed); ok && !r.Unwatched {
+			return s
+		}
+		return evolve(s, e, n)
 	}
 	return k
 }
