@@ -35,7 +35,7 @@ func EnsureOperator(dataDir string) (Operator, error) {
 	path := filepath.Join(dataDir, OperatorFile)
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		if err := writeOperator(path); err != nil {
-			return Operator{}, messages.Errorf(messages.FailedPrecondition, path, "the operator's credential can't be written: %w", err).
+			return Operator{}, messages.Errorf(messages.Unavailable, path, "the operator's credential can't be written: %w", err).
 				WithHint("set data_dir to a directory that this user may write")
 		}
 	}

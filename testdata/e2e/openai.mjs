@@ -88,8 +88,13 @@ await check("unknown model", async () => {
   equal(e.param, "model", "param");
 });
 await check("unknown model, stream", () => refused(ask({ model: "nobody", stream: true }), "NotFoundError", 404, "model_not_found"));
-await check("negative max_tokens", async () => {
-  const e = await refused(ask({ max_tokens: -1 }), "BadRequestError", 400, "invalid_argument");
+await check("max_tokens without a limit", async () => { // llama.cpp's own sentinel
+  const r = await ask({ max_tokens: -1 });
+  equal(r.choices[0].message.content, paris, "content");
+  equal(r.choices[0].finish_reason, "stop", "finish_reason");
+});
+await check("half a token", async () => {
+  const e = await refused(ask({ max_tokens: 0.5 }), "BadRequestError", 400, "invalid_argument");
   equal(e.param, "max_tokens", "param");
 });
 await check("bad JSON", async () => {

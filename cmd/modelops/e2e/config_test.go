@@ -21,11 +21,11 @@ func TestBadConfig(t *testing.T) {
 		{"wrong type", "host: main_pc\ndata_dir: state\nserver:\n  grpc_port: many\n", nil, []string{"cluster.yaml:4:", "grpc_port", "expected"}},
 		{"not YAML", "host: main_pc\ndata_dir: state\nserver: [\n", nil, []string{"cluster.yaml:"}},
 		{"impossible", "host: main_pc\ndata_dir: state\nmodels:\n  declare:\n    a: {runtime: openai}\n", nil, []string{"cluster.yaml:5:", "url"}},
-		{"reachable from outside", "host: main_pc\ndata_dir: state\nserver:\n  bind: 0.0.0.0\n", nil, []string{"cluster.yaml:4:", "loopback"}},
+		{"reachable from outside", "host: main_pc\ndata_dir: state\nserver:\n  bind: 0.0.0.0\n", nil, []string{"cluster.yaml:4:", "0.0.0.0", "server.tls: {auto: true}", "server.insecure: true"}},
 		{"a preload that isn't declared", "host: main_pc\ndata_dir: state\nmodels:\n  preload:\n    - name: nobody\n", nil, []string{"cluster.yaml:5:", "nobody"}},
 		{"wrong type in a variable", base, []string{"MOC_SERVER__GRPC_PORT=many"}, []string{"MOC_SERVER__GRPC_PORT", "many"}},
 		{"unknown key in a variable", base, []string{"MOC_SERVER__GRPC_PROT=1"}, []string{"MOC_SERVER__GRPC_PROT"}},
-		{"bind in a variable", base, []string{"MOC_SERVER__BIND=0.0.0.0"}, []string{"MOC_SERVER__BIND", "loopback"}},
+		{"bind in a variable", base, []string{"MOC_SERVER__BIND=0.0.0.0"}, []string{"MOC_SERVER__BIND", "0.0.0.0", "server.tls: {auto: true}", "server.insecure: true"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := prepare(t, c.config, c.env...)

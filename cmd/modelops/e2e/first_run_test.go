@@ -47,7 +47,7 @@ func TestFirstRun(t *testing.T) {
 			}
 		})
 	}
-	if got.code != 0 || checks != 14 {
+	if got.code != 0 || checks != 15 {
 		t.Errorf("%d checks, exit code %d: %s", checks, got.code, got.err)
 	}
 	d.until(waitLimit, "no request runs or waits", func() bool {

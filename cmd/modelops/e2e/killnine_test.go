@@ -139,7 +139,7 @@ func (m *memory) drive(ctx context.Context, nc *nats.Conn) *sync.WaitGroup {
 		loop(func(n int) {
 			lease := fmt.Sprintf("lease-%d", n)
 			r := &messages.ReserveVram{Lease: lease, Holder: "client/e2e", Bytes: 1 << 20, TtlSeconds: 3600}
-			if !m.tell(ctx, nc, gpu, r, &messages.VramReserved{Lease: lease, Holder: r.Holder, Bytes: r.Bytes}) {
+			if !m.tell(ctx, nc, gpu, r, &messages.VramReserved{Lease: lease, Holder: r.Holder, Bytes: r.Bytes, TtlSeconds: r.TtlSeconds}) {
 				return
 			}
 			m.hold(lease, true)
