@@ -29,11 +29,11 @@ import (
 )
 
 // locked is a daemon that requires a key, with two remote models that nobody serves.
-func locked(t *testing.T) *daemon {
+func locked(t *testing.T, server ...string) *daemon {
 	t.Helper()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "cluster.yaml")
-	text := "server: {zmq_port: 0, grpc_port: 0, rest_port: 0, nats_port: 0, drain_timeout: 5s, require_key: true}\nmodels: {declare: {tiny: {url: \"http://127.0.0.1:1\", aliases: [small]}, " +
+	text := "server: {zmq_port: 0, grpc_port: 0, rest_port: 0, nats_port: 0, drain_timeout: 5s, require_key: true" + strings.Join(server, "") + "}\nmodels: {declare: {tiny: {url: \"http://127.0.0.1:1\", aliases: [small]}, " +
 		"other: {url: \"http://127.0.0.1:1\"}}}\nresources: {devices: [{id: sim0, capacity_mb: 9000}]}\n" +
 		"keys: [{name: old, key: canary-expired, role: admin, expires: 2020-01-01}, {name: reader, key: canary-reader, role: read}]\n"
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -179,19 +179,16 @@ func filled(o messages.Operation) proto.Message {
 	return m
 }
 
-// byHTTP says what a caller got; empty = it was refused.
-func (d *daemon) byHTTP(t *testing.T, o messages.Operation, key string) string {
-	if o.Call == nil {
-		return d.fetch(t, "POST /v1/chat/completions", key, `{"model":"tiny","messages":[{"role":"user","content":"x"}]}`)
-	}
+// routeOf is the HTTP route of an operation; empty = it has none.
+func routeOf(o messages.Operation) string {
 	m := messages.File_operations_proto.Services().Get(0).Methods().ByName(protoreflect.Name(o.Name))
 	rule, _ := proto.GetExtension(m.Options(), annotations.E_Http).(*annotations.HttpRule)
+	if rule == nil {
+		return ""
+	}
 	route := "GET " + rule.GetGet()
 	if rule.GetPost() != "" {
 		route = "POST " + rule.GetPost()
-	}
-	if rule == nil {
-		return "" // GetHealth and GetVersion are pages, which are open
 	}
 	if i := strings.Index(route, "{"); i >= 0 {
 		name := "tiny"
@@ -199,6 +196,18 @@ func (d *daemon) byHTTP(t *testing.T, o messages.Operation, key string) string {
 			name = "model/h/tiny"
 		}
 		route = route[:i] + name + route[strings.Index(route, "}")+1:]
+	}
+	return route
+}
+
+// byHTTP says what a caller got; empty = it was refused.
+func (d *daemon) byHTTP(t *testing.T, o messages.Operation, key string) string {
+	if o.Call == nil {
+		return d.fetch(t, "POST /v1/chat/completions", key, `{"model":"tiny","messages":[{"role":"user","content":"x"}]}`)
+	}
+	route := routeOf(o)
+	if route == "" {
+		return "" // GetHealth and GetVersion are pages, which are open
 	}
 	return d.fetch(t, route, key, natsBody(filled(o)))
 }
