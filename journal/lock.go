@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -35,7 +36,7 @@ func takeLock(dir string, write bool) (*lock, error) {
 	if !write {
 		how = unix.LOCK_SH
 	}
-	if err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB); err != nil {
+	if err := flock(f, how); err != nil {
 		holder := holderOf(f)
 		f.Close()
 		if !errors.Is(err, unix.EWOULDBLOCK) {
@@ -59,6 +60,24 @@ func takeLock(dir string, write bool) (*lock, error) {
 	return &lock{f}, nil
 }
 
+// forkLimit is how long the lock of a process that has ended may still be held.
+var forkLimit = 2 * time.Second
+
+// flock takes the lock without waiting for a living holder. A process that is killed while it starts another one leaves a child that holds
+// all its descriptors until it runs its own program, some milliseconds later: that is waited for.
+func flock(f *os.File, how int) error {
+	for end := time.Now().Add(forkLimit); ; <-time.After(5 * time.Millisecond) {
+		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(end) {
+			return err
+		}
+		pid, unknown := strconv.Atoi(holderOf(f))
+		if unknown != nil || pid <= 0 || !errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+			return err
+		}
+	}
+}
+
 func (l *lock) release() {
 	if l != nil && l.file != nil {
 		l.file.Close()
@@ -66,7 +85,7 @@ func (l *lock) release() {
 }
 
 func holderOf(f *os.File) string {
-	b, err := io.ReadAll(io.LimitReader(f, 32))
+	b, err := io.ReadAll(io.NewSectionReader(f, 0, 32))
 	if pid := strings.TrimSpace(string(b)); err == nil && pid != "" {
 		return pid
 	}

@@ -2,10 +2,12 @@ package journal
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"modelops/messages"
 )
@@ -24,6 +26,35 @@ func TestASecondOpenNamesTheHolder(t *testing.T) {
 	wantCode(t, err, messages.Conflict)
 	mustClose(t, j)
 	mustClose(t, mustOpen(t, j.o))
+}
+
+// A killed process leaves its descriptors to the child that it was starting, until that runs its own program.
+func TestTheLockOfADeadProcessIsWaitedFor(t *testing.T) {
+	limit := forkLimit
+	forkLimit = time.Minute
+	t.Cleanup(func() { forkLimit = limit })
+	dead := exec.Command("true")
+	if err := dead.Run(); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	l, err := takeLock(dir, true)
+	if err != nil || os.WriteFile(filepath.Join(dir, "lock"), []byte(strconv.Itoa(dead.Process.Pid)), 0o644) != nil {
+		t.Fatal(err)
+	}
+	child := exec.Command("sleep", "0.3")
+	child.ExtraFiles = []*os.File{l.file}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	l.release()
+	if l, err = takeLock(dir, true); err != nil {
+		t.Fatal(err)
+	}
+	l.release()
+	if err := child.Wait(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestVerify(t *testing.T) {
