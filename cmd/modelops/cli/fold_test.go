@@ -49,7 +49,7 @@ func TestStateOfThePast(t *testing.T) {
 		&messages.VramReserved{Lease: "l", Holder: "me", Bytes: 30},
 		&messages.VramReleased{Lease: "l"})
 	src := &source{journal: journal, host: "pc", last: 3}
-	for at, want := range map[string]string{"2": `"reserved_bytes":"30"`, "3": `"free_bytes":"100"`, "99": `"free_bytes":"100"`} {
+	for at, want := range map[string]string{"2": `"reserved_bytes":30`, "3": `"free_bytes":100`, "99": `"free_bytes":100`} {
 		when, _ := parseMoment(at, journal[0].At)
 		s, err := foldedState(t.Context(), src, "gpu/cpu", when)
 		if err != nil || !strings.Contains(string(s.View), want) || s.Actor != "gpu/pc/cpu" {

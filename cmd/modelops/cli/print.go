@@ -19,9 +19,18 @@ import (
 // shown makes JSON with the field names of the proto files and with zeros, as on NATS.
 var shown = protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: true}
 
+// showing is a message as people and scripts see it: with plain numbers.
+func showing(m proto.Message) ([]byte, error) {
+	b, err := shown.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	return numbers(b, m.ProtoReflect().Descriptor())
+}
+
 // printProto writes a message as one indented document.
 func printProto(w io.Writer, m proto.Message) error {
-	b, err := shown.Marshal(m)
+	b, err := showing(m)
 	if err != nil {
 		return err
 	}
@@ -60,14 +69,13 @@ func printJSONLine(w io.Writer, v any) error {
 // compact is a message on one line.
 func compact(m proto.Message) json.RawMessage {
 	b, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
-	var out bytes.Buffer
 	if err == nil {
-		err = json.Compact(&out, b)
+		b, err = numbers(b, m.ProtoReflect().Descriptor())
 	}
 	if err != nil {
 		return json.RawMessage(fmt.Sprintf("%q", err))
 	}
-	return out.Bytes()
+	return b
 }
 
 // list is messages as a JSON array; each looks as printProto writes it.
@@ -76,7 +84,7 @@ type list[M proto.Message] []M
 func (l list[M]) MarshalJSON() ([]byte, error) {
 	out := make([]json.RawMessage, 0, len(l))
 	for _, m := range l {
-		b, err := shown.Marshal(m)
+		b, err := showing(m)
 		if err != nil {
 			return nil, err
 		}

@@ -89,7 +89,7 @@ func (c *cli) send(ctx context.Context, k *client, name, command string, body *s
 
 func (c *cli) printSent(r *messages.SendReply) error {
 	if c.asJSON {
-		b, err := shown.Marshal(r)
+		b, err := showing(r)
 		if err != nil {
 			return err
 		}

@@ -62,8 +62,8 @@ func TestTheJournalOfAStoppedDaemonIsRead(t *testing.T) {
 		"journal tail --actor gpu/cpu":                 {"gpu.registered"},
 		"journal tail --type gpu.never":                {},
 		"replay":                                       {"folded   gpu/pc/cpu at sequence 4\n", "the journal can be folded (there is no running daemon to compare with): 1 actors, 4 decisions, 4 events in "},
-		"state gpu/cpu --view":                         {"gpu/pc/cpu at sequence 4, decided ", `"reserved_bytes": "20971520"`},
-		"state gpu/cpu --view --at 3":                  {"at sequence 3, ", `"reserved_bytes": "52428800"`},
+		"state gpu/cpu --view":                         {"gpu/pc/cpu at sequence 4, decided ", `"reserved_bytes": 20971520`},
+		"state gpu/cpu --view --at 3":                  {"at sequence 3, ", `"reserved_bytes": 52428800`},
 		"state gpu/cpu --at " + "2026-01-31T12:01:30Z": {"at sequence 2, "},
 	} {
 		code, out, errs := offline(t, dir, strings.Fields(line)...)
