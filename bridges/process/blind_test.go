@@ -42,7 +42,7 @@ func TestWithoutProcNothingIsGone(t *testing.T) {
 	}
 	c := exec.Command(unshare, "-m", "sh", "-c", `mount -t tmpfs none /proc && exec "$0"`, os.Args[0])
 	c.Env = append(os.Environ(), "ROLE=blind", "HANDLE="+string(handle))
-	out, err := c.CombinedOutput()
+	out, err := c.Output()
 	if got := strings.TrimSpace(string(out)); err != nil || got != "unknown unknown true false true UNAVAILABLE" || !running(h.Pid) {
 		t.Errorf("%q, %v", got, err)
 	}
