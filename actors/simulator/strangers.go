@@ -30,11 +30,10 @@ type former struct {
 	grant
 }
 
-// belief is a grant that a program was told that it has, until a moment of the coordinator's clock: a start after the wall clock was set an hour on
-// can't tell that hour from one that it was down.
+// belief is a grant that a program was told that it has, until a moment. renewed is when it was last told that it has it for longer; 0 = never.
 type belief struct {
 	grant
-	until time.Time
+	until, renewed time.Duration
 }
 
 // noteGrant remembers the holder of a lease, and its former holder.
@@ -55,7 +54,7 @@ func (w *World) believes(key grantKey, epoch uint64, ttl time.Duration) {
 	if held := w.ledgers[w.deviceOf(key.device.String())].state.Leases[key.lease].Epoch; held != epoch {
 		w.violated("%s is told that it holds lease %s of %s with epoch %d, whose epoch is %d", program, key.lease, key.device, epoch, held)
 	}
-	w.believed[key] = belief{grant: g, until: w.now().Add(due - w.elapsed)}
+	w.believed[key] = belief{grant: g, until: due}
 	w.renews(key, g, ttl, w.rng.IntN(4))
 }
 
@@ -69,7 +68,7 @@ func (w *World) renews(key grantKey, g grant, ttl time.Duration, times int) {
 			return
 		}
 		if _, err := (door{w}).Ask(&try{}, key.device, &messages.RenewLease{Lease: key.lease, Holder: g.holder, Epoch: g.epoch}); err == nil {
-			w.believed[key] = belief{g, w.now().Add(ttl)}
+			w.believed[key] = belief{g, w.elapsed + ttl, w.elapsed}
 		}
 		w.renews(key, g, ttl, times-1)
 	})
@@ -78,8 +77,8 @@ func (w *World) renews(key grantKey, g grant, ttl time.Duration, times int) {
 // leaseEnds: no lease ends while its holder was told that it has it.
 func (w *World) leaseEnds(key grantKey) {
 	b := w.believed[key]
-	if b.grant == w.granted[key] && w.now().Before(b.until) {
-		w.violated("lease %s of %s ends although its holder was told that it has it for another %s", key.lease, key.device, b.until.Sub(w.now()))
+	if b.grant == w.granted[key] && w.elapsed < b.until {
+		w.violated("lease %s of %s ends although its holder was told that it has it for another %s", key.lease, key.device, b.until-w.elapsed)
 	}
 	delete(w.believed, key)
 }
