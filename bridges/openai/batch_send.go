@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"runtime/debug"
 	"time"
@@ -88,8 +89,15 @@ func (b *batch) divide(x *exchange, rec *recorder) ([]turn, error) {
 	if rec.status != http.StatusOK {
 		return b.everyone(common), nil
 	}
-	bodies, err := splitAnswer(b.members, rec.body.Bytes())
-	if err != nil || h.Get("Content-Encoding") != "" {
+	whole, err := common.body, error(nil)
+	if packed, plain := messages.Unpacked(h.Get("Content-Encoding"), &rec.body, answerBytes); !plain {
+		if whole, err = io.ReadAll(packed); err != nil {
+			return b.everyone(turn{alone: true}), err
+		}
+		h.Del("Content-Encoding") // no member asked for it
+	}
+	bodies, err := splitAnswer(b.members, whole)
+	if err != nil {
 		return b.everyone(turn{alone: true}), err
 	}
 	turns := b.everyone(common)

@@ -101,7 +101,7 @@ type usage struct {
 	Completion int32 `json:"completion_tokens"`
 }
 
-// message is one message of an engine: a chunk, or a whole answer.
+// message is one message of an engine: a chunk, or a whole answer. Its text may have halves of letters.
 type message struct {
 	text, finish string
 	reasoned     int // bytes of reasoning
@@ -113,7 +113,7 @@ func parseMessage(data []byte) (message, error) {
 	var in struct {
 		Choices []struct {
 			Index   int     `json:"index"`
-			Text    string  `json:"text"`
+			Text    words   `json:"text"`
 			Finish  *string `json:"finish_reason"`
 			Delta   content `json:"delta"`
 			Message content `json:"message"`
@@ -132,7 +132,7 @@ func parseMessage(data []byte) (message, error) {
 		if c.Index != 0 {
 			continue
 		}
-		out.text += c.Text + string(c.Delta.Content) + string(c.Message.Content)
+		out.text += string(c.Text) + string(c.Delta.Content) + string(c.Message.Content)
 		out.reasoned += c.Delta.reasoned() + c.Message.reasoned()
 		if c.Finish != nil {
 			out.finish = *c.Finish
@@ -149,23 +149,3 @@ type content struct {
 }
 
 func (c content) reasoned() int { return max(len(c.Reasoning), len(c.Thought)) }
-
-// words are a text, or a list of parts of which those of text count.
-type words string
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (w *words) UnmarshalJSON(b []byte) error {
-	if len(b) == 0 || b[0] != '[' {
-		return json.Unmarshal(b, (*string)(w))
-	}
-	var parts []struct {
-		Text string `json:"text"`
-	}
-	if err := json.Unmarshal(b, &parts); err != nil {
-		return err
-	}
-	for _, p := range parts {
-		*w += words(p.Text)
-	}
-	return nil
-}

@@ -65,11 +65,16 @@ func (c *Client) Run(ctx context.Context, g *messages.Grant, r *messages.Inferen
 		return nil, messages.NotAnswered(g.Model, got, err)
 	}
 	defer res.Body.Close()
+	unpack(res)
 	if res.StatusCode != http.StatusOK {
 		return nil, refusal(g, res)
 	}
 	a := &collected{grant: g, request: r, emit: emit}
-	if err := a.read(res); err != nil {
+	err = a.read(res)
+	if err == nil {
+		err = a.pass(a.letters.rest())
+	}
+	if err != nil {
 		return nil, a.failure(ctx, err)
 	}
 	return a.response(began), nil
@@ -92,12 +97,24 @@ func (c *Client) send(ctx context.Context, g *messages.Grant, path string, body 
 	return c.transport.RoundTrip(req)
 }
 
+// unpack has an answer read without its compression, which some servers and proxies use unasked.
+func unpack(res *http.Response) {
+	plain, as := messages.Unpacked(res.Header.Get("Content-Encoding"), res.Body, maxAnswer)
+	if !as {
+		res.Body = struct {
+			io.Reader
+			io.Closer
+		}{plain, res.Body}
+	}
+}
+
 // collected is an answer as it comes.
 type collected struct {
 	grant   *messages.Grant
 	request *messages.InferenceRequest
 	emit    func(*messages.InferenceChunk) error
 
+	letters  joiner
 	text     strings.Builder
 	chunks   int32
 	finish   string
@@ -165,11 +182,16 @@ func (a *collected) take(data []byte) error {
 	if m.finish != "" {
 		a.finish = m.finish
 	}
-	if m.text == "" {
+	return a.pass(a.letters.add(m.text))
+}
+
+// pass gives the caller a piece of text.
+func (a *collected) pass(text string) error {
+	if text == "" {
 		return nil
 	}
-	a.text.WriteString(m.text)
-	chunk := &messages.InferenceChunk{RequestId: a.request.RequestId, Index: a.chunks, Text: m.text}
+	a.text.WriteString(text)
+	chunk := &messages.InferenceChunk{RequestId: a.request.RequestId, Index: a.chunks, Text: text}
 	a.chunks++
 	if a.emit == nil {
 		return nil
