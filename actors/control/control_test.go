@@ -130,6 +130,9 @@ func open() *house {
 		Config: func() (*messages.ConfigView, error) { return &messages.ConfigView{Revision: "r"}, nil },
 		Explain: func(_ context.Context, q explain.Question) (*messages.Explanation, error) {
 			h.questions = append(h.questions, q)
+			if q.Subject == "tinny" {
+				return nil, messages.NewError(messages.NotFound, q.Subject, "nothing is known").WithHint("look it up")
+			}
 			return &messages.Explanation{Subject: q.Subject}, nil
 		}})
 	return h
@@ -290,6 +293,11 @@ func TestWhy(t *testing.T) {
 	}
 	_, err := h.Why(t.Context(), &messages.WhyRequest{})
 	is(t, err, messages.InvalidArgument, "subject", "empty")
+	_, err = h.Why(t.Context(), &messages.WhyRequest{Subject: "tinny"})
+	is(t, err, messages.NotFound, "tinny", "nothing is known")
+	if e := (*messages.Error)(nil); !errors.As(err, &e) || e.Hint != `did you mean "tiny"? look it up` {
+		t.Errorf("%v", e)
+	}
 }
 
 // What names nothing is refused at every door with the same error, before any actor is asked.

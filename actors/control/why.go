@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 
 	"modelops/actors/explain"
 	"modelops/messages"
@@ -19,7 +20,11 @@ func (c *Control) Why(ctx context.Context, r *messages.WhyRequest) (*messages.Ex
 	if err != nil {
 		return nil, err
 	}
-	return c.o.Explain(ctx, q)
+	x, err := c.o.Explain(ctx, q)
+	if e := (*messages.Error)(nil); errors.As(err, &e) && e.Code == messages.NotFound {
+		return nil, e.WithHint(c.didYouMean(ctx, r.GetSubject()) + e.Hint)
+	}
+	return x, err
 }
 
 // modelNamed finds a declared model by name or alias.
