@@ -17,7 +17,7 @@ func (r *Runtime) Advise(ctx context.Context, spec *messages.ModelSpec) (warning
 		return nil, nil // what is wrong with a file is said when it is loaded: it may be mounted later
 	}
 	if e, err := r.Estimate(ctx, spec); err == nil && e.From == Unknown {
-		warnings = append(warnings, "its memory is unknown: cmd names no model file that is here")
+		warnings = append(warnings, "its memory is unknown: cmd or args name no model file that is here")
 	}
 	return warnings, nil
 }

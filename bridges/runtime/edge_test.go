@@ -57,6 +57,7 @@ func TestArgumentsOfTheEngines(t *testing.T) {
 	}
 	sleepy := &messages.ModelSpec{Name: "m", Path: "/m.gguf", Threads: 1, SleepMs: proto.Int64(1500)}
 	sleepyOwn := &messages.ModelSpec{Name: "m", Path: "/m.gguf", Threads: 1, SleepMs: proto.Int64(1500), Args: []string{"--sleep-idle-seconds", "9"}}
+	hub := &messages.ModelSpec{Name: "m", Threads: 1, Args: []string{"-hf", "some/model"}}
 	tests := []struct {
 		engine string
 		spec   *messages.ModelSpec
@@ -67,6 +68,7 @@ func TestArgumentsOfTheEngines(t *testing.T) {
 		{"embedded", replica, "modelops worker --model /m.gguf --alias m --host 127.0.0.1 --port 9 --slots 4 --threads 1 --x m"},
 		{"llama.cpp", full, "ls --model /m.gguf --alias up --host 127.0.0.1 --port 9 --parallel 3 --threads 2 --ctx-size 300 --tensor-split 1,1 --x m"},
 		{"llama.cpp", bare, "ls --model /m.gguf --alias m --host 127.0.0.1 --port 9 --parallel 4 --threads 1 --ctx-size 16384"},
+		{"llama.cpp", hub, "ls --alias m --host 127.0.0.1 --port 9 --parallel 4 --threads 1 --ctx-size 16384 -hf some/model"},
 		{"vllm", full, "vllm serve /m.gguf --served-model-name up --host 127.0.0.1 --port 9 --tensor-parallel-size 2 --max-model-len 100 --max-num-seqs 3 --x m"},
 		{"llama.cpp", own("-ts", "3,1,1"), "ls --model /m.gguf --alias m --host 127.0.0.1 --port 9 --parallel 4 --threads 1 --ctx-size 16384 -ts 3,1,1"},
 		{"vllm", own("--tensor-parallel-size=1", "-pp", "3"), "vllm serve /m.gguf --served-model-name m --host 127.0.0.1 --port 9 --tensor-parallel-size=1 -pp 3"},
@@ -90,6 +92,27 @@ func TestArgumentsOfTheEngines(t *testing.T) {
 		if err != nil || !slices.Equal(argv, strings.Fields(c.want)) {
 			t.Errorf("%q %v, want %q", argv, err, c.want)
 		}
+	}
+}
+
+// What names its model by arguments is started without a file of ours.
+func TestArgumentsInPlaceOfAPath(t *testing.T) {
+	r := New(Options{LlamaServer: "ls"})
+	spec := &messages.ModelSpec{Name: "m", Runtime: "llama.cpp", Args: []string{"-hf", "some/model"}}
+	k, err := r.kindOf(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := r.plan(k, spec, nil, "n", fit{})
+	if err != nil || !slices.Equal(l.spec.Argv[:3], []string{"ls", "--alias", "m"}) || slices.Contains(l.spec.Argv, "--model") {
+		t.Errorf("%v %v", l, err)
+	}
+	spec.Args = nil
+	if k, err = r.kindOf(spec); err == nil {
+		_, err = r.plan(k, spec, nil, "n", fit{})
+	}
+	if messages.CodeOf(err) != messages.ModelLoadError {
+		t.Error(err)
 	}
 }
 

@@ -191,10 +191,10 @@ func (r *Runtime) estimateGGUF(ctx context.Context, k kind, spec *messages.Model
 // contextFor is how many tokens a sequence is given by an engine whose row limits undeclared contexts: with more than the
 // model was trained for it would only waste memory. 0 leaves it to the engine.
 func (r *Runtime) contextFor(ctx context.Context, k kind, spec *messages.ModelSpec) uint32 {
-	if spec.ContextLength > 0 || k.context == 0 || !k.needsFile {
+	if spec.ContextLength > 0 || k.context == 0 || k.command == nil {
 		return spec.ContextLength
 	}
-	trained, err := guarded(ctx, func() (uint64, error) { return trainedTokens(spec.Path) })
+	trained, err := guarded(ctx, func() (uint64, error) { return trainedTokens(r.fileOf(k, spec)) })
 	if err != nil || trained == 0 {
 		return k.context
 	}

@@ -74,6 +74,7 @@ func TestNeed(t *testing.T) {
 		{"remote", &messages.ModelSpec{Runtime: "openai", Url: "https://example.org", VramBytes: 77}, Estimate{From: Declared}},
 		{"command without a file", &messages.ModelSpec{Runtime: "command", Cmd: "x"}, Estimate{From: Unknown}},
 		{"command with a file of a container", &messages.ModelSpec{Runtime: "command", Cmd: "docker run -m 8g llama -m /models/no.gguf"}, Estimate{From: Unknown}},
+		{"arguments without a file", &messages.ModelSpec{Runtime: "llama.cpp", Args: []string{"-hf", "some/model"}}, Estimate{From: Unknown}},
 		{"command with a folder", &messages.ModelSpec{Runtime: "command", Cmd: "vllm serve " + served}, Estimate{Bytes: 1000 << 20, From: FromSize, Weights: servedBytes}},
 		{"command with another file", &messages.ModelSpec{Runtime: "command", Cmd: "sh -c 'exec whisper-server -m " + filepath.Join(dir, "others", "a.bin") + "'"},
 			Estimate{Bytes: 1000 << 20, From: FromSize, Weights: 600 << 20}},

@@ -22,6 +22,8 @@ type kind struct {
 	props string
 	// needsFile: the model's path must be a readable file or folder.
 	needsFile bool
+	// byArguments: without a path, the model's arguments say what it runs (-hf, -m).
+	byArguments bool
 	// cache is the type of the cached numbers, for the estimate.
 	cache string
 	// context is how many tokens a sequence gets at most where the model doesn't say; 0 is all that it was trained for.
@@ -86,13 +88,13 @@ var kinds = []kind{
 	{
 		name: "llama.cpp",
 		command: [][]string{
-			{"${LLAMA_SERVER}", "--model", "${MODEL_PATH}", "--alias", "${UPSTREAM}", "--host", "127.0.0.1", "--port", "${PORT}"},
+			{"${LLAMA_SERVER}"}, {"--model", "${MODEL_PATH}"}, {"--alias", "${UPSTREAM}", "--host", "127.0.0.1", "--port", "${PORT}"},
 			// With -np the context is shared out among the slots, so it is given for all of them together.
 			{"--parallel", "${SLOTS}"}, {"--threads", "${THREADS}"}, {"--ctx-size", "${CTX_ALL}"},
 			{"--batch-size", "${LOGICAL_BATCH}", "--ubatch-size", "${BATCH}"},
 			{"--tensor-split", "${TENSOR_SPLIT}"}, {"--sleep-idle-seconds", "${SLEEP_SECONDS}"},
 		},
-		check: "/health", models: "/v1/models", props: "/props", needsFile: true, cache: "f16",
+		check: "/health", models: "/v1/models", props: "/props", needsFile: true, byArguments: true, cache: "f16",
 		context: 4096, warm: speaks,
 		sleep: &sleeping{flag: "--sleep-idle-seconds", asks: "/props"},
 		oom:   []string{"cudamalloc failed", "failed to allocate", "unable to allocate", "erroroutofdevicememory"},
@@ -156,7 +158,9 @@ func (r *Runtime) kindOf(spec *messages.ModelSpec) (kind, error) {
 		return kind{}, err
 	}
 	if i := slices.IndexFunc(kinds, func(k kind) bool { return k.name == name }); i >= 0 {
-		return kinds[i], nil
+		k := kinds[i]
+		k.needsFile = k.needsFile && !(k.byArguments && spec.Path == "" && len(spec.Args) > 0)
+		return k, nil
 	}
 	names := make([]string, len(kinds))
 	for i, k := range kinds {
