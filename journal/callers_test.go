@@ -59,7 +59,7 @@ func TestCallersComeBackAfterARestartInPlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, func() bool {
-		m, err := alice.Request("api.who", nil, time.Second) // one that meets the restart is lost; the next has an answer
+		m, err := alice.Request("api.who", nil, time.Second) // meant to pass: one that meets the restart is lost; the next has an answer
 		return err == nil && string(m.Data) == "alice"
 	})
 }
