@@ -110,7 +110,9 @@ type Outcome struct {
 	Path string
 	// Caller is the fingerprint of the caller's key; the gateway sets it.
 	Caller string
-	Err    error
+	// Bytes is the size of the request and its answer: larger ones take longer. 0 = not known.
+	Bytes int64
+	Err   error
 }
 
 // Health is the gateway's opinion on progress.

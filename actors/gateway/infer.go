@@ -63,7 +63,7 @@ func (g *Gateway) runOnce(ctx context.Context, grant *messages.Grant, sending *m
 	defer grant.Release(messages.Outcome{Failed: true}) // does nothing unless Run panics: a lost place would never come back
 	resp, err = g.o.Runner.Run(run, grant, r, emit)
 	if err == nil {
-		grant.Release(messages.Outcome{})
+		grant.Release(messages.Outcome{Bytes: sizeOf(r) + int64(len(resp.GetResponseText()))})
 		return resp, false, nil
 	}
 	outcome, again := sending.Failed(run, grant, err)
@@ -73,6 +73,15 @@ func (g *Gateway) runOnce(ctx context.Context, grant *messages.Grant, sending *m
 		return nil, false, messages.AsError(ended) // unloaded under the request
 	}
 	return nil, again, err
+}
+
+// sizeOf is the size of what a request asks.
+func sizeOf(r *messages.InferenceRequest) int64 {
+	n := len(r.Prompt)
+	for _, m := range r.Messages {
+		n += len(m.Content)
+	}
+	return int64(n)
 }
 
 func (g *Gateway) timed(model string, began time.Time, emit func(*messages.InferenceChunk) error) func(*messages.InferenceChunk) error {

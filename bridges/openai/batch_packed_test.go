@@ -33,3 +33,14 @@ func TestAPackedAnswerIsDivided(t *testing.T) {
 		t.Errorf("headers %v, %d places", a.header, h.gateway.asked)
 	}
 }
+
+// The outcome tells how large a request and its answer were, for who judges how long it took.
+func TestTheOutcomeTellsTheSize(t *testing.T) {
+	h := open(t, grants(engine(t, newOven(false).ServeHTTP).URL))
+	body, answer := `{"model":"tiny","input":"x"}`, rows(row("x", 0))
+	h.call("/v1/embeddings", body).is(t, 200, answer)
+	h.gateway.failures(1)
+	if got := h.gateway.outcomes[0].Bytes; got != int64(len(body)+len(answer)) {
+		t.Errorf("%d bytes", got)
+	}
+}

@@ -38,7 +38,8 @@ type exchange struct {
 	// model is the name for logs and metrics: as asked for until a grant resolves it.
 	model string
 	// status is what is counted.
-	status int
+	status   int
+	answered int64 // bytes of the answer
 	// abort: the answer is cut, and only closing the connection can still tell the client.
 	abort bool
 	cause error
@@ -140,8 +141,9 @@ func (x *exchange) attempt() (over bool) {
 		return true
 	}
 	var outcome messages.Outcome
+	asked := int64(len(x.q.body))
 	defer func() {
-		outcome.Path = x.rt.path
+		outcome.Path, outcome.Bytes = x.rt.path, asked+x.answered
 		grant.Release(outcome)
 	}()
 	x.model = grant.Model

@@ -95,6 +95,7 @@ func (x *exchange) copyBody(resp *http.Response, grant *messages.Grant) copied {
 	defer to.reset()
 	for first := true; ; {
 		n, err := resp.Body.Read(*buf)
+		x.answered += int64(n)
 		if n > 0 {
 			if first {
 				first = false

@@ -34,6 +34,8 @@ type outlier struct {
 	seen     int
 	pace     average       // of the latest answers
 	usual    time.Duration // of many answers
+	size     average       // 1/1024 bytes of the latest requests with their answers,
+	large    average       // and of many
 	answers  int
 	lastEnd  time.Time
 	reported bool // as degraded
@@ -62,12 +64,35 @@ func (o *outlier) saw(out messages.Outcome, took time.Duration, now time.Time) {
 			o.usual = took
 		}
 		o.usual += (took - o.usual) / slowMemory
+		o.weigh(out.Bytes)
 	case gaveUp(out) && took >= o.patience():
 		if o.abandoned++; o.abandoned == 1 {
 			o.abandonedSince = now.Add(-took)
 		}
 		o.abandonedFor = now.Sub(o.abandonedSince)
 	}
+}
+
+// weigh notes the size of a request that was answered.
+func (o *outlier) weigh(bytes int64) {
+	if bytes <= 0 {
+		return
+	}
+	size := average(min(bytes, 1<<40)) << 10 // in parts of a byte: averages are whole numbers
+	o.size.add(time.Duration(size))
+	if o.large == 0 {
+		o.large = o.size
+	}
+	o.large += (size - o.large) / slowMemory
+}
+
+// expected is how long the latest requests may take: as long as usual, and as much longer as they are larger. A caller with long prompts makes
+// no worker slow.
+func (o *outlier) expected() time.Duration {
+	if o.large == 0 || o.size <= o.large {
+		return o.usual
+	}
+	return time.Duration(float64(o.usual) * float64(o.size) / float64(o.large))
 }
 
 // often tells whether enough of the latest requests failed.
@@ -121,7 +146,7 @@ func (p *Pool) degraded(e *Endpoint, now time.Time) string {
 		return fmt.Sprintf("it gave no sign of life for %s, not even to the smallest request", now.Sub(e.suspicion.silent).Round(time.Second))
 	case e.breaker.open && e.breaker.failures >= e.breaker.threshold+failedProbes:
 		return fmt.Sprintf("its breaker is open and %d probes failed", e.breaker.failures-e.breaker.threshold)
-	case o.answers >= slowSamples && time.Duration(o.pace) > slowLeast && time.Duration(o.pace) > slowTimes*o.usual:
+	case o.answers >= slowSamples && time.Duration(o.pace) > slowLeast && time.Duration(o.pace) > slowTimes*o.expected():
 		return fmt.Sprintf("its answers take %s, usually %s", time.Duration(o.pace).Round(time.Millisecond), o.usual.Round(time.Millisecond))
 	case !p.figures.Trials && o.abandoned >= abandonedInARow && o.abandonedFor >= abandonedSpan:
 		return fmt.Sprintf("%d callers in a row gave up on it, each after more than %s", o.abandoned, o.patience().Round(time.Millisecond))

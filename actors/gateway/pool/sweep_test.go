@@ -214,6 +214,14 @@ func slower(samples int, usual, now time.Duration) func(*scene) {
 	}
 }
 
+// larger has one caller whose requests have so many bytes and take so long, after many of 1000 bytes and a second.
+func larger(bytes int64, now time.Duration) func(*scene) {
+	return func(s *scene) {
+		s.pass(32, time.Second, messages.Outcome{Bytes: 1000})
+		s.pass(20, now, messages.Outcome{Bytes: bytes})
+	}
+}
+
 // stuck has more requests than the worker can run, of which none ends, a time after the last end.
 func stuck(rest, since time.Duration) func(*scene) {
 	return func(s *scene) {
@@ -230,19 +238,26 @@ func TestDegradedWorkersAreReplaced(t *testing.T) {
 		play func(*scene)
 		want string
 	}{
-		"8 of 20 failed":                        {ofTwenty(8), replace},
-		"7 of 20 failed":                        {ofTwenty(7), ""},
-		"8 failed, and no other came":           {func(s *scene) { s.pass(8, time.Second, broken) }, ""},
-		"8 of 20 failed, and then nonsense":     {func(s *scene) { ofTwenty(8)(s); s.pass(15, time.Second, invalid) }, replace},
-		"8 of 20 failed at the worker before":   {func(s *scene) { ofTwenty(8)(s); s.another() }, ""},
-		"8 of 20 failed, and it drains":         {func(s *scene) { ofTwenty(8)(s); s.Close(s.endpoints[0].id, 1, s.now) }, ""},
-		"8 of 20 failed, and one is replaced":   {func(s *scene) { ofTwenty(8)(s); _ = s.is("model/pc2/tiny", messages.ModelView_ready, replacing) }, ""},
-		"two probes failed":                     {opened(2), replace},
-		"one probe failed":                      {opened(1), ""},
-		"two probes failed at the one before":   {func(s *scene) { opened(2)(s); s.another() }, ""},
-		"ten times slower":                      {slower(32, time.Second, 10*time.Second), replace},
-		"four times slower":                     {slower(32, time.Second, 4*time.Second), ""},
-		"ten times slower, and quick":           {slower(32, 100*time.Millisecond, time.Second), ""},
+		"8 of 20 failed":                         {ofTwenty(8), replace},
+		"7 of 20 failed":                         {ofTwenty(7), ""},
+		"8 failed, and no other came":            {func(s *scene) { s.pass(8, time.Second, broken) }, ""},
+		"8 of 20 failed, and then nonsense":      {func(s *scene) { ofTwenty(8)(s); s.pass(15, time.Second, invalid) }, replace},
+		"8 of 20 failed at the worker before":    {func(s *scene) { ofTwenty(8)(s); s.another() }, ""},
+		"8 of 20 failed, and it drains":          {func(s *scene) { ofTwenty(8)(s); s.Close(s.endpoints[0].id, 1, s.now) }, ""},
+		"8 of 20 failed, and one is replaced":    {func(s *scene) { ofTwenty(8)(s); _ = s.is("model/pc2/tiny", messages.ModelView_ready, replacing) }, ""},
+		"two probes failed":                      {opened(2), replace},
+		"one probe failed":                       {opened(1), ""},
+		"two probes failed at the one before":    {func(s *scene) { opened(2)(s); s.another() }, ""},
+		"ten times slower":                       {slower(32, time.Second, 10*time.Second), replace},
+		"four times slower":                      {slower(32, time.Second, 4*time.Second), ""},
+		"ten times slower, and quick":            {slower(32, 100*time.Millisecond, time.Second), ""},
+		"ten times slower, ten times larger":     {larger(10_000, 10*time.Second), ""},
+		"forty times slower, sixty times larger": {larger(60_000, 40*time.Second), ""},
+		"ten times slower, a little larger":      {larger(1100, 12*time.Second), replace},
+		"ten times slower, smaller": {func(s *scene) {
+			s.pass(32, time.Second, messages.Outcome{Bytes: 9000})
+			s.pass(20, 10*time.Second, messages.Outcome{Bytes: 10})
+		}, replace},
 		"slower than it was a few times":        {slower(10, time.Second, 10*time.Second), ""},
 		"three callers gave up":                 {func(s *scene) { s.pass(1, time.Second, answered); s.pass(3, 10*time.Second, gone) }, replace},
 		"three callers at once gave up":         {func(s *scene) { s.pass(1, time.Second, answered); s.crowd(3, 10*time.Second) }, replace},
