@@ -1786,6 +1786,8 @@ type PinModelReply struct {
 	PinnedBy string `protobuf:"bytes,2,opt,name=pinned_by,json=pinnedBy,proto3" json:"pinned_by,omitempty"`
 	// Milliseconds since 1970; 0 = for good, or not pinned.
 	PinnedUntilMs int64 `protobuf:"varint,3,opt,name=pinned_until_ms,json=pinnedUntilMs,proto3" json:"pinned_until_ms,omitempty"`
+	// Why it can't be loaded together with other pinned models, with the owners of their pins; empty when it can.
+	Conflicts     []string `protobuf:"bytes,4,rep,name=conflicts,proto3" json:"conflicts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1839,6 +1841,13 @@ func (x *PinModelReply) GetPinnedUntilMs() int64 {
 		return x.PinnedUntilMs
 	}
 	return 0
+}
+
+func (x *PinModelReply) GetConflicts() []string {
+	if x != nil {
+		return x.Conflicts
+	}
+	return nil
 }
 
 type HintModelRequest struct {
@@ -3271,12 +3280,13 @@ const file_operations_proto_rawDesc = "" +
 	"ttlSeconds\"2\n" +
 	"\x11UnpinModelRequest\x12\x1d\n" +
 	"\n" +
-	"model_name\x18\x01 \x01(\tR\tmodelName\"s\n" +
+	"model_name\x18\x01 \x01(\tR\tmodelName\"\x91\x01\n" +
 	"\rPinModelReply\x12\x1d\n" +
 	"\n" +
 	"model_name\x18\x01 \x01(\tR\tmodelName\x12\x1b\n" +
 	"\tpinned_by\x18\x02 \x01(\tR\bpinnedBy\x12&\n" +
-	"\x0fpinned_until_ms\x18\x03 \x01(\x03R\rpinnedUntilMs\"\x84\x01\n" +
+	"\x0fpinned_until_ms\x18\x03 \x01(\x03R\rpinnedUntilMs\x12\x1c\n" +
+	"\tconflicts\x18\x04 \x03(\tR\tconflicts\"\x84\x01\n" +
 	"\x10HintModelRequest\x12\x1d\n" +
 	"\n" +
 	"model_name\x18\x01 \x01(\tR\tmodelName\x12\x14\n" +

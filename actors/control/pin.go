@@ -33,5 +33,8 @@ func (c *Control) pin(ctx context.Context, name string, command *messages.PinMod
 		return nil, err
 	}
 	v := c.o.View.Model(id) // the actor shows its decision before it answers
-	return &messages.PinModelReply{ModelName: id.Name(), PinnedBy: v.GetPinnedBy(), PinnedUntilMs: v.GetPinnedUntilMs()}, nil
+	scope := messages.CallerFrom(ctx).Principal.Scope
+	shows := func(name string) bool { return scope == nil || len(scope.Models) == 0 || scope.Has(c.model(name)) }
+	return &messages.PinModelReply{ModelName: id.Name(), PinnedBy: v.GetPinnedBy(), PinnedUntilMs: v.GetPinnedUntilMs(),
+		Conflicts: conflicts(v, c.o.View.ModelsOf(id.Host()), c.o.View.GPUs(), c.o.Now(), shows)}, nil
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"os/user"
-	"slices"
 	"strings"
 	"time"
 
@@ -68,10 +67,6 @@ func (c *cli) pinned(ctx context.Context, k *client, pin *messages.PinModelReply
 	if err != nil {
 		return err
 	}
-	s, err := k.GetStatus(ctx, nil)
-	if err != nil {
-		return err
-	}
 	// The status comes from the gateway, which learns of the pin a moment after the model: read the pin from the model itself.
 	host, err := k.host(ctx)
 	if err != nil {
@@ -81,12 +76,11 @@ func (c *cli) pinned(ctx context.Context, k *client, pin *messages.PinModelReply
 	if err != nil {
 		return err
 	}
-	conflicts := pinConflicts(s, v, c.now())
 	if c.asJSON {
 		return printJSON(c.stdout, map[string]any{"model": v.Name, "pinned_by": v.PinnedBy, "pinned_until_ms": v.PinnedUntilMs,
-			"pinned_by_configuration": v.GetSpec().GetPinned(), "phase": v.Phase, "conflicts": append([]string{}, conflicts...)})
+			"pinned_by_configuration": v.GetSpec().GetPinned(), "phase": v.Phase, "conflicts": append([]string{}, pin.Conflicts...)})
 	}
-	return c.printPin(v, conflicts)
+	return c.printPin(v, pin.Conflicts)
 }
 
 func (c *cli) printPin(v *messages.ModelView, conflicts []string) error {
@@ -116,42 +110,4 @@ func pinOf(m *messages.ModelView, now time.Time) string {
 		return "by configuration"
 	}
 	return ""
-}
-
-// pinConflicts lists why a pinned model can't be loaded together with other pinned models, with the owners of their pins.
-func pinConflicts(s *messages.StatusView, m *messages.ModelView, now time.Time) []string {
-	if pinOf(m, now) == "" {
-		return nil
-	}
-	var out []string
-	var held []string // pins that hold memory
-	holding := map[string]uint64{}
-	for _, o := range s.Models {
-		pin := pinOf(o, now)
-		if o.Name == m.Name || pin == "" {
-			continue
-		}
-		for _, group := range o.GetSpec().GetGroups() {
-			if slices.Contains(m.GetSpec().GetGroups(), group) {
-				out = append(out, fmt.Sprintf("%s is pinned %s, and group %s allows only one of the two to be loaded", o.Name, pin, group))
-				break
-			}
-		}
-		if p := o.GetPlacement(); p != nil {
-			holding[p.Gpu()] += p.Bytes()
-			held = append(held, fmt.Sprintf("%s %s (%s)", o.Name, pin, messages.FormatBytes(p.Bytes())))
-		}
-	}
-	need := max(m.GetSpec().GetVramBytes(), m.GetMeasuredBytes())
-	if m.GetPlacement() != nil || len(held) == 0 || need == 0 {
-		return out // it is loaded already, or its need is unknown
-	}
-	var most uint64
-	for _, g := range s.Gpus {
-		most = max(most, g.LimitBytes-min(g.LimitBytes, holding[g.Id]))
-	}
-	if need > most {
-		out = append(out, fmt.Sprintf("it needs %s, and at most %s can be free on one device while these models are pinned: %s", messages.FormatBytes(need), messages.FormatBytes(most), strings.Join(held, ", ")))
-	}
-	return out
 }

@@ -9,36 +9,6 @@ import (
 	"modelops/messages"
 )
 
-func pinned(name, owner string, on string, gib uint64, groups ...string) *messages.ModelView {
-	v := &messages.ModelView{Name: name, Phase: messages.ModelView_absent, PinnedBy: owner, Spec: &messages.ModelSpec{Name: name, Groups: groups, VramBytes: gib << 30}}
-	if on != "" {
-		v.Phase, v.Placement = messages.ModelView_ready, &messages.Placement{Shares: []*messages.Share{{Gpu: on, Bytes: gib << 30}}}
-	}
-	return v
-}
-
-func TestPinConflictsNameTheOthers(t *testing.T) {
-	gpus := []*messages.GpuView{{Id: "gpu/h/a", LimitBytes: 20 << 30}, {Id: "gpu/h/b", LimitBytes: 10 << 30}}
-	a, b := pinned("a", "alice", "gpu/h/a", 15, "big"), pinned("b", "", "gpu/h/b", 8)
-	b.Spec.Pinned = true
-	c := pinned("c", "", "gpu/h/a", 5) // resident, and can be evicted
-	s := &messages.StatusView{Gpus: gpus, Models: []*messages.ModelView{a, b, c}}
-	for _, x := range []struct {
-		m    *messages.ModelView
-		want string
-	}{
-		{pinned("small", "me", "", 5), ""},
-		{pinned("large", "me", "", 6), "it needs 6144 MiB, and at most 5120 MiB can be free on one device while these models are pinned: a by alice (15.0 GiB), b by configuration (8192 MiB)"},
-		{pinned("large", "", "", 6), ""},          // not pinned
-		{pinned("large", "me", "gpu/h/b", 6), ""}, // it is there already
-		{pinned("rival", "me", "", 1, "x", "big"), "a is pinned by alice, and group big allows only one of the two to be loaded"},
-	} {
-		if got := strings.Join(pinConflicts(s, x.m, time.Now()), "; "); got != x.want {
-			t.Errorf("%s: %q, want %q", x.m.Name, got, x.want)
-		}
-	}
-}
-
 // What a duration may be is said with both of its bounds.
 func TestSpansAreBounded(t *testing.T) {
 	for d, want := range map[time.Duration]uint32{0: 0, time.Second: 1, 1193046 * time.Hour: 1193046 * 3600} {
