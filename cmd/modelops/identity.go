@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -24,7 +25,7 @@ func openIdentity(dataDir string) (identity string, release func(), err error) {
 	if err != nil {
 		return "", nil, unusable(path, err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := claim(f); err != nil {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return "", nil, messages.Errorf(messages.Conflict, dataDir, "another daemon uses this data directory").
@@ -50,6 +51,19 @@ func openIdentity(dataDir string) (identity string, release func(), err error) {
 		}
 	}
 	return identity, func() { f.Close() }, nil
+}
+
+// forkLimit is how long the lock of a daemon that has ended may still be held: a child that it was about to start holds its descriptors until
+// it runs its own program.
+const forkLimit = 2 * time.Second
+
+func claim(f *os.File) error {
+	for end := time.Now().Add(forkLimit); ; <-time.After(5 * time.Millisecond) {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(end) {
+			return err
+		}
+	}
 }
 
 func unusable(path string, err error) error {

@@ -23,12 +23,15 @@ proto_file {
 proto_file {
   name: "options.proto" package: "modelops" syntax: "proto3" options { go_package: "x/y" } dependency: "google/protobuf/descriptor.proto"
   enum_type { name: "Role" value { name: "ROLE_UNKNOWN" number: 0 } value { name: "INFER" number: 1 } }
+  enum_type { name: "Reach" value { name: "REACH_UNKNOWN" number: 0 } }
   message_type {
     name: "OperationType"
     field { name: "role" number: 1 label: LABEL_OPTIONAL type: TYPE_ENUM type_name: ".modelops.Role" }
     field { name: "nats" number: 2 label: LABEL_OPTIONAL type: TYPE_STRING }
     field { name: "nats_name" number: 3 label: LABEL_OPTIONAL type: TYPE_STRING }
     field { name: "empty" number: 4 label: LABEL_OPTIONAL type: TYPE_BOOL }
+    field { name: "reach" number: 5 label: LABEL_OPTIONAL type: TYPE_ENUM type_name: ".modelops.Reach" }
+    field { name: "about" number: 6 label: LABEL_REPEATED type: TYPE_STRING }
   }
   enum_type { name: "Visibility" value { name: "VISIBILITY_UNKNOWN" number: 0 } }
   message_type {

@@ -156,7 +156,7 @@ func TestTheCommandLineAgainstADaemon(t *testing.T) {
 }
 
 func looks(f *field) {
-	f.says(`(?m)^tiny +ready +cpu +\d+ MiB +0 +0 +\S+ +- +\d+$`, "ps")
+	f.says(`(?m)^tiny +ready +cpu +\d+ MiB measured +0 +0 +\S+ +- +\d+$`, "ps")
 	f.says(`(?m)^broken +absent +embedded`, "models")
 	f.says(`(?m)^cpu +cpu +`, "gpus")
 	f.says(`model/main_pc/tiny`, "gpus", "--leases")
