@@ -118,6 +118,9 @@ func (c *Control) maySend(p messages.Principal, info messages.CommandInfo, comma
 		return needs("it is internal")
 	case !admin && declares(command.ProtoReflect()):
 		return needs("it says which program, file or address to use")
+	case p.Scope != nil && declares(command.ProtoReflect()): // what it runs could do everything that the scope leaves out
+		return messages.NewError(messages.PermissionDenied, info.Name, "it says which program, file or address to use, and the key is for some models or operations only").
+			WithHint("use a key without models and operations, such as the operator's")
 	}
 	return nil
 }

@@ -81,6 +81,7 @@ func body(t *testing.T, fields map[string]any) *structpb.Struct {
 // A command is one of its actor's kind. An internal one needs the role admin.
 func TestSend(t *testing.T) {
 	admin := messages.WithCaller(t.Context(), messages.Caller{Principal: messages.Principal{Role: messages.Role_ADMIN}})
+	scoped := messages.WithCaller(t.Context(), messages.Caller{Principal: messages.Principal{Name: "k", Role: messages.Role_ADMIN, Scope: &messages.Scope{Models: []string{"m", "tiny", "new"}}}})
 	operator := messages.WithCaller(t.Context(), messages.Caller{Principal: messages.Principal{Role: messages.Role_OPERATE}})
 	for name, c := range map[string]struct {
 		ctx           context.Context
@@ -100,6 +101,7 @@ func TestSend(t *testing.T) {
 		"an admin's internal one":    {admin, "RetryLoad", nil, 0, "", ""},
 		"an operator's program":      {operator, "DeclareModel", map[string]any{"spec": map[string]any{"cmd": "sh"}}, messages.PermissionDenied, "DeclareModel", "needs the role admin"},
 		"an operator's file":         {operator, "DeclareModel", map[string]any{"spec": map[string]any{"path": "/etc/shadow"}}, messages.PermissionDenied, "DeclareModel", "needs the role admin"},
+		"a scoped admin's program":   {scoped, "DeclareModel", map[string]any{"spec": map[string]any{"cmd": "sh"}}, messages.PermissionDenied, "DeclareModel", "some models or operations only"},
 		"an admin's program":         {admin, "DeclareModel", map[string]any{"spec": map[string]any{"cmd": "sh"}}, 0, "", ""},
 		"a crash":                    {admin, "Crash", nil, messages.PermissionDenied, "Crash", "only actors"},
 		"an operator's public one":   {operator, "EnsureModel", map[string]any{"reason": "x"}, 0, "", ""},
