@@ -115,7 +115,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := requestID(r)
 	w.Header()["X-Request-Id"] = []string{id}
 	r.Pattern = ""
-	rt, ok := routeOf(r.URL.Path, a.known)
+	rt, ok := a.routeOf(r.URL.Path)
 	if ok {
 		r.Pattern = rt.pattern
 	}

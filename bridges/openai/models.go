@@ -82,14 +82,23 @@ func (a *API) serveModels(w http.ResponseWriter, r *http.Request, caller message
 
 // serveModel finds a model by its name or an alias. Unlisted models are found too: they are only left out of the list.
 func (a *API) serveModel(w http.ResponseWriter, id string) {
-	for _, m := range a.gateway.Models() {
-		if m.GetName() == id || slices.Contains(m.GetSpec().GetAliases(), id) {
-			writeJSON(w, describe(m))
-			return
-		}
+	if m := modelNamed(a.gateway.Models(), id); m != nil {
+		writeJSON(w, describe(m))
+		return
 	}
 	missing := messages.Errorf(messages.ModelNotFound, "", "there is no model %.200q here", id).WithHint("GET /v1/models lists them")
 	refusalOf(missing).write(w, route{})
+}
+
+// modelNamed is the model that has a name or an alias; nil when there is none.
+func modelNamed(models []*messages.ModelView, name string) *messages.ModelView {
+	i := slices.IndexFunc(models, func(m *messages.ModelView) bool {
+		return m.GetName() == name || slices.Contains(m.GetSpec().GetAliases(), name)
+	})
+	if i < 0 {
+		return nil
+	}
+	return models[i]
 }
 
 func describe(m *messages.ModelView) modelObject {

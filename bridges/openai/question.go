@@ -19,7 +19,7 @@ const jsonType = "application/json"
 // passes unread to the model that the path or the query names.
 func (x *exchange) ask(body []byte) (*question, *refusal) {
 	named := x.rt.model
-	if named == "" {
+	if named == "" && x.r.URL.RawQuery != "" {
 		named = x.r.URL.Query().Get("model")
 	}
 	q, bad := x.read(body, named)
@@ -42,6 +42,9 @@ func (x *exchange) ask(body []byte) (*question, *refusal) {
 
 func (x *exchange) read(body []byte, named string) (*question, *refusal) {
 	sent := x.r.Header.Get("Content-Type")
+	if sent == jsonType && len(body) > 0 { // most requests: their type needs no parsing
+		return readQuestion(body, x.rt, named != "")
+	}
 	media, params, err := mime.ParseMediaType(sent)
 	switch {
 	case len(body) == 0 && (named != "" || x.r.Method != http.MethodPost):

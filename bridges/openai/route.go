@@ -5,8 +5,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-
-	"modelops/messages"
 )
 
 // route says what differs between paths; the rest is the same for all.
@@ -95,20 +93,23 @@ const (
 	slotRoot     = "/slots/"      // llama-server's: one slot, by its number
 )
 
-// routeOf finds the route of a path. known tells whether a name is a model's, because a model's name may hold slashes.
-func routeOf(path string, known func(name string) bool) (route, bool) {
+// routeOf finds the route of a path. Most requests name one of passThrough as it is.
+func (a *API) routeOf(path string) (route, bool) {
+	if rt, ok := listed(path); ok {
+		return rt, true
+	}
 	if len(path) > 1 {
 		path = strings.TrimSuffix(path, "/")
 	}
 	if rest, is := strings.CutPrefix(path, upstreamRoot); is {
-		model, rest := splitModel(rest, known)
+		model, rest := a.splitModel(rest)
 		if slices.Contains(strings.Split(rest, "/"), "..") {
 			return route{}, false // it would lead out of the engine's address, to another's
 		}
 		return route{methods: anyMethod, readers: true, pattern: upstreamRoot + "{model}", path: rest, model: model}, model != ""
 	}
 	if rest, is := strings.CutPrefix(path, enginesRoot); is {
-		model, rest := splitModel(rest, known)
+		model, rest := a.splitModel(rest)
 		rt, ok := passThrough["/v1"+rest]
 		rt.pattern, rt.path, rt.model = enginesRoot+"{model}"+rest, "/v1"+rest, model
 		return rt, ok && model != ""
@@ -117,18 +118,25 @@ func routeOf(path string, known func(name string) bool) (route, bool) {
 		return route{methods: readsPosts, readers: true, pattern: slotRoot + "{id}", path: path}, true
 	}
 	for _, at := range []string{path, "/v1" + path, "/v1" + strings.TrimPrefix(path, "/v")} {
-		if rt, ok := passThrough[at]; ok {
-			rt.pattern, rt.path = at, at
+		if rt, ok := listed(at); ok {
 			return rt, true
 		}
 	}
 	return route{}, false
 }
 
-// splitModel takes the longest known name from the beginning of a path, else its first segment.
-func splitModel(path string, known func(string) bool) (model, rest string) {
+// listed is the route of a path of passThrough.
+func listed(path string) (route, bool) {
+	rt, ok := passThrough[path]
+	rt.pattern, rt.path = path, path
+	return rt, ok
+}
+
+// splitModel takes the longest name of a model from the beginning of a path, else its first segment: a model's name may hold slashes.
+func (a *API) splitModel(path string) (model, rest string) {
+	models := a.gateway.Models() // read once: a path may have thousands of slashes
 	for end := len(path); end > 0; end = strings.LastIndexByte(path[:end], '/') {
-		if known(path[:end]) {
+		if modelNamed(models, path[:end]) != nil {
 			return path[:end], path[end:]
 		}
 	}
@@ -136,16 +144,12 @@ func splitModel(path string, known func(string) bool) (model, rest string) {
 	return model, "/" + rest
 }
 
-// known tells whether a model is declared by this name or alias.
-func (a *API) known(name string) bool {
-	return slices.ContainsFunc(a.gateway.Models(), func(m *messages.ModelView) bool {
-		return m.GetName() == name || slices.Contains(m.GetSpec().GetAliases(), name)
-	})
-}
-
 // target is the path and query that the engine is asked for; the query names the model as the engine knows it.
 func (x *exchange) target(upstream string) *url.URL {
 	u := url.URL{Path: x.rt.path, RawQuery: x.r.URL.RawQuery}
+	if u.RawQuery == "" {
+		return &u
+	}
 	if q := u.Query(); q.Has("model") {
 		q.Set("model", upstream)
 		u.RawQuery = q.Encode()
