@@ -121,7 +121,7 @@ func (c *Control) didYouMean(ctx context.Context, name string) string {
 	scope := messages.CallerFrom(ctx).Principal.Scope
 	var known []string
 	for _, v := range c.o.View.Models() {
-		if v.GetSpec() == nil || scope != nil && len(scope.Models) > 0 && !scope.Has(c.model(v.Name)) {
+		if v.GetSpec() == nil || !scope.Has(c.model(v.Name)) {
 			continue
 		}
 		known = append(append(known, v.Name), v.Spec.Aliases...)

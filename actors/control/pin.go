@@ -34,7 +34,7 @@ func (c *Control) pin(ctx context.Context, name string, command *messages.PinMod
 	}
 	v := c.o.View.Model(id) // the actor shows its decision before it answers
 	scope := messages.CallerFrom(ctx).Principal.Scope
-	shows := func(name string) bool { return scope == nil || len(scope.Models) == 0 || scope.Has(c.model(name)) }
+	shows := func(name string) bool { return scope.Has(c.model(name)) }
 	return &messages.PinModelReply{ModelName: id.Name(), PinnedBy: v.GetPinnedBy(), PinnedUntilMs: v.GetPinnedUntilMs(),
 		Conflicts: conflicts(v, c.o.View.ModelsOf(id.Host()), c.o.View.GPUs(), c.o.Now(), shows)}, nil
 }
