@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -16,7 +17,19 @@ type words struct {
 }
 
 func (m Model) words() words {
-	return words{Path: m.Path, Cmd: m.Cmd, CmdStop: m.CmdStop, Proxy: m.Proxy, URL: m.URL, CheckEndpoint: m.CheckEndpoint, Env: m.Env, Args: m.Args}
+	return words{Path: m.Path, Cmd: m.Cmd, CmdStop: m.CmdStop, Proxy: m.Proxy, URL: m.URL, CheckEndpoint: m.CheckEndpoint,
+		Env: slices.Clone(m.Env), Args: slices.Clone(m.Args)}
+}
+
+// texts are the words that may name variables of the runtime and hold secrets, to be read or replaced.
+func (w *words) texts() []*string {
+	out := []*string{&w.Cmd, &w.CmdStop, &w.Proxy, &w.URL}
+	for _, list := range [][]string{w.Env, w.Args} {
+		for i := range list {
+			out = append(out, &list[i])
+		}
+	}
+	return out
 }
 
 // with is the model with other words.
@@ -50,8 +63,8 @@ func (c *Config) keepWords(d *decoder, root *node, folder string) {
 // without a value. A model's revision depends on them, as it does on ${VAR}.
 func (w words) inherited(vars map[string]string) []string {
 	var out []string
-	for _, text := range append([]string{w.Cmd, w.CmdStop, w.Proxy, w.URL}, append(w.Env, w.Args...)...) {
-		for _, m := range reference.FindAllStringSubmatch(text, -1) {
+	for _, text := range w.texts() {
+		for _, m := range reference.FindAllStringSubmatch(*text, -1) {
 			if m[1] == "env" && m[2] != "" {
 				out = append(out, m[2][1:]+"="+vars[m[2][1:]])
 			}
@@ -72,14 +85,8 @@ func (c *Config) shown() Config {
 	for name, m := range c.Models.Declare {
 		m = c.asWritten(name, m)
 		w := m.words()
-		for _, text := range []*string{&w.Cmd, &w.CmdStop, &w.Proxy, &w.URL} {
+		for _, text := range w.texts() {
 			*text = sealed.ReplaceAllString(*text, hidden)
-		}
-		for _, list := range []*[]string{&w.Env, &w.Args} {
-			*list = slices.Clone(*list)
-			for i, item := range *list {
-				(*list)[i] = sealed.ReplaceAllString(item, hidden)
-			}
 		}
 		d.Models.Declare[name] = m.with(w)
 	}
@@ -92,11 +99,7 @@ func (c *Config) asWritten(name string, m Model) Model {
 	if !ok {
 		return m
 	}
-	for into, from := range map[*string]string{&w.Path: m.Path, &w.Proxy: m.Proxy} { // what follows from other keys
-		if *into == "" {
-			*into = from
-		}
-	}
+	w.Path, w.Proxy = cmp.Or(w.Path, m.Path), cmp.Or(w.Proxy, m.Proxy) // what follows from other keys
 	return m.with(w)
 }
 

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,18 +20,23 @@ var modelWords = map[string]bool{"PORT": true, "MODEL_ID": true, "PID": true}
 // resolved is a declaration with the values of ${VAR}, ${VAR:default} and ${secret.N} filled in. A declaration is journaled without them, so they
 // are read each time and never kept. What is no variable of ours stays, because it may be a macro.
 func (r *Runtime) resolved(spec *messages.ModelSpec) *messages.ModelSpec {
-	if spec == nil || !strings.Contains(spec.String(), "${") {
+	if spec == nil || !slices.ContainsFunc(texts(spec), func(text *string) bool { return strings.Contains(*text, "${") }) {
 		return spec
 	}
 	out := spec.Clone()
-	for _, text := range []*string{&out.Path, &out.Cmd, &out.CmdStop, &out.Url, &out.CheckEndpoint} {
+	for _, text := range texts(out) {
 		*text = r.value(spec.Name, *text)
 	}
-	for i := range out.Args {
-		out.Args[i] = r.value(spec.Name, out.Args[i])
-	}
-	for i := range out.Env {
-		out.Env[i] = r.value(spec.Name, out.Env[i])
+	return out
+}
+
+// texts are what of a declaration may hold variables.
+func texts(spec *messages.ModelSpec) []*string {
+	out := []*string{&spec.Path, &spec.Cmd, &spec.CmdStop, &spec.Url, &spec.CheckEndpoint}
+	for _, list := range [][]string{spec.Args, spec.Env} {
+		for i := range list {
+			out = append(out, &list[i])
+		}
 	}
 	return out
 }
