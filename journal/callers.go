@@ -24,7 +24,7 @@ import (
 type Callers struct {
 	// Admit finds the principal of the key that a connection presents. A principal without a name is anonymous, and has no right here.
 	Admit messages.Authenticate
-	// Operator is a key that a client may also prove by a signature (Signed), so that it isn't told to whoever listens; empty = none.
+	// Operator is a key that a client may also prove by a signature (Signed), so that a program that listens on the port doesn't learn it; empty = none.
 	Operator string
 	// Rights are what a principal may do in the account of its key.
 	Rights func(messages.Principal) Rights

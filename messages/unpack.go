@@ -19,7 +19,7 @@ func Unpacked(encoding string, body io.Reader, most int64) (r io.Reader, plain b
 	return &unpacker{encoding: encoding, body: body, most: most}, false
 }
 
-// unpacker opens the body at the first read: whoever makes it doesn't wait for the body's first bytes.
+// unpacker opens the body at the first read: its maker doesn't wait for the body's first bytes.
 type unpacker struct {
 	encoding   string
 	body, open io.Reader

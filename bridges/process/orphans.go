@@ -11,7 +11,7 @@ import (
 const (
 	// orphanCheck is how often dead orphans are looked for.
 	orphanCheck = time.Second
-	// orphanAge is how many looks a dead child is left to whoever started it here.
+	// orphanAge is how many looks a dead child is left to the code that started it here.
 	orphanAge = 3
 )
 

@@ -7,7 +7,7 @@ import (
 )
 
 // What fails to load is tried again for requests after a pause that doubles with each failure in a row. A try writes about ten events, so that a
-// caller in a loop would fill the journal. A load by hand, of somebody who may have mended it, waits for the least pause only.
+// caller in a loop would fill the journal. A load by hand, by a person who may have mended it, waits for the least pause only.
 const (
 	firstFailure   = 2 * time.Second
 	longestFailure = time.Minute
