@@ -67,6 +67,7 @@ func (s *Sampler) seen(i int, readings []*messages.DeviceReading, err error) []*
 		}
 		delete(s.drivers.trouble, i)
 		s.drivers.last[i] = readings
+		s.count(readings)
 		return readings
 	}
 	if s.drivers.trouble[i] = err.Error(); before != err.Error() {
@@ -78,7 +79,18 @@ func (s *Sampler) seen(i int, readings []*messages.DeviceReading, err error) []*
 		r.Lost, r.LostReason = true, "it can't be read: "+err.Error()
 		out = append(out, r)
 	}
+	if s.count(out); len(out) == 0 && s.Failed != nil {
+		s.Failed("")
+	}
 	return out
+}
+
+func (s *Sampler) count(readings []*messages.DeviceReading) {
+	for _, r := range readings {
+		if r.Lost && s.Failed != nil {
+			s.Failed(r.Device)
+		}
+	}
 }
 
 func (s *Sampler) troubled() bool {

@@ -58,7 +58,7 @@ func (s *Sampler) registration(r *messages.DeviceReading) *messages.RegisterDevi
 func (s *Sampler) admit(ctx context.Context, r *messages.DeviceReading) bool {
 	id := s.id(r)
 	g := s.View.GPU(id)
-	if usable(r) && (g.GetCapacityBytes() == 0 || g.Kind != r.Kind || g.Uuid != r.Uuid || s.resized(id, g, r)) {
+	if usable(r) && (g.GetCapacityBytes() == 0 || (g.Kind != r.Kind || g.Uuid != r.Uuid || s.resized(id, g, r)) && s.mayRenew(id)) {
 		s.Door.Tell(ctx, id, s.registration(r))
 		return true
 	}
@@ -100,7 +100,7 @@ func (s *Sampler) miss(ctx context.Context, readings []*messages.DeviceReading) 
 	}
 	s.roll.present = now
 	for id, r := range s.absent(readings) {
-		if !s.View.GPU(id).GetLost() {
+		if r = s.steady(id, r); !s.View.GPU(id).GetLost() {
 			s.Door.Tell(ctx, id, &messages.ObserveDevice{Reading: r})
 		}
 	}

@@ -17,7 +17,7 @@ type Views interface {
 }
 
 // Sampler reads the devices of a host at intervals and passes the readings to their ledgers: the ledger decides which change is an event. All
-// fields but Pressure and Strays are required.
+// fields but Pressure, Strays and Failed are required.
 type Sampler struct {
 	Host    string
 	Devices []Devices
@@ -33,12 +33,15 @@ type Sampler struct {
 	Pressure       Pressure
 	// Strays are processes of workers that no model knows and that can't be ended; may be nil. A driver counts what they hold by itself.
 	Strays func() []int64
+	// Failed counts a reading that a device didn't give; the device is "" while none of its driver is known. May be nil.
+	Failed func(device string)
 	// Life ends what the sampler waits for: the host ends, and asks again when it is back.
 	Life context.Context
 
 	drivers drivers
 	roll    roll
 	unseen  unseen
+	flaps   flaps
 }
 
 func (s *Sampler) id(r *messages.DeviceReading) messages.ActorID {
@@ -57,7 +60,9 @@ func (s *Sampler) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case f := <-faults:
-			s.Door.Tell(ctx, messages.GPUActor(s.Host, f.Device), &messages.ReportFault{Fault: f})
+			if s.worthTelling(f) {
+				s.Door.Tell(ctx, messages.GPUActor(s.Host, f.Device), &messages.ReportFault{Fault: f})
+			}
 		case <-tick.C:
 		}
 	}
@@ -84,6 +89,7 @@ func (s *Sampler) Sample(ctx context.Context) {
 // Observe tells a device's ledger the reading, and how much of the use is foreign.
 func (s *Sampler) Observe(ctx context.Context, r *messages.DeviceReading) {
 	id := s.id(r)
+	r = s.steady(id, r)
 	s.View.SetReading(id, r)
 	g := s.View.GPU(id)
 	leased := clientLeases(g)

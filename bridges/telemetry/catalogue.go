@@ -61,6 +61,7 @@ var sections = []struct {
 		{name: "modelops_gpu_vram_foreign_bytes", kind: gauge, labels: []string{"host", "gpu"}, help: "Memory in use by processes that aren't ours."},
 		{name: "modelops_gpu_utilization_ratio", kind: gauge, labels: []string{"host", "gpu"}, help: "How busy the device is, 0 to 1."},
 		{name: "modelops_gpu_lost", kind: gauge, labels: []string{"host", "gpu"}, help: "1 when the device doesn't answer."},
+		{name: "modelops_gpu_read_failures_total", kind: counter, labels: []string{"host", "gpu"}, help: "Readings that a device or its driver did not give; the gpu is _unknown while none of the driver's is known."},
 		{name: "modelops_leases", kind: gauge, labels: []string{"host", "gpu"}, help: "Leases on the device's memory now."},
 		{name: "modelops_lease_granted_total", kind: counter, help: "Leases granted."},
 		{name: "modelops_lease_expired_total", kind: counter, help: "Leases that ended because their holder did not renew them."},

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"cmp"
 	"net/http"
 	"runtime"
 	"strings"
@@ -137,6 +138,11 @@ func (m *Metrics) SetJournalLag(decisions uint64) {
 // ActorRestarted counts a crash after which supervision restarted the actor.
 func (m *Metrics) ActorRestarted(kind string) {
 	m.counter("modelops_actor_restarts_total").WithLabelValues(kind).Inc()
+}
+
+// DeviceNotRead counts a reading that a device, or its driver, did not give.
+func (m *Metrics) DeviceNotRead(gpu string) {
+	m.counter("modelops_gpu_read_failures_total").WithLabelValues(m.host, cmp.Or(gpu, unknown)).Inc()
 }
 
 // LeaseGranted counts a lease that was granted.

@@ -63,6 +63,8 @@ func everything() *Metrics {
 	m.EventsAppended(3)
 	m.SetJournalLag(4)
 	m.ActorRestarted("model")
+	m.DeviceNotRead("gpu1")
+	m.DeviceNotRead("")
 	m.LeaseGranted()
 	m.LeaseExpired()
 	m.LeaseReclaimed()
@@ -113,6 +115,7 @@ func TestValues(t *testing.T) {
 		`modelops_circuit_state{model="tiny"} 2`, `modelops_circuit_breaker_state{operation="big"} 1`,
 		`modelops_queue_depth{model="tiny"} 2`, `modelops_bulkhead_active_requests{operation="tiny"} 3`,
 		`gpu_vram_used_mb{gpu="gpu0"} 3`, `modelops_gpu_vram_reserved_bytes{gpu="gpu0",host="main_pc"} 5`, `modelops_leases{gpu="gpu0",host="main_pc"} 2`,
+		`modelops_gpu_read_failures_total{gpu="_unknown",host="main_pc"} 1`, `modelops_gpu_read_failures_total{gpu="gpu1",host="main_pc"} 1`,
 		`modelops_gpu_utilization_ratio{gpu="gpu0",host="main_pc"} 0.5`, `modelops_gpu_lost{gpu="gpu1",host="main_pc"} 1`, `modelops_vram_total_bytes 2.147483648e+09`,
 		`modelops_journal_events_total 3`, `modelops_journal_append_failures_total 1`, `modelops_journal_append_seconds_count 1`,
 		`modelops_journal_lag_events 9`, // the refresh ran before the scrape

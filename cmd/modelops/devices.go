@@ -15,6 +15,7 @@ import (
 	"modelops/bridges/nvml"
 	"modelops/bridges/process"
 	"modelops/bridges/sim"
+	"modelops/bridges/telemetry"
 	"modelops/messages"
 )
 
@@ -109,7 +110,7 @@ func (d *daemon) troubles() (reasons []string, usable bool) {
 func (d *daemon) newSampler() *gpu.Sampler {
 	r := d.cfg.Resources
 	return &gpu.Sampler{
-		Host: d.host, Devices: d.devices, View: d.view, Door: d.tree, Log: d.log, Mine: process.SameGroup, Every: r.GPUPollInterval,
+		Host: d.host, Devices: d.devices, View: d.view, Door: d.tree, Log: telemetry.Seldom(d.log), Failed: d.metrics.DeviceNotRead, Mine: process.SameGroup, Every: r.GPUPollInterval,
 		MarginBytes: uint64(r.MarginMB) * messages.MiB, SoftLimitBytes: uint64(r.VRAMSoftLimitMB) * messages.MiB,
 		Pressure: gpu.Pressure{ThresholdPct: r.EvictionThresholdPct, Foreign: d.cfg.Scheduler.ForeignPressure}, Strays: d.strays.Living, Life: d.life,
 	}

@@ -44,7 +44,7 @@ func (d *daemon) openJournal(ctx context.Context) error {
 
 // openWorld opens the devices and the runtimes. The sampler is made later and read at the call, because it needs both.
 func (d *daemon) openWorld(context.Context) error {
-	drivers, err := d.seeDevices(d.life, d.cfg, d.view, d.log)
+	drivers, err := d.seeDevices(d.life, d.cfg, d.view, telemetry.Seldom(d.log))
 	if err != nil {
 		return err
 	}
