@@ -97,17 +97,36 @@ func (r *Runtime) wishOf(spec *messages.ModelSpec) (w wish, err error) {
 }
 
 // byArguments narrows a wish by -dev and --main-gpu. Their numbers count in the list that the worker would see: the model's, else the daemon's.
-func (r *Runtime) byArguments(spec *messages.ModelSpec, own environment, w wish) (wish, error) {
+// The main device of a split model is one of its own, by its place among them.
+func (r *Runtime) byArguments(spec *messages.ModelSpec, own environment, w wish) (_ wish, err error) {
 	f := flagsOf(spec)
-	text, named := f.value("-dev", "--device")
-	if !named {
-		if spec.Shards > 1 {
-			return w, nil // the main device is one of those over which it is split
-		}
-		if text, named = f.value("-mg", "--main-gpu"); !named {
-			return w, nil
+	dev, named := f.value("-dev", "--device")
+	if named {
+		if w, err = r.byWords(spec, own, w, dev); err != nil {
+			return w, err
 		}
 	}
+	main, has := f.value("-mg", "--main-gpu")
+	if !has {
+		return w, nil
+	}
+	mode, _ := f.value("-sm", "--split-mode")
+	split := spec.Shards
+	if split < 2 && len(w.devices) > 1 && (named || mode != "none") {
+		split = uint32(len(w.devices))
+	}
+	n, err := strconv.Atoi(main)
+	switch {
+	case split > 1 && err == nil && n >= int(split):
+		return w, contradiction(spec, "--main-gpu %d, and it is split over %d devices, of which the first is 0 (CUDA_VISIBLE_DEVICES in env says which they are)", n, split)
+	case split > 1 || named:
+		return w, nil
+	}
+	return r.byWords(spec, own, w, main)
+}
+
+// byWords narrows a wish by the devices that an argument lists.
+func (r *Runtime) byWords(spec *messages.ModelSpec, own environment, w wish, text string) (wish, error) {
 	var devices []string
 	for word := range strings.SplitSeq(strings.ToLower(text), ",") {
 		word = strings.TrimSpace(word)
@@ -226,7 +245,8 @@ func (w wish) renumber(argv []string, placement *messages.Placement) []string {
 	out := slices.Clone(argv)
 	for i, word := range out {
 		name, value, joined := strings.Cut(word, "=")
-		if !slices.Contains([]string{"-dev", "--device", "-mg", "--main-gpu"}, name) {
+		main := name == "-mg" || name == "--main-gpu"
+		if !main && name != "-dev" && name != "--device" || main && shares > 1 { // the main one of several counts among them already
 			continue
 		}
 		at := i
@@ -247,10 +267,11 @@ func (w wish) renumber(argv []string, placement *messages.Placement) []string {
 // counted are the first words of a list, with numbers from 0 on: CUDA1,CUDA3 is CUDA0,CUDA1.
 func counted(list string, most int) string {
 	words := strings.Split(list, ",")
+	words = words[:min(len(words), most)]
 	for i, word := range words {
 		if m := deviceWord.FindStringSubmatchIndex(strings.ToLower(strings.TrimSpace(word))); m != nil {
 			word = strings.TrimSpace(word)
-			words[i] = word[:m[4]] + strconv.Itoa(min(i, most-1))
+			words[i] = word[:m[4]] + strconv.Itoa(i)
 		}
 	}
 	return strings.Join(words, ",")

@@ -39,6 +39,7 @@ type daemon struct {
 	cfg     *config.Config // as started: what only a restart changes
 	current atomic.Pointer[config.Config]
 	reread  func() (*config.Config, error) // reads the configuration again, from where it came; nil = it can't change
+	advised chan *config.Config            // the configuration that advising looks at next
 	host    string
 	bootID  string
 	log     *slog.Logger
@@ -97,11 +98,13 @@ func (d *daemon) config() *config.Config { return d.current.Load() }
 
 // launch opens what a host stands on, in order. When a step fails, what was opened is closed again.
 func launch(ctx context.Context, cfg *config.Config, reread func() (*config.Config, error), log *slog.Logger, see opener) (*daemon, error) {
-	d := &daemon{cfg: cfg, reread: reread, host: cfg.Host, bootID: uuid.NewString(), log: log, metrics: telemetry.New(buildVersion(), cfg.Host), seeDevices: see}
+	d := &daemon{cfg: cfg, reread: reread, host: cfg.Host, bootID: uuid.NewString(), log: log, metrics: telemetry.New(buildVersion(), cfg.Host), seeDevices: see, advised: make(chan *config.Config, 1)}
 	d.current.Store(cfg)
 	d.most = maxConnections(cfg, log)
 	d.view = view.New(view.Options{First: uint64(time.Now().UnixMicro()), Listen: d.changed, LastWords: d.lastWords})
 	d.life, d.endLife = context.WithCancelCause(context.Background())
+	d.alongside(d.advising)
+	d.advises(cfg)
 	for _, step := range []func(context.Context) error{d.openJournal, d.openWorld, d.plant, d.recoverActors, d.openEdges, d.announce} {
 		if err := step(ctx); err != nil {
 			if closing := d.close(context.WithoutCancel(ctx)); closing != nil {

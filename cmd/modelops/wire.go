@@ -85,6 +85,7 @@ func (d *daemon) next() (host.Configuration, error) {
 	differs := next.Follows(d.config(), d.cfg)
 	return host.Configuration{Revision: next.Revision(), Specs: next.Specs(), Preload: differs.Preload, Changes: differs.Changes, Restart: differs.Restart, Rule: func() {
 		d.current.Store(next)
+		d.advises(next)
 		for _, fingerprint := range d.access.Follow(rulesOf(next)) {
 			d.cutOff(fingerprint)
 		}
