@@ -141,7 +141,7 @@ func peerOf(a net.Addr) netip.Addr {
 func (a *callers) admit(ctx context.Context, s session) (messages.Principal, bool) {
 	ctx, cancel := context.WithTimeout(ctx, admitLimit)
 	defer cancel()
-	p, err := a.j.o.Callers.Admit(ctx, messages.Credentials{Key: s.key, Peer: s.peer})
+	p, err := a.j.o.Callers.Admit(ctx, messages.Credentials{Key: s.key, Peer: s.peer, Door: "nats"})
 	if err == nil && !p.Until.IsZero() && !p.Until.After(time.Now()) {
 		return p, false
 	}

@@ -198,6 +198,9 @@ type Credentials struct {
 	Peer netip.Addr
 	// Header is the request's, for what a proxy in front of us says of the sender; nil = the door has none.
 	Header interface{ Get(name string) string }
+	Door   string // http when it is empty; grpc, nats
+	// By is the caller in whose name the key comes, where its address isn't known; empty = the address says enough.
+	By string
 }
 
 // CredentialsIn takes the credentials out of a request's header and the address of its connection, such as 127.0.0.1:5123.
@@ -209,7 +212,8 @@ func CredentialsIn(header interface{ Get(name string) string }, remote string) C
 	return c
 }
 
-// Authenticate finds the principal of credentials. The errors are Unauthenticated, and Unavailable when it can't be known now.
+// Authenticate finds the principal of credentials. The errors are Unauthenticated, BulkheadRejection for who has sent too many wrong keys, and Unavailable
+// when it can't be known now.
 type Authenticate func(context.Context, Credentials) (Principal, error)
 
 // Authorize finds the principal of credentials and checks that it may run an operation. The errors are Unauthenticated and PermissionDenied, and

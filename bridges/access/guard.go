@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"log/slog"
 	"net/netip"
 	"reflect"
 	"sync/atomic"
@@ -28,11 +29,12 @@ type Rules struct {
 	Class      string        // of callers without one
 	Classes    []string      // all of them
 	Keys       map[Sum]messages.Principal
+	Guessable  map[Sum]bool // those of Keys that are short
 	Tokens     Tokens
 	Proxy      Proxy
 }
 
-// Options of a Guard. All are required.
+// Options of a Guard. Those without another word are required.
 type Options struct {
 	// Operator tells whether a key is the local credential, and whose it is.
 	Operator func(key string) (messages.Principal, bool)
@@ -40,6 +42,9 @@ type Options struct {
 	OperatorName string
 	Store        *Store
 	Now          func() time.Time
+	// Wrong is told of each wrong key by the door where it was presented, and whether it was refused unseen; nil = nobody is.
+	Wrong func(door string, slowed bool)
+	Log   *slog.Logger // nil = none
 }
 
 // Guard finds the principals of requests. Its Authenticate is what the doors call.
@@ -48,11 +53,18 @@ type Guard struct {
 	rules  atomic.Pointer[Rules]
 	spoken atomic.Pointer[[]string]
 	issuer atomic.Pointer[issuer]
+	tried  *guesses
 }
 
 // New makes a guard that knows the operator and the keys of the store only, until Follow.
 func New(o Options) *Guard {
-	g := &Guard{o: o}
+	if o.Wrong == nil {
+		o.Wrong = func(string, bool) {}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	g := &Guard{o: o, tried: newGuesses(o.Log, o.Wrong)}
 	g.Follow(Rules{})
 	return g
 }
@@ -90,6 +102,11 @@ func (g *Guard) Authenticate(ctx context.Context, c messages.Credentials) (messa
 	}
 	sum := Sum(sha256.Sum256([]byte(c.Key)))
 	if p, ok := rules.Keys[sum]; ok {
+		if rules.Guessable[sum] {
+			if err := g.tried.familiar(c, sum, g.o.Now()); err != nil {
+				return messages.Principal{}, err
+			}
+		}
 		return p, g.lives(p.Until)
 	}
 	if p, known, err := g.o.Store.find(sum); known {
@@ -99,12 +116,16 @@ func (g *Guard) Authenticate(ctx context.Context, c messages.Credentials) (messa
 		return p, err
 	}
 	if i := g.issuer.Load(); i != nil && isToken(c.Key) {
-		return i.principal(ctx, c.Key, rules.Class, g.o.Now())
+		p, err := i.principal(ctx, c.Key, rules.Class, g.o.Now())
+		if messages.CodeOf(err) == messages.Unauthenticated {
+			err = g.tried.wrong(c, sum, g.o.Now(), err)
+		}
+		return p, err
 	}
 	if rules.asksNobody() && g.o.Store.empty() && !rules.Proxy.covers(c.Peer) { // clients of OpenAI's API always send some key
 		return rules.anonymous(c.Peer, "the key is not one that this host knows")
 	}
-	return messages.Principal{}, refused("the key is not one that this host knows")
+	return messages.Principal{}, g.tried.wrong(c, sum, g.o.Now(), refused("the key is not one that this host knows"))
 }
 
 // KnowsAnyone tells whether any request from another machine could be let in.

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -47,6 +48,7 @@ func isToken(key string) bool {
 type issuer struct {
 	tokens Tokens
 	client *http.Client
+	asked  *thrifty // the client's
 
 	mu       sync.Mutex
 	verifier *oidc.IDTokenVerifier // nil until the issuer has answered
@@ -59,7 +61,8 @@ func newIssuer(t Tokens) *issuer {
 	if t.Issuer == "" {
 		return nil
 	}
-	return &issuer{tokens: t, client: &http.Client{Timeout: askTime, Transport: &thrifty{next: http.DefaultTransport}}}
+	asked := &thrifty{next: http.DefaultTransport}
+	return &issuer{tokens: t, asked: asked, client: &http.Client{Timeout: askTime, Transport: asked}}
 }
 
 // accepts tells whether the issuer follows these rules already: its keys are kept then.
@@ -129,7 +132,7 @@ func (i *issuer) known() (*oidc.IDTokenVerifier, error) {
 		i.failed, i.failedAt = err, time.Now()
 		return nil, err
 	}
-	keys := noting{oidc.NewRemoteKeySet(ctx, said.Keys)}
+	keys := noting{oidc.NewRemoteKeySet(ctx, said.Keys), &i.asked.begun}
 	i.verifier = oidc.NewVerifier(i.tokens.Issuer, keys, &oidc.Config{ClientID: i.tokens.Audience, SupportedSigningAlgs: signed(said.Algs),
 		Now: func() time.Time { return time.Now().Add(-skew) }}) // go-oidc has no leeway for the expiry, and 5 minutes for the beginning
 	return i.verifier, nil
@@ -147,11 +150,26 @@ func signed(said []string) (out []string) {
 }
 
 // noting tells a key that can't be fetched from a signature that is wrong.
-type noting struct{ oidc.KeySet }
+type noting struct {
+	oidc.KeySet
+	begun *atomic.Int64 // questions to the issuer
+}
 
-// VerifySignature implements oidc.KeySet.
+// joinTries and joinPause bound how long a token waits for the end of a question that began before it.
+const joinTries, joinPause = 10, 10 * time.Millisecond
+
+// VerifySignature implements oidc.KeySet. The set shares one question among all who need its answer, even one that is just ending: its answer may be older
+// than the key that signed this token. So a signature that fails without a question of its own is looked at again.
 func (n noting) VerifySignature(ctx context.Context, jwt string) ([]byte, error) {
+	before := n.begun.Load()
 	payload, err := n.KeySet.VerifySignature(ctx, jwt)
+	for try := 0; err != nil && n.begun.Load() == before && try < joinTries && ctx.Err() == nil; try++ {
+		select {
+		case <-ctx.Done():
+		case <-time.After(joinPause):
+		}
+		payload, err = n.KeySet.VerifySignature(ctx, jwt)
+	}
 	if asked := new(url.Error); err != nil && (errors.As(err, &asked) || strings.HasPrefix(err.Error(), "fetching keys")) {
 		if note, ok := ctx.Value(unansweredKey{}).(*unanswered); ok {
 			note.why = err
@@ -162,7 +180,8 @@ func (n noting) VerifySignature(ctx context.Context, jwt string) ([]byte, error)
 
 // thrifty asks the issuer only so often: past that, the latest answer stands. An answer that isn't one is an error.
 type thrifty struct {
-	next http.RoundTripper
+	next  http.RoundTripper
+	begun atomic.Int64
 
 	mu     sync.Mutex
 	latest map[string][]byte
@@ -172,6 +191,7 @@ type thrifty struct {
 
 // RoundTrip implements http.RoundTripper.
 func (t *thrifty) RoundTrip(r *http.Request) (*http.Response, error) {
+	t.begun.Add(1)
 	at := r.URL.String()
 	if body, ok := t.spared(at); ok {
 		return &http.Response{Status: "200 OK", StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,

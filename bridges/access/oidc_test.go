@@ -1,11 +1,13 @@
 package access
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -135,6 +137,7 @@ func TestTokens(t *testing.T) {
 		{"cut off", good[:len(good)-4], "UNAUTHENTICATED"},
 		{"no token at all", "eyJ.eyJ.x", "UNAUTHENTICATED"},
 	} {
+		g.tried = newGuesses(g.o.Log, g.o.Wrong) // so many wrong ones would be slowed
 		p, err := g.ask(t, c.token)
 		got := p.Name + " " + messages.RoleName(p.Role)
 		if err != nil {
@@ -147,6 +150,7 @@ func TestTokens(t *testing.T) {
 			t.Errorf("%s: %+v", c.what, p)
 		}
 	}
+	g.tried = newGuesses(g.o.Log, g.o.Wrong)
 	if _, err := g.Authenticate(t.Context(), messages.Credentials{Key: "sk-any", Peer: local}); messages.CodeOf(err) != messages.Unauthenticated {
 		t.Error("where tokens are accepted, an unknown key is a mistake:", err)
 	}
@@ -165,12 +169,47 @@ func TestTheIssuersKeysTurn(t *testing.T) {
 	other := newFakeIssuer(t)
 	for range 50 {
 		other.turn("x" + time.Now().String())
-		if _, err := g.ask(t, other.token(map[string]any{"iss": f.URL})); messages.CodeOf(err) != messages.Unauthenticated {
+		if _, err := g.ask(t, other.token(map[string]any{"iss": f.URL})); messages.CodeOf(err) != messages.Unauthenticated && messages.CodeOf(err) != messages.BulkheadRejection {
 			t.Fatal(err)
 		}
 	}
+	if _, err := g.ask(t, f.token(nil)); err != nil {
+		t.Error("a good token after wrong ones:", err)
+	}
 	if n := f.asked.Load(); n > 30 {
 		t.Errorf("the issuer was asked %d times", n)
+	}
+}
+
+// joining is a set of keys whose first answers are those of a question that began before.
+type joining struct {
+	old, tries int
+	asks       bool
+	begun      *atomic.Int64
+}
+
+func (j *joining) VerifySignature(context.Context, string) ([]byte, error) {
+	if j.asks {
+		j.begun.Add(1)
+	}
+	if j.tries++; j.tries <= j.old {
+		return nil, errors.New("failed to verify id token signature")
+	}
+	return []byte("{}"), nil
+}
+
+// A token isn't refused because of an answer that is older than its key, and one that is wrong isn't looked at again and again.
+func TestAQuestionThatIsEndingIsNotJoined(t *testing.T) {
+	for what, c := range map[string]struct {
+		old   int
+		asks  bool
+		tries int
+	}{"an older question": {2, false, 3}, "a question of its own": {2, true, 1}, "nothing helps": {100, false, joinTries + 1}} {
+		j := &joining{old: c.old, asks: c.asks, begun: &atomic.Int64{}}
+		_, err := noting{j, j.begun}.VerifySignature(t.Context(), "")
+		if j.tries != c.tries || (err == nil) != (c.tries > c.old) {
+			t.Errorf("%s: %d tries, %v", what, j.tries, err)
+		}
 	}
 }
 

@@ -46,3 +46,6 @@ func (m Model) IdleLimit() (limit time.Duration, ok bool) {
 
 // Notices is what is worth telling though nothing is wrong: variables without effect, an empty file.
 func (c *Config) Notices() []string { return c.notices }
+
+// Guessable are the hashes of the configured keys that are short enough to be guessed.
+func (c *Config) Guessable() []string { return c.guessable }

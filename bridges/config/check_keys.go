@@ -12,8 +12,8 @@ import (
 	"modelops/messages"
 )
 
-// minKey is the least length of an API key: less can be guessed.
-const minKey = 8
+// minKey is the least length of an API key, and longKey that of one that nobody guesses.
+const minKey, longKey = 8, 16
 
 // queue checks the priority classes.
 func (k *checker) queue() {
@@ -138,5 +138,9 @@ func (k *checker) secret(key *Key, at string, wrong func(what, expected string))
 		sum := sha256.Sum256([]byte(text))
 		key.SHA256 = hex.EncodeToString(sum[:])
 		k.derive(at+".sha256", "from key")
+		if len(text) < longKey {
+			k.Config.guessable = append(k.Config.guessable, key.SHA256)
+			k.Config.notices = append(k.Config.notices, fmt.Sprintf("%s: the key of %s has only %d characters, so it can be guessed: make it at least %d, or use `modelops keys add`", at, key.Name, len(text), longKey))
+		}
 	}
 }

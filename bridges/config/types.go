@@ -27,6 +27,7 @@ type Config struct {
 
 	origins   map[string]origin // by key path; a path that is missing has its default
 	notices   []string
+	guessable []string            // hashes of short keys
 	secrets   []string            // texts that came from variables and must not be shown
 	around    []string            // secrets of our environment that the file may not name
 	inherited map[string][]string // variables that models get from our environment, NAME=value

@@ -38,7 +38,9 @@ func credentialsOf(ctx context.Context) messages.Credentials {
 	if p, ok := peer.FromContext(ctx); ok {
 		remote = p.Addr.String()
 	}
-	return messages.CredentialsIn(sent{ctx}, remote)
+	c := messages.CredentialsIn(sent{ctx}, remote)
+	c.Door = "grpc"
+	return c
 }
 
 func queueHeader(at messages.QueuePlace, response *messages.InferenceResponse) metadata.MD {

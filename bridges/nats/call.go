@@ -1,6 +1,7 @@
 package natsapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -141,7 +142,7 @@ func (in *entry) who(ctx context.Context, headers micro.Headers) (messages.Princ
 	if key == "" || in.api.Authenticate == nil {
 		return in.principal, nil
 	}
-	p, err := in.api.Authenticate.Of(ctx, messages.Credentials{Key: key, Peer: netip.AddrFrom4([4]byte{127, 0, 0, 1})})
+	p, err := in.api.Authenticate.Of(ctx, messages.Credentials{Key: key, Peer: netip.AddrFrom4([4]byte{127, 0, 0, 1}), Door: "nats", By: cmp.Or(in.principal.Fingerprint, in.principal.Name)})
 	if err == nil && p.Name == "" {
 		return in.principal, nil
 	}

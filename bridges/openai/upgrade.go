@@ -34,7 +34,7 @@ func (x *exchange) recheck(ctx context.Context, end context.CancelCauseFunc) {
 				bad = refusalOf(err)
 			}
 		}
-		if bad != nil && (bad.err.Code == messages.Unauthenticated || bad.err.Code == messages.PermissionDenied) {
+		if bad != nil && (bad.err.Code == messages.Unauthenticated || bad.err.Code == messages.PermissionDenied || bad.err.Code == messages.BulkheadRejection) {
 			x.api.log.Info("a tunnel ends: its caller may no longer have it", "model", x.model, "caller", x.caller.Fingerprint)
 			end(bad.err)
 			return

@@ -42,7 +42,13 @@ type arriving struct {
 	end     time.Time // of the whole body
 	moved   time.Time // when the deadline was last moved
 	settled bool      // the body is over, and the deadline gone
+	alone   bool      // it has the connection for itself: HTTP/1
+	left    bool      // the answer doesn't wait for it
 }
+
+// lingerTime is how long the rest of a body that nobody reads may still arrive after the answer. A client that has sent it finds the answer, and not a
+// connection that was reset.
+const lingerTime = 250 * time.Millisecond
 
 // watchBody puts a deadline on the body of a request, if it has one.
 func (w *recorder) watchBody(r *http.Request, l Limits) {
@@ -51,7 +57,7 @@ func (w *recorder) watchBody(r *http.Request, l Limits) {
 	}
 	now := time.Now()
 	w.body = &arriving{ReadCloser: r.Body, conn: http.NewResponseController(w.ResponseWriter), stall: l.BodyStall, end: now.Add(l.BodyTime)}
-	if r.ProtoMajor < 2 { // net/http itself waits for a body that nobody reads
+	if w.body.alone = r.ProtoMajor < 2; w.body.alone { // net/http itself waits for a body that nobody reads
 		w.body.extend(now)
 	}
 	r.Body = w.body
@@ -107,6 +113,27 @@ func (b *arriving) Read(p []byte) (int, error) {
 		_ = b.conn.SetReadDeadline(time.Time{}) // the connection goes on, and is watched for the client's leaving
 	}
 	return n, err
+}
+
+// abandon is called when an answer begins while its request's body hasn't come to its end, such as a refusal. net/http would wait for the rest before it
+// sends the answer: so a stranger could hold a connection for as long as bodies may stall. The answer goes out at once, and the connection ends.
+func (b *arriving) abandon(h http.Header) {
+	if b == nil || b.settled || !b.alone {
+		return
+	}
+	h["Connection"] = []string{"close"}
+	b.left, b.end = true, time.Now().Add(lingerTime)
+	b.extend(time.Now())
+}
+
+// linger takes in what still comes of a body that was left, once its answer is out. Closing at once would reset the connection, and a client that is
+// still sending may not find the answer then.
+func (w *recorder) linger() {
+	if w.body == nil || !w.body.left {
+		return
+	}
+	_ = w.body.conn.Flush()
+	_, _ = io.Copy(io.Discard, w.body.ReadCloser) // until its deadline
 }
 
 // extend moves the deadline. A writer without a connection, as in tests, has none.

@@ -2,6 +2,7 @@ package rest
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -55,6 +56,30 @@ func TestAStalledBodyIsEnded(t *testing.T) {
 			}
 			if got := ended(t, in); !strings.Contains(got, want) {
 				t.Errorf("%s, %q: %q", path, head, got)
+			}
+		}
+	}
+}
+
+// A refusal doesn't wait for the body that it refuses, and the connection ends: at an operation, a page, a page's method, a foreign Host and the inference API.
+func TestARefusalDoesNotWaitForTheBody(t *testing.T) {
+	stranger := func(context.Context, messages.Credentials) (messages.Principal, error) {
+		return messages.Principal{}, messages.NewError(messages.Unauthenticated, "API key", "there is none")
+	}
+	w := startWith(t, Options{Operations: (&asked{}).operations(), Authenticate: stranger, Limits: Limits{BodyStall: time.Hour, BodyTime: time.Hour},
+		OpenAI: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })})
+	for _, c := range []struct{ request, host, want string }{
+		{"POST /v1/x", "localhost", " 401 "}, {"POST /api/models/load", "localhost", " 401 "}, {"GET /running", "localhost", " 401 "},
+		{"POST /health", "localhost", " 405 "}, {"GET /health", "localhost", " 200 "}, {"POST /v1/x", "elsewhere.example", " 403 "},
+	} {
+		for _, head := range []string{"Content-Length: 100\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"} {
+			conn, in := w.dial()
+			_ = conn.SetDeadline(time.Now().Add(time.Minute)) // far more than it takes, and far less than a body may stall
+			if _, err := io.WriteString(conn, c.request+" HTTP/1.1\r\nHost: "+c.host+"\r\n"+head); err != nil {
+				t.Fatal(err)
+			}
+			if got := ended(t, in); !strings.Contains(got, c.want) || !strings.Contains(got, "Connection: close") {
+				t.Errorf("%s, %q: %q", c.request, head, got)
 			}
 		}
 	}

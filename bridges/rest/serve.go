@@ -24,6 +24,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		seen.origin = r.Header.Get("Origin")
 	}
 	defer s.count(seen, r)
+	defer seen.linger()
 	defer s.rescue(seen, r)
 	defer seen.unbound()
 	seen.watchBody(r, s.o.Limits)
@@ -143,6 +144,7 @@ func (w *recorder) Write(b []byte) (int, error) {
 // head adds what only the door knows, last: a handler may have copied an engine's headers.
 func (w *recorder) head() {
 	h := w.Header()
+	w.body.abandon(h)
 	vary(h)
 	if w.origin != "" {
 		share(h, w.origin)

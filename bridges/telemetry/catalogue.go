@@ -75,6 +75,7 @@ var sections = []struct {
 		{name: "modelops_journal_lag_events", kind: gauge, help: "Decisions that projections haven't seen yet."},
 		{name: "modelops_actor_restarts_total", kind: counter, labels: []string{"kind"}, help: "Actors that came back after a crash."},
 		{name: "modelops_errors_total", kind: counter, labels: []string{"error_type", "component"}, help: "Errors told to callers, by code and by the door that told them."},
+		{name: "modelops_wrong_keys_total", kind: counter, labels: []string{"door", "answer"}, help: "Wrong keys that were presented: refused, or slowed, which is refused unseen because too many came from one address."},
 		{name: "modelops_uptime_seconds", kind: gauge, help: "Time since the start of the process."},
 		{name: "modelops_build_info", kind: gauge, labels: []string{"version", "goversion"}, help: "Always 1; the labels say which build this is."},
 	}},

@@ -159,6 +159,15 @@ func (m *Metrics) LeaseReclaimed() {
 // LeaseFenced counts a lease whose holder has to stop because its device does not know it any more, or granted it to another.
 func (m *Metrics) LeaseFenced() { m.counter("modelops_lease_fenced_total").WithLabelValues().Inc() }
 
+// WrongKey counts a key that nobody has, by the door where it was presented: http, grpc, nats. A slowed one was refused unseen.
+func (m *Metrics) WrongKey(door string, slowed bool) {
+	answer := "refused"
+	if slowed {
+		answer = "slowed"
+	}
+	m.counter("modelops_wrong_keys_total").WithLabelValues(door, answer).Inc()
+}
+
 // ErrorTold counts an error by its code and the door that told it: rest, grpc, nats.
 func (m *Metrics) ErrorTold(code, door string) {
 	m.counter("modelops_errors_total").WithLabelValues(code, door).Inc()

@@ -69,6 +69,7 @@ func everything() *Metrics {
 	m.LeaseExpired()
 	m.LeaseReclaimed()
 	m.LeaseFenced()
+	m.WrongKey("http", true)
 	m.ErrorTold("INTERNAL", "rest")
 	m.HTTPRequest("GET", "/health", "200")
 	m.HTTPRequest("BREW", "", "404")

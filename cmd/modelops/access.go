@@ -41,7 +41,7 @@ func (d *daemon) openAccess() error {
 	})
 	d.operator = operator
 	is := func(key string) (messages.Principal, bool) { return operator.Principal(), operator.Is(key) }
-	d.access = access.New(access.Options{Operator: is, OperatorName: operator.Principal().Name, Store: store, Now: time.Now})
+	d.access = access.New(access.Options{Operator: is, OperatorName: operator.Principal().Name, Store: store, Now: time.Now, Wrong: d.metrics.WrongKey, Log: d.log})
 	d.access.Follow(rulesOf(d.cfg))
 	d.authenticate = d.access.Authenticate
 	return nil
@@ -64,7 +64,7 @@ func (d *daemon) callers() journal.Callers {
 
 // rulesOf is what a configuration says of callers.
 func rulesOf(c *config.Config) access.Rules {
-	r := access.Rules{Class: c.Queue.DefaultClass, Classes: c.Queue.Classes, Keys: map[access.Sum]messages.Principal{}}
+	r := access.Rules{Class: c.Queue.DefaultClass, Classes: c.Queue.Classes, Keys: map[access.Sum]messages.Principal{}, Guessable: map[access.Sum]bool{}}
 	if !c.Server.RequireKey {
 		r.Anonymous, _ = messages.ParseRole(c.Server.Anonymous)
 	}
@@ -72,6 +72,11 @@ func rulesOf(c *config.Config) access.Rules {
 	for _, k := range c.Keys {
 		if sum, ok := access.SumOf(k.SHA256); ok {
 			r.Keys[sum] = k.Principal()
+		}
+	}
+	for _, hash := range c.Guessable() {
+		if sum, ok := access.SumOf(hash); ok {
+			r.Guessable[sum] = true
 		}
 	}
 	o, p := c.Auth.OIDC, c.Auth.Proxy

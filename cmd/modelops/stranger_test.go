@@ -233,7 +233,7 @@ func (d *daemon) fetch(t *testing.T, route, key, body string) string {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	said, _ := io.ReadAll(resp.Body)
-	return refusedAs(resp.StatusCode == 401 || resp.StatusCode == 403, fmt.Sprint(resp.StatusCode), string(said), key)
+	return refusedAs(resp.StatusCode == 401 || resp.StatusCode == 403 || resp.StatusCode == 429, fmt.Sprint(resp.StatusCode), string(said), key)
 }
 
 // refusedAs is empty for a refusal that gives nothing away.
@@ -266,10 +266,10 @@ func callGRPC(t *testing.T, conn *grpc.ClientConn, method, key string, request p
 		b, _ := proto.Marshal(answer)
 		_ = proto.Unmarshal(b, chunk)
 		c := messages.ParseCode(chunk.GetError().GetCode())
-		return refusedAs(c == messages.Unauthenticated || c == messages.PermissionDenied, "chunk", chunk.String(), key)
+		return refusedAs(c == messages.Unauthenticated || c == messages.PermissionDenied || c == messages.BulkheadRejection, "chunk", chunk.String(), key)
 	}
 	c := status.Code(err)
-	return refusedAs(c == codes.Unauthenticated || c == codes.PermissionDenied, c.String(), status.Convert(err).Message(), key)
+	return refusedAs(c == codes.Unauthenticated || c == codes.PermissionDenied || c == codes.ResourceExhausted, c.String(), status.Convert(err).Message(), key)
 }
 
 // bus is a stranger's connection to the NATS door; nil when there is none, because the server refused it.
@@ -321,7 +321,7 @@ func (b *bus) ask(t *testing.T, o messages.Operation) string {
 			answered <- refusedAs(strings.Contains(err.Error(), "no responders") || strings.Contains(err.Error(), "ermission"), "error", err.Error(), "")
 		default:
 			code := m.Header.Get(micro.ErrorCodeHeader)
-			answered <- refusedAs(code == "401" || code == "403", code, string(m.Data), "")
+			answered <- refusedAs(code == "401" || code == "403" || code == "429", code, string(m.Data), "")
 		}
 	}()
 	select {
