@@ -130,6 +130,10 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			refuseMethod(w, r, rt.allowed())
 			return
 		}
+		if worksInBackground(r) {
+			a.turnAway(w, r, rt, id, refusalOf(messages.NewError(messages.PermissionDenied, r.URL.Path, "an engine's page installs no service worker: it would speak for this host")))
+			return
+		}
 		a.infer(w, r, rt, id, caller)
 		return
 	}

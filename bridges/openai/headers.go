@@ -39,7 +39,7 @@ func requestHeader(in http.Header, id string, grant *messages.Grant, x *exchange
 		own = x.api.withheld()
 	}
 	for k, v := range in {
-		if !hop[k] && !withheld[k] && !named[k] && !slices.Contains(own, k) {
+		if !hop[k] && !withheld[k] && !named[k] && !strings.HasPrefix(k, ours) && !slices.Contains(own, k) {
 			out[k] = v
 		}
 	}
@@ -79,13 +79,22 @@ func (x *exchange) ownKey() bool {
 }
 
 // ofHost are headers of answers that speak for the whole host to a browser, beyond the page that asked: an engine doesn't.
-var ofHost = map[string]bool{"Set-Cookie": true, "Service-Worker-Allowed": true, "Clear-Site-Data": true, "Strict-Transport-Security": true, "Alt-Svc": true}
+var ofHost = map[string]bool{"Set-Cookie": true, "Set-Cookie2": true, "Service-Worker-Allowed": true, "Clear-Site-Data": true, "Strict-Transport-Security": true, "Alt-Svc": true,
+	"Nel": true, "Report-To": true, "Public-Key-Pins": true, "Expect-Ct": true, "Accept-Ch": true, "Critical-Ch": true, "Origin-Agent-Cluster": true, "Set-Login": true}
 
-// copyResponseHeader leaves out what belongs to the engine's connection, its CORS headers, because this API sets its own, and what speaks for the host.
+// ours begins the names of headers by which this host speaks, and pages of this host to it.
+const ours = "X-Modelops-"
+
+// ofEngine tells whether a header of an engine's answer is its own to say: not what speaks for the host, nor CORS headers, because this API sets its own.
+func ofEngine(name string) bool {
+	return !ofHost[name] && name != "X-Request-Id" && !strings.HasPrefix(name, "Access-Control-") && !strings.HasPrefix(name, ours)
+}
+
+// copyResponseHeader leaves out what belongs to the engine's connection and what isn't the engine's to say.
 func copyResponseHeader(to, from http.Header) {
 	named := namedIn(from["Connection"])
 	for k, v := range from {
-		if hop[k] || named[k] || ofHost[k] || k == "X-Request-Id" || strings.HasPrefix(k, "Access-Control-") {
+		if hop[k] || named[k] || !ofEngine(k) {
 			continue
 		}
 		to[k] = v

@@ -167,7 +167,7 @@ func (x *exchange) attempt() (over bool) {
 	if err == nil {
 		defer func() { _ = resp.Body.Close() }()
 		x.letGo(resp)
-		outcome = x.sending.Outcome(grant, x.relay(resp, grant))
+		outcome = x.sending.Outcome(grant, x.relay(resp, grant, engine))
 		return true
 	}
 	engine.transport.CloseIdleConnections()

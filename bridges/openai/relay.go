@@ -17,7 +17,7 @@ import (
 const errorBytes = 64 << 10
 
 // relay passes the engine's answer through and says whether the engine failed.
-func (x *exchange) relay(resp *http.Response, grant *messages.Grant) messages.Outcome {
+func (x *exchange) relay(resp *http.Response, grant *messages.Grant, engine *worker) messages.Outcome {
 	x.status = resp.StatusCode
 	var outcome messages.Outcome
 	// 501 is no failure: this engine was not built or started for the route.
@@ -35,7 +35,7 @@ func (x *exchange) relay(resp *http.Response, grant *messages.Grant) messages.Ou
 		return outcome
 	}
 	if !begun {
-		x.writeHead(resp, grant)
+		x.writeHead(resp, grant, engine)
 	}
 	copied := x.copyBody(resp, grant)
 	if !begun {
@@ -47,15 +47,19 @@ func (x *exchange) relay(resp *http.Response, grant *messages.Grant) messages.Ou
 	return x.cut(copied, isEventStream(resp) && resp.Header.Get("Content-Encoding") == "", grant)
 }
 
-func (x *exchange) writeHead(resp *http.Response, grant *messages.Grant) {
+func (x *exchange) writeHead(resp *http.Response, grant *messages.Grant, engine *worker) {
 	h := x.w.Header()
 	copyResponseHeader(h, resp.Header)
+	x.confine(h)
+	x.redirect(h, engine, grant.Upstream)
 	queueHeaders(h, grant)
 	if isEventStream(resp) {
 		h["X-Accel-Buffering"] = []string{"no"}
 	}
 	for name := range resp.Trailer {
-		h.Add("Trailer", name)
+		if ofEngine(name) {
+			h.Add("Trailer", name)
+		}
 	}
 	x.w.WriteHeader(resp.StatusCode)
 }
@@ -67,6 +71,9 @@ func copyTrailers(h http.Header, resp *http.Response) {
 		announced[line] = true
 	}
 	for name, values := range resp.Trailer {
+		if !ofEngine(name) {
+			continue
+		}
 		if !announced[name] {
 			name = http.TrailerPrefix + name
 		}

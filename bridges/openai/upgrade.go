@@ -60,10 +60,12 @@ func (x *exchange) tunnel(engine *worker, grant *messages.Grant) messages.Outcom
 		ModifyResponse: func(resp *http.Response) error {
 			x.status = resp.StatusCode
 			for name := range resp.Header {
-				if ofHost[name] || strings.HasPrefix(name, "Access-Control-") {
+				if !ofEngine(name) {
 					delete(resp.Header, name)
 				}
 			}
+			x.confine(resp.Header)
+			x.redirect(resp.Header, engine, grant.Upstream)
 			return nil
 		},
 		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) {

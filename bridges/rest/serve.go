@@ -102,6 +102,9 @@ func (s *Server) count(w *recorder, r *http.Request) {
 	s.o.Observe(r.Method, cmp.Or(w.pattern, r.Pattern), strconv.Itoa(code))
 }
 
+// This host shows no pages. What it answers isn't one, even if a browser opens it.
+var noPages, noSniff = []string{"default-src 'none'; frame-ancestors 'none'; sandbox"}, []string{"nosniff"}
+
 // recorder remembers status and pattern. Flushes and deadlines reach the connection through Unwrap.
 type recorder struct {
 	http.ResponseWriter
@@ -145,6 +148,9 @@ func (w *recorder) Write(b []byte) (int, error) {
 func (w *recorder) head() {
 	h := w.Header()
 	w.body.abandon(h)
+	if len(h["Content-Security-Policy"]) == 0 { // an engine's answer has one
+		h["Content-Security-Policy"], h["X-Content-Type-Options"] = noPages, noSniff
+	}
 	vary(h)
 	if w.origin != "" {
 		share(h, w.origin)
