@@ -142,3 +142,17 @@ func TestPoolsEndWithTheirNames(t *testing.T) {
 		t.Errorf("%d pools, %d routes", len(g.pools), len(g.routes.Load().byName))
 	}
 }
+
+// A pool whose last request ends after its model's last view ends at the next sweep.
+func TestPoolsEndAfterTheirLastRequest(t *testing.T) {
+	g, _ := rig(1, "ready")
+	grant, err := g.Admit(t.Context(), "tiny")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Update(&messages.ModelView{Id: "model/main_pc/tiny", Name: "tiny", Attempt: 1, Phase: messages.ModelView_absent})
+	grant.Release(messages.Outcome{})
+	if g.sweep(time.Now()); len(g.pools) != 0 {
+		t.Errorf("%d pools", len(g.pools))
+	}
+}

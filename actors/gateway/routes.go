@@ -78,10 +78,7 @@ func (g *Gateway) Update(v *messages.ModelView) {
 	}
 	g.dispatch(l)
 	g.pursue(l)
-	if l.spec == nil && l.pool.Abandoned() && len(l.drains) == 0 {
-		l.gone = true
-		delete(g.pools, name)
-	}
+	g.endPool(name, l)
 }
 
 func (g *Gateway) figures(model string) Figures {

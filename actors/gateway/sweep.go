@@ -28,7 +28,7 @@ func (g *Gateway) sweep(now time.Time) (out []pool.Hint) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	stay := g.routes.Load().tried()
-	for _, l := range g.pools {
+	for name, l := range g.pools {
 		l.mu.Lock()
 		out = append(out, l.pool.Sweep(now, stay[l])...)
 		for _, e := range l.pool.Endpoints() {
@@ -41,9 +41,18 @@ func (g *Gateway) sweep(now time.Time) (out []pool.Hint) {
 			g.dispatch(l) // a breaker's time may be over
 		}
 		g.pursue(l)
+		g.endPool(name, l)
 		l.mu.Unlock()
 	}
 	return out
+}
+
+// endPool ends the pool of a withdrawn model when nothing is left of it. g and l are locked.
+func (g *Gateway) endPool(name string, l *lockedPool) {
+	if l.spec == nil && l.pool.Abandoned() && len(l.drains) == 0 {
+		l.gone = true
+		delete(g.pools, name)
+	}
 }
 
 // tried are the pools of both models of each rollout that tries a canary: they stay loaded even when they are idle.

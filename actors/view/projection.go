@@ -33,7 +33,9 @@ type Projection struct {
 	actors   map[messages.ActorID]*list.Element // of *entry
 	order    *list.List                         // of *entry, the latest change last
 	readings map[messages.ActorID]*messages.DeviceReading
-	changed  chan struct{} // closed at the next change; nil while no watcher waits
+	changed  chan struct{}      // closed at the next change; nil while no watcher waits
+	ended    []messages.ActorID // withdrawn models that are still known, the oldest first
+	dropped  uint64             // the highest version of a view that was dropped
 }
 
 // entry is the latest view of one actor.
@@ -89,7 +91,36 @@ func (p *Projection) set(id messages.ActorID, sequence uint64, view proto.Messag
 	}
 	known.sequence, known.view = sequence, view
 	p.touch(e)
+	if over(view) {
+		p.drop(id)
+	}
 	return true
+}
+
+// keptEnded is how many withdrawn models stay known: who waits for the end of one sees it a moment after it came.
+const keptEnded = 16
+
+// over tells whether a view is the last one of a model: its declaration is withdrawn and its worker is gone.
+func over(view proto.Message) bool {
+	m, ok := view.(*messages.ModelView)
+	return ok && m.Spec == nil && m.Phase == messages.ModelView_absent
+}
+
+// drop forgets the models that were withdrawn before the latest ones, of which id is one. p is locked.
+func (p *Projection) drop(id messages.ActorID) {
+	if slices.Contains(p.ended, id) {
+		return
+	}
+	p.ended = append(p.ended, id)
+	for len(p.ended) > keptEnded {
+		oldest := p.actors[p.ended[0]]
+		p.ended = slices.Delete(p.ended, 0, 1)
+		if x := oldest.Value.(*entry); over(x.view) {
+			p.dropped = max(p.dropped, x.version)
+			delete(p.actors, x.actor)
+			p.order.Remove(oldest)
+		}
+	}
 }
 
 // Recovered implements entity.Observer; a recovery shows as the state that follows it.
@@ -161,14 +192,14 @@ func (p *Projection) of(id messages.ActorID) proto.Message {
 	return nil
 }
 
-// Models lists every known model, withdrawn ones included, by id.
+// Models lists every known model, those that were withdrawn last included, by id.
 func (p *Projection) Models() []*messages.ModelView {
 	out := all[*messages.ModelView](p)
 	slices.SortFunc(out, func(a, b *messages.ModelView) int { return strings.Compare(a.Id, b.Id) })
 	return out
 }
 
-// ModelsOf lists every known model of one host, withdrawn ones included, by id.
+// ModelsOf lists every known model of one host, those that were withdrawn last included, by id.
 func (p *Projection) ModelsOf(host string) []*messages.ModelView {
 	return slices.DeleteFunc(p.Models(), func(v *messages.ModelView) bool {
 		id, err := messages.ParseActorID(v.Id)
@@ -176,7 +207,8 @@ func (p *Projection) ModelsOf(host string) []*messages.ModelView {
 	})
 }
 
-// Present lists the models that are declared or not gone yet. Withdrawn ones whose worker is gone stay known, such as removed replicas.
+// Present lists the models that are declared or not gone yet. Withdrawn ones whose worker is gone, such as removed
+// replicas, stay known for a while.
 func (p *Projection) Present() []*messages.ModelView {
 	return slices.DeleteFunc(p.Models(), func(v *messages.ModelView) bool { return v.Spec == nil && v.Phase == messages.ModelView_absent })
 }

@@ -31,7 +31,7 @@ type Delta struct {
 }
 
 // Watch yields what changed since a version, as it comes, until ctx ends. Since 0, since a version of another start, and after more
-// changes than a delta holds, it yields a snapshot. The loop body may take any time: the projection doesn't wait for it, and changes
+// changes than a delta holds, it yields a snapshot, and after a model that it hasn't seen to end was dropped. The loop body may take any time: the projection doesn't wait for it, and changes
 // meanwhile come together in the next delta.
 func (p *Projection) Watch(ctx context.Context, since uint64) iter.Seq[Delta] {
 	return func(yield func(Delta) bool) {
@@ -60,7 +60,7 @@ func (p *Projection) since(version uint64) (d Delta, changed <-chan struct{}) {
 		return d, p.nextChange()
 	}
 	d.Version = p.version
-	d.Snapshot = version == 0 || version < p.o.First || version > p.version
+	d.Snapshot = version == 0 || version < p.o.First || version > p.version || version < p.dropped
 	for e := p.order.Back(); e != nil; e = e.Prev() {
 		x := e.Value.(*entry)
 		if !d.Snapshot && x.version <= version {

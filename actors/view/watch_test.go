@@ -301,3 +301,61 @@ func TestViewsAreSortedAndChosen(t *testing.T) {
 		t.Errorf("kept %v, %v", hints, moves)
 	}
 }
+
+// Models that are withdrawn are dropped but for the latest few; a watcher that hasn't seen the end of a dropped one gets a snapshot, and one that is
+// declared again meanwhile stays.
+func TestWithdrawnModelsAreDropped(t *testing.T) {
+	p := New(Options{First: 100})
+	declared := func(n int) *messages.ModelView {
+		v := modelView(chat(n), 1)
+		v.Phase, v.Spec = messages.ModelView_absent, &messages.ModelSpec{Name: v.Name}
+		return v
+	}
+	f := &follower{}
+	next := func() {
+		d, changed := p.since(f.version)
+		if changed != nil {
+			return
+		}
+		if err := f.apply(d); err != nil {
+			t.Fatal(err)
+		}
+		for id := range f.views { // a watcher's own rule for what has ended
+			if over(f.views[id]) {
+				delete(f.views, id)
+			}
+		}
+	}
+	for n := range 1000 {
+		v := declared(n)
+		p.StateChanged(chat(n), 1, v)
+		if n%3 == 0 {
+			next()
+		}
+		v = proto.CloneOf(v)
+		v.Spec = nil
+		p.StateChanged(chat(n), 2, v)
+	}
+	next()
+	if len(f.views) != 0 {
+		t.Errorf("a watcher has %d models", len(f.views))
+	}
+	if n := len(p.Models()); n != keptEnded || p.order.Len() != keptEnded || len(p.ended) != keptEnded {
+		t.Errorf("%d models are known, %d in order, %d have ended", n, p.order.Len(), len(p.ended))
+	}
+	p.StateChanged(chat(999), 3, declared(999))
+	for n := range keptEnded {
+		v := modelView(chat(2000+n), 1)
+		v.Phase = messages.ModelView_absent
+		p.StateChanged(chat(2000+n), 1, v)
+	}
+	if p.Model(chat(999)).GetSpec() == nil {
+		t.Error("a model that came back was dropped")
+	}
+	v := declared(999)
+	v.Spec = nil
+	p.StateChanged(chat(999), 4, v)
+	if n := len(p.Models()); n != keptEnded {
+		t.Errorf("%d models are known", n)
+	}
+}

@@ -1,7 +1,7 @@
 package telemetry
 
 import (
-	"github.com/prometheus/client_golang/prometheus"
+	"slices"
 
 	"modelops/messages"
 )
@@ -27,8 +27,8 @@ func (m *Metrics) SetQueueDepth(model string, n int) {
 }
 
 // SetModelStates shows the models as they are now. It also declares their names and aliases: whatever else is counted for
-// a model before it was declared here is counted as "_unknown". Models that are no longer given lose their levels, not
-// their counters.
+// a model before it was declared here is counted as "_unknown". Models that are no longer given lose their series: a counter begins at 0 when its
+// model comes back.
 func (m *Metrics) SetModelStates(views []*messages.ModelView) {
 	m.declare(views)
 	ready := 0
@@ -55,25 +55,21 @@ func (m *Metrics) declare(views []*messages.ModelView) {
 		now[v.GetName()] = true
 	}
 	m.mu.Lock()
-	before := m.models
-	m.models = names
-	m.mu.Unlock()
-	for _, name := range before {
-		if !now[name] {
-			m.dropModel(name)
+	gone := map[string]bool{}
+	for _, name := range m.models {
+		gone[name] = !now[name]
+	}
+	again := m.gone
+	m.models, m.gone = names, nil
+	for name, is := range gone {
+		if is {
+			m.gone = append(m.gone, name)
 		}
 	}
-}
-
-func (m *Metrics) dropModel(name string) {
-	for _, g := range []string{"modelops_model_state", "modelops_model_vram_bytes", "modelops_queue_depth", "modelops_active_requests", "modelops_circuit_state"} {
-		m.gauge(g).DeletePartialMatch(prometheus.Labels{"model": name})
-	}
-	for _, g := range []string{"modelops_model_vram_usage_bytes", "modelops_inference_active_requests"} {
-		m.gauge(g).DeleteLabelValues(name)
-	}
-	for _, g := range []string{"modelops_circuit_breaker_state", "modelops_bulkhead_active_requests", "modelops_bulkhead_queue_size"} {
-		m.gauge(g).DeleteLabelValues(name)
+	drop := slices.Concat(m.gone, slices.DeleteFunc(again, func(name string) bool { return now[name] }))
+	m.mu.Unlock()
+	for _, name := range drop {
+		m.dropModel(name)
 	}
 }
 

@@ -23,6 +23,9 @@ type Metrics struct {
 	mu sync.RWMutex
 	// models maps a declared model's names, aliases too, to the name it is counted under.
 	models map[string]string
+	// gone are the models whose series were dropped at the last look. They are dropped once more at the next one: a request that ended meanwhile
+	// may have known its model still.
+	gone []string
 	// gpus are the devices shown now, by actor id.
 	gpus map[string]gpuLabels
 }

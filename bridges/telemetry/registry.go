@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -83,4 +84,32 @@ func (s *set) histogram(name string) *prometheus.HistogramVec {
 		panic(name + " is no histogram of the catalogue")
 	}
 	return h
+}
+
+// modelLabels are the labels that hold a model's name, today's and those of old names.
+var modelLabels = []string{"model", "model_name", "operation"}
+
+// dropModel ends all series of a model.
+func (s *set) dropModel(name string) {
+	for _, section := range sections {
+		for _, m := range section.metrics {
+			for _, label := range modelLabels {
+				if slices.Contains(m.labels, label) {
+					s.vector(m).DeletePartialMatch(prometheus.Labels{label: name})
+				}
+			}
+		}
+	}
+}
+
+func (s *set) vector(m metric) interface {
+	DeletePartialMatch(prometheus.Labels) int
+} {
+	switch m.kind {
+	case counter:
+		return s.counter(m.name)
+	case gauge:
+		return s.gauge(m.name)
+	}
+	return s.histogram(m.name)
 }

@@ -132,18 +132,20 @@ func TestValues(t *testing.T) {
 	}
 }
 
-func TestGoneThingsLoseTheirLevels(t *testing.T) {
+func TestGoneThingsLoseTheirSeries(t *testing.T) {
 	m := everything()
+	m.SetModelStates([]*messages.ModelView{{Name: "tiny", Phase: messages.ModelView_absent}})
+	m.counter("modelops_requests_total").WithLabelValues("big", "main_pc", "200", "") // by a request that ended in this moment
 	m.SetModelStates([]*messages.ModelView{{Name: "tiny", Phase: messages.ModelView_absent}})
 	m.SetGPUs(nil)
 	page := scrape(t, m)
-	for _, gone := range []string{`state="failed"} 1`, `operation="big"`, `modelops_queue_depth{model="big"}`, `gpu="gpu0"`, `modelops_gpu_lost{`} {
+	for _, gone := range []string{`state="failed"} 1`, `="big"`, `gpu="gpu0"`, `modelops_gpu_lost{`} {
 		if strings.Contains(page, gone) {
 			t.Errorf("still there: %s", gone)
 		}
 	}
-	if !strings.Contains(page, `modelops_model_loads_total{model="big"`) {
-		t.Error("a counter went back")
+	if !strings.Contains(page, `modelops_model_loads_total{model="tiny"`) {
+		t.Error("the counters of another model are gone")
 	}
 	if got := m.known("gpt"); got != unknown {
 		t.Errorf("a withdrawn alias is counted as %s", got)
