@@ -211,6 +211,7 @@ var guests = map[string]string{
 	"github.com/google/uuid":               `^bridges/(grpc|nats|openai|rest)/|^cmd/`,
 	"github.com/spf13":                     `^cmd/`,
 	"golang.org/x/term":                    `^cmd/`,
+	"golang.org/x/net":                     `^cmd/.*_test\.go$`,
 	"golang.org/x/sys":                     `^journal/|^bridges/(process|engine|cpu)/|^cmd/`,
 	"google.golang.org/grpc":               `^messages/|^bridges/(grpc|rest)/|^cmd/`,
 	"google.golang.org/genproto":           `^messages/|^(bridges/rest|cmd/modelops)/.*_test\.go$`,

@@ -99,8 +99,12 @@ func (j *Journal) message(a Append) (*nats.Msg, error) {
 	if a.At.IsZero() {
 		a.At = time.Now()
 	}
-	m := newMessage(subjectOf(j.o.Host, a.Actor), j.o.BootID, a, d, body)
-	return m, nil
+	subject := subjectOf(j.o.Host, a.Actor)
+	if len(subject) > longestSubject {
+		return nil, messages.Errorf(messages.InvalidArgument, a.Actor.String()[:64]+"...", "its name has %d bytes, too many for a subject of the journal", len(a.Actor.ID)).
+			WithHint("a model has " + messages.GoodName)
+	}
+	return newMessage(subject, j.o.BootID, a, d, body), nil
 }
 
 // publish is one attempt.

@@ -69,6 +69,9 @@ func (r *Reader) state(ctx context.Context) (jetstream.StreamState, error) {
 
 // lastOf is the sequence and id of the last message of a subject; 0 when there is none.
 func (r *Reader) lastOf(ctx context.Context, subject string) (uint64, string, error) {
+	if len(subject) > longestSubject {
+		return 0, "", nil // no append takes it
+	}
 	m, err := (*r.stream.Load()).GetLastMsgForSubject(ctx, subject)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return 0, "", nil

@@ -29,6 +29,7 @@ const (
 	authLimit        = 10 * time.Second
 	maxConnections   = 1024
 	maxSubscriptions = 2048
+	maxControlLine   = 4096 // bytes of a line of the protocol, which holds subjects
 )
 
 // serverOptions describe the server over storeDir, or one without streams when that is empty. The port is fixed by the first start so that a restart in place keeps it.
@@ -43,7 +44,7 @@ func (j *Journal) serverOptions(storeDir string, port int, g *gate) *server.Opti
 		CustomClientAuthentication: g, AlwaysEnableNonce: true,
 		// Bounds of a client. A stranger keeps a connection for AuthTimeout; it is longer than a busy machine takes to let one in.
 		AuthTimeout: authLimit.Seconds(), MaxConn: j.o.most(), MaxSubs: maxSubscriptions, MaxSubTokens: 32,
-		MaxControlLine: 4096, WriteDeadline: 10 * time.Second,
+		MaxControlLine: maxControlLine, WriteDeadline: 10 * time.Second,
 	}
 	j.o.guard(o)
 	switch port {

@@ -23,6 +23,10 @@ func subjectOf(host string, a messages.ActorID) string {
 	return root + "." + token(host) + "." + token(a.Kind) + "." + token(a.ID)
 }
 
+// longestSubject bounds a subject, in bytes. A name of 256 bytes of which none stands for itself fits. A line of NATS's protocol holds the subject
+// twice at most, and a server ends the connection that sends it a longer one than MaxControlLine: the journal's own, which all actors share.
+const longestSubject = maxControlLine * 3 / 8
+
 // actorOf is the inverse of subjectOf.
 func actorOf(subject string) (host string, a messages.ActorID, err error) {
 	parts := strings.Split(subject, ".")

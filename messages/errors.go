@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Code is a kind of failure. The numbers are on wires and in journals: the list is append-only.
@@ -122,13 +125,23 @@ func CodeOf(err error) Code {
 	return 0
 }
 
-// Body is the error as it travels where a wire has no status of its own.
+// Body is the error as it travels where a wire has no status of its own. Its texts are UTF-8, whatever an input or a worker's output was that they
+// quote: a message with another text can't be written, and the caller would get no reason at all.
 func (e *Error) Body() *ErrorBody {
 	if e == nil {
 		return nil
 	}
-	return &ErrorBody{Code: e.Code.String(), Subject: e.Subject, Message: e.Message, Hint: e.Hint, RetryAfterMs: e.Retry.Milliseconds(), Log: e.Log, LogFile: e.LogFile}
+	log := e.Log
+	if slices.ContainsFunc(log, func(line string) bool { return !utf8.ValidString(line) }) {
+		log = slices.Clone(log)
+		for i := range log {
+			log[i] = valid(log[i])
+		}
+	}
+	return &ErrorBody{Code: e.Code.String(), Subject: valid(e.Subject), Message: valid(e.Message), Hint: valid(e.Hint), RetryAfterMs: e.Retry.Milliseconds(), Log: log, LogFile: valid(e.LogFile)}
 }
+
+func valid(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
 
 // Err brings an error body back to the same code; nil stays nil. A name this build doesn't know becomes Internal.
 func (b *ErrorBody) Err() *Error {

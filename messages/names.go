@@ -11,6 +11,9 @@ const GoodName = "a name of 1 to 256 printable characters without spaces"
 // LongestOwner bounds the name of who owns a pin, a hint or a program's lease, in bytes: it is journaled.
 const LongestOwner = 256
 
+// LongestIdentity bounds what names an actor within its kind, in bytes: a host's name, a slash, and a model's or a replica's.
+const LongestIdentity = 63 + 1 + 256 + 8
+
 // BadName says why a model can't have this name; empty when it can. It is one rule for the configuration and for models that are loaded by
 // their file.
 func BadName(s string) string {

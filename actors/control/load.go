@@ -92,6 +92,9 @@ func (c *Control) declare(ctx context.Context, r *messages.ModelLoadRequest) (me
 		return id, messages.Errorf(messages.PermissionDenied, "model_path", "loading a file that the configuration doesn't name needs the role %s", messages.RoleName(messages.Role_ADMIN)).
 			WithHint("declare the model in cluster.yaml, or use a key with that role")
 	}
+	if what := messages.BadName(r.ModelName); what != "" { // its actor would refuse it, and stay
+		return id, invalid("model_name", what, "choose "+messages.GoodName)
+	}
 	spec, err := c.o.SpecOf(r.ModelName, r.ModelPath, int(r.Shards))
 	if err != nil {
 		return id, err

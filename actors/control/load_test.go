@@ -101,6 +101,7 @@ func TestLoadDeclares(t *testing.T) {
 		"the declared file":   {&messages.ModelLoadRequest{ModelName: "small", ModelPath: "/tiny.gguf"}, []string{"model/h/tiny" + ensure}, 0, ""},
 		"another file":        {&messages.ModelLoadRequest{ModelName: "tiny", ModelPath: "/other.gguf"}, []string{"model/h/tiny" + declare, look, "model/h/tiny" + ensure}, 0, ""},
 		"a file for an alias": {&messages.ModelLoadRequest{ModelName: "small", ModelPath: "/other.gguf"}, nil, messages.InvalidArgument, "model_path"},
+		"a name of no sense":  {&messages.ModelLoadRequest{ModelName: "new one", ModelPath: "/new.gguf"}, nil, messages.InvalidArgument, "model_name"},
 		"a path of no sense":  {&messages.ModelLoadRequest{ModelName: "tiny", ModelPath: "?"}, nil, messages.InvalidArgument, "?"},
 	} {
 		t.Run(name, func(t *testing.T) {

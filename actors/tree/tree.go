@@ -111,6 +111,9 @@ func (t *Tree) find(id messages.ActorID) (*actor.PID, error) {
 	if pid, err := t.known(id); pid != nil || err != nil {
 		return pid, err
 	}
+	if len(id.ID) > messages.LongestIdentity { // no journal takes it
+		return nil, messages.Errorf(messages.InvalidArgument, id.Kind+" "+id.ID[:40]+"...", "no actor's name has %d bytes", len(id.ID)).WithHint("a model has " + messages.GoodName)
+	}
 	props, ok := t.spawn(id)
 	if !ok {
 		return nil, messages.Errorf(messages.NotFound, id.String(), "there is no such actor on host %s", t.o.Host).

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -96,6 +97,19 @@ func TestUnknownActor(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 		g.Tell(t.Context(), messages.ModelActor("main_pc", "x"), &messages.EnsureModel{})
+	})
+}
+
+// An actor whose name no journal takes isn't made.
+func TestAnActorWithALongName(t *testing.T) {
+	grown(t, func(t *testing.T, g *grove) {
+		for n, want := range map[int]messages.Code{256: 0, 10000: messages.InvalidArgument} {
+			born := g.born.Load()
+			_, err := g.Ask(t.Context(), messages.GPUActor("main_pc", strings.Repeat("x", n)), &messages.QueryView{})
+			if messages.CodeOf(err) != want || (g.born.Load() > born) != (want == 0) {
+				t.Errorf("%d bytes: %v, %d made", n, err, g.born.Load()-born)
+			}
+		}
 	})
 }
 

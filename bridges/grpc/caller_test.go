@@ -134,7 +134,7 @@ func (mangled) Name() string                { return "proto" }
 func (mangled) Marshal(any) ([]byte, error) { return []byte{0xff, 0xff}, nil }
 func (mangled) Unmarshal([]byte, any) error { return nil }
 
-// Who may not run an operation isn't told that its message is wrong: the library's words for that are for those who may.
+// Who may not run an operation isn't told that its message is wrong: that is for those who may.
 func TestTheRoleIsAskedBeforeTheMessageIsRead(t *testing.T) {
 	roles := map[string]messages.Role{"reader": messages.Role_READ, "operator": messages.Role_OPERATE}
 	_, conn := open(t, Options{Operations: &control{}, Authenticate: func(_ context.Context, c messages.Credentials) (messages.Principal, error) {
@@ -143,7 +143,7 @@ func TestTheRoleIsAskedBeforeTheMessageIsRead(t *testing.T) {
 		}
 		return messages.Principal{Name: c.Key, Role: roles[c.Key]}, nil
 	}})
-	for key, want := range map[string]codes.Code{"nobody": codes.Unauthenticated, "reader": codes.PermissionDenied, "operator": codes.Internal} {
+	for key, want := range map[string]codes.Code{"nobody": codes.Unauthenticated, "reader": codes.PermissionDenied, "operator": codes.InvalidArgument} {
 		ctx := metadata.AppendToOutgoingContext(t.Context(), "x-api-key", key)
 		err := conn.Invoke(ctx, messages.ModelOps_LoadModel_FullMethodName, &emptypb.Empty{}, &emptypb.Empty{}, grpc.ForceCodec(mangled{}))
 		if status.Code(err) != want {

@@ -28,14 +28,14 @@ func size(lines []string) (n int) {
 
 // statusOf turns a failure into the status of the error table, with the whole ErrorBody as its detail.
 func statusOf(e *messages.Error) error {
-	st := status.New(codes.Code(e.Code.Wire().GRPC), e.Error())
 	body := e.Body()
+	st := status.New(codes.Code(e.Code.Wire().GRPC), body.Err().Error())
 	for len(body.Log) > 0 && size(body.Log) > mostLog {
 		body.Log = body.Log[1:]
 	}
 	detailed, err := st.WithDetails(body)
 	if err != nil {
-		// Only text that isn't UTF-8 can't be marshaled; the code is still worth more than nothing.
+		// It has no text that can't be marshaled; the code is still worth more than nothing.
 		return st.Err()
 	}
 	return detailed.Err()

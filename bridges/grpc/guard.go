@@ -39,7 +39,7 @@ func (s *Server) guardStream(srv any, stream grpc.ServerStream, info *grpc.Strea
 	if err := s.enter(stream.Context(), info.FullMethod); err != nil {
 		return err
 	}
-	return next(srv, stream)
+	return next(srv, reading{stream})
 }
 
 // enter lets callers with a role call what is no operation, such as reflection. Operations check their own role, when they know the caller.

@@ -2,7 +2,6 @@ package grpcapi
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -42,8 +41,7 @@ func (s *Server) operations() messages.Operations {
 // described is the service as it is generated, but it asks who calls before it reads the message: nobody's message takes memory, or is told to be
 // wrong, before the role is known to be enough.
 func (s *Server) described() *grpc.ServiceDesc {
-	d := messages.ModelOps_ServiceDesc
-	d.Methods = slices.Clone(d.Methods)
+	d := s.readable(messages.ModelOps_ServiceDesc)
 	for i, m := range d.Methods {
 		o, ok := messages.OperationNamed(m.MethodName)
 		if !ok {
@@ -57,7 +55,7 @@ func (s *Server) described() *grpc.ServiceDesc {
 			return m.Handler(srv, ctx, read, guard)
 		}
 	}
-	return &d
+	return d
 }
 
 // principalOf is the context's key of the caller of a call of one message.

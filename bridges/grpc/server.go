@@ -110,10 +110,10 @@ func New(o Options) *Server {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second, MaxConnectionIdle: s.Idle}),
 		grpc.WaitForHandlers(true),
-		grpc.UnaryInterceptor(s.guardUnary), grpc.StreamInterceptor(s.guardStream),
+		grpc.UnaryInterceptor(s.guardUnary), grpc.StreamInterceptor(s.guardStream), grpc.ForceServerCodecV2(newCodec()),
 	)
 	s.grpc.RegisterService(s.described(), service{Operations: s.operations(), inference: inference{s}})
-	grpc_health_v1.RegisterHealthServer(s.grpc, &healthServer{server: s})
+	s.grpc.RegisterService(s.readable(grpc_health_v1.Health_ServiceDesc), &healthServer{server: s})
 	reflection.Register(s.grpc)
 	return s
 }

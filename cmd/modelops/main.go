@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"os"
+
+	"google.golang.org/grpc/grpclog"
 
 	"modelops/bridges/config"
 	"modelops/bridges/telemetry"
@@ -17,6 +20,8 @@ func main() {
 }
 
 func start(ctx context.Context, cfg *config.Config, log *slog.Logger, reread func() (*config.Config, error)) (cli.Daemon, error) {
+	// The libraries of gRPC and of its routes in HTTP would write to the terminal by themselves, and quote a caller's bytes as they are.
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer()))
 	d, err := launch(ctx, cfg, reread, log, openDevices)
 	if err != nil {
 		return nil, err

@@ -28,6 +28,10 @@ type chaos struct {
 	seed   uint64
 	chance *rand.Rand
 	phases map[string]int // of the model concerned, when the daemon was killed
+
+	// Of a test that asks at each door.
+	client messages.ModelOpsClient
+	caller *nats.Conn
 }
 
 // often is how many times a test does its harm: the number in the environment, else a few.
@@ -70,12 +74,19 @@ models:
 		"    nap:\n      runtime: vllm\n      path: TINY\n      vram_mb: 4000\n      min_residency: 0s\n      sleep: 1h\n"
 }
 
-func startChaos(t *testing.T) *chaos {
+// prepareChaos makes a daemon's directory, with more at the end of its configuration.
+func prepareChaos(t *testing.T, more string) *chaos {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "vllm")
 	sleeperProgram(t, program)
-	c := &chaos{daemon: prepare(t, chaosConfig(t, program)), seed: seeded(t), phases: map[string]int{}}
+	c := &chaos{daemon: prepare(t, chaosConfig(t, program)+more), seed: seeded(t), phases: map[string]int{}}
 	c.chance = rand.New(rand.NewPCG(c.seed, 9))
+	return c
+}
+
+func startChaos(t *testing.T) *chaos {
+	t.Helper()
+	c := prepareChaos(t, "")
 	c.launch()
 	c.awaitPhase("light", "ready")
 	return c
