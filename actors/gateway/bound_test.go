@@ -29,7 +29,7 @@ func TestEveryWaitEnds(t *testing.T) {
 		"without a journal":  {"absent", full, messages.JournalUnavailable, "the store does not answer"},
 		"placing":            {"placing", waits, messages.Unavailable, "placing"},
 		"loading":            {"loading", waits, messages.Unavailable, "loading"},
-		"between two tries":  {"waiting", waits, messages.Unavailable, "waiting"},
+		"between two tries":  {"waiting", waits, messages.ModelLoadError, "the server refuses connections"},
 		"draining":           {"draining", waits, messages.Unavailable, "draining"},
 		"asleep":             {"asleep", waits, messages.Unavailable, "asleep"},
 		"waking":             {"waking", waits, messages.Unavailable, "waking"},
@@ -38,11 +38,55 @@ func TestEveryWaitEnds(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				g, _ := rig(1, c.phase)
 				g.o.Placer = answers(c.answer)
+				if c.phase == "waiting" {
+					v := view(1, "waiting")
+					v.Error = messages.NewError(messages.ModelLoadError, "", "the server refuses connections").Body()
+					g.Update(v)
+				}
 				began := time.Now()
 				r := <-admit(g, t.Context())
 				if took := time.Since(began); took != 10*time.Second || messages.CodeOf(r.err) != c.code || messages.AsError(r.err).Retry == 0 ||
 					!strings.Contains(r.err.Error(), c.says) {
 					t.Errorf("after %s: %v", took, r.err)
+				}
+				empty(t, g)
+			})
+		})
+	}
+}
+
+// A load by hand ends too, with what keeps it, when there is no placement for a queue_timeout. What follows a placement has limits of its own.
+func TestALoadWithoutAPlacementEnds(t *testing.T) {
+	full := func(context.Context) (pool.PlaceAnswer, error) {
+		return 0, messages.NewError(messages.JournalUnavailable, "journal", "the store does not answer").WithRetry(time.Second)
+	}
+	for name, c := range map[string]struct {
+		phase  string
+		answer func(context.Context) (pool.PlaceAnswer, error)
+		code   messages.Code // 0: it goes on
+	}{
+		"postponed":         {"absent", waits, messages.Unavailable},
+		"without a journal": {"absent", full, messages.JournalUnavailable},
+		"placing":           {"placing", waits, messages.Unavailable},
+		"asleep":            {"asleep", waits, messages.Unavailable},
+		"loading":           {"loading", waits, 0},
+		"between two tries": {"waiting", waits, 0},
+		"draining":          {"draining", waits, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g, _ := rig(1, c.phase)
+				g.o.Placer = answers(c.answer)
+				began := time.Now()
+				ctx, leave := context.WithTimeout(t.Context(), time.Minute)
+				defer leave()
+				err := <-ensure(g, ctx)
+				want, code := 10*time.Second, c.code
+				if code == 0 {
+					want, code = time.Minute, messages.DeadlineExceeded
+				}
+				if took := time.Since(began); took != want || messages.CodeOf(err) != code {
+					t.Errorf("after %s: %v", took, err)
 				}
 				empty(t, g)
 			})
@@ -105,7 +149,7 @@ func TestFailingRequestsTryOnce(t *testing.T) {
 		g, _ := rig(1, "absent")
 		p := answers(placed)
 		g.o.Placer = p
-		attempt := uint64(1)
+		attempt, began := uint64(1), time.Now()
 		fails := func() {
 			attempt++
 			v := view(attempt, "failed")
@@ -117,8 +161,12 @@ func TestFailingRequestsTryOnce(t *testing.T) {
 			if synctest.Wait(); len(g.Queue().Requests) > 0 {
 				fails()
 			}
-			if r := <-w; messages.CodeOf(r.err) != messages.ModelLoadError || !strings.Contains(r.err.Error(), "no such program") {
+			r := <-w
+			if messages.CodeOf(r.err) != messages.ModelLoadError || !strings.Contains(r.err.Error(), "no such program") {
 				t.Fatal(r.err)
+			}
+			if next := messages.AsError(r.err).Retry; next <= 0 || next > 4*time.Second || len(p.asked) == 1 && next != 2*time.Second-time.Since(began) {
+				t.Fatalf("after %s: told to come again in %s, when it is not tried", time.Since(began), next)
 			}
 			time.Sleep(35 * time.Millisecond)
 		}

@@ -104,7 +104,7 @@ func unloaded(id messages.ActorID) error {
 }
 
 // Ensure waits until an endpoint of the model is ready, without taking a place there: a load by hand. It returns the error with which waiting
-// requests are refused when the model can't be loaded. The interest ends with ctx.
+// requests are refused when the model can't be loaded, or can't be placed for a queue timeout. The interest ends with ctx.
 func (g *Gateway) Ensure(ctx context.Context, model string) error {
 	t, err := g.lookup(ctx, model)
 	if err != nil {
@@ -125,15 +125,41 @@ func (g *Gateway) Ensure(ctx context.Context, model string) error {
 	l.wants[ticket] = w
 	g.pursue(l)
 	l.mu.Unlock()
-	select {
-	case a := <-w.granted:
-		return a.err
-	case <-ctx.Done():
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.pool.Unwant(ticket, time.Now())
-		delete(l.wants, ticket)
-		l.lose()
-		return messages.AsError(context.Cause(ctx))
+	return l.awaitWant(ctx, ticket, w)
+}
+
+// awaitWant waits for the end of a load by hand. Its wait for a placement is bounded as that of a request; what follows has limits of its own.
+func (l *lockedPool) awaitWant(ctx context.Context, ticket uint64, w *waiter) error {
+	patience := l.patience()
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
+	var why error
+	for why == nil {
+		select {
+		case a := <-w.granted:
+			return a.err
+		case <-ctx.Done():
+			why = messages.AsError(context.Cause(ctx))
+		case <-timeout.C:
+			if l.loads() {
+				timeout.Reset(patience)
+				continue
+			}
+			why = l.overdue(patience)
+		}
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.pool.Unwant(ticket, time.Now()) { // it ended in this moment
+		return (<-w.granted).err
+	}
+	delete(l.wants, ticket)
+	l.lose()
+	return why
+}
+
+func (l *lockedPool) loads() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.pool.Loads()
 }

@@ -16,6 +16,7 @@ type Runtime interface {
 	// Need is the memory to reserve, in bytes: declared, else estimated.
 	Need(ctx context.Context, spec *messages.ModelSpec) (*messages.Need, error)
 	// Start starts the worker, or finds the one that already carries the nonce. Unavailable: nothing is known or changed, it is tried again.
+	// ModelLoadError: declaration or program are wrong, which passes only if the error says when.
 	Start(ctx context.Context, spec *messages.ModelSpec, p *messages.Placement, nonce string) (*messages.Worker, error)
 	// AwaitReady waits until the worker answers as our model. measured is its footprint in bytes. Unavailable: it
 	// can't be told whether the worker lives, which is never taken for its end.
@@ -213,7 +214,7 @@ func (h ports) start(ctx context.Context, e start) (proto.Message, error) {
 		return nil, err
 	}
 	if err != nil {
-		return &messages.ReportLoadFailed{Attempt: e.Attempt, Error: messages.AsError(err).Body(), Retriable: retriable(err)}, nil
+		return &messages.ReportLoadFailed{Attempt: e.Attempt, Error: messages.AsError(err).Body(), Retriable: startsLater(err)}, nil
 	}
 	return &messages.ReportWorkerStarted{Attempt: e.Attempt, Worker: w}, nil
 }
@@ -242,6 +243,15 @@ func (h ports) await(ctx context.Context, e await) (proto.Message, error) {
 
 // unknown tells that an error says nothing of the worker. The work stays owed.
 func unknown(err error) bool { return messages.CodeOf(err) == messages.Unavailable }
+
+// startsLater tells whether another start may succeed. What is wrong with a declaration or a program stays wrong, unless the error says when to
+// try again.
+func startsLater(err error) bool {
+	if e := messages.AsError(err); e.Code == messages.ModelLoadError {
+		return e.Retry > 0
+	}
+	return retriable(err)
+}
 
 // retriable tells whether another try may succeed. An invalid declaration stays invalid, and a program that isn't there doesn't come.
 func retriable(err error) bool {

@@ -85,7 +85,7 @@ func (w *playedWorld) Ask(_ context.Context, to messages.ActorID, c proto.Messag
 var (
 	tiny      = messages.ModelActor("main_pc", "tiny")
 	second    = messages.ModelActor("main_pc", "tiny~2")
-	noProgram = messages.NewError(messages.FailedPrecondition, "tiny", "no such program")
+	noProgram = messages.NewError(messages.ModelLoadError, "tiny", "no such program")
 	broken    = messages.NewError(messages.ModelLoadError, "tiny", "broken")
 	full      = messages.NewError(messages.GPUUnavailable, "tiny", "full")
 )
@@ -114,7 +114,7 @@ func TestOwedWorkIsDone(t *testing.T) {
 		"a worker starts":               {start{Nonce: "n", Attempt: 3}, playedWorld{}, "start n", `WorkerStarted attempt:3 worker:{nonce:"n" pid:7}`},
 		"there is no such program":      {start{Nonce: "n", Attempt: 3}, playedWorld{fails: fails("start", noProgram)}, "start n", `LoadFailed attempt:3 error`},
 		"there are no descriptors":      {start{Nonce: "n", Attempt: 3}, playedWorld{fails: fails("start", noProgram.WithRetry(time.Second))}, "start n", `LoadFailed attempt:3 error retriable:true`},
-		"it can't be started now":       {start{Nonce: "n", Attempt: 3}, playedWorld{fails: fails("start", broken)}, "start n", `LoadFailed attempt:3 error retriable:true`},
+		"it can't be started now":       {start{Nonce: "n", Attempt: 3}, playedWorld{fails: fails("start", errors.New("busy"))}, "start n", `LoadFailed attempt:3 error retriable:true`},
 		"its declaration is wrong":      {start{Nonce: "n", Attempt: 3}, playedWorld{fails: fails("start", messages.NewError(messages.InvalidArgument, "tiny", "no such file"))}, "start n", `LoadFailed attempt:3 error`},
 		"it is ready":                   {await{Worker: worker, Attempt: 3}, playedWorld{}, "ready", `WorkerReady attempt:3 measured_bytes:90 slots:2`},
 		"it isn't ready and is stopped": {await{Worker: worker, Attempt: 3}, playedWorld{fails: fails("ready", broken)}, "ready,stop 7", `LoadFailed attempt:3 error retriable:true`},

@@ -53,7 +53,7 @@ func (s *Supervisor) spawn(ctx context.Context, spec Spec) (Handle, error) {
 	}
 	if err != nil {
 		return Handle{}, messages.Errorf(messages.FailedPrecondition, spec.Nonce, "the log can't be written: %w", err).
-			WithHint("check the log folder's rights and free space").WithRetry(passes(err))
+			WithHint("check the log folder's rights and free space").WithRetry(Passes(err))
 	}
 	defer out.Close()
 	h := Handle{BootID: boot, Nonce: spec.Nonce, Fingerprint: spec.fingerprint(), LogPath: spec.LogPath}
@@ -117,7 +117,7 @@ func startFailure(spec Spec, err error) error {
 	if _, noDir := os.Stat(spec.Dir); spec.Dir != "" && noDir != nil {
 		return messages.Errorf(messages.FailedPrecondition, spec.Nonce, "the working directory can't be used: %w", noDir)
 	}
-	e := messages.Errorf(messages.FailedPrecondition, spec.Nonce, "%s can't be started: %w", spec.Argv[0], err).WithRetry(passes(err))
+	e := messages.Errorf(messages.FailedPrecondition, spec.Nonce, "%s can't be started: %w", spec.Argv[0], err).WithRetry(Passes(err))
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
 		return e.WithHint("install it, put it on PATH or write its whole path in the configuration")
 	}
@@ -127,9 +127,9 @@ func startFailure(spec Spec, err error) error {
 // retryStart is when a start that failed for want of something that passes should be tried again.
 const retryStart = time.Second
 
-// passes is retryStart when an error says that memory, descriptors, processes or space are short, or the program is being written; 0 = trying again
+// Passes is when to try again after an error that says that memory, descriptors, processes or space are short, or the program is being written; 0 = trying again
 // gives the same error.
-func passes(err error) time.Duration {
+func Passes(err error) time.Duration {
 	for _, short := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EAGAIN, syscall.ENOSPC, syscall.EDQUOT, syscall.ETXTBSY, syscall.EIO} {
 		if errors.Is(err, short) {
 			return retryStart

@@ -38,7 +38,7 @@ func TestStartRefuses(t *testing.T) {
 		spec.Name = "m"
 		_, err := r.Start(t.Context(), spec, nil, nonce(t))
 		e := messages.AsError(err)
-		if e == nil || e.Code != messages.ModelLoadError || e.Subject != "model/m" || !strings.Contains(e.Message, want) {
+		if e == nil || e.Code != messages.ModelLoadError || e.Subject != "model/m" || e.Retry != 0 || !strings.Contains(e.Message, want) {
 			t.Errorf("%s: %v", want, err)
 		}
 	}

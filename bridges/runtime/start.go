@@ -24,7 +24,7 @@ const (
 // Start starts a worker and returns at once; AwaitReady tells when it can work. It is idempotent by nonce: a living worker
 // that carries it is returned instead, so a caller that was killed before it recorded the first one may ask again.
 // The process outlives ctx and us; a ctx that ended before the fork starts nothing. ModelLoadError tells what is wrong with
-// spec or program; Unavailable that nothing was started, and that it can be tried again.
+// spec or program, and when to try again if that may pass; Unavailable that nothing was started, and that it can be tried again.
 func (r *Runtime) Start(ctx context.Context, spec *messages.ModelSpec, placement *messages.Placement, nonce string) (*messages.Worker, error) {
 	declared := spec
 	spec = r.resolved(declared)
@@ -131,6 +131,6 @@ func of(spec *messages.ModelSpec, err error) error {
 // asLoadError tells which model a fault in its spec belongs to.
 func asLoadError(spec *messages.ModelSpec, err error) error {
 	e := *messages.AsError(err)
-	e.Code, e.Subject = messages.ModelLoadError, subject(spec)
+	e.Code, e.Subject, e.Retry = messages.ModelLoadError, subject(spec), max(e.Retry, process.Passes(err))
 	return &e
 }

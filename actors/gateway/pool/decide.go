@@ -223,6 +223,9 @@ func (p *Pool) Update(v *messages.ModelView, now time.Time) (refusal error) {
 	if e.base && (v.Phase == messages.ModelView_absent || e.view.GetSpec().GetRevision() != v.GetSpec().GetRevision()) {
 		p.failing = failing{} // it was unloaded, or is another model now
 	}
+	if e.base && v.Phase == messages.ModelView_waiting {
+		p.failing.try = v.Error.Err()
+	}
 	e.view = v
 	p.declare()
 	if v.Phase == messages.ModelView_asleep || v.Phase == messages.ModelView_waking {
@@ -251,9 +254,7 @@ func (p *Pool) Update(v *messages.ModelView, now time.Time) (refusal error) {
 	case p.declared.Spec == nil:
 		return messages.Errorf(messages.ModelNotFound, p.subject(), "Model '%s' not found: its declaration was withdrawn", p.name)
 	case failed && lost:
-		why := p.loadError(v.Error.Err(), v.Id)
-		p.failing.add(why, now)
-		return why
+		return p.failing.add(p.loadError(v.Error.Err(), v.Id), now)
 	}
 	return nil
 }

@@ -19,10 +19,13 @@ type failing struct {
 	why   *messages.Error
 	at    time.Time
 	pause time.Duration
+	// try is the error of the latest try to load, while a load makes further ones.
+	try *messages.Error
 }
 
-// add notes a failure. One within the pause of the last is the same one, told by another way, or of a load by hand.
-func (f *failing) add(why *messages.Error, now time.Time) {
+// add notes a failure, and gives the refusal that follows from it. One within the pause of the last is the same one, told by another way, or of a
+// load by hand.
+func (f *failing) add(why *messages.Error, now time.Time) (refusal error) {
 	if f.why == nil || now.Sub(f.at) >= f.pause {
 		longest := longestFailure
 		if why.Code == messages.GPUUnavailable { // others may leave at any time, and a try starts no worker
@@ -31,14 +34,19 @@ func (f *failing) add(why *messages.Error, now time.Time) {
 		f.at, f.pause = now, min(max(2*f.pause, firstFailure), longest)
 	}
 	f.why = why
+	return f.refusal(f.pause, now)
 }
 
 // refusal is the last error while the pause lasts; nil afterwards.
 func (f *failing) refusal(pause time.Duration, now time.Time) error {
-	if left := f.at.Add(pause).Sub(now); f.why != nil && left > 0 {
-		return f.why.WithRetry(left)
+	left := f.at.Add(pause).Sub(now)
+	switch {
+	case f.why == nil || left <= 0:
+		return nil
+	case f.why.Code == messages.GPUUnavailable && f.why.Retry == 0: // it fits no device: waiting doesn't help
+		return f.why
 	}
-	return nil
+	return f.why.WithRetry(left)
 }
 
 // Refuses says why no request may wait now, without a ready endpoint: the actor that would load the model stays down, or the model failed to load

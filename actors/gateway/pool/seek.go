@@ -82,6 +82,16 @@ func (p *Pool) EndWants(now time.Time) []uint64 {
 	return p.EndedWants()
 }
 
+// Loads tells whether a worker starts, wakes or comes back after its drain. Each of these has a limit of its own, unlike the wait for a placement.
+func (p *Pool) Loads() bool {
+	for _, e := range p.endpoints {
+		if e.onItsWay() && e.view.GetPhase() != messages.ModelView_absent && e.view.GetPhase() != messages.ModelView_placing {
+			return true
+		}
+	}
+	return false
+}
+
 // Unwant ends a want; false when there is none.
 func (p *Pool) Unwant(ticket uint64, now time.Time) bool {
 	n := len(p.wants)
@@ -187,13 +197,17 @@ func (p *Pool) refuseAll(err error, now time.Time) (refused []uint64, why error)
 	case messages.ModelNotFound, messages.Unavailable, messages.JournalFull, messages.JournalDamaged: // says nothing about the model
 		return p.RefuseAll(now), e
 	}
-	refusal := p.loadError(e, p.subject())
-	p.failing.add(refusal, now)
+	refusal := p.failing.add(p.loadError(e, p.subject()), now)
 	return p.RefuseAll(now), refusal
 }
 
-// Delayed is why no endpoint is ready: the last error of a Seek or Wake; nil when there was none.
-func (p *Pool) Delayed() error { return p.seek.why }
+// Delayed is why no endpoint is ready: the last error of a Seek, of a Wake or of a try to load; nil when there was none.
+func (p *Pool) Delayed() error {
+	if p.seek.why == nil && p.failing.try != nil {
+		return p.loadError(p.failing.try, p.subject())
+	}
+	return p.seek.why
+}
 
 // loadError is the refusal when the model can't be loaded.
 func (p *Pool) loadError(why *messages.Error, subject string) *messages.Error {
