@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"modelops/messages"
@@ -92,18 +94,20 @@ func (s *Store) read() (content, error) {
 		return content{}, messages.NewError(messages.FailedPrecondition, s.path, "the added keys can't be trusted: "+why).WithCause(cause).
 			WithHint("bring the file back from a copy, or move it away and add the keys again with `modelops keys add`")
 	}
-	info, err := os.Lstat(s.path)
+	f, err := os.OpenFile(s.path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return c, nil
+	case errors.Is(err, syscall.ELOOP):
+		return damaged("it is a symbolic link", err)
 	case err != nil:
 		return damaged("the file can't be read: "+err.Error(), err)
-	case !info.Mode().IsRegular():
-		return damaged("it is no regular file", nil)
-	case info.Mode().Perm()&0o022 != 0:
-		return damaged(fmt.Sprintf("its permissions are %04o, so other users may have written it", info.Mode().Perm()), nil)
 	}
-	b, err := os.ReadFile(s.path)
+	defer func() { _ = f.Close() }()
+	if why := trusted(f); why != "" {
+		return damaged(why, nil)
+	}
+	b, err := io.ReadAll(f)
 	if err != nil {
 		return damaged("the file can't be read: "+err.Error(), err)
 	}
@@ -119,6 +123,38 @@ func (s *Store) read() (content, error) {
 		}
 	}
 	return c, nil
+}
+
+// trusted says why others may have written a file; empty when only this user, or root, could.
+func trusted(f *os.File) string {
+	info, err := f.Stat()
+	if err != nil {
+		return "the file can't be read: " + err.Error()
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !info.Mode().IsRegular():
+		return "it is no regular file"
+	case info.Mode().Perm()&0o022 != 0:
+		return fmt.Sprintf("its permissions are %04o, so other users may have written it", info.Mode().Perm())
+	case ok && stat.Uid != 0 && !isOurs(stat.Uid, filepath.Dir(f.Name())):
+		return fmt.Sprintf("it belongs to user %d, and this is user %d", stat.Uid, os.Geteuid())
+	}
+	return ""
+}
+
+// isOurs tells whether a user is this one. Root works for the user whose directory it is.
+func isOurs(user uint32, dir string) bool {
+	me := os.Geteuid()
+	if me != 0 {
+		return int(user) == me
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return false
+	}
+	of, ok := info.Sys().(*syscall.Stat_t)
+	return ok && of.Uid == user
 }
 
 // settle fills in what isn't written, and says what is wrong with the rest.

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -125,9 +126,18 @@ func TestADamagedStoreIsRefused(t *testing.T) {
 		"no role": func(p string) error {
 			return os.WriteFile(p, []byte(`{"version":1,"keys":[{"name":"a","role":"root"}]}`), 0o600)
 		},
-		"written by all": func(p string) error { _ = os.WriteFile(p, []byte(`{"version":1}`), 0o600); return os.Chmod(p, 0o666) },
-		"a link":         func(p string) error { return os.Symlink("/dev/null", p) },
-		"a folder":       func(p string) error { return os.Mkdir(p, 0o700) },
+		"a link": func(p string) error {
+			return errors.Join(os.WriteFile(p+".elsewhere", []byte(`{"version":1}`), 0o600), os.Symlink(p+".elsewhere", p))
+		},
+		"another user's": func(p string) error {
+			if os.Geteuid() != 0 {
+				return os.WriteFile(p, nil, 0o600) // only root can make one
+			}
+			return errors.Join(os.WriteFile(p, []byte(`{"version":1}`), 0o600), os.Chown(p, 12345, 12345))
+		},
+		"written by all":    func(p string) error { _ = os.WriteFile(p, []byte(`{"version":1}`), 0o600); return os.Chmod(p, 0o666) },
+		"a link to no file": func(p string) error { return os.Symlink("/dev/null", p) },
+		"a folder":          func(p string) error { return os.Mkdir(p, 0o700) },
 	} {
 		dir := t.TempDir()
 		if err := plant(filepath.Join(dir, StoreFile)); err != nil {

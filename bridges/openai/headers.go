@@ -26,6 +26,8 @@ var withheld = map[string]bool{
 	// Nor what an authenticating proxy says of the caller, or a stranger in its name.
 	"X-Forwarded-User": true, "X-Forwarded-Groups": true, "X-Forwarded-Email": true, "X-Forwarded-Preferred-Username": true, "X-Forwarded-Access-Token": true,
 	"X-Auth-Request-User": true, "X-Auth-Request-Groups": true, "X-Auth-Request-Email": true, "X-Auth-Request-Access-Token": true,
+	// Nor what makes some engines take another method or path than the one that was allowed.
+	"X-Http-Method-Override": true, "X-Http-Method": true, "X-Method-Override": true, "X-Original-Url": true, "X-Rewrite-Url": true, "X-Original-Method": true,
 	"Idempotency-Key": true, "X-Idempotency-Key": true, "Expect": true, "Origin": true, "Referer": true,
 	"X-Request-Timeout": true, "Content-Length": true, "Content-Type": true, "Content-Encoding": true, "X-Request-Id": true,
 }

@@ -119,7 +119,8 @@ func TestWhatIsSaidToThisHostStaysHere(t *testing.T) {
 	h := open(t, declares(e.URL, "tiny"))
 	for _, path := range []string{"/upstream/tiny/x", "/v1/completions"} {
 		got = nil
-		text(t, h.post(path, `{"model":"tiny","prompt":"x"}`, "X-Modelops-Token", "canary", "Cookie", "modelops_page=canary", "Proxy-Authorization", "canary", "X-Modelops-Anything", "canary"))
+		text(t, h.post(path, `{"model":"tiny","prompt":"x"}`, "X-Modelops-Token", "canary", "Cookie", "modelops_page=canary", "Proxy-Authorization", "canary", "X-Modelops-Anything", "canary",
+			"X-HTTP-Method-Override", "canary", "X-Original-URL", "canary", "X-Rewrite-URL", "canary"))
 		if got == nil {
 			t.Fatal("nothing came")
 		}

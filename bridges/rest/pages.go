@@ -52,6 +52,9 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request, p page) {
 
 // root says what this is, in the words of the Python coordinator.
 func (s *Server) root(w http.ResponseWriter, _ *http.Request) {
+	if s.o.NATS != nil {
+		w.Header().Set(messages.NATSPortHeader, s.o.NATS())
+	}
 	writeJSON(w, http.StatusOK, struct {
 		Service   string `json:"service"`
 		Version   string `json:"version"`

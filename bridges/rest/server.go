@@ -26,6 +26,8 @@ type Options struct {
 	// Observe counts a request that ended; may be nil.
 	Observe func(method, route, code string)
 	Version string
+	// NATS is the port of the NATS door, for the command line; nil = it isn't told.
+	NATS func() string
 	// Operations answer the pages that the service's http rules name. Errors are typed.
 	Operations messages.Operations
 	// Authenticate finds the principal of a key; nil = none is asked for.

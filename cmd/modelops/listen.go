@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -115,4 +116,13 @@ func ownNames(cfg *config.Config) (out []string) {
 func limitsOf(l config.Limits) rest.Limits {
 	return rest.Limits{HeaderTime: l.HeaderTime, HeaderBytes: l.HeaderKB << 10, HeaderCount: l.HeaderCount, BodyStall: l.BodyStall, BodyTime: l.BodyTime,
 		WriteStall: l.WriteStall, IdleTime: l.IdleTime, Streams: l.Streams}
+}
+
+// natsPort is where the NATS door listens.
+func (d *daemon) natsPort() string {
+	u, err := url.Parse(d.journal.ClientURL())
+	if err != nil {
+		return ""
+	}
+	return u.Port()
 }

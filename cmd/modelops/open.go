@@ -24,6 +24,9 @@ func (d *daemon) openJournal(ctx context.Context) error {
 	if err := os.MkdirAll(d.cfg.DataDir, 0o755); err != nil {
 		return messages.Errorf(messages.JournalUnavailable, d.cfg.DataDir, "the data directory can't be made: %w", err).WithHint("set data_dir to a directory that this user may write")
 	}
+	if info, err := os.Stat(d.cfg.DataDir); err == nil && info.Mode().Perm()&0o002 != 0 {
+		d.log.Warn("any user of this machine may replace the journal and the keys, and so run programs as this user: chmod o-w", "data_dir", d.cfg.DataDir)
+	}
 	if err := d.openAccess(); err != nil {
 		return err
 	}
@@ -117,7 +120,7 @@ func (d *daemon) openHTTP() error {
 	d.outward.onFull(d.openai.CloseIdle)
 	d.later(func(context.Context) error { d.openai.Close(); return nil })
 	server, err := rest.New(rest.Options{OpenAI: d.openai, Gateway: d.gateway, Operations: d.control.Scoped(), Authenticate: d.authenticate,
-		Metrics: d.metrics.Handler(d.refresh), Version: buildVersion(), Log: d.log, Observe: d.metrics.ToldHTTP,
+		Metrics: d.metrics.Handler(d.refresh), Version: buildVersion(), NATS: d.natsPort, Log: d.log, Observe: d.metrics.ToldHTTP,
 		Site: func() rest.Site { return *d.sites.Load() }, Limits: limitsOf(d.cfg.Server.Limits), TLS: d.speaks("h2", "http/1.1")})
 	if err != nil {
 		return err

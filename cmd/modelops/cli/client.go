@@ -35,6 +35,9 @@ func (c *cli) dial(ctx context.Context) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
+	if address, err = c.natsAt(ctx, address); err != nil {
+		return nil, err
+	}
 	wait := 2 * time.Second
 	if d, ok := ctx.Deadline(); ok {
 		wait = min(wait, max(time.Until(d), time.Millisecond))

@@ -61,7 +61,7 @@ func newRoot(c *cli) *cobra.Command {
 	root.SetOut(c.stdout)
 	root.SetErr(c.stderr)
 	f := root.PersistentFlags()
-	f.StringVar(&c.server, "server", "", "NATS address of the daemon (MODELOPS_SERVER; default: the daemon of the data directory)")
+	f.StringVar(&c.server, "server", "", "address of the daemon, such as https://HOST:8008 or tls://HOST:4222 (MODELOPS_SERVER; default: the daemon of the data directory)")
 	f.StringVar(&c.config, "config", "", "configuration file (default: cluster.yaml in the working directory, otherwise the built-in one)")
 	f.StringVar(&c.dataDir, "data-dir", "", "directory of the journal and the logs (default: data_dir of the configuration)")
 	f.BoolVar(&c.tls, "tls", false, "speak TLS with the daemon (also: a --server that begins with tls://)")

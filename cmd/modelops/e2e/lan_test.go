@@ -119,6 +119,9 @@ server:
 		{"nats with a wrong key", req("--tlsca", ca, "--user", "anyone", "--password", "wrong-key-1"), false},
 		{"nats without the CA", req("--user", "anyone", "--password", lanKey), false},
 		{"modelops", cli(lanKey, "--ca", ca), true},
+		{"modelops by the HTTP address", cli(lanKey, "--ca", ca, "--server", d.at.HTTP), true},
+		{"modelops by the HTTP address, with a wrong key", cli("wrong-key-1", "--ca", ca, "--server", d.at.HTTP), false},
+		{"modelops by the HTTP address, without the CA", cli(lanKey, "--server", d.at.HTTP), false},
 		{"modelops with a wrong key", cli("wrong-key-1", "--ca", ca), false},
 		{"modelops without the CA", cli(lanKey), false},
 	} {
