@@ -54,7 +54,11 @@ func (s *Strays) Reasons() (out []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, pid := range slices.Sorted(maps.Keys(s.living)) {
-		out = append(out, fmt.Sprintf("a worker that no journal knows (pid %d) can't be ended, and its memory counts as foreign use: %s", pid, s.living[pid]))
+		who := fmt.Sprintf("pid %d", pid)
+		if pid == 0 {
+			who = "its pid is hidden"
+		}
+		out = append(out, fmt.Sprintf("a worker that no journal knows (%s) can't be ended, and its memory counts as foreign use: %s", who, s.living[pid]))
 	}
 	return out
 }

@@ -75,14 +75,21 @@ func (p *Hold) Wait(ctx context.Context) error {
 	return err
 }
 
-// readable is how a pidfd says that its process has ended. A poll that fails says nothing.
+// readable is how a pidfd says that its process has ended. The kernel refuses to poll more descriptors than the limit on open files (EINVAL),
+// also when the limit was lowered after they were opened: then only the wait for a child tells.
 func readable(fd int) bool {
 	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	for {
 		_, err := unix.Poll(p, 0)
-		if err != unix.EINTR {
-			return err == nil && p[0].Revents != 0
+		switch err {
+		case nil:
+			return p[0].Revents != 0
+		case unix.EINTR:
+			continue
 		}
+		var ended unix.Siginfo
+		err = unix.Waitid(unix.P_PIDFD, fd, &ended, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+		return err == nil && ended.Signo != 0
 	}
 }
 

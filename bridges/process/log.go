@@ -1,6 +1,7 @@
 package process
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -31,9 +32,12 @@ func (l Logs) folder(name string) string {
 	return filepath.Join(l.Root, escaped)
 }
 
+// stampForm is the time at the start of a log's name.
+const stampForm = "20060102T150405.000000"
+
 // Path is the log for a process that is started at this time. It is absolute where the working directory is known.
 func (l Logs) Path(name, nonce string, at time.Time) string {
-	stamp := at.UTC().Format("20060102T150405.000000")
+	stamp := at.UTC().Format(stampForm)
 	path := filepath.Join(l.folder(name), stamp+"-"+url.PathEscape(nonce)+".log")
 	if full, err := filepath.Abs(path); err == nil {
 		return full
@@ -62,7 +66,35 @@ func logsIn(folder string) []string {
 	return out
 }
 
-// openLog makes the log of a new process and drops the oldest ones beside it.
+// all lists every log there is. The error tells that means are lacking to list them.
+func (l Logs) all() (out []string, err error) {
+	if l.Root == "" {
+		return nil, nil
+	}
+	folders, err := os.ReadDir(l.Root)
+	for _, f := range folders {
+		inside, unread := os.ReadDir(filepath.Join(l.Root, f.Name()))
+		err = cmp.Or(err, onlyStarved(unread))
+		for _, e := range inside {
+			if filepath.Ext(e.Name()) == ".log" {
+				out = append(out, filepath.Join(l.Root, f.Name(), e.Name()))
+			}
+		}
+	}
+	return out, onlyStarved(err)
+}
+
+// nonceOf is the nonce in a log's name, "" when it isn't a name that Path makes.
+func nonceOf(path string) string {
+	stamp, escaped, _ := strings.Cut(strings.TrimSuffix(filepath.Base(path), ".log"), "-")
+	nonce, err := url.PathUnescape(escaped)
+	if _, noTime := time.Parse(stampForm, stamp); err != nil || noTime != nil {
+		return ""
+	}
+	return nonce
+}
+
+// openLog makes the log of a new process, with its lock, and drops the oldest ones beside it.
 func openLog(path string) (*os.File, error) {
 	folder := filepath.Dir(path)
 	if err := os.MkdirAll(folder, 0o750); err != nil {
@@ -70,10 +102,16 @@ func openLog(path string) (*os.File, error) {
 	}
 	if logs := logsIn(folder); len(logs) >= keptLogs {
 		for _, old := range logs[:len(logs)-keptLogs+1] {
-			_ = os.Remove(old)
+			if is, err := written(old); !is && err == nil { // else it is what tells that its process lives
+				_ = os.Remove(old)
+			}
 		}
 	}
-	return os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	if err == nil {
+		lockLog(f)
+	}
+	return f, err
 }
 
 // keepBelow cuts a log that has outgrown limit down to its last part. The process appends, so it goes on at the new end;

@@ -34,6 +34,12 @@ func TestMain(m *testing.M) {
 		os.Exit(actDeprived())
 	case "blind":
 		os.Exit(askBlind())
+	case "hidden":
+		os.Exit(hideAndSleep())
+	case "socket":
+		os.Exit(seeSocket())
+	case "powerless":
+		os.Exit(dropPowers())
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -65,7 +64,7 @@ func (s *Supervisor) Open(h Handle) (*Hold, Liveness, error) {
 	}
 	live, err := matches(p, h)
 	if live == Alive {
-		live, err = carries(h)
+		live, err = s.carries(h)
 	}
 	if live != Alive {
 		p.Close()
@@ -92,6 +91,9 @@ func cantKnow(nonce string, why error) *messages.Error {
 	switch {
 	case Starved(why):
 		return e.WithHint("this program has no descriptors left: raise its limit on open files (ulimit -n, LimitNOFILE)")
+	case isHidden(why):
+		return e.WithHint("a process that changed its user or made itself undumpable, or a /proc with hidepid: end it by hand (fuser -v on that file shows it to root), " +
+			"or run modelops as a user that sees it; it is tried again")
 	case errors.Is(why, unix.EPERM), errors.Is(why, unix.ENOSYS), errors.Is(why, unix.EACCES):
 		return e.WithHint("modelops needs Linux 5.3, a /proc that shows its own processes, and pidfd_open and pidfd_send_signal in its seccomp profile")
 	}
@@ -128,8 +130,9 @@ func matches(p *Hold, h Handle) (Liveness, error) {
 }
 
 // carries tells whether a process has the nonce. Programs that rename themselves overwrite their environment; they are
-// known by their output, which goes to a log file that belongs to one nonce.
-func carries(h Handle) (Liveness, error) {
+// known by their output, which goes to a log file that belongs to one nonce. A process that hides both is known by the lock on that log: pid and
+// start time are compared already.
+func (s *Supervisor) carries(h Handle) (Liveness, error) {
 	env, envErr := environ(h.Pid)
 	switch got := variable(env, nonceVar); {
 	case got == h.Nonce:
@@ -137,11 +140,22 @@ func carries(h Handle) (Liveness, error) {
 	case got != "":
 		return Gone, fmt.Errorf("pid %d carries another nonce", h.Pid)
 	}
-	files, outErr := outputs(h.Pid)
-	if h.LogPath != "" && slices.Contains(files, h.LogPath) {
+	logs, failed := s.logsOf(h.Nonce, h.LogPath)
+	is, outErr := writesTo(h.Pid, logs)
+	if is {
 		return Alive, nil
 	}
-	for _, err := range []error{envErr, outErr} {
+	if outErr != nil && whenMissing(outErr) == Unknown {
+		if held, err := stillWritten(logs); len(held) > 0 && err == nil {
+			return Alive, nil
+		}
+	}
+	return unlessUnread(h, envErr, outErr, failed)
+}
+
+// unlessUnread is Gone for a process in which no nonce was seen, and Unknown when it could not be looked at.
+func unlessUnread(h Handle, unread ...error) (Liveness, error) {
+	for _, err := range unread {
 		if err != nil && whenMissing(err) == Unknown {
 			return Unknown, fmt.Errorf("pid %d can't be looked at: %w", h.Pid, err)
 		}

@@ -18,6 +18,7 @@ import (
 type Socket struct {
 	Addr  netip.AddrPort
 	Inode string
+	User  int64 // who opened it
 }
 
 // Listeners reads the kernel's tables of listening TCP sockets. The error tells that they could not be read; a kernel without IPv6 has one
@@ -60,7 +61,29 @@ func parseListener(line string) (Socket, bool) {
 	if !ok || err != nil {
 		return Socket{}, false
 	}
-	return Socket{Addr: netip.AddrPortFrom(ip.Unmap(), uint16(n)), Inode: f[9]}, true
+	user, err := strconv.ParseInt(f[7], 10, 64)
+	return Socket{Addr: netip.AddrPortFrom(ip.Unmap(), uint16(n)), Inode: f[9], User: user}, ok && err == nil
+}
+
+// MayHold tells whether a socket may be that of a process whose descriptors are hidden from us: one of the process's users opened it. It is no
+// proof, and only of use where no other process is seen to hold the socket.
+func MayHold(pid int64, l Socket) bool {
+	_, err := os.Readlink(procPath(pid, "fd/0"))
+	if err == nil || whenMissing(err) == Gone {
+		return false
+	}
+	users := []int64{int64(os.Getuid())}
+	status, _ := os.ReadFile(procPath(pid, "status"))
+	for line := range strings.Lines(string(status)) {
+		if ids, ok := strings.CutPrefix(line, "Uid:"); ok {
+			users = nil
+			for _, id := range strings.Fields(ids) {
+				n, _ := strconv.ParseInt(id, 10, 64)
+				users = append(users, n)
+			}
+		}
+	}
+	return slices.Contains(users, l.User)
 }
 
 // Sockets are the inodes of the sockets of one process, as far as we may look. The error tells that means are lacking to look.

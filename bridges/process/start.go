@@ -31,7 +31,7 @@ func (s *Supervisor) Start(ctx context.Context, spec Spec) (h Handle, started bo
 	if s.closed {
 		return Handle{}, false, messages.NewError(messages.Unavailable, spec.Nonce, "nothing is started any more: this program is stopping")
 	}
-	switch h, live, why := s.living(spec.Nonce); live {
+	switch h, live, why := s.living(spec.Nonce, spec.LogPath); live {
 	case Alive:
 		return h, false, nil
 	case Unknown:
@@ -76,21 +76,34 @@ func (s *Supervisor) spawn(ctx context.Context, spec Spec) (Handle, error) {
 	}
 	h.Pid = int64(cmd.Process.Pid)
 	st, err := readStat(h.Pid) // a child that is not reaped keeps its entry, even when it has ended already
+	c := &child{handle: h, cmd: cmd, done: make(chan struct{})}
 	if err != nil {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if Starved(err) {
-			return Handle{}, lacking(spec, err)
-		}
-		return Handle{}, messages.Errorf(messages.FailedPrecondition, spec.Nonce, "the start time of pid %d can't be read: %w", h.Pid, err).
-			WithHint("modelops needs /proc").WithRetry(retryStart)
+		return Handle{}, s.unseen(c, spec, err)
 	}
 	h.StartTicks = st.startTicks
+	c.handle = h
 	awaitEnviron(h.Pid)
-	c := &child{handle: h, cmd: cmd, done: make(chan struct{})}
 	s.keep(c)
 	go c.reap()
 	return h, nil
+}
+
+// unseen ends a process that was started and whose start time can't be read. One that can't be ended either, because its program runs as another
+// user, stays among the children: its nonce starts nothing more while it lives.
+func (s *Supervisor) unseen(c *child, spec Spec, why error) error {
+	_ = c.cmd.Process.Kill()
+	s.keep(c)
+	go c.reap()
+	ended, cancel := context.WithTimeout(context.Background(), s.killTime)
+	defer cancel()
+	switch {
+	case c.await(ended) != nil:
+		return cantKnow(spec.Nonce, hidden{spec.LogPath})
+	case Starved(why):
+		return lacking(spec, why)
+	}
+	return messages.Errorf(messages.FailedPrecondition, spec.Nonce, "the start time of pid %d can't be read: %w", c.handle.Pid, why).
+		WithHint("modelops needs a /proc that shows it the processes that it starts: this one is hidden (hidepid)").WithRetry(retryStart)
 }
 
 // awaitEnviron waits until a new program's environment can be read. The kernel lets cmd.Start return a moment before that,

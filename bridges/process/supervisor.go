@@ -20,6 +20,9 @@ type Options struct {
 	// Owner is the identity of the program that starts the processes, beyond its own life. Each process carries it, so that a later start
 	// finds processes that no record names any more. [none: such processes are not found]
 	Owner string
+	// Logs is where the processes' logs lie. A process that hides its environment is found by the log that it writes to. [none: only by a log
+	// that the caller names]
+	Logs Logs
 }
 
 // Supervisor starts, finds, watches and stops processes. Several may work on the same processes, in one program or one
@@ -28,6 +31,7 @@ type Supervisor struct {
 	log      *slog.Logger
 	logLimit int64
 	owner    string
+	logs     Logs
 	killTime time.Duration
 	kernel   atomic.Pointer[string] // the boot id, once it could be read
 
@@ -40,7 +44,7 @@ type Supervisor struct {
 func New(o Options) *Supervisor {
 	s := &Supervisor{
 		log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)), logLimit: cmp.Or(o.LogLimit, 32<<20),
-		owner: o.Owner, killTime: KillTime, children: map[string]*child{},
+		owner: o.Owner, logs: o.Logs, killTime: KillTime, children: map[string]*child{},
 	}
 	_, _ = s.bootID()
 	return s

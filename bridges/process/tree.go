@@ -20,6 +20,7 @@ type tree struct {
 	live   Liveness
 	why    error // why the process itself is not Alive
 	seen   map[int64]uint64
+	logs   []string // those of its nonce
 	// unsent is why a signal that was needed could not be sent.
 	unsent error
 }
@@ -28,14 +29,18 @@ type tree struct {
 func (s *Supervisor) treeOf(h Handle) *tree {
 	t := &tree{handle: h, seen: map[int64]uint64{}}
 	t.leader, t.live, t.why = s.Open(h)
+	t.logs, _ = s.logsOf(h.Nonce, h.LogPath)
 	return t
 }
 
-// members are the descendants, those in the process group, and those that carry the nonce; each younger than the process
+// members are the descendants, those in the process group, and those that carry the nonce or write to its log; each younger than the process
 // itself, which is not among them. Descent and group count only while the process itself is alive, or when they were seen
-// then. The error says that there may be more of them: some process could not be looked at for lack of means.
+// then. The error says that there may be more of them: some process could not be looked at for lack of means, or
+// what is left hides and is known by the log that it writes to.
 func (t *tree) members() ([]stat, error) {
-	all, err := processes()
+	held, err := anyWritten(t.logs)
+	all, unlisted := processes()
+	err = cmp.Or(err, unlisted)
 	leading := t.leader != nil && !t.leader.Ended()
 	var below map[int64]bool
 	if leading {
@@ -51,16 +56,21 @@ func (t *tree) members() ([]stat, error) {
 		}
 		member := t.seen[st.pid] == st.startTicks && st.startTicks > 0 || leading && st.group == t.handle.Pid || below[st.pid]
 		if !member {
-			env, unread := environ(st.pid)
-			if Starved(unread) {
-				err = cmp.Or(err, unread)
-			}
-			member = variable(env, nonceVar) == t.handle.Nonce
+			is, unread := belongs(st.pid, t.handle.Nonce, held)
+			err = cmp.Or(err, unread)
+			member = is
 		}
 		if member {
 			t.seen[st.pid] = st.startTicks
 			out = append(out, st)
 		}
+	}
+	if !leading && len(out) == 0 && len(held) > 0 {
+		more, why := leftBehind(all, held)
+		for _, st := range more {
+			t.seen[st.pid] = st.startTicks
+		}
+		return more, cmp.Or(err, why)
 	}
 	return out, err
 }

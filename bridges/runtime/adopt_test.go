@@ -87,3 +87,20 @@ func TestImpostorsAreNotTouched(t *testing.T) {
 		})
 	}
 }
+
+// A worker of an interrupted start that dropped its environment doesn't say where it answers. It is ended before a second one starts.
+func TestAWorkerThatDoesntSayWhereItAnswersIsEnded(t *testing.T) {
+	r := newRuntime(t, "late")
+	spec := fakeSpec()
+	spec.Cmd = `sh -c "exec env -i sleep 600" ${PORT}`
+	w := start(t, r, spec)
+	eventually(t, "it dropped its environment", func() bool { return process.Variable(w.Pid, urlVar) == "" })
+	other := New(Options{LogDir: r.o.LogDir, Env: r.o.Env})
+	again, err := other.Start(t.Context(), spec, nil, w.Nonce)
+	if again != nil || messages.CodeOf(err) != messages.Unavailable {
+		t.Fatal(again, err)
+	}
+	if live, _ := r.Prove(w); live == process.Alive {
+		t.Error("it lives on")
+	}
+}

@@ -69,6 +69,8 @@ func (r *Runtime) strangerAt(k kind, spec *messages.ModelSpec, w *messages.Worke
 		case unseen != nil || pid == 0 && unread != nil:
 			return "", false // looked at again
 		case k.forwarders && slices.Contains(forwarders, name):
+		case pid == 0 && process.MayHold(w.Pid, l):
+			// The worker hides its descriptors from us.
 		case pid == 0 && declaresAddress(k, spec):
 			// Its owner is hidden from us, as a container engine's of another user is, and the operator named the address.
 		case pid == 0:

@@ -83,7 +83,7 @@ func New(o Options) *Runtime {
 		o.StopGrace = 10 * time.Second
 	}
 	if o.Processes == nil {
-		o.Processes = process.New(process.Options{Log: o.Log})
+		o.Processes = process.New(process.Options{Log: o.Log, Logs: process.Logs{Root: o.LogDir}})
 	}
 	ram := o.Measure == nil
 	if ram {

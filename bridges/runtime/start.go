@@ -50,7 +50,7 @@ func (r *Runtime) Start(ctx context.Context, spec *messages.ModelSpec, placement
 		case finding != nil:
 			return nil, finding // one may live: the attempt isn't over
 		case w != nil:
-			return w, nil // it lives already, so nothing of the plan is needed
+			return r.again(ctx, spec, handleOf(w)) // it lives already, so nothing of the plan is needed
 		}
 		return nil, asLoadError(spec, err)
 	}
@@ -63,11 +63,28 @@ func (r *Runtime) Start(ctx context.Context, spec *messages.ModelSpec, placement
 	case err != nil:
 		return nil, asLoadError(spec, err)
 	case !started:
-		r.log.Info("worker found again", "model", spec.Name, "pid", h.Pid)
-		return foundWorker(h), nil
+		return r.again(ctx, spec, h)
 	}
 	r.log.LogAttrs(ctx, slog.LevelInfo, "worker started", slog.String("model", spec.Name), slog.Int64("pid", h.Pid), slog.String("url", l.url))
 	return workerOf(h, l.url), nil
+}
+
+// again is the record of a worker of an earlier start with the same nonce. One that dropped its environment is ended: nothing else tells where it
+// answers.
+func (r *Runtime) again(ctx context.Context, spec *messages.ModelSpec, h process.Handle) (*messages.Worker, error) {
+	w := foundWorker(h)
+	if w.Url != "" {
+		r.log.Info("worker found again", "model", spec.Name, "pid", h.Pid)
+		return w, nil
+	}
+	if err := r.processes.Stop(ctx, h, r.o.StopGrace, nil); err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, of(spec, err)
+	}
+	return nil, messages.Errorf(messages.Unavailable, subject(spec), "a worker of an interrupted start (pid %d) didn't say where it answers, and was ended", h.Pid).
+		WithRetry(time.Second)
 }
 
 // workerOf is the record of a worker that answers at url.

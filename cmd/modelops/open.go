@@ -66,7 +66,7 @@ func (d *daemon) openWorld(context.Context) error {
 	if err != nil {
 		return err
 	}
-	processes := process.New(process.Options{Log: d.log, Owner: identity})
+	processes := process.New(process.Options{Log: d.log, Owner: identity, Logs: process.Logs{Root: filepath.Join(d.cfg.DataDir, "logs")}})
 	if os.Getpid() == 1 {
 		d.alongside(processes.ReapOrphans)
 	}
