@@ -247,6 +247,54 @@ func TestAnActorThatStaysDownRefuses(t *testing.T) {
 	}
 }
 
+// The same holds for a view that comes after the actor was known to be down, as at a start of the host.
+func TestAViewOfAnActorThatStaysDownRefuses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, _ := rig(1, "absent")
+		g.o.Placer = answers(waits)
+		g.SetGaveUp([]string{"model/main_pc/late"})
+		g.Update(worker("late", 1, "loading"))
+		began := time.Now()
+		if _, err := g.Admit(t.Context(), "late"); messages.CodeOf(err) != messages.Unavailable || time.Since(began) != 0 {
+			t.Errorf("after %s: %v", time.Since(began), err)
+		}
+		empty(t, g)
+	})
+}
+
+// Health says which error keeps a request from a decision.
+func TestHealthSaysWhyNothingIsDecided(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, _ := rig(1, "absent")
+		g.o.Figures.QueueTimeout = time.Hour
+		g.Refigure()
+		g.o.Placer = answers(func(context.Context) (pool.PlaceAnswer, error) {
+			return 0, messages.NewError(messages.JournalUnavailable, "journal", "the store does not answer").WithRetry(time.Second)
+		})
+		ctx, leave := context.WithTimeout(t.Context(), 20*time.Second)
+		defer leave()
+		w := admit(g, ctx)
+		time.Sleep(16 * time.Second)
+		if h := g.Health(); h.OK || !strings.Contains(h.Reasons[0], "the store does not answer") {
+			t.Errorf("%+v", h)
+		}
+		<-w
+		empty(t, g)
+	})
+}
+
+// An actor that doesn't answer holds no question for longer than its bound: synctest finds what is left of it.
+func TestAWakeWithoutAnAnswerEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, d := rig(1, "asleep")
+		d.mute = true
+		if r := <-admit(g, t.Context()); messages.CodeOf(r.err) != messages.Unavailable || !strings.Contains(r.err.Error(), "no answer") {
+			t.Error(r.err)
+		}
+		empty(t, g)
+	})
+}
+
 // A worker that serves goes on when its actor stays down.
 func TestAWorkerServesWithoutItsActor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

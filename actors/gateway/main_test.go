@@ -23,6 +23,8 @@ type door struct {
 	to   []messages.ActorID
 	// refuses is the error of every answer.
 	refuses error
+	// mute answers nothing.
+	mute bool
 }
 
 // whom lists the actors that were sent a command like c.
@@ -39,6 +41,10 @@ func (d *door) whom(c proto.Message) (out []string) {
 
 func (d *door) Ask(ctx context.Context, to messages.ActorID, c proto.Message) (messages.Reply, error) {
 	d.Tell(ctx, to, c)
+	if d.mute {
+		<-ctx.Done()
+		return messages.Reply{}, context.Cause(ctx)
+	}
 	return messages.Reply{}, d.refuses
 }
 

@@ -33,7 +33,8 @@ const wakeWithin = 5 * time.Second
 
 // wake asks an actor to wake its worker's engine. A refusal reaches the requests that wait.
 func (g *Gateway) wake(ctx context.Context, l *lockedPool, actor messages.ActorID) {
-	ctx, cancel := context.WithTimeout(ctx, wakeWithin)
+	ctx, cancel := context.WithTimeoutCause(ctx, wakeWithin,
+		messages.Errorf(messages.Unavailable, actor.String(), "its actor gave no answer within %s", wakeWithin).WithRetry(time.Second))
 	defer cancel()
 	_, err := g.o.Door.Ask(ctx, actor, &messages.EnsureModel{Reason: "a request waits for it"})
 	if err == nil {

@@ -103,7 +103,9 @@ func TestAKeptConnectionThatEnded(t *testing.T) {
 		url := url()
 		g := grants(url)
 		admit := g.admit
+		var asked []time.Time
 		g.admit = func(ctx context.Context, model string) (*messages.Grant, error) {
+			asked = append(asked, messages.CallerFrom(ctx).Asked)
 			grant, err := admit(ctx, model)
 			grant.Alive = func(context.Context, *messages.Grant) error { return c.alive }
 			return grant, err
@@ -117,6 +119,10 @@ func TestAKeptConnectionThatEnded(t *testing.T) {
 		}
 		if f := g.failures(len(c.failures)); !slices.Equal(f, c.failures) {
 			t.Errorf("%s: failures %v", name, f)
+		}
+		// All waits of one request end a queue timeout after it asked first.
+		if asked[0].IsZero() || asked[1].IsZero() || len(asked) > 2 && !asked[2].Equal(asked[1]) {
+			t.Errorf("%s: asked for a place at %v", name, asked)
 		}
 	}
 }
