@@ -52,6 +52,7 @@ type Error struct {
 	Retry   time.Duration // when trying again makes sense; 0 = not by waiting
 	Log     []string      // the last lines that the failed worker wrote, oldest first
 	LogFile string        // where those lines stand
+	Said    string        // what of Message are an engine's own words: they may repeat the request, so they reach its caller and no log
 	Cause   error         // for us; never sent
 }
 
@@ -91,6 +92,17 @@ func (e *Error) Error() string {
 		s += " (" + e.Hint + ")"
 	}
 	return s
+}
+
+// WithSaid marks what of the message are an engine's own words.
+func (e *Error) WithSaid(words string) *Error { c := *e; c.Said = words; return &c }
+
+// ForLog is the error's message for a log. An engine's own words are left out, because they may repeat a prompt.
+func (e *Error) ForLog() string {
+	if e.Said == "" {
+		return e.Message
+	}
+	return strings.ReplaceAll(e.Message, e.Said, "[the engine's words]")
 }
 
 func (e *Error) Unwrap() error { return e.Cause }

@@ -85,6 +85,9 @@ func (c *Control) SendCommand(ctx context.Context, r *messages.SendRequest) (*me
 	if err := c.maySend(messages.CallerFrom(ctx).Principal, info, command); err != nil {
 		return nil, err
 	}
+	if err := noSecrets(command); err != nil {
+		return nil, err
+	}
 	if !info.First {
 		if err := c.exists(ctx, actor); err != nil {
 			return nil, err
@@ -123,6 +126,25 @@ func (c *Control) maySend(p messages.Principal, info messages.CommandInfo, comma
 			WithHint("use a key without models and operations, such as the operator's")
 	}
 	return nil
+}
+
+// noSecrets refuses a declaration in which a secret stands: it would be journaled. In a configuration file a secret may stand, because the file keeps it.
+func noSecrets(command proto.Message) error {
+	d, ok := command.(*messages.DeclareModel)
+	if !ok {
+		return nil
+	}
+	var s messages.Sealer
+	for _, text := range []string{d.Spec.GetCmd(), d.Spec.GetCmdStop(), d.Spec.GetUrl(), d.Spec.GetPath()} {
+		s.Text(text)
+	}
+	s.List(d.Spec.GetEnv())
+	s.List(d.Spec.GetArgs())
+	if len(s.Secrets) == 0 {
+		return nil
+	}
+	return messages.NewError(messages.InvalidArgument, "spec", "a secret stands in the declaration, which is journaled").
+		WithHint("write ${NAME} in its place and set the variable NAME in modelops' environment, or declare the model in the configuration file")
 }
 
 // declares tells whether a message holds a model's declaration.

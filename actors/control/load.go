@@ -100,7 +100,11 @@ func (c *Control) declare(ctx context.Context, r *messages.ModelLoadRequest) (me
 		return id, err
 	}
 	id = c.modelID(r.ModelName)
-	if _, err := c.o.Door.Ask(ctx, id, &messages.DeclareModel{Spec: spec}); err != nil {
+	declared := &messages.DeclareModel{Spec: spec}
+	if err := noSecrets(declared); err != nil {
+		return id, err
+	}
+	if _, err := c.o.Door.Ask(ctx, id, declared); err != nil {
 		return id, err
 	}
 	// The gateway gets views in its mailbox: it knows the model once it has answered what came after the declaration.

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"modelops/messages"
 )
 
 // A Setting is one effective value and where it comes from: "default", file:line:col, a variable or --host.
@@ -80,7 +82,7 @@ func (e *explainer) value(v reflect.Value, path string) {
 }
 
 func (e *explainer) entry(v reflect.Value, path, name string) {
-	if v.Kind() == reflect.String && secretName.MatchString(name) {
+	if v.Kind() == reflect.String && messages.SecretName(name) {
 		e.put(path, hidden)
 		return
 	}

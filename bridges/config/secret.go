@@ -4,22 +4,14 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"modelops/messages"
 )
 
-const (
-	hidden     = "[redacted]"
-	secretWord = `(?:key|token|secret|passw(?:or)?d|credential)`
-)
+const hidden = "[redacted]"
 
-var (
-	secretName = regexp.MustCompile(`(?i)` + secretWord)
-	// secretOption is "--api-key x", "--hf-token=x", API_KEY=x and "Bearer x" inside a command, not the words of a text.
-	secretOption = regexp.MustCompile(`(?i)(--?[a-z0-9-]*` + secretWord + `[a-z0-9-]*[=\s\\]+|\b[a-z0-9_]*` + secretWord + `[a-z0-9_]*=|\bbearer\s+)("[^"]*"|'[^']*'|[^\s"']+)`)
-	secretFlag   = regexp.MustCompile(`(?i)^--?[a-z0-9-]*` + secretWord + `[a-z0-9-]*$`)
-	// secretPlace is where a value that has the wrong form may be a caller's key.
-	secretPlace = regexp.MustCompile(`^keys(\[\d+\])?$`)
-	userInfo    = regexp.MustCompile(`(://)[^/@\s]+@`)
-)
+// secretPlace is where a value that has the wrong form may be a caller's key.
+var secretPlace = regexp.MustCompile(`^keys(\[\d+\])?$`)
 
 // onlyName is a text that names a variable and tells nothing of its value.
 var onlyName = regexp.MustCompile(`^["']?\$\{[A-Za-z_][A-Za-z0-9_.-]*\}["']?$`)
@@ -43,22 +35,18 @@ func without(text string, secrets []string) string {
 
 // redacted hides also what only looks like a secret.
 func redacted(text string, secrets []string) string {
-	text = secretOption.ReplaceAllStringFunc(without(text, secrets), func(whole string) string {
-		m := secretOption.FindStringSubmatch(whole)
-		return m[1] + hiddenUnlessNamed(m[2])
-	})
-	return userInfo.ReplaceAllString(text, "${1}"+hidden+"@")
+	return messages.ReplaceSecrets(without(text, secrets), hiddenUnlessNamed)
 }
 
 // redactedList hides also the entry that follows a flag such as --api-key.
 func redactedList(items, secrets []string) []string {
 	out := make([]string, len(items))
 	for i, item := range items {
-		if i > 0 && secretFlag.MatchString(items[i-1]) {
+		if i > 0 && messages.SecretFlag(items[i-1]) {
 			out[i] = hiddenUnlessNamed(item)
 			continue
 		}
-		if name, value, ok := strings.Cut(item, "="); ok && secretName.MatchString(name) {
+		if name, value, ok := strings.Cut(item, "="); ok && messages.SecretName(name) {
 			out[i] = name + "=" + hiddenUnlessNamed(value)
 			continue
 		}
@@ -69,7 +57,7 @@ func redactedList(items, secrets []string) []string {
 
 // learn remembers what stood in for ${NAME}, a variable or a macro, if the name says that it is a secret.
 func (d *decoder) learn(name, val string) {
-	if secretName.MatchString(name) && len(val) >= 4 {
+	if messages.SecretName(name) && len(val) >= 4 {
 		d.secrets = append(d.secrets, val)
 	}
 }

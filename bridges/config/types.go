@@ -30,6 +30,8 @@ type Config struct {
 	guessable []string            // hashes of short keys
 	secrets   []string            // texts that came from variables and must not be shown
 	around    []string            // secrets of our environment that the file may not name
+	callers   []string            // variables of callers' keys
+	named     []substitute        // variables that its declarations name
 	inherited map[string][]string // variables that models get from our environment, NAME=value
 	written   map[string]words    // how the declarations of models were written, by name
 	sealed    map[string][]string // secrets that stand in them, by name

@@ -40,7 +40,7 @@ func (e *explainer) document(v reflect.Value, path string) any {
 		out := yaml.MapSlice{}
 		for _, k := range slices.SortedFunc(maps.Keys(keysIn(v)), strings.Compare) {
 			value := any(hidden)
-			if item := v.MapIndex(reflect.ValueOf(k)); item.Kind() != reflect.String || !secretName.MatchString(k) {
+			if item := v.MapIndex(reflect.ValueOf(k)); item.Kind() != reflect.String || !messages.SecretName(k) {
 				value = e.document(item, join(path, k))
 			}
 			out = append(out, yaml.MapItem{Key: k, Value: value})

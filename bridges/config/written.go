@@ -5,8 +5,9 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
+
+	"modelops/messages"
 )
 
 // words are the texts of a model's declaration that its process is started with. They are journaled and shown as a person wrote them:
@@ -29,7 +30,7 @@ func (w *words) texts() []*string {
 			out = append(out, &list[i])
 		}
 	}
-	return out
+	return append(out, &w.Path)
 }
 
 // with is the model with other words.
@@ -43,9 +44,10 @@ func (c *Config) keepWords(d *decoder, root *node, folder string) {
 	raw := defaults()
 	scratch := decoder{vars: d.vars, macros: d.macros, lenient: true, written: true, origins: map[string]origin{}}
 	scratch.whole(root, &raw)
+	c.callers = variablesIn(root.get("auth"), variablesIn(root.get("keys"), nil))
 	c.written, c.sealed, c.inherited = map[string]words{}, map[string][]string{}, map[string][]string{}
 	for name, value := range d.vars {
-		if secretName.MatchString(name) && !notSecret.MatchString(name) && len(value) >= leastSecret {
+		if messages.SecretName(name) && len(value) >= leastSecret {
 			c.around = append(c.around, value)
 		}
 	}
@@ -56,7 +58,59 @@ func (c *Config) keepWords(d *decoder, root *node, folder string) {
 		}
 		c.written[name], c.sealed[name] = w.seal()
 		c.inherited[name] = w.inherited(d.vars)
+		c.named = append(c.named, w.named(d.vars)...)
 	}
+	slices.SortFunc(c.named, func(a, b substitute) int { return len(b.value) - len(a.value) }) // the longest first, as in without
+}
+
+// variablesIn adds the names of the variables that a part of the file names.
+func variablesIn(n *node, out []string) []string {
+	if n == nil {
+		return out
+	}
+	for _, m := range reference.FindAllStringSubmatch(n.text, -1) {
+		out = append(out, m[1])
+	}
+	for _, f := range n.fields {
+		out = variablesIn(f.val, out)
+	}
+	for _, item := range n.items {
+		out = variablesIn(item, out)
+	}
+	return out
+}
+
+// CallersVariables are the variables that hold callers' keys.
+func (c *Config) CallersVariables() []string { return c.callers }
+
+// substitute is a variable of our environment that the file names.
+type substitute struct{ name, value string }
+
+// named are the variables in w whose values are kept out of texts. Paths and short values stand in too many of them.
+func (w words) named(vars map[string]string) []substitute {
+	var out []substitute
+	for _, text := range w.texts() {
+		for _, m := range reference.FindAllStringSubmatch(*text, -1) {
+			name := m[1]
+			if name == "env" && m[2] != "" {
+				name = m[2][1:]
+			}
+			out = append(out, hideable(name, vars[name])...)
+		}
+	}
+	for _, item := range w.Env {
+		if !strings.Contains(item, "=") {
+			out = append(out, hideable(item, vars[item])...)
+		}
+	}
+	return out
+}
+
+func hideable(name, value string) []substitute {
+	if len(value) < leastSecret || strings.HasPrefix(value, "/") || strings.HasPrefix(value, ".") {
+		return nil
+	}
+	return []substitute{{name, value}}
 }
 
 // inherited are the variables that reach the process from our environment at its start, NAME=value: those of ${env.NAME}, and names in env
@@ -114,73 +168,28 @@ func (c *Config) Secret(model string, n int) string {
 // leastSecret is how long the value of a variable must be to be looked for in texts: shorter ones stand in many words.
 const leastSecret = 8
 
-// Hide replaces the secrets that this configuration knows in a text: those of the file, and variables whose name says so.
+// Hide replaces secrets in a text that a worker or a failure wrote: those of the file, variables whose name says so, and what looks like one.
+// The values of other variables of the declarations become their names again, as the declarations are shown.
 func (c *Config) Hide(text string) string {
 	text = without(text, append(c.around[:len(c.around):len(c.around)], c.secrets...))
 	for _, own := range c.sealed {
 		text = without(text, own)
 	}
-	return text
+	for _, v := range c.named {
+		text = strings.ReplaceAll(text, v.value, "${"+v.name+"}")
+	}
+	return redacted(text, nil)
 }
 
-var (
-	// notSecret are flags and names that only look like a secret's: --max-tokens, --tokenizer, KEEP_ALIVE.
-	notSecret = regexp.MustCompile(`(?i)tokeni[sz]|tokens|tokenid|token-id|keyword|publickey|public[-_]key`)
-	sealed    = regexp.MustCompile(`\$\{secret\.\d+\}`)
-	inURL     = regexp.MustCompile(`(://)([^/@\s]+)(@)`)
-)
+var sealed = regexp.MustCompile(`\$\{secret\.\d+\}`)
 
 // seal replaces the secrets in w by ${secret.N} and returns them in their order.
 func (w words) seal() (words, []string) {
-	var s sealer
+	var s messages.Sealer
 	for _, text := range []*string{&w.Cmd, &w.CmdStop, &w.Proxy, &w.URL} {
-		*text = s.text(*text)
+		*text = s.Text(*text)
 	}
-	w.Env, w.Args = s.list(w.Env), s.list(w.Args)
-	return w, s.secrets
-}
-
-type sealer struct{ secrets []string }
-
-func (s *sealer) one(value string) string {
-	bare := strings.Trim(value, `"'`)
-	if _, err := strconv.ParseFloat(bare, 64); err == nil || bare == "" || strings.Contains(bare, "${") || bare == "true" || bare == "false" {
-		return value
-	}
-	i := slices.Index(s.secrets, bare)
-	if i < 0 {
-		s.secrets = append(s.secrets, bare)
-		i = len(s.secrets) - 1
-	}
-	return strings.Replace(value, bare, "${secret."+strconv.Itoa(i+1)+"}", 1)
-}
-
-func (s *sealer) text(text string) string {
-	text = secretOption.ReplaceAllStringFunc(text, func(whole string) string {
-		m := secretOption.FindStringSubmatch(whole)
-		if notSecret.MatchString(m[1]) {
-			return whole
-		}
-		return m[1] + s.one(m[2])
-	})
-	return inURL.ReplaceAllStringFunc(text, func(whole string) string {
-		m := inURL.FindStringSubmatch(whole)
-		return m[1] + s.one(m[2]) + m[3]
-	})
-}
-
-func (s *sealer) list(items []string) []string {
-	var out []string
-	for i, item := range items {
-		name, value, pair := strings.Cut(item, "=")
-		switch {
-		case i > 0 && secretFlag.MatchString(items[i-1]) && !notSecret.MatchString(items[i-1]):
-			out = append(out, s.one(item))
-		case pair && !strings.HasPrefix(name, "-") && secretName.MatchString(name) && !notSecret.MatchString(name):
-			out = append(out, name+"="+s.one(value))
-		default:
-			out = append(out, s.text(item))
-		}
-	}
-	return out
+	w.Env, w.Args = s.List(w.Env), s.List(w.Args)
+	w.Path = s.Text(w.Path)
+	return w, s.Secrets
 }

@@ -36,9 +36,27 @@ func statusOf(e *messages.Error) error {
 	detailed, err := st.WithDetails(body)
 	if err != nil {
 		// It has no text that can't be marshaled; the code is still worth more than nothing.
-		return st.Err()
+		detailed = st
 	}
-	return detailed.Err()
+	return caused{e, detailed}
+}
+
+// caused is a status together with the error that it was made of, which knows more than goes to the caller.
+type caused struct {
+	err    *messages.Error
+	status *status.Status
+}
+
+func (c caused) Error() string              { return c.status.Err().Error() }
+func (c caused) GRPCStatus() *status.Status { return c.status }
+
+// asCaused is the error of which a status of this server was made.
+func asCaused(err error) *messages.Error {
+	var c caused
+	if errors.As(err, &c) {
+		return c.err
+	}
+	return FromStatus(err)
 }
 
 // failure is err as the caller sees it. When the call's deadline has passed, its work was cancelled because of that, so the

@@ -72,11 +72,11 @@ func (s *Server) tell(ctx context.Context, method string, err error, start time.
 		s.Log.Debug("gRPC call", "method", method, "code", "OK", "took", took)
 		return
 	}
-	e := FromStatus(err)
+	e := asCaused(err)
 	s.Observe(method, e.Code.String(), took)
 	level, attrs := slog.LevelDebug, []any{"method", method, "code", e.Code.String(), "took", took}
 	if e.Code.Wire().HTTP >= 500 {
-		level, attrs = slog.LevelWarn, append(attrs, "subject", e.Subject, "error", e.Message)
+		level, attrs = slog.LevelWarn, append(attrs, "subject", e.Subject, "error", e.ForLog())
 	}
 	s.Log.Log(ctx, level, "gRPC call failed", attrs...)
 }

@@ -88,7 +88,7 @@ func (f *flights) verdict(end error) error {
 	if end == nil {
 		return nil
 	}
-	return statusOf(FromStatus(end))
+	return statusOf(asCaused(end))
 }
 
 // close takes no more requests and waits for those that run.

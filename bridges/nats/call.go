@@ -187,7 +187,7 @@ func (c *call) tell(took time.Duration) {
 	if e := c.failed; e != nil {
 		code = e.Code.String()
 		if e.Code.Wire().HTTP >= 500 {
-			level, attrs = slog.LevelWarn, append(attrs, "subject", e.Subject, "error", e.Message)
+			level, attrs = slog.LevelWarn, append(attrs, "subject", e.Subject, "error", e.ForLog())
 		}
 	}
 	c.endpoint.tally.end(code, took)

@@ -12,7 +12,7 @@ import (
 )
 
 // Advise looks at a declaration without starting anything. The error is a contradiction that would be refused at each placement; warnings say
-// what isn't known of the model's memory, and what its engine will refuse.
+// what isn't known of the model's memory, what its engine will refuse, and which secret others can read.
 func (r *Runtime) Advise(ctx context.Context, spec *messages.ModelSpec) (warnings []string, _ error) {
 	if _, err := r.wishOf(spec); err != nil {
 		return nil, err
@@ -20,6 +20,9 @@ func (r *Runtime) Advise(ctx context.Context, spec *messages.ModelSpec) (warning
 	k, err := r.kindOf(spec)
 	if err != nil || k.remote {
 		return nil, nil
+	}
+	if k.barely(spec) {
+		warnings = append(warnings, "it gives a secret as an argument, which every user of this machine can read in the list of processes: give it in env, or in a file, if the program takes it from there")
 	}
 	if w := r.shortBatch(ctx, k, r.resolved(spec)); w != "" {
 		warnings = append(warnings, w)

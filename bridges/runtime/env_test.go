@@ -10,7 +10,8 @@ import (
 func TestWorkersEnvironment(t *testing.T) {
 	r := New(Options{
 		LogDir: t.TempDir(), Env: newEnviron("FAKE=serve:fake", "MODELOPS_API_KEY=secret", "WHERE=here", "ALICE_KEY=canary", "NAMED_TOKEN=named",
-			"HF_TOKEN=canary", "HF_HOME=/hf", "LLAMA_API_KEY=canary", "CUDA_HOME=/cuda", "NOBODY=x"), PassEnv: []string{"FAKE"},
+			"HF_TOKEN=canary", "HF_HOME=/hf", "LLAMA_API_KEY=canary", "CUDA_HOME=/cuda", "NOBODY=x",
+			"DOCKER_PASS=canary", "OLLAMA_AUTH=canary", "MY_CALLER=canary", "MY_OTHER=passed", "MODELOPS_SERVER=canary"), PassEnv: []string{"FAKE", "MY_*", "MODELOPS_*"}, Withheld: []string{"MY_CALLER"},
 		DeviceEnv: func(p *messages.Placement) []string { return []string{"CUDA_VISIBLE_DEVICES=uuid-of-" + p.Gpu()} },
 	})
 	spec := fakeSpec()
@@ -28,7 +29,7 @@ func TestWorkersEnvironment(t *testing.T) {
 	want := environment{
 		"A": "here fake", "WHERE": "there", "CUDA_VISIBLE_DEVICES": "uuid-of-gpu/h/gpu0",
 		"MODELOPS_NONCE": n, modelVar: "fake", "MODELOPS_LOG": w.LogPath, urlVar: w.Url, "MODELOPS_API_KEY": "",
-		"NAMED_TOKEN": "named", "ALICE_KEY": "", "HF_TOKEN": "", "LLAMA_API_KEY": "", "HF_HOME": "/hf", "CUDA_HOME": "/cuda", "NOBODY": "",
+		"NAMED_TOKEN": "named", "ALICE_KEY": "", "HF_TOKEN": "", "LLAMA_API_KEY": "", "DOCKER_PASS": "", "OLLAMA_AUTH": "", "MY_CALLER": "", "MY_OTHER": "passed", "MODELOPS_SERVER": "", "HF_HOME": "/hf", "CUDA_HOME": "/cuda", "NOBODY": "",
 	}
 	if _, set := env["ABSENT"]; set {
 		t.Error("a variable that modelops doesn't have is passed on")

@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"modelops/messages"
 )
 
 // inheritedNames are the variables that a worker gets from our environment. A name that ends in * is a prefix. They are what programs need to find
@@ -20,15 +22,15 @@ var inheritedNames = []string{
 // container are the variables of clients of container engines, which start workers elsewhere.
 var container = regexp.MustCompile(`(?i)docker|podman|containerd`)
 
-// secretVariable is a variable that holds a secret by its name. It reaches only a worker whose declaration names it.
-var secretVariable = regexp.MustCompile(`(?i)(key|token|secret|passw(or)?d|credential)s?(_|$)`)
-
 // inherits tells whether a worker gets this variable of our environment although its declaration doesn't name it.
 func (r *Runtime) inherits(name string) bool {
+	if strings.HasPrefix(name, "MODELOPS_") || slices.Contains(r.o.Withheld, name) {
+		return false
+	}
 	if matches(r.o.PassEnv, name) {
 		return true
 	}
-	if strings.HasPrefix(name, "MODELOPS_") || secretVariable.MatchString(name) {
+	if messages.SecretName(name) {
 		return false
 	}
 	return container.MatchString(name) || matches(inheritedNames, name)

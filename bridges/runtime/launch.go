@@ -46,6 +46,7 @@ func (r *Runtime) plan(k kind, spec *messages.ModelSpec, placement *messages.Pla
 		return nil, err
 	}
 	argv = append(wish.renumber(argv, placement), r.extra(k)...)
+	argv, concealed := k.concealed(argv)
 	where, err := m.expand(orDefault(spec.Url, defaultURL))
 	if err != nil {
 		return nil, err
@@ -55,6 +56,10 @@ func (r *Runtime) plan(k kind, spec *messages.ModelSpec, placement *messages.Pla
 		return nil, err
 	}
 	where = baseURL(where)
+	for _, variable := range concealed {
+		name, _, _ := strings.Cut(variable, "=")
+		env = append(slices.DeleteFunc(env, func(other string) bool { return strings.HasPrefix(other, name+"=") }), variable)
+	}
 	env = append(env, modelVar+"="+spec.Name, portVar+"="+strconv.FormatUint(uint64(portOf(where)), 10), urlVar+"="+where)
 	return &launch{url: where, spec: process.Spec{Argv: argv, Env: env, Nonce: nonce, LogPath: r.logs.Path(spec.Name, nonce, time.Now())}}, nil
 }

@@ -57,7 +57,8 @@ func (c complaint) tooLong() bool {
 // refusal tells what an answer that isn't 200 means here. What the engine refuses says nothing against it.
 func refusal(g *messages.Grant, res *http.Response) error {
 	body, _ := io.ReadAll(io.LimitReader(res.Body, 64<<10))
-	typed := refusalWords(g, res, parseComplaint(body))
+	c := parseComplaint(body)
+	typed := refusalWords(g, res, c).WithSaid(c.Message)
 	if s := res.StatusCode; s >= 400 && s < 500 || s == http.StatusNotImplemented {
 		return &messages.Refused{Err: typed}
 	}
@@ -121,10 +122,10 @@ func errorIn(data []byte) json.RawMessage {
 func streamFailure(raw json.RawMessage) error {
 	c := parseError(raw)
 	if c.tooLong() {
-		return &messages.Refused{Err: messages.NewError(messages.ContextTooLong, "", c.Message)}
+		return &messages.Refused{Err: messages.NewError(messages.ContextTooLong, "", c.Message).WithSaid(c.Message)}
 	}
 	if code, ok := c.Code.(float64); ok && code >= 400 && code < 500 || c.Type == "invalid_request_error" {
-		return &messages.Refused{Err: messages.NewError(messages.InvalidArgument, "", c.Message)}
+		return &messages.Refused{Err: messages.NewError(messages.InvalidArgument, "", c.Message).WithSaid(c.Message)}
 	}
-	return messages.NewError(messages.InferenceError, "", "the worker failed: "+c.Message)
+	return messages.NewError(messages.InferenceError, "", "the worker failed: "+c.Message).WithSaid(c.Message)
 }

@@ -25,8 +25,10 @@ type Options struct {
 	Env []string
 	// PassEnv are further names that every worker inherits; one that ends in * is a prefix. [none]
 	PassEnv []string
-	Log     *slog.Logger // [discard]
-	Threads uint32       // threads a worker where the model doesn't say [the engine's own default]
+	// Withheld are variables that a worker gets only when its declaration names them, whatever PassEnv says: those of callers' keys. [none]
+	Withheld []string
+	Log      *slog.Logger // [discard]
+	Threads  uint32       // threads a worker where the model doesn't say [the engine's own default]
 	// UnknownBytes is planned for a model of which nothing is known. [0]
 	UnknownBytes uint64
 	Slots        uint32        // parallel requests a worker where the model doesn't say [4]

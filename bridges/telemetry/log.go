@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,10 +20,6 @@ var (
 	secretKey = regexp.MustCompile(`(?i)key|token|secret|authorization|passw|credential|cookie`)
 	// spoken names prompts and answers.
 	spoken = map[string]bool{"prompt": true, "content": true, "messages": true, "response_text": true, "completion": true}
-	// secretText is a secret in the middle of a text: "Bearer x", "sk-...", "--api-key x", "API_KEY=x".
-	secretText = regexp.MustCompile(`(?i)(\bbearer\s+|--?[a-z0-9-]*(?:key|token|secret|password)[=\s]+|\b[a-z0-9_]*(?:key|token|secret|password)=)("[^"]*"|'[^']*'|[^\s"',;&]+)`)
-	openAIKey  = regexp.MustCompile(`\bsk-[A-Za-z0-9_-]{8,}`)
-	userInfo   = regexp.MustCompile(`(://)[^/@\s]+@`)
 )
 
 // NewLogger makes the log. Level is debug, info, warn or error; format is text or json; empty means info and text. It hides
@@ -79,7 +76,7 @@ func redactAny(v any) slog.Value {
 	case nil, slog.Level, *slog.Source:
 		return slog.AnyValue(v)
 	case error:
-		return slog.StringValue(clean(v.Error()))
+		return slog.StringValue(clean(unsaid(v)))
 	case proto.Message:
 		return slog.StringValue(string(v.ProtoReflect().Descriptor().FullName()))
 	case []string:
@@ -100,12 +97,16 @@ func redactAny(v any) slog.Value {
 	return slog.AnyValue(v)
 }
 
+// unsaid is an error without what an engine said: it may repeat a prompt.
+func unsaid(err error) string {
+	var e *messages.Error
+	if errors.As(err, &e) && e.Said != "" {
+		return strings.ReplaceAll(err.Error(), e.Said, hidden)
+	}
+	return err.Error()
+}
+
 // clean takes secrets out of a text. Most texts have none, and cost only the search.
 func clean(s string) string {
-	s = secretText.ReplaceAllString(s, "${1}"+hidden)
-	s = openAIKey.ReplaceAllString(s, hidden)
-	if strings.Contains(s, "://") {
-		s = userInfo.ReplaceAllString(s, "${1}"+hidden+"@")
-	}
-	return s
+	return messages.ReplaceSecrets(s, func(string) string { return hidden })
 }

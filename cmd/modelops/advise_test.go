@@ -20,6 +20,8 @@ models:
   declare:
     known: {cmd: "engine --port ${PORT}", vram_mb: 10}
     unknown: {cmd: "engine --port ${PORT}"}
+    telling: {cmd: "engine --port ${PORT} --api-key ${PATH}", vram_mb: 10}
+    concealed: {cmd: "llama-server --port ${PORT} --api-key ${PATH}", vram_mb: 10}
     remote: {url: "http://127.0.0.1:1"}
     torn: {cmd: "llama-server --port ${PORT} -dev CUDA1", vram_mb: 10, env: [CUDA_VISIBLE_DEVICES=0]}
     embed: {cmd: "llama-server --port ${PORT} --embeddings -c 8192", vram_mb: 10}
@@ -33,7 +35,7 @@ models:
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := config.Load(path, nil, "h")
+	cfg, err := config.Load(path, []string{"PATH=/bin"}, "h")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,9 +43,10 @@ models:
 	if len(wrong) != 3 || wrong[0].Path != "models.declare.torn" || wrong[1].Path != "models.declare.two.shards" || wrong[2].Path != "models.declare.wide" || !strings.Contains(wrong.Error(), "contradicts itself about devices") {
 		t.Errorf("wrong: %v", wrong)
 	}
-	if len(doubtful) != 3 || !strings.HasPrefix(doubtful[0], "models.declare.cut: an input of an embedding or a ranking has at most 2048 tokens, which is the engine's batch, and the context has 8192") ||
+	if len(doubtful) != 4 || !strings.HasPrefix(doubtful[0], "models.declare.cut: an input of an embedding or a ranking has at most 2048 tokens, which is the engine's batch, and the context has 8192") ||
 		!strings.HasPrefix(doubtful[1], "models.declare.embed: an input of an embedding or a ranking has at most 512 tokens") ||
-		!strings.HasPrefix(doubtful[2], "models.declare.unknown: its memory is unknown") || !strings.Contains(doubtful[2], "1000 MiB") {
+		!strings.HasPrefix(doubtful[2], "models.declare.telling: it gives a secret as an argument") ||
+		!strings.HasPrefix(doubtful[3], "models.declare.unknown: its memory is unknown") || !strings.Contains(doubtful[3], "1000 MiB") {
 		t.Errorf("doubtful: %q", doubtful)
 	}
 }

@@ -76,6 +76,7 @@ func (d *daemon) openWorld(context.Context) error {
 		Slots: uint32(d.cfg.Runtimes.Embedded.Slots), DeviceEnv: d.deviceEnv,
 		UnknownBytes:  uint64(d.cfg.Resources.UnknownVRAMMB) * messages.MiB,
 		PassEnv:       d.cfg.Runtimes.PassEnv,
+		Withheld:      d.cfg.CallersVariables(),
 		Secret:        func(model string, n int) string { return d.config().Secret(model, n) },
 		Measure:       func(pid int64) (uint64, error) { return d.sampler.Measure(d.life, pid) },
 		MeasureAsleep: func(pid int64) (uint64, bool, error) { return d.sampler.Asleep(pid) }}

@@ -114,7 +114,7 @@ func (d *daemon) ledgers() view.Ledgers {
 func (d *daemon) spawner() tree.Spawner {
 	o := entity.Options{Journal: store{d.journal}, Clock: d.clock, NewID: d.newID, Observer: watch{d.view, d.tree}, Log: d.log, SnapshotEvery: d.cfg.Journal.SnapshotEvery}
 	rules := model.Rules{Retry: model.Retry{Limit: d.cfg.Load.Retries + 1}, CanSleep: d.runtime.CanSleep}
-	models := model.Kind(rules, model.World{Runtime: workers{d.runtime}, Gate: d.gateway, Door: d.recovery.Placing(), Free: d.sampler.AwaitFree, Held: d.sampler.Held, OutOfMemory: runtime.OutOfMemory, Interrupted: d.interrupted})
+	models := model.Kind(rules, model.World{Runtime: d.workers(), Gate: d.gateway, Door: d.recovery.Placing(), Free: d.sampler.AwaitFree, Held: d.sampler.Held, OutOfMemory: runtime.OutOfMemory, Interrupted: d.interrupted})
 	scheduler := arbiter.Kind(arbiter.Rules{Policy: d.cfg.Scheduler.Policy, MaxLoads: d.cfg.Load.MaxConcurrent, MaxWait: d.cfg.Queue.MaxWait,
 		Collation: d.cfg.Queue.Collation, Defrag: d.cfg.Scheduler.Defrag}, d.ledgers(), d.tree)
 	return tree.Spawn(d.host,
@@ -190,5 +190,5 @@ func (d *daemon) prove(w *messages.Worker) (gone error, known bool) {
 
 // memory asks the scheduler for device memory.
 func (d *daemon) memory() control.Memory {
-	return control.Memory{Host: d.host, Door: d.recovery.Placing(), Views: d.view, Estimate: d.runtime, NewID: d.newID}
+	return control.Memory{Host: d.host, Door: d.recovery.Placing(), Views: d.view, Estimate: d.workers(), NewID: d.newID}
 }

@@ -2,18 +2,65 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"modelops/actors/model"
 	"modelops/bridges/runtime"
 	"modelops/messages"
 )
 
-// workers fits the runtime to the model actor's port.
-type workers struct{ *runtime.Runtime }
+// workers fits the runtime to the model actor's port. What fails is journaled, so the values of variables and secrets are hidden first.
+type workers struct {
+	*runtime.Runtime
+	hide func(string) string
+}
+
+func (w workers) Start(ctx context.Context, spec *messages.ModelSpec, p *messages.Placement, nonce string) (*messages.Worker, error) {
+	worker, err := w.Runtime.Start(ctx, spec, p, nonce)
+	return worker, w.hidden(err)
+}
+
+func (w workers) AwaitReady(ctx context.Context, spec *messages.ModelSpec, worker *messages.Worker) (uint64, uint32, error) {
+	measured, slots, err := w.Runtime.AwaitReady(ctx, spec, worker)
+	return measured, slots, w.hidden(err)
+}
+
+func (w workers) Need(ctx context.Context, spec *messages.ModelSpec) (*messages.Need, error) {
+	need, err := w.Runtime.Need(ctx, spec)
+	return need, w.hidden(err)
+}
+
+func (w workers) Sleep(ctx context.Context, spec *messages.ModelSpec, worker *messages.Worker) (uint64, error) {
+	holds, err := w.Runtime.Sleep(ctx, spec, worker)
+	return holds, w.hidden(err)
+}
+
+func (w workers) Wake(ctx context.Context, spec *messages.ModelSpec, worker *messages.Worker) error {
+	return w.hidden(w.Runtime.Wake(ctx, spec, worker))
+}
 
 func (w workers) Watch(ctx context.Context, worker *messages.Worker) (model.Exit, error) {
 	e, err := w.Runtime.Watch(ctx, worker)
-	return model.Exit{Code: e.Code, Reason: e.Reason, Unwitnessed: e.Unwitnessed}, err
+	return model.Exit{Code: e.Code, Reason: w.hide(e.Reason), Unwitnessed: e.Unwitnessed}, err
+}
+
+func (d *daemon) workers() workers {
+	return workers{d.runtime, func(text string) string { return d.config().Hide(text) }}
+}
+
+// hidden is an error of the same kind, cause included, without secrets in what is shown of it.
+func (w workers) hidden(err error) error {
+	var e *messages.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	shown := *e
+	shown.Message, shown.Hint, shown.Cause = w.hide(e.Message), w.hide(e.Hint), err
+	shown.Log = make([]string, len(e.Log))
+	for i, line := range e.Log {
+		shown.Log[i] = w.hide(line)
+	}
+	return &shown
 }
 
 // lastWords reads a worker's log without the secrets that the configuration knows.

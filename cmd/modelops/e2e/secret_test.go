@@ -14,33 +14,18 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"modelops/messages"
 )
 
 // TestNoSecretLeaves: no secret, prompt or answer reaches the journal, snapshots, logs, pages, explanations, crash output, process arguments or
 // temporary files. A worker's own log is the one place that may hold what the worker writes.
 func TestNoSecretLeaves(t *testing.T) {
-	far := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodGet {
-			_, _ = io.WriteString(w, `{"data":[{"id":"far"}]}`)
-			return
-		}
-		if body, _ := io.ReadAll(r.Body); bytes.Contains(body, []byte("fail")) {
-			w.WriteHeader(http.StatusInternalServerError)
-		}
-		_, _ = io.WriteString(w, `{"choices":[{"index":0,"message":{"role":"assistant","content":"canary-of-answer"}}]}`)
-	}))
+	far := httptest.NewServer(http.HandlerFunc(quoting))
 	defer far.Close()
 	tmp := t.TempDir()
-	d := start(t, fmt.Sprintf(`
-keys: [{name: alice, key: "${ALICE_KEY}"}]
-models:
-  declare:
-    tiny: {path: TINY, env: ["HIDDEN=${ENV_TOKEN}", "SECRET_KEY=canary-in-file", "NAMED_TOKEN"]}
-    far: {url: "http://me:${URL_TOKEN}@%s/v1", api_key_env: REMOTE_KEY}
-    dies: {cmd: "sh -c 'echo error: ${DEATH_TOKEN} $NAMED_TOKEN $ALICE_KEY.; exit 3' ${PORT}", env: [NAMED_TOKEN], vram_mb: 1}
-load: {retries: 0}
-`, strings.TrimPrefix(far.URL, "http://")), "TMPDIR="+tmp, "ALICE_KEY=canary-of-alice", "ENV_TOKEN=canary-of-env", "URL_TOKEN=canary-of-url", "REMOTE_KEY=canary-of-remote",
-		"DEATH_TOKEN=canary-of-death", "NAMED_TOKEN=canary-of-name")
+	d := start(t, fmt.Sprintf(secrets, strings.TrimPrefix(far.URL, "http://")), "TMPDIR="+tmp, "ALICE_KEY=canary-of-alice", "ENV_TOKEN=canary-of-env", "URL_TOKEN=canary-of-url", "REMOTE_KEY=canary-of-remote",
+		"DEATH_TOKEN=canary-of-death", "NAMED_TOKEN=canary-of-name", "MOC_RUNTIMES__OLLAMA__URL=http://me:canary-of-ollama@127.0.0.1:1", "PLACE=canary-of-place", "DOCKER_AUTH=canary-of-docker", "HTTPS_PROXY=http://me:canary-of-proxy@127.0.0.1:1")
 	shown := func(when string) {
 		t.Helper()
 		for where, text := range d.everythingShown() {
@@ -60,6 +45,21 @@ load: {retries: 0}
 	}
 	if a := say("far", "x"); !strings.Contains(string(a.body), "canary-of-answer") {
 		t.Fatal(a)
+	}
+	for _, model := range []string{"attached", "nowhere", "dumps"} {
+		if a := say(model, "canary-of-prompt"); a.status == 200 || strings.Contains(string(a.body), "canary-") {
+			t.Errorf("%s: the caller is told %s", model, a)
+		}
+	}
+	// Callers learn what the engine said, the log doesn't.
+	if _, err := d.control(t).Infer(t.Context(), &messages.InferenceRequest{ModelName: "far", Prompt: "fail canary-of-prompt"}); err == nil || !strings.Contains(err.Error(), "can't do") {
+		t.Errorf("over gRPC: %v", err)
+	}
+	if out := d.cli("infer", "far", "fail canary-of-prompt"); !strings.Contains(out.err, "can't do") {
+		t.Errorf("over NATS: %s", out)
+	}
+	if out := d.cli("send", "model/secret", "DeclareModel", `{"spec":{"name":"secret","cmd":"sh --api-key canary-of-spec"}}`); out.code == 0 || !strings.Contains(out.err, "a secret stands") {
+		t.Errorf("a declaration with a secret: %s", out)
 	}
 	a := say("dies", "canary-of-prompt")
 	if a.status == 200 || strings.Contains(string(a.body), "canary-") || !strings.Contains(string(a.body), "error: [redacted]") {
@@ -97,11 +97,40 @@ load: {retries: 0}
 	}
 }
 
+// secrets is a configuration whose secrets begin with canary-.
+const secrets = `
+keys: [{name: alice, key: "${ALICE_KEY}"}]
+log: {level: debug}
+models:
+  declare:
+    tiny: {path: TINY, env: ["HIDDEN=${ENV_TOKEN}", "SECRET_KEY=canary-in-file", "NAMED_TOKEN"]}
+    far: {url: "http://me:${URL_TOKEN}@%s/v1", api_key_env: REMOTE_KEY}
+    attached: {runtime: ollama}
+    nowhere: {cmd: "/nowhere/${PLACE} ${PORT} -H x-api-key:canary-in-header", env: ["DB_PW=canary-in-pw"], vram_mb: 1}
+    dumps: {cmd: "sh -c 'env | grep canary; exit 3' ${PORT}", vram_mb: 1}
+    dies: {cmd: "sh -c 'echo error: ${DEATH_TOKEN} $NAMED_TOKEN $ALICE_KEY.; exit 3' ${PORT}", env: [NAMED_TOKEN], vram_mb: 1}
+load: {retries: 0}
+`
+
+// quoting is an engine that repeats a request that fails, as some do.
+func quoting(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet {
+		_, _ = io.WriteString(w, `{"data":[{"id":"far"}]}`)
+		return
+	}
+	if body, _ := io.ReadAll(r.Body); bytes.Contains(body, []byte("fail")) {
+		w.WriteHeader(http.StatusInternalServerError)
+		_, _ = fmt.Fprintf(w, `{"error":{"message":%q}}`, "can't do "+string(body)) // as engines do that quote the request
+		return
+	}
+	_, _ = io.WriteString(w, `{"choices":[{"index":0,"message":{"role":"assistant","content":"canary-of-answer"}}]}`)
+}
+
 // everythingShown is what pages, commands and the system show of the daemon, by its place.
 func (d *daemon) everythingShown() map[string]string {
 	d.t.Helper()
 	out := map[string]string{"the log": d.log.String()}
-	for _, path := range []string{"/status", "/running", "/health?verbose", "/metrics", "/v1/models", "/why/tiny", "/why/far", "/why/dies", "/api/journal", "/api/config", "/api/queue"} {
+	for _, path := range []string{"/status", "/running", "/health?verbose", "/metrics", "/v1/models", "/why/tiny", "/why/far", "/why/dies", "/why/attached", "/why/nowhere", "/why/dumps", "/api/journal", "/api/config", "/api/queue"} {
 		out[path] = d.get(path).String() + string(d.get(path).body)
 	}
 	for _, args := range []string{"config check --show", "config show", "status --json", "models --json", "ps --json", "journal --json", "why dies", "why far", "why tiny", "state model/dies", "state model/far", "state model/tiny"} {
