@@ -55,6 +55,14 @@ type Body struct {
 // Body begins a body without a part.
 func (b *Budget) Body() Body { return Body{b: b} }
 
+// Doubled is the part of a body of n bytes that is there twice, as it came and as an engine gets it: all of the budget at most, where one alone fits.
+func (b *Budget) Doubled(n int64) int64 {
+	if b == nil {
+		return n
+	}
+	return max(n, min(2*n, b.limit))
+}
+
 // Grow takes n bytes more before they are read. What doesn't fit waits, for a bounded time and as long as ctx.
 func (p *Body) Grow(ctx context.Context, n int64) error {
 	if p.b == nil || n <= 0 {

@@ -5,7 +5,6 @@ import (
 
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
 
 	"modelops/messages"
 )
@@ -36,11 +35,6 @@ func (s *Server) infer(ctx context.Context, r *messages.InferenceRequest, caller
 	c := messages.Caller{Principal: caller, RequestID: r.RequestId, OnQueued: arrival.Told}
 	var err error
 	if c.KeepAlive, err = messages.TakeKeepAlive(r); err != nil {
-		return nil, err
-	}
-	room := s.Bodies.Body()
-	defer room.Free()
-	if err := room.Grow(ctx, int64(proto.Size(r))); err != nil {
 		return nil, err
 	}
 	response, err := s.Gateway.Infer(messages.WithCaller(ctx, c), r, emit)

@@ -52,10 +52,28 @@ func (s *Server) described() *grpc.ServiceDesc {
 			if err != nil {
 				return nil, err
 			}
-			return m.Handler(srv, ctx, read, guard)
+			room := s.Bodies.Body()
+			defer room.Free()
+			return m.Handler(srv, ctx, s.reader(ctx, &room, read), guard)
 		}
 	}
 	return d
+}
+
+// reader reads the message of a call, when there is room for it.
+func (s *Server) reader(ctx context.Context, room *messages.Body, read func(any) error) func(any) error {
+	w := wireOf(ctx)
+	return func(v any) error {
+		a, is := v.(*arrival)
+		if !is {
+			return read(v)
+		}
+		m, is := a.into.(proto.Message)
+		if !is || w == nil {
+			return read(v)
+		}
+		return s.receive(ctx, w, room, m, true)
+	}
 }
 
 // principalOf is the context's key of the caller of a call of one message.

@@ -32,8 +32,7 @@ type Options struct {
 	Observe func(method, code string, took time.Duration)
 	// MaxMessage bounds one message in bytes, each way. Default 100 MiB.
 	MaxMessage int
-	// Bodies is the memory for all bodies together; nil = no bound. gRPC reads a message whole before it can be counted: no call begins while the
-	// budget is used up.
+	// Bodies is the memory for all bodies together; nil = no bound. A message takes its part when its length is known, before it is read.
 	Bodies *messages.Budget
 	// MaxInFlight bounds the requests running on one InferStream. Default 64.
 	MaxInFlight int
@@ -45,6 +44,8 @@ type Options struct {
 	Handshake time.Duration
 	// Idle ends a connection without calls. Default: never.
 	Idle time.Duration
+	// BodyStall ends a call whose message brings no byte for so long. Default 30 seconds.
+	BodyStall time.Duration
 	// TLS is spoken when it is set.
 	TLS *tls.Config
 	// Timeout ends calls whose client set no deadline. Default 10 minutes.
@@ -68,6 +69,7 @@ func (o Options) withDefaults() Options {
 	o.MaxHeader = orDefault(o.MaxHeader, 64<<10)
 	o.Handshake = orDefault(o.Handshake, 10*time.Second)
 	o.Timeout = orDefault(o.Timeout, 10*time.Minute)
+	o.BodyStall = orDefault(o.BodyStall, 30*time.Second)
 	o.SendTimeout = orDefault(o.SendTimeout, time.Minute)
 	o.HealthPeriod = orDefault(o.HealthPeriod, time.Second)
 	return o
@@ -105,6 +107,7 @@ func New(o Options) *Server {
 	s.grpc = grpc.NewServer(
 		grpc.Creds(secured), grpc.MaxHeaderListSize(s.MaxHeader),
 		grpc.MaxRecvMsgSize(s.MaxMessage), grpc.MaxSendMsgSize(s.MaxMessage), grpc.MaxConcurrentStreams(s.MaxStreams),
+		grpc.InitialWindowSize(window), grpc.InitialConnWindowSize(connectionWindow),
 		grpc.ConnectionTimeout(s.Handshake), grpc.InTapHandle(s.tap),
 		// Old clients ping every 30 s, idle or not; the library's default would cut them off for it.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),

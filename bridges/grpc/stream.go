@@ -101,41 +101,44 @@ func (f *flights) close() {
 
 func (f *flights) receive(stream grpc.BidiStreamingServer[messages.InferenceRequest, messages.InferenceChunk]) error {
 	for {
-		r, err := stream.Recv()
+		r, room, err := f.server.next(stream)
 		if err != nil {
 			return err
 		}
 		if r.Cancel {
 			f.cancel(r.RequestId)
-			continue
 		}
-		f.take(r)
+		if r.Cancel || !f.take(r, room) {
+			room.Free()
+		}
 	}
 }
 
-// take starts a request, or answers at once why not.
-func (f *flights) take(r *messages.InferenceRequest) {
+// take starts a request, or answers at once why not. One that is started frees its room when it ends.
+func (f *flights) take(r *messages.InferenceRequest, room *messages.Body) bool {
 	id := name(r)
 	// A key may be revoked, or end, while its stream is open.
 	caller, err := f.server.Authenticate.AuthorizeInference(f.ctx, credentialsOf(f.ctx))
 	if err != nil {
 		f.refuse(id, err)
-		return
+		return false
 	}
 	if err := messages.CheckInference(r); err != nil {
 		f.refuse(id, err)
-		return
+		return false
 	}
 	ctx, cancel, err := f.enter(id, caller)
 	if err != nil {
 		f.refuse(id, err)
-		return
+		return false
 	}
 	go func() {
 		defer f.work.Done()
 		defer cancel()
+		defer room.Free()
 		f.run(ctx, r, caller)
 	}()
+	return true
 }
 
 // enter gives a request its place and its context, which ends by cancel, by the stream's end or by its time.

@@ -40,10 +40,14 @@ func take(read func(any) error, into any) error {
 		return err
 	}
 	if a.err != nil {
-		return statusOf(messages.NewError(messages.InvalidArgument, "message", a.err.Error()).
-			WithHint("send the message that operations.proto has for this method, in its binary form; reflection shows it"))
+		return unreadable(a.err)
 	}
 	return nil
+}
+
+func unreadable(err error) error {
+	return statusOf(messages.NewError(messages.InvalidArgument, "message", err.Error()).
+		WithHint("send the message that operations.proto has for this method, in its binary form; reflection shows it"))
 }
 
 // readable is a service whose calls of one message are read by take. guardStream does it for streams.

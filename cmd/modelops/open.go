@@ -110,7 +110,7 @@ func (d *daemon) openGRPC() error {
 	}
 	limits := d.cfg.Server.Limits
 	d.grpc = grpcapi.New(grpcapi.Options{Gateway: d.gateway, Bodies: d.bodies, Operations: d.control.Scoped(), Authenticate: d.authenticate, Log: d.log, Observe: d.metrics.Told("grpc"), TLS: d.speaks("h2"),
-		MaxMessage: limits.MessageMB << 20, MaxStreams: uint32(limits.Streams), MaxHeader: uint32(limits.HeaderKB << 10), Handshake: limits.HeaderTime, Idle: limits.IdleTime, SendTimeout: limits.WriteStall})
+		MaxMessage: limits.MessageMB << 20, MaxStreams: uint32(limits.Streams), MaxHeader: uint32(limits.HeaderKB << 10), Handshake: limits.HeaderTime, Idle: limits.IdleTime, BodyStall: limits.BodyStall, SendTimeout: limits.WriteStall})
 	d.grpc.Start(newDoor(l, d.most, nil, d.log))
 	d.later(d.grpc.Stop)
 	return nil
