@@ -159,6 +159,9 @@ func isOurs(user uint32, dir string) bool {
 
 // settle fills in what isn't written, and says what is wrong with the rest.
 func (k *key) settle() string {
+	if k == nil {
+		return "an entry is null"
+	}
 	role, ok := messages.ParseRole(k.Role)
 	if !ok {
 		return fmt.Sprintf("the role of %.100q is %.100q", k.Name, k.Role)

@@ -126,6 +126,7 @@ func TestADamagedStoreIsRefused(t *testing.T) {
 		"no role": func(p string) error {
 			return os.WriteFile(p, []byte(`{"version":1,"keys":[{"name":"a","role":"root"}]}`), 0o600)
 		},
+		"null": func(p string) error { return os.WriteFile(p, []byte(`{"version":1,"keys":[null]}`), 0o600) },
 		"a link": func(p string) error {
 			return errors.Join(os.WriteFile(p+".elsewhere", []byte(`{"version":1}`), 0o600), os.Symlink(p+".elsewhere", p))
 		},

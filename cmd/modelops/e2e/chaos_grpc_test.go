@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/protobuf/proto"
 
+	grpcapi "modelops/bridges/grpc"
 	"modelops/messages"
 )
 
@@ -177,6 +178,15 @@ func judgeStatus(status, message, details string) (code, fault string) {
 		return code, "an error without a message"
 	}
 	return code, ""
+}
+
+// judgeError is judgeStatus of a client's error.
+func judgeError(err error) (code, fault string) {
+	e := grpcapi.FromStatus(err)
+	if code = e.Code.String(); e.Code == messages.Internal {
+		fault = "an internal error: " + e.Error()
+	}
+	return code, fault
 }
 
 // endedGRPC tells whether the server ended as many calls as were begun, or the connection.

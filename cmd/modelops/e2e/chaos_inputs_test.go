@@ -62,6 +62,10 @@ func gates(t *testing.T) []gate {
 		overSocket("pages", at, func(s spoiler) shot { return s.pages(r) }, nil, judgeHTTP),
 		overSocket("grpc", func(a addresses) string { return a.GRPC }, spoiler.grpc, endedGRPC, judgeGRPC),
 		overSocket("nats", func(a addresses) string { return strings.TrimPrefix(a.NATS, "nats://") }, spoiler.nats, answeredNATS, judgeNATS),
+		{"check", 2, checks},
+		{"apply", 1, applies},
+		{"cli", 2, typed},
+		{"start", 2, starts()},
 	}
 }
 
@@ -80,7 +84,9 @@ func startInputs(t *testing.T) *chaos {
 	c := prepareChaos(t, plays(t, "good", "--load 30ms", "vram_mb: 100", "pinned: true")+inputsConfig)
 	c.launch()
 	c.ensure("good")
-	c.client, c.caller = c.grpc(), c.nats()
+	c.client, c.caller, c.scratch = c.grpc(), c.nats(), t.TempDir()
+	c.files = c.configurations()
+	c.own = c.files[len(c.files)-1]
 	caller, err := nats.Connect(c.at.NATS, nats.Token(fuzzKey)) // so that its account is served before and after the inputs
 	if err != nil {
 		t.Fatal(err)

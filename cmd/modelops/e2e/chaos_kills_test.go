@@ -32,6 +32,11 @@ type chaos struct {
 	// Of a test that asks at each door.
 	client messages.ModelOpsClient
 	caller *nats.Conn
+
+	// Of a test that spoils files.
+	scratch string   // where programs run
+	own     string   // the daemon's configuration
+	files   []string // configurations of all kinds
 }
 
 // often is how many times a test does its harm: the number in the environment, else a few.
