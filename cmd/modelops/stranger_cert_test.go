@@ -76,6 +76,9 @@ func (c *certified) byGRPC(t *testing.T, o messages.Operation) string {
 }
 
 func (c *certified) byNATS(t *testing.T, o messages.Operation) string {
+	if o.NATS == "" {
+		return ""
+	}
 	nc, err := nats.Connect(c.d.journal.ClientURL(), nats.NoReconnect(), nats.Timeout(hangLimit), nats.Token(c.key), nats.Secure(c.tls), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
 		return ""
@@ -87,6 +90,19 @@ func (c *certified) byNATS(t *testing.T, o messages.Operation) string {
 		return ""
 	}
 	return "a connection"
+}
+
+// harmlessFirst are all operations, one that answers at once before the others: with the operator's key an open door would run them.
+func harmlessFirst() []messages.Operation {
+	out := []messages.Operation{}
+	for _, o := range messages.OperationTable() {
+		if o.Name == "GetStatus" {
+			out = append([]messages.Operation{o}, out...)
+		} else {
+			out = append(out, o)
+		}
+	}
+	return out
 }
 
 // Where client certificates are required, even the operator's key is worth nothing without one that the host's CA signed.
@@ -111,15 +127,12 @@ func TestAWrongCertificateGetsNothing(t *testing.T) {
 	before := d.journal.Sequence()
 	for who, cert := range map[string]*tls.Certificate{"no certificate": nil, "a certificate of another CA": pair(certFile, keyFile)} {
 		c := d.certified(t, cert)
-		for _, o := range messages.OperationTable() {
-			if got := c.byHTTP(t, o); got != "" {
-				t.Errorf("%s: %s over HTTP: %s", who, o.Name, got)
-			}
-			if got := c.byGRPC(t, o); got != "" {
-				t.Errorf("%s: %s over gRPC: %s", who, o.Name, got)
-			}
-			if got := c.byNATS(t, o); o.NATS != "" && got != "" {
-				t.Errorf("%s: %s over NATS: %s", who, o.Name, got)
+		for door, ask := range map[string]func(*testing.T, messages.Operation) string{"HTTP": c.byHTTP, "gRPC": c.byGRPC, "NATS": c.byNATS} {
+			for _, o := range harmlessFirst() {
+				if got := ask(t, o); got != "" {
+					t.Errorf("%s: %s over %s: %.80s", who, o.Name, door, got)
+					break // the door is open: what waits or changes something needn't be tried
+				}
 			}
 		}
 	}
