@@ -1327,7 +1327,9 @@ type PlacementPostponed struct {
 	Over     []string `protobuf:"bytes,6,rep,name=over,proto3" json:"over,omitempty"`
 	Priority int32    `protobuf:"varint,7,opt,name=priority,proto3" json:"priority,omitempty"`
 	// Hosts that could hold it if their devices were empty. Holders of other hosts don't wait for it.
-	Hosts         []string `protobuf:"bytes,8,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	Hosts []string `protobuf:"bytes,8,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	// Pins alone keep it from a place: nobody waits for it.
+	Pinned        bool `protobuf:"varint,9,opt,name=pinned,proto3" json:"pinned,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1416,6 +1418,13 @@ func (x *PlacementPostponed) GetHosts() []string {
 		return x.Hosts
 	}
 	return nil
+}
+
+func (x *PlacementPostponed) GetPinned() bool {
+	if x != nil {
+		return x.Pinned
+	}
+	return false
 }
 
 // VictimPreempted tells that a victim of a placement is gone and its memory is free.
@@ -2500,7 +2509,9 @@ type Placement struct {
 	// Its claim wasn't preemptible: its holder is never asked to leave.
 	Unpreemptible bool `protobuf:"varint,9,opt,name=unpreemptible,proto3" json:"unpreemptible,omitempty"`
 	// Where its figure comes from: measured, declared, estimated, grown or unknown; empty in placements of old journals.
-	Source        string `protobuf:"bytes,10,opt,name=source,proto3" json:"source,omitempty"`
+	Source string `protobuf:"bytes,10,opt,name=source,proto3" json:"source,omitempty"`
+	// The groups of its claim: no other holder of them is placed beside it.
+	Groups        []string `protobuf:"bytes,11,rep,name=groups,proto3" json:"groups,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2603,6 +2614,13 @@ func (x *Placement) GetSource() string {
 		return x.Source
 	}
 	return ""
+}
+
+func (x *Placement) GetGroups() []string {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
 }
 
 // Share is a placement's part on one device, with a lease of its own.
@@ -3285,7 +3303,7 @@ const file_arbiter_proto_rawDesc = "" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch:\b\xba\xd4\x18\x04\b\x02\x10\x01\"$\n" +
 	"\fHoldingReply\x12\x14\n" +
-	"\x05holds\x18\x01 \x01(\bR\x05holds\"\xa6\x02\n" +
+	"\x05holds\x18\x01 \x01(\bR\x05holds\"\xbe\x02\n" +
 	"\x12PlacementPostponed\x12\x16\n" +
 	"\x06holder\x18\x01 \x01(\tR\x06holder\x12\x14\n" +
 	"\x05claim\x18\x02 \x01(\tR\x05claim\x123\n" +
@@ -3296,7 +3314,8 @@ const file_arbiter_proto_rawDesc = "" +
 	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x12\n" +
 	"\x04over\x18\x06 \x03(\tR\x04over\x12\x1a\n" +
 	"\bpriority\x18\a \x01(\x05R\bpriority\x12\x14\n" +
-	"\x05hosts\x18\b \x03(\tR\x05hosts:#\xb2\xd4\x18\x1f\n" +
+	"\x05hosts\x18\b \x03(\tR\x05hosts\x12\x16\n" +
+	"\x06pinned\x18\t \x01(\bR\x06pinned:#\xb2\xd4\x18\x1f\n" +
 	"\x1barbiter.placement_postponed\x10\x01\"\x87\x01\n" +
 	"\x0fVictimPreempted\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
@@ -3393,7 +3412,7 @@ const file_arbiter_proto_rawDesc = "" +
 	"\adecided\x18\x02 \x01(\x04R\adecided\x12\x18\n" +
 	"\arefused\x18\x03 \x01(\x04R\arefused\x12)\n" +
 	"\x05hints\x18\x04 \x03(\v2\x13.modelops.HintReplyR\x05hints\x12,\n" +
-	"\x06defrag\x18\x05 \x01(\v2\x14.modelops.DefragPlanR\x06defrag\"\xa0\x02\n" +
+	"\x06defrag\x18\x05 \x01(\v2\x14.modelops.DefragPlanR\x06defrag\"\xb8\x02\n" +
 	"\tPlacement\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x14\n" +
@@ -3407,7 +3426,8 @@ const file_arbiter_proto_rawDesc = "" +
 	"ttlSeconds\x12$\n" +
 	"\runpreemptible\x18\t \x01(\bR\runpreemptible\x12\x16\n" +
 	"\x06source\x18\n" +
-	" \x01(\tR\x06source\"[\n" +
+	" \x01(\tR\x06source\x12\x16\n" +
+	"\x06groups\x18\v \x03(\tR\x06groups\"[\n" +
 	"\x05Share\x12\x10\n" +
 	"\x03gpu\x18\x01 \x01(\tR\x03gpu\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x14\n" +

@@ -34,11 +34,11 @@ func AllocationOf(m *messages.ModelView, nowMS int64) *messages.Allocation {
 	if a.Pinned {
 		a.PinnedBy, a.PinnedUntilMs = m.PinnedBy, m.PinnedUntilMs
 		if m.GetSpec().GetPinned() {
-			a.PinnedBy, a.PinnedUntilMs = "its declaration", 0
+			a.PinnedBy, a.PinnedUntilMs = itsDeclaration, 0
 		}
 	}
 	if m.Placement.Unpreemptible {
-		a.Pinned, a.PinnedBy, a.PinnedUntilMs = true, "its claim", 0
+		a.Pinned, a.PinnedBy, a.PinnedUntilMs = true, itsClaim, 0
 	}
 	for _, s := range m.Placement.Shares {
 		a.Shares = append(a.Shares, &messages.Share{Gpu: s.Gpu, Bytes: s.Bytes, Lease: s.Lease, Epoch: s.Epoch})

@@ -119,15 +119,24 @@ func (r Rules) requestPlacement(s State, c *messages.RequestPlacement, at entity
 	}
 	seen := readings(at)
 	q := questionOf(s, c, seen, at.Now.UnixMilli())
+	later := func(v entity.Verdict) (entity.Verdict, error) {
+		if pins := q.heldByPins(); pins != nil && anyHost(c.Holder) { // who seeks for requests refuses those that can't wait so long
+			return entity.Verdict{}, pins
+		}
+		return v, nil
+	}
 	if v, known := s.underway(c, q, seen.GetLedgers()); known {
+		if q.seeksAlready() && !s.placed(c.Holder) {
+			return later(v)
+		}
 		return v, nil
 	}
 	if why := s.waitsOut(c.Holder, at.Now); why != "" {
-		return waits(why), nil
+		return later(waits(why))
 	}
 	if r.MaxLoads > 0 && !IsProgram(c.Holder) {
 		if n := starting(s, seen.Allocations); n >= r.MaxLoads {
-			return postpone(s, c, q, nil, fmt.Sprintf("%d models load already, at most %d at a time", n, r.MaxLoads), at), nil
+			return later(postpone(s, c, q, nil, fmt.Sprintf("%d models load already, at most %d at a time", n, r.MaxLoads), at))
 		}
 	}
 	q.overdue, q.collation = q.waited > r.maxWait(), r.Collation.Milliseconds()
@@ -136,7 +145,7 @@ func (r Rules) requestPlacement(s State, c *messages.RequestPlacement, at entity
 	chosen := q.choose(candidates)
 	switch {
 	case chosen == nil && q.possible(candidates):
-		return postpone(s, c, q, candidates, sums(candidates), at), nil
+		return later(postpone(s, c, q, candidates, sums(candidates), at))
 	case chosen == nil:
 		return entity.Verdict{}, never(q, candidates)
 	}
@@ -277,9 +286,10 @@ func answer(p *messages.Placement) entity.Verdict {
 // postpone tells a holder to ask again.
 func postpone(s State, c *messages.RequestPlacement, q question, candidates []*messages.Candidate, reason string, at entity.Stamp) entity.Verdict {
 	v := entity.Verdict{Answer: func(uint64) proto.Message { return &messages.PlacementReply{WaitsFor: reason} }}
-	if told, homes := s.Postponed[c.Holder], q.homes(); told.Claim != c.Claim.Id || !slices.Equal(told.Hosts, homes) {
+	told, homes, pinned := s.Postponed[c.Holder], q.homes(), q.heldByPins() != nil
+	if told.Claim != c.Claim.Id || !slices.Equal(told.Hosts, homes) || told.Pinned != pinned {
 		v.Events = []proto.Message{&messages.PlacementPostponed{Holder: c.Holder, Claim: c.Claim.Id, Candidates: candidates, Reason: reason,
-			Over: s.over(c, q), Priority: c.Priority, Hosts: homes, At: timestamppb.New(at.Now)}}
+			Over: s.over(c, q), Priority: c.Priority, Hosts: homes, Pinned: pinned, At: timestamppb.New(at.Now)}}
 	}
 	return v
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"modelops/messages"
 )
@@ -177,5 +176,5 @@ func pin(r allocated) string {
 	if r.PinnedUntilMs == 0 {
 		return by
 	}
-	return by + " until " + time.UnixMilli(r.PinnedUntilMs).UTC().Format("2006-01-02 15:04:05 MST")
+	return by + " until " + until(r.PinnedUntilMs)
 }

@@ -226,6 +226,9 @@ func exclusive(q question) (rivals []*messages.Allocation, stuck string) {
 		}
 		rivals = append(rivals, r)
 	}
+	if len(q.placing) > 0 {
+		return nil, "a model of its group is being placed: " + strings.Join(q.placing, ", ")
+	}
 	return rivals, ""
 }
 

@@ -2,6 +2,7 @@ package arbiter
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +27,7 @@ type question struct {
 	overdue     bool  // has waited so long that busy holders must end their turn
 	collation   int64 // an allocation whose last request ended so many ms ago still counts as busy
 	earlier     []waiter
+	placing     []string // holders of its groups that are being placed, and hold nothing yet by the readings
 }
 
 // need is what the holder needs on a host.
@@ -97,6 +99,9 @@ func questionOf(s State, c *messages.RequestPlacement, seen *messages.SchedulerR
 	}
 	q.ledgers = q.usable(seen.GetLedgers())
 	slices.SortFunc(q.ledgers, func(a, b *messages.GpuView) int { return strings.Compare(a.Id, b.Id) })
+	if len(q.groups) > 0 {
+		q.placing = s.placingOf(q)
+	}
 	var seeking []*messages.Allocation
 	for kin, i := familyOf(c.Holder), 0; i < len(q.allocations); i++ { // one walk over all of them: this is the hot part of a decision
 		r := q.allocations[i]
@@ -113,7 +118,7 @@ func questionOf(s State, c *messages.RequestPlacement, seen *messages.SchedulerR
 		}
 	}
 	for _, r := range seeking {
-		if same(r.Holder, c.Holder) || s.placed(r.Holder) {
+		if same(r.Holder, c.Holder) || s.placed(r.Holder) || s.Postponed[r.Holder].Pinned {
 			continue
 		}
 		if higher := r.Priority > c.Priority; higher || r.Priority == c.Priority && ms(r.WaitedMs) > q.waited {
@@ -153,6 +158,25 @@ func preferred(n need, host string, ledgers []*messages.GpuView) string {
 		}
 	}
 	return ""
+}
+
+// placingOf are the holders of other models of the claim's groups whose placement is on its way.
+func (s State) placingOf(q question) (out []string) {
+	kin := familyOf(q.holder)
+	for _, id := range slices.Sorted(maps.Keys(s.Open)) {
+		p := s.Open[id].Placement
+		if s.Open[id].Step != Releasing && !kin.has(p.Holder) && slices.ContainsFunc(p.Groups, func(g string) bool { return slices.Contains(q.groups, g) }) {
+			out = append(out, p.Holder)
+		}
+	}
+	return out
+}
+
+// seeksAlready tells whether an actor of the asked name seeks memory by itself.
+func (q question) seeksAlready() bool {
+	return slices.ContainsFunc(q.kin, func(r *messages.Allocation) bool {
+		return r.State == messages.Allocation_seeking && same(r.Holder, q.holder)
+	})
 }
 
 // placed tells whether a placement for the holder is on its way.

@@ -49,6 +49,8 @@ func (o Open) leaving() []string {
 type Wait struct {
 	Claim string
 	Hosts []string // where it could be placed; empty = not known
+	// Pinned tells that it waits for pins to end: others don't wait for it.
+	Pinned bool `json:",omitempty"`
 }
 
 // State is what the arbiter has promised and not yet handed over.
@@ -137,7 +139,7 @@ func Evolve(s State, event proto.Message, sequence uint64) State {
 		for _, holder := range e.Over {
 			s.Postponed = without(s.Postponed, holder)
 		}
-		s.Postponed = with(s.Postponed, e.Holder, Wait{e.Claim, e.Hosts})
+		s.Postponed = with(s.Postponed, e.Holder, Wait{e.Claim, e.Hosts, e.Pinned})
 	case *messages.PlacementHinted:
 		s.Hints = hinted(s.Hints, e)
 	case *messages.DefragDecided:

@@ -2,6 +2,7 @@ package arbiter
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -21,6 +22,9 @@ type crowded struct {
 	overdue bool
 	leaving map[string]bool
 }
+
+// worldMs is when a claim is decided.
+const worldMs = 1_000_000
 
 func drawCrowded(t *rapid.T) *crowded {
 	w := &crowded{SchedulerReadings: &messages.SchedulerReadings{}, s: New(messages.ArbiterActor()), overdue: rapid.IntRange(0, 3).Draw(t, "overdue") == 0}
@@ -56,6 +60,9 @@ func (w *crowded) holder(t *rapid.T, n int) {
 	a := &messages.Allocation{Holder: fmt.Sprintf("model/%s/r%d", devices[0].Host, n), Pinned: rapid.IntRange(0, 5).Draw(t, "pinned") == 0,
 		IdleMs: rapid.SampledFrom([]int64{50, 5000, 90_000}).Draw(t, "idle"), LoadMs: rapid.Int64Range(0, 9000).Draw(t, "load"), HeldMs: rapid.Int64Range(0, 9000).Draw(t, "held"),
 		Young: rapid.IntRange(0, 3).Draw(t, "young") == 0, Groups: rapid.SampledFrom([][]string{nil, nil, {"g"}, {"x", "g"}}).Draw(t, "member")}
+	if a.Pinned {
+		a.PinnedUntilMs = rapid.SampledFrom([]int64{0, 0, worldMs + 7_000, worldMs + 9_000}).Draw(t, "until")
+	}
 	a.State = rapid.SampledFrom([]messages.Allocation_State{messages.Allocation_settled, messages.Allocation_settled, messages.Allocation_settled, messages.Allocation_dormant,
 		messages.Allocation_starting, messages.Allocation_changing}).Draw(t, "state")
 	switch rapid.IntRange(0, 5).Draw(t, "busy") {
@@ -88,7 +95,7 @@ func granted(r *messages.Reservation) uint64 {
 }
 
 func (w *crowded) decide(t *rapid.T) (*messages.PlacementDecided, error) {
-	at := entity.Stamp{Now: time.Unix(1000, 0), ID: "p", Readings: w.SchedulerReadings}
+	at := entity.Stamp{Now: time.UnixMilli(worldMs), ID: "p", Readings: w.SchedulerReadings}
 	v, err := Rules{Policy: "lru", Collation: 100 * time.Millisecond}.Decide(w.s, w.claim, at)
 	if err != nil {
 		return nil, err
@@ -196,6 +203,9 @@ func TestDecisionsInACrowdedWorld(t *testing.T) {
 					t.Fatalf("waits, and %s would do", l.Id)
 				}
 			}
+			if w.checkPins(t, err); messages.CodeOf(err) == messages.FailedPrecondition {
+				return
+			}
 			if err != nil && large >= 3 || err == nil && large == 0 {
 				t.Fatalf("%v, although %d devices are large enough", err, large)
 			}
@@ -221,6 +231,57 @@ func TestDecisionsInACrowdedWorld(t *testing.T) {
 			}
 		}
 	})
+}
+
+// checkPins: a name without a place is refused exactly if pins alone would keep it from one, until the last pin in its way ends.
+func (w *crowded) checkPins(t *rapid.T, err error) {
+	byName := anyHost(w.claim.Holder)
+	if messages.CodeOf(err) != messages.FailedPrecondition {
+		if err == nil && byName && w.heldAt(worldMs) {
+			t.Fatal("waits, although only pins keep it from a place")
+		}
+		return
+	}
+	end := int64(math.MaxInt64)
+	if retry := messages.AsError(err).Retry; retry > 0 {
+		if end = worldMs + retry.Milliseconds(); w.heldAt(end) {
+			t.Fatalf("%v, and pins hold it then too", err)
+		}
+		end--
+	}
+	if !byName || !w.heldAt(end) {
+		t.Fatalf("%v, although pins don't keep it from a place at %d", err, end)
+	}
+}
+
+// heldAt tells whether the pins of a time alone keep the claim from a place that it could have.
+func (w *crowded) heldAt(at int64) bool {
+	pinned := func(holder string) bool {
+		a := w.of(holder)
+		return a.Pinned && (a.PinnedUntilMs == 0 || a.PinnedUntilMs > at) && a.State != messages.Allocation_changing && !w.leaving[holder]
+	}
+	large, room := map[string]uint32{}, map[string]uint32{}
+	for _, l := range w.Ledgers {
+		if !w.canHold(l) || w.share() > l.LimitBytes {
+			continue
+		}
+		large[l.Host]++
+		used := w.share()
+		for _, r := range l.Reservations {
+			if pinned(r.Holder) {
+				used += granted(r)
+			}
+		}
+		if used <= l.LimitBytes {
+			room[l.Host]++
+		}
+	}
+	shards := w.claim.Claim.Needs[0].Shards
+	some := func(hosts map[string]uint32) bool { return max(hosts["h"], hosts["i"]) >= shards }
+	rival := slices.ContainsFunc(w.Allocations, func(a *messages.Allocation) bool {
+		return a.State != messages.Allocation_seeking && w.rival(a) && pinned(a.Holder)
+	})
+	return some(large) && (rival || !some(room))
 }
 
 func (w *crowded) shuffle(t *rapid.T) {

@@ -31,7 +31,7 @@ type Gateway interface {
 	Queue() *messages.QueueView
 	Health() messages.Health
 	// Ensure waits until a worker of a model is ready, and finds a place for it.
-	Ensure(ctx context.Context, model string) error
+	Ensure(ctx context.Context, model string, until time.Time) error
 	// AwaitCalm waits until no request waits at a model.
 	AwaitCalm(ctx context.Context, model string) error
 	// EndLoads ends the loads by hand that wait for a model.

@@ -85,7 +85,7 @@ func (h *house) Health() messages.Health {
 }
 
 // Ensure is a gateway in short: it asks the model's actor and waits for its view.
-func (h *house) Ensure(ctx context.Context, name string) error {
+func (h *house) Ensure(ctx context.Context, name string, _ time.Time) error {
 	id := messages.ModelActor("h", name)
 	before := h.view.Model(id).GetAttempt()
 	if _, err := h.Ask(ctx, id, &messages.EnsureModel{}); err != nil {

@@ -38,10 +38,11 @@ func (c *Control) ensure(ctx context.Context, id messages.ActorID) error {
 	on, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(c.o.Life, func() { end(context.Cause(c.o.Life)) })
 	done := make(chan error, 1)
+	until, _ := ctx.Deadline()
 	go func() {
 		defer end(nil)
 		defer stop()
-		done <- c.o.Gateway.Ensure(on, id.Name())
+		done <- c.o.Gateway.Ensure(on, id.Name(), until)
 	}()
 	select {
 	case err := <-done:

@@ -90,7 +90,7 @@ func (m Memory) Place(ctx context.Context, name string, _ time.Duration) (pool.P
 
 // saysNothing are the codes that say nothing about the model: it isn't told of them.
 var saysNothing = []messages.Code{messages.Unavailable, messages.DeadlineExceeded, messages.Cancelled, messages.ModelNotFound,
-	messages.JournalUnavailable, messages.JournalFull, messages.JournalDamaged}
+	messages.JournalUnavailable, messages.JournalFull, messages.JournalDamaged, messages.FailedPrecondition}
 
 func (m Memory) refused(ctx context.Context, name string, why *messages.Error) (pool.PlaceAnswer, error) {
 	switch {

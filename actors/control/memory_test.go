@@ -3,6 +3,7 @@ package control
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -43,6 +44,22 @@ func TestHintModel(t *testing.T) {
 				t.Errorf("%v, %v", r, err)
 			}
 		})
+	}
+}
+
+// A refusal because of pins passes as it is, under the name of this host's model, and isn't noted at the model's actor: each request would be an event.
+func TestPlaceHeldByPins(t *testing.T) {
+	h := open()
+	h.shows(needing("m", "/m.gguf", 90))
+	h.obey = func(messages.ActorID, proto.Message) (messages.Reply, error) {
+		return messages.Reply{}, messages.NewError(messages.FailedPrecondition, "model/*/m", "pinned models leave it no place").WithRetry(time.Minute)
+	}
+	_, err := h.o.Memory.Place(t.Context(), "m", 0)
+	if e := messages.AsError(err); e == nil || e.Code != messages.FailedPrecondition || e.Subject != "model/h/m" || e.Retry != time.Minute {
+		t.Errorf("refused with %v", err)
+	}
+	if len(h.asked) != 1 {
+		t.Errorf("asked %v", h.asked)
 	}
 }
 

@@ -29,7 +29,7 @@ func (r *reading) modelChanges(p Present) []string {
 	default:
 		out = r.toComeBack(m)
 	}
-	return clipped(out)
+	return clipped(append(r.unpins(p), out...))
 }
 
 func clipped(list []string) []string {

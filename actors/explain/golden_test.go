@@ -55,6 +55,17 @@ func waiting() *tale {
 		Candidates: []*messages.Candidate{weighed("sim0", 12000, 20000, refused("full: needs 19.5 GiB; 1 resident, of which 0 busy and 1 pinned")), weighed("sim1", 20000, 20000, full)}})
 }
 
+// pinnedGroup has c absent, of whose group a is pinned.
+func pinnedGroup(until int64) *tale {
+	s := newTale().devices()
+	for _, name := range []string{"a", "c"} {
+		s.declare(name, &messages.ModelSpec{VramBytes: 1000 * mb, Groups: []string{"g"}})
+	}
+	s.tell(m("a"), &messages.ModelWanted{Reason: "asked to load it", Attempt: 1})
+	s.load(decided("a", 1, "sim0", messages.Need_declared, weighed("sim0", 0, 1000, chosen)), 1)
+	return s.tell(m("a"), &messages.ModelPinned{Owner: "ops", UntilMs: until})
+}
+
 // tooLarge has e fail: it fits sim0 only above the soft limit, and sim1 never.
 func tooLarge() *tale {
 	s := newTale()
@@ -158,6 +169,16 @@ func ofModels() cases {
 			s.tell(dev("sim0"), &messages.DeviceRegistered{Kind: "simulated", CapacityBytes: 48000 * mb, MarginBytes: 512 * mb, SoftLimitBytes: 20000 * mb})
 			s.tell(dev("sim1"), &messages.DeviceRegistered{Kind: "simulated", CapacityBytes: 24000 * mb, MarginBytes: 512 * mb})
 			return modelOf("e", s.declare("e", &messages.ModelSpec{VramBytes: 30000 * mb}))
+		},
+		"model-held-by-pins": func() (*messages.Explanation, error) { return modelOf("c", pinnedGroup(0)) },
+		"model-held-by-pins-for-a-time": func() (*messages.Explanation, error) {
+			return modelOf("c", pinnedGroup(start.Add(time.Hour).UnixMilli()))
+		},
+		"model-held-by-pins-of-memory": func() (*messages.Explanation, error) {
+			s := twoLoaded()
+			s.tell(m("a"), &messages.ModelPinned{Owner: "ops"})
+			s.tell(m("b"), &messages.ModelPinned{Owner: "eve", UntilMs: start.Add(time.Hour).UnixMilli()})
+			return modelOf("c", s)
 		},
 		"model-retries":      func() (*messages.Explanation, error) { return modelOf("f", failing(1)) },
 		"model-failed":       func() (*messages.Explanation, error) { return modelOf("f", failing(3)) },

@@ -12,7 +12,7 @@ import (
 
 // explainModel says it of a model. A model without any fact is known by its declaration only.
 func (r *reading) explainModel(p Present) *messages.Explanation {
-	return &messages.Explanation{Subject: cmp.Or(r.question.Subject, short(r.model)), Kind: "model", Summary: r.modelSummary(p) + r.leaseOut() + r.answers(),
+	return &messages.Explanation{Subject: cmp.Or(r.question.Subject, short(r.model)), Kind: "model", Summary: r.modelSummary(p) + r.saidPins(p) + r.leaseOut() + r.answers(),
 		Reasons: r.reasons(r.model), Weighed: r.weighed(), WouldChange: r.modelChanges(p)}
 }
 

@@ -353,6 +353,6 @@ func TestHealthBearsAPostponedPlacement(t *testing.T) {
 
 func ensure(g *Gateway, ctx context.Context) chan error {
 	out := make(chan error, 1)
-	go func() { out <- g.Ensure(ctx, "tiny") }()
+	go func() { out <- g.Ensure(ctx, "tiny", time.Time{}) }()
 	return out
 }

@@ -98,6 +98,7 @@ func (g *Gateway) admit(ctx context.Context, l *lockedPool, try *trial, asked ti
 		l.mu.Unlock()
 		return nil, messages.Errorf(messages.ModelNotFound, l.id.String(), "Model '%s' not found: its declaration was withdrawn", l.name)
 	}
+	r.Patience = l.patienceOf(ctx, r.Since, asked)
 	position, err := l.pool.Admit(r)
 	if err != nil {
 		l.mu.Unlock()
@@ -154,7 +155,7 @@ func (g *Gateway) wait(ctx context.Context, l *lockedPool, ticket uint64, w *wai
 		case <-tell:
 			l.tell(ticket, w)
 		case <-timeout.C:
-			why := l.overdue(patience)
+			why := w.told(l.overdue(patience))
 			l.abandon(ticket, w)
 			return nil, why
 		}

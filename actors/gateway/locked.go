@@ -173,12 +173,21 @@ func (l *lockedPool) refuse(tickets []uint64, why error) {
 		for _, waiters := range []map[uint64]*waiter{l.waiters, l.wants} {
 			if w, ok := waiters[t]; ok {
 				delete(waiters, t)
-				w.granted <- admitted{err: why}
+				w.granted <- admitted{err: w.told(why)}
 			}
 		}
 	}
 	l.tellEmpty()
 	l.lose()
+}
+
+// told is a refusal as its caller may hear it: who has a key for some models only isn't told which others are pinned, and by whom.
+func (w *waiter) told(why error) error {
+	e := messages.AsError(why)
+	if s := w.caller.Scope; e == nil || e.Code != messages.FailedPrecondition || s == nil || len(s.Models) == 0 {
+		return why
+	}
+	return messages.NewError(e.Code, e.Subject, "pinned models leave it no place").WithRetry(e.Retry).WithHint("ask who runs this host: modelops unpin MODEL ends a pin")
 }
 
 // tellEmpty tells those who wait for it that no request waits. l is locked.
@@ -225,6 +234,15 @@ func (l *lockedPool) placeOf(ticket uint64, w *waiter, now time.Time) messages.Q
 		return messages.QueuePlace{}
 	}
 	return messages.QueuePlace{Position: position, Waited: now.Sub(w.since), Expected: l.pool.ExpectedWait(position, now), WaitsFor: l.pool.WaitsFor()}
+}
+
+// patienceOf is how long a request waits at most from a moment on: until its queue_timeout or its caller's deadline is over. l is locked.
+func (l *lockedPool) patienceOf(ctx context.Context, from, asked time.Time) time.Duration {
+	patience := l.queueTimeout - from.Sub(asked)
+	if until, ok := ctx.Deadline(); ok {
+		patience = min(patience, until.Sub(from))
+	}
+	return max(patience, 1)
 }
 
 func (l *lockedPool) patience() time.Duration {

@@ -105,14 +105,15 @@ func unloaded(id messages.ActorID) error {
 }
 
 // Ensure waits until an endpoint of the model is ready, without taking a place there: a load by hand. It returns the error with which waiting
-// requests are refused when the model can't be loaded, or can't be placed for a queue timeout. The interest ends with ctx.
-func (g *Gateway) Ensure(ctx context.Context, model string) error {
+// requests are refused when the model can't be loaded, or can't be placed for a queue timeout. The interest ends with ctx; until is when the caller stops
+// waiting, zero when it doesn't say.
+func (g *Gateway) Ensure(ctx context.Context, model string, until time.Time) error {
 	t, err := g.lookup(ctx, model)
 	if err != nil {
 		return err
 	}
 	l, ticket := t.to, g.next.Add(1)
-	w := &waiter{since: time.Now(), meta: messages.MetaFrom(ctx), granted: make(chan admitted, 1)}
+	w := &waiter{since: time.Now(), caller: messages.CallerFrom(ctx), meta: messages.MetaFrom(ctx), granted: make(chan admitted, 1)}
 	l.mu.Lock()
 	if l.pool.Ready() {
 		l.mu.Unlock()
@@ -122,7 +123,11 @@ func (g *Gateway) Ensure(ctx context.Context, model string) error {
 		l.mu.Unlock()
 		return err
 	}
-	l.pool.Want(ticket, w.since)
+	patience := l.queueTimeout
+	if !until.IsZero() {
+		patience = max(min(patience, until.Sub(w.since)), 1)
+	}
+	l.pool.Want(pool.Request{Ticket: ticket, Since: w.since, Patience: patience})
 	l.wants[ticket] = w
 	g.pursue(l)
 	l.mu.Unlock()
@@ -146,7 +151,7 @@ func (l *lockedPool) awaitWant(ctx context.Context, ticket uint64, w *waiter) er
 				timeout.Reset(patience)
 				continue
 			}
-			why = l.overdue(patience)
+			why = w.told(l.overdue(patience))
 		}
 	}
 	l.mu.Lock()

@@ -117,7 +117,7 @@ func TestSeekRefused(t *testing.T) {
 			g, _ := rig(1, "absent")
 			g.o.Placer = answers(waits, refuses(code))
 			w := admit(g, t.Context())
-			if err := g.Ensure(t.Context(), "small"); messages.CodeOf(err) != want {
+			if err := g.Ensure(t.Context(), "small", time.Time{}); messages.CodeOf(err) != want {
 				t.Errorf("%s: %v", code, err)
 			}
 			if r := <-w; messages.CodeOf(r.err) != want {
@@ -157,17 +157,17 @@ func TestSeekEndsWithInterest(t *testing.T) {
 func TestEnsure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, d := rig(1, "absent")
-		if err := g.Ensure(t.Context(), "other"); messages.CodeOf(err) != messages.ModelNotFound {
+		if err := g.Ensure(t.Context(), "other", time.Time{}); messages.CodeOf(err) != messages.ModelNotFound {
 			t.Error(err)
 		}
 		ctx, leave := context.WithTimeout(t.Context(), time.Second)
 		defer leave()
-		if err := g.Ensure(ctx, "tiny"); messages.CodeOf(err) != messages.DeadlineExceeded {
+		if err := g.Ensure(ctx, "tiny", time.Time{}); messages.CodeOf(err) != messages.DeadlineExceeded {
 			t.Error(err)
 		}
 		asked := len(d.heard())
 		done := make(chan error, 1)
-		go func() { done <- g.Ensure(t.Context(), "tiny") }()
+		go func() { done <- g.Ensure(t.Context(), "tiny", time.Time{}) }()
 		synctest.Wait()
 		if told := d.whom(&messages.EnsureModel{}); len(told) != asked+1 {
 			t.Errorf("told %v", told)
@@ -177,11 +177,11 @@ func TestEnsure(t *testing.T) {
 			t.Error(err)
 		}
 		empty(t, g)
-		if err := g.Ensure(t.Context(), "tiny"); err != nil {
+		if err := g.Ensure(t.Context(), "tiny", time.Time{}); err != nil {
 			t.Error(err)
 		}
 		g.Update(view(1, "asleep"))
-		go func() { done <- g.Ensure(t.Context(), "tiny") }()
+		go func() { done <- g.Ensure(t.Context(), "tiny", time.Time{}) }()
 		synctest.Wait()
 		if told := d.whom(&messages.EnsureModel{}); len(told) != asked+2 || told[asked+1] != "model/main_pc/tiny" {
 			t.Errorf("told %v", told)
@@ -199,7 +199,7 @@ func TestUnloadEndsLoads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := rig(1, "absent")
 		done := make(chan error, 1)
-		go func() { done <- g.Ensure(t.Context(), "tiny") }()
+		go func() { done <- g.Ensure(t.Context(), "tiny", time.Time{}) }()
 		request := admit(g, t.Context())
 		synctest.Wait()
 		g.Update(view(1, "loading"))

@@ -115,7 +115,7 @@ func (f *front) arrive(r *request) {
 // want is a person's load: interest without a request.
 func (f *front) want() {
 	ticket := f.w.ticket()
-	f.pool.Want(ticket, f.now())
+	f.pool.Want(pool.Request{Ticket: ticket, Since: f.now()})
 	f.w.alive(wantLongest, func() { f.pool.Unwant(ticket, f.now()) })
 	f.dispatch()
 	f.pursue()

@@ -120,7 +120,7 @@ type Dispatched struct {
 func (p *Pool) Dispatch(now time.Time) (d Dispatched) {
 	if len(p.wants) > 0 && p.Ready() {
 		for _, w := range p.wants {
-			d.Met = append(d.Met, w.ticket)
+			d.Met = append(d.Met, w.Ticket)
 		}
 		p.wants = nil
 	}
@@ -305,7 +305,7 @@ func (p *Pool) Close(id messages.ActorID, attempt uint64, now time.Time) *Endpoi
 func (p *Pool) RefuseAll(now time.Time) (out []uint64) {
 	out = p.waiting.tickets()
 	for _, w := range p.wants {
-		out = append(out, w.ticket)
+		out = append(out, w.Ticket)
 	}
 	p.host.Unqueue(p.waiting.n)
 	p.waiting, p.wants = queue{}, nil

@@ -98,7 +98,7 @@ func TestADrainedAttemptStaysClosed(t *testing.T) {
 func TestABreakerIsItsWorkers(t *testing.T) {
 	s := newScene(t, &messages.ModelSpec{})
 	opened(0)(s)
-	if _, err := s.Admit(Request{99, 0, s.now}); messages.CodeOf(err) != messages.CircuitBreakerOpen {
+	if _, err := s.Admit(Request{Ticket: 99, Class: 0, Since: s.now}); messages.CodeOf(err) != messages.CircuitBreakerOpen {
 		t.Fatalf("%v", err)
 	}
 	s.another()
@@ -131,7 +131,7 @@ func TestARefusalTellsOfTheNextProbe(t *testing.T) {
 	s.end(broken, tickets[0])
 	s.wait(20 * time.Second)
 	s.end(broken, tickets[1])
-	if _, err := s.Admit(Request{99, 0, s.now}); messages.AsError(err).Retry != 40*time.Second {
+	if _, err := s.Admit(Request{Ticket: 99, Class: 0, Since: s.now}); messages.AsError(err).Retry != 40*time.Second {
 		t.Errorf("%v", err)
 	}
 }
@@ -187,7 +187,7 @@ func TestExpectedWaitsForALoad(t *testing.T) {
 func TestPausesBetweenQuestionsAreBounded(t *testing.T) {
 	s := newScene(t, &messages.ModelSpec{})
 	_ = s.is("model/main_pc/tiny", messages.ModelView_absent, unwanted)
-	s.Want(1, s.now)
+	s.Want(Request{Ticket: 1, Since: s.now})
 	var pauses []time.Duration
 	for range 8 {
 		if i := s.Intents(s.now); len(i) != 1 || i[0].(Seek).Waited != s.now.Sub(entitytest.Epoch) {

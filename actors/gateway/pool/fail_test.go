@@ -114,7 +114,7 @@ func TestAnUnloadEndsLoadsOnly(t *testing.T) {
 	s := newScene(t, &messages.ModelSpec{})
 	_ = s.is(own, messages.ModelView_absent, unwanted)
 	s.come(1)
-	s.Want(7, s.now)
+	s.Want(Request{Ticket: 7, Since: s.now})
 	if ended := s.EndWants(s.now); len(ended) != 1 || ended[0] != 7 || s.Waiting() != 1 {
 		t.Errorf("ended %v, %d wait", ended, s.Waiting())
 	}

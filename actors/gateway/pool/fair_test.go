@@ -101,7 +101,7 @@ func (f *fair) begins(s *sibling, ticket uint64) {
 
 func (f *fair) admit(s *sibling) {
 	f.next++
-	r := Request{f.next, rapid.IntRange(0, 3).Draw(f.T, "class"), f.now}
+	r := Request{Ticket: f.next, Class: rapid.IntRange(0, 3).Draw(f.T, "class"), Since: f.now}
 	shut, opened, least := 0, 0, time.Hour
 	for _, e := range s.endpoints {
 		if _, is := s.open(e, f.now); is {
@@ -228,7 +228,7 @@ func TestClassesRiseInEqualSteps(t *testing.T) {
 			}
 		}
 	}
-	early, late := Request{7, 2, entitytest.Epoch}, Request{8, 0, entitytest.Epoch}
+	early, late := Request{Ticket: 7, Class: 2, Since: entitytest.Epoch}, Request{Ticket: 8, Since: entitytest.Epoch}
 	if now := entitytest.Epoch.Add(time.Minute); !o.before(early, late, now) || o.before(late, early, now) {
 		t.Error("both are before all classes and came at the same time: the first that came goes first")
 	}
@@ -240,7 +240,7 @@ func TestFiguresChangeWhileRequestsWait(t *testing.T) {
 	f := p.figures
 	_ = p.Update(&messages.ModelView{Id: "model/main_pc/tiny", Attempt: 1, Phase: messages.ModelView_ready, Spec: &messages.ModelSpec{}}, entitytest.Epoch)
 	for ticket, class := range []int{0, 2, 0} {
-		if _, err := p.Admit(Request{uint64(ticket + 1), class, entitytest.Epoch.Add(time.Duration(ticket) * time.Minute)}); err != nil {
+		if _, err := p.Admit(Request{Ticket: uint64(ticket + 1), Class: class, Since: entitytest.Epoch.Add(time.Duration(ticket) * time.Minute)}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -38,7 +38,7 @@ func (c *crossing) fill(p *Pool) (full bool) {
 
 func (c *crossing) admit(p *Pool) {
 	c.next++
-	if position, err := p.Admit(Request{c.next, 0, entitytest.Epoch}); err == nil && position > 0 {
+	if position, err := p.Admit(Request{Ticket: c.next, Class: 0, Since: entitytest.Epoch}); err == nil && position > 0 {
 		c.fill(p)
 	}
 }
@@ -111,7 +111,7 @@ func TestAPlaceThatBecomesFreeMeanwhileIsUsed(t *testing.T) {
 	p := newPoolOn(h, 2, 2)
 	_ = p.Update(&messages.ModelView{Id: "model/main_pc/tiny", Attempt: 1, Phase: messages.ModelView_ready, Spec: &messages.ModelSpec{}}, entitytest.Epoch)
 	for ticket := range uint64(2) {
-		if position, err := p.Admit(Request{ticket + 1, 0, entitytest.Epoch}); position == 0 || err != nil {
+		if position, err := p.Admit(Request{Ticket: ticket + 1, Since: entitytest.Epoch}); position == 0 || err != nil {
 			t.Fatal(position, err)
 		}
 	}

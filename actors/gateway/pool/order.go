@@ -76,6 +76,18 @@ func (q *queue) remove(ticket uint64) bool {
 	return true
 }
 
+// impatient are the tickets that may not wait until a time; all when it is zero.
+func (q *queue) impatient(end time.Time) (out []uint64) {
+	for _, line := range q.lines {
+		for _, r := range line {
+			if !r.outlasts(end) {
+				out = append(out, r.Ticket)
+			}
+		}
+	}
+	return out
+}
+
 func (q *queue) find(ticket uint64) (class, i int) {
 	for class, line := range q.lines {
 		if i := slices.IndexFunc(line, func(r Request) bool { return r.Ticket == ticket }); i >= 0 {

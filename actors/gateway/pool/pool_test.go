@@ -105,7 +105,7 @@ func (w *walk) step() {
 	switch rapid.IntRange(0, 9).Draw(w.T, "step") {
 	case 0, 1, 2:
 		w.next++
-		r := Request{w.next, rapid.IntRange(0, 2).Draw(w.T, "class"), w.now}
+		r := Request{Ticket: w.next, Class: rapid.IntRange(0, 2).Draw(w.T, "class"), Since: w.now}
 		position, err := p.Admit(r)
 		if err == nil {
 			w.held[w.next] = r
@@ -141,7 +141,7 @@ func (w *walk) step() {
 	case 8:
 		w.next++
 		if rapid.Bool().Draw(w.T, "wants") {
-			p.Want(w.next, w.now)
+			p.Want(Request{Ticket: w.next, Since: w.now})
 			w.wants[w.next] = true
 			w.dispatch()
 		} else if open := sorted(w.wants); len(open) > 0 {

@@ -33,6 +33,8 @@ const (
 	Placed
 	// Waits means that there is no placement yet: the pool seeks again after a pause.
 	Waits
+	// held means that pins alone keep the model from a place, and that those who wait wait for the pins to end.
+	held
 )
 
 const (
@@ -51,19 +53,13 @@ type seeking struct {
 	why   error       // why there was none
 }
 
-// want is interest in an endpoint without a place at it.
-type want struct {
-	ticket uint64
-	since  time.Time
-}
-
 // Want notes interest in a ready endpoint that takes no place, such as a load by hand. It ends by Dispatched.Met, RefuseAll or Unwant.
-func (p *Pool) Want(ticket uint64, now time.Time) { p.wants = append(p.wants, want{ticket, now}) }
+func (p *Pool) Want(r Request) { p.wants = append(p.wants, r) }
 
 // endWants ends the wants when the model is unloaded by hand: the later order counts. Waiting requests still want the model.
 func (p *Pool) endWants() {
 	for _, w := range p.wants {
-		p.ended = append(p.ended, w.ticket)
+		p.ended = append(p.ended, w.Ticket)
 	}
 	p.wants = nil
 }
@@ -95,7 +91,7 @@ func (p *Pool) Loads() bool {
 // Unwant ends a want; false when there is none.
 func (p *Pool) Unwant(ticket uint64, now time.Time) bool {
 	n := len(p.wants)
-	p.wants = slices.DeleteFunc(p.wants, func(w want) bool { return w.ticket == ticket })
+	p.wants = slices.DeleteFunc(p.wants, func(w Request) bool { return w.Ticket == ticket })
 	p.rest(now)
 	return len(p.wants) < n
 }
@@ -103,9 +99,10 @@ func (p *Pool) Unwant(ticket uint64, now time.Time) bool {
 // Interested tells whether a request waits or a want is open.
 func (p *Pool) Interested() bool { return p.waiting.n+len(p.wants) > 0 }
 
-// Seeking tells that the pool needs a placement of its name, and how long the oldest request or want has waited for it.
+// Seeking tells that the pool needs a placement of its name, and how long the oldest request or want has waited for it. One that waits for pins to
+// end isn't in the way of others.
 func (p *Pool) Seeking(now time.Time) (waited time.Duration, seeks bool) {
-	if !p.Interested() || p.onItsWay() || p.sleeper() != nil {
+	if !p.Interested() || p.onItsWay() || p.sleeper() != nil || p.seek.said == held {
 		return 0, false
 	}
 	return now.Sub(p.oldest(now)), true
@@ -120,12 +117,17 @@ func (p *Pool) Intents(now time.Time) []Intent {
 			return p.wake(e, now)
 		}
 		return nil
+	case p.Interested() && p.placing():
+		if p.seek.pause == 0 && !p.seek.asked { // mostly it has its place before the pause is over
+			p.pause(placedPause, now)
+		}
 	case !p.Interested() || p.onItsWay():
 		p.seek.next, p.seek.pause, p.seek.said, p.seek.why = time.Time{}, 0, Unanswered, nil
 		return nil
 	case p.sleeper() != nil:
 		return p.wake(p.wakes(now), now)
-	case p.seek.asked || now.Before(p.seek.next):
+	}
+	if p.seek.asked || now.Before(p.seek.next) {
 		return nil
 	}
 	p.seek.asked = true
@@ -141,11 +143,14 @@ func (p *Pool) SeekAfter(now time.Time) (pause time.Duration, ok bool) {
 }
 
 // Answered takes the answer to a Seek. An error refuses every waiting request and want: their tickets are returned with the refusal, and the
-// caller must tell them. An error that the placer can't be reached is no refusal.
+// caller must tell them. An error that the placer can't be reached is no refusal. FailedPrecondition says that pins keep the model from a place: it
+// refuses those that can't wait until the time to try again, and is asked for anew by the next, since a pin may be ended at any time.
 func (p *Pool) Answered(a PlaceAnswer, err error, now time.Time) (refused []uint64, why error) {
 	p.seek.asked, p.seek.said, p.seek.why = false, a, err
 	switch {
-	case p.onItsWay(): // a view came first
+	case messages.CodeOf(err) == messages.FailedPrecondition && (p.placing() || !p.onItsWay()):
+		return p.heldByPins(messages.AsError(err), now), err
+	case p.onItsWay() && !p.placing(): // a view came first
 	case unreached(err), err == nil && a == Waits:
 		p.pause(firstPause, now)
 	case err != nil:
@@ -157,6 +162,32 @@ func (p *Pool) Answered(a PlaceAnswer, err error, now time.Time) (refused []uint
 		p.seek.pause, p.seek.next = 0, time.Time{}
 	}
 	return nil, nil
+}
+
+// heldByPins takes that pins keep the model from a place until the refusal's time to try again, or for good. It returns who can't wait so long.
+func (p *Pool) heldByPins(why *messages.Error, now time.Time) (refused []uint64) {
+	var end time.Time
+	if why.Retry > 0 {
+		end = now.Add(why.Retry)
+	}
+	refused = p.waiting.impatient(end)
+	for _, ticket := range refused {
+		p.waiting.remove(ticket)
+	}
+	p.host.Unqueue(len(refused))
+	p.wants = slices.DeleteFunc(p.wants, func(w Request) bool {
+		if !w.outlasts(end) {
+			refused = append(refused, w.Ticket)
+		}
+		return !w.outlasts(end)
+	})
+	p.seek.said = held
+	p.pause(firstPause, now)
+	if !p.Interested() {
+		p.seek = seeking{}
+	}
+	p.rest(now)
+	return refused
 }
 
 // pause puts the next Seek off for twice as long as the last time.
@@ -238,8 +269,8 @@ func (p *Pool) oldest(now time.Time) time.Time {
 		}
 	}
 	for _, w := range p.wants {
-		if w.since.Before(since) {
-			since = w.since
+		if w.Since.Before(since) {
+			since = w.Since
 		}
 	}
 	return since
@@ -253,6 +284,18 @@ func (p *Pool) onItsWay() bool {
 		}
 	}
 	return false
+}
+
+// placing tells whether all that is on its way are actors that seek memory themselves: nothing becomes of them while pins hold it.
+func (p *Pool) placing() bool {
+	found := false
+	for _, e := range p.endpoints {
+		if e.onItsWay() && e.view.GetPhase() != messages.ModelView_placing || e.asleep() {
+			return false
+		}
+		found = found || e.onItsWay()
+	}
+	return found
 }
 
 // onItsWay tells whether the endpoint is ready, becomes ready, or comes back after its drain. Nothing becomes of one whose actor stays down.

@@ -34,6 +34,13 @@ type Request struct {
 	Ticket uint64
 	Class  int // rank of its priority class: 0 goes first
 	Since  time.Time
+	// Patience is how long its caller waits at most; 0 = without a bound that the pool knows.
+	Patience time.Duration
+}
+
+// outlasts tells whether a request that waits may still wait at a time. end is zero for a time that doesn't come.
+func (r Request) outlasts(end time.Time) bool {
+	return !end.IsZero() && (r.Patience == 0 || !r.Since.Add(r.Patience).Before(end))
 }
 
 // Run is a request at an endpoint. Began is when it left the queue.
@@ -66,7 +73,7 @@ type Pool struct {
 	keep      *time.Duration // the idle time that the latest request asked for; nil = the declaration's
 	demand    demand
 	replaced  time.Time // when a degraded endpoint was last reported
-	wants     []want
+	wants     []Request
 	ended     []uint64 // wants that an unload ended, until they are told
 	seek      seeking
 	failing   failing
@@ -276,6 +283,8 @@ func (p *Pool) Undecided(now time.Time, turn time.Duration) bool {
 		return waited > p.figures.MaxWait+turn
 	case p.seek.said == Waits:
 		return waited > p.figures.MaxWait
+	case p.seek.said == held:
+		return false
 	}
 	return true
 }

@@ -46,13 +46,14 @@ func (s *stage) When(name, body string) (out []string, err error) {
 		Answer          string
 		Code, Message   string
 		Retry           int64 // ms
+		PatienceMS      int64
 	}
 	if err := json.Unmarshal([]byte(body), &c); err != nil {
 		return nil, err
 	}
 	switch name {
 	case "Admit":
-		position, err := s.Admit(Request{c.Ticket, c.Class, s.now})
+		position, err := s.Admit(Request{Ticket: c.Ticket, Class: c.Class, Since: s.now, Patience: time.Duration(c.PatienceMS) * time.Millisecond})
 		switch {
 		case err != nil:
 			return []string{entitytest.Refusal(err)}, nil
@@ -61,7 +62,7 @@ func (s *stage) When(name, body string) (out []string, err error) {
 		}
 		return append([]string{"queued"}, s.intents()...), nil
 	case "Want":
-		s.Want(c.Ticket, s.now)
+		s.Want(Request{Ticket: c.Ticket, Since: s.now, Patience: time.Duration(c.PatienceMS) * time.Millisecond})
 		return s.dispatched(), nil
 	case "Unwant":
 		return []string{fmt.Sprint("left ", s.Unwant(c.Ticket, s.now))}, nil
@@ -105,7 +106,7 @@ func (s *stage) When(name, body string) (out []string, err error) {
 
 func (s *stage) wanted() (out []uint64) {
 	for _, w := range s.wants {
-		out = append(out, w.ticket)
+		out = append(out, w.Ticket)
 	}
 	return out
 }

@@ -53,7 +53,7 @@ func (s *scene) wait(d time.Duration) { s.now = s.now.Add(d) }
 func (s *scene) come(n int) (out []uint64) {
 	for range n {
 		s.next++
-		if _, err := s.Admit(Request{s.next, 0, s.now}); err != nil {
+		if _, err := s.Admit(Request{Ticket: s.next, Class: 0, Since: s.now}); err != nil {
 			s.Fatal(err)
 		}
 		out = append(out, s.next)
