@@ -59,7 +59,7 @@ flood: build ## a million requests (SOAK_REQUESTS) through the HTTP path; memory
 
 chaos: build ## KILLS=100 kills each in loads, unloads, evictions, swaps and sleeps, INPUTS=1000 malformed inputs a door; ledger, processes and journal are compared after each
 	MODELOPS_BIN=$(CURDIR)/bin/modelops KILLS=$(or $(KILLS),100) INPUTS=$(or $(INPUTS),1000) \
-	go test -tags e2e -count 1 -timeout 60m -run 'TestChaos' -v ./cmd/modelops/e2e
+	go test -tags e2e -count 1 -timeout 60m -run '$(or $(CHAOS),TestChaos)' -v ./cmd/modelops/e2e
 
 e2e: build deps ## the built binary against real engines, NATS and clients, with kill -9
 	MODELOPS_BIN=$(CURDIR)/bin/modelops LLAMA_SERVER=$(CACHE)/engine/llama-server MODELOPS_CACHE=$(CACHE) \

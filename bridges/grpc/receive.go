@@ -57,7 +57,7 @@ func (s *Server) receive(ctx context.Context, w wire, room *messages.Body, m pro
 	case length > s.MaxMessage:
 		return status.Errorf(codes.ResourceExhausted, "grpc: received message larger than max (%d vs. %d)", length, s.MaxMessage)
 	case head[0] != 0: // the library refuses calls of other encodings before
-		return status.Error(codes.Internal, "grpc: compressed flag set with identity or empty encoding")
+		return unreadable(errors.New("it says to be compressed, and the call names no encoding"))
 	}
 	if err := room.Grow(ctx, s.Bodies.Doubled(int64(length))); err != nil {
 		return refuse(ctx, err)
@@ -65,7 +65,7 @@ func (s *Server) receive(ctx context.Context, w wire, room *messages.Body, m pro
 	body, err := s.read(w, length, stall)
 	if err == nil && alone {
 		if err = w.ReadMessageHeader(head[:]); err == nil {
-			return status.Error(codes.Internal, "cardinality violation: received multiple request messages for non-client-streaming RPC")
+			return unreadable(errors.New("the call takes one message, and there are more"))
 		}
 		if errors.Is(err, io.EOF) {
 			err = nil
@@ -109,7 +109,7 @@ func readError(ctx context.Context, err error, due bool) error {
 	case ctx.Err() != nil:
 		return status.FromContextError(ctx.Err()).Err()
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return status.Error(codes.Internal, io.ErrUnexpectedEOF.Error())
+		return unreadable(errors.New("the stream ends before the message does"))
 	}
 	if _, is := status.FromError(err); is {
 		return err

@@ -2,13 +2,16 @@ package grpcapi
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/proto" // registers the codec
 	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
 
 	"modelops/messages"
 )
@@ -33,16 +36,18 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	return nil
 }
 
-// take reads a message. One that can't be read is the caller's fault.
+// take reads a message. One that can't be read is the caller's fault, and so is what the library says of frames that are wrong: it calls that
+// INTERNAL, and may have told the caller so already, but it is no fault of this host.
 func take(read func(any) error, into any) error {
 	a := arrival{into: into}
-	if err := read(&a); err != nil {
+	err := read(&a)
+	if st, ok := status.FromError(err); err != nil && ok && st.Code() == codes.Internal {
+		a.err, err = errors.New(st.Message()), nil
+	}
+	if err != nil || a.err == nil {
 		return err
 	}
-	if a.err != nil {
-		return unreadable(a.err)
-	}
-	return nil
+	return unreadable(a.err)
 }
 
 func unreadable(err error) error {

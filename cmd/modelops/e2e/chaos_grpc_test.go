@@ -117,7 +117,8 @@ func (s spoiler) frame(m proto.Message) []byte {
 	return append(bits.BigEndian.AppendUint32([]byte{flag}, length), raw...)
 }
 
-// transports are INTERNAL statuses of the gRPC library itself: the protocol has this code for bytes that are no gRPC, which no service sees.
+// transports are INTERNAL statuses of the gRPC library itself: it answers frames that are wrong with this code before a service sees them, and the
+// protocol has it for a message that says to be compressed on a stream that isn't.
 var transports = []string{"grpc: ", "malformed ", "unexpected EOF", "no codec", "http2 header", "Received a HEADERS frame with :method", "no host or :authority", "number of values of", "connection header", "cardinality violation"}
 
 // judgeGRPC reads all that the server said on a connection.
@@ -170,7 +171,7 @@ func judgeStatus(status, message, details string) (code, fault string) {
 	case status == "13" && details == "":
 		for _, prefix := range transports {
 			if strings.HasPrefix(message, prefix) && !strings.Contains(message, "unmarshal") {
-				return code + " of the transport", ""
+				return code + " of the transport: " + message[:min(len(message), 40)], ""
 			}
 		}
 		return code, "an internal error"

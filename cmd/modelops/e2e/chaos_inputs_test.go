@@ -153,8 +153,22 @@ func (c *chaos) serves() string {
 	return ""
 }
 
-// series is how many lines /metrics has.
-func (c *chaos) series() int { return strings.Count(string(c.get("/metrics").body), "\n") }
+// grown says what of the daemon an input made larger for good: its memory, or names of its own in /metrics.
+func (c *chaos) grown(before float64) string {
+	page := string(c.get("/metrics").body)
+	for _, text := range oddTexts {
+		if len(text) > 8 && !strings.Contains(text, "main_pc") && strings.Contains(page, text[:min(len(text), 40)]) {
+			return fmt.Sprintf("a series has the name that a caller gave: %.80q", text)
+		}
+	}
+	const slack = 64 << 20 // what garbage collection leaves
+	if now := c.metric(heapMetric); now > before+slack {
+		return fmt.Sprintf("its heap has %.0f bytes, before it had %.0f", now, before)
+	}
+	return ""
+}
+
+const heapMetric = "go_memstats_heap_inuse_bytes"
 
 // oddBytes is the first line with bytes that steer a terminal or are no text, or that no logger wrote.
 func oddBytes(log string) string {
@@ -189,7 +203,7 @@ func TestChaosInputs(t *testing.T) {
 			if said := c.serves(); said != "" {
 				t.Fatal(said)
 			}
-			before, series := c.handles(), c.series()
+			before, heap := c.handles(), c.metric(heapMetric)
 			end := c.load("good")
 			c.fusillade(g, inputs)
 			end()
@@ -199,13 +213,18 @@ func TestChaosInputs(t *testing.T) {
 			if odd := oddBytes(c.log.String()); odd != "" {
 				t.Errorf("CHAOS_SEED=%d: its log holds bytes of a caller as they came: %q", c.seed, odd)
 			}
+			if at := strings.Index(c.log.String(), "code=INTERNAL"); at >= 0 {
+				t.Errorf("CHAOS_SEED=%d: it blames itself: %.300s", c.seed, c.log.String()[at:])
+			}
 			if said := c.serves(); said != "" {
 				t.Error(said)
 			}
 			c.tidy()
 			o.settles(fmt.Sprintf("after malformed inputs at %s, CHAOS_SEED=%d", g.name, c.seed))
 			c.settlesAt(before)
-			t.Logf("%d series before, %d after", series, c.series())
+			if said := c.grown(heap); said != "" {
+				t.Errorf("CHAOS_SEED=%d: %s", c.seed, said)
+			}
 		})
 	}
 }
