@@ -37,6 +37,15 @@ func EventNames() []string {
 	return out
 }
 
+// NewEvent is an empty event of a stable name; nil when this build knows none of it.
+func NewEvent(name string) proto.Message {
+	t, ok := eventByName[name]
+	if !ok {
+		return nil
+	}
+	return t.make()
+}
+
 // EventName is the stable name of an event; it panics on a message that is no event, which only a bug can bring.
 func EventName(e proto.Message) string {
 	t, ok := eventByGo[reflect.TypeOf(e)]

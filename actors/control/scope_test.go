@@ -109,3 +109,34 @@ func TestAKeyWithAScopeMakesNone(t *testing.T) {
 type noKeys struct{ Keys }
 
 func (noKeys) Classes() []string { return []string{"normal"} }
+
+// A name is answered with the one that was meant only when the key is for that.
+func TestWhatWasMeantIsOfTheScope(t *testing.T) {
+	h := open()
+	h.shows(tiny(messages.ModelView_ready, 1))
+	for scope, told := range map[string]bool{"tiny": true, "t*": true, "tinn*": false, "other": false} {
+		for what, ask := range map[string]func(context.Context) error{
+			"load": func(ctx context.Context) error {
+				_, err := h.LoadModel(ctx, &messages.ModelLoadRequest{ModelName: "tinny"})
+				return err
+			},
+			"unload": func(ctx context.Context) error {
+				_, err := h.UnloadModel(ctx, &messages.ModelUnloadRequest{ModelName: "tinny"})
+				return err
+			},
+			"pin": func(ctx context.Context) error {
+				_, err := h.PinModel(ctx, &messages.PinModelRequest{ModelName: "tinny"})
+				return err
+			},
+			"why": func(ctx context.Context) error {
+				_, err := h.Why(ctx, &messages.WhyRequest{Subject: "tinny"})
+				return err
+			},
+		} {
+			err := ask(scoped(t, scope))
+			if e := messages.AsError(err); err == nil || strings.Contains(e.Hint+e.Message, `"tiny"`) != told {
+				t.Errorf("%s with a key for %s: %v (%s)", what, scope, err, messages.AsError(err).Hint)
+			}
+		}
+	}
+}

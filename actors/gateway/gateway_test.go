@@ -65,6 +65,12 @@ func TestRoutes(t *testing.T) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
+	for scope, hint := range map[string]string{"t*": `did you mean "tiny"? `, "tinn*": "", "tinny": ""} { // a name outside of the key's scope isn't told
+		ctx := messages.WithCaller(t.Context(), messages.Caller{Principal: messages.Principal{Name: "k", Role: messages.Role_INFER, Scope: &messages.Scope{Models: []string{scope}}}})
+		if _, err := g.Admit(ctx, "tinny"); messages.AsError(err).Hint != hint+"GET /v1/models or modelops models lists what there is" {
+			t.Errorf("a key for %s: %v", scope, err)
+		}
+	}
 	// A model's own name wins over another's alias.
 	g.Update(&messages.ModelView{Id: "model/main_pc/small", Name: "small", Phase: messages.ModelView_ready, Attempt: 1, Spec: &messages.ModelSpec{Name: "small"}})
 	if grant, err = g.Admit(t.Context(), "small"); err != nil || grant.Model != "small" {

@@ -66,14 +66,21 @@ func (d *daemon) operations() control.Options {
 		Replay: func(ctx context.Context, actor messages.ActorID, after uint64, fn func(messages.Recorded) error) error {
 			return d.journal.Replay(ctx, journal.Query{Actor: actor, After: after, Unknown: true}, fn)
 		},
-		SpecOf: func(name, path string, shards int) (*messages.ModelSpec, error) {
-			return d.config().SpecOf(name, path, shards)
-		},
+		SpecOf: d.specOf,
 	}
 	if d.reread != nil {
 		o.Reread = d.next
 	}
 	return o
+}
+
+// specOf declares a file under a name, with the runtime that its file is for. A file of none is refused when it is loaded.
+func (d *daemon) specOf(name, path string, shards int) (*messages.ModelSpec, error) {
+	spec, err := d.config().SpecOf(name, path, shards)
+	if err == nil && spec.Runtime == "" {
+		spec.Runtime, _ = d.runtime.Choose(spec)
+	}
+	return spec, err
 }
 
 // next is the configuration as its file says now, compared with the one in force.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"modelops/messages"
 )
@@ -183,5 +184,117 @@ func TestAChatOfAProgramEndsAsItsLastMessage(t *testing.T) {
 	c, out, errs = openDoor(t, chunks(""))
 	if code := c.run("infer", "m", "x", "--stream"); code != exitOK || !strings.Contains(errs.String(), "the answer is empty") {
 		t.Errorf("%d %q %q", code, out, errs)
+	}
+}
+
+type statusDaemon struct {
+	*fakeDaemon
+	applied error
+}
+
+func (statusDaemon) GetStatus(context.Context, *emptypb.Empty) (*messages.StatusView, error) {
+	return &messages.StatusView{Models: []*messages.ModelView{{Name: "tiny", Spec: &messages.ModelSpec{Name: "tiny", Aliases: []string{"small"}}}}}, nil
+}
+
+func (d statusDaemon) ApplyConfig(context.Context, *messages.ApplyConfigRequest) (*messages.ConfigChanges, error) {
+	return nil, d.applied
+}
+
+func (statusDaemon) SendCommand(context.Context, *messages.SendRequest) (*messages.SendReply, error) {
+	grant, err := structpb.NewStruct(map[string]any{"lease": "7", "epoch": "12", "bytes": "1048576"})
+	if err != nil {
+		return nil, err
+	}
+	placed, err := structpb.NewStruct(map[string]any{"placement": map[string]any{"id": "5", "shares": []any{map[string]any{"gpu": "g", "bytes": "77"}}}, "x": "8"})
+	return &messages.SendReply{AnswerType: "VramGrant", Answer: grant, Sequence: 9, Events: []*messages.RecordedEvent{{Name: "arbiter.placement_decided", Body: placed}, {Name: "of.a.newer.build", Body: placed}}}, err
+}
+
+// TestAChatWithAnUnknownModel ends before the first message, which may never come.
+func TestAChatWithAnUnknownModel(t *testing.T) {
+	p := statusDaemon{fakeDaemon: chunks("yes")}
+	c, _, errs := openDoorFor(t, p, p, p.authenticate)
+	for model, want := range map[string]int{"tiyn": exitOf[messages.ModelNotFound], "tiny": exitOK, "small": exitOK, "model/tiny": exitOK} {
+		errs.Reset()
+		if code := c.run("chat", model); code != want || want != exitOK && !strings.Contains(errs.String(), `did you mean "tiny"?`) {
+			t.Errorf("%s: exit %d, %s", model, code, errs)
+		}
+	}
+}
+
+// TestNumbersOfSentCommands: what a command's answer and events hold are numbers where the proto files say so, however deep, and texts where they don't.
+func TestNumbersOfSentCommands(t *testing.T) {
+	p := statusDaemon{fakeDaemon: chunks()}
+	c, out, errs := openDoorFor(t, p, p, p.authenticate)
+	for line, want := range map[string][]string{
+		"send gpu/cpu ReserveVram --json": {`"answer":{"bytes":1048576,"epoch":12,"lease":"7"}`, `"body":{"placement":{"id":"5","shares":[{"bytes":77,"gpu":"g"}]},"x":"8"}`, `"bytes":"77"`, `"sequence":9`},
+		"send gpu/cpu ReserveVram":        {`VramGrant {"bytes":1048576,`, `9  arbiter.placement_decided {"placement":{"id":"5","shares":[{"bytes":77,`},
+	} {
+		out.Reset()
+		code := c.run(strings.Fields(line)...)
+		for _, part := range want {
+			if !strings.Contains(out.String(), part) || code != exitOK {
+				t.Errorf("%s: exit %d, %s %s, want %s", line, code, out, errs, part)
+			}
+		}
+	}
+}
+
+// TestABrokenFileIsSaidOnce when it is applied: the daemon says what is wrong with it.
+func TestABrokenFileIsSaidOnce(t *testing.T) {
+	p := statusDaemon{fakeDaemon: chunks(), applied: messages.NewError(messages.InvalidArgument, "configuration", "it has mistakes, and nothing was changed: nonsense")}
+	c, _, errs := openDoorFor(t, p, p, p.authenticate)
+	file := filepath.Join(t.TempDir(), "c.yaml")
+	if err := os.WriteFile(file, []byte("nonsense: 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code := c.run("--config", file, "config", "apply"); code != exitUsage || strings.Count(errs.String(), "nonsense") != 1 {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+	errs.Reset()
+	c.server = "nats://127.0.0.1:1"
+	if code := c.run("--config", file, "config", "apply"); code != exitUnreachable || !strings.Contains(errs.String(), "nonsense") {
+		t.Errorf("without a daemon: exit %d: %s", code, errs)
+	}
+}
+
+// TestWhatWorksWithABrokenConfiguration: restore, keys and certificates need the data directory of the file and nothing else of it.
+func TestWhatWorksWithABrokenConfiguration(t *testing.T) {
+	for _, key := range []string{"MODELOPS_SERVER", "MOC_DATA_DIR"} {
+		t.Setenv(key, "")
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "c.yaml")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var out, errs bytes.Buffer
+	run := func(args ...string) int {
+		out.Reset()
+		errs.Reset()
+		c := &cli{stdin: strings.NewReader("no copy"), stdout: &out, stderr: &errs, now: time.Now}
+		root := newRoot(c)
+		root.SetArgs(append([]string{"--config", file}, args...))
+		return c.finish(root.ExecuteC())
+	}
+	write("host: me\ndata_dir: state\nserver: {grpc_port: 99999999}\nnonsense: 1\nmodels: {declare: {a: {cmd: x}}}\n")
+	if code := run("certs", "init"); code != exitOK || !strings.Contains(out.String(), filepath.Join(dir, "state", "certs")) {
+		t.Errorf("certs: exit %d, %s %s", code, &out, &errs)
+	}
+	if code := run("keys", "add", "alice"); code != exitOK {
+		t.Errorf("keys: exit %d, %s", code, &errs)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "state", "keys.json")); err != nil {
+		t.Error(err)
+	}
+	if code := run("restore", "--from", "-"); strings.Contains(errs.String(), "it has mistakes") || !strings.Contains(errs.String(), "this is no copy of a journal") {
+		t.Errorf("restore: exit %d, %s", code, &errs)
+	}
+	for _, text := range []string{"data_dir: [state]\n", "data_dir: ${NO_SUCH_VARIABLE}\n", "models: [", "\x00"} {
+		write(text)
+		if code := run("certs", "init"); code != exitUsage {
+			t.Errorf("%q doesn't tell the directory: exit %d, %s", text, code, &out)
+		}
 	}
 }

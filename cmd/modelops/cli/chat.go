@@ -35,7 +35,22 @@ func (c *cli) chatWith(cmd *cobra.Command, a *asking, model string) error {
 		return err
 	}
 	defer k.close()
+	if err := c.knows(cmd.Context(), k, model); err != nil {
+		return typed(err)
+	}
 	return typed(c.newChat(k, a.system, func() *messages.InferenceRequest { return a.request(cmd, model) }).run(cmd.Context()))
+}
+
+// knows is the error of a model that the daemon doesn't have: before the first message of a chat, which may never come. A key that may only infer
+// learns it from its first message.
+func (c *cli) knows(ctx context.Context, k *client, model string) error {
+	ctx, cancel := c.within(ctx, shortWait)
+	defer cancel()
+	_, err := k.named(ctx, model)
+	if messages.CodeOf(err) == messages.ModelNotFound && !strings.HasPrefix(model, "model/") { // another form of a name, which the daemon reads
+		return err
+	}
+	return nil
 }
 
 // chat is a conversation.
@@ -170,14 +185,17 @@ func (t *chat) say(ctx context.Context, line string) {
 	var text strings.Builder
 	wait := t.c.awaiting(ctx, r)
 	defer wait()
+	pauses := t.c.lull()
+	defer pauses.done()
 	answer, err := t.k.infer(ctx, r, func(chunk *messages.InferenceChunk) error {
 		if chunk.Text != "" || chunk.Done {
 			wait()
 		}
 		text.WriteString(chunk.Text)
-		return t.c.printChunk(chunk)
+		return pauses.chunk(chunk, t.c.printChunk)
 	})
 	wait()
+	pauses.done()
 	t.failed = nil
 	select {
 	case <-interrupted:

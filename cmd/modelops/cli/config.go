@@ -73,13 +73,22 @@ func (c *cli) configApplyCommand() *cobra.Command {
 			"change, the other changes are made, the refusal is printed and the exit code is 5.",
 	}
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only print what would change")
-	cmd.RunE = c.asks(longWait, func(ctx context.Context, k *client, _ []string) error {
+	apply := c.asks(longWait, func(ctx context.Context, k *client, _ []string) error {
 		answer, err := k.ApplyConfig(ctx, &messages.ApplyConfigRequest{DryRun: dry})
 		if err != nil {
 			return err
 		}
 		return c.printChanges(answer)
 	})
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c.warned = true // what is wrong with the file is the daemon's answer
+		err := apply(cmd, args)
+		if messages.CodeOf(err) == messages.Unavailable {
+			c.warned = false
+			_, _ = c.findPlace() // it says why the daemon wasn't found where the file says
+		}
+		return err
+	}
 	return cmd
 }
 

@@ -114,15 +114,18 @@ func (c *cli) infer(ctx context.Context, r *messages.InferenceRequest, stream bo
 func (c *cli) inferStream(ctx context.Context, k *client, r *messages.InferenceRequest) error {
 	wait := c.awaiting(ctx, r)
 	defer wait()
+	pauses := c.lull()
+	defer pauses.done()
 	var text strings.Builder
 	answer, err := k.infer(ctx, r, func(chunk *messages.InferenceChunk) error {
 		if chunk.Text != "" || chunk.Done { // an empty one is no answer yet
 			wait()
 		}
 		text.WriteString(chunk.Text)
-		return c.printChunk(chunk)
+		return pauses.chunk(chunk, c.printChunk)
 	})
 	wait()
+	pauses.done()
 	switch {
 	case err == nil:
 		c.sayEmpty(text.String(), answer)

@@ -98,7 +98,7 @@ func (c *cli) printModels(models []*messages.ModelView, routes []*messages.Route
 	t := table{columns: []string{"NAME", "PHASE", "RUNTIME", "BREAKER", "PINNED", "ALIASES", "SOURCE"}}
 	for _, m := range models {
 		s := m.GetSpec()
-		t.add(m.Name, m.Phase.String(), s.GetRuntime(), m.Breaker.String(), pinOf(m, now), strings.Join(s.GetAliases(), ","), cameFrom(s))
+		t.add(m.Name, m.Phase.String(), cmp.Or(s.GetRuntime(), "by its file"), m.Breaker.String(), pinOf(m, now), strings.Join(s.GetAliases(), ","), cameFrom(s))
 	}
 	c.paint(&t, 1)
 	if err := t.print(c.stdout); err != nil {

@@ -28,15 +28,20 @@ type place struct {
 
 // loadConfig reads the configuration that the flags name.
 func (c *cli) loadConfig(host string) (*config.Config, error) {
+	return config.Load(c.configFile(), c.environment(), host)
+}
+
+// environment is ours, with the data directory that --data-dir names.
+func (c *cli) environment() []string {
 	env := os.Environ()
 	if c.dataDir != "" {
 		dir, err := filepath.Abs(c.dataDir)
-		if err != nil {
-			return nil, err
+		if err != nil { // the working directory is gone
+			dir = c.dataDir
 		}
 		env = append(env, "MOC_DATA_DIR="+dir)
 	}
-	return config.Load(c.configFile(), env, host)
+	return env
 }
 
 // configFile is the file that --config names, the one in the working directory, or "": the built-in one.
@@ -50,8 +55,8 @@ func (c *cli) configFile() string {
 	return ""
 }
 
-// findPlace finds the data directory and the journal. A mistake in the configuration never keeps a question from a running daemon: without
-// the file the daemon is looked for in --data-dir, or in the default directory, and a warning says so.
+// findPlace finds the data directory and the journal. A mistake in the configuration never keeps a question from a running daemon: the daemon is
+// looked for in --data-dir, in the directory that the file names all the same, or in the default one, and a warning says so.
 func (c *cli) findPlace() (place, error) {
 	dir := cmp.Or(c.dataDir, os.Getenv("MOC_DATA_DIR"), filepath.Join(filepath.Dir(c.configFile()), defaultDataDir))
 	p := place{dataDir: dir, journal: filepath.Join(dir, "journal"), server: "nats://127.0.0.1:4222"}
@@ -61,18 +66,22 @@ func (c *cli) findPlace() (place, error) {
 			p.server = "nats://" + net.JoinHostPort(cfg.Server.Bind, strconv.Itoa(port))
 		}
 	} else {
-		c.warnOf(err, dir)
+		if at, ok := config.PlaceOf(c.configFile(), c.environment()); ok {
+			p.dataDir, p.journal = at.DataDir, at.Journal
+		}
+		c.warnOf(err, p.dataDir)
 	}
 	a, err := readAddresses(p.dataDir)
 	p.daemon = a
 	return p, err
 }
 
-// ownPlace is findPlace for commands that change the directory's files: a configuration that was named and can't be read ends them, unless the
-// directory was named too.
+// ownPlace is findPlace for commands that change the directory's files: a configuration that was named and doesn't tell the directory ends them,
+// unless the directory was named too. What else is wrong with it is nothing to them.
 func (c *cli) ownPlace() (place, error) {
 	if c.config != "" && c.dataDir == "" {
-		if _, err := c.loadConfig(""); err != nil {
+		if _, ok := config.PlaceOf(c.config, c.environment()); !ok {
+			_, err := c.loadConfig("")
 			return place{}, err
 		}
 	}
@@ -91,7 +100,7 @@ func (c *cli) warnOf(err error, dataDir string) {
 	if more != "" {
 		first += fmt.Sprintf(" (and %d more)", strings.Count(more, "\n")+1)
 	}
-	fmt.Fprintf(c.stderr, "warning: the configuration can't be used, so the daemon of %s is asked: %s\n", dataDir, first)
+	fmt.Fprintf(c.stderr, "warning: the configuration can't be used, so the data directory %s is taken: %s\n", dataDir, first)
 }
 
 // readAddresses reads the file that a daemon writes when it has started; nil when there is none.

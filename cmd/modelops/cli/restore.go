@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"modelops/bridges/config"
 	"modelops/journal"
 	"modelops/messages"
 )
@@ -105,11 +106,11 @@ func fileCopy(name string, r io.Reader, close func()) (copied, error) {
 
 // ownHost is this host's name by its configuration, or another when there is no configuration that can be read.
 func (c *cli) ownHost(otherwise string) string {
-	cfg, err := c.loadConfig("")
-	if err != nil {
+	at, ok := config.PlaceOf(c.configFile(), c.environment())
+	if !ok {
 		return otherwise
 	}
-	return cfg.Host
+	return at.Host
 }
 
 func (c *cli) journalRepairCommand() *cobra.Command {

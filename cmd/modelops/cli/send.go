@@ -10,6 +10,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"modelops/messages"
@@ -89,18 +91,58 @@ func (c *cli) send(ctx context.Context, k *client, name, command string, body *s
 
 func (c *cli) printSent(r *messages.SendReply) error {
 	if c.asJSON {
-		b, err := showing(r)
-		if err != nil {
-			return err
+		type event struct {
+			Name string          `json:"name"`
+			Body json.RawMessage `json:"body"`
 		}
-		return printJSONLine(c.stdout, json.RawMessage(b)) // on one line: what --follow prints comes after it
+		events := []event{}
+		for _, e := range r.Events {
+			events = append(events, event{e.Name, wordsOf(e.Body, eventNamed(e.Name))})
+		}
+		return printJSONLine(c.stdout, struct { // on one line: what --follow prints comes after it
+			AnswerType string          `json:"answer_type"`
+			Answer     json.RawMessage `json:"answer"`
+			Events     []event         `json:"events"`
+			Sequence   float64         `json:"sequence"`
+		}{r.AnswerType, wordsOf(r.Answer, messageNamed(r.AnswerType)), events, r.Sequence})
 	}
-	fmt.Fprintf(c.stdout, "%s %s\n", r.AnswerType, compact(r.Answer))
+	fmt.Fprintf(c.stdout, "%s %s\n", r.AnswerType, wordsOf(r.Answer, messageNamed(r.AnswerType)))
 	for _, e := range r.Events {
-		fmt.Fprintf(c.stdout, "%.0f  %s %s\n", r.Sequence, e.Name, compact(e.Body))
+		fmt.Fprintf(c.stdout, "%.0f  %s %s\n", r.Sequence, e.Name, wordsOf(e.Body, eventNamed(e.Name)))
 	}
 	if len(r.Events) == 0 {
 		fmt.Fprintln(c.stdout, "the command changed nothing")
+	}
+	return nil
+}
+
+// wordsOf is a message that came as any JSON, with plain numbers where it is known which message it is.
+func wordsOf(s *structpb.Struct, of protoreflect.MessageDescriptor) json.RawMessage {
+	if s == nil {
+		return json.RawMessage("null")
+	}
+	b := compact(s)
+	if of == nil {
+		return b
+	}
+	if plain, err := numbers(b, of); err == nil {
+		return plain
+	}
+	return b
+}
+
+// messageNamed is nil for a message that this program doesn't know, of a newer daemon.
+func messageNamed(name string) protoreflect.MessageDescriptor {
+	t, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName("modelops." + name))
+	if err != nil {
+		return nil
+	}
+	return t.Descriptor()
+}
+
+func eventNamed(name string) protoreflect.MessageDescriptor {
+	if e := messages.NewEvent(name); e != nil {
+		return e.ProtoReflect().Descriptor()
 	}
 	return nil
 }
