@@ -56,6 +56,9 @@ type callers struct {
 	mu       sync.Mutex // never held while the server calls for a connection of the door
 	door     Door
 	accounts map[string]*account
+
+	unfit   atomic.Int64 // connections that didn't fit, since the last line about them
+	unfitAt atomic.Int64 // Unix time of that line
 }
 
 // account is that of one principal.
@@ -172,11 +175,11 @@ func (a *callers) enter(s *server.Server, c server.ClientAuthentication, p messa
 	}
 	where, _ := s.LookupOrRegisterAccount(name)
 	if n := where.NumLocalConnections(); n > a.most() && !p.May(messages.Role_ADMIN) {
-		a.j.o.Log.Warn("a NATS client was refused: its key has too many connections", "caller", p.Name, "connections", n)
+		a.refuse("a key has too many", 1, "caller", p.Name, "open", n)
 		return false
 	}
 	if a.full(s, p) {
-		a.j.o.Log.Warn("a NATS client was refused: the connections that are left are reserved for the operator", "caller", p.Name, "connections", s.NumClients())
+		a.refuse("those that are left are reserved for the operator", 1, "caller", p.Name, "open", s.NumClients())
 		return false
 	}
 	c.RegisterUser(&server.User{Username: p.Name, Account: where, Permissions: a.permissions(p), ConnectionDeadline: p.Until})

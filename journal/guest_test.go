@@ -34,6 +34,8 @@ func await(t *testing.T, ok func() bool) {
 
 // keyring knows the principals of keys. It may change.
 type keyring struct {
+	refused atomic.Int64 // connections that the journal counted
+
 	mu   sync.Mutex
 	keys map[string]messages.Principal
 }
@@ -75,7 +77,7 @@ func (e *echo) Enter(nc *nats.Conn, p messages.Principal) (func(), error) {
 const operatorKey = "operator-key"
 
 // openGuarded is a journal with five decisions and a snapshot, whose listener lets alice, bob and the operator in.
-func openGuarded(t *testing.T) (*Journal, *keyring, *echo) {
+func openGuarded(t *testing.T, set ...func(*Options)) (*Journal, *keyring, *echo) {
 	t.Helper()
 	keys := &keyring{keys: map[string]messages.Principal{
 		"alice-key": {Name: "alice", Fingerprint: "a1", Role: messages.Role_OPERATE},
@@ -88,6 +90,10 @@ func openGuarded(t *testing.T) (*Journal, *keyring, *echo) {
 	o.Callers = Callers{Admit: keys.admit, Operator: operatorKey, Rights: func(messages.Principal) Rights {
 		return Rights{Publish: []string{"api.>"}, Subscribe: []string{"_INBOX.>", "events.>"}}
 	}}
+	o.Refused = func(n int) { keys.refused.Add(int64(n)) }
+	for _, s := range set {
+		s(&o)
+	}
 	j := mustOpen(t, o)
 	fill(t, j, 5)
 	if err := j.SaveSnapshot(t.Context(), Snapshot{Actor: modelName(1), Sequence: 1, State: []byte("s")}); err != nil {

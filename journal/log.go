@@ -11,7 +11,8 @@ import (
 // natsLog brings the server's lines to slog. Its notices are our debug lines; its warnings are often the only sign of a sick store.
 type natsLog struct {
 	log     *slog.Logger
-	refused atomic.Int64 // Unix time of the last line about a refused client
+	full    func(why string, n int, about ...any) // told of connections that don't fit
+	refused atomic.Int64                          // Unix time of the last line about a refused client
 }
 
 func (l *natsLog) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
@@ -23,6 +24,10 @@ func (l *natsLog) Errorf(format string, v ...any) {
 	line := fmt.Sprintf(format, v...)
 	if !refusesClient(line) {
 		l.log.Error(line)
+		return
+	}
+	if strings.Contains(line, "maximum connections exceeded") && l.full != nil {
+		l.full("all connections are in use", 1)
 		return
 	}
 	last, now := l.refused.Load(), time.Now().Unix()

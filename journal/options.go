@@ -28,6 +28,7 @@ type Options struct {
 	ReadOnly   bool   // open a damaged journal for reading: no appends, no snapshots, no byte changed
 
 	Log     *slog.Logger                        // nil = silent
+	Refused func(n int)                         // told of connections of NATS clients that didn't fit, or ended for others; may be nil
 	Observe func(took time.Duration, err error) // told of every append, from the appending goroutine; may be nil
 
 	noSync       bool          // for Restore, which fsyncs at the end, and for tests that fill large stores
@@ -57,6 +58,9 @@ func (o Options) complete() (Options, error) {
 	}
 	if o.MinFree == 0 {
 		o.MinFree = defaultMinFree
+	}
+	if o.Refused == nil {
+		o.Refused = func(int) {}
 	}
 	if o.MaxPayload == 0 {
 		o.MaxPayload = defaultMaxPayload

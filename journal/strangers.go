@@ -75,7 +75,25 @@ func (a *callers) endStrangers() (ended int) {
 		_ = s.DisconnectClientByID(by[from][0]) // it may have left already
 		by[from], ended = by[from][1:], ended+1
 	}
+	if ended > 0 {
+		a.refuse("connections that present no key end when there are too many", ended)
+	}
 	return ended
+}
+
+// refusedEvery bounds the log lines about connections that don't fit.
+const refusedEvery = time.Minute
+
+// refuse counts connections that don't fit, and says so in a line a minute.
+func (a *callers) refuse(why string, n int, about ...any) {
+	a.j.o.Refused(n)
+	all := a.unfit.Add(int64(n))
+	last, now := a.unfitAt.Load(), time.Now().Unix()
+	if now-last < int64(refusedEvery/time.Second) || !a.unfitAt.CompareAndSwap(last, now) {
+		return
+	}
+	a.unfit.Add(-all)
+	a.j.o.Log.Warn("connections of NATS clients are refused: "+why, append(about, "max_connections", a.j.o.most(), "refused", all)...)
 }
 
 // known are the connections that were let in.

@@ -16,6 +16,9 @@ import (
 // guardUnary keeps a panic from ending the process, and reports the end of each call.
 func (s *Server) guardUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (reply any, err error) {
 	start := time.Now()
+	if c := began(ctx, info.FullMethod); c != nil {
+		defer c.CallEnded()
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			reply, err = nil, statusOf(s.caught(info.FullMethod, p))
@@ -30,6 +33,9 @@ func (s *Server) guardUnary(ctx context.Context, req any, info *grpc.UnaryServer
 
 func (s *Server) guardStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
 	start := time.Now()
+	if c := began(stream.Context(), info.FullMethod); c != nil {
+		defer c.CallEnded()
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			err = statusOf(s.caught(info.FullMethod, p))

@@ -105,7 +105,7 @@ func New(o Options) *Server {
 		secured = credentials.NewTLS(s.TLS)
 	}
 	s.grpc = grpc.NewServer(
-		grpc.Creds(secured), grpc.MaxHeaderListSize(s.MaxHeader),
+		grpc.Creds(counting{secured}), grpc.MaxHeaderListSize(s.MaxHeader),
 		grpc.MaxRecvMsgSize(s.MaxMessage), grpc.MaxSendMsgSize(s.MaxMessage), grpc.MaxConcurrentStreams(s.MaxStreams),
 		grpc.InitialWindowSize(window), grpc.InitialConnWindowSize(connectionWindow),
 		grpc.ConnectionTimeout(s.Handshake), grpc.InTapHandle(s.tap),

@@ -78,7 +78,7 @@ func (s *Supervisor) spawn(ctx context.Context, spec Spec) (Handle, error) {
 	st, err := readStat(h.Pid) // a child that is not reaped keeps its entry, even when it has ended already
 	c := &child{handle: h, cmd: cmd, done: make(chan struct{})}
 	if err != nil {
-		return Handle{}, s.unseen(c, spec, err)
+		return Handle{}, s.unseen(ctx, c, spec, err)
 	}
 	h.StartTicks = st.startTicks
 	c.handle = h
@@ -90,11 +90,11 @@ func (s *Supervisor) spawn(ctx context.Context, spec Spec) (Handle, error) {
 
 // unseen ends a process that was started and whose start time can't be read. One that can't be ended either, because its program runs as another
 // user, stays among the children: its nonce starts nothing more while it lives.
-func (s *Supervisor) unseen(c *child, spec Spec, why error) error {
+func (s *Supervisor) unseen(ctx context.Context, c *child, spec Spec, why error) error {
 	_ = c.cmd.Process.Kill()
 	s.keep(c)
 	go c.reap()
-	ended, cancel := context.WithTimeout(context.Background(), s.killTime)
+	ended, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.killTime)
 	defer cancel()
 	switch {
 	case c.await(ended) != nil:

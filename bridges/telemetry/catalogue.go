@@ -76,6 +76,7 @@ var sections = []struct {
 		{name: "modelops_actor_restarts_total", kind: counter, labels: []string{"kind"}, help: "Actors that came back after a crash."},
 		{name: "modelops_errors_total", kind: counter, labels: []string{"error_type", "component"}, help: "Errors told to callers, by code and by the door that told them."},
 		{name: "modelops_wrong_keys_total", kind: counter, labels: []string{"door", "answer"}, help: "Wrong keys that were presented: refused, or slowed, which is refused unseen because too many came from one address."},
+		{name: "modelops_connections_refused_total", kind: counter, labels: []string{"door"}, help: "Connections that a full door refused, or closed to let a new one in."},
 		{name: "modelops_uptime_seconds", kind: gauge, help: "Time since the start of the process."},
 		{name: "modelops_build_info", kind: gauge, labels: []string{"version", "goversion"}, help: "Always 1; the labels say which build this is."},
 	}},

@@ -171,6 +171,12 @@ func (m *Metrics) WrongKey(door string, slowed bool) {
 	m.counter("modelops_wrong_keys_total").WithLabelValues(door, answer).Inc()
 }
 
+// Refused counts the connections that a full door refused, or closed because they were idle: http, grpc, nats.
+func (m *Metrics) Refused(door string) func(n int) {
+	c := m.counter("modelops_connections_refused_total").WithLabelValues(door)
+	return func(n int) { c.Add(float64(n)) }
+}
+
 // ErrorTold counts an error by its code and the door that told it: rest, grpc, nats.
 func (m *Metrics) ErrorTold(code, door string) {
 	m.counter("modelops_errors_total").WithLabelValues(code, door).Inc()

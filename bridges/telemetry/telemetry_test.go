@@ -59,6 +59,7 @@ func everything() *Metrics {
 	m.ObserveLoad("big", "MODEL_LOAD_ERROR", time.Second)
 	m.ObserveUnload("tiny", "success")
 	m.ObserveAppend(time.Millisecond, nil)
+	m.Refused("http")(1)
 	m.ObserveAppend(time.Millisecond, errors.New("full"))
 	m.EventsAppended(3)
 	m.SetJournalLag(4)

@@ -70,6 +70,7 @@ type door struct {
 	net.Listener
 	most   int
 	refuse func(net.Conn) // says why; may be nil
+	count  func(int)      // of connections that were refused, or closed for a new one
 	log    *slog.Logger
 	// refusing bounds the connections that are being told why they are refused.
 	refusing chan struct{}
@@ -80,8 +81,8 @@ type door struct {
 	refused int // since told
 }
 
-func newDoor(l net.Listener, most int, refuse func(net.Conn), log *slog.Logger) *door {
-	return &door{Listener: l, most: most, refuse: refuse, log: log, refusing: make(chan struct{}, mostRefusing), open: map[*caller]struct{}{}}
+func newDoor(l net.Listener, most int, refuse func(net.Conn), count func(int), log *slog.Logger) *door {
+	return &door{Listener: l, most: most, refuse: refuse, count: count, log: log, refusing: make(chan struct{}, mostRefusing), open: map[*caller]struct{}{}}
 }
 
 // caller is one accepted connection. It keeps the methods of a TCP connection, which copy without buffers.
@@ -90,6 +91,17 @@ type caller struct {
 	door *door
 	idle atomic.Int64 // since when it has no request, in nanoseconds since 1970; 0 = it has one, or its protocol doesn't say
 	once sync.Once
+	// calls run on it, of a protocol that has several at once. Its idle time counts while there are none.
+	calls atomic.Int32
+}
+
+// CallBegan notes a call. The gRPC server tells it.
+func (c *caller) CallBegan() { c.calls.Add(1) }
+
+// CallEnded notes the end of a call.
+func (c *caller) CallEnded() {
+	c.SetIdle(true)
+	c.calls.Add(-1)
 }
 
 // SetIdle notes whether the connection has a request. The HTTP server tells it.
@@ -151,6 +163,7 @@ func (d *door) admit(c net.Conn) (*caller, bool) {
 		if leaves = d.longestIdle(); leaves == nil {
 			d.tell()
 			d.mu.Unlock()
+			d.count(1)
 			return nil, false
 		}
 		delete(d.open, leaves)
@@ -158,6 +171,7 @@ func (d *door) admit(c net.Conn) (*caller, bool) {
 	d.open[in] = struct{}{}
 	d.mu.Unlock()
 	if leaves != nil {
+		d.count(1)
 		_ = leaves.Close()
 	}
 	return in, true
@@ -168,7 +182,7 @@ func (d *door) longestIdle() *caller {
 	var out *caller
 	before := time.Now().Add(-evictAfter).UnixNano()
 	for c := range d.open {
-		if since := c.idle.Load(); since > 0 && since < before {
+		if since := c.idle.Load(); since > 0 && since < before && c.calls.Load() == 0 {
 			out, before = c, since
 		}
 	}

@@ -10,10 +10,17 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health/grpc_health_v1"
+
+	grpcapi "modelops/bridges/grpc"
 	"modelops/bridges/rest"
+	"modelops/messages"
 )
 
 func TestConnectionsLeaveDescriptorsForSupervision(t *testing.T) {
@@ -39,7 +46,7 @@ func served(t *testing.T, most int, handler http.Handler) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server.Start(newDoor(l, most, fullHTTP, slog.New(slog.DiscardHandler)))
+	server.Start(newDoor(l, most, fullHTTP, func(int) {}, slog.New(slog.DiscardHandler)))
 	t.Cleanup(func() {
 		ended, cancel := context.WithCancel(context.Background())
 		cancel()
@@ -135,4 +142,83 @@ func TestConnectionsToWorkersAreBounded(t *testing.T) {
 		t.Fatalf("after the first was closed: %v", err)
 	}
 	_ = second.Close()
+}
+
+// calls answers an inference once release is closed.
+type calls struct {
+	messages.Gateway
+	came, release chan struct{}
+}
+
+func (c *calls) Infer(ctx context.Context, r *messages.InferenceRequest, _ func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
+	c.came <- struct{}{}
+	select {
+	case <-c.release:
+	case <-ctx.Done():
+	}
+	return &messages.InferenceResponse{RequestId: r.RequestId}, nil
+}
+
+func (c *calls) Health() messages.Health { return messages.Health{OK: true} }
+
+// Connections without a call don't keep callers out of a full gRPC door, also those that only watch its health. One that has a call stays.
+func TestAFullGRPCDoorClosesAnIdleConnection(t *testing.T) {
+	l, err := listen(netip.MustParseAddr("127.0.0.1"), 0, "server.grpc_port")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var refused atomic.Int64
+	gate := &calls{came: make(chan struct{}, 2), release: make(chan struct{})}
+	server := grpcapi.New(grpcapi.Options{Gateway: gate})
+	server.Start(newDoor(l, 3, nil, func(n int) { refused.Add(int64(n)) }, slog.New(slog.DiscardHandler)))
+	t.Cleanup(func() {
+		ended, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = server.Stop(ended)
+	})
+	client := func() *grpc.ClientConn {
+		c, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	busy := make(chan error, 1)
+	go func() {
+		_, err := messages.NewModelOpsClient(client()).Infer(t.Context(), &messages.InferenceRequest{ModelName: "m", Prompt: "x"})
+		busy <- err
+	}()
+	<-gate.came
+	silent := dialed(t, l.Addr().String())
+	watch, err := grpc_health_v1.NewHealthClient(client()).Watch(t.Context(), &grpc_health_v1.HealthCheckRequest{}, grpc.WaitForReady(true))
+	if err == nil {
+		_, err = watch.Recv()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // each takes the place of one of the two idle ones
+		c := grpc_health_v1.NewHealthClient(client())
+		for until := time.Now().Add(2 * time.Minute); ; {
+			if _, err = c.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{}); err == nil {
+				break
+			}
+			if time.Now().After(until) {
+				t.Fatalf("idle connections keep the door closed: %v", err)
+			}
+			<-time.After(50 * time.Millisecond)
+		}
+	}
+	_ = silent.SetReadDeadline(time.Now().Add(2 * time.Minute))
+	for err = nil; err == nil; {
+		_, err = silent.Read(make([]byte, 64)) // the server's settings, then the end
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) || refused.Load() < 2 {
+		t.Errorf("the silent connection: %v; %d refused", err, refused.Load())
+	}
+	close(gate.release)
+	if err := <-busy; err != nil {
+		t.Errorf("a running call: %v", err)
+	}
 }

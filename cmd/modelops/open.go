@@ -34,7 +34,7 @@ func (d *daemon) openJournal(ctx context.Context) error {
 		return err
 	}
 	j, err := journal.Open(ctx, journal.Options{Callers: d.callers(), Dir: d.cfg.Journal.Dir, Host: d.host, BootID: d.bootID, ListenHost: d.at.String(), TLS: d.speaks(), Bounds: d.natsBounds(),
-		Port: d.cfg.Server.NATSPort, MinFree: uint64(d.cfg.Journal.MinFreeMB) * messages.MiB, MaxConnections: d.most, Log: d.log, Observe: d.metrics.ObserveAppend})
+		Port: d.cfg.Server.NATSPort, MinFree: uint64(d.cfg.Journal.MinFreeMB) * messages.MiB, MaxConnections: d.most, Log: d.log, Observe: d.metrics.ObserveAppend, Refused: d.metrics.Refused("nats")})
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (d *daemon) openGRPC() error {
 	limits := d.cfg.Server.Limits
 	d.grpc = grpcapi.New(grpcapi.Options{Gateway: d.gateway, Bodies: d.bodies, Operations: d.control.Scoped(), Authenticate: d.authenticate, Log: d.log, Observe: d.metrics.Told("grpc"), TLS: d.speaks("h2"),
 		MaxMessage: limits.MessageMB << 20, MaxStreams: uint32(limits.Streams), MaxHeader: uint32(limits.HeaderKB << 10), Handshake: limits.HeaderTime, Idle: limits.IdleTime, BodyStall: limits.BodyStall, SendTimeout: limits.WriteStall})
-	d.grpc.Start(newDoor(l, d.most, nil, d.log))
+	d.grpc.Start(newDoor(l, d.most, nil, d.metrics.Refused("grpc"), d.log))
 	d.later(d.grpc.Stop)
 	return nil
 }
@@ -134,7 +134,7 @@ func (d *daemon) openHTTP() error {
 	if d.certs != nil {
 		full = nil // words in plain text are no TLS
 	}
-	server.Start(newDoor(l, d.most, full, d.log))
+	server.Start(newDoor(l, d.most, full, d.metrics.Refused("http"), d.log))
 	d.rest = server
 	d.later(server.Stop)
 	return nil
