@@ -48,6 +48,12 @@ func TestWhatIsSentAgain(t *testing.T) {
 			t.Errorf("%s: a caller that left is nobody's fault: %v, %+v", name, again, o)
 		}
 	}
+	// So is one that leaves during the proof.
+	proving, leave := context.WithCancel(t.Context())
+	during := &Grant{Actor: ModelActor("h", "m"), Alive: func(context.Context, *Grant) error { leave(); return context.Canceled }}
+	if o, again := new(Sending).Failed(proving, during, NotAnswered("m", true, io.EOF)); again || o.Failed {
+		t.Errorf("it left during the proof: %v, %+v", again, o)
+	}
 	synctest.Test(t, func(t *testing.T) {
 		var s Sending
 		began := time.Now()

@@ -18,10 +18,15 @@ type prober struct {
 	alive   error
 	paths   []string
 	proofs  atomic.Int32
+	hangs   bool // a proof ends with its context
 }
 
-func (p *prober) Alive(context.Context, *messages.ModelSpec, *messages.Worker) error {
+func (p *prober) Alive(ctx context.Context, _ *messages.ModelSpec, _ *messages.Worker) error {
 	p.proofs.Add(1)
+	if p.hangs {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	return p.alive
 }
 
@@ -37,6 +42,19 @@ func probed(p *prober) (*Gateway, *door) {
 		Figures: Figures{Limits: Limits{MaxConcurrent: 1, MaxQueue: 256}, FailureThreshold: 2, ResetTimeout: 20 * time.Second, QueueTimeout: 10 * time.Second}})
 	g.Update(view(1, "ready"))
 	return g, d
+}
+
+// A worker that hangs holds up the proof of its life for a bounded time only.
+func TestAProofEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, _ := probed(&prober{hangs: true})
+		grant := must(t, g)
+		began := time.Now()
+		if err := grant.Alive(context.Background(), grant); err == nil || time.Since(began) != trialTime {
+			t.Errorf("after %s: %v", time.Since(began), err)
+		}
+		grant.Release(messages.Outcome{})
+	})
 }
 
 // Failures open the breaker when the worker fails a trial too, and only then.

@@ -141,3 +141,26 @@ func TestIllTellsWhoGaveUp(t *testing.T) {
 		}
 	})
 }
+
+// An actor that gave up while the host couldn't record it is recorded later, and can be brought back then.
+func TestAGiveUpIsRecordedAfterAnOutage(t *testing.T) {
+	grown(t, func(t *testing.T, g *grove) {
+		g.register(t)
+		g.flaky.ill.Store(messages.NewError(messages.JournalUnavailable, "", "no acknowledgement"))
+		for range 9 {
+			_, _ = g.Ask(t.Context(), gpuID, &messages.Crash{Reason: "drill"})
+		}
+		time.Sleep(time.Minute)
+		if len(g.Ill()) == 0 || len(g.journal.Of(hostID)) != 0 {
+			t.Errorf("ill %v, recorded %v", g.Ill(), g.journal.Of(hostID))
+		}
+		g.flaky.ill.Store(nil)
+		time.Sleep(10 * time.Second)
+		if _, err := g.Ask(t.Context(), hostID, &messages.RestartActor{Actor: gpuID.String()}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := g.Ask(t.Context(), gpuID, &messages.QueryView{}); err != nil || len(g.Ill()) != 0 {
+			t.Errorf("%v; ill %v", err, g.Ill())
+		}
+	})
+}

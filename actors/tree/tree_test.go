@@ -225,6 +225,10 @@ func TestCrashesBackOffAndGiveUp(t *testing.T) {
 		if r, err := g.Ask(t.Context(), gpuID, &messages.QueryView{}); err != nil || r.Sequence != 1 {
 			t.Errorf("revived: %v, %v", r, err)
 		}
+		_, _ = g.Ask(t.Context(), gpuID, &messages.Crash{Reason: "after it was revived"})
+		if _, err := g.Ask(t.Context(), gpuID, &messages.QueryView{}); err != nil {
+			t.Errorf("revived, it may crash as often as before: %v", err)
+		}
 	})
 }
 
