@@ -33,10 +33,20 @@ func (a *API) fly(b *batch) (turns []turn) {
 	x.forward()
 	a.observe.ObserveBatch(x.model, lead.rt.path, len(b.members))
 	turns, err := b.divide(x, rec)
+	if err != nil && !x.lives() {
+		turns = b.everyone(turn{bad: refusalOf(messages.NewError(messages.InferenceError, "model/"+x.model, "the model's worker answered and ended").
+			WithHint("the worker's log says why: modelops logs " + x.model)), model: x.model})
+	}
 	for i, m := range b.members {
 		a.log.Debug("request was sent with others", "model", x.model, "correlation", m.x.id, "leader", lead.id, "members", len(b.members), "status", x.status, "alone", turns[i].alone, "error", err)
 	}
 	return turns
+}
+
+// lives tells whether the worker that answered proves that it lives, by the rule of messages.Sending: one of the members may have ended it, and would
+// end the next one if all were sent again.
+func (x *exchange) lives() bool {
+	return x.served == nil || x.served.Alive == nil || x.served.Alive(x.ctx, x.served) == nil
 }
 
 // admissions passes on what is counted per place; members count their answers themselves.

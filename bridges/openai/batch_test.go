@@ -3,6 +3,7 @@ package openai
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -256,6 +257,38 @@ func TestABadMemberFailsAlone(t *testing.T) {
 	}
 	if len(api.batches.byKey) != 0 {
 		t.Error("something stays under way")
+	}
+}
+
+// A batch whose worker ended after its answer isn't sent again in parts: one of its members may have ended it, and would end the next one.
+func TestABatchThatEndedItsWorkerIsNotSentAgain(t *testing.T) {
+	for status, answer := range map[int]string{500: `{"error":"out of memory"}`, 400: `{"error":"bad input"}`, 200: `{"data":[]}`} {
+		h, _, o, first := crowded(t, 2)
+		admit := h.gateway.admit
+		h.gateway.admit = func(ctx context.Context, model string) (*messages.Grant, error) {
+			grant, err := admit(ctx, model)
+			grant.Alive = func(context.Context, *messages.Grant) error { return errors.New("gone") }
+			return grant, err
+		}
+		o.answer = func(w http.ResponseWriter, inputs []string) bool {
+			if len(inputs) == 2 {
+				w.WriteHeader(status)
+				_, _ = io.WriteString(w, answer)
+			}
+			return len(inputs) == 2
+		}
+		a, b := h.embed(`"a"`), h.embed(`"bb"`)
+		o.waitFor(t, 1)
+		close(o.gate)
+		for _, r := range []*caller{a, b} {
+			if <-r.done; r.status != 502 || !strings.Contains(r.body, "inference_error") {
+				t.Errorf("%d: %d %s", status, r.status, r.body)
+			}
+		}
+		<-first.done
+		if h.gateway.asked != 2 {
+			t.Errorf("%d: %d places were asked for", status, h.gateway.asked)
+		}
 	}
 }
 

@@ -33,8 +33,9 @@ type exchange struct {
 	q       *question
 	pulse   *pulse
 	sending messages.Sending
-	room    messages.Body // what the body takes of the memory for all bodies
-	shared  bool          // it carries the requests of several callers, which are sent alone after a refusal that may be one's
+	room    messages.Body   // what the body takes of the memory for all bodies
+	shared  bool            // it carries the requests of several callers, which are sent alone after a refusal that may be one's
+	served  *messages.Grant // of the worker that answered
 	// model is the name for logs and metrics: as asked for until a grant resolves it.
 	model string
 	// status is what is counted.
@@ -167,6 +168,7 @@ func (x *exchange) attempt() (over bool) {
 	if err == nil {
 		defer func() { _ = resp.Body.Close() }()
 		x.letGo(resp)
+		x.served = grant
 		outcome = x.sending.Outcome(grant, x.relay(resp, grant, engine))
 		return true
 	}

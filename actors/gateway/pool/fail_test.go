@@ -81,6 +81,7 @@ func TestFailuresAreForgotten(t *testing.T) {
 		t.Errorf("another declaration: %v", s.Refuses(s.now))
 	}
 	s.fails(4, noProgram)
+	s.wait(firstFailure)
 	_ = s.is(own, messages.ModelView_ready, attempt(5))
 	if why := s.fails(6, noProgram); why.Retry != firstFailure {
 		t.Errorf("the first failure after a worker was ready: told %s", why.Retry)
