@@ -206,7 +206,9 @@ type RequestPlacement struct {
 	// A higher one goes first among those that wait.
 	Priority int32 `protobuf:"varint,3,opt,name=priority,proto3" json:"priority,omitempty"`
 	// The holder can be asked to leave when others need the room.
-	Preemptible   bool `protobuf:"varint,4,opt,name=preemptible,proto3" json:"preemptible,omitempty"`
+	Preemptible bool `protobuf:"varint,4,opt,name=preemptible,proto3" json:"preemptible,omitempty"`
+	// Who asks at a door, by the fingerprint of its key: the owner of the leases.
+	Owner         string `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -267,6 +269,13 @@ func (x *RequestPlacement) GetPreemptible() bool {
 		return x.Preemptible
 	}
 	return false
+}
+
+func (x *RequestPlacement) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
 }
 
 // Claim is what a holder wants.
@@ -2511,7 +2520,9 @@ type Placement struct {
 	// Where its figure comes from: measured, declared, estimated, grown or unknown; empty in placements of old journals.
 	Source string `protobuf:"bytes,10,opt,name=source,proto3" json:"source,omitempty"`
 	// The groups of its claim: no other holder of them is placed beside it.
-	Groups        []string `protobuf:"bytes,11,rep,name=groups,proto3" json:"groups,omitempty"`
+	Groups []string `protobuf:"bytes,11,rep,name=groups,proto3" json:"groups,omitempty"`
+	// The owner of its leases, by the fingerprint of a key; empty without one.
+	Owner         string `protobuf:"bytes,12,opt,name=owner,proto3" json:"owner,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2621,6 +2632,13 @@ func (x *Placement) GetGroups() []string {
 		return x.Groups
 	}
 	return nil
+}
+
+func (x *Placement) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
 }
 
 // Share is a placement's part on one device, with a lease of its own.
@@ -3219,12 +3237,13 @@ var File_arbiter_proto protoreflect.FileDescriptor
 
 const file_arbiter_proto_rawDesc = "" +
 	"\n" +
-	"\rarbiter.proto\x12\bmodelops\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\tgpu.proto\x1a\roptions.proto\x1a\fvalues.proto\"\x97\x01\n" +
+	"\rarbiter.proto\x12\bmodelops\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\tgpu.proto\x1a\roptions.proto\x1a\fvalues.proto\"\xad\x01\n" +
 	"\x10RequestPlacement\x12\x16\n" +
 	"\x06holder\x18\x01 \x01(\tR\x06holder\x12%\n" +
 	"\x05claim\x18\x02 \x01(\v2\x0f.modelops.ClaimR\x05claim\x12\x1a\n" +
 	"\bpriority\x18\x03 \x01(\x05R\bpriority\x12 \n" +
-	"\vpreemptible\x18\x04 \x01(\bR\vpreemptible:\x06\xba\xd4\x18\x02\b\x02\"v\n" +
+	"\vpreemptible\x18\x04 \x01(\bR\vpreemptible\x12\x14\n" +
+	"\x05owner\x18\x05 \x01(\tR\x05owner:\x06\xba\xd4\x18\x02\b\x02\"v\n" +
 	"\x05Claim\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12$\n" +
 	"\x05needs\x18\x02 \x03(\v2\x0e.modelops.NeedR\x05needs\x12\x16\n" +
@@ -3412,7 +3431,7 @@ const file_arbiter_proto_rawDesc = "" +
 	"\adecided\x18\x02 \x01(\x04R\adecided\x12\x18\n" +
 	"\arefused\x18\x03 \x01(\x04R\arefused\x12)\n" +
 	"\x05hints\x18\x04 \x03(\v2\x13.modelops.HintReplyR\x05hints\x12,\n" +
-	"\x06defrag\x18\x05 \x01(\v2\x14.modelops.DefragPlanR\x06defrag\"\xb8\x02\n" +
+	"\x06defrag\x18\x05 \x01(\v2\x14.modelops.DefragPlanR\x06defrag\"\xce\x02\n" +
 	"\tPlacement\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x14\n" +
@@ -3427,7 +3446,8 @@ const file_arbiter_proto_rawDesc = "" +
 	"\runpreemptible\x18\t \x01(\bR\runpreemptible\x12\x16\n" +
 	"\x06source\x18\n" +
 	" \x01(\tR\x06source\x12\x16\n" +
-	"\x06groups\x18\v \x03(\tR\x06groups\"[\n" +
+	"\x06groups\x18\v \x03(\tR\x06groups\x12\x14\n" +
+	"\x05owner\x18\f \x01(\tR\x05owner\"[\n" +
 	"\x05Share\x12\x10\n" +
 	"\x03gpu\x18\x01 \x01(\tR\x03gpu\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x14\n" +

@@ -170,7 +170,9 @@ type ReserveVram struct {
 	Holder string `protobuf:"bytes,2,opt,name=holder,proto3" json:"holder,omitempty"`
 	Bytes  uint64 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	// 0 = until released.
-	TtlSeconds    uint32 `protobuf:"varint,4,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
+	TtlSeconds uint32 `protobuf:"varint,4,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
+	// Who takes the lease, by the fingerprint of its key; empty without one. A command from a door has its sender's.
+	Owner         string `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -231,6 +233,13 @@ func (x *ReserveVram) GetTtlSeconds() uint32 {
 		return x.TtlSeconds
 	}
 	return 0
+}
+
+func (x *ReserveVram) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
 }
 
 // SettleVram tells what the holder was measured to use; the ledger counts that from now on.
@@ -310,7 +319,9 @@ type ReleaseVram struct {
 	Reason string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	Holder string                 `protobuf:"bytes,3,opt,name=holder,proto3" json:"holder,omitempty"`
 	// Epoch of the grant; another holder's or an older epoch is refused.
-	Epoch         uint64 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Epoch uint64 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The caller at a door, as in ReserveVram; "-" without a key, empty for actors and for the role admin. A lease that another one took is refused.
+	By            string `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -373,6 +384,13 @@ func (x *ReleaseVram) GetEpoch() uint64 {
 	return 0
 }
 
+func (x *ReleaseVram) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
 // RenewLease keeps a lease alive for another ttl. Not journaled.
 type RenewLease struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -381,7 +399,9 @@ type RenewLease struct {
 	// Epoch of the grant; another holder's or an older epoch is refused.
 	Epoch uint64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// Its holder didn't ask: the lease's time passed while nobody looked, and the clock may have been set on meanwhile.
-	Unwatched     bool `protobuf:"varint,4,opt,name=unwatched,proto3" json:"unwatched,omitempty"`
+	Unwatched bool `protobuf:"varint,4,opt,name=unwatched,proto3" json:"unwatched,omitempty"`
+	// As in ReleaseVram.
+	By            string `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -442,6 +462,13 @@ func (x *RenewLease) GetUnwatched() bool {
 		return x.Unwatched
 	}
 	return false
+}
+
+func (x *RenewLease) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
 }
 
 // ResizeVram changes what a lease holds: less always, more while there is room. Its measured footprint is forgotten.
@@ -981,8 +1008,10 @@ type VramReserved struct {
 	Holder string `protobuf:"bytes,2,opt,name=holder,proto3" json:"holder,omitempty"`
 	Bytes  uint64 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	// 0 = until released.
-	TtlSeconds    uint32                 `protobuf:"varint,4,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
-	At            *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
+	TtlSeconds uint32                 `protobuf:"varint,4,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
+	At         *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
+	// Who took it, by the fingerprint of its key: nobody else renews or releases it, but for the role admin. Empty without a key.
+	Owner         string `protobuf:"bytes,6,opt,name=owner,proto3" json:"owner,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1050,6 +1079,13 @@ func (x *VramReserved) GetAt() *timestamppb.Timestamp {
 		return x.At
 	}
 	return nil
+}
+
+func (x *VramReserved) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
 }
 
 type VramSettled struct {
@@ -2214,31 +2250,34 @@ const file_gpu_proto_rawDesc = "" +
 	"\x0ecapacity_bytes\x18\x03 \x01(\x04R\rcapacityBytes\x12!\n" +
 	"\fmargin_bytes\x18\x04 \x01(\x04R\vmarginBytes\x12(\n" +
 	"\x10soft_limit_bytes\x18\x05 \x01(\x04R\x0esoftLimitBytes\x12\x12\n" +
-	"\x04uuid\x18\x06 \x01(\tR\x04uuid:\x06\xba\xd4\x18\x02\b\x02\"\x82\x01\n" +
+	"\x04uuid\x18\x06 \x01(\tR\x04uuid:\x06\xba\xd4\x18\x02\b\x02\"\x98\x01\n" +
 	"\vReserveVram\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x14\n" +
 	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\x12\x1f\n" +
 	"\vttl_seconds\x18\x04 \x01(\rR\n" +
-	"ttlSeconds:\x0e\xba\xd4\x18\n" +
+	"ttlSeconds\x12\x14\n" +
+	"\x05owner\x18\x05 \x01(\tR\x05owner:\x0e\xba\xd4\x18\n" +
 	"\b\x01\"\x06holder\"\x7f\n" +
 	"\n" +
 	"SettleVram\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12%\n" +
 	"\x0emeasured_bytes\x18\x02 \x01(\x04R\rmeasuredBytes\x12\x16\n" +
 	"\x06holder\x18\x03 \x01(\tR\x06holder\x12\x14\n" +
-	"\x05epoch\x18\x04 \x01(\x04R\x05epoch:\x06\xba\xd4\x18\x02\b\x02\"q\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch:\x06\xba\xd4\x18\x02\b\x02\"\x81\x01\n" +
 	"\vReleaseVram\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
 	"\x06holder\x18\x03 \x01(\tR\x06holder\x12\x14\n" +
-	"\x05epoch\x18\x04 \x01(\x04R\x05epoch:\x06\xba\xd4\x18\x02\b\x01\"v\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12\x0e\n" +
+	"\x02by\x18\x05 \x01(\tR\x02by:\x06\xba\xd4\x18\x02\b\x01\"\x86\x01\n" +
 	"\n" +
 	"RenewLease\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x1c\n" +
-	"\tunwatched\x18\x04 \x01(\bR\tunwatched:\x06\xba\xd4\x18\x02\b\x01\"n\n" +
+	"\tunwatched\x18\x04 \x01(\bR\tunwatched\x12\x0e\n" +
+	"\x02by\x18\x05 \x01(\tR\x02by:\x06\xba\xd4\x18\x02\b\x01\"n\n" +
 	"\n" +
 	"ResizeVram\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x14\n" +
@@ -2279,14 +2318,15 @@ const file_gpu_proto_rawDesc = "" +
 	"\x10soft_limit_bytes\x18\x05 \x01(\x04R\x0esoftLimitBytes\x12\x12\n" +
 	"\x04uuid\x18\x06 \x01(\tR\x04uuid\x12*\n" +
 	"\x02at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x16\xb2\xd4\x18\x12\n" +
-	"\x0egpu.registered\x10\x01\"\xba\x01\n" +
+	"\x0egpu.registered\x10\x01\"\xd0\x01\n" +
 	"\fVramReserved\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x14\n" +
 	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\x12\x1f\n" +
 	"\vttl_seconds\x18\x04 \x01(\rR\n" +
 	"ttlSeconds\x12*\n" +
-	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x19\xb2\xd4\x18\x15\n" +
+	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
+	"\x05owner\x18\x06 \x01(\tR\x05owner:\x19\xb2\xd4\x18\x15\n" +
 	"\x11gpu.vram_reserved\x10\x01\"\x90\x01\n" +
 	"\vVramSettled\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12%\n" +

@@ -23,6 +23,24 @@ type Principal struct {
 // Anonymous tells that nothing is known of the sender.
 func (p Principal) Anonymous() bool { return p.Name == "" && p.Fingerprint == "" }
 
+// Mark tells principals apart where something stays of a request, such as a lease: the fingerprint of the key, or the name that a proxy vouches for;
+// empty for those of whom nothing is known.
+func (p Principal) Mark() string {
+	if p.Fingerprint == "" && p.Name != "" {
+		return "user/" + p.Name
+	}
+	return p.Fingerprint
+}
+
+// MarkedBy is the mark that a command of the principal has where the mark of another one refuses it: "-" without one, and none for the role admin, which
+// may all.
+func (p Principal) MarkedBy() string {
+	if p.May(Role_ADMIN) {
+		return ""
+	}
+	return cmp.Or(p.Mark(), "-")
+}
+
 // Scope narrows what a role allows.
 type Scope struct {
 	Models     []string // names, or patterns such as org/*; empty = every model

@@ -180,7 +180,7 @@ func (h ports) reserve(ctx context.Context, p *messages.Placement) (proto.Messag
 		if err != nil {
 			return nil, err
 		}
-		r, err := h.door.Ask(ctx, gpu, &messages.ReserveVram{Lease: share.Lease, Holder: p.Holder, Bytes: share.Bytes, TtlSeconds: p.TtlSeconds})
+		r, err := h.door.Ask(ctx, gpu, &messages.ReserveVram{Lease: share.Lease, Holder: p.Holder, Bytes: share.Bytes, TtlSeconds: p.TtlSeconds, Owner: p.Owner})
 		switch messages.CodeOf(err) {
 		case 0:
 			epochs[i] = r.Answer.(*messages.VramGrant).Epoch

@@ -79,17 +79,17 @@ func TestHoldersAnswersToPreemptionAndGrants(t *testing.T) {
 	}
 }
 
-// A program's time to live goes into its reservations.
-func TestAReservationCarriesItsTimeToLive(t *testing.T) {
+// A program's time to live and its owner go into its reservations.
+func TestAReservationCarriesItsTimeToLiveAndOwner(t *testing.T) {
 	var asked []proto.Message
 	p := splitPlacement()
-	p.Holder, p.TtlSeconds = "client/train", 30
+	p.Holder, p.TtlSeconds, p.Owner = "client/train", 30, "aaaa"
 	m, err := ports{answering{&messages.VramGrant{Epoch: 5}, 0, &asked, 0}}.perform(t.Context(), reserve{p})
 	if reports(m, err) != "ReportReserved" || len(asked) != 3 {
 		t.Fatal(m, err, asked)
 	}
 	for _, c := range asked {
-		if r := c.(*messages.ReserveVram); r.TtlSeconds != 30 || r.Holder != "client/train" {
+		if r := c.(*messages.ReserveVram); r.TtlSeconds != 30 || r.Holder != "client/train" || r.Owner != "aaaa" {
 			t.Errorf("reserved %v", r)
 		}
 	}

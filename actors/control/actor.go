@@ -88,6 +88,7 @@ func (c *Control) SendCommand(ctx context.Context, r *messages.SendRequest) (*me
 	if err := noSecrets(command); err != nil {
 		return nil, err
 	}
+	marked(command, messages.CallerFrom(ctx).Principal)
 	if !info.First {
 		if err := c.exists(ctx, actor); err != nil {
 			return nil, err
@@ -126,6 +127,18 @@ func (c *Control) maySend(p messages.Principal, info messages.CommandInfo, comma
 			WithHint("use a key without models and operations, such as the operator's")
 	}
 	return nil
+}
+
+// marked names the sender in a command to a ledger, whatever the body says.
+func marked(command proto.Message, p messages.Principal) {
+	switch c := command.(type) {
+	case *messages.ReserveVram:
+		c.Owner = p.Mark()
+	case *messages.ReleaseVram:
+		c.By = p.MarkedBy()
+	case *messages.RenewLease:
+		c.By = p.MarkedBy()
+	}
 }
 
 // noSecrets refuses a declaration in which a secret stands: it would be journaled. In a configuration file a secret may stand, because the file keeps it.

@@ -45,7 +45,7 @@ func (m Memory) AcquireGpuLease(ctx context.Context, r *messages.GpuLeaseRequest
 	case r.TtlSeconds < 0:
 		return nil, invalid("ttl_seconds", "it is negative", "leave it out for 30")
 	}
-	c := &messages.RequestPlacement{Holder: "client/" + cmp.Or(r.Client, anonymous), Priority: priorityOf(r.Priority), Claim: &messages.Claim{Id: m.NewID(),
+	c := &messages.RequestPlacement{Holder: "client/" + cmp.Or(r.Client, anonymous), Owner: messages.CallerFrom(ctx).Mark(), Priority: priorityOf(r.Priority), Claim: &messages.Claim{Id: m.NewID(),
 		Needs: []*messages.Need{{Bytes: uint64(r.VramEstimateMb) * messages.MiB, Source: messages.Need_declared}}, TtlSeconds: cmp.Or(uint32(r.TtlSeconds), uint32(defaultLease/time.Second))}}
 	p, err := m.reserved(ctx, c)
 	switch {
@@ -112,7 +112,8 @@ func (m Memory) abandon(ctx context.Context, p *messages.Placement) error {
 	return nil
 }
 
-// ReleaseGpuLease gives a program's lease back. An unknown one counts as given back. A program can't release a lease of an actor.
+// ReleaseGpuLease gives a program's lease back. An unknown one counts as given back. A program can't release a lease of an actor, nor one that was
+// taken with another key.
 func (m Memory) ReleaseGpuLease(ctx context.Context, r *messages.GpuLeaseRelease) (*messages.GpuLeaseReleaseAck, error) {
 	for _, g := range m.Views.GPUs() {
 		for _, held := range g.Reservations {
@@ -126,7 +127,7 @@ func (m Memory) ReleaseGpuLease(ctx context.Context, r *messages.GpuLeaseRelease
 			if err != nil {
 				return nil, err
 			}
-			if _, err := m.Door.Ask(ctx, gpu, &messages.ReleaseVram{Lease: held.Lease, Holder: held.Holder, Epoch: held.Epoch, Reason: "released by its holder"}); err != nil {
+			if _, err := m.Door.Ask(ctx, gpu, &messages.ReleaseVram{Lease: held.Lease, Holder: held.Holder, Epoch: held.Epoch, Reason: "released by its holder", By: messages.CallerFrom(ctx).MarkedBy()}); err != nil {
 				return nil, err
 			}
 		}

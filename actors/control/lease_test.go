@@ -193,3 +193,55 @@ func TestReleaseLease(t *testing.T) {
 		})
 	}
 }
+
+// What a door sends to a ledger bears its sender's key, whatever the body of a command says. The role admin bears none: it may release all.
+func TestLeasesBearTheirCallersKey(t *testing.T) {
+	caller := func(p messages.Principal) context.Context {
+		return messages.WithCaller(t.Context(), messages.Caller{Principal: p})
+	}
+	for name, c := range map[string]struct {
+		who       messages.Principal
+		owner, by string
+	}{
+		"a key":          {messages.Principal{Name: "a", Fingerprint: "f", Role: messages.Role_OPERATE}, "f", "f"},
+		"a proxy's user": {messages.Principal{Name: "a", Role: messages.Role_OPERATE}, "user/a", "user/a"},
+		"nobody":         {messages.Principal{Role: messages.Role_OPERATE}, "", "-"},
+		"an admin":       {messages.Principal{Name: "operator", Fingerprint: "o", Role: messages.Role_ADMIN}, "o", ""},
+	} {
+		h := open()
+		h.live = []messages.ActorID{messages.GPUActor("h", "gpu0")}
+		h.device("gpu0", &messages.Reservation{Lease: "l0", Holder: "client/a", Epoch: 4})
+		var bore []string
+		h.obey = func(_ messages.ActorID, m proto.Message) (messages.Reply, error) {
+			switch m := m.(type) {
+			case *messages.RequestPlacement:
+				bore = append(bore, "asked "+m.Owner)
+				return messages.Reply{Answer: &messages.PlacementReply{WaitsFor: "room"}}, nil
+			case *messages.ReserveVram:
+				bore = append(bore, "reserved "+m.Owner)
+			case *messages.ReleaseVram:
+				bore = append(bore, "released "+m.By)
+			case *messages.RenewLease:
+				bore = append(bore, "renewed "+m.By)
+			}
+			return messages.Reply{Answer: &messages.Done{}}, nil
+		}
+		ctx := caller(c.who)
+		_, asked := h.AcquireGpuLease(ctx, &messages.GpuLeaseRequest{Client: "a", VramEstimateMb: 1})
+		_, released := h.ReleaseGpuLease(ctx, &messages.GpuLeaseRelease{LeaseId: "l0"})
+		errs := []error{asked, released}
+		for command, fields := range map[string]map[string]any{
+			"ReserveVram": {"lease": "l0", "holder": "client/a", "owner": "another"},
+			"ReleaseVram": {"lease": "l0", "holder": "client/a", "epoch": 4.0, "by": "another"},
+			"RenewLease":  {"lease": "l0", "holder": "client/a", "epoch": 4.0, "by": ""},
+		} {
+			_, err := h.SendCommand(ctx, &messages.SendRequest{Actor: "gpu/h/gpu0", Command: command, Body: body(t, fields)})
+			errs = append(errs, err)
+		}
+		slices.Sort(bore)
+		want := []string{"asked " + c.owner, "released " + c.by, "released " + c.by, "renewed " + c.by, "reserved " + c.owner}
+		if !slices.Equal(bore, want) {
+			t.Errorf("%s: %q, errors %v", name, bore, errs)
+		}
+	}
+}

@@ -11,7 +11,7 @@ import (
 func Kind(door messages.Door, now func() time.Time) entity.Kind[State] {
 	r := &renewals{now: now, at: map[timer]time.Time{}, looked: map[timer]time.Time{}}
 	return entity.Kind[State]{
-		Name: messages.KindGPU, Fold: 3, New: New, Decide: Decide, Evolve: Evolve, Owed: Owed, View: View,
+		Name: messages.KindGPU, Fold: 4, New: New, Decide: Decide, Evolve: Evolve, Owed: Owed, View: View,
 		Perform: ports{r, door}.perform, Accepted: r.note, Observe: r.observe,
 	}
 }

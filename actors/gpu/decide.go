@@ -86,7 +86,7 @@ func reserve(s State, c *messages.ReserveVram, now *timestamppb.Timestamp) (enti
 		return &messages.VramGrant{Lease: c.Lease, Epoch: sequence, Bytes: c.Bytes}
 	}
 	if l, ok := s.Leases[c.Lease]; ok {
-		if l.Holder != c.Holder {
+		if l.Holder != c.Holder || l.Owner != c.Owner {
 			return entity.Verdict{}, messages.Errorf(messages.Conflict, s.ID.String(), "lease %s is held by %s", c.Lease, l.Holder)
 		}
 		return entity.Verdict{Answer: func(uint64) proto.Message {
@@ -99,7 +99,7 @@ func reserve(s State, c *messages.ReserveVram, now *timestamppb.Timestamp) (enti
 	if c.Bytes > s.Free() {
 		return entity.Verdict{}, Shortage(s, c.Bytes)
 	}
-	v := entity.Facts(&messages.VramReserved{Lease: c.Lease, Holder: c.Holder, Bytes: c.Bytes, TtlSeconds: c.TtlSeconds, At: now})
+	v := entity.Facts(&messages.VramReserved{Lease: c.Lease, Holder: c.Holder, Bytes: c.Bytes, TtlSeconds: c.TtlSeconds, Owner: c.Owner, At: now})
 	v.Answer = granted
 	return v, nil
 }
@@ -108,6 +108,9 @@ func reserve(s State, c *messages.ReserveVram, now *timestamppb.Timestamp) (enti
 // once without its holder.
 func renew(s State, c *messages.RenewLease, at entity.Stamp) (entity.Verdict, error) {
 	l, err := s.lease(c)
+	if err == nil {
+		err = l.refuses(s, c.Lease, c.By)
+	}
 	if err != nil || l.TTL == 0 || c.Unwatched && l.Unwatched || !c.Unwatched && !l.Unwatched && l.RenewedMS > 0 && at.Now.UnixMilli()-l.RenewedMS < int64(l.TTL)*500 {
 		return entity.Verdict{}, err
 	}
@@ -149,6 +152,15 @@ func (s State) lease(c fenced) (Lease, error) {
 			WithHint("modelops gpus --leases shows holders and epochs")
 	}
 	return l, nil
+}
+
+// refuses keeps a caller at a door from a lease that another one took. by is empty for actors and for the role admin.
+func (l Lease) refuses(s State, lease, by string) error {
+	if l.Owner == "" || by == "" || by == l.Owner {
+		return nil
+	}
+	return messages.Errorf(messages.PermissionDenied, s.ID.String(), "lease %s of %s was taken with another key", lease, l.Holder).
+		WithHint("use the key that took it, or one with the role admin")
 }
 
 // check gives the state of a lease. A holder that doesn't know its epoch yet asks with 0 and is told.
@@ -201,7 +213,10 @@ func lost(s State) *messages.Error {
 
 // release takes a lease back. Releasing what isn't there succeeds: the first answer may have been lost.
 func release(s State, c *messages.ReleaseVram, now *timestamppb.Timestamp) (entity.Verdict, error) {
-	_, err := s.lease(c)
+	l, err := s.lease(c)
+	if err == nil {
+		err = l.refuses(s, c.Lease, c.By)
+	}
 	switch messages.CodeOf(err) {
 	case 0:
 		return entity.Facts(&messages.VramReleased{Lease: c.Lease, Reason: c.Reason, At: now}), nil

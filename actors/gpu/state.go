@@ -39,6 +39,8 @@ type Lease struct {
 	RenewedMS int64 `json:",omitempty"` // the renewal that is journaled last
 	Unwatched bool  `json:",omitempty"` // that renewal was because nobody looked
 	TakenOver bool  `json:",omitempty"` // its holder has measured or resized it
+	// Owner is who took it at a door, by the fingerprint of its key; empty without one.
+	Owner string `json:",omitempty"`
 }
 
 // New is the ledger of a device that isn't registered yet.
@@ -102,7 +104,7 @@ func Evolve(s State, event proto.Message, sequence uint64) State {
 		s.Capacity, s.Margin, s.SoftLimit = e.CapacityBytes, e.MarginBytes, e.SoftLimitBytes
 	case *messages.VramReserved:
 		s.Leases = maps.Clone(s.Leases)
-		s.Leases[e.Lease] = Lease{Holder: e.Holder, Bytes: e.Bytes, Epoch: sequence, TTL: e.TtlSeconds, GrantedMS: e.At.AsTime().UnixMilli()}
+		s.Leases[e.Lease] = Lease{Holder: e.Holder, Bytes: e.Bytes, Epoch: sequence, TTL: e.TtlSeconds, GrantedMS: e.At.AsTime().UnixMilli(), Owner: e.Owner}
 	case *messages.VramSettled:
 		if l, ok := s.Leases[e.Lease]; ok {
 			s.Leases = maps.Clone(s.Leases)
