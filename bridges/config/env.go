@@ -39,8 +39,8 @@ var flat = []struct{ name, key string }{
 // withoutEffect are variables of old deployments, and why nothing follows from them.
 var withoutEffect = map[string]string{
 	"MOC_API_KEY":     "callers are named in keys, each with a key of its own: {name: default, key: \"${MOC_API_KEY}\"}",
-	"MOC_ENABLE_TLS":  "there are no certificates yet, so the server listens on loopback only",
-	"MOC_CERT_PATH":   "there are no certificates yet, so the server listens on loopback only",
+	"MOC_ENABLE_TLS":  "server.tls in the configuration switches TLS on",
+	"MOC_CERT_PATH":   "server.tls.cert and server.tls.key in the configuration name the files",
 	"MOC_REDIS_URL":   "the journal keeps what Redis kept",
 	"MOC_HA_ENABLED":  "each host is its own authority",
 	"MOC_CONFIG_DIR":  "name the file with --config",

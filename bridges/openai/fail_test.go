@@ -63,6 +63,7 @@ func TestWhatTheEdgeRefuses(t *testing.T) {
 		{"wrong method", "GET", chat, "", nil, 405, ""},
 		{"wrong method on models", "POST", "/v1/models", "{}", nil, 405, ""},
 		{"wrong path", "POST", "/v1/nothing", "{}", nil, 404, ""},
+		{"Ollama's path", "GET", "/api/tags/", "", nil, 404, ""},
 	} {
 		resp := h.do(t.Context(), c.method, c.path, c.body, c.header...)
 		e := errorOf(t, text(t, resp))
@@ -75,6 +76,9 @@ func TestWhatTheEdgeRefuses(t *testing.T) {
 		}
 		if code := resp.Header.Get("X-Modelops-Code"); code == "" || c.status == 404 && !strings.HasSuffix(code, "NOT_FOUND") {
 			t.Errorf("%s: X-Modelops-Code %q", c.name, code)
+		}
+		if c.name == "Ollama's path" && !strings.HasSuffix(e.Message, "GET /v1/models lists the models") {
+			t.Errorf("%s: %+v", c.name, e)
 		}
 		if c.status == 405 && resp.Header.Get("Allow") == "" {
 			t.Errorf("%s: no Allow", c.name)

@@ -36,6 +36,22 @@ type modelMeta struct {
 	Error     string `json:"error,omitempty"` // why the last load failed
 }
 
+// othersPaths are paths that clients of other programs ask first, and what is here in their place.
+var othersPaths = map[string]string{
+	"/api/tags": "GET /v1/models lists the models", "/api/show": "GET /v1/models/NAME shows a model", "/api/ps": "GET /running lists the loaded models", "/api/version": "GET / names the version",
+	"/api/generate": "POST /v1/completions completes a prompt", "/api/chat": "POST /v1/chat/completions answers a chat", "/api/embed": "POST /v1/embeddings embeds", "/api/embeddings": "POST /v1/embeddings embeds",
+	"/api/pull": "models are declared in the configuration", "/api/create": "models are declared in the configuration", "/api/delete": "models are declared in the configuration",
+	"/unload": "POST /api/models/unload/NAME unloads a model", "/logs": "modelops logs MODEL shows a worker's log", "/ui": "modelops status, ps and queue show what a page would", "/docs": "GET /api/config shows the configuration, modelops --help the commands",
+}
+
+// elsewhere says where a client finds what it looks for under another program's path.
+func elsewhere(path string) string {
+	if s := othersPaths[strings.TrimSuffix(path, "/")]; s != "" {
+		return "; " + s
+	}
+	return ""
+}
+
 // serveModels answers /v1/models and /v1/models/{id}, and 404 for every other path.
 func (a *API) serveModels(w http.ResponseWriter, r *http.Request, caller messages.Principal) {
 	path := r.URL.Path
@@ -47,7 +63,7 @@ func (a *API) serveModels(w http.ResponseWriter, r *http.Request, caller message
 	}
 	id, one := strings.CutPrefix(path, modelsPath+"/")
 	if !one && path != modelsPath {
-		writePlain(w, http.StatusNotFound, messages.NotFound, "not_found", "there is no "+r.URL.Path+" here")
+		writePlain(w, http.StatusNotFound, messages.NotFound, "not_found", "there is no "+r.URL.Path+" here"+elsewhere(r.URL.Path))
 		return
 	}
 	r.Pattern = modelsPath

@@ -14,7 +14,11 @@ func Alert(log *slog.Logger, r messages.Recorded) {
 		case *messages.LeaseReclaimed:
 			log.Warn("a lease was taken back that its holder doesn't know", "actor", r.Actor.String(), "lease", e.Lease, "holder", e.Holder, "epoch", e.Epoch, "reason", e.Reason)
 		case *messages.StrayWorker:
-			log.Warn("a worker of this data directory was found that no journal knows", "pid", e.Pid, "nonce", e.Nonce, "still runs because", e.Reason)
+			if e.Reason == "" {
+				log.Warn("a worker of this data directory was found that no journal knows, and ended", "pid", e.Pid, "nonce", e.Nonce)
+			} else {
+				log.Warn("a worker of this data directory was found that no journal knows", "pid", e.Pid, "nonce", e.Nonce, "still runs because", e.Reason)
+			}
 		case *messages.ModelLeaseLost:
 			log.Warn("a worker has to stop because its lease is lost", "actor", r.Actor.String(), "lease", e.Lease, "epoch", e.Epoch, "reason", e.Reason)
 		}

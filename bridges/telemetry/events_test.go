@@ -57,7 +57,8 @@ func TestDifferencesAreLogged(t *testing.T) {
 	Alert(log, messages.Recorded{Actor: messages.GPUActor("h", "gpu0"), Events: []proto.Message{&messages.VramReserved{Lease: "l0"},
 		&messages.LeaseReclaimed{Lease: "l1", Holder: "model/h/a", Epoch: 7, Reason: "it was not taken over"}}})
 	Alert(log, messages.Recorded{Actor: messages.ModelActor("h", "a"), Events: []proto.Message{&messages.ModelLeaseLost{Lease: "l2", Epoch: 8, Reason: "gone"}}})
-	for _, part := range []string{"level=WARN", "actor=gpu/h/gpu0 lease=l1 holder=model/h/a epoch=7 reason=\"it was not taken over\"", "actor=model/h/a lease=l2 epoch=8 reason=gone"} {
+	Alert(log, messages.Recorded{Actor: messages.HostActor("h"), Events: []proto.Message{&messages.StrayWorker{Pid: 3, Nonce: "n"}, &messages.StrayWorker{Pid: 4, Nonce: "m", Reason: "it hangs"}}})
+	for _, part := range []string{"and ended\" pid=3 nonce=n\n", "pid=4 nonce=m \"still runs because\"=\"it hangs\"", "level=WARN", "actor=gpu/h/gpu0 lease=l1 holder=model/h/a epoch=7 reason=\"it was not taken over\"", "actor=model/h/a lease=l2 epoch=8 reason=gone"} {
 		if !strings.Contains(out.String(), part) {
 			t.Errorf("missing %s in %s", part, out.String())
 		}

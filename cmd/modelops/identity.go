@@ -50,7 +50,35 @@ func openIdentity(dataDir string) (identity string, release func(), err error) {
 			return "", nil, unusable(path, err)
 		}
 	}
-	return identity, func() { f.Close() }, nil
+	name, err := claimName(identity)
+	if err != nil {
+		f.Close()
+		if errors.Is(err, unix.EADDRINUSE) {
+			return "", nil, messages.Errorf(messages.Conflict, dataDir, "it is a copy of a data directory that another daemon uses: both would take the same workers for theirs").
+				WithHint("stop the other daemon first, or start a second host with an empty data_dir")
+		}
+		return "", nil, unusable(path, err)
+	}
+	return identity, func() { unix.Close(name); f.Close() }, nil
+}
+
+// claimName takes a name that all processes of this machine see, because a copy of the data directory has a lock of its own. It is an abstract
+// socket: the kernel drops it with the process.
+func claimName(identity string) (fd int, err error) {
+	fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	for end := time.Now().Add(forkLimit); ; <-time.After(5 * time.Millisecond) {
+		err = unix.Bind(fd, &unix.SockaddrUnix{Name: "@modelops-" + identity})
+		if err == nil {
+			return fd, nil
+		}
+		if !errors.Is(err, unix.EADDRINUSE) || time.Now().After(end) {
+			unix.Close(fd)
+			return -1, err
+		}
+	}
 }
 
 // forkLimit is how long the lock of a daemon that has ended may still be held: a child that it was about to start holds its descriptors until

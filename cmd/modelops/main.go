@@ -22,6 +22,7 @@ func main() {
 func start(ctx context.Context, cfg *config.Config, log *slog.Logger, reread func() (*config.Config, error)) (cli.Daemon, error) {
 	// The libraries of gRPC and of its routes in HTTP would write to the terminal by themselves, and quote a caller's bytes as they are.
 	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer()))
+	noCores(log)
 	d, err := launch(ctx, cfg, reread, log, openDevices)
 	if err != nil {
 		return nil, err

@@ -3,11 +3,27 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
+
+	"golang.org/x/sys/unix"
 
 	"modelops/actors/model"
 	"modelops/bridges/runtime"
 	"modelops/messages"
 )
+
+// noCores keeps this process and the workers that it starts from writing core files: their memory holds keys, prompts and answers.
+func noCores(log *slog.Logger) {
+	var limit unix.Rlimit
+	err := unix.Getrlimit(unix.RLIMIT_CORE, &limit)
+	if err == nil {
+		limit.Cur = 0 // the hard limit stays: prlimit --core=unlimited --pid PID allows them again
+		err = unix.Setrlimit(unix.RLIMIT_CORE, &limit)
+	}
+	if err != nil {
+		log.Warn("core files can't be switched off: after a crash they may hold keys and prompts", "error", err)
+	}
+}
 
 // workers fits the runtime to the model actor's port. What fails is journaled, so the values of variables and secrets are hidden first.
 type workers struct {

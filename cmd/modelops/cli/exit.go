@@ -104,8 +104,27 @@ func (c *cli) finish(cmd *cobra.Command, err error) int {
 		c.complain(known)
 		return exitOf[known.Code]
 	}
-	c.complain(messages.NewError(messages.InvalidArgument, "", err.Error()).WithHint("usage: " + cmd.UseLine() + "; more with " + cmd.CommandPath() + " --help"))
+	hint := "usage: " + cmd.UseLine() + "; more with " + cmd.CommandPath() + " --help"
+	if cmd == cmd.Root() {
+		for word, ours := range othersCommands {
+			if strings.HasPrefix(err.Error(), fmt.Sprintf("unknown command %q", word)) {
+				hint = ours
+			}
+		}
+	}
+	c.complain(messages.NewError(messages.InvalidArgument, "", err.Error()).WithHint(hint))
 	return exitUsage
+}
+
+// othersCommands are what users of other programs type first, and what they find here.
+var othersCommands = map[string]string{
+	"pull":   "models are files on this machine: declare one in models.declare of cluster.yaml, or `modelops load NAME --path FILE`",
+	"create": "declare the model in models.declare of cluster.yaml, then `modelops config apply`",
+	"push":   "models are files on this machine; nothing is uploaded",
+	"cp":     "give the model an alias: aliases in models.declare of cluster.yaml",
+	"top":    "`modelops ps`, `modelops gpus` and `modelops queue` show what runs",
+	"reload": "`modelops config apply` applies a changed configuration",
+	"test":   "`modelops run MODEL PROMPT` asks a model, `modelops health` the daemon",
 }
 
 // complain writes an error for people, or as JSON, to stderr.

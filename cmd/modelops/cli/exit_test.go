@@ -53,6 +53,7 @@ func TestFinish(t *testing.T) {
 		"untyped":      {typed(errors.New("disk on fire")), 1, "modelops: disk on fire\n"},
 		"deadline":     {typed(context.DeadlineExceeded), 6, "modelops: the deadline passed before there was an answer\n"},
 		"by cobra":     {errors.New("unknown flag: --x"), 2, "modelops: unknown flag: --x\nhint: usage: ps [flags]; more with ps --help\n"},
+		"of Ollama":    {errors.New(`unknown command "pull" for "modelops"`), 2, "modelops: unknown command \"pull\" for \"modelops\"\nhint: " + othersCommands["pull"] + "\n"},
 		"of a file":    {typed(config.Problems{{Where: "f:1:2", What: "wrong"}}), 2, "modelops: configuration: it has mistakes\nf:1:2: wrong\n"},
 	} {
 		var out bytes.Buffer

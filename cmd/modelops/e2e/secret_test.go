@@ -4,6 +4,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,6 +26,7 @@ func TestNoSecretLeaves(t *testing.T) {
 	far := httptest.NewServer(http.HandlerFunc(quoting))
 	defer far.Close()
 	tmp := t.TempDir()
+	allowCores(t)
 	d := start(t, fmt.Sprintf(secrets, strings.TrimPrefix(far.URL, "http://")), "TMPDIR="+tmp, "ALICE_KEY=canary-of-alice", "ENV_TOKEN=canary-of-env", "URL_TOKEN=canary-of-url", "REMOTE_KEY=canary-of-remote",
 		"DEATH_TOKEN=canary-of-death", "NAMED_TOKEN=canary-of-name", "MOC_RUNTIMES__OLLAMA__URL=http://me:canary-of-ollama@127.0.0.1:1", "PLACE=canary-of-place", "DOCKER_AUTH=canary-of-docker", "HTTPS_PROXY=http://me:canary-of-proxy@127.0.0.1:1")
 	shown := func(when string) {
@@ -126,6 +129,15 @@ func quoting(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, `{"choices":[{"index":0,"message":{"role":"assistant","content":"canary-of-answer"}}]}`)
 }
 
+// allowCores lets processes that are started from now on write core files, for as long as the test runs.
+func allowCores(t *testing.T) {
+	before := syscall.Rlimit{}
+	if err := errors.Join(syscall.Getrlimit(syscall.RLIMIT_CORE, &before), syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{Cur: before.Max, Max: before.Max})); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Setrlimit(syscall.RLIMIT_CORE, &before) })
+}
+
 // everythingShown is what pages, commands and the system show of the daemon, by its place.
 func (d *daemon) everythingShown() map[string]string {
 	d.t.Helper()
@@ -139,6 +151,9 @@ func (d *daemon) everythingShown() map[string]string {
 	for _, pid := range append(d.pidsOf("tiny"), d.cmd.Process.Pid) {
 		raw, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 		out[fmt.Sprintf("the arguments of process %d", pid)] = string(raw)
+		if limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid)); err == nil && !regexp.MustCompile(`Max core file size +0 `).Match(limits) {
+			d.t.Errorf("process %d may write a core file, which holds keys and prompts: %s", pid, limits)
+		}
 	}
 	return out
 }
