@@ -94,3 +94,32 @@ func TestAFullDiskIsAnAnswerAndEndsByItself(t *testing.T) {
 	mustClose(t, j)
 	mustClose(t, mustOpen(t, o))
 }
+
+// A start on a disk that is full to the last byte is refused with the code and the words of a full disk, and goes on once there is space.
+func TestAStartOnAFullDiskSaysSo(t *testing.T) {
+	dir := t.TempDir()
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", dir).CombinedOutput(); err != nil {
+		t.Skipf("no small file system to fill: %v %s", err, out)
+	}
+	t.Cleanup(func() { exec.Command("umount", "-l", dir).Run() })
+	o := testOptions(t, filepath.Join(dir, "state"))
+	j := mustOpen(t, o)
+	fill(t, j, 3)
+	mustClose(t, j)
+	ballast := filepath.Join(dir, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 6<<20), 0o600); !isDiskFull(err) {
+		t.Fatal(err)
+	}
+	_, err := Open(t.Context(), o)
+	if e := wantCode(t, err, messages.JournalFull); !strings.Contains(e.Hint, o.Dir) {
+		t.Errorf("%+v", e)
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	j = mustOpen(t, o)
+	if n := len(readAll(t, j, Query{})); n != 3 {
+		t.Errorf("%d decisions can be read", n)
+	}
+	mustClose(t, j)
+}

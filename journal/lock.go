@@ -93,6 +93,9 @@ func holderOf(f *os.File) string {
 }
 
 func unwritable(dir string, err error) *messages.Error {
+	if isDiskFull(err) {
+		return messages.Errorf(messages.JournalFull, dir, "the journal's disk is full: %w", err).WithHint("free space under " + dir)
+	}
 	return messages.Errorf(messages.JournalUnavailable, dir, "the journal's directory can't be used: %w", err).
 		WithHint("make it a directory that user " + strconv.Itoa(os.Getuid()) + " may write to, or set another data_dir")
 }

@@ -12,7 +12,7 @@ import (
 type natsLog struct {
 	log     *slog.Logger
 	full    func(why string, n int, about ...any) // told of connections that don't fit
-	refused atomic.Int64                          // Unix time of the last line about a refused client
+	refused atomic.Pointer[time.Time]             // when the last line about a refused client was written
 }
 
 func (l *natsLog) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
@@ -30,8 +30,8 @@ func (l *natsLog) Errorf(format string, v ...any) {
 		l.full("all connections are in use", 1)
 		return
 	}
-	last, now := l.refused.Load(), time.Now().Unix()
-	if now-last >= 60 && l.refused.CompareAndSwap(last, now) {
+	last, now := l.refused.Load(), time.Now()
+	if (last == nil || now.Sub(*last) >= time.Minute) && l.refused.CompareAndSwap(last, &now) {
 		l.log.Warn("NATS clients are refused: a key is missing or wrong, or doesn't allow the subject")
 	}
 }

@@ -8,11 +8,13 @@ import (
 	"net"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sys/unix"
 
 	"modelops/messages"
 )
@@ -196,6 +198,10 @@ func (j *Journal) openStreams(ctx context.Context) error {
 		want.Duplicates = restoreWindow
 	}
 	stream, err := j.js.CreateOrUpdateStream(ctx, want)
+	if err != nil && strings.Contains(err.Error(), unix.ENOSPC.Error()) { // the server passes on the words only
+		return messages.Errorf(messages.JournalFull, j.o.Dir, "the journal's disk is full: stream %s can't be opened: %w", streamName, err).
+			WithHint("free space under " + j.o.Dir + ", and start again")
+	}
 	if err != nil {
 		return messages.Errorf(messages.JournalUnavailable, j.o.Dir, "stream %s can't be opened: %w", streamName, err).
 			WithHint("look at the log lines of the embedded NATS server above")

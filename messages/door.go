@@ -84,8 +84,11 @@ type Grant struct {
 	Queued   time.Duration
 	Position int           // place in the queue at arrival; 0 = none waited
 	Expected time.Duration // how long the wait was expected to be at arrival; 0 = it wasn't known
-	// LastByte is when a byte of the answer last came, in Unix nanoseconds; who runs the request stores it atomically, by Heard.
-	LastByte int64
+	// Began is when the place was granted.
+	Began time.Time
+	// lastByte is how long after Began a byte of the answer last came, by the monotonic clock: a wall clock that jumps makes no worker look
+	// silent. 0 = none came.
+	lastByte int64
 	// Ended is done when the place is taken away (the model is unloaded by force) or was released; its cause says why.
 	Ended context.Context
 	// Alive asks the worker of the grant for a proof that it is the same and lives; nil = nobody can. Sending asks it.
@@ -95,7 +98,13 @@ type Grant struct {
 }
 
 // Heard notes that a byte of the answer came: a worker that answers isn't stuck.
-func (g *Grant) Heard(now time.Time) { atomic.StoreInt64(&g.LastByte, now.UnixNano()) }
+func (g *Grant) Heard(now time.Time) { atomic.StoreInt64(&g.lastByte, max(int64(now.Sub(g.Began)), 1)) }
+
+// LastHeard is when Heard was last called.
+func (g *Grant) LastHeard() (at time.Time, ok bool) {
+	after := atomic.LoadInt64(&g.lastByte)
+	return g.Began.Add(time.Duration(after)), after > 0
+}
 
 // Outcome is how a granted request ended.
 type Outcome struct {

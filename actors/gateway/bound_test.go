@@ -94,6 +94,23 @@ func TestALoadWithoutAPlacementEnds(t *testing.T) {
 	}
 }
 
+// A model that is on its way can't get there while the journal is away: the request that waited for it is told so, with the journal's code.
+func TestAWaitThatEndsWithoutAJournalSaysSo(t *testing.T) {
+	for _, phase := range []string{"placing", "loading", "waiting", "draining", "stopping", "waking"} {
+		t.Run(phase, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g, _ := rig(1, phase)
+				g.o.Placer = answers(waits)
+				g.o.JournalError = func() error { return messages.NewError(messages.JournalFull, "journal", "the disk has 0 KiB left") }
+				if r := <-admit(g, t.Context()); messages.CodeOf(r.err) != messages.JournalFull || !strings.Contains(r.err.Error(), "0 KiB left") {
+					t.Error(r.err)
+				}
+				empty(t, g)
+			})
+		})
+	}
+}
+
 // All waits of a request end one queue_timeout after it asked for a place: when it is sent again, and when its canary had no place.
 func TestARequestHasOneQueueTimeout(t *testing.T) {
 	for name, c := range map[string]func(*Gateway) error{

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"sync/atomic"
 	"time"
 
 	"modelops/actors/gateway/pool"
@@ -64,8 +63,8 @@ func (g *Gateway) try(l *lockedPool, t pool.Trial, v *messages.ModelView) {
 // listen tells the pool when an endpoint's requests last received bytes. l is locked.
 func (l *lockedPool) listen(e *pool.Endpoint) {
 	for ticket, r := range l.pool.Running() {
-		if at := atomic.LoadInt64(&l.running[ticket].grant.LastByte); r.Endpoint == e && at > 0 {
-			e.Heard(time.Unix(0, at))
+		if at, ok := l.running[ticket].grant.LastHeard(); ok && r.Endpoint == e {
+			e.Heard(at)
 		}
 	}
 }

@@ -105,7 +105,7 @@ func (g *Gateway) admit(ctx context.Context, l *lockedPool, try *trial, asked ti
 		return nil, err
 	}
 	if position == 0 {
-		grant := g.grant(l, r.Ticket, caller, try)
+		grant := g.grant(l, r.Ticket, caller, try, r.Since)
 		l.mu.Unlock()
 		return grant, nil
 	}
@@ -155,7 +155,7 @@ func (g *Gateway) wait(ctx context.Context, l *lockedPool, ticket uint64, w *wai
 		case <-tell:
 			l.tell(ticket, w)
 		case <-timeout.C:
-			why := w.told(l.overdue(patience))
+			why := w.told(g.overdue(l, patience))
 			l.abandon(ticket, w)
 			return nil, why
 		}

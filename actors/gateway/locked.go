@@ -67,7 +67,7 @@ func (g *Gateway) newPool(name string) *lockedPool {
 }
 
 // grant makes the caller's side of a place. l is locked.
-func (g *Gateway) grant(l *lockedPool, ticket uint64, caller messages.Caller, try *trial) *messages.Grant {
+func (g *Gateway) grant(l *lockedPool, ticket uint64, caller messages.Caller, try *trial, now time.Time) *messages.Grant {
 	e := l.pool.Running()[ticket].Endpoint
 	v := e.View()
 	upstream := v.Name
@@ -75,7 +75,7 @@ func (g *Gateway) grant(l *lockedPool, ticket uint64, caller messages.Caller, tr
 		upstream = v.Spec.UseModelName
 	}
 	h := &held{g: g, l: l, ticket: ticket, caller: caller, trial: try,
-		grant: messages.Grant{Actor: e.ID(), Attempt: v.GetAttempt(), Alive: g.alive, Model: l.name, Replica: v.Name, Upstream: upstream, URL: strings.TrimSuffix(v.GetWorker().GetUrl(), "/")}}
+		grant: messages.Grant{Began: now, Actor: e.ID(), Attempt: v.GetAttempt(), Alive: g.alive, Model: l.name, Replica: v.Name, Upstream: upstream, URL: strings.TrimSuffix(v.GetWorker().GetUrl(), "/")}}
 	if g.o.Address != nil && strings.Contains(h.grant.URL, "${") {
 		h.grant.URL = g.o.Address(v.Name, h.grant.URL)
 	}
@@ -151,7 +151,7 @@ func (g *Gateway) dispatchOnce(l *lockedPool) (waitsForHost bool) {
 	for _, t := range d.Granted {
 		if w, ok := l.waiters[t]; ok {
 			delete(l.waiters, t)
-			grant := g.grant(l, t, w.caller, w.trial)
+			grant := g.grant(l, t, w.caller, w.trial, now)
 			grant.Queued, grant.Position, grant.Expected = now.Sub(w.since), w.position, w.expected
 			w.granted <- admitted{grant: grant}
 		}
@@ -251,8 +251,9 @@ func (l *lockedPool) patience() time.Duration {
 	return l.queueTimeout
 }
 
-// overdue is the refusal of a request that has waited for as long as it may, whatever it waited for.
-func (l *lockedPool) overdue(patience time.Duration) error {
+// overdue is the refusal of a request that has waited for as long as it may, whatever it waited for. A model that is on its way waits for its
+// decisions, so what is wrong with the journal is the reason, and not the phase that it can't leave.
+func (g *Gateway) overdue(l *lockedPool, patience time.Duration) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	retry := l.pool.RetryAfter(time.Now())
@@ -261,7 +262,11 @@ func (l *lockedPool) overdue(patience time.Duration) error {
 			WithRetry(retry).WithHint("raise resilience.bulkhead.max_concurrent, or queue_timeout")
 	}
 	hint := "modelops why " + l.name + " says why; resilience.bulkhead.queue_timeout bounds the wait"
-	if e := messages.AsError(l.pool.Delayed()); e != nil {
+	e := messages.AsError(l.pool.Delayed())
+	if e == nil && g.o.JournalError != nil {
+		e = messages.AsError(g.o.JournalError())
+	}
+	if e != nil {
 		return messages.Errorf(e.Code, l.id.String(), "the model wasn't ready within %s: %s", patience, e.Message).WithRetry(retry).WithHint(hint)
 	}
 	return messages.Errorf(messages.Unavailable, l.id.String(), "the model wasn't ready within %s: it waits for %s", patience, l.pool.WaitsFor()).

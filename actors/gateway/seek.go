@@ -131,11 +131,11 @@ func (g *Gateway) Ensure(ctx context.Context, model string, until time.Time) err
 	l.wants[ticket] = w
 	g.pursue(l)
 	l.mu.Unlock()
-	return l.awaitWant(ctx, ticket, w)
+	return g.awaitWant(ctx, l, ticket, w)
 }
 
 // awaitWant waits for the end of a load by hand. Its wait for a placement is bounded as that of a request; what follows has limits of its own.
-func (l *lockedPool) awaitWant(ctx context.Context, ticket uint64, w *waiter) error {
+func (g *Gateway) awaitWant(ctx context.Context, l *lockedPool, ticket uint64, w *waiter) error {
 	patience := l.patience()
 	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
@@ -151,7 +151,7 @@ func (l *lockedPool) awaitWant(ctx context.Context, ticket uint64, w *waiter) er
 				timeout.Reset(patience)
 				continue
 			}
-			why = w.told(l.overdue(patience))
+			why = w.told(g.overdue(l, patience))
 		}
 	}
 	l.mu.Lock()

@@ -72,6 +72,7 @@ type door struct {
 	refuse func(net.Conn) // says why; may be nil
 	count  func(int)      // of connections that were refused, or closed for a new one
 	log    *slog.Logger
+	began  time.Time // with its monotonic reading: when the wall clock is set back, idle connections leave all the same
 	// refusing bounds the connections that are being told why they are refused.
 	refusing chan struct{}
 
@@ -82,14 +83,14 @@ type door struct {
 }
 
 func newDoor(l net.Listener, most int, refuse func(net.Conn), count func(int), log *slog.Logger) *door {
-	return &door{Listener: l, most: most, refuse: refuse, count: count, log: log, refusing: make(chan struct{}, mostRefusing), open: map[*caller]struct{}{}}
+	return &door{Listener: l, most: most, refuse: refuse, count: count, log: log, began: time.Now(), refusing: make(chan struct{}, mostRefusing), open: map[*caller]struct{}{}}
 }
 
 // caller is one accepted connection. It keeps the methods of a TCP connection, which copy without buffers.
 type caller struct {
 	*net.TCPConn
 	door *door
-	idle atomic.Int64 // since when it has no request, in nanoseconds since 1970; 0 = it has one, or its protocol doesn't say
+	idle atomic.Int64 // since when it has no request, in nanoseconds since the door opened; 0 = it has one, or its protocol doesn't say
 	once sync.Once
 	// calls run on it, of a protocol that has several at once. Its idle time counts while there are none.
 	calls atomic.Int32
@@ -110,7 +111,7 @@ func (c *caller) SetIdle(idle bool) {
 		c.idle.Store(0)
 		return
 	}
-	c.idle.Store(time.Now().UnixNano())
+	c.idle.Store(max(int64(time.Since(c.door.began)), 1))
 }
 
 func (c *caller) Close() error {
@@ -180,7 +181,7 @@ func (d *door) admit(c net.Conn) (*caller, bool) {
 // longestIdle is the connection without a request that waits the longest; nil when none waits for evictAfter. The caller holds d.mu.
 func (d *door) longestIdle() *caller {
 	var out *caller
-	before := time.Now().Add(-evictAfter).UnixNano()
+	before := int64(time.Since(d.began) - evictAfter)
 	for c := range d.open {
 		if since := c.idle.Load(); since > 0 && since < before && c.calls.Load() == 0 {
 			out, before = c, since

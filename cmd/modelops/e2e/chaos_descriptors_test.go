@@ -1,0 +1,159 @@
+//go:build e2e
+
+package e2e_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"golang.org/x/sys/unix"
+)
+
+// hoarder is a client that opens connections at every door and does nothing with them.
+type hoarder struct {
+	c     *chaos
+	conns []io.Closer
+}
+
+// words are what a hoarder sends on a connection, so that it isn't the same kind of idle each time.
+var words = map[string][]string{
+	"http": {"", "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n", "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"},
+	"grpc": {"", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00", "PRI * HTTP"},
+	"nats": {"", "CONNECT {\"verbose\":false}\r\n", "PING\r\n"},
+}
+
+// hoard opens n connections at each door. A door that refuses one has done right.
+func (h *hoarder) hoard(n int) {
+	for door, at := range map[string]string{
+		"http": strings.TrimPrefix(h.c.at.HTTP, "http://"), "grpc": h.c.at.GRPC, "nats": strings.TrimPrefix(h.c.at.NATS, "nats://"),
+	} {
+		for i := range n {
+			conn, err := net.Dial("tcp", at)
+			if err != nil {
+				continue
+			}
+			_, _ = io.WriteString(conn, words[door][i%len(words[door])])
+			h.conns = append(h.conns, conn)
+		}
+	}
+	for range n / 50 {
+		nc, err := nats.Connect(h.c.at.NATS, nats.NoReconnect(), nats.Timeout(waitLimit), nats.Token(h.c.operatorKey()))
+		if err == nil {
+			h.conns = append(h.conns, closes(nc.Close))
+		}
+	}
+}
+
+type closes func()
+
+// Close implements io.Closer.
+func (f closes) Close() error { f(); return nil }
+
+func (h *hoarder) leave() {
+	for _, c := range h.conns {
+		_ = c.Close()
+	}
+	h.conns = nil
+}
+
+// limit starts the daemon with a limit on open files.
+func (c *chaos) limit(files int) {
+	c.t.Helper()
+	limited := filepath.Join(c.dir, "limited")
+	c.write("limited", fmt.Sprintf("#!/bin/sh\nulimit -n %d\nexec '%s' \"$@\"\n", files, c.binary))
+	if err := os.Chmod(limited, 0o755); err != nil {
+		c.t.Fatal(err)
+	}
+	c.binary = limited
+}
+
+// TestChaosConnections: a client holds hundreds of connections at every door of a daemon with 256 descriptors, again and again, while models are
+// loaded, unloaded and evicted; in between the daemon is killed and adopts what it finds. The daemon keeps descriptors for itself, the operator
+// gets in, and when the connections are closed everyone is served.
+func TestChaosConnections(t *testing.T) {
+	c := prepareChaos(t, "")
+	c.limit(256)
+	c.launch()
+	c.awaitPhase("light", "ready")
+	p := c.press()
+	h := &hoarder{c: c}
+	t.Cleanup(h.leave)
+	for i := range often("FILLS", 2) {
+		h.hoard(400)
+		for range 3 {
+			nc := c.dial()
+			for _, model := range pressured[1:] {
+				if _, err := ask(nc, "models.unload."+model, object{"model_name": model, "force": true}); err != nil {
+					t.Logf("unload %s: %v", model, err)
+				}
+			}
+			nc.Close()
+			if files := c.files(); files > 256-64 {
+				t.Errorf("%d of 256 descriptors are in use", files)
+			}
+		}
+		if i%2 == 1 {
+			c.kill()
+			c.launch()
+			h.hoard(400)
+		}
+		h.leave()
+		ok := p.count("OK")
+		p.until("requests are answered again", func() bool { return p.count("OK") > ok+2*len(pressured) })
+		t.Logf("connections were held %d times", i+1)
+	}
+	p.endsWell("after many connections")
+}
+
+// TestChaosNoDescriptors takes every descriptor away that a running daemon could still open, as a neighbour under the same limit does or a leak:
+// no connection is accepted, no process is started, proved or signalled, no file is opened. When there are descriptors
+// again every request ends, and everything goes on in the same process.
+func TestChaosNoDescriptors(t *testing.T) {
+	c := prepareChaos(t, "")
+	c.launch()
+	c.awaitPhase("light", "ready")
+	p := c.press()
+	pid := c.cmd.Process.Pid
+	var before unix.Rlimit
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &before); err != nil {
+		t.Fatal(err)
+	}
+	nc := c.nats()
+	for i := range often("FILLS", 2) {
+		none := unix.Rlimit{Cur: uint64(c.chance.IntN(c.files() + 8)), Max: before.Max}
+		if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &none, nil); err != nil {
+			t.Fatal(err)
+		}
+		for range 4 {
+			for _, model := range pressured[1:] {
+				tell(nc, model, unloading(c.chance.IntN(2) == 0))
+				c.asks(model)
+			}
+			for _, w := range carriers(c.dir) {
+				if w.leader && c.chance.IntN(3) == 0 {
+					_ = unix.Kill(w.pid, unix.SIGKILL)
+				}
+			}
+			due(time.Now().Add(time.Second))
+		}
+		if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &before, nil); err != nil {
+			t.Fatal(err)
+		}
+		p.allEnded("after a time without descriptors") // until then some wait for their connections to be accepted
+		ok := p.count("OK")
+		p.until("requests are answered again", func() bool { return p.count("OK") > ok+2*len(pressured) })
+		t.Logf("%d descriptors at most, %d times", none.Cur, i+1)
+	}
+	if !c.running() || c.cmd.Process.Pid != pid {
+		t.Error("the daemon has ended")
+	}
+	p.endsWell("after a time without descriptors")
+}
