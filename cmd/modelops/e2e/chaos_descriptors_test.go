@@ -79,7 +79,7 @@ func (c *chaos) limit(files int) {
 // loaded, unloaded and evicted; in between the daemon is killed and adopts what it finds. The daemon keeps descriptors for itself, the operator
 // gets in, and when the connections are closed everyone is served.
 func TestChaosConnections(t *testing.T) {
-	c := prepareChaos(t, "")
+	c := pressable(t, "")
 	c.limit(256)
 	c.launch()
 	c.awaitPhase("light", "ready")
@@ -117,7 +117,7 @@ func TestChaosConnections(t *testing.T) {
 // no connection is accepted, no process is started, proved or signalled, no file is opened. When there are descriptors
 // again every request ends, and everything goes on in the same process.
 func TestChaosNoDescriptors(t *testing.T) {
-	c := prepareChaos(t, "")
+	c := pressable(t, "")
 	c.launch()
 	c.awaitPhase("light", "ready")
 	p := c.press()

@@ -57,7 +57,7 @@ func (b ballast) free() {
 // write. Requests end meanwhile, with the reason; /health says it; once there is space all goes on in the same process. Then the daemon is
 // killed while the disk is full: it doesn't start before there is space, and then nothing is lost.
 func TestChaosFullDisk(t *testing.T) {
-	c := prepareChaos(t, "journal: {min_free_mb: 1}\n")
+	c := pressable(t, "journal: {min_free_mb: 1}\n")
 	mount(t, c.state(), "size=96m")
 	full := ballast{t, filepath.Join(c.state(), "ballast")}
 	c.launch()

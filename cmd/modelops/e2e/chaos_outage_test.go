@@ -80,7 +80,7 @@ func outage(t *testing.T) time.Duration {
 // process, and nothing is lost or there twice.
 func TestChaosOutage(t *testing.T) {
 	lasts := outage(t)
-	c := prepareChaos(t, "")
+	c := pressable(t, "")
 	disk := mountImage(t, c.journalDir())
 	c.launch()
 	c.awaitPhase("light", "ready")

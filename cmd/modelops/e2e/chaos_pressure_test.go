@@ -12,6 +12,8 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -49,19 +51,19 @@ type pressure struct {
 	next  int
 }
 
-// prepareChaos is startChaos with ports that stay and more sections; it isn't started.
-func prepareChaos(t *testing.T, more string, env ...string) *chaos {
+// pressable is prepareChaos with ports that stay, for callers that outlive a start, and a short queue_timeout.
+func pressable(t *testing.T, more string) *chaos {
 	t.Helper()
-	program := t.TempDir() + "/vllm"
-	sleeperProgram(t, program)
-	config := chaosConfig(t, program)
-	for _, port := range []string{"grpc_port", "nats_port"} {
-		config = strings.Replace(config, port+": 0", fmt.Sprintf("%s: %d", port, freePort(t)), 1)
+	c := prepareChaos(t, fmt.Sprintf("resilience: {bulkhead: {queue_timeout: %s}}\n%s", pressureWait, more))
+	path := filepath.Join(c.dir, "cluster.yaml")
+	config, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
 	}
-	config = strings.Replace(config, "level: warn", "level: error", 1)
-	config += fmt.Sprintf("resilience: {bulkhead: {queue_timeout: %s}}\n%s", pressureWait, more)
-	c := &chaos{daemon: prepare(t, config, env...), seed: seeded(t), phases: map[string]int{}}
-	c.chance = rand.New(rand.NewPCG(c.seed, 9))
+	for _, port := range []string{"grpc_port", "nats_port"} {
+		config = bytes.Replace(config, []byte(port+": 0"), fmt.Appendf(nil, "%s: %d", port, freePort(t)), 1)
+	}
+	c.write("cluster.yaml", strings.Replace(string(config), "level: warn", "level: error", 1))
 	return c
 }
 
