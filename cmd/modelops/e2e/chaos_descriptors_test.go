@@ -96,7 +96,7 @@ func TestChaosConnections(t *testing.T) {
 				}
 			}
 			nc.Close()
-			if files := c.files(); files > 256-64 {
+			if files := c.openFiles(); files > 256-64 {
 				t.Errorf("%d of 256 descriptors are in use", files)
 			}
 		}
@@ -128,7 +128,7 @@ func TestChaosNoDescriptors(t *testing.T) {
 	}
 	nc := c.nats()
 	for i := range often("FILLS", 2) {
-		none := unix.Rlimit{Cur: uint64(c.chance.IntN(c.files() + 8)), Max: before.Max}
+		none := unix.Rlimit{Cur: uint64(c.chance.IntN(c.openFiles() + 8)), Max: before.Max}
 		if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &none, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -157,3 +157,6 @@ func TestChaosNoDescriptors(t *testing.T) {
 	}
 	p.endsWell("after a time without descriptors")
 }
+
+// openFiles is how many descriptors the daemon has open.
+func (c *chaos) openFiles() int { return c.daemon.files() }
