@@ -17,18 +17,26 @@ var (
 // modelWords are filled in when the process is started, whatever variables there are.
 var modelWords = map[string]bool{"PORT": true, "MODEL_ID": true, "PID": true}
 
-// resolved is a declaration with the values of ${VAR}, ${VAR:default} and ${secret.N} filled in. A declaration is journaled without them, so they
+// resolved is a declaration with the values of ${VAR}, ${VAR:default}, ${secret.N} and names alone in env filled in. A declaration is journaled without them, so they
 // are read each time and never kept. What is no variable of ours stays, because it may be a macro.
 func (r *Runtime) resolved(spec *messages.ModelSpec) *messages.ModelSpec {
-	if spec == nil || !slices.ContainsFunc(texts(spec), func(text *string) bool { return strings.Contains(*text, "${") }) {
+	if spec == nil || !slices.ContainsFunc(texts(spec), func(text *string) bool { return strings.Contains(*text, "${") }) && !slices.ContainsFunc(spec.Env, passedOn) {
 		return spec
 	}
 	out := spec.Clone()
 	for _, text := range texts(out) {
 		*text = r.value(spec.Name, *text)
 	}
+	for i, item := range out.Env {
+		if value, set := r.env[item]; set && passedOn(item) {
+			out.Env[i] = item + "=" + value
+		}
+	}
 	return out
 }
+
+// passedOn tells whether an item of env is a name alone, whose value is ours.
+func passedOn(item string) bool { return !strings.Contains(item, "=") }
 
 // texts are what of a declaration may hold variables.
 func texts(spec *messages.ModelSpec) []*string {

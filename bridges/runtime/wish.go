@@ -66,6 +66,7 @@ var deviceWord = regexp.MustCompile(`^([a-z]*):?(\d+)$`)
 
 // wishOf reads a declaration. It fails when that contradicts itself, or the daemon's own environment.
 func (r *Runtime) wishOf(spec *messages.ModelSpec) (w wish, err error) {
+	spec = r.resolved(spec)
 	pairs, _ := macros{env: r.env, values: map[string]string{"MODEL_ID": publicName(spec)}}.expandAll(spec.Env)
 	own := newEnvironment(pairs)
 	closed := 0

@@ -67,14 +67,23 @@ func (a *askedDaemon) LoadModel(context.Context, *messages.ModelLoadRequest) (*m
 func TestRunIsMeantAsOllamasUsersMeanIt(t *testing.T) {
 	a := &askedDaemon{fakeDaemon: &fakeDaemon{}}
 	a.infer = func(_ context.Context, r *messages.InferenceRequest, _ func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
-		a.prompts = append(a.prompts, r.Prompt)
+		a.prompts = append(a.prompts, strings.TrimSpace(r.Prompt+" "+r.Parameters["response_format"]))
 		return &messages.InferenceResponse{ResponseText: "yes"}, nil
 	}
 	c, out, errs := openDoorFor(t, a, a, a.authenticate)
+	for _, line := range []string{"run m -", "run m --format xml x"} {
+		if code := c.run(strings.Fields(line)...); code != exitUsage || a.prompts != nil {
+			t.Errorf("%s: %d %s", line, code, errs)
+		}
+	}
 	for _, tc := range []struct{ stdin, line, prompt, out string }{
 		{"", "run m why is it so", "why is it so", "yes\n"},
 		{"a\nb\n", "run m", "a\nb", "yes\n"},
 		{"text\n", "run m sum it", "text\n\nsum it", "yes\n"},
+		{"a\nb\n", "run m -", "a\nb", "yes\n"},
+		{"", "run m - x", "- x", "yes\n"},
+		{"", "run m --format json x", `x {"type":"json_object"}`, "yes\n"},
+		{"", `run m x --format {"type":"object"}`, `x {"json_schema":{"name":"answer","schema":{"type":"object"}},"type":"json_schema"}`, "yes\n"},
 		{"", "run m", "", "m is ready, 7 MiB\n"},
 	} {
 		out.Reset()

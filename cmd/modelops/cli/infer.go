@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -20,6 +22,28 @@ type asking struct {
 	system      string
 	stop        []string
 	seed        int64
+	format      answerFormat
+}
+
+// answerFormat is what an answer has to be: any text, JSON, or JSON of a schema. It holds the value of response_format.
+type answerFormat string
+
+func (f *answerFormat) String() string { return "" }
+func (f *answerFormat) Type() string   { return "json|SCHEMA" }
+
+func (f *answerFormat) Set(text string) error {
+	var schema map[string]any
+	switch err := json.Unmarshal([]byte(text), &schema); {
+	case text == "json":
+		*f = `{"type":"json_object"}`
+	case err != nil:
+		return errors.New("it is json, or a JSON schema")
+	default:
+		b, err := json.Marshal(map[string]any{"type": "json_schema", "json_schema": map[string]any{"name": "answer", "schema": schema}})
+		*f = answerFormat(b)
+		return err
+	}
+	return nil
 }
 
 func (a *asking) flags(cmd *cobra.Command) {
@@ -28,6 +52,7 @@ func (a *asking) flags(cmd *cobra.Command) {
 	f.Float32Var(&a.temperature, "temperature", 0.7, "sampling temperature; 0 always takes the most likely token")
 	f.StringVar(&a.system, "system", "", "system message")
 	f.StringArrayVar(&a.stop, "stop", nil, "text that ends the answer; can be repeated")
+	f.Var(&a.format, "format", "the answer is JSON: json, or a JSON schema that it follows, where the engine can")
 	f.Int64Var(&a.seed, "seed", 0, "seed of the sampler, for reproducible answers")
 }
 
@@ -37,8 +62,15 @@ func (a *asking) request(cmd *cobra.Command, model string) *messages.InferenceRe
 	if cmd.Flags().Changed("temperature") {
 		r.Temperature = &a.temperature
 	}
+	parameters := map[string]string{}
 	if cmd.Flags().Changed("seed") {
-		r.Parameters = map[string]string{"seed": strconv.FormatInt(a.seed, 10)}
+		parameters["seed"] = strconv.FormatInt(a.seed, 10)
+	}
+	if a.format != "" {
+		parameters["response_format"] = string(a.format)
+	}
+	if len(parameters) > 0 {
+		r.Parameters = parameters
 	}
 	return r
 }

@@ -19,7 +19,7 @@ func (c *cli) runCommand() *cobra.Command {
 		Use: "run MODEL [PROMPT...]", Args: cobra.MinimumNArgs(1),
 		Short: "Load a model and ask it, or chat with it",
 		Long: "run loads MODEL if necessary. With PROMPT it prints the answer and exits; what standard input is given stands before it. Without PROMPT\n" +
-			"it answers standard input, or on a terminal begins a chat (/bye ends it). Without any input it only loads the model.",
+			"it answers standard input, as with -, or on a terminal begins a chat (/bye ends it). Without any input it only loads the model.",
 		Example:           "  modelops run tiny Why is the sky blue?\n  cat notes.txt | modelops run tiny \"Summarise this\"\n  modelops run tiny",
 		ValidArgsFunction: c.completeModels(1),
 	}
@@ -71,8 +71,16 @@ func (a *asking) asks(cmd *cobra.Command, model, prompt string) *messages.Infere
 	return r
 }
 
-// promptOf is what standard input is given, unless it is a terminal or a device, and the words.
+// promptOf is what standard input is given, unless it is a terminal or a device, and the words. The word - alone is all of standard input, whatever
+// it is.
 func (c *cli) promptOf(words []string) (string, error) {
+	if len(words) == 1 && words[0] == "-" {
+		prompt, err := c.text("-")
+		if err == nil && strings.TrimSpace(prompt) == "" {
+			err = messages.NewError(messages.InvalidArgument, "prompt", "it is empty").WithHint("give it as an argument, or on standard input")
+		}
+		return strings.TrimRight(prompt, "\r\n"), err
+	}
 	said := strings.Join(words, " ")
 	if f, ok := c.stdin.(*os.File); ok {
 		if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() && st.Mode()&os.ModeNamedPipe == 0 {
