@@ -109,8 +109,16 @@ func nearest(c codes.Code) messages.Code {
 		return messages.PayloadTooLarge
 	case codes.Unauthenticated:
 		return messages.Unauthenticated
-	case codes.InvalidArgument:
+	case codes.InvalidArgument, codes.OutOfRange:
 		return messages.InvalidArgument
+	case codes.NotFound:
+		return messages.NotFound
+	case codes.PermissionDenied:
+		return messages.PermissionDenied
+	case codes.FailedPrecondition:
+		return messages.FailedPrecondition
+	case codes.Aborted, codes.AlreadyExists:
+		return messages.Conflict
 	}
 	return messages.Internal
 }

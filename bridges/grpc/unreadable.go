@@ -3,6 +3,7 @@ package grpcapi
 import (
 	"context"
 	"errors"
+	"io"
 	"slices"
 	"time"
 
@@ -41,7 +42,7 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 func take(read func(any) error, into any) error {
 	a := arrival{into: into}
 	err := read(&a)
-	if st, ok := status.FromError(err); err != nil && ok && st.Code() == codes.Internal {
+	if st, ok := status.FromError(err); err != nil && ok && st.Code() == codes.Internal || errors.Is(err, io.ErrUnexpectedEOF) {
 		a.err, err = errors.New(st.Message()), nil
 	}
 	if err != nil || a.err == nil {

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
 	"modelops/messages"
@@ -72,5 +73,21 @@ func TestAStatusOfBytesThatAreNoText(t *testing.T) {
 	_, err := messages.NewModelOpsClient(conn).Infer(t.Context(), &messages.InferenceRequest{ModelName: "tiny", Prompt: "x"})
 	if e := FromStatus(err); e.Code != messages.InferenceError || e.Message != "it said \uFFFD" || len(e.Log) != 1 {
 		t.Errorf("%v", err)
+	}
+}
+
+// A status without a typed error, such as that of the health service, is counted under the code that is nearest: what a caller names wrong is no fault here.
+func TestAPlainStatusIsCountedByItsCode(t *testing.T) {
+	counted := make(chan string, 1)
+	_, conn := open(t, Options{Gateway: &gateway{}, Observe: func(_, code string, _ time.Duration) { counted <- code }})
+	_, err := grpc_health_v1.NewHealthClient(conn).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{Service: "nothing"})
+	if got := <-counted; status.Code(err) != codes.NotFound || got != messages.NotFound.String() {
+		t.Errorf("%v is counted as %s", err, got)
+	}
+	for c := codes.Canceled; c <= codes.Unauthenticated; c++ {
+		ours := c == codes.Unknown || c == codes.Internal || c == codes.DataLoss
+		if got := nearest(c); (got == messages.Internal) != ours {
+			t.Errorf("%s is counted as %s", c, got)
+		}
 	}
 }

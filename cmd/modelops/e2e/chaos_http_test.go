@@ -205,7 +205,7 @@ func judgeHTTP(said []byte) (code, fault string) {
 		return code, "an internal error"
 	case resp.StatusCode > 500 && resp.Header.Get("X-Modelops-Code") == "" && !bytes.Contains(raw, []byte("not now")) && !bytes.HasPrefix(raw, []byte("Unsupported transfer encoding")): // the player's own words, and net/http's
 		return code, "a failure without a code"
-	case resp.StatusCode >= 400 && len(bytes.TrimSpace(raw)) == 0 && resp.Request == nil && resp.ContentLength == 0:
+	case resp.StatusCode >= 400 && resp.StatusCode != http.StatusExpectationFailed && len(bytes.TrimSpace(raw)) == 0 && resp.ContentLength == 0: // net/http's own has no body
 		return code, "an error without a word"
 	case resp.StatusCode >= 400 && bytes.HasPrefix(raw, []byte("{")):
 		var e struct{ Error json.RawMessage }
