@@ -1,8 +1,7 @@
 package runtime
 
 import (
-	"time"
-
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -10,7 +9,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"modelops/bridges/process"
@@ -44,6 +45,17 @@ func TestStartRefuses(t *testing.T) {
 	}
 	if _, err := r.Start(t.Context(), &messages.ModelSpec{Runtime: "command", Cmd: "sleep 1"}, nil, ""); messages.CodeOf(err) != messages.InvalidArgument {
 		t.Error(err)
+	}
+}
+
+// A start that fails for want of something that passes says when to try again; what is wrong with a declaration or a program doesn't pass.
+func TestWhatAStartFailsForMayPass(t *testing.T) {
+	spec := &messages.ModelSpec{Name: "m"}
+	for cause, passes := range map[error]bool{syscall.EMFILE: true, syscall.ENOSPC: true, syscall.EIO: true, os.ErrNotExist: false, os.ErrPermission: false, syscall.ENOEXEC: false} {
+		e := messages.AsError(asLoadError(spec, fmt.Errorf("no port: %w", cause)))
+		if e.Code != messages.ModelLoadError || passes != (e.Retry > 0) {
+			t.Errorf("%v: %v, again in %s", cause, e, e.Retry)
+		}
 	}
 }
 

@@ -174,3 +174,27 @@ func TestUnknownWaitsAreNotTold(t *testing.T) {
 		t.Errorf("after the load %s; for a second round of requests whose time isn't known %s", one, three)
 	}
 }
+
+// A question that nobody will answer, because who decides stays down, refuses those who wait; one that may be answered later is asked again.
+func TestUnansweredQuestions(t *testing.T) {
+	for name, c := range map[string]struct {
+		err     *messages.Error
+		refuses bool
+	}{
+		"stays down": {messages.NewError(messages.Unavailable, "arbiter", "it crashed too often and stays down"), true},
+		"restarts":   {messages.NewError(messages.Unavailable, "arbiter", "no answer").WithRetry(time.Second), false},
+		"no journal": {messages.NewError(messages.JournalUnavailable, "arbiter", "no answer").WithRetry(time.Second), false},
+	} {
+		s := newScene(t, &messages.ModelSpec{})
+		_ = s.is(own, messages.ModelView_absent, unwanted)
+		s.come(1)
+		s.Intents(s.now)
+		refused, why := s.Answered(Unanswered, c.err, s.now)
+		if (len(refused) == 1) != c.refuses || c.refuses && messages.CodeOf(why) != messages.Unavailable {
+			t.Errorf("%s: refuses %v: %v", name, refused, why)
+		}
+		if s.failing.why != nil {
+			t.Errorf("%s: it says nothing about the model: %v", name, s.failing.why)
+		}
+	}
+}
