@@ -65,3 +65,35 @@ func TestAHolderThatRefusesIsPlacedAfterGrowingPauses(t *testing.T) {
 		t.Errorf("%v", m.State.Setbacks)
 	}
 }
+
+// A device's refusal is a setback as an unwilling holder is. One that is long ago says nothing, and a clock that was set back holds nobody up.
+func TestSetbacksOfDevices(t *testing.T) {
+	m := arbiterWith(0)
+	empty := seen([]*messages.GpuView{card(24, 0, 0)})
+	const holder = "model/h/sour"
+	refuse := func() {
+		t.Helper()
+		p := decide(t, m, empty, request(holder, 20)).Placement
+		if p == nil {
+			t.Fatal("it isn't placed")
+		}
+		mustDo(t, m, &messages.ReportReservationRefused{Id: p.Id, Error: messages.NewError(messages.GPUUnavailable, "gpu/h/0", "full").Body()})
+	}
+	refuse()
+	refuse()
+	if p := decide(t, m, empty, request(holder, 20)).Placement; p != nil {
+		t.Error("it is placed a third time at once")
+	}
+	back := m.Now
+	if m.Now = back.Add(-time.Hour); decide(t, m, empty, request(holder, 20)).Placement == nil {
+		t.Error("the clock was set back, and it waits for an hour")
+	}
+	m = arbiterWith(0)
+	refuse()
+	refuse()
+	m.Now = m.Now.Add(setbackFades)
+	refuse()
+	if b := m.State.Setbacks[holder]; b.Times != 1 {
+		t.Errorf("setbacks of ten minutes ago count: %+v", b)
+	}
+}
