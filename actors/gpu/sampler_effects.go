@@ -17,7 +17,7 @@ type Views interface {
 }
 
 // Sampler reads the devices of a host at intervals and passes the readings to their ledgers: the ledger decides which change is an event. All
-// fields but Pressure, Strays and Failed are required.
+// fields but Pressure, Strays, Failed and Now are required.
 type Sampler struct {
 	Host    string
 	Devices []Devices
@@ -35,6 +35,8 @@ type Sampler struct {
 	Strays func() []int64
 	// Failed counts a reading that a device didn't give; the device is "" while none of its driver is known. May be nil.
 	Failed func(device string)
+	// Now is the steady clock by which a device that comes and goes is judged; nil is the process's own.
+	Now func() time.Time
 	// Life ends what the sampler waits for: the host ends, and asks again when it is back.
 	Life context.Context
 

@@ -106,7 +106,7 @@ func (d lossy) Tell(ctx context.Context, to messages.ActorID, command proto.Mess
 
 func (w *World) newSampler(host string) *gpu.Sampler {
 	return &gpu.Sampler{Host: host, Devices: []gpu.Devices{cards{w, host}}, View: view{w}, Door: lossy{door{w}}, Log: noLog, Mine: func(int64, int64) bool { return false },
-		Pressure: gpu.Pressure{ThresholdPct: thresholdPct, Foreign: w.o.ForeignPressure}}
+		Now: w.steady, Pressure: gpu.Pressure{ThresholdPct: thresholdPct, Foreign: w.o.ForeignPressure}}
 }
 
 // poll samples the devices as the daemon does.

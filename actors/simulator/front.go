@@ -72,10 +72,8 @@ func (f *front) open() {
 // places is how many requests may run at one worker.
 func (m Model) places() int { return cmp.Or(m.Places, 4) }
 
-// now is the gateway's clock: it runs steadily, whatever the wall clock does.
-func (f *front) now() time.Time {
-	return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(f.w.elapsed)
-}
+// now is the gateway's clock.
+func (f *front) now() time.Time { return f.w.steady() }
 
 // update takes a new view of the model, or of a replica.
 func (f *front) update(v *messages.ModelView) {

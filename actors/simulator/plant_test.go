@@ -142,7 +142,7 @@ func splitting(seed uint64) Options {
 	for i := range o.Models[1:] {
 		o.Models[1+i].Shards = 2
 	}
-	o.Rate, o.Faults.Every, o.Faults.ClockJumps = 0.5, 100*time.Millisecond, false // placements of models that come to nothing pause: many have to be tried
+	o.Rate, o.Faults.Every, o.Faults.ClockJumps = 0.5, time.Second, false // placements of models that come to nothing pause, and so do devices that come and go
 	return o
 }
 

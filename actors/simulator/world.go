@@ -222,6 +222,11 @@ func (w *World) now() time.Time {
 	return w.started.Add(w.elapsed - w.startedAt)
 }
 
+// steady is the clock of what only measures spans: it runs on, whatever the wall clock does and the process goes through.
+func (w *World) steady() time.Time {
+	return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(w.elapsed)
+}
+
 func (w *World) wall() time.Time {
 	return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(w.elapsed + w.skew)
 }
