@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -32,7 +33,24 @@ func TestStopDuringALoad(t *testing.T) {
 			_, err := client.Infer(t.Context(), &messages.InferenceRequest{ModelName: "slow", Prompt: "hello"})
 			overGRPC <- err
 		}()
-		d.until(waitLimit, "both requests wait", func() bool { return d.model("slow").Queued == 2 })
+		overNATS, overStream, overSSE := make(chan *nats.Msg, 1), make(chan *messages.InferenceChunk, 1), make(chan answer, 1)
+		nc := d.dial()
+		go func() {
+			m, err := nc.Request("modelops.v1.infer.slow", []byte(`{"prompt":"hello"}`), waitLimit)
+			if err != nil {
+				m = nats.NewMsg(err.Error())
+			}
+			overNATS <- m
+		}()
+		stream := d.inferStream(t.Context(), &messages.InferenceRequest{RequestId: "1", ModelName: "slow", Prompt: "hello"})
+		go func() {
+			chunk, _ := stream.Recv()
+			overStream <- chunk
+		}()
+		go func() {
+			overSSE <- d.post("/v1/chat/completions", map[string]any{"model": "slow", "stream": true, "messages": []any{map[string]any{"role": "user", "content": "hello"}}})
+		}()
+		d.until(waitLimit, "all requests wait", func() bool { return d.model("slow").Queued == 5 })
 		if code := d.stop(); code != 0 {
 			t.Errorf("the stop ended with %d", code)
 		}
@@ -41,6 +59,16 @@ func TestStopDuringALoad(t *testing.T) {
 		}
 		if err := <-overGRPC; status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "the host is stopping") {
 			t.Errorf("a gRPC request that waits at the stop is answered %v", err)
+		}
+		if m := <-overNATS; m.Header.Get("Nats-Service-Error-Code") != "503" || m.Header.Get("Retry-After-Ms") == "" || !strings.Contains(string(m.Data), "the host is stopping") {
+			t.Errorf("a NATS request that waits at the stop is answered %s %v %s", m.Subject, m.Header, m.Data)
+		}
+		nc.Close()
+		if c := <-overStream; c.GetError().GetCode() != messages.Unavailable.String() || c.GetError().GetRetryAfterMs() == 0 {
+			t.Errorf("a request of a gRPC stream that waits at the stop is answered %v", c)
+		}
+		if a := <-overSSE; a.status != 503 || a.code() != "UNAVAILABLE" || a.header.Get("Retry-After") == "" {
+			t.Errorf("a streamed request that waits at the stop is answered %v", a)
 		}
 		if left := processesOf(d.dir); len(left) > 0 {
 			t.Errorf("%v outlive a good stop", left)
