@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"log/slog"
@@ -57,6 +58,9 @@ func maxConnections(cfg *config.Config, log *slog.Logger) int {
 const (
 	// evictAfter is how long a connection without a request stays at a full door.
 	evictAfter = time.Second
+	// evictFresh is how long one stays that never had a request: who opens connection after connection and asks for nothing gives each slot back
+	// that soon, so that a caller finds one.
+	evictFresh = 50 * time.Millisecond
 	// fullEvery bounds the log lines about a full door.
 	fullEvery = time.Minute
 	// mostRefusing connections at once are told why they are refused, each for refusalTime at most; the others are closed.
@@ -91,13 +95,17 @@ type caller struct {
 	*net.TCPConn
 	door *door
 	idle atomic.Int64 // since when it has no request, in nanoseconds since the door opened; 0 = it has one, or its protocol doesn't say
+	used atomic.Bool  // it had a request
 	once sync.Once
 	// calls run on it, of a protocol that has several at once. Its idle time counts while there are none.
 	calls atomic.Int32
 }
 
 // CallBegan notes a call. The gRPC server tells it.
-func (c *caller) CallBegan() { c.calls.Add(1) }
+func (c *caller) CallBegan() {
+	c.calls.Add(1)
+	c.used.Store(true)
+}
 
 // CallEnded notes the end of a call.
 func (c *caller) CallEnded() {
@@ -108,6 +116,7 @@ func (c *caller) CallEnded() {
 // SetIdle notes whether the connection has a request. The HTTP server tells it.
 func (c *caller) SetIdle(idle bool) {
 	if !idle {
+		c.used.Store(true)
 		c.idle.Store(0)
 		return
 	}
@@ -178,16 +187,22 @@ func (d *door) admit(c net.Conn) (*caller, bool) {
 	return in, true
 }
 
-// longestIdle is the connection without a request that waits the longest; nil when none waits for evictAfter. The caller holds d.mu.
+// longestIdle is the connection without a request that waits the longest, of those that never had one when there is such; nil when none waits
+// long enough. The caller holds d.mu.
 func (d *door) longestIdle() *caller {
-	var out *caller
-	before := int64(time.Since(d.began) - evictAfter)
+	var used, fresh *caller
+	open := time.Since(d.began)
+	usedBefore, freshBefore := int64(open-evictAfter), int64(open-evictFresh)
 	for c := range d.open {
-		if since := c.idle.Load(); since > 0 && since < before && c.calls.Load() == 0 {
-			out, before = c, since
+		switch since := c.idle.Load(); {
+		case since == 0 || c.calls.Load() > 0:
+		case !c.used.Load() && since < freshBefore:
+			fresh, freshBefore = c, since
+		case c.used.Load() && since < usedBefore:
+			used, usedBefore = c, since
 		}
 	}
-	return out
+	return cmp.Or(fresh, used)
 }
 
 // tell logs that connections are refused. The caller holds d.mu.

@@ -117,6 +117,54 @@ func TestAFullDoorKeepsConnectionsThatHaveARequest(t *testing.T) {
 	}
 }
 
+// Who opens connection after connection and never sends a whole request keeps no caller out, and none that was served is closed for it.
+func TestAFloodOfSilentConnectionsKeepsNobodyOut(t *testing.T) {
+	at := served(t, 20, http.NotFoundHandler())
+	ask := func(c net.Conn) bool {
+		_, _ = io.WriteString(c, "GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		return err == nil && res.StatusCode == http.StatusNotFound
+	}
+	kept := dialed(t, at)
+	if !ask(kept) {
+		t.Fatal("an empty door refuses")
+	}
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	var opened atomic.Int64
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+			if c, err := net.Dial("tcp", at); err == nil {
+				defer c.Close()
+				_, _ = io.WriteString(c, "GET / HT")
+				opened.Add(1)
+			}
+		}
+	}()
+	tries, served := 0, 0
+	for ; tries < 60 || opened.Load() < 300; tries++ { // longer than an idle connection that was served may stay
+		c := dialed(t, at)
+		if ask(c) {
+			served++
+		}
+		_ = c.Close()
+		<-time.After(5 * time.Millisecond)
+	}
+	if served < tries/3 {
+		t.Errorf("%d of %d callers were served beside %d silent connections", served, tries, opened.Load())
+	}
+	if !ask(kept) {
+		t.Error("a connection that was served was closed for silent ones")
+	}
+	close(stop)
+	<-stopped
+}
+
 func TestConnectionsToWorkersAreBounded(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
