@@ -75,6 +75,9 @@ func (r *Runtime) wishOf(spec *messages.ModelSpec) (w wish, err error) {
 		if !set {
 			continue
 		}
+		if twice := repeated(devices); twice != "" {
+			return w, contradiction(spec, "env: %s=%s names %s twice", variable, own[variable], twice)
+		}
 		if ours, ourVariable, limited := v.listed(r.env); limited && !covers(ours, devices) {
 			return w, contradiction(spec, "env: %s=%s names a device that doesn't exist for the daemon: its own %s is %q", variable, own[variable], ourVariable, r.env[ourVariable])
 		}
@@ -95,6 +98,16 @@ func (r *Runtime) wishOf(spec *messages.ModelSpec) (w wish, err error) {
 		}
 	}
 	return w.sized(spec)
+}
+
+// repeated is a device that is named twice: CUDA shows none of the list then.
+func repeated(devices []string) string {
+	for i, d := range devices {
+		if slices.Contains(devices[:i], d) {
+			return d
+		}
+	}
+	return ""
 }
 
 // byArguments narrows a wish by -dev and --main-gpu. Their numbers count in the list that the worker would see: the model's, else the daemon's.
@@ -219,7 +232,7 @@ func (r *Runtime) bind(env environment, spec *messages.ModelSpec, placement *mes
 		for _, variable := range v.variables {
 			_, own := newEnvironment(spec.Env)[variable]
 			switch devices, _, set := v.listed(env); {
-			case own && bound[variable] != "" && set && (len(devices) != len(placement.GetShares()) || w.args):
+			case own && bound[variable] != "" && set && (len(devices) != len(placement.GetShares()) || w.args || !unmistakable(env[variable], len(devices))):
 				env[variable] = bound[variable]
 			case own && variable == "CUDA_VISIBLE_DEVICES" && env["CUDA_DEVICE_ORDER"] == "":
 				env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
@@ -235,6 +248,18 @@ func (r *Runtime) bind(env environment, spec *messages.ModelSpec, placement *mes
 		}
 	}
 	return nil
+}
+
+// unmistakable tells whether a vendor's library takes a list as we did: numbers, and of several devices whole UUIDs. The beginning of a UUID may be that
+// of another device too, and our own names say nothing to it.
+func unmistakable(list string, n int) bool {
+	for word := range strings.SplitSeq(list, ",") {
+		word = strings.TrimSpace(word)
+		if _, err := strconv.Atoi(word); err != nil && (n == 1 || !strings.Contains(word, "-")) {
+			return false
+		}
+	}
+	return true
 }
 
 // renumber rewrites the arguments that number devices: the worker sees only those of its placement, and counts them from 0.
