@@ -10,6 +10,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -237,5 +238,49 @@ func TestTheIssuerIsDown(t *testing.T) {
 	f.Close()
 	if _, err := g.ask(t, f.token(nil)); messages.CodeOf(err) != messages.Unavailable {
 		t.Error("gone:", err)
+	}
+}
+
+// A configuration that names another issuer, audience or proxy is in force at once: who was let in by the old one is refused, and roles are those of now.
+func TestAnotherIssuerAndProxyAtReload(t *testing.T) {
+	first, second := newFakeIssuer(t), newFakeIssuer(t)
+	one, two := accepting(first), accepting(second)
+	g := now(t, one)
+	users := map[string]any{"realm_access": map[string]any{"roles": []string{"users"}}}
+	ask := func(f *fakeIssuer) messages.Code {
+		g.tried = newGuesses(g.o.Log, g.o.Wrong)
+		_, err := g.ask(t, f.token(users))
+		return messages.CodeOf(err)
+	}
+	if a, b := ask(first), ask(second); a != 0 || b != messages.Unauthenticated {
+		t.Fatal("before:", a, b)
+	}
+	g.Follow(two)
+	if a, b := ask(first), ask(second); a != messages.Unauthenticated || b != 0 {
+		t.Error("another issuer:", a, b)
+	}
+	two.Tokens.Roles = map[string]messages.Role{"users": messages.Role_READ}
+	g.Follow(two)
+	if p, err := g.ask(t, second.token(users)); err != nil || p.Role != messages.Role_READ {
+		t.Error("another role:", p.Role, err)
+	}
+	two.Tokens.Audience = "another"
+	g.Follow(two)
+	if got := ask(second); got != messages.Unauthenticated {
+		t.Error("another audience:", got)
+	}
+	proxied := Rules{Proxy: Proxy{From: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/32")}, UserHeader: "X-User", RoleHeader: "X-Groups", Roles: map[string]messages.Role{"ops": messages.Role_OPERATE}}}
+	by := messages.Credentials{Peer: fronted, Header: http.Header{"X-User": {"ann"}, "X-Groups": {"ops"}}}
+	g.Follow(proxied)
+	if p, err := g.Authenticate(t.Context(), by); err != nil || p.Name != "ann" || p.Role != messages.Role_OPERATE {
+		t.Error("a proxy:", p, err)
+	}
+	if got := ask(second); got == 0 {
+		t.Error("no issuer, and a token is taken")
+	}
+	proxied.Proxy.From = []netip.Prefix{netip.MustParsePrefix("10.0.0.3/32")}
+	g.Follow(proxied)
+	if _, err := g.Authenticate(t.Context(), by); messages.CodeOf(err) != messages.Unauthenticated {
+		t.Error("the former proxy:", err)
 	}
 }

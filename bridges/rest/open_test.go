@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"testing"
+	"time"
 
 	"modelops/messages"
 )
@@ -45,5 +46,17 @@ func TestAStrangerLearnsNoReasons(t *testing.T) {
 	role = messages.Role_READ
 	if _, _, body := w.do("GET", "/health?verbose", ""); len(body) < 50 {
 		t.Errorf("a reader sees %s", body)
+	}
+}
+
+// Who has sent too many wrong keys is told when to come back, at operations and pages.
+func TestARefusalSaysWhenToComeBack(t *testing.T) {
+	w := startWith(t, Options{OpenAI: http.HandlerFunc(nothing), Operations: (&asked{}).operations(), Authenticate: func(context.Context, messages.Credentials) (messages.Principal, error) {
+		return messages.Principal{}, messages.NewError(messages.BulkheadRejection, "API key", "too many").WithRetry(1500 * time.Millisecond)
+	}})
+	for _, path := range []string{"/status", "/running"} {
+		if status, h, _ := w.do("GET", path, ""); status != 429 || h.Get("Retry-After") != "2" || h.Get("Retry-After-Ms") != "1500" {
+			t.Errorf("%s: %d %v", path, status, h)
+		}
 	}
 }
