@@ -59,7 +59,7 @@ func entryOf(c *x509.Certificate, path string) Entry {
 
 // ReadCertificate reads the first certificate of a PEM file.
 func ReadCertificate(path string) (*x509.Certificate, error) {
-	text, err := os.ReadFile(path)
+	text, err := read(path)
 	if err != nil {
 		return nil, err
 	}

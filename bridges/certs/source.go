@@ -246,7 +246,7 @@ func (s *Source) read(set Settings) error {
 
 // pool is who may have signed clients' certificates: the CA of the settings, and the own one, whose only client is the command line here.
 func (s *Source) pool(path string) (*x509.CertPool, error) {
-	text, err := os.ReadFile(path)
+	text, err := read(path)
 	pool := x509.NewCertPool()
 	if err != nil || !pool.AppendCertsFromPEM(text) {
 		return nil, messages.Errorf(messages.FailedPrecondition, path, "there is no CA to read: %w", err).WithHint("server.tls.client_ca names a PEM file with the CA of the clients' certificates")
@@ -293,7 +293,7 @@ func FingerprintOf(c *x509.Certificate) string {
 
 // load reads a certificate and its key. The error names the file and what to do.
 func load(certPath, keyPath string) (tls.Certificate, error) {
-	pair, err := tls.LoadX509KeyPair(certPath, keyPath)
+	pair, err := loadPair(certPath, keyPath)
 	if err == nil {
 		return pair, nil
 	}

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -57,7 +58,7 @@ func (l *loader) read(path string) *node {
 	text := []byte(shipped)
 	if path == "" {
 		r.file = "built-in"
-	} else if text, err = os.ReadFile(path); err != nil {
+	} else if text, err = readText(path); err != nil {
 		p := Problem{Where: path, What: "can't be read: " + err.Error(), Expected: "a readable file"}
 		if errors.Is(err, fs.ErrNotExist) {
 			p = Problem{Where: path, What: "there is no such file", Expected: "a configuration; without --config the built-in one is used"}
@@ -72,6 +73,22 @@ func (l *loader) read(path string) *node {
 		return nil
 	}
 	return root
+}
+
+// maxText bounds a configuration, which may be a pipe.
+const maxText = 16 << 20
+
+func readText(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxText+1))
+	if err == nil && len(text) > maxText {
+		err = fmt.Errorf("it has more than %d MiB", maxText>>20)
+	}
+	return text, err
 }
 
 // hostName says which host this is before the tree can be merged for it.
