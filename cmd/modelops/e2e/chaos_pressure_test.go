@@ -55,16 +55,21 @@ type pressure struct {
 func pressable(t *testing.T, more string) *chaos {
 	t.Helper()
 	c := prepareChaos(t, fmt.Sprintf("resilience: {bulkhead: {queue_timeout: %s}}\n%s", pressureWait, more))
-	path := filepath.Join(c.dir, "cluster.yaml")
-	config, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	config := c.configuration()
 	for _, port := range []string{"grpc_port", "nats_port"} {
-		config = bytes.Replace(config, []byte(port+": 0"), fmt.Appendf(nil, "%s: %d", port, freePort(t)), 1)
+		config = strings.Replace(config, port+": 0", fmt.Sprintf("%s: %d", port, freePort(t)), 1)
 	}
-	c.write("cluster.yaml", strings.Replace(string(config), "level: warn", "level: error", 1))
+	c.write("cluster.yaml", strings.Replace(config, "level: warn", "level: error", 1))
 	return c
+}
+
+func (c *chaos) configuration() string {
+	c.t.Helper()
+	raw, err := os.ReadFile(filepath.Join(c.dir, "cluster.yaml"))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return string(raw)
 }
 
 // press begins the pressure on a daemon that is up.

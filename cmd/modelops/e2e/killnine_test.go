@@ -17,6 +17,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"modelops/journal"
 	"modelops/messages"
@@ -233,11 +234,15 @@ func (m *memory) verify(t *testing.T, nc *nats.Conn, after uint64) uint64 {
 	return last
 }
 
-// tells compares events without their times.
+// tells compares events without their times and owners.
 func tells(got, want proto.Message) bool {
 	got = proto.Clone(got)
 	m := got.ProtoReflect()
-	m.Clear(m.Descriptor().Fields().ByName("at"))
+	for _, name := range []protoreflect.Name{"at", "owner"} { // when, and by whose key
+		if f := m.Descriptor().Fields().ByName(name); f != nil {
+			m.Clear(f)
+		}
+	}
 	return proto.Equal(got, want)
 }
 
