@@ -52,3 +52,31 @@ func reapAsInit() int {
 	fmt.Printf("orphan reaped %t, own child left %t, its wait %v\n", os.IsNotExist(gone), left, waited)
 	return 0
 }
+
+// The looks at a dead child don't count for the next one with its pid, and a child of the Supervisor is never taken.
+func TestOrphansAreToldFromOtherChildren(t *testing.T) {
+	s := New(Options{})
+	dead := func() (*exec.Cmd, stat) {
+		cmd := exec.Command("true")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var st stat
+		eventually(t, "its end", func() bool { st, _ = readStat(int64(cmd.Process.Pid)); return st.dead() })
+		return cmd, st
+	}
+	young, st := dead()
+	old := map[int64]orphan{st.pid: {startTicks: st.startTicks - 1, looks: orphanAge}}
+	if got := s.reapOrphans(old)[st.pid]; got.looks != 1 {
+		t.Errorf("%+v", got)
+	}
+	if err := young.Wait(); err != nil {
+		t.Error("it was taken for the former one:", err)
+	}
+	own, st := dead()
+	s.children["n"] = &child{handle: Handle{Pid: st.pid, StartTicks: st.startTicks, Nonce: "n"}, cmd: own, done: make(chan struct{})}
+	s.reapOrphans(map[int64]orphan{st.pid: {startTicks: st.startTicks, looks: orphanAge}})
+	if err := own.Wait(); err != nil {
+		t.Error("an own child was taken:", err)
+	}
+}

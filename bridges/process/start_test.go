@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"modelops/messages"
 )
@@ -151,6 +152,26 @@ func TestCancelledStartStartsNothing(t *testing.T) {
 			t.Errorf("cancelled after %d looks, there is %+v: %v %v", asked, found, live, err)
 		}
 	}
+}
+
+// A Find that begins in the middle of a start waits for its end.
+func TestFindWaitsForAStart(t *testing.T) {
+	s := New(Options{})
+	s.mu.Lock() // a start
+	found := make(chan struct{})
+	go func() {
+		defer close(found)
+		_, _, _ = s.Find(t.Context(), "n")
+	}()
+	soon, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond) // meant to pass: Find waits
+	defer cancel()
+	select {
+	case <-found:
+		t.Error("it looked in the middle of a start")
+	case <-soon.Done():
+	}
+	s.mu.Unlock()
+	<-found
 }
 
 // An unload that cancels a start and then finds no process relies on it: none comes later.

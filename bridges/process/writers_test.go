@@ -184,8 +184,10 @@ func TestAProcessWithoutEnvironmentIsFoundByItsLog(t *testing.T) {
 	if live != Alive || found.Pid != h.Pid || found.LogPath != strings.Replace(h.LogPath, root, moved, 1) {
 		t.Errorf("%+v %v %v", found, live, err)
 	}
-	if live, err := other.Prove(h); live != Alive {
-		t.Error(live, err)
+	for _, s := range []*Supervisor{other, New(Options{})} {
+		if live, err := s.Prove(h); live != Alive {
+			t.Error(live, err)
+		}
 	}
 	if owned, err := other.Owned(); err != nil || len(owned) != 1 || owned[0].Pid != h.Pid || owned[0].Nonce != h.Nonce {
 		t.Errorf("%+v %v", owned, err)

@@ -137,7 +137,7 @@ func TestAFloodOfSilentConnectionsKeepsNobodyOut(t *testing.T) {
 			select {
 			case <-stop:
 				return
-			case <-time.After(5 * time.Millisecond):
+			case <-time.After(5 * time.Millisecond): // meant to pass: the pace of the flood
 			}
 			if c, err := net.Dial("tcp", at); err == nil {
 				defer c.Close()
