@@ -110,7 +110,8 @@ func isLoopback(host string) bool {
 }
 
 // AnonymousEverywhere tells whether requests of other machines need no key: only where both the role and the lack of safety are written down.
-func (c *Config) AnonymousEverywhere() bool {
+// started is what the process started with: server.insecure counts from a start on, and ends at once.
+func (c *Config) AnonymousEverywhere(started *Config) bool {
 	_, written := c.origins["server.anonymous"]
-	return written && c.Server.Insecure && !c.Server.RequireKey && c.Server.Anonymous != "none"
+	return written && c.Server.Insecure && started.Server.Insecure && !c.Server.RequireKey && c.Server.Anonymous != "none"
 }

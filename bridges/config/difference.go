@@ -38,6 +38,12 @@ const needsRestart = ": changed, needs a restart"
 // from the start, however often the file was applied since, and no more for what changed back.
 func (c *Config) Follows(inForce, started *Config) Difference {
 	d := c.Differs(inForce)
+	switch was, is := inForce.AnonymousEverywhere(started), c.AnonymousEverywhere(started); {
+	case is && !was:
+		d.Changes = append(d.Changes, "server.anonymous: requests of other machines need no key any more")
+	case was && !is:
+		d.Changes = append(d.Changes, "server.anonymous: requests of other machines need a key now")
+	}
 	owed := c.Differs(started).Restart
 	for _, line := range d.Restart {
 		if !slices.Contains(owed, line) {

@@ -68,8 +68,40 @@ func TestTLSIsReadAgain(t *testing.T) {
 func TestAnonymousEverywhere(t *testing.T) {
 	for server, want := range map[string]bool{"": false, "insecure: true": false, "anonymous: read": false, "insecure: true, anonymous: read": true,
 		"insecure: true, anonymous: none": false, "tls: {auto: true}, anonymous: read": false} {
-		if got := load(t, "server: {"+server+"}", "").AnonymousEverywhere(); got != want {
-			t.Errorf("%s: %t", server, got)
+		if c := load(t, "server: {"+server+"}", ""); c.AnonymousEverywhere(c) != want {
+			t.Errorf("%s: not %t", server, want)
+		}
+	}
+}
+
+// What a reload says of requests of other machines is what it does: server.insecure waits for the restart that is asked for, and whatever lets them in
+// or keeps them out at once is told.
+func TestAReloadOpensNoMoreThanItSays(t *testing.T) {
+	const opens, shuts = "server.anonymous: requests of other machines need no key any more", "server.anonymous: requests of other machines need a key now"
+	const safe, both, insecure = "anonymous: read", "anonymous: read, insecure: true", "insecure: true"
+	of := func(server string) *Config { return load(t, "server: {"+server+"}", "", "MOC_DATA_DIR=/d") }
+	for _, c := range []struct {
+		started, inForce, next string
+		open                   bool
+		told                   string
+		restart                bool
+	}{
+		{"", "", both, false, "", true},
+		{safe, safe, both, false, "", true},
+		{insecure, insecure, both, true, opens, false}, // the same role, now written down
+		{insecure, both, "insecure: true, anonymous: none", false, shuts, false},
+		{both, both, both + ", require_key: true", false, shuts, false},
+		{both, both, safe, false, shuts, true},
+		{both, safe, both, true, opens, false},
+		{both, both, "anonymous: admin, insecure: true", true, "server.anonymous: changed", false},
+	} {
+		started, inForce, next := of(c.started), of(c.inForce), of(c.next)
+		d := next.Follows(inForce, started)
+		if open := next.AnonymousEverywhere(started); open != c.open || len(d.Restart) > 0 != c.restart || c.told != "" && !slices.Contains(d.Changes, c.told) {
+			t.Errorf("%+v: open: %t, %+v", c, open, d)
+		}
+		if c.told == "" && (slices.Contains(d.Changes, opens) || slices.Contains(d.Changes, shuts)) {
+			t.Errorf("%+v: %q", c, d.Changes)
 		}
 	}
 }

@@ -42,7 +42,7 @@ func (d *daemon) openAccess() error {
 	d.operator = operator
 	is := func(key string) (messages.Principal, bool) { return operator.Principal(), operator.Is(key) }
 	d.access = access.New(access.Options{Operator: is, OperatorName: operator.Principal().Name, Store: store, Now: time.Now, Wrong: d.metrics.WrongKey, Log: d.log})
-	d.access.Follow(rulesOf(d.cfg))
+	d.access.Follow(rulesOf(d.cfg, d.cfg))
 	d.authenticate = d.access.Authenticate
 	return nil
 }
@@ -62,13 +62,13 @@ func (d *daemon) callers() journal.Callers {
 	}}
 }
 
-// rulesOf is what a configuration says of callers.
-func rulesOf(c *config.Config) access.Rules {
+// rulesOf is what a configuration says of callers, in a process that started with another one.
+func rulesOf(c, started *config.Config) access.Rules {
 	r := access.Rules{Class: c.Queue.DefaultClass, Classes: c.Queue.Classes, Keys: map[access.Sum]messages.Principal{}, Guessable: map[access.Sum]bool{}}
 	if !c.Server.RequireKey {
 		r.Anonymous, _ = messages.ParseRole(c.Server.Anonymous)
 	}
-	r.Everywhere = c.AnonymousEverywhere()
+	r.Everywhere = c.AnonymousEverywhere(started)
 	for _, k := range c.Keys {
 		if sum, ok := access.SumOf(k.SHA256); ok {
 			r.Keys[sum] = k.Principal()

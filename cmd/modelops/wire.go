@@ -93,7 +93,7 @@ func (d *daemon) next() (host.Configuration, error) {
 	return host.Configuration{Revision: next.Revision(), Specs: next.Specs(), Preload: differs.Preload, Changes: differs.Changes, Restart: differs.Restart, Rule: func() {
 		d.current.Store(next)
 		d.advises(next)
-		for _, fingerprint := range d.access.Follow(rulesOf(next)) {
+		for _, fingerprint := range d.access.Follow(rulesOf(next, d.cfg)) {
 			d.cutOff(fingerprint)
 		}
 		d.followLocks(next)
