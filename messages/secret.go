@@ -52,6 +52,23 @@ func ReplaceSecrets(text string, with func(secret string) string) string {
 	return secretShape.ReplaceAllStringFunc(text, with)
 }
 
+// ReplaceSecretsIn does so in arguments or an environment, where a flag or a name says that all of what follows is a secret, spaces included.
+func ReplaceSecretsIn(items []string, with func(secret string) string) []string {
+	var out []string
+	for i, item := range items {
+		name, value, pair := strings.Cut(item, "=")
+		switch {
+		case i > 0 && SecretFlag(items[i-1]):
+			out = append(out, with(item))
+		case pair && SecretName(name):
+			out = append(out, name+"="+with(value))
+		default:
+			out = append(out, ReplaceSecrets(item, with))
+		}
+	}
+	return out
+}
+
 // SecretFlag tells whether an argument is a flag, such as --api-key, whose value is the next argument.
 func SecretFlag(flag string) bool {
 	return len(flag) > 1 && flag[0] == '-' && !strings.ContainsAny(flag, "= ") && SecretName(flag)
@@ -64,21 +81,7 @@ type Sealer struct{ Secrets []string }
 func (s *Sealer) Text(text string) string { return ReplaceSecrets(text, s.one) }
 
 // List is arguments or an environment without their secrets.
-func (s *Sealer) List(items []string) []string {
-	var out []string
-	for i, item := range items {
-		name, value, pair := strings.Cut(item, "=")
-		switch {
-		case i > 0 && SecretFlag(items[i-1]):
-			out = append(out, s.one(item))
-		case pair && !strings.HasPrefix(name, "-") && SecretName(name):
-			out = append(out, name+"="+s.one(value))
-		default:
-			out = append(out, s.Text(item))
-		}
-	}
-	return out
-}
+func (s *Sealer) List(items []string) []string { return ReplaceSecretsIn(items, s.one) }
 
 func (s *Sealer) one(value string) string {
 	bare := strings.Trim(value, `"'`)

@@ -41,11 +41,11 @@ func TestSecretNames(t *testing.T) {
 
 func TestSealer(t *testing.T) {
 	var s Sealer
-	got := s.List([]string{"--api-key", "one", "DB_PW=two", "--token=${VAR}", "--key", "true", "AGAIN_KEY=one"})
-	if want := []string{"--api-key", "${secret.1}", "DB_PW=${secret.2}", "--token=${VAR}", "--key", "true", "AGAIN_KEY=${secret.1}"}; !slices.Equal(got, want) {
+	got := s.List([]string{"--api-key", "one", "DB_PW=two", "--token=${VAR}", "--key", "true", "AGAIN_KEY=one", "--password=three words"})
+	if want := []string{"--api-key", "${secret.1}", "DB_PW=${secret.2}", "--token=${VAR}", "--key", "true", "AGAIN_KEY=${secret.1}", "--password=${secret.3}"}; !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
-	if !slices.Equal(s.Secrets, []string{"one", "two"}) {
+	if !slices.Equal(s.Secrets, []string{"one", "two", "three words"}) {
 		t.Errorf("%q", s.Secrets)
 	}
 }

@@ -40,19 +40,11 @@ func redacted(text string, secrets []string) string {
 
 // redactedList hides also the entry that follows a flag such as --api-key.
 func redactedList(items, secrets []string) []string {
-	out := make([]string, len(items))
+	known := make([]string, len(items))
 	for i, item := range items {
-		if i > 0 && messages.SecretFlag(items[i-1]) {
-			out[i] = hiddenUnlessNamed(item)
-			continue
-		}
-		if name, value, ok := strings.Cut(item, "="); ok && messages.SecretName(name) {
-			out[i] = name + "=" + hiddenUnlessNamed(value)
-			continue
-		}
-		out[i] = redacted(item, secrets)
+		known[i] = without(item, secrets)
 	}
-	return out
+	return messages.ReplaceSecretsIn(known, hiddenUnlessNamed)
 }
 
 // learn remembers what stood in for ${NAME}, a variable or a macro, if the name says that it is a secret.
