@@ -67,5 +67,6 @@ func stateOf(p messages.ModelView_Phase) messages.Allocation_State {
 
 // Pinned tells whether a model may not be evicted at a time (ms since 1970): by its declaration, or by a pin that holds.
 func Pinned(m *messages.ModelView, nowMS int64) bool {
-	return m.GetSpec().GetPinned() || m.PinnedBy != "" && (m.PinnedUntilMs == 0 || nowMS < m.PinnedUntilMs)
+	by, _ := m.PinAt(nowMS)
+	return by != ""
 }

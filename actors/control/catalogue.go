@@ -78,10 +78,11 @@ func failure(v *messages.ModelView) error {
 func (c Catalogue) Keeps(model string, elsewhere []string) string {
 	v := c.model(model)
 	s := v.GetSpec()
+	by, _ := v.PinAt(c.Now().UnixMilli())
 	switch {
 	case s == nil:
 		return ""
-	case s.Pinned || v.PinnedBy != "" && (v.PinnedUntilMs == 0 || v.PinnedUntilMs > c.Now().UnixMilli()):
+	case by != "":
 		return "it is pinned"
 	case c.Preloads(model):
 		return "the configuration preloads it"

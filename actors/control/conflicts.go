@@ -12,16 +12,14 @@ import (
 
 // pinOf is the owner of a model's pin and how long it still lasts; empty without a pin.
 func pinOf(m *messages.ModelView, now time.Time) string {
-	until := time.UnixMilli(m.GetPinnedUntilMs())
+	by, until := m.PinAt(now.UnixMilli())
 	switch {
-	case m.GetPinnedBy() != "" && m.GetPinnedUntilMs() == 0:
-		return "by " + m.PinnedBy
-	case m.GetPinnedBy() != "" && until.After(now):
-		return fmt.Sprintf("by %s for %s", m.PinnedBy, max(time.Second, until.Sub(now).Round(time.Second)))
-	case m.GetSpec().GetPinned():
-		return "by configuration"
+	case by == "":
+		return ""
+	case until == 0:
+		return "by " + by
 	}
-	return ""
+	return fmt.Sprintf("by %s for %s", by, max(time.Second, time.UnixMilli(until).Sub(now).Round(time.Second)))
 }
 
 // conflicts lists why a pinned model can't be loaded together with other pinned models of its host, with the owners of their pins. Models that

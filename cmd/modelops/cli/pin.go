@@ -100,14 +100,12 @@ func (c *cli) printPin(v *messages.ModelView, conflicts []string) error {
 
 // pinOf is the owner of a model's pin and how long it still lasts; empty without a pin.
 func pinOf(m *messages.ModelView, now time.Time) string {
-	until := time.UnixMilli(m.GetPinnedUntilMs())
+	by, until := m.PinAt(now.UnixMilli())
 	switch {
-	case m.GetPinnedBy() != "" && m.GetPinnedUntilMs() == 0:
-		return "by " + m.PinnedBy
-	case m.GetPinnedBy() != "" && until.After(now):
-		return fmt.Sprintf("by %s for %s", m.PinnedBy, lasting(until.Sub(now)))
-	case m.GetSpec().GetPinned():
-		return "by configuration"
+	case by == "":
+		return ""
+	case until == 0:
+		return "by " + by
 	}
-	return ""
+	return fmt.Sprintf("by %s for %s", by, lasting(time.UnixMilli(until).Sub(now)))
 }
