@@ -57,8 +57,8 @@ type callers struct {
 	door     Door
 	accounts map[string]*account
 
-	unfit   atomic.Int64 // connections that didn't fit, since the last line about them
-	unfitAt atomic.Int64 // Unix time of that line
+	unfit     atomic.Int64 // connections that didn't fit, since the last line about them
+	unfitSaid minutely
 }
 
 // account is that of one principal.

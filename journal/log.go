@@ -12,7 +12,15 @@ import (
 type natsLog struct {
 	log     *slog.Logger
 	full    func(why string, n int, about ...any) // told of connections that don't fit
-	refused atomic.Pointer[time.Time]             // when the last line about a refused client was written
+	refused minutely                              // lines about refused clients
+}
+
+// minutely lets one log line a minute through, by the monotonic clock: a wall clock that is set back silences nothing.
+type minutely struct{ last atomic.Pointer[time.Time] }
+
+func (m *minutely) due(now time.Time) bool {
+	last := m.last.Load()
+	return (last == nil || now.Sub(*last) >= time.Minute) && m.last.CompareAndSwap(last, &now)
 }
 
 func (l *natsLog) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
@@ -30,8 +38,7 @@ func (l *natsLog) Errorf(format string, v ...any) {
 		l.full("all connections are in use", 1)
 		return
 	}
-	last, now := l.refused.Load(), time.Now()
-	if (last == nil || now.Sub(*last) >= time.Minute) && l.refused.CompareAndSwap(last, &now) {
+	if l.refused.due(time.Now()) {
 		l.log.Warn("NATS clients are refused: a key is missing or wrong, or doesn't allow the subject")
 	}
 }

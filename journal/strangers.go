@@ -81,15 +81,11 @@ func (a *callers) endStrangers() (ended int) {
 	return ended
 }
 
-// refusedEvery bounds the log lines about connections that don't fit.
-const refusedEvery = time.Minute
-
 // refuse counts connections that don't fit, and says so in a line a minute.
 func (a *callers) refuse(why string, n int, about ...any) {
 	a.j.o.Refused(n)
 	all := a.unfit.Add(int64(n))
-	last, now := a.unfitAt.Load(), time.Now().Unix()
-	if now-last < int64(refusedEvery/time.Second) || !a.unfitAt.CompareAndSwap(last, now) {
+	if !a.unfitSaid.due(time.Now()) {
 		return
 	}
 	a.unfit.Add(-all)
