@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+
+	"modelops/messages"
 )
 
 // work is one owed effect: a try of it runs, or the pause before the next one. Before the first try of a delayed one, try stands for the delay.
@@ -12,6 +14,9 @@ type work struct {
 	try     Try // the latest
 	running bool
 	failed  uint
+	// unrecorded counts the latest tries in a row that failed for want of a journal.
+	unrecorded uint
+	told       string // the failure that the log has
 }
 
 // settle makes what runs equal to what is owed.
@@ -78,15 +83,11 @@ func (m *Machine[S]) Report(t Try, command proto.Message, failure error) error {
 		return nil
 	}
 	w.running = false
-	if failure != nil {
-		m.world.Log().Warn("owed work failed; it stays owed", "work", t.Key, "error", failure, "try", w.failed+1)
-	}
 	var refusal error
 	if command != nil {
-		if _, refusal = m.obey(command, t.Meta()); refusal != nil {
-			m.world.Log().Warn("the report of owed work was refused", "work", t.Key, "error", refusal)
-		}
+		_, refusal = m.obey(command, t.Meta())
 	}
+	m.tell(w, failure, refusal)
 	if m.life == nil {
 		return refusal
 	}
@@ -96,6 +97,41 @@ func (m *Machine[S]) Report(t Try, command proto.Message, failure error) error {
 		w.failed++
 	}
 	return refusal
+}
+
+// tell logs why a try did not end the work: once for each reason in a row, not once for each try.
+func (m *Machine[S]) tell(w *work, failure, refusal error) {
+	if w.unrecorded++; !lacksJournal(failure) && !lacksJournal(refusal) {
+		w.unrecorded = 0
+	}
+	before := w.told
+	w.told = reason(failure) + reason(refusal)
+	switch {
+	case w.told == before:
+	case failure != nil:
+		m.world.Log().Warn("owed work failed; it stays owed", "work", w.effect.Key(), "error", failure, "try", w.failed+1)
+	case refusal != nil:
+		m.world.Log().Warn("the report of owed work was refused", "work", w.effect.Key(), "error", refusal)
+	}
+}
+
+// reason is the same text for the same reason. What a journal says of itself differs each time, as its free space does.
+func reason(err error) string {
+	switch {
+	case err == nil:
+		return ""
+	case lacksJournal(err):
+		return messages.CodeOf(err).String()
+	}
+	return err.Error()
+}
+
+func lacksJournal(err error) bool {
+	switch messages.CodeOf(err) {
+	case messages.JournalUnavailable, messages.JournalFull, messages.JournalDamaged:
+		return err != nil
+	}
+	return false
 }
 
 // Again begins the next try when the pause after a try is over. It is dropped when the work is no longer owed.
@@ -108,13 +144,19 @@ func (m *Machine[S]) Again(t Try) {
 const (
 	firstPause   = 100 * time.Millisecond
 	longestPause = 30 * time.Second
+	// longestUnrecorded bounds the pause of work that waits for a journal: it goes on so soon after the journal is back.
+	longestUnrecorded = 5 * time.Second
 )
 
-// pause is the exponential back-off before the next try.
+// pause is the exponential back-off before the next try. Without a journal it grows also for work that is tried often.
 func (w *work) pause() time.Duration {
 	first, longest := firstPause, longestPause
 	if p, ok := w.effect.(Paced); ok {
 		first, longest = p.Pace()
 	}
-	return min(first<<min(w.failed, 20), longest)
+	pause := min(first<<min(w.failed, 20), longest)
+	if w.unrecorded > 0 {
+		pause = max(pause, min(firstPause<<min(w.unrecorded-1, 20), longestUnrecorded))
+	}
+	return pause
 }

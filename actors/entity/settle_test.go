@@ -63,6 +63,33 @@ func TestBackoffGrows(t *testing.T) {
 	}
 }
 
+// Work that waits for the journal is tried after pauses that grow, also when it is tried often otherwise, and the log has one line for each reason in
+// a row. Once the journal is back the pauses are the usual ones.
+func TestWorkWaitsForTheJournalInSilence(t *testing.T) {
+	var n tries
+	full := 0
+	act := func(_ context.Context, e entity.Effect) (proto.Message, error) {
+		n.note(e)
+		switch full++; {
+		case full <= 9:
+			return nil, messages.Errorf(messages.JournalFull, "journal", "the disk has %d KiB left", full)
+		case full == 10:
+			return nil, nil
+		}
+		return nil, errTry
+	}
+	play(t, options{perform: act}, func(s *stage) {
+		s.must(&messages.EnsureModel{Reason: "paced"})
+		s.wait(21300*time.Millisecond + 12*time.Millisecond)
+		if want := seconds(0, .1, .3, .7, 1.5, 3.1, 6.3, 11.3, 16.3, 21.3, 21.304, 21.308, 21.312); !slices.Equal(n.at, want) {
+			t.Errorf("tried at %v, want %v", n.at, want)
+		}
+		if got := s.log.String(); strings.Count(got, "owed work failed") != 2 || strings.Count(got, "1 KiB left") != 1 {
+			t.Errorf("logged:\n%s", got)
+		}
+	})
+}
+
 // The first try of delayed work begins when its delay is over, and never when the work is no longer owed by then. The delay restarts with a
 // new incarnation.
 func TestADelayComesBeforeTheFirstTry(t *testing.T) {

@@ -2,14 +2,20 @@ package gateway
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"modelops/actors/gateway/pool"
 )
 
 // Run sweeps the pools until ctx ends: models whose idle time is over are unloaded or put to sleep, their replicas become more or fewer, and
-// degraded workers are replaced. A request that comes in the same instant waits in the pool, and the model is loaded again.
+// degraded workers are replaced. Requests that wait for a journal are refused when it doesn't come back. A request that comes in the same instant waits in the pool, and the model is loaded again.
 func (g *Gateway) Run(ctx context.Context) {
+	if g.o.JournalError != nil {
+		var beside sync.WaitGroup
+		beside.Go(func() { g.followJournal(ctx) })
+		defer beside.Wait()
+	}
 	tick := time.NewTicker(pool.SweepEvery)
 	defer tick.Stop()
 	for {

@@ -99,6 +99,14 @@ func (p *Pool) Unwant(ticket uint64, now time.Time) bool {
 // Interested tells whether a request waits or a want is open.
 func (p *Pool) Interested() bool { return p.waiting.n+len(p.wants) > 0 }
 
+// Stuck tells whether requests or wants wait for an endpoint, and none becomes ready without the journal of this host.
+func (p *Pool) Stuck(host string) bool {
+	if !p.Interested() || p.Ready() {
+		return false
+	}
+	return !slices.ContainsFunc(p.endpoints, func(e *Endpoint) bool { return e.onItsWay() && e.id.Host() != host })
+}
+
 // Seeking tells that the pool needs a placement of its name, and how long the oldest request or want has waited for it. One that waits for pins to
 // end isn't in the way of others.
 func (p *Pool) Seeking(now time.Time) (waited time.Duration, seeks bool) {
