@@ -64,6 +64,9 @@ func (r *reading) explainRequest(p Present) *messages.Explanation {
 	stands := q.Granted.IsZero() && r.model != "" && (q.Ended.IsZero() || q.Code != 0)
 	if stands { // where its model stands is why it has no place
 		out.Summary += " " + r.modelSummary(p)
+		if e := r.heldByPins(p); e != nil && q.Ended.IsZero() {
+			out.Summary += " It waits: " + e.Message + "."
+		}
 		out.Weighed, out.WouldChange = r.weighed(), r.requestChanges(q, p)
 	}
 	out.Reasons = r.during(q)

@@ -97,13 +97,22 @@ func (d *daemon) whyEvicted() {
 	}
 }
 
+// whyWaits keeps a from a place by pins: for good, which refuses a request at once, and then for less than queue_timeout, which lets it wait.
 func (d *daemon) whyWaits() {
 	nc := d.nats()
-	for _, name := range []string{"b", "c"} {
-		if _, err := command(nc, modelID(name), &messages.PinModel{Owner: "ops"}); err != nil {
-			d.t.Fatal(err)
+	pin := func(seconds uint32, owner string, names ...string) {
+		d.t.Helper()
+		for _, name := range names {
+			if _, err := command(nc, modelID(name), &messages.PinModel{Owner: owner, TtlSeconds: seconds}); err != nil {
+				d.t.Fatal(err)
+			}
 		}
 	}
+	pin(0, "ops", "b", "c")
+	if a := d.post("/v1/chat/completions", question("a", france)); a.status != 409 || !strings.Contains(string(a.body), "unpin") {
+		d.t.Errorf("pinned for good: %s", a)
+	}
+	pin(240, "ops", "b", "c")
 	served := make(chan bool, 1)
 	go func() {
 		resp, err := d.send(d.t.Context(), "POST", "/v1/chat/completions", question("a", france), "X-Request-Id", "req-3")
@@ -112,12 +121,10 @@ func (d *daemon) whyWaits() {
 		}
 		served <- err == nil && resp.StatusCode == 200
 	}()
-	d.until(waitLimit, "a waits for a place", func() bool { return strings.Contains(d.why("a").Summary, "full") })
-	d.explains("a", "a waits for a place", "512 MiB more free on sim0", "unpin c: it holds 12000 MiB of sim0, pinned by ops", "unpin b", "b pinned by ops", "arbiter.placement_postponed")
-	d.explains("req-3", "has waited for", "a waits for a place", "unpin c")
-	if _, err := command(nc, modelID("c"), &messages.PinModel{}); err != nil {
-		d.t.Fatal(err)
-	}
+	d.until(waitLimit, "a request for a waits", func() bool { return d.model("a").Queued == 1 })
+	d.explains("a", "pinned models leave it no place", "b pinned by ops", "where it needs", "unpin c", "unpin b")
+	d.explains("req-3", "has waited for", "It waits: pinned models leave it no place", "unpin c")
+	pin(0, "", "c")
 	if !<-served {
 		d.t.Error("the request that waited was not answered")
 	}
