@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -179,11 +180,11 @@ func (j *Journal) ClientURL() string {
 	if j.o.Port == -1 {
 		return ""
 	}
-	scheme := "nats://"
+	u := url.URL{Scheme: "nats", Host: j.address()} // it escapes the zone of an address
 	if j.o.TLS != nil {
-		scheme = "tls://"
+		u.Scheme = "tls"
 	}
-	return scheme + j.address()
+	return u.String()
 }
 
 // openStreams finds or makes the two streams of the journal.

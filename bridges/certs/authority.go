@@ -96,14 +96,16 @@ type Request struct {
 	SANs   []string // DNS names and addresses, of a host
 	Client bool     // for a client that shows it, not for a host
 	Life   time.Duration
+	own    bool // for this host's daemon, under the names that are its own
 }
 
 var fileName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$`)
 
 // Issue makes a certificate and its key, as NAME.crt and NAME.key in the folder. The file of the certificate also holds the CA's.
 func (a *Authority) Issue(r Request, now time.Time) (certPath, keyPath string, err error) {
-	if !fileName.MatchString(r.Name) || r.Name == "ca" || strings.HasSuffix(r.Name, ".") {
-		return "", "", messages.Errorf(messages.InvalidArgument, "name", "%.100q can't be one", r.Name).WithHint("letters, digits, dots, - and _; ca is taken")
+	taken := r.Name == "ca" || !r.own && (r.Name == hostFile || r.Name == localFile)
+	if !fileName.MatchString(r.Name) || taken || strings.HasSuffix(r.Name, ".") {
+		return "", "", messages.Errorf(messages.InvalidArgument, "name", "%.100q can't be one", r.Name).WithHint("letters, digits, dots, - and _; ca, host and operator are this host's own")
 	}
 	if !now.Add(early).Before(a.cert.NotAfter) {
 		return "", "", messages.Errorf(messages.FailedPrecondition, filepath.Join(a.dir, caCert), "the CA has expired, on %s", a.cert.NotAfter.Format(time.DateOnly)).
@@ -145,7 +147,7 @@ func name(c *x509.Certificate, sans []string) error {
 			c.IPAddresses = append(c.IPAddresses, ip)
 			continue
 		}
-		if u, err := url.Parse("//" + san); err != nil || u.Host != san || u.Port() != "" || strings.Contains(strings.TrimPrefix(san, "*."), "*") {
+		if u, err := url.Parse("//" + san); err != nil || san == "" || u.Host != san || u.Port() != "" || strings.Contains(strings.TrimPrefix(san, "*."), "*") {
 			return messages.Errorf(messages.InvalidArgument, "san", "%.100q is no name and no address", san).WithHint("a DNS name or an address, without scheme and port")
 		}
 		c.DNSNames = append(c.DNSNames, strings.ToLower(san))

@@ -175,6 +175,18 @@ func TestFilesAreReadAgain(t *testing.T) {
 	}
 }
 
+// A file that holds no CA is said in words, whether it can be read or not.
+func TestAClientCAThatIsNone(t *testing.T) {
+	b := newBench(t)
+	src := b.open(Settings{Auto: true})
+	key := filepath.Join(b.dir, hostFile+".key")
+	for path, want := range map[string]string{key: "no certificate is in it", filepath.Join(b.dir, "nowhere"): "no such file"} {
+		if err := src.Use(Settings{Auto: true, ClientCA: path}); messages.CodeOf(err) != messages.FailedPrecondition || !strings.Contains(err.Error(), want) {
+			t.Error(err)
+		}
+	}
+}
+
 // Where clients need a certificate, none and a foreign one are refused; the command line on this machine has its own.
 func TestClientsShowCertificates(t *testing.T) {
 	b := newBench(t)
@@ -233,7 +245,8 @@ func TestIssue(t *testing.T) {
 	if _, made, err := Init(dir, "pc", start); made || err != nil {
 		t.Error("the CA is made anew", err)
 	}
-	for _, r := range []Request{{Name: "ca"}, {Name: "../x"}, {Name: ""}, {Name: "a/b"}, {Name: "x", SANs: []string{"https://x"}}, {Name: "x", SANs: []string{"x:1"}}, {Name: "x", SANs: []string{"a b"}}} {
+	for _, r := range []Request{{Name: "ca"}, {Name: "../x"}, {Name: ""}, {Name: "a/b"}, {Name: "x", SANs: []string{"https://x"}}, {Name: "x", SANs: []string{"x:1"}}, {Name: "x", SANs: []string{"a b"}},
+		{Name: "x", SANs: []string{""}}, {Name: hostFile, SANs: []string{"x"}}, {Name: localFile, Client: true}} {
 		if _, _, err := a.Issue(r, start); messages.CodeOf(err) != messages.InvalidArgument {
 			t.Errorf("%+v: %v", r, err)
 		}

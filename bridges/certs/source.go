@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -165,7 +166,7 @@ func (s *Source) keepHost() (certPath, keyPath string, err error) {
 	if made {
 		s.o.Log.Info("this host's CA is made: give it to clients", "file", CAFile(s.o.Dir))
 	}
-	certPath, keyPath, err = a.Issue(Request{Name: hostFile, SANs: names, Life: HostLife}, s.o.Now())
+	certPath, keyPath, err = a.Issue(Request{Name: hostFile, SANs: names, Life: HostLife, own: true}, s.o.Now())
 	if err == nil {
 		s.o.Log.Info("this host's certificate is issued", "file", certPath, "names", strings.Join(names, " "))
 	}
@@ -180,7 +181,7 @@ func (s *Source) keepOperator() error {
 	}
 	a, _, err := Init(s.o.Dir, s.o.Host, s.o.Now())
 	if err == nil {
-		_, _, err = a.Issue(Request{Name: localFile, Client: true, Life: HostLife}, s.o.Now())
+		_, _, err = a.Issue(Request{Name: localFile, Client: true, Life: HostLife, own: true}, s.o.Now())
 	}
 	return err
 }
@@ -249,7 +250,7 @@ func (s *Source) pool(path string) (*x509.CertPool, error) {
 	text, err := read(path)
 	pool := x509.NewCertPool()
 	if err != nil || !pool.AppendCertsFromPEM(text) {
-		return nil, messages.Errorf(messages.FailedPrecondition, path, "there is no CA to read: %w", err).WithHint("server.tls.client_ca names a PEM file with the CA of the clients' certificates")
+		return nil, messages.Errorf(messages.FailedPrecondition, path, "there is no CA to read: %w", cmp.Or(err, errors.New("no certificate is in it"))).WithHint("server.tls.client_ca names a PEM file with the CA of the clients' certificates")
 	}
 	if a, err := Open(s.o.Dir); err == nil {
 		pool.AddCert(a.cert)

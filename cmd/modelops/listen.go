@@ -92,6 +92,15 @@ func near(address string) string {
 	return netip.AddrPortFrom(netip.IPv6Loopback(), at.Port()).String()
 }
 
+// zoned is an address with the zone of its interface, which a listener doesn't say.
+func zoned(address, zone string) string {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil || zone == "" {
+		return address
+	}
+	return netip.AddrPortFrom(at.Addr().WithZone(zone), at.Port()).String()
+}
+
 // site is how browsers and clients may name this host under a configuration.
 func (d *daemon) site(cfg *config.Config) *rest.Site {
 	s := &rest.Site{Names: cfg.Server.Names, Origins: cfg.Server.CORS.Origins, Open: !d.at.IsLoopback()}
@@ -106,7 +115,8 @@ func ownNames(cfg *config.Config) (out []string) {
 	if name, err := os.Hostname(); err == nil {
 		out = append(out, name)
 	}
-	if bind := config.Address(cfg.Server.Bind); net.ParseIP(bind) == nil {
+	bind := config.Address(cfg.Server.Bind)
+	if _, err := netip.ParseAddr(bind); err != nil { // an address may have a zone
 		out = append(out, bind)
 	}
 	return append(out, strings.ReplaceAll(cfg.Host, "_", "-"), cfg.Host)

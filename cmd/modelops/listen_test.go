@@ -3,6 +3,7 @@ package main
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -59,6 +60,20 @@ func TestWhereTheDoorsListen(t *testing.T) {
 		if got := near(address); got != want {
 			t.Errorf("%s: %s", address, got)
 		}
+	}
+}
+
+// TestAnAddressWithAZone: a link-local address has a zone on this machine, and none in a certificate or a Host header.
+func TestAnAddressWithAZone(t *testing.T) {
+	if got := zoned("[fe80::1]:8008", "eth0"); got != "[fe80::1%eth0]:8008" {
+		t.Error(got)
+	}
+	if got := zoned("10.0.0.1:8008", ""); got != "10.0.0.1:8008" {
+		t.Error(got)
+	}
+	cfg := &config.Config{Host: "h", Server: config.Server{Bind: "fe80::1%eth0"}}
+	if got := ownNames(cfg); slices.Contains(got, cfg.Server.Bind) {
+		t.Errorf("%q is no name", got)
 	}
 }
 

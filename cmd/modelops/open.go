@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -168,16 +169,17 @@ func (d *daemon) refresh() {
 }
 
 func (d *daemon) addresses() cli.Addresses {
-	scheme, secret, fingerprint := "http://", "nats://", ""
+	scheme, secret, fingerprint := "http", "nats://", ""
 	if d.certs != nil {
-		scheme, secret, fingerprint = "https://", "tls://", d.certs.Fingerprint()
+		scheme, secret, fingerprint = "https", "tls://", d.certs.Fingerprint()
 	}
+	web := url.URL{Scheme: scheme, Host: near(zoned(d.rest.Addr().String(), d.at.Zone()))}
 	nats := strings.TrimPrefix(strings.TrimPrefix(d.journal.ClientURL(), "nats://"), "tls://")
 	self, err := process.Self()
 	if err != nil {
 		d.log.Warn("this process can't be named for modelops upgrade", "error", err)
 	}
-	return cli.Addresses{PID: os.Getpid(), Started: self.StartTicks, Kernel: self.BootID, Host: d.host, Boot: d.bootID, HTTP: scheme + near(d.rest.Addr().String()), GRPC: near(d.grpc.Addr()), NATS: secret + near(nats), TLS: fingerprint}
+	return cli.Addresses{PID: os.Getpid(), Started: self.StartTicks, Kernel: self.BootID, Host: d.host, Boot: d.bootID, HTTP: web.String(), GRPC: near(zoned(d.grpc.Addr(), d.at.Zone())), NATS: secret + near(nats), TLS: fingerprint}
 }
 
 // announce tells clients on this machine where the doors are, until the daemon ends.

@@ -63,7 +63,7 @@ func (c *cli) believes(address string) (*tls.Config, error) {
 		text, err := os.ReadFile(ca)
 		conf.RootCAs = x509.NewCertPool()
 		if err != nil || !conf.RootCAs.AppendCertsFromPEM(text) {
-			return nil, messages.Errorf(messages.InvalidArgument, ca, "there is no CA to read: %w", err).WithHint("`modelops certs show` on the daemon's host names the file to copy")
+			return nil, messages.Errorf(messages.InvalidArgument, ca, "there is no CA to read: %w", cmp.Or(err, errors.New("no certificate is in it"))).WithHint("`modelops certs show` on the daemon's host names the file to copy")
 		}
 	}
 	if cert != "" {
