@@ -2,8 +2,6 @@ package openai
 
 import (
 	"bytes"
-	"compress/gzip"
-	"compress/zlib"
 	"errors"
 	"io"
 	"mime"
@@ -98,18 +96,10 @@ func (a *API) onlyModel() string {
 // unpacked is a body without its compression, at most maxBody of it. Its memory is taken from the budget too.
 func (x *exchange) unpacked(body []byte) ([]byte, *refusal) {
 	encoding, limit := x.r.Header.Get("Content-Encoding"), x.api.maxBody
-	var plain io.Reader
-	var err error
-	switch strings.ToLower(strings.TrimSpace(encoding)) {
-	case "", "identity":
+	if !messages.Packed(encoding) {
 		return body, nil
-	case "gzip", "x-gzip":
-		plain, err = gzip.NewReader(bytes.NewReader(body))
-	case "deflate":
-		plain, err = zlib.NewReader(bytes.NewReader(body))
-	default:
-		return nil, invalid("Content-Encoding", "the body is compressed with something else than gzip or deflate: send it plain")
 	}
+	plain, err := messages.Unpack(encoding, bytes.NewReader(body))
 	if err == nil {
 		body, err = takeBody(x.ctx, plain, -1, limit, &x.room)
 	}
@@ -117,6 +107,8 @@ func (x *exchange) unpacked(body []byte) ([]byte, *refusal) {
 	switch {
 	case errors.As(err, &typed):
 		return nil, refusalOf(typed)
+	case errors.Is(err, messages.ErrEncoding):
+		return nil, invalid("Content-Encoding", "the body is compressed with something else than gzip or deflate: send it plain")
 	case err != nil && !errors.Is(err, io.EOF):
 		return nil, invalid("Content-Encoding", "the compressed body can't be unpacked: "+err.Error())
 	case err != nil:

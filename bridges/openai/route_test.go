@@ -3,6 +3,7 @@ package openai
 import (
 	"bufio"
 	"bytes"
+	"compress/flate"
 	"compress/gzip"
 	"context"
 	"fmt"
@@ -145,6 +146,14 @@ func TestCompressedBodies(t *testing.T) {
 	h := open(t, refuses(messages.NewError(messages.Internal, "", "half a body reached the gateway")))
 	if resp := h.post(chat, packed.String()[:packed.Len()-12], "Content-Encoding", "gzip"); resp.StatusCode != 400 {
 		t.Errorf("half a body: %d %s", resp.StatusCode, text(t, resp))
+	}
+	var got whatCame
+	var bare bytes.Buffer // deflate without zlib's head, as some clients send it
+	f, _ := flate.NewWriter(&bare, flate.BestSpeed)
+	_, _ = io.WriteString(f, `{"model":"tiny"}`)
+	_ = f.Close()
+	if resp := open(t, grants(listener(t, &got))).post(chat, bare.String(), "Content-Encoding", "deflate"); resp.StatusCode != 200 || got.body != `{"model":"tiny"}` {
+		t.Errorf("deflate without a head: %d %s, the engine got %q", resp.StatusCode, text(t, resp), got.body)
 	}
 }
 
