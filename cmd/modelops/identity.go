@@ -25,7 +25,7 @@ func openIdentity(dataDir string) (identity string, release func(), err error) {
 	if err != nil {
 		return "", nil, unusable(path, err)
 	}
-	if err := claim(f); err != nil {
+	if err := unlessHeld(unix.EWOULDBLOCK, func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }); err != nil {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return "", nil, messages.Errorf(messages.Conflict, dataDir, "another daemon uses this data directory").
@@ -69,26 +69,23 @@ func claimName(identity string) (fd int, err error) {
 	if err != nil {
 		return -1, err
 	}
-	for end := time.Now().Add(forkLimit); ; <-time.After(5 * time.Millisecond) {
-		err = unix.Bind(fd, &unix.SockaddrUnix{Name: "@modelops-" + identity})
-		if err == nil {
-			return fd, nil
-		}
-		if !errors.Is(err, unix.EADDRINUSE) || time.Now().After(end) {
-			unix.Close(fd)
-			return -1, err
-		}
+	err = unlessHeld(unix.EADDRINUSE, func() error { return unix.Bind(fd, &unix.SockaddrUnix{Name: "@modelops-" + identity}) })
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
 	}
+	return fd, nil
 }
 
 // forkLimit is how long the lock of a daemon that has ended may still be held: a child that it was about to start holds its descriptors until
 // it runs its own program.
 const forkLimit = 2 * time.Second
 
-func claim(f *os.File) error {
+// unlessHeld claims something. held is the error that says that another process has it.
+func unlessHeld(held error, claim func() error) error {
 	for end := time.Now().Add(forkLimit); ; <-time.After(5 * time.Millisecond) {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(end) {
+		err := claim()
+		if !errors.Is(err, held) || time.Now().After(end) {
 			return err
 		}
 	}
