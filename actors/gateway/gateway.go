@@ -98,7 +98,8 @@ func (g *Gateway) admit(ctx context.Context, l *lockedPool, try *trial, asked ti
 		l.mu.Unlock()
 		return nil, messages.Errorf(messages.ModelNotFound, l.id.String(), "Model '%s' not found: its declaration was withdrawn", l.name)
 	}
-	r.Patience = l.patienceOf(ctx, r.Since, asked)
+	until, _ := ctx.Deadline()
+	r.Patience = l.patienceOf(r.Since, asked, until)
 	position, err := l.pool.Admit(r)
 	if err != nil {
 		l.mu.Unlock()

@@ -236,10 +236,11 @@ func (l *lockedPool) placeOf(ticket uint64, w *waiter, now time.Time) messages.Q
 	return messages.QueuePlace{Position: position, Waited: now.Sub(w.since), Expected: l.pool.ExpectedWait(position, now), WaitsFor: l.pool.WaitsFor()}
 }
 
-// patienceOf is how long a request waits at most from a moment on: until its queue_timeout or its caller's deadline is over. l is locked.
-func (l *lockedPool) patienceOf(ctx context.Context, from, asked time.Time) time.Duration {
+// patienceOf is how long a request waits at most from a moment on: until its queue_timeout is over, or until its caller's deadline, which is zero
+// when there is none. l is locked.
+func (l *lockedPool) patienceOf(from, asked, until time.Time) time.Duration {
 	patience := l.queueTimeout - from.Sub(asked)
-	if until, ok := ctx.Deadline(); ok {
+	if !until.IsZero() {
 		patience = min(patience, until.Sub(from))
 	}
 	return max(patience, 1)

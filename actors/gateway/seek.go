@@ -123,11 +123,7 @@ func (g *Gateway) Ensure(ctx context.Context, model string, until time.Time) err
 		l.mu.Unlock()
 		return err
 	}
-	patience := l.queueTimeout
-	if !until.IsZero() {
-		patience = max(min(patience, until.Sub(w.since)), 1)
-	}
-	l.pool.Want(pool.Request{Ticket: ticket, Since: w.since, Patience: patience})
+	l.pool.Want(pool.Request{Ticket: ticket, Since: w.since, Patience: l.patienceOf(w.since, w.since, until)})
 	l.wants[ticket] = w
 	g.pursue(l)
 	l.mu.Unlock()
