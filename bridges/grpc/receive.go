@@ -26,9 +26,8 @@ const connectionWindow = 4 << 20
 // largestPiece is how much of a message is read at once, in bytes. The time without a byte counts from the last one.
 const largestPiece = 1 << 20
 
-// wire is what the library's streams can do beyond their interface: the length of a message stands before it, and the library reads both at once.
-// A later release
-// without these methods would leave messages uncounted; TestMessagesAreCountedBeforeTheyCome fails then.
+// wire is what the library's streams can do beyond their interface. The length of a message stands before it, and the library reads both at once.
+// A later release without these methods would leave messages uncounted; TestMessagesAreCountedBeforeTheyCome fails then.
 type wire interface {
 	ReadMessageHeader(header []byte) error
 	Read(n int) (mem.BufferSlice, error)
