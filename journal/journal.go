@@ -31,6 +31,7 @@ type Journal struct {
 	snapshots atomic.Pointer[jetstream.KeyValue]
 
 	acked   atomic.Uint64                  // highest sequence that is known to be on disk
+	marking sync.Mutex                     // one mark is written at a time, by the ticker or by what mends
 	damage  atomic.Pointer[messages.Error] // found after the start; never cleared
 	skipped []block                        // blocks that the start didn't read because the scan cache held them; fixed once the start is done
 	outage  atomic.Pointer[messages.Error] // why nothing can be stored now, other than a lack of space
@@ -196,7 +197,10 @@ func (j *Journal) keepMark() {
 	}
 }
 
+// saveMark writes the mark. Two at once would write the same file, and a crash could leave half of one; and the older could replace the newer.
 func (j *Journal) saveMark() error {
+	j.marking.Lock()
+	defer j.marking.Unlock()
 	return writeMark(j.o.Dir, mark{Host: j.o.Host, Sequence: j.acked.Load(), BootID: j.o.BootID, At: time.Now().UTC()})
 }
 
