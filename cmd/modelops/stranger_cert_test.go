@@ -113,7 +113,7 @@ func TestAWrongCertificateGetsNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	certFile, keyFile, err := ca.Issue(certs.Request{Name: "operator", Client: true}, time.Now())
+	certFile, keyFile, err := ca.Issue(certs.Request{Name: "laptop", Client: true}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
