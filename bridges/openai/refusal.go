@@ -87,8 +87,7 @@ func errorEvent(body []byte, rt route) []byte {
 	return []byte(name + "data: " + string(body) + "\n\n")
 }
 
-// retryHeaders say when to come back. Seconds are rounded up; the exact figure is in retry-after-ms, which OpenAI's
-// clients prefer. A status that asks for a later try gets one second when no other time is known.
+// retryHeaders say when to come back. OpenAI's clients prefer retry-after-ms. A status that asks for a later try gets one second when no other time is known.
 func retryHeaders(h http.Header, status int, after time.Duration) {
 	if after <= 0 {
 		if status != http.StatusTooManyRequests && status != http.StatusServiceUnavailable {
@@ -96,9 +95,9 @@ func retryHeaders(h http.Header, status int, after time.Duration) {
 		}
 		after = time.Second
 	}
-	seconds := (after + time.Second - 1) / time.Second
-	h.Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
-	h.Set("Retry-After-Ms", strconv.FormatInt(max(1, after.Milliseconds()), 10))
+	seconds, ms := messages.RetryHeaders(after)
+	h.Set("Retry-After", seconds)
+	h.Set("Retry-After-Ms", ms)
 }
 
 // refuseMethod answers 405, which no code of the error table stands for.

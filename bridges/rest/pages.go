@@ -157,8 +157,9 @@ func writeError(w http.ResponseWriter, status int, err *messages.Error) {
 	wire := err.Code.Wire()
 	w.Header().Set("X-Modelops-Code", wire.Name)
 	if err.Retry > 0 {
-		w.Header().Set("Retry-After", strconv.FormatInt(int64((err.Retry+time.Second-1)/time.Second), 10))
-		w.Header().Set("Retry-After-Ms", strconv.FormatInt(max(1, err.Retry.Milliseconds()), 10))
+		seconds, ms := messages.RetryHeaders(err.Retry)
+		w.Header().Set("Retry-After", seconds)
+		w.Header().Set("Retry-After-Ms", ms)
 	}
 	writeJSON(w, status, map[string]any{"error": map[string]any{
 		"message": err.Error(), "type": wire.OpenAI, "param": nil, "code": strings.ToLower(wire.Name), "src": "modelops"}})
