@@ -1,11 +1,13 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -39,31 +41,42 @@ type Strays struct {
 	told map[string]bool // nonces of those that were reported as running
 
 	mu     sync.Mutex
-	living map[int64]string // those that didn't end, by pid, with the reason
+	living map[string]staying // those that didn't end, by log: several may hide their pids
+}
+
+// staying is a stray that didn't end.
+type staying struct {
+	pid int64 // 0 = hidden
+	why string
 }
 
 // Living are the processes of strays that can't be ended. They hold memory that no model's lease covers.
-func (s *Strays) Living() []int64 {
+func (s *Strays) Living() (out []int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Sorted(maps.Keys(s.living))
+	for _, l := range s.living {
+		out = append(out, l.pid)
+	}
+	slices.Sort(out)
+	return out
 }
 
 // Reasons say which strays can't be ended, and why.
 func (s *Strays) Reasons() (out []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, pid := range slices.Sorted(maps.Keys(s.living)) {
-		who := fmt.Sprintf("pid %d", pid)
-		if pid == 0 {
+	for _, log := range slices.Sorted(maps.Keys(s.living)) {
+		l := s.living[log]
+		who := fmt.Sprintf("pid %d", l.pid)
+		if l.pid == 0 {
 			who = "its pid is hidden"
 		}
-		out = append(out, fmt.Sprintf("a worker that no journal knows (%s) can't be ended, and its memory counts as foreign use: %s", who, s.living[pid]))
+		out = append(out, fmt.Sprintf("a worker that no journal knows (%s) can't be ended, and its memory counts as foreign use: %s", who, l.why))
 	}
 	return out
 }
 
-func (s *Strays) left(living map[int64]string) {
+func (s *Strays) left(living map[string]staying) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.living = living
@@ -98,13 +111,13 @@ func (s *Strays) End(ctx context.Context) bool {
 	for _, m := range s.Views.ModelsOf(s.Host) { // after the list: a worker that started meanwhile isn't on it
 		known[m.Nonce], known[m.Worker.GetNonce()] = true, true
 	}
-	living := map[int64]string{}
+	living := map[string]staying{}
 	for _, w := range owned {
 		if w.Nonce != "" && known[w.Nonce] {
 			continue
 		}
 		if why := s.end(ctx, w); why != nil {
-			living[w.Pid] = why.Error()
+			living[cmp.Or(w.LogPath, w.Nonce, strconv.FormatInt(w.Pid, 10))] = staying{w.Pid, why.Error()}
 		}
 	}
 	if err == nil { // else those that were seen before may live
@@ -117,6 +130,9 @@ func (s *Strays) End(ctx context.Context) bool {
 func (s *Strays) end(ctx context.Context, w *messages.Worker) error {
 	stray := &messages.ReportStray{Pid: w.Pid, Nonce: w.Nonce}
 	failed := s.Workers.Stop(ctx, nil, w)
+	if failed != nil && w.Pid == 0 { // else it is the end of the wait, which says nothing of the worker
+		failed = fmt.Errorf("a process that can't be looked at writes to %s: end it by hand (fuser -v on that file shows it to root); it is tried again", w.LogPath)
+	}
 	if failed != nil {
 		stray.Reason = failed.Error()
 		if s.told[w.Nonce] {

@@ -84,3 +84,16 @@ func TestStraysEndBeforeTheStart(t *testing.T) {
 		}
 	})
 }
+
+// Workers that hide are named by their logs, each one, with what to do: how long the start waited for them says nothing.
+func TestHiddenStraysAreNamedByTheirLogs(t *testing.T) {
+	f := &found{stays: map[string]int{"a": 9, "b": 9}, workers: []*messages.Worker{{Nonce: "a", LogPath: "/logs/m/1-a.log"}, {Nonce: "b", LogPath: "/logs/m/2-b.log"}}}
+	s := &Strays{Host: "h", Views: shown{}, Workers: f, Door: &strayReports{}, Log: slog.New(slog.DiscardHandler)}
+	if s.End(t.Context()) || !slices.Equal(s.Living(), []int64{0, 0}) {
+		t.Error(s.Living())
+	}
+	why := s.Reasons()
+	if len(why) != 2 || !strings.Contains(why[0], "writes to /logs/m/1-a.log: end it by hand") || !strings.Contains(why[1], "2-b.log") || strings.Contains(why[0], "it hangs") {
+		t.Errorf("%q", why)
+	}
+}
