@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -59,6 +60,20 @@ func (s *Strays) Living() (out []int64) {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// Refuses is why no worker may start whose log lies in a folder: one that no journal knows writes to a log there, so it is the same model's.
+// It is nil for other models, and once the unknown one has ended.
+func (s *Strays) Refuses(folder string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for log, l := range s.living {
+		if filepath.Dir(log) == folder {
+			return messages.Errorf(messages.ModelLoadError, log, "a worker of this model that no journal knows lives and can't be ended: %s", l.why).WithRetry(straysHold).
+				WithHint("end it by hand (fuser -v " + log + " shows it to root); the model is loaded again afterwards")
+		}
+	}
+	return nil
 }
 
 // Reasons say which strays can't be ended, and why.

@@ -92,8 +92,15 @@ func TestHiddenStraysAreNamedByTheirLogs(t *testing.T) {
 	if s.End(t.Context()) || !slices.Equal(s.Living(), []int64{0, 0}) {
 		t.Error(s.Living())
 	}
+	if err := s.Refuses("/logs/m"); messages.CodeOf(err) != messages.ModelLoadError || messages.AsError(err).Retry == 0 || s.Refuses("/logs/other") != nil || s.Refuses("") != nil {
+		t.Errorf("a start beside them: %v", err)
+	}
 	why := s.Reasons()
 	if len(why) != 2 || !strings.Contains(why[0], "writes to /logs/m/1-a.log: end it by hand") || !strings.Contains(why[1], "2-b.log") || strings.Contains(why[0], "it hangs") {
 		t.Errorf("%q", why)
+	}
+	f.stays = nil
+	if !s.End(t.Context()) || s.Refuses("/logs/m") != nil {
+		t.Error("the model can't be started after their end")
 	}
 }

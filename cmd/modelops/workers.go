@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -28,10 +29,16 @@ func noCores(log *slog.Logger) {
 // workers fits the runtime to the model actor's port. What fails is journaled, so the values of variables and secrets are hidden first.
 type workers struct {
 	*runtime.Runtime
-	hide func(string) string
+	hide    func(string) string
+	refuses func(logs string) error // of the folder of a model's logs: a worker that no journal knows writes there
 }
 
 func (w workers) Start(ctx context.Context, spec *messages.ModelSpec, p *messages.Placement, nonce string) (*messages.Worker, error) {
+	if newest := w.LogPath(spec.GetName()); newest != "" && w.refuses != nil {
+		if err := w.refuses(filepath.Dir(newest)); err != nil {
+			return nil, err
+		}
+	}
 	worker, err := w.Runtime.Start(ctx, spec, p, nonce)
 	return worker, w.hidden(err)
 }
@@ -61,7 +68,7 @@ func (w workers) Watch(ctx context.Context, worker *messages.Worker) (model.Exit
 }
 
 func (d *daemon) workers() workers {
-	return workers{d.runtime, func(text string) string { return d.config().Hide(text) }}
+	return workers{d.runtime, func(text string) string { return d.config().Hide(text) }, func(logs string) error { return d.strays.Refuses(logs) }}
 }
 
 // hidden is an error of the same kind, cause included, without secrets in what is shown of it.
