@@ -17,8 +17,8 @@ type jumped struct {
 	*chaos
 	gpu     messages.ActorID
 	granted map[string]time.Time // leases of 20 s that nobody renews, by the real clock
-	stays   *messages.ModelView  // kept, which a caller wants for ten hours
-	again   bool                 // it was started again: what callers wanted to be kept isn't known any more
+	stays   *messages.ModelView  // kept, whose idle time is half an hour, as a caller asked
+	again   bool                 // it was started again: what callers asked for isn't known any more
 }
 
 // begin takes a lease that isn't renewed, and pins, keeps and fails what must end in time however the clock jumps.
@@ -26,15 +26,23 @@ func (c *jumped) begin(name string) {
 	c.t.Helper()
 	nc := c.dial()
 	defer nc.Close()
+	c.shortly("v2")
+	c.granted[name] = time.Now() // before it was: no load makes it look shorter than it was
 	if _, err := command(nc, c.gpu, &messages.ReserveVram{Lease: name, Holder: "client/e2e", Bytes: 1 << 20, TtlSeconds: 20}); err != nil {
 		c.t.Fatal(err)
 	}
-	c.granted[name] = time.Now()
 	if _, err := command(nc, modelID("v2"), &messages.PinModel{Owner: name, TtlSeconds: 20}); err != nil {
 		c.t.Fatal(err)
 	}
-	c.post("/v1/chat/completions", question("v2", "hello", "keep_alive", "5s"))
 	c.asks("dies")
+}
+
+// shortly asks a model until it answers, to stay five seconds from then on.
+func (c *jumped) shortly(model string) {
+	c.t.Helper()
+	c.until(waitLimit, model+" answers", func() bool {
+		return c.post("/v1/chat/completions", question(model, "hello", "keep_alive", "5s")).status == 200
+	})
 }
 
 // ends waits until all of it has ended, which a wall clock that was set back must not put off for an hour. A lease ends no earlier than its rule.
@@ -64,7 +72,7 @@ func (c *jumped) ends(name string) {
 		return c.model("dies").Attempt > tried
 	})
 	if now := c.model("kept"); !c.again && (now.Phase != messages.ModelView_ready || now.Attempt != c.stays.Attempt) {
-		c.t.Errorf("%s: kept is %s in attempt %d, it was to stay in attempt %d", name, now.Phase, now.Attempt, c.stays.Attempt)
+		c.t.Errorf("%s: kept is %s in attempt %d, it was to stay in attempt %d: %s", name, now.Phase, now.Attempt, c.stays.Attempt, c.cli("why", "kept"))
 	}
 }
 
@@ -100,11 +108,11 @@ func (c *jumped) renew() (stop func()) {
 func TestChaosClock(t *testing.T) {
 	clock := newWallClock(t)
 	c := &jumped{chaos: pressable(t, ""), gpu: messages.GPUActor("main_pc", "gpu0"), granted: map[string]time.Time{}}
-	c.addModel(plays(t, "dies", "--load 50ms --dies broken", "vram_mb: 100") + plays(t, "kept", "--load 30ms", "vram_mb: 100"))
+	c.addModel(plays(t, "dies", "--load 50ms --dies broken", "vram_mb: 100") + plays(t, "kept", "--load 30ms", "vram_mb: 100", "ttl: 10m"))
 	c.binary, c.env = skewable(t), append(c.env, clock.env())
 	c.launch()
 	c.awaitPhase("light", "ready")
-	if a := c.post("/v1/chat/completions", question("kept", "hello", "keep_alive", "10h")); a.status != 200 {
+	if a := c.post("/v1/chat/completions", question("kept", "hello", "keep_alive", "30m")); a.status != 200 {
 		t.Fatal(a)
 	}
 	c.stays = c.model("kept")
@@ -121,7 +129,7 @@ func TestChaosClock(t *testing.T) {
 			c.again = true
 			c.kill()
 			c.launch()
-			c.post("/v1/chat/completions", question("v2", "hello", "keep_alive", "5s")) // a start doesn't know what callers asked for
+			c.shortly("v2") // a start doesn't know what callers asked for
 		}
 		for range 10 {
 			clock.jump(5 * time.Second)
