@@ -3120,7 +3120,7 @@ var File_operations_proto protoreflect.FileDescriptor
 
 const file_operations_proto_rawDesc = "" +
 	"\n" +
-	"\x10operations.proto\x12\bmodelops\x1a\rarbiter.proto\x1a\rgateway.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\tgpu.proto\x1a\n" +
+	"\x10operations.proto\x12\bmodelops\x1a\rarbiter.proto\x1a\rcluster.proto\x1a\rgateway.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\tgpu.proto\x1a\n" +
 	"host.proto\x1a\rjournal.proto\x1a\vmodel.proto\x1a\roptions.proto\x1a\fvalues.proto\"\x92\x01\n" +
 	"\rConfigChanges\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\tR\brevision\x12\x18\n" +
@@ -3390,7 +3390,7 @@ const file_operations_proto_rawDesc = "" +
 	"\flast_used_ms\x18\v \x01(\x03R\n" +
 	"lastUsedMs\x12\x1d\n" +
 	"\n" +
-	"revoked_ms\x18\f \x01(\x03R\trevokedMs2\x92\x1d\n" +
+	"revoked_ms\x18\f \x01(\x03R\trevokedMs2\xf4 \n" +
 	"\bModelOps\x12i\n" +
 	"\x05Infer\x12\x1a.modelops.InferenceRequest\x1a\x1b.modelops.InferenceResponse\"'\xc2\xd4\x18#\b\x01\x12\x05infer\x1a\n" +
 	"model_name(\x012\n" +
@@ -3445,7 +3445,14 @@ const file_operations_proto_rawDesc = "" +
 	"\vApplyConfig\x12\x1c.modelops.ApplyConfigRequest\x1a\x17.modelops.ConfigChanges\"2\xc2\xd4\x18\x12\b\x04\x12\fconfig.apply \x01\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/api/config/apply\x12^\n" +
 	"\x06AddKey\x12\x17.modelops.AddKeyRequest\x1a\x15.modelops.AddKeyReply\"$\xc2\xd4\x18\f\b\x04\x12\bkeys.add\x82\xd3\xe4\x93\x02\x0e:\x01*\"\t/api/keys\x12[\n" +
 	"\bListKeys\x12\x16.google.protobuf.Empty\x1a\x11.modelops.KeyList\"$\xc2\xd4\x18\x0f\b\x04\x12\tkeys.list \x01\x82\xd3\xe4\x93\x02\v\x12\t/api/keys\x12w\n" +
-	"\tRevokeKey\x12\x1a.modelops.RevokeKeyRequest\x1a\x11.modelops.KeyInfo\";\xc2\xd4\x18\x15\b\x04\x12\vkeys.revoke\x1a\x04name\x82\xd3\xe4\x93\x02\x1c\"\x1a/api/keys/revoke/{name=**}\x12N\n" +
+	"\tRevokeKey\x12\x1a.modelops.RevokeKeyRequest\x1a\x11.modelops.KeyInfo\";\xc2\xd4\x18\x15\b\x04\x12\vkeys.revoke\x1a\x04name\x82\xd3\xe4\x93\x02\x1c\"\x1a/api/keys/revoke/{name=**}\x12d\n" +
+	"\n" +
+	"GetCluster\x12\x16.google.protobuf.Empty\x1a\x15.modelops.ClusterView\"'\xc2\xd4\x18\x0f\b\x02\x12\acluster \x01(\x03\x82\xd3\xe4\x93\x02\x0e\x12\f/api/cluster\x12t\n" +
+	"\n" +
+	"InviteHost\x12\x17.modelops.InviteRequest\x1a\x15.modelops.InviteReply\"6\xc2\xd4\x18\x14\b\x04\x12\x0ecluster.invite \x01\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/api/cluster/invite\x12\x8a\x01\n" +
+	"\n" +
+	"RemoveHost\x12\x1d.modelops.RemoveMemberRequest\x1a\x1b.modelops.RemoveMemberReply\"@\xc2\xd4\x18\x18\b\x04\x12\x0ecluster.remove\x1a\x04host\x82\xd3\xe4\x93\x02\x1e\"\x1c/api/cluster/remove/{host=*}\x12w\n" +
+	"\tDrainHost\x12\x1a.modelops.DrainHostRequest\x1a\x18.modelops.DrainHostReply\"4\xc2\xd4\x18\x13\b\x03\x12\rcluster.drain \x01\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/api/cluster/drain\x12N\n" +
 	"\tGetHealth\x12\x16.google.protobuf.Empty\x1a\x15.modelops.HealthReply\"\x12\xc2\xd4\x18\x0e\b\x02\x12\x06health \x01(\x03\x12Q\n" +
 	"\n" +
 	"GetVersion\x12\x16.google.protobuf.Empty\x1a\x16.modelops.VersionReply\"\x13\xc2\xd4\x18\x0f\b\x02\x12\aversion \x01(\x03B\x1cZ\x1amodelops/messages;messagesb\x06proto3"
@@ -3523,10 +3530,17 @@ var file_operations_proto_goTypes = []any{
 	(*SwapModel)(nil),            // 56: modelops.SwapModel
 	(*PromoteSwap)(nil),          // 57: modelops.PromoteSwap
 	(*RollbackSwap)(nil),         // 58: modelops.RollbackSwap
-	(*QueueView)(nil),            // 59: modelops.QueueView
-	(*SwapReply)(nil),            // 60: modelops.SwapReply
-	(*SwapList)(nil),             // 61: modelops.SwapList
-	(*StateReply)(nil),           // 62: modelops.StateReply
+	(*InviteRequest)(nil),        // 59: modelops.InviteRequest
+	(*RemoveMemberRequest)(nil),  // 60: modelops.RemoveMemberRequest
+	(*DrainHostRequest)(nil),     // 61: modelops.DrainHostRequest
+	(*QueueView)(nil),            // 62: modelops.QueueView
+	(*SwapReply)(nil),            // 63: modelops.SwapReply
+	(*SwapList)(nil),             // 64: modelops.SwapList
+	(*StateReply)(nil),           // 65: modelops.StateReply
+	(*ClusterView)(nil),          // 66: modelops.ClusterView
+	(*InviteReply)(nil),          // 67: modelops.InviteReply
+	(*RemoveMemberReply)(nil),    // 68: modelops.RemoveMemberReply
+	(*DrainHostReply)(nil),       // 69: modelops.DrainHostReply
 }
 var file_operations_proto_depIdxs = []int32{
 	47, // 0: modelops.StatusView.host:type_name -> modelops.HostView
@@ -3582,41 +3596,49 @@ var file_operations_proto_depIdxs = []int32{
 	40, // 50: modelops.ModelOps.AddKey:input_type -> modelops.AddKeyRequest
 	55, // 51: modelops.ModelOps.ListKeys:input_type -> google.protobuf.Empty
 	42, // 52: modelops.ModelOps.RevokeKey:input_type -> modelops.RevokeKeyRequest
-	55, // 53: modelops.ModelOps.GetHealth:input_type -> google.protobuf.Empty
-	55, // 54: modelops.ModelOps.GetVersion:input_type -> google.protobuf.Empty
-	8,  // 55: modelops.ModelOps.Infer:output_type -> modelops.InferenceResponse
-	9,  // 56: modelops.ModelOps.InferStream:output_type -> modelops.InferenceChunk
-	11, // 57: modelops.ModelOps.LoadModel:output_type -> modelops.ModelLoadReply
-	13, // 58: modelops.ModelOps.UnloadModel:output_type -> modelops.ModelUnloadReply
-	15, // 59: modelops.ModelOps.ListModels:output_type -> modelops.ModelList
-	17, // 60: modelops.ModelOps.AcquireGpuLease:output_type -> modelops.GpuLeaseReply
-	19, // 61: modelops.ModelOps.ReleaseGpuLease:output_type -> modelops.GpuLeaseReleaseAck
-	3,  // 62: modelops.ModelOps.Why:output_type -> modelops.Explanation
-	1,  // 63: modelops.ModelOps.GetStatus:output_type -> modelops.StatusView
-	20, // 64: modelops.ModelOps.ListResident:output_type -> modelops.ResidentList
-	59, // 65: modelops.ModelOps.GetQueue:output_type -> modelops.QueueView
-	22, // 66: modelops.ModelOps.CancelRequest:output_type -> modelops.CancelRequestReply
-	25, // 67: modelops.ModelOps.PinModel:output_type -> modelops.PinModelReply
-	25, // 68: modelops.ModelOps.UnpinModel:output_type -> modelops.PinModelReply
-	60, // 69: modelops.ModelOps.StartSwap:output_type -> modelops.SwapReply
-	60, // 70: modelops.ModelOps.PromoteSwap:output_type -> modelops.SwapReply
-	60, // 71: modelops.ModelOps.RollbackSwap:output_type -> modelops.SwapReply
-	61, // 72: modelops.ModelOps.ListSwaps:output_type -> modelops.SwapList
-	50, // 73: modelops.ModelOps.HintModel:output_type -> modelops.HintReply
-	27, // 74: modelops.ModelOps.ListHints:output_type -> modelops.HintList
-	51, // 75: modelops.ModelOps.Defrag:output_type -> modelops.DefragPlan
-	62, // 76: modelops.ModelOps.GetState:output_type -> modelops.StateReply
-	31, // 77: modelops.ModelOps.SendCommand:output_type -> modelops.SendReply
-	34, // 78: modelops.ModelOps.ReadJournal:output_type -> modelops.JournalPage
-	36, // 79: modelops.ModelOps.GetConfig:output_type -> modelops.ConfigView
-	0,  // 80: modelops.ModelOps.ApplyConfig:output_type -> modelops.ConfigChanges
-	41, // 81: modelops.ModelOps.AddKey:output_type -> modelops.AddKeyReply
-	43, // 82: modelops.ModelOps.ListKeys:output_type -> modelops.KeyList
-	44, // 83: modelops.ModelOps.RevokeKey:output_type -> modelops.KeyInfo
-	38, // 84: modelops.ModelOps.GetHealth:output_type -> modelops.HealthReply
-	39, // 85: modelops.ModelOps.GetVersion:output_type -> modelops.VersionReply
-	55, // [55:86] is the sub-list for method output_type
-	24, // [24:55] is the sub-list for method input_type
+	55, // 53: modelops.ModelOps.GetCluster:input_type -> google.protobuf.Empty
+	59, // 54: modelops.ModelOps.InviteHost:input_type -> modelops.InviteRequest
+	60, // 55: modelops.ModelOps.RemoveHost:input_type -> modelops.RemoveMemberRequest
+	61, // 56: modelops.ModelOps.DrainHost:input_type -> modelops.DrainHostRequest
+	55, // 57: modelops.ModelOps.GetHealth:input_type -> google.protobuf.Empty
+	55, // 58: modelops.ModelOps.GetVersion:input_type -> google.protobuf.Empty
+	8,  // 59: modelops.ModelOps.Infer:output_type -> modelops.InferenceResponse
+	9,  // 60: modelops.ModelOps.InferStream:output_type -> modelops.InferenceChunk
+	11, // 61: modelops.ModelOps.LoadModel:output_type -> modelops.ModelLoadReply
+	13, // 62: modelops.ModelOps.UnloadModel:output_type -> modelops.ModelUnloadReply
+	15, // 63: modelops.ModelOps.ListModels:output_type -> modelops.ModelList
+	17, // 64: modelops.ModelOps.AcquireGpuLease:output_type -> modelops.GpuLeaseReply
+	19, // 65: modelops.ModelOps.ReleaseGpuLease:output_type -> modelops.GpuLeaseReleaseAck
+	3,  // 66: modelops.ModelOps.Why:output_type -> modelops.Explanation
+	1,  // 67: modelops.ModelOps.GetStatus:output_type -> modelops.StatusView
+	20, // 68: modelops.ModelOps.ListResident:output_type -> modelops.ResidentList
+	62, // 69: modelops.ModelOps.GetQueue:output_type -> modelops.QueueView
+	22, // 70: modelops.ModelOps.CancelRequest:output_type -> modelops.CancelRequestReply
+	25, // 71: modelops.ModelOps.PinModel:output_type -> modelops.PinModelReply
+	25, // 72: modelops.ModelOps.UnpinModel:output_type -> modelops.PinModelReply
+	63, // 73: modelops.ModelOps.StartSwap:output_type -> modelops.SwapReply
+	63, // 74: modelops.ModelOps.PromoteSwap:output_type -> modelops.SwapReply
+	63, // 75: modelops.ModelOps.RollbackSwap:output_type -> modelops.SwapReply
+	64, // 76: modelops.ModelOps.ListSwaps:output_type -> modelops.SwapList
+	50, // 77: modelops.ModelOps.HintModel:output_type -> modelops.HintReply
+	27, // 78: modelops.ModelOps.ListHints:output_type -> modelops.HintList
+	51, // 79: modelops.ModelOps.Defrag:output_type -> modelops.DefragPlan
+	65, // 80: modelops.ModelOps.GetState:output_type -> modelops.StateReply
+	31, // 81: modelops.ModelOps.SendCommand:output_type -> modelops.SendReply
+	34, // 82: modelops.ModelOps.ReadJournal:output_type -> modelops.JournalPage
+	36, // 83: modelops.ModelOps.GetConfig:output_type -> modelops.ConfigView
+	0,  // 84: modelops.ModelOps.ApplyConfig:output_type -> modelops.ConfigChanges
+	41, // 85: modelops.ModelOps.AddKey:output_type -> modelops.AddKeyReply
+	43, // 86: modelops.ModelOps.ListKeys:output_type -> modelops.KeyList
+	44, // 87: modelops.ModelOps.RevokeKey:output_type -> modelops.KeyInfo
+	66, // 88: modelops.ModelOps.GetCluster:output_type -> modelops.ClusterView
+	67, // 89: modelops.ModelOps.InviteHost:output_type -> modelops.InviteReply
+	68, // 90: modelops.ModelOps.RemoveHost:output_type -> modelops.RemoveMemberReply
+	69, // 91: modelops.ModelOps.DrainHost:output_type -> modelops.DrainHostReply
+	38, // 92: modelops.ModelOps.GetHealth:output_type -> modelops.HealthReply
+	39, // 93: modelops.ModelOps.GetVersion:output_type -> modelops.VersionReply
+	59, // [59:94] is the sub-list for method output_type
+	24, // [24:59] is the sub-list for method input_type
 	24, // [24:24] is the sub-list for extension type_name
 	24, // [24:24] is the sub-list for extension extendee
 	0,  // [0:24] is the sub-list for field type_name
@@ -3628,6 +3650,7 @@ func file_operations_proto_init() {
 		return
 	}
 	file_arbiter_proto_init()
+	file_cluster_proto_init()
 	file_gateway_proto_init()
 	file_gpu_proto_init()
 	file_host_proto_init()

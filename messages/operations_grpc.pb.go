@@ -52,6 +52,10 @@ const (
 	ModelOps_AddKey_FullMethodName          = "/modelops.ModelOps/AddKey"
 	ModelOps_ListKeys_FullMethodName        = "/modelops.ModelOps/ListKeys"
 	ModelOps_RevokeKey_FullMethodName       = "/modelops.ModelOps/RevokeKey"
+	ModelOps_GetCluster_FullMethodName      = "/modelops.ModelOps/GetCluster"
+	ModelOps_InviteHost_FullMethodName      = "/modelops.ModelOps/InviteHost"
+	ModelOps_RemoveHost_FullMethodName      = "/modelops.ModelOps/RemoveHost"
+	ModelOps_DrainHost_FullMethodName       = "/modelops.ModelOps/DrainHost"
 	ModelOps_GetHealth_FullMethodName       = "/modelops.ModelOps/GetHealth"
 	ModelOps_GetVersion_FullMethodName      = "/modelops.ModelOps/GetVersion"
 )
@@ -121,6 +125,14 @@ type ModelOpsClient interface {
 	ListKeys(ctx context.Context, in *emptypb.Empty, opts ...grpc.CallOption) (*KeyList, error)
 	// RevokeKey ends an API key, by its name or its fingerprint. It is refused at once, on open connections too.
 	RevokeKey(ctx context.Context, in *RevokeKeyRequest, opts ...grpc.CallOption) (*KeyInfo, error)
+	// GetCluster shows the hosts of the cluster as this one sees them.
+	GetCluster(ctx context.Context, in *emptypb.Empty, opts ...grpc.CallOption) (*ClusterView, error)
+	// InviteHost makes a token with which one other host may join, once.
+	InviteHost(ctx context.Context, in *InviteRequest, opts ...grpc.CallOption) (*InviteReply, error)
+	// RemoveHost forgets a host for good: its certificate is refused from then on.
+	RemoveHost(ctx context.Context, in *RemoveMemberRequest, opts ...grpc.CallOption) (*RemoveMemberReply, error)
+	// DrainHost empties a host for a reboot, and says how far that is. Asking again only asks.
+	DrainHost(ctx context.Context, in *DrainHostRequest, opts ...grpc.CallOption) (*DrainHostReply, error)
 	// GetHealth says whether decisions make progress.
 	GetHealth(ctx context.Context, in *emptypb.Empty, opts ...grpc.CallOption) (*HealthReply, error)
 	// GetVersion shows build and host.
@@ -428,6 +440,46 @@ func (c *modelOpsClient) RevokeKey(ctx context.Context, in *RevokeKeyRequest, op
 	return out, nil
 }
 
+func (c *modelOpsClient) GetCluster(ctx context.Context, in *emptypb.Empty, opts ...grpc.CallOption) (*ClusterView, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ClusterView)
+	err := c.cc.Invoke(ctx, ModelOps_GetCluster_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelOpsClient) InviteHost(ctx context.Context, in *InviteRequest, opts ...grpc.CallOption) (*InviteReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(InviteReply)
+	err := c.cc.Invoke(ctx, ModelOps_InviteHost_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelOpsClient) RemoveHost(ctx context.Context, in *RemoveMemberRequest, opts ...grpc.CallOption) (*RemoveMemberReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RemoveMemberReply)
+	err := c.cc.Invoke(ctx, ModelOps_RemoveHost_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelOpsClient) DrainHost(ctx context.Context, in *DrainHostRequest, opts ...grpc.CallOption) (*DrainHostReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DrainHostReply)
+	err := c.cc.Invoke(ctx, ModelOps_DrainHost_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *modelOpsClient) GetHealth(ctx context.Context, in *emptypb.Empty, opts ...grpc.CallOption) (*HealthReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(HealthReply)
@@ -513,6 +565,14 @@ type ModelOpsServer interface {
 	ListKeys(context.Context, *emptypb.Empty) (*KeyList, error)
 	// RevokeKey ends an API key, by its name or its fingerprint. It is refused at once, on open connections too.
 	RevokeKey(context.Context, *RevokeKeyRequest) (*KeyInfo, error)
+	// GetCluster shows the hosts of the cluster as this one sees them.
+	GetCluster(context.Context, *emptypb.Empty) (*ClusterView, error)
+	// InviteHost makes a token with which one other host may join, once.
+	InviteHost(context.Context, *InviteRequest) (*InviteReply, error)
+	// RemoveHost forgets a host for good: its certificate is refused from then on.
+	RemoveHost(context.Context, *RemoveMemberRequest) (*RemoveMemberReply, error)
+	// DrainHost empties a host for a reboot, and says how far that is. Asking again only asks.
+	DrainHost(context.Context, *DrainHostRequest) (*DrainHostReply, error)
 	// GetHealth says whether decisions make progress.
 	GetHealth(context.Context, *emptypb.Empty) (*HealthReply, error)
 	// GetVersion shows build and host.
@@ -613,6 +673,18 @@ func (UnimplementedModelOpsServer) ListKeys(context.Context, *emptypb.Empty) (*K
 }
 func (UnimplementedModelOpsServer) RevokeKey(context.Context, *RevokeKeyRequest) (*KeyInfo, error) {
 	return nil, status.Error(codes.Unimplemented, "method RevokeKey not implemented")
+}
+func (UnimplementedModelOpsServer) GetCluster(context.Context, *emptypb.Empty) (*ClusterView, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetCluster not implemented")
+}
+func (UnimplementedModelOpsServer) InviteHost(context.Context, *InviteRequest) (*InviteReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method InviteHost not implemented")
+}
+func (UnimplementedModelOpsServer) RemoveHost(context.Context, *RemoveMemberRequest) (*RemoveMemberReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method RemoveHost not implemented")
+}
+func (UnimplementedModelOpsServer) DrainHost(context.Context, *DrainHostRequest) (*DrainHostReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method DrainHost not implemented")
 }
 func (UnimplementedModelOpsServer) GetHealth(context.Context, *emptypb.Empty) (*HealthReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetHealth not implemented")
@@ -1152,6 +1224,78 @@ func _ModelOps_RevokeKey_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ModelOps_GetCluster_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(emptypb.Empty)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).GetCluster(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_GetCluster_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).GetCluster(ctx, req.(*emptypb.Empty))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelOps_InviteHost_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(InviteRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).InviteHost(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_InviteHost_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).InviteHost(ctx, req.(*InviteRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelOps_RemoveHost_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RemoveMemberRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).RemoveHost(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_RemoveHost_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).RemoveHost(ctx, req.(*RemoveMemberRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelOps_DrainHost_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DrainHostRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).DrainHost(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_DrainHost_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).DrainHost(ctx, req.(*DrainHostRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ModelOps_GetHealth_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(emptypb.Empty)
 	if err := dec(in); err != nil {
@@ -1306,6 +1450,22 @@ var ModelOps_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RevokeKey",
 			Handler:    _ModelOps_RevokeKey_Handler,
+		},
+		{
+			MethodName: "GetCluster",
+			Handler:    _ModelOps_GetCluster_Handler,
+		},
+		{
+			MethodName: "InviteHost",
+			Handler:    _ModelOps_InviteHost_Handler,
+		},
+		{
+			MethodName: "RemoveHost",
+			Handler:    _ModelOps_RemoveHost_Handler,
+		},
+		{
+			MethodName: "DrainHost",
+			Handler:    _ModelOps_DrainHost_Handler,
 		},
 		{
 			MethodName: "GetHealth",

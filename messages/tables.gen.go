@@ -307,6 +307,14 @@ type Operations interface {
 	ListKeys(context.Context, *emptypb.Empty) (*KeyList, error)
 	// RevokeKey ends an API key, by its name or its fingerprint. It is refused at once, on open connections too.
 	RevokeKey(context.Context, *RevokeKeyRequest) (*KeyInfo, error)
+	// GetCluster shows the hosts of the cluster as this one sees them.
+	GetCluster(context.Context, *emptypb.Empty) (*ClusterView, error)
+	// InviteHost makes a token with which one other host may join, once.
+	InviteHost(context.Context, *InviteRequest) (*InviteReply, error)
+	// RemoveHost forgets a host for good: its certificate is refused from then on.
+	RemoveHost(context.Context, *RemoveMemberRequest) (*RemoveMemberReply, error)
+	// DrainHost empties a host for a reboot, and says how far that is. Asking again only asks.
+	DrainHost(context.Context, *DrainHostRequest) (*DrainHostReply, error)
 	// GetHealth says whether decisions make progress.
 	GetHealth(context.Context, *emptypb.Empty) (*HealthReply, error)
 	// GetVersion shows build and host.
@@ -446,6 +454,26 @@ func (t Through) ListKeys(ctx context.Context, r *emptypb.Empty) (*KeyList, erro
 // RevokeKey implements Operations.
 func (t Through) RevokeKey(ctx context.Context, r *RevokeKeyRequest) (*KeyInfo, error) {
 	return through[*KeyInfo](ctx, t, "RevokeKey", r)
+}
+
+// GetCluster implements Operations.
+func (t Through) GetCluster(ctx context.Context, r *emptypb.Empty) (*ClusterView, error) {
+	return through[*ClusterView](ctx, t, "GetCluster", r)
+}
+
+// InviteHost implements Operations.
+func (t Through) InviteHost(ctx context.Context, r *InviteRequest) (*InviteReply, error) {
+	return through[*InviteReply](ctx, t, "InviteHost", r)
+}
+
+// RemoveHost implements Operations.
+func (t Through) RemoveHost(ctx context.Context, r *RemoveMemberRequest) (*RemoveMemberReply, error) {
+	return through[*RemoveMemberReply](ctx, t, "RemoveHost", r)
+}
+
+// DrainHost implements Operations.
+func (t Through) DrainHost(ctx context.Context, r *DrainHostRequest) (*DrainHostReply, error) {
+	return through[*DrainHostReply](ctx, t, "DrainHost", r)
 }
 
 // GetHealth implements Operations.
@@ -683,6 +711,38 @@ var operationTable = []Operation{
 		Answer:  func() proto.Message { return new(KeyInfo) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.RevokeKey(ctx, request.(*RevokeKeyRequest)))
+		},
+	},
+	{Name: "GetCluster", Role: Role_READ, Reach: Reach_NO_MODEL, About: nil, NATS: "cluster", NATSName: "", Empty: true,
+		Doc:     "GetCluster shows the hosts of the cluster as this one sees them.",
+		Request: func() proto.Message { return new(emptypb.Empty) },
+		Answer:  func() proto.Message { return new(ClusterView) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.GetCluster(ctx, request.(*emptypb.Empty)))
+		},
+	},
+	{Name: "InviteHost", Role: Role_ADMIN, Reach: Reach_WHOLE_HOST, About: nil, NATS: "cluster.invite", NATSName: "", Empty: true,
+		Doc:     "InviteHost makes a token with which one other host may join, once.",
+		Request: func() proto.Message { return new(InviteRequest) },
+		Answer:  func() proto.Message { return new(InviteReply) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.InviteHost(ctx, request.(*InviteRequest)))
+		},
+	},
+	{Name: "RemoveHost", Role: Role_ADMIN, Reach: Reach_WHOLE_HOST, About: nil, NATS: "cluster.remove", NATSName: "host", Empty: false,
+		Doc:     "RemoveHost forgets a host for good: its certificate is refused from then on.",
+		Request: func() proto.Message { return new(RemoveMemberRequest) },
+		Answer:  func() proto.Message { return new(RemoveMemberReply) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.RemoveHost(ctx, request.(*RemoveMemberRequest)))
+		},
+	},
+	{Name: "DrainHost", Role: Role_OPERATE, Reach: Reach_WHOLE_HOST, About: nil, NATS: "cluster.drain", NATSName: "", Empty: true,
+		Doc:     "DrainHost empties a host for a reboot, and says how far that is. Asking again only asks.",
+		Request: func() proto.Message { return new(DrainHostRequest) },
+		Answer:  func() proto.Message { return new(DrainHostReply) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.DrainHost(ctx, request.(*DrainHostRequest)))
 		},
 	},
 	{Name: "GetHealth", Role: Role_READ, Reach: Reach_NO_MODEL, About: nil, NATS: "health", NATSName: "", Empty: true,

@@ -75,6 +75,8 @@ type Options struct {
 	Drills bool
 	// Keys are the API keys; nil = there are none to be made.
 	Keys Keys
+	// Cluster is nil on a host that is in none.
+	Cluster Cluster
 }
 
 // Control answers the operations. It implements messages.Operations.

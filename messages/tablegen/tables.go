@@ -61,6 +61,9 @@ func (t *tables) read(f *protogen.File) error {
 		}
 	}
 	for _, s := range f.Services {
+		if s.Desc.Name() != publicService {
+			continue
+		}
 		for _, m := range s.Methods {
 			if err := t.readMethod(m); err != nil {
 				return err
@@ -69,6 +72,9 @@ func (t *tables) read(f *protogen.File) error {
 	}
 	return nil
 }
+
+// publicService is the service whose rpcs are operations. What hosts say to each other needs a certificate of the cluster, not a role.
+const publicService = "ModelOps"
 
 func (t *tables) readMessage(kind string, m *protogen.Message) error {
 	e, err := t.options.option(m.Desc.Options(), "modelops.event")

@@ -1,0 +1,55 @@
+package control
+
+import (
+	"context"
+
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"modelops/messages"
+)
+
+// Cluster is this host's membership in a cluster.
+type Cluster interface {
+	// View is the cluster as this host sees it now.
+	View() *messages.ClusterView
+	Invite(ctx context.Context, r *messages.InviteRequest) (*messages.InviteReply, error)
+	Remove(ctx context.Context, r *messages.RemoveMemberRequest) (*messages.RemoveMemberReply, error)
+	Drain(ctx context.Context, r *messages.DrainHostRequest) (*messages.DrainHostReply, error)
+}
+
+// GetCluster shows the hosts of the cluster as this one sees them. A host alone is a cluster of one.
+func (c *Control) GetCluster(context.Context, *emptypb.Empty) (*messages.ClusterView, error) {
+	if c.o.Cluster == nil {
+		return &messages.ClusterView{Host: c.o.Host, Arbiter: c.o.Host, Members: []*messages.MemberView{
+			{Host: c.o.Host, Self: true, State: messages.MemberView_alive, Version: c.o.Version, Sequence: c.o.Sequence(), Arbiter: c.o.Host}}}, nil
+	}
+	return c.o.Cluster.View(), nil
+}
+
+// InviteHost makes a token with which one other host may join.
+func (c *Control) InviteHost(ctx context.Context, r *messages.InviteRequest) (*messages.InviteReply, error) {
+	if c.o.Cluster == nil {
+		return nil, c.alone()
+	}
+	return c.o.Cluster.Invite(ctx, r)
+}
+
+// RemoveHost forgets a host for good.
+func (c *Control) RemoveHost(ctx context.Context, r *messages.RemoveMemberRequest) (*messages.RemoveMemberReply, error) {
+	if c.o.Cluster == nil {
+		return nil, c.alone()
+	}
+	return c.o.Cluster.Remove(ctx, r)
+}
+
+// DrainHost empties a host for a reboot, and says how far that is.
+func (c *Control) DrainHost(ctx context.Context, r *messages.DrainHostRequest) (*messages.DrainHostReply, error) {
+	if c.o.Cluster == nil {
+		return nil, c.alone()
+	}
+	return c.o.Cluster.Drain(ctx, r)
+}
+
+func (c *Control) alone() error {
+	return messages.NewError(messages.FailedPrecondition, "host "+c.o.Host, "it is in no cluster")
+}
