@@ -1299,8 +1299,16 @@ type GpuLeaseRequest struct {
 	VramEstimateMb int64                  `protobuf:"varint,3,opt,name=vram_estimate_mb,json=vramEstimateMb,proto3" json:"vram_estimate_mb,omitempty"`
 	Priority       int32                  `protobuf:"varint,4,opt,name=priority,proto3" json:"priority,omitempty"`
 	TtlSeconds     int32                  `protobuf:"varint,5,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The only host where the memory may be; empty = any.
+	Host string `protobuf:"bytes,10,opt,name=host,proto3" json:"host,omitempty"`
+	// Names this want of the client: asking again with the same one keeps its place in line. Chosen by the server when empty.
+	Claim string `protobuf:"bytes,11,opt,name=claim,proto3" json:"claim,omitempty"`
+	// How long to wait for memory; 0 = only until idle models have left.
+	WaitSeconds uint32 `protobuf:"varint,12,opt,name=wait_seconds,json=waitSeconds,proto3" json:"wait_seconds,omitempty"`
+	// Priority class of queue.classes, instead of priority.
+	Class         string `protobuf:"bytes,13,opt,name=class,proto3" json:"class,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GpuLeaseRequest) Reset() {
@@ -1368,6 +1376,34 @@ func (x *GpuLeaseRequest) GetTtlSeconds() int32 {
 	return 0
 }
 
+func (x *GpuLeaseRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *GpuLeaseRequest) GetClaim() string {
+	if x != nil {
+		return x.Claim
+	}
+	return ""
+}
+
+func (x *GpuLeaseRequest) GetWaitSeconds() uint32 {
+	if x != nil {
+		return x.WaitSeconds
+	}
+	return 0
+}
+
+func (x *GpuLeaseRequest) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
 type GpuLeaseReply struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Granted        bool                   `protobuf:"varint,1,opt,name=granted,proto3" json:"granted,omitempty"`
@@ -1375,8 +1411,22 @@ type GpuLeaseReply struct {
 	VramReservedMb int64                  `protobuf:"varint,3,opt,name=vram_reserved_mb,json=vramReservedMb,proto3" json:"vram_reserved_mb,omitempty"`
 	Reason         string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	RetryAfterMs   int32                  `protobuf:"varint,5,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Where the memory is: host and actor of the device.
+	Host string `protobuf:"bytes,10,opt,name=host,proto3" json:"host,omitempty"`
+	Gpu  string `protobuf:"bytes,11,opt,name=gpu,proto3" json:"gpu,omitempty"`
+	// Of the grant: a renewal with it can't be taken for that of another lease.
+	Epoch      uint64 `protobuf:"varint,12,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	TtlSeconds int32  `protobuf:"varint,13,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
+	// Variables that bind a program to the device, as NAME=value.
+	Env []string `protobuf:"bytes,14,rep,name=env,proto3" json:"env,omitempty"`
+	// Not granted: place in line from 1, and what the memory waits for.
+	Position uint32 `protobuf:"varint,15,opt,name=position,proto3" json:"position,omitempty"`
+	WaitsFor string `protobuf:"bytes,16,opt,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`
+	// Models that left for the lease, and the placement for which they did: ReleaseGpuLease can bring them back.
+	Displaced     []string `protobuf:"bytes,17,rep,name=displaced,proto3" json:"displaced,omitempty"`
+	Placement     string   `protobuf:"bytes,18,opt,name=placement,proto3" json:"placement,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GpuLeaseReply) Reset() {
@@ -1444,9 +1494,75 @@ func (x *GpuLeaseReply) GetRetryAfterMs() int32 {
 	return 0
 }
 
+func (x *GpuLeaseReply) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *GpuLeaseReply) GetGpu() string {
+	if x != nil {
+		return x.Gpu
+	}
+	return ""
+}
+
+func (x *GpuLeaseReply) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *GpuLeaseReply) GetTtlSeconds() int32 {
+	if x != nil {
+		return x.TtlSeconds
+	}
+	return 0
+}
+
+func (x *GpuLeaseReply) GetEnv() []string {
+	if x != nil {
+		return x.Env
+	}
+	return nil
+}
+
+func (x *GpuLeaseReply) GetPosition() uint32 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *GpuLeaseReply) GetWaitsFor() string {
+	if x != nil {
+		return x.WaitsFor
+	}
+	return ""
+}
+
+func (x *GpuLeaseReply) GetDisplaced() []string {
+	if x != nil {
+		return x.Displaced
+	}
+	return nil
+}
+
+func (x *GpuLeaseReply) GetPlacement() string {
+	if x != nil {
+		return x.Placement
+	}
+	return ""
+}
+
 type GpuLeaseRelease struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	LeaseId       string                 `protobuf:"bytes,1,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	LeaseId string                 `protobuf:"bytes,1,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`
+	// Models that left for the lease and are to come back, and the placement for which they left.
+	Restore       []string `protobuf:"bytes,10,rep,name=restore,proto3" json:"restore,omitempty"`
+	Placement     string   `protobuf:"bytes,11,opt,name=placement,proto3" json:"placement,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1488,6 +1604,127 @@ func (x *GpuLeaseRelease) GetLeaseId() string {
 	return ""
 }
 
+func (x *GpuLeaseRelease) GetRestore() []string {
+	if x != nil {
+		return x.Restore
+	}
+	return nil
+}
+
+func (x *GpuLeaseRelease) GetPlacement() string {
+	if x != nil {
+		return x.Placement
+	}
+	return ""
+}
+
+// GpuLeaseRenewal keeps a lease for another time to live.
+type GpuLeaseRenewal struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	LeaseId string                 `protobuf:"bytes,1,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`
+	// Of the grant; 0 = whatever it is.
+	Epoch         uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GpuLeaseRenewal) Reset() {
+	*x = GpuLeaseRenewal{}
+	mi := &file_operations_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GpuLeaseRenewal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GpuLeaseRenewal) ProtoMessage() {}
+
+func (x *GpuLeaseRenewal) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GpuLeaseRenewal.ProtoReflect.Descriptor instead.
+func (*GpuLeaseRenewal) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *GpuLeaseRenewal) GetLeaseId() string {
+	if x != nil {
+		return x.LeaseId
+	}
+	return ""
+}
+
+func (x *GpuLeaseRenewal) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+type GpuLeaseRenewalAck struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Success bool                   `protobuf:"varint,1,opt,name=success,proto3" json:"success,omitempty"`
+	// From the moment when the renewal was sent.
+	TtlSeconds    int32 `protobuf:"varint,2,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GpuLeaseRenewalAck) Reset() {
+	*x = GpuLeaseRenewalAck{}
+	mi := &file_operations_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GpuLeaseRenewalAck) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GpuLeaseRenewalAck) ProtoMessage() {}
+
+func (x *GpuLeaseRenewalAck) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GpuLeaseRenewalAck.ProtoReflect.Descriptor instead.
+func (*GpuLeaseRenewalAck) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *GpuLeaseRenewalAck) GetSuccess() bool {
+	if x != nil {
+		return x.Success
+	}
+	return false
+}
+
+func (x *GpuLeaseRenewalAck) GetTtlSeconds() int32 {
+	if x != nil {
+		return x.TtlSeconds
+	}
+	return 0
+}
+
 type GpuLeaseReleaseAck struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Success       bool                   `protobuf:"varint,1,opt,name=success,proto3" json:"success,omitempty"`
@@ -1497,7 +1734,7 @@ type GpuLeaseReleaseAck struct {
 
 func (x *GpuLeaseReleaseAck) Reset() {
 	*x = GpuLeaseReleaseAck{}
-	mi := &file_operations_proto_msgTypes[19]
+	mi := &file_operations_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1509,7 +1746,7 @@ func (x *GpuLeaseReleaseAck) String() string {
 func (*GpuLeaseReleaseAck) ProtoMessage() {}
 
 func (x *GpuLeaseReleaseAck) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[19]
+	mi := &file_operations_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1522,7 +1759,7 @@ func (x *GpuLeaseReleaseAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuLeaseReleaseAck.ProtoReflect.Descriptor instead.
 func (*GpuLeaseReleaseAck) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{19}
+	return file_operations_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GpuLeaseReleaseAck) GetSuccess() bool {
@@ -1541,7 +1778,7 @@ type ResidentList struct {
 
 func (x *ResidentList) Reset() {
 	*x = ResidentList{}
-	mi := &file_operations_proto_msgTypes[20]
+	mi := &file_operations_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1553,7 +1790,7 @@ func (x *ResidentList) String() string {
 func (*ResidentList) ProtoMessage() {}
 
 func (x *ResidentList) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[20]
+	mi := &file_operations_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1566,7 +1803,7 @@ func (x *ResidentList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResidentList.ProtoReflect.Descriptor instead.
 func (*ResidentList) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{20}
+	return file_operations_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ResidentList) GetModels() []*ModelView {
@@ -1585,7 +1822,7 @@ type CancelRequestRequest struct {
 
 func (x *CancelRequestRequest) Reset() {
 	*x = CancelRequestRequest{}
-	mi := &file_operations_proto_msgTypes[21]
+	mi := &file_operations_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1597,7 +1834,7 @@ func (x *CancelRequestRequest) String() string {
 func (*CancelRequestRequest) ProtoMessage() {}
 
 func (x *CancelRequestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[21]
+	mi := &file_operations_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1610,7 +1847,7 @@ func (x *CancelRequestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequestRequest.ProtoReflect.Descriptor instead.
 func (*CancelRequestRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{21}
+	return file_operations_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CancelRequestRequest) GetRequestId() string {
@@ -1631,7 +1868,7 @@ type CancelRequestReply struct {
 
 func (x *CancelRequestReply) Reset() {
 	*x = CancelRequestReply{}
-	mi := &file_operations_proto_msgTypes[22]
+	mi := &file_operations_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1643,7 +1880,7 @@ func (x *CancelRequestReply) String() string {
 func (*CancelRequestReply) ProtoMessage() {}
 
 func (x *CancelRequestReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[22]
+	mi := &file_operations_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1656,7 +1893,7 @@ func (x *CancelRequestReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequestReply.ProtoReflect.Descriptor instead.
 func (*CancelRequestReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{22}
+	return file_operations_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CancelRequestReply) GetRequestId() string {
@@ -1686,7 +1923,7 @@ type PinModelRequest struct {
 
 func (x *PinModelRequest) Reset() {
 	*x = PinModelRequest{}
-	mi := &file_operations_proto_msgTypes[23]
+	mi := &file_operations_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1698,7 +1935,7 @@ func (x *PinModelRequest) String() string {
 func (*PinModelRequest) ProtoMessage() {}
 
 func (x *PinModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[23]
+	mi := &file_operations_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1711,7 +1948,7 @@ func (x *PinModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinModelRequest.ProtoReflect.Descriptor instead.
 func (*PinModelRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{23}
+	return file_operations_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PinModelRequest) GetModelName() string {
@@ -1744,7 +1981,7 @@ type UnpinModelRequest struct {
 
 func (x *UnpinModelRequest) Reset() {
 	*x = UnpinModelRequest{}
-	mi := &file_operations_proto_msgTypes[24]
+	mi := &file_operations_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1756,7 +1993,7 @@ func (x *UnpinModelRequest) String() string {
 func (*UnpinModelRequest) ProtoMessage() {}
 
 func (x *UnpinModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[24]
+	mi := &file_operations_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1769,7 +2006,7 @@ func (x *UnpinModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnpinModelRequest.ProtoReflect.Descriptor instead.
 func (*UnpinModelRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{24}
+	return file_operations_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UnpinModelRequest) GetModelName() string {
@@ -1794,7 +2031,7 @@ type PinModelReply struct {
 
 func (x *PinModelReply) Reset() {
 	*x = PinModelReply{}
-	mi := &file_operations_proto_msgTypes[25]
+	mi := &file_operations_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1806,7 +2043,7 @@ func (x *PinModelReply) String() string {
 func (*PinModelReply) ProtoMessage() {}
 
 func (x *PinModelReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[25]
+	mi := &file_operations_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1819,7 +2056,7 @@ func (x *PinModelReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinModelReply.ProtoReflect.Descriptor instead.
 func (*PinModelReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{25}
+	return file_operations_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PinModelReply) GetModelName() string {
@@ -1864,7 +2101,7 @@ type HintModelRequest struct {
 
 func (x *HintModelRequest) Reset() {
 	*x = HintModelRequest{}
-	mi := &file_operations_proto_msgTypes[26]
+	mi := &file_operations_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1876,7 +2113,7 @@ func (x *HintModelRequest) String() string {
 func (*HintModelRequest) ProtoMessage() {}
 
 func (x *HintModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[26]
+	mi := &file_operations_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1889,7 +2126,7 @@ func (x *HintModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HintModelRequest.ProtoReflect.Descriptor instead.
 func (*HintModelRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{26}
+	return file_operations_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *HintModelRequest) GetModelName() string {
@@ -1929,7 +2166,7 @@ type HintList struct {
 
 func (x *HintList) Reset() {
 	*x = HintList{}
-	mi := &file_operations_proto_msgTypes[27]
+	mi := &file_operations_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1941,7 +2178,7 @@ func (x *HintList) String() string {
 func (*HintList) ProtoMessage() {}
 
 func (x *HintList) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[27]
+	mi := &file_operations_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1954,7 +2191,7 @@ func (x *HintList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HintList.ProtoReflect.Descriptor instead.
 func (*HintList) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{27}
+	return file_operations_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *HintList) GetHints() []*HintReply {
@@ -1977,7 +2214,7 @@ type DefragRequest struct {
 
 func (x *DefragRequest) Reset() {
 	*x = DefragRequest{}
-	mi := &file_operations_proto_msgTypes[28]
+	mi := &file_operations_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1989,7 +2226,7 @@ func (x *DefragRequest) String() string {
 func (*DefragRequest) ProtoMessage() {}
 
 func (x *DefragRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[28]
+	mi := &file_operations_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2002,7 +2239,7 @@ func (x *DefragRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DefragRequest.ProtoReflect.Descriptor instead.
 func (*DefragRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{28}
+	return file_operations_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DefragRequest) GetModelName() string {
@@ -2036,7 +2273,7 @@ type StateRequest struct {
 
 func (x *StateRequest) Reset() {
 	*x = StateRequest{}
-	mi := &file_operations_proto_msgTypes[29]
+	mi := &file_operations_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2048,7 +2285,7 @@ func (x *StateRequest) String() string {
 func (*StateRequest) ProtoMessage() {}
 
 func (x *StateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[29]
+	mi := &file_operations_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2061,7 +2298,7 @@ func (x *StateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateRequest.ProtoReflect.Descriptor instead.
 func (*StateRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{29}
+	return file_operations_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *StateRequest) GetActor() string {
@@ -2084,7 +2321,7 @@ type SendRequest struct {
 
 func (x *SendRequest) Reset() {
 	*x = SendRequest{}
-	mi := &file_operations_proto_msgTypes[30]
+	mi := &file_operations_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2096,7 +2333,7 @@ func (x *SendRequest) String() string {
 func (*SendRequest) ProtoMessage() {}
 
 func (x *SendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[30]
+	mi := &file_operations_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2109,7 +2346,7 @@ func (x *SendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendRequest.ProtoReflect.Descriptor instead.
 func (*SendRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{30}
+	return file_operations_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SendRequest) GetActor() string {
@@ -2148,7 +2385,7 @@ type SendReply struct {
 
 func (x *SendReply) Reset() {
 	*x = SendReply{}
-	mi := &file_operations_proto_msgTypes[31]
+	mi := &file_operations_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2160,7 +2397,7 @@ func (x *SendReply) String() string {
 func (*SendReply) ProtoMessage() {}
 
 func (x *SendReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[31]
+	mi := &file_operations_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2173,7 +2410,7 @@ func (x *SendReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendReply.ProtoReflect.Descriptor instead.
 func (*SendReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{31}
+	return file_operations_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SendReply) GetAnswerType() string {
@@ -2215,7 +2452,7 @@ type RecordedEvent struct {
 
 func (x *RecordedEvent) Reset() {
 	*x = RecordedEvent{}
-	mi := &file_operations_proto_msgTypes[32]
+	mi := &file_operations_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2227,7 +2464,7 @@ func (x *RecordedEvent) String() string {
 func (*RecordedEvent) ProtoMessage() {}
 
 func (x *RecordedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[32]
+	mi := &file_operations_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2240,7 +2477,7 @@ func (x *RecordedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedEvent.ProtoReflect.Descriptor instead.
 func (*RecordedEvent) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{32}
+	return file_operations_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RecordedEvent) GetName() string {
@@ -2275,7 +2512,7 @@ type JournalRequest struct {
 
 func (x *JournalRequest) Reset() {
 	*x = JournalRequest{}
-	mi := &file_operations_proto_msgTypes[33]
+	mi := &file_operations_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2287,7 +2524,7 @@ func (x *JournalRequest) String() string {
 func (*JournalRequest) ProtoMessage() {}
 
 func (x *JournalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[33]
+	mi := &file_operations_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2300,7 +2537,7 @@ func (x *JournalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalRequest.ProtoReflect.Descriptor instead.
 func (*JournalRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{33}
+	return file_operations_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *JournalRequest) GetAfter() uint64 {
@@ -2350,7 +2587,7 @@ type JournalPage struct {
 
 func (x *JournalPage) Reset() {
 	*x = JournalPage{}
-	mi := &file_operations_proto_msgTypes[34]
+	mi := &file_operations_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2362,7 +2599,7 @@ func (x *JournalPage) String() string {
 func (*JournalPage) ProtoMessage() {}
 
 func (x *JournalPage) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[34]
+	mi := &file_operations_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2375,7 +2612,7 @@ func (x *JournalPage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalPage.ProtoReflect.Descriptor instead.
 func (*JournalPage) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{34}
+	return file_operations_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *JournalPage) GetDecisions() []*RecordedDecision {
@@ -2423,7 +2660,7 @@ type RecordedDecision struct {
 
 func (x *RecordedDecision) Reset() {
 	*x = RecordedDecision{}
-	mi := &file_operations_proto_msgTypes[35]
+	mi := &file_operations_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2435,7 +2672,7 @@ func (x *RecordedDecision) String() string {
 func (*RecordedDecision) ProtoMessage() {}
 
 func (x *RecordedDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[35]
+	mi := &file_operations_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2448,7 +2685,7 @@ func (x *RecordedDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedDecision.ProtoReflect.Descriptor instead.
 func (*RecordedDecision) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{35}
+	return file_operations_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RecordedDecision) GetSequence() uint64 {
@@ -2539,7 +2776,7 @@ type ConfigView struct {
 
 func (x *ConfigView) Reset() {
 	*x = ConfigView{}
-	mi := &file_operations_proto_msgTypes[36]
+	mi := &file_operations_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2551,7 +2788,7 @@ func (x *ConfigView) String() string {
 func (*ConfigView) ProtoMessage() {}
 
 func (x *ConfigView) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[36]
+	mi := &file_operations_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2564,7 +2801,7 @@ func (x *ConfigView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigView.ProtoReflect.Descriptor instead.
 func (*ConfigView) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{36}
+	return file_operations_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ConfigView) GetRevision() string {
@@ -2591,7 +2828,7 @@ type ApplyConfigRequest struct {
 
 func (x *ApplyConfigRequest) Reset() {
 	*x = ApplyConfigRequest{}
-	mi := &file_operations_proto_msgTypes[37]
+	mi := &file_operations_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2603,7 +2840,7 @@ func (x *ApplyConfigRequest) String() string {
 func (*ApplyConfigRequest) ProtoMessage() {}
 
 func (x *ApplyConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[37]
+	mi := &file_operations_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2616,7 +2853,7 @@ func (x *ApplyConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyConfigRequest.ProtoReflect.Descriptor instead.
 func (*ApplyConfigRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{37}
+	return file_operations_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ApplyConfigRequest) GetDryRun() bool {
@@ -2640,7 +2877,7 @@ type HealthReply struct {
 
 func (x *HealthReply) Reset() {
 	*x = HealthReply{}
-	mi := &file_operations_proto_msgTypes[38]
+	mi := &file_operations_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2652,7 +2889,7 @@ func (x *HealthReply) String() string {
 func (*HealthReply) ProtoMessage() {}
 
 func (x *HealthReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[38]
+	mi := &file_operations_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2665,7 +2902,7 @@ func (x *HealthReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthReply.ProtoReflect.Descriptor instead.
 func (*HealthReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{38}
+	return file_operations_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *HealthReply) GetOk() bool {
@@ -2706,7 +2943,7 @@ type VersionReply struct {
 
 func (x *VersionReply) Reset() {
 	*x = VersionReply{}
-	mi := &file_operations_proto_msgTypes[39]
+	mi := &file_operations_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2718,7 +2955,7 @@ func (x *VersionReply) String() string {
 func (*VersionReply) ProtoMessage() {}
 
 func (x *VersionReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[39]
+	mi := &file_operations_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2731,7 +2968,7 @@ func (x *VersionReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionReply.ProtoReflect.Descriptor instead.
 func (*VersionReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{39}
+	return file_operations_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *VersionReply) GetVersion() string {
@@ -2768,7 +3005,7 @@ type AddKeyRequest struct {
 
 func (x *AddKeyRequest) Reset() {
 	*x = AddKeyRequest{}
-	mi := &file_operations_proto_msgTypes[40]
+	mi := &file_operations_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2780,7 +3017,7 @@ func (x *AddKeyRequest) String() string {
 func (*AddKeyRequest) ProtoMessage() {}
 
 func (x *AddKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[40]
+	mi := &file_operations_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2793,7 +3030,7 @@ func (x *AddKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddKeyRequest.ProtoReflect.Descriptor instead.
 func (*AddKeyRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{40}
+	return file_operations_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *AddKeyRequest) GetName() string {
@@ -2849,7 +3086,7 @@ type AddKeyReply struct {
 
 func (x *AddKeyReply) Reset() {
 	*x = AddKeyReply{}
-	mi := &file_operations_proto_msgTypes[41]
+	mi := &file_operations_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2861,7 +3098,7 @@ func (x *AddKeyReply) String() string {
 func (*AddKeyReply) ProtoMessage() {}
 
 func (x *AddKeyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[41]
+	mi := &file_operations_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2874,7 +3111,7 @@ func (x *AddKeyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddKeyReply.ProtoReflect.Descriptor instead.
 func (*AddKeyReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{41}
+	return file_operations_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *AddKeyReply) GetInfo() *KeyInfo {
@@ -2900,7 +3137,7 @@ type RevokeKeyRequest struct {
 
 func (x *RevokeKeyRequest) Reset() {
 	*x = RevokeKeyRequest{}
-	mi := &file_operations_proto_msgTypes[42]
+	mi := &file_operations_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2912,7 +3149,7 @@ func (x *RevokeKeyRequest) String() string {
 func (*RevokeKeyRequest) ProtoMessage() {}
 
 func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[42]
+	mi := &file_operations_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2925,7 +3162,7 @@ func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeKeyRequest.ProtoReflect.Descriptor instead.
 func (*RevokeKeyRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{42}
+	return file_operations_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RevokeKeyRequest) GetName() string {
@@ -2944,7 +3181,7 @@ type KeyList struct {
 
 func (x *KeyList) Reset() {
 	*x = KeyList{}
-	mi := &file_operations_proto_msgTypes[43]
+	mi := &file_operations_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2956,7 +3193,7 @@ func (x *KeyList) String() string {
 func (*KeyList) ProtoMessage() {}
 
 func (x *KeyList) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[43]
+	mi := &file_operations_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2969,7 +3206,7 @@ func (x *KeyList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyList.ProtoReflect.Descriptor instead.
 func (*KeyList) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{43}
+	return file_operations_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *KeyList) GetKeys() []*KeyInfo {
@@ -3004,7 +3241,7 @@ type KeyInfo struct {
 
 func (x *KeyInfo) Reset() {
 	*x = KeyInfo{}
-	mi := &file_operations_proto_msgTypes[44]
+	mi := &file_operations_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3016,7 +3253,7 @@ func (x *KeyInfo) String() string {
 func (*KeyInfo) ProtoMessage() {}
 
 func (x *KeyInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[44]
+	mi := &file_operations_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3029,7 +3266,7 @@ func (x *KeyInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyInfo.ProtoReflect.Descriptor instead.
 func (*KeyInfo) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{44}
+	return file_operations_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *KeyInfo) GetName() string {
@@ -3244,7 +3481,7 @@ const file_operations_proto_rawDesc = "" +
 	"\x06models\x18\x01 \x03(\v2\x13.modelops.ModelInfoR\x06models\x12\x1f\n" +
 	"\vtotal_count\x18\x02 \x01(\x05R\n" +
 	"totalCount\x12\"\n" +
-	"\rtotal_vram_mb\x18\x03 \x01(\x03R\vtotalVramMb\"\xaf\x01\n" +
+	"\rtotal_vram_mb\x18\x03 \x01(\x03R\vtotalVramMb\"\x92\x02\n" +
 	"\x0fGpuLeaseRequest\x12\x16\n" +
 	"\x06client\x18\x01 \x01(\tR\x06client\x12\x1d\n" +
 	"\n" +
@@ -3252,15 +3489,41 @@ const file_operations_proto_rawDesc = "" +
 	"\x10vram_estimate_mb\x18\x03 \x01(\x03R\x0evramEstimateMb\x12\x1a\n" +
 	"\bpriority\x18\x04 \x01(\x05R\bpriority\x12\x1f\n" +
 	"\vttl_seconds\x18\x05 \x01(\x05R\n" +
-	"ttlSeconds\"\xac\x01\n" +
+	"ttlSeconds\x12\x12\n" +
+	"\x04host\x18\n" +
+	" \x01(\tR\x04host\x12\x14\n" +
+	"\x05claim\x18\v \x01(\tR\x05claim\x12!\n" +
+	"\fwait_seconds\x18\f \x01(\rR\vwaitSeconds\x12\x14\n" +
+	"\x05class\x18\r \x01(\tR\x05class\"\x90\x03\n" +
 	"\rGpuLeaseReply\x12\x18\n" +
 	"\agranted\x18\x01 \x01(\bR\agranted\x12\x19\n" +
 	"\blease_id\x18\x02 \x01(\tR\aleaseId\x12(\n" +
 	"\x10vram_reserved_mb\x18\x03 \x01(\x03R\x0evramReservedMb\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12$\n" +
-	"\x0eretry_after_ms\x18\x05 \x01(\x05R\fretryAfterMs\",\n" +
+	"\x0eretry_after_ms\x18\x05 \x01(\x05R\fretryAfterMs\x12\x12\n" +
+	"\x04host\x18\n" +
+	" \x01(\tR\x04host\x12\x10\n" +
+	"\x03gpu\x18\v \x01(\tR\x03gpu\x12\x14\n" +
+	"\x05epoch\x18\f \x01(\x04R\x05epoch\x12\x1f\n" +
+	"\vttl_seconds\x18\r \x01(\x05R\n" +
+	"ttlSeconds\x12\x10\n" +
+	"\x03env\x18\x0e \x03(\tR\x03env\x12\x1a\n" +
+	"\bposition\x18\x0f \x01(\rR\bposition\x12\x1b\n" +
+	"\twaits_for\x18\x10 \x01(\tR\bwaitsFor\x12\x1c\n" +
+	"\tdisplaced\x18\x11 \x03(\tR\tdisplaced\x12\x1c\n" +
+	"\tplacement\x18\x12 \x01(\tR\tplacement\"d\n" +
 	"\x0fGpuLeaseRelease\x12\x19\n" +
-	"\blease_id\x18\x01 \x01(\tR\aleaseId\".\n" +
+	"\blease_id\x18\x01 \x01(\tR\aleaseId\x12\x18\n" +
+	"\arestore\x18\n" +
+	" \x03(\tR\arestore\x12\x1c\n" +
+	"\tplacement\x18\v \x01(\tR\tplacement\"B\n" +
+	"\x0fGpuLeaseRenewal\x12\x19\n" +
+	"\blease_id\x18\x01 \x01(\tR\aleaseId\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"O\n" +
+	"\x12GpuLeaseRenewalAck\x12\x18\n" +
+	"\asuccess\x18\x01 \x01(\bR\asuccess\x12\x1f\n" +
+	"\vttl_seconds\x18\x02 \x01(\x05R\n" +
+	"ttlSeconds\".\n" +
 	"\x12GpuLeaseReleaseAck\x12\x18\n" +
 	"\asuccess\x18\x01 \x01(\bR\asuccess\";\n" +
 	"\fResidentList\x12+\n" +
@@ -3390,7 +3653,7 @@ const file_operations_proto_rawDesc = "" +
 	"\flast_used_ms\x18\v \x01(\x03R\n" +
 	"lastUsedMs\x12\x1d\n" +
 	"\n" +
-	"revoked_ms\x18\f \x01(\x03R\trevokedMs2\xf4 \n" +
+	"revoked_ms\x18\f \x01(\x03R\trevokedMs2\xf0!\n" +
 	"\bModelOps\x12i\n" +
 	"\x05Infer\x12\x1a.modelops.InferenceRequest\x1a\x1b.modelops.InferenceResponse\"'\xc2\xd4\x18#\b\x01\x12\x05infer\x1a\n" +
 	"model_name(\x012\n" +
@@ -3405,7 +3668,8 @@ const file_operations_proto_rawDesc = "" +
 	"model_name\x82\xd3\xe4\x93\x02@:\x01*Z\x17:\x01*\"\x12/api/models/unload\"\"/api/models/unload/{model_name=**}\x12e\n" +
 	"\n" +
 	"ListModels\x12\x16.google.protobuf.Empty\x1a\x13.modelops.ModelList\"*\xc2\xd4\x18\x13\b\x02\x12\vmodels.list \x01(\x02\x82\xd3\xe4\x93\x02\r\x12\v/api/models\x12u\n" +
-	"\x0fAcquireGpuLease\x12\x19.modelops.GpuLeaseRequest\x1a\x17.modelops.GpuLeaseReply\".\xc2\xd4\x18\x14\b\x03\x12\x0eleases.acquire \x01\x82\xd3\xe4\x93\x02\x10:\x01*\"\v/api/leases\x12\x80\x01\n" +
+	"\x0fAcquireGpuLease\x12\x19.modelops.GpuLeaseRequest\x1a\x17.modelops.GpuLeaseReply\".\xc2\xd4\x18\x14\b\x03\x12\x0eleases.acquire \x01\x82\xd3\xe4\x93\x02\x10:\x01*\"\v/api/leases\x12z\n" +
+	"\rRenewGpuLease\x12\x19.modelops.GpuLeaseRenewal\x1a\x1c.modelops.GpuLeaseRenewalAck\"0\xc2\xd4\x18\x10\b\x03\x12\fleases.renew\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/api/leases/renew\x12\x80\x01\n" +
 	"\x0fReleaseGpuLease\x12\x19.modelops.GpuLeaseRelease\x1a\x1c.modelops.GpuLeaseReleaseAck\"4\xc2\xd4\x18\x12\b\x03\x12\x0eleases.release\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/api/leases/release\x12l\n" +
 	"\x03Why\x12\x14.modelops.WhyRequest\x1a\x15.modelops.Explanation\"8\xc2\xd4\x18\x1b\b\x02\x12\x03why\x1a\asubject(\x012\asubject\x82\xd3\xe4\x93\x02\x13\x12\x11/why/{subject=**}\x12\\\n" +
 	"\tGetStatus\x12\x16.google.protobuf.Empty\x1a\x14.modelops.StatusView\"!\xc2\xd4\x18\x0e\b\x02\x12\x06status \x01(\x02\x82\xd3\xe4\x93\x02\t\x12\a/status\x12c\n" +
@@ -3469,7 +3733,7 @@ func file_operations_proto_rawDescGZIP() []byte {
 	return file_operations_proto_rawDescData
 }
 
-var file_operations_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_operations_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_operations_proto_goTypes = []any{
 	(*ConfigChanges)(nil),        // 0: modelops.ConfigChanges
 	(*StatusView)(nil),           // 1: modelops.StatusView
@@ -3490,155 +3754,159 @@ var file_operations_proto_goTypes = []any{
 	(*GpuLeaseRequest)(nil),      // 16: modelops.GpuLeaseRequest
 	(*GpuLeaseReply)(nil),        // 17: modelops.GpuLeaseReply
 	(*GpuLeaseRelease)(nil),      // 18: modelops.GpuLeaseRelease
-	(*GpuLeaseReleaseAck)(nil),   // 19: modelops.GpuLeaseReleaseAck
-	(*ResidentList)(nil),         // 20: modelops.ResidentList
-	(*CancelRequestRequest)(nil), // 21: modelops.CancelRequestRequest
-	(*CancelRequestReply)(nil),   // 22: modelops.CancelRequestReply
-	(*PinModelRequest)(nil),      // 23: modelops.PinModelRequest
-	(*UnpinModelRequest)(nil),    // 24: modelops.UnpinModelRequest
-	(*PinModelReply)(nil),        // 25: modelops.PinModelReply
-	(*HintModelRequest)(nil),     // 26: modelops.HintModelRequest
-	(*HintList)(nil),             // 27: modelops.HintList
-	(*DefragRequest)(nil),        // 28: modelops.DefragRequest
-	(*StateRequest)(nil),         // 29: modelops.StateRequest
-	(*SendRequest)(nil),          // 30: modelops.SendRequest
-	(*SendReply)(nil),            // 31: modelops.SendReply
-	(*RecordedEvent)(nil),        // 32: modelops.RecordedEvent
-	(*JournalRequest)(nil),       // 33: modelops.JournalRequest
-	(*JournalPage)(nil),          // 34: modelops.JournalPage
-	(*RecordedDecision)(nil),     // 35: modelops.RecordedDecision
-	(*ConfigView)(nil),           // 36: modelops.ConfigView
-	(*ApplyConfigRequest)(nil),   // 37: modelops.ApplyConfigRequest
-	(*HealthReply)(nil),          // 38: modelops.HealthReply
-	(*VersionReply)(nil),         // 39: modelops.VersionReply
-	(*AddKeyRequest)(nil),        // 40: modelops.AddKeyRequest
-	(*AddKeyReply)(nil),          // 41: modelops.AddKeyReply
-	(*RevokeKeyRequest)(nil),     // 42: modelops.RevokeKeyRequest
-	(*KeyList)(nil),              // 43: modelops.KeyList
-	(*KeyInfo)(nil),              // 44: modelops.KeyInfo
-	nil,                          // 45: modelops.InferenceRequest.ParametersEntry
-	nil,                          // 46: modelops.ModelLoadRequest.LoadParamsEntry
-	(*HostView)(nil),             // 47: modelops.HostView
-	(*GpuView)(nil),              // 48: modelops.GpuView
-	(*ModelView)(nil),            // 49: modelops.ModelView
-	(*HintReply)(nil),            // 50: modelops.HintReply
-	(*DefragPlan)(nil),           // 51: modelops.DefragPlan
-	(*ErrorBody)(nil),            // 52: modelops.ErrorBody
-	(*structpb.Struct)(nil),      // 53: google.protobuf.Struct
-	(*Decision)(nil),             // 54: modelops.Decision
-	(*emptypb.Empty)(nil),        // 55: google.protobuf.Empty
-	(*SwapModel)(nil),            // 56: modelops.SwapModel
-	(*PromoteSwap)(nil),          // 57: modelops.PromoteSwap
-	(*RollbackSwap)(nil),         // 58: modelops.RollbackSwap
-	(*InviteRequest)(nil),        // 59: modelops.InviteRequest
-	(*RemoveMemberRequest)(nil),  // 60: modelops.RemoveMemberRequest
-	(*DrainHostRequest)(nil),     // 61: modelops.DrainHostRequest
-	(*QueueView)(nil),            // 62: modelops.QueueView
-	(*SwapReply)(nil),            // 63: modelops.SwapReply
-	(*SwapList)(nil),             // 64: modelops.SwapList
-	(*StateReply)(nil),           // 65: modelops.StateReply
-	(*ClusterView)(nil),          // 66: modelops.ClusterView
-	(*InviteReply)(nil),          // 67: modelops.InviteReply
-	(*RemoveMemberReply)(nil),    // 68: modelops.RemoveMemberReply
-	(*DrainHostReply)(nil),       // 69: modelops.DrainHostReply
+	(*GpuLeaseRenewal)(nil),      // 19: modelops.GpuLeaseRenewal
+	(*GpuLeaseRenewalAck)(nil),   // 20: modelops.GpuLeaseRenewalAck
+	(*GpuLeaseReleaseAck)(nil),   // 21: modelops.GpuLeaseReleaseAck
+	(*ResidentList)(nil),         // 22: modelops.ResidentList
+	(*CancelRequestRequest)(nil), // 23: modelops.CancelRequestRequest
+	(*CancelRequestReply)(nil),   // 24: modelops.CancelRequestReply
+	(*PinModelRequest)(nil),      // 25: modelops.PinModelRequest
+	(*UnpinModelRequest)(nil),    // 26: modelops.UnpinModelRequest
+	(*PinModelReply)(nil),        // 27: modelops.PinModelReply
+	(*HintModelRequest)(nil),     // 28: modelops.HintModelRequest
+	(*HintList)(nil),             // 29: modelops.HintList
+	(*DefragRequest)(nil),        // 30: modelops.DefragRequest
+	(*StateRequest)(nil),         // 31: modelops.StateRequest
+	(*SendRequest)(nil),          // 32: modelops.SendRequest
+	(*SendReply)(nil),            // 33: modelops.SendReply
+	(*RecordedEvent)(nil),        // 34: modelops.RecordedEvent
+	(*JournalRequest)(nil),       // 35: modelops.JournalRequest
+	(*JournalPage)(nil),          // 36: modelops.JournalPage
+	(*RecordedDecision)(nil),     // 37: modelops.RecordedDecision
+	(*ConfigView)(nil),           // 38: modelops.ConfigView
+	(*ApplyConfigRequest)(nil),   // 39: modelops.ApplyConfigRequest
+	(*HealthReply)(nil),          // 40: modelops.HealthReply
+	(*VersionReply)(nil),         // 41: modelops.VersionReply
+	(*AddKeyRequest)(nil),        // 42: modelops.AddKeyRequest
+	(*AddKeyReply)(nil),          // 43: modelops.AddKeyReply
+	(*RevokeKeyRequest)(nil),     // 44: modelops.RevokeKeyRequest
+	(*KeyList)(nil),              // 45: modelops.KeyList
+	(*KeyInfo)(nil),              // 46: modelops.KeyInfo
+	nil,                          // 47: modelops.InferenceRequest.ParametersEntry
+	nil,                          // 48: modelops.ModelLoadRequest.LoadParamsEntry
+	(*HostView)(nil),             // 49: modelops.HostView
+	(*GpuView)(nil),              // 50: modelops.GpuView
+	(*ModelView)(nil),            // 51: modelops.ModelView
+	(*HintReply)(nil),            // 52: modelops.HintReply
+	(*DefragPlan)(nil),           // 53: modelops.DefragPlan
+	(*ErrorBody)(nil),            // 54: modelops.ErrorBody
+	(*structpb.Struct)(nil),      // 55: google.protobuf.Struct
+	(*Decision)(nil),             // 56: modelops.Decision
+	(*emptypb.Empty)(nil),        // 57: google.protobuf.Empty
+	(*SwapModel)(nil),            // 58: modelops.SwapModel
+	(*PromoteSwap)(nil),          // 59: modelops.PromoteSwap
+	(*RollbackSwap)(nil),         // 60: modelops.RollbackSwap
+	(*InviteRequest)(nil),        // 61: modelops.InviteRequest
+	(*RemoveMemberRequest)(nil),  // 62: modelops.RemoveMemberRequest
+	(*DrainHostRequest)(nil),     // 63: modelops.DrainHostRequest
+	(*QueueView)(nil),            // 64: modelops.QueueView
+	(*SwapReply)(nil),            // 65: modelops.SwapReply
+	(*SwapList)(nil),             // 66: modelops.SwapList
+	(*StateReply)(nil),           // 67: modelops.StateReply
+	(*ClusterView)(nil),          // 68: modelops.ClusterView
+	(*InviteReply)(nil),          // 69: modelops.InviteReply
+	(*RemoveMemberReply)(nil),    // 70: modelops.RemoveMemberReply
+	(*DrainHostReply)(nil),       // 71: modelops.DrainHostReply
 }
 var file_operations_proto_depIdxs = []int32{
-	47, // 0: modelops.StatusView.host:type_name -> modelops.HostView
-	48, // 1: modelops.StatusView.gpus:type_name -> modelops.GpuView
-	49, // 2: modelops.StatusView.models:type_name -> modelops.ModelView
-	50, // 3: modelops.StatusView.hints:type_name -> modelops.HintReply
-	51, // 4: modelops.StatusView.defrag:type_name -> modelops.DefragPlan
+	49, // 0: modelops.StatusView.host:type_name -> modelops.HostView
+	50, // 1: modelops.StatusView.gpus:type_name -> modelops.GpuView
+	51, // 2: modelops.StatusView.models:type_name -> modelops.ModelView
+	52, // 3: modelops.StatusView.hints:type_name -> modelops.HintReply
+	53, // 4: modelops.StatusView.defrag:type_name -> modelops.DefragPlan
 	4,  // 5: modelops.Explanation.reasons:type_name -> modelops.Reason
 	5,  // 6: modelops.Explanation.weighed:type_name -> modelops.Weighed
-	45, // 7: modelops.InferenceRequest.parameters:type_name -> modelops.InferenceRequest.ParametersEntry
+	47, // 7: modelops.InferenceRequest.parameters:type_name -> modelops.InferenceRequest.ParametersEntry
 	7,  // 8: modelops.InferenceRequest.messages:type_name -> modelops.ChatMessage
 	8,  // 9: modelops.InferenceChunk.response:type_name -> modelops.InferenceResponse
-	52, // 10: modelops.InferenceChunk.error:type_name -> modelops.ErrorBody
-	46, // 11: modelops.ModelLoadRequest.load_params:type_name -> modelops.ModelLoadRequest.LoadParamsEntry
+	54, // 10: modelops.InferenceChunk.error:type_name -> modelops.ErrorBody
+	48, // 11: modelops.ModelLoadRequest.load_params:type_name -> modelops.ModelLoadRequest.LoadParamsEntry
 	14, // 12: modelops.ModelList.models:type_name -> modelops.ModelInfo
-	49, // 13: modelops.ResidentList.models:type_name -> modelops.ModelView
-	50, // 14: modelops.HintList.hints:type_name -> modelops.HintReply
-	53, // 15: modelops.SendRequest.body:type_name -> google.protobuf.Struct
-	53, // 16: modelops.SendReply.answer:type_name -> google.protobuf.Struct
-	32, // 17: modelops.SendReply.events:type_name -> modelops.RecordedEvent
-	53, // 18: modelops.RecordedEvent.body:type_name -> google.protobuf.Struct
-	35, // 19: modelops.JournalPage.decisions:type_name -> modelops.RecordedDecision
-	32, // 20: modelops.RecordedDecision.events:type_name -> modelops.RecordedEvent
-	54, // 21: modelops.RecordedDecision.decision:type_name -> modelops.Decision
-	44, // 22: modelops.AddKeyReply.info:type_name -> modelops.KeyInfo
-	44, // 23: modelops.KeyList.keys:type_name -> modelops.KeyInfo
+	51, // 13: modelops.ResidentList.models:type_name -> modelops.ModelView
+	52, // 14: modelops.HintList.hints:type_name -> modelops.HintReply
+	55, // 15: modelops.SendRequest.body:type_name -> google.protobuf.Struct
+	55, // 16: modelops.SendReply.answer:type_name -> google.protobuf.Struct
+	34, // 17: modelops.SendReply.events:type_name -> modelops.RecordedEvent
+	55, // 18: modelops.RecordedEvent.body:type_name -> google.protobuf.Struct
+	37, // 19: modelops.JournalPage.decisions:type_name -> modelops.RecordedDecision
+	34, // 20: modelops.RecordedDecision.events:type_name -> modelops.RecordedEvent
+	56, // 21: modelops.RecordedDecision.decision:type_name -> modelops.Decision
+	46, // 22: modelops.AddKeyReply.info:type_name -> modelops.KeyInfo
+	46, // 23: modelops.KeyList.keys:type_name -> modelops.KeyInfo
 	6,  // 24: modelops.ModelOps.Infer:input_type -> modelops.InferenceRequest
 	6,  // 25: modelops.ModelOps.InferStream:input_type -> modelops.InferenceRequest
 	10, // 26: modelops.ModelOps.LoadModel:input_type -> modelops.ModelLoadRequest
 	12, // 27: modelops.ModelOps.UnloadModel:input_type -> modelops.ModelUnloadRequest
-	55, // 28: modelops.ModelOps.ListModels:input_type -> google.protobuf.Empty
+	57, // 28: modelops.ModelOps.ListModels:input_type -> google.protobuf.Empty
 	16, // 29: modelops.ModelOps.AcquireGpuLease:input_type -> modelops.GpuLeaseRequest
-	18, // 30: modelops.ModelOps.ReleaseGpuLease:input_type -> modelops.GpuLeaseRelease
-	2,  // 31: modelops.ModelOps.Why:input_type -> modelops.WhyRequest
-	55, // 32: modelops.ModelOps.GetStatus:input_type -> google.protobuf.Empty
-	55, // 33: modelops.ModelOps.ListResident:input_type -> google.protobuf.Empty
-	55, // 34: modelops.ModelOps.GetQueue:input_type -> google.protobuf.Empty
-	21, // 35: modelops.ModelOps.CancelRequest:input_type -> modelops.CancelRequestRequest
-	23, // 36: modelops.ModelOps.PinModel:input_type -> modelops.PinModelRequest
-	24, // 37: modelops.ModelOps.UnpinModel:input_type -> modelops.UnpinModelRequest
-	56, // 38: modelops.ModelOps.StartSwap:input_type -> modelops.SwapModel
-	57, // 39: modelops.ModelOps.PromoteSwap:input_type -> modelops.PromoteSwap
-	58, // 40: modelops.ModelOps.RollbackSwap:input_type -> modelops.RollbackSwap
-	55, // 41: modelops.ModelOps.ListSwaps:input_type -> google.protobuf.Empty
-	26, // 42: modelops.ModelOps.HintModel:input_type -> modelops.HintModelRequest
-	55, // 43: modelops.ModelOps.ListHints:input_type -> google.protobuf.Empty
-	28, // 44: modelops.ModelOps.Defrag:input_type -> modelops.DefragRequest
-	29, // 45: modelops.ModelOps.GetState:input_type -> modelops.StateRequest
-	30, // 46: modelops.ModelOps.SendCommand:input_type -> modelops.SendRequest
-	33, // 47: modelops.ModelOps.ReadJournal:input_type -> modelops.JournalRequest
-	55, // 48: modelops.ModelOps.GetConfig:input_type -> google.protobuf.Empty
-	37, // 49: modelops.ModelOps.ApplyConfig:input_type -> modelops.ApplyConfigRequest
-	40, // 50: modelops.ModelOps.AddKey:input_type -> modelops.AddKeyRequest
-	55, // 51: modelops.ModelOps.ListKeys:input_type -> google.protobuf.Empty
-	42, // 52: modelops.ModelOps.RevokeKey:input_type -> modelops.RevokeKeyRequest
-	55, // 53: modelops.ModelOps.GetCluster:input_type -> google.protobuf.Empty
-	59, // 54: modelops.ModelOps.InviteHost:input_type -> modelops.InviteRequest
-	60, // 55: modelops.ModelOps.RemoveHost:input_type -> modelops.RemoveMemberRequest
-	61, // 56: modelops.ModelOps.DrainHost:input_type -> modelops.DrainHostRequest
-	55, // 57: modelops.ModelOps.GetHealth:input_type -> google.protobuf.Empty
-	55, // 58: modelops.ModelOps.GetVersion:input_type -> google.protobuf.Empty
-	8,  // 59: modelops.ModelOps.Infer:output_type -> modelops.InferenceResponse
-	9,  // 60: modelops.ModelOps.InferStream:output_type -> modelops.InferenceChunk
-	11, // 61: modelops.ModelOps.LoadModel:output_type -> modelops.ModelLoadReply
-	13, // 62: modelops.ModelOps.UnloadModel:output_type -> modelops.ModelUnloadReply
-	15, // 63: modelops.ModelOps.ListModels:output_type -> modelops.ModelList
-	17, // 64: modelops.ModelOps.AcquireGpuLease:output_type -> modelops.GpuLeaseReply
-	19, // 65: modelops.ModelOps.ReleaseGpuLease:output_type -> modelops.GpuLeaseReleaseAck
-	3,  // 66: modelops.ModelOps.Why:output_type -> modelops.Explanation
-	1,  // 67: modelops.ModelOps.GetStatus:output_type -> modelops.StatusView
-	20, // 68: modelops.ModelOps.ListResident:output_type -> modelops.ResidentList
-	62, // 69: modelops.ModelOps.GetQueue:output_type -> modelops.QueueView
-	22, // 70: modelops.ModelOps.CancelRequest:output_type -> modelops.CancelRequestReply
-	25, // 71: modelops.ModelOps.PinModel:output_type -> modelops.PinModelReply
-	25, // 72: modelops.ModelOps.UnpinModel:output_type -> modelops.PinModelReply
-	63, // 73: modelops.ModelOps.StartSwap:output_type -> modelops.SwapReply
-	63, // 74: modelops.ModelOps.PromoteSwap:output_type -> modelops.SwapReply
-	63, // 75: modelops.ModelOps.RollbackSwap:output_type -> modelops.SwapReply
-	64, // 76: modelops.ModelOps.ListSwaps:output_type -> modelops.SwapList
-	50, // 77: modelops.ModelOps.HintModel:output_type -> modelops.HintReply
-	27, // 78: modelops.ModelOps.ListHints:output_type -> modelops.HintList
-	51, // 79: modelops.ModelOps.Defrag:output_type -> modelops.DefragPlan
-	65, // 80: modelops.ModelOps.GetState:output_type -> modelops.StateReply
-	31, // 81: modelops.ModelOps.SendCommand:output_type -> modelops.SendReply
-	34, // 82: modelops.ModelOps.ReadJournal:output_type -> modelops.JournalPage
-	36, // 83: modelops.ModelOps.GetConfig:output_type -> modelops.ConfigView
-	0,  // 84: modelops.ModelOps.ApplyConfig:output_type -> modelops.ConfigChanges
-	41, // 85: modelops.ModelOps.AddKey:output_type -> modelops.AddKeyReply
-	43, // 86: modelops.ModelOps.ListKeys:output_type -> modelops.KeyList
-	44, // 87: modelops.ModelOps.RevokeKey:output_type -> modelops.KeyInfo
-	66, // 88: modelops.ModelOps.GetCluster:output_type -> modelops.ClusterView
-	67, // 89: modelops.ModelOps.InviteHost:output_type -> modelops.InviteReply
-	68, // 90: modelops.ModelOps.RemoveHost:output_type -> modelops.RemoveMemberReply
-	69, // 91: modelops.ModelOps.DrainHost:output_type -> modelops.DrainHostReply
-	38, // 92: modelops.ModelOps.GetHealth:output_type -> modelops.HealthReply
-	39, // 93: modelops.ModelOps.GetVersion:output_type -> modelops.VersionReply
-	59, // [59:94] is the sub-list for method output_type
-	24, // [24:59] is the sub-list for method input_type
+	19, // 30: modelops.ModelOps.RenewGpuLease:input_type -> modelops.GpuLeaseRenewal
+	18, // 31: modelops.ModelOps.ReleaseGpuLease:input_type -> modelops.GpuLeaseRelease
+	2,  // 32: modelops.ModelOps.Why:input_type -> modelops.WhyRequest
+	57, // 33: modelops.ModelOps.GetStatus:input_type -> google.protobuf.Empty
+	57, // 34: modelops.ModelOps.ListResident:input_type -> google.protobuf.Empty
+	57, // 35: modelops.ModelOps.GetQueue:input_type -> google.protobuf.Empty
+	23, // 36: modelops.ModelOps.CancelRequest:input_type -> modelops.CancelRequestRequest
+	25, // 37: modelops.ModelOps.PinModel:input_type -> modelops.PinModelRequest
+	26, // 38: modelops.ModelOps.UnpinModel:input_type -> modelops.UnpinModelRequest
+	58, // 39: modelops.ModelOps.StartSwap:input_type -> modelops.SwapModel
+	59, // 40: modelops.ModelOps.PromoteSwap:input_type -> modelops.PromoteSwap
+	60, // 41: modelops.ModelOps.RollbackSwap:input_type -> modelops.RollbackSwap
+	57, // 42: modelops.ModelOps.ListSwaps:input_type -> google.protobuf.Empty
+	28, // 43: modelops.ModelOps.HintModel:input_type -> modelops.HintModelRequest
+	57, // 44: modelops.ModelOps.ListHints:input_type -> google.protobuf.Empty
+	30, // 45: modelops.ModelOps.Defrag:input_type -> modelops.DefragRequest
+	31, // 46: modelops.ModelOps.GetState:input_type -> modelops.StateRequest
+	32, // 47: modelops.ModelOps.SendCommand:input_type -> modelops.SendRequest
+	35, // 48: modelops.ModelOps.ReadJournal:input_type -> modelops.JournalRequest
+	57, // 49: modelops.ModelOps.GetConfig:input_type -> google.protobuf.Empty
+	39, // 50: modelops.ModelOps.ApplyConfig:input_type -> modelops.ApplyConfigRequest
+	42, // 51: modelops.ModelOps.AddKey:input_type -> modelops.AddKeyRequest
+	57, // 52: modelops.ModelOps.ListKeys:input_type -> google.protobuf.Empty
+	44, // 53: modelops.ModelOps.RevokeKey:input_type -> modelops.RevokeKeyRequest
+	57, // 54: modelops.ModelOps.GetCluster:input_type -> google.protobuf.Empty
+	61, // 55: modelops.ModelOps.InviteHost:input_type -> modelops.InviteRequest
+	62, // 56: modelops.ModelOps.RemoveHost:input_type -> modelops.RemoveMemberRequest
+	63, // 57: modelops.ModelOps.DrainHost:input_type -> modelops.DrainHostRequest
+	57, // 58: modelops.ModelOps.GetHealth:input_type -> google.protobuf.Empty
+	57, // 59: modelops.ModelOps.GetVersion:input_type -> google.protobuf.Empty
+	8,  // 60: modelops.ModelOps.Infer:output_type -> modelops.InferenceResponse
+	9,  // 61: modelops.ModelOps.InferStream:output_type -> modelops.InferenceChunk
+	11, // 62: modelops.ModelOps.LoadModel:output_type -> modelops.ModelLoadReply
+	13, // 63: modelops.ModelOps.UnloadModel:output_type -> modelops.ModelUnloadReply
+	15, // 64: modelops.ModelOps.ListModels:output_type -> modelops.ModelList
+	17, // 65: modelops.ModelOps.AcquireGpuLease:output_type -> modelops.GpuLeaseReply
+	20, // 66: modelops.ModelOps.RenewGpuLease:output_type -> modelops.GpuLeaseRenewalAck
+	21, // 67: modelops.ModelOps.ReleaseGpuLease:output_type -> modelops.GpuLeaseReleaseAck
+	3,  // 68: modelops.ModelOps.Why:output_type -> modelops.Explanation
+	1,  // 69: modelops.ModelOps.GetStatus:output_type -> modelops.StatusView
+	22, // 70: modelops.ModelOps.ListResident:output_type -> modelops.ResidentList
+	64, // 71: modelops.ModelOps.GetQueue:output_type -> modelops.QueueView
+	24, // 72: modelops.ModelOps.CancelRequest:output_type -> modelops.CancelRequestReply
+	27, // 73: modelops.ModelOps.PinModel:output_type -> modelops.PinModelReply
+	27, // 74: modelops.ModelOps.UnpinModel:output_type -> modelops.PinModelReply
+	65, // 75: modelops.ModelOps.StartSwap:output_type -> modelops.SwapReply
+	65, // 76: modelops.ModelOps.PromoteSwap:output_type -> modelops.SwapReply
+	65, // 77: modelops.ModelOps.RollbackSwap:output_type -> modelops.SwapReply
+	66, // 78: modelops.ModelOps.ListSwaps:output_type -> modelops.SwapList
+	52, // 79: modelops.ModelOps.HintModel:output_type -> modelops.HintReply
+	29, // 80: modelops.ModelOps.ListHints:output_type -> modelops.HintList
+	53, // 81: modelops.ModelOps.Defrag:output_type -> modelops.DefragPlan
+	67, // 82: modelops.ModelOps.GetState:output_type -> modelops.StateReply
+	33, // 83: modelops.ModelOps.SendCommand:output_type -> modelops.SendReply
+	36, // 84: modelops.ModelOps.ReadJournal:output_type -> modelops.JournalPage
+	38, // 85: modelops.ModelOps.GetConfig:output_type -> modelops.ConfigView
+	0,  // 86: modelops.ModelOps.ApplyConfig:output_type -> modelops.ConfigChanges
+	43, // 87: modelops.ModelOps.AddKey:output_type -> modelops.AddKeyReply
+	45, // 88: modelops.ModelOps.ListKeys:output_type -> modelops.KeyList
+	46, // 89: modelops.ModelOps.RevokeKey:output_type -> modelops.KeyInfo
+	68, // 90: modelops.ModelOps.GetCluster:output_type -> modelops.ClusterView
+	69, // 91: modelops.ModelOps.InviteHost:output_type -> modelops.InviteReply
+	70, // 92: modelops.ModelOps.RemoveHost:output_type -> modelops.RemoveMemberReply
+	71, // 93: modelops.ModelOps.DrainHost:output_type -> modelops.DrainHostReply
+	40, // 94: modelops.ModelOps.GetHealth:output_type -> modelops.HealthReply
+	41, // 95: modelops.ModelOps.GetVersion:output_type -> modelops.VersionReply
+	60, // [60:96] is the sub-list for method output_type
+	24, // [24:60] is the sub-list for method input_type
 	24, // [24:24] is the sub-list for extension type_name
 	24, // [24:24] is the sub-list for extension extendee
 	0,  // [0:24] is the sub-list for field type_name
@@ -3665,7 +3933,7 @@ func file_operations_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operations_proto_rawDesc), len(file_operations_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   47,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

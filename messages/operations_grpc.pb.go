@@ -29,6 +29,7 @@ const (
 	ModelOps_UnloadModel_FullMethodName     = "/modelops.ModelOps/UnloadModel"
 	ModelOps_ListModels_FullMethodName      = "/modelops.ModelOps/ListModels"
 	ModelOps_AcquireGpuLease_FullMethodName = "/modelops.ModelOps/AcquireGpuLease"
+	ModelOps_RenewGpuLease_FullMethodName   = "/modelops.ModelOps/RenewGpuLease"
 	ModelOps_ReleaseGpuLease_FullMethodName = "/modelops.ModelOps/ReleaseGpuLease"
 	ModelOps_Why_FullMethodName             = "/modelops.ModelOps/Why"
 	ModelOps_GetStatus_FullMethodName       = "/modelops.ModelOps/GetStatus"
@@ -79,6 +80,8 @@ type ModelOpsClient interface {
 	ListModels(ctx context.Context, in *emptypb.Empty, opts ...grpc.CallOption) (*ModelList, error)
 	// AcquireGpuLease reserves device memory for any program until it is released or its time is over.
 	AcquireGpuLease(ctx context.Context, in *GpuLeaseRequest, opts ...grpc.CallOption) (*GpuLeaseReply, error)
+	// RenewGpuLease keeps a lease for another time to live. A lease that has ended is refused: its memory may be another's by now.
+	RenewGpuLease(ctx context.Context, in *GpuLeaseRenewal, opts ...grpc.CallOption) (*GpuLeaseRenewalAck, error)
 	// ReleaseGpuLease gives a lease back. Releasing an unknown one succeeds.
 	ReleaseGpuLease(ctx context.Context, in *GpuLeaseRelease, opts ...grpc.CallOption) (*GpuLeaseReleaseAck, error)
 	// Why explains, from the journal, why a model, lease, placement or request is where it is.
@@ -204,6 +207,16 @@ func (c *modelOpsClient) AcquireGpuLease(ctx context.Context, in *GpuLeaseReques
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GpuLeaseReply)
 	err := c.cc.Invoke(ctx, ModelOps_AcquireGpuLease_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelOpsClient) RenewGpuLease(ctx context.Context, in *GpuLeaseRenewal, opts ...grpc.CallOption) (*GpuLeaseRenewalAck, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GpuLeaseRenewalAck)
+	err := c.cc.Invoke(ctx, ModelOps_RenewGpuLease_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -519,6 +532,8 @@ type ModelOpsServer interface {
 	ListModels(context.Context, *emptypb.Empty) (*ModelList, error)
 	// AcquireGpuLease reserves device memory for any program until it is released or its time is over.
 	AcquireGpuLease(context.Context, *GpuLeaseRequest) (*GpuLeaseReply, error)
+	// RenewGpuLease keeps a lease for another time to live. A lease that has ended is refused: its memory may be another's by now.
+	RenewGpuLease(context.Context, *GpuLeaseRenewal) (*GpuLeaseRenewalAck, error)
 	// ReleaseGpuLease gives a lease back. Releasing an unknown one succeeds.
 	ReleaseGpuLease(context.Context, *GpuLeaseRelease) (*GpuLeaseReleaseAck, error)
 	// Why explains, from the journal, why a model, lease, placement or request is where it is.
@@ -604,6 +619,9 @@ func (UnimplementedModelOpsServer) ListModels(context.Context, *emptypb.Empty) (
 }
 func (UnimplementedModelOpsServer) AcquireGpuLease(context.Context, *GpuLeaseRequest) (*GpuLeaseReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method AcquireGpuLease not implemented")
+}
+func (UnimplementedModelOpsServer) RenewGpuLease(context.Context, *GpuLeaseRenewal) (*GpuLeaseRenewalAck, error) {
+	return nil, status.Error(codes.Unimplemented, "method RenewGpuLease not implemented")
 }
 func (UnimplementedModelOpsServer) ReleaseGpuLease(context.Context, *GpuLeaseRelease) (*GpuLeaseReleaseAck, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReleaseGpuLease not implemented")
@@ -806,6 +824,24 @@ func _ModelOps_AcquireGpuLease_Handler(srv interface{}, ctx context.Context, dec
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ModelOpsServer).AcquireGpuLease(ctx, req.(*GpuLeaseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelOps_RenewGpuLease_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GpuLeaseRenewal)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).RenewGpuLease(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_RenewGpuLease_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).RenewGpuLease(ctx, req.(*GpuLeaseRenewal))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1358,6 +1394,10 @@ var ModelOps_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "AcquireGpuLease",
 			Handler:    _ModelOps_AcquireGpuLease_Handler,
+		},
+		{
+			MethodName: "RenewGpuLease",
+			Handler:    _ModelOps_RenewGpuLease_Handler,
 		},
 		{
 			MethodName: "ReleaseGpuLease",

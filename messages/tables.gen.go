@@ -261,6 +261,8 @@ type Operations interface {
 	ListModels(context.Context, *emptypb.Empty) (*ModelList, error)
 	// AcquireGpuLease reserves device memory for any program until it is released or its time is over.
 	AcquireGpuLease(context.Context, *GpuLeaseRequest) (*GpuLeaseReply, error)
+	// RenewGpuLease keeps a lease for another time to live. A lease that has ended is refused: its memory may be another's by now.
+	RenewGpuLease(context.Context, *GpuLeaseRenewal) (*GpuLeaseRenewalAck, error)
 	// ReleaseGpuLease gives a lease back. Releasing an unknown one succeeds.
 	ReleaseGpuLease(context.Context, *GpuLeaseRelease) (*GpuLeaseReleaseAck, error)
 	// Why explains, from the journal, why a model, lease, placement or request is where it is.
@@ -339,6 +341,11 @@ func (t Through) ListModels(ctx context.Context, r *emptypb.Empty) (*ModelList, 
 // AcquireGpuLease implements Operations.
 func (t Through) AcquireGpuLease(ctx context.Context, r *GpuLeaseRequest) (*GpuLeaseReply, error) {
 	return through[*GpuLeaseReply](ctx, t, "AcquireGpuLease", r)
+}
+
+// RenewGpuLease implements Operations.
+func (t Through) RenewGpuLease(ctx context.Context, r *GpuLeaseRenewal) (*GpuLeaseRenewalAck, error) {
+	return through[*GpuLeaseRenewalAck](ctx, t, "RenewGpuLease", r)
 }
 
 // ReleaseGpuLease implements Operations.
@@ -527,6 +534,14 @@ var operationTable = []Operation{
 		Answer:  func() proto.Message { return new(GpuLeaseReply) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.AcquireGpuLease(ctx, request.(*GpuLeaseRequest)))
+		},
+	},
+	{Name: "RenewGpuLease", Role: Role_OPERATE, Reach: Reach_WHOLE_HOST, About: nil, NATS: "leases.renew", NATSName: "", Empty: false,
+		Doc:     "RenewGpuLease keeps a lease for another time to live. A lease that has ended is refused: its memory may be another's by now.",
+		Request: func() proto.Message { return new(GpuLeaseRenewal) },
+		Answer:  func() proto.Message { return new(GpuLeaseRenewalAck) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.RenewGpuLease(ctx, request.(*GpuLeaseRenewal)))
 		},
 	},
 	{Name: "ReleaseGpuLease", Role: Role_OPERATE, Reach: Reach_WHOLE_HOST, About: nil, NATS: "leases.release", NATSName: "", Empty: false,

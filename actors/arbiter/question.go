@@ -195,7 +195,7 @@ func (q question) behind(host string, evicts bool, maxWait time.Duration) string
 	for _, e := range q.earlier {
 		_, only, _ := parts(e.holder)
 		switch {
-		case only != host && only != messages.AnyHost, len(e.hosts) > 0 && !slices.Contains(e.hosts, host):
+		case only != "" && only != host && only != messages.AnyHost, len(e.hosts) > 0 && !slices.Contains(e.hosts, host):
 		case e.priority && evicts:
 			return fmt.Sprintf("%s has a higher priority and waits for %s", e.holder, e.waited.Round(time.Millisecond))
 		case evicts || e.waited > maxWait:

@@ -109,7 +109,8 @@ func open() *house {
 	life, end := context.WithCancelCause(context.Background())
 	h := &house{view: view.New(view.Options{}), end: func() { end(messages.NewError(messages.Unavailable, "h", "the daemon is stopping")) }}
 	h.Control = New(Options{Life: life, Host: "h", Version: "v", Door: h, View: h.view, Gateway: h, Now: func() time.Time { return time.UnixMilli(1000) },
-		Memory:   Memory{Host: "h", Door: h, Views: h.view, Estimate: needs{}, NewID: func() string { h.ids++; return fmt.Sprint(h.ids) }},
+		Memory: Memory{Host: "h", Door: h, Views: h.view, Estimate: needs{}, NewID: func() string { h.ids++; return fmt.Sprint(h.ids) }, Line: &Line{},
+			Classes: func() ([]string, string) { return []string{"interactive", "normal", "batch"}, "normal" }},
 		Sequence: func() uint64 { return 77 }, Actors: func() []messages.ActorID { return h.live }, Requests: remember(),
 		SpecOf: func(name, path string, shards int) (*messages.ModelSpec, error) {
 			if strings.HasPrefix(path, "?") {

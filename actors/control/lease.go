@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"modelops/actors/arbiter"
@@ -28,32 +29,33 @@ const mostLeaseMB = math.MaxInt64 / int64(messages.MiB)
 const (
 	// leaseWithin bounds the wait for holders that have to leave.
 	leaseWithin = 10 * time.Second
+	// longestLeaseWait bounds one request's wait in line.
+	longestLeaseWait = time.Hour
+	// askAgain is the longest pause between two questions of a program that waits.
+	askAgain = time.Second
 	// abandonWithin bounds giving up a placement after the caller has left.
 	abandonWithin = 5 * time.Second
 )
 
 // AcquireGpuLease reserves memory for a program by the same decision as for models: idle models may have to leave for it, and the journal
-// says why it was granted. A lack of memory is an answer, not an error, as in the legacy contract.
+// says why it was granted. A lack of memory is an answer, not an error, as in the legacy contract. With a time to wait the program has a place in
+// line, which it keeps when it asks again with the same claim.
 func (m Memory) AcquireGpuLease(ctx context.Context, r *messages.GpuLeaseRequest) (*messages.GpuLeaseReply, error) {
-	switch {
-	case r.VramEstimateMb < 0:
-		return nil, invalid("vram_estimate_mb", "it is negative", "say how many MiB are needed")
-	case r.VramEstimateMb > mostLeaseMB:
-		return nil, invalid("vram_estimate_mb", fmt.Sprintf("%d MiB is too large", r.VramEstimateMb), "say how many MiB are needed")
-	case len(r.Client) > messages.LongestOwner:
-		return nil, invalid("client", fmt.Sprintf("it is longer than %d bytes", messages.LongestOwner), "name a person or a program")
-	case r.TtlSeconds < 0:
-		return nil, invalid("ttl_seconds", "it is negative", "leave it out for 30")
+	c, err := m.leaseClaim(ctx, r)
+	if err != nil {
+		return nil, err
 	}
-	c := &messages.RequestPlacement{Holder: "client/" + cmp.Or(r.Client, anonymous), Owner: messages.CallerFrom(ctx).Mark(), Priority: priorityOf(r.Priority), Claim: &messages.Claim{Id: m.NewID(),
-		Needs: []*messages.Need{{Bytes: uint64(r.VramEstimateMb) * messages.MiB, Source: messages.Need_declared}}, TtlSeconds: cmp.Or(uint32(r.TtlSeconds), uint32(defaultLease/time.Second))}}
-	p, err := m.reserved(ctx, c)
+	p, waitsFor, err := m.inTurn(ctx, c, time.Duration(r.WaitSeconds)*time.Second)
 	switch {
-	case messages.CodeOf(err) == messages.GPUUnavailable, err == nil && p == nil:
-		return &messages.GpuLeaseReply{Reason: noVRAM, RetryAfterMs: int32(leaseRetry.Milliseconds())}, nil
+	case err == nil && p == nil:
+		return &messages.GpuLeaseReply{Reason: noVRAM, RetryAfterMs: int32(leaseRetry.Milliseconds()), WaitsFor: waitsFor, Position: uint32(m.Line.position(c.Claim.Id))}, nil
+	case messages.CodeOf(err) == messages.GPUUnavailable:
+		m.Line.leave(c.Claim.Id)
+		return &messages.GpuLeaseReply{Reason: noVRAM, RetryAfterMs: int32(leaseRetry.Milliseconds()), WaitsFor: messages.AsError(err).Message}, nil
 	case err != nil:
 		return nil, err
 	}
+	m.Line.leave(c.Claim.Id)
 	_, err = m.Door.Ask(ctx, messages.ArbiterActor(), &messages.ClosePlacement{Id: p.Id, Reason: "taken over by " + c.Holder, TakenOver: true})
 	switch {
 	case messages.CodeOf(err) == messages.FailedPrecondition: // this caller was too slow, and the memory went back
@@ -61,7 +63,64 @@ func (m Memory) AcquireGpuLease(ctx context.Context, r *messages.GpuLeaseRequest
 	case err != nil:
 		return nil, err
 	}
-	return &messages.GpuLeaseReply{Granted: true, LeaseId: p.Shares[0].Lease, VramReservedMb: r.VramEstimateMb}, nil
+	share := p.Shares[0]
+	return &messages.GpuLeaseReply{Granted: true, LeaseId: share.Lease, VramReservedMb: r.VramEstimateMb, Host: p.Host, Gpu: share.Gpu, Epoch: share.Epoch,
+		TtlSeconds: int32(c.Claim.TtlSeconds), Env: m.bindings(p), Displaced: p.Victims, Placement: p.Id}, nil
+}
+
+// leaseClaim checks what a program asks for.
+func (m Memory) leaseClaim(ctx context.Context, r *messages.GpuLeaseRequest) (*messages.RequestPlacement, error) {
+	switch {
+	case r.VramEstimateMb < 0:
+		return nil, invalid("vram_estimate_mb", "it is negative", "say how many MiB are needed")
+	case r.VramEstimateMb > mostLeaseMB:
+		return nil, invalid("vram_estimate_mb", fmt.Sprintf("%d MiB is too large", r.VramEstimateMb), "say how many MiB are needed")
+	case len(r.Client) > messages.LongestOwner:
+		return nil, invalid("client", fmt.Sprintf("it is longer than %d bytes", messages.LongestOwner), "name a person or a program")
+	case len(r.Claim) > messages.LongestOwner:
+		return nil, invalid("claim", fmt.Sprintf("it is longer than %d bytes", messages.LongestOwner), "a UUID will do")
+	case r.TtlSeconds < 0:
+		return nil, invalid("ttl_seconds", "it is negative", "leave it out for 30")
+	case r.WaitSeconds > uint32(longestLeaseWait/time.Second):
+		return nil, invalid("wait_seconds", fmt.Sprintf("it is more than %d", longestLeaseWait/time.Second), "ask again with the same claim: its place in line is kept")
+	}
+	priority := priorityOf(r.Priority)
+	if r.Class != "" {
+		rank, err := m.rankOf(r.Class)
+		if err != nil {
+			return nil, err
+		}
+		priority = rank
+	}
+	return &messages.RequestPlacement{Holder: "client/" + cmp.Or(r.Client, anonymous), Owner: messages.CallerFrom(ctx).Mark(), Priority: priority,
+		Claim: &messages.Claim{Id: cmp.Or(r.Claim, m.NewID()), TtlSeconds: cmp.Or(uint32(r.TtlSeconds), uint32(defaultLease/time.Second)),
+			Needs: []*messages.Need{{Host: r.Host, Bytes: uint64(r.VramEstimateMb) * messages.MiB, Source: messages.Need_declared}}}}, nil
+}
+
+// rankOf is the priority of a class among holders of memory: models have that of the default class, 0.
+func (m Memory) rankOf(class string) (int32, error) {
+	classes, usual := m.Classes()
+	at := slices.Index(classes, class)
+	if at < 0 {
+		return 0, invalid("class", "there is no priority class "+class, "the classes are "+strings.Join(classes, ", "))
+	}
+	return int32(slices.Index(classes, usual) - at), nil
+}
+
+// bindings are the variables that bind a program to the devices of its placement. A program with memory of no real GPU sees none that it could take by
+// mistake: a simulated device is shown by its number, a processor as no device.
+func (m Memory) bindings(p *messages.Placement) (env []string) {
+	if m.DeviceEnv != nil {
+		env = m.DeviceEnv(p)
+	}
+	switch gpu, err := messages.ParseActorID(p.Shares[0].Gpu); {
+	case err == nil && p.DeviceKind == "simulated":
+		name := gpu.Name()
+		env = append(env, "CUDA_VISIBLE_DEVICES="+name[len(strings.TrimRight(name, "0123456789")):])
+	case p.DeviceKind == "cpu":
+		env = append(env, "CUDA_VISIBLE_DEVICES=")
+	}
+	return env
 }
 
 // priorityOf turns the legacy contract's priority, of which 1 is the highest, into the arbiter's.
@@ -72,9 +131,43 @@ func priorityOf(legacy int32) int32 {
 	return max(lowestPriority-legacy, 0)
 }
 
-// reserved asks for memory until its owner has reserved it; nil when other holders have it and don't leave in time. It waits for victims that are
-// on their way out, and doesn't wait for busy holders.
-func (m Memory) reserved(ctx context.Context, c *messages.RequestPlacement) (*messages.Placement, error) {
+// inTurn asks for memory for as long as its caller waits, and keeps the caller's place in line. Without a placement it says what it waits for.
+func (m Memory) inTurn(ctx context.Context, c *messages.RequestPlacement, wait time.Duration) (*messages.Placement, string, error) {
+	over := time.NewTimer(wait)
+	defer over.Stop()
+	again := time.NewTicker(askAgain) // a holder's idle time isn't a change of any view
+	defer again.Stop()
+	for {
+		if wait > 0 {
+			m.Line.enter(c, m.now())
+		}
+		changed := m.Views.Changed()
+		p, waitsFor, err := m.reserved(ctx, c)
+		if p != nil || err != nil || wait == 0 {
+			return p, waitsFor, err
+		}
+		select {
+		case <-changed:
+		case <-again.C:
+		case <-over.C:
+			return nil, waitsFor, nil
+		case <-ctx.Done():
+			return nil, "", messages.AsError(context.Cause(ctx))
+		}
+	}
+}
+
+// now is the time by which places in line are kept.
+func (m Memory) now() time.Time {
+	if m.Now == nil {
+		return time.Now()
+	}
+	return m.Now()
+}
+
+// reserved asks for memory until its owner has reserved it; nil, and the reason, when other holders have it and don't leave in time. It waits for
+// victims that are on their way out, and doesn't wait for busy holders.
+func (m Memory) reserved(ctx context.Context, c *messages.RequestPlacement) (p *messages.Placement, waitsFor string, err error) {
 	within, cancel := context.WithTimeout(ctx, leaseWithin)
 	defer cancel()
 	var decided *messages.Placement
@@ -83,18 +176,18 @@ func (m Memory) reserved(ctx context.Context, c *messages.RequestPlacement) (*me
 		reply, err := answer[*messages.PlacementReply](m.Door.Ask(within, messages.ArbiterActor(), c))
 		switch {
 		case err != nil && ctx.Err() == nil && within.Err() == nil:
-			return nil, err
+			return nil, "", err
 		case err == nil && reply.Placement == nil:
-			return nil, nil
+			return nil, reply.WaitsFor, nil
 		case err == nil && !slices.ContainsFunc(reply.Placement.Shares, func(s *messages.Share) bool { return s.Epoch == 0 }):
-			return reply.Placement, nil
+			return reply.Placement, "", nil
 		case err == nil:
 			decided = reply.Placement
 		}
 		select {
 		case <-changed:
 		case <-within.Done():
-			return nil, m.abandon(ctx, decided)
+			return nil, "holders that were asked to leave haven't left", m.abandon(ctx, decided)
 		}
 	}
 }
@@ -112,25 +205,57 @@ func (m Memory) abandon(ctx context.Context, p *messages.Placement) error {
 	return nil
 }
 
-// ReleaseGpuLease gives a program's lease back. An unknown one counts as given back. A program can't release a lease of an actor, nor one that was
-// taken with another key.
-func (m Memory) ReleaseGpuLease(ctx context.Context, r *messages.GpuLeaseRelease) (*messages.GpuLeaseReleaseAck, error) {
+// RenewGpuLease keeps a program's lease for another time to live. Its owner refuses a lease that has ended, and one of another epoch.
+func (m Memory) RenewGpuLease(ctx context.Context, r *messages.GpuLeaseRenewal) (*messages.GpuLeaseRenewalAck, error) {
+	gpu, held, err := m.programLease(r.LeaseId)
+	switch {
+	case err != nil:
+		return nil, err
+	case held == nil:
+		return nil, messages.NewError(messages.NotFound, r.LeaseId, "the lease is unknown: it expired, was released, or never was").WithHint("ask for the memory again")
+	}
+	_, err = m.Door.Ask(ctx, gpu, &messages.RenewLease{Lease: held.Lease, Holder: held.Holder, Epoch: cmp.Or(r.Epoch, held.Epoch), By: messages.CallerFrom(ctx).MarkedBy()})
+	if err != nil {
+		return nil, err
+	}
+	return &messages.GpuLeaseRenewalAck{Success: true, TtlSeconds: int32(held.TtlSeconds)}, nil
+}
+
+// programLease finds a lease and its device; held is nil when no ledger has it. A lease of an actor is no program's.
+func (m Memory) programLease(lease string) (gpu messages.ActorID, held *messages.Reservation, err error) {
 	for _, g := range m.Views.GPUs() {
-		for _, held := range g.Reservations {
-			if held.Lease != r.LeaseId {
+		for _, r := range g.Reservations {
+			if r.Lease != lease {
 				continue
 			}
-			if !arbiter.IsProgram(held.Holder) {
-				return nil, messages.Errorf(messages.PermissionDenied, r.LeaseId, "the lease is held by %s", held.Holder).WithHint("modelops unload gives a model's memory back")
+			if !arbiter.IsProgram(r.Holder) {
+				return gpu, nil, messages.Errorf(messages.PermissionDenied, lease, "the lease is held by %s", r.Holder).WithHint("modelops unload gives a model's memory back")
 			}
-			gpu, err := messages.ParseActorID(g.Id)
-			if err != nil {
-				return nil, err
-			}
-			if _, err := m.Door.Ask(ctx, gpu, &messages.ReleaseVram{Lease: held.Lease, Holder: held.Holder, Epoch: held.Epoch, Reason: "released by its holder", By: messages.CallerFrom(ctx).MarkedBy()}); err != nil {
-				return nil, err
-			}
+			gpu, err = messages.ParseActorID(g.Id)
+			return gpu, r, err
 		}
+	}
+	return gpu, nil, nil
+}
+
+// ReleaseGpuLease gives a program's lease back. An unknown one counts as given back. A program can't release a lease of an actor, nor one that was
+// taken with another key. Models that left for the lease come back when the caller names them, unless they were unloaded by hand since.
+func (m Memory) ReleaseGpuLease(ctx context.Context, r *messages.GpuLeaseRelease) (*messages.GpuLeaseReleaseAck, error) {
+	gpu, held, err := m.programLease(r.LeaseId)
+	if err != nil {
+		return nil, err
+	}
+	if held != nil {
+		if _, err := m.Door.Ask(ctx, gpu, &messages.ReleaseVram{Lease: held.Lease, Holder: held.Holder, Epoch: held.Epoch, Reason: "released by its holder", By: messages.CallerFrom(ctx).MarkedBy()}); err != nil {
+			return nil, err
+		}
+	}
+	for _, holder := range r.Restore {
+		id, err := messages.ParseActorID(holder)
+		if err != nil || id.Kind != messages.KindModel {
+			return nil, invalid("restore", holder+" is no model", "name those that AcquireGpuLease listed as displaced")
+		}
+		m.Door.Tell(ctx, id, &messages.Reinstate{Placement: r.Placement, Reason: "the lease for which it left was given back"})
 	}
 	return &messages.GpuLeaseReleaseAck{Success: true}, nil
 }

@@ -27,6 +27,14 @@ type Memory struct {
 	Views    Views
 	Estimate model.Estimator
 	NewID    func() string
+	// Line holds the programs that wait at this host's doors.
+	Line *Line
+	// Classes are the priority classes, the first served first, and the one of callers without one.
+	Classes func() (classes []string, usual string)
+	// DeviceEnv are the variables that bind a program to the devices of a placement; nil = there are none.
+	DeviceEnv func(*messages.Placement) []string
+	// Now is the time by which places in line are kept; nil = time.Now.
+	Now func() time.Time
 }
 
 // canonical resolves an alias.

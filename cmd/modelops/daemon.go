@@ -74,6 +74,7 @@ type daemon struct {
 	recovery   *host.Recovery
 	reconciler *host.Reconciler
 	requests   *control.Requests
+	line       control.Line
 	control    *control.Control
 
 	openai *openai.API

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"google.golang.org/protobuf/proto"
@@ -115,7 +116,12 @@ func (d *daemon) catalogue() control.Catalogue {
 
 // ledgers is what the scheduler sees.
 func (d *daemon) ledgers() view.Ledgers {
-	return view.Ledgers{View: d.view, Live: d.gateway.Models, Seeking: d.gateway.Seeking, Now: d.clock.Now}
+	return view.Ledgers{View: d.view, Live: d.gateway.Models, Seeking: d.seeking, Now: d.clock.Now}
+}
+
+// seeking are the names and the programs that wait for memory.
+func (d *daemon) seeking() []*messages.Allocation {
+	return append(d.gateway.Seeking(), d.line.Seeking(time.Now())...)
 }
 
 func (d *daemon) spawner() tree.Spawner {
@@ -197,5 +203,10 @@ func (d *daemon) prove(w *messages.Worker) (gone error, known bool) {
 
 // memory asks the scheduler for device memory.
 func (d *daemon) memory() control.Memory {
-	return control.Memory{Host: d.host, Door: d.recovery.Placing(), Views: d.view, Estimate: d.workers(), NewID: d.newID}
+	return control.Memory{Host: d.host, Door: d.recovery.Placing(), Views: d.view, Estimate: d.workers(), NewID: d.newID, Line: &d.line, Classes: d.classes, DeviceEnv: d.deviceEnv}
+}
+
+func (d *daemon) classes() (classes []string, usual string) {
+	q := d.config().Queue
+	return q.Classes, q.DefaultClass
 }

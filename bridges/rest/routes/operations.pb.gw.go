@@ -229,6 +229,33 @@ func local_request_ModelOps_AcquireGpuLease_0(ctx context.Context, marshaler run
 	return msg, metadata, err
 }
 
+func request_ModelOps_RenewGpuLease_0(ctx context.Context, marshaler runtime.Marshaler, client extMessages.ModelOpsClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq extMessages.GpuLeaseRenewal
+		metadata runtime.ServerMetadata
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	if req.Body != nil {
+		_, _ = io.Copy(io.Discard, req.Body)
+	}
+	msg, err := client.RenewGpuLease(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
+	return msg, metadata, err
+}
+
+func local_request_ModelOps_RenewGpuLease_0(ctx context.Context, marshaler runtime.Marshaler, server extMessages.ModelOpsServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq extMessages.GpuLeaseRenewal
+		metadata runtime.ServerMetadata
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	msg, err := server.RenewGpuLease(ctx, &protoReq)
+	return msg, metadata, err
+}
+
 func request_ModelOps_ReleaseGpuLease_0(ctx context.Context, marshaler runtime.Marshaler, client extMessages.ModelOpsClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
 		protoReq extMessages.GpuLeaseRelease
@@ -1284,6 +1311,26 @@ func RegisterModelOpsHandlerServer(ctx context.Context, mux *runtime.ServeMux, s
 		}
 		forward_ModelOps_AcquireGpuLease_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
+	mux.Handle(http.MethodPost, pattern_ModelOps_RenewGpuLease_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		var stream runtime.ServerTransportStream
+		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/modelops.ModelOps/RenewGpuLease", runtime.WithHTTPPathPattern("/api/leases/renew"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := local_request_ModelOps_RenewGpuLease_0(annotatedContext, inboundMarshaler, server, req, pathParams)
+		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_ModelOps_RenewGpuLease_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+	})
 	mux.Handle(http.MethodPost, pattern_ModelOps_ReleaseGpuLease_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
@@ -2006,6 +2053,23 @@ func RegisterModelOpsHandlerClient(ctx context.Context, mux *runtime.ServeMux, c
 		}
 		forward_ModelOps_AcquireGpuLease_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
+	mux.Handle(http.MethodPost, pattern_ModelOps_RenewGpuLease_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/modelops.ModelOps/RenewGpuLease", runtime.WithHTTPPathPattern("/api/leases/renew"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := request_ModelOps_RenewGpuLease_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_ModelOps_RenewGpuLease_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+	})
 	mux.Handle(http.MethodPost, pattern_ModelOps_ReleaseGpuLease_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
@@ -2509,6 +2573,7 @@ var (
 	pattern_ModelOps_UnloadModel_1     = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"api", "models", "unload"}, ""))
 	pattern_ModelOps_ListModels_0      = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"api", "models"}, ""))
 	pattern_ModelOps_AcquireGpuLease_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"api", "leases"}, ""))
+	pattern_ModelOps_RenewGpuLease_0   = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"api", "leases", "renew"}, ""))
 	pattern_ModelOps_ReleaseGpuLease_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"api", "leases", "release"}, ""))
 	pattern_ModelOps_Why_0             = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 3, 0, 4, 1, 5, 1}, []string{"why", "subject"}, ""))
 	pattern_ModelOps_GetStatus_0       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0}, []string{"status"}, ""))
@@ -2547,6 +2612,7 @@ var (
 	forward_ModelOps_UnloadModel_1     = runtime.ForwardResponseMessage
 	forward_ModelOps_ListModels_0      = runtime.ForwardResponseMessage
 	forward_ModelOps_AcquireGpuLease_0 = runtime.ForwardResponseMessage
+	forward_ModelOps_RenewGpuLease_0   = runtime.ForwardResponseMessage
 	forward_ModelOps_ReleaseGpuLease_0 = runtime.ForwardResponseMessage
 	forward_ModelOps_Why_0             = runtime.ForwardResponseMessage
 	forward_ModelOps_GetStatus_0       = runtime.ForwardResponseMessage

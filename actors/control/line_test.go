@@ -1,0 +1,113 @@
+package control
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"modelops/messages"
+)
+
+func claim(id string, priority int32) *messages.RequestPlacement {
+	return &messages.RequestPlacement{Holder: "client/" + id, Priority: priority, Claim: &messages.Claim{Id: id}}
+}
+
+// Programs wait in the order of their priority and then of their arrival. Who doesn't ask any more loses its place.
+func TestLine(t *testing.T) {
+	l, at := &Line{}, time.UnixMilli(0)
+	l.enter(claim("a", 0), at)
+	l.enter(claim("b", 0), at.Add(time.Second))
+	l.enter(claim("first", 1), at.Add(2*time.Second))
+	l.enter(claim("a", 0), at.Add(9*time.Second)) // asks again
+	for id, want := range map[string]int{"first": 1, "a": 2, "b": 3, "none": 0} {
+		if got := l.position(id); got != want {
+			t.Errorf("%s has place %d, want %d", id, got, want)
+		}
+	}
+	seen := l.Seeking(at.Add(12*time.Second - 1))
+	if len(seen) != 2 || seen[0].Holder != "client/first" || seen[1].Holder != "client/a" || seen[1].WaitedMs != 11999 || seen[0].Priority != 1 || seen[1].State != messages.Allocation_seeking {
+		t.Errorf("the scheduler sees %v", seen)
+	}
+	l.leave("first")
+	if l.position("a") != 1 || l.position("b") != 0 {
+		t.Errorf("a has place %d, b %d", l.position("a"), l.position("b"))
+	}
+}
+
+// A program waits in line until the memory is free, keeps its place when it asks again, and leaves the line with its grant.
+func TestALeaseWaitsInLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open()
+		d := &desk{t: t, h: h, waits: "model/h/big is busy"}
+		began := time.Now()
+		h.obey = func(to messages.ActorID, m proto.Message) (messages.Reply, error) {
+			if time.Since(began) > 2500*time.Millisecond {
+				d.waits = ""
+			}
+			return d.obey(to, m)
+		}
+		ask := &messages.GpuLeaseRequest{Client: "trainer", VramEstimateMb: 3, Claim: "want", WaitSeconds: 2, Class: "batch"}
+		h.Line.enter(claim("other", 5), time.Now())
+		r, err := h.AcquireGpuLease(t.Context(), ask)
+		if err != nil || r.Granted || r.Position != 2 || r.WaitsFor != "model/h/big is busy" {
+			t.Fatalf("%v, %v", r, err)
+		}
+		if seen := h.Line.Seeking(time.Now()); len(seen) != 2 || seen[1].WaitedMs < 2000 || seen[1].Priority != -1 {
+			t.Errorf("the scheduler sees %v", seen)
+		}
+		r, err = h.AcquireGpuLease(t.Context(), ask)
+		if err != nil || !r.Granted || h.Line.position("want") != 0 || len(d.claims) != 1 {
+			t.Fatalf("%v, %v, claims %q, place %d", r, err, d.claims, h.Line.position("want"))
+		}
+	})
+}
+
+func TestALeasesClass(t *testing.T) {
+	h := open()
+	if _, err := h.AcquireGpuLease(t.Context(), &messages.GpuLeaseRequest{Class: "urgent"}); messages.CodeOf(err) != messages.InvalidArgument {
+		t.Errorf("an unknown class: %v", err)
+	}
+	if rank, err := h.rankOf("interactive"); rank != 1 || err != nil {
+		t.Errorf("interactive has priority %d, %v", rank, err)
+	}
+}
+
+// A renewal goes to the owner of the lease with holder and epoch. One that no ledger has is refused, and a model's isn't a program's to renew.
+func TestRenewLease(t *testing.T) {
+	h := open()
+	var told []*messages.RenewLease
+	h.obey = func(_ messages.ActorID, m proto.Message) (messages.Reply, error) {
+		told = append(told, m.(*messages.RenewLease))
+		return messages.Reply{Answer: &messages.Done{}}, nil
+	}
+	h.device("gpu0", &messages.Reservation{Lease: "mine", Holder: "client/x", Epoch: 7, TtlSeconds: 30}, &messages.Reservation{Lease: "models", Holder: "model/h/m", Epoch: 8})
+	r, err := h.RenewGpuLease(t.Context(), &messages.GpuLeaseRenewal{LeaseId: "mine", Epoch: 5})
+	if err != nil || !r.Success || r.TtlSeconds != 30 || len(told) != 1 || told[0].Epoch != 5 || told[0].Holder != "client/x" {
+		t.Errorf("%v, %v, told %v", r, err, told)
+	}
+	for lease, want := range map[string]messages.Code{"none": messages.NotFound, "models": messages.PermissionDenied} {
+		if _, err := h.RenewGpuLease(t.Context(), &messages.GpuLeaseRenewal{LeaseId: lease}); messages.CodeOf(err) != want || len(told) != 1 {
+			t.Errorf("%s: %v", lease, err)
+		}
+	}
+}
+
+// Models that left for a lease come back when its holder asks for it.
+func TestReleaseBringsModelsBack(t *testing.T) {
+	h := open()
+	back := map[string]string{}
+	h.obey = func(to messages.ActorID, m proto.Message) (messages.Reply, error) {
+		if c, ok := m.(*messages.Reinstate); ok {
+			back[to.String()] = c.Placement
+		}
+		return messages.Reply{Answer: &messages.Done{}}, nil
+	}
+	if _, err := h.ReleaseGpuLease(t.Context(), &messages.GpuLeaseRelease{LeaseId: "over", Restore: []string{"model/h/m"}, Placement: "p"}); err != nil || back["model/h/m"] != "p" {
+		t.Errorf("%v, %v", err, back)
+	}
+	if _, err := h.ReleaseGpuLease(t.Context(), &messages.GpuLeaseRelease{LeaseId: "over", Restore: []string{"host/h"}}); messages.CodeOf(err) != messages.InvalidArgument {
+		t.Errorf("a host was told to come back: %v", err)
+	}
+}
