@@ -16,6 +16,7 @@ func defaults() Config {
 		Host:    "main_pc",
 		DataDir: ".modelops",
 		Server:  defaultServer(),
+		Cluster: Cluster{Port: 7422, ActorsPort: 7423},
 		Auth:    Auth{OIDC: OIDC{NameClaim: "sub", RoleClaim: "roles"}, Proxy: Proxy{UserHeader: "X-Forwarded-User", RoleHeader: "X-Forwarded-Groups"}},
 		Journal: Journal{Dir: "journal", SnapshotEvery: 256, MinFreeMB: 64},
 		Resources: Resources{

@@ -88,7 +88,7 @@ func TestEnginesThatWorkersDependOn(t *testing.T) {
 func TestNoChangeIsSilent(t *testing.T) {
 	silent := []string{"title", "version", "keys", "learning", "goals", "models"} // for people, told in other words, or without effect on this host
 	values := map[string]string{"server.bind": "::1", "queue.classes": "normal,x", "queue.default_class": "batch", "runtimes.ollama.url": "http://h:1",
-		"resources.devices": "[{id: a, capacity_mb: 9000}]", "resources.cpu_budget_mb": "9000", "server.require_key": "true", "server.names": "gpu1.lan",
+		"resources.devices": "[{id: a, capacity_mb: 9000}]", "cluster.peers": "[{host: pc2, address: '127.0.0.1:1'}]", "resources.cpu_budget_mb": "9000", "server.require_key": "true", "server.names": "gpu1.lan",
 		"server.cors.origins": "https://a.example", "auth.oidc.audience": "a", "host": "other", "data_dir": "/other"}
 	path := write(t, "keys: [{name: a, key: canary-a}]")
 	was, err := Load(path, nil, "")

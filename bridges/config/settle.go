@@ -20,6 +20,7 @@ func (d *decoder) whole(root *node, c *Config) {
 func (c *Config) settle(d *decoder, root *node, folder string) {
 	ck := checker{Config: c, decoder: d, root: root}
 	ck.server()
+	ck.cluster()
 	ck.resources()
 	ck.engines()
 	ck.queue()

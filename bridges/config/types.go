@@ -10,6 +10,7 @@ type Config struct {
 	Host       string     `yaml:"host" jsonschema:"pattern=^[A-Za-z0-9][A-Za-z0-9_-]{0\\,62}$" jsonschema_description:"Name of this host; --host and MOC_HOST override it."`
 	DataDir    string     `yaml:"data_dir" jsonschema:"minLength=1" jsonschema_description:"Where this host keeps its journal, logs and jobs. Relative to this file."`
 	Server     Server     `yaml:"server"`
+	Cluster    Cluster    `yaml:"cluster"`
 	Keys       []Key      `yaml:"keys" jsonschema_description:"Callers by API key. With any, an unknown key is refused."`
 	Auth       Auth       `yaml:"auth"`
 	Journal    Journal    `yaml:"journal"`

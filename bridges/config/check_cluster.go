@@ -1,0 +1,28 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+)
+
+// cluster checks the peers that are declared.
+func (k *checker) cluster() {
+	list := k.root.walk("cluster", "peers")
+	for i, p := range k.Cluster.Peers {
+		at := index("cluster.peers", i)
+		if slices.ContainsFunc(k.Cluster.Peers[:i], func(q Peer) bool { return q.Host == p.Host }) && !k.doubtful(at) {
+			k.add(list.item(i), at, fmt.Sprintf("%q is declared twice", clip(p.Host)), "each host once")
+		}
+		if p.Address != "" && !hostAndPort(p.Address) && !k.doubtful(at+".address") {
+			k.add(list.item(i), at+".address", fmt.Sprintf("%q is no address with a port", clip(p.Address)), "HOST:PORT, such as pc2.lan:7422")
+		}
+	}
+}
+
+func hostAndPort(address string) bool {
+	host, port, err := net.SplitHostPort(address)
+	n, numeric := strconv.Atoi(port)
+	return err == nil && host != "" && numeric == nil && n > 0 && n < 1<<16
+}
