@@ -21,23 +21,33 @@ import (
 )
 
 func (c *cli) serveCommand() *cobra.Command {
-	var host, question string
-	var watch bool
+	var o serving
 	cmd := &cobra.Command{
 		Use: "serve", Args: cobra.NoArgs,
 		Short: "Run the daemon of this host",
 		Long: "serve runs the daemon of this host in the foreground. SIGINT or SIGTERM stops it: running requests get server.drain_timeout to finish, then\n" +
 			"the journal is closed and the workers are stopped. A second signal ends it at once; no acknowledged decision is lost. SIGHUP applies a\n" +
-			"changed configuration. SIGUSR2 (`modelops upgrade`) replaces the program and keeps the workers running.",
+			"changed configuration. SIGUSR2 (`modelops upgrade`) replaces the program and keeps the workers running.\n\n" +
+			"With --standby a second daemon waits on the same data directory. When the active one ends, or answers nothing for\n" +
+			"--standby-kill-after, it takes over journal, doors and workers; no model is loaded again.",
 		Example: "  modelops serve\n  modelops serve --config cluster.yaml --ask \"What is the capital of France?\"",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return typed(c.serve(cmd.Context(), host, question, watch))
+			return typed(c.serve(cmd.Context(), o))
 		},
 	}
-	cmd.Flags().StringVar(&host, "host", "", "name of this host (MOC_HOST; default: the configuration's)")
-	cmd.Flags().StringVar(&question, "ask", "", "send this prompt to the first preloaded model when it is ready, and keep running")
-	cmd.Flags().BoolVar(&watch, "watch-config", false, "apply the configuration whenever its file changes")
+	cmd.Flags().StringVar(&o.host, "host", "", "name of this host (MOC_HOST; default: the configuration's)")
+	cmd.Flags().StringVar(&o.question, "ask", "", "send this prompt to the first preloaded model when it is ready, and keep running")
+	cmd.Flags().BoolVar(&o.watch, "watch-config", false, "apply the configuration whenever its file changes")
+	cmd.Flags().BoolVar(&o.standby, "standby", false, "wait while another daemon uses the data directory, and take its place when it ends")
+	cmd.Flags().DurationVar(&o.killAfter, "standby-kill-after", 10*time.Second, "end a daemon that answers nothing for so long; 0 is never")
 	return cmd
+}
+
+// serving are the flags of serve.
+type serving struct {
+	host, question string
+	watch, standby bool
+	killAfter      time.Duration
 }
 
 // collectAt is the GOGC of the daemon, unless the environment sets one: the heap grows to four times its live size before it is collected.
@@ -45,7 +55,7 @@ func (c *cli) serveCommand() *cobra.Command {
 // CPU time.
 const collectAt = 300
 
-func (c *cli) serve(ctx context.Context, host, question string, watch bool) error {
+func (c *cli) serve(ctx context.Context, o serving) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, upgradeSignal)
 	defer signal.Stop(signals)
@@ -56,7 +66,7 @@ func (c *cli) serve(ctx context.Context, host, question string, watch bool) erro
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(collectAt)
 	}
-	cfg, err := c.loadConfig(host)
+	cfg, err := c.loadConfig(o.host)
 	if err != nil {
 		return err
 	}
@@ -68,20 +78,26 @@ func (c *cli) serve(ctx context.Context, host, question string, watch bool) erro
 		log.Warn(n)
 	}
 	began := time.Now()
-	reread := func() (*config.Config, error) { return c.loadConfig(host) }
-	d, err := c.startUnlessSignalled(ctx, cfg, log, reread, signals)
+	reread := func() (*config.Config, error) { return c.loadConfig(o.host) }
+	d, err := c.startUnlessSignalled(ctx, log, signals, func(ctx context.Context) (Daemon, error) {
+		start := func() (Daemon, error) { return c.program.Start(ctx, cfg, log, reread) }
+		if !o.standby {
+			return start()
+		}
+		return c.standBy(ctx, &standby{cfg: cfg, log: log, killAfter: o.killAfter}, start)
+	})
 	if err != nil {
 		return err
 	}
 	c.sayStarted(d, cfg, time.Since(began))
 	ctx, cancel := context.WithCancelCause(ctx)
 	asked := make(chan struct{})
-	go func() { defer close(asked); c.firstSteps(ctx, d, cfg.Models.Preload, question) }()
+	go func() { defer close(asked); c.firstSteps(ctx, d, cfg.Models.Preload, o.question) }()
 	hups := make(chan os.Signal, 1)
 	signal.Notify(hups, syscall.SIGHUP)
 	defer signal.Stop(hups)
 	followed := make(chan struct{})
-	go func() { defer close(followed); d.FollowConfig(ctx, hups, c.watched(watch)) }()
+	go func() { defer close(followed); d.FollowConfig(ctx, hups, c.watched(o.watch)) }()
 	got := <-signals
 	cancel(messages.NewError(messages.Cancelled, "", "the daemon is stopping"))
 	<-asked
@@ -94,7 +110,7 @@ func (c *cli) serve(ctx context.Context, host, question string, watch bool) erro
 }
 
 // startUnlessSignalled starts the daemon; a signal ends the start.
-func (c *cli) startUnlessSignalled(ctx context.Context, cfg *config.Config, log *slog.Logger, reread func() (*config.Config, error), signals <-chan os.Signal) (Daemon, error) {
+func (c *cli) startUnlessSignalled(ctx context.Context, log *slog.Logger, signals <-chan os.Signal, start func(context.Context) (Daemon, error)) (Daemon, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	started, watched := make(chan struct{}), make(chan bool, 1)
@@ -107,7 +123,7 @@ func (c *cli) startUnlessSignalled(ctx context.Context, cfg *config.Config, log 
 			watched <- false
 		}
 	}()
-	d, err := c.program.Start(ctx, cfg, log, reread)
+	d, err := start(ctx)
 	close(started)
 	if told := <-watched; !told {
 		return d, err
