@@ -15,6 +15,12 @@ func (k *checker) cluster() {
 		if slices.ContainsFunc(k.Cluster.Peers[:i], func(q Peer) bool { return q.Host == p.Host }) && !k.doubtful(at) {
 			k.add(list.item(i), at, fmt.Sprintf("%q is declared twice", clip(p.Host)), "each host once")
 		}
+		if p.Address == "" && p.Wake == nil && !k.doubtful(at) {
+			k.add(list.item(i), at, "its address is missing", "HOST:PORT, such as pc2.lan:7422")
+		}
+		if w := p.Wake; w != nil && w.Address != "" && !hostAndPort(w.Address) && !k.doubtful(at+".wake") {
+			k.add(list.item(i), at+".wake", fmt.Sprintf("%q is no address with a port", clip(w.Address)), "a broadcast address and a port, such as 192.168.1.255:9")
+		}
 		if p.Address != "" && !hostAndPort(p.Address) && !k.doubtful(at+".address") {
 			k.add(list.item(i), at+".address", fmt.Sprintf("%q is no address with a port", clip(p.Address)), "HOST:PORT, such as pc2.lan:7422")
 		}

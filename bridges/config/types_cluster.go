@@ -1,5 +1,7 @@
 package config
 
+import "time"
+
 // Cluster says how this host and others work as one. A host whose section names no peer, and which has never joined others, is alone: it opens no
 // port for others.
 type Cluster struct {
@@ -11,15 +13,33 @@ type Cluster struct {
 // Peer is another host of the cluster.
 type Peer struct {
 	Host    string `yaml:"host" jsonschema:"required,pattern=^[A-Za-z0-9][A-Za-z0-9_-]{0\\,62}$" jsonschema_description:"Its name."`
-	Address string `yaml:"address" jsonschema:"required,minLength=1" jsonschema_description:"Its cluster port: HOST:PORT."`
+	Address string `yaml:"address" jsonschema:"minLength=1" jsonschema_description:"Its cluster port: HOST:PORT. A host that joined with a token needs none."`
+	Wake    *Wake  `yaml:"wake" jsonschema_description:"How to wake it when it sleeps and a request needs it."`
 }
 
-// Others are the declared peers without this host itself.
+// Wake wakes a host by a packet to its network card (Wake-on-LAN).
+type Wake struct {
+	MAC     string        `yaml:"mac" jsonschema:"required,pattern=^([0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}$" jsonschema_description:"Address of its network card, such as 01:23:45:67:89:ab."`
+	After   time.Duration `yaml:"after" min:"0s" max:"24h" jsonschema_description:"How long a request waits for it before it is woken."`
+	Address string        `yaml:"address" jsonschema_description:"Where the packet is sent. Empty is 255.255.255.255:9."`
+}
+
+// Others are the declared peers with an address, without this host itself.
 func (c *Config) Others() (out []Peer) {
 	for _, p := range c.Cluster.Peers {
-		if p.Host != c.Host {
+		if p.Host != c.Host && p.Address != "" {
 			out = append(out, p)
 		}
 	}
 	return out
+}
+
+// WakeOf says how to wake a host; nil = it can't be woken.
+func (c *Config) WakeOf(host string) *Wake {
+	for _, p := range c.Cluster.Peers {
+		if p.Host == host {
+			return p.Wake
+		}
+	}
+	return nil
 }
