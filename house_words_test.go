@@ -251,3 +251,8 @@ func TestHouseHasADependencyPage(t *testing.T) {
 	}
 	r.atLeast(10)
 }
+
+func called(sel *ast.SelectorExpr, pkg string, names ...string) bool {
+	x, ok := sel.X.(*ast.Ident)
+	return ok && x.Name == pkg && slices.Contains(names, sel.Sel.Name)
+}

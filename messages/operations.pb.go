@@ -3357,7 +3357,7 @@ var File_operations_proto protoreflect.FileDescriptor
 
 const file_operations_proto_rawDesc = "" +
 	"\n" +
-	"\x10operations.proto\x12\bmodelops\x1a\rarbiter.proto\x1a\rcluster.proto\x1a\rgateway.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\tgpu.proto\x1a\n" +
+	"\x10operations.proto\x12\bmodelops\x1a\rarbiter.proto\x1a\x10membership.proto\x1a\rgateway.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\tgpu.proto\x1a\n" +
 	"host.proto\x1a\rjournal.proto\x1a\vmodel.proto\x1a\roptions.proto\x1a\fvalues.proto\"\x92\x01\n" +
 	"\rConfigChanges\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\tR\brevision\x12\x18\n" +
@@ -3918,7 +3918,7 @@ func file_operations_proto_init() {
 		return
 	}
 	file_arbiter_proto_init()
-	file_cluster_proto_init()
+	file_membership_proto_init()
 	file_gateway_proto_init()
 	file_gpu_proto_init()
 	file_host_proto_init()

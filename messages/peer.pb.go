@@ -488,12 +488,18 @@ func (x *Heartbeat) GetStandby() bool {
 
 // Heard is a member as another one hears it.
 type Heard struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
-	BootId        string                 `protobuf:"bytes,2,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
-	Address       string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
-	HeardMs       int64                  `protobuf:"varint,4,opt,name=heard_ms,json=heardMs,proto3" json:"heard_ms,omitempty"`
-	Generation    uint64                 `protobuf:"varint,5,opt,name=generation,proto3" json:"generation,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Host       string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	BootId     string                 `protobuf:"bytes,2,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	Address    string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	HeardMs    int64                  `protobuf:"varint,4,opt,name=heard_ms,json=heardMs,proto3" json:"heard_ms,omitempty"`
+	Generation uint64                 `protobuf:"varint,5,opt,name=generation,proto3" json:"generation,omitempty"`
+	// Whom that member hears and is heard by, as it said last: hosts that don't hear it themselves know of its part of the cluster this way.
+	Hears []string `protobuf:"bytes,6,rep,name=hears,proto3" json:"hears,omitempty"`
+	// Its place in the order of the seat: 0 = its arbiter can have it, 1 = it is being emptied, 2 = it starts.
+	Standing uint32 `protobuf:"varint,7,opt,name=standing,proto3" json:"standing,omitempty"`
+	// That member hears the sender too.
+	Both          bool `protobuf:"varint,8,opt,name=both,proto3" json:"both,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -561,6 +567,27 @@ func (x *Heard) GetGeneration() uint64 {
 		return x.Generation
 	}
 	return 0
+}
+
+func (x *Heard) GetHears() []string {
+	if x != nil {
+		return x.Hears
+	}
+	return nil
+}
+
+func (x *Heard) GetStanding() uint32 {
+	if x != nil {
+		return x.Standing
+	}
+	return 0
+}
+
+func (x *Heard) GetBoth() bool {
+	if x != nil {
+		return x.Both
+	}
+	return false
 }
 
 // PeerMeta travels with what a peer asks: whose request it follows, and who the caller is.
@@ -1598,7 +1625,7 @@ const file_peer_proto_rawDesc = "" +
 	"\aleaving\x18\r \x01(\bR\aleaving\x12%\n" +
 	"\x05heard\x18\x0e \x03(\v2\x0f.modelops.HeardR\x05heard\x12\x18\n" +
 	"\aremoved\x18\x0f \x03(\tR\aremoved\x12\x18\n" +
-	"\astandby\x18\x10 \x01(\bR\astandby\"\x89\x01\n" +
+	"\astandby\x18\x10 \x01(\bR\astandby\"\xcf\x01\n" +
 	"\x05Heard\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x18\n" +
@@ -1606,7 +1633,10 @@ const file_peer_proto_rawDesc = "" +
 	"\bheard_ms\x18\x04 \x01(\x03R\aheardMs\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x05 \x01(\x04R\n" +
-	"generation\"\xc5\x01\n" +
+	"generation\x12\x14\n" +
+	"\x05hears\x18\x06 \x03(\tR\x05hears\x12\x1a\n" +
+	"\bstanding\x18\a \x01(\rR\bstanding\x12\x12\n" +
+	"\x04both\x18\b \x01(\bR\x04both\"\xc5\x01\n" +
 	"\bPeerMeta\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12 \n" +
 	"\vcorrelation\x18\x02 \x01(\tR\vcorrelation\x12\x1c\n" +

@@ -1,0 +1,157 @@
+package cluster
+
+import (
+	"context"
+	"time"
+
+	"modelops/messages"
+)
+
+// Hold gives the seat to this host's arbiter, or takes it away.
+func (c *Cluster) Hold(mine bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.held != mine {
+		c.held = mine
+		c.wake()
+	}
+}
+
+// hold has this host's arbiter take over and stand down, until ctx ends. It runs beside the heartbeats, which wait for no journal.
+func (c *Cluster) hold(ctx context.Context) {
+	for c.o.Arbiter != nil && c.until(ctx, true) {
+		term, end := context.WithCancel(ctx)
+		go func() {
+			c.until(term, false)
+			end()
+		}()
+		c.serve(term)
+		end()
+		c.took(false, 0)
+		if ctx.Err() == nil {
+			c.o.Arbiter.StandDown(ctx)
+		}
+	}
+}
+
+// until waits until this host has the seat, or hasn't; it is false when ctx ended first.
+func (c *Cluster) until(ctx context.Context, held bool) bool {
+	for {
+		c.mu.Lock()
+		is, moved := c.held, c.moved
+		c.mu.Unlock()
+		if is == held {
+			return ctx.Err() == nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+const (
+	// tries is the pause between two attempts to take over.
+	tries = 100 * time.Millisecond
+	// rivals is the least time between two take-overs: arbiters on hosts that reach each other through others only would outbid each other without it.
+	rivals = time.Second
+)
+
+// serve takes over, and again whenever another arbiter has done so since.
+func (c *Cluster) serve(ctx context.Context) {
+	for ctx.Err() == nil {
+		above, members, wanted := c.bid()
+		pause := tries
+		if wanted {
+			epoch, err := c.o.Arbiter.TakeOver(ctx, above, members)
+			switch {
+			case err == nil:
+				c.took(true, epoch)
+				pause = rivals
+			case ctx.Err() == nil && c.o.Log != nil:
+				c.o.Log.Warn("this host's arbiter can't take over yet", "error", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+// bid tells whether to take over, above which epoch and for whom.
+func (c *Cluster) bid() (above uint64, members []string, wanted bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	members = []string{c.o.Host}
+	for _, m := range c.table.Active() {
+		members = append(members, m.Host)
+	}
+	return c.table.Epoch(), members, !c.taken || c.table.Outdated()
+}
+
+func (c *Cluster) took(taken bool, epoch uint64) {
+	c.mu.Lock()
+	c.taken = taken
+	if taken {
+		own := c.table.Own()
+		own.Epoch = epoch
+		c.table.Set(own)
+	}
+	c.wake()
+	c.mu.Unlock()
+	c.Look()
+}
+
+// patience is how long a question waits for a take-over.
+const patience = time.Second
+
+// Seat is the host whose arbiter to ask now. While this host takes over it waits, a second at most.
+func (c *Cluster) Seat(ctx context.Context) string {
+	limit := time.NewTimer(patience)
+	defer limit.Stop()
+	for {
+		seat, moved := c.seated()
+		if moved == nil {
+			return seat
+		}
+		select {
+		case <-moved:
+		case <-limit.C:
+			return seat
+		case <-ctx.Done():
+			return seat
+		}
+	}
+}
+
+// seated is the seat now; moved is not nil while this host is about to take over.
+func (c *Cluster) seated() (seat string, moved <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.o.Arbiter == nil || c.over || c.seat != c.o.Host || c.taken || !c.table.Ready() {
+		return c.seat, nil
+	}
+	return c.seat, c.moved
+}
+
+// Ask asks the arbiter that has the seat: by here when that is this host, else by there. When that host can't be reached, it asks again, for a second at
+// most, until the seat has moved.
+func Ask[T any](ctx context.Context, c *Cluster, here func() (T, error), there func(host string) (T, error)) (T, error) {
+	for until := time.Now().Add(patience); ; {
+		host := c.Seat(ctx)
+		if host == c.o.Host {
+			return here()
+		}
+		answer, err := there(host)
+		if err == nil || messages.CodeOf(err) != messages.Unavailable || time.Now().After(until) {
+			return answer, err
+		}
+		select {
+		case <-ctx.Done():
+			return answer, err
+		case <-time.After(look):
+		}
+	}
+}
