@@ -23,6 +23,7 @@ var roles = map[string]func(args []string) error{
 	"engine": engineRole, "proxy": proxyRole, "bridge": bridgeRole,
 	"throughput": throughputRole, "sequential": sequentialRole, "chunks": chunksRole, "paced": pacedRole, "grpc": grpcRole, "soak": soakRole,
 	"player": playerRole, "deaf": deafRole, "sleeper": sleeperRole,
+	"labinit": labInitRole, "labprobe": labProbeRole,
 }
 
 const roleWord = "bench-role"
