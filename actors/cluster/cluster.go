@@ -57,7 +57,7 @@ type Active struct {
 }
 
 // look is the pause between two looks at the table: what only time brings is noticed within it.
-const look = 50 * time.Millisecond
+const look = 25 * time.Millisecond
 
 // Cluster is the table of members with a clock, heartbeats, and the seat.
 type Cluster struct {
@@ -273,6 +273,18 @@ func (c *Cluster) SeatActors() string {
 	}
 	if m := c.table.members[c.seat]; m != nil && m.beat != nil {
 		return m.beat.ActorsAddress
+	}
+	return ""
+}
+
+// WhoseActors is the member that told an address of its protoactor remote; empty = none.
+func (c *Cluster) WhoseActors(address string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range c.table.sorted() {
+		if m.beat != nil && m.beat.ActorsAddress == address {
+			return m.host
+		}
 	}
 	return ""
 }

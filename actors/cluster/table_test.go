@@ -141,7 +141,12 @@ func TestWhoHasTheSeat(t *testing.T) {
 			l.beats(time.Second, "b1", func(h *messages.Heartbeat) { h.Draining = true })
 		}},
 		{"the other host doesn't hear this one", "main_pc", there(deaf)},
-		{"it came back a moment ago", "main_pc", func(l *listening) { l.beat("b1"); l.after(time.Minute); l.beat("b1"); l.after(Settle - time.Millisecond) }},
+		{"it came back a moment ago", "main_pc", func(l *listening) {
+			l.beat("b1")
+			l.after(time.Minute)
+			l.beat("b1")
+			l.after(Settle - time.Millisecond)
+		}},
 		{"it came back", first, func(l *listening) { l.beat("b1"); l.after(time.Minute); l.beat("b1"); l.after(Settle) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -29,9 +29,11 @@ type Options struct {
 	Port   int
 	// The address under which others reach it, without the port; empty = Listen.
 	Advertise string
-	// TLS of the listener and of connections to other hosts; nil = none.
-	Server, Client *tls.Config
-	Log            *slog.Logger
+	// TLS of the listener, which must demand a member's certificate; nil = plain TCP.
+	Server *tls.Config
+	// TLS for the remote that a member told at an address; nil answers refuse it. Not used without Server.
+	Client func(address string) *tls.Config
+	Log    *slog.Logger
 }
 
 // System is protoactor's cluster: remote actors between the hosts, and the seat of the arbiter as an actor with a cluster identity. Who is a member and who
@@ -111,10 +113,7 @@ func (s *System) Start(hold func(mine bool), where func() (address string)) {
 func (s *System) remote() *remote.Config {
 	o := []remote.ConfigOption{remote.WithAdvertisedHost(s.Address()), remote.WithEndpointWriterQueueSize(1024)}
 	if s.o.Server != nil {
-		o = append(o, remote.WithServerOptions(grpc.Creds(credentials.NewTLS(s.o.Server))))
-	}
-	if s.o.Client != nil {
-		o = append(o, remote.WithDialOptions(grpc.WithTransportCredentials(credentials.NewTLS(s.o.Client))))
+		o = append(o, remote.WithServerOptions(grpc.Creds(credentials.NewTLS(s.o.Server))), remote.WithDialOptions(grpc.WithTransportCredentials(newCaller(s.o.Client))))
 	}
 	return remote.Configure(s.o.Listen, s.port, o...)
 }

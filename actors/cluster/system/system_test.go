@@ -3,6 +3,7 @@ package system_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -37,7 +38,17 @@ func TestMain(m *testing.M) {
 func member(host string, peers []string) {
 	say := &speaker{}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	s, err := system.New(system.Options{Host: host, BootID: fmt.Sprint(os.Getpid()), Listen: "127.0.0.1", Log: log})
+	var c *cluster.Cluster
+	so := system.Options{Host: host, BootID: fmt.Sprint(os.Getpid()), Listen: "127.0.0.1", Log: log}
+	if certs := (certificates{os.Getenv(memberVariable + "_CERTS")}); certs.dir != "" {
+		so.Server, so.Client = certs.server(host), func(address string) *tls.Config {
+			if to := c.WhoseActors(address); to != "" {
+				return certs.client(host, to)
+			}
+			return nil
+		}
+	}
+	s, err := system.New(so)
 	if err != nil {
 		panic(err)
 	}
@@ -45,7 +56,7 @@ func member(host string, peers []string) {
 	for _, p := range peers {
 		o.Peers = append(o.Peers, cluster.Peer{Host: p})
 	}
-	c := cluster.New(o)
+	c = cluster.New(o)
 	s.Start(c.Hold, c.SeatActors)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -98,6 +109,7 @@ type lab struct {
 	hosts map[string]*process
 	cut   bool
 	said  chan said
+	certs string // where certificates are; empty = there are none
 }
 
 type process struct {
@@ -111,7 +123,7 @@ type said struct{ host, line string }
 func (l *lab) start(host string, peers ...string) *process {
 	l.t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), memberVariable+"="+host, memberVariable+"_PEERS="+strings.Join(peers, ","))
+	cmd.Env = append(os.Environ(), memberVariable+"="+host, memberVariable+"_PEERS="+strings.Join(peers, ","), memberVariable+"_CERTS="+l.certs)
 	cmd.Stderr = os.Stderr
 	in, _ := cmd.StdinPipe()
 	out, _ := cmd.StdoutPipe()
@@ -198,7 +210,20 @@ func (l *lab) answers(p *process, host, seat string) {
 }
 
 func TestSeatMovesBetweenProcesses(t *testing.T) {
-	l := &lab{t: t, hosts: map[string]*process{}, said: make(chan said, 1000)}
+	for _, with := range []string{"plain", "TLS"} {
+		t.Run(with, func(t *testing.T) {
+			l := &lab{t: t, hosts: map[string]*process{}, said: make(chan said, 1000)}
+			if with == "TLS" {
+				l.certs = newCertificates(t, "main_pc", "pc2").dir
+			}
+			l.moves()
+		})
+	}
+}
+
+// moves tells the story of a seat: a cut, a heal, a death.
+func (l *lab) moves() {
+	t := l.t
 	holder, other := "main_pc", "pc2"
 	if cluster.First(holder, other) == other {
 		holder, other = other, holder
