@@ -5,6 +5,7 @@ package e2e_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -88,7 +89,7 @@ func (d *daemon) observer() *observer {
 
 // look reads ledger, processes and journal.
 func (o *observer) look(nc *nats.Conn) (p triple, err error) {
-	err = journalOver(nc).Replay(o.d.t.Context(), journal.Query{After: o.h.after}, o.h.take)
+	err = journalOf(o.d.at.Host, nc).Replay(o.d.t.Context(), journal.Query{After: o.h.after}, o.h.take)
 	if err != nil {
 		return p, err
 	}
@@ -108,8 +109,16 @@ func (o *observer) look(nc *nats.Conn) (p triple, err error) {
 		p.live[actor] = fmt.Sprintf("%d %s", v.Sequence, v.StateJson)
 	}
 	s := o.d.status()
-	p.gpus, p.models, p.processes = s.Gpus, s.Models, carriers(o.d.dir)
+	p.gpus = slices.DeleteFunc(s.Gpus, func(g *messages.GpuView) bool { return !ownedBy(o.d.at.Host, g.Id) })
+	p.models = slices.DeleteFunc(s.Models, func(m *messages.ModelView) bool { return !ownedBy(o.d.at.Host, m.Id) })
+	p.processes = carriers(o.d.dir)
 	return p, nil
+}
+
+// ownedBy tells whether an actor is of a host, and not what the host shows of others.
+func ownedBy(host, actor string) bool {
+	id, err := messages.ParseActorID(actor)
+	return err == nil && id.Host() == host
 }
 
 // carriers are the living workers of the daemon in dir, and what they started.

@@ -38,7 +38,7 @@ func (a answer) String() string {
 // code is the name of the error, empty for what went well.
 func (a answer) code() string { return a.header.Get("X-Modelops-Code") }
 
-func (d *daemon) http() *http.Client { return http.DefaultClient }
+func (d *daemon) http() *http.Client { return d.site.client() }
 
 func (d *daemon) get(path string) answer {
 	return d.do(d.t.Context(), "GET", path, nil)
@@ -234,16 +234,19 @@ func (d *daemon) nats() *nats.Conn {
 // dial connects as the operator.
 func (d *daemon) dial() *nats.Conn {
 	d.t.Helper()
-	nc, err := nats.Connect(d.at.NATS, nats.NoReconnect(), nats.Timeout(waitLimit), nats.Token(d.operatorKey()))
+	nc, err := nats.Connect(d.at.NATS, nats.NoReconnect(), nats.Timeout(waitLimit), nats.Token(d.operatorKey()), nats.SetCustomDialer(d.site))
 	if err != nil {
 		d.t.Fatal(err)
 	}
 	return nc
 }
 
-// journalOver reads the daemon's journal over a connection.
-func journalOver(nc *nats.Conn) *journal.Remote {
-	return journal.NewRemote("main_pc", messages.Through(func(_ context.Context, o messages.Operation, request proto.Message) (proto.Message, error) {
+// journalOver reads the journal of main_pc over a connection.
+func journalOver(nc *nats.Conn) *journal.Remote { return journalOf("main_pc", nc) }
+
+// journalOf reads a host's journal over a connection to it.
+func journalOf(host string, nc *nats.Conn) *journal.Remote {
+	return journal.NewRemote(host, messages.Through(func(_ context.Context, o messages.Operation, request proto.Message) (proto.Message, error) {
 		body, err := protojson.Marshal(request)
 		if err != nil {
 			return nil, err

@@ -26,6 +26,7 @@ type daemon struct {
 	dir    string // holds cluster.yaml and state
 	env    []string
 	args   []string // of serve, beside --config
+	site   *site    // nil = on this machine as it is
 	at     addresses
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when the process is gone and reaped
@@ -102,8 +103,9 @@ func (d *daemon) spawn() {
 	d.t.Helper()
 	d.cmd = exec.Command(d.binary, append([]string{"serve", "--config", filepath.Join(d.dir, "cluster.yaml")}, d.args...)...)
 	d.cmd.Dir, d.cmd.Env = d.dir, d.environ()
-	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
-	if err := d.cmd.Start(); err != nil {
+	d.cmd.Stdout = d.site.said(d.log)
+	d.cmd.Stderr = d.cmd.Stdout
+	if err := d.site.inside(d.cmd.Start); err != nil {
 		d.t.Fatal(err)
 	}
 	exited, cmd := make(chan struct{}), d.cmd

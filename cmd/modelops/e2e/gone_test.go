@@ -200,7 +200,7 @@ func (d *daemon) inBackground(t *testing.T, q object) (leave func()) {
 
 func (d *daemon) grpc() messages.ModelOpsClient {
 	d.t.Helper()
-	conn, err := grpc.NewClient(d.at.GRPC, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithPerRPCCredentials(bearer(d.operatorKey())))
+	conn, err := grpc.NewClient(d.at.GRPC, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithPerRPCCredentials(bearer(d.operatorKey())), grpc.WithContextDialer(d.site.dial))
 	if err != nil {
 		d.t.Fatal(err)
 	}

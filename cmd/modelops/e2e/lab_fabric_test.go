@@ -13,7 +13,7 @@ import (
 )
 
 // echo answers each byte at a host of the laboratory, on a port that the caller gets.
-func (l *lab) echo(name string) (address string) {
+func (l *lab) echo(name string) (port int) {
 	l.t.Helper()
 	var socket net.Listener
 	err := l.net.inside(l.number(name), func() (err error) {
@@ -33,15 +33,15 @@ func (l *lab) echo(name string) (address string) {
 			go func() { defer c.Close(); _, _ = io.Copy(c, c) }()
 		}
 	}()
-	return socket.Addr().String()
+	return socket.Addr().(*net.TCPAddr).Port
 }
 
 // call connects from a host, and is closed at the test's end.
-func (l *lab) call(from, address string) net.Conn {
+func (l *lab) call(from, to string, port int) net.Conn {
 	l.t.Helper()
 	ctx, cancel := context.WithTimeout(l.t.Context(), waitLimit)
 	defer cancel()
-	c, err := l.dial(ctx, from, address)
+	c, err := l.dial(ctx, from, l.link(from, to, port))
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -63,12 +63,12 @@ func trip(c net.Conn, limit time.Duration) (time.Duration, error) {
 // TestLabFabric: packets pass, a cut holds in the direction that was cut, a line is as slow, lossy and narrow as it was told, and a healed one is good again on the
 // connections that were there.
 func TestLabFabric(t *testing.T) {
-	if !isolated(t) {
+	if !laboratory(t) {
 		return
 	}
 	l := newLab(t, "a", "b", "c")
 	b, c := l.echo("b"), l.echo("c")
-	toB, toC := l.call("a", b), l.call("a", c)
+	toB, toC := l.call("a", "b", b), l.call("a", "c", c)
 	quick, err := trip(toB, waitLimit)
 	if err != nil {
 		t.Fatal(err)
@@ -100,14 +100,14 @@ func TestLabFabric(t *testing.T) {
 		t.Errorf("with 40 ms each way: %s, %v", took, err)
 	}
 	l.heal()
-	l.lossy("a", "b", 0.3)
+	l.lossy("a", "b", 0.2)
 	began := time.Now()
-	for range 20 {
+	for range 10 {
 		if _, err := trip(toB, waitLimit); err != nil {
 			t.Fatal(err)
 		}
 	}
-	t.Logf("20 round trips with 30 %% loss take %s", time.Since(began).Round(time.Millisecond))
+	t.Logf("10 round trips with 20 %% loss take %s", time.Since(began).Round(time.Millisecond))
 	l.heal()
 	l.narrow("a", "b", 200_000)
 	began = time.Now()

@@ -35,17 +35,6 @@ func laboratory(t *testing.T) bool {
 	return false
 }
 
-// isolated is like laboratory, for a test that needs a network: without namespaces it is skipped.
-func isolated(t *testing.T) bool {
-	t.Helper()
-	if os.Getenv(insideLab) == "" {
-		if _, refused := namespaces(); refused != "" {
-			t.Skipf("namespaces aren't permitted here: %s", refused)
-		}
-	}
-	return laboratory(t)
-}
-
 // namespaces are the flags of unshare that work here, or why none do.
 var namespaces = sync.OnceValues(func() (how []string, refused string) {
 	how = []string{"--net", "--pid", "--fork", "--kill-child", "--mount-proc"}

@@ -14,8 +14,9 @@ import (
 type network interface {
 	// kind says in words how it is made.
 	kind() string
-	// address is where the others reach a host.
+	// address is where a host listens for the others; link is how one of them reaches a port there.
 	address(host int) string
+	link(w way, port int) (address string, err error)
 	// inside does something at a host: a process started there is a process of that host.
 	inside(host int, do func() error) error
 	// dial opens a connection that begins at a host.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -27,14 +28,14 @@ type lab struct {
 func newLab(t *testing.T, names ...string) *lab {
 	t.Helper()
 	l := &lab{t: t, names: names, timeline: newTimeline(), rules: map[way]condition{}, hosts: map[string]*labHost{}}
-	tuns, err := openTUNs(len(names))
-	l.net = tuns
-	if err != nil {
-		l.net = openProxies(len(names))
-		t.Logf("laboratory: %s (%v)", l.net.kind(), err)
+	if os.Getenv(insideLab) == "" {
+		l.net = openProxies()
+	} else if tuns, err := openTUNs(len(names)); err != nil {
+		t.Fatal(err)
 	} else {
-		t.Logf("laboratory: %s", l.net.kind())
+		l.net = tuns
 	}
+	t.Logf("laboratory: %s", l.net.kind())
 	t.Cleanup(func() {
 		l.net.close()
 		if t.Failed() {
@@ -58,6 +59,16 @@ func (l *lab) address(name string) string { return l.net.address(l.number(name))
 
 func (l *lab) dial(ctx context.Context, from, address string) (net.Conn, error) {
 	return l.net.dial(ctx, l.number(from), address)
+}
+
+// link is how a host reaches a port of another.
+func (l *lab) link(from, to string, port int) string {
+	l.t.Helper()
+	address, err := l.net.link(way{l.number(from), l.number(to)}, port)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return address
 }
 
 // rule changes what befalls the packets from one host to another.

@@ -151,7 +151,10 @@ func (n *tuns) kind() string {
 	return "network namespaces; this process carries the packets between their TUN devices"
 }
 func (n *tuns) address(host int) string { return n.hosts[host-1].at.String() }
-func (n *tuns) set(w way, c condition)  { n.lines[w].set(c) }
+func (n *tuns) link(w way, port int) (string, error) {
+	return fmt.Sprintf("%s:%d", n.address(w.to), port), nil
+}
+func (n *tuns) set(w way, c condition) { n.lines[w].set(c) }
 
 func (n *tuns) inside(host int, do func() error) error {
 	return elsewhere(func() error { return unix.Setns(n.hosts[host-1].space, unix.CLONE_NEWNET) }, do)

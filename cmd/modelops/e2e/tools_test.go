@@ -78,5 +78,10 @@ func execute(t *testing.T, env []string, name string, args ...string) output {
 // cli runs a command of the tested binary against the daemon.
 func (d *daemon) cli(args ...string) output {
 	d.t.Helper()
-	return execute(d.t, d.environ(), d.binary, append(args, "--config", filepath.Join(d.dir, "cluster.yaml"))...)
+	var o output
+	_ = d.site.inside(func() error {
+		o = execute(d.t, d.environ(), d.binary, append(args, "--config", filepath.Join(d.dir, "cluster.yaml"))...)
+		return nil
+	})
+	return o
 }
