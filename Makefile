@@ -13,7 +13,7 @@ PKGS    := ./...
 first    = @[ "$$(GOPROXY=off go list $(1) -f '{{.Stale}}' github.com/nats-io/nats-server/v2/server 2>/dev/null)" = false ] || \
 	echo "the first build on a machine fetches and compiles all dependencies: it takes some minutes" >&2
 
-.PHONY: help build run test lint generate freeze bench soak flood chaos e2e deps clean
+.PHONY: help build run test lint generate freeze cluster bench soak flood chaos e2e deps clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,9 @@ build: ## build bin/modelops
 
 run: build ## build and start one host on cluster.yaml, ask it a question, stay up
 	bin/modelops serve --config cluster.yaml --ask "What is the capital of France?"
+
+cluster: build ## run main_pc and pc2 as one cluster on this machine, print a tour, stay up
+	deploy/cluster.sh
 
 # Some tests use the real engine and are skipped without it. CI skips nothing, so it makes the engine first.
 test: $(if $(filter true,$(CI)),deps) ## run the tests (with the race detector where there is a C compiler)
@@ -57,9 +60,10 @@ soak: build ## ten minutes (SOAK=10m) of a random crowd: twelve models on two si
 flood: build ## a million requests (SOAK_REQUESTS) through the HTTP path; memory, goroutines and descriptors before and after
 	MODELOPS_BIN=$(CURDIR)/bin/modelops go test -tags e2e -count 1 -timeout 120m -run 'TestFlood' -v ./cmd/modelops/e2e
 
-chaos: build ## KILLS=100 kills in each of five works, INPUTS=1000 malformed inputs a door, no descriptors, a full disk, no journal for OUTAGE=2m, jumps of the clock; ledger, processes and journal are compared
+chaos: build ## KILLS=100 kills in each of five works, INPUTS=1000 malformed inputs a door, no descriptors, a full disk, no journal for OUTAGE=2m, jumps of the clock, PARTITIONS=50 and HOST_KILLS=200 of two hosts; ledger, processes and journal are compared
 	MODELOPS_BIN=$(CURDIR)/bin/modelops KILLS=$(or $(KILLS),100) INPUTS=$(or $(INPUTS),1000) FILLS=$(or $(FILLS),10) OUTAGE=$(or $(OUTAGE),2m) \
-	go test -tags e2e -count 1 -timeout 90m -run '$(or $(CHAOS),TestChaos)' -v ./cmd/modelops/e2e
+	PARTITIONS=$(or $(PARTITIONS),50) PARTITION_TIME=$(or $(PARTITION_TIME),60s) HOST_KILLS=$(or $(HOST_KILLS),200) \
+	go test -tags e2e -count 1 -timeout 300m -run '$(or $(CHAOS),TestChaos)' -v ./cmd/modelops/e2e
 
 e2e: build deps ## the built binary against real engines, NATS and clients, with kill -9
 	MODELOPS_BIN=$(CURDIR)/bin/modelops LLAMA_SERVER=$(CACHE)/engine/llama-server MODELOPS_CACHE=$(CACHE) \

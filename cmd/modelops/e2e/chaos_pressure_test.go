@@ -63,11 +63,11 @@ func pressable(t *testing.T, more string) *chaos {
 	return c
 }
 
-func (c *chaos) configuration() string {
-	c.t.Helper()
-	raw, err := os.ReadFile(filepath.Join(c.dir, "cluster.yaml"))
+func (d *daemon) configuration() string {
+	d.t.Helper()
+	raw, err := os.ReadFile(filepath.Join(d.dir, "cluster.yaml"))
 	if err != nil {
-		c.t.Fatal(err)
+		d.t.Fatal(err)
 	}
 	return string(raw)
 }

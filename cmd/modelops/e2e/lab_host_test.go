@@ -30,6 +30,11 @@ server: {zmq_port: 0, grpc_port: %d, rest_port: %d, nats_port: %d, drain_timeout
 	h.site = &site{name: name, number: l.number(name), lab: l}
 	h.at.Host = name
 	l.hosts[name] = h
+	l.t.Cleanup(func() {
+		if l.t.Failed() {
+			h.confess()
+		}
+	})
 	return h
 }
 
