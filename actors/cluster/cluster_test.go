@@ -214,3 +214,47 @@ func TestQuietClusterSendsFiveHeartbeatsASecond(t *testing.T) {
 		}
 	})
 }
+
+func TestQuestionsWaitForTheSeatToMove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{hosts: map[string]*Cluster{}, cut: map[string]bool{}}
+		holder, other := inOrder("main_pc", "pc2")
+		w.start(t, holder, "a1", other)
+		b := w.start(t, other, "b1", holder)
+		time.Sleep(2 * time.Second)
+		here := func() (string, error) { return other, nil }
+		there := func(host string) (string, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if w.cut[host] {
+				return "", messages.NewError(messages.Unavailable, "host "+host, "it can't be reached").WithRetry(time.Second)
+			}
+			return host, nil
+		}
+		ask := func() (string, time.Duration, error) {
+			began := time.Now()
+			who, err := Ask(t.Context(), b.Cluster, here, there)
+			return who, time.Since(began), err
+		}
+		if who, took, err := ask(); who != holder || took != 0 || err != nil {
+			t.Errorf("%s answered after %v, %v", who, took, err)
+		}
+		w.mu.Lock()
+		w.cut[holder] = true
+		w.mu.Unlock()
+		if who, took, err := ask(); who != other || took > patience || err != nil {
+			t.Errorf("%s answered after %v, %v", who, took, err)
+		}
+		b.arbiter.failing(1000)
+		w.mu.Lock()
+		w.cut[holder] = false
+		w.mu.Unlock()
+		time.Sleep(time.Second)
+		w.mu.Lock()
+		w.cut[holder] = true
+		w.mu.Unlock()
+		if who, took, err := ask(); who != other || took > 2*patience || err != nil {
+			t.Errorf("with an arbiter that can't take over: %s answered after %v, %v", who, took, err)
+		}
+	})
+}
