@@ -19,7 +19,7 @@ type Facts struct {
 func (t *Table) Beat(f Facts, at time.Time) *messages.Heartbeat {
 	arbiter, epoch := t.Follows()
 	return &messages.Heartbeat{Host: t.own.Host, BootId: t.own.Boot, Generation: t.losses(), Version: f.Version, Protocol: messages.PeerProtocol, SentMs: at.UnixMilli(),
-		Address: f.Address, ActorsAddress: f.Actors, Sequence: f.Sequence, Arbiter: arbiter, ArbiterEpoch: epoch, Draining: t.own.Draining, Standby: f.Standby,
+		Address: f.Address, ActorsAddress: f.Actors, Sequence: f.Sequence, Arbiter: arbiter, ArbiterEpoch: max(epoch, t.own.Obeyed), Draining: t.own.Draining, Standby: f.Standby,
 		Heard: t.heard(), Removed: slices.Sorted(maps.Keys(t.removed))}
 }
 

@@ -22,8 +22,8 @@ type Arbiter interface {
 	// TakeOver has it place for these hosts, under an epoch above the given one, and returns that epoch once it is written down. It is called again when
 	// another arbiter took over meanwhile.
 	TakeOver(ctx context.Context, above uint64, members []string) (epoch uint64, err error)
-	// StandDown ends that: another host's arbiter places from now on.
-	StandDown(ctx context.Context)
+	// StandDown ends that: the arbiter of that host places from now on.
+	StandDown(ctx context.Context, seat string)
 }
 
 // Peer is a host that is known before it is heard.
@@ -36,18 +36,20 @@ type Options struct {
 	Facts func() Facts
 	// Recovered, and being emptied; nil = yes, and no.
 	Ready, Draining func() bool
-	Peers           []Peer
-	Removed         []string
-	Beats           Beats
-	Links           func() map[string]Link            // nil = nothing is known of the links
-	Copied          func(host string) uint64          // nil = nothing is copied
-	Changed         func(Change)                      // nil = nobody asks
-	Expelled        func(host string)                 // a member was removed, here or elsewhere; nil = nobody asks
-	Arbiter         Arbiter                           // nil = nothing takes over
-	Actors          func() (address string)           // of protoactor's remote; nil = none runs
-	Settle          func(members []Active, mine bool) // has protoactor follow the table; nil = the seat is taken without it
-	Now             func() time.Time                  // nil = time.Now
-	Log             *slog.Logger
+	// The highest epoch of an arbiter that this host's owners have obeyed: a lower one would be refused here; nil = none.
+	Obeyed   func() uint64
+	Peers    []Peer
+	Removed  []string
+	Beats    Beats
+	Links    func() map[string]Link            // nil = nothing is known of the links
+	Copied   func(host string) uint64          // nil = nothing is copied
+	Changed  func(Change)                      // nil = nobody asks
+	Expelled func(host string)                 // a member was removed, here or elsewhere; nil = nobody asks
+	Arbiter  Arbiter                           // nil = nothing takes over
+	Actors   func() (address string)           // of protoactor's remote; nil = none runs
+	Settle   func(members []Active, mine bool) // has protoactor follow the table; nil = the seat is taken without it
+	Now      func() time.Time                  // nil = time.Now
+	Log      *slog.Logger
 }
 
 // Active is a member that is heard and hears this host.
@@ -93,7 +95,11 @@ func New(o Options) *Cluster {
 }
 
 func (c *Cluster) own() Own {
-	return Own{Host: c.o.Host, Boot: c.o.BootID, Ready: c.o.Ready == nil || c.o.Ready(), Draining: c.o.Draining != nil && c.o.Draining()}
+	own := Own{Host: c.o.Host, Boot: c.o.BootID, Ready: c.o.Ready == nil || c.o.Ready(), Draining: c.o.Draining != nil && c.o.Draining()}
+	if c.o.Obeyed != nil {
+		own.Obeyed = c.o.Obeyed()
+	}
+	return own
 }
 
 // Hear takes a heartbeat of a member.
@@ -143,7 +149,9 @@ func (c *Cluster) turn(ctx context.Context) {
 	own.Epoch = c.table.Own().Epoch
 	c.table.Set(own)
 	for host, l := range links {
-		c.table.Link(host, l)
+		if c.table.Link(host, l) {
+			c.said = nil // who is at its end has heard nothing yet
+		}
 	}
 	c.table.Tick(now)
 	changes := c.table.Changes()

@@ -63,7 +63,7 @@ func (s *scribe) TakeOver(_ context.Context, above uint64, members []string) (ui
 	return s.epoch, nil
 }
 
-func (s *scribe) StandDown(context.Context) {
+func (s *scribe) StandDown(context.Context, string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.said = append(s.said, "stands down")

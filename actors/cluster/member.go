@@ -9,10 +9,10 @@ import (
 
 // Link is what is known of this host's connection to a member.
 type Link struct {
-	Up      bool
-	RTT     time.Duration // 0 = not measured
-	Why     string        // the last error while it isn't up
-	Address string        // where it is dialled
+	Up, From bool          // ours to it, and its to us
+	RTT      time.Duration // 0 = not measured
+	Offset   time.Duration // its clock minus ours
+	Why      string        // why it isn't up
 }
 
 // member is a host as this one hears it.

@@ -33,9 +33,9 @@ func (t *Table) noted(m *member, f Facts, at time.Time, note func(string, ...any
 	case m.twins && t.now-m.echo < time.Minute:
 		note("two hosts call themselves %s: give one of them another name (host: in its configuration) and let it join again", m.host)
 	case m.state == messages.MemberView_expected && t.now > quiet:
-		note("%s hasn't been heard since this host started: is it on, does it listen at %s, and is it a member of this cluster?", m.host, at1(m))
+		note("%s hasn't been heard since this host started: is it on, does it listen at %s, and is it a member of this cluster?", m.host, where(m))
 	case m.state == messages.MemberView_unreachable && at.Sub(m.seen) > quiet:
-		note("%s hasn't been heard for %s: is it on, and does it answer at %s? Its models are placed on other hosts that declare them; `modelops cluster remove %s` forgets it for good", m.host, ago(at.Sub(m.seen)), at1(m), m.host)
+		note("%s hasn't been heard for %s: is it on, and does it answer at %s? Its models are placed on other hosts that declare them; `modelops cluster remove %s` forgets it for good", m.host, ago(at.Sub(m.seen)), where(m), m.host)
 	case m.state == messages.MemberView_alive && !m.both && t.now-m.at < Limit && t.now > quiet:
 		note("%s is heard, and doesn't hear this host: does this host's cluster port answer there? %s", m.host, m.link.Why)
 	}
@@ -50,12 +50,9 @@ func (t *Table) noted(m *member, f Facts, at time.Time, note func(string, ...any
 	}
 }
 
-func at1(m *member) string {
+func where(m *member) string {
 	if m.address != "" {
 		return m.address
-	}
-	if m.link.Address != "" {
-		return m.link.Address
 	}
 	return "its cluster port"
 }

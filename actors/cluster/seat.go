@@ -76,7 +76,7 @@ func (t *Table) Seat() string {
 func (t *Table) Mine() bool { return t.Ready() && t.Seat() == t.own.Host }
 
 // Outdated tells whether an arbiter elsewhere has taken over since ours did: owners that have seen it refuse ours until it takes over again.
-func (t *Table) Outdated() bool { return t.epoch > t.own.Epoch || t.own.Epoch == 0 }
+func (t *Table) Outdated() bool { return t.Epoch() > t.own.Epoch || t.own.Epoch == 0 }
 
 // part is this host and the members that it reaches, directly or through others, as far as they tell.
 func (t *Table) part() []candidate {

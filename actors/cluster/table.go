@@ -30,6 +30,8 @@ type Own struct {
 	Draining bool
 	// Epoch of its own arbiter's last take-over; 0 = none.
 	Epoch uint64
+	// Obeyed is the highest epoch that its owners have obeyed.
+	Obeyed uint64
 }
 
 // Change is a member's new state.
@@ -167,11 +169,15 @@ func (t *Table) Admit(host, address string) {
 	t.Expect(host, address)
 }
 
-// Link sets what is known of the connection to a member.
-func (t *Table) Link(host string, l Link) {
-	if m := t.members[host]; m != nil {
-		m.link = l
+// Link sets what is known of the connections to and from a member; up is true when ours to it has just come up.
+func (t *Table) Link(host string, l Link) (up bool) {
+	m := t.members[host]
+	if m == nil {
+		return false
 	}
+	up = l.Up && !m.link.Up
+	m.link = l
+	return up
 }
 
 // Changes returns what changed since it was last asked, in order.
@@ -192,7 +198,7 @@ func (t *Table) Active() (out []Active) {
 }
 
 // Epoch is the highest epoch of an arbiter that this host has heard of, its own included.
-func (t *Table) Epoch() uint64 { return max(t.epoch, t.own.Epoch) }
+func (t *Table) Epoch() uint64 { return max(t.epoch, t.own.Epoch, t.own.Obeyed) }
 
 func (t *Table) become(m *member, to State, reason string) {
 	if m.state == to {

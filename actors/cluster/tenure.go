@@ -29,9 +29,15 @@ func (c *Cluster) hold(ctx context.Context) {
 		end()
 		c.took(false, 0)
 		if ctx.Err() == nil {
-			c.o.Arbiter.StandDown(ctx)
+			c.o.Arbiter.StandDown(ctx, c.holder())
 		}
 	}
+}
+
+func (c *Cluster) holder() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.seat
 }
 
 // until waits until this host has the seat, or hasn't; it is false when ctx ended first.

@@ -31,21 +31,24 @@ func (t *Table) self(f Facts, arbiter string) *messages.MemberView {
 }
 
 func (t *Table) row(m *member, at time.Time) *messages.MemberView {
-	row := &messages.MemberView{Host: m.host, State: m.state, Reason: t.reason(m, at), Generation: m.generation, Address: cmp.Or(m.address, m.link.Address), LinkTo: m.link.Up, RttUs: m.link.RTT.Microseconds()}
+	row := &messages.MemberView{Host: m.host, State: m.state, Reason: t.reason(m, at), Generation: m.generation, Address: m.address, LinkTo: m.link.Up, LinkFrom: m.link.From, RttUs: m.link.RTT.Microseconds()}
 	if m.beat == nil {
 		return row
 	}
 	h := m.beat
 	row.BootId, row.Version, row.Protocol, row.ActorsAddress = h.BootId, h.Version, h.Protocol, h.ActorsAddress
 	row.HeardMs, row.ClockOffsetMs = max(at.Sub(m.seen).Milliseconds(), 0), m.offset()
-	row.LinkFrom = m.state == messages.MemberView_alive
+	row.LinkFrom = row.LinkFrom || m.state == messages.MemberView_alive
 	row.Sequence, row.Draining, row.Arbiter, row.Standby = h.Sequence, h.Draining, h.Arbiter, h.Standby
 	return row
 }
 
-// offset is the member's clock minus ours, in milliseconds. Half of a round trip is taken for the heartbeat's way.
+// offset is the member's clock minus ours, in milliseconds, as the link measured it, else as a heartbeat tells it.
 func (m *member) offset() int64 {
-	return m.beat.SentMs - m.seen.UnixMilli() + m.link.RTT.Milliseconds()/2
+	if m.link.Up {
+		return m.link.Offset.Milliseconds()
+	}
+	return m.beat.SentMs - m.seen.UnixMilli()
 }
 
 // reason says why a member isn't alive, or why it is and doesn't count.

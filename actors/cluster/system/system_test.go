@@ -100,7 +100,7 @@ func (s *speaker) TakeOver(_ context.Context, above uint64, _ []string) (uint64,
 	return above + 1, nil
 }
 
-func (s *speaker) StandDown(context.Context) { s.line("stands down") }
+func (s *speaker) StandDown(context.Context, string) { s.line("stands down") }
 
 // lab runs members and carries their heartbeats.
 type lab struct {
