@@ -20,6 +20,8 @@ type Options struct {
 
 	MaxConnections int // connections of NATS clients; 0 = the server's own limit
 
+	Hub *Hub // nil = this server is a leaf of none
+
 	TLS    *tls.Config // spoken with NATS clients; nil = none
 	Bounds Bounds
 

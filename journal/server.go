@@ -50,6 +50,7 @@ func (j *Journal) serverOptions(storeDir string, port int, g *gate) *server.Opti
 		MaxControlLine: maxControlLine, WriteDeadline: 10 * time.Second,
 	}
 	j.o.guard(o)
+	j.o.Hub.join(o)
 	switch port {
 	case 0:
 		o.Port = server.RANDOM_PORT
@@ -95,7 +96,8 @@ func (j *Journal) awaitStart(s *server.Server) error {
 	ctx, cancel := progressing(j.stopped, bytesRead, standstill)
 	defer cancel()
 	started := make(chan struct{})
-	go func() { defer close(started); s.Start() }()
+	var failed error
+	go func() { defer close(started); s.Start(); failed = j.o.Hub.streams(s) }()
 	select {
 	case <-started:
 	case <-ctx.Done():
@@ -104,6 +106,9 @@ func (j *Journal) awaitStart(s *server.Server) error {
 		}
 		j.o.Log.Error("the journal's store stands still; the restart waits for the disk", "dir", j.o.Dir)
 		<-started // a second server must not open a store that this one holds
+	}
+	if failed != nil {
+		return failed
 	}
 	for !s.ReadyForConnections(time.Second) {
 		if ctx.Err() != nil {
