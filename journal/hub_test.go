@@ -96,7 +96,7 @@ func TestHub(t *testing.T) {
 	}
 	var said *nats.Msg
 	eventually(t, "pc2 answers", func() bool {
-		m, err := toHub.Request("greet.pc2", nil, time.Second)
+		m, err := toHub.Request("greet.pc2", nil, time.Second) // meant to pass: it is asked again
 		said = m
 		return err == nil
 	})
@@ -104,7 +104,7 @@ func TestHub(t *testing.T) {
 		t.Errorf("%q", said.Data)
 	}
 	for _, subject := range []string{"$JS.API.STREAM.NAMES", "$JS.API.STREAM.INFO.JOURNAL", "$JS.API.STREAM.MSG.GET.JOURNAL"} {
-		if m, err := other.Request(subject, nil, 200*time.Millisecond); err == nil && !errorReply(m) {
+		if m, err := other.Request(subject, nil, 200*time.Millisecond); err == nil && !errorReply(m) { // meant to pass: nobody answers
 			t.Errorf("%s: a journal answers %s", subject, m.Data)
 		}
 	}
@@ -120,8 +120,8 @@ func TestHub(t *testing.T) {
 	eventually(t, "what is said to the hub arrives", func() bool {
 		_ = inside.Publish("modelops.v1.secret", []byte("x"))
 		_ = inside.Flush()
-		_ = toHub.Publish("last", nil) // the interest in it takes a moment to arrive
-		m, err := heard.NextMsg(100 * time.Millisecond)
+		_ = toHub.Publish("last", nil)                  // the interest in it takes a moment to arrive
+		m, err := heard.NextMsg(100 * time.Millisecond) // meant to pass: it is said again
 		if err == nil && m.Subject == "modelops.v1.secret" {
 			t.Fatal("what is said inside a host reaches the hub")
 		}
