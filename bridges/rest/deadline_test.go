@@ -92,13 +92,13 @@ func TestABodyThatArrives(t *testing.T) {
 	if _, err := io.WriteString(c, "POST /v1/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	go func() {
+	go func(c net.Conn) {
 		for { // never silent
 			if _, err := io.WriteString(c, "x"); err != nil {
 				return
 			}
 		}
-	}()
+	}(c)
 	if got, err := in.ReadString('\n'); err != nil || !strings.Contains(got, " 408 ") && !strings.Contains(got, " 200 ") {
 		t.Errorf("%q %v", got, err)
 	}

@@ -51,7 +51,7 @@ proto_file {
     field { name: "ringer" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING }
     field { name: "strokes" number: 2 label: LABEL_OPTIONAL type: TYPE_INT32 }
   }
-  service { name: "Bells" method { name: "Ring" input_type: ".modelops.Bell" output_type: ".modelops.Bell" } }
+  service { name: "ModelOps" method { name: "Ring" input_type: ".modelops.Bell" output_type: ".modelops.Bell" } }
 }`
 
 // generateRinging runs the plugin with these bytes as the rpc's (operation) and the message's (command); nil = it has none.
@@ -92,7 +92,7 @@ func TestEveryOperationNamesARole(t *testing.T) {
 		t.Error(err)
 	}
 	for _, operation := range [][]byte{nil, {}, subject} {
-		if err := generateRinging(t, operation, nil); err == nil || !strings.Contains(err.Error(), "modelops.Bells.Ring") {
+		if err := generateRinging(t, operation, nil); err == nil || !strings.Contains(err.Error(), "modelops.ModelOps.Ring") {
 			t.Errorf("%q: %v", operation, err)
 		}
 	}

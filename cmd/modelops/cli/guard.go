@@ -47,8 +47,9 @@ func guard(group int, in io.Reader) error {
 		return messages.Errorf(messages.Unavailable, "process "+strconv.Itoa(group), "it can't be watched: %w", err)
 	}
 	defer unix.Close(leader)
-	renewals := make(chan tenure)
-	go readRenewals(in, renewals)
+	renewals, over := make(chan tenure), make(chan struct{})
+	defer close(over)
+	go readRenewals(in, renewals, over)
 	t, told := <-renewals
 	if !told {
 		return messages.NewError(messages.InvalidArgument, "lease-guard", "it was told no renewal")
@@ -101,12 +102,16 @@ func endGroup(group int, s unix.Signal) error {
 	return nil
 }
 
-func readRenewals(in io.Reader, out chan<- tenure) {
+func readRenewals(in io.Reader, out chan<- tenure, over <-chan struct{}) {
 	defer close(out)
 	for lines := bufio.NewScanner(in); lines.Scan(); {
 		var t tenure
 		if _, err := fmt.Sscan(lines.Text(), &t.sent, &t.ttl); err == nil {
-			out <- t
+			select {
+			case out <- t:
+			case <-over:
+				return
+			}
 		}
 	}
 }
