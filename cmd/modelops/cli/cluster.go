@@ -1,0 +1,134 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"modelops/messages"
+)
+
+func (c *cli) clusterCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "cluster", Args: cobra.NoArgs,
+		Short: "List the hosts of the cluster, and what each said last",
+		Long: "cluster lists the hosts of the cluster as this one sees them. HEARD is how long ago a host was heard, LINK whether the connections to it and from\n" +
+			"it are up, CLOCK how far its clock is ahead of this one's, JOURNAL its last decision, COPIED the last one of it that is copied here. A host that is unreachable may work on.",
+		RunE: c.asks(shortWait, func(ctx context.Context, k *client, _ []string) error {
+			v, err := k.GetCluster(ctx, nil)
+			if err != nil {
+				return err
+			}
+			return show(c, v, c.printCluster)
+		}),
+	}
+	cmd.AddCommand(c.clusterInviteCommand(), c.clusterRemoveCommand())
+	return cmd
+}
+
+func (c *cli) printCluster(v *messages.ClusterView) error {
+	t := table{columns: []string{"HOST", "STATE", "VERSION", "ADDRESS", "HEARD", "LINK", "RTT", "CLOCK", "GENERATION", "JOURNAL", "COPIED", "ARBITER"}}
+	for _, m := range v.Members {
+		t.add(memberRow(m)...)
+	}
+	c.paint(&t, 1)
+	if err := t.print(c.stdout); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.stdout, "the arbiter of %s places models (epoch %d)\n", cmp.Or(v.Arbiter, "no host"), v.ArbiterEpoch)
+	for _, m := range v.Members {
+		if m.Reason != "" {
+			fmt.Fprintf(c.stdout, "%s: %s\n", m.Host, m.Reason)
+		}
+	}
+	for _, note := range v.Notes {
+		fmt.Fprintln(c.stdout, "note: "+note)
+	}
+	return nil
+}
+
+func memberRow(m *messages.MemberView) []string {
+	state := m.State.String()
+	if m.Draining {
+		state += ", draining"
+	}
+	row := []string{m.Host, state, cmp.Or(m.Version, "-"), cmp.Or(m.Address, "-")}
+	if m.Self {
+		return append(row, "this host", "-", "-", "-", "-", strconv.FormatUint(m.Sequence, 10), "-", cmp.Or(m.Arbiter, "-"))
+	}
+	heard, rtt, clock := "-", "-", "-"
+	if m.BootId != "" {
+		heard = lasting(time.Duration(m.HeardMs) * time.Millisecond)
+		clock = fmt.Sprintf("%+dms", m.ClockOffsetMs)
+	}
+	if m.RttUs > 0 {
+		rtt = (time.Duration(m.RttUs) * time.Microsecond).String()
+	}
+	return append(row, heard, linkOf(m), rtt, clock, strconv.FormatUint(m.Generation, 10), strconv.FormatUint(m.Sequence, 10), strconv.FormatUint(m.Copied, 10), cmp.Or(m.Arbiter, "-"))
+}
+
+// linkOf says which of the two connections between this host and a member are up.
+func linkOf(m *messages.MemberView) string {
+	switch {
+	case m.LinkTo && m.LinkFrom:
+		return "both"
+	case m.LinkTo:
+		return "to it"
+	case m.LinkFrom:
+		return "from it"
+	}
+	return "down"
+}
+
+func (c *cli) clusterInviteCommand() *cobra.Command {
+	q := &messages.InviteRequest{}
+	var lasts time.Duration
+	cmd := &cobra.Command{
+		Use: "invite", Args: cobra.NoArgs,
+		Short:   "Make a token with which another host joins, once",
+		Long:    "invite makes a token that admits one host to the cluster, once, until it expires. It prints the command to run on that host.",
+		Example: "  modelops cluster invite --host pc2",
+	}
+	cmd.Flags().StringVar(&q.Host, "host", "", "the only host that may use it")
+	cmd.Flags().DurationVar(&lasts, "ttl", 15*time.Minute, "how long it is good for")
+	cmd.RunE = act(func(ctx context.Context, _ []string) (err error) {
+		if q.WithinSeconds, err = wholeSeconds("--ttl", lasts, "15m is usual"); err != nil {
+			return err
+		}
+		return c.asked(ctx, shortWait, func(ctx context.Context, k *client) error {
+			r, err := k.InviteHost(ctx, q)
+			if err != nil {
+				return err
+			}
+			return show(c, r, func(r *messages.InviteReply) error {
+				_, err := fmt.Fprintf(c.stdout, "on the other host, until %s:\n\n  %s\n", time.UnixMilli(r.ExpiresMs).Format(time.TimeOnly), r.Command)
+				return err
+			})
+		})
+	})
+	return cmd
+}
+
+func (c *cli) clusterRemoveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "remove HOST", Args: cobra.ExactArgs(1),
+		Short: "Forget a host for good, and say what becomes of its models",
+		Long: "remove ends the membership of a host: its certificate is refused from then on, by every host that hears of it. Its own models and its journal stay on it;\n" +
+			"it works alone. The host may be invited again.",
+		RunE: c.asks(shortWait, func(ctx context.Context, k *client, args []string) error {
+			r, err := k.RemoveHost(ctx, &messages.RemoveMemberRequest{Host: args[0]})
+			if err != nil {
+				return err
+			}
+			return show(c, r, func(r *messages.RemoveMemberReply) error {
+				_, err := fmt.Fprintln(c.stdout, strings.Join(append([]string{r.Host + " is no member any more"}, r.Consequences...), "\n"))
+				return err
+			})
+		}),
+	}
+}
