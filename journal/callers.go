@@ -92,6 +92,9 @@ func (g *gate) Check(c server.ClientAuthentication) bool {
 	if o.Password != "" && subtle.ConstantTimeCompare([]byte(o.Password), []byte(g.callers.j.password)) == 1 {
 		return g.own(s, c, o.Username)
 	}
+	if g.callers.j.peers.check(s, c) {
+		return true
+	}
 	key := g.callers.presented(c)
 	if key == "" || g.callers.j.o.Callers.Admit == nil {
 		return false

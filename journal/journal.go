@@ -25,6 +25,7 @@ type Journal struct {
 	port     int    // fixed by the first start; written before any other goroutine runs
 
 	callers   callers
+	peers     peers
 	lock      *lock
 	server    atomic.Pointer[server.Server]
 	js        jetstream.JetStream
@@ -65,6 +66,7 @@ func Open(ctx context.Context, o Options) (*Journal, error) {
 	}
 	j := &Journal{o: o, lock: l, password: rand.Text(), port: o.Port}
 	j.callers = callers{j: j, accounts: map[string]*account{}}
+	j.peers.j = j
 	j.stopped, j.stop = context.WithCancel(context.WithoutCancel(ctx))
 	if o.ReadOnly {
 		err = j.openReadOnly(ctx)

@@ -24,7 +24,7 @@ const (
 	ownUser    = "journal"  // of the journal's own connection; the passwords are random and never leave the process
 	bridgeUser = "modelops" // of the other in-process connections: all but writing decisions
 
-	ownConnections = 16 // the server counts in-process connections too
+	ownConnections = 64 // the server counts in-process connections too, and those of other hosts, each with one of the door's
 
 	reconnectWait = 50 * time.Millisecond
 	healthLimit   = time.Second
