@@ -200,7 +200,7 @@ func kinds() (out []string) {
 // guests are the foreign modules and the only places that may know them. The longest prefix decides.
 var guests = map[string]string{
 	"github.com/asynkron/protoactor-go":    `^actors/(entity|tree|cluster/system)/|^actors/\w+/actor\.go$|^cmd/modelops/`,
-	"github.com/nats-io":                   `^journal/|^bridges/nats/|^cmd/`,
+	"github.com/nats-io":                   `^journal/|^bridges/(nats|peer)/|^cmd/`,
 	"github.com/nats-io/nats.go/jetstream": `^journal/|^cmd/`,
 	"github.com/minio/highwayhash":         `^journal/`,
 	"github.com/coreos/go-oidc":            `^bridges/access/`,
@@ -218,7 +218,7 @@ var guests = map[string]string{
 	"google.golang.org/grpc":               `^messages/|^actors/cluster/system/|^bridges/(grpc|rest)/|^cmd/`,
 	"google.golang.org/genproto":           `^messages/|^(bridges/rest|cmd/modelops)/.*_test\.go$`,
 	"github.com/grpc-ecosystem":            `^bridges/rest/`,
-	"google.golang.org/protobuf":           `^(messages|journal|actors|cmd)/|^bridges/(grpc|rest|nats|telemetry)/|^bridges/\w+/.*_test\.go$`,
+	"google.golang.org/protobuf":           `^(messages|journal|actors|cmd)/|^bridges/(grpc|rest|nats|peer|telemetry)/|^bridges/\w+/.*_test\.go$`,
 	"pgregory.net/rapid":                   `_test\.go$`,
 	"go.uber.org/goleak":                   `_test\.go$`,
 	"github.com/rogpeppe/go-internal":      `_test\.go$`,

@@ -2,6 +2,7 @@ package messages
 
 import (
 	"context"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 )
@@ -25,3 +26,55 @@ type Peers interface {
 
 // PeerProtocol is the version of what hosts say to each other. A host works with neighbours one version away.
 const PeerProtocol, OldestPeerProtocol = 1, 1
+
+// Link is what a host knows of the connections between it and another one.
+type Link struct {
+	Host string
+	// To: ours to it is up, and both have agreed on a protocol. From: its to us is up.
+	To, From bool
+	// Reason says why To is down, in words; empty while it is up.
+	Reason string
+	RTT    time.Duration
+	// ClockOffset is its wall clock minus ours.
+	ClockOffset time.Duration
+	// Version and Protocol are those that it said in its last hello.
+	Version  string
+	Protocol uint32
+	// Notes are what somebody should do about it; the link works all the same.
+	Notes []string
+}
+
+type peerKey struct{}
+
+// WithPeer notes in ctx that a host of the cluster passed the request on. Such a request is answered here, and isn't passed on again.
+func WithPeer(ctx context.Context, host string) context.Context {
+	return context.WithValue(ctx, peerKey{}, host)
+}
+
+// PeerFrom is the host that passed the request on; empty = its caller came to this host.
+func PeerFrom(ctx context.Context) string {
+	host, _ := ctx.Value(peerKey{}).(string)
+	return host
+}
+
+// PeerCallerOf is a principal as it travels to another host; nil = nobody is known.
+func PeerCallerOf(p Principal) *PeerCaller {
+	if p.Anonymous() && p.Role == Role_ROLE_UNKNOWN {
+		return nil
+	}
+	c := &PeerCaller{Name: p.Name, Class: p.Class, Fingerprint: p.Fingerprint, Role: RoleName(p.Role)}
+	if p.Scope != nil {
+		c.Models, c.Operations = p.Scope.Models, p.Scope.Operations
+	}
+	return c
+}
+
+// Principal is the caller that another host has admitted. A role that isn't known here is none.
+func (c *PeerCaller) Principal() Principal {
+	p := Principal{Name: c.GetName(), Class: c.GetClass(), Fingerprint: c.GetFingerprint()}
+	p.Role, _ = ParseRole(c.GetRole())
+	if len(c.GetModels())+len(c.GetOperations()) > 0 {
+		p.Scope = &Scope{Models: c.GetModels(), Operations: c.GetOperations()}
+	}
+	return p
+}

@@ -1,0 +1,89 @@
+package peer
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"time"
+
+	"modelops/messages"
+)
+
+const dialTime = 2 * time.Second
+
+// keepAlive finds a connection whose other end is gone within some 5 s.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 2 * time.Second, Interval: time.Second, Count: 3}
+
+// Dial opens a connection to a host's cluster port for a protocol.
+func (p *Peers) Dial(ctx context.Context, host, protocol string) (net.Conn, error) {
+	c, _, err := p.dial(ctx, host, protocol)
+	return c, err
+}
+
+// dial also gives what the host added to its OK.
+func (p *Peers) dial(ctx context.Context, host, protocol string) (net.Conn, string, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	defer cancel()
+	address := p.addressOf(host)
+	if address == "" {
+		return nil, "", unreachable(host, "its address isn't known yet")
+	}
+	c, err := p.reach(ctx, host, address)
+	if err != nil {
+		return nil, "", unreachable(host, whyNot(err)).WithCause(err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+	rest, err := greet(c, greeting{protocol: protocol, host: p.o.Host})
+	if err == nil && !stop() {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		_ = c.Close()
+		if e := new(messages.Error); errors.As(err, &e) {
+			return nil, "", unreachable(host, "it refuses this host: "+e.Message).WithCause(e)
+		}
+		return nil, "", unreachable(host, whyNot(err)).WithCause(err)
+	}
+	return c, rest, nil
+}
+
+// reach connects, and with certificates makes sure that it is the host.
+func (p *Peers) reach(ctx context.Context, host, address string) (net.Conn, error) {
+	cfg := p.o.Trust.Client(host)
+	if cfg == nil && !loopback(address) {
+		return nil, messages.Errorf(messages.FailedPrecondition, "host "+host, "%s isn't on this machine, and hosts without certificates join over loopback only", address).
+			WithHint("make certificates: modelops cluster init on one host, modelops cluster invite, and serve --join on the other")
+	}
+	d := net.Dialer{KeepAliveConfig: keepAlive}
+	raw, err := d.DialContext(ctx, "tcp", address)
+	if err != nil || cfg == nil {
+		return raw, err
+	}
+	c := tls.Client(raw, cfg)
+	if err := c.HandshakeContext(ctx); err != nil {
+		_ = raw.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// whyNot is an error of a connection in few words.
+func whyNot(err error) string {
+	var name tls.AlertError
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &certificate):
+		return "its certificate isn't that of this member of the cluster: " + certificate.Err.Error()
+	case errors.As(err, &name):
+		return "it refuses this host's certificate: " + name.Error()
+	case errors.Is(err, context.DeadlineExceeded):
+		return "it doesn't answer"
+	}
+	return err.Error()
+}
+
+// unreachable is the error of a host that can't be asked now.
+func unreachable(host, why string) *messages.Error {
+	return messages.NewError(messages.Unavailable, "host "+host, "host "+host+" can't be reached: "+why).WithRetry(time.Second)
+}
