@@ -35,6 +35,8 @@ type Link struct {
 	// Reason says why To is down, in words; empty while it is up.
 	Reason string
 	RTT    time.Duration
+	// Address is where it is dialled.
+	Address string
 	// ClockOffset is its wall clock minus ours.
 	ClockOffset time.Duration
 	// Version and Protocol are those that it said in its last hello.

@@ -159,6 +159,19 @@ func (l *link) beat(body []byte) {
 	}
 }
 
+// flush sends the heartbeat that waits.
+func (l *link) flush() {
+	if _, err := l.alive(); err != nil {
+		return
+	}
+	select {
+	case body := <-l.beats:
+		_ = l.nc.Publish(subject("beat"), body)
+	default:
+	}
+	_ = l.nc.FlushTimeout(reconnectWait)
+}
+
 func (l *link) close() {
 	why := unreachable(l.host, "it is no member of the cluster any more")
 	if stopping := new(messages.Error); errors.As(context.Cause(l.p.life), &stopping) {
@@ -184,10 +197,10 @@ func (l *link) alive() (context.Context, error) {
 }
 
 func (l *link) facts() messages.Link {
-	from := l.p.heardFrom(l.host)
+	from, address := l.p.heardFrom(l.host), l.p.addressOf(l.host)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	f := messages.Link{Host: l.host, To: l.up != nil, From: from, RTT: l.rtt, ClockOffset: l.offset, Version: l.said.GetVersion(), Protocol: l.said.GetProtocol()}
+	f := messages.Link{Host: l.host, Address: address, To: l.up != nil, From: from, RTT: l.rtt, ClockOffset: l.offset, Version: l.said.GetVersion(), Protocol: l.said.GetProtocol()}
 	if !f.To {
 		f.Reason = l.reason
 	}

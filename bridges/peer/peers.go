@@ -100,6 +100,7 @@ func (p *Peers) Start() {
 
 // Close ends the links and the listener. Requests under way end as Unavailable.
 func (p *Peers) Close() {
+	p.lastWords()
 	p.end(messages.NewError(messages.Unavailable, "host "+p.o.Host, "this host is stopping").WithRetry(time.Second))
 	_ = p.o.Listener.Close()
 	p.pending.closeAll()
@@ -108,6 +109,15 @@ func (p *Peers) Close() {
 		l.close()
 	}
 	p.work.Wait()
+}
+
+// lastWords gives heartbeats that were not sent yet, such as the one that says that this host leaves, a moment.
+func (p *Peers) lastWords() {
+	var all sync.WaitGroup
+	for _, l := range p.allLinks() {
+		all.Go(l.flush)
+	}
+	all.Wait()
 }
 
 // follow keeps a link to each member, and nothing of one that was removed.

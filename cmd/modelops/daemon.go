@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"modelops/actors/cluster"
 	"modelops/actors/control"
 	"modelops/actors/explain"
 	"modelops/actors/gateway"
@@ -26,6 +27,7 @@ import (
 	grpcapi "modelops/bridges/grpc"
 	natsapi "modelops/bridges/nats"
 	"modelops/bridges/openai"
+	"modelops/bridges/peer"
 	"modelops/bridges/process"
 	"modelops/bridges/rest"
 	"modelops/bridges/runtime"
@@ -68,6 +70,10 @@ type daemon struct {
 	book       *explain.Book
 	view       *view.Projection
 	tree       *tree.Tree
+	door       messages.Door // to the actors of every host that this one reaches
+	far        *farDoor      // door, on a host of a cluster; nil = this host is alone
+	peers      *peer.Peers
+	cluster    *cluster.Cluster
 	gateway    *gateway.Gateway
 	sampler    *gpu.Sampler
 	strays     *host.Strays
@@ -106,7 +112,7 @@ func launch(ctx context.Context, cfg *config.Config, reread func() (*config.Conf
 	d.life, d.endLife = context.WithCancelCause(context.Background())
 	d.alongside(d.advising)
 	d.advises(cfg)
-	for _, step := range []func(context.Context) error{d.openJournal, d.openWorld, d.plant, d.recoverActors, d.openEdges, d.announce} {
+	for _, step := range []func(context.Context) error{d.openJournal, d.openWorld, d.plant, d.openPeers, d.recoverActors, d.openEdges, d.announce} {
 		if err := step(ctx); err != nil {
 			if closing := d.close(context.WithoutCancel(ctx)); closing != nil {
 				log.Warn("what had been opened didn't close well", "error", closing)

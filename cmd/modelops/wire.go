@@ -31,6 +31,7 @@ import (
 func (d *daemon) plant(context.Context) error {
 	d.tree = tree.New(tree.Options{Host: d.host, Log: d.log, OnRestart: d.metrics.ActorRestarted})
 	d.later(func(context.Context) error { d.tree.Stop(); return nil })
+	d.door = d.newActorsDoor()
 	d.strays = &host.Strays{Host: d.host, Views: d.view, Workers: d.runtime, Door: d.tree, Log: d.log}
 	d.sampler = d.newSampler()
 	d.feed = journal.NewFeed(d.journal)
@@ -39,10 +40,10 @@ func (d *daemon) plant(context.Context) error {
 	d.requests = &control.Requests{Now: d.clock.Now, PID: func(model messages.ActorID) int64 {
 		return d.view.Model(model).GetWorker().GetPid()
 	}}
-	d.recovery = host.NewRecovery(d.host, d.tree, d.log)
+	d.recovery = host.NewRecovery(d.host, d.door, d.log)
 	d.bodies = messages.NewBudget(int64(d.cfg.Server.BodyBudgetMB) << 20)
 	d.gateway = gateway.New(gateway.Options{
-		Host: d.host, Door: d.tree, Placer: d.memory(), Runner: d.client, Prober: d.runtime, Observer: telemetry.Requests{Metrics: d.metrics}, Recorder: d.requests,
+		Host: d.host, Door: d.door, Placer: d.memory(), Runner: d.client, Prober: d.runtime, Observer: telemetry.Requests{Metrics: d.metrics}, Recorder: d.requests,
 		FiguresOf: d.figures, HostFigures: d.hostFigures, DrainTimeout: d.cfg.Server.DrainTimeout,
 		JournalLag: d.feed.Lag, JournalError: d.journal.Health, Ill: d.tree.Ill, Address: d.runtime.Address, Devices: d.troubles,
 		APIKey: func(s *messages.ModelSpec) string {
@@ -61,7 +62,7 @@ func (d *daemon) plant(context.Context) error {
 // operations is what the doors' operations stand on.
 func (d *daemon) operations() control.Options {
 	o := control.Options{
-		Host: d.host, Version: buildVersion(), Life: d.life, Door: d.tree, View: d.view, Gateway: d.gateway, Now: d.clock.Now, Sequence: d.journal.Sequence,
+		Host: d.host, Version: buildVersion(), Life: d.life, Door: d.door, View: d.view, Gateway: d.gateway, Now: d.clock.Now, Sequence: d.journal.Sequence,
 		Actors: d.tree.Actors, Reconciler: d.reconciler, Requests: d.requests, Drills: os.Getenv("MODELOPS_DRILLS") != "", Keys: d.access, Explain: d.explain, Memory: d.memory(),
 		Config: func() (*messages.ConfigView, error) { return d.config().View() },
 		Replay: func(ctx context.Context, actor messages.ActorID, after uint64, fn func(messages.Recorded) error) error {
@@ -71,6 +72,9 @@ func (d *daemon) operations() control.Options {
 	}
 	if d.reread != nil {
 		o.Reread = d.next
+	}
+	if d.far != nil {
+		o.Cluster = membership{d}
 	}
 	return o
 }
@@ -129,10 +133,10 @@ func (d *daemon) spawner() tree.Spawner {
 	rules := model.Rules{Retry: model.Retry{Limit: d.cfg.Load.Retries + 1}, CanSleep: d.runtime.CanSleep}
 	models := model.Kind(rules, model.World{Runtime: d.workers(), Gate: d.gateway, Door: d.recovery.Placing(), Free: d.sampler.AwaitFree, Held: d.sampler.Held, OutOfMemory: runtime.OutOfMemory, Interrupted: d.interrupted})
 	scheduler := arbiter.Kind(arbiter.Rules{Policy: d.cfg.Scheduler.Policy, MaxLoads: d.cfg.Load.MaxConcurrent, MaxWait: d.cfg.Queue.MaxWait,
-		Collation: d.cfg.Queue.Collation, Defrag: d.cfg.Scheduler.Defrag}, d.ledgers(), d.tree)
+		Collation: d.cfg.Queue.Collation, Defrag: d.cfg.Scheduler.Defrag}, d.ledgers(), d.door)
 	return tree.Spawn(d.host,
-		tree.Journaled(host.Kind(host.World{Door: d.tree, Models: d.catalogue(), Trials: d.gateway}), o),
-		tree.Journaled(gpu.Kind(d.tree, d.clock.Now), o),
+		tree.Journaled(host.Kind(host.World{Door: d.door, Models: d.catalogue(), Trials: d.gateway}), o),
+		tree.Journaled(gpu.Kind(d.door, d.clock.Now), o),
 		tree.Journaled(models, o),
 		tree.Journaled(scheduler, o),
 		tree.Maker{Kind: messages.KindGateway, Props: func(messages.ActorID) *actor.Props { return gateway.Props(d.gateway) }},

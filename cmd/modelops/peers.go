@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"modelops/actors/cluster"
+	"modelops/bridges/config"
+	"modelops/bridges/peer"
+	"modelops/messages"
+)
+
+// retryStarting is when to ask a host again that starts.
+const retryStarting = 500 * time.Millisecond
+
+// inCluster tells whether this host works with others. A host alone opens nothing of what is in this file.
+func inCluster(cfg *config.Config) bool {
+	_, err := os.Stat(filepath.Join(cfg.DataDir, "cluster"))
+	return err == nil || len(cfg.Others()) > 0
+}
+
+// newActorsDoor is the door of the actors: the tree, and on a host of a cluster the other hosts too.
+func (d *daemon) newActorsDoor() messages.Door {
+	if !inCluster(d.cfg) {
+		return d.tree
+	}
+	d.far = &farDoor{host: d.host, tree: d.tree}
+	return d.far
+}
+
+// trust says who belongs to the cluster.
+func (d *daemon) trust() (peer.Trust, error) {
+	var out peer.Declared
+	for _, p := range d.cfg.Others() {
+		if at, err := netip.ParseAddrPort(p.Address); err != nil || !at.Addr().Unmap().IsLoopback() {
+			return nil, messages.Errorf(messages.FailedPrecondition, "cluster.peers", "%s at %s isn't on this machine, and hosts without certificates join over loopback only", p.Host, p.Address).
+				WithHint("make certificates: modelops cluster init on one host, modelops cluster invite, and serve --join on the other")
+		}
+		out = append(out, peer.Member{Host: p.Host, Address: p.Address})
+	}
+	return out, nil
+}
+
+// openPeers listens on the cluster port, links this host to the others, and begins to hear them. The links close before what they stand on.
+func (d *daemon) openPeers(context.Context) error {
+	if d.far == nil {
+		return nil
+	}
+	trust, err := d.trust()
+	if err != nil {
+		return err
+	}
+	at := d.at
+	if trust.Server() == nil {
+		at = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	l, err := listen(at, d.cfg.Cluster.Port, "cluster.port")
+	if err != nil {
+		return err
+	}
+	d.peers = peer.New(peer.Options{
+		Host: d.host, BootID: d.bootID, Version: buildVersion(), Listener: l, Trust: trust, Accounts: d.journal, Log: d.log,
+		Door: recoveredDoor{Door: d.tree, host: d.host, over: d.recovery.Over}, Operations: d.control.Scoped(),
+		Heard: func(h *messages.Heartbeat, from string) { d.cluster.Hear(h) },
+	})
+	d.far.peers = d.peers
+	d.cluster = d.newCluster(trust)
+	stop := d.journal.ServePeers(d.peers)
+	d.later(func(context.Context) error { d.peers.Close(); stop(); return nil })
+	d.peers.Start()
+	d.alongside(d.cluster.Run)
+	d.log.Info("this host works with others", "cluster", d.peers.Address(), "members", len(trust.Members()))
+	return nil
+}
+
+// newCluster is the table of the members, over the links.
+func (d *daemon) newCluster(trust peer.Trust) *cluster.Cluster {
+	o := cluster.Options{Host: d.host, BootID: d.bootID, Ready: d.recovery.Over, Beats: d.peers, Log: d.log,
+		Facts: func() cluster.Facts {
+			return cluster.Facts{Version: buildVersion(), Address: d.peers.Address(), Sequence: d.journal.Sequence()}
+		},
+		Links: d.links,
+	}
+	for _, m := range trust.Members() {
+		o.Peers = append(o.Peers, cluster.Peer{Host: m.Host, Address: m.Address})
+	}
+	return cluster.New(o)
+}
+
+// links is how the connections to the others are now.
+func (d *daemon) links() map[string]cluster.Link {
+	out := map[string]cluster.Link{}
+	for _, l := range d.peers.Links() {
+		out[l.Host] = cluster.Link{Up: l.To, RTT: l.RTT, Why: l.Reason, Address: l.Address}
+	}
+	return out
+}
+
+// membership is this host's place in the cluster, for the operations on it.
+type membership struct{ d *daemon }
+
+// View implements control.Cluster.
+func (m membership) View() *messages.ClusterView { return m.d.cluster.View() }
+
+// Invite implements control.Cluster.
+func (m membership) Invite(context.Context, *messages.InviteRequest) (*messages.InviteReply, error) {
+	return nil, m.declared("invite")
+}
+
+// Remove implements control.Cluster.
+func (m membership) Remove(context.Context, *messages.RemoveMemberRequest) (*messages.RemoveMemberReply, error) {
+	return nil, m.declared("remove")
+}
+
+// Drain implements control.Cluster.
+func (m membership) Drain(context.Context, *messages.DrainHostRequest) (*messages.DrainHostReply, error) {
+	return nil, messages.NewError(messages.Unsupported, "host "+m.d.host, "it can't be drained")
+}
+
+func (m membership) declared(what string) error {
+	return messages.Errorf(messages.FailedPrecondition, "host "+m.d.host, "its cluster is declared in its configuration: there is nobody to %s", what).
+		WithHint("change cluster.peers in the configuration of each host")
+}
