@@ -16,7 +16,7 @@ const (
 	// mostPending connections may be in their handshake. A further one ends the oldest: a host says at once who it is, a stranger may not.
 	mostPending = 64
 	// mostConns a member may have for one protocol, and strangers together for one that is open to them.
-	mostConns = 32
+	mostConns = 64
 
 	natsProtocol = "nats"
 )
@@ -145,7 +145,7 @@ func (p *Peers) refuse(c net.Conn, err error) error {
 	return e
 }
 
-// enroll counts a connection. A member's new NATS connection ends its old ones, which it has given up.
+// enroll counts a connection.
 func (p *Peers) enroll(in net.Conn, g greeting, h Handler) (*Conn, error) {
 	key := g
 	if h.Strangers {
@@ -164,11 +164,6 @@ func (p *Peers) enroll(in net.Conn, g greeting, h Handler) (*Conn, error) {
 	if open == nil {
 		open = map[*Conn]bool{}
 		p.conns[key] = open
-	}
-	if g.protocol == natsProtocol {
-		for old := range open {
-			go func() { _ = old.Close() }() // its Close takes the lock
-		}
 	}
 	open[c] = true
 	c.gone = func() {

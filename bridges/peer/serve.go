@@ -142,7 +142,9 @@ func (a *account) hello(body []byte) *messages.PeerAnswer {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if err != nil {
-		a.boot = ""
+		if a.boot == said.BootId {
+			a.boot = ""
+		}
 		return failed(err)
 	}
 	a.boot, a.heard = said.BootId, time.Now()
