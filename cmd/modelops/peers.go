@@ -94,7 +94,7 @@ func (d *daemon) newCluster(trust peer.Trust) *cluster.Cluster {
 func (d *daemon) links() map[string]cluster.Link {
 	out := map[string]cluster.Link{}
 	for _, l := range d.peers.Links() {
-		out[l.Host] = cluster.Link{Up: l.To, RTT: l.RTT, Why: l.Reason, Address: l.Address}
+		out[l.Host] = cluster.Link{Up: l.To, From: l.From, RTT: l.RTT, Offset: l.ClockOffset, Why: l.Reason}
 	}
 	return out
 }
