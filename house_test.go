@@ -366,6 +366,7 @@ var backgrounds = map[string]string{
 	"bridges/access/oidc.go":            "an issuer's keys serve requests after the one that asks for them",
 	"bridges/engine/serve.go":           "shutting down begins when the serving context is over",
 	"bridges/nats/api.go":               "the door's life until Close",
+	"bridges/peer/peers.go":             "the life of the links until Close",
 	"bridges/rest/operations.go":        "generated routes take a context and use none",
 	"bridges/process/supervisor.go":     "a reaper outlives the request that started the process",
 	"bridges/nats/call.go":              "a log line about a call that is over",

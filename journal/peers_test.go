@@ -122,13 +122,12 @@ func TestPeersDontSeeEachOther(t *testing.T) {
 	if err := pc2.PublishRequest("peer.v1.who", "_INBOX_pc3.stolen", nil); err != nil || pc2.Flush() != nil {
 		t.Error(err)
 	}
-	for {
-		m, err := other.NextMsg(10 * time.Millisecond)
-		if err != nil {
-			break
-		}
-		if string(m.Data) != "pc3" {
-			t.Errorf("pc3 reads %q", m.Data)
+	if _, err := pc3.Request("peer.v1.who", nil, hangLimit); err != nil { // what was sent before has arrived
+		t.Error(err)
+	}
+	for n, _, _ := other.Pending(); n > 0; n, _, _ = other.Pending() {
+		if m, err := other.NextMsg(hangLimit); err != nil || string(m.Data) != "pc3" {
+			t.Errorf("pc3 reads %v, %v", m, err)
 		}
 	}
 }

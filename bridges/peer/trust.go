@@ -31,15 +31,21 @@ type Trust interface {
 // Declared are members without certificates, which never change: on loopback only.
 type Declared []Member
 
-func (Declared) Server() *tls.Config       { return nil }
+// Server implements Trust.
+func (Declared) Server() *tls.Config { return nil }
+
+// Client implements Trust.
 func (Declared) Client(string) *tls.Config { return nil }
 
+// IsMember implements Trust.
 func (d Declared) IsMember(host string) bool {
 	return slices.ContainsFunc(d, func(m Member) bool { return m.Host == host })
 }
 
+// Members implements Trust.
 func (d Declared) Members() []Member { return d }
 
+// Changed implements Trust.
 func (Declared) Changed() <-chan struct{} { return nil }
 
 // loopback tells whether an address can't leave this machine.
