@@ -20,6 +20,9 @@ func (c *Control) GetState(ctx context.Context, r *messages.StateRequest) (*mess
 	if err != nil {
 		return nil, err
 	}
+	if c.isElsewhere(ctx, actor.Host()) {
+		return there[*messages.StateReply](ctx, c, actor.Host(), "GetState", &messages.StateRequest{Actor: actor.String()})
+	}
 	if err := c.exists(ctx, actor); err != nil {
 		return nil, err
 	}
@@ -51,7 +54,7 @@ func (c *Control) actor(name string) (messages.ActorID, error) {
 
 // knows tells whether an actor of a host is known here.
 func (c *Control) knows(host string) bool {
-	return slices.ContainsFunc(c.o.Actors(), func(a messages.ActorID) bool { return a.Kind != messages.KindArbiter && a.Host() == host })
+	return c.o.Hosts != nil && c.o.Hosts.Has(host) || slices.ContainsFunc(c.o.Actors(), func(a messages.ActorID) bool { return a.Kind != messages.KindArbiter && a.Host() == host })
 }
 
 // exists refuses names that no journal, configuration or device knows: a question must not spawn an actor.
@@ -70,6 +73,9 @@ func (c *Control) SendCommand(ctx context.Context, r *messages.SendRequest) (*me
 	actor, err := c.actor(r.Actor)
 	if err != nil {
 		return nil, err
+	}
+	if c.isElsewhere(ctx, actor.Host()) {
+		return there[*messages.SendReply](ctx, c, actor.Host(), "SendCommand", &messages.SendRequest{Actor: actor.String(), Command: r.Command, Body: r.Body})
 	}
 	if r.Command == "" {
 		return nil, invalid("command", "it is empty", "modelops send --help lists the commands of each kind")

@@ -77,6 +77,8 @@ type Options struct {
 	Keys Keys
 	// Cluster is nil on a host that is in none.
 	Cluster Cluster
+	// Hosts are nil on a host that is in no cluster.
+	Hosts Hosts
 }
 
 // Control answers the operations. It implements messages.Operations.

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"modelops/actors/cluster"
 	"modelops/bridges/config"
 	"modelops/bridges/peer"
@@ -123,4 +125,15 @@ func (m membership) Drain(context.Context, *messages.DrainHostRequest) (*message
 func (m membership) declared(what string) error {
 	return messages.Errorf(messages.FailedPrecondition, "host "+m.d.host, "its cluster is declared in its configuration: there is nobody to %s", what).
 		WithHint("change cluster.peers in the configuration of each host")
+}
+
+// hosts are the other hosts, for the operations about one of them.
+type hosts struct{ d *daemon }
+
+// Has implements control.Hosts.
+func (h hosts) Has(host string) bool { _, ok := h.d.peers.Link(host); return ok }
+
+// Call implements control.Hosts.
+func (h hosts) Call(ctx context.Context, host, operation string, request proto.Message) (proto.Message, error) {
+	return h.d.peers.Call(ctx, host, operation, request)
 }

@@ -74,7 +74,7 @@ func (d *daemon) operations() control.Options {
 		o.Reread = d.next
 	}
 	if d.far != nil {
-		o.Cluster = membership{d}
+		o.Cluster, o.Hosts = membership{d}, hosts{d}
 	}
 	return o
 }
