@@ -10,7 +10,12 @@ import (
 	"modelops/messages"
 )
 
-const dialTime = 2 * time.Second
+const (
+	dialTime = 2 * time.Second
+	// dialAgain is when a further attempt begins beside those that have no answer yet: one whose first packet was lost learns only after a second
+	// or more that the network works again.
+	dialAgain = 400 * time.Millisecond
+)
 
 // keepAlive finds a connection whose other end is gone within some 5 s.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 2 * time.Second, Interval: time.Second, Count: 3}
@@ -46,6 +51,46 @@ func (p *Peers) dial(ctx context.Context, host, protocol string) (net.Conn, stri
 		return nil, "", unreachable(host, whyNot(err)).WithCause(err)
 	}
 	return c, rest, nil
+}
+
+// dialled is the end of one attempt.
+type dialled struct {
+	c    net.Conn
+	rest string
+	err  error
+}
+
+// dialAnew is dial with several attempts, of which the first one that succeeds counts. One that fails ends it when no other is under way.
+func (p *Peers) dialAnew(ctx context.Context, host, protocol string) (net.Conn, string, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	defer cancel()
+	ended := make(chan dialled)
+	attempt := func() {
+		c, rest, err := p.dial(ctx, host, protocol)
+		select {
+		case ended <- dialled{c, rest, err}:
+		case <-ctx.Done():
+			if c != nil {
+				_ = c.Close()
+			}
+		}
+	}
+	again := time.NewTicker(dialAgain)
+	defer again.Stop()
+	go attempt()
+	for running := 1; ; {
+		select {
+		case <-again.C:
+			running++
+			go attempt()
+		case d := <-ended:
+			if running--; d.err == nil || running == 0 {
+				return d.c, d.rest, d.err
+			}
+		case <-ctx.Done():
+			return nil, "", unreachable(host, "it doesn't answer")
+		}
+	}
 }
 
 // reach connects, and with certificates makes sure that it is the host.

@@ -23,6 +23,8 @@ func (l *link) hello() {
 	ctx, cancel := context.WithTimeout(l.life, helloTime)
 	defer cancel()
 	life := l.lifeOf()
+	ctx, done := l.untilBroken(ctx)
+	defer done()
 	began := time.Now()
 	said := new(messages.PeerHello)
 	err := l.exchange(ctx, "hello", l.p.ownHello(), said)
@@ -37,6 +39,20 @@ func (l *link) hello() {
 		l.late(messages.AsError(err)) // the pings of the connection decide
 	default:
 		l.fail(messages.AsError(err))
+	}
+}
+
+// untilBroken ends ctx when the connection breaks, so that a hello on the next one isn't held up.
+func (l *link) untilBroken(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waits = cancel
+	return ctx, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.waits = nil
+		cancel(nil)
 	}
 }
 

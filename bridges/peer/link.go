@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	pingEvery     = time.Second
-	pingsOut      = 2 // a pulled cable is noticed within 3 s
+	helloEvery    = time.Second
+	pingEvery     = 900 * time.Millisecond
+	pingsOut      = 2 // a pulled cable is noticed at the third ping, within 3 s
 	reconnectWait = 200 * time.Millisecond
 	writeTime     = 2 * time.Second
 
@@ -42,6 +43,7 @@ type link struct {
 	said   *messages.PeerHello
 	rtt    time.Duration
 	offset time.Duration
+	waits  context.CancelCauseFunc // ends the hello that waits for its answer; nil = none does
 }
 
 func (p *Peers) newLink(host string) (*link, error) {
@@ -66,8 +68,9 @@ func (p *Peers) newLink(host string) (*link, error) {
 // dialer opens a link's connections through the cluster port.
 type dialer struct{ l *link }
 
+// Dial implements nats.CustomDialer.
 func (d dialer) Dial(string, string) (net.Conn, error) {
-	c, secret, err := d.l.p.dial(d.l.life, d.l.host, natsProtocol)
+	c, secret, err := d.l.p.dialAnew(d.l.life, d.l.host, natsProtocol)
 	d.l.mu.Lock()
 	defer d.l.mu.Unlock()
 	d.l.secret = secret
@@ -104,6 +107,9 @@ func (l *link) fail(why *messages.Error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.reason = why.Message
+	if l.waits != nil {
+		l.waits(why)
+	}
 	if l.up == nil {
 		return
 	}
@@ -115,7 +121,7 @@ func (l *link) fail(why *messages.Error) {
 // run says hello when a connection came about, and each second from then on.
 func (l *link) run() {
 	defer l.nc.Close()
-	tick := time.NewTicker(pingEvery)
+	tick := time.NewTicker(helloEvery)
 	defer tick.Stop()
 	for {
 		select {
