@@ -131,7 +131,7 @@ func (x PreemptReply_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PreemptReply_State.Descriptor instead.
 func (PreemptReply_State) EnumDescriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{15, 0}
+	return file_arbiter_proto_rawDescGZIP(), []int{18, 0}
 }
 
 type Allocation_State int32
@@ -194,7 +194,7 @@ func (x Allocation_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Allocation_State.Descriptor instead.
 func (Allocation_State) EnumDescriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{41, 0}
+	return file_arbiter_proto_rawDescGZIP(), []int{46, 0}
 }
 
 // RequestPlacement asks for device memory. A claim is decided once: asking again with the same holder and claim id gives the same placement.
@@ -288,7 +288,11 @@ type Claim struct {
 	// Holders that share a group are never resident together.
 	Groups []string `protobuf:"bytes,3,rep,name=groups,proto3" json:"groups,omitempty"`
 	// Time to live of the leases; 0 = until released.
-	TtlSeconds    uint32 `protobuf:"varint,4,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
+	TtlSeconds uint32 `protobuf:"varint,4,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
+	// The hosts on which it may run, the first that can first; empty = each host of needs.
+	Hosts []string `protobuf:"bytes,5,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	// Which of several hosts that can: fastest, idle or first. Empty = by cost alone.
+	Prefer        string `protobuf:"bytes,6,opt,name=prefer,proto3" json:"prefer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -351,6 +355,20 @@ func (x *Claim) GetTtlSeconds() uint32 {
 	return 0
 }
 
+func (x *Claim) GetHosts() []string {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+func (x *Claim) GetPrefer() string {
+	if x != nil {
+		return x.Prefer
+	}
+	return ""
+}
+
 // Need is what a holder needs on one host.
 type Need struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -362,7 +380,9 @@ type Need struct {
 	// Over how many devices of the host it is split, in equal shares; 0 = 1.
 	Shards uint32 `protobuf:"varint,5,opt,name=shards,proto3" json:"shards,omitempty"`
 	// The devices that it may take, as the operator named them: a device's name (gpu1), its number (1), or the beginning of a UUID. Empty = any.
-	Devices       []string `protobuf:"bytes,6,rep,name=devices,proto3" json:"devices,omitempty"`
+	Devices []string `protobuf:"bytes,6,rep,name=devices,proto3" json:"devices,omitempty"`
+	// What its last start on the host took; 0 = not known.
+	LoadMs        int64 `protobuf:"varint,7,opt,name=load_ms,json=loadMs,proto3" json:"load_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -437,6 +457,13 @@ func (x *Need) GetDevices() []string {
 		return x.Devices
 	}
 	return nil
+}
+
+func (x *Need) GetLoadMs() int64 {
+	if x != nil {
+		return x.LoadMs
+	}
+	return 0
 }
 
 // RelievePressure asks to unload idle holders of a device until its use is below a level.
@@ -1021,6 +1048,161 @@ func (x *EndDefrag) GetReason() string {
 	return ""
 }
 
+// TakeOver gives the seat to this host's arbiter: it places for these hosts from now on, under an epoch above the given one and above all that it had. It answers
+// TakeOverReply. What it had under way and no owner has granted yet ends.
+type TakeOver struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The host of this arbiter.
+	Host string `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	// The highest epoch that was heard of.
+	Above uint64 `protobuf:"varint,2,opt,name=above,proto3" json:"above,omitempty"`
+	// The hosts for which it places.
+	Members       []string `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TakeOver) Reset() {
+	*x = TakeOver{}
+	mi := &file_arbiter_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TakeOver) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TakeOver) ProtoMessage() {}
+
+func (x *TakeOver) ProtoReflect() protoreflect.Message {
+	mi := &file_arbiter_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TakeOver.ProtoReflect.Descriptor instead.
+func (*TakeOver) Descriptor() ([]byte, []int) {
+	return file_arbiter_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *TakeOver) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *TakeOver) GetAbove() uint64 {
+	if x != nil {
+		return x.Above
+	}
+	return 0
+}
+
+func (x *TakeOver) GetMembers() []string {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+type TakeOverReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TakeOverReply) Reset() {
+	*x = TakeOverReply{}
+	mi := &file_arbiter_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TakeOverReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TakeOverReply) ProtoMessage() {}
+
+func (x *TakeOverReply) ProtoReflect() protoreflect.Message {
+	mi := &file_arbiter_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TakeOverReply.ProtoReflect.Descriptor instead.
+func (*TakeOverReply) Descriptor() ([]byte, []int) {
+	return file_arbiter_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *TakeOverReply) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+// StandDown tells an arbiter that another host's has the seat: what it had under way and no owner has granted yet ends.
+type StandDown struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The host that has the seat.
+	Host          string `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StandDown) Reset() {
+	*x = StandDown{}
+	mi := &file_arbiter_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StandDown) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StandDown) ProtoMessage() {}
+
+func (x *StandDown) ProtoReflect() protoreflect.Message {
+	mi := &file_arbiter_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StandDown.ProtoReflect.Descriptor instead.
+func (*StandDown) Descriptor() ([]byte, []int) {
+	return file_arbiter_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *StandDown) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
 // PlacementGranted brings a holder its placement: the memory is reserved.
 type PlacementGranted struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1031,7 +1213,7 @@ type PlacementGranted struct {
 
 func (x *PlacementGranted) Reset() {
 	*x = PlacementGranted{}
-	mi := &file_arbiter_proto_msgTypes[13]
+	mi := &file_arbiter_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1043,7 +1225,7 @@ func (x *PlacementGranted) String() string {
 func (*PlacementGranted) ProtoMessage() {}
 
 func (x *PlacementGranted) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[13]
+	mi := &file_arbiter_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1056,7 +1238,7 @@ func (x *PlacementGranted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementGranted.ProtoReflect.Descriptor instead.
 func (*PlacementGranted) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{13}
+	return file_arbiter_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PlacementGranted) GetPlacement() *Placement {
@@ -1071,15 +1253,18 @@ type Preempt struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Placement string                 `protobuf:"bytes,1,opt,name=placement,proto3" json:"placement,omitempty"`
 	// The holder that needs the room; empty when a device is relieved.
-	PreemptedFor  string `protobuf:"bytes,2,opt,name=preempted_for,json=preemptedFor,proto3" json:"preempted_for,omitempty"`
-	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	PreemptedFor string `protobuf:"bytes,2,opt,name=preempted_for,json=preemptedFor,proto3" json:"preempted_for,omitempty"`
+	Reason       string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The host of the arbiter that asks, and its epoch; empty and 0 from one that never took over.
+	Arbiter       string `protobuf:"bytes,4,opt,name=arbiter,proto3" json:"arbiter,omitempty"`
+	ArbiterEpoch  uint64 `protobuf:"varint,5,opt,name=arbiter_epoch,json=arbiterEpoch,proto3" json:"arbiter_epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Preempt) Reset() {
 	*x = Preempt{}
-	mi := &file_arbiter_proto_msgTypes[14]
+	mi := &file_arbiter_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1091,7 +1276,7 @@ func (x *Preempt) String() string {
 func (*Preempt) ProtoMessage() {}
 
 func (x *Preempt) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[14]
+	mi := &file_arbiter_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1104,7 +1289,7 @@ func (x *Preempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Preempt.ProtoReflect.Descriptor instead.
 func (*Preempt) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{14}
+	return file_arbiter_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Preempt) GetPlacement() string {
@@ -1128,6 +1313,20 @@ func (x *Preempt) GetReason() string {
 	return ""
 }
 
+func (x *Preempt) GetArbiter() string {
+	if x != nil {
+		return x.Arbiter
+	}
+	return ""
+}
+
+func (x *Preempt) GetArbiterEpoch() uint64 {
+	if x != nil {
+		return x.ArbiterEpoch
+	}
+	return 0
+}
+
 // PreemptReply says how far a holder's leaving is.
 type PreemptReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1138,7 +1337,7 @@ type PreemptReply struct {
 
 func (x *PreemptReply) Reset() {
 	*x = PreemptReply{}
-	mi := &file_arbiter_proto_msgTypes[15]
+	mi := &file_arbiter_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1150,7 +1349,7 @@ func (x *PreemptReply) String() string {
 func (*PreemptReply) ProtoMessage() {}
 
 func (x *PreemptReply) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[15]
+	mi := &file_arbiter_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1163,7 +1362,7 @@ func (x *PreemptReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreemptReply.ProtoReflect.Descriptor instead.
 func (*PreemptReply) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{15}
+	return file_arbiter_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PreemptReply) GetState() PreemptReply_State {
@@ -1185,7 +1384,7 @@ type Reinstate struct {
 
 func (x *Reinstate) Reset() {
 	*x = Reinstate{}
-	mi := &file_arbiter_proto_msgTypes[16]
+	mi := &file_arbiter_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1197,7 +1396,7 @@ func (x *Reinstate) String() string {
 func (*Reinstate) ProtoMessage() {}
 
 func (x *Reinstate) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[16]
+	mi := &file_arbiter_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1210,7 +1409,7 @@ func (x *Reinstate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reinstate.ProtoReflect.Descriptor instead.
 func (*Reinstate) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{16}
+	return file_arbiter_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Reinstate) GetPlacement() string {
@@ -1229,16 +1428,18 @@ func (x *Reinstate) GetReason() string {
 
 // QueryHolding asks a holder whether it has a lease. Never journaled; it answers HoldingReply.
 type QueryHolding struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Lease         string                 `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
-	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Lease string                 `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
+	Epoch uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// To an arbiter: the host whose arbiter is asked; empty = the one that has the seat.
+	Arbiter       string `protobuf:"bytes,3,opt,name=arbiter,proto3" json:"arbiter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *QueryHolding) Reset() {
 	*x = QueryHolding{}
-	mi := &file_arbiter_proto_msgTypes[17]
+	mi := &file_arbiter_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1250,7 +1451,7 @@ func (x *QueryHolding) String() string {
 func (*QueryHolding) ProtoMessage() {}
 
 func (x *QueryHolding) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[17]
+	mi := &file_arbiter_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1263,7 +1464,7 @@ func (x *QueryHolding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryHolding.ProtoReflect.Descriptor instead.
 func (*QueryHolding) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{17}
+	return file_arbiter_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *QueryHolding) GetLease() string {
@@ -1280,6 +1481,13 @@ func (x *QueryHolding) GetEpoch() uint64 {
 	return 0
 }
 
+func (x *QueryHolding) GetArbiter() string {
+	if x != nil {
+		return x.Arbiter
+	}
+	return ""
+}
+
 type HoldingReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Holds         bool                   `protobuf:"varint,1,opt,name=holds,proto3" json:"holds,omitempty"`
@@ -1289,7 +1497,7 @@ type HoldingReply struct {
 
 func (x *HoldingReply) Reset() {
 	*x = HoldingReply{}
-	mi := &file_arbiter_proto_msgTypes[18]
+	mi := &file_arbiter_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1301,7 +1509,7 @@ func (x *HoldingReply) String() string {
 func (*HoldingReply) ProtoMessage() {}
 
 func (x *HoldingReply) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[18]
+	mi := &file_arbiter_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1314,7 +1522,7 @@ func (x *HoldingReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldingReply.ProtoReflect.Descriptor instead.
 func (*HoldingReply) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{18}
+	return file_arbiter_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *HoldingReply) GetHolds() bool {
@@ -1345,7 +1553,7 @@ type PlacementPostponed struct {
 
 func (x *PlacementPostponed) Reset() {
 	*x = PlacementPostponed{}
-	mi := &file_arbiter_proto_msgTypes[19]
+	mi := &file_arbiter_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1357,7 +1565,7 @@ func (x *PlacementPostponed) String() string {
 func (*PlacementPostponed) ProtoMessage() {}
 
 func (x *PlacementPostponed) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[19]
+	mi := &file_arbiter_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1370,7 +1578,7 @@ func (x *PlacementPostponed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementPostponed.ProtoReflect.Descriptor instead.
 func (*PlacementPostponed) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{19}
+	return file_arbiter_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PlacementPostponed) GetHolder() string {
@@ -1448,7 +1656,7 @@ type VictimPreempted struct {
 
 func (x *VictimPreempted) Reset() {
 	*x = VictimPreempted{}
-	mi := &file_arbiter_proto_msgTypes[20]
+	mi := &file_arbiter_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1460,7 +1668,7 @@ func (x *VictimPreempted) String() string {
 func (*VictimPreempted) ProtoMessage() {}
 
 func (x *VictimPreempted) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[20]
+	mi := &file_arbiter_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1473,7 +1681,7 @@ func (x *VictimPreempted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VictimPreempted.ProtoReflect.Descriptor instead.
 func (*VictimPreempted) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{20}
+	return file_arbiter_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *VictimPreempted) GetId() string {
@@ -1510,7 +1718,7 @@ type PressureRelieved struct {
 
 func (x *PressureRelieved) Reset() {
 	*x = PressureRelieved{}
-	mi := &file_arbiter_proto_msgTypes[21]
+	mi := &file_arbiter_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1522,7 +1730,7 @@ func (x *PressureRelieved) String() string {
 func (*PressureRelieved) ProtoMessage() {}
 
 func (x *PressureRelieved) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[21]
+	mi := &file_arbiter_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1535,7 +1743,7 @@ func (x *PressureRelieved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PressureRelieved.ProtoReflect.Descriptor instead.
 func (*PressureRelieved) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{21}
+	return file_arbiter_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PressureRelieved) GetGpu() string {
@@ -1581,7 +1789,7 @@ type PlacementHinted struct {
 
 func (x *PlacementHinted) Reset() {
 	*x = PlacementHinted{}
-	mi := &file_arbiter_proto_msgTypes[22]
+	mi := &file_arbiter_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1593,7 +1801,7 @@ func (x *PlacementHinted) String() string {
 func (*PlacementHinted) ProtoMessage() {}
 
 func (x *PlacementHinted) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[22]
+	mi := &file_arbiter_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1606,7 +1814,7 @@ func (x *PlacementHinted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementHinted.ProtoReflect.Descriptor instead.
 func (*PlacementHinted) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{22}
+	return file_arbiter_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PlacementHinted) GetHolder() string {
@@ -1667,7 +1875,7 @@ type DefragDecided struct {
 
 func (x *DefragDecided) Reset() {
 	*x = DefragDecided{}
-	mi := &file_arbiter_proto_msgTypes[23]
+	mi := &file_arbiter_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1679,7 +1887,7 @@ func (x *DefragDecided) String() string {
 func (*DefragDecided) ProtoMessage() {}
 
 func (x *DefragDecided) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[23]
+	mi := &file_arbiter_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1692,7 +1900,7 @@ func (x *DefragDecided) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DefragDecided.ProtoReflect.Descriptor instead.
 func (*DefragDecided) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{23}
+	return file_arbiter_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DefragDecided) GetId() string {
@@ -1749,7 +1957,7 @@ type MoveLeft struct {
 
 func (x *MoveLeft) Reset() {
 	*x = MoveLeft{}
-	mi := &file_arbiter_proto_msgTypes[24]
+	mi := &file_arbiter_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1761,7 +1969,7 @@ func (x *MoveLeft) String() string {
 func (*MoveLeft) ProtoMessage() {}
 
 func (x *MoveLeft) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[24]
+	mi := &file_arbiter_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1774,7 +1982,7 @@ func (x *MoveLeft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveLeft.ProtoReflect.Descriptor instead.
 func (*MoveLeft) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{24}
+	return file_arbiter_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *MoveLeft) GetId() string {
@@ -1810,7 +2018,7 @@ type DefragEnded struct {
 
 func (x *DefragEnded) Reset() {
 	*x = DefragEnded{}
-	mi := &file_arbiter_proto_msgTypes[25]
+	mi := &file_arbiter_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1822,7 +2030,7 @@ func (x *DefragEnded) String() string {
 func (*DefragEnded) ProtoMessage() {}
 
 func (x *DefragEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[25]
+	mi := &file_arbiter_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1835,7 +2043,7 @@ func (x *DefragEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DefragEnded.ProtoReflect.Descriptor instead.
 func (*DefragEnded) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{25}
+	return file_arbiter_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DefragEnded) GetId() string {
@@ -1875,7 +2083,7 @@ type PlacementDecided struct {
 
 func (x *PlacementDecided) Reset() {
 	*x = PlacementDecided{}
-	mi := &file_arbiter_proto_msgTypes[26]
+	mi := &file_arbiter_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1887,7 +2095,7 @@ func (x *PlacementDecided) String() string {
 func (*PlacementDecided) ProtoMessage() {}
 
 func (x *PlacementDecided) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[26]
+	mi := &file_arbiter_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1900,7 +2108,7 @@ func (x *PlacementDecided) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementDecided.ProtoReflect.Descriptor instead.
 func (*PlacementDecided) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{26}
+	return file_arbiter_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PlacementDecided) GetPlacement() *Placement {
@@ -1957,7 +2165,7 @@ type PlacementReserved struct {
 
 func (x *PlacementReserved) Reset() {
 	*x = PlacementReserved{}
-	mi := &file_arbiter_proto_msgTypes[27]
+	mi := &file_arbiter_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1969,7 +2177,7 @@ func (x *PlacementReserved) String() string {
 func (*PlacementReserved) ProtoMessage() {}
 
 func (x *PlacementReserved) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[27]
+	mi := &file_arbiter_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1982,7 +2190,7 @@ func (x *PlacementReserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementReserved.ProtoReflect.Descriptor instead.
 func (*PlacementReserved) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{27}
+	return file_arbiter_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PlacementReserved) GetId() string {
@@ -2018,7 +2226,7 @@ type PlacementRefused struct {
 
 func (x *PlacementRefused) Reset() {
 	*x = PlacementRefused{}
-	mi := &file_arbiter_proto_msgTypes[28]
+	mi := &file_arbiter_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2030,7 +2238,7 @@ func (x *PlacementRefused) String() string {
 func (*PlacementRefused) ProtoMessage() {}
 
 func (x *PlacementRefused) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[28]
+	mi := &file_arbiter_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2043,7 +2251,7 @@ func (x *PlacementRefused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementRefused.ProtoReflect.Descriptor instead.
 func (*PlacementRefused) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{28}
+	return file_arbiter_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PlacementRefused) GetId() string {
@@ -2079,7 +2287,7 @@ type PlacementAbandoned struct {
 
 func (x *PlacementAbandoned) Reset() {
 	*x = PlacementAbandoned{}
-	mi := &file_arbiter_proto_msgTypes[29]
+	mi := &file_arbiter_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2091,7 +2299,7 @@ func (x *PlacementAbandoned) String() string {
 func (*PlacementAbandoned) ProtoMessage() {}
 
 func (x *PlacementAbandoned) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[29]
+	mi := &file_arbiter_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2104,7 +2312,7 @@ func (x *PlacementAbandoned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementAbandoned.ProtoReflect.Descriptor instead.
 func (*PlacementAbandoned) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{29}
+	return file_arbiter_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PlacementAbandoned) GetId() string {
@@ -2139,7 +2347,7 @@ type PlacementClosed struct {
 
 func (x *PlacementClosed) Reset() {
 	*x = PlacementClosed{}
-	mi := &file_arbiter_proto_msgTypes[30]
+	mi := &file_arbiter_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2151,7 +2359,7 @@ func (x *PlacementClosed) String() string {
 func (*PlacementClosed) ProtoMessage() {}
 
 func (x *PlacementClosed) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[30]
+	mi := &file_arbiter_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2164,7 +2372,7 @@ func (x *PlacementClosed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementClosed.ProtoReflect.Descriptor instead.
 func (*PlacementClosed) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{30}
+	return file_arbiter_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PlacementClosed) GetId() string {
@@ -2188,6 +2396,77 @@ func (x *PlacementClosed) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// ArbiterTookOver tells that this host's arbiter has the seat: it places for the members from now on.
+type ArbiterTookOver struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Host  string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	// Its decisions carry it. Owners refuse those of a lower one than they have obeyed.
+	Epoch uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The hosts for which it places.
+	Members       []string               `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArbiterTookOver) Reset() {
+	*x = ArbiterTookOver{}
+	mi := &file_arbiter_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArbiterTookOver) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArbiterTookOver) ProtoMessage() {}
+
+func (x *ArbiterTookOver) ProtoReflect() protoreflect.Message {
+	mi := &file_arbiter_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArbiterTookOver.ProtoReflect.Descriptor instead.
+func (*ArbiterTookOver) Descriptor() ([]byte, []int) {
+	return file_arbiter_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ArbiterTookOver) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *ArbiterTookOver) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *ArbiterTookOver) GetMembers() []string {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *ArbiterTookOver) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 // PlacementReply shows the claim's one placement; the arbiter brings it to the holder when its memory is reserved.
 type PlacementReply struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -2202,7 +2481,7 @@ type PlacementReply struct {
 
 func (x *PlacementReply) Reset() {
 	*x = PlacementReply{}
-	mi := &file_arbiter_proto_msgTypes[31]
+	mi := &file_arbiter_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2214,7 +2493,7 @@ func (x *PlacementReply) String() string {
 func (*PlacementReply) ProtoMessage() {}
 
 func (x *PlacementReply) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[31]
+	mi := &file_arbiter_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2227,7 +2506,7 @@ func (x *PlacementReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementReply.ProtoReflect.Descriptor instead.
 func (*PlacementReply) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{31}
+	return file_arbiter_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PlacementReply) GetPlacement() *Placement {
@@ -2264,7 +2543,7 @@ type HintReply struct {
 
 func (x *HintReply) Reset() {
 	*x = HintReply{}
-	mi := &file_arbiter_proto_msgTypes[32]
+	mi := &file_arbiter_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2276,7 +2555,7 @@ func (x *HintReply) String() string {
 func (*HintReply) ProtoMessage() {}
 
 func (x *HintReply) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[32]
+	mi := &file_arbiter_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2289,7 +2568,7 @@ func (x *HintReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HintReply.ProtoReflect.Descriptor instead.
 func (*HintReply) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{32}
+	return file_arbiter_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *HintReply) GetModel() string {
@@ -2346,7 +2625,7 @@ type DefragPlan struct {
 
 func (x *DefragPlan) Reset() {
 	*x = DefragPlan{}
-	mi := &file_arbiter_proto_msgTypes[33]
+	mi := &file_arbiter_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2358,7 +2637,7 @@ func (x *DefragPlan) String() string {
 func (*DefragPlan) ProtoMessage() {}
 
 func (x *DefragPlan) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[33]
+	mi := &file_arbiter_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2371,7 +2650,7 @@ func (x *DefragPlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DefragPlan.ProtoReflect.Descriptor instead.
 func (*DefragPlan) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{33}
+	return file_arbiter_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DefragPlan) GetId() string {
@@ -2429,15 +2708,18 @@ type ArbiterView struct {
 	Decided uint64                 `protobuf:"varint,2,opt,name=decided,proto3" json:"decided,omitempty"`
 	Refused uint64                 `protobuf:"varint,3,opt,name=refused,proto3" json:"refused,omitempty"`
 	// Room that is kept, and the plan that is being carried out.
-	Hints         []*HintReply `protobuf:"bytes,4,rep,name=hints,proto3" json:"hints,omitempty"`
-	Defrag        *DefragPlan  `protobuf:"bytes,5,opt,name=defrag,proto3" json:"defrag,omitempty"`
+	Hints  []*HintReply `protobuf:"bytes,4,rep,name=hints,proto3" json:"hints,omitempty"`
+	Defrag *DefragPlan  `protobuf:"bytes,5,opt,name=defrag,proto3" json:"defrag,omitempty"`
+	// Its host and epoch since it took over last; empty and 0 when it never did.
+	Host          string `protobuf:"bytes,6,opt,name=host,proto3" json:"host,omitempty"`
+	Epoch         uint64 `protobuf:"varint,7,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ArbiterView) Reset() {
 	*x = ArbiterView{}
-	mi := &file_arbiter_proto_msgTypes[34]
+	mi := &file_arbiter_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2449,7 +2731,7 @@ func (x *ArbiterView) String() string {
 func (*ArbiterView) ProtoMessage() {}
 
 func (x *ArbiterView) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[34]
+	mi := &file_arbiter_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2462,7 +2744,7 @@ func (x *ArbiterView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArbiterView.ProtoReflect.Descriptor instead.
 func (*ArbiterView) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{34}
+	return file_arbiter_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ArbiterView) GetOpen() []*Placement {
@@ -2500,6 +2782,20 @@ func (x *ArbiterView) GetDefrag() *DefragPlan {
 	return nil
 }
 
+func (x *ArbiterView) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *ArbiterView) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 // Placement says where a holder gets memory, and how much. It has one share, or one for each device when it is split.
 type Placement struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2522,14 +2818,17 @@ type Placement struct {
 	// The groups of its claim: no other holder of them is placed beside it.
 	Groups []string `protobuf:"bytes,11,rep,name=groups,proto3" json:"groups,omitempty"`
 	// The owner of its leases, by the fingerprint of a key; empty without one.
-	Owner         string `protobuf:"bytes,12,opt,name=owner,proto3" json:"owner,omitempty"`
+	Owner string `protobuf:"bytes,12,opt,name=owner,proto3" json:"owner,omitempty"`
+	// The host of the arbiter that decided it, and that one's epoch; empty and 0 from one that never took over.
+	Arbiter       string `protobuf:"bytes,13,opt,name=arbiter,proto3" json:"arbiter,omitempty"`
+	ArbiterEpoch  uint64 `protobuf:"varint,14,opt,name=arbiter_epoch,json=arbiterEpoch,proto3" json:"arbiter_epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Placement) Reset() {
 	*x = Placement{}
-	mi := &file_arbiter_proto_msgTypes[35]
+	mi := &file_arbiter_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2541,7 +2840,7 @@ func (x *Placement) String() string {
 func (*Placement) ProtoMessage() {}
 
 func (x *Placement) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[35]
+	mi := &file_arbiter_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2554,7 +2853,7 @@ func (x *Placement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placement.ProtoReflect.Descriptor instead.
 func (*Placement) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{35}
+	return file_arbiter_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Placement) GetId() string {
@@ -2641,6 +2940,20 @@ func (x *Placement) GetOwner() string {
 	return ""
 }
 
+func (x *Placement) GetArbiter() string {
+	if x != nil {
+		return x.Arbiter
+	}
+	return ""
+}
+
+func (x *Placement) GetArbiterEpoch() uint64 {
+	if x != nil {
+		return x.ArbiterEpoch
+	}
+	return 0
+}
+
 // Share is a placement's part on one device, with a lease of its own.
 type Share struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2656,7 +2969,7 @@ type Share struct {
 
 func (x *Share) Reset() {
 	*x = Share{}
-	mi := &file_arbiter_proto_msgTypes[36]
+	mi := &file_arbiter_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2668,7 +2981,7 @@ func (x *Share) String() string {
 func (*Share) ProtoMessage() {}
 
 func (x *Share) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[36]
+	mi := &file_arbiter_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2681,7 +2994,7 @@ func (x *Share) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Share.ProtoReflect.Descriptor instead.
 func (*Share) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{36}
+	return file_arbiter_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Share) GetGpu() string {
@@ -2730,14 +3043,19 @@ type Candidate struct {
 	// The model for which room is kept there by a hint, when taking it would eat that room.
 	KeptFor string `protobuf:"bytes,10,opt,name=kept_for,json=keptFor,proto3" json:"kept_for,omitempty"`
 	// Set where a hint or a plan wants the model.
-	Preferred     bool `protobuf:"varint,11,opt,name=preferred,proto3" json:"preferred,omitempty"`
+	Preferred bool `protobuf:"varint,11,opt,name=preferred,proto3" json:"preferred,omitempty"`
+	// What the choice between hosts looked at: its host's place in the model's list of hosts (1 = first, 0 = no list), what the last start there took, and the
+	// requests that run and wait there. Only where several hosts could run it.
+	HostRank      uint32 `protobuf:"varint,12,opt,name=host_rank,json=hostRank,proto3" json:"host_rank,omitempty"`
+	LoadMs        int64  `protobuf:"varint,13,opt,name=load_ms,json=loadMs,proto3" json:"load_ms,omitempty"`
+	Busy          uint32 `protobuf:"varint,14,opt,name=busy,proto3" json:"busy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Candidate) Reset() {
 	*x = Candidate{}
-	mi := &file_arbiter_proto_msgTypes[37]
+	mi := &file_arbiter_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2749,7 +3067,7 @@ func (x *Candidate) String() string {
 func (*Candidate) ProtoMessage() {}
 
 func (x *Candidate) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[37]
+	mi := &file_arbiter_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2762,7 +3080,7 @@ func (x *Candidate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
 func (*Candidate) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{37}
+	return file_arbiter_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Candidate) GetGpu() string {
@@ -2842,6 +3160,27 @@ func (x *Candidate) GetPreferred() bool {
 	return false
 }
 
+func (x *Candidate) GetHostRank() uint32 {
+	if x != nil {
+		return x.HostRank
+	}
+	return 0
+}
+
+func (x *Candidate) GetLoadMs() int64 {
+	if x != nil {
+		return x.LoadMs
+	}
+	return 0
+}
+
+func (x *Candidate) GetBusy() uint32 {
+	if x != nil {
+		return x.Busy
+	}
+	return 0
+}
+
 // Victim is a holder that has to leave, with the figures of the choice.
 type Victim struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2856,7 +3195,7 @@ type Victim struct {
 
 func (x *Victim) Reset() {
 	*x = Victim{}
-	mi := &file_arbiter_proto_msgTypes[38]
+	mi := &file_arbiter_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2868,7 +3207,7 @@ func (x *Victim) String() string {
 func (*Victim) ProtoMessage() {}
 
 func (x *Victim) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[38]
+	mi := &file_arbiter_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2881,7 +3220,7 @@ func (x *Victim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Victim.ProtoReflect.Descriptor instead.
 func (*Victim) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{38}
+	return file_arbiter_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Victim) GetHolder() string {
@@ -2937,7 +3276,7 @@ type Move struct {
 
 func (x *Move) Reset() {
 	*x = Move{}
-	mi := &file_arbiter_proto_msgTypes[39]
+	mi := &file_arbiter_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2949,7 +3288,7 @@ func (x *Move) String() string {
 func (*Move) ProtoMessage() {}
 
 func (x *Move) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[39]
+	mi := &file_arbiter_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2962,7 +3301,7 @@ func (x *Move) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Move.ProtoReflect.Descriptor instead.
 func (*Move) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{39}
+	return file_arbiter_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Move) GetHolder() string {
@@ -3016,16 +3355,20 @@ func (x *Move) GetCost() float64 {
 
 // SchedulerReadings is what the arbiter sees of the world when it decides: the owners' latest reports.
 type SchedulerReadings struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Ledgers       []*GpuView             `protobuf:"bytes,1,rep,name=ledgers,proto3" json:"ledgers,omitempty"`
-	Allocations   []*Allocation          `protobuf:"bytes,2,rep,name=allocations,proto3" json:"allocations,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Ledgers     []*GpuView             `protobuf:"bytes,1,rep,name=ledgers,proto3" json:"ledgers,omitempty"`
+	Allocations []*Allocation          `protobuf:"bytes,2,rep,name=allocations,proto3" json:"allocations,omitempty"`
+	// What is known of hosts beside their ledgers; one without an entry takes placements.
+	Hosts []*HostReading `protobuf:"bytes,3,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	// The host whose arbiter has the seat, when it is another one's.
+	Seat          string `protobuf:"bytes,4,opt,name=seat,proto3" json:"seat,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SchedulerReadings) Reset() {
 	*x = SchedulerReadings{}
-	mi := &file_arbiter_proto_msgTypes[40]
+	mi := &file_arbiter_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3037,7 +3380,7 @@ func (x *SchedulerReadings) String() string {
 func (*SchedulerReadings) ProtoMessage() {}
 
 func (x *SchedulerReadings) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[40]
+	mi := &file_arbiter_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3050,7 +3393,7 @@ func (x *SchedulerReadings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SchedulerReadings.ProtoReflect.Descriptor instead.
 func (*SchedulerReadings) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{40}
+	return file_arbiter_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SchedulerReadings) GetLedgers() []*GpuView {
@@ -3065,6 +3408,83 @@ func (x *SchedulerReadings) GetAllocations() []*Allocation {
 		return x.Allocations
 	}
 	return nil
+}
+
+func (x *SchedulerReadings) GetHosts() []*HostReading {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+func (x *SchedulerReadings) GetSeat() string {
+	if x != nil {
+		return x.Seat
+	}
+	return ""
+}
+
+// HostReading is what the arbiter sees of a host when it decides.
+type HostReading struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Host  string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	// Why nothing is placed there now, in words: it is unreachable, is being emptied, or its report is too old. Empty = it takes placements.
+	Refusal string `protobuf:"bytes,2,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	// Requests that run and wait there.
+	Busy          uint32 `protobuf:"varint,3,opt,name=busy,proto3" json:"busy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HostReading) Reset() {
+	*x = HostReading{}
+	mi := &file_arbiter_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HostReading) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HostReading) ProtoMessage() {}
+
+func (x *HostReading) ProtoReflect() protoreflect.Message {
+	mi := &file_arbiter_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HostReading.ProtoReflect.Descriptor instead.
+func (*HostReading) Descriptor() ([]byte, []int) {
+	return file_arbiter_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *HostReading) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *HostReading) GetRefusal() string {
+	if x != nil {
+		return x.Refusal
+	}
+	return ""
+}
+
+func (x *HostReading) GetBusy() uint32 {
+	if x != nil {
+		return x.Busy
+	}
+	return 0
 }
 
 // Allocation is a holder that has memory, or waits for it, as the scheduler saw it.
@@ -3100,7 +3520,7 @@ type Allocation struct {
 
 func (x *Allocation) Reset() {
 	*x = Allocation{}
-	mi := &file_arbiter_proto_msgTypes[41]
+	mi := &file_arbiter_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3112,7 +3532,7 @@ func (x *Allocation) String() string {
 func (*Allocation) ProtoMessage() {}
 
 func (x *Allocation) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[41]
+	mi := &file_arbiter_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3125,7 +3545,7 @@ func (x *Allocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allocation.ProtoReflect.Descriptor instead.
 func (*Allocation) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{41}
+	return file_arbiter_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Allocation) GetHolder() string {
@@ -3243,20 +3663,23 @@ const file_arbiter_proto_rawDesc = "" +
 	"\x05claim\x18\x02 \x01(\v2\x0f.modelops.ClaimR\x05claim\x12\x1a\n" +
 	"\bpriority\x18\x03 \x01(\x05R\bpriority\x12 \n" +
 	"\vpreemptible\x18\x04 \x01(\bR\vpreemptible\x12\x14\n" +
-	"\x05owner\x18\x05 \x01(\tR\x05owner:\x06\xba\xd4\x18\x02\b\x02\"v\n" +
+	"\x05owner\x18\x05 \x01(\tR\x05owner:\x06\xba\xd4\x18\x02\b\x02\"\xa4\x01\n" +
 	"\x05Claim\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12$\n" +
 	"\x05needs\x18\x02 \x03(\v2\x0e.modelops.NeedR\x05needs\x12\x16\n" +
 	"\x06groups\x18\x03 \x03(\tR\x06groups\x12\x1f\n" +
 	"\vttl_seconds\x18\x04 \x01(\rR\n" +
-	"ttlSeconds\"\x88\x02\n" +
+	"ttlSeconds\x12\x14\n" +
+	"\x05hosts\x18\x05 \x03(\tR\x05hosts\x12\x16\n" +
+	"\x06prefer\x18\x06 \x01(\tR\x06prefer\"\xa1\x02\n" +
 	"\x04Need\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12-\n" +
 	"\x06source\x18\x03 \x01(\x0e2\x15.modelops.Need.SourceR\x06source\x12\x14\n" +
 	"\x05kinds\x18\x04 \x03(\tR\x05kinds\x12\x16\n" +
 	"\x06shards\x18\x05 \x01(\rR\x06shards\x12\x18\n" +
-	"\adevices\x18\x06 \x03(\tR\adevices\"_\n" +
+	"\adevices\x18\x06 \x03(\tR\adevices\x12\x17\n" +
+	"\aload_ms\x18\a \x01(\x03R\x06loadMs\"_\n" +
 	"\x06Source\x12\x12\n" +
 	"\x0esource_unknown\x10\x00\x12\f\n" +
 	"\bmeasured\x10\x01\x12\f\n" +
@@ -3302,13 +3725,23 @@ const file_arbiter_proto_rawDesc = "" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder:\x06\xba\xd4\x18\x02\b\x02\";\n" +
 	"\tEndDefrag\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason:\x06\xba\xd4\x18\x02\b\x02\"O\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason:\x06\xba\xd4\x18\x02\b\x02\"V\n" +
+	"\bTakeOver\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x14\n" +
+	"\x05above\x18\x02 \x01(\x04R\x05above\x12\x18\n" +
+	"\amembers\x18\x03 \x03(\tR\amembers:\x06\xba\xd4\x18\x02\b\x02\"%\n" +
+	"\rTakeOverReply\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\"'\n" +
+	"\tStandDown\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host:\x06\xba\xd4\x18\x02\b\x02\"O\n" +
 	"\x10PlacementGranted\x121\n" +
-	"\tplacement\x18\x01 \x01(\v2\x13.modelops.PlacementR\tplacement:\b\xba\xd4\x18\x04\b\x02\x10\x01\"n\n" +
+	"\tplacement\x18\x01 \x01(\v2\x13.modelops.PlacementR\tplacement:\b\xba\xd4\x18\x04\b\x02\x10\x01\"\xad\x01\n" +
 	"\aPreempt\x12\x1c\n" +
 	"\tplacement\x18\x01 \x01(\tR\tplacement\x12#\n" +
 	"\rpreempted_for\x18\x02 \x01(\tR\fpreemptedFor\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason:\b\xba\xd4\x18\x04\b\x02\x10\x01\"u\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
+	"\aarbiter\x18\x04 \x01(\tR\aarbiter\x12#\n" +
+	"\rarbiter_epoch\x18\x05 \x01(\x04R\farbiterEpoch:\b\xba\xd4\x18\x04\b\x02\x10\x01\"u\n" +
 	"\fPreemptReply\x122\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x1c.modelops.PreemptReply.StateR\x05state\"1\n" +
 	"\x05State\x12\x11\n" +
@@ -3317,10 +3750,11 @@ const file_arbiter_proto_rawDesc = "" +
 	"\x04gone\x10\x02\"K\n" +
 	"\tReinstate\x12\x1c\n" +
 	"\tplacement\x18\x01 \x01(\tR\tplacement\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason:\b\xba\xd4\x18\x04\b\x02\x10\x01\"D\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason:\b\xba\xd4\x18\x04\b\x02\x10\x01\"^\n" +
 	"\fQueryHolding\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch:\b\xba\xd4\x18\x04\b\x02\x10\x01\"$\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +
+	"\aarbiter\x18\x03 \x01(\tR\aarbiter:\b\xba\xd4\x18\x04\b\x02\x10\x01\"$\n" +
 	"\fHoldingReply\x12\x14\n" +
 	"\x05holds\x18\x01 \x01(\bR\x05holds\"\xbe\x02\n" +
 	"\x12PlacementPostponed\x12\x16\n" +
@@ -3403,7 +3837,13 @@ const file_arbiter_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12*\n" +
 	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at: \xb2\xd4\x18\x1c\n" +
-	"\x18arbiter.placement_closed\x10\x01\"z\n" +
+	"\x18arbiter.placement_closed\x10\x01\"\x9c\x01\n" +
+	"\x0fArbiterTookOver\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +
+	"\amembers\x18\x03 \x03(\tR\amembers\x12*\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x19\xb2\xd4\x18\x15\n" +
+	"\x11arbiter.took_over\x10\x01\"z\n" +
 	"\x0ePlacementReply\x121\n" +
 	"\tplacement\x18\x01 \x01(\v2\x13.modelops.PlacementR\tplacement\x12\x1b\n" +
 	"\twaits_for\x18\x02 \x01(\tR\bwaitsFor\x12\x18\n" +
@@ -3425,13 +3865,15 @@ const file_arbiter_proto_rawDesc = "" +
 	"freeBefore\x12\x1d\n" +
 	"\n" +
 	"free_after\x18\x06 \x01(\x04R\tfreeAfter\x12\x12\n" +
-	"\x04note\x18\a \x01(\tR\x04note\"\xc3\x01\n" +
+	"\x04note\x18\a \x01(\tR\x04note\"\xed\x01\n" +
 	"\vArbiterView\x12'\n" +
 	"\x04open\x18\x01 \x03(\v2\x13.modelops.PlacementR\x04open\x12\x18\n" +
 	"\adecided\x18\x02 \x01(\x04R\adecided\x12\x18\n" +
 	"\arefused\x18\x03 \x01(\x04R\arefused\x12)\n" +
 	"\x05hints\x18\x04 \x03(\v2\x13.modelops.HintReplyR\x05hints\x12,\n" +
-	"\x06defrag\x18\x05 \x01(\v2\x14.modelops.DefragPlanR\x06defrag\"\xce\x02\n" +
+	"\x06defrag\x18\x05 \x01(\v2\x14.modelops.DefragPlanR\x06defrag\x12\x12\n" +
+	"\x04host\x18\x06 \x01(\tR\x04host\x12\x14\n" +
+	"\x05epoch\x18\a \x01(\x04R\x05epoch\"\x8d\x03\n" +
 	"\tPlacement\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x14\n" +
@@ -3447,12 +3889,14 @@ const file_arbiter_proto_rawDesc = "" +
 	"\x06source\x18\n" +
 	" \x01(\tR\x06source\x12\x16\n" +
 	"\x06groups\x18\v \x03(\tR\x06groups\x12\x14\n" +
-	"\x05owner\x18\f \x01(\tR\x05owner\"[\n" +
+	"\x05owner\x18\f \x01(\tR\x05owner\x12\x18\n" +
+	"\aarbiter\x18\r \x01(\tR\aarbiter\x12#\n" +
+	"\rarbiter_epoch\x18\x0e \x01(\x04R\farbiterEpoch\"[\n" +
 	"\x05Share\x12\x10\n" +
 	"\x03gpu\x18\x01 \x01(\tR\x03gpu\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x14\n" +
 	"\x05lease\x18\x03 \x01(\tR\x05lease\x12\x14\n" +
-	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"\xd4\x02\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"\x9e\x03\n" +
 	"\tCandidate\x12\x10\n" +
 	"\x03gpu\x18\x01 \x01(\tR\x03gpu\x12\x1f\n" +
 	"\vlimit_bytes\x18\x02 \x01(\x04R\n" +
@@ -3467,7 +3911,10 @@ const file_arbiter_proto_rawDesc = "" +
 	"\x04cost\x18\t \x01(\x01R\x04cost\x12\x19\n" +
 	"\bkept_for\x18\n" +
 	" \x01(\tR\akeptFor\x12\x1c\n" +
-	"\tpreferred\x18\v \x01(\bR\tpreferred\"\x80\x01\n" +
+	"\tpreferred\x18\v \x01(\bR\tpreferred\x12\x1b\n" +
+	"\thost_rank\x18\f \x01(\rR\bhostRank\x12\x17\n" +
+	"\aload_ms\x18\r \x01(\x03R\x06loadMs\x12\x12\n" +
+	"\x04busy\x18\x0e \x01(\rR\x04busy\"\x80\x01\n" +
 	"\x06Victim\x12\x16\n" +
 	"\x06holder\x18\x01 \x01(\tR\x06holder\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x17\n" +
@@ -3481,10 +3928,16 @@ const file_arbiter_proto_rawDesc = "" +
 	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\x12\x17\n" +
 	"\aidle_ms\x18\x05 \x01(\x03R\x06idleMs\x12\x17\n" +
 	"\aload_ms\x18\x06 \x01(\x03R\x06loadMs\x12\x12\n" +
-	"\x04cost\x18\a \x01(\x01R\x04cost\"x\n" +
+	"\x04cost\x18\a \x01(\x01R\x04cost\"\xb9\x01\n" +
 	"\x11SchedulerReadings\x12+\n" +
 	"\aledgers\x18\x01 \x03(\v2\x11.modelops.GpuViewR\aledgers\x126\n" +
-	"\vallocations\x18\x02 \x03(\v2\x14.modelops.AllocationR\vallocations\"\x9d\x04\n" +
+	"\vallocations\x18\x02 \x03(\v2\x14.modelops.AllocationR\vallocations\x12+\n" +
+	"\x05hosts\x18\x03 \x03(\v2\x15.modelops.HostReadingR\x05hosts\x12\x12\n" +
+	"\x04seat\x18\x04 \x01(\tR\x04seat\"O\n" +
+	"\vHostReading\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x18\n" +
+	"\arefusal\x18\x02 \x01(\tR\arefusal\x12\x12\n" +
+	"\x04busy\x18\x03 \x01(\rR\x04busy\"\x9d\x04\n" +
 	"\n" +
 	"Allocation\x12\x16\n" +
 	"\x06holder\x18\x01 \x01(\tR\x06holder\x120\n" +
@@ -3525,7 +3978,7 @@ func file_arbiter_proto_rawDescGZIP() []byte {
 }
 
 var file_arbiter_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_arbiter_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_arbiter_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_arbiter_proto_goTypes = []any{
 	(Need_Source)(0),                 // 0: modelops.Need.Source
 	(PreemptReply_State)(0),          // 1: modelops.PreemptReply.State
@@ -3543,83 +3996,90 @@ var file_arbiter_proto_goTypes = []any{
 	(*PlanDefrag)(nil),               // 13: modelops.PlanDefrag
 	(*ReportMoveLeft)(nil),           // 14: modelops.ReportMoveLeft
 	(*EndDefrag)(nil),                // 15: modelops.EndDefrag
-	(*PlacementGranted)(nil),         // 16: modelops.PlacementGranted
-	(*Preempt)(nil),                  // 17: modelops.Preempt
-	(*PreemptReply)(nil),             // 18: modelops.PreemptReply
-	(*Reinstate)(nil),                // 19: modelops.Reinstate
-	(*QueryHolding)(nil),             // 20: modelops.QueryHolding
-	(*HoldingReply)(nil),             // 21: modelops.HoldingReply
-	(*PlacementPostponed)(nil),       // 22: modelops.PlacementPostponed
-	(*VictimPreempted)(nil),          // 23: modelops.VictimPreempted
-	(*PressureRelieved)(nil),         // 24: modelops.PressureRelieved
-	(*PlacementHinted)(nil),          // 25: modelops.PlacementHinted
-	(*DefragDecided)(nil),            // 26: modelops.DefragDecided
-	(*MoveLeft)(nil),                 // 27: modelops.MoveLeft
-	(*DefragEnded)(nil),              // 28: modelops.DefragEnded
-	(*PlacementDecided)(nil),         // 29: modelops.PlacementDecided
-	(*PlacementReserved)(nil),        // 30: modelops.PlacementReserved
-	(*PlacementRefused)(nil),         // 31: modelops.PlacementRefused
-	(*PlacementAbandoned)(nil),       // 32: modelops.PlacementAbandoned
-	(*PlacementClosed)(nil),          // 33: modelops.PlacementClosed
-	(*PlacementReply)(nil),           // 34: modelops.PlacementReply
-	(*HintReply)(nil),                // 35: modelops.HintReply
-	(*DefragPlan)(nil),               // 36: modelops.DefragPlan
-	(*ArbiterView)(nil),              // 37: modelops.ArbiterView
-	(*Placement)(nil),                // 38: modelops.Placement
-	(*Share)(nil),                    // 39: modelops.Share
-	(*Candidate)(nil),                // 40: modelops.Candidate
-	(*Victim)(nil),                   // 41: modelops.Victim
-	(*Move)(nil),                     // 42: modelops.Move
-	(*SchedulerReadings)(nil),        // 43: modelops.SchedulerReadings
-	(*Allocation)(nil),               // 44: modelops.Allocation
-	(*ErrorBody)(nil),                // 45: modelops.ErrorBody
-	(*timestamppb.Timestamp)(nil),    // 46: google.protobuf.Timestamp
-	(*GpuView)(nil),                  // 47: modelops.GpuView
+	(*TakeOver)(nil),                 // 16: modelops.TakeOver
+	(*TakeOverReply)(nil),            // 17: modelops.TakeOverReply
+	(*StandDown)(nil),                // 18: modelops.StandDown
+	(*PlacementGranted)(nil),         // 19: modelops.PlacementGranted
+	(*Preempt)(nil),                  // 20: modelops.Preempt
+	(*PreemptReply)(nil),             // 21: modelops.PreemptReply
+	(*Reinstate)(nil),                // 22: modelops.Reinstate
+	(*QueryHolding)(nil),             // 23: modelops.QueryHolding
+	(*HoldingReply)(nil),             // 24: modelops.HoldingReply
+	(*PlacementPostponed)(nil),       // 25: modelops.PlacementPostponed
+	(*VictimPreempted)(nil),          // 26: modelops.VictimPreempted
+	(*PressureRelieved)(nil),         // 27: modelops.PressureRelieved
+	(*PlacementHinted)(nil),          // 28: modelops.PlacementHinted
+	(*DefragDecided)(nil),            // 29: modelops.DefragDecided
+	(*MoveLeft)(nil),                 // 30: modelops.MoveLeft
+	(*DefragEnded)(nil),              // 31: modelops.DefragEnded
+	(*PlacementDecided)(nil),         // 32: modelops.PlacementDecided
+	(*PlacementReserved)(nil),        // 33: modelops.PlacementReserved
+	(*PlacementRefused)(nil),         // 34: modelops.PlacementRefused
+	(*PlacementAbandoned)(nil),       // 35: modelops.PlacementAbandoned
+	(*PlacementClosed)(nil),          // 36: modelops.PlacementClosed
+	(*ArbiterTookOver)(nil),          // 37: modelops.ArbiterTookOver
+	(*PlacementReply)(nil),           // 38: modelops.PlacementReply
+	(*HintReply)(nil),                // 39: modelops.HintReply
+	(*DefragPlan)(nil),               // 40: modelops.DefragPlan
+	(*ArbiterView)(nil),              // 41: modelops.ArbiterView
+	(*Placement)(nil),                // 42: modelops.Placement
+	(*Share)(nil),                    // 43: modelops.Share
+	(*Candidate)(nil),                // 44: modelops.Candidate
+	(*Victim)(nil),                   // 45: modelops.Victim
+	(*Move)(nil),                     // 46: modelops.Move
+	(*SchedulerReadings)(nil),        // 47: modelops.SchedulerReadings
+	(*HostReading)(nil),              // 48: modelops.HostReading
+	(*Allocation)(nil),               // 49: modelops.Allocation
+	(*ErrorBody)(nil),                // 50: modelops.ErrorBody
+	(*timestamppb.Timestamp)(nil),    // 51: google.protobuf.Timestamp
+	(*GpuView)(nil),                  // 52: modelops.GpuView
 }
 var file_arbiter_proto_depIdxs = []int32{
 	4,  // 0: modelops.RequestPlacement.claim:type_name -> modelops.Claim
 	5,  // 1: modelops.Claim.needs:type_name -> modelops.Need
 	0,  // 2: modelops.Need.source:type_name -> modelops.Need.Source
-	45, // 3: modelops.ReportReservationRefused.error:type_name -> modelops.ErrorBody
+	50, // 3: modelops.ReportReservationRefused.error:type_name -> modelops.ErrorBody
 	5,  // 4: modelops.HintPlacement.needs:type_name -> modelops.Need
 	5,  // 5: modelops.PlanDefrag.needs:type_name -> modelops.Need
-	38, // 6: modelops.PlacementGranted.placement:type_name -> modelops.Placement
+	42, // 6: modelops.PlacementGranted.placement:type_name -> modelops.Placement
 	1,  // 7: modelops.PreemptReply.state:type_name -> modelops.PreemptReply.State
-	40, // 8: modelops.PlacementPostponed.candidates:type_name -> modelops.Candidate
-	46, // 9: modelops.PlacementPostponed.at:type_name -> google.protobuf.Timestamp
-	46, // 10: modelops.VictimPreempted.at:type_name -> google.protobuf.Timestamp
-	41, // 11: modelops.PressureRelieved.victims:type_name -> modelops.Victim
-	46, // 12: modelops.PressureRelieved.at:type_name -> google.protobuf.Timestamp
-	46, // 13: modelops.PlacementHinted.at:type_name -> google.protobuf.Timestamp
-	42, // 14: modelops.DefragDecided.moves:type_name -> modelops.Move
-	46, // 15: modelops.DefragDecided.at:type_name -> google.protobuf.Timestamp
-	46, // 16: modelops.MoveLeft.at:type_name -> google.protobuf.Timestamp
-	46, // 17: modelops.DefragEnded.at:type_name -> google.protobuf.Timestamp
-	38, // 18: modelops.PlacementDecided.placement:type_name -> modelops.Placement
-	40, // 19: modelops.PlacementDecided.candidates:type_name -> modelops.Candidate
-	46, // 20: modelops.PlacementDecided.at:type_name -> google.protobuf.Timestamp
+	44, // 8: modelops.PlacementPostponed.candidates:type_name -> modelops.Candidate
+	51, // 9: modelops.PlacementPostponed.at:type_name -> google.protobuf.Timestamp
+	51, // 10: modelops.VictimPreempted.at:type_name -> google.protobuf.Timestamp
+	45, // 11: modelops.PressureRelieved.victims:type_name -> modelops.Victim
+	51, // 12: modelops.PressureRelieved.at:type_name -> google.protobuf.Timestamp
+	51, // 13: modelops.PlacementHinted.at:type_name -> google.protobuf.Timestamp
+	46, // 14: modelops.DefragDecided.moves:type_name -> modelops.Move
+	51, // 15: modelops.DefragDecided.at:type_name -> google.protobuf.Timestamp
+	51, // 16: modelops.MoveLeft.at:type_name -> google.protobuf.Timestamp
+	51, // 17: modelops.DefragEnded.at:type_name -> google.protobuf.Timestamp
+	42, // 18: modelops.PlacementDecided.placement:type_name -> modelops.Placement
+	44, // 19: modelops.PlacementDecided.candidates:type_name -> modelops.Candidate
+	51, // 20: modelops.PlacementDecided.at:type_name -> google.protobuf.Timestamp
 	0,  // 21: modelops.PlacementDecided.source:type_name -> modelops.Need.Source
-	46, // 22: modelops.PlacementReserved.at:type_name -> google.protobuf.Timestamp
-	45, // 23: modelops.PlacementRefused.error:type_name -> modelops.ErrorBody
-	46, // 24: modelops.PlacementRefused.at:type_name -> google.protobuf.Timestamp
-	46, // 25: modelops.PlacementAbandoned.at:type_name -> google.protobuf.Timestamp
-	46, // 26: modelops.PlacementClosed.at:type_name -> google.protobuf.Timestamp
-	38, // 27: modelops.PlacementReply.placement:type_name -> modelops.Placement
-	42, // 28: modelops.DefragPlan.moves:type_name -> modelops.Move
-	38, // 29: modelops.ArbiterView.open:type_name -> modelops.Placement
-	35, // 30: modelops.ArbiterView.hints:type_name -> modelops.HintReply
-	36, // 31: modelops.ArbiterView.defrag:type_name -> modelops.DefragPlan
-	39, // 32: modelops.Placement.shares:type_name -> modelops.Share
-	41, // 33: modelops.Candidate.victims:type_name -> modelops.Victim
-	47, // 34: modelops.SchedulerReadings.ledgers:type_name -> modelops.GpuView
-	44, // 35: modelops.SchedulerReadings.allocations:type_name -> modelops.Allocation
-	2,  // 36: modelops.Allocation.state:type_name -> modelops.Allocation.State
-	39, // 37: modelops.Allocation.shares:type_name -> modelops.Share
-	38, // [38:38] is the sub-list for method output_type
-	38, // [38:38] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	51, // 22: modelops.PlacementReserved.at:type_name -> google.protobuf.Timestamp
+	50, // 23: modelops.PlacementRefused.error:type_name -> modelops.ErrorBody
+	51, // 24: modelops.PlacementRefused.at:type_name -> google.protobuf.Timestamp
+	51, // 25: modelops.PlacementAbandoned.at:type_name -> google.protobuf.Timestamp
+	51, // 26: modelops.PlacementClosed.at:type_name -> google.protobuf.Timestamp
+	51, // 27: modelops.ArbiterTookOver.at:type_name -> google.protobuf.Timestamp
+	42, // 28: modelops.PlacementReply.placement:type_name -> modelops.Placement
+	46, // 29: modelops.DefragPlan.moves:type_name -> modelops.Move
+	42, // 30: modelops.ArbiterView.open:type_name -> modelops.Placement
+	39, // 31: modelops.ArbiterView.hints:type_name -> modelops.HintReply
+	40, // 32: modelops.ArbiterView.defrag:type_name -> modelops.DefragPlan
+	43, // 33: modelops.Placement.shares:type_name -> modelops.Share
+	45, // 34: modelops.Candidate.victims:type_name -> modelops.Victim
+	52, // 35: modelops.SchedulerReadings.ledgers:type_name -> modelops.GpuView
+	49, // 36: modelops.SchedulerReadings.allocations:type_name -> modelops.Allocation
+	48, // 37: modelops.SchedulerReadings.hosts:type_name -> modelops.HostReading
+	2,  // 38: modelops.Allocation.state:type_name -> modelops.Allocation.State
+	43, // 39: modelops.Allocation.shares:type_name -> modelops.Share
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_arbiter_proto_init() }
@@ -3636,7 +4096,7 @@ func file_arbiter_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_arbiter_proto_rawDesc), len(file_arbiter_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   42,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -172,7 +172,10 @@ type ReserveVram struct {
 	// 0 = until released.
 	TtlSeconds uint32 `protobuf:"varint,4,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
 	// Who takes the lease, by the fingerprint of its key; empty without one. A command from a door has its sender's.
-	Owner         string `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
+	Owner string `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
+	// The host of the arbiter that asks, and its epoch; empty and 0 from one that never took over, and from a door.
+	Arbiter       string `protobuf:"bytes,6,opt,name=arbiter,proto3" json:"arbiter,omitempty"`
+	ArbiterEpoch  uint64 `protobuf:"varint,7,opt,name=arbiter_epoch,json=arbiterEpoch,proto3" json:"arbiter_epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -240,6 +243,20 @@ func (x *ReserveVram) GetOwner() string {
 		return x.Owner
 	}
 	return ""
+}
+
+func (x *ReserveVram) GetArbiter() string {
+	if x != nil {
+		return x.Arbiter
+	}
+	return ""
+}
+
+func (x *ReserveVram) GetArbiterEpoch() uint64 {
+	if x != nil {
+		return x.ArbiterEpoch
+	}
+	return 0
 }
 
 // SettleVram tells what the holder was measured to use; the ledger counts that from now on.
@@ -1011,7 +1028,10 @@ type VramReserved struct {
 	TtlSeconds uint32                 `protobuf:"varint,4,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
 	At         *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
 	// Who took it, by the fingerprint of its key: nobody else renews or releases it, but for the role admin. Empty without a key.
-	Owner         string `protobuf:"bytes,6,opt,name=owner,proto3" json:"owner,omitempty"`
+	Owner string `protobuf:"bytes,6,opt,name=owner,proto3" json:"owner,omitempty"`
+	// The host of the arbiter that asked for it, and its epoch; empty and 0 when it never took over.
+	Arbiter       string `protobuf:"bytes,7,opt,name=arbiter,proto3" json:"arbiter,omitempty"`
+	ArbiterEpoch  uint64 `protobuf:"varint,8,opt,name=arbiter_epoch,json=arbiterEpoch,proto3" json:"arbiter_epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1086,6 +1106,20 @@ func (x *VramReserved) GetOwner() string {
 		return x.Owner
 	}
 	return ""
+}
+
+func (x *VramReserved) GetArbiter() string {
+	if x != nil {
+		return x.Arbiter
+	}
+	return ""
+}
+
+func (x *VramReserved) GetArbiterEpoch() uint64 {
+	if x != nil {
+		return x.ArbiterEpoch
+	}
+	return 0
 }
 
 type VramSettled struct {
@@ -2250,14 +2284,16 @@ const file_gpu_proto_rawDesc = "" +
 	"\x0ecapacity_bytes\x18\x03 \x01(\x04R\rcapacityBytes\x12!\n" +
 	"\fmargin_bytes\x18\x04 \x01(\x04R\vmarginBytes\x12(\n" +
 	"\x10soft_limit_bytes\x18\x05 \x01(\x04R\x0esoftLimitBytes\x12\x12\n" +
-	"\x04uuid\x18\x06 \x01(\tR\x04uuid:\x06\xba\xd4\x18\x02\b\x02\"\x98\x01\n" +
+	"\x04uuid\x18\x06 \x01(\tR\x04uuid:\x06\xba\xd4\x18\x02\b\x02\"\xd7\x01\n" +
 	"\vReserveVram\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x14\n" +
 	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\x12\x1f\n" +
 	"\vttl_seconds\x18\x04 \x01(\rR\n" +
 	"ttlSeconds\x12\x14\n" +
-	"\x05owner\x18\x05 \x01(\tR\x05owner:\x0e\xba\xd4\x18\n" +
+	"\x05owner\x18\x05 \x01(\tR\x05owner\x12\x18\n" +
+	"\aarbiter\x18\x06 \x01(\tR\aarbiter\x12#\n" +
+	"\rarbiter_epoch\x18\a \x01(\x04R\farbiterEpoch:\x0e\xba\xd4\x18\n" +
 	"\b\x01\"\x06holder\"\x7f\n" +
 	"\n" +
 	"SettleVram\x12\x14\n" +
@@ -2318,7 +2354,7 @@ const file_gpu_proto_rawDesc = "" +
 	"\x10soft_limit_bytes\x18\x05 \x01(\x04R\x0esoftLimitBytes\x12\x12\n" +
 	"\x04uuid\x18\x06 \x01(\tR\x04uuid\x12*\n" +
 	"\x02at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x16\xb2\xd4\x18\x12\n" +
-	"\x0egpu.registered\x10\x01\"\xd0\x01\n" +
+	"\x0egpu.registered\x10\x01\"\x8f\x02\n" +
 	"\fVramReserved\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x14\n" +
@@ -2326,7 +2362,9 @@ const file_gpu_proto_rawDesc = "" +
 	"\vttl_seconds\x18\x04 \x01(\rR\n" +
 	"ttlSeconds\x12*\n" +
 	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
-	"\x05owner\x18\x06 \x01(\tR\x05owner:\x19\xb2\xd4\x18\x15\n" +
+	"\x05owner\x18\x06 \x01(\tR\x05owner\x12\x18\n" +
+	"\aarbiter\x18\a \x01(\tR\aarbiter\x12#\n" +
+	"\rarbiter_epoch\x18\b \x01(\x04R\farbiterEpoch:\x19\xb2\xd4\x18\x15\n" +
 	"\x11gpu.vram_reserved\x10\x01\"\x90\x01\n" +
 	"\vVramSettled\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12%\n" +

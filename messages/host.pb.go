@@ -78,7 +78,7 @@ func (x SwapReply_Phase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SwapReply_Phase.Descriptor instead.
 func (SwapReply_Phase) EnumDescriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{26, 0}
+	return file_host_proto_rawDescGZIP(), []int{30, 0}
 }
 
 type StartHost struct {
@@ -870,6 +870,96 @@ func (x *ReportRolloutSettled) GetKept() string {
 	return ""
 }
 
+// StartDrain begins to empty the host: nothing is placed there any more, and what is idle leaves.
+type StartDrain struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartDrain) Reset() {
+	*x = StartDrain{}
+	mi := &file_host_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartDrain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartDrain) ProtoMessage() {}
+
+func (x *StartDrain) ProtoReflect() protoreflect.Message {
+	mi := &file_host_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartDrain.ProtoReflect.Descriptor instead.
+func (*StartDrain) Descriptor() ([]byte, []int) {
+	return file_host_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *StartDrain) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// EndDrain lets the host take models again.
+type EndDrain struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndDrain) Reset() {
+	*x = EndDrain{}
+	mi := &file_host_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndDrain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndDrain) ProtoMessage() {}
+
+func (x *EndDrain) ProtoReflect() protoreflect.Message {
+	mi := &file_host_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndDrain.ProtoReflect.Descriptor instead.
+func (*EndDrain) Descriptor() ([]byte, []int) {
+	return file_host_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *EndDrain) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type HostStarted struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	BootId         string                 `protobuf:"bytes,1,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
@@ -882,7 +972,7 @@ type HostStarted struct {
 
 func (x *HostStarted) Reset() {
 	*x = HostStarted{}
-	mi := &file_host_proto_msgTypes[14]
+	mi := &file_host_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -894,7 +984,7 @@ func (x *HostStarted) String() string {
 func (*HostStarted) ProtoMessage() {}
 
 func (x *HostStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[14]
+	mi := &file_host_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -907,7 +997,7 @@ func (x *HostStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostStarted.ProtoReflect.Descriptor instead.
 func (*HostStarted) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{14}
+	return file_host_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *HostStarted) GetBootId() string {
@@ -949,7 +1039,7 @@ type HostStopped struct {
 
 func (x *HostStopped) Reset() {
 	*x = HostStopped{}
-	mi := &file_host_proto_msgTypes[15]
+	mi := &file_host_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -961,7 +1051,7 @@ func (x *HostStopped) String() string {
 func (*HostStopped) ProtoMessage() {}
 
 func (x *HostStopped) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[15]
+	mi := &file_host_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -974,7 +1064,7 @@ func (x *HostStopped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostStopped.ProtoReflect.Descriptor instead.
 func (*HostStopped) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{15}
+	return file_host_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *HostStopped) GetBootId() string {
@@ -1011,7 +1101,7 @@ type ActorGaveUp struct {
 
 func (x *ActorGaveUp) Reset() {
 	*x = ActorGaveUp{}
-	mi := &file_host_proto_msgTypes[16]
+	mi := &file_host_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1023,7 +1113,7 @@ func (x *ActorGaveUp) String() string {
 func (*ActorGaveUp) ProtoMessage() {}
 
 func (x *ActorGaveUp) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[16]
+	mi := &file_host_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1036,7 +1126,7 @@ func (x *ActorGaveUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActorGaveUp.ProtoReflect.Descriptor instead.
 func (*ActorGaveUp) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{16}
+	return file_host_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ActorGaveUp) GetActor() string {
@@ -1079,7 +1169,7 @@ type ConfigApplied struct {
 
 func (x *ConfigApplied) Reset() {
 	*x = ConfigApplied{}
-	mi := &file_host_proto_msgTypes[17]
+	mi := &file_host_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1091,7 +1181,7 @@ func (x *ConfigApplied) String() string {
 func (*ConfigApplied) ProtoMessage() {}
 
 func (x *ConfigApplied) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[17]
+	mi := &file_host_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1104,7 +1194,7 @@ func (x *ConfigApplied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigApplied.ProtoReflect.Descriptor instead.
 func (*ConfigApplied) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{17}
+	return file_host_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ConfigApplied) GetRevision() string {
@@ -1138,7 +1228,7 @@ type ActorRevived struct {
 
 func (x *ActorRevived) Reset() {
 	*x = ActorRevived{}
-	mi := &file_host_proto_msgTypes[18]
+	mi := &file_host_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1150,7 +1240,7 @@ func (x *ActorRevived) String() string {
 func (*ActorRevived) ProtoMessage() {}
 
 func (x *ActorRevived) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[18]
+	mi := &file_host_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1163,7 +1253,7 @@ func (x *ActorRevived) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActorRevived.ProtoReflect.Descriptor instead.
 func (*ActorRevived) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{18}
+	return file_host_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ActorRevived) GetActor() string {
@@ -1195,7 +1285,7 @@ type StrayWorker struct {
 
 func (x *StrayWorker) Reset() {
 	*x = StrayWorker{}
-	mi := &file_host_proto_msgTypes[19]
+	mi := &file_host_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1207,7 +1297,7 @@ func (x *StrayWorker) String() string {
 func (*StrayWorker) ProtoMessage() {}
 
 func (x *StrayWorker) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[19]
+	mi := &file_host_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1220,7 +1310,7 @@ func (x *StrayWorker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StrayWorker.ProtoReflect.Descriptor instead.
 func (*StrayWorker) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{19}
+	return file_host_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *StrayWorker) GetPid() int64 {
@@ -1276,7 +1366,7 @@ type RolloutStarted struct {
 
 func (x *RolloutStarted) Reset() {
 	*x = RolloutStarted{}
-	mi := &file_host_proto_msgTypes[20]
+	mi := &file_host_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1288,7 +1378,7 @@ func (x *RolloutStarted) String() string {
 func (*RolloutStarted) ProtoMessage() {}
 
 func (x *RolloutStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[20]
+	mi := &file_host_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1301,7 +1391,7 @@ func (x *RolloutStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutStarted.ProtoReflect.Descriptor instead.
 func (*RolloutStarted) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{20}
+	return file_host_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RolloutStarted) GetId() string {
@@ -1406,7 +1496,7 @@ type RolloutCanaried struct {
 
 func (x *RolloutCanaried) Reset() {
 	*x = RolloutCanaried{}
-	mi := &file_host_proto_msgTypes[21]
+	mi := &file_host_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1418,7 +1508,7 @@ func (x *RolloutCanaried) String() string {
 func (*RolloutCanaried) ProtoMessage() {}
 
 func (x *RolloutCanaried) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[21]
+	mi := &file_host_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1431,7 +1521,7 @@ func (x *RolloutCanaried) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutCanaried.ProtoReflect.Descriptor instead.
 func (*RolloutCanaried) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{21}
+	return file_host_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RolloutCanaried) GetId() string {
@@ -1460,7 +1550,7 @@ type RolloutPromoted struct {
 
 func (x *RolloutPromoted) Reset() {
 	*x = RolloutPromoted{}
-	mi := &file_host_proto_msgTypes[22]
+	mi := &file_host_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1472,7 +1562,7 @@ func (x *RolloutPromoted) String() string {
 func (*RolloutPromoted) ProtoMessage() {}
 
 func (x *RolloutPromoted) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[22]
+	mi := &file_host_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1485,7 +1575,7 @@ func (x *RolloutPromoted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutPromoted.ProtoReflect.Descriptor instead.
 func (*RolloutPromoted) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{22}
+	return file_host_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RolloutPromoted) GetId() string {
@@ -1521,7 +1611,7 @@ type RolloutRolledBack struct {
 
 func (x *RolloutRolledBack) Reset() {
 	*x = RolloutRolledBack{}
-	mi := &file_host_proto_msgTypes[23]
+	mi := &file_host_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1533,7 +1623,7 @@ func (x *RolloutRolledBack) String() string {
 func (*RolloutRolledBack) ProtoMessage() {}
 
 func (x *RolloutRolledBack) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[23]
+	mi := &file_host_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1546,7 +1636,7 @@ func (x *RolloutRolledBack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutRolledBack.ProtoReflect.Descriptor instead.
 func (*RolloutRolledBack) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{23}
+	return file_host_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RolloutRolledBack) GetId() string {
@@ -1584,7 +1674,7 @@ type RolloutSettled struct {
 
 func (x *RolloutSettled) Reset() {
 	*x = RolloutSettled{}
-	mi := &file_host_proto_msgTypes[24]
+	mi := &file_host_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1596,7 +1686,7 @@ func (x *RolloutSettled) String() string {
 func (*RolloutSettled) ProtoMessage() {}
 
 func (x *RolloutSettled) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[24]
+	mi := &file_host_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1609,7 +1699,7 @@ func (x *RolloutSettled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutSettled.ProtoReflect.Descriptor instead.
 func (*RolloutSettled) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{24}
+	return file_host_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RolloutSettled) GetId() string {
@@ -1653,7 +1743,7 @@ type RouteDropped struct {
 
 func (x *RouteDropped) Reset() {
 	*x = RouteDropped{}
-	mi := &file_host_proto_msgTypes[25]
+	mi := &file_host_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1665,7 +1755,7 @@ func (x *RouteDropped) String() string {
 func (*RouteDropped) ProtoMessage() {}
 
 func (x *RouteDropped) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[25]
+	mi := &file_host_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1678,7 +1768,7 @@ func (x *RouteDropped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouteDropped.ProtoReflect.Descriptor instead.
 func (*RouteDropped) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{25}
+	return file_host_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RouteDropped) GetName() string {
@@ -1709,6 +1799,112 @@ func (x *RouteDropped) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// HostDraining tells that the host is being emptied. It lasts over restarts, until HostDrainEnded.
+type HostDraining struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HostDraining) Reset() {
+	*x = HostDraining{}
+	mi := &file_host_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HostDraining) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HostDraining) ProtoMessage() {}
+
+func (x *HostDraining) ProtoReflect() protoreflect.Message {
+	mi := &file_host_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HostDraining.ProtoReflect.Descriptor instead.
+func (*HostDraining) Descriptor() ([]byte, []int) {
+	return file_host_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *HostDraining) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *HostDraining) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// HostDrainEnded tells that the host takes models again.
+type HostDrainEnded struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HostDrainEnded) Reset() {
+	*x = HostDrainEnded{}
+	mi := &file_host_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HostDrainEnded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HostDrainEnded) ProtoMessage() {}
+
+func (x *HostDrainEnded) ProtoReflect() protoreflect.Message {
+	mi := &file_host_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HostDrainEnded.ProtoReflect.Descriptor instead.
+func (*HostDrainEnded) Descriptor() ([]byte, []int) {
+	return file_host_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *HostDrainEnded) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *HostDrainEnded) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 // SwapReply is a rollout of another model under a name.
 type SwapReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1724,7 +1920,7 @@ type SwapReply struct {
 
 func (x *SwapReply) Reset() {
 	*x = SwapReply{}
-	mi := &file_host_proto_msgTypes[26]
+	mi := &file_host_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1736,7 +1932,7 @@ func (x *SwapReply) String() string {
 func (*SwapReply) ProtoMessage() {}
 
 func (x *SwapReply) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[26]
+	mi := &file_host_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1749,7 +1945,7 @@ func (x *SwapReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwapReply.ProtoReflect.Descriptor instead.
 func (*SwapReply) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{26}
+	return file_host_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SwapReply) GetId() string {
@@ -1805,7 +2001,7 @@ type SwapList struct {
 
 func (x *SwapList) Reset() {
 	*x = SwapList{}
-	mi := &file_host_proto_msgTypes[27]
+	mi := &file_host_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1817,7 +2013,7 @@ func (x *SwapList) String() string {
 func (*SwapList) ProtoMessage() {}
 
 func (x *SwapList) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[27]
+	mi := &file_host_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1830,7 +2026,7 @@ func (x *SwapList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwapList.ProtoReflect.Descriptor instead.
 func (*SwapList) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{27}
+	return file_host_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SwapList) GetRoutes() []*Route {
@@ -1859,13 +2055,15 @@ type HostView struct {
 	GaveUp         []string               `protobuf:"bytes,8,rep,name=gave_up,json=gaveUp,proto3" json:"gave_up,omitempty"`
 	Routes         []*Route               `protobuf:"bytes,9,rep,name=routes,proto3" json:"routes,omitempty"`
 	Swaps          []*SwapReply           `protobuf:"bytes,10,rep,name=swaps,proto3" json:"swaps,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// It is being emptied: nothing is placed on it.
+	Draining      bool `protobuf:"varint,11,opt,name=draining,proto3" json:"draining,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HostView) Reset() {
 	*x = HostView{}
-	mi := &file_host_proto_msgTypes[28]
+	mi := &file_host_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1877,7 +2075,7 @@ func (x *HostView) String() string {
 func (*HostView) ProtoMessage() {}
 
 func (x *HostView) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[28]
+	mi := &file_host_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1890,7 +2088,7 @@ func (x *HostView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostView.ProtoReflect.Descriptor instead.
 func (*HostView) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{28}
+	return file_host_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *HostView) GetHost() string {
@@ -1963,6 +2161,13 @@ func (x *HostView) GetSwaps() []*SwapReply {
 	return nil
 }
 
+func (x *HostView) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
+}
+
 // Route sends the requests for a name to another model than the one of that name or alias.
 type Route struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1982,7 +2187,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_host_proto_msgTypes[29]
+	mi := &file_host_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1994,7 +2199,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[29]
+	mi := &file_host_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2007,7 +2212,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{29}
+	return file_host_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Route) GetName() string {
@@ -2055,7 +2260,7 @@ type DeclaredModels struct {
 
 func (x *DeclaredModels) Reset() {
 	*x = DeclaredModels{}
-	mi := &file_host_proto_msgTypes[30]
+	mi := &file_host_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2067,7 +2272,7 @@ func (x *DeclaredModels) String() string {
 func (*DeclaredModels) ProtoMessage() {}
 
 func (x *DeclaredModels) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[30]
+	mi := &file_host_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2080,7 +2285,7 @@ func (x *DeclaredModels) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclaredModels.ProtoReflect.Descriptor instead.
 func (*DeclaredModels) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{30}
+	return file_host_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DeclaredModels) GetModels() []*DeclaredModel {
@@ -2106,7 +2311,7 @@ type DeclaredModel struct {
 
 func (x *DeclaredModel) Reset() {
 	*x = DeclaredModel{}
-	mi := &file_host_proto_msgTypes[31]
+	mi := &file_host_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2118,7 +2323,7 @@ func (x *DeclaredModel) String() string {
 func (*DeclaredModel) ProtoMessage() {}
 
 func (x *DeclaredModel) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[31]
+	mi := &file_host_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2131,7 +2336,7 @@ func (x *DeclaredModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclaredModel.ProtoReflect.Descriptor instead.
 func (*DeclaredModel) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{31}
+	return file_host_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *DeclaredModel) GetName() string {
@@ -2223,7 +2428,12 @@ const file_host_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason:\x06\xba\xd4\x18\x02\b\x02\"B\n" +
 	"\x14ReportRolloutSettled\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
-	"\x04kept\x18\x02 \x01(\tR\x04kept:\x06\xba\xd4\x18\x02\b\x02\"\xab\x01\n" +
+	"\x04kept\x18\x02 \x01(\tR\x04kept:\x06\xba\xd4\x18\x02\b\x02\",\n" +
+	"\n" +
+	"StartDrain\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason:\x06\xba\xd4\x18\x02\b\x02\"*\n" +
+	"\bEndDrain\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason:\x06\xba\xd4\x18\x02\b\x02\"\xab\x01\n" +
 	"\vHostStarted\x12\x17\n" +
 	"\aboot_id\x18\x01 \x01(\tR\x06bootId\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12'\n" +
@@ -2298,7 +2508,15 @@ const file_host_proto_rawDesc = "" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12*\n" +
 	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x1a\xb2\xd4\x18\x16\n" +
-	"\x12host.route_dropped\x10\x01\"\xf2\x01\n" +
+	"\x12host.route_dropped\x10\x01\"i\n" +
+	"\fHostDraining\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x15\xb2\xd4\x18\x11\n" +
+	"\rhost.draining\x10\x01\"n\n" +
+	"\x0eHostDrainEnded\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x18\xb2\xd4\x18\x14\n" +
+	"\x10host.drain_ended\x10\x01\"\xf2\x01\n" +
 	"\tSwapReply\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -2315,7 +2533,7 @@ const file_host_proto_rawDesc = "" +
 	"\vrolled_back\x10\x04\"^\n" +
 	"\bSwapList\x12'\n" +
 	"\x06routes\x18\x01 \x03(\v2\x0f.modelops.RouteR\x06routes\x12)\n" +
-	"\x05swaps\x18\x02 \x03(\v2\x13.modelops.SwapReplyR\x05swaps\"\xb6\x02\n" +
+	"\x05swaps\x18\x02 \x03(\v2\x13.modelops.SwapReplyR\x05swaps\"\xd2\x02\n" +
 	"\bHostView\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x14\n" +
@@ -2328,7 +2546,8 @@ const file_host_proto_rawDesc = "" +
 	"\agave_up\x18\b \x03(\tR\x06gaveUp\x12'\n" +
 	"\x06routes\x18\t \x03(\v2\x0f.modelops.RouteR\x06routes\x12)\n" +
 	"\x05swaps\x18\n" +
-	" \x03(\v2\x13.modelops.SwapReplyR\x05swaps\"t\n" +
+	" \x03(\v2\x13.modelops.SwapReplyR\x05swaps\x12\x1a\n" +
+	"\bdraining\x18\v \x01(\bR\bdraining\"t\n" +
 	"\x05Route\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x16\n" +
@@ -2359,7 +2578,7 @@ func file_host_proto_rawDescGZIP() []byte {
 }
 
 var file_host_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_host_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_host_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_host_proto_goTypes = []any{
 	(SwapReply_Phase)(0),          // 0: modelops.SwapReply.Phase
 	(*StartHost)(nil),             // 1: modelops.StartHost
@@ -2376,52 +2595,58 @@ var file_host_proto_goTypes = []any{
 	(*ReportRolloutFailed)(nil),   // 12: modelops.ReportRolloutFailed
 	(*ReportRolloutJudged)(nil),   // 13: modelops.ReportRolloutJudged
 	(*ReportRolloutSettled)(nil),  // 14: modelops.ReportRolloutSettled
-	(*HostStarted)(nil),           // 15: modelops.HostStarted
-	(*HostStopped)(nil),           // 16: modelops.HostStopped
-	(*ActorGaveUp)(nil),           // 17: modelops.ActorGaveUp
-	(*ConfigApplied)(nil),         // 18: modelops.ConfigApplied
-	(*ActorRevived)(nil),          // 19: modelops.ActorRevived
-	(*StrayWorker)(nil),           // 20: modelops.StrayWorker
-	(*RolloutStarted)(nil),        // 21: modelops.RolloutStarted
-	(*RolloutCanaried)(nil),       // 22: modelops.RolloutCanaried
-	(*RolloutPromoted)(nil),       // 23: modelops.RolloutPromoted
-	(*RolloutRolledBack)(nil),     // 24: modelops.RolloutRolledBack
-	(*RolloutSettled)(nil),        // 25: modelops.RolloutSettled
-	(*RouteDropped)(nil),          // 26: modelops.RouteDropped
-	(*SwapReply)(nil),             // 27: modelops.SwapReply
-	(*SwapList)(nil),              // 28: modelops.SwapList
-	(*HostView)(nil),              // 29: modelops.HostView
-	(*Route)(nil),                 // 30: modelops.Route
-	(*DeclaredModels)(nil),        // 31: modelops.DeclaredModels
-	(*DeclaredModel)(nil),         // 32: modelops.DeclaredModel
-	(*ErrorBody)(nil),             // 33: modelops.ErrorBody
-	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
+	(*StartDrain)(nil),            // 15: modelops.StartDrain
+	(*EndDrain)(nil),              // 16: modelops.EndDrain
+	(*HostStarted)(nil),           // 17: modelops.HostStarted
+	(*HostStopped)(nil),           // 18: modelops.HostStopped
+	(*ActorGaveUp)(nil),           // 19: modelops.ActorGaveUp
+	(*ConfigApplied)(nil),         // 20: modelops.ConfigApplied
+	(*ActorRevived)(nil),          // 21: modelops.ActorRevived
+	(*StrayWorker)(nil),           // 22: modelops.StrayWorker
+	(*RolloutStarted)(nil),        // 23: modelops.RolloutStarted
+	(*RolloutCanaried)(nil),       // 24: modelops.RolloutCanaried
+	(*RolloutPromoted)(nil),       // 25: modelops.RolloutPromoted
+	(*RolloutRolledBack)(nil),     // 26: modelops.RolloutRolledBack
+	(*RolloutSettled)(nil),        // 27: modelops.RolloutSettled
+	(*RouteDropped)(nil),          // 28: modelops.RouteDropped
+	(*HostDraining)(nil),          // 29: modelops.HostDraining
+	(*HostDrainEnded)(nil),        // 30: modelops.HostDrainEnded
+	(*SwapReply)(nil),             // 31: modelops.SwapReply
+	(*SwapList)(nil),              // 32: modelops.SwapList
+	(*HostView)(nil),              // 33: modelops.HostView
+	(*Route)(nil),                 // 34: modelops.Route
+	(*DeclaredModels)(nil),        // 35: modelops.DeclaredModels
+	(*DeclaredModel)(nil),         // 36: modelops.DeclaredModel
+	(*ErrorBody)(nil),             // 37: modelops.ErrorBody
+	(*timestamppb.Timestamp)(nil), // 38: google.protobuf.Timestamp
 }
 var file_host_proto_depIdxs = []int32{
-	33, // 0: modelops.ReportRolloutFailed.error:type_name -> modelops.ErrorBody
-	34, // 1: modelops.HostStarted.at:type_name -> google.protobuf.Timestamp
-	34, // 2: modelops.HostStopped.at:type_name -> google.protobuf.Timestamp
-	34, // 3: modelops.ActorGaveUp.at:type_name -> google.protobuf.Timestamp
-	34, // 4: modelops.ConfigApplied.at:type_name -> google.protobuf.Timestamp
-	34, // 5: modelops.ActorRevived.at:type_name -> google.protobuf.Timestamp
-	34, // 6: modelops.StrayWorker.at:type_name -> google.protobuf.Timestamp
-	34, // 7: modelops.RolloutStarted.at:type_name -> google.protobuf.Timestamp
-	34, // 8: modelops.RolloutCanaried.at:type_name -> google.protobuf.Timestamp
-	34, // 9: modelops.RolloutPromoted.at:type_name -> google.protobuf.Timestamp
-	34, // 10: modelops.RolloutRolledBack.at:type_name -> google.protobuf.Timestamp
-	34, // 11: modelops.RolloutSettled.at:type_name -> google.protobuf.Timestamp
-	34, // 12: modelops.RouteDropped.at:type_name -> google.protobuf.Timestamp
-	0,  // 13: modelops.SwapReply.phase:type_name -> modelops.SwapReply.Phase
-	30, // 14: modelops.SwapList.routes:type_name -> modelops.Route
-	27, // 15: modelops.SwapList.swaps:type_name -> modelops.SwapReply
-	30, // 16: modelops.HostView.routes:type_name -> modelops.Route
-	27, // 17: modelops.HostView.swaps:type_name -> modelops.SwapReply
-	32, // 18: modelops.DeclaredModels.models:type_name -> modelops.DeclaredModel
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	37, // 0: modelops.ReportRolloutFailed.error:type_name -> modelops.ErrorBody
+	38, // 1: modelops.HostStarted.at:type_name -> google.protobuf.Timestamp
+	38, // 2: modelops.HostStopped.at:type_name -> google.protobuf.Timestamp
+	38, // 3: modelops.ActorGaveUp.at:type_name -> google.protobuf.Timestamp
+	38, // 4: modelops.ConfigApplied.at:type_name -> google.protobuf.Timestamp
+	38, // 5: modelops.ActorRevived.at:type_name -> google.protobuf.Timestamp
+	38, // 6: modelops.StrayWorker.at:type_name -> google.protobuf.Timestamp
+	38, // 7: modelops.RolloutStarted.at:type_name -> google.protobuf.Timestamp
+	38, // 8: modelops.RolloutCanaried.at:type_name -> google.protobuf.Timestamp
+	38, // 9: modelops.RolloutPromoted.at:type_name -> google.protobuf.Timestamp
+	38, // 10: modelops.RolloutRolledBack.at:type_name -> google.protobuf.Timestamp
+	38, // 11: modelops.RolloutSettled.at:type_name -> google.protobuf.Timestamp
+	38, // 12: modelops.RouteDropped.at:type_name -> google.protobuf.Timestamp
+	38, // 13: modelops.HostDraining.at:type_name -> google.protobuf.Timestamp
+	38, // 14: modelops.HostDrainEnded.at:type_name -> google.protobuf.Timestamp
+	0,  // 15: modelops.SwapReply.phase:type_name -> modelops.SwapReply.Phase
+	34, // 16: modelops.SwapList.routes:type_name -> modelops.Route
+	31, // 17: modelops.SwapList.swaps:type_name -> modelops.SwapReply
+	34, // 18: modelops.HostView.routes:type_name -> modelops.Route
+	31, // 19: modelops.HostView.swaps:type_name -> modelops.SwapReply
+	36, // 20: modelops.DeclaredModels.models:type_name -> modelops.DeclaredModel
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_host_proto_init() }
@@ -2437,7 +2662,7 @@ func file_host_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_host_proto_rawDesc), len(file_host_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   32,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

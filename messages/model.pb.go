@@ -1727,8 +1727,10 @@ type ModelUnwanted struct {
 	Reason string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
 	At     *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
 	// Set when it has to make room: the placement, and for whom.
-	Placement     string `protobuf:"bytes,3,opt,name=placement,proto3" json:"placement,omitempty"`
-	EvictedFor    string `protobuf:"bytes,4,opt,name=evicted_for,json=evictedFor,proto3" json:"evicted_for,omitempty"`
+	Placement  string `protobuf:"bytes,3,opt,name=placement,proto3" json:"placement,omitempty"`
+	EvictedFor string `protobuf:"bytes,4,opt,name=evicted_for,json=evictedFor,proto3" json:"evicted_for,omitempty"`
+	// Epoch of the arbiter that asked it to; 0 when it never took over.
+	ArbiterEpoch  uint64 `protobuf:"varint,5,opt,name=arbiter_epoch,json=arbiterEpoch,proto3" json:"arbiter_epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1789,6 +1791,13 @@ func (x *ModelUnwanted) GetEvictedFor() string {
 		return x.EvictedFor
 	}
 	return ""
+}
+
+func (x *ModelUnwanted) GetArbiterEpoch() uint64 {
+	if x != nil {
+		return x.ArbiterEpoch
+	}
+	return 0
 }
 
 type ModelLoadStarted struct {
@@ -3539,7 +3548,11 @@ type ModelSpec struct {
 	// Set on a further worker of another model, whose name it is: chat~2 is a replica of chat.
 	ReplicaOf string `protobuf:"bytes,30,opt,name=replica_of,json=replicaOf,proto3" json:"replica_of,omitempty"`
 	// Idle time after which its engine is put to sleep, in milliseconds; absent or negative = never.
-	SleepMs       *int64 `protobuf:"varint,31,opt,name=sleep_ms,json=sleepMs,proto3,oneof" json:"sleep_ms,omitempty"`
+	SleepMs *int64 `protobuf:"varint,31,opt,name=sleep_ms,json=sleepMs,proto3,oneof" json:"sleep_ms,omitempty"`
+	// The hosts on which it runs, the first that can first; empty = every host that declares it.
+	Hosts []string `protobuf:"bytes,32,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	// Which of several hosts that can run it: fastest (where it loads soonest), idle (where least waits) or first (of hosts, else by name). Empty = by cost alone.
+	Prefer        string `protobuf:"bytes,33,opt,name=prefer,proto3" json:"prefer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3791,6 +3804,20 @@ func (x *ModelSpec) GetSleepMs() int64 {
 	return 0
 }
 
+func (x *ModelSpec) GetHosts() []string {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+func (x *ModelSpec) GetPrefer() string {
+	if x != nil {
+		return x.Prefer
+	}
+	return ""
+}
+
 // Worker is a process and the proof that it is ours.
 type Worker struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4006,13 +4033,14 @@ const file_model_proto_rawDesc = "" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x04R\aattempt\x12*\n" +
 	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x14\xb2\xd4\x18\x10\n" +
-	"\fmodel.wanted\x10\x01\"\xaa\x01\n" +
+	"\fmodel.wanted\x10\x01\"\xcf\x01\n" +
 	"\rModelUnwanted\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x1c\n" +
 	"\tplacement\x18\x03 \x01(\tR\tplacement\x12\x1f\n" +
 	"\vevicted_for\x18\x04 \x01(\tR\n" +
-	"evictedFor:\x16\xb2\xd4\x18\x12\n" +
+	"evictedFor\x12#\n" +
+	"\rarbiter_epoch\x18\x05 \x01(\x04R\farbiterEpoch:\x16\xb2\xd4\x18\x12\n" +
 	"\x0emodel.unwanted\x10\x01\"\xbd\x01\n" +
 	"\x10ModelLoadStarted\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x121\n" +
@@ -4196,7 +4224,7 @@ const file_model_proto_rawDesc = "" +
 	"\n" +
 	"\x06closed\x10\x01\x12\b\n" +
 	"\x04open\x10\x02\x12\r\n" +
-	"\thalf_open\x10\x03\"\xc6\a\n" +
+	"\thalf_open\x10\x03\"\xf4\a\n" +
 	"\tModelSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aruntime\x18\x02 \x01(\tR\aruntime\x12\x12\n" +
@@ -4233,7 +4261,9 @@ const file_model_proto_rawDesc = "" +
 	"\fmax_replicas\x18\x1d \x01(\rR\vmaxReplicas\x12\x1d\n" +
 	"\n" +
 	"replica_of\x18\x1e \x01(\tR\treplicaOf\x12\x1e\n" +
-	"\bsleep_ms\x18\x1f \x01(\x03H\x01R\asleepMs\x88\x01\x01B\n" +
+	"\bsleep_ms\x18\x1f \x01(\x03H\x01R\asleepMs\x88\x01\x01\x12\x14\n" +
+	"\x05hosts\x18  \x03(\tR\x05hosts\x12\x16\n" +
+	"\x06prefer\x18! \x01(\tR\x06preferB\n" +
 	"\n" +
 	"\b_idle_msB\v\n" +
 	"\t_sleep_ms\"\xf2\x01\n" +

@@ -42,6 +42,7 @@ func (*PlacementPostponed) arbiterEvent() {}
 func (*PlacementRefused) arbiterEvent()   {}
 func (*PlacementReserved) arbiterEvent()  {}
 func (*PressureRelieved) arbiterEvent()   {}
+func (*ArbiterTookOver) arbiterEvent()    {}
 func (*VictimPreempted) arbiterEvent()    {}
 
 // GPUEvent is what can happen to an actor of kind gpu. Its Evolve switches over all of them.
@@ -72,6 +73,8 @@ type HostEvent interface {
 func (*ActorGaveUp) hostEvent()       {}
 func (*ActorRevived) hostEvent()      {}
 func (*ConfigApplied) hostEvent()     {}
+func (*HostDrainEnded) hostEvent()    {}
+func (*HostDraining) hostEvent()      {}
 func (*RolloutCanaried) hostEvent()   {}
 func (*RolloutPromoted) hostEvent()   {}
 func (*RolloutRolledBack) hostEvent() {}
@@ -127,6 +130,7 @@ var eventTypes = []eventType{
 	{"arbiter.placement_refused", 1, func() proto.Message { return new(PlacementRefused) }},
 	{"arbiter.placement_reserved", 1, func() proto.Message { return new(PlacementReserved) }},
 	{"arbiter.pressure_relieved", 1, func() proto.Message { return new(PressureRelieved) }},
+	{"arbiter.took_over", 1, func() proto.Message { return new(ArbiterTookOver) }},
 	{"arbiter.victim_preempted", 1, func() proto.Message { return new(VictimPreempted) }},
 	{"gpu.faulted", 1, func() proto.Message { return new(DeviceFaulted) }},
 	{"gpu.foreign_changed", 1, func() proto.Message { return new(ForeignUseChanged) }},
@@ -143,6 +147,8 @@ var eventTypes = []eventType{
 	{"host.actor_gave_up", 1, func() proto.Message { return new(ActorGaveUp) }},
 	{"host.actor_revived", 1, func() proto.Message { return new(ActorRevived) }},
 	{"host.config_applied", 1, func() proto.Message { return new(ConfigApplied) }},
+	{"host.drain_ended", 1, func() proto.Message { return new(HostDrainEnded) }},
+	{"host.draining", 1, func() proto.Message { return new(HostDraining) }},
 	{"host.rollout_canaried", 1, func() proto.Message { return new(RolloutCanaried) }},
 	{"host.rollout_promoted", 1, func() proto.Message { return new(RolloutPromoted) }},
 	{"host.rollout_rolled_back", 1, func() proto.Message { return new(RolloutRolledBack) }},
@@ -205,6 +211,8 @@ var commandTable = []CommandInfo{
 	{Kind: "arbiter", Name: "PlanDefrag", Visibility: Visibility_PUBLIC, First: false, New: func() proto.Message { return new(PlanDefrag) }},
 	{Kind: "arbiter", Name: "ReportMoveLeft", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportMoveLeft) }},
 	{Kind: "arbiter", Name: "EndDefrag", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(EndDefrag) }},
+	{Kind: "arbiter", Name: "TakeOver", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(TakeOver) }},
+	{Kind: "arbiter", Name: "StandDown", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(StandDown) }},
 	{Kind: "host", Name: "StartHost", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(StartHost) }},
 	{Kind: "host", Name: "StopHost", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(StopHost) }},
 	{Kind: "host", Name: "ReportGaveUp", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportGaveUp) }},
@@ -219,6 +227,8 @@ var commandTable = []CommandInfo{
 	{Kind: "host", Name: "ReportRolloutFailed", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportRolloutFailed) }},
 	{Kind: "host", Name: "ReportRolloutJudged", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportRolloutJudged) }},
 	{Kind: "host", Name: "ReportRolloutSettled", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportRolloutSettled) }},
+	{Kind: "host", Name: "StartDrain", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(StartDrain) }},
+	{Kind: "host", Name: "EndDrain", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(EndDrain) }},
 	{Kind: "model", Name: "DeclareModel", Visibility: Visibility_PUBLIC, First: true, New: func() proto.Message { return new(DeclareModel) }},
 	{Kind: "model", Name: "EnsureModel", Visibility: Visibility_PUBLIC, First: false, New: func() proto.Message { return new(EnsureModel) }},
 	{Kind: "model", Name: "UnloadModel", Visibility: Visibility_PUBLIC, First: false, New: func() proto.Message { return new(UnloadModel) }},

@@ -48,7 +48,14 @@ func readings(at entity.Stamp) *messages.SchedulerReadings {
 // Decide turns a command into facts.
 func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.Verdict, error) {
 	now := timestamppb.New(at.Now)
+	if err := s.seated(readings(at)); err != nil {
+		return entity.Verdict{}, err
+	}
 	switch c := command.(type) {
+	case *messages.TakeOver:
+		return takeOver(s, c, now)
+	case *messages.StandDown:
+		return standDown(s, c, now)
 	case *messages.RequestPlacement:
 		return r.requestPlacement(s, c, at)
 	case *messages.RelievePressure:
@@ -165,6 +172,7 @@ func (r Rules) requestPlacement(s State, c *messages.RequestPlacement, at entity
 		advice = words
 	}
 	placement := q.placementOn(chosen, c, at.ID)
+	placement.Arbiter, placement.ArbiterEpoch = s.Host, s.Epoch
 	v := answer(placement)
 	v.Events = []proto.Message{&messages.PlacementDecided{Placement: placement, Policy: p.name, Candidates: candidates,
 		Source: sourceOn(c.Claim, placement.Host), Advice: advice, At: timestamppb.New(at.Now)}}

@@ -25,6 +25,8 @@
 //	PlanDefrag               -> (nothing) but the plan, or DefragDecided when it is carried out (defrag.go)
 //	ReportMoveLeft           -> MoveLeft                   the holder's next placement ends its move
 //	EndDefrag                -> DefragEnded
+//	TakeOver                 -> ArbiterTookOver, and PlacementAbandoned for what no owner has granted yet (takeover.go)
+//	StandDown                -> the same without the first: another host's arbiter has the seat, and this one refuses questions
 //	QueryHolding             -> (nothing)                  says whether a lease belongs to an open placement
 //
 // What the arbiter asks of holders: PlacementGranted, Preempt, Reinstate. A program is asked nothing: it sees its placement by asking again, and

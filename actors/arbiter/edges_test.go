@@ -350,7 +350,7 @@ func (a answers) Ask(_ context.Context, to messages.ActorID, _ proto.Message) (m
 
 // What a refusal of an owner or a holder makes of the work; nil = it stays owed.
 func TestRefusalsEndTheWork(t *testing.T) {
-	move := moveOut{"d", 0, &messages.Move{Holder: "model/h/a", To: "gpu/h/g1"}}
+	move := moveOut{ID: "d", Move: &messages.Move{Holder: "model/h/a", To: "gpu/h/g1"}}
 	for _, c := range []struct {
 		code   messages.Code
 		effect interface{ Key() string }
@@ -364,9 +364,9 @@ func TestRefusalsEndTheWork(t *testing.T) {
 		{messages.Unavailable, release{&messages.Placement{Id: "relief/3", Shares: []*messages.Share{{Gpu: "gpu/h/g0"}}}}, &messages.ClosePlacement{Id: "relief/3", Reason: "abandoned"}},
 		{messages.ModelNotFound, handOn{splitPlacement()}, &messages.AbandonPlacement{Id: "p", Reason: "no"}},
 		{messages.Unavailable, handOn{splitPlacement()}, nil},
-		{messages.ModelNotFound, evict{"p", "model/h/a", "model/h/m"}, &messages.ReportPreempted{Id: "p", Holder: "model/h/a"}},
-		{messages.FailedPrecondition, evict{"p", "model/h/a", "model/h/m"}, &messages.AbandonPlacement{Id: "p", Reason: "no"}},
-		{messages.Unavailable, evict{"p", "model/h/a", "model/h/m"}, nil},
+		{messages.ModelNotFound, evict{ID: "p", Victim: "model/h/a", For: "model/h/m"}, &messages.ReportPreempted{Id: "p", Holder: "model/h/a"}},
+		{messages.FailedPrecondition, evict{ID: "p", Victim: "model/h/a", For: "model/h/m"}, &messages.AbandonPlacement{Id: "p", Reason: "no"}},
+		{messages.Unavailable, evict{ID: "p", Victim: "model/h/a", For: "model/h/m"}, nil},
 	} {
 		got, err := ports{answers{c.code}}.perform(t.Context(), c.effect)
 		if (err == nil) != (c.want != nil) || c.want != nil && !proto.Equal(got, c.want) {

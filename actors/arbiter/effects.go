@@ -19,8 +19,27 @@ type World interface {
 	Allocations() []*messages.Allocation
 }
 
+// Cluster is the part of a World that knows other hosts. One without it is a host alone.
+type Cluster interface {
+	// Hosts are those of which more is known than their ledgers, such as that they can't be reached.
+	Hosts() []*messages.HostReading
+	// Seat is the host whose arbiter has the seat; empty while this one's has it.
+	Seat() string
+}
+
+// term is the host of an arbiter and its epoch, which its decisions carry.
+type term struct {
+	Arbiter string
+	Epoch   uint64
+}
+
+func termOf(p *messages.Placement) term { return term{p.GetArbiter(), p.GetArbiterEpoch()} }
+
 type (
-	evict   struct{ ID, Victim, For string }
+	evict struct {
+		ID, Victim, For string
+		Term            term
+	}
 	reserve struct{ Placement *messages.Placement }
 	handOn  struct{ Placement *messages.Placement }
 	release struct{ Placement *messages.Placement }
@@ -28,6 +47,7 @@ type (
 		ID   string
 		N    int
 		Move *messages.Move
+		Term term
 	}
 	bringBack struct {
 		ID   string
@@ -57,7 +77,7 @@ func Owed(s State) []entity.Effect {
 		switch o.Step {
 		case Evicting:
 			for _, v := range o.leaving() {
-				out = append(out, evict{o.Placement.Id, v, o.Placement.Holder})
+				out = append(out, evict{o.Placement.Id, v, o.Placement.Holder, termOf(o.Placement)})
 			}
 		case Decided:
 			out = append(out, reserve{o.Placement})
@@ -75,7 +95,7 @@ func Owed(s State) []entity.Effect {
 		if m.Left {
 			out = append(out, bringBack{m.Plan.Id, m.Next, m.now()})
 		} else {
-			out = append(out, moveOut{m.Plan.Id, m.Next, m.now()})
+			out = append(out, moveOut{m.Plan.Id, m.Next, m.now(), term{s.Host, s.Epoch}})
 		}
 		out = append(out, giveUp{m.Plan.Id})
 	}
@@ -147,7 +167,7 @@ func (h ports) evict(ctx context.Context, e evict) (proto.Message, error) {
 	if e.For == "" { // a relief
 		reason = "its device is short of memory"
 	}
-	gone, err := h.preempt(ctx, e.Victim, &messages.Preempt{Placement: e.ID, PreemptedFor: e.For, Reason: reason})
+	gone, err := h.preempt(ctx, e.Victim, &messages.Preempt{Placement: e.ID, PreemptedFor: e.For, Reason: reason, Arbiter: e.Term.Arbiter, ArbiterEpoch: e.Term.Epoch})
 	switch code := messages.CodeOf(err); {
 	case gone || code == messages.ModelNotFound || code == messages.NotFound:
 		return &messages.ReportPreempted{Id: e.ID, Holder: e.Victim}, nil
@@ -180,11 +200,12 @@ func (h ports) reserve(ctx context.Context, p *messages.Placement) (proto.Messag
 		if err != nil {
 			return nil, err
 		}
-		r, err := h.door.Ask(ctx, gpu, &messages.ReserveVram{Lease: share.Lease, Holder: p.Holder, Bytes: share.Bytes, TtlSeconds: p.TtlSeconds, Owner: p.Owner})
+		r, err := h.door.Ask(ctx, gpu, &messages.ReserveVram{Lease: share.Lease, Holder: p.Holder, Bytes: share.Bytes, TtlSeconds: p.TtlSeconds, Owner: p.Owner,
+			Arbiter: p.Arbiter, ArbiterEpoch: p.ArbiterEpoch})
 		switch messages.CodeOf(err) {
 		case 0:
 			epochs[i] = r.Answer.(*messages.VramGrant).Epoch
-		case messages.GPUUnavailable, messages.NotFound, messages.Conflict, messages.InvalidArgument:
+		case messages.GPUUnavailable, messages.NotFound, messages.Conflict, messages.InvalidArgument, messages.FailedPrecondition: // the last: another arbiter took over since
 			others := slices.Delete(slices.Clone(p.Shares), i, i+1)
 			if err := h.release(ctx, p.Holder, others, "another device of the placement refused"); err != nil {
 				return nil, err
@@ -251,7 +272,7 @@ func staysDown(err error) bool {
 
 // moveOut asks a holder to leave its device, as a victim is asked.
 func (h ports) moveOut(ctx context.Context, e moveOut) (proto.Message, error) {
-	gone, err := h.preempt(ctx, e.Move.Holder, &messages.Preempt{Placement: moveKey(e.ID, e.N), Reason: "moves to " + e.Move.To})
+	gone, err := h.preempt(ctx, e.Move.Holder, &messages.Preempt{Placement: moveKey(e.ID, e.N), Reason: "moves to " + e.Move.To, Arbiter: e.Term.Arbiter, ArbiterEpoch: e.Term.Epoch})
 	switch messages.CodeOf(err) {
 	case 0:
 		if gone {

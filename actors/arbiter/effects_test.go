@@ -51,19 +51,19 @@ func TestHoldersAnswersToPreemptionAndGrants(t *testing.T) {
 		code   messages.Code
 		want   string
 	}{
-		{"a victim leaves", evict{"p", "model/h/v", p.Holder}, leaving, 0, "nothing"},
-		{"a victim is gone", evict{"p", "model/h/v", p.Holder}, gone, 0, "ReportPreempted"},
-		{"a victim never was", evict{"p", "model/h/v", p.Holder}, nil, messages.ModelNotFound, "ReportPreempted"},
-		{"a victim is pinned by now", evict{"p", "model/h/v", p.Holder}, nil, messages.FailedPrecondition, "AbandonPlacement"},
-		{"a victim doesn't answer", evict{"p", "model/h/v", p.Holder}, nil, messages.Unavailable, "failed"},
-		{"a victim says something else", evict{"p", "model/h/v", p.Holder}, &messages.Done{Note: "gone"}, 0, "nothing"},
+		{"a victim leaves", evict{ID: "p", Victim: "model/h/v", For: p.Holder}, leaving, 0, "nothing"},
+		{"a victim is gone", evict{ID: "p", Victim: "model/h/v", For: p.Holder}, gone, 0, "ReportPreempted"},
+		{"a victim never was", evict{ID: "p", Victim: "model/h/v", For: p.Holder}, nil, messages.ModelNotFound, "ReportPreempted"},
+		{"a victim is pinned by now", evict{ID: "p", Victim: "model/h/v", For: p.Holder}, nil, messages.FailedPrecondition, "AbandonPlacement"},
+		{"a victim doesn't answer", evict{ID: "p", Victim: "model/h/v", For: p.Holder}, nil, messages.Unavailable, "failed"},
+		{"a victim says something else", evict{ID: "p", Victim: "model/h/v", For: p.Holder}, &messages.Done{Note: "gone"}, 0, "nothing"},
 		{"the holder takes it", handOn{p}, &messages.Done{}, 0, "ClosePlacement"},
 		{"the holder doesn't want it", handOn{p}, nil, messages.FailedPrecondition, "AbandonPlacement"},
 		{"the holder is no model", handOn{p}, nil, messages.ModelNotFound, "AbandonPlacement"},
 		{"the holder finds it malformed", handOn{p}, nil, messages.InvalidArgument, "AbandonPlacement"},
 		{"the holder doesn't answer", handOn{p}, nil, messages.Unavailable, "failed"},
 		{"the holder's actor stays down", handOn{p}, nil, messages.Unavailable, "AbandonPlacement"},
-		{"a victim's actor stays down", evict{"p", "model/h/v", p.Holder}, nil, messages.Unavailable, "AbandonPlacement"},
+		{"a victim's actor stays down", evict{ID: "p", Victim: "model/h/v", For: p.Holder}, nil, messages.Unavailable, "AbandonPlacement"},
 		{"the device is full", reserve{p}, nil, messages.GPUUnavailable, "failed"}, // it doesn't report the other shares as released
 		{"a relief is given up", release{&messages.Placement{Id: "relief/1"}}, nil, messages.Unavailable, "ClosePlacement"},
 	} {

@@ -66,6 +66,9 @@ type State struct {
 	Moving    *Moving         // nil while no plan is carried out
 	// Setbacks are the placements that came to nothing lately, by holder.
 	Setbacks map[string]Setback `json:",omitempty"`
+	// Host and Epoch are of the last take-over; empty and 0 when there was none, as on a host that was always alone.
+	Host  string `json:",omitempty"`
+	Epoch uint64 `json:",omitempty"`
 }
 
 // New is an arbiter without a past.
@@ -152,11 +155,13 @@ func Evolve(s State, event proto.Message, sequence uint64) State {
 		if s.Moving != nil && s.Moving.Plan.Id == e.Id {
 			s.Moving = nil
 		}
+	case *messages.ArbiterTookOver:
+		s.Host, s.Epoch = e.Host, e.Epoch
 	case *messages.VictimPreempted:
 		s.Open = evicted(s.Open, e)
 	case *messages.PressureRelieved:
 		id := fmt.Sprintf("relief/%d", sequence)
-		p := &messages.Placement{Id: id, Shares: []*messages.Share{{Gpu: e.Gpu}}}
+		p := &messages.Placement{Id: id, Shares: []*messages.Share{{Gpu: e.Gpu}}, Arbiter: s.Host, ArbiterEpoch: s.Epoch}
 		for _, v := range e.Victims {
 			p.Victims = append(p.Victims, v.Holder)
 		}
@@ -208,7 +213,7 @@ func withoutHolder[V any](m map[string]V, holder string) map[string]V {
 
 // View is what is shown of the arbiter.
 func View(s State) proto.Message {
-	v := &messages.ArbiterView{Decided: s.Decided, Refused: s.Refused}
+	v := &messages.ArbiterView{Decided: s.Decided, Refused: s.Refused, Host: s.Host, Epoch: s.Epoch}
 	for _, id := range slices.Sorted(maps.Keys(s.Open)) {
 		v.Open = append(v.Open, s.Open[id].Placement)
 	}

@@ -51,6 +51,9 @@ func Decide(s State, command proto.Message, at entity.Stamp) (entity.Verdict, er
 		if _, err := s.lease(c); err != nil {
 			return entity.Verdict{}, nil
 		}
+		if _, asked := at.Readings.(*messages.CheckLease); asked {
+			return entity.Verdict{}, nil // it took the lease over while the two were compared
+		}
 		return entity.Facts(&messages.LeaseReclaimed{Lease: c.Lease, Holder: c.Holder, Epoch: c.Epoch, Reason: c.Reason, At: now}), nil
 	case *messages.ObserveDevice:
 		return observe(s, c, now)
@@ -93,15 +96,29 @@ func reserve(s State, c *messages.ReserveVram, now *timestamppb.Timestamp) (enti
 			return &messages.VramGrant{Lease: c.Lease, Epoch: l.Epoch, Bytes: l.Bytes}
 		}}, nil
 	}
+	if err := s.outdated(c); err != nil {
+		return entity.Verdict{}, err
+	}
 	if s.Lost {
 		return entity.Verdict{}, lost(s)
 	}
 	if c.Bytes > s.Free() {
 		return entity.Verdict{}, Shortage(s, c.Bytes)
 	}
-	v := entity.Facts(&messages.VramReserved{Lease: c.Lease, Holder: c.Holder, Bytes: c.Bytes, TtlSeconds: c.TtlSeconds, Owner: c.Owner, At: now})
+	v := entity.Facts(&messages.VramReserved{Lease: c.Lease, Holder: c.Holder, Bytes: c.Bytes, TtlSeconds: c.TtlSeconds, Owner: c.Owner,
+		Arbiter: c.Arbiter, ArbiterEpoch: c.ArbiterEpoch, At: now})
 	v.Answer = granted
 	return v, nil
+}
+
+// outdated refuses an arbiter of a lower epoch than this ledger has obeyed: another one has taken over since. Two of one epoch, on two sides of a split, are
+// both obeyed while there is room.
+func (s State) outdated(c *messages.ReserveVram) error {
+	if c.Arbiter == "" || c.ArbiterEpoch >= s.Obeyed {
+		return nil
+	}
+	return messages.Errorf(messages.FailedPrecondition, s.ID.String(), "the arbiter of %s decided under epoch %d, and one of epoch %d has taken over since", c.Arbiter, c.ArbiterEpoch, s.Obeyed).
+		WithHint("modelops cluster shows which host's arbiter has the seat")
 }
 
 // renew gives a lease its time to live again. The journal is told so often that a restart can't lengthen the lease by more than half of it, and

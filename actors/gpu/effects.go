@@ -50,7 +50,8 @@ func Owed(s State) []entity.Effect {
 			out = append(out, expire{Device: s.ID, Lease: id, Holder: l.Holder, Epoch: l.Epoch, TTL: time.Duration(l.TTL) * time.Second, Until: l.until(), Last: max(l.GrantedMS, l.RenewedMS), Once: l.Unwatched})
 		}
 		if holder, err := messages.ParseActorID(l.Holder); err == nil && messages.Holds(holder.Kind) {
-			out = append(out, reconcile{Lease: id, Holder: holder, Epoch: l.Epoch, TakenOver: l.TakenOver})
+			out = append(out, reconcile{Lease: id, Holder: holder, Epoch: l.Epoch, TakenOver: l.TakenOver,
+				Arbiter: l.Arbiter, Outdated: l.ArbiterEpoch > 0 && l.ArbiterEpoch < s.Obeyed})
 		}
 	}
 	return out
@@ -87,6 +88,8 @@ type renewals struct {
 	at  map[timer]time.Time
 	// looked is when each lease was last looked at.
 	looked map[timer]time.Time
+	// checked is when holders last asked whether they have their leases.
+	checked map[timer]time.Time
 }
 
 // note hears of each command that a ledger accepted.
@@ -96,12 +99,28 @@ func (r *renewals) note(device messages.ActorID, command proto.Message) {
 	switch c := command.(type) {
 	case *messages.RenewLease:
 		r.at[timer{device, c.Lease, c.Epoch}] = r.now()
+	case *messages.CheckLease:
+		if c.Epoch > 0 {
+			r.checks(timer{device, c.Lease, c.Epoch})
+		}
 	case *messages.ReleaseVram, *messages.ExpireLease, *messages.ReportLeaseDiffers:
 		ended := c.(fenced)
 		t := timer{device, ended.GetLease(), ended.GetEpoch()}
 		delete(r.at, t)
 		delete(r.looked, t)
 	}
+}
+
+// checkLasts is how long a holder's question keeps its lease from being reclaimed: longer than a comparison of the two takes.
+const checkLasts = 2 * askWithin
+
+func (r *renewals) checks(t timer) {
+	for old, at := range r.checked {
+		if r.now().Sub(at) > checkLasts {
+			delete(r.checked, old)
+		}
+	}
+	r.checked[t] = r.now()
 }
 
 // expire ends a lease unless its grant or a renewal left it time. When nobody looked while its time passed, its holder may have been told that it has
@@ -131,14 +150,23 @@ func (r *renewals) expire(e expire) proto.Message {
 	return &messages.ExpireLease{Lease: e.Lease, Holder: e.Holder, Epoch: e.Epoch}
 }
 
-// observe gives, for the report of a lease's end, the renewal that came after it was sent; nil for none. An epoch is one grant's alone.
+// observe gives, for the report of a lease's end, the renewal that came after it was sent, and for the report that its holder doesn't know it the holder's
+// latest question; nil for none. An epoch is one grant's alone.
 func (r *renewals) observe(_ context.Context, command proto.Message) proto.Message {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c, differs := command.(*messages.ReportLeaseDiffers); differs {
+		for t, at := range r.checked {
+			if t.Lease == c.Lease && t.Epoch == c.Epoch && r.now().Sub(at) <= checkLasts {
+				return &messages.CheckLease{Lease: c.Lease, Holder: c.Holder, Epoch: c.Epoch}
+			}
+		}
+		return nil
+	}
 	c, ends := command.(*messages.ExpireLease)
 	if !ends {
 		return nil
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	for t := range r.at {
 		if t.Lease == c.Lease && t.Epoch == c.Epoch {
 			return &messages.RenewLease{Lease: c.Lease, Holder: c.Holder, Epoch: c.Epoch}

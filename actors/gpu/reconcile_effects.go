@@ -26,6 +26,10 @@ type reconcile struct {
 	Holder    messages.ActorID
 	Epoch     uint64
 	TakenOver bool
+	// Arbiter is the host whose arbiter asked for the lease; empty = the one that has the seat, and always has.
+	Arbiter string
+	// Outdated tells that another arbiter has taken over since.
+	Outdated bool
 }
 
 func (e reconcile) Key() string { return "reconcile/" + e.Lease }
@@ -38,12 +42,17 @@ func (reconcile) Pace() (first, longest time.Duration) { return reconcileEvery, 
 
 // reconcile reports a lease that neither its holder nor the arbiter knows. The arbiter has a lease from before its grant until the holder has
 // it, so asking the arbiter first and then the holder misses none. The holder is asked before that as well, because it nearly always has the
-// lease. An unanswered question is not a no: the comparison is made again.
+// lease. An unanswered question is not a no: the comparison is made again. But an arbiter that can't be asked, after another one took over, may never
+// be there again: the holder's no is enough then. A holder that takes the placement later than this checks its lease before it starts a worker, and a check
+// makes the report come too late (renewals).
 func (p ports) reconcile(ctx context.Context, e reconcile) (proto.Message, error) {
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
 	for _, actor := range []messages.ActorID{e.Holder, messages.ArbiterActor(), e.Holder} {
 		holds, err := p.holds(ctx, actor, e)
+		if e.Outdated && actor.Kind == messages.KindArbiter && messages.CodeOf(err) == messages.Unavailable {
+			continue
+		}
 		if err != nil || holds {
 			return nil, err
 		}
@@ -56,7 +65,7 @@ func (p ports) reconcile(ctx context.Context, e reconcile) (proto.Message, error
 }
 
 func (p ports) holds(ctx context.Context, actor messages.ActorID, e reconcile) (bool, error) {
-	r, err := p.door.Ask(ctx, actor, &messages.QueryHolding{Lease: e.Lease, Epoch: e.Epoch})
+	r, err := p.door.Ask(ctx, actor, &messages.QueryHolding{Lease: e.Lease, Epoch: e.Epoch, Arbiter: e.Arbiter})
 	if err != nil {
 		return false, fmt.Errorf("whether %s has lease %s can't be known: %w", actor, e.Lease, err)
 	}

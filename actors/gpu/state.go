@@ -26,6 +26,8 @@ type State struct {
 	Faults     uint64
 	Reclaimed  uint64 // leases whose holder didn't know them
 	Leases     map[string]Lease
+	// Obeyed is the highest epoch of an arbiter to which memory was granted; 0 = no arbiter ever took over.
+	Obeyed uint64 `json:",omitempty"`
 }
 
 // Lease is memory granted to a holder.
@@ -41,6 +43,9 @@ type Lease struct {
 	TakenOver bool  `json:",omitempty"` // its holder has measured or resized it
 	// Owner is who took it at a door, by the fingerprint of its key; empty without one.
 	Owner string `json:",omitempty"`
+	// Arbiter is the host whose arbiter asked for it, and ArbiterEpoch that one's epoch.
+	Arbiter      string `json:",omitempty"`
+	ArbiterEpoch uint64 `json:",omitempty"`
 }
 
 // New is the ledger of a device that isn't registered yet.
@@ -104,7 +109,9 @@ func Evolve(s State, event proto.Message, sequence uint64) State {
 		s.Capacity, s.Margin, s.SoftLimit = e.CapacityBytes, e.MarginBytes, e.SoftLimitBytes
 	case *messages.VramReserved:
 		s.Leases = maps.Clone(s.Leases)
-		s.Leases[e.Lease] = Lease{Holder: e.Holder, Bytes: e.Bytes, Epoch: sequence, TTL: e.TtlSeconds, GrantedMS: e.At.AsTime().UnixMilli(), Owner: e.Owner}
+		s.Leases[e.Lease] = Lease{Holder: e.Holder, Bytes: e.Bytes, Epoch: sequence, TTL: e.TtlSeconds, GrantedMS: e.At.AsTime().UnixMilli(), Owner: e.Owner,
+			Arbiter: e.Arbiter, ArbiterEpoch: e.ArbiterEpoch}
+		s.Obeyed = max(s.Obeyed, e.ArbiterEpoch)
 	case *messages.VramSettled:
 		if l, ok := s.Leases[e.Lease]; ok {
 			s.Leases = maps.Clone(s.Leases)
@@ -154,7 +161,7 @@ func View(s State) proto.Message {
 		Id: s.ID.String(), Host: s.ID.Host(), Device: s.ID.Name(), Kind: s.Kind, Name: s.Name, Uuid: s.UUID,
 		CapacityBytes: s.Capacity, MarginBytes: s.Margin, SoftLimitBytes: s.SoftLimit,
 		LimitBytes: s.Limit(), ReservedBytes: s.Reserved(), ForeignBytes: s.Foreign, FreeBytes: s.Free(),
-		Lost: s.Lost, LostReason: s.LostReason,
+		Lost: s.Lost, LostReason: s.LostReason, ObeyedEpoch: s.Obeyed,
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.Leases)) {
 		l := s.Leases[id]

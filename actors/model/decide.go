@@ -246,9 +246,12 @@ func preempt(s State, c *messages.Preempt, at entity.Stamp) (entity.Verdict, err
 	case !s.settledIn():
 		return left(messages.PreemptReply_leaving)
 	}
+	if err := s.outdated(c.Arbiter, c.ArbiterEpoch); err != nil {
+		return entity.Verdict{}, err
+	}
 	now := timestamppb.New(at.Now)
 	v, err := left(messages.PreemptReply_leaving)
-	v.Events = []proto.Message{&messages.ModelUnwanted{Reason: c.Reason, Placement: c.Placement, EvictedFor: c.PreemptedFor, At: now},
+	v.Events = []proto.Message{&messages.ModelUnwanted{Reason: c.Reason, Placement: c.Placement, EvictedFor: c.PreemptedFor, ArbiterEpoch: c.ArbiterEpoch, At: now},
 		&messages.ModelDraining{Attempt: s.Attempt, Reason: c.Reason, At: now}}
 	return v, err
 }

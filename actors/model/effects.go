@@ -209,6 +209,11 @@ func (h ports) perform(ctx context.Context, effect entity.Effect) (proto.Message
 }
 
 func (h ports) start(ctx context.Context, e start) (proto.Message, error) {
+	if e.Placement.GetArbiterEpoch() > 0 { // its arbiter may have been cut off for so long that the owners gave its reservations to others
+		if lost, err := h.verify(ctx, verify{Placement: e.Placement, Attempt: e.Attempt}); lost != nil || err != nil {
+			return lost, err
+		}
+	}
 	w, err := h.runtime.Start(ctx, e.Spec, e.Placement, e.Nonce)
 	if err != nil && (ctx.Err() != nil || unknown(err)) {
 		return nil, err

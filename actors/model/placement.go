@@ -38,6 +38,9 @@ func (s State) takes(p *messages.Placement) error {
 			return messages.Errorf(messages.FailedPrecondition, s.ID.String(), "%s of the placement is a device of another host", gpu)
 		}
 	}
+	if err := s.outdated(p.GetArbiter(), p.GetArbiterEpoch()); err != nil {
+		return err
+	}
 	switch {
 	case len(p.GetShares()) == 0:
 		return messages.Errorf(messages.InvalidArgument, s.ID.String(), "placement %q has no share of any device", p.GetId())
@@ -69,4 +72,13 @@ func (r Rules) placementFailed(s State, c *messages.ReportPlacementFailed, now *
 		return stale()
 	}
 	return entity.Facts(r.loadFailed(s, c.Attempt, c.Error, c.Retriable, now)), nil
+}
+
+// outdated refuses an arbiter of a lower epoch than this model has obeyed: another one has taken over since.
+func (s State) outdated(arbiter string, epoch uint64) error {
+	if arbiter == "" || epoch >= s.Obeyed {
+		return nil
+	}
+	return messages.Errorf(messages.FailedPrecondition, s.ID.String(), "the arbiter of %s decided under epoch %d, and one of epoch %d has taken over since", arbiter, epoch, s.Obeyed).
+		WithHint("modelops cluster shows which host's arbiter has the seat")
 }

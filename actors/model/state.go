@@ -57,8 +57,10 @@ type State struct {
 	// Returning holds leases of ended attempts that the gpu actor hasn't taken back.
 	Returning []*messages.Placement
 	Error     *messages.ErrorBody
-	LogFile   string // of the worker that exited last
-	Breaker   messages.ModelView_Breaker
+	// Obeyed is the highest epoch of an arbiter whose decision was taken; 0 = no arbiter ever took over.
+	Obeyed  uint64 `json:",omitempty"`
+	LogFile string // of the worker that exited last
+	Breaker messages.ModelView_Breaker
 	// Footprints are measured peaks in bytes, by revision and device kind ("4f2a@cuda"); they beat every estimate.
 	Footprints map[string]uint64
 	// Guess is what to ask for after a worker ran out of memory, in bytes; 0 = nothing went wrong. It isn't a footprint: foreign use may have
@@ -139,6 +141,7 @@ func evolve(s State, event proto.Message, sequence uint64) State {
 		if e.Placement != "" {
 			s.MadeRoom = e.Placement
 		}
+		s.Obeyed = max(s.Obeyed, e.ArbiterEpoch)
 		s.WantedMS, s.Failures = 0, 0 // a new request resets the retry budget
 		s.Scale, s.ScaledMS, s.Replacement, s.HeldMS = 0, 0, nil, 0
 		if !s.resident() {
@@ -147,6 +150,7 @@ func evolve(s State, event proto.Message, sequence uint64) State {
 	case *messages.ModelLoadStarted:
 		s.Phase, s.Placement, s.Nonce, s.StartedMS = Loading, e.Placement, e.Nonce, e.At.AsTime().UnixMilli()
 		s.Worker, s.LogFile, s.WantedMS, s.Taken = nil, "", 0, e.Placement.GetId()
+		s.Obeyed = max(s.Obeyed, e.Placement.GetArbiterEpoch())
 	case *messages.WorkerStarted:
 		s.Worker = e.Worker
 	case *messages.ModelReady:
@@ -281,7 +285,7 @@ func View(s State) proto.Message {
 		Id: s.ID.String(), Host: s.ID.Host(), Name: s.ID.Name(), Phase: s.Phase, Wanted: s.Wanted, Attempt: s.Attempt,
 		Spec: s.Spec, Placement: s.Placement, Worker: s.Worker, MeasuredBytes: holds, ReadyMs: s.ReadyMS, LoadMs: s.LoadMS,
 		Error: s.Error, Breaker: s.Breaker, Slots: s.Slots, LogFile: s.LogFile, PinnedBy: s.PinnedBy, PinnedUntilMs: s.PinnedTill,
-		Footprints: s.Footprints, RememberedBytes: s.remembered(), WantedMs: s.WantedMS, Replicas: s.workers(), Nonce: s.Nonce,
+		Footprints: s.Footprints, RememberedBytes: s.remembered(), WantedMs: s.WantedMS, Replicas: s.workers(), Nonce: s.Nonce, ObeyedEpoch: s.Obeyed,
 	}
 	if s.Replacement != nil {
 		v.Replacing, v.Replacement = s.Replacement.Replica, s.Replacement.By

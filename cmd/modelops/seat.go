@@ -1,0 +1,32 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"modelops/messages"
+)
+
+// ownArbiter gives the seat to this host's arbiter, and takes it away. It implements cluster.Arbiter.
+type ownArbiter struct {
+	host string
+	door messages.Door // to the actors of this host
+}
+
+// TakeOver implements cluster.Arbiter.
+func (a ownArbiter) TakeOver(ctx context.Context, above uint64, members []string) (uint64, error) {
+	r, err := a.door.Ask(ctx, messages.ArbiterActor(), &messages.TakeOver{Host: a.host, Above: above, Members: members})
+	if err != nil {
+		return 0, err
+	}
+	reply, ok := r.Answer.(*messages.TakeOverReply)
+	if !ok {
+		return 0, fmt.Errorf("the arbiter answers a take-over with %T", r.Answer)
+	}
+	return reply.Epoch, nil
+}
+
+// StandDown implements cluster.Arbiter. Its loss does no harm: owners refuse what an arbiter without the seat goes on with.
+func (a ownArbiter) StandDown(ctx context.Context) {
+	a.door.Tell(ctx, messages.ArbiterActor(), &messages.StandDown{Host: "another host"})
+}
