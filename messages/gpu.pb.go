@@ -1770,7 +1770,9 @@ type GpuView struct {
 	LostReason    string         `protobuf:"bytes,15,opt,name=lost_reason,json=lostReason,proto3" json:"lost_reason,omitempty"`
 	Uuid          string         `protobuf:"bytes,16,opt,name=uuid,proto3" json:"uuid,omitempty"`
 	// The latest sample; absent before the first.
-	Reading       *DeviceReading `protobuf:"bytes,17,opt,name=reading,proto3" json:"reading,omitempty"`
+	Reading *DeviceReading `protobuf:"bytes,17,opt,name=reading,proto3" json:"reading,omitempty"`
+	// The highest epoch of an arbiter that it has obeyed; 0 = no arbiter ever took over.
+	ObeyedEpoch   uint64 `protobuf:"varint,18,opt,name=obeyed_epoch,json=obeyedEpoch,proto3" json:"obeyed_epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1922,6 +1924,13 @@ func (x *GpuView) GetReading() *DeviceReading {
 		return x.Reading
 	}
 	return nil
+}
+
+func (x *GpuView) GetObeyedEpoch() uint64 {
+	if x != nil {
+		return x.ObeyedEpoch
+	}
+	return 0
 }
 
 type Reservation struct {
@@ -2421,7 +2430,7 @@ const file_gpu_proto_rawDesc = "" +
 	"\tVramGrant\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x14\n" +
-	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\"\xa4\x04\n" +
+	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\"\xc7\x04\n" +
 	"\aGpuView\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x16\n" +
@@ -2443,7 +2452,8 @@ const file_gpu_proto_rawDesc = "" +
 	"\vlost_reason\x18\x0f \x01(\tR\n" +
 	"lostReason\x12\x12\n" +
 	"\x04uuid\x18\x10 \x01(\tR\x04uuid\x121\n" +
-	"\areading\x18\x11 \x01(\v2\x17.modelops.DeviceReadingR\areading\"\xce\x01\n" +
+	"\areading\x18\x11 \x01(\v2\x17.modelops.DeviceReadingR\areading\x12!\n" +
+	"\fobeyed_epoch\x18\x12 \x01(\x04R\vobeyedEpoch\"\xce\x01\n" +
 	"\vReservation\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x14\n" +

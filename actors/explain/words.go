@@ -306,6 +306,8 @@ func arbiterText(f fact, model string) string {
 		return "the placement was abandoned: " + e.Reason
 	case *messages.PlacementClosed:
 		return "closed: " + e.Reason
+	case *messages.ArbiterTookOver:
+		return fmt.Sprintf("the arbiter of %s places from now on, under epoch %d, for %s", e.Host, e.Epoch, strings.Join(e.Members, ", "))
 	}
 	return ""
 }

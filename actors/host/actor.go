@@ -12,7 +12,7 @@ import (
 // Kind wires the host to the shell. The declared models come as readings with the stamp of the decisions that depend on them.
 func Kind(w World) entity.Kind[State] {
 	return entity.Kind[State]{
-		Name: messages.KindHost, Fold: 1, New: New, Decide: Decide, Evolve: Evolve, Owed: Owed, View: View, Perform: ports(w).perform,
+		Name: messages.KindHost, Fold: 2, New: New, Decide: Decide, Evolve: Evolve, Owed: Owed, View: View, Perform: ports(w).perform,
 		Observe: func(_ context.Context, c proto.Message) proto.Message {
 			switch c.(type) {
 			case *messages.SwapModel, *messages.RollbackSwap, *messages.ReviewRoutes:

@@ -39,6 +39,16 @@ func Decide(s State, command proto.Message, at entity.Stamp) (entity.Verdict, er
 			return entity.Verdict{}, messages.Errorf(messages.FailedPrecondition, c.Actor, "the actor hasn't given up")
 		}
 		return entity.Facts(&messages.ActorRevived{Actor: c.Actor, At: now}), nil
+	case *messages.StartDrain:
+		if s.Draining {
+			return entity.Verdict{}, nil
+		}
+		return entity.Facts(&messages.HostDraining{Reason: c.Reason, At: now}), nil
+	case *messages.EndDrain:
+		if !s.Draining {
+			return entity.Verdict{}, nil
+		}
+		return entity.Facts(&messages.HostDrainEnded{Reason: c.Reason, At: now}), nil
 	case *messages.SwapModel:
 		return swapModel(s, c, at)
 	case *messages.PromoteSwap:

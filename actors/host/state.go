@@ -18,7 +18,9 @@ type State struct {
 	Revision  string
 	Running   bool
 	StartedMS int64
-	GaveUp    map[string]string // actor -> why
+	// Draining tells that the host is being emptied: nothing is placed there, over restarts too, until that ends.
+	Draining bool              `json:",omitempty"`
+	GaveUp   map[string]string // actor -> why
 	// Routes are the names that another model answers than the declarations say: name -> model.
 	Routes map[string]string
 	// Rollouts are the latest rollouts, by name.
@@ -56,6 +58,10 @@ func Evolve(s State, event proto.Message, _ uint64) State {
 		s = rolledBack(s, e)
 	case *messages.RolloutSettled:
 		s.Losers = without(s.Losers, e.Id)
+	case *messages.HostDraining:
+		s.Draining = true
+	case *messages.HostDrainEnded:
+		s.Draining = false
 	case *messages.RouteDropped:
 		s.Routes = without(s.Routes, e.Name)
 	}
@@ -79,7 +85,7 @@ func without[V any](m map[string]V, key string) map[string]V {
 // View is what is shown of the host.
 func View(s State) proto.Message {
 	v := &messages.HostView{Host: s.ID.ID, BootId: s.BootID, Boots: s.Boots, Version: s.Version, ConfigRevision: s.Revision,
-		Running: s.Running, StartedMs: s.StartedMS, GaveUp: slices.Sorted(maps.Keys(s.GaveUp)), Routes: s.routes()}
+		Running: s.Running, StartedMs: s.StartedMS, GaveUp: slices.Sorted(maps.Keys(s.GaveUp)), Routes: s.routes(), Draining: s.Draining}
 	for _, name := range slices.Sorted(maps.Keys(s.Rollouts)) {
 		v.Swaps = append(v.Swaps, s.Rollouts[name].reply())
 	}

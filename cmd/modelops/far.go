@@ -21,7 +21,13 @@ type farDoor struct {
 func (f *farDoor) Ask(ctx context.Context, to messages.ActorID, command proto.Message) (messages.Reply, error) {
 	here := func() (messages.Reply, error) { return f.tree.Ask(ctx, to, command) }
 	there := func(host string) (messages.Reply, error) { return f.peers.Ask(ctx, host, to, command) }
+	q, asks := command.(*messages.QueryHolding)
 	switch {
+	case to == messages.ArbiterActor() && asks && q.Arbiter != "": // the one that asked for the lease knows, whoever has the seat now
+		if q.Arbiter == f.host {
+			return here()
+		}
+		return there(q.Arbiter)
 	case to == messages.ArbiterActor() && f.seat != nil:
 		return cluster.Ask(ctx, f.seat, here, there)
 	case f.isHere(to):

@@ -70,6 +70,7 @@ func (d *daemon) openPeers(context.Context) error {
 	})
 	d.far.peers = d.peers
 	d.cluster = d.newCluster(trust)
+	d.far.seat = d.cluster
 	stop := d.journal.ServePeers(d.peers)
 	d.later(func(context.Context) error { d.peers.Close(); stop(); return nil })
 	d.peers.Start()
@@ -84,7 +85,7 @@ func (d *daemon) newCluster(trust peer.Trust) *cluster.Cluster {
 		Facts: func() cluster.Facts {
 			return cluster.Facts{Version: buildVersion(), Address: d.peers.Address(), Sequence: d.journal.Sequence()}
 		},
-		Links: d.links,
+		Links: d.links, Arbiter: ownArbiter{d.host, d.tree}, Obeyed: d.obeyed,
 	}
 	for _, m := range trust.Members() {
 		o.Peers = append(o.Peers, cluster.Peer{Host: m.Host, Address: m.Address})

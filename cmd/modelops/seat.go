@@ -27,6 +27,19 @@ func (a ownArbiter) TakeOver(ctx context.Context, above uint64, members []string
 }
 
 // StandDown implements cluster.Arbiter. Its loss does no harm: owners refuse what an arbiter without the seat goes on with.
-func (a ownArbiter) StandDown(ctx context.Context) {
-	a.door.Tell(ctx, messages.ArbiterActor(), &messages.StandDown{Host: "another host"})
+func (a ownArbiter) StandDown(ctx context.Context, seat string) {
+	a.door.Tell(ctx, messages.ArbiterActor(), &messages.StandDown{Host: seat})
+}
+
+// obeyed is the highest epoch of an arbiter that an owner on this host has obeyed.
+func (d *daemon) obeyed() (epoch uint64) {
+	for _, v := range d.view.GPUs() {
+		if v.Host == d.host {
+			epoch = max(epoch, v.ObeyedEpoch)
+		}
+	}
+	for _, v := range d.view.ModelsOf(d.host) {
+		epoch = max(epoch, v.ObeyedEpoch)
+	}
+	return epoch
 }
