@@ -5,58 +5,77 @@ package e2e_test
 import (
 	"fmt"
 	"slices"
-	"strings"
+	"testing"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"modelops/journal"
 	"modelops/messages"
 )
 
-// settle waits until, on each of the hosts, ledger, processes and journal agree, and compares the hosts with each other.
+// settle waits until, on each of the hosts, ledger, processes and journal agree, and compares the hosts' journals with each other.
 func (l *lab) settle(where string, hosts ...*labHost) {
 	l.t.Helper()
-	var wrong []string
+	c := cluster{}
 	for _, h := range hosts {
 		h.observer().settles(where + ": " + h.name())
-		wrong = append(wrong, h.foreign()...)
+		h.reads(&c)
 	}
-	wrong = append(wrong, epochs(hosts)...)
-	for _, w := range wrong {
+	for _, w := range c.wrong {
 		l.t.Errorf("%s: %s", where, w)
 	}
 	l.timeline.note("lab", "%s: ledgers, processes and journals agree", where)
 }
 
-// foreign lists decisions of a host's journal about what belongs to another: a host decides only about its own.
-func (h *labHost) foreign() (out []string) {
+// reads passes this host's own journal to the comparison.
+func (h *labHost) reads(c *cluster) {
 	h.t.Helper()
 	nc := h.dial()
 	defer nc.Close()
 	err := journalOf(h.name(), nc).Replay(h.t.Context(), journal.Query{}, func(r messages.Recorded) error {
-		if slices.Contains([]string{messages.KindModel, messages.KindGPU, messages.KindHost}, r.Actor.Kind) && r.Actor.Host() != h.name() {
-			out = append(out, fmt.Sprintf("%s decided for %s at sequence %d", h.name(), r.Actor, r.Sequence))
-		}
+		c.take(h.name(), r)
 		return nil
 	})
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	return out
 }
 
-// residents are the hosts where a model has a worker, by their process tables.
-func (l *lab) residents(model string) (out []string) {
-	for _, name := range l.names {
-		if h := l.hosts[name]; h != nil && slices.ContainsFunc(carriers(h.dir), func(c carrier) bool { return c.leader && environOf(c.pid)["MODELOPS_MODEL"] == model }) {
-			out = append(out, name)
+// cluster judges what the hosts of a cluster have decided, by all their journals.
+type cluster struct {
+	granted map[string]string // the host that granted a lease
+	nonces  map[string]string // the host that started a worker
+	wrong   []string
+}
+
+// take judges a decision of a host's journal. A host decides only about its own; no lease is granted, and no
+// worker started, by two hosts.
+func (c *cluster) take(host string, r messages.Recorded) {
+	if c.granted == nil {
+		c.granted, c.nonces = map[string]string{}, map[string]string{}
+	}
+	if slices.Contains([]string{messages.KindModel, messages.KindGPU, messages.KindHost}, r.Actor.Kind) && r.Actor.Host() != host {
+		c.wrong = append(c.wrong, fmt.Sprintf("%s decided for %s at sequence %d", host, r.Actor, r.Sequence))
+	}
+	for _, e := range r.Events {
+		switch e := e.(type) {
+		case *messages.VramReserved:
+			c.once(c.granted, "lease "+e.Lease, host, r)
+		case *messages.WorkerStarted:
+			c.once(c.nonces, "worker "+e.Worker.GetNonce(), host, r)
 		}
 	}
-	return out
 }
 
-// instances are the workers of a model on all hosts.
+// once finds what two hosts did, of what one of them may do.
+func (c *cluster) once(by map[string]string, what, host string, r messages.Recorded) {
+	if first, ok := by[what]; ok && first != host {
+		c.wrong = append(c.wrong, fmt.Sprintf("%s is of %s, and of %s at sequence %d", what, first, host, r.Sequence))
+	}
+	by[what] = host
+}
+
+// instances are the workers of a model on all hosts, by their process tables.
 func (l *lab) instances(model string) (n int) {
 	for _, h := range l.hosts {
 		for _, c := range carriers(h.dir) {
@@ -68,29 +87,19 @@ func (l *lab) instances(model string) (n int) {
 	return n
 }
 
-// epochs lists take-overs of the arbiter that weren't newer than what their host had followed before.
-func epochs(hosts []*labHost) (out []string) {
-	for _, h := range hosts {
-		last := uint64(0)
-		for _, e := range h.remembers(messages.ArbiterActor()) {
-			if !strings.HasSuffix(messages.EventName(e), "took_over") {
-				continue
-			}
-			got := numberIn(e, "epoch")
-			if got <= last {
-				out = append(out, fmt.Sprintf("the arbiter of %s took over with epoch %d after %d", h.name(), got, last))
-			}
-			last = got
-		}
+func TestClusterCheckerFindsWhatIsPlanted(t *testing.T) {
+	c := cluster{}
+	gpu := func(host string) messages.ActorID { return messages.GPUActor(host, "gpu0") }
+	c.take("a", messages.Recorded{Actor: gpu("a"), Events: []proto.Message{&messages.VramReserved{Lease: "1"}}})
+	c.take("b", messages.Recorded{Actor: gpu("b"), Events: []proto.Message{&messages.VramReserved{Lease: "2"}}})
+	c.take("b", messages.Recorded{Actor: messages.ModelActor("b", "m"), Events: []proto.Message{&messages.WorkerStarted{Worker: &messages.Worker{Nonce: "n"}}}})
+	if len(c.wrong) > 0 {
+		t.Errorf("a good cluster: %q", c.wrong)
 	}
-	return out
-}
-
-// numberIn reads a field of a message by its name; 0 when it has none.
-func numberIn(m proto.Message, field string) uint64 {
-	f := m.ProtoReflect().Descriptor().Fields().ByName(protoreflect.Name(field))
-	if f == nil {
-		return 0
+	c.take("a", messages.Recorded{Actor: gpu("a"), Events: []proto.Message{&messages.VramReserved{Lease: "2"}}})
+	c.take("a", messages.Recorded{Actor: gpu("b")})
+	c.take("a", messages.Recorded{Actor: messages.ModelActor("a", "m"), Events: []proto.Message{&messages.WorkerStarted{Worker: &messages.Worker{Nonce: "n"}}}})
+	if len(c.wrong) != 3 {
+		t.Errorf("it found %q", c.wrong)
 	}
-	return m.ProtoReflect().Get(f).Uint()
 }
