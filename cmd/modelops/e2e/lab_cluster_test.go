@@ -4,9 +4,12 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -16,8 +19,8 @@ import (
 	"modelops/messages"
 )
 
-// cluster starts a daemon at each host of the laboratory, on what sections says of it, and waits until they agree. In namespaces they join with the commands
-// that people use; on loopback each declares the others, whom it reaches through its proxies.
+// cluster starts a daemon at each host of the laboratory, on what sections says of it, and waits until they agree. They join with the commands that
+// people use; with proxies between them each declares the others, whom it reaches through its own.
 func (l *lab) cluster(sections func(host string) string) []*labHost {
 	l.t.Helper()
 	if joins := execute(l.t, nil, binary, "cluster", "invite", "--help"); joins.code != 0 {
@@ -28,20 +31,21 @@ func (l *lab) cluster(sections func(host string) string) []*labHost {
 	for _, name := range members {
 		ports[name] = freePort(l.t)
 	}
-	joined := os.Getenv(insideLab) != ""
+	_, proxied := l.net.(*proxies)
 	var all []*labHost
 	for _, name := range members {
 		section := fmt.Sprintf("cluster: {port: %d, actors_port: %d", ports[name], freePort(l.t))
-		if !joined {
+		if proxied {
 			section += ", peers: [" + l.peers(name, ports) + "]"
 		}
 		all = append(all, l.host(name, section+"}\n"+sections(name)))
 	}
 	for i, h := range all {
 		switch {
-		case joined && i == 0:
+		case proxied:
+		case i == 0:
 			h.typed("cluster", "init")
-		case joined:
+		default:
 			h.args = all[0].invitation(h.name())
 		}
 		h.launch()
@@ -73,8 +77,12 @@ func (h *labHost) invitation(guest string) []string {
 	if err := json.Unmarshal([]byte(out), &r); err != nil || r.Token == "" {
 		h.t.Fatalf("modelops cluster invite: %v: %s", err, out)
 	}
-	_, port, _ := strings.Cut(r.Address[strings.LastIndexByte(r.Address, ':'):], ":")
-	return []string{"--join", h.lab.address(h.name()) + ":" + port, "--token", r.Token}
+	_, port, err := net.SplitHostPort(r.Address)
+	n, wrong := strconv.Atoi(port)
+	if err := errors.Join(err, wrong); err != nil {
+		h.t.Fatalf("modelops cluster invite: %v: %s", err, out)
+	}
+	return []string{"--join", h.lab.link(guest, h.name(), n), "--token", r.Token}
 }
 
 // loaded has a model loaded on this very host, and waits until it is ready.

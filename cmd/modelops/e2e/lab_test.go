@@ -27,14 +27,20 @@ type lab struct {
 // newLab builds a laboratory of the named hosts. It is called after laboratory said that the test runs inside.
 func newLab(t *testing.T, names ...string) *lab {
 	t.Helper()
-	l := &lab{t: t, names: names, timeline: newTimeline(), rules: map[way]condition{}, hosts: map[string]*labHost{}}
 	if os.Getenv(insideLab) == "" {
-		l.net = openProxies()
-	} else if tuns, err := openTUNs(len(names)); err != nil {
-		t.Fatal(err)
-	} else {
-		l.net = tuns
+		return newLabOn(t, openProxies(), names...)
 	}
+	tuns, err := openTUNs(len(names))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newLabOn(t, tuns, names...)
+}
+
+// newLabOn builds a laboratory on a network.
+func newLabOn(t *testing.T, net network, names ...string) *lab {
+	t.Helper()
+	l := &lab{t: t, net: net, names: names, timeline: newTimeline(), rules: map[way]condition{}, hosts: map[string]*labHost{}}
 	t.Logf("laboratory: %s", l.net.kind())
 	t.Cleanup(func() {
 		l.net.close()
