@@ -9,6 +9,10 @@ import (
 
 // cluster checks the peers that are declared.
 func (k *checker) cluster() {
+	c := k.Cluster
+	if some, all := c.CA+c.Cert+c.Key != "", c.CA != "" && c.Cert != "" && c.Key != ""; some && !all && !k.doubtful("cluster.ca", "cluster.cert", "cluster.key") {
+		k.wrong([]string{"cluster", "cert"}, "certificates of one's own are three files", "ca, cert and key together")
+	}
 	list := k.root.walk("cluster", "peers")
 	for i, p := range k.Cluster.Peers {
 		at := index("cluster.peers", i)

@@ -35,3 +35,15 @@ func TestPeersAreChecked(t *testing.T) {
 		}
 	}
 }
+
+func TestCertificatesOfOnesOwnAreThreeFiles(t *testing.T) {
+	for text, fine := range map[string]bool{"ca: a, cert: b, key: c": true, "ca: a, cert: b": false, "key: c": false, "port: 1": true} {
+		c, err := Load(write(t, "cluster: {"+text+"}"), nil, "")
+		if (err == nil) != fine {
+			t.Errorf("%s: %v", text, err)
+		}
+		if err == nil && c.Cluster.CA != "" && !strings.HasPrefix(c.Cluster.CA, "/") {
+			t.Errorf("%s is no path from the root", c.Cluster.CA)
+		}
+	}
+}

@@ -40,7 +40,7 @@ func (c *Config) rooted(folder string) {
 	c.DataDir = under(folder, c.DataDir)
 	c.Journal.Dir = under(c.DataDir, c.Journal.Dir)
 	c.Learning.JobStore = under(c.DataDir, c.Learning.JobStore)
-	for _, file := range []*string{&c.Server.TLS.Cert, &c.Server.TLS.Key, &c.Server.TLS.ClientCA} {
+	for _, file := range []*string{&c.Server.TLS.Cert, &c.Server.TLS.Key, &c.Server.TLS.ClientCA, &c.Cluster.CA, &c.Cluster.Cert, &c.Cluster.Key} {
 		if *file != ownCA {
 			*file = under(folder, *file)
 		}

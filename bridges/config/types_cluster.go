@@ -7,6 +7,9 @@ import "time"
 type Cluster struct {
 	Port       int    `yaml:"port" jsonschema:"minimum=0,maximum=65535" jsonschema_description:"Where other hosts of the cluster reach this one. 0 picks a free port."`
 	ActorsPort int    `yaml:"actors_port" jsonschema:"minimum=0,maximum=65535" jsonschema_description:"Where the hosts' actor systems reach each other. 0 picks a free port."`
+	CA         string `yaml:"ca" jsonschema_description:"CA that issued the hosts' certificates, PEM, where you have certificates of your own. Relative to this file."`
+	Cert       string `yaml:"cert" jsonschema_description:"Certificate of this host for the cluster, PEM; it names the host, and is for servers and clients. Relative to this file."`
+	Key        string `yaml:"key" jsonschema_description:"Private key of the certificate, PEM. Relative to this file."`
 	Peers      []Peer `yaml:"peers" jsonschema_description:"The other hosts, as far as they are declared. A line for this host itself is passed over, so that one file fits all."`
 }
 

@@ -74,6 +74,7 @@ type daemon struct {
 	far        *farDoor      // door, on a host of a cluster; nil = this host is alone
 	peers      *peer.Peers
 	cluster    *cluster.Cluster
+	members    *certs.Membership // nil = the members have no certificates
 	gateway    *gateway.Gateway
 	sampler    *gpu.Sampler
 	strays     *host.Strays

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -10,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"modelops/actors/cluster"
+	"modelops/bridges/certs"
 	"modelops/bridges/config"
 	"modelops/bridges/peer"
 	"modelops/messages"
@@ -33,13 +36,45 @@ func (d *daemon) newActorsDoor() messages.Door {
 	return d.far
 }
 
-// trust says who belongs to the cluster.
+// trust says who belongs to the cluster: with certificates of one's own or those of data_dir/cluster, else as declared on this machine.
 func (d *daemon) trust() (peer.Trust, error) {
+	c, dir := d.cfg.Cluster, certs.ClusterDir(d.cfg.DataDir)
+	if _, err := os.Stat(filepath.Join(dir, "host.crt")); c.Cert == "" && err != nil {
+		return d.declared()
+	}
+	declared := map[string]string{}
+	for _, p := range d.cfg.Others() {
+		declared[p.Host] = p.Address
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, messages.Errorf(messages.FailedPrecondition, dir, "it can't be made: %w", err)
+	}
+	m, err := certs.OpenMembership(certs.MembershipOptions{Dir: dir, Host: d.host, CA: c.CA, Cert: c.Cert, Key: c.Key, Declared: declared}, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	return membersOf{m}, nil
+}
+
+// membersOf fits the membership to the port of the links.
+type membersOf struct{ *certs.Membership }
+
+// Members implements peer.Trust.
+func (m membersOf) Members() (out []peer.Member) {
+	for host, address := range m.Hosts() {
+		out = append(out, peer.Member{Host: host, Address: address})
+	}
+	return out
+}
+
+// declared are members without certificates.
+func (d *daemon) declared() (peer.Trust, error) {
 	var out peer.Declared
 	for _, p := range d.cfg.Others() {
-		if at, err := netip.ParseAddrPort(p.Address); err != nil || !at.Addr().Unmap().IsLoopback() {
+		at, _, _ := net.SplitHostPort(p.Address)
+		if ip, err := netip.ParseAddr(config.Address(at)); err != nil || !ip.Unmap().IsLoopback() {
 			return nil, messages.Errorf(messages.FailedPrecondition, "cluster.peers", "%s at %s isn't on this machine, and hosts without certificates join over loopback only", p.Host, p.Address).
-				WithHint("make certificates: modelops cluster init on one host, modelops cluster invite, and serve --join on the other")
+				WithHint("make certificates: modelops cluster init on one host, modelops cluster invite, and serve --join on the other; or name your own by cluster.cert, cluster.key and cluster.ca")
 		}
 		out = append(out, peer.Member{Host: p.Host, Address: p.Address})
 	}
@@ -66,7 +101,7 @@ func (d *daemon) openPeers(context.Context) error {
 	d.peers = peer.New(peer.Options{
 		Host: d.host, BootID: d.bootID, Version: buildVersion(), Listener: l, Trust: trust, Accounts: d.journal, Log: d.log,
 		Door: recoveredDoor{Door: d.tree, host: d.host, over: d.recovery.Over}, Operations: d.control.Scoped(),
-		Heard: func(h *messages.Heartbeat, from string) { d.cluster.Hear(h) },
+		Heard: func(h *messages.Heartbeat, _ string) { d.learn(trust, h); d.cluster.Hear(h) },
 	})
 	d.far.peers = d.peers
 	d.cluster = d.newCluster(trust)
@@ -79,6 +114,19 @@ func (d *daemon) openPeers(context.Context) error {
 	return nil
 }
 
+// learn makes members of those whom a member hears: with certificates, each member is known to all from its first meeting with any.
+func (d *daemon) learn(trust peer.Trust, h *messages.Heartbeat) {
+	m, ok := trust.(membersOf)
+	if !ok {
+		return
+	}
+	for _, x := range h.Heard {
+		if err := m.Learn(x.Host, x.Address); err != nil {
+			d.log.Error("a new member can't be written down", "host", x.Host, "error", err)
+		}
+	}
+}
+
 // newCluster is the table of the members, over the links.
 func (d *daemon) newCluster(trust peer.Trust) *cluster.Cluster {
 	o := cluster.Options{Host: d.host, BootID: d.bootID, Ready: d.recovery.Over, Beats: d.peers, Log: d.log,
@@ -86,6 +134,14 @@ func (d *daemon) newCluster(trust peer.Trust) *cluster.Cluster {
 			return cluster.Facts{Version: buildVersion(), Address: d.peers.Address(), Sequence: d.journal.Sequence()}
 		},
 		Links: d.links, Arbiter: ownArbiter{d.host, d.tree}, Obeyed: d.obeyed,
+	}
+	if m, ok := trust.(membersOf); ok {
+		d.members = m.Membership
+		o.Removed, o.Expelled = m.Removed(), func(host string) {
+			if err := m.Expel(host); err != nil {
+				d.log.Error("the removal of a member can't be written down", "host", host, "error", err)
+			}
+		}
 	}
 	for _, m := range trust.Members() {
 		o.Peers = append(o.Peers, cluster.Peer{Host: m.Host, Address: m.Address})
@@ -114,8 +170,28 @@ func (m membership) Invite(context.Context, *messages.InviteRequest) (*messages.
 }
 
 // Remove implements control.Cluster.
-func (m membership) Remove(context.Context, *messages.RemoveMemberRequest) (*messages.RemoveMemberReply, error) {
-	return nil, m.declared("remove")
+func (m membership) Remove(_ context.Context, r *messages.RemoveMemberRequest) (*messages.RemoveMemberReply, error) {
+	d := m.d
+	switch {
+	case d.members == nil:
+		return nil, m.declared("remove")
+	case r.Host == d.host:
+		return nil, messages.NewError(messages.InvalidArgument, "host "+r.Host, "a host can't remove itself").WithHint("run modelops cluster remove on another member")
+	case !d.members.IsMember(r.Host):
+		return nil, messages.NewError(messages.NotFound, "host "+r.Host, "it is no member of this cluster").WithHint("modelops cluster lists the members")
+	}
+	out := &messages.RemoveMemberReply{Host: r.Host, Consequences: []string{r.Host + " is cut off here at once, and at every other member as soon as that hears of it. It needs a new invitation to come back."}}
+	for _, v := range d.view.ModelsOf(r.Host) {
+		if v.Phase != messages.ModelView_absent {
+			out.Consequences = append(out.Consequences, fmt.Sprintf("Its worker of %s serves nobody here any more; a request loads the model on another host that declares it.", v.Name))
+		}
+	}
+	out.Consequences = append(out.Consequences, "Leases of its memory end with it. Its own journal stays on its disk.")
+	if err := d.members.Expel(r.Host); err != nil {
+		return nil, err
+	}
+	d.cluster.Remove(r.Host)
+	return out, nil
 }
 
 // Drain implements control.Cluster.
