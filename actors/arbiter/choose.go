@@ -82,14 +82,14 @@ func hostOf(gpu string) string {
 }
 
 func cheaper(a, b *messages.Candidate) int {
-	return cmp.Or(cmp.Compare(min(len(a.Victims), 1), min(len(b.Victims), 1)), cmp.Compare(standing(a), standing(b)), cmp.Compare(a.Cost, b.Cost), strings.Compare(a.Gpu, b.Gpu))
+	return cmp.Or(cmp.Compare(min(len(a.Victims), 1), min(len(b.Victims), 1)), cmp.Compare(standing(a), standing(b)), byHostOrder(a, b), cmp.Compare(a.Cost, b.Cost), strings.Compare(a.Gpu, b.Gpu))
 }
 
 func cheaperSet(a, b []*messages.Candidate) int {
 	if len(a) == 1 && len(b) == 1 {
 		return cheaper(a[0], b[0])
 	}
-	return cmp.Or(cmp.Compare(evicting(a), evicting(b)), cmp.Compare(costs(a), costs(b)), strings.Compare(a[0].Gpu, b[0].Gpu))
+	return cmp.Or(cmp.Compare(evicting(a), evicting(b)), byHostOrder(a[0], b[0]), cmp.Compare(costs(a), costs(b)), strings.Compare(a[0].Gpu, b[0].Gpu))
 }
 
 // evicting is 1 when a set has victims.
@@ -180,7 +180,7 @@ func (q question) kindRank(l *messages.GpuView) int {
 func (q question) roomyHosts() (hosts []string, best int, kind string) {
 	large := map[string]int{} // devices that could hold it or its share, by host
 	for _, l := range q.ledgers {
-		if q.needOn(l.Host).bytes <= l.LimitBytes {
+		if q.closed[l.Host] == "" && q.needOn(l.Host).bytes <= l.LimitBytes {
 			large[l.Host]++
 		}
 	}

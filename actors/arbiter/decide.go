@@ -188,6 +188,9 @@ func checkRequest(s State, c *messages.RequestPlacement) error {
 			WithHint("write model/HOST/NAME, model/*/NAME for any host, or client/NAME")
 	case len(c.Claim.Needs) == 0:
 		return messages.Errorf(messages.InvalidArgument, s.ID.String(), "the claim of %s names no host where it can run", c.Holder)
+	case !slices.ContainsFunc(c.Claim.Needs, func(n *messages.Need) bool { return hostOrderOf(c.Claim, nil).lists(n.Host) }):
+		return messages.Errorf(messages.InvalidArgument, c.Holder, "it may run on %s only, and none of them declares it", strings.Join(c.Claim.Hosts, ", ")).
+			WithHint("name a host that declares it in the model's hosts, or declare it on one of them")
 	}
 	return nil
 }

@@ -65,6 +65,8 @@ func (s State) weigh(p policy, q question) []*messages.Candidate {
 		c.ReservedBytes = l.ReservedBytes - freed(l, q.leaving) + s.promised(l.Id)
 		out[i] = c
 		switch {
+		case q.closed[l.Host] != "":
+			c.Refusal = "its host " + q.closed[l.Host]
 		case l.Lost:
 			c.Refusal = "the device is lost: " + l.LostReason
 		case c.NeedBytes > c.LimitBytes:
@@ -78,6 +80,7 @@ func (s State) weigh(p policy, q question) []*messages.Candidate {
 			c.Preferred, c.KeptFor = c.Gpu == wanted, s.keptFor(c, q.holder, q.now)
 		}
 	}
+	q.order.fill(out, q.ledgers)
 	q.tooFew(out)
 	q.lesserKinds(out)
 	if len(rivals) == 0 && q.enough(out, fits) {

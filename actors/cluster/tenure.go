@@ -132,6 +132,12 @@ func (c *Cluster) Seat(ctx context.Context) string {
 	}
 }
 
+// Holder is the host that has the seat now, without a wait for its take-over.
+func (c *Cluster) Holder() string {
+	seat, _ := c.seated()
+	return seat
+}
+
 // seated is the seat now; moved is not nil while this host is about to take over.
 func (c *Cluster) seated() (seat string, moved <-chan struct{}) {
 	c.mu.Lock()

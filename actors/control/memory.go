@@ -59,7 +59,7 @@ func (m Memory) needs(ctx context.Context, name string) (needs []*messages.Need,
 			err = failed
 			continue
 		}
-		need.Host, groups = v.Host, v.Spec.Groups
+		need.Host, need.LoadMs, groups = v.Host, v.LoadMs, v.Spec.Groups
 		needs = append(needs, need)
 	}
 	switch {
@@ -69,6 +69,16 @@ func (m Memory) needs(ctx context.Context, name string) (needs []*messages.Need,
 		return nil, nil, err
 	}
 	return nil, nil, model.NotFound(messages.ModelActor(m.Host, name))
+}
+
+// preferring adds what the model's declaration says of the choice between hosts: the one on this host, else the first that says something.
+func (m Memory) preferring(c *messages.Claim, name string) *messages.Claim {
+	for _, v := range m.Views.Models() {
+		if v.Name == name && v.Spec != nil && (v.Host == m.Host || len(c.Hosts) == 0 && c.Prefer == "") {
+			c.Hosts, c.Prefer = v.Spec.Hosts, v.Spec.Prefer
+		}
+	}
+	return c
 }
 
 // anyHost is a model's name as a holder whose host is still to be chosen.
@@ -81,7 +91,7 @@ func (m Memory) Place(ctx context.Context, name string, _ time.Duration) (pool.P
 	if err == nil {
 		var reply *messages.PlacementReply
 		reply, err = answer[*messages.PlacementReply](m.Door.Ask(ctx, messages.ArbiterActor(), &messages.RequestPlacement{Holder: anyHost(name), Preemptible: true,
-			Claim: &messages.Claim{Id: messages.ByName, Needs: needs, Groups: groups}}))
+			Claim: m.preferring(&messages.Claim{Id: messages.ByName, Needs: needs, Groups: groups}, name)}))
 		if err == nil && reply.WaitsFor != "" {
 			return pool.Waits, nil
 		}

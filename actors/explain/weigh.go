@@ -93,6 +93,12 @@ func (c choice) behind(x *messages.Candidate) string {
 		return "; room is kept there for " + short(x.KeptFor)
 	case best.GetPreferred():
 		return "; " + short(best.Gpu) + " is where a hint or a plan wants it"
+	case x.GetLoadMs() != best.LoadMs:
+		return fmt.Sprintf("; it loads sooner on %s: in %d ms", short(best.Gpu), best.LoadMs)
+	case x.GetBusy() > best.Busy:
+		return fmt.Sprintf("; %d requests run and wait on its host, %d on that of %s", x.Busy, best.Busy, short(best.Gpu))
+	case x.GetHostRank() > best.HostRank:
+		return "; the host of " + short(best.Gpu) + " comes first in the model's order of hosts"
 	case x.GetCost() > best.Cost:
 		return fmt.Sprintf("; %s costs %.3g", short(best.Gpu), best.Cost)
 	}

@@ -17,6 +17,10 @@ type Ledgers struct {
 	// Seeking lists the names for which requests wait and no model actor seeks memory yet, as the gateway knows them.
 	Seeking func() []*messages.Allocation
 	Now     func() time.Time
+	// Other says why nothing is placed on another host now; empty = it takes placements. Seated is the host whose arbiter has the seat, when it is another
+	// one's. Both may be nil: a host alone.
+	Other  func(host string) string
+	Seated func() string
 }
 
 // Ledgers implements arbiter.World.
@@ -43,4 +47,33 @@ func (l Ledgers) Models() []*messages.ModelView {
 		}
 	}
 	return out
+}
+
+// Hosts implements arbiter.Cluster: those on which nothing is placed now, and what runs and waits at each.
+func (l Ledgers) Hosts() (out []*messages.HostReading) {
+	busy := map[string]uint32{}
+	for _, m := range l.Live() {
+		busy[m.Host] += m.Active + m.Queued
+	}
+	for _, v := range l.View.HostViews() {
+		h := &messages.HostReading{Host: v.Host, Busy: busy[v.Host]}
+		switch {
+		case v.Draining:
+			h.Refusal = "is being emptied (modelops drain " + v.Host + " --undo ends that)"
+		case l.Other != nil:
+			h.Refusal = l.Other(v.Host)
+		}
+		if h.Refusal != "" || h.Busy > 0 {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// Seat implements arbiter.Cluster.
+func (l Ledgers) Seat() string {
+	if l.Seated == nil {
+		return ""
+	}
+	return l.Seated()
 }

@@ -207,6 +207,13 @@ func (p *Projection) ModelsOf(host string) []*messages.ModelView {
 	})
 }
 
+// HostViews lists the hosts by name.
+func (p *Projection) HostViews() []*messages.HostView {
+	out := all[*messages.HostView](p)
+	slices.SortFunc(out, func(a, b *messages.HostView) int { return strings.Compare(a.Host, b.Host) })
+	return out
+}
+
 // Present lists the models that are declared or not gone yet. Withdrawn ones whose worker is gone, such as removed
 // replicas, stay known for a while.
 func (p *Projection) Present() []*messages.ModelView {

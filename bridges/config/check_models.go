@@ -51,6 +51,7 @@ func (k *checker) model(name string, m *Model) {
 	k.modelTimes(*m, name, wrong)
 	k.replicas(m, at, wrong)
 	k.groups(name, *m)
+	k.hosts(name, *m)
 	for i, kv := range m.Env {
 		name, _, given := strings.Cut(kv, "=")
 		if (name == "" || !given && !variableName.MatchString(name)) && !k.broken(index(joined(at, "env"), i)) {
@@ -189,6 +190,22 @@ func (k *checker) groups(name string, m Model) {
 			k.add(list.item(i), at, what, messages.GoodName)
 		} else if slices.Contains(m.Groups[:i], group) {
 			k.add(list.item(i), at, fmt.Sprintf("%q is named twice", group), "each group once")
+		}
+	}
+}
+
+// hosts are names of hosts, each once, and the preference is one that is known.
+func (k *checker) hosts(name string, m Model) {
+	list := k.root.walk("models", "declare", name, "hosts")
+	for i, host := range m.Hosts {
+		at := index(joined([]string{"models", "declare", name}, "hosts"), i)
+		if k.broken(at) {
+			continue
+		}
+		if what := messages.BadName(host); what != "" {
+			k.add(list.item(i), at, what, messages.GoodName)
+		} else if slices.Contains(m.Hosts[:i], host) {
+			k.add(list.item(i), at, fmt.Sprintf("%q is named twice", host), "each host once")
 		}
 	}
 }

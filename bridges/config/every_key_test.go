@@ -28,6 +28,7 @@ func TestWhatAModelsKeysChange(t *testing.T) {
 		"keep_alive": {file, file + ", keep_alive: 9s", false}, "min_residency": {file, file + ", min_residency: 9s", false}, "aliases": {file, file + ", aliases: [a]", false},
 		"concurrencyLimit": {file, file + ", concurrencyLimit: 9", false}, "unlisted": {file, file + ", unlisted: true", false}, "useModelName": {file, file + ", useModelName: a", false},
 		"vram_mb": {file, file + ", vram_mb: 9", false}, "pinned": {file, file + ", pinned: true", false}, "groups": {file, file + ", groups: [a]", false},
+		"hosts": {file, file + ", hosts: [a]", false}, "prefer": {file, file + ", prefer: idle", false},
 		"replicas": {file, file + ", replicas: {max: 2}", false}, "resilience": {file, file + ", resilience: {bulkhead: {max_concurrent: 9}}", false},
 		"batch": {file, file + ", batch: {max_size: 9}", false},
 	}

@@ -37,7 +37,7 @@ func (c *Config) declared(name string, m Model) *messages.ModelSpec {
 		VramBytes: uint64(m.VRAMMB) * messages.MiB, ContextLength: uint32(m.ContextLength), Parallel: uint32(m.Parallel), Aliases: m.Aliases,
 		ConcurrencyLimit: uint32(m.ConcurrencyLimit), TtlSeconds: uint32(max(m.TTL, 0).Seconds()), Pinned: m.Pinned,
 		UseModelName: m.UseModelName, Unlisted: m.Unlisted, MinResidencySeconds: uint32(m.MinResidency.Seconds()),
-		Threads: uint32(threads), Revision: c.ModelRevision(name), IdleMs: idleMs(m), DeclaredBy: messages.DeclaredByConfig, Groups: m.Groups,
+		Threads: uint32(threads), Revision: c.ModelRevision(name), IdleMs: idleMs(m), DeclaredBy: messages.DeclaredByConfig, Groups: m.Groups, Hosts: m.Hosts, Prefer: m.Prefer,
 		MinReplicas: uint32(m.Replicas.Min), MaxReplicas: uint32(m.Replicas.Max), SleepMs: sleepMs(m),
 	}
 }

@@ -134,6 +134,9 @@ type Model struct {
 	Pinned           bool           `yaml:"pinned" jsonschema_description:"Never evict it and never unload it when idle."`
 	// Groups is no part of what a worker depends on, so it must not change the revision of a model without groups.
 	Groups []string `yaml:"groups" json:"Groups,omitempty" jsonschema_description:"Models that share a group are never resident together."`
+	// Hosts and Prefer say where it is placed, and no more: they are no part of the model's revision.
+	Hosts  []string `yaml:"hosts" json:"Hosts,omitempty" jsonschema_description:"Hosts of the cluster on which it runs, the first that can first. Empty is every host that declares it."`
+	Prefer string   `yaml:"prefer" json:"Prefer,omitempty" jsonschema:"enum=first,enum=idle,enum=fastest" jsonschema_description:"Choice between hosts that can: the first of hosts, the one where least waits, or the one where it loads soonest. Empty is the cheapest."`
 	// Replicas and Sleep need no new process either: they are no part of the model's revision.
 	Replicas Replicas      `yaml:"replicas" json:"Replicas,omitzero"`
 	Sleep    time.Duration `yaml:"sleep" json:"Sleep,omitzero" min:"0s" max:"8760h" jsonschema_description:"Idle time after which the engine is put to sleep, where the runtime can. 0 is never."`

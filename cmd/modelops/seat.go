@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -42,4 +43,26 @@ func (d *daemon) obeyed() (epoch uint64) {
 		epoch = max(epoch, v.ObeyedEpoch)
 	}
 	return epoch
+}
+
+// seatedElsewhere is the host whose arbiter has the seat; empty while it is this one's.
+func (d *daemon) seatedElsewhere() string {
+	if d.cluster == nil {
+		return ""
+	}
+	if seat := d.cluster.Holder(); seat != d.host {
+		return seat
+	}
+	return ""
+}
+
+// closed says why nothing is placed on another host now; empty = it can be.
+func (d *daemon) closed(host string) string {
+	if d.cluster == nil || host == d.host {
+		return ""
+	}
+	if state, reason := d.cluster.State(host); state != messages.MemberView_alive {
+		return "can't be reached: " + cmp.Or(reason, state.String())
+	}
+	return ""
 }

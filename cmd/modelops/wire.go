@@ -120,7 +120,7 @@ func (d *daemon) catalogue() control.Catalogue {
 
 // ledgers is what the scheduler sees.
 func (d *daemon) ledgers() view.Ledgers {
-	return view.Ledgers{View: d.view, Live: d.gateway.Models, Seeking: d.seeking, Now: d.clock.Now}
+	return view.Ledgers{View: d.view, Live: d.gateway.Models, Seeking: d.seeking, Now: d.clock.Now, Other: d.closed, Seated: d.seatedElsewhere}
 }
 
 // seeking are the names and the programs that wait for memory.
