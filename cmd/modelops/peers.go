@@ -131,7 +131,7 @@ func (d *daemon) learn(trust peer.Trust, h *messages.Heartbeat) {
 func (d *daemon) newCluster(trust peer.Trust) *cluster.Cluster {
 	o := cluster.Options{Host: d.host, BootID: d.bootID, Ready: d.recovery.Over, Beats: d.peers, Log: d.log,
 		Facts: func() cluster.Facts {
-			return cluster.Facts{Version: buildVersion(), Address: d.peers.Address(), Sequence: d.journal.Sequence()}
+			return cluster.Facts{Version: buildVersion(), Address: d.advertised(d.peers.Address()), Sequence: d.journal.Sequence()}
 		},
 		Links: d.links, Arbiter: ownArbiter{d.host, d.tree}, Obeyed: d.obeyed,
 	}

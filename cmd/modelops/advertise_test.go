@@ -1,0 +1,28 @@
+package main
+
+import (
+	"os"
+	"testing"
+
+	"modelops/bridges/config"
+)
+
+func TestAWildcardIsNotAdvertised(t *testing.T) {
+	own, err := os.Hostname()
+	if err != nil {
+		t.Skip(err)
+	}
+	for _, c := range []struct {
+		listens string
+		names   []string
+		want    string
+	}{
+		{"127.0.0.1:7422", nil, "127.0.0.1:7422"}, {"192.0.2.1:7422", []string{"x"}, "192.0.2.1:7422"}, {"0.0.0.0:7422", []string{"pc2.lan", "y"}, "pc2.lan:7422"},
+		{"[::]:7422", []string{"pc2.lan"}, "pc2.lan:7422"}, {"[::]:7422", nil, own + ":7422"},
+	} {
+		d := &daemon{cfg: &config.Config{Server: config.Server{Names: c.names}}}
+		if got := d.advertised(c.listens); got != c.want {
+			t.Errorf("%s is told as %s, want %s", c.listens, got, c.want)
+		}
+	}
+}
