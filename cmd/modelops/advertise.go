@@ -6,6 +6,18 @@ import (
 	"os"
 )
 
+// atForHosts is where other hosts reach this one: with certificates from all networks, though the doors for people may be open to this machine alone, unless
+// server.bind is a network's address. Without certificates only from this machine.
+func (d *daemon) atForHosts(certificates bool) netip.Addr {
+	switch {
+	case !certificates:
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	case d.at.IsLoopback():
+		return netip.IPv4Unspecified()
+	}
+	return d.at
+}
+
 // advertised is where other hosts reach a listener of this one. A wildcard is no address for them: the first of server.names stands for it, else the
 // machine's own name.
 func (d *daemon) advertised(listens string) string {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/netip"
 	"os"
 	"testing"
 
@@ -23,6 +24,21 @@ func TestAWildcardIsNotAdvertised(t *testing.T) {
 		d := &daemon{cfg: &config.Config{Server: config.Server{Names: c.names}}}
 		if got := d.advertised(c.listens); got != c.want {
 			t.Errorf("%s is told as %s, want %s", c.listens, got, c.want)
+		}
+	}
+}
+
+func TestOnlyHostsWithCertificatesAreReachedFromOtherMachines(t *testing.T) {
+	for _, c := range []struct {
+		bind         string
+		certificates bool
+		want         string
+	}{
+		{"127.0.0.1", false, "127.0.0.1"}, {"0.0.0.0", false, "127.0.0.1"}, {"127.0.0.1", true, "0.0.0.0"}, {"::1", true, "0.0.0.0"}, {"192.0.2.1", true, "192.0.2.1"}, {"::", true, "::"},
+	} {
+		d := &daemon{at: netip.MustParseAddr(c.bind)}
+		if got := d.atForHosts(c.certificates).String(); got != c.want {
+			t.Errorf("server.bind %s, certificates %t: %s, want %s", c.bind, c.certificates, got, c.want)
 		}
 	}
 }

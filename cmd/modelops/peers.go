@@ -90,11 +90,7 @@ func (d *daemon) openPeers(context.Context) error {
 	if err != nil {
 		return err
 	}
-	at := d.at
-	if trust.Server() == nil {
-		at = netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	}
-	l, err := listen(at, d.cfg.Cluster.Port, "cluster.port")
+	l, err := listen(d.atForHosts(trust.Server() != nil), d.cfg.Cluster.Port, "cluster.port")
 	if err != nil {
 		return err
 	}

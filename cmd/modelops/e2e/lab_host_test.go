@@ -24,8 +24,8 @@ func (l *lab) host(name, sections string) *labHost {
 	config := fmt.Sprintf(`
 host: %s
 data_dir: state
-server: {zmq_port: 0, grpc_port: %d, rest_port: %d, nats_port: %d, drain_timeout: 5s}
-`, name, freePort(l.t), freePort(l.t), freePort(l.t))
+server: {zmq_port: 0, grpc_port: %d, rest_port: %d, nats_port: %d, drain_timeout: 5s, names: ["%s"]}
+`, name, freePort(l.t), freePort(l.t), freePort(l.t), l.address(name))
 	h := &labHost{daemon: prepare(l.t, config+sections), lab: l}
 	h.site = &site{name: name, number: l.number(name), lab: l}
 	h.at.Host = name
