@@ -32,6 +32,7 @@ type Journal struct {
 	snapshots atomic.Pointer[jetstream.KeyValue]
 
 	acked   atomic.Uint64                  // highest sequence that is known to be on disk
+	grown   signal                         // fires when acked has risen
 	marking sync.Mutex                     // one mark is written at a time, by the ticker or by what mends
 	damage  atomic.Pointer[messages.Error] // found after the start; never cleared
 	skipped []block                        // blocks that the start didn't read because the scan cache held them; fixed once the start is done
@@ -167,10 +168,20 @@ func (j *Journal) checkOpened(ctx context.Context) error {
 // Sequence is that of the last decision, 0 for an empty journal.
 func (j *Journal) Sequence() uint64 { return j.acked.Load() }
 
+// Grown closes when the journal has another decision.
+func (j *Journal) Grown() <-chan struct{} { return j.grown.wait() }
+
+// BootID is the start of the host that this journal was opened for.
+func (j *Journal) BootID() string { return j.o.BootID }
+
 func (j *Journal) raise(sequence uint64) {
 	for {
 		old := j.acked.Load()
-		if sequence <= old || j.acked.CompareAndSwap(old, sequence) {
+		if sequence <= old {
+			return
+		}
+		if j.acked.CompareAndSwap(old, sequence) {
+			j.grown.fire()
 			return
 		}
 	}

@@ -101,17 +101,32 @@ func (r *Remote) page(ctx context.Context, q Query, after uint64, wait time.Dura
 
 // takePage reads a decision of a page.
 func (c *chain) takePage(d *messages.RecordedDecision, q Query, fn func(messages.Recorded) error) error {
+	r, err := FromStored(d)
+	if err != nil {
+		return err
+	}
+	return c.take(d.Actor, r, q, fn)
+}
+
+// FromStored reads a decision as it is stored. Its events are not opened.
+func FromStored(d *messages.RecordedDecision) (messages.Recorded, error) {
 	actor, err := messages.ParseActorID(d.Actor)
 	if err != nil {
-		return damagedAt(d.Sequence, "%v", err)
+		return messages.Recorded{}, damagedAt(d.Sequence, "%v", err)
 	}
 	at, err := time.Parse(time.RFC3339Nano, d.At)
 	if err != nil {
-		return damagedAt(d.Sequence, "the decision of %s has no readable time", actor)
+		return messages.Recorded{}, damagedAt(d.Sequence, "the decision of %s has no readable time", actor)
 	}
-	return c.take(d.Actor, messages.Recorded{
+	return messages.Recorded{
 		Actor: actor, Sequence: d.Sequence, Expected: d.Expected, ID: d.Id,
 		Meta:   messages.Meta{ID: d.Id, Correlation: d.Correlation, Causation: d.Causation, Caller: d.Caller},
 		BootID: d.BootId, At: at, Decision: d.Decision,
-	}, q, fn)
+	}, nil
+}
+
+// Stored writes a decision as it is stored, for other hosts and for programs that fold it.
+func Stored(r messages.Recorded) *messages.RecordedDecision {
+	return &messages.RecordedDecision{Sequence: r.Sequence, At: r.At.UTC().Format(time.RFC3339Nano), Actor: r.Actor.String(), Id: r.ID, Correlation: r.Meta.Correlation,
+		Causation: r.Meta.Causation, Caller: r.Meta.Caller, Expected: r.Expected, BootId: r.BootID, Decision: r.Decision}
 }

@@ -73,6 +73,7 @@ type daemon struct {
 	door       messages.Door // to the actors of every host that this one reaches
 	far        *farDoor      // door, on a host of a cluster; nil = this host is alone
 	peers      *peer.Peers
+	copies     *journal.Copies // nil = this host works alone
 	cluster    *cluster.Cluster
 	members    *certs.Membership // nil = the members have no certificates
 	gateway    *gateway.Gateway

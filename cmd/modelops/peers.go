@@ -15,6 +15,7 @@ import (
 	"modelops/bridges/certs"
 	"modelops/bridges/config"
 	"modelops/bridges/peer"
+	"modelops/journal"
 	"modelops/messages"
 )
 
@@ -94,10 +95,17 @@ func (d *daemon) openPeers(context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.copies = d.newCopies()
+	d.later(func(context.Context) error { d.copies.Close(); return nil })
 	d.peers = peer.New(peer.Options{
 		Host: d.host, BootID: d.bootID, Version: buildVersion(), Listener: l, Trust: trust, Accounts: d.journal, Log: d.log,
 		Door: recoveredDoor{Door: d.tree, host: d.host, over: d.recovery.Over}, Operations: d.control.Scoped(),
-		Heard: func(h *messages.Heartbeat, _ string) { d.learn(trust, h); d.cluster.Hear(h) },
+		Heard: func(h *messages.Heartbeat, _ string) {
+			d.learn(trust, h)
+			d.cluster.Hear(h)
+			d.copies.Heard(h.Host, h.Sequence)
+		},
+		Pager: journal.Pager{Host: d.host, Journal: d.journal, Copies: d.copies},
 	})
 	d.far.peers = d.peers
 	d.cluster = d.newCluster(trust)
@@ -106,6 +114,7 @@ func (d *daemon) openPeers(context.Context) error {
 	d.later(func(context.Context) error { d.peers.Close(); stop(); return nil })
 	d.peers.Start()
 	d.alongside(d.cluster.Run)
+	d.alongside(d.copying)
 	d.log.Info("this host works with others", "cluster", d.peers.Address(), "members", len(trust.Members()))
 	return nil
 }
@@ -129,7 +138,7 @@ func (d *daemon) newCluster(trust peer.Trust) *cluster.Cluster {
 		Facts: func() cluster.Facts {
 			return cluster.Facts{Version: buildVersion(), Address: d.advertised(d.peers.Address()), Sequence: d.journal.Sequence()}
 		},
-		Links: d.links, Arbiter: ownArbiter{d.host, d.tree}, Obeyed: d.obeyed,
+		Links: d.links, Arbiter: ownArbiter{d.host, d.tree}, Obeyed: d.obeyed, Copied: d.copied,
 	}
 	if m, ok := trust.(membersOf); ok {
 		d.members = m.Membership
