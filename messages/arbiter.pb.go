@@ -3431,7 +3431,9 @@ type HostReading struct {
 	// Why nothing is placed there now, in words: it is unreachable, is being emptied, or its report is too old. Empty = it takes placements.
 	Refusal string `protobuf:"bytes,2,opt,name=refusal,proto3" json:"refusal,omitempty"`
 	// Requests that run and wait there.
-	Busy          uint32 `protobuf:"varint,3,opt,name=busy,proto3" json:"busy,omitempty"`
+	Busy uint32 `protobuf:"varint,3,opt,name=busy,proto3" json:"busy,omitempty"`
+	// It can't be reached: what it held when it was heard last keeps no other host from a placement.
+	Unreachable   bool `protobuf:"varint,4,opt,name=unreachable,proto3" json:"unreachable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3485,6 +3487,13 @@ func (x *HostReading) GetBusy() uint32 {
 		return x.Busy
 	}
 	return 0
+}
+
+func (x *HostReading) GetUnreachable() bool {
+	if x != nil {
+		return x.Unreachable
+	}
+	return false
 }
 
 // Allocation is a holder that has memory, or waits for it, as the scheduler saw it.
@@ -3933,11 +3942,12 @@ const file_arbiter_proto_rawDesc = "" +
 	"\aledgers\x18\x01 \x03(\v2\x11.modelops.GpuViewR\aledgers\x126\n" +
 	"\vallocations\x18\x02 \x03(\v2\x14.modelops.AllocationR\vallocations\x12+\n" +
 	"\x05hosts\x18\x03 \x03(\v2\x15.modelops.HostReadingR\x05hosts\x12\x12\n" +
-	"\x04seat\x18\x04 \x01(\tR\x04seat\"O\n" +
+	"\x04seat\x18\x04 \x01(\tR\x04seat\"q\n" +
 	"\vHostReading\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x18\n" +
 	"\arefusal\x18\x02 \x01(\tR\arefusal\x12\x12\n" +
-	"\x04busy\x18\x03 \x01(\rR\x04busy\"\x9d\x04\n" +
+	"\x04busy\x18\x03 \x01(\rR\x04busy\x12 \n" +
+	"\vunreachable\x18\x04 \x01(\bR\vunreachable\"\x9d\x04\n" +
 	"\n" +
 	"Allocation\x12\x16\n" +
 	"\x06holder\x18\x01 \x01(\tR\x06holder\x120\n" +

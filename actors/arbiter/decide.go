@@ -205,7 +205,7 @@ func (s State) underway(c *messages.RequestPlacement, q question, ledgers []*mes
 	}
 	for _, a := range q.kin {
 		switch {
-		case !same(a.Holder, c.Holder) || anyHost(a.Holder):
+		case !same(a.Holder, c.Holder) || anyHost(a.Holder), q.cutOff(a.Holder):
 		case a.State == messages.Allocation_changing:
 			return waits(a.Holder + " is on its way out, or changes"), true
 		default:
@@ -215,7 +215,7 @@ func (s State) underway(c *messages.RequestPlacement, q question, ledgers []*mes
 	_, named, _ := strings.Cut(c.Holder, messages.AnyHost) // most holders have another name: they are compared without splitting it
 	for _, l := range ledgers {
 		for _, r := range l.Reservations {
-			if strings.HasSuffix(r.Holder, named) && same(r.Holder, c.Holder) { // no allocation any more: a second placement would hold memory twice
+			if strings.HasSuffix(r.Holder, named) && same(r.Holder, c.Holder) && !q.cutOff(r.Holder) { // no allocation any more: a second placement would hold memory twice
 				return waits(r.Holder + " gives its memory back"), true
 			}
 		}

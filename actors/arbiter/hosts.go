@@ -7,15 +7,27 @@ import (
 	"modelops/messages"
 )
 
-// closed are the hosts on which nothing is placed now, and why: they can't be reached, are being emptied, or have reported too long ago.
-func closed(seen []*messages.HostReading) map[string]string {
-	var out map[string]string
+// closed are the hosts on which nothing is placed now, and why: they can't be reached, are being emptied, or have reported too long ago. apart are the first
+// of these.
+func closed(seen []*messages.HostReading) (out map[string]string, apart []string) {
 	for _, h := range seen {
+		if h.Unreachable {
+			apart = append(apart, h.Host)
+		}
 		if h.Refusal != "" {
 			out = with(out, h.Host, h.Refusal)
 		}
 	}
-	return out
+	return out, apart
+}
+
+// cutOff tells whether a holder is on a host that can't be reached: it may live there, but nobody here can use it.
+func (q question) cutOff(holder string) bool {
+	if len(q.apart) == 0 {
+		return false
+	}
+	_, host, _ := parts(holder)
+	return slices.Contains(q.apart, host)
 }
 
 // hostOrder is what a claim says of the choice between hosts. Without it only costs decide.

@@ -28,6 +28,7 @@ type question struct {
 	collation   int64 // an allocation whose last request ended so many ms ago still counts as busy
 	earlier     []waiter
 	closed      map[string]string // hosts on which nothing is placed now, and why
+	apart       []string          // hosts that can't be reached
 	order       hostOrder
 	placing     []string // holders of its groups that are being placed, and hold nothing yet by the readings
 }
@@ -95,7 +96,8 @@ type waiter struct {
 func questionOf(s State, c *messages.RequestPlacement, seen *messages.SchedulerReadings, now int64) question {
 	q := question{holder: c.Holder, groups: c.Claim.GetGroups(), priority: c.Priority, allocations: seen.GetAllocations(), leaving: s.leaving(),
 		moving: s.Moving.now().GetHolder(), now: now, needs: make([]need, 0, len(c.Claim.GetNeeds()))}
-	q.closed, q.order = closed(seen.GetHosts()), hostOrderOf(c.Claim, seen.GetHosts())
+	q.closed, q.apart = closed(seen.GetHosts())
+	q.order = hostOrderOf(c.Claim, seen.GetHosts())
 	for _, n := range c.Claim.GetNeeds() {
 		if !q.order.lists(n.Host) {
 			continue

@@ -42,14 +42,6 @@ func (c *Control) RemoveHost(ctx context.Context, r *messages.RemoveMemberReques
 	return c.o.Cluster.Remove(ctx, r)
 }
 
-// DrainHost empties a host for a reboot, and says how far that is.
-func (c *Control) DrainHost(ctx context.Context, r *messages.DrainHostRequest) (*messages.DrainHostReply, error) {
-	if c.o.Cluster == nil {
-		return nil, c.alone()
-	}
-	return c.o.Cluster.Drain(ctx, r)
-}
-
 func (c *Control) alone() error {
 	return messages.NewError(messages.FailedPrecondition, "host "+c.o.Host, "it is in no cluster")
 }

@@ -59,6 +59,8 @@ type Options struct {
 	Actors func() []messages.ActorID
 	// SpecOf makes a declaration for a file, under a name that needn't be in the configuration.
 	SpecOf func(name, path string, shards int) (*messages.ModelSpec, error)
+	// Residents are the models of all hosts, for drains; nil = none is known.
+	Residents host.Residents
 	// Memory asks the scheduler.
 	Memory Memory
 	// Config shows the configuration in force, without secrets.

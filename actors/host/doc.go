@@ -11,7 +11,7 @@
 //	RecordConfig -> ConfigApplied
 //	ReportGaveUp -> ActorGaveUp
 //	RestartActor -> ActorRevived (package tree spawns it again on the next message to it)
-//	StartDrain   -> HostDraining        nothing is placed here any more, and what is here leaves
+//	StartDrain   -> HostDraining        nothing is placed here any more, and what is here leaves (drain.go)
 //	EndDrain     -> HostDrainEnded
 //
 // A rollout (the command is called swap) lets another model answer a name. The old model serves until the new one is ready, and keeps its

@@ -40,6 +40,8 @@ type World struct {
 	Door   messages.Door
 	Models Models
 	Trials Trials
+	// Residents are what a drain empties the host of; nil = nothing is asked to leave.
+	Residents Residents
 }
 
 // The work that rollouts owe.
@@ -88,6 +90,9 @@ func Owed(s State) []entity.Effect {
 	for _, id := range slices.Sorted(maps.Keys(s.Losers)) {
 		out = append(out, s.settling(id))
 	}
+	if s.Draining {
+		out = append(out, empty{s.ID.ID})
+	}
 	return out
 }
 
@@ -107,6 +112,8 @@ type ports World
 
 func (p ports) perform(ctx context.Context, effect entity.Effect) (proto.Message, error) {
 	switch e := effect.(type) {
+	case empty:
+		return p.empty(ctx, e)
 	case prepare:
 		return p.prepare(ctx, e)
 	case judge:

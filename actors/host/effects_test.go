@@ -88,7 +88,7 @@ func TestWhatASwapOwes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := &c.world
-				got, err := ports{n, n, n}.perform(t.Context(), c.effect)
+				got, err := ports{n, n, n, nil}.perform(t.Context(), c.effect)
 				if c.want == nil {
 					if got != nil || err == nil {
 						t.Fatalf("%v, %v", got, err)
@@ -113,7 +113,7 @@ func TestACancelledPreparationReportsNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	n := &neighbours{waits: true}
-	if got, err := (ports{n, n, n}).perform(ctx, prepare{ID: "s", Model: "v2", Host: "main_pc", Within: time.Minute}); got != nil || err == nil {
+	if got, err := (ports{n, n, n, nil}).perform(ctx, prepare{ID: "s", Model: "v2", Host: "main_pc", Within: time.Minute}); got != nil || err == nil {
 		t.Fatalf("%v, %v", got, err)
 	}
 }

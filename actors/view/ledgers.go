@@ -51,17 +51,20 @@ func (l Ledgers) Models() []*messages.ModelView {
 
 // Hosts implements arbiter.Cluster: those on which nothing is placed now, and what runs and waits at each.
 func (l Ledgers) Hosts() (out []*messages.HostReading) {
-	busy := map[string]uint32{}
-	for _, m := range l.Live() {
-		busy[m.Host] += m.Active + m.Queued
+	busy, hosts := map[string]uint32{}, l.View.HostViews()
+	if len(hosts) > 1 { // a host alone is chosen whatever runs there
+		for _, m := range l.Live() {
+			busy[m.Host] += m.Active + m.Queued
+		}
 	}
-	for _, v := range l.View.HostViews() {
+	for _, v := range hosts {
 		h := &messages.HostReading{Host: v.Host, Busy: busy[v.Host]}
-		switch {
-		case v.Draining:
-			h.Refusal = "is being emptied (modelops drain " + v.Host + " --undo ends that)"
-		case l.Other != nil:
+		if l.Other != nil {
 			h.Refusal = l.Other(v.Host)
+			h.Unreachable = h.Refusal != ""
+		}
+		if v.Draining && !h.Unreachable {
+			h.Refusal = "is being emptied (modelops drain " + v.Host + " --undo ends that)"
 		}
 		if h.Refusal != "" || h.Busy > 0 {
 			out = append(out, h)

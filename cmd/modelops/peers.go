@@ -138,7 +138,7 @@ func (d *daemon) newCluster(trust peer.Trust) *cluster.Cluster {
 		Facts: func() cluster.Facts {
 			return cluster.Facts{Version: buildVersion(), Address: d.advertised(d.peers.Address()), Sequence: d.journal.Sequence()}
 		},
-		Links: d.links, Arbiter: ownArbiter{d.host, d.tree}, Obeyed: d.obeyed, Copied: d.copied,
+		Links: d.links, Arbiter: ownArbiter{d.host, d.tree}, Obeyed: d.obeyed, Copied: d.copied, Draining: d.draining, Changed: d.failsOver,
 	}
 	if m, ok := trust.(membersOf); ok {
 		d.members = m.Membership
@@ -199,9 +199,17 @@ func (m membership) Remove(_ context.Context, r *messages.RemoveMemberRequest) (
 	return out, nil
 }
 
-// Drain implements control.Cluster.
-func (m membership) Drain(context.Context, *messages.DrainHostRequest) (*messages.DrainHostReply, error) {
-	return nil, messages.NewError(messages.Unsupported, "host "+m.d.host, "it can't be drained")
+// Drain implements control.Cluster: the host that is drained journals it and empties itself.
+func (m membership) Drain(ctx context.Context, r *messages.DrainHostRequest) (*messages.DrainHostReply, error) {
+	answer, err := m.d.peers.Call(ctx, r.Host, "DrainHost", &messages.DrainHostRequest{Host: r.Host, Undo: r.Undo})
+	if err != nil {
+		return nil, err
+	}
+	reply, ok := answer.(*messages.DrainHostReply)
+	if !ok {
+		return nil, messages.Errorf(messages.Internal, "host "+r.Host, "it answers a drain with %T", answer)
+	}
+	return reply, nil
 }
 
 func (m membership) declared(what string) error {

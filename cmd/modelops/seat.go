@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 
+	"modelops/actors/cluster"
+	"modelops/actors/host"
 	"modelops/messages"
 )
 
@@ -65,4 +67,36 @@ func (d *daemon) closed(host string) string {
 		return "can't be reached: " + cmp.Or(reason, state.String())
 	}
 	return ""
+}
+
+// residents are the models of all hosts, for drains.
+type residents struct{ d *daemon }
+
+// Models implements host.Residents.
+func (r residents) Models() []*messages.ModelView { return r.d.ledgers().Models() }
+
+// Closed implements host.Residents.
+func (r residents) Closed(host string) string {
+	if v := r.d.view.Host(messages.HostActor(host)); v != nil && v.Draining {
+		return "is being emptied"
+	}
+	return r.d.closed(host)
+}
+
+// draining tells whether this host is being emptied.
+func (d *daemon) draining() bool {
+	v := d.view.Host(messages.HostActor(d.host))
+	return v != nil && v.Draining
+}
+
+// failsOver loads here what a host that can't be reached any more had, when this is the host to do it. A model that nobody could load meanwhile is loaded when a
+// request waits for it. When the other is back, its own worker serves again, and the idle one of the two is unloaded as any idle one is.
+func (d *daemon) failsOver(c cluster.Change) {
+	if c.From != messages.MemberView_alive || c.To != messages.MemberView_unreachable && c.To != messages.MemberView_gone {
+		return
+	}
+	r := residents{d}
+	for _, name := range host.TakesOver(d.host, c.Host, r.Models(), r.Closed) {
+		d.tree.Tell(d.life, messages.ModelActor(d.host, name), &messages.EnsureModel{Reason: c.Host + " can't be reached, and had it"})
+	}
 }

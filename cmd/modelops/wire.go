@@ -62,7 +62,7 @@ func (d *daemon) plant(context.Context) error {
 // operations is what the doors' operations stand on.
 func (d *daemon) operations() control.Options {
 	o := control.Options{
-		Host: d.host, Version: buildVersion(), Life: d.life, Door: d.door, View: d.view, Gateway: d.gateway, Now: d.clock.Now, Sequence: d.journal.Sequence,
+		Host: d.host, Version: buildVersion(), Life: d.life, Residents: residents{d}, Door: d.door, View: d.view, Gateway: d.gateway, Now: d.clock.Now, Sequence: d.journal.Sequence,
 		Actors: d.tree.Actors, Reconciler: d.reconciler, Requests: d.requests, Drills: os.Getenv("MODELOPS_DRILLS") != "", Keys: d.access, Explain: d.explain, Memory: d.memory(),
 		Config: func() (*messages.ConfigView, error) { return d.config().View() },
 		Replay: func(ctx context.Context, actor messages.ActorID, after uint64, fn func(messages.Recorded) error) error {
@@ -135,7 +135,7 @@ func (d *daemon) spawner() tree.Spawner {
 	scheduler := arbiter.Kind(arbiter.Rules{Policy: d.cfg.Scheduler.Policy, MaxLoads: d.cfg.Load.MaxConcurrent, MaxWait: d.cfg.Queue.MaxWait,
 		Collation: d.cfg.Queue.Collation, Defrag: d.cfg.Scheduler.Defrag}, d.ledgers(), d.door)
 	return tree.Spawn(d.host,
-		tree.Journaled(host.Kind(host.World{Door: d.door, Models: d.catalogue(), Trials: d.gateway}), o),
+		tree.Journaled(host.Kind(host.World{Door: d.door, Models: d.catalogue(), Trials: d.gateway, Residents: residents{d}}), o),
 		tree.Journaled(gpu.Kind(d.door, d.clock.Now), o),
 		tree.Journaled(models, o),
 		tree.Journaled(scheduler, o),
