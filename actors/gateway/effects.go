@@ -107,6 +107,8 @@ type Options struct {
 	JournalError func() error
 	// Devices tells which devices can't be used and why, and whether enough of them can; may be nil.
 	Devices func() (reasons []string, usable bool)
+	// Cluster says what is wrong with the cluster; nil = this host is alone.
+	Cluster func() []string
 	// Ill lists the actors that answer no commands, and why; may be nil.
 	Ill    func() []string
 	APIKey func(spec *messages.ModelSpec) string

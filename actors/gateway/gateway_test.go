@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -291,6 +292,18 @@ func TestHealthSeesStalls(t *testing.T) {
 		}
 		leave()
 		<-w
+		empty(t, g)
+	})
+}
+
+// A host that is cut off from others says so, and serves all the same.
+func TestHealthTellsOfTheCluster(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, _ := rig(1, "ready")
+		g.o.Cluster = func() []string { return []string{"pc2 can't be reached"} }
+		if h := g.Health(); !h.OK || !slices.Equal(h.Reasons, []string{"pc2 can't be reached"}) {
+			t.Errorf("%+v", h)
+		}
 		empty(t, g)
 	})
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // Health says whether decisions make progress: the age of the oldest request on which nothing was decided, and the journal. A device that can't
-// be used is a reason too; it fails only when no device is left that models were meant for.
+// be used is a reason too; it fails only when no device is left that models were meant for. What is wrong with the cluster is a reason, and never fails it.
 func (g *Gateway) Health() messages.Health {
 	h := messages.Health{OK: true}
 	now := time.Now()
@@ -41,6 +41,9 @@ func (g *Gateway) Health() messages.Health {
 	if g.o.Devices != nil {
 		reasons, usable := g.o.Devices()
 		h.Reasons, h.OK = append(h.Reasons, reasons...), h.OK && usable
+	}
+	if g.o.Cluster != nil { // a host that is apart from others serves all the same
+		h.Reasons = append(h.Reasons, g.o.Cluster()...)
 	}
 	return h
 }

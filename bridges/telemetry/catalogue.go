@@ -68,6 +68,14 @@ var sections = []struct {
 		{name: "modelops_lease_reclaimed_total", kind: counter, help: "Leases that a device took back because their holder did not know them."},
 		{name: "modelops_lease_fenced_total", kind: counter, help: "Leases whose holder had to stop because the device did not know them any more, or granted them to another."},
 	}},
+	{"Other hosts of the cluster", []metric{
+		{name: "modelops_peer_members", kind: gauge, labels: []string{"state"}, help: "Hosts of the cluster by their state, this one included, as this host sees them; nothing on a host alone."},
+		{name: "modelops_peer_heard_age_seconds", kind: gauge, labels: []string{"peer"}, help: "Time since the host was heard last."},
+		{name: "modelops_peer_report_age_seconds", kind: gauge, labels: []string{"peer"}, help: "Age of the host's last report on its models and devices."},
+		{name: "modelops_peer_rtt_seconds", kind: gauge, labels: []string{"peer"}, help: "A round trip on the link to the host."},
+		{name: "modelops_peer_clock_offset_seconds", kind: gauge, labels: []string{"peer"}, help: "The host's clock minus this one's."},
+		{name: "modelops_peer_copy_lag_events", kind: gauge, labels: []string{"peer"}, help: "Decisions of the host's journal that aren't copied here yet."},
+	}},
 	{"The house", []metric{
 		{name: "modelops_journal_append_seconds", kind: histogram, bucket: appendBuckets, help: "Time of an append until it was on disk."},
 		{name: "modelops_journal_append_failures_total", kind: counter, help: "Appends that failed."},

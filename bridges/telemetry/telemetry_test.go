@@ -72,6 +72,9 @@ func everything() *Metrics {
 	m.LeaseFenced()
 	m.WrongKey("http", true)
 	m.ErrorTold("INTERNAL", "rest")
+	m.SetPeers(&messages.ClusterView{Members: []*messages.MemberView{{Host: "main_pc", Self: true, State: messages.MemberView_alive},
+		{Host: "pc2", State: messages.MemberView_unreachable, BootId: "b", HeardMs: 1500, RttUs: 250, ClockOffsetMs: -2000, Sequence: 10, Copied: 7}, {Host: "pc3", State: messages.MemberView_expected}}},
+		map[string]time.Duration{"pc2": 2 * time.Second})
 	m.HTTPRequest("GET", "/health", "200")
 	m.HTTPRequest("BREW", "", "404")
 	return m
@@ -121,6 +124,8 @@ func TestValues(t *testing.T) {
 		`modelops_gpu_utilization_ratio{gpu="gpu0",host="main_pc"} 0.5`, `modelops_gpu_lost{gpu="gpu1",host="main_pc"} 1`, `modelops_vram_total_bytes 2.147483648e+09`,
 		`modelops_journal_events_total 3`, `modelops_journal_append_failures_total 1`, `modelops_journal_append_seconds_count 1`,
 		`modelops_journal_lag_events 9`, // the refresh ran before the scrape
+		`modelops_peer_members{state="alive"} 1`, `modelops_peer_members{state="gone"} 0`, `modelops_peer_heard_age_seconds{peer="pc2"} 1.5`,
+		`modelops_peer_report_age_seconds{peer="pc2"} 2`, `modelops_peer_rtt_seconds{peer="pc2"} 0.00025`, `modelops_peer_clock_offset_seconds{peer="pc2"} -2`, `modelops_peer_copy_lag_events{peer="pc2"} 3`,
 		`http_requests_total{code="404",method="_unknown",path="_unknown"} 1`, `http_requests_total{code="200",method="GET",path="/health"} 1`,
 		`modelops_service_info_info{component="modelops_coordinator",version="1.2.3"} 1`,
 	} {
@@ -139,8 +144,9 @@ func TestGoneThingsLoseTheirSeries(t *testing.T) {
 	m.counter("modelops_requests_total").WithLabelValues("big", "main_pc", "200", "") // by a request that ended in this moment
 	m.SetModelStates([]*messages.ModelView{{Name: "tiny", Phase: messages.ModelView_absent}})
 	m.SetGPUs(nil)
+	m.SetPeers(&messages.ClusterView{}, nil)
 	page := scrape(t, m)
-	for _, gone := range []string{`state="failed"} 1`, `="big"`, `gpu="gpu0"`, `modelops_gpu_lost{`} {
+	for _, gone := range []string{`peer="pc2"`, `state="failed"} 1`, `="big"`, `gpu="gpu0"`, `modelops_gpu_lost{`} {
 		if strings.Contains(page, gone) {
 			t.Errorf("still there: %s", gone)
 		}

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	grpcapi "modelops/bridges/grpc"
@@ -164,8 +165,11 @@ func (d *daemon) openNATS() error {
 // refresh sets the metrics that have to be read, before each scrape.
 func (d *daemon) refresh() {
 	d.metrics.SetModelStates(d.ledgers().Models())
-	d.metrics.SetGPUs(d.view.ReadGPUs())
+	d.metrics.SetGPUs(slices.DeleteFunc(d.view.ReadGPUs(), func(g *messages.GpuView) bool { return g.Host != d.host })) // each host tells of its own
 	d.metrics.SetJournalLag(d.feed.Lag())
+	if d.cluster != nil {
+		d.metrics.SetPeers(d.cluster.View(), d.reportAges())
+	}
 }
 
 func (d *daemon) addresses() cli.Addresses {

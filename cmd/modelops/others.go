@@ -1,0 +1,37 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"modelops/messages"
+)
+
+// clusterTroubles is what /health says of the cluster.
+func (d *daemon) clusterTroubles() []string {
+	if d.cluster == nil {
+		return nil
+	}
+	return troublesOf(d.cluster.View())
+}
+
+// troublesOf are the members that can't be reached, and what somebody should do. A host that left in good order is no trouble.
+func troublesOf(v *messages.ClusterView) (out []string) {
+	noted := func(host string) bool {
+		return slices.ContainsFunc(v.Notes, func(n string) bool { return strings.HasPrefix(n, host+" ") })
+	}
+	for _, m := range v.Members {
+		lost := m.State == messages.MemberView_unreachable || m.State == messages.MemberView_alive && m.Reason != ""
+		if lost && !noted(m.Host) {
+			out = append(out, "host "+m.Host+": "+m.Reason)
+		}
+	}
+	return append(out, v.Notes...)
+}
+
+// reportAges are the ages of the other hosts' last reports.
+func (d *daemon) reportAges() map[string]time.Duration {
+	out := map[string]time.Duration{}
+	return out
+}
