@@ -1,6 +1,7 @@
 package view
 
 import (
+	"cmp"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -11,6 +12,8 @@ import (
 
 // Ledgers gives the scheduler's readings; it implements arbiter.World.
 type Ledgers struct {
+	// Host is this one, whose actors feed the projection.
+	Host string
 	View *Projection
 	// Live lists the models with what runs and waits at each, as the gateway knows it.
 	Live func() []*messages.ModelView
@@ -21,24 +24,34 @@ type Ledgers struct {
 	// one's. Both may be nil: a host alone.
 	Other  func(host string) string
 	Seated func() string
+	// Others are the reports of other hosts; nil = there are none.
+	Others *Follower
 }
 
-// Ledgers implements arbiter.World.
+// Ledgers implements arbiter.World. Those of hosts on which nothing is placed now are among them, so that a decision can say so.
 func (l Ledgers) Ledgers() []*messages.GpuView { return l.View.GPUs() }
 
 // Allocations implements arbiter.World: the holders that have or seek memory now.
 func (l Ledgers) Allocations() []*messages.Allocation {
+	if l.Others == nil {
+		return l.own()
+	}
+	return append(l.own(), l.Others.Allocations()...)
+}
+
+// own are the allocations of this host's actors and callers.
+func (l Ledgers) own() []*messages.Allocation {
 	return append(arbiter.AllocationsOf(l.Models(), l.Now().UnixMilli()), l.Seeking()...)
 }
 
-// Models are the latest views of the present models, with what runs and waits at each at the gateway. The gateway gets views a moment later: by
+// Models are the latest views of this host's present models, with what runs and waits at each at the gateway. The gateway gets views a moment later: by
 // its copies a load that has just begun would not count, and one too many could begin beside it.
 func (l Ledgers) Models() []*messages.ModelView {
 	live := map[string]*messages.ModelView{}
 	for _, v := range l.Live() {
 		live[v.Id] = v
 	}
-	out := l.View.Present()
+	out := l.View.PresentOf(l.Host)
 	for i, v := range out {
 		if at := live[v.Id]; at != nil {
 			v = proto.CloneOf(v)
@@ -57,10 +70,15 @@ func (l Ledgers) Hosts() (out []*messages.HostReading) {
 			busy[m.Host] += m.Active + m.Queued
 		}
 	}
+	for _, host := range l.Others.Hosts() {
+		for _, m := range l.Others.Said(host).Report.Loads {
+			busy[host] += m.Active + m.Queued
+		}
+	}
 	for _, v := range hosts {
 		h := &messages.HostReading{Host: v.Host, Busy: busy[v.Host]}
 		if l.Other != nil {
-			h.Refusal = l.Other(v.Host)
+			h.Refusal = cmp.Or(l.Other(v.Host), l.outdated(v.Host))
 			h.Unreachable = h.Refusal != ""
 		}
 		if v.Draining && !h.Unreachable {
@@ -71,6 +89,14 @@ func (l Ledgers) Hosts() (out []*messages.HostReading) {
 		}
 	}
 	return out
+}
+
+// outdated says why decisions don't stand on what another host reported; empty = they may.
+func (l Ledgers) outdated(host string) string {
+	if l.Others == nil || host == l.Host || l.Others.Fresh(host) {
+		return ""
+	}
+	return "reported last " + l.Others.Said(host).Age.Round(time.Millisecond).String() + " ago"
 }
 
 // Seat implements arbiter.Cluster.

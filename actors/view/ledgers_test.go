@@ -12,7 +12,7 @@ func TestLedgersShowTheWithdrawnUntilTheyAreGone(t *testing.T) {
 	p := New(Options{})
 	placed := &messages.Placement{Shares: []*messages.Share{{Gpu: "gpu/h/g", Bytes: 8}}}
 	base := &messages.ModelView{Id: "model/h/chat", Phase: messages.ModelView_ready, Spec: &messages.ModelSpec{Name: "chat"}, Placement: placed}
-	l := Ledgers{View: p, Now: time.Now, Seeking: func() []*messages.Allocation { return nil }, Live: func() []*messages.ModelView { return []*messages.ModelView{base} }}
+	l := Ledgers{Host: "h", View: p, Now: time.Now, Seeking: func() []*messages.Allocation { return nil }, Live: func() []*messages.ModelView { return []*messages.ModelView{base} }}
 	replica := messages.ModelActor("h", "chat~2")
 	p.StateChanged(messages.ModelActor("h", "chat"), 1, base)
 	p.StateChanged(replica, 2, &messages.ModelView{Id: replica.String(), Phase: messages.ModelView_draining, Placement: placed})
@@ -35,7 +35,7 @@ func TestALoadCountsFromItsDecision(t *testing.T) {
 	p.StateChanged(id, 1, view(messages.ModelView_loading))
 	late := view(messages.ModelView_placing)
 	late.Placement, late.Queued = nil, 3
-	l := Ledgers{View: p, Now: time.Now, Seeking: func() []*messages.Allocation { return nil }, Live: func() []*messages.ModelView { return []*messages.ModelView{late} }}
+	l := Ledgers{Host: "main_pc", View: p, Now: time.Now, Seeking: func() []*messages.Allocation { return nil }, Live: func() []*messages.ModelView { return []*messages.ModelView{late} }}
 	got := l.Allocations()
 	if len(got) != 1 || got[0].State != messages.Allocation_starting || len(got[0].Shares) == 0 || got[0].Queued != 3 {
 		t.Errorf("the scheduler sees %v", got)

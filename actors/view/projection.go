@@ -19,6 +19,8 @@ type Options struct {
 	First uint64
 	// Listen is called after the projection shows a change, in the order of the actor's sequence. It must not block; may be nil.
 	Listen func(actor messages.ActorID, view proto.Message)
+	// ListenFar is Listen for the actors of other hosts, in the order of each host's reports; may be nil.
+	ListenFar func(actor messages.ActorID, view proto.Message)
 	// LastWords reads the last lines of a worker's log, and of them the one that most likely tells why it ended; may be nil. They are in no
 	// journal, because they may hold secrets, so a view gets them here.
 	LastWords func(logFile string) (telling string, lines []string)
@@ -218,6 +220,11 @@ func (p *Projection) HostViews() []*messages.HostView {
 // replicas, stay known for a while.
 func (p *Projection) Present() []*messages.ModelView {
 	return slices.DeleteFunc(p.Models(), func(v *messages.ModelView) bool { return v.Spec == nil && v.Phase == messages.ModelView_absent })
+}
+
+// PresentOf is Present for one host.
+func (p *Projection) PresentOf(host string) []*messages.ModelView {
+	return slices.DeleteFunc(p.Present(), func(v *messages.ModelView) bool { return hostOf(v.Id) != host })
 }
 
 // GPUs lists the registered devices by id. A ledger of a device that is gone is left out: it is lost, no driver lists it, and no holder has a

@@ -36,7 +36,7 @@ type Delta struct {
 func (p *Projection) Watch(ctx context.Context, since uint64) iter.Seq[Delta] {
 	return func(yield func(Delta) bool) {
 		for ctx.Err() == nil {
-			d, changed := p.since(since)
+			d, changed := p.since(since, maxDelta)
 			if changed == nil {
 				since = d.Version
 				if !yield(d) {
@@ -52,8 +52,8 @@ func (p *Projection) Watch(ctx context.Context, since uint64) iter.Seq[Delta] {
 	}
 }
 
-// since is what changed after a version; when nothing did, changed is closed at the next change.
-func (p *Projection) since(version uint64) (d Delta, changed <-chan struct{}) {
+// since is what changed after a version, as a snapshot when that is more than most; when nothing did, changed is closed at the next change.
+func (p *Projection) since(version uint64, most int) (d Delta, changed <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if version == p.version && version != 0 {
@@ -66,7 +66,7 @@ func (p *Projection) since(version uint64) (d Delta, changed <-chan struct{}) {
 		if !d.Snapshot && x.version <= version {
 			break
 		}
-		if !d.Snapshot && len(d.Changes) == maxDelta {
+		if !d.Snapshot && len(d.Changes) == most {
 			d.Snapshot = true
 		}
 		d.Changes = append(d.Changes, p.change(x))

@@ -230,7 +230,7 @@ func TestWatchersEndWithTheView(t *testing.T) {
 }
 
 func look(t *rapid.T, p *Projection, f *follower) {
-	d, changed := p.since(f.version)
+	d, changed := p.since(f.version, maxDelta)
 	if changed != nil {
 		return
 	}
@@ -313,7 +313,7 @@ func TestWithdrawnModelsAreDropped(t *testing.T) {
 	}
 	f := &follower{}
 	next := func() {
-		d, changed := p.since(f.version)
+		d, changed := p.since(f.version, maxDelta)
 		if changed != nil {
 			return
 		}

@@ -69,6 +69,7 @@ type daemon struct {
 	feed       *journal.Feed
 	book       *explain.Book
 	view       *view.Projection
+	follower   *view.Follower // of the other hosts' reports; nil on a host alone
 	tree       *tree.Tree
 	door       messages.Door // to the actors of every host that this one reaches
 	far        *farDoor      // door, on a host of a cluster; nil = this host is alone

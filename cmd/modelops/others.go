@@ -33,5 +33,8 @@ func troublesOf(v *messages.ClusterView) (out []string) {
 // reportAges are the ages of the other hosts' last reports.
 func (d *daemon) reportAges() map[string]time.Duration {
 	out := map[string]time.Duration{}
+	for _, host := range d.follower.Hosts() {
+		out[host] = d.follower.Said(host).Age
+	}
 	return out
 }

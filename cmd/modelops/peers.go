@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"modelops/actors/cluster"
+	"modelops/actors/view"
 	"modelops/bridges/certs"
 	"modelops/bridges/config"
 	"modelops/bridges/peer"
@@ -34,6 +35,7 @@ func (d *daemon) newActorsDoor() messages.Door {
 		return d.tree
 	}
 	d.far = &farDoor{host: d.host, tree: d.tree}
+	d.follower = &view.Follower{View: d.view, Log: d.log}
 	return d.far
 }
 
@@ -105,9 +107,11 @@ func (d *daemon) openPeers(context.Context) error {
 			d.cluster.Hear(h)
 			d.copies.Heard(h.Host, h.Sequence)
 		},
-		Pager: journal.Pager{Host: d.host, Journal: d.journal, Copies: d.copies},
+		Pager:    journal.Pager{Host: d.host, Journal: d.journal, Copies: d.copies},
+		Reporter: view.Reporter{Host: d.host, BootID: d.bootID, View: d.view, Ledgers: d.ledgers(), Queue: d.gateway.Queue, Now: time.Now},
 	})
 	d.far.peers = d.peers
+	d.follower.Source = d.peers
 	d.cluster = d.newCluster(trust)
 	d.far.seat = d.cluster
 	stop := d.journal.ServePeers(d.peers)
@@ -138,7 +142,7 @@ func (d *daemon) newCluster(trust peer.Trust) *cluster.Cluster {
 		Facts: func() cluster.Facts {
 			return cluster.Facts{Version: buildVersion(), Address: d.advertised(d.peers.Address()), Sequence: d.journal.Sequence()}
 		},
-		Links: d.links, Arbiter: ownArbiter{d.host, d.tree}, Obeyed: d.obeyed, Copied: d.copied, Draining: d.draining, Changed: d.failsOver,
+		Links: d.links, Arbiter: ownArbiter{d.host, d.tree}, Obeyed: d.obeyed, Copied: d.copied, Draining: d.draining, Changed: d.memberChanged,
 	}
 	if m, ok := trust.(membersOf); ok {
 		d.members = m.Membership
@@ -226,4 +230,17 @@ func (h hosts) Has(host string) bool { _, ok := h.d.peers.Link(host); return ok 
 // Call implements control.Hosts.
 func (h hosts) Call(ctx context.Context, host, operation string, request proto.Message) (proto.Message, error) {
 	return h.d.peers.Call(ctx, host, operation, request)
+}
+
+// memberChanged follows the reports of members that are reached, and has models load here that only those had that aren't.
+func (d *daemon) memberChanged(c cluster.Change) {
+	d.failsOver(c) // it looks at what the member had
+	switch {
+	case c.Removed:
+		d.follower.Forget(c.Host)
+	case c.To == messages.MemberView_alive:
+		d.follower.Reached(d.life, c.Host, d.alongside)
+	default:
+		d.follower.Lost(c.Host)
+	}
 }

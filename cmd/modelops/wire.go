@@ -120,7 +120,7 @@ func (d *daemon) catalogue() control.Catalogue {
 
 // ledgers is what the scheduler sees.
 func (d *daemon) ledgers() view.Ledgers {
-	return view.Ledgers{View: d.view, Live: d.gateway.Models, Seeking: d.seeking, Now: d.clock.Now, Other: d.closed, Seated: d.seatedElsewhere}
+	return view.Ledgers{Host: d.host, View: d.view, Live: d.gateway.Models, Seeking: d.seeking, Now: d.clock.Now, Other: d.closed, Seated: d.seatedElsewhere, Others: d.follower}
 }
 
 // seeking are the names and the programs that wait for memory.
@@ -150,7 +150,7 @@ func (d *daemon) changed(_ messages.ActorID, v proto.Message) {
 	case *messages.ModelView:
 		d.tree.Send(gate, v)
 		d.reconciler.Seen(d.life, v)
-		d.metrics.SetModelStates(d.view.Present()) // what is counted for a name that was never set counts as unknown
+		d.metrics.SetModelStates(d.view.PresentOf(d.host)) // what is counted for a name that was never set counts as unknown
 	case *messages.HostView:
 		d.tree.Down(v.GaveUp)
 		d.tree.Send(gate, v)
