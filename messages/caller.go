@@ -22,6 +22,8 @@ type Caller struct {
 	// OnQueued is called with the request's position when it begins to wait and about once a second from then on, from the goroutine that
 	// waits. May be nil.
 	OnQueued func(QueuePlace)
+	// Only is where it may run.
+	Only Only
 }
 
 type callerKey struct{}

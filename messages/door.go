@@ -75,6 +75,7 @@ type Gateway interface {
 // Grant is a place at a ready worker.
 type Grant struct {
 	Actor    ActorID // the model actor whose worker it is: model/main_pc/chat or model/main_pc/chat~2
+	Host     string  // the other host that rules over the worker; empty = this one
 	Attempt  uint64  // the load that made the worker
 	Model    string  // the model's name here, aliases resolved
 	Replica  string  // its name: chat or chat~2

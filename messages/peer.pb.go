@@ -30,7 +30,11 @@ type ForwardFrame struct {
 	Response *ForwardResponse       `protobuf:"bytes,2,opt,name=response,proto3" json:"response,omitempty"`
 	Body     []byte                 `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`
 	// Last in an answer that failed: why. The asked host ran nothing when no response came before it.
-	Error         *ErrorBody `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
+	Error *ErrorBody `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
+	// With an error: a worker may have begun to work on the request, so that it must not be sent again.
+	Began bool `protobuf:"varint,5,opt,name=began,proto3" json:"began,omitempty"`
+	// Last in an answer that is complete: what came after its body.
+	Trailers      []*ForwardHeader `protobuf:"bytes,6,rep,name=trailers,proto3" json:"trailers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -93,10 +97,24 @@ func (x *ForwardFrame) GetError() *ErrorBody {
 	return nil
 }
 
+func (x *ForwardFrame) GetBegan() bool {
+	if x != nil {
+		return x.Began
+	}
+	return false
+}
+
+func (x *ForwardFrame) GetTrailers() []*ForwardHeader {
+	if x != nil {
+		return x.Trailers
+	}
+	return nil
+}
+
 // ForwardRequest begins a forwarded request.
 type ForwardRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Own name of the model. The asked host runs it on a worker of its own, or refuses.
+	// Own name of the model, or of its replica. The asked host runs it on that worker, or refuses.
 	Model  string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
 	Method string `protobuf:"bytes,2,opt,name=method,proto3" json:"method,omitempty"`
 	// Path and query at the worker.
@@ -108,6 +126,8 @@ type ForwardRequest struct {
 	WaitedMs int64 `protobuf:"varint,7,opt,name=waited_ms,json=waitedMs,proto3" json:"waited_ms,omitempty"`
 	// -1 = unknown.
 	ContentLength int64 `protobuf:"varint,8,opt,name=content_length,json=contentLength,proto3" json:"content_length,omitempty"`
+	// How long the model stays after this request; absent = as declared, negative = until it is unloaded.
+	KeepAliveMs   *int64 `protobuf:"varint,9,opt,name=keep_alive_ms,json=keepAliveMs,proto3,oneof" json:"keep_alive_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -198,12 +218,20 @@ func (x *ForwardRequest) GetContentLength() int64 {
 	return 0
 }
 
+func (x *ForwardRequest) GetKeepAliveMs() int64 {
+	if x != nil && x.KeepAliveMs != nil {
+		return *x.KeepAliveMs
+	}
+	return 0
+}
+
 // ForwardResponse begins the answer.
 type ForwardResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Status        int32                  `protobuf:"varint,1,opt,name=status,proto3" json:"status,omitempty"`
-	Headers       []*ForwardHeader       `protobuf:"bytes,2,rep,name=headers,proto3" json:"headers,omitempty"`
-	ContentLength int64                  `protobuf:"varint,3,opt,name=content_length,json=contentLength,proto3" json:"content_length,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Status  int32                  `protobuf:"varint,1,opt,name=status,proto3" json:"status,omitempty"`
+	Headers []*ForwardHeader       `protobuf:"bytes,2,rep,name=headers,proto3" json:"headers,omitempty"`
+	// -1 = unknown, -2 = unknown and the body ends with the worker's connection.
+	ContentLength int64 `protobuf:"varint,3,opt,name=content_length,json=contentLength,proto3" json:"content_length,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1583,12 +1611,14 @@ var File_peer_proto protoreflect.FileDescriptor
 const file_peer_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"peer.proto\x12\bmodelops\x1a\rarbiter.proto\x1a\rgateway.proto\x1a\vmodel.proto\x1a\x10operations.proto\x1a\fvalues.proto\"\xb8\x01\n" +
+	"peer.proto\x12\bmodelops\x1a\rarbiter.proto\x1a\rgateway.proto\x1a\vmodel.proto\x1a\x10operations.proto\x1a\fvalues.proto\"\x83\x02\n" +
 	"\fForwardFrame\x122\n" +
 	"\arequest\x18\x01 \x01(\v2\x18.modelops.ForwardRequestR\arequest\x125\n" +
 	"\bresponse\x18\x02 \x01(\v2\x19.modelops.ForwardResponseR\bresponse\x12\x12\n" +
 	"\x04body\x18\x03 \x01(\fR\x04body\x12)\n" +
-	"\x05error\x18\x04 \x01(\v2\x13.modelops.ErrorBodyR\x05error\"\x90\x02\n" +
+	"\x05error\x18\x04 \x01(\v2\x13.modelops.ErrorBodyR\x05error\x12\x14\n" +
+	"\x05began\x18\x05 \x01(\bR\x05began\x123\n" +
+	"\btrailers\x18\x06 \x03(\v2\x17.modelops.ForwardHeaderR\btrailers\"\xcb\x02\n" +
 	"\x0eForwardRequest\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x16\n" +
 	"\x06method\x18\x02 \x01(\tR\x06method\x12\x12\n" +
@@ -1598,7 +1628,9 @@ const file_peer_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x06 \x01(\tR\trequestId\x12\x1b\n" +
 	"\twaited_ms\x18\a \x01(\x03R\bwaitedMs\x12%\n" +
-	"\x0econtent_length\x18\b \x01(\x03R\rcontentLength\"\x83\x01\n" +
+	"\x0econtent_length\x18\b \x01(\x03R\rcontentLength\x12'\n" +
+	"\rkeep_alive_ms\x18\t \x01(\x03H\x00R\vkeepAliveMs\x88\x01\x01B\x10\n" +
+	"\x0e_keep_alive_ms\"\x83\x01\n" +
 	"\x0fForwardResponse\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\x05R\x06status\x121\n" +
 	"\aheaders\x18\x02 \x03(\v2\x17.modelops.ForwardHeaderR\aheaders\x12%\n" +
@@ -1762,28 +1794,29 @@ var file_peer_proto_depIdxs = []int32{
 	1,  // 0: modelops.ForwardFrame.request:type_name -> modelops.ForwardRequest
 	2,  // 1: modelops.ForwardFrame.response:type_name -> modelops.ForwardResponse
 	19, // 2: modelops.ForwardFrame.error:type_name -> modelops.ErrorBody
-	3,  // 3: modelops.ForwardRequest.headers:type_name -> modelops.ForwardHeader
-	6,  // 4: modelops.ForwardRequest.meta:type_name -> modelops.PeerMeta
-	3,  // 5: modelops.ForwardResponse.headers:type_name -> modelops.ForwardHeader
-	5,  // 6: modelops.Heartbeat.heard:type_name -> modelops.Heard
-	7,  // 7: modelops.PeerMeta.principal:type_name -> modelops.PeerCaller
-	6,  // 8: modelops.PeerAsk.meta:type_name -> modelops.PeerMeta
-	19, // 9: modelops.PeerAnswer.error:type_name -> modelops.ErrorBody
-	10, // 10: modelops.PeerAnswer.events:type_name -> modelops.PeerEvent
-	6,  // 11: modelops.PeerCall.meta:type_name -> modelops.PeerMeta
-	14, // 12: modelops.Report.actors:type_name -> modelops.ActorReport
-	20, // 13: modelops.Report.allocations:type_name -> modelops.Allocation
-	15, // 14: modelops.Report.loads:type_name -> modelops.ModelLoad
-	21, // 15: modelops.Report.queue:type_name -> modelops.QueueView
-	22, // 16: modelops.ModelLoad.breaker:type_name -> modelops.ModelView.Breaker
-	23, // 17: modelops.PageReply.decisions:type_name -> modelops.RecordedDecision
-	0,  // 18: modelops.Peer.Forward:input_type -> modelops.ForwardFrame
-	0,  // 19: modelops.Peer.Forward:output_type -> modelops.ForwardFrame
-	19, // [19:20] is the sub-list for method output_type
-	18, // [18:19] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	3,  // 3: modelops.ForwardFrame.trailers:type_name -> modelops.ForwardHeader
+	3,  // 4: modelops.ForwardRequest.headers:type_name -> modelops.ForwardHeader
+	6,  // 5: modelops.ForwardRequest.meta:type_name -> modelops.PeerMeta
+	3,  // 6: modelops.ForwardResponse.headers:type_name -> modelops.ForwardHeader
+	5,  // 7: modelops.Heartbeat.heard:type_name -> modelops.Heard
+	7,  // 8: modelops.PeerMeta.principal:type_name -> modelops.PeerCaller
+	6,  // 9: modelops.PeerAsk.meta:type_name -> modelops.PeerMeta
+	19, // 10: modelops.PeerAnswer.error:type_name -> modelops.ErrorBody
+	10, // 11: modelops.PeerAnswer.events:type_name -> modelops.PeerEvent
+	6,  // 12: modelops.PeerCall.meta:type_name -> modelops.PeerMeta
+	14, // 13: modelops.Report.actors:type_name -> modelops.ActorReport
+	20, // 14: modelops.Report.allocations:type_name -> modelops.Allocation
+	15, // 15: modelops.Report.loads:type_name -> modelops.ModelLoad
+	21, // 16: modelops.Report.queue:type_name -> modelops.QueueView
+	22, // 17: modelops.ModelLoad.breaker:type_name -> modelops.ModelView.Breaker
+	23, // 18: modelops.PageReply.decisions:type_name -> modelops.RecordedDecision
+	0,  // 19: modelops.Peer.Forward:input_type -> modelops.ForwardFrame
+	0,  // 20: modelops.Peer.Forward:output_type -> modelops.ForwardFrame
+	20, // [20:21] is the sub-list for method output_type
+	19, // [19:20] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_peer_proto_init() }
@@ -1796,6 +1829,7 @@ func file_peer_proto_init() {
 	file_model_proto_init()
 	file_operations_proto_init()
 	file_values_proto_init()
+	file_peer_proto_msgTypes[1].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -28,6 +28,9 @@ type Unanswered struct {
 
 // NotAnswered makes the error of a request to a model's worker that ended with err before a byte of an answer. The caller isn't told addresses.
 func NotAnswered(model string, sent bool, err error) *Unanswered {
+	if known := (*Unanswered)(nil); errors.As(err, &known) {
+		return known
+	}
 	if !sent {
 		return &Unanswered{typed: NewError(Unavailable, "model/"+model, "the model's worker can't be reached").
 			WithHint("it may be starting or restarting: try again").WithRetry(time.Second).WithCause(err)}
@@ -35,6 +38,9 @@ func NotAnswered(model string, sent bool, err error) *Unanswered {
 	return &Unanswered{Sent: true, closed: connectionEnded(err), typed: NewError(InferenceError, "model/"+model, "the model's worker closed the connection before it answered").
 		WithHint("the worker's log says why: modelops logs " + model).WithCause(err)}
 }
+
+// NotRun is the error of a request that another host was asked to run and gave no byte of an answer to. began tells that a worker may have begun it.
+func NotRun(why *Error, began bool) *Unanswered { return &Unanswered{Sent: began, typed: why} }
 
 // connectionEnded tells that the worker's side closed or reset a connection.
 func connectionEnded(err error) bool {

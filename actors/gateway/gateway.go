@@ -29,12 +29,13 @@ type Gateway struct {
 	moved  []*messages.Route
 	gaveUp []string // actors that crashed too often and stay down
 	trials map[string]*trial
+	away   map[string]bool // other hosts that can't be reached
 }
 
 // New makes a gateway without routes.
 func New(o Options) *Gateway {
 	o.StallAfter = cmp.Or(o.StallAfter, 15*time.Second)
-	g := &Gateway{o: o, leave: make(chan struct{}), pools: map[string]*lockedPool{}, trials: map[string]*trial{}}
+	g := &Gateway{o: o, leave: make(chan struct{}), pools: map[string]*lockedPool{}, trials: map[string]*trial{}, away: map[string]bool{}}
 	g.routes.Store(&routes{byName: map[string]*target{}})
 	if o.Prober != nil {
 		g.alive = g.proofOf
@@ -70,6 +71,9 @@ func (g *Gateway) allowed(ctx context.Context, model string) error {
 
 // place is Admit without the record of the request, which has asked for a place since then.
 func (g *Gateway) place(ctx context.Context, model string, asked time.Time) (*messages.Grant, error) {
+	if messages.PeerFrom(ctx) != "" {
+		return g.placeHere(ctx, model, asked)
+	}
 	if err := g.allowed(ctx, model); err != nil {
 		return nil, err
 	}
@@ -92,11 +96,14 @@ func (g *Gateway) place(ctx context.Context, model string, asked time.Time) (*me
 
 func (g *Gateway) admit(ctx context.Context, l *lockedPool, try *trial, asked time.Time) (*messages.Grant, error) {
 	caller := messages.CallerFrom(ctx)
-	r := pool.Request{Ticket: g.next.Add(1), Class: g.rank(caller.Class), Since: time.Now()}
+	r := pool.Request{Ticket: g.next.Add(1), Class: g.rank(caller.Class), Since: time.Now(), Only: caller.Only}
 	l.mu.Lock()
 	if l.gone {
 		l.mu.Unlock()
 		return nil, messages.Errorf(messages.ModelNotFound, l.id.String(), "Model '%s' not found: its declaration was withdrawn", l.name)
+	}
+	if caller.Only.Worker != "" {
+		r.Before = max(r.Since.Sub(asked), 0)
 	}
 	until, _ := ctx.Deadline()
 	r.Patience = l.patienceOf(r.Since, asked, until)

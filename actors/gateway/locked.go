@@ -76,10 +76,13 @@ func (g *Gateway) grant(l *lockedPool, ticket uint64, caller messages.Caller, tr
 	}
 	h := &held{g: g, l: l, ticket: ticket, caller: caller, trial: try,
 		grant: messages.Grant{Began: now, Actor: e.ID(), Attempt: v.GetAttempt(), Alive: g.alive, Model: l.name, Replica: v.Name, Upstream: upstream, URL: strings.TrimSuffix(v.GetWorker().GetUrl(), "/")}}
+	if e.Far() {
+		h.grant.Host, h.grant.Alive, h.grant.URL = e.ID().Host(), nil, messages.PeerURL(e.ID().Host(), v.Name)
+	}
 	if g.o.Address != nil && strings.Contains(h.grant.URL, "${") {
 		h.grant.URL = g.o.Address(v.Name, h.grant.URL)
 	}
-	if g.o.APIKey != nil {
+	if g.o.APIKey != nil && !e.Far() {
 		h.grant.APIKey = g.o.APIKey(v.Spec)
 	}
 	h.grant.Ended, h.end = context.WithCancelCause(context.Background())
@@ -113,6 +116,9 @@ func (g *Gateway) release(h *held, o messages.Outcome) {
 	}
 	if o.Failed {
 		g.examine(l)
+		if o.Unreachable {
+			g.pursue(l)
+		}
 	}
 	if done := l.drains[e]; done != nil && e.Running() == 0 {
 		close(done)
@@ -132,8 +138,11 @@ func (g *Gateway) release(h *held, o messages.Outcome) {
 	})
 }
 
-// tellBreaker reports an endpoint's breaker to its actor.
+// tellBreaker reports an endpoint's breaker to its actor, if it is one of this host.
 func (g *Gateway) tellBreaker(e *pool.Endpoint, now time.Time) {
+	if e.Far() {
+		return
+	}
 	state, failures := e.Breaker(now)
 	g.o.Door.Tell(context.Background(), e.ID(), &messages.ReportBreaker{State: state, Failures: uint32(failures)})
 }
@@ -160,6 +169,7 @@ func (g *Gateway) dispatchOnce(l *lockedPool) (waitsForHost bool) {
 		l.wants[t].granted <- admitted{}
 		delete(l.wants, t)
 	}
+	l.refuse(d.Stranded, d.Why)
 	l.tellEmpty()
 	if d.Refusal != nil {
 		l.refuse(l.pool.RefuseAll(now), d.Refusal)

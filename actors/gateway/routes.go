@@ -17,6 +17,8 @@ type routes struct {
 	byName map[string]*target
 	// declared are the aliases by which models are declared, whatever a rollout lets answer for them: a key's scope goes by what is asked for.
 	declared map[string]string
+	// own are the pools by the models' own names.
+	own map[string]*lockedPool
 }
 
 // resolve is the own name of the model that a name is declared for, or the name.
@@ -63,6 +65,9 @@ func (g *Gateway) Update(v *messages.ModelView) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	refusal := l.pool.Update(v, time.Now())
+	if g.away[v.Host] {
+		l.pool.Reach(v.Host, false, time.Now())
+	}
 	if len(g.gaveUp) > 0 {
 		refusal = cmp.Or(refusal, l.pool.GaveUp(g.down))
 	}
@@ -98,7 +103,7 @@ func (g *Gateway) refigureHost() {
 }
 
 func (g *Gateway) poolFigures(f Figures) pool.Figures {
-	return pool.Figures{Limits: f.Limits, FailureThreshold: f.FailureThreshold, ResetTimeout: f.ResetTimeout, HangTimeout: f.HangTimeout, MaxWait: g.figure.Load().MaxWait, Trials: g.o.Prober != nil}
+	return pool.Figures{Limits: f.Limits, FailureThreshold: f.FailureThreshold, ResetTimeout: f.ResetTimeout, HangTimeout: f.HangTimeout, MaxWait: g.figure.Load().MaxWait, Trials: g.o.Prober != nil, Apart: true}
 }
 
 // rank of a priority class; an unknown one counts as the default one.
@@ -162,8 +167,8 @@ func (g *Gateway) SetRoutes(moved []*messages.Route) {
 
 // rebuild makes the next table. A name of its own wins over another model's alias, a route over both.
 func (g *Gateway) rebuild() {
-	next := &routes{byName: map[string]*target{}, declared: map[string]string{}}
-	own := map[string]*lockedPool{}
+	next := &routes{byName: map[string]*target{}, declared: map[string]string{}, own: map[string]*lockedPool{}}
+	own := next.own
 	for name, l := range g.pools {
 		if l.spec != nil {
 			own[name] = l

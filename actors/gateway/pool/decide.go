@@ -11,11 +11,14 @@ import (
 func (p *Pool) Admit(r Request) (position int, err error) {
 	now := r.Since
 	p.demand.came(now)
-	ready := p.Ready()
+	ready := p.readyFor(r.Only)
+	if err := p.missing(r.Only, ready); err != nil {
+		return 0, err
+	}
 	if ready {
-		e, refusal, open := p.vacant(now)
+		e, refusal, open := p.vacant(r.Only, now)
 		switch {
-		case open && p.spare(now) != nil: // it waits for one that sleeps or loads
+		case open && r.Only.Anywhere() && p.spare(now) != nil: // it waits for one that sleeps or loads
 		case refusal != nil && (open || p.waiting.n == 0):
 			return 0, refusal
 		case e != nil && p.waiting.n == 0 && p.host.Enter():
@@ -32,7 +35,7 @@ func (p *Pool) Admit(r Request) (position int, err error) {
 		return 0, err
 	}
 	p.idleSince = time.Time{}
-	if !ready && p.coldSince.IsZero() {
+	if !p.Ready() && p.coldSince.IsZero() {
 		p.coldSince = now
 	}
 	return p.waiting.push(r, p.order, now), nil
@@ -55,24 +58,30 @@ func (p *Pool) full(now time.Time) error {
 	return nil
 }
 
-// vacant is the ready endpoint with the fewest requests that may have one more; nil when none may. refusal says that the breakers of all
-// endpoints let no request in; open, that they won't for a time.
-func (p *Pool) vacant(now time.Time) (best *Endpoint, refusal error, open bool) {
+// vacant is the ready endpoint with the fewest requests that may have one more, this host's before those of others; nil when none may. refusal
+// says that the breakers of all endpoints let no request in; open, that they won't for a time.
+func (p *Pool) vacant(only messages.Only, now time.Time) (best *Endpoint, refusal error, open bool) {
 	var shut *Endpoint
 	var rest time.Duration
 	ready, refused, opened, places := 0, 0, 0, p.places()
 	for _, e := range p.endpoints {
-		if !e.ready {
+		if !e.ready || !e.serves(only) {
 			continue
+		}
+		if e.far {
+			if best != nil && !best.far {
+				break // this host's come first
+			}
+			places = p.placesAt(e)
 		}
 		ready++
 		state := e.breaker.state(now)
-		if state != Opened && e.running >= places {
+		if state != Opened && e.running+e.others >= places {
 			continue
 		}
 		ok, retry := e.breaker.allows(now)
 		if ok {
-			if best == nil || e.running < best.running {
+			if best == nil || e.running+e.others < best.running+best.others {
 				best = e
 			}
 			continue
@@ -112,6 +121,9 @@ type Dispatched struct {
 	Met     []uint64 // wants that ended: an endpoint is ready
 	// WaitsForHost tells that only the host had no place for the next request.
 	WaitsForHost bool
+	// Stranded are requests whose only endpoint is gone, and Why says so: the caller must refuse them.
+	Stranded []uint64
+	Why      error
 	// Refusal is set when the breakers of all endpoints are open: the caller must refuse every waiting request with it.
 	Refusal error
 }
@@ -124,27 +136,52 @@ func (p *Pool) Dispatch(now time.Time) (d Dispatched) {
 		}
 		p.wants = nil
 	}
-	for {
-		r, ok := p.waiting.first(p.order, now)
-		if !ok {
-			return d
-		}
-		e, refusal, open := p.vacant(now)
+	d.Stranded, d.Why = p.stranded(now)
+	for p.waiting.n > 0 {
+		at, e, refusal := p.turn(now)
 		if e == nil {
-			if open && p.spare(now) == nil {
-				d.Refusal = refusal
-			}
+			d.Refusal = refusal
 			return d // they wait for a place, or for what the probe finds
 		}
 		if !p.host.Enter() {
 			d.WaitsForHost = true
 			return d
 		}
-		p.waiting.pop(r.Class)
+		r := p.waiting.lines[at].rs[0]
+		p.waiting.pop(at)
 		p.host.Unqueue(1)
 		p.start(e, r, now)
 		d.Granted = append(d.Granted, r.Ticket)
 	}
+	return d
+}
+
+// turn is the line whose head runs next, and where; no endpoint when none can. Requests that are bound to a place hold up no others.
+func (p *Pool) turn(now time.Time) (at int, e *Endpoint, refusal error) {
+	var free, vacant *Endpoint
+	asked := false
+	for i := range p.waiting.lines {
+		l := &p.waiting.lines[i]
+		if len(l.rs) == 0 || e != nil && !p.order.before(l.rs[0], p.waiting.lines[at].rs[0], now) {
+			continue
+		}
+		switch {
+		case !l.only.Anywhere():
+			vacant, _, _ = p.vacant(l.only, now)
+		case !asked:
+			var open bool
+			if free, refusal, open = p.vacant(l.only, now); !open || p.spare(now) != nil {
+				refusal = nil
+			}
+			asked, vacant = true, free
+		default:
+			vacant = free
+		}
+		if vacant != nil {
+			at, e = i, vacant
+		}
+	}
+	return at, e, refusal
 }
 
 // Leave takes a ticket out of the queue; false when it wasn't waiting.
@@ -183,8 +220,9 @@ func (p *Pool) Finish(ticket uint64, o messages.Outcome, now time.Time) (at *End
 		e.outlier.quietSince = time.Time{}
 	}
 	switch {
-	case o.Failed && (o.Unreachable || !p.figures.Trials):
+	case o.Failed && (o.Unreachable || e.far || !p.figures.Trials):
 		e.breaker.briefly = o.Unreachable
+		p.lose(e, o, now)
 		return e, e.breaker.record(ticket, true, now)
 	case o.Failed:
 		e.breaker.briefly = false
@@ -231,7 +269,7 @@ func (p *Pool) Update(v *messages.ModelView, now time.Time) (refusal error) {
 	if v.Phase == messages.ModelView_asleep || v.Phase == messages.ModelView_waking {
 		e.closed = min(e.closed, v.Attempt-1)
 	}
-	e.ready = v.Phase == messages.ModelView_ready && v.Attempt > e.closed
+	p.judge(e, now)
 	if fresh { // another worker: the failures of the former one don't count for it
 		p.usualBefore = p.baseline(e)
 		e.breaker, e.outlier, e.suspicion, e.toldToSleep = p.breakerTemplate, outlier{}, suspicion{}, false
@@ -269,7 +307,7 @@ func (p *Pool) endpointOf(v *messages.ModelView) *Endpoint {
 		return e
 	}
 	_, replica := messages.ReplicaOf(id.Name())
-	e := &Endpoint{id: id, base: !replica, breaker: p.breakerTemplate}
+	e := &Endpoint{id: id, base: !replica, far: p.figures.Apart && id.Host() != p.local, breaker: p.breakerTemplate}
 	p.endpoints = append(p.endpoints, e)
 	slices.SortFunc(p.endpoints, func(a, b *Endpoint) int { return a.before(b, p.local) })
 	return e

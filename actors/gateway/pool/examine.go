@@ -67,7 +67,7 @@ func (p *Pool) Trials(now time.Time) (out []Trial) {
 	}
 	for _, e := range p.endpoints {
 		s := &e.suspicion
-		if e.view.GetPhase() != messages.ModelView_ready || !e.ready || s.asked || now.Before(s.next) {
+		if e.far || e.view.GetPhase() != messages.ModelView_ready || !e.ready || s.asked || now.Before(s.next) {
 			continue
 		}
 		if s.due || !s.silent.IsZero() || p.quiet(e, now) {

@@ -33,7 +33,7 @@ const fairWait = time.Minute
 func newFair(t *rapid.T) *fair {
 	f := &fair{T: t, now: entitytest.Epoch, host: &bounded{counts{MaxRunning: rapid.Int64Range(1, 5).Draw(t, "host"), MaxWaiting: rapid.Int64Range(1, 8).Draw(t, "host queue")}}}
 	for i := range f.pools {
-		p := New("tiny", "main_pc", Figures{Limits{rapid.IntRange(1, 3).Draw(t, "concurrent"), 6}, rapid.IntRange(1, 2).Draw(t, "threshold"), 20 * time.Second, fairWait, false, 0}, f.host)
+		p := New("tiny", "main_pc", Figures{Limits{rapid.IntRange(1, 3).Draw(t, "concurrent"), 6}, rapid.IntRange(1, 2).Draw(t, "threshold"), 20 * time.Second, fairWait, false, 0, false}, f.host)
 		for _, id := range []string{"model/pc2/tiny", "model/main_pc/tiny~2", "model/main_pc/tiny"}[:rapid.IntRange(1, 3).Draw(t, "endpoints")] {
 			_ = p.Update(&messages.ModelView{Id: id, Name: "tiny", Attempt: 1, Phase: messages.ModelView_ready, Wanted: true, Spec: &messages.ModelSpec{}}, f.now)
 		}

@@ -59,7 +59,7 @@ func (c *crossing) finish(p *Pool) {
 // look sees who waits for the host now: none may while it has a place.
 func (c *crossing) look() {
 	for _, p := range c.pools {
-		e, _, _ := p.vacant(entitytest.Epoch)
+		e, _, _ := p.vacant(messages.Only{}, entitytest.Epoch)
 		switch waits := e != nil && p.Waiting() > 0; {
 		case !waits:
 			delete(c.passed, p)

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sort"
 	"time"
+
+	"modelops/messages"
 )
 
 // order says which request goes first: by class, but a request rises through the classes as it waits and is before all of them when it has
@@ -17,7 +19,7 @@ func (o order) rank(r Request, now time.Time) int {
 	if o.maxWait <= 0 {
 		return r.Class
 	}
-	return max(r.Class-int(float64(r.Class+1)*float64(now.Sub(r.Since))/float64(o.maxWait)), -1)
+	return max(r.Class-int(float64(r.Class+1)*float64(now.Sub(r.came()))/float64(o.maxWait)), -1)
 }
 
 // before tells whether a goes before b.
@@ -26,60 +28,71 @@ func (o order) before(a, b Request, now time.Time) bool {
 	switch {
 	case ra != rb:
 		return ra < rb
-	case !a.Since.Equal(b.Since):
-		return a.Since.Before(b.Since)
+	case !a.came().Equal(b.came()):
+		return a.came().Before(b.came())
 	}
 	return a.Ticket < b.Ticket
 }
 
-// queue holds the requests that wait, a line for each class. Within a line the earlier request goes first at any time, so only the heads of
-// the lines are compared.
+// came is when the request came to the first host that it waited at.
+func (r Request) came() time.Time {
+	if r.Before <= 0 {
+		return r.Since
+	}
+	return r.Since.Add(-r.Before)
+}
+
+// queue holds the requests that wait, a line for each class and for each place that they are bound to. Within a line the earlier request goes
+// first at any time, so only the heads of the lines are compared.
 type queue struct {
-	lines [][]Request
+	lines []line
 	n     int
 }
 
-// push puts a request at the end of its class's line, and says its position.
+type line struct {
+	class int
+	only  messages.Only
+	rs    []Request
+}
+
+// push puts a request into its line, mostly at the end, and says its position.
 func (q *queue) push(r Request, o order, now time.Time) int {
-	for len(q.lines) <= r.Class {
-		q.lines = append(q.lines, nil)
+	at := slices.IndexFunc(q.lines, func(l line) bool { return l.class == r.Class && l.only == r.Only })
+	if at < 0 {
+		at = len(q.lines)
+		q.lines = append(q.lines, line{class: r.Class, only: r.Only})
 	}
-	q.lines[r.Class] = append(q.lines[r.Class], r)
+	l := &q.lines[at]
+	i := len(l.rs)
+	for i > 0 && o.before(r, l.rs[i-1], now) { // it has waited elsewhere
+		i--
+	}
+	l.rs = slices.Insert(l.rs, i, r)
 	q.n++
-	return q.rankOf(r.Class, len(q.lines[r.Class])-1, o, now)
+	return q.rankOf(at, i, o, now)
 }
 
-// first is the request that goes first; false when none waits.
-func (q *queue) first(o order, now time.Time) (best Request, ok bool) {
-	for _, line := range q.lines {
-		if len(line) > 0 && (!ok || o.before(line[0], best, now)) {
-			best, ok = line[0], true
-		}
-	}
-	return best, ok
-}
-
-// pop takes the head of a class's line out.
-func (q *queue) pop(class int) {
-	q.lines[class] = q.lines[class][1:]
+// pop takes the head of a line out.
+func (q *queue) pop(at int) {
+	q.lines[at].rs = q.lines[at].rs[1:]
 	q.n--
 }
 
 // remove takes a ticket out, wherever it stands; false when it doesn't wait.
 func (q *queue) remove(ticket uint64) bool {
-	class, i := q.find(ticket)
+	at, i := q.find(ticket)
 	if i < 0 {
 		return false
 	}
-	q.lines[class] = slices.Delete(q.lines[class], i, i+1)
+	q.lines[at].rs = slices.Delete(q.lines[at].rs, i, i+1)
 	q.n--
 	return true
 }
 
 // impatient are the tickets that may not wait until a time; all when it is zero.
 func (q *queue) impatient(end time.Time) (out []uint64) {
-	for _, line := range q.lines {
-		for _, r := range line {
+	for _, l := range q.lines {
+		for _, r := range l.rs {
 			if !r.outlasts(end) {
 				out = append(out, r.Ticket)
 			}
@@ -88,10 +101,10 @@ func (q *queue) impatient(end time.Time) (out []uint64) {
 	return out
 }
 
-func (q *queue) find(ticket uint64) (class, i int) {
-	for class, line := range q.lines {
-		if i := slices.IndexFunc(line, func(r Request) bool { return r.Ticket == ticket }); i >= 0 {
-			return class, i
+func (q *queue) find(ticket uint64) (at, i int) {
+	for at, l := range q.lines {
+		if i := slices.IndexFunc(l.rs, func(r Request) bool { return r.Ticket == ticket }); i >= 0 {
+			return at, i
 		}
 	}
 	return 0, -1
@@ -99,19 +112,19 @@ func (q *queue) find(ticket uint64) (class, i int) {
 
 // position of a waiting ticket, from 1; 0 when it doesn't wait.
 func (q *queue) position(ticket uint64, o order, now time.Time) int {
-	class, i := q.find(ticket)
+	at, i := q.find(ticket)
 	if i < 0 {
 		return 0
 	}
-	return q.rankOf(class, i, o, now)
+	return q.rankOf(at, i, o, now)
 }
 
 // rankOf is the position, from 1, of the i-th request of a line. Those of another line that go before it stand at that line's head.
-func (q *queue) rankOf(class, i int, o order, now time.Time) int {
-	r, n := q.lines[class][i], i+1
-	for other, line := range q.lines {
-		if other != class {
-			n += sort.Search(len(line), func(k int) bool { return !o.before(line[k], r, now) })
+func (q *queue) rankOf(at, i int, o order, now time.Time) int {
+	r, n := q.lines[at].rs[i], i+1
+	for other, l := range q.lines {
+		if other != at {
+			n += sort.Search(len(l.rs), func(k int) bool { return !o.before(l.rs[k], r, now) })
 		}
 	}
 	return n
@@ -119,10 +132,15 @@ func (q *queue) rankOf(class, i int, o order, now time.Time) int {
 
 // tickets of all requests, line after line.
 func (q *queue) tickets() (out []uint64) {
-	for _, line := range q.lines {
-		for _, r := range line {
-			out = append(out, r.Ticket)
-		}
+	for _, l := range q.lines {
+		out = append(out, l.tickets()...)
+	}
+	return out
+}
+
+func (l *line) tickets() (out []uint64) {
+	for _, r := range l.rs {
+		out = append(out, r.Ticket)
 	}
 	return out
 }

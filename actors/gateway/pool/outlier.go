@@ -178,7 +178,7 @@ func (p *Pool) eject(now time.Time) (*Endpoint, string) {
 		return nil, ""
 	}
 	for _, e := range p.endpoints {
-		if e.view.GetPhase() != messages.ModelView_ready || !e.ready {
+		if e.far || e.view.GetPhase() != messages.ModelView_ready || !e.ready {
 			continue
 		}
 		if why := p.degraded(e, now); why != "" {

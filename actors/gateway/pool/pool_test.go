@@ -30,7 +30,12 @@ func (p *Pool) tickets() []uint64 {
 }
 
 // all are the requests that wait.
-func (q *queue) all() []Request { return slices.Concat(q.lines...) }
+func (q *queue) all() (out []Request) {
+	for _, l := range q.lines {
+		out = append(out, l.rs...)
+	}
+	return out
+}
 
 // bounded is a host with few places.
 type bounded struct{ counts }

@@ -119,6 +119,9 @@ func (p *Pool) Seeking(now time.Time) (waited time.Duration, seeks bool) {
 // Intents are what the pool wants done now. The caller calls it after each step that can change the answer (Admit, Want, Update, Answered), and
 // from time to time.
 func (p *Pool) Intents(now time.Time) []Intent {
+	if bound := p.summon(now); len(bound) > 0 {
+		return bound
+	}
 	switch {
 	case p.waiting.n > 0 && p.shut(now):
 		if e := p.spare(now); e != nil && e.asleep() {
@@ -271,9 +274,9 @@ func (p *Pool) wake(e *Endpoint, now time.Time) []Intent {
 // oldest is since when the oldest request or want waits.
 func (p *Pool) oldest(now time.Time) time.Time {
 	since := now
-	for _, line := range p.waiting.lines {
-		if len(line) > 0 && line[0].Since.Before(since) {
-			since = line[0].Since
+	for _, l := range p.waiting.lines {
+		if len(l.rs) > 0 && l.rs[0].Since.Before(since) {
+			since = l.rs[0].Since
 		}
 	}
 	for _, w := range p.wants {
@@ -308,7 +311,10 @@ func (p *Pool) placing() bool {
 
 // onItsWay tells whether the endpoint is ready, becomes ready, or comes back after its drain. Nothing becomes of one whose actor stays down.
 func (e *Endpoint) onItsWay() bool {
-	if e.down {
+	switch {
+	case e.away:
+		return false
+	case e.down:
 		return e.ready
 	}
 	switch e.view.GetPhase() {
@@ -323,7 +329,7 @@ func (e *Endpoint) onItsWay() bool {
 // asleep tells whether the engine sleeps or is about to.
 func (e *Endpoint) asleep() bool {
 	p := e.view.GetPhase()
-	return !e.down && (p == messages.ModelView_asleep || p == messages.ModelView_falling_asleep)
+	return !e.down && !e.away && (p == messages.ModelView_asleep || p == messages.ModelView_falling_asleep)
 }
 
 // wakes is the endpoint to wake: the first whose breaker will let requests in, else the first. There must be one that sleeps.

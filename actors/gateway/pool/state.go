@@ -27,6 +27,8 @@ type Figures struct {
 	Trials bool
 	// HangTimeout is how long all trials may stay without an answer before a worker counts as one that hangs; 0 = 3 minutes.
 	HangTimeout time.Duration
+	// Apart tells that each host rules over its own workers: those of other hosts get requests only, and no hints, trials or reports.
+	Apart bool
 }
 
 // Request is a request that waits or runs. Ticket identifies it within the host.
@@ -34,6 +36,10 @@ type Request struct {
 	Ticket uint64
 	Class  int // rank of its priority class: 0 goes first
 	Since  time.Time
+	// Before is how long it waited at another host already: it counts for its turn.
+	Before time.Duration
+	// Only is where it may run.
+	Only messages.Only
 	// Patience is how long its caller waits at most; 0 = without a bound that the pool knows.
 	Patience time.Duration
 }
@@ -83,11 +89,15 @@ type Pool struct {
 type Endpoint struct {
 	id        messages.ActorID
 	base      bool // the model's own worker, not a replica's
+	far       bool // another host rules over it
 	view      *messages.ModelView
 	ready     bool
 	closed    uint64 // the newest attempt that was drained: a ready view of it is stale
 	running   int
-	down      bool // its actor crashed too often and stays down
+	down      bool      // its actor crashed too often and stays down
+	away      bool      // its host can't be reached
+	lost      time.Time // a request didn't reach it: none is given to it until then
+	others    int       // requests of other hosts that run there, as its host said last; only at a far one
 	breaker   breaker
 	outlier   outlier
 	suspicion suspicion
@@ -230,15 +240,28 @@ func (p *Pool) places() int {
 	return p.figures.Limits.MaxConcurrent
 }
 
+// placesAt is how many requests may run at an endpoint, those of other hosts included. A far one has as many as its own host declares.
+func (p *Pool) placesAt(e *Endpoint) int {
+	if !e.far {
+		return p.places()
+	}
+	if n := int(e.view.GetSpec().GetConcurrencyLimit()); n > 0 {
+		return n
+	}
+	return p.figures.Limits.MaxConcurrent
+}
+
 // capacity is how many may run at all endpoints that are ready; at one endpoint when none is.
-func (p *Pool) capacity() int {
-	n := 0
+func (p *Pool) capacity() (n int) {
 	for _, e := range p.endpoints {
 		if e.ready {
-			n++
+			n += p.placesAt(e)
 		}
 	}
-	return p.places() * max(n, 1)
+	if n == 0 {
+		return p.places()
+	}
+	return n
 }
 
 func (p *Pool) subject() string { return p.Declaration().GetId() }
@@ -265,7 +288,7 @@ func (p *Pool) WaitsFor() string {
 func (p *Pool) Undecided(now time.Time, turn time.Duration) bool {
 	ready := false
 	for _, e := range p.endpoints {
-		if e.down {
+		if e.down || e.away {
 			continue
 		}
 		switch e.view.GetPhase() {

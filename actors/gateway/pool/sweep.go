@@ -23,9 +23,10 @@ const reviveEvery = time.Minute
 // Sweep gives the hints that follow from the passing of time: workers whose idle time is over are unloaded or put to sleep, the number of
 // replicas changes, and degraded workers are replaced. stay keeps the model however idle it is.
 func (p *Pool) Sweep(now time.Time, stay bool) (out []Hint) {
+	p.found(now)
 	if !stay {
 		for _, e := range p.endpoints {
-			if e.base && p.expired(e, now) {
+			if e.base && !e.far && p.expired(e, now) {
 				out = append(out, Hint{e.id, &messages.UnloadModel{Reason: "its idle time is over"}})
 			}
 		}
@@ -34,7 +35,7 @@ func (p *Pool) Sweep(now time.Time, stay bool) (out []Hint) {
 		}
 	}
 	for _, e := range p.endpoints {
-		if p.sleepy(e, now) {
+		if !e.far && p.sleepy(e, now) {
 			e.toldToSleep = true
 			out = append(out, Hint{e.id, &messages.SleepModel{Reason: "it is idle"}})
 		}
@@ -44,7 +45,7 @@ func (p *Pool) Sweep(now time.Time, stay bool) (out []Hint) {
 	}
 	grows := true
 	for _, e := range p.endpoints {
-		if !e.base {
+		if !e.base || e.far {
 			continue
 		}
 		if p.revives(e, now) {

@@ -1,0 +1,191 @@
+package forward
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"net/http"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"modelops/messages"
+)
+
+// passage is one request on its way to another host.
+type passage struct {
+	host    *host
+	request *http.Request
+	ctx     context.Context
+	end     context.CancelCauseFunc // ends the request there too
+	stream  grpc.BidiStreamingClient[messages.ForwardFrame, messages.ForwardFrame]
+}
+
+// run sends the request and reads the head of the answer.
+func (p *passage) run() (*http.Response, error) {
+	if !p.host.enter(p) {
+		closeBody(p.request)
+		return nil, unreachable(p.host.name, nil)
+	}
+	defer p.host.leave(p)
+	stream, err := messages.NewPeerClient(p.host.conn()).Forward(p.ctx)
+	if err != nil {
+		closeBody(p.request)
+		return nil, err
+	}
+	p.stream = stream
+	whole, err := p.begin()
+	if err == nil && !whole {
+		go p.send()
+	} else {
+		closeBody(p.request)
+	}
+	if err != nil && !eof(err) { // at the end of the stream Recv says why
+		return nil, err
+	}
+	f, err := stream.Recv()
+	if err != nil {
+		return nil, err
+	}
+	if f.Response == nil {
+		return nil, messages.NotRun(cmp.Or(f.Error.Err(), messages.NewError(messages.Internal, "host "+p.host.name, "its answer has no head")), f.Began)
+	}
+	return p.response(f), nil
+}
+
+// begin sends the head with the first piece of the body; whole tells that there is no more of it.
+func (p *passage) begin() (whole bool, err error) {
+	f := &messages.ForwardFrame{Request: p.head()}
+	size := int64(piece)
+	if known := f.Request.ContentLength; known >= 0 && known < piece {
+		size = known + 1
+	}
+	if f.Body, whole, err = p.read(make([]byte, size)); err != nil {
+		return false, err
+	}
+	if err := p.stream.Send(f); err != nil || !whole {
+		return whole, err
+	}
+	return true, p.stream.CloseSend()
+}
+
+// read fills a piece.
+func (p *passage) read(buf []byte) (body []byte, last bool, err error) {
+	if p.request.Body == nil || p.request.Body == http.NoBody {
+		return nil, true, nil
+	}
+	n, err := io.ReadFull(p.request.Body, buf)
+	switch err {
+	case io.EOF, io.ErrUnexpectedEOF:
+		return buf[:n], true, nil
+	}
+	return buf[:n], false, err
+}
+
+// send sends the rest of the body. A host that doesn't take it has answered already, or its answer says why.
+func (p *passage) send() {
+	defer closeBody(p.request)
+	buf := make([]byte, piece)
+	for last := false; !last; {
+		var body []byte
+		var err error
+		if body, last, err = p.read(buf); err != nil {
+			p.end(messages.AsError(err))
+			return
+		}
+		if p.stream.Send(&messages.ForwardFrame{Body: body}) != nil {
+			return
+		}
+	}
+	_ = p.stream.CloseSend()
+}
+
+// head is what the other host must know.
+func (p *passage) head() *messages.ForwardRequest {
+	r := p.request
+	caller, meta := messages.CallerFrom(r.Context()), messages.MetaFrom(r.Context())
+	f := &messages.ForwardRequest{Model: r.URL.User.Username(), Method: r.Method, Path: r.URL.RequestURI(), Headers: headers(r.Header), RequestId: caller.RequestID,
+		ContentLength: r.ContentLength,
+		Meta:          &messages.PeerMeta{Id: meta.ID, Correlation: meta.Correlation, Causation: meta.Causation, Caller: meta.Caller, Principal: messages.PeerCallerOf(caller.Principal)}}
+	if r.ContentLength == 0 && r.Body != nil && r.Body != http.NoBody {
+		f.ContentLength = -1
+	}
+	if !caller.Asked.IsZero() {
+		f.WaitedMs = time.Since(caller.Asked).Milliseconds()
+	}
+	if caller.KeepAlive != nil {
+		ms := caller.KeepAlive.Milliseconds()
+		f.KeepAliveMs = &ms
+	}
+	return f
+}
+
+func headers(h http.Header) (out []*messages.ForwardHeader) {
+	for name, values := range h {
+		for _, v := range values {
+			out = append(out, &messages.ForwardHeader{Name: name, Value: v})
+		}
+	}
+	return out
+}
+
+func fields(h []*messages.ForwardHeader) http.Header {
+	out := make(http.Header, len(h))
+	for _, f := range h {
+		out[f.Name] = append(out[f.Name], f.Value)
+	}
+	return out
+}
+
+func (p *passage) response(f *messages.ForwardFrame) *http.Response {
+	r := f.Response
+	resp := &http.Response{Status: http.StatusText(int(r.Status)), StatusCode: int(r.Status), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: fields(r.Headers),
+		ContentLength: max(r.ContentLength, -1), Request: p.request}
+	if r.ContentLength == -1 {
+		resp.TransferEncoding = []string{"chunked"}
+	}
+	resp.Body = &answer{p: p, resp: resp, left: f.Body}
+	return resp
+}
+
+// answer is the body of an answer. Closing it ends the request at the other host.
+type answer struct {
+	p    *passage
+	resp *http.Response
+	left []byte
+	err  error
+}
+
+// Read implements io.Reader.
+func (a *answer) Read(to []byte) (int, error) {
+	for len(a.left) == 0 && a.err == nil {
+		f, err := a.p.stream.Recv()
+		switch {
+		case err == io.EOF:
+			a.err = io.EOF
+		case a.p.ctx.Err() != nil:
+			a.err = context.Cause(a.p.ctx)
+		case err != nil:
+			a.err = messages.NewError(messages.InferenceError, "host "+a.p.host.name, "the connection to host "+a.p.host.name+" ended in the middle of the answer").WithCause(err)
+		case f.Error != nil:
+			a.err = f.Error.Err()
+		default:
+			a.left = f.Body
+			if len(f.Trailers) > 0 {
+				a.resp.Trailer = fields(f.Trailers)
+			}
+		}
+	}
+	n := copy(to, a.left)
+	a.left = a.left[n:]
+	if n > 0 {
+		return n, nil
+	}
+	return 0, a.err
+}
+
+// Close implements io.Closer.
+func (a *answer) Close() error {
+	a.p.end(nil)
+	return nil
+}

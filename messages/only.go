@@ -1,0 +1,21 @@
+package messages
+
+import "net/url"
+
+// Only says where a request may run; zero = anywhere.
+type Only struct {
+	Host string
+	// Worker is the name of a model or of a replica on that host.
+	Worker string
+}
+
+// Anywhere tells that nothing is said.
+func (o Only) Anywhere() bool { return o == Only{} }
+
+// PeerScheme begins the address of a worker that another host rules over.
+const PeerScheme = "peer"
+
+// PeerURL is the base address of a host's worker. Whoever reaches it goes through that host.
+func PeerURL(host, worker string) string {
+	return (&url.URL{Scheme: PeerScheme, User: url.User(worker), Host: host}).String()
+}
