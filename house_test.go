@@ -215,7 +215,7 @@ var guests = map[string]string{
 	"golang.org/x/term":                    `^cmd/`,
 	"golang.org/x/net":                     `^cmd/.*_test\.go$`,
 	"golang.org/x/sys":                     `^journal/|^bridges/(process|engine|cpu)/|^cmd/`,
-	"google.golang.org/grpc":               `^messages/|^actors/cluster/system/|^bridges/(grpc|rest)/|^cmd/`,
+	"google.golang.org/grpc":               `^messages/|^actors/cluster/system/|^bridges/(grpc|rest|forward)/|^cmd/`,
 	"google.golang.org/genproto":           `^messages/|^(bridges/rest|cmd/modelops)/.*_test\.go$`,
 	"github.com/grpc-ecosystem":            `^bridges/rest/`,
 	"google.golang.org/protobuf":           `^(messages|journal|actors|cmd)/|^bridges/(grpc|rest|nats|peer|telemetry)/|^bridges/\w+/.*_test\.go$`,

@@ -55,6 +55,8 @@ type Options struct {
 	Log      *slog.Logger
 	// Dial connects to workers; nil = no bound on how many connections there are.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Far reaches the workers of other hosts, at addresses of messages.PeerURL; nil = there are none.
+	Far http.RoundTripper
 }
 
 // API answers the inference routes and the list of models. It serves until Close.
@@ -98,7 +100,7 @@ func New(o Options) *API {
 		a.log = slog.New(slog.DiscardHandler)
 	}
 	a.workers = newWorkers(a.liveURLs)
-	a.workers.dial = o.Dial
+	a.workers.dial, a.workers.far = o.Dial, o.Far
 	a.batches = newBatches(a.fly)
 	a.buffers.New = func() any { b := make([]byte, 32<<10); return &b }
 	return a

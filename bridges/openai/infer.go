@@ -161,6 +161,10 @@ func (x *exchange) attempt() (over bool) {
 	defer engine.leave()
 	defer x.while(grant)()
 	if x.upgrades() {
+		if grant.Host != "" {
+			x.refuse(refusalOf(messages.Errorf(messages.Unsupported, grant.Model, "a connection can't be handed over to a worker of host %s", grant.Host).WithHint("ask that host itself")))
+			return true
+		}
 		outcome = x.tunnel(engine, grant)
 		return true
 	}

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"modelops/messages"
 )
 
 const (
@@ -30,6 +32,7 @@ type workers struct {
 	byURL map[string]*worker
 	live  func() map[string]bool                                               // "" stands for remote ones whose address isn't told
 	dial  func(ctx context.Context, network, address string) (net.Conn, error) // nil = one of our own
+	far   http.RoundTripper                                                    // to workers of other hosts; nil = there are none
 	drop  *time.Timer                                                          // set while byURL isn't empty
 }
 
@@ -97,6 +100,9 @@ func (ws *workers) transport(local bool) *http.Transport {
 	t := newTransport(local)
 	if ws.dial != nil {
 		t.DialContext = ws.dial
+	}
+	if ws.far != nil {
+		t.RegisterProtocol(messages.PeerScheme, ws.far)
 	}
 	return t
 }

@@ -37,6 +37,11 @@ func (c *Client) DialWith(dial func(ctx context.Context, network, address string
 	c.transport.DialContext = dial
 }
 
+// Forward has requests to workers of other hosts, at addresses of messages.PeerURL, go through far. It is called before the first request.
+func (c *Client) Forward(far http.RoundTripper) {
+	c.transport.RegisterProtocol(messages.PeerScheme, far)
+}
+
 // Close ends the idle connections.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
 

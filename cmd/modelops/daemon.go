@@ -24,6 +24,7 @@ import (
 	"modelops/bridges/access"
 	"modelops/bridges/certs"
 	"modelops/bridges/config"
+	"modelops/bridges/forward"
 	grpcapi "modelops/bridges/grpc"
 	natsapi "modelops/bridges/nats"
 	"modelops/bridges/openai"
@@ -75,6 +76,7 @@ type daemon struct {
 	far        *farDoor      // door, on a host of a cluster; nil = this host is alone
 	peers      *peer.Peers
 	copies     *journal.Copies // nil = this host works alone
+	onward     *forward.Client // requests to workers of other hosts; nil = this host is alone
 	cluster    *cluster.Cluster
 	members    *certs.Membership // nil = the members have no certificates
 	gateway    *gateway.Gateway

@@ -119,7 +119,7 @@ func (d *daemon) openGRPC() error {
 }
 
 func (d *daemon) openHTTP() error {
-	d.openai = openai.New(openai.Options{Gateway: d.gateway, Authenticate: d.authenticate, Withheld: d.access.ProxyHeaders, MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Bodies: d.bodies, Batching: d.batching, Observe: d.metrics, Log: d.log, Dial: runtime.EitherFamily(d.outward.Dial), Stall: d.cfg.Server.Limits.WriteStall})
+	d.openai = openai.New(openai.Options{Gateway: d.gateway, Authenticate: d.authenticate, Withheld: d.access.ProxyHeaders, MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Bodies: d.bodies, Batching: d.batching, Observe: d.metrics, Log: d.log, Dial: runtime.EitherFamily(d.outward.Dial), Far: d.farWorkers(), Stall: d.cfg.Server.Limits.WriteStall})
 	d.outward.onFull(d.openai.CloseIdle)
 	d.later(func(context.Context) error { d.openai.Close(); return nil })
 	server, err := rest.New(rest.Options{OpenAI: d.openai, Gateway: d.gateway, Operations: d.control.Scoped(), Authenticate: d.authenticate,

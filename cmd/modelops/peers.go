@@ -114,6 +114,7 @@ func (d *daemon) openPeers(context.Context) error {
 	d.follower.Source = d.peers
 	d.cluster = d.newCluster(trust)
 	d.far.seat = d.cluster
+	d.openForward()
 	stop := d.journal.ServePeers(d.peers)
 	d.later(func(context.Context) error { d.peers.Close(); stop(); return nil })
 	d.peers.Start()
@@ -234,6 +235,7 @@ func (h hosts) Call(ctx context.Context, host, operation string, request proto.M
 
 // memberChanged follows the reports of members that are reached, and has models load here that only those had that aren't.
 func (d *daemon) memberChanged(c cluster.Change) {
+	d.reached(c)
 	d.failsOver(c) // it looks at what the member had
 	switch {
 	case c.Removed:

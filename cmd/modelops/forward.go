@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"time"
+
+	"modelops/actors/cluster"
+	"modelops/bridges/forward"
+	"modelops/bridges/peer"
+	"modelops/bridges/runtime"
+	"modelops/messages"
+)
+
+// grpcProtocol is what requests for workers of other hosts travel by, on the cluster port.
+const grpcProtocol = "grpc"
+
+// idleForward connections to workers wait for a next request of other hosts, for idleForwardTime at most.
+const (
+	idleForward     = 1024
+	idleForwardTime = 90 * time.Second
+)
+
+// openForward lets other hosts run requests at workers of this one, and this one at theirs.
+func (d *daemon) openForward() {
+	workers := &http.Transport{DialContext: runtime.EitherFamily(d.outward.Dial), Proxy: http.ProxyFromEnvironment, DisableCompression: true,
+		MaxIdleConns: idleForward, MaxIdleConnsPerHost: idleForward, IdleConnTimeout: idleForwardTime}
+	d.outward.onFull(workers.CloseIdleConnections)
+	s := forward.NewServer(forward.Options{Host: d.host, Gateway: d.gateway, Workers: workers, Log: d.log})
+	s.Start()
+	d.peers.Handle(grpcProtocol, peer.Handler{Serve: func(c *peer.Conn) { s.Serve(c, c.Host) }})
+	d.onward = forward.NewClient(func(ctx context.Context, host string) (net.Conn, error) { return d.peers.Dial(ctx, host, grpcProtocol) })
+	d.client.Forward(d.onward)
+	d.later(func(ctx context.Context) error {
+		d.onward.Close()
+		err := s.Stop(ctx)
+		workers.CloseIdleConnections()
+		return err
+	})
+}
+
+// farWorkers reaches the workers of other hosts; nil without any.
+func (d *daemon) farWorkers() http.RoundTripper {
+	if d.onward == nil {
+		return nil
+	}
+	return d.onward
+}
+
+// reached tells those who send requests to a host whether it can be reached.
+func (d *daemon) reached(c cluster.Change) {
+	up := c.To == messages.MemberView_alive
+	d.gateway.Reach(c.Host, up)
+	d.onward.Reach(c.Host, up)
+}
