@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"modelops/actors/cluster"
+	"modelops/actors/cluster/system"
 	"modelops/actors/control"
 	"modelops/actors/explain"
 	"modelops/actors/gateway"
@@ -79,6 +80,7 @@ type daemon struct {
 	onward     *forward.Client // requests to workers of other hosts; nil = this host is alone
 	cluster    *cluster.Cluster
 	members    *certs.Membership // nil = the members have no certificates
+	actors     *system.System
 	gateway    *gateway.Gateway
 	sampler    *gpu.Sampler
 	strays     *host.Strays

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -112,14 +113,21 @@ func (d *daemon) openPeers(context.Context) error {
 	})
 	d.far.peers = d.peers
 	d.follower.Source = d.peers
+	if d.actors, err = d.openActors(trust); err != nil {
+		_ = l.Close()
+		return err
+	}
 	d.cluster = d.newCluster(trust)
 	d.far.seat = d.cluster
 	d.openForward()
 	stop := d.journal.ServePeers(d.peers)
 	d.later(func(context.Context) error { d.peers.Close(); stop(); return nil })
 	d.peers.Start()
+	d.actors.Start(d.cluster.Hold, d.cluster.SeatActors)
+	d.later(func(context.Context) error { d.actors.Stop(); return nil })
 	d.alongside(d.cluster.Run)
 	d.alongside(d.copying)
+	d.alongside(d.followMembers(trust))
 	d.log.Info("this host works with others", "cluster", d.peers.Address(), "members", len(trust.Members()))
 	return nil
 }
@@ -140,10 +148,11 @@ func (d *daemon) learn(trust peer.Trust, h *messages.Heartbeat) {
 // newCluster is the table of the members, over the links.
 func (d *daemon) newCluster(trust peer.Trust) *cluster.Cluster {
 	o := cluster.Options{Host: d.host, BootID: d.bootID, Ready: d.recovery.Over, Beats: d.peers, Log: d.log,
+		Actors: d.actors.Address, Settle: d.actors.Settle,
 		Facts: func() cluster.Facts {
 			return cluster.Facts{Version: buildVersion(), Address: d.advertised(d.peers.Address()), Sequence: d.journal.Sequence()}
 		},
-		Links: d.links, Arbiter: ownArbiter{d.host, d.tree}, Obeyed: d.obeyed, Copied: d.copied, Draining: d.draining, Changed: d.memberChanged,
+		Links: d.links, Arbiter: ownArbiter{d.host, d.tree}, Obeyed: d.obeyed, Copied: d.copied, Draining: func() bool { return d.stopping.Load() || d.draining() }, Changed: d.memberChanged,
 	}
 	if m, ok := trust.(membersOf); ok {
 		d.members = m.Membership
@@ -163,7 +172,7 @@ func (d *daemon) newCluster(trust peer.Trust) *cluster.Cluster {
 func (d *daemon) links() map[string]cluster.Link {
 	out := map[string]cluster.Link{}
 	for _, l := range d.peers.Links() {
-		out[l.Host] = cluster.Link{Up: l.To, From: l.From, RTT: l.RTT, Offset: l.ClockOffset, Why: l.Reason}
+		out[l.Host] = cluster.Link{Up: l.To, From: l.From, RTT: l.RTT, Offset: l.ClockOffset, Why: strings.TrimPrefix(l.Reason, "host "+l.Host+" can't be reached: ")}
 	}
 	return out
 }

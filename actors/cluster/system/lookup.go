@@ -30,7 +30,7 @@ func (s *seat) settle(mine bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case mine && s.pid == nil:
+	case mine && !s.lives():
 		pid, err := s.system.Root.SpawnNamed(s.props, name)
 		if err == nil {
 			s.pid = pid
@@ -39,6 +39,15 @@ func (s *seat) settle(mine bool) {
 		_ = s.system.Root.PoisonFuture(s.pid).Wait() // the name is free once it has ended
 		s.pid = nil
 	}
+}
+
+// lives tells whether the actor runs here. On loopback without certificates any program of this machine could have ended it.
+func (s *seat) lives() bool {
+	if s.pid == nil {
+		return false
+	}
+	_, ok := s.system.ProcessRegistry.GetLocal(s.pid.Id)
+	return ok
 }
 
 // Get implements the library's port.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -115,7 +116,11 @@ func (s *System) remote() *remote.Config {
 	if s.o.Server != nil {
 		o = append(o, remote.WithServerOptions(grpc.Creds(credentials.NewTLS(s.o.Server))), remote.WithDialOptions(grpc.WithTransportCredentials(newCaller(s.o.Client))))
 	}
-	return remote.Configure(s.o.Listen, s.port, o...)
+	listen := s.o.Listen
+	if strings.Contains(listen, ":") {
+		listen = "[" + listen + "]" // the library joins it with the port as it is
+	}
+	return remote.Configure(listen, s.port, o...)
 }
 
 // StartMember implements the library's port: the library is ready to be given members.
