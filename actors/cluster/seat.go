@@ -75,6 +75,16 @@ func (t *Table) Seat() string {
 // Mine tells whether this host's arbiter has the seat.
 func (t *Table) Mine() bool { return t.Ready() && t.Seat() == t.own.Host }
 
+// Rivalled tells whether a member that is heard says that it has the seat. When a split heals both sides do, until each has heard the other long enough.
+func (t *Table) Rivalled() bool {
+	for _, m := range t.members {
+		if m.state == messages.MemberView_alive && m.beat.Arbiter == m.host {
+			return true
+		}
+	}
+	return false
+}
+
 // Outdated tells whether an arbiter elsewhere has taken over since ours did: owners that have seen it refuse ours until it takes over again.
 func (t *Table) Outdated() bool { return t.Epoch() > t.own.Epoch || t.own.Epoch == 0 }
 

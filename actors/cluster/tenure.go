@@ -60,23 +60,29 @@ func (c *Cluster) until(ctx context.Context, held bool) bool {
 const (
 	// tries is the pause between two attempts to take over.
 	tries = 100 * time.Millisecond
-	// rivals is the least time between two take-overs: arbiters on hosts that reach each other through others only would outbid each other without it.
-	rivals = time.Second
+	// burst take-overs within rivals are the most: arbiters on hosts that reach each other through others only would outbid each other without it.
+	burst  = 3
+	rivals = 3 * time.Second
 )
 
 // serve takes over, and again whenever another arbiter has done so since.
 func (c *Cluster) serve(ctx context.Context) {
+	var latest []time.Time // take-overs
+	rivalled := time.Now() // since when another host that is heard has claimed the seat
 	for ctx.Err() == nil {
-		above, members, wanted := c.bid()
-		pause := tries
-		if wanted {
-			epoch, err := c.o.Arbiter.TakeOver(ctx, above, members)
-			switch {
-			case err == nil:
+		b := c.bid()
+		if !b.rival {
+			rivalled = time.Now()
+		}
+		pause := look
+		if b.wanted && time.Since(rivalled) >= b.grace() && (len(latest) < burst || time.Since(latest[0]) > rivals) {
+			if epoch, err := c.o.Arbiter.TakeOver(ctx, b.above, b.members); err == nil {
 				c.took(true, epoch)
-				pause = rivals
-			case ctx.Err() == nil && c.o.Log != nil:
-				c.o.Log.Warn("this host's arbiter can't take over yet", "error", err)
+				latest = append(latest, time.Now())
+				latest = latest[max(0, len(latest)-burst):]
+			} else {
+				c.cant(ctx, err)
+				pause = tries
 			}
 		}
 		select {
@@ -86,15 +92,36 @@ func (c *Cluster) serve(ctx context.Context) {
 	}
 }
 
-// bid tells whether to take over, above which epoch and for whom.
-func (c *Cluster) bid() (above uint64, members []string, wanted bool) {
+func (c *Cluster) cant(ctx context.Context, err error) {
+	if ctx.Err() == nil && c.o.Log != nil {
+		c.o.Log.Warn("this host's arbiter can't take over yet", "error", err)
+	}
+}
+
+// bid is what this host knows when it is to take over.
+type bid struct {
+	wanted  bool
+	above   uint64 // the epoch
+	members []string
+	rival   bool // a host that is heard claims the seat: it gives it up as soon as it has heard of this one
+}
+
+// grace is how long a rival may take for that.
+func (b bid) grace() time.Duration {
+	if b.rival {
+		return 2 * Settle
+	}
+	return 0
+}
+
+func (c *Cluster) bid() bid {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	members = []string{c.o.Host}
+	b := bid{above: c.table.Epoch(), members: []string{c.o.Host}, rival: c.table.Rivalled(), wanted: c.table.Mine() && (!c.taken || c.table.Outdated())}
 	for _, m := range c.table.Active() {
-		members = append(members, m.Host)
+		b.members = append(b.members, m.Host)
 	}
-	return c.table.Epoch(), members, !c.taken || c.table.Outdated()
+	return b
 }
 
 func (c *Cluster) took(taken bool, epoch uint64) {

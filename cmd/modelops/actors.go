@@ -24,6 +24,8 @@ func (d *daemon) openActors(trust peer.Trust) (*system.System, error) {
 		}
 		o.Listen, o.Advertise = at, name
 		o.Server = membersOnly(server, trust)
+		// Each connection gets the material of the moment: members and their authorities change.
+		o.Server.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return membersOnly(trust.Server(), trust), nil }
 		o.Client = func(address string) *tls.Config {
 			if host := d.cluster.WhoseActors(address); host != "" {
 				return trust.Client(host)
@@ -37,6 +39,7 @@ func (d *daemon) openActors(trust peer.Trust) (*system.System, error) {
 // membersOnly is the TLS of a port that only members may use.
 func membersOnly(c *tls.Config, trust peer.Trust) *tls.Config {
 	c = c.Clone()
+	c.NextProtos = []string{"h2"}
 	c.ClientAuth = tls.RequireAndVerifyClientCert
 	verify := c.VerifyConnection
 	c.VerifyConnection = func(s tls.ConnectionState) error {
