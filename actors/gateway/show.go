@@ -73,7 +73,7 @@ func (l *lockedPool) snapshots() []*messages.ModelView {
 			continue
 		}
 		v := proto.CloneOf(e.View())
-		v.Active, v.IdleMs = uint32(e.Running()), l.pool.Idle(now).Milliseconds()
+		v.Active, v.IdleMs = uint32(e.Active()), l.pool.Idle(now).Milliseconds()
 		v.Breaker, _ = e.Breaker(now)
 		if e.View() == l.pool.Declaration() {
 			v.Queued = uint32(l.pool.Waiting())

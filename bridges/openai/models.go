@@ -88,7 +88,7 @@ func (a *API) serveModels(w http.ResponseWriter, r *http.Request, caller message
 		Object string        `json:"object"`
 		Data   []modelObject `json:"data"`
 	}{Object: "list", Data: []modelObject{}}
-	for _, m := range models {
+	for _, m := range nearest(models) {
 		if !m.GetSpec().GetUnlisted() && caller.Scope.Has(messages.ModelNamed(m.GetName(), resolve)) {
 			list.Data = append(list.Data, describe(m))
 		}
@@ -96,9 +96,22 @@ func (a *API) serveModels(w http.ResponseWriter, r *http.Request, caller message
 	writeJSON(w, list)
 }
 
+// nearest leaves one view of each name: of hosts that have the same model, the first on which it is ready. Views of a name come one after the other.
+func nearest(models []*messages.ModelView) (out []*messages.ModelView) {
+	for _, m := range models {
+		switch n := len(out) - 1; {
+		case n < 0 || out[n].GetName() != m.GetName():
+			out = append(out, m)
+		case m.GetPhase() == messages.ModelView_ready && out[n].GetPhase() != messages.ModelView_ready:
+			out[n] = m
+		}
+	}
+	return out
+}
+
 // serveModel finds a model by its name or an alias. Unlisted models are found too: they are only left out of the list.
 func (a *API) serveModel(w http.ResponseWriter, id string) {
-	if m := modelNamed(a.gateway.Models(), id); m != nil {
+	if m := modelNamed(nearest(a.gateway.Models()), id); m != nil {
 		writeJSON(w, describe(m))
 		return
 	}

@@ -115,7 +115,7 @@ func launch(ctx context.Context, cfg *config.Config, reread func() (*config.Conf
 	d := &daemon{cfg: cfg, reread: reread, host: cfg.Host, bootID: uuid.NewString(), log: log, metrics: telemetry.New(buildVersion(), cfg.Host), seeDevices: see, advised: make(chan *config.Config, 1)}
 	d.current.Store(cfg)
 	d.most = maxConnections(cfg, log)
-	d.view = view.New(view.Options{First: uint64(time.Now().UnixMicro()), Listen: d.changed, LastWords: d.lastWords})
+	d.view = view.New(view.Options{First: uint64(time.Now().UnixMicro()), Listen: d.changed, ListenFar: d.farChanged, LastWords: d.lastWords})
 	d.life, d.endLife = context.WithCancelCause(context.Background())
 	d.alongside(d.advising)
 	d.advises(cfg)

@@ -32,6 +32,7 @@ func (d *daemon) openForward() {
 	d.peers.Handle(grpcProtocol, peer.Handler{Serve: func(c *peer.Conn) { s.Serve(c, c.Host) }})
 	d.onward = forward.NewClient(func(ctx context.Context, host string) (net.Conn, error) { return d.peers.Dial(ctx, host, grpcProtocol) })
 	d.client.Forward(d.onward)
+	d.alongside(d.followLoads)
 	d.later(func(ctx context.Context) error {
 		d.onward.Close()
 		err := s.Stop(ctx)
@@ -53,4 +54,27 @@ func (d *daemon) reached(c cluster.Change) {
 	up := c.To == messages.MemberView_alive
 	d.gateway.Reach(c.Host, up)
 	d.onward.Reach(c.Host, up)
+}
+
+// loadsEvery is how often new reports are looked at for what runs at other hosts' workers.
+const loadsEvery = 250 * time.Millisecond
+
+// followLoads tells the gateway what other hosts say runs at their workers.
+func (d *daemon) followLoads(ctx context.Context) {
+	tick := time.NewTicker(loadsEvery)
+	defer tick.Stop()
+	told := map[string]*messages.Report{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, host := range d.follower.Hosts() {
+			if said := d.follower.Said(host); said.Reached && said.Report != told[host] {
+				told[host] = said.Report
+				d.gateway.Loads(host, said.Report.GetLoads())
+			}
+		}
+	}
 }

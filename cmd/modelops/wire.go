@@ -157,6 +157,13 @@ func (d *daemon) changed(_ messages.ActorID, v proto.Message) {
 	}
 }
 
+// farChanged passes a new view of another host's model to the gateway.
+func (d *daemon) farChanged(_ messages.ActorID, v proto.Message) {
+	if v, ok := v.(*messages.ModelView); ok {
+		d.tree.Send(messages.ActorID{Kind: messages.KindGateway, ID: d.host}, v)
+	}
+}
+
 // recoverActors brings back the actors of the journal, and has the models follow the configuration.
 func (d *daemon) recoverActors(ctx context.Context) error {
 	known, err := d.journal.Actors(ctx)

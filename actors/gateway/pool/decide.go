@@ -105,6 +105,7 @@ func (p *Pool) start(e *Endpoint, r Request, now time.Time) {
 	e.breaker.enter(r.Ticket)
 	p.running[r.Ticket] = Run{Request: r, Endpoint: e, attempt: e.view.GetAttempt(), Began: now}
 	e.running++
+	e.peak = max(e.peak, e.running)
 	since(&e.outlier.quietSince, true, now)
 	e.toldToSleep = false
 	p.idleSince = time.Time{}
@@ -256,9 +257,9 @@ func (p *Pool) Update(v *messages.ModelView, now time.Time) (refusal error) {
 	was, coming := p.Ready(), p.onItsWay() || p.sleeper() != nil
 	e := p.endpointOf(v)
 	fresh := e.view.GetAttempt() != v.Attempt
-	failed := v.Phase == messages.ModelView_failed && (fresh || e.view.GetPhase() != messages.ModelView_failed)
-	unloaded := e.base && e.view.GetWanted() && !v.Wanted
-	if e.base && (v.Phase == messages.ModelView_absent || e.view.GetSpec().GetRevision() != v.GetSpec().GetRevision()) {
+	failed := v.Phase == messages.ModelView_failed && (!e.far || p.seek.said == Placed) && (fresh || e.view.GetPhase() != messages.ModelView_failed)
+	unloaded := e.base && !e.far && e.view.GetWanted() && !v.Wanted
+	if e.base && !e.far && (v.Phase == messages.ModelView_absent || e.view.GetSpec().GetRevision() != v.GetSpec().GetRevision()) {
 		p.failing = failing{} // it was unloaded, or is another model now
 	}
 	if e.base && v.Phase == messages.ModelView_waiting {

@@ -67,10 +67,11 @@ func (p *Pool) rejudge(e *Endpoint, now time.Time) {
 	}
 }
 
-// Load takes how many requests run at an endpoint of another host, as that host says. Those of this one are among them.
+// Load takes how many requests run at an endpoint of another host, as that host says anew. Those of this one are among them, or were until a moment
+// ago: that so many of others run is believed only beyond the most that ran from here.
 func (p *Pool) Load(id messages.ActorID, active int) {
 	if e := p.Endpoint(id); e != nil && e.far {
-		e.others = max(active-e.running, 0)
+		e.others, e.peak = max(active-max(e.running, e.peak), 0), e.running
 	}
 }
 

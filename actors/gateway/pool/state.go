@@ -97,6 +97,7 @@ type Endpoint struct {
 	down      bool      // its actor crashed too often and stays down
 	away      bool      // its host can't be reached
 	lost      time.Time // a request didn't reach it: none is given to it until then
+	peak      int       // the most that ran there since its host last said how many do
 	others    int       // requests of other hosts that run there, as its host said last; only at a far one
 	breaker   breaker
 	outlier   outlier
@@ -204,6 +205,9 @@ func (e *Endpoint) Ready() bool { return e.ready }
 
 // Running is how many requests run there.
 func (e *Endpoint) Running() int { return e.running }
+
+// Active is Running with the requests of other hosts, as far as they are known.
+func (e *Endpoint) Active() int { return e.running + e.others }
 
 // Reported tells whether the worker was reported as degraded and is to be replaced.
 func (e *Endpoint) Reported() bool { return e.outlier.reported }

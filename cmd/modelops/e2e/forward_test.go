@@ -1,0 +1,69 @@
+//go:build e2e
+
+package e2e_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"modelops/messages"
+)
+
+// pair is two hosts that declare each other, with what each says of models.
+func pair(t *testing.T, sections func(host string) string) (main, pc2 *daemon) {
+	t.Helper()
+	ports := map[string]int{"main_pc": freePort(t), "pc2": freePort(t)}
+	of := func(host, other string) *daemon {
+		config := strings.Replace(base, "host: main_pc", "host: "+host, 1)
+		return prepare(t, config+fmt.Sprintf("cluster: {port: %d, actors_port: 0, peers: [{host: %s, address: '127.0.0.1:%d'}]}\n%s", ports[host], other, ports[other], sections(host)))
+	}
+	main, pc2 = of("main_pc", "pc2"), of("pc2", "main_pc")
+	main.launch()
+	pc2.launch()
+	return main, pc2
+}
+
+// TestAnyHostAnswers: a model that only another host has is asked for here, at every door, and isn't loaded here. What its own host says of a request
+// comes out as it is.
+func TestAnyHostAnswers(t *testing.T) {
+	main, pc2 := pair(t, func(host string) string {
+		if host == "main_pc" {
+			return ""
+		}
+		return fmt.Sprintf("resources: {devices: [{id: gpu0, kind: simulated, capacity_mb: 24000}]}\nmodels: {preload: [{name: fast}], declare: {fast: %s}}\n", worker(t, ""))
+	})
+	pc2.awaitPhase("fast", "ready")
+	var last answer
+	main.until(startLimit, "the peer's model answers", func() bool {
+		last = main.post("/v1/chat/completions", chatBody("fast", ""))
+		return last.status == 200
+	})
+	own := pc2.post("/v1/chat/completions", chatBody("fast", ""))
+	if string(own.body) == "" || len(last.body) == 0 {
+		t.Errorf("%s\n%s", last.body, own.body)
+	}
+	next := main.streaming("fast")
+	for n := 0; ; n++ {
+		line, err := next()
+		if err != nil {
+			t.Fatalf("after %d pieces: %v", n, err)
+		}
+		if strings.Contains(line, "[DONE]") {
+			break
+		}
+	}
+	r, err := main.control(t).Infer(t.Context(), &messages.InferenceRequest{ModelName: "fast", Prompt: "hello", MaxTokens: 5})
+	if err != nil || r.ResponseText == "" {
+		t.Errorf("gRPC: %v, %v", r, err)
+	}
+	nc := main.dial()
+	defer nc.Close()
+	m, err := nc.Request("modelops.v1.infer.fast", []byte(`{"model_name":"fast","prompt":"hello","max_tokens":5}`), startLimit)
+	if err != nil || m.Header.Get("Nats-Service-Error") != "" {
+		t.Errorf("NATS: %v %v", m, err)
+	}
+	if p := main.get("/v1/models"); strings.Count(string(p.body), `"id":"fast"`) != 1 {
+		t.Errorf("models: %s", p)
+	}
+}
