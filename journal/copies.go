@@ -140,8 +140,43 @@ func (c *Copies) Of(ctx context.Context, host string) (*PeerCopy, error) {
 	return p.open(ctx)
 }
 
+// LongestCopy is the name for the longest copy of a host's journal.
+const LongestCopy = "longest"
+
+// longest is the name of the longest copy.
+func (c *Copies) longest(ctx context.Context, host string) (name string, err error) {
+	if c == nil {
+		return "", noCopy(host)
+	}
+	names, err := CopyNames(c.o.Dir, host)
+	if err != nil {
+		return "", err
+	}
+	most := uint64(0)
+	for _, n := range names {
+		p, err := c.Named(ctx, host, n)
+		if err != nil {
+			return "", err
+		}
+		if s := p.Sequence(); name == "" || s > most {
+			name, most = n, s
+		}
+	}
+	if name == "" {
+		return "", noCopy(host)
+	}
+	return name, nil
+}
+
 // Named is Of for a copy that was kept aside; each call reads it anew.
 func (c *Copies) Named(ctx context.Context, host, name string) (*PeerCopy, error) {
+	if name == LongestCopy {
+		longest, err := c.longest(ctx, host)
+		if err != nil {
+			return nil, err
+		}
+		name = longest
+	}
 	if name == "" || name == CurrentCopy {
 		return c.Of(ctx, host)
 	}
@@ -265,6 +300,33 @@ func readTold(dir string) uint64 {
 
 // Told is the last sequence that a host was heard of, by the files in a directory; 0 = unknown.
 func Told(dir, host string) uint64 { return readTold(filepath.Join(dir, token(host))) }
+
+// Told is the last sequence that the host of a copy told, at least what the copy holds.
+func (p *PeerCopy) Told() uint64 {
+	told := readTold(p.dir) // of a copy that was kept aside
+	if filepath.Base(p.dir) == CurrentCopy {
+		told = readTold(filepath.Dir(p.dir))
+	}
+	return max(told, p.Sequence())
+}
+
+// PeerCopyIn opens the copy of a journal in a directory <host>/copy or <host>/kept-*, and tells whose it is; nil = there is none.
+func PeerCopyIn(ctx context.Context, dir string) (*PeerCopy, string, error) {
+	files, err := listPeerFiles(dir)
+	if err != nil || len(files) == 0 {
+		return nil, "", nil // something else lies there
+	}
+	path, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, "", unwritable(dir, err)
+	}
+	host, err := untoken(filepath.Base(filepath.Dir(path)))
+	if err != nil {
+		return nil, "", messages.Errorf(messages.InvalidArgument, dir, "the directory above it isn't named after a host: %w", err)
+	}
+	p, err := OpenPeerCopy(ctx, dir, host)
+	return p, host, err
+}
 
 // saveTold writes down what the host told, when that changed.
 func (p *copier) saveTold() {

@@ -328,3 +328,46 @@ func TestDamagedCopyIsKept(t *testing.T) {
 	}
 	p.close()
 }
+
+// A host whose disk is lost gets its journal back from a peer's copy, and hears which decisions nobody has: those that the peer heard of only.
+func TestRestoreFromAPeersCopy(t *testing.T) {
+	j := testOpen(t)
+	fill(t, j, 40)
+	dir := t.TempDir()
+	w := newWire(Pager{Host: testHost, Journal: j}.Page)
+	c := NewCopies(CopiesOptions{Dir: dir, Host: "pc2", Peers: w})
+	stop := keep(t, c, testHost)
+	copiesReach(t, "copy", copiedUpTo(c, testHost, 40))
+	w.cut()
+	c.Heard(testHost, 47)
+	stop()
+	c.Close()
+	p, host, err := PeerCopyIn(t.Context(), CopyDir(dir, testHost, CurrentCopy))
+	if err != nil || host != testHost || p.Sequence() != 40 || p.Told() != 47 {
+		t.Fatalf("%s holds %d of %d, %v", host, p.Sequence(), p.Told(), err)
+	}
+	o := testOptions(t, t.TempDir())
+	done, err := Restore(t.Context(), o, func(ctx context.Context, fn func(messages.Recorded) error) error {
+		return p.Replay(ctx, Query{Unknown: true}, fn)
+	})
+	if err != nil || done.Last != 40 {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	back := mustOpen(t, o)
+	want := readAll(t, j, Query{})
+	for i, r := range readAll(t, back, Query{}) {
+		if r.ID != want[i].ID || !r.At.Equal(want[i].At) || r.BootID != want[i].BootID || !proto.Equal(r.Decision, want[i].Decision) {
+			t.Errorf("decision %d is %+v, want %+v", i+1, r, want[i])
+		}
+	}
+	// The restored host goes on, and the peer's copy goes on with it.
+	mustAppend(t, back, modelName(9), 0, wanted("after the loss")...)
+	w.page = Pager{Host: testHost, Journal: back}.Page
+	w.mend()
+	c = NewCopies(CopiesOptions{Dir: dir, Host: "pc2", Peers: w})
+	keep(t, c, testHost)
+	copiesReach(t, "copy of the restored journal", copiedUpTo(c, testHost, 41))
+	if names, _ := CopyNames(dir, testHost); len(names) != 1 {
+		t.Errorf("the copy was set aside although the journal goes on from it: %v", names)
+	}
+}

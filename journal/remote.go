@@ -17,7 +17,18 @@ type Remote struct {
 	host  string
 	pages Pages
 	lost  time.Duration // how long Follow goes on without an answer
+	of    string        // whose copy is read; empty = the journal of the host that answers
+	copy  string
+	told  uint64 // of the last page
 }
+
+// NewRemoteCopy reads a copy of the journal of host, which the host that answers keeps. The name "longest" chooses the longest one.
+func NewRemoteCopy(host, name string, pages Pages) *Remote {
+	return &Remote{host: host, pages: pages, lost: lostLimit, of: host, copy: name}
+}
+
+// Told is the last sequence that the host of a copy told before it was lost, once something was read; 0 = unknown.
+func (r *Remote) Told() uint64 { return r.told }
 
 // NewRemote reads the journal of host.
 func NewRemote(host string, pages Pages) *Remote {
@@ -96,7 +107,10 @@ func (r *Remote) page(ctx context.Context, q Query, after uint64, wait time.Dura
 	if q.Actor != (messages.ActorID{}) {
 		ask.Actor = q.Actor.String()
 	}
-	return r.pages.ReadJournal(ctx, ask)
+	ask.Host, ask.Copy = r.of, r.copy
+	page, err := r.pages.ReadJournal(ctx, ask)
+	r.told = max(r.told, page.GetTold())
+	return page, err
 }
 
 // takePage reads a decision of a page.

@@ -2505,7 +2505,12 @@ type JournalRequest struct {
 	// When there is none yet, wait so long for one; 0 = not at all, at most 30,000.
 	WaitMs uint32 `protobuf:"varint,4,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
 	// Decisions as they are stored, for programs that fold them, instead of events for people.
-	Stored        bool `protobuf:"varint,5,opt,name=stored,proto3" json:"stored,omitempty"`
+	Stored bool `protobuf:"varint,5,opt,name=stored,proto3" json:"stored,omitempty"`
+	// Whose journal; empty = that of the host that answers. Of another host, the copy that it keeps.
+	Host string `protobuf:"bytes,6,opt,name=host,proto3" json:"host,omitempty"`
+	// Which copy, by its name in the data directory; empty = the one in use, longest = the longest one, also of those that were kept because the host
+	// had another journal later.
+	Copy          string `protobuf:"bytes,7,opt,name=copy,proto3" json:"copy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2575,12 +2580,28 @@ func (x *JournalRequest) GetStored() bool {
 	return false
 }
 
+func (x *JournalRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *JournalRequest) GetCopy() string {
+	if x != nil {
+		return x.Copy
+	}
+	return ""
+}
+
 type JournalPage struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Decisions []*RecordedDecision    `protobuf:"bytes,1,rep,name=decisions,proto3" json:"decisions,omitempty"`
 	// Ask with this as after for the next page; equal to the journal's last sequence at the end.
-	NextAfter     uint64 `protobuf:"varint,2,opt,name=next_after,json=nextAfter,proto3" json:"next_after,omitempty"`
-	LastSequence  uint64 `protobuf:"varint,3,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
+	NextAfter    uint64 `protobuf:"varint,2,opt,name=next_after,json=nextAfter,proto3" json:"next_after,omitempty"`
+	LastSequence uint64 `protobuf:"varint,3,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
+	// Of a copy: the last sequence that the host told before it was lost; what lies behind last_sequence isn't in the copy.
+	Told          uint64 `protobuf:"varint,4,opt,name=told,proto3" json:"told,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2632,6 +2653,13 @@ func (x *JournalPage) GetNextAfter() uint64 {
 func (x *JournalPage) GetLastSequence() uint64 {
 	if x != nil {
 		return x.LastSequence
+	}
+	return 0
+}
+
+func (x *JournalPage) GetTold() uint64 {
+	if x != nil {
+		return x.Told
 	}
 	return 0
 }
@@ -3578,18 +3606,21 @@ const file_operations_proto_rawDesc = "" +
 	"\bsequence\x18\x04 \x01(\x01R\bsequence\"P\n" +
 	"\rRecordedEvent\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12+\n" +
-	"\x04body\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x04body\"\x83\x01\n" +
+	"\x04body\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x04body\"\xab\x01\n" +
 	"\x0eJournalRequest\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\x04R\x05after\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x14\n" +
 	"\x05actor\x18\x03 \x01(\tR\x05actor\x12\x17\n" +
 	"\await_ms\x18\x04 \x01(\rR\x06waitMs\x12\x16\n" +
-	"\x06stored\x18\x05 \x01(\bR\x06stored\"\x8b\x01\n" +
+	"\x06stored\x18\x05 \x01(\bR\x06stored\x12\x12\n" +
+	"\x04host\x18\x06 \x01(\tR\x04host\x12\x12\n" +
+	"\x04copy\x18\a \x01(\tR\x04copy\"\x9f\x01\n" +
 	"\vJournalPage\x128\n" +
 	"\tdecisions\x18\x01 \x03(\v2\x1a.modelops.RecordedDecisionR\tdecisions\x12\x1d\n" +
 	"\n" +
 	"next_after\x18\x02 \x01(\x04R\tnextAfter\x12#\n" +
-	"\rlast_sequence\x18\x03 \x01(\x04R\flastSequence\"\xd2\x02\n" +
+	"\rlast_sequence\x18\x03 \x01(\x04R\flastSequence\x12\x12\n" +
+	"\x04told\x18\x04 \x01(\x04R\x04told\"\xd2\x02\n" +
 	"\x10RecordedDecision\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x0e\n" +
 	"\x02at\x18\x02 \x01(\tR\x02at\x12\x14\n" +

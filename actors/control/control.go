@@ -55,6 +55,8 @@ type Options struct {
 	Sequence func() uint64
 	// Replay reads the journal behind a sequence, of one actor or, when it is zero, of all; an error of fn ends it and is returned.
 	Replay func(ctx context.Context, actor messages.ActorID, after uint64, fn func(messages.Recorded) error) error
+	// Copies opens a copy of another host's journal, by its name; nil = this host keeps none.
+	Copies func(ctx context.Context, host, name string) (JournalCopy, error)
 	// Actors are those that run on this host.
 	Actors func() []messages.ActorID
 	// SpecOf makes a declaration for a file, under a name that needn't be in the configuration.

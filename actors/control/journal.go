@@ -26,6 +26,10 @@ var errPageFull = errors.New("the page is full")
 func (c *Control) ReadJournal(ctx context.Context, r *messages.JournalRequest) (*messages.JournalPage, error) {
 	var actor messages.ActorID
 	var err error
+	from, err := c.journalOf(ctx, r)
+	if err != nil {
+		return nil, err
+	}
 	if r.Actor != "" {
 		if actor, err = c.actor(r.Actor); err != nil {
 			return nil, err
@@ -35,12 +39,12 @@ func (c *Control) ReadJournal(ctx context.Context, r *messages.JournalRequest) (
 	if limit == 0 {
 		limit = defaultPage
 	}
-	if err := c.awaitDecision(ctx, r); err != nil {
+	if err := c.awaitDecision(ctx, r, from); err != nil {
 		return nil, err
 	}
-	page := &messages.JournalPage{LastSequence: c.o.Sequence()}
+	page := &messages.JournalPage{LastSequence: from.Sequence(), Told: from.Told()}
 	size := 0
-	err = c.o.Replay(ctx, actor, r.After, func(d messages.Recorded) error {
+	err = from.Replay(ctx, actor, r.After, func(d messages.Recorded) error {
 		size += proto.Size(d.Decision)
 		if n := len(page.Decisions); n == limit || n > 0 && size > largestPage {
 			return errPageFull
@@ -64,16 +68,43 @@ func (c *Control) ReadJournal(ctx context.Context, r *messages.JournalRequest) (
 	return page, nil
 }
 
+// JournalCopy is a journal to read: this host's own, or a copy of another host's.
+type JournalCopy interface {
+	Sequence() uint64
+	// Told is the last sequence that the host told before it was lost; 0 for the own one.
+	Told() uint64
+	Replay(ctx context.Context, actor messages.ActorID, after uint64, fn func(messages.Recorded) error) error
+}
+
+// journalOf is the journal that a request is about.
+func (c *Control) journalOf(ctx context.Context, r *messages.JournalRequest) (JournalCopy, error) {
+	if r.Host == "" || r.Host == c.o.Host {
+		return ownJournal{c.o}, nil
+	}
+	if c.o.Copies == nil {
+		return nil, messages.NewError(messages.NotFound, "journal of "+r.Host, "this host keeps no copy of it")
+	}
+	return c.o.Copies(ctx, r.Host, r.Copy)
+}
+
+type ownJournal struct{ o Options }
+
+func (o ownJournal) Sequence() uint64 { return o.o.Sequence() }
+func (o ownJournal) Told() uint64     { return 0 }
+func (o ownJournal) Replay(ctx context.Context, actor messages.ActorID, after uint64, fn func(messages.Recorded) error) error {
+	return o.o.Replay(ctx, actor, after, fn)
+}
+
 // awaitDecision waits until the journal holds a decision behind the one that was read last, and no longer than the request says.
-func (c *Control) awaitDecision(ctx context.Context, r *messages.JournalRequest) error {
+func (c *Control) awaitDecision(ctx context.Context, r *messages.JournalRequest, from JournalCopy) error {
 	wait := min(time.Duration(r.WaitMs)*time.Millisecond, longestWait)
-	if wait == 0 || c.o.Sequence() > r.After {
+	if wait == 0 || from.Sequence() > r.After {
 		return nil
 	}
 	enough := time.After(wait)
 	tick := time.NewTicker(waitStep)
 	defer tick.Stop()
-	for c.o.Sequence() <= r.After {
+	for from.Sequence() <= r.After {
 		select {
 		case <-ctx.Done():
 			return messages.AsError(ctx.Err())

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"modelops/actors/control"
 	"modelops/journal"
 	"modelops/messages"
 )
@@ -68,4 +69,25 @@ func (d *daemon) copied(host string) uint64 {
 		}
 	}
 	return 0
+}
+
+// copyOf opens a copy for the operations. Those of a cluster that this host has left are there too.
+func (d *daemon) copyOf(ctx context.Context, host, name string) (control.JournalCopy, error) {
+	of := d.copies
+	if of == nil {
+		of = journal.NewCopies(journal.CopiesOptions{Dir: filepath.Join(d.cfg.DataDir, copiesDir), Host: d.host})
+	}
+	p, err := of.Named(ctx, host, name)
+	if err != nil {
+		return nil, err
+	}
+	return keptCopy{p}, nil
+}
+
+// keptCopy fits a copy to the port of the operations.
+type keptCopy struct{ *journal.PeerCopy }
+
+// Replay implements control.JournalCopy.
+func (k keptCopy) Replay(ctx context.Context, actor messages.ActorID, after uint64, fn func(messages.Recorded) error) error {
+	return k.PeerCopy.Replay(ctx, journal.Query{Actor: actor, After: after, Unknown: true}, fn)
 }

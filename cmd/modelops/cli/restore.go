@@ -18,16 +18,19 @@ import (
 func (c *cli) restoreCommand() *cobra.Command {
 	var from string
 	cmd := &cobra.Command{
-		Use: "restore --from FILE|DIR", Args: cobra.NoArgs,
+		Use: "restore [HOST] --from FILE|DIR|PEER", Args: cobra.MaximumNArgs(1),
 		Short: "Bring the journal back from a copy",
 		Long: "restore makes the journal of a stopped daemon anew from a copy: a file of `modelops journal export` (- reads it from standard input), or a\n" +
 			"directory that holds a copy of a journal or of a whole data directory. Every decision gets its old sequence. The new journal takes the\n" +
 			"old one's place only when all of it is on disk and checked; the old one is kept in damaged-TIME beside it. A copy that isn't whole\n" +
-			"changes nothing, and neither does one that ends before an intact journal. Without a copy, `modelops journal repair` keeps what can be read.",
-		Example: "  modelops restore --from /backup/main_pc.journal\n  ssh peer cat /backup/main_pc.journal | modelops restore --from -",
+			"changes nothing, and neither does one that ends before an intact journal. Without a copy, `modelops journal repair` keeps what can be read.\n\n" +
+			"The copy that another host of the cluster keeps is read from that host while it runs: name it with --from, its NATS address with --server, and\n" +
+			"this host with HOST. Of several copies the longest is taken. What the peer heard of and hadn't copied is lost, and is named. A host that lost\n" +
+			"its whole disk gets its configuration and certificates back first.",
+		Example: "  modelops restore --from /backup/main_pc.journal\n  ssh peer cat /backup/main_pc.journal | modelops restore --from -\n  modelops restore main_pc --from pc2 --server nats://pc2:4222",
 	}
 	cmd.Flags().StringVar(&from, "from", "", "the copy: a file, a directory, or - for standard input")
-	cmd.RunE = act(func(ctx context.Context, _ []string) error {
+	cmd.RunE = act(func(ctx context.Context, args []string) error {
 		if from == "" {
 			return messages.NewError(messages.InvalidArgument, "--from", "it names no copy").WithHint("`modelops journal export FILE` writes a copy; without one, `modelops journal repair` keeps the decisions before the damage")
 		}
@@ -35,7 +38,7 @@ func (c *cli) restoreCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		source, err := c.openCopy(ctx, from, p.journal)
+		source, err := c.openSourceOf(ctx, from, p.journal, args)
 		if err != nil {
 			return err
 		}
@@ -51,9 +54,41 @@ func (c *cli) restoreCommand() *cobra.Command {
 			return stopFirst(err)
 		}
 		bar.done()
+		if source.told != nil {
+			if told := source.told(); told > done.Last {
+				done.Lost = &journal.Range{First: done.Last + 1, Last: told}
+			}
+		}
 		return c.printRestored(p.journal, done)
 	})
 	return cmd
+}
+
+// openSourceOf opens what --from names: a file or a directory, or the copy of this host's journal at a peer that runs.
+func (c *cli) openSourceOf(ctx context.Context, from, into string, args []string) (copied, error) {
+	if _, err := os.Stat(from); from == "-" || err == nil || len(args) == 0 {
+		return c.openCopy(ctx, from, into)
+	}
+	if c.named() == "" {
+		return copied{}, messages.Errorf(messages.InvalidArgument, "--server", "it doesn't say where host %s is reached", from).WithHint("give its NATS address, as `modelops serve` printed it there: --server nats://" + from + ":4222")
+	}
+	k, err := c.dial(ctx)
+	if err != nil {
+		return copied{}, err
+	}
+	at, err := k.host(ctx)
+	if err == nil && at != from {
+		err = messages.Errorf(messages.InvalidArgument, "--server", "host %s answers there, not %s", at, from)
+	}
+	if err != nil {
+		k.close()
+		return copied{}, err
+	}
+	r := journal.NewRemoteCopy(args[0], journal.LongestCopy, k)
+	read := func(ctx context.Context, fn func(messages.Recorded) error) error {
+		return r.Replay(ctx, journal.Query{Unknown: true}, fn)
+	}
+	return copied{host: args[0], read: read, told: r.Told, close: k.close}, nil
 }
 
 // copied is a copy of a journal that can be read.
@@ -61,6 +96,7 @@ type copied struct {
 	host  string
 	read  func(ctx context.Context, fn func(messages.Recorded) error) error
 	close func()
+	told  func() uint64 // after the reading: the last sequence that a peer heard of; nil = no peer has told
 }
 
 // openCopy opens a file or a directory; into is the journal that it is for.
@@ -78,6 +114,12 @@ func (c *cli) openCopy(ctx context.Context, from, into string) (copied, error) {
 			return copied{}, messages.Errorf(messages.Unavailable, from, "the copy can't be read: %w", err)
 		}
 		return fileCopy(from, f, func() { _ = f.Close() })
+	}
+	if kept, host, err := journal.PeerCopyIn(ctx, from); err != nil || kept != nil {
+		read := func(ctx context.Context, fn func(messages.Recorded) error) error {
+			return kept.Replay(ctx, journal.Query{Unknown: true}, fn)
+		}
+		return copied{host: host, read: read, told: kept.Told, close: func() {}}, err
 	}
 	dir := journalWithin(from)
 	if a, err := os.Stat(dir); err == nil {
