@@ -28,10 +28,12 @@ type QueueView struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Requests []*QueuedRequest       `protobuf:"bytes,1,rep,name=requests,proto3" json:"requests,omitempty"`
 	// Requests that run and wait on the host, and how many may.
-	Active        uint32 `protobuf:"varint,2,opt,name=active,proto3" json:"active,omitempty"`
-	Queued        uint32 `protobuf:"varint,3,opt,name=queued,proto3" json:"queued,omitempty"`
-	MaxActive     uint32 `protobuf:"varint,4,opt,name=max_active,json=maxActive,proto3" json:"max_active,omitempty"`
-	MaxQueued     uint32 `protobuf:"varint,5,opt,name=max_queued,json=maxQueued,proto3" json:"max_queued,omitempty"`
+	Active    uint32 `protobuf:"varint,2,opt,name=active,proto3" json:"active,omitempty"`
+	Queued    uint32 `protobuf:"varint,3,opt,name=queued,proto3" json:"queued,omitempty"`
+	MaxActive uint32 `protobuf:"varint,4,opt,name=max_active,json=maxActive,proto3" json:"max_active,omitempty"`
+	MaxQueued uint32 `protobuf:"varint,5,opt,name=max_queued,json=maxQueued,proto3" json:"max_queued,omitempty"`
+	// The other hosts of the cluster. Their requests follow this host's.
+	Hosts         []*HostSaid `protobuf:"bytes,6,rep,name=hosts,proto3" json:"hosts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -101,6 +103,13 @@ func (x *QueueView) GetMaxQueued() uint32 {
 	return 0
 }
 
+func (x *QueueView) GetHosts() []*HostSaid {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
 type QueuedRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -117,7 +126,9 @@ type QueuedRequest struct {
 	// How long it will still wait, by the recent durations of requests and loads.
 	ExpectedMs int64 `protobuf:"varint,8,opt,name=expected_ms,json=expectedMs,proto3" json:"expected_ms,omitempty"`
 	// What it waits for: the model's phase, or a place.
-	WaitsFor      string `protobuf:"bytes,9,opt,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`
+	WaitsFor string `protobuf:"bytes,9,opt,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`
+	// The host at which it came in; empty = the one that answers, alone.
+	Host          string `protobuf:"bytes,10,opt,name=host,proto3" json:"host,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -215,11 +226,98 @@ func (x *QueuedRequest) GetWaitsFor() string {
 	return ""
 }
 
+func (x *QueuedRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+// HostSaid is how old what another host said is.
+type HostSaid struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Host  string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	// Since its last report, in milliseconds.
+	AgeMs int64 `protobuf:"varint,2,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
+	// It can't be reached, so what it said may be wrong by now.
+	Stale bool `protobuf:"varint,3,opt,name=stale,proto3" json:"stale,omitempty"`
+	// Requests that run and wait at it.
+	Active        uint32 `protobuf:"varint,4,opt,name=active,proto3" json:"active,omitempty"`
+	Queued        uint32 `protobuf:"varint,5,opt,name=queued,proto3" json:"queued,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HostSaid) Reset() {
+	*x = HostSaid{}
+	mi := &file_gateway_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HostSaid) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HostSaid) ProtoMessage() {}
+
+func (x *HostSaid) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HostSaid.ProtoReflect.Descriptor instead.
+func (*HostSaid) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *HostSaid) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *HostSaid) GetAgeMs() int64 {
+	if x != nil {
+		return x.AgeMs
+	}
+	return 0
+}
+
+func (x *HostSaid) GetStale() bool {
+	if x != nil {
+		return x.Stale
+	}
+	return false
+}
+
+func (x *HostSaid) GetActive() uint32 {
+	if x != nil {
+		return x.Active
+	}
+	return 0
+}
+
+func (x *HostSaid) GetQueued() uint32 {
+	if x != nil {
+		return x.Queued
+	}
+	return 0
+}
+
 var File_gateway_proto protoreflect.FileDescriptor
 
 const file_gateway_proto_rawDesc = "" +
 	"\n" +
-	"\rgateway.proto\x12\bmodelops\x1a\roptions.proto\"\xae\x01\n" +
+	"\rgateway.proto\x12\bmodelops\x1a\roptions.proto\"\xd8\x01\n" +
 	"\tQueueView\x123\n" +
 	"\brequests\x18\x01 \x03(\v2\x17.modelops.QueuedRequestR\brequests\x12\x16\n" +
 	"\x06active\x18\x02 \x01(\rR\x06active\x12\x16\n" +
@@ -227,7 +325,8 @@ const file_gateway_proto_rawDesc = "" +
 	"\n" +
 	"max_active\x18\x04 \x01(\rR\tmaxActive\x12\x1d\n" +
 	"\n" +
-	"max_queued\x18\x05 \x01(\rR\tmaxQueued\"\xff\x01\n" +
+	"max_queued\x18\x05 \x01(\rR\tmaxQueued\x12(\n" +
+	"\x05hosts\x18\x06 \x03(\v2\x12.modelops.HostSaidR\x05hosts\"\x93\x02\n" +
 	"\rQueuedRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +
@@ -239,7 +338,15 @@ const file_gateway_proto_rawDesc = "" +
 	"\twaited_ms\x18\a \x01(\x03R\bwaitedMs\x12\x1f\n" +
 	"\vexpected_ms\x18\b \x01(\x03R\n" +
 	"expectedMs\x12\x1b\n" +
-	"\twaits_for\x18\t \x01(\tR\bwaitsForB4\xaa\xd4\x18\x14\n" +
+	"\twaits_for\x18\t \x01(\tR\bwaitsFor\x12\x12\n" +
+	"\x04host\x18\n" +
+	" \x01(\tR\x04host\"{\n" +
+	"\bHostSaid\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x15\n" +
+	"\x06age_ms\x18\x02 \x01(\x03R\x05ageMs\x12\x14\n" +
+	"\x05stale\x18\x03 \x01(\bR\x05stale\x12\x16\n" +
+	"\x06active\x18\x04 \x01(\rR\x06active\x12\x16\n" +
+	"\x06queued\x18\x05 \x01(\rR\x06queuedB4\xaa\xd4\x18\x14\n" +
 	"\agateway\x10\x03\x1a\agatewayZ\x1amodelops/messages;messagesb\x06proto3"
 
 var (
@@ -254,18 +361,20 @@ func file_gateway_proto_rawDescGZIP() []byte {
 	return file_gateway_proto_rawDescData
 }
 
-var file_gateway_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_gateway_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_gateway_proto_goTypes = []any{
 	(*QueueView)(nil),     // 0: modelops.QueueView
 	(*QueuedRequest)(nil), // 1: modelops.QueuedRequest
+	(*HostSaid)(nil),      // 2: modelops.HostSaid
 }
 var file_gateway_proto_depIdxs = []int32{
 	1, // 0: modelops.QueueView.requests:type_name -> modelops.QueuedRequest
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	2, // 1: modelops.QueueView.hosts:type_name -> modelops.HostSaid
+	2, // [2:2] is the sub-list for method output_type
+	2, // [2:2] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_gateway_proto_init() }
@@ -280,7 +389,7 @@ func file_gateway_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gateway_proto_rawDesc), len(file_gateway_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

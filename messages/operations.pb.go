@@ -115,8 +115,10 @@ type StatusView struct {
 	UptimeMs        int64                  `protobuf:"varint,5,opt,name=uptime_ms,json=uptimeMs,proto3" json:"uptime_ms,omitempty"`
 	JournalSequence uint64                 `protobuf:"varint,6,opt,name=journal_sequence,json=journalSequence,proto3" json:"journal_sequence,omitempty"`
 	// Room that is kept for models, and the moves that are being carried out.
-	Hints         []*HintReply `protobuf:"bytes,7,rep,name=hints,proto3" json:"hints,omitempty"`
-	Defrag        *DefragPlan  `protobuf:"bytes,8,opt,name=defrag,proto3" json:"defrag,omitempty"`
+	Hints  []*HintReply `protobuf:"bytes,7,rep,name=hints,proto3" json:"hints,omitempty"`
+	Defrag *DefragPlan  `protobuf:"bytes,8,opt,name=defrag,proto3" json:"defrag,omitempty"`
+	// The other hosts of the cluster, of which the views above are as old as they say.
+	Hosts         []*HostSaid `protobuf:"bytes,9,rep,name=hosts,proto3" json:"hosts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -203,6 +205,13 @@ func (x *StatusView) GetHints() []*HintReply {
 func (x *StatusView) GetDefrag() *DefragPlan {
 	if x != nil {
 		return x.Defrag
+	}
+	return nil
+}
+
+func (x *StatusView) GetHosts() []*HostSaid {
+	if x != nil {
+		return x.Hosts
 	}
 	return nil
 }
@@ -902,9 +911,11 @@ type ModelLoadRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	ModelName string                 `protobuf:"bytes,1,opt,name=model_name,json=modelName,proto3" json:"model_name,omitempty"`
 	// May stay empty for a model that the configuration declares.
-	ModelPath     string            `protobuf:"bytes,2,opt,name=model_path,json=modelPath,proto3" json:"model_path,omitempty"`
-	LoadParams    map[string]string `protobuf:"bytes,3,rep,name=load_params,json=loadParams,proto3" json:"load_params,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Shards        int32             `protobuf:"varint,4,opt,name=shards,proto3" json:"shards,omitempty"`
+	ModelPath  string            `protobuf:"bytes,2,opt,name=model_path,json=modelPath,proto3" json:"model_path,omitempty"`
+	LoadParams map[string]string `protobuf:"bytes,3,rep,name=load_params,json=loadParams,proto3" json:"load_params,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Shards     int32             `protobuf:"varint,4,opt,name=shards,proto3" json:"shards,omitempty"`
+	// The host on which it is to run; empty = the scheduler chooses.
+	Host          string `protobuf:"bytes,10,opt,name=host,proto3" json:"host,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -965,6 +976,13 @@ func (x *ModelLoadRequest) GetShards() int32 {
 		return x.Shards
 	}
 	return 0
+}
+
+func (x *ModelLoadRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
 }
 
 type ModelLoadReply struct {
@@ -1036,9 +1054,11 @@ func (x *ModelLoadReply) GetVramUsedMb() int64 {
 }
 
 type ModelUnloadRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ModelName     string                 `protobuf:"bytes,1,opt,name=model_name,json=modelName,proto3" json:"model_name,omitempty"`
-	Force         bool                   `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ModelName string                 `protobuf:"bytes,1,opt,name=model_name,json=modelName,proto3" json:"model_name,omitempty"`
+	Force     bool                   `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
+	// The host whose model it is; empty = the one on which it is loaded.
+	Host          string `protobuf:"bytes,10,opt,name=host,proto3" json:"host,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1085,6 +1105,13 @@ func (x *ModelUnloadRequest) GetForce() bool {
 		return x.Force
 	}
 	return false
+}
+
+func (x *ModelUnloadRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
 }
 
 type ModelUnloadReply struct {
@@ -1770,8 +1797,10 @@ func (x *GpuLeaseReleaseAck) GetSuccess() bool {
 }
 
 type ResidentList struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Models        []*ModelView           `protobuf:"bytes,1,rep,name=models,proto3" json:"models,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Models []*ModelView           `protobuf:"bytes,1,rep,name=models,proto3" json:"models,omitempty"`
+	// The other hosts of the cluster.
+	Hosts         []*HostSaid `protobuf:"bytes,2,rep,name=hosts,proto3" json:"hosts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1809,6 +1838,13 @@ func (*ResidentList) Descriptor() ([]byte, []int) {
 func (x *ResidentList) GetModels() []*ModelView {
 	if x != nil {
 		return x.Models
+	}
+	return nil
+}
+
+func (x *ResidentList) GetHosts() []*HostSaid {
+	if x != nil {
+		return x.Hosts
 	}
 	return nil
 }
@@ -1916,7 +1952,9 @@ type PinModelRequest struct {
 	// The owner of the pin; empty = the caller's name, or "somebody".
 	Owner string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
 	// 0 = for good.
-	TtlSeconds    uint32 `protobuf:"varint,3,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
+	TtlSeconds uint32 `protobuf:"varint,3,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
+	// The host whose model it is; empty = the one on which it is loaded.
+	Host          string `protobuf:"bytes,10,opt,name=host,proto3" json:"host,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1972,9 +2010,18 @@ func (x *PinModelRequest) GetTtlSeconds() uint32 {
 	return 0
 }
 
+func (x *PinModelRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
 type UnpinModelRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ModelName     string                 `protobuf:"bytes,1,opt,name=model_name,json=modelName,proto3" json:"model_name,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ModelName string                 `protobuf:"bytes,1,opt,name=model_name,json=modelName,proto3" json:"model_name,omitempty"`
+	// The host whose model it is; empty = the one on which it is loaded.
+	Host          string `protobuf:"bytes,10,opt,name=host,proto3" json:"host,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2016,6 +2063,13 @@ func (x *UnpinModelRequest) GetModelName() string {
 	return ""
 }
 
+func (x *UnpinModelRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
 type PinModelReply struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	ModelName string                 `protobuf:"bytes,1,opt,name=model_name,json=modelName,proto3" json:"model_name,omitempty"`
@@ -2024,7 +2078,9 @@ type PinModelReply struct {
 	// Milliseconds since 1970; 0 = for good, or not pinned.
 	PinnedUntilMs int64 `protobuf:"varint,3,opt,name=pinned_until_ms,json=pinnedUntilMs,proto3" json:"pinned_until_ms,omitempty"`
 	// Why it can't be loaded together with other pinned models, with the owners of their pins; empty when it can.
-	Conflicts     []string `protobuf:"bytes,4,rep,name=conflicts,proto3" json:"conflicts,omitempty"`
+	Conflicts []string `protobuf:"bytes,4,rep,name=conflicts,proto3" json:"conflicts,omitempty"`
+	// Whose model it is.
+	Host          string `protobuf:"bytes,10,opt,name=host,proto3" json:"host,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2085,6 +2141,13 @@ func (x *PinModelReply) GetConflicts() []string {
 		return x.Conflicts
 	}
 	return nil
+}
+
+func (x *PinModelReply) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
 }
 
 type HintModelRequest struct {
@@ -3392,7 +3455,7 @@ const file_operations_proto_rawDesc = "" +
 	"\achanges\x18\x02 \x03(\tR\achanges\x12\x18\n" +
 	"\arestart\x18\x03 \x03(\tR\arestart\x12\x17\n" +
 	"\adry_run\x18\x04 \x01(\bR\x06dryRun\x12\x18\n" +
-	"\arefused\x18\x05 \x03(\tR\arefused\"\xc3\x02\n" +
+	"\arefused\x18\x05 \x03(\tR\arefused\"\xed\x02\n" +
 	"\n" +
 	"StatusView\x12&\n" +
 	"\x04host\x18\x01 \x01(\v2\x12.modelops.HostViewR\x04host\x12%\n" +
@@ -3402,7 +3465,8 @@ const file_operations_proto_rawDesc = "" +
 	"\tuptime_ms\x18\x05 \x01(\x03R\buptimeMs\x12)\n" +
 	"\x10journal_sequence\x18\x06 \x01(\x04R\x0fjournalSequence\x12)\n" +
 	"\x05hints\x18\a \x03(\v2\x13.modelops.HintReplyR\x05hints\x12,\n" +
-	"\x06defrag\x18\b \x01(\v2\x14.modelops.DefragPlanR\x06defrag\"&\n" +
+	"\x06defrag\x18\b \x01(\v2\x14.modelops.DefragPlanR\x06defrag\x12(\n" +
+	"\x05hosts\x18\t \x03(\v2\x12.modelops.HostSaidR\x05hosts\"&\n" +
 	"\n" +
 	"WhyRequest\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\"\xd1\x01\n" +
@@ -3472,7 +3536,7 @@ const file_operations_proto_rawDesc = "" +
 	"\x04text\x18\x03 \x01(\tR\x04text\x12\x12\n" +
 	"\x04done\x18\x04 \x01(\bR\x04done\x127\n" +
 	"\bresponse\x18\x05 \x01(\v2\x1b.modelops.InferenceResponseR\bresponse\x12)\n" +
-	"\x05error\x18\x06 \x01(\v2\x13.modelops.ErrorBodyR\x05error\"\xf4\x01\n" +
+	"\x05error\x18\x06 \x01(\v2\x13.modelops.ErrorBodyR\x05error\"\x88\x02\n" +
 	"\x10ModelLoadRequest\x12\x1d\n" +
 	"\n" +
 	"model_name\x18\x01 \x01(\tR\tmodelName\x12\x1d\n" +
@@ -3480,7 +3544,9 @@ const file_operations_proto_rawDesc = "" +
 	"model_path\x18\x02 \x01(\tR\tmodelPath\x12K\n" +
 	"\vload_params\x18\x03 \x03(\v2*.modelops.ModelLoadRequest.LoadParamsEntryR\n" +
 	"loadParams\x12\x16\n" +
-	"\x06shards\x18\x04 \x01(\x05R\x06shards\x1a=\n" +
+	"\x06shards\x18\x04 \x01(\x05R\x06shards\x12\x12\n" +
+	"\x04host\x18\n" +
+	" \x01(\tR\x04host\x1a=\n" +
 	"\x0fLoadParamsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x81\x01\n" +
@@ -3489,11 +3555,13 @@ const file_operations_proto_rawDesc = "" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x19\n" +
 	"\bmodel_id\x18\x03 \x01(\tR\amodelId\x12 \n" +
 	"\fvram_used_mb\x18\x04 \x01(\x03R\n" +
-	"vramUsedMb\"I\n" +
+	"vramUsedMb\"]\n" +
 	"\x12ModelUnloadRequest\x12\x1d\n" +
 	"\n" +
 	"model_name\x18\x01 \x01(\tR\tmodelName\x12\x14\n" +
-	"\x05force\x18\x02 \x01(\bR\x05force\"j\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\x12\x12\n" +
+	"\x04host\x18\n" +
+	" \x01(\tR\x04host\"j\n" +
 	"\x10ModelUnloadReply\x12\x18\n" +
 	"\asuccess\x18\x01 \x01(\bR\asuccess\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\"\n" +
@@ -3553,31 +3621,38 @@ const file_operations_proto_rawDesc = "" +
 	"\vttl_seconds\x18\x02 \x01(\x05R\n" +
 	"ttlSeconds\".\n" +
 	"\x12GpuLeaseReleaseAck\x12\x18\n" +
-	"\asuccess\x18\x01 \x01(\bR\asuccess\";\n" +
+	"\asuccess\x18\x01 \x01(\bR\asuccess\"e\n" +
 	"\fResidentList\x12+\n" +
-	"\x06models\x18\x01 \x03(\v2\x13.modelops.ModelViewR\x06models\"5\n" +
+	"\x06models\x18\x01 \x03(\v2\x13.modelops.ModelViewR\x06models\x12(\n" +
+	"\x05hosts\x18\x02 \x03(\v2\x12.modelops.HostSaidR\x05hosts\"5\n" +
 	"\x14CancelRequestRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\"Q\n" +
 	"\x12CancelRequestReply\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1c\n" +
-	"\tcancelled\x18\x02 \x01(\bR\tcancelled\"g\n" +
+	"\tcancelled\x18\x02 \x01(\bR\tcancelled\"{\n" +
 	"\x0fPinModelRequest\x12\x1d\n" +
 	"\n" +
 	"model_name\x18\x01 \x01(\tR\tmodelName\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x1f\n" +
 	"\vttl_seconds\x18\x03 \x01(\rR\n" +
-	"ttlSeconds\"2\n" +
+	"ttlSeconds\x12\x12\n" +
+	"\x04host\x18\n" +
+	" \x01(\tR\x04host\"F\n" +
 	"\x11UnpinModelRequest\x12\x1d\n" +
 	"\n" +
-	"model_name\x18\x01 \x01(\tR\tmodelName\"\x91\x01\n" +
+	"model_name\x18\x01 \x01(\tR\tmodelName\x12\x12\n" +
+	"\x04host\x18\n" +
+	" \x01(\tR\x04host\"\xa5\x01\n" +
 	"\rPinModelReply\x12\x1d\n" +
 	"\n" +
 	"model_name\x18\x01 \x01(\tR\tmodelName\x12\x1b\n" +
 	"\tpinned_by\x18\x02 \x01(\tR\bpinnedBy\x12&\n" +
 	"\x0fpinned_until_ms\x18\x03 \x01(\x03R\rpinnedUntilMs\x12\x1c\n" +
-	"\tconflicts\x18\x04 \x03(\tR\tconflicts\"\x84\x01\n" +
+	"\tconflicts\x18\x04 \x03(\tR\tconflicts\x12\x12\n" +
+	"\x04host\x18\n" +
+	" \x01(\tR\x04host\"\x84\x01\n" +
 	"\x10HintModelRequest\x12\x1d\n" +
 	"\n" +
 	"model_name\x18\x01 \x01(\tR\tmodelName\x12\x14\n" +
@@ -3820,24 +3895,25 @@ var file_operations_proto_goTypes = []any{
 	(*ModelView)(nil),            // 51: modelops.ModelView
 	(*HintReply)(nil),            // 52: modelops.HintReply
 	(*DefragPlan)(nil),           // 53: modelops.DefragPlan
-	(*ErrorBody)(nil),            // 54: modelops.ErrorBody
-	(*structpb.Struct)(nil),      // 55: google.protobuf.Struct
-	(*Decision)(nil),             // 56: modelops.Decision
-	(*emptypb.Empty)(nil),        // 57: google.protobuf.Empty
-	(*SwapModel)(nil),            // 58: modelops.SwapModel
-	(*PromoteSwap)(nil),          // 59: modelops.PromoteSwap
-	(*RollbackSwap)(nil),         // 60: modelops.RollbackSwap
-	(*InviteRequest)(nil),        // 61: modelops.InviteRequest
-	(*RemoveMemberRequest)(nil),  // 62: modelops.RemoveMemberRequest
-	(*DrainHostRequest)(nil),     // 63: modelops.DrainHostRequest
-	(*QueueView)(nil),            // 64: modelops.QueueView
-	(*SwapReply)(nil),            // 65: modelops.SwapReply
-	(*SwapList)(nil),             // 66: modelops.SwapList
-	(*StateReply)(nil),           // 67: modelops.StateReply
-	(*ClusterView)(nil),          // 68: modelops.ClusterView
-	(*InviteReply)(nil),          // 69: modelops.InviteReply
-	(*RemoveMemberReply)(nil),    // 70: modelops.RemoveMemberReply
-	(*DrainHostReply)(nil),       // 71: modelops.DrainHostReply
+	(*HostSaid)(nil),             // 54: modelops.HostSaid
+	(*ErrorBody)(nil),            // 55: modelops.ErrorBody
+	(*structpb.Struct)(nil),      // 56: google.protobuf.Struct
+	(*Decision)(nil),             // 57: modelops.Decision
+	(*emptypb.Empty)(nil),        // 58: google.protobuf.Empty
+	(*SwapModel)(nil),            // 59: modelops.SwapModel
+	(*PromoteSwap)(nil),          // 60: modelops.PromoteSwap
+	(*RollbackSwap)(nil),         // 61: modelops.RollbackSwap
+	(*InviteRequest)(nil),        // 62: modelops.InviteRequest
+	(*RemoveMemberRequest)(nil),  // 63: modelops.RemoveMemberRequest
+	(*DrainHostRequest)(nil),     // 64: modelops.DrainHostRequest
+	(*QueueView)(nil),            // 65: modelops.QueueView
+	(*SwapReply)(nil),            // 66: modelops.SwapReply
+	(*SwapList)(nil),             // 67: modelops.SwapList
+	(*StateReply)(nil),           // 68: modelops.StateReply
+	(*ClusterView)(nil),          // 69: modelops.ClusterView
+	(*InviteReply)(nil),          // 70: modelops.InviteReply
+	(*RemoveMemberReply)(nil),    // 71: modelops.RemoveMemberReply
+	(*DrainHostReply)(nil),       // 72: modelops.DrainHostReply
 }
 var file_operations_proto_depIdxs = []int32{
 	49, // 0: modelops.StatusView.host:type_name -> modelops.HostView
@@ -3845,102 +3921,104 @@ var file_operations_proto_depIdxs = []int32{
 	51, // 2: modelops.StatusView.models:type_name -> modelops.ModelView
 	52, // 3: modelops.StatusView.hints:type_name -> modelops.HintReply
 	53, // 4: modelops.StatusView.defrag:type_name -> modelops.DefragPlan
-	4,  // 5: modelops.Explanation.reasons:type_name -> modelops.Reason
-	5,  // 6: modelops.Explanation.weighed:type_name -> modelops.Weighed
-	47, // 7: modelops.InferenceRequest.parameters:type_name -> modelops.InferenceRequest.ParametersEntry
-	7,  // 8: modelops.InferenceRequest.messages:type_name -> modelops.ChatMessage
-	8,  // 9: modelops.InferenceChunk.response:type_name -> modelops.InferenceResponse
-	54, // 10: modelops.InferenceChunk.error:type_name -> modelops.ErrorBody
-	48, // 11: modelops.ModelLoadRequest.load_params:type_name -> modelops.ModelLoadRequest.LoadParamsEntry
-	14, // 12: modelops.ModelList.models:type_name -> modelops.ModelInfo
-	51, // 13: modelops.ResidentList.models:type_name -> modelops.ModelView
-	52, // 14: modelops.HintList.hints:type_name -> modelops.HintReply
-	55, // 15: modelops.SendRequest.body:type_name -> google.protobuf.Struct
-	55, // 16: modelops.SendReply.answer:type_name -> google.protobuf.Struct
-	34, // 17: modelops.SendReply.events:type_name -> modelops.RecordedEvent
-	55, // 18: modelops.RecordedEvent.body:type_name -> google.protobuf.Struct
-	37, // 19: modelops.JournalPage.decisions:type_name -> modelops.RecordedDecision
-	34, // 20: modelops.RecordedDecision.events:type_name -> modelops.RecordedEvent
-	56, // 21: modelops.RecordedDecision.decision:type_name -> modelops.Decision
-	46, // 22: modelops.AddKeyReply.info:type_name -> modelops.KeyInfo
-	46, // 23: modelops.KeyList.keys:type_name -> modelops.KeyInfo
-	6,  // 24: modelops.ModelOps.Infer:input_type -> modelops.InferenceRequest
-	6,  // 25: modelops.ModelOps.InferStream:input_type -> modelops.InferenceRequest
-	10, // 26: modelops.ModelOps.LoadModel:input_type -> modelops.ModelLoadRequest
-	12, // 27: modelops.ModelOps.UnloadModel:input_type -> modelops.ModelUnloadRequest
-	57, // 28: modelops.ModelOps.ListModels:input_type -> google.protobuf.Empty
-	16, // 29: modelops.ModelOps.AcquireGpuLease:input_type -> modelops.GpuLeaseRequest
-	19, // 30: modelops.ModelOps.RenewGpuLease:input_type -> modelops.GpuLeaseRenewal
-	18, // 31: modelops.ModelOps.ReleaseGpuLease:input_type -> modelops.GpuLeaseRelease
-	2,  // 32: modelops.ModelOps.Why:input_type -> modelops.WhyRequest
-	57, // 33: modelops.ModelOps.GetStatus:input_type -> google.protobuf.Empty
-	57, // 34: modelops.ModelOps.ListResident:input_type -> google.protobuf.Empty
-	57, // 35: modelops.ModelOps.GetQueue:input_type -> google.protobuf.Empty
-	23, // 36: modelops.ModelOps.CancelRequest:input_type -> modelops.CancelRequestRequest
-	25, // 37: modelops.ModelOps.PinModel:input_type -> modelops.PinModelRequest
-	26, // 38: modelops.ModelOps.UnpinModel:input_type -> modelops.UnpinModelRequest
-	58, // 39: modelops.ModelOps.StartSwap:input_type -> modelops.SwapModel
-	59, // 40: modelops.ModelOps.PromoteSwap:input_type -> modelops.PromoteSwap
-	60, // 41: modelops.ModelOps.RollbackSwap:input_type -> modelops.RollbackSwap
-	57, // 42: modelops.ModelOps.ListSwaps:input_type -> google.protobuf.Empty
-	28, // 43: modelops.ModelOps.HintModel:input_type -> modelops.HintModelRequest
-	57, // 44: modelops.ModelOps.ListHints:input_type -> google.protobuf.Empty
-	30, // 45: modelops.ModelOps.Defrag:input_type -> modelops.DefragRequest
-	31, // 46: modelops.ModelOps.GetState:input_type -> modelops.StateRequest
-	32, // 47: modelops.ModelOps.SendCommand:input_type -> modelops.SendRequest
-	35, // 48: modelops.ModelOps.ReadJournal:input_type -> modelops.JournalRequest
-	57, // 49: modelops.ModelOps.GetConfig:input_type -> google.protobuf.Empty
-	39, // 50: modelops.ModelOps.ApplyConfig:input_type -> modelops.ApplyConfigRequest
-	42, // 51: modelops.ModelOps.AddKey:input_type -> modelops.AddKeyRequest
-	57, // 52: modelops.ModelOps.ListKeys:input_type -> google.protobuf.Empty
-	44, // 53: modelops.ModelOps.RevokeKey:input_type -> modelops.RevokeKeyRequest
-	57, // 54: modelops.ModelOps.GetCluster:input_type -> google.protobuf.Empty
-	61, // 55: modelops.ModelOps.InviteHost:input_type -> modelops.InviteRequest
-	62, // 56: modelops.ModelOps.RemoveHost:input_type -> modelops.RemoveMemberRequest
-	63, // 57: modelops.ModelOps.DrainHost:input_type -> modelops.DrainHostRequest
-	57, // 58: modelops.ModelOps.GetHealth:input_type -> google.protobuf.Empty
-	57, // 59: modelops.ModelOps.GetVersion:input_type -> google.protobuf.Empty
-	8,  // 60: modelops.ModelOps.Infer:output_type -> modelops.InferenceResponse
-	9,  // 61: modelops.ModelOps.InferStream:output_type -> modelops.InferenceChunk
-	11, // 62: modelops.ModelOps.LoadModel:output_type -> modelops.ModelLoadReply
-	13, // 63: modelops.ModelOps.UnloadModel:output_type -> modelops.ModelUnloadReply
-	15, // 64: modelops.ModelOps.ListModels:output_type -> modelops.ModelList
-	17, // 65: modelops.ModelOps.AcquireGpuLease:output_type -> modelops.GpuLeaseReply
-	20, // 66: modelops.ModelOps.RenewGpuLease:output_type -> modelops.GpuLeaseRenewalAck
-	21, // 67: modelops.ModelOps.ReleaseGpuLease:output_type -> modelops.GpuLeaseReleaseAck
-	3,  // 68: modelops.ModelOps.Why:output_type -> modelops.Explanation
-	1,  // 69: modelops.ModelOps.GetStatus:output_type -> modelops.StatusView
-	22, // 70: modelops.ModelOps.ListResident:output_type -> modelops.ResidentList
-	64, // 71: modelops.ModelOps.GetQueue:output_type -> modelops.QueueView
-	24, // 72: modelops.ModelOps.CancelRequest:output_type -> modelops.CancelRequestReply
-	27, // 73: modelops.ModelOps.PinModel:output_type -> modelops.PinModelReply
-	27, // 74: modelops.ModelOps.UnpinModel:output_type -> modelops.PinModelReply
-	65, // 75: modelops.ModelOps.StartSwap:output_type -> modelops.SwapReply
-	65, // 76: modelops.ModelOps.PromoteSwap:output_type -> modelops.SwapReply
-	65, // 77: modelops.ModelOps.RollbackSwap:output_type -> modelops.SwapReply
-	66, // 78: modelops.ModelOps.ListSwaps:output_type -> modelops.SwapList
-	52, // 79: modelops.ModelOps.HintModel:output_type -> modelops.HintReply
-	29, // 80: modelops.ModelOps.ListHints:output_type -> modelops.HintList
-	53, // 81: modelops.ModelOps.Defrag:output_type -> modelops.DefragPlan
-	67, // 82: modelops.ModelOps.GetState:output_type -> modelops.StateReply
-	33, // 83: modelops.ModelOps.SendCommand:output_type -> modelops.SendReply
-	36, // 84: modelops.ModelOps.ReadJournal:output_type -> modelops.JournalPage
-	38, // 85: modelops.ModelOps.GetConfig:output_type -> modelops.ConfigView
-	0,  // 86: modelops.ModelOps.ApplyConfig:output_type -> modelops.ConfigChanges
-	43, // 87: modelops.ModelOps.AddKey:output_type -> modelops.AddKeyReply
-	45, // 88: modelops.ModelOps.ListKeys:output_type -> modelops.KeyList
-	46, // 89: modelops.ModelOps.RevokeKey:output_type -> modelops.KeyInfo
-	68, // 90: modelops.ModelOps.GetCluster:output_type -> modelops.ClusterView
-	69, // 91: modelops.ModelOps.InviteHost:output_type -> modelops.InviteReply
-	70, // 92: modelops.ModelOps.RemoveHost:output_type -> modelops.RemoveMemberReply
-	71, // 93: modelops.ModelOps.DrainHost:output_type -> modelops.DrainHostReply
-	40, // 94: modelops.ModelOps.GetHealth:output_type -> modelops.HealthReply
-	41, // 95: modelops.ModelOps.GetVersion:output_type -> modelops.VersionReply
-	60, // [60:96] is the sub-list for method output_type
-	24, // [24:60] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	54, // 5: modelops.StatusView.hosts:type_name -> modelops.HostSaid
+	4,  // 6: modelops.Explanation.reasons:type_name -> modelops.Reason
+	5,  // 7: modelops.Explanation.weighed:type_name -> modelops.Weighed
+	47, // 8: modelops.InferenceRequest.parameters:type_name -> modelops.InferenceRequest.ParametersEntry
+	7,  // 9: modelops.InferenceRequest.messages:type_name -> modelops.ChatMessage
+	8,  // 10: modelops.InferenceChunk.response:type_name -> modelops.InferenceResponse
+	55, // 11: modelops.InferenceChunk.error:type_name -> modelops.ErrorBody
+	48, // 12: modelops.ModelLoadRequest.load_params:type_name -> modelops.ModelLoadRequest.LoadParamsEntry
+	14, // 13: modelops.ModelList.models:type_name -> modelops.ModelInfo
+	51, // 14: modelops.ResidentList.models:type_name -> modelops.ModelView
+	54, // 15: modelops.ResidentList.hosts:type_name -> modelops.HostSaid
+	52, // 16: modelops.HintList.hints:type_name -> modelops.HintReply
+	56, // 17: modelops.SendRequest.body:type_name -> google.protobuf.Struct
+	56, // 18: modelops.SendReply.answer:type_name -> google.protobuf.Struct
+	34, // 19: modelops.SendReply.events:type_name -> modelops.RecordedEvent
+	56, // 20: modelops.RecordedEvent.body:type_name -> google.protobuf.Struct
+	37, // 21: modelops.JournalPage.decisions:type_name -> modelops.RecordedDecision
+	34, // 22: modelops.RecordedDecision.events:type_name -> modelops.RecordedEvent
+	57, // 23: modelops.RecordedDecision.decision:type_name -> modelops.Decision
+	46, // 24: modelops.AddKeyReply.info:type_name -> modelops.KeyInfo
+	46, // 25: modelops.KeyList.keys:type_name -> modelops.KeyInfo
+	6,  // 26: modelops.ModelOps.Infer:input_type -> modelops.InferenceRequest
+	6,  // 27: modelops.ModelOps.InferStream:input_type -> modelops.InferenceRequest
+	10, // 28: modelops.ModelOps.LoadModel:input_type -> modelops.ModelLoadRequest
+	12, // 29: modelops.ModelOps.UnloadModel:input_type -> modelops.ModelUnloadRequest
+	58, // 30: modelops.ModelOps.ListModels:input_type -> google.protobuf.Empty
+	16, // 31: modelops.ModelOps.AcquireGpuLease:input_type -> modelops.GpuLeaseRequest
+	19, // 32: modelops.ModelOps.RenewGpuLease:input_type -> modelops.GpuLeaseRenewal
+	18, // 33: modelops.ModelOps.ReleaseGpuLease:input_type -> modelops.GpuLeaseRelease
+	2,  // 34: modelops.ModelOps.Why:input_type -> modelops.WhyRequest
+	58, // 35: modelops.ModelOps.GetStatus:input_type -> google.protobuf.Empty
+	58, // 36: modelops.ModelOps.ListResident:input_type -> google.protobuf.Empty
+	58, // 37: modelops.ModelOps.GetQueue:input_type -> google.protobuf.Empty
+	23, // 38: modelops.ModelOps.CancelRequest:input_type -> modelops.CancelRequestRequest
+	25, // 39: modelops.ModelOps.PinModel:input_type -> modelops.PinModelRequest
+	26, // 40: modelops.ModelOps.UnpinModel:input_type -> modelops.UnpinModelRequest
+	59, // 41: modelops.ModelOps.StartSwap:input_type -> modelops.SwapModel
+	60, // 42: modelops.ModelOps.PromoteSwap:input_type -> modelops.PromoteSwap
+	61, // 43: modelops.ModelOps.RollbackSwap:input_type -> modelops.RollbackSwap
+	58, // 44: modelops.ModelOps.ListSwaps:input_type -> google.protobuf.Empty
+	28, // 45: modelops.ModelOps.HintModel:input_type -> modelops.HintModelRequest
+	58, // 46: modelops.ModelOps.ListHints:input_type -> google.protobuf.Empty
+	30, // 47: modelops.ModelOps.Defrag:input_type -> modelops.DefragRequest
+	31, // 48: modelops.ModelOps.GetState:input_type -> modelops.StateRequest
+	32, // 49: modelops.ModelOps.SendCommand:input_type -> modelops.SendRequest
+	35, // 50: modelops.ModelOps.ReadJournal:input_type -> modelops.JournalRequest
+	58, // 51: modelops.ModelOps.GetConfig:input_type -> google.protobuf.Empty
+	39, // 52: modelops.ModelOps.ApplyConfig:input_type -> modelops.ApplyConfigRequest
+	42, // 53: modelops.ModelOps.AddKey:input_type -> modelops.AddKeyRequest
+	58, // 54: modelops.ModelOps.ListKeys:input_type -> google.protobuf.Empty
+	44, // 55: modelops.ModelOps.RevokeKey:input_type -> modelops.RevokeKeyRequest
+	58, // 56: modelops.ModelOps.GetCluster:input_type -> google.protobuf.Empty
+	62, // 57: modelops.ModelOps.InviteHost:input_type -> modelops.InviteRequest
+	63, // 58: modelops.ModelOps.RemoveHost:input_type -> modelops.RemoveMemberRequest
+	64, // 59: modelops.ModelOps.DrainHost:input_type -> modelops.DrainHostRequest
+	58, // 60: modelops.ModelOps.GetHealth:input_type -> google.protobuf.Empty
+	58, // 61: modelops.ModelOps.GetVersion:input_type -> google.protobuf.Empty
+	8,  // 62: modelops.ModelOps.Infer:output_type -> modelops.InferenceResponse
+	9,  // 63: modelops.ModelOps.InferStream:output_type -> modelops.InferenceChunk
+	11, // 64: modelops.ModelOps.LoadModel:output_type -> modelops.ModelLoadReply
+	13, // 65: modelops.ModelOps.UnloadModel:output_type -> modelops.ModelUnloadReply
+	15, // 66: modelops.ModelOps.ListModels:output_type -> modelops.ModelList
+	17, // 67: modelops.ModelOps.AcquireGpuLease:output_type -> modelops.GpuLeaseReply
+	20, // 68: modelops.ModelOps.RenewGpuLease:output_type -> modelops.GpuLeaseRenewalAck
+	21, // 69: modelops.ModelOps.ReleaseGpuLease:output_type -> modelops.GpuLeaseReleaseAck
+	3,  // 70: modelops.ModelOps.Why:output_type -> modelops.Explanation
+	1,  // 71: modelops.ModelOps.GetStatus:output_type -> modelops.StatusView
+	22, // 72: modelops.ModelOps.ListResident:output_type -> modelops.ResidentList
+	65, // 73: modelops.ModelOps.GetQueue:output_type -> modelops.QueueView
+	24, // 74: modelops.ModelOps.CancelRequest:output_type -> modelops.CancelRequestReply
+	27, // 75: modelops.ModelOps.PinModel:output_type -> modelops.PinModelReply
+	27, // 76: modelops.ModelOps.UnpinModel:output_type -> modelops.PinModelReply
+	66, // 77: modelops.ModelOps.StartSwap:output_type -> modelops.SwapReply
+	66, // 78: modelops.ModelOps.PromoteSwap:output_type -> modelops.SwapReply
+	66, // 79: modelops.ModelOps.RollbackSwap:output_type -> modelops.SwapReply
+	67, // 80: modelops.ModelOps.ListSwaps:output_type -> modelops.SwapList
+	52, // 81: modelops.ModelOps.HintModel:output_type -> modelops.HintReply
+	29, // 82: modelops.ModelOps.ListHints:output_type -> modelops.HintList
+	53, // 83: modelops.ModelOps.Defrag:output_type -> modelops.DefragPlan
+	68, // 84: modelops.ModelOps.GetState:output_type -> modelops.StateReply
+	33, // 85: modelops.ModelOps.SendCommand:output_type -> modelops.SendReply
+	36, // 86: modelops.ModelOps.ReadJournal:output_type -> modelops.JournalPage
+	38, // 87: modelops.ModelOps.GetConfig:output_type -> modelops.ConfigView
+	0,  // 88: modelops.ModelOps.ApplyConfig:output_type -> modelops.ConfigChanges
+	43, // 89: modelops.ModelOps.AddKey:output_type -> modelops.AddKeyReply
+	45, // 90: modelops.ModelOps.ListKeys:output_type -> modelops.KeyList
+	46, // 91: modelops.ModelOps.RevokeKey:output_type -> modelops.KeyInfo
+	69, // 92: modelops.ModelOps.GetCluster:output_type -> modelops.ClusterView
+	70, // 93: modelops.ModelOps.InviteHost:output_type -> modelops.InviteReply
+	71, // 94: modelops.ModelOps.RemoveHost:output_type -> modelops.RemoveMemberReply
+	72, // 95: modelops.ModelOps.DrainHost:output_type -> modelops.DrainHostReply
+	40, // 96: modelops.ModelOps.GetHealth:output_type -> modelops.HealthReply
+	41, // 97: modelops.ModelOps.GetVersion:output_type -> modelops.VersionReply
+	62, // [62:98] is the sub-list for method output_type
+	26, // [26:62] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_operations_proto_init() }

@@ -83,6 +83,8 @@ type Options struct {
 	Cluster Cluster
 	// Hosts are nil on a host that is in no cluster.
 	Hosts Hosts
+	// Others is how old what other hosts said last is, and the requests that run and wait there; nil on a host that is in no cluster.
+	Others func() ([]*messages.HostSaid, []*messages.QueuedRequest)
 }
 
 // Control answers the operations. It implements messages.Operations.

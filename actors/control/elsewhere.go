@@ -12,6 +12,8 @@ import (
 type Hosts interface {
 	// Has tells whether a host is a member, reached or not.
 	Has(host string) bool
+	// Reached tells whether a host can be asked now.
+	Reached(host string) bool
 	// Call runs an operation at a host, for the caller in ctx: its role and scope hold there.
 	Call(ctx context.Context, host, operation string, request proto.Message) (proto.Message, error)
 }

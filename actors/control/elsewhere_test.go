@@ -10,9 +10,14 @@ import (
 )
 
 // otherHosts is a cluster in which pc2 answers.
-type otherHosts struct{ asked []string }
+type otherHosts struct {
+	asked []string
+	cut   bool
+}
 
 func (o *otherHosts) Has(host string) bool { return host == "pc2" }
+
+func (o *otherHosts) Reached(host string) bool { return o.Has(host) && !o.cut }
 
 func (o *otherHosts) Call(_ context.Context, host, operation string, request proto.Message) (proto.Message, error) {
 	o.asked = append(o.asked, host+" "+operation)
@@ -21,6 +26,11 @@ func (o *otherHosts) Call(_ context.Context, host, operation string, request pro
 		return &messages.StateReply{Sequence: 9}, nil
 	case "SendCommand":
 		return &messages.SendReply{Sequence: 8}, nil
+	}
+	if r, ok := request.(interface{ GetHost() string }); ok && !o.cut {
+		op, _ := messages.OperationNamed(operation)
+		o.asked[len(o.asked)-1] += " at " + r.GetHost()
+		return op.Answer(), nil
 	}
 	return nil, messages.NewError(messages.Unavailable, "host "+host, "it can't be reached")
 }
@@ -42,6 +52,59 @@ func TestActorsOfOtherHosts(t *testing.T) {
 	_, err = h.GetState(messages.WithPeer(t.Context(), "pc2"), &messages.StateRequest{Actor: "model/pc2/tiny"})
 	is(t, err, messages.ModelNotFound, "model/pc2/tiny", "")
 	if len(others.asked) != 2 {
+		t.Error(others.asked)
+	}
+}
+
+// A model that another host has is loaded, unloaded and pinned there. Where two hosts have it loaded, the caller says which.
+func TestModelsOfOtherHosts(t *testing.T) {
+	h, others := open(), &otherHosts{}
+	h.o.Hosts = others
+	shows := func(host, name string, phase messages.ModelView_Phase) {
+		id := messages.ModelActor(host, name)
+		h.view.StateChanged(id, 1, &messages.ModelView{Id: id.String(), Host: host, Name: name, Phase: phase, Spec: &messages.ModelSpec{Name: name}})
+	}
+	shows("pc2", "far", messages.ModelView_absent)
+	shows("pc2", "both", messages.ModelView_ready)
+	shows("h", "both", messages.ModelView_ready)
+	shows("h", "moved", messages.ModelView_absent)
+	shows("pc2", "moved", messages.ModelView_ready)
+	for _, c := range []struct {
+		name string
+		do   func() error
+		want string
+	}{
+		{"unload what only pc2 declares", func() error {
+			_, err := h.UnloadModel(t.Context(), &messages.ModelUnloadRequest{ModelName: "far"})
+			return err
+		}, "pc2 UnloadModel at pc2"},
+		{"pin what is loaded there", func() error {
+			_, err := h.PinModel(t.Context(), &messages.PinModelRequest{ModelName: "moved"})
+			return err
+		}, "pc2 PinModel at pc2"},
+		{"unpin at a named host", func() error {
+			_, err := h.UnpinModel(t.Context(), &messages.UnpinModelRequest{ModelName: "both", Host: "pc2"})
+			return err
+		}, "pc2 UnpinModel at pc2"},
+		{"load at a named host", func() error {
+			_, err := h.LoadModel(t.Context(), &messages.ModelLoadRequest{ModelName: "both", Host: "pc2"})
+			return err
+		}, "pc2 LoadModel at pc2"},
+	} {
+		if err := c.do(); err != nil || len(others.asked) != 1 || others.asked[0] != c.want {
+			t.Errorf("%s: %v, %v", c.name, err, others.asked)
+		}
+		others.asked = nil
+	}
+	_, err := h.PinModel(t.Context(), &messages.PinModelRequest{ModelName: "both"})
+	is(t, err, messages.FailedPrecondition, "both", "it is loaded on h and pc2")
+	_, err = h.PinModel(t.Context(), &messages.PinModelRequest{ModelName: "both", Host: "pc9"})
+	is(t, err, messages.NotFound, "host pc9", "it is no member of this cluster")
+	others.cut = true
+	if at, err := h.holder("both"); at != "h" || err != nil {
+		t.Errorf("with pc2 cut off it is at %s, %v", at, err)
+	}
+	if len(others.asked) != 0 {
 		t.Error(others.asked)
 	}
 }

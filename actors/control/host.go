@@ -13,10 +13,11 @@ import (
 )
 
 // GetStatus shows the host, its devices and its models.
-func (c *Control) GetStatus(context.Context, *emptypb.Empty) (*messages.StatusView, error) {
+func (c *Control) GetStatus(ctx context.Context, _ *emptypb.Empty) (*messages.StatusView, error) {
 	s := &messages.StatusView{Version: c.o.Version, UptimeMs: time.Since(c.began).Milliseconds(), Models: c.o.Gateway.Models(),
 		Gpus: c.o.View.ReadGPUs(), JournalSequence: c.o.Sequence(), Host: c.o.View.Host(c.hostID())}
 	s.Hints, s.Defrag = c.o.View.Kept(c.o.Now())
+	s.Hosts, _ = c.others(ctx)
 	return s, nil
 }
 
@@ -32,15 +33,32 @@ func (c *Control) GetVersion(context.Context, *emptypb.Empty) (*messages.Version
 }
 
 // ListResident shows the models that have a worker or are about to have one, as the gateway sees them now.
-func (c *Control) ListResident(context.Context, *emptypb.Empty) (*messages.ResidentList, error) {
-	return &messages.ResidentList{Models: slices.DeleteFunc(c.o.Gateway.Models(), func(v *messages.ModelView) bool {
+func (c *Control) ListResident(ctx context.Context, _ *emptypb.Empty) (*messages.ResidentList, error) {
+	said, _ := c.others(ctx)
+	return &messages.ResidentList{Hosts: said, Models: slices.DeleteFunc(c.o.Gateway.Models(), func(v *messages.ModelView) bool {
 		return v.Phase == messages.ModelView_phase_unknown || v.Phase == messages.ModelView_absent
 	})}, nil
 }
 
-// GetQueue shows the requests that run and wait on this host.
-func (c *Control) GetQueue(context.Context, *emptypb.Empty) (*messages.QueueView, error) {
-	return c.o.Gateway.Queue(), nil
+// GetQueue shows the requests that run and wait on this host, and what other hosts said last of theirs.
+func (c *Control) GetQueue(ctx context.Context, _ *emptypb.Empty) (*messages.QueueView, error) {
+	q := c.o.Gateway.Queue()
+	said, requests := c.others(ctx)
+	if len(said) > 0 {
+		for _, r := range q.Requests {
+			r.Host = c.o.Host
+		}
+		q.Hosts, q.Requests = said, append(q.Requests, requests...)
+	}
+	return q, nil
+}
+
+// others is what other hosts said last. A host that asks this one wants what is here.
+func (c *Control) others(ctx context.Context) ([]*messages.HostSaid, []*messages.QueuedRequest) {
+	if c.o.Others == nil || messages.PeerFrom(ctx) != "" {
+		return nil, nil
+	}
+	return c.o.Others()
 }
 
 // CancelRequest ends a request that runs or waits, at any door.

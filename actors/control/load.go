@@ -19,11 +19,24 @@ func (c *Control) LoadModel(ctx context.Context, r *messages.ModelLoadRequest) (
 	case r.Shards < 0:
 		return nil, invalid("shards", "it is negative", "leave it out for one shard")
 	}
+	if r.Host != "" {
+		at, err := c.owner(ctx, r.Host, r.ModelName)
+		if err != nil {
+			return nil, err
+		}
+		if at != c.o.Host {
+			return there[*messages.ModelLoadReply](ctx, c, at, "LoadModel", r)
+		}
+	}
 	id, err := c.declare(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.ensure(ctx, id); err != nil {
+	ensure := c.ensure
+	if r.Host != "" && c.o.Hosts != nil {
+		ensure = c.ensureHere
+	}
+	if err := ensure(ctx, id); err != nil {
 		return nil, err
 	}
 	return &messages.ModelLoadReply{Success: true, Message: fmt.Sprintf("Model %s loaded successfully", id.Name()), ModelId: id.Name(),
@@ -55,6 +68,14 @@ func (c *Control) ensure(ctx context.Context, id messages.ActorID) error {
 	}
 }
 
+// ensureHere waits until the worker of the model on this host is ready.
+func (c *Control) ensureHere(ctx context.Context, id messages.ActorID) error {
+	if _, err := c.o.Door.Ask(ctx, id, &messages.EnsureModel{}); err != nil {
+		return err
+	}
+	return Catalogue{Host: c.o.Host, View: c.o.View}.AwaitReady(ctx, id.Name())
+}
+
 // measured is the measured footprint of the model's ready worker, in bytes.
 func (c *Control) measured(name string) uint64 {
 	for _, v := range c.o.View.Models() {
@@ -83,6 +104,9 @@ func loadError(v *messages.ModelView) *messages.Error {
 // declare finds the model, or declares the file that came with the request under its name.
 func (c *Control) declare(ctx context.Context, r *messages.ModelLoadRequest) (messages.ActorID, error) {
 	id, v, err := c.declared(ctx, r.ModelName, "declare it in cluster.yaml, or name its file: modelops load NAME --path FILE")
+	if r.ModelPath == "" && v == nil && r.Host == "" && c.isDeclared(id.Name()) { // by another host
+		return id, nil
+	}
 	if r.ModelPath == "" || v.GetSpec().GetPath() == r.ModelPath {
 		return id, err
 	}
@@ -117,6 +141,13 @@ func (c *Control) declare(ctx context.Context, r *messages.ModelLoadRequest) (me
 func (c *Control) UnloadModel(ctx context.Context, r *messages.ModelUnloadRequest) (*messages.ModelUnloadReply, error) {
 	if r.ModelName == "" {
 		return nil, invalid("model_name", "it is empty", "name the model to unload")
+	}
+	at, err := c.owner(ctx, r.Host, r.ModelName)
+	if err != nil {
+		return nil, err
+	}
+	if at != c.o.Host {
+		return there[*messages.ModelUnloadReply](ctx, c, at, "UnloadModel", &messages.ModelUnloadRequest{ModelName: r.ModelName, Force: r.Force, Host: at})
 	}
 	id, v, err := c.declared(ctx, r.ModelName, listModels)
 	if err != nil {

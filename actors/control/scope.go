@@ -78,7 +78,7 @@ func shownOf(answer proto.Message, has func(name string) bool) (proto.Message, e
 		return &messages.HintList{Hints: kept(a.Hints, func(h *messages.HintReply) bool { return has(nameOf(h.Model)) })}, nil
 	case *messages.StatusView:
 		// The devices are shown without who holds them, and of the host what isn't about models.
-		out := &messages.StatusView{Version: a.Version, UptimeMs: a.UptimeMs, JournalSequence: a.JournalSequence, Models: shownModels(a.Models, has),
+		out := &messages.StatusView{Version: a.Version, UptimeMs: a.UptimeMs, JournalSequence: a.JournalSequence, Hosts: a.Hosts, Models: shownModels(a.Models, has),
 			Hints: kept(a.Hints, func(h *messages.HintReply) bool { return has(nameOf(h.Model)) })}
 		if h := a.Host; h != nil {
 			out.Host = &messages.HostView{Host: h.Host, BootId: h.BootId, Version: h.Version, Running: h.Running, StartedMs: h.StartedMs}

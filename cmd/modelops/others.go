@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"modelops/messages"
 )
 
@@ -37,4 +39,19 @@ func (d *daemon) reportAges() map[string]time.Duration {
 		out[host] = d.follower.Said(host).Age
 	}
 	return out
+}
+
+// othersSaid is what other hosts said last: how old it is, and the requests that ran and waited there.
+func (d *daemon) othersSaid() (said []*messages.HostSaid, requests []*messages.QueuedRequest) {
+	for _, host := range d.follower.Hosts() {
+		at := d.follower.Said(host)
+		q := at.Report.GetQueue()
+		said = append(said, &messages.HostSaid{Host: host, AgeMs: at.Age.Milliseconds(), Stale: !d.follower.Fresh(host), Active: q.GetActive(), Queued: q.GetQueued()})
+		for _, r := range q.GetRequests() {
+			r = proto.CloneOf(r)
+			r.Host = host
+			requests = append(requests, r)
+		}
+	}
+	return said, requests
 }

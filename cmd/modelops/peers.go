@@ -237,6 +237,9 @@ type hosts struct{ d *daemon }
 // Has implements control.Hosts.
 func (h hosts) Has(host string) bool { _, ok := h.d.peers.Link(host); return ok }
 
+// Reached implements control.Hosts.
+func (h hosts) Reached(host string) bool { return h.d.closed(host) == "" }
+
 // Call implements control.Hosts.
 func (h hosts) Call(ctx context.Context, host, operation string, request proto.Message) (proto.Message, error) {
 	return h.d.peers.Call(ctx, host, operation, request)

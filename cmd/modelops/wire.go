@@ -74,7 +74,7 @@ func (d *daemon) operations() control.Options {
 		o.Reread = d.next
 	}
 	if d.far != nil {
-		o.Cluster, o.Hosts = membership{d}, hosts{d}
+		o.Cluster, o.Hosts, o.Others = membership{d}, hosts{d}, d.othersSaid
 	}
 	return o
 }

@@ -15,6 +15,7 @@ import (
 
 func (c *cli) gpusCommand() *cobra.Command {
 	var leases bool
+	var host string
 	cmd := &cobra.Command{
 		Use: "gpus", Aliases: []string{"devices"}, Args: cobra.NoArgs,
 		Short: "List the devices and how much of their memory is in use",
@@ -22,15 +23,18 @@ func (c *cli) gpusCommand() *cobra.Command {
 			"by leases, FOREIGN is used by programs that modelops did not start, FREE can be granted now. USED, UTIL, TEMP and POWER are the\n" +
 			"device's latest sample.",
 	}
+	hostFlag(cmd, &host, "only the devices of this host")
 	cmd.Flags().BoolVar(&leases, "leases", false, "list the leases too")
 	cmd.RunE = c.asks(shortWait, func(ctx context.Context, k *client, _ []string) error {
 		s, err := k.GetStatus(ctx, nil)
 		if err != nil {
 			return err
 		}
+		s.Gpus, s.Hosts = narrowed(s.Gpus, host), narrowed(s.Hosts, host)
 		if c.asJSON {
 			return printJSON(c.stdout, map[string]any{"gpus": list[*messages.GpuView](s.Gpus), "hints": list[*messages.HintReply](s.Hints)})
 		}
+		defer c.printStale(s.Hosts)
 		return c.printDevices(s, leases, c.now())
 	})
 	return cmd
@@ -53,17 +57,18 @@ func (c *cli) printDevices(s *messages.StatusView, leases bool, now time.Time) e
 		fmt.Fprintln(c.stdout, "no device is known yet")
 		return nil
 	}
-	t := table{columns: []string{"DEVICE", "KIND", "NAME", "CAPACITY", "LIMIT", "RESERVED", "FOREIGN", "FREE", "USED", "UTIL", "TEMP", "POWER"}}
+	hosts := several(gpus)
+	t := table{columns: at(hosts, "HOST", "DEVICE", "KIND", "NAME", "CAPACITY", "LIMIT", "RESERVED", "FOREIGN", "FREE", "USED", "UTIL", "TEMP", "POWER")}
 	for _, g := range gpus {
 		kind := g.Kind
 		if g.Lost {
 			kind = "lost"
 		}
-		row := []string{g.Device, kind, deviceName(g), mib(g.CapacityBytes), mib(g.LimitBytes), amount(g.ReservedBytes),
-			amount(g.ForeignBytes), amount(g.FreeBytes)}
+		row := at(hosts, g.Host, g.Device, kind, deviceName(g), mib(g.CapacityBytes), mib(g.LimitBytes), amount(g.ReservedBytes),
+			amount(g.ForeignBytes), amount(g.FreeBytes))
 		t.add(append(row, sample(g.Reading)...)...)
 	}
-	c.paint(&t, 1)
+	c.paint(&t, len(t.columns)-11)
 	if err := t.print(c.stdout); err != nil {
 		return err
 	}
@@ -106,14 +111,15 @@ func sample(r *messages.DeviceReading) []string {
 }
 
 func (c *cli) printLeases(gpus []*messages.GpuView, now time.Time) error {
-	t := table{columns: []string{"DEVICE", "HOLDER", "ASKED", "MEASURED", "TTL", "SINCE", "EPOCH", "LEASE"}}
+	hosts := several(gpus)
+	t := table{columns: at(hosts, "HOST", "DEVICE", "HOLDER", "ASKED", "MEASURED", "TTL", "SINCE", "EPOCH", "LEASE")}
 	for _, g := range gpus {
 		for _, r := range g.Reservations {
 			ttl := ""
 			if r.TtlSeconds > 0 {
 				ttl = lasting(time.Duration(r.TtlSeconds) * time.Second)
 			}
-			t.add(g.Device, r.Holder, mib(r.Bytes), mib(r.MeasuredBytes), ttl, ago(now, r.GrantedMs), strconv.FormatUint(r.Epoch, 10), r.Lease)
+			t.add(at(hosts, g.Host, g.Device, r.Holder, mib(r.Bytes), mib(r.MeasuredBytes), ttl, ago(now, r.GrantedMs), strconv.FormatUint(r.Epoch, 10), r.Lease)...)
 		}
 	}
 	if len(t.rows) == 0 {

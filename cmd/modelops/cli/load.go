@@ -23,6 +23,7 @@ func (c *cli) loadCommand() *cobra.Command {
 		ValidArgsFunction: c.completeModels(1),
 	}
 	cmd.Flags().StringVar(&r.ModelPath, "path", "", "file of the model, if the configuration doesn't declare it")
+	hostFlag(cmd, &r.Host, "host on which it is to run (default: the scheduler chooses)")
 	cmd.Flags().Int32Var(&r.Shards, "shards", 0, "number of devices to split the model over")
 	cmd.RunE = act(func(ctx context.Context, args []string) error {
 		r.ModelName = args[0]
@@ -139,6 +140,7 @@ func (c *cli) unloadCommand() *cobra.Command {
 		},
 		ValidArgsFunction: c.completeModels(1),
 	}
+	hostFlag(cmd, &r.Host, "host whose model it is (default: the one on which it is loaded)")
 	cmd.Flags().BoolVar(&r.Force, "force", false, "cancel its running requests")
 	cmd.Flags().BoolVar(&all, "all", false, "unload every model")
 	cmd.RunE = c.asks(longWait, func(ctx context.Context, k *client, args []string) error {

@@ -15,7 +15,8 @@ import (
 )
 
 func (c *cli) psCommand() *cobra.Command {
-	return &cobra.Command{
+	var host string
+	cmd := &cobra.Command{
 		Use: "ps", Args: cobra.NoArgs,
 		Short: "List the models that are loaded or being loaded",
 		RunE: c.asks(shortWait, func(ctx context.Context, k *client, _ []string) error {
@@ -23,9 +24,15 @@ func (c *cli) psCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return show(c, resident, func(l *messages.ResidentList) error { return c.printResident(l.Models, c.now()) })
+			resident.Models, resident.Hosts = narrowed(resident.Models, host), narrowed(resident.Hosts, host)
+			return show(c, resident, func(l *messages.ResidentList) error {
+				defer c.printStale(l.Hosts)
+				return c.printResident(l.Models, c.now())
+			})
 		}),
 	}
+	hostFlag(cmd, &host, "only the models of this host")
+	return cmd
 }
 
 func (c *cli) printResident(models []*messages.ModelView, now time.Time) error {
@@ -33,15 +40,16 @@ func (c *cli) printResident(models []*messages.ModelView, now time.Time) error {
 		fmt.Fprintln(c.stdout, "no model is loaded; `modelops models` lists what can be loaded")
 		return nil
 	}
-	t := table{columns: []string{"NAME", "PHASE", "DEVICE", "MEMORY", "ACTIVE", "QUEUED", "SINCE", "PINNED", "PID"}}
+	hosts := several(models)
+	t := table{columns: at(hosts, "HOST", "NAME", "PHASE", "DEVICE", "MEMORY", "ACTIVE", "QUEUED", "SINCE", "PINNED", "PID")}
 	for _, m := range models {
 		pid := ""
 		if w := m.Worker; w != nil && !w.Remote {
 			pid = strconv.FormatInt(w.Pid, 10)
 		}
-		t.add(m.Name, m.Phase.String(), deviceOf(m), modelMemory(m), strconv.Itoa(int(m.Active)), strconv.Itoa(int(m.Queued)), ago(now, m.ReadyMs), pinOf(m, now), pid)
+		t.add(at(hosts, m.Host, m.Name, m.Phase.String(), deviceOf(m), modelMemory(m), strconv.Itoa(int(m.Active)), strconv.Itoa(int(m.Queued)), ago(now, m.ReadyMs), pinOf(m, now), pid)...)
 	}
-	c.paint(&t, 1)
+	c.paint(&t, len(t.columns)-8)
 	return t.print(c.stdout)
 }
 
@@ -69,6 +77,7 @@ func modelMemory(m *messages.ModelView) string {
 
 func (c *cli) modelsCommand() *cobra.Command {
 	var all bool
+	var host string
 	cmd := &cobra.Command{
 		Use: "models", Aliases: []string{"list", "ls"}, Args: cobra.NoArgs,
 		Short: "List the models that can be requested",
@@ -80,12 +89,15 @@ func (c *cli) modelsCommand() *cobra.Command {
 			if !all {
 				s.Models = slices.DeleteFunc(s.Models, func(m *messages.ModelView) bool { return m.GetSpec().GetUnlisted() })
 			}
+			s.Models = narrowed(s.Models, host)
 			if c.asJSON {
 				return printJSON(c.stdout, map[string]any{"models": list[*messages.ModelView](s.Models)})
 			}
+			defer c.printStale(narrowed(s.Hosts, host))
 			return c.printModels(s.Models, s.GetHost().GetRoutes(), c.now())
 		}),
 	}
+	hostFlag(cmd, &host, "only the models of this host")
 	cmd.Flags().BoolVar(&all, "all", false, "also those that are declared with unlisted: true")
 	return cmd
 }
@@ -95,12 +107,13 @@ func (c *cli) printModels(models []*messages.ModelView, routes []*messages.Route
 		fmt.Fprintln(c.stdout, "no model is declared; add one to cluster.yaml, or run `modelops load NAME --path FILE`")
 		return nil
 	}
-	t := table{columns: []string{"NAME", "PHASE", "RUNTIME", "BREAKER", "PINNED", "ALIASES", "SOURCE"}}
+	hosts := several(models)
+	t := table{columns: at(hosts, "HOST", "NAME", "PHASE", "RUNTIME", "BREAKER", "PINNED", "ALIASES", "SOURCE")}
 	for _, m := range models {
 		s := m.GetSpec()
-		t.add(m.Name, m.Phase.String(), cmp.Or(s.GetRuntime(), "by its file"), m.Breaker.String(), pinOf(m, now), strings.Join(s.GetAliases(), ","), cameFrom(s))
+		t.add(at(hosts, m.Host, m.Name, m.Phase.String(), cmp.Or(s.GetRuntime(), "by its file"), m.Breaker.String(), pinOf(m, now), strings.Join(s.GetAliases(), ","), cameFrom(s))...)
 	}
-	c.paint(&t, 1)
+	c.paint(&t, len(t.columns)-6)
 	if err := t.print(c.stdout); err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 func (c *cli) pinCommand() *cobra.Command {
 	var owner string
 	var lasts time.Duration
+	var host string
 	cmd := &cobra.Command{
 		Use: "pin MODEL", Args: cobra.ExactArgs(1),
 		Short: "Protect a model from eviction, for a time or without end",
@@ -26,6 +27,7 @@ func (c *cli) pinCommand() *cobra.Command {
 		Example:           "  modelops pin qwen3:8b --for 2h\n  modelops pin qwen3:8b --owner evaluation",
 		ValidArgsFunction: c.completeModels(1),
 	}
+	hostFlag(cmd, &host, "host whose model it is (default: the one on which it is loaded)")
 	cmd.Flags().DurationVar(&lasts, "for", 0, "how long; 0 is without end")
 	cmd.Flags().StringVar(&owner, "owner", "", "owner of the pin (default: your user name)")
 	cmd.RunE = act(func(ctx context.Context, args []string) error {
@@ -34,7 +36,7 @@ func (c *cli) pinCommand() *cobra.Command {
 			return err
 		}
 		return c.asked(ctx, shortWait, func(ctx context.Context, k *client) error {
-			pin, err := k.PinModel(ctx, &messages.PinModelRequest{ModelName: args[0], Owner: cmp.Or(strings.TrimSpace(owner), userName()), TtlSeconds: ttl})
+			pin, err := k.PinModel(ctx, &messages.PinModelRequest{ModelName: args[0], Owner: cmp.Or(strings.TrimSpace(owner), userName()), TtlSeconds: ttl, Host: host})
 			return c.pinned(ctx, k, pin, err)
 		})
 	})
@@ -42,16 +44,19 @@ func (c *cli) pinCommand() *cobra.Command {
 }
 
 func (c *cli) unpinCommand() *cobra.Command {
-	return &cobra.Command{
+	var host string
+	cmd := &cobra.Command{
 		Use: "unpin MODEL", Args: cobra.ExactArgs(1),
 		Short:             "End a model's pin",
 		Long:              "unpin ends the pin that `modelops pin` made, no matter who owns it. A model that the configuration pins stays pinned.",
 		ValidArgsFunction: c.completeModels(1),
 		RunE: c.asks(shortWait, func(ctx context.Context, k *client, args []string) error {
-			pin, err := k.UnpinModel(ctx, &messages.UnpinModelRequest{ModelName: args[0]})
+			pin, err := k.UnpinModel(ctx, &messages.UnpinModelRequest{ModelName: args[0], Host: host})
 			return c.pinned(ctx, k, pin, err)
 		}),
 	}
+	hostFlag(cmd, &host, "host whose model it is (default: the one on which it is loaded)")
+	return cmd
 }
 
 // userName is the owner of a pin or a hint when no other is given.
@@ -68,9 +73,11 @@ func (c *cli) pinned(ctx context.Context, k *client, pin *messages.PinModelReply
 		return err
 	}
 	// The status comes from the gateway, which learns of the pin a moment after the model: read the pin from the model itself.
-	host, err := k.host(ctx)
-	if err != nil {
-		return err
+	host := pin.Host
+	if host == "" { // the daemon's own
+		if host, err = k.host(ctx); err != nil {
+			return err
+		}
 	}
 	v, err := k.model(ctx, messages.ModelActor(host, pin.ModelName))
 	if err != nil {

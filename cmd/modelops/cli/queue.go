@@ -13,10 +13,11 @@ import (
 )
 
 func (c *cli) queueCommand() *cobra.Command {
-	return &cobra.Command{
+	var host string
+	cmd := &cobra.Command{
 		Use: "queue [MODEL]", Args: cobra.MaximumNArgs(1),
 		Short: "List the running and waiting requests",
-		Long: "queue lists the running and waiting requests of the daemon's host: model, priority class, caller (the name of the API key), position in\n" +
+		Long: "queue lists the running and waiting requests of the daemon's host, and of the others of its cluster: model, priority class, caller (the name of the API key), position in\n" +
 			"the model's queue, time waited, expected time to wait, and what the request waits for: a free slot at the model, or the phase of a\n" +
 			"model that is being loaded. MODEL, a name or an alias, lists only the requests of that model.",
 		Example:           "  modelops queue\n  modelops queue qwen3:8b --json",
@@ -33,9 +34,12 @@ func (c *cli) queueCommand() *cobra.Command {
 				}
 				q.Requests = requestsOf(q, name)
 			}
+			q.Requests, q.Hosts = narrowed(q.Requests, host), narrowed(q.Hosts, host)
 			return show(c, q, c.printQueue)
 		}),
 	}
+	hostFlag(cmd, &host, "only the requests that came in at this host")
+	return cmd
 }
 
 func requestsOf(q *messages.QueueView, model string) []*messages.QueuedRequest {
@@ -49,11 +53,13 @@ func requestsOf(q *messages.QueueView, model string) []*messages.QueuedRequest {
 }
 
 func (c *cli) printQueue(q *messages.QueueView) error {
+	defer c.printStale(q.Hosts)
 	if len(q.Requests) == 0 {
 		fmt.Fprintln(c.stdout, "there are no requests")
 		return nil
 	}
-	t := table{columns: []string{"MODEL", "REQUEST", "STATE", "CLASS", "CALLER", "PLACE", "WAITED", "EXPECTED", "WAITS FOR"}}
+	hosts := len(q.Hosts) > 0
+	t := table{columns: at(hosts, "HOST", "MODEL", "REQUEST", "STATE", "CLASS", "CALLER", "PLACE", "WAITED", "EXPECTED", "WAITS FOR")}
 	for _, r := range q.Requests {
 		place, expected := "", ""
 		if r.Position > 0 {
@@ -62,9 +68,9 @@ func (c *cli) printQueue(q *messages.QueueView) error {
 				expected = lasting(time.Duration(r.ExpectedMs) * time.Millisecond)
 			}
 		}
-		t.add(r.Model, r.RequestId, r.State, r.Class, r.Caller, place, lasting(time.Duration(r.WaitedMs)*time.Millisecond), expected, r.WaitsFor)
+		t.add(at(hosts, r.Host, r.Model, r.RequestId, r.State, r.Class, r.Caller, place, lasting(time.Duration(r.WaitedMs)*time.Millisecond), expected, r.WaitsFor)...)
 	}
-	c.paint(&t, 2)
+	c.paint(&t, len(t.columns)-7)
 	if err := t.print(c.stdout); err != nil {
 		return err
 	}

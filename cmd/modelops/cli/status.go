@@ -38,11 +38,17 @@ func (c *cli) printStatus(s *messages.StatusView) error {
 		{"models", phases(s.Models)},
 	}
 	for _, g := range s.Gpus {
+		if g.Host != "" && g.Host != h.GetHost() { // its own status shows it
+			continue
+		}
 		if g.Lost {
 			rows = append(rows, [2]string{"device", fmt.Sprintf("%s, %s can't be used: %s", g.Device, deviceName(g), g.LostReason)})
 			continue
 		}
 		rows = append(rows, [2]string{"device", fmt.Sprintf("%s, %s: %s of %s free", g.Device, deviceName(g), messages.FormatBytes(g.FreeBytes), messages.FormatBytes(g.LimitBytes))})
+	}
+	for _, o := range s.Hosts {
+		rows = append(rows, [2]string{"other host", otherHost(o)})
 	}
 	for _, down := range h.GetGaveUp() {
 		rows = append(rows, [2]string{"down", down + " crashed too often and was given up"})
@@ -53,6 +59,15 @@ func (c *cli) printStatus(s *messages.StatusView) error {
 		}
 	}
 	return nil
+}
+
+// otherHost is what another host said last, and how old it is.
+func otherHost(o *messages.HostSaid) string {
+	said := fmt.Sprintf("%s, said %s ago: %d running, %d waiting", o.Host, lasting(time.Duration(o.AgeMs)*time.Millisecond), o.Active, o.Queued)
+	if o.Stale {
+		said += "; it can't be reached"
+	}
+	return said
 }
 
 // phases counts models: "2 ready, 1 absent".
