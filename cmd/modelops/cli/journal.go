@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,6 +25,7 @@ func (c *cli) journalCommand() *cobra.Command {
 // filter selects decisions by actor and event type.
 type filter struct {
 	actor string
+	id    messages.ActorID // of actor, once it is looked up
 	types []string
 }
 
@@ -39,14 +42,18 @@ func (c *cli) journalTailCommand() *cobra.Command {
 	var only filter
 	var n int
 	var follow bool
+	var host string
 	cmd := &cobra.Command{
 		Use: "tail", Args: cobra.NoArgs,
-		Short:   "Print the latest decisions",
+		Short: "Print the latest decisions",
+		Long: "tail prints the latest decisions of the host that answers, and in a cluster those of all hosts, from the copies that it keeps: each host's in\n" +
+			"their order, and a decision after the one of another host that caused it.",
 		Example: "  modelops journal tail -f\n  modelops journal tail -n 100 --actor model/tiny --type model.ready",
 	}
 	f := cmd.Flags()
 	f.IntVarP(&n, "lines", "n", 20, "how many decisions")
 	f.BoolVarP(&follow, "follow", "f", false, "keep printing new decisions")
+	f.StringVar(&host, "host", "", "only decisions of this host")
 	f.StringVar(&only.actor, "actor", "", "only decisions of this actor")
 	f.StringSliceVar(&only.types, "type", nil, "only decisions with an event of this type (model.ready) or kind (model)")
 	_ = cmd.RegisterFlagCompletionFunc("actor", c.completeActors())
@@ -57,54 +64,129 @@ func (c *cli) journalTailCommand() *cobra.Command {
 		}
 		opening, cancel := c.within(ctx, shortWait)
 		defer cancel()
-		src, err := c.openSource(opening)
+		src, err := c.openSourceOfHost(opening, host)
 		if err != nil {
 			return err
 		}
 		defer src.close()
-		return c.tail(ctx, src, only, n, follow)
+		all := []*source{src}
+		if host == "" {
+			all = append(all, c.copies(opening, src)...)
+		}
+		return c.tail(ctx, all, only, n, follow)
 	})
 	return cmd
 }
 
-func (c *cli) tail(ctx context.Context, src *source, only filter, n int, follow bool) error {
-	q := journal.Query{Unknown: true, Until: src.last}
+// copies are those that the host of a source keeps of other hosts' journals; none for a caller who may not see the cluster.
+func (c *cli) copies(ctx context.Context, src *source) (out []*source) {
+	if src.client == nil {
+		p, err := c.findPlace()
+		if err != nil {
+			return nil
+		}
+		dir := filepath.Join(p.dataDir, "peers")
+		hosts, _ := journal.CopiedHosts(dir)
+		for _, host := range hosts {
+			if kept, err := journal.TheCopy(ctx, dir, host, journal.CurrentCopy); err == nil {
+				out = append(out, &source{journal: kept, host: host, last: kept.Sequence(), copy: true})
+			}
+		}
+		return out
+	}
+	cluster, err := src.client.GetCluster(ctx, nil)
+	if err != nil {
+		return nil
+	}
+	for _, m := range cluster.Members {
+		if !m.Self && m.Copied > 0 {
+			out = append(out, &source{journal: journal.NewRemoteCopy(m.Host, "", src.client), host: m.Host, last: m.Copied, client: src.client, copy: true})
+		}
+	}
+	return out
+}
+
+// tail prints the last n decisions of some journals, and then new ones.
+func (c *cli) tail(ctx context.Context, all []*source, only filter, n int, follow bool) error {
 	if only.actor != "" {
-		id, err := src.actor(ctx, only.actor)
+		id, err := all[0].actor(ctx, only.actor)
 		if err != nil {
 			return err
 		}
-		q.Actor = id
-	} else if len(only.types) == 0 { // without a filter the last n decisions are the last n sequences
-		q.After = src.last - min(uint64(n), src.last)
+		only.id = id
 	}
-	var last []messages.Recorded
-	err := src.journal.Replay(ctx, q, func(r messages.Recorded) error {
+	c.manyHosts = len(all) > 1
+	last := make([][]messages.Recorded, len(all))
+	for i, src := range all {
+		var err error
+		if last[i], err = src.tail(ctx, only, n); err != nil {
+			return err
+		}
+	}
+	type line struct {
+		host string
+		r    messages.Recorded
+	}
+	var lines []line
+	_ = journal.InOrder(last, func(i int, r messages.Recorded) error { lines = append(lines, line{all[i].host, r}); return nil })
+	for _, l := range lines[max(0, len(lines)-n):] {
+		if err := c.printRecorded(l.host, l.r); err != nil {
+			return err
+		}
+	}
+	if !follow {
+		return nil
+	}
+	if all[0].client == nil {
+		fmt.Fprintln(c.stderr, "the daemon is not running: there are no new decisions to follow")
+		return nil
+	}
+	return c.followAll(ctx, all, only)
+}
+
+// tail is the last n decisions of the journal that a filter takes.
+func (s *source) tail(ctx context.Context, only filter, n int) (last []messages.Recorded, err error) {
+	q := journal.Query{Unknown: true, Until: s.last, Actor: only.id}
+	if s.last == 0 {
+		return nil, nil
+	}
+	if only.actor == "" && len(only.types) == 0 { // without a filter the last n decisions are the last n sequences
+		q.After = s.last - min(uint64(n), s.last)
+	}
+	err = s.journal.Replay(ctx, q, func(r messages.Recorded) error {
 		if only.takes(r) && n > 0 {
 			last = append(last[max(0, len(last)+1-n):], r)
 		}
 		return nil
 	})
-	if err != nil {
-		return err
+	return last, err
+}
+
+// followAll prints new decisions of all journals as they come, until ctx ends or one can't be read.
+func (c *cli) followAll(ctx context.Context, all []*source, only filter) error {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	var printing sync.Mutex
+	var running sync.WaitGroup
+	failed := make([]error, len(all))
+	for i, s := range all {
+		running.Go(func() {
+			failed[i] = s.journal.Follow(ctx, s.last, func(r messages.Recorded) error {
+				if !only.takes(r) || only.actor != "" && r.Actor != only.id {
+					return nil
+				}
+				printing.Lock()
+				defer printing.Unlock()
+				return c.printRecorded(s.host, r)
+			})
+			end(failed[i])
+		})
 	}
-	for _, r := range last {
-		if err := c.printRecorded(r); err != nil {
-			return err
-		}
+	running.Wait()
+	if cause := context.Cause(ctx); cause != nil && messages.CodeOf(cause) != messages.Cancelled {
+		return cause
 	}
-	if follow && src.client == nil {
-		fmt.Fprintln(c.stderr, "the daemon is not running: there are no new decisions to follow")
-	}
-	if !follow || src.client == nil {
-		return nil
-	}
-	return src.journal.Follow(ctx, src.last, func(r messages.Recorded) error {
-		if !only.takes(r) || q.Actor != (messages.ActorID{}) && r.Actor != q.Actor {
-			return nil
-		}
-		return c.printRecorded(r)
-	})
+	return failed[0]
 }
 
 // recordedJSON is a decision as one line of JSON.
@@ -116,6 +198,7 @@ type recordedJSON struct {
 	Correlation string      `json:"correlation"`
 	Causation   string      `json:"causation,omitempty"`
 	Boot        string      `json:"boot"`
+	Host        string      `json:"host,omitempty"` // whose journal; in a cluster
 	Events      []eventJSON `json:"events"`
 }
 
@@ -138,8 +221,12 @@ func shownRecord(r messages.Recorded) recordedJSON {
 }
 
 // printRecorded writes a decision: a line for each event, or one line of JSON.
-func (c *cli) printRecorded(r messages.Recorded) error {
+func (c *cli) printRecorded(host string, r messages.Recorded) error {
 	shown := shownRecord(r)
+	before := ""
+	if c.manyHosts {
+		shown.Host, before = host, host+"  "
+	}
 	if c.asJSON {
 		return printJSONLine(c.stdout, shown)
 	}
@@ -148,7 +235,7 @@ func (c *cli) printRecorded(r messages.Recorded) error {
 		if e.Body == nil {
 			body = fmt.Sprintf("(version %d, unknown to this build)", e.Version)
 		}
-		if _, err := fmt.Fprintf(c.stdout, "%d  %s  %s  %s  %s\n", r.Sequence, r.At.Local().Format("2006-01-02 15:04:05.000"), r.Actor, e.Type, body); err != nil {
+		if _, err := fmt.Fprintf(c.stdout, "%s%d  %s  %s  %s  %s\n", before, r.Sequence, r.At.Local().Format("2006-01-02 15:04:05.000"), r.Actor, e.Type, body); err != nil {
 			return err
 		}
 	}

@@ -16,6 +16,7 @@ import (
 
 func (c *cli) replayCommand() *cobra.Command {
 	var full bool
+	var host string
 	cmd := &cobra.Command{
 		Use: "replay", Args: cobra.NoArgs,
 		Short: "Rebuild every actor from the journal and compare it with the running daemon",
@@ -24,11 +25,12 @@ func (c *cli) replayCommand() *cobra.Command {
 			"be folded.",
 		Example: "  modelops replay\n  modelops replay --data-dir .modelops",
 	}
+	cmd.Flags().StringVar(&host, "host", "", "check the copy that is kept of this host's journal")
 	cmd.Flags().BoolVar(&full, "full", false, "show all differences (default: the first 20 of each actor)")
 	cmd.RunE = act(func(ctx context.Context, _ []string) error {
 		ctx, cancel := c.within(ctx, longWait)
 		defer cancel()
-		src, err := c.openSource(ctx)
+		src, err := c.openSourceOfHost(ctx, host)
 		if err != nil {
 			return err
 		}
@@ -39,11 +41,12 @@ func (c *cli) replayCommand() *cobra.Command {
 		if err := r.read(ctx, src, bar); err != nil {
 			return err
 		}
-		if src.client != nil {
+		live := src.client != nil && !src.copy
+		if live {
 			r.compareAll(ctx, src)
 		}
 		bar.done()
-		return c.printReplay(r.report(src.client != nil), full)
+		return c.printReplay(r.report(live), full)
 	})
 	return cmd
 }

@@ -18,17 +18,18 @@ type cli struct {
 	stdout, stderr io.Writer
 	now            func() time.Time
 
-	server  string        // --server
-	config  string        // --config
-	dataDir string        // --data-dir
-	asJSON  bool          // --json
-	noColor bool          // --no-color
-	tls     bool          // --tls
-	ca      string        // --ca
-	cert    string        // --cert
-	key     string        // --cert-key
-	timeout time.Duration // --timeout; 0 = the command's own
-	quiet   bool          // --quiet
+	server    string        // --server
+	config    string        // --config
+	dataDir   string        // --data-dir
+	asJSON    bool          // --json
+	noColor   bool          // --no-color
+	manyHosts bool          // decisions of several hosts are printed
+	tls       bool          // --tls
+	ca        string        // --ca
+	cert      string        // --cert
+	key       string        // --cert-key
+	timeout   time.Duration // --timeout; 0 = the command's own
+	quiet     bool          // --quiet
 
 	warned bool // that the configuration can't be used
 }

@@ -164,7 +164,7 @@ func (c *cli) followSent(ctx context.Context, k *client, after uint64, reply *me
 		if rec.Sequence == uint64(reply.Sequence) {
 			return nil
 		}
-		return c.printRecorded(rec)
+		return c.printRecorded("", rec)
 	})
 	if messages.CodeOf(err) == messages.DeadlineExceeded {
 		return nil

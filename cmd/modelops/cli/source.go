@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"path/filepath"
 
 	"modelops/journal"
 	"modelops/messages"
@@ -17,6 +18,54 @@ type source struct {
 	last   uint64  // sequence of the last decision when it was opened
 	client *client // nil for files
 	close  func()
+	copy   bool // of another host's journal
+}
+
+// openSourceOfHost is openSource, of the copy of another host's journal that is kept there; host may be empty.
+func (c *cli) openSourceOfHost(ctx context.Context, host string) (*source, error) {
+	if host == "" {
+		return c.openSource(ctx)
+	}
+	k, err := c.dial(ctx)
+	if err == nil {
+		return copySource(ctx, k, host)
+	}
+	if c.dataDir == "" || c.named() != "" || messages.CodeOf(err) != messages.Unavailable {
+		return nil, err
+	}
+	p, err := c.findPlace()
+	if err != nil {
+		return nil, err
+	}
+	kept, err := journal.TheCopy(ctx, filepath.Join(p.dataDir, "peers"), host, journal.CurrentCopy)
+	if messages.CodeOf(err) == messages.NotFound { // its own?
+		if src, e := fileSource(ctx, p.journal); e == nil && src.host == host {
+			return src, nil
+		} else if e == nil {
+			src.close()
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &source{journal: kept, host: host, last: kept.Sequence(), copy: true, close: func() {}}, nil
+}
+
+// copySource reads what a running daemon has of a host's journal.
+func copySource(ctx context.Context, k *client, host string) (*source, error) {
+	if own, err := k.host(ctx); err != nil || own == host {
+		if err != nil {
+			k.close()
+			return nil, err
+		}
+		return liveSource(ctx, k)
+	}
+	page, err := k.ReadJournal(ctx, &messages.JournalRequest{Host: host, Limit: 1})
+	if err != nil {
+		k.close()
+		return nil, err
+	}
+	return &source{journal: journal.NewRemoteCopy(host, "", k), host: host, last: page.LastSequence, client: k, copy: true, close: k.close}, nil
 }
 
 // openSource finds the daemon's journal. With --data-dir a stopped daemon's files are read instead.

@@ -43,7 +43,7 @@ func parseMoment(text string, now time.Time) (moment, error) {
 }
 
 func (c *cli) stateCommand() *cobra.Command {
-	var at string
+	var at, host string
 	var view bool
 	cmd := &cobra.Command{
 		Use: "state KIND/ID", Args: cobra.ExactArgs(1),
@@ -53,6 +53,7 @@ func (c *cli) stateCommand() *cobra.Command {
 		ValidArgsFunction: c.completeActors(),
 	}
 	cmd.Flags().StringVar(&at, "at", "", "a journal sequence, a time (RFC 3339), or a duration before now (10m)")
+	cmd.Flags().StringVar(&host, "host", "", "read the journal of this host, or the copy that is kept of it")
 	cmd.Flags().BoolVar(&view, "view", false, "print its view, which other actors see, instead of its whole state")
 	cmd.RunE = act(func(ctx context.Context, args []string) error {
 		when, err := parseMoment(at, c.now())
@@ -61,7 +62,7 @@ func (c *cli) stateCommand() *cobra.Command {
 		}
 		ctx, cancel := c.within(ctx, longWait)
 		defer cancel()
-		s, err := c.stateAt(ctx, args[0], when)
+		s, err := c.stateAt(ctx, args[0], host, when)
 		if err != nil {
 			return err
 		}
@@ -81,8 +82,8 @@ type stateShown struct {
 }
 
 // stateAt asks the live actor, or folds the state from the journal.
-func (c *cli) stateAt(ctx context.Context, name string, when moment) (stateShown, error) {
-	if !when.past() && c.dataDir == "" {
+func (c *cli) stateAt(ctx context.Context, name, host string, when moment) (stateShown, error) {
+	if host == "" && !when.past() && c.dataDir == "" {
 		k, err := c.dial(ctx)
 		if err != nil {
 			return stateShown{}, err
@@ -90,12 +91,12 @@ func (c *cli) stateAt(ctx context.Context, name string, when moment) (stateShown
 		defer k.close()
 		return liveState(ctx, k, name)
 	}
-	src, err := c.openSource(ctx)
+	src, err := c.openSourceOfHost(ctx, host)
 	if err != nil {
 		return stateShown{}, err
 	}
 	defer src.close()
-	if !when.past() && src.client != nil {
+	if !when.past() && src.client != nil && !src.copy {
 		return liveState(ctx, src.client, name)
 	}
 	return foldedState(ctx, src, name, when)
