@@ -24,6 +24,8 @@ func (o *otherHosts) Call(_ context.Context, host, operation string, request pro
 	switch operation {
 	case "GetState":
 		return &messages.StateReply{Sequence: 9}, nil
+	case "CancelRequest":
+		return &messages.CancelRequestReply{Cancelled: true}, nil
 	case "SendCommand":
 		return &messages.SendReply{Sequence: 8}, nil
 	}
@@ -106,5 +108,21 @@ func TestModelsOfOtherHosts(t *testing.T) {
 	}
 	if len(others.asked) != 0 {
 		t.Error(others.asked)
+	}
+}
+
+// A request that came in at another host is ended there; what a host asks for isn't passed on.
+func TestRequestsAreCancelledAtTheirHost(t *testing.T) {
+	h, others := open(), &otherHosts{}
+	h.o.Hosts = others
+	h.o.Others = func() ([]*messages.HostSaid, []*messages.QueuedRequest) {
+		return []*messages.HostSaid{{Host: "pc3", Stale: true}, {Host: "pc2"}}, nil
+	}
+	r := &messages.CancelRequestRequest{RequestId: "far"}
+	if a, err := h.CancelRequest(t.Context(), r); err != nil || !a.Cancelled || len(others.asked) != 1 || others.asked[0] != "pc2 CancelRequest" {
+		t.Errorf("%v, %v, %v", a, err, others.asked)
+	}
+	if a, err := h.CancelRequest(messages.WithPeer(t.Context(), "pc2"), r); err != nil || a.Cancelled || len(others.asked) != 1 {
+		t.Errorf("for a peer: %v, %v, %v", a, err, others.asked)
 	}
 }

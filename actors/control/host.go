@@ -68,11 +68,28 @@ func (c *Control) CancelRequest(ctx context.Context, r *messages.CancelRequestRe
 	}
 	by := messages.CallerFrom(ctx).Principal
 	found, others := c.o.Gateway.Cancel(r.RequestId, by)
+	if !found && !others && c.cancelThere(ctx, r) {
+		found = true
+	}
 	if !found && others && by.May(messages.Role_READ) { // who can't see others' requests isn't told of one either
 		return nil, messages.Errorf(messages.PermissionDenied, "request "+r.RequestId, "it is another caller's, and ending it needs the role %s", messages.RoleName(messages.Role_OPERATE)).
 			WithHint("use a key with that role")
 	}
 	return &messages.CancelRequestReply{RequestId: r.RequestId, Cancelled: found}, nil
+}
+
+// cancelThere ends a request that came in at another host.
+func (c *Control) cancelThere(ctx context.Context, r *messages.CancelRequestRequest) bool {
+	said, _ := c.others(ctx)
+	for _, h := range said {
+		if h.Stale {
+			continue
+		}
+		if a, err := there[*messages.CancelRequestReply](ctx, c, h.Host, "CancelRequest", r); err == nil && a.Cancelled {
+			return true
+		}
+	}
+	return false
 }
 
 // ListHints shows the room that is kept for models.
