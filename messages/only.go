@@ -12,6 +12,9 @@ type Only struct {
 // Anywhere tells that nothing is said.
 func (o Only) Anywhere() bool { return o == Only{} }
 
+// HostHeader names the host whose worker a request may run at only: a header of HTTP and NATS, metadata of gRPC.
+const HostHeader = "X-Modelops-Host"
+
 // PeerScheme begins the address of a worker that another host rules over.
 const PeerScheme = "peer"
 

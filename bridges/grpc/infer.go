@@ -32,7 +32,7 @@ func (s *Server) Infer(ctx context.Context, r *messages.InferenceRequest) (*mess
 
 // infer brings a request to the gateway and notes in its answer how it waited.
 func (s *Server) infer(ctx context.Context, r *messages.InferenceRequest, caller messages.Principal, arrival *messages.Arrival, emit func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
-	c := messages.Caller{Principal: caller, RequestID: r.RequestId, OnQueued: arrival.Told}
+	c := messages.Caller{Principal: caller, RequestID: r.RequestId, OnQueued: arrival.Told, Only: messages.Only{Host: sent{ctx}.Get(messages.HostHeader)}}
 	var err error
 	if c.KeepAlive, err = messages.TakeKeepAlive(r); err != nil {
 		return nil, err

@@ -31,7 +31,7 @@ func (a *API) infer(ctx context.Context, c *call) error {
 	}
 	defer leave()
 	var arrival messages.Arrival
-	caller := messages.Caller{Principal: c.principal, RequestID: c.id, OnQueued: arrival.Told}
+	caller := messages.Caller{Principal: c.principal, RequestID: c.id, OnQueued: arrival.Told, Only: messages.Only{Host: c.header.Get(messages.HostHeader)}}
 	if caller.KeepAlive, err = messages.TakeKeepAlive(r); err != nil {
 		return err
 	}

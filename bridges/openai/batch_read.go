@@ -37,7 +37,7 @@ var (
 // memberOf says whether a request may share an upstream request: nil = it is sent by itself.
 func (a *API) memberOf(x *exchange) *member {
 	s := shapes[x.rt.path]
-	if s == nil || a.batching == nil || x.q.stream || x.q.contentType != jsonType || x.ownKey() || len(x.q.body) > batchBytes {
+	if s == nil || a.batching == nil || x.q.stream || x.q.contentType != jsonType || !x.caller.Only.Anywhere() || x.ownKey() || len(x.q.body) > batchBytes {
 		return nil
 	}
 	how := a.batching(x.q.model)

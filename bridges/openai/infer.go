@@ -106,7 +106,7 @@ func (a *API) turnAway(w http.ResponseWriter, r *http.Request, rt route, id stri
 
 // admit puts the caller into the exchange.
 func (x *exchange) admit(caller messages.Principal) {
-	x.caller = messages.Caller{Principal: caller, RequestID: x.id}
+	x.caller = messages.Caller{Principal: caller, RequestID: x.id, Only: messages.Only{Host: x.r.Header.Get(messages.HostHeader)}}
 	x.ctx = messages.WithMeta(x.ctx, messages.Meta{Correlation: x.id, Caller: caller.Fingerprint})
 }
 

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go"
+
 	"modelops/messages"
 )
 
@@ -62,6 +64,17 @@ func TestAnyHostAnswers(t *testing.T) {
 	m, err := nc.Request("modelops.v1.infer.fast", []byte(`{"model_name":"fast","prompt":"hello","max_tokens":5}`), startLimit)
 	if err != nil || m.Header.Get("Nats-Service-Error") != "" {
 		t.Errorf("NATS: %v %v", m, err)
+	}
+	for host, want := range map[string]string{"pc2": "", "main_pc": "MODEL_NOT_FOUND", "pc3": "MODEL_NOT_FOUND"} {
+		if a := main.post("/v1/chat/completions", chatBody("fast", ""), messages.HostHeader, host); a.code() != want || want == "" && a.status != 200 {
+			t.Errorf("only on %s: %s", host, a)
+		}
+		q := nats.NewMsg("modelops.v1.infer.fast")
+		q.Header.Set(messages.HostHeader, host)
+		q.Data = []byte(`{"model_name":"fast","prompt":"hello","max_tokens":5}`)
+		if m, err := nc.RequestMsg(q, startLimit); err != nil || m.Header.Get("Nats-Service-Error") != want {
+			t.Errorf("NATS, only on %s: %v %v", host, m, err)
+		}
 	}
 	if p := main.get("/v1/models"); strings.Count(string(p.body), `"id":"fast"`) != 1 {
 		t.Errorf("models: %s", p)
