@@ -33,6 +33,9 @@ type Memory struct {
 	Classes func() (classes []string, usual string)
 	// DeviceEnv are the variables that bind a program to the devices of a placement; nil = there are none.
 	DeviceEnv func(*messages.Placement) []string
+	// Away tells whether a host can't be reached. Wake is told that a request has waited for such a host, and returns whether it can be woken; nil = none can.
+	Away func(host string) bool
+	Wake func(ctx context.Context, host string, waited time.Duration) bool
 	// Now is the time by which places in line are kept; nil = time.Now.
 	Now func() time.Time
 }
@@ -86,8 +89,11 @@ func anyHost(name string) string { return messages.ModelActor(messages.AnyHost, 
 
 // Place implements gateway.Placer: it asks the arbiter where a name is to run. The arbiter brings the placement to the model's actor on the
 // host that it chose. A refusal that waiting doesn't change is noted at the model's actor on this host, so that it is shown there.
-func (m Memory) Place(ctx context.Context, name string, _ time.Duration) (pool.PlaceAnswer, error) {
+func (m Memory) Place(ctx context.Context, name string, waited time.Duration) (pool.PlaceAnswer, error) {
 	needs, groups, err := m.needs(ctx, name)
+	if err == nil && m.wakes(ctx, needs, waited) {
+		return pool.Waits, nil
+	}
 	if err == nil {
 		var reply *messages.PlacementReply
 		reply, err = answer[*messages.PlacementReply](m.Door.Ask(ctx, messages.ArbiterActor(), &messages.RequestPlacement{Holder: anyHost(name), Preemptible: true,
@@ -104,6 +110,17 @@ func (m Memory) Place(ctx context.Context, name string, _ time.Duration) (pool.P
 		return m.refused(ctx, name, refusal)
 	}
 	return pool.Placed, nil
+}
+
+// wakes tells whether all hosts that declare a model are away, and one of them can be woken: the request waits for it.
+func (m Memory) wakes(ctx context.Context, needs []*messages.Need, waited time.Duration) (any bool) {
+	if m.Wake == nil || slices.ContainsFunc(needs, func(n *messages.Need) bool { return !m.Away(n.Host) }) {
+		return false
+	}
+	for _, n := range needs {
+		any = m.Wake(ctx, n.Host, waited) || any
+	}
+	return any
 }
 
 // saysNothing are the codes that say nothing about the model: it isn't told of them.

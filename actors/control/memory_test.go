@@ -1,12 +1,14 @@
 package control
 
 import (
+	"context"
 	"slices"
 	"testing"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"modelops/actors/gateway/pool"
 	"modelops/messages"
 )
 
@@ -168,4 +170,26 @@ func TestReadJournal(t *testing.T) {
 	}
 	_, err = h.ReadJournal(t.Context(), &messages.JournalRequest{Actor: "what"})
 	is(t, err, messages.InvalidArgument, "what", "")
+}
+
+// A model that only sleeping hosts declare waits for one that can be woken, and goes the usual way while a host that has it is there.
+func TestARequestWakesAHost(t *testing.T) {
+	h := open()
+	h.view.StateChanged(messages.ModelActor("pc2", "m"), 1, &messages.ModelView{Id: "model/pc2/m", Host: "pc2", Name: "m", Spec: &messages.ModelSpec{Name: "m", Path: "m.gguf"}})
+	away, woken := map[string]bool{"pc2": true}, 0
+	h.Away = func(host string) bool { return away[host] }
+	h.Wake = func(_ context.Context, host string, waited time.Duration) bool {
+		woken++
+		return host == "pc2" && waited == time.Minute
+	}
+	if got, err := h.Memory.Place(t.Context(), "m", time.Minute); got != pool.Waits || err != nil || woken != 1 || len(h.asked) != 0 {
+		t.Errorf("%v, %v, woken %d, asked %q", got, err, woken, h.asked)
+	}
+	away["pc2"] = false
+	h.obey = func(messages.ActorID, proto.Message) (messages.Reply, error) {
+		return messages.Reply{Answer: &messages.PlacementReply{Placement: &messages.Placement{}}}, nil
+	}
+	if got, err := h.Memory.Place(t.Context(), "m", time.Minute); got != pool.Placed || err != nil || woken != 1 {
+		t.Errorf("it is there: %v, %v, woken %d", got, err, woken)
+	}
 }

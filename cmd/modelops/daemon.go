@@ -34,6 +34,7 @@ import (
 	"modelops/bridges/rest"
 	"modelops/bridges/runtime"
 	"modelops/bridges/telemetry"
+	"modelops/bridges/wake"
 	"modelops/journal"
 	"modelops/messages"
 )
@@ -88,6 +89,7 @@ type daemon struct {
 	reconciler *host.Reconciler
 	requests   *control.Requests
 	line       control.Line
+	waker      *wake.Waker
 	control    *control.Control
 
 	openai *openai.API
@@ -114,6 +116,7 @@ func (d *daemon) config() *config.Config { return d.current.Load() }
 func launch(ctx context.Context, cfg *config.Config, reread func() (*config.Config, error), log *slog.Logger, see opener) (*daemon, error) {
 	d := &daemon{cfg: cfg, reread: reread, host: cfg.Host, bootID: uuid.NewString(), log: log, metrics: telemetry.New(buildVersion(), cfg.Host), seeDevices: see, advised: make(chan *config.Config, 1)}
 	d.current.Store(cfg)
+	d.waker = wake.New(d.wakes, log)
 	d.most = maxConnections(cfg, log)
 	d.view = view.New(view.Options{First: uint64(time.Now().UnixMicro()), Listen: d.changed, ListenFar: d.farChanged, LastWords: d.lastWords})
 	d.life, d.endLife = context.WithCancelCause(context.Background())

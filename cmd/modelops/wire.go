@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"slices"
@@ -23,6 +24,7 @@ import (
 	"modelops/bridges/process"
 	"modelops/bridges/runtime"
 	"modelops/bridges/telemetry"
+	"modelops/bridges/wake"
 	"modelops/journal"
 	"modelops/messages"
 )
@@ -214,10 +216,20 @@ func (d *daemon) prove(w *messages.Worker) (gone error, known bool) {
 
 // memory asks the scheduler for device memory.
 func (d *daemon) memory() control.Memory {
-	return control.Memory{Host: d.host, Door: d.recovery.Placing(), Views: d.view, Estimate: d.workers(), NewID: d.newID, Line: &d.line, Classes: d.classes, DeviceEnv: d.deviceEnv}
+	return control.Memory{Host: d.host, Door: d.recovery.Placing(), Views: d.view, Estimate: d.workers(), NewID: d.newID, Line: &d.line, Classes: d.classes, DeviceEnv: d.deviceEnv,
+		Away: func(host string) bool { return d.closed(host) != "" }, Wake: d.waker.Wake}
 }
 
 func (d *daemon) classes() (classes []string, usual string) {
 	q := d.config().Queue
 	return q.Classes, q.DefaultClass
+}
+
+// wakes says how a host is woken, by the configuration in force.
+func (d *daemon) wakes(host string) (wake.Machine, bool) {
+	w := d.config().WakeOf(host)
+	if w == nil {
+		return wake.Machine{}, false
+	}
+	return wake.Machine{MAC: w.MAC, After: w.After, Address: cmp.Or(w.Address, "255.255.255.255:9")}, true
 }
