@@ -5,6 +5,8 @@ package e2e_test
 import (
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -79,4 +81,48 @@ func TestAnyHostAnswers(t *testing.T) {
 	if p := main.get("/v1/models"); strings.Count(string(p.body), `"id":"fast"`) != 1 {
 		t.Errorf("models: %s", p)
 	}
+}
+
+// TestWorkGoesOnWithoutTheHost: a model that both hosts declare is ready on one of them, which serves the other's requests, and is killed. No request
+// fails, and the other host loads the model.
+func TestWorkGoesOnWithoutTheHost(t *testing.T) {
+	main, pc2 := pair(t, func(host string) string {
+		preload := ""
+		if host == "pc2" {
+			preload = "preload: [{name: fast}], "
+		}
+		return fmt.Sprintf("resources: {devices: [{id: gpu0, kind: simulated, capacity_mb: 24000}]}\nmodels: {%sdeclare: {fast: %s}}\n", preload, worker(t, ""))
+	})
+	main.until(startLimit, "the peer's model is known", func() bool {
+		return strings.Contains(string(main.get("/v1/models").body), `"status":"ready"`)
+	})
+	var work sync.WaitGroup
+	var answered atomic.Int64
+	over := make(chan struct{})
+	for range 4 {
+		work.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				case <-t.Context().Done():
+					return
+				default:
+				}
+				if a := main.post("/v1/chat/completions", chatBody("fast", "")); a.status != 200 && t.Context().Err() == nil {
+					t.Errorf("after %d answers: %s", answered.Load(), a)
+				}
+				answered.Add(1)
+			}
+		})
+	}
+	main.until(startLimit, "requests are answered", func() bool { return answered.Load() > 200 })
+	pc2.cmd.Process.Kill()
+	main.until(startLimit, "it is ready here", func() bool {
+		return main.post("/v1/chat/completions", chatBody("fast", ""), messages.HostHeader, "main_pc").status == 200
+	})
+	n := answered.Load()
+	main.until(startLimit, "requests are answered here", func() bool { return answered.Load() > n+200 })
+	close(over)
+	work.Wait()
 }
