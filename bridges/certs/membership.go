@@ -229,13 +229,9 @@ func (m *Membership) change(f func() bool) error {
 	if !f() {
 		return nil
 	}
-	file := members{Removed: slices.Sorted(maps.Keys(m.removed))}
-	for _, host := range slices.Sorted(maps.Keys(m.members)) {
-		file.Members = append(file.Members, member{host, m.members[host]})
-	}
-	text, err := json.MarshalIndent(file, "", "  ")
+	text, err := MembersText(m.members, slices.Sorted(maps.Keys(m.removed)))
 	if err == nil {
-		err = replace(filepath.Join(m.o.Dir, membersFile), append(text, '\n'), 0o600)
+		err = Replace(filepath.Join(m.o.Dir, membersFile), text, 0o600)
 	}
 	if err != nil {
 		m.members, m.removed = were, gone
