@@ -43,5 +43,6 @@ func (c *Control) RemoveHost(ctx context.Context, r *messages.RemoveMemberReques
 }
 
 func (c *Control) alone() error {
-	return messages.NewError(messages.FailedPrecondition, "host "+c.o.Host, "it is in no cluster")
+	return messages.NewError(messages.FailedPrecondition, "host "+c.o.Host, "it is in no cluster").
+		WithHint("make one: modelops cluster init, and then modelops upgrade, which restarts the daemon and keeps the models")
 }

@@ -1,12 +1,17 @@
 package config
 
-import "time"
+import (
+	"net"
+	"strings"
+	"time"
+)
 
 // Cluster says how this host and others work as one. A host whose section names no peer, and which has never joined others, is alone: it opens no
 // port for others.
 type Cluster struct {
 	Port       int    `yaml:"port" jsonschema:"minimum=0,maximum=65535" jsonschema_description:"Where other hosts of the cluster reach this one. 0 picks a free port."`
 	ActorsPort int    `yaml:"actors_port" jsonschema:"minimum=0,maximum=65535" jsonschema_description:"Where the hosts' actor systems reach each other. 0 picks a free port."`
+	Advertise  string `yaml:"advertise" jsonschema_description:"Where other hosts are told to reach the cluster port: HOST or HOST:PORT. Empty is the address that it listens on."`
 	CA         string `yaml:"ca" jsonschema_description:"CA that issued the hosts' certificates, PEM, where you have certificates of your own. Relative to this file."`
 	Cert       string `yaml:"cert" jsonschema_description:"Certificate of this host for the cluster, PEM; it names the host, and is for servers and clients. Relative to this file."`
 	Key        string `yaml:"key" jsonschema_description:"Private key of the certificate, PEM. Relative to this file."`
@@ -45,4 +50,13 @@ func (c *Config) WakeOf(host string) *Wake {
 		}
 	}
 	return nil
+}
+
+// Advertised is the address of the cluster port that other hosts are told, by cluster.advertise; empty = it says nothing.
+func (c *Config) Advertised(port string) string {
+	a := c.Cluster.Advertise
+	if a == "" || hostAndPort(a) {
+		return a
+	}
+	return net.JoinHostPort(strings.Trim(a, "[]"), port)
 }

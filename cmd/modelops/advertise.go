@@ -18,12 +18,15 @@ func (d *daemon) atForHosts(certificates bool) netip.Addr {
 	return d.at
 }
 
-// advertised is where other hosts reach a listener of this one. A wildcard is no address for them: the first of server.names stands for it, else the
+// advertised is where other hosts reach a listener of this one. cluster.advertise says so; a wildcard is no address for them: the first of server.names stands for it, else the
 // machine's own name.
 func (d *daemon) advertised(listens string) string {
 	host, port, err := net.SplitHostPort(listens)
 	if err != nil {
 		return listens
+	}
+	if told := d.cfg.Advertised(port); told != "" {
+		return told
 	}
 	if at, err := netip.ParseAddr(host); err != nil || !at.IsUnspecified() {
 		return listens

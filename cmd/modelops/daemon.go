@@ -24,6 +24,7 @@ import (
 	"modelops/actors/view"
 	"modelops/bridges/access"
 	"modelops/bridges/certs"
+	"modelops/bridges/certs/join"
 	"modelops/bridges/config"
 	"modelops/bridges/forward"
 	grpcapi "modelops/bridges/grpc"
@@ -81,6 +82,7 @@ type daemon struct {
 	onward     *forward.Client // requests to workers of other hosts; nil = this host is alone
 	cluster    *cluster.Cluster
 	members    *certs.Membership // nil = the members have no certificates
+	inviter    *join.Host        // nil = this host can't invite others
 	actors     *system.System
 	gateway    *gateway.Gateway
 	sampler    *gpu.Sampler

@@ -53,6 +53,11 @@ func (d *daemon) trust() (peer.Trust, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, messages.Errorf(messages.FailedPrecondition, dir, "it can't be made: %w", err)
 	}
+	if c.Cert == "" {
+		if err := certs.RenewMember(dir, d.host, time.Now()); err != nil {
+			return nil, err
+		}
+	}
 	m, err := certs.OpenMembership(certs.MembershipOptions{Dir: dir, Host: d.host, CA: c.CA, Cert: c.Cert, Key: c.Key, Declared: declared}, time.Now())
 	if err != nil {
 		return nil, err
@@ -122,6 +127,9 @@ func (d *daemon) openPeers(context.Context) error {
 	d.openForward()
 	stop := d.journal.ServePeers(d.peers)
 	d.later(func(context.Context) error { d.peers.Close(); stop(); return nil })
+	if err := d.openInvitations(); err != nil {
+		return err
+	}
 	d.peers.Start()
 	d.actors.Start(d.cluster.Hold, d.cluster.SeatActors)
 	d.later(func(context.Context) error { d.actors.Stop(); return nil })
@@ -182,11 +190,6 @@ type membership struct{ d *daemon }
 
 // View implements control.Cluster.
 func (m membership) View() *messages.ClusterView { return m.d.cluster.View() }
-
-// Invite implements control.Cluster.
-func (m membership) Invite(context.Context, *messages.InviteRequest) (*messages.InviteReply, error) {
-	return nil, m.declared("invite")
-}
 
 // Remove implements control.Cluster.
 func (m membership) Remove(_ context.Context, r *messages.RemoveMemberRequest) (*messages.RemoveMemberReply, error) {

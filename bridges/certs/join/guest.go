@@ -35,6 +35,7 @@ type GuestOptions struct {
 	Token         string
 	Advertise     string // where this host wants to be reached; empty = Port at the address from which it connects
 	Port          int
+	Free          func() error     // says why nothing may change now; nil = it may
 	Now           func() time.Time // nil = time.Now
 }
 
@@ -105,7 +106,7 @@ func (g *guest) again(ctx context.Context, dir string) error {
 		return err
 	}
 	a, err := g.ask(ctx, key)
-	if messages.CodeOf(err) == messages.Conflict {
+	if e := messages.AsError(err); err != nil && e.Subject == "host "+g.o.Host && e.Code == messages.Conflict {
 		return messages.NewError(messages.Conflict, dir, "this data directory is that of a member of the cluster already").WithHint("start it without --join")
 	}
 	if err != nil {
@@ -114,8 +115,13 @@ func (g *guest) again(ctx context.Context, dir string) error {
 	return g.keep(dir, a)
 }
 
-// ask gets what makes a member. The addresses are tried in turn; one that answers counts.
+// ask gets what makes a member, unless a daemon runs on its files. The addresses are tried in turn; one that answers counts.
 func (g *guest) ask(ctx context.Context, key crypto.Signer) (a *answer, err error) {
+	if g.o.Free != nil {
+		if err := g.o.Free(); err != nil {
+			return nil, err
+		}
+	}
 	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: g.o.Host}, DNSNames: []string{g.o.Host}}, key)
 	if err != nil {
 		return nil, err

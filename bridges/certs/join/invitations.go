@@ -77,12 +77,12 @@ func (b *book) find(r *request, key string, now time.Time) (at int, again bool, 
 	in := b.list[at]
 	again = in.Guest == r.Host && in.Key == key
 	switch {
+	case in.Guest != "" && !again:
+		return at, again, refused("the token was used already, by " + in.Guest)
 	case now.After(in.Expires):
 		return at, again, refused("the token expired at " + in.Expires.Format(time.DateTime))
 	case in.Host != "" && in.Host != r.Host:
 		return at, again, refused("the token is for host " + in.Host + ", and this is " + r.Host)
-	case in.Guest != "" && !again:
-		return at, again, refused("the token was used already, by " + in.Guest)
 	}
 	return at, again, nil
 }

@@ -27,7 +27,7 @@ func (c *cli) clusterCommand() *cobra.Command {
 			return show(c, v, c.printCluster)
 		}),
 	}
-	cmd.AddCommand(c.clusterInviteCommand(), c.clusterRemoveCommand())
+	cmd.AddCommand(c.clusterInitCommand(), c.clusterInviteCommand(), c.clusterRemoveCommand())
 	return cmd
 }
 

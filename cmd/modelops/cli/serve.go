@@ -38,6 +38,8 @@ func (c *cli) serveCommand() *cobra.Command {
 	cmd.Flags().StringVar(&o.host, "host", "", "name of this host (MOC_HOST; default: the configuration's)")
 	cmd.Flags().StringVar(&o.question, "ask", "", "send this prompt to the first preloaded model when it is ready, and keep running")
 	cmd.Flags().BoolVar(&o.watch, "watch-config", false, "apply the configuration whenever its file changes")
+	cmd.Flags().StringVar(&o.join, "join", "", "address of a member: become a member of its cluster before serving, by --token. A host that has joined just serves")
+	cmd.Flags().StringVar(&o.token, "token", "", "what modelops cluster invite printed on that member")
 	cmd.Flags().BoolVar(&o.standby, "standby", false, "wait while another daemon uses the data directory, and take its place when it ends")
 	cmd.Flags().DurationVar(&o.killAfter, "standby-kill-after", 10*time.Second, "end a daemon that answers nothing for so long; 0 is never")
 	return cmd
@@ -46,6 +48,7 @@ func (c *cli) serveCommand() *cobra.Command {
 // serving are the flags of serve.
 type serving struct {
 	host, question string
+	join, token    string
 	watch, standby bool
 	killAfter      time.Duration
 }
@@ -76,6 +79,9 @@ func (c *cli) serve(ctx context.Context, o serving) error {
 	}
 	for _, n := range cfg.Notices() {
 		log.Warn(n)
+	}
+	if err := c.joinFirst(ctx, cfg, o); err != nil {
+		return err
 	}
 	began := time.Now()
 	reread := func() (*config.Config, error) { return c.loadConfig(o.host) }

@@ -1,0 +1,78 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"modelops/bridges/certs"
+	"modelops/bridges/certs/join"
+	"modelops/bridges/config"
+	"modelops/journal"
+	"modelops/messages"
+)
+
+func (c *cli) clusterInitCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "init", Args: cobra.NoArgs,
+		Short: "Make this host the first of a cluster",
+		Long: "init makes the cluster's CA and this host's certificate in data_dir/cluster. A daemon listens for other hosts from its next start on; `modelops upgrade` starts\n" +
+			"a running one again and keeps its models. A cluster that is there already is kept.",
+		RunE: func(*cobra.Command, []string) error { return typed(c.clusterInit()) },
+	}
+}
+
+func (c *cli) clusterInit() error {
+	cfg, err := c.loadConfig("")
+	if err != nil {
+		return err
+	}
+	if cfg.Cluster.Cert != "" {
+		return ownCertificates()
+	}
+	made, err := join.Init(cfg.DataDir, cfg.Host, c.now())
+	if err != nil {
+		return err
+	}
+	what := "is a member of a cluster already"
+	if made {
+		what = "is the first of a cluster now"
+	}
+	c.say("%s %s: its certificate, and the cluster's CA, are in %s", cfg.Host, what, certs.ClusterDir(cfg.DataDir))
+	next := "start it with `modelops serve`; `modelops cluster invite` then prints the command for the other host"
+	if _, runs, err := journal.InUse(cfg.Journal.Dir); err == nil && runs && made {
+		next = "the daemon listens for other hosts once it has started again: run `modelops upgrade`, which keeps the models; then `modelops cluster invite`"
+	}
+	c.say("%s", next)
+	return nil
+}
+
+// joinFirst makes this host a member when serve is told to. One that is a member by the same token is left as it is.
+func (c *cli) joinFirst(ctx context.Context, cfg *config.Config, o serving) error {
+	switch {
+	case o.token == "" && o.join == "":
+		return nil
+	case o.token == "":
+		return messages.NewError(messages.InvalidArgument, "--token", "--join needs a token").WithHint("modelops cluster invite on a member prints the whole command")
+	case cfg.Cluster.Cert != "":
+		return ownCertificates()
+	}
+	g := join.GuestOptions{DataDir: cfg.DataDir, Host: cfg.Host, Join: o.join, Token: o.token, Advertise: cfg.Advertised(fmt.Sprint(cfg.Cluster.Port)), Port: cfg.Cluster.Port, Now: c.now,
+		Free: func() error {
+			if pid, held, err := journal.InUse(cfg.Journal.Dir); err != nil || held {
+				return messages.Errorf(messages.Conflict, cfg.DataDir, "a daemon (pid %d) runs on this data directory", pid).WithHint("stop it first, and then join")
+			}
+			return nil
+		}}
+	joined, err := join.Join(ctx, g)
+	if err == nil && joined {
+		c.say("%s has joined the cluster", cfg.Host)
+	}
+	return err
+}
+
+func ownCertificates() error {
+	return messages.NewError(messages.FailedPrecondition, "cluster.cert", "the configuration names certificates of your own: hosts join by them, and not by tokens").
+		WithHint("declare the hosts in cluster.peers, or remove cluster.ca, cluster.cert and cluster.key")
+}
