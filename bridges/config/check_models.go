@@ -144,7 +144,7 @@ func (k *checker) modelTimes(m Model, name string, wrong func(key, what, expecte
 	}
 	limit := k.Resources.VRAMSoftLimitMB
 	switch {
-	case m.VRAMMB == 0:
+	case m.VRAMMB == 0, k.doubtful(joined([]string{"models", "declare", name}, "shards")): // the share of a device isn't known
 	case !k.splits(m) && m.VRAMMB > limit:
 		wrong("vram_mb", fmt.Sprintf("%d MiB is more than resources.vram_soft_limit_mb %d, and %s runs on one device, so it can never be loaded", m.VRAMMB, limit, m.Runtime),
 			"less memory, another runtime or a higher limit")
