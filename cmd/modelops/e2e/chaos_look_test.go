@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/encoding/protojson"
 
 	"modelops/actors/entity"
 	"modelops/actors/kinds"
@@ -106,6 +107,11 @@ func (o *observer) look(nc *nats.Conn) (p triple, err error) {
 		if err != nil {
 			return p, err
 		}
+		if id.Kind == messages.KindArbiter && seatedAt(v) != "" && seatedAt(v) != o.d.at.Host {
+			delete(p.folded, actor)
+			p.history = append(slices.Clone(p.history), o.standsDown(id)...)
+			continue
+		}
 		p.live[actor] = fmt.Sprintf("%d %s", v.Sequence, v.StateJson)
 	}
 	s := o.d.status()
@@ -113,6 +119,23 @@ func (o *observer) look(nc *nats.Conn) (p triple, err error) {
 	p.models = slices.DeleteFunc(s.Models, func(m *messages.ModelView) bool { return !ownedBy(o.d.at.Host, m.Id) })
 	p.processes = carriers(o.d.dir)
 	return p, nil
+}
+
+// seatedAt is the host of the arbiter that a host shows: the one that places for the cluster, which can be another host's. Empty on a host that was always alone.
+func seatedAt(v *messages.StateReply) string {
+	a := &messages.ArbiterView{}
+	if protojson.Unmarshal([]byte(v.ViewJson), a) != nil {
+		return ""
+	}
+	return a.Host
+}
+
+// standsDown judges this host's arbiter by its journal while another one places: it has given up what it had decided, and the leases are released.
+func (o *observer) standsDown(id messages.ActorID) (wrong []string) {
+	for _, p := range o.h.actors[id].fold.View().(*messages.ArbiterView).Open {
+		wrong = append(wrong, fmt.Sprintf("the arbiter of %s doesn't place any more, and has placement %s for %s in hand", o.d.at.Host, p.Id, p.Holder))
+	}
+	return wrong
 }
 
 // ownedBy tells whether an actor is of a host, and not what the host shows of others.
