@@ -2,6 +2,7 @@ package view
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -48,7 +49,7 @@ func (l Ledgers) own() []*messages.Allocation {
 // its copies a load that has just begun would not count, and one too many could begin beside it.
 func (l Ledgers) Models() []*messages.ModelView {
 	live := map[string]*messages.ModelView{}
-	for _, v := range l.Live() {
+	for _, v := range l.ownLive() {
 		live[v.Id] = v
 	}
 	out := l.View.PresentOf(l.Host)
@@ -62,12 +63,38 @@ func (l Ledgers) Models() []*messages.ModelView {
 	return out
 }
 
+// ownLive are this host's models as the gateway knows them. It knows those of other hosts too, with what this host sends there: their own host counts that
+// among all that runs there.
+func (l Ledgers) ownLive() []*messages.ModelView {
+	return slices.DeleteFunc(l.Live(), func(v *messages.ModelView) bool { return hostOf(v.Id) != l.Host })
+}
+
+// AllModels are Models with those of the other hosts, with what runs and waits at each as its host said last. Those of a host that can't be reached stay
+// among them.
+func (l Ledgers) AllModels() []*messages.ModelView {
+	out := l.Models()
+	for _, host := range l.Others.Hosts() {
+		loads := map[string]*messages.ModelLoad{}
+		for _, m := range l.Others.Said(host).Report.Loads {
+			loads[messages.ModelActor(host, m.Model).String()] = m
+		}
+		for _, v := range l.View.PresentOf(host) {
+			if m := loads[v.Id]; m != nil {
+				v = proto.CloneOf(v)
+				v.Active, v.Queued, v.IdleMs, v.Breaker = m.Active, m.Queued, m.IdleMs, m.Breaker
+			}
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
 // Hosts implements arbiter.Cluster: those on which nothing is placed now, and what runs and waits at each.
 func (l Ledgers) Hosts() (out []*messages.HostReading) {
 	busy, hosts := map[string]uint32{}, l.View.HostViews()
 	if len(hosts) > 1 { // a host alone is chosen whatever runs there
-		for _, m := range l.Live() {
-			busy[m.Host] += m.Active + m.Queued
+		for _, m := range l.ownLive() {
+			busy[l.Host] += m.Active + m.Queued
 		}
 	}
 	for _, host := range l.Others.Hosts() {

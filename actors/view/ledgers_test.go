@@ -1,6 +1,7 @@
 package view
 
 import (
+	"maps"
 	"testing"
 	"time"
 
@@ -39,5 +40,50 @@ func TestALoadCountsFromItsDecision(t *testing.T) {
 	got := l.Allocations()
 	if len(got) != 1 || got[0].State != messages.Allocation_starting || len(got[0].Shares) == 0 || got[0].Queued != 3 {
 		t.Errorf("the scheduler sees %v", got)
+	}
+}
+
+// What runs at another host is counted once, as that host says: what this one sends there is among it.
+func TestLedgersOfSeveralHosts(t *testing.T) {
+	at := func(host string, active uint32) *messages.ModelView {
+		id := messages.ModelActor(host, "m")
+		return &messages.ModelView{Id: id.String(), Host: host, Name: "m", Phase: messages.ModelView_ready, Spec: &messages.ModelSpec{Name: "m"}, Active: active}
+	}
+	p := New(Options{})
+	for _, host := range []string{"main_pc", "pc2", "pc3"} {
+		p.StateChanged(messages.ModelActor(host, "m"), 1, at(host, 0))
+		p.StateChanged(messages.HostActor(host), 1, &messages.HostView{Host: host})
+	}
+	others := &Follower{View: p}
+	if err := others.take(t.Context(), "pc2", &messages.Report{Loads: []*messages.ModelLoad{{Model: "m", Active: 3, Queued: 1}}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := others.take(t.Context(), "pc3", &messages.Report{}); err != nil {
+		t.Fatal(err)
+	}
+	l := Ledgers{Host: "main_pc", View: p, Others: others, Now: time.Now, Seeking: func() []*messages.Allocation { return nil },
+		Live: func() []*messages.ModelView {
+			return []*messages.ModelView{at("main_pc", 2), at("pc2", 2), at("pc3", 5)}
+		}}
+	runs := map[string]uint32{}
+	for _, m := range l.AllModels() {
+		runs[m.Host] += m.Active + m.Queued
+	}
+	if want := map[string]uint32{"main_pc": 2, "pc2": 4, "pc3": 0}; !maps.Equal(runs, want) {
+		t.Errorf("%v run and wait, not %v", runs, want)
+	}
+	busy := map[string]uint32{}
+	for _, h := range l.Hosts() {
+		busy[h.Host] = h.Busy
+	}
+	if want := map[string]uint32{"main_pc": 2, "pc2": 4}; !maps.Equal(busy, want) {
+		t.Errorf("%v are busy, not %v", busy, want)
+	}
+	r := Reporter{Host: "main_pc", View: p, Ledgers: l, Now: time.Now, Queue: func() *messages.QueueView { return nil }}
+	if a := r.activity(); a.active != 2 {
+		t.Errorf("%d run here, not 2", a.active)
+	}
+	if loads := r.sign(&messages.Report{}).Loads; len(loads) != 1 || loads[0].Active != 2 {
+		t.Errorf("it reports %v", loads)
 	}
 }

@@ -95,7 +95,7 @@ func (r Reporter) sign(out *messages.Report) *messages.Report {
 
 // activity is what runs and waits, so far as it matters to others.
 func (r Reporter) activity() (a struct{ active, queued, waiting uint32 }) {
-	for _, m := range r.Ledgers.Live() {
+	for _, m := range r.Ledgers.ownLive() {
 		a.active, a.queued = a.active+m.Active, a.queued+m.Queued
 	}
 	a.waiting = uint32(len(r.Ledgers.Seeking()))

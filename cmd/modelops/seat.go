@@ -73,7 +73,7 @@ func (d *daemon) closed(host string) string {
 type residents struct{ d *daemon }
 
 // Models implements host.Residents.
-func (r residents) Models() []*messages.ModelView { return r.d.ledgers().Models() }
+func (r residents) Models() []*messages.ModelView { return r.d.ledgers().AllModels() }
 
 // Closed implements host.Residents.
 func (r residents) Closed(host string) string {

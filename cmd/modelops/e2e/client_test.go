@@ -192,6 +192,38 @@ func (d *daemon) model(name string) *messages.ModelView {
 	return &messages.ModelView{}
 }
 
+// modelOf is a model of one host as this one shows it; an empty view when it doesn't.
+func (d *daemon) modelOf(host, name string) *messages.ModelView {
+	d.t.Helper()
+	id := messages.ModelActor(host, name).String()
+	for _, m := range d.status().Models {
+		if m.Id == id {
+			return m
+		}
+	}
+	return &messages.ModelView{}
+}
+
+// cluster is GET /api/cluster; nil while the host doesn't answer.
+func (d *daemon) cluster() *messages.ClusterView {
+	a := d.get("/api/cluster")
+	v := &messages.ClusterView{}
+	if a.status != 200 || (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(a.body, v) != nil {
+		return nil
+	}
+	return v
+}
+
+// sees is a member as this host sees it.
+func (d *daemon) sees(member string) *messages.MemberView {
+	for _, m := range d.cluster().GetMembers() {
+		if m.Host == member {
+			return m
+		}
+	}
+	return &messages.MemberView{}
+}
+
 func (d *daemon) awaitPhase(model, phase string) *messages.ModelView {
 	d.t.Helper()
 	var v *messages.ModelView

@@ -8,9 +8,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"modelops/journal"
 	"modelops/messages"
 )
 
@@ -83,16 +85,21 @@ func TestAnyHostAnswers(t *testing.T) {
 	}
 }
 
-// TestWorkGoesOnWithoutTheHost: a model that both hosts declare is ready on one of them, which serves the other's requests, and is killed. No request
-// fails, and the other host loads the model.
-func TestWorkGoesOnWithoutTheHost(t *testing.T) {
-	main, pc2 := pair(t, func(host string) string {
+// onPC2 declares a model on both hosts of a pair that pc2 loads at its start.
+func onPC2(t *testing.T) func(host string) string {
+	return func(host string) string {
 		preload := ""
 		if host == "pc2" {
 			preload = "preload: [{name: fast}], "
 		}
 		return fmt.Sprintf("resources: {devices: [{id: gpu0, kind: simulated, capacity_mb: 24000}]}\nmodels: {%sdeclare: {fast: %s}}\n", preload, worker(t, ""))
-	})
+	}
+}
+
+// TestWorkGoesOnWithoutTheHost: a model that both hosts declare is ready on one of them, which serves the other's requests, and is killed. No request
+// fails, and the other host loads the model.
+func TestWorkGoesOnWithoutTheHost(t *testing.T) {
+	main, pc2 := pair(t, onPC2(t))
 	main.until(startLimit, "the peer's model is known", func() bool {
 		return strings.Contains(string(main.get("/v1/models").body), `"status":"ready"`)
 	})
@@ -125,4 +132,36 @@ func TestWorkGoesOnWithoutTheHost(t *testing.T) {
 	main.until(startLimit, "requests are answered here", func() bool { return answered.Load() > n+200 })
 	close(over)
 	work.Wait()
+}
+
+// begun is when a host began to load a model last, by its journal.
+func (d *daemon) begun(t *testing.T, model string) (at time.Time) {
+	t.Helper()
+	nc := d.dial()
+	defer nc.Close()
+	err := journalOf(d.at.Host, nc).Replay(t.Context(), journal.Query{Actor: messages.ModelActor(d.at.Host, model)}, func(r messages.Recorded) error {
+		for _, e := range r.Events {
+			if e, ok := e.(*messages.ModelLoadStarted); ok {
+				at = e.At.AsTime()
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at
+}
+
+// TestFailsOverWithoutRequests: a model that was ready only on the host that is killed loads on the other one, although nobody asks for it.
+func TestFailsOverWithoutRequests(t *testing.T) {
+	main, pc2 := pair(t, onPC2(t))
+	main.until(startLimit, "the peer's model is known", func() bool { return main.modelOf("pc2", "fast").Phase == messages.ModelView_ready })
+	if p := main.modelOf("main_pc", "fast").Phase; p != messages.ModelView_absent {
+		t.Fatalf("fast is %s on main_pc although pc2 has it", p)
+	}
+	killed := time.Now()
+	pc2.kill()
+	main.until(startLimit, "it is ready here", func() bool { return main.modelOf("main_pc", "fast").Phase == messages.ModelView_ready })
+	budget(t, "from kill -9 to the begin of the load", main.begun(t, "fast").Sub(killed), 1700*time.Millisecond)
 }

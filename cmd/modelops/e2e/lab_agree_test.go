@@ -30,7 +30,7 @@ func TestClusterAgreesAfterCuts(t *testing.T) {
 		harm()
 		if name != "a delay of 2 s" { // each hears the other, only late
 			a.misses("pc2")
-			l.budget(name+" is noticed", time.Since(began), 1200*time.Millisecond)
+			budget(l.t, name+" is noticed", time.Since(began), 1200*time.Millisecond)
 			l.until("main_pc has the arbiter", func() bool { return a.cluster().GetArbiter() == "main_pc" })
 		}
 		a.says("m", "m")
@@ -45,7 +45,7 @@ func TestClusterAgreesAfterCuts(t *testing.T) {
 		began = time.Now()
 		l.heal()
 		l.agree(hosts...)
-		l.budget("heal after "+name, time.Since(began), time.Second)
+		budget(l.t, "heal after "+name, time.Since(began), time.Second)
 	}
 	if v := a.sees("pc2"); v.State != messages.MemberView_alive || v.Generation == 0 {
 		t.Errorf("pc2 is %v", v)

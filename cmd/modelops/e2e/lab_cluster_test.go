@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"testing"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -113,16 +114,6 @@ func (h *labHost) sends(to messages.ActorID, m proto.Message) {
 	}
 }
 
-// sees is a member as this host sees it.
-func (h *labHost) sees(member string) *messages.MemberView {
-	for _, m := range h.cluster().GetMembers() {
-		if m.Host == member {
-			return m
-		}
-	}
-	return &messages.MemberView{}
-}
-
 // misses waits until this host doesn't see the other alive, and tells how long that took.
 func (h *labHost) misses(member string) time.Duration {
 	h.t.Helper()
@@ -146,10 +137,10 @@ func (h *labHost) pauses() (resume func()) {
 }
 
 // budget fails the test when a measured time is over its budget, where budgets are judged: other work on the machine can make everything slow.
-func (l *lab) budget(what string, took, most time.Duration) {
-	l.t.Helper()
-	l.t.Logf("%s: %s (budget %s)", what, took.Round(time.Millisecond), most)
+func budget(t *testing.T, what string, took, most time.Duration) {
+	t.Helper()
+	t.Logf("%s: %s (budget %s)", what, took.Round(time.Millisecond), most)
 	if os.Getenv("MODELOPS_BUDGETS") != "" && took > most {
-		l.t.Errorf("%s took %s, the budget is %s", what, took, most)
+		t.Errorf("%s took %s, the budget is %s", what, took, most)
 	}
 }

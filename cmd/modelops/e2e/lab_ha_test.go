@@ -51,7 +51,7 @@ func TestClusterOutlivesADeadHost(t *testing.T) {
 				p := lives.model("only").Phase
 				return p == messages.ModelView_loading || p == messages.ModelView_ready
 			})
-			l.budget("detection and the begin of the load", time.Since(began), 1700*time.Millisecond)
+			budget(l.t, "detection and the begin of the load", time.Since(began), 1700*time.Millisecond)
 			both.flows(400)
 			only.flows(5)
 			l.until("the survivor has an arbiter", func() bool { return lives.cluster().GetArbiter() == lives.name() })

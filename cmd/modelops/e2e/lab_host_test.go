@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"google.golang.org/protobuf/encoding/protojson"
-
 	"modelops/messages"
 )
 
@@ -76,17 +74,6 @@ func (h *labHost) in(t *testing.T) *labHost { return &labHost{daemon: h.daemon.i
 // model is a model of this host, as a host shows it; an empty view when it doesn't.
 func (h *labHost) model(name string) *messages.ModelView { return h.modelOf(h.name(), name) }
 
-func (h *labHost) modelOf(host, name string) *messages.ModelView {
-	h.t.Helper()
-	id := messages.ModelActor(host, name).String()
-	for _, m := range h.status().Models {
-		if m.Id == id {
-			return m
-		}
-	}
-	return &messages.ModelView{}
-}
-
 func (h *labHost) awaitPhase(model, phase string) *messages.ModelView {
 	h.t.Helper()
 	var v *messages.ModelView
@@ -94,16 +81,6 @@ func (h *labHost) awaitPhase(model, phase string) *messages.ModelView {
 		v = h.model(model)
 		return v.Phase.String() == phase
 	})
-	return v
-}
-
-// cluster is GET /api/cluster; nil while the host doesn't answer.
-func (h *labHost) cluster() *messages.ClusterView {
-	a := h.get("/api/cluster")
-	v := &messages.ClusterView{}
-	if a.status != 200 || (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(a.body, v) != nil {
-		return nil
-	}
 	return v
 }
 

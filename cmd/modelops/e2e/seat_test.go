@@ -59,7 +59,7 @@ func TestArbiterMoves(t *testing.T) {
 	began := time.Now()
 	first.kill()
 	_, epoch = l.tookOver(epoch, others...)
-	l.budget("kill -9 of the arbiter's host until all follow the next arbiter", time.Since(began), 1200*time.Millisecond)
+	budget(l.t, "kill -9 of the arbiter's host until all follow the next arbiter", time.Since(began), 1200*time.Millisecond)
 	first.launch()
 	_, epoch = l.tookOver(epoch, hosts...)
 
@@ -68,7 +68,7 @@ func TestArbiterMoves(t *testing.T) {
 		began = time.Now()
 		l.until("the others see that it is cut off", func() bool { return others[0].sees(first.name()).State == messages.MemberView_unreachable })
 		_, epoch = l.tookOver(epoch, others...)
-		l.budget("a cut until the others follow an arbiter of theirs", time.Since(began), 1200*time.Millisecond)
+		budget(l.t, "a cut until the others follow an arbiter of theirs", time.Since(began), 1200*time.Millisecond)
 		first.follows(first.name())
 		l.until("the links are as long cut as they shall be", func() bool {
 			return !broken || !others[0].sees(first.name()).LinkTo && !first.sees(others[0].name()).LinkTo
@@ -76,7 +76,7 @@ func TestArbiterMoves(t *testing.T) {
 		l.heal()
 		began = time.Now()
 		_, epoch = l.tookOver(epoch, hosts...)
-		l.budget("a mended cut until all follow one arbiter", time.Since(began), 500*time.Millisecond)
+		budget(l.t, "a mended cut until all follow one arbiter", time.Since(began), 500*time.Millisecond)
 	}
 
 	seat, _ := l.tookOver(0, hosts...)
