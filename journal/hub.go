@@ -3,6 +3,7 @@ package journal
 import (
 	"crypto/tls"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -47,8 +48,33 @@ func (j *Journal) ConnectHub(opts ...nats.Option) (*nats.Conn, error) {
 	return j.connect(doorUser+hubAccount, opts...)
 }
 
-// HubUp tells whether the server is connected to the hub.
-func (j *Journal) HubUp() bool {
+// HubUp tells whether the server is connected to the hub, and why not, as far as it has said so.
+func (j *Journal) HubUp() (up bool, why string) {
 	s := j.server.Load()
-	return s != nil && s.NumLeafNodes() > 0
+	if s != nil && s.NumLeafNodes() > 0 {
+		return true, ""
+	}
+	if said := j.hubSaid.Load(); said != nil {
+		return false, *said
+	}
+	return false, "it has not been reached yet"
+}
+
+// ofHub takes the server's lines about the connection to the hub. It tries twice a second, so the log has a line a minute.
+func (j *Journal) ofHub(line string) bool {
+	_, said, fromLeaf := strings.Cut(line, " - lid:")
+	if _, rest, ok := strings.Cut(said, " - "); ok {
+		said = rest
+	}
+	if !fromLeaf {
+		if !strings.Contains(line, "remote leafnode server") && !strings.Contains(line, "leafnode to remote server") && !strings.Contains(line, "LeafNode Remote") {
+			return false
+		}
+		said = line
+	}
+	j.hubSaid.Store(&said)
+	if j.hubLines.due(time.Now()) {
+		j.o.Log.Warn("the hub isn't reached", "why", said)
+	}
+	return true
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,7 +83,7 @@ func leafOf(t *testing.T, host string, hub []*url.URL) (*Journal, *nats.Conn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	eventually(t, host+" joins the hub", j.HubUp)
+	eventually(t, host+" joins the hub", func() bool { up, _ := j.HubUp(); return up })
 	return j, nc
 }
 
@@ -152,4 +153,21 @@ func TestHubKeepsStreams(t *testing.T) {
 	if info, err := s.Info(t.Context()); err != nil || info.State.Msgs != 1 || info.Config.Replicas != 3 {
 		t.Errorf("%+v, %v", info, err)
 	}
+}
+
+// A hub that can't be reached keeps nobody from working, and it is said why.
+func TestHubOff(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close()
+	o := testOptions(t, t.TempDir())
+	o.Hub = &Hub{URLs: []*url.URL{{Scheme: "nats", Host: l.Addr().String()}}}
+	j := mustOpen(t, o)
+	eventually(t, "the reason is known", func() bool {
+		up, why := j.HubUp()
+		return !up && strings.Contains(why, "connection refused")
+	})
+	fill(t, j, 3)
 }

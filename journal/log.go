@@ -12,6 +12,7 @@ import (
 type natsLog struct {
 	log     *slog.Logger
 	full    func(why string, n int, about ...any) // told of connections that don't fit
+	hub     func(line string) bool                // takes lines about the hub; nil = none
 	refused minutely                              // lines about refused clients
 }
 
@@ -24,12 +25,20 @@ func (m *minutely) due(now time.Time) bool {
 }
 
 func (l *natsLog) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
-func (l *natsLog) Warnf(format string, v ...any)   { l.log.Warn(fmt.Sprintf(format, v...)) }
+
+func (l *natsLog) Warnf(format string, v ...any) {
+	if line := fmt.Sprintf(format, v...); l.hub == nil || !l.hub(line) {
+		l.log.Warn(line)
+	}
+}
 
 // Errorf leaves out the text of a client's mistake: it holds what the client sent, a key perhaps. Anyone can make mistakes at any rate, so there
 // is one line a minute.
 func (l *natsLog) Errorf(format string, v ...any) {
 	line := fmt.Sprintf(format, v...)
+	if l.hub != nil && l.hub(line) {
+		return
+	}
 	if !refusesClient(line) {
 		l.log.Error(line)
 		return

@@ -78,7 +78,7 @@ func (j *Journal) startServer(storeDir string) error {
 		return messages.Errorf(messages.JournalUnavailable, j.o.Dir, "the embedded NATS server refuses its options: %w", err)
 	}
 	g.server.Store(s)
-	s.SetLogger(&natsLog{log: j.o.Log, full: j.callers.refuse}, false, false)
+	s.SetLogger(&natsLog{log: j.o.Log, full: j.callers.refuse, hub: j.ofHub}, false, false)
 	if err := j.awaitStart(s); err != nil || s.JetStreamEnabled() != o.JetStream {
 		j.give(s)
 		return messages.Errorf(messages.JournalUnavailable, j.o.Dir, "the embedded NATS server did not start: %w", cmp.Or(err, errors.New("it runs without its store"))).

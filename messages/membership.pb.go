@@ -317,7 +317,9 @@ type ClusterView struct {
 	// This host can't reach some members: it works on alone or with the rest, and its own arbiter places on what is reached.
 	Apart bool `protobuf:"varint,5,opt,name=apart,proto3" json:"apart,omitempty"`
 	// What somebody should do about it; empty when there is nothing.
-	Notes         []string `protobuf:"bytes,6,rep,name=notes,proto3" json:"notes,omitempty"`
+	Notes []string `protobuf:"bytes,6,rep,name=notes,proto3" json:"notes,omitempty"`
+	// The NATS cluster that the host joins as a leaf; unset = none is configured.
+	Hub           *HubView `protobuf:"bytes,7,opt,name=hub,proto3" json:"hub,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -394,6 +396,77 @@ func (x *ClusterView) GetNotes() []string {
 	return nil
 }
 
+func (x *ClusterView) GetHub() *HubView {
+	if x != nil {
+		return x.Hub
+	}
+	return nil
+}
+
+// HubView is the NATS cluster that a host joins as a leaf.
+type HubView struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its leafnode listeners.
+	Urls []string `protobuf:"bytes,1,rep,name=urls,proto3" json:"urls,omitempty"`
+	// This host is connected to one of them.
+	Reached bool `protobuf:"varint,2,opt,name=reached,proto3" json:"reached,omitempty"`
+	// Why it isn't.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HubView) Reset() {
+	*x = HubView{}
+	mi := &file_membership_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HubView) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HubView) ProtoMessage() {}
+
+func (x *HubView) ProtoReflect() protoreflect.Message {
+	mi := &file_membership_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HubView.ProtoReflect.Descriptor instead.
+func (*HubView) Descriptor() ([]byte, []int) {
+	return file_membership_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *HubView) GetUrls() []string {
+	if x != nil {
+		return x.Urls
+	}
+	return nil
+}
+
+func (x *HubView) GetReached() bool {
+	if x != nil {
+		return x.Reached
+	}
+	return false
+}
+
+func (x *HubView) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type InviteRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How long the token is good for; 0 = 15 minutes.
@@ -406,7 +479,7 @@ type InviteRequest struct {
 
 func (x *InviteRequest) Reset() {
 	*x = InviteRequest{}
-	mi := &file_membership_proto_msgTypes[2]
+	mi := &file_membership_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -418,7 +491,7 @@ func (x *InviteRequest) String() string {
 func (*InviteRequest) ProtoMessage() {}
 
 func (x *InviteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_membership_proto_msgTypes[2]
+	mi := &file_membership_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -431,7 +504,7 @@ func (x *InviteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InviteRequest.ProtoReflect.Descriptor instead.
 func (*InviteRequest) Descriptor() ([]byte, []int) {
-	return file_membership_proto_rawDescGZIP(), []int{2}
+	return file_membership_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *InviteRequest) GetWithinSeconds() uint32 {
@@ -464,7 +537,7 @@ type InviteReply struct {
 
 func (x *InviteReply) Reset() {
 	*x = InviteReply{}
-	mi := &file_membership_proto_msgTypes[3]
+	mi := &file_membership_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -476,7 +549,7 @@ func (x *InviteReply) String() string {
 func (*InviteReply) ProtoMessage() {}
 
 func (x *InviteReply) ProtoReflect() protoreflect.Message {
-	mi := &file_membership_proto_msgTypes[3]
+	mi := &file_membership_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -489,7 +562,7 @@ func (x *InviteReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InviteReply.ProtoReflect.Descriptor instead.
 func (*InviteReply) Descriptor() ([]byte, []int) {
-	return file_membership_proto_rawDescGZIP(), []int{3}
+	return file_membership_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *InviteReply) GetToken() string {
@@ -529,7 +602,7 @@ type RemoveMemberRequest struct {
 
 func (x *RemoveMemberRequest) Reset() {
 	*x = RemoveMemberRequest{}
-	mi := &file_membership_proto_msgTypes[4]
+	mi := &file_membership_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -541,7 +614,7 @@ func (x *RemoveMemberRequest) String() string {
 func (*RemoveMemberRequest) ProtoMessage() {}
 
 func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_membership_proto_msgTypes[4]
+	mi := &file_membership_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -554,7 +627,7 @@ func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberRequest.ProtoReflect.Descriptor instead.
 func (*RemoveMemberRequest) Descriptor() ([]byte, []int) {
-	return file_membership_proto_rawDescGZIP(), []int{4}
+	return file_membership_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RemoveMemberRequest) GetHost() string {
@@ -575,7 +648,7 @@ type RemoveMemberReply struct {
 
 func (x *RemoveMemberReply) Reset() {
 	*x = RemoveMemberReply{}
-	mi := &file_membership_proto_msgTypes[5]
+	mi := &file_membership_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -587,7 +660,7 @@ func (x *RemoveMemberReply) String() string {
 func (*RemoveMemberReply) ProtoMessage() {}
 
 func (x *RemoveMemberReply) ProtoReflect() protoreflect.Message {
-	mi := &file_membership_proto_msgTypes[5]
+	mi := &file_membership_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -600,7 +673,7 @@ func (x *RemoveMemberReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberReply.ProtoReflect.Descriptor instead.
 func (*RemoveMemberReply) Descriptor() ([]byte, []int) {
-	return file_membership_proto_rawDescGZIP(), []int{5}
+	return file_membership_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RemoveMemberReply) GetHost() string {
@@ -629,7 +702,7 @@ type DrainHostRequest struct {
 
 func (x *DrainHostRequest) Reset() {
 	*x = DrainHostRequest{}
-	mi := &file_membership_proto_msgTypes[6]
+	mi := &file_membership_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -641,7 +714,7 @@ func (x *DrainHostRequest) String() string {
 func (*DrainHostRequest) ProtoMessage() {}
 
 func (x *DrainHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_membership_proto_msgTypes[6]
+	mi := &file_membership_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -654,7 +727,7 @@ func (x *DrainHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainHostRequest.ProtoReflect.Descriptor instead.
 func (*DrainHostRequest) Descriptor() ([]byte, []int) {
-	return file_membership_proto_rawDescGZIP(), []int{6}
+	return file_membership_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *DrainHostRequest) GetHost() string {
@@ -686,7 +759,7 @@ type DrainHostReply struct {
 
 func (x *DrainHostReply) Reset() {
 	*x = DrainHostReply{}
-	mi := &file_membership_proto_msgTypes[7]
+	mi := &file_membership_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -698,7 +771,7 @@ func (x *DrainHostReply) String() string {
 func (*DrainHostReply) ProtoMessage() {}
 
 func (x *DrainHostReply) ProtoReflect() protoreflect.Message {
-	mi := &file_membership_proto_msgTypes[7]
+	mi := &file_membership_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -711,7 +784,7 @@ func (x *DrainHostReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainHostReply.ProtoReflect.Descriptor instead.
 func (*DrainHostReply) Descriptor() ([]byte, []int) {
-	return file_membership_proto_rawDescGZIP(), []int{7}
+	return file_membership_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *DrainHostReply) GetHost() string {
@@ -778,14 +851,19 @@ const file_membership_proto_rawDesc = "" +
 	"\x05alive\x10\x01\x12\x0f\n" +
 	"\vunreachable\x10\x02\x12\b\n" +
 	"\x04gone\x10\x03\x12\f\n" +
-	"\bexpected\x10\x04\"\xbc\x01\n" +
+	"\bexpected\x10\x04\"\xe1\x01\n" +
 	"\vClusterView\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x18\n" +
 	"\aarbiter\x18\x02 \x01(\tR\aarbiter\x12#\n" +
 	"\rarbiter_epoch\x18\x03 \x01(\x04R\farbiterEpoch\x12.\n" +
 	"\amembers\x18\x04 \x03(\v2\x14.modelops.MemberViewR\amembers\x12\x14\n" +
 	"\x05apart\x18\x05 \x01(\bR\x05apart\x12\x14\n" +
-	"\x05notes\x18\x06 \x03(\tR\x05notes\"J\n" +
+	"\x05notes\x18\x06 \x03(\tR\x05notes\x12#\n" +
+	"\x03hub\x18\a \x01(\v2\x11.modelops.HubViewR\x03hub\"O\n" +
+	"\aHubView\x12\x12\n" +
+	"\x04urls\x18\x01 \x03(\tR\x04urls\x12\x18\n" +
+	"\areached\x18\x02 \x01(\bR\areached\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"J\n" +
 	"\rInviteRequest\x12%\n" +
 	"\x0ewithin_seconds\x18\x01 \x01(\rR\rwithinSeconds\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\"v\n" +
@@ -822,26 +900,28 @@ func file_membership_proto_rawDescGZIP() []byte {
 }
 
 var file_membership_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_membership_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_membership_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_membership_proto_goTypes = []any{
 	(MemberView_State)(0),       // 0: modelops.MemberView.State
 	(*MemberView)(nil),          // 1: modelops.MemberView
 	(*ClusterView)(nil),         // 2: modelops.ClusterView
-	(*InviteRequest)(nil),       // 3: modelops.InviteRequest
-	(*InviteReply)(nil),         // 4: modelops.InviteReply
-	(*RemoveMemberRequest)(nil), // 5: modelops.RemoveMemberRequest
-	(*RemoveMemberReply)(nil),   // 6: modelops.RemoveMemberReply
-	(*DrainHostRequest)(nil),    // 7: modelops.DrainHostRequest
-	(*DrainHostReply)(nil),      // 8: modelops.DrainHostReply
+	(*HubView)(nil),             // 3: modelops.HubView
+	(*InviteRequest)(nil),       // 4: modelops.InviteRequest
+	(*InviteReply)(nil),         // 5: modelops.InviteReply
+	(*RemoveMemberRequest)(nil), // 6: modelops.RemoveMemberRequest
+	(*RemoveMemberReply)(nil),   // 7: modelops.RemoveMemberReply
+	(*DrainHostRequest)(nil),    // 8: modelops.DrainHostRequest
+	(*DrainHostReply)(nil),      // 9: modelops.DrainHostReply
 }
 var file_membership_proto_depIdxs = []int32{
 	0, // 0: modelops.MemberView.state:type_name -> modelops.MemberView.State
 	1, // 1: modelops.ClusterView.members:type_name -> modelops.MemberView
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	3, // 2: modelops.ClusterView.hub:type_name -> modelops.HubView
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_membership_proto_init() }
@@ -855,7 +935,7 @@ func file_membership_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_membership_proto_rawDesc), len(file_membership_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

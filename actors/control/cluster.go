@@ -19,11 +19,15 @@ type Cluster interface {
 
 // GetCluster shows the hosts of the cluster as this one sees them. A host alone is a cluster of one.
 func (c *Control) GetCluster(context.Context, *emptypb.Empty) (*messages.ClusterView, error) {
-	if c.o.Cluster == nil {
-		return &messages.ClusterView{Host: c.o.Host, Arbiter: c.o.Host, Members: []*messages.MemberView{
-			{Host: c.o.Host, Self: true, State: messages.MemberView_alive, Version: c.o.Version, Sequence: c.o.Sequence(), Arbiter: c.o.Host}}}, nil
+	v := &messages.ClusterView{Host: c.o.Host, Arbiter: c.o.Host, Members: []*messages.MemberView{
+		{Host: c.o.Host, Self: true, State: messages.MemberView_alive, Version: c.o.Version, Sequence: c.o.Sequence(), Arbiter: c.o.Host}}}
+	if c.o.Cluster != nil {
+		v = c.o.Cluster.View()
 	}
-	return c.o.Cluster.View(), nil
+	if c.o.Hub != nil {
+		v.Hub = c.o.Hub()
+	}
+	return v, nil
 }
 
 // InviteHost makes a token with which one other host may join.

@@ -81,6 +81,8 @@ type Options struct {
 	Keys Keys
 	// Cluster is nil on a host that is in none.
 	Cluster Cluster
+	// Hub is how the NATS cluster is that this host joins; nil = none.
+	Hub func() *messages.HubView
 	// Hosts are nil on a host that is in no cluster.
 	Hosts Hosts
 	// Others is how old what other hosts said last is, and the requests that run and wait there; nil on a host that is in no cluster.

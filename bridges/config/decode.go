@@ -121,12 +121,15 @@ func (d *decoder) entries(n *node, v reflect.Value, path string) {
 func (d *decoder) list(n *node, v reflect.Value, path string, r rule) {
 	t := v.Type()
 	items := n.items
-	if n.kind != list {
-		if n.kind != scalar || !n.literal || t.Elem().Kind() != reflect.String {
-			d.add(n, path, "is "+n.found(), expectation(t, r))
-			return
-		}
+	switch {
+	case n.kind == list:
+	case n.kind == scalar && n.literal && t.Elem().Kind() == reflect.String:
 		items = commas(n)
+	case n.kind == scalar && r.single:
+		items = []*node{n}
+	default:
+		d.add(n, path, "is "+n.found(), expectation(t, r))
+		return
 	}
 	out := reflect.MakeSlice(t, 0, len(items))
 	for i, item := range items {

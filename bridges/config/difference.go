@@ -76,7 +76,7 @@ func (c *Config) Differs(old *Config) (d Difference) {
 		was.TLS = will.TLS
 	}
 	d.Restart = changed([]section{
-		{"host", old.Host, c.Host}, {"data_dir", old.DataDir, c.DataDir}, {"server", was, will}, {"cluster", old.Cluster, c.Cluster}, {"journal", old.Journal, c.Journal},
+		{"host", old.Host, c.Host}, {"data_dir", old.DataDir, c.DataDir}, {"server", was, will}, {"cluster", old.Cluster, c.Cluster}, {"nats", old.NATS, c.NATS}, {"journal", old.Journal, c.Journal},
 		{"resources", old.Resources, c.Resources}, {"runtimes", old.Runtimes, c.Runtimes}, {"load", old.Load, c.Load},
 		{"scheduler", old.Scheduler, c.Scheduler}, {"queue.max_wait of models that wait for memory", old.Queue.MaxWait, c.Queue.MaxWait},
 		{"log", old.Log, c.Log},

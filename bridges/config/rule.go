@@ -16,13 +16,14 @@ type rule struct {
 	pattern  string
 	required bool
 	nonEmpty bool
+	single   bool // one text may stand for a list of one
 	maxLen   int
 	least    time.Duration // of durations
 	most     time.Duration
 }
 
 func ruleOf(tag reflect.StructTag) rule {
-	r := rule{enum: wordsOf(tag.Get("words"))}
+	r := rule{enum: wordsOf(tag.Get("words")), single: tag.Get("single") != ""}
 	const comma = "\x00"
 	for part := range strings.SplitSeq(strings.ReplaceAll(tag.Get("jsonschema"), `\,`, comma), ",") {
 		key, val, _ := strings.Cut(strings.ReplaceAll(part, comma, ","), "=")
@@ -93,6 +94,8 @@ func expectation(t reflect.Type, r rule) string {
 		return "some text"
 	case t.Kind() == reflect.String:
 		return "text"
+	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.String && r.single:
+		return "a text or a list of texts"
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.String:
 		return "a list of texts"
 	case t.Kind() == reflect.Slice:

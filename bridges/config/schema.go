@@ -80,6 +80,10 @@ func defaultsInto(s *jsonschema.Schema, v reflect.Value) {
 		case string, bool, int, []string:
 			prop.Default = val
 		}
+		if ruleOf(f.Tag).single {
+			prop.AnyOf = []*jsonschema.Schema{{Type: prop.Type, Items: prop.Items}, {Type: "string"}}
+			prop.Type, prop.Items = "", nil
+		}
 		if alias := f.Tag.Get("alias"); alias != "" {
 			s.Properties.Set(alias, &jsonschema.Schema{Type: prop.Type, Description: "The same as " + f.Tag.Get("yaml") + "."})
 		}

@@ -21,6 +21,7 @@ func (c *Config) settle(d *decoder, root *node, folder string) {
 	ck := checker{Config: c, decoder: d, root: root}
 	ck.server()
 	ck.cluster()
+	ck.hub()
 	ck.resources()
 	ck.engines()
 	ck.queue()
@@ -40,7 +41,8 @@ func (c *Config) rooted(folder string) {
 	c.DataDir = under(folder, c.DataDir)
 	c.Journal.Dir = under(c.DataDir, c.Journal.Dir)
 	c.Learning.JobStore = under(c.DataDir, c.Learning.JobStore)
-	for _, file := range []*string{&c.Server.TLS.Cert, &c.Server.TLS.Key, &c.Server.TLS.ClientCA, &c.Cluster.CA, &c.Cluster.Cert, &c.Cluster.Key} {
+	for _, file := range []*string{&c.Server.TLS.Cert, &c.Server.TLS.Key, &c.Server.TLS.ClientCA, &c.Cluster.CA, &c.Cluster.Cert, &c.Cluster.Key,
+		&c.NATS.Credentials, &c.NATS.PasswordFile, &c.NATS.CA} {
 		if *file != ownCA {
 			*file = under(folder, *file)
 		}

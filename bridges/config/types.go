@@ -11,6 +11,7 @@ type Config struct {
 	DataDir    string     `yaml:"data_dir" jsonschema:"minLength=1" jsonschema_description:"Where this host keeps its journal, logs and jobs. Relative to this file."`
 	Server     Server     `yaml:"server"`
 	Cluster    Cluster    `yaml:"cluster"`
+	NATS       NATS       `yaml:"nats"`
 	Keys       []Key      `yaml:"keys" jsonschema_description:"Callers by API key. With any, an unknown key is refused."`
 	Auth       Auth       `yaml:"auth"`
 	Journal    Journal    `yaml:"journal"`

@@ -35,7 +35,11 @@ func (d *daemon) openJournal(ctx context.Context) error {
 	if err := d.openLocks(ctx); err != nil {
 		return err
 	}
-	j, err := journal.Open(ctx, journal.Options{Callers: d.callers(), Dir: d.cfg.Journal.Dir, Host: d.host, BootID: d.bootID, ListenHost: d.at.String(), TLS: d.speaks(), Bounds: d.natsBounds(),
+	hub, err := d.hub()
+	if err != nil {
+		return err
+	}
+	j, err := journal.Open(ctx, journal.Options{Callers: d.callers(), Dir: d.cfg.Journal.Dir, Host: d.host, BootID: d.bootID, Hub: hub, ListenHost: d.at.String(), TLS: d.speaks(), Bounds: d.natsBounds(),
 		Port: d.cfg.Server.NATSPort, MinFree: uint64(d.cfg.Journal.MinFreeMB) * messages.MiB, MaxConnections: d.most, Log: d.log, Observe: d.metrics.ObserveAppend, Refused: d.metrics.Refused("nats")})
 	if err != nil {
 		return err

@@ -12,10 +12,11 @@ import (
 
 // clusterTroubles is what /health says of the cluster.
 func (d *daemon) clusterTroubles() []string {
+	troubles := d.hubTroubles()
 	if d.cluster == nil {
-		return nil
+		return troubles
 	}
-	return troublesOf(d.cluster.View())
+	return append(troubles, troublesOf(d.cluster.View())...)
 }
 
 // troublesOf are the members that can't be reached, and what somebody should do. A host that left in good order is no trouble.

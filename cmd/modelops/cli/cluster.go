@@ -46,6 +46,9 @@ func (c *cli) printCluster(v *messages.ClusterView) error {
 			fmt.Fprintf(c.stdout, "%s: %s\n", m.Host, m.Reason)
 		}
 	}
+	if h := v.Hub; h != nil {
+		fmt.Fprintf(c.stdout, "hub %s: %s\n", strings.Join(h.Urls, ", "), hubState(h))
+	}
 	for _, note := range v.Notes {
 		fmt.Fprintln(c.stdout, "note: "+note)
 	}
@@ -70,6 +73,14 @@ func memberRow(m *messages.MemberView) []string {
 		rtt = (time.Duration(m.RttUs) * time.Microsecond).String()
 	}
 	return append(row, heard, linkOf(m), rtt, clock, strconv.FormatUint(m.Generation, 10), strconv.FormatUint(m.Sequence, 10), strconv.FormatUint(m.Copied, 10), cmp.Or(m.Arbiter, "-"))
+}
+
+// hubState says whether the host is connected to its hub.
+func hubState(h *messages.HubView) string {
+	if h.Reached {
+		return "reached"
+	}
+	return "not reached: " + h.Reason
 }
 
 // linkOf says which of the two connections between this host and a member are up.

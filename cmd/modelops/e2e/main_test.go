@@ -17,6 +17,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == fakeEngineWord { // a worker of runtime command: this very program
 		os.Exit(fakeEngine(os.Args[2:]))
 	}
+	if len(os.Args) > 1 && os.Args[1] == hubNodeWord { // a server of a hub: this very program too
+		os.Exit(hubNode(os.Args[2]))
+	}
 	os.Exit(run(m))
 }
 
