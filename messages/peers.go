@@ -27,6 +27,25 @@ type Peers interface {
 // PeerProtocol is the version of what hosts say to each other. A host works with neighbours one version away.
 const PeerProtocol, OldestPeerProtocol = 1, 1
 
+// PeersFit tells whether the versions of two hosts work together.
+func PeersFit(own, said *PeerHello) error {
+	if said.Protocol >= oldest(own) && own.Protocol >= oldest(said) {
+		return nil
+	}
+	return Errorf(FailedPrecondition, "host "+said.Host, "%s runs modelops %s with protocol %d, and %s runs %s with protocol %d: only neighbours one protocol apart work together",
+		said.Host, versionOf(said), said.Protocol, own.Host, versionOf(own), own.Protocol).WithHint("upgrade the older one")
+}
+
+// oldest is what a host understands at least: one protocol back.
+func oldest(h *PeerHello) uint32 { return max(h.OldestProtocol, h.Protocol-min(h.Protocol, 1)) }
+
+func versionOf(h *PeerHello) string {
+	if h.Version == "" {
+		return "of an unknown version"
+	}
+	return h.Version
+}
+
 // Link is what a host knows of the connections between it and another one.
 type Link struct {
 	Host string

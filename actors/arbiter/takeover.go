@@ -14,7 +14,7 @@ import (
 )
 
 // In a cluster each host has an arbiter, and one of them has the seat. It takes over under an epoch that its decisions carry; owners refuse those of a lower
-// one than they have obeyed. Two arbiters of one epoch, on two sides of a split, harm nothing: owners grant no memory twice, whoever asks.
+// one than they have obeyed. Two arbiters of one epoch, on two sides of a split, are safe: only the owner of a device grants its memory, and never twice.
 
 // retrySeat is when to ask again after an arbiter without the seat refused.
 const retrySeat = 250 * time.Millisecond

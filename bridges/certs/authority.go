@@ -28,8 +28,8 @@ const (
 	caLife = 10 * 365 * 24 * time.Hour
 	// HostLife is how long the daemon's own certificate lasts. It is renewed when a third of that is left.
 	HostLife = 90 * 24 * time.Hour
-	// early lets machines with a slow clock believe a new certificate.
-	early = time.Hour
+	// early lets machines believe a new certificate whose clocks are a day behind.
+	early = 48 * time.Hour
 )
 
 // Authority is the CA of a data directory. Its key never leaves the folder.

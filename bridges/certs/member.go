@@ -76,7 +76,7 @@ func RenewMember(dir, host string, now time.Time) error {
 	return Replace(filepath.Join(dir, MemberCert), text, 0o644)
 }
 
-// Replace writes a file whole: it is there as it was or as it shall be, after a crash too.
+// Replace writes a file whole: after a crash it has its former content or the new one.
 func Replace(path string, content []byte, mode fs.FileMode) error {
 	if err := replace(path, content, mode); err != nil {
 		return err

@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net"
 	"time"
@@ -118,6 +119,8 @@ func whyNot(err error) string {
 	var name tls.AlertError
 	var certificate *tls.CertificateVerificationError
 	switch {
+	case errors.As(err, &certificate) && expired(certificate.Err):
+		return "its certificate has expired or isn't valid yet by the clock of this host: " + certificate.Err.Error() + "; set the clocks of both by NTP, or renew the certificate"
 	case errors.As(err, &certificate):
 		return "its certificate isn't that of this member of the cluster: " + certificate.Err.Error()
 	case errors.As(err, &name):
@@ -126,6 +129,11 @@ func whyNot(err error) string {
 		return "it doesn't answer"
 	}
 	return err.Error()
+}
+
+func expired(err error) bool {
+	invalid := x509.CertificateInvalidError{}
+	return errors.As(err, &invalid) && invalid.Reason == x509.Expired
 }
 
 // unreachable is the error of a host that can't be asked now.

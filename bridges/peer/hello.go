@@ -90,21 +90,8 @@ func (p *Peers) agree(host string, said *messages.PeerHello) error {
 		return twoOfOneName(said.Host)
 	case said.Host != host:
 		return messages.Errorf(messages.Conflict, about, "what is reached as %s says that it is %s", host, said.Host).WithHint("correct the address of " + host)
-	case said.Protocol < oldest(p.o.Protocol, p.o.Oldest) || p.o.Protocol < oldest(said.Protocol, said.OldestProtocol):
-		return messages.Errorf(messages.FailedPrecondition, about, "%s runs modelops %s with protocol %d, and %s runs %s with protocol %d: only neighbours one protocol apart work together",
-			host, version(said.Version), said.Protocol, p.o.Host, version(p.o.Version), p.o.Protocol).WithHint("upgrade the older one")
 	}
-	return nil
-}
-
-// oldest is what a host understands at least: one protocol back.
-func oldest(protocol, said uint32) uint32 { return max(said, protocol-min(protocol, 1)) }
-
-func version(v string) string {
-	if v == "" {
-		return "of an unknown version"
-	}
-	return v
+	return messages.PeersFit(p.ownHello(), said)
 }
 
 func clockNote(host string, offset time.Duration) string {

@@ -91,7 +91,7 @@ func (p *Peers) admit(raw net.Conn) (*Conn, Handler, error) {
 	}
 	g, ok := parseGreeting(line)
 	if !ok {
-		return nil, Handler{}, p.refuse(in, messages.NewError(messages.InvalidArgument, "preamble", "this is a cluster port of modelops"))
+		return nil, Handler{}, p.refuse(in, strange(line))
 	}
 	h, err := p.handlerOf(in, g)
 	if err != nil {

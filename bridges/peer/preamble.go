@@ -34,6 +34,14 @@ func parseGreeting(line string) (g greeting, ok bool) {
 	return greeting{protocol: words[1], host: words[2]}, true
 }
 
+// strange is why a first line is refused.
+func strange(line string) error {
+	if word, _, _ := strings.Cut(line, " "); strings.HasPrefix(word, "MODELOPS/") && word != preambleWord {
+		return messages.Errorf(messages.FailedPrecondition, "preamble", "the cluster port here speaks %s, and not %.20s", preambleWord, word).WithHint("upgrade the older modelops")
+	}
+	return messages.NewError(messages.InvalidArgument, "preamble", "this is a cluster port of modelops")
+}
+
 // readLine reads a line byte by byte, because what follows it belongs to another protocol.
 func readLine(c io.Reader) (string, error) {
 	var line []byte

@@ -23,7 +23,7 @@ func (f *farDoor) Ask(ctx context.Context, to messages.ActorID, command proto.Me
 	there := func(host string) (messages.Reply, error) { return f.peers.Ask(ctx, host, to, command) }
 	q, asks := command.(*messages.QueryHolding)
 	switch {
-	case to == messages.ArbiterActor() && asks && q.Arbiter != "": // the one that asked for the lease knows, whoever has the seat now
+	case to == messages.ArbiterActor() && asks && q.Arbiter != "": // the arbiter that decided on the lease knows it, also when another one has the seat now
 		if q.Arbiter == f.host {
 			return here()
 		}

@@ -20,7 +20,7 @@ func (d *daemon) openInvitations() error {
 		return nil
 	}
 	dir := certs.ClusterDir(d.cfg.DataDir)
-	h, err := join.Open(join.HostOptions{Dir: dir, Host: d.host, Members: d.members, Log: d.log, Admitted: func(host, address string) { d.cluster.Admit(host, address) }})
+	h, err := join.Open(join.HostOptions{Dir: dir, Host: d.host, Version: buildVersion(), Members: d.members, Log: d.log, Admitted: func(host, address string) { d.cluster.Admit(host, address) }})
 	if messages.CodeOf(err) == messages.NotFound {
 		return nil
 	}

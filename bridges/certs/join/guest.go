@@ -35,6 +35,7 @@ type GuestOptions struct {
 	Token         string
 	Advertise     string // where this host wants to be reached; empty = Port at the address from which it connects
 	Port          int
+	Version       string           // of modelops
 	Free          func() error     // says why nothing may change now; nil = it may
 	Now           func() time.Time // nil = time.Now
 }
@@ -126,7 +127,8 @@ func (g *guest) ask(ctx context.Context, key crypto.Signer) (a *answer, err erro
 	if err != nil {
 		return nil, err
 	}
-	r := &request{Secret: g.token.Secret[:], Host: g.o.Host, Request: csr, Address: g.o.Advertise, Port: g.o.Port}
+	r := &request{Secret: g.token.Secret[:], Host: g.o.Host, Request: csr, Address: g.o.Advertise, Port: g.o.Port,
+		Version: g.o.Version, Protocol: messages.PeerProtocol, Oldest: messages.OldestPeerProtocol}
 	var failed error
 	for _, address := range g.addresses() {
 		a, err := g.askAt(ctx, address, r)
@@ -143,11 +145,11 @@ func (g *guest) ask(ctx context.Context, key crypto.Signer) (a *answer, err erro
 			a.Members = others
 			return a, nil
 		}
-		if failed == nil || messages.CodeOf(failed) == messages.Unavailable {
-			failed = err
-		}
 		if messages.CodeOf(err) != messages.Unavailable {
-			break
+			return nil, err
+		}
+		if failed == nil { // the address that somebody typed
+			failed = err
 		}
 	}
 	return nil, failed

@@ -28,6 +28,7 @@ const (
 // HostOptions are of a member that invites others.
 type HostOptions struct {
 	Dir, Host string
+	Version   string // of modelops
 	Members   *certs.Membership
 	Admitted  func(host, address string) // is told of a new member, before that hears so
 	Log       *slog.Logger
@@ -107,12 +108,16 @@ func (h *Host) Serve(c net.Conn, name string) {
 	_ = say(c, a)
 }
 
-// admit spends the token, makes the certificate and the member, in this order: whoever dies in between, the same guest may ask again.
+// admit spends the token, makes the certificate and the member, in this order. When one of the two hosts dies in between, the same guest may ask again.
 func (h *Host) admit(r *request, name string, from net.Addr) (*answer, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	key, public, err := keyOf(r)
 	if err != nil {
+		return nil, err
+	}
+	own := &messages.PeerHello{Host: h.o.Host, Version: h.o.Version, Protocol: messages.PeerProtocol, OldestProtocol: messages.OldestPeerProtocol}
+	if err := messages.PeersFit(own, &messages.PeerHello{Host: name, Version: r.Version, Protocol: r.Protocol, OldestProtocol: r.Oldest}); err != nil {
 		return nil, err
 	}
 	at, again, err := h.book.find(r, key, h.o.Now())

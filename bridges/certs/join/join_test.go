@@ -218,6 +218,29 @@ func TestWhoMayNotJoin(t *testing.T) {
 	}
 }
 
+// Clocks may be a day apart: the inviter's decides on its tokens. What is further apart is refused, and works once the clock is set.
+func TestClocksThatDiffer(t *testing.T) {
+	m := newMember(t, "main_pc")
+	for host, off := range map[string]time.Duration{"behind": -25 * time.Hour, "ahead": 25 * time.Hour, "week": -7 * 24 * time.Hour} {
+		now := time.Now().Add(off)
+		o := GuestOptions{DataDir: t.TempDir(), Host: host, Join: m.address, Token: m.invite(""), Port: 7500, Now: func() time.Time { return now }}
+		joined, err := Join(t.Context(), o)
+		if host == "week" {
+			if e := messages.AsError(err); e.Code != messages.PermissionDenied || !strings.Contains(e.Hint, "the clocks of both hosts") {
+				t.Error(joined, err)
+			}
+			now = time.Now()
+			joined, err = Join(t.Context(), o)
+		}
+		if err != nil || !joined {
+			t.Error(host, joined, err)
+		}
+		if _, err := certs.OpenMembership(certs.MembershipOptions{Dir: certs.ClusterDir(o.DataDir), Host: host}, now); err != nil {
+			t.Error(host, err)
+		}
+	}
+}
+
 // Nobody hears a secret who isn't the token's host: neither a port without TLS nor one that is silent.
 func TestTheSecretIsSaidToTheTokensHostOnly(t *testing.T) {
 	m := newMember(t, "main_pc")

@@ -23,9 +23,13 @@ const (
 type request struct {
 	Secret  []byte `json:"secret"`
 	Host    string `json:"host"`
-	Request []byte `json:"request"`           // for a certificate: PKCS #10, DER
-	Address string `json:"address,omitempty"` // where it wants to be reached
-	Port    int    `json:"port,omitempty"`    // else at the address that it comes from
+	Version string `json:"version,omitempty"`
+	// What this host says to others, and what it understands at least.
+	Protocol uint32 `json:"protocol"`
+	Oldest   uint32 `json:"oldest"`
+	Request  []byte `json:"request"`           // for a certificate: PKCS #10, DER
+	Address  string `json:"address,omitempty"` // where it wants to be reached
+	Port     int    `json:"port,omitempty"`    // else at the address that it comes from
 }
 
 // answer makes a member of the guest, or says why not.

@@ -58,7 +58,7 @@ func (c *cli) joinFirst(ctx context.Context, cfg *config.Config, o serving) erro
 	case cfg.Cluster.Cert != "":
 		return ownCertificates()
 	}
-	g := join.GuestOptions{DataDir: cfg.DataDir, Host: cfg.Host, Join: o.join, Token: o.token, Advertise: cfg.Advertised(fmt.Sprint(cfg.Cluster.Port)), Port: cfg.Cluster.Port, Now: c.now,
+	g := join.GuestOptions{DataDir: cfg.DataDir, Host: cfg.Host, Join: o.join, Token: o.token, Advertise: cfg.Advertised(fmt.Sprint(cfg.Cluster.Port)), Port: cfg.Cluster.Port, Version: c.program.Version, Now: c.now,
 		Free: func() error {
 			if pid, held, err := journal.InUse(cfg.Journal.Dir); err != nil || held {
 				return messages.Errorf(messages.Conflict, cfg.DataDir, "a daemon (pid %d) runs on this data directory", pid).WithHint("stop it first, and then join")

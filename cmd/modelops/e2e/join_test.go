@@ -13,11 +13,61 @@ import (
 	"modelops/messages"
 )
 
+// hostOf prepares a host of a cluster on loopback.
+func hostOf(t *testing.T, host, sections string) *daemon {
+	return prepare(t, strings.Replace(base, "host: main_pc", "host: "+host, 1)+fmt.Sprintf("cluster: {port: %d, actors_port: 0, advertise: 127.0.0.1}\n", freePort(t))+sections)
+}
+
+// invitation is what cluster invite prints with --json.
+type invitation struct{ Token, Address, Command string }
+
+func (d *daemon) invites(flags ...string) (r invitation) {
+	d.t.Helper()
+	if err := json.Unmarshal([]byte(d.typed(append([]string{"cluster", "invite", "--json"}, flags...)...)), &r); err != nil {
+		d.t.Fatal(err)
+	}
+	return r
+}
+
+// isRefused runs serve --join, and wants it to fail with these words and to leave nothing half joined.
+func (d *daemon) isRefused(r invitation, words ...string) {
+	d.t.Helper()
+	o := d.cli("serve", "--join", r.Address, "--token", r.Token)
+	for _, w := range words {
+		if o.code == 0 || !strings.Contains(o.err, w) {
+			d.t.Errorf("%q is missing: %s", w, o)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(d.state(), "cluster")); err == nil {
+		d.t.Error("half joined")
+	}
+}
+
+// joins starts the daemon with an invitation.
+func (d *daemon) joins(r invitation) {
+	d.t.Helper()
+	d.args = []string{"--join", r.Address, "--token", r.Token}
+	d.launch()
+	d.args = nil
+}
+
+// meet waits until each of the hosts has an answer of each other one's actor.
+func meet(all ...*daemon) {
+	for _, d := range all {
+		nc := d.dial()
+		for _, other := range all {
+			d.until(startLimit, d.at.Host+" has an answer of "+other.at.Host, func() bool {
+				_, err := view(nc, messages.HostActor(other.at.Host))
+				return err == nil
+			})
+		}
+		nc.Close()
+	}
+}
+
 // TestTwoHostsJoin: the commands that people type make two hosts a cluster, also after both have started again; wrong ones leave nothing behind.
 func TestTwoHostsJoin(t *testing.T) {
-	of := func(host string) *daemon {
-		return prepare(t, strings.Replace(base, "host: main_pc", "host: "+host, 1)+fmt.Sprintf("cluster: {port: %d, actors_port: 0, advertise: 127.0.0.1}\n", freePort(t)))
-	}
+	of := func(host string) *daemon { return hostOf(t, host, "") }
 	main, pc2 := of("main_pc"), of("pc2")
 	main.launch()
 	if o := main.cli("cluster", "invite"); o.code == 0 || !strings.Contains(o.err, "modelops cluster init") {
@@ -28,9 +78,9 @@ func TestTwoHostsJoin(t *testing.T) {
 	}
 	main.typed("upgrade")
 	main.until(startLimit, "the daemon is up again", main.announced)
-	var r struct{ Token, Address, Command string }
-	if err := json.Unmarshal([]byte(main.typed("cluster", "invite", "--json")), &r); err != nil || r.Command != "modelops serve --join "+r.Address+" --token "+r.Token {
-		t.Fatal(r, err)
+	r := main.invites()
+	if r.Command != "modelops serve --join "+r.Address+" --token "+r.Token {
+		t.Fatal(r)
 	}
 	if o := pc2.cli("serve", "--join", r.Address, "--token", r.Token[:20]); o.code == 0 || !strings.Contains(o.err, "no token") {
 		t.Errorf("%s", o)
@@ -43,24 +93,13 @@ func TestTwoHostsJoin(t *testing.T) {
 	}
 	pc2.args = []string{"--join", r.Address, "--token", r.Token}
 	pc2.launch()
-	sees := func(d *daemon, other string) {
-		t.Helper()
-		nc := d.dial()
-		defer nc.Close()
-		d.until(startLimit, "the other host's actor answers", func() bool {
-			_, err := view(nc, messages.HostActor(other))
-			return err == nil
-		})
-	}
-	sees(main, "pc2")
-	sees(pc2, "main_pc")
+	meet(main, pc2)
 	if o := of("pc3").cli("serve", "--join", r.Address, "--token", r.Token); o.code == 0 || !strings.Contains(o.err, "used already, by pc2") {
 		t.Errorf("%s", o)
 	}
 	pc2.kill()
 	pc2.launch() // with the same flags
-	sees(main, "pc2")
-	sees(pc2, "main_pc")
+	meet(main, pc2)
 	if out := pc2.typed("cluster", "invite"); !strings.Contains(out, "modelops serve --join 127.0.0.1:") { // a member that joined invites too
 		t.Error(out)
 	}
