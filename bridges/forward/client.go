@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// perHost connections share the work of one host: one is written and read by one goroutine each.
-	perHost = 4
+	// perHost connections share the work of one host: one is written and read by one goroutine each. More of them put fewer frames into one write.
+	perHost = 2
 	// window is how much of one body is under way at most, each way.
 	window     = 1 << 20
 	connWindow = 16 << 20

@@ -27,6 +27,9 @@ type Options struct {
 // mostStreams requests of one connection at once.
 const mostStreams = 4096
 
+// handlers wait for requests with stacks that have grown already; above that each gets a goroutine of its own.
+const handlers = 32
+
 // Server runs what other hosts pass on. New makes one; it is started and stopped once.
 type Server struct {
 	messages.UnimplementedPeerServer
@@ -42,7 +45,7 @@ func NewServer(o Options) *Server {
 	}
 	s := &Server{o: o, conns: &arrivals{next: make(chan net.Conn), over: make(chan struct{})}}
 	s.grpc = grpc.NewServer(grpc.InitialWindowSize(window), grpc.InitialConnWindowSize(connWindow), grpc.ReadBufferSize(buffer), grpc.WriteBufferSize(buffer),
-		grpc.MaxRecvMsgSize(frameLimit), grpc.MaxSendMsgSize(frameLimit), grpc.MaxConcurrentStreams(mostStreams), grpc.WaitForHandlers(true),
+		grpc.MaxRecvMsgSize(frameLimit), grpc.MaxSendMsgSize(frameLimit), grpc.MaxConcurrentStreams(mostStreams), grpc.WaitForHandlers(true), grpc.NumStreamWorkers(handlers),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: alive / 2, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: alive, Timeout: aliveTimeout}))
 	messages.RegisterPeerServer(s.grpc, s)
