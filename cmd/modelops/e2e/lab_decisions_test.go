@@ -30,7 +30,11 @@ func (h *labHost) confess() {
 		if ownedBy(h.name(), r.Actor.String()) || r.Actor.Kind == messages.KindArbiter {
 			var events []string
 			for _, e := range r.Events {
-				events = append(events, messages.EventName(e))
+				name := messages.EventName(e)
+				if p, ok := e.(*messages.PlacementPostponed); ok {
+					name += fmt.Sprintf(" of %s: %.200s", p.Holder, p.Reason)
+				}
+				events = append(events, name)
 			}
 			h.lab.timeline.noteAt(r.At, h.name(), fmt.Sprintf("decision %d of %s: %s", r.Sequence, r.Actor, slices.Compact(events)))
 		}
