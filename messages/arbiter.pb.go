@@ -1489,8 +1489,10 @@ func (x *QueryHolding) GetArbiter() string {
 }
 
 type HoldingReply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Holds         bool                   `protobuf:"varint,1,opt,name=holds,proto3" json:"holds,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Holds bool                   `protobuf:"varint,1,opt,name=holds,proto3" json:"holds,omitempty"`
+	// Of an arbiter that has taken over: its epoch.
+	ArbiterEpoch  uint64 `protobuf:"varint,2,opt,name=arbiter_epoch,json=arbiterEpoch,proto3" json:"arbiter_epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1530,6 +1532,13 @@ func (x *HoldingReply) GetHolds() bool {
 		return x.Holds
 	}
 	return false
+}
+
+func (x *HoldingReply) GetArbiterEpoch() uint64 {
+	if x != nil {
+		return x.ArbiterEpoch
+	}
+	return 0
 }
 
 // PlacementPostponed tells that a claim could fit but has to wait, and for what. Written once for a claim, and again when its hosts change.
@@ -3763,9 +3772,10 @@ const file_arbiter_proto_rawDesc = "" +
 	"\fQueryHolding\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +
-	"\aarbiter\x18\x03 \x01(\tR\aarbiter:\b\xba\xd4\x18\x04\b\x02\x10\x01\"$\n" +
+	"\aarbiter\x18\x03 \x01(\tR\aarbiter:\b\xba\xd4\x18\x04\b\x02\x10\x01\"I\n" +
 	"\fHoldingReply\x12\x14\n" +
-	"\x05holds\x18\x01 \x01(\bR\x05holds\"\xbe\x02\n" +
+	"\x05holds\x18\x01 \x01(\bR\x05holds\x12#\n" +
+	"\rarbiter_epoch\x18\x02 \x01(\x04R\farbiterEpoch\"\xbe\x02\n" +
 	"\x12PlacementPostponed\x12\x16\n" +
 	"\x06holder\x18\x01 \x01(\tR\x06holder\x12\x14\n" +
 	"\x05claim\x18\x02 \x01(\tR\x05claim\x123\n" +

@@ -75,7 +75,9 @@ func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.V
 		}
 		return entity.Facts(&messages.DefragEnded{Id: c.Id, Reason: c.Reason, At: now}), nil
 	case *messages.QueryHolding:
-		return entity.Verdict{Answer: func(uint64) proto.Message { return &messages.HoldingReply{Holds: s.holds(c.Lease)} }}, nil
+		return entity.Verdict{Answer: func(uint64) proto.Message {
+			return &messages.HoldingReply{Holds: s.holds(c.Lease), ArbiterEpoch: s.Epoch}
+		}}, nil
 	}
 	return r.decideOpen(s, command, now)
 }

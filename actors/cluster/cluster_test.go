@@ -227,9 +227,16 @@ func TestQuestionsWaitForTheSeatToMove(t *testing.T) {
 		b := w.start(t, other, "b1", holder)
 		time.Sleep(2 * time.Second)
 		here := func() (string, error) { return other, nil }
-		there := func(host string) (string, error) {
+		hangs := false
+		there := func(ctx context.Context, host string) (string, error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
+			if w.cut[host] && hangs {
+				w.mu.Unlock()
+				<-ctx.Done()
+				w.mu.Lock()
+				return "", ctx.Err()
+			}
 			if w.cut[host] {
 				return "", messages.NewError(messages.Unavailable, "host "+host, "it can't be reached").WithRetry(time.Second)
 			}
@@ -249,6 +256,17 @@ func TestQuestionsWaitForTheSeatToMove(t *testing.T) {
 		if who, took, err := ask(); who != other || took > patience || err != nil {
 			t.Errorf("%s answered after %v, %v", who, took, err)
 		}
+		w.mu.Lock()
+		w.cut[holder] = false
+		w.mu.Unlock()
+		time.Sleep(2 * time.Second)
+		w.mu.Lock()
+		w.cut[holder], hangs = true, true
+		w.mu.Unlock()
+		if who, took, err := ask(); who != other || took > patience || err != nil {
+			t.Errorf("of a host that hangs: %s answered after %v, %v", who, took, err)
+		}
+		hangs = false
 		b.arbiter.failing(1000)
 		w.mu.Lock()
 		w.cut[holder] = false

@@ -176,15 +176,18 @@ func (c *Cluster) seated() (seat string, moved <-chan struct{}) {
 }
 
 // Ask asks the arbiter that has the seat: by here when that is this host, else by there. When that host can't be reached, it asks again, for a second at
-// most, until the seat has moved.
-func Ask[T any](ctx context.Context, c *Cluster, here func() (T, error), there func(host string) (T, error)) (T, error) {
+// most, until the seat has moved. When the seat moves before there is an answer, as from a host that hangs, it asks the next one.
+func Ask[T any](ctx context.Context, c *Cluster, here func() (T, error), there func(ctx context.Context, host string) (T, error)) (T, error) {
 	for until := time.Now().Add(patience); ; {
 		host := c.Seat(ctx)
 		if host == c.o.Host {
 			return here()
 		}
-		answer, err := there(host)
-		if err == nil || messages.CodeOf(err) != messages.Unavailable || time.Now().After(until) {
+		term, end := c.term(ctx, host)
+		answer, err := there(term, host)
+		moved := term.Err() != nil && ctx.Err() == nil
+		end()
+		if err == nil || !moved && (messages.CodeOf(err) != messages.Unavailable || time.Now().After(until)) {
 			return answer, err
 		}
 		select {
@@ -193,4 +196,26 @@ func Ask[T any](ctx context.Context, c *Cluster, here func() (T, error), there f
 		case <-time.After(look):
 		}
 	}
+}
+
+// term ends when the seat leaves a host.
+func (c *Cluster) term(ctx context.Context, host string) (term context.Context, end context.CancelFunc) {
+	term, end = context.WithCancel(ctx)
+	go func() {
+		defer end()
+		for {
+			c.mu.Lock()
+			seat, moved := c.seat, c.moved
+			c.mu.Unlock()
+			if seat != host {
+				return
+			}
+			select {
+			case <-moved:
+			case <-term.Done():
+				return
+			}
+		}
+	}()
+	return term, end
 }

@@ -51,7 +51,7 @@ func Owed(s State) []entity.Effect {
 		}
 		if holder, err := messages.ParseActorID(l.Holder); err == nil && messages.Holds(holder.Kind) {
 			out = append(out, reconcile{Lease: id, Holder: holder, Epoch: l.Epoch, TakenOver: l.TakenOver,
-				Arbiter: l.Arbiter, Outdated: l.ArbiterEpoch > 0 && l.ArbiterEpoch < s.Obeyed})
+				Arbiter: l.Arbiter, ArbiterEpoch: l.ArbiterEpoch, Outdated: l.ArbiterEpoch > 0 && l.ArbiterEpoch < s.Obeyed})
 		}
 	}
 	return out

@@ -18,6 +18,9 @@ const (
 	reconcileEvery = time.Minute
 	// askWithin bounds one comparison; without an answer it is made again.
 	askWithin = 5 * time.Second
+	// handedOver is when a lease of a cluster is first compared, and again after pauses that double: an arbiter that dies after the grant never
+	// tells the holder, and no host can place the holder while its memory is reserved.
+	handedOver = 2 * time.Second
 )
 
 // reconcile compares a lease with what its holder says.
@@ -28,6 +31,8 @@ type reconcile struct {
 	TakenOver bool
 	// Arbiter is the host whose arbiter asked for the lease; empty = the one that has the seat, and always has.
 	Arbiter string
+	// ArbiterEpoch is that one's epoch.
+	ArbiterEpoch uint64
 	// Outdated tells that another arbiter has taken over since.
 	Outdated bool
 }
@@ -35,10 +40,23 @@ type reconcile struct {
 func (e reconcile) Key() string { return "reconcile/" + e.Lease }
 
 // Delay implements entity.Delayed.
-func (reconcile) Delay() time.Duration { return reconcileAfter }
+func (e reconcile) Delay() time.Duration {
+	if e.grantedFar() {
+		return handedOver
+	}
+	return reconcileAfter
+}
 
 // Pace implements entity.Paced.
-func (reconcile) Pace() (first, longest time.Duration) { return reconcileEvery, reconcileEvery }
+func (e reconcile) Pace() (first, longest time.Duration) {
+	if e.grantedFar() {
+		return handedOver, reconcileEvery
+	}
+	return reconcileEvery, reconcileEvery
+}
+
+// grantedFar tells that the arbiter of a cluster has yet to tell the holder, which it can't once its host is dead.
+func (e reconcile) grantedFar() bool { return e.Arbiter != "" && !e.TakenOver }
 
 // reconcile reports a lease that neither its holder nor the arbiter knows. The arbiter has a lease from before its grant until the holder has
 // it, so asking the arbiter first and then the holder misses none. The holder is asked before that as well, because it nearly always has the
@@ -49,11 +67,11 @@ func (p ports) reconcile(ctx context.Context, e reconcile) (proto.Message, error
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
 	for _, actor := range []messages.ActorID{e.Holder, messages.ArbiterActor(), e.Holder} {
-		holds, err := p.holds(ctx, actor, e)
-		if e.Outdated && actor.Kind == messages.KindArbiter && messages.CodeOf(err) == messages.Unavailable {
+		r, err := p.holds(ctx, actor, e.Arbiter, e)
+		if actor.Kind == messages.KindArbiter && messages.CodeOf(err) == messages.Unavailable && p.outdated(ctx, e) {
 			continue
 		}
-		if err != nil || holds {
+		if err != nil || r.Holds {
 			return nil, err
 		}
 	}
@@ -64,14 +82,25 @@ func (p ports) reconcile(ctx context.Context, e reconcile) (proto.Message, error
 	return &messages.ReportLeaseDiffers{Lease: e.Lease, Holder: e.Holder.String(), Epoch: e.Epoch, Reason: reason}, nil
 }
 
-func (p ports) holds(ctx context.Context, actor messages.ActorID, e reconcile) (bool, error) {
-	r, err := p.door.Ask(ctx, actor, &messages.QueryHolding{Lease: e.Lease, Epoch: e.Epoch, Arbiter: e.Arbiter})
+// outdated tells whether another arbiter has taken over since the one that asked for the lease. The device learns that with its next grant, which may
+// wait for this very lease.
+func (p ports) outdated(ctx context.Context, e reconcile) bool {
+	if e.Outdated || e.ArbiterEpoch == 0 {
+		return e.Outdated
+	}
+	r, err := p.holds(ctx, messages.ArbiterActor(), "", e)
+	return err == nil && r.ArbiterEpoch > e.ArbiterEpoch
+}
+
+// holds asks an actor; an arbiter that of a host, or that which has the seat.
+func (p ports) holds(ctx context.Context, actor messages.ActorID, arbiter string, e reconcile) (*messages.HoldingReply, error) {
+	r, err := p.door.Ask(ctx, actor, &messages.QueryHolding{Lease: e.Lease, Epoch: e.Epoch, Arbiter: arbiter})
 	if err != nil {
-		return false, fmt.Errorf("whether %s has lease %s can't be known: %w", actor, e.Lease, err)
+		return nil, fmt.Errorf("whether %s has lease %s can't be known: %w", actor, e.Lease, err)
 	}
 	reply, ok := r.Answer.(*messages.HoldingReply)
 	if !ok {
-		return false, fmt.Errorf("%s answers %T", actor, r.Answer)
+		return nil, fmt.Errorf("%s answers %T", actor, r.Answer)
 	}
-	return reply.Holds, nil
+	return reply, nil
 }

@@ -16,7 +16,7 @@ import (
 
 // doubter is a door to a holder and the arbiter: each question takes the next answer.
 type doubter struct {
-	answers []string // yes, no, or unavailable; silent: no answer until the question ends
+	answers []string // yes, no, later: no, by an arbiter that has taken over since, or unavailable; silent: no answer until the question ends
 	asked   []string
 	told    proto.Message
 }
@@ -36,7 +36,37 @@ func (d *doubter) Ask(ctx context.Context, to messages.ActorID, command proto.Me
 	case "odd":
 		return messages.Reply{Answer: &messages.Done{}}, nil
 	}
-	return messages.Reply{Answer: &messages.HoldingReply{Holds: answer == "yes"}}, nil
+	reply := &messages.HoldingReply{Holds: answer == "yes", ArbiterEpoch: 5}
+	if answer == "later" {
+		reply.ArbiterEpoch = 6
+	}
+	return messages.Reply{Answer: reply}, nil
+}
+
+// In a cluster the arbiter that asked for a lease may be dead before its holder hears of it. When another one has taken over, and the holder doesn't know the
+// lease, it is given back.
+func TestALeaseOfADeadArbiterIsReclaimed(t *testing.T) {
+	for name, c := range map[string]struct {
+		answers   []string
+		reclaimed bool
+	}{
+		"another arbiter has taken over":       {[]string{"no", "unavailable", "later", "no"}, true},
+		"none has taken over":                  {[]string{"no", "unavailable", "no"}, false},
+		"nobody has the seat":                  {[]string{"no", "unavailable", "unavailable"}, false},
+		"its holder has taken it in between":   {[]string{"no", "unavailable", "later", "yes"}, false},
+		"its arbiter lives and has it":         {[]string{"no", "yes"}, false},
+		"its arbiter lives and doesn't answer": {[]string{"no", "silent"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := &doubter{answers: c.answers}
+				e := reconcile{Lease: "l1", Holder: messages.ModelActor("main_pc", "a"), Epoch: 3, Arbiter: "pc2", ArbiterEpoch: 5}
+				if report, _ := Kind(d, time.Now).Perform(t.Context(), e); (report != nil) != c.reclaimed || len(d.answers) > 0 {
+					t.Errorf("reported %v; %q wasn't asked for", report, d.answers)
+				}
+			})
+		})
+	}
 }
 
 func TestALeaseIsReclaimedOnlyWhenNobodyKnowsIt(t *testing.T) {
@@ -95,5 +125,11 @@ func TestWhichLeasesAreCompared(t *testing.T) {
 	first, longest := e.(entity.Paced).Pace()
 	if e.(entity.Delayed).Delay() != 30*time.Second || first != time.Minute || longest != time.Minute {
 		t.Errorf("after %s, then every %s up to %s", e.(entity.Delayed).Delay(), first, longest)
+	}
+	if e := (reconcile{Arbiter: "pc2"}); e.Delay() != 2*time.Second {
+		t.Errorf("a lease that an arbiter of a cluster asked for is first compared after %s", e.Delay())
+	}
+	if e := (reconcile{Arbiter: "pc2", TakenOver: true}); e.Delay() != 30*time.Second {
+		t.Errorf("one that its holder has, after %s", e.Delay())
 	}
 }

@@ -20,20 +20,22 @@ type farDoor struct {
 // Ask implements messages.Door.
 func (f *farDoor) Ask(ctx context.Context, to messages.ActorID, command proto.Message) (messages.Reply, error) {
 	here := func() (messages.Reply, error) { return f.tree.Ask(ctx, to, command) }
-	there := func(host string) (messages.Reply, error) { return f.peers.Ask(ctx, host, to, command) }
+	there := func(ctx context.Context, host string) (messages.Reply, error) {
+		return f.peers.Ask(ctx, host, to, command)
+	}
 	q, asks := command.(*messages.QueryHolding)
 	switch {
 	case to == messages.ArbiterActor() && asks && q.Arbiter != "": // the arbiter that decided on the lease knows it, also when another one has the seat now
 		if q.Arbiter == f.host {
 			return here()
 		}
-		return there(q.Arbiter)
+		return there(ctx, q.Arbiter)
 	case to == messages.ArbiterActor() && f.seat != nil:
 		return cluster.Ask(ctx, f.seat, here, there)
 	case f.isHere(to):
 		return here()
 	}
-	return there(to.Host())
+	return there(ctx, to.Host())
 }
 
 // Tell implements messages.Door.
