@@ -364,10 +364,10 @@ type Heartbeat struct {
 	Leaving bool `protobuf:"varint,13,opt,name=leaving,proto3" json:"leaving,omitempty"`
 	// What it hears itself, so that a member is known from its first meeting with any other.
 	Heard []*Heard `protobuf:"bytes,14,rep,name=heard,proto3" json:"heard,omitempty"`
-	// Members that were removed for good.
-	Removed []string `protobuf:"bytes,15,rep,name=removed,proto3" json:"removed,omitempty"`
 	// A standby waits to take its place.
-	Standby       bool `protobuf:"varint,16,opt,name=standby,proto3" json:"standby,omitempty"`
+	Standby bool `protobuf:"varint,16,opt,name=standby,proto3" json:"standby,omitempty"`
+	// How often each host has joined and was removed, both counted: odd = it is a member, even = it was removed. The highest count that anybody knows holds.
+	Membership    map[string]uint64 `protobuf:"bytes,17,rep,name=membership,proto3" json:"membership,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -500,18 +500,18 @@ func (x *Heartbeat) GetHeard() []*Heard {
 	return nil
 }
 
-func (x *Heartbeat) GetRemoved() []string {
-	if x != nil {
-		return x.Removed
-	}
-	return nil
-}
-
 func (x *Heartbeat) GetStandby() bool {
 	if x != nil {
 		return x.Standby
 	}
 	return false
+}
+
+func (x *Heartbeat) GetMembership() map[string]uint64 {
+	if x != nil {
+		return x.Membership
+	}
+	return nil
 }
 
 // Heard is a member as another one hears it.
@@ -1637,7 +1637,7 @@ const file_peer_proto_rawDesc = "" +
 	"\x0econtent_length\x18\x03 \x01(\x03R\rcontentLength\"9\n" +
 	"\rForwardHeader\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xd4\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xcd\x04\n" +
 	"\tHeartbeat\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x1e\n" +
@@ -1656,8 +1656,13 @@ const file_peer_proto_rawDesc = "" +
 	"\bdraining\x18\f \x01(\bR\bdraining\x12\x18\n" +
 	"\aleaving\x18\r \x01(\bR\aleaving\x12%\n" +
 	"\x05heard\x18\x0e \x03(\v2\x0f.modelops.HeardR\x05heard\x12\x18\n" +
-	"\aremoved\x18\x0f \x03(\tR\aremoved\x12\x18\n" +
-	"\astandby\x18\x10 \x01(\bR\astandby\"\xcf\x01\n" +
+	"\astandby\x18\x10 \x01(\bR\astandby\x12C\n" +
+	"\n" +
+	"membership\x18\x11 \x03(\v2#.modelops.Heartbeat.MembershipEntryR\n" +
+	"membership\x1a=\n" +
+	"\x0fMembershipEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01J\x04\b\x0f\x10\x10R\aremoved\"\xcf\x01\n" +
 	"\x05Heard\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x18\n" +
@@ -1763,7 +1768,7 @@ func file_peer_proto_rawDescGZIP() []byte {
 	return file_peer_proto_rawDescData
 }
 
-var file_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_peer_proto_goTypes = []any{
 	(*ForwardFrame)(nil),     // 0: modelops.ForwardFrame
 	(*ForwardRequest)(nil),   // 1: modelops.ForwardRequest
@@ -1784,39 +1789,41 @@ var file_peer_proto_goTypes = []any{
 	(*PageRequest)(nil),      // 16: modelops.PageRequest
 	(*PageReply)(nil),        // 17: modelops.PageReply
 	(*PeerHello)(nil),        // 18: modelops.PeerHello
-	(*ErrorBody)(nil),        // 19: modelops.ErrorBody
-	(*Allocation)(nil),       // 20: modelops.Allocation
-	(*QueueView)(nil),        // 21: modelops.QueueView
-	(ModelView_Breaker)(0),   // 22: modelops.ModelView.Breaker
-	(*RecordedDecision)(nil), // 23: modelops.RecordedDecision
+	nil,                      // 19: modelops.Heartbeat.MembershipEntry
+	(*ErrorBody)(nil),        // 20: modelops.ErrorBody
+	(*Allocation)(nil),       // 21: modelops.Allocation
+	(*QueueView)(nil),        // 22: modelops.QueueView
+	(ModelView_Breaker)(0),   // 23: modelops.ModelView.Breaker
+	(*RecordedDecision)(nil), // 24: modelops.RecordedDecision
 }
 var file_peer_proto_depIdxs = []int32{
 	1,  // 0: modelops.ForwardFrame.request:type_name -> modelops.ForwardRequest
 	2,  // 1: modelops.ForwardFrame.response:type_name -> modelops.ForwardResponse
-	19, // 2: modelops.ForwardFrame.error:type_name -> modelops.ErrorBody
+	20, // 2: modelops.ForwardFrame.error:type_name -> modelops.ErrorBody
 	3,  // 3: modelops.ForwardFrame.trailers:type_name -> modelops.ForwardHeader
 	3,  // 4: modelops.ForwardRequest.headers:type_name -> modelops.ForwardHeader
 	6,  // 5: modelops.ForwardRequest.meta:type_name -> modelops.PeerMeta
 	3,  // 6: modelops.ForwardResponse.headers:type_name -> modelops.ForwardHeader
 	5,  // 7: modelops.Heartbeat.heard:type_name -> modelops.Heard
-	7,  // 8: modelops.PeerMeta.principal:type_name -> modelops.PeerCaller
-	6,  // 9: modelops.PeerAsk.meta:type_name -> modelops.PeerMeta
-	19, // 10: modelops.PeerAnswer.error:type_name -> modelops.ErrorBody
-	10, // 11: modelops.PeerAnswer.events:type_name -> modelops.PeerEvent
-	6,  // 12: modelops.PeerCall.meta:type_name -> modelops.PeerMeta
-	14, // 13: modelops.Report.actors:type_name -> modelops.ActorReport
-	20, // 14: modelops.Report.allocations:type_name -> modelops.Allocation
-	15, // 15: modelops.Report.loads:type_name -> modelops.ModelLoad
-	21, // 16: modelops.Report.queue:type_name -> modelops.QueueView
-	22, // 17: modelops.ModelLoad.breaker:type_name -> modelops.ModelView.Breaker
-	23, // 18: modelops.PageReply.decisions:type_name -> modelops.RecordedDecision
-	0,  // 19: modelops.Peer.Forward:input_type -> modelops.ForwardFrame
-	0,  // 20: modelops.Peer.Forward:output_type -> modelops.ForwardFrame
-	20, // [20:21] is the sub-list for method output_type
-	19, // [19:20] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	19, // 8: modelops.Heartbeat.membership:type_name -> modelops.Heartbeat.MembershipEntry
+	7,  // 9: modelops.PeerMeta.principal:type_name -> modelops.PeerCaller
+	6,  // 10: modelops.PeerAsk.meta:type_name -> modelops.PeerMeta
+	20, // 11: modelops.PeerAnswer.error:type_name -> modelops.ErrorBody
+	10, // 12: modelops.PeerAnswer.events:type_name -> modelops.PeerEvent
+	6,  // 13: modelops.PeerCall.meta:type_name -> modelops.PeerMeta
+	14, // 14: modelops.Report.actors:type_name -> modelops.ActorReport
+	21, // 15: modelops.Report.allocations:type_name -> modelops.Allocation
+	15, // 16: modelops.Report.loads:type_name -> modelops.ModelLoad
+	22, // 17: modelops.Report.queue:type_name -> modelops.QueueView
+	23, // 18: modelops.ModelLoad.breaker:type_name -> modelops.ModelView.Breaker
+	24, // 19: modelops.PageReply.decisions:type_name -> modelops.RecordedDecision
+	0,  // 20: modelops.Peer.Forward:input_type -> modelops.ForwardFrame
+	0,  // 21: modelops.Peer.Forward:output_type -> modelops.ForwardFrame
+	21, // [21:22] is the sub-list for method output_type
+	20, // [20:21] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_peer_proto_init() }
@@ -1836,7 +1843,7 @@ func file_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_peer_proto_rawDesc), len(file_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

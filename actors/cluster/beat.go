@@ -1,8 +1,6 @@
 package cluster
 
 import (
-	"maps"
-	"slices"
 	"time"
 
 	"modelops/messages"
@@ -12,6 +10,7 @@ import (
 type Facts struct {
 	Version, Address, Actors string
 	Sequence                 uint64
+	Membership               map[string]uint64 // how often each host has joined and was removed
 	Standby                  bool
 }
 
@@ -20,7 +19,7 @@ func (t *Table) Beat(f Facts, at time.Time) *messages.Heartbeat {
 	arbiter, epoch := t.Follows()
 	return &messages.Heartbeat{Host: t.own.Host, BootId: t.own.Boot, Generation: t.losses(), Version: f.Version, Protocol: messages.PeerProtocol, SentMs: at.UnixMilli(),
 		Address: f.Address, ActorsAddress: f.Actors, Sequence: f.Sequence, Arbiter: arbiter, ArbiterEpoch: max(epoch, t.own.Obeyed), Draining: t.own.Draining, Standby: f.Standby,
-		Heard: t.heard(), Removed: slices.Sorted(maps.Keys(t.removed))}
+		Heard: t.heard(), Membership: f.Membership}
 }
 
 // Follows is the host whose arbiter this one follows, and that arbiter's epoch as far as it was told. A host that starts follows none.

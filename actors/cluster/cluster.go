@@ -37,19 +37,18 @@ type Options struct {
 	// Recovered, and being emptied; nil = yes, and no.
 	Ready, Draining func() bool
 	// The highest epoch of an arbiter that this host's owners have obeyed: a lower one would be refused here; nil = none.
-	Obeyed   func() uint64
-	Peers    []Peer
-	Removed  []string
-	Beats    Beats
-	Links    func() map[string]Link            // nil = nothing is known of the links
-	Copied   func(host string) uint64          // nil = nothing is copied
-	Changed  func(Change)                      // nil = nobody asks
-	Expelled func(host string)                 // a member was removed, here or elsewhere; nil = nobody asks
-	Arbiter  Arbiter                           // nil = nothing takes over
-	Actors   func() (address string)           // of protoactor's remote; nil = none runs
-	Settle   func(members []Active, mine bool) // has protoactor follow the table; nil = the seat is taken without it
-	Now      func() time.Time                  // nil = time.Now
-	Log      *slog.Logger
+	Obeyed  func() uint64
+	Peers   []Peer
+	Removed []string
+	Beats   Beats
+	Links   func() map[string]Link            // nil = nothing is known of the links
+	Copied  func(host string) uint64          // nil = nothing is copied
+	Changed func(Change)                      // nil = nobody asks
+	Arbiter Arbiter                           // nil = nothing takes over
+	Actors  func() (address string)           // of protoactor's remote; nil = none runs
+	Settle  func(members []Active, mine bool) // has protoactor follow the table; nil = the seat is taken without it
+	Now     func() time.Time                  // nil = time.Now
+	Log     *slog.Logger
 }
 
 // Active is a member that is heard and hears this host.
@@ -231,9 +230,6 @@ func (c *Cluster) tell(ctx context.Context, changes []Change) {
 		if c.o.Changed != nil {
 			c.o.Changed(x)
 		}
-		if x.Removed && c.o.Expelled != nil {
-			c.o.Expelled(x.Host)
-		}
 	}
 }
 
@@ -256,7 +252,7 @@ func (c *Cluster) View() *messages.ClusterView {
 	return c.table.View(f, c.o.Copied, c.o.Now())
 }
 
-// Remove forgets a member for good, here and on all hosts that hear this one.
+// Remove forgets a member on this host.
 func (c *Cluster) Remove(host string) {
 	c.mu.Lock()
 	c.table.Remove(host)

@@ -143,16 +143,15 @@ func (t *Table) gossip(h *messages.Heartbeat) {
 	for _, x := range h.Heard {
 		t.Expect(x.Host, x.Address)
 	}
-	for _, host := range h.Removed {
-		if host == t.own.Host {
-			t.removes = h.Host
-			continue
-		}
-		t.Remove(host)
+	switch n := h.Membership[t.own.Host]; {
+	case n > 0 && n%2 == 0:
+		t.removes = h.Host
+	case t.removes == h.Host: // it has heard that this host joined again
+		t.removes = ""
 	}
 }
 
-// Remove forgets a member for good: heartbeats of it are passed over from now on, and others are told.
+// Remove forgets a member: heartbeats of it are passed over until it is admitted again.
 func (t *Table) Remove(host string) {
 	if host == t.own.Host || t.removed[host] {
 		return

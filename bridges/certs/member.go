@@ -7,7 +7,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -97,11 +96,7 @@ func SyncDir(dir string) error {
 }
 
 // MembersText is the content of MembersFile.
-func MembersText(hosts map[string]string, removed []string) ([]byte, error) {
-	file := members{Removed: removed}
-	for _, host := range slices.Sorted(maps.Keys(hosts)) {
-		file.Members = append(file.Members, member{host, hosts[host]})
-	}
-	text, err := json.MarshalIndent(file, "", "  ")
+func MembersText(all []Member) ([]byte, error) {
+	text, err := json.MarshalIndent(members{all}, "", "  ")
 	return append(text, '\n'), err
 }

@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -9,6 +10,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -33,28 +35,31 @@ type Membership struct {
 	files [3]string
 
 	mu      sync.Mutex
-	members map[string]string // host to address
-	removed map[string]bool
+	hosts   map[string]Member // this one too
 	changed chan struct{}
 	stamps  [3]stamp
 	cas     *x509.CertPool
 	cert    tls.Certificate
 }
 
-// members is the file.
-type members struct {
-	Members []member `json:"members"`
-	Removed []string `json:"removed,omitempty"`
+// Member is a host that has joined the cluster, and may have been removed since.
+type Member struct {
+	Host    string `json:"host"`
+	Address string `json:"address,omitempty"`
+	// Changes counts how often it has joined and was removed: odd = it is a member. Of what two hosts say about a third, the higher count is newer.
+	Changes uint64 `json:"changes"`
 }
 
-type member struct {
-	Host    string `json:"host"`
-	Address string `json:"address"`
+func (m Member) in() bool { return m.Changes%2 == 1 }
+
+// members is the file.
+type members struct {
+	Members []Member `json:"members"`
 }
 
 // OpenMembership reads the membership of a host. A certificate that has expired or is another host's is an error.
 func OpenMembership(o MembershipOptions, now time.Time) (*Membership, error) {
-	m := &Membership{o: o, members: map[string]string{}, removed: map[string]bool{}, changed: make(chan struct{})}
+	m := &Membership{o: o, hosts: map[string]Member{}, changed: make(chan struct{})}
 	for i, own := range []string{o.CA, o.Cert, o.Key} {
 		m.files[i] = own
 		if own == "" {
@@ -65,11 +70,13 @@ func OpenMembership(o MembershipOptions, now time.Time) (*Membership, error) {
 		return nil, err
 	}
 	for host, address := range o.Declared {
-		if !m.removed[host] {
-			m.members[host] = address
+		if was := m.hosts[host]; was.Changes == 0 || was.in() {
+			m.hosts[host] = Member{host, address, max(was.Changes, 1)}
 		}
 	}
-	delete(m.members, o.Host)
+	if m.hosts[o.Host].Changes == 0 {
+		m.hosts[o.Host] = Member{Host: o.Host, Changes: 1}
+	}
 	if err := m.readCertificates(); err != nil {
 		return nil, err
 	}
@@ -98,10 +105,7 @@ func (m *Membership) readMembers() error {
 		return messages.Errorf(messages.FailedPrecondition, path, "the members of the cluster can't be read: %w", err).WithHint("join again, or take the file of another member and put this host's peers there")
 	}
 	for _, x := range file.Members {
-		m.members[x.Host] = x.Address
-	}
-	for _, host := range file.Removed {
-		m.removed[host] = true
+		m.hosts[x.Host] = x
 	}
 	return nil
 }
@@ -155,26 +159,43 @@ func (m *Membership) Client(host string) *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}, RootCAs: cas, ServerName: host}
 }
 
-// IsMember tells whether a host belongs to the cluster.
+// IsMember tells whether another host belongs to the cluster.
 func (m *Membership) IsMember(host string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	_, ok := m.members[host]
-	return ok
+	return host != m.o.Host && m.hosts[host].in()
 }
 
 // Hosts are the other members, with the addresses of their cluster ports.
 func (m *Membership) Hosts() map[string]string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return maps.Clone(m.members)
+	out := map[string]string{}
+	for _, x := range m.All() {
+		if x.in() && x.Host != m.o.Host {
+			out[x.Host] = x.Address
+		}
+	}
+	return out
 }
 
-// Removed are the hosts that were removed for good.
-func (m *Membership) Removed() []string {
+// Removed are the other hosts that were removed.
+func (m *Membership) Removed() (out []string) {
+	for _, x := range m.All() {
+		if !x.in() && x.Host != m.o.Host {
+			out = append(out, x.Host)
+		}
+	}
+	return out
+}
+
+// All are the hosts that have ever joined, this one too, by name.
+func (m *Membership) All() []Member {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.Sorted(maps.Keys(m.removed))
+	return m.sorted()
+}
+
+func (m *Membership) sorted() []Member {
+	return slices.SortedFunc(maps.Values(m.hosts), func(a, b Member) int { return strings.Compare(a.Host, b.Host) })
 }
 
 // Changed is closed at the next change of the members.
@@ -184,57 +205,63 @@ func (m *Membership) Changed() <-chan struct{} {
 	return m.changed
 }
 
+// Declares tells whether the configuration says where a host is: what others say of it counts less.
+func (m *Membership) Declares(host string) bool { return m.o.Declared[host] != "" }
+
 // Admit makes a host a member, also one that was removed before, or notes its new address.
 func (m *Membership) Admit(host, address string) error {
-	return m.change(func() bool {
-		was, known := m.members[host]
-		if host == m.o.Host || known && (was == address || address == "") {
-			return false
+	return m.change(host, func(was Member) Member { return Member{host, cmp.Or(address, was.Address), was.Changes | 1} })
+}
+
+// Learn takes what another member says of a host: that it has joined since, or was removed. An address that is known counts more, unless the host has joined again since.
+func (m *Membership) Learn(x Member) error {
+	return m.change(x.Host, func(was Member) Member {
+		if x.Changes > was.Changes {
+			was.Host, was.Changes = x.Host, x.Changes
+			if x.Address != "" && !m.Declares(x.Host) {
+				was.Address = x.Address
+			}
 		}
-		delete(m.removed, host)
-		m.members[host] = address
-		return true
+		if was.in() && x.in() {
+			was.Address = cmp.Or(was.Address, x.Address)
+		}
+		return was
 	})
 }
 
-// Learn takes a member that another member told. One that was removed here stays out, and an address that is known counts more.
-func (m *Membership) Learn(host, address string) error {
-	m.mu.Lock()
-	_, known := m.members[host]
-	out := known || m.removed[host]
-	m.mu.Unlock()
-	if out {
-		return nil
-	}
-	return m.Admit(host, address)
+// Moved notes where a member was reached.
+func (m *Membership) Moved(host, address string) error {
+	return m.change(host, func(was Member) Member {
+		if was.in() && !m.Declares(host) {
+			was.Address = address
+		}
+		return was
+	})
 }
 
-// Expel ends the membership of a host for good.
+// Expel ends the membership of a host, until it is admitted again.
 func (m *Membership) Expel(host string) error {
-	return m.change(func() bool {
-		if m.removed[host] {
-			return false
-		}
-		delete(m.members, host)
-		m.removed[host] = true
-		return true
-	})
+	return m.change(host, func(was Member) Member { return Member{host, "", was.Changes + was.Changes%2} })
 }
 
-// change writes what f has changed, and tells it once it is written.
-func (m *Membership) change(f func() bool) error {
+// change writes what f makes of a host, and tells it once it is written.
+func (m *Membership) change(host string, f func(Member) Member) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	were, gone := maps.Clone(m.members), maps.Clone(m.removed)
-	if !f() {
+	was, known := m.hosts[host]
+	now := f(was)
+	if now == was || host == m.o.Host {
 		return nil
 	}
-	text, err := MembersText(m.members, slices.Sorted(maps.Keys(m.removed)))
+	m.hosts[host] = now
+	text, err := MembersText(m.sorted())
 	if err == nil {
 		err = Replace(filepath.Join(m.o.Dir, membersFile), text, 0o600)
 	}
 	if err != nil {
-		m.members, m.removed = were, gone
+		if delete(m.hosts, host); known {
+			m.hosts[host] = was
+		}
 		return err
 	}
 	close(m.changed)

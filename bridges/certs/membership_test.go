@@ -54,10 +54,10 @@ func TestMembersAreKept(t *testing.T) {
 	if !again.IsMember("pc3") || again.IsMember("pc4") || again.Hosts()["pc3"] != "c:3" || strings.Join(again.Removed(), " ") != "pc4" {
 		t.Error(again.Hosts(), again.Removed())
 	}
-	if err := again.Learn("pc4", "d:6"); err != nil || again.IsMember("pc4") {
+	if err := again.Learn(Member{"pc4", "d:6", 1}); err != nil || again.IsMember("pc4") {
 		t.Error("gossip brings a removed member back", err)
 	}
-	if err := again.Learn("pc5", "e:7"); err != nil || !again.IsMember("pc5") {
+	if err := again.Learn(Member{"pc5", "e:7", 1}); err != nil || !again.IsMember("pc5") {
 		t.Error(err)
 	}
 	if err := again.Admit("pc4", "d:5"); err != nil || len(again.Removed()) != 0 || !open().IsMember("pc4") {
@@ -65,6 +65,71 @@ func TestMembersAreKept(t *testing.T) {
 	}
 	if m.Server().Certificates == nil || m.Client("pc2").ServerName != "pc2" {
 		t.Error("no TLS")
+	}
+}
+
+// What is newer holds, in whatever order three hosts hear of it: a host that was removed and then invited again stays a member.
+func TestARemovalDoesntOutliveALaterJoin(t *testing.T) {
+	all := make([]*Membership, 3)
+	for i := range all {
+		var err error
+		host := string(rune('a' + i))
+		if all[i], err = OpenMembership(MembershipOptions{Dir: joined(t, host, time.Now().Add(time.Hour)), Host: host}, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, b, c := all[0], all[1], all[2]
+	hears := func(m, from *Membership) {
+		for _, x := range from.All() {
+			if err := m.Learn(x); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	want := func(when string, is ...bool) {
+		t.Helper()
+		for i, m := range all {
+			if m.IsMember("pc9") != is[i] {
+				t.Errorf("%s: %s has %v, and removed %v", when, m.o.Host, m.Hosts(), m.Removed())
+			}
+		}
+	}
+	must := func(err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(a.Admit("pc9", "x:1"))
+	hears(b, a)
+	hears(c, b)
+	want("it has joined", true, true, true)
+	must(a.Expel("pc9"))
+	hears(b, a)
+	want("c hasn't heard of the removal", false, false, true)
+	hears(a, c)
+	want("c is behind", false, false, true)
+	must(a.Admit("pc9", "x:2"))
+	hears(a, b)
+	want("b is behind", true, false, true)
+	hears(c, b)
+	hears(b, a)
+	hears(c, b)
+	hears(a, c)
+	want("it has joined again", true, true, true)
+	must(b.Expel("pc9"))
+	must(c.Expel("pc9"))
+	hears(b, c)
+	hears(a, b)
+	want("two have removed it at once", false, false, false)
+	must(b.Admit("pc9", "x:3"))
+	must(b.Moved("pc9", "x:4"))
+	again, err := OpenMembership(b.o, time.Now())
+	if err != nil || again.Hosts()["pc9"] != "x:4" {
+		t.Error(err, again.Hosts())
+	}
+	hears(a, again)
+	if !a.IsMember("pc9") || a.Hosts()["pc9"] != "x:4" {
+		t.Error("a start forgets how often it has joined", a.All())
 	}
 }
 

@@ -159,10 +159,7 @@ func TestAHostThatReadsNothingHoldsUpNobody(t *testing.T) {
 	c.knows("main_pc", a.Address())
 	await(t, "pc3 is linked", func() bool { return a.up("pc3") })
 	w.pull()
-	big := &messages.Heartbeat{Host: "main_pc"}
-	for range 100 {
-		big.Removed = append(big.Removed, string(make([]byte, 1000)))
-	}
+	big := &messages.Heartbeat{Host: "main_pc", Version: string(make([]byte, 100_000))}
 	for i := range 300 { // 30 MB, more than any buffer on the way
 		big.Sequence = uint64(i + 1)
 		a.Beat(big)

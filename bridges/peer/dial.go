@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -23,15 +24,14 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 2 * time.Second, Interva
 
 // Dial opens a connection to a host's cluster port for a protocol.
 func (p *Peers) Dial(ctx context.Context, host, protocol string) (net.Conn, error) {
-	c, _, err := p.dial(ctx, host, protocol)
+	c, _, err := p.dial(ctx, host, p.addressOf(host), protocol)
 	return c, err
 }
 
 // dial also gives what the host added to its OK.
-func (p *Peers) dial(ctx context.Context, host, protocol string) (net.Conn, string, error) {
+func (p *Peers) dial(ctx context.Context, host, address, protocol string) (net.Conn, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
-	address := p.addressOf(host)
 	if address == "" {
 		return nil, "", unreachable(host, "its address isn't known yet")
 	}
@@ -56,20 +56,26 @@ func (p *Peers) dial(ctx context.Context, host, protocol string) (net.Conn, stri
 
 // dialled is the end of one attempt.
 type dialled struct {
-	c    net.Conn
-	rest string
-	err  error
+	c       net.Conn
+	rest    string
+	address string
+	err     error
 }
 
-// dialAnew is dial with several attempts, of which the first one that succeeds counts. One that fails ends it when no other is under way.
+// dialAnew is dial with several attempts, at the host's addresses in turn, of which the first one that succeeds counts. One that fails ends it when no
+// other is under way and each address was tried.
 func (p *Peers) dialAnew(ctx context.Context, host, protocol string) (net.Conn, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
-	ended := make(chan dialled)
-	attempt := func() {
-		c, rest, err := p.dial(ctx, host, protocol)
+	ended, addresses := make(chan dialled), p.addressesOf(host)
+	if len(addresses) == 0 {
+		return nil, "", unreachable(host, "its address isn't known yet")
+	}
+	attempt := func(n int) {
+		address := addresses[n%len(addresses)]
+		c, rest, err := p.dial(ctx, host, address, protocol)
 		select {
-		case ended <- dialled{c, rest, err}:
+		case ended <- dialled{c, rest, address, err}:
 		case <-ctx.Done():
 			if c != nil {
 				_ = c.Close()
@@ -78,16 +84,29 @@ func (p *Peers) dialAnew(ctx context.Context, host, protocol string) (net.Conn, 
 	}
 	again := time.NewTicker(dialAgain)
 	defer again.Stop()
-	go attempt()
-	for running := 1; ; {
+	go attempt(0)
+	var failed error
+	for begun, running := 1, 1; ; {
 		select {
 		case <-again.C:
-			running++
-			go attempt()
+			go attempt(begun)
+			begun, running = begun+1, running+1
 		case d := <-ended:
-			if running--; d.err == nil || running == 0 {
-				return d.c, d.rest, d.err
+			if d.err == nil {
+				if d.address != addresses[0] && p.o.Moved != nil {
+					p.o.Moved(host, d.address)
+				}
+				return d.c, d.rest, nil
 			}
+			failed = cmp.Or(failed, d.err)
+			if running--; running > 0 {
+				continue
+			}
+			if begun >= len(addresses) {
+				return nil, "", failed
+			}
+			go attempt(begun)
+			begun, running = begun+1, running+1
 		case <-ctx.Done():
 			return nil, "", unreachable(host, "it doesn't answer")
 		}

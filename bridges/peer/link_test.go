@@ -199,6 +199,26 @@ func TestAHostThatIsOffFailsAtOnce(t *testing.T) {
 	}
 }
 
+// A host that has moved is tried where it says that it is, and its new address is told.
+func TestAHostThatHasMovedIsFound(t *testing.T) {
+	ca, moved := newAuthority(t), make(chan string, 8)
+	hour := time.Now().Add(time.Hour)
+	a := startSide(t, ca, ca.issue(t, "main_pc", hour), Options{Host: "main_pc", Moved: func(host, address string) { moved <- host + " " + address }})
+	b := startSide(t, ca, ca.issue(t, "pc2", hour), Options{Host: "pc2"})
+	other := startSide(t, ca, ca.issue(t, "pc3", hour), Options{Host: "pc3"})
+	a.knows("pc2", other.Address()) // another host has the address now
+	await(t, "pc2 isn't there", func() bool {
+		l, _ := a.Link("pc2")
+		return strings.Contains(l.Reason, "certificate isn't that of this member")
+	})
+	b.knows("main_pc", a.Address())
+	a.Learn("pc2", b.Address())
+	await(t, "pc2 is found", func() bool { return a.up("pc2") && b.up("main_pc") })
+	if got := <-moved; got != "pc2 "+b.Address() {
+		t.Error(got)
+	}
+}
+
 func TestVersionsThatDontFitAreRefusedOnBothSides(t *testing.T) {
 	for _, c := range []struct {
 		a, b uint32

@@ -30,6 +30,8 @@ type Options struct {
 	Pager      Pager
 	// Heard is told of each heartbeat; it must not wait.
 	Heard func(h *messages.Heartbeat, from string)
+	// Moved is told that a host was reached at another address than Trust's; nil = nobody asks.
+	Moved func(host, address string)
 
 	Now func() time.Time // the wall clock; nil = time.Now
 	Log *slog.Logger
@@ -208,7 +210,7 @@ func (p *Peers) allLinks() []*link {
 	return slices.Collect(maps.Values(p.links))
 }
 
-// Learn notes where a member says that it is reached. What Trust says counts more.
+// Learn notes where a member says that it is reached. That is tried when it can't be reached where Trust says.
 func (p *Peers) Learn(host, address string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -217,15 +219,26 @@ func (p *Peers) Learn(host, address string) {
 	}
 }
 
-func (p *Peers) addressOf(host string) string {
+// addressesOf are where a host may be reached, the likeliest first.
+func (p *Peers) addressesOf(host string) (out []string) {
 	for _, m := range p.o.Trust.Members() {
 		if m.Host == host && m.Address != "" {
-			return m.Address
+			out = append(out, m.Address)
 		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.learned[host]
+	if told := p.learned[host]; told != "" && !slices.Contains(out, told) {
+		out = append(out, told)
+	}
+	return out
+}
+
+func (p *Peers) addressOf(host string) string {
+	if all := p.addressesOf(host); len(all) > 0 {
+		return all[0]
+	}
+	return ""
 }
 
 // Address is where the cluster port listens.

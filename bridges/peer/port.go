@@ -127,7 +127,8 @@ func (p *Peers) handlerOf(c net.Conn, g greeting) (Handler, error) {
 	case g.host == p.o.Host:
 		return h, twoOfOneName(g.host)
 	case !p.o.Trust.IsMember(g.host):
-		return h, messages.Errorf(messages.PermissionDenied, "host "+g.host, "%s is no member of the cluster of %s", g.host, p.o.Host)
+		return h, messages.Errorf(messages.PermissionDenied, "host "+g.host, "%s is no member of the cluster of %s", g.host, p.o.Host).
+			WithHint("if it was removed, let it join again: modelops cluster invite on a member")
 	case !ok:
 		return h, messages.Errorf(messages.Unsupported, g.protocol, "%s doesn't speak %s here", p.o.Host, g.protocol)
 	}

@@ -56,13 +56,18 @@ func membersOnly(c *tls.Config, trust peer.Trust) *tls.Config {
 	return c
 }
 
-// followMembers makes hosts known that were admitted later, until the daemon's life ends.
+// followMembers makes hosts known that were admitted later, and forgets those that were removed, until the daemon's life ends.
 func (d *daemon) followMembers(trust peer.Trust) func(context.Context) {
 	return func(life context.Context) {
 		for {
 			changed := trust.Changed()
 			for _, m := range trust.Members() {
 				d.cluster.Admit(m.Host, m.Address)
+			}
+			if d.members != nil {
+				for _, host := range d.members.Removed() {
+					d.cluster.Remove(host)
+				}
 			}
 			select {
 			case <-life.Done():

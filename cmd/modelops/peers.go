@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -113,6 +114,14 @@ func (d *daemon) openPeers(context.Context) error {
 			d.cluster.Hear(h)
 			d.copies.Heard(h.Host, h.Sequence)
 		},
+		Moved: func(host, address string) {
+			if d.members == nil {
+				return
+			}
+			if err := d.members.Moved(host, address); err != nil {
+				d.log.Error("the new address of a member can't be written down", "host", host, "error", err)
+			}
+		},
 		Pager:    journal.Pager{Host: d.host, Journal: d.journal, Copies: d.copies},
 		Reporter: view.Reporter{Host: d.host, BootID: d.bootID, View: d.view, Ledgers: d.ledgers(), Queue: d.gateway.Queue, Now: time.Now},
 	})
@@ -146,9 +155,16 @@ func (d *daemon) learn(trust peer.Trust, h *messages.Heartbeat) {
 	if !ok {
 		return
 	}
+	if !m.Declares(h.Host) {
+		d.peers.Learn(h.Host, h.Address)
+	}
+	heard := map[string]string{}
 	for _, x := range h.Heard {
-		if err := m.Learn(x.Host, x.Address); err != nil {
-			d.log.Error("a new member can't be written down", "host", x.Host, "error", err)
+		heard[x.Host] = x.Address
+	}
+	for host, changes := range h.Membership {
+		if err := m.Learn(certs.Member{Host: host, Address: heard[host], Changes: changes}); err != nil {
+			d.log.Error("what a member says of another host can't be written down", "host", host, "error", err)
 		}
 	}
 }
@@ -158,22 +174,30 @@ func (d *daemon) newCluster(trust peer.Trust) *cluster.Cluster {
 	o := cluster.Options{Host: d.host, BootID: d.bootID, Ready: d.recovery.Over, Beats: d.peers, Log: d.log,
 		Actors: d.actors.Address, Settle: d.actors.Settle,
 		Facts: func() cluster.Facts {
-			return cluster.Facts{Version: buildVersion(), Address: d.advertised(d.peers.Address()), Sequence: d.journal.Sequence()}
+			return cluster.Facts{Version: buildVersion(), Address: d.advertised(d.peers.Address()), Sequence: d.journal.Sequence(), Membership: d.changesOfMembers()}
 		},
 		Links: d.links, Arbiter: ownArbiter{d.host, d.tree}, Obeyed: d.obeyed, Copied: d.copied, Draining: func() bool { return d.stopping.Load() || d.draining() }, Changed: d.memberChanged,
 	}
 	if m, ok := trust.(membersOf); ok {
 		d.members = m.Membership
-		o.Removed, o.Expelled = m.Removed(), func(host string) {
-			if err := m.Expel(host); err != nil {
-				d.log.Error("the removal of a member can't be written down", "host", host, "error", err)
-			}
-		}
+		o.Removed = m.Removed()
 	}
 	for _, m := range trust.Members() {
 		o.Peers = append(o.Peers, cluster.Peer{Host: m.Host, Address: m.Address})
 	}
 	return cluster.New(o)
+}
+
+// changesOfMembers counts how often each host has joined and was removed; nil without certificates.
+func (d *daemon) changesOfMembers() map[string]uint64 {
+	if d.members == nil {
+		return nil
+	}
+	out := map[string]uint64{}
+	for _, x := range d.members.All() {
+		out[x.Host] = x.Changes
+	}
+	return out
 }
 
 // links is how the connections to the others are now.
@@ -202,18 +226,28 @@ func (m membership) Remove(_ context.Context, r *messages.RemoveMemberRequest) (
 	case !d.members.IsMember(r.Host):
 		return nil, messages.NewError(messages.NotFound, "host "+r.Host, "it is no member of this cluster").WithHint("modelops cluster lists the members")
 	}
-	out := &messages.RemoveMemberReply{Host: r.Host, Consequences: []string{r.Host + " is cut off here at once, and at every other member as soon as that hears of it. It needs a new invitation to come back."}}
-	for _, v := range d.view.ModelsOf(r.Host) {
-		if v.Phase != messages.ModelView_absent {
-			out.Consequences = append(out.Consequences, fmt.Sprintf("Its worker of %s serves nobody here any more; a request loads the model on another host that declares it.", v.Name))
-		}
-	}
+	out := &messages.RemoveMemberReply{Host: r.Host, Consequences: []string{r.Host + " is cut off here at once, and at every other member as soon as that hears of it. It works alone, and needs a new invitation to come back."}}
+	out.Consequences = append(out.Consequences, d.modelsWithout(r.Host)...)
 	out.Consequences = append(out.Consequences, "Leases of its memory end with it. Its own journal stays on its disk.")
 	if err := d.members.Expel(r.Host); err != nil {
 		return nil, err
 	}
 	d.cluster.Remove(r.Host)
 	return out, nil
+}
+
+// modelsWithout says what becomes of a host's models when it is removed.
+func (d *daemon) modelsWithout(host string) (out []string) {
+	for _, v := range d.view.ModelsOf(host) {
+		elsewhere := slices.ContainsFunc(d.view.Models(), func(o *messages.ModelView) bool { return o.Name == v.Name && o.Id != v.Id })
+		switch {
+		case !elsewhere:
+			out = append(out, fmt.Sprintf("%s alone declares %s: requests for it are refused here from now on.", host, v.Name))
+		case v.Phase != messages.ModelView_absent:
+			out = append(out, fmt.Sprintf("Its worker of %s serves nobody here any more; a request loads the model on another host that declares it.", v.Name))
+		}
+	}
+	return out
 }
 
 // Drain implements control.Cluster: the host that is drained journals it and empties itself.

@@ -94,7 +94,7 @@ func settle(dataDir string) error {
 
 // keep writes what makes this host a member, the mark that it has joined last.
 func (g *guest) keep(dir string, a *answer) error {
-	members, err := certs.MembersText(a.Members, a.Removed)
+	members, err := certs.MembersText(a.Members)
 	if err != nil {
 		return err
 	}

@@ -136,13 +136,11 @@ func (g *guest) ask(ctx context.Context, key crypto.Signer) (a *answer, err erro
 			err = g.check(a, key, g.o.Now())
 		}
 		if err == nil {
-			others := map[string]string{g.token.Host: address}
-			for host, at := range a.Members {
-				if host != g.o.Host && host != g.token.Host {
-					others[host] = at
+			for i := range a.Members {
+				if a.Members[i].Host == g.token.Host {
+					a.Members[i].Address = address
 				}
 			}
-			a.Members = others
 			return a, nil
 		}
 		if messages.CodeOf(err) != messages.Unavailable {

@@ -145,6 +145,7 @@ func (h *Host) admit(r *request, name string, from net.Addr) (*answer, error) {
 	if err := h.o.Members.Admit(name, address); err != nil {
 		return nil, err
 	}
+	a.Members = h.o.Members.All()
 	h.o.Log.Info("a host has joined the cluster", "host", name, "address", address, "again", again)
 	h.o.Admitted(name, address)
 	return a, nil
@@ -181,10 +182,7 @@ func (h *Host) welcome(guest string, public *ecdsa.PublicKey) (*answer, error) {
 	if err = errors.Join(err, bad); err != nil {
 		return nil, messages.Errorf(messages.FailedPrecondition, h.o.Dir, "the CA can't be read: %w", err)
 	}
-	others := h.o.Members.Hosts()
-	delete(others, guest)
-	removed := slices.DeleteFunc(h.o.Members.Removed(), func(host string) bool { return host == guest })
-	return &answer{Certificate: cert, CA: ca, CAKey: key, Members: others, Removed: removed}, nil
+	return &answer{Certificate: cert, CA: ca, CAKey: key}, nil
 }
 
 // reachedAt is where a guest is reached from now on.

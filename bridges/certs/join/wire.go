@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"modelops/bridges/certs"
 	"modelops/messages"
 )
 
@@ -34,12 +35,11 @@ type request struct {
 
 // answer makes a member of the guest, or says why not.
 type answer struct {
-	Refused     *refusal          `json:"refused,omitempty"`
-	Certificate []byte            `json:"certificate,omitempty"` // PEM, as those below
-	CA          []byte            `json:"ca,omitempty"`
-	CAKey       []byte            `json:"ca_key,omitempty"`
-	Members     map[string]string `json:"members,omitempty"` // the others, with the addresses at which the host reaches them
-	Removed     []string          `json:"removed,omitempty"`
+	Refused     *refusal       `json:"refused,omitempty"`
+	Certificate []byte         `json:"certificate,omitempty"` // PEM, as those below
+	CA          []byte         `json:"ca,omitempty"`
+	CAKey       []byte         `json:"ca_key,omitempty"`
+	Members     []certs.Member `json:"members,omitempty"` // the guest too
 }
 
 type refusal struct {

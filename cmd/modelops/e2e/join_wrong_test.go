@@ -341,3 +341,49 @@ func (d *daemon) issued(ca *certs.Authority, host string, since time.Time) {
 	d.write("host.key", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
 	d.write("host.crt", string(cert))
 }
+
+// TestARemovedHostIsInvitedAgain: of three hosts one is removed, is cut off by both others, is invited again by one of them and stays a member of all,
+// also after starts. It has moved to another port meanwhile, and is found there.
+func TestARemovedHostIsInvitedAgain(t *testing.T) {
+	one := func(name string) string {
+		return "models: {declare: {" + name + ": {cmd: 'true ${PORT}', vram_mb: 100}}}\n"
+	}
+	main, pc2, pc3 := hostOf(t, "main_pc", one("both")), hostOf(t, "pc2", one("both")), hostOf(t, "pc3", one("alone"))
+	main.typed("cluster", "init")
+	main.launch()
+	for _, d := range []*daemon{pc2, pc3} {
+		d.joins(main.invites())
+	}
+	meet(main, pc2, pc3)
+	main.until(waitLimit, "pc3's models are known", func() bool { return strings.Contains(main.cli("models").out, "alone") })
+	main.prints("cluster remove pc3", "pc3 is no member any more", "pc3 alone declares alone: requests for it are refused here from now on", "works alone")
+	for _, d := range []*daemon{main, pc2} {
+		d.until(waitLimit, "pc3 is gone", func() bool { return !strings.Contains(d.cli("cluster").out, "pc3") })
+	}
+	pc3.until(waitLimit, "pc3 is told", func() bool {
+		return strings.Contains(pc3.cli("cluster").out, "pc3 is no member of the cluster of main_pc (if it was removed, let it join again")
+	})
+	pc3.stop()
+	config := mustRead(t, filepath.Join(pc3.dir, "cluster.yaml"))
+	port := config[strings.Index(config, "{port: "):strings.Index(config, ", actors_port")]
+	pc3.write("cluster.yaml", strings.Replace(config, port, fmt.Sprint("{port: ", freePort(t)), 1))
+	pc3.joins(main.invites())
+	meet(main, pc2, pc3)
+	for _, d := range []*daemon{pc2, main, pc3} {
+		d.stop()
+		d.launch()
+		meet(main, pc2, pc3)
+	}
+	pc3.stop()
+	pc3.write("cluster.yaml", config) // back at its former port, without joining
+	pc3.launch()
+	meet(main, pc2, pc3)
+	main.stop()
+	main.launch() // it has written the address down
+	meet(main, pc2, pc3)
+	for _, d := range []*daemon{main, pc2, pc3} {
+		if out := d.typed("cluster"); strings.Contains(out, "was removed") || strings.Count(out, "alive") != 3 {
+			t.Error(out)
+		}
+	}
+}
