@@ -42,7 +42,7 @@ type CopyStatus struct {
 	Host   string
 	Copied uint64    // last sequence that the copy holds
 	Told   uint64    // last one that the host told
-	At     time.Time // when both were equal last; zero = not since this start
+	At     time.Time // when it held all that its host had; if that wasn't seen since this start, when its last decision was made
 	Note   string    // why copying has stopped, for people; empty while it goes on or the host can't be reached
 }
 
@@ -217,6 +217,9 @@ func (c *Copies) Heard(host string, sequence uint64) {
 	p := c.copier(host)
 	for old := p.told.Load(); sequence > old && !p.told.CompareAndSwap(old, sequence); old = p.told.Load() {
 	}
+	if kept := p.copy.Load(); kept != nil && kept.Sequence() == sequence {
+		p.even.Store(time.Now().UnixMilli())
+	}
 }
 
 // Status is how far each copy is, by host.
@@ -231,6 +234,7 @@ func (c *Copies) Status() []CopyStatus {
 		s := CopyStatus{Host: host, Told: p.told.Load()}
 		if kept := p.copy.Load(); kept != nil {
 			s.Copied = kept.Sequence()
+			s.At, _ = time.Parse(time.RFC3339Nano, kept.Last().GetAt())
 		}
 		if at := p.even.Load(); at != 0 {
 			s.At = time.UnixMilli(at)

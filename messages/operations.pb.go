@@ -218,8 +218,10 @@ func (x *StatusView) GetHosts() []*HostSaid {
 
 type WhyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// A model's name or alias, a lease's or a placement's id, or a request's id.
-	Subject       string `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	// A model's name or alias, HOST/NAME, a lease's or a placement's id, or a request's id.
+	Subject string `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	// Only what this host knows, or what is known of its models while it can't be reached; empty = any.
+	Host          string `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -261,6 +263,13 @@ func (x *WhyRequest) GetSubject() string {
 	return ""
 }
 
+func (x *WhyRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
 // Explanation is an answer to "why": in words, and with the decisions it stands on.
 type Explanation struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -274,7 +283,13 @@ type Explanation struct {
 	// Devices that were weighed in the last decision, with their sums and why they were not taken.
 	Weighed []*Weighed `protobuf:"bytes,5,rep,name=weighed,proto3" json:"weighed,omitempty"`
 	// What would have to change for it to be otherwise.
-	WouldChange   []string `protobuf:"bytes,6,rep,name=would_change,json=wouldChange,proto3" json:"would_change,omitempty"`
+	WouldChange []string `protobuf:"bytes,6,rep,name=would_change,json=wouldChange,proto3" json:"would_change,omitempty"`
+	// The host that it is about. A decision without the name of a host is one of its journal.
+	Host string `protobuf:"bytes,7,opt,name=host,proto3" json:"host,omitempty"`
+	// The host that answered.
+	SaidBy string `protobuf:"bytes,8,opt,name=said_by,json=saidBy,proto3" json:"said_by,omitempty"`
+	// The copies of other hosts' journals that the answer stands on. With one of host, that host couldn't be asked.
+	Copies        []*JournalCopy `protobuf:"bytes,9,rep,name=copies,proto3" json:"copies,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -351,23 +366,119 @@ func (x *Explanation) GetWouldChange() []string {
 	return nil
 }
 
+func (x *Explanation) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *Explanation) GetSaidBy() string {
+	if x != nil {
+		return x.SaidBy
+	}
+	return ""
+}
+
+func (x *Explanation) GetCopies() []*JournalCopy {
+	if x != nil {
+		return x.Copies
+	}
+	return nil
+}
+
+// JournalCopy is how far a copy of a host's journal is.
+type JournalCopy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The host whose journal it is.
+	Host string `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	// Sequence of its last decision.
+	Copied uint64 `protobuf:"varint,2,opt,name=copied,proto3" json:"copied,omitempty"`
+	// The last one that its host told of.
+	Told uint64 `protobuf:"varint,3,opt,name=told,proto3" json:"told,omitempty"`
+	// How long ago it held all that its host had.
+	AgeMs         int64 `protobuf:"varint,4,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JournalCopy) Reset() {
+	*x = JournalCopy{}
+	mi := &file_operations_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JournalCopy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JournalCopy) ProtoMessage() {}
+
+func (x *JournalCopy) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JournalCopy.ProtoReflect.Descriptor instead.
+func (*JournalCopy) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *JournalCopy) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *JournalCopy) GetCopied() uint64 {
+	if x != nil {
+		return x.Copied
+	}
+	return 0
+}
+
+func (x *JournalCopy) GetTold() uint64 {
+	if x != nil {
+		return x.Told
+	}
+	return 0
+}
+
+func (x *JournalCopy) GetAgeMs() int64 {
+	if x != nil {
+		return x.AgeMs
+	}
+	return 0
+}
+
 // Reason is one fact of an explanation and where it stands.
 type Reason struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Sequence in the host's journal; 0 = from memory, not journaled.
 	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// RFC 3339.
-	At            string `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
-	Actor         string `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
-	Event         string `protobuf:"bytes,4,opt,name=event,proto3" json:"event,omitempty"`
-	Text          string `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`
+	At    string `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	Actor string `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
+	Event string `protobuf:"bytes,4,opt,name=event,proto3" json:"event,omitempty"`
+	Text  string `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`
+	// The host in whose journal it is.
+	Host          string `protobuf:"bytes,6,opt,name=host,proto3" json:"host,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Reason) Reset() {
 	*x = Reason{}
-	mi := &file_operations_proto_msgTypes[4]
+	mi := &file_operations_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -379,7 +490,7 @@ func (x *Reason) String() string {
 func (*Reason) ProtoMessage() {}
 
 func (x *Reason) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[4]
+	mi := &file_operations_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -392,7 +503,7 @@ func (x *Reason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reason.ProtoReflect.Descriptor instead.
 func (*Reason) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{4}
+	return file_operations_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Reason) GetSequence() uint64 {
@@ -430,6 +541,13 @@ func (x *Reason) GetText() string {
 	return ""
 }
 
+func (x *Reason) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
 type Weighed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Gpu           string                 `protobuf:"bytes,1,opt,name=gpu,proto3" json:"gpu,omitempty"`
@@ -442,7 +560,7 @@ type Weighed struct {
 
 func (x *Weighed) Reset() {
 	*x = Weighed{}
-	mi := &file_operations_proto_msgTypes[5]
+	mi := &file_operations_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -454,7 +572,7 @@ func (x *Weighed) String() string {
 func (*Weighed) ProtoMessage() {}
 
 func (x *Weighed) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[5]
+	mi := &file_operations_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -467,7 +585,7 @@ func (x *Weighed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Weighed.ProtoReflect.Descriptor instead.
 func (*Weighed) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{5}
+	return file_operations_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Weighed) GetGpu() string {
@@ -526,7 +644,7 @@ type InferenceRequest struct {
 
 func (x *InferenceRequest) Reset() {
 	*x = InferenceRequest{}
-	mi := &file_operations_proto_msgTypes[6]
+	mi := &file_operations_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -538,7 +656,7 @@ func (x *InferenceRequest) String() string {
 func (*InferenceRequest) ProtoMessage() {}
 
 func (x *InferenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[6]
+	mi := &file_operations_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -551,7 +669,7 @@ func (x *InferenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InferenceRequest.ProtoReflect.Descriptor instead.
 func (*InferenceRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{6}
+	return file_operations_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *InferenceRequest) GetModelName() string {
@@ -641,7 +759,7 @@ type ChatMessage struct {
 
 func (x *ChatMessage) Reset() {
 	*x = ChatMessage{}
-	mi := &file_operations_proto_msgTypes[7]
+	mi := &file_operations_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -653,7 +771,7 @@ func (x *ChatMessage) String() string {
 func (*ChatMessage) ProtoMessage() {}
 
 func (x *ChatMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[7]
+	mi := &file_operations_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -666,7 +784,7 @@ func (x *ChatMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChatMessage.ProtoReflect.Descriptor instead.
 func (*ChatMessage) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{7}
+	return file_operations_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ChatMessage) GetRole() string {
@@ -707,7 +825,7 @@ type InferenceResponse struct {
 
 func (x *InferenceResponse) Reset() {
 	*x = InferenceResponse{}
-	mi := &file_operations_proto_msgTypes[8]
+	mi := &file_operations_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -719,7 +837,7 @@ func (x *InferenceResponse) String() string {
 func (*InferenceResponse) ProtoMessage() {}
 
 func (x *InferenceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[8]
+	mi := &file_operations_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -732,7 +850,7 @@ func (x *InferenceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InferenceResponse.ProtoReflect.Descriptor instead.
 func (*InferenceResponse) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{8}
+	return file_operations_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *InferenceResponse) GetResponseText() string {
@@ -837,7 +955,7 @@ type InferenceChunk struct {
 
 func (x *InferenceChunk) Reset() {
 	*x = InferenceChunk{}
-	mi := &file_operations_proto_msgTypes[9]
+	mi := &file_operations_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -849,7 +967,7 @@ func (x *InferenceChunk) String() string {
 func (*InferenceChunk) ProtoMessage() {}
 
 func (x *InferenceChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[9]
+	mi := &file_operations_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -862,7 +980,7 @@ func (x *InferenceChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InferenceChunk.ProtoReflect.Descriptor instead.
 func (*InferenceChunk) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{9}
+	return file_operations_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *InferenceChunk) GetRequestId() string {
@@ -922,7 +1040,7 @@ type ModelLoadRequest struct {
 
 func (x *ModelLoadRequest) Reset() {
 	*x = ModelLoadRequest{}
-	mi := &file_operations_proto_msgTypes[10]
+	mi := &file_operations_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -934,7 +1052,7 @@ func (x *ModelLoadRequest) String() string {
 func (*ModelLoadRequest) ProtoMessage() {}
 
 func (x *ModelLoadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[10]
+	mi := &file_operations_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -947,7 +1065,7 @@ func (x *ModelLoadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelLoadRequest.ProtoReflect.Descriptor instead.
 func (*ModelLoadRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{10}
+	return file_operations_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ModelLoadRequest) GetModelName() string {
@@ -997,7 +1115,7 @@ type ModelLoadReply struct {
 
 func (x *ModelLoadReply) Reset() {
 	*x = ModelLoadReply{}
-	mi := &file_operations_proto_msgTypes[11]
+	mi := &file_operations_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1009,7 +1127,7 @@ func (x *ModelLoadReply) String() string {
 func (*ModelLoadReply) ProtoMessage() {}
 
 func (x *ModelLoadReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[11]
+	mi := &file_operations_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1022,7 +1140,7 @@ func (x *ModelLoadReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelLoadReply.ProtoReflect.Descriptor instead.
 func (*ModelLoadReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{11}
+	return file_operations_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ModelLoadReply) GetSuccess() bool {
@@ -1065,7 +1183,7 @@ type ModelUnloadRequest struct {
 
 func (x *ModelUnloadRequest) Reset() {
 	*x = ModelUnloadRequest{}
-	mi := &file_operations_proto_msgTypes[12]
+	mi := &file_operations_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1077,7 +1195,7 @@ func (x *ModelUnloadRequest) String() string {
 func (*ModelUnloadRequest) ProtoMessage() {}
 
 func (x *ModelUnloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[12]
+	mi := &file_operations_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1090,7 +1208,7 @@ func (x *ModelUnloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelUnloadRequest.ProtoReflect.Descriptor instead.
 func (*ModelUnloadRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{12}
+	return file_operations_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ModelUnloadRequest) GetModelName() string {
@@ -1125,7 +1243,7 @@ type ModelUnloadReply struct {
 
 func (x *ModelUnloadReply) Reset() {
 	*x = ModelUnloadReply{}
-	mi := &file_operations_proto_msgTypes[13]
+	mi := &file_operations_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1137,7 +1255,7 @@ func (x *ModelUnloadReply) String() string {
 func (*ModelUnloadReply) ProtoMessage() {}
 
 func (x *ModelUnloadReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[13]
+	mi := &file_operations_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1150,7 +1268,7 @@ func (x *ModelUnloadReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelUnloadReply.ProtoReflect.Descriptor instead.
 func (*ModelUnloadReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{13}
+	return file_operations_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ModelUnloadReply) GetSuccess() bool {
@@ -1189,7 +1307,7 @@ type ModelInfo struct {
 
 func (x *ModelInfo) Reset() {
 	*x = ModelInfo{}
-	mi := &file_operations_proto_msgTypes[14]
+	mi := &file_operations_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1201,7 +1319,7 @@ func (x *ModelInfo) String() string {
 func (*ModelInfo) ProtoMessage() {}
 
 func (x *ModelInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[14]
+	mi := &file_operations_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1214,7 +1332,7 @@ func (x *ModelInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelInfo.ProtoReflect.Descriptor instead.
 func (*ModelInfo) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{14}
+	return file_operations_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ModelInfo) GetName() string {
@@ -1270,7 +1388,7 @@ type ModelList struct {
 
 func (x *ModelList) Reset() {
 	*x = ModelList{}
-	mi := &file_operations_proto_msgTypes[15]
+	mi := &file_operations_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1282,7 +1400,7 @@ func (x *ModelList) String() string {
 func (*ModelList) ProtoMessage() {}
 
 func (x *ModelList) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[15]
+	mi := &file_operations_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1295,7 +1413,7 @@ func (x *ModelList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelList.ProtoReflect.Descriptor instead.
 func (*ModelList) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{15}
+	return file_operations_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ModelList) GetModels() []*ModelInfo {
@@ -1340,7 +1458,7 @@ type GpuLeaseRequest struct {
 
 func (x *GpuLeaseRequest) Reset() {
 	*x = GpuLeaseRequest{}
-	mi := &file_operations_proto_msgTypes[16]
+	mi := &file_operations_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1352,7 +1470,7 @@ func (x *GpuLeaseRequest) String() string {
 func (*GpuLeaseRequest) ProtoMessage() {}
 
 func (x *GpuLeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[16]
+	mi := &file_operations_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1365,7 +1483,7 @@ func (x *GpuLeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuLeaseRequest.ProtoReflect.Descriptor instead.
 func (*GpuLeaseRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{16}
+	return file_operations_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GpuLeaseRequest) GetClient() string {
@@ -1458,7 +1576,7 @@ type GpuLeaseReply struct {
 
 func (x *GpuLeaseReply) Reset() {
 	*x = GpuLeaseReply{}
-	mi := &file_operations_proto_msgTypes[17]
+	mi := &file_operations_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1470,7 +1588,7 @@ func (x *GpuLeaseReply) String() string {
 func (*GpuLeaseReply) ProtoMessage() {}
 
 func (x *GpuLeaseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[17]
+	mi := &file_operations_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1483,7 +1601,7 @@ func (x *GpuLeaseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuLeaseReply.ProtoReflect.Descriptor instead.
 func (*GpuLeaseReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{17}
+	return file_operations_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GpuLeaseReply) GetGranted() bool {
@@ -1596,7 +1714,7 @@ type GpuLeaseRelease struct {
 
 func (x *GpuLeaseRelease) Reset() {
 	*x = GpuLeaseRelease{}
-	mi := &file_operations_proto_msgTypes[18]
+	mi := &file_operations_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1608,7 +1726,7 @@ func (x *GpuLeaseRelease) String() string {
 func (*GpuLeaseRelease) ProtoMessage() {}
 
 func (x *GpuLeaseRelease) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[18]
+	mi := &file_operations_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1621,7 +1739,7 @@ func (x *GpuLeaseRelease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuLeaseRelease.ProtoReflect.Descriptor instead.
 func (*GpuLeaseRelease) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{18}
+	return file_operations_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GpuLeaseRelease) GetLeaseId() string {
@@ -1657,7 +1775,7 @@ type GpuLeaseRenewal struct {
 
 func (x *GpuLeaseRenewal) Reset() {
 	*x = GpuLeaseRenewal{}
-	mi := &file_operations_proto_msgTypes[19]
+	mi := &file_operations_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1669,7 +1787,7 @@ func (x *GpuLeaseRenewal) String() string {
 func (*GpuLeaseRenewal) ProtoMessage() {}
 
 func (x *GpuLeaseRenewal) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[19]
+	mi := &file_operations_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1682,7 +1800,7 @@ func (x *GpuLeaseRenewal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuLeaseRenewal.ProtoReflect.Descriptor instead.
 func (*GpuLeaseRenewal) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{19}
+	return file_operations_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GpuLeaseRenewal) GetLeaseId() string {
@@ -1710,7 +1828,7 @@ type GpuLeaseRenewalAck struct {
 
 func (x *GpuLeaseRenewalAck) Reset() {
 	*x = GpuLeaseRenewalAck{}
-	mi := &file_operations_proto_msgTypes[20]
+	mi := &file_operations_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1722,7 +1840,7 @@ func (x *GpuLeaseRenewalAck) String() string {
 func (*GpuLeaseRenewalAck) ProtoMessage() {}
 
 func (x *GpuLeaseRenewalAck) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[20]
+	mi := &file_operations_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1735,7 +1853,7 @@ func (x *GpuLeaseRenewalAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuLeaseRenewalAck.ProtoReflect.Descriptor instead.
 func (*GpuLeaseRenewalAck) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{20}
+	return file_operations_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GpuLeaseRenewalAck) GetSuccess() bool {
@@ -1761,7 +1879,7 @@ type GpuLeaseReleaseAck struct {
 
 func (x *GpuLeaseReleaseAck) Reset() {
 	*x = GpuLeaseReleaseAck{}
-	mi := &file_operations_proto_msgTypes[21]
+	mi := &file_operations_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1773,7 +1891,7 @@ func (x *GpuLeaseReleaseAck) String() string {
 func (*GpuLeaseReleaseAck) ProtoMessage() {}
 
 func (x *GpuLeaseReleaseAck) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[21]
+	mi := &file_operations_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1786,7 +1904,7 @@ func (x *GpuLeaseReleaseAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuLeaseReleaseAck.ProtoReflect.Descriptor instead.
 func (*GpuLeaseReleaseAck) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{21}
+	return file_operations_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GpuLeaseReleaseAck) GetSuccess() bool {
@@ -1807,7 +1925,7 @@ type ResidentList struct {
 
 func (x *ResidentList) Reset() {
 	*x = ResidentList{}
-	mi := &file_operations_proto_msgTypes[22]
+	mi := &file_operations_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1819,7 +1937,7 @@ func (x *ResidentList) String() string {
 func (*ResidentList) ProtoMessage() {}
 
 func (x *ResidentList) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[22]
+	mi := &file_operations_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1832,7 +1950,7 @@ func (x *ResidentList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResidentList.ProtoReflect.Descriptor instead.
 func (*ResidentList) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{22}
+	return file_operations_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ResidentList) GetModels() []*ModelView {
@@ -1858,7 +1976,7 @@ type CancelRequestRequest struct {
 
 func (x *CancelRequestRequest) Reset() {
 	*x = CancelRequestRequest{}
-	mi := &file_operations_proto_msgTypes[23]
+	mi := &file_operations_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1870,7 +1988,7 @@ func (x *CancelRequestRequest) String() string {
 func (*CancelRequestRequest) ProtoMessage() {}
 
 func (x *CancelRequestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[23]
+	mi := &file_operations_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1883,7 +2001,7 @@ func (x *CancelRequestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequestRequest.ProtoReflect.Descriptor instead.
 func (*CancelRequestRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{23}
+	return file_operations_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CancelRequestRequest) GetRequestId() string {
@@ -1904,7 +2022,7 @@ type CancelRequestReply struct {
 
 func (x *CancelRequestReply) Reset() {
 	*x = CancelRequestReply{}
-	mi := &file_operations_proto_msgTypes[24]
+	mi := &file_operations_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1916,7 +2034,7 @@ func (x *CancelRequestReply) String() string {
 func (*CancelRequestReply) ProtoMessage() {}
 
 func (x *CancelRequestReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[24]
+	mi := &file_operations_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1929,7 +2047,7 @@ func (x *CancelRequestReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequestReply.ProtoReflect.Descriptor instead.
 func (*CancelRequestReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{24}
+	return file_operations_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CancelRequestReply) GetRequestId() string {
@@ -1961,7 +2079,7 @@ type PinModelRequest struct {
 
 func (x *PinModelRequest) Reset() {
 	*x = PinModelRequest{}
-	mi := &file_operations_proto_msgTypes[25]
+	mi := &file_operations_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1973,7 +2091,7 @@ func (x *PinModelRequest) String() string {
 func (*PinModelRequest) ProtoMessage() {}
 
 func (x *PinModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[25]
+	mi := &file_operations_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1986,7 +2104,7 @@ func (x *PinModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinModelRequest.ProtoReflect.Descriptor instead.
 func (*PinModelRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{25}
+	return file_operations_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PinModelRequest) GetModelName() string {
@@ -2028,7 +2146,7 @@ type UnpinModelRequest struct {
 
 func (x *UnpinModelRequest) Reset() {
 	*x = UnpinModelRequest{}
-	mi := &file_operations_proto_msgTypes[26]
+	mi := &file_operations_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2040,7 +2158,7 @@ func (x *UnpinModelRequest) String() string {
 func (*UnpinModelRequest) ProtoMessage() {}
 
 func (x *UnpinModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[26]
+	mi := &file_operations_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2053,7 +2171,7 @@ func (x *UnpinModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnpinModelRequest.ProtoReflect.Descriptor instead.
 func (*UnpinModelRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{26}
+	return file_operations_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *UnpinModelRequest) GetModelName() string {
@@ -2087,7 +2205,7 @@ type PinModelReply struct {
 
 func (x *PinModelReply) Reset() {
 	*x = PinModelReply{}
-	mi := &file_operations_proto_msgTypes[27]
+	mi := &file_operations_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2099,7 +2217,7 @@ func (x *PinModelReply) String() string {
 func (*PinModelReply) ProtoMessage() {}
 
 func (x *PinModelReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[27]
+	mi := &file_operations_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2112,7 +2230,7 @@ func (x *PinModelReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinModelReply.ProtoReflect.Descriptor instead.
 func (*PinModelReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{27}
+	return file_operations_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PinModelReply) GetModelName() string {
@@ -2164,7 +2282,7 @@ type HintModelRequest struct {
 
 func (x *HintModelRequest) Reset() {
 	*x = HintModelRequest{}
-	mi := &file_operations_proto_msgTypes[28]
+	mi := &file_operations_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2176,7 +2294,7 @@ func (x *HintModelRequest) String() string {
 func (*HintModelRequest) ProtoMessage() {}
 
 func (x *HintModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[28]
+	mi := &file_operations_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2189,7 +2307,7 @@ func (x *HintModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HintModelRequest.ProtoReflect.Descriptor instead.
 func (*HintModelRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{28}
+	return file_operations_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *HintModelRequest) GetModelName() string {
@@ -2229,7 +2347,7 @@ type HintList struct {
 
 func (x *HintList) Reset() {
 	*x = HintList{}
-	mi := &file_operations_proto_msgTypes[29]
+	mi := &file_operations_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2241,7 +2359,7 @@ func (x *HintList) String() string {
 func (*HintList) ProtoMessage() {}
 
 func (x *HintList) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[29]
+	mi := &file_operations_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2254,7 +2372,7 @@ func (x *HintList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HintList.ProtoReflect.Descriptor instead.
 func (*HintList) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{29}
+	return file_operations_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *HintList) GetHints() []*HintReply {
@@ -2277,7 +2395,7 @@ type DefragRequest struct {
 
 func (x *DefragRequest) Reset() {
 	*x = DefragRequest{}
-	mi := &file_operations_proto_msgTypes[30]
+	mi := &file_operations_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2289,7 +2407,7 @@ func (x *DefragRequest) String() string {
 func (*DefragRequest) ProtoMessage() {}
 
 func (x *DefragRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[30]
+	mi := &file_operations_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2302,7 +2420,7 @@ func (x *DefragRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DefragRequest.ProtoReflect.Descriptor instead.
 func (*DefragRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{30}
+	return file_operations_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DefragRequest) GetModelName() string {
@@ -2336,7 +2454,7 @@ type StateRequest struct {
 
 func (x *StateRequest) Reset() {
 	*x = StateRequest{}
-	mi := &file_operations_proto_msgTypes[31]
+	mi := &file_operations_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2348,7 +2466,7 @@ func (x *StateRequest) String() string {
 func (*StateRequest) ProtoMessage() {}
 
 func (x *StateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[31]
+	mi := &file_operations_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2361,7 +2479,7 @@ func (x *StateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateRequest.ProtoReflect.Descriptor instead.
 func (*StateRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{31}
+	return file_operations_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *StateRequest) GetActor() string {
@@ -2384,7 +2502,7 @@ type SendRequest struct {
 
 func (x *SendRequest) Reset() {
 	*x = SendRequest{}
-	mi := &file_operations_proto_msgTypes[32]
+	mi := &file_operations_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2396,7 +2514,7 @@ func (x *SendRequest) String() string {
 func (*SendRequest) ProtoMessage() {}
 
 func (x *SendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[32]
+	mi := &file_operations_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2409,7 +2527,7 @@ func (x *SendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendRequest.ProtoReflect.Descriptor instead.
 func (*SendRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{32}
+	return file_operations_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SendRequest) GetActor() string {
@@ -2448,7 +2566,7 @@ type SendReply struct {
 
 func (x *SendReply) Reset() {
 	*x = SendReply{}
-	mi := &file_operations_proto_msgTypes[33]
+	mi := &file_operations_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2460,7 +2578,7 @@ func (x *SendReply) String() string {
 func (*SendReply) ProtoMessage() {}
 
 func (x *SendReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[33]
+	mi := &file_operations_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2473,7 +2591,7 @@ func (x *SendReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendReply.ProtoReflect.Descriptor instead.
 func (*SendReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{33}
+	return file_operations_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SendReply) GetAnswerType() string {
@@ -2515,7 +2633,7 @@ type RecordedEvent struct {
 
 func (x *RecordedEvent) Reset() {
 	*x = RecordedEvent{}
-	mi := &file_operations_proto_msgTypes[34]
+	mi := &file_operations_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2527,7 +2645,7 @@ func (x *RecordedEvent) String() string {
 func (*RecordedEvent) ProtoMessage() {}
 
 func (x *RecordedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[34]
+	mi := &file_operations_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2540,7 +2658,7 @@ func (x *RecordedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedEvent.ProtoReflect.Descriptor instead.
 func (*RecordedEvent) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{34}
+	return file_operations_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RecordedEvent) GetName() string {
@@ -2580,7 +2698,7 @@ type JournalRequest struct {
 
 func (x *JournalRequest) Reset() {
 	*x = JournalRequest{}
-	mi := &file_operations_proto_msgTypes[35]
+	mi := &file_operations_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2592,7 +2710,7 @@ func (x *JournalRequest) String() string {
 func (*JournalRequest) ProtoMessage() {}
 
 func (x *JournalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[35]
+	mi := &file_operations_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2605,7 +2723,7 @@ func (x *JournalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalRequest.ProtoReflect.Descriptor instead.
 func (*JournalRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{35}
+	return file_operations_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *JournalRequest) GetAfter() uint64 {
@@ -2671,7 +2789,7 @@ type JournalPage struct {
 
 func (x *JournalPage) Reset() {
 	*x = JournalPage{}
-	mi := &file_operations_proto_msgTypes[36]
+	mi := &file_operations_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2683,7 +2801,7 @@ func (x *JournalPage) String() string {
 func (*JournalPage) ProtoMessage() {}
 
 func (x *JournalPage) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[36]
+	mi := &file_operations_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2696,7 +2814,7 @@ func (x *JournalPage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalPage.ProtoReflect.Descriptor instead.
 func (*JournalPage) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{36}
+	return file_operations_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *JournalPage) GetDecisions() []*RecordedDecision {
@@ -2751,7 +2869,7 @@ type RecordedDecision struct {
 
 func (x *RecordedDecision) Reset() {
 	*x = RecordedDecision{}
-	mi := &file_operations_proto_msgTypes[37]
+	mi := &file_operations_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2763,7 +2881,7 @@ func (x *RecordedDecision) String() string {
 func (*RecordedDecision) ProtoMessage() {}
 
 func (x *RecordedDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[37]
+	mi := &file_operations_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2776,7 +2894,7 @@ func (x *RecordedDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedDecision.ProtoReflect.Descriptor instead.
 func (*RecordedDecision) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{37}
+	return file_operations_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RecordedDecision) GetSequence() uint64 {
@@ -2867,7 +2985,7 @@ type ConfigView struct {
 
 func (x *ConfigView) Reset() {
 	*x = ConfigView{}
-	mi := &file_operations_proto_msgTypes[38]
+	mi := &file_operations_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2879,7 +2997,7 @@ func (x *ConfigView) String() string {
 func (*ConfigView) ProtoMessage() {}
 
 func (x *ConfigView) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[38]
+	mi := &file_operations_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2892,7 +3010,7 @@ func (x *ConfigView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigView.ProtoReflect.Descriptor instead.
 func (*ConfigView) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{38}
+	return file_operations_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ConfigView) GetRevision() string {
@@ -2919,7 +3037,7 @@ type ApplyConfigRequest struct {
 
 func (x *ApplyConfigRequest) Reset() {
 	*x = ApplyConfigRequest{}
-	mi := &file_operations_proto_msgTypes[39]
+	mi := &file_operations_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2931,7 +3049,7 @@ func (x *ApplyConfigRequest) String() string {
 func (*ApplyConfigRequest) ProtoMessage() {}
 
 func (x *ApplyConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[39]
+	mi := &file_operations_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2944,7 +3062,7 @@ func (x *ApplyConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyConfigRequest.ProtoReflect.Descriptor instead.
 func (*ApplyConfigRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{39}
+	return file_operations_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ApplyConfigRequest) GetDryRun() bool {
@@ -2968,7 +3086,7 @@ type HealthReply struct {
 
 func (x *HealthReply) Reset() {
 	*x = HealthReply{}
-	mi := &file_operations_proto_msgTypes[40]
+	mi := &file_operations_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2980,7 +3098,7 @@ func (x *HealthReply) String() string {
 func (*HealthReply) ProtoMessage() {}
 
 func (x *HealthReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[40]
+	mi := &file_operations_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2993,7 +3111,7 @@ func (x *HealthReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthReply.ProtoReflect.Descriptor instead.
 func (*HealthReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{40}
+	return file_operations_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *HealthReply) GetOk() bool {
@@ -3034,7 +3152,7 @@ type VersionReply struct {
 
 func (x *VersionReply) Reset() {
 	*x = VersionReply{}
-	mi := &file_operations_proto_msgTypes[41]
+	mi := &file_operations_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3046,7 +3164,7 @@ func (x *VersionReply) String() string {
 func (*VersionReply) ProtoMessage() {}
 
 func (x *VersionReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[41]
+	mi := &file_operations_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3059,7 +3177,7 @@ func (x *VersionReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionReply.ProtoReflect.Descriptor instead.
 func (*VersionReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{41}
+	return file_operations_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *VersionReply) GetVersion() string {
@@ -3096,7 +3214,7 @@ type AddKeyRequest struct {
 
 func (x *AddKeyRequest) Reset() {
 	*x = AddKeyRequest{}
-	mi := &file_operations_proto_msgTypes[42]
+	mi := &file_operations_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3108,7 +3226,7 @@ func (x *AddKeyRequest) String() string {
 func (*AddKeyRequest) ProtoMessage() {}
 
 func (x *AddKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[42]
+	mi := &file_operations_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3121,7 +3239,7 @@ func (x *AddKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddKeyRequest.ProtoReflect.Descriptor instead.
 func (*AddKeyRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{42}
+	return file_operations_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *AddKeyRequest) GetName() string {
@@ -3177,7 +3295,7 @@ type AddKeyReply struct {
 
 func (x *AddKeyReply) Reset() {
 	*x = AddKeyReply{}
-	mi := &file_operations_proto_msgTypes[43]
+	mi := &file_operations_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3189,7 +3307,7 @@ func (x *AddKeyReply) String() string {
 func (*AddKeyReply) ProtoMessage() {}
 
 func (x *AddKeyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[43]
+	mi := &file_operations_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3202,7 +3320,7 @@ func (x *AddKeyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddKeyReply.ProtoReflect.Descriptor instead.
 func (*AddKeyReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{43}
+	return file_operations_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *AddKeyReply) GetInfo() *KeyInfo {
@@ -3228,7 +3346,7 @@ type RevokeKeyRequest struct {
 
 func (x *RevokeKeyRequest) Reset() {
 	*x = RevokeKeyRequest{}
-	mi := &file_operations_proto_msgTypes[44]
+	mi := &file_operations_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3240,7 +3358,7 @@ func (x *RevokeKeyRequest) String() string {
 func (*RevokeKeyRequest) ProtoMessage() {}
 
 func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[44]
+	mi := &file_operations_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3253,7 +3371,7 @@ func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeKeyRequest.ProtoReflect.Descriptor instead.
 func (*RevokeKeyRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{44}
+	return file_operations_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RevokeKeyRequest) GetName() string {
@@ -3272,7 +3390,7 @@ type KeyList struct {
 
 func (x *KeyList) Reset() {
 	*x = KeyList{}
-	mi := &file_operations_proto_msgTypes[45]
+	mi := &file_operations_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3284,7 +3402,7 @@ func (x *KeyList) String() string {
 func (*KeyList) ProtoMessage() {}
 
 func (x *KeyList) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[45]
+	mi := &file_operations_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3297,7 +3415,7 @@ func (x *KeyList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyList.ProtoReflect.Descriptor instead.
 func (*KeyList) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{45}
+	return file_operations_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *KeyList) GetKeys() []*KeyInfo {
@@ -3332,7 +3450,7 @@ type KeyInfo struct {
 
 func (x *KeyInfo) Reset() {
 	*x = KeyInfo{}
-	mi := &file_operations_proto_msgTypes[46]
+	mi := &file_operations_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3344,7 +3462,7 @@ func (x *KeyInfo) String() string {
 func (*KeyInfo) ProtoMessage() {}
 
 func (x *KeyInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[46]
+	mi := &file_operations_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3357,7 +3475,7 @@ func (x *KeyInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyInfo.ProtoReflect.Descriptor instead.
 func (*KeyInfo) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{46}
+	return file_operations_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *KeyInfo) GetName() string {
@@ -3466,23 +3584,33 @@ const file_operations_proto_rawDesc = "" +
 	"\x10journal_sequence\x18\x06 \x01(\x04R\x0fjournalSequence\x12)\n" +
 	"\x05hints\x18\a \x03(\v2\x13.modelops.HintReplyR\x05hints\x12,\n" +
 	"\x06defrag\x18\b \x01(\v2\x14.modelops.DefragPlanR\x06defrag\x12(\n" +
-	"\x05hosts\x18\t \x03(\v2\x12.modelops.HostSaidR\x05hosts\"&\n" +
+	"\x05hosts\x18\t \x03(\v2\x12.modelops.HostSaidR\x05hosts\":\n" +
 	"\n" +
 	"WhyRequest\x12\x18\n" +
-	"\asubject\x18\x01 \x01(\tR\asubject\"\xd1\x01\n" +
+	"\asubject\x18\x01 \x01(\tR\asubject\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\"\xad\x02\n" +
 	"\vExplanation\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x18\n" +
 	"\asummary\x18\x03 \x01(\tR\asummary\x12*\n" +
 	"\areasons\x18\x04 \x03(\v2\x10.modelops.ReasonR\areasons\x12+\n" +
 	"\aweighed\x18\x05 \x03(\v2\x11.modelops.WeighedR\aweighed\x12!\n" +
-	"\fwould_change\x18\x06 \x03(\tR\vwouldChange\"t\n" +
+	"\fwould_change\x18\x06 \x03(\tR\vwouldChange\x12\x12\n" +
+	"\x04host\x18\a \x01(\tR\x04host\x12\x17\n" +
+	"\asaid_by\x18\b \x01(\tR\x06saidBy\x12-\n" +
+	"\x06copies\x18\t \x03(\v2\x15.modelops.JournalCopyR\x06copies\"d\n" +
+	"\vJournalCopy\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x16\n" +
+	"\x06copied\x18\x02 \x01(\x04R\x06copied\x12\x12\n" +
+	"\x04told\x18\x03 \x01(\x04R\x04told\x12\x15\n" +
+	"\x06age_ms\x18\x04 \x01(\x03R\x05ageMs\"\x88\x01\n" +
 	"\x06Reason\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x0e\n" +
 	"\x02at\x18\x02 \x01(\tR\x02at\x12\x14\n" +
 	"\x05actor\x18\x03 \x01(\tR\x05actor\x12\x14\n" +
 	"\x05event\x18\x04 \x01(\tR\x05event\x12\x12\n" +
-	"\x04text\x18\x05 \x01(\tR\x04text\"a\n" +
+	"\x04text\x18\x05 \x01(\tR\x04text\x12\x12\n" +
+	"\x04host\x18\x06 \x01(\tR\x04host\"a\n" +
 	"\aWeighed\x12\x10\n" +
 	"\x03gpu\x18\x01 \x01(\tR\x03gpu\x12\x16\n" +
 	"\x06chosen\x18\x02 \x01(\bR\x06chosen\x12\x12\n" +
@@ -3839,186 +3967,188 @@ func file_operations_proto_rawDescGZIP() []byte {
 	return file_operations_proto_rawDescData
 }
 
-var file_operations_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_operations_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_operations_proto_goTypes = []any{
 	(*ConfigChanges)(nil),        // 0: modelops.ConfigChanges
 	(*StatusView)(nil),           // 1: modelops.StatusView
 	(*WhyRequest)(nil),           // 2: modelops.WhyRequest
 	(*Explanation)(nil),          // 3: modelops.Explanation
-	(*Reason)(nil),               // 4: modelops.Reason
-	(*Weighed)(nil),              // 5: modelops.Weighed
-	(*InferenceRequest)(nil),     // 6: modelops.InferenceRequest
-	(*ChatMessage)(nil),          // 7: modelops.ChatMessage
-	(*InferenceResponse)(nil),    // 8: modelops.InferenceResponse
-	(*InferenceChunk)(nil),       // 9: modelops.InferenceChunk
-	(*ModelLoadRequest)(nil),     // 10: modelops.ModelLoadRequest
-	(*ModelLoadReply)(nil),       // 11: modelops.ModelLoadReply
-	(*ModelUnloadRequest)(nil),   // 12: modelops.ModelUnloadRequest
-	(*ModelUnloadReply)(nil),     // 13: modelops.ModelUnloadReply
-	(*ModelInfo)(nil),            // 14: modelops.ModelInfo
-	(*ModelList)(nil),            // 15: modelops.ModelList
-	(*GpuLeaseRequest)(nil),      // 16: modelops.GpuLeaseRequest
-	(*GpuLeaseReply)(nil),        // 17: modelops.GpuLeaseReply
-	(*GpuLeaseRelease)(nil),      // 18: modelops.GpuLeaseRelease
-	(*GpuLeaseRenewal)(nil),      // 19: modelops.GpuLeaseRenewal
-	(*GpuLeaseRenewalAck)(nil),   // 20: modelops.GpuLeaseRenewalAck
-	(*GpuLeaseReleaseAck)(nil),   // 21: modelops.GpuLeaseReleaseAck
-	(*ResidentList)(nil),         // 22: modelops.ResidentList
-	(*CancelRequestRequest)(nil), // 23: modelops.CancelRequestRequest
-	(*CancelRequestReply)(nil),   // 24: modelops.CancelRequestReply
-	(*PinModelRequest)(nil),      // 25: modelops.PinModelRequest
-	(*UnpinModelRequest)(nil),    // 26: modelops.UnpinModelRequest
-	(*PinModelReply)(nil),        // 27: modelops.PinModelReply
-	(*HintModelRequest)(nil),     // 28: modelops.HintModelRequest
-	(*HintList)(nil),             // 29: modelops.HintList
-	(*DefragRequest)(nil),        // 30: modelops.DefragRequest
-	(*StateRequest)(nil),         // 31: modelops.StateRequest
-	(*SendRequest)(nil),          // 32: modelops.SendRequest
-	(*SendReply)(nil),            // 33: modelops.SendReply
-	(*RecordedEvent)(nil),        // 34: modelops.RecordedEvent
-	(*JournalRequest)(nil),       // 35: modelops.JournalRequest
-	(*JournalPage)(nil),          // 36: modelops.JournalPage
-	(*RecordedDecision)(nil),     // 37: modelops.RecordedDecision
-	(*ConfigView)(nil),           // 38: modelops.ConfigView
-	(*ApplyConfigRequest)(nil),   // 39: modelops.ApplyConfigRequest
-	(*HealthReply)(nil),          // 40: modelops.HealthReply
-	(*VersionReply)(nil),         // 41: modelops.VersionReply
-	(*AddKeyRequest)(nil),        // 42: modelops.AddKeyRequest
-	(*AddKeyReply)(nil),          // 43: modelops.AddKeyReply
-	(*RevokeKeyRequest)(nil),     // 44: modelops.RevokeKeyRequest
-	(*KeyList)(nil),              // 45: modelops.KeyList
-	(*KeyInfo)(nil),              // 46: modelops.KeyInfo
-	nil,                          // 47: modelops.InferenceRequest.ParametersEntry
-	nil,                          // 48: modelops.ModelLoadRequest.LoadParamsEntry
-	(*HostView)(nil),             // 49: modelops.HostView
-	(*GpuView)(nil),              // 50: modelops.GpuView
-	(*ModelView)(nil),            // 51: modelops.ModelView
-	(*HintReply)(nil),            // 52: modelops.HintReply
-	(*DefragPlan)(nil),           // 53: modelops.DefragPlan
-	(*HostSaid)(nil),             // 54: modelops.HostSaid
-	(*ErrorBody)(nil),            // 55: modelops.ErrorBody
-	(*structpb.Struct)(nil),      // 56: google.protobuf.Struct
-	(*Decision)(nil),             // 57: modelops.Decision
-	(*emptypb.Empty)(nil),        // 58: google.protobuf.Empty
-	(*SwapModel)(nil),            // 59: modelops.SwapModel
-	(*PromoteSwap)(nil),          // 60: modelops.PromoteSwap
-	(*RollbackSwap)(nil),         // 61: modelops.RollbackSwap
-	(*InviteRequest)(nil),        // 62: modelops.InviteRequest
-	(*RemoveMemberRequest)(nil),  // 63: modelops.RemoveMemberRequest
-	(*DrainHostRequest)(nil),     // 64: modelops.DrainHostRequest
-	(*QueueView)(nil),            // 65: modelops.QueueView
-	(*SwapReply)(nil),            // 66: modelops.SwapReply
-	(*SwapList)(nil),             // 67: modelops.SwapList
-	(*StateReply)(nil),           // 68: modelops.StateReply
-	(*ClusterView)(nil),          // 69: modelops.ClusterView
-	(*InviteReply)(nil),          // 70: modelops.InviteReply
-	(*RemoveMemberReply)(nil),    // 71: modelops.RemoveMemberReply
-	(*DrainHostReply)(nil),       // 72: modelops.DrainHostReply
+	(*JournalCopy)(nil),          // 4: modelops.JournalCopy
+	(*Reason)(nil),               // 5: modelops.Reason
+	(*Weighed)(nil),              // 6: modelops.Weighed
+	(*InferenceRequest)(nil),     // 7: modelops.InferenceRequest
+	(*ChatMessage)(nil),          // 8: modelops.ChatMessage
+	(*InferenceResponse)(nil),    // 9: modelops.InferenceResponse
+	(*InferenceChunk)(nil),       // 10: modelops.InferenceChunk
+	(*ModelLoadRequest)(nil),     // 11: modelops.ModelLoadRequest
+	(*ModelLoadReply)(nil),       // 12: modelops.ModelLoadReply
+	(*ModelUnloadRequest)(nil),   // 13: modelops.ModelUnloadRequest
+	(*ModelUnloadReply)(nil),     // 14: modelops.ModelUnloadReply
+	(*ModelInfo)(nil),            // 15: modelops.ModelInfo
+	(*ModelList)(nil),            // 16: modelops.ModelList
+	(*GpuLeaseRequest)(nil),      // 17: modelops.GpuLeaseRequest
+	(*GpuLeaseReply)(nil),        // 18: modelops.GpuLeaseReply
+	(*GpuLeaseRelease)(nil),      // 19: modelops.GpuLeaseRelease
+	(*GpuLeaseRenewal)(nil),      // 20: modelops.GpuLeaseRenewal
+	(*GpuLeaseRenewalAck)(nil),   // 21: modelops.GpuLeaseRenewalAck
+	(*GpuLeaseReleaseAck)(nil),   // 22: modelops.GpuLeaseReleaseAck
+	(*ResidentList)(nil),         // 23: modelops.ResidentList
+	(*CancelRequestRequest)(nil), // 24: modelops.CancelRequestRequest
+	(*CancelRequestReply)(nil),   // 25: modelops.CancelRequestReply
+	(*PinModelRequest)(nil),      // 26: modelops.PinModelRequest
+	(*UnpinModelRequest)(nil),    // 27: modelops.UnpinModelRequest
+	(*PinModelReply)(nil),        // 28: modelops.PinModelReply
+	(*HintModelRequest)(nil),     // 29: modelops.HintModelRequest
+	(*HintList)(nil),             // 30: modelops.HintList
+	(*DefragRequest)(nil),        // 31: modelops.DefragRequest
+	(*StateRequest)(nil),         // 32: modelops.StateRequest
+	(*SendRequest)(nil),          // 33: modelops.SendRequest
+	(*SendReply)(nil),            // 34: modelops.SendReply
+	(*RecordedEvent)(nil),        // 35: modelops.RecordedEvent
+	(*JournalRequest)(nil),       // 36: modelops.JournalRequest
+	(*JournalPage)(nil),          // 37: modelops.JournalPage
+	(*RecordedDecision)(nil),     // 38: modelops.RecordedDecision
+	(*ConfigView)(nil),           // 39: modelops.ConfigView
+	(*ApplyConfigRequest)(nil),   // 40: modelops.ApplyConfigRequest
+	(*HealthReply)(nil),          // 41: modelops.HealthReply
+	(*VersionReply)(nil),         // 42: modelops.VersionReply
+	(*AddKeyRequest)(nil),        // 43: modelops.AddKeyRequest
+	(*AddKeyReply)(nil),          // 44: modelops.AddKeyReply
+	(*RevokeKeyRequest)(nil),     // 45: modelops.RevokeKeyRequest
+	(*KeyList)(nil),              // 46: modelops.KeyList
+	(*KeyInfo)(nil),              // 47: modelops.KeyInfo
+	nil,                          // 48: modelops.InferenceRequest.ParametersEntry
+	nil,                          // 49: modelops.ModelLoadRequest.LoadParamsEntry
+	(*HostView)(nil),             // 50: modelops.HostView
+	(*GpuView)(nil),              // 51: modelops.GpuView
+	(*ModelView)(nil),            // 52: modelops.ModelView
+	(*HintReply)(nil),            // 53: modelops.HintReply
+	(*DefragPlan)(nil),           // 54: modelops.DefragPlan
+	(*HostSaid)(nil),             // 55: modelops.HostSaid
+	(*ErrorBody)(nil),            // 56: modelops.ErrorBody
+	(*structpb.Struct)(nil),      // 57: google.protobuf.Struct
+	(*Decision)(nil),             // 58: modelops.Decision
+	(*emptypb.Empty)(nil),        // 59: google.protobuf.Empty
+	(*SwapModel)(nil),            // 60: modelops.SwapModel
+	(*PromoteSwap)(nil),          // 61: modelops.PromoteSwap
+	(*RollbackSwap)(nil),         // 62: modelops.RollbackSwap
+	(*InviteRequest)(nil),        // 63: modelops.InviteRequest
+	(*RemoveMemberRequest)(nil),  // 64: modelops.RemoveMemberRequest
+	(*DrainHostRequest)(nil),     // 65: modelops.DrainHostRequest
+	(*QueueView)(nil),            // 66: modelops.QueueView
+	(*SwapReply)(nil),            // 67: modelops.SwapReply
+	(*SwapList)(nil),             // 68: modelops.SwapList
+	(*StateReply)(nil),           // 69: modelops.StateReply
+	(*ClusterView)(nil),          // 70: modelops.ClusterView
+	(*InviteReply)(nil),          // 71: modelops.InviteReply
+	(*RemoveMemberReply)(nil),    // 72: modelops.RemoveMemberReply
+	(*DrainHostReply)(nil),       // 73: modelops.DrainHostReply
 }
 var file_operations_proto_depIdxs = []int32{
-	49, // 0: modelops.StatusView.host:type_name -> modelops.HostView
-	50, // 1: modelops.StatusView.gpus:type_name -> modelops.GpuView
-	51, // 2: modelops.StatusView.models:type_name -> modelops.ModelView
-	52, // 3: modelops.StatusView.hints:type_name -> modelops.HintReply
-	53, // 4: modelops.StatusView.defrag:type_name -> modelops.DefragPlan
-	54, // 5: modelops.StatusView.hosts:type_name -> modelops.HostSaid
-	4,  // 6: modelops.Explanation.reasons:type_name -> modelops.Reason
-	5,  // 7: modelops.Explanation.weighed:type_name -> modelops.Weighed
-	47, // 8: modelops.InferenceRequest.parameters:type_name -> modelops.InferenceRequest.ParametersEntry
-	7,  // 9: modelops.InferenceRequest.messages:type_name -> modelops.ChatMessage
-	8,  // 10: modelops.InferenceChunk.response:type_name -> modelops.InferenceResponse
-	55, // 11: modelops.InferenceChunk.error:type_name -> modelops.ErrorBody
-	48, // 12: modelops.ModelLoadRequest.load_params:type_name -> modelops.ModelLoadRequest.LoadParamsEntry
-	14, // 13: modelops.ModelList.models:type_name -> modelops.ModelInfo
-	51, // 14: modelops.ResidentList.models:type_name -> modelops.ModelView
-	54, // 15: modelops.ResidentList.hosts:type_name -> modelops.HostSaid
-	52, // 16: modelops.HintList.hints:type_name -> modelops.HintReply
-	56, // 17: modelops.SendRequest.body:type_name -> google.protobuf.Struct
-	56, // 18: modelops.SendReply.answer:type_name -> google.protobuf.Struct
-	34, // 19: modelops.SendReply.events:type_name -> modelops.RecordedEvent
-	56, // 20: modelops.RecordedEvent.body:type_name -> google.protobuf.Struct
-	37, // 21: modelops.JournalPage.decisions:type_name -> modelops.RecordedDecision
-	34, // 22: modelops.RecordedDecision.events:type_name -> modelops.RecordedEvent
-	57, // 23: modelops.RecordedDecision.decision:type_name -> modelops.Decision
-	46, // 24: modelops.AddKeyReply.info:type_name -> modelops.KeyInfo
-	46, // 25: modelops.KeyList.keys:type_name -> modelops.KeyInfo
-	6,  // 26: modelops.ModelOps.Infer:input_type -> modelops.InferenceRequest
-	6,  // 27: modelops.ModelOps.InferStream:input_type -> modelops.InferenceRequest
-	10, // 28: modelops.ModelOps.LoadModel:input_type -> modelops.ModelLoadRequest
-	12, // 29: modelops.ModelOps.UnloadModel:input_type -> modelops.ModelUnloadRequest
-	58, // 30: modelops.ModelOps.ListModels:input_type -> google.protobuf.Empty
-	16, // 31: modelops.ModelOps.AcquireGpuLease:input_type -> modelops.GpuLeaseRequest
-	19, // 32: modelops.ModelOps.RenewGpuLease:input_type -> modelops.GpuLeaseRenewal
-	18, // 33: modelops.ModelOps.ReleaseGpuLease:input_type -> modelops.GpuLeaseRelease
-	2,  // 34: modelops.ModelOps.Why:input_type -> modelops.WhyRequest
-	58, // 35: modelops.ModelOps.GetStatus:input_type -> google.protobuf.Empty
-	58, // 36: modelops.ModelOps.ListResident:input_type -> google.protobuf.Empty
-	58, // 37: modelops.ModelOps.GetQueue:input_type -> google.protobuf.Empty
-	23, // 38: modelops.ModelOps.CancelRequest:input_type -> modelops.CancelRequestRequest
-	25, // 39: modelops.ModelOps.PinModel:input_type -> modelops.PinModelRequest
-	26, // 40: modelops.ModelOps.UnpinModel:input_type -> modelops.UnpinModelRequest
-	59, // 41: modelops.ModelOps.StartSwap:input_type -> modelops.SwapModel
-	60, // 42: modelops.ModelOps.PromoteSwap:input_type -> modelops.PromoteSwap
-	61, // 43: modelops.ModelOps.RollbackSwap:input_type -> modelops.RollbackSwap
-	58, // 44: modelops.ModelOps.ListSwaps:input_type -> google.protobuf.Empty
-	28, // 45: modelops.ModelOps.HintModel:input_type -> modelops.HintModelRequest
-	58, // 46: modelops.ModelOps.ListHints:input_type -> google.protobuf.Empty
-	30, // 47: modelops.ModelOps.Defrag:input_type -> modelops.DefragRequest
-	31, // 48: modelops.ModelOps.GetState:input_type -> modelops.StateRequest
-	32, // 49: modelops.ModelOps.SendCommand:input_type -> modelops.SendRequest
-	35, // 50: modelops.ModelOps.ReadJournal:input_type -> modelops.JournalRequest
-	58, // 51: modelops.ModelOps.GetConfig:input_type -> google.protobuf.Empty
-	39, // 52: modelops.ModelOps.ApplyConfig:input_type -> modelops.ApplyConfigRequest
-	42, // 53: modelops.ModelOps.AddKey:input_type -> modelops.AddKeyRequest
-	58, // 54: modelops.ModelOps.ListKeys:input_type -> google.protobuf.Empty
-	44, // 55: modelops.ModelOps.RevokeKey:input_type -> modelops.RevokeKeyRequest
-	58, // 56: modelops.ModelOps.GetCluster:input_type -> google.protobuf.Empty
-	62, // 57: modelops.ModelOps.InviteHost:input_type -> modelops.InviteRequest
-	63, // 58: modelops.ModelOps.RemoveHost:input_type -> modelops.RemoveMemberRequest
-	64, // 59: modelops.ModelOps.DrainHost:input_type -> modelops.DrainHostRequest
-	58, // 60: modelops.ModelOps.GetHealth:input_type -> google.protobuf.Empty
-	58, // 61: modelops.ModelOps.GetVersion:input_type -> google.protobuf.Empty
-	8,  // 62: modelops.ModelOps.Infer:output_type -> modelops.InferenceResponse
-	9,  // 63: modelops.ModelOps.InferStream:output_type -> modelops.InferenceChunk
-	11, // 64: modelops.ModelOps.LoadModel:output_type -> modelops.ModelLoadReply
-	13, // 65: modelops.ModelOps.UnloadModel:output_type -> modelops.ModelUnloadReply
-	15, // 66: modelops.ModelOps.ListModels:output_type -> modelops.ModelList
-	17, // 67: modelops.ModelOps.AcquireGpuLease:output_type -> modelops.GpuLeaseReply
-	20, // 68: modelops.ModelOps.RenewGpuLease:output_type -> modelops.GpuLeaseRenewalAck
-	21, // 69: modelops.ModelOps.ReleaseGpuLease:output_type -> modelops.GpuLeaseReleaseAck
-	3,  // 70: modelops.ModelOps.Why:output_type -> modelops.Explanation
-	1,  // 71: modelops.ModelOps.GetStatus:output_type -> modelops.StatusView
-	22, // 72: modelops.ModelOps.ListResident:output_type -> modelops.ResidentList
-	65, // 73: modelops.ModelOps.GetQueue:output_type -> modelops.QueueView
-	24, // 74: modelops.ModelOps.CancelRequest:output_type -> modelops.CancelRequestReply
-	27, // 75: modelops.ModelOps.PinModel:output_type -> modelops.PinModelReply
-	27, // 76: modelops.ModelOps.UnpinModel:output_type -> modelops.PinModelReply
-	66, // 77: modelops.ModelOps.StartSwap:output_type -> modelops.SwapReply
-	66, // 78: modelops.ModelOps.PromoteSwap:output_type -> modelops.SwapReply
-	66, // 79: modelops.ModelOps.RollbackSwap:output_type -> modelops.SwapReply
-	67, // 80: modelops.ModelOps.ListSwaps:output_type -> modelops.SwapList
-	52, // 81: modelops.ModelOps.HintModel:output_type -> modelops.HintReply
-	29, // 82: modelops.ModelOps.ListHints:output_type -> modelops.HintList
-	53, // 83: modelops.ModelOps.Defrag:output_type -> modelops.DefragPlan
-	68, // 84: modelops.ModelOps.GetState:output_type -> modelops.StateReply
-	33, // 85: modelops.ModelOps.SendCommand:output_type -> modelops.SendReply
-	36, // 86: modelops.ModelOps.ReadJournal:output_type -> modelops.JournalPage
-	38, // 87: modelops.ModelOps.GetConfig:output_type -> modelops.ConfigView
-	0,  // 88: modelops.ModelOps.ApplyConfig:output_type -> modelops.ConfigChanges
-	43, // 89: modelops.ModelOps.AddKey:output_type -> modelops.AddKeyReply
-	45, // 90: modelops.ModelOps.ListKeys:output_type -> modelops.KeyList
-	46, // 91: modelops.ModelOps.RevokeKey:output_type -> modelops.KeyInfo
-	69, // 92: modelops.ModelOps.GetCluster:output_type -> modelops.ClusterView
-	70, // 93: modelops.ModelOps.InviteHost:output_type -> modelops.InviteReply
-	71, // 94: modelops.ModelOps.RemoveHost:output_type -> modelops.RemoveMemberReply
-	72, // 95: modelops.ModelOps.DrainHost:output_type -> modelops.DrainHostReply
-	40, // 96: modelops.ModelOps.GetHealth:output_type -> modelops.HealthReply
-	41, // 97: modelops.ModelOps.GetVersion:output_type -> modelops.VersionReply
-	62, // [62:98] is the sub-list for method output_type
-	26, // [26:62] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	50, // 0: modelops.StatusView.host:type_name -> modelops.HostView
+	51, // 1: modelops.StatusView.gpus:type_name -> modelops.GpuView
+	52, // 2: modelops.StatusView.models:type_name -> modelops.ModelView
+	53, // 3: modelops.StatusView.hints:type_name -> modelops.HintReply
+	54, // 4: modelops.StatusView.defrag:type_name -> modelops.DefragPlan
+	55, // 5: modelops.StatusView.hosts:type_name -> modelops.HostSaid
+	5,  // 6: modelops.Explanation.reasons:type_name -> modelops.Reason
+	6,  // 7: modelops.Explanation.weighed:type_name -> modelops.Weighed
+	4,  // 8: modelops.Explanation.copies:type_name -> modelops.JournalCopy
+	48, // 9: modelops.InferenceRequest.parameters:type_name -> modelops.InferenceRequest.ParametersEntry
+	8,  // 10: modelops.InferenceRequest.messages:type_name -> modelops.ChatMessage
+	9,  // 11: modelops.InferenceChunk.response:type_name -> modelops.InferenceResponse
+	56, // 12: modelops.InferenceChunk.error:type_name -> modelops.ErrorBody
+	49, // 13: modelops.ModelLoadRequest.load_params:type_name -> modelops.ModelLoadRequest.LoadParamsEntry
+	15, // 14: modelops.ModelList.models:type_name -> modelops.ModelInfo
+	52, // 15: modelops.ResidentList.models:type_name -> modelops.ModelView
+	55, // 16: modelops.ResidentList.hosts:type_name -> modelops.HostSaid
+	53, // 17: modelops.HintList.hints:type_name -> modelops.HintReply
+	57, // 18: modelops.SendRequest.body:type_name -> google.protobuf.Struct
+	57, // 19: modelops.SendReply.answer:type_name -> google.protobuf.Struct
+	35, // 20: modelops.SendReply.events:type_name -> modelops.RecordedEvent
+	57, // 21: modelops.RecordedEvent.body:type_name -> google.protobuf.Struct
+	38, // 22: modelops.JournalPage.decisions:type_name -> modelops.RecordedDecision
+	35, // 23: modelops.RecordedDecision.events:type_name -> modelops.RecordedEvent
+	58, // 24: modelops.RecordedDecision.decision:type_name -> modelops.Decision
+	47, // 25: modelops.AddKeyReply.info:type_name -> modelops.KeyInfo
+	47, // 26: modelops.KeyList.keys:type_name -> modelops.KeyInfo
+	7,  // 27: modelops.ModelOps.Infer:input_type -> modelops.InferenceRequest
+	7,  // 28: modelops.ModelOps.InferStream:input_type -> modelops.InferenceRequest
+	11, // 29: modelops.ModelOps.LoadModel:input_type -> modelops.ModelLoadRequest
+	13, // 30: modelops.ModelOps.UnloadModel:input_type -> modelops.ModelUnloadRequest
+	59, // 31: modelops.ModelOps.ListModels:input_type -> google.protobuf.Empty
+	17, // 32: modelops.ModelOps.AcquireGpuLease:input_type -> modelops.GpuLeaseRequest
+	20, // 33: modelops.ModelOps.RenewGpuLease:input_type -> modelops.GpuLeaseRenewal
+	19, // 34: modelops.ModelOps.ReleaseGpuLease:input_type -> modelops.GpuLeaseRelease
+	2,  // 35: modelops.ModelOps.Why:input_type -> modelops.WhyRequest
+	59, // 36: modelops.ModelOps.GetStatus:input_type -> google.protobuf.Empty
+	59, // 37: modelops.ModelOps.ListResident:input_type -> google.protobuf.Empty
+	59, // 38: modelops.ModelOps.GetQueue:input_type -> google.protobuf.Empty
+	24, // 39: modelops.ModelOps.CancelRequest:input_type -> modelops.CancelRequestRequest
+	26, // 40: modelops.ModelOps.PinModel:input_type -> modelops.PinModelRequest
+	27, // 41: modelops.ModelOps.UnpinModel:input_type -> modelops.UnpinModelRequest
+	60, // 42: modelops.ModelOps.StartSwap:input_type -> modelops.SwapModel
+	61, // 43: modelops.ModelOps.PromoteSwap:input_type -> modelops.PromoteSwap
+	62, // 44: modelops.ModelOps.RollbackSwap:input_type -> modelops.RollbackSwap
+	59, // 45: modelops.ModelOps.ListSwaps:input_type -> google.protobuf.Empty
+	29, // 46: modelops.ModelOps.HintModel:input_type -> modelops.HintModelRequest
+	59, // 47: modelops.ModelOps.ListHints:input_type -> google.protobuf.Empty
+	31, // 48: modelops.ModelOps.Defrag:input_type -> modelops.DefragRequest
+	32, // 49: modelops.ModelOps.GetState:input_type -> modelops.StateRequest
+	33, // 50: modelops.ModelOps.SendCommand:input_type -> modelops.SendRequest
+	36, // 51: modelops.ModelOps.ReadJournal:input_type -> modelops.JournalRequest
+	59, // 52: modelops.ModelOps.GetConfig:input_type -> google.protobuf.Empty
+	40, // 53: modelops.ModelOps.ApplyConfig:input_type -> modelops.ApplyConfigRequest
+	43, // 54: modelops.ModelOps.AddKey:input_type -> modelops.AddKeyRequest
+	59, // 55: modelops.ModelOps.ListKeys:input_type -> google.protobuf.Empty
+	45, // 56: modelops.ModelOps.RevokeKey:input_type -> modelops.RevokeKeyRequest
+	59, // 57: modelops.ModelOps.GetCluster:input_type -> google.protobuf.Empty
+	63, // 58: modelops.ModelOps.InviteHost:input_type -> modelops.InviteRequest
+	64, // 59: modelops.ModelOps.RemoveHost:input_type -> modelops.RemoveMemberRequest
+	65, // 60: modelops.ModelOps.DrainHost:input_type -> modelops.DrainHostRequest
+	59, // 61: modelops.ModelOps.GetHealth:input_type -> google.protobuf.Empty
+	59, // 62: modelops.ModelOps.GetVersion:input_type -> google.protobuf.Empty
+	9,  // 63: modelops.ModelOps.Infer:output_type -> modelops.InferenceResponse
+	10, // 64: modelops.ModelOps.InferStream:output_type -> modelops.InferenceChunk
+	12, // 65: modelops.ModelOps.LoadModel:output_type -> modelops.ModelLoadReply
+	14, // 66: modelops.ModelOps.UnloadModel:output_type -> modelops.ModelUnloadReply
+	16, // 67: modelops.ModelOps.ListModels:output_type -> modelops.ModelList
+	18, // 68: modelops.ModelOps.AcquireGpuLease:output_type -> modelops.GpuLeaseReply
+	21, // 69: modelops.ModelOps.RenewGpuLease:output_type -> modelops.GpuLeaseRenewalAck
+	22, // 70: modelops.ModelOps.ReleaseGpuLease:output_type -> modelops.GpuLeaseReleaseAck
+	3,  // 71: modelops.ModelOps.Why:output_type -> modelops.Explanation
+	1,  // 72: modelops.ModelOps.GetStatus:output_type -> modelops.StatusView
+	23, // 73: modelops.ModelOps.ListResident:output_type -> modelops.ResidentList
+	66, // 74: modelops.ModelOps.GetQueue:output_type -> modelops.QueueView
+	25, // 75: modelops.ModelOps.CancelRequest:output_type -> modelops.CancelRequestReply
+	28, // 76: modelops.ModelOps.PinModel:output_type -> modelops.PinModelReply
+	28, // 77: modelops.ModelOps.UnpinModel:output_type -> modelops.PinModelReply
+	67, // 78: modelops.ModelOps.StartSwap:output_type -> modelops.SwapReply
+	67, // 79: modelops.ModelOps.PromoteSwap:output_type -> modelops.SwapReply
+	67, // 80: modelops.ModelOps.RollbackSwap:output_type -> modelops.SwapReply
+	68, // 81: modelops.ModelOps.ListSwaps:output_type -> modelops.SwapList
+	53, // 82: modelops.ModelOps.HintModel:output_type -> modelops.HintReply
+	30, // 83: modelops.ModelOps.ListHints:output_type -> modelops.HintList
+	54, // 84: modelops.ModelOps.Defrag:output_type -> modelops.DefragPlan
+	69, // 85: modelops.ModelOps.GetState:output_type -> modelops.StateReply
+	34, // 86: modelops.ModelOps.SendCommand:output_type -> modelops.SendReply
+	37, // 87: modelops.ModelOps.ReadJournal:output_type -> modelops.JournalPage
+	39, // 88: modelops.ModelOps.GetConfig:output_type -> modelops.ConfigView
+	0,  // 89: modelops.ModelOps.ApplyConfig:output_type -> modelops.ConfigChanges
+	44, // 90: modelops.ModelOps.AddKey:output_type -> modelops.AddKeyReply
+	46, // 91: modelops.ModelOps.ListKeys:output_type -> modelops.KeyList
+	47, // 92: modelops.ModelOps.RevokeKey:output_type -> modelops.KeyInfo
+	70, // 93: modelops.ModelOps.GetCluster:output_type -> modelops.ClusterView
+	71, // 94: modelops.ModelOps.InviteHost:output_type -> modelops.InviteReply
+	72, // 95: modelops.ModelOps.RemoveHost:output_type -> modelops.RemoveMemberReply
+	73, // 96: modelops.ModelOps.DrainHost:output_type -> modelops.DrainHostReply
+	41, // 97: modelops.ModelOps.GetHealth:output_type -> modelops.HealthReply
+	42, // 98: modelops.ModelOps.GetVersion:output_type -> modelops.VersionReply
+	63, // [63:99] is the sub-list for method output_type
+	27, // [27:63] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_operations_proto_init() }
@@ -4035,14 +4165,14 @@ func file_operations_proto_init() {
 	file_model_proto_init()
 	file_options_proto_init()
 	file_values_proto_init()
-	file_operations_proto_msgTypes[6].OneofWrappers = []any{}
+	file_operations_proto_msgTypes[7].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operations_proto_rawDesc), len(file_operations_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   49,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -2,10 +2,12 @@ package control
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
 
+	"modelops/actors/explain"
 	"modelops/messages"
 )
 
@@ -26,6 +28,16 @@ func (o *otherHosts) Call(_ context.Context, host, operation string, request pro
 		return &messages.StateReply{Sequence: 9}, nil
 	case "CancelRequest":
 		return &messages.CancelRequestReply{Cancelled: true}, nil
+	case "Why":
+		w := request.(*messages.WhyRequest)
+		o.asked[len(o.asked)-1] += " " + w.Subject + " at " + w.Host
+		if o.cut {
+			break
+		}
+		if w.Subject == "forgotten" {
+			return nil, messages.NewError(messages.NotFound, w.Subject, "nothing is known")
+		}
+		return &messages.Explanation{Subject: w.Subject, Host: "pc2", SaidBy: "pc2"}, nil
 	case "SendCommand":
 		return &messages.SendReply{Sequence: 8}, nil
 	}
@@ -125,4 +137,54 @@ func TestRequestsAreCancelledAtTheirHost(t *testing.T) {
 	if a, err := h.CancelRequest(messages.WithPeer(t.Context(), "pc2"), r); err != nil || a.Cancelled || len(others.asked) != 1 {
 		t.Errorf("for a peer: %v, %v, %v", a, err, others.asked)
 	}
+}
+
+// A model is explained by its host, and by the copy of its journal while that host can't be reached; requests by whoever remembers them.
+func TestWhyOfOtherHosts(t *testing.T) {
+	h, others := open(), &otherHosts{}
+	h.o.Hosts = others
+	h.o.Others = func() ([]*messages.HostSaid, []*messages.QueuedRequest) {
+		return []*messages.HostSaid{{Host: "pc2"}}, nil
+	}
+	for _, v := range []*messages.ModelView{{Host: "pc2", Name: "far"}, {Host: "h", Name: "here"}, {Host: "pc2", Name: "here"}, {Host: "h", Name: "moved"}, {Host: "pc2", Name: "moved", Phase: messages.ModelView_ready}} {
+		id := messages.ModelActor(v.Host, v.Name)
+		v.Id, v.Spec = id.String(), &messages.ModelSpec{Name: v.Name, Aliases: []string{"the-" + v.Name}}
+		h.view.StateChanged(id, 1, v)
+	}
+	var about explain.Question
+	h.o.Explain = func(_ context.Context, q explain.Question) (*messages.Explanation, error) {
+		about = q
+		if q.Model == (messages.ActorID{}) {
+			return nil, messages.NewError(messages.NotFound, q.Subject, "nothing is known")
+		}
+		return &messages.Explanation{Subject: q.Subject, Host: q.Model.Host(), Summary: "It is.", Copies: []*messages.JournalCopy{{Host: "pc2", Copied: 8, AgeMs: 125_000}}}, nil
+	}
+	far := "pc2 can't be reached. By its journal, which h has up to decision 8 as of 2m5s ago: It is."
+	for _, c := range []struct{ subject, host, asked, local, cut string }{
+		{"far", "", "pc2 Why far at pc2", "", far},
+		{"the-far", "", "pc2 Why far at pc2", "", far},
+		{"moved", "", "pc2 Why moved at pc2", "", "It is."},
+		{"here", "", "", "model/h/here", "It is."},
+		{"here", "pc2", "pc2 Why here at pc2", "", far},
+		{"pc2/here", "", "pc2 Why here at pc2", "", far},
+		{"model/pc2/here", "", "pc2 Why here at pc2", "", far},
+		{"moved", "h", "", "model/h/moved", "It is."},
+		{"r7", "", "pc2 Why r7 at pc2", "", ""},
+	} {
+		others.asked, others.cut, about = nil, false, explain.Question{}
+		x, err := h.Why(t.Context(), &messages.WhyRequest{Subject: c.subject, Host: c.host})
+		if local := c.local; err != nil || strings.Join(others.asked, ", ") != c.asked || local != "" && about.Model.String() != local || x.SaidBy == "" {
+			t.Errorf("%+v: %v, %v, asked %q, about %v", c, x, err, others.asked, about.Model)
+		}
+		others.cut = true
+		if x, err = h.Why(t.Context(), &messages.WhyRequest{Subject: c.subject, Host: c.host}); x.GetSummary() != c.cut || (err != nil) != (c.cut == "") {
+			t.Errorf("%+v, with pc2 cut off: %v, %v", c, x, err)
+		}
+	}
+	others.asked, others.cut = nil, false
+	if _, err := h.Why(messages.WithPeer(t.Context(), "pc2"), &messages.WhyRequest{Subject: "far"}); err == nil || len(others.asked) > 0 {
+		t.Errorf("what a peer asks is passed on: %v, %v", err, others.asked)
+	}
+	_, err := h.Why(t.Context(), &messages.WhyRequest{Subject: "far", Host: "pc9"})
+	is(t, err, messages.NotFound, "host pc9", "it is no member of this cluster")
 }

@@ -87,9 +87,9 @@ func heap() uint64 {
 func BenchmarkWhy(b *testing.B) {
 	j := newLongJournal()
 	before, began := heap(), time.Now()
-	book := NewBook(j)
+	book := NewBook("", j)
 	now := Present{Now: start.Add(time.Duration(j.Sequence()+60) * time.Second), Tries: 3}
-	if _, err := book.Why(b.Context(), Question{Subject: "m001", Model: messages.ModelActor("main_pc", "m001")}, now); err != nil {
+	if _, err := Why(b.Context(), Question{Subject: "m001", Model: messages.ModelActor("main_pc", "m001")}, now, book); err != nil {
 		b.Fatal(err)
 	}
 	b.Logf("an index of %d decisions, built in %s, holds %d KiB", j.Sequence(), time.Since(began).Round(time.Millisecond), (heap()-before)/1024)
@@ -114,7 +114,7 @@ func BenchmarkWhy(b *testing.B) {
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			for i := 0; b.Loop(); i++ {
-				if _, err := book.Why(b.Context(), c.question(i), now); err != nil && c.name != "nothing" {
+				if _, err := Why(b.Context(), c.question(i), now, book); err != nil && c.name != "nothing" {
 					b.Fatalf("%+v: %v", c.question(i), err)
 				}
 			}

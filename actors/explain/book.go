@@ -26,6 +26,7 @@ type Journal interface {
 // methods may be called from many goroutines.
 type Book struct {
 	journal Journal
+	host    string // whose journal it is; empty = there is one only
 	limits  limits
 	turn    chan struct{} // holds one token; its owner may use index
 	index   *index
@@ -34,11 +35,11 @@ type Book struct {
 	search  search
 }
 
-// NewBook makes a Book that has read nothing yet.
-func NewBook(j Journal) *Book { return newBook(j, defaultLimits) }
+// NewBook makes a Book of a host's journal that has read nothing yet. The host may be empty when there is one journal only.
+func NewBook(host string, j Journal) *Book { return newBook(host, j, defaultLimits) }
 
-func newBook(j Journal, l limits) *Book {
-	return &Book{journal: j, limits: l, turn: make(chan struct{}, 1), index: newIndex(l), behind: make(chan struct{}, 1), search: search{running: make(chan struct{}, 1)}}
+func newBook(host string, j Journal, l limits) *Book {
+	return &Book{journal: j, host: host, limits: l, turn: make(chan struct{}, 1), index: newIndex(l), behind: make(chan struct{}, 1), search: search{running: make(chan struct{}, 1)}}
 }
 
 const (
@@ -133,10 +134,10 @@ func (b *Book) catchUp(ctx context.Context, until uint64) error {
 	return nil
 }
 
-// Why explains a subject. messages.NotFound: neither the journal nor memory knows it.
-func (b *Book) Why(ctx context.Context, q Question, p Present) (*messages.Explanation, error) {
+// read gathers what a question needs.
+func (b *Book) read(ctx context.Context, q Question) (*reading, error) {
 	sequence := b.journal.Sequence()
-	l := lookup{journal: b.journal, use: func(use func(*index)) error { return b.at(ctx, sequence, use) }}
+	l := lookup{journal: b.journal, host: b.host, use: func(use func(*index)) error { return b.at(ctx, sequence, use) }}
 	r, err := l.read(ctx, q)
 	if errors.Is(err, errForgotten) {
 		var x *index
@@ -146,10 +147,7 @@ func (b *Book) Why(ctx context.Context, q Question, p Present) (*messages.Explan
 		l.use = func(use func(*index)) error { use(x); return nil }
 		r, err = l.read(ctx, q)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return r.explain(p)
+	return r, err
 }
 
 // at uses the index once it has seen a sequence.

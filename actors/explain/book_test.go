@@ -46,7 +46,7 @@ func (s *slow) Replay(ctx context.Context, after, until uint64, fn func(messages
 func ask(b *Book, n int, question func(i int) Question, p Present) *sync.WaitGroup {
 	var all sync.WaitGroup
 	for i := range n {
-		all.Go(func() { _, _ = b.Why(context.Background(), question(i), p) })
+		all.Go(func() { _, _ = Why(context.Background(), question(i), p, b) })
 	}
 	synctest.Wait()
 	return &all
@@ -55,7 +55,7 @@ func ask(b *Book, n int, question func(i int) Question, p Present) *sync.WaitGro
 func TestManyAskersBuildTheIndexOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &slow{growing: growing{tale: cycled(3)}, may: make(chan struct{})}
-		b := NewBook(j)
+		b := NewBook("", j)
 		all := ask(b, 64, func(int) Question { return modelA }, j.present())
 		close(j.may)
 		all.Wait()
@@ -71,8 +71,8 @@ func TestManyAskersSearchTheJournalTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &slow{growing: growing{tale: cycled(10)}, may: make(chan struct{})}
 		close(j.may)
-		b := newBook(j, tiny)
-		if _, err := b.Why(t.Context(), modelA, j.present()); err != nil {
+		b := newBook("", j, tiny)
+		if _, err := Why(t.Context(), modelA, j.present(), b); err != nil {
 			t.Fatal(err)
 		}
 		j.may = make(chan struct{})
@@ -87,13 +87,13 @@ func TestManyAskersSearchTheJournalTogether(t *testing.T) {
 
 func TestACancelledQuestionLeavesItsWorkToTheNext(t *testing.T) {
 	j := &growing{tale: cycled(3)}
-	b := NewBook(stopping{j, 10})
+	b := NewBook("", stopping{j, 10})
 	ctx, cancel := context.WithCancel(context.Background())
-	_, err := b.Why(context.WithValue(ctx, stopKey{}, cancel), modelA, j.present())
+	_, err := Why(context.WithValue(ctx, stopKey{}, cancel), modelA, j.present(), b)
 	if messages.CodeOf(err) != messages.Cancelled || b.index.seen != 10 {
 		t.Fatalf("%v after %d decisions", err, b.index.seen)
 	}
-	if _, err := b.Why(t.Context(), modelA, j.present()); err != nil || j.replays.Load() != 1 {
+	if _, err := Why(t.Context(), modelA, j.present(), b); err != nil || j.replays.Load() != 1 {
 		t.Errorf("%v, read %d times from the start", err, j.replays.Load())
 	}
 }
@@ -126,7 +126,7 @@ func TestTheIndexIsBuiltAfterTheStartAndFed(t *testing.T) {
 		if len(j.records) < 2*slice {
 			t.Fatalf("%d decisions are less than two slices", len(j.records))
 		}
-		b := NewBook(j)
+		b := NewBook("", j)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		go b.Run(ctx)
@@ -179,7 +179,7 @@ func TestAnOldRequestIsToldFromItsTime(t *testing.T) {
 		replays int32
 	}{"from the index": {defaultLimits, 1}, "by a search": {tiny, 2}} {
 		j := &growing{tale: cycled(30)}
-		if got := plain(newBook(j, want.limits).Why(t.Context(), q, Present{})); got != then || j.replays.Load() != want.replays {
+		if got := plain(Why(t.Context(), q, Present{}, newBook("", j, want.limits))); got != then || j.replays.Load() != want.replays {
 			t.Errorf("%s, after %d readings:\n%s\nwant\n%s", name, j.replays.Load(), got, then)
 		}
 	}
@@ -196,7 +196,7 @@ func TestAnOldPlacementKeepsItsNote(t *testing.T) {
 		s.tell("arbiter", decided("a", n+1, "sim0", messages.Need_declared, weighed("sim0", 3000, 12000, chosen, leaves(1, out("b", 1000, 1, 1)))))
 	}
 	for _, l := range []limits{defaultLimits, {ids: 1000, models: 1000, notes: 2, recent: 10, chunk: 1000}} {
-		got := plain(newBook(library(s.records), l).Why(t.Context(), Question{Subject: "p-a-1", ID: "p-a-1"}, s.present()))
+		got := plain(Why(t.Context(), Question{Subject: "p-a-1", ID: "p-a-1"}, s.present(), newBook("", library(s.records), l)))
 		if !strings.Contains(got, "there stayed c (1000 MiB)") {
 			t.Error(got)
 		}

@@ -47,10 +47,10 @@ func (r *reading) staying(m model.State, p Present) []string {
 	var out []string
 	c := choiceOf(r.placed)
 	for _, x := range c.candidates {
-		gpu := short(x.GetGpu())
+		gpu := c.device(x.GetGpu())
 		switch {
 		case x.GetNeedBytes() > x.GetLimitBytes():
-			out = append(out, r.latest.raise(x.GetGpu(), x.GetNeedBytes()))
+			out = append(out, r.latest.raise(x.GetGpu(), gpu, x.GetNeedBytes()))
 		case lacks(x) > 0:
 			out = append(out, fmt.Sprintf("%s more free on %s then: %s", mib(lacks(x)), gpu, without(x)))
 		}
@@ -85,7 +85,7 @@ func (r *reading) toBePlaced(p Present) []string {
 	}
 	var out []string
 	for _, x := range c.candidates {
-		out = append(out, r.latest.room(x, r.model, p)...)
+		out = append(out, r.latest.room(x, c.device(x.GetGpu()), r.model, p)...)
 	}
 	if c.waits != "" && slices.ContainsFunc(c.candidates, func(x *messages.Candidate) bool { return x.GetRefusal() == "" }) {
 		out = append(out, "its turn: "+c.waits)
@@ -94,15 +94,14 @@ func (r *reading) toBePlaced(p Present) []string {
 }
 
 // room is what would make a model fit a device that refused it.
-func (l *latest) room(x *messages.Candidate, asked string, p Present) []string {
-	gpu := short(x.GetGpu())
+func (l *latest) room(x *messages.Candidate, gpu, asked string, p Present) []string {
 	switch {
 	case x.GetRefusal() == "":
 		return nil
 	case l.ledger(x.GetGpu()).Lost:
 		return []string{fmt.Sprintf("%s to come back; it is lost: %s", gpu, cmp.Or(l.ledger(x.GetGpu()).LostReason, "no reason was given"))}
 	case x.GetNeedBytes() > x.GetLimitBytes():
-		return []string{l.raise(x.GetGpu(), x.GetNeedBytes())}
+		return []string{l.raise(x.GetGpu(), gpu, x.GetNeedBytes())}
 	case lacks(x) == 0:
 		return []string{fmt.Sprintf("what keeps it from %s to end: %s", gpu, x.GetRefusal())}
 	}
@@ -134,16 +133,16 @@ func (l *latest) wayOut(h held, p Present) string {
 	return fmt.Sprintf("%s to be through: it holds %s of %s and is %s", short(h.Holder), mib(h.Holds()), gpu, m.Phase)
 }
 
-// raise says which limit would have to be higher for a need, or that none helps.
-func (l *latest) raise(gpu string, need uint64) string {
+// raise says which limit of a device, which is named so, would have to be higher for a need, or that none helps.
+func (l *latest) raise(gpu, name string, need uint64) string {
 	s := l.ledger(gpu)
 	switch {
 	case s.Capacity == 0:
-		return fmt.Sprintf("a need of less than the limit of %s", short(gpu))
+		return fmt.Sprintf("a need of less than the limit of %s", name)
 	case need <= usable(s):
-		return fmt.Sprintf("raise resources.vram_soft_limit_mb to at least %d: %s has %s, and the limit is %s", (need+messages.MiB-1)/messages.MiB, short(gpu), mib(s.Capacity), mib(s.Limit()))
+		return fmt.Sprintf("raise resources.vram_soft_limit_mb to at least %d: %s has %s, and the limit is %s", (need+messages.MiB-1)/messages.MiB, name, mib(s.Capacity), mib(s.Limit()))
 	}
-	return fmt.Sprintf("a larger device than %s: of its %s, %s can be used at most, and %s are needed", short(gpu), mib(s.Capacity), mib(usable(s)), mib(need))
+	return fmt.Sprintf("a larger device than %s: of its %s, %s can be used at most, and %s are needed", name, mib(s.Capacity), mib(usable(s)), mib(need))
 }
 
 // toStay is what would have kept an evicted model where it was.
@@ -167,7 +166,7 @@ func (r *reading) toStay() []string {
 	for _, x := range e.Candidates {
 		if !x.GetChosen() && x.GetRefusal() == "" && len(x.GetVictims()) > 0 {
 			out = append(out, fmt.Sprintf("%s %s: then %s would have been chosen (cost %.3g against %.3g)", shorts(modelsOf(x.Victims)), sooner(e.Policy),
-				short(x.GetGpu()), x.GetCost(), chosen.GetCost()))
+				choiceOf(r.named).device(x.GetGpu()), x.GetCost(), chosen.GetCost()))
 		}
 	}
 	if m := r.latest.model(r.model); m.Spec.GetMinResidencySeconds() == 0 {
@@ -190,7 +189,7 @@ func sooner(policy string) string {
 // toComeBack is what brings an absent model back.
 func (r *reading) toComeBack(m model.State) []string {
 	if need, ok := r.tooLarge(); ok {
-		return r.latest.toFit(need)
+		return r.latest.toFit(r.host(), need)
 	}
 	out := r.toStay()
 	if m.Retired || !r.latest.knows(r.model) {

@@ -27,9 +27,11 @@ func (x *index) concerned(f fact) []string {
 		return nil // steps of what other facts say already
 	case *messages.PlacementDecided:
 		add(e.GetPlacement().GetHolder())
+		add(weighedFor(e.GetPlacement().GetHolder(), e.Candidates)...)
 		add(e.GetPlacement().GetVictims()...)
 	case *messages.PlacementPostponed:
 		add(e.Holder)
+		add(weighedFor(e.Holder, e.Candidates)...)
 	case *messages.RolloutStarted, *messages.RolloutCanaried, *messages.RolloutPromoted, *messages.RolloutRolledBack, *messages.RouteDropped:
 		r, _ := x.latest.routedOf(f)
 		add(r.to, r.from)
@@ -88,6 +90,22 @@ func (x *index) modelsOf(holder string) []string {
 	for name := range x.stories {
 		if isHolder(holder, name) {
 			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// weighedFor are the models that a holder without a host stands for, by the hosts whose devices were weighed for it. Those of other hosts say
+// nothing else in this journal.
+func weighedFor(holder string, candidates []*messages.Candidate) []string {
+	id, err := messages.ParseActorID(holder)
+	if err != nil || id.Kind != messages.KindModel || id.Host() != messages.AnyHost {
+		return nil
+	}
+	var out []string
+	for _, c := range candidates {
+		if host := hostOf(c.GetGpu()); host != "" {
+			out = append(out, messages.ModelActor(host, id.Name()).String())
 		}
 	}
 	return out
@@ -155,5 +173,7 @@ func idsOf(f fact, loaded string) []string {
 	return nil
 }
 
+const reliefs = "relief/"
+
 // reliefID names a decision to relieve pressure: it has no id but its place in the journal.
-func reliefID(sequence uint64) string { return "relief/" + strconv.FormatUint(sequence, 10) }
+func reliefID(sequence uint64) string { return reliefs + strconv.FormatUint(sequence, 10) }

@@ -20,7 +20,7 @@ func (r *reading) neverFits() (need uint64, ok bool) {
 		return 0, false
 	}
 	e := r.failed.event.(*messages.LoadFailed).GetError()
-	if e.GetCode() != messages.GPUUnavailable.String() || r.placed != nil && r.placed.sequence > r.failed.sequence {
+	if e.GetCode() != messages.GPUUnavailable.String() || r.placed != nil && r.placed.after(r.failed) {
 		return 0, false
 	}
 	found := required.FindStringSubmatch(e.GetMessage())
@@ -42,7 +42,7 @@ func (r *reading) tooLarge() (need uint64, ok bool) {
 	}
 	var fits, seen uint64
 	for _, kind := range model.RunsOn(m.Spec) {
-		for _, device := range r.latest.devices() {
+		for _, device := range r.latest.devices(r.host()) {
 			if s := r.latest.ledger(device); s.Kind == kind {
 				seen++
 				if (need+shares-1)/shares <= s.Limit() {
@@ -57,10 +57,10 @@ func (r *reading) tooLarge() (need uint64, ok bool) {
 	return need, seen > 0 && fits < shares
 }
 
-// tooSmall lists the devices that a need doesn't fit, from their ledgers.
-func (l *latest) tooSmall(need uint64) []*messages.Weighed {
+// tooSmall lists the devices of a host that a need doesn't fit, from their ledgers.
+func (l *latest) tooSmall(host string, need uint64) []*messages.Weighed {
 	var out []*messages.Weighed
-	for _, device := range l.devices() {
+	for _, device := range l.devices(host) {
 		s := l.ledger(device)
 		text := fmt.Sprintf("rejected: needs %s, limit %s (capacity %s, margin %s", mib(need), mib(s.Limit()), mib(s.Capacity), mib(s.Margin))
 		if s.SoftLimit > 0 {
@@ -71,12 +71,12 @@ func (l *latest) tooSmall(need uint64) []*messages.Weighed {
 	return out
 }
 
-// toFit is what would let a need that fits no device fit one.
-func (l *latest) toFit(need uint64) []string {
+// toFit is what would let a need that fits no device of a host fit one.
+func (l *latest) toFit(host string, need uint64) []string {
 	var out []string
 	var best uint64
-	for _, device := range l.devices() {
-		out = append(out, l.raise(device, need))
+	for _, device := range l.devices(host) {
+		out = append(out, l.raise(device, short(device), need))
 		best = max(best, l.ledger(device).Limit())
 	}
 	if best > 0 {
@@ -89,7 +89,7 @@ func (l *latest) toFit(need uint64) []string {
 func (r *reading) toLoad(m model.State, p Present) []string {
 	var out []string
 	if need, ok := r.neverFits(); ok {
-		out = r.latest.toFit(need)
+		out = r.latest.toFit(r.host(), need)
 	} else if r.failed != nil {
 		logs := "modelops logs " + short(r.model)
 		if hint := r.failed.event.(*messages.LoadFailed).GetError().GetHint(); hint != logs {

@@ -184,7 +184,7 @@ func (g *growing) Read(ctx context.Context, sequences []uint64, fn func(messages
 func TestTheIndexAnswersAsAFullReplay(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWard(t)
-		b := newBook(&growing{tale: w.tale}, tiny)
+		b := newBook("", &growing{tale: w.tale}, tiny)
 		for range rapid.SampledFrom([]int{5, 40, 150}).Draw(t, "steps") {
 			told := len(w.records)
 			w.step()
@@ -197,9 +197,9 @@ func TestTheIndexAnswersAsAFullReplay(t *testing.T) {
 				continue
 			}
 			q := w.question()
-			got := plain(b.Why(context.Background(), q, w.present()))
-			full := newBook(library(w.records), limits{recent: tiny.recent, chunk: tiny.chunk})
-			if want := plain(full.Why(context.Background(), q, w.present())); got != want {
+			got := plain(Why(context.Background(), q, w.present(), b))
+			full := newBook("", library(w.records), limits{recent: tiny.recent, chunk: tiny.chunk})
+			if want := plain(Why(context.Background(), q, w.present(), full)); got != want {
 				t.Fatalf("%+v after %d decisions:\n%s\nwant\n%s", q, len(w.records), got, want)
 			}
 		}

@@ -20,6 +20,7 @@ import (
 type latest struct {
 	actors   map[string]folded  // by actor
 	rollouts map[string]rollout // by host and name
+	arbiters map[string]any     // in united states, those of the hosts' arbiters by host; one of them is among the actors too
 }
 
 // folded is one actor. States are never written to after they are made, so copies share them.
@@ -89,11 +90,11 @@ func (l *latest) ledger(gpuActor string) gpu.State {
 	return s
 }
 
-// devices are the devices that have a ledger, sorted.
-func (l *latest) devices() []string {
+// devices are a host's devices that have a ledger, sorted; those of all hosts when it has no name.
+func (l *latest) devices(host string) []string {
 	var out []string
 	for name := range l.actors {
-		if _, ok := stateOf[gpu.State](l, name); ok {
+		if s, ok := stateOf[gpu.State](l, name); ok && (host == "" || s.ID.Host() == host) {
 			out = append(out, name)
 		}
 	}
@@ -103,13 +104,21 @@ func (l *latest) devices() []string {
 
 // placed is the holder of an open placement; empty when none of this id is open.
 func (l *latest) placed(id string) string {
+	for _, other := range l.arbiters {
+		if s, _ := other.(arbiter.State); s.Open[id].Placement.GetHolder() != "" {
+			return s.Open[id].Placement.GetHolder()
+		}
+	}
 	s, _ := stateOf[arbiter.State](l, messages.ArbiterActor().String())
 	return s.Open[id].Placement.GetHolder()
 }
 
-// waits tells whether the arbiter told a model to wait, and hasn't placed it or seen it give up since.
-func (l *latest) waits(model string) bool {
-	s, _ := stateOf[arbiter.State](l, messages.ArbiterActor().String())
+// waits tells whether the arbiter of a host told a model to wait, and hasn't placed it or seen it give up since.
+func (l *latest) waits(host, model string) bool {
+	s, ok := l.arbiters[host].(arbiter.State)
+	if !ok {
+		s, _ = stateOf[arbiter.State](l, messages.ArbiterActor().String())
+	}
 	for holder := range s.Postponed {
 		if isHolder(holder, model) {
 			return true

@@ -61,18 +61,18 @@ func (r *reading) explainPlacement(made *fact, p Present) *messages.Explanation 
 	out := &messages.Explanation{Subject: r.question.Subject, Kind: "placement", Reasons: r.reasons("")}
 	switch e := made.event.(type) {
 	case *messages.PressureRelieved:
-		out.Summary = fmt.Sprintf("Decision %d at %s relieves %s (%s): %s has to leave, and %d of %d left so far.", made.sequence, moment(made.at),
+		out.Summary = fmt.Sprintf("Decision %s at %s relieves %s (%s): %s has to leave, and %d of %d left so far.", r.number(made), moment(made.at),
 			short(e.Gpu), e.Reason, victims(e.Victims), r.evictions(), len(e.Victims))
 		out.WouldChange = []string{"a higher resources.eviction_threshold_pct, or a pin on the models to keep"}
 	case *messages.PlacementDecided:
 		c := choiceOf(made)
-		out.Summary = fmt.Sprintf("Decision %d at %s placed %s on %s by %s; it needs %s. %s", made.sequence, moment(made.at), r.want(e.GetPlacement()), spots(e.GetPlacement()), e.Policy, needed(e.GetPlacement().Bytes(), e.Source.String()), r.outcome())
+		out.Summary = fmt.Sprintf("Decision %s at %s placed %s on %s by %s; it needs %s. %s", r.number(made), moment(made.at), r.want(e.GetPlacement()), spots(e.GetPlacement()), e.Policy, needed(e.GetPlacement().Bytes(), e.Source.String()), r.outcome())
 		out.Weighed = c.weighed()
 		for _, x := range c.candidates {
 			if n := lacks(x); n > 0 && x.GetNeedBytes() <= x.GetLimitBytes() {
-				out.WouldChange = append(out.WouldChange, fmt.Sprintf("%s more free on %s then: %s", mib(n), short(x.GetGpu()), without(x)))
+				out.WouldChange = append(out.WouldChange, fmt.Sprintf("%s more free on %s then: %s", mib(n), c.device(x.GetGpu()), without(x)))
 			} else if n > 0 {
-				out.WouldChange = append(out.WouldChange, r.latest.raise(x.GetGpu(), x.GetNeedBytes()))
+				out.WouldChange = append(out.WouldChange, r.latest.raise(x.GetGpu(), c.device(x.GetGpu()), x.GetNeedBytes()))
 			}
 		}
 	}

@@ -16,6 +16,7 @@ var errForgotten = errors.New("the index holds too little of the subject")
 // lookup gathers what a question needs: from an index where the facts are, from the journal the facts.
 type lookup struct {
 	journal Journal
+	host    string                   // whose journal it is
 	use     func(func(*index)) error // lends the index for a moment
 }
 
@@ -24,7 +25,7 @@ type facts map[spot]*fact
 
 // read gathers what a question needs. errForgotten: another index may know more.
 func (l lookup) read(ctx context.Context, q Question) (*reading, error) {
-	r := &reading{question: q}
+	r := &reading{question: q, journal: l.host}
 	if q.Model != (messages.ActorID{}) {
 		r.model = q.Model.String()
 	}
@@ -86,7 +87,7 @@ func (l lookup) load(ctx context.Context, spots []spot) (facts, error) {
 	err := l.journal.Read(ctx, sequences, func(r messages.Recorded) error {
 		for n, e := range r.Events {
 			at := spot{r.Sequence, n}
-			out[at] = &fact{spot: at, at: r.At, actor: r.Actor, event: e, correlation: r.Meta.Correlation}
+			out[at] = &fact{spot: at, at: r.At, actor: r.Actor, event: e, correlation: r.Meta.Correlation, host: l.host, id: r.ID, cause: r.Meta.Causation}
 		}
 		return nil
 	})

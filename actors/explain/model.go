@@ -30,16 +30,16 @@ func (r *reading) leaseOut() string {
 
 // evicted tells whether it left to make room and was not wanted since.
 func (r *reading) evicted() bool {
-	return r.named != nil && r.left != nil && r.left.event.(*messages.ModelUnwanted).Placement != "" && (r.wanted == nil || r.wanted.sequence < r.left.sequence)
+	return r.named != nil && r.left != nil && r.left.event.(*messages.ModelUnwanted).Placement != "" && (r.wanted == nil || r.left.after(r.wanted))
 }
 
 // weighed are the devices of the decision that made it what it is: its eviction, or its placement.
 func (r *reading) weighed() []*messages.Weighed {
 	if need, ok := r.neverFits(); ok {
-		return r.latest.tooSmall(need)
+		return r.latest.tooSmall(r.host(), need)
 	}
 	if need, ok := r.tooLarge(); ok {
-		return r.latest.tooSmall(need)
+		return r.latest.tooSmall(r.host(), need)
 	}
 	if r.evicted() && !resident(r.latest.model(r.model)) {
 		if out := choiceOf(r.named).weighed(); len(out) > 0 {
@@ -111,7 +111,7 @@ func (r *reading) placedBecause() string {
 			room += ", once " + shorts(v) + " had left"
 		}
 	}
-	out := fmt.Sprintf("Decision %d chose %s by %s, %s; it needs %s.", r.placed.sequence, spots(e.GetPlacement()), cmp.Or(e.Policy, "no policy"), room,
+	out := fmt.Sprintf("Decision %s chose %s by %s, %s; it needs %s.", r.number(r.placed), spots(e.GetPlacement()), cmp.Or(e.Policy, "no policy"), room,
 		needed(e.GetPlacement().Bytes(), e.Source.String()))
 	if others := c.rejected(); others != "" {
 		out += " Not taken: " + others + "."
@@ -132,7 +132,7 @@ func (r *reading) came() string {
 	if r.wanted == nil {
 		return ""
 	}
-	return fmt.Sprintf(" It is wanted because: %s (decision %d).", r.wanted.event.(*messages.ModelWanted).Reason, r.wanted.sequence)
+	return fmt.Sprintf(" It is wanted because: %s (decision %s).", r.wanted.event.(*messages.ModelWanted).Reason, r.number(r.wanted))
 }
 
 // waiting is what a model without a place waits for.
@@ -149,9 +149,9 @@ func (r *reading) waiting() string {
 		}
 		gpu := spots(e.GetPlacement())
 		if len(e.GetPlacement().GetVictims()) > 0 {
-			return fmt.Sprintf("decision %d chose %s, and %s must leave it first", r.last().sequence, gpu, shorts(e.Placement.Victims))
+			return fmt.Sprintf("decision %s chose %s, and %s must leave it first", r.number(r.last()), gpu, shorts(e.Placement.Victims))
 		}
-		return fmt.Sprintf("decision %d chose %s, and its memory is about to be reserved", r.last().sequence, gpu)
+		return fmt.Sprintf("decision %s chose %s, and its memory is about to be reserved", r.number(r.last()), gpu)
 	}
 	return "nothing is decided yet"
 }
@@ -164,14 +164,14 @@ func (r *reading) gone() string {
 	e := r.left.event.(*messages.ModelUnwanted)
 	switch {
 	case e.Placement == "":
-		return fmt.Sprintf("decision %d unloaded it: %s", r.left.sequence, e.Reason)
+		return fmt.Sprintf("decision %s unloaded it: %s", r.number(r.left), e.Reason)
 	case r.named == nil:
 		return fmt.Sprintf("it was evicted for %s by placement %s, whose decision isn't in the journal", short(e.EvictedFor), e.Placement)
 	}
 	switch d := r.named.event.(type) {
 	case *messages.PlacementDecided:
 		chosen := chosenOf(d.Candidates)
-		s := fmt.Sprintf("decision %d evicted it from %s for %s, which needs %s where %s were free; it was the one to go by %s, at a cost of %.3g: %s", r.named.sequence,
+		s := fmt.Sprintf("decision %s evicted it from %s for %s, which needs %s where %s were free; it was the one to go by %s, at a cost of %.3g: %s", r.number(r.named),
 			spots(d.GetPlacement()), short(d.GetPlacement().GetHolder()), needed(d.GetPlacement().Bytes(), d.Source.String()), mib(free(chosen)),
 			d.Policy, chosen.GetCost(), victimLine(chosen.GetVictims(), r.model))
 		if others := choiceOf(r.named).rejected(); others != "" {
@@ -179,7 +179,7 @@ func (r *reading) gone() string {
 		}
 		return s
 	case *messages.PressureRelieved:
-		return fmt.Sprintf("decision %d evicted it from %s to relieve the device (%s): %s", r.named.sequence, short(d.Gpu), d.Reason, victimLine(d.Victims, r.model))
+		return fmt.Sprintf("decision %s evicted it from %s to relieve the device (%s): %s", r.number(r.named), short(d.Gpu), d.Reason, victimLine(d.Victims, r.model))
 	}
 	return e.Reason
 }

@@ -1,7 +1,10 @@
 package explain
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"modelops/actors/model"
@@ -25,11 +28,13 @@ type Question struct {
 	Model   messages.ActorID
 	ID      string
 	Request *Request // what memory knows of the request; may be nil
+	Host    string   // whose model it is, should only a journal know it; empty = any host's
 }
 
 // reading is all that an explanation says, out of the journal as it was at one decision.
 type reading struct {
 	question Question
+	journal  string // the host in whose journal it was read; empty when there is one journal only
 	latest   *latest
 	model    string // of the subject, as an actor's name; empty when it has none
 	given    Present
@@ -72,6 +77,26 @@ func (r *reading) explain(p Present) (*messages.Explanation, error) {
 	}
 	return nil, messages.Errorf(messages.NotFound, q.Subject, "no model, lease, placement or request of this name is known").
 		WithHint("modelops models lists the models, modelops gpus --leases the leases; a request that caused no decision is remembered for a while only, and not over a restart")
+}
+
+// host is the host that the explanation is about: its decisions are numbered without its name.
+func (r *reading) host() string {
+	of := r.journal
+	switch id, err := messages.ParseActorID(cmp.Or(r.model, r.leases.gpu)); {
+	case err == nil && id.Host() != messages.AnyHost:
+		of = id.Host()
+	case r.decision() != nil:
+		of = r.decision().host
+	}
+	return of
+}
+
+// number names a decision: by the host whose journal it is in too, when that isn't the one that the explanation is about.
+func (r *reading) number(f *fact) string {
+	if f.host == "" || f.host == r.host() {
+		return strconv.FormatUint(f.sequence, 10)
+	}
+	return fmt.Sprintf("%d of %s", f.sequence, f.host)
 }
 
 // tell takes a model's story but for its window.
@@ -120,7 +145,7 @@ func (r *reading) retryAt() time.Time {
 
 // last is the latest decision on devices.
 func (r *reading) last() *fact {
-	if r.postponed != nil && (r.placed == nil || r.postponed.sequence > r.placed.sequence) {
+	if r.postponed != nil && (r.placed == nil || r.postponed.after(r.placed)) {
 		return r.postponed
 	}
 	return r.placed
@@ -130,7 +155,7 @@ func (r *reading) last() *fact {
 // heard of it yet.
 func (r *reading) phase() model.Phase {
 	m := r.latest.model(r.model)
-	if !resident(m) && m.Phase != model.Placing && r.postponed != nil && r.latest.waits(r.model) && r.awaited() {
+	if !resident(m) && m.Phase != model.Placing && r.postponed != nil && r.latest.waits(r.postponed.host, r.model) && r.awaited() {
 		return model.Placing
 	}
 	return m.Phase

@@ -53,10 +53,10 @@ func (r *reading) explainRequest(p Present) *messages.Explanation {
 	out := &messages.Explanation{Subject: r.question.Subject, Kind: "request"}
 	out.Summary = fmt.Sprintf("The request for %s came at %s and %s.", cmp.Or(q.Asked, "a model"), moment(q.Began), q.fate(p.Now))
 	if r.asked != nil {
-		out.Summary += fmt.Sprintf(" It caused decision %d: %s was not wanted before.", r.asked.sequence, short(r.model))
+		out.Summary += fmt.Sprintf(" It caused decision %s: %s was not wanted before.", r.number(r.asked), short(r.model))
 	}
 	if waited := r.waitedFor(); waited != nil {
-		out.Summary += fmt.Sprintf(" It waited for decision %d: %s %s.", waited.sequence, short(r.model), modelText(*waited))
+		out.Summary += fmt.Sprintf(" It waited for decision %s: %s %s.", r.number(waited), short(r.model), modelText(*waited))
 	}
 	if q.Sent > 1 {
 		out.Summary += fmt.Sprintf(" This id was seen %d times; this is the last.", q.Sent)
@@ -154,7 +154,7 @@ func (r *reading) during(q *Request) []*messages.Reason {
 // explainAsked says it of a request that memory has forgotten, from the decision that it caused.
 func (r *reading) explainAsked(p Present) *messages.Explanation {
 	out := &messages.Explanation{Subject: r.question.Subject, Kind: "request", Reasons: r.reasons(r.model), Weighed: r.weighed(), WouldChange: r.modelChanges(p)}
-	out.Summary = fmt.Sprintf("The request came before %s and is no longer in memory; it caused decision %d: %s. %s", moment(r.asked.at), r.asked.sequence,
+	out.Summary = fmt.Sprintf("The request came before %s and is no longer in memory; it caused decision %s: %s. %s", moment(r.asked.at), r.number(r.asked),
 		reason(*r.asked, r.model).Text, r.modelSummary(p))
 	return out
 }

@@ -29,7 +29,17 @@ type fact struct {
 	actor       messages.ActorID
 	event       proto.Message
 	note        string // what the states showed then, and the event doesn't say
-	correlation string // of its decision; set on loaded facts only
+	correlation string // of its decision; set on loaded facts only, as what follows
+	host        string // whose journal it is in; empty when there is one journal only
+	id, cause   string // of its decision
+}
+
+// after tells whether a fact is the later one. The order of facts in different journals is known by the clocks only.
+func (f *fact) after(o *fact) bool {
+	if f.host == o.host {
+		return f.compare(o.spot) > 0
+	}
+	return f.at.After(o.at)
 }
 
 // ref stands for a fact that is in the journal. The zero ref stands for none.
@@ -80,7 +90,10 @@ func (s *story) follow(model string, f fact, l *latest) {
 	case *messages.PlacementDecided:
 		switch {
 		case isHolder(e.GetPlacement().GetHolder(), model):
-			s.placed, s.postponed = refOf(f), ref{}
+			s.postponed = ref{}
+			if hostOf(e.GetPlacement().Gpu()) == hostOf(model) { // else its name got its place on another host
+				s.placed = refOf(f)
+			}
 		case slices.Contains(e.GetPlacement().GetVictims(), model):
 			s.named, s.stayed = refOf(f), l.rivals(e.Placement, f.at)
 		}
@@ -117,6 +130,12 @@ func (s *story) followOwn(f fact) {
 			s.exited = refOf(f)
 		}
 	}
+}
+
+// hostOf is the host of an actor.
+func hostOf(actor string) string {
+	id, _ := messages.ParseActorID(actor)
+	return id.Host()
 }
 
 // isModel tells whether a holder is a model of some host.

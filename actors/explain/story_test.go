@@ -166,7 +166,7 @@ func (l library) Read(_ context.Context, sequences []uint64, fn func(messages.Re
 
 // why answers from an index that has just read the records.
 func why(q Question, records []messages.Recorded, p Present) (*messages.Explanation, error) {
-	return NewBook(library(records)).Why(context.Background(), q, p)
+	return Why(context.Background(), q, p, NewBook("", library(records)))
 }
 
 func whyModel(id messages.ActorID, records []messages.Recorded, p Present) (*messages.Explanation, error) {

@@ -15,6 +15,16 @@ type choice struct {
 	waits      string // why it waits
 }
 
+// device names a device: with its host when devices of several hosts were weighed.
+func (c choice) device(gpu string) string {
+	for _, x := range c.candidates {
+		if host := hostOf(gpu); host != hostOf(x.GetGpu()) {
+			return host + "/" + short(gpu)
+		}
+	}
+	return short(gpu)
+}
+
 func choiceOf(f *fact) choice {
 	if f == nil {
 		return choice{}
@@ -88,21 +98,21 @@ func (c choice) behind(x *messages.Candidate) string {
 	case best == nil:
 		return "; it isn't this model's turn: " + cmp.Or(c.waits, "others wait longer")
 	case len(best.Victims) == 0 && len(x.GetVictims()) > 0:
-		return "; on " + short(best.Gpu) + " no model has to leave"
+		return "; on " + c.device(best.Gpu) + " no model has to leave"
 	case x.GetKeptFor() != "" && best.GetKeptFor() == "":
 		return "; room is kept there for " + short(x.KeptFor)
 	case best.GetPreferred():
-		return "; " + short(best.Gpu) + " is where a hint or a plan wants it"
+		return "; " + c.device(best.Gpu) + " is where a hint or a plan wants it"
 	case x.GetLoadMs() != best.LoadMs:
-		return fmt.Sprintf("; it loads sooner on %s: in %d ms", short(best.Gpu), best.LoadMs)
+		return fmt.Sprintf("; it loads sooner on %s: in %d ms", c.device(best.Gpu), best.LoadMs)
 	case x.GetBusy() > best.Busy:
-		return fmt.Sprintf("; %d requests run and wait on its host, %d on that of %s", x.Busy, best.Busy, short(best.Gpu))
+		return fmt.Sprintf("; %d requests run and wait on its host, %d on that of %s", x.Busy, best.Busy, c.device(best.Gpu))
 	case x.GetHostRank() > best.HostRank:
-		return "; the host of " + short(best.Gpu) + " comes first in the model's order of hosts"
+		return "; the host of " + c.device(best.Gpu) + " comes first in the model's order of hosts"
 	case x.GetCost() > best.Cost:
-		return fmt.Sprintf("; %s costs %.3g", short(best.Gpu), best.Cost)
+		return fmt.Sprintf("; %s costs %.3g", c.device(best.Gpu), best.Cost)
 	}
-	return "; as good as " + short(best.Gpu) + ", which comes first by name"
+	return "; as good as " + c.device(best.Gpu) + ", which comes first by name"
 }
 
 // rejected names the devices that were not taken, in half a sentence.
@@ -114,13 +124,13 @@ func (c choice) rejected() string {
 		}
 		switch {
 		case x.GetRefusal() != "" && x.GetNeedBytes() > x.GetLimitBytes():
-			out = append(out, fmt.Sprintf("%s (limit %s)", short(x.GetGpu()), mib(x.GetLimitBytes())))
+			out = append(out, fmt.Sprintf("%s (limit %s)", c.device(x.GetGpu()), mib(x.GetLimitBytes())))
 		case x.GetRefusal() != "":
-			out = append(out, fmt.Sprintf("%s (%s free)", short(x.GetGpu()), mib(free(x))))
+			out = append(out, fmt.Sprintf("%s (%s free)", c.device(x.GetGpu()), mib(free(x))))
 		case len(x.GetVictims()) > 0:
-			out = append(out, fmt.Sprintf("%s (would evict %s, cost %.3g)", short(x.GetGpu()), shorts(modelsOf(x.GetVictims())), x.GetCost()))
+			out = append(out, fmt.Sprintf("%s (would evict %s, cost %.3g)", c.device(x.GetGpu()), shorts(modelsOf(x.GetVictims())), x.GetCost()))
 		default:
-			out = append(out, short(x.GetGpu())+" (as good, later by name)")
+			out = append(out, c.device(x.GetGpu())+" (as good, later by name)")
 		}
 	}
 	return enumerate(out)

@@ -162,7 +162,7 @@ func reason(f fact, model string) *messages.Reason {
 	if f.note != "" {
 		text += "; " + f.note
 	}
-	return &messages.Reason{Sequence: f.sequence, At: moment(f.at), Actor: f.actor.String(), Event: messages.EventName(f.event), Text: text}
+	return &messages.Reason{Sequence: f.sequence, At: moment(f.at), Actor: f.actor.String(), Event: messages.EventName(f.event), Text: text, Host: f.host}
 }
 
 func modelText(f fact) string {

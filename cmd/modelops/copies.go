@@ -13,10 +13,13 @@ import (
 // copiesDir is where the copies of other hosts' journals lie.
 const copiesDir = "peers"
 
-// newCopies keeps the journals of the other hosts. They leave twice the room that decisions need: a copy must not be what fills the disk.
+// newCopies keeps the journals of the other hosts, or on a host that works alone just reads those of a cluster that it has left. They leave twice the room that decisions need: a copy must not be what fills the disk.
 func (d *daemon) newCopies() *journal.Copies {
+	if d.far == nil {
+		return journal.NewCopies(journal.CopiesOptions{Dir: filepath.Join(d.cfg.DataDir, copiesDir), Host: d.host, Log: d.log})
+	}
 	return journal.NewCopies(journal.CopiesOptions{Dir: filepath.Join(d.cfg.DataDir, copiesDir), Host: d.host, Peers: pagesOf{d},
-		MinFree: 2 * uint64(d.cfg.Journal.MinFreeMB) * messages.MiB, Log: d.log})
+		MinFree: 2 * uint64(d.cfg.Journal.MinFreeMB) * messages.MiB, Log: d.log, Taken: d.books.take})
 }
 
 // pagesOf reads the journals of the peers. The links are made after the copies, which the links serve.
@@ -71,13 +74,9 @@ func (d *daemon) copied(host string) uint64 {
 	return 0
 }
 
-// copyOf opens a copy for the operations. Those of a cluster that this host has left are there too.
+// copyOf opens a copy for the operations.
 func (d *daemon) copyOf(ctx context.Context, host, name string) (control.JournalCopy, error) {
-	of := d.copies
-	if of == nil {
-		of = journal.NewCopies(journal.CopiesOptions{Dir: filepath.Join(d.cfg.DataDir, copiesDir), Host: d.host})
-	}
-	p, err := of.Named(ctx, host, name)
+	p, err := d.copies.Named(ctx, host, name)
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,6 @@ import (
 	"modelops/actors/cluster"
 	"modelops/actors/cluster/system"
 	"modelops/actors/control"
-	"modelops/actors/explain"
 	"modelops/actors/gateway"
 	"modelops/actors/gpu"
 	"modelops/actors/host"
@@ -71,14 +70,14 @@ type daemon struct {
 
 	journal    *journal.Journal
 	feed       *journal.Feed
-	book       *explain.Book
+	books      *books
 	view       *view.Projection
 	follower   *view.Follower // of the other hosts' reports; nil on a host alone
 	tree       *tree.Tree
 	door       messages.Door // to the actors of every host that this one reaches
 	far        *farDoor      // door, on a host of a cluster; nil = this host is alone
 	peers      *peer.Peers
-	copies     *journal.Copies // nil = this host works alone
+	copies     *journal.Copies
 	onward     *forward.Client // requests to workers of other hosts; nil = this host is alone
 	cluster    *cluster.Cluster
 	members    *certs.Membership // nil = the members have no certificates

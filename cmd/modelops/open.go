@@ -160,7 +160,7 @@ func (d *daemon) openNATS() error {
 			d.metrics.Count(r)
 			telemetry.Alert(d.log, r)
 			d.nats.PublishEvents(r)
-			d.book.Take(r)
+			d.books.own.Take(r)
 		})
 	})
 	return nil

@@ -104,8 +104,6 @@ func (d *daemon) openPeers(context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.copies = d.newCopies()
-	d.later(func(context.Context) error { d.copies.Close(); return nil })
 	d.peers = peer.New(peer.Options{
 		Host: d.host, BootID: d.bootID, Version: buildVersion(), Listener: l, Trust: trust, Accounts: d.journal, Log: d.log,
 		Door: recoveredDoor{Door: d.tree, host: d.host, over: d.recovery.Over}, Operations: d.control.Scoped(),

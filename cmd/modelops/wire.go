@@ -13,7 +13,6 @@ import (
 	"modelops/actors/arbiter"
 	"modelops/actors/control"
 	"modelops/actors/entity"
-	"modelops/actors/explain"
 	"modelops/actors/gateway"
 	"modelops/actors/gpu"
 	"modelops/actors/host"
@@ -37,8 +36,10 @@ func (d *daemon) plant(context.Context) error {
 	d.strays = &host.Strays{Host: d.host, Views: d.view, Workers: d.runtime, Door: d.tree, Log: d.log}
 	d.sampler = d.newSampler()
 	d.feed = journal.NewFeed(d.journal)
-	d.book = explain.NewBook(history{d.journal})
-	d.alongside(d.book.Run)
+	d.books = newBooks(d)
+	d.copies = d.newCopies()
+	d.later(func(context.Context) error { d.copies.Close(); return nil })
+	d.alongside(d.books.own.Run)
 	d.requests = &control.Requests{Now: d.clock.Now, PID: func(model messages.ActorID) int64 {
 		return d.view.Model(model).GetWorker().GetPid()
 	}}
@@ -107,11 +108,6 @@ func (d *daemon) next() (host.Configuration, error) {
 		d.gateway.Refigure()
 		d.journal.RecheckCallers(d.life) // keys may have gone
 	}}, nil
-}
-
-// explain answers a question from the journal as it is now.
-func (d *daemon) explain(ctx context.Context, q explain.Question) (*messages.Explanation, error) {
-	return d.book.Why(ctx, q, explain.Present{Now: d.clock.Now(), Tries: d.cfg.Load.Retries + 1, Awaited: d.gateway.Awaited, LastWords: func(file string) string { telling, _ := d.lastWords(file); return telling }})
 }
 
 func (d *daemon) catalogue() control.Catalogue {

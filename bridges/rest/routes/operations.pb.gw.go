@@ -283,6 +283,8 @@ func local_request_ModelOps_ReleaseGpuLease_0(ctx context.Context, marshaler run
 	return msg, metadata, err
 }
 
+var filter_ModelOps_Why_0 = &utilities.DoubleArray{Encoding: map[string]int{"subject": 0}, Base: []int{1, 1, 0}, Check: []int{0, 1, 2}}
+
 func request_ModelOps_Why_0(ctx context.Context, marshaler runtime.Marshaler, client extMessages.ModelOpsClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
 		protoReq extMessages.WhyRequest
@@ -296,6 +298,12 @@ func request_ModelOps_Why_0(ctx context.Context, marshaler runtime.Marshaler, cl
 	protoReq.Subject, err = runtime.String(val)
 	if err != nil {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "subject", err)
+	}
+	if err := req.ParseForm(); err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	if err := runtime.PopulateQueryParameters(&protoReq, req.Form, filter_ModelOps_Why_0); err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
 	}
 	if req.Body != nil {
 		_, _ = io.Copy(io.Discard, req.Body)
@@ -317,6 +325,12 @@ func local_request_ModelOps_Why_0(ctx context.Context, marshaler runtime.Marshal
 	protoReq.Subject, err = runtime.String(val)
 	if err != nil {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "subject", err)
+	}
+	if err := req.ParseForm(); err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	if err := runtime.PopulateQueryParameters(&protoReq, req.Form, filter_ModelOps_Why_0); err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
 	}
 	msg, err := server.Why(ctx, &protoReq)
 	return msg, metadata, err

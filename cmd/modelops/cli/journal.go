@@ -128,7 +128,7 @@ func (c *cli) tail(ctx context.Context, all []*source, only filter, n int, follo
 		r    messages.Recorded
 	}
 	var lines []line
-	_ = journal.InOrder(last, func(i int, r messages.Recorded) error { lines = append(lines, line{all[i].host, r}); return nil })
+	_ = messages.InOrder(last, func(i int, r messages.Recorded) error { lines = append(lines, line{all[i].host, r}); return nil })
 	for _, l := range lines[max(0, len(lines)-n):] {
 		if err := c.printRecorded(l.host, l.r); err != nil {
 			return err

@@ -1,4 +1,4 @@
-package journal
+package messages
 
 import (
 	"fmt"
@@ -6,18 +6,16 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
-
-	"modelops/messages"
 )
 
 func TestACauseComesBeforeItsEffectWhateverTheClocksSay(t *testing.T) {
-	at := func(id string, second int64, cause string) messages.Recorded {
-		return messages.Recorded{ID: id, At: time.Unix(second, 0), Meta: messages.Meta{ID: id, Causation: cause}}
+	at := func(id string, second int64, cause string) Recorded {
+		return Recorded{ID: id, At: time.Unix(second, 0), Meta: Meta{ID: id, Causation: cause}}
 	}
 	// The clock of the first host is ten seconds behind: its answers seem to come before what they answer.
-	lists := [][]messages.Recorded{{at("a1", 1, ""), at("a2", 5, "b2"), at("a3", 6, "request")}, {at("b1", 11, "a1"), at("b2", 12, "b1"), at("b3", 16, "a3")}}
+	lists := [][]Recorded{{at("a1", 1, ""), at("a2", 5, "b2"), at("a3", 6, "request")}, {at("b1", 11, "a1"), at("b2", 12, "b1"), at("b3", 16, "a3")}}
 	got := ""
-	_ = InOrder(lists, func(_ int, r messages.Recorded) error { got += r.ID + " "; return nil })
+	_ = InOrder(lists, func(_ int, r Recorded) error { got += r.ID + " "; return nil })
 	if got != "a1 b1 b2 a2 a3 b3 " {
 		t.Error(got)
 	}
@@ -25,11 +23,11 @@ func TestACauseComesBeforeItsEffectWhateverTheClocksSay(t *testing.T) {
 
 func TestPropertyMergedJournalsKeepTheirOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		lists := make([][]messages.Recorded, 3)
+		lists := make([][]Recorded, 3)
 		var ids []string
 		skew := rapid.SliceOfN(rapid.Int64Range(-60, 60), 3, 3).Draw(t, "skew")
 		for i := range rapid.IntRange(0, 60).Draw(t, "decisions") {
-			r := messages.Recorded{ID: fmt.Sprint(i)}
+			r := Recorded{ID: fmt.Sprint(i)}
 			if len(ids) > 0 && rapid.Bool().Draw(t, "caused") {
 				r.Meta.Causation = rapid.SampledFrom(ids).Draw(t, "cause")
 			}
@@ -38,7 +36,7 @@ func TestPropertyMergedJournalsKeepTheirOrder(t *testing.T) {
 			lists[n], ids = append(lists[n], r), append(ids, r.ID)
 		}
 		passed, last := map[string]bool{}, make([]uint64, 3)
-		err := InOrder(lists, func(n int, r messages.Recorded) error {
+		err := InOrder(lists, func(n int, r Recorded) error {
 			if r.Meta.Causation != "" && !passed[r.Meta.Causation] || r.Sequence != last[n]+1 {
 				return fmt.Errorf("host %d: %+v after %d", n, r, last[n])
 			}

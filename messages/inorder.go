@@ -1,10 +1,8 @@
-package journal
-
-import "modelops/messages"
+package messages
 
 // InOrder passes the decisions of several journals as one: each journal's in its own order, a decision after the one of another journal that caused
 // it, and otherwise by time. Clocks of hosts differ, so time alone would show some effects before their causes.
-func InOrder(lists [][]messages.Recorded, pass func(list int, r messages.Recorded) error) error {
+func InOrder(lists [][]Recorded, pass func(list int, r Recorded) error) error {
 	at := make([]int, len(lists))
 	waiting := map[string]int{} // decisions that weren't passed yet, and whose journal's they are
 	for n, list := range lists {
@@ -28,7 +26,7 @@ func InOrder(lists [][]messages.Recorded, pass func(list int, r messages.Recorde
 
 // next is the list whose first decision comes next, -1 when all were passed. Of those that wait for no cause it is the earliest. When all wait for
 // each other, which no journals do that tell the truth, it is the earliest of all.
-func next(lists [][]messages.Recorded, at []int, waiting map[string]int) int {
+func next(lists [][]Recorded, at []int, waiting map[string]int) int {
 	free, earliest := -1, -1
 	for n, list := range lists {
 		if at[n] == len(list) {
