@@ -45,6 +45,9 @@ func (m Memory) AcquireGpuLease(ctx context.Context, r *messages.GpuLeaseRequest
 	if err != nil {
 		return nil, err
 	}
+	if r.Claim == "" { // nobody can come back to a place whose claim it doesn't know, and others would wait for it
+		defer m.Line.leave(c.Claim.Id)
+	}
 	p, waitsFor, err := m.inTurn(ctx, c, time.Duration(r.WaitSeconds)*time.Second)
 	switch {
 	case err == nil && p == nil:

@@ -64,6 +64,22 @@ func TestALeaseWaitsInLine(t *testing.T) {
 	})
 }
 
+// A program that names no claim can't come back to its place, so it leaves the line when its request ends.
+func TestAPlaceWithoutAClaimEndsWithItsRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open()
+		d := &desk{t: t, h: h, waits: "model/h/big is busy"}
+		h.obey = d.obey
+		r, err := h.AcquireGpuLease(t.Context(), &messages.GpuLeaseRequest{Client: "trainer", VramEstimateMb: 3, WaitSeconds: 2})
+		if err != nil || r.Granted || r.Position != 1 {
+			t.Fatalf("%v, %v", r, err)
+		}
+		if seen := h.Line.Seeking(time.Now()); len(seen) > 0 {
+			t.Errorf("the scheduler sees %v", seen)
+		}
+	})
+}
+
 func TestALeasesClass(t *testing.T) {
 	h := open()
 	if _, err := h.AcquireGpuLease(t.Context(), &messages.GpuLeaseRequest{Class: "urgent"}); messages.CodeOf(err) != messages.InvalidArgument {
