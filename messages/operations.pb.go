@@ -2862,7 +2862,9 @@ type RecordedDecision struct {
 	// The start of the host that made it; with stored.
 	BootId string `protobuf:"bytes,10,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
 	// With stored, instead of events.
-	Decision      *Decision `protobuf:"bytes,11,opt,name=decision,proto3" json:"decision,omitempty"`
+	Decision *Decision `protobuf:"bytes,11,opt,name=decision,proto3" json:"decision,omitempty"`
+	// The host in whose journal it is; in answers to Watch.
+	Host          string `protobuf:"bytes,12,opt,name=host,proto3" json:"host,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2974,6 +2976,156 @@ func (x *RecordedDecision) GetDecision() *Decision {
 	return nil
 }
 
+func (x *RecordedDecision) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+type WatchRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where to go on: next of the answer before. Empty = from now on.
+	After string `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`
+	// When there is none yet, wait so long for one; 0 = not at all, at most 30,000.
+	WaitMs uint32 `protobuf:"varint,2,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
+	// At most so many; 0 = 100, at most 1000.
+	Limit uint32 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Only those of one actor; empty = of all.
+	Actor string `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`
+	// Only those of one host; empty = of all.
+	Host string `protobuf:"bytes,5,opt,name=host,proto3" json:"host,omitempty"`
+	// Decisions as they are stored, instead of events for people.
+	Stored        bool `protobuf:"varint,6,opt,name=stored,proto3" json:"stored,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRequest) Reset() {
+	*x = WatchRequest{}
+	mi := &file_operations_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRequest) ProtoMessage() {}
+
+func (x *WatchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
+func (*WatchRequest) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *WatchRequest) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+func (x *WatchRequest) GetWaitMs() uint32 {
+	if x != nil {
+		return x.WaitMs
+	}
+	return 0
+}
+
+func (x *WatchRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *WatchRequest) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *WatchRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *WatchRequest) GetStored() bool {
+	if x != nil {
+		return x.Stored
+	}
+	return false
+}
+
+type WatchReply struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Decisions []*RecordedDecision    `protobuf:"bytes,1,rep,name=decisions,proto3" json:"decisions,omitempty"`
+	// Where the next question goes on: the last sequence of each host that was told, HOST=SEQUENCE with commas between.
+	Next          string `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchReply) Reset() {
+	*x = WatchReply{}
+	mi := &file_operations_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchReply) ProtoMessage() {}
+
+func (x *WatchReply) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchReply.ProtoReflect.Descriptor instead.
+func (*WatchReply) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *WatchReply) GetDecisions() []*RecordedDecision {
+	if x != nil {
+		return x.Decisions
+	}
+	return nil
+}
+
+func (x *WatchReply) GetNext() string {
+	if x != nil {
+		return x.Next
+	}
+	return ""
+}
+
 type ConfigView struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Revision string                 `protobuf:"bytes,1,opt,name=revision,proto3" json:"revision,omitempty"`
@@ -2985,7 +3137,7 @@ type ConfigView struct {
 
 func (x *ConfigView) Reset() {
 	*x = ConfigView{}
-	mi := &file_operations_proto_msgTypes[39]
+	mi := &file_operations_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2997,7 +3149,7 @@ func (x *ConfigView) String() string {
 func (*ConfigView) ProtoMessage() {}
 
 func (x *ConfigView) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[39]
+	mi := &file_operations_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3010,7 +3162,7 @@ func (x *ConfigView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigView.ProtoReflect.Descriptor instead.
 func (*ConfigView) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{39}
+	return file_operations_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ConfigView) GetRevision() string {
@@ -3037,7 +3189,7 @@ type ApplyConfigRequest struct {
 
 func (x *ApplyConfigRequest) Reset() {
 	*x = ApplyConfigRequest{}
-	mi := &file_operations_proto_msgTypes[40]
+	mi := &file_operations_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3049,7 +3201,7 @@ func (x *ApplyConfigRequest) String() string {
 func (*ApplyConfigRequest) ProtoMessage() {}
 
 func (x *ApplyConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[40]
+	mi := &file_operations_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3062,7 +3214,7 @@ func (x *ApplyConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyConfigRequest.ProtoReflect.Descriptor instead.
 func (*ApplyConfigRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{40}
+	return file_operations_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ApplyConfigRequest) GetDryRun() bool {
@@ -3086,7 +3238,7 @@ type HealthReply struct {
 
 func (x *HealthReply) Reset() {
 	*x = HealthReply{}
-	mi := &file_operations_proto_msgTypes[41]
+	mi := &file_operations_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3098,7 +3250,7 @@ func (x *HealthReply) String() string {
 func (*HealthReply) ProtoMessage() {}
 
 func (x *HealthReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[41]
+	mi := &file_operations_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3111,7 +3263,7 @@ func (x *HealthReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthReply.ProtoReflect.Descriptor instead.
 func (*HealthReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{41}
+	return file_operations_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *HealthReply) GetOk() bool {
@@ -3152,7 +3304,7 @@ type VersionReply struct {
 
 func (x *VersionReply) Reset() {
 	*x = VersionReply{}
-	mi := &file_operations_proto_msgTypes[42]
+	mi := &file_operations_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3164,7 +3316,7 @@ func (x *VersionReply) String() string {
 func (*VersionReply) ProtoMessage() {}
 
 func (x *VersionReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[42]
+	mi := &file_operations_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3177,7 +3329,7 @@ func (x *VersionReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionReply.ProtoReflect.Descriptor instead.
 func (*VersionReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{42}
+	return file_operations_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *VersionReply) GetVersion() string {
@@ -3214,7 +3366,7 @@ type AddKeyRequest struct {
 
 func (x *AddKeyRequest) Reset() {
 	*x = AddKeyRequest{}
-	mi := &file_operations_proto_msgTypes[43]
+	mi := &file_operations_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3226,7 +3378,7 @@ func (x *AddKeyRequest) String() string {
 func (*AddKeyRequest) ProtoMessage() {}
 
 func (x *AddKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[43]
+	mi := &file_operations_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3239,7 +3391,7 @@ func (x *AddKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddKeyRequest.ProtoReflect.Descriptor instead.
 func (*AddKeyRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{43}
+	return file_operations_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *AddKeyRequest) GetName() string {
@@ -3295,7 +3447,7 @@ type AddKeyReply struct {
 
 func (x *AddKeyReply) Reset() {
 	*x = AddKeyReply{}
-	mi := &file_operations_proto_msgTypes[44]
+	mi := &file_operations_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3307,7 +3459,7 @@ func (x *AddKeyReply) String() string {
 func (*AddKeyReply) ProtoMessage() {}
 
 func (x *AddKeyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[44]
+	mi := &file_operations_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3320,7 +3472,7 @@ func (x *AddKeyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddKeyReply.ProtoReflect.Descriptor instead.
 func (*AddKeyReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{44}
+	return file_operations_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *AddKeyReply) GetInfo() *KeyInfo {
@@ -3346,7 +3498,7 @@ type RevokeKeyRequest struct {
 
 func (x *RevokeKeyRequest) Reset() {
 	*x = RevokeKeyRequest{}
-	mi := &file_operations_proto_msgTypes[45]
+	mi := &file_operations_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3358,7 +3510,7 @@ func (x *RevokeKeyRequest) String() string {
 func (*RevokeKeyRequest) ProtoMessage() {}
 
 func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[45]
+	mi := &file_operations_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3371,7 +3523,7 @@ func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeKeyRequest.ProtoReflect.Descriptor instead.
 func (*RevokeKeyRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{45}
+	return file_operations_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *RevokeKeyRequest) GetName() string {
@@ -3390,7 +3542,7 @@ type KeyList struct {
 
 func (x *KeyList) Reset() {
 	*x = KeyList{}
-	mi := &file_operations_proto_msgTypes[46]
+	mi := &file_operations_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3402,7 +3554,7 @@ func (x *KeyList) String() string {
 func (*KeyList) ProtoMessage() {}
 
 func (x *KeyList) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[46]
+	mi := &file_operations_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3415,7 +3567,7 @@ func (x *KeyList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyList.ProtoReflect.Descriptor instead.
 func (*KeyList) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{46}
+	return file_operations_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *KeyList) GetKeys() []*KeyInfo {
@@ -3450,7 +3602,7 @@ type KeyInfo struct {
 
 func (x *KeyInfo) Reset() {
 	*x = KeyInfo{}
-	mi := &file_operations_proto_msgTypes[47]
+	mi := &file_operations_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3462,7 +3614,7 @@ func (x *KeyInfo) String() string {
 func (*KeyInfo) ProtoMessage() {}
 
 func (x *KeyInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[47]
+	mi := &file_operations_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3475,7 +3627,7 @@ func (x *KeyInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyInfo.ProtoReflect.Descriptor instead.
 func (*KeyInfo) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{47}
+	return file_operations_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *KeyInfo) GetName() string {
@@ -3823,7 +3975,7 @@ const file_operations_proto_rawDesc = "" +
 	"\n" +
 	"next_after\x18\x02 \x01(\x04R\tnextAfter\x12#\n" +
 	"\rlast_sequence\x18\x03 \x01(\x04R\flastSequence\x12\x12\n" +
-	"\x04told\x18\x04 \x01(\x04R\x04told\"\xd2\x02\n" +
+	"\x04told\x18\x04 \x01(\x04R\x04told\"\xe6\x02\n" +
 	"\x10RecordedDecision\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x0e\n" +
 	"\x02at\x18\x02 \x01(\tR\x02at\x12\x14\n" +
@@ -3836,7 +3988,19 @@ const file_operations_proto_rawDesc = "" +
 	"\bexpected\x18\t \x01(\x04R\bexpected\x12\x17\n" +
 	"\aboot_id\x18\n" +
 	" \x01(\tR\x06bootId\x12.\n" +
-	"\bdecision\x18\v \x01(\v2\x12.modelops.DecisionR\bdecision\"<\n" +
+	"\bdecision\x18\v \x01(\v2\x12.modelops.DecisionR\bdecision\x12\x12\n" +
+	"\x04host\x18\f \x01(\tR\x04host\"\x95\x01\n" +
+	"\fWatchRequest\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\tR\x05after\x12\x17\n" +
+	"\await_ms\x18\x02 \x01(\rR\x06waitMs\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\rR\x05limit\x12\x14\n" +
+	"\x05actor\x18\x04 \x01(\tR\x05actor\x12\x12\n" +
+	"\x04host\x18\x05 \x01(\tR\x04host\x12\x16\n" +
+	"\x06stored\x18\x06 \x01(\bR\x06stored\"Z\n" +
+	"\n" +
+	"WatchReply\x128\n" +
+	"\tdecisions\x18\x01 \x03(\v2\x1a.modelops.RecordedDecisionR\tdecisions\x12\x12\n" +
+	"\x04next\x18\x02 \x01(\tR\x04next\"<\n" +
 	"\n" +
 	"ConfigView\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\tR\brevision\x12\x12\n" +
@@ -3887,7 +4051,7 @@ const file_operations_proto_rawDesc = "" +
 	"\flast_used_ms\x18\v \x01(\x03R\n" +
 	"lastUsedMs\x12\x1d\n" +
 	"\n" +
-	"revoked_ms\x18\f \x01(\x03R\trevokedMs2\xf0!\n" +
+	"revoked_ms\x18\f \x01(\x03R\trevokedMs2\xd3\"\n" +
 	"\bModelOps\x12i\n" +
 	"\x05Infer\x12\x1a.modelops.InferenceRequest\x1a\x1b.modelops.InferenceResponse\"'\xc2\xd4\x18#\b\x01\x12\x05infer\x1a\n" +
 	"model_name(\x012\n" +
@@ -3937,7 +4101,9 @@ const file_operations_proto_rawDesc = "" +
 	"\x06Defrag\x12\x17.modelops.DefragRequest\x1a\x14.modelops.DefragPlan\"&\xc2\xd4\x18\f\b\x03\x12\x06defrag \x01\x82\xd3\xe4\x93\x02\x10:\x01*\"\v/api/defrag\x12t\n" +
 	"\bGetState\x12\x16.modelops.StateRequest\x1a\x14.modelops.StateReply\":\xc2\xd4\x18\x19\b\x02\x12\x05state\x1a\x05actor(\x012\x05actor\x82\xd3\xe4\x93\x02\x17\x12\x15/api/state/{actor=**}\x12d\n" +
 	"\vSendCommand\x12\x15.modelops.SendRequest\x1a\x13.modelops.SendReply\")\xc2\xd4\x18\x11\b\x03\x12\x04send(\x012\x05actor\x82\xd3\xe4\x93\x02\x0e:\x01*\"\t/api/send\x12n\n" +
-	"\vReadJournal\x12\x18.modelops.JournalRequest\x1a\x15.modelops.JournalPage\".\xc2\xd4\x18\x16\b\x02\x12\ajournal \x01(\x012\x05actor\x82\xd3\xe4\x93\x02\x0e\x12\f/api/journal\x12b\n" +
+	"\vReadJournal\x12\x18.modelops.JournalRequest\x1a\x15.modelops.JournalPage\".\xc2\xd4\x18\x16\b\x02\x12\ajournal \x01(\x012\x05actor\x82\xd3\xe4\x93\x02\x0e\x12\f/api/journal\x12a\n" +
+	"\x05Watch\x12\x16.modelops.WatchRequest\x1a\x14.modelops.WatchReply\"*\xc2\xd4\x18\x14\b\x02\x12\x05watch \x01(\x012\x05actor\x82\xd3\xe4\x93\x02\f\x12\n" +
+	"/api/watch\x12b\n" +
 	"\tGetConfig\x12\x16.google.protobuf.Empty\x1a\x14.modelops.ConfigView\"'\xc2\xd4\x18\x10\b\x02\x12\n" +
 	"config.get \x01\x82\xd3\xe4\x93\x02\r\x12\v/api/config\x12x\n" +
 	"\vApplyConfig\x12\x1c.modelops.ApplyConfigRequest\x1a\x17.modelops.ConfigChanges\"2\xc2\xd4\x18\x12\b\x04\x12\fconfig.apply \x01\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/api/config/apply\x12^\n" +
@@ -3967,7 +4133,7 @@ func file_operations_proto_rawDescGZIP() []byte {
 	return file_operations_proto_rawDescData
 }
 
-var file_operations_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
+var file_operations_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
 var file_operations_proto_goTypes = []any{
 	(*ConfigChanges)(nil),        // 0: modelops.ConfigChanges
 	(*StatusView)(nil),           // 1: modelops.StatusView
@@ -4008,147 +4174,152 @@ var file_operations_proto_goTypes = []any{
 	(*JournalRequest)(nil),       // 36: modelops.JournalRequest
 	(*JournalPage)(nil),          // 37: modelops.JournalPage
 	(*RecordedDecision)(nil),     // 38: modelops.RecordedDecision
-	(*ConfigView)(nil),           // 39: modelops.ConfigView
-	(*ApplyConfigRequest)(nil),   // 40: modelops.ApplyConfigRequest
-	(*HealthReply)(nil),          // 41: modelops.HealthReply
-	(*VersionReply)(nil),         // 42: modelops.VersionReply
-	(*AddKeyRequest)(nil),        // 43: modelops.AddKeyRequest
-	(*AddKeyReply)(nil),          // 44: modelops.AddKeyReply
-	(*RevokeKeyRequest)(nil),     // 45: modelops.RevokeKeyRequest
-	(*KeyList)(nil),              // 46: modelops.KeyList
-	(*KeyInfo)(nil),              // 47: modelops.KeyInfo
-	nil,                          // 48: modelops.InferenceRequest.ParametersEntry
-	nil,                          // 49: modelops.ModelLoadRequest.LoadParamsEntry
-	(*HostView)(nil),             // 50: modelops.HostView
-	(*GpuView)(nil),              // 51: modelops.GpuView
-	(*ModelView)(nil),            // 52: modelops.ModelView
-	(*HintReply)(nil),            // 53: modelops.HintReply
-	(*DefragPlan)(nil),           // 54: modelops.DefragPlan
-	(*HostSaid)(nil),             // 55: modelops.HostSaid
-	(*ErrorBody)(nil),            // 56: modelops.ErrorBody
-	(*structpb.Struct)(nil),      // 57: google.protobuf.Struct
-	(*Decision)(nil),             // 58: modelops.Decision
-	(*emptypb.Empty)(nil),        // 59: google.protobuf.Empty
-	(*SwapModel)(nil),            // 60: modelops.SwapModel
-	(*PromoteSwap)(nil),          // 61: modelops.PromoteSwap
-	(*RollbackSwap)(nil),         // 62: modelops.RollbackSwap
-	(*InviteRequest)(nil),        // 63: modelops.InviteRequest
-	(*RemoveMemberRequest)(nil),  // 64: modelops.RemoveMemberRequest
-	(*DrainHostRequest)(nil),     // 65: modelops.DrainHostRequest
-	(*QueueView)(nil),            // 66: modelops.QueueView
-	(*SwapReply)(nil),            // 67: modelops.SwapReply
-	(*SwapList)(nil),             // 68: modelops.SwapList
-	(*StateReply)(nil),           // 69: modelops.StateReply
-	(*ClusterView)(nil),          // 70: modelops.ClusterView
-	(*InviteReply)(nil),          // 71: modelops.InviteReply
-	(*RemoveMemberReply)(nil),    // 72: modelops.RemoveMemberReply
-	(*DrainHostReply)(nil),       // 73: modelops.DrainHostReply
+	(*WatchRequest)(nil),         // 39: modelops.WatchRequest
+	(*WatchReply)(nil),           // 40: modelops.WatchReply
+	(*ConfigView)(nil),           // 41: modelops.ConfigView
+	(*ApplyConfigRequest)(nil),   // 42: modelops.ApplyConfigRequest
+	(*HealthReply)(nil),          // 43: modelops.HealthReply
+	(*VersionReply)(nil),         // 44: modelops.VersionReply
+	(*AddKeyRequest)(nil),        // 45: modelops.AddKeyRequest
+	(*AddKeyReply)(nil),          // 46: modelops.AddKeyReply
+	(*RevokeKeyRequest)(nil),     // 47: modelops.RevokeKeyRequest
+	(*KeyList)(nil),              // 48: modelops.KeyList
+	(*KeyInfo)(nil),              // 49: modelops.KeyInfo
+	nil,                          // 50: modelops.InferenceRequest.ParametersEntry
+	nil,                          // 51: modelops.ModelLoadRequest.LoadParamsEntry
+	(*HostView)(nil),             // 52: modelops.HostView
+	(*GpuView)(nil),              // 53: modelops.GpuView
+	(*ModelView)(nil),            // 54: modelops.ModelView
+	(*HintReply)(nil),            // 55: modelops.HintReply
+	(*DefragPlan)(nil),           // 56: modelops.DefragPlan
+	(*HostSaid)(nil),             // 57: modelops.HostSaid
+	(*ErrorBody)(nil),            // 58: modelops.ErrorBody
+	(*structpb.Struct)(nil),      // 59: google.protobuf.Struct
+	(*Decision)(nil),             // 60: modelops.Decision
+	(*emptypb.Empty)(nil),        // 61: google.protobuf.Empty
+	(*SwapModel)(nil),            // 62: modelops.SwapModel
+	(*PromoteSwap)(nil),          // 63: modelops.PromoteSwap
+	(*RollbackSwap)(nil),         // 64: modelops.RollbackSwap
+	(*InviteRequest)(nil),        // 65: modelops.InviteRequest
+	(*RemoveMemberRequest)(nil),  // 66: modelops.RemoveMemberRequest
+	(*DrainHostRequest)(nil),     // 67: modelops.DrainHostRequest
+	(*QueueView)(nil),            // 68: modelops.QueueView
+	(*SwapReply)(nil),            // 69: modelops.SwapReply
+	(*SwapList)(nil),             // 70: modelops.SwapList
+	(*StateReply)(nil),           // 71: modelops.StateReply
+	(*ClusterView)(nil),          // 72: modelops.ClusterView
+	(*InviteReply)(nil),          // 73: modelops.InviteReply
+	(*RemoveMemberReply)(nil),    // 74: modelops.RemoveMemberReply
+	(*DrainHostReply)(nil),       // 75: modelops.DrainHostReply
 }
 var file_operations_proto_depIdxs = []int32{
-	50, // 0: modelops.StatusView.host:type_name -> modelops.HostView
-	51, // 1: modelops.StatusView.gpus:type_name -> modelops.GpuView
-	52, // 2: modelops.StatusView.models:type_name -> modelops.ModelView
-	53, // 3: modelops.StatusView.hints:type_name -> modelops.HintReply
-	54, // 4: modelops.StatusView.defrag:type_name -> modelops.DefragPlan
-	55, // 5: modelops.StatusView.hosts:type_name -> modelops.HostSaid
+	52, // 0: modelops.StatusView.host:type_name -> modelops.HostView
+	53, // 1: modelops.StatusView.gpus:type_name -> modelops.GpuView
+	54, // 2: modelops.StatusView.models:type_name -> modelops.ModelView
+	55, // 3: modelops.StatusView.hints:type_name -> modelops.HintReply
+	56, // 4: modelops.StatusView.defrag:type_name -> modelops.DefragPlan
+	57, // 5: modelops.StatusView.hosts:type_name -> modelops.HostSaid
 	5,  // 6: modelops.Explanation.reasons:type_name -> modelops.Reason
 	6,  // 7: modelops.Explanation.weighed:type_name -> modelops.Weighed
 	4,  // 8: modelops.Explanation.copies:type_name -> modelops.JournalCopy
-	48, // 9: modelops.InferenceRequest.parameters:type_name -> modelops.InferenceRequest.ParametersEntry
+	50, // 9: modelops.InferenceRequest.parameters:type_name -> modelops.InferenceRequest.ParametersEntry
 	8,  // 10: modelops.InferenceRequest.messages:type_name -> modelops.ChatMessage
 	9,  // 11: modelops.InferenceChunk.response:type_name -> modelops.InferenceResponse
-	56, // 12: modelops.InferenceChunk.error:type_name -> modelops.ErrorBody
-	49, // 13: modelops.ModelLoadRequest.load_params:type_name -> modelops.ModelLoadRequest.LoadParamsEntry
+	58, // 12: modelops.InferenceChunk.error:type_name -> modelops.ErrorBody
+	51, // 13: modelops.ModelLoadRequest.load_params:type_name -> modelops.ModelLoadRequest.LoadParamsEntry
 	15, // 14: modelops.ModelList.models:type_name -> modelops.ModelInfo
-	52, // 15: modelops.ResidentList.models:type_name -> modelops.ModelView
-	55, // 16: modelops.ResidentList.hosts:type_name -> modelops.HostSaid
-	53, // 17: modelops.HintList.hints:type_name -> modelops.HintReply
-	57, // 18: modelops.SendRequest.body:type_name -> google.protobuf.Struct
-	57, // 19: modelops.SendReply.answer:type_name -> google.protobuf.Struct
+	54, // 15: modelops.ResidentList.models:type_name -> modelops.ModelView
+	57, // 16: modelops.ResidentList.hosts:type_name -> modelops.HostSaid
+	55, // 17: modelops.HintList.hints:type_name -> modelops.HintReply
+	59, // 18: modelops.SendRequest.body:type_name -> google.protobuf.Struct
+	59, // 19: modelops.SendReply.answer:type_name -> google.protobuf.Struct
 	35, // 20: modelops.SendReply.events:type_name -> modelops.RecordedEvent
-	57, // 21: modelops.RecordedEvent.body:type_name -> google.protobuf.Struct
+	59, // 21: modelops.RecordedEvent.body:type_name -> google.protobuf.Struct
 	38, // 22: modelops.JournalPage.decisions:type_name -> modelops.RecordedDecision
 	35, // 23: modelops.RecordedDecision.events:type_name -> modelops.RecordedEvent
-	58, // 24: modelops.RecordedDecision.decision:type_name -> modelops.Decision
-	47, // 25: modelops.AddKeyReply.info:type_name -> modelops.KeyInfo
-	47, // 26: modelops.KeyList.keys:type_name -> modelops.KeyInfo
-	7,  // 27: modelops.ModelOps.Infer:input_type -> modelops.InferenceRequest
-	7,  // 28: modelops.ModelOps.InferStream:input_type -> modelops.InferenceRequest
-	11, // 29: modelops.ModelOps.LoadModel:input_type -> modelops.ModelLoadRequest
-	13, // 30: modelops.ModelOps.UnloadModel:input_type -> modelops.ModelUnloadRequest
-	59, // 31: modelops.ModelOps.ListModels:input_type -> google.protobuf.Empty
-	17, // 32: modelops.ModelOps.AcquireGpuLease:input_type -> modelops.GpuLeaseRequest
-	20, // 33: modelops.ModelOps.RenewGpuLease:input_type -> modelops.GpuLeaseRenewal
-	19, // 34: modelops.ModelOps.ReleaseGpuLease:input_type -> modelops.GpuLeaseRelease
-	2,  // 35: modelops.ModelOps.Why:input_type -> modelops.WhyRequest
-	59, // 36: modelops.ModelOps.GetStatus:input_type -> google.protobuf.Empty
-	59, // 37: modelops.ModelOps.ListResident:input_type -> google.protobuf.Empty
-	59, // 38: modelops.ModelOps.GetQueue:input_type -> google.protobuf.Empty
-	24, // 39: modelops.ModelOps.CancelRequest:input_type -> modelops.CancelRequestRequest
-	26, // 40: modelops.ModelOps.PinModel:input_type -> modelops.PinModelRequest
-	27, // 41: modelops.ModelOps.UnpinModel:input_type -> modelops.UnpinModelRequest
-	60, // 42: modelops.ModelOps.StartSwap:input_type -> modelops.SwapModel
-	61, // 43: modelops.ModelOps.PromoteSwap:input_type -> modelops.PromoteSwap
-	62, // 44: modelops.ModelOps.RollbackSwap:input_type -> modelops.RollbackSwap
-	59, // 45: modelops.ModelOps.ListSwaps:input_type -> google.protobuf.Empty
-	29, // 46: modelops.ModelOps.HintModel:input_type -> modelops.HintModelRequest
-	59, // 47: modelops.ModelOps.ListHints:input_type -> google.protobuf.Empty
-	31, // 48: modelops.ModelOps.Defrag:input_type -> modelops.DefragRequest
-	32, // 49: modelops.ModelOps.GetState:input_type -> modelops.StateRequest
-	33, // 50: modelops.ModelOps.SendCommand:input_type -> modelops.SendRequest
-	36, // 51: modelops.ModelOps.ReadJournal:input_type -> modelops.JournalRequest
-	59, // 52: modelops.ModelOps.GetConfig:input_type -> google.protobuf.Empty
-	40, // 53: modelops.ModelOps.ApplyConfig:input_type -> modelops.ApplyConfigRequest
-	43, // 54: modelops.ModelOps.AddKey:input_type -> modelops.AddKeyRequest
-	59, // 55: modelops.ModelOps.ListKeys:input_type -> google.protobuf.Empty
-	45, // 56: modelops.ModelOps.RevokeKey:input_type -> modelops.RevokeKeyRequest
-	59, // 57: modelops.ModelOps.GetCluster:input_type -> google.protobuf.Empty
-	63, // 58: modelops.ModelOps.InviteHost:input_type -> modelops.InviteRequest
-	64, // 59: modelops.ModelOps.RemoveHost:input_type -> modelops.RemoveMemberRequest
-	65, // 60: modelops.ModelOps.DrainHost:input_type -> modelops.DrainHostRequest
-	59, // 61: modelops.ModelOps.GetHealth:input_type -> google.protobuf.Empty
-	59, // 62: modelops.ModelOps.GetVersion:input_type -> google.protobuf.Empty
-	9,  // 63: modelops.ModelOps.Infer:output_type -> modelops.InferenceResponse
-	10, // 64: modelops.ModelOps.InferStream:output_type -> modelops.InferenceChunk
-	12, // 65: modelops.ModelOps.LoadModel:output_type -> modelops.ModelLoadReply
-	14, // 66: modelops.ModelOps.UnloadModel:output_type -> modelops.ModelUnloadReply
-	16, // 67: modelops.ModelOps.ListModels:output_type -> modelops.ModelList
-	18, // 68: modelops.ModelOps.AcquireGpuLease:output_type -> modelops.GpuLeaseReply
-	21, // 69: modelops.ModelOps.RenewGpuLease:output_type -> modelops.GpuLeaseRenewalAck
-	22, // 70: modelops.ModelOps.ReleaseGpuLease:output_type -> modelops.GpuLeaseReleaseAck
-	3,  // 71: modelops.ModelOps.Why:output_type -> modelops.Explanation
-	1,  // 72: modelops.ModelOps.GetStatus:output_type -> modelops.StatusView
-	23, // 73: modelops.ModelOps.ListResident:output_type -> modelops.ResidentList
-	66, // 74: modelops.ModelOps.GetQueue:output_type -> modelops.QueueView
-	25, // 75: modelops.ModelOps.CancelRequest:output_type -> modelops.CancelRequestReply
-	28, // 76: modelops.ModelOps.PinModel:output_type -> modelops.PinModelReply
-	28, // 77: modelops.ModelOps.UnpinModel:output_type -> modelops.PinModelReply
-	67, // 78: modelops.ModelOps.StartSwap:output_type -> modelops.SwapReply
-	67, // 79: modelops.ModelOps.PromoteSwap:output_type -> modelops.SwapReply
-	67, // 80: modelops.ModelOps.RollbackSwap:output_type -> modelops.SwapReply
-	68, // 81: modelops.ModelOps.ListSwaps:output_type -> modelops.SwapList
-	53, // 82: modelops.ModelOps.HintModel:output_type -> modelops.HintReply
-	30, // 83: modelops.ModelOps.ListHints:output_type -> modelops.HintList
-	54, // 84: modelops.ModelOps.Defrag:output_type -> modelops.DefragPlan
-	69, // 85: modelops.ModelOps.GetState:output_type -> modelops.StateReply
-	34, // 86: modelops.ModelOps.SendCommand:output_type -> modelops.SendReply
-	37, // 87: modelops.ModelOps.ReadJournal:output_type -> modelops.JournalPage
-	39, // 88: modelops.ModelOps.GetConfig:output_type -> modelops.ConfigView
-	0,  // 89: modelops.ModelOps.ApplyConfig:output_type -> modelops.ConfigChanges
-	44, // 90: modelops.ModelOps.AddKey:output_type -> modelops.AddKeyReply
-	46, // 91: modelops.ModelOps.ListKeys:output_type -> modelops.KeyList
-	47, // 92: modelops.ModelOps.RevokeKey:output_type -> modelops.KeyInfo
-	70, // 93: modelops.ModelOps.GetCluster:output_type -> modelops.ClusterView
-	71, // 94: modelops.ModelOps.InviteHost:output_type -> modelops.InviteReply
-	72, // 95: modelops.ModelOps.RemoveHost:output_type -> modelops.RemoveMemberReply
-	73, // 96: modelops.ModelOps.DrainHost:output_type -> modelops.DrainHostReply
-	41, // 97: modelops.ModelOps.GetHealth:output_type -> modelops.HealthReply
-	42, // 98: modelops.ModelOps.GetVersion:output_type -> modelops.VersionReply
-	63, // [63:99] is the sub-list for method output_type
-	27, // [27:63] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	60, // 24: modelops.RecordedDecision.decision:type_name -> modelops.Decision
+	38, // 25: modelops.WatchReply.decisions:type_name -> modelops.RecordedDecision
+	49, // 26: modelops.AddKeyReply.info:type_name -> modelops.KeyInfo
+	49, // 27: modelops.KeyList.keys:type_name -> modelops.KeyInfo
+	7,  // 28: modelops.ModelOps.Infer:input_type -> modelops.InferenceRequest
+	7,  // 29: modelops.ModelOps.InferStream:input_type -> modelops.InferenceRequest
+	11, // 30: modelops.ModelOps.LoadModel:input_type -> modelops.ModelLoadRequest
+	13, // 31: modelops.ModelOps.UnloadModel:input_type -> modelops.ModelUnloadRequest
+	61, // 32: modelops.ModelOps.ListModels:input_type -> google.protobuf.Empty
+	17, // 33: modelops.ModelOps.AcquireGpuLease:input_type -> modelops.GpuLeaseRequest
+	20, // 34: modelops.ModelOps.RenewGpuLease:input_type -> modelops.GpuLeaseRenewal
+	19, // 35: modelops.ModelOps.ReleaseGpuLease:input_type -> modelops.GpuLeaseRelease
+	2,  // 36: modelops.ModelOps.Why:input_type -> modelops.WhyRequest
+	61, // 37: modelops.ModelOps.GetStatus:input_type -> google.protobuf.Empty
+	61, // 38: modelops.ModelOps.ListResident:input_type -> google.protobuf.Empty
+	61, // 39: modelops.ModelOps.GetQueue:input_type -> google.protobuf.Empty
+	24, // 40: modelops.ModelOps.CancelRequest:input_type -> modelops.CancelRequestRequest
+	26, // 41: modelops.ModelOps.PinModel:input_type -> modelops.PinModelRequest
+	27, // 42: modelops.ModelOps.UnpinModel:input_type -> modelops.UnpinModelRequest
+	62, // 43: modelops.ModelOps.StartSwap:input_type -> modelops.SwapModel
+	63, // 44: modelops.ModelOps.PromoteSwap:input_type -> modelops.PromoteSwap
+	64, // 45: modelops.ModelOps.RollbackSwap:input_type -> modelops.RollbackSwap
+	61, // 46: modelops.ModelOps.ListSwaps:input_type -> google.protobuf.Empty
+	29, // 47: modelops.ModelOps.HintModel:input_type -> modelops.HintModelRequest
+	61, // 48: modelops.ModelOps.ListHints:input_type -> google.protobuf.Empty
+	31, // 49: modelops.ModelOps.Defrag:input_type -> modelops.DefragRequest
+	32, // 50: modelops.ModelOps.GetState:input_type -> modelops.StateRequest
+	33, // 51: modelops.ModelOps.SendCommand:input_type -> modelops.SendRequest
+	36, // 52: modelops.ModelOps.ReadJournal:input_type -> modelops.JournalRequest
+	39, // 53: modelops.ModelOps.Watch:input_type -> modelops.WatchRequest
+	61, // 54: modelops.ModelOps.GetConfig:input_type -> google.protobuf.Empty
+	42, // 55: modelops.ModelOps.ApplyConfig:input_type -> modelops.ApplyConfigRequest
+	45, // 56: modelops.ModelOps.AddKey:input_type -> modelops.AddKeyRequest
+	61, // 57: modelops.ModelOps.ListKeys:input_type -> google.protobuf.Empty
+	47, // 58: modelops.ModelOps.RevokeKey:input_type -> modelops.RevokeKeyRequest
+	61, // 59: modelops.ModelOps.GetCluster:input_type -> google.protobuf.Empty
+	65, // 60: modelops.ModelOps.InviteHost:input_type -> modelops.InviteRequest
+	66, // 61: modelops.ModelOps.RemoveHost:input_type -> modelops.RemoveMemberRequest
+	67, // 62: modelops.ModelOps.DrainHost:input_type -> modelops.DrainHostRequest
+	61, // 63: modelops.ModelOps.GetHealth:input_type -> google.protobuf.Empty
+	61, // 64: modelops.ModelOps.GetVersion:input_type -> google.protobuf.Empty
+	9,  // 65: modelops.ModelOps.Infer:output_type -> modelops.InferenceResponse
+	10, // 66: modelops.ModelOps.InferStream:output_type -> modelops.InferenceChunk
+	12, // 67: modelops.ModelOps.LoadModel:output_type -> modelops.ModelLoadReply
+	14, // 68: modelops.ModelOps.UnloadModel:output_type -> modelops.ModelUnloadReply
+	16, // 69: modelops.ModelOps.ListModels:output_type -> modelops.ModelList
+	18, // 70: modelops.ModelOps.AcquireGpuLease:output_type -> modelops.GpuLeaseReply
+	21, // 71: modelops.ModelOps.RenewGpuLease:output_type -> modelops.GpuLeaseRenewalAck
+	22, // 72: modelops.ModelOps.ReleaseGpuLease:output_type -> modelops.GpuLeaseReleaseAck
+	3,  // 73: modelops.ModelOps.Why:output_type -> modelops.Explanation
+	1,  // 74: modelops.ModelOps.GetStatus:output_type -> modelops.StatusView
+	23, // 75: modelops.ModelOps.ListResident:output_type -> modelops.ResidentList
+	68, // 76: modelops.ModelOps.GetQueue:output_type -> modelops.QueueView
+	25, // 77: modelops.ModelOps.CancelRequest:output_type -> modelops.CancelRequestReply
+	28, // 78: modelops.ModelOps.PinModel:output_type -> modelops.PinModelReply
+	28, // 79: modelops.ModelOps.UnpinModel:output_type -> modelops.PinModelReply
+	69, // 80: modelops.ModelOps.StartSwap:output_type -> modelops.SwapReply
+	69, // 81: modelops.ModelOps.PromoteSwap:output_type -> modelops.SwapReply
+	69, // 82: modelops.ModelOps.RollbackSwap:output_type -> modelops.SwapReply
+	70, // 83: modelops.ModelOps.ListSwaps:output_type -> modelops.SwapList
+	55, // 84: modelops.ModelOps.HintModel:output_type -> modelops.HintReply
+	30, // 85: modelops.ModelOps.ListHints:output_type -> modelops.HintList
+	56, // 86: modelops.ModelOps.Defrag:output_type -> modelops.DefragPlan
+	71, // 87: modelops.ModelOps.GetState:output_type -> modelops.StateReply
+	34, // 88: modelops.ModelOps.SendCommand:output_type -> modelops.SendReply
+	37, // 89: modelops.ModelOps.ReadJournal:output_type -> modelops.JournalPage
+	40, // 90: modelops.ModelOps.Watch:output_type -> modelops.WatchReply
+	41, // 91: modelops.ModelOps.GetConfig:output_type -> modelops.ConfigView
+	0,  // 92: modelops.ModelOps.ApplyConfig:output_type -> modelops.ConfigChanges
+	46, // 93: modelops.ModelOps.AddKey:output_type -> modelops.AddKeyReply
+	48, // 94: modelops.ModelOps.ListKeys:output_type -> modelops.KeyList
+	49, // 95: modelops.ModelOps.RevokeKey:output_type -> modelops.KeyInfo
+	72, // 96: modelops.ModelOps.GetCluster:output_type -> modelops.ClusterView
+	73, // 97: modelops.ModelOps.InviteHost:output_type -> modelops.InviteReply
+	74, // 98: modelops.ModelOps.RemoveHost:output_type -> modelops.RemoveMemberReply
+	75, // 99: modelops.ModelOps.DrainHost:output_type -> modelops.DrainHostReply
+	43, // 100: modelops.ModelOps.GetHealth:output_type -> modelops.HealthReply
+	44, // 101: modelops.ModelOps.GetVersion:output_type -> modelops.VersionReply
+	65, // [65:102] is the sub-list for method output_type
+	28, // [28:65] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_operations_proto_init() }
@@ -4172,7 +4343,7 @@ func file_operations_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operations_proto_rawDesc), len(file_operations_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   50,
+			NumMessages:   52,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

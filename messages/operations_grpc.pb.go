@@ -48,6 +48,7 @@ const (
 	ModelOps_GetState_FullMethodName        = "/modelops.ModelOps/GetState"
 	ModelOps_SendCommand_FullMethodName     = "/modelops.ModelOps/SendCommand"
 	ModelOps_ReadJournal_FullMethodName     = "/modelops.ModelOps/ReadJournal"
+	ModelOps_Watch_FullMethodName           = "/modelops.ModelOps/Watch"
 	ModelOps_GetConfig_FullMethodName       = "/modelops.ModelOps/GetConfig"
 	ModelOps_ApplyConfig_FullMethodName     = "/modelops.ModelOps/ApplyConfig"
 	ModelOps_AddKey_FullMethodName          = "/modelops.ModelOps/AddKey"
@@ -118,6 +119,8 @@ type ModelOpsClient interface {
 	SendCommand(ctx context.Context, in *SendRequest, opts ...grpc.CallOption) (*SendReply, error)
 	// ReadJournal lists decisions, oldest first.
 	ReadJournal(ctx context.Context, in *JournalRequest, opts ...grpc.CallOption) (*JournalPage, error)
+	// Watch tells of new decisions of every host of the cluster, an effect behind its cause. It waits for one as long as the request says.
+	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (*WatchReply, error)
 	// GetConfig shows the configuration in force, without secrets.
 	GetConfig(ctx context.Context, in *emptypb.Empty, opts ...grpc.CallOption) (*ConfigView, error)
 	// ApplyConfig reads the configuration again and makes it rule. A bad file changes nothing.
@@ -403,6 +406,16 @@ func (c *modelOpsClient) ReadJournal(ctx context.Context, in *JournalRequest, op
 	return out, nil
 }
 
+func (c *modelOpsClient) Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (*WatchReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(WatchReply)
+	err := c.cc.Invoke(ctx, ModelOps_Watch_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *modelOpsClient) GetConfig(ctx context.Context, in *emptypb.Empty, opts ...grpc.CallOption) (*ConfigView, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ConfigView)
@@ -570,6 +583,8 @@ type ModelOpsServer interface {
 	SendCommand(context.Context, *SendRequest) (*SendReply, error)
 	// ReadJournal lists decisions, oldest first.
 	ReadJournal(context.Context, *JournalRequest) (*JournalPage, error)
+	// Watch tells of new decisions of every host of the cluster, an effect behind its cause. It waits for one as long as the request says.
+	Watch(context.Context, *WatchRequest) (*WatchReply, error)
 	// GetConfig shows the configuration in force, without secrets.
 	GetConfig(context.Context, *emptypb.Empty) (*ConfigView, error)
 	// ApplyConfig reads the configuration again and makes it rule. A bad file changes nothing.
@@ -676,6 +691,9 @@ func (UnimplementedModelOpsServer) SendCommand(context.Context, *SendRequest) (*
 }
 func (UnimplementedModelOpsServer) ReadJournal(context.Context, *JournalRequest) (*JournalPage, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReadJournal not implemented")
+}
+func (UnimplementedModelOpsServer) Watch(context.Context, *WatchRequest) (*WatchReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Watch not implemented")
 }
 func (UnimplementedModelOpsServer) GetConfig(context.Context, *emptypb.Empty) (*ConfigView, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetConfig not implemented")
@@ -1170,6 +1188,24 @@ func _ModelOps_ReadJournal_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ModelOps_Watch_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(WatchRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).Watch(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_Watch_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).Watch(ctx, req.(*WatchRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ModelOps_GetConfig_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(emptypb.Empty)
 	if err := dec(in); err != nil {
@@ -1470,6 +1506,10 @@ var ModelOps_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ReadJournal",
 			Handler:    _ModelOps_ReadJournal_Handler,
+		},
+		{
+			MethodName: "Watch",
+			Handler:    _ModelOps_Watch_Handler,
 		},
 		{
 			MethodName: "GetConfig",

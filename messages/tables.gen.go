@@ -309,6 +309,8 @@ type Operations interface {
 	SendCommand(context.Context, *SendRequest) (*SendReply, error)
 	// ReadJournal lists decisions, oldest first.
 	ReadJournal(context.Context, *JournalRequest) (*JournalPage, error)
+	// Watch tells of new decisions of every host of the cluster, an effect behind its cause. It waits for one as long as the request says.
+	Watch(context.Context, *WatchRequest) (*WatchReply, error)
 	// GetConfig shows the configuration in force, without secrets.
 	GetConfig(context.Context, *emptypb.Empty) (*ConfigView, error)
 	// ApplyConfig reads the configuration again and makes it rule. A bad file changes nothing.
@@ -446,6 +448,11 @@ func (t Through) SendCommand(ctx context.Context, r *SendRequest) (*SendReply, e
 // ReadJournal implements Operations.
 func (t Through) ReadJournal(ctx context.Context, r *JournalRequest) (*JournalPage, error) {
 	return through[*JournalPage](ctx, t, "ReadJournal", r)
+}
+
+// Watch implements Operations.
+func (t Through) Watch(ctx context.Context, r *WatchRequest) (*WatchReply, error) {
+	return through[*WatchReply](ctx, t, "Watch", r)
 }
 
 // GetConfig implements Operations.
@@ -696,6 +703,14 @@ var operationTable = []Operation{
 		Answer:  func() proto.Message { return new(JournalPage) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.ReadJournal(ctx, request.(*JournalRequest)))
+		},
+	},
+	{Name: "Watch", Role: Role_READ, Reach: Reach_NAMED_MODELS, About: []string{"actor"}, NATS: "watch", NATSName: "", Empty: true,
+		Doc:     "Watch tells of new decisions of every host of the cluster, an effect behind its cause. It waits for one as long as the request says.",
+		Request: func() proto.Message { return new(WatchRequest) },
+		Answer:  func() proto.Message { return new(WatchReply) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.Watch(ctx, request.(*WatchRequest)))
 		},
 	},
 	{Name: "GetConfig", Role: Role_READ, Reach: Reach_WHOLE_HOST, About: nil, NATS: "config.get", NATSName: "", Empty: true,

@@ -26,7 +26,7 @@ var errPageFull = errors.New("the page is full")
 func (c *Control) ReadJournal(ctx context.Context, r *messages.JournalRequest) (*messages.JournalPage, error) {
 	var actor messages.ActorID
 	var err error
-	from, err := c.journalOf(ctx, r)
+	from, err := c.journalOf(ctx, r.Host, r.Copy)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +39,7 @@ func (c *Control) ReadJournal(ctx context.Context, r *messages.JournalRequest) (
 	if limit == 0 {
 		limit = defaultPage
 	}
-	if err := c.awaitDecision(ctx, r, from); err != nil {
+	if err := c.awaitDecision(ctx, r.WaitMs, func() bool { return from.Sequence() > r.After }); err != nil {
 		return nil, err
 	}
 	page := &messages.JournalPage{LastSequence: from.Sequence(), Told: from.Told()}
@@ -76,15 +76,15 @@ type JournalCopy interface {
 	Replay(ctx context.Context, actor messages.ActorID, after uint64, fn func(messages.Recorded) error) error
 }
 
-// journalOf is the journal that a request is about.
-func (c *Control) journalOf(ctx context.Context, r *messages.JournalRequest) (JournalCopy, error) {
-	if r.Host == "" || r.Host == c.o.Host {
+// journalOf is a host's journal: this host's own, which an empty name means too, or a copy.
+func (c *Control) journalOf(ctx context.Context, host, name string) (JournalCopy, error) {
+	if host == "" || host == c.o.Host {
 		return ownJournal{c.o}, nil
 	}
 	if c.o.Copies == nil {
-		return nil, messages.NewError(messages.NotFound, "journal of "+r.Host, "this host keeps no copy of it")
+		return nil, messages.NewError(messages.NotFound, "journal of "+host, "this host keeps no copy of it")
 	}
-	return c.o.Copies(ctx, r.Host, r.Copy)
+	return c.o.Copies(ctx, host, name)
 }
 
 type ownJournal struct{ o Options }
@@ -95,16 +95,16 @@ func (o ownJournal) Replay(ctx context.Context, actor messages.ActorID, after ui
 	return o.o.Replay(ctx, actor, after, fn)
 }
 
-// awaitDecision waits until the journal holds a decision behind the one that was read last, and no longer than the request says.
-func (c *Control) awaitDecision(ctx context.Context, r *messages.JournalRequest, from JournalCopy) error {
-	wait := min(time.Duration(r.WaitMs)*time.Millisecond, longestWait)
-	if wait == 0 || from.Sequence() > r.After {
+// awaitDecision waits until there is a decision behind the one that was read last, and no longer than the request says.
+func (c *Control) awaitDecision(ctx context.Context, waitMs uint32, there func() bool) error {
+	wait := min(time.Duration(waitMs)*time.Millisecond, longestWait)
+	if wait == 0 || there() {
 		return nil
 	}
 	enough := time.After(wait)
 	tick := time.NewTicker(waitStep)
 	defer tick.Stop()
-	for from.Sequence() <= r.After {
+	for !there() {
 		select {
 		case <-ctx.Done():
 			return messages.AsError(ctx.Err())

@@ -40,6 +40,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.show(seen, r, page)
 		return
 	}
+	if streamsEvents(r) {
+		s.streamEvents(seen, r)
+		return
+	}
 	if s.operations.serve(seen, r) {
 		return
 	}

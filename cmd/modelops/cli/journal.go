@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -54,10 +53,7 @@ func (c *cli) journalTailCommand() *cobra.Command {
 	f.IntVarP(&n, "lines", "n", 20, "how many decisions")
 	f.BoolVarP(&follow, "follow", "f", false, "keep printing new decisions")
 	f.StringVar(&host, "host", "", "only decisions of this host")
-	f.StringVar(&only.actor, "actor", "", "only decisions of this actor")
-	f.StringSliceVar(&only.types, "type", nil, "only decisions with an event of this type (model.ready) or kind (model)")
-	_ = cmd.RegisterFlagCompletionFunc("actor", c.completeActors())
-	_ = cmd.RegisterFlagCompletionFunc("type", cobra.FixedCompletions(messages.EventNames(), cobra.ShellCompDirectiveNoFileComp))
+	c.filterFlags(cmd, &only)
 	cmd.RunE = act(func(ctx context.Context, _ []string) error {
 		if n < 0 {
 			return messages.NewError(messages.InvalidArgument, "--lines", "it is negative")
@@ -76,6 +72,14 @@ func (c *cli) journalTailCommand() *cobra.Command {
 		return c.tail(ctx, all, only, n, follow)
 	})
 	return cmd
+}
+
+func (c *cli) filterFlags(cmd *cobra.Command, only *filter) {
+	f := cmd.Flags()
+	f.StringVar(&only.actor, "actor", "", "only decisions of this actor")
+	f.StringSliceVar(&only.types, "type", nil, "only decisions with an event of this type (model.ready) or kind (model)")
+	_ = cmd.RegisterFlagCompletionFunc("actor", c.completeActors())
+	_ = cmd.RegisterFlagCompletionFunc("type", cobra.FixedCompletions(messages.EventNames(), cobra.ShellCompDirectiveNoFileComp))
 }
 
 // copies are those that the host of a source keeps of other hosts' journals; none for a caller who may not see the cluster.
@@ -164,29 +168,19 @@ func (s *source) tail(ctx context.Context, only filter, n int) (last []messages.
 
 // followAll prints new decisions of all journals as they come, until ctx ends or one can't be read.
 func (c *cli) followAll(ctx context.Context, all []*source, only filter) error {
-	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
-	var printing sync.Mutex
-	var running sync.WaitGroup
-	failed := make([]error, len(all))
-	for i, s := range all {
-		running.Go(func() {
-			failed[i] = s.journal.Follow(ctx, s.last, func(r messages.Recorded) error {
-				if !only.takes(r) || only.actor != "" && r.Actor != only.id {
-					return nil
-				}
-				printing.Lock()
-				defer printing.Unlock()
-				return c.printRecorded(s.host, r)
-			})
-			end(failed[i])
-		})
+	if len(all) > 1 {
+		var after []string
+		for _, s := range all {
+			after = append(after, fmt.Sprintf("%s=%d", s.host, s.last))
+		}
+		return c.watch(ctx, all[0].client, &messages.WatchRequest{After: strings.Join(after, ","), Actor: only.actor}, only)
 	}
-	running.Wait()
-	if cause := context.Cause(ctx); cause != nil && messages.CodeOf(cause) != messages.Cancelled {
-		return cause
-	}
-	return failed[0]
+	return all[0].journal.Follow(ctx, all[0].last, func(r messages.Recorded) error {
+		if !only.takes(r) || only.actor != "" && r.Actor != only.id {
+			return nil
+		}
+		return c.printRecorded(all[0].host, r)
+	})
 }
 
 // recordedJSON is a decision as one line of JSON.

@@ -3,6 +3,9 @@
 package e2e_test
 
 import (
+	"bufio"
+	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -84,4 +87,65 @@ func TestWhyAcrossHosts(t *testing.T) {
 		x := whys(seat, "")
 		return x.GetHost() == at && strings.Contains(x.GetSummary(), "can't be reached. By its journal")
 	})
+}
+
+// TestWatchAcrossHosts: each host tells of the decisions of both as they come, the arbiter's before what the other host did for it, as a stream and on
+// the command line.
+func TestWatchAcrossHosts(t *testing.T) {
+	seat, owner, arbiter, at, model := placedByAnother(t)
+	for _, d := range []*daemon{seat, owner} {
+		ctx, end := context.WithCancel(t.Context())
+		defer end()
+		resp, err := d.send(ctx, "GET", "/api/watch", nil, "Accept", "text/event-stream")
+		if err != nil || resp.StatusCode != 200 {
+			t.Fatal(resp, err)
+		}
+		defer resp.Body.Close()
+		in := bufio.NewScanner(resp.Body)
+		in.Buffer(nil, 1<<20)
+		in.Scan() // the stream has begun
+		if _, err := owner.control(t).UnloadModel(t.Context(), &messages.ModelUnloadRequest{ModelName: model}); err != nil {
+			t.Fatal(err)
+		}
+		owner.awaitPhase(model, "absent")
+		if a := owner.post("/v1/chat/completions", chatBody(model, "")); a.status != 200 {
+			t.Fatalf("%s", a)
+		}
+		decided := ""
+		for in.Scan() {
+			body, ok := strings.CutPrefix(in.Text(), "data: ")
+			if !ok {
+				continue
+			}
+			var e struct {
+				Host, ID, Actor string
+				Events          []struct{ Name string }
+			}
+			if err := json.Unmarshal([]byte(body), &e); err != nil {
+				t.Fatal(err, body)
+			}
+			for _, ev := range e.Events {
+				switch ev.Name {
+				case "arbiter.placement_decided":
+					if decided = e.ID; e.Host != arbiter {
+						t.Errorf("%s decided: %s", e.Host, body)
+					}
+				case "gpu.vram_reserved", "model.load_started":
+					if e.Host != at || decided == "" {
+						t.Errorf("%s before the decision: %s", ev.Name, body)
+					}
+				}
+			}
+			if e.Actor == "model/"+at+"/"+model && strings.Contains(body, "model.ready") {
+				break
+			}
+		}
+		if err := in.Err(); err != nil || decided == "" {
+			t.Errorf("decided %q, %v", decided, err)
+		}
+	}
+	host := strings.Fields(seat.typed("journal", "tail", "-n", "500", "--type", "arbiter.placement_decided"))[0]
+	if host != arbiter {
+		t.Errorf("the decisions are of %s", host)
+	}
 }
