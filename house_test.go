@@ -213,7 +213,7 @@ var guests = map[string]string{
 	"github.com/google/uuid":               `^bridges/(grpc|nats|openai|rest)/|^cmd/`,
 	"github.com/spf13":                     `^cmd/`,
 	"golang.org/x/term":                    `^cmd/`,
-	"golang.org/x/net":                     `^cmd/.*_test\.go$`,
+	"golang.org/x/net":                     `^(cmd|bridges/peer)/.*_test\.go$`,
 	"golang.org/x/sys":                     `^journal/|^bridges/(process|engine|cpu)/|^cmd/`,
 	"google.golang.org/grpc":               `^messages/|^actors/cluster/system/|^bridges/(grpc|rest|forward)/|^cmd/`,
 	"google.golang.org/genproto":           `^messages/|^(bridges/rest|cmd/modelops)/.*_test\.go$`,

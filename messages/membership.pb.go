@@ -122,7 +122,9 @@ type MemberView struct {
 	// A standby waits to take its place.
 	Standby bool `protobuf:"varint,20,opt,name=standby,proto3" json:"standby,omitempty"`
 	// It can be woken by a packet to its network card.
-	Wakes         bool `protobuf:"varint,21,opt,name=wakes,proto3" json:"wakes,omitempty"`
+	Wakes bool `protobuf:"varint,21,opt,name=wakes,proto3" json:"wakes,omitempty"`
+	// Our link to it goes over the NATS cluster that both have joined.
+	ByHub         bool `protobuf:"varint,22,opt,name=by_hub,json=byHub,proto3" json:"by_hub,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -300,6 +302,13 @@ func (x *MemberView) GetStandby() bool {
 func (x *MemberView) GetWakes() bool {
 	if x != nil {
 		return x.Wakes
+	}
+	return false
+}
+
+func (x *MemberView) GetByHub() bool {
+	if x != nil {
+		return x.ByHub
 	}
 	return false
 }
@@ -819,7 +828,7 @@ var File_membership_proto protoreflect.FileDescriptor
 
 const file_membership_proto_rawDesc = "" +
 	"\n" +
-	"\x10membership.proto\x12\bmodelops\"\xa8\x05\n" +
+	"\x10membership.proto\x12\bmodelops\"\xbf\x05\n" +
 	"\n" +
 	"MemberView\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x120\n" +
@@ -845,7 +854,8 @@ const file_membership_proto_rawDesc = "" +
 	"\aarbiter\x18\x12 \x01(\tR\aarbiter\x12%\n" +
 	"\x0eactors_address\x18\x13 \x01(\tR\ractorsAddress\x12\x18\n" +
 	"\astandby\x18\x14 \x01(\bR\astandby\x12\x14\n" +
-	"\x05wakes\x18\x15 \x01(\bR\x05wakes\"N\n" +
+	"\x05wakes\x18\x15 \x01(\bR\x05wakes\x12\x15\n" +
+	"\x06by_hub\x18\x16 \x01(\bR\x05byHub\"N\n" +
 	"\x05State\x12\x11\n" +
 	"\rstate_unknown\x10\x00\x12\t\n" +
 	"\x05alive\x10\x01\x12\x0f\n" +

@@ -51,6 +51,8 @@ type Link struct {
 	Host string
 	// To: ours to it is up, and both have agreed on a protocol. From: its to us is up.
 	To, From bool
+	// ByHub: ours to it goes over the NATS cluster that both have joined.
+	ByHub bool
 	// Reason says why To is down, in words; empty while it is up.
 	Reason string
 	RTT    time.Duration

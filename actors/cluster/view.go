@@ -31,7 +31,7 @@ func (t *Table) self(f Facts, arbiter string) *messages.MemberView {
 }
 
 func (t *Table) row(m *member, at time.Time) *messages.MemberView {
-	row := &messages.MemberView{Host: m.host, State: m.state, Reason: t.reason(m, at), Generation: m.generation, Address: m.address, LinkTo: m.link.Up, LinkFrom: m.link.From, RttUs: m.link.RTT.Microseconds()}
+	row := &messages.MemberView{Host: m.host, State: m.state, Reason: t.reason(m, at), Generation: m.generation, Address: m.address, LinkTo: m.link.Up, ByHub: m.link.ByHub, LinkFrom: m.link.From, RttUs: m.link.RTT.Microseconds()}
 	if m.beat == nil {
 		return row
 	}

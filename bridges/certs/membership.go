@@ -71,7 +71,7 @@ func OpenMembership(o MembershipOptions, now time.Time) (*Membership, error) {
 	}
 	for host, address := range o.Declared {
 		if was := m.hosts[host]; was.Changes == 0 || was.in() {
-			m.hosts[host] = Member{host, address, max(was.Changes, 1)}
+			m.hosts[host] = Member{host, cmp.Or(address, was.Address), max(was.Changes, 1)}
 		}
 	}
 	if m.hosts[o.Host].Changes == 0 {

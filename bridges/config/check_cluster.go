@@ -19,7 +19,7 @@ func (k *checker) cluster() {
 		if slices.ContainsFunc(k.Cluster.Peers[:i], func(q Peer) bool { return q.Host == p.Host }) && !k.doubtful(at) {
 			k.add(list.item(i), at, fmt.Sprintf("%q is declared twice", clip(p.Host)), "each host once")
 		}
-		if p.Address == "" && p.Wake == nil && !k.doubtful(at) {
+		if p.Address == "" && p.Wake == nil && len(k.NATS.Hub) == 0 && !k.doubtful(at) {
 			k.add(list.item(i), at, "its address is missing", "HOST:PORT, such as pc2.lan:7422")
 		}
 		if w := p.Wake; w != nil && w.Address != "" && !hostAndPort(w.Address) && !k.doubtful(at+".wake") {

@@ -42,3 +42,11 @@ func TestHubIsChecked(t *testing.T) {
 		t.Errorf("a variable: %v, %v", c, err)
 	}
 }
+
+// TestPeersAtTheHub: a peer that is reached over the hub needs no address.
+func TestPeersAtTheHub(t *testing.T) {
+	c, err := Load(write(t, "nats: {hub: nats://a}\ncluster: {peers: [{host: pc2}, {host: main_pc}]}"), nil, "")
+	if err != nil || len(c.Others()) != 1 || c.Others()[0].Host != "pc2" {
+		t.Errorf("%v, %v", c, err)
+	}
+}

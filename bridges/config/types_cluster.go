@@ -21,7 +21,7 @@ type Cluster struct {
 // Peer is another host of the cluster.
 type Peer struct {
 	Host    string `yaml:"host" jsonschema:"required,pattern=^[A-Za-z0-9][A-Za-z0-9_-]{0\\,62}$" jsonschema_description:"Its name."`
-	Address string `yaml:"address" jsonschema:"minLength=1" jsonschema_description:"Its cluster port: HOST:PORT. A host that joined with a token needs none."`
+	Address string `yaml:"address" jsonschema:"minLength=1" jsonschema_description:"Its cluster port: HOST:PORT. A host that joined with a token, or is reached over nats.hub, needs none."`
 	Wake    *Wake  `yaml:"wake" jsonschema_description:"How to wake it when it sleeps and a request needs it."`
 }
 
@@ -32,10 +32,10 @@ type Wake struct {
 	Address string        `yaml:"address" jsonschema_description:"Where the packet is sent. Empty is 255.255.255.255:9."`
 }
 
-// Others are the declared peers with an address, without this host itself.
+// Others are the declared peers with an address, without this host itself. With a hub a peer needs none.
 func (c *Config) Others() (out []Peer) {
 	for _, p := range c.Cluster.Peers {
-		if p.Host != c.Host && p.Address != "" {
+		if p.Host != c.Host && (p.Address != "" || len(c.NATS.Hub) > 0) {
 			out = append(out, p)
 		}
 	}

@@ -22,9 +22,16 @@ const (
 // keepAlive finds a connection whose other end is gone within some 5 s.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 2 * time.Second, Interval: time.Second, Count: 3}
 
-// Dial opens a connection to a host's cluster port for a protocol.
+// Dial opens a connection to a host's cluster port for a protocol, by the way that our link to it goes.
 func (p *Peers) Dial(ctx context.Context, host, protocol string) (net.Conn, error) {
-	c, _, err := p.dial(ctx, host, p.addressOf(host), protocol)
+	address := ""
+	if ways := p.waysTo(host); len(ways) > 0 {
+		address = ways[0]
+	}
+	if l := p.linkTo(host); l != nil && l.facts().ByHub {
+		address = theHub
+	}
+	c, _, err := p.dial(ctx, host, address, protocol)
 	return c, err
 }
 
@@ -54,6 +61,14 @@ func (p *Peers) dial(ctx context.Context, host, address, protocol string) (net.C
 	return c, rest, nil
 }
 
+// waysTo are the addresses of a host, and last the hub.
+func (p *Peers) waysTo(host string) []string {
+	if p.hub == nil {
+		return p.addressesOf(host)
+	}
+	return append(p.addressesOf(host), theHub)
+}
+
 // dialled is the end of one attempt.
 type dialled struct {
 	c       net.Conn
@@ -67,7 +82,7 @@ type dialled struct {
 func (p *Peers) dialAnew(ctx context.Context, host, protocol string) (net.Conn, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
-	ended, addresses := make(chan dialled), p.addressesOf(host)
+	ended, addresses := make(chan dialled), p.waysTo(host)
 	if len(addresses) == 0 {
 		return nil, "", unreachable(host, "its address isn't known yet")
 	}
@@ -93,7 +108,7 @@ func (p *Peers) dialAnew(ctx context.Context, host, protocol string) (net.Conn, 
 			begun, running = begun+1, running+1
 		case d := <-ended:
 			if d.err == nil {
-				if d.address != addresses[0] && p.o.Moved != nil {
+				if d.address != addresses[0] && d.address != theHub && p.o.Moved != nil {
 					p.o.Moved(host, d.address)
 				}
 				return d.c, d.rest, nil
@@ -113,18 +128,28 @@ func (p *Peers) dialAnew(ctx context.Context, host, protocol string) (net.Conn, 
 	}
 }
 
+const certificatesHint = "make certificates: modelops cluster init on one host, modelops cluster invite, and serve --join on the other"
+
 // reach connects, and with certificates makes sure that it is the host.
 func (p *Peers) reach(ctx context.Context, host, address string) (net.Conn, error) {
 	cfg := p.o.Trust.Client(host)
+	if address == theHub {
+		return p.overHub(ctx, host, cfg)
+	}
 	if cfg == nil && !loopback(address) {
 		return nil, messages.Errorf(messages.FailedPrecondition, "host "+host, "%s isn't on this machine, and hosts without certificates join over loopback only", address).
-			WithHint("make certificates: modelops cluster init on one host, modelops cluster invite, and serve --join on the other")
+			WithHint(certificatesHint)
 	}
 	d := net.Dialer{KeepAliveConfig: keepAlive}
 	raw, err := d.DialContext(ctx, "tcp", address)
 	if err != nil || cfg == nil {
 		return raw, err
 	}
+	return secured(ctx, raw, cfg)
+}
+
+// secured makes sure that the other end is the host that cfg names.
+func secured(ctx context.Context, raw net.Conn, cfg *tls.Config) (net.Conn, error) {
 	c := tls.Client(raw, cfg)
 	if err := c.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()

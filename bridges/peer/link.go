@@ -36,6 +36,7 @@ type link struct {
 
 	mu     sync.Mutex
 	secret string          // of the connection that is being opened
+	byHub  bool            // the connection goes over the hub
 	up     context.Context // ends with the connection; nil = the link is down
 	drop   context.CancelCauseFunc
 	reason string // why it is down
@@ -73,7 +74,7 @@ func (d dialer) Dial(string, string) (net.Conn, error) {
 	c, secret, err := d.l.p.dialAnew(d.l.life, d.l.host, natsProtocol)
 	d.l.mu.Lock()
 	defer d.l.mu.Unlock()
-	d.l.secret = secret
+	d.l.secret, d.l.byHub = secret, err == nil && isOverHub(c)
 	if err != nil {
 		d.l.reason = messages.AsError(err).Message
 	}
@@ -206,7 +207,7 @@ func (l *link) facts() messages.Link {
 	from, address := l.p.heardFrom(l.host), l.p.addressOf(l.host)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	f := messages.Link{Host: l.host, Address: address, To: l.up != nil, From: from, RTT: l.rtt, ClockOffset: l.offset, Version: l.said.GetVersion(), Protocol: l.said.GetProtocol()}
+	f := messages.Link{Host: l.host, Address: address, To: l.up != nil, ByHub: l.up != nil && l.byHub, From: from, RTT: l.rtt, ClockOffset: l.offset, Version: l.said.GetVersion(), Protocol: l.said.GetProtocol()}
 	if !f.To {
 		f.Reason = l.reason
 	}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"google.golang.org/protobuf/proto"
 
 	"modelops/messages"
@@ -23,6 +24,8 @@ type Options struct {
 	Listener         net.Listener
 	Trust            Trust
 	Accounts         Accounts
+	// Hub is a connection whose subjects reach hosts that can't be reached directly, and stays the caller's; nil = there is none.
+	Hub *nats.Conn
 
 	Door       messages.Door       // commands of peers for this host's actors, and for the arbiter
 	Operations messages.Operations // calls of peers, for the callers that they have admitted
@@ -63,6 +66,7 @@ type Peers struct {
 	work sync.WaitGroup
 
 	pending pending
+	hub     *hub // nil = there is none
 
 	mu       sync.Mutex
 	links    map[string]*link
@@ -90,6 +94,9 @@ func New(o Options) *Peers {
 	}
 	p := &Peers{o: o, links: map[string]*link{}, accounts: map[string]*account{}, handlers: map[string]Handler{}, conns: map[greeting]map[*Conn]bool{}, learned: map[string]string{}}
 	p.life, p.end = context.WithCancelCause(context.Background())
+	if o.Hub != nil {
+		p.hub = &hub{nc: o.Hub, host: o.Host, accept: p.enter, conns: map[hubKey]*hubConn{}}
+	}
 	p.Handle(natsProtocol, Handler{Greet: o.Accounts.AdmitPeer, Serve: p.serveNATS})
 	return p
 }
@@ -98,6 +105,13 @@ func New(o Options) *Peers {
 func (p *Peers) Start() {
 	p.work.Go(p.accept)
 	p.work.Go(p.follow)
+	if p.hub == nil {
+		return
+	}
+	if err := p.hub.listen(); err != nil {
+		p.o.Log.Error("this host can't be reached over the hub", "error", err)
+	}
+	p.work.Go(func() { p.hub.run(p.life) })
 }
 
 // Close ends the links and the listener. Requests under way end as Unavailable.

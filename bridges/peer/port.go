@@ -117,7 +117,7 @@ func (p *Peers) handlerOf(c net.Conn, g greeting) (Handler, error) {
 	p.mu.Lock()
 	h, ok := p.handlers[g.protocol]
 	p.mu.Unlock()
-	if h.Strangers {
+	if h.Strangers && !isOverHub(c) {
 		return h, nil
 	}
 	if secure, is := c.(*tls.Conn); is && !names(secure.ConnectionState(), g.host) {

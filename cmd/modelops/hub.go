@@ -1,11 +1,14 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"net/url"
 	"os"
 	"strings"
+
+	"github.com/nats-io/nats.go"
 
 	"modelops/journal"
 	"modelops/messages"
@@ -57,6 +60,19 @@ func hubFile(key, path string) (string, error) {
 		return "", messages.Errorf(messages.FailedPrecondition, key, "the file can't be read: %w", err).WithHint("correct " + key)
 	}
 	return string(text), nil
+}
+
+// openHub is a connection whose subjects reach the hub; nil = none is configured. It is there while the hub isn't.
+func (d *daemon) openHub() (*nats.Conn, error) {
+	if len(d.cfg.NATS.Hub) == 0 {
+		return nil, nil
+	}
+	nc, err := d.journal.ConnectHub()
+	if err != nil {
+		return nil, err
+	}
+	d.later(func(context.Context) error { nc.Close(); return nil })
+	return nc, nil
 }
 
 // hubView is how the hub is now; nil = none is configured.

@@ -77,14 +77,19 @@ func (m membersOf) Members() (out []peer.Member) {
 	return out
 }
 
+const certificatesHint = "make certificates: modelops cluster init on one host, modelops cluster invite, and serve --join on the other; or name your own by cluster.cert, cluster.key and cluster.ca"
+
 // declared are members without certificates.
 func (d *daemon) declared() (peer.Trust, error) {
 	var out peer.Declared
 	for _, p := range d.cfg.Others() {
+		if p.Address == "" {
+			return nil, messages.Errorf(messages.FailedPrecondition, "cluster.peers", "%s is to be reached over nats.hub, and hosts without certificates don't work together over a hub", p.Host).WithHint(certificatesHint)
+		}
 		at, _, _ := net.SplitHostPort(p.Address)
 		if ip, err := netip.ParseAddr(config.Address(at)); err != nil || !ip.Unmap().IsLoopback() {
 			return nil, messages.Errorf(messages.FailedPrecondition, "cluster.peers", "%s at %s isn't on this machine, and hosts without certificates join over loopback only", p.Host, p.Address).
-				WithHint("make certificates: modelops cluster init on one host, modelops cluster invite, and serve --join on the other; or name your own by cluster.cert, cluster.key and cluster.ca")
+				WithHint(certificatesHint)
 		}
 		out = append(out, peer.Member{Host: p.Host, Address: p.Address})
 	}
@@ -104,8 +109,13 @@ func (d *daemon) openPeers(context.Context) error {
 	if err != nil {
 		return err
 	}
+	atHub, err := d.openHub()
+	if err != nil {
+		_ = l.Close()
+		return err
+	}
 	d.peers = peer.New(peer.Options{
-		Host: d.host, BootID: d.bootID, Version: buildVersion(), Listener: l, Trust: trust, Accounts: d.journal, Log: d.log,
+		Host: d.host, BootID: d.bootID, Version: buildVersion(), Listener: l, Trust: trust, Accounts: d.journal, Hub: atHub, Log: d.log,
 		Door: recoveredDoor{Door: d.tree, host: d.host, over: d.recovery.Over}, Operations: d.control.Scoped(),
 		Heard: func(h *messages.Heartbeat, _ string) {
 			d.learn(trust, h)
@@ -202,7 +212,7 @@ func (d *daemon) changesOfMembers() map[string]uint64 {
 func (d *daemon) links() map[string]cluster.Link {
 	out := map[string]cluster.Link{}
 	for _, l := range d.peers.Links() {
-		out[l.Host] = cluster.Link{Up: l.To, From: l.From, RTT: l.RTT, Offset: l.ClockOffset, Why: strings.TrimPrefix(l.Reason, "host "+l.Host+" can't be reached: ")}
+		out[l.Host] = cluster.Link{Up: l.To, From: l.From, ByHub: l.ByHub, RTT: l.RTT, Offset: l.ClockOffset, Why: strings.TrimPrefix(l.Reason, "host "+l.Host+" can't be reached: ")}
 	}
 	return out
 }

@@ -85,11 +85,15 @@ func hubState(h *messages.HubView) string {
 
 // linkOf says which of the two connections between this host and a member are up.
 func linkOf(m *messages.MemberView) string {
+	hub := ""
+	if m.ByHub {
+		hub = ", by hub"
+	}
 	switch {
 	case m.LinkTo && m.LinkFrom:
-		return "both"
+		return "both" + hub
 	case m.LinkTo:
-		return "to it"
+		return "to it" + hub
 	case m.LinkFrom:
 		return "from it"
 	}

@@ -18,7 +18,7 @@ import (
 
 const (
 	hubNodeWord = "hub-node"
-	hubUser     = "modelops"
+	hubUser     = "admin" // of clients; the user of a leaf is named after its host
 	hubPassword = "hub-password"
 )
 
@@ -46,7 +46,13 @@ func hubNode(text string) int {
 		return 2
 	}
 	o := &server.Options{ServerName: n.Name, Host: "127.0.0.1", Port: n.Client, JetStream: true, JetStreamDomain: "hub", StoreDir: n.Dir, Username: hubUser, Password: hubPassword}
-	o.LeafNode = server.LeafNodeOpts{Host: "127.0.0.1", Port: n.Leaf, Username: hubUser, Password: hubPassword}
+	o.LeafNode = server.LeafNodeOpts{Host: "127.0.0.1", Port: n.Leaf}
+	for _, host := range []string{"main_pc", "pc2"} {
+		o.LeafNode.Users = append(o.LeafNode.Users, &server.User{Username: host, Password: hubPassword, Permissions: &server.Permissions{
+			Publish:   &server.SubjectPermission{Allow: hubRights(host).publish},
+			Subscribe: &server.SubjectPermission{Allow: hubRights(host).subscribe},
+		}})
+	}
 	o.Cluster = server.ClusterOpts{Name: "hub", Host: "127.0.0.1", Port: n.Cluster}
 	for _, port := range n.Routes {
 		o.Routes = append(o.Routes, &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", port)})
@@ -59,6 +65,13 @@ func hubNode(text string) int {
 	s.Start()
 	s.WaitForShutdown()
 	return 0
+}
+
+type rights struct{ publish, subscribe []string }
+
+// hubRights are what docs/cluster.md says that the user of a host needs.
+func hubRights(host string) rights {
+	return rights{publish: []string{"modelops.v1.hub.*." + host + ".>"}, subscribe: []string{"modelops.v1.hub." + host + ".>"}}
 }
 
 func startHub(t *testing.T) *hub {
@@ -128,10 +141,10 @@ func (h *hub) client(opts ...nats.Option) (*nats.Conn, jetstream.JetStream, erro
 }
 
 // section is what a host's configuration says of the hub. The file of the password is beside it.
-func (h *hub) section(more string) string {
+func (h *hub) section(host, more string) string {
 	var urls []string
 	for _, n := range h.nodes {
 		urls = append(urls, fmt.Sprintf("'nats://127.0.0.1:%d'", n.Leaf))
 	}
-	return fmt.Sprintf("nats: {hub: [%s], hub_user: %s, hub_password_file: hub.password%s}\n", strings.Join(urls, ", "), hubUser, more)
+	return fmt.Sprintf("nats: {hub: [%s], hub_user: %s, hub_password_file: hub.password%s}\n", strings.Join(urls, ", "), host, more)
 }

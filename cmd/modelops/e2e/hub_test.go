@@ -3,14 +3,26 @@
 package e2e_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"modelops/bridges/certs"
+	"modelops/messages"
 )
 
 // TestAHubIsJoined: a host alone joins a NATS cluster as a leaf, says whether it is reached, starts and serves without it, and finds it again.
 func TestAHubIsJoined(t *testing.T) {
 	h := startHub(t)
-	d := prepare(t, base+h.section("")+"models: {declare: {tiny: {runtime: embedded, path: TINY}}}\n")
+	d := prepare(t, base+h.section("main_pc", "")+"models: {declare: {tiny: {runtime: embedded, path: TINY}}}\n")
 	d.write("hub.password", hubPassword+"\n")
 	d.launch()
 	reached := func() bool {
@@ -37,4 +49,109 @@ func TestAHubIsJoined(t *testing.T) {
 		return strings.Contains(strings.ToLower(d.typed("cluster")), "not reached: ") && strings.Contains(strings.ToLower(string(d.get("/health").body)), "authorization")
 	})
 	d.answers("tiny")
+}
+
+// atHub are two hosts with certificates of one CA that know no working address of each other: there is nothing but the hub between them.
+func atHub(t *testing.T, h *hub, nats string, sections func(host string) string) (main, pc2 *daemon) {
+	t.Helper()
+	ca, _, err := certs.Init(t.TempDir(), "cluster", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := func(host, other string) *daemon {
+		d := prepare(t, strings.Replace(base, "host: main_pc", "host: "+host, 1)+h.section(host, nats)+
+			fmt.Sprintf("cluster: {port: 0, actors_port: 0, advertise: '127.0.0.1:1', ca: ca.pem, cert: host.pem, key: host.key, peers: [{host: %s}]}\n", other)+sections(host))
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		secret, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert, err := ca.IssueMember(host, key.Public(), time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.write("hub.password", hubPassword)
+		d.write("host.pem", string(cert))
+		d.write("host.key", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})))
+		d.write("ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Certificate().Raw})))
+		d.launch()
+		return d
+	}
+	return of("main_pc", "pc2"), of("pc2", "main_pc")
+}
+
+// members is what a host says of the cluster.
+func members(d *daemon) *messages.ClusterView {
+	d.t.Helper()
+	v := new(messages.ClusterView)
+	if err := protojson.Unmarshal([]byte(d.typed("cluster", "--json")), v); err != nil {
+		d.t.Fatal(err)
+	}
+	return v
+}
+
+// TestHostsAtTheHub: two hosts without a link of their own are one cluster over the hub: members, questions to owners, requests, copies of journals. A
+// server of the hub dies: they go on. All die: each host serves on alone. They come back: so does the cluster.
+func TestHostsAtTheHub(t *testing.T) {
+	h := startHub(t)
+	main, pc2 := atHub(t, h, "", func(host string) string {
+		model := map[string]string{"main_pc": "here", "pc2": "there"}[host]
+		return fmt.Sprintf("resources: {devices: [{id: gpu0, kind: simulated, capacity_mb: 24000}]}\nmodels: {preload: [{name: %s}], declare: {%[1]s: %s}}\n", model, worker(t, ""))
+	})
+	other := map[*daemon]string{main: "pc2", pc2: "main_pc"}
+	together := func() {
+		t.Helper()
+		for d, host := range other {
+			d.until(startLimit, "the other host is a member, and its journal is copied", func() bool {
+				for _, m := range members(d).Members {
+					if m.Host == host {
+						return m.State == messages.MemberView_alive && m.LinkTo && m.LinkFrom && m.ByHub && m.Copied > 0 && m.Copied == m.Sequence
+					}
+				}
+				return false
+			})
+			nc := d.dial()
+			d.until(startLimit, "the other host's actor answers", func() bool {
+				s, err := view(nc, messages.HostActor(host))
+				return err == nil && s.Actor == "host/"+host
+			})
+			nc.Close()
+			for _, model := range []string{"here", "there"} {
+				d.until(startLimit, "a model of any host answers", func() bool { return d.post("/v1/chat/completions", chatBody(model, "")).status == 200 })
+			}
+			if out := d.typed("journal", "tail", "--host", host); strings.Count(out, "\n") < 5 {
+				t.Errorf("the copy of %s: %s", host, out)
+			}
+		}
+		if a, b := members(main), members(pc2); a.Arbiter != b.Arbiter {
+			t.Errorf("the arbiters of %s and %s", a.Arbiter, b.Arbiter)
+		}
+	}
+	together()
+	h.kill(h.nodes[0])
+	together()
+	h.start(h.nodes[0])
+	h.kill(h.nodes...)
+	for d, host := range other {
+		d.until(startLimit, "the other host can't be reached", func() bool {
+			for _, m := range members(d).Members {
+				if m.Host == host {
+					return m.State == messages.MemberView_unreachable && !m.LinkTo
+				}
+			}
+			return false
+		})
+	}
+	for d, model := range map[*daemon]string{main: "here", pc2: "there"} {
+		if a := d.post("/v1/chat/completions", chatBody(model, "")); a.status != 200 {
+			t.Errorf("without the hub: %s", a)
+		}
+		d.typed("unload", model)
+		d.until(startLimit, "a model is loaded without the hub", func() bool { return d.post("/v1/chat/completions", chatBody(model, "")).status == 200 })
+	}
+	h.start(h.nodes...)
+	together()
 }
