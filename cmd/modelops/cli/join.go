@@ -17,13 +17,13 @@ func (c *cli) clusterInitCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "init", Args: cobra.NoArgs,
 		Short: "Make this host the first of a cluster",
-		Long: "init makes the cluster's CA and this host's certificate in data_dir/cluster. A daemon listens for other hosts from its next start on; `modelops upgrade` starts\n" +
-			"a running one again and keeps its models. A cluster that is there already is kept.",
-		RunE: func(*cobra.Command, []string) error { return typed(c.clusterInit()) },
+		Long: "init makes the cluster's CA and this host's certificate in data_dir/cluster. A daemon that runs is started again, as by `modelops upgrade`, and keeps\n" +
+			"its models: from then on it listens for other hosts. A cluster that is there already is kept.",
+		RunE: act(func(ctx context.Context, _ []string) error { return c.clusterInit(ctx) }),
 	}
 }
 
-func (c *cli) clusterInit() error {
+func (c *cli) clusterInit(ctx context.Context) error {
 	cfg, err := c.loadConfig("")
 	if err != nil {
 		return err
@@ -40,11 +40,20 @@ func (c *cli) clusterInit() error {
 		what = "is the first of a cluster now"
 	}
 	c.say("%s %s: its certificate, and the cluster's CA, are in %s", cfg.Host, what, certs.ClusterDir(cfg.DataDir))
-	next := "start it with `modelops serve`; `modelops cluster invite` then prints the command for the other host"
-	if _, runs, err := journal.InUse(cfg.Journal.Dir); err == nil && runs && made {
-		next = "the daemon listens for other hosts once it has started again: run `modelops upgrade`, which keeps the models; then `modelops cluster invite`"
+	if _, runs, err := journal.InUse(cfg.Journal.Dir); err != nil || !runs {
+		c.say("start it with `modelops serve`; `modelops cluster invite` then prints the command for the other host")
+		return nil
 	}
-	c.say("%s", next)
+	if made { // the running daemon has opened nothing for other hosts
+		place, err := c.findPlace()
+		if err == nil {
+			err = c.upgrade(ctx, place)
+		}
+		if err != nil {
+			return messages.Errorf(messages.CodeOf(err), cfg.DataDir, "the cluster is made, and the daemon doesn't listen for other hosts before it has started again: %w", err).WithHint("modelops upgrade starts it again and keeps its models")
+		}
+	}
+	c.say("`modelops cluster invite` prints the command for the other host")
 	return nil
 }
 
