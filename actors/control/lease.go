@@ -33,6 +33,8 @@ const (
 	longestLeaseWait = time.Hour
 	// askAgain is the longest pause between two questions of a program that waits.
 	askAgain = time.Second
+	// askArbiter is the pause between two questions about a placement that isn't reserved yet: what another host's arbiter decides changes no view here.
+	askArbiter = 100 * time.Millisecond
 	// abandonWithin bounds giving up a placement after the caller has left.
 	abandonWithin = 5 * time.Second
 )
@@ -67,8 +69,30 @@ func (m Memory) AcquireGpuLease(ctx context.Context, r *messages.GpuLeaseRequest
 		return nil, err
 	}
 	share := p.Shares[0]
+	m.awaitLease(ctx, share)
 	return &messages.GpuLeaseReply{Granted: true, LeaseId: share.Lease, VramReservedMb: r.VramEstimateMb, Host: p.Host, Gpu: share.Gpu, Epoch: share.Epoch,
 		TtlSeconds: int32(c.Claim.TtlSeconds), Env: m.bindings(p), Displaced: p.Victims, Placement: p.Id}, nil
+}
+
+// awaitLease waits until a lease of another host's memory is reported here, so that its holder can renew and release it.
+func (m Memory) awaitLease(ctx context.Context, share *messages.Share) {
+	gpu, err := messages.ParseActorID(share.Gpu)
+	if err != nil || gpu.Host() == m.Host {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, askAgain)
+	defer cancel()
+	for {
+		changed := m.Views.Changed()
+		if _, held, err := m.programLease(share.Lease); held != nil || err != nil {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // leaseClaim checks what a program asks for.
@@ -173,9 +197,11 @@ func (m Memory) now() time.Time {
 func (m Memory) reserved(ctx context.Context, c *messages.RequestPlacement) (p *messages.Placement, waitsFor string, err error) {
 	within, cancel := context.WithTimeout(ctx, leaseWithin)
 	defer cancel()
+	again := time.NewTicker(askArbiter)
+	defer again.Stop()
 	var decided *messages.Placement
 	for {
-		changed := m.Views.Changed() // the arbiter's decisions are changes too
+		changed := m.Views.Changed() // the own arbiter's decisions are changes too
 		reply, err := answer[*messages.PlacementReply](m.Door.Ask(within, messages.ArbiterActor(), c))
 		switch {
 		case err != nil && ctx.Err() == nil && within.Err() == nil:
@@ -189,6 +215,7 @@ func (m Memory) reserved(ctx context.Context, c *messages.RequestPlacement) (p *
 		}
 		select {
 		case <-changed:
+		case <-again.C:
 		case <-within.Done():
 			return nil, "holders that were asked to leave haven't left", m.abandon(ctx, decided)
 		}

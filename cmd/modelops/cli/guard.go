@@ -37,6 +37,26 @@ func (c *cli) guardCommand() *cobra.Command {
 	}
 }
 
+// leaseExecCommand becomes the command of a lease once its guard is there: a holder that is killed between the two would leave a command that nothing ends.
+func (c *cli) leaseExecCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "lease-exec COMMAND [ARG...]", Hidden: true, Args: cobra.MinimumNArgs(1),
+		Short: "Run a command as soon as its lease is guarded",
+		RunE: func(_ *cobra.Command, argv []string) error {
+			begin := os.NewFile(3, "begin")
+			if _, err := begin.Read(make([]byte, 1)); err != nil { // the holder has ended
+				return quietExit(exitInterrupted)
+			}
+			_ = begin.Close()
+			path, err := exec.LookPath(argv[0])
+			if err == nil {
+				err = syscall.Exec(path, argv, os.Environ())
+			}
+			return typed(messages.Errorf(messages.FailedPrecondition, argv[0], "the command can't be started: %w", err))
+		},
+	}
+}
+
 // guard ends a group when the last renewal that it read is too old. The end of its input is no reason to stop: the holder may have been killed.
 func guard(group int, in io.Reader) error {
 	leader, err := unix.PidfdOpen(group, 0)

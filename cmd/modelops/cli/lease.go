@@ -155,17 +155,32 @@ func (l *lease) say(what string) {
 
 // command runs the command in a process group of its own, with a guard beside it.
 func (l *lease) command(ctx context.Context) error {
-	cmd := exec.Command(l.argv[0], l.argv[1:]...)
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	wait, begin, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer begin.Close()
+	cmd := exec.Command(self, append([]string{"lease-exec", "--"}, l.argv...)...)
+	cmd.ExtraFiles = []*os.File{wait}
 	cmd.Env = append(append(os.Environ(), l.held.Env...), "MODELOPS_LEASE="+l.held.LeaseId)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = l.stdin, l.stdout, l.stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if in, ok := l.stdin.(*os.File); ok && term.IsTerminal(int(in.Fd())) { // it reads the terminal, and gets its interrupts
 		cmd.SysProcAttr.Foreground, cmd.SysProcAttr.Ctty = true, int(in.Fd())
 	}
-	if err := cmd.Start(); err != nil {
+	err = cmd.Start()
+	_ = wait.Close()
+	if err != nil {
 		return messages.Errorf(messages.FailedPrecondition, l.argv[0], "the command can't be started: %w", err)
 	}
 	guarded, err := startGuard(ctx, cmd.Process.Pid, l.tenure)
+	if err == nil {
+		_, err = begin.Write([]byte{'\n'})
+	}
 	if err != nil {
 		_ = endGroup(cmd.Process.Pid, syscall.SIGKILL)
 		_ = cmd.Wait()
