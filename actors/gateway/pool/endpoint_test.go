@@ -246,3 +246,37 @@ func TestWhatARequestWaitsFor(t *testing.T) {
 		}
 	}
 }
+
+// A pause that is over is followed by a Seek: a gateway that waits for it otherwise waits for no time, again and again.
+func TestNoPauseIsCountedWhereNoSeekFollows(t *testing.T) {
+	for name, comes := range map[string]func(*scene){
+		"the breaker of a worker that is back is open": func(s *scene) {
+			_ = s.is("model/main_pc/tiny~2", messages.ModelView_loading)
+			s.Reach("pc2", true, s.now)
+		},
+		"a worker that is back sleeps": func(s *scene) {
+			_ = s.is("model/pc2/tiny", messages.ModelView_asleep)
+			s.Reach("pc2", true, s.now)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &scene{t, New("tiny", "main_pc", Figures{Limits: Limits{2, 20}, FailureThreshold: 2, ResetTimeout: 20 * time.Second, Apart: true}, nil), entitytest.Epoch, 0}
+			_ = s.is("model/main_pc/tiny", messages.ModelView_absent, func(v *messages.ModelView) { v.Spec, v.Wanted = &messages.ModelSpec{}, false })
+			_ = s.is("model/pc2/tiny", messages.ModelView_ready)
+			s.pass(2, time.Millisecond, messages.Outcome{Failed: true, Err: messages.NewError(messages.Internal, "", "broken")})
+			s.Reach("pc2", false, s.now)
+			s.come(1)
+			s.Intents(s.now)
+			_, _ = s.Answered(Waits, nil, s.now)
+			if pause, ok := s.SeekAfter(s.now); !ok || pause == 0 {
+				t.Fatalf("%v %v: it waits for a place", pause, ok)
+			}
+			comes(s)
+			s.wait(longestPause)
+			s.Intents(s.now)
+			if pause, ok := s.SeekAfter(s.now); ok && pause == 0 && len(s.Intents(s.now)) == 0 {
+				t.Error("its pause is over, and no Seek follows")
+			}
+		})
+	}
+}

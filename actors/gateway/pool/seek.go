@@ -145,9 +145,10 @@ func (p *Pool) Intents(now time.Time) []Intent {
 	return []Intent{Seek{p.name, now.Sub(p.oldest(now))}}
 }
 
-// SeekAfter is how long to wait before Intents has the next Seek; false when only a step or a sweep brings one.
+// SeekAfter is how long to wait before Intents has the next Seek; false when only a step or a sweep brings one: also while requests wait for a breaker or
+// for a worker that wakes, where a pause that is over would be one of nothing, again and again.
 func (p *Pool) SeekAfter(now time.Time) (pause time.Duration, ok bool) {
-	if p.seek.asked || p.seek.pause == 0 || !p.Interested() {
+	if p.seek.asked || p.seek.pause == 0 || !p.Interested() || p.waiting.n > 0 && p.shut(now) || !p.placing() && p.sleeper() != nil {
 		return 0, false
 	}
 	return max(p.seek.next.Sub(now), 0), true
