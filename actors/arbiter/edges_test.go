@@ -374,3 +374,18 @@ func TestRefusalsEndTheWork(t *testing.T) {
 		}
 	}
 }
+
+// Requests for one name wait on several hosts, which report them in any order. One of two holders is first, whoever asks: else each waits for the other.
+func TestANameThatWaitsOnSeveralHostsHasOnePlaceInLine(t *testing.T) {
+	there := []*messages.Allocation{sought("model/*/many", 90*time.Second), sought("model/h/one", 80*time.Second), sought("model/*/many", 70*time.Second)}
+	for range len(there) {
+		there = append(there[1:], there[0])
+		readings := seen(gpus(24, 4), there...)
+		if p := decide(t, arbiterWith(0), readings, request("model/*/many", 10)).Placement; p == nil {
+			t.Errorf("%v: the name has waited longest and waits", there)
+		}
+		if p := decide(t, arbiterWith(0), readings, request("model/h/one", 10)).Placement; p != nil {
+			t.Errorf("%v: it goes before the name that has waited longer", there)
+		}
+	}
+}

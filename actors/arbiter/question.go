@@ -121,8 +121,8 @@ func questionOf(s State, c *messages.RequestPlacement, seen *messages.SchedulerR
 		}
 	}
 	for _, r := range seeking {
-		if r.Holder == c.Holder {
-			q.waited = ms(r.WaitedMs)
+		if r.Holder == c.Holder { // on several hosts requests may wait for one name: those that came first count, as they do for others
+			q.waited = max(q.waited, ms(r.WaitedMs))
 		}
 	}
 	for _, r := range seeking {
