@@ -1,7 +1,10 @@
 package cluster
 
 import (
+	"bytes"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"modelops/messages"
 )
@@ -60,4 +63,38 @@ func (t *Table) heard() (out []*messages.Heard) {
 		out = append(out, x)
 	}
 	return out
+}
+
+// Pulse decides when this host's heartbeats are due.
+type Pulse struct {
+	said []byte    // the last heartbeat, without what changes all the time
+	next time.Time // when the next one is due
+}
+
+// Anew has the next heartbeat sent at once: a link has come up, and who is at its end has heard nothing yet.
+func (p *Pulse) Anew() { p.said = nil }
+
+// Due is the heartbeat to send now: the period is over, or something in it changed. nil = none is.
+func (p *Pulse) Due(t *Table, f Facts, now time.Time) *messages.Heartbeat {
+	h := t.Beat(f, now)
+	if said := lasting(h); bytes.Equal(said, p.said) {
+		if now.Before(p.next) && p.next.Sub(now) <= Period {
+			return nil
+		}
+	} else {
+		p.said = said
+	}
+	p.next = now.Add(Period)
+	return h
+}
+
+// lasting is what of a heartbeat is worth telling at once when it changes.
+func lasting(h *messages.Heartbeat) []byte {
+	h = proto.CloneOf(h)
+	h.SentMs, h.Sequence = 0, 0
+	for _, x := range h.Heard {
+		x.HeardMs = 0
+	}
+	b, _ := proto.MarshalOptions{Deterministic: true}.Marshal(h)
+	return b
 }

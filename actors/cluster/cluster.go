@@ -1,13 +1,10 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"sync"
 	"time"
-
-	"google.golang.org/protobuf/proto"
 
 	"modelops/messages"
 )
@@ -65,15 +62,14 @@ type Cluster struct {
 	o    Options
 	kick chan struct{} // something changed: look at once
 
-	mu    sync.Mutex
-	table *Table
-	said  []byte        // the last heartbeat, without what changes all the time
-	next  time.Time     // when the next one is due
-	over  bool          // this host has left
-	moved chan struct{} // closed, and made anew, when the seat or its holder's readiness changes
-	seat  string
-	held  bool // this host has the seat
-	taken bool // and its arbiter has taken over
+	mu     sync.Mutex
+	table  *Table
+	pulse  Pulse
+	over   bool          // this host has left
+	moved  chan struct{} // closed, and made anew, when the seat or its holder's readiness changes
+	seat   string
+	held   bool // this host has the seat
+	tenure Term
 }
 
 // New makes a cluster. Nothing is sent before Run.
@@ -149,12 +145,12 @@ func (c *Cluster) turn(ctx context.Context) {
 	c.table.Set(own)
 	for host, l := range links {
 		if c.table.Link(host, l) {
-			c.said = nil // who is at its end has heard nothing yet
+			c.pulse.Anew()
 		}
 	}
 	c.table.Tick(now)
 	changes := c.table.Changes()
-	beat := c.due(facts, now)
+	beat := c.pulse.Due(c.table, facts, now)
 	members, mine := c.table.Active(), c.table.Mine()
 	c.move()
 	c.mu.Unlock()
@@ -178,31 +174,6 @@ func (c *Cluster) facts() (f Facts) {
 		f.Actors = c.o.Actors()
 	}
 	return f
-}
-
-// due is the heartbeat to send now: the period is over, or something in it changed.
-func (c *Cluster) due(f Facts, now time.Time) *messages.Heartbeat {
-	h := c.table.Beat(f, now)
-	if said := lasting(h); bytes.Equal(said, c.said) {
-		if now.Before(c.next) && c.next.Sub(now) <= Period {
-			return nil
-		}
-	} else {
-		c.said = said
-	}
-	c.next = now.Add(Period)
-	return h
-}
-
-// lasting is what of a heartbeat is worth telling at once when it changes.
-func lasting(h *messages.Heartbeat) []byte {
-	h = proto.CloneOf(h)
-	h.SentMs, h.Sequence = 0, 0
-	for _, x := range h.Heard {
-		x.HeardMs = 0
-	}
-	b, _ := proto.MarshalOptions{Deterministic: true}.Marshal(h)
-	return b
 }
 
 // move wakes who waits for the seat when it moved.
@@ -297,9 +268,5 @@ func (c *Cluster) WhoseActors(address string) string {
 func (c *Cluster) State(host string) (State, string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	m := c.table.members[host]
-	if m == nil {
-		return messages.MemberView_state_unknown, "it is no member of this cluster"
-	}
-	return m.state, c.table.reason(m, c.o.Now())
+	return c.table.State(host, c.o.Now())
 }

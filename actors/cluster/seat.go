@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"hash/fnv"
 	"slices"
+	"time"
 
 	"modelops/messages"
 )
@@ -183,4 +184,60 @@ func score(host string) uint64 {
 	x ^= x >> 33 // FNV leaves the high bits of short names alike
 	x *= 0xff51afd7ed558ccd
 	return x ^ x>>33
+}
+
+const (
+	// burst take-overs within rivals are the most: arbiters on hosts that reach each other through others only would outbid each other without it.
+	burst  = 3
+	rivals = 3 * time.Second
+)
+
+// Term decides when this host's arbiter takes over while this host has the seat, and again whenever another arbiter has done so since.
+type Term struct {
+	taken    bool
+	latest   []time.Time // take-overs
+	rivalled time.Time   // since when another host that is heard has claimed the seat
+}
+
+// Bid is what a take-over begins with.
+type Bid struct {
+	Above   uint64 // the epoch
+	Members []string
+}
+
+// Begin begins a term: this host has been given the seat.
+func (t *Term) Begin(now time.Time) { *t = Term{rivalled: now} }
+
+// End ends it.
+func (t *Term) End() { t.taken = false }
+
+// Taken tells whether this host's arbiter has taken over.
+func (t *Term) Taken() bool { return t.taken }
+
+// Due tells whether to take over now. A host that is heard and claims the seat gives it up as soon as it has heard of this one: it gets the time for that.
+func (t *Term) Due(table *Table, now time.Time) (Bid, bool) {
+	grace := time.Duration(0)
+	if table.Rivalled() {
+		grace = 2 * Settle
+	} else {
+		t.rivalled = now
+	}
+	if !table.Mine() || t.taken && !table.Outdated() || now.Sub(t.rivalled) < grace || len(t.latest) == burst && now.Sub(t.latest[0]) <= rivals {
+		return Bid{}, false
+	}
+	b := Bid{Above: table.Epoch(), Members: []string{table.Own().Host}}
+	for _, m := range table.Active() {
+		b.Members = append(b.Members, m.Host)
+	}
+	return b, true
+}
+
+// Took notes that this host's arbiter has taken over under an epoch.
+func (t *Term) Took(table *Table, epoch uint64, now time.Time) {
+	t.taken = true
+	t.latest = append(t.latest, now)
+	t.latest = t.latest[max(0, len(t.latest)-burst):]
+	own := table.Own()
+	own.Epoch = epoch
+	table.Set(own)
 }

@@ -196,6 +196,15 @@ func (t *Table) Active() (out []Active) {
 	return out
 }
 
+// State tells whether a member is heard now, and why not.
+func (t *Table) State(host string, now time.Time) (State, string) {
+	m := t.members[host]
+	if m == nil {
+		return messages.MemberView_state_unknown, "it is no member of this cluster"
+	}
+	return m.state, t.reason(m, now)
+}
+
 // Epoch is the highest epoch of an arbiter that this host has heard of, its own included.
 func (t *Table) Epoch() uint64 { return max(t.epoch, t.own.Epoch, t.own.Obeyed) }
 

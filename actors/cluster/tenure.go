@@ -27,7 +27,7 @@ func (c *Cluster) hold(ctx context.Context) {
 		}()
 		c.serve(term)
 		end()
-		c.took(false, 0)
+		c.ended()
 		if ctx.Err() == nil {
 			c.o.Arbiter.StandDown(ctx, c.holder())
 		}
@@ -57,29 +57,19 @@ func (c *Cluster) until(ctx context.Context, held bool) bool {
 	}
 }
 
-const (
-	// tries is the pause between two attempts to take over.
-	tries = 100 * time.Millisecond
-	// burst take-overs within rivals are the most: arbiters on hosts that reach each other through others only would outbid each other without it.
-	burst  = 3
-	rivals = 3 * time.Second
-)
+// tries is the pause between two attempts to take over.
+const tries = 100 * time.Millisecond
 
 // serve takes over, and again whenever another arbiter has done so since.
 func (c *Cluster) serve(ctx context.Context) {
-	var latest []time.Time // take-overs
-	rivalled := time.Now() // since when another host that is heard has claimed the seat
+	c.mu.Lock()
+	c.tenure.Begin(time.Now())
+	c.mu.Unlock()
 	for ctx.Err() == nil {
-		b := c.bid()
-		if !b.rival {
-			rivalled = time.Now()
-		}
 		pause := look
-		if b.wanted && time.Since(rivalled) >= b.grace() && (len(latest) < burst || time.Since(latest[0]) > rivals) {
-			if epoch, err := c.o.Arbiter.TakeOver(ctx, b.above, b.members); err == nil {
-				c.took(true, epoch)
-				latest = append(latest, time.Now())
-				latest = latest[max(0, len(latest)-burst):]
+		if b, due := c.bid(); due {
+			if epoch, err := c.o.Arbiter.TakeOver(ctx, b.Above, b.Members); err == nil {
+				c.took(epoch)
 			} else {
 				c.cant(ctx, err)
 				pause = tries
@@ -98,40 +88,24 @@ func (c *Cluster) cant(ctx context.Context, err error) {
 	}
 }
 
-// bid is what this host knows when it is to take over.
-type bid struct {
-	wanted  bool
-	above   uint64 // the epoch
-	members []string
-	rival   bool // a host that is heard claims the seat: it gives it up as soon as it has heard of this one
-}
-
-// grace is how long a rival may take for that.
-func (b bid) grace() time.Duration {
-	if b.rival {
-		return 2 * Settle
-	}
-	return 0
-}
-
-func (c *Cluster) bid() bid {
+func (c *Cluster) bid() (Bid, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	b := bid{above: c.table.Epoch(), members: []string{c.o.Host}, rival: c.table.Rivalled(), wanted: c.table.Mine() && (!c.taken || c.table.Outdated())}
-	for _, m := range c.table.Active() {
-		b.members = append(b.members, m.Host)
-	}
-	return b
+	return c.tenure.Due(c.table, time.Now())
 }
 
-func (c *Cluster) took(taken bool, epoch uint64) {
+func (c *Cluster) took(epoch uint64) {
 	c.mu.Lock()
-	c.taken = taken
-	if taken {
-		own := c.table.Own()
-		own.Epoch = epoch
-		c.table.Set(own)
-	}
+	c.tenure.Took(c.table, epoch, time.Now())
+	c.wake()
+	c.mu.Unlock()
+	c.Look()
+}
+
+// ended ends a term.
+func (c *Cluster) ended() {
+	c.mu.Lock()
+	c.tenure.End()
 	c.wake()
 	c.mu.Unlock()
 	c.Look()
@@ -169,7 +143,7 @@ func (c *Cluster) Holder() string {
 func (c *Cluster) seated() (seat string, moved <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.o.Arbiter == nil || c.over || c.seat != c.o.Host || c.taken || !c.table.Ready() {
+	if c.o.Arbiter == nil || c.over || c.seat != c.o.Host || c.tenure.Taken() || !c.table.Ready() {
 		return c.seat, nil
 	}
 	return c.seat, c.moved

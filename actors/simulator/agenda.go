@@ -10,6 +10,7 @@ type event struct {
 	at  time.Duration
 	tie uint64 // chance decides between events of one moment
 	do  func()
+	of  *World // in whose coordinator it happens; nil = in none
 }
 
 type agenda []event
@@ -37,7 +38,12 @@ func (a *agenda) Pop() any {
 
 // after puts something on the agenda. It happens whether the coordinator runs then or not.
 func (w *World) after(d time.Duration, do func()) {
-	heap.Push(&w.agenda, event{at: w.elapsed + d, tie: w.rng.Uint64(), do: do})
+	heap.Push(&w.agenda, event{at: w.elapsed + d, tie: w.rng.Uint64(), do: do, of: w})
+}
+
+// after is the same for what happens in no coordinator.
+func (u *universe) after(d time.Duration, do func()) {
+	heap.Push(&u.agenda, event{at: u.elapsed + d, tie: u.rng.Uint64(), do: do})
 }
 
 // alive is after for what dies with the coordinator.

@@ -30,9 +30,9 @@ func (v *Violation) Error() string {
 }
 
 // violated notes the first violation; the world stops there.
-func (w *World) violated(format string, args ...any) {
-	if w.broken == nil {
-		w.broken = &Violation{Seed: w.o.Seed, Step: w.steps, At: w.elapsed, What: fmt.Sprintf(format, args...), Trace: w.told.words()}
+func (u *universe) violated(format string, args ...any) {
+	if u.broken == nil {
+		u.broken = &Violation{Seed: u.seed, Step: u.steps, At: u.elapsed, What: fmt.Sprintf(format, args...), Trace: u.told.words()}
 	}
 }
 
@@ -94,7 +94,7 @@ func (w *World) checkModels() {
 			}
 		}
 	}
-	if loading > w.o.MaxLoads {
+	if loading > w.o.MaxLoads && w.far == nil { // arbiters on two sides of a cut each count their own
 		w.violated("%d models load, at most %d may", loading, w.o.MaxLoads)
 	}
 }
@@ -114,7 +114,7 @@ func (w *World) checkLeases() {
 			if owner == "" {
 				w.violated("lease %s of %s on gpu%d is lost: neither the model nor a placement knows it", id, m.id, i)
 			}
-			if other := holders[lease.Holder]; other != "" && other != owner && !leaving {
+			if other := holders[lease.Holder]; other != "" && other != owner && !leaving && w.far == nil { // two arbiters on two sides of a cut may both have reserved for it: it takes one
 				w.violated("%s holds the leases of two placements: %s and %s", m.id, other, owner)
 			}
 			if !leaving {
@@ -134,9 +134,11 @@ func (w *World) owner(m *node[model.State], lease string) (placement string, lea
 			return p.Id, true
 		}
 	}
-	for id, o := range w.arbiter.state.Open {
-		if has(o.Placement, lease) {
-			return id, o.Step == arbiter.Releasing || !awaits(&m.state, o.Placement.Claim)
+	for _, other := range w.worlds {
+		for id, o := range other.arbiter.state.Open {
+			if has(o.Placement, lease) {
+				return id, o.Step == arbiter.Releasing || !awaits(&m.state, o.Placement.Claim)
+			}
 		}
 	}
 	return "", false
@@ -204,7 +206,9 @@ func (w *World) decided(id messages.ActorID, command proto.Message, events []pro
 		case *messages.WorkerReplaced:
 			w.checkReplaced(id, e)
 		case *messages.PlacementDecided:
-			w.checkPlacement(e)
+			if w.far == nil { // else it stands on reports that may be old: the owners decide
+				w.checkPlacement(e)
+			}
 		case *messages.ModelUnwanted:
 			if e.Placement != "" {
 				w.tally.evictions++

@@ -10,6 +10,9 @@
 //	            foreign memory, lost devices, clock jumps. After every step the World checks its invariants.
 //	Calm        nothing goes wrong any more. Everything must come to rest without another command, and every model that fits must answer.
 //
+// A Cluster is several Worlds on one agenda, each the coordinator of a host with an arbiter, ledgers, a journal and a table of members of its own. Its links
+// (links.go) are cut, slow and lossy; far.go stands for the daemon's wiring between hosts.
+//
 // It uses no protoactor, mailbox, process or file. front.go and gate.go stand for the gateway: they keep the requests that the pools know
 // by number, and do in virtual time what the pools decide.
 package simulator

@@ -61,6 +61,13 @@ func (d door) Ask(ctx context.Context, to messages.ActorID, command proto.Messag
 		return messages.Reply{}, context.Canceled
 	}
 	w, f := d.w, d.w.o.Faults
+	if w.far != nil {
+		if at, err := w.far.whose(to, command); err != nil {
+			return messages.Reply{}, err
+		} else if at != w {
+			return w.far.ask(at, to, command)
+		}
+	}
 	node := w.found(to)
 	if node == nil {
 		return messages.Reply{}, messages.NewError(messages.NotFound, to.String(), "there is no such actor")
@@ -86,6 +93,14 @@ func (d door) Ask(ctx context.Context, to messages.ActorID, command proto.Messag
 
 // Tell posts a command.
 func (d door) Tell(_ context.Context, to messages.ActorID, command proto.Message) {
+	if d.w.far != nil {
+		if at, err := d.w.far.whose(to, command); err != nil {
+			return
+		} else if at != d.w {
+			d.w.far.tell(at, to, command)
+			return
+		}
+	}
 	d.w.post(to, command, d.w.latency())
 }
 

@@ -37,6 +37,8 @@ type request struct {
 	ended   bool
 	calm    bool // came when nothing went wrong any more
 	code    messages.Code
+	only    messages.Only       // where it may run
+	told    func(messages.Code) // at another host how it went; nil = its caller is at this one
 }
 
 // front drives one model's request pool as the gateway does, in virtual time. The course of each request is on the agenda.
@@ -64,8 +66,8 @@ func newFront(w *World) *front {
 // open begins with an empty pool, as a coordinator that starts does.
 func (f *front) open() {
 	m := f.w.o.Models[f.model]
-	f.pool = pool.New(m.Name, hostName(0), pool.Figures{Limits: pool.Limits{MaxConcurrent: m.places(), MaxQueue: maxQueue},
-		FailureThreshold: failureThreshold, ResetTimeout: resetTimeout, MaxWait: f.w.o.MaxWait}, f.w.bound)
+	f.pool = pool.New(m.Name, f.w.host(0), pool.Figures{Limits: pool.Limits{MaxConcurrent: m.places(), MaxQueue: maxQueue},
+		FailureThreshold: failureThreshold, ResetTimeout: resetTimeout, MaxWait: f.w.o.MaxWait, Apart: f.w.far != nil}, f.w.bound)
 	f.waiting, f.running, f.drains, f.pausing = map[uint64]*request{}, map[uint64]*request{}, map[drainKey]time.Duration{}, false
 }
 
@@ -92,7 +94,7 @@ func (f *front) arrive(r *request) {
 		return
 	}
 	r.ticket = w.ticket()
-	position, err := f.pool.Admit(pool.Request{Ticket: r.ticket, Class: r.class, Since: f.now()})
+	position, err := f.pool.Admit(pool.Request{Ticket: r.ticket, Class: r.class, Since: f.now(), Only: r.only})
 	switch {
 	case err != nil:
 		w.end(r, messages.CodeOf(err))
@@ -146,6 +148,7 @@ func (f *front) dispatchOnce() (waitsForHost bool) {
 		delete(f.waiting, t)
 		f.run(r)
 	}
+	f.refuse(d.Stranded, d.Why)
 	if d.Refusal != nil {
 		f.refuse(f.pool.RefuseAll(f.now()), d.Refusal)
 	}
@@ -184,8 +187,10 @@ func (f *front) pursue() {
 		}
 		switch i := i.(type) {
 		case pool.Wake:
-			if _, err := (door{w}).Ask(&try{}, i.Actor, &messages.EnsureModel{Reason: "a request waits for it"}); err != nil {
-				f.refuse(f.pool.WakeRefused(err, f.now()))
+			if w.far != nil {
+				w.alive(0, func() { f.wake(i.Actor) }) // the actor may be in the middle of what this follows from
+			} else {
+				f.wake(i.Actor)
 			}
 		case pool.Seek:
 			w.alive(0, f.place)
@@ -197,11 +202,18 @@ func (f *front) pursue() {
 	}
 }
 
+// wake has an actor's engine wake.
+func (f *front) wake(id messages.ActorID) {
+	if _, err := (door{f.w}).Ask(&try{}, id, &messages.EnsureModel{Reason: "a request waits for it"}); err != nil {
+		f.refuse(f.pool.WakeRefused(err, f.now()))
+	}
+}
+
 // place answers a Seek by the shipped placer: it asks the arbiter where the name is to run.
 func (f *front) place() {
 	w := f.w
 	waited, _ := f.pool.Seeking(f.now())
-	answer, err := control.Memory{Host: hostName(0), Door: door{w}, Views: view{w}, Estimate: runtime{w}, NewID: w.newID}.Place(&try{}, f.pool.Name(), waited)
+	answer, err := control.Memory{Host: w.host(0), Door: door{w}, Views: view{w}, Estimate: runtime{w}, NewID: w.newID}.Place(&try{}, f.pool.Name(), waited)
 	refused, why := f.pool.Answered(answer, err, f.now())
 	f.refuse(refused, why)
 	f.pursue()
@@ -212,8 +224,15 @@ func (f *front) run(r *request) {
 	w := f.w
 	r.running = true
 	f.running[r.ticket] = r
-	i := w.byID[f.pool.Running()[r.ticket].Endpoint.ID()]
-	w.tally.waited(w, r)
+	e := f.pool.Running()[r.ticket].Endpoint
+	if r.told == nil {
+		w.tally.waited(w, r)
+	}
+	if e.Far() {
+		w.far.pass(f, r, e.ID())
+		return
+	}
+	i := w.byID[e.ID()]
 	k, ticket := w.workerOf(i), r.ticket
 	if k == nil { // its connection is refused: the model doesn't know yet that its worker ended
 		w.after(w.latency(), func() { f.cutOff(ticket) })
@@ -227,12 +246,17 @@ func (f *front) run(r *request) {
 		if k := w.workerOf(i); k != nil && k.hung {
 			code = messages.DeadlineExceeded
 		}
-		o := messages.Outcome{Failed: code == messages.Internal}
-		if code != 0 {
-			o.Err = messages.NewError(code, f.pool.Name(), "the request failed")
-		}
-		f.leave(ticket, o, code)
+		f.answered(ticket, code)
 	})
+}
+
+// answered ends a running request with a worker's answer.
+func (f *front) answered(ticket uint64, code messages.Code) {
+	o := messages.Outcome{Failed: code == messages.Internal}
+	if code != 0 {
+		o.Err = messages.NewError(code, f.pool.Name(), "the request failed")
+	}
+	f.leave(ticket, o, code)
 }
 
 // leave ends a running request; nothing when it has gone already.
@@ -252,7 +276,7 @@ func (f *front) finish(ticket uint64, o messages.Outcome) *request {
 	delete(f.running, ticket)
 	r.running = false
 	e, changed := f.pool.Finish(ticket, o, f.now())
-	if changed {
+	if changed && !e.Far() {
 		state, failures := e.Breaker(f.now())
 		door{f.w}.Tell(&try{}, e.ID(), &messages.ReportBreaker{State: state, Failures: uint32(failures)})
 	}
@@ -271,13 +295,16 @@ func (f *front) bereaved(id messages.ActorID) {
 
 // cutOff ends a try whose worker is gone. The request is sent again, a few times, since no byte had come.
 func (f *front) cutOff(ticket uint64) {
+	f.cut(ticket, messages.Outcome{Failed: true, Err: messages.NewError(messages.Unavailable, f.pool.Name(), "the worker is gone")})
+}
+
+func (f *front) cut(ticket uint64, gone messages.Outcome) {
 	w := f.w
-	gone := messages.Outcome{Failed: true, Err: messages.NewError(messages.Unavailable, f.pool.Name(), "the worker is gone")}
 	r := f.finish(ticket, gone)
 	if r == nil {
 		return
 	}
-	if r.try++; r.try >= tries {
+	if r.try++; r.try >= tries || r.told != nil { // the host that passed it on sends it again
 		w.end(r, messages.Unavailable)
 	} else {
 		boot := w.boot
@@ -318,6 +345,10 @@ func (w *World) end(r *request, code messages.Code) {
 		w.violated("a request for %s ended twice", w.o.Models[r.model].Name)
 	}
 	r.ended, r.running, r.code = true, false, code
+	if r.told != nil {
+		r.told(code)
+		return
+	}
 	w.tally.done(w, r)
 }
 

@@ -64,6 +64,7 @@ func (w *World) join(id messages.ActorID, of int) {
 	m.changed = func(events []proto.Message) {
 		w.views[i] = model.View(m.state).(*messages.ModelView)
 		w.fronts[of].update(w.views[i])
+		w.viewed()
 	}
 	w.byID[id] = i
 	w.modelOf = append(w.modelOf, of)
@@ -101,9 +102,9 @@ func (w *World) rescale(i int) {
 	if most < 2 || w.down {
 		return
 	}
-	base := messages.ModelActor(hostName(0), w.o.Models[i].Name)
+	base := messages.ModelActor(w.host(0), w.o.Models[i].Name)
 	if w.o.Hosts > 1 {
-		base = messages.ModelActor(hostName(w.rng.IntN(w.o.Hosts)), base.Name())
+		base = messages.ModelActor(w.host(w.rng.IntN(w.o.Hosts)), base.Name())
 	}
 	switch w.rng.IntN(40) {
 	case 0, 1:
@@ -130,7 +131,12 @@ func (w *World) stored(id messages.ActorID, events []proto.Message) {
 		switch e := e.(type) {
 		case *messages.VramReserved:
 			w.noteGrant(grantKey{id, e.Lease}, grant{e.Holder, w.sequence})
+			w.obeys(id, e.Arbiter, e.ArbiterEpoch)
 			w.due[grantKey{id, e.Lease}] = w.elapsed + time.Duration(e.TtlSeconds)*time.Second
+		case *messages.ModelLoadStarted:
+			w.obeys(id, e.Placement.GetArbiter(), e.Placement.GetArbiterEpoch())
+		case *messages.ModelUnwanted:
+			w.obeys(id, "", e.ArbiterEpoch)
 		case *messages.ModelReady:
 			w.readied[id] = e.At.AsTime().UnixMilli()
 		case *messages.WorkerDegraded:

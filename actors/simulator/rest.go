@@ -28,7 +28,7 @@ func (w *World) Bound() time.Duration {
 			n += m.MaxReplicas
 		}
 	}
-	return w.o.MaxWait + 2*time.Duration(n*w.o.Hosts)*w.turn()
+	return w.o.MaxWait + 2*time.Duration(n*w.o.Hosts*len(w.worlds))*w.turn()
 }
 
 // recovery is what is left of former mishaps when calm begins: a hung load, pauses between tries, a request at a dead engine.

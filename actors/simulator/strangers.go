@@ -98,6 +98,9 @@ func (w *World) programReserves() {
 func (w *World) programClaims() {
 	c := &messages.RequestPlacement{Holder: program, Claim: &messages.Claim{Id: w.newID(), TtlSeconds: uint32(1 + w.rng.IntN(40)),
 		Needs: []*messages.Need{{Bytes: w.rng.Uint64N(w.o.Devices[0] / 4), Kinds: []string{"cuda"}, Source: messages.Need_declared}}}}
+	if w.far != nil {
+		c.Claim.Needs[0].Host = w.host(0)
+	}
 	looks := lookMost
 	if w.rng.IntN(4) == 0 {
 		looks = 1

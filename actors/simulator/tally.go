@@ -126,9 +126,9 @@ type utterance struct {
 }
 
 // say notes a step. args must not change afterwards.
-func (w *World) say(format string, args ...any) {
-	w.told.said[w.told.n%traced] = utterance{w.elapsed, format, args}
-	w.told.n++
+func (u *universe) say(format string, args ...any) {
+	u.told.said[u.told.n%traced] = utterance{u.elapsed, format, args}
+	u.told.n++
 }
 
 func (t *trace) words() (out []string) {

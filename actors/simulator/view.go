@@ -10,6 +10,14 @@ import (
 // view shows the arbiter what the daemon's view shows.
 type view struct{ w *World }
 
+// readings is what the arbiter sees.
+func (w *World) readings() arbiter.World {
+	if w.far == nil {
+		return view{w}
+	}
+	return clustered{view{w}}
+}
+
 // Ledgers implements arbiter.World.
 func (b view) Ledgers() []*messages.GpuView {
 	var out []*messages.GpuView
@@ -17,6 +25,9 @@ func (b view) Ledgers() []*messages.GpuView {
 		if v.CapacityBytes > 0 {
 			out = append(out, v)
 		}
+	}
+	for _, r := range b.w.far.reports(false) {
+		out = append(out, r.gpus...)
 	}
 	return out
 }
@@ -43,10 +54,24 @@ func (b view) ModelsOf(host string) (out []*messages.ModelView) {
 }
 
 // Models implements control.Views.
-func (b view) Models() []*messages.ModelView { return b.w.views }
+func (b view) Models() []*messages.ModelView {
+	out := b.w.views
+	for _, r := range b.w.far.reports(false) {
+		out = append(out[:len(out):len(out)], r.models...)
+	}
+	return out
+}
 
 // Allocations implements arbiter.World: what holds or seeks memory now, and the names that requests wait for.
 func (b view) Allocations() []*messages.Allocation {
+	if b.w.far == nil {
+		return b.own()
+	}
+	return append(b.own(), b.w.far.allocations()...)
+}
+
+// own are the allocations of this coordinator's actors and callers.
+func (b view) own() []*messages.Allocation {
 	var live []*messages.ModelView
 	for i, v := range b.w.views {
 		f := b.w.frontOf(i)

@@ -2,10 +2,7 @@ package simulator
 
 import (
 	"cmp"
-	"container/heap"
-	"context"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -22,7 +19,8 @@ import (
 type Options struct {
 	Seed    uint64
 	Devices []uint64 // capacities in bytes
-	// Hosts is over how many hosts the devices are dealt, one after the other; 0 = 1. One coordinator owns them all.
+	// Hosts is over how many hosts the devices are dealt, one after the other; 0 = 1. One coordinator owns them all. In a Cluster it is the number of hosts,
+	// each of which has all the devices and a coordinator of its own.
 	Hosts  int
 	Models []Model
 	Policy string // of the arbiter; empty = its own
@@ -41,7 +39,9 @@ type Options struct {
 	// ForeignPressure lets idle models leave for what other programs take.
 	ForeignPressure bool
 	Faults          Faults
-	Plants          Plants
+	// Links are what goes wrong between the hosts of a Cluster.
+	Links  Links
+	Plants Plants
 	// Classes is how many priority classes requests have; 0 = 1. HostPlaces and HostQueue bound how many requests of all models run at a time, and
 	// wait; 0 = no bound.
 	Classes, HostPlaces, HostQueue int
@@ -89,7 +89,7 @@ func (r Plants) none() bool {
 	return r.Intent == nil && r.Arbiter == nil && r.GPU == nil && r.Model == nil && r.Host == nil && !r.WallClock
 }
 
-// hostName is the n-th host: sim, sim2, ... The first is that of the gateway.
+// hostName is the n-th host: sim, sim2, ...
 func hostName(n int) string {
 	if n == 0 {
 		return "sim"
@@ -99,20 +99,17 @@ func hostName(n int) string {
 
 // World is the hosts of one coordinator in virtual time. It is used by one goroutine.
 type World struct {
-	o       Options
-	rng     *rand.Rand
-	elapsed time.Duration // the monotonic clock
-	skew    time.Duration // how far the wall clock was set off
+	*universe
+	o     Options
+	first int           // the number of its first host
+	skew  time.Duration // how far the wall clock was set off
+	far   *far          // how it works with other hosts; nil = it is alone
 	// started is what the coordinator's clock showed when it started, at startedAt.
 	started   time.Time
 	startedAt time.Duration
-	agenda    agenda
-	steps     int
-	calm      bool
 
 	boot     int
 	down     bool
-	ids      uint64
 	sequence uint64
 	nodes    map[messages.ActorID]anyNode
 	arbiter  *node[arbiter.State]
@@ -141,8 +138,6 @@ type World struct {
 
 	views    []*messages.ModelView
 	accounts []*messages.GpuView
-	told     trace
-	broken   *Violation
 	// lenient lets leases and holders differ: a scenario made a difference that is to be repaired.
 	lenient bool
 	tally   tally
@@ -150,27 +145,42 @@ type World struct {
 
 // New makes a world in which the coordinator has just started.
 func New(o Options) *World {
+	w := newWorld(newUniverse(o.Seed), o, 0)
+	w.open()
+	return w
+}
+
+// newWorld makes the hosts of one coordinator, which is down.
+func newWorld(u *universe, o Options, first int) *World {
 	o.MaxLoads, o.Hosts = cmp.Or(o.MaxLoads, 2), cmp.Or(o.Hosts, 1)
 	o.MaxWait, o.DrainTimeout = cmp.Or(o.MaxWait, 5*time.Second), cmp.Or(o.DrainTimeout, 10*time.Second)
-	w := &World{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5eed)), nodes: map[messages.ActorID]anyNode{}, byID: map[messages.ActorID]int{},
+	w := &World{universe: u, o: o, first: first, nodes: map[messages.ActorID]anyNode{}, byID: map[messages.ActorID]int{},
 		exited: map[string]*worker{}, amounts: map[string]uint64{}, readied: map[messages.ActorID]int64{}, degraded: map[messages.ActorID]int64{},
 		granted: map[grantKey]grant{}, due: map[grantKey]time.Duration{}, believed: map[grantKey]belief{}, down: true}
+	u.worlds = append(u.worlds, w)
+	return w
+}
+
+// open starts the coordinator, and what happens around it.
+func (w *World) open() {
 	w.bound = w.newBound()
-	for range o.Models {
+	for range w.o.Models {
 		w.fronts = append(w.fronts, newFront(w))
 	}
 	w.makeDevices()
 	w.makeArbiter()
 	w.makeModels()
 	w.guarded(w.wake)
-	if o.Rate > 0 {
+	if w.o.Rate > 0 {
 		w.after(0, w.arrivals)
 	}
-	if o.Faults.Every > 0 {
-		w.after(o.Faults.Every, w.mishaps)
+	if w.o.Faults.Every > 0 {
+		w.after(w.o.Faults.Every, w.mishaps)
 	}
-	return w
 }
+
+// host is the n-th host of this coordinator. The first is that of the gateway.
+func (w *World) host(n int) string { return hostName(w.first + n) }
 
 func (w *World) makeDevices() {
 	kind := gpu.Kind(door{w}, w.now)
@@ -178,20 +188,23 @@ func (w *World) makeDevices() {
 		kind = w.o.Plants.GPU(kind)
 	}
 	for i, capacity := range w.o.Devices {
-		id := messages.GPUActor(hostName(i%w.o.Hosts), fmt.Sprintf("gpu%d", i))
+		id := messages.GPUActor(w.host(i%w.o.Hosts), fmt.Sprintf("gpu%d", i))
 		m := newNode(w, kind, id)
-		m.changed = func([]proto.Message) { w.accounts[i] = gpu.View(m.state).(*messages.GpuView) }
+		m.changed = func([]proto.Message) {
+			w.accounts[i] = gpu.View(m.state).(*messages.GpuView)
+			w.viewed()
+		}
 		w.devices = append(w.devices, &device{id: id, capacity: capacity})
 		w.ledgers, w.accounts = append(w.ledgers, m), append(w.accounts, gpu.View(m.state).(*messages.GpuView))
 		w.nodes[id] = m
 	}
 	for h := range w.o.Hosts {
-		w.samplers = append(w.samplers, w.newSampler(hostName(h)))
+		w.samplers = append(w.samplers, w.newSampler(w.host(h)))
 	}
 }
 
 func (w *World) makeArbiter() {
-	kind := arbiter.Kind(arbiter.Rules{Policy: w.o.Policy, MaxLoads: w.o.MaxLoads, MaxWait: w.o.MaxWait, Collation: w.o.Collation, Defrag: w.o.Defrag}, view{w}, door{w})
+	kind := arbiter.Kind(arbiter.Rules{Policy: w.o.Policy, MaxLoads: w.o.MaxLoads, MaxWait: w.o.MaxWait, Collation: w.o.Collation, Defrag: w.o.Defrag}, w.readings(), door{w})
 	if w.o.Plants.Arbiter != nil {
 		kind = w.o.Plants.Arbiter(kind)
 	}
@@ -208,7 +221,7 @@ func (w *World) makeModels() {
 	}
 	for h := range w.o.Hosts {
 		for i, declared := range w.o.Models {
-			w.join(messages.ModelActor(hostName(h), declared.Name), i)
+			w.join(messages.ModelActor(w.host(h), declared.Name), i)
 		}
 	}
 }
@@ -238,45 +251,6 @@ func (w *World) setOut() {
 	if w.boot > 0 && last.After(w.started) {
 		w.started = last
 	}
-}
-
-func (w *World) newID() string {
-	w.ids++
-	return fmt.Sprintf("id%d", w.ids)
-}
-
-// Run takes steps, with all that may go wrong. Its error is a *Violation, or the context's.
-func (w *World) Run(ctx context.Context, steps int) error {
-	for n := 0; n < steps; n++ {
-		if n%1024 == 0 && ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if !w.step() {
-			break
-		}
-	}
-	return w.err()
-}
-
-func (w *World) err() error {
-	if w.broken == nil {
-		return nil
-	}
-	return w.broken
-}
-
-// step does what is next; false when nothing is, or something that must never be was seen.
-func (w *World) step() bool {
-	if len(w.agenda) == 0 || w.broken != nil {
-		return false
-	}
-	e := heap.Pop(&w.agenda).(event)
-	w.tally.passed(w, e.at-w.elapsed)
-	w.elapsed = e.at
-	w.steps++
-	w.guarded(e.do)
-	w.check()
-	return w.broken == nil
 }
 
 // poke wakes all work that waits for something.
@@ -322,6 +296,10 @@ func (w *World) fall() {
 		f.lost()
 	}
 	w.say("the coordinator is gone")
+	if w.far != nil {
+		w.far.table = nil
+		w.far.net.unsettled()
+	}
 	w.after(time.Duration(w.rng.Int64N(int64(5*time.Second))), w.wake)
 }
 
@@ -348,6 +326,25 @@ func (w *World) wake() {
 	}
 	w.alive(bootLongest, w.poll) // a daemon samples when its actors have found their workers
 	w.alive(0, w.sweep)
+	if w.far != nil {
+		w.far.start()
+		w.far.net.unsettled()
+	}
+}
+
+// viewed notes that a view has changed, so that other hosts are told.
+func (w *World) viewed() {
+	if w.far != nil {
+		w.far.changed = true
+	}
+}
+
+// say notes a step. args must not change afterwards.
+func (w *World) say(format string, args ...any) {
+	if w.far != nil {
+		format, args = "%s| "+format, append([]any{w.host(0)}, args...)
+	}
+	w.universe.say(format, args...)
 }
 
 // insist asks until it is done: a daemon that can't declare what it has doesn't start.
