@@ -3264,7 +3264,9 @@ type ModelView struct {
 	// The nonce of the current attempt's worker, also before the worker is known; empty = there is none.
 	Nonce string `protobuf:"bytes,29,opt,name=nonce,proto3" json:"nonce,omitempty"`
 	// The highest epoch of an arbiter that it has obeyed; 0 = no arbiter ever took over.
-	ObeyedEpoch   uint64 `protobuf:"varint,30,opt,name=obeyed_epoch,json=obeyedEpoch,proto3" json:"obeyed_epoch,omitempty"`
+	ObeyedEpoch uint64 `protobuf:"varint,30,opt,name=obeyed_epoch,json=obeyedEpoch,proto3" json:"obeyed_epoch,omitempty"`
+	// Why the host that answers sends no request to it: another host declares another file under its name. Empty = it may.
+	Differs       string `protobuf:"bytes,31,opt,name=differs,proto3" json:"differs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3507,6 +3509,13 @@ func (x *ModelView) GetObeyedEpoch() uint64 {
 		return x.ObeyedEpoch
 	}
 	return 0
+}
+
+func (x *ModelView) GetDiffers() string {
+	if x != nil {
+		return x.Differs
+	}
+	return ""
 }
 
 // ModelSpec says how a model is run. It holds no secret: api keys stay in the environment, under the name given here.
@@ -4173,7 +4182,7 @@ const file_model_proto_rawDesc = "" +
 	"\vreplacement\x18\x02 \x01(\tR\vreplacement\x12)\n" +
 	"\x05error\x18\x03 \x01(\v2\x13.modelops.ErrorBodyR\x05error\x12*\n" +
 	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at: \xb2\xd4\x18\x1c\n" +
-	"\x18model.replacement_failed\x10\x01\"\x98\n" +
+	"\x18model.replacement_failed\x10\x01\"\xb2\n" +
 	"\n" +
 	"\tModelView\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
@@ -4208,7 +4217,8 @@ const file_model_proto_rawDesc = "" +
 	"\x10remembered_bytes\x18\x1b \x01(\x04R\x0frememberedBytes\x12\x19\n" +
 	"\blog_file\x18\x1c \x01(\tR\alogFile\x12\x14\n" +
 	"\x05nonce\x18\x1d \x01(\tR\x05nonce\x12!\n" +
-	"\fobeyed_epoch\x18\x1e \x01(\x04R\vobeyedEpoch\x1a=\n" +
+	"\fobeyed_epoch\x18\x1e \x01(\x04R\vobeyedEpoch\x12\x18\n" +
+	"\adiffers\x18\x1f \x01(\tR\adiffers\x1a=\n" +
 	"\x0fFootprintsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xac\x01\n" +

@@ -1133,7 +1133,9 @@ type Report struct {
 	// What runs and waits at its gateway.
 	Queue *QueueView `protobuf:"bytes,8,opt,name=queue,proto3" json:"queue,omitempty"`
 	// When it was made, by the host's wall clock.
-	AtMs          int64 `protobuf:"varint,9,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	AtMs int64 `protobuf:"varint,9,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	// The files of the models that it declares, as far as they are here.
+	Files         []*ModelFile `protobuf:"bytes,10,rep,name=files,proto3" json:"files,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1231,6 +1233,75 @@ func (x *Report) GetAtMs() int64 {
 	return 0
 }
 
+func (x *Report) GetFiles() []*ModelFile {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+// ModelFile is the file of a model on one host, all parts of a split one together. One name must be the same file on all hosts.
+type ModelFile struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Model string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	Bytes uint64                 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// Of the file, of several those in the order of their names; empty = it isn't known yet.
+	Sha256        string `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelFile) Reset() {
+	*x = ModelFile{}
+	mi := &file_peer_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelFile) ProtoMessage() {}
+
+func (x *ModelFile) ProtoReflect() protoreflect.Message {
+	mi := &file_peer_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelFile.ProtoReflect.Descriptor instead.
+func (*ModelFile) Descriptor() ([]byte, []int) {
+	return file_peer_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ModelFile) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *ModelFile) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *ModelFile) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
 // ActorReport is the latest view of one actor.
 type ActorReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1246,7 +1317,7 @@ type ActorReport struct {
 
 func (x *ActorReport) Reset() {
 	*x = ActorReport{}
-	mi := &file_peer_proto_msgTypes[14]
+	mi := &file_peer_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1258,7 +1329,7 @@ func (x *ActorReport) String() string {
 func (*ActorReport) ProtoMessage() {}
 
 func (x *ActorReport) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[14]
+	mi := &file_peer_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1271,7 +1342,7 @@ func (x *ActorReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActorReport.ProtoReflect.Descriptor instead.
 func (*ActorReport) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{14}
+	return file_peer_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ActorReport) GetActor() string {
@@ -1316,7 +1387,7 @@ type ModelLoad struct {
 
 func (x *ModelLoad) Reset() {
 	*x = ModelLoad{}
-	mi := &file_peer_proto_msgTypes[15]
+	mi := &file_peer_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1328,7 +1399,7 @@ func (x *ModelLoad) String() string {
 func (*ModelLoad) ProtoMessage() {}
 
 func (x *ModelLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[15]
+	mi := &file_peer_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1341,7 +1412,7 @@ func (x *ModelLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelLoad.ProtoReflect.Descriptor instead.
 func (*ModelLoad) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{15}
+	return file_peer_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ModelLoad) GetModel() string {
@@ -1394,7 +1465,7 @@ type PageRequest struct {
 
 func (x *PageRequest) Reset() {
 	*x = PageRequest{}
-	mi := &file_peer_proto_msgTypes[16]
+	mi := &file_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1406,7 +1477,7 @@ func (x *PageRequest) String() string {
 func (*PageRequest) ProtoMessage() {}
 
 func (x *PageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[16]
+	mi := &file_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1419,7 +1490,7 @@ func (x *PageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageRequest.ProtoReflect.Descriptor instead.
 func (*PageRequest) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{16}
+	return file_peer_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PageRequest) GetAfter() uint64 {
@@ -1464,7 +1535,7 @@ type PageReply struct {
 
 func (x *PageReply) Reset() {
 	*x = PageReply{}
-	mi := &file_peer_proto_msgTypes[17]
+	mi := &file_peer_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1476,7 +1547,7 @@ func (x *PageReply) String() string {
 func (*PageReply) ProtoMessage() {}
 
 func (x *PageReply) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[17]
+	mi := &file_peer_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1489,7 +1560,7 @@ func (x *PageReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageReply.ProtoReflect.Descriptor instead.
 func (*PageReply) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{17}
+	return file_peer_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PageReply) GetHost() string {
@@ -1536,7 +1607,7 @@ type PeerHello struct {
 
 func (x *PeerHello) Reset() {
 	*x = PeerHello{}
-	mi := &file_peer_proto_msgTypes[18]
+	mi := &file_peer_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1548,7 +1619,7 @@ func (x *PeerHello) String() string {
 func (*PeerHello) ProtoMessage() {}
 
 func (x *PeerHello) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[18]
+	mi := &file_peer_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1561,7 +1632,7 @@ func (x *PeerHello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerHello.ProtoReflect.Descriptor instead.
 func (*PeerHello) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{18}
+	return file_peer_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PeerHello) GetHost() string {
@@ -1714,7 +1785,7 @@ const file_peer_proto_rawDesc = "" +
 	"\x04meta\x18\x03 \x01(\v2\x12.modelops.PeerMetaR\x04meta\">\n" +
 	"\rReportRequest\x12\x14\n" +
 	"\x05since\x18\x01 \x01(\x04R\x05since\x12\x17\n" +
-	"\await_ms\x18\x02 \x01(\rR\x06waitMs\"\xbd\x02\n" +
+	"\await_ms\x18\x02 \x01(\rR\x06waitMs\"\xe8\x02\n" +
 	"\x06Report\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x18\n" +
@@ -1724,7 +1795,13 @@ const file_peer_proto_rawDesc = "" +
 	"\vallocations\x18\x06 \x03(\v2\x14.modelops.AllocationR\vallocations\x12)\n" +
 	"\x05loads\x18\a \x03(\v2\x13.modelops.ModelLoadR\x05loads\x12)\n" +
 	"\x05queue\x18\b \x01(\v2\x13.modelops.QueueViewR\x05queue\x12\x13\n" +
-	"\x05at_ms\x18\t \x01(\x03R\x04atMs\"g\n" +
+	"\x05at_ms\x18\t \x01(\x03R\x04atMs\x12)\n" +
+	"\x05files\x18\n" +
+	" \x03(\v2\x13.modelops.ModelFileR\x05files\"O\n" +
+	"\tModelFile\x12\x14\n" +
+	"\x05model\x18\x01 \x01(\tR\x05model\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x16\n" +
+	"\x06sha256\x18\x03 \x01(\tR\x06sha256\"g\n" +
 	"\vActorReport\x12\x14\n" +
 	"\x05actor\x18\x01 \x01(\tR\x05actor\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x12\n" +
@@ -1768,7 +1845,7 @@ func file_peer_proto_rawDescGZIP() []byte {
 	return file_peer_proto_rawDescData
 }
 
-var file_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_peer_proto_goTypes = []any{
 	(*ForwardFrame)(nil),     // 0: modelops.ForwardFrame
 	(*ForwardRequest)(nil),   // 1: modelops.ForwardRequest
@@ -1784,46 +1861,48 @@ var file_peer_proto_goTypes = []any{
 	(*PeerCall)(nil),         // 11: modelops.PeerCall
 	(*ReportRequest)(nil),    // 12: modelops.ReportRequest
 	(*Report)(nil),           // 13: modelops.Report
-	(*ActorReport)(nil),      // 14: modelops.ActorReport
-	(*ModelLoad)(nil),        // 15: modelops.ModelLoad
-	(*PageRequest)(nil),      // 16: modelops.PageRequest
-	(*PageReply)(nil),        // 17: modelops.PageReply
-	(*PeerHello)(nil),        // 18: modelops.PeerHello
-	nil,                      // 19: modelops.Heartbeat.MembershipEntry
-	(*ErrorBody)(nil),        // 20: modelops.ErrorBody
-	(*Allocation)(nil),       // 21: modelops.Allocation
-	(*QueueView)(nil),        // 22: modelops.QueueView
-	(ModelView_Breaker)(0),   // 23: modelops.ModelView.Breaker
-	(*RecordedDecision)(nil), // 24: modelops.RecordedDecision
+	(*ModelFile)(nil),        // 14: modelops.ModelFile
+	(*ActorReport)(nil),      // 15: modelops.ActorReport
+	(*ModelLoad)(nil),        // 16: modelops.ModelLoad
+	(*PageRequest)(nil),      // 17: modelops.PageRequest
+	(*PageReply)(nil),        // 18: modelops.PageReply
+	(*PeerHello)(nil),        // 19: modelops.PeerHello
+	nil,                      // 20: modelops.Heartbeat.MembershipEntry
+	(*ErrorBody)(nil),        // 21: modelops.ErrorBody
+	(*Allocation)(nil),       // 22: modelops.Allocation
+	(*QueueView)(nil),        // 23: modelops.QueueView
+	(ModelView_Breaker)(0),   // 24: modelops.ModelView.Breaker
+	(*RecordedDecision)(nil), // 25: modelops.RecordedDecision
 }
 var file_peer_proto_depIdxs = []int32{
 	1,  // 0: modelops.ForwardFrame.request:type_name -> modelops.ForwardRequest
 	2,  // 1: modelops.ForwardFrame.response:type_name -> modelops.ForwardResponse
-	20, // 2: modelops.ForwardFrame.error:type_name -> modelops.ErrorBody
+	21, // 2: modelops.ForwardFrame.error:type_name -> modelops.ErrorBody
 	3,  // 3: modelops.ForwardFrame.trailers:type_name -> modelops.ForwardHeader
 	3,  // 4: modelops.ForwardRequest.headers:type_name -> modelops.ForwardHeader
 	6,  // 5: modelops.ForwardRequest.meta:type_name -> modelops.PeerMeta
 	3,  // 6: modelops.ForwardResponse.headers:type_name -> modelops.ForwardHeader
 	5,  // 7: modelops.Heartbeat.heard:type_name -> modelops.Heard
-	19, // 8: modelops.Heartbeat.membership:type_name -> modelops.Heartbeat.MembershipEntry
+	20, // 8: modelops.Heartbeat.membership:type_name -> modelops.Heartbeat.MembershipEntry
 	7,  // 9: modelops.PeerMeta.principal:type_name -> modelops.PeerCaller
 	6,  // 10: modelops.PeerAsk.meta:type_name -> modelops.PeerMeta
-	20, // 11: modelops.PeerAnswer.error:type_name -> modelops.ErrorBody
+	21, // 11: modelops.PeerAnswer.error:type_name -> modelops.ErrorBody
 	10, // 12: modelops.PeerAnswer.events:type_name -> modelops.PeerEvent
 	6,  // 13: modelops.PeerCall.meta:type_name -> modelops.PeerMeta
-	14, // 14: modelops.Report.actors:type_name -> modelops.ActorReport
-	21, // 15: modelops.Report.allocations:type_name -> modelops.Allocation
-	15, // 16: modelops.Report.loads:type_name -> modelops.ModelLoad
-	22, // 17: modelops.Report.queue:type_name -> modelops.QueueView
-	23, // 18: modelops.ModelLoad.breaker:type_name -> modelops.ModelView.Breaker
-	24, // 19: modelops.PageReply.decisions:type_name -> modelops.RecordedDecision
-	0,  // 20: modelops.Peer.Forward:input_type -> modelops.ForwardFrame
-	0,  // 21: modelops.Peer.Forward:output_type -> modelops.ForwardFrame
-	21, // [21:22] is the sub-list for method output_type
-	20, // [20:21] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	15, // 14: modelops.Report.actors:type_name -> modelops.ActorReport
+	22, // 15: modelops.Report.allocations:type_name -> modelops.Allocation
+	16, // 16: modelops.Report.loads:type_name -> modelops.ModelLoad
+	23, // 17: modelops.Report.queue:type_name -> modelops.QueueView
+	14, // 18: modelops.Report.files:type_name -> modelops.ModelFile
+	24, // 19: modelops.ModelLoad.breaker:type_name -> modelops.ModelView.Breaker
+	25, // 20: modelops.PageReply.decisions:type_name -> modelops.RecordedDecision
+	0,  // 21: modelops.Peer.Forward:input_type -> modelops.ForwardFrame
+	0,  // 22: modelops.Peer.Forward:output_type -> modelops.ForwardFrame
+	22, // [22:23] is the sub-list for method output_type
+	21, // [21:22] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_peer_proto_init() }
@@ -1843,7 +1922,7 @@ func file_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_peer_proto_rawDesc), len(file_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

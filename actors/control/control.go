@@ -87,6 +87,8 @@ type Options struct {
 	Hub func() *messages.HubView
 	// Hosts are nil on a host that is in no cluster.
 	Hosts Hosts
+	// Differences are the models whose files differ between hosts; nil = there are none.
+	Differences func() []*messages.Error
 	// Others is how old what other hosts said last is, and the requests that run and wait there; nil on a host that is in no cluster.
 	Others func() ([]*messages.HostSaid, []*messages.QueuedRequest)
 }

@@ -36,6 +36,8 @@ type Memory struct {
 	// Away tells whether a host can't be reached. Wake is told that a request has waited for such a host, and returns whether it can be woken; nil = none can.
 	Away func(host string) bool
 	Wake func(ctx context.Context, host string, waited time.Duration) bool
+	// Apart says why another host may not run a model for this one: its file is another one; nil = any may.
+	Apart func(model, host string) *messages.Error
 	// Now is the time by which places in line are kept; nil = time.Now.
 	Now func() time.Time
 }
@@ -50,11 +52,15 @@ func (m Memory) canonical(name string) string {
 	return name
 }
 
-// needs is what a model needs on each host that declares it. A remembered footprint counts for its own host only. The error says why no host has
-// a figure.
+// needs is what a model needs on each host that declares it, but for those where it is another file. A remembered footprint counts for its own host only. The
+// error says why no host has a figure.
 func (m Memory) needs(ctx context.Context, name string) (needs []*messages.Need, groups []string, err error) {
 	for _, v := range m.Views.Models() {
 		if v.Name != name || v.Spec == nil {
+			continue
+		}
+		if differs := m.apart(name, v.Host); differs != nil {
+			err = differs
 			continue
 		}
 		need, failed := model.NeedOf(ctx, m.Estimate, v.Spec, v.RememberedBytes)
@@ -74,6 +80,27 @@ func (m Memory) needs(ctx context.Context, name string) (needs []*messages.Need,
 	return nil, nil, model.NotFound(messages.ModelActor(m.Host, name))
 }
 
+func (m Memory) apart(name, host string) error {
+	if m.Apart == nil {
+		return nil
+	}
+	if e := m.Apart(name, host); e != nil {
+		return e
+	}
+	return nil
+}
+
+// alone tells whether another host has another file under a name that this one declares: then only this one may run it for its requests.
+func (m Memory) alone(name string) bool {
+	here, differs := false, false
+	for _, v := range m.Views.Models() {
+		if v.Name == name && v.Spec != nil {
+			here, differs = here || v.Host == m.Host, differs || m.apart(name, v.Host) != nil
+		}
+	}
+	return here && differs
+}
+
 // preferring adds what the model's declaration says of the choice between hosts: the one on this host, else the first that says something.
 func (m Memory) preferring(c *messages.Claim, name string) *messages.Claim {
 	for _, v := range m.Views.Models() {
@@ -90,6 +117,12 @@ func anyHost(name string) string { return messages.ModelActor(messages.AnyHost, 
 // Place implements gateway.Placer: it asks the arbiter where a name is to run. The arbiter brings the placement to the model's actor on the
 // host that it chose. A refusal that waiting doesn't change is noted at the model's actor on this host, so that it is shown there.
 func (m Memory) Place(ctx context.Context, name string, waited time.Duration) (pool.PlaceAnswer, error) {
+	if m.alone(name) { // the scheduler knows a name, and that may have its memory on the other host
+		if _, err := m.Door.Ask(ctx, messages.ModelActor(m.Host, name), &messages.EnsureModel{Reason: "a request waits for it, and " + name + " is another file on other hosts"}); err != nil {
+			return pool.Unanswered, err
+		}
+		return pool.Placed, nil
+	}
 	needs, groups, err := m.needs(ctx, name)
 	if err == nil && m.wakes(ctx, needs, waited) {
 		return pool.Waits, nil

@@ -193,3 +193,43 @@ func TestARequestWakesAHost(t *testing.T) {
 		t.Errorf("it is there: %v, %v, woken %d", got, err, woken)
 	}
 }
+
+// While another host has another file under a name, this host's requests load its own, and the scheduler isn't asked for a name that may run elsewhere. A host
+// that declares none is told what differs.
+func TestPlaceOfADifferentFile(t *testing.T) {
+	differ := messages.NewError(messages.FailedPrecondition, "m", "model m is another file on h than on pc2")
+	for name, c := range map[string]struct {
+		declared []string
+		asked    messages.ActorID
+		code     messages.Code
+	}{
+		"declared here": {[]string{"h", "pc2"}, messages.ModelActor("h", "m"), 0},
+		"not here":      {[]string{"pc2", "pc3"}, messages.ActorID{}, messages.FailedPrecondition},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := open()
+			for _, host := range c.declared {
+				v := needing("m", "/m.gguf", 90)
+				v.Host = host
+				h.view.StateChanged(messages.ModelActor(host, "m"), 1, v)
+			}
+			h.obey = func(to messages.ActorID, m proto.Message) (messages.Reply, error) {
+				if _, ok := m.(*messages.EnsureModel); !ok || to != c.asked {
+					t.Errorf("%v is asked %v", to, m)
+				}
+				return messages.Reply{}, nil
+			}
+			memory := h.o.Memory
+			memory.Apart = func(_, host string) *messages.Error {
+				if host == "h" {
+					return nil
+				}
+				return differ
+			}
+			got, err := memory.Place(t.Context(), "m", 0)
+			if messages.CodeOf(err) != c.code || err == nil && got != pool.Placed {
+				t.Errorf("%v, %v", got, err)
+			}
+		})
+	}
+}

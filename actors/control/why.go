@@ -50,8 +50,22 @@ func (c *Control) Why(ctx context.Context, r *messages.WhyRequest) (*messages.Ex
 	}
 	if err == nil {
 		c.sayCopy(x)
+		c.differing(x, q)
 	}
 	return x, err
+}
+
+// differing adds that a model is another file on another host, which keeps its requests from being served there.
+func (c *Control) differing(x *messages.Explanation, q explain.Question) {
+	if c.o.Differences == nil {
+		return
+	}
+	for _, e := range c.o.Differences() {
+		if e.Subject == q.Model.Name() {
+			x.Reasons = append(x.Reasons, &messages.Reason{At: c.o.Now().UTC().Format(time.RFC3339Nano), Text: e.Message})
+			x.WouldChange = append(x.WouldChange, e.Hint)
+		}
+	}
 }
 
 func unanswered(err error) bool {

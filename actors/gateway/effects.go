@@ -109,6 +109,8 @@ type Options struct {
 	Devices func() (reasons []string, usable bool)
 	// Cluster says what is wrong with the cluster; nil = this host is alone.
 	Cluster func() []string
+	// Apart says why another host's workers may not serve a model's requests of this one; nil = they may.
+	Apart func(model, host string) *messages.Error
 	// Ill lists the actors that answer no commands, and why; may be nil.
 	Ill    func() []string
 	APIKey func(spec *messages.ModelSpec) string

@@ -26,6 +26,34 @@ func (g *Gateway) Reach(host string, up bool) {
 	}
 }
 
+// Compare looks again which hosts' files of a model differ. Nothing new is sent to the worker of one that does; what runs there goes on.
+func (g *Gateway) Compare() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, l := range g.pools {
+		l.mu.Lock()
+		if refusal := g.compare(l); refusal != nil {
+			l.refuse(l.pool.RefuseAll(time.Now()), refusal)
+		}
+		g.dispatch(l)
+		g.pursue(l)
+		l.mu.Unlock()
+	}
+}
+
+// compare is Compare for one pool. l is locked.
+func (g *Gateway) compare(l *lockedPool) (refusal error) {
+	if g.o.Apart == nil {
+		return nil
+	}
+	return l.pool.Compare(func(host string) error {
+		if e := g.o.Apart(l.name, host); e != nil {
+			return e
+		}
+		return nil
+	}, time.Now())
+}
+
 // Loads takes what runs at the workers of another host, as it says.
 func (g *Gateway) Loads(host string, loads []*messages.ModelLoad) {
 	g.mu.Lock()

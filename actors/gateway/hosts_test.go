@@ -108,3 +108,60 @@ func TestEachHostRulesOverItsOwnWorkers(t *testing.T) {
 		}
 	})
 }
+
+// A worker of another host that serves another file under the name gets no request: this host's own comes up for them. A host without a file of its own refuses
+// them, also those that wait, and says what differs.
+func TestAnotherFileServesNobodyHere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		differ := messages.NewError(messages.FailedPrecondition, "tiny", "model tiny is another file on main_pc than on pc2")
+		g, d := rig(1, "absent")
+		g.o.Apart = func(model, host string) *messages.Error {
+			if model == "tiny" && host == "pc2" {
+				return differ
+			}
+			return nil
+		}
+		g.Update(at("pc2", "tiny", 1, "ready"))
+		w := admit(g, t.Context())
+		if len(d.whom(&messages.EnsureModel{})) == 0 {
+			t.Fatal("no place is sought here")
+		}
+		if v := g.Models()[1]; v.Differs != differ.Message {
+			t.Errorf("shown as %q", v.Differs)
+		}
+		bound := messages.WithCaller(t.Context(), messages.Caller{Only: messages.Only{Host: "pc2"}})
+		if _, err := g.Admit(bound, "tiny"); messages.AsError(err).Message != differ.Message {
+			t.Errorf("bound to it: %v", err)
+		}
+		g.Update(view(1, "ready"))
+		if r := <-w; r.err != nil || r.grant.Actor != tiny {
+			t.Errorf("%+v", r)
+		} else {
+			r.grant.Release(messages.Outcome{})
+		}
+
+		// Without a declaration here, nobody is left.
+		g.Update(at("pc3", "tiny", 0, "absent"))
+		here := view(1, "absent")
+		here.Spec = nil
+		g.Update(here)
+		w = admit(g, t.Context())
+		g.o.Apart = func(string, string) *messages.Error { return differ }
+		g.Compare()
+		if r := <-w; messages.AsError(r.err).Message != differ.Message {
+			t.Errorf("it waits: %+v", r)
+		}
+		if _, err := g.Admit(t.Context(), "tiny"); messages.AsError(err).Message != differ.Message {
+			t.Errorf("it comes: %v", err)
+		}
+		if err := g.Ensure(t.Context(), "tiny", time.Time{}); messages.AsError(err).Message != differ.Message {
+			t.Errorf("a load by hand: %v", err)
+		}
+
+		// The files are the same again.
+		g.o.Apart = func(string, string) *messages.Error { return nil }
+		g.Compare()
+		must(t, g).Release(messages.Outcome{})
+		empty(t, g)
+	})
+}

@@ -68,6 +68,7 @@ func (g *Gateway) Update(v *messages.ModelView) {
 	if g.away[v.Host] {
 		l.pool.Reach(v.Host, false, time.Now())
 	}
+	refusal = cmp.Or(refusal, g.compare(l))
 	if len(g.gaveUp) > 0 {
 		refusal = cmp.Or(refusal, l.pool.GaveUp(g.down))
 	}

@@ -75,6 +75,9 @@ func (l *lockedPool) snapshots() []*messages.ModelView {
 		v := proto.CloneOf(e.View())
 		v.Active, v.IdleMs = uint32(e.Active()), l.pool.Idle(now).Milliseconds()
 		v.Breaker, _ = e.Breaker(now)
+		if why := e.Differs(); why != nil {
+			v.Differs = messages.AsError(why).Message
+		}
 		if e.View() == l.pool.Declaration() {
 			v.Queued = uint32(l.pool.Waiting())
 		}

@@ -7,6 +7,7 @@
 //	watch.go       versioned deltas for watchers, and a wait for one model
 //	report.go      what this host tells the others of its own actors
 //	follow.go      what the others tell of theirs
+//	files.go       which models are other files on other hosts
 //	ledgers.go     the scheduler's readings: the projection joined with what runs and waits at the gateway
 //
 // Every change has a version, and versions rise. The projection keeps nothing for a watcher, which passes its version: a slow one reads the

@@ -25,6 +25,7 @@ type Reporter struct {
 	View         *Projection
 	Ledgers      Ledgers // of this host's own actors
 	Queue        func() *messages.QueueView
+	Files        func() []*messages.ModelFile // of this host's models; nil = none is known
 	Now          func() time.Time
 }
 
@@ -87,6 +88,9 @@ func (r Reporter) add(out *messages.Report, d Delta) error {
 func (r Reporter) sign(out *messages.Report) *messages.Report {
 	out.Host, out.BootId, out.AtMs = r.Host, r.BootID, r.Now().UnixMilli()
 	out.Allocations, out.Queue = r.Ledgers.own(), r.Queue()
+	if r.Files != nil {
+		out.Files = r.Files()
+	}
 	for _, m := range r.Ledgers.Models() {
 		out.Loads = append(out.Loads, &messages.ModelLoad{Model: m.Name, Active: m.Active, Queued: m.Queued, IdleMs: m.IdleMs, Breaker: m.Breaker})
 	}

@@ -130,32 +130,50 @@ var shardName = regexp.MustCompile(`^(.*-)\d{5}(-of-\d{5}\.gguf)$`)
 
 // fileBytes is the size of the model's file, of all parts when it is split, or of the files in its folder.
 func fileBytes(spec *messages.ModelSpec) (uint64, error) {
-	f, err := os.Open(spec.Path)
+	parts, err := partsOf(spec.Path)
 	if err != nil {
 		return 0, notReadable(spec, err)
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return 0, notReadable(spec, err)
-	}
-	parts := []string{spec.Path}
-	if st.IsDir() {
-		parts, _ = filepath.Glob(filepath.Join(escapeGlob(spec.Path), "*"))
-	} else if m := shardName.FindStringSubmatch(spec.Path); m != nil {
-		parts, _ = filepath.Glob(escapeGlob(m[1]) + "?????" + m[2])
 	}
 	var sum uint64
 	for _, p := range parts {
-		if st, err := os.Stat(p); err == nil && st.Mode().IsRegular() {
-			sum += uint64(st.Size())
-		}
+		sum += uint64(p.info.Size())
 	}
 	if sum == 0 {
 		return 0, messages.NewError(messages.ModelLoadError, subject(spec), "Model file is empty: "+spec.Path).
 			WithHint("copy or download it again")
 	}
 	return sum, nil
+}
+
+// filePart is one file of a model.
+type filePart struct {
+	path string
+	info os.FileInfo
+}
+
+// partsOf are the files of a model by name: the file, all parts when it is split, or the files in the folder.
+func partsOf(path string) (out []filePart, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	names := []string{path}
+	if st.IsDir() {
+		names, _ = filepath.Glob(filepath.Join(escapeGlob(path), "*"))
+	} else if m := shardName.FindStringSubmatch(path); m != nil {
+		names, _ = filepath.Glob(escapeGlob(m[1]) + "?????" + m[2])
+	}
+	for _, name := range names {
+		if st, err := os.Stat(name); err == nil && st.Mode().IsRegular() {
+			out = append(out, filePart{name, st})
+		}
+	}
+	return out, nil
 }
 
 func notReadable(spec *messages.ModelSpec, err error) error {

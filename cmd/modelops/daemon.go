@@ -73,6 +73,8 @@ type daemon struct {
 	books      *books
 	view       *view.Projection
 	follower   *view.Follower // of the other hosts' reports; nil on a host alone
+	files      *runtime.Files // of this host's models; nil on a host alone
+	compared   view.Files     // with those of the others
 	tree       *tree.Tree
 	door       messages.Door // to the actors of every host that this one reaches
 	far        *farDoor      // door, on a host of a cluster; nil = this host is alone

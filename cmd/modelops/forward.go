@@ -4,7 +4,10 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"slices"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"modelops/actors/cluster"
 	"modelops/bridges/forward"
@@ -59,22 +62,29 @@ func (d *daemon) reached(c cluster.Change) {
 // loadsEvery is how often new reports are looked at for what runs at other hosts' workers.
 const loadsEvery = 250 * time.Millisecond
 
-// followLoads tells the gateway what other hosts say runs at their workers.
+// followLoads tells the gateway what other hosts say runs at their workers, and that a file of a model is another one now.
 func (d *daemon) followLoads(ctx context.Context) {
 	tick := time.NewTicker(loadsEvery)
 	defer tick.Stop()
 	told := map[string]*messages.Report{}
+	var compared []*messages.ModelFile
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
+		files := slices.Clone(d.files.Own())
 		for _, host := range d.follower.Hosts() {
+			files = append(files, d.follower.Said(host).Report.GetFiles()...)
 			if said := d.follower.Said(host); said.Reached && said.Report != told[host] {
 				told[host] = said.Report
 				d.gateway.Loads(host, said.Report.GetLoads())
 			}
+		}
+		if !slices.EqualFunc(files, compared, func(a, b *messages.ModelFile) bool { return proto.Equal(a, b) }) {
+			compared = files
+			d.gateway.Compare()
 		}
 	}
 }

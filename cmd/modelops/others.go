@@ -16,7 +16,34 @@ func (d *daemon) clusterTroubles() []string {
 	if d.cluster == nil {
 		return troubles
 	}
-	return append(troubles, troublesOf(d.cluster.View())...)
+	return append(troubles, troublesOf(d.clusterView())...)
+}
+
+// clusterView is the cluster as this host sees it, with the models whose files differ among what somebody should mend.
+func (d *daemon) clusterView() *messages.ClusterView {
+	v := d.cluster.View()
+	for _, e := range d.compared.All() {
+		v.Notes = append(v.Notes, e.Message+". To mend it, "+e.Hint)
+	}
+	return v
+}
+
+// apart says why another host's workers may not serve a model for this host; nil = they may.
+func (d *daemon) apart(model, host string) *messages.Error {
+	if d.files == nil {
+		return nil
+	}
+	return d.compared.Apart(model, host)
+}
+
+// declaredHere are the declarations of this host.
+func (d *daemon) declaredHere() (out []*messages.ModelSpec) {
+	for _, v := range d.view.ModelsOf(d.host) {
+		if v.Spec != nil && v.Spec.ReplicaOf == "" {
+			out = append(out, v.Spec)
+		}
+	}
+	return out
 }
 
 // troublesOf are the members that can't be reached, and what somebody should do. A host that left in good order is no trouble.

@@ -18,6 +18,7 @@ import (
 	"modelops/bridges/certs"
 	"modelops/bridges/config"
 	"modelops/bridges/peer"
+	"modelops/bridges/runtime"
 	"modelops/journal"
 	"modelops/messages"
 )
@@ -38,6 +39,9 @@ func (d *daemon) newActorsDoor() messages.Door {
 	}
 	d.far = &farDoor{host: d.host, tree: d.tree}
 	d.follower = &view.Follower{View: d.view, Log: d.log}
+	d.files = &runtime.Files{Runtime: d.runtime, DataDir: d.cfg.DataDir, Specs: d.declaredHere, Log: d.log}
+	d.compared = view.Files{Host: d.host, Own: d.files.Own, Others: d.follower}
+	d.files.Wanted = d.compared.Wanted
 	return d.far
 }
 
@@ -131,7 +135,7 @@ func (d *daemon) openPeers(context.Context) error {
 			}
 		},
 		Pager:    journal.Pager{Host: d.host, Journal: d.journal, Copies: d.copies},
-		Reporter: view.Reporter{Host: d.host, BootID: d.bootID, View: d.view, Ledgers: d.ledgers(), Queue: d.gateway.Queue, Now: time.Now},
+		Reporter: view.Reporter{Host: d.host, BootID: d.bootID, View: d.view, Ledgers: d.ledgers(), Queue: d.gateway.Queue, Files: d.files.Own, Now: time.Now},
 	})
 	d.far.peers = d.peers
 	d.follower.Source = d.peers
@@ -152,6 +156,7 @@ func (d *daemon) openPeers(context.Context) error {
 	d.later(func(context.Context) error { d.actors.Stop(); return nil })
 	d.alongside(d.cluster.Run)
 	d.alongside(d.copying)
+	d.alongside(d.files.Run)
 	d.alongside(d.followMembers(trust))
 	d.log.Info("this host works with others", "cluster", d.peers.Address(), "members", len(trust.Members()))
 	return nil
@@ -221,7 +226,7 @@ func (d *daemon) links() map[string]cluster.Link {
 type membership struct{ d *daemon }
 
 // View implements control.Cluster.
-func (m membership) View() *messages.ClusterView { return m.d.cluster.View() }
+func (m membership) View() *messages.ClusterView { return m.d.clusterView() }
 
 // Remove implements control.Cluster.
 func (m membership) Remove(_ context.Context, r *messages.RemoveMemberRequest) (*messages.RemoveMemberReply, error) {

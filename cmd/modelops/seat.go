@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"modelops/actors/cluster"
 	"modelops/actors/host"
@@ -72,8 +73,10 @@ func (d *daemon) closed(host string) string {
 // residents are the models of all hosts, for drains.
 type residents struct{ d *daemon }
 
-// Models implements host.Residents.
-func (r residents) Models() []*messages.ModelView { return r.d.ledgers().AllModels() }
+// Models implements host.Residents. A model that is another file on another host isn't the same model.
+func (r residents) Models() []*messages.ModelView {
+	return slices.DeleteFunc(r.d.ledgers().AllModels(), func(v *messages.ModelView) bool { return r.d.apart(messages.BaseOf(v.Name), v.Host) != nil })
+}
 
 // Closed implements host.Residents.
 func (r residents) Closed(host string) string {

@@ -48,7 +48,7 @@ func (d *daemon) plant(context.Context) error {
 	d.gateway = gateway.New(gateway.Options{
 		Host: d.host, Door: d.door, Placer: d.memory(), Runner: d.client, Prober: d.runtime, Observer: telemetry.Requests{Metrics: d.metrics}, Recorder: d.requests,
 		FiguresOf: d.figures, HostFigures: d.hostFigures, DrainTimeout: d.cfg.Server.DrainTimeout,
-		JournalLag: d.feed.Lag, JournalError: d.journal.Health, Ill: d.tree.Ill, Address: d.runtime.Address, Devices: d.troubles, Cluster: d.clusterTroubles,
+		JournalLag: d.feed.Lag, JournalError: d.journal.Health, Ill: d.tree.Ill, Address: d.runtime.Address, Devices: d.troubles, Cluster: d.clusterTroubles, Apart: d.apart,
 		APIKey: func(s *messages.ModelSpec) string {
 			if name := s.GetApiKeyEnv(); name != "" {
 				return os.Getenv(name)
@@ -77,7 +77,7 @@ func (d *daemon) operations() control.Options {
 		o.Reread = d.next
 	}
 	if d.far != nil {
-		o.Cluster, o.Hosts, o.Others = membership{d}, hosts{d}, d.othersSaid
+		o.Cluster, o.Hosts, o.Others, o.Differences = membership{d}, hosts{d}, d.othersSaid, d.compared.All
 	}
 	return o
 }
@@ -146,6 +146,9 @@ func (d *daemon) changed(_ messages.ActorID, v proto.Message) {
 	gate := messages.ActorID{Kind: messages.KindGateway, ID: d.host}
 	switch v := v.(type) {
 	case *messages.ModelView:
+		if d.files != nil && v.Spec != nil {
+			d.files.Saw(v.Spec)
+		}
 		d.tree.Send(gate, v)
 		d.reconciler.Seen(d.life, v)
 		d.metrics.SetModelStates(d.view.PresentOf(d.host)) // what is counted for a name that was never set counts as unknown
@@ -213,7 +216,7 @@ func (d *daemon) prove(w *messages.Worker) (gone error, known bool) {
 // memory asks the scheduler for device memory.
 func (d *daemon) memory() control.Memory {
 	return control.Memory{Host: d.host, Door: d.recovery.Placing(), Views: d.view, Estimate: d.workers(), NewID: d.newID, Line: &d.line, Classes: d.classes, DeviceEnv: d.deviceEnv,
-		Away: func(host string) bool { return d.closed(host) != "" }, Wake: d.waker.Wake}
+		Away: func(host string) bool { return d.closed(host) != "" }, Wake: d.waker.Wake, Apart: d.apart}
 }
 
 func (d *daemon) classes() (classes []string, usual string) {

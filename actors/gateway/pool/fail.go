@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"time"
 
 	"modelops/messages"
@@ -52,7 +53,7 @@ func (f *failing) refusal(pause time.Duration, now time.Time) error {
 // Refuses says why no request may wait now, without a ready endpoint: the actor that would load the model stays down, or the model failed to load
 // and the pause until the next try lasts.
 func (p *Pool) Refuses(now time.Time) error {
-	if err := p.staysDown(); err != nil {
+	if err := cmp.Or(p.differing(), p.staysDown()); err != nil {
 		return err
 	}
 	if p.onItsWay() || p.sleeper() != nil {
@@ -63,7 +64,7 @@ func (p *Pool) Refuses(now time.Time) error {
 
 // RefusesLoad is Refuses for a load by hand.
 func (p *Pool) RefusesLoad(now time.Time) error {
-	if err := p.staysDown(); err != nil {
+	if err := cmp.Or(p.differing(), p.staysDown()); err != nil {
 		return err
 	}
 	if p.onItsWay() || p.sleeper() != nil {

@@ -21,7 +21,7 @@ func (e *Endpoint) serves(only messages.Only) bool {
 
 // judge finds out again whether an endpoint may be given requests.
 func (p *Pool) judge(e *Endpoint, now time.Time) {
-	e.ready = e.view.GetPhase() == messages.ModelView_ready && e.view.GetAttempt() > e.closed && !e.away && !now.Before(e.lost)
+	e.ready = e.view.GetPhase() == messages.ModelView_ready && e.view.GetAttempt() > e.closed && !e.out() && !now.Before(e.lost)
 }
 
 // lose notes that a request didn't reach a far endpoint: others go elsewhere at once, rather than each finding out by itself.
@@ -50,6 +50,41 @@ func (p *Pool) Reach(host string, up bool, now time.Time) {
 			p.rejudge(e, now)
 		}
 	}
+}
+
+// out tells whether nothing is sent to the endpoint, whatever its worker does.
+func (e *Endpoint) out() bool { return e.away || e.differs != nil }
+
+// Differs is why nothing is sent to the endpoint, when its host serves another file under the model's name.
+func (e *Endpoint) Differs() error { return e.differs }
+
+// Compare takes which hosts serve another file under the model's name than this one. A refusal says that all of them differ, and that this one has none: the
+// caller must refuse every waiting request with it.
+func (p *Pool) Compare(differs func(host string) error, now time.Time) (refusal error) {
+	for _, e := range p.endpoints {
+		if !e.far {
+			continue
+		}
+		was := e.out()
+		if e.differs = differs(e.id.Host()); e.out() != was {
+			p.rejudge(e, now)
+		}
+	}
+	return p.differing()
+}
+
+// differing is the refusal when no host is left whose file may serve here.
+func (p *Pool) differing() (why error) {
+	for _, e := range p.endpoints {
+		switch {
+		case !e.base || e.view.GetSpec() == nil:
+		case e.differs == nil:
+			return nil
+		case why == nil:
+			why = e.differs
+		}
+	}
+	return why
 }
 
 // rejudge is judge with what follows for the pool.
@@ -97,7 +132,10 @@ func (p *Pool) missing(only messages.Only, ready bool) error {
 		if !e.serves(only) || e.view.GetSpec() == nil {
 			continue
 		}
-		if e.away {
+		switch {
+		case e.differs != nil:
+			return e.differs
+		case e.away:
 			return messages.Errorf(messages.Unavailable, "host "+only.Host, "host %s can't be reached", only.Host).WithRetry(lostFor)
 		}
 		return nil

@@ -313,7 +313,7 @@ func (p *Pool) placing() bool {
 // onItsWay tells whether the endpoint is ready, becomes ready, or comes back after its drain. Nothing becomes of one whose actor stays down.
 func (e *Endpoint) onItsWay() bool {
 	switch {
-	case e.away:
+	case e.out():
 		return false
 	case e.down:
 		return e.ready
@@ -330,7 +330,7 @@ func (e *Endpoint) onItsWay() bool {
 // asleep tells whether the engine sleeps or is about to.
 func (e *Endpoint) asleep() bool {
 	p := e.view.GetPhase()
-	return !e.down && !e.away && (p == messages.ModelView_asleep || p == messages.ModelView_falling_asleep)
+	return !e.down && !e.out() && (p == messages.ModelView_asleep || p == messages.ModelView_falling_asleep)
 }
 
 // wakes is the endpoint to wake: the first whose breaker will let requests in, else the first. There must be one that sleeps.

@@ -96,6 +96,7 @@ type Endpoint struct {
 	running   int
 	down      bool      // its actor crashed too often and stays down
 	away      bool      // its host can't be reached
+	differs   error     // it serves another file under the model's name, so that nothing is sent to it; nil = it may serve
 	lost      time.Time // a request didn't reach it: none is given to it until then
 	peak      int       // the most that ran there since its host last said how many do
 	others    int       // requests of other hosts that run there, as its host said last; only at a far one
@@ -292,7 +293,7 @@ func (p *Pool) WaitsFor() string {
 func (p *Pool) Undecided(now time.Time, turn time.Duration) bool {
 	ready := false
 	for _, e := range p.endpoints {
-		if e.down || e.away {
+		if e.down || e.out() {
 			continue
 		}
 		switch e.view.GetPhase() {

@@ -121,6 +121,9 @@ func (c *cli) printModels(models []*messages.ModelView, routes []*messages.Route
 		if names := namesAt(m.Name, routes); names != "" {
 			fmt.Fprintf(c.stdout, "%s answers %s; see `modelops swap`\n", m.Name, names)
 		}
+		if m.Differs != "" {
+			fmt.Fprintf(c.stdout, "%s on %s serves no request of this host: %s\n", m.Name, m.Host, m.Differs)
+		}
 		if m.Error != nil && m.Phase != messages.ModelView_ready {
 			fmt.Fprintf(c.stdout, "%s: %s\n", m.Name, m.Error.Message)
 		}
