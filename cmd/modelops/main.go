@@ -15,7 +15,7 @@ import (
 )
 
 func main() {
-	program := cli.Program{Version: buildVersion(), Start: start, Advise: advise, Logger: telemetry.NewLogger}
+	program := cli.Program{Version: buildVersion(), Start: start, Advise: advise, Logger: telemetry.NewLogger, AskPeer: askPeer}
 	os.Exit(cli.Run(context.Background(), program, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 

@@ -45,25 +45,25 @@ func (d *daemon) newActorsDoor() messages.Door {
 	return d.far
 }
 
-// trust says who belongs to the cluster: with certificates of one's own or those of data_dir/cluster, else as declared on this machine.
-func (d *daemon) trust() (peer.Trust, error) {
-	c, dir := d.cfg.Cluster, certs.ClusterDir(d.cfg.DataDir)
+// trustOf says who belongs to the cluster: with certificates of one's own or those of data_dir/cluster, else as declared on this machine.
+func trustOf(cfg *config.Config) (peer.Trust, error) {
+	c, dir := cfg.Cluster, certs.ClusterDir(cfg.DataDir)
 	if _, err := os.Stat(filepath.Join(dir, "host.crt")); c.Cert == "" && err != nil {
-		return d.declared()
+		return declared(cfg)
 	}
 	declared := map[string]string{}
-	for _, p := range d.cfg.Others() {
+	for _, p := range cfg.Others() {
 		declared[p.Host] = p.Address
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, messages.Errorf(messages.FailedPrecondition, dir, "it can't be made: %w", err)
 	}
 	if c.Cert == "" {
-		if err := certs.RenewMember(dir, d.host, time.Now()); err != nil {
+		if err := certs.RenewMember(dir, cfg.Host, time.Now()); err != nil {
 			return nil, err
 		}
 	}
-	m, err := certs.OpenMembership(certs.MembershipOptions{Dir: dir, Host: d.host, CA: c.CA, Cert: c.Cert, Key: c.Key, Declared: declared}, time.Now())
+	m, err := certs.OpenMembership(certs.MembershipOptions{Dir: dir, Host: cfg.Host, CA: c.CA, Cert: c.Cert, Key: c.Key, Declared: declared}, time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -84,9 +84,9 @@ func (m membersOf) Members() (out []peer.Member) {
 const certificatesHint = "make certificates: modelops cluster init on one host, modelops cluster invite, and serve --join on the other; or name your own by cluster.cert, cluster.key and cluster.ca"
 
 // declared are members without certificates.
-func (d *daemon) declared() (peer.Trust, error) {
+func declared(cfg *config.Config) (peer.Trust, error) {
 	var out peer.Declared
-	for _, p := range d.cfg.Others() {
+	for _, p := range cfg.Others() {
 		if p.Address == "" {
 			return nil, messages.Errorf(messages.FailedPrecondition, "cluster.peers", "%s is to be reached over nats.hub, and hosts without certificates don't work together over a hub", p.Host).WithHint(certificatesHint)
 		}
@@ -105,7 +105,7 @@ func (d *daemon) openPeers(context.Context) error {
 	if d.far == nil {
 		return nil
 	}
-	trust, err := d.trust()
+	trust, err := trustOf(d.cfg)
 	if err != nil {
 		return err
 	}

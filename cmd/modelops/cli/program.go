@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"modelops/bridges/config"
+	"modelops/journal"
 	"modelops/messages"
 )
 
@@ -18,6 +19,8 @@ type Program struct {
 	Start func(ctx context.Context, cfg *config.Config, log *slog.Logger, reread func() (*config.Config, error)) (Daemon, error)
 	// Advise says what is wrong and what is doubtful about the declared models, as the engines will take them; may be nil.
 	Advise func(ctx context.Context, cfg *config.Config) (wrong config.Problems, doubtful []string)
+	// AskPeer links to another host of the cluster while no daemon of this host runs, and reads journals there until end is called.
+	AskPeer func(ctx context.Context, cfg *config.Config, host string) (pages journal.Pages, end func(), err error)
 	// Logger makes the daemon's log; level and format are those of the configuration.
 	Logger func(w io.Writer, level, format string) (*slog.Logger, error)
 }

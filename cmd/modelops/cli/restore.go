@@ -17,6 +17,7 @@ import (
 
 func (c *cli) restoreCommand() *cobra.Command {
 	var from string
+	var again serving
 	cmd := &cobra.Command{
 		Use: "restore [HOST] --from FILE|DIR|PEER", Args: cobra.MaximumNArgs(1),
 		Short: "Bring the journal back from a copy",
@@ -24,12 +25,15 @@ func (c *cli) restoreCommand() *cobra.Command {
 			"directory that holds a copy of a journal or of a whole data directory. Every decision gets its old sequence. The new journal takes the\n" +
 			"old one's place only when all of it is on disk and checked; the old one is kept in damaged-TIME beside it. A copy that isn't whole\n" +
 			"changes nothing, and neither does one that ends before an intact journal. Without a copy, `modelops journal repair` keeps what can be read.\n\n" +
-			"The copy that another host of the cluster keeps is read from that host while it runs: name it with --from, its NATS address with --server, and\n" +
-			"this host with HOST. Of several copies the longest is taken. What the peer heard of and hadn't copied is lost, and is named. A host that lost\n" +
-			"its whole disk gets its configuration and certificates back first.",
-		Example: "  modelops restore --from /backup/main_pc.journal\n  ssh peer cat /backup/main_pc.journal | modelops restore --from -\n  modelops restore main_pc --from pc2 --server nats://pc2:4222",
+			"The copy that another host of the cluster keeps is read from that host while it runs: name it with --from, and this host with HOST. It is read over\n" +
+			"the cluster port with this host's certificate, or with --server at a NATS address. Of several copies the longest is taken. What the peer heard of\n" +
+			"and hadn't copied is lost, and is named. A host that lost its whole disk becomes a member again first, by --join and --token: `modelops cluster\n" +
+			"remove HOST` and `modelops cluster invite --host HOST` on the peer.",
+		Example: "  modelops restore --from /backup/main_pc.journal\n  ssh peer cat /backup/main_pc.journal | modelops restore --from -\n  modelops restore main_pc --from pc2\n  modelops restore main_pc --from pc2 --join 192.168.1.10:7422 --token join1-...",
 	}
 	cmd.Flags().StringVar(&from, "from", "", "the copy: a file, a directory, or - for standard input")
+	cmd.Flags().StringVar(&again.join, "join", "", "address of a member: become a member of its cluster first, by --token")
+	cmd.Flags().StringVar(&again.token, "token", "", "token of a member's `modelops cluster invite`, for --join")
 	cmd.RunE = act(func(ctx context.Context, args []string) error {
 		if from == "" {
 			return messages.NewError(messages.InvalidArgument, "--from", "it names no copy").WithHint("`modelops journal export FILE` writes a copy; without one, `modelops journal repair` keeps the decisions before the damage")
@@ -37,6 +41,15 @@ func (c *cli) restoreCommand() *cobra.Command {
 		p, err := c.ownPlace()
 		if err != nil {
 			return err
+		}
+		if again.join+again.token != "" {
+			cfg, err := c.loadConfig("")
+			if err != nil {
+				return err
+			}
+			if err := c.joinFirst(ctx, cfg, again); err != nil {
+				return err
+			}
 		}
 		source, err := c.openSourceOf(ctx, from, p.journal, args)
 		if err != nil {
@@ -70,7 +83,7 @@ func (c *cli) openSourceOf(ctx context.Context, from, into string, args []string
 		return c.openCopy(ctx, from, into)
 	}
 	if c.named() == "" {
-		return copied{}, messages.Errorf(messages.InvalidArgument, "--server", "it doesn't say where host %s is reached", from).WithHint("give its NATS address, as `modelops serve` printed it there: --server nats://" + from + ":4222")
+		return c.overClusterPort(ctx, from, args[0])
 	}
 	k, err := c.dial(ctx)
 	if err != nil {
@@ -84,11 +97,34 @@ func (c *cli) openSourceOf(ctx context.Context, from, into string, args []string
 		k.close()
 		return copied{}, err
 	}
-	r := journal.NewRemoteCopy(args[0], journal.LongestCopy, k)
+	return copyAt(args[0], k, k.close), nil
+}
+
+// copyAt is the longest copy of a host's journal that another one keeps.
+func copyAt(host string, pages journal.Pages, end func()) copied {
+	r := journal.NewRemoteCopy(host, journal.LongestCopy, pages)
 	read := func(ctx context.Context, fn func(messages.Recorded) error) error {
 		return r.Replay(ctx, journal.Query{Unknown: true}, fn)
 	}
-	return copied{host: args[0], read: read, told: r.Told, close: k.close}, nil
+	return copied{host: host, read: read, told: r.Told, close: end}
+}
+
+// overClusterPort opens the copy that a peer keeps with this host's certificate.
+func (c *cli) overClusterPort(ctx context.Context, peer, host string) (copied, error) {
+	cfg, err := c.loadConfig("")
+	if err != nil {
+		return copied{}, err
+	}
+	if pid, held, err := journal.InUse(cfg.Journal.Dir); err == nil && held {
+		return copied{}, messages.Errorf(messages.Conflict, cfg.DataDir, "a daemon (pid %d) runs on this data directory", pid).WithHint("stop the daemon first")
+	}
+	linking, cancel := c.within(ctx, shortWait)
+	defer cancel()
+	pages, end, err := c.program.AskPeer(linking, cfg, peer)
+	if err != nil {
+		return copied{}, err
+	}
+	return copyAt(host, pages, end), nil
 }
 
 // copied is a copy of a journal that can be read.

@@ -7,9 +7,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"modelops/messages"
 )
@@ -148,4 +153,103 @@ func TestWatchAcrossHosts(t *testing.T) {
 	if host != arbiter {
 		t.Errorf("the decisions are of %s", host)
 	}
+}
+
+// joined is two hosts that became a cluster by the commands that people type, with certificates.
+func joined(t *testing.T, sections func(host string) string) (main, pc2 *daemon) {
+	main, pc2 = hostOf(t, "main_pc", sections("main_pc")), hostOf(t, "pc2", sections("pc2"))
+	main.typed("cluster", "init")
+	main.launch()
+	r := main.invites("--host", "pc2")
+	pc2.args = []string{"--join", r.Address, "--token", r.Token}
+	pc2.launch()
+	return main, pc2
+}
+
+// copyOf is how far a host's copy of another one's journal is.
+func (d *daemon) copyOf(host string) (copied, told uint64) {
+	v, err := d.control(d.t).GetCluster(d.t.Context(), nil)
+	if err != nil {
+		return 0, 0
+	}
+	for _, m := range v.Members {
+		if m.Host == host {
+			return m.Copied, m.Sequence
+		}
+	}
+	return 0, 0
+}
+
+// TestALostDiskComesBack: the whole data directory of main_pc is lost. The steps of docs/cluster.md make it a member again and bring its journal back
+// from pc2, and what pc2 had heard of and not copied is named as lost.
+func TestALostDiskComesBack(t *testing.T) {
+	main, pc2 := joined(t, func(host string) string {
+		if host != "main_pc" {
+			return ""
+		}
+		return fmt.Sprintf("resources: {devices: [{id: gpu0, kind: simulated, capacity_mb: 24000}]}\nmodels: {declare: {it: %s}}\n", worker(t, ""))
+	})
+	if a := main.post("/v1/chat/completions", chatBody("it", "")); a.status != 200 {
+		t.Fatalf("%s", a)
+	}
+	main.typed("pin", "it", "--owner", "ops")
+	before := main.typed("why", "it")
+	var had uint64
+	pc2.until(startLimit, "pc2 has the whole journal", func() bool {
+		s, err := main.control(t).GetStatus(t.Context(), &emptypb.Empty{})
+		copied, _ := pc2.copyOf("main_pc")
+		had = copied
+		return err == nil && s.JournalSequence == copied
+	})
+
+	worker := main.model("it").GetWorker().GetPid()
+	main.kill()
+	if err := os.RemoveAll(main.state()); err != nil {
+		t.Fatal(err)
+	}
+	pc2.kill()
+	told := filepath.Join(pc2.state(), "peers", "main_pc", "told")
+	if err := os.WriteFile(told, fmt.Appendln(nil, had+3), 0o644); err != nil { // as when the last three heartbeats came and their decisions didn't
+		t.Fatal(err)
+	}
+	pc2.launch()
+	if o := main.cli("restore", "main_pc", "--from", "pc2"); o.code == 0 || !strings.Contains(o.err, "modelops cluster invite on pc2") {
+		t.Errorf("without certificates: %s", o)
+	}
+	pc2.typed("cluster", "remove", "main_pc")
+	r := pc2.invites("--host", "main_pc")
+	out := main.typed("restore", "main_pc", "--from", "pc2", "--join", r.Address, "--token", r.Token)
+	if want := fmt.Sprintf("holds sequences 1 to %d; sequences %d to %d are lost", had, had+1, had+3); !strings.Contains(out, want) {
+		t.Errorf("%s\nwant %s", out, want)
+	}
+	main.typed("journal", "verify")
+
+	main.launch()
+	main.awaitAnswer("it")
+	after := main.typed("journal", "tail", "-n", "1000", "--host", "main_pc")
+	if !strings.Contains(after, "\n1  ") && !strings.HasPrefix(after, "1  ") || !strings.Contains(after, fmt.Sprintf("\n%d  ", had+1)) {
+		t.Errorf("the journal doesn't go on behind %d:\n%s", had, after)
+	}
+	if v := main.model("it"); v.GetPinnedBy() != "ops" {
+		t.Errorf("the pin is lost: %v", v)
+	}
+	if now := main.typed("why", "it"); !strings.Contains(now, "pinned by ops") || !strings.Contains(before, "pinned by ops") {
+		t.Errorf("why says\n%s\nand said\n%s", now, before)
+	}
+	pc2.until(startLimit, "pc2 goes on with the same copy", func() bool {
+		copied, _ := pc2.copyOf("main_pc")
+		return copied > had
+	})
+	if kept, _ := filepath.Glob(filepath.Join(pc2.state(), "peers", "main_pc", "kept-*")); len(kept) > 0 {
+		t.Errorf("the copy was set aside: %v", kept)
+	}
+	main.until(startLimit, "the worker of before is the model's, or has ended", func() bool {
+		return main.model("it").GetWorker().GetPid() == worker || syscall.Kill(int(worker), 0) != nil
+	})
+}
+
+// awaitAnswer waits until a model answers.
+func (d *daemon) awaitAnswer(model string) {
+	d.t.Helper()
+	d.until(startLimit, model+" answers", func() bool { return d.post("/v1/chat/completions", chatBody(model, "")).status == 200 })
 }
