@@ -14,7 +14,6 @@ type Cluster interface {
 	View() *messages.ClusterView
 	Invite(ctx context.Context, r *messages.InviteRequest) (*messages.InviteReply, error)
 	Remove(ctx context.Context, r *messages.RemoveMemberRequest) (*messages.RemoveMemberReply, error)
-	Drain(ctx context.Context, r *messages.DrainHostRequest) (*messages.DrainHostReply, error)
 }
 
 // GetCluster shows the hosts of the cluster as this one sees them. A host alone is a cluster of one.

@@ -63,7 +63,7 @@ type Options struct {
 	Actors func() []messages.ActorID
 	// SpecOf makes a declaration for a file, under a name that needn't be in the configuration.
 	SpecOf func(name, path string, shards int) (*messages.ModelSpec, error)
-	// Residents are the models of all hosts, for drains; nil = none is known.
+	// Residents are the models and devices of all hosts, for drains.
 	Residents host.Residents
 	// Memory asks the scheduler.
 	Memory Memory

@@ -9,11 +9,18 @@ import (
 	"modelops/messages"
 )
 
-// Residents shows the models of all hosts, with what runs and waits at each.
+// Residents shows the models of all hosts, with what runs and waits at each, and their devices.
 type Residents interface {
 	Models() []*messages.ModelView
+	Devices() []*messages.GpuView
 	// Closed says why nothing is placed on another host now; empty = it can be.
 	Closed(host string) string
+	// Now is the clock of the models' times.
+	Now() time.Time
+}
+
+func seen(r Residents) residents {
+	return residents{models: r.Models(), devices: r.Devices(), closed: r.Closed, now: r.Now()}
 }
 
 // empty has what is idle leave the host, for as long as it is drained.
@@ -32,36 +39,53 @@ func (p ports) empty(ctx context.Context, e empty) (proto.Message, error) {
 		return nil, nil
 	}
 	var failed error
-	for _, l := range leaving(e.Host, p.Residents.Models(), p.Residents.Closed) {
-		var err error
-		switch {
-		case l.There != nil:
-			_, err = p.Door.Ask(ctx, *l.There, &messages.EnsureModel{Reason: e.Host + " is being emptied"})
-		case l.Unload != "":
-			_, err = p.Door.Ask(ctx, l.Here, &messages.UnloadModel{Reason: l.Unload})
+	for _, l := range seen(p.Residents).leaving(e.Host) {
+		if l.Asks == nil {
+			continue
 		}
-		if err != nil {
+		if _, err := p.Door.Ask(ctx, l.At, l.Asks); err != nil {
 			failed = err
 		}
 	}
 	return nil, failed
 }
 
-// Drain says what still keeps a host from being empty, a line for each model and program that holds its memory.
-func Drain(host string, r Residents, devices []*messages.GpuView) (waits []string) {
-	for _, l := range leaving(host, r.Models(), r.Closed) {
-		why := l.Waits
-		if l.Unload != "" {
-			why = "leaves: " + l.Unload
+// Drained says how far a drain is: what is still on the host and leaves by itself, and what doesn't, with what to do, a line for each model and program that
+// holds its memory.
+func Drained(host string, r Residents) *messages.DrainHostReply {
+	now, out, held := seen(r), &messages.DrainHostReply{Host: host, Draining: true}, false
+	for _, l := range now.leaving(host) {
+		switch said := l.Model + " " + l.Waits; l.Todo {
+		case "":
+			out.WaitsFor = append(out.WaitsFor, said)
+		default:
+			out.Stuck = append(out.Stuck, said+"; "+l.Todo)
 		}
-		waits = append(waits, l.Model+" "+why)
 	}
-	for _, d := range devices {
+	for _, d := range now.devices {
 		for _, lease := range d.Reservations {
+			held = held || d.Host == host
 			if id, err := messages.ParseActorID(lease.Holder); d.Host == host && (err != nil || !messages.Holds(id.Kind)) {
-				waits = append(waits, lease.Holder+" holds "+messages.FormatBytes(max(lease.Bytes, lease.MeasuredBytes))+" of "+d.Device+" until it gives that back")
+				out.WaitsFor = append(out.WaitsFor, lease.Holder+" holds "+messages.FormatBytes(max(lease.Bytes, lease.MeasuredBytes))+" of "+d.Device+" until it gives that back")
 			}
 		}
 	}
-	return waits
+	out.Safe = !held && len(out.WaitsFor)+len(out.Stuck) == 0
+	return out
+}
+
+// CallBack has the models stay for which a drain asked another host and that have found no room there yet: the drain is over.
+func CallBack(ctx context.Context, host string, r Residents, door messages.Door) error {
+	now := seen(r)
+	for _, m := range now.models {
+		if m.Host != host || m.Placement == nil {
+			continue
+		}
+		if _, other := now.elsewhere(m); other != nil && other.Phase == messages.ModelView_placing {
+			if _, err := door.Ask(ctx, messages.ModelActor(other.Host, m.Name), &messages.UnloadModel{Reason: "the drain of " + host + " has ended, and it is loaded there"}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

@@ -69,19 +69,23 @@ func (l Ledgers) ownLive() []*messages.ModelView {
 	return slices.DeleteFunc(l.Live(), func(v *messages.ModelView) bool { return hostOf(v.Id) != l.Host })
 }
 
-// AllModels are Models with those of the other hosts, with what runs and waits at each as its host said last. Those of a host that can't be reached stay
-// among them.
+// AllModels are Models with those of the other hosts, with what runs and waits at each as its host said last, and since when it wants a place by this host's
+// clock. Those of a host that can't be reached stay among them.
 func (l Ledgers) AllModels() []*messages.ModelView {
 	out := l.Models()
 	for _, host := range l.Others.Hosts() {
-		loads := map[string]*messages.ModelLoad{}
-		for _, m := range l.Others.Said(host).Report.Loads {
+		said, loads := l.Others.Said(host), map[string]*messages.ModelLoad{}
+		for _, m := range said.Report.Loads {
 			loads[messages.ModelActor(host, m.Model).String()] = m
 		}
+		ahead := said.Report.AtMs - l.Now().Add(-said.Age).UnixMilli() // of its clock
 		for _, v := range l.View.PresentOf(host) {
+			v = proto.CloneOf(v)
 			if m := loads[v.Id]; m != nil {
-				v = proto.CloneOf(v)
 				v.Active, v.Queued, v.IdleMs, v.Breaker = m.Active, m.Queued, m.IdleMs, m.Breaker
+			}
+			if v.WantedMs > 0 {
+				v.WantedMs -= ahead
 			}
 			out = append(out, v)
 		}

@@ -4,14 +4,15 @@ import (
 	"modelops/messages"
 )
 
-// allowed are the commands that hosts send each other's actors: those of the arbiter, the devices and the models about memory. What a person may do
-// at another host goes by an operation, which checks the person.
+// allowed are the commands that hosts send each other's actors: those of the arbiter, the devices and the models about memory, and those by which a host that
+// is being emptied moves its models. What a person may do at another host goes by an operation, which checks the person.
 var allowed = map[string]bool{
 	"arbiter/RequestPlacement": true, "arbiter/AbandonPlacement": true, "arbiter/ClosePlacement": true, "arbiter/HintPlacement": true,
 	"arbiter/PlanDefrag": true, "arbiter/RelievePressure": true, "arbiter/EndDefrag": true,
 	"gpu/ReserveVram": true, "gpu/SettleVram": true, "gpu/ResizeVram": true, "gpu/ReleaseVram": true, "gpu/RenewLease": true, "gpu/CheckLease": true,
 	"gpu/ReportLeaseDiffers": true,
 	"model/PlacementGranted": true, "model/Preempt": true, "model/Reinstate": true, "model/QueryHolding": true, "model/ReportPlacementFailed": true,
+	"model/EnsureModel": true, "model/UnloadModel": true, "model/PinModel": true,
 }
 
 // commandOf finds what a peer asks for, when it may.

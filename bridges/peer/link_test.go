@@ -67,7 +67,7 @@ func TestAPeerMayNotSendEverything(t *testing.T) {
 	}{
 		{messages.HostActor("pc2"), &messages.StopHost{}, messages.PermissionDenied},
 		{messages.HostActor("pc2"), &messages.Crash{}, messages.PermissionDenied},
-		{messages.ModelActor("pc2", "m"), &messages.UnloadModel{}, messages.PermissionDenied},
+		{messages.ModelActor("pc2", "m"), &messages.RetireModel{}, messages.PermissionDenied},
 		{messages.ModelActor("main_pc", "m"), &messages.QueryView{}, messages.PermissionDenied}, // another host's
 		{messages.ModelActor("pc2", "m"), &messages.ReserveVram{}, messages.InvalidArgument},
 		{messages.GPUActor("pc2", "gpu0"), &messages.ReserveVram{}, 0},

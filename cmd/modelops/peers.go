@@ -135,7 +135,7 @@ func (d *daemon) openPeers(context.Context) error {
 			}
 		},
 		Pager:    journal.Pager{Host: d.host, Journal: d.journal, Copies: d.copies},
-		Reporter: view.Reporter{Host: d.host, BootID: d.bootID, View: d.view, Ledgers: d.ledgers(), Queue: d.gateway.Queue, Files: d.files.Own, Now: time.Now},
+		Reporter: view.Reporter{Host: d.host, BootID: d.bootID, View: d.view, Ledgers: d.ledgers(), Queue: d.gateway.Queue, Files: d.files.Own, Now: d.clock.Now},
 	})
 	d.far.peers = d.peers
 	d.follower.Source = d.peers
@@ -261,19 +261,6 @@ func (d *daemon) modelsWithout(host string) (out []string) {
 		}
 	}
 	return out
-}
-
-// Drain implements control.Cluster: the host that is drained journals it and empties itself.
-func (m membership) Drain(ctx context.Context, r *messages.DrainHostRequest) (*messages.DrainHostReply, error) {
-	answer, err := m.d.peers.Call(ctx, r.Host, "DrainHost", &messages.DrainHostRequest{Host: r.Host, Undo: r.Undo})
-	if err != nil {
-		return nil, err
-	}
-	reply, ok := answer.(*messages.DrainHostReply)
-	if !ok {
-		return nil, messages.Errorf(messages.Internal, "host "+r.Host, "it answers a drain with %T", answer)
-	}
-	return reply, nil
 }
 
 func (m membership) declared(what string) error {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"modelops/actors/cluster"
 	"modelops/actors/host"
@@ -70,13 +71,19 @@ func (d *daemon) closed(host string) string {
 	return ""
 }
 
-// residents are the models of all hosts, for drains.
+// residents are the models and devices of all hosts, for drains and fail-over.
 type residents struct{ d *daemon }
 
 // Models implements host.Residents. A model that is another file on another host isn't the same model.
 func (r residents) Models() []*messages.ModelView {
 	return slices.DeleteFunc(r.d.ledgers().AllModels(), func(v *messages.ModelView) bool { return r.d.apart(messages.BaseOf(v.Name), v.Host) != nil })
 }
+
+// Devices implements host.Residents.
+func (r residents) Devices() []*messages.GpuView { return r.d.view.GPUs() }
+
+// Now implements host.Residents.
+func (r residents) Now() time.Time { return r.d.clock.Now() }
 
 // Closed implements host.Residents.
 func (r residents) Closed(host string) string {

@@ -68,7 +68,7 @@ var outputs = map[string]string{
 	"load": "load tiny", "unload": "unload tiny", "pin": "pin tiny --for 1h --owner alice", "unpin": "unpin tiny",
 	"hints": "hint", "hint": "hint big --for 10m", "defrag": "defrag --for big", "config-apply": "config apply",
 	"swaps": "swap", "swap": "swap chat=big", "swap-wait": "swap chat=big --wait", "swap-promote": "swap chat --promote", "swap-rollback": "swap chat --rollback --reason slow",
-	"infer": "infer tiny hello", "send": "send model/tiny EnsureModel",
+	"drain-wait": "drain pc --wait", "infer": "infer tiny hello", "send": "send model/tiny EnsureModel",
 }
 
 // TestOutput compares the output of commands, in words and as JSON, with testdata/output. The JSON is what scripts read: its shape stays.
