@@ -20,6 +20,12 @@ type Facts struct {
 // Beat is this host's heartbeat as of now.
 func (t *Table) Beat(f Facts, at time.Time) *messages.Heartbeat {
 	arbiter, epoch := t.Follows()
+	if arbiter != "" && arbiter != t.own.Host {
+		if epoch > 0 && epoch == t.own.Epoch { // both took over under it, on two sides of a split: owners couldn't tell their decisions apart, so that it has to take over again
+			epoch++
+		}
+		epoch = max(epoch, t.Epoch())
+	}
 	return &messages.Heartbeat{Host: t.own.Host, BootId: t.own.Boot, Generation: t.losses(), Version: f.Version, Protocol: messages.PeerProtocol, SentMs: at.UnixMilli(),
 		Address: f.Address, ActorsAddress: f.Actors, Sequence: f.Sequence, Arbiter: arbiter, ArbiterEpoch: max(epoch, t.own.Obeyed), Draining: t.own.Draining, Standby: f.Standby,
 		Heard: t.heard(), Membership: f.Membership}

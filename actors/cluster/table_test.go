@@ -259,6 +259,25 @@ func TestNotesSayWhatToDo(t *testing.T) {
 	}
 }
 
+// A host that follows another one's arbiter tells it of each epoch that it doesn't know, its own among them: on two sides of a split, two can take over under one.
+func TestFollowersTellOfEpochs(t *testing.T) {
+	l := newListening()
+	own := l.Own()
+	own.Epoch = 4
+	l.Set(own)
+	if h := l.Beat(Facts{}, l.now); h.ArbiterEpoch != 4 {
+		t.Errorf("alone: %v", h)
+	}
+	for theirs, tells := range map[uint64]uint64{2: 4, 4: 5, 6: 6} {
+		l := newListening()
+		l.Set(own)
+		l.beats(time.Second, "b1", func(h *messages.Heartbeat) { h.ArbiterEpoch = theirs })
+		if h := l.Beat(Facts{}, l.now); h.Arbiter != "pc2" || h.ArbiterEpoch != tells {
+			t.Errorf("pc2 has epoch %d: %v", theirs, h)
+		}
+	}
+}
+
 func TestTakeOverIsOutdatedByAnother(t *testing.T) {
 	l := newListening()
 	if !l.Outdated() {

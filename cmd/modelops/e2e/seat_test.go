@@ -34,8 +34,15 @@ func (h *labHost) follows(seat string) {
 // tookOver waits until the hosts follow one arbiter that has taken over since the given epoch.
 func (l *lab) tookOver(after uint64, hosts ...*labHost) (seat *labHost, epoch uint64) {
 	l.t.Helper()
+	var said string
+	defer func() {
+		if l.t.Failed() {
+			l.t.Logf("they see:\n%s", said)
+		}
+	}()
 	l.until(fmt.Sprintf("%d hosts follow an arbiter of an epoch above %d", len(hosts), after), func() bool {
-		arbiter, agree, _ := agreed(hosts)
+		arbiter, agree, differs := agreed(hosts)
+		said = differs
 		seat, epoch = l.hosts[arbiter], hosts[0].cluster().GetArbiterEpoch()
 		return agree && epoch > after
 	})
