@@ -72,7 +72,7 @@ func TestChaosPartitions(t *testing.T) {
 		l.settle(where, hosts...)
 		t.Logf("%s:\n%s", where, p)
 	}
-	l.noPanic(hosts...)
+	l.ends(hosts...)
 }
 
 // TestChaosHostKills kills either of two hosts (HOST_KILLS times), its daemon or the whole machine, under the same pressure.
@@ -112,11 +112,16 @@ func TestChaosHostKills(t *testing.T) {
 			}
 		}
 	}
-	l.noPanic(hosts...)
+	l.ends(hosts...)
 }
 
-func (l *lab) noPanic(hosts ...*labHost) {
+// ends: all of it was under grants, loads and evictions, and no host panicked.
+func (l *lab) ends(hosts ...*labHost) {
 	l.t.Helper()
+	l.t.Logf("by the journals: %s", &l.books)
+	if len(l.books.promised) == 0 || len(l.books.granted) == 0 || len(l.books.nonces) == 0 || l.books.evicted == 0 {
+		l.t.Errorf("there were %d leases of callers, and %s: the test shows little", len(l.books.promised), &l.books)
+	}
 	for _, h := range hosts {
 		if strings.Contains(h.log.String(), "panic") {
 			l.t.Errorf("%s panicked:\n%s", h.name(), h.log.tail(100))

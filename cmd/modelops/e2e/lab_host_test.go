@@ -13,7 +13,8 @@ import (
 // labHost is a `modelops serve` at a host of a laboratory. It keeps its ports through all its starts.
 type labHost struct {
 	*daemon
-	lab *lab
+	lab   *lab
+	watch *observer // of settle; what it has read stays
 }
 
 // host prepares a daemon on sections (models, devices, queues) without starting it.

@@ -42,6 +42,7 @@ func (l *lab) press(seed uint64, hosts ...*labHost) *labPressure {
 	ctx, cancel := context.WithCancel(l.t.Context())
 	p := &labPressure{l: l, cancel: cancel, ended: map[string]int{}, said: map[string]string{}, open: map[int]time.Time{}}
 	l.t.Cleanup(func() { cancel(); p.work.Wait() })
+	p.work.Go(func() { l.watches(ctx, hosts...) })
 	for i, h := range hosts {
 		for k := range 4 {
 			p.loop(ctx, rand.New(rand.NewPCG(seed, uint64(i*100+k))), func(c *rand.Rand) { p.infer(ctx, h, pressured[c.IntN(len(pressured))]) })
@@ -114,13 +115,16 @@ func (p *labPressure) lease(ctx context.Context, h *labHost, chance *rand.Rand) 
 	if json.Unmarshal(a.body, &granted) != nil || !granted.Granted {
 		return
 	}
+	p.l.books.promise(granted.Lease, false)
 	pauseFor(ctx, time.Duration(chance.IntN(400))*time.Millisecond)
 	if chance.IntN(4) == 0 {
 		return // its holder has died: it ends by its time
 	}
-	p.track(h, "release", func(ctx context.Context) answer {
+	if a = p.track(h, "release", func(ctx context.Context) answer {
 		return h.do(ctx, "POST", "/api/leases/release", object{"lease_id": granted.Lease})
-	})
+	}); a.err == nil && a.status == 200 {
+		p.l.books.promise(granted.Lease, true)
+	}
 }
 
 func pauseFor(ctx context.Context, d time.Duration) {

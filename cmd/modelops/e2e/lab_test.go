@@ -18,6 +18,7 @@ type lab struct {
 	net      network
 	names    []string
 	timeline *timeline
+	books    cluster
 
 	mu    sync.Mutex
 	rules map[way]condition
