@@ -17,7 +17,7 @@ func longest(t *testing.T) time.Duration {
 	if d, err := time.ParseDuration(os.Getenv("PARTITION_TIME")); err == nil {
 		return d
 	}
-	return 6 * time.Second
+	return 4 * time.Second
 }
 
 // partition harms the network between two hosts in one of the ways in which networks fail, until it is ended.
@@ -55,7 +55,7 @@ func TestChaosPartitions(t *testing.T) {
 	seed := seeded(t)
 	chance := rand.New(rand.NewPCG(seed, 1))
 	shortest := min(5*time.Second, longest(t)/2)
-	for i := range often("PARTITIONS", 2) {
+	for i := range often("PARTITIONS", 3) {
 		p := l.press(seed+uint64(i), hosts...)
 		p.works("before", hosts...)
 		what, end := l.partition(chance, hosts[0].name(), hosts[1].name())
@@ -66,9 +66,9 @@ func TestChaosPartitions(t *testing.T) {
 		due(until)
 		p.works(where, hosts...)
 		end()
-		p.allEnded(where)
 		l.agree(hosts...)
-		p.stop()
+		p.works(where+", healed", hosts...)
+		p.stop(where)
 		l.settle(where, hosts...)
 		t.Logf("%s:\n%s", where, p)
 	}
@@ -103,8 +103,7 @@ func TestChaosHostKills(t *testing.T) {
 		dies.launch()
 		l.agree(hosts...)
 		if (i+1)%4 == 0 || i+1 == kills {
-			p.allEnded(where)
-			p.stop()
+			p.stop(where)
 			l.settle(where, hosts...)
 			t.Logf("%s:\n%s", where, p)
 			if i+1 < kills {

@@ -25,7 +25,7 @@ type labPressure struct {
 	mu    sync.Mutex
 	ended map[string]int
 	said  map[string]string
-	open  map[int]time.Time
+	open  map[int]bool
 	next  int
 }
 
@@ -35,17 +35,20 @@ func (l *lab) crowd(string) string {
 	for name, mb := range map[string]int{"light": 500, "a": 8000, "b": 8000, "big": 20000} {
 		declared += plays(l.t, name, "--load 30ms", fmt.Sprintf("vram_mb: %d", mb), "min_residency: 0s")
 	}
-	return "resilience: {bulkhead: {queue_timeout: 10s}}\n" + labDevices(declared)
+	return "resilience: {bulkhead: {queue_timeout: 6s}}\n" + labDevices(declared)
 }
 
 func (l *lab) press(seed uint64, hosts ...*labHost) *labPressure {
 	ctx, cancel := context.WithCancel(l.t.Context())
-	p := &labPressure{l: l, cancel: cancel, ended: map[string]int{}, said: map[string]string{}, open: map[int]time.Time{}}
+	p := &labPressure{l: l, cancel: cancel, ended: map[string]int{}, said: map[string]string{}, open: map[int]bool{}}
 	l.t.Cleanup(func() { cancel(); p.work.Wait() })
 	p.work.Go(func() { l.watches(ctx, hosts...) })
 	for i, h := range hosts {
-		for k := range 4 {
-			p.loop(ctx, rand.New(rand.NewPCG(seed, uint64(i*100+k))), func(c *rand.Rand) { p.infer(ctx, h, pressured[c.IntN(len(pressured))]) })
+		for k, model := range pressured { // a model that waits for memory keeps nobody from asking for the others
+			p.loop(ctx, nil, func(*rand.Rand) { p.infer(ctx, h, model) })
+			if k%2 == 0 {
+				p.loop(ctx, rand.New(rand.NewPCG(seed, uint64(i*100+k))), func(c *rand.Rand) { p.infer(ctx, h, pressured[c.IntN(len(pressured))]) })
+			}
 		}
 		p.loop(ctx, rand.New(rand.NewPCG(seed, uint64(i*100+50))), func(c *rand.Rand) { p.operate(ctx, h, c) })
 		p.loop(ctx, rand.New(rand.NewPCG(seed, uint64(i*100+60))), func(c *rand.Rand) { p.lease(ctx, h, c) })
@@ -62,14 +65,14 @@ func (p *labPressure) loop(ctx context.Context, chance *rand.Rand, step func(*ra
 	})
 }
 
-// track does something and counts how it ended; what never ends is found by allEnded.
+// track does something and counts how it ended; what never ends is found by stop.
 func (p *labPressure) track(h *labHost, what string, ask func(ctx context.Context) answer) answer {
 	ctx, cancel := context.WithTimeout(context.Background(), waitLimit)
 	defer cancel()
 	p.mu.Lock()
 	p.next++
 	n := p.next
-	p.open[n] = time.Now()
+	p.open[n] = true
 	p.mu.Unlock()
 	a := ask(ctx)
 	how := "OK"
@@ -110,7 +113,7 @@ func (p *labPressure) lease(ctx context.Context, h *labHost, chance *rand.Rand) 
 		Lease   string `json:"lease_id"`
 	}
 	a := p.track(h, "lease", func(ctx context.Context) answer {
-		return h.do(ctx, "POST", "/api/leases", object{"client": "lab-" + h.name(), "vram_estimate_mb": 4000, "ttl_seconds": 5, "wait_seconds": 2})
+		return h.do(ctx, "POST", "/api/leases", object{"client": "lab-" + h.name(), "vram_estimate_mb": 4000, "ttl_seconds": 3, "wait_seconds": 2})
 	})
 	if json.Unmarshal(a.body, &granted) != nil || !granted.Granted {
 		return
@@ -150,26 +153,15 @@ func (p *labPressure) works(where string, hosts ...*labHost) {
 	}
 }
 
-// allEnded waits until each request that was under way has ended by itself.
-func (p *labPressure) allEnded(where string) {
-	p.l.t.Helper()
-	mark := time.Now()
-	p.l.until(where+": the requests that were there have ended", func() bool {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		for _, began := range p.open {
-			if began.Before(mark) {
-				return false
-			}
-		}
-		return true
-	})
-}
-
-// stop ends the pressure, and fails the test for internal errors.
-func (p *labPressure) stop() {
+// stop ends the pressure, waits until each request has ended by itself, and fails the test for internal errors.
+func (p *labPressure) stop(where string) {
 	p.l.t.Helper()
 	p.cancel()
+	p.l.until(where+": all requests have ended", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return len(p.open) == 0
+	})
 	p.work.Wait()
 	for how, n := range p.ended {
 		if strings.HasSuffix(how, " INTERNAL") {

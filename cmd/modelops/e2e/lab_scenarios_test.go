@@ -188,7 +188,7 @@ func TestS29StaleArbiter(t *testing.T) {
 		resume()
 		l.agree(hosts...)
 	}
-	p.stop()
+	p.stop("after stale arbiters")
 	l.settle("after stale arbiters", hosts...)
 	t.Log(p)
 }
