@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"modelops/actors/arbiter"
 	"modelops/messages"
 )
@@ -288,4 +290,44 @@ func (m Memory) ReleaseGpuLease(ctx context.Context, r *messages.GpuLeaseRelease
 		m.Door.Tell(ctx, id, &messages.Reinstate{Placement: r.Placement, Reason: "the lease for which it left was given back"})
 	}
 	return &messages.GpuLeaseReleaseAck{Success: true}, nil
+}
+
+// ReleaseGpuLease gives a program's lease back, also one that another host has just granted and of which this one hasn't heard.
+func (c *Control) ReleaseGpuLease(ctx context.Context, r *messages.GpuLeaseRelease) (*messages.GpuLeaseReleaseAck, error) {
+	_, err := askHolders[*messages.GpuLeaseReleaseAck](ctx, c, r.LeaseId, "ReleaseGpuLease", &messages.GpuLeaseRelease{LeaseId: r.LeaseId})
+	if err != nil && messages.CodeOf(err) != messages.NotFound {
+		return nil, err
+	}
+	return c.Memory.ReleaseGpuLease(ctx, r)
+}
+
+// RenewGpuLease keeps a program's lease, also one that another host has just granted and of which this one hasn't heard.
+func (c *Control) RenewGpuLease(ctx context.Context, r *messages.GpuLeaseRenewal) (*messages.GpuLeaseRenewalAck, error) {
+	ack, err := askHolders[*messages.GpuLeaseRenewalAck](ctx, c, r.LeaseId, "RenewGpuLease", r)
+	switch {
+	case ack != nil:
+		return ack, nil
+	case err != nil && messages.CodeOf(err) != messages.NotFound:
+		return nil, err
+	}
+	return c.Memory.RenewGpuLease(ctx, r)
+}
+
+// askHolders asks the other hosts about a lease that no view here shows: views of other hosts come late over a slow link. A host that can't be asked may
+// hold it, so that it isn't unknown.
+func askHolders[A proto.Message](ctx context.Context, c *Control, lease, operation string, request proto.Message) (ack A, failed error) {
+	if _, held, err := c.programLease(lease); held != nil || err != nil || lease == "" {
+		return ack, nil
+	}
+	said, _ := c.others(ctx)
+	for _, h := range said {
+		a, err := there[A](ctx, c, h.Host, operation, request)
+		switch {
+		case err == nil:
+			ack = a
+		case failed == nil || messages.CodeOf(failed) == messages.NotFound:
+			failed = err
+		}
+	}
+	return ack, failed
 }
