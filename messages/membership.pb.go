@@ -760,8 +760,10 @@ type DrainHostReply struct {
 	Draining bool                   `protobuf:"varint,2,opt,name=draining,proto3" json:"draining,omitempty"`
 	// Nothing holds memory there any more: it may be rebooted.
 	Safe bool `protobuf:"varint,3,opt,name=safe,proto3" json:"safe,omitempty"`
-	// What is still there and what it waits for, a line each.
-	WaitsFor      []string `protobuf:"bytes,4,rep,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`
+	// What is still there and leaves by itself, and what it waits for, a line each.
+	WaitsFor []string `protobuf:"bytes,4,rep,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`
+	// What doesn't leave as things are, why, and what to do, a line each.
+	Stuck         []string `protobuf:"bytes,5,rep,name=stuck,proto3" json:"stuck,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -820,6 +822,13 @@ func (x *DrainHostReply) GetSafe() bool {
 func (x *DrainHostReply) GetWaitsFor() []string {
 	if x != nil {
 		return x.WaitsFor
+	}
+	return nil
+}
+
+func (x *DrainHostReply) GetStuck() []string {
+	if x != nil {
+		return x.Stuck
 	}
 	return nil
 }
@@ -890,12 +899,13 @@ const file_membership_proto_rawDesc = "" +
 	"\fconsequences\x18\x02 \x03(\tR\fconsequences\":\n" +
 	"\x10DrainHostRequest\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
-	"\x04undo\x18\x02 \x01(\bR\x04undo\"q\n" +
+	"\x04undo\x18\x02 \x01(\bR\x04undo\"\x87\x01\n" +
 	"\x0eDrainHostReply\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x1a\n" +
 	"\bdraining\x18\x02 \x01(\bR\bdraining\x12\x12\n" +
 	"\x04safe\x18\x03 \x01(\bR\x04safe\x12\x1b\n" +
-	"\twaits_for\x18\x04 \x03(\tR\bwaitsForB\x1cZ\x1amodelops/messages;messagesb\x06proto3"
+	"\twaits_for\x18\x04 \x03(\tR\bwaitsFor\x12\x14\n" +
+	"\x05stuck\x18\x05 \x03(\tR\x05stuckB\x1cZ\x1amodelops/messages;messagesb\x06proto3"
 
 var (
 	file_membership_proto_rawDescOnce sync.Once

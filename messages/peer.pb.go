@@ -355,7 +355,7 @@ type Heartbeat struct {
 	ActorsAddress string `protobuf:"bytes,8,opt,name=actors_address,json=actorsAddress,proto3" json:"actors_address,omitempty"`
 	// The last sequence of its journal.
 	Sequence uint64 `protobuf:"varint,9,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// The host whose arbiter it follows, and that arbiter's epoch.
+	// The host whose arbiter it follows, and that arbiter's epoch, or a higher one that it has heard of.
 	Arbiter      string `protobuf:"bytes,10,opt,name=arbiter,proto3" json:"arbiter,omitempty"`
 	ArbiterEpoch uint64 `protobuf:"varint,11,opt,name=arbiter_epoch,json=arbiterEpoch,proto3" json:"arbiter_epoch,omitempty"`
 	// It is being emptied.
