@@ -13,9 +13,8 @@ PKGS    := ./...
 first    = @[ "$$(GOPROXY=off go list $(1) -f '{{.Stale}}' github.com/nats-io/nats-server/v2/server 2>/dev/null)" = false ] || \
 	echo "the first build on a machine fetches and compiles all dependencies: it takes some minutes" >&2
 
-# Tests of several hosts in the laboratory: those of CLUSTER run in e2e too, those of LAB take longer, or have yet to pass on a busy machine.
-CLUSTER := TestClusterAgreesAfterCuts|TestLabHosts|TestClusterOutlivesADeadHost|TestS13HostDiesMidLoad|TestS14SlowNetworkStartsNoSecondInstance|TestS15InstanceStoppedElsewhere|TestS16BusyBackendAtThePeer|TestS27EditedAtThePeer|TestS29StaleArbiter|TestASlowLinkCostsOnlyItself|TestStrangersOfTheNetwork|TestArbiterMoves
-LAB := TestChaosPartitions|TestChaosHostKills
+# Tests of several hosts in the laboratory. They run in e2e too.
+LAB := TestChaosPartitions|TestChaosHostKills|TestClusterAgreesAfterCuts|TestLabHosts|TestClusterOutlivesADeadHost|TestS13HostDiesMidLoad|TestS14SlowNetworkStartsNoSecondInstance|TestS15InstanceStoppedElsewhere|TestS16BusyBackendAtThePeer|TestS27EditedAtThePeer|TestS29StaleArbiter|TestASlowLinkCostsOnlyItself|TestStrangersOfTheNetwork|TestArbiterMoves
 
 .PHONY: lab help build run test lint generate freeze cluster bench soak flood chaos e2e deps clean
 
@@ -71,11 +70,11 @@ chaos: build ## KILLS=100 kills in each of five works, INPUTS=1000 malformed inp
 
 e2e: build deps ## the built binary against real engines, NATS and clients, with kill -9
 	MODELOPS_BIN=$(CURDIR)/bin/modelops LLAMA_SERVER=$(CACHE)/engine/llama-server MODELOPS_CACHE=$(CACHE) \
-	go test -tags e2e -count 1 -timeout 30m $(E2E_FLAGS) -skip "TestBudgets|TestSoak|TestFlood|TestChaosClock|$(LAB)" ./cmd/...
+	go test -tags e2e -count 1 -timeout 30m $(E2E_FLAGS) -skip "TestBudgets|TestSoak|TestFlood|TestChaosClock" ./cmd/...
 
 lab: build deps ## several hosts in a network of the tests: cuts, dead hosts, slow links, strangers
 	MODELOPS_BIN=$(CURDIR)/bin/modelops LLAMA_SERVER=$(CACHE)/engine/llama-server MODELOPS_CACHE=$(CACHE) \
-	go test -tags e2e -count 1 -timeout 60m -v -run '$(CLUSTER)|$(LAB)' ./cmd/modelops/e2e
+	go test -tags e2e -count 1 -timeout 60m -v -run '$(LAB)' ./cmd/modelops/e2e
 
 deps: ## fetch and build what e2e needs: llama-server, grpcurl, nats, the OpenAI SDK (idempotent)
 	CACHE=$(CACHE) .ci/deps
