@@ -199,7 +199,7 @@ func checkRequest(s State, c *messages.RequestPlacement) error {
 
 // underway answers a claim that is decided already, or a name that has its memory by another claim.
 func (s State) underway(c *messages.RequestPlacement, q question, ledgers []*messages.GpuView) (entity.Verdict, bool) {
-	if o, ok := s.openFor(c.Holder, c.Claim.Id); ok {
+	if o, ok := s.openFor(c.Holder, c.Claim.Id, q); ok {
 		return answer(o.Placement), true
 	}
 	if !anyHost(c.Holder) {

@@ -77,14 +77,14 @@ func New(id messages.ActorID) State {
 }
 
 // openFor finds the open placement of a claim; of any claim, when the holder's host was still to be chosen: a name has one placement at a
-// time.
-func (s State) openFor(holder, claim string) (Open, bool) {
+// time. One on a host that can't be reached keeps no name waiting: it may stay open for as long as that host is away.
+func (s State) openFor(holder, claim string, q question) (Open, bool) {
 	if len(s.Open) == 0 { // sorting nothing allocates, and this is the hot part of a decision
 		return Open{}, false
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.Open)) {
 		p := s.Open[id].Placement
-		if p.Holder == holder && p.Claim == claim || anyHost(holder) && same(p.Holder, holder) {
+		if p.Holder == holder && p.Claim == claim || anyHost(holder) && same(p.Holder, holder) && !q.cutOff(p.Holder) {
 			return s.Open[id], true
 		}
 	}

@@ -149,6 +149,11 @@ func (p *labPressure) works(where string, hosts ...*labHost) {
 	p.l.t.Helper()
 	for _, h := range hosts {
 		before := p.good(h)
+		defer func() {
+			if p.l.t.Failed() {
+				p.l.t.Logf("%s shows:\n%s\n%s", h.name(), h.cli("why", "light"), h.cli("queue"))
+			}
+		}()
 		p.l.until(fmt.Sprintf("%s: %s answers requests", where, h.name()), func() bool { return p.good(h) >= before+3 })
 	}
 }
