@@ -28,9 +28,9 @@ func (m *Metrics) SetQueueDepth(model string, n int) {
 
 // SetModelStates shows the models as they are now. It also declares their names and aliases: whatever else is counted for
 // a model before it was declared here is counted as "_unknown". Models that are no longer given lose their series: a counter begins at 0 when its
-// model comes back.
-func (m *Metrics) SetModelStates(views []*messages.ModelView) {
-	m.declare(views)
+// model comes back. Of models of other hosts, elsewhere, only the names count: each host shows its own.
+func (m *Metrics) SetModelStates(views []*messages.ModelView, elsewhere ...*messages.ModelView) {
+	m.declare(slices.Concat(elsewhere, views))
 	ready := 0
 	for _, v := range views {
 		if v.GetPhase() == messages.ModelView_ready {

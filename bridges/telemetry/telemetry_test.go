@@ -138,6 +138,24 @@ func TestValues(t *testing.T) {
 	}
 }
 
+// A model that another host alone declares is counted under its name, and only what is counted here is shown.
+func TestModelsOfOtherHostsAreNamed(t *testing.T) {
+	m := New("dev", "main_pc")
+	m.SetModelStates([]*messages.ModelView{{Name: "tiny", Phase: messages.ModelView_ready}}, &messages.ModelView{Name: "far", Spec: &messages.ModelSpec{Aliases: []string{"f"}}})
+	for _, name := range []string{"far", "f", "nowhere"} {
+		Requests{m}.RequestDone(name, 0, 0)
+	}
+	page := scrape(t, m)
+	for _, want := range []string{`inference_requests_total{model="far",status="success"} 2`, `inference_requests_total{model="_unknown",status="success"} 1`} {
+		if !strings.Contains(page, want) {
+			t.Errorf("%s isn't in\n%s", want, page)
+		}
+	}
+	if strings.Contains(page, `modelops_model_state{model="far"`) {
+		t.Error("another host's model has a state here")
+	}
+}
+
 func TestGoneThingsLoseTheirSeries(t *testing.T) {
 	m := everything()
 	m.SetModelStates([]*messages.ModelView{{Name: "tiny", Phase: messages.ModelView_absent}})

@@ -73,6 +73,7 @@ type daemon struct {
 	books      *books
 	view       *view.Projection
 	follower   *view.Follower // of the other hosts' reports; nil on a host alone
+	standby    standby        // that waits to take this daemon's place
 	files      *runtime.Files // of this host's models; nil on a host alone
 	compared   view.Files     // with those of the others
 	tree       *tree.Tree
@@ -117,7 +118,7 @@ func (d *daemon) config() *config.Config { return d.current.Load() }
 
 // launch opens what a host stands on, in order. When a step fails, what was opened is closed again.
 func launch(ctx context.Context, cfg *config.Config, reread func() (*config.Config, error), log *slog.Logger, see opener) (*daemon, error) {
-	d := &daemon{cfg: cfg, reread: reread, host: cfg.Host, bootID: uuid.NewString(), log: log, metrics: telemetry.New(buildVersion(), cfg.Host), seeDevices: see, advised: make(chan *config.Config, 1)}
+	d := &daemon{standby: standby{dataDir: cfg.DataDir}, cfg: cfg, reread: reread, host: cfg.Host, bootID: uuid.NewString(), log: log, metrics: telemetry.New(buildVersion(), cfg.Host), seeDevices: see, advised: make(chan *config.Config, 1)}
 	d.current.Store(cfg)
 	d.waker = wake.New(d.wakes, log)
 	d.most = maxConnections(cfg, log)

@@ -187,7 +187,7 @@ func (d *daemon) newCluster(trust peer.Trust) *cluster.Cluster {
 	o := cluster.Options{Host: d.host, BootID: d.bootID, Ready: d.recovery.Over, Beats: d.peers, Log: d.log,
 		Actors: d.actors.Address, Settle: d.actors.Settle,
 		Facts: func() cluster.Facts {
-			return cluster.Facts{Version: buildVersion(), Address: d.advertised(d.peers.Address()), Sequence: d.journal.Sequence(), Membership: d.changesOfMembers()}
+			return cluster.Facts{Version: buildVersion(), Address: d.advertised(d.peers.Address()), Sequence: d.journal.Sequence(), Membership: d.changesOfMembers(), Standby: d.standby.waits()}
 		},
 		Links: d.links, Arbiter: ownArbiter{d.host, d.tree}, Obeyed: d.obeyed, Copied: d.copied, Draining: func() bool { return d.stopping.Load() || d.draining() }, Changed: d.memberChanged,
 	}

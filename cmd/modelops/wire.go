@@ -151,7 +151,7 @@ func (d *daemon) changed(_ messages.ActorID, v proto.Message) {
 		}
 		d.tree.Send(gate, v)
 		d.reconciler.Seen(d.life, v)
-		d.metrics.SetModelStates(d.view.PresentOf(d.host)) // what is counted for a name that was never set counts as unknown
+		d.metrics.SetModelStates(d.view.PresentOf(d.host), d.elsewhere()...) // what is counted for a name that was never set counts as unknown
 	case *messages.HostView:
 		d.tree.Down(v.GaveUp)
 		d.tree.Send(gate, v)
@@ -162,7 +162,13 @@ func (d *daemon) changed(_ messages.ActorID, v proto.Message) {
 func (d *daemon) farChanged(_ messages.ActorID, v proto.Message) {
 	if v, ok := v.(*messages.ModelView); ok {
 		d.tree.Send(messages.ActorID{Kind: messages.KindGateway, ID: d.host}, v)
+		d.metrics.SetModelStates(d.view.PresentOf(d.host), d.elsewhere()...)
 	}
+}
+
+// elsewhere are the models of other hosts.
+func (d *daemon) elsewhere() []*messages.ModelView {
+	return slices.DeleteFunc(d.view.Present(), func(v *messages.ModelView) bool { return v.Host == d.host })
 }
 
 // recoverActors brings back the actors of the journal, and has the models follow the configuration.

@@ -18,7 +18,7 @@ func (c *cli) clusterCommand() *cobra.Command {
 		Use: "cluster", Args: cobra.NoArgs,
 		Short: "List the hosts of the cluster, and what each said last",
 		Long: "cluster lists the hosts of the cluster as this one sees them. HEARD is how long ago a host was heard, LINK whether the connections to it and from\n" +
-			"it are up, CLOCK how far its clock is ahead of this one's, JOURNAL its last decision, COPIED the last one of it that is copied here. A host that is unreachable may work on.",
+			"it are up, \"standby\" that a second daemon waits to take its place, \"wakes\" that a packet to its network card wakes it, CLOCK how far its clock is ahead of this one's, JOURNAL its last decision, COPIED the last one of it that is copied here. A host that is unreachable may work on.",
 		RunE: c.asks(shortWait, func(ctx context.Context, k *client, _ []string) error {
 			v, err := k.GetCluster(ctx, nil)
 			if err != nil {
@@ -59,6 +59,12 @@ func memberRow(m *messages.MemberView) []string {
 	state := m.State.String()
 	if m.Draining {
 		state += ", draining"
+	}
+	if m.Standby {
+		state += ", standby"
+	}
+	if m.Wakes {
+		state += ", wakes"
 	}
 	row := []string{m.Host, state, cmp.Or(m.Version, "-"), cmp.Or(m.Address, "-")}
 	if m.Self {

@@ -24,8 +24,9 @@ import (
 const StandbyFile = "standby.lock"
 
 const (
-	standbyLooks = 100 * time.Millisecond // how often the journal's lock is looked at
-	standbyAsks  = time.Second            // how often the active daemon is asked whether it lives, and how long it may take to answer
+	standbyLooks  = 100 * time.Millisecond // how often the journal's lock is looked at
+	standbyClaims = 3                      // tries to become the one that waits
+	standbyAsks   = time.Second            // how often the active daemon is asked whether it lives, and how long it may take to answer
 )
 
 // standby waits until no daemon uses the data directory. The lock of the journal decides: the kernel drops it with its process, so two daemons are never
@@ -50,7 +51,13 @@ func claimStandby(dataDir string) (release func(), err error) {
 	if err != nil {
 		return nil, messages.Errorf(messages.FailedPrecondition, path, "it can't be opened: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	for range standbyClaims { // the active daemon looks at the lock for a moment, each second
+		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
+			break
+		}
+		time.Sleep(standbyLooks / 10)
+	}
+	if err != nil {
 		f.Close()
 		return nil, messages.NewError(messages.Conflict, dataDir, "another standby waits for this data directory").WithHint("one is enough; stop it, or set another data_dir")
 	}
