@@ -165,3 +165,30 @@ func TestAnotherFileServesNobodyHere(t *testing.T) {
 		empty(t, g)
 	})
 }
+
+// While another host's worker is busy with requests of others, one request of this host waits there, for its turn by class and age. The rest waits here.
+func TestOneRequestWaitsAtABusyHost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, _ := rig(1, "absent")
+		g.Update(at("pc2", "tiny", 1, "ready"))
+		here := view(1, "absent")
+		here.Spec = nil
+		g.Update(here)
+		busy := []*messages.ModelLoad{{Model: "tiny", Active: 1}}
+		g.Loads("pc2", busy)
+		first := must(t, g)
+		w := admit(g, t.Context())
+		g.Loads("pc2", busy)
+		select {
+		case r := <-w:
+			t.Fatalf("a second one waits there: %+v", r)
+		default:
+		}
+		first.Release(messages.Outcome{})
+		r := <-w
+		if r.err != nil || r.grant.Host != "pc2" {
+			t.Fatalf("%+v", r)
+		}
+		r.grant.Release(messages.Outcome{})
+	})
+}

@@ -63,7 +63,7 @@ func (p *Pool) full(now time.Time) error {
 func (p *Pool) vacant(only messages.Only, now time.Time) (best *Endpoint, refusal error, open bool) {
 	var shut *Endpoint
 	var rest time.Duration
-	ready, refused, opened, places := 0, 0, 0, p.places()
+	ready, refused, opened, places, wide := 0, 0, 0, p.places(), false
 	for _, e := range p.endpoints {
 		if !e.ready || !e.serves(only) {
 			continue
@@ -72,7 +72,9 @@ func (p *Pool) vacant(only messages.Only, now time.Time) (best *Endpoint, refusa
 			if best != nil && !best.far {
 				break // this host's come first
 			}
-			places = p.placesAt(e)
+			if places = p.placesAt(e); ready == 0 || wide { // else it would wait for its turn at this host's workers alone, however long others keep that one busy
+				wide, places = true, places+1
+			}
 		}
 		ready++
 		state := e.breaker.state(now)
