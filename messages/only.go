@@ -12,7 +12,8 @@ type Only struct {
 // Anywhere tells that nothing is said.
 func (o Only) Anywhere() bool { return o == Only{} }
 
-// HostHeader names the host whose worker a request may run at only: a header of HTTP and NATS, metadata of gRPC.
+// HostHeader names the host whose worker a request may run at only, the host that an operation is asked of, and of an answer the host whose worker it is from. It
+// is a header of HTTP and NATS, and metadata of gRPC.
 const HostHeader = "X-Modelops-Host"
 
 // PeerScheme begins the address of a worker that another host rules over.

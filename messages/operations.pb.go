@@ -819,8 +819,10 @@ type InferenceResponse struct {
 	QueuePosition int32 `protobuf:"varint,15,opt,name=queue_position,json=queuePosition,proto3" json:"queue_position,omitempty"`
 	// How long the wait was expected to be at arrival.
 	QueueExpectedMs float32 `protobuf:"fixed32,16,opt,name=queue_expected_ms,json=queueExpectedMs,proto3" json:"queue_expected_ms,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The host whose worker answered.
+	Host          string `protobuf:"bytes,17,opt,name=host,proto3" json:"host,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *InferenceResponse) Reset() {
@@ -935,6 +937,13 @@ func (x *InferenceResponse) GetQueueExpectedMs() float32 {
 		return x.QueueExpectedMs
 	}
 	return 0
+}
+
+func (x *InferenceResponse) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
 }
 
 // InferenceChunk is a piece of an answer, or its end.
@@ -1300,7 +1309,9 @@ type ModelInfo struct {
 	VramMb int64                  `protobuf:"varint,4,opt,name=vram_mb,json=vramMb,proto3" json:"vram_mb,omitempty"`
 	Shards int32                  `protobuf:"varint,5,opt,name=shards,proto3" json:"shards,omitempty"`
 	// Seconds since 1970 at which the model became ready; 0 when it isn't.
-	LoadTime      int64 `protobuf:"varint,6,opt,name=load_time,json=loadTime,proto3" json:"load_time,omitempty"`
+	LoadTime int64 `protobuf:"varint,6,opt,name=load_time,json=loadTime,proto3" json:"load_time,omitempty"`
+	// The host that declares it.
+	Host          string `protobuf:"bytes,10,opt,name=host,proto3" json:"host,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1375,6 +1386,13 @@ func (x *ModelInfo) GetLoadTime() int64 {
 		return x.LoadTime
 	}
 	return 0
+}
+
+func (x *ModelInfo) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
 }
 
 type ModelList struct {
@@ -3230,8 +3248,11 @@ type HealthReply struct {
 	// Age of the request that has waited longest without a decision on it.
 	OldestUndecidedMs int32 `protobuf:"varint,2,opt,name=oldest_undecided_ms,json=oldestUndecidedMs,proto3" json:"oldest_undecided_ms,omitempty"`
 	// Decisions that the projections haven't seen.
-	JournalLag    uint32   `protobuf:"varint,3,opt,name=journal_lag,json=journalLag,proto3" json:"journal_lag,omitempty"`
-	Reasons       []string `protobuf:"bytes,4,rep,name=reasons,proto3" json:"reasons,omitempty"`
+	JournalLag uint32   `protobuf:"varint,3,opt,name=journal_lag,json=journalLag,proto3" json:"journal_lag,omitempty"`
+	Reasons    []string `protobuf:"bytes,4,rep,name=reasons,proto3" json:"reasons,omitempty"`
+	// The host that says it, and how old what the others said is.
+	Host          string      `protobuf:"bytes,5,opt,name=host,proto3" json:"host,omitempty"`
+	Hosts         []*HostSaid `protobuf:"bytes,6,rep,name=hosts,proto3" json:"hosts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3290,6 +3311,20 @@ func (x *HealthReply) GetJournalLag() uint32 {
 func (x *HealthReply) GetReasons() []string {
 	if x != nil {
 		return x.Reasons
+	}
+	return nil
+}
+
+func (x *HealthReply) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *HealthReply) GetHosts() []*HostSaid {
+	if x != nil {
+		return x.Hosts
 	}
 	return nil
 }
@@ -3792,7 +3827,7 @@ const file_operations_proto_rawDesc = "" +
 	"\f_temperature\";\n" +
 	"\vChatMessage\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x18\n" +
-	"\acontent\x18\x02 \x01(\tR\acontent\"\xc4\x03\n" +
+	"\acontent\x18\x02 \x01(\tR\acontent\"\xd8\x03\n" +
 	"\x11InferenceResponse\x12#\n" +
 	"\rresponse_text\x18\x01 \x01(\tR\fresponseText\x12)\n" +
 	"\x10tokens_generated\x18\x02 \x01(\x05R\x0ftokensGenerated\x12*\n" +
@@ -3808,7 +3843,8 @@ const file_operations_proto_rawDesc = "" +
 	"model_name\x18\r \x01(\tR\tmodelName\x12\x1b\n" +
 	"\tqueued_ms\x18\x0e \x01(\x02R\bqueuedMs\x12%\n" +
 	"\x0equeue_position\x18\x0f \x01(\x05R\rqueuePosition\x12*\n" +
-	"\x11queue_expected_ms\x18\x10 \x01(\x02R\x0fqueueExpectedMs\"\xd1\x01\n" +
+	"\x11queue_expected_ms\x18\x10 \x01(\x02R\x0fqueueExpectedMs\x12\x12\n" +
+	"\x04host\x18\x11 \x01(\tR\x04host\"\xd1\x01\n" +
 	"\x0eInferenceChunk\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +
@@ -3845,14 +3881,16 @@ const file_operations_proto_rawDesc = "" +
 	"\x10ModelUnloadReply\x12\x18\n" +
 	"\asuccess\x18\x01 \x01(\bR\asuccess\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\"\n" +
-	"\rvram_freed_mb\x18\x03 \x01(\x03R\vvramFreedMb\"\x99\x01\n" +
+	"\rvram_freed_mb\x18\x03 \x01(\x03R\vvramFreedMb\"\xad\x01\n" +
 	"\tModelInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x16\n" +
 	"\x06status\x18\x03 \x01(\tR\x06status\x12\x17\n" +
 	"\avram_mb\x18\x04 \x01(\x03R\x06vramMb\x12\x16\n" +
 	"\x06shards\x18\x05 \x01(\x05R\x06shards\x12\x1b\n" +
-	"\tload_time\x18\x06 \x01(\x03R\bloadTime\"}\n" +
+	"\tload_time\x18\x06 \x01(\x03R\bloadTime\x12\x12\n" +
+	"\x04host\x18\n" +
+	" \x01(\tR\x04host\"}\n" +
 	"\tModelList\x12+\n" +
 	"\x06models\x18\x01 \x03(\v2\x13.modelops.ModelInfoR\x06models\x12\x1f\n" +
 	"\vtotal_count\x18\x02 \x01(\x05R\n" +
@@ -4006,13 +4044,15 @@ const file_operations_proto_rawDesc = "" +
 	"\brevision\x18\x01 \x01(\tR\brevision\x12\x12\n" +
 	"\x04yaml\x18\x02 \x01(\tR\x04yaml\"-\n" +
 	"\x12ApplyConfigRequest\x12\x17\n" +
-	"\adry_run\x18\x01 \x01(\bR\x06dryRun\"\x88\x01\n" +
+	"\adry_run\x18\x01 \x01(\bR\x06dryRun\"\xc6\x01\n" +
 	"\vHealthReply\x12\x0e\n" +
 	"\x02ok\x18\x01 \x01(\bR\x02ok\x12.\n" +
 	"\x13oldest_undecided_ms\x18\x02 \x01(\x05R\x11oldestUndecidedMs\x12\x1f\n" +
 	"\vjournal_lag\x18\x03 \x01(\rR\n" +
 	"journalLag\x12\x18\n" +
-	"\areasons\x18\x04 \x03(\tR\areasons\"<\n" +
+	"\areasons\x18\x04 \x03(\tR\areasons\x12\x12\n" +
+	"\x04host\x18\x05 \x01(\tR\x04host\x12(\n" +
+	"\x05hosts\x18\x06 \x03(\v2\x12.modelops.HostSaidR\x05hosts\"<\n" +
 	"\fVersionReply\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\"\x9f\x01\n" +
@@ -4239,87 +4279,88 @@ var file_operations_proto_depIdxs = []int32{
 	35, // 23: modelops.RecordedDecision.events:type_name -> modelops.RecordedEvent
 	60, // 24: modelops.RecordedDecision.decision:type_name -> modelops.Decision
 	38, // 25: modelops.WatchReply.decisions:type_name -> modelops.RecordedDecision
-	49, // 26: modelops.AddKeyReply.info:type_name -> modelops.KeyInfo
-	49, // 27: modelops.KeyList.keys:type_name -> modelops.KeyInfo
-	7,  // 28: modelops.ModelOps.Infer:input_type -> modelops.InferenceRequest
-	7,  // 29: modelops.ModelOps.InferStream:input_type -> modelops.InferenceRequest
-	11, // 30: modelops.ModelOps.LoadModel:input_type -> modelops.ModelLoadRequest
-	13, // 31: modelops.ModelOps.UnloadModel:input_type -> modelops.ModelUnloadRequest
-	61, // 32: modelops.ModelOps.ListModels:input_type -> google.protobuf.Empty
-	17, // 33: modelops.ModelOps.AcquireGpuLease:input_type -> modelops.GpuLeaseRequest
-	20, // 34: modelops.ModelOps.RenewGpuLease:input_type -> modelops.GpuLeaseRenewal
-	19, // 35: modelops.ModelOps.ReleaseGpuLease:input_type -> modelops.GpuLeaseRelease
-	2,  // 36: modelops.ModelOps.Why:input_type -> modelops.WhyRequest
-	61, // 37: modelops.ModelOps.GetStatus:input_type -> google.protobuf.Empty
-	61, // 38: modelops.ModelOps.ListResident:input_type -> google.protobuf.Empty
-	61, // 39: modelops.ModelOps.GetQueue:input_type -> google.protobuf.Empty
-	24, // 40: modelops.ModelOps.CancelRequest:input_type -> modelops.CancelRequestRequest
-	26, // 41: modelops.ModelOps.PinModel:input_type -> modelops.PinModelRequest
-	27, // 42: modelops.ModelOps.UnpinModel:input_type -> modelops.UnpinModelRequest
-	62, // 43: modelops.ModelOps.StartSwap:input_type -> modelops.SwapModel
-	63, // 44: modelops.ModelOps.PromoteSwap:input_type -> modelops.PromoteSwap
-	64, // 45: modelops.ModelOps.RollbackSwap:input_type -> modelops.RollbackSwap
-	61, // 46: modelops.ModelOps.ListSwaps:input_type -> google.protobuf.Empty
-	29, // 47: modelops.ModelOps.HintModel:input_type -> modelops.HintModelRequest
-	61, // 48: modelops.ModelOps.ListHints:input_type -> google.protobuf.Empty
-	31, // 49: modelops.ModelOps.Defrag:input_type -> modelops.DefragRequest
-	32, // 50: modelops.ModelOps.GetState:input_type -> modelops.StateRequest
-	33, // 51: modelops.ModelOps.SendCommand:input_type -> modelops.SendRequest
-	36, // 52: modelops.ModelOps.ReadJournal:input_type -> modelops.JournalRequest
-	39, // 53: modelops.ModelOps.Watch:input_type -> modelops.WatchRequest
-	61, // 54: modelops.ModelOps.GetConfig:input_type -> google.protobuf.Empty
-	42, // 55: modelops.ModelOps.ApplyConfig:input_type -> modelops.ApplyConfigRequest
-	45, // 56: modelops.ModelOps.AddKey:input_type -> modelops.AddKeyRequest
-	61, // 57: modelops.ModelOps.ListKeys:input_type -> google.protobuf.Empty
-	47, // 58: modelops.ModelOps.RevokeKey:input_type -> modelops.RevokeKeyRequest
-	61, // 59: modelops.ModelOps.GetCluster:input_type -> google.protobuf.Empty
-	65, // 60: modelops.ModelOps.InviteHost:input_type -> modelops.InviteRequest
-	66, // 61: modelops.ModelOps.RemoveHost:input_type -> modelops.RemoveMemberRequest
-	67, // 62: modelops.ModelOps.DrainHost:input_type -> modelops.DrainHostRequest
-	61, // 63: modelops.ModelOps.GetHealth:input_type -> google.protobuf.Empty
-	61, // 64: modelops.ModelOps.GetVersion:input_type -> google.protobuf.Empty
-	9,  // 65: modelops.ModelOps.Infer:output_type -> modelops.InferenceResponse
-	10, // 66: modelops.ModelOps.InferStream:output_type -> modelops.InferenceChunk
-	12, // 67: modelops.ModelOps.LoadModel:output_type -> modelops.ModelLoadReply
-	14, // 68: modelops.ModelOps.UnloadModel:output_type -> modelops.ModelUnloadReply
-	16, // 69: modelops.ModelOps.ListModels:output_type -> modelops.ModelList
-	18, // 70: modelops.ModelOps.AcquireGpuLease:output_type -> modelops.GpuLeaseReply
-	21, // 71: modelops.ModelOps.RenewGpuLease:output_type -> modelops.GpuLeaseRenewalAck
-	22, // 72: modelops.ModelOps.ReleaseGpuLease:output_type -> modelops.GpuLeaseReleaseAck
-	3,  // 73: modelops.ModelOps.Why:output_type -> modelops.Explanation
-	1,  // 74: modelops.ModelOps.GetStatus:output_type -> modelops.StatusView
-	23, // 75: modelops.ModelOps.ListResident:output_type -> modelops.ResidentList
-	68, // 76: modelops.ModelOps.GetQueue:output_type -> modelops.QueueView
-	25, // 77: modelops.ModelOps.CancelRequest:output_type -> modelops.CancelRequestReply
-	28, // 78: modelops.ModelOps.PinModel:output_type -> modelops.PinModelReply
-	28, // 79: modelops.ModelOps.UnpinModel:output_type -> modelops.PinModelReply
-	69, // 80: modelops.ModelOps.StartSwap:output_type -> modelops.SwapReply
-	69, // 81: modelops.ModelOps.PromoteSwap:output_type -> modelops.SwapReply
-	69, // 82: modelops.ModelOps.RollbackSwap:output_type -> modelops.SwapReply
-	70, // 83: modelops.ModelOps.ListSwaps:output_type -> modelops.SwapList
-	55, // 84: modelops.ModelOps.HintModel:output_type -> modelops.HintReply
-	30, // 85: modelops.ModelOps.ListHints:output_type -> modelops.HintList
-	56, // 86: modelops.ModelOps.Defrag:output_type -> modelops.DefragPlan
-	71, // 87: modelops.ModelOps.GetState:output_type -> modelops.StateReply
-	34, // 88: modelops.ModelOps.SendCommand:output_type -> modelops.SendReply
-	37, // 89: modelops.ModelOps.ReadJournal:output_type -> modelops.JournalPage
-	40, // 90: modelops.ModelOps.Watch:output_type -> modelops.WatchReply
-	41, // 91: modelops.ModelOps.GetConfig:output_type -> modelops.ConfigView
-	0,  // 92: modelops.ModelOps.ApplyConfig:output_type -> modelops.ConfigChanges
-	46, // 93: modelops.ModelOps.AddKey:output_type -> modelops.AddKeyReply
-	48, // 94: modelops.ModelOps.ListKeys:output_type -> modelops.KeyList
-	49, // 95: modelops.ModelOps.RevokeKey:output_type -> modelops.KeyInfo
-	72, // 96: modelops.ModelOps.GetCluster:output_type -> modelops.ClusterView
-	73, // 97: modelops.ModelOps.InviteHost:output_type -> modelops.InviteReply
-	74, // 98: modelops.ModelOps.RemoveHost:output_type -> modelops.RemoveMemberReply
-	75, // 99: modelops.ModelOps.DrainHost:output_type -> modelops.DrainHostReply
-	43, // 100: modelops.ModelOps.GetHealth:output_type -> modelops.HealthReply
-	44, // 101: modelops.ModelOps.GetVersion:output_type -> modelops.VersionReply
-	65, // [65:102] is the sub-list for method output_type
-	28, // [28:65] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	57, // 26: modelops.HealthReply.hosts:type_name -> modelops.HostSaid
+	49, // 27: modelops.AddKeyReply.info:type_name -> modelops.KeyInfo
+	49, // 28: modelops.KeyList.keys:type_name -> modelops.KeyInfo
+	7,  // 29: modelops.ModelOps.Infer:input_type -> modelops.InferenceRequest
+	7,  // 30: modelops.ModelOps.InferStream:input_type -> modelops.InferenceRequest
+	11, // 31: modelops.ModelOps.LoadModel:input_type -> modelops.ModelLoadRequest
+	13, // 32: modelops.ModelOps.UnloadModel:input_type -> modelops.ModelUnloadRequest
+	61, // 33: modelops.ModelOps.ListModels:input_type -> google.protobuf.Empty
+	17, // 34: modelops.ModelOps.AcquireGpuLease:input_type -> modelops.GpuLeaseRequest
+	20, // 35: modelops.ModelOps.RenewGpuLease:input_type -> modelops.GpuLeaseRenewal
+	19, // 36: modelops.ModelOps.ReleaseGpuLease:input_type -> modelops.GpuLeaseRelease
+	2,  // 37: modelops.ModelOps.Why:input_type -> modelops.WhyRequest
+	61, // 38: modelops.ModelOps.GetStatus:input_type -> google.protobuf.Empty
+	61, // 39: modelops.ModelOps.ListResident:input_type -> google.protobuf.Empty
+	61, // 40: modelops.ModelOps.GetQueue:input_type -> google.protobuf.Empty
+	24, // 41: modelops.ModelOps.CancelRequest:input_type -> modelops.CancelRequestRequest
+	26, // 42: modelops.ModelOps.PinModel:input_type -> modelops.PinModelRequest
+	27, // 43: modelops.ModelOps.UnpinModel:input_type -> modelops.UnpinModelRequest
+	62, // 44: modelops.ModelOps.StartSwap:input_type -> modelops.SwapModel
+	63, // 45: modelops.ModelOps.PromoteSwap:input_type -> modelops.PromoteSwap
+	64, // 46: modelops.ModelOps.RollbackSwap:input_type -> modelops.RollbackSwap
+	61, // 47: modelops.ModelOps.ListSwaps:input_type -> google.protobuf.Empty
+	29, // 48: modelops.ModelOps.HintModel:input_type -> modelops.HintModelRequest
+	61, // 49: modelops.ModelOps.ListHints:input_type -> google.protobuf.Empty
+	31, // 50: modelops.ModelOps.Defrag:input_type -> modelops.DefragRequest
+	32, // 51: modelops.ModelOps.GetState:input_type -> modelops.StateRequest
+	33, // 52: modelops.ModelOps.SendCommand:input_type -> modelops.SendRequest
+	36, // 53: modelops.ModelOps.ReadJournal:input_type -> modelops.JournalRequest
+	39, // 54: modelops.ModelOps.Watch:input_type -> modelops.WatchRequest
+	61, // 55: modelops.ModelOps.GetConfig:input_type -> google.protobuf.Empty
+	42, // 56: modelops.ModelOps.ApplyConfig:input_type -> modelops.ApplyConfigRequest
+	45, // 57: modelops.ModelOps.AddKey:input_type -> modelops.AddKeyRequest
+	61, // 58: modelops.ModelOps.ListKeys:input_type -> google.protobuf.Empty
+	47, // 59: modelops.ModelOps.RevokeKey:input_type -> modelops.RevokeKeyRequest
+	61, // 60: modelops.ModelOps.GetCluster:input_type -> google.protobuf.Empty
+	65, // 61: modelops.ModelOps.InviteHost:input_type -> modelops.InviteRequest
+	66, // 62: modelops.ModelOps.RemoveHost:input_type -> modelops.RemoveMemberRequest
+	67, // 63: modelops.ModelOps.DrainHost:input_type -> modelops.DrainHostRequest
+	61, // 64: modelops.ModelOps.GetHealth:input_type -> google.protobuf.Empty
+	61, // 65: modelops.ModelOps.GetVersion:input_type -> google.protobuf.Empty
+	9,  // 66: modelops.ModelOps.Infer:output_type -> modelops.InferenceResponse
+	10, // 67: modelops.ModelOps.InferStream:output_type -> modelops.InferenceChunk
+	12, // 68: modelops.ModelOps.LoadModel:output_type -> modelops.ModelLoadReply
+	14, // 69: modelops.ModelOps.UnloadModel:output_type -> modelops.ModelUnloadReply
+	16, // 70: modelops.ModelOps.ListModels:output_type -> modelops.ModelList
+	18, // 71: modelops.ModelOps.AcquireGpuLease:output_type -> modelops.GpuLeaseReply
+	21, // 72: modelops.ModelOps.RenewGpuLease:output_type -> modelops.GpuLeaseRenewalAck
+	22, // 73: modelops.ModelOps.ReleaseGpuLease:output_type -> modelops.GpuLeaseReleaseAck
+	3,  // 74: modelops.ModelOps.Why:output_type -> modelops.Explanation
+	1,  // 75: modelops.ModelOps.GetStatus:output_type -> modelops.StatusView
+	23, // 76: modelops.ModelOps.ListResident:output_type -> modelops.ResidentList
+	68, // 77: modelops.ModelOps.GetQueue:output_type -> modelops.QueueView
+	25, // 78: modelops.ModelOps.CancelRequest:output_type -> modelops.CancelRequestReply
+	28, // 79: modelops.ModelOps.PinModel:output_type -> modelops.PinModelReply
+	28, // 80: modelops.ModelOps.UnpinModel:output_type -> modelops.PinModelReply
+	69, // 81: modelops.ModelOps.StartSwap:output_type -> modelops.SwapReply
+	69, // 82: modelops.ModelOps.PromoteSwap:output_type -> modelops.SwapReply
+	69, // 83: modelops.ModelOps.RollbackSwap:output_type -> modelops.SwapReply
+	70, // 84: modelops.ModelOps.ListSwaps:output_type -> modelops.SwapList
+	55, // 85: modelops.ModelOps.HintModel:output_type -> modelops.HintReply
+	30, // 86: modelops.ModelOps.ListHints:output_type -> modelops.HintList
+	56, // 87: modelops.ModelOps.Defrag:output_type -> modelops.DefragPlan
+	71, // 88: modelops.ModelOps.GetState:output_type -> modelops.StateReply
+	34, // 89: modelops.ModelOps.SendCommand:output_type -> modelops.SendReply
+	37, // 90: modelops.ModelOps.ReadJournal:output_type -> modelops.JournalPage
+	40, // 91: modelops.ModelOps.Watch:output_type -> modelops.WatchReply
+	41, // 92: modelops.ModelOps.GetConfig:output_type -> modelops.ConfigView
+	0,  // 93: modelops.ModelOps.ApplyConfig:output_type -> modelops.ConfigChanges
+	46, // 94: modelops.ModelOps.AddKey:output_type -> modelops.AddKeyReply
+	48, // 95: modelops.ModelOps.ListKeys:output_type -> modelops.KeyList
+	49, // 96: modelops.ModelOps.RevokeKey:output_type -> modelops.KeyInfo
+	72, // 97: modelops.ModelOps.GetCluster:output_type -> modelops.ClusterView
+	73, // 98: modelops.ModelOps.InviteHost:output_type -> modelops.InviteReply
+	74, // 99: modelops.ModelOps.RemoveHost:output_type -> modelops.RemoveMemberReply
+	75, // 100: modelops.ModelOps.DrainHost:output_type -> modelops.DrainHostReply
+	43, // 101: modelops.ModelOps.GetHealth:output_type -> modelops.HealthReply
+	44, // 102: modelops.ModelOps.GetVersion:output_type -> modelops.VersionReply
+	66, // [66:103] is the sub-list for method output_type
+	29, // [29:66] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_operations_proto_init() }

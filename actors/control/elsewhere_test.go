@@ -39,6 +39,8 @@ func (o *otherHosts) Call(_ context.Context, host, operation string, request pro
 			return nil, messages.NewError(messages.NotFound, w.Subject, "nothing is known")
 		}
 		return &messages.Explanation{Subject: w.Subject, Host: "pc2", SaidBy: "pc2"}, nil
+	case "StartSwap", "PromoteSwap":
+		return &messages.SwapReply{}, nil
 	case "SendCommand":
 		return &messages.SendReply{Sequence: 8}, nil
 	case "ReleaseGpuLease", "RenewGpuLease":
@@ -101,6 +103,14 @@ func TestModelsOfOtherHosts(t *testing.T) {
 			_, err := h.PinModel(t.Context(), &messages.PinModelRequest{ModelName: "moved"})
 			return err
 		}, "pc2 PinModel at pc2"},
+		{"swap to what only pc2 declares", func() error {
+			_, err := h.StartSwap(t.Context(), &messages.SwapModel{Name: "chat", To: "far"})
+			return err
+		}, "pc2 StartSwap"},
+		{"end a swap of what only pc2 declares", func() error {
+			_, err := h.PromoteSwap(t.Context(), &messages.PromoteSwap{Name: "far"})
+			return err
+		}, "pc2 PromoteSwap"},
 		{"unpin at a named host", func() error {
 			_, err := h.UnpinModel(t.Context(), &messages.UnpinModelRequest{ModelName: "both", Host: "pc2"})
 			return err

@@ -22,9 +22,10 @@ func (c *Control) GetStatus(ctx context.Context, _ *emptypb.Empty) (*messages.St
 }
 
 // GetHealth says whether decisions make progress.
-func (c *Control) GetHealth(context.Context, *emptypb.Empty) (*messages.HealthReply, error) {
+func (c *Control) GetHealth(ctx context.Context, _ *emptypb.Empty) (*messages.HealthReply, error) {
 	h := c.o.Gateway.Health()
-	return &messages.HealthReply{Ok: h.OK, OldestUndecidedMs: int32(h.OldestUndecided.Milliseconds()), JournalLag: uint32(h.JournalLag), Reasons: h.Reasons}, nil
+	said, _ := c.others(ctx)
+	return &messages.HealthReply{Host: c.o.Host, Hosts: said, Ok: h.OK, OldestUndecidedMs: int32(h.OldestUndecided.Milliseconds()), JournalLag: uint32(h.JournalLag), Reasons: h.Reasons}, nil
 }
 
 // GetVersion shows build and host.
@@ -120,13 +121,40 @@ func (c *Control) ApplyConfig(ctx context.Context, r *messages.ApplyConfigReques
 
 // StartSwap begins a rollout: another model is to answer a name. It returns before the rollout ends.
 func (c *Control) StartSwap(ctx context.Context, r *messages.SwapModel) (*messages.SwapReply, error) {
+	if at := c.swapper(ctx, r.To, func(v *messages.ModelView) bool { return v.Name == r.To }); at != c.o.Host {
+		return there[*messages.SwapReply](ctx, c, at, "StartSwap", r)
+	}
 	return c.askHost(ctx, r)
+}
+
+// swapper is the host whose names a rollout is about: this one when it declares such a model, else the first that does. What a peer passed on is for this one.
+func (c *Control) swapper(ctx context.Context, name string, is func(*messages.ModelView) bool) string {
+	if _, v := c.find(name); v.GetSpec() != nil || c.o.Hosts == nil || messages.PeerFrom(ctx) != "" {
+		return c.o.Host
+	}
+	for _, v := range c.o.View.Models() {
+		if v.Spec != nil && is(v) && c.o.Hosts.Reached(v.Host) {
+			return v.Host
+		}
+	}
+	return c.o.Host
+}
+
+// swapped is swapper for a name that leads somewhere already, or is a model's name or alias.
+func (c *Control) swapped(ctx context.Context, name string) string {
+	if slices.ContainsFunc(c.o.View.Host(c.hostID()).GetSwaps(), func(s *messages.SwapReply) bool { return s.Name == name }) {
+		return c.o.Host
+	}
+	return c.swapper(ctx, name, func(v *messages.ModelView) bool { return v.Name == name || slices.Contains(v.Spec.Aliases, name) })
 }
 
 // PromoteSwap ends a trial in the new model's favour.
 func (c *Control) PromoteSwap(ctx context.Context, r *messages.PromoteSwap) (*messages.SwapReply, error) {
 	if r.Name == "" {
 		return nil, invalid("name", "it is empty", "modelops swap lists the swaps")
+	}
+	if at := c.swapped(ctx, r.Name); at != c.o.Host {
+		return there[*messages.SwapReply](ctx, c, at, "PromoteSwap", r)
 	}
 	return c.askHost(ctx, r)
 }
@@ -135,6 +163,9 @@ func (c *Control) PromoteSwap(ctx context.Context, r *messages.PromoteSwap) (*me
 func (c *Control) RollbackSwap(ctx context.Context, r *messages.RollbackSwap) (*messages.SwapReply, error) {
 	if r.Name == "" {
 		return nil, invalid("name", "it is empty", "modelops swap lists the swaps")
+	}
+	if at := c.swapped(ctx, r.Name); at != c.o.Host {
+		return there[*messages.SwapReply](ctx, c, at, "RollbackSwap", r)
 	}
 	return c.askHost(ctx, r)
 }

@@ -170,7 +170,7 @@ func (c *Control) UnloadModel(ctx context.Context, r *messages.ModelUnloadReques
 func (c *Control) ListModels(context.Context, *emptypb.Empty) (*messages.ModelList, error) {
 	out := &messages.ModelList{}
 	for _, v := range c.o.Gateway.Models() {
-		info := &messages.ModelInfo{Name: v.Name, Path: v.GetSpec().GetPath(), Status: v.Phase.String(), Shards: int32(max(v.GetSpec().GetShards(), 1)),
+		info := &messages.ModelInfo{Name: v.Name, Host: v.Host, Path: v.GetSpec().GetPath(), Status: v.Phase.String(), Shards: int32(max(v.GetSpec().GetShards(), 1)),
 			VramMb: int64(v.MeasuredBytes / messages.MiB), LoadTime: v.ReadyMs / 1000}
 		out.Models = append(out.Models, info)
 		out.TotalVramMb += info.VramMb

@@ -19,7 +19,7 @@ func (c *Control) owner(ctx context.Context, host, name string) (string, error) 
 	case c.isElsewhere(ctx, host):
 		return host, nil
 	}
-	return "", messages.NewError(messages.NotFound, "host "+host, "it is no member of this cluster").WithHint("modelops cluster lists the members")
+	return "", noMember(host)
 }
 
 // holder finds the host that has a model. What a host that can't be reached said last doesn't count beside others.

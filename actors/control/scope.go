@@ -16,12 +16,12 @@ func (c *Control) Scoped() messages.Operations {
 	return messages.Through(func(ctx context.Context, o messages.Operation, request proto.Message) (proto.Message, error) {
 		p := messages.CallerFrom(ctx).Principal
 		if p.Scope == nil || len(p.Scope.Models) == 0 {
-			return o.Call(ctx, c, request)
+			return c.asked(ctx, o, request)
 		}
 		if err := c.within(p, o, request); err != nil {
 			return nil, err
 		}
-		answer, err := o.Call(ctx, c, request)
+		answer, err := c.asked(ctx, o, request)
 		if err != nil || o.Reach != messages.Reach_LISTED_MODELS {
 			return answer, err
 		}

@@ -40,7 +40,7 @@ func (g *Gateway) infer(ctx context.Context, r *messages.InferenceRequest, recor
 		resp, again, err := g.runOnce(ctx, grant, &sending, r, g.timed(grant.Model, began, emit))
 		switch {
 		case err == nil:
-			resp.RequestId, resp.ModelName = r.RequestId, grant.Model
+			resp.RequestId, resp.ModelName, resp.Host = r.RequestId, grant.Model, grant.Actor.Host()
 			resp.QueuedMs = float32(grant.Queued.Seconds() * 1000)
 			g.o.Observer.Tokens(grant.Model, int(resp.TokensGenerated))
 			return resp, nil

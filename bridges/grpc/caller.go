@@ -10,7 +10,7 @@ import (
 	"modelops/messages"
 )
 
-// Header metadata of an answer to Infer: how the request waited, in milliseconds. A stream has one header for all its requests, so
+// Header metadata of an answer to Infer, beside messages.HostHeader: how the request waited, in milliseconds. A stream has one header for all its requests, so
 // there the last chunk's response says it.
 const (
 	QueuePositionHeader = "modelops-queue-position"    // place at arrival, from 1; 0 = it didn't wait
@@ -49,6 +49,9 @@ func queueHeader(at messages.QueuePlace, response *messages.InferenceResponse) m
 		QueueWaitHeader, strconv.FormatInt(int64(response.GetQueuedMs()), 10))
 	if at.Position == 0 || at.Expected > 0 { // it is known
 		md.Set(QueueExpectedHeader, strconv.FormatInt(at.Expected.Milliseconds(), 10))
+	}
+	if response != nil {
+		md.Set(messages.HostHeader, response.Host)
 	}
 	return md
 }

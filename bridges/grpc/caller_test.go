@@ -40,7 +40,7 @@ func tellsCaller(ctx context.Context, r *messages.InferenceRequest, _ func(*mess
 	if len(r.Parameters) > 1 || r.Parameters["keep_alive"] != "" {
 		return nil, errors.New("the engine would see keep_alive")
 	}
-	return &messages.InferenceResponse{ResponseText: a.Name + " " + a.Class + " " + a.RequestID + " " + messages.MetaFrom(ctx).Caller + " " + keep, QueuedMs: 12}, nil
+	return &messages.InferenceResponse{ResponseText: a.Name + " " + a.Class + " " + a.RequestID + " " + messages.MetaFrom(ctx).Caller + " " + keep, QueuedMs: 12, Host: "pc2"}, nil
 }
 
 func TestCallersAndPlaces(t *testing.T) {
@@ -56,7 +56,7 @@ func TestCallersAndPlaces(t *testing.T) {
 		if err != nil || r.ResponseText != "alice interactive r1 f00 5m0s" || r.QueuePosition != 2 || r.QueueExpectedMs != 1500 {
 			t.Fatal(pair, r, err)
 		}
-		if header.Get(QueuePositionHeader)[0] != "2" || header.Get(QueueExpectedHeader)[0] != "1500" || header.Get(QueueWaitHeader)[0] != "12" {
+		if header.Get(QueuePositionHeader)[0] != "2" || header.Get(QueueExpectedHeader)[0] != "1500" || header.Get(QueueWaitHeader)[0] != "12" || header.Get(messages.HostHeader)[0] != "pc2" {
 			t.Error(header)
 		}
 		stream, err := client.InferStream(ctx)

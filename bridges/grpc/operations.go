@@ -28,7 +28,7 @@ func (s *Server) operations() messages.Operations {
 		if err := principal.Allows(o, messages.Model{}); err != nil {
 			return nil, refuse(ctx, err)
 		}
-		ctx, cancel := s.life(messages.WithCaller(ctx, messages.Caller{Principal: principal}), uuid.NewString(), principal)
+		ctx, cancel := s.life(messages.WithCaller(ctx, messages.Caller{Principal: principal, Only: messages.Only{Host: sent{ctx}.Get(messages.HostHeader)}}), uuid.NewString(), principal)
 		defer cancel()
 		answer, err := o.Call(ctx, s.Operations, request)
 		if err != nil {

@@ -42,7 +42,7 @@ func tellsCaller(ctx context.Context, r *messages.InferenceRequest, emit func(*m
 			return nil, err
 		}
 	}
-	return &messages.InferenceResponse{ResponseText: strings.Join([]string{a.Name, a.Class, a.RequestID, messages.MetaFrom(ctx).Caller, keep}, " "), QueuedMs: 12}, nil
+	return &messages.InferenceResponse{ResponseText: strings.Join([]string{a.Name, a.Class, a.RequestID, messages.MetaFrom(ctx).Caller, keep}, " "), QueuedMs: 12, Host: "pc2"}, nil
 }
 
 func TestCallersAndPlaces(t *testing.T) {
@@ -56,7 +56,7 @@ func TestCallersAndPlaces(t *testing.T) {
 			if r.ResponseText != "alice interactive r1 f00 0s" || r.QueuePosition != 2 || r.QueueExpectedMs != 1500 {
 				t.Errorf("%v: %s", header, m.Data)
 			}
-			if m.Header.Get(QueuePositionHeader) != "2" || m.Header.Get(QueueExpectedHeader) != "1500" || m.Header.Get(QueueWaitHeader) != "12" {
+			if m.Header.Get(QueuePositionHeader) != "2" || m.Header.Get(QueueExpectedHeader) != "1500" || m.Header.Get(QueueWaitHeader) != "12" || m.Header.Get(messages.HostHeader) != "pc2" {
 				t.Error(m.Header)
 			}
 		}

@@ -142,6 +142,7 @@ func waited(r *messages.InferenceResponse) nats.Header {
 	if r.QueuePosition == 0 || r.QueueExpectedMs > 0 { // it is known
 		h.Set(QueueExpectedHeader, strconv.Itoa(int(r.QueueExpectedMs)))
 	}
+	h.Set(messages.HostHeader, r.Host)
 	return h
 }
 

@@ -55,6 +55,8 @@ type Options struct {
 	Log      *slog.Logger
 	// Dial connects to workers; nil = no bound on how many connections there are.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Said is how old what other hosts said of their models is; nil = there are none.
+	Said func() []*messages.HostSaid
 	// Far reaches the workers of other hosts, at addresses of messages.PeerURL; nil = there are none.
 	Far http.RoundTripper
 }
@@ -62,6 +64,7 @@ type Options struct {
 // API answers the inference routes and the list of models. It serves until Close.
 type API struct {
 	gateway      messages.Gateway
+	said         func() []*messages.HostSaid // may be nil
 	authenticate messages.Authenticate
 	maxBody      int64
 	withheld     func() []string // may be nil
@@ -83,7 +86,7 @@ type API struct {
 
 // New makes the API. It opens nothing until the first request.
 func New(o Options) *API {
-	a := &API{gateway: o.Gateway, authenticate: o.Authenticate, maxBody: o.MaxBody, withheld: o.Withheld, bodies: o.Bodies, heartbeat: o.Heartbeat, retryDelay: o.RetryDelay, batching: o.Batching, observe: o.Observe, log: o.Log, stall: o.Stall, queuePatience: defaultQueuePatience, recheck: recheckEvery}
+	a := &API{gateway: o.Gateway, said: o.Said, authenticate: o.Authenticate, maxBody: o.MaxBody, withheld: o.Withheld, bodies: o.Bodies, heartbeat: o.Heartbeat, retryDelay: o.RetryDelay, batching: o.Batching, observe: o.Observe, log: o.Log, stall: o.Stall, queuePatience: defaultQueuePatience, recheck: recheckEvery}
 	if a.maxBody <= 0 {
 		a.maxBody = defaultMaxBody
 	}

@@ -121,8 +121,9 @@ func namedIn(connection []string) map[string]bool {
 	return named
 }
 
-// queueHeaders tell the client how long it waited, in milliseconds.
+// queueHeaders tell the client how long it waited, in milliseconds, and whose worker answers.
 func queueHeaders(h http.Header, grant *messages.Grant) {
+	h[messages.HostHeader] = []string{grant.Actor.Host()}
 	placeHeaders(h, grant.Position, grant.Expected)
 	h["X-Modelops-Queue-Ms"] = []string{strconv.FormatInt(grant.Queued.Milliseconds(), 10)}
 	if grant.Queued > 0 {

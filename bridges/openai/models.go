@@ -33,7 +33,9 @@ type modelMeta struct {
 	PinnedTo  int64  `json:"pinned_until,omitempty"` // seconds since 1970; 0 = without end
 	Active    uint32 `json:"active"`
 	Queued    uint32 `json:"queued"`
-	Error     string `json:"error,omitempty"` // why the last load failed
+	Error     string `json:"error,omitempty"`  // why the last load failed
+	Host      string `json:"host,omitempty"`   // whose model it is, and that says so
+	AgeMs     int64  `json:"age_ms,omitempty"` // since that host said it; absent for this host's own
 }
 
 // othersPaths are paths that clients of other programs ask first, and what is here in their place.
@@ -76,12 +78,15 @@ func (a *API) serveModels(w http.ResponseWriter, r *http.Request, caller message
 	}
 	models := a.gateway.Models()
 	resolve := messages.Resolver(models)
+	if host := r.URL.Query().Get("host"); host != "" {
+		models = slices.DeleteFunc(models, func(m *messages.ModelView) bool { return m.GetHost() != host })
+	}
 	if one {
 		if err := caller.AllowsInference(messages.ModelNamed(id, resolve)); err != nil {
 			refusalOf(err).write(w, route{})
 			return
 		}
-		a.serveModel(w, id)
+		a.serveModel(w, models, id)
 		return
 	}
 	list := struct {
@@ -90,7 +95,7 @@ func (a *API) serveModels(w http.ResponseWriter, r *http.Request, caller message
 	}{Object: "list", Data: []modelObject{}}
 	for _, m := range nearest(models) {
 		if !m.GetSpec().GetUnlisted() && caller.Scope.Has(messages.ModelNamed(m.GetName(), resolve)) {
-			list.Data = append(list.Data, describe(m))
+			list.Data = append(list.Data, a.describe(m))
 		}
 	}
 	writeJSON(w, list)
@@ -110,9 +115,9 @@ func nearest(models []*messages.ModelView) (out []*messages.ModelView) {
 }
 
 // serveModel finds a model by its name or an alias. Unlisted models are found too: they are only left out of the list.
-func (a *API) serveModel(w http.ResponseWriter, id string) {
-	if m := modelNamed(nearest(a.gateway.Models()), id); m != nil {
-		writeJSON(w, describe(m))
+func (a *API) serveModel(w http.ResponseWriter, models []*messages.ModelView, id string) {
+	if m := modelNamed(nearest(models), id); m != nil {
+		writeJSON(w, a.describe(m))
 		return
 	}
 	missing := messages.Errorf(messages.ModelNotFound, "", "there is no model %.200q here", id).WithHint("GET /v1/models lists them")
@@ -130,16 +135,23 @@ func modelNamed(models []*messages.ModelView, name string) *messages.ModelView {
 	return models[i]
 }
 
-func describe(m *messages.ModelView) modelObject {
+func (a *API) describe(m *messages.ModelView) modelObject {
 	spec := m.GetSpec()
 	out := modelObject{
 		ID: m.GetName(), Object: "model", Created: m.GetReadyMs() / 1000, OwnedBy: "modelops", Name: m.GetName(),
 		Status: m.GetPhase().String(), Aliases: spec.GetAliases(),
 		Meta: modelMeta{Runtime: spec.GetRuntime(), NCtx: spec.GetContextLength(), Slots: m.GetSlots(), VRAMBytes: m.GetMeasuredBytes(),
-			Active: m.GetActive(), Queued: m.GetQueued(), Error: m.GetError().GetMessage(), PinnedBy: m.GetPinnedBy(), PinnedTo: m.GetPinnedUntilMs() / 1000},
+			Active: m.GetActive(), Queued: m.GetQueued(), Error: m.GetError().GetMessage(), PinnedBy: m.GetPinnedBy(), PinnedTo: m.GetPinnedUntilMs() / 1000, Host: m.GetHost()},
 	}
 	if out.Aliases == nil {
 		out.Aliases = []string{}
+	}
+	if a.said != nil {
+		for _, h := range a.said() {
+			if h.Host == out.Meta.Host {
+				out.Meta.AgeMs = h.AgeMs
+			}
+		}
 	}
 	return out
 }

@@ -186,10 +186,10 @@ func TestQueueIsTold(t *testing.T) {
 	e := engine(t, func(http.ResponseWriter, *http.Request) {})
 	g := grants(e.URL)
 	g.admit = func(context.Context, string) (*messages.Grant, error) {
-		return &messages.Grant{Model: "tiny", URL: e.URL, Queued: 1500 * time.Millisecond, Position: 3}, nil
+		return &messages.Grant{Actor: messages.ModelActor("pc2", "tiny"), Model: "tiny", URL: e.URL, Queued: 1500 * time.Millisecond, Position: 3}, nil
 	}
 	h := open(t, g).post(chat, `{"model":"tiny"}`).Header
-	if h.Get("X-Modelops-Queue-Position") != "3" || h.Get("X-Modelops-Queue-Ms") != "1500" || h.Get("Server-Timing") != "queue;dur=1500.000" {
+	if h.Get("X-Modelops-Queue-Position") != "3" || h.Get("X-Modelops-Queue-Ms") != "1500" || h.Get("Server-Timing") != "queue;dur=1500.000" || h.Get(messages.HostHeader) != "pc2" {
 		t.Errorf("%v", h)
 	}
 	if len(h.Get("X-Request-Id")) < 16 {

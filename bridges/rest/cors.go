@@ -12,7 +12,7 @@ var (
 	varyOrigin = []string{"Origin"}
 	// exposed are the headers of answers that pages may read. Browsers show the plain ones, such as Content-Type, without.
 	exposed = []string{strings.Join([]string{
-		"X-Modelops-Code", "X-Modelops-Source", "X-Modelops-Batch", "X-Modelops-Queue-Position", "X-Modelops-Queue-Expected-Ms", "X-Modelops-Queue-Ms",
+		messages.HostHeader, "X-Modelops-Code", "X-Modelops-Source", "X-Modelops-Batch", "X-Modelops-Queue-Position", "X-Modelops-Queue-Expected-Ms", "X-Modelops-Queue-Ms",
 		"X-Request-Id", "Retry-After", "Retry-After-Ms", "Server-Timing", "Www-Authenticate", "Allow", "Content-Length",
 	}, ", ")}
 	methodsOfPages = "GET, HEAD, POST, PUT, PATCH, DELETE"

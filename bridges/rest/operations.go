@@ -2,6 +2,7 @@ package rest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -64,12 +65,19 @@ func checked(o Options) messages.Operations {
 		}
 		id := uuid.NewString()
 		ctx = messages.WithMeta(ctx, messages.Meta{Correlation: id, Caller: principal.Fingerprint})
-		return op.Call(messages.WithCaller(ctx, messages.Caller{Principal: principal, RequestID: id}), o.Operations, request)
+		host, _ := ctx.Value(ofHost{}).(string)
+		return op.Call(messages.WithCaller(ctx, messages.Caller{Principal: principal, RequestID: id, Only: messages.Only{Host: host}}), o.Operations, request)
 	})
 }
 
-// principalOf is the context's key of the caller.
-type principalOf struct{}
+// principalOf is the context's key of the caller, ofHost that of the host that is asked.
+type (
+	principalOf struct{}
+	ofHost      struct{}
+)
+
+// hostField of a query names the host that is asked, as messages.HostHeader does.
+const hostField = "host"
 
 // bodyBytes bounds a request's body: commands are short.
 const bodyBytes = 1 << 20
@@ -119,7 +127,7 @@ func prepared(who messages.Authenticate, rules rules, next runtime.HandlerFunc, 
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	w.Header().Set("Cache-Control", "no-store")
-	ctx := context.WithValue(r.Context(), principalOf{}, principal)
+	ctx := context.WithValue(context.WithValue(r.Context(), principalOf{}, principal), ofHost{}, cmp.Or(r.URL.Query().Get(hostField), r.Header.Get(messages.HostHeader)))
 	if r.URL.RawQuery != "" {
 		ctx = context.WithValue(ctx, queryOf{}, query{fields: r.URL.Query(), inBody: r.Method == http.MethodPost})
 	}

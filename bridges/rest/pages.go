@@ -76,6 +76,15 @@ type sickness struct {
 	JournalLag     uint64   `json:"journal_lag"`
 	ModelsReady    int      `json:"models_ready"`
 	ModelsDeclared int      `json:"models_declared"`
+	Host           string   `json:"host"` // that says it
+	// Hosts is how old what the others said is.
+	Hosts []hostSaid `json:"hosts,omitempty"`
+}
+
+type hostSaid struct {
+	Host  string `json:"host"`
+	AgeMs int64  `json:"age_ms"`
+	Stale bool   `json:"stale"`
 }
 
 // health asks whether decisions make progress. Pollers compare its good answer literally; ?verbose tells more. What ails it names models, so only
@@ -87,7 +96,7 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out := sickness{Status: "ok", Timestamp: time.Now().UTC().Format(time.RFC3339), KernelHealthy: h.OK, WorkerHealthy: true, UptimeSeconds: time.Since(s.began).Seconds(),
-		Reasons: h.Reasons, OldestSeconds: h.OldestUndecided.Seconds(), JournalLag: h.JournalLag}
+		Reasons: h.Reasons, OldestSeconds: h.OldestUndecided.Seconds(), JournalLag: h.JournalLag, Host: s.o.Host}
 	if out.Reasons == nil {
 		out.Reasons = []string{}
 	}
@@ -98,6 +107,11 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 		}
 		writeJSON(w, code, map[string]string{"status": status})
 		return
+	}
+	if s.o.Said != nil {
+		for _, h := range s.o.Said() {
+			out.Hosts = append(out.Hosts, hostSaid{h.Host, h.AgeMs, h.Stale})
+		}
 	}
 	for _, m := range s.o.Gateway.Models() {
 		out.ModelsDeclared++
@@ -121,6 +135,7 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 // runningModel is a row of /running, with llama-swap's names where it has them.
 type runningModel struct {
 	Model   string `json:"model"`
+	Host    string `json:"host,omitempty"`
 	State   string `json:"state"`
 	Runtime string `json:"runtime"`
 	Proxy   string `json:"proxy"` // where the worker answers
@@ -146,7 +161,7 @@ func (s *Server) models(w http.ResponseWriter, r *http.Request) {
 		case messages.ModelView_phase_unknown, messages.ModelView_absent, messages.ModelView_failed, messages.ModelView_waiting:
 			continue
 		}
-		out.Running = append(out.Running, runningModel{Model: m.GetName(), State: m.GetPhase().String(), Runtime: m.GetSpec().GetRuntime(), Proxy: m.GetWorker().GetUrl(),
+		out.Running = append(out.Running, runningModel{Model: m.GetName(), Host: m.GetHost(), State: m.GetPhase().String(), Runtime: m.GetSpec().GetRuntime(), Proxy: m.GetWorker().GetUrl(),
 			Pid: m.GetWorker().GetPid(), VRAM: m.GetMeasuredBytes(), Active: m.GetActive(), Queued: m.GetQueued()})
 	}
 	writeJSON(w, http.StatusOK, out)

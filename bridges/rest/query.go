@@ -27,6 +27,9 @@ func (q query) unknown(request proto.Message) error {
 	for _, name := range slices.Sorted(maps.Keys(q.fields)) {
 		top, _, _ := strings.Cut(name, ".")
 		top, _, _ = strings.Cut(top, "[")
+		if top == hostField {
+			continue // every operation can be asked of a host
+		}
 		known := fields.ByTextName(top) != nil || fields.ByJSONName(top) != nil
 		switch {
 		case known && !q.inBody:

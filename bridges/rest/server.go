@@ -28,6 +28,10 @@ type Options struct {
 	Version string
 	// NATS is the port of the NATS door, for the command line; nil = it isn't told.
 	NATS func() string
+	// Host is the name of this one.
+	Host string
+	// Said is how old what other hosts said is; nil = there are none.
+	Said func() []*messages.HostSaid
 	// Operations answer the pages that the service's http rules name. Errors are typed.
 	Operations messages.Operations
 	// Authenticate finds the principal of a key; nil = none is asked for.

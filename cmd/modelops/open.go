@@ -123,10 +123,10 @@ func (d *daemon) openGRPC() error {
 }
 
 func (d *daemon) openHTTP() error {
-	d.openai = openai.New(openai.Options{Gateway: d.gateway, Authenticate: d.authenticate, Withheld: d.access.ProxyHeaders, MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Bodies: d.bodies, Batching: d.batching, Observe: d.metrics, Log: d.log, Dial: runtime.EitherFamily(d.outward.Dial), Far: d.farWorkers(), Stall: d.cfg.Server.Limits.WriteStall})
+	d.openai = openai.New(openai.Options{Gateway: d.gateway, Authenticate: d.authenticate, Withheld: d.access.ProxyHeaders, MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Bodies: d.bodies, Batching: d.batching, Observe: d.metrics, Log: d.log, Dial: runtime.EitherFamily(d.outward.Dial), Far: d.farWorkers(), Said: d.saidBy(), Stall: d.cfg.Server.Limits.WriteStall})
 	d.outward.onFull(d.openai.CloseIdle)
 	d.later(func(context.Context) error { d.openai.Close(); return nil })
-	server, err := rest.New(rest.Options{OpenAI: d.openai, Gateway: d.gateway, Operations: d.control.Scoped(), Authenticate: d.authenticate,
+	server, err := rest.New(rest.Options{Host: d.host, Said: d.saidBy(), OpenAI: d.openai, Gateway: d.gateway, Operations: d.control.Scoped(), Authenticate: d.authenticate,
 		Metrics: d.metrics.Handler(d.refresh), Version: buildVersion(), NATS: d.natsPort, Log: d.log, Observe: d.metrics.ToldHTTP,
 		Site: func() rest.Site { return *d.sites.Load() }, Limits: limitsOf(d.cfg.Server.Limits), TLS: d.speaks("h2", "http/1.1")})
 	if err != nil {
@@ -168,7 +168,7 @@ func (d *daemon) openNATS() error {
 
 // refresh sets the metrics that have to be read, before each scrape.
 func (d *daemon) refresh() {
-	d.metrics.SetModelStates(d.ledgers().Models())
+	d.metrics.SetModelStates(d.ledgers().Models(), d.elsewhere()...)
 	d.metrics.SetGPUs(slices.DeleteFunc(d.view.ReadGPUs(), func(g *messages.GpuView) bool { return g.Host != d.host })) // each host tells of its own
 	d.metrics.SetJournalLag(d.feed.Lag())
 	if d.cluster != nil {

@@ -22,6 +22,9 @@ func (d *daemon) clusterTroubles() []string {
 // clusterView is the cluster as this host sees it, with the models whose files differ among what somebody should mend.
 func (d *daemon) clusterView() *messages.ClusterView {
 	v := d.cluster.View()
+	for _, m := range v.Members { // also of a host that has never been heard since this one started
+		_, m.Wakes = d.wakes(m.Host)
+	}
 	for _, e := range d.compared.All() {
 		v.Notes = append(v.Notes, e.Message+". To mend it, "+e.Hint)
 	}
@@ -67,6 +70,17 @@ func (d *daemon) reportAges() map[string]time.Duration {
 		out[host] = d.follower.Said(host).Age
 	}
 	return out
+}
+
+// saidBy tells how old what other hosts said is; nil on a host alone.
+func (d *daemon) saidBy() func() []*messages.HostSaid {
+	if d.far == nil {
+		return nil
+	}
+	return func() []*messages.HostSaid {
+		said, _ := d.othersSaid()
+		return said
+	}
 }
 
 // othersSaid is what other hosts said last: how old it is, and the requests that ran and waited there.

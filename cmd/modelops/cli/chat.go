@@ -38,7 +38,7 @@ func (c *cli) chatWith(cmd *cobra.Command, a *asking, model string) error {
 	if err := c.knows(cmd.Context(), k, model); err != nil {
 		return typed(err)
 	}
-	return typed(c.newChat(k, a.system, func() *messages.InferenceRequest { return a.request(cmd, model) }).run(cmd.Context()))
+	return typed(c.newChat(k, a.system, func() *messages.InferenceRequest { return a.request(cmd, model) }).run(askedOf(cmd.Context(), a.host)))
 }
 
 // knows is the error of a model that the daemon doesn't have: before the first message of a chat, which may never come. A key that may only infer

@@ -101,6 +101,9 @@ func message(ctx context.Context, subject, id string, body []byte) *nats.Msg {
 	if key := os.Getenv(apiKeyVariable); key != "" {
 		h.Set(natsapi.AuthorizationHeader, "Bearer "+key)
 	}
+	if host := messages.CallerFrom(ctx).Only.Host; host != "" {
+		h.Set(messages.HostHeader, host)
+	}
 	return &nats.Msg{Subject: apiRoot + subject, Header: h, Data: body}
 }
 

@@ -26,13 +26,13 @@ func (c *cli) gpusCommand() *cobra.Command {
 	hostFlag(cmd, &host, "only the devices of this host")
 	cmd.Flags().BoolVar(&leases, "leases", false, "list the leases too")
 	cmd.RunE = c.asks(shortWait, func(ctx context.Context, k *client, _ []string) error {
-		s, err := k.GetStatus(ctx, nil)
+		s, err := k.GetStatus(askedOf(ctx, host), nil)
 		if err != nil {
 			return err
 		}
 		s.Gpus, s.Hosts = narrowed(s.Gpus, host), narrowed(s.Hosts, host)
 		if c.asJSON {
-			return printJSON(c.stdout, map[string]any{"gpus": list[*messages.GpuView](s.Gpus), "hints": list[*messages.HintReply](s.Hints)})
+			return printJSON(c.stdout, withHosts(s.Hosts, map[string]any{"gpus": list[*messages.GpuView](s.Gpus), "hints": list[*messages.HintReply](s.Hints)}))
 		}
 		defer c.printStale(s.Hosts)
 		return c.printDevices(s, leases, c.now())
@@ -57,7 +57,7 @@ func (c *cli) printDevices(s *messages.StatusView, leases bool, now time.Time) e
 		fmt.Fprintln(c.stdout, "no device is known yet")
 		return nil
 	}
-	hosts := several(gpus)
+	hosts := tellsHosts(gpus, s.Hosts)
 	t := table{columns: at(hosts, "HOST", "DEVICE", "KIND", "NAME", "CAPACITY", "LIMIT", "RESERVED", "FOREIGN", "FREE", "USED", "UTIL", "TEMP", "POWER")}
 	for _, g := range gpus {
 		kind := g.Kind

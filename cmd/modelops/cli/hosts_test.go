@@ -19,7 +19,7 @@ HOST     NAME  PHASE    DEVICE  MEMORY  ACTIVE  QUEUED  SINCE  PINNED  PID
 main_pc  tiny  ready    -       -       2       0       -      -       -
 pc2      big   loading  -       -       0       0       -      -       -
 pc2 can't be reached: what it shows is 5.0s old
-`, func(c *cli) error { defer c.printStale(old); return c.printResident(models, noon) })
+`, func(c *cli) error { defer c.printStale(old); return c.printResident(models, old, noon) })
 	says(t, `
 HOST     MODEL  REQUEST  STATE    CLASS  CALLER  PLACE  WAITED  EXPECTED  WAITS FOR
 main_pc  tiny   r1       running  -      -       -      1.0s    -         -
@@ -28,7 +28,7 @@ on this host: 1 running, 0 waiting
 pc2 can't be reached: what it shows is 5.0s old
 `, func(c *cli) error {
 		return c.printQueue(&messages.QueueView{Active: 1, Hosts: old, Requests: []*messages.QueuedRequest{
-			{Host: "main_pc", RequestId: "r1", Model: "tiny", State: "running", WaitedMs: 1000}, {Host: "pc2", RequestId: "r2", Model: "big", State: "waiting", Position: 1, WaitedMs: 2000, WaitsFor: "loading"}}})
+			{Host: "main_pc", RequestId: "r1", Model: "tiny", State: "running", WaitedMs: 1000}, {Host: "pc2", RequestId: "r2", Model: "big", State: "waiting", Position: 1, WaitedMs: 2000, WaitsFor: "loading"}}}, "")
 	})
 	if got := narrowed(models, "pc2"); len(got) != 1 || got[0].Name != "big" {
 		t.Errorf("of pc2: %v", got)

@@ -23,6 +23,7 @@ type asking struct {
 	stop        []string
 	seed        int64
 	format      answerFormat
+	host        string
 }
 
 // answerFormat is what an answer has to be: any text, JSON, or JSON of a schema. It holds the value of response_format.
@@ -53,6 +54,7 @@ func (a *asking) flags(cmd *cobra.Command) {
 	f.StringVar(&a.system, "system", "", "system message")
 	f.StringArrayVar(&a.stop, "stop", nil, "text that ends the answer; can be repeated")
 	f.Var(&a.format, "format", "the answer is JSON: json, or a JSON schema that it follows, where the engine can")
+	hostFlag(cmd, &a.host, "the only host whose worker may answer")
 	f.Int64Var(&a.seed, "seed", 0, "seed of the sampler, for reproducible answers")
 }
 
@@ -109,7 +111,7 @@ func (c *cli) inferCommand() *cobra.Command {
 		default:
 			r.Prompt, r.Raw = prompt, raw
 		}
-		return c.infer(ctx, r, stream)
+		return c.infer(askedOf(ctx, a.host), r, stream)
 	})
 	return cmd
 }

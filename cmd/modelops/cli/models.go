@@ -20,14 +20,14 @@ func (c *cli) psCommand() *cobra.Command {
 		Use: "ps", Args: cobra.NoArgs,
 		Short: "List the models that are loaded or being loaded",
 		RunE: c.asks(shortWait, func(ctx context.Context, k *client, _ []string) error {
-			resident, err := k.ListResident(ctx, nil)
+			resident, err := k.ListResident(askedOf(ctx, host), nil)
 			if err != nil {
 				return err
 			}
 			resident.Models, resident.Hosts = narrowed(resident.Models, host), narrowed(resident.Hosts, host)
 			return show(c, resident, func(l *messages.ResidentList) error {
 				defer c.printStale(l.Hosts)
-				return c.printResident(l.Models, c.now())
+				return c.printResident(l.Models, l.Hosts, c.now())
 			})
 		}),
 	}
@@ -35,12 +35,12 @@ func (c *cli) psCommand() *cobra.Command {
 	return cmd
 }
 
-func (c *cli) printResident(models []*messages.ModelView, now time.Time) error {
+func (c *cli) printResident(models []*messages.ModelView, said []*messages.HostSaid, now time.Time) error {
 	if len(models) == 0 {
 		fmt.Fprintln(c.stdout, "no model is loaded; `modelops models` lists what can be loaded")
 		return nil
 	}
-	hosts := several(models)
+	hosts := tellsHosts(models, said)
 	t := table{columns: at(hosts, "HOST", "NAME", "PHASE", "DEVICE", "MEMORY", "ACTIVE", "QUEUED", "SINCE", "PINNED", "PID")}
 	for _, m := range models {
 		pid := ""
@@ -82,19 +82,19 @@ func (c *cli) modelsCommand() *cobra.Command {
 		Use: "models", Aliases: []string{"list", "ls"}, Args: cobra.NoArgs,
 		Short: "List the models that can be requested",
 		RunE: c.asks(shortWait, func(ctx context.Context, k *client, _ []string) error {
-			s, err := k.GetStatus(ctx, nil)
+			s, err := k.GetStatus(askedOf(ctx, host), nil)
 			if err != nil {
 				return err
 			}
 			if !all {
 				s.Models = slices.DeleteFunc(s.Models, func(m *messages.ModelView) bool { return m.GetSpec().GetUnlisted() })
 			}
-			s.Models = narrowed(s.Models, host)
+			s.Models, s.Hosts = narrowed(s.Models, host), narrowed(s.Hosts, host)
 			if c.asJSON {
-				return printJSON(c.stdout, map[string]any{"models": list[*messages.ModelView](s.Models)})
+				return printJSON(c.stdout, withHosts(s.Hosts, map[string]any{"models": list[*messages.ModelView](s.Models)}))
 			}
-			defer c.printStale(narrowed(s.Hosts, host))
-			return c.printModels(s.Models, s.GetHost().GetRoutes(), c.now())
+			defer c.printStale(s.Hosts)
+			return c.printModels(s, c.now())
 		}),
 	}
 	hostFlag(cmd, &host, "only the models of this host")
@@ -102,12 +102,13 @@ func (c *cli) modelsCommand() *cobra.Command {
 	return cmd
 }
 
-func (c *cli) printModels(models []*messages.ModelView, routes []*messages.Route, now time.Time) error {
+func (c *cli) printModels(s *messages.StatusView, now time.Time) error {
+	models, routes := s.Models, s.GetHost().GetRoutes()
 	if len(models) == 0 {
 		fmt.Fprintln(c.stdout, "no model is declared; add one to cluster.yaml, or run `modelops load NAME --path FILE`")
 		return nil
 	}
-	hosts := several(models)
+	hosts := tellsHosts(models, s.Hosts)
 	t := table{columns: at(hosts, "HOST", "NAME", "PHASE", "RUNTIME", "BREAKER", "PINNED", "ALIASES", "SOURCE")}
 	for _, m := range models {
 		s := m.GetSpec()

@@ -48,7 +48,7 @@ func TestQueueIsShown(t *testing.T) {
 		{RequestId: "r1", Model: "tiny", State: "running", Class: "normal", WaitedMs: 20},
 		{RequestId: "r2", Model: "tiny", State: "waiting", Class: "batch", Caller: "bob", Position: 1, WaitedMs: 1500, ExpectedMs: 4000, WaitsFor: "a place"},
 	}}
-	if err := c.printQueue(q); err != nil {
+	if err := c.printQueue(q, ""); err != nil {
 		t.Fatal(err)
 	}
 	const want = `MODEL  REQUEST  STATE    CLASS   CALLER  PLACE  WAITED  EXPECTED  WAITS FOR

@@ -19,7 +19,7 @@ func TestTables(t *testing.T) {
 		{Name: "org/big", Phase: messages.ModelView_loading, Placement: &messages.Placement{Shares: []*messages.Share{{Gpu: "gpu/main_pc/gpu0", Bytes: 20 << 30}}, Source: "unknown"}},
 		{Name: "cloud", Phase: messages.ModelView_ready, Worker: &messages.Worker{Remote: true}},
 	}
-	if err := c.printResident(models, now); err != nil {
+	if err := c.printResident(models, nil, now); err != nil {
 		t.Fatal(err)
 	}
 	want := `

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -23,7 +24,7 @@ func (c *cli) queueCommand() *cobra.Command {
 		Example:           "  modelops queue\n  modelops queue qwen3:8b --json",
 		ValidArgsFunction: c.completeModels(1),
 		RunE: c.asks(shortWait, func(ctx context.Context, k *client, args []string) error {
-			q, err := k.GetQueue(ctx, nil)
+			q, err := k.GetQueue(askedOf(ctx, host), nil)
 			if err != nil {
 				return err
 			}
@@ -35,7 +36,7 @@ func (c *cli) queueCommand() *cobra.Command {
 				q.Requests = requestsOf(q, name)
 			}
 			q.Requests, q.Hosts = narrowed(q.Requests, host), narrowed(q.Hosts, host)
-			return show(c, q, c.printQueue)
+			return show(c, q, func(q *messages.QueueView) error { return c.printQueue(q, host) })
 		}),
 	}
 	hostFlag(cmd, &host, "only the requests that came in at this host")
@@ -52,7 +53,8 @@ func requestsOf(q *messages.QueueView, model string) []*messages.QueuedRequest {
 	return out
 }
 
-func (c *cli) printQueue(q *messages.QueueView) error {
+// printQueue lists requests, and what runs and waits on one host; empty = the one that answers.
+func (c *cli) printQueue(q *messages.QueueView, host string) error {
 	defer c.printStale(q.Hosts)
 	if len(q.Requests) == 0 {
 		fmt.Fprintln(c.stdout, "there are no requests")
@@ -74,7 +76,7 @@ func (c *cli) printQueue(q *messages.QueueView) error {
 	if err := t.print(c.stdout); err != nil {
 		return err
 	}
-	fmt.Fprintf(c.stdout, "on this host: %s, %s\n", outOf("running", q.Active, q.MaxActive), outOf("waiting", q.Queued, q.MaxQueued))
+	fmt.Fprintf(c.stdout, "on %s: %s, %s\n", cmp.Or(host, "this host"), outOf("running", q.Active, q.MaxActive), outOf("waiting", q.Queued, q.MaxQueued))
 	return nil
 }
 

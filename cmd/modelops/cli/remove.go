@@ -92,7 +92,9 @@ func (c *cli) showCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return show(c, m, func(m *messages.ModelView) error { return c.printModels([]*messages.ModelView{m}, nil, c.now()) })
+			return show(c, m, func(m *messages.ModelView) error {
+				return c.printModels(&messages.StatusView{Models: []*messages.ModelView{m}}, c.now())
+			})
 		}),
 	}
 }

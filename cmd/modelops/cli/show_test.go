@@ -115,7 +115,7 @@ func TestPinsAreTold(t *testing.T) {
 }
 
 func TestAnEmptyQueueIsSaid(t *testing.T) {
-	says(t, "\nthere are no requests\n", func(c *cli) error { return c.printQueue(&messages.QueueView{}) })
+	says(t, "\nthere are no requests\n", func(c *cli) error { return c.printQueue(&messages.QueueView{}, "") })
 }
 
 func TestSwapsAreShown(t *testing.T) {

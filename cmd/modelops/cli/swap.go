@@ -19,7 +19,7 @@ type swapFlags struct {
 	judge, ready      time.Duration
 	wait              bool
 	rollback, promote bool
-	reason            string
+	reason, host      string
 }
 
 func (c *cli) swapCommand() *cobra.Command {
@@ -45,13 +45,14 @@ func (c *cli) swapCommand() *cobra.Command {
 	flags.BoolVar(&f.promote, "promote", false, "end the trial now and keep the new model")
 	flags.BoolVar(&f.rollback, "rollback", false, "end the swap now and keep the old model, or undo a finished swap")
 	flags.StringVar(&f.reason, "reason", "", "reason to record, for --rollback")
+	hostFlag(cmd, &f.host, "host whose names it is about (default: this one)")
 	cmd.MarkFlagsMutuallyExclusive("promote", "rollback")
 	cmd.RunE = act(func(ctx context.Context, args []string) error {
 		call, err := f.call(args)
 		if err != nil {
 			return err
 		}
-		return c.asked(ctx, longWait+f.judge+f.ready, func(ctx context.Context, k *client) error {
+		return c.asked(askedOf(ctx, f.host), longWait+f.judge+f.ready, func(ctx context.Context, k *client) error {
 			if call == nil {
 				return c.listSwaps(ctx, k)
 			}

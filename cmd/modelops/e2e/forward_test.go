@@ -4,6 +4,7 @@ package e2e_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 
 	"modelops/journal"
 	"modelops/messages"
@@ -49,6 +52,11 @@ func TestAnyHostAnswers(t *testing.T) {
 	if string(own.body) == "" || len(last.body) == 0 {
 		t.Errorf("%s\n%s", last.body, own.body)
 	}
+	for _, a := range []answer{last, own} {
+		if got := a.header.Get(messages.HostHeader); got != "pc2" {
+			t.Errorf("HTTP: answered by %q", got)
+		}
+	}
 	next := main.streaming("fast")
 	for n := 0; ; n++ {
 		line, err := next()
@@ -59,15 +67,21 @@ func TestAnyHostAnswers(t *testing.T) {
 			break
 		}
 	}
-	r, err := main.control(t).Infer(t.Context(), &messages.InferenceRequest{ModelName: "fast", Prompt: "hello", MaxTokens: 5})
-	if err != nil || r.ResponseText == "" {
-		t.Errorf("gRPC: %v, %v", r, err)
+	var served metadata.MD
+	r, err := main.control(t).Infer(t.Context(), &messages.InferenceRequest{ModelName: "fast", Prompt: "hello", MaxTokens: 5}, grpc.Header(&served))
+	if err != nil || r.ResponseText == "" || r.Host != "pc2" || !slices.Equal(served.Get(messages.HostHeader), []string{"pc2"}) {
+		t.Errorf("gRPC: %v, %v, %v", r, err, served)
 	}
 	nc := main.dial()
 	defer nc.Close()
 	m, err := nc.Request("modelops.v1.infer.fast", []byte(`{"model_name":"fast","prompt":"hello","max_tokens":5}`), startLimit)
-	if err != nil || m.Header.Get("Nats-Service-Error") != "" {
+	if err != nil || m.Header.Get("Nats-Service-Error") != "" || m.Header.Get(messages.HostHeader) != "pc2" {
 		t.Errorf("NATS: %v %v", m, err)
+	}
+	for host, code := range map[string]int{"pc2": 0, "main_pc": 4} {
+		if o := main.cli("infer", "fast", "hello", "--max-tokens", "5", "--host", host); o.code != code {
+			t.Errorf("infer --host %s: %d %s", host, o.code, o)
+		}
 	}
 	for host, want := range map[string]string{"pc2": "", "main_pc": "MODEL_NOT_FOUND", "pc3": "MODEL_NOT_FOUND"} {
 		if a := main.post("/v1/chat/completions", chatBody("fast", ""), messages.HostHeader, host); a.code() != want || want == "" && a.status != 200 {
