@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -124,8 +125,10 @@ func (m Memory) Place(ctx context.Context, name string, waited time.Duration) (p
 		return pool.Placed, nil
 	}
 	needs, groups, err := m.needs(ctx, name)
-	if err == nil && m.wakes(ctx, needs, waited) {
-		return pool.Waits, nil
+	if err == nil {
+		if asleep := m.wakes(ctx, needs, waited); asleep != "" {
+			return pool.Waits, messages.Errorf(messages.Unavailable, "host "+asleep, "host %s, which declares it, sleeps or is off, and hasn't answered its wake-up packets yet", asleep).WithRetry(askAwake)
+		}
 	}
 	if err == nil {
 		var reply *messages.PlacementReply
@@ -145,15 +148,20 @@ func (m Memory) Place(ctx context.Context, name string, waited time.Duration) (p
 	return pool.Placed, nil
 }
 
-// wakes tells whether all hosts that declare a model are away, and one of them can be woken: the request waits for it.
-func (m Memory) wakes(ctx context.Context, needs []*messages.Need, waited time.Duration) (any bool) {
+// askAwake is when to ask again for a model whose host is being woken: a machine takes some time to start.
+const askAwake = 10 * time.Second
+
+// wakes is a host that can be woken, when all hosts that declare a model are away: the request waits for it. Empty = there is none.
+func (m Memory) wakes(ctx context.Context, needs []*messages.Need, waited time.Duration) (asleep string) {
 	if m.Wake == nil || slices.ContainsFunc(needs, func(n *messages.Need) bool { return !m.Away(n.Host) }) {
-		return false
+		return ""
 	}
 	for _, n := range needs {
-		any = m.Wake(ctx, n.Host, waited) || any
+		if m.Wake(ctx, n.Host, waited) {
+			asleep = cmp.Or(asleep, n.Host)
+		}
 	}
-	return any
+	return asleep
 }
 
 // saysNothing are the codes that say nothing about the model: it isn't told of them.

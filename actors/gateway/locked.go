@@ -278,7 +278,7 @@ func (g *Gateway) overdue(l *lockedPool, patience time.Duration) error {
 		e = messages.AsError(g.o.JournalError())
 	}
 	if e != nil {
-		return messages.Errorf(e.Code, l.id.String(), "the model wasn't ready within %s: %s", patience, e.Message).WithRetry(retry).WithHint(hint)
+		return messages.Errorf(e.Code, l.id.String(), "the model wasn't ready within %s: %s", patience, e.Message).WithRetry(max(retry, e.Retry)).WithHint(hint)
 	}
 	return messages.Errorf(messages.Unavailable, l.id.String(), "the model wasn't ready within %s: it waits for %s", patience, l.pool.WaitsFor()).
 		WithRetry(retry).WithHint(hint)
