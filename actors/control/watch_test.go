@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,12 +13,16 @@ import (
 )
 
 // book is a copy of a journal in memory.
-type book struct{ all []messages.Recorded }
+type book struct {
+	mu  sync.Mutex
+	all []messages.Recorded
+}
 
-func (b *book) Sequence() uint64 { return uint64(len(b.all)) }
-func (b *book) Told() uint64     { return b.Sequence() }
+func (b *book) now() []messages.Recorded { b.mu.Lock(); defer b.mu.Unlock(); return b.all }
+func (b *book) Sequence() uint64         { return uint64(len(b.now())) }
+func (b *book) Told() uint64             { return b.Sequence() }
 func (b *book) Replay(_ context.Context, actor messages.ActorID, after uint64, fn func(messages.Recorded) error) error {
-	for _, d := range b.all {
+	for _, d := range b.now() {
 		if d.Sequence > after && (actor.Kind == "" || actor == d.Actor) {
 			if err := fn(d); err != nil {
 				return err
@@ -29,7 +34,9 @@ func (b *book) Replay(_ context.Context, actor messages.ActorID, after uint64, f
 
 // add appends a decision of an actor at a second.
 func (b *book) add(id, cause string, actor messages.ActorID, second int64) {
-	b.all = append(b.all, messages.Recorded{Sequence: b.Sequence() + 1, ID: id, Actor: actor, At: time.Unix(second, 0), Meta: messages.Meta{ID: id, Causation: cause},
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.all = append(b.all, messages.Recorded{Sequence: uint64(len(b.all)) + 1, ID: id, Actor: actor, At: time.Unix(second, 0), Meta: messages.Meta{ID: id, Causation: cause},
 		Events: nil, Decision: &messages.Decision{Events: []*messages.Event{{Type: "model.ready"}}}})
 }
 
