@@ -202,8 +202,10 @@ func (x *DeclareModel) GetSpec() *ModelSpec {
 
 // EnsureModel asks that the model be resident on this host: starts nothing twice.
 type EnsureModel struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Reason string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Nobody asks for it on this very host: a request does, or the loss of a host that had it.
+	OnDemand      bool `protobuf:"varint,2,opt,name=on_demand,json=onDemand,proto3" json:"on_demand,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -243,6 +245,13 @@ func (x *EnsureModel) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *EnsureModel) GetOnDemand() bool {
+	if x != nil {
+		return x.OnDemand
+	}
+	return false
 }
 
 type UnloadModel struct {
@@ -1665,8 +1674,10 @@ type ModelWanted struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Reason string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Counts the tries to make it resident; a late answer to an older try is dropped.
-	Attempt       uint64                 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	Attempt uint64                 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	At      *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	// As of EnsureModel.
+	OnDemand      bool `protobuf:"varint,4,opt,name=on_demand,json=onDemand,proto3" json:"on_demand,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1720,6 +1731,13 @@ func (x *ModelWanted) GetAt() *timestamppb.Timestamp {
 		return x.At
 	}
 	return nil
+}
+
+func (x *ModelWanted) GetOnDemand() bool {
+	if x != nil {
+		return x.OnDemand
+	}
+	return false
 }
 
 type ModelUnwanted struct {
@@ -3266,7 +3284,9 @@ type ModelView struct {
 	// The highest epoch of an arbiter that it has obeyed; 0 = no arbiter ever took over.
 	ObeyedEpoch uint64 `protobuf:"varint,30,opt,name=obeyed_epoch,json=obeyedEpoch,proto3" json:"obeyed_epoch,omitempty"`
 	// Why the host that answers sends no request to it: another host declares another file under its name. Empty = it may.
-	Differs       string `protobuf:"bytes,31,opt,name=differs,proto3" json:"differs,omitempty"`
+	Differs string `protobuf:"bytes,31,opt,name=differs,proto3" json:"differs,omitempty"`
+	// Nobody asked for it on this very host. Of two that are idle on two hosts, such a one is unloaded.
+	OnDemand      bool `protobuf:"varint,32,opt,name=on_demand,json=onDemand,proto3" json:"on_demand,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3516,6 +3536,13 @@ func (x *ModelView) GetDiffers() string {
 		return x.Differs
 	}
 	return ""
+}
+
+func (x *ModelView) GetOnDemand() bool {
+	if x != nil {
+		return x.OnDemand
+	}
+	return false
 }
 
 // ModelSpec says how a model is run. It holds no secret: api keys stay in the environment, under the name given here.
@@ -3955,9 +3982,10 @@ const file_model_proto_rawDesc = "" +
 	"\n" +
 	"\vmodel.proto\x12\bmodelops\x1a\rarbiter.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\roptions.proto\x1a\fvalues.proto\"A\n" +
 	"\fDeclareModel\x12'\n" +
-	"\x04spec\x18\x01 \x01(\v2\x13.modelops.ModelSpecR\x04spec:\b\xba\xd4\x18\x04\b\x01\x18\x01\"-\n" +
+	"\x04spec\x18\x01 \x01(\v2\x13.modelops.ModelSpecR\x04spec:\b\xba\xd4\x18\x04\b\x01\x18\x01\"J\n" +
 	"\vEnsureModel\x12\x16\n" +
-	"\x06reason\x18\x01 \x01(\tR\x06reason:\x06\xba\xd4\x18\x02\b\x01\"C\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x1b\n" +
+	"\ton_demand\x18\x02 \x01(\bR\bonDemand:\x06\xba\xd4\x18\x02\b\x01\"C\n" +
 	"\vUnloadModel\x12\x14\n" +
 	"\x05force\x18\x01 \x01(\bR\x05force\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason:\x06\xba\xd4\x18\x02\b\x01\"-\n" +
@@ -4046,11 +4074,12 @@ const file_model_proto_rawDesc = "" +
 	"\rModelDeclared\x12'\n" +
 	"\x04spec\x18\x01 \x01(\v2\x13.modelops.ModelSpecR\x04spec\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x16\xb2\xd4\x18\x12\n" +
-	"\x0emodel.declared\x10\x01\"\x81\x01\n" +
+	"\x0emodel.declared\x10\x01\"\x9e\x01\n" +
 	"\vModelWanted\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x04R\aattempt\x12*\n" +
-	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x14\xb2\xd4\x18\x10\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x1b\n" +
+	"\ton_demand\x18\x04 \x01(\bR\bonDemand:\x14\xb2\xd4\x18\x10\n" +
 	"\fmodel.wanted\x10\x01\"\xcf\x01\n" +
 	"\rModelUnwanted\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12*\n" +
@@ -4182,7 +4211,7 @@ const file_model_proto_rawDesc = "" +
 	"\vreplacement\x18\x02 \x01(\tR\vreplacement\x12)\n" +
 	"\x05error\x18\x03 \x01(\v2\x13.modelops.ErrorBodyR\x05error\x12*\n" +
 	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at: \xb2\xd4\x18\x1c\n" +
-	"\x18model.replacement_failed\x10\x01\"\xb2\n" +
+	"\x18model.replacement_failed\x10\x01\"\xcf\n" +
 	"\n" +
 	"\tModelView\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
@@ -4218,7 +4247,8 @@ const file_model_proto_rawDesc = "" +
 	"\blog_file\x18\x1c \x01(\tR\alogFile\x12\x14\n" +
 	"\x05nonce\x18\x1d \x01(\tR\x05nonce\x12!\n" +
 	"\fobeyed_epoch\x18\x1e \x01(\x04R\vobeyedEpoch\x12\x18\n" +
-	"\adiffers\x18\x1f \x01(\tR\adiffers\x1a=\n" +
+	"\adiffers\x18\x1f \x01(\tR\adiffers\x12\x1b\n" +
+	"\ton_demand\x18  \x01(\bR\bonDemand\x1a=\n" +
 	"\x0fFootprintsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xac\x01\n" +

@@ -36,7 +36,7 @@ func (g *Gateway) wake(ctx context.Context, l *lockedPool, actor messages.ActorI
 	ctx, cancel := context.WithTimeoutCause(ctx, wakeWithin,
 		messages.Errorf(messages.Unavailable, actor.String(), "its actor gave no answer within %s", wakeWithin).WithRetry(time.Second))
 	defer cancel()
-	_, err := g.o.Door.Ask(ctx, actor, &messages.EnsureModel{Reason: "a request waits for it"})
+	_, err := g.o.Door.Ask(ctx, actor, &messages.EnsureModel{Reason: "a request waits for it", OnDemand: true})
 	if err == nil {
 		return
 	}

@@ -1,7 +1,9 @@
 package host
 
 import (
+	"fmt"
 	"slices"
+	"time"
 
 	"modelops/messages"
 )
@@ -30,4 +32,50 @@ func TakesOver(own, dead string, models []*messages.ModelView, closed func(host 
 
 func runsOn(spec *messages.ModelSpec, host string) bool {
 	return len(spec.Hosts) == 0 || slices.Contains(spec.Hosts, host)
+}
+
+const (
+	// spareAfter is how long a model that another host has too must have been idle to leave.
+	spareAfter = 15 * time.Second
+	// usedWithin is the idle time up to which a model surely stays. It is shorter than spareAfter by more than a report may be old: else two hosts could each
+	// rely on the other.
+	usedWithin = spareAfter / 2
+)
+
+// spare is a model that leaves because another host has it too.
+type spare struct {
+	Model   string
+	Preempt *messages.Preempt
+}
+
+// Spares lists the idle models of a host that leave because another one that can be reached has them too: a lost host came back with its worker alive, or a
+// split healed. Only what nobody asked for on this very host leaves, and a pinned model refuses. When several hosts could do without theirs, the last of them by
+// name does.
+func Spares(own string, models []*messages.ModelView, closed func(host string) string) (out []spare) {
+	for _, m := range models {
+		if _, replica := messages.ReplicaOf(m.Id); m.Host != own || replica || !dispensable(m) || idle(m) < spareAfter {
+			continue
+		}
+		i := slices.IndexFunc(models, func(v *messages.ModelView) bool {
+			return v.Name == m.Name && v.Host != own && v.Phase == messages.ModelView_ready && closed(v.Host) == "" &&
+				(!dispensable(v) || idle(v) < usedWithin || v.Host < own && idle(v) >= spareAfter)
+		})
+		if i >= 0 {
+			out = append(out, spare{m.Name, &messages.Preempt{Placement: fmt.Sprintf("spare/%d", m.Attempt),
+				Reason: fmt.Sprintf("it is ready on %s too, and idle here for %s", models[i].Host, idle(m).Round(time.Second))}})
+		}
+	}
+	return out
+}
+
+// dispensable tells whether a model may leave when another host has it.
+func dispensable(m *messages.ModelView) bool {
+	return m.OnDemand && m.Phase == messages.ModelView_ready && m.PinnedBy == "" && !m.Spec.GetPinned()
+}
+
+func idle(m *messages.ModelView) time.Duration {
+	if m.Active+m.Queued > 0 {
+		return 0
+	}
+	return time.Duration(m.IdleMs) * time.Millisecond
 }

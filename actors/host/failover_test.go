@@ -2,7 +2,9 @@ package host
 
 import (
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"modelops/messages"
 )
@@ -31,5 +33,47 @@ func TestOneSurvivorTakesAModelOver(t *testing.T) {
 		return ""
 	}); !slices.Equal(got, []string{"both", "served", "listed"}) {
 		t.Errorf("without b, c takes %v over", got)
+	}
+}
+
+// Of a model that two hosts have, one leaves that nobody uses and nobody asked for; never both.
+func TestSpares(t *testing.T) {
+	at := func(host string, idle time.Duration, change ...func(*messages.ModelView)) *messages.ModelView {
+		v := at(host, messages.ModelView_ready, change...)
+		v.OnDemand, v.IdleMs = true, idle.Milliseconds()
+		return v
+	}
+	asked := func(v *messages.ModelView) *messages.ModelView { v.OnDemand = false; return v }
+	const long, short = time.Minute, time.Second
+	for name, c := range map[string]struct {
+		models []*messages.ModelView
+		leaves string
+	}{
+		"both are idle":                 {[]*messages.ModelView{at("a", long), at("b", long)}, "b"},
+		"one is used":                   {[]*messages.ModelView{at("a", long), at("b", short)}, "a"},
+		"one is busy":                   {[]*messages.ModelView{at("a", long), at("b", long, busy)}, "a"},
+		"both are used":                 {[]*messages.ModelView{at("a", short), at("b", short)}, ""},
+		"the other may leave too":       {[]*messages.ModelView{at("a", long), at("b", 10*time.Second)}, ""},
+		"the later one isn't long idle": {[]*messages.ModelView{at("a", 10*time.Second), at("b", long)}, ""},
+		"one was asked for there":       {[]*messages.ModelView{at("a", long), asked(at("b", long))}, "a"},
+		"both were asked for":           {[]*messages.ModelView{asked(at("a", long)), asked(at("b", long))}, ""},
+		"the later one is pinned":       {[]*messages.ModelView{at("a", long), at("b", long, pinned)}, "a"},
+		"there is one only":             {[]*messages.ModelView{at("a", long)}, ""},
+		"there are three":               {[]*messages.ModelView{at("a", long), at("b", long), at("c", long)}, "b c"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var left []string
+			for _, host := range []string{"a", "b", "c"} {
+				for range Spares(host, c.models, func(string) string { return "" }) {
+					left = append(left, host)
+				}
+				if got := Spares(host, c.models, func(host string) string { return "can't be reached" }); got != nil {
+					t.Errorf("cut off, %v leaves", got)
+				}
+			}
+			if got := strings.Join(left, " "); got != c.leaves {
+				t.Errorf("%q leaves", got)
+			}
+		})
 	}
 }

@@ -107,7 +107,7 @@ func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.V
 		if c.Attempt != s.Attempt || s.Phase != Waiting {
 			return stale()
 		}
-		return entity.Facts(&messages.ModelWanted{Reason: s.Reason, Attempt: s.Attempt + 1, At: now}), nil
+		return entity.Facts(&messages.ModelWanted{Reason: s.Reason, Attempt: s.Attempt + 1, OnDemand: s.OnDemand, At: now}), nil
 	case *messages.ReportBreaker:
 		if c.State == s.Breaker || s.Phase != Ready { // the report is about a worker, and may come after its end
 			return stale()
@@ -185,14 +185,14 @@ func ensure(s State, c *messages.EnsureModel, now *timestamppb.Timestamp) (entit
 		return entity.Verdict{}, NotFound(s.ID)
 	case s.Phase == FallingAsleep || s.Phase == Asleep:
 		return entity.Facts(&messages.WakeStarted{Attempt: s.Attempt, Reason: c.Reason, At: now}), nil
-	case s.Wanted && s.Phase != Failed:
+	case s.Wanted && s.Phase != Failed && (!s.OnDemand || c.OnDemand || s.Phase != Loading && s.Phase != Ready):
 		return noted(fmt.Sprintf("already wanted: %s", s.Phase))
 	}
 	attempt := s.Attempt
 	if !s.resident() {
 		attempt++
 	}
-	return entity.Facts(&messages.ModelWanted{Reason: c.Reason, Attempt: attempt, At: now}), nil
+	return entity.Facts(&messages.ModelWanted{Reason: c.Reason, Attempt: attempt, OnDemand: c.OnDemand, At: now}), nil
 }
 
 // NotFound is the refusal for a model without a declaration.
@@ -334,6 +334,6 @@ func (r Rules) workerExited(s State, c *messages.ReportWorkerExited, at entity.S
 		v.Events = append(v.Events, r.loadFailed(s, c.Attempt, e.Body(), true, now))
 		return v, nil
 	}
-	v.Events = append(v.Events, &messages.ModelWanted{Reason: "its worker exited: " + c.Reason, Attempt: s.Attempt + 1, At: now})
+	v.Events = append(v.Events, &messages.ModelWanted{Reason: "its worker exited: " + c.Reason, Attempt: s.Attempt + 1, OnDemand: s.OnDemand, At: now})
 	return v, nil
 }

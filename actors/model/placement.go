@@ -26,7 +26,7 @@ func granted(s State, c *messages.PlacementGranted, at entity.Stamp) (entity.Ver
 		return entity.Facts(started), nil
 	}
 	started.Attempt++
-	return entity.Facts(&messages.ModelWanted{Reason: "a request waits for it", Attempt: started.Attempt, At: now}, started), nil
+	return entity.Facts(&messages.ModelWanted{Reason: "a request waits for it", Attempt: started.Attempt, OnDemand: true, At: now}, started), nil
 }
 
 // takes tells why a placement can't be taken; nil when it can.
@@ -67,7 +67,7 @@ func (r Rules) placementFailed(s State, c *messages.ReportPlacementFailed, now *
 	switch {
 	case c.Attempt == 0 && (s.Phase == Absent || s.Phase == Failed && !proto.Equal(s.Error, c.Error)) && s.declared():
 		failed := r.loadFailed(s, s.Attempt+1, c.Error, false, now)
-		return entity.Facts(&messages.ModelWanted{Reason: "requests ask for it", Attempt: failed.Attempt, At: now}, failed), nil
+		return entity.Facts(&messages.ModelWanted{Reason: "requests ask for it", Attempt: failed.Attempt, OnDemand: true, At: now}, failed), nil
 	case c.Attempt != s.Attempt || s.Phase != Placing:
 		return stale()
 	}

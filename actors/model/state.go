@@ -34,6 +34,7 @@ type State struct {
 	Retired   bool // its declaration is withdrawn; the spec stays for what still has to be stopped
 	Wanted    bool
 	Reason    string // why it is wanted
+	OnDemand  bool   `json:",omitempty"` // by requests or the loss of a host: nobody asked for it here
 	Phase     Phase
 	Attempt   uint64
 	Failures  int // in a row, without healthyAfter between
@@ -137,7 +138,7 @@ func evolve(s State, event proto.Message, sequence uint64) State {
 	case *messages.ModelWanted:
 		s = wanted(s, e)
 	case *messages.ModelUnwanted:
-		s.Wanted, s.Reason, s.LeftFor = false, "", e.Placement
+		s.Wanted, s.Reason, s.OnDemand, s.LeftFor = false, "", false, e.Placement
 		if e.Placement != "" {
 			s.MadeRoom = e.Placement
 		}
@@ -234,7 +235,7 @@ func (s State) healthy(now time.Time) bool {
 }
 
 func wanted(s State, e *messages.ModelWanted) State {
-	s.Wanted, s.Reason = true, e.Reason
+	s.Wanted, s.Reason, s.OnDemand = true, e.Reason, e.OnDemand
 	if !s.resident() {
 		if s.Phase == Failed {
 			s.Failures = 0
@@ -285,7 +286,7 @@ func View(s State) proto.Message {
 		Id: s.ID.String(), Host: s.ID.Host(), Name: s.ID.Name(), Phase: s.Phase, Wanted: s.Wanted, Attempt: s.Attempt,
 		Spec: s.Spec, Placement: s.Placement, Worker: s.Worker, MeasuredBytes: holds, ReadyMs: s.ReadyMS, LoadMs: s.LoadMS,
 		Error: s.Error, Breaker: s.Breaker, Slots: s.Slots, LogFile: s.LogFile, PinnedBy: s.PinnedBy, PinnedUntilMs: s.PinnedTill,
-		Footprints: s.Footprints, RememberedBytes: s.remembered(), WantedMs: s.WantedMS, Replicas: s.workers(), Nonce: s.Nonce, ObeyedEpoch: s.Obeyed,
+		Footprints: s.Footprints, RememberedBytes: s.remembered(), WantedMs: s.WantedMS, Replicas: s.workers(), Nonce: s.Nonce, ObeyedEpoch: s.Obeyed, OnDemand: s.OnDemand,
 	}
 	if s.Replacement != nil {
 		v.Replacing, v.Replacement = s.Replacement.Replica, s.Replacement.By

@@ -204,7 +204,7 @@ func (f *front) pursue() {
 
 // wake has an actor's engine wake.
 func (f *front) wake(id messages.ActorID) {
-	if _, err := (door{f.w}).Ask(&try{}, id, &messages.EnsureModel{Reason: "a request waits for it"}); err != nil {
+	if _, err := (door{f.w}).Ask(&try{}, id, &messages.EnsureModel{Reason: "a request waits for it", OnDemand: true}); err != nil {
 		f.refuse(f.pool.WakeRefused(err, f.now()))
 	}
 }

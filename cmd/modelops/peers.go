@@ -157,6 +157,7 @@ func (d *daemon) openPeers(context.Context) error {
 	d.alongside(d.cluster.Run)
 	d.alongside(d.copying)
 	d.alongside(d.files.Run)
+	d.alongside(d.spares)
 	d.alongside(d.followMembers(trust))
 	d.log.Info("this host works with others", "cluster", d.peers.Address(), "members", len(trust.Members()))
 	return nil

@@ -100,13 +100,34 @@ func (d *daemon) draining() bool {
 }
 
 // failsOver loads here what a host that can't be reached any more had, when this is the host to do it. A model that nobody could load meanwhile is loaded when a
-// request waits for it. When the other is back, its own worker serves again, and the idle one of the two is unloaded as any idle one is.
+// request waits for it. When the other is back, its own worker serves again, and spares ends one of the two.
 func (d *daemon) failsOver(c cluster.Change) {
 	if c.From != messages.MemberView_alive || c.To != messages.MemberView_unreachable && c.To != messages.MemberView_gone {
 		return
 	}
 	r := residents{d}
 	for _, name := range host.TakesOver(d.host, c.Host, r.Models(), r.Closed) {
-		d.tree.Tell(d.life, messages.ModelActor(d.host, name), &messages.EnsureModel{Reason: c.Host + " can't be reached, and had it"})
+		d.tree.Tell(d.life, messages.ModelActor(d.host, name), &messages.EnsureModel{Reason: c.Host + " can't be reached, and had it", OnDemand: true})
+	}
+}
+
+// sparesEvery is how often models are looked for that another host has too.
+const sparesEvery = time.Second
+
+// spares has idle models leave this host that another one has too, since it was lost for a while or a split healed.
+func (d *daemon) spares(ctx context.Context) {
+	for tick := time.NewTicker(sparesEvery); ; {
+		select {
+		case <-ctx.Done():
+			tick.Stop()
+			return
+		case <-tick.C:
+		}
+		r := residents{d}
+		for _, l := range host.Spares(d.host, r.Models(), r.Closed) {
+			if _, err := d.tree.Ask(ctx, messages.ModelActor(d.host, l.Model), l.Preempt); err != nil {
+				d.log.Debug("a model that another host has too doesn't leave", "model", l.Model, "error", err)
+			}
+		}
 	}
 }

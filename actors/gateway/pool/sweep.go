@@ -49,7 +49,7 @@ func (p *Pool) Sweep(now time.Time, stay bool) (out []Hint) {
 			continue
 		}
 		if p.revives(e, now) {
-			out = append(out, Hint{e.id, &messages.EnsureModel{Reason: "only its other workers serve it"}})
+			out = append(out, Hint{e.id, &messages.EnsureModel{Reason: "only its other workers serve it", OnDemand: true}})
 		}
 		if n, why, ok := p.scale(e, grows, now); ok {
 			out = append(out, Hint{e.id, &messages.ScaleModel{Replicas: n, Reason: why}})

@@ -179,3 +179,40 @@ func TestFailsOverWithoutRequests(t *testing.T) {
 	main.until(startLimit, "it is ready here", func() bool { return main.modelOf("main_pc", "fast").Phase == messages.ModelView_ready })
 	budget(t, "from kill -9 to the begin of the load", main.begun(t, "fast").Sub(killed), 1700*time.Millisecond)
 }
+
+// TestASpareLeaves: the host whose model another one loaded comes back with its worker alive. Of the two, the one that nobody asked for leaves when it is idle; a
+// pinned one stays.
+func TestASpareLeaves(t *testing.T) {
+	main, pc2 := pair(t, func(host string) string {
+		preload, pinned := "", ", pinned: true"
+		if host == "pc2" {
+			preload, pinned = "preload: [{name: fast}, {name: kept}], ", ""
+		}
+		return fmt.Sprintf("resources: {devices: [{id: gpu0, kind: simulated, capacity_mb: 24000}]}\nmodels: {%sdeclare: {fast: %s, kept: %s}}\n", preload, worker(t, ""),
+			strings.Replace(worker(t, ""), "vram_mb: 64", "vram_mb: 64"+pinned, 1))
+	})
+	main.awaitAt("pc2", "fast", "ready")
+	main.awaitAt("pc2", "kept", "ready")
+	pid := pc2.modelOf("pc2", "fast").Worker.GetPid()
+	pc2.kill()
+	main.awaitAt("main_pc", "fast", "ready")
+	main.awaitAt("main_pc", "kept", "ready")
+	pc2.launch()
+	main.until(waitLimit, "the spare one left", func() bool {
+		return main.modelOf("main_pc", "fast").Phase == messages.ModelView_absent && main.modelOf("pc2", "fast").Phase == messages.ModelView_ready
+	})
+	if now := pc2.modelOf("pc2", "fast").Worker.GetPid(); now != pid {
+		t.Errorf("worker %d of pc2 is now %d", pid, now)
+	}
+	if a := main.post("/v1/chat/completions", chatBody("fast", "")); a.status != 200 {
+		t.Errorf("asked afterwards: %s", a)
+	}
+	if r := main.cli("why", "model/main_pc/fast"); !strings.Contains(r.out, "it is ready on pc2 too") {
+		t.Errorf("%s", r)
+	}
+	for _, host := range []string{"main_pc", "pc2"} {
+		if p := main.modelOf(host, "kept").Phase; p != messages.ModelView_ready {
+			t.Errorf("kept is %s on %s", p, host)
+		}
+	}
+}
