@@ -87,3 +87,24 @@ func TestLedgersOfSeveralHosts(t *testing.T) {
 		t.Errorf("it reports %v", loads)
 	}
 }
+
+// Nothing is placed on a host that has said nothing for a while, and the decision says so. This host needs no report of its own.
+func TestAHostWithAnOldReportIsLeftOut(t *testing.T) {
+	p := New(Options{})
+	others := &Follower{View: p}
+	for _, host := range []string{"main_pc", "pc2", "pc3"} {
+		p.StateChanged(messages.HostActor(host), 1, &messages.HostView{Host: host})
+		if host != "main_pc" {
+			others.of(host).end = func() {}
+			if err := others.take(t.Context(), host, &messages.Report{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	others.of("pc3").at = time.Now().Add(-time.Minute)
+	l := Ledgers{Host: "main_pc", View: p, Others: others, Now: time.Now, Live: func() []*messages.ModelView { return nil }, Other: func(string) string { return "" }}
+	got := l.Hosts()
+	if len(got) != 1 || got[0].Host != "pc3" || !got[0].Unreachable || got[0].Refusal != "reported last 1m0s ago" {
+		t.Errorf("%v", got)
+	}
+}

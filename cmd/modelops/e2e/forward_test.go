@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -111,7 +112,7 @@ func onPC2(t *testing.T) func(host string) string {
 }
 
 // TestWorkGoesOnWithoutTheHost: a model that both hosts declare is ready on one of them, which serves the other's requests, and is killed. No request
-// fails, and the other host loads the model.
+// fails, over HTTP or NATS, and the other host loads the model.
 func TestWorkGoesOnWithoutTheHost(t *testing.T) {
 	main, pc2 := pair(t, onPC2(t))
 	main.until(startLimit, "the peer's model is known", func() bool {
@@ -137,13 +138,31 @@ func TestWorkGoesOnWithoutTheHost(t *testing.T) {
 			}
 		})
 	}
-	main.until(startLimit, "requests are answered", func() bool { return answered.Load() > 200 })
+	nc := main.nats()
+	var byNATS atomic.Int64
+	work.Go(func() {
+		for {
+			select {
+			case <-over:
+				return
+			case <-t.Context().Done():
+				return
+			default:
+			}
+			m, err := nc.Request("modelops.v1.infer.fast", []byte(`{"model_name":"fast","prompt":"hello","max_tokens":5}`), startLimit)
+			if (err != nil || m.Header.Get("Nats-Service-Error") != "") && t.Context().Err() == nil {
+				t.Errorf("NATS, after %d answers: %v %v", byNATS.Load(), err, m)
+			}
+			byNATS.Add(1)
+		}
+	})
+	main.until(startLimit, "requests are answered", func() bool { return answered.Load() > 200 && byNATS.Load() > 50 })
 	pc2.cmd.Process.Kill()
 	main.until(startLimit, "it is ready here", func() bool {
 		return main.post("/v1/chat/completions", chatBody("fast", ""), messages.HostHeader, "main_pc").status == 200
 	})
-	n := answered.Load()
-	main.until(startLimit, "requests are answered here", func() bool { return answered.Load() > n+200 })
+	n, m := answered.Load(), byNATS.Load()
+	main.until(startLimit, "requests are answered here", func() bool { return answered.Load() > n+200 && byNATS.Load() > m+50 })
 	close(over)
 	work.Wait()
 }
@@ -213,6 +232,69 @@ func TestASpareLeaves(t *testing.T) {
 	for _, host := range []string{"main_pc", "pc2"} {
 		if p := main.modelOf(host, "kept").Phase; p != messages.ModelView_ready {
 			t.Errorf("kept is %s on %s", p, host)
+		}
+	}
+}
+
+// TestAStaleDecisionIsRefused: the arbiter's host hangs for longer than others wait for it, and another arbiter places meanwhile. What was decided under the former
+// epoch is refused by the owners on the other host, and no memory is granted twice.
+func TestAStaleDecisionIsRefused(t *testing.T) {
+	main, pc2 := pair(t, func(string) string {
+		return fmt.Sprintf("resources: {devices: [{id: gpu0, kind: simulated, capacity_mb: 24000}]}\nmodels: {declare: {first: %s, second: %s}}\n", worker(t, ""), worker(t, ""))
+	})
+	main.until(startLimit, "both follow one arbiter", func() bool {
+		a, b := main.cluster(), pc2.cluster()
+		return a.GetArbiterEpoch() > 0 && a.GetArbiter() == b.GetArbiter() && a.GetArbiterEpoch() == b.GetArbiterEpoch()
+	})
+	hangs, other := main, pc2
+	if main.cluster().GetArbiter() == "pc2" {
+		hangs, other = pc2, main
+	}
+	before := hangs.cluster().GetArbiterEpoch()
+	if r := other.cli("load", "first", "--host", other.at.Host); r.code != 0 {
+		t.Fatal(r)
+	}
+	if err := hangs.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	other.until(startLimit, "the other takes over", func() bool {
+		c := other.cluster()
+		return c.GetArbiter() == other.at.Host && c.GetArbiterEpoch() > before
+	})
+	if r := other.cli("load", "second", "--host", other.at.Host); r.code != 0 {
+		t.Error(r)
+	}
+	if err := hangs.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	other.until(startLimit, "both follow one arbiter again", func() bool {
+		a, b := main.cluster(), pc2.cluster()
+		return a.GetArbiter() == b.GetArbiter() && a.GetArbiterEpoch() == b.GetArbiterEpoch() && a.GetArbiterEpoch() > before
+	})
+	nc := hangs.nats()
+	device := messages.GPUActor(other.at.Host, "gpu0")
+	_, err := command(nc, device, &messages.ReserveVram{Lease: "stale", Holder: "client/third", Bytes: 1 << 20, TtlSeconds: 60,
+		Arbiter: hangs.at.Host, ArbiterEpoch: before})
+	if messages.CodeOf(err) != messages.FailedPrecondition || !strings.Contains(fmt.Sprint(err), fmt.Sprintf("epoch %d", before)) {
+		t.Errorf("a reservation under epoch %d: %v", before, err)
+	}
+	c := cluster{}
+	for _, d := range []*daemon{main, pc2} {
+		if err := journalOf(d.at.Host, d.nats()).Replay(t.Context(), journal.Query{}, func(r messages.Recorded) error { c.take(d.at.Host, r); return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, w := range c.wrong {
+		t.Error(w)
+	}
+	for lease := range c.granted {
+		if lease == "lease stale" {
+			t.Error("the stale reservation was granted")
+		}
+	}
+	for _, name := range []string{"first", "second"} {
+		if p := other.modelOf(other.at.Host, name).Phase; p != messages.ModelView_ready {
+			t.Errorf("%s is %s", name, p)
 		}
 	}
 }
