@@ -90,3 +90,21 @@ func TestHistoryFindsOvercommitment(t *testing.T) {
 		t.Errorf("it found %q", h.wrong)
 	}
 }
+
+// An arbiter that doesn't place any more has nothing in hand.
+func TestCheckerFindsWhatAFormerArbiterKeeps(t *testing.T) {
+	o, id := (&daemon{t: t}).observer(), messages.ArbiterActor()
+	happens := func(sequence uint64, event proto.Message) {
+		if err := o.h.take(messages.Recorded{Actor: id, Sequence: sequence, Events: []proto.Message{event}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	happens(1, &messages.PlacementDecided{Placement: &messages.Placement{Id: "p", Holder: "model/pc2/a", Shares: []*messages.Share{{Gpu: "gpu/pc2/gpu0"}}}})
+	if wrong := o.standsDown(id); len(wrong) != 1 || !strings.Contains(wrong[0], "placement p for model/pc2/a") {
+		t.Errorf("it found %q", wrong)
+	}
+	happens(2, &messages.PlacementClosed{Id: "p"})
+	if wrong := o.standsDown(id); len(wrong) != 0 {
+		t.Errorf("after its end: %q", wrong)
+	}
+}
