@@ -1,13 +1,18 @@
 package journal
 
 import (
+	"context"
 	"crypto/tls"
+	"log/slog"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"modelops/messages"
 )
 
 // Hub is an existing NATS cluster that the embedded server joins as a leaf.
@@ -45,7 +50,42 @@ func (h *Hub) streams(s *server.Server) error {
 
 // ConnectHub opens an in-process connection whose subjects reach the hub and its other leaves; the caller closes it.
 func (j *Journal) ConnectHub(opts ...nats.Option) (*nats.Conn, error) {
-	return j.connect(doorUser+hubAccount, opts...)
+	return j.connect(doorUser+hubAccount, append([]nats.Option{nats.CustomInboxPrefix(PeerInbox(j.o.Host))}, opts...)...)
+}
+
+// VisitHub joins a hub without a journal, as a host that is stopped, until end is called.
+func VisitHub(ctx context.Context, h *Hub, host string) (_ *nats.Conn, end func(), err error) {
+	o := &server.Options{ServerName: host, DontListen: true, NoSigs: true, NoLog: true}
+	h.join(o)
+	o.Users = []*server.User{{Username: hubAccount, Password: hubAccount, Account: o.Accounts[0]}}
+	s, err := server.NewServer(o)
+	if err != nil {
+		return nil, nil, messages.Errorf(messages.Internal, "the hub", "a server for it refuses its options: %w", err)
+	}
+	stop := func() { s.Shutdown(); s.WaitForShutdown() }
+	var said atomic.Pointer[string]
+	s.SetLogger(&natsLog{log: slog.New(slog.DiscardHandler), hub: func(line string) bool { said.Store(&line); return true }}, false, false)
+	s.Start()
+	ctx, cancel := context.WithTimeout(ctx, archiveLimit)
+	defer cancel()
+	for s.NumLeafNodes() == 0 {
+		select {
+		case <-ctx.Done():
+			stop()
+			why := "it doesn't answer"
+			if line := said.Load(); line != nil {
+				why = *line
+			}
+			return nil, nil, messages.Errorf(messages.Unavailable, "nats.hub", "it isn't reached: %s", why)
+		case <-time.After(reconnectWait):
+		}
+	}
+	nc, err := nats.Connect("", nats.InProcessServer(s), nats.UserInfo(hubAccount, hubAccount), nats.CustomInboxPrefix(PeerInbox(host)))
+	if err != nil {
+		stop()
+		return nil, nil, messages.Errorf(messages.Unavailable, "the hub", "%w", err)
+	}
+	return nc, func() { nc.Close(); stop() }, nil
 }
 
 // HubUp tells whether the server is connected to the hub, and why not, as far as it has said so.

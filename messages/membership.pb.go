@@ -420,7 +420,9 @@ type HubView struct {
 	// This host is connected to one of them.
 	Reached bool `protobuf:"varint,2,opt,name=reached,proto3" json:"reached,omitempty"`
 	// Why it isn't.
-	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The copy of the host's journal there; unset = journal.archive is none.
+	Archive       *ArchiveView `protobuf:"bytes,4,opt,name=archive,proto3" json:"archive,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -476,6 +478,85 @@ func (x *HubView) GetReason() string {
 	return ""
 }
 
+func (x *HubView) GetArchive() *ArchiveView {
+	if x != nil {
+		return x.Archive
+	}
+	return nil
+}
+
+// ArchiveView is the copy of a host's journal at its hub.
+type ArchiveView struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The stream; empty = it hasn't been found or made yet.
+	Stream string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	// The last decision that the hub has stored, and the last one of the journal.
+	Archived uint64 `protobuf:"varint,2,opt,name=archived,proto3" json:"archived,omitempty"`
+	Sequence uint64 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Why archiving has stopped; empty while it goes on.
+	Note          string `protobuf:"bytes,4,opt,name=note,proto3" json:"note,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArchiveView) Reset() {
+	*x = ArchiveView{}
+	mi := &file_membership_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArchiveView) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArchiveView) ProtoMessage() {}
+
+func (x *ArchiveView) ProtoReflect() protoreflect.Message {
+	mi := &file_membership_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArchiveView.ProtoReflect.Descriptor instead.
+func (*ArchiveView) Descriptor() ([]byte, []int) {
+	return file_membership_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ArchiveView) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *ArchiveView) GetArchived() uint64 {
+	if x != nil {
+		return x.Archived
+	}
+	return 0
+}
+
+func (x *ArchiveView) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *ArchiveView) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
 type InviteRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How long the token is good for; 0 = 15 minutes.
@@ -488,7 +569,7 @@ type InviteRequest struct {
 
 func (x *InviteRequest) Reset() {
 	*x = InviteRequest{}
-	mi := &file_membership_proto_msgTypes[3]
+	mi := &file_membership_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -500,7 +581,7 @@ func (x *InviteRequest) String() string {
 func (*InviteRequest) ProtoMessage() {}
 
 func (x *InviteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_membership_proto_msgTypes[3]
+	mi := &file_membership_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -513,7 +594,7 @@ func (x *InviteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InviteRequest.ProtoReflect.Descriptor instead.
 func (*InviteRequest) Descriptor() ([]byte, []int) {
-	return file_membership_proto_rawDescGZIP(), []int{3}
+	return file_membership_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *InviteRequest) GetWithinSeconds() uint32 {
@@ -546,7 +627,7 @@ type InviteReply struct {
 
 func (x *InviteReply) Reset() {
 	*x = InviteReply{}
-	mi := &file_membership_proto_msgTypes[4]
+	mi := &file_membership_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -558,7 +639,7 @@ func (x *InviteReply) String() string {
 func (*InviteReply) ProtoMessage() {}
 
 func (x *InviteReply) ProtoReflect() protoreflect.Message {
-	mi := &file_membership_proto_msgTypes[4]
+	mi := &file_membership_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -571,7 +652,7 @@ func (x *InviteReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InviteReply.ProtoReflect.Descriptor instead.
 func (*InviteReply) Descriptor() ([]byte, []int) {
-	return file_membership_proto_rawDescGZIP(), []int{4}
+	return file_membership_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *InviteReply) GetToken() string {
@@ -611,7 +692,7 @@ type RemoveMemberRequest struct {
 
 func (x *RemoveMemberRequest) Reset() {
 	*x = RemoveMemberRequest{}
-	mi := &file_membership_proto_msgTypes[5]
+	mi := &file_membership_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -623,7 +704,7 @@ func (x *RemoveMemberRequest) String() string {
 func (*RemoveMemberRequest) ProtoMessage() {}
 
 func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_membership_proto_msgTypes[5]
+	mi := &file_membership_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -636,7 +717,7 @@ func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberRequest.ProtoReflect.Descriptor instead.
 func (*RemoveMemberRequest) Descriptor() ([]byte, []int) {
-	return file_membership_proto_rawDescGZIP(), []int{5}
+	return file_membership_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RemoveMemberRequest) GetHost() string {
@@ -657,7 +738,7 @@ type RemoveMemberReply struct {
 
 func (x *RemoveMemberReply) Reset() {
 	*x = RemoveMemberReply{}
-	mi := &file_membership_proto_msgTypes[6]
+	mi := &file_membership_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -669,7 +750,7 @@ func (x *RemoveMemberReply) String() string {
 func (*RemoveMemberReply) ProtoMessage() {}
 
 func (x *RemoveMemberReply) ProtoReflect() protoreflect.Message {
-	mi := &file_membership_proto_msgTypes[6]
+	mi := &file_membership_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -682,7 +763,7 @@ func (x *RemoveMemberReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberReply.ProtoReflect.Descriptor instead.
 func (*RemoveMemberReply) Descriptor() ([]byte, []int) {
-	return file_membership_proto_rawDescGZIP(), []int{6}
+	return file_membership_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RemoveMemberReply) GetHost() string {
@@ -711,7 +792,7 @@ type DrainHostRequest struct {
 
 func (x *DrainHostRequest) Reset() {
 	*x = DrainHostRequest{}
-	mi := &file_membership_proto_msgTypes[7]
+	mi := &file_membership_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -723,7 +804,7 @@ func (x *DrainHostRequest) String() string {
 func (*DrainHostRequest) ProtoMessage() {}
 
 func (x *DrainHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_membership_proto_msgTypes[7]
+	mi := &file_membership_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -736,7 +817,7 @@ func (x *DrainHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainHostRequest.ProtoReflect.Descriptor instead.
 func (*DrainHostRequest) Descriptor() ([]byte, []int) {
-	return file_membership_proto_rawDescGZIP(), []int{7}
+	return file_membership_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *DrainHostRequest) GetHost() string {
@@ -770,7 +851,7 @@ type DrainHostReply struct {
 
 func (x *DrainHostReply) Reset() {
 	*x = DrainHostReply{}
-	mi := &file_membership_proto_msgTypes[8]
+	mi := &file_membership_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -782,7 +863,7 @@ func (x *DrainHostReply) String() string {
 func (*DrainHostReply) ProtoMessage() {}
 
 func (x *DrainHostReply) ProtoReflect() protoreflect.Message {
-	mi := &file_membership_proto_msgTypes[8]
+	mi := &file_membership_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -795,7 +876,7 @@ func (x *DrainHostReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainHostReply.ProtoReflect.Descriptor instead.
 func (*DrainHostReply) Descriptor() ([]byte, []int) {
-	return file_membership_proto_rawDescGZIP(), []int{8}
+	return file_membership_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DrainHostReply) GetHost() string {
@@ -878,11 +959,17 @@ const file_membership_proto_rawDesc = "" +
 	"\amembers\x18\x04 \x03(\v2\x14.modelops.MemberViewR\amembers\x12\x14\n" +
 	"\x05apart\x18\x05 \x01(\bR\x05apart\x12\x14\n" +
 	"\x05notes\x18\x06 \x03(\tR\x05notes\x12#\n" +
-	"\x03hub\x18\a \x01(\v2\x11.modelops.HubViewR\x03hub\"O\n" +
+	"\x03hub\x18\a \x01(\v2\x11.modelops.HubViewR\x03hub\"\x80\x01\n" +
 	"\aHubView\x12\x12\n" +
 	"\x04urls\x18\x01 \x03(\tR\x04urls\x12\x18\n" +
 	"\areached\x18\x02 \x01(\bR\areached\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"J\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12/\n" +
+	"\aarchive\x18\x04 \x01(\v2\x15.modelops.ArchiveViewR\aarchive\"q\n" +
+	"\vArchiveView\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x1a\n" +
+	"\barchived\x18\x02 \x01(\x04R\barchived\x12\x1a\n" +
+	"\bsequence\x18\x03 \x01(\x04R\bsequence\x12\x12\n" +
+	"\x04note\x18\x04 \x01(\tR\x04note\"J\n" +
 	"\rInviteRequest\x12%\n" +
 	"\x0ewithin_seconds\x18\x01 \x01(\rR\rwithinSeconds\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\"v\n" +
@@ -920,28 +1007,30 @@ func file_membership_proto_rawDescGZIP() []byte {
 }
 
 var file_membership_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_membership_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_membership_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_membership_proto_goTypes = []any{
 	(MemberView_State)(0),       // 0: modelops.MemberView.State
 	(*MemberView)(nil),          // 1: modelops.MemberView
 	(*ClusterView)(nil),         // 2: modelops.ClusterView
 	(*HubView)(nil),             // 3: modelops.HubView
-	(*InviteRequest)(nil),       // 4: modelops.InviteRequest
-	(*InviteReply)(nil),         // 5: modelops.InviteReply
-	(*RemoveMemberRequest)(nil), // 6: modelops.RemoveMemberRequest
-	(*RemoveMemberReply)(nil),   // 7: modelops.RemoveMemberReply
-	(*DrainHostRequest)(nil),    // 8: modelops.DrainHostRequest
-	(*DrainHostReply)(nil),      // 9: modelops.DrainHostReply
+	(*ArchiveView)(nil),         // 4: modelops.ArchiveView
+	(*InviteRequest)(nil),       // 5: modelops.InviteRequest
+	(*InviteReply)(nil),         // 6: modelops.InviteReply
+	(*RemoveMemberRequest)(nil), // 7: modelops.RemoveMemberRequest
+	(*RemoveMemberReply)(nil),   // 8: modelops.RemoveMemberReply
+	(*DrainHostRequest)(nil),    // 9: modelops.DrainHostRequest
+	(*DrainHostReply)(nil),      // 10: modelops.DrainHostReply
 }
 var file_membership_proto_depIdxs = []int32{
 	0, // 0: modelops.MemberView.state:type_name -> modelops.MemberView.State
 	1, // 1: modelops.ClusterView.members:type_name -> modelops.MemberView
 	3, // 2: modelops.ClusterView.hub:type_name -> modelops.HubView
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	4, // 3: modelops.HubView.archive:type_name -> modelops.ArchiveView
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_membership_proto_init() }
@@ -955,7 +1044,7 @@ func file_membership_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_membership_proto_rawDesc), len(file_membership_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -4,6 +4,9 @@ import (
 	"strings"
 )
 
+// ArchiveHub is the word of journal.archive for nats.hub.
+const ArchiveHub = "hub"
+
 // hub checks the cluster that this host joins as a leaf.
 func (k *checker) hub() {
 	n := k.NATS
@@ -25,10 +28,13 @@ func (k *checker) hub() {
 		}
 	}
 	given := func(key, value string) bool { return value != "" && !k.doubtful("nats."+key) }
-	for key, value := range map[string]string{"hub_credentials": n.Credentials, "hub_user": n.User, "hub_password_file": n.PasswordFile, "hub_ca": n.CA} {
+	for key, value := range map[string]string{"hub_credentials": n.Credentials, "hub_user": n.User, "hub_password_file": n.PasswordFile, "hub_domain": n.Domain, "hub_ca": n.CA} {
 		if len(n.Hub) == 0 && given(key, value) && !k.doubtful("nats.hub") {
 			k.wrong([]string{"nats", key}, "there is no hub that it is for", "nats.hub")
 		}
+	}
+	if k.Journal.Archive == ArchiveHub && (len(n.Hub) == 0 || n.Domain == "") && !k.doubtful("nats.hub", "nats.hub_domain") {
+		k.wrong([]string{"journal", "archive"}, "there is no hub for it, or its JetStream domain isn't known", "nats.hub and nats.hub_domain, or none")
 	}
 	switch {
 	case given("hub_user", n.User) != given("hub_password_file", n.PasswordFile) && !k.doubtful("nats.hub_user", "nats.hub_password_file"):

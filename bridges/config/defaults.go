@@ -18,7 +18,7 @@ func defaults() Config {
 		Server:  defaultServer(),
 		Cluster: Cluster{Port: 7422, ActorsPort: 7423},
 		Auth:    Auth{OIDC: OIDC{NameClaim: "sub", RoleClaim: "roles"}, Proxy: Proxy{UserHeader: "X-Forwarded-User", RoleHeader: "X-Forwarded-Groups"}},
-		Journal: Journal{Dir: "journal", SnapshotEvery: 256, MinFreeMB: 64},
+		Journal: Journal{Dir: "journal", SnapshotEvery: 256, MinFreeMB: 64, Archive: "none"},
 		Resources: Resources{
 			GPUPollInterval: 5 * time.Second, VRAMSoftLimitMB: 22000, EvictionThresholdPct: 90, MarginMB: 512, UnknownVRAMMB: 1000,
 		},

@@ -37,6 +37,11 @@ func TestHubIsChecked(t *testing.T) {
 			t.Errorf("%s: the error shows the password", text)
 		}
 	}
+	for text, fine := range map[string]bool{"nats: {hub: nats://a, hub_domain: hub}": true, "nats: {hub: nats://a}": false, "title: x": false} {
+		if _, err := Load(write(t, text+"\njournal: {archive: hub}"), nil, ""); (err == nil) != fine || !fine && !strings.Contains(err.Error(), "journal.archive") {
+			t.Errorf("%s, and an archive there: %v", text, err)
+		}
+	}
 	c, err := Load(write(t, "{}"), []string{"MOC_NATS__HUB=nats://a,nats://b:1"}, "")
 	if err != nil || len(c.NATS.HubURLs()) != 2 || c.NATS.HubURLs()[1].Host != "b:1" {
 		t.Errorf("a variable: %v, %v", c, err)

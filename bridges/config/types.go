@@ -65,6 +65,7 @@ type Journal struct {
 	Dir           string `yaml:"dir" jsonschema:"minLength=1" jsonschema_description:"Folder of the journal. Relative to data_dir."`
 	SnapshotEvery int    `yaml:"snapshot_every" jsonschema:"minimum=1,maximum=1000000" jsonschema_description:"Events of one actor between two snapshots."`
 	MinFreeMB     int    `yaml:"min_free_mb" jsonschema:"minimum=1,maximum=1048576" jsonschema_description:"Decisions are refused when less disk than this is free, MiB."`
+	Archive       string `yaml:"archive" jsonschema:"enum=none,enum=hub" jsonschema_description:"Where a copy of the journal is kept beside those of other hosts: hub is nats.hub, in three copies."`
 }
 
 // Resources are the limits of this host's devices.

@@ -11,6 +11,7 @@ type NATS struct {
 	Credentials  string   `yaml:"hub_credentials" jsonschema_description:"File of a user's JWT and seed for the hub, such as nsc writes. Relative to this file."`
 	User         string   `yaml:"hub_user" jsonschema_description:"User of the hub, with hub_password_file."`
 	PasswordFile string   `yaml:"hub_password_file" jsonschema_description:"File whose first line is the user's password. Relative to this file."`
+	Domain       string   `yaml:"hub_domain" jsonschema_description:"JetStream domain of the hub, which journal.archive needs."`
 	CA           string   `yaml:"hub_ca" jsonschema_description:"CA of the hub's certificates, PEM; it makes the connection TLS. Relative to this file. Empty with tls:// is the system's CAs."`
 }
 

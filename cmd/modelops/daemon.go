@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
 
 	"modelops/actors/cluster"
 	"modelops/actors/cluster/system"
@@ -69,6 +70,8 @@ type daemon struct {
 	authenticate messages.Authenticate // access's
 
 	journal    *journal.Journal
+	atHub      *nats.Conn       // nil = there is no hub
+	archive    *journal.Archive // nil = the hub keeps none
 	feed       *journal.Feed
 	books      *books
 	view       *view.Projection
@@ -126,7 +129,7 @@ func launch(ctx context.Context, cfg *config.Config, reread func() (*config.Conf
 	d.life, d.endLife = context.WithCancelCause(context.Background())
 	d.alongside(d.advising)
 	d.advises(cfg)
-	for _, step := range []func(context.Context) error{d.openJournal, d.openWorld, d.plant, d.openPeers, d.recoverActors, d.openEdges, d.announce} {
+	for _, step := range []func(context.Context) error{d.openJournal, d.openHub, d.openWorld, d.plant, d.openPeers, d.recoverActors, d.openEdges, d.announce} {
 		if err := step(ctx); err != nil {
 			if closing := d.close(context.WithoutCancel(ctx)); closing != nil {
 				log.Warn("what had been opened didn't close well", "error", closing)

@@ -35,7 +35,7 @@ func (d *daemon) openJournal(ctx context.Context) error {
 	if err := d.openLocks(ctx); err != nil {
 		return err
 	}
-	hub, err := d.hub()
+	hub, err := cli.HubOf(d.cfg.NATS)
 	if err != nil {
 		return err
 	}

@@ -113,13 +113,8 @@ func (d *daemon) openPeers(context.Context) error {
 	if err != nil {
 		return err
 	}
-	atHub, err := d.openHub()
-	if err != nil {
-		_ = l.Close()
-		return err
-	}
 	d.peers = peer.New(peer.Options{
-		Host: d.host, BootID: d.bootID, Version: buildVersion(), Listener: l, Trust: trust, Accounts: d.journal, Hub: atHub, Log: d.log,
+		Host: d.host, BootID: d.bootID, Version: buildVersion(), Listener: l, Trust: trust, Accounts: d.journal, Hub: d.atHub, Log: d.log,
 		Door: recoveredDoor{Door: d.tree, host: d.host, over: d.recovery.Over}, Operations: d.control.Scoped(),
 		Heard: func(h *messages.Heartbeat, _ string) {
 			d.learn(trust, h)

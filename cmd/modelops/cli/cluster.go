@@ -48,6 +48,9 @@ func (c *cli) printCluster(v *messages.ClusterView) error {
 	}
 	if h := v.Hub; h != nil {
 		fmt.Fprintf(c.stdout, "hub %s: %s\n", strings.Join(h.Urls, ", "), hubState(h))
+		if a := h.Archive; a != nil {
+			fmt.Fprintf(c.stdout, "archive at the hub: %s\n", archiveState(a))
+		}
 	}
 	for _, note := range v.Notes {
 		fmt.Fprintln(c.stdout, "note: "+note)
@@ -87,6 +90,17 @@ func hubState(h *messages.HubView) string {
 		return "reached"
 	}
 	return "not reached: " + h.Reason
+}
+
+// archiveState says how far the hub's copy of the journal is.
+func archiveState(a *messages.ArchiveView) string {
+	switch {
+	case a.Note != "":
+		return fmt.Sprintf("%d of %d decisions; %s", a.Archived, a.Sequence, a.Note)
+	case a.Stream == "":
+		return "not found yet"
+	}
+	return fmt.Sprintf("%d of %d decisions, in stream %s", a.Archived, a.Sequence, a.Stream)
 }
 
 // linkOf says which of the two connections between this host and a member are up.

@@ -19,7 +19,7 @@ func (c *cli) restoreCommand() *cobra.Command {
 	var from string
 	var again serving
 	cmd := &cobra.Command{
-		Use: "restore [HOST] --from FILE|DIR|PEER", Args: cobra.MaximumNArgs(1),
+		Use: "restore [HOST] --from FILE|DIR|PEER|hub", Args: cobra.MaximumNArgs(1),
 		Short: "Bring the journal back from a copy",
 		Long: "restore makes the journal of a stopped daemon anew from a copy: a file of `modelops journal export` (- reads it from standard input), or a\n" +
 			"directory that holds a copy of a journal or of a whole data directory. Every decision gets its old sequence. The new journal takes the\n" +
@@ -28,8 +28,8 @@ func (c *cli) restoreCommand() *cobra.Command {
 			"The copy that another host of the cluster keeps is read from that host while it runs: name it with --from, and this host with HOST. It is read over\n" +
 			"the cluster port with this host's certificate, or with --server at a NATS address. Of several copies the longest is taken. What the peer heard of\n" +
 			"and hadn't copied is lost, and is named. A host that lost its whole disk becomes a member again first, by --join and --token: `modelops cluster\n" +
-			"remove HOST` and `modelops cluster invite --host HOST` on the peer.",
-		Example: "  modelops restore --from /backup/main_pc.journal\n  ssh peer cat /backup/main_pc.journal | modelops restore --from -\n  modelops restore main_pc --from pc2\n  modelops restore main_pc --from pc2 --join 192.168.1.10:7422 --token join1-...",
+			"remove HOST` and `modelops cluster invite --host HOST` on the peer. --from hub reads the archive that journal.archive: hub keeps, by nats.hub of the configuration.",
+		Example: "  modelops restore --from /backup/main_pc.journal\n  ssh peer cat /backup/main_pc.journal | modelops restore --from -\n  modelops restore main_pc --from pc2\n  modelops restore main_pc --from hub\n  modelops restore main_pc --from pc2 --join 192.168.1.10:7422 --token join1-...",
 	}
 	cmd.Flags().StringVar(&from, "from", "", "the copy: a file, a directory, or - for standard input")
 	cmd.Flags().StringVar(&again.join, "join", "", "address of a member: become a member of its cluster first, by --token")
@@ -81,6 +81,9 @@ func (c *cli) restoreCommand() *cobra.Command {
 func (c *cli) openSourceOf(ctx context.Context, from, into string, args []string) (copied, error) {
 	if _, err := os.Stat(from); from == "-" || err == nil || len(args) == 0 {
 		return c.openCopy(ctx, from, into)
+	}
+	if from == config.ArchiveHub && c.named() == "" {
+		return c.openArchive(ctx, args[0])
 	}
 	if c.named() == "" {
 		return c.overClusterPort(ctx, from, args[0])

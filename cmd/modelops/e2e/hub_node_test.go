@@ -71,7 +71,11 @@ type rights struct{ publish, subscribe []string }
 
 // hubRights are what docs/cluster.md says that the user of a host needs.
 func hubRights(host string) rights {
-	return rights{publish: []string{"modelops.v1.hub.*." + host + ".>"}, subscribe: []string{"modelops.v1.hub." + host + ".>"}}
+	const api = "$JS.hub.API.STREAM."
+	return rights{
+		publish:   []string{"modelops.v1.hub.*." + host + ".>", "modelops.v1.archive." + host + ".*", api + "NAMES", api + "CREATE.*", api + "INFO.*", api + "MSG.GET.*"},
+		subscribe: []string{"modelops.v1.hub." + host + ".>", "_INBOX_" + host + ".>"},
+	}
 }
 
 func startHub(t *testing.T) *hub {

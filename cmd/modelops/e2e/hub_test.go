@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -154,4 +155,85 @@ func TestHostsAtTheHub(t *testing.T) {
 	}
 	h.start(h.nodes...)
 	together()
+}
+
+// TestArchiveAtTheHub: the hub keeps a host's journal in three copies, also while one of its servers is dead. With the whole hub off decisions go on; they are
+// archived when it is back. A host that has lost its journal gets it back from there.
+func TestArchiveAtTheHub(t *testing.T) {
+	h := startHub(t)
+	d := prepare(t, base+h.section("main_pc", ", hub_domain: hub")+"journal: {archive: hub}\nmodels: {declare: {tiny: {runtime: embedded, path: TINY}}}\n")
+	d.write("hub.password", hubPassword)
+	d.launch()
+	var at *messages.ArchiveView
+	caughtUp := func() {
+		t.Helper()
+		d.until(startLimit, "the archive has caught up", func() bool {
+			at = members(d).Hub.GetArchive()
+			return at.GetNote() == "" && at.GetArchived() > 0 && at.GetArchived() == at.GetSequence()
+		})
+	}
+	copies := func(current int) {
+		t.Helper()
+		until(t, startLimit, "the hub has its copies", func() bool {
+			nc, js, err := h.client()
+			if err != nil {
+				return false
+			}
+			defer nc.Close()
+			s, err := js.Stream(t.Context(), at.Stream)
+			if err != nil {
+				return false
+			}
+			c := s.CachedInfo()
+			n := 1 // the leader
+			for _, r := range c.Cluster.Replicas {
+				if r.Current && !r.Offline {
+					n++
+				}
+			}
+			return c.Config.Replicas == 3 && c.Cluster.Leader != "" && n >= current && c.State.LastSeq >= at.Archived && c.State.Msgs == c.State.LastSeq
+		})
+	}
+	d.answers("tiny")
+	caughtUp()
+	copies(3)
+	first := at.Stream
+	h.kill(h.nodes[0])
+	d.decide(20)
+	caughtUp()
+	copies(2)
+	h.kill(h.nodes...)
+	d.decide(40) // twenty of them are new
+	d.answers("tiny")
+	d.until(startLimit, "it is said that the archive stands still", func() bool {
+		a := members(d).Hub.GetArchive()
+		return a.GetNote() != "" && a.GetArchived() < a.GetSequence()
+	})
+	h.start(h.nodes...)
+	caughtUp()
+	copies(3)
+	if code := d.stop(); code != 0 {
+		t.Error(code)
+	}
+	d.launch()
+	caughtUp()
+	if at.Stream != first {
+		t.Errorf("the archive was %s and is %s", first, at.Stream)
+	}
+	if code := d.stop(); code != 0 {
+		t.Error(code)
+	}
+	if err := os.RemoveAll(d.journalDir()); err != nil {
+		t.Fatal(err)
+	}
+	if out := d.typed("restore", "main_pc", "--from", "hub"); !strings.Contains(out, "nothing is lost") {
+		t.Error(out)
+	}
+	before := at.Archived
+	d.launch()
+	caughtUp()
+	if at.Stream != first || at.Archived <= before {
+		t.Errorf("after the restore the archive is %s with %d decisions; it was %s with %d", at.Stream, at.Archived, first, before)
+	}
+	d.wholeJournal()
 }
