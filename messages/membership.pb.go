@@ -124,7 +124,9 @@ type MemberView struct {
 	// It can be woken by a packet to its network card.
 	Wakes bool `protobuf:"varint,21,opt,name=wakes,proto3" json:"wakes,omitempty"`
 	// Our link to it goes over the NATS cluster that both have joined.
-	ByHub         bool `protobuf:"varint,22,opt,name=by_hub,json=byHub,proto3" json:"by_hub,omitempty"`
+	ByHub bool `protobuf:"varint,22,opt,name=by_hub,json=byHub,proto3" json:"by_hub,omitempty"`
+	// How long ago the copy of its journal held all that it had.
+	CopyAgeMs     int64 `protobuf:"varint,23,opt,name=copy_age_ms,json=copyAgeMs,proto3" json:"copy_age_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -313,6 +315,13 @@ func (x *MemberView) GetByHub() bool {
 	return false
 }
 
+func (x *MemberView) GetCopyAgeMs() int64 {
+	if x != nil {
+		return x.CopyAgeMs
+	}
+	return 0
+}
+
 // ClusterView is the cluster as one host sees it.
 type ClusterView struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -328,7 +337,9 @@ type ClusterView struct {
 	// What somebody should do about it; empty when there is nothing.
 	Notes []string `protobuf:"bytes,6,rep,name=notes,proto3" json:"notes,omitempty"`
 	// The NATS cluster that the host joins as a leaf; unset = none is configured.
-	Hub           *HubView `protobuf:"bytes,7,opt,name=hub,proto3" json:"hub,omitempty"`
+	Hub *HubView `protobuf:"bytes,7,opt,name=hub,proto3" json:"hub,omitempty"`
+	// The copies of other hosts' journals that the host keeps.
+	Copies        []*JournalCopy `protobuf:"bytes,8,rep,name=copies,proto3" json:"copies,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -412,6 +423,113 @@ func (x *ClusterView) GetHub() *HubView {
 	return nil
 }
 
+func (x *ClusterView) GetCopies() []*JournalCopy {
+	if x != nil {
+		return x.Copies
+	}
+	return nil
+}
+
+// JournalCopy is how far a copy of a host's journal is.
+type JournalCopy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The host whose journal it is.
+	Host string `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	// Sequence of its last decision.
+	Copied uint64 `protobuf:"varint,2,opt,name=copied,proto3" json:"copied,omitempty"`
+	// The last one that its host told of. Of a copy that was kept because the host has another journal now, copied.
+	Told uint64 `protobuf:"varint,3,opt,name=told,proto3" json:"told,omitempty"`
+	// How long ago it held all that its host had; not of a copy that was kept.
+	AgeMs int64 `protobuf:"varint,4,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
+	// Its directory: copy is the one in use, others were kept.
+	Name string `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
+	// The start of its host in which its last decision was made.
+	BootId string `protobuf:"bytes,6,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	// Why copying has stopped; empty while it goes on or the host can't be reached.
+	Note          string `protobuf:"bytes,7,opt,name=note,proto3" json:"note,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JournalCopy) Reset() {
+	*x = JournalCopy{}
+	mi := &file_membership_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JournalCopy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JournalCopy) ProtoMessage() {}
+
+func (x *JournalCopy) ProtoReflect() protoreflect.Message {
+	mi := &file_membership_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JournalCopy.ProtoReflect.Descriptor instead.
+func (*JournalCopy) Descriptor() ([]byte, []int) {
+	return file_membership_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *JournalCopy) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *JournalCopy) GetCopied() uint64 {
+	if x != nil {
+		return x.Copied
+	}
+	return 0
+}
+
+func (x *JournalCopy) GetTold() uint64 {
+	if x != nil {
+		return x.Told
+	}
+	return 0
+}
+
+func (x *JournalCopy) GetAgeMs() int64 {
+	if x != nil {
+		return x.AgeMs
+	}
+	return 0
+}
+
+func (x *JournalCopy) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *JournalCopy) GetBootId() string {
+	if x != nil {
+		return x.BootId
+	}
+	return ""
+}
+
+func (x *JournalCopy) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
 // HubView is the NATS cluster that a host joins as a leaf.
 type HubView struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -429,7 +547,7 @@ type HubView struct {
 
 func (x *HubView) Reset() {
 	*x = HubView{}
-	mi := &file_membership_proto_msgTypes[2]
+	mi := &file_membership_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -441,7 +559,7 @@ func (x *HubView) String() string {
 func (*HubView) ProtoMessage() {}
 
 func (x *HubView) ProtoReflect() protoreflect.Message {
-	mi := &file_membership_proto_msgTypes[2]
+	mi := &file_membership_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -454,7 +572,7 @@ func (x *HubView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HubView.ProtoReflect.Descriptor instead.
 func (*HubView) Descriptor() ([]byte, []int) {
-	return file_membership_proto_rawDescGZIP(), []int{2}
+	return file_membership_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *HubView) GetUrls() []string {
@@ -501,7 +619,7 @@ type ArchiveView struct {
 
 func (x *ArchiveView) Reset() {
 	*x = ArchiveView{}
-	mi := &file_membership_proto_msgTypes[3]
+	mi := &file_membership_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -513,7 +631,7 @@ func (x *ArchiveView) String() string {
 func (*ArchiveView) ProtoMessage() {}
 
 func (x *ArchiveView) ProtoReflect() protoreflect.Message {
-	mi := &file_membership_proto_msgTypes[3]
+	mi := &file_membership_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -526,7 +644,7 @@ func (x *ArchiveView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArchiveView.ProtoReflect.Descriptor instead.
 func (*ArchiveView) Descriptor() ([]byte, []int) {
-	return file_membership_proto_rawDescGZIP(), []int{3}
+	return file_membership_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ArchiveView) GetStream() string {
@@ -569,7 +687,7 @@ type InviteRequest struct {
 
 func (x *InviteRequest) Reset() {
 	*x = InviteRequest{}
-	mi := &file_membership_proto_msgTypes[4]
+	mi := &file_membership_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -581,7 +699,7 @@ func (x *InviteRequest) String() string {
 func (*InviteRequest) ProtoMessage() {}
 
 func (x *InviteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_membership_proto_msgTypes[4]
+	mi := &file_membership_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -594,7 +712,7 @@ func (x *InviteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InviteRequest.ProtoReflect.Descriptor instead.
 func (*InviteRequest) Descriptor() ([]byte, []int) {
-	return file_membership_proto_rawDescGZIP(), []int{4}
+	return file_membership_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *InviteRequest) GetWithinSeconds() uint32 {
@@ -627,7 +745,7 @@ type InviteReply struct {
 
 func (x *InviteReply) Reset() {
 	*x = InviteReply{}
-	mi := &file_membership_proto_msgTypes[5]
+	mi := &file_membership_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -639,7 +757,7 @@ func (x *InviteReply) String() string {
 func (*InviteReply) ProtoMessage() {}
 
 func (x *InviteReply) ProtoReflect() protoreflect.Message {
-	mi := &file_membership_proto_msgTypes[5]
+	mi := &file_membership_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -652,7 +770,7 @@ func (x *InviteReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InviteReply.ProtoReflect.Descriptor instead.
 func (*InviteReply) Descriptor() ([]byte, []int) {
-	return file_membership_proto_rawDescGZIP(), []int{5}
+	return file_membership_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *InviteReply) GetToken() string {
@@ -692,7 +810,7 @@ type RemoveMemberRequest struct {
 
 func (x *RemoveMemberRequest) Reset() {
 	*x = RemoveMemberRequest{}
-	mi := &file_membership_proto_msgTypes[6]
+	mi := &file_membership_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -704,7 +822,7 @@ func (x *RemoveMemberRequest) String() string {
 func (*RemoveMemberRequest) ProtoMessage() {}
 
 func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_membership_proto_msgTypes[6]
+	mi := &file_membership_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -717,7 +835,7 @@ func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberRequest.ProtoReflect.Descriptor instead.
 func (*RemoveMemberRequest) Descriptor() ([]byte, []int) {
-	return file_membership_proto_rawDescGZIP(), []int{6}
+	return file_membership_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RemoveMemberRequest) GetHost() string {
@@ -738,7 +856,7 @@ type RemoveMemberReply struct {
 
 func (x *RemoveMemberReply) Reset() {
 	*x = RemoveMemberReply{}
-	mi := &file_membership_proto_msgTypes[7]
+	mi := &file_membership_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -750,7 +868,7 @@ func (x *RemoveMemberReply) String() string {
 func (*RemoveMemberReply) ProtoMessage() {}
 
 func (x *RemoveMemberReply) ProtoReflect() protoreflect.Message {
-	mi := &file_membership_proto_msgTypes[7]
+	mi := &file_membership_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -763,7 +881,7 @@ func (x *RemoveMemberReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberReply.ProtoReflect.Descriptor instead.
 func (*RemoveMemberReply) Descriptor() ([]byte, []int) {
-	return file_membership_proto_rawDescGZIP(), []int{7}
+	return file_membership_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RemoveMemberReply) GetHost() string {
@@ -792,7 +910,7 @@ type DrainHostRequest struct {
 
 func (x *DrainHostRequest) Reset() {
 	*x = DrainHostRequest{}
-	mi := &file_membership_proto_msgTypes[8]
+	mi := &file_membership_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -804,7 +922,7 @@ func (x *DrainHostRequest) String() string {
 func (*DrainHostRequest) ProtoMessage() {}
 
 func (x *DrainHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_membership_proto_msgTypes[8]
+	mi := &file_membership_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -817,7 +935,7 @@ func (x *DrainHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainHostRequest.ProtoReflect.Descriptor instead.
 func (*DrainHostRequest) Descriptor() ([]byte, []int) {
-	return file_membership_proto_rawDescGZIP(), []int{8}
+	return file_membership_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DrainHostRequest) GetHost() string {
@@ -851,7 +969,7 @@ type DrainHostReply struct {
 
 func (x *DrainHostReply) Reset() {
 	*x = DrainHostReply{}
-	mi := &file_membership_proto_msgTypes[9]
+	mi := &file_membership_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -863,7 +981,7 @@ func (x *DrainHostReply) String() string {
 func (*DrainHostReply) ProtoMessage() {}
 
 func (x *DrainHostReply) ProtoReflect() protoreflect.Message {
-	mi := &file_membership_proto_msgTypes[9]
+	mi := &file_membership_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -876,7 +994,7 @@ func (x *DrainHostReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainHostReply.ProtoReflect.Descriptor instead.
 func (*DrainHostReply) Descriptor() ([]byte, []int) {
-	return file_membership_proto_rawDescGZIP(), []int{9}
+	return file_membership_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DrainHostReply) GetHost() string {
@@ -918,7 +1036,7 @@ var File_membership_proto protoreflect.FileDescriptor
 
 const file_membership_proto_rawDesc = "" +
 	"\n" +
-	"\x10membership.proto\x12\bmodelops\"\xbf\x05\n" +
+	"\x10membership.proto\x12\bmodelops\"\xdf\x05\n" +
 	"\n" +
 	"MemberView\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x120\n" +
@@ -945,13 +1063,14 @@ const file_membership_proto_rawDesc = "" +
 	"\x0eactors_address\x18\x13 \x01(\tR\ractorsAddress\x12\x18\n" +
 	"\astandby\x18\x14 \x01(\bR\astandby\x12\x14\n" +
 	"\x05wakes\x18\x15 \x01(\bR\x05wakes\x12\x15\n" +
-	"\x06by_hub\x18\x16 \x01(\bR\x05byHub\"N\n" +
+	"\x06by_hub\x18\x16 \x01(\bR\x05byHub\x12\x1e\n" +
+	"\vcopy_age_ms\x18\x17 \x01(\x03R\tcopyAgeMs\"N\n" +
 	"\x05State\x12\x11\n" +
 	"\rstate_unknown\x10\x00\x12\t\n" +
 	"\x05alive\x10\x01\x12\x0f\n" +
 	"\vunreachable\x10\x02\x12\b\n" +
 	"\x04gone\x10\x03\x12\f\n" +
-	"\bexpected\x10\x04\"\xe1\x01\n" +
+	"\bexpected\x10\x04\"\x90\x02\n" +
 	"\vClusterView\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x18\n" +
 	"\aarbiter\x18\x02 \x01(\tR\aarbiter\x12#\n" +
@@ -959,7 +1078,16 @@ const file_membership_proto_rawDesc = "" +
 	"\amembers\x18\x04 \x03(\v2\x14.modelops.MemberViewR\amembers\x12\x14\n" +
 	"\x05apart\x18\x05 \x01(\bR\x05apart\x12\x14\n" +
 	"\x05notes\x18\x06 \x03(\tR\x05notes\x12#\n" +
-	"\x03hub\x18\a \x01(\v2\x11.modelops.HubViewR\x03hub\"\x80\x01\n" +
+	"\x03hub\x18\a \x01(\v2\x11.modelops.HubViewR\x03hub\x12-\n" +
+	"\x06copies\x18\b \x03(\v2\x15.modelops.JournalCopyR\x06copies\"\xa5\x01\n" +
+	"\vJournalCopy\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x16\n" +
+	"\x06copied\x18\x02 \x01(\x04R\x06copied\x12\x12\n" +
+	"\x04told\x18\x03 \x01(\x04R\x04told\x12\x15\n" +
+	"\x06age_ms\x18\x04 \x01(\x03R\x05ageMs\x12\x12\n" +
+	"\x04name\x18\x05 \x01(\tR\x04name\x12\x17\n" +
+	"\aboot_id\x18\x06 \x01(\tR\x06bootId\x12\x12\n" +
+	"\x04note\x18\a \x01(\tR\x04note\"\x80\x01\n" +
 	"\aHubView\x12\x12\n" +
 	"\x04urls\x18\x01 \x03(\tR\x04urls\x12\x18\n" +
 	"\areached\x18\x02 \x01(\bR\areached\x12\x16\n" +
@@ -1007,30 +1135,32 @@ func file_membership_proto_rawDescGZIP() []byte {
 }
 
 var file_membership_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_membership_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_membership_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_membership_proto_goTypes = []any{
 	(MemberView_State)(0),       // 0: modelops.MemberView.State
 	(*MemberView)(nil),          // 1: modelops.MemberView
 	(*ClusterView)(nil),         // 2: modelops.ClusterView
-	(*HubView)(nil),             // 3: modelops.HubView
-	(*ArchiveView)(nil),         // 4: modelops.ArchiveView
-	(*InviteRequest)(nil),       // 5: modelops.InviteRequest
-	(*InviteReply)(nil),         // 6: modelops.InviteReply
-	(*RemoveMemberRequest)(nil), // 7: modelops.RemoveMemberRequest
-	(*RemoveMemberReply)(nil),   // 8: modelops.RemoveMemberReply
-	(*DrainHostRequest)(nil),    // 9: modelops.DrainHostRequest
-	(*DrainHostReply)(nil),      // 10: modelops.DrainHostReply
+	(*JournalCopy)(nil),         // 3: modelops.JournalCopy
+	(*HubView)(nil),             // 4: modelops.HubView
+	(*ArchiveView)(nil),         // 5: modelops.ArchiveView
+	(*InviteRequest)(nil),       // 6: modelops.InviteRequest
+	(*InviteReply)(nil),         // 7: modelops.InviteReply
+	(*RemoveMemberRequest)(nil), // 8: modelops.RemoveMemberRequest
+	(*RemoveMemberReply)(nil),   // 9: modelops.RemoveMemberReply
+	(*DrainHostRequest)(nil),    // 10: modelops.DrainHostRequest
+	(*DrainHostReply)(nil),      // 11: modelops.DrainHostReply
 }
 var file_membership_proto_depIdxs = []int32{
 	0, // 0: modelops.MemberView.state:type_name -> modelops.MemberView.State
 	1, // 1: modelops.ClusterView.members:type_name -> modelops.MemberView
-	3, // 2: modelops.ClusterView.hub:type_name -> modelops.HubView
-	4, // 3: modelops.HubView.archive:type_name -> modelops.ArchiveView
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	4, // 2: modelops.ClusterView.hub:type_name -> modelops.HubView
+	3, // 3: modelops.ClusterView.copies:type_name -> modelops.JournalCopy
+	5, // 4: modelops.HubView.archive:type_name -> modelops.ArchiveView
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_membership_proto_init() }
@@ -1044,7 +1174,7 @@ func file_membership_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_membership_proto_rawDesc), len(file_membership_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -387,79 +387,6 @@ func (x *Explanation) GetCopies() []*JournalCopy {
 	return nil
 }
 
-// JournalCopy is how far a copy of a host's journal is.
-type JournalCopy struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The host whose journal it is.
-	Host string `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
-	// Sequence of its last decision.
-	Copied uint64 `protobuf:"varint,2,opt,name=copied,proto3" json:"copied,omitempty"`
-	// The last one that its host told of.
-	Told uint64 `protobuf:"varint,3,opt,name=told,proto3" json:"told,omitempty"`
-	// How long ago it held all that its host had.
-	AgeMs         int64 `protobuf:"varint,4,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *JournalCopy) Reset() {
-	*x = JournalCopy{}
-	mi := &file_operations_proto_msgTypes[4]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *JournalCopy) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*JournalCopy) ProtoMessage() {}
-
-func (x *JournalCopy) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[4]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use JournalCopy.ProtoReflect.Descriptor instead.
-func (*JournalCopy) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{4}
-}
-
-func (x *JournalCopy) GetHost() string {
-	if x != nil {
-		return x.Host
-	}
-	return ""
-}
-
-func (x *JournalCopy) GetCopied() uint64 {
-	if x != nil {
-		return x.Copied
-	}
-	return 0
-}
-
-func (x *JournalCopy) GetTold() uint64 {
-	if x != nil {
-		return x.Told
-	}
-	return 0
-}
-
-func (x *JournalCopy) GetAgeMs() int64 {
-	if x != nil {
-		return x.AgeMs
-	}
-	return 0
-}
-
 // Reason is one fact of an explanation and where it stands.
 type Reason struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -478,7 +405,7 @@ type Reason struct {
 
 func (x *Reason) Reset() {
 	*x = Reason{}
-	mi := &file_operations_proto_msgTypes[5]
+	mi := &file_operations_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -490,7 +417,7 @@ func (x *Reason) String() string {
 func (*Reason) ProtoMessage() {}
 
 func (x *Reason) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[5]
+	mi := &file_operations_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -503,7 +430,7 @@ func (x *Reason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reason.ProtoReflect.Descriptor instead.
 func (*Reason) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{5}
+	return file_operations_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Reason) GetSequence() uint64 {
@@ -560,7 +487,7 @@ type Weighed struct {
 
 func (x *Weighed) Reset() {
 	*x = Weighed{}
-	mi := &file_operations_proto_msgTypes[6]
+	mi := &file_operations_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -572,7 +499,7 @@ func (x *Weighed) String() string {
 func (*Weighed) ProtoMessage() {}
 
 func (x *Weighed) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[6]
+	mi := &file_operations_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -585,7 +512,7 @@ func (x *Weighed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Weighed.ProtoReflect.Descriptor instead.
 func (*Weighed) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{6}
+	return file_operations_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Weighed) GetGpu() string {
@@ -644,7 +571,7 @@ type InferenceRequest struct {
 
 func (x *InferenceRequest) Reset() {
 	*x = InferenceRequest{}
-	mi := &file_operations_proto_msgTypes[7]
+	mi := &file_operations_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -656,7 +583,7 @@ func (x *InferenceRequest) String() string {
 func (*InferenceRequest) ProtoMessage() {}
 
 func (x *InferenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[7]
+	mi := &file_operations_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -669,7 +596,7 @@ func (x *InferenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InferenceRequest.ProtoReflect.Descriptor instead.
 func (*InferenceRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{7}
+	return file_operations_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *InferenceRequest) GetModelName() string {
@@ -759,7 +686,7 @@ type ChatMessage struct {
 
 func (x *ChatMessage) Reset() {
 	*x = ChatMessage{}
-	mi := &file_operations_proto_msgTypes[8]
+	mi := &file_operations_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -771,7 +698,7 @@ func (x *ChatMessage) String() string {
 func (*ChatMessage) ProtoMessage() {}
 
 func (x *ChatMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[8]
+	mi := &file_operations_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -784,7 +711,7 @@ func (x *ChatMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChatMessage.ProtoReflect.Descriptor instead.
 func (*ChatMessage) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{8}
+	return file_operations_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ChatMessage) GetRole() string {
@@ -827,7 +754,7 @@ type InferenceResponse struct {
 
 func (x *InferenceResponse) Reset() {
 	*x = InferenceResponse{}
-	mi := &file_operations_proto_msgTypes[9]
+	mi := &file_operations_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -839,7 +766,7 @@ func (x *InferenceResponse) String() string {
 func (*InferenceResponse) ProtoMessage() {}
 
 func (x *InferenceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[9]
+	mi := &file_operations_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -852,7 +779,7 @@ func (x *InferenceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InferenceResponse.ProtoReflect.Descriptor instead.
 func (*InferenceResponse) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{9}
+	return file_operations_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *InferenceResponse) GetResponseText() string {
@@ -964,7 +891,7 @@ type InferenceChunk struct {
 
 func (x *InferenceChunk) Reset() {
 	*x = InferenceChunk{}
-	mi := &file_operations_proto_msgTypes[10]
+	mi := &file_operations_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -976,7 +903,7 @@ func (x *InferenceChunk) String() string {
 func (*InferenceChunk) ProtoMessage() {}
 
 func (x *InferenceChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[10]
+	mi := &file_operations_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -989,7 +916,7 @@ func (x *InferenceChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InferenceChunk.ProtoReflect.Descriptor instead.
 func (*InferenceChunk) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{10}
+	return file_operations_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *InferenceChunk) GetRequestId() string {
@@ -1049,7 +976,7 @@ type ModelLoadRequest struct {
 
 func (x *ModelLoadRequest) Reset() {
 	*x = ModelLoadRequest{}
-	mi := &file_operations_proto_msgTypes[11]
+	mi := &file_operations_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1061,7 +988,7 @@ func (x *ModelLoadRequest) String() string {
 func (*ModelLoadRequest) ProtoMessage() {}
 
 func (x *ModelLoadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[11]
+	mi := &file_operations_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1074,7 +1001,7 @@ func (x *ModelLoadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelLoadRequest.ProtoReflect.Descriptor instead.
 func (*ModelLoadRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{11}
+	return file_operations_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ModelLoadRequest) GetModelName() string {
@@ -1124,7 +1051,7 @@ type ModelLoadReply struct {
 
 func (x *ModelLoadReply) Reset() {
 	*x = ModelLoadReply{}
-	mi := &file_operations_proto_msgTypes[12]
+	mi := &file_operations_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1136,7 +1063,7 @@ func (x *ModelLoadReply) String() string {
 func (*ModelLoadReply) ProtoMessage() {}
 
 func (x *ModelLoadReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[12]
+	mi := &file_operations_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1149,7 +1076,7 @@ func (x *ModelLoadReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelLoadReply.ProtoReflect.Descriptor instead.
 func (*ModelLoadReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{12}
+	return file_operations_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ModelLoadReply) GetSuccess() bool {
@@ -1192,7 +1119,7 @@ type ModelUnloadRequest struct {
 
 func (x *ModelUnloadRequest) Reset() {
 	*x = ModelUnloadRequest{}
-	mi := &file_operations_proto_msgTypes[13]
+	mi := &file_operations_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1204,7 +1131,7 @@ func (x *ModelUnloadRequest) String() string {
 func (*ModelUnloadRequest) ProtoMessage() {}
 
 func (x *ModelUnloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[13]
+	mi := &file_operations_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1217,7 +1144,7 @@ func (x *ModelUnloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelUnloadRequest.ProtoReflect.Descriptor instead.
 func (*ModelUnloadRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{13}
+	return file_operations_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ModelUnloadRequest) GetModelName() string {
@@ -1252,7 +1179,7 @@ type ModelUnloadReply struct {
 
 func (x *ModelUnloadReply) Reset() {
 	*x = ModelUnloadReply{}
-	mi := &file_operations_proto_msgTypes[14]
+	mi := &file_operations_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1264,7 +1191,7 @@ func (x *ModelUnloadReply) String() string {
 func (*ModelUnloadReply) ProtoMessage() {}
 
 func (x *ModelUnloadReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[14]
+	mi := &file_operations_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1277,7 +1204,7 @@ func (x *ModelUnloadReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelUnloadReply.ProtoReflect.Descriptor instead.
 func (*ModelUnloadReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{14}
+	return file_operations_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ModelUnloadReply) GetSuccess() bool {
@@ -1318,7 +1245,7 @@ type ModelInfo struct {
 
 func (x *ModelInfo) Reset() {
 	*x = ModelInfo{}
-	mi := &file_operations_proto_msgTypes[15]
+	mi := &file_operations_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1330,7 +1257,7 @@ func (x *ModelInfo) String() string {
 func (*ModelInfo) ProtoMessage() {}
 
 func (x *ModelInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[15]
+	mi := &file_operations_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1343,7 +1270,7 @@ func (x *ModelInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelInfo.ProtoReflect.Descriptor instead.
 func (*ModelInfo) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{15}
+	return file_operations_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ModelInfo) GetName() string {
@@ -1406,7 +1333,7 @@ type ModelList struct {
 
 func (x *ModelList) Reset() {
 	*x = ModelList{}
-	mi := &file_operations_proto_msgTypes[16]
+	mi := &file_operations_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1418,7 +1345,7 @@ func (x *ModelList) String() string {
 func (*ModelList) ProtoMessage() {}
 
 func (x *ModelList) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[16]
+	mi := &file_operations_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1431,7 +1358,7 @@ func (x *ModelList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelList.ProtoReflect.Descriptor instead.
 func (*ModelList) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{16}
+	return file_operations_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ModelList) GetModels() []*ModelInfo {
@@ -1476,7 +1403,7 @@ type GpuLeaseRequest struct {
 
 func (x *GpuLeaseRequest) Reset() {
 	*x = GpuLeaseRequest{}
-	mi := &file_operations_proto_msgTypes[17]
+	mi := &file_operations_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1488,7 +1415,7 @@ func (x *GpuLeaseRequest) String() string {
 func (*GpuLeaseRequest) ProtoMessage() {}
 
 func (x *GpuLeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[17]
+	mi := &file_operations_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1501,7 +1428,7 @@ func (x *GpuLeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuLeaseRequest.ProtoReflect.Descriptor instead.
 func (*GpuLeaseRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{17}
+	return file_operations_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GpuLeaseRequest) GetClient() string {
@@ -1594,7 +1521,7 @@ type GpuLeaseReply struct {
 
 func (x *GpuLeaseReply) Reset() {
 	*x = GpuLeaseReply{}
-	mi := &file_operations_proto_msgTypes[18]
+	mi := &file_operations_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1606,7 +1533,7 @@ func (x *GpuLeaseReply) String() string {
 func (*GpuLeaseReply) ProtoMessage() {}
 
 func (x *GpuLeaseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[18]
+	mi := &file_operations_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1619,7 +1546,7 @@ func (x *GpuLeaseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuLeaseReply.ProtoReflect.Descriptor instead.
 func (*GpuLeaseReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{18}
+	return file_operations_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GpuLeaseReply) GetGranted() bool {
@@ -1732,7 +1659,7 @@ type GpuLeaseRelease struct {
 
 func (x *GpuLeaseRelease) Reset() {
 	*x = GpuLeaseRelease{}
-	mi := &file_operations_proto_msgTypes[19]
+	mi := &file_operations_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1744,7 +1671,7 @@ func (x *GpuLeaseRelease) String() string {
 func (*GpuLeaseRelease) ProtoMessage() {}
 
 func (x *GpuLeaseRelease) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[19]
+	mi := &file_operations_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1757,7 +1684,7 @@ func (x *GpuLeaseRelease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuLeaseRelease.ProtoReflect.Descriptor instead.
 func (*GpuLeaseRelease) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{19}
+	return file_operations_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GpuLeaseRelease) GetLeaseId() string {
@@ -1793,7 +1720,7 @@ type GpuLeaseRenewal struct {
 
 func (x *GpuLeaseRenewal) Reset() {
 	*x = GpuLeaseRenewal{}
-	mi := &file_operations_proto_msgTypes[20]
+	mi := &file_operations_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1805,7 +1732,7 @@ func (x *GpuLeaseRenewal) String() string {
 func (*GpuLeaseRenewal) ProtoMessage() {}
 
 func (x *GpuLeaseRenewal) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[20]
+	mi := &file_operations_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1818,7 +1745,7 @@ func (x *GpuLeaseRenewal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuLeaseRenewal.ProtoReflect.Descriptor instead.
 func (*GpuLeaseRenewal) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{20}
+	return file_operations_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GpuLeaseRenewal) GetLeaseId() string {
@@ -1846,7 +1773,7 @@ type GpuLeaseRenewalAck struct {
 
 func (x *GpuLeaseRenewalAck) Reset() {
 	*x = GpuLeaseRenewalAck{}
-	mi := &file_operations_proto_msgTypes[21]
+	mi := &file_operations_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1858,7 +1785,7 @@ func (x *GpuLeaseRenewalAck) String() string {
 func (*GpuLeaseRenewalAck) ProtoMessage() {}
 
 func (x *GpuLeaseRenewalAck) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[21]
+	mi := &file_operations_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1871,7 +1798,7 @@ func (x *GpuLeaseRenewalAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuLeaseRenewalAck.ProtoReflect.Descriptor instead.
 func (*GpuLeaseRenewalAck) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{21}
+	return file_operations_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GpuLeaseRenewalAck) GetSuccess() bool {
@@ -1897,7 +1824,7 @@ type GpuLeaseReleaseAck struct {
 
 func (x *GpuLeaseReleaseAck) Reset() {
 	*x = GpuLeaseReleaseAck{}
-	mi := &file_operations_proto_msgTypes[22]
+	mi := &file_operations_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1909,7 +1836,7 @@ func (x *GpuLeaseReleaseAck) String() string {
 func (*GpuLeaseReleaseAck) ProtoMessage() {}
 
 func (x *GpuLeaseReleaseAck) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[22]
+	mi := &file_operations_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1922,7 +1849,7 @@ func (x *GpuLeaseReleaseAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuLeaseReleaseAck.ProtoReflect.Descriptor instead.
 func (*GpuLeaseReleaseAck) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{22}
+	return file_operations_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GpuLeaseReleaseAck) GetSuccess() bool {
@@ -1943,7 +1870,7 @@ type ResidentList struct {
 
 func (x *ResidentList) Reset() {
 	*x = ResidentList{}
-	mi := &file_operations_proto_msgTypes[23]
+	mi := &file_operations_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1955,7 +1882,7 @@ func (x *ResidentList) String() string {
 func (*ResidentList) ProtoMessage() {}
 
 func (x *ResidentList) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[23]
+	mi := &file_operations_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1968,7 +1895,7 @@ func (x *ResidentList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResidentList.ProtoReflect.Descriptor instead.
 func (*ResidentList) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{23}
+	return file_operations_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ResidentList) GetModels() []*ModelView {
@@ -1994,7 +1921,7 @@ type CancelRequestRequest struct {
 
 func (x *CancelRequestRequest) Reset() {
 	*x = CancelRequestRequest{}
-	mi := &file_operations_proto_msgTypes[24]
+	mi := &file_operations_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2006,7 +1933,7 @@ func (x *CancelRequestRequest) String() string {
 func (*CancelRequestRequest) ProtoMessage() {}
 
 func (x *CancelRequestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[24]
+	mi := &file_operations_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2019,7 +1946,7 @@ func (x *CancelRequestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequestRequest.ProtoReflect.Descriptor instead.
 func (*CancelRequestRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{24}
+	return file_operations_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CancelRequestRequest) GetRequestId() string {
@@ -2040,7 +1967,7 @@ type CancelRequestReply struct {
 
 func (x *CancelRequestReply) Reset() {
 	*x = CancelRequestReply{}
-	mi := &file_operations_proto_msgTypes[25]
+	mi := &file_operations_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2052,7 +1979,7 @@ func (x *CancelRequestReply) String() string {
 func (*CancelRequestReply) ProtoMessage() {}
 
 func (x *CancelRequestReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[25]
+	mi := &file_operations_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2065,7 +1992,7 @@ func (x *CancelRequestReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequestReply.ProtoReflect.Descriptor instead.
 func (*CancelRequestReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{25}
+	return file_operations_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CancelRequestReply) GetRequestId() string {
@@ -2097,7 +2024,7 @@ type PinModelRequest struct {
 
 func (x *PinModelRequest) Reset() {
 	*x = PinModelRequest{}
-	mi := &file_operations_proto_msgTypes[26]
+	mi := &file_operations_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2109,7 +2036,7 @@ func (x *PinModelRequest) String() string {
 func (*PinModelRequest) ProtoMessage() {}
 
 func (x *PinModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[26]
+	mi := &file_operations_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2122,7 +2049,7 @@ func (x *PinModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinModelRequest.ProtoReflect.Descriptor instead.
 func (*PinModelRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{26}
+	return file_operations_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PinModelRequest) GetModelName() string {
@@ -2164,7 +2091,7 @@ type UnpinModelRequest struct {
 
 func (x *UnpinModelRequest) Reset() {
 	*x = UnpinModelRequest{}
-	mi := &file_operations_proto_msgTypes[27]
+	mi := &file_operations_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2176,7 +2103,7 @@ func (x *UnpinModelRequest) String() string {
 func (*UnpinModelRequest) ProtoMessage() {}
 
 func (x *UnpinModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[27]
+	mi := &file_operations_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2189,7 +2116,7 @@ func (x *UnpinModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnpinModelRequest.ProtoReflect.Descriptor instead.
 func (*UnpinModelRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{27}
+	return file_operations_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UnpinModelRequest) GetModelName() string {
@@ -2223,7 +2150,7 @@ type PinModelReply struct {
 
 func (x *PinModelReply) Reset() {
 	*x = PinModelReply{}
-	mi := &file_operations_proto_msgTypes[28]
+	mi := &file_operations_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2235,7 +2162,7 @@ func (x *PinModelReply) String() string {
 func (*PinModelReply) ProtoMessage() {}
 
 func (x *PinModelReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[28]
+	mi := &file_operations_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2248,7 +2175,7 @@ func (x *PinModelReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinModelReply.ProtoReflect.Descriptor instead.
 func (*PinModelReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{28}
+	return file_operations_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PinModelReply) GetModelName() string {
@@ -2300,7 +2227,7 @@ type HintModelRequest struct {
 
 func (x *HintModelRequest) Reset() {
 	*x = HintModelRequest{}
-	mi := &file_operations_proto_msgTypes[29]
+	mi := &file_operations_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2312,7 +2239,7 @@ func (x *HintModelRequest) String() string {
 func (*HintModelRequest) ProtoMessage() {}
 
 func (x *HintModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[29]
+	mi := &file_operations_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2325,7 +2252,7 @@ func (x *HintModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HintModelRequest.ProtoReflect.Descriptor instead.
 func (*HintModelRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{29}
+	return file_operations_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *HintModelRequest) GetModelName() string {
@@ -2365,7 +2292,7 @@ type HintList struct {
 
 func (x *HintList) Reset() {
 	*x = HintList{}
-	mi := &file_operations_proto_msgTypes[30]
+	mi := &file_operations_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2377,7 +2304,7 @@ func (x *HintList) String() string {
 func (*HintList) ProtoMessage() {}
 
 func (x *HintList) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[30]
+	mi := &file_operations_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2390,7 +2317,7 @@ func (x *HintList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HintList.ProtoReflect.Descriptor instead.
 func (*HintList) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{30}
+	return file_operations_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *HintList) GetHints() []*HintReply {
@@ -2413,7 +2340,7 @@ type DefragRequest struct {
 
 func (x *DefragRequest) Reset() {
 	*x = DefragRequest{}
-	mi := &file_operations_proto_msgTypes[31]
+	mi := &file_operations_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2425,7 +2352,7 @@ func (x *DefragRequest) String() string {
 func (*DefragRequest) ProtoMessage() {}
 
 func (x *DefragRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[31]
+	mi := &file_operations_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2438,7 +2365,7 @@ func (x *DefragRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DefragRequest.ProtoReflect.Descriptor instead.
 func (*DefragRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{31}
+	return file_operations_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DefragRequest) GetModelName() string {
@@ -2472,7 +2399,7 @@ type StateRequest struct {
 
 func (x *StateRequest) Reset() {
 	*x = StateRequest{}
-	mi := &file_operations_proto_msgTypes[32]
+	mi := &file_operations_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2484,7 +2411,7 @@ func (x *StateRequest) String() string {
 func (*StateRequest) ProtoMessage() {}
 
 func (x *StateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[32]
+	mi := &file_operations_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2497,7 +2424,7 @@ func (x *StateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateRequest.ProtoReflect.Descriptor instead.
 func (*StateRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{32}
+	return file_operations_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *StateRequest) GetActor() string {
@@ -2520,7 +2447,7 @@ type SendRequest struct {
 
 func (x *SendRequest) Reset() {
 	*x = SendRequest{}
-	mi := &file_operations_proto_msgTypes[33]
+	mi := &file_operations_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2532,7 +2459,7 @@ func (x *SendRequest) String() string {
 func (*SendRequest) ProtoMessage() {}
 
 func (x *SendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[33]
+	mi := &file_operations_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2545,7 +2472,7 @@ func (x *SendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendRequest.ProtoReflect.Descriptor instead.
 func (*SendRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{33}
+	return file_operations_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SendRequest) GetActor() string {
@@ -2584,7 +2511,7 @@ type SendReply struct {
 
 func (x *SendReply) Reset() {
 	*x = SendReply{}
-	mi := &file_operations_proto_msgTypes[34]
+	mi := &file_operations_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2596,7 +2523,7 @@ func (x *SendReply) String() string {
 func (*SendReply) ProtoMessage() {}
 
 func (x *SendReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[34]
+	mi := &file_operations_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2609,7 +2536,7 @@ func (x *SendReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendReply.ProtoReflect.Descriptor instead.
 func (*SendReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{34}
+	return file_operations_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SendReply) GetAnswerType() string {
@@ -2651,7 +2578,7 @@ type RecordedEvent struct {
 
 func (x *RecordedEvent) Reset() {
 	*x = RecordedEvent{}
-	mi := &file_operations_proto_msgTypes[35]
+	mi := &file_operations_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2663,7 +2590,7 @@ func (x *RecordedEvent) String() string {
 func (*RecordedEvent) ProtoMessage() {}
 
 func (x *RecordedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[35]
+	mi := &file_operations_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2676,7 +2603,7 @@ func (x *RecordedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedEvent.ProtoReflect.Descriptor instead.
 func (*RecordedEvent) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{35}
+	return file_operations_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RecordedEvent) GetName() string {
@@ -2716,7 +2643,7 @@ type JournalRequest struct {
 
 func (x *JournalRequest) Reset() {
 	*x = JournalRequest{}
-	mi := &file_operations_proto_msgTypes[36]
+	mi := &file_operations_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2728,7 +2655,7 @@ func (x *JournalRequest) String() string {
 func (*JournalRequest) ProtoMessage() {}
 
 func (x *JournalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[36]
+	mi := &file_operations_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2741,7 +2668,7 @@ func (x *JournalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalRequest.ProtoReflect.Descriptor instead.
 func (*JournalRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{36}
+	return file_operations_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *JournalRequest) GetAfter() uint64 {
@@ -2807,7 +2734,7 @@ type JournalPage struct {
 
 func (x *JournalPage) Reset() {
 	*x = JournalPage{}
-	mi := &file_operations_proto_msgTypes[37]
+	mi := &file_operations_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2819,7 +2746,7 @@ func (x *JournalPage) String() string {
 func (*JournalPage) ProtoMessage() {}
 
 func (x *JournalPage) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[37]
+	mi := &file_operations_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2832,7 +2759,7 @@ func (x *JournalPage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalPage.ProtoReflect.Descriptor instead.
 func (*JournalPage) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{37}
+	return file_operations_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *JournalPage) GetDecisions() []*RecordedDecision {
@@ -2889,7 +2816,7 @@ type RecordedDecision struct {
 
 func (x *RecordedDecision) Reset() {
 	*x = RecordedDecision{}
-	mi := &file_operations_proto_msgTypes[38]
+	mi := &file_operations_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2901,7 +2828,7 @@ func (x *RecordedDecision) String() string {
 func (*RecordedDecision) ProtoMessage() {}
 
 func (x *RecordedDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[38]
+	mi := &file_operations_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2914,7 +2841,7 @@ func (x *RecordedDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedDecision.ProtoReflect.Descriptor instead.
 func (*RecordedDecision) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{38}
+	return file_operations_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RecordedDecision) GetSequence() uint64 {
@@ -3021,7 +2948,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_operations_proto_msgTypes[39]
+	mi := &file_operations_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3033,7 +2960,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[39]
+	mi := &file_operations_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3046,7 +2973,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{39}
+	return file_operations_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *WatchRequest) GetAfter() string {
@@ -3102,7 +3029,7 @@ type WatchReply struct {
 
 func (x *WatchReply) Reset() {
 	*x = WatchReply{}
-	mi := &file_operations_proto_msgTypes[40]
+	mi := &file_operations_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3114,7 +3041,7 @@ func (x *WatchReply) String() string {
 func (*WatchReply) ProtoMessage() {}
 
 func (x *WatchReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[40]
+	mi := &file_operations_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3127,7 +3054,7 @@ func (x *WatchReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchReply.ProtoReflect.Descriptor instead.
 func (*WatchReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{40}
+	return file_operations_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *WatchReply) GetDecisions() []*RecordedDecision {
@@ -3155,7 +3082,7 @@ type ConfigView struct {
 
 func (x *ConfigView) Reset() {
 	*x = ConfigView{}
-	mi := &file_operations_proto_msgTypes[41]
+	mi := &file_operations_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3167,7 +3094,7 @@ func (x *ConfigView) String() string {
 func (*ConfigView) ProtoMessage() {}
 
 func (x *ConfigView) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[41]
+	mi := &file_operations_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3180,7 +3107,7 @@ func (x *ConfigView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigView.ProtoReflect.Descriptor instead.
 func (*ConfigView) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{41}
+	return file_operations_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ConfigView) GetRevision() string {
@@ -3207,7 +3134,7 @@ type ApplyConfigRequest struct {
 
 func (x *ApplyConfigRequest) Reset() {
 	*x = ApplyConfigRequest{}
-	mi := &file_operations_proto_msgTypes[42]
+	mi := &file_operations_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3219,7 +3146,7 @@ func (x *ApplyConfigRequest) String() string {
 func (*ApplyConfigRequest) ProtoMessage() {}
 
 func (x *ApplyConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[42]
+	mi := &file_operations_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3232,7 +3159,7 @@ func (x *ApplyConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyConfigRequest.ProtoReflect.Descriptor instead.
 func (*ApplyConfigRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{42}
+	return file_operations_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ApplyConfigRequest) GetDryRun() bool {
@@ -3259,7 +3186,7 @@ type HealthReply struct {
 
 func (x *HealthReply) Reset() {
 	*x = HealthReply{}
-	mi := &file_operations_proto_msgTypes[43]
+	mi := &file_operations_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3271,7 +3198,7 @@ func (x *HealthReply) String() string {
 func (*HealthReply) ProtoMessage() {}
 
 func (x *HealthReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[43]
+	mi := &file_operations_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3284,7 +3211,7 @@ func (x *HealthReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthReply.ProtoReflect.Descriptor instead.
 func (*HealthReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{43}
+	return file_operations_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *HealthReply) GetOk() bool {
@@ -3339,7 +3266,7 @@ type VersionReply struct {
 
 func (x *VersionReply) Reset() {
 	*x = VersionReply{}
-	mi := &file_operations_proto_msgTypes[44]
+	mi := &file_operations_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3351,7 +3278,7 @@ func (x *VersionReply) String() string {
 func (*VersionReply) ProtoMessage() {}
 
 func (x *VersionReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[44]
+	mi := &file_operations_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3364,7 +3291,7 @@ func (x *VersionReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionReply.ProtoReflect.Descriptor instead.
 func (*VersionReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{44}
+	return file_operations_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *VersionReply) GetVersion() string {
@@ -3401,7 +3328,7 @@ type AddKeyRequest struct {
 
 func (x *AddKeyRequest) Reset() {
 	*x = AddKeyRequest{}
-	mi := &file_operations_proto_msgTypes[45]
+	mi := &file_operations_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3413,7 +3340,7 @@ func (x *AddKeyRequest) String() string {
 func (*AddKeyRequest) ProtoMessage() {}
 
 func (x *AddKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[45]
+	mi := &file_operations_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3426,7 +3353,7 @@ func (x *AddKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddKeyRequest.ProtoReflect.Descriptor instead.
 func (*AddKeyRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{45}
+	return file_operations_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *AddKeyRequest) GetName() string {
@@ -3482,7 +3409,7 @@ type AddKeyReply struct {
 
 func (x *AddKeyReply) Reset() {
 	*x = AddKeyReply{}
-	mi := &file_operations_proto_msgTypes[46]
+	mi := &file_operations_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3494,7 +3421,7 @@ func (x *AddKeyReply) String() string {
 func (*AddKeyReply) ProtoMessage() {}
 
 func (x *AddKeyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[46]
+	mi := &file_operations_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3507,7 +3434,7 @@ func (x *AddKeyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddKeyReply.ProtoReflect.Descriptor instead.
 func (*AddKeyReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{46}
+	return file_operations_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *AddKeyReply) GetInfo() *KeyInfo {
@@ -3533,7 +3460,7 @@ type RevokeKeyRequest struct {
 
 func (x *RevokeKeyRequest) Reset() {
 	*x = RevokeKeyRequest{}
-	mi := &file_operations_proto_msgTypes[47]
+	mi := &file_operations_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3545,7 +3472,7 @@ func (x *RevokeKeyRequest) String() string {
 func (*RevokeKeyRequest) ProtoMessage() {}
 
 func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[47]
+	mi := &file_operations_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3558,7 +3485,7 @@ func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeKeyRequest.ProtoReflect.Descriptor instead.
 func (*RevokeKeyRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{47}
+	return file_operations_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *RevokeKeyRequest) GetName() string {
@@ -3577,7 +3504,7 @@ type KeyList struct {
 
 func (x *KeyList) Reset() {
 	*x = KeyList{}
-	mi := &file_operations_proto_msgTypes[48]
+	mi := &file_operations_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3589,7 +3516,7 @@ func (x *KeyList) String() string {
 func (*KeyList) ProtoMessage() {}
 
 func (x *KeyList) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[48]
+	mi := &file_operations_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3602,7 +3529,7 @@ func (x *KeyList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyList.ProtoReflect.Descriptor instead.
 func (*KeyList) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{48}
+	return file_operations_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *KeyList) GetKeys() []*KeyInfo {
@@ -3637,7 +3564,7 @@ type KeyInfo struct {
 
 func (x *KeyInfo) Reset() {
 	*x = KeyInfo{}
-	mi := &file_operations_proto_msgTypes[49]
+	mi := &file_operations_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3649,7 +3576,7 @@ func (x *KeyInfo) String() string {
 func (*KeyInfo) ProtoMessage() {}
 
 func (x *KeyInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[49]
+	mi := &file_operations_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3662,7 +3589,7 @@ func (x *KeyInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyInfo.ProtoReflect.Descriptor instead.
 func (*KeyInfo) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{49}
+	return file_operations_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *KeyInfo) GetName() string {
@@ -3785,12 +3712,7 @@ const file_operations_proto_rawDesc = "" +
 	"\fwould_change\x18\x06 \x03(\tR\vwouldChange\x12\x12\n" +
 	"\x04host\x18\a \x01(\tR\x04host\x12\x17\n" +
 	"\asaid_by\x18\b \x01(\tR\x06saidBy\x12-\n" +
-	"\x06copies\x18\t \x03(\v2\x15.modelops.JournalCopyR\x06copies\"d\n" +
-	"\vJournalCopy\x12\x12\n" +
-	"\x04host\x18\x01 \x01(\tR\x04host\x12\x16\n" +
-	"\x06copied\x18\x02 \x01(\x04R\x06copied\x12\x12\n" +
-	"\x04told\x18\x03 \x01(\x04R\x04told\x12\x15\n" +
-	"\x06age_ms\x18\x04 \x01(\x03R\x05ageMs\"\x88\x01\n" +
+	"\x06copies\x18\t \x03(\v2\x15.modelops.JournalCopyR\x06copies\"\x88\x01\n" +
 	"\x06Reason\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x0e\n" +
 	"\x02at\x18\x02 \x01(\tR\x02at\x12\x14\n" +
@@ -4173,66 +4095,66 @@ func file_operations_proto_rawDescGZIP() []byte {
 	return file_operations_proto_rawDescData
 }
 
-var file_operations_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
+var file_operations_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_operations_proto_goTypes = []any{
 	(*ConfigChanges)(nil),        // 0: modelops.ConfigChanges
 	(*StatusView)(nil),           // 1: modelops.StatusView
 	(*WhyRequest)(nil),           // 2: modelops.WhyRequest
 	(*Explanation)(nil),          // 3: modelops.Explanation
-	(*JournalCopy)(nil),          // 4: modelops.JournalCopy
-	(*Reason)(nil),               // 5: modelops.Reason
-	(*Weighed)(nil),              // 6: modelops.Weighed
-	(*InferenceRequest)(nil),     // 7: modelops.InferenceRequest
-	(*ChatMessage)(nil),          // 8: modelops.ChatMessage
-	(*InferenceResponse)(nil),    // 9: modelops.InferenceResponse
-	(*InferenceChunk)(nil),       // 10: modelops.InferenceChunk
-	(*ModelLoadRequest)(nil),     // 11: modelops.ModelLoadRequest
-	(*ModelLoadReply)(nil),       // 12: modelops.ModelLoadReply
-	(*ModelUnloadRequest)(nil),   // 13: modelops.ModelUnloadRequest
-	(*ModelUnloadReply)(nil),     // 14: modelops.ModelUnloadReply
-	(*ModelInfo)(nil),            // 15: modelops.ModelInfo
-	(*ModelList)(nil),            // 16: modelops.ModelList
-	(*GpuLeaseRequest)(nil),      // 17: modelops.GpuLeaseRequest
-	(*GpuLeaseReply)(nil),        // 18: modelops.GpuLeaseReply
-	(*GpuLeaseRelease)(nil),      // 19: modelops.GpuLeaseRelease
-	(*GpuLeaseRenewal)(nil),      // 20: modelops.GpuLeaseRenewal
-	(*GpuLeaseRenewalAck)(nil),   // 21: modelops.GpuLeaseRenewalAck
-	(*GpuLeaseReleaseAck)(nil),   // 22: modelops.GpuLeaseReleaseAck
-	(*ResidentList)(nil),         // 23: modelops.ResidentList
-	(*CancelRequestRequest)(nil), // 24: modelops.CancelRequestRequest
-	(*CancelRequestReply)(nil),   // 25: modelops.CancelRequestReply
-	(*PinModelRequest)(nil),      // 26: modelops.PinModelRequest
-	(*UnpinModelRequest)(nil),    // 27: modelops.UnpinModelRequest
-	(*PinModelReply)(nil),        // 28: modelops.PinModelReply
-	(*HintModelRequest)(nil),     // 29: modelops.HintModelRequest
-	(*HintList)(nil),             // 30: modelops.HintList
-	(*DefragRequest)(nil),        // 31: modelops.DefragRequest
-	(*StateRequest)(nil),         // 32: modelops.StateRequest
-	(*SendRequest)(nil),          // 33: modelops.SendRequest
-	(*SendReply)(nil),            // 34: modelops.SendReply
-	(*RecordedEvent)(nil),        // 35: modelops.RecordedEvent
-	(*JournalRequest)(nil),       // 36: modelops.JournalRequest
-	(*JournalPage)(nil),          // 37: modelops.JournalPage
-	(*RecordedDecision)(nil),     // 38: modelops.RecordedDecision
-	(*WatchRequest)(nil),         // 39: modelops.WatchRequest
-	(*WatchReply)(nil),           // 40: modelops.WatchReply
-	(*ConfigView)(nil),           // 41: modelops.ConfigView
-	(*ApplyConfigRequest)(nil),   // 42: modelops.ApplyConfigRequest
-	(*HealthReply)(nil),          // 43: modelops.HealthReply
-	(*VersionReply)(nil),         // 44: modelops.VersionReply
-	(*AddKeyRequest)(nil),        // 45: modelops.AddKeyRequest
-	(*AddKeyReply)(nil),          // 46: modelops.AddKeyReply
-	(*RevokeKeyRequest)(nil),     // 47: modelops.RevokeKeyRequest
-	(*KeyList)(nil),              // 48: modelops.KeyList
-	(*KeyInfo)(nil),              // 49: modelops.KeyInfo
-	nil,                          // 50: modelops.InferenceRequest.ParametersEntry
-	nil,                          // 51: modelops.ModelLoadRequest.LoadParamsEntry
-	(*HostView)(nil),             // 52: modelops.HostView
-	(*GpuView)(nil),              // 53: modelops.GpuView
-	(*ModelView)(nil),            // 54: modelops.ModelView
-	(*HintReply)(nil),            // 55: modelops.HintReply
-	(*DefragPlan)(nil),           // 56: modelops.DefragPlan
-	(*HostSaid)(nil),             // 57: modelops.HostSaid
+	(*Reason)(nil),               // 4: modelops.Reason
+	(*Weighed)(nil),              // 5: modelops.Weighed
+	(*InferenceRequest)(nil),     // 6: modelops.InferenceRequest
+	(*ChatMessage)(nil),          // 7: modelops.ChatMessage
+	(*InferenceResponse)(nil),    // 8: modelops.InferenceResponse
+	(*InferenceChunk)(nil),       // 9: modelops.InferenceChunk
+	(*ModelLoadRequest)(nil),     // 10: modelops.ModelLoadRequest
+	(*ModelLoadReply)(nil),       // 11: modelops.ModelLoadReply
+	(*ModelUnloadRequest)(nil),   // 12: modelops.ModelUnloadRequest
+	(*ModelUnloadReply)(nil),     // 13: modelops.ModelUnloadReply
+	(*ModelInfo)(nil),            // 14: modelops.ModelInfo
+	(*ModelList)(nil),            // 15: modelops.ModelList
+	(*GpuLeaseRequest)(nil),      // 16: modelops.GpuLeaseRequest
+	(*GpuLeaseReply)(nil),        // 17: modelops.GpuLeaseReply
+	(*GpuLeaseRelease)(nil),      // 18: modelops.GpuLeaseRelease
+	(*GpuLeaseRenewal)(nil),      // 19: modelops.GpuLeaseRenewal
+	(*GpuLeaseRenewalAck)(nil),   // 20: modelops.GpuLeaseRenewalAck
+	(*GpuLeaseReleaseAck)(nil),   // 21: modelops.GpuLeaseReleaseAck
+	(*ResidentList)(nil),         // 22: modelops.ResidentList
+	(*CancelRequestRequest)(nil), // 23: modelops.CancelRequestRequest
+	(*CancelRequestReply)(nil),   // 24: modelops.CancelRequestReply
+	(*PinModelRequest)(nil),      // 25: modelops.PinModelRequest
+	(*UnpinModelRequest)(nil),    // 26: modelops.UnpinModelRequest
+	(*PinModelReply)(nil),        // 27: modelops.PinModelReply
+	(*HintModelRequest)(nil),     // 28: modelops.HintModelRequest
+	(*HintList)(nil),             // 29: modelops.HintList
+	(*DefragRequest)(nil),        // 30: modelops.DefragRequest
+	(*StateRequest)(nil),         // 31: modelops.StateRequest
+	(*SendRequest)(nil),          // 32: modelops.SendRequest
+	(*SendReply)(nil),            // 33: modelops.SendReply
+	(*RecordedEvent)(nil),        // 34: modelops.RecordedEvent
+	(*JournalRequest)(nil),       // 35: modelops.JournalRequest
+	(*JournalPage)(nil),          // 36: modelops.JournalPage
+	(*RecordedDecision)(nil),     // 37: modelops.RecordedDecision
+	(*WatchRequest)(nil),         // 38: modelops.WatchRequest
+	(*WatchReply)(nil),           // 39: modelops.WatchReply
+	(*ConfigView)(nil),           // 40: modelops.ConfigView
+	(*ApplyConfigRequest)(nil),   // 41: modelops.ApplyConfigRequest
+	(*HealthReply)(nil),          // 42: modelops.HealthReply
+	(*VersionReply)(nil),         // 43: modelops.VersionReply
+	(*AddKeyRequest)(nil),        // 44: modelops.AddKeyRequest
+	(*AddKeyReply)(nil),          // 45: modelops.AddKeyReply
+	(*RevokeKeyRequest)(nil),     // 46: modelops.RevokeKeyRequest
+	(*KeyList)(nil),              // 47: modelops.KeyList
+	(*KeyInfo)(nil),              // 48: modelops.KeyInfo
+	nil,                          // 49: modelops.InferenceRequest.ParametersEntry
+	nil,                          // 50: modelops.ModelLoadRequest.LoadParamsEntry
+	(*HostView)(nil),             // 51: modelops.HostView
+	(*GpuView)(nil),              // 52: modelops.GpuView
+	(*ModelView)(nil),            // 53: modelops.ModelView
+	(*HintReply)(nil),            // 54: modelops.HintReply
+	(*DefragPlan)(nil),           // 55: modelops.DefragPlan
+	(*HostSaid)(nil),             // 56: modelops.HostSaid
+	(*JournalCopy)(nil),          // 57: modelops.JournalCopy
 	(*ErrorBody)(nil),            // 58: modelops.ErrorBody
 	(*structpb.Struct)(nil),      // 59: google.protobuf.Struct
 	(*Decision)(nil),             // 60: modelops.Decision
@@ -4253,109 +4175,109 @@ var file_operations_proto_goTypes = []any{
 	(*DrainHostReply)(nil),       // 75: modelops.DrainHostReply
 }
 var file_operations_proto_depIdxs = []int32{
-	52, // 0: modelops.StatusView.host:type_name -> modelops.HostView
-	53, // 1: modelops.StatusView.gpus:type_name -> modelops.GpuView
-	54, // 2: modelops.StatusView.models:type_name -> modelops.ModelView
-	55, // 3: modelops.StatusView.hints:type_name -> modelops.HintReply
-	56, // 4: modelops.StatusView.defrag:type_name -> modelops.DefragPlan
-	57, // 5: modelops.StatusView.hosts:type_name -> modelops.HostSaid
-	5,  // 6: modelops.Explanation.reasons:type_name -> modelops.Reason
-	6,  // 7: modelops.Explanation.weighed:type_name -> modelops.Weighed
-	4,  // 8: modelops.Explanation.copies:type_name -> modelops.JournalCopy
-	50, // 9: modelops.InferenceRequest.parameters:type_name -> modelops.InferenceRequest.ParametersEntry
-	8,  // 10: modelops.InferenceRequest.messages:type_name -> modelops.ChatMessage
-	9,  // 11: modelops.InferenceChunk.response:type_name -> modelops.InferenceResponse
+	51, // 0: modelops.StatusView.host:type_name -> modelops.HostView
+	52, // 1: modelops.StatusView.gpus:type_name -> modelops.GpuView
+	53, // 2: modelops.StatusView.models:type_name -> modelops.ModelView
+	54, // 3: modelops.StatusView.hints:type_name -> modelops.HintReply
+	55, // 4: modelops.StatusView.defrag:type_name -> modelops.DefragPlan
+	56, // 5: modelops.StatusView.hosts:type_name -> modelops.HostSaid
+	4,  // 6: modelops.Explanation.reasons:type_name -> modelops.Reason
+	5,  // 7: modelops.Explanation.weighed:type_name -> modelops.Weighed
+	57, // 8: modelops.Explanation.copies:type_name -> modelops.JournalCopy
+	49, // 9: modelops.InferenceRequest.parameters:type_name -> modelops.InferenceRequest.ParametersEntry
+	7,  // 10: modelops.InferenceRequest.messages:type_name -> modelops.ChatMessage
+	8,  // 11: modelops.InferenceChunk.response:type_name -> modelops.InferenceResponse
 	58, // 12: modelops.InferenceChunk.error:type_name -> modelops.ErrorBody
-	51, // 13: modelops.ModelLoadRequest.load_params:type_name -> modelops.ModelLoadRequest.LoadParamsEntry
-	15, // 14: modelops.ModelList.models:type_name -> modelops.ModelInfo
-	54, // 15: modelops.ResidentList.models:type_name -> modelops.ModelView
-	57, // 16: modelops.ResidentList.hosts:type_name -> modelops.HostSaid
-	55, // 17: modelops.HintList.hints:type_name -> modelops.HintReply
+	50, // 13: modelops.ModelLoadRequest.load_params:type_name -> modelops.ModelLoadRequest.LoadParamsEntry
+	14, // 14: modelops.ModelList.models:type_name -> modelops.ModelInfo
+	53, // 15: modelops.ResidentList.models:type_name -> modelops.ModelView
+	56, // 16: modelops.ResidentList.hosts:type_name -> modelops.HostSaid
+	54, // 17: modelops.HintList.hints:type_name -> modelops.HintReply
 	59, // 18: modelops.SendRequest.body:type_name -> google.protobuf.Struct
 	59, // 19: modelops.SendReply.answer:type_name -> google.protobuf.Struct
-	35, // 20: modelops.SendReply.events:type_name -> modelops.RecordedEvent
+	34, // 20: modelops.SendReply.events:type_name -> modelops.RecordedEvent
 	59, // 21: modelops.RecordedEvent.body:type_name -> google.protobuf.Struct
-	38, // 22: modelops.JournalPage.decisions:type_name -> modelops.RecordedDecision
-	35, // 23: modelops.RecordedDecision.events:type_name -> modelops.RecordedEvent
+	37, // 22: modelops.JournalPage.decisions:type_name -> modelops.RecordedDecision
+	34, // 23: modelops.RecordedDecision.events:type_name -> modelops.RecordedEvent
 	60, // 24: modelops.RecordedDecision.decision:type_name -> modelops.Decision
-	38, // 25: modelops.WatchReply.decisions:type_name -> modelops.RecordedDecision
-	57, // 26: modelops.HealthReply.hosts:type_name -> modelops.HostSaid
-	49, // 27: modelops.AddKeyReply.info:type_name -> modelops.KeyInfo
-	49, // 28: modelops.KeyList.keys:type_name -> modelops.KeyInfo
-	7,  // 29: modelops.ModelOps.Infer:input_type -> modelops.InferenceRequest
-	7,  // 30: modelops.ModelOps.InferStream:input_type -> modelops.InferenceRequest
-	11, // 31: modelops.ModelOps.LoadModel:input_type -> modelops.ModelLoadRequest
-	13, // 32: modelops.ModelOps.UnloadModel:input_type -> modelops.ModelUnloadRequest
+	37, // 25: modelops.WatchReply.decisions:type_name -> modelops.RecordedDecision
+	56, // 26: modelops.HealthReply.hosts:type_name -> modelops.HostSaid
+	48, // 27: modelops.AddKeyReply.info:type_name -> modelops.KeyInfo
+	48, // 28: modelops.KeyList.keys:type_name -> modelops.KeyInfo
+	6,  // 29: modelops.ModelOps.Infer:input_type -> modelops.InferenceRequest
+	6,  // 30: modelops.ModelOps.InferStream:input_type -> modelops.InferenceRequest
+	10, // 31: modelops.ModelOps.LoadModel:input_type -> modelops.ModelLoadRequest
+	12, // 32: modelops.ModelOps.UnloadModel:input_type -> modelops.ModelUnloadRequest
 	61, // 33: modelops.ModelOps.ListModels:input_type -> google.protobuf.Empty
-	17, // 34: modelops.ModelOps.AcquireGpuLease:input_type -> modelops.GpuLeaseRequest
-	20, // 35: modelops.ModelOps.RenewGpuLease:input_type -> modelops.GpuLeaseRenewal
-	19, // 36: modelops.ModelOps.ReleaseGpuLease:input_type -> modelops.GpuLeaseRelease
+	16, // 34: modelops.ModelOps.AcquireGpuLease:input_type -> modelops.GpuLeaseRequest
+	19, // 35: modelops.ModelOps.RenewGpuLease:input_type -> modelops.GpuLeaseRenewal
+	18, // 36: modelops.ModelOps.ReleaseGpuLease:input_type -> modelops.GpuLeaseRelease
 	2,  // 37: modelops.ModelOps.Why:input_type -> modelops.WhyRequest
 	61, // 38: modelops.ModelOps.GetStatus:input_type -> google.protobuf.Empty
 	61, // 39: modelops.ModelOps.ListResident:input_type -> google.protobuf.Empty
 	61, // 40: modelops.ModelOps.GetQueue:input_type -> google.protobuf.Empty
-	24, // 41: modelops.ModelOps.CancelRequest:input_type -> modelops.CancelRequestRequest
-	26, // 42: modelops.ModelOps.PinModel:input_type -> modelops.PinModelRequest
-	27, // 43: modelops.ModelOps.UnpinModel:input_type -> modelops.UnpinModelRequest
+	23, // 41: modelops.ModelOps.CancelRequest:input_type -> modelops.CancelRequestRequest
+	25, // 42: modelops.ModelOps.PinModel:input_type -> modelops.PinModelRequest
+	26, // 43: modelops.ModelOps.UnpinModel:input_type -> modelops.UnpinModelRequest
 	62, // 44: modelops.ModelOps.StartSwap:input_type -> modelops.SwapModel
 	63, // 45: modelops.ModelOps.PromoteSwap:input_type -> modelops.PromoteSwap
 	64, // 46: modelops.ModelOps.RollbackSwap:input_type -> modelops.RollbackSwap
 	61, // 47: modelops.ModelOps.ListSwaps:input_type -> google.protobuf.Empty
-	29, // 48: modelops.ModelOps.HintModel:input_type -> modelops.HintModelRequest
+	28, // 48: modelops.ModelOps.HintModel:input_type -> modelops.HintModelRequest
 	61, // 49: modelops.ModelOps.ListHints:input_type -> google.protobuf.Empty
-	31, // 50: modelops.ModelOps.Defrag:input_type -> modelops.DefragRequest
-	32, // 51: modelops.ModelOps.GetState:input_type -> modelops.StateRequest
-	33, // 52: modelops.ModelOps.SendCommand:input_type -> modelops.SendRequest
-	36, // 53: modelops.ModelOps.ReadJournal:input_type -> modelops.JournalRequest
-	39, // 54: modelops.ModelOps.Watch:input_type -> modelops.WatchRequest
+	30, // 50: modelops.ModelOps.Defrag:input_type -> modelops.DefragRequest
+	31, // 51: modelops.ModelOps.GetState:input_type -> modelops.StateRequest
+	32, // 52: modelops.ModelOps.SendCommand:input_type -> modelops.SendRequest
+	35, // 53: modelops.ModelOps.ReadJournal:input_type -> modelops.JournalRequest
+	38, // 54: modelops.ModelOps.Watch:input_type -> modelops.WatchRequest
 	61, // 55: modelops.ModelOps.GetConfig:input_type -> google.protobuf.Empty
-	42, // 56: modelops.ModelOps.ApplyConfig:input_type -> modelops.ApplyConfigRequest
-	45, // 57: modelops.ModelOps.AddKey:input_type -> modelops.AddKeyRequest
+	41, // 56: modelops.ModelOps.ApplyConfig:input_type -> modelops.ApplyConfigRequest
+	44, // 57: modelops.ModelOps.AddKey:input_type -> modelops.AddKeyRequest
 	61, // 58: modelops.ModelOps.ListKeys:input_type -> google.protobuf.Empty
-	47, // 59: modelops.ModelOps.RevokeKey:input_type -> modelops.RevokeKeyRequest
+	46, // 59: modelops.ModelOps.RevokeKey:input_type -> modelops.RevokeKeyRequest
 	61, // 60: modelops.ModelOps.GetCluster:input_type -> google.protobuf.Empty
 	65, // 61: modelops.ModelOps.InviteHost:input_type -> modelops.InviteRequest
 	66, // 62: modelops.ModelOps.RemoveHost:input_type -> modelops.RemoveMemberRequest
 	67, // 63: modelops.ModelOps.DrainHost:input_type -> modelops.DrainHostRequest
 	61, // 64: modelops.ModelOps.GetHealth:input_type -> google.protobuf.Empty
 	61, // 65: modelops.ModelOps.GetVersion:input_type -> google.protobuf.Empty
-	9,  // 66: modelops.ModelOps.Infer:output_type -> modelops.InferenceResponse
-	10, // 67: modelops.ModelOps.InferStream:output_type -> modelops.InferenceChunk
-	12, // 68: modelops.ModelOps.LoadModel:output_type -> modelops.ModelLoadReply
-	14, // 69: modelops.ModelOps.UnloadModel:output_type -> modelops.ModelUnloadReply
-	16, // 70: modelops.ModelOps.ListModels:output_type -> modelops.ModelList
-	18, // 71: modelops.ModelOps.AcquireGpuLease:output_type -> modelops.GpuLeaseReply
-	21, // 72: modelops.ModelOps.RenewGpuLease:output_type -> modelops.GpuLeaseRenewalAck
-	22, // 73: modelops.ModelOps.ReleaseGpuLease:output_type -> modelops.GpuLeaseReleaseAck
+	8,  // 66: modelops.ModelOps.Infer:output_type -> modelops.InferenceResponse
+	9,  // 67: modelops.ModelOps.InferStream:output_type -> modelops.InferenceChunk
+	11, // 68: modelops.ModelOps.LoadModel:output_type -> modelops.ModelLoadReply
+	13, // 69: modelops.ModelOps.UnloadModel:output_type -> modelops.ModelUnloadReply
+	15, // 70: modelops.ModelOps.ListModels:output_type -> modelops.ModelList
+	17, // 71: modelops.ModelOps.AcquireGpuLease:output_type -> modelops.GpuLeaseReply
+	20, // 72: modelops.ModelOps.RenewGpuLease:output_type -> modelops.GpuLeaseRenewalAck
+	21, // 73: modelops.ModelOps.ReleaseGpuLease:output_type -> modelops.GpuLeaseReleaseAck
 	3,  // 74: modelops.ModelOps.Why:output_type -> modelops.Explanation
 	1,  // 75: modelops.ModelOps.GetStatus:output_type -> modelops.StatusView
-	23, // 76: modelops.ModelOps.ListResident:output_type -> modelops.ResidentList
+	22, // 76: modelops.ModelOps.ListResident:output_type -> modelops.ResidentList
 	68, // 77: modelops.ModelOps.GetQueue:output_type -> modelops.QueueView
-	25, // 78: modelops.ModelOps.CancelRequest:output_type -> modelops.CancelRequestReply
-	28, // 79: modelops.ModelOps.PinModel:output_type -> modelops.PinModelReply
-	28, // 80: modelops.ModelOps.UnpinModel:output_type -> modelops.PinModelReply
+	24, // 78: modelops.ModelOps.CancelRequest:output_type -> modelops.CancelRequestReply
+	27, // 79: modelops.ModelOps.PinModel:output_type -> modelops.PinModelReply
+	27, // 80: modelops.ModelOps.UnpinModel:output_type -> modelops.PinModelReply
 	69, // 81: modelops.ModelOps.StartSwap:output_type -> modelops.SwapReply
 	69, // 82: modelops.ModelOps.PromoteSwap:output_type -> modelops.SwapReply
 	69, // 83: modelops.ModelOps.RollbackSwap:output_type -> modelops.SwapReply
 	70, // 84: modelops.ModelOps.ListSwaps:output_type -> modelops.SwapList
-	55, // 85: modelops.ModelOps.HintModel:output_type -> modelops.HintReply
-	30, // 86: modelops.ModelOps.ListHints:output_type -> modelops.HintList
-	56, // 87: modelops.ModelOps.Defrag:output_type -> modelops.DefragPlan
+	54, // 85: modelops.ModelOps.HintModel:output_type -> modelops.HintReply
+	29, // 86: modelops.ModelOps.ListHints:output_type -> modelops.HintList
+	55, // 87: modelops.ModelOps.Defrag:output_type -> modelops.DefragPlan
 	71, // 88: modelops.ModelOps.GetState:output_type -> modelops.StateReply
-	34, // 89: modelops.ModelOps.SendCommand:output_type -> modelops.SendReply
-	37, // 90: modelops.ModelOps.ReadJournal:output_type -> modelops.JournalPage
-	40, // 91: modelops.ModelOps.Watch:output_type -> modelops.WatchReply
-	41, // 92: modelops.ModelOps.GetConfig:output_type -> modelops.ConfigView
+	33, // 89: modelops.ModelOps.SendCommand:output_type -> modelops.SendReply
+	36, // 90: modelops.ModelOps.ReadJournal:output_type -> modelops.JournalPage
+	39, // 91: modelops.ModelOps.Watch:output_type -> modelops.WatchReply
+	40, // 92: modelops.ModelOps.GetConfig:output_type -> modelops.ConfigView
 	0,  // 93: modelops.ModelOps.ApplyConfig:output_type -> modelops.ConfigChanges
-	46, // 94: modelops.ModelOps.AddKey:output_type -> modelops.AddKeyReply
-	48, // 95: modelops.ModelOps.ListKeys:output_type -> modelops.KeyList
-	49, // 96: modelops.ModelOps.RevokeKey:output_type -> modelops.KeyInfo
+	45, // 94: modelops.ModelOps.AddKey:output_type -> modelops.AddKeyReply
+	47, // 95: modelops.ModelOps.ListKeys:output_type -> modelops.KeyList
+	48, // 96: modelops.ModelOps.RevokeKey:output_type -> modelops.KeyInfo
 	72, // 97: modelops.ModelOps.GetCluster:output_type -> modelops.ClusterView
 	73, // 98: modelops.ModelOps.InviteHost:output_type -> modelops.InviteReply
 	74, // 99: modelops.ModelOps.RemoveHost:output_type -> modelops.RemoveMemberReply
 	75, // 100: modelops.ModelOps.DrainHost:output_type -> modelops.DrainHostReply
-	43, // 101: modelops.ModelOps.GetHealth:output_type -> modelops.HealthReply
-	44, // 102: modelops.ModelOps.GetVersion:output_type -> modelops.VersionReply
+	42, // 101: modelops.ModelOps.GetHealth:output_type -> modelops.HealthReply
+	43, // 102: modelops.ModelOps.GetVersion:output_type -> modelops.VersionReply
 	66, // [66:103] is the sub-list for method output_type
 	29, // [29:66] is the sub-list for method input_type
 	29, // [29:29] is the sub-list for extension type_name
@@ -4377,14 +4299,14 @@ func file_operations_proto_init() {
 	file_model_proto_init()
 	file_options_proto_init()
 	file_values_proto_init()
-	file_operations_proto_msgTypes[7].OneofWrappers = []any{}
+	file_operations_proto_msgTypes[6].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operations_proto_rawDesc), len(file_operations_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   52,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -3,7 +3,10 @@ package main
 import (
 	"cmp"
 	"context"
+	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -98,7 +101,7 @@ func (d *daemon) explain(ctx context.Context, q explain.Question) (*messages.Exp
 		return nil, err
 	}
 	x.SaidBy = d.host
-	for _, c := range d.journalCopies(time.Now()) {
+	for _, c := range d.copiesInUse() {
 		if slices.Contains(copied, c.Host) {
 			x.Copies = append(x.Copies, c)
 		}
@@ -106,10 +109,30 @@ func (d *daemon) explain(ctx context.Context, q explain.Question) (*messages.Exp
 	return x, nil
 }
 
-// journalCopies is how far the copies of other hosts' journals are.
-func (d *daemon) journalCopies(now time.Time) (out []*messages.JournalCopy) {
+// copiesInUse is how far the copies of other hosts' journals are.
+func (d *daemon) copiesInUse() (out []*messages.JournalCopy) {
+	now := time.Now()
 	for _, s := range d.copies.Status() {
-		out = append(out, &messages.JournalCopy{Host: s.Host, Copied: s.Copied, Told: max(s.Told, s.Copied), AgeMs: max(now.Sub(s.At).Milliseconds(), 0)})
+		kept, err := d.copies.Of(d.life, s.Host)
+		if err != nil {
+			continue
+		}
+		out = append(out, &messages.JournalCopy{Host: s.Host, Name: journal.CurrentCopy, BootId: kept.BootID(), Copied: s.Copied, Told: max(s.Told, s.Copied), AgeMs: max(now.Sub(s.At).Milliseconds(), 0), Note: s.Note})
+	}
+	return out
+}
+
+// copiesKept are the copies that were kept because their host has had another journal since.
+func (d *daemon) copiesKept() (out []*messages.JournalCopy) {
+	hosts, _ := d.copies.Hosts()
+	for _, host := range hosts {
+		names, _ := journal.CopyNames(filepath.Join(d.cfg.DataDir, copiesDir), host)
+		for _, name := range names {
+			if of := strings.Split(name, "-"); len(of) > 3 { // kept-START-SEQUENCE-TIME
+				last, _ := strconv.ParseUint(of[len(of)-2], 10, 64)
+				out = append(out, &messages.JournalCopy{Host: host, Name: name, BootId: strings.Join(of[1:len(of)-2], "-"), Copied: last, Told: last})
+			}
+		}
 	}
 	return out
 }

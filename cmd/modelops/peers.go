@@ -222,7 +222,19 @@ func (d *daemon) links() map[string]cluster.Link {
 type membership struct{ d *daemon }
 
 // View implements control.Cluster.
-func (m membership) View() *messages.ClusterView { return m.d.clusterView() }
+func (m membership) View() *messages.ClusterView {
+	v := m.d.clusterView()
+	v.Copies = m.d.copiesInUse()
+	for _, k := range v.Copies {
+		for _, x := range v.Members {
+			if x.Host == k.Host {
+				x.CopyAgeMs = k.AgeMs
+			}
+		}
+	}
+	v.Copies = append(v.Copies, m.d.copiesKept()...)
+	return v
+}
 
 // Remove implements control.Cluster.
 func (m membership) Remove(_ context.Context, r *messages.RemoveMemberRequest) (*messages.RemoveMemberReply, error) {

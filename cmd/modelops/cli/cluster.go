@@ -18,7 +18,8 @@ func (c *cli) clusterCommand() *cobra.Command {
 		Use: "cluster", Args: cobra.NoArgs,
 		Short: "List the hosts of the cluster, and what each said last",
 		Long: "cluster lists the hosts of the cluster as this one sees them. HEARD is how long ago a host was heard, LINK whether the connections to it and from\n" +
-			"it are up, \"standby\" that a second daemon waits to take its place, \"wakes\" that a packet to its network card wakes it, CLOCK how far its clock is ahead of this one's, JOURNAL its last decision, COPIED the last one of it that is copied here. A host that is unreachable may work on.",
+			"it are up, \"standby\" that a second daemon waits to take its place, \"wakes\" that a packet to its network card wakes it, CLOCK how far its clock is ahead of this one's,\n" +
+			"JOURNAL its last decision, COPIED the last one of it that is copied here, and how far that is behind. A host that is unreachable may work on.",
 		RunE: c.asks(shortWait, func(ctx context.Context, k *client, _ []string) error {
 			v, err := k.GetCluster(ctx, nil)
 			if err != nil {
@@ -81,7 +82,7 @@ func memberRow(m *messages.MemberView) []string {
 	if m.RttUs > 0 {
 		rtt = (time.Duration(m.RttUs) * time.Microsecond).String()
 	}
-	return append(row, heard, linkOf(m), rtt, clock, strconv.FormatUint(m.Generation, 10), strconv.FormatUint(m.Sequence, 10), strconv.FormatUint(m.Copied, 10), cmp.Or(m.Arbiter, "-"))
+	return append(row, heard, linkOf(m), rtt, clock, strconv.FormatUint(m.Generation, 10), strconv.FormatUint(m.Sequence, 10), copiedOf(m), cmp.Or(m.Arbiter, "-"))
 }
 
 // hubState says whether the host is connected to its hub.
@@ -101,6 +102,14 @@ func archiveState(a *messages.ArchiveView) string {
 		return "not found yet"
 	}
 	return fmt.Sprintf("%d of %d decisions, in stream %s", a.Archived, a.Sequence, a.Stream)
+}
+
+// copiedOf is how far the copy of a member's journal is: its last sequence, how many it lacks, and since when.
+func copiedOf(m *messages.MemberView) string {
+	if m.Sequence <= m.Copied {
+		return strconv.FormatUint(m.Copied, 10)
+	}
+	return fmt.Sprintf("%d (%d behind for %s)", m.Copied, m.Sequence-m.Copied, lasting(time.Duration(m.CopyAgeMs)*time.Millisecond))
 }
 
 // linkOf says which of the two connections between this host and a member are up.

@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,7 +19,7 @@ import (
 
 func (c *cli) journalCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "journal", Short: "Read, check, copy and repair the journal", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	cmd.AddCommand(c.journalTailCommand(), c.journalVerifyCommand(), c.journalExportCommand(), c.journalRepairCommand())
+	cmd.AddCommand(c.journalTailCommand(), c.journalCopiesCommand(), c.journalVerifyCommand(), c.journalExportCommand(), c.journalRepairCommand())
 	return cmd
 }
 
@@ -231,6 +233,43 @@ func (c *cli) printRecorded(host string, r messages.Recorded) error {
 		}
 		if _, err := fmt.Fprintf(c.stdout, "%s%d  %s  %s  %s  %s\n", before, r.Sequence, r.At.Local().Format("2006-01-02 15:04:05.000"), r.Actor, e.Type, body); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+func (c *cli) journalCopiesCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "copies", Args: cobra.NoArgs,
+		Short: "List the copies of other hosts' journals that a host keeps",
+		Long: "copies lists the copies that the host which answers keeps: of which host's journal, the start of that host in which the last decision was made,\n" +
+			"that decision's sequence, how many decisions it is BEHIND what its host told, and for how long. A copy that was kept is of a journal that its\n" +
+			"host doesn't have any more: `modelops restore` takes the longest one.",
+		RunE: c.asks(shortWait, func(ctx context.Context, k *client, _ []string) error {
+			v, err := k.GetCluster(ctx, nil)
+			if err != nil {
+				return err
+			}
+			return show(c, &messages.ClusterView{Host: v.Host, Copies: v.Copies}, c.printCopies)
+		}),
+	}
+}
+
+func (c *cli) printCopies(v *messages.ClusterView) error {
+	t := table{columns: []string{"HOST", "COPY", "START", "LAST", "BEHIND", "AGE"}}
+	for _, k := range v.Copies {
+		behind, age := "-", "-"
+		if k.Name == journal.CurrentCopy {
+			behind, age = strconv.FormatUint(k.Told-min(k.Copied, k.Told), 10), lasting(time.Duration(k.AgeMs)*time.Millisecond)
+		}
+		t.add(k.Host, k.Name, cmp.Or(k.BootId, "-"), strconv.FormatUint(k.Copied, 10), behind, age)
+	}
+	if err := t.print(c.stdout); err != nil {
+		return err
+	}
+	for _, k := range v.Copies {
+		if k.Note != "" {
+			fmt.Fprintln(c.stdout, "note: "+k.Note)
 		}
 	}
 	return nil

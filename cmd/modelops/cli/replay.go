@@ -22,7 +22,8 @@ func (c *cli) replayCommand() *cobra.Command {
 		Short: "Rebuild every actor from the journal and compare it with the running daemon",
 		Long: "replay reads the whole journal in this process, folds the state of every actor from it, and compares each state with the live one at the\n" +
 			"same sequence. The exit code is 1 if any differs. With the journal of a stopped daemon (--data-dir) it only checks that the journal can\n" +
-			"be folded.",
+			"be folded.\n\n" +
+			"In a cluster the copies of the other hosts' journals are folded too. --host reads one of them alone.",
 		Example: "  modelops replay\n  modelops replay --data-dir .modelops",
 	}
 	cmd.Flags().StringVar(&host, "host", "", "check the copy that is kept of this host's journal")
@@ -45,6 +46,11 @@ func (c *cli) replayCommand() *cobra.Command {
 		if live {
 			r.compareAll(ctx, src)
 		}
+		if host == "" {
+			if err := r.readCopies(ctx, c.copies(ctx, src), bar); err != nil {
+				return err
+			}
+		}
 		bar.done()
 		return c.printReplay(r.report(live), full)
 	})
@@ -58,11 +64,13 @@ type replay struct {
 	events    int
 	took      time.Duration
 	results   []replayed
+	copied    []replayed // of the copies
 }
 
 // replayed is the result of one actor.
 type replayed struct {
 	Actor       string       `json:"actor"`
+	Host        string       `json:"host,omitempty"` // of whose journal the copy was folded; empty = the host's own journal
 	Sequence    uint64       `json:"sequence"`
 	Result      string       `json:"result"` // equal, differs, unknown or folded
 	Error       string       `json:"error,omitempty"`
@@ -80,6 +88,22 @@ func (r *replay) read(ctx context.Context, src *source, bar *progress) error {
 	})
 	r.took = time.Since(began)
 	return err
+}
+
+// readCopies folds the copies of other hosts' journals, each by itself.
+func (r *replay) readCopies(ctx context.Context, all []*source, bar *progress) error {
+	for _, src := range all {
+		one := replay{entities: map[messages.ActorID]*folded{}}
+		if err := one.read(ctx, src, bar); err != nil {
+			return messages.Errorf(messages.CodeOf(err), "copy of the journal of "+src.host, "%w", err)
+		}
+		for _, e := range one.report(false).Entities {
+			e.Host = src.host
+			r.copied = append(r.copied, e)
+		}
+		r.decisions, r.events, r.took = r.decisions+one.decisions, r.events+one.events, r.took+one.took
+	}
+	return nil
 }
 
 func (r *replay) apply(rec messages.Recorded) error {
@@ -126,7 +150,7 @@ func (r *replay) addUnrecorded(ctx context.Context, k *client) {
 	}
 	for _, text := range shownActors(s) {
 		id, err := messages.ParseActorID(text)
-		if err != nil || r.entities[id] != nil {
+		if err != nil || r.entities[id] != nil || id.Host() != s.GetHost().GetHost() { // others' are in their journals
 			continue
 		}
 		if f, err := newFold(id); err == nil {
@@ -135,7 +159,7 @@ func (r *replay) addUnrecorded(ctx context.Context, k *client) {
 	}
 }
 
-// shownActors are the actors of a status that keep a journal.
+// shownActors are the actors of a status that keep a journal, here or at another host.
 func shownActors(s *messages.StatusView) []string {
 	out := []string{messages.HostActor(s.GetHost().GetHost()).String()}
 	for _, g := range s.Gpus {
@@ -211,6 +235,7 @@ func (r *replay) report(compared bool) replayReport {
 			out.Entities = append(out.Entities, replayed{Actor: id.String(), Sequence: r.entities[id].sequence(), Result: "folded"})
 		}
 	}
+	out.Entities = append(out.Entities, r.copied...)
 	for _, e := range out.Entities {
 		out.Equal = out.Equal && (e.Result == "equal" || e.Result == "folded")
 	}
@@ -238,7 +263,11 @@ func (c *cli) printReplay(r replayReport, full bool) error {
 
 func (c *cli) printReplayed(r replayReport, full bool) {
 	for _, e := range r.Entities {
-		fmt.Fprintf(c.stdout, "%-8s %s at sequence %d\n", e.Result, e.Actor, e.Sequence)
+		of := ""
+		if e.Host != "" {
+			of = " of the copy of the journal of " + e.Host
+		}
+		fmt.Fprintf(c.stdout, "%-8s %s at sequence %d%s\n", e.Result, e.Actor, e.Sequence, of)
 		if e.Error != "" {
 			fmt.Fprintln(c.stdout, "         "+e.Error)
 		}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -75,6 +76,14 @@ func TestWhyAcrossHosts(t *testing.T) {
 		t.Errorf("%s doesn't have it: %s", arbiter, o)
 	}
 
+	seat.until(startLimit, "the copy is said to be even", func() bool {
+		out := seat.typed("journal", "copies")
+		return strings.Contains(out, "BEHIND") && strings.Contains(out, at+"  ") && !strings.Contains(out, "kept-")
+	})
+	if out := seat.typed("replay"); !strings.Contains(out, "equal: ") || !strings.Contains(out, "folded   model/"+at+"/"+model+" at sequence ") || !strings.Contains(out, " of the copy of the journal of "+at) {
+		t.Error(out)
+	}
+
 	owner.kill()
 	before := time.Now()
 	seat.until(startLimit, "the copy answers", func() bool {
@@ -98,6 +107,7 @@ func TestWhyAcrossHosts(t *testing.T) {
 // the command line.
 func TestWatchAcrossHosts(t *testing.T) {
 	seat, owner, arbiter, at, model := placedByAnother(t)
+	printed := map[*daemon]string{seat: seat.printing("watch"), owner: owner.printing("journal", "tail", "-n", "0", "-f")}
 	for _, d := range []*daemon{seat, owner} {
 		ctx, end := context.WithCancel(t.Context())
 		defer end()
@@ -149,10 +159,43 @@ func TestWatchAcrossHosts(t *testing.T) {
 			t.Errorf("decided %q, %v", decided, err)
 		}
 	}
+	for d, file := range printed {
+		text, decision := "", -1
+		d.until(startLimit, "the command line prints a whole load", func() bool {
+			_, _ = owner.control(t).UnloadModel(t.Context(), &messages.ModelUnloadRequest{ModelName: model})
+			owner.post("/v1/chat/completions", chatBody(model, ""))
+			b, err := os.ReadFile(file)
+			text = string(b)
+			decision = strings.Index(text, "arbiter.placement_decided ")
+			return err == nil && decision >= 0 && strings.Contains(text[decision:], "model.ready ")
+		})
+		line := text[strings.LastIndex(text[:decision], "\n")+1:]
+		_, id, _ := strings.Cut(line, `"id":"`)
+		id, _, _ = strings.Cut(id, `"`)
+		if reserved := strings.Index(text, `"lease":"`+id+`","holder"`); reserved < decision || !strings.HasPrefix(line, arbiter+"  ") {
+			t.Errorf("it printed\n%s", text)
+		}
+	}
 	host := strings.Fields(seat.typed("journal", "tail", "-n", "500", "--type", "arbiter.placement_decided"))[0]
 	if host != arbiter {
 		t.Errorf("the decisions are of %s", host)
 	}
+}
+
+// printing runs a command until the test ends. What it prints goes to a file.
+func (d *daemon) printing(args ...string) (file string) {
+	d.t.Helper()
+	out, err := os.Create(filepath.Join(d.t.TempDir(), "printed"))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	c := exec.CommandContext(d.t.Context(), d.binary, append(args, "--config", filepath.Join(d.dir, "cluster.yaml"))...)
+	c.Env, c.Stdout, c.Stderr = d.environ(), out, out
+	if err := c.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(func() { _, _ = c.Process.Kill(), c.Wait(); _ = out.Close() })
+	return out.Name()
 }
 
 // joined is two hosts that became a cluster by the commands that people type, with certificates.
