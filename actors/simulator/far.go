@@ -123,7 +123,9 @@ func (x *far) serve() {
 		x.term.Begin(w.steady())
 	case !mine && x.held:
 		x.term.End()
-		w.post(messages.ArbiterActor(), &messages.StandDown{Host: x.table.Seat()}, w.latency())
+		if !w.mishap(20 * w.o.Faults.LostAsk) { // its loss is to do no harm
+			w.post(messages.ArbiterActor(), &messages.StandDown{Host: x.table.Seat()}, w.latency())
+		}
 	}
 	x.held = mine
 	if b, due := x.term.Due(x.table, w.steady()); mine && due && w.elapsed >= x.again {

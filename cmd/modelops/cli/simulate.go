@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 type simulation struct {
 	seed    uint64
 	steps   int
+	hosts   int
 	devices string
 	models  string
 	policy  string
@@ -34,11 +36,12 @@ func (c *cli) simulateCommand() *cobra.Command {
 		Long: "simulate runs the daemon's decision code in virtual time. Requests, loads, evictions, crashes and lost answers are generated from a seed:\n" +
 			"the same flags give the same result. After the last step all work must finish by itself. The exit code is 1 if an invariant was violated;\n" +
 			"the same seed reproduces it.",
-		Example: "  modelops simulate --seed 7 --steps 100000\n  modelops simulate --devices 24000,24000 --models 4000..20000x12 --policy lru --gentle --json",
+		Example: "  modelops simulate --seed 7 --steps 100000\n  modelops simulate --hosts 4 --steps 100000\n  modelops simulate --devices 24000,24000 --models 4000..20000x12 --policy lru --gentle --json",
 	}
 	f := cmd.Flags()
 	f.Uint64Var(&s.seed, "seed", 1, "seed of all random numbers")
 	f.IntVar(&s.steps, "steps", 20000, "number of steps")
+	f.IntVar(&s.hosts, "hosts", 1, "number of hosts, up to 32: each has the devices and an arbiter of its own, and their links are cut, slow and lossy")
 	f.StringVar(&s.devices, "devices", "24000,24000", "memory of each device in MiB")
 	f.StringVar(&s.models, "models", "4000..20000x12", "FROM..TOxN: N models of FROM to TO MiB")
 	f.StringVar(&s.policy, "policy", "cost_aware", "which models are evicted first: first_fit, lru or cost_aware")
@@ -57,15 +60,33 @@ func (c *cli) simulate(ctx context.Context, s simulation) error {
 	if err != nil {
 		return err
 	}
+	if s.hosts > 1 {
+		return c.simulateHosts(ctx, s, o)
+	}
 	w := simulator.New(o)
-	if err = w.Run(ctx, s.steps); err == nil {
+	return c.simulated(ctx, w, s.steps, func() error { return c.printSimulation(w.Summary()) })
+}
+
+// simulateHosts is simulate with several hosts.
+func (c *cli) simulateHosts(ctx context.Context, s simulation, o simulator.Options) error {
+	w := simulator.NewCluster(o)
+	return c.simulated(ctx, w, s.steps, func() error { return c.printHosts(w.Summary()) })
+}
+
+// simulated runs a simulation, has it come to rest, and prints it.
+func (c *cli) simulated(ctx context.Context, w interface {
+	Run(ctx context.Context, steps int) error
+	Calm(ctx context.Context) error
+}, steps int, show func() error) error {
+	err := w.Run(ctx, steps)
+	if err == nil {
 		err = w.Calm(ctx)
 	}
 	var seen *simulator.Violation
 	if err != nil && !errors.As(err, &seen) {
 		return err
 	}
-	if err := c.printSimulation(w.Summary()); err != nil {
+	if err := show(); err != nil {
 		return err
 	}
 	if seen != nil {
@@ -75,15 +96,17 @@ func (c *cli) simulate(ctx context.Context, s simulation) error {
 }
 
 func (s simulation) options() (simulator.Options, error) {
-	o := simulator.Options{Seed: s.seed, Policy: s.policy, Rate: s.rate}
+	o := simulator.Options{Seed: s.seed, Policy: s.policy, Rate: s.rate, Hosts: s.hosts}
 	if !s.gentle {
-		o.Faults = simulator.Rough()
+		o.Faults, o.Links.Every = simulator.Rough(), 10*time.Second
 	}
 	switch {
 	case s.policy != "first_fit" && s.policy != "lru" && s.policy != "cost_aware":
 		return o, messages.Errorf(messages.InvalidArgument, "--policy", "%q is not a policy", s.policy).WithHint("first_fit, lru or cost_aware")
 	case !(s.rate > 0 && s.rate <= 1000): // not a number is neither
 		return o, messages.NewError(messages.InvalidArgument, "--rate", "it must be above 0 and at most 1000")
+	case s.hosts < 1 || s.hosts > 32:
+		return o, messages.NewError(messages.InvalidArgument, "--hosts", "it must be between 1 and 32")
 	case s.steps < 0:
 		return o, messages.NewError(messages.InvalidArgument, "--steps", "it is negative")
 	}
@@ -133,11 +156,7 @@ func (c *cli) printSimulation(s simulator.Summary) error {
 	for _, u := range s.Utilisation {
 		use = append(use, fmt.Sprintf("%.0f %%", 100*u))
 	}
-	verdict := "none"
-	if s.Violation != "" {
-		verdict = s.Violation
-	}
-	for _, row := range [][2]string{
+	return c.rows([][2]string{
 		{"seed", fmt.Sprint(s.Seed)},
 		{"steps", fmt.Sprintf("%d in %s of virtual time, %d decisions", s.Steps, ms(int64(s.VirtualSeconds*1000)), s.Decisions)},
 		{"requests", fmt.Sprintf("%d, of which %d answered and %d refused", s.Requests, s.Answered, s.Refused)},
@@ -145,8 +164,29 @@ func (c *cli) printSimulation(s simulator.Summary) error {
 		{"crashes", fmt.Sprintf("%d of the coordinator", s.Crashes)},
 		{"waits", fmt.Sprintf("p50 %s, p99 %s, max %s; bound %s", ms(s.WaitP50MS), ms(s.WaitP99MS), ms(s.WaitMaxMS), ms(s.BoundMS))},
 		{"devices in use", strings.Join(use, ", ")},
-		{"violations", verdict},
-	} {
+		{"violations", cmp.Or(s.Violation, "none")},
+	})
+}
+
+// printHosts prints what several hosts did: together, and each of them.
+func (c *cli) printHosts(s simulator.ClusterSummary) error {
+	if c.asJSON {
+		return printJSON(c.stdout, s)
+	}
+	rows := [][2]string{
+		{"seed", fmt.Sprint(s.Each[0].Seed)},
+		{"steps", fmt.Sprintf("%d in %s of virtual time", s.Steps, time.Duration(s.VirtualSec*float64(time.Second)).Round(time.Millisecond))},
+		{"links", fmt.Sprintf("%d troubles, %d take-overs of the seat, %d decisions of two arbiters of one epoch", s.Troubles, s.TakeOvers, s.Equals)},
+		{"messages", fmt.Sprintf("%d heartbeats, %d reports, %d questions to actors of other hosts, %d requests passed on", s.Beats, s.Reports, s.Asks, s.Passed)},
+	}
+	for i, h := range s.Each {
+		rows = append(rows, [2]string{fmt.Sprintf("host %d", i+1), fmt.Sprintf("%d decisions, %d requests, of which %d answered; %d loads, %d evictions, %d crashes", h.Decisions, h.Requests, h.Answered, h.Loads, h.Evictions, h.Crashes)})
+	}
+	return c.rows(append(rows, [2]string{"violations", cmp.Or(s.Violation, "none")}))
+}
+
+func (c *cli) rows(rows [][2]string) error {
+	for _, row := range rows {
 		if _, err := fmt.Fprintf(c.stdout, "%-15s %s\n", row[0], row[1]); err != nil {
 			return err
 		}

@@ -8,7 +8,7 @@ import (
 )
 
 func TestSimulateReadsItsFlags(t *testing.T) {
-	good := simulation{seed: 1, steps: 10, devices: "24000, 24000", models: "4000..20000x12", policy: "lru", rate: 2}
+	good := simulation{seed: 1, steps: 10, hosts: 1, devices: "24000, 24000", models: "4000..20000x12", policy: "lru", rate: 2}
 	o, err := good.options()
 	if err != nil || len(o.Devices) != 2 || len(o.Models) != 12 || o.Devices[0] != 24000*messages.MiB {
 		t.Fatalf("%+v %v", o, err)
@@ -22,6 +22,8 @@ func TestSimulateReadsItsFlags(t *testing.T) {
 		"policy":      func(s *simulation) { s.policy = "best" },
 		"rate":        func(s *simulation) { s.rate = 0 },
 		"no rate":     func(s *simulation) { s.rate = math.NaN() },
+		"no host":     func(s *simulation) { s.hosts = 0 },
+		"many hosts":  func(s *simulation) { s.hosts = 33 },
 		"steps":       func(s *simulation) { s.steps = -1 },
 		"devices":     func(s *simulation) { s.devices = "24000,x" },
 		"no memory":   func(s *simulation) { s.devices = "0" },

@@ -1,0 +1,101 @@
+package simulator
+
+import (
+	"testing"
+	"time"
+
+	"modelops/actors/model"
+	"modelops/messages"
+)
+
+// parts is a Cluster without chance, and what a scenario does with it.
+type parts struct {
+	*Cluster
+	t *testing.T
+}
+
+func apart(t *testing.T, n int, models ...Model) parts {
+	t.Helper()
+	p := parts{NewCluster(Options{Seed: 1, Hosts: n, Devices: []uint64{24 * messages.GiB}, Models: models}), t}
+	p.until("the hosts agree", time.Minute, func() bool { return p.settled() && p.discord() == "" })
+	return p
+}
+
+func (p parts) until(what string, within time.Duration, holds func() bool) {
+	p.t.Helper()
+	for deadline := p.elapsed + within; !holds(); {
+		if p.elapsed > deadline || !p.step() {
+			p.t.Fatalf("%s: not within %s; %v\n%v", what, within, p.err(), p.told.words())
+		}
+	}
+}
+
+// cut parts two hosts, both ways.
+func (p parts) cut(a, b int) {
+	p.links[a][b], p.links[b][a] = link{cut: true}, link{cut: true}
+	p.unsettled()
+}
+
+func (p parts) join(a, b int) {
+	p.links[a][b], p.links[b][a] = link{}, link{}
+	p.unsettled()
+}
+
+// loads demands that a model answers at a host, by a worker of that host.
+func (p parts) loads(host int, name string) {
+	p.t.Helper()
+	w := p.worlds[host]
+	r := w.call(name, time.Millisecond)
+	p.until(name+" answers at "+w.host(0), time.Minute, func() bool { return r.ended })
+	m := w.models[w.byID[messages.ModelActor(w.host(0), name)]]
+	if r.code != 0 || m.state.Phase != model.Ready {
+		p.t.Errorf("%s answers %s at %s, where it is %s", name, r.code, w.host(0), m.state.Phase)
+	}
+}
+
+func (p parts) rests() {
+	p.t.Helper()
+	if err := p.Calm(p.t.Context()); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func TestEachSideOfACutGoesOnLoading(t *testing.T) {
+	p := apart(t, 2, plain("a", 4), plain("b", 8))
+	p.cut(0, 1)
+	began := p.elapsed
+	for host := range 2 {
+		p.loads(host, "a")
+		p.loads(host, "b")
+	}
+	t.Logf("both models answered on both sides %s after the cut", p.elapsed-began)
+	p.join(0, 1)
+	p.until("the hosts agree", agreement+time.Second, func() bool { return p.settled() && p.discord() == "" })
+	p.rests()
+}
+
+// Three hosts alone take over above the epoch that they all know: two of them under one and the same. Then these two meet, and neither outdates the other.
+func TestTwoArbitersOfOneEpochMeet(t *testing.T) {
+	p := apart(t, 3, plain("a", 4), plain("b", 8))
+	seat := p.named(p.worlds[0].far.table.Seat()).first
+	one, two := (seat+1)%3, (seat+2)%3
+	p.cut(0, 1)
+	p.cut(0, 2)
+	p.cut(1, 2)
+	for _, host := range []int{one, two} {
+		p.loads(host, "a")
+	}
+	a, b := p.worlds[one].arbiter.state.Epoch, p.worlds[two].arbiter.state.Epoch
+	if a != b {
+		t.Fatalf("epochs %d and %d: they took over above the same one", a, b)
+	}
+	p.join(one, two)
+	for range 20 { // while they find each other both place, also on the other's devices
+		p.worlds[one].call("b", time.Millisecond)
+		p.worlds[two].call("b", time.Millisecond)
+		next := p.elapsed + 50*time.Millisecond
+		p.until("time passes", time.Minute, func() bool { return p.elapsed >= next })
+	}
+	p.until("the two agree", agreement+time.Second, func() bool { return p.settled() && p.discord() == "" })
+	p.rests()
+}
