@@ -64,7 +64,7 @@ func (g *Gateway) Loads(host string, loads []*messages.ModelLoad) {
 			continue
 		}
 		l.mu.Lock()
-		l.pool.Load(messages.ModelActor(host, load.Model), int(load.Active))
+		l.pool.Load(messages.ModelActor(host, load.Model), int(load.Active), time.Now())
 		g.dispatch(l)
 		l.mu.Unlock()
 	}

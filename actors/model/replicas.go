@@ -29,10 +29,15 @@ type Replica struct {
 // isReplica tells whether the model is a further worker of another one, which decides for it.
 func (s State) isReplica() bool { return s.Spec.GetReplicaOf() != "" }
 
-// bounded is a number of workers within what the declaration allows.
+// bounded is a number of workers within what the declaration allows. The least of a model that runs on several hosts is counted over all of them, by those
+// who see them: a host alone wants one.
 func (s State) bounded(n uint32) uint32 {
 	least := max(s.Spec.GetMinReplicas(), 1)
-	return min(max(n, least), max(s.Spec.GetMaxReplicas(), least))
+	most := max(s.Spec.GetMaxReplicas(), least)
+	if len(s.Spec.GetHosts()) > 1 {
+		least = 1
+	}
+	return min(max(n, least), most)
 }
 
 // workers is the desired number of workers, the model's own included; 0 on a replica.

@@ -76,7 +76,7 @@ func (x *far) take(of *World, boot int, r report) {
 	for _, v := range r.models {
 		id, _ := messages.ParseActorID(v.Id)
 		f := w.fronts[of.modelOf[of.byID[id]]]
-		f.pool.Load(id, r.loads[id])
+		f.pool.Load(id, r.loads[id], f.now())
 		f.dispatch()
 	}
 }

@@ -99,3 +99,21 @@ func TestTwoArbitersOfOneEpochMeet(t *testing.T) {
 	p.until("the two agree", agreement+time.Second, func() bool { return p.settled() && p.discord() == "" })
 	p.rests()
 }
+
+// Each host has room for one of the two workers that the declaration wants: both hosts have one.
+func TestReplicasOfAModelAreOnBothItsHosts(t *testing.T) {
+	m := plain("chat", 20)
+	m.MinReplicas, m.MaxReplicas, m.On = 2, 2, []string{hostName(0), hostName(1)}
+	p := apart(t, 2, m)
+	p.worlds[1].call("chat", time.Millisecond)
+	ready := func(w *World) bool {
+		return w.models[w.byID[messages.ModelActor(w.host(0), "chat")]].state.Phase == model.Ready
+	}
+	p.until("both hosts have a worker", time.Minute, func() bool { return ready(p.worlds[0]) && ready(p.worlds[1]) })
+	for _, w := range p.worlds {
+		if _, made := w.byID[messages.ModelActor(w.host(0), "chat~2")]; made {
+			t.Errorf("%s seeks room for a second one", w.host(0))
+		}
+	}
+	p.rests()
+}

@@ -63,7 +63,9 @@ type Model struct {
 	Places int
 	// MinReplicas and MaxReplicas bound how many workers serve it; 0 = 1.
 	MinReplicas, MaxReplicas int
-	MinResidency             time.Duration
+	// On are the hosts of a Cluster on which it runs; empty = all, without an order.
+	On           []string
+	MinResidency time.Duration
 	// Idle is after how long without a request it is unloaded; 0 = never.
 	Idle time.Duration
 	// Sleep is after how long without a request its engine is put to sleep; 0 = never.
@@ -360,7 +362,7 @@ func insist(c anyNode, command proto.Message) {
 func (w *World) spec(i int, revision string) *messages.ModelSpec {
 	m := w.o.Models[i]
 	s := &messages.ModelSpec{Name: m.Name, Runtime: "command", Revision: revision, Pinned: m.Pinned, Groups: m.Groups, Shards: uint32(m.Shards),
-		ConcurrencyLimit: uint32(m.Places), MinReplicas: uint32(m.MinReplicas), MaxReplicas: uint32(m.MaxReplicas), MinResidencySeconds: uint32(m.MinResidency.Seconds())}
+		ConcurrencyLimit: uint32(m.Places), MinReplicas: uint32(m.MinReplicas), MaxReplicas: uint32(m.MaxReplicas), MinResidencySeconds: uint32(m.MinResidency.Seconds()), Hosts: m.On}
 	if m.Idle > 0 {
 		s.IdleMs = proto.Int64(m.Idle.Milliseconds())
 	}

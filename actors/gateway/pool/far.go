@@ -104,8 +104,11 @@ func (p *Pool) rejudge(e *Endpoint, now time.Time) {
 
 // Load takes how many requests run at an endpoint of another host, as that host says anew. Those of this one are among them, or were until a moment
 // ago: that so many of others run is believed only beyond the most that ran from here.
-func (p *Pool) Load(id messages.ActorID, active int) {
+func (p *Pool) Load(id messages.ActorID, active int, now time.Time) {
 	if e := p.Endpoint(id); e != nil && e.far {
+		if active > 0 {
+			p.busyElsewhere = now
+		}
 		e.others, e.peak = max(active-max(e.running, e.peak), 0), e.running
 	}
 }

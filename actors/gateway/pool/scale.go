@@ -69,15 +69,23 @@ func (p *Pool) scale(base *Endpoint, grows bool, now time.Time) (replicas uint32
 		s.pressed, s.slack = time.Time{}, time.Time{}
 		return 0, "", false
 	}
-	here := p.countAt(base.id.Host())
+	here, wanted := p.countAt(base.id.Host()), grows
 	have := max(base.view.GetReplicas(), 1)
+	if spreads(spec) {
+		n := uint32(here.upElsewhere)
+		least, most = max(least, n+1)-n, max(most, n+1)-n
+		grows = grows && p.vacantHost(base) == nil
+		if !grows {
+			least = min(least, have) // the other host's comes first
+		}
+	}
 	busy := p.busyPlaces(now) - float64(here.elsewhere*p.places()) // what endpoints of other hosts can't take
 	needed := uint32(math.Ceil(max(busy, 0) / float64(p.places())))
 	fewer := uint32(math.Ceil(max(busy, 0) / (comfortable * float64(p.places()))))
-	since(&s.pressed, grows && p.waiting.n > 0, now)
+	since(&s.pressed, wanted && p.waiting.n > 0, now)
 	since(&s.slack, max(fewer, least) < have, now)
 	said := fmt.Sprintf("%d run and %d wait, %.1f requests/s take %s", len(p.running), p.waiting.n, p.demand.now(now), time.Duration(p.recent).Round(time.Millisecond))
-	pressed := !s.pressed.IsZero() && now.Sub(s.pressed) >= scaleUp
+	pressed := grows && !s.pressed.IsZero() && now.Sub(s.pressed) >= scaleUp
 	switch {
 	case have < least || have > most:
 		return min(max(have, least), most), "the declaration wants it", s.ask(now)
@@ -93,11 +101,52 @@ func (p *Pool) scale(base *Endpoint, grows bool, now time.Time) (replicas uint32
 	return 0, "", false
 }
 
+// spreads tells whether a model's workers are counted over several hosts.
+func spreads(spec *messages.ModelSpec) bool { return len(spec.GetHosts()) > 1 }
+
+// spread is the host's model that is to be loaded beside a base endpoint's, and why: another worker is wanted, and that host has none. nil = none is.
+func (p *Pool) spread(base *Endpoint, now time.Time) (at *Endpoint, reason string) {
+	spec := base.view.GetSpec()
+	if !spreads(spec) || !base.view.GetWanted() || !p.Ready() {
+		return nil, ""
+	}
+	c := p.countAt(base.id.Host())
+	have, least := uint32(c.present+c.upElsewhere), max(spec.GetMinReplicas(), 1)
+	pressed := !base.scaling.pressed.IsZero() && now.Sub(base.scaling.pressed) >= scaleUp
+	switch at = p.vacantHost(base); {
+	case at == nil:
+		return nil, ""
+	case have < least:
+		reason = fmt.Sprintf("the declaration wants %d workers on its hosts", least)
+	case pressed && have < spec.GetMaxReplicas():
+		reason = fmt.Sprintf("%d requests wait at the workers of other hosts", p.waiting.n)
+	default:
+		return nil, ""
+	}
+	if !at.scaling.ask(now) {
+		return nil, ""
+	}
+	return at, reason
+}
+
+// vacantHost is the model on the first of its other hosts that is reached and has no worker of it; nil = there is none.
+func (p *Pool) vacantHost(base *Endpoint) *Endpoint {
+	for _, host := range base.view.GetSpec().GetHosts() {
+		for _, e := range p.endpoints {
+			if e.id.Host() == host && e.far && e.base && !e.away && e.view.GetSpec() != nil && !e.onItsWay() && !e.asleep() && e.view.GetPhase() != messages.ModelView_failed {
+				return e
+			}
+		}
+	}
+	return nil
+}
+
 // count of endpoints by what they do.
 type count struct {
 	ready, asleep int
 	present       int // ready, asleep, or on their way
 	elsewhere     int // ready on other hosts
+	upElsewhere   int // ready, asleep or loading on other hosts that are reached
 }
 
 func (p *Pool) countAt(host string) (c count) {
@@ -106,6 +155,7 @@ func (p *Pool) countAt(host string) (c count) {
 		switch {
 		case e.id.Host() != host:
 			c.elsewhere += bit(e.ready)
+			c.upElsewhere += bit(!e.away && (e.asleep() || e.onItsWay() && phase != messages.ModelView_placing))
 			continue
 		case phase == messages.ModelView_asleep:
 			c.asleep++

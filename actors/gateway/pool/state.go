@@ -75,14 +75,16 @@ type Pool struct {
 	coldSince    time.Time     // since when requests wait for an endpoint; zero while none does
 	// idleSince is when the last request ended or the first endpoint became ready; zero while a request runs or waits.
 	idleSince time.Time
-	served    bool           // an endpoint that is ready has answered a request
-	keep      *time.Duration // the idle time that the latest request asked for; nil = the declaration's
-	demand    demand
-	replaced  time.Time // when a degraded endpoint was last reported
-	wants     []Request
-	ended     []uint64 // wants that an unload ended, until they are told
-	seek      seeking
-	failing   failing
+	// busyElsewhere is when another host last said that requests run there.
+	busyElsewhere time.Time
+	served        bool           // an endpoint that is ready has answered a request
+	keep          *time.Duration // the idle time that the latest request asked for; nil = the declaration's
+	demand        demand
+	replaced      time.Time // when a degraded endpoint was last reported
+	wants         []Request
+	ended         []uint64 // wants that an unload ended, until they are told
+	seek          seeking
+	failing       failing
 }
 
 // Endpoint is a worker that serves the pool: a model actor's own, or a replica's.

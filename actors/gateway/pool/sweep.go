@@ -51,6 +51,9 @@ func (p *Pool) Sweep(now time.Time, stay bool) (out []Hint) {
 		if p.revives(e, now) {
 			out = append(out, Hint{e.id, &messages.EnsureModel{Reason: "only its other workers serve it", OnDemand: true}})
 		}
+		if at, why := p.spread(e, now); at != nil {
+			out = append(out, Hint{at.id, &messages.EnsureModel{Reason: why}})
+		}
 		if n, why, ok := p.scale(e, grows, now); ok {
 			out = append(out, Hint{e.id, &messages.ScaleModel{Replicas: n, Reason: why}})
 		}
@@ -85,6 +88,9 @@ func (p *Pool) expired(base *Endpoint, now time.Time) bool {
 		return false
 	}
 	if limit == 0 && !p.served {
+		return false
+	}
+	if spreads(base.view.GetSpec()) && now.Sub(p.busyElsewhere) < limit { // its workers stay and go together
 		return false
 	}
 	return p.Idle(now) >= limit
