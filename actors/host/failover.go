@@ -68,9 +68,9 @@ func Spares(own string, models []*messages.ModelView, closed func(host string) s
 	return out
 }
 
-// dispensable tells whether a model may leave when another host has it.
+// dispensable tells whether a model may leave when another host has it. One that is declared with several workers wants them.
 func dispensable(m *messages.ModelView) bool {
-	return m.OnDemand && m.Phase == messages.ModelView_ready && m.PinnedBy == "" && !m.Spec.GetPinned()
+	return m.OnDemand && m.Spec.GetMinReplicas() < 2 && m.Phase == messages.ModelView_ready && m.PinnedBy == "" && !m.Spec.GetPinned()
 }
 
 func idle(m *messages.ModelView) time.Duration {
