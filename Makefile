@@ -14,9 +14,9 @@ first    = @[ "$$(GOPROXY=off go list $(1) -f '{{.Stale}}' github.com/nats-io/na
 	echo "the first build on a machine fetches and compiles all dependencies: it takes some minutes" >&2
 
 # Tests of several hosts in the laboratory. They run in e2e too.
-LAB := TestChaosPartitions|TestChaosHostKills|TestClusterAgreesAfterCuts|TestLabHosts|TestClusterOutlivesADeadHost|TestS13HostDiesMidLoad|TestS14SlowNetworkStartsNoSecondInstance|TestS15InstanceStoppedElsewhere|TestS16BusyBackendAtThePeer|TestS27EditedAtThePeer|TestS29StaleArbiter|TestASlowLinkCostsOnlyItself|TestStrangersOfTheNetwork|TestArbiterMoves
+LAB := TestChaosPartitions|TestChaosHostKills|TestClusterAgreesAfterCuts|TestLabHosts|TestClusterOutlivesADeadHost|TestS13HostDiesMidLoad|TestS14SlowNetworkStartsNoSecondInstance|TestS15InstanceStoppedElsewhere|TestS16BusyBackendAtThePeer|TestS27EditedAtThePeer|TestS29StaleArbiter|TestASlowLinkCostsOnlyItself|TestStrangersOfTheNetwork|TestArbiterMoves|TestReplicasAreOnBothHosts|TestPlacementOnTheOtherHost
 
-.PHONY: lab help build run test lint generate freeze cluster bench soak flood chaos e2e deps clean
+.PHONY: lab help build run test lint generate freeze cluster scale bench soak flood chaos e2e deps clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ run: build ## build and start one host on cluster.yaml, ask it a question, stay 
 
 cluster: build ## run main_pc and pc2 as one cluster on this machine, print a tour, stay up
 	deploy/cluster.sh
+
+scale: build ## 2, 4 and 8 hosts as one cluster on this machine: what each costs the others, into docs/scaling.md
+	deploy/scale.sh
 
 # Some tests use the real engine and are skipped without it. CI skips nothing, so it makes the engine first.
 test: $(if $(filter true,$(CI)),deps) ## run the tests (with the race detector where there is a C compiler)
