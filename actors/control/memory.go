@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -34,7 +35,7 @@ type Memory struct {
 	Classes func() (classes []string, usual string)
 	// DeviceEnv are the variables that bind a program to the devices of a placement; nil = there are none.
 	DeviceEnv func(*messages.Placement) []string
-	// Away tells whether a host can't be reached. Wake is told that a request has waited for such a host, and returns whether it can be woken; nil = none can.
+	// Away tells whether a host can't be reached; nil = all can. Wake is told that a request has waited for such a host, and returns whether it can be woken; nil = none can.
 	Away func(host string) bool
 	Wake func(ctx context.Context, host string, waited time.Duration) bool
 	// Apart says why another host may not run a model for this one: its file is another one; nil = any may.
@@ -125,9 +126,14 @@ func (m Memory) Place(ctx context.Context, name string, waited time.Duration) (p
 		return pool.Placed, nil
 	}
 	needs, groups, err := m.needs(ctx, name)
-	if err == nil {
-		if asleep := m.wakes(ctx, needs, waited); asleep != "" {
+	if err == nil && m.away(needs) {
+		switch asleep := m.wakes(ctx, needs, waited); {
+		case asleep != "":
 			return pool.Waits, messages.Errorf(messages.Unavailable, "host "+asleep, "host %s, which declares it, sleeps or is off, and hasn't answered its wake-up packets yet", asleep).WithRetry(askAwake)
+		case waited < awaitAway:
+			return pool.Waits, unreached(name, needs).WithRetry(askAwake)
+		default: // without a time to try again it is a refusal
+			return pool.Unanswered, unreached(name, needs)
 		}
 	}
 	if err == nil {
@@ -151,9 +157,28 @@ func (m Memory) Place(ctx context.Context, name string, waited time.Duration) (p
 // askAwake is when to ask again for a model whose host is being woken: a machine takes some time to start.
 const askAwake = 10 * time.Second
 
-// wakes is a host that can be woken, when all hosts that declare a model are away: the request waits for it. Empty = there is none.
+// awaitAway is how long a request waits for a host that can't be reached and that nobody can wake: long enough for a restart, too short for a caller to think
+// that the model loads.
+const awaitAway = 30 * time.Second
+
+// away tells whether no host that declares a model can be reached.
+func (m Memory) away(needs []*messages.Need) bool {
+	return m.Away != nil && !slices.ContainsFunc(needs, func(n *messages.Need) bool { return !m.Away(n.Host) })
+}
+
+// unreached is why a model waits that only hosts declare which can't be reached.
+func unreached(name string, needs []*messages.Need) *messages.Error {
+	hosts := make([]string, len(needs))
+	for i, n := range needs {
+		hosts[i] = n.Host
+	}
+	return messages.Errorf(messages.Unavailable, "model/"+hosts[0]+"/"+name, "%s can't be reached, and no other host declares %s", strings.Join(hosts, " and "), name).
+		WithHint("modelops cluster says since when; declare the model on another host too, and it is loaded there")
+}
+
+// wakes is a host that can be woken: the request waits for it. Empty = there is none.
 func (m Memory) wakes(ctx context.Context, needs []*messages.Need, waited time.Duration) (asleep string) {
-	if m.Wake == nil || slices.ContainsFunc(needs, func(n *messages.Need) bool { return !m.Away(n.Host) }) {
+	if m.Wake == nil {
 		return ""
 	}
 	for _, n := range needs {

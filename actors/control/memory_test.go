@@ -195,6 +195,23 @@ func TestARequestWakesAHost(t *testing.T) {
 	}
 }
 
+// A model whose only hosts can't be reached waits for as long as a restart takes; then its callers are told which hosts those are.
+func TestOnlyHostsAway(t *testing.T) {
+	h := open()
+	h.view.StateChanged(messages.ModelActor("pc2", "m"), 1, &messages.ModelView{Id: "model/pc2/m", Host: "pc2", Name: "m", Spec: &messages.ModelSpec{Name: "m", Path: "m.gguf"}})
+	h.Away = func(host string) bool { return host == "pc2" }
+	for _, c := range []struct {
+		waited time.Duration
+		want   pool.PlaceAnswer
+		again  time.Duration
+	}{{0, pool.Waits, askAwake}, {awaitAway - 1, pool.Waits, askAwake}, {awaitAway, pool.Unanswered, 0}} {
+		got, err := h.Memory.Place(t.Context(), "m", c.waited)
+		if e := messages.AsError(err); got != c.want || e == nil || e.Code != messages.Unavailable || e.Retry != c.again || !strings.Contains(e.Message, "pc2 can't be reached, and no other host declares m") || len(h.asked) != 0 {
+			t.Errorf("after %s: %v, %v, asked %q", c.waited, got, err, h.asked)
+		}
+	}
+}
+
 // While another host has another file under a name, this host's requests load its own, and the scheduler isn't asked for a name that may run elsewhere. A host
 // that declares none is told what differs.
 func TestPlaceOfADifferentFile(t *testing.T) {
