@@ -71,30 +71,8 @@ func (m Memory) AcquireGpuLease(ctx context.Context, r *messages.GpuLeaseRequest
 		return nil, err
 	}
 	share := p.Shares[0]
-	m.awaitLease(ctx, share)
 	return &messages.GpuLeaseReply{Granted: true, LeaseId: share.Lease, VramReservedMb: r.VramEstimateMb, Host: p.Host, Gpu: share.Gpu, Epoch: share.Epoch,
 		TtlSeconds: int32(c.Claim.TtlSeconds), Env: m.bindings(p), Displaced: p.Victims, Placement: p.Id}, nil
-}
-
-// awaitLease waits until a lease of another host's memory is reported here, so that its holder can renew and release it.
-func (m Memory) awaitLease(ctx context.Context, share *messages.Share) {
-	gpu, err := messages.ParseActorID(share.Gpu)
-	if err != nil || gpu.Host() == m.Host {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, askAgain)
-	defer cancel()
-	for {
-		changed := m.Views.Changed()
-		if _, held, err := m.programLease(share.Lease); held != nil || err != nil {
-			return
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // leaseClaim checks what a program asks for.
