@@ -255,9 +255,7 @@ func TestLeasesThatNoViewShowsYet(t *testing.T) {
 	} {
 		h, others := open(), &otherHosts{lease: c.there}
 		h.o.Hosts = others
-		h.o.Others = func() ([]*messages.HostSaid, []*messages.QueuedRequest) {
-			return []*messages.HostSaid{{Host: "pc2"}}, nil
-		}
+		h.o.Cluster = known{{Host: "h", Self: true}, {Host: "pc2", State: messages.MemberView_expected}, {Host: "pc3", State: messages.MemberView_gone}}
 		h.device("gpu0", &messages.Reservation{Lease: "l0", Holder: "client/a", Epoch: 4}, &messages.Reservation{Lease: "m", Holder: "model/h/tiny", Epoch: 5})
 		ctx := t.Context()
 		if c.from != "" {
@@ -267,4 +265,15 @@ func TestLeasesThatNoViewShowsYet(t *testing.T) {
 			t.Errorf("%s: %v, asked %q", name, err, others.asked)
 		}
 	}
+}
+
+// known are members of a cluster, of which pc2 hasn't said anything yet.
+type known []*messages.MemberView
+
+func (k known) View() *messages.ClusterView { return &messages.ClusterView{Members: k} }
+func (known) Invite(context.Context, *messages.InviteRequest) (*messages.InviteReply, error) {
+	panic("nobody is invited here")
+}
+func (known) Remove(context.Context, *messages.RemoveMemberRequest) (*messages.RemoveMemberReply, error) {
+	panic("nobody is removed here")
 }

@@ -291,15 +291,14 @@ func (c *Control) RenewGpuLease(ctx context.Context, r *messages.GpuLeaseRenewal
 	return c.Memory.RenewGpuLease(ctx, r)
 }
 
-// askHolders asks the other hosts about a lease that no view here shows: views of other hosts come late over a slow link. A host that can't be asked may
-// hold it, so that it isn't unknown.
+// askHolders asks the other hosts about a lease that no view here shows: views of other hosts come late over a slow link, and after a start. A host that
+// can't be asked may hold it, so that it isn't unknown.
 func askHolders[A proto.Message](ctx context.Context, c *Control, lease, operation string, request proto.Message) (ack A, failed error) {
 	if _, held, err := c.programLease(lease); held != nil || err != nil || lease == "" {
 		return ack, nil
 	}
-	said, _ := c.others(ctx)
-	for _, h := range said {
-		a, err := there[A](ctx, c, h.Host, operation, request)
+	for _, host := range c.members(ctx) {
+		a, err := there[A](ctx, c, host, operation, request)
 		switch {
 		case err == nil:
 			ack = a
@@ -308,4 +307,17 @@ func askHolders[A proto.Message](ctx context.Context, c *Control, lease, operati
 		}
 	}
 	return ack, failed
+}
+
+// members are the other hosts that may hold something, whether they are heard or not; none for another host that asks.
+func (c *Control) members(ctx context.Context) (hosts []string) {
+	if c.o.Cluster == nil || messages.PeerFrom(ctx) != "" {
+		return nil
+	}
+	for _, m := range c.o.Cluster.View().GetMembers() {
+		if !m.Self && m.State != messages.MemberView_gone {
+			hosts = append(hosts, m.Host)
+		}
+	}
+	return hosts
 }

@@ -4,9 +4,11 @@ package e2e_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -91,10 +93,22 @@ func TestTakenPort(t *testing.T) {
 
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range portsTo - portsFrom {
+		port := portsFrom + int(nextPort.Add(1))%(portsTo-portsFrom)
+		if l, err := net.Listen("tcp", fmt.Sprintf(":%d", port)); err == nil {
+			_ = l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port is free")
+	return 0
 }
+
+// Ports for daemons come from below those that the kernel gives to connections and to listeners on port 0: one of those can take a port that was free a moment before.
+const portsFrom, portsTo = 20000, 32000
+
+var nextPort = func() *atomic.Int64 {
+	var n atomic.Int64
+	n.Store(rand.Int64N(portsTo - portsFrom))
+	return &n
+}()
