@@ -62,6 +62,24 @@ func (c *Copies) Hosts() ([]string, error) {
 	return CopiedHosts(c.o.Dir)
 }
 
+// Told is the last sequence that each host told whose journal is copied, or was; 0 = unknown. The copy of a new host may not have begun.
+func (c *Copies) Told() (map[string]uint64, error) {
+	hosts, err := c.Hosts()
+	if c == nil || err != nil {
+		return nil, err
+	}
+	for _, host := range hosts {
+		c.copier(host)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := map[string]uint64{}
+	for host, p := range c.of {
+		out[host] = p.told.Load()
+	}
+	return out, nil
+}
+
 // CopiedHosts are the hosts of which a directory holds copies, in order.
 func CopiedHosts(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)

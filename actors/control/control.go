@@ -57,8 +57,8 @@ type Options struct {
 	Replay func(ctx context.Context, actor messages.ActorID, after uint64, fn func(messages.Recorded) error) error
 	// Copies opens a copy of another host's journal, by its name; nil = this host keeps none.
 	Copies func(ctx context.Context, host, name string) (JournalCopy, error)
-	// Copied are the hosts of whose journals there are copies; nil = of none.
-	Copied func() ([]string, error)
+	// Copied are the hosts whose journals are copied, each with the last sequence that it told, which its copy may not hold yet; nil = none.
+	Copied func() (map[string]uint64, error)
 	// Actors are those that run on this host.
 	Actors func() []messages.ActorID
 	// SpecOf makes a declaration for a file, under a name that needn't be in the configuration.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,21 +39,21 @@ func (c *Control) Watch(ctx context.Context, r *messages.WatchRequest) (*message
 			return nil, err
 		}
 	}
-	all, err := c.watchedBy(ctx, r)
+	w, err := c.watchOf(r)
 	if err != nil {
 		return nil, err
 	}
-	grown := func() bool {
-		return slices.ContainsFunc(all, func(w *watched) bool { return w.from.Sequence() > w.after })
-	}
-	if err := c.awaitDecision(ctx, r.WaitMs, grown); err != nil {
+	if err := w.look(ctx); err != nil {
 		return nil, err
 	}
-	if grown() {
-		for _, w := range all {
-			w.seen = w.from.Sequence()
+	if err := c.awaitDecision(ctx, r.WaitMs, func() bool { return w.grown(ctx) }); err != nil {
+		return nil, err
+	}
+	if w.grown(ctx) {
+		for _, j := range w.all {
+			j.seen = j.from.Sequence()
 		}
-		if err := c.awaitCauses(ctx, len(all)); err != nil {
+		if err := c.awaitCauses(ctx, len(w.all)); err != nil {
 			return nil, err
 		}
 	}
@@ -60,49 +61,108 @@ func (c *Control) Watch(ctx context.Context, r *messages.WatchRequest) (*message
 	if limit == 0 {
 		limit = defaultPage
 	}
-	for _, w := range all {
-		if err := w.read(ctx, actor, limit); err != nil {
+	for _, j := range w.all {
+		if err := j.read(ctx, actor, limit); err != nil {
 			return nil, err
 		}
 	}
-	return told(all, limit, r.Stored)
-}
-
-// watchedBy are the journals that a request is about, each from where it goes on.
-func (c *Control) watchedBy(ctx context.Context, r *messages.WatchRequest) (all []*watched, err error) {
-	hosts := []string{r.Host}
-	if r.Host == "" {
-		hosts[0] = c.o.Host
-		if c.o.Copied != nil {
-			copied, err := c.o.Copied()
-			if err != nil {
-				return nil, err
-			}
-			hosts = append(hosts, copied...)
-		}
-	}
-	after, err := positions(r.After)
+	out, err := told(w.all, limit, r.Stored)
 	if err != nil {
 		return nil, err
 	}
-	for _, host := range hosts {
-		from, err := c.journalOf(ctx, host, "")
-		if err != nil && r.Host != "" {
-			return nil, err
+	for _, j := range w.all {
+		w.at[j.host] = j.after
+	}
+	out.Next = w.next()
+	return out, nil
+}
+
+// watch is a question for new decisions while it waits.
+type watch struct {
+	c      *Control
+	host   string            // only of this one; empty = all
+	at     map[string]uint64 // by host, what was told up to now. A host whose copy can't be read keeps its place.
+	all    []*watched        // those that can be read
+	looked time.Time
+}
+
+// watchAnew is how often one that waits looks for hosts whose copy has begun or can be read again.
+const watchAnew = 500 * time.Millisecond
+
+func (c *Control) watchOf(r *messages.WatchRequest) (*watch, error) {
+	at, err := positions(r.After)
+	if err != nil {
+		return nil, err
+	}
+	if r.Host != "" {
+		one, known := at[r.Host]
+		at = map[string]uint64{}
+		if known {
+			at[r.Host] = one
 		}
-		if err != nil {
-			continue // a copy that can't be read takes nothing from the others
+	}
+	return &watch{c: c, host: r.Host, at: at}, nil
+}
+
+// look opens the journals that aren't read yet. A host of which nothing was told goes on from the last decision that it is known to have made, so
+// a copy that is still on its way to there brings nothing new.
+func (w *watch) look(ctx context.Context) error {
+	w.looked = time.Now()
+	heard := map[string]uint64{w.host: 0}
+	if w.host == "" {
+		heard = map[string]uint64{w.c.o.Host: 0}
+		if w.c.o.Copied != nil {
+			copied, err := w.c.o.Copied()
+			if err != nil {
+				return err
+			}
+			maps.Copy(heard, copied)
 		}
-		at, known := after[host]
-		switch end := from.Sequence(); {
+	}
+	for _, host := range slices.Sorted(maps.Keys(heard)) {
+		if slices.ContainsFunc(w.all, func(j *watched) bool { return j.host == host }) {
+			continue
+		}
+		end := heard[host]
+		from, err := w.c.journalOf(ctx, host, "")
+		if err != nil && w.host != "" {
+			return err
+		}
+		if err == nil { // a copy that can't be read takes nothing from the others
+			end = max(end, from.Sequence())
+		}
+		at, known := w.at[host]
+		switch {
+		case !known && err != nil && end == 0:
+			continue // nothing is known of it yet
 		case !known:
 			at = end
-		case at > end: // the host lost its disk, and has begun another journal
+		case err == nil && at > end: // the host lost its disk, and has begun another journal
 			at = 0
 		}
-		all = append(all, &watched{host: host, from: from, after: at, seen: at, end: at})
+		w.at[host] = at
+		if err == nil {
+			w.all = append(w.all, &watched{host: host, from: from, after: at, seen: at, end: at})
+		}
 	}
-	return all, nil
+	return nil
+}
+
+// grown tells whether there is something new.
+func (w *watch) grown(ctx context.Context) bool {
+	if w.host == "" && time.Since(w.looked) >= watchAnew {
+		_ = w.look(ctx) // the next question says it
+	}
+	return slices.ContainsFunc(w.all, func(j *watched) bool { return j.from.Sequence() > j.after })
+}
+
+// next is where the next question goes on.
+func (w *watch) next() string {
+	var out []string
+	for _, host := range slices.Sorted(maps.Keys(w.at)) {
+		out = append(out, host+"="+strconv.FormatUint(w.at[host], 10))
+	}
+	return strings.Join(out, ",")
 }
 
 // positions reads HOST=SEQUENCE with commas between.
@@ -197,13 +257,10 @@ func told(all []*watched, limit int, stored bool) (*messages.WatchReply, error) 
 	if err != nil && !errors.Is(err, errPageFull) {
 		return nil, err
 	}
-	var next []string
 	for i, w := range all {
 		if passed[i] == len(w.list) && !w.cut { // what lies behind is of other actors
 			w.after = w.end
 		}
-		next = append(next, w.host+"="+strconv.FormatUint(w.after, 10))
 	}
-	out.Next = strings.Join(next, ",")
 	return out, nil
 }

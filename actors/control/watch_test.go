@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -44,7 +45,7 @@ func (b *book) add(id, cause string, actor messages.ActorID, second int64) {
 func twoBooks() (*house, *book, *book) {
 	h, own, pc2 := open(), &book{}, &book{}
 	h.o.Sequence, h.o.Replay = own.Sequence, own.Replay
-	h.o.Copied = func() ([]string, error) { return []string{"pc2", "pc3"}, nil }
+	h.o.Copied = func() (map[string]uint64, error) { return map[string]uint64{"pc2": pc2.Sequence(), "pc3": 0}, nil }
 	h.o.Copies = func(_ context.Context, host, _ string) (JournalCopy, error) {
 		if host != "pc2" {
 			return nil, messages.NewError(messages.JournalDamaged, host, "it can't be read")
@@ -95,6 +96,60 @@ func TestWatchTellsACauseFirst(t *testing.T) {
 		began = time.Now()
 		if a, err = h.Watch(t.Context(), &messages.WatchRequest{After: a.Next, WaitMs: 2000}); err != nil || len(a.Decisions) > 0 || time.Since(began) < 2*time.Second {
 			t.Errorf("%v, %v, after %s", a, err, time.Since(began))
+		}
+	})
+}
+
+// A host whose copy begins while somebody waits is told from the last decision that it was known to have made: neither its history, nor nothing. One
+// whose copy can't be read for a while keeps its place.
+func TestWatchGoesOnWithACopyThatBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, _, pc2 := twoBooks()
+		far := messages.ModelActor("pc2", "far")
+		there, told := atomic.Bool{}, atomic.Uint64{}
+		h.o.Copied = func() (map[string]uint64, error) { return map[string]uint64{"pc2": told.Load()}, nil }
+		open := h.o.Copies
+		h.o.Copies = func(ctx context.Context, host, name string) (JournalCopy, error) {
+			if !there.Load() {
+				return nil, messages.NewError(messages.NotFound, host, "there is no copy yet")
+			}
+			return open(ctx, host, name)
+		}
+		a, err := h.Watch(t.Context(), &messages.WatchRequest{})
+		if err != nil || a.Next != "h=0" {
+			t.Fatal(a, err)
+		}
+		told.Store(2)
+		a, err = h.Watch(t.Context(), &messages.WatchRequest{After: a.Next})
+		if err != nil || a.Next != "h=0,pc2=2" {
+			t.Fatal(a, err)
+		}
+		go func() {
+			time.Sleep(time.Second)
+			pc2.add("old", "", far, 1)
+			there.Store(true) // the copy is on its way to what was told
+			time.Sleep(time.Second)
+			pc2.add("old too", "", far, 2)
+			time.Sleep(time.Second)
+			pc2.add("new", "", far, 3)
+		}()
+		a, err = h.Watch(t.Context(), &messages.WatchRequest{After: a.Next, WaitMs: 20_000})
+		if err != nil || toldIDs(a) != "pc2:new" || a.Next != "h=0,pc2=3" {
+			t.Fatal(a, err)
+		}
+		there.Store(false)
+		pc2.add("meanwhile", "", far, 4)
+		a, err = h.Watch(t.Context(), &messages.WatchRequest{After: a.Next})
+		if err != nil || toldIDs(a) != "" || a.Next != "h=0,pc2=3" {
+			t.Fatal(a, err)
+		}
+		go func() {
+			time.Sleep(time.Second)
+			there.Store(true)
+		}()
+		a, err = h.Watch(t.Context(), &messages.WatchRequest{After: a.Next, WaitMs: 20_000})
+		if err != nil || toldIDs(a) != "pc2:meanwhile" || a.Next != "h=0,pc2=4" {
+			t.Fatal(a, err)
 		}
 	})
 }

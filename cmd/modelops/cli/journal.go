@@ -105,7 +105,7 @@ func (c *cli) copies(ctx context.Context, src *source) (out []*source) {
 		return nil
 	}
 	for _, m := range cluster.Members {
-		if !m.Self && m.Copied > 0 {
+		if !m.Self { // also one whose copy hasn't begun: it may be followed
 			out = append(out, &source{journal: journal.NewRemoteCopy(m.Host, "", src.client), host: m.Host, last: m.Copied, client: src.client, copy: true})
 		}
 	}
@@ -173,7 +173,9 @@ func (c *cli) followAll(ctx context.Context, all []*source, only filter) error {
 	if len(all) > 1 {
 		var after []string
 		for _, s := range all {
-			after = append(after, fmt.Sprintf("%s=%d", s.host, s.last))
+			if s.last > 0 {
+				after = append(after, fmt.Sprintf("%s=%d", s.host, s.last))
+			}
 		}
 		return c.watch(ctx, all[0].client, &messages.WatchRequest{After: strings.Join(after, ","), Actor: only.actor}, only)
 	}

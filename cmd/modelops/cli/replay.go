@@ -93,6 +93,9 @@ func (r *replay) read(ctx context.Context, src *source, bar *progress) error {
 // readCopies folds the copies of other hosts' journals, each by itself.
 func (r *replay) readCopies(ctx context.Context, all []*source, bar *progress) error {
 	for _, src := range all {
+		if src.last == 0 { // the copy hasn't begun
+			continue
+		}
 		one := replay{entities: map[messages.ActorID]*folded{}}
 		if err := one.read(ctx, src, bar); err != nil {
 			return messages.Errorf(messages.CodeOf(err), "copy of the journal of "+src.host, "%w", err)
