@@ -23,7 +23,7 @@ const (
 )
 
 // most is how many connections the server takes.
-func (o Options) most() int {
+func (o *Options) most() int {
 	if o.MaxConnections > 0 {
 		return o.MaxConnections + ownConnections
 	}
