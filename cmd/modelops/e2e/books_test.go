@@ -106,7 +106,7 @@ func TestWhyAcrossHosts(t *testing.T) {
 // TestWatchAcrossHosts: each host tells of the decisions of both as they come, the arbiter's before what the other host did for it, as a stream and on
 // the command line.
 func TestWatchAcrossHosts(t *testing.T) {
-	seat, owner, arbiter, at, model := placedByAnother(t)
+	seat, owner, _, at, model := placedByAnother(t)
 	printed := map[*daemon]string{seat: seat.printing("watch"), owner: owner.printing("journal", "tail", "-n", "0", "-f")}
 	for _, d := range []*daemon{seat, owner} {
 		ctx, end := context.WithCancel(t.Context())
@@ -126,7 +126,7 @@ func TestWatchAcrossHosts(t *testing.T) {
 		if a := owner.post("/v1/chat/completions", chatBody(model, "")); a.status != 200 {
 			t.Fatalf("%s", a)
 		}
-		decided := ""
+		decided, before := "", "" // a copy may still bring the end of the load before, and on a busy machine the hosts part for a moment and another decides
 		for in.Scan() {
 			body, ok := strings.CutPrefix(in.Text(), "data: ")
 			if !ok {
@@ -142,16 +142,16 @@ func TestWatchAcrossHosts(t *testing.T) {
 			for _, ev := range e.Events {
 				switch ev.Name {
 				case "arbiter.placement_decided":
-					if decided = e.ID; e.Host != arbiter {
-						t.Errorf("%s decided: %s", e.Host, body)
+					if decided = e.ID; !strings.Contains(body, `"arbiter":"`+e.Host+`"`) || strings.Contains(before, decided) {
+						t.Errorf("%s decided: %s\nafter\n%s", e.Host, body, before)
 					}
 				case "gpu.vram_reserved", "model.load_started":
-					if e.Host != at || decided == "" {
-						t.Errorf("%s before the decision: %s", ev.Name, body)
+					if before += body + "\n"; e.Host != at {
+						t.Errorf("%s at another host: %s", ev.Name, body)
 					}
 				}
 			}
-			if e.Actor == "model/"+at+"/"+model && strings.Contains(body, "model.ready") {
+			if decided != "" && e.Actor == "model/"+at+"/"+model && strings.Contains(body, "model.ready") {
 				break
 			}
 		}
@@ -172,14 +172,21 @@ func TestWatchAcrossHosts(t *testing.T) {
 		line := text[strings.LastIndex(text[:decision], "\n")+1:]
 		_, id, _ := strings.Cut(line, `"id":"`)
 		id, _, _ = strings.Cut(id, `"`)
-		if reserved := strings.Index(text, `"lease":"`+id+`","holder"`); reserved < decision || !strings.HasPrefix(line, arbiter+"  ") {
+		if reserved := strings.Index(text, `"lease":"`+id+`","holder"`); reserved < decision || !saysItsArbiter(line) {
 			t.Errorf("it printed\n%s", text)
 		}
 	}
-	host := strings.Fields(seat.typed("journal", "tail", "-n", "500", "--type", "arbiter.placement_decided"))[0]
-	if host != arbiter {
-		t.Errorf("the decisions are of %s", host)
+	for line := range strings.Lines(seat.typed("journal", "tail", "-n", "500", "--type", "arbiter.placement_decided")) {
+		if !saysItsArbiter(line) {
+			t.Errorf("%s", line)
+		}
 	}
+}
+
+// saysItsArbiter tells whether a printed line begins with the host whose arbiter made the decision in it.
+func saysItsArbiter(line string) bool {
+	host, _, _ := strings.Cut(line, "  ")
+	return strings.Contains(line, `"arbiter":"`+host+`"`)
 }
 
 // printing runs a command until the test ends. What it prints goes to a file.
