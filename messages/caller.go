@@ -24,7 +24,12 @@ type Caller struct {
 	OnQueued func(QueuePlace)
 	// Only is where it may run.
 	Only Only
+	// Reads tells whether somebody still waits for the answer; nil = the end of the request's context says so.
+	Reads func() bool
 }
+
+// IsHere tells whether the caller of a request still waits for the answer, as far as is known.
+func (c Caller) IsHere() bool { return c.Reads == nil || c.Reads() }
 
 type callerKey struct{}
 

@@ -3,6 +3,7 @@ package control
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -55,7 +56,7 @@ func (m Memory) AcquireGpuLease(ctx context.Context, r *messages.GpuLeaseRequest
 	p, waitsFor, err := m.inTurn(ctx, c, time.Duration(r.WaitSeconds)*time.Second)
 	switch {
 	case err == nil && p == nil:
-		return &messages.GpuLeaseReply{Reason: noVRAM, RetryAfterMs: int32(leaseRetry.Milliseconds()), WaitsFor: waitsFor, Position: uint32(m.Line.position(c.Claim.Id))}, nil
+		return &messages.GpuLeaseReply{Reason: noVRAM, RetryAfterMs: int32(leaseRetry.Milliseconds()), WaitsFor: waitsFor, Position: uint32(m.Line.position(c.Claim.Id, m.now()))}, nil
 	case messages.CodeOf(err) == messages.GPUUnavailable:
 		m.Line.leave(c.Claim.Id)
 		return &messages.GpuLeaseReply{Reason: noVRAM, RetryAfterMs: int32(leaseRetry.Milliseconds()), WaitsFor: messages.AsError(err).Message}, nil
@@ -63,6 +64,9 @@ func (m Memory) AcquireGpuLease(ctx context.Context, r *messages.GpuLeaseRequest
 		return nil, err
 	}
 	m.Line.leave(c.Claim.Id)
+	if !messages.CallerFrom(ctx).IsHere() { // nobody would hold it, and it would be gone for a time to live
+		return nil, cmp.Or(m.abandon(ctx, p), error(messages.NewError(messages.Cancelled, c.Holder, "the caller went away while it waited for memory")))
+	}
 	_, err = m.Door.Ask(ctx, messages.ArbiterActor(), &messages.ClosePlacement{Id: p.Id, Reason: "taken over by " + c.Holder, TakenOver: true})
 	switch {
 	case messages.CodeOf(err) == messages.FailedPrecondition: // this caller was too slow, and the memory went back
@@ -139,19 +143,26 @@ func priorityOf(legacy int32) int32 {
 }
 
 // inTurn asks for memory for as long as its caller waits, and keeps the caller's place in line. Without a placement it says what it waits for.
-func (m Memory) inTurn(ctx context.Context, c *messages.RequestPlacement, wait time.Duration) (*messages.Placement, string, error) {
+func (m Memory) inTurn(ctx context.Context, c *messages.RequestPlacement, wait time.Duration) (p *messages.Placement, waitsFor string, err error) {
 	over := time.NewTimer(wait)
 	defer over.Stop()
 	again := time.NewTicker(askAgain) // a holder's idle time isn't a change of any view
 	defer again.Stop()
+	here := messages.CallerFrom(ctx).IsHere
+	if wait > 0 {
+		m.Line.enter(c, m.now())
+		defer func() { m.Line.answered(c.Claim.Id, !here() || errors.Is(ctx.Err(), context.Canceled), m.now()) }()
+	}
 	for {
-		if wait > 0 {
-			m.Line.enter(c, m.now())
-		}
 		changed := m.Views.Changed()
-		p, waitsFor, err := m.reserved(ctx, c)
-		if p != nil || err != nil || wait == 0 {
-			return p, waitsFor, err
+		away := wait > 0 && !here()
+		m.Line.absent(c.Claim.Id, away) // others don't wait for one that is away, which keeps its place in case that it reconnects
+		if !away {
+			p, said, err := m.reserved(ctx, c)
+			if p != nil || err != nil || wait == 0 {
+				return p, said, err
+			}
+			waitsFor = said
 		}
 		select {
 		case <-changed:

@@ -1,6 +1,8 @@
 package control
 
 import (
+	"context"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,18 +24,105 @@ func TestLine(t *testing.T) {
 	l.enter(claim("first", 1), at.Add(2*time.Second))
 	l.enter(claim("a", 0), at.Add(9*time.Second)) // asks again
 	for id, want := range map[string]int{"first": 1, "a": 2, "b": 3, "none": 0} {
-		if got := l.position(id); got != want {
+		if got := l.position(id, at.Add(9*time.Second)); got != want {
 			t.Errorf("%s has place %d, want %d", id, got, want)
 		}
 	}
+	for _, id := range []string{"first", "a", "a"} {
+		l.answered(id, false, at.Add(9*time.Second))
+	}
+	l.answered("b", false, at.Add(time.Second))
 	seen := l.Seeking(at.Add(12*time.Second - 1))
 	if len(seen) != 2 || seen[0].Holder != "client/first" || seen[1].Holder != "client/a" || seen[1].WaitedMs != 11999 || seen[0].Priority != 1 || seen[1].State != messages.Allocation_seeking {
 		t.Errorf("the scheduler sees %v", seen)
 	}
-	l.leave("first")
-	if l.position("a") != 1 || l.position("b") != 0 {
-		t.Errorf("a has place %d, b %d", l.position("a"), l.position("b"))
+	if late := at.Add(12*time.Second + 1); len(l.Seeking(late)) > 0 || l.position("a", late) != 1 { // its place is kept, and nobody waits for it
+		t.Errorf("the scheduler sees %v", l.Seeking(late))
 	}
+	l.leave("first")
+	if a, b := l.position("a", at.Add(12*time.Second)), l.position("b", at.Add(12*time.Second)); a != 1 || b != 0 {
+		t.Errorf("a has place %d, b %d", a, b)
+	}
+}
+
+// A program that has died while it waited is in nobody's way: not from when it is seen to be away, and not for longer than it takes to ask again. One that comes
+// back has its old place.
+func TestTheDeadAreInNobodysWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open()
+		d := &desk{t: t, h: h, waits: "model/h/big is busy"}
+		h.obey = d.obey
+		seen := func() (holders []string) {
+			for _, a := range h.Line.Seeking(time.Now()) {
+				holders = append(holders, a.Holder)
+			}
+			return holders
+		}
+		alive := true
+		ask := func(ctx context.Context) {
+			_, _ = h.AcquireGpuLease(messages.WithCaller(ctx, messages.Caller{Reads: func() bool { return alive }}),
+				&messages.GpuLeaseRequest{Client: "first", VramEstimateMb: 3, Claim: "first", WaitSeconds: 60})
+		}
+		go ask(t.Context())
+		synctest.Wait()
+		go func() {
+			_, _ = h.AcquireGpuLease(t.Context(), &messages.GpuLeaseRequest{Client: "second", VramEstimateMb: 3, Claim: "second", WaitSeconds: 60})
+		}()
+		time.Sleep(5 * time.Second)
+		if got := seen(); len(got) != 2 {
+			t.Fatalf("%q wait", got)
+		}
+
+		alive = false
+		time.Sleep(2 * time.Second)
+		if got, place := seen(), h.Line.position("second", time.Now()); len(got) != 1 || place != 1 {
+			t.Errorf("one is away: %q wait, the other has place %d", got, place)
+		}
+		asked := d.requests
+		d.waits = ""
+		time.Sleep(10 * time.Second)
+		if d.requests != asked+1 || len(d.closed) != 1 { // the second one's
+			t.Errorf("asked %d times, gave to %q", d.requests-asked, d.closed)
+		}
+		alive, d.waits = true, "model/h/big is busy"
+		time.Sleep(2 * time.Second)
+		if got := seen(); !slices.Equal(got, []string{"client/first"}) || h.Line.Seeking(time.Now())[0].WaitedMs < 15_000 {
+			t.Errorf("one is back: %q wait", got)
+		}
+		time.Sleep(time.Minute)
+		if got := seen(); len(got) > 0 {
+			t.Errorf("one doesn't ask again: %q wait", got)
+		}
+
+		ctx, hangUp := context.WithCancel(t.Context())
+		go ask(ctx)
+		time.Sleep(time.Second)
+		hangUp()
+		synctest.Wait()
+		if got := seen(); len(got) > 0 {
+			t.Errorf("one has hung up: %q wait", got)
+		}
+	})
+}
+
+// Memory that is granted to a program that has died meanwhile goes back at once.
+func TestTheDeadAreGivenNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, alive := open(), true
+		d := &desk{t: t, h: h}
+		h.obey = func(to messages.ActorID, m proto.Message) (messages.Reply, error) {
+			alive = false // while the arbiter decides
+			return d.obey(to, m)
+		}
+		for _, wait := range []uint32{0, 5} {
+			alive, d.given = true, nil
+			r, err := h.AcquireGpuLease(messages.WithCaller(t.Context(), messages.Caller{Reads: func() bool { return alive }}),
+				&messages.GpuLeaseRequest{Client: "first", VramEstimateMb: 3, Claim: "first", WaitSeconds: wait})
+			if messages.CodeOf(err) != messages.Cancelled || len(d.closed) > 0 || !slices.Equal(d.given, []string{"lease-1"}) {
+				t.Errorf("%v, %v, closed %q, gave up %q", r, err, d.closed, d.given)
+			}
+		}
+	})
 }
 
 // A program waits in line until the memory is free, keeps its place when it asks again, and leaves the line with its grant.
@@ -58,8 +147,8 @@ func TestALeaseWaitsInLine(t *testing.T) {
 			t.Errorf("the scheduler sees %v", seen)
 		}
 		r, err = h.AcquireGpuLease(t.Context(), ask)
-		if err != nil || !r.Granted || h.Line.position("want") != 0 || len(d.claims) != 1 {
-			t.Fatalf("%v, %v, claims %q, place %d", r, err, d.claims, h.Line.position("want"))
+		if err != nil || !r.Granted || h.Line.position("want", time.Now()) != 0 || len(d.claims) != 1 {
+			t.Fatalf("%v, %v, claims %q, place %d", r, err, d.claims, h.Line.position("want", time.Now()))
 		}
 	})
 }

@@ -106,7 +106,7 @@ func (c *call) watch(ctx context.Context, end context.CancelCauseFunc) {
 	look := time.NewTicker(c.api.look)
 	defer look.Stop()
 	for missed := 0; missed < awayLooks; {
-		if missed++; c.api.Reads(c.in.principal, c.to) {
+		if missed++; c.isRead() {
 			missed = 0
 		}
 		select {
@@ -117,6 +117,9 @@ func (c *call) watch(ctx context.Context, end context.CancelCauseFunc) {
 	}
 	end(messages.NewError(messages.Cancelled, "request "+c.id, "the caller went away: nobody reads its reply subject"))
 }
+
+// isRead tells whether anyone is subscribed to the reply subject, as far as is known.
+func (c *call) isRead() bool { return c.api.Reads == nil || c.api.Reads(c.in.principal, c.to) }
 
 // guard keeps a panic from ending the process. The answer doesn't say what panicked: it may hold a prompt.
 func (c *call) guard(ctx context.Context) (err error) {

@@ -74,3 +74,22 @@ func TestRequestsShareTheBudgetOfBodies(t *testing.T) {
 		t.Error(e)
 	}
 }
+
+// looksBack answers whether its caller is still there.
+type looksBack struct{ messages.Operations }
+
+func (looksBack) ReleaseGpuLease(ctx context.Context, _ *messages.GpuLeaseRelease) (*messages.GpuLeaseReleaseAck, error) {
+	return &messages.GpuLeaseReleaseAck{Success: messages.CallerFrom(ctx).IsHere()}, nil
+}
+
+// An operation can tell whether its caller still reads.
+func TestAnOperationKnowsWhetherItsCallerReads(t *testing.T) {
+	for _, reads := range []bool{true, false} {
+		_, nc := open(t, Options{Operations: looksBack{}, Reads: func(messages.Principal, string) bool { return reads }})
+		ack := &messages.GpuLeaseReleaseAck{}
+		answer(t, nc, "leases.release", `{"lease_id":"x"}`, ack)
+		if ack.Success != reads {
+			t.Errorf("reads: %v, the operation is told %v", reads, ack.Success)
+		}
+	}
+}

@@ -19,7 +19,7 @@ func (a *API) operation(o messages.Operation) func(context.Context, *call) error
 		if err := c.fill(o, request); err != nil {
 			return err
 		}
-		answer, err := o.Call(messages.WithCaller(ctx, messages.Caller{Principal: c.principal, RequestID: c.id, Only: messages.Only{Host: c.header.Get(messages.HostHeader)}}), a.Operations, request)
+		answer, err := o.Call(messages.WithCaller(ctx, messages.Caller{Principal: c.principal, RequestID: c.id, Only: messages.Only{Host: c.header.Get(messages.HostHeader)}, Reads: c.isRead}), a.Operations, request)
 		if err != nil {
 			return err
 		}
