@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -310,5 +311,31 @@ func TestPiecesComeAtOnce(t *testing.T) {
 	}
 	if _, err := resp.Body.Read(buf); err != io.EOF {
 		t.Error(err)
+	}
+}
+
+// A path that another host names stays at the worker: without a slash in front it could end in the address of another server, which would get the worker's key.
+func TestAPathStaysAtTheWorker(t *testing.T) {
+	asked := atomic.Int64{}
+	r := newRig(t, func(http.ResponseWriter, *http.Request) { asked.Add(1) })
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("another server was asked") }))
+	defer elsewhere.Close()
+	h, err := r.client.at("pc2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"@" + strings.TrimPrefix(elsewhere.URL, "http://") + "/v1/models", "", "1/x", "v1/models", ".example.com/", "?a=@" + elsewhere.URL} {
+		in, err := messages.NewPeerClient(h.conn()).Forward(t.Context())
+		if err == nil {
+			err = in.Send(&messages.ForwardFrame{Request: &messages.ForwardRequest{Model: "tiny~2", Method: http.MethodGet, Path: path}})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := in.Recv()
+		if err != nil || f.Response != nil || messages.CodeOf(f.Error.Err()) != messages.InvalidArgument || asked.Load() > 0 {
+			t.Errorf("%q: %v, %v", path, f, err)
+		}
+		r.outcome()
 	}
 }

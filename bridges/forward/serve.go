@@ -98,7 +98,7 @@ func (x *visit) outgoing(ctx context.Context) (*http.Request, error) {
 		path = strings.TrimPrefix(path, "/v1")
 	}
 	at, err := url.Parse(base + path)
-	if err != nil || at.Host == "" {
+	if err != nil || at.Host == "" || !strings.HasPrefix(path, "/") { // what follows the port without a slash may name another server, which would get the worker's key
 		return nil, messages.Errorf(messages.InvalidArgument, x.grant.Model, "%.100q is no path at a worker", r.Path)
 	}
 	out := &http.Request{Method: r.Method, URL: at, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: fields(r.Headers), ContentLength: r.ContentLength}
