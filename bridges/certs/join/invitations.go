@@ -17,7 +17,7 @@ const (
 	invitationsFile = "invitations.json"
 	// remembered is how long a token is known after it has expired, so that who comes late hears why it is refused.
 	remembered = 24 * time.Hour
-	// mostInvitations may be known at once.
+	// mostInvitations may be good at once.
 	mostInvitations = 256
 )
 
@@ -62,8 +62,11 @@ func (b *book) write(list []invitation) error {
 // add notes a token, and forgets those that expired long ago.
 func (b *book) add(in invitation, now time.Time) error {
 	list := slices.DeleteFunc(slices.Clone(b.list), func(x invitation) bool { return now.Sub(x.Expires) > remembered })
+	if len(list) >= mostInvitations { // those that nobody can use any more are known only for the words of a refusal
+		list = slices.DeleteFunc(list, func(x invitation) bool { return now.After(x.Expires) })
+	}
 	if len(list) >= mostInvitations {
-		return messages.Errorf(messages.BulkheadRejection, b.path, "%d invitations are known", len(list)).WithHint("wait until some have been expired for a day")
+		return messages.Errorf(messages.BulkheadRejection, b.path, "%d invitations are good now", len(list)).WithHint("use one of them, invite on another member, or wait until some have expired: they last 15m if --ttl isn't given")
 	}
 	return b.write(append(list, in))
 }

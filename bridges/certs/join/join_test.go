@@ -292,3 +292,31 @@ func TestACertificateOfAMemberIsRenewed(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A host that has made many tokens can make another: those that have expired are forgotten, in the order in which nobody misses them, and those that are good stay so.
+func TestManyInvitations(t *testing.T) {
+	b, now := &book{path: filepath.Join(t.TempDir(), invitationsFile)}, time.Now()
+	for i := range 3 * mostInvitations {
+		lasts := time.Minute
+		if i%4 == 0 {
+			lasts = time.Hour
+		}
+		now = now.Add(2 * time.Second)
+		if err := b.add(invitation{Secret: hashOf([]byte{byte(i), byte(i >> 8)}), Expires: now.Add(lasts)}, now); err != nil {
+			t.Fatalf("after %d: %v", i, err)
+		}
+		if at, _, err := b.find(&request{Secret: []byte{0, 0}}, "", now); err != nil {
+			t.Fatalf("after %d the first is %d, %v", i, at, err)
+		}
+	}
+	for i := 0; ; i++ {
+		err := b.add(invitation{Secret: hashOf([]byte("x")), Expires: now.Add(time.Minute)}, now)
+		if err == nil && i < mostInvitations {
+			continue
+		}
+		if messages.CodeOf(err) != messages.BulkheadRejection || len(b.list) != mostInvitations {
+			t.Errorf("%d are good, and another one: %v", len(b.list), err)
+		}
+		return
+	}
+}
