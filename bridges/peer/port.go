@@ -101,6 +101,9 @@ func (p *Peers) admit(raw net.Conn) (*Conn, Handler, error) {
 	if err != nil {
 		return nil, h, p.refuse(in, err)
 	}
+	if _, err := p.handlerOf(in, g); err != nil { // it was removed meanwhile: what is enrolled from now on, the removal ends
+		return c, h, p.refuse(in, err)
+	}
 	extra := ""
 	if h.Greet != nil {
 		if extra, err = h.Greet(g.host); err != nil {

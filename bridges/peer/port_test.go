@@ -167,3 +167,16 @@ func FuzzPreamble(f *testing.F) {
 		}
 	})
 }
+
+// A connection that is being let in while its host is removed is ended with the others.
+func TestARemovalDuringTheGreeting(t *testing.T) {
+	ca := newAuthority(t)
+	a, _ := linkedBy(t, ca)
+	a.trust.mu.Lock()
+	a.trust.expels = "pc2"
+	a.trust.mu.Unlock()
+	got := say(t, a.Address(), &tls.Config{ServerName: "main_pc", RootCAs: ca.pool, Certificates: []tls.Certificate{*ca.issue(t, "pc2", time.Now().Add(time.Hour))}}, "MODELOPS/1 nats pc2\n")
+	if !strings.HasPrefix(got, "NO PERMISSION_DENIED") || a.trust.IsMember("pc2") {
+		t.Errorf("it hears %q", got)
+	}
+}

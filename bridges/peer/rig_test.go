@@ -75,6 +75,7 @@ type trust struct {
 	mu      sync.Mutex
 	members map[string]string
 	changed chan struct{}
+	expels  string // is removed once somebody has asked for it
 }
 
 func (r *trust) Server() *tls.Config {
@@ -95,6 +96,9 @@ func (r *trust) IsMember(host string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	_, ok := r.members[host]
+	if host == r.expels {
+		delete(r.members, host)
+	}
 	return ok
 }
 
