@@ -41,3 +41,10 @@ func on(shares []*Share, gpu string) (bytes uint64, ok bool) {
 	}
 	return 0, false
 }
+
+// epochLeap is how far ahead of every epoch that is known another one may be. Each take-over is one further, and a host may have been off for many of them.
+const epochLeap = 1 << 32
+
+// LeapsAhead tells whether an arbiter's epoch is too far ahead of the highest known one to be believed. One near the end of its type would be the last: owners
+// that obey it refuse all arbiters after it, for good.
+func LeapsAhead(epoch, known uint64) bool { return epoch > known && epoch-known > epochLeap }

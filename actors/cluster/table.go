@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"modelops/messages"
 )
 
@@ -100,6 +102,10 @@ func (t *Table) Hear(h *messages.Heartbeat, at time.Time) {
 		return
 	case h.Host == "" || t.removed[h.Host]:
 		return
+	}
+	if messages.LeapsAhead(h.ArbiterEpoch, t.Epoch()) { // told on, it would be all hosts' epoch, with none above it
+		h = proto.CloneOf(h)
+		h.ArbiterEpoch = 0
 	}
 	m := t.member(h.Host)
 	if m.late(h, t.now) {

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -292,5 +293,22 @@ func TestTakeOverIsOutdatedByAnother(t *testing.T) {
 	l.beat("b1", func(h *messages.Heartbeat) { h.ArbiterEpoch = 7 })
 	if !l.Outdated() || l.Epoch() != 7 {
 		t.Error("another arbiter took over, and ours is up to date")
+	}
+}
+
+// An epoch with which no arbiter can have taken over is passed over. As the highest of all it would be told on, and no arbiter after it would be obeyed.
+func TestAnAbsurdEpochIsNotHeard(t *testing.T) {
+	for _, absurd := range []uint64{1 << 40, 1 << 63, math.MaxUint64 - 1, math.MaxUint64} {
+		l := newListening()
+		own := l.Own()
+		own.Epoch = 4
+		l.Set(own)
+		said := &messages.Heartbeat{Host: "pc2", BootId: "b1", Arbiter: "pc2", ArbiterEpoch: absurd, Heard: []*messages.Heard{{Host: "main_pc", BootId: "m1", Both: true}}}
+		l.Hear(said, l.now)
+		l.after(Settle)
+		l.beats(time.Second, "b1", func(h *messages.Heartbeat) { h.ArbiterEpoch = absurd })
+		if h := l.Beat(Facts{}, l.now); l.Epoch() != 4 || h.ArbiterEpoch != 4 || said.ArbiterEpoch != absurd {
+			t.Errorf("%d: known is %d, told is %v", absurd, l.Epoch(), h)
+		}
 	}
 }

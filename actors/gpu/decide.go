@@ -114,7 +114,10 @@ func reserve(s State, c *messages.ReserveVram, now *timestamppb.Timestamp) (enti
 // outdated refuses an arbiter of a lower epoch than this ledger has obeyed: another one has taken over since. Two of one epoch, on two sides of a split, are
 // both obeyed while there is room.
 func (s State) outdated(c *messages.ReserveVram) error {
-	if c.Arbiter == "" || c.ArbiterEpoch >= s.Obeyed {
+	switch {
+	case messages.LeapsAhead(c.ArbiterEpoch, s.Obeyed):
+		return messages.Errorf(messages.InvalidArgument, s.ID.String(), "epoch %d is no arbiter's: the highest that was obeyed here is %d", c.ArbiterEpoch, s.Obeyed)
+	case c.Arbiter == "" || c.ArbiterEpoch >= s.Obeyed:
 		return nil
 	}
 	return messages.Errorf(messages.FailedPrecondition, s.ID.String(), "the arbiter of %s decided under epoch %d, and one of epoch %d has taken over since", c.Arbiter, c.ArbiterEpoch, s.Obeyed).

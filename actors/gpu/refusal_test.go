@@ -1,6 +1,7 @@
 package gpu
 
 import (
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -72,5 +73,24 @@ func TestAMeasurementBeyondAllMemory(t *testing.T) {
 	}
 	if _, err := m.Do(&messages.ReserveVram{Lease: "l3", Holder: "client/me", Bytes: 1, TtlSeconds: 30}); messages.CodeOf(err) != messages.GPUUnavailable {
 		t.Errorf("%v: %d reserved, %d free", err, m.State.Reserved(), m.State.Free())
+	}
+}
+
+// An epoch with which no arbiter can have taken over is refused: the ledger would refuse every arbiter after it, for good.
+func TestAnAbsurdEpochIsRefused(t *testing.T) {
+	m := fresh()
+	m.Happen(&messages.DeviceRegistered{Kind: "cuda", CapacityBytes: 8 * messages.GiB})
+	for _, c := range []struct {
+		arbiter string
+		epoch   uint64
+		want    messages.Code
+	}{{"pc2", math.MaxUint64, messages.InvalidArgument}, {"", math.MaxUint64, messages.InvalidArgument}, {"pc2", 1 << 40, messages.InvalidArgument}, {"pc2", 500, 0}, {"pc2", 499, messages.FailedPrecondition}} {
+		lease := fmt.Sprintf("%s %d", c.arbiter, c.epoch)
+		if _, err := m.Do(&messages.ReserveVram{Lease: lease, Holder: "client/me", Bytes: 1, TtlSeconds: 30, Arbiter: c.arbiter, ArbiterEpoch: c.epoch}); messages.CodeOf(err) != c.want {
+			t.Errorf("epoch %s: %v", lease, err)
+		}
+	}
+	if m.State.Obeyed != 500 {
+		t.Errorf("it has obeyed %d", m.State.Obeyed)
 	}
 }

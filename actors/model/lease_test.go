@@ -2,6 +2,7 @@ package model
 
 import (
 	"context"
+	"math"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -76,6 +77,20 @@ func TestALostLeaseHoldsNothingUp(t *testing.T) {
 		report, err := kind.Perform(t.Context(), wake{Placement: p, Bytes: 5, Attempt: 1})
 		if failed, ok := report.(*messages.ReportSleepFailed); ok != done || (err == nil) != done || ok && !failed.Waking {
 			t.Errorf("wake, %v: %v, %v", code, report, err)
+		}
+	}
+}
+
+// An epoch with which no arbiter can have taken over is refused: the model would refuse every arbiter after it, for good.
+func TestAnAbsurdEpochIsRefused(t *testing.T) {
+	s := State{Obeyed: 7}
+	for _, c := range []struct {
+		arbiter string
+		epoch   uint64
+		want    messages.Code
+	}{{"pc2", math.MaxUint64, messages.InvalidArgument}, {"", math.MaxUint64, messages.InvalidArgument}, {"pc2", 1 << 40, messages.InvalidArgument}, {"pc2", 500, 0}, {"", 0, 0}, {"pc2", 6, messages.FailedPrecondition}} {
+		if err := s.outdated(c.arbiter, c.epoch); messages.CodeOf(err) != c.want {
+			t.Errorf("epoch %d of %s: %v", c.epoch, c.arbiter, err)
 		}
 	}
 }

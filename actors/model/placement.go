@@ -76,7 +76,10 @@ func (r Rules) placementFailed(s State, c *messages.ReportPlacementFailed, now *
 
 // outdated refuses an arbiter of a lower epoch than this model has obeyed: another one has taken over since.
 func (s State) outdated(arbiter string, epoch uint64) error {
-	if arbiter == "" || epoch >= s.Obeyed {
+	switch {
+	case messages.LeapsAhead(epoch, s.Obeyed):
+		return messages.Errorf(messages.InvalidArgument, s.ID.String(), "epoch %d is no arbiter's: the highest that was obeyed here is %d", epoch, s.Obeyed)
+	case arbiter == "" || epoch >= s.Obeyed:
 		return nil
 	}
 	return messages.Errorf(messages.FailedPrecondition, s.ID.String(), "the arbiter of %s decided under epoch %d, and one of epoch %d has taken over since", arbiter, epoch, s.Obeyed).

@@ -2,6 +2,7 @@ package peer
 
 import (
 	"context"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -140,6 +141,30 @@ func TestHeartbeatsReachTheOthers(t *testing.T) {
 			break
 		}
 		a.Beat(&messages.Heartbeat{Host: "main_pc", Sequence: 6}) // the newest counts: one may have been replaced
+	}
+}
+
+// What a host says of names that no host can have goes no further: members are written down, told to all others, and shown on terminals.
+func TestAHeartbeatNamesHosts(t *testing.T) {
+	a, b := linked(t, nil)
+	odd := []string{"counted", "", "../../etc", "x y\nz", "\x1b[31mred", strings.Repeat("n", 5000)}
+	h := &messages.Heartbeat{Host: "main_pc", Membership: map[string]uint64{"pc3": 1}, Heard: []*messages.Heard{{Host: "pc3"}}}
+	for _, name := range odd {
+		h.Membership[name] = 1
+		if name == "counted" {
+			h.Membership[name] = math.MaxUint64
+			continue
+		}
+		h.Heard = append(h.Heard, &messages.Heard{Host: name})
+	}
+	a.Beat(h)
+	select {
+	case h := <-b.beats:
+		if len(h.Membership) != 1 || h.Membership["pc3"] != 1 || len(h.Heard) != 1 || h.Heard[0].Host != "pc3" {
+			t.Errorf("%q", h)
+		}
+	case <-time.After(hangLimit):
+		t.Fatal("no heartbeat")
 	}
 }
 

@@ -2,7 +2,9 @@ package peer
 
 import (
 	"context"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -116,7 +118,17 @@ func (a *account) takeBeat(m *nats.Msg) {
 	if !a.greeted() || proto.Unmarshal(m.Data, h) != nil || h.Host != a.host {
 		return
 	}
+	onlyHosts(h)
 	a.p.o.Heard(h, a.host)
+}
+
+// mostChanges is how often a host can have joined and been removed. A count near the end of its type would be the last one: nobody could remove the host, or invite it.
+const mostChanges = 1 << 32
+
+// onlyHosts takes out of a heartbeat what can't be said of a host: it is written down, and goes on to all others.
+func onlyHosts(h *messages.Heartbeat) {
+	h.Heard = slices.DeleteFunc(h.Heard, func(x *messages.Heard) bool { return !hostName.MatchString(x.GetHost()) })
+	maps.DeleteFunc(h.Membership, func(host string, changes uint64) bool { return !hostName.MatchString(host) || changes > mostChanges })
 }
 
 func (a *account) greeted() bool {
