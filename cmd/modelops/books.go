@@ -117,9 +117,17 @@ func (d *daemon) copiesInUse() (out []*messages.JournalCopy) {
 		if err != nil {
 			continue
 		}
-		out = append(out, &messages.JournalCopy{Host: s.Host, Name: journal.CurrentCopy, BootId: kept.BootID(), Copied: s.Copied, Told: max(s.Told, s.Copied), AgeMs: max(now.Sub(s.At).Milliseconds(), 0), Note: s.Note})
+		out = append(out, &messages.JournalCopy{Host: s.Host, Name: journal.CurrentCopy, BootId: kept.BootID(), Copied: s.Copied, Told: max(s.Told, s.Copied), AgeMs: ageOf(s.At, now), Note: s.Note})
 	}
 	return out
+}
+
+// ageOf is how old something is, in milliseconds; 0 when it never was.
+func ageOf(at, now time.Time) int64 {
+	if at.IsZero() {
+		return 0
+	}
+	return max(now.Sub(at).Milliseconds(), 0)
 }
 
 // copiesKept are the copies that were kept because their host has had another journal since.

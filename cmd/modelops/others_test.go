@@ -3,6 +3,7 @@ package main
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"modelops/messages"
 )
@@ -19,5 +20,15 @@ func TestTroublesOfTheCluster(t *testing.T) {
 	want := []string{"host pc2: it has not been heard for 2s", "pc3 hasn't been heard for 20s: is it on?", "the clock of pc4 differs"}
 	if got := troublesOf(v); !slices.Equal(got, want) {
 		t.Errorf("%q", got)
+	}
+}
+
+// What was never copied has no age: counted from the zero time, it was 292 years.
+func TestAgeOf(t *testing.T) {
+	now := time.UnixMilli(5000)
+	for at, want := range map[time.Time]int64{{}: 0, now.Add(-time.Second): 1000, now.Add(time.Second): 0} {
+		if got := ageOf(at, now); got != want {
+			t.Errorf("%s: %d ms", at, got)
+		}
 	}
 }

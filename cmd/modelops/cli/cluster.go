@@ -109,6 +109,9 @@ func copiedOf(m *messages.MemberView) string {
 	if m.Sequence <= m.Copied {
 		return strconv.FormatUint(m.Copied, 10)
 	}
+	if m.CopyAgeMs == 0 { // nothing was copied yet
+		return fmt.Sprintf("%d (%d behind)", m.Copied, m.Sequence-m.Copied)
+	}
 	return fmt.Sprintf("%d (%d behind for %s)", m.Copied, m.Sequence-m.Copied, lasting(time.Duration(m.CopyAgeMs)*time.Millisecond))
 }
 

@@ -143,3 +143,15 @@ chat  v1    v2  trying  -
 			Swaps: []*messages.SwapReply{{Name: "chat", From: "v1", To: "v2", Phase: messages.SwapReply_trying}}})
 	})
 }
+
+func TestHowFarACopyIs(t *testing.T) {
+	for want, m := range map[string]*messages.MemberView{
+		"5":                     {Sequence: 5, Copied: 5, CopyAgeMs: 180},
+		"0 (4 behind)":          {Sequence: 4},
+		"3 (2 behind for 2.0s)": {Sequence: 5, Copied: 3, CopyAgeMs: 2000},
+	} {
+		if got := copiedOf(m); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
