@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -79,14 +80,20 @@ func (c *cli) restoreCommand() *cobra.Command {
 
 // openSourceOf opens what --from names: a file or a directory, or the copy of this host's journal at a peer that runs.
 func (c *cli) openSourceOf(ctx context.Context, from, into string, args []string) (copied, error) {
-	if _, err := os.Stat(from); from == "-" || err == nil || len(args) == 0 {
+	_, err := os.Stat(from)
+	there := from == "-" || err == nil
+	if len(args) == 0 || there && (strings.ContainsAny(from, "/.-") || c.named() != "") {
 		return c.openCopy(ctx, from, into)
 	}
 	if from == config.ArchiveHub && c.named() == "" {
 		return c.openArchive(ctx, args[0])
 	}
 	if c.named() == "" {
-		return c.overClusterPort(ctx, from, args[0])
+		peer, err := c.overClusterPort(ctx, from, args[0])
+		if there && messages.CodeOf(err) == messages.NotFound { // a member comes before a folder of its name, which may hold anything
+			return c.openCopy(ctx, from, into)
+		}
+		return peer, err
 	}
 	k, err := c.dial(ctx)
 	if err != nil {

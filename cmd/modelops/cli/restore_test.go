@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -9,7 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"modelops/bridges/config"
 	"modelops/journal"
+	"modelops/messages"
 )
 
 // flipped changes one byte of the event that a text stands in.
@@ -149,4 +153,28 @@ func unknownTo(root *cobra.Command, words []string) string {
 		}
 	}
 	return ""
+}
+
+// A member comes before a folder of its name, which may hold anything. A folder of another name is read.
+func TestAMemberComesBeforeAFolderOfItsName(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("MODELOPS_SERVER", "")
+	t.Chdir(t.TempDir())
+	if err := os.Mkdir("pc2", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("cluster.yaml", []byte("host: pc\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for want, answer := range map[string]error{
+		"pc2 was asked":         messages.NewError(messages.Unavailable, "host pc2", "pc2 was asked"),
+		"it holds no decisions": messages.NewError(messages.NotFound, "host pc2", "it is no member"),
+	} {
+		var out bytes.Buffer
+		p := Program{AskPeer: func(context.Context, *config.Config, string) (journal.Pages, func(), error) { return nil, nil, answer }}
+		code := Run(t.Context(), p, []string{"--data-dir", dir, "restore", "pc", "--from", "pc2"}, strings.NewReader(""), &out, &out)
+		if code == exitOK || !strings.Contains(out.String(), want) {
+			t.Errorf("exit %d, %q, want %q", code, out.String(), want)
+		}
+	}
 }
