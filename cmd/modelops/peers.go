@@ -180,12 +180,13 @@ func (d *daemon) learn(trust peer.Trust, h *messages.Heartbeat) {
 
 // newCluster is the table of the members, over the links.
 func (d *daemon) newCluster(trust peer.Trust) *cluster.Cluster {
+	writes := &writing{ill: d.journal.Health}
 	o := cluster.Options{Host: d.host, BootID: d.bootID, Ready: d.recovery.Over, Beats: d.peers, Log: d.log,
 		Actors: d.actors.Address, Settle: d.actors.Settle,
 		Facts: func() cluster.Facts {
 			return cluster.Facts{Version: buildVersion(), Address: d.advertised(d.peers.Address()), Sequence: d.journal.Sequence(), Membership: d.changesOfMembers(), Standby: d.standby.waits()}
 		},
-		Links: d.links, Arbiter: ownArbiter{d.host, d.tree}, Obeyed: d.obeyed, Copied: d.copied, Draining: func() bool { return d.stopping.Load() || d.draining() }, Changed: d.memberChanged,
+		Links: d.links, Arbiter: ownArbiter{d.host, d.tree}, Obeyed: d.obeyed, Copied: d.copied, Draining: func() bool { return d.stopping.Load() || d.draining() || writes.not() }, Changed: d.memberChanged,
 	}
 	if m, ok := trust.(membersOf); ok {
 		d.members = m.Membership
