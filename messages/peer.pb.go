@@ -23,7 +23,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ForwardFrame is a piece of a forwarded request or of its answer.
+// ForwardFrame is a piece of an HTTP request that runs at a worker of another host, or of its answer (bridges/forward). The first of each direction holds a head.
 type ForwardFrame struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Request  *ForwardRequest        `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
@@ -1829,9 +1829,7 @@ const file_peer_proto_rawDesc = "" +
 	"\bprotocol\x18\x03 \x01(\rR\bprotocol\x12'\n" +
 	"\x0foldest_protocol\x18\x04 \x01(\rR\x0eoldestProtocol\x12\x17\n" +
 	"\aboot_id\x18\x05 \x01(\tR\x06bootId\x12\x17\n" +
-	"\asent_ms\x18\x06 \x01(\x03R\x06sentMs2E\n" +
-	"\x04Peer\x12=\n" +
-	"\aForward\x12\x16.modelops.ForwardFrame\x1a\x16.modelops.ForwardFrame(\x010\x01B\x1cZ\x1amodelops/messages;messagesb\x06proto3"
+	"\asent_ms\x18\x06 \x01(\x03R\x06sentMsB\x1cZ\x1amodelops/messages;messagesb\x06proto3"
 
 var (
 	file_peer_proto_rawDescOnce sync.Once
@@ -1896,10 +1894,8 @@ var file_peer_proto_depIdxs = []int32{
 	14, // 18: modelops.Report.files:type_name -> modelops.ModelFile
 	24, // 19: modelops.ModelLoad.breaker:type_name -> modelops.ModelView.Breaker
 	25, // 20: modelops.PageReply.decisions:type_name -> modelops.RecordedDecision
-	0,  // 21: modelops.Peer.Forward:input_type -> modelops.ForwardFrame
-	0,  // 22: modelops.Peer.Forward:output_type -> modelops.ForwardFrame
-	22, // [22:23] is the sub-list for method output_type
-	21, // [21:22] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
 	21, // [21:21] is the sub-list for extension type_name
 	21, // [21:21] is the sub-list for extension extendee
 	0,  // [0:21] is the sub-list for field type_name
@@ -1924,7 +1920,7 @@ func file_peer_proto_init() {
 			NumEnums:      0,
 			NumMessages:   21,
 			NumExtensions: 0,
-			NumServices:   1,
+			NumServices:   0,
 		},
 		GoTypes:           file_peer_proto_goTypes,
 		DependencyIndexes: file_peer_proto_depIdxs,

@@ -3,17 +3,11 @@ package forward
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/keepalive"
 
 	"modelops/messages"
 )
@@ -22,18 +16,18 @@ const (
 	// perHost connections share the work of one host: one is written and read by one goroutine each. More of them put fewer frames into one write.
 	perHost = 2
 	// window is how much of one body is under way at most, each way.
-	window     = 1 << 20
-	connWindow = 16 << 20
+	window = 1 << 20
 	// piece is how much of a body travels in one frame at most.
 	piece = 64 << 10
 	// frameLimit leaves room for the headers.
 	frameLimit = 4 << 20
-	buffer     = 64 << 10
+	buffer     = 32 << 10
 
-	alive, aliveTimeout = 10 * time.Second, 3 * time.Second // grpc allows no less
+	// A connection on which nothing was heard is asked for a word, and is over when none comes.
+	alive, aliveTimeout = 10 * time.Second, 3 * time.Second
 )
 
-// Dial opens a connection to a host on which gRPC is spoken.
+// Dial opens a connection to a host on which frames are spoken.
 type Dial func(ctx context.Context, host string) (net.Conn, error)
 
 // Client passes requests on to workers of other hosts. It is an http.RoundTripper for addresses that messages.PeerURL made.
@@ -48,7 +42,7 @@ type Client struct {
 // host is another host with its connections.
 type host struct {
 	name  string
-	conns [perHost]*grpc.ClientConn
+	lines [perHost]*line
 	next  atomic.Uint32
 
 	mu    sync.Mutex
@@ -65,8 +59,8 @@ func (c *Client) Close() {
 	defer c.mu.Unlock()
 	c.over = true
 	for _, h := range c.hosts {
-		for _, conn := range h.conns {
-			_ = conn.Close()
+		for _, l := range h.lines {
+			l.close()
 		}
 	}
 }
@@ -81,8 +75,8 @@ func (c *Client) Reach(name string, up bool) {
 		return
 	}
 	if up {
-		for _, conn := range h.conns {
-			conn.ResetConnectBackoff()
+		for _, l := range h.lines {
+			l.hurry()
 		}
 	}
 	h.mu.Lock()
@@ -114,19 +108,8 @@ func (c *Client) at(name string) (*host, error) {
 		return nil, net.ErrClosed
 	}
 	h := &host{name: name, early: map[*passage]bool{}}
-	for i := range h.conns {
-		conn, err := grpc.NewClient("passthrough:///"+name,
-			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return c.dial(ctx, name) }),
-			grpc.WithTransportCredentials(insecure.NewCredentials()), // what dial opens is secured
-			grpc.WithInitialWindowSize(window), grpc.WithInitialConnWindowSize(connWindow), grpc.WithReadBufferSize(buffer), grpc.WithWriteBufferSize(buffer),
-			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(frameLimit), grpc.MaxCallSendMsgSize(frameLimit)),
-			grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second}, MinConnectTimeout: 2 * time.Second}),
-			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: alive, Timeout: aliveTimeout}),
-			grpc.WithDisableRetry(), grpc.WithDisableServiceConfig(), grpc.WithIdleTimeout(0))
-		if err != nil {
-			return nil, err
-		}
-		h.conns[i] = conn
+	for i := range h.lines {
+		h.lines[i] = newLine(func(ctx context.Context) (net.Conn, error) { return c.dial(ctx, name) })
 	}
 	c.hosts[name] = h
 	return h, nil
@@ -146,7 +129,7 @@ func (c *Client) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err == nil {
 		return resp, nil
 	}
-	p.end(nil)
+	p.over(nil)
 	if r.Context().Err() != nil {
 		return nil, context.Cause(r.Context())
 	}
@@ -174,8 +157,10 @@ func closeBody(r *http.Request) {
 	}
 }
 
-// conn is the next of the host's connections.
-func (h *host) conn() *grpc.ClientConn { return h.conns[h.next.Add(1)%perHost] }
+// stream begins a stream on the next of the host's connections.
+func (h *host) stream(ctx context.Context) (*stream, error) {
+	return h.lines[h.next.Add(1)%perHost].stream(ctx)
+}
 
 // enter notes a passage without an answer; false when the host is away.
 func (h *host) enter(p *passage) bool {
@@ -193,6 +178,3 @@ func (h *host) leave(p *passage) {
 	defer h.mu.Unlock()
 	delete(h.early, p)
 }
-
-// eof tells the regular end of a stream.
-func eof(err error) bool { return errors.Is(err, io.EOF) }

@@ -325,9 +325,9 @@ func TestAPathStaysAtTheWorker(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{"@" + strings.TrimPrefix(elsewhere.URL, "http://") + "/v1/models", "", "1/x", "v1/models", ".example.com/", "?a=@" + elsewhere.URL} {
-		in, err := messages.NewPeerClient(h.conn()).Forward(t.Context())
+		in, err := h.stream(t.Context())
 		if err == nil {
-			err = in.Send(&messages.ForwardFrame{Request: &messages.ForwardRequest{Model: "tiny~2", Method: http.MethodGet, Path: path}})
+			err = in.Send(&messages.ForwardFrame{Request: &messages.ForwardRequest{Model: "tiny~2", Method: http.MethodGet, Path: path}}, true)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -338,4 +338,73 @@ func TestAPathStaysAtTheWorker(t *testing.T) {
 		}
 		r.outcome()
 	}
+}
+
+// TestStop: a host that stops finishes what runs and takes nothing further; what comes may go elsewhere.
+func TestStop(t *testing.T) {
+	began, finish := make(chan struct{}), make(chan struct{})
+	r := newRig(t, func(w http.ResponseWriter, q *http.Request) {
+		close(began)
+		<-finish
+		_, _ = io.WriteString(w, "all of it")
+	})
+	stopped := make(chan struct{})
+	go func() {
+		<-began
+		go func() { _ = r.server.Stop(context.Background()); close(stopped) }()
+		for { // until the host has heard of it
+			_, err := r.client.RoundTrip(r.request(t.Context(), text("x")))
+			if lost := (*messages.Unanswered)(nil); errors.As(err, &lost) && !lost.Sent && messages.CodeOf(err) == messages.Unavailable {
+				break
+			}
+			t.Errorf("%v", err)
+		}
+		close(finish)
+	}()
+	resp, err := r.client.RoundTrip(r.request(t.Context(), nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if got, err := io.ReadAll(resp.Body); string(got) != "all of it" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	r.within("it doesn't stop", stopped)
+}
+
+// TestPlaceIsFreeAtTheEnd: who has the whole answer finds the worker's place free.
+func TestPlaceIsFreeAtTheEnd(t *testing.T) {
+	r := newRig(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "short") })
+	for range 100 {
+		resp, err := r.client.RoundTrip(r.request(t.Context(), text("x")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if len(r.gate.outcomes) != 1 {
+			t.Fatal("the place is still taken")
+		}
+		r.outcome()
+	}
+}
+
+// TestAnswersEarly: a worker that answers without the rest of a body ends the request, and nothing goes on reading it.
+func TestAnswersEarly(t *testing.T) {
+	r := newRig(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Connection", "close")
+		_, _ = io.WriteString(w, "enough")
+	})
+	body, upload := io.Pipe()
+	go func() { _, _ = upload.Write(make([]byte, 3*piece)) }() // and the rest never comes
+	resp, err := r.client.RoundTrip(r.request(t.Context(), body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(resp.Body); string(got) != "enough" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	_ = resp.Body.Close()
+	_ = body.Close()
+	r.outcome()
 }

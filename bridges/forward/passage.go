@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"modelops/messages"
 )
 
@@ -18,7 +16,15 @@ type passage struct {
 	request *http.Request
 	ctx     context.Context
 	end     context.CancelCauseFunc // ends the request there too
-	stream  grpc.BidiStreamingClient[messages.ForwardFrame, messages.ForwardFrame]
+	stream  *stream
+}
+
+// over ends the request there too, unless its answer is complete.
+func (p *passage) over(err error) {
+	if p.stream != nil {
+		p.stream.close()
+	}
+	p.end(err)
 }
 
 // run sends the request and reads the head of the answer.
@@ -28,7 +34,7 @@ func (p *passage) run() (*http.Response, error) {
 		return nil, unreachable(p.host.name, nil)
 	}
 	defer p.host.leave(p)
-	stream, err := messages.NewPeerClient(p.host.conn()).Forward(p.ctx)
+	stream, err := p.host.stream(p.ctx)
 	if err != nil {
 		closeBody(p.request)
 		return nil, err
@@ -40,7 +46,7 @@ func (p *passage) run() (*http.Response, error) {
 	} else {
 		closeBody(p.request)
 	}
-	if err != nil && !eof(err) { // at the end of the stream Recv says why
+	if err != nil && err != io.EOF { // at the end of the stream Recv says why
 		return nil, err
 	}
 	f, err := stream.Recv()
@@ -56,17 +62,12 @@ func (p *passage) run() (*http.Response, error) {
 // begin sends the head with the first piece of the body; whole tells that there is no more of it.
 func (p *passage) begin() (whole bool, err error) {
 	f := &messages.ForwardFrame{Request: p.head()}
-	size := int64(piece)
-	if known := f.Request.ContentLength; known >= 0 && known < piece {
-		size = known + 1
-	}
-	if f.Body, whole, err = p.read(make([]byte, size)); err != nil {
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	if f.Body, whole, err = p.read(*buf); err != nil {
 		return false, err
 	}
-	if err := p.stream.Send(f); err != nil || !whole {
-		return whole, err
-	}
-	return true, p.stream.CloseSend()
+	return whole, p.stream.Send(f, whole)
 }
 
 // read fills a piece.
@@ -85,19 +86,19 @@ func (p *passage) read(buf []byte) (body []byte, last bool, err error) {
 // send sends the rest of the body. A host that doesn't take it has answered already, or its answer says why.
 func (p *passage) send() {
 	defer closeBody(p.request)
-	buf := make([]byte, piece)
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
 	for last := false; !last; {
 		var body []byte
 		var err error
-		if body, last, err = p.read(buf); err != nil {
+		if body, last, err = p.read(*buf); err != nil {
 			p.end(messages.AsError(err))
 			return
 		}
-		if p.stream.Send(&messages.ForwardFrame{Body: body}) != nil {
+		if p.stream.Send(&messages.ForwardFrame{Body: body}, last) != nil {
 			return
 		}
 	}
-	_ = p.stream.CloseSend()
 }
 
 // head is what the other host must know.
@@ -113,6 +114,9 @@ func (p *passage) head() *messages.ForwardRequest {
 	if !caller.Asked.IsZero() {
 		f.WaitedMs = time.Since(caller.Asked).Milliseconds()
 	}
+	if deadline, ok := r.Context().Deadline(); ok {
+		f.Meta.TimeoutMs = max(time.Until(deadline).Milliseconds(), 1)
+	}
 	if caller.KeepAlive != nil {
 		ms := caller.KeepAlive.Milliseconds()
 		f.KeepAliveMs = &ms
@@ -121,18 +125,34 @@ func (p *passage) head() *messages.ForwardRequest {
 }
 
 func headers(h http.Header) (out []*messages.ForwardHeader) {
+	n := 0
+	for _, values := range h {
+		n += len(values)
+	}
+	if n == 0 {
+		return nil
+	}
+	all := make([]messages.ForwardHeader, n)
+	out = make([]*messages.ForwardHeader, 0, n)
 	for name, values := range h {
 		for _, v := range values {
-			out = append(out, &messages.ForwardHeader{Name: name, Value: v})
+			f := &all[len(out)]
+			f.Name, f.Value = name, v
+			out = append(out, f)
 		}
 	}
 	return out
 }
 
 func fields(h []*messages.ForwardHeader) http.Header {
-	out := make(http.Header, len(h))
-	for _, f := range h {
-		out[f.Name] = append(out[f.Name], f.Value)
+	out, values := make(http.Header, len(h)), make([]string, len(h))
+	for i, f := range h {
+		if before := out[f.Name]; before != nil {
+			out[f.Name] = append(before, f.Value)
+			continue
+		}
+		values[i] = f.Value
+		out[f.Name] = values[i : i+1 : i+1]
 	}
 	return out
 }
@@ -186,6 +206,6 @@ func (a *answer) Read(to []byte) (int, error) {
 
 // Close implements io.Closer.
 func (a *answer) Close() error {
-	a.p.end(nil)
+	a.p.over(nil)
 	return nil
 }

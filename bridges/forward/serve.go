@@ -13,26 +13,37 @@ import (
 	"sync/atomic"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"modelops/messages"
 )
 
-type inbound = grpc.BidiStreamingServer[messages.ForwardFrame, messages.ForwardFrame]
+// serve runs one request of another host at a worker of this one. Its last frame goes out when its place is free again, so that who asks again when the
+// answer is complete finds it free.
+func (s *Server) serve(in *stream) {
+	final, spare := s.answer(in)
+	in.finish(final)
+	if spare != nil {
+		buffers.Put(spare)
+	}
+}
 
-// Forward implements messages.PeerServer: one request of another host, at a worker of this one.
-func (s *Server) Forward(in inbound) error {
+// answer runs a request, and gives the last frame of its answer, with the buffer that its body is in.
+func (s *Server) answer(in *stream) (final *messages.ForwardFrame, spare *[]byte) {
 	first, err := in.Recv()
 	if err != nil {
-		return err
+		return nil, nil
 	}
 	if first.Request == nil {
-		return refuse(in, messages.NewError(messages.InvalidArgument, "host "+s.o.Host, "the request has no head"), false)
+		return refusal(messages.NewError(messages.InvalidArgument, "host "+s.o.Host, "the request has no head"), false), nil
 	}
-	ctx := s.admitted(in.Context(), first.Request)
+	ctx := s.admitted(in, first.Request)
+	if ms := first.Request.GetMeta().GetTimeoutMs(); ms > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(ms)*time.Millisecond)
+		defer cancel()
+	}
 	grant, err := s.o.Gateway.Admit(ctx, messages.BaseOf(first.Request.Model))
 	if err != nil {
-		return refuse(in, err, false)
+		return refusal(err, false), nil
 	}
 	x := &visit{s: s, in: in, grant: grant, first: first}
 	path := pathOf(first.Request.Path)
@@ -41,11 +52,9 @@ func (s *Server) Forward(in inbound) error {
 		outcome.Path, outcome.Bytes = path, x.asked.Load()+x.bytes
 		grant.Release(outcome)
 	}()
-	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
-	defer context.AfterFunc(grant.Ended, func() { end(context.Cause(grant.Ended)) })()
-	outcome, err = x.run(ctx)
-	return err
+	defer context.AfterFunc(grant.Ended, func() { in.end(context.Cause(grant.Ended)) })()
+	outcome, final = x.run(ctx)
+	return final, x.spare
 }
 
 func pathOf(target string) string {
@@ -53,28 +62,29 @@ func pathOf(target string) string {
 	return path
 }
 
-// refuse ends a passage with an error that comes out as the same one at the other host.
-func refuse(in inbound, err error, began bool) error {
-	return in.Send(&messages.ForwardFrame{Error: messages.AsError(err).Body(), Began: began})
+// refusal ends a passage with an error that comes out as the same one at the other host.
+func refusal(err error, began bool) *messages.ForwardFrame {
+	return &messages.ForwardFrame{Error: messages.AsError(err).Body(), Began: began}
 }
 
 // visit is a request of another host at a worker.
 type visit struct {
 	s     *Server
-	in    inbound
+	in    *stream
 	grant *messages.Grant
 	first *messages.ForwardFrame
 	asked atomic.Int64 // bytes of the request
 	bytes int64        // of the answer
+	spare *[]byte      // what the last frame is in
 }
 
-// run sends the request to the worker, and its answer back. ctx is the caller's; the grant's end ends it too.
-func (x *visit) run(ctx context.Context) (messages.Outcome, error) {
+// run sends the request to the worker, and its answer back but for the last frame. ctx is the caller's; the grant's end ends it too.
+func (x *visit) run(ctx context.Context) (messages.Outcome, *messages.ForwardFrame) {
 	got := false
 	trace := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { got = true }})
 	out, err := x.outgoing(trace)
 	if err != nil {
-		return messages.Outcome{Err: err}, refuse(x.in, err, false)
+		return messages.Outcome{Err: err}, refusal(err, false)
 	}
 	resp, err := x.s.o.Workers.RoundTrip(out)
 	if err != nil {
@@ -82,9 +92,9 @@ func (x *visit) run(ctx context.Context) (messages.Outcome, error) {
 		var sending messages.Sending
 		outcome, again := sending.Failed(ctx, x.grant, lost)
 		if ctx.Err() != nil {
-			return outcome, refuse(x.in, context.Cause(ctx), true)
+			return outcome, refusal(context.Cause(ctx), true)
 		}
-		return outcome, refuse(x.in, lost, !again)
+		return outcome, refusal(lost, !again)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	return x.relay(ctx, resp)
@@ -124,7 +134,7 @@ func (x *visit) outgoing(ctx context.Context) (*http.Request, error) {
 
 // upload is the body of a request that comes in pieces.
 type upload struct {
-	in   inbound
+	in   *stream
 	left []byte
 	read *atomic.Int64
 }
@@ -147,21 +157,21 @@ func (u *upload) Read(to []byte) (int, error) {
 // Close implements io.Closer.
 func (*upload) Close() error { return nil }
 
-var buffers = sync.Pool{New: func() any { b := make([]byte, piece/2); return &b }}
+var buffers = sync.Pool{New: func() any { b := make([]byte, piece); return &b }}
 
-// relay sends the answer back as it comes.
-func (x *visit) relay(ctx context.Context, resp *http.Response) (messages.Outcome, error) {
+// relay sends the answer back as it comes, but for its last frame.
+func (x *visit) relay(ctx context.Context, resp *http.Response) (messages.Outcome, *messages.ForwardFrame) {
 	outcome := judged(resp.StatusCode, x.grant.Model)
 	head := &messages.ForwardResponse{Status: int32(resp.StatusCode), Headers: headers(resp.Header), ContentLength: resp.ContentLength}
 	if resp.ContentLength < 0 && len(resp.TransferEncoding) == 0 {
 		head.ContentLength = -2
 	}
 	buf := buffers.Get().(*[]byte)
-	defer buffers.Put(buf)
+	x.spare = buf
 	f := &messages.ForwardFrame{Response: head}
-	if resp.ContentLength <= 0 || resp.ContentLength > int64(len(*buf)) { // its body may take a while
-		if err := x.in.Send(f); err != nil {
-			return gone(x.grant, err), err
+	if resp.ContentLength <= 0 || resp.ContentLength > piece { // its body may take a while
+		if err := x.in.Send(f, false); err != nil {
+			return gone(x.grant, err), nil
 		}
 		f = &messages.ForwardFrame{}
 	}
@@ -170,25 +180,27 @@ func (x *visit) relay(ctx context.Context, resp *http.Response) (messages.Outcom
 		x.grant.Heard(time.Now())
 		x.bytes += int64(n)
 		f.Body = (*buf)[:n]
-		if eof(err) {
+		if err == io.EOF {
 			f.Trailers = headers(resp.Trailer)
+			if ctx.Err() != nil {
+				return gone(x.grant, context.Cause(ctx)), nil
+			}
+			return outcome, f
 		}
-		if n > 0 || f.Response != nil || len(f.Trailers) > 0 {
-			if sent := x.in.Send(f); sent != nil {
-				return gone(x.grant, sent), sent
+		if n > 0 || f.Response != nil {
+			if sent := x.in.Send(f, false); sent != nil {
+				return gone(x.grant, sent), nil
 			}
 			f = &messages.ForwardFrame{}
 		}
 		switch {
-		case eof(err):
-			return outcome, nil
 		case err == nil:
 		case ctx.Err() != nil:
 			cause := context.Cause(ctx)
-			return messages.Outcome{Err: cause}, refuse(x.in, cause, true)
+			return messages.Outcome{Err: cause}, refusal(cause, true)
 		default:
 			why := messages.NewError(messages.InferenceError, x.grant.Model, "the model's worker broke off in the middle of the answer").WithCause(err)
-			return messages.Outcome{Failed: true, Err: why}, refuse(x.in, why, true)
+			return messages.Outcome{Failed: true, Err: why}, refusal(why, true)
 		}
 	}
 }

@@ -16,8 +16,8 @@ import (
 	"modelops/messages"
 )
 
-// grpcProtocol is what requests for workers of other hosts travel by, on the cluster port.
-const grpcProtocol = "grpc"
+// forwardProtocol is what requests for workers of other hosts travel by, on the cluster port.
+const forwardProtocol = "forward"
 
 // idleForward connections to workers wait for a next request of other hosts, for idleForwardTime at most.
 const (
@@ -32,8 +32,10 @@ func (d *daemon) openForward() {
 	d.outward.onFull(workers.CloseIdleConnections)
 	s := forward.NewServer(forward.Options{Host: d.host, Gateway: d.gateway, Workers: workers, Log: d.log})
 	s.Start()
-	d.peers.Handle(grpcProtocol, peer.Handler{Serve: func(c *peer.Conn) { s.Serve(c, c.Host) }})
-	d.onward = forward.NewClient(func(ctx context.Context, host string) (net.Conn, error) { return d.peers.Dial(ctx, host, grpcProtocol) })
+	d.peers.Handle(forwardProtocol, peer.Handler{Serve: func(c *peer.Conn) { s.Serve(c, c.Host) }})
+	d.onward = forward.NewClient(func(ctx context.Context, host string) (net.Conn, error) {
+		return d.peers.Dial(ctx, host, forwardProtocol)
+	})
 	d.client.Forward(d.onward)
 	d.alongside(d.followLoads)
 	d.later(func(ctx context.Context) error {
