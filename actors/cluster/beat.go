@@ -94,13 +94,17 @@ func (p *Pulse) Due(t *Table, f Facts, now time.Time) *messages.Heartbeat {
 	return h
 }
 
-// lasting is what of a heartbeat is worth telling at once when it changes.
+// lasting is what of a heartbeat is worth telling at once when it changes. It is computed in each look at the table, so the heartbeat isn't copied for it.
 func lasting(h *messages.Heartbeat) []byte {
-	h = proto.CloneOf(h)
+	sent, sequence, ages := h.SentMs, h.Sequence, make([]int64, len(h.Heard))
 	h.SentMs, h.Sequence = 0, 0
-	for _, x := range h.Heard {
-		x.HeardMs = 0
+	for i, x := range h.Heard {
+		ages[i], x.HeardMs = x.HeardMs, 0
 	}
 	b, _ := proto.MarshalOptions{Deterministic: true}.Marshal(h)
+	h.SentMs, h.Sequence = sent, sequence
+	for i, x := range h.Heard {
+		x.HeardMs = ages[i]
+	}
 	return b
 }

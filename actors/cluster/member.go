@@ -28,6 +28,7 @@ type member struct {
 	both          bool          // it is heard, and hears us
 	since         time.Duration // since when
 	link          Link
+	counted       *messages.Heartbeat // that of which the seat was last chosen; nil = it didn't count
 
 	past  []ending // starts of it that are over
 	echo  time.Duration

@@ -89,6 +89,9 @@ func (w *net) step() {
 		}
 		h.table.Tick(h.clock(w.now))
 		changes := h.table.Changes()
+		if kept, chosen := h.table.Seat(), h.table.choose(); kept != chosen {
+			w.t.Fatalf("%s goes on with the seat at %s, which is at %s now", h.name, kept, chosen)
+		}
 		for _, c := range changes {
 			if c.To == messages.MemberView_gone && !w.left[c.Boot] {
 				w.t.Fatalf("%s calls %s (%s) gone, and it only isn't heard", h.name, c.Host, c.Boot)

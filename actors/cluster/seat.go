@@ -65,6 +65,41 @@ type candidate struct {
 // that most others reach, which is any while no link is cut; of these one that isn't being emptied. What is told of links goes over two hosts, so hosts of a
 // part in which two are more than three links apart may disagree; their decisions are refused by the owners that know better.
 func (t *Table) Seat() string {
+	if t.moved() {
+		t.seat = t.choose()
+	}
+	return t.seat
+}
+
+// moved tells whether anything that the seat depends on has changed since it was last chosen, and notes how it is now. The seat is asked for several times in
+// each look at the table, and with 32 hosts some 150 heartbeats a second come that mostly say what the last ones said.
+func (t *Table) moved() bool {
+	own := t.standing()
+	moved := t.seat == "" || own != t.stood
+	t.stood = own
+	for _, m := range t.members {
+		var counts *messages.Heartbeat
+		if m.settled(t.now) {
+			counts = m.beat
+		}
+		moved = moved || !sameLinks(counts, m.counted)
+		m.counted = counts
+	}
+	return moved
+}
+
+// sameLinks tells whether two heartbeats of one host say the same of its links and its standing; nil = none.
+func sameLinks(a, b *messages.Heartbeat) bool {
+	if a == nil || b == nil || a == b {
+		return a == b
+	}
+	return standingOf(a) == standingOf(b) && slices.EqualFunc(a.Heard, b.Heard, func(x, y *messages.Heard) bool {
+		return x.Host == y.Host && x.Both == y.Both && x.Standing == y.Standing && slices.Equal(x.Hears, y.Hears)
+	})
+}
+
+// choose computes the seat.
+func (t *Table) choose() string {
 	part := t.part()
 	best := slices.MinFunc(part, func(a, b candidate) int {
 		return cmp.Or(cmp.Compare(a.standing/starting, b.standing/starting), cmp.Compare(len(b.hears), len(a.hears)), cmp.Compare(a.standing, b.standing),

@@ -56,6 +56,8 @@ type Table struct {
 	twins   bool   // another host with this one's name was heard, at twin
 	removes string // who says that this host was removed; empty = nobody
 	changes []Change
+	seat    string   // as last chosen; empty = it has to be chosen anew
+	stood   standing // of this host, then
 }
 
 // NewTable starts a table that has heard nobody.
@@ -84,10 +86,14 @@ func (t *Table) Tick(at time.Time) {
 	// Silence counts only while this host listened. When it was stopped or asleep, or its clock was set, the time since the last stamp says nothing of the others.
 	t.now += min(max(at.Sub(t.last), 0), Limit/2)
 	t.last = at
-	for _, m := range t.sorted() {
+	var silent []*member
+	for _, m := range t.members {
 		if m.state == messages.MemberView_alive && t.now-m.at > Limit {
-			t.become(m, messages.MemberView_unreachable, "it has not been heard for "+ago(t.now-m.at))
+			silent = append(silent, m)
 		}
+	}
+	for _, m := range byName(silent) {
+		t.become(m, messages.MemberView_unreachable, "it has not been heard for "+ago(t.now-m.at))
 	}
 }
 
@@ -166,6 +172,7 @@ func (t *Table) Remove(host string) {
 	m := t.member(host)
 	t.changes = append(t.changes, Change{Host: host, From: m.state, To: messages.MemberView_gone, Reason: "it was removed from the cluster", Removed: true})
 	delete(t.members, host)
+	t.seat = ""
 }
 
 // Admit lets a host in again that was removed.
@@ -239,6 +246,9 @@ func (t *Table) member(host string) *member {
 }
 
 // sorted are the members by name, so that the same input gives the same changes.
-func (t *Table) sorted() []*member {
-	return slices.SortedFunc(maps.Values(t.members), func(a, b *member) int { return cmp.Compare(a.host, b.host) })
+func (t *Table) sorted() []*member { return byName(slices.Collect(maps.Values(t.members))) }
+
+func byName(members []*member) []*member {
+	slices.SortFunc(members, func(a, b *member) int { return cmp.Compare(a.host, b.host) })
+	return members
 }

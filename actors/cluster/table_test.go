@@ -183,7 +183,13 @@ func TestHostThatWasRemovedStaysAway(t *testing.T) {
 	l := newListening()
 	l.beats(time.Second, "b1")
 	l.Changes()
+	if l.Seat() != "pc2" {
+		t.Errorf("%s has the seat, want pc2, which comes first", l.Seat())
+	}
 	l.Remove("pc2")
+	if l.Seat() != "main_pc" {
+		t.Errorf("%s has the seat after pc2 was removed", l.Seat())
+	}
 	if c := l.Changes(); len(c) != 1 || !c[0].Removed || c[0].To != messages.MemberView_gone {
 		t.Errorf("changes %v", c)
 	}
