@@ -36,11 +36,12 @@ func (u *universe) violated(format string, args ...any) {
 	}
 }
 
-// proveEvery is how many steps lie between two comparisons of a state with its journal.
+// proveEvery is how many checks of a coordinator lie between two comparisons of a state with its journal.
 const proveEvery = 32
 
-// check looks for what must never be, after each step.
+// check looks for what must never be, after each step that has touched this coordinator.
 func (w *World) check() {
+	w.looks++
 	if !w.lenient {
 		w.checkWorkers()
 	}
@@ -48,9 +49,9 @@ func (w *World) check() {
 		w.checkModels()
 		w.checkLeases()
 	}
-	if w.steps%proveEvery == 0 && !w.down {
+	if w.looks%proveEvery == 0 && !w.down {
 		all := 1 + len(w.ledgers) + len(w.models)
-		n := (w.steps / proveEvery) % all
+		n := (w.looks / proveEvery) % all
 		var c anyNode = w.arbiter
 		switch {
 		case n > len(w.ledgers):

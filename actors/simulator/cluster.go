@@ -18,15 +18,16 @@ type Cluster struct {
 	links  [][]link // from, to
 	stable time.Duration
 	obeyed map[messages.ActorID]term
+	spared map[string]time.Duration // when a host last let a model go that another one had too
 
-	beats, reports, asks, passed, takeOvers, equals, troubles int
+	beats, reports, asks, passed, takeOvers, equals, spares, troubles int
 }
 
 // NewCluster makes Options.Hosts hosts that have just started, each with the devices and the models of the options.
 func NewCluster(o Options) *Cluster {
 	n := max(o.Hosts, 2)
 	o.Hosts = 1
-	c := &Cluster{universe: newUniverse(o.Seed), o: o, obeyed: map[messages.ActorID]term{}}
+	c := &Cluster{universe: newUniverse(o.Seed), o: o, obeyed: map[messages.ActorID]term{}, spared: map[string]time.Duration{}}
 	for i := range n {
 		c.links = append(c.links, make([]link, n))
 		w := newWorld(c.universe, o, i)
@@ -186,7 +187,7 @@ func (c *Cluster) unrest() string {
 	if !c.settled() {
 		return "the hosts haven't had time to agree"
 	}
-	return ""
+	return c.doubles()
 }
 
 // ClusterSummary is a run in numbers: what the hosts did together, and what each of them did.
@@ -199,6 +200,7 @@ type ClusterSummary struct {
 	Passed     int       `json:"requests_passed_on"`
 	TakeOvers  int       `json:"take_overs"`
 	Equals     int       `json:"equal_epochs_obeyed"`
+	Spares     int       `json:"spares_unloaded"`
 	Each       []Summary `json:"each"`
 	Violation  string    `json:"violation,omitempty"`
 	Steps      int       `json:"steps"`
@@ -208,7 +210,7 @@ type ClusterSummary struct {
 // Summary tells what happened so far.
 func (c *Cluster) Summary() ClusterSummary {
 	s := ClusterSummary{Hosts: len(c.worlds), Troubles: c.troubles, Beats: c.beats, Reports: c.reports, Asks: c.asks, Passed: c.passed, TakeOvers: c.takeOvers,
-		Equals: c.equals, Steps: c.steps, VirtualSec: c.elapsed.Seconds()}
+		Equals: c.equals, Spares: c.spares, Steps: c.steps, VirtualSec: c.elapsed.Seconds()}
 	for _, w := range c.worlds {
 		s.Each = append(s.Each, w.Summary())
 	}

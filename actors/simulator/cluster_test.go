@@ -44,6 +44,20 @@ func TestHostsStaySafeAndAgreeAgain(t *testing.T) {
 	t.Logf("%d steps, %.0f a second", taken, float64(taken)/time.Since(began).Seconds())
 }
 
+// As many hosts as modelops simulate takes. What each of them costs grows with their number, so that this test takes minutes when that isn't watched.
+func TestThirtyTwoHostsComeToRest(t *testing.T) {
+	o := hosts(1, 32)
+	o.Models = o.Models[:1] // each is asked for at each host in the end
+	c := NewCluster(o)
+	if err := c.Run(t.Context(), 20_000); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Calm(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d steps, %s", c.steps, c.elapsed)
+}
+
 func TestTheSameSeedIsTheSameCluster(t *testing.T) {
 	run := func() ClusterSummary {
 		c := NewCluster(hosts(7, 3))

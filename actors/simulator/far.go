@@ -51,6 +51,7 @@ func (x *far) start() {
 	}
 	x.pulse, x.term, x.held, x.turns, x.said, x.again = cluster.Pulse{}, cluster.Term{}, false, 0, map[string]*report{}, 0
 	x.look()
+	x.w.alive(sparesEvery, x.spares)
 }
 
 func (x *far) own() cluster.Own {
@@ -110,7 +111,7 @@ func (x *far) member(c cluster.Change) {
 	}
 	if c.From == messages.MemberView_alive && !up {
 		for _, name := range host.TakesOver(w.host(0), c.Host, view{w}.Models(), x.closed) {
-			door{w}.Tell(&try{}, messages.ModelActor(w.host(0), name), &messages.EnsureModel{Reason: c.Host + " can't be reached, and had it"})
+			door{w}.Tell(&try{}, messages.ModelActor(w.host(0), name), &messages.EnsureModel{Reason: c.Host + " can't be reached, and had it", OnDemand: true})
 		}
 	}
 }

@@ -190,7 +190,7 @@ func (w *World) order() {
 
 // settleDown ends what goes wrong: devices are back, foreign memory is free, hung workers are killed, degraded ones are cured.
 func (w *World) settleDown() {
-	w.calm = true
+	w.calm, w.touched = true, true
 	w.say("calm")
 	for _, d := range w.devices {
 		d.foreign, d.lost = 0, false

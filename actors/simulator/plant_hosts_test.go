@@ -24,6 +24,7 @@ func TestPlantedBugsOfHostsAreFound(t *testing.T) {
 		"a ledger ignores the epoch of arbiters":                         {Plants{GPU: ledgerSeeing(func(s gpu.State) gpu.State { s.Obeyed = 0; return s })}, "obeys the arbiter of"},
 		"an arbiter trusts its memory of the ledgers instead of reports": {Plants{Arbiter: trustingMemory}, "not at rest|it answers"},
 		"a ledger grants what another arbiter's lease holds":             {Plants{GPU: seeingOneArbiter}, "granted memory over its limit"},
+		"a host keeps what another one has too":                          {Plants{Residents: func(string, []*messages.ModelView) []*messages.ModelView { return nil }}, "not at rest"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := findAmongHosts(t, c.plants)

@@ -137,6 +137,9 @@ func (w *World) stored(id messages.ActorID, events []proto.Message) {
 			w.obeys(id, e.Placement.GetArbiter(), e.Placement.GetArbiterEpoch())
 		case *messages.ModelUnwanted:
 			w.obeys(id, "", e.ArbiterEpoch)
+			if isSpare(e) && w.far != nil {
+				w.checkSpare(id)
+			}
 		case *messages.ModelReady:
 			w.readied[id] = e.At.AsTime().UnixMilli()
 		case *messages.WorkerDegraded:

@@ -19,6 +19,7 @@ type report struct {
 	sequence    uint64
 	at          time.Duration // when it came
 	models      []*messages.ModelView
+	live        []*messages.ModelView // the same with what runs and waits
 	gpus        []*messages.GpuView
 	allocations []*messages.Allocation
 	loads       map[messages.ActorID]int
@@ -37,7 +38,7 @@ func (x *far) report() {
 	}
 	x.changed, x.reported = false, w.elapsed
 	x.sequence++
-	r := report{sequence: x.sequence, models: slices.Clone(w.views), gpus: slices.Clone(w.accounts), allocations: view{w}.own(), loads: map[messages.ActorID]int{}}
+	r := report{sequence: x.sequence, models: slices.Clone(w.views), live: view{w}.live(), gpus: slices.Clone(w.accounts), allocations: view{w}.own(), loads: map[messages.ActorID]int{}}
 	for i, m := range w.models {
 		r.loads[m.id] = w.runningAt(i)
 	}

@@ -1,8 +1,11 @@
 package simulator
 
 import (
+	"strings"
 	"testing"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"modelops/actors/model"
 	"modelops/messages"
@@ -16,7 +19,12 @@ type parts struct {
 
 func apart(t *testing.T, n int, models ...Model) parts {
 	t.Helper()
-	p := parts{NewCluster(Options{Seed: 1, Hosts: n, Devices: []uint64{24 * messages.GiB}, Models: models}), t}
+	return apartWith(t, n, Plants{}, models...)
+}
+
+func apartWith(t *testing.T, n int, r Plants, models ...Model) parts {
+	t.Helper()
+	p := parts{NewCluster(Options{Seed: 1, Hosts: n, Devices: []uint64{24 * messages.GiB}, Models: models, Plants: r}), t}
 	p.until("the hosts agree", time.Minute, func() bool { return p.settled() && p.discord() == "" })
 	return p
 }
@@ -72,6 +80,53 @@ func TestEachSideOfACutGoesOnLoading(t *testing.T) {
 	p.join(0, 1)
 	p.until("the hosts agree", agreement+time.Second, func() bool { return p.settled() && p.discord() == "" })
 	p.rests()
+}
+
+// Both sides of a cut load a model and use it for the last time at the same moment. Afterwards one of the two workers leaves, and only one.
+func TestOneOfTwoWorkersLeavesAfterACut(t *testing.T) {
+	for name, c := range map[string]struct {
+		plants Plants
+		says   string
+	}{
+		"as shipped": {},
+		"a host takes every worker of another one for one that is in use": {Plants{Residents: othersInUse}, "no host has it now"},
+		"a host doesn't look at its idle workers":                         {Plants{Residents: func(string, []*messages.ModelView) []*messages.ModelView { return nil }}, "not at rest"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := apartWith(t, 2, c.plants, plain("a", 4))
+			p.cut(0, 1)
+			p.loads(0, "a")
+			p.loads(1, "a")
+			last := []*request{p.worlds[0].call("a", time.Millisecond), p.worlds[1].call("a", time.Millisecond)}
+			p.until("both are used at once", time.Second, func() bool { return last[0].ended && last[1].ended })
+			p.join(0, 1)
+			err := p.toRest(t.Context())
+			if c.says != "" {
+				if err == nil || !strings.Contains(err.Error(), c.says) {
+					t.Errorf("the plant isn't found: %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := len(p.worlds[0].workers) + len(p.worlds[1].workers); n != 1 || p.spares != 1 {
+				t.Errorf("%d workers are left, and %d have left", n, p.spares)
+			}
+			p.rests()
+		})
+	}
+}
+
+// othersInUse takes the workers of all other hosts for such as were used just now, so that each host relies on the others.
+func othersInUse(host string, models []*messages.ModelView) []*messages.ModelView {
+	for i, m := range models {
+		if m.Host != host {
+			models[i] = proto.CloneOf(m)
+			models[i].IdleMs = 0
+		}
+	}
+	return models
 }
 
 // Three hosts alone take over above the epoch that they all know: two of them under one and the same. Then these two meet, and neither outdates the other.

@@ -72,7 +72,18 @@ func (b view) Allocations() []*messages.Allocation {
 
 // own are the allocations of this coordinator's actors and callers.
 func (b view) own() []*messages.Allocation {
-	var live []*messages.ModelView
+	out := arbiter.AllocationsOf(b.live(), b.w.now().UnixMilli())
+	for _, f := range b.w.fronts {
+		if waited, seeks := f.pool.Seeking(f.now()); seeks {
+			out = append(out, &messages.Allocation{Holder: messages.ModelActor(messages.AnyHost, f.pool.Name()).String(), State: messages.Allocation_seeking,
+				WaitedMs: waited.Milliseconds(), Queued: uint32(f.pool.Waiting())})
+		}
+	}
+	return out
+}
+
+// live are the views of this coordinator's models with what runs and waits now.
+func (b view) live() (out []*messages.ModelView) {
 	for i, v := range b.w.views {
 		f := b.w.frontOf(i)
 		m := proto.CloneOf(v)
@@ -80,14 +91,7 @@ func (b view) own() []*messages.Allocation {
 		if i == f.model { // waiting requests are shown at one host's actor
 			m.Queued = uint32(f.pool.Waiting())
 		}
-		live = append(live, m)
-	}
-	out := arbiter.AllocationsOf(live, b.w.now().UnixMilli())
-	for _, f := range b.w.fronts {
-		if waited, seeks := f.pool.Seeking(f.now()); seeks {
-			out = append(out, &messages.Allocation{Holder: messages.ModelActor(messages.AnyHost, f.pool.Name()).String(), State: messages.Allocation_seeking,
-				WaitedMs: waited.Milliseconds(), Queued: uint32(f.pool.Waiting())})
-		}
+		out = append(out, m)
 	}
 	return out
 }

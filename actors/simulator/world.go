@@ -83,12 +83,14 @@ type Plants struct {
 	Intent func(pool.Intent) bool
 	// Host is what the request pools share.
 	Host func(pool.Shared[*front]) pool.Shared[*front]
+	// Residents changes what a host sees of the models of all hosts when it looks for those that another one has too.
+	Residents func(host string, models []*messages.ModelView) []*messages.ModelView
 	// WallClock lets the machines see every jump of the wall clock.
 	WallClock bool
 }
 
 func (r Plants) none() bool {
-	return r.Intent == nil && r.Arbiter == nil && r.GPU == nil && r.Model == nil && r.Host == nil && !r.WallClock
+	return r.Intent == nil && r.Arbiter == nil && r.GPU == nil && r.Model == nil && r.Host == nil && r.Residents == nil && !r.WallClock
 }
 
 // hostName is the n-th host: sim, sim2, ...
@@ -106,6 +108,9 @@ type World struct {
 	first int           // the number of its first host
 	skew  time.Duration // how far the wall clock was set off
 	far   *far          // how it works with other hosts; nil = it is alone
+	// touched is set when something happens in this coordinator, or in another one's arbiter: then it is checked after the step. looks counts the checks.
+	touched bool
+	looks   int
 	// started is what the coordinator's clock showed when it started, at startedAt.
 	started   time.Time
 	startedAt time.Duration
@@ -211,6 +216,11 @@ func (w *World) makeArbiter() {
 		kind = w.o.Plants.Arbiter(kind)
 	}
 	w.arbiter = newNode(w, kind, messages.ArbiterActor())
+	w.arbiter.changed = func([]proto.Message) {
+		for _, other := range w.worlds { // an open placement accounts for leases on any host
+			other.touched = true
+		}
+	}
 	w.nodes[w.arbiter.id] = w.arbiter
 }
 
@@ -270,6 +280,7 @@ func (w *World) poke(key string) {
 type crash struct{}
 
 func (w *World) guarded(do func()) {
+	w.touched = true
 	defer func() {
 		switch r := recover().(type) {
 		case nil:

@@ -178,6 +178,7 @@ func (c *cli) printHosts(s simulator.ClusterSummary) error {
 		{"steps", fmt.Sprintf("%d in %s of virtual time", s.Steps, time.Duration(s.VirtualSec*float64(time.Second)).Round(time.Millisecond))},
 		{"links", fmt.Sprintf("%d troubles, %d take-overs of the seat, %d decisions of two arbiters of one epoch", s.Troubles, s.TakeOvers, s.Equals)},
 		{"messages", fmt.Sprintf("%d heartbeats, %d reports, %d questions to actors of other hosts, %d requests passed on", s.Beats, s.Reports, s.Asks, s.Passed)},
+		{"spares", fmt.Sprintf("%d idle models unloaded because another host had them too", s.Spares)},
 	}
 	for i, h := range s.Each {
 		rows = append(rows, [2]string{fmt.Sprintf("host %d", i+1), fmt.Sprintf("%d decisions, %d requests, of which %d answered; %d loads, %d evictions, %d crashes", h.Decisions, h.Requests, h.Answered, h.Loads, h.Evictions, h.Crashes)})
