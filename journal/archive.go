@@ -26,7 +26,9 @@ const (
 	archiveLimit    = 30 * time.Second // for an answer of the hub
 	archiveAgain    = time.Second      // after a failure
 	// mostOfArchived bytes are archived as one message: NATS servers take 1 MiB unless they are told otherwise, and end the connection of a leaf that sends more.
-	mostOfArchived = 1_000_000
+	// A hub that takes less can't say so to a leaf: after each failure a quarter as much is tried, down to leastOfArchived.
+	mostOfArchived  = 1_000_000
+	leastOfArchived = 16 << 10
 )
 
 // Archive copies this host's journal into a stream at the hub, which the hub's servers keep in three copies. A sequence there is the journal's. A
@@ -34,6 +36,7 @@ const (
 type Archive struct {
 	o ArchiveOptions
 
+	most     int // bytes of a message
 	stream   atomic.Pointer[string]
 	archived atomic.Uint64
 	note     atomic.Pointer[string]
@@ -56,7 +59,7 @@ type ArchiveStatus struct {
 }
 
 // NewArchive makes an archive. Nothing is copied before Run.
-func NewArchive(o ArchiveOptions) *Archive { return &Archive{o: o} }
+func NewArchive(o ArchiveOptions) *Archive { return &Archive{o: o, most: mostOfArchived} }
 
 // Status is how far the archive is.
 func (a *Archive) Status() (s ArchiveStatus) {
@@ -111,7 +114,8 @@ func (a *Archive) keep(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if last, err = publish(ctx, js, config.Subjects[0], last, page.Decisions); err != nil {
+		if last, err = a.publish(ctx, js, config, last, page.Decisions); err != nil {
+			a.most = max(a.most/4, leastOfArchived)
 			return err
 		}
 		a.archived.Store(last)
@@ -120,17 +124,16 @@ func (a *Archive) keep(ctx context.Context) error {
 }
 
 // publish stores decisions behind sequence last, and returns the last one when the hub has stored all of them.
-func publish(ctx context.Context, js jetstream.JetStream, subject string, last uint64, all []*messages.RecordedDecision) (uint64, error) {
+func (a *Archive) publish(ctx context.Context, js jetstream.JetStream, to jetstream.StreamConfig, last uint64, all []*messages.RecordedDecision) (uint64, error) {
+	ctx, end := a.unlessTooLarge(ctx)
+	defer end()
 	var acks []jetstream.PubAckFuture
 	var failed error
 	for _, d := range all {
-		body, err := proto.Marshal(d)
-		if err == nil && len(body) > mostOfArchived {
-			err = fmt.Errorf("decision %d has %s, more than a message of the hub may", d.Sequence, messages.FormatBytes(uint64(len(body))))
-		}
+		m, err := a.message(ctx, js, to, d)
 		var ack jetstream.PubAckFuture
 		if err == nil {
-			ack, err = js.PublishAsync(subject, body, jetstream.WithExpectLastSequence(last), jetstream.WithMsgID(d.Id))
+			ack, err = js.PublishMsgAsync(m, jetstream.WithExpectLastSequence(last), jetstream.WithMsgID(d.Id))
 		}
 		if err != nil {
 			failed = err
@@ -144,7 +147,7 @@ func publish(ctx context.Context, js jetstream.JetStream, subject string, last u
 		case err := <-ack.Err():
 			failed = cmp.Or(failed, err)
 		case <-ctx.Done():
-			return 0, ctx.Err()
+			return 0, context.Cause(ctx)
 		}
 	}
 	return last, failed
@@ -163,21 +166,26 @@ func (a *Archive) open(ctx context.Context, js jetstream.JetStream) (jetstream.S
 		if err != nil {
 			return nil, err
 		}
-		if same, err := a.continues(ctx, s); err != nil || same {
+		if same, err := a.continues(ctx, js, s); err != nil || same {
 			return s, err
 		}
 	}
 	start := time.Now().UTC().Format("20060102T150405.000")
 	start = strings.ReplaceAll(start, ".", "_")
-	return js.CreateStream(ctx, jetstream.StreamConfig{
-		Name: archiveName(a.o.Host) + start, Description: "decisions of " + a.o.Host, Subjects: []string{ArchiveSubjects + a.o.Host + "." + start},
+	return js.CreateStream(ctx, kept(archiveName(a.o.Host)+start, "decisions of "+a.o.Host, ArchiveSubjects+a.o.Host+"."+start))
+}
+
+// kept is a stream of which nothing is ever lost.
+func kept(name, description, subject string) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: name, Description: description, Subjects: []string{subject},
 		Storage: jetstream.FileStorage, Replicas: archiveReplicas, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew,
 		MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: -1, DenyDelete: true, DenyPurge: true,
-	})
+	}
 }
 
 // continues tells whether the last decision of a stream is this journal's.
-func (a *Archive) continues(ctx context.Context, s jetstream.Stream) (bool, error) {
+func (a *Archive) continues(ctx context.Context, js jetstream.JetStream, s jetstream.Stream) (bool, error) {
 	last := s.CachedInfo().State.LastSeq
 	if last == 0 {
 		return true, nil
@@ -185,7 +193,7 @@ func (a *Archive) continues(ctx context.Context, s jetstream.Stream) (bool, erro
 	if last > a.o.Journal.Sequence() {
 		return false, nil
 	}
-	there, err := archived(ctx, s, last)
+	there, err := archived(ctx, js, s, last)
 	if messages.CodeOf(err) == messages.JournalDamaged { // somebody else wrote it
 		return false, nil
 	}
@@ -199,13 +207,19 @@ func (a *Archive) continues(ctx context.Context, s jetstream.Stream) (bool, erro
 	return proto.Equal(there, page.Decisions[0]), nil
 }
 
-func archived(ctx context.Context, s jetstream.Stream, sequence uint64) (*messages.RecordedDecision, error) {
+func archived(ctx context.Context, js jetstream.JetStream, s jetstream.Stream, sequence uint64) (*messages.RecordedDecision, error) {
 	m, err := s.GetMsg(ctx, sequence)
 	if err != nil {
 		return nil, err
 	}
+	body := m.Data
+	if parts := m.Header.Get(headParts); parts != "" {
+		if body, err = joined(ctx, js, partsOf(s.CachedInfo().Config.Name), parts, m.Header.Get(headSum), sequence); err != nil {
+			return nil, err
+		}
+	}
 	d := new(messages.RecordedDecision)
-	if err := proto.Unmarshal(m.Data, d); err != nil {
+	if err := proto.Unmarshal(body, d); err != nil {
 		return nil, damagedAt(sequence, "the hub has no decision there: %v", err)
 	}
 	return d, nil
@@ -249,7 +263,10 @@ func ReadArchive(ctx context.Context, nc *nats.Conn, domain, host string, fn fun
 		return messages.NewError(messages.NotFound, "journal of "+host, "the hub has no archive of it").WithHint("journal.archive: hub makes one")
 	}
 	for n := uint64(1); n <= longest.CachedInfo().State.LastSeq; n++ {
-		d, err := archived(ctx, longest, n)
+		d, err := archived(ctx, js, longest, n)
+		if messages.CodeOf(err) == messages.JournalDamaged {
+			return messages.AsError(err).WithHint("the decisions before it can be read; `modelops restore " + host + " --from PEER` takes the copy of a peer")
+		}
 		if err != nil {
 			return messages.Errorf(messages.Unavailable, "stream "+longest.CachedInfo().Config.Name, "decision %d can't be read: %w", n, err)
 		}

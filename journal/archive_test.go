@@ -5,9 +5,12 @@ import (
 	"net/url"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
 
 	"modelops/messages"
 )
@@ -147,6 +150,55 @@ func TestArchiveIsWrittenByAnother(t *testing.T) {
 	}
 	if got := atTheHub(t, hub); len(got) != 6 {
 		t.Errorf("the hub has %d decisions", len(got))
+	}
+}
+
+// A decision that is larger than a message of the hub may be is archived in parts, by a hub that takes as much as usual and by one that takes less, and comes back
+// byte for byte. When its parts are gone it is said which decision can't be had.
+func TestArchiveOfLargeDecisions(t *testing.T) {
+	for name, most := range map[string]int32{"usual": 0, "small": 100_000} {
+		t.Run(name, func(t *testing.T) {
+			hub := openHub(t, 3, func(o *server.Options) { o.MaxPayload = most })
+			dir := t.TempDir()
+			j, a, end := archiving(t, dir, hub)
+			fill(t, j, 3)
+			big := strings.Repeat("large decisions come from many candidates. ", 3<<20/43)
+			mustAppend(t, j, modelName(50), 0, wanted(big)...)
+			mustAppend(t, j, modelName(51), 0, wanted("later")...)
+			want := readAll(t, j, Query{})
+			s := caughtUp(t, j, a)
+			end()
+			got := atTheHub(t, hub)
+			if !slices.EqualFunc(got, want, func(x, y messages.Recorded) bool { return proto.Equal(Stored(x), Stored(y)) }) {
+				t.Errorf("%d decisions came back of %d", len(got), len(want))
+			}
+			j, a, end = archiving(t, dir, hub)
+			mustAppend(t, j, modelName(52), 0, wanted(big)...) // the last one has parts when the archive goes on
+			caughtUp(t, j, a)
+			end()
+			j, a, end = archiving(t, dir, hub)
+			if again := caughtUp(t, j, a); again.Stream != s.Stream {
+				t.Errorf("the archive was %s and is %s", s.Stream, again.Stream)
+			}
+			end()
+			nc, leave, err := VisitHub(t.Context(), &Hub{URLs: hub}, testHost)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer leave()
+			js, err := jetstream.NewWithDomain(nc, "hub")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := js.DeleteStream(t.Context(), partsOf(s.Stream)); err != nil {
+				t.Fatal(err)
+			}
+			n := 0
+			err = ReadArchive(t.Context(), nc, "hub", testHost, func(messages.Recorded) error { n++; return nil })
+			if n != 3 || messages.CodeOf(err) != messages.JournalDamaged || !strings.Contains(err.Error(), "journal sequence 4") || !strings.Contains(err.Error(), partsOf(s.Stream)) {
+				t.Errorf("%d decisions, %v", n, err)
+			}
+		})
 	}
 }
 

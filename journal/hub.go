@@ -55,7 +55,7 @@ func (j *Journal) ConnectHub(opts ...nats.Option) (*nats.Conn, error) {
 
 // VisitHub joins a hub without a journal, as a host that is stopped, until end is called.
 func VisitHub(ctx context.Context, h *Hub, host string) (_ *nats.Conn, end func(), err error) {
-	o := &server.Options{ServerName: host, DontListen: true, NoSigs: true, NoLog: true}
+	o := &server.Options{ServerName: host, DontListen: true, NoSigs: true, NoLog: true, MaxPayload: defaultMaxPayload} // a read decision comes as base64
 	h.join(o)
 	o.Users = []*server.User{{Username: hubAccount, Password: hubAccount, Account: o.Accounts[0]}}
 	s, err := server.NewServer(o)
@@ -113,6 +113,9 @@ func (j *Journal) ofHub(line string) bool {
 		said = line
 	}
 	j.hubSaid.Store(&said)
+	if strings.Contains(said, "Maximum Payload") {
+		j.hubTooLarge.Add(1)
+	}
 	if j.hubLines.due(time.Now()) {
 		j.o.Log.Warn("the hub isn't reached", "why", said)
 	}

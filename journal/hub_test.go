@@ -14,7 +14,7 @@ import (
 )
 
 // openHub runs a cluster of NATS servers with streams, and gives the addresses of their leafnode listeners.
-func openHub(t *testing.T, n int) []*url.URL {
+func openHub(t *testing.T, n int, change ...func(*server.Options)) []*url.URL {
 	t.Helper()
 	var servers []*server.Server
 	var options []*server.Options
@@ -36,6 +36,9 @@ func openHub(t *testing.T, n int) []*url.URL {
 		if n > 1 {
 			o.Cluster = server.ClusterOpts{Name: "hub", Host: "127.0.0.1", Port: ports[i]}
 			o.Routes = routes
+		}
+		for _, c := range change {
+			c(o)
 		}
 		s, err := server.NewServer(o)
 		if err != nil {

@@ -42,8 +42,9 @@ type Journal struct {
 	stats   counters
 	places  places // in the block files
 
-	hubSaid  atomic.Pointer[string] // the last complaint of the connection to the hub
-	hubLines minutely               // log lines about it
+	hubSaid     atomic.Pointer[string] // the last complaint of the connection to the hub
+	hubTooLarge atomic.Uint64          // messages that the hub refused for their size
+	hubLines    minutely               // log lines about it
 
 	opened   bool               // Open is done; set before any other goroutine runs
 	stop     context.CancelFunc // ends the goroutines below
