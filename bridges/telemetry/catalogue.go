@@ -75,6 +75,7 @@ var sections = []struct {
 		{name: "modelops_peer_rtt_seconds", kind: gauge, labels: []string{"peer"}, help: "A round trip on the link to the host."},
 		{name: "modelops_peer_clock_offset_seconds", kind: gauge, labels: []string{"peer"}, help: "The host's clock minus this one's."},
 		{name: "modelops_peer_copy_lag_events", kind: gauge, labels: []string{"peer"}, help: "Decisions of the host's journal that aren't copied here yet."},
+		{name: "modelops_archive_lag_events", kind: gauge, labels: []string{"host"}, help: "Decisions of this host's journal that the hub hasn't stored yet; with journal.archive: hub."},
 	}},
 	{"The house", []metric{
 		{name: "modelops_journal_append_seconds", kind: histogram, bucket: appendBuckets, help: "Time of an append until it was on disk."},

@@ -30,6 +30,13 @@ func (m *Metrics) SetPeers(v *messages.ClusterView, ages map[string]time.Duratio
 	}
 }
 
+// SetArchive shows how far the hub's copy of this host's journal is behind; nil = there is none.
+func (m *Metrics) SetArchive(host string, v *messages.ArchiveView) {
+	if v != nil {
+		m.gauge("modelops_archive_lag_events").WithLabelValues(host).Set(float64(v.Sequence - min(v.Archived, v.Sequence)))
+	}
+}
+
 func (m *Metrics) setPeer(v *messages.MemberView) {
 	if v.BootId == "" { // nothing of it is known
 		return

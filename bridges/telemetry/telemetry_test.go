@@ -72,6 +72,8 @@ func everything() *Metrics {
 	m.LeaseFenced()
 	m.WrongKey("http", true)
 	m.ErrorTold("INTERNAL", "rest")
+	m.SetArchive("main_pc", nil)
+	m.SetArchive("main_pc", &messages.ArchiveView{Archived: 5, Sequence: 9})
 	m.SetPeers(&messages.ClusterView{Members: []*messages.MemberView{{Host: "main_pc", Self: true, State: messages.MemberView_alive},
 		{Host: "pc2", State: messages.MemberView_unreachable, BootId: "b", HeardMs: 1500, RttUs: 250, ClockOffsetMs: -2000, Sequence: 10, Copied: 7}, {Host: "pc3", State: messages.MemberView_expected}}},
 		map[string]time.Duration{"pc2": 2 * time.Second})
@@ -126,6 +128,7 @@ func TestValues(t *testing.T) {
 		`modelops_journal_lag_events 9`, // the refresh ran before the scrape
 		`modelops_peer_members{state="alive"} 1`, `modelops_peer_members{state="gone"} 0`, `modelops_peer_heard_age_seconds{peer="pc2"} 1.5`,
 		`modelops_peer_report_age_seconds{peer="pc2"} 2`, `modelops_peer_rtt_seconds{peer="pc2"} 0.00025`, `modelops_peer_clock_offset_seconds{peer="pc2"} -2`, `modelops_peer_copy_lag_events{peer="pc2"} 3`,
+		`modelops_archive_lag_events{host="main_pc"} 4`,
 		`http_requests_total{code="404",method="_unknown",path="_unknown"} 1`, `http_requests_total{code="200",method="GET",path="/health"} 1`,
 		`modelops_service_info_info{component="modelops_coordinator",version="1.2.3"} 1`,
 	} {

@@ -174,6 +174,7 @@ func (d *daemon) refresh() {
 	if d.cluster != nil {
 		d.metrics.SetPeers(d.cluster.View(), d.reportAges())
 	}
+	d.metrics.SetArchive(d.host, d.hubView().GetArchive())
 }
 
 func (d *daemon) addresses() cli.Addresses {

@@ -97,7 +97,7 @@ func hubState(h *messages.HubView) string {
 func archiveState(a *messages.ArchiveView) string {
 	switch {
 	case a.Note != "":
-		return fmt.Sprintf("%d of %d decisions; %s", a.Archived, a.Sequence, a.Note)
+		return fmt.Sprintf("%d of %d decisions (%d behind); %s", a.Archived, a.Sequence, a.Sequence-min(a.Archived, a.Sequence), a.Note)
 	case a.Stream == "":
 		return "not found yet"
 	}

@@ -246,13 +246,13 @@ func (c *cli) journalCopiesCommand() *cobra.Command {
 		Short: "List the copies of other hosts' journals that a host keeps",
 		Long: "copies lists the copies that the host which answers keeps: of which host's journal, the start of that host in which the last decision was made,\n" +
 			"that decision's sequence, how many decisions it is BEHIND what its host told, and for how long. A copy that was kept is of a journal that its\n" +
-			"host doesn't have any more: `modelops restore` takes the longest one.",
+			"host doesn't have any more: `modelops restore` takes the longest one. With journal.archive: hub the copy of the host's own journal is listed too.",
 		RunE: c.asks(shortWait, func(ctx context.Context, k *client, _ []string) error {
 			v, err := k.GetCluster(ctx, nil)
 			if err != nil {
 				return err
 			}
-			return show(c, &messages.ClusterView{Host: v.Host, Copies: v.Copies}, c.printCopies)
+			return show(c, &messages.ClusterView{Host: v.Host, Copies: v.Copies, Hub: v.Hub}, c.printCopies)
 		}),
 	}
 }
@@ -266,8 +266,15 @@ func (c *cli) printCopies(v *messages.ClusterView) error {
 		}
 		t.add(k.Host, k.Name, cmp.Or(k.BootId, "-"), strconv.FormatUint(k.Copied, 10), behind, age)
 	}
+	archive := v.GetHub().GetArchive()
+	if a := archive; a != nil {
+		t.add(v.Host, "at the hub", "-", strconv.FormatUint(a.Archived, 10), strconv.FormatUint(a.Sequence-min(a.Archived, a.Sequence), 10), "-")
+	}
 	if err := t.print(c.stdout); err != nil {
 		return err
+	}
+	if archive.GetNote() != "" {
+		fmt.Fprintln(c.stdout, "note: "+archive.Note)
 	}
 	for _, k := range v.Copies {
 		if k.Note != "" {
