@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -112,12 +113,68 @@ func (j *Journal) ofHub(line string) bool {
 		}
 		said = line
 	}
+	if strings.Contains(said, hubHandshake) {
+		if before := j.hubSaid.Load(); before != nil && strings.Contains(*before, "handshake error") { // the line before says more
+			return true
+		}
+	}
+	said = hubWords(said)
 	j.hubSaid.Store(&said)
 	if strings.Contains(said, "Maximum Payload") {
 		j.hubTooLarge.Add(1)
 	}
-	if j.hubLines.due(time.Now()) {
+	if j.hubLines.due(said, time.Now()) {
 		j.o.Log.Warn("the hub isn't reached", "why", said)
 	}
 	return true
+}
+
+// hubWords says what to do about what the server says of the hub.
+func hubWords(said string) string {
+	for _, w := range []struct{ sign, means string }{
+		{"Authorization Violation", "the hub refuses this host's user; correct nats.hub_user and the file of nats.hub_password_file, or nats.hub_credentials, or the hub"},
+		{"Authentication", "the hub refuses this host's user; correct nats.hub_user and the file of nats.hub_password_file, or nats.hub_credentials, or the hub"},
+		{"redential", "the file of nats.hub_credentials can't be used"},
+		{"unknown authority", "nats.hub_ca isn't the CA of the hub's certificate, or is missing"},
+		{"x509:", "the hub's certificate isn't good for its address in nats.hub"},
+		{hubHandshake, "the hub doesn't speak TLS there, and nats.hub or nats.hub_ca ask for it"},
+	} {
+		if strings.Contains(said, w.sign) {
+			return w.means + ": " + said
+		}
+	}
+	return said
+}
+
+// reasons lets a log line a minute through for each reason, so that a new one is said at once. Numbers in it don't count: a port is another one each time.
+type reasons struct {
+	mu   sync.Mutex
+	said map[string]*minutely
+}
+
+// mostReasons is how many reasons are told apart; those beyond share a line a minute.
+const mostReasons = 16
+
+func (r *reasons) due(why string, now time.Time) bool {
+	kind := strings.Map(func(c rune) rune {
+		if c >= '0' && c <= '9' {
+			return -1
+		}
+		return c
+	}, why)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.said[kind]
+	if m == nil && len(r.said) >= mostReasons {
+		kind = ""
+		m = r.said[kind]
+	}
+	if m == nil {
+		if r.said == nil {
+			r.said = map[string]*minutely{}
+		}
+		m = new(minutely)
+		r.said[kind] = m
+	}
+	return m.due(now)
 }

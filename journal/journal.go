@@ -44,7 +44,7 @@ type Journal struct {
 
 	hubSaid     atomic.Pointer[string] // the last complaint of the connection to the hub
 	hubTooLarge atomic.Uint64          // messages that the hub refused for their size
-	hubLines    minutely               // log lines about it
+	hubLines    reasons                // log lines about it
 
 	opened   bool               // Open is done; set before any other goroutine runs
 	stop     context.CancelFunc // ends the goroutines below

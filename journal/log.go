@@ -24,7 +24,17 @@ func (m *minutely) due(now time.Time) bool {
 	return (last == nil || now.Sub(*last) >= time.Minute) && m.last.CompareAndSwap(last, &now)
 }
 
-func (l *natsLog) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
+// Noticef passes on why a handshake with the hub failed: where the hub doesn't speak TLS there is no other line.
+func (l *natsLog) Noticef(format string, v ...any) {
+	line := fmt.Sprintf(format, v...)
+	if l.hub != nil && strings.Contains(line, hubHandshake) && l.hub(line) {
+		return
+	}
+	l.log.Debug(line)
+}
+
+// hubHandshake is in the server's last line about a connection to the hub whose TLS handshake failed.
+const hubHandshake = "Leafnode connection closed: TLS Handshake Failure"
 
 func (l *natsLog) Warnf(format string, v ...any) {
 	if line := fmt.Sprintf(format, v...); l.hub == nil || !l.hub(line) {
