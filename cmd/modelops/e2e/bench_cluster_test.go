@@ -67,3 +67,77 @@ func measureSplit(t *testing.T, f *findings) {
 		f.add(finding{x.what, "<= " + ms(x.most), fmt.Sprintf("p50 %s, longest %s", ms(p50), ms(quantile(x.took, 1))), p50 <= x.most, "two daemons, cut from each other 5 times by proxies; polled over HTTP"})
 	}
 }
+
+// measureHub is measureFar and measureSplit for hosts that have nothing but a hub of three servers between them. A cut is one of pc2 from the hub.
+func measureHub(t *testing.T, f *findings) {
+	h := startHub(t)
+	wires := openProxies()
+	t.Cleanup(wires.close)
+	pcToHub := way{2, 1}
+	h.at = func(host string, port int) string {
+		if host != "pc2" {
+			return fmt.Sprintf("127.0.0.1:%d", port)
+		}
+		at, err := wires.link(pcToHub, port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at
+	}
+	main, pc2 := atHub(t, h, "", func(host string) string {
+		return fmt.Sprintf("resilience: {bulkhead: {max_concurrent: 64, max_queue_size: 1024}}\nresources: {devices: [{id: gpu0, kind: simulated, capacity_mb: 24000}]}\nmodels: {declare: {%s: %s, m: %[2]s}}\n",
+			map[string]string{"main_pc": "near", "pc2": "fast"}[host], worker(t, ""))
+	})
+	settled := func() {
+		t.Helper()
+		main.until(startLimit, "one arbiter", func() bool {
+			a, b := members(main), members(pc2)
+			return a.Arbiter == b.Arbiter && a.ArbiterEpoch > 0 && a.ArbiterEpoch == b.ArbiterEpoch && !a.Apart && !b.Apart
+		})
+	}
+	settled()
+	pc2.typed("load", "fast")
+	main.until(startLimit, "the peer answers", func() bool { return main.post("/v1/chat/completions", chatBody("fast", "")).status == 200 })
+	targets := []target{{"own", pc2.at.HTTP}, {"far", main.at.HTTP}}
+	var took quantiles
+	perform(t, "sequential", timing{Targets: targets, Model: "fast", Rounds: 5, Requests: 500}, &took)
+	added50 := seconds(took.P50.compare("far", "own", difference))
+	const how = "two daemons, three servers of a hub and no other link on one machine"
+	f.add(finding{"the peer's model over a hub, p50", "no budget", added(added50), true, how + "; 500 requests a round, medians of 5 rounds"})
+	var moved, healed, copied []time.Duration
+	for range 3 {
+		settled()
+		seat, other := main, pc2
+		if members(main).Arbiter == "pc2" {
+			seat, other = pc2, main
+		}
+		cut := func(is bool) {
+			wires.set(pcToHub, condition{cut: is})
+			wires.set(way{pcToHub.to, pcToHub.from}, condition{cut: is})
+		}
+		cut(true)
+		began := time.Now()
+		other.until(startLimit, "the arbiter moves", func() bool { v := members(other); return v.Arbiter == v.Host })
+		moved = append(moved, time.Since(began))
+		for range 5 { // decisions that the other one lacks
+			other.typed("load", "m", "--host", members(other).Host)
+			other.typed("unload", "m", "--host", members(other).Host)
+		}
+		cut(false)
+		began = time.Now()
+		settled()
+		healed = append(healed, time.Since(began))
+		seat.until(startLimit, "the copy is caught up", func() bool {
+			for _, m := range members(seat).Members {
+				if !m.Self {
+					return m.Copied > 0 && m.Copied >= m.Sequence
+				}
+			}
+			return false
+		})
+		copied = append(copied, time.Since(began))
+	}
+	for what, took := range map[string][]time.Duration{"arbiter moves, over a hub": moved, "split heals, over a hub": healed, "journal copy caught up, over a hub": copied} {
+		f.add(finding{what, "no budget", fmt.Sprintf("p50 %s, longest %s", ms(median(took)), ms(quantile(took, 1))), true, how + "; pc2 cut from the hub 3 times by proxies; polled by `modelops cluster`"})
+	}
+}

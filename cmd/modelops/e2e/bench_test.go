@@ -20,7 +20,7 @@ func TestBudgets(t *testing.T) {
 		// The pure decision first: its tail is the collector's, which a process that has built a journal of a million events keeps busy.
 		{"place", measurePlacement},
 		{"http", measureHTTP}, {"grpc", measureGRPC}, {"mixed", measureMixed}, {"cold", measureColdStart}, {"kill", measureKill}, {"idle", measureIdle},
-		{"far", measureFar}, {"split", measureSplit}, {"append", measureAppend}, {"long", measureLongJournal},
+		{"far", measureFar}, {"split", measureSplit}, {"hub", measureHub}, {"append", measureAppend}, {"long", measureLongJournal},
 	}
 	done := 0
 	for _, s := range steps {

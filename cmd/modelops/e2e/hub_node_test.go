@@ -3,6 +3,8 @@
 package e2e_test
 
 import (
+	"cmp"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -28,6 +30,8 @@ type node struct {
 	Client, Leaf, Cluster int // ports
 	Routes                []int
 	Dir                   string
+	Cert, Key             string // files; empty = leaves don't speak TLS
+	Password              string // of leaves; empty = hubPassword
 
 	cmd *exec.Cmd
 }
@@ -36,6 +40,7 @@ type node struct {
 type hub struct {
 	t     *testing.T
 	nodes []*node
+	at    func(host string, port int) string // where a host reaches a leafnode listener; nil = there
 }
 
 // hubNode is the process of a server.
@@ -46,9 +51,17 @@ func hubNode(text string) int {
 		return 2
 	}
 	o := &server.Options{ServerName: n.Name, Host: "127.0.0.1", Port: n.Client, JetStream: true, JetStreamDomain: "hub", StoreDir: n.Dir, Username: hubUser, Password: hubPassword}
-	o.LeafNode = server.LeafNodeOpts{Host: "127.0.0.1", Port: n.Leaf}
+	o.LeafNode = server.LeafNodeOpts{Host: "127.0.0.1", Port: n.Leaf, NoAdvertise: true} // a leaf keeps to the addresses that it was given, which may be a proxy's
+	if n.Cert != "" {
+		cert, err := tls.LoadX509KeyPair(n.Cert, n.Key)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 2
+		}
+		o.LeafNode.TLSConfig, o.LeafNode.TLSTimeout = &tls.Config{Certificates: []tls.Certificate{cert}}, 30
+	}
 	for _, host := range []string{"main_pc", "pc2"} {
-		o.LeafNode.Users = append(o.LeafNode.Users, &server.User{Username: host, Password: hubPassword, Permissions: &server.Permissions{
+		o.LeafNode.Users = append(o.LeafNode.Users, &server.User{Username: host, Password: cmp.Or(n.Password, hubPassword), Permissions: &server.Permissions{
 			Publish:   &server.SubjectPermission{Allow: hubRights(host).publish},
 			Subscribe: &server.SubjectPermission{Allow: hubRights(host).subscribe},
 		}})
@@ -148,7 +161,11 @@ func (h *hub) client(opts ...nats.Option) (*nats.Conn, jetstream.JetStream, erro
 func (h *hub) section(host, more string) string {
 	var urls []string
 	for _, n := range h.nodes {
-		urls = append(urls, fmt.Sprintf("'nats://127.0.0.1:%d'", n.Leaf))
+		at := fmt.Sprintf("127.0.0.1:%d", n.Leaf)
+		if h.at != nil {
+			at = h.at(host, n.Leaf)
+		}
+		urls = append(urls, "'nats://"+at+"'")
 	}
 	return fmt.Sprintf("nats: {hub: [%s], hub_user: %s, hub_password_file: hub.password%s}\n", strings.Join(urls, ", "), host, more)
 }

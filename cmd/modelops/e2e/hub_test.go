@@ -52,6 +52,9 @@ func TestAHubIsJoined(t *testing.T) {
 	d.answers("tiny")
 }
 
+// nowhere is an address that no network has (RFC 5737): whatever a host advertises there is reached by nobody.
+const nowhere = "192.0.2.1"
+
 // atHub are two hosts with certificates of one CA that know no working address of each other: there is nothing but the hub between them.
 func atHub(t *testing.T, h *hub, nats string, sections func(host string) string) (main, pc2 *daemon) {
 	t.Helper()
@@ -61,7 +64,7 @@ func atHub(t *testing.T, h *hub, nats string, sections func(host string) string)
 	}
 	of := func(host, other string) *daemon {
 		d := prepare(t, strings.Replace(base, "host: main_pc", "host: "+host, 1)+h.section(host, nats)+
-			fmt.Sprintf("cluster: {port: 0, actors_port: 0, advertise: '127.0.0.1:1', ca: ca.pem, cert: host.pem, key: host.key, peers: [{host: %s}]}\n", other)+sections(host))
+			fmt.Sprintf("cluster: {port: 0, actors_port: 0, advertise: '%s:1', ca: ca.pem, cert: host.pem, key: host.key, peers: [{host: %s}]}\n", nowhere, other)+sections(host))
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
 			t.Fatal(err)
