@@ -2928,6 +2928,177 @@ func (x *RecordedDecision) GetHost() string {
 	return ""
 }
 
+type LogRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A model's name or alias, or HOST/NAME.
+	ModelName string `protobuf:"bytes,1,opt,name=model_name,json=modelName,proto3" json:"model_name,omitempty"`
+	// The last so many lines, when after is empty; 0 = 100. There are fewer when they are long.
+	Lines uint32 `protobuf:"varint,2,opt,name=lines,proto3" json:"lines,omitempty"`
+	// Where to go on: next of the answer before.
+	After string `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
+	// When there is no further line yet, wait so long for one; 0 = not at all, at most 30,000.
+	WaitMs uint32 `protobuf:"varint,4,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
+	// The host whose worker it is; empty = the one on which the model is loaded.
+	Host          string `protobuf:"bytes,10,opt,name=host,proto3" json:"host,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogRequest) Reset() {
+	*x = LogRequest{}
+	mi := &file_operations_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogRequest) ProtoMessage() {}
+
+func (x *LogRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogRequest.ProtoReflect.Descriptor instead.
+func (*LogRequest) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *LogRequest) GetModelName() string {
+	if x != nil {
+		return x.ModelName
+	}
+	return ""
+}
+
+func (x *LogRequest) GetLines() uint32 {
+	if x != nil {
+		return x.Lines
+	}
+	return 0
+}
+
+func (x *LogRequest) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+func (x *LogRequest) GetWaitMs() uint32 {
+	if x != nil {
+		return x.WaitMs
+	}
+	return 0
+}
+
+func (x *LogRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+// LogPage is a part of a worker's log: at most 256 KiB of it, without secrets that the configuration knows, and lines that are cut at 4 KiB.
+type LogPage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Oldest first.
+	Lines []string `protobuf:"bytes,1,rep,name=lines,proto3" json:"lines,omitempty"`
+	// The beginning of a line that the worker hasn't ended yet. It comes again, whole.
+	Unfinished string `protobuf:"bytes,2,opt,name=unfinished,proto3" json:"unfinished,omitempty"`
+	// Where the next question goes on.
+	Next string `protobuf:"bytes,3,opt,name=next,proto3" json:"next,omitempty"`
+	// The name of the log's file: another one from the first line of the next worker on.
+	Log string `protobuf:"bytes,4,opt,name=log,proto3" json:"log,omitempty"`
+	// The host that keeps it, and its name for the model.
+	Host          string `protobuf:"bytes,5,opt,name=host,proto3" json:"host,omitempty"`
+	ModelName     string `protobuf:"bytes,6,opt,name=model_name,json=modelName,proto3" json:"model_name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogPage) Reset() {
+	*x = LogPage{}
+	mi := &file_operations_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogPage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogPage) ProtoMessage() {}
+
+func (x *LogPage) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogPage.ProtoReflect.Descriptor instead.
+func (*LogPage) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *LogPage) GetLines() []string {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+func (x *LogPage) GetUnfinished() string {
+	if x != nil {
+		return x.Unfinished
+	}
+	return ""
+}
+
+func (x *LogPage) GetNext() string {
+	if x != nil {
+		return x.Next
+	}
+	return ""
+}
+
+func (x *LogPage) GetLog() string {
+	if x != nil {
+		return x.Log
+	}
+	return ""
+}
+
+func (x *LogPage) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *LogPage) GetModelName() string {
+	if x != nil {
+		return x.ModelName
+	}
+	return ""
+}
+
 type WatchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Where to go on: next of the answer before. Empty = from now on.
@@ -2948,7 +3119,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_operations_proto_msgTypes[38]
+	mi := &file_operations_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2960,7 +3131,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[38]
+	mi := &file_operations_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2973,7 +3144,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{38}
+	return file_operations_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *WatchRequest) GetAfter() string {
@@ -3029,7 +3200,7 @@ type WatchReply struct {
 
 func (x *WatchReply) Reset() {
 	*x = WatchReply{}
-	mi := &file_operations_proto_msgTypes[39]
+	mi := &file_operations_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3041,7 +3212,7 @@ func (x *WatchReply) String() string {
 func (*WatchReply) ProtoMessage() {}
 
 func (x *WatchReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[39]
+	mi := &file_operations_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3054,7 +3225,7 @@ func (x *WatchReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchReply.ProtoReflect.Descriptor instead.
 func (*WatchReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{39}
+	return file_operations_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *WatchReply) GetDecisions() []*RecordedDecision {
@@ -3082,7 +3253,7 @@ type ConfigView struct {
 
 func (x *ConfigView) Reset() {
 	*x = ConfigView{}
-	mi := &file_operations_proto_msgTypes[40]
+	mi := &file_operations_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3094,7 +3265,7 @@ func (x *ConfigView) String() string {
 func (*ConfigView) ProtoMessage() {}
 
 func (x *ConfigView) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[40]
+	mi := &file_operations_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3107,7 +3278,7 @@ func (x *ConfigView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigView.ProtoReflect.Descriptor instead.
 func (*ConfigView) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{40}
+	return file_operations_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ConfigView) GetRevision() string {
@@ -3134,7 +3305,7 @@ type ApplyConfigRequest struct {
 
 func (x *ApplyConfigRequest) Reset() {
 	*x = ApplyConfigRequest{}
-	mi := &file_operations_proto_msgTypes[41]
+	mi := &file_operations_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3146,7 +3317,7 @@ func (x *ApplyConfigRequest) String() string {
 func (*ApplyConfigRequest) ProtoMessage() {}
 
 func (x *ApplyConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[41]
+	mi := &file_operations_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3159,7 +3330,7 @@ func (x *ApplyConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyConfigRequest.ProtoReflect.Descriptor instead.
 func (*ApplyConfigRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{41}
+	return file_operations_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ApplyConfigRequest) GetDryRun() bool {
@@ -3186,7 +3357,7 @@ type HealthReply struct {
 
 func (x *HealthReply) Reset() {
 	*x = HealthReply{}
-	mi := &file_operations_proto_msgTypes[42]
+	mi := &file_operations_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3198,7 +3369,7 @@ func (x *HealthReply) String() string {
 func (*HealthReply) ProtoMessage() {}
 
 func (x *HealthReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[42]
+	mi := &file_operations_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3211,7 +3382,7 @@ func (x *HealthReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthReply.ProtoReflect.Descriptor instead.
 func (*HealthReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{42}
+	return file_operations_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *HealthReply) GetOk() bool {
@@ -3266,7 +3437,7 @@ type VersionReply struct {
 
 func (x *VersionReply) Reset() {
 	*x = VersionReply{}
-	mi := &file_operations_proto_msgTypes[43]
+	mi := &file_operations_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3278,7 +3449,7 @@ func (x *VersionReply) String() string {
 func (*VersionReply) ProtoMessage() {}
 
 func (x *VersionReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[43]
+	mi := &file_operations_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3291,7 +3462,7 @@ func (x *VersionReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionReply.ProtoReflect.Descriptor instead.
 func (*VersionReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{43}
+	return file_operations_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *VersionReply) GetVersion() string {
@@ -3328,7 +3499,7 @@ type AddKeyRequest struct {
 
 func (x *AddKeyRequest) Reset() {
 	*x = AddKeyRequest{}
-	mi := &file_operations_proto_msgTypes[44]
+	mi := &file_operations_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3340,7 +3511,7 @@ func (x *AddKeyRequest) String() string {
 func (*AddKeyRequest) ProtoMessage() {}
 
 func (x *AddKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[44]
+	mi := &file_operations_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3353,7 +3524,7 @@ func (x *AddKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddKeyRequest.ProtoReflect.Descriptor instead.
 func (*AddKeyRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{44}
+	return file_operations_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *AddKeyRequest) GetName() string {
@@ -3409,7 +3580,7 @@ type AddKeyReply struct {
 
 func (x *AddKeyReply) Reset() {
 	*x = AddKeyReply{}
-	mi := &file_operations_proto_msgTypes[45]
+	mi := &file_operations_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3421,7 +3592,7 @@ func (x *AddKeyReply) String() string {
 func (*AddKeyReply) ProtoMessage() {}
 
 func (x *AddKeyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[45]
+	mi := &file_operations_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3434,7 +3605,7 @@ func (x *AddKeyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddKeyReply.ProtoReflect.Descriptor instead.
 func (*AddKeyReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{45}
+	return file_operations_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *AddKeyReply) GetInfo() *KeyInfo {
@@ -3460,7 +3631,7 @@ type RevokeKeyRequest struct {
 
 func (x *RevokeKeyRequest) Reset() {
 	*x = RevokeKeyRequest{}
-	mi := &file_operations_proto_msgTypes[46]
+	mi := &file_operations_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3472,7 +3643,7 @@ func (x *RevokeKeyRequest) String() string {
 func (*RevokeKeyRequest) ProtoMessage() {}
 
 func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[46]
+	mi := &file_operations_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3485,7 +3656,7 @@ func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeKeyRequest.ProtoReflect.Descriptor instead.
 func (*RevokeKeyRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{46}
+	return file_operations_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *RevokeKeyRequest) GetName() string {
@@ -3504,7 +3675,7 @@ type KeyList struct {
 
 func (x *KeyList) Reset() {
 	*x = KeyList{}
-	mi := &file_operations_proto_msgTypes[47]
+	mi := &file_operations_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3516,7 +3687,7 @@ func (x *KeyList) String() string {
 func (*KeyList) ProtoMessage() {}
 
 func (x *KeyList) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[47]
+	mi := &file_operations_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3529,7 +3700,7 @@ func (x *KeyList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyList.ProtoReflect.Descriptor instead.
 func (*KeyList) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{47}
+	return file_operations_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *KeyList) GetKeys() []*KeyInfo {
@@ -3564,7 +3735,7 @@ type KeyInfo struct {
 
 func (x *KeyInfo) Reset() {
 	*x = KeyInfo{}
-	mi := &file_operations_proto_msgTypes[48]
+	mi := &file_operations_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3576,7 +3747,7 @@ func (x *KeyInfo) String() string {
 func (*KeyInfo) ProtoMessage() {}
 
 func (x *KeyInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[48]
+	mi := &file_operations_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3589,7 +3760,7 @@ func (x *KeyInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyInfo.ProtoReflect.Descriptor instead.
 func (*KeyInfo) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{48}
+	return file_operations_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *KeyInfo) GetName() string {
@@ -3949,7 +4120,26 @@ const file_operations_proto_rawDesc = "" +
 	"\aboot_id\x18\n" +
 	" \x01(\tR\x06bootId\x12.\n" +
 	"\bdecision\x18\v \x01(\v2\x12.modelops.DecisionR\bdecision\x12\x12\n" +
-	"\x04host\x18\f \x01(\tR\x04host\"\x95\x01\n" +
+	"\x04host\x18\f \x01(\tR\x04host\"\x84\x01\n" +
+	"\n" +
+	"LogRequest\x12\x1d\n" +
+	"\n" +
+	"model_name\x18\x01 \x01(\tR\tmodelName\x12\x14\n" +
+	"\x05lines\x18\x02 \x01(\rR\x05lines\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\tR\x05after\x12\x17\n" +
+	"\await_ms\x18\x04 \x01(\rR\x06waitMs\x12\x12\n" +
+	"\x04host\x18\n" +
+	" \x01(\tR\x04host\"\x98\x01\n" +
+	"\aLogPage\x12\x14\n" +
+	"\x05lines\x18\x01 \x03(\tR\x05lines\x12\x1e\n" +
+	"\n" +
+	"unfinished\x18\x02 \x01(\tR\n" +
+	"unfinished\x12\x12\n" +
+	"\x04next\x18\x03 \x01(\tR\x04next\x12\x10\n" +
+	"\x03log\x18\x04 \x01(\tR\x03log\x12\x12\n" +
+	"\x04host\x18\x05 \x01(\tR\x04host\x12\x1d\n" +
+	"\n" +
+	"model_name\x18\x06 \x01(\tR\tmodelName\"\x95\x01\n" +
 	"\fWatchRequest\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\tR\x05after\x12\x17\n" +
 	"\await_ms\x18\x02 \x01(\rR\x06waitMs\x12\x14\n" +
@@ -4013,7 +4203,7 @@ const file_operations_proto_rawDesc = "" +
 	"\flast_used_ms\x18\v \x01(\x03R\n" +
 	"lastUsedMs\x12\x1d\n" +
 	"\n" +
-	"revoked_ms\x18\f \x01(\x03R\trevokedMs2\xd3\"\n" +
+	"revoked_ms\x18\f \x01(\x03R\trevokedMs2\xd0#\n" +
 	"\bModelOps\x12i\n" +
 	"\x05Infer\x12\x1a.modelops.InferenceRequest\x1a\x1b.modelops.InferenceResponse\"'\xc2\xd4\x18#\b\x01\x12\x05infer\x1a\n" +
 	"model_name(\x012\n" +
@@ -4065,7 +4255,10 @@ const file_operations_proto_rawDesc = "" +
 	"\vSendCommand\x12\x15.modelops.SendRequest\x1a\x13.modelops.SendReply\")\xc2\xd4\x18\x11\b\x03\x12\x04send(\x012\x05actor\x82\xd3\xe4\x93\x02\x0e:\x01*\"\t/api/send\x12n\n" +
 	"\vReadJournal\x12\x18.modelops.JournalRequest\x1a\x15.modelops.JournalPage\".\xc2\xd4\x18\x16\b\x02\x12\ajournal \x01(\x012\x05actor\x82\xd3\xe4\x93\x02\x0e\x12\f/api/journal\x12a\n" +
 	"\x05Watch\x12\x16.modelops.WatchRequest\x1a\x14.modelops.WatchReply\"*\xc2\xd4\x18\x14\b\x02\x12\x05watch \x01(\x012\x05actor\x82\xd3\xe4\x93\x02\f\x12\n" +
-	"/api/watch\x12b\n" +
+	"/api/watch\x12{\n" +
+	"\aReadLog\x12\x14.modelops.LogRequest\x1a\x11.modelops.LogPage\"G\xc2\xd4\x18\"\b\x03\x12\x04logs\x1a\n" +
+	"model_name(\x012\n" +
+	"model_name\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/logs/{model_name=**}\x12b\n" +
 	"\tGetConfig\x12\x16.google.protobuf.Empty\x1a\x14.modelops.ConfigView\"'\xc2\xd4\x18\x10\b\x02\x12\n" +
 	"config.get \x01\x82\xd3\xe4\x93\x02\r\x12\v/api/config\x12x\n" +
 	"\vApplyConfig\x12\x1c.modelops.ApplyConfigRequest\x1a\x17.modelops.ConfigChanges\"2\xc2\xd4\x18\x12\b\x04\x12\fconfig.apply \x01\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/api/config/apply\x12^\n" +
@@ -4095,7 +4288,7 @@ func file_operations_proto_rawDescGZIP() []byte {
 	return file_operations_proto_rawDescData
 }
 
-var file_operations_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
+var file_operations_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_operations_proto_goTypes = []any{
 	(*ConfigChanges)(nil),        // 0: modelops.ConfigChanges
 	(*StatusView)(nil),           // 1: modelops.StatusView
@@ -4135,151 +4328,155 @@ var file_operations_proto_goTypes = []any{
 	(*JournalRequest)(nil),       // 35: modelops.JournalRequest
 	(*JournalPage)(nil),          // 36: modelops.JournalPage
 	(*RecordedDecision)(nil),     // 37: modelops.RecordedDecision
-	(*WatchRequest)(nil),         // 38: modelops.WatchRequest
-	(*WatchReply)(nil),           // 39: modelops.WatchReply
-	(*ConfigView)(nil),           // 40: modelops.ConfigView
-	(*ApplyConfigRequest)(nil),   // 41: modelops.ApplyConfigRequest
-	(*HealthReply)(nil),          // 42: modelops.HealthReply
-	(*VersionReply)(nil),         // 43: modelops.VersionReply
-	(*AddKeyRequest)(nil),        // 44: modelops.AddKeyRequest
-	(*AddKeyReply)(nil),          // 45: modelops.AddKeyReply
-	(*RevokeKeyRequest)(nil),     // 46: modelops.RevokeKeyRequest
-	(*KeyList)(nil),              // 47: modelops.KeyList
-	(*KeyInfo)(nil),              // 48: modelops.KeyInfo
-	nil,                          // 49: modelops.InferenceRequest.ParametersEntry
-	nil,                          // 50: modelops.ModelLoadRequest.LoadParamsEntry
-	(*HostView)(nil),             // 51: modelops.HostView
-	(*GpuView)(nil),              // 52: modelops.GpuView
-	(*ModelView)(nil),            // 53: modelops.ModelView
-	(*HintReply)(nil),            // 54: modelops.HintReply
-	(*DefragPlan)(nil),           // 55: modelops.DefragPlan
-	(*HostSaid)(nil),             // 56: modelops.HostSaid
-	(*JournalCopy)(nil),          // 57: modelops.JournalCopy
-	(*ErrorBody)(nil),            // 58: modelops.ErrorBody
-	(*structpb.Struct)(nil),      // 59: google.protobuf.Struct
-	(*Decision)(nil),             // 60: modelops.Decision
-	(*emptypb.Empty)(nil),        // 61: google.protobuf.Empty
-	(*SwapModel)(nil),            // 62: modelops.SwapModel
-	(*PromoteSwap)(nil),          // 63: modelops.PromoteSwap
-	(*RollbackSwap)(nil),         // 64: modelops.RollbackSwap
-	(*InviteRequest)(nil),        // 65: modelops.InviteRequest
-	(*RemoveMemberRequest)(nil),  // 66: modelops.RemoveMemberRequest
-	(*DrainHostRequest)(nil),     // 67: modelops.DrainHostRequest
-	(*QueueView)(nil),            // 68: modelops.QueueView
-	(*SwapReply)(nil),            // 69: modelops.SwapReply
-	(*SwapList)(nil),             // 70: modelops.SwapList
-	(*StateReply)(nil),           // 71: modelops.StateReply
-	(*ClusterView)(nil),          // 72: modelops.ClusterView
-	(*InviteReply)(nil),          // 73: modelops.InviteReply
-	(*RemoveMemberReply)(nil),    // 74: modelops.RemoveMemberReply
-	(*DrainHostReply)(nil),       // 75: modelops.DrainHostReply
+	(*LogRequest)(nil),           // 38: modelops.LogRequest
+	(*LogPage)(nil),              // 39: modelops.LogPage
+	(*WatchRequest)(nil),         // 40: modelops.WatchRequest
+	(*WatchReply)(nil),           // 41: modelops.WatchReply
+	(*ConfigView)(nil),           // 42: modelops.ConfigView
+	(*ApplyConfigRequest)(nil),   // 43: modelops.ApplyConfigRequest
+	(*HealthReply)(nil),          // 44: modelops.HealthReply
+	(*VersionReply)(nil),         // 45: modelops.VersionReply
+	(*AddKeyRequest)(nil),        // 46: modelops.AddKeyRequest
+	(*AddKeyReply)(nil),          // 47: modelops.AddKeyReply
+	(*RevokeKeyRequest)(nil),     // 48: modelops.RevokeKeyRequest
+	(*KeyList)(nil),              // 49: modelops.KeyList
+	(*KeyInfo)(nil),              // 50: modelops.KeyInfo
+	nil,                          // 51: modelops.InferenceRequest.ParametersEntry
+	nil,                          // 52: modelops.ModelLoadRequest.LoadParamsEntry
+	(*HostView)(nil),             // 53: modelops.HostView
+	(*GpuView)(nil),              // 54: modelops.GpuView
+	(*ModelView)(nil),            // 55: modelops.ModelView
+	(*HintReply)(nil),            // 56: modelops.HintReply
+	(*DefragPlan)(nil),           // 57: modelops.DefragPlan
+	(*HostSaid)(nil),             // 58: modelops.HostSaid
+	(*JournalCopy)(nil),          // 59: modelops.JournalCopy
+	(*ErrorBody)(nil),            // 60: modelops.ErrorBody
+	(*structpb.Struct)(nil),      // 61: google.protobuf.Struct
+	(*Decision)(nil),             // 62: modelops.Decision
+	(*emptypb.Empty)(nil),        // 63: google.protobuf.Empty
+	(*SwapModel)(nil),            // 64: modelops.SwapModel
+	(*PromoteSwap)(nil),          // 65: modelops.PromoteSwap
+	(*RollbackSwap)(nil),         // 66: modelops.RollbackSwap
+	(*InviteRequest)(nil),        // 67: modelops.InviteRequest
+	(*RemoveMemberRequest)(nil),  // 68: modelops.RemoveMemberRequest
+	(*DrainHostRequest)(nil),     // 69: modelops.DrainHostRequest
+	(*QueueView)(nil),            // 70: modelops.QueueView
+	(*SwapReply)(nil),            // 71: modelops.SwapReply
+	(*SwapList)(nil),             // 72: modelops.SwapList
+	(*StateReply)(nil),           // 73: modelops.StateReply
+	(*ClusterView)(nil),          // 74: modelops.ClusterView
+	(*InviteReply)(nil),          // 75: modelops.InviteReply
+	(*RemoveMemberReply)(nil),    // 76: modelops.RemoveMemberReply
+	(*DrainHostReply)(nil),       // 77: modelops.DrainHostReply
 }
 var file_operations_proto_depIdxs = []int32{
-	51, // 0: modelops.StatusView.host:type_name -> modelops.HostView
-	52, // 1: modelops.StatusView.gpus:type_name -> modelops.GpuView
-	53, // 2: modelops.StatusView.models:type_name -> modelops.ModelView
-	54, // 3: modelops.StatusView.hints:type_name -> modelops.HintReply
-	55, // 4: modelops.StatusView.defrag:type_name -> modelops.DefragPlan
-	56, // 5: modelops.StatusView.hosts:type_name -> modelops.HostSaid
+	53, // 0: modelops.StatusView.host:type_name -> modelops.HostView
+	54, // 1: modelops.StatusView.gpus:type_name -> modelops.GpuView
+	55, // 2: modelops.StatusView.models:type_name -> modelops.ModelView
+	56, // 3: modelops.StatusView.hints:type_name -> modelops.HintReply
+	57, // 4: modelops.StatusView.defrag:type_name -> modelops.DefragPlan
+	58, // 5: modelops.StatusView.hosts:type_name -> modelops.HostSaid
 	4,  // 6: modelops.Explanation.reasons:type_name -> modelops.Reason
 	5,  // 7: modelops.Explanation.weighed:type_name -> modelops.Weighed
-	57, // 8: modelops.Explanation.copies:type_name -> modelops.JournalCopy
-	49, // 9: modelops.InferenceRequest.parameters:type_name -> modelops.InferenceRequest.ParametersEntry
+	59, // 8: modelops.Explanation.copies:type_name -> modelops.JournalCopy
+	51, // 9: modelops.InferenceRequest.parameters:type_name -> modelops.InferenceRequest.ParametersEntry
 	7,  // 10: modelops.InferenceRequest.messages:type_name -> modelops.ChatMessage
 	8,  // 11: modelops.InferenceChunk.response:type_name -> modelops.InferenceResponse
-	58, // 12: modelops.InferenceChunk.error:type_name -> modelops.ErrorBody
-	50, // 13: modelops.ModelLoadRequest.load_params:type_name -> modelops.ModelLoadRequest.LoadParamsEntry
+	60, // 12: modelops.InferenceChunk.error:type_name -> modelops.ErrorBody
+	52, // 13: modelops.ModelLoadRequest.load_params:type_name -> modelops.ModelLoadRequest.LoadParamsEntry
 	14, // 14: modelops.ModelList.models:type_name -> modelops.ModelInfo
-	53, // 15: modelops.ResidentList.models:type_name -> modelops.ModelView
-	56, // 16: modelops.ResidentList.hosts:type_name -> modelops.HostSaid
-	54, // 17: modelops.HintList.hints:type_name -> modelops.HintReply
-	59, // 18: modelops.SendRequest.body:type_name -> google.protobuf.Struct
-	59, // 19: modelops.SendReply.answer:type_name -> google.protobuf.Struct
+	55, // 15: modelops.ResidentList.models:type_name -> modelops.ModelView
+	58, // 16: modelops.ResidentList.hosts:type_name -> modelops.HostSaid
+	56, // 17: modelops.HintList.hints:type_name -> modelops.HintReply
+	61, // 18: modelops.SendRequest.body:type_name -> google.protobuf.Struct
+	61, // 19: modelops.SendReply.answer:type_name -> google.protobuf.Struct
 	34, // 20: modelops.SendReply.events:type_name -> modelops.RecordedEvent
-	59, // 21: modelops.RecordedEvent.body:type_name -> google.protobuf.Struct
+	61, // 21: modelops.RecordedEvent.body:type_name -> google.protobuf.Struct
 	37, // 22: modelops.JournalPage.decisions:type_name -> modelops.RecordedDecision
 	34, // 23: modelops.RecordedDecision.events:type_name -> modelops.RecordedEvent
-	60, // 24: modelops.RecordedDecision.decision:type_name -> modelops.Decision
+	62, // 24: modelops.RecordedDecision.decision:type_name -> modelops.Decision
 	37, // 25: modelops.WatchReply.decisions:type_name -> modelops.RecordedDecision
-	56, // 26: modelops.HealthReply.hosts:type_name -> modelops.HostSaid
-	48, // 27: modelops.AddKeyReply.info:type_name -> modelops.KeyInfo
-	48, // 28: modelops.KeyList.keys:type_name -> modelops.KeyInfo
+	58, // 26: modelops.HealthReply.hosts:type_name -> modelops.HostSaid
+	50, // 27: modelops.AddKeyReply.info:type_name -> modelops.KeyInfo
+	50, // 28: modelops.KeyList.keys:type_name -> modelops.KeyInfo
 	6,  // 29: modelops.ModelOps.Infer:input_type -> modelops.InferenceRequest
 	6,  // 30: modelops.ModelOps.InferStream:input_type -> modelops.InferenceRequest
 	10, // 31: modelops.ModelOps.LoadModel:input_type -> modelops.ModelLoadRequest
 	12, // 32: modelops.ModelOps.UnloadModel:input_type -> modelops.ModelUnloadRequest
-	61, // 33: modelops.ModelOps.ListModels:input_type -> google.protobuf.Empty
+	63, // 33: modelops.ModelOps.ListModels:input_type -> google.protobuf.Empty
 	16, // 34: modelops.ModelOps.AcquireGpuLease:input_type -> modelops.GpuLeaseRequest
 	19, // 35: modelops.ModelOps.RenewGpuLease:input_type -> modelops.GpuLeaseRenewal
 	18, // 36: modelops.ModelOps.ReleaseGpuLease:input_type -> modelops.GpuLeaseRelease
 	2,  // 37: modelops.ModelOps.Why:input_type -> modelops.WhyRequest
-	61, // 38: modelops.ModelOps.GetStatus:input_type -> google.protobuf.Empty
-	61, // 39: modelops.ModelOps.ListResident:input_type -> google.protobuf.Empty
-	61, // 40: modelops.ModelOps.GetQueue:input_type -> google.protobuf.Empty
+	63, // 38: modelops.ModelOps.GetStatus:input_type -> google.protobuf.Empty
+	63, // 39: modelops.ModelOps.ListResident:input_type -> google.protobuf.Empty
+	63, // 40: modelops.ModelOps.GetQueue:input_type -> google.protobuf.Empty
 	23, // 41: modelops.ModelOps.CancelRequest:input_type -> modelops.CancelRequestRequest
 	25, // 42: modelops.ModelOps.PinModel:input_type -> modelops.PinModelRequest
 	26, // 43: modelops.ModelOps.UnpinModel:input_type -> modelops.UnpinModelRequest
-	62, // 44: modelops.ModelOps.StartSwap:input_type -> modelops.SwapModel
-	63, // 45: modelops.ModelOps.PromoteSwap:input_type -> modelops.PromoteSwap
-	64, // 46: modelops.ModelOps.RollbackSwap:input_type -> modelops.RollbackSwap
-	61, // 47: modelops.ModelOps.ListSwaps:input_type -> google.protobuf.Empty
+	64, // 44: modelops.ModelOps.StartSwap:input_type -> modelops.SwapModel
+	65, // 45: modelops.ModelOps.PromoteSwap:input_type -> modelops.PromoteSwap
+	66, // 46: modelops.ModelOps.RollbackSwap:input_type -> modelops.RollbackSwap
+	63, // 47: modelops.ModelOps.ListSwaps:input_type -> google.protobuf.Empty
 	28, // 48: modelops.ModelOps.HintModel:input_type -> modelops.HintModelRequest
-	61, // 49: modelops.ModelOps.ListHints:input_type -> google.protobuf.Empty
+	63, // 49: modelops.ModelOps.ListHints:input_type -> google.protobuf.Empty
 	30, // 50: modelops.ModelOps.Defrag:input_type -> modelops.DefragRequest
 	31, // 51: modelops.ModelOps.GetState:input_type -> modelops.StateRequest
 	32, // 52: modelops.ModelOps.SendCommand:input_type -> modelops.SendRequest
 	35, // 53: modelops.ModelOps.ReadJournal:input_type -> modelops.JournalRequest
-	38, // 54: modelops.ModelOps.Watch:input_type -> modelops.WatchRequest
-	61, // 55: modelops.ModelOps.GetConfig:input_type -> google.protobuf.Empty
-	41, // 56: modelops.ModelOps.ApplyConfig:input_type -> modelops.ApplyConfigRequest
-	44, // 57: modelops.ModelOps.AddKey:input_type -> modelops.AddKeyRequest
-	61, // 58: modelops.ModelOps.ListKeys:input_type -> google.protobuf.Empty
-	46, // 59: modelops.ModelOps.RevokeKey:input_type -> modelops.RevokeKeyRequest
-	61, // 60: modelops.ModelOps.GetCluster:input_type -> google.protobuf.Empty
-	65, // 61: modelops.ModelOps.InviteHost:input_type -> modelops.InviteRequest
-	66, // 62: modelops.ModelOps.RemoveHost:input_type -> modelops.RemoveMemberRequest
-	67, // 63: modelops.ModelOps.DrainHost:input_type -> modelops.DrainHostRequest
-	61, // 64: modelops.ModelOps.GetHealth:input_type -> google.protobuf.Empty
-	61, // 65: modelops.ModelOps.GetVersion:input_type -> google.protobuf.Empty
-	8,  // 66: modelops.ModelOps.Infer:output_type -> modelops.InferenceResponse
-	9,  // 67: modelops.ModelOps.InferStream:output_type -> modelops.InferenceChunk
-	11, // 68: modelops.ModelOps.LoadModel:output_type -> modelops.ModelLoadReply
-	13, // 69: modelops.ModelOps.UnloadModel:output_type -> modelops.ModelUnloadReply
-	15, // 70: modelops.ModelOps.ListModels:output_type -> modelops.ModelList
-	17, // 71: modelops.ModelOps.AcquireGpuLease:output_type -> modelops.GpuLeaseReply
-	20, // 72: modelops.ModelOps.RenewGpuLease:output_type -> modelops.GpuLeaseRenewalAck
-	21, // 73: modelops.ModelOps.ReleaseGpuLease:output_type -> modelops.GpuLeaseReleaseAck
-	3,  // 74: modelops.ModelOps.Why:output_type -> modelops.Explanation
-	1,  // 75: modelops.ModelOps.GetStatus:output_type -> modelops.StatusView
-	22, // 76: modelops.ModelOps.ListResident:output_type -> modelops.ResidentList
-	68, // 77: modelops.ModelOps.GetQueue:output_type -> modelops.QueueView
-	24, // 78: modelops.ModelOps.CancelRequest:output_type -> modelops.CancelRequestReply
-	27, // 79: modelops.ModelOps.PinModel:output_type -> modelops.PinModelReply
-	27, // 80: modelops.ModelOps.UnpinModel:output_type -> modelops.PinModelReply
-	69, // 81: modelops.ModelOps.StartSwap:output_type -> modelops.SwapReply
-	69, // 82: modelops.ModelOps.PromoteSwap:output_type -> modelops.SwapReply
-	69, // 83: modelops.ModelOps.RollbackSwap:output_type -> modelops.SwapReply
-	70, // 84: modelops.ModelOps.ListSwaps:output_type -> modelops.SwapList
-	54, // 85: modelops.ModelOps.HintModel:output_type -> modelops.HintReply
-	29, // 86: modelops.ModelOps.ListHints:output_type -> modelops.HintList
-	55, // 87: modelops.ModelOps.Defrag:output_type -> modelops.DefragPlan
-	71, // 88: modelops.ModelOps.GetState:output_type -> modelops.StateReply
-	33, // 89: modelops.ModelOps.SendCommand:output_type -> modelops.SendReply
-	36, // 90: modelops.ModelOps.ReadJournal:output_type -> modelops.JournalPage
-	39, // 91: modelops.ModelOps.Watch:output_type -> modelops.WatchReply
-	40, // 92: modelops.ModelOps.GetConfig:output_type -> modelops.ConfigView
-	0,  // 93: modelops.ModelOps.ApplyConfig:output_type -> modelops.ConfigChanges
-	45, // 94: modelops.ModelOps.AddKey:output_type -> modelops.AddKeyReply
-	47, // 95: modelops.ModelOps.ListKeys:output_type -> modelops.KeyList
-	48, // 96: modelops.ModelOps.RevokeKey:output_type -> modelops.KeyInfo
-	72, // 97: modelops.ModelOps.GetCluster:output_type -> modelops.ClusterView
-	73, // 98: modelops.ModelOps.InviteHost:output_type -> modelops.InviteReply
-	74, // 99: modelops.ModelOps.RemoveHost:output_type -> modelops.RemoveMemberReply
-	75, // 100: modelops.ModelOps.DrainHost:output_type -> modelops.DrainHostReply
-	42, // 101: modelops.ModelOps.GetHealth:output_type -> modelops.HealthReply
-	43, // 102: modelops.ModelOps.GetVersion:output_type -> modelops.VersionReply
-	66, // [66:103] is the sub-list for method output_type
-	29, // [29:66] is the sub-list for method input_type
+	40, // 54: modelops.ModelOps.Watch:input_type -> modelops.WatchRequest
+	38, // 55: modelops.ModelOps.ReadLog:input_type -> modelops.LogRequest
+	63, // 56: modelops.ModelOps.GetConfig:input_type -> google.protobuf.Empty
+	43, // 57: modelops.ModelOps.ApplyConfig:input_type -> modelops.ApplyConfigRequest
+	46, // 58: modelops.ModelOps.AddKey:input_type -> modelops.AddKeyRequest
+	63, // 59: modelops.ModelOps.ListKeys:input_type -> google.protobuf.Empty
+	48, // 60: modelops.ModelOps.RevokeKey:input_type -> modelops.RevokeKeyRequest
+	63, // 61: modelops.ModelOps.GetCluster:input_type -> google.protobuf.Empty
+	67, // 62: modelops.ModelOps.InviteHost:input_type -> modelops.InviteRequest
+	68, // 63: modelops.ModelOps.RemoveHost:input_type -> modelops.RemoveMemberRequest
+	69, // 64: modelops.ModelOps.DrainHost:input_type -> modelops.DrainHostRequest
+	63, // 65: modelops.ModelOps.GetHealth:input_type -> google.protobuf.Empty
+	63, // 66: modelops.ModelOps.GetVersion:input_type -> google.protobuf.Empty
+	8,  // 67: modelops.ModelOps.Infer:output_type -> modelops.InferenceResponse
+	9,  // 68: modelops.ModelOps.InferStream:output_type -> modelops.InferenceChunk
+	11, // 69: modelops.ModelOps.LoadModel:output_type -> modelops.ModelLoadReply
+	13, // 70: modelops.ModelOps.UnloadModel:output_type -> modelops.ModelUnloadReply
+	15, // 71: modelops.ModelOps.ListModels:output_type -> modelops.ModelList
+	17, // 72: modelops.ModelOps.AcquireGpuLease:output_type -> modelops.GpuLeaseReply
+	20, // 73: modelops.ModelOps.RenewGpuLease:output_type -> modelops.GpuLeaseRenewalAck
+	21, // 74: modelops.ModelOps.ReleaseGpuLease:output_type -> modelops.GpuLeaseReleaseAck
+	3,  // 75: modelops.ModelOps.Why:output_type -> modelops.Explanation
+	1,  // 76: modelops.ModelOps.GetStatus:output_type -> modelops.StatusView
+	22, // 77: modelops.ModelOps.ListResident:output_type -> modelops.ResidentList
+	70, // 78: modelops.ModelOps.GetQueue:output_type -> modelops.QueueView
+	24, // 79: modelops.ModelOps.CancelRequest:output_type -> modelops.CancelRequestReply
+	27, // 80: modelops.ModelOps.PinModel:output_type -> modelops.PinModelReply
+	27, // 81: modelops.ModelOps.UnpinModel:output_type -> modelops.PinModelReply
+	71, // 82: modelops.ModelOps.StartSwap:output_type -> modelops.SwapReply
+	71, // 83: modelops.ModelOps.PromoteSwap:output_type -> modelops.SwapReply
+	71, // 84: modelops.ModelOps.RollbackSwap:output_type -> modelops.SwapReply
+	72, // 85: modelops.ModelOps.ListSwaps:output_type -> modelops.SwapList
+	56, // 86: modelops.ModelOps.HintModel:output_type -> modelops.HintReply
+	29, // 87: modelops.ModelOps.ListHints:output_type -> modelops.HintList
+	57, // 88: modelops.ModelOps.Defrag:output_type -> modelops.DefragPlan
+	73, // 89: modelops.ModelOps.GetState:output_type -> modelops.StateReply
+	33, // 90: modelops.ModelOps.SendCommand:output_type -> modelops.SendReply
+	36, // 91: modelops.ModelOps.ReadJournal:output_type -> modelops.JournalPage
+	41, // 92: modelops.ModelOps.Watch:output_type -> modelops.WatchReply
+	39, // 93: modelops.ModelOps.ReadLog:output_type -> modelops.LogPage
+	42, // 94: modelops.ModelOps.GetConfig:output_type -> modelops.ConfigView
+	0,  // 95: modelops.ModelOps.ApplyConfig:output_type -> modelops.ConfigChanges
+	47, // 96: modelops.ModelOps.AddKey:output_type -> modelops.AddKeyReply
+	49, // 97: modelops.ModelOps.ListKeys:output_type -> modelops.KeyList
+	50, // 98: modelops.ModelOps.RevokeKey:output_type -> modelops.KeyInfo
+	74, // 99: modelops.ModelOps.GetCluster:output_type -> modelops.ClusterView
+	75, // 100: modelops.ModelOps.InviteHost:output_type -> modelops.InviteReply
+	76, // 101: modelops.ModelOps.RemoveHost:output_type -> modelops.RemoveMemberReply
+	77, // 102: modelops.ModelOps.DrainHost:output_type -> modelops.DrainHostReply
+	44, // 103: modelops.ModelOps.GetHealth:output_type -> modelops.HealthReply
+	45, // 104: modelops.ModelOps.GetVersion:output_type -> modelops.VersionReply
+	67, // [67:105] is the sub-list for method output_type
+	29, // [29:67] is the sub-list for method input_type
 	29, // [29:29] is the sub-list for extension type_name
 	29, // [29:29] is the sub-list for extension extendee
 	0,  // [0:29] is the sub-list for field type_name
@@ -4306,7 +4503,7 @@ func file_operations_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operations_proto_rawDesc), len(file_operations_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   51,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -49,6 +49,7 @@ const (
 	ModelOps_SendCommand_FullMethodName     = "/modelops.ModelOps/SendCommand"
 	ModelOps_ReadJournal_FullMethodName     = "/modelops.ModelOps/ReadJournal"
 	ModelOps_Watch_FullMethodName           = "/modelops.ModelOps/Watch"
+	ModelOps_ReadLog_FullMethodName         = "/modelops.ModelOps/ReadLog"
 	ModelOps_GetConfig_FullMethodName       = "/modelops.ModelOps/GetConfig"
 	ModelOps_ApplyConfig_FullMethodName     = "/modelops.ModelOps/ApplyConfig"
 	ModelOps_AddKey_FullMethodName          = "/modelops.ModelOps/AddKey"
@@ -121,6 +122,8 @@ type ModelOpsClient interface {
 	ReadJournal(ctx context.Context, in *JournalRequest, opts ...grpc.CallOption) (*JournalPage, error)
 	// Watch tells of new decisions of every host of the cluster, an effect behind its cause. It waits for one as long as the request says.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (*WatchReply, error)
+	// ReadLog reads the output of a model's latest worker, wherever in the cluster that ran. It waits for more as long as the request says.
+	ReadLog(ctx context.Context, in *LogRequest, opts ...grpc.CallOption) (*LogPage, error)
 	// GetConfig shows the configuration in force, without secrets.
 	GetConfig(ctx context.Context, in *emptypb.Empty, opts ...grpc.CallOption) (*ConfigView, error)
 	// ApplyConfig reads the configuration again and makes it rule. A bad file changes nothing.
@@ -416,6 +419,16 @@ func (c *modelOpsClient) Watch(ctx context.Context, in *WatchRequest, opts ...gr
 	return out, nil
 }
 
+func (c *modelOpsClient) ReadLog(ctx context.Context, in *LogRequest, opts ...grpc.CallOption) (*LogPage, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LogPage)
+	err := c.cc.Invoke(ctx, ModelOps_ReadLog_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *modelOpsClient) GetConfig(ctx context.Context, in *emptypb.Empty, opts ...grpc.CallOption) (*ConfigView, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ConfigView)
@@ -585,6 +598,8 @@ type ModelOpsServer interface {
 	ReadJournal(context.Context, *JournalRequest) (*JournalPage, error)
 	// Watch tells of new decisions of every host of the cluster, an effect behind its cause. It waits for one as long as the request says.
 	Watch(context.Context, *WatchRequest) (*WatchReply, error)
+	// ReadLog reads the output of a model's latest worker, wherever in the cluster that ran. It waits for more as long as the request says.
+	ReadLog(context.Context, *LogRequest) (*LogPage, error)
 	// GetConfig shows the configuration in force, without secrets.
 	GetConfig(context.Context, *emptypb.Empty) (*ConfigView, error)
 	// ApplyConfig reads the configuration again and makes it rule. A bad file changes nothing.
@@ -694,6 +709,9 @@ func (UnimplementedModelOpsServer) ReadJournal(context.Context, *JournalRequest)
 }
 func (UnimplementedModelOpsServer) Watch(context.Context, *WatchRequest) (*WatchReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Watch not implemented")
+}
+func (UnimplementedModelOpsServer) ReadLog(context.Context, *LogRequest) (*LogPage, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReadLog not implemented")
 }
 func (UnimplementedModelOpsServer) GetConfig(context.Context, *emptypb.Empty) (*ConfigView, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetConfig not implemented")
@@ -1206,6 +1224,24 @@ func _ModelOps_Watch_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ModelOps_ReadLog_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LogRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).ReadLog(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_ReadLog_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).ReadLog(ctx, req.(*LogRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ModelOps_GetConfig_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(emptypb.Empty)
 	if err := dec(in); err != nil {
@@ -1510,6 +1546,10 @@ var ModelOps_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Watch",
 			Handler:    _ModelOps_Watch_Handler,
+		},
+		{
+			MethodName: "ReadLog",
+			Handler:    _ModelOps_ReadLog_Handler,
 		},
 		{
 			MethodName: "GetConfig",

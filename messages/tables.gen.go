@@ -311,6 +311,8 @@ type Operations interface {
 	ReadJournal(context.Context, *JournalRequest) (*JournalPage, error)
 	// Watch tells of new decisions of every host of the cluster, an effect behind its cause. It waits for one as long as the request says.
 	Watch(context.Context, *WatchRequest) (*WatchReply, error)
+	// ReadLog reads the output of a model's latest worker, wherever in the cluster that ran. It waits for more as long as the request says.
+	ReadLog(context.Context, *LogRequest) (*LogPage, error)
 	// GetConfig shows the configuration in force, without secrets.
 	GetConfig(context.Context, *emptypb.Empty) (*ConfigView, error)
 	// ApplyConfig reads the configuration again and makes it rule. A bad file changes nothing.
@@ -453,6 +455,11 @@ func (t Through) ReadJournal(ctx context.Context, r *JournalRequest) (*JournalPa
 // Watch implements Operations.
 func (t Through) Watch(ctx context.Context, r *WatchRequest) (*WatchReply, error) {
 	return through[*WatchReply](ctx, t, "Watch", r)
+}
+
+// ReadLog implements Operations.
+func (t Through) ReadLog(ctx context.Context, r *LogRequest) (*LogPage, error) {
+	return through[*LogPage](ctx, t, "ReadLog", r)
 }
 
 // GetConfig implements Operations.
@@ -711,6 +718,14 @@ var operationTable = []Operation{
 		Answer:  func() proto.Message { return new(WatchReply) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.Watch(ctx, request.(*WatchRequest)))
+		},
+	},
+	{Name: "ReadLog", Role: Role_OPERATE, Reach: Reach_NAMED_MODELS, About: []string{"model_name"}, NATS: "logs", NATSName: "model_name", Empty: false,
+		Doc:     "ReadLog reads the output of a model's latest worker, wherever in the cluster that ran. It waits for more as long as the request says.",
+		Request: func() proto.Message { return new(LogRequest) },
+		Answer:  func() proto.Message { return new(LogPage) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.ReadLog(ctx, request.(*LogRequest)))
 		},
 	},
 	{Name: "GetConfig", Role: Role_READ, Reach: Reach_WHOLE_HOST, About: nil, NATS: "config.get", NATSName: "", Empty: true,

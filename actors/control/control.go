@@ -89,6 +89,8 @@ type Options struct {
 	Hosts Hosts
 	// Differences are the models whose files differ between hosts; nil = there are none.
 	Differences func() []*messages.Error
+	// Log reads the newest log of a model's workers on this host; nil = there are none.
+	Log func(model, after string, lines int) (*messages.LogPage, error)
 	// Others is how old what other hosts said last is, and the requests that run and wait there; nil on a host that is in no cluster.
 	Others func() ([]*messages.HostSaid, []*messages.QueuedRequest)
 }

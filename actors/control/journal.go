@@ -39,7 +39,7 @@ func (c *Control) ReadJournal(ctx context.Context, r *messages.JournalRequest) (
 	if limit == 0 {
 		limit = defaultPage
 	}
-	if err := c.awaitDecision(ctx, r.WaitMs, func() bool { return from.Sequence() > r.After }); err != nil {
+	if err := c.await(ctx, r.WaitMs, waitStep, func() bool { return from.Sequence() > r.After }); err != nil {
 		return nil, err
 	}
 	page := &messages.JournalPage{LastSequence: from.Sequence(), Told: from.Told()}
@@ -95,14 +95,14 @@ func (o ownJournal) Replay(ctx context.Context, actor messages.ActorID, after ui
 	return o.o.Replay(ctx, actor, after, fn)
 }
 
-// awaitDecision waits until there is a decision behind the one that was read last, and no longer than the request says.
-func (c *Control) awaitDecision(ctx context.Context, waitMs uint32, there func() bool) error {
+// await looks in steps until there is something behind what was read last, and no longer than the request says.
+func (c *Control) await(ctx context.Context, waitMs uint32, step time.Duration, there func() bool) error {
 	wait := min(time.Duration(waitMs)*time.Millisecond, longestWait)
 	if wait == 0 || there() {
 		return nil
 	}
 	enough := time.After(wait)
-	tick := time.NewTicker(waitStep)
+	tick := time.NewTicker(step)
 	defer tick.Stop()
 	for !there() {
 		select {

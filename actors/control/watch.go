@@ -46,7 +46,7 @@ func (c *Control) Watch(ctx context.Context, r *messages.WatchRequest) (*message
 	if err := w.look(ctx); err != nil {
 		return nil, err
 	}
-	if err := c.awaitDecision(ctx, r.WaitMs, func() bool { return w.grown(ctx) }); err != nil {
+	if err := c.await(ctx, r.WaitMs, waitStep, func() bool { return w.grown(ctx) }); err != nil {
 		return nil, err
 	}
 	if w.grown(ctx) {

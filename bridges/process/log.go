@@ -1,8 +1,8 @@
 package process
 
 import (
+	"bytes"
 	"cmp"
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -10,8 +10,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"modelops/messages"
 )
 
 // keptLogs is how many logs of a name stay, the running process's among them.
@@ -138,72 +142,147 @@ const (
 	lineBytes = 4 << 10 // longer lines are cut where they are shown
 )
 
+// Part is a part of a log.
+type Part struct {
+	Log        string   // the name of its file
+	Lines      []string // oldest first
+	Unfinished string   // what its process hasn't ended with a newline yet; it comes again, whole
+	Next       string   // where the next part begins
+}
+
+// Read reads the newest log of a name: its last n lines, or, where after is Next of a part, whole lines behind it. Once all of a log was read and there
+// is a newer one, it goes on with that. A name without logs has a Part without a Log.
+func (l Logs) Read(name, after string, n int) (Part, error) {
+	log, at, err := positionOf(after)
+	if err != nil {
+		return Part{}, err
+	}
+	logs := logsIn(l.folder(name))
+	if len(logs) == 0 {
+		return Part{Next: after}, nil
+	}
+	newest := logs[len(logs)-1]
+	if log == "" {
+		return lastOf(newest, n)
+	}
+	i := slices.IndexFunc(logs, func(path string) bool { return filepath.Base(path) == log })
+	if i < 0 { // it was dropped for newer ones
+		return behind(newest, 0, false)
+	}
+	p, err := behind(logs[i], at, i < len(logs)-1)
+	if err == nil && len(p.Lines) == 0 && i < len(logs)-1 {
+		return behind(logs[i+1], 0, i+1 < len(logs)-1)
+	}
+	return p, err
+}
+
+// positionOf reads FILE@OFFSET.
+func positionOf(text string) (log string, at int64, err error) {
+	if text == "" {
+		return "", 0, nil
+	}
+	log, offset, _ := strings.Cut(text, "@")
+	if at, err = strconv.ParseInt(offset, 10, 64); err != nil || at < 0 || log == "" {
+		return "", 0, messages.Errorf(messages.InvalidArgument, "after", "%q is no place in a log", text).WithHint("give what an answer had as next")
+	}
+	return log, at, nil
+}
+
+// lastOf is the end of a log.
+func lastOf(path string, n int) (Part, error) {
+	b, start, size, err := endOf(path)
+	if err != nil {
+		return Part{}, unread(path, err)
+	}
+	whole := bytes.LastIndexByte(b, '\n') + 1
+	p := Part{Log: filepath.Base(path), Unfinished: shown(b[whole:]), Lines: linesIn(b[:whole], start > 0)}
+	p.Lines = p.Lines[max(0, len(p.Lines)-n):]
+	p.Next = p.at(size - int64(len(b)-whole))
+	return p, nil
+}
+
+// behind is what a log has behind an offset. Of one that has ended, what stands behind its last newline is a line too.
+func behind(path string, at int64, ended bool) (Part, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Part{}, unread(path, err)
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err == nil && st.Size() < at { // it was cut down
+		at = 0
+	}
+	b := make([]byte, tailBytes)
+	n, err := f.ReadAt(b, at)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return Part{}, unread(path, err)
+	}
+	b = b[:n]
+	whole := bytes.LastIndexByte(b, '\n') + 1
+	if n == tailBytes && whole == 0 || ended && errors.Is(err, io.EOF) {
+		whole = n
+	}
+	p := Part{Log: filepath.Base(path), Lines: linesIn(b[:whole], false), Unfinished: shown(b[whole:])}
+	p.Next = p.at(at + int64(whole))
+	return p, nil
+}
+
+func (p Part) at(offset int64) string { return p.Log + "@" + strconv.FormatInt(offset, 10) }
+
+func unread(path string, err error) error {
+	code := messages.Unavailable
+	if errors.Is(err, os.ErrNotExist) {
+		code = messages.NotFound
+	}
+	return messages.Errorf(code, path, "the log can't be read: %w", err).WithHint("the host that ran the worker keeps the newest three logs of each model")
+}
+
 // Tail is the last n lines of a log, oldest first; fewer when they are long. A missing log has none.
 func Tail(logPath string, n int) []string {
-	f, err := os.Open(logPath)
+	b, start, _, err := endOf(logPath)
 	if err != nil || n <= 0 {
 		return nil
+	}
+	lines := linesIn(b, start > 0)
+	return lines[max(0, len(lines)-n):]
+}
+
+// endOf reads the end of a log, from start on.
+func endOf(path string) (b []byte, start, size int64, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, 0, err
 	}
 	defer f.Close()
 	st, err := f.Stat()
 	if err != nil {
-		return nil
+		return nil, 0, 0, err
 	}
-	start := max(0, st.Size()-tailBytes)
-	b, err := io.ReadAll(io.NewSectionReader(f, start, tailBytes))
-	if err != nil {
-		return nil
-	}
-	lines := strings.Split(strings.TrimSuffix(strings.ToValidUTF8(string(b), "?"), "\n"), "\n")
-	if start > 0 {
-		lines = lines[1:] // the first one is a part
-	}
-	if len(lines) == 1 && lines[0] == "" {
-		return nil
-	}
-	lines = lines[max(0, len(lines)-n):]
-	for i, l := range lines {
-		if l = strings.TrimSuffix(l, "\r"); len(l) > lineBytes {
-			l = strings.ToValidUTF8(l[:lineBytes], "") + "..."
-		}
-		lines[i] = l
-	}
-	return lines
+	start = max(0, st.Size()-tailBytes)
+	b, err = io.ReadAll(io.NewSectionReader(f, start, min(tailBytes, st.Size())))
+	return b, start, start + int64(len(b)), err
 }
 
-// Follow copies a log to w from its start, and goes on with what is added, until ctx ends (its error is returned) or w
-// refuses. When the log was cut down it goes on with what is left.
-func Follow(ctx context.Context, logPath string, w io.Writer) error {
-	f, err := os.Open(logPath)
-	if err != nil {
-		return err
+// linesIn are the lines of a text; partly, its first one is a part and left out.
+func linesIn(b []byte, partly bool) []string {
+	if len(b) == 0 {
+		return nil
 	}
-	defer f.Close()
-	var at int64
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := f.ReadAt(buf, at)
-		if n > 0 {
-			if _, err := w.Write(buf[:n]); err != nil {
-				return err
-			}
-			at += int64(n)
-		}
-		if err != nil && !errors.Is(err, io.EOF) {
-			return err
-		}
-		if n == len(buf) {
-			continue
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-		if st, err := f.Stat(); err == nil && st.Size() < at {
-			at = 0
-		}
+	lines := bytes.Split(bytes.TrimSuffix(b, []byte("\n")), []byte("\n"))
+	if partly {
+		lines = lines[1:]
 	}
+	out := make([]string, len(lines))
+	for i, l := range lines {
+		out[i] = shown(l)
+	}
+	return out
+}
+
+// shown is a line as it is shown: text, and not too long.
+func shown(line []byte) string {
+	l := strings.TrimSuffix(strings.ToValidUTF8(string(line), "?"), "\r")
+	if len(l) > lineBytes {
+		l = strings.ToValidUTF8(l[:lineBytes], "") + "..."
+	}
+	return l
 }

@@ -2,13 +2,11 @@ package process
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -113,48 +111,67 @@ func TestKeepBelow(t *testing.T) {
 	keepBelow(path+"-not-there", 1)
 }
 
-func TestFollowSeesWhatIsAddedAndCut(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "x.log")
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		t.Fatal(err)
+// A log is read from its end and then on: what is added, also behind a cut, and the log of the next process, without a line twice and without one that isn't
+// whole yet.
+func TestReadGoesOnWhereAPartEnds(t *testing.T) {
+	l := Logs{t.TempDir()}
+	at := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	open := func(nonce string) *os.File {
+		at = at.Add(time.Second)
+		f, err := openLog(l.Path("m", nonce, at))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		return f
 	}
-	defer f.Close()
-	fmt.Fprintln(f, strings.Repeat("first ", 20))
-	ctx, cancel := context.WithCancel(t.Context())
-	var seen lockedBuffer
-	done := make(chan error, 1)
-	go func() { done <- Follow(ctx, path, &seen) }()
-	eventually(t, "the first line", func() bool { return strings.Contains(seen.String(), "first") })
-	fmt.Fprintln(f, "second")
-	eventually(t, "the second line", func() bool { return strings.Contains(seen.String(), "second\n") })
-	keepBelow(path, 40)
-	fmt.Fprintln(f, "third")
-	eventually(t, "the line after the cut", func() bool { return strings.Contains(seen.String(), "third\n") })
-	cancel()
-	if err := <-done; err != context.Canceled {
-		t.Error(err)
+	after := ""
+	reads := func(n int, unfinished string, lines ...string) {
+		t.Helper()
+		p, err := l.Read("m", after, n)
+		if err != nil || !slices.Equal(p.Lines, lines) || p.Unfinished != unfinished {
+			t.Fatalf("%+v, %v, want %q %q", p, err, lines, unfinished)
+		}
+		after = p.Next
 	}
-	if b, _ := os.ReadFile(path); len(b) > 40 || !bytes.HasSuffix(b, []byte("second\nthird\n")) {
-		t.Errorf("%q", b)
+	reads(9, "")
+	first := open("a")
+	fmt.Fprint(first, "one\ntwo\r\nthree\nfo")
+	reads(2, "fo", "two", "three")
+	reads(2, "fo")
+	fmt.Fprint(first, "ur\n", strings.Repeat("y", lineBytes+1), "\n")
+	reads(0, "", "four", strings.Repeat("y", lineBytes)+"...")
+	keepBelow(first.Name(), 40)
+	fmt.Fprintln(first, "five")
+	if p, err := l.Read("m", after, 0); err != nil || p.Lines[len(p.Lines)-1] != "five" {
+		t.Fatalf("%+v, %v", p, err)
+	} else {
+		after = p.Next
 	}
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
+	fmt.Fprint(first, strings.Repeat("z", tailBytes))
+	reads(0, "", strings.Repeat("z", lineBytes)+"...") // a page is bounded, also where no line ends
+	fmt.Fprint(first, "last words")
+	second := open("b")
+	fmt.Fprintln(second, "hello")
+	reads(0, "", "last words")
+	reads(0, "", "hello")
+	for _, nonce := range []string{"c", "d", "e"} {
+		fmt.Fprintln(open(nonce), nonce)
+	}
+	for _, nonce := range []string{"c", "d", "e"} {
+		reads(0, "", nonce)
+	}
+	reads(0, "")
+	after = "dropped.log@9"
+	reads(0, "", "e")
+	for _, wrong := range []string{"x", "@1", "x@-1", "x@y"} {
+		if _, err := l.Read("m", wrong, 1); err == nil {
+			t.Errorf("%q is taken for a place in a log", wrong)
+		}
+	}
+	if p, err := l.Read("m", "../secret.log@0", 1); err != nil || p.Log != filepath.Base(l.Newest("m")) {
+		t.Errorf("%+v, %v", p, err)
+	}
 }
 
 // A name that the configuration takes has a log, whatever its letters escape to.

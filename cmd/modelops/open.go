@@ -72,7 +72,7 @@ func (d *daemon) openWorld(context.Context) error {
 	if err != nil {
 		return err
 	}
-	processes := process.New(process.Options{Log: d.log, Owner: identity, Logs: process.Logs{Root: filepath.Join(d.cfg.DataDir, "logs")}})
+	processes := process.New(process.Options{Log: d.log, Owner: identity, Logs: d.workerLogs()})
 	if os.Getpid() == 1 {
 		d.alongside(processes.ReapOrphans)
 	}

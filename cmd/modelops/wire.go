@@ -71,7 +71,7 @@ func (d *daemon) operations() control.Options {
 		Replay: func(ctx context.Context, actor messages.ActorID, after uint64, fn func(messages.Recorded) error) error {
 			return d.journal.Replay(ctx, journal.Query{Actor: actor, After: after, Unknown: true}, fn)
 		},
-		SpecOf: d.specOf, Copies: d.copyOf, Copied: d.copies.Told, Hub: d.hubView,
+		SpecOf: d.specOf, Copies: d.copyOf, Copied: d.copies.Told, Hub: d.hubView, Log: d.workerLog,
 	}
 	if d.reread != nil {
 		o.Reread = d.next

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"modelops/actors/model"
+	"modelops/bridges/process"
 	"modelops/bridges/runtime"
 	"modelops/messages"
 )
@@ -94,4 +95,22 @@ func (d *daemon) lastWords(logFile string) (telling string, lines []string) {
 		lines[i] = cfg.Hide(line)
 	}
 	return cfg.Hide(telling), lines
+}
+
+// workerLog reads a part of a model's newest log, without the secrets that the configuration knows.
+func (d *daemon) workerLog(model, after string, lines int) (*messages.LogPage, error) {
+	p, err := d.workerLogs().Read(model, after, lines)
+	if err != nil {
+		return nil, err
+	}
+	cfg := d.config()
+	out := &messages.LogPage{Log: p.Log, Next: p.Next, Unfinished: cfg.Hide(p.Unfinished)}
+	for _, line := range p.Lines {
+		out.Lines = append(out.Lines, cfg.Hide(line))
+	}
+	return out, nil
+}
+
+func (d *daemon) workerLogs() process.Logs {
+	return process.Logs{Root: filepath.Join(d.cfg.DataDir, "logs")}
 }
