@@ -31,7 +31,9 @@ type Source interface {
 type Follower struct {
 	View   *Projection
 	Source Source
-	Log    *slog.Logger
+	// Store keeps what hosts declare; nil = nothing does.
+	Store Store
+	Log   *slog.Logger
 
 	mu    sync.Mutex
 	hosts map[string]*followed
@@ -82,6 +84,9 @@ func (f *Follower) Forget(host string) {
 	delete(f.hosts, host)
 	f.mu.Unlock()
 	f.View.setFar(host, nil, true)
+	if f.Store != nil {
+		f.Store.Drop(host)
+	}
 }
 
 // of is what is known of a host. f is locked.
@@ -146,6 +151,9 @@ func (f *Follower) take(ctx context.Context, host string, r *messages.Report) er
 	h.report, h.at = r, time.Now()
 	f.mu.Unlock()
 	f.View.setFar(host, changes, r.Snapshot)
+	if f.Store != nil {
+		f.Store.Keep(host, f.View.declaredBy(host))
+	}
 	return nil
 }
 

@@ -140,6 +140,11 @@ func (d *daemon) openPeers(context.Context) error {
 	}
 	d.cluster = d.newCluster(trust)
 	d.far.seat = d.cluster
+	declared := newRemembered(d.cfg.DataDir, d.log)
+	declared.restore(func(host string) bool {
+		return slices.ContainsFunc(trust.Members(), func(m peer.Member) bool { return m.Host == host })
+	}, d.follower.Restore)
+	d.follower.Store = declared
 	d.openForward()
 	stop := d.journal.ServePeers(d.peers)
 	d.later(func(context.Context) error { d.peers.Close(); stop(); return nil })
@@ -225,6 +230,11 @@ type membership struct{ d *daemon }
 // View implements control.Cluster.
 func (m membership) View() *messages.ClusterView {
 	v := m.d.clusterView()
+	for _, x := range v.Members {
+		if said := m.d.lastDeclared(x.Host); said != "" && x.State != messages.MemberView_alive {
+			x.Reason = strings.TrimPrefix(x.Reason+"; "+said, "; ")
+		}
+	}
 	v.Copies = m.d.copiesInUse()
 	for _, k := range v.Copies {
 		for _, x := range v.Members {

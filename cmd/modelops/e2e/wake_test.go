@@ -4,6 +4,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"net"
 	"strings"
@@ -48,6 +49,35 @@ func TestARequestWakesAHost(t *testing.T) {
 	}{
 		{"it vanishes", func() { pc2.kill() }},
 		{"it stops", func() { pc2.stop() }},
+		{"it stops, and the host that is asked starts again", func() {
+			pc2.stop()
+			main.stop()
+			main.launch()
+			if o := main.cli("models"); !strings.Contains(o.out, "there") || !strings.Contains(o.out, "pc2 can't be reached: what it shows is ") {
+				t.Errorf("models after a restart: %s", o)
+			}
+			if o := main.cli("cluster"); !strings.Contains(o.out, "it declared there, as it said ") {
+				t.Errorf("cluster after a restart: %s", o)
+			}
+			var list struct {
+				Data []struct {
+					ID   string
+					Meta struct {
+						Host  string
+						AgeMs int64 `json:"age_ms"`
+					}
+				}
+			}
+			a := main.get("/v1/models?host=pc2")
+			if json.Unmarshal(a.body, &list) != nil || len(list.Data) != 1 || list.Data[0].ID != "there" || list.Data[0].Meta.Host != "pc2" || list.Data[0].Meta.AgeMs < 1 {
+				t.Errorf("/v1/models after a restart: %s", a)
+			}
+		}},
+		{"it vanishes, and so does the host that is asked", func() {
+			pc2.kill()
+			main.kill()
+			main.launch()
+		}},
 	} {
 		c.sleep()
 		asked, answered := time.Now(), make(chan answer, 1)

@@ -1,0 +1,73 @@
+package view
+
+import (
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"modelops/messages"
+)
+
+// shelf is a store in memory.
+type shelf struct {
+	mu      sync.Mutex
+	models  []*messages.ModelView
+	dropped bool
+}
+
+func (s *shelf) Keep(_ string, models []*messages.ModelView) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.models = models
+}
+
+func (s *shelf) Drop(string) { s.dropped = true }
+
+// What a host declares is kept with its reports, and known after a restart: its models are absent, as old as it says, and no decision stands on them. The next
+// report replaces it, and a host that is removed is dropped.
+func TestRestore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, kept := openFar(), &shelf{}
+		f.shows("gone", 1, messages.ModelView_ready)
+		first, stop := following(t, f, nil)
+		first.Store = kept
+		time.Sleep(2 * reportWait)
+		stop()
+		if len(kept.models) != 1 || kept.models[0].Name != "gone" || kept.models[0].Phase != messages.ModelView_absent || kept.models[0].Placement != nil {
+			t.Fatalf("kept %v", kept.models)
+		}
+		f.cut = true
+		next, stop := following(t, f, nil)
+		defer stop()
+		next.Store = kept
+		next.Restore("pc2", append(slices.Clone(kept.models), &messages.ModelView{Id: "model/pc9/foreign", Spec: &messages.ModelSpec{}}), time.Minute)
+		id := messages.ModelActor("pc2", "gone")
+		said := next.Said("pc2")
+		if v := next.View.Model(id); v.GetSpec().GetName() != "gone" || v.Phase != messages.ModelView_absent || said.Age < time.Minute || next.Fresh("pc2") || len(next.Allocations()) != 0 {
+			t.Errorf("restored %v, %v old, fresh %v", v, said.Age, next.Fresh("pc2"))
+		}
+		if len(next.View.Models()) != 1 || !slices.Equal(next.Hosts(), []string{"pc2"}) {
+			t.Errorf("known are %v of %v", next.View.Models(), next.Hosts())
+		}
+		f.View.StateChanged(id, 2, &messages.ModelView{Id: id.String(), Host: "pc2", Name: "gone"}) // withdrawn meanwhile
+		f.shows("new", 1, messages.ModelView_ready)
+		f.mu.Lock()
+		f.cut = false
+		f.mu.Unlock()
+		time.Sleep(2 * reportWait)
+		if next.View.Model(id).GetSpec() != nil || next.View.Model(messages.ModelActor("pc2", "new")) == nil || !next.Fresh("pc2") {
+			t.Errorf("after its report %v", next.View.Models())
+		}
+		next.Restore("pc2", []*messages.ModelView{proto.CloneOf(first.View.Model(id))}, time.Hour)
+		if next.View.Model(id).GetSpec() != nil || next.Said("pc2").Age > time.Minute {
+			t.Error("what a host says now gives way to what it said before")
+		}
+		if next.Forget("pc2"); !kept.dropped {
+			t.Error("a host that is forgotten is still kept")
+		}
+	})
+}
