@@ -277,3 +277,41 @@ func (known) Invite(context.Context, *messages.InviteRequest) (*messages.InviteR
 func (known) Remove(context.Context, *messages.RemoveMemberRequest) (*messages.RemoveMemberReply, error) {
 	panic("nobody is removed here")
 }
+
+// lacking is an estimator without the files of other hosts.
+type lacking struct{ needs }
+
+func (l lacking) Need(ctx context.Context, spec *messages.ModelSpec) (*messages.Need, error) {
+	if strings.HasPrefix(spec.Path, "/pc2/") {
+		return nil, messages.NewError(messages.ModelLoadError, spec.Path, "Model file not found")
+	}
+	return l.needs.Need(ctx, spec)
+}
+
+// What a model needs on another host is what that host says: its file isn't here. Of a host that can't be reached nothing is needed, and a request for its model
+// waits, or hears of that host.
+func TestNeedsOfFilesElsewhere(t *testing.T) {
+	h, away, told := open(), true, false
+	var said *messages.Need
+	m := h.Memory
+	m.Estimate, m.Away, m.Said = lacking{}, func(string) bool { return away }, func(string, string) (*messages.Need, bool) { return said, told }
+	id := messages.ModelActor("pc2", "far")
+	h.view.StateChanged(id, 1, &messages.ModelView{Id: id.String(), Host: "pc2", Name: "far", Spec: &messages.ModelSpec{Name: "far", Path: "/pc2/far.gguf"}})
+	_, err := m.Place(t.Context(), "far", 0)
+	is(t, err, messages.Unavailable, "model/pc2/far", "pc2 can't be reached, and no other host declares far")
+	_, err = m.HintModel(t.Context(), &messages.HintModelRequest{ModelName: "far", WithinSeconds: 9})
+	is(t, err, messages.Unavailable, "model/pc2/far", "pc2 can't be reached, and no other host declares far")
+	away = false
+	_, err = m.Place(t.Context(), "far", 0)
+	if is(t, err, messages.Unavailable, "host pc2", "host pc2 has just come back, and hasn't told yet what far needs there"); messages.AsError(err).Retry == 0 {
+		t.Error("a request that waits for the host's word is refused")
+	}
+	told = true
+	_, err = m.Place(t.Context(), "far", 0)
+	is(t, err, messages.ModelLoadError, "/pc2/far.gguf", "Model file not found")
+	said = &messages.Need{Bytes: 9, Source: messages.Need_estimated, Kinds: []string{"cpu"}}
+	needs, _, err := m.needs(t.Context(), "far")
+	if err != nil || len(needs) != 1 || needs[0].Bytes != 9 || needs[0].Host != "pc2" || needs[0].Kinds[0] != "cpu" || said.Host != "" {
+		t.Errorf("%v, %v", needs, err)
+	}
+}

@@ -38,6 +38,8 @@ type Memory struct {
 	// Away tells whether a host can't be reached; nil = all can. Wake is told that a request has waited for such a host, and returns whether it can be woken; nil = none can.
 	Away func(host string) bool
 	Wake func(ctx context.Context, host string, waited time.Duration) bool
+	// Said is what another host says that a model needs there; nil = it hasn't said it, and told is false when that is because it has reported nothing yet.
+	Said func(model, host string) (need *messages.Need, told bool)
 	// Apart says why another host may not run a model for this one: its file is another one; nil = any may.
 	Apart func(model, host string) *messages.Error
 	// Now is the time by which places in line are kept; nil = time.Now.
@@ -55,8 +57,9 @@ func (m Memory) canonical(name string) string {
 }
 
 // needs is what a model needs on each host that declares it, but for those where it is another file. A remembered footprint counts for its own host only. The
-// error says why no host has a figure.
+// error says why no host has a figure. When that is that they say nothing now, the needs name them and have no figures.
 func (m Memory) needs(ctx context.Context, name string) (needs []*messages.Need, groups []string, err error) {
+	var off []*messages.Need // on hosts that say nothing now
 	for _, v := range m.Views.Models() {
 		if v.Name != name || v.Spec == nil {
 			continue
@@ -65,7 +68,12 @@ func (m Memory) needs(ctx context.Context, name string) (needs []*messages.Need,
 			err = differs
 			continue
 		}
-		need, failed := model.NeedOf(ctx, m.Estimate, v.Spec, v.RememberedBytes)
+		from, told := m.estimateOf(name, v.Host)
+		need, failed := model.NeedOf(ctx, from, v.Spec, v.RememberedBytes)
+		if failed != nil && !told {
+			off = append(off, &messages.Need{Host: v.Host})
+			continue
+		}
 		if failed != nil {
 			err = failed
 			continue
@@ -74,12 +82,37 @@ func (m Memory) needs(ctx context.Context, name string) (needs []*messages.Need,
 		needs = append(needs, need)
 	}
 	switch {
-	case len(needs) > 0:
+	case len(needs) > 0: // hosts that can't be reached and of which there is no figure can take nothing now
 		return needs, groups, nil
+	case len(off) > 0 && err == nil && m.away(off):
+		return off, nil, unreached(name, off)
+	case len(off) > 0 && err == nil:
+		return off, nil, messages.Errorf(messages.Unavailable, "host "+off[0].Host, "host %s has just come back, and hasn't told yet what %s needs there", off[0].Host, name).WithRetry(askTold)
 	case err != nil:
 		return nil, nil, err
 	}
 	return nil, nil, model.NotFound(messages.ModelActor(m.Host, name))
+}
+
+// estimateOf tells what a model needs on a host, and false while that says nothing. A file may be on its host only, and another one here may have the same path:
+// the host itself knows best.
+func (m Memory) estimateOf(name, host string) (from model.Estimator, told bool) {
+	if host == m.Host || m.Said == nil {
+		return m.Estimate, true
+	}
+	said, told := m.Said(name, host)
+	if said != nil {
+		return saidNeed{said}, told
+	}
+	return m.Estimate, told
+}
+
+// saidNeed is a need that the model's host has told.
+type saidNeed struct{ need *messages.Need }
+
+// Need implements model.Estimator.
+func (s saidNeed) Need(context.Context, *messages.ModelSpec) (*messages.Need, error) {
+	return proto.CloneOf(s.need), nil
 }
 
 func (m Memory) apart(name, host string) error {
@@ -126,7 +159,7 @@ func (m Memory) Place(ctx context.Context, name string, waited time.Duration) (p
 		return pool.Placed, nil
 	}
 	needs, groups, err := m.needs(ctx, name)
-	if err == nil && m.away(needs) {
+	if len(needs) > 0 && m.away(needs) {
 		switch asleep := m.wakes(ctx, needs, waited); {
 		case asleep != "":
 			return pool.Waits, messages.Errorf(messages.Unavailable, "host "+asleep, "host %s, which declares it, sleeps or is off, and hasn't answered its wake-up packets yet", asleep).WithRetry(askAwake)
@@ -156,6 +189,9 @@ func (m Memory) Place(ctx context.Context, name string, waited time.Duration) (p
 
 // askAwake is when to ask again for a model whose host is being woken: a machine takes some time to start.
 const askAwake = 10 * time.Second
+
+// askTold is when to ask again about a host that has just come back.
+const askTold = 200 * time.Millisecond
 
 // awaitAway is how long a request waits for a host that can't be reached and that nobody can wake: long enough for a restart, too short for a caller to think
 // that the model loads.

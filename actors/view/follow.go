@@ -44,6 +44,8 @@ type followed struct {
 	end    context.CancelFunc // nil = it can't be reached
 	report *messages.Report   // the last one; nil = none came yet
 	at     time.Time          // when it came
+	// restored: it is what an earlier start of this host knew, and no decision stands on it.
+	restored bool
 }
 
 // Said is what is known of a host, and how old it is.
@@ -52,6 +54,8 @@ type Said struct {
 	Age    time.Duration
 	// Reached: the host can be asked now.
 	Reached bool
+	// Restored: it was said to an earlier start of this host.
+	Restored bool
 }
 
 // Reached begins to follow a host, until life ends or Lost is called. Calling it again does nothing.
@@ -148,7 +152,7 @@ func (f *Follower) take(ctx context.Context, host string, r *messages.Report) er
 		return context.Cause(ctx)
 	}
 	h := f.of(host)
-	h.report, h.at = r, time.Now()
+	h.report, h.at, h.restored = r, time.Now(), false
 	f.mu.Unlock()
 	f.View.setFar(host, changes, r.Snapshot)
 	if f.Store != nil {
@@ -197,13 +201,13 @@ func (f *Follower) Said(host string) Said {
 	if h == nil || h.report == nil {
 		return Said{Reached: h != nil && h.end != nil}
 	}
-	return Said{Report: h.report, Age: time.Since(h.at), Reached: h.end != nil}
+	return Said{Report: h.report, Age: time.Since(h.at), Reached: h.end != nil, Restored: h.restored}
 }
 
 // Fresh tells whether decisions may stand on what a host reported.
 func (f *Follower) Fresh(host string) bool {
 	s := f.Said(host)
-	return s.Reached && s.Report != nil && s.Age < freshLimit
+	return s.Reached && s.Report != nil && !s.Restored && s.Age < freshLimit
 }
 
 // Allocations are those of all hosts whose reports are fresh, as of now.

@@ -24,7 +24,7 @@ func (f *Follower) Restore(host string, models []*messages.ModelView, age time.D
 		f.mu.Unlock()
 		return
 	}
-	h.report, h.at = &messages.Report{}, time.Now().Add(-age)
+	h.report, h.at, h.restored = &messages.Report{}, time.Now().Add(-age), true
 	f.mu.Unlock()
 	var changes []Change
 	for _, v := range models {

@@ -44,10 +44,10 @@ func TestRestore(t *testing.T) {
 		next, stop := following(t, f, nil)
 		defer stop()
 		next.Store = kept
-		next.Restore("pc2", append(slices.Clone(kept.models), &messages.ModelView{Id: "model/pc9/foreign", Spec: &messages.ModelSpec{}}), time.Minute)
+		next.Restore("pc2", append(slices.Clone(kept.models), &messages.ModelView{Id: "model/pc9/foreign", Spec: &messages.ModelSpec{}}), time.Second)
 		id := messages.ModelActor("pc2", "gone")
 		said := next.Said("pc2")
-		if v := next.View.Model(id); v.GetSpec().GetName() != "gone" || v.Phase != messages.ModelView_absent || said.Age < time.Minute || next.Fresh("pc2") || len(next.Allocations()) != 0 {
+		if v := next.View.Model(id); v.GetSpec().GetName() != "gone" || v.Phase != messages.ModelView_absent || said.Age < time.Second || !said.Reached || next.Fresh("pc2") || len(next.Allocations()) != 0 {
 			t.Errorf("restored %v, %v old, fresh %v", v, said.Age, next.Fresh("pc2"))
 		}
 		if len(next.View.Models()) != 1 || !slices.Equal(next.Hosts(), []string{"pc2"}) {

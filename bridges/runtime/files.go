@@ -17,6 +17,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"modelops/messages"
 )
 
@@ -25,6 +27,8 @@ const (
 	filesEvery = 2 * time.Second
 	// statTime is how long a first look at a file may hold its caller up: a disk that hangs doesn't.
 	statTime = time.Second
+	// needTime is how long the beginning of a file may take to be read.
+	needTime = 30 * time.Second
 	// hashRate bounds how much is read of files for their hashes, in bytes a second, so that models load meanwhile.
 	hashRate = 128 << 20
 	// hashesFile keeps hashes across starts, in the data directory.
@@ -56,6 +60,7 @@ type seenFile struct {
 	// stamp changes with the files: their paths, sizes and times of change.
 	stamp string
 	parts []filePart
+	spec  *messages.ModelSpec // of which the need is
 }
 
 // Own are the files of this host's models, by name. They aren't changed.
@@ -86,7 +91,7 @@ func (f *Files) Saw(spec *messages.ModelSpec) {
 
 // look notes a model's file as it is now.
 func (f *Files) look(spec *messages.ModelSpec) {
-	next := seenFile{path: spec.Path}
+	next := seenFile{path: spec.Path, spec: spec}
 	if path := f.Runtime.modelFile(spec); path != "" {
 		parts, _ := partsOf(path)
 		next.parts = weightsOf(parts)
@@ -96,6 +101,9 @@ func (f *Files) look(spec *messages.ModelSpec) {
 		file.Bytes += uint64(p.info.Size())
 	}
 	next.stamp = stampOf(next.parts)
+	if file.Bytes > 0 {
+		file.Need = f.need(spec, next.stamp)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if file.Bytes > 0 {
@@ -104,9 +112,29 @@ func (f *Files) look(spec *messages.ModelSpec) {
 	f.note(spec.Name, next)
 }
 
+// need is what a model needs, read from its file when that or the declaration is new. nil when it can't be told.
+func (f *Files) need(spec *messages.ModelSpec, stamp string) *messages.Need {
+	f.mu.Lock()
+	was, known := f.seen[spec.Name]
+	f.mu.Unlock()
+	if known && was.stamp == stamp && proto.Equal(was.spec, spec) {
+		return was.file.GetNeed()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), needTime)
+	defer cancel()
+	need, err := f.Runtime.Need(ctx, spec)
+	if err != nil { // whoever loads it is told
+		return nil
+	}
+	return need
+}
+
 // note replaces what is known of a model's file. f is locked.
 func (f *Files) note(model string, next seenFile) {
-	if was := f.seen[model]; was.path == next.path && was.stamp == next.stamp && was.file.GetSha256() == next.file.GetSha256() {
+	if was := f.seen[model]; was.path == next.path && was.stamp == next.stamp && proto.Equal(was.file, next.file) {
+		if f.seen != nil {
+			f.seen[model] = next
+		}
 		return
 	}
 	if f.seen == nil {

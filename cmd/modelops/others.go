@@ -97,3 +97,13 @@ func (d *daemon) othersSaid() (said []*messages.HostSaid, requests []*messages.Q
 	}
 	return said, requests
 }
+
+// saidNeed is what another host says that a model needs there; nil when it hasn't said it, as before the first report after it was away.
+func (d *daemon) saidNeed(model, host string) (need *messages.Need, told bool) {
+	for _, f := range d.follower.Said(host).Report.GetFiles() {
+		if f.Model == model {
+			need = f.Need
+		}
+	}
+	return need, d.follower.Fresh(host)
+}

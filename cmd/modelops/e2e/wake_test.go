@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +29,14 @@ func TestARequestWakesAHost(t *testing.T) {
 			"cluster: {port: %d, actors_port: 0, peers: [{host: %s, address: '127.0.0.1:%d'%s}]}\n", ports[host], other, ports[other], wake)+labDevices(models))
 	}
 	main := of("main_pc", "pc2", fmt.Sprintf(", wake: {mac: '02:00:5e:10:00:01', after: %s, address: '%s'}", after, card.LocalAddr()), plays(t, "here", "", "vram_mb: 100"))
-	pc2 := of("pc2", "main_pc", "", plays(t, "there", "", "vram_mb: 100"))
+	pc2 := of("pc2", "main_pc", "", plays(t, "there", "", "vram_mb: 100")+"    own: {path: /proc/self/cwd/own.gguf}\n") // each daemon has a working directory of its own
+	file, err := os.ReadFile(tiny())
+	if err == nil {
+		err = os.WriteFile(filepath.Join(pc2.dir, "own.gguf"), file, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	magic := append(bytes.Repeat([]byte{0xff}, 6), bytes.Repeat([]byte{2, 0, 0x5e, 0x10, 0, 1}, 16)...)
 	rings := func() {
 		t.Helper()
@@ -56,7 +65,7 @@ func TestARequestWakesAHost(t *testing.T) {
 			if o := main.cli("models"); !strings.Contains(o.out, "there") || !strings.Contains(o.out, "pc2 can't be reached: what it shows is ") {
 				t.Errorf("models after a restart: %s", o)
 			}
-			if o := main.cli("cluster"); !strings.Contains(o.out, "it declared there, as it said ") {
+			if o := main.cli("cluster"); !strings.Contains(o.out, "it declared own, there, as it said ") {
 				t.Errorf("cluster after a restart: %s", o)
 			}
 			var list struct {
@@ -69,7 +78,7 @@ func TestARequestWakesAHost(t *testing.T) {
 				}
 			}
 			a := main.get("/v1/models?host=pc2")
-			if json.Unmarshal(a.body, &list) != nil || len(list.Data) != 1 || list.Data[0].ID != "there" || list.Data[0].Meta.Host != "pc2" || list.Data[0].Meta.AgeMs < 1 {
+			if json.Unmarshal(a.body, &list) != nil || len(list.Data) != 2 || list.Data[1].ID != "there" || list.Data[1].Meta.Host != "pc2" || list.Data[1].Meta.AgeMs < 1 {
 				t.Errorf("/v1/models after a restart: %s", a)
 			}
 		}},
@@ -80,8 +89,9 @@ func TestARequestWakesAHost(t *testing.T) {
 		}},
 	} {
 		c.sleep()
-		asked, answered := time.Now(), make(chan answer, 1)
+		asked, answered, own := time.Now(), make(chan answer, 1), make(chan answer, 1)
 		go func() { answered <- main.post("/v1/chat/completions", question("there", "hello")) }()
+		go func() { own <- main.post("/v1/chat/completions", question("own", france)) }()
 		rings()
 		if took := time.Since(asked); took < after {
 			t.Errorf("%s: it was woken after %s", c.name, took)
@@ -90,6 +100,9 @@ func TestARequestWakesAHost(t *testing.T) {
 		pc2.launch()
 		if a := <-answered; a.status != 200 {
 			t.Errorf("%s: %s", c.name, a)
+		}
+		if a := <-own; a.status != 200 {
+			t.Errorf("%s, a model whose file is there only: %s", c.name, a)
 		}
 	}
 	pc2.kill()
