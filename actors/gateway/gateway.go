@@ -27,7 +27,8 @@ type Gateway struct {
 	mu     sync.Mutex             // guards the fields below, and the order in which routes are built; taken before a pool's lock
 	pools  map[string]*lockedPool // by model name
 	moved  []*messages.Route
-	gaveUp []string // actors that crashed too often and stay down
+	far    map[string][]*messages.Route // of other hosts, by host
+	gaveUp []string                     // actors that crashed too often and stay down
 	trials map[string]*trial
 	away   map[string]bool // other hosts that can't be reached
 }
@@ -35,7 +36,7 @@ type Gateway struct {
 // New makes a gateway without routes.
 func New(o Options) *Gateway {
 	o.StallAfter = cmp.Or(o.StallAfter, 15*time.Second)
-	g := &Gateway{o: o, leave: make(chan struct{}), pools: map[string]*lockedPool{}, trials: map[string]*trial{}, away: map[string]bool{}}
+	g := &Gateway{o: o, leave: make(chan struct{}), pools: map[string]*lockedPool{}, trials: map[string]*trial{}, far: map[string][]*messages.Route{}, away: map[string]bool{}}
 	g.routes.Store(&routes{byName: map[string]*target{}})
 	if o.Prober != nil {
 		g.alive = g.proofOf

@@ -16,6 +16,7 @@ type lockedPool struct {
 	name         string              // the model's, for good
 	id           messages.ActorID    // of its actor on this host
 	spec         *messages.ModelSpec // its declaration; nil when no host declares it. The gateway's lock guards it
+	here         bool                // this host declares it; with spec, under the gateway's lock
 	queueTimeout time.Duration
 
 	mu      sync.Mutex

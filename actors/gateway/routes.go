@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -72,8 +73,9 @@ func (g *Gateway) Update(v *messages.ModelView) {
 	if len(g.gaveUp) > 0 {
 		refusal = cmp.Or(refusal, l.pool.GaveUp(g.down))
 	}
-	if spec := l.pool.Declaration().GetSpec(); !proto.Equal(l.spec, spec) {
-		l.spec = spec
+	here := l.pool.DeclaredAt(g.o.Host)
+	if spec := l.pool.Declaration().GetSpec(); !proto.Equal(l.spec, spec) || l.here != here {
+		l.spec, l.here = spec, here
 		g.rebuild() // before waiting requests are refused: a request that comes later finds no route to a withdrawn model
 	}
 	if refusal != nil {
@@ -166,6 +168,33 @@ func (g *Gateway) SetRoutes(moved []*messages.Route) {
 	g.rebuild()
 }
 
+// SetFarRoutes takes the routes of another host. They hold for requests that come in here too, but for names that this host declares or routes itself.
+func (g *Gateway) SetFarRoutes(host string, moved []*messages.Route) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if slices.EqualFunc(moved, g.far[host], func(a, b *messages.Route) bool { return proto.Equal(a, b) }) {
+		return
+	}
+	g.far[host] = moved
+	g.rebuild()
+}
+
+// routeFar adds the routes of other hosts. A trial is of its own host and counts the requests that come in there: those from here get the old model.
+func (g *Gateway) routeFar(next *routes) {
+	for _, host := range slices.Sorted(maps.Keys(g.far)) {
+		for _, r := range g.far[host] {
+			to := next.own[r.To]
+			here := slices.ContainsFunc(g.moved, func(own *messages.Route) bool { return own.Name == r.Name })
+			if t := next.byName[r.Name]; t != nil {
+				here = here || t.to.here
+			}
+			if to != nil && !here {
+				next.byName[r.Name] = &target{to: to}
+			}
+		}
+	}
+}
+
 // rebuild makes the next table. A name of its own wins over another model's alias, a route over both.
 func (g *Gateway) rebuild() {
 	next := &routes{byName: map[string]*target{}, declared: map[string]string{}, own: map[string]*lockedPool{}}
@@ -183,6 +212,7 @@ func (g *Gateway) rebuild() {
 		next.byName[name] = &target{to: l}
 		delete(next.declared, name)
 	}
+	g.routeFar(next)
 	trials := map[string]*trial{}
 	for _, r := range g.moved {
 		t := &target{to: own[r.To]}

@@ -275,6 +275,8 @@ func ended(id messages.ActorID, was proto.Message) proto.Message {
 	switch was.(type) {
 	case *messages.ModelView:
 		return &messages.ModelView{Id: id.String(), Host: id.Host(), Name: id.Name(), Phase: messages.ModelView_absent}
+	case *messages.HostView:
+		return &messages.HostView{Host: id.Host()}
 	case *messages.GpuView:
 		return &messages.GpuView{Id: id.String(), Host: id.Host(), Device: id.Name(), Lost: true, LostReason: "its host reports it no more"}
 	}

@@ -158,10 +158,14 @@ func (d *daemon) changed(_ messages.ActorID, v proto.Message) {
 	}
 }
 
-// farChanged passes a new view of another host's model to the gateway.
+// farChanged passes a new view of another host or of its model to the gateway.
 func (d *daemon) farChanged(_ messages.ActorID, v proto.Message) {
-	if v, ok := v.(*messages.ModelView); ok {
-		d.tree.Send(messages.ActorID{Kind: messages.KindGateway, ID: d.host}, v)
+	gate := messages.ActorID{Kind: messages.KindGateway, ID: d.host}
+	switch v := v.(type) {
+	case *messages.HostView:
+		d.tree.Send(gate, v)
+	case *messages.ModelView:
+		d.tree.Send(gate, v)
 		d.metrics.SetModelStates(d.view.PresentOf(d.host), d.elsewhere()...)
 	}
 }

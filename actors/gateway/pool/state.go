@@ -177,6 +177,11 @@ func (p *Pool) Ready() bool {
 // view without a spec.
 func (p *Pool) Declaration() *messages.ModelView { return p.declared }
 
+// DeclaredAt tells whether a host declares the model.
+func (p *Pool) DeclaredAt(host string) bool {
+	return slices.ContainsFunc(p.endpoints, func(e *Endpoint) bool { return e.base && e.id.Host() == host && e.view.GetSpec() != nil })
+}
+
 // declare finds the declaration again after a view changed.
 func (p *Pool) declare() {
 	var first *messages.ModelView

@@ -100,3 +100,26 @@ func TestOneHostIsAsked(t *testing.T) {
 		t.Errorf("cluster: %s", o)
 	}
 }
+
+// TestRoutesHoldOnEveryHost: a swap at the host that declares a name holds for requests that come in at another one.
+func TestRoutesHoldOnEveryHost(t *testing.T) {
+	main, _ := pair(t, func(host string) string {
+		return labDevices(map[string]string{"main_pc": plays(t, "here", "", "vram_mb: 100"), "pc2": plays(t, "old", "", "vram_mb: 100") + plays(t, "new", "", "vram_mb: 100")}[host])
+	})
+	main.until(startLimit, "main_pc knows what pc2 declares", func() bool { return strings.Contains(main.cli("models").out, "old") })
+	answers := func(text string) func() bool {
+		return func() bool {
+			got, a := main.chat("old", "hello")
+			return got == text && a.header.Get("X-Modelops-Host") == "pc2"
+		}
+	}
+	main.until(startLimit, "the model answers", answers("old"))
+	if o := main.cli("swap", "old=new", "--judge", "1s", "--host", "pc2"); o.code != 0 {
+		t.Fatal(o)
+	}
+	main.until(startLimit, "the name leads to the new model here too", answers("new"))
+	if o := main.cli("swap", "old", "--rollback", "--host", "pc2"); o.code != 0 {
+		t.Fatal(o)
+	}
+	main.until(startLimit, "the name leads to the old model again", answers("old"))
+}
