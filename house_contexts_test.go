@@ -14,6 +14,7 @@ var backgrounds = map[string]string{
 	"actors/tree/tree.go":               "the supervisor's report has no caller",
 	"bridges/access/oidc.go":            "an issuer's keys serve requests after the one that asks for them",
 	"bridges/engine/serve.go":           "shutting down begins when the serving context is over",
+	"bridges/runtime/files.go":          "what a file says is for all who ask for its model later",
 	"bridges/forward/conn.go":           "another host's request begins, and ends with its stream",
 	"bridges/forward/line.go":           "the life of a connection to a host until close",
 	"bridges/forward/server.go":         "the life of the handlers until Stop",

@@ -1246,7 +1246,9 @@ type ModelFile struct {
 	Model string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
 	Bytes uint64                 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	// Of the file, of several those in the order of their names; empty = it isn't known yet.
-	Sha256        string `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	Sha256 string `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// What the model needs there, as its declaration or its file says: other hosts don't have the file. Absent = its host can't tell.
+	Need          *Need `protobuf:"bytes,4,opt,name=need,proto3" json:"need,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1300,6 +1302,13 @@ func (x *ModelFile) GetSha256() string {
 		return x.Sha256
 	}
 	return ""
+}
+
+func (x *ModelFile) GetNeed() *Need {
+	if x != nil {
+		return x.Need
+	}
+	return nil
 }
 
 // ActorReport is the latest view of one actor.
@@ -1797,11 +1806,12 @@ const file_peer_proto_rawDesc = "" +
 	"\x05queue\x18\b \x01(\v2\x13.modelops.QueueViewR\x05queue\x12\x13\n" +
 	"\x05at_ms\x18\t \x01(\x03R\x04atMs\x12)\n" +
 	"\x05files\x18\n" +
-	" \x03(\v2\x13.modelops.ModelFileR\x05files\"O\n" +
+	" \x03(\v2\x13.modelops.ModelFileR\x05files\"s\n" +
 	"\tModelFile\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x16\n" +
-	"\x06sha256\x18\x03 \x01(\tR\x06sha256\"g\n" +
+	"\x06sha256\x18\x03 \x01(\tR\x06sha256\x12\"\n" +
+	"\x04need\x18\x04 \x01(\v2\x0e.modelops.NeedR\x04need\"g\n" +
 	"\vActorReport\x12\x14\n" +
 	"\x05actor\x18\x01 \x01(\tR\x05actor\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x12\n" +
@@ -1869,8 +1879,9 @@ var file_peer_proto_goTypes = []any{
 	(*ErrorBody)(nil),        // 21: modelops.ErrorBody
 	(*Allocation)(nil),       // 22: modelops.Allocation
 	(*QueueView)(nil),        // 23: modelops.QueueView
-	(ModelView_Breaker)(0),   // 24: modelops.ModelView.Breaker
-	(*RecordedDecision)(nil), // 25: modelops.RecordedDecision
+	(*Need)(nil),             // 24: modelops.Need
+	(ModelView_Breaker)(0),   // 25: modelops.ModelView.Breaker
+	(*RecordedDecision)(nil), // 26: modelops.RecordedDecision
 }
 var file_peer_proto_depIdxs = []int32{
 	1,  // 0: modelops.ForwardFrame.request:type_name -> modelops.ForwardRequest
@@ -1892,13 +1903,14 @@ var file_peer_proto_depIdxs = []int32{
 	16, // 16: modelops.Report.loads:type_name -> modelops.ModelLoad
 	23, // 17: modelops.Report.queue:type_name -> modelops.QueueView
 	14, // 18: modelops.Report.files:type_name -> modelops.ModelFile
-	24, // 19: modelops.ModelLoad.breaker:type_name -> modelops.ModelView.Breaker
-	25, // 20: modelops.PageReply.decisions:type_name -> modelops.RecordedDecision
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	24, // 19: modelops.ModelFile.need:type_name -> modelops.Need
+	25, // 20: modelops.ModelLoad.breaker:type_name -> modelops.ModelView.Breaker
+	26, // 21: modelops.PageReply.decisions:type_name -> modelops.RecordedDecision
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_peer_proto_init() }

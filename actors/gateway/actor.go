@@ -16,10 +16,6 @@ func Props(g *Gateway, opts ...actor.PropsOption) *actor.Props {
 		case *messages.ModelView:
 			g.Update(m)
 		case *messages.HostView:
-			if m.Host != g.o.Host {
-				g.SetFarRoutes(m.Host, m.Routes)
-				return
-			}
 			g.SetHost(m)
 		case entity.Envelope:
 			answer(c, g, m)

@@ -133,8 +133,12 @@ func (g *Gateway) Refigure() {
 	}
 }
 
-// SetHost takes a new view of the host: routes of rollouts, and actors that stay down.
+// SetHost takes a new view of the host: routes of rollouts, and actors that stay down. Of another host only the routes count.
 func (g *Gateway) SetHost(v *messages.HostView) {
+	if v.Host != "" && v.Host != g.o.Host {
+		g.SetFarRoutes(v.Host, v.Routes)
+		return
+	}
 	g.SetRoutes(v.Routes)
 	g.SetGaveUp(v.GaveUp)
 }

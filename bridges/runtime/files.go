@@ -17,8 +17,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"modelops/messages"
 )
 
@@ -117,7 +115,7 @@ func (f *Files) need(spec *messages.ModelSpec, stamp string) *messages.Need {
 	f.mu.Lock()
 	was, known := f.seen[spec.Name]
 	f.mu.Unlock()
-	if known && was.stamp == stamp && proto.Equal(was.spec, spec) {
+	if known && was.stamp == stamp && was.spec == spec {
 		return was.file.GetNeed()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), needTime)
@@ -131,7 +129,7 @@ func (f *Files) need(spec *messages.ModelSpec, stamp string) *messages.Need {
 
 // note replaces what is known of a model's file. f is locked.
 func (f *Files) note(model string, next seenFile) {
-	if was := f.seen[model]; was.path == next.path && was.stamp == next.stamp && proto.Equal(was.file, next.file) {
+	if was := f.seen[model]; was.path == next.path && was.stamp == next.stamp && was.file.GetSha256() == next.file.GetSha256() && was.file.GetNeed() == next.file.GetNeed() {
 		if f.seen != nil {
 			f.seen[model] = next
 		}

@@ -4,8 +4,6 @@ package e2e_test
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -19,13 +17,7 @@ func TestAFileOfAnotherHost(t *testing.T) {
 	}
 	main := of("main_pc", "pc2", "")
 	pc2 := of("pc2", "main_pc", "models: {declare: {own: {path: /proc/self/cwd/own.gguf}}}\n") // each daemon has a working directory of its own
-	file, err := os.ReadFile(tiny())
-	if err == nil {
-		err = os.WriteFile(filepath.Join(pc2.dir, "own.gguf"), file, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	holdsAlone(t, pc2, "own.gguf")
 	main.launch()
 	pc2.launch()
 	meet(main, pc2)

@@ -30,13 +30,7 @@ func TestARequestWakesAHost(t *testing.T) {
 	}
 	main := of("main_pc", "pc2", fmt.Sprintf(", wake: {mac: '02:00:5e:10:00:01', after: %s, address: '%s'}", after, card.LocalAddr()), plays(t, "here", "", "vram_mb: 100"))
 	pc2 := of("pc2", "main_pc", "", plays(t, "there", "", "vram_mb: 100")+"    own: {path: /proc/self/cwd/own.gguf}\n") // each daemon has a working directory of its own
-	file, err := os.ReadFile(tiny())
-	if err == nil {
-		err = os.WriteFile(filepath.Join(pc2.dir, "own.gguf"), file, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	holdsAlone(t, pc2, "own.gguf")
 	magic := append(bytes.Repeat([]byte{0xff}, 6), bytes.Repeat([]byte{2, 0, 0x5e, 0x10, 0, 1}, 16)...)
 	rings := func() {
 		t.Helper()
@@ -62,25 +56,7 @@ func TestARequestWakesAHost(t *testing.T) {
 			pc2.stop()
 			main.stop()
 			main.launch()
-			if o := main.cli("models"); !strings.Contains(o.out, "there") || !strings.Contains(o.out, "pc2 can't be reached: what it shows is ") {
-				t.Errorf("models after a restart: %s", o)
-			}
-			if o := main.cli("cluster"); !strings.Contains(o.out, "it declared own, there, as it said ") {
-				t.Errorf("cluster after a restart: %s", o)
-			}
-			var list struct {
-				Data []struct {
-					ID   string
-					Meta struct {
-						Host  string
-						AgeMs int64 `json:"age_ms"`
-					}
-				}
-			}
-			a := main.get("/v1/models?host=pc2")
-			if json.Unmarshal(a.body, &list) != nil || len(list.Data) != 2 || list.Data[1].ID != "there" || list.Data[1].Meta.Host != "pc2" || list.Data[1].Meta.AgeMs < 1 {
-				t.Errorf("/v1/models after a restart: %s", a)
-			}
+			knowsThereStill(t, main)
 		}},
 		{"it vanishes, and so does the host that is asked", func() {
 			pc2.kill()
@@ -114,4 +90,40 @@ func TestARequestWakesAHost(t *testing.T) {
 	rings()
 	pc2.launch()
 	main.until(waitLimit, "the model is there again", func() bool { return main.post("/v1/chat/completions", question("there", "hello")).status == 200 })
+}
+
+// holdsAlone puts a small model's file into a daemon's working directory, which no other daemon has.
+func holdsAlone(t *testing.T, d *daemon, name string) {
+	t.Helper()
+	file, err := os.ReadFile(tiny())
+	if err == nil {
+		err = os.WriteFile(filepath.Join(d.dir, name), file, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// knowsThereStill checks that a host that was started again shows the models of pc2, which is off, with their age.
+func knowsThereStill(t *testing.T, main *daemon) {
+	t.Helper()
+	if o := main.cli("models"); !strings.Contains(o.out, "there") || !strings.Contains(o.out, "pc2 can't be reached: what it shows is ") {
+		t.Errorf("models after a restart: %s", o)
+	}
+	if o := main.cli("cluster"); !strings.Contains(o.out, "it declared own, there, as it said ") {
+		t.Errorf("cluster after a restart: %s", o)
+	}
+	var list struct {
+		Data []struct {
+			ID   string
+			Meta struct {
+				Host  string
+				AgeMs int64 `json:"age_ms"`
+			}
+		}
+	}
+	a := main.get("/v1/models?host=pc2")
+	if json.Unmarshal(a.body, &list) != nil || len(list.Data) != 2 || list.Data[1].ID != "there" || list.Data[1].Meta.Host != "pc2" || list.Data[1].Meta.AgeMs < 1 {
+		t.Errorf("/v1/models after a restart: %s", a)
+	}
 }
