@@ -139,15 +139,7 @@ func TestAHubThatAsksForProof(t *testing.T) {
 	over := &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	user := url.UserPassword("pc2", "right")
 
-	for name, c := range map[string]struct {
-		hub  func(*server.Options)
-		host Hub
-		user *url.Userinfo
-		file func()                // makes the credentials
-		says string                // why it isn't joined; empty = it is
-		then func(*server.Options) // the hub that mends it; nil = it stays
-		mend func()                // the file that mends it
-	}{
+	for name, c := range map[string]proof{
 		"TLS":                                  {hub: secured(right), host: Hub{TLS: over}},
 		"TLS with a certificate of another CA": {hub: secured(wrong), host: Hub{TLS: over}, says: "nats.hub_ca isn't the CA", then: secured(right)},
 		"TLS that the host wasn't told of":     {hub: secured(right), says: "nats.hub_ca isn't the CA of the hub's certificate, or is missing"},
@@ -161,47 +153,60 @@ func TestAHubThatAsksForProof(t *testing.T) {
 			says: "refuses this host's user", mend: put(trusted)},
 		"credentials that are none": {hub: trusted.rules, host: Hub{Credentials: file}, file: func() { _ = os.WriteFile(file, []byte("x"), 0o600) }, says: "can't be used", mend: put(trusted)},
 	} {
-		t.Run(name, func(t *testing.T) {
-			if c.file != nil {
-				c.file()
-			}
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			port := l.Addr().(*net.TCPAddr).Port
-			_ = l.Close()
-			end := strictHub(t, port, c.hub)
-			said, h, o := new(lines), c.host, testOptions(t, t.TempDir())
-			h.URLs = []*url.URL{{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", port), User: c.user}}
-			o.Log, o.Hub = slog.New(slog.NewTextHandler(said, nil)), &h
-			j := mustOpen(t, o)
-			if c.says == "" {
-				eventually(t, "it is joined", func() bool { up, _ := j.HubUp(); return up })
-				return
-			}
-			var why string
-			eventually(t, "it is said why", func() bool {
-				var up bool
-				if up, why = j.HubUp(); up {
-					t.Fatal("it is joined")
-				}
-				return why != "it has not been reached yet"
-			})
-			if !strings.Contains(why, c.says) || !strings.Contains(said.String(), c.says) {
-				t.Errorf("it says %q, and the log:\n%s", why, said)
-			}
-			fill(t, j, 3)
-			switch {
-			case c.then != nil:
-				end()
-				strictHub(t, port, c.then)
-			case c.mend != nil:
-				c.mend()
-			default:
-				return
-			}
-			eventually(t, "it is joined", func() bool { up, _ := j.HubUp(); return up })
-		})
+		t.Run(name, c.run)
 	}
+}
+
+// proof is a hub that asks for something, and a host that has it or not.
+type proof struct {
+	hub  func(*server.Options)
+	host Hub
+	user *url.Userinfo
+	file func()                // makes the credentials
+	says string                // why it isn't joined; empty = it is
+	then func(*server.Options) // the hub that mends it; nil = it stays
+	mend func()                // the file that mends it
+}
+
+func (c proof) run(t *testing.T) {
+	if c.file != nil {
+		c.file()
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	_ = l.Close()
+	end := strictHub(t, port, c.hub)
+	said, h, o := new(lines), c.host, testOptions(t, t.TempDir())
+	h.URLs = []*url.URL{{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", port), User: c.user}}
+	o.Log, o.Hub = slog.New(slog.NewTextHandler(said, nil)), &h
+	j := mustOpen(t, o)
+	if c.says == "" {
+		eventually(t, "it is joined", func() bool { up, _ := j.HubUp(); return up })
+		return
+	}
+	var why string
+	eventually(t, "it is said why", func() bool {
+		var up bool
+		if up, why = j.HubUp(); up {
+			t.Fatal("it is joined")
+		}
+		return why != "it has not been reached yet"
+	})
+	if !strings.Contains(why, c.says) || !strings.Contains(said.String(), c.says) {
+		t.Errorf("it says %q, and the log:\n%s", why, said)
+	}
+	fill(t, j, 3)
+	switch {
+	case c.then != nil:
+		end()
+		strictHub(t, port, c.then)
+	case c.mend != nil:
+		c.mend()
+	default:
+		return
+	}
+	eventually(t, "it is joined", func() bool { up, _ := j.HubUp(); return up })
 }

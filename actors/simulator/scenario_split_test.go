@@ -98,7 +98,7 @@ func TestOneOfTwoWorkersLeavesAfterACut(t *testing.T) {
 			p.loads(0, "a")
 			p.loads(1, "a")
 			last := []*request{p.worlds[0].call("a", time.Millisecond), p.worlds[1].call("a", time.Millisecond)}
-			p.until("both are used at once", time.Second, func() bool { return last[0].ended && last[1].ended })
+			p.until("both are used at once", time.Minute, func() bool { return last[0].ended && last[1].ended })
 			p.join(0, 1)
 			err := p.toRest(t.Context())
 			if c.says != "" {

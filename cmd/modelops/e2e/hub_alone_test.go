@@ -118,50 +118,10 @@ func TestAClusterAtTheHubAlone(t *testing.T) {
 		})
 	}
 
-	// watch
-	ctx, end := context.WithTimeout(t.Context(), waitLimit)
-	defer end()
-	resp, err := main.send(ctx, "GET", "/api/watch?host=pc2", nil, "Accept", "text/event-stream")
-	if err != nil || resp.StatusCode != 200 {
-		t.Fatal(resp, err)
-	}
-	defer resp.Body.Close()
-	in := bufio.NewScanner(resp.Body)
-	in.Buffer(nil, 1<<20)
-	in.Scan() // the stream has begun
-	main.typed("unload", "there", "--host", "pc2")
-	seen := false
-	for !seen && in.Scan() {
-		seen = strings.Contains(in.Text(), "model.unwanted") && strings.Contains(in.Text(), "model/pc2/there")
-	}
-	if !seen {
-		t.Error("main_pc's watch doesn't show what pc2 decided:", in.Err())
-	}
-
-	// lease
-	gate := filepath.Join(t.TempDir(), "end")
-	b := main.borrows("--host", "pc2", "--vram", "1G", "--ttl", "2s", "--name", "trainer", "--", "sh", "-c", `until [ -e "$0" ]; do sleep 0.05; done; exit 7`, gate)
-	pc2.until(waitLimit, "the lease is renewed over the hub", func() bool { return pc2.count(messages.GPUActor("pc2", "gpu0"), "gpu.lease_renewed") >= 2 })
-	if err := os.WriteFile(gate, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if code := b.ends(main, waitLimit); code != 7 {
-		t.Errorf("exit code %d: %s", code, b.err)
-	}
-	pc2.until(waitLimit, "the memory is given back", func() bool { return len(pc2.leased()) == 0 })
-
-	// drain
-	main.typed("load", "both", "--host", "pc2")
-	pc2.awaitAt("pc2", "both", "ready")
-	if r := main.cli("drain", "pc2", "--wait"); r.code != 0 {
-		t.Errorf("%s", r)
-	}
-	main.awaitAt("main_pc", "both", "ready")
-	pc2.awaitAt("pc2", "both", "absent")
+	watchesTheOther(t, main)
+	leasesOfTheOther(t, main, pc2)
+	drainsTheOther(t, main, pc2)
 	asks(pc2, "both", "main_pc")
-	if r := main.cli("drain", "pc2", "--undo"); r.code != 0 {
-		t.Errorf("%s", r)
-	}
 
 	// The arbiter moves.
 	dead, other := main, pc2
@@ -182,4 +142,57 @@ func TestAClusterAtTheHubAlone(t *testing.T) {
 	agreed()
 	asks(main, "there", "pc2")
 	asks(pc2, "here", "main_pc")
+}
+
+// watchesTheOther watches at main_pc what pc2 decides.
+func watchesTheOther(t *testing.T, main *daemon) {
+	t.Helper()
+	ctx, end := context.WithTimeout(t.Context(), waitLimit)
+	defer end()
+	resp, err := main.send(ctx, "GET", "/api/watch?host=pc2", nil, "Accept", "text/event-stream")
+	if err != nil || resp.StatusCode != 200 {
+		t.Fatal(resp, err)
+	}
+	defer resp.Body.Close()
+	in := bufio.NewScanner(resp.Body)
+	in.Buffer(nil, 1<<20)
+	in.Scan() // the stream has begun
+	main.typed("unload", "there", "--host", "pc2")
+	seen := false
+	for !seen && in.Scan() {
+		seen = strings.Contains(in.Text(), "model.unwanted") && strings.Contains(in.Text(), "model/pc2/there")
+	}
+	if !seen {
+		t.Error("main_pc's watch doesn't show what pc2 decided:", in.Err())
+	}
+}
+
+// leasesOfTheOther holds memory of pc2 for a command on main_pc, and gives it back.
+func leasesOfTheOther(t *testing.T, main, pc2 *daemon) {
+	t.Helper()
+	gate := filepath.Join(t.TempDir(), "end")
+	b := main.borrows("--host", "pc2", "--vram", "1G", "--ttl", "2s", "--name", "trainer", "--", "sh", "-c", `until [ -e "$0" ]; do sleep 0.05; done; exit 7`, gate)
+	pc2.until(waitLimit, "the lease is renewed over the hub", func() bool { return pc2.count(messages.GPUActor("pc2", "gpu0"), "gpu.lease_renewed") >= 2 })
+	if err := os.WriteFile(gate, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code := b.ends(main, waitLimit); code != 7 {
+		t.Errorf("exit code %d: %s", code, b.err)
+	}
+	pc2.until(waitLimit, "the memory is given back", func() bool { return len(pc2.leased()) == 0 })
+}
+
+// drainsTheOther empties pc2 from main_pc, and ends that.
+func drainsTheOther(t *testing.T, main, pc2 *daemon) {
+	t.Helper()
+	main.typed("load", "both", "--host", "pc2")
+	pc2.awaitAt("pc2", "both", "ready")
+	if r := main.cli("drain", "pc2", "--wait"); r.code != 0 {
+		t.Errorf("%s", r)
+	}
+	main.awaitAt("main_pc", "both", "ready")
+	pc2.awaitAt("pc2", "both", "absent")
+	if r := main.cli("drain", "pc2", "--undo"); r.code != 0 {
+		t.Errorf("%s", r)
+	}
 }

@@ -213,21 +213,11 @@ func TestArchiveAtTheHub(t *testing.T) {
 		a := members(d).Hub.GetArchive()
 		return a.GetNote() != "" && a.GetArchived() < a.GetSequence()
 	})
-	const lag = "modelops_archive_lag_events"
-	a := members(d).Hub.Archive
-	behind := a.Sequence - a.Archived
-	if n := d.metric(lag); n < float64(behind) {
-		t.Errorf("the metric says that %v decisions are missing, want %d or more", n, behind)
-	}
-	for _, command := range []string{"cluster", "journal copies"} {
-		if out := d.typed(strings.Fields(command)...); !strings.Contains(out, fmt.Sprint(behind)) || !strings.Contains(out, "isn't archived at the hub") {
-			t.Errorf("%s doesn't say that %d decisions are missing, and why:\n%s", command, behind, out)
-		}
-	}
+	d.saysBehind("modelops_archive_lag_events")
 	h.start(h.nodes...)
 	caughtUp()
 	copies(3)
-	d.until(startLimit, "the metric says that all is archived", func() bool { return d.metric(lag) == 0 })
+	d.until(startLimit, "the metric says that all is archived", func() bool { return d.metric("modelops_archive_lag_events") == 0 })
 	if code := d.stop(); code != 0 {
 		t.Error(code)
 	}
@@ -252,4 +242,19 @@ func TestArchiveAtTheHub(t *testing.T) {
 		t.Errorf("after the restore the archive is %s with %d decisions; it was %s with %d", at.Stream, at.Archived, first, before)
 	}
 	d.wholeJournal()
+}
+
+// saysBehind demands that the metric, `modelops cluster` and `modelops journal copies` say how many decisions the hub lacks.
+func (d *daemon) saysBehind(metric string) {
+	d.t.Helper()
+	a := members(d).Hub.Archive
+	behind := a.Sequence - a.Archived
+	if n := d.metric(metric); n < float64(behind) {
+		d.t.Errorf("the metric says that %v decisions are missing, want %d or more", n, behind)
+	}
+	for _, command := range []string{"cluster", "journal copies"} {
+		if out := d.typed(strings.Fields(command)...); !strings.Contains(out, fmt.Sprint(behind)) || !strings.Contains(out, "isn't archived at the hub") {
+			d.t.Errorf("%s doesn't say that %d decisions are missing, and why:\n%s", command, behind, out)
+		}
+	}
 }
