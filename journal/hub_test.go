@@ -67,7 +67,7 @@ func openHub(t *testing.T, n int, change ...func(*server.Options)) []*url.URL {
 
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for end := time.Now().Add(40 * time.Second); !condition(); <-time.After(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !condition(); <-time.After(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("not in time: %s", what)
 		}
