@@ -26,7 +26,7 @@ type World struct {
 // Kind wires residency to the shell.
 func Kind(rules Rules, w World) entity.Kind[State] {
 	return entity.Kind[State]{
-		Name: messages.KindModel, Fold: 5, New: New, Decide: rules.Decide, Evolve: Evolve, Owed: Owed, View: View,
+		Name: messages.KindModel, Fold: 6, New: New, Decide: rules.Decide, Evolve: Evolve, Owed: Owed, View: View,
 		Perform: ports{w.Runtime, w.Gate, w.Door, w.Free, w.Held, w.OutOfMemory, w.Interrupted}.perform,
 	}
 }

@@ -46,7 +46,7 @@ type State struct {
 	WantedMS  int64 // since when it wants a place, over all tries; 0 = it has one
 	StartedMS int64
 	ReadyMS   int64
-	LoadMS    int64
+	LoadMS    int64 // of its last load, also when nothing of that is left: the choice between hosts goes by it
 	RetryMS   int64 // pause before the next try, in phase waiting
 	Force     bool
 	Unsettled bool   // the gpu actor hasn't heard the measured footprint
@@ -254,7 +254,7 @@ func ended(s State) State {
 		s.Returning = append(append([]*messages.Placement(nil), s.Returning...), s.Placement)
 	}
 	s.Placement, s.Worker, s.Nonce, s.Force, s.Unsettled, s.LostLease = nil, nil, "", false, false, ""
-	s.Measured, s.Slots, s.ReadyMS, s.StartedMS, s.LoadMS = 0, 0, 0, 0, 0
+	s.Measured, s.Slots, s.ReadyMS, s.StartedMS = 0, 0, 0, 0
 	s.SleepTried, s.SleepBytes, s.SleepFailedMS = false, 0, 0
 	s.Phase, s.Breaker = Absent, messages.ModelView_closed
 	return s
