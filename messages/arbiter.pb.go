@@ -208,7 +208,9 @@ type RequestPlacement struct {
 	// The holder can be asked to leave when others need the room.
 	Preemptible bool `protobuf:"varint,4,opt,name=preemptible,proto3" json:"preemptible,omitempty"`
 	// Who asks at a door, by the fingerprint of its key: the owner of the leases.
-	Owner         string `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
+	Owner string `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Free memory will do, and nothing else: nobody leaves for it, nobody waits behind it, and it is refused when there is none. For a model that moves to another host.
+	FreeOnly      bool `protobuf:"varint,6,opt,name=free_only,json=freeOnly,proto3" json:"free_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -276,6 +278,13 @@ func (x *RequestPlacement) GetOwner() string {
 		return x.Owner
 	}
 	return ""
+}
+
+func (x *RequestPlacement) GetFreeOnly() bool {
+	if x != nil {
+		return x.FreeOnly
+	}
+	return false
 }
 
 // Claim is what a holder wants.
@@ -1329,8 +1338,10 @@ func (x *Preempt) GetArbiterEpoch() uint64 {
 
 // PreemptReply says how far a holder's leaving is.
 type PreemptReply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	State         PreemptReply_State     `protobuf:"varint,1,opt,name=state,proto3,enum=modelops.PreemptReply_State" json:"state,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	State PreemptReply_State     `protobuf:"varint,1,opt,name=state,proto3,enum=modelops.PreemptReply_State" json:"state,omitempty"`
+	// It left for this placement, and nobody has unloaded it since: it may be loaded elsewhere.
+	LeftForIt     bool `protobuf:"varint,2,opt,name=left_for_it,json=leftForIt,proto3" json:"left_for_it,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1370,6 +1381,13 @@ func (x *PreemptReply) GetState() PreemptReply_State {
 		return x.State
 	}
 	return PreemptReply_state_unknown
+}
+
+func (x *PreemptReply) GetLeftForIt() bool {
+	if x != nil {
+		return x.LeftForIt
+	}
+	return false
 }
 
 // Reinstate asks a holder that left for a placement to ask for memory again. It is refused when it was unloaded by hand since.
@@ -2085,7 +2103,9 @@ type PlacementDecided struct {
 	At         *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
 	Source     Need_Source            `protobuf:"varint,5,opt,name=source,proto3,enum=modelops.Need_Source" json:"source,omitempty"`
 	// Moves that would spare the evictions, in words.
-	Advice        string `protobuf:"bytes,6,opt,name=advice,proto3" json:"advice,omitempty"`
+	Advice string `protobuf:"bytes,6,opt,name=advice,proto3" json:"advice,omitempty"`
+	// Victims that are loaded on another host once they have left, into free memory.
+	Moves         []*Move `protobuf:"bytes,7,rep,name=moves,proto3" json:"moves,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2160,6 +2180,13 @@ func (x *PlacementDecided) GetAdvice() string {
 		return x.Advice
 	}
 	return ""
+}
+
+func (x *PlacementDecided) GetMoves() []*Move {
+	if x != nil {
+		return x.Moves
+	}
+	return nil
 }
 
 type PlacementReserved struct {
@@ -3278,7 +3305,9 @@ type Move struct {
 	// Duration of its last load: about how long it will be away.
 	LoadMs int64 `protobuf:"varint,6,opt,name=load_ms,json=loadMs,proto3" json:"load_ms,omitempty"`
 	// By the same measure as victims: load time weighed by how likely it is asked for soon.
-	Cost          float64 `protobuf:"fixed64,7,opt,name=cost,proto3" json:"cost,omitempty"`
+	Cost float64 `protobuf:"fixed64,7,opt,name=cost,proto3" json:"cost,omitempty"`
+	// What was free on the other device. Set for moves to another host.
+	FreeBytes     uint64 `protobuf:"varint,8,opt,name=free_bytes,json=freeBytes,proto3" json:"free_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3358,6 +3387,13 @@ func (x *Move) GetLoadMs() int64 {
 func (x *Move) GetCost() float64 {
 	if x != nil {
 		return x.Cost
+	}
+	return 0
+}
+
+func (x *Move) GetFreeBytes() uint64 {
+	if x != nil {
+		return x.FreeBytes
 	}
 	return 0
 }
@@ -3530,8 +3566,14 @@ type Allocation struct {
 	Young  bool     `protobuf:"varint,12,opt,name=young,proto3" json:"young,omitempty"`
 	Groups []string `protobuf:"bytes,13,rep,name=groups,proto3" json:"groups,omitempty"`
 	// How long it has waited for memory, while it has none.
-	WaitedMs      int64 `protobuf:"varint,14,opt,name=waited_ms,json=waitedMs,proto3" json:"waited_ms,omitempty"`
-	Priority      int32 `protobuf:"varint,15,opt,name=priority,proto3" json:"priority,omitempty"`
+	WaitedMs int64 `protobuf:"varint,14,opt,name=waited_ms,json=waitedMs,proto3" json:"waited_ms,omitempty"`
+	Priority int32 `protobuf:"varint,15,opt,name=priority,proto3" json:"priority,omitempty"`
+	// Other hosts that can run it from the same file, the preferred first.
+	Elsewhere []string `protobuf:"bytes,16,rep,name=elsewhere,proto3" json:"elsewhere,omitempty"`
+	// Somebody has loaded it on this very host (by hand, by preload), or its declaration wants several workers: it is kept warm however long it is idle.
+	Kept bool `protobuf:"varint,17,opt,name=kept,proto3" json:"kept,omitempty"`
+	// It seeks free memory only, and nobody waits behind it.
+	FreeOnly      bool `protobuf:"varint,18,opt,name=free_only,json=freeOnly,proto3" json:"free_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3671,17 +3713,39 @@ func (x *Allocation) GetPriority() int32 {
 	return 0
 }
 
+func (x *Allocation) GetElsewhere() []string {
+	if x != nil {
+		return x.Elsewhere
+	}
+	return nil
+}
+
+func (x *Allocation) GetKept() bool {
+	if x != nil {
+		return x.Kept
+	}
+	return false
+}
+
+func (x *Allocation) GetFreeOnly() bool {
+	if x != nil {
+		return x.FreeOnly
+	}
+	return false
+}
+
 var File_arbiter_proto protoreflect.FileDescriptor
 
 const file_arbiter_proto_rawDesc = "" +
 	"\n" +
-	"\rarbiter.proto\x12\bmodelops\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\tgpu.proto\x1a\roptions.proto\x1a\fvalues.proto\"\xad\x01\n" +
+	"\rarbiter.proto\x12\bmodelops\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\tgpu.proto\x1a\roptions.proto\x1a\fvalues.proto\"\xca\x01\n" +
 	"\x10RequestPlacement\x12\x16\n" +
 	"\x06holder\x18\x01 \x01(\tR\x06holder\x12%\n" +
 	"\x05claim\x18\x02 \x01(\v2\x0f.modelops.ClaimR\x05claim\x12\x1a\n" +
 	"\bpriority\x18\x03 \x01(\x05R\bpriority\x12 \n" +
 	"\vpreemptible\x18\x04 \x01(\bR\vpreemptible\x12\x14\n" +
-	"\x05owner\x18\x05 \x01(\tR\x05owner:\x06\xba\xd4\x18\x02\b\x02\"\xa4\x01\n" +
+	"\x05owner\x18\x05 \x01(\tR\x05owner\x12\x1b\n" +
+	"\tfree_only\x18\x06 \x01(\bR\bfreeOnly:\x06\xba\xd4\x18\x02\b\x02\"\xa4\x01\n" +
 	"\x05Claim\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12$\n" +
 	"\x05needs\x18\x02 \x03(\v2\x0e.modelops.NeedR\x05needs\x12\x16\n" +
@@ -3759,9 +3823,10 @@ const file_arbiter_proto_rawDesc = "" +
 	"\rpreempted_for\x18\x02 \x01(\tR\fpreemptedFor\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
 	"\aarbiter\x18\x04 \x01(\tR\aarbiter\x12#\n" +
-	"\rarbiter_epoch\x18\x05 \x01(\x04R\farbiterEpoch:\b\xba\xd4\x18\x04\b\x02\x10\x01\"u\n" +
+	"\rarbiter_epoch\x18\x05 \x01(\x04R\farbiterEpoch:\b\xba\xd4\x18\x04\b\x02\x10\x01\"\x95\x01\n" +
 	"\fPreemptReply\x122\n" +
-	"\x05state\x18\x01 \x01(\x0e2\x1c.modelops.PreemptReply.StateR\x05state\"1\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x1c.modelops.PreemptReply.StateR\x05state\x12\x1e\n" +
+	"\vleft_for_it\x18\x02 \x01(\bR\tleftForIt\"1\n" +
 	"\x05State\x12\x11\n" +
 	"\rstate_unknown\x10\x00\x12\v\n" +
 	"\aleaving\x10\x01\x12\b\n" +
@@ -3826,7 +3891,7 @@ const file_arbiter_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12*\n" +
 	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x1c\xb2\xd4\x18\x18\n" +
-	"\x14arbiter.defrag_ended\x10\x01\"\xa8\x02\n" +
+	"\x14arbiter.defrag_ended\x10\x01\"\xce\x02\n" +
 	"\x10PlacementDecided\x121\n" +
 	"\tplacement\x18\x01 \x01(\v2\x13.modelops.PlacementR\tplacement\x12\x16\n" +
 	"\x06policy\x18\x02 \x01(\tR\x06policy\x123\n" +
@@ -3835,7 +3900,8 @@ const file_arbiter_proto_rawDesc = "" +
 	"candidates\x12*\n" +
 	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12-\n" +
 	"\x06source\x18\x05 \x01(\x0e2\x15.modelops.Need.SourceR\x06source\x12\x16\n" +
-	"\x06advice\x18\x06 \x01(\tR\x06advice:!\xb2\xd4\x18\x1d\n" +
+	"\x06advice\x18\x06 \x01(\tR\x06advice\x12$\n" +
+	"\x05moves\x18\a \x03(\v2\x0e.modelops.MoveR\x05moves:!\xb2\xd4\x18\x1d\n" +
 	"\x19arbiter.placement_decided\x10\x01\"\x8b\x01\n" +
 	"\x11PlacementReserved\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
@@ -3939,7 +4005,7 @@ const file_arbiter_proto_rawDesc = "" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x17\n" +
 	"\aidle_ms\x18\x03 \x01(\x03R\x06idleMs\x12\x17\n" +
 	"\aload_ms\x18\x04 \x01(\x03R\x06loadMs\x12\x16\n" +
-	"\x06reason\x18\x05 \x01(\tR\x06reason\"\x9e\x01\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"\xbd\x01\n" +
 	"\x04Move\x12\x16\n" +
 	"\x06holder\x18\x01 \x01(\tR\x06holder\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
@@ -3947,7 +4013,9 @@ const file_arbiter_proto_rawDesc = "" +
 	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\x12\x17\n" +
 	"\aidle_ms\x18\x05 \x01(\x03R\x06idleMs\x12\x17\n" +
 	"\aload_ms\x18\x06 \x01(\x03R\x06loadMs\x12\x12\n" +
-	"\x04cost\x18\a \x01(\x01R\x04cost\"\xb9\x01\n" +
+	"\x04cost\x18\a \x01(\x01R\x04cost\x12\x1d\n" +
+	"\n" +
+	"free_bytes\x18\b \x01(\x04R\tfreeBytes\"\xb9\x01\n" +
 	"\x11SchedulerReadings\x12+\n" +
 	"\aledgers\x18\x01 \x03(\v2\x11.modelops.GpuViewR\aledgers\x126\n" +
 	"\vallocations\x18\x02 \x03(\v2\x14.modelops.AllocationR\vallocations\x12+\n" +
@@ -3957,7 +4025,7 @@ const file_arbiter_proto_rawDesc = "" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x18\n" +
 	"\arefusal\x18\x02 \x01(\tR\arefusal\x12\x12\n" +
 	"\x04busy\x18\x03 \x01(\rR\x04busy\x12 \n" +
-	"\vunreachable\x18\x04 \x01(\bR\vunreachable\"\x9d\x04\n" +
+	"\vunreachable\x18\x04 \x01(\bR\vunreachable\"\xec\x04\n" +
 	"\n" +
 	"Allocation\x12\x16\n" +
 	"\x06holder\x18\x01 \x01(\tR\x06holder\x120\n" +
@@ -3975,7 +4043,10 @@ const file_arbiter_proto_rawDesc = "" +
 	"\x05young\x18\f \x01(\bR\x05young\x12\x16\n" +
 	"\x06groups\x18\r \x03(\tR\x06groups\x12\x1b\n" +
 	"\twaited_ms\x18\x0e \x01(\x03R\bwaitedMs\x12\x1a\n" +
-	"\bpriority\x18\x0f \x01(\x05R\bpriority\"]\n" +
+	"\bpriority\x18\x0f \x01(\x05R\bpriority\x12\x1c\n" +
+	"\telsewhere\x18\x10 \x03(\tR\telsewhere\x12\x12\n" +
+	"\x04kept\x18\x11 \x01(\bR\x04kept\x12\x1b\n" +
+	"\tfree_only\x18\x12 \x01(\bR\bfreeOnly\"]\n" +
 	"\x05State\x12\x11\n" +
 	"\rstate_unknown\x10\x00\x12\v\n" +
 	"\aseeking\x10\x01\x12\f\n" +
@@ -4077,29 +4148,30 @@ var file_arbiter_proto_depIdxs = []int32{
 	44, // 19: modelops.PlacementDecided.candidates:type_name -> modelops.Candidate
 	51, // 20: modelops.PlacementDecided.at:type_name -> google.protobuf.Timestamp
 	0,  // 21: modelops.PlacementDecided.source:type_name -> modelops.Need.Source
-	51, // 22: modelops.PlacementReserved.at:type_name -> google.protobuf.Timestamp
-	50, // 23: modelops.PlacementRefused.error:type_name -> modelops.ErrorBody
-	51, // 24: modelops.PlacementRefused.at:type_name -> google.protobuf.Timestamp
-	51, // 25: modelops.PlacementAbandoned.at:type_name -> google.protobuf.Timestamp
-	51, // 26: modelops.PlacementClosed.at:type_name -> google.protobuf.Timestamp
-	51, // 27: modelops.ArbiterTookOver.at:type_name -> google.protobuf.Timestamp
-	42, // 28: modelops.PlacementReply.placement:type_name -> modelops.Placement
-	46, // 29: modelops.DefragPlan.moves:type_name -> modelops.Move
-	42, // 30: modelops.ArbiterView.open:type_name -> modelops.Placement
-	39, // 31: modelops.ArbiterView.hints:type_name -> modelops.HintReply
-	40, // 32: modelops.ArbiterView.defrag:type_name -> modelops.DefragPlan
-	43, // 33: modelops.Placement.shares:type_name -> modelops.Share
-	45, // 34: modelops.Candidate.victims:type_name -> modelops.Victim
-	52, // 35: modelops.SchedulerReadings.ledgers:type_name -> modelops.GpuView
-	49, // 36: modelops.SchedulerReadings.allocations:type_name -> modelops.Allocation
-	48, // 37: modelops.SchedulerReadings.hosts:type_name -> modelops.HostReading
-	2,  // 38: modelops.Allocation.state:type_name -> modelops.Allocation.State
-	43, // 39: modelops.Allocation.shares:type_name -> modelops.Share
-	40, // [40:40] is the sub-list for method output_type
-	40, // [40:40] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	46, // 22: modelops.PlacementDecided.moves:type_name -> modelops.Move
+	51, // 23: modelops.PlacementReserved.at:type_name -> google.protobuf.Timestamp
+	50, // 24: modelops.PlacementRefused.error:type_name -> modelops.ErrorBody
+	51, // 25: modelops.PlacementRefused.at:type_name -> google.protobuf.Timestamp
+	51, // 26: modelops.PlacementAbandoned.at:type_name -> google.protobuf.Timestamp
+	51, // 27: modelops.PlacementClosed.at:type_name -> google.protobuf.Timestamp
+	51, // 28: modelops.ArbiterTookOver.at:type_name -> google.protobuf.Timestamp
+	42, // 29: modelops.PlacementReply.placement:type_name -> modelops.Placement
+	46, // 30: modelops.DefragPlan.moves:type_name -> modelops.Move
+	42, // 31: modelops.ArbiterView.open:type_name -> modelops.Placement
+	39, // 32: modelops.ArbiterView.hints:type_name -> modelops.HintReply
+	40, // 33: modelops.ArbiterView.defrag:type_name -> modelops.DefragPlan
+	43, // 34: modelops.Placement.shares:type_name -> modelops.Share
+	45, // 35: modelops.Candidate.victims:type_name -> modelops.Victim
+	52, // 36: modelops.SchedulerReadings.ledgers:type_name -> modelops.GpuView
+	49, // 37: modelops.SchedulerReadings.allocations:type_name -> modelops.Allocation
+	48, // 38: modelops.SchedulerReadings.hosts:type_name -> modelops.HostReading
+	2,  // 39: modelops.Allocation.state:type_name -> modelops.Allocation.State
+	43, // 40: modelops.Allocation.shares:type_name -> modelops.Share
+	41, // [41:41] is the sub-list for method output_type
+	41, // [41:41] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_arbiter_proto_init() }

@@ -205,7 +205,10 @@ type EnsureModel struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Reason string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Nobody asks for it on this very host: a request does, or the loss of a host that had it.
-	OnDemand      bool `protobuf:"varint,2,opt,name=on_demand,json=onDemand,proto3" json:"on_demand,omitempty"`
+	OnDemand bool `protobuf:"varint,2,opt,name=on_demand,json=onDemand,proto3" json:"on_demand,omitempty"`
+	// It has left another host to make room there: it takes free memory only, and isn't loaded when there is none. A model that is wanted already, sleeps or has
+	// failed is left as it is.
+	FreeOnly      bool `protobuf:"varint,3,opt,name=free_only,json=freeOnly,proto3" json:"free_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -250,6 +253,13 @@ func (x *EnsureModel) GetReason() string {
 func (x *EnsureModel) GetOnDemand() bool {
 	if x != nil {
 		return x.OnDemand
+	}
+	return false
+}
+
+func (x *EnsureModel) GetFreeOnly() bool {
+	if x != nil {
+		return x.FreeOnly
 	}
 	return false
 }
@@ -1678,6 +1688,7 @@ type ModelWanted struct {
 	At      *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
 	// As of EnsureModel.
 	OnDemand      bool `protobuf:"varint,4,opt,name=on_demand,json=onDemand,proto3" json:"on_demand,omitempty"`
+	FreeOnly      bool `protobuf:"varint,5,opt,name=free_only,json=freeOnly,proto3" json:"free_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1736,6 +1747,13 @@ func (x *ModelWanted) GetAt() *timestamppb.Timestamp {
 func (x *ModelWanted) GetOnDemand() bool {
 	if x != nil {
 		return x.OnDemand
+	}
+	return false
+}
+
+func (x *ModelWanted) GetFreeOnly() bool {
+	if x != nil {
+		return x.FreeOnly
 	}
 	return false
 }
@@ -3286,7 +3304,9 @@ type ModelView struct {
 	// Why the host that answers sends no request to it: another host declares another file under its name. Empty = it may.
 	Differs string `protobuf:"bytes,31,opt,name=differs,proto3" json:"differs,omitempty"`
 	// Nobody asked for it on this very host. Of two that are idle on two hosts, such a one is unloaded.
-	OnDemand      bool `protobuf:"varint,32,opt,name=on_demand,json=onDemand,proto3" json:"on_demand,omitempty"`
+	OnDemand bool `protobuf:"varint,32,opt,name=on_demand,json=onDemand,proto3" json:"on_demand,omitempty"`
+	// It is on its way here from another host and takes free memory only. Ends when it is ready, and when somebody asks for it here.
+	FreeOnly      bool `protobuf:"varint,33,opt,name=free_only,json=freeOnly,proto3" json:"free_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3541,6 +3561,13 @@ func (x *ModelView) GetDiffers() string {
 func (x *ModelView) GetOnDemand() bool {
 	if x != nil {
 		return x.OnDemand
+	}
+	return false
+}
+
+func (x *ModelView) GetFreeOnly() bool {
+	if x != nil {
+		return x.FreeOnly
 	}
 	return false
 }
@@ -3982,10 +4009,11 @@ const file_model_proto_rawDesc = "" +
 	"\n" +
 	"\vmodel.proto\x12\bmodelops\x1a\rarbiter.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\roptions.proto\x1a\fvalues.proto\"A\n" +
 	"\fDeclareModel\x12'\n" +
-	"\x04spec\x18\x01 \x01(\v2\x13.modelops.ModelSpecR\x04spec:\b\xba\xd4\x18\x04\b\x01\x18\x01\"J\n" +
+	"\x04spec\x18\x01 \x01(\v2\x13.modelops.ModelSpecR\x04spec:\b\xba\xd4\x18\x04\b\x01\x18\x01\"g\n" +
 	"\vEnsureModel\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x1b\n" +
-	"\ton_demand\x18\x02 \x01(\bR\bonDemand:\x06\xba\xd4\x18\x02\b\x01\"C\n" +
+	"\ton_demand\x18\x02 \x01(\bR\bonDemand\x12\x1b\n" +
+	"\tfree_only\x18\x03 \x01(\bR\bfreeOnly:\x06\xba\xd4\x18\x02\b\x01\"C\n" +
 	"\vUnloadModel\x12\x14\n" +
 	"\x05force\x18\x01 \x01(\bR\x05force\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason:\x06\xba\xd4\x18\x02\b\x01\"-\n" +
@@ -4074,12 +4102,13 @@ const file_model_proto_rawDesc = "" +
 	"\rModelDeclared\x12'\n" +
 	"\x04spec\x18\x01 \x01(\v2\x13.modelops.ModelSpecR\x04spec\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x16\xb2\xd4\x18\x12\n" +
-	"\x0emodel.declared\x10\x01\"\x9e\x01\n" +
+	"\x0emodel.declared\x10\x01\"\xbb\x01\n" +
 	"\vModelWanted\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x04R\aattempt\x12*\n" +
 	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x1b\n" +
-	"\ton_demand\x18\x04 \x01(\bR\bonDemand:\x14\xb2\xd4\x18\x10\n" +
+	"\ton_demand\x18\x04 \x01(\bR\bonDemand\x12\x1b\n" +
+	"\tfree_only\x18\x05 \x01(\bR\bfreeOnly:\x14\xb2\xd4\x18\x10\n" +
 	"\fmodel.wanted\x10\x01\"\xcf\x01\n" +
 	"\rModelUnwanted\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12*\n" +
@@ -4211,7 +4240,7 @@ const file_model_proto_rawDesc = "" +
 	"\vreplacement\x18\x02 \x01(\tR\vreplacement\x12)\n" +
 	"\x05error\x18\x03 \x01(\v2\x13.modelops.ErrorBodyR\x05error\x12*\n" +
 	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at: \xb2\xd4\x18\x1c\n" +
-	"\x18model.replacement_failed\x10\x01\"\xcf\n" +
+	"\x18model.replacement_failed\x10\x01\"\xec\n" +
 	"\n" +
 	"\tModelView\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
@@ -4248,7 +4277,8 @@ const file_model_proto_rawDesc = "" +
 	"\x05nonce\x18\x1d \x01(\tR\x05nonce\x12!\n" +
 	"\fobeyed_epoch\x18\x1e \x01(\x04R\vobeyedEpoch\x12\x18\n" +
 	"\adiffers\x18\x1f \x01(\tR\adiffers\x12\x1b\n" +
-	"\ton_demand\x18  \x01(\bR\bonDemand\x1a=\n" +
+	"\ton_demand\x18  \x01(\bR\bonDemand\x12\x1b\n" +
+	"\tfree_only\x18! \x01(\bR\bfreeOnly\x1a=\n" +
 	"\x0fFootprintsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xac\x01\n" +

@@ -1,6 +1,11 @@
 package arbiter
 
-import "modelops/messages"
+import (
+	"cmp"
+	"slices"
+
+	"modelops/messages"
+)
 
 // AllocationsOf makes allocations of the views of all models at a time (ms since 1970), with the number of requests that run and wait at each. A
 // model's own worker counts the requests of its replicas too: they are removed with it.
@@ -27,10 +32,11 @@ func AllocationOf(m *messages.ModelView, nowMS int64) *messages.Allocation {
 		if m.Phase != messages.ModelView_placing {
 			return nil
 		}
-		return &messages.Allocation{Holder: m.Id, State: messages.Allocation_seeking, WaitedMs: nowMS - m.WantedMs, Queued: m.Queued}
+		return &messages.Allocation{Holder: m.Id, State: messages.Allocation_seeking, WaitedMs: nowMS - m.WantedMs, Queued: m.Queued, FreeOnly: m.FreeOnly}
 	}
 	a := &messages.Allocation{Holder: m.Id, State: stateOf(m.Phase), Active: m.Active, Queued: m.Queued,
-		IdleMs: m.IdleMs, LoadMs: m.LoadMs, Groups: m.GetSpec().GetGroups(), Pinned: Pinned(m, nowMS)}
+		IdleMs: m.IdleMs, LoadMs: m.LoadMs, Groups: m.GetSpec().GetGroups(), Pinned: Pinned(m, nowMS),
+		Kept: m.Wanted && !m.OnDemand || m.GetSpec().GetMinReplicas() > 1}
 	if a.Pinned {
 		a.PinnedBy, a.PinnedUntilMs = m.PinnedBy, m.PinnedUntilMs
 		if m.GetSpec().GetPinned() {
@@ -52,6 +58,36 @@ func AllocationOf(m *messages.ModelView, nowMS int64) *messages.Allocation {
 	}
 	return a
 }
+
+// Elsewhere fills in, by the views of all hosts' models, where else each idle model can run. apart tells whether a host has another file of the name; nil = none has.
+func Elsewhere(all []*messages.Allocation, models []*messages.ModelView, apart func(model, host string) bool) {
+	specs := map[string][]*messages.ModelView{} // declarations by name
+	for _, v := range models {
+		if v.Spec != nil && v.Spec.ReplicaOf == "" {
+			specs[v.Name] = append(specs[v.Name], v)
+		}
+	}
+	for _, a := range all {
+		_, here, name := parts(a.Holder)
+		declared := specs[name]
+		own := slices.IndexFunc(declared, func(v *messages.ModelView) bool { return v.Host == here })
+		if len(declared) < 2 || own < 0 || a.State != messages.Allocation_settled || a.Active+a.Queued > 0 || apart != nil && apart(name, here) {
+			continue
+		}
+		may := declared[own].Spec.Hosts
+		for _, v := range declared {
+			if v.Host != here && runsOn(may, v.Host) && runsOn(v.Spec.Hosts, v.Host) && (apart == nil || !apart(name, v.Host)) {
+				a.Elsewhere = append(a.Elsewhere, v.Host)
+			}
+		}
+		slices.SortFunc(a.Elsewhere, func(x, y string) int {
+			return cmp.Or(cmp.Compare(slices.Index(may, x), slices.Index(may, y)), cmp.Compare(x, y))
+		})
+	}
+}
+
+// runsOn tells whether a list of hosts has one; an empty list has all.
+func runsOn(hosts []string, host string) bool { return len(hosts) == 0 || slices.Contains(hosts, host) }
 
 func stateOf(p messages.ModelView_Phase) messages.Allocation_State {
 	switch p {

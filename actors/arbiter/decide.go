@@ -24,6 +24,10 @@ type Rules struct {
 	MaxWait time.Duration
 	// Collation is how long after its last answer a model still counts as busy for others; 0 = not at all.
 	Collation time.Duration
+	// KeepWarm is within which time an idle model must have answered to move to another host when it has to leave; 0 = none moves.
+	KeepWarm time.Duration
+	// ThresholdPct is the part of a device's limit above which idle models leave it: a move doesn't bring that about. 0 = there is none.
+	ThresholdPct int
 	// Defrag is what happens when moving idle models would spare an eviction: propose says so, auto moves them; else nothing.
 	Defrag string
 }
@@ -143,6 +147,9 @@ func (r Rules) requestPlacement(s State, c *messages.RequestPlacement, at entity
 	if why := s.waitsOut(c.Holder, at.Now); why != "" {
 		return later(waits(why))
 	}
+	if c.FreeOnly {
+		return r.requestFree(s, c, q, seen, at)
+	}
 	if r.MaxLoads > 0 && !IsProgram(c.Holder) {
 		if n := starting(s, seen.Allocations); n >= r.MaxLoads {
 			return later(postpone(s, c, q, nil, fmt.Sprintf("%d models load already, at most %d at a time", n, r.MaxLoads), at))
@@ -173,12 +180,20 @@ func (r Rules) requestPlacement(s State, c *messages.RequestPlacement, at entity
 		}
 		advice = words
 	}
+	v := s.place(q, c, p, chosen, candidates, advice, at)
+	d := v.Events[0].(*messages.PlacementDecided)
+	d.Moves = r.moves(s, q, d.Placement, seen)
+	return v, nil
+}
+
+// place is the decision for the chosen devices.
+func (s State) place(q question, c *messages.RequestPlacement, p policy, chosen, candidates []*messages.Candidate, advice string, at entity.Stamp) entity.Verdict {
 	placement := q.placementOn(chosen, c, at.ID)
 	placement.Arbiter, placement.ArbiterEpoch = s.Host, s.Epoch
 	v := answer(placement)
 	v.Events = []proto.Message{&messages.PlacementDecided{Placement: placement, Policy: p.name, Candidates: candidates,
 		Source: sourceOn(c.Claim, placement.Host), Advice: advice, At: timestamppb.New(at.Now)}}
-	return v, nil
+	return v
 }
 
 func checkRequest(s State, c *messages.RequestPlacement) error {

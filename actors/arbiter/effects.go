@@ -39,6 +39,7 @@ type (
 	evict struct {
 		ID, Victim, For string
 		Term            term
+		Move            *messages.Move // once it has left; nil = it just leaves
 	}
 	reserve struct{ Placement *messages.Placement }
 	handOn  struct{ Placement *messages.Placement }
@@ -77,7 +78,7 @@ func Owed(s State) []entity.Effect {
 		switch o.Step {
 		case Evicting:
 			for _, v := range o.leaving() {
-				out = append(out, evict{o.Placement.Id, v, o.Placement.Holder, termOf(o.Placement)})
+				out = append(out, evict{o.Placement.Id, v, o.Placement.Holder, termOf(o.Placement), o.moveFor(v)})
 			}
 		case Decided:
 			out = append(out, reserve{o.Placement})
@@ -167,7 +168,13 @@ func (h ports) evict(ctx context.Context, e evict) (proto.Message, error) {
 	if e.For == "" { // a relief
 		reason = "its device is short of memory"
 	}
-	gone, err := h.preempt(ctx, e.Victim, &messages.Preempt{Placement: e.ID, PreemptedFor: e.For, Reason: reason, Arbiter: e.Term.Arbiter, ArbiterEpoch: e.Term.Epoch})
+	if e.Move != nil {
+		reason += ", and moves to " + hostOf(e.Move.To)
+	}
+	gone, moves, err := h.preempt(ctx, e.Victim, &messages.Preempt{Placement: e.ID, PreemptedFor: e.For, Reason: reason, Arbiter: e.Term.Arbiter, ArbiterEpoch: e.Term.Epoch})
+	if moves && e.Move != nil { // told, not owed: when it is lost, the move is an eviction
+		h.door.Tell(ctx, messages.ModelActor(hostOf(e.Move.To), nameOf(e.Victim)), moveIn(e.Move, e.For))
+	}
 	switch code := messages.CodeOf(err); {
 	case gone || code == messages.ModelNotFound || code == messages.NotFound:
 		return &messages.ReportPreempted{Id: e.ID, Holder: e.Victim}, nil
@@ -177,18 +184,19 @@ func (h ports) evict(ctx context.Context, e evict) (proto.Message, error) {
 	return nil, err
 }
 
-// preempt asks a holder to leave; gone tells that it holds no memory any more.
-func (h ports) preempt(ctx context.Context, holder string, m *messages.Preempt) (gone bool, err error) {
+// preempt asks a holder to leave; gone tells that it holds no memory any more, and forThis that it left for this and nobody has unloaded it since.
+func (h ports) preempt(ctx context.Context, holder string, m *messages.Preempt) (gone, forThis bool, err error) {
 	actor, err := messages.ParseActorID(holder)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	r, err := h.door.Ask(ctx, actor, m)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	reply, ok := r.Answer.(*messages.PreemptReply)
-	return ok && reply.State == messages.PreemptReply_gone, nil
+	gone = ok && reply.State == messages.PreemptReply_gone
+	return gone, gone && reply.LeftForIt, nil
 }
 
 // reserve asks every device of a placement for its share. It is all or nothing: what was granted before a refusal is given back before the
@@ -272,7 +280,7 @@ func staysDown(err error) bool {
 
 // moveOut asks a holder to leave its device, as a victim is asked.
 func (h ports) moveOut(ctx context.Context, e moveOut) (proto.Message, error) {
-	gone, err := h.preempt(ctx, e.Move.Holder, &messages.Preempt{Placement: moveKey(e.ID, e.N), Reason: "moves to " + e.Move.To, Arbiter: e.Term.Arbiter, ArbiterEpoch: e.Term.Epoch})
+	gone, _, err := h.preempt(ctx, e.Move.Holder, &messages.Preempt{Placement: moveKey(e.ID, e.N), Reason: "moves to " + e.Move.To, Arbiter: e.Term.Arbiter, ArbiterEpoch: e.Term.Epoch})
 	switch messages.CodeOf(err) {
 	case 0:
 		if gone {

@@ -116,7 +116,7 @@ func questionOf(s State, c *messages.RequestPlacement, seen *messages.SchedulerR
 		if kin.has(r.Holder) {
 			q.kin = append(q.kin, r)
 		}
-		if r.State == messages.Allocation_seeking {
+		if r.State == messages.Allocation_seeking && (!r.FreeOnly || r.Holder == c.Holder) {
 			seeking = append(seeking, r)
 		}
 	}

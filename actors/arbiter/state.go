@@ -25,6 +25,8 @@ type Open struct {
 	Placement *messages.Placement
 	Step      Step
 	Gone      []string // victims that have left
+	// Moves are the victims that are loaded on another host once they have left.
+	Moves []*messages.Move `json:",omitempty"`
 }
 
 // relief tells whether only victims leave and nothing is placed.
@@ -64,6 +66,8 @@ type State struct {
 	Postponed map[string]Wait
 	Hints     map[string]Hint // by holder
 	Moving    *Moving         // nil while no plan is carried out
+	// Moved is when models last moved to another host, in ms since 1970, by name.
+	Moved map[string]int64 `json:",omitempty"`
 	// Setbacks are the placements that came to nothing lately, by holder.
 	Setbacks map[string]Setback `json:",omitempty"`
 	// Host and Epoch are of the last take-over; empty and 0 when there was none, as on a host that was always alone.
@@ -105,7 +109,7 @@ func (s State) holds(lease string) bool {
 func Evolve(s State, event proto.Message, sequence uint64) State {
 	switch e := event.(messages.ArbiterEvent).(type) {
 	case *messages.PlacementDecided:
-		o := Open{Placement: e.Placement, Step: Decided}
+		o := Open{Placement: e.Placement, Step: Decided, Moves: e.Moves}
 		if len(e.Placement.Victims) > 0 {
 			o.Step = Evicting
 		}
@@ -113,6 +117,7 @@ func Evolve(s State, event proto.Message, sequence uint64) State {
 		s.Postponed = withoutHolder(s.Postponed, e.Placement.Holder)
 		s.Hints = withoutHolder(s.Hints, e.Placement.Holder)
 		s.Moving = movedOn(s.Moving, e.Placement.Holder, e.Placement.Victims)
+		s.Moved = s.moved(e.Moves, e.At)
 		s.Decided++
 	case *messages.PlacementReserved:
 		if o, ok := s.Open[e.Id]; ok {

@@ -15,7 +15,7 @@ func TestStories(t *testing.T) {
 // The stories of an arbiter as the daemon has it.
 func TestCarefulStories(t *testing.T) {
 	entitytest.Play(t, "../../testdata/arbiter/careful", func() entitytest.Stage {
-		return entitytest.Drive(Kind(Rules{Collation: 100 * time.Millisecond}, nil, nil), messages.ArbiterActor())
+		return entitytest.Drive(Kind(Rules{Collation: 100 * time.Millisecond, KeepWarm: 10 * time.Minute}, nil, nil), messages.ArbiterActor())
 	})
 }
 

@@ -158,6 +158,11 @@ func (m Memory) Place(ctx context.Context, name string, waited time.Duration) (p
 		}
 		return pool.Placed, nil
 	}
+	if at := m.comes(name); at != (messages.ActorID{}) {
+		if _, err := m.Door.Ask(ctx, at, &messages.EnsureModel{Reason: "a request waits for it", OnDemand: true}); err == nil {
+			return pool.Placed, nil
+		}
+	}
 	needs, groups, err := m.needs(ctx, name)
 	if len(needs) > 0 && m.away(needs) {
 		switch asleep := m.wakes(ctx, needs, waited); {
@@ -185,6 +190,16 @@ func (m Memory) Place(ctx context.Context, name string, waited time.Duration) (p
 		return m.refused(ctx, name, refusal)
 	}
 	return pool.Placed, nil
+}
+
+// comes is the actor at which a model that moves between hosts looks for free memory. It gives up when there is none, unless it is told that a request waits.
+func (m Memory) comes(name string) messages.ActorID {
+	for _, v := range m.Views.Models() {
+		if v.Name == name && v.FreeOnly && v.Phase == messages.ModelView_placing && (m.Away == nil || !m.Away(v.Host)) {
+			return messages.ModelActor(v.Host, name)
+		}
+	}
+	return messages.ActorID{}
 }
 
 // askAwake is when to ask again for a model whose host is being woken: a machine takes some time to start.

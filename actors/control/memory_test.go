@@ -251,3 +251,34 @@ func TestPlaceOfADifferentFile(t *testing.T) {
 		})
 	}
 }
+
+// A request for a model that looks for free memory on another host, to which it moves, has it wanted there; one that can't be reached isn't asked.
+func TestPlaceOfAModelThatMoves(t *testing.T) {
+	for name, c := range map[string]struct {
+		phase messages.ModelView_Phase
+		away  bool
+		want  string
+	}{
+		"it looks for memory": {messages.ModelView_placing, false, "model/pc2/m EnsureModel"},
+		"it loads":            {messages.ModelView_loading, false, "arbiter RequestPlacement"},
+		"it is out of reach":  {messages.ModelView_placing, true, "arbiter RequestPlacement"},
+	} {
+		h := open()
+		here, there := needing("m", "/m.gguf", 90), needing("m", "/m.gguf", 90)
+		here.Host, there.Host, there.Phase, there.FreeOnly = "h", "pc2", c.phase, true
+		h.view.StateChanged(messages.ModelActor("h", "m"), 1, here)
+		h.view.StateChanged(messages.ModelActor("pc2", "m"), 1, there)
+		h.Away = func(host string) bool { return c.away && host == "pc2" }
+		asked := ""
+		h.obey = func(to messages.ActorID, m proto.Message) (messages.Reply, error) {
+			asked += to.String() + " " + string(m.ProtoReflect().Descriptor().Name())
+			if e, ok := m.(*messages.EnsureModel); ok && (e.FreeOnly || !e.OnDemand) {
+				t.Errorf("%s: asked %v", name, e)
+			}
+			return messages.Reply{Answer: &messages.PlacementReply{Placement: &messages.Placement{}}}, nil
+		}
+		if got, err := h.Memory.Place(t.Context(), "m", 0); got != pool.Placed || err != nil || asked != c.want {
+			t.Errorf("%s: %v, %v, asked %q, want %q", name, got, err, asked, c.want)
+		}
+	}
+}

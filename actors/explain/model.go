@@ -116,6 +116,9 @@ func (r *reading) placedBecause() string {
 	if others := c.rejected(); others != "" {
 		out += " Not taken: " + others + "."
 	}
+	if len(e.Moves) > 0 {
+		out += " Of those that leave, " + movesOn(e.Moves) + "."
+	}
 	return out
 }
 
@@ -176,6 +179,9 @@ func (r *reading) gone() string {
 			d.Policy, chosen.GetCost(), victimLine(chosen.GetVictims(), r.model))
 		if others := choiceOf(r.named).rejected(); others != "" {
 			s += "; not taken: " + others
+		}
+		if m := moveOf(d, r.model); m != nil {
+			s += "; it " + movesTo(m)
 		}
 		return s
 	case *messages.PressureRelieved:

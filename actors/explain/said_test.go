@@ -271,3 +271,21 @@ func numberless(e *messages.Explanation, err error) string {
 	}
 	return strings.Join(words, " ")
 }
+
+// A model that had to leave and moved, and the one that needs its memory, both say where to, with the sums.
+func TestMovesAreSaid(t *testing.T) {
+	moved := newTale().devices().declare("a", &messages.ModelSpec{}).declare("d", &messages.ModelSpec{})
+	moved.tell(m("a"), &messages.ModelWanted{Reason: "a request waits for it", Attempt: 1})
+	moved.load(decided("a", 1, "sim0", messages.Need_declared, weighed("sim0", 0, 12000, chosen)), 1)
+	moved.tell(m("d"), &messages.ModelWanted{Reason: "a request waits for it", Attempt: 1})
+	d := decided("d", 1, "sim0", messages.Need_declared, weighed("sim0", 12000, 20000, chosen, leaves(0.5, out("a", 12000, 3000, 1300))))
+	d.Moves = []*messages.Move{{Holder: m("a"), From: dev("sim0"), To: "gpu/pc2/gpu1", Bytes: 12000 * mb, FreeBytes: 16000 * mb}}
+	moved.tell("arbiter", d).evict("a", "p-d-1", m("d"), "sim0", "p-a-1")
+	where := "moves to gpu1 of pc2, which had 16000 MiB free for the 12000 MiB that it held"
+	check(t, map[string]said{
+		"why it left":          {moved, "a", "evicted it from sim0 for d, which needs 20000 MiB (as declared) where 11488 MiB were free", ""},
+		"where it went":        {moved, "a", "; it " + where, ""},
+		"in its own timeline":  {moved, "a", "named to leave sim0 for d, which needs 20000 MiB (as declared): a (12000 MiB, idle for 3s, 1.3s to load again; first to go by cost_aware); it " + where, ""},
+		"in the timeline of d": {moved, "d", "; a " + where, ""},
+	})
+}

@@ -351,7 +351,11 @@ func gpuText(f fact) string {
 func decidedText(e *messages.PlacementDecided, model string) string {
 	p, chosen := e.GetPlacement(), chosenOf(e.Candidates)
 	if model != "" && p.GetHolder() != model {
-		return fmt.Sprintf("named to leave %s for %s, which needs %s: %s", spots(p), short(p.GetHolder()), needed(p.Bytes(), e.Source.String()), victimLine(chosen.GetVictims(), model))
+		text := fmt.Sprintf("named to leave %s for %s, which needs %s: %s", spots(p), short(p.GetHolder()), needed(p.Bytes(), e.Source.String()), victimLine(chosen.GetVictims(), model))
+		if m := moveOf(e, model); m != nil {
+			text += "; it " + movesTo(m)
+		}
+		return text
 	}
 	text := fmt.Sprintf("placed on %s by %s; needs %s", spots(p), e.Policy, needed(p.Bytes(), e.Source.String()))
 	switch {
@@ -359,6 +363,9 @@ func decidedText(e *messages.PlacementDecided, model string) string {
 		text += "; first has to leave " + shorts(p.Victims)
 	case len(p.GetVictims()) > 0:
 		text += "; first has to leave " + cmp.Or(victims(chosen.GetVictims()), shorts(p.Victims))
+	}
+	if len(e.Moves) > 0 {
+		text += "; " + movesOn(e.Moves)
 	}
 	if e.Advice != "" {
 		text += "; " + e.Advice

@@ -20,7 +20,7 @@ func TakesOver(own, dead string, models []*messages.ModelView, closed func(host 
 		for _, v := range models {
 			if v.Name == lost.Name && v.Host != dead && v.Spec != nil && closed(v.Host) == "" && runsOn(v.Spec, v.Host) {
 				could = append(could, v.Host)
-				served = served || v.Wanted
+				served = served || v.Wanted && !v.FreeOnly // a move gives up where memory is short
 			}
 		}
 		if !served && len(could) > 0 && slices.Min(could) == own {

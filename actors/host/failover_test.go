@@ -18,9 +18,11 @@ func TestOneSurvivorTakesAModelOver(t *testing.T) {
 	listed := at("c", "listed", false)
 	other := at("b", "listed", false)
 	other.Spec.Hosts = []string{"dead", "c"}
-	models = append(models, at("dead", "listed", true), listed, other)
+	moves := at("b", "moves", true) // it may find no room there
+	moves.FreeOnly = true
+	models = append(models, at("dead", "listed", true), listed, other, at("dead", "moves", true), moves)
 	open := func(string) string { return "" }
-	if got := TakesOver("b", "dead", models, open); !slices.Equal(got, []string{"both"}) {
+	if got := TakesOver("b", "dead", models, open); !slices.Equal(got, []string{"both", "moves"}) {
 		t.Errorf("b takes %v over", got)
 	}
 	if got := TakesOver("c", "dead", models, open); !slices.Equal(got, []string{"listed"}) {

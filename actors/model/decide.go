@@ -107,7 +107,7 @@ func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.V
 		if c.Attempt != s.Attempt || s.Phase != Waiting {
 			return stale()
 		}
-		return entity.Facts(&messages.ModelWanted{Reason: s.Reason, Attempt: s.Attempt + 1, OnDemand: s.OnDemand, At: now}), nil
+		return entity.Facts(&messages.ModelWanted{Reason: s.Reason, Attempt: s.Attempt + 1, OnDemand: s.OnDemand, FreeOnly: s.FreeOnly, At: now}), nil
 	case *messages.ReportBreaker:
 		if c.State == s.Breaker || s.Phase != Ready { // the report is about a worker, and may come after its end
 			return stale()
@@ -183,16 +183,18 @@ func ensure(s State, c *messages.EnsureModel, now *timestamppb.Timestamp) (entit
 	switch {
 	case !s.declared():
 		return entity.Verdict{}, NotFound(s.ID)
+	case c.FreeOnly && (s.Wanted || s.Phase != Absent): // one that is here already, or has failed here, moves nowhere
+		return noted(fmt.Sprintf("it doesn't move here: it is %s", s.Phase))
 	case s.Phase == FallingAsleep || s.Phase == Asleep:
 		return entity.Facts(&messages.WakeStarted{Attempt: s.Attempt, Reason: c.Reason, At: now}), nil
-	case s.Wanted && s.Phase != Failed && (!s.OnDemand || c.OnDemand || s.Phase != Loading && s.Phase != Ready):
+	case s.Wanted && s.Phase != Failed && !s.FreeOnly && (!s.OnDemand || c.OnDemand || s.Phase != Loading && s.Phase != Ready):
 		return noted(fmt.Sprintf("already wanted: %s", s.Phase))
 	}
 	attempt := s.Attempt
 	if !s.resident() {
 		attempt++
 	}
-	return entity.Facts(&messages.ModelWanted{Reason: c.Reason, Attempt: attempt, OnDemand: c.OnDemand, At: now}), nil
+	return entity.Facts(&messages.ModelWanted{Reason: c.Reason, Attempt: attempt, OnDemand: c.OnDemand, FreeOnly: c.FreeOnly, At: now}), nil
 }
 
 // NotFound is the refusal for a model without a declaration.
@@ -238,7 +240,7 @@ func preempt(s State, c *messages.Preempt, at entity.Stamp) (entity.Verdict, err
 	case len(s.Returning) > 0:
 		return left(messages.PreemptReply_leaving)
 	case !s.resident(), s.MadeRoom == c.Placement && s.Wanted && (s.Phase == Loading || s.settledIn()):
-		return left(messages.PreemptReply_gone) // the second: it left for this placement and is placed again
+		return s.gone(c.Placement) // the second: it left for this placement and is placed again
 	case s.pinned(at.Now):
 		return entity.Verdict{}, messages.Errorf(messages.FailedPrecondition, s.ID.String(), "it is pinned by %s", pinner(s))
 	case s.Phase == Loading, s.Phase == Waking:
@@ -254,6 +256,12 @@ func preempt(s State, c *messages.Preempt, at entity.Stamp) (entity.Verdict, err
 	v.Events = []proto.Message{&messages.ModelUnwanted{Reason: c.Reason, Placement: c.Placement, EvictedFor: c.PreemptedFor, ArbiterEpoch: c.ArbiterEpoch, At: now},
 		&messages.ModelDraining{Attempt: s.Attempt, Reason: c.Reason, At: now}}
 	return v, err
+}
+
+// gone answers that it holds nothing any more.
+func (s State) gone(placement string) (entity.Verdict, error) {
+	reply := &messages.PreemptReply{State: messages.PreemptReply_gone, LeftForIt: !s.Wanted && s.declared() && s.LeftFor == placement}
+	return entity.Verdict{Answer: func(uint64) proto.Message { return reply }}, nil
 }
 
 func left(state messages.PreemptReply_State) (entity.Verdict, error) {

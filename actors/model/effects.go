@@ -56,6 +56,8 @@ type (
 		ID      messages.ActorID
 		Attempt uint64
 		Known   uint64 // measured footprint in bytes, 0 = none
+		// FreeOnly takes no memory for which somebody has to leave.
+		FreeOnly bool
 	}
 	start struct {
 		Spec      *messages.ModelSpec
@@ -114,7 +116,7 @@ func Owed(s State) []entity.Effect {
 	switch s.Phase {
 	case Placing:
 		if len(s.Returning) == 0 { // one attempt's memory at a time
-			out = append(out, place{s.Spec, s.ID, s.Attempt, s.remembered()})
+			out = append(out, place{s.Spec, s.ID, s.Attempt, s.remembered(), s.FreeOnly})
 		}
 	case Loading:
 		if s.Worker == nil {

@@ -144,11 +144,11 @@ func TestOwedWorkIsDone(t *testing.T) {
 		"memory goes back when it's free": {giveBack{split()}, playedWorld{}, "free,ReleaseVram gpu0 p1 7,ReleaseVram gpu1 p1.1 8", `LeaseReturned placement:"p1"`},
 		"nobody knows whether it's free":  {giveBack{split()}, playedWorld{fails: fails("free", broken)}, "free", ``},
 
-		"a place is asked for":        {place{&messages.ModelSpec{}, tiny, 3, 0}, playedWorld{}, "need,RequestPlacement model/main_pc/tiny/3 main_pc 100 estimated", ``},
-		"with what was measured":      {place{&messages.ModelSpec{}, tiny, 3, 90}, playedWorld{}, "need,RequestPlacement model/main_pc/tiny/3 main_pc 90 measured", ``},
-		"there is no place now":       {place{&messages.ModelSpec{}, tiny, 3, 90}, playedWorld{fails: fails("RequestPlacement", full.WithRetry(time.Second))}, "need,RequestPlacement model/main_pc/tiny/3 main_pc 90 measured", `PlacementFailed attempt:3 error retriable:true`},
-		"there will never be a place": {place{&messages.ModelSpec{}, tiny, 3, 90}, playedWorld{fails: fails("RequestPlacement", full)}, "need,RequestPlacement model/main_pc/tiny/3 main_pc 90 measured", `PlacementFailed attempt:3 error`},
-		"its file isn't there":        {place{&messages.ModelSpec{}, tiny, 3, 90}, playedWorld{fails: fails("need", broken)}, "need", `PlacementFailed attempt:3 error`},
+		"a place is asked for":        {place{&messages.ModelSpec{}, tiny, 3, 0, false}, playedWorld{}, "need,RequestPlacement model/main_pc/tiny/3 main_pc 100 estimated", ``},
+		"with what was measured":      {place{&messages.ModelSpec{}, tiny, 3, 90, false}, playedWorld{}, "need,RequestPlacement model/main_pc/tiny/3 main_pc 90 measured", ``},
+		"there is no place now":       {place{&messages.ModelSpec{}, tiny, 3, 90, false}, playedWorld{fails: fails("RequestPlacement", full.WithRetry(time.Second))}, "need,RequestPlacement model/main_pc/tiny/3 main_pc 90 measured", `PlacementFailed attempt:3 error retriable:true`},
+		"there will never be a place": {place{&messages.ModelSpec{}, tiny, 3, 90, false}, playedWorld{fails: fails("RequestPlacement", full)}, "need,RequestPlacement model/main_pc/tiny/3 main_pc 90 measured", `PlacementFailed attempt:3 error`},
+		"its file isn't there":        {place{&messages.ModelSpec{}, tiny, 3, 90, false}, playedWorld{fails: fails("need", broken)}, "need", `PlacementFailed attempt:3 error`},
 
 		"a replica is declared":       {ensureReplica{second, spec, 9}, playedWorld{}, ask, `ReplicaSettled order:9 replica:"tiny~2" up:true`},
 		"a replica is removed":        {removeReplica{second, 9}, playedWorld{}, "RetireModel", `ReplicaSettled order:9 replica:"tiny~2"`},

@@ -20,8 +20,8 @@ func TestOwedWorkHasWhatItNeeds(t *testing.T) {
 		state State
 		work  entity.Effect
 	}{
-		"the largest footprint of this revision": {func() State { s := in(Placing); s.Footprints = known; return s }(), place{spec, tiny, 3, 90}},
-		"a guess that is larger":                 {func() State { s := in(Placing); s.Footprints, s.Guess = known, 95; return s }(), place{spec, tiny, 3, 95}},
+		"the largest footprint of this revision": {func() State { s := in(Placing); s.Footprints = known; return s }(), place{spec, tiny, 3, 90, false}},
+		"a guess that is larger":                 {func() State { s := in(Placing); s.Footprints, s.Guess = known, 95; return s }(), place{spec, tiny, 3, 95, false}},
 		"a start with its nonce":                 {func() State { s := in(Loading); s.Placement, s.Nonce = p, "n"; return s }(), start{spec, p, "n", 3}},
 		"a stop by the nonce":                    {func() State { s := in(Stopping); s.Nonce = "n"; return s }(), stop{spec, nil, "n", 3}},
 		"what it holds when it is awake": {func() State {

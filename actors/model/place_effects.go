@@ -15,7 +15,7 @@ func (h ports) place(ctx context.Context, e place) (proto.Message, error) {
 		return &messages.ReportPlacementFailed{Attempt: e.Attempt, Error: messages.AsError(err).Body()}, nil
 	}
 	need.Host = e.ID.Host()
-	_, err = h.door.Ask(ctx, messages.ArbiterActor(), &messages.RequestPlacement{Holder: e.ID.String(), Preemptible: true,
+	_, err = h.door.Ask(ctx, messages.ArbiterActor(), &messages.RequestPlacement{Holder: e.ID.String(), Preemptible: true, FreeOnly: e.FreeOnly,
 		Claim: &messages.Claim{Id: claimOf(e.Attempt), Needs: []*messages.Need{need}, Groups: e.Spec.GetGroups()}})
 	if messages.CodeOf(err) == messages.GPUUnavailable {
 		refusal := messages.AsError(err)

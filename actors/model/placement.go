@@ -70,6 +70,8 @@ func (r Rules) placementFailed(s State, c *messages.ReportPlacementFailed, now *
 		return entity.Facts(&messages.ModelWanted{Reason: "requests ask for it", Attempt: failed.Attempt, OnDemand: true, At: now}, failed), nil
 	case c.Attempt != s.Attempt || s.Phase != Placing:
 		return stale()
+	case s.FreeOnly:
+		return entity.Facts(&messages.ModelUnwanted{Reason: "it was to move here, and can't: " + c.Error.GetMessage(), At: now}), nil
 	}
 	return entity.Facts(r.loadFailed(s, c.Attempt, c.Error, c.Retriable, now)), nil
 }

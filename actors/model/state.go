@@ -35,6 +35,7 @@ type State struct {
 	Wanted    bool
 	Reason    string // why it is wanted
 	OnDemand  bool   `json:",omitempty"` // by requests or the loss of a host: nobody asked for it here
+	FreeOnly  bool   `json:",omitempty"` // it moves here from another host, into free memory only; until it is ready
 	Phase     Phase
 	Attempt   uint64
 	Failures  int // in a row, without healthyAfter between
@@ -138,7 +139,7 @@ func evolve(s State, event proto.Message, sequence uint64) State {
 	case *messages.ModelWanted:
 		s = wanted(s, e)
 	case *messages.ModelUnwanted:
-		s.Wanted, s.Reason, s.OnDemand, s.LeftFor = false, "", false, e.Placement
+		s.Wanted, s.Reason, s.OnDemand, s.FreeOnly, s.LeftFor = false, "", false, false, e.Placement
 		if e.Placement != "" {
 			s.MadeRoom = e.Placement
 		}
@@ -156,7 +157,7 @@ func evolve(s State, event proto.Message, sequence uint64) State {
 		s.Worker = e.Worker
 	case *messages.ModelReady:
 		s.Phase, s.Measured, s.Slots, s.LoadMS = Ready, e.MeasuredBytes, e.Slots, e.LoadMs
-		s.ReadyMS, s.Error, s.Unsettled = e.At.AsTime().UnixMilli(), nil, true
+		s.ReadyMS, s.Error, s.Unsettled, s.FreeOnly = e.At.AsTime().UnixMilli(), nil, true, false
 		s = s.remember(e.MeasuredBytes)
 		s.Guess = 0
 	case *messages.FootprintMeasured:
@@ -235,7 +236,7 @@ func (s State) healthy(now time.Time) bool {
 }
 
 func wanted(s State, e *messages.ModelWanted) State {
-	s.Wanted, s.Reason, s.OnDemand = true, e.Reason, e.OnDemand
+	s.Wanted, s.Reason, s.OnDemand, s.FreeOnly = true, e.Reason, e.OnDemand, e.FreeOnly
 	if !s.resident() {
 		if s.Phase == Failed {
 			s.Failures = 0
@@ -286,7 +287,7 @@ func View(s State) proto.Message {
 		Id: s.ID.String(), Host: s.ID.Host(), Name: s.ID.Name(), Phase: s.Phase, Wanted: s.Wanted, Attempt: s.Attempt,
 		Spec: s.Spec, Placement: s.Placement, Worker: s.Worker, MeasuredBytes: holds, ReadyMs: s.ReadyMS, LoadMs: s.LoadMS,
 		Error: s.Error, Breaker: s.Breaker, Slots: s.Slots, LogFile: s.LogFile, PinnedBy: s.PinnedBy, PinnedUntilMs: s.PinnedTill,
-		Footprints: s.Footprints, RememberedBytes: s.remembered(), WantedMs: s.WantedMS, Replicas: s.workers(), Nonce: s.Nonce, ObeyedEpoch: s.Obeyed, OnDemand: s.OnDemand,
+		Footprints: s.Footprints, RememberedBytes: s.remembered(), WantedMs: s.WantedMS, Replicas: s.workers(), Nonce: s.Nonce, ObeyedEpoch: s.Obeyed, OnDemand: s.OnDemand, FreeOnly: s.FreeOnly,
 	}
 	if s.Replacement != nil {
 		v.Replacing, v.Replacement = s.Replacement.Replica, s.Replacement.By

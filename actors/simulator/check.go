@@ -210,6 +210,7 @@ func (w *World) decided(id messages.ActorID, command proto.Message, events []pro
 			if w.far == nil { // else it stands on reports that may be old: the owners decide
 				w.checkPlacement(e)
 			}
+			w.checkMoves(e)
 		case *messages.ModelUnwanted:
 			if e.Placement != "" {
 				w.tally.evictions++
@@ -266,6 +267,45 @@ func (w *World) checkPlacement(e *messages.PlacementDecided) {
 	if len(p.Shares) == 1 {
 		w.checkVictims(p, w.deviceOf(p.Gpu()))
 	}
+}
+
+// checkMoves: only victims move, to another host, none of them twice in ten minutes by one arbiter's decisions, and nobody leaves for one that moves.
+func (w *World) checkMoves(e *messages.PlacementDecided) {
+	if id, err := messages.ParseActorID(e.Placement.Holder); err == nil && id.Kind == messages.KindModel && len(e.Placement.Victims) > 0 && e.Placement.Claim != messages.ByName {
+		if at := w.worldOf(id.Host()); at != nil {
+			if s := &at.models[at.byID[id]].state; s.FreeOnly && e.Placement.Claim == fmt.Sprint(s.Attempt) {
+				w.violated("%v have to leave for %s, which moves and takes free memory only", e.Placement.Victims, id)
+			}
+		}
+	}
+	for _, m := range e.Moves {
+		who, _ := messages.ParseActorID(m.Holder)
+		to, _ := messages.ParseActorID(m.To)
+		key := fmt.Sprint(w.boot, "/", w.arbiter.state.Epoch, "/", who.Name())
+		before, again := w.moved[key]
+		switch {
+		case !slices.Contains(e.Placement.Victims, m.Holder):
+			w.violated("%s moves and isn't to leave for %s", m.Holder, e.Placement.Holder)
+		case to.Host() == who.Host():
+			w.violated("%s moves to %s of its own host", m.Holder, to)
+		case again && w.elapsed-before < 10*time.Minute-time.Millisecond: // moves are dated in milliseconds
+			w.violated("%s moves again after %s", m.Holder, w.elapsed-before)
+		}
+		w.moved[key] = w.elapsed
+		w.tally.moves++
+	}
+}
+
+// worldOf is the world of a host; nil = there is none.
+func (w *World) worldOf(host string) *World {
+	for _, x := range w.worlds {
+		for n := range x.o.Hosts {
+			if x.host(n) == host {
+				return x
+			}
+		}
+	}
+	return nil
 }
 
 // checkPart: a device holds what is to be on it, with all that was promised.

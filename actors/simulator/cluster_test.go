@@ -11,7 +11,7 @@ import (
 // hosts are some hosts of a cluster, with a crowded device each.
 func hosts(seed uint64, n int) Options {
 	return Options{Seed: seed, Hosts: n, Devices: []uint64{16 * messages.GiB}, Rate: 1, MaxWait: 2 * time.Second, DrainTimeout: 2 * time.Second, Faults: Rough(),
-		Links: Links{Every: 10 * time.Second}, Models: []Model{
+		Links: Links{Every: 10 * time.Second}, KeepWarm: 10 * time.Minute, Models: []Model{
 			{Name: "a", Estimate: 4 * messages.GiB, Truth: 4 * messages.GiB, Load: time.Second, Weight: 3},
 			{Name: "b", Estimate: 8 * messages.GiB, Truth: 7 * messages.GiB, Load: time.Second, Idle: 5 * time.Second},
 			{Name: "c", Estimate: 12 * messages.GiB, Truth: 13 * messages.GiB, Load: 2 * time.Second},

@@ -35,7 +35,7 @@ func stepsWanted(t *testing.T) int {
 
 // small is a world that is crowded: five models of 4 to 16 GiB on two devices of 24 GiB.
 func small(seed uint64) Options {
-	return Options{Seed: seed, Devices: []uint64{24 * messages.GiB, 24 * messages.GiB}, Rate: 2, MaxWait: 30 * time.Second, Collation: 300 * time.Millisecond, Defrag: "auto", ForeignPressure: seed%2 == 1, Faults: Rough(), Models: []Model{
+	return Options{Seed: seed, Devices: []uint64{24 * messages.GiB, 24 * messages.GiB}, Rate: 2, MaxWait: 30 * time.Second, Collation: 300 * time.Millisecond, Defrag: "auto", KeepWarm: 10 * time.Minute, ForeignPressure: seed%2 == 1, Faults: Rough(), Models: []Model{
 		{Name: "a", Estimate: 4 * messages.GiB, Truth: 4 * messages.GiB, Load: time.Second, MinResidency: 15 * time.Second, Weight: 3},
 		{Name: "b", Estimate: 8 * messages.GiB, Truth: 7 * messages.GiB, Load: 2 * time.Second, Idle: 5 * time.Second},
 		{Name: "c", Estimate: 12 * messages.GiB, Truth: 13 * messages.GiB, Load: 4 * time.Second, MinResidency: 20 * time.Second},

@@ -15,7 +15,7 @@ type tally struct {
 	requests, answered, refused, pending int
 	codes                                map[messages.Code]int
 	waits                                []time.Duration
-	loads, evictions, oom                int
+	loads, evictions, moves, oom         int
 	busy                                 []float64 // byte-seconds of workers, by device
 }
 
@@ -72,6 +72,7 @@ type Summary struct {
 	Codes          map[string]int `json:"refusals,omitempty"`
 	Loads          int            `json:"swaps"` // workers started
 	Evictions      int            `json:"evictions"`
+	Moves          int            `json:"moves"` // of evicted models to another host
 	OutOfMemory    int            `json:"out_of_memory"`
 	Crashes        int            `json:"coordinator_crashes"`
 	WaitP50MS      int64          `json:"wait_p50_ms"`
@@ -86,7 +87,7 @@ type Summary struct {
 func (w *World) Summary() Summary {
 	t := &w.tally
 	s := Summary{Seed: w.o.Seed, Steps: w.steps, VirtualSeconds: w.elapsed.Seconds(), Decisions: w.sequence, Requests: t.requests, Answered: t.answered,
-		Refused: t.refused, Loads: t.loads, Evictions: t.evictions, OutOfMemory: t.oom, Crashes: w.boot, BoundMS: w.Bound().Milliseconds()}
+		Refused: t.refused, Loads: t.loads, Evictions: t.evictions, Moves: t.moves, OutOfMemory: t.oom, Crashes: w.boot, BoundMS: w.Bound().Milliseconds()}
 	for c, n := range t.codes {
 		if s.Codes == nil {
 			s.Codes = map[string]int{}

@@ -64,10 +64,12 @@ func (b view) Models() []*messages.ModelView {
 
 // Allocations implements arbiter.World: what holds or seeks memory now, and the names that requests wait for.
 func (b view) Allocations() []*messages.Allocation {
-	if b.w.far == nil {
-		return b.own()
+	out := b.own()
+	if b.w.far != nil {
+		out = append(out, b.w.far.allocations()...)
 	}
-	return append(b.own(), b.w.far.allocations()...)
+	arbiter.Elsewhere(out, b.Models(), nil)
+	return out
 }
 
 // own are the allocations of this coordinator's actors and callers.

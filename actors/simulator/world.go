@@ -32,6 +32,8 @@ type Options struct {
 	Collation time.Duration
 	// Defrag is what happens when moves would spare an eviction: propose or auto; empty = nothing.
 	Defrag string
+	// KeepWarm is within which time an idle model must have answered to move to another host when it has to leave; 0 = none moves.
+	KeepWarm time.Duration
 	// DrainTimeout bounds how long running requests hold up an unload; 0 = 10 s.
 	DrainTimeout time.Duration
 	// Rate is how many requests arrive a second of virtual time; 0 = none but those asked for.
@@ -138,6 +140,7 @@ type World struct {
 	degraded map[messages.ActorID]int64 // when a model last found a worker degraded, in ms
 	granted  map[grantKey]grant         // what each lease was last granted to
 	former   []former
+	moved    map[string]time.Duration   // when models last moved to another host, by name and by start and term of the arbiter
 	due      map[grantKey]time.Duration // when each lease's first time to live is over, for those that have one
 	believed map[grantKey]belief
 
@@ -163,7 +166,7 @@ func newWorld(u *universe, o Options, first int) *World {
 	o.MaxWait, o.DrainTimeout = cmp.Or(o.MaxWait, 5*time.Second), cmp.Or(o.DrainTimeout, 10*time.Second)
 	w := &World{universe: u, o: o, first: first, nodes: map[messages.ActorID]anyNode{}, byID: map[messages.ActorID]int{},
 		exited: map[string]*worker{}, amounts: map[string]uint64{}, readied: map[messages.ActorID]int64{}, degraded: map[messages.ActorID]int64{},
-		granted: map[grantKey]grant{}, due: map[grantKey]time.Duration{}, believed: map[grantKey]belief{}, down: true}
+		granted: map[grantKey]grant{}, moved: map[string]time.Duration{}, due: map[grantKey]time.Duration{}, believed: map[grantKey]belief{}, down: true}
 	u.worlds = append(u.worlds, w)
 	return w
 }
@@ -211,7 +214,7 @@ func (w *World) makeDevices() {
 }
 
 func (w *World) makeArbiter() {
-	kind := arbiter.Kind(arbiter.Rules{Policy: w.o.Policy, MaxLoads: w.o.MaxLoads, MaxWait: w.o.MaxWait, Collation: w.o.Collation, Defrag: w.o.Defrag}, w.readings(), door{w})
+	kind := arbiter.Kind(arbiter.Rules{Policy: w.o.Policy, MaxLoads: w.o.MaxLoads, MaxWait: w.o.MaxWait, Collation: w.o.Collation, Defrag: w.o.Defrag, KeepWarm: w.o.KeepWarm, ThresholdPct: thresholdPct}, w.readings(), door{w})
 	if w.o.Plants.Arbiter != nil {
 		kind = w.o.Plants.Arbiter(kind)
 	}

@@ -27,6 +27,8 @@ type Ledgers struct {
 	Seated func() string
 	// Others are the reports of other hosts; nil = there are none.
 	Others *Follower
+	// Apart tells whether another host has another file of a name than this one; nil = none has.
+	Apart func(model, host string) bool
 }
 
 // Ledgers implements arbiter.World. Those of hosts on which nothing is placed now are among them, so that a decision can say so.
@@ -37,7 +39,11 @@ func (l Ledgers) Allocations() []*messages.Allocation {
 	if l.Others == nil {
 		return l.own()
 	}
-	return append(l.own(), l.Others.Allocations()...)
+	out := append(l.own(), l.Others.Allocations()...)
+	if len(l.Others.Hosts()) > 0 {
+		arbiter.Elsewhere(out, l.View.Present(), l.Apart)
+	}
+	return out
 }
 
 // own are the allocations of this host's actors and callers.

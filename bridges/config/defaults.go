@@ -32,7 +32,7 @@ func defaults() Config {
 			MaxConcurrent: 2, Retries: 3,
 			Timeout: 5 * time.Minute,
 		},
-		Scheduler: Scheduler{Policy: "cost_aware", Defrag: "propose"},
+		Scheduler: Scheduler{Policy: "cost_aware", Defrag: "propose", KeepWarm: 10 * time.Minute},
 		Queue: Queue{
 			Classes: []string{"interactive", "normal", "batch"}, DefaultClass: "normal",
 			MaxWait: 5 * time.Second, Collation: 100 * time.Millisecond, DrainTimeout: 30 * time.Minute,

@@ -198,9 +198,10 @@ type Ollama struct {
 
 // Scheduler says which models are evicted when memory is short.
 type Scheduler struct {
-	Policy          string `yaml:"policy" jsonschema:"enum=cost_aware,enum=lru,enum=first_fit" jsonschema_description:"Who is evicted first: cost_aware weighs idle time against the cost of loading again, lru takes the longest idle, first_fit the longest resident."`
-	ForeignPressure bool   `yaml:"foreign_pressure" jsonschema_description:"Whether idle models are evicted when other programs need the device's memory."`
-	Defrag          string `yaml:"defrag" jsonschema:"enum=off,enum=propose,enum=auto" jsonschema_description:"What happens when a model would fit if another one moved: off, propose says so, auto moves an idle one."`
+	Policy          string        `yaml:"policy" jsonschema:"enum=cost_aware,enum=lru,enum=first_fit" jsonschema_description:"Who is evicted first: cost_aware weighs idle time against the cost of loading again, lru takes the longest idle, first_fit the longest resident."`
+	ForeignPressure bool          `yaml:"foreign_pressure" jsonschema_description:"Whether idle models are evicted when other programs need the device's memory."`
+	Defrag          string        `yaml:"defrag" jsonschema:"enum=off,enum=propose,enum=auto" jsonschema_description:"What happens when a model would fit if another one moved: off, propose says so, auto moves an idle one."`
+	KeepWarm        time.Duration `yaml:"keep_warm" min:"0s" max:"24h" jsonschema_description:"Within which time an idle model must have answered to move to another host's free memory when it has to leave this one. 0 is never: it is evicted, and loaded again where it is asked for next."`
 }
 
 // Queue says how requests wait for a model.

@@ -52,6 +52,7 @@ var sections = []struct {
 		{name: "modelops_model_loads_total", kind: counter, labels: []string{"model", "result"}, help: "Loads that ended; result is success or an error's code."},
 		{name: "modelops_model_load_seconds", kind: histogram, labels: []string{"model"}, bucket: loadBuckets, help: "Time from the decision to load until the model was ready."},
 		{name: "modelops_model_unloads_total", kind: counter, labels: []string{"model", "result"}, help: "Unloads that ended; result is success or an error's code."},
+		{name: "modelops_model_moves_total", kind: counter, labels: []string{"model"}, help: "Moves to another host's free memory that were decided when the model had to leave its host; counted where the arbiter is."},
 		{name: "modelops_model_vram_bytes", kind: gauge, labels: []string{"model"}, help: "Device memory of the model's worker, measured after its load."},
 	}},
 	{"Devices and leases", []metric{

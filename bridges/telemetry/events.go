@@ -21,6 +21,12 @@ func (m *Metrics) Count(r messages.Recorded) {
 			m.ObserveLoad(name, e.Error.GetCode(), 0)
 		case *messages.ModelDrained:
 			m.ObserveUnload(name, "success")
+		case *messages.PlacementDecided:
+			for _, moved := range e.Moves {
+				if id, err := messages.ParseActorID(moved.Holder); err == nil {
+					m.ModelMoved(id.Name())
+				}
+			}
 		case *messages.VramReserved:
 			m.LeaseGranted()
 		case *messages.LeaseExpired:

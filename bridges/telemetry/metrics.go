@@ -119,6 +119,11 @@ func (m *Metrics) ObserveUnload(model, result string) {
 	m.counter("modelops_model_unloads_total").WithLabelValues(m.known(model), result).Inc()
 }
 
+// ModelMoved counts a move to another host that was decided.
+func (m *Metrics) ModelMoved(model string) {
+	m.counter("modelops_model_moves_total").WithLabelValues(m.known(model)).Inc()
+}
+
 // ObserveAppend counts an append to the journal: its time until it was on disk, or its failure.
 func (m *Metrics) ObserveAppend(d time.Duration, err error) {
 	if err != nil {

@@ -58,6 +58,7 @@ func everything() *Metrics {
 	m.ObserveLoad("tiny", "success", time.Second)
 	m.ObserveLoad("big", "MODEL_LOAD_ERROR", time.Second)
 	m.ObserveUnload("tiny", "success")
+	m.ModelMoved("tiny")
 	m.ObserveAppend(time.Millisecond, nil)
 	m.Refused("http")(1)
 	m.ObserveAppend(time.Millisecond, errors.New("full"))

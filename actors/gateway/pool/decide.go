@@ -260,7 +260,7 @@ func (p *Pool) Update(v *messages.ModelView, now time.Time) (refusal error) {
 	e := p.endpointOf(v)
 	fresh := e.view.GetAttempt() != v.Attempt
 	failed := v.Phase == messages.ModelView_failed && (!e.far || p.seek.said == Placed) && (fresh || e.view.GetPhase() != messages.ModelView_failed)
-	unloaded := e.base && !e.far && e.view.GetWanted() && !v.Wanted
+	unloaded := e.base && !e.far && e.view.GetWanted() && !v.Wanted && !e.view.GetFreeOnly() // a move here that finds no room is no unload
 	if e.base && !e.far && (v.Phase == messages.ModelView_absent || e.view.GetSpec().GetRevision() != v.GetSpec().GetRevision()) {
 		p.failing = failing{} // it was unloaded, or is another model now
 	}

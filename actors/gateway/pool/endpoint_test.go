@@ -280,3 +280,17 @@ func TestNoPauseIsCountedWhereNoSeekFollows(t *testing.T) {
 		})
 	}
 }
+
+// The end of a move that found no room ends no load by hand, unlike an unload.
+func TestAMoveThatFindsNoRoomIsNoUnload(t *testing.T) {
+	for _, moves := range []bool{false, true} {
+		s := newScene(t, &messages.ModelSpec{})
+		free := func(v *messages.ModelView) { v.FreeOnly = moves }
+		_ = s.is("model/main_pc/tiny", messages.ModelView_placing, attempt(1), free)
+		s.Want(Request{Ticket: 1, Since: s.now})
+		_ = s.is("model/main_pc/tiny", messages.ModelView_absent, attempt(1), unwanted)
+		if ended := s.EndedWants(); (len(ended) == 0) != moves {
+			t.Errorf("it moves: %t, and the loads %v end", moves, ended)
+		}
+	}
+}

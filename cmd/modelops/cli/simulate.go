@@ -96,7 +96,7 @@ func (c *cli) simulated(ctx context.Context, w interface {
 }
 
 func (s simulation) options() (simulator.Options, error) {
-	o := simulator.Options{Seed: s.seed, Policy: s.policy, Rate: s.rate, Hosts: s.hosts}
+	o := simulator.Options{Seed: s.seed, Policy: s.policy, Rate: s.rate, Hosts: s.hosts, KeepWarm: 10 * time.Minute}
 	if !s.gentle {
 		o.Faults, o.Links.Every = simulator.Rough(), 10*time.Second
 	}
