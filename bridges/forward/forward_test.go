@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -314,32 +313,6 @@ func TestPiecesComeAtOnce(t *testing.T) {
 	}
 }
 
-// A path that another host names stays at the worker: without a slash in front it could end in the address of another server, which would get the worker's key.
-func TestAPathStaysAtTheWorker(t *testing.T) {
-	asked := atomic.Int64{}
-	r := newRig(t, func(http.ResponseWriter, *http.Request) { asked.Add(1) })
-	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("another server was asked") }))
-	defer elsewhere.Close()
-	h, err := r.client.at("pc2")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range []string{"@" + strings.TrimPrefix(elsewhere.URL, "http://") + "/v1/models", "", "1/x", "v1/models", ".example.com/", "?a=@" + elsewhere.URL} {
-		in, err := h.stream(t.Context())
-		if err == nil {
-			err = in.Send(&messages.ForwardFrame{Request: &messages.ForwardRequest{Model: "tiny~2", Method: http.MethodGet, Path: path}}, true)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		f, err := in.Recv()
-		if err != nil || f.Response != nil || messages.CodeOf(f.Error.Err()) != messages.InvalidArgument || asked.Load() > 0 {
-			t.Errorf("%q: %v, %v", path, f, err)
-		}
-		r.outcome()
-	}
-}
-
 // TestStop: a host that stops finishes what runs and takes nothing further; what comes may go elsewhere.
 func TestStop(t *testing.T) {
 	began, finish := make(chan struct{}), make(chan struct{})
@@ -370,41 +343,4 @@ func TestStop(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 	r.within("it doesn't stop", stopped)
-}
-
-// TestPlaceIsFreeAtTheEnd: who has the whole answer finds the worker's place free.
-func TestPlaceIsFreeAtTheEnd(t *testing.T) {
-	r := newRig(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "short") })
-	for range 100 {
-		resp, err := r.client.RoundTrip(r.request(t.Context(), text("x")))
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, _ = io.ReadAll(resp.Body)
-		_ = resp.Body.Close()
-		if len(r.gate.outcomes) != 1 {
-			t.Fatal("the place is still taken")
-		}
-		r.outcome()
-	}
-}
-
-// TestAnswersEarly: a worker that answers without the rest of a body ends the request, and nothing goes on reading it.
-func TestAnswersEarly(t *testing.T) {
-	r := newRig(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Connection", "close")
-		_, _ = io.WriteString(w, "enough")
-	})
-	body, upload := io.Pipe()
-	go func() { _, _ = upload.Write(make([]byte, 3*piece)) }() // and the rest never comes
-	resp, err := r.client.RoundTrip(r.request(t.Context(), body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := io.ReadAll(resp.Body); string(got) != "enough" || err != nil {
-		t.Errorf("%q, %v", got, err)
-	}
-	_ = resp.Body.Close()
-	_ = body.Close()
-	r.outcome()
 }
