@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"modelops/actors/cluster"
+	"modelops/actors/view"
 	"modelops/messages"
 )
 
@@ -80,6 +81,21 @@ func (r recoveredDoor) Tell(ctx context.Context, to messages.ActorID, command pr
 	if r.over() {
 		r.Door.Tell(ctx, to, command)
 	}
+}
+
+// recoveredReporter reports once all actors have recovered: before, other hosts would take models that aren't read yet for withdrawn, and refuse the requests
+// that wait for them.
+type recoveredReporter struct {
+	view.Reporter
+	over func() bool
+}
+
+// Report implements peer.Reporter.
+func (r recoveredReporter) Report(ctx context.Context, q *messages.ReportRequest) (*messages.Report, error) {
+	if !r.over() {
+		return nil, starting(r.Host)
+	}
+	return r.Reporter.Report(ctx, q)
 }
 
 func starting(host string) *messages.Error {
