@@ -49,7 +49,9 @@ func (needs) Need(_ context.Context, spec *messages.ModelSpec) (*messages.Need, 
 }
 
 func (h *house) Ask(_ context.Context, to messages.ActorID, m proto.Message) (messages.Reply, error) {
+	h.mu.Lock()
 	h.asked = append(h.asked, to.String()+" "+string(m.ProtoReflect().Descriptor().Name()))
+	h.mu.Unlock()
 	if h.obey == nil {
 		return messages.Reply{}, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +18,7 @@ import (
 
 // desk is an arbiter that grants memory to one program after some questions.
 type desk struct {
+	mu       sync.Mutex
 	t        *testing.T
 	h        *house
 	looks    int  // until the memory is reserved; < 0 = never
@@ -30,7 +32,17 @@ type desk struct {
 	given    []string // placements that were given up
 }
 
+// answers makes it say what a program waits for, "" = nothing, and tells how often it was asked before, and what it has closed.
+func (d *desk) answers(waits string) (requests int, closed []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.waits = waits
+	return d.requests, slices.Clone(d.closed)
+}
+
 func (d *desk) obey(to messages.ActorID, m proto.Message) (messages.Reply, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	switch c := m.(type) {
 	case *messages.RequestPlacement:
 		d.requests++
@@ -68,24 +80,24 @@ func (d *desk) obey(to messages.ActorID, m proto.Message) (messages.Reply, error
 // other refusal is an error.
 func TestAcquireLease(t *testing.T) {
 	for name, c := range map[string]struct {
-		desk    desk
+		desk    *desk
 		granted bool
 		code    messages.Code
 		given   []string
 	}{
-		"there is room":                  {desk: desk{}, granted: true},
-		"a victim leaves first":          {desk: desk{looks: 3}, granted: true},
-		"the arbiter is elsewhere":       {desk: desk{looks: 3, far: true}, granted: true},
-		"all holders are busy":           {desk: desk{waits: "full"}},
-		"it fits no device":              {desk: desk{refuses: messages.NewError(messages.GPUUnavailable, "client/python", "too large")}},
-		"its caller is too slow":         {desk: desk{late: true}},
-		"the victims don't leave":        {desk: desk{looks: -1}, given: []string{"lease-1"}},
-		"the arbiter's journal is full":  {desk: desk{refuses: messages.NewError(messages.JournalFull, "journal", "full")}, code: messages.JournalFull},
-		"the arbiter can't be asked now": {desk: desk{refuses: messages.NewError(messages.Unavailable, "arbiter", "it restarts")}, code: messages.Unavailable},
+		"there is room":                  {desk: &desk{}, granted: true},
+		"a victim leaves first":          {desk: &desk{looks: 3}, granted: true},
+		"the arbiter is elsewhere":       {desk: &desk{looks: 3, far: true}, granted: true},
+		"all holders are busy":           {desk: &desk{waits: "full"}},
+		"it fits no device":              {desk: &desk{refuses: messages.NewError(messages.GPUUnavailable, "client/python", "too large")}},
+		"its caller is too slow":         {desk: &desk{late: true}},
+		"the victims don't leave":        {desk: &desk{looks: -1}, given: []string{"lease-1"}},
+		"the arbiter's journal is full":  {desk: &desk{refuses: messages.NewError(messages.JournalFull, "journal", "full")}, code: messages.JournalFull},
+		"the arbiter can't be asked now": {desk: &desk{refuses: messages.NewError(messages.Unavailable, "arbiter", "it restarts")}, code: messages.Unavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h, d := open(), &c.desk
+				h, d := open(), c.desk
 				d.t, d.h = t, h
 				h.obey = d.obey
 				r, err := h.AcquireGpuLease(t.Context(), &messages.GpuLeaseRequest{Client: "python", VramEstimateMb: 3, TtlSeconds: 60})

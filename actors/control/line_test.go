@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,9 +59,10 @@ func TestTheDeadAreInNobodysWay(t *testing.T) {
 			}
 			return holders
 		}
-		alive := true
+		var alive atomic.Bool
+		alive.Store(true)
 		ask := func(ctx context.Context) {
-			_, _ = h.AcquireGpuLease(messages.WithCaller(ctx, messages.Caller{Reads: func() bool { return alive }}),
+			_, _ = h.AcquireGpuLease(messages.WithCaller(ctx, messages.Caller{Reads: alive.Load}),
 				&messages.GpuLeaseRequest{Client: "first", VramEstimateMb: 3, Claim: "first", WaitSeconds: 60})
 		}
 		go ask(t.Context())
@@ -73,18 +75,17 @@ func TestTheDeadAreInNobodysWay(t *testing.T) {
 			t.Fatalf("%q wait", got)
 		}
 
-		alive = false
+		alive.Store(false)
 		time.Sleep(2 * time.Second)
 		if got, place := seen(), h.Line.position("second", time.Now()); len(got) != 1 || place != 1 {
 			t.Errorf("one is away: %q wait, the other has place %d", got, place)
 		}
-		asked := d.requests
-		d.waits = ""
+		asked, _ := d.answers("")
 		time.Sleep(10 * time.Second)
-		if d.requests != asked+1 || len(d.closed) != 1 { // the second one's
-			t.Errorf("asked %d times, gave to %q", d.requests-asked, d.closed)
+		if again, closed := d.answers("model/h/big is busy"); again != asked+1 || len(closed) != 1 { // the second one's
+			t.Errorf("asked %d times, gave to %q", again-asked, closed)
 		}
-		alive, d.waits = true, "model/h/big is busy"
+		alive.Store(true)
 		time.Sleep(2 * time.Second)
 		if got := seen(); !slices.Equal(got, []string{"client/first"}) || h.Line.Seeking(time.Now())[0].WaitedMs < 15_000 {
 			t.Errorf("one is back: %q wait", got)

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,11 +14,21 @@ import (
 
 // written is a log that grows.
 type written struct {
+	mu    sync.Mutex
 	asked []string
 	page  *messages.LogPage
 }
 
+// grow gives the page other lines.
+func (w *written) grow(lines ...string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.page.Lines = lines
+}
+
 func (w *written) read(model, after string, lines int) (*messages.LogPage, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.asked = append(w.asked, model+" "+after)
 	return proto.CloneOf(w.page), nil
 }
@@ -44,12 +55,12 @@ func TestReadLog(t *testing.T) {
 		if err != nil || p.Next != "x.log@3" || p.Host != "h" || p.ModelName != "tiny" || time.Since(began) != 0 {
 			t.Errorf("%v, %v after %s", p, err, time.Since(began))
 		}
-		time.AfterFunc(250*time.Millisecond, func() { w.page.Lines = []string{"four"} })
+		time.AfterFunc(250*time.Millisecond, func() { w.grow("four") })
 		p, err = ask(&messages.LogRequest{ModelName: "tiny", After: p.Next, WaitMs: 30_000})
 		if err != nil || len(p.Lines) != 1 || time.Since(began) != 300*time.Millisecond {
 			t.Errorf("%v, %v after %s", p, err, time.Since(began))
 		}
-		w.page.Lines = nil
+		w.grow()
 		if p, err = ask(&messages.LogRequest{ModelName: "tiny", After: "x", WaitMs: 90_000}); err != nil || len(p.Lines) != 0 || time.Since(began) != 30300*time.Millisecond {
 			t.Errorf("%v, %v after %s", p, err, time.Since(began))
 		}

@@ -60,7 +60,13 @@ func (f *far) shows(name string, sequence uint64, phase messages.ModelView_Phase
 // following is main_pc, which follows pc2 until the test ends.
 func following(t *testing.T, f *far, told func(messages.ActorID, proto.Message)) (*Follower, func()) {
 	t.Helper()
-	here := &Follower{View: New(Options{ListenFar: told}), Source: f, Log: slog.New(slog.DiscardHandler)}
+	return keeping(t, f, told, nil)
+}
+
+// keeping is following, with a store of what pc2 declares.
+func keeping(t *testing.T, f *far, told func(messages.ActorID, proto.Message), store Store) (*Follower, func()) {
+	t.Helper()
+	here := &Follower{View: New(Options{ListenFar: told}), Source: f, Log: slog.New(slog.DiscardHandler), Store: store}
 	life, end := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	alongside := func(run func(context.Context)) { running.Go(func() { run(life) }) }

@@ -101,8 +101,9 @@ func TestAHostWithAnOldReportIsLeftOut(t *testing.T) {
 			}
 		}
 	}
-	others.of("pc3").at = time.Now().Add(-time.Minute)
-	l := Ledgers{Host: "main_pc", View: p, Others: others, Now: time.Now, Live: func() []*messages.ModelView { return nil }, Other: func(string) string { return "" }}
+	now := time.Now()
+	others.of("pc3").at = now.Add(-time.Minute)
+	l := Ledgers{Host: "main_pc", View: p, Others: others, Now: func() time.Time { return now }, Live: func() []*messages.ModelView { return nil }, Other: func(string) string { return "" }}
 	got := l.Hosts()
 	if len(got) != 1 || got[0].Host != "pc3" || !got[0].Unreachable || got[0].Refusal != "reported last 1m0s ago" {
 		t.Errorf("%v", got)

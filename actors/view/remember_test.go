@@ -33,17 +33,15 @@ func TestRestore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, kept := openFar(), &shelf{}
 		f.shows("gone", 1, messages.ModelView_ready)
-		first, stop := following(t, f, nil)
-		first.Store = kept
+		first, stop := keeping(t, f, nil, kept)
 		time.Sleep(2 * reportWait)
 		stop()
 		if len(kept.models) != 1 || kept.models[0].Name != "gone" || kept.models[0].Phase != messages.ModelView_absent || kept.models[0].Placement != nil {
 			t.Fatalf("kept %v", kept.models)
 		}
 		f.cut = true
-		next, stop := following(t, f, nil)
+		next, stop := keeping(t, f, nil, kept)
 		defer stop()
-		next.Store = kept
 		next.Restore("pc2", append(slices.Clone(kept.models), &messages.ModelView{Id: "model/pc9/foreign", Spec: &messages.ModelSpec{}}), time.Second)
 		id := messages.ModelActor("pc2", "gone")
 		said := next.Said("pc2")
