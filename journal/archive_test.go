@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
@@ -44,7 +45,7 @@ func caughtUp(t *testing.T, j *Journal, a *Archive) ArchiveStatus {
 // atTheHub reads what the hub has of the host, as a program without a journal does.
 func atTheHub(t *testing.T, hub []*url.URL) (out []messages.Recorded) {
 	t.Helper()
-	nc, end, err := VisitHub(t.Context(), &Hub{URLs: hub}, testHost)
+	nc, end, err := VisitHub(t.Context(), &Hub{URLs: hub}, "hub", testHost)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +182,7 @@ func TestArchiveOfLargeDecisions(t *testing.T) {
 				t.Errorf("the archive was %s and is %s", s.Stream, again.Stream)
 			}
 			end()
-			nc, leave, err := VisitHub(t.Context(), &Hub{URLs: hub}, testHost)
+			nc, leave, err := VisitHub(t.Context(), &Hub{URLs: hub}, "hub", testHost)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -211,5 +212,16 @@ func TestArchiveWithoutHub(t *testing.T) {
 	eventually(t, "it is said why nothing is archived", func() bool { return a.Status().Note != "" })
 	if s := a.Status(); s.Archived != 0 || j.Sequence() != 5 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// Who visits the hub waits until its JetStream answers, and is told the key when none of the domain does.
+func TestVisitAnotherDomain(t *testing.T) {
+	hub := openHub(t, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // meant to pass: nobody answers
+	defer cancel()
+	_, _, err := VisitHub(ctx, &Hub{URLs: hub}, "elsewhere", testHost)
+	if e := wantCode(t, err, messages.Unavailable); !strings.Contains(e.Hint, "nats.hub_domain") || !strings.Contains(e.Message, `"elsewhere"`) {
+		t.Errorf("%+v", e)
 	}
 }

@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net/url"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"modelops/messages"
 )
@@ -54,8 +56,8 @@ func (j *Journal) ConnectHub(opts ...nats.Option) (*nats.Conn, error) {
 	return j.connect(doorUser+hubAccount, append([]nats.Option{nats.CustomInboxPrefix(PeerInbox(j.o.Host))}, opts...)...)
 }
 
-// VisitHub joins a hub without a journal, as a host that is stopped, until end is called.
-func VisitHub(ctx context.Context, h *Hub, host string) (_ *nats.Conn, end func(), err error) {
+// VisitHub joins a hub without a journal, as a host that is stopped, until end is called, and waits for the JetStream of its domain.
+func VisitHub(ctx context.Context, h *Hub, domain, host string) (_ *nats.Conn, end func(), err error) {
 	o := &server.Options{ServerName: host, DontListen: true, NoSigs: true, NoLog: true, MaxPayload: defaultMaxPayload} // a read decision comes as base64
 	h.join(o)
 	o.Users = []*server.User{{Username: hubAccount, Password: hubAccount, Account: o.Accounts[0]}}
@@ -86,7 +88,31 @@ func VisitHub(ctx context.Context, h *Hub, host string) (_ *nats.Conn, end func(
 		stop()
 		return nil, nil, messages.Errorf(messages.Unavailable, "the hub", "%w", err)
 	}
-	return nc, func() { nc.Close(); stop() }, nil
+	end = func() { nc.Close(); stop() }
+	if err := answering(ctx, nc, domain, host); err != nil {
+		end()
+		return nil, nil, err
+	}
+	return nc, end, nil
+}
+
+// answering waits for the hub's JetStream: what it listens to is known here a moment after the leaf is connected.
+func answering(ctx context.Context, nc *nats.Conn, domain, host string) error {
+	js, err := jetstream.NewWithDomain(nc, domain)
+	if err != nil {
+		return messages.Errorf(messages.InvalidArgument, "nats.hub_domain", "%w", err)
+	}
+	for {
+		_, err := archivesOf(ctx, js, host)
+		if !errors.Is(err, nats.ErrNoResponders) && !errors.Is(err, jetstream.ErrJetStreamNotEnabled) {
+			return nil // another error is for who reads
+		}
+		select {
+		case <-ctx.Done():
+			return messages.Errorf(messages.Unavailable, "nats.hub", "no JetStream of domain %q answers there: %w", domain, err).WithHint("nats.hub_domain must be the domain of the hub's JetStream")
+		case <-time.After(reconnectWait):
+		}
+	}
 }
 
 // HubUp tells whether the server is connected to the hub, and why not, as far as it has said so.

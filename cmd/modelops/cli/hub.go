@@ -73,7 +73,7 @@ func (c *cli) openArchive(ctx context.Context, host string) (copied, error) {
 	if err != nil {
 		return copied{}, err
 	}
-	nc, end, err := journal.VisitHub(ctx, at, host)
+	nc, end, err := journal.VisitHub(ctx, at, cfg.NATS.Domain, host)
 	if err != nil {
 		return copied{}, err
 	}
