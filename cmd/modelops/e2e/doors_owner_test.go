@@ -69,7 +69,7 @@ func TestOperationsReachTheOwner(t *testing.T) {
 				return fmt.Errorf("%s", a)
 			}
 			return nil
-		}, phase("one", "ready")},
+		}, phase("next", "ready")}, // the swap at pc2 holds for it
 	} {
 		if err := step.do(); err != nil {
 			t.Errorf("%s: %v", step.name, err)
