@@ -16,7 +16,7 @@ import (
 
 // silent are metrics of what this test doesn't do: a series begins with its first sample. Those of other hosts begin in a cluster.
 var silent = []string{"modelops_bulkhead_rejections_total", "modelops_gpu_read_failures_total", "modelops_wrong_keys_total",
-	"modelops_peer_members", "modelops_peer_heard_age_seconds", "modelops_peer_report_age_seconds", "modelops_peer_rtt_seconds", "modelops_peer_clock_offset_seconds", "modelops_peer_copy_lag_events", "modelops_archive_lag_events"}
+	"modelops_peer_members", "modelops_peer_heard_age_seconds", "modelops_peer_report_age_seconds", "modelops_peer_rtt_seconds", "modelops_peer_clock_offset_seconds", "modelops_peer_copy_lag_events", "modelops_archive_lag_events", "modelops_model_moves_total"}
 
 // TestMetrics: /metrics can be parsed, has the documented names and no others, and counts.
 func TestMetrics(t *testing.T) {
