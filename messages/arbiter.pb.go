@@ -1444,7 +1444,7 @@ func (x *Reinstate) GetReason() string {
 	return ""
 }
 
-// QueryHolding asks a holder whether it has a lease. Never journaled; it answers HoldingReply.
+// QueryHolding asks a holder, or an arbiter, whether it has a lease. Never journaled; it answers HoldingReply.
 type QueryHolding struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Lease string                 `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
@@ -3833,11 +3833,12 @@ const file_arbiter_proto_rawDesc = "" +
 	"\x04gone\x10\x02\"K\n" +
 	"\tReinstate\x12\x1c\n" +
 	"\tplacement\x18\x01 \x01(\tR\tplacement\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason:\b\xba\xd4\x18\x04\b\x02\x10\x01\"^\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason:\b\xba\xd4\x18\x04\b\x02\x10\x01\"`\n" +
 	"\fQueryHolding\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +
-	"\aarbiter\x18\x03 \x01(\tR\aarbiter:\b\xba\xd4\x18\x04\b\x02\x10\x01\"I\n" +
+	"\aarbiter\x18\x03 \x01(\tR\aarbiter:\n" +
+	"\xba\xd4\x18\x06\b\x02\x10\x01(\x01\"I\n" +
 	"\fHoldingReply\x12\x14\n" +
 	"\x05holds\x18\x01 \x01(\bR\x05holds\x12#\n" +
 	"\rarbiter_epoch\x18\x02 \x01(\x04R\farbiterEpoch\"\xbe\x02\n" +

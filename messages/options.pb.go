@@ -386,7 +386,9 @@ type CommandType struct {
 	// It may be the first command of an actor: sending it makes the actor.
 	First bool `protobuf:"varint,3,opt,name=first,proto3" json:"first,omitempty"`
 	// The field that may name only a program (client/NAME) when a person or a program sends the command; empty = there is none.
-	Program       string `protobuf:"bytes,4,opt,name=program,proto3" json:"program,omitempty"`
+	Program string `protobuf:"bytes,4,opt,name=program,proto3" json:"program,omitempty"`
+	// Of a command for holders: the kind of its file takes it too.
+	Own           bool `protobuf:"varint,5,opt,name=own,proto3" json:"own,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -447,6 +449,13 @@ func (x *CommandType) GetProgram() string {
 		return x.Program
 	}
 	return ""
+}
+
+func (x *CommandType) GetOwn() bool {
+	if x != nil {
+		return x.Own
+	}
+	return false
 }
 
 // OperationType says how an rpc of the service looks at the doors. The HTTP routes are google.api.http annotations.
@@ -605,14 +614,15 @@ const file_options_proto_rawDesc = "" +
 	"\x05holds\x18\x04 \x01(\bR\x05holds\"9\n" +
 	"\tEventType\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\rR\aversion\"\x8b\x01\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\"\x9d\x01\n" +
 	"\vCommandType\x124\n" +
 	"\n" +
 	"visibility\x18\x01 \x01(\x0e2\x14.modelops.VisibilityR\n" +
 	"visibility\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\bR\x06holder\x12\x14\n" +
 	"\x05first\x18\x03 \x01(\bR\x05first\x12\x18\n" +
-	"\aprogram\x18\x04 \x01(\tR\aprogram\"\xb7\x01\n" +
+	"\aprogram\x18\x04 \x01(\tR\aprogram\x12\x10\n" +
+	"\x03own\x18\x05 \x01(\bR\x03own\"\xb7\x01\n" +
 	"\rOperationType\x12\"\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x0e.modelops.RoleR\x04role\x12\x12\n" +
 	"\x04nats\x18\x02 \x01(\tR\x04nats\x12\x1b\n" +

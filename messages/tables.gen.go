@@ -213,6 +213,7 @@ var commandTable = []CommandInfo{
 	{Kind: "arbiter", Name: "EndDefrag", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(EndDefrag) }},
 	{Kind: "arbiter", Name: "TakeOver", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(TakeOver) }},
 	{Kind: "arbiter", Name: "StandDown", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(StandDown) }},
+	{Kind: "arbiter", Name: "QueryHolding", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(QueryHolding) }},
 	{Kind: "host", Name: "StartHost", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(StartHost) }},
 	{Kind: "host", Name: "StopHost", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(StopHost) }},
 	{Kind: "host", Name: "ReportGaveUp", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportGaveUp) }},

@@ -183,6 +183,9 @@ func (x *far) whose(to messages.ActorID, command proto.Message) (*World, error) 
 func (x *far) ask(at *World, to messages.ActorID, command proto.Message) (r messages.Reply, err error) {
 	w, n := x.w, x.net
 	n.asks++
+	if _, err := messages.CommandNamed(to.Kind, string(command.ProtoReflect().Descriptor().Name())); err != nil { // as the other host finds it
+		return r, err
+	}
 	silence := messages.Errorf(messages.Unavailable, to.String(), "host %s doesn't answer", at.host(0)).WithRetry(againAfter)
 	f := w.o.Faults
 	switch late := n.through(w, at); {

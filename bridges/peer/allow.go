@@ -8,7 +8,7 @@ import (
 // is being emptied moves its models. What a person may do at another host goes by an operation, which checks the person.
 var allowed = map[string]bool{
 	"arbiter/RequestPlacement": true, "arbiter/AbandonPlacement": true, "arbiter/ClosePlacement": true, "arbiter/HintPlacement": true,
-	"arbiter/PlanDefrag": true, "arbiter/RelievePressure": true, "arbiter/EndDefrag": true,
+	"arbiter/PlanDefrag": true, "arbiter/RelievePressure": true, "arbiter/EndDefrag": true, "arbiter/QueryHolding": true,
 	"gpu/ReserveVram": true, "gpu/SettleVram": true, "gpu/ResizeVram": true, "gpu/ReleaseVram": true, "gpu/RenewLease": true, "gpu/CheckLease": true,
 	"gpu/ReportLeaseDiffers": true,
 	"model/PlacementGranted": true, "model/Preempt": true, "model/Reinstate": true, "model/QueryHolding": true, "model/ReportPlacementFailed": true,

@@ -3,7 +3,7 @@
 //
 //	cluster port   TLS 1.3, or plain TCP on loopback where there are no certificates. The client's first line is `MODELOPS/1 PROTOCOL HOST`.
 //	  nats         bridged to the journal's server; the answer `OK SECRET` holds the password of user `peer HOST`, good for one connection
-//	  others       given to the handler that is registered for them: grpc, join
+//	  others       given to the handler that is registered for them: forward, join
 //	link           our NATS client at a peer. It is up once both have said hello and their protocols fit
 //	subjects       peer.v1.hello, beat, ask, call, report, page; bodies are protobuf of messages, answers are PeerAnswer
 //

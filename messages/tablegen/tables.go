@@ -31,7 +31,7 @@ type event struct {
 
 type command struct {
 	kind, message, visibility, program string
-	holder, first                      bool
+	holder, first, own                 bool
 }
 
 type operation struct {
@@ -96,7 +96,7 @@ func (t *tables) readMessage(kind string, m *protogen.Message) error {
 	if f := m.Desc.Fields().ByName(protoreflect.Name(program)); program != "" && (f == nil || f.Kind() != protoreflect.StringKind) {
 		return fmt.Errorf("%s has no text field %s to name a program", m.Desc.FullName(), program)
 	}
-	t.commands = append(t.commands, command{kind, m.GoIdent.GoName, word(c, "visibility"), program, flag(c, "holder"), flag(c, "first")})
+	t.commands = append(t.commands, command{kind, m.GoIdent.GoName, word(c, "visibility"), program, flag(c, "holder"), flag(c, "first"), flag(c, "own")})
 	return nil
 }
 
@@ -194,7 +194,7 @@ func (t *tables) writeCommands(g *protogen.GeneratedFile) {
 		g.P("{Kind: ", quoted(kind), ", Name: ", quoted(c.message), ", Visibility: Visibility_", c.visibility, ", First: ", c.first, program, ", New: func() ", message, " { return new(", c.message, ") }},")
 	}
 	for _, c := range t.commands {
-		if !c.holder {
+		if !c.holder || c.own {
 			row(c.kind, c)
 		}
 	}

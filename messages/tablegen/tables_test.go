@@ -40,6 +40,7 @@ proto_file {
     field { name: "holder" number: 2 label: LABEL_OPTIONAL type: TYPE_BOOL }
     field { name: "first" number: 3 label: LABEL_OPTIONAL type: TYPE_BOOL }
     field { name: "program" number: 4 label: LABEL_OPTIONAL type: TYPE_STRING }
+    field { name: "own" number: 5 label: LABEL_OPTIONAL type: TYPE_BOOL }
   }
   extension { name: "command" number: 50503 label: LABEL_OPTIONAL type: TYPE_MESSAGE type_name: ".modelops.CommandType" extendee: ".google.protobuf.MessageOptions" }
   extension { name: "operation" number: 50504 label: LABEL_OPTIONAL type: TYPE_MESSAGE type_name: ".modelops.OperationType" extendee: ".google.protobuf.MethodOptions" }

@@ -1,0 +1,25 @@
+package peer
+
+import (
+	"strings"
+	"testing"
+
+	"modelops/messages"
+)
+
+// What hosts send each other is in the table of commands, by which the other end finds it; so is the question whether an arbiter of another host knows a lease,
+// which the ledger of a device asks of the one that reserved it.
+func TestWhatHostsSendIsFound(t *testing.T) {
+	for what := range allowed {
+		kind, name, _ := strings.Cut(what, "/")
+		if _, err := messages.CommandNamed(kind, name); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	p := &Peers{o: Options{Host: "pc2"}}
+	for actor, command := range map[string]string{"arbiter": "QueryHolding", "model/pc2/tiny": "QueryHolding"} {
+		if _, _, err := p.commandOf(&messages.PeerAsk{Actor: actor, Command: command}); err != nil {
+			t.Errorf("%s of %s: %v", command, actor, err)
+		}
+	}
+}
