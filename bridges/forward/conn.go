@@ -199,10 +199,10 @@ func (c *conn) opened(f frame) error {
 	s.ctx, s.end = context.WithCancelCause(context.Background())
 	c.mu.Lock()
 	switch {
-	case c.accept == nil || c.streams[f.stream] != nil || len(c.streams) >= mostStreams:
+	case c.accept == nil || c.streams[f.stream] != nil:
 		c.mu.Unlock()
 		return fmt.Errorf("stream %d may not begin", f.stream)
-	case c.leaving || c.err != nil:
+	case c.leaving || c.err != nil || len(c.streams) >= mostStreams: // the other end may count one less, whose last frame it has
 		c.mu.Unlock()
 		s.end(nil)
 		c.say(frameCut, f.stream, 0)

@@ -1,9 +1,11 @@
 package forward
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -72,4 +74,50 @@ func TestAnswersEarly(t *testing.T) {
 	_ = resp.Body.Close()
 	_ = body.Close()
 	r.outcome()
+}
+
+// TestAnEndedRequestWaitsForNobody: a request that is cancelled at the worker's host gives its place back while its caller doesn't read, and the caller hears why.
+func TestAnEndedRequestWaitsForNobody(t *testing.T) {
+	r := newRig(t, func(w http.ResponseWriter, q *http.Request) {
+		for q.Context().Err() == nil {
+			if _, err := w.Write(make([]byte, piece)); err != nil {
+				return
+			}
+		}
+	})
+	ended, end := context.WithCancelCause(t.Context())
+	r.gate.ended = ended
+	resp, err := r.client.RoundTrip(r.request(t.Context(), nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	h, err := r.client.at("pc2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	unread := func() (n int) {
+		for _, l := range h.lines {
+			l.mu.Lock()
+			if l.conn != nil {
+				if s := l.conn.at(1); s != nil {
+					s.mu.Lock()
+					n += s.unread
+					s.mu.Unlock()
+				}
+			}
+			l.mu.Unlock()
+		}
+		return n
+	}
+	for unread() < window {
+		runtime.Gosched()
+	}
+	end(messages.NewError(messages.Cancelled, "tiny", "somebody has cancelled it"))
+	if o := r.outcome(); messages.CodeOf(o.Err) != messages.Cancelled {
+		t.Errorf("%+v", o)
+	}
+	if _, err := io.Copy(io.Discard, resp.Body); messages.CodeOf(err) != messages.Cancelled || !strings.Contains(err.Error(), "somebody has cancelled it") {
+		t.Errorf("%v", err)
+	}
 }

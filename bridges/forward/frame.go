@@ -14,6 +14,9 @@ import (
 // a messages.ForwardFrame without its body. The rest is the body, which is copied once and never encoded.
 const frameHeader = 4 + 1 + 8 + 4
 
+// mostCredit is what one frame can give back: a window that one more message has overdrawn.
+const mostCredit = window + frameLimit
+
 // kind of a frame.
 type kind byte
 
@@ -74,7 +77,7 @@ func readFrame(r io.Reader, header []byte) (f frame, err error) {
 	size := binary.BigEndian.Uint32(header)
 	f = frame{kind: kind(header[4]) &^ lastFlag, last: kind(header[4])&lastFlag != 0, stream: binary.BigEndian.Uint64(header[5:]), n: int(binary.BigEndian.Uint32(header[13:]))}
 	isMessage := f.kind == frameOpen || f.kind == frameMore
-	if size > frameLimit || isMessage && f.n > int(size) || !isMessage && size > 0 || f.n > 2*window {
+	if size > frameLimit || isMessage && f.n > int(size) || !isMessage && (size > 0 || f.n > mostCredit) {
 		return f, fmt.Errorf("a frame of kind %d, %d bytes and %d for its head can't be", f.kind, size, f.n)
 	}
 	if size > 0 {

@@ -32,6 +32,7 @@ type gate struct {
 	model    string
 	until    time.Time
 	outcomes chan messages.Outcome
+	ended    context.Context // of the grants; nil = they last
 }
 
 func (g *gate) Admit(ctx context.Context, model string) (*messages.Grant, error) {
@@ -42,7 +43,11 @@ func (g *gate) Admit(ctx context.Context, model string) (*messages.Grant, error)
 	if g.refuse != nil {
 		return nil, g.refuse
 	}
-	return &messages.Grant{Model: model, URL: g.url, Ended: context.Background(), Began: time.Now(), Release: func(o messages.Outcome) { g.outcomes <- o }}, nil
+	ended := g.ended
+	if ended == nil {
+		ended = context.Background()
+	}
+	return &messages.Grant{Model: model, URL: g.url, Ended: ended, Began: time.Now(), Release: func(o messages.Outcome) { g.outcomes <- o }}, nil
 }
 
 // rig is a host that asks, one that is asked, and its worker.

@@ -52,7 +52,7 @@ func (s *Server) answer(in *stream) (final *messages.ForwardFrame, spare *[]byte
 		outcome.Path, outcome.Bytes = path, x.asked.Load()+x.bytes
 		grant.Release(outcome)
 	}()
-	defer context.AfterFunc(grant.Ended, func() { in.end(context.Cause(grant.Ended)) })()
+	defer context.AfterFunc(grant.Ended, func() { in.revoke(context.Cause(grant.Ended)) })()
 	outcome, final = x.run(ctx)
 	return final, x.spare
 }
@@ -171,7 +171,7 @@ func (x *visit) relay(ctx context.Context, resp *http.Response) (messages.Outcom
 	f := &messages.ForwardFrame{Response: head}
 	if resp.ContentLength <= 0 || resp.ContentLength > piece { // its body may take a while
 		if err := x.in.Send(f, false); err != nil {
-			return gone(x.grant, err), nil
+			return x.unsent(err)
 		}
 		f = &messages.ForwardFrame{}
 	}
@@ -189,7 +189,7 @@ func (x *visit) relay(ctx context.Context, resp *http.Response) (messages.Outcom
 		}
 		if n > 0 || f.Response != nil {
 			if sent := x.in.Send(f, false); sent != nil {
-				return gone(x.grant, sent), nil
+				return x.unsent(sent)
 			}
 			f = &messages.ForwardFrame{}
 		}
@@ -229,6 +229,14 @@ func judged(status int, model string) messages.Outcome {
 		return messages.Outcome{Err: messages.Errorf(messages.InvalidArgument, model, "the engine answered %d", status)}
 	}
 	return messages.Outcome{}
+}
+
+// unsent is how an answer ends that the other host doesn't take: it is told why when the request has ended here.
+func (x *visit) unsent(err error) (messages.Outcome, *messages.ForwardFrame) {
+	if why := context.Cause(x.grant.Ended); why != nil {
+		return messages.Outcome{Err: why}, refusal(why, true)
+	}
+	return gone(x.grant, err), nil
 }
 
 // gone is the outcome of an answer that the other host doesn't take any more.

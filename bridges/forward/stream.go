@@ -29,6 +29,7 @@ type stream struct {
 	unread int   // bytes in in
 	read   int   // bytes that the other end hasn't heard of as read
 	err    error // why it is over before its end
+	hurry  bool  // the request has ended here: no message but the last waits for the other end
 }
 
 func newStream(c *conn, id uint64) *stream {
@@ -151,10 +152,10 @@ func (s *stream) Send(f *messages.ForwardFrame, isLast bool) error {
 	body := f.Body
 	f.Body = nil
 	s.mu.Lock()
-	for s.credit <= 0 && !s.done() {
+	for s.credit <= 0 && !s.done() && !s.hurry {
 		s.turn.Wait()
 	}
-	if s.done() {
+	if s.done() || s.hurry && !isLast {
 		s.mu.Unlock()
 		return io.EOF
 	}
@@ -188,10 +189,13 @@ func (s *stream) put(k kind, f *messages.ForwardFrame, body []byte) (n int, err 
 	defer c.writing.Unlock()
 	for len(c.out) > full {
 		s.mu.Lock()
-		done := s.done()
+		done, hurry := s.done(), s.hurry
 		s.mu.Unlock()
-		if done {
+		if done || hurry && k&lastFlag == 0 {
 			return 0, io.EOF
+		}
+		if hurry {
+			break
 		}
 		c.room.Wait()
 	}
@@ -204,6 +208,16 @@ func (s *stream) put(k kind, f *messages.ForwardFrame, body []byte) (n int, err 
 	}
 	c.stir()
 	return len(c.out) - before - frameHeader, nil
+}
+
+// revoke ends the request at the end that was asked: what waits for the other end stops waiting, and the last message says why.
+func (s *stream) revoke(why error) {
+	s.end(why)
+	s.mu.Lock()
+	s.hurry = true
+	s.turn.Broadcast()
+	s.mu.Unlock()
+	s.c.stirRoom()
 }
 
 // finish ends a stream at the end that was asked, with its last message. What still reads the request hears that it is over.
