@@ -114,8 +114,11 @@ func (a *Archive) keep(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		refused := a.o.Journal.hubTooLarge.Load()
 		if last, err = a.publish(ctx, js, config, last, page.Decisions); err != nil {
-			a.most = max(a.most/4, leastOfArchived)
+			if a.o.Journal.hubTooLarge.Load() != refused { // an outage isn't about the size
+				a.most = max(a.most/4, leastOfArchived)
+			}
 			return err
 		}
 		a.archived.Store(last)
