@@ -35,8 +35,9 @@ type Follower struct {
 	Store Store
 	Log   *slog.Logger
 
-	mu    sync.Mutex
-	hosts map[string]*followed
+	taking sync.Mutex // held while what a host reports is put in or taken out, so that nothing of one that was forgotten comes after
+	mu     sync.Mutex
+	hosts  map[string]*followed
 }
 
 // followed is a host as it reported last.
@@ -84,6 +85,8 @@ func (f *Follower) Lost(host string) {
 // Forget drops what is known of a host that is no member any more.
 func (f *Follower) Forget(host string) {
 	f.Lost(host)
+	f.taking.Lock()
+	defer f.taking.Unlock()
 	f.mu.Lock()
 	delete(f.hosts, host)
 	f.mu.Unlock()
@@ -146,6 +149,8 @@ func (f *Follower) take(ctx context.Context, host string, r *messages.Report) er
 		}
 		changes = append(changes, Change{Actor: id, Sequence: a.Sequence, View: v})
 	}
+	f.taking.Lock()
+	defer f.taking.Unlock()
 	f.mu.Lock()
 	if ctx.Err() != nil {
 		f.mu.Unlock()

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -68,4 +69,39 @@ func TestRestore(t *testing.T) {
 			t.Error("a host that is forgotten is still kept")
 		}
 	})
+}
+
+// slowShelf has its host removed while it keeps a report.
+type slowShelf struct {
+	remove func()
+	last   string
+}
+
+func (s *slowShelf) Keep(string, []*messages.ModelView) {
+	go s.remove()
+	for range 10_000 { // the removal has its turn
+		runtime.Gosched()
+	}
+	s.last = "kept"
+}
+
+func (s *slowShelf) Drop(string) { s.last = "dropped" }
+
+// A host that is removed while its report is taken is forgotten all the same.
+func TestForgetWhileAReportIsTaken(t *testing.T) {
+	kept, removed := &slowShelf{}, make(chan struct{})
+	f := &Follower{View: New(Options{}), Store: kept}
+	kept.remove = func() { f.Forget("pc2"); close(removed) }
+	id := messages.ModelActor("pc2", "tiny")
+	body, err := proto.Marshal(&messages.ModelView{Id: id.String(), Host: "pc2", Name: "tiny", Spec: &messages.ModelSpec{Name: "tiny"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.take(t.Context(), "pc2", &messages.Report{Actors: []*messages.ActorReport{{Actor: id.String(), Sequence: 1, View: "ModelView", Body: body}}}); err != nil {
+		t.Fatal(err)
+	}
+	<-removed
+	if kept.last != "dropped" || f.View.Model(id) != nil || len(f.Hosts()) != 0 {
+		t.Errorf("it is %s, shown as %v, of %v", kept.last, f.View.Model(id), f.Hosts())
+	}
 }

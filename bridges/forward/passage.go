@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"strconv"
 	"time"
 
 	"modelops/messages"
@@ -159,7 +160,7 @@ func fields(h []*messages.ForwardHeader) http.Header {
 
 func (p *passage) response(f *messages.ForwardFrame) *http.Response {
 	r := f.Response
-	resp := &http.Response{Status: http.StatusText(int(r.Status)), StatusCode: int(r.Status), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: fields(r.Headers),
+	resp := &http.Response{Status: strconv.Itoa(int(r.Status)) + " " + http.StatusText(int(r.Status)), StatusCode: int(r.Status), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: fields(r.Headers),
 		ContentLength: max(r.ContentLength, -1), Request: p.request}
 	if r.ContentLength == -1 {
 		resp.TransferEncoding = []string{"chunked"}
