@@ -96,7 +96,7 @@ func reserve(s State, c *messages.ReserveVram, now *timestamppb.Timestamp) (enti
 			return &messages.VramGrant{Lease: c.Lease, Epoch: l.Epoch, Bytes: l.Bytes}
 		}}, nil
 	}
-	if err := s.outdated(c); err != nil {
+	if err := messages.Outdated(s.ID, c.Arbiter, c.ArbiterEpoch, s.Obeyed); err != nil {
 		return entity.Verdict{}, err
 	}
 	if s.Lost {
@@ -109,19 +109,6 @@ func reserve(s State, c *messages.ReserveVram, now *timestamppb.Timestamp) (enti
 		Arbiter: c.Arbiter, ArbiterEpoch: c.ArbiterEpoch, At: now})
 	v.Answer = granted
 	return v, nil
-}
-
-// outdated refuses an arbiter of a lower epoch than this ledger has obeyed: another one has taken over since. Two of one epoch, on two sides of a split, are
-// both obeyed while there is room.
-func (s State) outdated(c *messages.ReserveVram) error {
-	switch {
-	case messages.LeapsAhead(c.ArbiterEpoch, s.Obeyed):
-		return messages.Errorf(messages.InvalidArgument, s.ID.String(), "epoch %d is no arbiter's: the highest that was obeyed here is %d", c.ArbiterEpoch, s.Obeyed)
-	case c.Arbiter == "" || c.ArbiterEpoch >= s.Obeyed:
-		return nil
-	}
-	return messages.Errorf(messages.FailedPrecondition, s.ID.String(), "the arbiter of %s decided under epoch %d, and one of epoch %d has taken over since", c.Arbiter, c.ArbiterEpoch, s.Obeyed).
-		WithHint("modelops cluster shows which host's arbiter has the seat")
 }
 
 // renew gives a lease its time to live again. The journal is told so often that a restart can't lengthen the lease by more than half of it, and

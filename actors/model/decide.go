@@ -248,7 +248,7 @@ func preempt(s State, c *messages.Preempt, at entity.Stamp) (entity.Verdict, err
 	case !s.settledIn():
 		return left(messages.PreemptReply_leaving)
 	}
-	if err := s.outdated(c.Arbiter, c.ArbiterEpoch); err != nil {
+	if err := messages.Outdated(s.ID, c.Arbiter, c.ArbiterEpoch, s.Obeyed); err != nil {
 		return entity.Verdict{}, err
 	}
 	now := timestamppb.New(at.Now)

@@ -89,7 +89,7 @@ func TestAnAbsurdEpochIsRefused(t *testing.T) {
 		epoch   uint64
 		want    messages.Code
 	}{{"pc2", math.MaxUint64, messages.InvalidArgument}, {"", math.MaxUint64, messages.InvalidArgument}, {"pc2", 1 << 40, messages.InvalidArgument}, {"pc2", 500, 0}, {"", 0, 0}, {"pc2", 6, messages.FailedPrecondition}} {
-		if err := s.outdated(c.arbiter, c.epoch); messages.CodeOf(err) != c.want {
+		if err := messages.Outdated(s.ID, c.arbiter, c.epoch, s.Obeyed); messages.CodeOf(err) != c.want {
 			t.Errorf("epoch %d of %s: %v", c.epoch, c.arbiter, err)
 		}
 	}

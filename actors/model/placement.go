@@ -38,7 +38,7 @@ func (s State) takes(p *messages.Placement) error {
 			return messages.Errorf(messages.FailedPrecondition, s.ID.String(), "%s of the placement is a device of another host", gpu)
 		}
 	}
-	if err := s.outdated(p.GetArbiter(), p.GetArbiterEpoch()); err != nil {
+	if err := messages.Outdated(s.ID, p.GetArbiter(), p.GetArbiterEpoch(), s.Obeyed); err != nil {
 		return err
 	}
 	switch {
@@ -74,16 +74,4 @@ func (r Rules) placementFailed(s State, c *messages.ReportPlacementFailed, now *
 		return entity.Facts(&messages.ModelUnwanted{Reason: "it was to move here, and can't: " + c.Error.GetMessage(), At: now}), nil
 	}
 	return entity.Facts(r.loadFailed(s, c.Attempt, c.Error, c.Retriable, now)), nil
-}
-
-// outdated refuses an arbiter of a lower epoch than this model has obeyed: another one has taken over since.
-func (s State) outdated(arbiter string, epoch uint64) error {
-	switch {
-	case messages.LeapsAhead(epoch, s.Obeyed):
-		return messages.Errorf(messages.InvalidArgument, s.ID.String(), "epoch %d is no arbiter's: the highest that was obeyed here is %d", epoch, s.Obeyed)
-	case arbiter == "" || epoch >= s.Obeyed:
-		return nil
-	}
-	return messages.Errorf(messages.FailedPrecondition, s.ID.String(), "the arbiter of %s decided under epoch %d, and one of epoch %d has taken over since", arbiter, epoch, s.Obeyed).
-		WithHint("modelops cluster shows which host's arbiter has the seat")
 }
