@@ -102,17 +102,11 @@ func TestSilentStrangersAreBounded(t *testing.T) {
 
 func TestServersGetTheConnectionsOfMembers(t *testing.T) {
 	a, b := linked(t, nil)
-	l := b.Listen("grpc")
-	defer func() { _ = l.Close() }()
-	go func() {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		_, _ = io.WriteString(c, "hello "+c.(*Conn).Host+"\n")
+	b.Handle("forward", Handler{Serve: func(c *Conn) {
+		_, _ = io.WriteString(c, "hello "+c.Host+"\n")
 		_ = c.Close()
-	}()
-	c, err := a.Dial(t.Context(), "pc2", "grpc")
+	}})
+	c, err := a.Dial(t.Context(), "pc2", "forward")
 	if err != nil {
 		t.Fatal(err)
 	}
