@@ -26,7 +26,7 @@ const (
 	archiveLimit    = 30 * time.Second // for an answer of the hub
 	archiveAgain    = time.Second      // after a failure
 	// mostOfArchived bytes are archived as one message: NATS servers take 1 MiB unless they are told otherwise, and end the connection of a leaf that sends more.
-	// A hub that takes less can't say so to a leaf: after each failure a quarter as much is tried, down to leastOfArchived.
+	// A hub that takes less can't say so to a leaf: after each message that it refused a quarter as much is tried, down to leastOfArchived.
 	mostOfArchived  = 1_000_000
 	leastOfArchived = 16 << 10
 )

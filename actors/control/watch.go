@@ -95,11 +95,7 @@ func (c *Control) watchOf(r *messages.WatchRequest) (*watch, error) {
 		return nil, err
 	}
 	if r.Host != "" {
-		one, known := at[r.Host]
-		at = map[string]uint64{}
-		if known {
-			at[r.Host] = one
-		}
+		maps.DeleteFunc(at, func(host string, _ uint64) bool { return host != r.Host })
 	}
 	return &watch{c: c, host: r.Host, at: at}, nil
 }

@@ -121,7 +121,7 @@ func (f *Files) need(spec *messages.ModelSpec, stamp string) *messages.Need {
 	ctx, cancel := context.WithTimeout(context.Background(), needTime)
 	defer cancel()
 	need, err := f.Runtime.Need(ctx, spec)
-	if err != nil { // whoever loads it is told
+	if err != nil { // who loads the model is told
 		return nil
 	}
 	return need

@@ -31,7 +31,7 @@ func chatty(t *testing.T) string {
 }
 
 // TestLogsOfAnotherHost: the log of a worker is read from any host of the cluster, at every door, without secrets, from its end and on, and over a new worker.
-// When its host is killed, whoever follows hears which host is missing.
+// When its host is killed, those who follow it hear which host is missing.
 func TestLogsOfAnotherHost(t *testing.T) {
 	main, pc2 := pair(t, func(host string) string {
 		return "resources: {devices: [{id: gpu0, kind: simulated, capacity_mb: 24000}]}\n" + map[string]string{"pc2": "models: {preload: [{name: there}], declare: {there: " + chatty(t) + "}}\n"}[host]
