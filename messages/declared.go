@@ -6,3 +6,6 @@ const (
 	DeclaredByConfig = "config"
 	DeclaredByAPI    = "api"
 )
+
+// IsDeclared tells whether a model's host declares it: it isn't withdrawn, and no replica, which comes and goes with its model.
+func IsDeclared(v *ModelView) bool { return v.GetSpec() != nil && v.Spec.ReplicaOf == "" }

@@ -63,7 +63,7 @@ func AllocationOf(m *messages.ModelView, nowMS int64) *messages.Allocation {
 func Elsewhere(all []*messages.Allocation, models []*messages.ModelView, apart func(model, host string) bool) {
 	specs := map[string][]*messages.ModelView{} // declarations by name
 	for _, v := range models {
-		if v.Spec != nil && v.Spec.ReplicaOf == "" {
+		if messages.IsDeclared(v) {
 			specs[v.Name] = append(specs[v.Name], v)
 		}
 	}

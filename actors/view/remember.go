@@ -3,8 +3,6 @@ package view
 import (
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"modelops/messages"
 )
 
@@ -38,8 +36,8 @@ func (f *Follower) Restore(host string, models []*messages.ModelView, age time.D
 // declaredBy are the models that a host declares, without what changes while it runs.
 func (p *Projection) declaredBy(host string) (out []*messages.ModelView) {
 	for _, v := range p.ModelsOf(host) {
-		if v.Spec != nil && v.Spec.ReplicaOf == "" {
-			out = append(out, &messages.ModelView{Id: v.Id, Host: host, Name: v.Name, Phase: messages.ModelView_absent, Spec: proto.CloneOf(v.Spec)})
+		if messages.IsDeclared(v) {
+			out = append(out, &messages.ModelView{Id: v.Id, Host: host, Name: v.Name, Phase: messages.ModelView_absent, Spec: v.Spec})
 		}
 	}
 	return out

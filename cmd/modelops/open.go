@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -205,14 +206,18 @@ func (d *daemon) announce(context.Context) error {
 	return d.writeAddresses()
 }
 
-// writeAddresses renames the file into place, so that none reads half of it.
+// writeAddresses tells clients on this machine where the doors are.
 func (d *daemon) writeAddresses() error {
 	b, err := json.MarshalIndent(d.addresses(), "", "  ")
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(d.cfg.DataDir, cli.AddressFile)
-	if err := os.WriteFile(path+".new", b, 0o644); err != nil {
+	return replaceFile(filepath.Join(d.cfg.DataDir, cli.AddressFile), b, 0o644)
+}
+
+// replaceFile writes a file and renames it into place, so that none reads half of it. A power cut may lose it.
+func replaceFile(path string, b []byte, mode fs.FileMode) error {
+	if err := os.WriteFile(path+".new", b, mode); err != nil {
 		return err
 	}
 	return os.Rename(path+".new", path)

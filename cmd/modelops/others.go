@@ -42,7 +42,7 @@ func (d *daemon) apart(model, host string) *messages.Error {
 // declaredHere are the declarations of this host.
 func (d *daemon) declaredHere() (out []*messages.ModelSpec) {
 	for _, v := range d.view.ModelsOf(d.host) {
-		if v.Spec != nil && v.Spec.ReplicaOf == "" {
+		if messages.IsDeclared(v) {
 			out = append(out, v.Spec)
 		}
 	}

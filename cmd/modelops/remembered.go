@@ -59,10 +59,7 @@ func (r *remembered) Keep(host string, models []*messages.ModelView) {
 		err = os.MkdirAll(r.dir, 0o700)
 	}
 	if err == nil {
-		err = os.WriteFile(at+".new", body, 0o600)
-	}
-	if err == nil {
-		err = os.Rename(at+".new", at)
+		err = replaceFile(at, body, 0o600)
 	}
 	if err != nil {
 		r.log.Warn("what another host declares can't be kept: after a restart its models are unknown until it is heard", "host", host, "error", err)
@@ -115,7 +112,7 @@ func (d *daemon) lastDeclared(host string) string {
 	}
 	var names []string
 	for _, v := range d.view.ModelsOf(host) {
-		if v.Spec != nil && v.Spec.ReplicaOf == "" {
+		if messages.IsDeclared(v) {
 			names = append(names, v.Name)
 		}
 	}
