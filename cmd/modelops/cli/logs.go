@@ -55,16 +55,11 @@ func (c *cli) dialLogs(ctx context.Context) (*client, error) {
 
 // printLog prints the end of a log that a daemon reads. To follow it is to print what comes, until ctx ends or the daemon gives no answer.
 func (c *cli) printLog(ctx context.Context, k *client, r *messages.LogRequest, follow bool) error {
-	n := r.Lines
 	page, err := c.logPage(ctx, k, r)
 	if err != nil {
 		return err
 	}
-	lines := page.Lines
-	if !follow && page.Unfinished != "" {
-		lines = append(lines, page.Unfinished)
-	}
-	if err := c.printLogLines(lines[max(0, len(lines)-int(n)):]); err != nil || !follow {
+	if err := c.printLogEnd(page.Lines, page.Unfinished, int(r.Lines), follow); err != nil || !follow {
 		return err
 	}
 	r.ModelName, r.Host = page.ModelName, page.Host // a model that moves has another log there
@@ -96,6 +91,14 @@ func (c *cli) logPage(ctx context.Context, k *client, r *messages.LogRequest) (*
 	return k.ReadLog(ctx, r)
 }
 
+// printLogEnd prints the last n lines of a log. The one that its worker hasn't ended counts too, unless what follows brings it whole.
+func (c *cli) printLogEnd(lines []string, unfinished string, n int, follow bool) error {
+	if !follow && unfinished != "" {
+		lines = append(lines, unfinished)
+	}
+	return c.printLogLines(lines[max(0, len(lines)-n):])
+}
+
 func (c *cli) printLogLines(lines []string) error {
 	for _, line := range lines {
 		if err := c.printLogLine(line); err != nil {
@@ -121,12 +124,7 @@ func (c *cli) printLogFile(ctx context.Context, model string, n int, follow bool
 	case part.Log == "":
 		return messages.NewError(messages.NotFound, "model "+model, "it has no log, because no worker of it has run here").WithHint("`modelops load " + model + "` starts one")
 	}
-	lines := part.Lines
-	if !follow && part.Unfinished != "" {
-		lines = append(lines, part.Unfinished)
-		lines = lines[max(0, len(lines)-n):]
-	}
-	if err := c.printLogLines(lines); err != nil || !follow {
+	if err := c.printLogEnd(part.Lines, part.Unfinished, n, follow); err != nil || !follow {
 		return err
 	}
 	for {
