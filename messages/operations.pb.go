@@ -1816,8 +1816,10 @@ func (x *GpuLeaseRenewalAck) GetTtlSeconds() int32 {
 }
 
 type GpuLeaseReleaseAck struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Success       bool                   `protobuf:"varint,1,opt,name=success,proto3" json:"success,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Success bool                   `protobuf:"varint,1,opt,name=success,proto3" json:"success,omitempty"`
+	// The lease was held, and its owner was told. An unknown one counts as given back without it.
+	Released      bool `protobuf:"varint,2,opt,name=released,proto3" json:"released,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1855,6 +1857,13 @@ func (*GpuLeaseReleaseAck) Descriptor() ([]byte, []int) {
 func (x *GpuLeaseReleaseAck) GetSuccess() bool {
 	if x != nil {
 		return x.Success
+	}
+	return false
+}
+
+func (x *GpuLeaseReleaseAck) GetReleased() bool {
+	if x != nil {
+		return x.Released
 	}
 	return false
 }
@@ -4030,9 +4039,10 @@ const file_operations_proto_rawDesc = "" +
 	"\x12GpuLeaseRenewalAck\x12\x18\n" +
 	"\asuccess\x18\x01 \x01(\bR\asuccess\x12\x1f\n" +
 	"\vttl_seconds\x18\x02 \x01(\x05R\n" +
-	"ttlSeconds\".\n" +
+	"ttlSeconds\"J\n" +
 	"\x12GpuLeaseReleaseAck\x12\x18\n" +
-	"\asuccess\x18\x01 \x01(\bR\asuccess\"e\n" +
+	"\asuccess\x18\x01 \x01(\bR\asuccess\x12\x1a\n" +
+	"\breleased\x18\x02 \x01(\bR\breleased\"e\n" +
 	"\fResidentList\x12+\n" +
 	"\x06models\x18\x01 \x03(\v2\x13.modelops.ModelViewR\x06models\x12(\n" +
 	"\x05hosts\x18\x02 \x03(\v2\x12.modelops.HostSaidR\x05hosts\"5\n" +

@@ -217,7 +217,7 @@ func TestLeasesThatNoViewShowsYet(t *testing.T) {
 	}
 	yes := func(request proto.Message) (proto.Message, error) {
 		if _, ok := request.(*messages.GpuLeaseRelease); ok {
-			return &messages.GpuLeaseReleaseAck{Success: true}, nil
+			return &messages.GpuLeaseReleaseAck{Success: true, Released: true}, nil
 		}
 		return &messages.GpuLeaseRenewalAck{Success: true}, nil
 	}

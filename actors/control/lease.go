@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"modelops/actors/arbiter"
 	"modelops/messages"
 )
@@ -260,14 +258,16 @@ func (m Memory) programLease(lease string) (gpu messages.ActorID, held *messages
 }
 
 // ReleaseGpuLease gives a program's lease back. An unknown one counts as given back. A program can't release a lease of an actor, nor one that was
-// taken with another key. Models that left for the lease come back when the caller names them, unless they were unloaded by hand since.
+// taken with another key. Models that left for the lease come back when the caller names them, unless they were unloaded by hand since: also when the
+// lease's owner can't be asked, because the lease ends by itself and nobody asks for them again.
 func (m Memory) ReleaseGpuLease(ctx context.Context, r *messages.GpuLeaseRelease) (*messages.GpuLeaseReleaseAck, error) {
 	gpu, held, err := m.programLease(r.LeaseId)
 	if err != nil {
 		return nil, err
 	}
 	if held != nil {
-		if _, err := m.Door.Ask(ctx, gpu, &messages.ReleaseVram{Lease: held.Lease, Holder: held.Holder, Epoch: held.Epoch, Reason: "released by its holder", By: messages.CallerFrom(ctx).MarkedBy()}); err != nil {
+		_, err = m.Door.Ask(ctx, gpu, &messages.ReleaseVram{Lease: held.Lease, Holder: held.Holder, Epoch: held.Epoch, Reason: "released by its holder", By: messages.CallerFrom(ctx).MarkedBy()})
+		if err != nil && !isUnasked(err) {
 			return nil, err
 		}
 	}
@@ -278,57 +278,8 @@ func (m Memory) ReleaseGpuLease(ctx context.Context, r *messages.GpuLeaseRelease
 		}
 		m.Door.Tell(ctx, id, &messages.Reinstate{Placement: r.Placement, Reason: "the lease for which it left was given back"})
 	}
-	return &messages.GpuLeaseReleaseAck{Success: true}, nil
-}
-
-// ReleaseGpuLease gives a program's lease back, also one that another host has just granted and of which this one hasn't heard.
-func (c *Control) ReleaseGpuLease(ctx context.Context, r *messages.GpuLeaseRelease) (*messages.GpuLeaseReleaseAck, error) {
-	_, err := askHolders[*messages.GpuLeaseReleaseAck](ctx, c, r.LeaseId, "ReleaseGpuLease", &messages.GpuLeaseRelease{LeaseId: r.LeaseId})
-	if err != nil && messages.CodeOf(err) != messages.NotFound {
-		return nil, err
+	if err != nil {
+		return nil, endsByItself(gpu.String(), err)
 	}
-	return c.Memory.ReleaseGpuLease(ctx, r)
-}
-
-// RenewGpuLease keeps a program's lease, also one that another host has just granted and of which this one hasn't heard.
-func (c *Control) RenewGpuLease(ctx context.Context, r *messages.GpuLeaseRenewal) (*messages.GpuLeaseRenewalAck, error) {
-	ack, err := askHolders[*messages.GpuLeaseRenewalAck](ctx, c, r.LeaseId, "RenewGpuLease", r)
-	switch {
-	case ack != nil:
-		return ack, nil
-	case err != nil && messages.CodeOf(err) != messages.NotFound:
-		return nil, err
-	}
-	return c.Memory.RenewGpuLease(ctx, r)
-}
-
-// askHolders asks the other hosts about a lease that no view here shows: views of other hosts come late over a slow link, and after a start. A host that
-// can't be asked may hold it, so that it isn't unknown.
-func askHolders[A proto.Message](ctx context.Context, c *Control, lease, operation string, request proto.Message) (ack A, failed error) {
-	if _, held, err := c.programLease(lease); held != nil || err != nil || lease == "" {
-		return ack, nil
-	}
-	for _, host := range c.members(ctx) {
-		a, err := there[A](ctx, c, host, operation, request)
-		switch {
-		case err == nil:
-			ack = a
-		case failed == nil || messages.CodeOf(failed) == messages.NotFound:
-			failed = err
-		}
-	}
-	return ack, failed
-}
-
-// members are the other hosts that may hold something, whether they are heard or not; none for another host that asks.
-func (c *Control) members(ctx context.Context) (hosts []string) {
-	if c.o.Cluster == nil || messages.PeerFrom(ctx) != "" {
-		return nil
-	}
-	for _, m := range c.o.Cluster.View().GetMembers() {
-		if !m.Self && m.State != messages.MemberView_gone {
-			hosts = append(hosts, m.Host)
-		}
-	}
-	return hosts
+	return &messages.GpuLeaseReleaseAck{Success: true, Released: held != nil}, nil
 }
