@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -54,17 +55,15 @@ func Init(dataDir, host string, now time.Time) (made bool, err error) {
 	return true, settle(dataDir)
 }
 
-// keyIn is the key of a folder, made with it when it is missing.
+// keyIn is the key of a folder, made with it when there is none. One that can't be read is kept: it may be that of a running host, whose certificate is for
+// no other key.
 func keyIn(dir string) (crypto.Signer, error) {
 	path := filepath.Join(dir, certs.MemberKey)
-	if text, err := os.ReadFile(path); err == nil {
-		if block, _ := pem.Decode(text); block != nil {
-			if key, err := x509.ParsePKCS8PrivateKey(block.Bytes); err == nil {
-				if signer, ok := key.(*ecdsa.PrivateKey); ok {
-					return signer, nil
-				}
-			}
-		}
+	switch text, err := os.ReadFile(path); {
+	case err == nil:
+		return signer(path, text)
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, badKey(path, err)
 	}
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return nil, unwritable(dir, err)
@@ -81,6 +80,27 @@ func keyIn(dir string) (crypto.Signer, error) {
 		return nil, err
 	}
 	return key, certs.Replace(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
+}
+
+// signer is the key in a file's text.
+func signer(path string, text []byte) (crypto.Signer, error) {
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return nil, badKey(path, errors.New("there is no PEM block"))
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, badKey(path, err)
+	}
+	if signer, ok := key.(*ecdsa.PrivateKey); ok {
+		return signer, nil
+	}
+	return nil, badKey(path, fmt.Errorf("it is of the type %T", key))
+}
+
+func badKey(path string, err error) error {
+	return messages.Errorf(messages.FailedPrecondition, path, "the host's key can't be read, and isn't replaced: %w", err).
+		WithHint("make it readable to this user or put its backup there; to go on with a new key, move the file away")
 }
 
 // settle makes the folder that is ready the membership, at once.

@@ -163,6 +163,51 @@ func TestAGuestThatDiedJoinsByTheSameToken(t *testing.T) {
 	}
 }
 
+// A key that can't be read is named and kept, in a member's folder as in that of a guest that died: its owner may have a backup, and the certificate beside it
+// is for no other key.
+func TestAKeyThatCannotBeReadIsKept(t *testing.T) {
+	m, removed, fresh := newMember(t, "main_pc"), t.TempDir(), t.TempDir()
+	if _, err := m.join(removed, "pc2", m.invite("")); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.members.Expel("pc2"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(joiningDir(fresh), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ host, dataDir, dir string }{{"pc2", removed, certs.ClusterDir(removed)}, {"pc3", fresh, joiningDir(fresh)}} {
+		path := filepath.Join(c.dir, certs.MemberKey)
+		for _, text := range []string{"", "half a ke", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"} {
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := m.join(c.dataDir, c.host, m.invite(c.host))
+			if e := messages.AsError(err); e == nil || e.Code != messages.FailedPrecondition || e.Subject != path || e.Hint == "" {
+				t.Errorf("%s with the key %q: %v", c.host, text, err)
+			}
+			if got, err := os.ReadFile(path); string(got) != text {
+				t.Errorf("%s: the key %q was replaced by %q, %v", c.host, text, got, err)
+			}
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(path, 0o700); err != nil { // it is there, and can't be read, by root either
+			t.Fatal(err)
+		}
+		if _, err := m.join(c.dataDir, c.host, m.invite(c.host)); messages.AsError(err) == nil || messages.AsError(err).Subject != path || !strings.Contains(err.Error(), "can't be read") {
+			t.Errorf("%s with a folder for a key: %v", c.host, err)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if joined, err := m.join(c.dataDir, c.host, m.invite(c.host)); err != nil || !joined {
+			t.Errorf("%s without a key: %v, %v", c.host, joined, err)
+		}
+	}
+}
+
 func TestWhoMayNotJoin(t *testing.T) {
 	m, foreign := newMember(t, "main_pc"), newMember(t, "main_pc")
 	used, member := m.invite(""), t.TempDir()
