@@ -206,11 +206,6 @@ func (g graph) neighbours(host string) (out []string) {
 	return out
 }
 
-// First is the host of some that gets the seat while they all hear each other.
-func First(hosts ...string) string {
-	return slices.MaxFunc(hosts, func(a, b string) int { return cmp.Or(cmp.Compare(score(a), score(b)), cmp.Compare(b, a)) })
-}
-
 // score is the host's place in the order of the seat. It is spread over the hosts of a cluster, and the same on all of them.
 func score(host string) uint64 {
 	h := fnv.New64a()

@@ -114,8 +114,10 @@ func TestStatesOfAMember(t *testing.T) {
 }
 
 func TestWhoHasTheSeat(t *testing.T) {
-	first := First("main_pc", "pc2")
-	second := map[string]string{"main_pc": "pc2", "pc2": "main_pc"}[first]
+	first, second := "main_pc", "pc2"
+	if score(second) > score(first) {
+		first, second = second, first
+	}
 	here := func(change func(*Own)) func(*listening) {
 		return func(l *listening) {
 			own := l.Own()
