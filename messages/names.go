@@ -2,8 +2,16 @@ package messages
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 )
+
+// PlainName is what hosts, devices, callers and priority classes may be called: such names are parts of ids, subjects, files and lines. GoodPlainName says
+// it in words.
+var PlainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)
+
+// GoodPlainName says what PlainName takes.
+const GoodPlainName = "letters, digits, - and _, at most 63, a letter or digit first"
 
 // GoodName says what a model may be called.
 const GoodName = "a name of 1 to 256 printable characters without spaces"

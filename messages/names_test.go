@@ -5,6 +5,19 @@ import (
 	"testing"
 )
 
+func TestPlainName(t *testing.T) {
+	for _, good := range []string{"a", "main_pc", "PC-2", "2nd", strings.Repeat("x", 63)} {
+		if !PlainName.MatchString(good) {
+			t.Errorf("%q isn't taken", good)
+		}
+	}
+	for _, bad := range []string{"", "-a", "_a", "a.b", "a b", "a/b", "a\n", "ä", "*", ">", strings.Repeat("x", 64)} {
+		if PlainName.MatchString(bad) {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+}
+
 func TestBadName(t *testing.T) {
 	for _, good := range []string{"tiny", "org/x:8b.q4", "/models/x", "名前", "-rf", "a.>", strings.Repeat("x", 256)} {
 		if what := BadName(good); what != "" {

@@ -114,10 +114,7 @@ func TestStatesOfAMember(t *testing.T) {
 }
 
 func TestWhoHasTheSeat(t *testing.T) {
-	first, second := "main_pc", "pc2"
-	if score(second) > score(first) {
-		first, second = second, first
-	}
+	first, second := inOrder("main_pc", "pc2")
 	here := func(change func(*Own)) func(*listening) {
 		return func(l *listening) {
 			own := l.Own()

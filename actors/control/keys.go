@@ -3,7 +3,6 @@ package control
 import (
 	"cmp"
 	"context"
-	"regexp"
 	"time"
 
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -20,9 +19,6 @@ type Keys interface {
 	Classes() []string
 }
 
-// keyName is how a caller may be called: as in the configuration.
-var keyName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)
-
 // AddKey makes an API key and shows it, this once.
 func (c *Control) AddKey(ctx context.Context, r *messages.AddKeyRequest) (*messages.AddKeyReply, error) {
 	n := messages.NewKey{Name: r.Name, Class: r.Class, Models: r.Models, Operations: r.Operations}
@@ -31,8 +27,8 @@ func (c *Control) AddKey(ctx context.Context, r *messages.AddKeyRequest) (*messa
 	until, err := messages.ParseEnd(r.Expires)
 	n.Expires = until
 	switch {
-	case !keyName.MatchString(r.Name):
-		return nil, invalid("name", "it can't name a caller", "letters, digits, - and _, at most 63, a letter or digit first")
+	case !messages.PlainName.MatchString(r.Name):
+		return nil, invalid("name", "it can't name a caller", messages.GoodPlainName)
 	case !known:
 		return nil, messages.Errorf(messages.InvalidArgument, "role", "%.100q is no role", r.Role).WithHint("infer, read, operate or admin")
 	case err != nil:

@@ -22,8 +22,8 @@ func (k *checker) queue() {
 		at := index("queue.classes", i)
 		switch {
 		case k.broken(at):
-		case !hostPattern.MatchString(class):
-			k.add(list.item(i), at, fmt.Sprintf("is %q", clip(class)), hostRule)
+		case !messages.PlainName.MatchString(class):
+			k.add(list.item(i), at, fmt.Sprintf("is %q", clip(class)), messages.GoodPlainName)
 		case slices.Contains(k.Queue.Classes[:i], class):
 			k.add(list.item(i), at, fmt.Sprintf("%q is named twice", class), "each class once")
 		}

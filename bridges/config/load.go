@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"modelops/messages"
 )
 
 // Load reads the configuration of one host. An empty path means no file: the built-in one, which is cluster.yaml, with
@@ -167,8 +169,8 @@ func (l *loader) others(root, hosts *node, name string) {
 	}
 	for _, f := range hosts.fields {
 		switch {
-		case !hostPattern.MatchString(f.name):
-			l.problems = append(l.problems, f.at.problem(join("hosts", f.name), "this is no host name", hostRule))
+		case !messages.PlainName.MatchString(f.name):
+			l.problems = append(l.problems, f.at.problem(join("hosts", f.name), "this is no host name", messages.GoodPlainName))
 		case f.val.kind != mapping && !f.val.isNull():
 			l.problems = append(l.problems, f.val.at.problem(f.val.path, "is "+f.val.found(), "the sections that differ there"))
 		case f.name != name:

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"modelops/messages"
 )
 
 // A rule is what a value may be. It stands in the tags of the field, where the JSON schema reads it too.
@@ -89,7 +91,7 @@ func expectation(t reflect.Type, r rule) string {
 	case len(r.enum) > 0:
 		return "one of " + strings.Join(slices.DeleteFunc(slices.Clone(r.enum), func(s string) bool { return s == "" }), ", ")
 	case r.pattern != "":
-		return "letters, digits, - and _, at most 63, a letter or digit first"
+		return messages.GoodPlainName
 	case t.Kind() == reflect.String && r.nonEmpty:
 		return "some text"
 	case t.Kind() == reflect.String:

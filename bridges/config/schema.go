@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/invopop/jsonschema"
+
+	"modelops/messages"
 )
 
 // variableText is the form of a value that a variable fills in, which an editor must not call a wrong type.
@@ -120,7 +122,7 @@ func addHosts(root *jsonschema.Schema) {
 	root.Definitions["Override"] = override
 	root.Properties.Set("hosts", &jsonschema.Schema{
 		Type: "object", Description: "Sections that differ on one host, by its name.",
-		PatternProperties:    map[string]*jsonschema.Schema{hostPattern.String(): {Ref: "#/$defs/Override"}},
+		PatternProperties:    map[string]*jsonschema.Schema{messages.PlainName.String(): {Ref: "#/$defs/Override"}},
 		AdditionalProperties: jsonschema.FalseSchema,
 	})
 	root.PatternProperties = map[string]*jsonschema.Schema{"^x-": jsonschema.TrueSchema}

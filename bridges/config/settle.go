@@ -3,13 +3,8 @@ package config
 import (
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"strings"
 )
-
-const hostRule = "letters, digits, - and _, at most 63, a letter or digit first"
-
-var hostPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)
 
 // whole decodes the tree. A file that is no section is one problem, not one a key.
 func (d *decoder) whole(root *node, c *Config) {

@@ -74,7 +74,7 @@ func (h *hub) take(m *nats.Msg) {
 	h.taking.Lock()
 	defer h.taking.Unlock()
 	from, id, ok := strings.Cut(strings.TrimPrefix(m.Subject, HubSubjects+h.host+"."), ".")
-	if !ok || !hostName.MatchString(from) || strings.Contains(id, ".") {
+	if !ok || !messages.PlainName.MatchString(from) || strings.Contains(id, ".") {
 		return
 	}
 	key := hubKey{from, id}

@@ -16,10 +16,7 @@ const (
 	longestLine  = 512
 )
 
-var (
-	hostName     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)
-	protocolName = regexp.MustCompile(`^[a-z][a-z0-9]{0,15}$`)
-)
+var protocolName = regexp.MustCompile(`^[a-z][a-z0-9]{0,15}$`)
 
 // greeting is the first line of a client on the cluster port.
 type greeting struct{ protocol, host string }
@@ -28,7 +25,7 @@ func (g greeting) String() string { return preambleWord + " " + g.protocol + " "
 
 func parseGreeting(line string) (g greeting, ok bool) {
 	words := strings.Split(line, " ")
-	if len(words) != 3 || words[0] != preambleWord || !protocolName.MatchString(words[1]) || !hostName.MatchString(words[2]) {
+	if len(words) != 3 || words[0] != preambleWord || !protocolName.MatchString(words[1]) || !messages.PlainName.MatchString(words[2]) {
 		return g, false
 	}
 	return greeting{protocol: words[1], host: words[2]}, true

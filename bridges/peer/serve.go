@@ -127,8 +127,10 @@ const mostChanges = 1 << 32
 
 // onlyHosts takes out of a heartbeat what can't be said of a host: it is written down, and goes on to all others.
 func onlyHosts(h *messages.Heartbeat) {
-	h.Heard = slices.DeleteFunc(h.Heard, func(x *messages.Heard) bool { return !hostName.MatchString(x.GetHost()) })
-	maps.DeleteFunc(h.Membership, func(host string, changes uint64) bool { return !hostName.MatchString(host) || changes > mostChanges })
+	h.Heard = slices.DeleteFunc(h.Heard, func(x *messages.Heard) bool { return !messages.PlainName.MatchString(x.GetHost()) })
+	maps.DeleteFunc(h.Membership, func(host string, changes uint64) bool {
+		return !messages.PlainName.MatchString(host) || changes > mostChanges
+	})
 }
 
 func (a *account) greeted() bool {

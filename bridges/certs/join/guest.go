@@ -55,8 +55,8 @@ func Join(ctx context.Context, o GuestOptions) (joined bool, err error) {
 		return false, err
 	}
 	switch {
-	case !HostName.MatchString(o.Host):
-		return false, messages.Errorf(messages.InvalidArgument, "host", "%.100q can't be the name of a host of a cluster", o.Host).WithHint("letters, digits, - and _, at most 63: host in cluster.yaml")
+	case !messages.PlainName.MatchString(o.Host):
+		return false, messages.Errorf(messages.InvalidArgument, "host", "%.100q can't be the name of a host of a cluster", o.Host).WithHint(messages.GoodPlainName + ": host in cluster.yaml")
 	case o.Host == g.token.Host:
 		return false, messages.Errorf(messages.Conflict, "host "+o.Host, "the token is one of %s, and this host is %s too: a host can't join itself", g.token.Host, o.Host).
 			WithHint("run the command on the other host. If this is another one, give it another name: host in its cluster.yaml")

@@ -82,8 +82,8 @@ func (h *Host) Invite(host string, lasts time.Duration, addresses ...string) (t 
 // free tells whether a host of a name could become a member.
 func (h *Host) free(host string) error {
 	switch {
-	case !HostName.MatchString(host):
-		return messages.Errorf(messages.InvalidArgument, "host", "%.100q can't be the name of a host", host).WithHint("letters, digits, - and _, at most 63")
+	case !messages.PlainName.MatchString(host):
+		return messages.Errorf(messages.InvalidArgument, "host", "%.100q can't be the name of a host", host).WithHint(messages.GoodPlainName)
 	case host == h.o.Host || h.o.Members.IsMember(host):
 		return messages.Errorf(messages.Conflict, "host "+host, "a host named %s is a member of this cluster already", host).
 			WithHint("give the new one another name: host in its cluster.yaml. If it is the same one, started on a new disk: modelops cluster remove " + host + " first")

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"regexp"
 	"strings"
 
 	"modelops/messages"
@@ -19,9 +18,6 @@ const (
 	secretBytes, sumBytes = 16, 4
 	longestToken          = 2048
 )
-
-// HostName is what a host of a cluster may be called.
-var HostName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)
 
 // Token admits a host to a cluster.
 type Token struct {
@@ -61,7 +57,7 @@ func ParseToken(text string) (t Token, err error) {
 	copy(t.Secret[:], raw[len(t.CA):])
 	words := strings.Split(string(raw[head:]), " ")
 	t.Host, t.Addresses = words[0], words[1:]
-	if !HostName.MatchString(t.Host) {
+	if !messages.PlainName.MatchString(t.Host) {
 		return t, malformed()
 	}
 	return t, nil
