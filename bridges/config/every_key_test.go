@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+
+	"modelops/messages"
 )
 
 // TestWhatAModelsKeysChange: a key of a model changes the configuration, and what is declared to the model's actor. Only what the worker is started
@@ -151,5 +153,35 @@ func TestWhoElseIsACallerChangesAtOnce(t *testing.T) {
 		if len(d.Restart) > 0 || !slices.Contains(d.Changes, "auth: changed") {
 			t.Errorf("%s is told as %q, %q", text, d.Changes, d.Restart)
 		}
+	}
+}
+
+// TestPatternsHaveTheirWords: an error says in words what a text may be. A pattern without words of its own is that of plain names, which a tag can only repeat.
+func TestPatternsHaveTheirWords(t *testing.T) {
+	found := 0
+	var look func(of reflect.Type, at string)
+	look = func(of reflect.Type, at string) {
+		switch of.Kind() {
+		case reflect.Pointer, reflect.Slice, reflect.Map:
+			look(of.Elem(), at)
+		case reflect.Struct:
+			for _, f := range fieldsOf(of) {
+				at := join(at, f.Tag.Get("yaml"))
+				if r := ruleOf(f.Tag); r.pattern != "" {
+					found++
+					if plain := r.pattern == messages.PlainName.String(); plain == (r.form != "") {
+						t.Errorf("%s has the pattern %s and the words %q", at, r.pattern, expectation(f.Type, r))
+					}
+				}
+				look(f.Type, at)
+			}
+		}
+	}
+	look(reflect.TypeFor[Config](), "")
+	if _, err := Load("", []string{"MOC_CLUSTER__PEERS=[{host: pc2, wake: {mac: 'x'}}]"}, ""); err == nil || !strings.Contains(err.Error(), `is "x", expected six pairs of hexadecimal digits`) {
+		t.Error(err)
+	}
+	if found < 4 {
+		t.Errorf("%d patterns were found", found)
 	}
 }

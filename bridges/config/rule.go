@@ -16,6 +16,7 @@ type rule struct {
 	min, max *int64
 	enum     []string
 	pattern  string
+	form     string // the pattern in words, where it isn't that of plain names
 	required bool
 	nonEmpty bool
 	single   bool // one text may stand for a list of one
@@ -25,7 +26,7 @@ type rule struct {
 }
 
 func ruleOf(tag reflect.StructTag) rule {
-	r := rule{enum: wordsOf(tag.Get("words")), single: tag.Get("single") != ""}
+	r := rule{enum: wordsOf(tag.Get("words")), form: tag.Get("form"), single: tag.Get("single") != ""}
 	const comma = "\x00"
 	for part := range strings.SplitSeq(strings.ReplaceAll(tag.Get("jsonschema"), `\,`, comma), ",") {
 		key, val, _ := strings.Cut(strings.ReplaceAll(part, comma, ","), "=")
@@ -90,6 +91,8 @@ func expectation(t reflect.Type, r rule) string {
 		return r.enum[0]
 	case len(r.enum) > 0:
 		return "one of " + strings.Join(slices.DeleteFunc(slices.Clone(r.enum), func(s string) bool { return s == "" }), ", ")
+	case r.form != "":
+		return r.form
 	case r.pattern != "":
 		return messages.GoodPlainName
 	case t.Kind() == reflect.String && r.nonEmpty:

@@ -27,7 +27,7 @@ type Peer struct {
 
 // Wake wakes a host by a packet to its network card (Wake-on-LAN).
 type Wake struct {
-	MAC     string        `yaml:"mac" jsonschema:"required,pattern=^([0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}$" jsonschema_description:"Address of its network card, such as 01:23:45:67:89:ab."`
+	MAC     string        `yaml:"mac" jsonschema:"required,pattern=^([0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}$" form:"six pairs of hexadecimal digits, such as 01:23:45:67:89:ab" jsonschema_description:"Address of its network card, such as 01:23:45:67:89:ab."`
 	After   time.Duration `yaml:"after" min:"0s" max:"24h" jsonschema_description:"How long a request waits for it before it is woken."`
 	Address string        `yaml:"address" jsonschema_description:"Where the packet is sent. Empty is 255.255.255.255:9."`
 }
