@@ -34,8 +34,8 @@ const (
 	longestLeaseWait = time.Hour
 	// askAgain is the longest pause between two questions of a program that waits.
 	askAgain = time.Second
-	// askArbiter is the pause between two questions about a placement that isn't reserved yet: what another host's arbiter decides changes no view here.
-	askArbiter = 100 * time.Millisecond
+	// placementPause is the pause between two questions about a placement that isn't reserved yet: what another host's arbiter decides changes no view here.
+	placementPause = 100 * time.Millisecond
 	// abandonWithin bounds giving up a placement after the caller has left.
 	abandonWithin = 5 * time.Second
 )
@@ -186,7 +186,7 @@ func (m Memory) now() time.Time {
 func (m Memory) reserved(ctx context.Context, c *messages.RequestPlacement) (p *messages.Placement, waitsFor string, err error) {
 	within, cancel := context.WithTimeout(ctx, leaseWithin)
 	defer cancel()
-	again := time.NewTicker(askArbiter)
+	again := time.NewTicker(placementPause)
 	defer again.Stop()
 	var decided *messages.Placement
 	for {

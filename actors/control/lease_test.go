@@ -102,7 +102,7 @@ func TestAcquireLease(t *testing.T) {
 				h.obey = d.obey
 				r, err := h.AcquireGpuLease(t.Context(), &messages.GpuLeaseRequest{Client: "python", VramEstimateMb: 3, TtlSeconds: 60})
 				switch {
-				case d.looks >= 0 && d.requests != d.looks+1 || d.requests > int(leaseWithin/askArbiter)+1:
+				case d.looks >= 0 && d.requests != d.looks+1 || d.requests > int(leaseWithin/placementPause)+1:
 					t.Errorf("asked %d times", d.requests)
 				case messages.CodeOf(err) != c.code || !slices.Equal(d.given, c.given):
 					t.Errorf("%v, gave up %q", err, d.given)
