@@ -136,7 +136,7 @@ func (p *Peers) reach(ctx context.Context, host, address string) (net.Conn, erro
 	if address == theHub {
 		return p.overHub(ctx, host, cfg)
 	}
-	if cfg == nil && !loopback(address) {
+	if cfg == nil && !IsLoopback(address) {
 		return nil, messages.Errorf(messages.FailedPrecondition, "host "+host, "%s isn't on this machine, and hosts without certificates join over loopback only", address).
 			WithHint(certificatesHint)
 	}

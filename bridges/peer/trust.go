@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
 // Member is another host of the cluster.
@@ -48,13 +49,13 @@ func (d Declared) Members() []Member { return d }
 // Changed implements Trust.
 func (Declared) Changed() <-chan struct{} { return nil }
 
-// loopback tells whether an address can't leave this machine.
-func loopback(address string) bool {
+// IsLoopback tells whether an address with a port can't leave this machine. One without a host is of this machine.
+func IsLoopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return false
 	}
-	if host == "localhost" {
+	if host == "" || strings.EqualFold(host, "localhost") {
 		return true
 	}
 	ip, err := netip.ParseAddr(host)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"modelops/bridges/config"
+	"modelops/bridges/peer"
 )
 
 func TestAWildcardIsNotAdvertised(t *testing.T) {
@@ -39,6 +40,17 @@ func TestOnlyHostsWithCertificatesAreReachedFromOtherMachines(t *testing.T) {
 		d := &daemon{at: netip.MustParseAddr(c.bind)}
 		if got := d.atForHosts(c.certificates).String(); got != c.want {
 			t.Errorf("server.bind %s, certificates %t: %s, want %s", c.bind, c.certificates, got, c.want)
+		}
+	}
+}
+
+// What is declared without certificates is what the links then dial: both ask the same whether an address is of this machine.
+func TestHostsWithoutCertificatesAreOfThisMachine(t *testing.T) {
+	for address, want := range map[string]bool{"127.0.0.1:1": true, "localhost:1": true, "LOCALHOST:1": true, "[::1]:1": true, ":1": true, "192.0.2.1:1": false, "pc2.lan:1": false, "[127.0.0.1": false} {
+		cfg := &config.Config{Host: "main_pc", Cluster: config.Cluster{Peers: []config.Peer{{Host: "pc2", Address: address}}}}
+		trust, err := declared(cfg)
+		if (err == nil) != want || want && (!trust.IsMember("pc2") || !peer.IsLoopback(address)) {
+			t.Errorf("%s: %v", address, err)
 		}
 	}
 }

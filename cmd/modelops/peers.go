@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -90,8 +88,7 @@ func declared(cfg *config.Config) (peer.Trust, error) {
 		if p.Address == "" {
 			return nil, messages.Errorf(messages.FailedPrecondition, "cluster.peers", "%s is to be reached over nats.hub, and hosts without certificates don't work together over a hub", p.Host).WithHint(certificatesHint)
 		}
-		at, _, _ := net.SplitHostPort(p.Address)
-		if ip, err := netip.ParseAddr(config.Address(at)); err != nil || !ip.Unmap().IsLoopback() {
+		if !peer.IsLoopback(p.Address) {
 			return nil, messages.Errorf(messages.FailedPrecondition, "cluster.peers", "%s at %s isn't on this machine, and hosts without certificates join over loopback only", p.Host, p.Address).
 				WithHint(certificatesHint)
 		}
