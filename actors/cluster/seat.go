@@ -162,6 +162,13 @@ func (t *Table) graph() graph {
 			g.relay(m, t.own.Host)
 		}
 	}
+	for _, hears := range g.claims {
+		for host := range hears {
+			if _, known := g.standings[host]; !known {
+				g.standings[host] = starting // nobody near says more of it
+			}
+		}
+	}
 	return g
 }
 
@@ -172,7 +179,8 @@ func (g graph) claim(host, hears string) {
 	g.claims[host][hears] = true
 }
 
-// relay takes what a neighbour says of its neighbours, and what those say of theirs. Nobody speaks for this host.
+// relay takes what a neighbour says of its neighbours, and what those say of theirs. Nobody speaks for this host. Of a host that isn't heard here, neighbours may
+// say different things while its news are on their way: the worse counts, and not what comes last, because members have no order.
 func (g graph) relay(m *member, own string) {
 	for _, x := range m.beat.Heard {
 		if !x.Both || x.Host == own {
@@ -182,14 +190,10 @@ func (g graph) relay(m *member, own string) {
 		if g.direct[x.Host] {
 			continue
 		}
-		g.standings[x.Host] = standing(x.Standing)
+		g.standings[x.Host] = max(g.standings[x.Host], standing(x.Standing))
 		for _, y := range x.Hears {
-			if y == own {
-				continue
-			}
-			g.claim(x.Host, y)
-			if _, known := g.standings[y]; !known {
-				g.standings[y] = starting // nobody near says more of it
+			if y != own {
+				g.claim(x.Host, y)
 			}
 		}
 	}
