@@ -51,16 +51,26 @@ func TestStateOfThePast(t *testing.T) {
 	src := &source{journal: journal, host: "pc", last: 3}
 	for at, want := range map[string]string{"2": `"reserved_bytes":30`, "3": `"free_bytes":100`, "99": `"free_bytes":100`} {
 		when, _ := parseMoment(at, journal[0].At)
-		s, err := foldedState(t.Context(), src, "gpu/cpu", when)
+		s, err := foldedState(t.Context(), src, nil, "gpu/cpu", when)
 		if err != nil || !strings.Contains(string(s.View), want) || s.Actor != "gpu/pc/cpu" {
 			t.Errorf("at %s: %s %v", at, s.View, err)
 		}
 	}
-	if _, err := foldedState(t.Context(), src, "model/none", moment{}); messages.CodeOf(err) != messages.NotFound {
+	if _, err := foldedState(t.Context(), src, nil, "model/none", moment{}); messages.CodeOf(err) != messages.NotFound {
 		t.Error(err)
 	}
-	if _, err := foldedState(t.Context(), src, "gateway", moment{}); messages.CodeOf(err) != messages.InvalidArgument {
+	if _, err := foldedState(t.Context(), src, nil, "gateway", moment{}); messages.CodeOf(err) != messages.InvalidArgument {
 		t.Error(err)
+	}
+}
+
+// An actor of another host, named as `journal tail` prints it, is folded from the copy of that host's journal.
+func TestStateOfThePastElsewhere(t *testing.T) {
+	own := &source{journal: past(), host: "main_pc"}
+	other := &source{journal: past(&messages.DeviceRegistered{Kind: "cpu", CapacityBytes: 100}), host: "pc", last: 1, copy: true}
+	s, err := foldedState(t.Context(), own, []*source{other}, "gpu/pc/cpu", moment{})
+	if err != nil || s.Actor != "gpu/pc/cpu" || s.Sequence != 1 {
+		t.Errorf("%+v %v", s, err)
 	}
 }
 

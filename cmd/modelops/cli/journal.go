@@ -115,7 +115,7 @@ func (c *cli) copies(ctx context.Context, src *source) (out []*source) {
 // tail prints the last n decisions of some journals, and then new ones.
 func (c *cli) tail(ctx context.Context, all []*source, only filter, n int, follow bool) error {
 	if only.actor != "" {
-		id, err := all[0].actor(ctx, only.actor)
+		id, err := all[0].actor(ctx, only.actor, all[1:]...)
 		if err != nil {
 			return err
 		}

@@ -12,12 +12,23 @@ import (
 var errFound = errors.New("found")
 
 // actor reads an entity's name. The short forms host, gpu/cpu, model/tiny and model/org/tiny mean entities of the journal's host. An entity of
-// another host is one of which the journal has a decision.
-func (s *source) actor(ctx context.Context, text string) (messages.ActorID, error) {
-	return messages.ActorNamed(text, s.host, func(string) bool {
+// another host is one of a host whose copy is read too, or one of which the journal has a decision.
+func (s *source) actor(ctx context.Context, text string, copies ...*source) (messages.ActorID, error) {
+	return messages.ActorNamed(text, s.host, func(host string) bool {
+		if copyOf(host, copies) != nil {
+			return true
+		}
 		id, err := messages.ParseActorID(text)
 		return err == nil && s.journal.Replay(ctx, journal.Query{Actor: id, Unknown: true}, func(messages.Recorded) error { return errFound }) != nil
 	})
+}
+
+// copyOf is the copy of a host's journal; nil if there is none.
+func copyOf(host string, copies []*source) *source {
+	if i := slices.IndexFunc(copies, func(s *source) bool { return s.host == host }); i >= 0 {
+		return copies[i]
+	}
+	return nil
 }
 
 // nameOf is an entity's name without kind and host.
@@ -27,6 +38,15 @@ func nameOf(actor string) string {
 		return actor
 	}
 	return id.Name()
+}
+
+// hostOf is the host in an entity's name.
+func hostOf(actor string) string {
+	id, err := messages.ParseActorID(actor)
+	if err != nil {
+		return ""
+	}
+	return id.Host()
 }
 
 // modelIn finds a model by its name, else by an alias; nil when there is none.
@@ -48,9 +68,13 @@ func (k *client) named(ctx context.Context, name string) (*messages.ModelView, e
 	}
 	m := modelIn(s, name)
 	if m == nil {
-		return nil, messages.Errorf(messages.ModelNotFound, name, "Model '%s' not found", name).WithHint(messages.DidYouMean(name, namesIn(s)) + "`modelops models` lists them")
+		return nil, notFound(s, name)
 	}
 	return m, nil
+}
+
+func notFound(s *messages.StatusView, name string) error {
+	return messages.Errorf(messages.ModelNotFound, name, "Model '%s' not found", name).WithHint(messages.DidYouMean(name, namesIn(s)) + "`modelops models` lists them")
 }
 
 // namesIn are the names and aliases of the models.

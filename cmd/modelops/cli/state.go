@@ -99,7 +99,11 @@ func (c *cli) stateAt(ctx context.Context, name, host string, when moment) (stat
 	if !when.past() && src.client != nil && !src.copy {
 		return liveState(ctx, src.client, name)
 	}
-	return foldedState(ctx, src, name, when)
+	var copies []*source
+	if host == "" {
+		copies = c.copies(ctx, src)
+	}
+	return foldedState(ctx, src, copies, name, when)
 }
 
 func liveState(ctx context.Context, k *client, name string) (stateShown, error) {
@@ -127,10 +131,14 @@ func rewritten(id messages.ActorID, view string) json.RawMessage {
 	return compact(m)
 }
 
-func foldedState(ctx context.Context, src *source, name string, when moment) (stateShown, error) {
-	id, err := src.actor(ctx, name)
+// foldedState folds the journal of src, or the copy of another host's when the name is of an actor there.
+func foldedState(ctx context.Context, src *source, copies []*source, name string, when moment) (stateShown, error) {
+	id, err := src.actor(ctx, name, copies...)
 	if err != nil {
 		return stateShown{}, err
+	}
+	if other := copyOf(id.Host(), copies); other != nil {
+		src = other
 	}
 	f, err := newFold(id)
 	if err != nil {

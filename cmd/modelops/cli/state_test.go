@@ -65,6 +65,16 @@ func TestShortNames(t *testing.T) {
 	}
 }
 
+// What follows the kind is a host when a copy of that host's journal is read too.
+func TestNamesOfOtherHosts(t *testing.T) {
+	src, copies := &source{host: "pc", journal: decided{}}, []*source{{host: "pc2", copy: true}}
+	for text, want := range map[string]string{"gpu/pc2/cpu": "gpu/pc2/cpu", "model/pc2/org/m:7b": "model/pc2/org/m:7b", "model/org/m:7b": "model/pc/org/m:7b", "gpu/cpu": "gpu/pc/cpu"} {
+		if got, err := src.actor(t.Context(), text, copies...); err != nil || got.String() != want {
+			t.Errorf("%q: %v %v", text, got, err)
+		}
+	}
+}
+
 func TestModelsAreFoundByNameBeforeAlias(t *testing.T) {
 	s := &messages.StatusView{Models: []*messages.ModelView{
 		{Name: "a", Spec: &messages.ModelSpec{Aliases: []string{"b", "small"}}}, {Name: "b"},
