@@ -77,7 +77,7 @@ func New(o Options) (*System, error) {
 func free(o Options) (int, error) {
 	l, err := net.Listen("tcp", net.JoinHostPort(o.Listen, strconv.Itoa(o.Port)))
 	if err != nil {
-		return 0, messages.Errorf(messages.Unavailable, "cluster.actors_port", "port %d can't be listened on: %w", o.Port, err).WithHint("another program has it: set cluster.actors_port to a free port, the same word on all hosts isn't needed")
+		return 0, messages.Errorf(messages.Unavailable, "cluster.actors_port", "port %d can't be listened on: %w", o.Port, err).WithHint("another program has it: set cluster.actors_port to a free port; it may be another on each host")
 	}
 	port := l.Addr().(*net.TCPAddr).Port
 	return port, l.Close()
