@@ -153,12 +153,20 @@ func (c *cli) clusterInviteCommand() *cobra.Command {
 				return err
 			}
 			return show(c, r, func(r *messages.InviteReply) error {
-				_, err := fmt.Fprintf(c.stdout, "on the other host, until %s:\n\n  %s\n", time.UnixMilli(r.ExpiresMs).Format(time.TimeOnly), r.Command)
+				_, err := fmt.Fprintf(c.stdout, "on the other host, until %s:\n\n  %s\n", clock(time.UnixMilli(r.ExpiresMs), c.now()), r.Command)
 				return err
 			})
 		})
 	})
 	return cmd
+}
+
+// clock is a moment that is to come, with its day unless that is today.
+func clock(at, now time.Time) string {
+	if at.Format(time.DateOnly) == now.Format(time.DateOnly) {
+		return at.Format(time.TimeOnly)
+	}
+	return at.Format(time.DateTime)
 }
 
 func (c *cli) clusterRemoveCommand() *cobra.Command {

@@ -37,3 +37,27 @@ pc2 can't be reached: what it shows is 5.0s old
 		t.Error(got)
 	}
 }
+
+// Of a name that several hosts have, the daemon's own model is meant, unless another host is named.
+func TestWhoseModelIsMeant(t *testing.T) {
+	said := func() *messages.StatusView {
+		return &messages.StatusView{Host: &messages.HostView{Host: "pc2"}, Models: []*messages.ModelView{
+			{Host: "main_pc", Name: "both"}, {Host: "main_pc", Name: "far"}, {Host: "pc2", Name: "both"}}}
+	}
+	for _, c := range []struct{ name, host, want string }{{"both", "", "pc2"}, {"both", "main_pc", "main_pc"}, {"far", "", "main_pc"}, {"far", "pc2", ""}, {"none", "", ""}} {
+		m, err := meant(said(), c.name, c.host)
+		if m.GetHost() != c.want || (err == nil) != (c.want != "") {
+			t.Errorf("%+v: %v, %v", c, m, err)
+		}
+	}
+}
+
+// An end on another day is told with its day: a token may be good for a week.
+func TestAnEndIsToldWithItsDay(t *testing.T) {
+	if got := clock(noon.Add(time.Minute), noon); got != noon.Add(time.Minute).Format(time.TimeOnly) {
+		t.Error(got)
+	}
+	if got := clock(noon.Add(7*24*time.Hour), noon); got != noon.Add(7*24*time.Hour).Format(time.DateTime) {
+		t.Error(got)
+	}
+}

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -83,18 +85,39 @@ func (c *cli) rmCommand() *cobra.Command {
 }
 
 func (c *cli) showCommand() *cobra.Command {
-	return &cobra.Command{
+	var host string
+	cmd := &cobra.Command{
 		Use: "show NAME", Args: cobra.ExactArgs(1),
 		Short:             "Show a model: what it runs, where, and how it is",
 		ValidArgsFunction: c.completeModels(1),
 		RunE: c.asks(shortWait, func(ctx context.Context, k *client, args []string) error {
-			m, err := k.named(ctx, args[0])
+			s, err := k.GetStatus(askedOf(ctx, host), nil)
+			if err != nil {
+				return err
+			}
+			m, err := meant(s, args[0], host)
 			if err != nil {
 				return err
 			}
 			return show(c, m, func(m *messages.ModelView) error {
-				return c.printModels(&messages.StatusView{Models: []*messages.ModelView{m}}, c.now())
+				s.Models, s.Hosts = []*messages.ModelView{m}, narrowed(s.Hosts, cmp.Or(host, m.Host))
+				defer c.printStale(s.Hosts)
+				return c.printModels(s, c.now())
 			})
 		}),
 	}
+	hostFlag(cmd, &host, "the model of this host (default: the daemon's, if it has one of the name)")
+	return cmd
+}
+
+// meant is the model that is meant by a name or an alias: of a host that is named, else of the daemon's own before others.
+func meant(s *messages.StatusView, name, host string) (*messages.ModelView, error) {
+	all := s.Models
+	for _, of := range []string{cmp.Or(host, s.GetHost().GetHost()), host} {
+		s.Models = narrowed(slices.Clone(all), of)
+		if m := modelIn(s, name); m != nil {
+			return m, nil
+		}
+	}
+	return nil, notFound(s, name)
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -29,7 +30,12 @@ func (c *cli) whyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return show(c, e, c.printExplanation)
+			return show(c, e, func(e *messages.Explanation) error {
+				if own, err := k.host(ctx); err == nil && e.Host != "" && e.Host != own && e.Host == e.SaidBy { // else the summary names it
+					fmt.Fprintf(c.stdout, "%s says: ", e.Host)
+				}
+				return c.printExplanation(e)
+			})
 		}),
 	}
 	hostFlag(cmd, &host, "the model, request or lease of this host")
@@ -89,13 +95,14 @@ func reasonTable(reasons []*messages.Reason) *table {
 }
 
 func weighedTable(weighed []*messages.Weighed) *table {
-	t := &table{columns: []string{"DEVICE", "CHOSEN", "WHY"}}
+	many := slices.ContainsFunc(weighed, func(w *messages.Weighed) bool { return hostOf(w.Gpu) != hostOf(weighed[0].Gpu) })
+	t := &table{columns: at(many, "HOST", "DEVICE", "CHOSEN", "WHY")}
 	for _, w := range weighed {
 		chosen := "no"
 		if w.Chosen {
 			chosen = "yes"
 		}
-		t.add(nameOf(w.Gpu), chosen, w.Text)
+		t.add(at(many, hostOf(w.Gpu), nameOf(w.Gpu), chosen, w.Text)...)
 	}
 	return t
 }

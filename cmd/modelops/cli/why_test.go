@@ -31,3 +31,16 @@ to change this:
 		t.Errorf("%v\n%s", err, out.String())
 	}
 }
+
+// Devices of several hosts may have one name: a column says whose each is.
+func TestWhyTellsTheHostsOfDevices(t *testing.T) {
+	says(t, `
+tiny is ready.
+
+HOST     DEVICE  CHOSEN  WHY
+main_pc  gpu0    yes     chosen
+pc2      gpu0    no      as good
+`, func(c *cli) error {
+		return c.printExplanation(&messages.Explanation{Summary: "tiny is ready.", Weighed: []*messages.Weighed{{Gpu: "gpu/main_pc/gpu0", Chosen: true, Text: "chosen"}, {Gpu: "gpu/pc2/gpu0", Text: "as good"}}})
+	})
+}
