@@ -278,6 +278,20 @@ func (known) Remove(context.Context, *messages.RemoveMemberRequest) (*messages.R
 	panic("nobody is removed here")
 }
 
+// A load that names this very host tells the model's actor why, as `why` says it.
+func TestALoadHereSaysWhy(t *testing.T) {
+	h, reason := open(), ""
+	h.o.Hosts = &otherHosts{}
+	h.shows(tiny(messages.ModelView_ready, 1))
+	h.obey = func(_ messages.ActorID, m proto.Message) (messages.Reply, error) {
+		reason = m.(*messages.EnsureModel).Reason
+		return messages.Reply{}, nil
+	}
+	if _, err := h.LoadModel(t.Context(), &messages.ModelLoadRequest{ModelName: "tiny", Host: "h"}); err != nil || reason != "asked to load it" {
+		t.Errorf("%q, %v", reason, err)
+	}
+}
+
 // lacking is an estimator without the files of other hosts.
 type lacking struct{ needs }
 

@@ -70,7 +70,7 @@ func (c *Control) ensure(ctx context.Context, id messages.ActorID) error {
 
 // ensureHere waits until the worker of the model on this host is ready.
 func (c *Control) ensureHere(ctx context.Context, id messages.ActorID) error {
-	if _, err := c.o.Door.Ask(ctx, id, &messages.EnsureModel{}); err != nil {
+	if _, err := c.o.Door.Ask(ctx, id, &messages.EnsureModel{Reason: "asked to load it"}); err != nil {
 		return err
 	}
 	return Catalogue{Host: c.o.Host, View: c.o.View}.AwaitReady(ctx, id.Name())
