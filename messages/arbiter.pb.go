@@ -3573,7 +3573,11 @@ type Allocation struct {
 	// Somebody has loaded it on this very host (by hand, by preload), or its declaration wants several workers: it is kept warm however long it is idle.
 	Kept bool `protobuf:"varint,17,opt,name=kept,proto3" json:"kept,omitempty"`
 	// It seeks free memory only, and nobody waits behind it.
-	FreeOnly      bool `protobuf:"varint,18,opt,name=free_only,json=freeOnly,proto3" json:"free_only,omitempty"`
+	FreeOnly bool `protobuf:"varint,18,opt,name=free_only,json=freeOnly,proto3" json:"free_only,omitempty"`
+	// Of a program that waits in line: the claim by which it asks, how much it wants, and the only host where; empty = any.
+	Claim         string `protobuf:"bytes,19,opt,name=claim,proto3" json:"claim,omitempty"`
+	WantsBytes    uint64 `protobuf:"varint,20,opt,name=wants_bytes,json=wantsBytes,proto3" json:"wants_bytes,omitempty"`
+	WantsHost     string `protobuf:"bytes,21,opt,name=wants_host,json=wantsHost,proto3" json:"wants_host,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3732,6 +3736,27 @@ func (x *Allocation) GetFreeOnly() bool {
 		return x.FreeOnly
 	}
 	return false
+}
+
+func (x *Allocation) GetClaim() string {
+	if x != nil {
+		return x.Claim
+	}
+	return ""
+}
+
+func (x *Allocation) GetWantsBytes() uint64 {
+	if x != nil {
+		return x.WantsBytes
+	}
+	return 0
+}
+
+func (x *Allocation) GetWantsHost() string {
+	if x != nil {
+		return x.WantsHost
+	}
+	return ""
 }
 
 var File_arbiter_proto protoreflect.FileDescriptor
@@ -4026,7 +4051,7 @@ const file_arbiter_proto_rawDesc = "" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x18\n" +
 	"\arefusal\x18\x02 \x01(\tR\arefusal\x12\x12\n" +
 	"\x04busy\x18\x03 \x01(\rR\x04busy\x12 \n" +
-	"\vunreachable\x18\x04 \x01(\bR\vunreachable\"\xec\x04\n" +
+	"\vunreachable\x18\x04 \x01(\bR\vunreachable\"\xc2\x05\n" +
 	"\n" +
 	"Allocation\x12\x16\n" +
 	"\x06holder\x18\x01 \x01(\tR\x06holder\x120\n" +
@@ -4047,7 +4072,12 @@ const file_arbiter_proto_rawDesc = "" +
 	"\bpriority\x18\x0f \x01(\x05R\bpriority\x12\x1c\n" +
 	"\telsewhere\x18\x10 \x03(\tR\telsewhere\x12\x12\n" +
 	"\x04kept\x18\x11 \x01(\bR\x04kept\x12\x1b\n" +
-	"\tfree_only\x18\x12 \x01(\bR\bfreeOnly\"]\n" +
+	"\tfree_only\x18\x12 \x01(\bR\bfreeOnly\x12\x14\n" +
+	"\x05claim\x18\x13 \x01(\tR\x05claim\x12\x1f\n" +
+	"\vwants_bytes\x18\x14 \x01(\x04R\n" +
+	"wantsBytes\x12\x1d\n" +
+	"\n" +
+	"wants_host\x18\x15 \x01(\tR\twantsHost\"]\n" +
 	"\x05State\x12\x11\n" +
 	"\rstate_unknown\x10\x00\x12\v\n" +
 	"\aseeking\x10\x01\x12\f\n" +

@@ -1513,8 +1513,10 @@ type GpuLeaseReply struct {
 	Position uint32 `protobuf:"varint,15,opt,name=position,proto3" json:"position,omitempty"`
 	WaitsFor string `protobuf:"bytes,16,opt,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`
 	// Models that left for the lease, and the placement for which they did: ReleaseGpuLease can bring them back.
-	Displaced     []string `protobuf:"bytes,17,rep,name=displaced,proto3" json:"displaced,omitempty"`
-	Placement     string   `protobuf:"bytes,18,opt,name=placement,proto3" json:"placement,omitempty"`
+	Displaced []string `protobuf:"bytes,17,rep,name=displaced,proto3" json:"displaced,omitempty"`
+	Placement string   `protobuf:"bytes,18,opt,name=placement,proto3" json:"placement,omitempty"`
+	// Not granted: it fits no device of the asked hosts, even an empty one, so that no wait helps.
+	NeverFits     bool `protobuf:"varint,19,opt,name=never_fits,json=neverFits,proto3" json:"never_fits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1645,6 +1647,13 @@ func (x *GpuLeaseReply) GetPlacement() string {
 		return x.Placement
 	}
 	return ""
+}
+
+func (x *GpuLeaseReply) GetNeverFits() bool {
+	if x != nil {
+		return x.NeverFits
+	}
+	return false
 }
 
 type GpuLeaseRelease struct {
@@ -4010,7 +4019,7 @@ const file_operations_proto_rawDesc = "" +
 	" \x01(\tR\x04host\x12\x14\n" +
 	"\x05claim\x18\v \x01(\tR\x05claim\x12!\n" +
 	"\fwait_seconds\x18\f \x01(\rR\vwaitSeconds\x12\x14\n" +
-	"\x05class\x18\r \x01(\tR\x05class\"\x90\x03\n" +
+	"\x05class\x18\r \x01(\tR\x05class\"\xaf\x03\n" +
 	"\rGpuLeaseReply\x12\x18\n" +
 	"\agranted\x18\x01 \x01(\bR\agranted\x12\x19\n" +
 	"\blease_id\x18\x02 \x01(\tR\aleaseId\x12(\n" +
@@ -4027,7 +4036,9 @@ const file_operations_proto_rawDesc = "" +
 	"\bposition\x18\x0f \x01(\rR\bposition\x12\x1b\n" +
 	"\twaits_for\x18\x10 \x01(\tR\bwaitsFor\x12\x1c\n" +
 	"\tdisplaced\x18\x11 \x03(\tR\tdisplaced\x12\x1c\n" +
-	"\tplacement\x18\x12 \x01(\tR\tplacement\"d\n" +
+	"\tplacement\x18\x12 \x01(\tR\tplacement\x12\x1d\n" +
+	"\n" +
+	"never_fits\x18\x13 \x01(\bR\tneverFits\"d\n" +
 	"\x0fGpuLeaseRelease\x12\x19\n" +
 	"\blease_id\x18\x01 \x01(\tR\aleaseId\x12\x18\n" +
 	"\arestore\x18\n" +

@@ -165,7 +165,7 @@ func (r Rules) requestPlacement(s State, c *messages.RequestPlacement, at entity
 	case chosen == nil:
 		return entity.Verdict{}, never(q, candidates)
 	}
-	if turn := q.behind(hostOf(chosen[0].Gpu), evicting(chosen) > 0, r.maxWait()); turn != "" {
+	if turn := q.behind(hostOf(chosen[0].Gpu), candidates, evicting(chosen) > 0, r.maxWait()); turn != "" {
 		for _, x := range chosen {
 			x.Chosen = false
 		}
@@ -315,11 +315,21 @@ func answer(p *messages.Placement) entity.Verdict {
 func postpone(s State, c *messages.RequestPlacement, q question, candidates []*messages.Candidate, reason string, at entity.Stamp) entity.Verdict {
 	v := entity.Verdict{Answer: func(uint64) proto.Message { return &messages.PlacementReply{WaitsFor: reason} }}
 	told, homes, pinned := s.Postponed[c.Holder], q.homes(), q.heldByPins() != nil
+	if told.Claim != c.Claim.Id && q.waits(c.Holder, told.Claim) {
+		return v // programs of one name wait: to tell each in turn would end never, because each event makes all of them ask again
+	}
 	if told.Claim != c.Claim.Id || !slices.Equal(told.Hosts, homes) || told.Pinned != pinned {
 		v.Events = []proto.Message{&messages.PlacementPostponed{Holder: c.Holder, Claim: c.Claim.Id, Candidates: candidates, Reason: reason,
 			Over: s.over(c, q), Priority: c.Priority, Hosts: homes, Pinned: pinned, At: timestamppb.New(at.Now)}}
 	}
 	return v
+}
+
+// waits tells whether a program waits in line with a claim.
+func (q question) waits(holder, claim string) bool {
+	return claim != "" && slices.ContainsFunc(q.allocations, func(r *messages.Allocation) bool {
+		return r.Holder == holder && r.Claim == claim && r.State == messages.Allocation_seeking
+	})
 }
 
 // over are the holders that were told to wait and no longer seek memory.

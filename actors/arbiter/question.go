@@ -91,6 +91,7 @@ type waiter struct {
 	waited   time.Duration
 	priority bool     // it goes first by its priority
 	hosts    []string // where it could be placed; empty = not known
+	bytes    uint64   // of one device; 0 = not known
 }
 
 func questionOf(s State, c *messages.RequestPlacement, seen *messages.SchedulerReadings, now int64) question {
@@ -121,19 +122,41 @@ func questionOf(s State, c *messages.RequestPlacement, seen *messages.SchedulerR
 		}
 	}
 	for _, r := range seeking {
-		if r.Holder == c.Holder { // on several hosts requests may wait for one name: those that came first count, as they do for others
+		if r.Holder == c.Holder && asks(r, c) { // on several hosts requests may wait for one name: those that came first count, as they do for others
 			q.waited = max(q.waited, ms(r.WaitedMs))
 		}
 	}
 	for _, r := range seeking {
-		if same(r.Holder, c.Holder) || s.placed(r.Holder) || s.Postponed[r.Holder].Pinned {
+		if same(r.Holder, c.Holder) && asks(r, c) || s.served(r) || s.Postponed[r.Holder].Pinned {
 			continue
 		}
+		hosts := s.Postponed[r.Holder].Hosts
+		if r.WantsHost != "" {
+			hosts = []string{r.WantsHost}
+		}
 		if higher := r.Priority > c.Priority; higher || r.Priority == c.Priority && ms(r.WaitedMs) > q.waited {
-			q.earlier = append(q.earlier, waiter{r.Holder, ms(r.WaitedMs), higher, s.Postponed[r.Holder].Hosts})
+			q.earlier = append(q.earlier, waiter{r.Holder, ms(r.WaitedMs), higher, hosts, r.WantsBytes})
 		}
 	}
 	return q
+}
+
+// asks tells whether an allocation that seeks memory is the want of a claim. Programs of one name have claims of their own.
+func asks(r *messages.Allocation, c *messages.RequestPlacement) bool {
+	return r.Claim == "" || r.Claim == c.GetClaim().GetId()
+}
+
+// served tells whether a placement for an allocation that seeks memory is on its way.
+func (s State) served(r *messages.Allocation) bool {
+	if r.Claim == "" {
+		return s.placed(r.Holder)
+	}
+	for _, o := range s.Open {
+		if o.Placement.Claim == r.Claim {
+			return true
+		}
+	}
+	return false
 }
 
 // usable are the devices of the hosts where the holder can run: on each host those of the first of its kinds that the host has. A holder that
@@ -197,20 +220,37 @@ func (s State) placed(holder string) bool {
 	return false
 }
 
-// behind names the holder whose turn is first on a host: none evicts while another goes before it, and none takes free memory past one that
-// is overdue, because small holders would starve a big one. One that can only be placed on other hosts seeks nothing here.
-func (q question) behind(host string, evicts bool, maxWait time.Duration) string {
+// behind names the holder whose turn is first on a host: none evicts while another goes before it, none takes the free memory that another could
+// have now, and none takes free memory past one that is overdue, because small holders would starve a big one. One that can only be placed on other
+// hosts seeks nothing here.
+func (q question) behind(host string, candidates []*messages.Candidate, evicts bool, maxWait time.Duration) string {
 	for _, e := range q.earlier {
+		takes := evicts || e.loses(candidates)
 		_, only, _ := parts(e.holder)
 		switch {
 		case only != "" && only != host && only != messages.AnyHost, len(e.hosts) > 0 && !slices.Contains(e.hosts, host):
-		case e.priority && evicts:
+		case e.priority && takes:
 			return fmt.Sprintf("%s has a higher priority and waits for %s", e.holder, e.waited.Round(time.Millisecond))
-		case evicts || e.waited > maxWait:
+		case takes || e.waited > maxWait:
 			return fmt.Sprintf("%s has waited longer, for %s", e.holder, e.waited.Round(time.Millisecond))
 		}
 	}
 	return ""
+}
+
+// loses tells whether a waiter fits what is free now, and not what the chosen devices would leave of it.
+func (e waiter) loses(candidates []*messages.Candidate) (lost bool) {
+	for _, c := range candidates {
+		free := c.LimitBytes - min(c.ReservedBytes+c.ForeignBytes, c.LimitBytes)
+		switch {
+		case e.bytes == 0 || free < e.bytes || len(e.hosts) > 0 && !slices.Contains(e.hosts, hostOf(c.Gpu)):
+		case !c.Chosen || free-min(c.NeedBytes, free) >= e.bytes:
+			return false
+		default:
+			lost = true
+		}
+	}
+	return lost
 }
 
 // stays tells whether an allocation holds memory and isn't on its way out for another placement: no holder is a victim twice.

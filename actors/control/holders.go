@@ -16,6 +16,14 @@ import (
 // holdersWithin bounds the questions to other hosts about a lease, so that a caller who waits longer hears what came of them.
 const holdersWithin = 5 * time.Second
 
+// AcquireGpuLease reserves memory for a program. A host that is none of the cluster's has no devices to wait for.
+func (c *Control) AcquireGpuLease(ctx context.Context, r *messages.GpuLeaseRequest) (*messages.GpuLeaseReply, error) {
+	if r.Host != "" && r.Host != c.o.Host && (c.o.Hosts == nil || !c.o.Hosts.Has(r.Host)) {
+		return nil, noMember(r.Host)
+	}
+	return c.Memory.AcquireGpuLease(ctx, r)
+}
+
 // ReleaseGpuLease gives a program's lease back, also one that another host has just granted and of which this one hasn't heard. While a host that may hold
 // it can't be asked, that is the answer; what the caller wants besides is done all the same.
 func (c *Control) ReleaseGpuLease(ctx context.Context, r *messages.GpuLeaseRelease) (*messages.GpuLeaseReleaseAck, error) {

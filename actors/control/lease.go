@@ -48,16 +48,17 @@ func (m Memory) AcquireGpuLease(ctx context.Context, r *messages.GpuLeaseRequest
 	if err != nil {
 		return nil, err
 	}
-	if r.Claim == "" { // nobody can come back to a place whose claim it doesn't know, and others would wait for it
+	if r.Claim == "" || r.WaitSeconds == 0 { // nobody comes back to a place whose claim it doesn't know, or after its last question, and others would wait for it
 		defer m.Line.leave(c.Claim.Id)
 	}
 	p, waitsFor, err := m.inTurn(ctx, c, time.Duration(r.WaitSeconds)*time.Second)
 	switch {
 	case err == nil && p == nil:
-		return &messages.GpuLeaseReply{Reason: noVRAM, RetryAfterMs: int32(leaseRetry.Milliseconds()), WaitsFor: waitsFor, Position: uint32(m.Line.position(c.Claim.Id, m.now()))}, nil
+		return &messages.GpuLeaseReply{Reason: noVRAM, RetryAfterMs: int32(leaseRetry.Milliseconds()), WaitsFor: waitsFor, Position: m.place(c.Claim.Id)}, nil
 	case messages.CodeOf(err) == messages.GPUUnavailable:
 		m.Line.leave(c.Claim.Id)
-		return &messages.GpuLeaseReply{Reason: noVRAM, RetryAfterMs: int32(leaseRetry.Milliseconds()), WaitsFor: messages.AsError(err).Message}, nil
+		return &messages.GpuLeaseReply{Reason: noVRAM, RetryAfterMs: int32(leaseRetry.Milliseconds()), WaitsFor: messages.AsError(err).Message,
+			NeverFits: messages.AsError(err).Retry == 0}, nil
 	case err != nil:
 		return nil, err
 	}
@@ -171,6 +172,15 @@ func (m Memory) inTurn(ctx context.Context, c *messages.RequestPlacement, wait t
 			return nil, "", messages.AsError(context.Cause(ctx))
 		}
 	}
+}
+
+// place is a claim's place in line from 1 among all programs that wait, here and at other hosts; 0 when it has none.
+func (m Memory) place(claim string) uint32 {
+	at := m.Line.position(claim, m.now())
+	if at > 0 && m.Elsewhere != nil {
+		at += m.Line.ahead(claim, m.Elsewhere(), m.now())
+	}
+	return uint32(at)
 }
 
 // now is the time by which places in line are kept.

@@ -84,12 +84,14 @@ func TestAcquireLease(t *testing.T) {
 		granted bool
 		code    messages.Code
 		given   []string
+		never   bool
 	}{
 		"there is room":                  {desk: &desk{}, granted: true},
 		"a victim leaves first":          {desk: &desk{looks: 3}, granted: true},
 		"the arbiter is elsewhere":       {desk: &desk{looks: 3, far: true}, granted: true},
 		"all holders are busy":           {desk: &desk{waits: "full"}},
-		"it fits no device":              {desk: &desk{refuses: messages.NewError(messages.GPUUnavailable, "client/python", "too large")}},
+		"it fits no device":              {desk: &desk{refuses: messages.NewError(messages.GPUUnavailable, "client/python", "too large")}, never: true},
+		"no device is there yet":         {desk: &desk{refuses: messages.NewError(messages.GPUUnavailable, "client/python", "no device").WithRetry(1)}},
 		"its caller is too slow":         {desk: &desk{late: true}},
 		"the victims don't leave":        {desk: &desk{looks: -1}, given: []string{"lease-1"}},
 		"the arbiter's journal is full":  {desk: &desk{refuses: messages.NewError(messages.JournalFull, "journal", "full")}, code: messages.JournalFull},
@@ -108,11 +110,26 @@ func TestAcquireLease(t *testing.T) {
 					t.Errorf("%v, gave up %q", err, d.given)
 				case c.granted && (!r.Granted || r.LeaseId != "lease-1" || r.VramReservedMb != 3 || !slices.Equal(d.closed, []string{"lease-1"}) || len(d.claims) != 1):
 					t.Errorf("%v, closed %q, claims %q", r, d.closed, d.claims)
+				case c.code == 0 && r.NeverFits != c.never:
+					t.Errorf("never fits: %v", r.NeverFits)
 				case c.code == 0 && !c.granted && (r.Granted || r.Reason != "Insufficient VRAM" || r.RetryAfterMs != 250 || len(d.closed) > 0):
 					t.Errorf("%v, closed %q", r, d.closed)
 				}
 			})
 		})
+	}
+}
+
+// A host that isn't of the cluster has no memory for which anybody could wait.
+func TestALeaseOfAnUnknownHostIsRefused(t *testing.T) {
+	h := open()
+	_, err := h.AcquireGpuLease(t.Context(), &messages.GpuLeaseRequest{Host: "pc9", WaitSeconds: 60})
+	is(t, err, messages.NotFound, "host pc9", "it is no member of this cluster")
+	h.o.Hosts = &otherHosts{}
+	_, err = h.AcquireGpuLease(t.Context(), &messages.GpuLeaseRequest{Host: "pc9", WaitSeconds: 60})
+	is(t, err, messages.NotFound, "host pc9", "it is no member of this cluster")
+	if len(h.asked) > 0 {
+		t.Errorf("asked %q", h.asked)
 	}
 }
 

@@ -25,6 +25,8 @@ type Line struct {
 // turn is one program's place.
 type turn struct {
 	claim, holder string
+	bytes         uint64
+	host          string // the only one where; empty = any
 	priority      int32
 	since, asked  time.Time // asked: its last question began or ended
 	asking        int       // questions that are being answered
@@ -50,7 +52,7 @@ func (l *Line) enter(c *messages.RequestPlacement, now time.Time) {
 	if at < 0 {
 		at = len(l.waiting)
 	}
-	l.waiting = slices.Insert(l.waiting, at, &turn{claim: c.Claim.Id, holder: c.Holder, priority: c.Priority, since: now, asked: now, asking: 1})
+	l.waiting = slices.Insert(l.waiting, at, &turn{claim: c.Claim.Id, holder: c.Holder, bytes: c.Claim.GetNeeds()[0].GetBytes(), host: c.Claim.GetNeeds()[0].GetHost(), priority: c.Priority, since: now, asked: now, asking: 1})
 }
 
 // answered ends a question of a claim. left tells that its caller didn't wait for the answer.
@@ -94,6 +96,23 @@ func (l *Line) position(claim string, now time.Time) (place int) {
 	return 0
 }
 
+// ahead counts, of the programs that wait at other hosts, those that go before a claim.
+func (l *Line) ahead(claim string, elsewhere []*messages.Allocation, now time.Time) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := l.of(claim)
+	if t == nil {
+		return 0
+	}
+	for _, a := range elsewhere {
+		first := a.Priority > t.priority || a.Priority == t.priority && a.WaitedMs > now.Sub(t.since).Milliseconds()
+		if first && a.Claim != "" && a.State == messages.Allocation_seeking && (a.WantsHost == "" || t.host == "" || a.WantsHost == t.host) {
+			n++
+		}
+	}
+	return n
+}
+
 // Seeking lists the programs in the form of the scheduler's readings.
 func (l *Line) Seeking(now time.Time) (out []*messages.Allocation) {
 	l.mu.Lock()
@@ -103,7 +122,8 @@ func (l *Line) Seeking(now time.Time) (out []*messages.Allocation) {
 		if !t.counts(now) {
 			continue
 		}
-		out = append(out, &messages.Allocation{Holder: t.holder, State: messages.Allocation_seeking, WaitedMs: now.Sub(t.since).Milliseconds(), Priority: t.priority})
+		out = append(out, &messages.Allocation{Holder: t.holder, State: messages.Allocation_seeking, WaitedMs: now.Sub(t.since).Milliseconds(), Priority: t.priority,
+			Claim: t.claim, WantsBytes: t.bytes, WantsHost: t.host})
 	}
 	return out
 }

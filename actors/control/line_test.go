@@ -14,7 +14,7 @@ import (
 )
 
 func claim(id string, priority int32) *messages.RequestPlacement {
-	return &messages.RequestPlacement{Holder: "client/" + id, Priority: priority, Claim: &messages.Claim{Id: id}}
+	return &messages.RequestPlacement{Holder: "client/" + id, Priority: priority, Claim: &messages.Claim{Id: id, Needs: []*messages.Need{{Host: "h", Bytes: 7}}}}
 }
 
 // Programs wait in the order of their priority and then of their arrival. Who doesn't ask any more loses its place.
@@ -36,6 +36,17 @@ func TestLine(t *testing.T) {
 	seen := l.Seeking(at.Add(12*time.Second - 1))
 	if len(seen) != 2 || seen[0].Holder != "client/first" || seen[1].Holder != "client/a" || seen[1].WaitedMs != 11999 || seen[0].Priority != 1 || seen[1].State != messages.Allocation_seeking {
 		t.Errorf("the scheduler sees %v", seen)
+	}
+	if a := seen[1]; a.Claim != "a" || a.WantsBytes != 7 || a.WantsHost != "h" {
+		t.Errorf("of what it wants the scheduler sees %v", a)
+	}
+	elsewhere := []*messages.Allocation{{State: messages.Allocation_seeking, Claim: "longer", WaitedMs: 60_000}, {State: messages.Allocation_seeking, Claim: "shorter", WaitedMs: 1},
+		{State: messages.Allocation_seeking, Claim: "urgent", WaitedMs: 1, Priority: 1}, {State: messages.Allocation_seeking, Claim: "for another host", WantsHost: "pc2", WaitedMs: 60_000},
+		{State: messages.Allocation_seeking, Holder: "model/*/tiny", WaitedMs: 60_000}}
+	for id, want := range map[string]int{"a": 2, "first": 0, "none": 0} {
+		if got := l.ahead(id, elsewhere, at.Add(11*time.Second)); got != want {
+			t.Errorf("%d go before %s elsewhere, want %d", got, id, want)
+		}
 	}
 	if late := at.Add(12*time.Second + 1); len(l.Seeking(late)) > 0 || l.position("a", late) != 1 { // its place is kept, and nobody waits for it
 		t.Errorf("the scheduler sees %v", l.Seeking(late))
@@ -102,6 +113,23 @@ func TestTheDeadAreInNobodysWay(t *testing.T) {
 		synctest.Wait()
 		if got := seen(); len(got) > 0 {
 			t.Errorf("one has hung up: %q wait", got)
+		}
+	})
+}
+
+// A program whose wait is over asks once more without a wait. That gives up its place, so that nobody waits for it.
+func TestTheLastQuestionGivesUpThePlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open()
+		h.obey = (&desk{t: t, h: h, waits: "full"}).obey
+		for _, c := range []struct {
+			wait    uint32
+			waiting int
+		}{{3, 1}, {0, 0}} {
+			r, err := h.AcquireGpuLease(t.Context(), &messages.GpuLeaseRequest{Client: "first", VramEstimateMb: 3, Claim: "first", WaitSeconds: c.wait})
+			if err != nil || r.Granted || len(h.Line.Seeking(time.Now())) != c.waiting {
+				t.Errorf("after a wait of %d s: %v, %v, %d wait", c.wait, r, err, len(h.Line.Seeking(time.Now())))
+			}
 		}
 	})
 }

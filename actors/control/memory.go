@@ -31,6 +31,8 @@ type Memory struct {
 	NewID    func() string
 	// Line holds the programs that wait at this host's doors.
 	Line *Line
+	// Elsewhere are the holders that have or seek memory by what other hosts report; nil = there are no others.
+	Elsewhere func() []*messages.Allocation
 	// Classes are the priority classes, the first served first, and the one of callers without one.
 	Classes func() (classes []string, usual string)
 	// DeviceEnv are the variables that bind a program to the devices of a placement; nil = there are none.

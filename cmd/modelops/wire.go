@@ -227,7 +227,7 @@ func (d *daemon) prove(w *messages.Worker) (gone error, known bool) {
 
 // memory asks the scheduler for device memory.
 func (d *daemon) memory() control.Memory {
-	return control.Memory{Host: d.host, Door: d.recovery.Placing(), Views: d.view, Estimate: d.workers(), NewID: d.newID, Line: &d.line, Classes: d.classes, DeviceEnv: d.deviceEnv,
+	return control.Memory{Host: d.host, Door: d.recovery.Placing(), Views: d.view, Estimate: d.workers(), NewID: d.newID, Line: &d.line, Elsewhere: func() []*messages.Allocation { return d.follower.Allocations() }, Classes: d.classes, DeviceEnv: d.deviceEnv,
 		Away: func(host string) bool { return d.closed(host) != "" }, Wake: d.waker.Wake, Apart: d.apart, Said: d.saidNeed}
 }
 

@@ -118,14 +118,20 @@ func (l *lease) acquire(ctx context.Context) error {
 			l.held, l.tenure = r, tenure{sent, time.Duration(r.TtlSeconds) * time.Second}
 			l.say(fmt.Sprintf("lease %s: %s on %s", r.LeaseId, messages.FormatBytes(uint64(r.VramReservedMb)*messages.MiB), nameOf(r.Gpu)))
 			return nil
-		case time.Now().After(until):
+		case r.NeverFits, l.ask.WaitSeconds == 0: // the last question gives up the place in line
 			e := messages.Errorf(messages.GPUUnavailable, "client/"+l.ask.Client, "%s: %s", r.Reason, cmp.Or(r.WaitsFor, "other holders have it"))
-			if l.wait == 0 {
+			if l.wait == 0 && !r.NeverFits {
 				e = e.WithHint("wait for it with --wait 10m")
 			}
 			return e
 		case r.Position > 0:
 			l.say(fmt.Sprintf("waits for memory, place %d in line: %s", r.Position, r.WaitsFor))
+		default: // it was answered at once
+			l.say("waits for memory: " + cmp.Or(r.WaitsFor, r.Reason))
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Duration(r.RetryAfterMs) * time.Millisecond):
+			}
 		}
 	}
 }
