@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"runtime"
 	"sync"
@@ -165,6 +166,9 @@ func (c *conn) read() error {
 	r, header := bufio.NewReaderSize(c.net, buffer), make([]byte, frameHeader)
 	for {
 		f, err := readFrame(r, header)
+		if errors.Is(err, io.EOF) { // to a stream that would mean that its answer is complete
+			return io.ErrUnexpectedEOF
+		}
 		if err != nil {
 			return err
 		}

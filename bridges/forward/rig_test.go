@@ -58,7 +58,7 @@ type rig struct {
 	server *Server
 
 	mu    sync.Mutex
-	conns []net.Conn
+	conns []net.Conn // the other host's ends
 	down  bool
 }
 
@@ -102,12 +102,12 @@ func (r *rig) dial(ctx context.Context, host string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.conns = append(r.conns, near, far)
+	r.conns = append(r.conns, far)
 	r.server.Serve(far, "main_pc")
 	return near, nil
 }
 
-// die cuts all connections, as a host does that is killed.
+// die closes the other host's ends of all connections, as the kernel does for a process that is killed.
 func (r *rig) die() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
