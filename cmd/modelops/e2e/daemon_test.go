@@ -206,6 +206,36 @@ func (d *daemon) until(within time.Duration, what string, condition func() bool)
 	until(d.t, within, what, condition)
 }
 
+// unless is until that ends at once when the opposite shows: a fault is named by what it did, not by the time that passed.
+func (d *daemon) unless(fault func() string, what string, condition func() bool) {
+	d.t.Helper()
+	until(d.t, waitLimit, what, func() bool {
+		d.t.Helper()
+		if condition() {
+			return true
+		}
+		if said := fault(); said != "" {
+			d.t.Fatalf("waited for this: %s; but %s", what, said)
+		}
+		return false
+	})
+}
+
+// wontServe runs serve, which has to end by itself. One that comes up, or waits as a standby, fails the test at once.
+func (d *daemon) wontServe(args ...string) output {
+	d.t.Helper()
+	s := &daemon{t: d.t, binary: d.binary, dir: d.dir, env: d.env, args: args, site: d.site, log: &buffer{}}
+	s.spawn()
+	d.t.Cleanup(s.clean)
+	s.unless(func() string {
+		if s.announced() || strings.Contains(s.log.String(), "standby: waits") {
+			return "the daemon is up or waits:\n" + s.log.tail(20)
+		}
+		return ""
+	}, strings.Join(append([]string{"serve"}, args...), " ")+" is refused", func() bool { return !s.running() })
+	return output{err: s.log.String(), code: s.cmd.ProcessState.ExitCode()}
+}
+
 func until(t *testing.T, within time.Duration, what string, condition func() bool) {
 	t.Helper()
 	end := time.NewTimer(within)

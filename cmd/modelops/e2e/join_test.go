@@ -32,7 +32,7 @@ func (d *daemon) invites(flags ...string) (r invitation) {
 // isRefused runs serve --join, and wants it to fail with these words and to leave nothing half joined.
 func (d *daemon) isRefused(r invitation, words ...string) {
 	d.t.Helper()
-	o := d.cli("serve", "--join", r.Address, "--token", r.Token)
+	o := d.wontServe("--join", r.Address, "--token", r.Token)
 	for _, w := range words {
 		if o.code == 0 || !strings.Contains(o.err, w) {
 			d.t.Errorf("%q is missing: %s", w, o)
@@ -65,6 +65,15 @@ func meet(all ...*daemon) {
 	}
 }
 
+// linked says that this host has a link to or from another one; empty = it has none.
+func (d *daemon) linked(other string) string {
+	d.t.Helper()
+	if m := d.sees(other); m.LinkTo || m.LinkFrom {
+		return fmt.Sprintf("%s is linked to %s: %v", d.at.Host, other, m)
+	}
+	return ""
+}
+
 // TestTwoHostsJoin: the commands that people type make two hosts a cluster, also after both have started again; wrong ones leave nothing behind.
 func TestTwoHostsJoin(t *testing.T) {
 	of := func(host string) *daemon { return hostOf(t, host, "") }
@@ -83,10 +92,10 @@ func TestTwoHostsJoin(t *testing.T) {
 	if r.Command != "modelops serve --join "+r.Address+" --token "+r.Token {
 		t.Fatal(r)
 	}
-	if o := pc2.cli("serve", "--join", r.Address, "--token", r.Token[:20]); o.code == 0 || !strings.Contains(o.err, "no token") {
+	if o := pc2.wontServe("--join", r.Address, "--token", r.Token[:20]); o.code == 0 || !strings.Contains(o.err, "no token") {
 		t.Errorf("%s", o)
 	}
-	if o := main.cli("serve", "--join", r.Address, "--token", r.Token); o.code == 0 || !strings.Contains(o.err, "can't join itself") {
+	if o := main.wontServe("--join", r.Address, "--token", r.Token); o.code == 0 || !strings.Contains(o.err, "can't join itself") {
 		t.Errorf("%s", o)
 	}
 	if _, err := os.Stat(filepath.Join(pc2.state(), "cluster")); err == nil {
@@ -95,7 +104,7 @@ func TestTwoHostsJoin(t *testing.T) {
 	pc2.args = []string{"--join", r.Address, "--token", r.Token}
 	pc2.launch()
 	meet(main, pc2)
-	if o := of("pc3").cli("serve", "--join", r.Address, "--token", r.Token); o.code == 0 || !strings.Contains(o.err, "used already, by pc2") {
+	if o := of("pc3").wontServe("--join", r.Address, "--token", r.Token); o.code == 0 || !strings.Contains(o.err, "used already, by pc2") {
 		t.Errorf("%s", o)
 	}
 	pc2.kill()

@@ -45,7 +45,7 @@ func TestStandby(t *testing.T) {
 	d.answers("tiny")
 	worker := d.model("tiny").Worker.Pid
 	s := d.twin()
-	if r := d.cli("serve", "--standby"); r.code != 5 || !strings.Contains(r.err, "another standby") {
+	if r := d.wontServe("--standby"); r.code != 5 || !strings.Contains(r.err, "another standby") {
 		t.Errorf("a second standby: %s", r)
 	}
 	d.kill()
