@@ -19,6 +19,9 @@ import (
 // however busy the machine is.
 const startLimit, stopLimit, waitLimit = 3 * time.Minute, 3 * time.Minute, 3 * time.Minute
 
+// soonLimit ends a wait whose cause the test has seen already, so that only a heartbeat or a look of a second is left of it.
+const soonLimit = 45 * time.Second
+
 // daemon is one `modelops serve` in a directory of its own, started as often as a test likes.
 type daemon struct {
 	t      *testing.T

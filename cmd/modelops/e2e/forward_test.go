@@ -217,8 +217,20 @@ func TestASpareLeaves(t *testing.T) {
 	main.awaitAt("main_pc", "fast", "ready")
 	main.awaitAt("main_pc", "kept", "ready")
 	pc2.launch()
-	main.until(waitLimit, "the spare one left", func() bool {
-		return main.modelOf("main_pc", "fast").Phase == messages.ModelView_absent && main.modelOf("pc2", "fast").Phase == messages.ModelView_ready
+	var here, there *messages.ModelView
+	var idle int64 // of the spare one, as long as it was there
+	main.unless(func() string {
+		switch {
+		case here.Phase == messages.ModelView_absent && there.Phase == messages.ModelView_absent:
+			return "it left on both hosts"
+		case here.Phase == messages.ModelView_ready && there.Phase == messages.ModelView_ready && min(here.IdleMs, there.IdleMs) > soonLimit.Milliseconds():
+			return fmt.Sprintf("it is idle on both hosts for %d and %d ms, and stays", here.IdleMs, there.IdleMs)
+		}
+		return ""
+	}, "the spare one left", func() bool {
+		here, there = main.modelOf("main_pc", "fast"), main.modelOf("pc2", "fast")
+		idle = max(idle, here.IdleMs)
+		return here.Phase == messages.ModelView_absent && there.Phase == messages.ModelView_ready
 	})
 	if now := pc2.modelOf("pc2", "fast").Worker.GetPid(); now != pid {
 		t.Errorf("worker %d of pc2 is now %d", pid, now)
@@ -229,9 +241,13 @@ func TestASpareLeaves(t *testing.T) {
 	if r := main.cli("why", "model/main_pc/fast"); !strings.Contains(r.out, "it is ready on pc2 too") {
 		t.Errorf("%s", r)
 	}
+	main.until(waitLimit, "the pinned one has been idle for longer than the spare one, or has left", func() bool {
+		kept := main.modelOf("main_pc", "kept")
+		return kept.Phase != messages.ModelView_ready || kept.IdleMs > idle+2000
+	})
 	for _, host := range []string{"main_pc", "pc2"} {
 		if p := main.modelOf(host, "kept").Phase; p != messages.ModelView_ready {
-			t.Errorf("kept is %s on %s", p, host)
+			t.Errorf("kept is %s on %s although it is pinned on main_pc", p, host)
 		}
 	}
 }

@@ -4,7 +4,10 @@ package e2e_test
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,6 +49,9 @@ func TestOneNameIsOneFile(t *testing.T) {
 		main.awaitPhase(name, "ready")
 	}
 	for _, d := range []*daemon{main, pc2} {
+		d.until(waitLimit, d.at.Host+" has read the two files of one size", func() bool { return len(d.hashes(t)) == 2 })
+	}
+	for _, d := range []*daemon{main, pc2} {
 		d.saysWhatDiffers(t, len(whole)+1)
 	}
 	if a := pc2.post("/v1/chat/completions", question("same", france)); said(a) != paris || pc2.phaseAt("same", "pc2") != "absent" {
@@ -82,7 +88,7 @@ func (d *daemon) saysWhatDiffers(t *testing.T, larger int) {
 		}
 		return ""
 	}
-	d.until(startLimit, "size and hash differ", func() bool { return noted("size") != "" && noted("hash") != "" })
+	d.until(soonLimit, "size and hash differ", func() bool { return noted("size") != "" && noted("hash") != "" })
 	for _, want := range []string{fmt.Sprint(larger, " bytes"), "pc2", "declare one of the two under another name"} {
 		if note := noted("size"); !strings.Contains(note, want) {
 			t.Errorf("%q isn't in %q", want, note)
@@ -100,7 +106,20 @@ func (d *daemon) saysWhatDiffers(t *testing.T, larger int) {
 	if o := d.cli("why", "size"); !strings.Contains(o.out, "model size is another file on main_pc") {
 		t.Errorf("why: %s", o)
 	}
-	d.until(startLimit, "models shows both", func() bool { return strings.Count(d.cli("models").out, "serves no request of this host") == 2 })
+	d.until(startLimit, "models shows both as not served", func() bool { return strings.Count(d.cli("models").out, "serves no request of this host") == 2 })
+}
+
+// hashes are those that the host keeps of its models' files.
+func (d *daemon) hashes(t *testing.T) (out map[string]string) {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(d.state(), "files.json"))
+	if err == nil {
+		err = json.Unmarshal(raw, &out)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return out
 }
 
 // notes are what GetCluster says somebody should do.

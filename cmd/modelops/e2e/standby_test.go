@@ -17,7 +17,12 @@ func (d *daemon) twin(args ...string) *daemon {
 	s := &daemon{t: d.t, binary: d.binary, dir: d.dir, env: d.env, args: append([]string{"--standby"}, args...), log: &buffer{}}
 	d.t.Cleanup(s.clean)
 	s.spawn()
-	d.until(waitLimit, "the standby waits", func() bool { return strings.Contains(s.log.String(), "standby: waits") })
+	s.unless(func() string {
+		if !s.running() || s.announced() || strings.Contains(s.log.String(), "isn't free yet") {
+			return "it has ended, is active beside the first one, or tries to be:\n" + s.log.tail(20)
+		}
+		return ""
+	}, "the standby waits", func() bool { return strings.Contains(s.log.String(), "standby: waits") })
 	return s
 }
 
@@ -37,6 +42,9 @@ func (d *daemon) tookOver(t *testing.T, worker int64) {
 	}
 }
 
+// asksInVain tells whether a standby has said that the active daemon doesn't answer.
+func (d *daemon) asksInVain() bool { return strings.Contains(d.log.String(), "doesn't answer") }
+
 const tinyModel = "models: {declare: {tiny: {path: TINY}}}\n"
 
 // TestStandby: a standby takes the place of a daemon that is killed: journal, doors and workers.
@@ -50,7 +58,7 @@ func TestStandby(t *testing.T) {
 	}
 	d.kill()
 	began := time.Now()
-	d.until(startLimit, "the standby is active", s.announced)
+	d.until(soonLimit, "the standby sees that the data directory is free, and is active", s.announced)
 	t.Logf("active %s after the kill", time.Since(began).Round(time.Millisecond))
 	s.tookOver(t, worker)
 }
@@ -64,6 +72,7 @@ func TestStandbyEndsOneThatHangs(t *testing.T) {
 	if err := d.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	d.until(soonLimit, "the standby ends the one that hangs", func() bool { return strings.Contains(s.log.String(), "ended the active daemon") })
 	d.until(startLimit, "the standby is active", s.announced)
 	_ = d.cmd.Process.Signal(syscall.SIGCONT)
 	d.awaitExit(waitLimit)
@@ -78,7 +87,12 @@ func TestStandbyLeavesOneThatLives(t *testing.T) {
 		t.Fatal(err)
 	}
 	asks := d.asks("tiny", 0) // is answered after it goes on
-	d.until(waitLimit, "the standby asks in vain", func() bool { return strings.Contains(s.log.String(), "doesn't answer") })
+	s.unless(func() string {
+		if !d.running() || s.announced() {
+			return "the standby has ended the active daemon:\n" + s.log.tail(20)
+		}
+		return ""
+	}, "the standby asks in vain", s.asksInVain)
 	if err := d.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
