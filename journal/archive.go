@@ -32,7 +32,8 @@ const (
 )
 
 // Archive copies this host's journal into a stream at the hub, which the hub's servers keep in three copies. A sequence there is the journal's. A
-// journal that doesn't continue what lies there gets a stream of its own: nothing is written over. Decisions never wait for it.
+// journal that doesn't continue what lies there gets a stream of its own: nothing is written over, and a stream of somebody else is left alone. Decisions never
+// wait for it.
 type Archive struct {
 	o ArchiveOptions
 
@@ -160,22 +161,19 @@ func (a *Archive) publish(ctx context.Context, js jetstream.JetStream, to jetstr
 func (a *Archive) open(ctx context.Context, js jetstream.JetStream) (jetstream.Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, archiveLimit)
 	defer cancel()
-	names, err := archivesOf(ctx, js, a.o.Host)
+	all, err := archivesOf(ctx, js, a.o.Host)
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range slices.Backward(names) {
-		s, err := js.Stream(ctx, name)
-		if err != nil {
-			return nil, err
-		}
+	for _, s := range slices.Backward(all) {
 		if same, err := a.continues(ctx, js, s); err != nil || same {
 			return s, err
 		}
 	}
 	start := time.Now().UTC().Format("20060102T150405.000")
 	start = strings.ReplaceAll(start, ".", "_")
-	return js.CreateStream(ctx, kept(archiveName(a.o.Host)+start, "decisions of "+a.o.Host, ArchiveSubjects+a.o.Host+"."+start))
+	s, err := js.CreateStream(ctx, kept(archiveName(a.o.Host)+start, "decisions of "+a.o.Host, ArchiveSubjects+a.o.Host+"."+start))
+	return s, a.taken(ctx, js, err)
 }
 
 // kept is a stream of which nothing is ever lost.
@@ -231,15 +229,14 @@ func archived(ctx context.Context, js jetstream.JetStream, s jetstream.Stream, s
 func archiveName(host string) string { return "JOURNAL_" + host + "_" }
 
 // archivesOf are the streams that hold journals of a host, the oldest first.
-func archivesOf(ctx context.Context, js jetstream.JetStream, host string) (out []string, err error) {
-	list := js.StreamNames(ctx, jetstream.WithStreamListSubject(ArchiveSubjects+host+".*"))
-	for name := range list.Name() {
-		if strings.HasPrefix(name, archiveName(host)) {
-			out = append(out, name)
+func archivesOf(ctx context.Context, js jetstream.JetStream, host string) (out []jetstream.Stream, err error) {
+	all, err := streamsAt(ctx, js, host, archiveName(host))
+	for _, s := range all {
+		if isArchive(s.CachedInfo().Config, host) {
+			out = append(out, s)
 		}
 	}
-	slices.Sort(out)
-	return out, list.Err()
+	return out, err
 }
 
 // ReadArchive passes the decisions of the longest archive of a host, in order. messages.NotFound: the hub has none.
@@ -248,16 +245,12 @@ func ReadArchive(ctx context.Context, nc *nats.Conn, domain, host string, fn fun
 	if err != nil {
 		return messages.Errorf(messages.Unavailable, "the hub", "%w", err)
 	}
-	names, err := archivesOf(ctx, js, host)
+	all, err := archivesOf(ctx, js, host)
 	if err != nil {
 		return messages.Errorf(messages.Unavailable, "the hub", "its archives can't be listed: %w", err)
 	}
 	var longest jetstream.Stream
-	for _, name := range names {
-		s, err := js.Stream(ctx, name)
-		if err != nil {
-			return messages.Errorf(messages.Unavailable, "stream "+name, "the hub doesn't answer: %w", err)
-		}
+	for _, s := range all {
 		if longest == nil || s.CachedInfo().State.LastSeq >= longest.CachedInfo().State.LastSeq {
 			longest = s
 		}

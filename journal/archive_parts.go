@@ -45,6 +45,7 @@ func (a *Archive) message(ctx context.Context, js jetstream.JetStream, to jetstr
 	defer cancel()
 	subject := to.Subjects[0] + "_parts"
 	if _, err := js.CreateStream(ctx, kept(partsOf(to.Name), "parts of large "+to.Description, subject)); err != nil {
+		err = a.taken(ctx, js, err)
 		return nil, fmt.Errorf("decision %d has %s, and there is no stream for its parts: %w", d.Sequence, messages.FormatBytes(uint64(len(body))), err)
 	}
 	var parts []string

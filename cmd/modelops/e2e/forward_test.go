@@ -219,17 +219,18 @@ func TestASpareLeaves(t *testing.T) {
 	pc2.launch()
 	var here, there *messages.ModelView
 	var idle int64 // of the spare one, as long as it was there
+	back := false  // pc2 has adopted its own
 	main.unless(func() string {
 		switch {
-		case here.Phase == messages.ModelView_absent && there.Phase == messages.ModelView_absent:
-			return "it left on both hosts"
+		case back && there.Phase == messages.ModelView_absent:
+			return fmt.Sprintf("it left on pc2, where it was asked for, and is %s on main_pc", here.Phase)
 		case here.Phase == messages.ModelView_ready && there.Phase == messages.ModelView_ready && min(here.IdleMs, there.IdleMs) > soonLimit.Milliseconds():
 			return fmt.Sprintf("it is idle on both hosts for %d and %d ms, and stays", here.IdleMs, there.IdleMs)
 		}
 		return ""
 	}, "the spare one left", func() bool {
 		here, there = main.modelOf("main_pc", "fast"), main.modelOf("pc2", "fast")
-		idle = max(idle, here.IdleMs)
+		idle, back = max(idle, here.IdleMs), back || there.Phase == messages.ModelView_ready
 		return here.Phase == messages.ModelView_absent && there.Phase == messages.ModelView_ready
 	})
 	if now := pc2.modelOf("pc2", "fast").Worker.GetPid(); now != pid {
