@@ -39,7 +39,7 @@ func TestAWrongInvitationIsRefused(t *testing.T) {
 	meet(main, pc2)
 
 	good, ofPc2, short := main.invites(), pc2.invites(), main.invites("--host", "pc9", "--ttl", "1s")
-	over := time.Now().Add(time.Second) // by then short has expired
+	over := time.Now().Add(time.Second) // meant to pass: by then short has expired
 	at := func(r invitation, address string) invitation { r.Address = address; return r }
 	pc3.isRefused(used, "used already, by pc2", "modelops cluster invite")
 	pc3.isRefused(at(foreigner, good.Address), "its CA is another one", "wasn't sent")
