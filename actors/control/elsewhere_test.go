@@ -278,7 +278,7 @@ func (known) Remove(context.Context, *messages.RemoveMemberRequest) (*messages.R
 	panic("nobody is removed here")
 }
 
-// A load that names this very host tells the model's actor why, as `why` says it.
+// A load that names this very host tells the model's actor why, as `why` says it. While the host is emptied, it is refused instead of waiting for the end of that.
 func TestALoadHereSaysWhy(t *testing.T) {
 	h, reason := open(), ""
 	h.o.Hosts = &otherHosts{}
@@ -290,6 +290,13 @@ func TestALoadHereSaysWhy(t *testing.T) {
 	if _, err := h.LoadModel(t.Context(), &messages.ModelLoadRequest{ModelName: "tiny", Host: "h"}); err != nil || reason != "asked to load it" {
 		t.Errorf("%q, %v", reason, err)
 	}
+	h.view.StateChanged(messages.HostActor("h"), 1, &messages.HostView{Host: "h", Draining: true})
+	if _, err := h.LoadModel(t.Context(), &messages.ModelLoadRequest{ModelName: "tiny", Host: "h"}); err != nil {
+		t.Errorf("it is ready here: %v", err)
+	}
+	h.shows(tiny(messages.ModelView_absent, 1))
+	_, err := h.LoadModel(t.Context(), &messages.ModelLoadRequest{ModelName: "tiny", Host: "h"})
+	is(t, err, messages.FailedPrecondition, "host h", "host h is being emptied: no model is loaded on it")
 }
 
 // lacking is an estimator without the files of other hosts.

@@ -70,6 +70,10 @@ func (c *Control) ensure(ctx context.Context, id messages.ActorID) error {
 
 // ensureHere waits until the worker of the model on this host is ready.
 func (c *Control) ensureHere(ctx context.Context, id messages.ActorID) error {
+	if c.o.View.Host(c.hostID()).GetDraining() && c.o.View.Model(id).GetPhase() != messages.ModelView_ready { // nothing is placed here until the drain ends
+		return messages.Errorf(messages.FailedPrecondition, "host "+c.o.Host, "host %s is being emptied: no model is loaded on it", c.o.Host).
+			WithHint("modelops drain " + c.o.Host + " --undo lets it take models again")
+	}
 	if _, err := c.o.Door.Ask(ctx, id, &messages.EnsureModel{Reason: "asked to load it"}); err != nil {
 		return err
 	}
