@@ -73,7 +73,7 @@ chaos: build ## KILLS=100 kills in each of five works, INPUTS=1000 malformed inp
 
 e2e: build deps ## the built binary against real engines, NATS and clients, with kill -9
 	MODELOPS_BIN=$(CURDIR)/bin/modelops LLAMA_SERVER=$(CACHE)/engine/llama-server MODELOPS_CACHE=$(CACHE) \
-	go test -tags e2e -count 1 -timeout 30m $(E2E_FLAGS) -skip "TestBudgets|TestSoak|TestFlood|TestChaosClock" ./cmd/...
+	go test -tags e2e -count 1 -parallel 4 -timeout 30m $(E2E_FLAGS) -skip "TestBudgets|TestSoak|TestFlood|TestChaosClock" ./cmd/...
 
 lab: build deps ## several hosts in a network of the tests: cuts, dead hosts, slow links, strangers
 	MODELOPS_BIN=$(CURDIR)/bin/modelops LLAMA_SERVER=$(CACHE)/engine/llama-server MODELOPS_CACHE=$(CACHE) \

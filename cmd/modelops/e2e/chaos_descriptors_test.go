@@ -129,6 +129,7 @@ func TestChaosConnections(t *testing.T) {
 // and unloads workers that it adopted: those aren't its children, so it needs descriptors to prove them. When there are descriptors again every
 // request ends, and everything goes on in the same process.
 func TestChaosNoDescriptors(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	c := pressable(t, "")
 	c.launch()
 	c.awaitPhase("light", "ready")

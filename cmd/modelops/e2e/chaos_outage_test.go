@@ -79,6 +79,7 @@ func outage(t *testing.T) time.Duration {
 // write to its file system waits. Requests end meanwhile, or are answered by models that are ready. Afterwards every actor lives, in the same
 // process, and nothing is lost or there twice.
 func TestChaosOutage(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	lasts := outage(t)
 	c := pressable(t, "")
 	disk := mountImage(t, c.journalDir())

@@ -25,6 +25,7 @@ func keyPrint(key string) string {
 // TestAgeHoldsAcrossHosts: requests that came in at main_pc for a model of pc2 age from their arrival, also while they wait at main_pc because another one waits at pc2
 // already: after queue.max_wait they go before every class, and before a request of a better class that pc2 got meanwhile.
 func TestAgeHoldsAcrossHosts(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	engine := newTurnstile(t)
 	main, pc2 := pair(t, func(host string) string {
 		if host == "main_pc" {

@@ -202,6 +202,7 @@ func TestFailsOverWithoutRequests(t *testing.T) {
 // TestASpareLeaves: the host whose model another one loaded comes back with its worker alive. Of the two, the one that nobody asked for leaves when it is idle; a
 // pinned one stays.
 func TestASpareLeaves(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	main, pc2 := pair(t, func(host string) string {
 		preload, pinned := "", ", pinned: true"
 		if host == "pc2" {

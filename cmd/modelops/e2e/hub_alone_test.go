@@ -19,6 +19,7 @@ import (
 // TestAHubWithTLS: a host joins a hub over TLS by the hub's own CA, with a user. With another CA, and with another password, log and `modelops cluster` say what
 // to correct, the host serves alone, and joins by itself once the hub is mended.
 func TestAHubWithTLS(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	authority := func() (ca, cert, key string) {
 		dir := t.TempDir()
 		cert, key, err := authorityOf(t, dir, time.Now()).Issue(certs.Request{Name: "hub", SANs: []string{"127.0.0.1"}, Life: 24 * time.Hour}, time.Now())
@@ -68,6 +69,7 @@ func TestAHubWithTLS(t *testing.T) {
 // TestAClusterAtTheHubAlone: between two hosts there is nothing but a hub of three servers. All that a cluster does works over it: a request at one host is served by the model of the
 // other, each explains, watches and empties the other and leases its memory, the arbiter moves when its host dies, and the cluster is whole when that is back.
 func TestAClusterAtTheHubAlone(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	h := startHub(t)
 	main, pc2 := atHub(t, h, "", func(host string) string {
 		own := map[string]string{"main_pc": "here", "pc2": "there"}[host]

@@ -14,6 +14,7 @@ import (
 // TestAForeignStreamAtTheHub: somebody's own stream at the hub has the subjects, the name, or both, that the archive wants. It is said which one it is and what to do, the host
 // serves on, the stream stays as it was, also for a restore, and the archive begins by itself once the other one gives way.
 func TestAForeignStreamAtTheHub(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	h := startHub(t)
 	d := prepare(t, base+h.section("main_pc", ", hub_domain: hub")+"journal: {archive: hub}\nmodels: {declare: {tiny: {runtime: embedded, path: TINY}}}\n")
 	d.write("hub.password", hubPassword)

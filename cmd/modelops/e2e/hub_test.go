@@ -22,6 +22,7 @@ import (
 
 // TestAHubIsJoined: a host alone joins a NATS cluster as a leaf, says whether it is reached, starts and serves without it, and finds it again.
 func TestAHubIsJoined(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	h := startHub(t)
 	d := prepare(t, base+h.section("main_pc", "")+"models: {declare: {tiny: {runtime: embedded, path: TINY}}}\n")
 	d.write("hub.password", hubPassword+"\n")
@@ -100,6 +101,7 @@ func members(d *daemon) *messages.ClusterView {
 // TestHostsAtTheHub: two hosts without a link of their own are one cluster over the hub: members, questions to owners, requests, copies of journals. A
 // server of the hub dies: they go on. All die: each host serves on alone. They come back: so does the cluster.
 func TestHostsAtTheHub(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	h := startHub(t)
 	main, pc2 := atHub(t, h, "", func(host string) string {
 		model := map[string]string{"main_pc": "here", "pc2": "there"}[host]
@@ -164,6 +166,7 @@ func TestHostsAtTheHub(t *testing.T) {
 // TestArchiveAtTheHub: the hub keeps a host's journal in three copies, also while one of its servers is dead. With the whole hub off decisions go on; they are
 // archived when it is back. A host that has lost its journal gets it back from there.
 func TestArchiveAtTheHub(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	h := startHub(t)
 	d := prepare(t, base+h.section("main_pc", ", hub_domain: hub")+"journal: {archive: hub}\nmodels: {declare: {tiny: {runtime: embedded, path: TINY}}}\n")
 	d.write("hub.password", hubPassword)

@@ -17,6 +17,7 @@ import (
 // TestARequestWakesAHost: a request for a model that only a sleeping host declares waits, has a magic packet sent to that host's network card, and is answered
 // once the host is up. When it never wakes, the request ends with a reason and a time to try again. A host that stopped in good order is woken too.
 func TestARequestWakesAHost(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	card, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
