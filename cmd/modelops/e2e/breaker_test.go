@@ -115,6 +115,7 @@ func (d *daemon) breakerStates(model string) []string {
 
 // TestS10DeafWorker: an engine that ignores SIGTERM does not outlive a good stop.
 func TestS10DeafWorker(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	d := start(t, "models:\n  declare:\n"+fakeModel(t, "deaf", "--deaf"))
 	d.answers("deaf")
 	if code := d.stop(); code != 0 {

@@ -35,6 +35,7 @@ func (d *daemon) awaitAt(host, model, phase string) {
 // TestDrain empties a host of four models for a reboot: an idle one, a busy one, a pinned one, and one for which the other host has no room. No request fails
 // meanwhile.
 func TestDrain(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	main, pc2 := pair(t, draining(t))
 	for _, name := range []string{"idle", "busy", "mine", "large"} {
 		main.awaitAt("main_pc", name, "ready")

@@ -64,6 +64,7 @@ func (m *memory) count() int {
 // TestKillNineLosesNothing kills the binary again and again while several callers make it decide. What was acknowledged is in the
 // journal, once, whole and in its chain, and the actors agree with it.
 func TestKillNineLosesNothing(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	remote := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, `{"object":"list","data":[{"id":"remote"}]}`)
 	}))

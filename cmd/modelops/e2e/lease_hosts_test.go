@@ -88,6 +88,7 @@ func TestALeaseOfAnotherHost(t *testing.T) {
 // TestAHolderGivesUpBeforeAnotherHostsOwner: whatever comes between the holder of a lease and the host that granted it, the command has ended before its
 // memory is granted to another. Both hosts go on with what is their own.
 func TestAHolderGivesUpBeforeAnotherHostsOwner(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	l, main, pc2 := lenders(t)
 	signal := func(p *os.Process, s syscall.Signal) {
 		t.Helper()

@@ -90,6 +90,7 @@ func TestLeaseRunsACommand(t *testing.T) {
 
 // TestALeaseWaitsInTurn: while another program has the memory, two wait, each is told its place, and they get it in the order in which they came.
 func TestALeaseWaitsInTurn(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	d := start(t, oneDevice("", ""))
 	dir := t.TempDir()
 	waits := func(name string) []string {
