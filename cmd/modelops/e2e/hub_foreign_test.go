@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"modelops/messages"
 )
 
 // TestAForeignStreamAtTheHub: somebody's own stream at the hub has the subjects, the name, or both, that the archive wants. It is said which one it is and what to do, the host
@@ -40,7 +42,7 @@ func TestAForeignStreamAtTheHub(t *testing.T) {
 		if _, err := js.UpdateStream(t.Context(), config); err != nil {
 			t.Fatal(err)
 		}
-		own := d.archivedIn()
+		own := d.archived().Stream
 		if code := d.stop(); code != 0 || own == c.name {
 			t.Errorf("exit code %d, the archive is %s", code, own)
 		}
@@ -53,15 +55,15 @@ func TestAForeignStreamAtTheHub(t *testing.T) {
 	foreign := foreignStream(t, js, jetstream.StreamConfig{Name: name, Subjects: []string{subject}, Replicas: 1})
 	d.launch()
 	d.answers("tiny")
-	if own := d.archivedIn(); own == name {
-		t.Errorf("the archive is %s", own)
+	own := d.archived()
+	if own.Stream == name {
+		t.Errorf("the archive is %s", name)
 	}
 	foreign.isAsItWas()
-	last := members(d).Hub.Archive.Archived
 	if code := d.stop(); code != 0 {
 		t.Error(code)
 	}
-	foreign.publish(subject, int(last)+100) // the longer one
+	foreign.publish(subject, int(own.Archived)+100) // the longer one
 	if err := os.RemoveAll(d.journalDir()); err != nil {
 		t.Fatal(err)
 	}
@@ -91,15 +93,14 @@ func (d *daemon) saysEverywhere(words ...string) {
 	}
 }
 
-// archivedIn waits until the journal is archived, and gives the stream.
-func (d *daemon) archivedIn() (stream string) {
+// archived waits until the whole journal is at the hub.
+func (d *daemon) archived() (at *messages.ArchiveView) {
 	d.t.Helper()
 	d.until(startLimit, "the archive has caught up", func() bool {
-		a := members(d).Hub.GetArchive()
-		stream = a.GetStream()
-		return a.GetNote() == "" && a.GetArchived() > 0 && a.GetArchived() == a.GetSequence()
+		at = members(d).Hub.GetArchive()
+		return at.GetNote() == "" && at.GetArchived() > 0 && at.GetArchived() == at.GetSequence()
 	})
-	return stream
+	return at
 }
 
 // foreign is a stream of somebody else.

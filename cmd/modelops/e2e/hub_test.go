@@ -174,10 +174,7 @@ func TestArchiveAtTheHub(t *testing.T) {
 	var at *messages.ArchiveView
 	caughtUp := func() {
 		t.Helper()
-		d.until(startLimit, "the archive has caught up", func() bool {
-			at = members(d).Hub.GetArchive()
-			return at.GetNote() == "" && at.GetArchived() > 0 && at.GetArchived() == at.GetSequence()
-		})
+		at = d.archived()
 	}
 	copies := func(current int) {
 		t.Helper()
