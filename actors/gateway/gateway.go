@@ -146,7 +146,7 @@ func (g *Gateway) wait(ctx context.Context, l *lockedPool, ticket uint64, w *wai
 		tick := time.NewTicker(tellEvery)
 		defer tick.Stop()
 		tell = tick.C
-		l.tell(ticket, w)
+		g.tell(l, ticket, w)
 	}
 	for {
 		select {
@@ -162,9 +162,9 @@ func (g *Gateway) wait(ctx context.Context, l *lockedPool, ticket uint64, w *wai
 			l.abandon(ticket, w)
 			return nil, g.stopped()
 		case <-tell:
-			l.tell(ticket, w)
+			g.tell(l, ticket, w)
 		case <-timeout.C:
-			why := w.told(g.overdue(l, patience))
+			why := w.told(g.overdue(l, w.caller.Only, patience))
 			l.abandon(ticket, w)
 			return nil, why
 		}

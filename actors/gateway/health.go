@@ -14,7 +14,7 @@ func (g *Gateway) Health() messages.Health {
 	g.mu.Lock()
 	stalled := ""
 	for _, l := range g.pools {
-		if age, why := l.undecided(now, g.figure.Load().DrainTimeout); age > h.OldestUndecided {
+		if age, why := g.undecided(l, now, g.figure.Load().DrainTimeout); age > h.OldestUndecided {
 			h.OldestUndecided, stalled = age, l.name+why
 		}
 	}
@@ -49,14 +49,16 @@ func (g *Gateway) Health() messages.Health {
 }
 
 // undecided is the age of the oldest request that waits while the pool is undecided, and the error that keeps the pool from a decision.
-func (l *lockedPool) undecided(now time.Time, turn time.Duration) (oldest time.Duration, why string) {
+func (g *Gateway) undecided(l *lockedPool, now time.Time, turn time.Duration) (oldest time.Duration, why string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.waiters) == 0 || !l.pool.Undecided(now, turn) {
 		return 0, ""
 	}
 	for _, w := range l.waiters {
-		oldest = max(oldest, now.Sub(w.since))
+		if len(g.emptied(l, w.caller.Only)) == 0 { // else it was decided that nothing is loaded there
+			oldest = max(oldest, now.Sub(w.since))
+		}
 	}
 	if err := l.pool.Delayed(); err != nil {
 		why = ": " + err.Error()

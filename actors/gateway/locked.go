@@ -229,9 +229,9 @@ func (l *lockedPool) abandon(ticket uint64, w *waiter) {
 }
 
 // tell says where a request stands.
-func (l *lockedPool) tell(ticket uint64, w *waiter) {
+func (g *Gateway) tell(l *lockedPool, ticket uint64, w *waiter) {
 	l.mu.Lock()
-	at := l.placeOf(ticket, w, time.Now())
+	at := g.placeOf(l, ticket, w, time.Now())
 	l.mu.Unlock()
 	if at.Position > 0 {
 		w.caller.OnQueued(at)
@@ -239,12 +239,12 @@ func (l *lockedPool) tell(ticket uint64, w *waiter) {
 }
 
 // placeOf is where a request stands; its position is 0 when it no longer waits. l is locked.
-func (l *lockedPool) placeOf(ticket uint64, w *waiter, now time.Time) messages.QueuePlace {
+func (g *Gateway) placeOf(l *lockedPool, ticket uint64, w *waiter, now time.Time) messages.QueuePlace {
 	position := l.pool.Position(ticket, now)
 	if position == 0 {
 		return messages.QueuePlace{}
 	}
-	return messages.QueuePlace{Position: position, Waited: now.Sub(w.since), Expected: l.pool.ExpectedWait(position, now), WaitsFor: l.pool.WaitsFor()}
+	return messages.QueuePlace{Position: position, Waited: now.Sub(w.since), Expected: l.pool.ExpectedWait(position, now), WaitsFor: g.waitsFor(l, w.caller.Only)}
 }
 
 // patienceOf is how long a request waits at most from a moment on: until its queue_timeout is over, or until its caller's deadline, which is zero
@@ -265,13 +265,17 @@ func (l *lockedPool) patience() time.Duration {
 
 // overdue is the refusal of a request that has waited for as long as it may, whatever it waited for. A model that is on its way waits for its
 // decisions, so what is wrong with the journal is the reason, and not the phase that it can't leave.
-func (g *Gateway) overdue(l *lockedPool, patience time.Duration) error {
+func (g *Gateway) overdue(l *lockedPool, only messages.Only, patience time.Duration) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	retry := l.pool.RetryAfter(time.Now())
 	if l.pool.Ready() {
 		return messages.Errorf(messages.BulkheadRejection, l.id.String(), "no place became free within %s", patience).
 			WithRetry(retry).WithHint("raise resilience.bulkhead.max_concurrent, or queue_timeout")
+	}
+	if hosts := g.emptied(l, only); len(hosts) > 0 {
+		return messages.Errorf(messages.Unavailable, l.id.String(), "the model wasn't ready within %s: it waits for %s", patience, beingEmptied(hosts)).
+			WithRetry(retry).WithHint(undo(hosts) + " lets it take models again")
 	}
 	hint := "modelops why " + l.name + " says why; resilience.bulkhead.queue_timeout bounds the wait"
 	e := messages.AsError(l.pool.Delayed())

@@ -123,6 +123,10 @@ func (g *Gateway) Ensure(ctx context.Context, model string, until time.Time) err
 		l.mu.Unlock()
 		return err
 	}
+	if err := g.loadsNowhere(l); err != nil {
+		l.mu.Unlock()
+		return err
+	}
 	l.pool.Want(pool.Request{Ticket: ticket, Since: w.since, Patience: l.patienceOf(w.since, w.since, until)})
 	l.wants[ticket] = w
 	g.pursue(l)
@@ -147,7 +151,7 @@ func (g *Gateway) awaitWant(ctx context.Context, l *lockedPool, ticket uint64, w
 				timeout.Reset(patience)
 				continue
 			}
-			why = w.told(g.overdue(l, patience))
+			why = w.told(g.overdue(l, messages.Only{}, patience))
 		}
 	}
 	l.mu.Lock()

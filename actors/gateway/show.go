@@ -116,7 +116,7 @@ func (g *Gateway) requests(l *lockedPool) (out []*messages.QueuedRequest) {
 			WaitedMs: r.Began.Sub(r.Since).Milliseconds()})
 	}
 	for ticket, w := range l.waiters {
-		at := l.placeOf(ticket, w, now)
+		at := g.placeOf(l, ticket, w, now)
 		out = append(out, &messages.QueuedRequest{RequestId: w.caller.RequestID, Model: l.name, State: "waiting", Class: g.class(g.rank(w.caller.Class)), Caller: w.caller.Name,
 			Position: uint32(at.Position), WaitedMs: at.Waited.Milliseconds(), ExpectedMs: at.Expected.Milliseconds(), WaitsFor: at.WaitsFor})
 	}

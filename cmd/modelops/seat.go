@@ -87,16 +87,19 @@ func (r residents) Now() time.Time { return r.d.clock.Now() }
 
 // Closed implements host.Residents.
 func (r residents) Closed(host string) string {
-	if v := r.d.view.Host(messages.HostActor(host)); v != nil && v.Draining {
+	if r.emptied(host) {
 		return "is being emptied"
 	}
 	return r.d.closed(host)
 }
 
+func (r residents) emptied(host string) bool {
+	return r.d.view.Host(messages.HostActor(host)).GetDraining()
+}
+
 // draining tells whether this host is being emptied.
 func (d *daemon) draining() bool {
-	v := d.view.Host(messages.HostActor(d.host))
-	return v != nil && v.Draining
+	return residents{d}.emptied(d.host)
 }
 
 // failsOver loads here what a host that can't be reached any more had, when this is the host to do it. A model that nobody could load meanwhile is loaded when a

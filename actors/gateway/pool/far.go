@@ -113,6 +113,20 @@ func (p *Pool) Load(id messages.ActorID, active int, now time.Time) {
 	}
 }
 
+// Homes are the hosts that a waiting request waits for: those that declare the model, may serve the request and can be asked now. There are none once a worker
+// serves it, sleeps or loads.
+func (p *Pool) Homes(only messages.Only) (hosts []string) {
+	if p.readyFor(only) || p.Loads() || p.sleeper() != nil {
+		return nil
+	}
+	for _, e := range p.endpoints {
+		if e.base && e.view.GetSpec() != nil && !e.out() && e.serves(only) {
+			hosts = append(hosts, e.id.Host())
+		}
+	}
+	return hosts
+}
+
 // readyFor is Ready for a request that may be bound to a place.
 func (p *Pool) readyFor(only messages.Only) bool {
 	for _, e := range p.endpoints {
