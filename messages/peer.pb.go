@@ -232,8 +232,12 @@ type ForwardResponse struct {
 	Headers []*ForwardHeader       `protobuf:"bytes,2,rep,name=headers,proto3" json:"headers,omitempty"`
 	// -1 = unknown, -2 = unknown and the body ends with the worker's connection.
 	ContentLength int64 `protobuf:"varint,3,opt,name=content_length,json=contentLength,proto3" json:"content_length,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// How long the request waited for its place at the asked host, where it stood there when it came (0 = it didn't wait), and how long that was expected to take.
+	QueuedMs        int64 `protobuf:"varint,4,opt,name=queued_ms,json=queuedMs,proto3" json:"queued_ms,omitempty"`
+	QueuePosition   int32 `protobuf:"varint,5,opt,name=queue_position,json=queuePosition,proto3" json:"queue_position,omitempty"`
+	QueueExpectedMs int64 `protobuf:"varint,6,opt,name=queue_expected_ms,json=queueExpectedMs,proto3" json:"queue_expected_ms,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ForwardResponse) Reset() {
@@ -283,6 +287,27 @@ func (x *ForwardResponse) GetHeaders() []*ForwardHeader {
 func (x *ForwardResponse) GetContentLength() int64 {
 	if x != nil {
 		return x.ContentLength
+	}
+	return 0
+}
+
+func (x *ForwardResponse) GetQueuedMs() int64 {
+	if x != nil {
+		return x.QueuedMs
+	}
+	return 0
+}
+
+func (x *ForwardResponse) GetQueuePosition() int32 {
+	if x != nil {
+		return x.QueuePosition
+	}
+	return 0
+}
+
+func (x *ForwardResponse) GetQueueExpectedMs() int64 {
+	if x != nil {
+		return x.QueueExpectedMs
 	}
 	return 0
 }
@@ -1710,11 +1735,14 @@ const file_peer_proto_rawDesc = "" +
 	"\twaited_ms\x18\a \x01(\x03R\bwaitedMs\x12%\n" +
 	"\x0econtent_length\x18\b \x01(\x03R\rcontentLength\x12'\n" +
 	"\rkeep_alive_ms\x18\t \x01(\x03H\x00R\vkeepAliveMs\x88\x01\x01B\x10\n" +
-	"\x0e_keep_alive_ms\"\x83\x01\n" +
+	"\x0e_keep_alive_ms\"\xf3\x01\n" +
 	"\x0fForwardResponse\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\x05R\x06status\x121\n" +
 	"\aheaders\x18\x02 \x03(\v2\x17.modelops.ForwardHeaderR\aheaders\x12%\n" +
-	"\x0econtent_length\x18\x03 \x01(\x03R\rcontentLength\"9\n" +
+	"\x0econtent_length\x18\x03 \x01(\x03R\rcontentLength\x12\x1b\n" +
+	"\tqueued_ms\x18\x04 \x01(\x03R\bqueuedMs\x12%\n" +
+	"\x0equeue_position\x18\x05 \x01(\x05R\rqueuePosition\x12*\n" +
+	"\x11queue_expected_ms\x18\x06 \x01(\x03R\x0fqueueExpectedMs\"9\n" +
 	"\rForwardHeader\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"\xcd\x04\n" +

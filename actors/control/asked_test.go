@@ -59,3 +59,21 @@ func TestAskedOfOneHost(t *testing.T) {
 		t.Errorf("%v, %v", v, err)
 	}
 }
+
+// A request that this host has passed on to a worker of another host, where it waits for a place, is shown as waiting there; what a host says that can't be
+// reached now doesn't count.
+func TestWaitsAtAnotherHost(t *testing.T) {
+	for _, stale := range []bool{false, true} {
+		q := &messages.QueueView{Active: 2, Queued: 1, Requests: []*messages.QueuedRequest{{RequestId: "r1", Model: "m", State: "running"}, {RequestId: "r2", Model: "m", State: "running", WaitedMs: 5},
+			{RequestId: "r3", Model: "m", State: "waiting", Position: 1, WaitsFor: "a place"}}}
+		waitThere(q, []*messages.HostSaid{{Host: "pc2", Stale: stale}}, []*messages.QueuedRequest{{Host: "pc2", RequestId: "r1", Model: "m", State: "running"},
+			{Host: "pc2", RequestId: "r2", Model: "m", State: "waiting", Position: 1, WaitedMs: 7, WaitsFor: "a place"}, {Host: "pc2", RequestId: "r3", Model: "m", State: "waiting", Position: 9, WaitsFor: "a place"}})
+		r1, r2, r3 := q.Requests[0], q.Requests[1], q.Requests[2]
+		if waits := r2.State == "waiting" && r2.Position == 0 && r2.WaitedMs == 12 && r2.WaitsFor == "a place at pc2, as number 1 there" && q.Active == 1 && q.Queued == 2; waits == stale {
+			t.Errorf("stale %t: %v", stale, q)
+		}
+		if r1.State != "running" || r3.Position != 1 || r3.WaitsFor != "a place" {
+			t.Errorf("%v", q)
+		}
+	}
+}

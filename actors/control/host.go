@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -49,9 +50,33 @@ func (c *Control) GetQueue(ctx context.Context, _ *emptypb.Empty) (*messages.Que
 		for _, r := range q.Requests {
 			r.Host = c.o.Host
 		}
+		waitThere(q, said, requests)
 		q.Hosts, q.Requests = said, append(q.Requests, requests...)
 	}
 	return q, nil
+}
+
+// waitThere shows as waiting which of this host's requests it has passed on to a worker of another host that has no place for them yet: that worker's host serves
+// them in its own order.
+func waitThere(q *messages.QueueView, said []*messages.HostSaid, requests []*messages.QueuedRequest) {
+	stale := map[string]bool{}
+	for _, h := range said {
+		stale[h.Host] = h.Stale
+	}
+	there := map[string]*messages.QueuedRequest{}
+	for _, r := range requests {
+		if r.Position > 0 && !stale[r.Host] {
+			there[r.RequestId] = r
+		}
+	}
+	for _, r := range q.Requests {
+		if w := there[r.RequestId]; w != nil && r.Position == 0 && r.Model == messages.BaseOf(w.Model) {
+			r.State, r.ExpectedMs, r.WaitsFor = w.State, w.ExpectedMs, fmt.Sprintf("%s at %s, as number %d there", w.WaitsFor, w.Host, w.Position)
+			r.WaitedMs += w.WaitedMs
+			q.Active--
+			q.Queued++
+		}
+	}
 }
 
 // others is what other hosts said last. A host that asks this one wants what is here.

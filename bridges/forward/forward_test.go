@@ -55,6 +55,34 @@ func TestAsItIs(t *testing.T) {
 	}
 }
 
+// TestHowItWaitedThere: the wait for a place at the owner counts as a wait of the request, and a worker that says something of it isn't believed.
+func TestHowItWaitedThere(t *testing.T) {
+	r := newRig(t, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set(messages.QueuePositionHeader, "7") })
+	ask := func(g *messages.Grant) {
+		resp, err := r.client.RoundTrip(r.request(t.Context(), nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		g.QueuedThere(resp.Header)
+	}
+	g := &messages.Grant{Host: "pc2"}
+	if ask(g); g.Position != 0 || g.Queued != 0 {
+		t.Errorf("it didn't wait: %+v", g)
+	}
+	r.gate.queued = time.Second
+	if ask(g); g.Position != 2 || g.Queued != time.Second || g.Expected != 3*time.Second {
+		t.Errorf("%+v", g)
+	}
+	if ask(g); g.Position != 2 || g.Queued != 2*time.Second { // it waited here too
+		t.Errorf("%+v", g)
+	}
+	here := &messages.Grant{}
+	if ask(here); here.Position != 0 || here.Queued != 0 {
+		t.Errorf("a worker of this host was believed: %+v", here)
+	}
+}
+
 // TestWhoAsks: the owner admits the request for the caller that the other host has admitted, with the time that it has waited and its deadline, at the
 // worker that was named.
 func TestWhoAsks(t *testing.T) {

@@ -162,11 +162,21 @@ func (p *passage) response(f *messages.ForwardFrame) *http.Response {
 	r := f.Response
 	resp := &http.Response{Status: strconv.Itoa(int(r.Status)) + " " + http.StatusText(int(r.Status)), StatusCode: int(r.Status), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: fields(r.Headers),
 		ContentLength: max(r.ContentLength, -1), Request: p.request}
+	queued(resp.Header, r)
 	if r.ContentLength == -1 {
 		resp.TransferEncoding = []string{"chunked"}
 	}
 	resp.Body = &answer{p: p, resp: resp, left: f.Body}
 	return resp
+}
+
+// queued says in the head how the request waited for its place at the other host, whatever the worker says of that.
+func queued(h http.Header, r *messages.ForwardResponse) {
+	for name, n := range map[string]int64{messages.QueueMsHeader: r.QueuedMs, messages.QueuePositionHeader: int64(r.QueuePosition), messages.QueueExpectedMsHeader: r.QueueExpectedMs} {
+		if delete(h, name); r.QueuePosition > 0 {
+			h[name] = []string{strconv.FormatInt(n, 10)}
+		}
+	}
 }
 
 // answer is the body of an answer. Closing it ends the request at the other host.

@@ -33,6 +33,7 @@ type gate struct {
 	until    time.Time
 	outcomes chan messages.Outcome
 	ended    context.Context // of the grants; nil = they last
+	queued   time.Duration   // how long they waited, at place 2
 }
 
 func (g *gate) Admit(ctx context.Context, model string) (*messages.Grant, error) {
@@ -47,7 +48,11 @@ func (g *gate) Admit(ctx context.Context, model string) (*messages.Grant, error)
 	if ended == nil {
 		ended = context.Background()
 	}
-	return &messages.Grant{Model: model, URL: g.url, Ended: ended, Began: time.Now(), Release: func(o messages.Outcome) { g.outcomes <- o }}, nil
+	grant := &messages.Grant{Model: model, URL: g.url, Ended: ended, Began: time.Now(), Release: func(o messages.Outcome) { g.outcomes <- o }}
+	if g.queued > 0 {
+		grant.Queued, grant.Position, grant.Expected = g.queued, 2, 3*g.queued
+	}
+	return grant, nil
 }
 
 // rig is a host that asks, one that is asked, and its worker.

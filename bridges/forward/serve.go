@@ -162,7 +162,8 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, piece); return &b }}
 // relay sends the answer back as it comes, but for its last frame.
 func (x *visit) relay(ctx context.Context, resp *http.Response) (messages.Outcome, *messages.ForwardFrame) {
 	outcome := judged(resp.StatusCode, x.grant.Model)
-	head := &messages.ForwardResponse{Status: int32(resp.StatusCode), Headers: headers(resp.Header), ContentLength: resp.ContentLength}
+	head := &messages.ForwardResponse{Status: int32(resp.StatusCode), Headers: headers(resp.Header), ContentLength: resp.ContentLength,
+		QueuedMs: x.grant.Queued.Milliseconds(), QueuePosition: int32(x.grant.Position), QueueExpectedMs: x.grant.Expected.Milliseconds()}
 	if resp.ContentLength < 0 && len(resp.TransferEncoding) == 0 {
 		head.ContentLength = -2
 	}

@@ -125,7 +125,7 @@ func namedIn(connection []string) map[string]bool {
 func queueHeaders(h http.Header, grant *messages.Grant) {
 	h[messages.HostHeader] = []string{grant.Actor.Host()}
 	placeHeaders(h, grant.Position, grant.Expected)
-	h["X-Modelops-Queue-Ms"] = []string{strconv.FormatInt(grant.Queued.Milliseconds(), 10)}
+	h[messages.QueueMsHeader] = []string{strconv.FormatInt(grant.Queued.Milliseconds(), 10)}
 	if grant.Queued > 0 {
 		h["Server-Timing"] = append(h["Server-Timing"], fmt.Sprintf("queue;dur=%.3f", float64(grant.Queued)/float64(time.Millisecond)))
 	}
@@ -133,11 +133,11 @@ func queueHeaders(h http.Header, grant *messages.Grant) {
 
 // placeHeaders tell where the request stood at its arrival, and how long it was expected to wait, if that was known.
 func placeHeaders(h http.Header, position int, expected time.Duration) {
-	h["X-Modelops-Queue-Position"] = []string{strconv.Itoa(position)}
+	h[messages.QueuePositionHeader] = []string{strconv.Itoa(position)}
 	if position > 0 && expected == 0 {
 		return
 	}
-	h["X-Modelops-Queue-Expected-Ms"] = []string{strconv.FormatInt(expected.Milliseconds(), 10)}
+	h[messages.QueueExpectedMsHeader] = []string{strconv.FormatInt(expected.Milliseconds(), 10)}
 }
 
 // requestID keeps the caller's id if it is fit for logs and journals; else it makes one.

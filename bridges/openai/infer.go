@@ -171,6 +171,7 @@ func (x *exchange) attempt() (over bool) {
 	resp, err := x.send(engine, grant)
 	if err == nil {
 		defer func() { _ = resp.Body.Close() }()
+		grant.QueuedThere(resp.Header)
 		x.letGo(resp)
 		x.served = grant
 		outcome = x.sending.Outcome(grant, x.relay(resp, grant, engine))

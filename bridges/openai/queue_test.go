@@ -213,3 +213,24 @@ func TestNoCommentsWithoutStreaming(t *testing.T) {
 		t.Errorf("%q %v", got, resp.Header)
 	}
 }
+
+// A request that waited for its place at a worker of another host says so to its caller. A worker of this host can't say it.
+func TestQueueHeadersOfAnotherHost(t *testing.T) {
+	e := engine(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(messages.QueueMsHeader, "1500")
+		w.Header().Set(messages.QueuePositionHeader, "2")
+	})
+	for host, want := range map[string]string{"": "0 0", "pc2": "2 1500"} {
+		g := grants(e.URL)
+		admit := g.admit
+		g.admit = func(ctx context.Context, model string) (*messages.Grant, error) {
+			grant, err := admit(ctx, model)
+			grant.Host = host
+			return grant, err
+		}
+		h := open(t, g).post(chat, `{"model":"tiny"}`).Header
+		if got := h.Get(messages.QueuePositionHeader) + " " + h.Get(messages.QueueMsHeader); got != want {
+			t.Errorf("at %q: %s, want %s", host, got, want)
+		}
+	}
+}

@@ -70,6 +70,9 @@ func (c *Client) Run(ctx context.Context, g *messages.Grant, r *messages.Inferen
 		return nil, messages.NotAnswered(g.Model, got, err)
 	}
 	defer res.Body.Close()
+	if told := messages.CallerFrom(ctx).OnQueued; g.QueuedThere(res.Header) && told != nil {
+		told(messages.QueuePlace{Position: g.Position, Waited: g.Queued, Expected: g.Expected})
+	}
 	unpack(res)
 	if res.StatusCode != http.StatusOK {
 		return nil, refusal(g, res)

@@ -334,3 +334,19 @@ func TestConnectionsAreKeptAndForgotten(t *testing.T) {
 		t.Errorf("%d connections after its idle ones were closed", len(seen))
 	}
 }
+
+// The wait for a place at the host of a far worker is told with the answer.
+func TestQueuedAtAnotherHost(t *testing.T) {
+	e := newEngine(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(messages.QueueMsHeader, "1500")
+		w.Header().Set(messages.QueuePositionHeader, "2")
+		says(200, "text/event-stream", chatStream)(w, r)
+	})
+	g := e.grant()
+	g.Host = "pc2"
+	var arrival messages.Arrival
+	res, err := newClient(t).Run(messages.WithCaller(t.Context(), messages.Caller{OnQueued: arrival.Told}), g, &messages.InferenceRequest{Prompt: "Hi"}, nil)
+	if arrival.Note(res); err != nil || res.QueuedMs != 1505 || res.QueuePosition != 2 {
+		t.Errorf("%v, %v", res, err)
+	}
+}
