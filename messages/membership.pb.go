@@ -106,9 +106,9 @@ type MemberView struct {
 	RttUs int64 `protobuf:"varint,11,opt,name=rtt_us,json=rttUs,proto3" json:"rtt_us,omitempty"`
 	// Its wall clock minus ours.
 	ClockOffsetMs int64 `protobuf:"varint,12,opt,name=clock_offset_ms,json=clockOffsetMs,proto3" json:"clock_offset_ms,omitempty"`
-	// Our link to it is up.
+	// Our link to it is up, and it hears us.
 	LinkTo bool `protobuf:"varint,13,opt,name=link_to,json=linkTo,proto3" json:"link_to,omitempty"`
-	// Its link to us is up.
+	// It is heard.
 	LinkFrom bool `protobuf:"varint,14,opt,name=link_from,json=linkFrom,proto3" json:"link_from,omitempty"`
 	// The last sequence of its journal that it told, and the last of it that is copied here.
 	Sequence uint64 `protobuf:"varint,15,opt,name=sequence,proto3" json:"sequence,omitempty"`

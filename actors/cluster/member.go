@@ -9,11 +9,11 @@ import (
 
 // Link is what is known of this host's connection to a member.
 type Link struct {
-	Up, From bool          // ours to it, and its to us
-	ByHub    bool          // ours goes over the hub
-	RTT      time.Duration // 0 = not measured
-	Offset   time.Duration // its clock minus ours
-	Why      string        // why it isn't up
+	Up     bool          // ours to it
+	ByHub  bool          // ours goes over the hub
+	RTT    time.Duration // 0 = not measured
+	Offset time.Duration // its clock minus ours
+	Why    string        // why it isn't up
 }
 
 // member is a host as this one hears it.

@@ -113,6 +113,30 @@ func TestStatesOfAMember(t *testing.T) {
 	}
 }
 
+// Connections look up for a while after a host has died, or was cut off. What is said of the link follows what is heard.
+func TestLinksOfAMember(t *testing.T) {
+	l := newListening()
+	link := func(to, from bool) {
+		t.Helper()
+		l.Link("pc2", Link{Up: true})
+		if v := l.pc2(); v.LinkTo != to || v.LinkFrom != from {
+			t.Errorf("%s: to it %t, from it %t; expected %t, %t", v.State, v.LinkTo, v.LinkFrom, to, from)
+		}
+	}
+	link(false, false)
+	l.beats(time.Second, "b1")
+	link(true, true)
+	l.beats(time.Second, "b1", deaf)
+	link(false, true)
+	l.beats(time.Second, "b1")
+	l.after(1700 * time.Millisecond)
+	link(false, false)
+	l.Link("pc2", Link{Why: "refused"})
+	if l.beats(time.Second, "b2"); l.pc2().LinkTo || !l.pc2().LinkFrom {
+		t.Error("a connection that is down isn't shown so")
+	}
+}
+
 func TestWhoHasTheSeat(t *testing.T) {
 	first, second := inOrder("main_pc", "pc2")
 	here := func(change func(*Own)) func(*listening) {

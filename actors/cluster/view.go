@@ -31,14 +31,15 @@ func (t *Table) self(f Facts, arbiter string) *messages.MemberView {
 }
 
 func (t *Table) row(m *member, at time.Time) *messages.MemberView {
-	row := &messages.MemberView{Host: m.host, State: m.state, Reason: t.reason(m, at), Generation: m.generation, Address: m.address, LinkTo: m.link.Up, ByHub: m.link.ByHub, LinkFrom: m.link.From, RttUs: m.link.RTT.Microseconds()}
+	row := &messages.MemberView{Host: m.host, State: m.state, Reason: t.reason(m, at), Generation: m.generation, Address: m.address, ByHub: m.link.ByHub, RttUs: m.link.RTT.Microseconds()}
+	row.LinkFrom = m.state == messages.MemberView_alive // a connection to or from a host that died looks open for a while: heartbeats say what is heard
+	row.LinkTo = m.link.Up && m.both
 	if m.beat == nil {
 		return row
 	}
 	h := m.beat
 	row.BootId, row.Version, row.Protocol, row.ActorsAddress = h.BootId, h.Version, h.Protocol, h.ActorsAddress
 	row.HeardMs, row.ClockOffsetMs = max(at.Sub(m.seen).Milliseconds(), 0), m.offset()
-	row.LinkFrom = row.LinkFrom || m.state == messages.MemberView_alive
 	row.Sequence, row.Draining, row.Arbiter, row.Standby = h.Sequence, h.Draining, h.Arbiter, h.Standby
 	return row
 }

@@ -216,7 +216,7 @@ func (d *daemon) changesOfMembers() map[string]uint64 {
 func (d *daemon) links() map[string]cluster.Link {
 	out := map[string]cluster.Link{}
 	for _, l := range d.peers.Links() {
-		out[l.Host] = cluster.Link{Up: l.To, From: l.From, ByHub: l.ByHub, RTT: l.RTT, Offset: l.ClockOffset, Why: strings.TrimPrefix(l.Reason, "host "+l.Host+" can't be reached: ")}
+		out[l.Host] = cluster.Link{Up: l.To, ByHub: l.ByHub, RTT: l.RTT, Offset: l.ClockOffset, Why: strings.TrimPrefix(l.Reason, "host "+l.Host+" can't be reached: ")}
 	}
 	return out
 }
