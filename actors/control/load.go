@@ -171,10 +171,11 @@ func (c *Control) UnloadModel(ctx context.Context, r *messages.ModelUnloadReques
 }
 
 // ListModels lists the models that can be asked for, as the legacy contract does.
-func (c *Control) ListModels(context.Context, *emptypb.Empty) (*messages.ModelList, error) {
+func (c *Control) ListModels(ctx context.Context, _ *emptypb.Empty) (*messages.ModelList, error) {
 	out := &messages.ModelList{}
+	said, _ := c.others(ctx)
 	for _, v := range c.o.Gateway.Models() {
-		info := &messages.ModelInfo{Name: v.Name, Host: v.Host, Path: v.GetSpec().GetPath(), Status: v.Phase.String(), Shards: int32(max(v.GetSpec().GetShards(), 1)),
+		info := &messages.ModelInfo{Name: v.Name, Host: v.Host, Path: v.GetSpec().GetPath(), Status: messages.StateNow(v, said), Shards: int32(max(v.GetSpec().GetShards(), 1)),
 			VramMb: int64(v.MeasuredBytes / messages.MiB), LoadTime: v.ReadyMs / 1000}
 		out.Models = append(out.Models, info)
 		out.TotalVramMb += info.VramMb

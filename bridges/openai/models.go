@@ -19,7 +19,7 @@ type modelObject struct {
 	Created int64     `json:"created"` // seconds since 1970 at which it became ready; 0 when it isn't
 	OwnedBy string    `json:"owned_by"`
 	Name    string    `json:"name"`
-	Status  string    `json:"status"`
+	Status  string    `json:"status"` // its phase, or unreachable
 	Aliases []string  `json:"aliases"`
 	Meta    modelMeta `json:"meta"`
 }
@@ -76,7 +76,7 @@ func (a *API) serveModels(w http.ResponseWriter, r *http.Request, caller message
 		refuseMethod(w, r, "GET, HEAD")
 		return
 	}
-	models := a.gateway.Models()
+	models, said := a.gateway.Models(), a.saidNow()
 	resolve := messages.Resolver(models)
 	if host := r.URL.Query().Get("host"); host != "" {
 		models = slices.DeleteFunc(models, func(m *messages.ModelView) bool { return m.GetHost() != host })
@@ -86,28 +86,46 @@ func (a *API) serveModels(w http.ResponseWriter, r *http.Request, caller message
 			refusalOf(err).write(w, route{})
 			return
 		}
-		a.serveModel(w, models, id)
+		a.serveModel(w, nearest(models, said), id, said)
 		return
 	}
 	list := struct {
 		Object string        `json:"object"`
 		Data   []modelObject `json:"data"`
 	}{Object: "list", Data: []modelObject{}}
-	for _, m := range nearest(models) {
+	for _, m := range nearest(models, said) {
 		if !m.GetSpec().GetUnlisted() && caller.Scope.Has(messages.ModelNamed(m.GetName(), resolve)) {
-			list.Data = append(list.Data, a.describe(m))
+			list.Data = append(list.Data, describe(m, said))
 		}
 	}
 	writeJSON(w, list)
 }
 
-// nearest leaves one view of each name: of hosts that have the same model, the first on which it is ready. Views of a name come one after the other.
-func nearest(models []*messages.ModelView) (out []*messages.ModelView) {
+// saidNow is how old what other hosts said is.
+func (a *API) saidNow() []*messages.HostSaid {
+	if a.said == nil {
+		return nil
+	}
+	return a.said()
+}
+
+// nearest leaves one view of each name: of hosts that have the same model, the first on which it is ready, else the first that can be reached. Views of a name come
+// one after the other.
+func nearest(models []*messages.ModelView, said []*messages.HostSaid) (out []*messages.ModelView) {
+	rank := func(m *messages.ModelView) int {
+		switch messages.StateNow(m, said) {
+		case messages.ModelView_ready.String():
+			return 2
+		case messages.MemberView_unreachable.String():
+			return 0
+		}
+		return 1
+	}
 	for _, m := range models {
 		switch n := len(out) - 1; {
 		case n < 0 || out[n].GetName() != m.GetName():
 			out = append(out, m)
-		case m.GetPhase() == messages.ModelView_ready && out[n].GetPhase() != messages.ModelView_ready:
+		case rank(m) > rank(out[n]):
 			out[n] = m
 		}
 	}
@@ -115,9 +133,9 @@ func nearest(models []*messages.ModelView) (out []*messages.ModelView) {
 }
 
 // serveModel finds a model by its name or an alias. Unlisted models are found too: they are only left out of the list.
-func (a *API) serveModel(w http.ResponseWriter, models []*messages.ModelView, id string) {
-	if m := modelNamed(nearest(models), id); m != nil {
-		writeJSON(w, a.describe(m))
+func (a *API) serveModel(w http.ResponseWriter, models []*messages.ModelView, id string, said []*messages.HostSaid) {
+	if m := modelNamed(models, id); m != nil {
+		writeJSON(w, describe(m, said))
 		return
 	}
 	missing := messages.Errorf(messages.ModelNotFound, "", "there is no model %.200q here", id).WithHint("GET /v1/models lists them")
@@ -135,23 +153,19 @@ func modelNamed(models []*messages.ModelView, name string) *messages.ModelView {
 	return models[i]
 }
 
-func (a *API) describe(m *messages.ModelView) modelObject {
+func describe(m *messages.ModelView, said []*messages.HostSaid) modelObject {
 	spec := m.GetSpec()
 	out := modelObject{
 		ID: m.GetName(), Object: "model", Created: m.GetReadyMs() / 1000, OwnedBy: "modelops", Name: m.GetName(),
-		Status: m.GetPhase().String(), Aliases: spec.GetAliases(),
+		Status: messages.StateNow(m, said), Aliases: spec.GetAliases(),
 		Meta: modelMeta{Runtime: spec.GetRuntime(), NCtx: spec.GetContextLength(), Slots: m.GetSlots(), VRAMBytes: m.GetMeasuredBytes(),
-			Active: m.GetActive(), Queued: m.GetQueued(), Error: m.GetError().GetMessage(), PinnedBy: m.GetPinnedBy(), PinnedTo: m.GetPinnedUntilMs() / 1000, Host: m.GetHost()},
+			Active: m.GetActive(), Queued: m.GetQueued(), Error: m.GetError().GetMessage(), PinnedBy: m.GetPinnedBy(), PinnedTo: m.GetPinnedUntilMs() / 1000, Host: m.GetHost(), AgeMs: messages.SaidBy(said, m.GetHost()).GetAgeMs()},
+	}
+	if out.Status == messages.MemberView_unreachable.String() {
+		out.Created = 0
 	}
 	if out.Aliases == nil {
 		out.Aliases = []string{}
-	}
-	if a.said != nil {
-		for _, h := range a.said() {
-			if h.Host == out.Meta.Host {
-				out.Meta.AgeMs = h.AgeMs
-			}
-		}
 	}
 	return out
 }

@@ -108,17 +108,16 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, code, map[string]string{"status": status})
 		return
 	}
-	if s.o.Said != nil {
-		for _, h := range s.o.Said() {
-			out.Hosts = append(out.Hosts, hostSaid{h.Host, h.AgeMs, h.Stale})
-		}
+	said := s.said()
+	for _, h := range said {
+		out.Hosts = append(out.Hosts, hostSaid{h.Host, h.AgeMs, h.Stale})
 	}
 	for _, m := range s.o.Gateway.Models() {
 		out.ModelsDeclared++
-		switch m.GetPhase() {
-		case messages.ModelView_ready:
+		switch messages.StateNow(m, said) {
+		case messages.ModelView_ready.String():
 			out.ModelsReady++
-		case messages.ModelView_failed:
+		case messages.ModelView_failed.String():
 			out.WorkerHealthy = false
 		}
 	}
@@ -130,6 +129,14 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 		out.Status = "degraded"
 	}
 	writeJSON(w, code, out)
+}
+
+// said is how old what other hosts said is.
+func (s *Server) said() []*messages.HostSaid {
+	if s.o.Said == nil {
+		return nil
+	}
+	return s.o.Said()
 }
 
 // runningModel is a row of /running, with llama-swap's names where it has them.
@@ -151,7 +158,7 @@ func (s *Server) models(w http.ResponseWriter, r *http.Request) {
 	out := struct {
 		Running []runningModel `json:"running"`
 	}{[]runningModel{}}
-	models := s.o.Gateway.Models()
+	models, said := s.o.Gateway.Models(), s.said()
 	resolve := messages.Resolver(models)
 	for _, m := range models {
 		if !reader.Scope.Has(messages.ModelNamed(m.GetName(), resolve)) {
@@ -161,7 +168,7 @@ func (s *Server) models(w http.ResponseWriter, r *http.Request) {
 		case messages.ModelView_phase_unknown, messages.ModelView_absent, messages.ModelView_failed, messages.ModelView_waiting:
 			continue
 		}
-		out.Running = append(out.Running, runningModel{Model: m.GetName(), Host: m.GetHost(), State: m.GetPhase().String(), Runtime: m.GetSpec().GetRuntime(), Proxy: m.GetWorker().GetUrl(),
+		out.Running = append(out.Running, runningModel{Model: m.GetName(), Host: m.GetHost(), State: messages.StateNow(m, said), Runtime: m.GetSpec().GetRuntime(), Proxy: m.GetWorker().GetUrl(),
 			Pid: m.GetWorker().GetPid(), VRAM: m.GetMeasuredBytes(), Active: m.GetActive(), Queued: m.GetQueued()})
 	}
 	writeJSON(w, http.StatusOK, out)

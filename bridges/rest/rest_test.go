@@ -145,6 +145,20 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+// A model of a host that can't be reached isn't ready, and hasn't failed, whatever that host said last.
+func TestModelsOfALostHost(t *testing.T) {
+	w := startWith(t, Options{Said: func() []*messages.HostSaid { return []*messages.HostSaid{{Host: "pc2", Stale: true}, {Host: "pc3"}} }})
+	w.gateway.views = []*messages.ModelView{{Phase: messages.ModelView_ready}, {Host: "pc2", Phase: messages.ModelView_ready}, {Host: "pc2", Phase: messages.ModelView_failed}, {Host: "pc3", Phase: messages.ModelView_ready}}
+	var got sickness
+	_, _, body := w.do("GET", "/health?verbose", "")
+	if json.Unmarshal([]byte(body), &got) != nil || got.ModelsReady != 2 || got.ModelsDeclared != 4 || !got.WorkerHealthy {
+		t.Errorf("%s", body)
+	}
+	if _, _, body = w.do("GET", "/running", ""); strings.Count(body, `"state":"unreachable"`) != 1 || strings.Count(body, `"state":"ready"`) != 2 {
+		t.Errorf("%s", body)
+	}
+}
+
 func TestForeignRequestsAreRefused(t *testing.T) {
 	w := startWith(t, Options{Operations: (&asked{}).operations(), OpenAI: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "in") }),
 		Site: func() Site { return Site{Origins: localOrigins} }})

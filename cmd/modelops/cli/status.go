@@ -35,7 +35,7 @@ func (c *cli) printStatus(s *messages.StatusView) error {
 		{"boot", fmt.Sprintf("%d (%s)", h.GetBoots(), h.GetBootId())},
 		{"configuration", h.GetConfigRevision()},
 		{"journal", fmt.Sprintf("sequence %d", s.JournalSequence)},
-		{"models", phases(s.Models)},
+		{"models", phases(s.Models, s.Hosts)},
 	}
 	for _, g := range s.Gpus {
 		if g.Host != "" && g.Host != h.GetHost() { // its own status shows it
@@ -70,12 +70,12 @@ func otherHost(o *messages.HostSaid) string {
 	return said
 }
 
-// phases counts models: "2 ready, 1 absent".
-func phases(models []*messages.ModelView) string {
-	order := []string{"ready", "falling_asleep", "asleep", "waking", "loading", "placing", "waiting", "draining", "stopping", "failed", "absent"}
+// phases counts models: "2 ready, 1 absent". Nobody knows the phase of one whose host can't be reached.
+func phases(models []*messages.ModelView, said []*messages.HostSaid) string {
+	order := []string{"ready", "falling_asleep", "asleep", "waking", "loading", "placing", "waiting", "draining", "stopping", "failed", "absent", messages.MemberView_unreachable.String()}
 	n := map[string]int{}
 	for _, m := range models {
-		n[m.Phase.String()]++
+		n[messages.StateNow(m, said)]++
 	}
 	var out []string
 	for _, p := range order {
