@@ -2,7 +2,10 @@ package cli
 
 import (
 	"context"
+	"strings"
 	"testing"
+
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"modelops/messages"
 )
@@ -15,6 +18,10 @@ type ledger struct {
 
 func (l *ledger) GetState(context.Context, *messages.StateRequest) (*messages.StateReply, error) {
 	return l.reply()
+}
+
+func (l *ledger) GetVersion(context.Context, *emptypb.Empty) (*messages.VersionReply, error) {
+	return &messages.VersionReply{Host: "pc"}, nil
 }
 
 func TestReplayAgainstALiveState(t *testing.T) {
@@ -82,5 +89,43 @@ func TestReplayAgainstALiveState(t *testing.T) {
 	}
 	if _, err := compareLive(t.Context(), src, gpu, foldTo(1)); messages.CodeOf(err) != messages.NotFound {
 		t.Error("an entity that the daemon doesn't have:", err)
+	}
+}
+
+// The name of an arbiter doesn't say whose it is: the one that answers is the one that places, and the one in a journal is its host's.
+func TestWhoseArbiter(t *testing.T) {
+	arbiter := messages.ArbiterActor()
+	l := &ledger{}
+	c, out, _ := openDoorFor(t, l, l, nil)
+	k, err := c.dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.close()
+	for view, want := range map[string]string{`{"host":"pc2","epoch":"3"}`: "pc2", `{}`: "pc"} {
+		l.reply = func() (*messages.StateReply, error) {
+			return &messages.StateReply{Actor: arbiter.String(), Sequence: 9, StateJson: "{}", ViewJson: view}, nil
+		}
+		s, err := liveState(t.Context(), k, "arbiter")
+		if err != nil || s.Host != want {
+			t.Errorf("%s: %+v, %v", view, s, err)
+		}
+	}
+	l.reply = func() (*messages.StateReply, error) {
+		return &messages.StateReply{Actor: arbiter.String(), Sequence: 99, StateJson: "{}", ViewJson: `{"host":"pc2"}`}, nil
+	}
+	f, _ := newFold(arbiter)
+	r := &replay{entities: map[messages.ActorID]*folded{arbiter: f}}
+	if r.compareAll(t.Context(), &source{journal: recording{}, host: "pc", client: k}); r.results[0].Result != "folded" || !r.report(true).Equal {
+		t.Errorf("%+v", r.results)
+	}
+	taken := past(&messages.ArbiterTookOver{Host: "main_pc", Epoch: 2})
+	taken[0].Actor = arbiter
+	s, err := foldedState(t.Context(), &source{journal: taken, host: "main_pc"}, nil, "arbiter", moment{sequence: 1})
+	if err != nil || s.Host != "main_pc" {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if err := c.printState(s, true); err != nil || !strings.HasPrefix(out.String(), "arbiter of main_pc at sequence 1") {
+		t.Errorf("%v: %s", err, out)
 	}
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -47,8 +48,9 @@ func (c *cli) stateCommand() *cobra.Command {
 	var view bool
 	cmd := &cobra.Command{
 		Use: "state KIND/ID", Args: cobra.ExactArgs(1),
-		Short:             "Show an actor's state, now or at an earlier moment",
-		Long:              "state shows the state of an actor and the work it owes. With --at the state of that moment is folded from the journal.",
+		Short: "Show an actor's state, now or at an earlier moment",
+		Long: "state shows the state of an actor and the work it owes. With --at the state of that moment is folded from the journal.\n" +
+			"Each host of a cluster has an arbiter: the one that places models answers, and with --at that of the journal which is read, of this host or of --host.",
 		Example:           "  modelops state model/tiny\n  modelops state gpu/main_pc/cpu --at 42\n  modelops state arbiter --at 10m",
 		ValidArgsFunction: c.completeActors(),
 	}
@@ -74,6 +76,7 @@ func (c *cli) stateCommand() *cobra.Command {
 // stateShown is an actor at a moment.
 type stateShown struct {
 	Actor    string          `json:"actor"`
+	Host     string          `json:"host"` // whose it is: each host of a cluster has an arbiter, and one of them places
 	Sequence uint64          `json:"sequence"`
 	At       *time.Time      `json:"at,omitempty"` // time of its last decision; only when folded from the journal
 	State    json.RawMessage `json:"state"`
@@ -115,7 +118,23 @@ func liveState(ctx context.Context, k *client, name string) (stateShown, error) 
 	if err != nil {
 		return stateShown{}, err
 	}
-	return stateShown{Actor: r.Actor, Sequence: r.Sequence, State: json.RawMessage(r.StateJson), View: rewritten(id, r.ViewJson), Owed: r.Owed}, nil
+	host, err := whose(ctx, k, id, r.ViewJson)
+	if err != nil {
+		return stateShown{}, err
+	}
+	return stateShown{Actor: r.Actor, Host: host, Sequence: r.Sequence, State: json.RawMessage(r.StateJson), View: rewritten(id, r.ViewJson), Owed: r.Owed}, nil
+}
+
+// whose is the host of a live actor is. The arbiter that answers is the one that places, and says whose it is once it has taken over.
+func whose(ctx context.Context, k *client, id messages.ActorID, view string) (string, error) {
+	if host := id.Host(); host != "" {
+		return host, nil
+	}
+	var v messages.ArbiterView
+	if readReply([]byte(view), &v) == nil && v.Host != "" {
+		return v.Host, nil
+	}
+	return k.host(ctx)
 }
 
 // rewritten writes a live view in the form of a folded one.
@@ -157,7 +176,7 @@ func foldedState(ctx context.Context, src *source, copies []*source, name string
 		return stateShown{}, messages.NewError(messages.NotFound, id.String(), "the journal has no decision of it up to then").
 			WithHint("`modelops journal tail -n 100` shows the latest decisions")
 	}
-	s := stateShown{Actor: id.String(), Sequence: f.sequence(), At: &at, View: compact(f.view())}
+	s := stateShown{Actor: id.String(), Host: cmp.Or(id.Host(), src.host), Sequence: f.sequence(), At: &at, View: compact(f.view())}
 	s.State, err = f.stateJSON()
 	return s, err
 }
@@ -166,7 +185,11 @@ func (c *cli) printState(s stateShown, view bool) error {
 	if c.asJSON {
 		return printJSON(c.stdout, s)
 	}
-	fmt.Fprintf(c.stdout, "%s at sequence %d", s.Actor, s.Sequence)
+	name := s.Actor
+	if !strings.Contains(name, "/") { // the others are named by their host
+		name += " of " + s.Host
+	}
+	fmt.Fprintf(c.stdout, "%s at sequence %d", name, s.Sequence)
 	if s.At != nil {
 		fmt.Fprintf(c.stdout, ", decided %s", s.At.Local().Format(time.RFC3339))
 	}
