@@ -85,7 +85,7 @@ func (e *Error) WithCause(cause error) *Error { c := *e; c.Cause = cause; return
 // Error reads as a sentence: subject, what happened, what to do.
 func (e *Error) Error() string {
 	s := e.Message
-	if e.Subject != "" {
+	if e.Subject != "" && !strings.HasPrefix(s, e.Subject+" ") { // a message that begins with its subject is whole
 		s = e.Subject + ": " + s
 	}
 	if e.Hint != "" {

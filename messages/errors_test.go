@@ -149,6 +149,11 @@ func TestErrorsReadAsSentences(t *testing.T) {
 	if got, want := e.WithHint("modelops models lists them").Error(), "model/main_pc/tinny: Model 'tinny' not found (modelops models lists them)"; got != want {
 		t.Errorf("got %q", got)
 	}
+	for message, want := range map[string]string{"host pc2 can't be reached": "host pc2 can't be reached", "it is no member": "host pc2: it is no member", "host pc23 is off": "host pc2: host pc23 is off"} {
+		if got := NewError(Unavailable, "host pc2", message).Error(); got != want {
+			t.Errorf("got %q", got)
+		}
+	}
 	if e.Hint != "" {
 		t.Error("WithHint changed the error that it was made from")
 	}

@@ -29,7 +29,7 @@ func (c *Control) asked(ctx context.Context, o messages.Operation, request proto
 		}
 	}
 	if host != c.o.Host && (c.o.Hosts == nil || !c.o.Hosts.Has(host)) {
-		return nil, noMember(host)
+		return nil, messages.NoMember(host)
 	}
 	if isList(o.Answer()) || host == c.o.Host {
 		answer, err := o.Call(ctx, c, request)
@@ -42,10 +42,6 @@ func (c *Control) asked(ctx context.Context, o messages.Operation, request proto
 		return answer, err
 	}
 	return c.o.Hosts.Call(ctx, host, o.Name, request)
-}
-
-func noMember(host string) *messages.Error {
-	return messages.NewError(messages.NotFound, "host "+host, "it is no member of this cluster").WithHint("modelops cluster lists the members")
 }
 
 // isList tells whether an answer lists what is known of all hosts.

@@ -196,6 +196,10 @@ func TestWhyOfOtherHosts(t *testing.T) {
 			t.Errorf("%+v, with pc2 cut off: %v, %v", c, x, err)
 		}
 	}
+	removed := &messages.Explanation{Host: "pc9", Summary: "It is.", Copies: []*messages.JournalCopy{{Host: "pc9", Copied: 8}}}
+	if h.sayCopy(removed); !strings.HasPrefix(removed.Summary, "pc9 is no member of this cluster any more. By its journal") {
+		t.Error(removed.Summary)
+	}
 	others.asked, others.cut = nil, false
 	if _, err := h.Why(messages.WithPeer(t.Context(), "pc2"), &messages.WhyRequest{Subject: "far"}); err == nil || len(others.asked) > 0 {
 		t.Errorf("what a peer asks is passed on: %v, %v", err, others.asked)

@@ -19,7 +19,7 @@ const holdersWithin = 5 * time.Second
 // AcquireGpuLease reserves memory for a program. A host that is none of the cluster's has no devices to wait for.
 func (c *Control) AcquireGpuLease(ctx context.Context, r *messages.GpuLeaseRequest) (*messages.GpuLeaseReply, error) {
 	if r.Host != "" && r.Host != c.o.Host && (c.o.Hosts == nil || !c.o.Hosts.Has(r.Host)) {
-		return nil, noMember(r.Host)
+		return nil, messages.NoMember(r.Host)
 	}
 	return c.Memory.AcquireGpuLease(ctx, r)
 }

@@ -21,7 +21,7 @@ func (c *Control) ReadLog(ctx context.Context, r *messages.LogRequest) (*message
 		return nil, invalid("model_name", "it is empty", listModels)
 	}
 	if r.Host != "" && r.Host != c.o.Host && !c.isElsewhere(ctx, r.Host) {
-		return nil, noMember(r.Host)
+		return nil, messages.NoMember(r.Host)
 	}
 	id, known := c.modelAt(ctx, r.ModelName, r.Host)
 	if !known { // not declared any more, or not here

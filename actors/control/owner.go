@@ -19,7 +19,7 @@ func (c *Control) owner(ctx context.Context, host, name string) (string, error) 
 	case c.isElsewhere(ctx, host):
 		return host, nil
 	}
-	return "", noMember(host)
+	return "", messages.NoMember(host)
 }
 
 // holder finds the host that has a model. What a host that can't be reached said last doesn't count beside others.

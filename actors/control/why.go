@@ -91,7 +91,7 @@ func (c *Control) isKnownHost(ctx context.Context, host string) error {
 			return nil
 		}
 	}
-	return messages.NewError(messages.NotFound, "host "+host, "it is no member of this cluster").WithHint("modelops cluster lists the members")
+	return messages.NoMember(host)
 }
 
 // modelAt finds a declared model by name, alias or HOST/NAME: of a host, else the one that is loaded, here before elsewhere, else the one that this
@@ -154,14 +154,18 @@ func (c *Control) sayCopy(x *messages.Explanation) {
 	if x.Host == c.o.Host || c.o.Hosts != nil && c.o.Hosts.Reached(x.Host) {
 		return
 	}
+	why := "can't be reached"
+	if c.o.Hosts != nil && !c.o.Hosts.Has(x.Host) {
+		why = "is no member of this cluster any more"
+	}
 	for _, k := range x.Copies {
 		if k.Host == x.Host {
-			x.Summary = fmt.Sprintf("%s can't be reached. By its journal, which %s has up to decision %d as of %s ago: %s", x.Host, x.SaidBy, k.Copied,
+			x.Summary = fmt.Sprintf("%s %s. By its journal, which %s has up to decision %d as of %s ago: %s", x.Host, why, x.SaidBy, k.Copied,
 				(time.Duration(k.AgeMs) * time.Millisecond).Round(time.Second), x.Summary)
 			return
 		}
 	}
-	x.Summary = fmt.Sprintf("%s can't be reached, and %s has no copy of its journal. By other journals: %s", x.Host, x.SaidBy, x.Summary)
+	x.Summary = fmt.Sprintf("%s %s, and %s has no copy of its journal. By other journals: %s", x.Host, why, x.SaidBy, x.Summary)
 }
 
 func (c *Control) requestNamed(id string, named func(string) (messages.ActorID, bool)) (explain.Request, bool) {

@@ -111,6 +111,8 @@ type Options struct {
 	Cluster func() []string
 	// Apart says why another host's workers may not serve a model's requests of this one; nil = they may.
 	Apart func(model, host string) *messages.Error
+	// Member tells whether a host is one of the cluster, reached or not; nil = whatever is named is.
+	Member func(host string) bool
 	// Emptied tells whether a host is being emptied, so that no model is loaded on it; nil = none is.
 	Emptied func(host string) bool
 	// Ill lists the actors that answer no commands, and why; may be nil.

@@ -78,6 +78,9 @@ func (g *Gateway) place(ctx context.Context, model string, asked time.Time) (*me
 	if err := g.allowed(ctx, model); err != nil {
 		return nil, err
 	}
+	if only := messages.CallerFrom(ctx).Only.Host; only != "" && only != g.o.Host && g.o.Member != nil && !g.o.Member(only) {
+		return nil, messages.NoMember(only)
+	}
 	t, err := g.lookup(ctx, model)
 	if err != nil {
 		return nil, err

@@ -90,6 +90,21 @@ func TestDeclarationsOfTwoHosts(t *testing.T) {
 	}
 }
 
+// A request for a host that is no member is told so, whatever it asks for. One for a member, or for this host, is told of the model.
+func TestARequestForAStrangeHost(t *testing.T) {
+	g, _ := rig(1, "ready")
+	g.o.Member = func(host string) bool { return host == "pc2" }
+	for host, want := range map[string]messages.Code{"pc5": messages.NotFound, "pc2": messages.ModelNotFound, "main_pc": messages.ModelNotFound, "": messages.ModelNotFound} {
+		ctx := messages.WithCaller(t.Context(), messages.Caller{Only: messages.Only{Host: host}})
+		if _, err := g.Admit(ctx, "other"); messages.CodeOf(err) != want {
+			t.Errorf("at %q: %v", host, err)
+		}
+		if _, err := g.Admit(ctx, "tiny"); host == "pc5" && messages.CodeOf(err) != want {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
 // Each host rules over its own workers: those of another one get no hints, and its actors hear of no breakers.
 func TestEachHostRulesOverItsOwnWorkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

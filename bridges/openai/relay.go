@@ -183,6 +183,7 @@ func (p *pieces) reset() {
 func (x *exchange) cut(c copied, events bool, grant *messages.Grant) messages.Outcome {
 	x.abort = true
 	var outcome messages.Outcome
+	var far *messages.Error
 	switch {
 	case x.r.Context().Err() != nil || !c.fromEngine:
 		x.status, x.cause = statusClientGone, messages.NewError(messages.Cancelled, grant.Model, "the caller went away").WithCause(c.err)
@@ -193,6 +194,9 @@ func (x *exchange) cut(c copied, events bool, grant *messages.Grant) messages.Ou
 	case x.ctx.Err() != nil: // the grant was taken back
 		x.cause = messages.AsError(context.Cause(x.ctx))
 		outcome.Err = x.cause
+	case grant.Host != "" && errors.As(c.err, &far): // the other host says why, or it is the connection to it that ended
+		x.cause = far
+		outcome = messages.Outcome{Failed: true, Err: far}
 	default:
 		x.cause = messages.NewError(messages.InferenceError, grant.Model, "the model's worker broke off in the middle of the answer").WithCause(c.err)
 		outcome = messages.Outcome{Failed: true, Err: x.cause}

@@ -79,6 +79,8 @@ type sickness struct {
 	Host           string   `json:"host"` // that says it
 	// Hosts is how old what the others said is.
 	Hosts []hostSaid `json:"hosts,omitempty"`
+	// Expected are the members that haven't been heard since this host started.
+	Expected []string `json:"expected,omitempty"`
 }
 
 type hostSaid struct {
@@ -111,6 +113,9 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	said := s.said()
 	for _, h := range said {
 		out.Hosts = append(out.Hosts, hostSaid{h.Host, h.AgeMs, h.Stale})
+	}
+	if s.o.Expected != nil {
+		out.Expected = s.o.Expected()
 	}
 	for _, m := range s.o.Gateway.Models() {
 		out.ModelsDeclared++

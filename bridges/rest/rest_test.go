@@ -147,11 +147,12 @@ func TestHealth(t *testing.T) {
 
 // A model of a host that can't be reached isn't ready, and hasn't failed, whatever that host said last.
 func TestModelsOfALostHost(t *testing.T) {
-	w := startWith(t, Options{Said: func() []*messages.HostSaid { return []*messages.HostSaid{{Host: "pc2", Stale: true}, {Host: "pc3"}} }})
+	w := startWith(t, Options{Said: func() []*messages.HostSaid { return []*messages.HostSaid{{Host: "pc2", Stale: true}, {Host: "pc3"}} },
+		Expected: func() []string { return []string{"pc4"} }})
 	w.gateway.views = []*messages.ModelView{{Phase: messages.ModelView_ready}, {Host: "pc2", Phase: messages.ModelView_ready}, {Host: "pc2", Phase: messages.ModelView_failed}, {Host: "pc3", Phase: messages.ModelView_ready}}
 	var got sickness
 	_, _, body := w.do("GET", "/health?verbose", "")
-	if json.Unmarshal([]byte(body), &got) != nil || got.ModelsReady != 2 || got.ModelsDeclared != 4 || !got.WorkerHealthy {
+	if json.Unmarshal([]byte(body), &got) != nil || got.ModelsReady != 2 || got.ModelsDeclared != 4 || !got.WorkerHealthy || !slices.Equal(got.Expected, []string{"pc4"}) {
 		t.Errorf("%s", body)
 	}
 	if _, _, body = w.do("GET", "/running", ""); strings.Count(body, `"state":"unreachable"`) != 1 || strings.Count(body, `"state":"ready"`) != 2 {

@@ -32,6 +32,8 @@ type Options struct {
 	Host string
 	// Said is how old what other hosts said is; nil = there are none.
 	Said func() []*messages.HostSaid
+	// Expected are the members that haven't been heard since this host started; nil = there are none.
+	Expected func() []string
 	// Operations answer the pages that the service's http rules name. Errors are typed.
 	Operations messages.Operations
 	// Authenticate finds the principal of a key; nil = none is asked for.

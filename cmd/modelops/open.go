@@ -127,7 +127,7 @@ func (d *daemon) openHTTP() error {
 	d.openai = openai.New(openai.Options{Gateway: d.gateway, Authenticate: d.authenticate, Withheld: d.access.ProxyHeaders, MaxBody: int64(d.cfg.Server.MaxBodyMB) << 20, Bodies: d.bodies, Batching: d.batching, Observe: d.metrics, Log: d.log, Dial: runtime.EitherFamily(d.outward.Dial), Far: d.farWorkers(), Said: d.saidBy(), Stall: d.cfg.Server.Limits.WriteStall})
 	d.outward.onFull(d.openai.CloseIdle)
 	d.later(func(context.Context) error { d.openai.Close(); return nil })
-	server, err := rest.New(rest.Options{Host: d.host, Said: d.saidBy(), OpenAI: d.openai, Gateway: d.gateway, Operations: d.control.Scoped(), Authenticate: d.authenticate,
+	server, err := rest.New(rest.Options{Host: d.host, Said: d.saidBy(), Expected: d.expected, OpenAI: d.openai, Gateway: d.gateway, Operations: d.control.Scoped(), Authenticate: d.authenticate,
 		Metrics: d.metrics.Handler(d.refresh), Version: buildVersion(), NATS: d.natsPort, Log: d.log, Observe: d.metrics.ToldHTTP,
 		Site: func() rest.Site { return *d.sites.Load() }, Limits: limitsOf(d.cfg.Server.Limits), TLS: d.speaks("h2", "http/1.1")})
 	if err != nil {

@@ -19,6 +19,20 @@ func (d *daemon) clusterTroubles() []string {
 	return append(troubles, troublesOf(d.clusterView())...)
 }
 
+// expected are the members that haven't been heard since this host started. Health names them in its details only, as long as they may still be starting too; what
+// somebody should do about one that stays away is among the troubles.
+func (d *daemon) expected() (out []string) {
+	if d.cluster == nil {
+		return nil
+	}
+	for _, m := range d.cluster.View().Members {
+		if m.State == messages.MemberView_expected {
+			out = append(out, m.Host)
+		}
+	}
+	return out
+}
+
 // clusterView is the cluster as this host sees it, with the models whose files differ among what somebody should mend.
 func (d *daemon) clusterView() *messages.ClusterView {
 	v := d.cluster.View()

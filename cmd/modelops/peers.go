@@ -253,7 +253,7 @@ func (m membership) Remove(_ context.Context, r *messages.RemoveMemberRequest) (
 	case r.Host == d.host:
 		return nil, messages.NewError(messages.InvalidArgument, "host "+r.Host, "a host can't remove itself").WithHint("run modelops cluster remove on another member")
 	case !d.members.IsMember(r.Host):
-		return nil, messages.NewError(messages.NotFound, "host "+r.Host, "it is no member of this cluster").WithHint("modelops cluster lists the members")
+		return nil, messages.NoMember(r.Host)
 	}
 	out := &messages.RemoveMemberReply{Host: r.Host, Consequences: []string{r.Host + " is cut off here at once, and at every other member as soon as that hears of it. It works alone, and needs a new invitation to come back."}}
 	out.Consequences = append(out.Consequences, d.modelsWithout(r.Host)...)
@@ -286,6 +286,9 @@ func (m membership) declared(what string) error {
 
 // hosts are the other hosts, for the operations about one of them.
 type hosts struct{ d *daemon }
+
+// isMember tells whether a host is another one of the cluster, reached or not.
+func (d *daemon) isMember(host string) bool { return d.far != nil && hosts{d}.Has(host) }
 
 // Has implements control.Hosts.
 func (h hosts) Has(host string) bool { _, ok := h.d.peers.Link(host); return ok }

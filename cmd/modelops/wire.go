@@ -48,7 +48,7 @@ func (d *daemon) plant(context.Context) error {
 	d.gateway = gateway.New(gateway.Options{
 		Host: d.host, Door: d.door, Placer: d.memory(), Runner: d.client, Prober: d.runtime, Observer: telemetry.Requests{Metrics: d.metrics}, Recorder: d.requests,
 		FiguresOf: d.figures, HostFigures: d.hostFigures, DrainTimeout: d.cfg.Server.DrainTimeout,
-		JournalLag: d.feed.Lag, JournalError: d.journal.Health, Ill: d.tree.Ill, Address: d.runtime.Address, Devices: d.troubles, Cluster: d.clusterTroubles, Apart: d.apart, Emptied: residents{d}.emptied,
+		JournalLag: d.feed.Lag, JournalError: d.journal.Health, Ill: d.tree.Ill, Address: d.runtime.Address, Devices: d.troubles, Cluster: d.clusterTroubles, Apart: d.apart, Emptied: residents{d}.emptied, Member: d.isMember,
 		APIKey: func(s *messages.ModelSpec) string {
 			if name := s.GetApiKeyEnv(); name != "" {
 				return os.Getenv(name)

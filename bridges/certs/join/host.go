@@ -19,10 +19,10 @@ import (
 	"modelops/messages"
 )
 
-// Lasts is how long a token is good for when nobody says otherwise, and longest is the most.
+// Lasts is how long a token is good for when nobody says otherwise, and Longest is the most.
 const (
 	Lasts   = 15 * time.Minute
-	longest = 7 * 24 * time.Hour
+	Longest = 7 * 24 * time.Hour
 )
 
 // HostOptions are of a member that invites others.
@@ -65,7 +65,7 @@ func (h *Host) Invite(host string, lasts time.Duration, addresses ...string) (t 
 		lasts = Lasts
 	}
 	switch {
-	case lasts < 0 || lasts > longest:
+	case lasts < 0 || lasts > Longest:
 		return t, expires, messages.Errorf(messages.InvalidArgument, "within_seconds", "a token can't last %s", lasts).WithHint("a week at most; 15m is usual")
 	case host != "":
 		if err := h.free(host); err != nil {

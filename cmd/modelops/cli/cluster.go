@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"modelops/bridges/certs/join"
 	"modelops/messages"
 )
 
@@ -144,6 +145,9 @@ func (c *cli) clusterInviteCommand() *cobra.Command {
 	cmd.Flags().StringVar(&q.Host, "host", "", "the only host that may use it")
 	cmd.Flags().DurationVar(&lasts, "ttl", 15*time.Minute, "how long it is good for")
 	cmd.RunE = act(func(ctx context.Context, _ []string) (err error) {
+		if lasts <= 0 || lasts > join.Longest { // 0 would mean the usual time to the daemon
+			return messages.Errorf(messages.InvalidArgument, "--ttl", "a token can't last %s", lasts).WithHint("a week at most; 15m is usual")
+		}
 		if q.WithinSeconds, err = wholeSeconds("--ttl", lasts, "15m is usual"); err != nil {
 			return err
 		}

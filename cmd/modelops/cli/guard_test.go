@@ -1,12 +1,15 @@
 package cli
 
 import (
+	"errors"
 	"io"
 	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"modelops/messages"
 )
 
 // sleeper is a command in a group of its own; stubborn ones ignore SIGTERM.
@@ -75,5 +78,24 @@ func TestAGuardNeedsARenewal(t *testing.T) {
 	group, _ := sleeper(t, "echo ready; sleep 60")
 	if err := guard(group, strings.NewReader("")); err == nil {
 		t.Error("it guards without a renewal")
+	}
+}
+
+// A holder that was stopped saw no failed renewal. When it goes on after its command was ended for that, it says why; a command that ended by itself keeps its exit code.
+func TestWhyACommandEndedWhileItsHolderStood(t *testing.T) {
+	for _, c := range []struct {
+		script string
+		ago    time.Duration // the last renewal
+		code   messages.Code
+		exit   int
+	}{{"kill -KILL $$", time.Minute, messages.FailedPrecondition, 0}, {"exit 3", time.Minute, messages.FailedPrecondition, 0}, {"exit 0", time.Minute, 0, 0}, {"kill -KILL $$", 0, 0, 137}, {"exit 3", 0, 0, 3}} {
+		cmd := exec.Command("sh", "-c", c.script)
+		_ = cmd.Run()
+		l := &lease{held: &messages.GpuLeaseReply{LeaseId: "l1"}, tenure: tenure{upTime() - c.ago, 30 * time.Second}}
+		err := l.outcome(cmd, nil)
+		var quiet quietExit
+		if errors.As(err, &quiet); int(quiet) != c.exit || c.code != 0 && (messages.CodeOf(err) != c.code || !strings.Contains(err.Error(), "wasn't renewed for 1m0")) || c.code == 0 && c.exit == 0 && err != nil {
+			t.Errorf("%+v: %v", c, err)
+		}
 	}
 }

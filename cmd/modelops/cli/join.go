@@ -63,7 +63,7 @@ func (c *cli) joinFirst(ctx context.Context, cfg *config.Config, o serving) erro
 	case o.token == "" && o.join == "":
 		return nil
 	case o.token == "":
-		return messages.NewError(messages.InvalidArgument, "--token", "--join needs a token").WithHint("modelops cluster invite on a member prints the whole command")
+		return messages.NewError(messages.InvalidArgument, "--join", "the token of an invitation is missing: --token TOKEN").WithHint("modelops cluster invite on a member prints the whole command")
 	case cfg.Cluster.Cert != "":
 		return ownCertificates()
 	}

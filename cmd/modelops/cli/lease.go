@@ -274,6 +274,9 @@ func (l *lease) outcome(cmd *exec.Cmd, fenced error) error {
 		return messages.Errorf(messages.FailedPrecondition, "lease "+l.held.LeaseId, "the command was ended because its lease couldn't be renewed: %s", e.Message).WithCause(fenced)
 	case state.Success():
 		return nil
+	case upTime() >= l.tenure.askAt(): // this program didn't run when it should have renewed the lease, so that it saw no error: the guard has ended the command
+		return messages.Errorf(messages.FailedPrecondition, "lease "+l.held.LeaseId, "the command was ended because its lease wasn't renewed for %s", (upTime() - l.tenure.sent).Round(100*time.Millisecond)).
+			WithHint("modelops lease renews it: don't stop or suspend that program")
 	case status.Signaled():
 		return quietExit(128 + int(status.Signal()))
 	default:

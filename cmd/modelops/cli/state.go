@@ -125,7 +125,7 @@ func liveState(ctx context.Context, k *client, name string) (stateShown, error) 
 	return stateShown{Actor: r.Actor, Host: host, Sequence: r.Sequence, State: json.RawMessage(r.StateJson), View: rewritten(id, r.ViewJson), Owed: r.Owed}, nil
 }
 
-// whose is the host of a live actor is. The arbiter that answers is the one that places, and says whose it is once it has taken over.
+// whose is the host of a live actor. The arbiter that answers is the one that places, and says whose it is once it has taken over.
 func whose(ctx context.Context, k *client, id messages.ActorID, view string) (string, error) {
 	if host := id.Host(); host != "" {
 		return host, nil

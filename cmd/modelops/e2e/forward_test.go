@@ -84,7 +84,7 @@ func TestAnyHostAnswers(t *testing.T) {
 			t.Errorf("infer --host %s: %d %s", host, o.code, o)
 		}
 	}
-	for host, want := range map[string]string{"pc2": "", "main_pc": "MODEL_NOT_FOUND", "pc3": "MODEL_NOT_FOUND"} {
+	for host, want := range map[string]string{"pc2": "", "main_pc": "MODEL_NOT_FOUND", "pc3": "NOT_FOUND"} {
 		if a := main.post("/v1/chat/completions", chatBody("fast", ""), messages.HostHeader, host); a.code() != want || want == "" && a.status != 200 {
 			t.Errorf("only on %s: %s", host, a)
 		}
