@@ -210,7 +210,9 @@ type RequestPlacement struct {
 	// Who asks at a door, by the fingerprint of its key: the owner of the leases.
 	Owner string `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
 	// Free memory will do, and nothing else: nobody leaves for it, nobody waits behind it, and it is refused when there is none. For a model that moves to another host.
-	FreeOnly      bool `protobuf:"varint,6,opt,name=free_only,json=freeOnly,proto3" json:"free_only,omitempty"`
+	FreeOnly bool `protobuf:"varint,6,opt,name=free_only,json=freeOnly,proto3" json:"free_only,omitempty"`
+	// Why it is wanted, when that isn't a request that waits: it is recorded with the load.
+	Reason        string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -285,6 +287,13 @@ func (x *RequestPlacement) GetFreeOnly() bool {
 		return x.FreeOnly
 	}
 	return false
+}
+
+func (x *RequestPlacement) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 // Claim is what a holder wants.
@@ -2856,8 +2865,10 @@ type Placement struct {
 	// The owner of its leases, by the fingerprint of a key; empty without one.
 	Owner string `protobuf:"bytes,12,opt,name=owner,proto3" json:"owner,omitempty"`
 	// The host of the arbiter that decided it, and that one's epoch; empty and 0 from one that never took over.
-	Arbiter       string `protobuf:"bytes,13,opt,name=arbiter,proto3" json:"arbiter,omitempty"`
-	ArbiterEpoch  uint64 `protobuf:"varint,14,opt,name=arbiter_epoch,json=arbiterEpoch,proto3" json:"arbiter_epoch,omitempty"`
+	Arbiter      string `protobuf:"bytes,13,opt,name=arbiter,proto3" json:"arbiter,omitempty"`
+	ArbiterEpoch uint64 `protobuf:"varint,14,opt,name=arbiter_epoch,json=arbiterEpoch,proto3" json:"arbiter_epoch,omitempty"`
+	// Why it is wanted; empty = a request waits for it.
+	Reason        string `protobuf:"bytes,15,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2988,6 +2999,13 @@ func (x *Placement) GetArbiterEpoch() uint64 {
 		return x.ArbiterEpoch
 	}
 	return 0
+}
+
+func (x *Placement) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 // Share is a placement's part on one device, with a lease of its own.
@@ -3763,14 +3781,15 @@ var File_arbiter_proto protoreflect.FileDescriptor
 
 const file_arbiter_proto_rawDesc = "" +
 	"\n" +
-	"\rarbiter.proto\x12\bmodelops\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\tgpu.proto\x1a\roptions.proto\x1a\fvalues.proto\"\xca\x01\n" +
+	"\rarbiter.proto\x12\bmodelops\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\tgpu.proto\x1a\roptions.proto\x1a\fvalues.proto\"\xe2\x01\n" +
 	"\x10RequestPlacement\x12\x16\n" +
 	"\x06holder\x18\x01 \x01(\tR\x06holder\x12%\n" +
 	"\x05claim\x18\x02 \x01(\v2\x0f.modelops.ClaimR\x05claim\x12\x1a\n" +
 	"\bpriority\x18\x03 \x01(\x05R\bpriority\x12 \n" +
 	"\vpreemptible\x18\x04 \x01(\bR\vpreemptible\x12\x14\n" +
 	"\x05owner\x18\x05 \x01(\tR\x05owner\x12\x1b\n" +
-	"\tfree_only\x18\x06 \x01(\bR\bfreeOnly:\x06\xba\xd4\x18\x02\b\x02\"\xa4\x01\n" +
+	"\tfree_only\x18\x06 \x01(\bR\bfreeOnly\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason:\x06\xba\xd4\x18\x02\b\x02\"\xa4\x01\n" +
 	"\x05Claim\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12$\n" +
 	"\x05needs\x18\x02 \x03(\v2\x0e.modelops.NeedR\x05needs\x12\x16\n" +
@@ -3984,7 +4003,7 @@ const file_arbiter_proto_rawDesc = "" +
 	"\x05hints\x18\x04 \x03(\v2\x13.modelops.HintReplyR\x05hints\x12,\n" +
 	"\x06defrag\x18\x05 \x01(\v2\x14.modelops.DefragPlanR\x06defrag\x12\x12\n" +
 	"\x04host\x18\x06 \x01(\tR\x04host\x12\x14\n" +
-	"\x05epoch\x18\a \x01(\x04R\x05epoch\"\x8d\x03\n" +
+	"\x05epoch\x18\a \x01(\x04R\x05epoch\"\xa5\x03\n" +
 	"\tPlacement\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x14\n" +
@@ -4002,7 +4021,8 @@ const file_arbiter_proto_rawDesc = "" +
 	"\x06groups\x18\v \x03(\tR\x06groups\x12\x14\n" +
 	"\x05owner\x18\f \x01(\tR\x05owner\x12\x18\n" +
 	"\aarbiter\x18\r \x01(\tR\aarbiter\x12#\n" +
-	"\rarbiter_epoch\x18\x0e \x01(\x04R\farbiterEpoch\"[\n" +
+	"\rarbiter_epoch\x18\x0e \x01(\x04R\farbiterEpoch\x12\x16\n" +
+	"\x06reason\x18\x0f \x01(\tR\x06reason\"[\n" +
 	"\x05Share\x12\x10\n" +
 	"\x03gpu\x18\x01 \x01(\tR\x03gpu\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x14\n" +

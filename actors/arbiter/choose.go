@@ -263,7 +263,7 @@ const programTTL = 30
 func (q question) placementOn(chosen []*messages.Candidate, c *messages.RequestPlacement, id string) *messages.Placement {
 	host := hostOf(chosen[0].Gpu)
 	p := &messages.Placement{Id: id, Holder: on(c.Holder, host), Claim: c.Claim.GetId(), Host: host, DeviceKind: q.kindOf(chosen[0].Gpu),
-		Victims: q.victims(chosen), TtlSeconds: c.Claim.GetTtlSeconds(), Unpreemptible: !c.Preemptible, Source: sourceText(c.Claim, host), Groups: c.Claim.GetGroups(), Owner: c.Owner}
+		Victims: q.victims(chosen), TtlSeconds: c.Claim.GetTtlSeconds(), Unpreemptible: !c.Preemptible, Source: sourceText(c.Claim, host), Groups: c.Claim.GetGroups(), Owner: c.Owner, Reason: c.Reason}
 	if IsProgram(c.Holder) && p.TtlSeconds == 0 { // a program can't be asked whether it still needs its memory
 		p.TtlSeconds = programTTL
 	}

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"modelops/actors/explain"
+	"modelops/actors/gateway/pool"
 	"modelops/messages"
 )
 
@@ -322,17 +323,17 @@ func TestNeedsOfFilesElsewhere(t *testing.T) {
 	m.Estimate, m.Away, m.Said = lacking{}, func(string) bool { return away }, func(string, string) (*messages.Need, bool) { return said, told }
 	id := messages.ModelActor("pc2", "far")
 	h.view.StateChanged(id, 1, &messages.ModelView{Id: id.String(), Host: "pc2", Name: "far", Spec: &messages.ModelSpec{Name: "far", Path: "/pc2/far.gguf"}})
-	_, err := m.Place(t.Context(), "far", 0)
+	_, err := m.Place(t.Context(), pool.Seek{Name: "far", Waited: 0})
 	is(t, err, messages.Unavailable, "model/pc2/far", "pc2 can't be reached, and no other host declares far")
 	_, err = m.HintModel(t.Context(), &messages.HintModelRequest{ModelName: "far", WithinSeconds: 9})
 	is(t, err, messages.Unavailable, "model/pc2/far", "pc2 can't be reached, and no other host declares far")
 	away = false
-	_, err = m.Place(t.Context(), "far", 0)
+	_, err = m.Place(t.Context(), pool.Seek{Name: "far", Waited: 0})
 	if is(t, err, messages.Unavailable, "host pc2", "host pc2 has just come back, and hasn't told yet what far needs there"); messages.AsError(err).Retry == 0 {
 		t.Error("a request that waits for the host's word is refused")
 	}
 	told = true
-	_, err = m.Place(t.Context(), "far", 0)
+	_, err = m.Place(t.Context(), pool.Seek{Name: "far", Waited: 0})
 	is(t, err, messages.ModelLoadError, "/pc2/far.gguf", "Model file not found")
 	said = &messages.Need{Bytes: 9, Source: messages.Need_estimated, Kinds: []string{"cpu"}}
 	needs, _, err := m.needs(t.Context(), "far")

@@ -153,15 +153,16 @@ func anyHost(name string) string { return messages.ModelActor(messages.AnyHost, 
 
 // Place implements gateway.Placer: it asks the arbiter where a name is to run. The arbiter brings the placement to the model's actor on the
 // host that it chose. A refusal that waiting doesn't change is noted at the model's actor on this host, so that it is shown there.
-func (m Memory) Place(ctx context.Context, name string, waited time.Duration) (pool.PlaceAnswer, error) {
+func (m Memory) Place(ctx context.Context, s pool.Seek) (pool.PlaceAnswer, error) {
+	name, waited, reason := s.Name, s.Waited, pool.Reason(s.ByHand)
 	if m.alone(name) { // the scheduler knows a name, and that may have its memory on the other host
-		if _, err := m.Door.Ask(ctx, messages.ModelActor(m.Host, name), &messages.EnsureModel{Reason: "a request waits for it, and " + name + " is another file on other hosts"}); err != nil {
+		if _, err := m.Door.Ask(ctx, messages.ModelActor(m.Host, name), &messages.EnsureModel{Reason: reason + ", and " + name + " is another file on other hosts"}); err != nil {
 			return pool.Unanswered, err
 		}
 		return pool.Placed, nil
 	}
 	if at := m.comes(name); at != (messages.ActorID{}) {
-		if _, err := m.Door.Ask(ctx, at, &messages.EnsureModel{Reason: "a request waits for it", OnDemand: true}); err == nil {
+		if _, err := m.Door.Ask(ctx, at, &messages.EnsureModel{Reason: reason, OnDemand: true}); err == nil {
 			return pool.Placed, nil
 		}
 	}
@@ -178,7 +179,7 @@ func (m Memory) Place(ctx context.Context, name string, waited time.Duration) (p
 	}
 	if err == nil {
 		var reply *messages.PlacementReply
-		reply, err = answer[*messages.PlacementReply](m.Door.Ask(ctx, messages.ArbiterActor(), &messages.RequestPlacement{Holder: anyHost(name), Preemptible: true,
+		reply, err = answer[*messages.PlacementReply](m.Door.Ask(ctx, messages.ArbiterActor(), &messages.RequestPlacement{Holder: anyHost(name), Preemptible: true, Reason: reasonOf(s),
 			Claim: m.preferring(&messages.Claim{Id: messages.ByName, Needs: needs, Groups: groups}, name)}))
 		if err == nil && reply.WaitsFor != "" {
 			return pool.Waits, nil
@@ -192,6 +193,14 @@ func (m Memory) Place(ctx context.Context, name string, waited time.Duration) (p
 		return m.refused(ctx, name, refusal)
 	}
 	return pool.Placed, nil
+}
+
+// reasonOf is what a placement says of why it is wanted: nothing for a request, so that it is as those of older hosts.
+func reasonOf(s pool.Seek) string {
+	if !s.ByHand {
+		return ""
+	}
+	return pool.Reason(true)
 }
 
 // comes is the actor at which a model that moves between hosts looks for free memory. It gives up when there is none, unless it is told that a request waits.

@@ -57,12 +57,30 @@ func TestPlaceHeldByPins(t *testing.T) {
 	h.obey = func(messages.ActorID, proto.Message) (messages.Reply, error) {
 		return messages.Reply{}, messages.NewError(messages.FailedPrecondition, "model/*/m", "pinned models leave it no place").WithRetry(time.Minute)
 	}
-	_, err := h.o.Memory.Place(t.Context(), "m", 0)
+	_, err := h.o.Memory.Place(t.Context(), pool.Seek{Name: "m", Waited: 0})
 	if e := messages.AsError(err); e == nil || e.Code != messages.FailedPrecondition || e.Subject != "model/h/m" || e.Retry != time.Minute {
 		t.Errorf("refused with %v", err)
 	}
 	if len(h.asked) != 1 {
 		t.Errorf("asked %v", h.asked)
+	}
+}
+
+// A load by hand is recorded as one; a request is what a placement is for that says nothing.
+func TestPlaceSaysWhy(t *testing.T) {
+	h, reason := open(), ""
+	h.shows(needing("m", "/m.gguf", 90))
+	h.obey = func(_ messages.ActorID, m proto.Message) (messages.Reply, error) {
+		reason = m.(*messages.RequestPlacement).Reason
+		return messages.Reply{Answer: &messages.PlacementReply{}}, nil
+	}
+	for _, c := range []struct {
+		byHand bool
+		want   string
+	}{{false, ""}, {true, "asked to load it"}} {
+		if got, err := h.o.Memory.Place(t.Context(), pool.Seek{Name: "m", ByHand: c.byHand}); got != pool.Placed || err != nil || reason != c.want {
+			t.Errorf("by hand %t: %v, %v, %q", c.byHand, got, err, reason)
+		}
 	}
 }
 
@@ -183,14 +201,14 @@ func TestARequestWakesAHost(t *testing.T) {
 		woken++
 		return host == "pc2" && waited == time.Minute
 	}
-	if got, err := h.Memory.Place(t.Context(), "m", time.Minute); got != pool.Waits || messages.CodeOf(err) != messages.Unavailable || !strings.Contains(err.Error(), "host pc2, which declares it") || woken != 1 || len(h.asked) != 0 {
+	if got, err := h.Memory.Place(t.Context(), pool.Seek{Name: "m", Waited: time.Minute}); got != pool.Waits || messages.CodeOf(err) != messages.Unavailable || !strings.Contains(err.Error(), "host pc2, which declares it") || woken != 1 || len(h.asked) != 0 {
 		t.Errorf("%v, %v, woken %d, asked %q", got, err, woken, h.asked)
 	}
 	away["pc2"] = false
 	h.obey = func(messages.ActorID, proto.Message) (messages.Reply, error) {
 		return messages.Reply{Answer: &messages.PlacementReply{Placement: &messages.Placement{}}}, nil
 	}
-	if got, err := h.Memory.Place(t.Context(), "m", time.Minute); got != pool.Placed || err != nil || woken != 1 {
+	if got, err := h.Memory.Place(t.Context(), pool.Seek{Name: "m", Waited: time.Minute}); got != pool.Placed || err != nil || woken != 1 {
 		t.Errorf("it is there: %v, %v, woken %d", got, err, woken)
 	}
 }
@@ -205,7 +223,7 @@ func TestOnlyHostsAway(t *testing.T) {
 		want   pool.PlaceAnswer
 		again  time.Duration
 	}{{0, pool.Waits, askAwake}, {awaitAway - 1, pool.Waits, askAwake}, {awaitAway, pool.Unanswered, 0}} {
-		got, err := h.Memory.Place(t.Context(), "m", c.waited)
+		got, err := h.Memory.Place(t.Context(), pool.Seek{Name: "m", Waited: c.waited})
 		if e := messages.AsError(err); got != c.want || e == nil || e.Code != messages.Unavailable || e.Retry != c.again || !strings.Contains(e.Message, "pc2 can't be reached, and no other host declares m") || len(h.asked) != 0 {
 			t.Errorf("after %s: %v, %v, asked %q", c.waited, got, err, h.asked)
 		}
@@ -244,7 +262,7 @@ func TestPlaceOfADifferentFile(t *testing.T) {
 				}
 				return differ
 			}
-			got, err := memory.Place(t.Context(), "m", 0)
+			got, err := memory.Place(t.Context(), pool.Seek{Name: "m", Waited: 0})
 			if messages.CodeOf(err) != c.code || err == nil && got != pool.Placed {
 				t.Errorf("%v, %v", got, err)
 			}
@@ -277,7 +295,7 @@ func TestPlaceOfAModelThatMoves(t *testing.T) {
 			}
 			return messages.Reply{Answer: &messages.PlacementReply{Placement: &messages.Placement{}}}, nil
 		}
-		if got, err := h.Memory.Place(t.Context(), "m", 0); got != pool.Placed || err != nil || asked != c.want {
+		if got, err := h.Memory.Place(t.Context(), pool.Seek{Name: "m", Waited: 0}); got != pool.Placed || err != nil || asked != c.want {
 			t.Errorf("%s: %v, %v, asked %q, want %q", name, got, err, asked, c.want)
 		}
 	}

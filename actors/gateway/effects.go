@@ -25,10 +25,9 @@ type Prober interface {
 
 // Placer finds a place for a model name, on whatever host.
 type Placer interface {
-	// Place asks for a placement; it may be asked again for the same name, and once at a time for each. waited is how long the oldest request
-	// has waited. An error refuses all requests that wait, except when it says that there is no answer now (Unavailable with a time to try again,
+	// Place asks for a placement; it may be asked again for the same name, and once at a time for each. An error refuses all requests that wait, except when it says that there is no answer now (Unavailable with a time to try again,
 	// DeadlineExceeded, JournalUnavailable): then Place is asked again, as after pool.Waits. The decisions that follow carry the Meta of ctx; ctx ends when no request waits any more.
-	Place(ctx context.Context, name string, waited time.Duration) (pool.PlaceAnswer, error)
+	Place(ctx context.Context, s pool.Seek) (pool.PlaceAnswer, error)
 }
 
 // Observer is told what happens to requests, for metrics. Its methods must not block.

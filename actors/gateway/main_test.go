@@ -63,8 +63,8 @@ func (d *door) heard() []proto.Message {
 // placer answers as the test says.
 type placer func(ctx context.Context, name string, waited time.Duration) (pool.PlaceAnswer, error)
 
-func (p placer) Place(ctx context.Context, name string, waited time.Duration) (pool.PlaceAnswer, error) {
-	return p(ctx, name, waited)
+func (p placer) Place(ctx context.Context, s pool.Seek) (pool.PlaceAnswer, error) {
+	return p(ctx, s.Name, s.Waited)
 }
 
 // place asks the model's actor on this host, as a daemon without an arbiter of names does.

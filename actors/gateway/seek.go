@@ -16,7 +16,7 @@ func (g *Gateway) pursue(l *lockedPool) {
 		ctx := messages.WithMeta(context.Background(), l.cause())
 		switch i := i.(type) {
 		case pool.Wake:
-			go g.wake(ctx, l, i.Actor)
+			go g.wake(ctx, l, i)
 		case pool.Seek:
 			ctx, l.endSeek = context.WithCancel(ctx)
 			go g.seek(ctx, l, i)
@@ -32,11 +32,11 @@ func (g *Gateway) pursue(l *lockedPool) {
 const wakeWithin = 5 * time.Second
 
 // wake asks an actor to wake its worker's engine. A refusal reaches the requests that wait.
-func (g *Gateway) wake(ctx context.Context, l *lockedPool, actor messages.ActorID) {
+func (g *Gateway) wake(ctx context.Context, l *lockedPool, w pool.Wake) {
 	ctx, cancel := context.WithTimeoutCause(ctx, wakeWithin,
-		messages.Errorf(messages.Unavailable, actor.String(), "its actor gave no answer within %s", wakeWithin).WithRetry(time.Second))
+		messages.Errorf(messages.Unavailable, w.Actor.String(), "its actor gave no answer within %s", wakeWithin).WithRetry(time.Second))
 	defer cancel()
-	_, err := g.o.Door.Ask(ctx, actor, &messages.EnsureModel{Reason: "a request waits for it", OnDemand: true})
+	_, err := g.o.Door.Ask(ctx, w.Actor, &messages.EnsureModel{Reason: pool.Reason(w.ByHand), OnDemand: true})
 	if err == nil {
 		return
 	}
@@ -47,7 +47,7 @@ func (g *Gateway) wake(ctx context.Context, l *lockedPool, actor messages.ActorI
 
 // seek asks for a placement. ctx ends when the pool is no longer interested.
 func (g *Gateway) seek(ctx context.Context, l *lockedPool, s pool.Seek) {
-	answer, err := g.o.Placer.Place(ctx, s.Name, s.Waited)
+	answer, err := g.o.Placer.Place(ctx, s)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if ctx.Err() != nil {

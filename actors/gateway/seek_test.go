@@ -48,7 +48,7 @@ func (p *desk) seen() (asked []time.Duration, causes []string, open int) {
 	return slices.Clone(p.asked), slices.Clone(p.causes), p.now
 }
 
-func (p *desk) Place(ctx context.Context, _ string, _ time.Duration) (pool.PlaceAnswer, error) {
+func (p *desk) Place(ctx context.Context, _ pool.Seek) (pool.PlaceAnswer, error) {
 	p.mu.Lock()
 	p.asked, p.causes = append(p.asked, time.Since(p.began)), append(p.causes, messages.MetaFrom(ctx).Correlation)
 	answer := p.answers[0]

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"strconv"
 
 	"google.golang.org/protobuf/proto"
@@ -26,7 +27,7 @@ func granted(s State, c *messages.PlacementGranted, at entity.Stamp) (entity.Ver
 		return entity.Facts(started), nil
 	}
 	started.Attempt++
-	return entity.Facts(&messages.ModelWanted{Reason: "a request waits for it", Attempt: started.Attempt, OnDemand: true, At: now}, started), nil
+	return entity.Facts(&messages.ModelWanted{Reason: cmp.Or(p.Reason, "a request waits for it"), Attempt: started.Attempt, OnDemand: true, At: now}, started), nil
 }
 
 // takes tells why a placement can't be taken; nil when it can.

@@ -213,7 +213,7 @@ func (f *front) wake(id messages.ActorID) {
 func (f *front) place() {
 	w := f.w
 	waited, _ := f.pool.Seeking(f.now())
-	answer, err := control.Memory{Host: w.host(0), Door: door{w}, Views: view{w}, Estimate: runtime{w}, NewID: w.newID}.Place(&try{}, f.pool.Name(), waited)
+	answer, err := control.Memory{Host: w.host(0), Door: door{w}, Views: view{w}, Estimate: runtime{w}, NewID: w.newID}.Place(&try{}, pool.Seek{Name: f.pool.Name(), Waited: waited})
 	refused, why := f.pool.Answered(answer, err, f.now())
 	f.refuse(refused, why)
 	f.pursue()

@@ -121,11 +121,38 @@ func TestAnUnloadEndsLoadsOnly(t *testing.T) {
 	}
 }
 
+// A placement or a wake that only loads by hand want is for them; as soon as a request waits it is for that.
+func TestWhyAPoolSeeks(t *testing.T) {
+	for _, phase := range []messages.ModelView_Phase{messages.ModelView_absent, messages.ModelView_asleep} {
+		for _, request := range []bool{false, true} {
+			s := newScene(t, &messages.ModelSpec{})
+			_ = s.is(own, phase, unwanted)
+			s.Want(Request{Ticket: 99, Since: s.now})
+			if request {
+				_, _ = s.Admit(Request{Ticket: 1, Since: s.now})
+			}
+			byHand := false
+			switch i := s.Intents(s.now)[0].(type) {
+			case Seek:
+				byHand = i.ByHand
+			case Wake:
+				byHand = i.ByHand
+			}
+			if byHand == request {
+				t.Errorf("%s, with a request %t: by hand %t", phase, request, byHand)
+			}
+		}
+	}
+}
+
 // A refused wake is repeated for the next request at once, and is no reason any more once the worker is on its way.
 func TestARefusedWake(t *testing.T) {
 	s := newScene(t, &messages.ModelSpec{})
 	_ = s.is(own, messages.ModelView_asleep)
-	wakes := func() bool { i := s.Intents(s.now); return len(i) == 1 && i[0] == Intent(Wake{s.endpoints[0].id}) }
+	wakes := func() bool {
+		i := s.Intents(s.now)
+		return len(i) == 1 && i[0] == Intent(Wake{Actor: s.endpoints[0].id})
+	}
 	for range 2 {
 		if s.come(1); !wakes() {
 			t.Fatal("it isn't woken")

@@ -14,10 +14,22 @@ type Intent interface{ intent() }
 type Seek struct {
 	Name   string
 	Waited time.Duration // how long the oldest request or want has waited
+	ByHand bool          // loads by hand alone want it: no request waits
 }
 
 // Wake asks an actor to wake its worker's engine. It may be lost: it is repeated.
-type Wake struct{ Actor messages.ActorID }
+type Wake struct {
+	Actor  messages.ActorID
+	ByHand bool // as of a Seek
+}
+
+// Reason is why a model is wanted.
+func Reason(byHand bool) string {
+	if byHand {
+		return "asked to load it"
+	}
+	return "a request waits for it"
+}
 
 func (Seek) intent() {}
 func (Wake) intent() {}
@@ -142,7 +154,7 @@ func (p *Pool) Intents(now time.Time) []Intent {
 		return nil
 	}
 	p.seek.asked = true
-	return []Intent{Seek{p.name, now.Sub(p.oldest(now))}}
+	return []Intent{Seek{p.name, now.Sub(p.oldest(now)), p.waiting.n == 0}}
 }
 
 // SeekAfter is how long to wait before Intents has the next Seek; false when only a step or a sweep brings one: also while requests wait for a breaker or
@@ -269,7 +281,7 @@ func (p *Pool) wake(e *Endpoint, now time.Time) []Intent {
 		return nil
 	}
 	e.toldToWake, e.toldToWakeAt = e.view, now
-	return []Intent{Wake{e.id}}
+	return []Intent{Wake{e.id, p.waiting.n == 0}}
 }
 
 // oldest is since when the oldest request or want waits.
