@@ -51,7 +51,14 @@ type ggufFile struct {
 	tensors map[string]tensorInfo
 	order   []string // tensor names in file order
 	header  int64    // bytes before the first tensor
+	entries []entrySpan
 	src     io.ReaderAt
+}
+
+// entrySpan is where one entry of the metadata stands in the file: key, type and value.
+type entrySpan struct {
+	key      string
+	from, to int64
 }
 
 // parseGGUF reads the header of a GGUF file of the given size. It never reads tensors, and no count or length in the
@@ -69,12 +76,13 @@ func parseGGUF(src io.ReaderAt, size int64) (*ggufFile, error) {
 	}
 	tensors, pairs := r.count(24), r.count(13)
 	for i := int64(0); i < pairs && r.err == nil; i++ {
-		key := r.str(maxNameLength)
+		from, key := size-r.left, r.str(maxNameLength)
 		value := r.value(r.u32())
 		if r.err != nil {
 			return nil, fmt.Errorf("metadata entry %d (%q): %w", i, key, r.err)
 		}
 		f.meta[key] = value
+		f.entries = append(f.entries, entrySpan{key, from, size - r.left})
 	}
 	var infos []tensorInfo
 	for i := int64(0); i < tensors && r.err == nil; i++ {

@@ -72,7 +72,12 @@ func loadFrom(ctx context.Context, src io.ReaderAt, size int64, contextLength in
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{FileBytes: size}
+	return loadFile(ctx, f, size, contextLength, denseLimit, progress)
+}
+
+// loadFile reads the tensors of a parsed file; those of a model of at most denseBytes, as float32, are widened at once.
+func loadFile(ctx context.Context, f *ggufFile, size int64, contextLength int, denseBytes int64, progress func(read, total int64)) (m *Model, err error) {
+	m = &Model{FileBytes: size}
 	if err := m.shape(&metaReader{meta: f.meta}, contextLength); err != nil {
 		return nil, err
 	}
@@ -85,7 +90,7 @@ func loadFrom(ctx context.Context, src io.ReaderAt, size int64, contextLength in
 		l.total += t.size
 		values += t.values()
 	}
-	l.dense = values*4 <= denseLimit
+	l.dense = values*4 <= denseBytes
 	m.Params = values
 	l.report(0)
 	m.weights(l)
