@@ -1,0 +1,7 @@
+//go:build !amd64
+
+package train
+
+const haveAVX2 = false
+
+func tileAVX2(c *float32, stride int, a, b *float32, k, add int) { panic("no AVX2") }
