@@ -76,7 +76,8 @@ func parseGGUF(src io.ReaderAt, size int64) (*ggufFile, error) {
 	}
 	tensors, pairs := r.count(24), r.count(13)
 	for i := int64(0); i < pairs && r.err == nil; i++ {
-		from, key := size-r.left, r.str(maxNameLength)
+		from := size - r.left
+		key := r.str(maxNameLength)
 		value := r.value(r.u32())
 		if r.err != nil {
 			return nil, fmt.Errorf("metadata entry %d (%q): %w", i, key, r.err)

@@ -25,6 +25,7 @@ const (
 	exitRefused     = 5
 	exitDeadline    = 6
 	exitDamaged     = 7
+	exitStopped     = 75
 	exitInterrupted = 130
 )
 
@@ -36,6 +37,7 @@ const exitCodes = `0    success, or the answer is yes
 5    refused: not enough memory, queue full, circuit breaker open, in use by another process
 6    the deadline passed before there was an answer
 7    the journal is damaged
+75   a training run was stopped before its last step and can be resumed
 130  interrupted
 `
 
