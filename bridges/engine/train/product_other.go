@@ -2,6 +2,6 @@
 
 package train
 
-const haveAVX2 = false
+var haveAVX2 = false
 
 func tileAVX2(c *float32, stride int, a, b *float32, k, add int) { panic("no AVX2") }

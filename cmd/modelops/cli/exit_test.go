@@ -76,7 +76,7 @@ func TestErrorsAsJSON(t *testing.T) {
 }
 
 // Each exit code that the help topic explains is returned by a command line, without progress, which a busy machine would show. Damaged
-// journals are in stopped_test.go.
+// journals are in stopped_test.go, a stopped training run is in train_test.go.
 func TestExitCodes(t *testing.T) {
 	fake := &fakeDaemon{health: &messages.HealthReply{}, infer: func(ctx context.Context, _ *messages.InferenceRequest, _ func(*messages.InferenceChunk) error) (*messages.InferenceResponse, error) {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGINT) // the interrupt of a user who no longer waits
@@ -84,7 +84,7 @@ func TestExitCodes(t *testing.T) {
 		return nil, ctx.Err()
 	}}
 	c, out, errs := openDoor(t, fake)
-	returned := map[int]bool{exitDamaged: true}
+	returned := map[int]bool{exitDamaged: true, exitStopped: true}
 	for _, tc := range []struct {
 		exit int
 		err  error
