@@ -3,7 +3,7 @@
 // chat template and forward pass it shares.
 //
 // It owns: the gradients, written by hand (forward.go, backward.go, attention.go, loss.go), the products of matrices
-// (product.go), AdamW (adam.go), adapters (lora.go), preferences (dpo.go), data (rows.go), the written file (gguf.go), checkpoints
+// (product.go), AdamW (adam.go), adapters (lora.go), preferences (dpo.go), data (rows.go), the written file (files.go), checkpoints
 // (checkpoint.go), and the lines it reports (events.go).
 //
 // It does not do: GPUs, several machines, training in half precision or with quantised weights. The weights that it trains,

@@ -91,6 +91,12 @@ func room(flag, dir string, need int64) error {
 	return nil
 }
 
+// sameDisk tells whether two directories share their free space. In doubt they do.
+func sameDisk(a, b string) bool {
+	var x, y unix.Stat_t
+	return unix.Stat(a, &x) != nil || unix.Stat(b, &y) != nil || x.Dev == y.Dev
+}
+
 // hashFile is the SHA-256 of a file.
 func hashFile(path string) (string, error) {
 	f, err := os.Open(path)

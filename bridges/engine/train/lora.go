@@ -42,7 +42,7 @@ func newLearner[T real](net *network[T], rank int, alpha float64, targets []stri
 	rng := rand.New(rand.NewPCG(seed, adapterStream))
 	for _, t := range net.tensors {
 		t.grad = nil
-		if !slices.ContainsFunc(targets, func(target string) bool { return strings.HasSuffix(t.name, "."+target+".weight") }) {
+		if !adapted(t.name, targets) {
 			continue
 		}
 		t.grad = make([]T, len(t.w))
@@ -56,6 +56,11 @@ func newLearner[T real](net *network[T], rank int, alpha float64, targets []stri
 		l.params = append(l.params, ad.a, ad.b)
 	}
 	return l
+}
+
+// adapted tells whether a tensor gets an adapter.
+func adapted(name string, targets []string) bool {
+	return slices.ContainsFunc(targets, func(target string) bool { return strings.HasSuffix(name, "."+target+".weight") })
 }
 
 func (ad *adapter[T]) aView() view[T] { return dense(ad.a.w, ad.rank, ad.target.cols) }

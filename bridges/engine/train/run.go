@@ -95,6 +95,9 @@ func (r *run) open(ctx context.Context) (err error) {
 	}
 	r.settings = r.Options.settings(sum, data)
 	r.order = order{seed: r.Seed, rows: len(r.examples)}
+	if err := memory(memoryNeed(r.net, r.Rank, r.Targets)); err != nil {
+		return err
+	}
 	if r.Method == DPO {
 		r.refs = references(r.net, r.examples, r.MicroBatch, func() bool { return ctx.Err() != nil })
 	}
@@ -125,8 +128,11 @@ func (r *run) openShelf() error {
 	if len(steps) > 0 && r.Resume == "" {
 		return wrong("--checkpoints", "%s has checkpoints of an earlier run", r.Checkpoints).hint("--resume auto continues it; otherwise choose another directory")
 	}
-	more := int64(max(1, r.Keep+1-len(steps))) // one more than stay, while it is written
-	return room("--checkpoints", r.Checkpoints, more*checkpointSize(r.learner.params))
+	need := int64(max(1, r.Keep+1-len(steps))) * checkpointSize(r.learner.params) // one more than stay, while it is written
+	if sameDisk(r.Checkpoints, filepath.Dir(r.Out)) {
+		need += layout(r.weights).size()
+	}
+	return room("--checkpoints", r.Checkpoints, need)
 }
 
 // resume restores what --resume asks for, and reports where the run begins.

@@ -55,7 +55,7 @@ func TestStoppedRunsYieldTheSameFile(t *testing.T) {
 		if method == "adapters by preference" {
 			o.Rank = 2
 		}
-		o.Steps = 12
+		o.Steps = 8
 		options[method], files[method] = o, trained(t, o)
 	}
 	rapid.Check(t, func(rt *rapid.T) {
@@ -66,8 +66,11 @@ func TestStoppedRunsYieldTheSameFile(t *testing.T) {
 			rt.Fatal(err)
 		}
 		o.Checkpoints, o.Resume, o.Out = filepath.Join(dir, "ck"), "auto", filepath.Join(dir, "out.gguf")
+		if rapid.Bool().Draw(rt, "no evaluation") {
+			o.Eval = ""
+		}
 		o.CheckpointEvery, o.Keep, o.Threads = rapid.IntRange(1, 5).Draw(rt, "every"), rapid.IntRange(1, 3).Draw(rt, "keep"), rapid.IntRange(1, 2).Draw(rt, "threads")
-		for range rapid.IntRange(1, 3).Draw(rt, "stops") {
+		for range rapid.IntRange(1, 2).Draw(rt, "stops") {
 			stoppedRun(rt, t, o, rapid.IntRange(0, 8).Draw(rt, "events until it is stopped"), rapid.Bool().Draw(rt, "killed"))
 		}
 		o.Report = nil
@@ -292,5 +295,22 @@ func TestADiskThatIsTooSmall(t *testing.T) {
 	}
 	if err := room("--out", t.TempDir(), 1); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestAMachineWithTooLittleMemory(t *testing.T) {
+	_, l, _ := tiny(t, 0)
+	full, adapters := memoryNeed(l.net, 0, nil), memoryNeed(l.net, 8, []string{"attn_q"})
+	if full < 12*1000576 || adapters > full-8*1000576 {
+		t.Error(full, adapters)
+	}
+	var little *NoMemoryError
+	if err := enoughMemory(full, strings.NewReader("MemTotal: 9 kB\nMemAvailable:      10000 kB\n")); !errors.As(err, &little) || little.Available != 10000<<10 {
+		t.Error(err)
+	}
+	for _, enough := range []string{"MemAvailable: 1000000 kB", "", "MemAvailable: x"} {
+		if err := enoughMemory(full, strings.NewReader(enough)); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -117,6 +117,7 @@ func askedByLines(in io.Reader, save chan<- struct{}) {
 func trainerError(err error) error {
 	var input *train.InputError
 	var room *train.NoRoomError
+	var memory *train.NoMemoryError
 	var busy *train.BusyError
 	switch {
 	case err == nil:
@@ -129,6 +130,8 @@ func trainerError(err error) error {
 		return messages.NewError(messages.InvalidArgument, input.Subject, input.Message).WithHint(input.Hint)
 	case errors.As(err, &room):
 		return messages.Errorf(messages.FailedPrecondition, "", "%w", err).WithHint("free some of the disk, write somewhere else, or keep fewer checkpoints with --keep")
+	case errors.As(err, &memory):
+		return messages.Errorf(messages.FailedPrecondition, "", "%w", err).WithHint("adapters need less: --method lora")
 	case errors.As(err, &busy):
 		return messages.Errorf(messages.Conflict, "", "%w", err).WithHint("wait for it to end, or give --checkpoints another directory")
 	case errors.Is(err, fs.ErrNotExist):
