@@ -188,3 +188,29 @@ func TestShelf(t *testing.T) {
 		t.Error("left are", left)
 	}
 }
+
+// A base whose matrices are stored in another precision is trained and written in float32.
+func TestABaseInHalfPrecision(t *testing.T) {
+	w := smallWeights(t, chatTemplate)
+	for i := range w.Tensors {
+		if p := &w.Tensors[i]; len(p.Dims) == 2 {
+			p.Raw, p.Kind = nil, 1
+			for range p.Values {
+				p.Raw = binary.LittleEndian.AppendUint16(p.Raw, 0x2c00+uint16(len(p.Raw)*37%0x400)) // between 1/16 and 1/8
+			}
+			p.Values = nil
+		}
+	}
+	o := smallRun(t, LoRA)
+	if _, err := writeModel(o.Base, w); err != nil {
+		t.Fatal(err)
+	}
+	trained(t, o)
+	before, after := opened(t, o.Base), opened(t, o.Out)
+	for i, p := range after.Tensors {
+		adapted := adapted(p.Name, Targets)
+		if p.Kind != kindF32 || slices.Equal(p.Values, before.Tensors[i].Values) == adapted {
+			t.Errorf("%s is of kind %d; trained is %v", p.Name, p.Kind, adapted)
+		}
+	}
+}
