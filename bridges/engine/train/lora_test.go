@@ -67,6 +67,9 @@ func TestAdaptersBeginAsNothing(t *testing.T) {
 	}
 	for i, p := range n.tensors {
 		trained := p.name == "blk.0.ffn_up.weight" || p.name == "blk.1.ffn_up.weight"
+		if trained == (p.grad == nil) {
+			t.Error(p.name, "has a gradient that nobody needs, or none")
+		}
 		if slices.Equal(p.w, before[i]) == trained {
 			t.Error(p.name, "trained is", trained)
 		}
@@ -128,6 +131,15 @@ func TestSoftplus(t *testing.T) {
 		if got := softplus(x); math.Abs(got-want) > 1e-12 {
 			t.Errorf("softplus(%v) = %v", x, got)
 		}
+	}
+}
+
+// Decay shrinks matrices by rate times decay in each step, and leaves vectors alone.
+func TestDecay(t *testing.T) {
+	matrix, vector := newParam("m", []float64{2}, make([]float64, 1), true), newParam("v", []float64{2}, make([]float64, 1), false)
+	update(newTeam[float64](1), []*param[float64]{matrix, vector}, 0.1, 0.5, 1, 1)
+	if math.Abs(matrix.w[0]-2*0.95) > 1e-15 || vector.w[0] != 2 {
+		t.Error(matrix.w, vector.w)
 	}
 }
 

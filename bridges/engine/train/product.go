@@ -118,14 +118,11 @@ func (w *worker[T]) block(dst, a, b view[T], add bool) {
 	}
 }
 
-// pack lays rows out in panels of height rows, column by column; missing rows are zero.
+// pack lays rows out in panels of height rows, column by column. Missing rows keep what was there: what a tile makes of them isn't read.
 func pack[T real](dst []T, m view[T], height int) {
 	for r := 0; r < m.rows; r += height {
 		panel := dst[r*m.cols : (r+height)*m.cols]
 		rows := min(height, m.rows-r)
-		if rows < height {
-			clear(panel)
-		}
 		if m.rs == 1 && rows == height {
 			for c := range m.cols {
 				copy(panel[c*height:(c+1)*height], m.v[r+c*m.cs:r+c*m.cs+height])

@@ -134,6 +134,24 @@ func FuzzRows(f *testing.F) {
 	})
 }
 
+// Epochs differ in their order, and so do seeds.
+func TestOrdersDiffer(t *testing.T) {
+	const n = 30
+	a, b := order{seed: 1, rows: n}, order{seed: 2, rows: n}
+	epochs, seeds := 0, 0
+	for i := range n {
+		if a.at(i) == a.at(n+i) {
+			epochs++
+		}
+		if a.at(i) == b.at(i) {
+			seeds++
+		}
+	}
+	if epochs > n/2 || seeds > n/2 {
+		t.Error("of", n, "places", epochs, "are the same in the next epoch and", seeds, "with another seed")
+	}
+}
+
 // Every epoch has every row once, and the same position always the same row.
 func TestOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
