@@ -25,7 +25,7 @@ const (
 	BulkheadRejection  Code = 9
 	DeadlineExceeded   Code = 10
 	Cancelled          Code = 11
-	JobFailed          Code = 12
+	JobError           Code = 12
 	NotFound           Code = 13
 	Conflict           Code = 14
 	JournalUnavailable Code = 15

@@ -22,7 +22,7 @@ var errorTable = map[Code]Wire{
 	BulkheadRejection:  {"BULKHEAD_REJECTION", 8, 429, "rate_limit_error", "error"},
 	DeadlineExceeded:   {"DEADLINE_EXCEEDED", 4, 504, "timeout_error", "error"},
 	Cancelled:          {"CANCELLED", 1, 499, "cancelled", "error"},
-	JobFailed:          {"JOB_FAILED", 10, 500, "server_error", "error"},
+	JobError:           {"JOB_FAILED", 10, 500, "server_error", "error"},
 	NotFound:           {"NOT_FOUND", 5, 404, "invalid_request_error", "error"},
 	Conflict:           {"CONFLICT", 10, 409, "conflict_error", "error"},
 	JournalUnavailable: {"JOURNAL_UNAVAILABLE", 14, 503, "server_error", "error"},

@@ -12,16 +12,20 @@ import (
 const (
 	KindArbiter = "arbiter"
 	KindGateway = "gateway"
+	KindGoal    = "goal"
 	KindGPU     = "gpu"
 	KindHost    = "host"
+	KindJob     = "job"
 	KindModel   = "model"
 )
 
 var kindTable = []KindInfo{
 	{Name: KindArbiter, Identity: Identity_SINGLE, Example: "arbiter", Holds: false},
 	{Name: KindGateway, Identity: Identity_SINGLE, Example: "gateway", Holds: false},
+	{Name: KindGoal, Identity: Identity_HOST_AND_NAME, Example: "goal/main_pc/answers", Holds: false},
 	{Name: KindGPU, Identity: Identity_HOST_AND_NAME, Example: "gpu/main_pc/gpu0", Holds: false},
 	{Name: KindHost, Identity: Identity_HOST, Example: "host/main_pc", Holds: false},
+	{Name: KindJob, Identity: Identity_HOST_AND_NAME, Example: "job/main_pc/tune-1", Holds: true},
 	{Name: KindModel, Identity: Identity_HOST_AND_NAME, Example: "model/main_pc/tiny", Holds: true},
 }
 
@@ -44,6 +48,26 @@ func (*PlacementReserved) arbiterEvent()  {}
 func (*PressureRelieved) arbiterEvent()   {}
 func (*ArbiterTookOver) arbiterEvent()    {}
 func (*VictimPreempted) arbiterEvent()    {}
+
+// GoalEvent is what can happen to an actor of kind goal. Its Evolve switches over all of them.
+type GoalEvent interface {
+	proto.Message
+	goalEvent()
+}
+
+func (*GoalCancelled) goalEvent() {}
+func (*GoalChanged) goalEvent()   {}
+func (*GoalCreated) goalEvent()   {}
+func (*GoalDeleted) goalEvent()   {}
+func (*GoalFailed) goalEvent()    {}
+func (*GoalMet) goalEvent()       {}
+func (*GoalPaused) goalEvent()    {}
+func (*GoalResumed) goalEvent()   {}
+func (*RunAdvanced) goalEvent()   {}
+func (*RunEnded) goalEvent()      {}
+func (*RunPlanned) goalEvent()    {}
+func (*GoalStarted) goalEvent()   {}
+func (*GoalYielded) goalEvent()   {}
 
 // GPUEvent is what can happen to an actor of kind gpu. Its Evolve switches over all of them.
 type GPUEvent interface {
@@ -84,6 +108,29 @@ func (*RouteDropped) hostEvent()      {}
 func (*HostStarted) hostEvent()       {}
 func (*HostStopped) hostEvent()       {}
 func (*StrayWorker) hostEvent()       {}
+
+// JobEvent is what can happen to an actor of kind job. Its Evolve switches over all of them.
+type JobEvent interface {
+	proto.Message
+	jobEvent()
+}
+
+func (*JobAttemptFailed) jobEvent()       {}
+func (*JobCancelled) jobEvent()           {}
+func (*CheckpointAcknowledged) jobEvent() {}
+func (*JobCompleted) jobEvent()           {}
+func (*JobDeleted) jobEvent()             {}
+func (*JobFailed) jobEvent()              {}
+func (*JobFilesRemoved) jobEvent()        {}
+func (*JobLeaseLost) jobEvent()           {}
+func (*JobLeaseReturned) jobEvent()       {}
+func (*JobPaused) jobEvent()              {}
+func (*JobPreempted) jobEvent()           {}
+func (*JobReserved) jobEvent()            {}
+func (*JobResumed) jobEvent()             {}
+func (*JobStarted) jobEvent()             {}
+func (*JobStopping) jobEvent()            {}
+func (*JobSubmitted) jobEvent()           {}
 
 // ModelEvent is what can happen to an actor of kind model. Its Evolve switches over all of them.
 type ModelEvent interface {
@@ -132,6 +179,19 @@ var eventTypes = []eventType{
 	{"arbiter.pressure_relieved", 1, func() proto.Message { return new(PressureRelieved) }},
 	{"arbiter.took_over", 1, func() proto.Message { return new(ArbiterTookOver) }},
 	{"arbiter.victim_preempted", 1, func() proto.Message { return new(VictimPreempted) }},
+	{"goal.cancelled", 1, func() proto.Message { return new(GoalCancelled) }},
+	{"goal.changed", 1, func() proto.Message { return new(GoalChanged) }},
+	{"goal.created", 1, func() proto.Message { return new(GoalCreated) }},
+	{"goal.deleted", 1, func() proto.Message { return new(GoalDeleted) }},
+	{"goal.failed", 1, func() proto.Message { return new(GoalFailed) }},
+	{"goal.met", 1, func() proto.Message { return new(GoalMet) }},
+	{"goal.paused", 1, func() proto.Message { return new(GoalPaused) }},
+	{"goal.resumed", 1, func() proto.Message { return new(GoalResumed) }},
+	{"goal.run_advanced", 1, func() proto.Message { return new(RunAdvanced) }},
+	{"goal.run_ended", 1, func() proto.Message { return new(RunEnded) }},
+	{"goal.run_planned", 1, func() proto.Message { return new(RunPlanned) }},
+	{"goal.started", 1, func() proto.Message { return new(GoalStarted) }},
+	{"goal.yielded", 1, func() proto.Message { return new(GoalYielded) }},
 	{"gpu.faulted", 1, func() proto.Message { return new(DeviceFaulted) }},
 	{"gpu.foreign_changed", 1, func() proto.Message { return new(ForeignUseChanged) }},
 	{"gpu.lease_expired", 1, func() proto.Message { return new(LeaseExpired) }},
@@ -158,6 +218,22 @@ var eventTypes = []eventType{
 	{"host.started", 1, func() proto.Message { return new(HostStarted) }},
 	{"host.stopped", 1, func() proto.Message { return new(HostStopped) }},
 	{"host.stray_worker", 1, func() proto.Message { return new(StrayWorker) }},
+	{"job.attempt_failed", 1, func() proto.Message { return new(JobAttemptFailed) }},
+	{"job.cancelled", 1, func() proto.Message { return new(JobCancelled) }},
+	{"job.checkpoint_acknowledged", 1, func() proto.Message { return new(CheckpointAcknowledged) }},
+	{"job.completed", 1, func() proto.Message { return new(JobCompleted) }},
+	{"job.deleted", 1, func() proto.Message { return new(JobDeleted) }},
+	{"job.failed", 1, func() proto.Message { return new(JobFailed) }},
+	{"job.files_removed", 1, func() proto.Message { return new(JobFilesRemoved) }},
+	{"job.lease_lost", 1, func() proto.Message { return new(JobLeaseLost) }},
+	{"job.lease_returned", 1, func() proto.Message { return new(JobLeaseReturned) }},
+	{"job.paused", 1, func() proto.Message { return new(JobPaused) }},
+	{"job.preempted", 1, func() proto.Message { return new(JobPreempted) }},
+	{"job.reserved", 1, func() proto.Message { return new(JobReserved) }},
+	{"job.resumed", 1, func() proto.Message { return new(JobResumed) }},
+	{"job.started", 1, func() proto.Message { return new(JobStarted) }},
+	{"job.stopping", 1, func() proto.Message { return new(JobStopping) }},
+	{"job.submitted", 1, func() proto.Message { return new(JobSubmitted) }},
 	{"model.asleep", 1, func() proto.Message { return new(ModelAsleep) }},
 	{"model.awake", 1, func() proto.Message { return new(ModelAwake) }},
 	{"model.breaker_changed", 1, func() proto.Message { return new(BreakerChanged) }},
@@ -214,6 +290,32 @@ var commandTable = []CommandInfo{
 	{Kind: "arbiter", Name: "TakeOver", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(TakeOver) }},
 	{Kind: "arbiter", Name: "StandDown", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(StandDown) }},
 	{Kind: "arbiter", Name: "QueryHolding", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(QueryHolding) }},
+	{Kind: "job", Name: "SubmitJob", Visibility: Visibility_INTERNAL, First: true, New: func() proto.Message { return new(SubmitJob) }},
+	{Kind: "job", Name: "CancelJob", Visibility: Visibility_PUBLIC, First: false, New: func() proto.Message { return new(CancelJob) }},
+	{Kind: "job", Name: "PauseJob", Visibility: Visibility_PUBLIC, First: false, New: func() proto.Message { return new(PauseJob) }},
+	{Kind: "job", Name: "ResumeJob", Visibility: Visibility_PUBLIC, First: false, New: func() proto.Message { return new(ResumeJob) }},
+	{Kind: "job", Name: "CheckpointJob", Visibility: Visibility_PUBLIC, First: false, New: func() proto.Message { return new(CheckpointJob) }},
+	{Kind: "job", Name: "DeleteJob", Visibility: Visibility_PUBLIC, First: false, New: func() proto.Message { return new(DeleteJob) }},
+	{Kind: "job", Name: "ReportJobPlacementFailed", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportJobPlacementFailed) }},
+	{Kind: "job", Name: "ReportJobStarted", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportJobStarted) }},
+	{Kind: "job", Name: "ReportJobStartFailed", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportJobStartFailed) }},
+	{Kind: "job", Name: "ReportCheckpoint", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportCheckpoint) }},
+	{Kind: "job", Name: "ReportJobEnded", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportJobEnded) }},
+	{Kind: "job", Name: "ReportJobLeaseLost", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportJobLeaseLost) }},
+	{Kind: "job", Name: "ReportJobLeaseReturned", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportJobLeaseReturned) }},
+	{Kind: "job", Name: "RetryStart", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(RetryStart) }},
+	{Kind: "job", Name: "ReportJobFilesRemoved", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportJobFilesRemoved) }},
+	{Kind: "goal", Name: "CreateGoal", Visibility: Visibility_INTERNAL, First: true, New: func() proto.Message { return new(CreateGoal) }},
+	{Kind: "goal", Name: "ChangeGoal", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ChangeGoal) }},
+	{Kind: "goal", Name: "PauseGoal", Visibility: Visibility_PUBLIC, First: false, New: func() proto.Message { return new(PauseGoal) }},
+	{Kind: "goal", Name: "ResumeGoal", Visibility: Visibility_PUBLIC, First: false, New: func() proto.Message { return new(ResumeGoal) }},
+	{Kind: "goal", Name: "CancelGoal", Visibility: Visibility_PUBLIC, First: false, New: func() proto.Message { return new(CancelGoal) }},
+	{Kind: "goal", Name: "DeleteGoal", Visibility: Visibility_PUBLIC, First: false, New: func() proto.Message { return new(DeleteGoal) }},
+	{Kind: "goal", Name: "StartGoal", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(StartGoal) }},
+	{Kind: "goal", Name: "YieldGoal", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(YieldGoal) }},
+	{Kind: "goal", Name: "PlanRun", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(PlanRun) }},
+	{Kind: "goal", Name: "ReportStageEnded", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportStageEnded) }},
+	{Kind: "goal", Name: "ReportDeadline", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportDeadline) }},
 	{Kind: "host", Name: "StartHost", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(StartHost) }},
 	{Kind: "host", Name: "StopHost", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(StopHost) }},
 	{Kind: "host", Name: "ReportGaveUp", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportGaveUp) }},
@@ -256,6 +358,10 @@ var commandTable = []CommandInfo{
 	{Kind: "model", Name: "ReportReplacementFailed", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportReplacementFailed) }},
 	{Kind: "model", Name: "ReportReplicaSettled", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportReplicaSettled) }},
 	{Kind: "model", Name: "ReportLeaseLost", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportLeaseLost) }},
+	{Kind: "job", Name: "PlacementGranted", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(PlacementGranted) }},
+	{Kind: "job", Name: "Preempt", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(Preempt) }},
+	{Kind: "job", Name: "Reinstate", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(Reinstate) }},
+	{Kind: "job", Name: "QueryHolding", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(QueryHolding) }},
 	{Kind: "model", Name: "PlacementGranted", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(PlacementGranted) }},
 	{Kind: "model", Name: "Preempt", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(Preempt) }},
 	{Kind: "model", Name: "Reinstate", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(Reinstate) }},

@@ -47,7 +47,7 @@ func exitCodesTopic() *cobra.Command {
 
 // exitOf is the exit code for each kind of failure.
 var exitOf = map[messages.Code]int{
-	messages.Internal: exitNo, messages.ModelLoadError: exitNo, messages.ModelUnloadError: exitNo, messages.InferenceError: exitNo, messages.JobFailed: exitNo,
+	messages.Internal: exitNo, messages.ModelLoadError: exitNo, messages.ModelUnloadError: exitNo, messages.InferenceError: exitNo, messages.JobError: exitNo,
 	messages.InvalidArgument: exitUsage, messages.PayloadTooLarge: exitUsage, messages.ContextTooLong: exitUsage, messages.Unsupported: exitUsage,
 	messages.Unavailable: exitUnreachable, messages.JournalUnavailable: exitUnreachable,
 	messages.ModelNotFound: exitNotFound, messages.NotFound: exitNotFound,
