@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"modelops/bridges/process"
 	"modelops/messages"
 )
 
@@ -41,7 +42,7 @@ func (k kind) concealed(argv []string) (shown, variables []string) {
 
 // barely tells whether a declaration gives a secret as an argument that concealed doesn't take out.
 func (k kind) barely(spec *messages.ModelSpec) bool {
-	words, err := splitWords(spec.Cmd)
+	words, err := process.SplitWords(spec.Cmd)
 	if err != nil {
 		return false // that is said elsewhere
 	}

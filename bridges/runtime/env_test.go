@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"modelops/bridges/process"
 	"modelops/messages"
 )
 
@@ -25,8 +26,8 @@ func TestWorkersEnvironment(t *testing.T) {
 	if _, _, err := r.AwaitReady(t.Context(), spec, w); err != nil {
 		t.Fatal(err)
 	}
-	env := newEnvironment(strings.Split(string(r.ask(t.Context(), spec, w, "/env").body), "\n"))
-	want := environment{
+	env := process.NewEnvironment(strings.Split(string(r.ask(t.Context(), spec, w, "/env").body), "\n"))
+	want := process.Environment{
 		"A": "here fake", "WHERE": "there", "CUDA_VISIBLE_DEVICES": "uuid-of-gpu/h/gpu0",
 		"MODELOPS_NONCE": n, modelVar: "fake", "MODELOPS_LOG": w.LogPath, urlVar: w.Url, "MODELOPS_API_KEY": "",
 		"NAMED_TOKEN": "named", "ALICE_KEY": "", "HF_TOKEN": "", "LLAMA_API_KEY": "", "DOCKER_PASS": "", "OLLAMA_AUTH": "", "MY_CALLER": "", "MY_OTHER": "passed", "MODELOPS_SERVER": "", "HF_HOME": "/hf", "CUDA_HOME": "/cuda", "NOBODY": "",

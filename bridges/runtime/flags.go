@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"modelops/bridges/process"
 	"modelops/messages"
 )
 
@@ -22,10 +23,10 @@ func flagsOf(spec *messages.ModelSpec) flags {
 			out = append(out, flag, value)
 		}
 	}
-	words, _ := splitWords(spec.Cmd)
+	words, _ := process.SplitWords(spec.Cmd)
 	out = append(out, words...)
 	if i := slices.Index(words, "-c"); i > 0 && i+1 < len(words) && slices.Contains(shells, filepath.Base(words[0])) {
-		inner, _ := splitWords(words[i+1])
+		inner, _ := process.SplitWords(words[i+1])
 		out = append(slices.DeleteFunc(out, func(w string) bool { return w == "-c" || w == words[i+1] }), inner...)
 	}
 	return append(out, spec.Args...)

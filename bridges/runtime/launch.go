@@ -35,7 +35,7 @@ func (r *Runtime) plan(k kind, spec *messages.ModelSpec, placement *messages.Pla
 	}
 	m := r.macros(k, spec, port, fit.context)
 	if fit.batch > 0 {
-		m.values["BATCH"], m.values["LOGICAL_BATCH"] = strconv.FormatUint(uint64(fit.batch), 10), strconv.FormatUint(uint64(max(fit.batch, ownLogicalBatch)), 10)
+		m.Values["BATCH"], m.Values["LOGICAL_BATCH"] = strconv.FormatUint(uint64(fit.batch), 10), strconv.FormatUint(uint64(max(fit.batch, ownLogicalBatch)), 10)
 	}
 	argv, err := k.argv(spec, m)
 	if err != nil {
@@ -47,7 +47,7 @@ func (r *Runtime) plan(k kind, spec *messages.ModelSpec, placement *messages.Pla
 	}
 	argv = append(wish.renumber(argv, placement), r.extra(k)...)
 	argv, concealed := k.concealed(argv)
-	where, err := m.expand(orDefault(spec.Url, defaultURL))
+	where, err := m.Expand(orDefault(spec.Url, defaultURL))
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func (r *Runtime) extra(k kind) []string {
 }
 
 // macros are the macros of this model with their values; one without a value is empty. context is of one sequence.
-func (r *Runtime) macros(k kind, spec *messages.ModelSpec, port, context uint32) macros {
+func (r *Runtime) macros(k kind, spec *messages.ModelSpec, port, context uint32) process.Macros {
 	number := func(n uint32) string {
 		if n == 0 {
 			return ""
@@ -88,7 +88,7 @@ func (r *Runtime) macros(k kind, spec *messages.ModelSpec, port, context uint32)
 	if shards == 1 {
 		shards = 0
 	}
-	return macros{env: r.env, values: map[string]string{
+	return process.Macros{Env: r.env, Known: knownMacros, Values: map[string]string{
 		"PORT": number(port), "MODEL_ID": publicName(spec), "UPSTREAM": upstreamName(spec), "MODEL_PATH": spec.Path,
 		"SLOTS": number(slots), "THREADS": number(threads), "CTX": number(spec.ContextLength),
 		"CTX_ALL": number(context * slots), "SHARDS": number(shards), "PARALLEL": number(spec.Parallel),
@@ -130,12 +130,15 @@ func sleepFlag(k kind, spec *messages.ModelSpec) string {
 	return k.sleep.flag
 }
 
+// knownMacros names what declarations may use.
+const knownMacros = "${PORT}, ${MODEL_ID}, ${MODEL_PATH}, ${SLOTS}, ${THREADS}, ${CTX}, ${env.NAME}, and in cmdStop ${PID}"
+
 // argv is the program with its arguments: the kind's own or the spec's command, then the spec's further arguments, which
 // therefore win.
-func (k kind) argv(spec *messages.ModelSpec, m macros) ([]string, error) {
+func (k kind) argv(spec *messages.ModelSpec, m process.Macros) ([]string, error) {
 	var argv []string
 	for _, group := range k.command {
-		words, err := m.expandAll(group)
+		words, err := m.ExpandAll(group)
 		if err != nil {
 			return nil, err
 		}
@@ -144,11 +147,11 @@ func (k kind) argv(spec *messages.ModelSpec, m macros) ([]string, error) {
 		}
 	}
 	if k.command == nil {
-		words, err := splitWords(spec.Cmd)
+		words, err := process.SplitWords(spec.Cmd)
 		if err != nil {
 			return nil, err
 		}
-		if argv, err = m.expandAll(words); err != nil {
+		if argv, err = m.ExpandAll(words); err != nil {
 			return nil, err
 		}
 	}
@@ -156,25 +159,20 @@ func (k kind) argv(spec *messages.ModelSpec, m macros) ([]string, error) {
 		return nil, messages.NewError(messages.ModelLoadError, subject(spec), "there is no command to run").
 			WithHint("set cmd to a program and its arguments")
 	}
-	more, err := m.expandAll(spec.Args)
+	more, err := m.ExpandAll(spec.Args)
 	return append(argv, more...), err
 }
 
 // workerEnv is what a worker inherits of our environment, then the device's, the engine's and the model's. Later ones win.
-func (r *Runtime) workerEnv(k kind, spec *messages.ModelSpec, placement *messages.Placement, m macros) ([]string, error) {
-	env := environment{}
-	for name, value := range r.env {
-		if r.inherits(name) {
-			env[name] = value
-		}
-	}
+func (r *Runtime) workerEnv(k kind, spec *messages.ModelSpec, placement *messages.Placement, m process.Macros) ([]string, error) {
+	env := r.env.Inherited(r.o.PassEnv, r.o.Withheld)
 	if r.o.DeviceEnv != nil && placement.Gpu() != "" {
-		maps.Copy(env, newEnvironment(r.o.DeviceEnv(placement)))
+		maps.Copy(env, process.NewEnvironment(r.o.DeviceEnv(placement)))
 	}
 	if k.canSleep(spec) && k.sleep.env != "" {
-		maps.Copy(env, newEnvironment([]string{k.sleep.env}))
+		maps.Copy(env, process.NewEnvironment([]string{k.sleep.env}))
 	}
-	pairs, err := m.expandAll(spec.Env)
+	pairs, err := m.ExpandAll(spec.Env)
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +181,7 @@ func (r *Runtime) workerEnv(k kind, spec *messages.ModelSpec, placement *message
 			env[name] = value
 		}
 	}
-	maps.Copy(env, newEnvironment(pairs))
+	maps.Copy(env, process.NewEnvironment(pairs))
 	if err := r.bind(env, spec, placement); err != nil {
 		return nil, err
 	}

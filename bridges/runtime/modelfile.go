@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"modelops/bridges/process"
 	"modelops/messages"
 )
 
@@ -14,7 +15,7 @@ func (r *Runtime) fileOf(k kind, spec *messages.ModelSpec) string {
 	if spec.Path != "" || k.remote || k.needsFile {
 		return spec.Path
 	}
-	m := macros{env: r.env, values: map[string]string{"MODEL_ID": publicName(spec), "UPSTREAM": upstreamName(spec)}}
+	m := process.Macros{Env: r.env, Known: knownMacros, Values: map[string]string{"MODEL_ID": publicName(spec), "UPSTREAM": upstreamName(spec)}}
 	f := flagsOf(spec)
 	if named, ok := f.value("-m", "--model", "--model-path", "--model_path"); ok {
 		if path := existing(m, named); path != "" {
@@ -34,8 +35,8 @@ func (r *Runtime) fileOf(k kind, spec *messages.ModelSpec) string {
 }
 
 // existing is a word with its macros replaced, when it is the path of something that is here.
-func existing(m macros, word string) string {
-	path, err := m.expand(word)
+func existing(m process.Macros, word string) string {
+	path, err := m.Expand(word)
 	if err != nil || !strings.ContainsAny(path, "/.") {
 		return ""
 	}

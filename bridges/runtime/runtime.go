@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"modelops/bridges/process"
@@ -51,7 +50,7 @@ type Options struct {
 // Runtime starts and ends workers. Its methods may be called at the same time.
 type Runtime struct {
 	o         Options
-	env       environment
+	env       process.Environment
 	log       *slog.Logger
 	probes    *http.Client
 	processes *process.Supervisor
@@ -92,7 +91,7 @@ func New(o Options) *Runtime {
 		o.Measure = process.ResidentBytes
 	}
 	return &Runtime{
-		o: o, ram: ram, env: newEnvironment(o.Env), log: o.Log, processes: o.Processes, logs: process.Logs{Root: o.LogDir},
+		o: o, ram: ram, env: process.NewEnvironment(o.Env), log: o.Log, processes: o.Processes, logs: process.Logs{Root: o.LogDir},
 		// A probe opens its own connection and closes it: nothing is left behind when the worker goes. It never follows a
 		// redirect, which would lead to another server.
 		probes: &http.Client{
@@ -104,19 +103,6 @@ func New(o Options) *Runtime {
 
 // LogPath is the newest log of a model, "" when it has none.
 func (r *Runtime) LogPath(model string) string { return r.logs.Newest(model) }
-
-// environment is NAME -> value of what workers inherit and ${env.X} resolves from.
-type environment map[string]string
-
-func newEnvironment(pairs []string) environment {
-	e := make(environment, len(pairs))
-	for _, p := range pairs {
-		if name, value, ok := strings.Cut(p, "="); ok {
-			e[name] = value
-		}
-	}
-	return e
-}
 
 // subject names a model in errors.
 func subject(spec *messages.ModelSpec) string { return "model/" + spec.GetName() }

@@ -124,7 +124,7 @@ func (r *Runtime) attach(k kind, declared, spec *messages.ModelSpec, nonce strin
 		address = r.o.OllamaURL
 	}
 	address = strings.ReplaceAll(address, "${MODEL_ID}", publicName(spec))
-	where, err := macros{env: r.env}.expand(r.Address(spec.Name, address))
+	where, err := process.Macros{Env: r.env, Known: knownMacros}.Expand(r.Address(spec.Name, address))
 	if err != nil {
 		return nil, asLoadError(spec, err)
 	}

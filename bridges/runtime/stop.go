@@ -61,10 +61,10 @@ func (r *Runtime) Watch(ctx context.Context, w *messages.Worker) (process.Exit, 
 // runCmdStop runs the model's own way to end. Its failure is logged: SIGTERM follows in any case.
 func (r *Runtime) runCmdStop(ctx context.Context, spec *messages.ModelSpec, w *messages.Worker) {
 	m := r.macros(kind{}, spec, w.Port, spec.ContextLength)
-	m.values["PID"] = strconv.FormatInt(w.Pid, 10)
-	words, err := splitWords(spec.CmdStop)
+	m.Values["PID"] = strconv.FormatInt(w.Pid, 10)
+	words, err := process.SplitWords(spec.CmdStop)
 	if err == nil {
-		words, err = m.expandAll(words)
+		words, err = m.ExpandAll(words)
 	}
 	if err == nil && len(words) == 0 {
 		err = errors.New("it is empty")

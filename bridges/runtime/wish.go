@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"modelops/bridges/process"
 	"modelops/messages"
 )
 
@@ -34,7 +35,7 @@ var vendors = []vendor{
 }
 
 // listed are the devices that a variable names in env; set is false where it names none of the vendor's variables.
-func (v vendor) listed(env environment) (devices []string, variable string, set bool) {
+func (v vendor) listed(env process.Environment) (devices []string, variable string, set bool) {
 	for _, variable := range v.variables {
 		text, set := env[variable]
 		if !set {
@@ -64,11 +65,11 @@ func (v vendor) listed(env environment) (devices []string, variable string, set 
 
 var deviceWord = regexp.MustCompile(`^([a-z]*):?(\d+)$`)
 
-// wishOf reads a declaration. It fails when that contradicts itself, or the daemon's own environment.
+// wishOf reads a declaration. It fails when that contradicts itself, or the daemon's own process.Environment.
 func (r *Runtime) wishOf(spec *messages.ModelSpec) (w wish, err error) {
 	spec = r.resolved(spec)
-	pairs, _ := macros{env: r.env, values: map[string]string{"MODEL_ID": publicName(spec)}}.expandAll(spec.Env)
-	own := newEnvironment(pairs)
+	pairs, _ := process.Macros{Env: r.env, Known: knownMacros, Values: map[string]string{"MODEL_ID": publicName(spec)}}.ExpandAll(spec.Env)
+	own := process.NewEnvironment(pairs)
 	closed := 0
 	for _, v := range vendors {
 		devices, variable, set := v.listed(own)
@@ -112,7 +113,7 @@ func repeated(devices []string) string {
 
 // byArguments narrows a wish by -dev and --main-gpu. Their numbers count in the list that the worker would see: the model's, else the daemon's.
 // The main device of a split model is one of its own, by its place among them.
-func (r *Runtime) byArguments(spec *messages.ModelSpec, own environment, w wish) (_ wish, err error) {
+func (r *Runtime) byArguments(spec *messages.ModelSpec, own process.Environment, w wish) (_ wish, err error) {
 	f := flagsOf(spec)
 	dev, named := f.value("-dev", "--device")
 	if named {
@@ -140,7 +141,7 @@ func (r *Runtime) byArguments(spec *messages.ModelSpec, own environment, w wish)
 }
 
 // byWords narrows a wish by the devices that an argument lists.
-func (r *Runtime) byWords(spec *messages.ModelSpec, own environment, w wish, text string) (wish, error) {
+func (r *Runtime) byWords(spec *messages.ModelSpec, own process.Environment, w wish, text string) (wish, error) {
 	var devices []string
 	for word := range strings.SplitSeq(strings.ToLower(text), ",") {
 		word = strings.TrimSpace(word)
@@ -168,12 +169,12 @@ func (r *Runtime) byWords(spec *messages.ModelSpec, own environment, w wish, tex
 func isNumber(s string) bool { _, err := strconv.Atoi(s); return err == nil }
 
 // numbered is the device that an argument means by prefix and number. known is false for words that name devices in an order that isn't known.
-func (r *Runtime) numbered(spec *messages.ModelSpec, own environment, prefix string, n int) (device string, known bool, _ error) {
+func (r *Runtime) numbered(spec *messages.ModelSpec, own process.Environment, prefix string, n int) (device string, known bool, _ error) {
 	for _, v := range vendors {
 		if prefix != "" && !slices.Contains(v.args, prefix) {
 			continue
 		}
-		for _, env := range []environment{own, r.env} {
+		for _, env := range []process.Environment{own, r.env} {
 			list, variable, set := v.listed(env)
 			switch {
 			case set && n < len(list):
@@ -222,15 +223,15 @@ func contradiction(spec *messages.ModelSpec, format string, args ...any) error {
 
 // bind gives the worker its devices once more where the model's own variables name more of them than it was placed on, and lets CUDA count as
 // the driver does.
-func (r *Runtime) bind(env environment, spec *messages.ModelSpec, placement *messages.Placement) error {
+func (r *Runtime) bind(env process.Environment, spec *messages.ModelSpec, placement *messages.Placement) error {
 	w, err := r.wishOf(spec)
 	if err != nil || placement.Gpu() == "" || r.o.DeviceEnv == nil {
 		return err
 	}
-	bound := newEnvironment(r.o.DeviceEnv(placement))
+	bound := process.NewEnvironment(r.o.DeviceEnv(placement))
 	for _, v := range vendors {
 		for _, variable := range v.variables {
-			_, own := newEnvironment(spec.Env)[variable]
+			_, own := process.NewEnvironment(spec.Env)[variable]
 			switch devices, _, set := v.listed(env); {
 			case own && bound[variable] != "" && set && (len(devices) != len(placement.GetShares()) || w.args || !unmistakable(env[variable], len(devices))):
 				env[variable] = bound[variable]
@@ -243,7 +244,7 @@ func (r *Runtime) bind(env environment, spec *messages.ModelSpec, placement *mes
 		for name, flag := range variables {
 			if _, set := env[name]; set && (flag == "--device" || flag == "--main-gpu") {
 				words := w.renumber([]string{flag, env[name]}, placement)
-				maps.Copy(env, environment{name: words[1]})
+				maps.Copy(env, process.Environment{name: words[1]})
 			}
 		}
 	}

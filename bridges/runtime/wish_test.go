@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"modelops/bridges/process"
 	"modelops/messages"
 )
 
@@ -130,7 +131,7 @@ func TestWorkersSeeWhatTheyWerePlacedOn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		seen := newEnvironment(l.spec.Env)
+		seen := process.NewEnvironment(l.spec.Env)
 		if got := strings.TrimSpace(seen["CUDA_VISIBLE_DEVICES"] + " " + seen["CUDA_DEVICE_ORDER"]); got != c.sees {
 			t.Errorf("env %q, %q: it sees %q, want %q", c.env, c.args, got, c.sees)
 		}

@@ -1,4 +1,4 @@
-package runtime
+package process
 
 import (
 	"strings"
@@ -6,14 +6,16 @@ import (
 	"modelops/messages"
 )
 
-// macros are the words ${NAME} that a command, its arguments, environment and URL may hold, with their values.
-type macros struct {
-	values map[string]string
-	env    environment
+// Macros are the words ${NAME} that a command, its arguments and its environment may hold, with their values.
+type Macros struct {
+	Values map[string]string
+	Env    Environment // of ${env.NAME}
+	// Known lists the names for people, in the hint of an error.
+	Known string
 }
 
-// expand puts values in place of ${NAME} and ${env.NAME}. What a value holds is never expanded again.
-func (m macros) expand(s string) (string, error) {
+// Expand puts values in place of ${NAME} and ${env.NAME}. What a value holds is never expanded again.
+func (m Macros) Expand(s string) (string, error) {
 	var out strings.Builder
 	for {
 		before, rest, found := strings.Cut(s, "${")
@@ -34,25 +36,26 @@ func (m macros) expand(s string) (string, error) {
 	}
 }
 
-func (m macros) value(name string) (string, error) {
+func (m Macros) value(name string) (string, error) {
 	if variable, ok := strings.CutPrefix(name, "env."); ok {
-		if v, ok := m.env[variable]; ok {
+		if v, ok := m.Env[variable]; ok {
 			return v, nil
 		}
 		return "", messages.NewError(messages.InvalidArgument, "", "${env."+variable+"}: the variable "+variable+" is not set").
 			WithHint("set it in the environment of modelops")
 	}
-	if v, ok := m.values[name]; ok {
+	if v, ok := m.Values[name]; ok {
 		return v, nil
 	}
 	return "", messages.NewError(messages.InvalidArgument, "", "${"+name+"} means nothing here").
-		WithHint("known are ${PORT}, ${MODEL_ID}, ${MODEL_PATH}, ${SLOTS}, ${THREADS}, ${CTX}, ${env.NAME}, and in cmdStop ${PID}")
+		WithHint("known are " + m.Known)
 }
 
-func (m macros) expandAll(words []string) ([]string, error) {
+// ExpandAll expands each of several words.
+func (m Macros) ExpandAll(words []string) ([]string, error) {
 	out := make([]string, 0, len(words))
 	for _, w := range words {
-		v, err := m.expand(w)
+		v, err := m.Expand(w)
 		if err != nil {
 			return nil, err
 		}
@@ -61,9 +64,9 @@ func (m macros) expandAll(words []string) ([]string, error) {
 	return out, nil
 }
 
-// splitWords takes a command apart as a shell would, without being one: quotes, backslashes, comments from # at the start
+// SplitWords takes a command apart as a shell would, without being one: quotes, backslashes, comments from # at the start
 // of a word to the end of its line, and as many lines as wanted. Variables, globs, pipes and redirections mean nothing.
-func splitWords(s string) ([]string, error) {
+func SplitWords(s string) ([]string, error) {
 	var words []string
 	var word strings.Builder
 	inWord := false

@@ -1,4 +1,4 @@
-package runtime
+package process
 
 import (
 	"slices"
@@ -31,12 +31,12 @@ func TestSplitWords(t *testing.T) {
 		`end\`:                                {`end\`},
 	}
 	for in, want := range tests {
-		if got, err := splitWords(in); err != nil || !slices.Equal(got, want) {
+		if got, err := SplitWords(in); err != nil || !slices.Equal(got, want) {
 			t.Errorf("%q: %q %v, want %q", in, got, err, want)
 		}
 	}
 	for _, bad := range []string{`'`, `a "b`, `a 'b c`, `"\"`} {
-		if _, err := splitWords(bad); messages.CodeOf(err) != messages.InvalidArgument {
+		if _, err := SplitWords(bad); messages.CodeOf(err) != messages.InvalidArgument {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
@@ -50,7 +50,7 @@ func TestSplitWordsUndoesQuoting(t *testing.T) {
 		for _, w := range words {
 			line.WriteString(`"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(w) + "\" ")
 		}
-		got, err := splitWords(line.String())
+		got, err := SplitWords(line.String())
 		if err != nil || !slices.Equal(got, words) {
 			t.Fatalf("%q: %q %v", words, got, err)
 		}
@@ -60,7 +60,7 @@ func TestSplitWordsUndoesQuoting(t *testing.T) {
 func FuzzSplitWords(f *testing.F) {
 	f.Add("a 'b' \"c\" \\\n#d")
 	f.Fuzz(func(t *testing.T, s string) {
-		words, err := splitWords(s)
+		words, err := SplitWords(s)
 		if err == nil && len(strings.Join(words, "")) > len(s) {
 			t.Errorf("%q grew to %q", s, words)
 		}
@@ -68,7 +68,7 @@ func FuzzSplitWords(f *testing.F) {
 }
 
 func TestExpand(t *testing.T) {
-	m := macros{values: map[string]string{"PORT": "81", "MODEL_ID": "${PORT}"}, env: environment{"HOME": "/root", "EMPTY": ""}}
+	m := Macros{Values: map[string]string{"PORT": "81", "MODEL_ID": "${PORT}"}, Env: Environment{"HOME": "/root", "EMPTY": ""}}
 	tests := map[string]string{
 		"":                                   "",
 		"plain $PORT {PORT}":                 "plain $PORT {PORT}",
@@ -77,12 +77,12 @@ func TestExpand(t *testing.T) {
 		"${MODEL_ID}":                        "${PORT}", // values are not expanded again
 	}
 	for in, want := range tests {
-		if got, err := m.expand(in); err != nil || got != want {
+		if got, err := m.Expand(in); err != nil || got != want {
 			t.Errorf("%q: %q %v, want %q", in, got, err, want)
 		}
 	}
 	for _, bad := range []string{"${PORT", "${NOPE}", "${env.NOPE}", "${PID}", "${}"} {
-		if _, err := m.expand(bad); messages.CodeOf(err) != messages.InvalidArgument {
+		if _, err := m.Expand(bad); messages.CodeOf(err) != messages.InvalidArgument {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
@@ -91,8 +91,8 @@ func TestExpand(t *testing.T) {
 func FuzzExpand(f *testing.F) {
 	f.Add("a ${PORT} ${env.X}")
 	f.Fuzz(func(t *testing.T, s string) {
-		m := macros{values: map[string]string{"PORT": "1"}, env: environment{"X": "y"}}
-		if out, err := m.expand(s); err == nil && !strings.Contains(s, "${") && out != s {
+		m := Macros{Values: map[string]string{"PORT": "1"}, Env: Environment{"X": "y"}}
+		if out, err := m.Expand(s); err == nil && !strings.Contains(s, "${") && out != s {
 			t.Errorf("%q became %q", s, out)
 		}
 	})
