@@ -141,7 +141,7 @@ func TestHouseImports(t *testing.T) {
 // commandLine is what the command line may import: the words of the doors, the journal, and what a few commands run in their own process.
 var commandLine = []string{
 	"messages", "journal", "bridges/nats", "bridges/config", "bridges/certs", "bridges/access", // clients of the daemon, the past, `config check`, `certs`, `keys add` before the first start
-	"bridges/engine", "bridges/process", "actors", // `worker`; `logs` of a stopped daemon; `replay`, `state --at` and `simulate`
+	"bridges/engine", "bridges/trainer", "bridges/process", "actors", // `worker`; `runner`; `logs` of a stopped daemon; `replay`, `state --at` and `simulate`
 }
 
 // mayImport is the table of docs/architecture.md: which package imports which.
@@ -215,7 +215,7 @@ var guests = map[string]string{
 	"github.com/spf13":                     `^cmd/`,
 	"golang.org/x/term":                    `^cmd/`,
 	"golang.org/x/net":                     `^(cmd|bridges/peer)/.*_test\.go$`,
-	"golang.org/x/sys":                     `^journal/|^bridges/(process|engine|cpu)/|^cmd/`,
+	"golang.org/x/sys":                     `^journal/|^bridges/(process|engine|trainer|cpu)/|^cmd/`,
 	"google.golang.org/grpc":               `^messages/|^actors/cluster/system/|^bridges/(grpc|rest)/|^cmd/`,
 	"google.golang.org/genproto":           `^messages/|^(bridges/rest|cmd/modelops)/.*_test\.go$`,
 	"github.com/grpc-ecosystem":            `^bridges/rest/`,

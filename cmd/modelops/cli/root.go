@@ -85,7 +85,7 @@ func newRoot(c *cli) *cobra.Command {
 	group("models", c.psCommand(), c.modelsCommand(), c.loadCommand(), c.unloadCommand(), c.rmCommand(), c.showCommand(), c.swapCommand(), c.queueCommand(), c.pinCommand(), c.unpinCommand(), c.gpusCommand(), c.leaseCommand(), c.hintCommand(), c.defragCommand(), c.logsCommand())
 	group("look", c.whyCommand(), c.statusCommand(), c.healthCommand(), c.stateCommand(), c.sendCommand(), c.watchCommand(), c.journalCommand(), c.restoreCommand(), c.replayCommand(), c.simulateCommand())
 	group("setup", c.configCommand(), c.clusterCommand(), c.drainCommand(), c.keysCommand(), c.certsCommand(), c.upgradeCommand(), c.versionCommand())
-	root.AddCommand(c.workerCommand(), c.guardCommand(), c.leaseExecCommand(), exitCodesTopic())
+	root.AddCommand(c.workerCommand(), c.runnerCommand(), c.guardCommand(), c.leaseExecCommand(), exitCodesTopic())
 	root.SetCompletionCommandGroupID("setup")
 	root.SetHelpCommandGroupID("setup")
 	return root

@@ -1,0 +1,270 @@
+package trainer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"modelops/bridges/process"
+	"modelops/messages"
+)
+
+// Options of a Trainer. Zero values mean the defaults in brackets.
+type Options struct {
+	Dir       string // the folder of all jobs' files
+	Self      string // this program, whose command runner runs an attempt
+	Processes *process.Supervisor
+	// Env is our environment: attempts inherit an allow-list of it, PassEnv, and what their recipes declare; never Withheld.
+	Env               process.Environment
+	PassEnv, Withheld []string
+	// DeviceEnv is what binds a program to the devices of its placement. [nothing]
+	DeviceEnv func(*messages.Placement) []string
+	// MinFree is the space that must be left on the disk when an attempt starts, in bytes. [64 MiB]
+	MinFree uint64
+	Log     *slog.Logger // [discard]
+}
+
+// Trainer starts, follows and ends the attempts of this host's jobs. Several may work on the same folder, one after the other.
+type Trainer struct{ o Options }
+
+// New makes a Trainer. It touches nothing until it is asked to.
+func New(o Options) *Trainer {
+	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
+	o.MinFree = cmp.Or(o.MinFree, uint64(64*messages.MiB))
+	return &Trainer{o}
+}
+
+func (t *Trainer) folder(job string) folder { return folder(filepath.Join(t.o.Dir, job)) }
+
+// Attempt says which attempt of a job is meant, and how it begins.
+type Attempt struct {
+	Job       string // its name on this host
+	Number    uint64
+	Nonce     string
+	Spec      *messages.JobSpec
+	Placement *messages.Placement
+	Resume    *messages.Checkpoint // nil = from the beginning
+	Smaller   bool                 // with the recipe's settings for less memory
+	WallLeft  time.Duration        // 0 = no bound
+}
+
+// Check refuses a specification of which it is plain that no attempt can succeed: a file or program that isn't there, a word without meaning, too little disk.
+func (t *Trainer) Check(job string, spec *messages.JobSpec) error {
+	for _, f := range []struct{ what, path string }{{"dataset", spec.GetDataset()}, {"eval_dataset", spec.GetEvalDataset()}, {"base", spec.GetBase()}} {
+		if f.path == "" {
+			continue
+		}
+		if _, err := os.Stat(f.path); err != nil {
+			return messages.Errorf(messages.InvalidArgument, f.what, "%s can't be read: %w", f.path, errors.Unwrap(err)).
+				WithHint("name a file or folder of this host that modelops may read")
+		}
+	}
+	r := spec.GetRecipe()
+	if len(r.GetCommand()) == 0 {
+		return messages.NewError(messages.InvalidArgument, r.GetName(), "the recipe has no command")
+	}
+	m := t.macros(job, spec, map[string]string{"RESUME": "", "ATTEMPT": "1", "DEVICES": "1"}, false)
+	for _, words := range [][]string{r.Command, naming(r.Watch, ""), naming(r.Cancel, ""), r.Env} {
+		if _, err := expand(words, m); err != nil {
+			return messages.Errorf(messages.InvalidArgument, "recipe "+r.GetName(), "%w", err)
+		}
+	}
+	return t.room(spec)
+}
+
+// room tells whether the disk holds what an attempt writes: its result and two checkpoints of three times the base's size, which weights with an optimizer's state take.
+func (t *Trainer) room(spec *messages.JobSpec) error {
+	need := t.o.MinFree
+	if st, err := os.Stat(spec.GetBase()); err == nil && !st.IsDir() {
+		need += 7 * uint64(st.Size())
+	}
+	dir := t.o.Dir
+	var fsys unix.Statfs_t
+	for ; unix.Statfs(dir, &fsys) != nil; dir = filepath.Dir(dir) {
+		if dir == filepath.Dir(dir) {
+			return nil
+		}
+	}
+	if free := fsys.Bavail * uint64(fsys.Bsize); free < need {
+		return messages.Errorf(messages.FailedPrecondition, t.o.Dir, "the job needs about %s of disk for its result and checkpoints, and %s are free", messages.FormatBytes(need), messages.FormatBytes(free)).
+			WithHint("make room, or move data_dir to a larger disk")
+	}
+	return nil
+}
+
+// Start starts the runner of an attempt, or finds the one that already carries the nonce. An attempt that has ended is not started again: its runner has no pid.
+// Unavailable: nothing is known or changed, it is tried again. Other errors say what is wrong with the job.
+func (t *Trainer) Start(ctx context.Context, a Attempt) (*messages.Runner, error) {
+	f := t.folder(a.Job)
+	dir := f.attempt(a.Number)
+	if _, err := os.Stat(filepath.Join(dir, exitFile)); err == nil {
+		return &messages.Runner{Nonce: a.Nonce}, nil
+	}
+	if found, err := t.Find(ctx, a.Nonce); found != nil || err != nil {
+		return found, err
+	}
+	if err := t.Check(a.Job, a.Spec); err != nil {
+		return nil, err
+	}
+	o, env, err := t.order(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range []string{dir, f.checkpoints(), f.out()} {
+		if err := os.MkdirAll(d, 0o750); err != nil {
+			return nil, unwritable(d, err)
+		}
+	}
+	if err := writeJSON(filepath.Join(dir, orderFile), o); err != nil {
+		return nil, unwritable(dir, err)
+	}
+	logs, err := filepath.Abs(filepath.Join(dir, "runner.log"))
+	if err != nil {
+		return nil, unwritable(dir, err)
+	}
+	h, _, err := t.o.Processes.Start(ctx, process.Spec{Argv: []string{t.o.Self, "runner", dir}, Env: env, Nonce: a.Nonce, LogPath: logs})
+	if err != nil {
+		return nil, err
+	}
+	return runnerOf(h), nil
+}
+
+func unwritable(path string, err error) error {
+	return messages.Errorf(messages.FailedPrecondition, path, "it can't be written: %w", err).WithHint("check the folder's rights and free space").WithRetry(process.Passes(err))
+}
+
+func (t *Trainer) order(ctx context.Context, a Attempt) (order, []string, error) {
+	f, r := t.folder(a.Job), a.Spec.GetRecipe()
+	if a.Resume != nil {
+		if sha, _, err := sum(ctx, a.Resume.Path); err != nil || sha != a.Resume.Sha256 {
+			return order{}, nil, messages.Errorf(messages.FailedPrecondition, a.Resume.Path, "the acknowledged checkpoint of step %d is gone or has changed: checksum %q, wanted %s (%v)",
+				a.Resume.Step, sha, a.Resume.Sha256, err).WithHint("restore the file, or submit the job anew")
+		}
+	}
+	m := t.macros(a.Job, a.Spec, map[string]string{"RESUME": a.Resume.GetPath(), "ATTEMPT": strconv.FormatUint(a.Number, 10), "DEVICES": strconv.Itoa(max(len(a.Placement.GetShares()), 1))}, a.Smaller)
+	argv, err := expand(r.Command, m)
+	if err != nil {
+		return order{}, nil, err
+	}
+	o := order{Job: a.Job, Attempt: a.Number, Argv: argv, Dir: cmp.Or(r.Dir, string(f)), Checkpoint: r.Checkpoint, WallMS: millis(a.WallLeft), GraceMS: millis(grace(r)),
+		Metrics: f.metrics(), Out: f.out(), CPUs: r.Cpus, MemoryBytes: r.MemoryBytes, Attached: r.Attached}
+	m.Values["ATTACHED_ID"] = attachedMacro
+	if o.Watch, err = m.ExpandAll(r.Watch); err != nil {
+		return order{}, nil, err
+	}
+	if o.Cancel, err = m.ExpandAll(r.Cancel); err != nil {
+		return order{}, nil, err
+	}
+	env, err := t.environment(a.Job, a.Spec, a.Placement, m, a.Smaller)
+	return o, env, err
+}
+
+// grace is how long a trainer gets for a checkpoint and its end.
+func grace(r *messages.Recipe) time.Duration {
+	return time.Duration(cmp.Or(r.GetGraceSeconds(), 30)) * time.Second
+}
+
+// Find looks for the runner with a nonce; nil when none lives. It fails when that can't be told.
+func (t *Trainer) Find(ctx context.Context, nonce string) (*messages.Runner, error) {
+	h, live, err := t.o.Processes.Find(ctx, nonce)
+	switch live {
+	case process.Alive:
+		return runnerOf(h), nil
+	case process.Gone:
+		return nil, nil
+	}
+	return nil, messages.Errorf(messages.Unavailable, nonce, "it can't be told whether the attempt's runner lives: %w", err).WithRetry(time.Second)
+}
+
+// Checkpoint asks a running trainer for a checkpoint; Follow tells when it is there. A runner that has ended isn't asked.
+func (t *Trainer) Checkpoint(_ context.Context, r *messages.Runner) error {
+	if r.GetPid() == 0 {
+		return nil
+	}
+	return t.o.Processes.Signal(handleOf(r), unix.SIGUSR1)
+}
+
+// Stop ends an attempt's processes. A trainer that can be asked for a checkpoint is asked first and gets half of its grace for it; it then is asked to end, and what
+// is left after its grace is killed. nil when nothing is left.
+func (t *Trainer) Stop(ctx context.Context, a Attempt, r *messages.Runner, checkpoint bool) error {
+	found := r
+	if found == nil {
+		f, err := t.Find(ctx, a.Nonce)
+		if err != nil || f == nil {
+			return err
+		}
+		found = f
+	}
+	if found.GetPid() == 0 {
+		return nil
+	}
+	most := grace(a.Spec.GetRecipe())
+	ask := func(within context.Context) {
+		if mode := a.Spec.GetRecipe().GetCheckpoint(); checkpoint && (mode == "signal" || mode == "stdin") && t.Checkpoint(within, found) == nil {
+			half, cancel := context.WithTimeout(within, most/2)
+			defer cancel()
+			t.awaitRecord(half, a)
+		}
+	}
+	return t.o.Processes.Stop(ctx, handleOf(found), most, ask)
+}
+
+// Remove deletes a job's files and says how many bytes that freed.
+func (t *Trainer) Remove(_ context.Context, job string) (bytes uint64, err error) {
+	root := string(t.folder(job))
+	if job == "" || filepath.Dir(root) != filepath.Clean(t.o.Dir) {
+		return 0, messages.NewError(messages.InvalidArgument, job, "it is no job's folder")
+	}
+	_ = filepath.WalkDir(root, func(_ string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			if st, err := d.Info(); err == nil {
+				bytes += uint64(st.Size())
+			}
+		}
+		return nil
+	})
+	if err := os.RemoveAll(root); err != nil {
+		return 0, unwritable(root, err)
+	}
+	return bytes, nil
+}
+
+// Samples are at most so many points of a job's curves behind a number.
+func (t *Trainer) Samples(job string, after uint64, most int) ([]Sample, error) {
+	file, err := os.Open(t.folder(job).metrics())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, messages.Errorf(messages.Unavailable, job, "its metrics can't be read: %w", err)
+	}
+	defer file.Close()
+	all, err := readSamples(file)
+	if err != nil {
+		return nil, fmt.Errorf("metrics of %s: %w", job, err)
+	}
+	var out []Sample
+	for _, s := range all {
+		if s.N > after && len(out) < most {
+			out = append(out, s)
+		}
+	}
+	return out, nil
+}
+
+func runnerOf(h process.Handle) *messages.Runner {
+	return &messages.Runner{Pid: h.Pid, StartTicks: h.StartTicks, Nonce: h.Nonce, Fingerprint: h.Fingerprint, LogPath: h.LogPath, KernelBootId: h.BootID}
+}
+
+func handleOf(r *messages.Runner) process.Handle {
+	return process.Handle{Pid: r.GetPid(), StartTicks: r.GetStartTicks(), BootID: r.GetKernelBootId(), Nonce: r.GetNonce(), Fingerprint: r.GetFingerprint(), LogPath: r.GetLogPath()}
+}
