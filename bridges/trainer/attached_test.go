@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"modelops/messages"
 )
@@ -38,7 +39,7 @@ func TestAnAttachedRunOutlivesItsRunner(t *testing.T) {
 	if err := syscall.Kill(int(r.Pid), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if _, out := b.follow(a, r, nil); out.GetEnd() != messages.JobOutcome_lost {
+	if _, out := b.follow(a, r, 0); out.GetEnd() != messages.JobOutcome_lost {
 		t.Fatal(out)
 	}
 	b.set("{\"event\":\"progress\",\"step\":9,\"total\":9,\"loss\":0.5}\nSUCCEEDED")
@@ -56,10 +57,10 @@ func TestAnAttachedRunIsCancelled(t *testing.T) {
 	a := b.engine(submits)
 	r := b.start(a)
 	b.await("its id", func() bool { return b.says("r7", "attempt-1", "reports.jsonl") })
-	if err := b.Stop(t.Context(), a, r, false); err != nil {
+	if err := b.Stop(t.Context(), a, r, 10*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	if _, out := b.follow(a, r, nil); out.GetEnd() != messages.JobOutcome_stopped || !b.says("CANCELLED", "state-r7") {
+	if _, out := b.follow(a, r, 0); out.GetEnd() != messages.JobOutcome_stopped || !b.says("CANCELLED", "state-r7") {
 		t.Error(out)
 	}
 }

@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"os"
@@ -15,11 +16,11 @@ import (
 // lookEvery is the pause between two looks at an attempt's files.
 const lookEvery = 100 * time.Millisecond
 
-// Follow waits until an attempt has a checkpoint of a later step than the acknowledged one, verified, or its processes are gone, and gives its outcome. All its
-// checkpoints come before that. While nothing can be told of the processes it waits on; its error is ctx's. Checkpoints before the acknowledged
-// one are deleted but for as many as the recipe keeps.
-func (t *Trainer) Follow(ctx context.Context, a Attempt, r *messages.Runner, acknowledged *messages.Checkpoint) (*messages.Checkpoint, *messages.JobOutcome, error) {
-	t.prune(a, acknowledged)
+// Follow waits until an attempt has a checkpoint of a step behind after, verified and copied to where its trainer doesn't write, or its processes are gone, and gives
+// its outcome. All its checkpoints come before that. While nothing can be told of the processes it waits on; its error is ctx's. The checkpoint of the step after is
+// the acknowledged one: earlier ones are deleted but for as many as the recipe keeps.
+func (t *Trainer) Follow(ctx context.Context, a Attempt, r *messages.Runner, after uint64) (*messages.Checkpoint, *messages.JobOutcome, error) {
+	t.prune(a, after)
 	watching, cancel := context.WithCancel(ctx)
 	defer cancel()
 	gone := make(chan string, 1)
@@ -38,7 +39,7 @@ func (t *Trainer) Follow(ctx context.Context, a Attempt, r *messages.Runner, ack
 	for over, why := false, ""; ; {
 		if now := sizeOf(filepath.Join(t.folder(a.Job).attempt(a.Number), reportsFile)); now != size {
 			size = now
-			if c := t.newest(ctx, a, acknowledged.GetStep(), seen); c != nil {
+			if c := t.newest(ctx, a, after, seen); c != nil {
 				return c, nil, nil
 			}
 		}
@@ -92,14 +93,14 @@ func (t *Trainer) newest(ctx context.Context, a Attempt, beyond uint64, seen map
 		if c.Step <= beyond || seen[key] {
 			continue
 		}
-		v, err := t.verified(ctx, a.Job, c)
+		v, err := t.kept(ctx, a.Job, c)
 		if err == nil {
 			return v
 		}
 		if ctx.Err() != nil {
 			return nil
 		}
-		seen[key] = true
+		seen[key] = messages.CodeOf(err) != messages.Unavailable
 		t.o.Log.Warn("a checkpoint doesn't count", "job", a.Job, "attempt", a.Number, "error", err)
 	}
 	return nil
@@ -120,48 +121,42 @@ func (t *Trainer) exit(ctx context.Context, a Attempt) (*messages.JobOutcome, er
 	return out, nil
 }
 
-// awaitRecord waits for a checkpoint that the attempt tells of from now on.
-func (t *Trainer) awaitRecord(ctx context.Context, a Attempt) {
-	before := len(t.checkpoints(a))
-	look := time.NewTicker(lookEvery / 2)
-	defer look.Stop()
-	for len(t.checkpoints(a)) == before {
-		select {
-		case <-look.C:
-		case <-ctx.Done():
-			return
+// keptCheckpoints is how many stay when the recipe doesn't say.
+const keptCheckpoints = 2
+
+// prune deletes copies of earlier checkpoints than the acknowledged one, but the latest of them, and what the trainer itself wrote for steps before it. Only what a trainer
+// reported, and what lies in the job's folder, is deleted.
+func (t *Trainer) prune(a Attempt, acknowledged uint64) {
+	if acknowledged == 0 {
+		return
+	}
+	keep := int(cmp.Or(a.Spec.GetRecipe().GetKeepCheckpoints(), keptCheckpoints))
+	copies := t.folder(a.Job).copies()
+	var old []uint64
+	for step := range copies {
+		if step < acknowledged {
+			old = append(old, step)
+		}
+	}
+	slices.Sort(old)
+	for _, step := range old[:max(len(old)-keep+1, 0)] {
+		t.forget(copies[step])
+	}
+	latest := map[string]uint64{}
+	for n := uint64(1); n <= a.Number; n++ {
+		for _, c := range t.checkpoints(Attempt{Job: a.Job, Number: n}) {
+			latest[c.Path] = max(c.Step, latest[c.Path])
+		}
+	}
+	for path, step := range latest {
+		if step < acknowledged && inside(t.folder(a.Job).checkpoints(), path) {
+			t.forget(path)
 		}
 	}
 }
 
-// keptCheckpoints is how many stay when the recipe doesn't say.
-const keptCheckpoints = 2
-
-// prune deletes checkpoints of earlier steps than the acknowledged one, but the latest of them. Only what a trainer reported, and what lies in the job's folder, is deleted.
-func (t *Trainer) prune(a Attempt, acknowledged *messages.Checkpoint) {
-	if acknowledged == nil {
-		return
-	}
-	keep := int(a.Spec.GetRecipe().GetKeepCheckpoints())
-	if keep == 0 {
-		keep = keptCheckpoints
-	}
-	steps := map[string]uint64{}
-	for n := uint64(1); n <= a.Number; n++ {
-		for _, c := range t.checkpoints(Attempt{Job: a.Job, Number: n}) {
-			steps[c.Path] = max(c.Step, steps[c.Path])
-		}
-	}
-	var old []string
-	for path, step := range steps {
-		if step < acknowledged.Step && path != acknowledged.Path && inside(t.folder(a.Job).checkpoints(), path) {
-			old = append(old, path)
-		}
-	}
-	slices.SortFunc(old, func(x, y string) int { return int(int64(steps[y]) - int64(steps[x])) })
-	for _, path := range old[min(keep-1, len(old)):] {
-		if err := os.RemoveAll(path); err != nil {
-			t.o.Log.Warn("an old checkpoint can't be deleted", "path", path, "error", err)
-		}
+func (t *Trainer) forget(path string) {
+	if err := os.RemoveAll(path); err != nil {
+		t.o.Log.Warn("an old checkpoint can't be deleted", "path", path, "error", err)
 	}
 }

@@ -63,16 +63,16 @@ func (b bench) start(a Attempt) *messages.Runner {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.t.Cleanup(func() { _ = b.Stop(context.Background(), a, r, false) })
+	b.t.Cleanup(func() { _ = b.Stop(context.Background(), a, r, 0) })
 	return r
 }
 
 // follow is Follow with the patience of a test.
-func (b bench) follow(a Attempt, r *messages.Runner, acknowledged *messages.Checkpoint) (*messages.Checkpoint, *messages.JobOutcome) {
+func (b bench) follow(a Attempt, r *messages.Runner, after uint64) (*messages.Checkpoint, *messages.JobOutcome) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), time.Minute)
 	defer cancel()
-	c, out, err := b.Follow(ctx, a, r, acknowledged)
+	c, out, err := b.Follow(ctx, a, r, after)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -83,13 +83,12 @@ func (b bench) follow(a Attempt, r *messages.Runner, acknowledged *messages.Chec
 func (b bench) outcome(a Attempt) *messages.JobOutcome {
 	b.t.Helper()
 	r := b.start(a)
-	var last *messages.Checkpoint
-	for {
-		c, out := b.follow(a, r, last)
+	for after := uint64(0); ; {
+		c, out := b.follow(a, r, after)
 		if out != nil {
 			return out
 		}
-		last = c
+		after = c.Step
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"modelops/messages"
@@ -52,8 +53,21 @@ func (f folder) attempt(n uint64) string {
 	return filepath.Join(string(f), fmt.Sprintf("attempt-%d", n))
 }
 func (f folder) checkpoints() string { return filepath.Join(string(f), "checkpoints") }
+func (f folder) kept() string        { return filepath.Join(string(f), "kept") }
 func (f folder) out() string         { return filepath.Join(string(f), "out") }
 func (f folder) metrics() string     { return filepath.Join(string(f), metricsFile) }
+
+// copies are the verified checkpoints that are kept, by their steps.
+func (f folder) copies() map[uint64]string {
+	entries, _ := os.ReadDir(f.kept())
+	out := map[uint64]string{}
+	for _, e := range entries {
+		if step, err := strconv.ParseUint(e.Name(), 10, 64); err == nil {
+			out[step] = filepath.Join(f.kept(), e.Name())
+		}
+	}
+	return out
+}
 
 // readJSON reads a small file; found is false when there is none.
 func readJSON(path string, v any) (found bool, err error) {

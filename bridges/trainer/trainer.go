@@ -101,15 +101,12 @@ func (t *Trainer) room(spec *messages.JobSpec) error {
 	return nil
 }
 
-// Start starts the runner of an attempt, or finds the one that already carries the nonce. An attempt that has ended is not started again: its runner has no pid.
+// Start starts the runner of an attempt, or finds the one that was started, alive or ended: no attempt is run twice. The runner of one that has ended has no pid.
 // Unavailable: nothing is known or changed, it is tried again. Other errors say what is wrong with the job.
 func (t *Trainer) Start(ctx context.Context, a Attempt) (*messages.Runner, error) {
 	f := t.folder(a.Job)
 	dir := f.attempt(a.Number)
-	if _, err := os.Stat(filepath.Join(dir, exitFile)); err == nil {
-		return &messages.Runner{Nonce: a.Nonce}, nil
-	}
-	if found, err := t.Find(ctx, a.Nonce); found != nil || err != nil {
+	if found, err := t.Find(ctx, a); found != nil || err != nil {
 		return found, err
 	}
 	if err := t.Check(a.Job, a.Spec); err != nil {
@@ -173,49 +170,58 @@ func grace(r *messages.Recipe) time.Duration {
 	return time.Duration(cmp.Or(r.GetGraceSeconds(), 30)) * time.Second
 }
 
-// Find looks for the runner with a nonce; nil when none lives. It fails when that can't be told.
-func (t *Trainer) Find(ctx context.Context, nonce string) (*messages.Runner, error) {
-	h, live, err := t.o.Processes.Find(ctx, nonce)
+// Find is the runner of an attempt, alive or ended; nil when it was never begun. It fails when that can't be told.
+func (t *Trainer) Find(ctx context.Context, a Attempt) (*messages.Runner, error) {
+	h, live, err := t.o.Processes.Find(ctx, a.Nonce)
 	switch live {
 	case process.Alive:
 		return runnerOf(h), nil
-	case process.Gone:
+	case process.Unknown:
+		return nil, messages.Errorf(messages.Unavailable, a.Nonce, "it can't be told whether the attempt's runner lives: %w", err).WithRetry(time.Second)
+	}
+	if _, err := os.Stat(filepath.Join(t.folder(a.Job).attempt(a.Number), reportsFile)); err != nil {
 		return nil, nil
 	}
-	return nil, messages.Errorf(messages.Unavailable, nonce, "it can't be told whether the attempt's runner lives: %w", err).WithRetry(time.Second)
+	return &messages.Runner{Nonce: a.Nonce}, nil
 }
 
-// Checkpoint asks a running trainer for a checkpoint; Follow tells when it is there. A runner that has ended isn't asked.
-func (t *Trainer) Checkpoint(_ context.Context, r *messages.Runner) error {
+// Checkpoint asks a running trainer for a checkpoint and waits until it tells of one, or ctx ends. One that has ended, or can't be asked, isn't asked.
+func (t *Trainer) Checkpoint(ctx context.Context, a Attempt, r *messages.Runner) error {
+	if mode := a.Spec.GetRecipe().GetCheckpoint(); r.GetPid() == 0 || mode != "signal" && mode != "stdin" {
+		return nil
+	}
+	before := len(t.checkpoints(a))
+	if err := t.o.Processes.Signal(handleOf(r), unix.SIGUSR1); err != nil {
+		return err
+	}
+	look := time.NewTicker(lookEvery / 2)
+	defer look.Stop()
+	for len(t.checkpoints(a)) == before {
+		if live, _ := t.o.Processes.Prove(handleOf(r)); live == process.Gone {
+			return nil
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// Stop asks an attempt's processes to end, and kills what is left after the grace. nil when nothing is left.
+func (t *Trainer) Stop(ctx context.Context, a Attempt, r *messages.Runner, grace time.Duration) error {
+	if r == nil {
+		found, err := t.Find(ctx, a)
+		if err != nil || found == nil {
+			return err
+		}
+		r = found
+	}
 	if r.GetPid() == 0 {
 		return nil
 	}
-	return t.o.Processes.Signal(handleOf(r), unix.SIGUSR1)
-}
-
-// Stop ends an attempt's processes. A trainer that can be asked for a checkpoint is asked first and gets half of its grace for it; it then is asked to end, and what
-// is left after its grace is killed. nil when nothing is left.
-func (t *Trainer) Stop(ctx context.Context, a Attempt, r *messages.Runner, checkpoint bool) error {
-	found := r
-	if found == nil {
-		f, err := t.Find(ctx, a.Nonce)
-		if err != nil || f == nil {
-			return err
-		}
-		found = f
-	}
-	if found.GetPid() == 0 {
-		return nil
-	}
-	most := grace(a.Spec.GetRecipe())
-	ask := func(within context.Context) {
-		if mode := a.Spec.GetRecipe().GetCheckpoint(); checkpoint && (mode == "signal" || mode == "stdin") && t.Checkpoint(within, found) == nil {
-			half, cancel := context.WithTimeout(within, most/2)
-			defer cancel()
-			t.awaitRecord(half, a)
-		}
-	}
-	return t.o.Processes.Stop(ctx, handleOf(found), most, ask)
+	return t.o.Processes.Stop(ctx, handleOf(r), grace, nil)
 }
 
 // Remove deletes a job's files and says how many bytes that freed.

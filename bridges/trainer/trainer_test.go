@@ -28,18 +28,18 @@ func TestATrainerReports(t *testing.T) {
 		echo result > $JOB_OUT/model
 		echo '{"event":"done","artifact":{"path":"'$JOB_OUT/model'"},"metrics":{"eval_loss":0.125}}'`)
 	r := b.start(a)
-	first, _ := b.follow(a, r, nil)
+	first, _ := b.follow(a, r, 0)
 	if sum := sha256.Sum256([]byte("one\n")); first.GetStep() != 1 || first.Sha256 != hex.EncodeToString(sum[:]) || first.Bytes != 4 {
 		t.Fatal(first)
 	}
 	if err := os.WriteFile(filepath.Join(b.dir, "j", "go"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	second, _ := b.follow(a, r, first)
+	second, _ := b.follow(a, r, 1)
 	if second.GetStep() != 2 {
 		t.Fatal(second)
 	}
-	_, out := b.follow(a, r, second)
+	_, out := b.follow(a, r, 2)
 	if out.GetEnd() != messages.JobOutcome_done || out.Step != 2 || out.Total != 2 || out.Metrics["eval_loss"] != 0.125 || out.Metrics["loss"] != 0.25 || out.Metrics["acc"] != 0.25 ||
 		len(out.Artifacts) != 1 || out.Artifacts[0].Bytes != 7 || out.Artifacts[0].Sha256 == "" {
 		t.Fatal(out)
@@ -107,7 +107,7 @@ func TestTheOutcomeOutlivesTheDaemon(t *testing.T) {
 
 	later := at(t, b.dir)
 	r := later.start(a)
-	if _, out := later.follow(a, r, nil); out.GetEnd() != messages.JobOutcome_done || out.Step != 4 {
+	if _, out := later.follow(a, r, 0); out.GetEnd() != messages.JobOutcome_done || out.Step != 4 {
 		t.Error(out)
 	}
 	if runs := b.read("runs"); runs != "run\n" {
@@ -125,7 +125,7 @@ func TestStartsOnce(t *testing.T) {
 		t.Error(first, second)
 	}
 	b.await("its run", func() bool { return b.says("run", "runs") })
-	if found, err := b.Find(t.Context(), a.Nonce); err != nil || found.GetPid() != first.Pid {
+	if found, err := b.Find(t.Context(), a); err != nil || found.GetPid() != first.Pid {
 		t.Error(found, err)
 	}
 }
@@ -139,7 +139,7 @@ func TestAKilledRunner(t *testing.T) {
 	if err := syscall.Kill(int(r.Pid), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if _, out := b.follow(a, r, nil); out.GetEnd() != messages.JobOutcome_lost || !out.Retriable {
+	if _, out := b.follow(a, r, 0); out.GetEnd() != messages.JobOutcome_lost || !out.Retriable {
 		t.Error(out)
 	}
 	if process.Variable(number(t, b.read("pid")), "JOB_ID") != "" {
@@ -167,14 +167,17 @@ func TestStopsWithACheckpoint(t *testing.T) {
 	a := b.attempt(patient, func(s *messages.JobSpec) { s.Recipe.Checkpoint = "signal" })
 	r := b.start(a)
 	b.await("the trainer", func() bool { return b.says("ready", "ready") })
-	if err := b.Stop(t.Context(), a, r, true); err != nil {
+	if err := b.Checkpoint(t.Context(), a, r); err != nil {
 		t.Fatal(err)
 	}
-	c, out := b.follow(a, r, nil)
+	if err := b.Stop(t.Context(), a, r, 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	c, out := b.follow(a, r, 0)
 	if c.GetStep() != 7 || out != nil {
 		t.Fatal(c, out)
 	}
-	if _, out = b.follow(a, r, c); out.GetEnd() != messages.JobOutcome_stopped || out.ExitCode != 75 || !out.Retriable {
+	if _, out = b.follow(a, r, c.Step); out.GetEnd() != messages.JobOutcome_stopped || out.ExitCode != 75 || !out.Retriable {
 		t.Error(out)
 	}
 }
@@ -186,10 +189,10 @@ func TestACheckpointByStdin(t *testing.T) {
 		func(s *messages.JobSpec) { s.Recipe.Checkpoint = "stdin" })
 	r := b.start(a)
 	b.await("its start", func() bool { return b.says("started", "attempt-1", "reports.jsonl") })
-	if err := b.Checkpoint(t.Context(), r); err != nil {
+	if err := b.Checkpoint(t.Context(), a, r); err != nil {
 		t.Fatal(err)
 	}
-	if c, _ := b.follow(a, r, nil); c.GetStep() != 3 || c.Bytes != uint64(len("checkpoint\n")) {
+	if c, _ := b.follow(a, r, 0); c.GetStep() != 3 || c.Bytes != uint64(len("checkpoint\n")) {
 		t.Error(c)
 	}
 }
@@ -200,10 +203,10 @@ func TestStopsADeafTrainer(t *testing.T) {
 	a := b.attempt(`trap '' TERM USR1; (trap '' TERM; sleep 600) & echo ready > ready; while true; do sleep 0.02; done`, func(s *messages.JobSpec) { s.Recipe.GraceSeconds = 1 })
 	r := b.start(a)
 	b.await("the trainer", func() bool { return b.says("ready", "ready") })
-	if err := b.Stop(t.Context(), a, r, true); err != nil {
+	if err := b.Stop(t.Context(), a, r, time.Second); err != nil {
 		t.Fatal(err)
 	}
-	if _, out := b.follow(a, r, nil); out.GetEnd() == messages.JobOutcome_done || out == nil {
+	if _, out := b.follow(a, r, 0); out.GetEnd() == messages.JobOutcome_done || out == nil {
 		t.Error(out)
 	}
 	if left, _ := b.o.Processes.Owned(); len(left) > 0 {
@@ -246,16 +249,33 @@ func TestCheckpointsThatDontCount(t *testing.T) {
 // Older checkpoints are deleted once a later one is acknowledged, but as many as the recipe keeps.
 func TestRetention(t *testing.T) {
 	b := newBench(t)
-	a := b.attempt(`for i in 1 2 3 4 5; do mkdir $JOB_CHECKPOINTS/$i; echo $i > $JOB_CHECKPOINTS/$i/w; echo '{"event":"checkpoint","step":'$i',"path":"'$JOB_CHECKPOINTS/$i'"}'; done; echo '{"event":"done"}'`,
-		func(s *messages.JobSpec) { s.Recipe.KeepCheckpoints = 3 })
+	a := b.attempt(`for i in 1 2 3 4 5; do
+			mkdir $JOB_CHECKPOINTS/$i; echo $i > $JOB_CHECKPOINTS/$i/w; echo '{"event":"checkpoint","step":'$i',"path":"'$JOB_CHECKPOINTS/$i'"}'
+			until [ -e kept/$i ]; do sleep 0.02; done
+		done; echo '{"event":"done"}'`, func(s *messages.JobSpec) { s.Recipe.KeepCheckpoints = 3 })
 	b.outcome(a)
-	left, err := os.ReadDir(filepath.Join(b.dir, "j", "checkpoints"))
-	var names []string
-	for _, e := range left {
-		names = append(names, e.Name())
+	for folder, want := range map[string]string{"kept": "3 4 5", "checkpoints": "5"} {
+		left, err := os.ReadDir(filepath.Join(b.dir, "j", folder))
+		var names []string
+		for _, e := range left {
+			names = append(names, e.Name())
+		}
+		if strings.Join(names, " ") != want {
+			t.Error(folder, names, err)
+		}
 	}
-	if strings.Join(names, " ") != "3 4 5" {
-		t.Error(names, err)
+}
+
+// A trainer that writes each checkpoint over the one before doesn't touch the acknowledged one.
+func TestACheckpointWrittenOver(t *testing.T) {
+	b := newBench(t)
+	a := b.attempt(`say() { echo '{"event":"checkpoint","step":'$1',"path":"'$JOB_CHECKPOINTS/state'"}'; }
+		echo first > $JOB_CHECKPOINTS/state; say 1; until [ -e kept/1 ]; do sleep 0.02; done; echo half > $JOB_CHECKPOINTS/state; echo x > over; sleep 600`)
+	r := b.start(a)
+	c, _ := b.follow(a, r, 0)
+	b.await("the second one", func() bool { return b.says("x", "over") })
+	if text, err := os.ReadFile(c.Path); err != nil || string(text) != "first\n" {
+		t.Errorf("%q %v", text, err)
 	}
 }
 

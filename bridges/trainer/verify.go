@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"modelops/messages"
@@ -84,22 +85,84 @@ func inside(dir, path string) bool {
 	return err == nil && rel != "." && rel != ".." && !strings.HasPrefix(rel, "../")
 }
 
-// verified is a checkpoint whose file is there, below the job's folder, with the checksum that was told.
-func (t *Trainer) verified(ctx context.Context, job string, said *checkpointSaid) (*messages.Checkpoint, error) {
+// kept is a copy of a checkpoint, with the checksum that was told. Trainers often write each checkpoint over the one before, so that theirs may change at any time. Unavailable tells
+// that it can't be read now, as while it is being written.
+func (t *Trainer) kept(ctx context.Context, job string, said *checkpointSaid) (*messages.Checkpoint, error) {
 	if !inside(t.folder(job).checkpoints(), said.Path) {
 		return nil, messages.Errorf(messages.InvalidArgument, said.Path, "the checkpoint of step %d isn't in the job's folder of checkpoints", said.Step).
 			WithHint("have the trainer write below ${CHECKPOINTS}")
 	}
-	sha, bytes, err := sum(ctx, said.Path)
+	before, _, err := sum(ctx, said.Path)
+	if err == nil && said.SHA256 != "" && !strings.EqualFold(said.SHA256, before) {
+		return nil, messages.Errorf(messages.InvalidArgument, said.Path, "the checkpoint of step %d has the checksum %s, the trainer said %s", said.Step, before, said.SHA256)
+	}
+	path := filepath.Join(t.folder(job).kept(), strconv.FormatUint(said.Step, 10))
+	if err == nil {
+		err = copyWhole(said.Path, path)
+	}
+	if err != nil {
+		return nil, messages.Errorf(messages.Unavailable, said.Path, "the checkpoint of step %d can't be copied: %w", said.Step, err)
+	}
+	sha, bytes, err := sum(ctx, path)
 	switch {
 	case err != nil:
-		return nil, messages.Errorf(messages.Unavailable, said.Path, "the checkpoint of step %d can't be read: %w", said.Step, err)
+		return nil, messages.Errorf(messages.Unavailable, path, "the checkpoint of step %d can't be read: %w", said.Step, err)
 	case bytes == 0:
 		return nil, messages.Errorf(messages.InvalidArgument, said.Path, "the checkpoint of step %d is empty", said.Step)
-	case said.SHA256 != "" && !strings.EqualFold(said.SHA256, sha):
-		return nil, messages.Errorf(messages.InvalidArgument, said.Path, "the checkpoint of step %d has the checksum %s, the trainer said %s", said.Step, sha, said.SHA256)
+	case sha != before:
+		return nil, messages.Errorf(messages.Unavailable, said.Path, "the checkpoint of step %d was written while it was copied", said.Step)
 	}
-	return &messages.Checkpoint{Step: said.Step, Path: said.Path, Sha256: sha, Bytes: bytes}, nil
+	return &messages.Checkpoint{Step: said.Step, Path: path, Sha256: sha, Bytes: bytes}, nil
+}
+
+// copyWhole copies a file or folder, and returns when the disk has the copy. A copy that is there from an earlier time is replaced.
+func copyWhole(from, to string) error {
+	next := to + ".next"
+	if err := errors.Join(os.RemoveAll(next), os.RemoveAll(to), os.MkdirAll(filepath.Dir(to), 0o750)); err != nil {
+		return err
+	}
+	st, err := os.Stat(from)
+	if err != nil {
+		return err
+	}
+	if !st.IsDir() {
+		err = copyFile(from, next)
+	} else {
+		err = filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			rel, err := filepath.Rel(from, path)
+			if err != nil {
+				return err
+			}
+			if d.IsDir() {
+				return os.MkdirAll(filepath.Join(next, rel), 0o750)
+			}
+			return copyFile(path, filepath.Join(next, rel))
+		})
+	}
+	if err == nil {
+		err = os.Rename(next, to)
+	}
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(next))
+	}
+	return syncFolder(filepath.Dir(to))
+}
+
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o640)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in) // the kernel shares the blocks where the file system can
+	return errors.Join(err, out.Sync(), out.Close())
 }
 
 // checkArtifacts fills in sizes and checksums of what a finished attempt hands on. An artifact that isn't there, or is another than was told, makes the attempt one that broke.
