@@ -137,7 +137,7 @@ func trainerError(err error) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return messages.Errorf(messages.NotFound, "", "%w", err)
 	}
-	return messages.Errorf(messages.JobFailed, "", "%w", err)
+	return messages.Errorf(messages.JobError, "", "%w", err)
 }
 
 func (c *cli) evaluateCommand() *cobra.Command {
