@@ -85,13 +85,22 @@ func TestGoldenJournals(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range messages.EventNames() {
+	for _, name := range eventsOfRooms() {
 		for v := range versionOf(t, name) {
 			if held := fmt.Sprintf("%s version %d", name, v+1); !seen[held] {
 				t.Errorf("no golden journal holds %s; make freeze records it", held)
 			}
 		}
 	}
+}
+
+// eventsOfRooms lists the event types of kinds whose room is built. Nothing writes the others yet.
+func eventsOfRooms() []string {
+	return slices.DeleteFunc(messages.EventNames(), func(name string) bool {
+		kind, _, _ := strings.Cut(name, ".")
+		_, err := os.Stat("../actors/" + kind)
+		return err != nil
+	})
 }
 
 // versionsIn lists the event types of a decision with the versions in which they were written.

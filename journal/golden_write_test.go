@@ -35,7 +35,7 @@ func writeFields(t *testing.T) {
 			b.keep(line)
 		}
 	}
-	for _, name := range messages.EventNames() {
+	for _, name := range eventsOfRooms() {
 		if held[fmt.Sprintf("%s version %d", name, versionOf(t, name))] {
 			continue
 		}

@@ -143,7 +143,7 @@ func (x JobSpec_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use JobSpec_Kind.Descriptor instead.
 func (JobSpec_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{31, 0}
+	return file_job_proto_rawDescGZIP(), []int{34, 0}
 }
 
 type JobOutcome_End int32
@@ -206,7 +206,7 @@ func (x JobOutcome_End) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use JobOutcome_End.Descriptor instead.
 func (JobOutcome_End) EnumDescriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{35, 0}
+	return file_job_proto_rawDescGZIP(), []int{38, 0}
 }
 
 type JobView_Phase int32
@@ -276,7 +276,7 @@ func (x JobView_Phase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use JobView_Phase.Descriptor instead.
 func (JobView_Phase) EnumDescriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{37, 0}
+	return file_job_proto_rawDescGZIP(), []int{40, 0}
 }
 
 // SubmitJob makes the job. The same specification again changes nothing; another one under the same id is refused.
@@ -528,6 +528,76 @@ func (x *CheckpointJob) GetBy() string {
 	return ""
 }
 
+// StopJob has a running job leave its memory for a reason of the host: its window has closed, requests came, its host is being emptied, its time is
+// over. Unless its time is over it waits for memory again.
+type StopJob struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Attempt       uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Cause         StopCause              `protobuf:"varint,2,opt,name=cause,proto3,enum=modelops.StopCause" json:"cause,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	By            string                 `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StopJob) Reset() {
+	*x = StopJob{}
+	mi := &file_job_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopJob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopJob) ProtoMessage() {}
+
+func (x *StopJob) ProtoReflect() protoreflect.Message {
+	mi := &file_job_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StopJob.ProtoReflect.Descriptor instead.
+func (*StopJob) Descriptor() ([]byte, []int) {
+	return file_job_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *StopJob) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *StopJob) GetCause() StopCause {
+	if x != nil {
+		return x.Cause
+	}
+	return StopCause_stop_cause_unknown
+}
+
+func (x *StopJob) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *StopJob) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
 // DeleteJob forgets a job that has ended, with its files.
 type DeleteJob struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -538,7 +608,7 @@ type DeleteJob struct {
 
 func (x *DeleteJob) Reset() {
 	*x = DeleteJob{}
-	mi := &file_job_proto_msgTypes[5]
+	mi := &file_job_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -550,7 +620,7 @@ func (x *DeleteJob) String() string {
 func (*DeleteJob) ProtoMessage() {}
 
 func (x *DeleteJob) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[5]
+	mi := &file_job_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -563,7 +633,7 @@ func (x *DeleteJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteJob.ProtoReflect.Descriptor instead.
 func (*DeleteJob) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{5}
+	return file_job_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *DeleteJob) GetBy() string {
@@ -583,7 +653,7 @@ type ReportJobPlacementFailed struct {
 
 func (x *ReportJobPlacementFailed) Reset() {
 	*x = ReportJobPlacementFailed{}
-	mi := &file_job_proto_msgTypes[6]
+	mi := &file_job_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -595,7 +665,7 @@ func (x *ReportJobPlacementFailed) String() string {
 func (*ReportJobPlacementFailed) ProtoMessage() {}
 
 func (x *ReportJobPlacementFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[6]
+	mi := &file_job_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -608,7 +678,7 @@ func (x *ReportJobPlacementFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportJobPlacementFailed.ProtoReflect.Descriptor instead.
 func (*ReportJobPlacementFailed) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{6}
+	return file_job_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ReportJobPlacementFailed) GetAttempt() uint64 {
@@ -635,7 +705,7 @@ type ReportJobStarted struct {
 
 func (x *ReportJobStarted) Reset() {
 	*x = ReportJobStarted{}
-	mi := &file_job_proto_msgTypes[7]
+	mi := &file_job_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -647,7 +717,7 @@ func (x *ReportJobStarted) String() string {
 func (*ReportJobStarted) ProtoMessage() {}
 
 func (x *ReportJobStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[7]
+	mi := &file_job_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -660,7 +730,7 @@ func (x *ReportJobStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportJobStarted.ProtoReflect.Descriptor instead.
 func (*ReportJobStarted) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{7}
+	return file_job_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ReportJobStarted) GetAttempt() uint64 {
@@ -689,7 +759,7 @@ type ReportJobStartFailed struct {
 
 func (x *ReportJobStartFailed) Reset() {
 	*x = ReportJobStartFailed{}
-	mi := &file_job_proto_msgTypes[8]
+	mi := &file_job_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -701,7 +771,7 @@ func (x *ReportJobStartFailed) String() string {
 func (*ReportJobStartFailed) ProtoMessage() {}
 
 func (x *ReportJobStartFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[8]
+	mi := &file_job_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -714,7 +784,7 @@ func (x *ReportJobStartFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportJobStartFailed.ProtoReflect.Descriptor instead.
 func (*ReportJobStartFailed) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{8}
+	return file_job_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ReportJobStartFailed) GetAttempt() uint64 {
@@ -749,7 +819,7 @@ type ReportCheckpoint struct {
 
 func (x *ReportCheckpoint) Reset() {
 	*x = ReportCheckpoint{}
-	mi := &file_job_proto_msgTypes[9]
+	mi := &file_job_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +831,7 @@ func (x *ReportCheckpoint) String() string {
 func (*ReportCheckpoint) ProtoMessage() {}
 
 func (x *ReportCheckpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[9]
+	mi := &file_job_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +844,7 @@ func (x *ReportCheckpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportCheckpoint.ProtoReflect.Descriptor instead.
 func (*ReportCheckpoint) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{9}
+	return file_job_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ReportCheckpoint) GetAttempt() uint64 {
@@ -802,7 +872,7 @@ type ReportJobEnded struct {
 
 func (x *ReportJobEnded) Reset() {
 	*x = ReportJobEnded{}
-	mi := &file_job_proto_msgTypes[10]
+	mi := &file_job_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -814,7 +884,7 @@ func (x *ReportJobEnded) String() string {
 func (*ReportJobEnded) ProtoMessage() {}
 
 func (x *ReportJobEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[10]
+	mi := &file_job_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -827,7 +897,7 @@ func (x *ReportJobEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportJobEnded.ProtoReflect.Descriptor instead.
 func (*ReportJobEnded) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{10}
+	return file_job_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ReportJobEnded) GetAttempt() uint64 {
@@ -849,13 +919,14 @@ type ReportJobLeaseLost struct {
 	Attempt       uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	Lease         string                 `protobuf:"bytes,2,opt,name=lease,proto3" json:"lease,omitempty"`
 	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReportJobLeaseLost) Reset() {
 	*x = ReportJobLeaseLost{}
-	mi := &file_job_proto_msgTypes[11]
+	mi := &file_job_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -867,7 +938,7 @@ func (x *ReportJobLeaseLost) String() string {
 func (*ReportJobLeaseLost) ProtoMessage() {}
 
 func (x *ReportJobLeaseLost) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[11]
+	mi := &file_job_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -880,7 +951,7 @@ func (x *ReportJobLeaseLost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportJobLeaseLost.ProtoReflect.Descriptor instead.
 func (*ReportJobLeaseLost) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{11}
+	return file_job_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ReportJobLeaseLost) GetAttempt() uint64 {
@@ -904,6 +975,13 @@ func (x *ReportJobLeaseLost) GetReason() string {
 	return ""
 }
 
+func (x *ReportJobLeaseLost) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 type ReportJobLeaseReturned struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Placement     string                 `protobuf:"bytes,1,opt,name=placement,proto3" json:"placement,omitempty"`
@@ -913,7 +991,7 @@ type ReportJobLeaseReturned struct {
 
 func (x *ReportJobLeaseReturned) Reset() {
 	*x = ReportJobLeaseReturned{}
-	mi := &file_job_proto_msgTypes[12]
+	mi := &file_job_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -925,7 +1003,7 @@ func (x *ReportJobLeaseReturned) String() string {
 func (*ReportJobLeaseReturned) ProtoMessage() {}
 
 func (x *ReportJobLeaseReturned) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[12]
+	mi := &file_job_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -938,7 +1016,7 @@ func (x *ReportJobLeaseReturned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportJobLeaseReturned.ProtoReflect.Descriptor instead.
 func (*ReportJobLeaseReturned) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{12}
+	return file_job_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReportJobLeaseReturned) GetPlacement() string {
@@ -958,7 +1036,7 @@ type RetryStart struct {
 
 func (x *RetryStart) Reset() {
 	*x = RetryStart{}
-	mi := &file_job_proto_msgTypes[13]
+	mi := &file_job_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -970,7 +1048,7 @@ func (x *RetryStart) String() string {
 func (*RetryStart) ProtoMessage() {}
 
 func (x *RetryStart) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[13]
+	mi := &file_job_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -983,7 +1061,7 @@ func (x *RetryStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryStart.ProtoReflect.Descriptor instead.
 func (*RetryStart) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{13}
+	return file_job_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RetryStart) GetAttempt() uint64 {
@@ -1002,7 +1080,7 @@ type ReportJobFilesRemoved struct {
 
 func (x *ReportJobFilesRemoved) Reset() {
 	*x = ReportJobFilesRemoved{}
-	mi := &file_job_proto_msgTypes[14]
+	mi := &file_job_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1014,7 +1092,7 @@ func (x *ReportJobFilesRemoved) String() string {
 func (*ReportJobFilesRemoved) ProtoMessage() {}
 
 func (x *ReportJobFilesRemoved) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[14]
+	mi := &file_job_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1027,7 +1105,7 @@ func (x *ReportJobFilesRemoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportJobFilesRemoved.ProtoReflect.Descriptor instead.
 func (*ReportJobFilesRemoved) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{14}
+	return file_job_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ReportJobFilesRemoved) GetBytes() uint64 {
@@ -1048,7 +1126,7 @@ type JobSubmitted struct {
 
 func (x *JobSubmitted) Reset() {
 	*x = JobSubmitted{}
-	mi := &file_job_proto_msgTypes[15]
+	mi := &file_job_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1060,7 +1138,7 @@ func (x *JobSubmitted) String() string {
 func (*JobSubmitted) ProtoMessage() {}
 
 func (x *JobSubmitted) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[15]
+	mi := &file_job_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1073,7 +1151,7 @@ func (x *JobSubmitted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobSubmitted.ProtoReflect.Descriptor instead.
 func (*JobSubmitted) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{15}
+	return file_job_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *JobSubmitted) GetSpec() *JobSpec {
@@ -1111,7 +1189,7 @@ type JobReserved struct {
 
 func (x *JobReserved) Reset() {
 	*x = JobReserved{}
-	mi := &file_job_proto_msgTypes[16]
+	mi := &file_job_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1123,7 +1201,7 @@ func (x *JobReserved) String() string {
 func (*JobReserved) ProtoMessage() {}
 
 func (x *JobReserved) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[16]
+	mi := &file_job_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1136,7 +1214,7 @@ func (x *JobReserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobReserved.ProtoReflect.Descriptor instead.
 func (*JobReserved) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{16}
+	return file_job_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *JobReserved) GetAttempt() uint64 {
@@ -1178,7 +1256,7 @@ type JobStarted struct {
 
 func (x *JobStarted) Reset() {
 	*x = JobStarted{}
-	mi := &file_job_proto_msgTypes[17]
+	mi := &file_job_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1190,7 +1268,7 @@ func (x *JobStarted) String() string {
 func (*JobStarted) ProtoMessage() {}
 
 func (x *JobStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[17]
+	mi := &file_job_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1203,7 +1281,7 @@ func (x *JobStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobStarted.ProtoReflect.Descriptor instead.
 func (*JobStarted) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{17}
+	return file_job_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *JobStarted) GetAttempt() uint64 {
@@ -1239,7 +1317,7 @@ type CheckpointAcknowledged struct {
 
 func (x *CheckpointAcknowledged) Reset() {
 	*x = CheckpointAcknowledged{}
-	mi := &file_job_proto_msgTypes[18]
+	mi := &file_job_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1251,7 +1329,7 @@ func (x *CheckpointAcknowledged) String() string {
 func (*CheckpointAcknowledged) ProtoMessage() {}
 
 func (x *CheckpointAcknowledged) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[18]
+	mi := &file_job_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1264,7 +1342,7 @@ func (x *CheckpointAcknowledged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointAcknowledged.ProtoReflect.Descriptor instead.
 func (*CheckpointAcknowledged) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{18}
+	return file_job_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CheckpointAcknowledged) GetAttempt() uint64 {
@@ -1295,17 +1373,19 @@ type JobStopping struct {
 	Cause   StopCause              `protobuf:"varint,2,opt,name=cause,proto3,enum=modelops.StopCause" json:"cause,omitempty"`
 	Reason  string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Of a preemption: the placement for which it leaves, and that one's holder.
-	Placement     string                 `protobuf:"bytes,4,opt,name=placement,proto3" json:"placement,omitempty"`
-	PreemptedFor  string                 `protobuf:"bytes,5,opt,name=preempted_for,json=preemptedFor,proto3" json:"preempted_for,omitempty"`
-	By            string                 `protobuf:"bytes,6,opt,name=by,proto3" json:"by,omitempty"`
-	At            *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=at,proto3" json:"at,omitempty"`
+	Placement    string                 `protobuf:"bytes,4,opt,name=placement,proto3" json:"placement,omitempty"`
+	PreemptedFor string                 `protobuf:"bytes,5,opt,name=preempted_for,json=preemptedFor,proto3" json:"preempted_for,omitempty"`
+	By           string                 `protobuf:"bytes,6,opt,name=by,proto3" json:"by,omitempty"`
+	At           *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=at,proto3" json:"at,omitempty"`
+	// Of a preemption: the epoch of the arbiter that asked; 0 from one that never took over.
+	ArbiterEpoch  uint64 `protobuf:"varint,8,opt,name=arbiter_epoch,json=arbiterEpoch,proto3" json:"arbiter_epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JobStopping) Reset() {
 	*x = JobStopping{}
-	mi := &file_job_proto_msgTypes[19]
+	mi := &file_job_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1317,7 +1397,7 @@ func (x *JobStopping) String() string {
 func (*JobStopping) ProtoMessage() {}
 
 func (x *JobStopping) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[19]
+	mi := &file_job_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1330,7 +1410,7 @@ func (x *JobStopping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobStopping.ProtoReflect.Descriptor instead.
 func (*JobStopping) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{19}
+	return file_job_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *JobStopping) GetAttempt() uint64 {
@@ -1382,18 +1462,28 @@ func (x *JobStopping) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *JobStopping) GetArbiterEpoch() uint64 {
+	if x != nil {
+		return x.ArbiterEpoch
+	}
+	return 0
+}
+
+// JobPreempted tells that the attempt is over before its time; the job waits for memory again, and goes on from its last acknowledged checkpoint.
 type JobPreempted struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Attempt       uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	Cause         StopCause              `protobuf:"varint,4,opt,name=cause,proto3,enum=modelops.StopCause" json:"cause,omitempty"`
+	Outcome       *JobOutcome            `protobuf:"bytes,5,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JobPreempted) Reset() {
 	*x = JobPreempted{}
-	mi := &file_job_proto_msgTypes[20]
+	mi := &file_job_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1405,7 +1495,7 @@ func (x *JobPreempted) String() string {
 func (*JobPreempted) ProtoMessage() {}
 
 func (x *JobPreempted) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[20]
+	mi := &file_job_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1418,7 +1508,7 @@ func (x *JobPreempted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobPreempted.ProtoReflect.Descriptor instead.
 func (*JobPreempted) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{20}
+	return file_job_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *JobPreempted) GetAttempt() uint64 {
@@ -1442,18 +1532,34 @@ func (x *JobPreempted) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *JobPreempted) GetCause() StopCause {
+	if x != nil {
+		return x.Cause
+	}
+	return StopCause_stop_cause_unknown
+}
+
+func (x *JobPreempted) GetOutcome() *JobOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return nil
+}
+
 type JobPaused struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
-	By            string                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
-	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Reason string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	By     string                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	At     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	// What the attempt left that ended for it; absent when none ran.
+	Outcome       *JobOutcome `protobuf:"bytes,4,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JobPaused) Reset() {
 	*x = JobPaused{}
-	mi := &file_job_proto_msgTypes[21]
+	mi := &file_job_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1465,7 +1571,7 @@ func (x *JobPaused) String() string {
 func (*JobPaused) ProtoMessage() {}
 
 func (x *JobPaused) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[21]
+	mi := &file_job_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1478,7 +1584,7 @@ func (x *JobPaused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobPaused.ProtoReflect.Descriptor instead.
 func (*JobPaused) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{21}
+	return file_job_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *JobPaused) GetReason() string {
@@ -1502,6 +1608,13 @@ func (x *JobPaused) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *JobPaused) GetOutcome() *JobOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return nil
+}
+
 type JobResumed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	By            string                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
@@ -1512,7 +1625,7 @@ type JobResumed struct {
 
 func (x *JobResumed) Reset() {
 	*x = JobResumed{}
-	mi := &file_job_proto_msgTypes[22]
+	mi := &file_job_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1524,7 +1637,7 @@ func (x *JobResumed) String() string {
 func (*JobResumed) ProtoMessage() {}
 
 func (x *JobResumed) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[22]
+	mi := &file_job_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1537,7 +1650,7 @@ func (x *JobResumed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobResumed.ProtoReflect.Descriptor instead.
 func (*JobResumed) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{22}
+	return file_job_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *JobResumed) GetBy() string {
@@ -1564,13 +1677,14 @@ type JobAttemptFailed struct {
 	// The attempt ran out of device memory: the next one uses the recipe's smaller setting.
 	Smaller       bool                   `protobuf:"varint,4,opt,name=smaller,proto3" json:"smaller,omitempty"`
 	At            *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
+	Outcome       *JobOutcome            `protobuf:"bytes,6,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JobAttemptFailed) Reset() {
 	*x = JobAttemptFailed{}
-	mi := &file_job_proto_msgTypes[23]
+	mi := &file_job_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1582,7 +1696,7 @@ func (x *JobAttemptFailed) String() string {
 func (*JobAttemptFailed) ProtoMessage() {}
 
 func (x *JobAttemptFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[23]
+	mi := &file_job_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1595,7 +1709,7 @@ func (x *JobAttemptFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobAttemptFailed.ProtoReflect.Descriptor instead.
 func (*JobAttemptFailed) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{23}
+	return file_job_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *JobAttemptFailed) GetAttempt() uint64 {
@@ -1633,19 +1747,141 @@ func (x *JobAttemptFailed) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *JobAttemptFailed) GetOutcome() *JobOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return nil
+}
+
+// JobRetrying tells that the pause after a failure is over: the job waits for memory again.
+type JobRetrying struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Attempt       uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JobRetrying) Reset() {
+	*x = JobRetrying{}
+	mi := &file_job_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobRetrying) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobRetrying) ProtoMessage() {}
+
+func (x *JobRetrying) ProtoReflect() protoreflect.Message {
+	mi := &file_job_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobRetrying.ProtoReflect.Descriptor instead.
+func (*JobRetrying) Descriptor() ([]byte, []int) {
+	return file_job_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *JobRetrying) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *JobRetrying) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// JobCheckpointAsked tells that somebody wants a checkpoint of a running attempt, which goes on.
+type JobCheckpointAsked struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Attempt       uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	By            string                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JobCheckpointAsked) Reset() {
+	*x = JobCheckpointAsked{}
+	mi := &file_job_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobCheckpointAsked) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobCheckpointAsked) ProtoMessage() {}
+
+func (x *JobCheckpointAsked) ProtoReflect() protoreflect.Message {
+	mi := &file_job_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobCheckpointAsked.ProtoReflect.Descriptor instead.
+func (*JobCheckpointAsked) Descriptor() ([]byte, []int) {
+	return file_job_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *JobCheckpointAsked) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *JobCheckpointAsked) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *JobCheckpointAsked) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 type JobLeaseLost struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Attempt       uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	Lease         string                 `protobuf:"bytes,2,opt,name=lease,proto3" json:"lease,omitempty"`
 	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	At            *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JobLeaseLost) Reset() {
 	*x = JobLeaseLost{}
-	mi := &file_job_proto_msgTypes[24]
+	mi := &file_job_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1657,7 +1893,7 @@ func (x *JobLeaseLost) String() string {
 func (*JobLeaseLost) ProtoMessage() {}
 
 func (x *JobLeaseLost) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[24]
+	mi := &file_job_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1670,7 +1906,7 @@ func (x *JobLeaseLost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobLeaseLost.ProtoReflect.Descriptor instead.
 func (*JobLeaseLost) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{24}
+	return file_job_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *JobLeaseLost) GetAttempt() uint64 {
@@ -1701,6 +1937,13 @@ func (x *JobLeaseLost) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *JobLeaseLost) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 type JobLeaseReturned struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Placement     string                 `protobuf:"bytes,1,opt,name=placement,proto3" json:"placement,omitempty"`
@@ -1711,7 +1954,7 @@ type JobLeaseReturned struct {
 
 func (x *JobLeaseReturned) Reset() {
 	*x = JobLeaseReturned{}
-	mi := &file_job_proto_msgTypes[25]
+	mi := &file_job_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1723,7 +1966,7 @@ func (x *JobLeaseReturned) String() string {
 func (*JobLeaseReturned) ProtoMessage() {}
 
 func (x *JobLeaseReturned) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[25]
+	mi := &file_job_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1736,7 +1979,7 @@ func (x *JobLeaseReturned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobLeaseReturned.ProtoReflect.Descriptor instead.
 func (*JobLeaseReturned) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{25}
+	return file_job_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *JobLeaseReturned) GetPlacement() string {
@@ -1764,7 +2007,7 @@ type JobCompleted struct {
 
 func (x *JobCompleted) Reset() {
 	*x = JobCompleted{}
-	mi := &file_job_proto_msgTypes[26]
+	mi := &file_job_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1776,7 +2019,7 @@ func (x *JobCompleted) String() string {
 func (*JobCompleted) ProtoMessage() {}
 
 func (x *JobCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[26]
+	mi := &file_job_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1789,7 +2032,7 @@ func (x *JobCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobCompleted.ProtoReflect.Descriptor instead.
 func (*JobCompleted) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{26}
+	return file_job_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *JobCompleted) GetAttempt() uint64 {
@@ -1825,7 +2068,7 @@ type JobFailed struct {
 
 func (x *JobFailed) Reset() {
 	*x = JobFailed{}
-	mi := &file_job_proto_msgTypes[27]
+	mi := &file_job_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1837,7 +2080,7 @@ func (x *JobFailed) String() string {
 func (*JobFailed) ProtoMessage() {}
 
 func (x *JobFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[27]
+	mi := &file_job_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1850,7 +2093,7 @@ func (x *JobFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobFailed.ProtoReflect.Descriptor instead.
 func (*JobFailed) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{27}
+	return file_job_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *JobFailed) GetAttempt() uint64 {
@@ -1882,17 +2125,19 @@ func (x *JobFailed) GetAt() *timestamppb.Timestamp {
 }
 
 type JobCancelled struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
-	By            string                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
-	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Reason string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	By     string                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	At     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	// What the attempt left that ended for it; absent when none ran.
+	Outcome       *JobOutcome `protobuf:"bytes,4,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JobCancelled) Reset() {
 	*x = JobCancelled{}
-	mi := &file_job_proto_msgTypes[28]
+	mi := &file_job_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1904,7 +2149,7 @@ func (x *JobCancelled) String() string {
 func (*JobCancelled) ProtoMessage() {}
 
 func (x *JobCancelled) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[28]
+	mi := &file_job_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1917,7 +2162,7 @@ func (x *JobCancelled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobCancelled.ProtoReflect.Descriptor instead.
 func (*JobCancelled) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{28}
+	return file_job_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *JobCancelled) GetReason() string {
@@ -1941,6 +2186,13 @@ func (x *JobCancelled) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *JobCancelled) GetOutcome() *JobOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return nil
+}
+
 type JobDeleted struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	By            string                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
@@ -1951,7 +2203,7 @@ type JobDeleted struct {
 
 func (x *JobDeleted) Reset() {
 	*x = JobDeleted{}
-	mi := &file_job_proto_msgTypes[29]
+	mi := &file_job_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1963,7 +2215,7 @@ func (x *JobDeleted) String() string {
 func (*JobDeleted) ProtoMessage() {}
 
 func (x *JobDeleted) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[29]
+	mi := &file_job_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1976,7 +2228,7 @@ func (x *JobDeleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobDeleted.ProtoReflect.Descriptor instead.
 func (*JobDeleted) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{29}
+	return file_job_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *JobDeleted) GetBy() string {
@@ -2003,7 +2255,7 @@ type JobFilesRemoved struct {
 
 func (x *JobFilesRemoved) Reset() {
 	*x = JobFilesRemoved{}
-	mi := &file_job_proto_msgTypes[30]
+	mi := &file_job_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2015,7 +2267,7 @@ func (x *JobFilesRemoved) String() string {
 func (*JobFilesRemoved) ProtoMessage() {}
 
 func (x *JobFilesRemoved) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[30]
+	mi := &file_job_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2028,7 +2280,7 @@ func (x *JobFilesRemoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobFilesRemoved.ProtoReflect.Descriptor instead.
 func (*JobFilesRemoved) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{30}
+	return file_job_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *JobFilesRemoved) GetBytes() uint64 {
@@ -2086,7 +2338,7 @@ type JobSpec struct {
 
 func (x *JobSpec) Reset() {
 	*x = JobSpec{}
-	mi := &file_job_proto_msgTypes[31]
+	mi := &file_job_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2098,7 +2350,7 @@ func (x *JobSpec) String() string {
 func (*JobSpec) ProtoMessage() {}
 
 func (x *JobSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[31]
+	mi := &file_job_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2111,7 +2363,7 @@ func (x *JobSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobSpec.ProtoReflect.Descriptor instead.
 func (*JobSpec) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{31}
+	return file_job_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *JobSpec) GetKind() JobSpec_Kind {
@@ -2254,7 +2506,7 @@ type Recipe struct {
 	Smaller   map[string]string `protobuf:"bytes,6,rep,name=smaller,proto3" json:"smaller,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	VramBytes uint64            `protobuf:"varint,7,opt,name=vram_bytes,json=vramBytes,proto3" json:"vram_bytes,omitempty"`
 	Devices   uint32            `protobuf:"varint,8,opt,name=devices,proto3" json:"devices,omitempty"`
-	// How it is asked for a checkpoint: signal (SIGUSR1), stdin (a line) or none.
+	// How it is asked for a checkpoint: signal (SIGUSR1), stdin (a line) or none. Empty = none: the signal ends a program that doesn't expect it.
 	Checkpoint string `protobuf:"bytes,9,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	// Checkpoints that are kept; 0 = 2.
 	KeepCheckpoints uint32 `protobuf:"varint,10,opt,name=keep_checkpoints,json=keepCheckpoints,proto3" json:"keep_checkpoints,omitempty"`
@@ -2265,7 +2517,7 @@ type Recipe struct {
 	// CPU cores (1.5) and RAM, where cgroups permit; 0 = no bound.
 	Cpus        float64 `protobuf:"fixed64,13,opt,name=cpus,proto3" json:"cpus,omitempty"`
 	MemoryBytes uint64  `protobuf:"varint,14,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
-	// Attempts after failures that may pass; 0 = 2.
+	// Attempts after failures that may pass, in a row without a new checkpoint; 0 = 2.
 	Retries uint32 `protobuf:"varint,15,opt,name=retries,proto3" json:"retries,omitempty"`
 	// Of a run at an existing engine (ray, slurm, kubernetes): the commands that submit it, watch it and cancel it. The first prints its id.
 	Watch         []string `protobuf:"bytes,16,rep,name=watch,proto3" json:"watch,omitempty"`
@@ -2277,7 +2529,7 @@ type Recipe struct {
 
 func (x *Recipe) Reset() {
 	*x = Recipe{}
-	mi := &file_job_proto_msgTypes[32]
+	mi := &file_job_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2289,7 +2541,7 @@ func (x *Recipe) String() string {
 func (*Recipe) ProtoMessage() {}
 
 func (x *Recipe) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[32]
+	mi := &file_job_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2302,7 +2554,7 @@ func (x *Recipe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recipe.ProtoReflect.Descriptor instead.
 func (*Recipe) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{32}
+	return file_job_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Recipe) GetName() string {
@@ -2445,7 +2697,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_job_proto_msgTypes[33]
+	mi := &file_job_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2457,7 +2709,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[33]
+	mi := &file_job_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2470,7 +2722,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{33}
+	return file_job_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Checkpoint) GetStep() uint64 {
@@ -2519,7 +2771,7 @@ type Runner struct {
 
 func (x *Runner) Reset() {
 	*x = Runner{}
-	mi := &file_job_proto_msgTypes[34]
+	mi := &file_job_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2531,7 +2783,7 @@ func (x *Runner) String() string {
 func (*Runner) ProtoMessage() {}
 
 func (x *Runner) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[34]
+	mi := &file_job_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2544,7 +2796,7 @@ func (x *Runner) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Runner.ProtoReflect.Descriptor instead.
 func (*Runner) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{34}
+	return file_job_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Runner) GetPid() int64 {
@@ -2621,7 +2873,7 @@ type JobOutcome struct {
 
 func (x *JobOutcome) Reset() {
 	*x = JobOutcome{}
-	mi := &file_job_proto_msgTypes[35]
+	mi := &file_job_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2633,7 +2885,7 @@ func (x *JobOutcome) String() string {
 func (*JobOutcome) ProtoMessage() {}
 
 func (x *JobOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[35]
+	mi := &file_job_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2646,7 +2898,7 @@ func (x *JobOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobOutcome.ProtoReflect.Descriptor instead.
 func (*JobOutcome) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{35}
+	return file_job_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *JobOutcome) GetEnd() JobOutcome_End {
@@ -2744,7 +2996,7 @@ type Artifact struct {
 
 func (x *Artifact) Reset() {
 	*x = Artifact{}
-	mi := &file_job_proto_msgTypes[36]
+	mi := &file_job_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2756,7 +3008,7 @@ func (x *Artifact) String() string {
 func (*Artifact) ProtoMessage() {}
 
 func (x *Artifact) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[36]
+	mi := &file_job_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2769,7 +3021,7 @@ func (x *Artifact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Artifact.ProtoReflect.Descriptor instead.
 func (*Artifact) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{36}
+	return file_job_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Artifact) GetPath() string {
@@ -2808,10 +3060,11 @@ type JobView struct {
 	Outcome    *JobOutcome `protobuf:"bytes,10,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	Error      *ErrorBody  `protobuf:"bytes,11,opt,name=error,proto3" json:"error,omitempty"`
 	// Why a running attempt is on its way out.
-	Stopping    StopCause `protobuf:"varint,12,opt,name=stopping,proto3,enum=modelops.StopCause" json:"stopping,omitempty"`
-	Reason      string    `protobuf:"bytes,13,opt,name=reason,proto3" json:"reason,omitempty"`
-	By          string    `protobuf:"bytes,14,opt,name=by,proto3" json:"by,omitempty"`
-	SubmittedMs int64     `protobuf:"varint,15,opt,name=submitted_ms,json=submittedMs,proto3" json:"submitted_ms,omitempty"`
+	Stopping StopCause `protobuf:"varint,12,opt,name=stopping,proto3,enum=modelops.StopCause" json:"stopping,omitempty"`
+	Reason   string    `protobuf:"bytes,13,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Who submitted it.
+	By          string `protobuf:"bytes,14,opt,name=by,proto3" json:"by,omitempty"`
+	SubmittedMs int64  `protobuf:"varint,15,opt,name=submitted_ms,json=submittedMs,proto3" json:"submitted_ms,omitempty"`
 	// First start; 0 = never started.
 	StartedMs int64 `protobuf:"varint,16,opt,name=started_ms,json=startedMs,proto3" json:"started_ms,omitempty"`
 	EndedMs   int64 `protobuf:"varint,17,opt,name=ended_ms,json=endedMs,proto3" json:"ended_ms,omitempty"`
@@ -2819,18 +3072,26 @@ type JobView struct {
 	WaitingSinceMs int64 `protobuf:"varint,18,opt,name=waiting_since_ms,json=waitingSinceMs,proto3" json:"waiting_since_ms,omitempty"`
 	// When the next attempt begins after a failure; 0 = it doesn't wait for that.
 	RetryAtMs int64 `protobuf:"varint,19,opt,name=retry_at_ms,json=retryAtMs,proto3" json:"retry_at_ms,omitempty"`
-	// Times that it was preempted.
+	// Attempts that ended before their time, after which it waited for memory again.
 	Preemptions uint32 `protobuf:"varint,20,opt,name=preemptions,proto3" json:"preemptions,omitempty"`
 	// Device time of all attempts, in milliseconds on one device.
-	DeviceMs      int64 `protobuf:"varint,21,opt,name=device_ms,json=deviceMs,proto3" json:"device_ms,omitempty"`
-	Deleted       bool  `protobuf:"varint,22,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	DeviceMs int64 `protobuf:"varint,21,opt,name=device_ms,json=deviceMs,proto3" json:"device_ms,omitempty"`
+	Deleted  bool  `protobuf:"varint,22,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	// Failures in a row, without a new checkpoint between.
+	Failures uint32 `protobuf:"varint,23,opt,name=failures,proto3" json:"failures,omitempty"`
+	// It uses the recipe's smaller setting since it ran out of device memory.
+	Smaller bool `protobuf:"varint,24,opt,name=smaller,proto3" json:"smaller,omitempty"`
+	// Time that all attempts ran, in milliseconds.
+	RanMs int64 `protobuf:"varint,25,opt,name=ran_ms,json=ranMs,proto3" json:"ran_ms,omitempty"`
+	// Its files are removed.
+	Removed       bool `protobuf:"varint,26,opt,name=removed,proto3" json:"removed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JobView) Reset() {
 	*x = JobView{}
-	mi := &file_job_proto_msgTypes[37]
+	mi := &file_job_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2842,7 +3103,7 @@ func (x *JobView) String() string {
 func (*JobView) ProtoMessage() {}
 
 func (x *JobView) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[37]
+	mi := &file_job_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2855,7 +3116,7 @@ func (x *JobView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobView.ProtoReflect.Descriptor instead.
 func (*JobView) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{37}
+	return file_job_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *JobView) GetId() string {
@@ -3012,6 +3273,34 @@ func (x *JobView) GetDeleted() bool {
 	return false
 }
 
+func (x *JobView) GetFailures() uint32 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *JobView) GetSmaller() bool {
+	if x != nil {
+		return x.Smaller
+	}
+	return false
+}
+
+func (x *JobView) GetRanMs() int64 {
+	if x != nil {
+		return x.RanMs
+	}
+	return 0
+}
+
+func (x *JobView) GetRemoved() bool {
+	if x != nil {
+		return x.Removed
+	}
+	return false
+}
+
 var File_job_proto protoreflect.FileDescriptor
 
 const file_job_proto_rawDesc = "" +
@@ -3029,7 +3318,12 @@ const file_job_proto_rawDesc = "" +
 	"\tResumeJob\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by:\x06\xba\xd4\x18\x02\b\x01\"'\n" +
 	"\rCheckpointJob\x12\x0e\n" +
-	"\x02by\x18\x01 \x01(\tR\x02by:\x06\xba\xd4\x18\x02\b\x01\"#\n" +
+	"\x02by\x18\x01 \x01(\tR\x02by:\x06\xba\xd4\x18\x02\b\x01\"~\n" +
+	"\aStopJob\x12\x18\n" +
+	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12)\n" +
+	"\x05cause\x18\x02 \x01(\x0e2\x13.modelops.StopCauseR\x05cause\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by:\x06\xba\xd4\x18\x02\b\x02\"#\n" +
 	"\tDeleteJob\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by:\x06\xba\xd4\x18\x02\b\x01\"g\n" +
 	"\x18ReportJobPlacementFailed\x12\x18\n" +
@@ -3049,11 +3343,12 @@ const file_job_proto_rawDesc = "" +
 	"checkpoint:\x06\xba\xd4\x18\x02\b\x02\"b\n" +
 	"\x0eReportJobEnded\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12.\n" +
-	"\aoutcome\x18\x02 \x01(\v2\x14.modelops.JobOutcomeR\aoutcome:\x06\xba\xd4\x18\x02\b\x02\"d\n" +
+	"\aoutcome\x18\x02 \x01(\v2\x14.modelops.JobOutcomeR\aoutcome:\x06\xba\xd4\x18\x02\b\x02\"z\n" +
 	"\x12ReportJobLeaseLost\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x14\n" +
 	"\x05lease\x18\x02 \x01(\tR\x05lease\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason:\x06\xba\xd4\x18\x02\b\x02\">\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch:\x06\xba\xd4\x18\x02\b\x02\">\n" +
 	"\x16ReportJobLeaseReturned\x12\x1c\n" +
 	"\tplacement\x18\x01 \x01(\tR\tplacement:\x06\xba\xd4\x18\x02\b\x02\".\n" +
 	"\n" +
@@ -3084,7 +3379,7 @@ const file_job_proto_rawDesc = "" +
 	"checkpoint\x18\x02 \x01(\v2\x14.modelops.CheckpointR\n" +
 	"checkpoint\x12*\n" +
 	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:#\xb2\xd4\x18\x1f\n" +
-	"\x1bjob.checkpoint_acknowledged\x10\x01\"\xff\x01\n" +
+	"\x1bjob.checkpoint_acknowledged\x10\x01\"\xa4\x02\n" +
 	"\vJobStopping\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12)\n" +
 	"\x05cause\x18\x02 \x01(\x0e2\x13.modelops.StopCauseR\x05cause\x12\x16\n" +
@@ -3092,36 +3387,51 @@ const file_job_proto_rawDesc = "" +
 	"\tplacement\x18\x04 \x01(\tR\tplacement\x12#\n" +
 	"\rpreempted_for\x18\x05 \x01(\tR\fpreemptedFor\x12\x0e\n" +
 	"\x02by\x18\x06 \x01(\tR\x02by\x12*\n" +
-	"\x02at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x14\xb2\xd4\x18\x10\n" +
-	"\fjob.stopping\x10\x01\"\x83\x01\n" +
+	"\x02at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12#\n" +
+	"\rarbiter_epoch\x18\b \x01(\x04R\farbiterEpoch:\x14\xb2\xd4\x18\x10\n" +
+	"\fjob.stopping\x10\x01\"\xde\x01\n" +
 	"\fJobPreempted\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12*\n" +
-	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x15\xb2\xd4\x18\x11\n" +
-	"\rjob.preempted\x10\x01\"s\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12)\n" +
+	"\x05cause\x18\x04 \x01(\x0e2\x13.modelops.StopCauseR\x05cause\x12.\n" +
+	"\aoutcome\x18\x05 \x01(\v2\x14.modelops.JobOutcomeR\aoutcome:\x15\xb2\xd4\x18\x11\n" +
+	"\rjob.preempted\x10\x01\"\xa3\x01\n" +
 	"\tJobPaused\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x0e\n" +
 	"\x02by\x18\x02 \x01(\tR\x02by\x12*\n" +
-	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x12\xb2\xd4\x18\x0e\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12.\n" +
+	"\aoutcome\x18\x04 \x01(\v2\x14.modelops.JobOutcomeR\aoutcome:\x12\xb2\xd4\x18\x0e\n" +
 	"\n" +
 	"job.paused\x10\x01\"]\n" +
 	"\n" +
 	"JobResumed\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x13\xb2\xd4\x18\x0f\n" +
-	"\vjob.resumed\x10\x01\"\xd4\x01\n" +
+	"\vjob.resumed\x10\x01\"\x84\x02\n" +
 	"\x10JobAttemptFailed\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12)\n" +
 	"\x05error\x18\x02 \x01(\v2\x13.modelops.ErrorBodyR\x05error\x12\x19\n" +
 	"\bretry_ms\x18\x03 \x01(\x03R\aretryMs\x12\x18\n" +
 	"\asmaller\x18\x04 \x01(\bR\asmaller\x12*\n" +
-	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x1a\xb2\xd4\x18\x16\n" +
-	"\x12job.attempt_failed\x10\x01\"\x9a\x01\n" +
+	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12.\n" +
+	"\aoutcome\x18\x06 \x01(\v2\x14.modelops.JobOutcomeR\aoutcome:\x1a\xb2\xd4\x18\x16\n" +
+	"\x12job.attempt_failed\x10\x01\"i\n" +
+	"\vJobRetrying\x12\x18\n" +
+	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x14\xb2\xd4\x18\x10\n" +
+	"\fjob.retrying\x10\x01\"\x88\x01\n" +
+	"\x12JobCheckpointAsked\x12\x18\n" +
+	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x0e\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x1c\xb2\xd4\x18\x18\n" +
+	"\x14job.checkpoint_asked\x10\x01\"\xb0\x01\n" +
 	"\fJobLeaseLost\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x14\n" +
 	"\x05lease\x18\x02 \x01(\tR\x05lease\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12*\n" +
-	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x16\xb2\xd4\x18\x12\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
+	"\x05epoch\x18\x05 \x01(\x04R\x05epoch:\x16\xb2\xd4\x18\x12\n" +
 	"\x0ejob.lease_lost\x10\x01\"x\n" +
 	"\x10JobLeaseReturned\x12\x1c\n" +
 	"\tplacement\x18\x01 \x01(\tR\tplacement\x12*\n" +
@@ -3138,11 +3448,12 @@ const file_job_proto_rawDesc = "" +
 	"\aoutcome\x18\x03 \x01(\v2\x14.modelops.JobOutcomeR\aoutcome\x12*\n" +
 	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x12\xb2\xd4\x18\x0e\n" +
 	"\n" +
-	"job.failed\x10\x01\"y\n" +
+	"job.failed\x10\x01\"\xa9\x01\n" +
 	"\fJobCancelled\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x0e\n" +
 	"\x02by\x18\x02 \x01(\tR\x02by\x12*\n" +
-	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x15\xb2\xd4\x18\x11\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12.\n" +
+	"\aoutcome\x18\x04 \x01(\v2\x14.modelops.JobOutcomeR\aoutcome:\x15\xb2\xd4\x18\x11\n" +
 	"\rjob.cancelled\x10\x01\"]\n" +
 	"\n" +
 	"JobDeleted\x12\x0e\n" +
@@ -3262,7 +3573,7 @@ const file_job_proto_rawDesc = "" +
 	"\bArtifact\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
 	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x14\n" +
-	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\"\x95\a\n" +
+	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\"\xfc\a\n" +
 	"\aJobView\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x12\n" +
@@ -3289,7 +3600,11 @@ const file_job_proto_rawDesc = "" +
 	"\vretry_at_ms\x18\x13 \x01(\x03R\tretryAtMs\x12 \n" +
 	"\vpreemptions\x18\x14 \x01(\rR\vpreemptions\x12\x1b\n" +
 	"\tdevice_ms\x18\x15 \x01(\x03R\bdeviceMs\x12\x18\n" +
-	"\adeleted\x18\x16 \x01(\bR\adeleted\"\x9a\x01\n" +
+	"\adeleted\x18\x16 \x01(\bR\adeleted\x12\x1a\n" +
+	"\bfailures\x18\x17 \x01(\rR\bfailures\x12\x18\n" +
+	"\asmaller\x18\x18 \x01(\bR\asmaller\x12\x15\n" +
+	"\x06ran_ms\x18\x19 \x01(\x03R\x05ranMs\x12\x18\n" +
+	"\aremoved\x18\x1a \x01(\bR\aremoved\"\x9a\x01\n" +
 	"\x05Phase\x12\x11\n" +
 	"\rphase_unknown\x10\x00\x12\v\n" +
 	"\apending\x10\x01\x12\f\n" +
@@ -3327,7 +3642,7 @@ func file_job_proto_rawDescGZIP() []byte {
 }
 
 var file_job_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_job_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_job_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_job_proto_goTypes = []any{
 	(StopCause)(0),                   // 0: modelops.StopCause
 	(JobSpec_Kind)(0),                // 1: modelops.JobSpec.Kind
@@ -3338,100 +3653,111 @@ var file_job_proto_goTypes = []any{
 	(*PauseJob)(nil),                 // 6: modelops.PauseJob
 	(*ResumeJob)(nil),                // 7: modelops.ResumeJob
 	(*CheckpointJob)(nil),            // 8: modelops.CheckpointJob
-	(*DeleteJob)(nil),                // 9: modelops.DeleteJob
-	(*ReportJobPlacementFailed)(nil), // 10: modelops.ReportJobPlacementFailed
-	(*ReportJobStarted)(nil),         // 11: modelops.ReportJobStarted
-	(*ReportJobStartFailed)(nil),     // 12: modelops.ReportJobStartFailed
-	(*ReportCheckpoint)(nil),         // 13: modelops.ReportCheckpoint
-	(*ReportJobEnded)(nil),           // 14: modelops.ReportJobEnded
-	(*ReportJobLeaseLost)(nil),       // 15: modelops.ReportJobLeaseLost
-	(*ReportJobLeaseReturned)(nil),   // 16: modelops.ReportJobLeaseReturned
-	(*RetryStart)(nil),               // 17: modelops.RetryStart
-	(*ReportJobFilesRemoved)(nil),    // 18: modelops.ReportJobFilesRemoved
-	(*JobSubmitted)(nil),             // 19: modelops.JobSubmitted
-	(*JobReserved)(nil),              // 20: modelops.JobReserved
-	(*JobStarted)(nil),               // 21: modelops.JobStarted
-	(*CheckpointAcknowledged)(nil),   // 22: modelops.CheckpointAcknowledged
-	(*JobStopping)(nil),              // 23: modelops.JobStopping
-	(*JobPreempted)(nil),             // 24: modelops.JobPreempted
-	(*JobPaused)(nil),                // 25: modelops.JobPaused
-	(*JobResumed)(nil),               // 26: modelops.JobResumed
-	(*JobAttemptFailed)(nil),         // 27: modelops.JobAttemptFailed
-	(*JobLeaseLost)(nil),             // 28: modelops.JobLeaseLost
-	(*JobLeaseReturned)(nil),         // 29: modelops.JobLeaseReturned
-	(*JobCompleted)(nil),             // 30: modelops.JobCompleted
-	(*JobFailed)(nil),                // 31: modelops.JobFailed
-	(*JobCancelled)(nil),             // 32: modelops.JobCancelled
-	(*JobDeleted)(nil),               // 33: modelops.JobDeleted
-	(*JobFilesRemoved)(nil),          // 34: modelops.JobFilesRemoved
-	(*JobSpec)(nil),                  // 35: modelops.JobSpec
-	(*Recipe)(nil),                   // 36: modelops.Recipe
-	(*Checkpoint)(nil),               // 37: modelops.Checkpoint
-	(*Runner)(nil),                   // 38: modelops.Runner
-	(*JobOutcome)(nil),               // 39: modelops.JobOutcome
-	(*Artifact)(nil),                 // 40: modelops.Artifact
-	(*JobView)(nil),                  // 41: modelops.JobView
-	nil,                              // 42: modelops.JobSpec.ParametersEntry
-	nil,                              // 43: modelops.Recipe.ParametersEntry
-	nil,                              // 44: modelops.Recipe.SmallerEntry
-	nil,                              // 45: modelops.JobOutcome.MetricsEntry
-	(*ErrorBody)(nil),                // 46: modelops.ErrorBody
-	(*timestamppb.Timestamp)(nil),    // 47: google.protobuf.Timestamp
-	(*Placement)(nil),                // 48: modelops.Placement
+	(*StopJob)(nil),                  // 9: modelops.StopJob
+	(*DeleteJob)(nil),                // 10: modelops.DeleteJob
+	(*ReportJobPlacementFailed)(nil), // 11: modelops.ReportJobPlacementFailed
+	(*ReportJobStarted)(nil),         // 12: modelops.ReportJobStarted
+	(*ReportJobStartFailed)(nil),     // 13: modelops.ReportJobStartFailed
+	(*ReportCheckpoint)(nil),         // 14: modelops.ReportCheckpoint
+	(*ReportJobEnded)(nil),           // 15: modelops.ReportJobEnded
+	(*ReportJobLeaseLost)(nil),       // 16: modelops.ReportJobLeaseLost
+	(*ReportJobLeaseReturned)(nil),   // 17: modelops.ReportJobLeaseReturned
+	(*RetryStart)(nil),               // 18: modelops.RetryStart
+	(*ReportJobFilesRemoved)(nil),    // 19: modelops.ReportJobFilesRemoved
+	(*JobSubmitted)(nil),             // 20: modelops.JobSubmitted
+	(*JobReserved)(nil),              // 21: modelops.JobReserved
+	(*JobStarted)(nil),               // 22: modelops.JobStarted
+	(*CheckpointAcknowledged)(nil),   // 23: modelops.CheckpointAcknowledged
+	(*JobStopping)(nil),              // 24: modelops.JobStopping
+	(*JobPreempted)(nil),             // 25: modelops.JobPreempted
+	(*JobPaused)(nil),                // 26: modelops.JobPaused
+	(*JobResumed)(nil),               // 27: modelops.JobResumed
+	(*JobAttemptFailed)(nil),         // 28: modelops.JobAttemptFailed
+	(*JobRetrying)(nil),              // 29: modelops.JobRetrying
+	(*JobCheckpointAsked)(nil),       // 30: modelops.JobCheckpointAsked
+	(*JobLeaseLost)(nil),             // 31: modelops.JobLeaseLost
+	(*JobLeaseReturned)(nil),         // 32: modelops.JobLeaseReturned
+	(*JobCompleted)(nil),             // 33: modelops.JobCompleted
+	(*JobFailed)(nil),                // 34: modelops.JobFailed
+	(*JobCancelled)(nil),             // 35: modelops.JobCancelled
+	(*JobDeleted)(nil),               // 36: modelops.JobDeleted
+	(*JobFilesRemoved)(nil),          // 37: modelops.JobFilesRemoved
+	(*JobSpec)(nil),                  // 38: modelops.JobSpec
+	(*Recipe)(nil),                   // 39: modelops.Recipe
+	(*Checkpoint)(nil),               // 40: modelops.Checkpoint
+	(*Runner)(nil),                   // 41: modelops.Runner
+	(*JobOutcome)(nil),               // 42: modelops.JobOutcome
+	(*Artifact)(nil),                 // 43: modelops.Artifact
+	(*JobView)(nil),                  // 44: modelops.JobView
+	nil,                              // 45: modelops.JobSpec.ParametersEntry
+	nil,                              // 46: modelops.Recipe.ParametersEntry
+	nil,                              // 47: modelops.Recipe.SmallerEntry
+	nil,                              // 48: modelops.JobOutcome.MetricsEntry
+	(*ErrorBody)(nil),                // 49: modelops.ErrorBody
+	(*timestamppb.Timestamp)(nil),    // 50: google.protobuf.Timestamp
+	(*Placement)(nil),                // 51: modelops.Placement
 }
 var file_job_proto_depIdxs = []int32{
-	35, // 0: modelops.SubmitJob.spec:type_name -> modelops.JobSpec
-	46, // 1: modelops.ReportJobPlacementFailed.error:type_name -> modelops.ErrorBody
-	38, // 2: modelops.ReportJobStarted.runner:type_name -> modelops.Runner
-	46, // 3: modelops.ReportJobStartFailed.error:type_name -> modelops.ErrorBody
-	37, // 4: modelops.ReportCheckpoint.checkpoint:type_name -> modelops.Checkpoint
-	39, // 5: modelops.ReportJobEnded.outcome:type_name -> modelops.JobOutcome
-	35, // 6: modelops.JobSubmitted.spec:type_name -> modelops.JobSpec
-	47, // 7: modelops.JobSubmitted.at:type_name -> google.protobuf.Timestamp
-	48, // 8: modelops.JobReserved.placement:type_name -> modelops.Placement
-	47, // 9: modelops.JobReserved.at:type_name -> google.protobuf.Timestamp
-	38, // 10: modelops.JobStarted.runner:type_name -> modelops.Runner
-	47, // 11: modelops.JobStarted.at:type_name -> google.protobuf.Timestamp
-	37, // 12: modelops.CheckpointAcknowledged.checkpoint:type_name -> modelops.Checkpoint
-	47, // 13: modelops.CheckpointAcknowledged.at:type_name -> google.protobuf.Timestamp
-	0,  // 14: modelops.JobStopping.cause:type_name -> modelops.StopCause
-	47, // 15: modelops.JobStopping.at:type_name -> google.protobuf.Timestamp
-	47, // 16: modelops.JobPreempted.at:type_name -> google.protobuf.Timestamp
-	47, // 17: modelops.JobPaused.at:type_name -> google.protobuf.Timestamp
-	47, // 18: modelops.JobResumed.at:type_name -> google.protobuf.Timestamp
-	46, // 19: modelops.JobAttemptFailed.error:type_name -> modelops.ErrorBody
-	47, // 20: modelops.JobAttemptFailed.at:type_name -> google.protobuf.Timestamp
-	47, // 21: modelops.JobLeaseLost.at:type_name -> google.protobuf.Timestamp
-	47, // 22: modelops.JobLeaseReturned.at:type_name -> google.protobuf.Timestamp
-	39, // 23: modelops.JobCompleted.outcome:type_name -> modelops.JobOutcome
-	47, // 24: modelops.JobCompleted.at:type_name -> google.protobuf.Timestamp
-	46, // 25: modelops.JobFailed.error:type_name -> modelops.ErrorBody
-	39, // 26: modelops.JobFailed.outcome:type_name -> modelops.JobOutcome
-	47, // 27: modelops.JobFailed.at:type_name -> google.protobuf.Timestamp
-	47, // 28: modelops.JobCancelled.at:type_name -> google.protobuf.Timestamp
-	47, // 29: modelops.JobDeleted.at:type_name -> google.protobuf.Timestamp
-	47, // 30: modelops.JobFilesRemoved.at:type_name -> google.protobuf.Timestamp
-	1,  // 31: modelops.JobSpec.kind:type_name -> modelops.JobSpec.Kind
-	36, // 32: modelops.JobSpec.recipe:type_name -> modelops.Recipe
-	42, // 33: modelops.JobSpec.parameters:type_name -> modelops.JobSpec.ParametersEntry
-	43, // 34: modelops.Recipe.parameters:type_name -> modelops.Recipe.ParametersEntry
-	44, // 35: modelops.Recipe.smaller:type_name -> modelops.Recipe.SmallerEntry
-	2,  // 36: modelops.JobOutcome.end:type_name -> modelops.JobOutcome.End
-	45, // 37: modelops.JobOutcome.metrics:type_name -> modelops.JobOutcome.MetricsEntry
-	40, // 38: modelops.JobOutcome.artifacts:type_name -> modelops.Artifact
-	35, // 39: modelops.JobView.spec:type_name -> modelops.JobSpec
-	3,  // 40: modelops.JobView.phase:type_name -> modelops.JobView.Phase
-	48, // 41: modelops.JobView.placement:type_name -> modelops.Placement
-	38, // 42: modelops.JobView.runner:type_name -> modelops.Runner
-	37, // 43: modelops.JobView.checkpoint:type_name -> modelops.Checkpoint
-	39, // 44: modelops.JobView.outcome:type_name -> modelops.JobOutcome
-	46, // 45: modelops.JobView.error:type_name -> modelops.ErrorBody
-	0,  // 46: modelops.JobView.stopping:type_name -> modelops.StopCause
-	47, // [47:47] is the sub-list for method output_type
-	47, // [47:47] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	38, // 0: modelops.SubmitJob.spec:type_name -> modelops.JobSpec
+	0,  // 1: modelops.StopJob.cause:type_name -> modelops.StopCause
+	49, // 2: modelops.ReportJobPlacementFailed.error:type_name -> modelops.ErrorBody
+	41, // 3: modelops.ReportJobStarted.runner:type_name -> modelops.Runner
+	49, // 4: modelops.ReportJobStartFailed.error:type_name -> modelops.ErrorBody
+	40, // 5: modelops.ReportCheckpoint.checkpoint:type_name -> modelops.Checkpoint
+	42, // 6: modelops.ReportJobEnded.outcome:type_name -> modelops.JobOutcome
+	38, // 7: modelops.JobSubmitted.spec:type_name -> modelops.JobSpec
+	50, // 8: modelops.JobSubmitted.at:type_name -> google.protobuf.Timestamp
+	51, // 9: modelops.JobReserved.placement:type_name -> modelops.Placement
+	50, // 10: modelops.JobReserved.at:type_name -> google.protobuf.Timestamp
+	41, // 11: modelops.JobStarted.runner:type_name -> modelops.Runner
+	50, // 12: modelops.JobStarted.at:type_name -> google.protobuf.Timestamp
+	40, // 13: modelops.CheckpointAcknowledged.checkpoint:type_name -> modelops.Checkpoint
+	50, // 14: modelops.CheckpointAcknowledged.at:type_name -> google.protobuf.Timestamp
+	0,  // 15: modelops.JobStopping.cause:type_name -> modelops.StopCause
+	50, // 16: modelops.JobStopping.at:type_name -> google.protobuf.Timestamp
+	50, // 17: modelops.JobPreempted.at:type_name -> google.protobuf.Timestamp
+	0,  // 18: modelops.JobPreempted.cause:type_name -> modelops.StopCause
+	42, // 19: modelops.JobPreempted.outcome:type_name -> modelops.JobOutcome
+	50, // 20: modelops.JobPaused.at:type_name -> google.protobuf.Timestamp
+	42, // 21: modelops.JobPaused.outcome:type_name -> modelops.JobOutcome
+	50, // 22: modelops.JobResumed.at:type_name -> google.protobuf.Timestamp
+	49, // 23: modelops.JobAttemptFailed.error:type_name -> modelops.ErrorBody
+	50, // 24: modelops.JobAttemptFailed.at:type_name -> google.protobuf.Timestamp
+	42, // 25: modelops.JobAttemptFailed.outcome:type_name -> modelops.JobOutcome
+	50, // 26: modelops.JobRetrying.at:type_name -> google.protobuf.Timestamp
+	50, // 27: modelops.JobCheckpointAsked.at:type_name -> google.protobuf.Timestamp
+	50, // 28: modelops.JobLeaseLost.at:type_name -> google.protobuf.Timestamp
+	50, // 29: modelops.JobLeaseReturned.at:type_name -> google.protobuf.Timestamp
+	42, // 30: modelops.JobCompleted.outcome:type_name -> modelops.JobOutcome
+	50, // 31: modelops.JobCompleted.at:type_name -> google.protobuf.Timestamp
+	49, // 32: modelops.JobFailed.error:type_name -> modelops.ErrorBody
+	42, // 33: modelops.JobFailed.outcome:type_name -> modelops.JobOutcome
+	50, // 34: modelops.JobFailed.at:type_name -> google.protobuf.Timestamp
+	50, // 35: modelops.JobCancelled.at:type_name -> google.protobuf.Timestamp
+	42, // 36: modelops.JobCancelled.outcome:type_name -> modelops.JobOutcome
+	50, // 37: modelops.JobDeleted.at:type_name -> google.protobuf.Timestamp
+	50, // 38: modelops.JobFilesRemoved.at:type_name -> google.protobuf.Timestamp
+	1,  // 39: modelops.JobSpec.kind:type_name -> modelops.JobSpec.Kind
+	39, // 40: modelops.JobSpec.recipe:type_name -> modelops.Recipe
+	45, // 41: modelops.JobSpec.parameters:type_name -> modelops.JobSpec.ParametersEntry
+	46, // 42: modelops.Recipe.parameters:type_name -> modelops.Recipe.ParametersEntry
+	47, // 43: modelops.Recipe.smaller:type_name -> modelops.Recipe.SmallerEntry
+	2,  // 44: modelops.JobOutcome.end:type_name -> modelops.JobOutcome.End
+	48, // 45: modelops.JobOutcome.metrics:type_name -> modelops.JobOutcome.MetricsEntry
+	43, // 46: modelops.JobOutcome.artifacts:type_name -> modelops.Artifact
+	38, // 47: modelops.JobView.spec:type_name -> modelops.JobSpec
+	3,  // 48: modelops.JobView.phase:type_name -> modelops.JobView.Phase
+	51, // 49: modelops.JobView.placement:type_name -> modelops.Placement
+	41, // 50: modelops.JobView.runner:type_name -> modelops.Runner
+	40, // 51: modelops.JobView.checkpoint:type_name -> modelops.Checkpoint
+	42, // 52: modelops.JobView.outcome:type_name -> modelops.JobOutcome
+	49, // 53: modelops.JobView.error:type_name -> modelops.ErrorBody
+	0,  // 54: modelops.JobView.stopping:type_name -> modelops.StopCause
+	55, // [55:55] is the sub-list for method output_type
+	55, // [55:55] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_job_proto_init() }
@@ -3448,7 +3774,7 @@ func file_job_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_job_proto_rawDesc), len(file_job_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   42,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

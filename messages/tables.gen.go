@@ -118,6 +118,7 @@ type JobEvent interface {
 func (*JobAttemptFailed) jobEvent()       {}
 func (*JobCancelled) jobEvent()           {}
 func (*CheckpointAcknowledged) jobEvent() {}
+func (*JobCheckpointAsked) jobEvent()     {}
 func (*JobCompleted) jobEvent()           {}
 func (*JobDeleted) jobEvent()             {}
 func (*JobFailed) jobEvent()              {}
@@ -128,6 +129,7 @@ func (*JobPaused) jobEvent()              {}
 func (*JobPreempted) jobEvent()           {}
 func (*JobReserved) jobEvent()            {}
 func (*JobResumed) jobEvent()             {}
+func (*JobRetrying) jobEvent()            {}
 func (*JobStarted) jobEvent()             {}
 func (*JobStopping) jobEvent()            {}
 func (*JobSubmitted) jobEvent()           {}
@@ -221,6 +223,7 @@ var eventTypes = []eventType{
 	{"job.attempt_failed", 1, func() proto.Message { return new(JobAttemptFailed) }},
 	{"job.cancelled", 1, func() proto.Message { return new(JobCancelled) }},
 	{"job.checkpoint_acknowledged", 1, func() proto.Message { return new(CheckpointAcknowledged) }},
+	{"job.checkpoint_asked", 1, func() proto.Message { return new(JobCheckpointAsked) }},
 	{"job.completed", 1, func() proto.Message { return new(JobCompleted) }},
 	{"job.deleted", 1, func() proto.Message { return new(JobDeleted) }},
 	{"job.failed", 1, func() proto.Message { return new(JobFailed) }},
@@ -231,6 +234,7 @@ var eventTypes = []eventType{
 	{"job.preempted", 1, func() proto.Message { return new(JobPreempted) }},
 	{"job.reserved", 1, func() proto.Message { return new(JobReserved) }},
 	{"job.resumed", 1, func() proto.Message { return new(JobResumed) }},
+	{"job.retrying", 1, func() proto.Message { return new(JobRetrying) }},
 	{"job.started", 1, func() proto.Message { return new(JobStarted) }},
 	{"job.stopping", 1, func() proto.Message { return new(JobStopping) }},
 	{"job.submitted", 1, func() proto.Message { return new(JobSubmitted) }},
@@ -295,6 +299,7 @@ var commandTable = []CommandInfo{
 	{Kind: "job", Name: "PauseJob", Visibility: Visibility_PUBLIC, First: false, New: func() proto.Message { return new(PauseJob) }},
 	{Kind: "job", Name: "ResumeJob", Visibility: Visibility_PUBLIC, First: false, New: func() proto.Message { return new(ResumeJob) }},
 	{Kind: "job", Name: "CheckpointJob", Visibility: Visibility_PUBLIC, First: false, New: func() proto.Message { return new(CheckpointJob) }},
+	{Kind: "job", Name: "StopJob", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(StopJob) }},
 	{Kind: "job", Name: "DeleteJob", Visibility: Visibility_PUBLIC, First: false, New: func() proto.Message { return new(DeleteJob) }},
 	{Kind: "job", Name: "ReportJobPlacementFailed", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportJobPlacementFailed) }},
 	{Kind: "job", Name: "ReportJobStarted", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportJobStarted) }},

@@ -7,6 +7,7 @@ import (
 	"modelops/actors/entity"
 	"modelops/actors/gpu"
 	"modelops/actors/host"
+	"modelops/actors/job"
 	"modelops/actors/model"
 	"modelops/messages"
 )
@@ -16,6 +17,7 @@ var registered = []entity.Fold{
 	entity.FoldOf(host.Kind(host.World{})),
 	entity.FoldOf(gpu.Kind(nil, nil)),
 	entity.FoldOf(model.Kind(model.Rules{}, model.World{})),
+	entity.FoldOf(job.Kind(job.Rules{}, job.World{})),
 	entity.FoldOf(arbiter.Kind(arbiter.Rules{}, nil, nil)),
 }
 
