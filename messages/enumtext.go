@@ -26,6 +26,18 @@ func (p SwapReply_Phase) MarshalText() ([]byte, error) { return []byte(p.String(
 // UnmarshalText reads a rollout's phase by its name.
 func (p *SwapReply_Phase) UnmarshalText(b []byte) error { return named(p, p.Descriptor(), b) }
 
+// MarshalText writes the phase by its name.
+func (p JobView_Phase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText reads a phase by its name.
+func (p *JobView_Phase) UnmarshalText(b []byte) error { return named(p, p.Descriptor(), b) }
+
+// MarshalText writes the cause by its name.
+func (c StopCause) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// UnmarshalText reads a cause by its name.
+func (c *StopCause) UnmarshalText(b []byte) error { return named(c, c.Descriptor(), b) }
+
 func named[E ~int32](to *E, d protoreflect.EnumDescriptor, b []byte) error {
 	v := d.Values().ByName(protoreflect.Name(b))
 	if v == nil {

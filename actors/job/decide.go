@@ -2,7 +2,6 @@ package job
 
 import (
 	"cmp"
-	"math"
 	"regexp"
 	"time"
 
@@ -158,8 +157,8 @@ func check(id messages.ActorID, spec *messages.JobSpec) error {
 		return wrong("its kind is unknown", "the kinds are fine_tune, rlhf, evaluate and custom")
 	case len(recipe.GetCommand()) == 0 || recipe.Command[0] == "":
 		return wrong("its recipe has no command", "a recipe's command is a program with its arguments")
-	case math.IsNaN(recipe.Cpus) || recipe.Cpus < 0:
-		return wrong("its CPU cores are below zero", "give 0 for no bound")
+	case !finite(recipe.Cpus) || recipe.Cpus < 0:
+		return wrong("its CPU cores are no number from 0", "give 0 for no bound")
 	case devicesOf(spec) > mostDevices:
 		return messages.Errorf(messages.InvalidArgument, id.String(), "it wants %d devices at once, at most %d are possible", devicesOf(spec), mostDevices)
 	}

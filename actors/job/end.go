@@ -2,6 +2,8 @@ package job
 
 import (
 	"fmt"
+	"maps"
+	"math"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -29,14 +31,26 @@ func (r Rules) attemptEnded(s State, c *messages.ReportJobEnded, now *timestampp
 		return stale()
 	case c.Outcome == nil:
 		return entity.Verdict{}, messages.NewError(messages.InvalidArgument, s.ID.String(), "the report has no outcome")
-	case c.Outcome.End == messages.JobOutcome_done:
-		return entity.Facts(&messages.JobCompleted{Attempt: s.Attempt, Outcome: c.Outcome, At: now}), nil
-	case s.Phase == Checkpointing:
-		return entity.Facts(s.left(c.Outcome, now)), nil
 	}
-	retriable := c.Outcome.End != messages.JobOutcome_broke || c.Outcome.Retriable // who ended otherwise said nothing of the work
-	return r.broke(s, c.Outcome, nil, retriable, now), nil
+	o := storable(c.Outcome)
+	switch {
+	case o.End == messages.JobOutcome_done:
+		return entity.Facts(&messages.JobCompleted{Attempt: s.Attempt, Outcome: o, At: now}), nil
+	case s.Phase == Checkpointing:
+		return entity.Facts(s.left(o, now)), nil
+	}
+	retriable := o.End != messages.JobOutcome_broke || o.Retriable // who ended otherwise said nothing of the work
+	return r.broke(s, o, nil, retriable, now), nil
 }
+
+// storable is an outcome without figures that are no numbers, such as the loss of a training that diverged: a state with one has no JSON.
+func storable(o *messages.JobOutcome) *messages.JobOutcome {
+	o = proto.CloneOf(o)
+	maps.DeleteFunc(o.Metrics, func(_ string, v float64) bool { return !finite(v) })
+	return o
+}
+
+func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 
 // left is what becomes of an attempt that was stopped: what it was stopped for, unless the job's time is over.
 func (s State) left(o *messages.JobOutcome, now *timestamppb.Timestamp) proto.Message {
@@ -68,8 +82,7 @@ func (r Rules) broke(s State, o *messages.JobOutcome, e *messages.ErrorBody, ret
 		e = s.tooLong().Body()
 	case o.GetOutOfMemory() && !s.Smaller && len(recipe.GetSmaller()) > 0:
 		return next(max(r.pause(1, recipe), time.Millisecond), true)
-	case o.GetOutOfMemory():
-		e = s.shortage(o).Body()
+	case o.GetOutOfMemory(): // the same setting would need as much again
 	case retriable && pause > 0:
 		return next(pause, false)
 	case retriable:
@@ -90,6 +103,9 @@ func withoutLog(e *messages.ErrorBody) *messages.ErrorBody {
 
 // failure is an outcome as an error.
 func (s State) failure(o *messages.JobOutcome) *messages.Error {
+	if o.OutOfMemory {
+		return s.shortage(o)
+	}
 	what := "its attempt was lost: nobody saw how it ended"
 	switch o.End {
 	case messages.JobOutcome_broke:
@@ -103,7 +119,7 @@ func (s State) failure(o *messages.JobOutcome) *messages.Error {
 	return messages.NewError(messages.JobError, s.ID.String(), what).WithHint("the attempt's log says more").WithLogFile(o.LogFile)
 }
 
-// shortage is the failure of a job that ran out of device memory, with the sums.
+// shortage is the failure of an attempt that ran out of device memory, with the sums.
 func (s State) shortage(o *messages.JobOutcome) *messages.Error {
 	what := "device memory ran out: " + messages.FormatBytes(s.Placement.Bytes()) + " were reserved for it on "
 	for i, share := range s.Placement.GetShares() {
@@ -115,9 +131,12 @@ func (s State) shortage(o *messages.JobOutcome) *messages.Error {
 	if o.PeakBytes > 0 {
 		what += ", and its processes held " + messages.FormatBytes(o.PeakBytes)
 	}
-	if s.Smaller {
+	switch {
+	case s.Smaller:
 		what += "; it used its recipe's smaller setting already"
-	} else {
+	case len(s.Spec.GetRecipe().GetSmaller()) > 0:
+		what += "; its recipe's smaller setting is tried"
+	default:
 		what += "; its recipe has no smaller setting"
 	}
 	return messages.NewError(messages.JobError, s.ID.String(), what).

@@ -42,7 +42,7 @@ func (s State) takes(p *messages.Placement) error {
 		return messages.Errorf(messages.InvalidArgument, s.ID.String(), "placement %q has no share of any device", p.GetId())
 	case p.Holder != s.ID.String() || p.Host != s.ID.Host():
 		return messages.Errorf(messages.FailedPrecondition, s.ID.String(), "the placement is for %s on %s", p.Holder, p.Host)
-	case s.seeks() && p.Claim == claimOf(s.Attempt):
+	case s.seeks() && p.Claim == claimOf(s.Attempt) && len(s.Returning) == 0: // one attempt's memory at a time
 		return nil
 	}
 	return messages.Errorf(messages.FailedPrecondition, s.ID.String(), "the placement is for claim %s; the job is %s in attempt %d", p.Claim, s.Phase, s.Attempt)

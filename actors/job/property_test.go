@@ -2,6 +2,7 @@ package job
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -103,7 +104,7 @@ func anyCommand(t *rapid.T, s State) proto.Message {
 
 func anyOutcome(t *rapid.T) *messages.JobOutcome {
 	return &messages.JobOutcome{End: messages.JobOutcome_End(rapid.Int32Range(0, 5).Draw(t, "end")), Retriable: rapid.Bool().Draw(t, "retriable"),
-		OutOfMemory: rapid.Bool().Draw(t, "oom"), RanMs: rapid.Int64Range(0, 1000).Draw(t, "ran")}
+		OutOfMemory: rapid.Bool().Draw(t, "oom"), Metrics: map[string]float64{"loss": rapid.SampledFrom([]float64{0.5, math.NaN(), math.Inf(1)}).Draw(t, "loss")}, RanMs: rapid.Int64Range(0, 1000).Draw(t, "ran")}
 }
 
 func anySpec(t *rapid.T) *messages.JobSpec {
@@ -217,6 +218,7 @@ func sound(t *rapid.T, m *machine, after string) {
 		"running without a runner":                         s.Phase == Running && s.Runner == nil,
 		"a placement or processes although it holds none":  !s.resident() && (s.Placement != nil || s.Runner != nil || s.Nonce != "" || s.BeganMS != 0),
 		"placed while an old lease is out":                 has("place/") && len(s.Returning) > 0,
+		"resident while an old lease is out":               s.resident() && len(s.Returning) > 0,
 		"an old lease that isn't returned":                 len(s.Returning) > 0 && !has("return/"),
 		"a job that is forgotten":                          s.waits() && !has("place/") && !has("retry/") && !has("return/"),
 		"seeks memory without a time":                      s.seeks() != (s.WaitingMS != 0),
