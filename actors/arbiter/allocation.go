@@ -59,6 +59,36 @@ func AllocationOf(m *messages.ModelView, nowMS int64) *messages.Allocation {
 	return a
 }
 
+// AllocationOfJob makes an allocation of a job's view at a time (ms since 1970), as AllocationOf does of a model's. A job that runs is never idle.
+func AllocationOfJob(j *messages.JobView, nowMS int64) *messages.Allocation {
+	a := &messages.Allocation{Holder: j.Id, Priority: j.GetSpec().GetPriority()}
+	if j.Placement == nil {
+		if j.WaitingSinceMs == 0 {
+			return nil
+		}
+		a.State, a.WaitedMs = messages.Allocation_seeking, nowMS-j.WaitingSinceMs
+		return a
+	}
+	switch j.Phase {
+	case messages.JobView_reserved:
+		a.State = messages.Allocation_starting
+	case messages.JobView_running:
+		a.State, a.Active = messages.Allocation_settled, 1
+	default:
+		a.State = messages.Allocation_changing
+	}
+	if j.Placement.Unpreemptible {
+		a.Pinned, a.PinnedBy = true, itsClaim
+	}
+	for _, s := range j.Placement.Shares {
+		a.Shares = append(a.Shares, &messages.Share{Gpu: s.Gpu, Bytes: s.Bytes, Lease: s.Lease, Epoch: s.Epoch})
+	}
+	if j.BeganMs > 0 {
+		a.HeldMs = nowMS - j.BeganMs
+	}
+	return a
+}
+
 // Elsewhere fills in, by the views of all hosts' models, where else each idle model can run. apart tells whether a host has another file of the name; nil = none has.
 func Elsewhere(all []*messages.Allocation, models []*messages.ModelView, apart func(model, host string) bool) {
 	specs := map[string][]*messages.ModelView{} // declarations by name

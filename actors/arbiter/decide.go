@@ -202,7 +202,7 @@ func checkRequest(s State, c *messages.RequestPlacement) error {
 		return messages.NewError(messages.InvalidArgument, s.ID.String(), "a placement needs a holder and the id of its claim")
 	case !validHolder(c.Holder):
 		return messages.Errorf(messages.InvalidArgument, s.ID.String(), "no placement could be handed to %q", c.Holder).
-			WithHint("write model/HOST/NAME, model/*/NAME for any host, or client/NAME")
+			WithHint("write model/HOST/NAME, job/HOST/ID, model/*/NAME for any host, or client/NAME")
 	case len(c.Claim.Needs) == 0:
 		return messages.Errorf(messages.InvalidArgument, s.ID.String(), "the claim of %s names no host where it can run", c.Holder)
 	case !slices.ContainsFunc(c.Claim.Needs, func(n *messages.Need) bool { return hostOrderOf(c.Claim, nil).lists(n.Host) }):

@@ -1,7 +1,7 @@
 // Package arbiter is the scheduler: it chooses host, devices and victims for a claim from the ledgers' latest reports, writes down what it saw
 // and why, and then asks the owners.
 //
-// It knows holders and claims, not models. A holder is an actor that holds device memory (model/main_pc/tiny), such an actor on a host that is
+// It knows holders and claims, not models. A holder is an actor that holds device memory (model/main_pc/tiny, job/main_pc/tune), such an actor on a host that is
 // still to be chosen (model/*/tiny), or a program (client/NAME). A claim says what the holder needs on each host where it can run.
 //
 // It owns no memory: the owner of a device may refuse, and a refusal is new input. It starts nothing: the holder does. A placement names one host,

@@ -6,7 +6,7 @@ import (
 	"modelops/messages"
 )
 
-// A holder is an actor that holds device memory (model/main_pc/tiny), such an actor on a host that is still to be chosen (model/*/tiny), or a
+// A holder is an actor that holds device memory (model/main_pc/tiny, job/main_pc/tune), such an actor on a host that is still to be chosen (model/*/tiny), or a
 // program (client/NAME).
 
 // program is the kind of holders that are no actors: their placement is taken over by the operation that asked for it.

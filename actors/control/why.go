@@ -16,7 +16,7 @@ import (
 // Explain answers a question from the journals as they are now.
 type Explain func(ctx context.Context, q explain.Question) (*messages.Explanation, error)
 
-// Why explains a model, a lease, a placement or a request. Of another host's model that host knows most; while it can't be reached, the copy of
+// Why explains a model, a job, a lease, a placement or a request. Of another host's model that host knows most; while it can't be reached, the copy of
 // its journal answers.
 func (c *Control) Why(ctx context.Context, r *messages.WhyRequest) (*messages.Explanation, error) {
 	if r.GetSubject() == "" {
@@ -30,7 +30,13 @@ func (c *Control) Why(ctx context.Context, r *messages.WhyRequest) (*messages.Ex
 	if r.Host != "" && r.Host != c.o.Host {
 		remembered = nil // requests are remembered where they came in
 	}
-	q, err := explain.Subject(r.GetSubject(), named, remembered)
+	subject := r.GetSubject()
+	if rest, ok := strings.CutPrefix(subject, messages.KindJob+"/"); ok { // job/ID is one of the asked host
+		if id, err := messages.ActorNamed(messages.KindJob+"/"+rest, cmp.Or(r.Host, c.o.Host), c.knows); err == nil {
+			subject = id.String()
+		}
+	}
+	q, err := explain.Subject(subject, named, remembered)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +63,7 @@ func (c *Control) Why(ctx context.Context, r *messages.WhyRequest) (*messages.Ex
 
 // differing adds that a model is another file on another host, which keeps its requests from being served there.
 func (c *Control) differing(x *messages.Explanation, q explain.Question) {
-	if c.o.Differences == nil {
+	if c.o.Differences == nil || q.Model.Kind == messages.KindJob {
 		return
 	}
 	for _, e := range c.o.Differences() {
@@ -75,7 +81,10 @@ func unanswered(err error) bool {
 
 // subjectAt is what the host of a model is asked: its own name for it.
 func subjectAt(subject string, q explain.Question) string {
-	if q.Model != (messages.ActorID{}) {
+	switch q.Model.Kind {
+	case messages.KindJob:
+		return q.Model.String()
+	case messages.KindModel:
 		return q.Model.Name()
 	}
 	return subject

@@ -10,7 +10,7 @@ import (
 	"modelops/messages"
 )
 
-// concerned lists the models that a fact is about, each once. It looks at the states as they were before the fact.
+// concerned lists the models and jobs that a fact is about, each once. It looks at the states as they were before the fact.
 func (x *index) concerned(f fact) []string {
 	var out []string
 	add := func(holders ...string) {
@@ -23,7 +23,8 @@ func (x *index) concerned(f fact) []string {
 		}
 	}
 	switch e := f.event.(type) {
-	case *messages.LeaseSettled, *messages.LeaseReturned, *messages.ModelDrained, *messages.PlacementReserved, *messages.PlacementClosed, *messages.VramSettled:
+	case *messages.LeaseSettled, *messages.LeaseReturned, *messages.ModelDrained, *messages.PlacementReserved, *messages.PlacementClosed, *messages.VramSettled,
+		*messages.CheckpointAcknowledged, *messages.JobLeaseReturned:
 		return nil // steps of what other facts say already
 	case *messages.PlacementDecided:
 		add(e.GetPlacement().GetHolder())
@@ -67,7 +68,7 @@ func (x *index) concerned(f fact) []string {
 			}
 		}
 	default:
-		if f.actor.Kind == messages.KindModel {
+		if messages.Holds(f.actor.Kind) {
 			add(f.actor.String())
 		}
 	}
@@ -78,9 +79,9 @@ func (x *index) holderOf(f fact, lease string) string {
 	return x.latest.ledger(f.actor.String()).Leases[lease].Holder
 }
 
-// modelsOf are the models that a holder stands for: itself, or every known model of a name while its host isn't chosen.
+// modelsOf are the models or the job that a holder stands for: itself, or every known model of a name while its host isn't chosen.
 func (x *index) modelsOf(holder string) []string {
-	if !isModel(holder) {
+	if !isActor(holder) {
 		return nil
 	}
 	if id, err := messages.ParseActorID(holder); err != nil || id.Host() != messages.AnyHost {
@@ -167,6 +168,10 @@ func idsOf(f fact, loaded string) []string {
 		return []string{e.Placement}
 	case *messages.ModelLoadStarted:
 		return []string{e.GetPlacement().GetId()}
+	case *messages.JobReserved:
+		return []string{e.GetPlacement().GetId()}
+	case *messages.JobStarted, *messages.JobAttemptFailed, *messages.JobPreempted, *messages.JobPaused, *messages.JobCompleted, *messages.JobFailed, *messages.JobCancelled:
+		return []string{loaded}
 	case *messages.WorkerStarted, *messages.ModelReady, *messages.LoadFailed, *messages.WorkerExited:
 		return []string{loaded}
 	}

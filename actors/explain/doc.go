@@ -4,6 +4,7 @@
 // It decides nothing. An event that it has no words for costs a sentence. What is not in the journal comes as Present and Request.
 //
 //	a model      its last placement with all candidates, evictions, failures, and its phase
+//	a job        its last placement, its attempts and failures, and its phase
 //	a placement  from the decision to the reservation, the hand-over, and how the load ended
 //	a lease      who holds it, since when, for how long, and how it ended
 //	a request    what it waited for; from memory, or from the decision that it caused

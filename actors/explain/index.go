@@ -14,7 +14,7 @@ import (
 type index struct {
 	seen    uint64 // sequence of the last decision that was taken
 	latest  *latest
-	stories map[string]*story // by model
+	stories map[string]*story // by model or job
 	models  trail             // facts of models, older ones than their windows hold
 	ids     trail             // facts of placements and leases, and what requests caused
 	notes   notes
@@ -89,15 +89,18 @@ func (x *index) takeFact(f fact) {
 		x.story(model).remember(f)
 		x.mark(&x.models, topicOf(ofModel, model), f)
 	}
-	before := x.latest.model(actor).Phase
+	before := x.latest.phase(f.actor)
 	x.latest.fold(f)
-	if f.actor.Kind == messages.KindModel {
-		if s := x.story(actor); x.latest.model(actor).Phase != before {
+	if messages.Holds(f.actor.Kind) {
+		if s := x.story(actor); x.latest.phase(f.actor) != before {
 			s.since = f.at
 		}
 	}
 	for _, model := range concerned {
 		x.story(model).follow(model, f, x.latest)
+	}
+	if _, gone := f.event.(*messages.JobFilesRemoved); gone { // nobody asks for it again
+		delete(x.stories, actor)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"modelops/actors/entity"
 	"modelops/actors/gpu"
 	"modelops/actors/host"
+	"modelops/actors/job"
 	"modelops/actors/kinds"
 	"modelops/actors/model"
 	"modelops/messages"
@@ -77,6 +78,14 @@ func (l *latest) model(actor string) model.State {
 		return s
 	}
 	return model.State{Phase: model.Absent}
+}
+
+// phase is where a model or a job stands.
+func (l *latest) phase(actor messages.ActorID) string {
+	if s, ok := stateOf[job.State](l, actor.String()); ok {
+		return s.Phase.String()
+	}
+	return l.model(actor.String()).Phase.String()
 }
 
 // knows tells whether a model ever decided anything.

@@ -113,6 +113,12 @@ func (r *reading) outcome() string {
 			state = "The device's owner refused it: " + saidError(e.Error) + "."
 		case *messages.PlacementAbandoned:
 			state = "It was abandoned: " + e.Reason + "."
+		case *messages.JobReserved:
+			state = "Its job has it."
+		case *messages.JobStarted:
+			state = "Its job runs."
+		case *messages.JobPreempted, *messages.JobPaused, *messages.JobAttemptFailed, *messages.JobCompleted, *messages.JobFailed, *messages.JobCancelled:
+			state = "Its job's attempt is over: " + jobText(f) + "."
 		case *messages.ModelLoadStarted:
 			state = "It loads."
 		case *messages.ModelReady:

@@ -177,7 +177,7 @@ func begins(own []fact) bool {
 	case *messages.PlacementDecided, *messages.PressureRelieved:
 		return true
 	case *messages.VramReserved:
-		return !isModel(e.Holder) // a placement came before it
+		return !isActor(e.Holder) // a placement came before it
 	}
 	return false
 }

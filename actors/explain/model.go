@@ -17,15 +17,17 @@ func (r *reading) explainModel(p Present) *messages.Explanation {
 }
 
 // leaseOut says of which memory it isn't known yet that it is free: a driver counts it for a moment after a worker's end, or doesn't answer.
-func (r *reading) leaseOut() string {
+func (r *reading) leaseOut() string { return returning(r.latest.model(r.model).Returning, "worker") }
+
+func returning(leases []*messages.Placement, of string) string {
 	var on []string
-	for _, p := range r.latest.model(r.model).Returning {
+	for _, p := range leases {
 		on = append(on, spots(p))
 	}
 	if len(on) == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" The lease of its former worker on %s stays until the memory is known to be free.", strings.Join(on, ", "))
+	return fmt.Sprintf(" The lease of its former %s on %s stays until the memory is known to be free.", of, strings.Join(on, ", "))
 }
 
 // evicted tells whether it left to make room and was not wanted since.

@@ -22,7 +22,7 @@ type Present struct {
 	Awaited func(model string) bool
 }
 
-// Question is what is asked about. Model is zero when the subject is no model; ID is a lease's, a placement's or a request's.
+// Question is what is asked about. Model is a model or a job, and zero when the subject is neither; ID is a lease's, a placement's or a request's.
 type Question struct {
 	Subject string // as asked
 	Model   messages.ActorID
@@ -64,9 +64,11 @@ func (r *reading) explain(p Present) (*messages.Explanation, error) {
 	switch {
 	case q.Request != nil:
 		return r.explainRequest(p), nil
+	case q.Model.Kind == messages.KindJob:
+		return r.explainJob(p)
 	case q.Model != (messages.ActorID{}):
 		return r.explainModel(p), nil
-	case r.leases.id != "" && !isModel(r.leases.Holder):
+	case r.leases.id != "" && !isActor(r.leases.Holder):
 		return r.explainLease(p), nil
 	case r.decision() != nil:
 		return r.explainPlacement(r.decision(), p), nil

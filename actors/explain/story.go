@@ -50,7 +50,7 @@ type ref struct {
 
 func refOf(f fact) ref { return ref{f.spot, f.note} }
 
-// story is what the index keeps of one model: where its facts are, and what states forget. It is bounded, whatever the model went through.
+// story is what the index keeps of one model or job: where its facts are, and what states forget. It is bounded, whatever the model went through.
 type story struct {
 	window []ref // the last facts that concern it, oldest first; at most keep
 
@@ -119,6 +119,10 @@ func (s *story) followOwn(f fact) {
 		s.failed = ref{}
 	case *messages.ModelLoadStarted:
 		s.postponed, s.placement = ref{}, e.Placement
+	case *messages.JobReserved:
+		s.postponed, s.placement = ref{}, e.Placement
+	case *messages.JobPaused, *messages.JobFailed, *messages.JobCancelled:
+		s.postponed = ref{}
 	case *messages.SleepStarted:
 		s.leaving = e.Reason
 	case *messages.WakeStarted:
@@ -136,6 +140,12 @@ func (s *story) followOwn(f fact) {
 func hostOf(actor string) string {
 	id, _ := messages.ParseActorID(actor)
 	return id.Host()
+}
+
+// isActor tells whether a holder is an actor of some host, and no program.
+func isActor(holder string) bool {
+	kind, _, _ := strings.Cut(holder, "/")
+	return messages.Holds(kind)
 }
 
 // isModel tells whether a holder is a model of some host.

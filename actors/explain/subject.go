@@ -6,7 +6,7 @@ import (
 	"modelops/messages"
 )
 
-// Subject finds out what is asked about: a model by name, alias or model/HOST/NAME, else a request that is in memory, else an id that only
+// Subject finds out what is asked about: a job by job/HOST/ID, a model by name, alias or model/HOST/NAME, else a request that is in memory, else an id that only
 // the journal can know. lease/ID, placement/ID and request/ID say it outright. resolve finds a model, remember a request; both may be nil.
 // InvalidArgument: the subject is empty.
 func Subject(subject string, resolve func(name string) (messages.ActorID, bool), remember func(id string) (Request, bool)) (Question, error) {
@@ -16,6 +16,9 @@ func Subject(subject string, resolve func(name string) (messages.ActorID, bool),
 			WithHint("name a model, a request, a lease or a placement")
 	}
 	q := Question{Subject: subject, ID: subject}
+	if id, err := messages.ParseActorID(subject); err == nil && id.Kind == messages.KindJob {
+		return Question{Subject: subject, Model: id}, nil
+	}
 	if id, ok := modelNamed(subject, resolve); ok {
 		return Question{Subject: subject, Model: id}, nil
 	}

@@ -111,6 +111,9 @@ func (r *reading) movedOn() bool {
 			return true
 		}
 	}
+	if id, err := messages.ParseActorID(r.model); err == nil && id.Kind == messages.KindJob {
+		return r.since.After(r.postponed.at)
+	}
 	return r.latest.model(r.model).Phase != model.Placing && r.since.After(r.postponed.at)
 }
 

@@ -149,7 +149,7 @@ func victims(vs []*messages.Victim) string {
 
 // reason turns a fact into a line of the explanation. model is the subject's actor, if it is one: its own eviction reads otherwise.
 func reason(f fact, model string) *messages.Reason {
-	text := modelText(f)
+	text := cmp.Or(modelText(f), jobText(f))
 	if text == "" {
 		text = arbiterText(f, model)
 	}

@@ -24,12 +24,25 @@ func DeviceEnv(p *messages.Placement, gpus []*messages.GpuView) []string {
 
 // Reserved is what was reserved for a worker on each device, in bytes by the device's name: simulated devices take it for its use.
 func Reserved(models []*messages.ModelView, pid int64) map[string]uint64 {
-	m := modelOf(models, pid)
-	if m.GetPlacement() == nil {
+	return reservedOn(modelOf(models, pid).GetPlacement())
+}
+
+// ReservedFor is Reserved for a job's runner.
+func ReservedFor(jobs []*messages.JobView, pid int64) map[string]uint64 {
+	for _, j := range jobs {
+		if runsHere(j) && j.Runner.Pid == pid {
+			return reservedOn(j.Placement)
+		}
+	}
+	return nil
+}
+
+func reservedOn(p *messages.Placement) map[string]uint64 {
+	if p == nil {
 		return nil
 	}
 	held := map[string]uint64{}
-	for _, part := range m.Placement.GetShares() {
+	for _, part := range p.GetShares() {
 		if gpu, err := messages.ParseActorID(part.Gpu); err == nil {
 			held[gpu.Name()] = part.Bytes
 		}

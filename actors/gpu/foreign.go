@@ -6,7 +6,7 @@ import (
 	"modelops/messages"
 )
 
-// occupant is a worker of this host on a device.
+// occupant is a worker or a job's runner of this host on a device.
 type occupant struct {
 	pid int64
 	// lease is what the device's ledger counts for it, in bytes; 0 while it isn't known to have taken its memory.
@@ -28,6 +28,35 @@ func occupants(models []*messages.ModelView, gpu *messages.GpuView) []occupant {
 			}
 		}
 		out = append(out, o)
+	}
+	return out
+}
+
+// jobOccupants are the runners of local jobs on a device. Those of runs at another engine are not here.
+func jobOccupants(jobs []*messages.JobView, gpu *messages.GpuView) (out []occupant) {
+	for _, j := range jobs {
+		if _, there := j.GetPlacement().On(gpu.GetId()); !there || !runsHere(j) {
+			continue
+		}
+		o := occupant{pid: j.Runner.Pid}
+		for _, r := range gpu.GetReservations() {
+			if r.Holder == j.Id {
+				o.lease = cmp.Or(r.MeasuredBytes, r.Bytes)
+			}
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+func runsHere(j *messages.JobView) bool { return j.GetRunner() != nil && j.Runner.AttachedId == "" }
+
+// RunnerPIDs are the processes of the local jobs' runners.
+func RunnerPIDs(jobs []*messages.JobView) (out []int64) {
+	for _, j := range jobs {
+		if runsHere(j) {
+			out = append(out, j.Runner.Pid)
+		}
 	}
 	return out
 }
@@ -57,7 +86,7 @@ func heldBy(r *messages.DeviceReading, worker int64, mine func(pid, worker int64
 func clientLeases(g *messages.GpuView) uint64 {
 	var sum uint64
 	for _, r := range g.GetReservations() {
-		if id, err := messages.ParseActorID(r.Holder); err != nil || id.Kind != messages.KindModel {
+		if id, err := messages.ParseActorID(r.Holder); err != nil || !messages.Holds(id.Kind) {
 			sum += r.Bytes
 		}
 	}

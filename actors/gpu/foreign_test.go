@@ -86,6 +86,20 @@ func TestOccupantsAndLeases(t *testing.T) {
 		{Holder: "model/h/a", Bytes: 7}, {Holder: "model/h/loads", Bytes: 8}, {Holder: "model/h/measured", Bytes: 9, MeasuredBytes: 5},
 		{Holder: "client/python", Bytes: 3}, {Holder: "client/another", Bytes: 4},
 	}}
+	jobs := []*messages.JobView{
+		{Id: "job/h/tune", Placement: models[0].Placement, Runner: &messages.Runner{Pid: 6}}, {Id: "job/h/elsewhere", Placement: models[3].Placement, Runner: &messages.Runner{Pid: 7}},
+		{Id: "job/h/starts", Placement: models[0].Placement}, {Id: "job/h/ray", Placement: models[0].Placement, Runner: &messages.Runner{Pid: 8, AttachedId: "raysubmit_1"}}, {Id: "job/h/waits"},
+	}
+	g.Reservations = append(g.Reservations, &messages.Reservation{Holder: "job/h/tune", Bytes: 6})
+	if got := jobOccupants(jobs, g); len(got) != 1 || got[0] != (occupant{6, 6}) {
+		t.Errorf("jobs %v", got)
+	}
+	if pids := RunnerPIDs(jobs); len(pids) != 2 || pids[1] != 7 {
+		t.Errorf("runners %v", pids)
+	}
+	if held := ReservedFor(jobs, 7); len(held) != 1 || held["1"] != 1 || ReservedFor(jobs, 9) != nil {
+		t.Errorf("a job holds %v", held)
+	}
 	got := occupants(models, g)
 	if want := []occupant{{1, 7}, {2, 0}, {3, 5}}; len(got) != 3 || got[0] != want[0] || got[1] != want[1] || got[2] != want[2] {
 		t.Errorf("%v", got)

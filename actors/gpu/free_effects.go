@@ -105,7 +105,6 @@ func (s *Sampler) observeOf(ctx context.Context, readings []*messages.DeviceRead
 
 // allFree tells whether the memory of a placement is free on each of its devices. unread is why it can't be told.
 func (s *Sampler) allFree(readings []*messages.DeviceReading, p *messages.Placement, before map[string]uint64) (free bool, unread string) {
-	models := s.View.ModelsOf(s.Host)
 	free = true
 	for _, share := range p.Shares {
 		i := slices.IndexFunc(readings, func(r *messages.DeviceReading) bool { return s.id(r).String() == share.Gpu })
@@ -117,7 +116,7 @@ func (s *Sampler) allFree(readings []*messages.DeviceReading, p *messages.Placem
 			if why := s.unanswered(readings, readings[i]); why != "" {
 				free, unread = false, why
 			}
-		case foreign(readings[i], occupants(models, s.View.GPU(gpuID(share.Gpu))), 0, s.Mine) > before[share.Gpu]+freeSlack:
+		case foreign(readings[i], s.occupants(s.View.GPU(gpuID(share.Gpu))), 0, s.Mine) > before[share.Gpu]+freeSlack:
 			free = false
 		}
 	}

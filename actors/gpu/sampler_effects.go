@@ -17,7 +17,7 @@ type Views interface {
 }
 
 // Sampler reads the devices of a host at intervals and passes the readings to their ledgers: the ledger decides which change is an event. All
-// fields but Pressure, Strays, Failed and Now are required.
+// fields but Pressure, Jobs, Strays, Failed and Now are required.
 type Sampler struct {
 	Host    string
 	Devices []Devices
@@ -31,6 +31,8 @@ type Sampler struct {
 	MarginBytes    uint64
 	SoftLimitBytes uint64
 	Pressure       Pressure
+	// Jobs shows the jobs that have memory; nil = there are none.
+	Jobs func() []*messages.JobView
 	// Strays are processes of workers that no model knows and that can't be ended; may be nil. A driver counts what they hold by itself.
 	Strays func() []int64
 	// Failed counts a reading that a device didn't give; the device is "" while none of its driver is known. May be nil.
@@ -98,7 +100,16 @@ func (s *Sampler) Observe(ctx context.Context, r *messages.DeviceReading) {
 	if r.Kind == "simulated" { // a lease on a simulated device holds nothing that its ledger could see
 		leased = 0
 	}
-	s.Door.Tell(ctx, id, &messages.ObserveDevice{Reading: r, ForeignBytes: foreign(r, occupants(s.View.ModelsOf(s.Host), g), leased, s.Mine) + s.strayRAM(r)})
+	s.Door.Tell(ctx, id, &messages.ObserveDevice{Reading: r, ForeignBytes: foreign(r, s.occupants(g), leased, s.Mine) + s.strayRAM(r)})
+}
+
+// occupants are the processes of this host on a device.
+func (s *Sampler) occupants(g *messages.GpuView) []occupant {
+	out := occupants(s.View.ModelsOf(s.Host), g)
+	if s.Jobs != nil {
+		out = append(out, jobOccupants(s.Jobs(), g)...)
+	}
+	return out
 }
 
 // strayRAM is what unknown workers hold of RAM, in bytes. A reading of RAM has it only as far as it passes what the budget leaves to others.

@@ -171,6 +171,8 @@ func empty(name string) proto.Message {
 	switch name {
 	case "ModelView":
 		return &messages.ModelView{}
+	case "JobView":
+		return &messages.JobView{}
 	case "GpuView":
 		return &messages.GpuView{}
 	case "HostView":
@@ -280,6 +282,8 @@ func ended(id messages.ActorID, was proto.Message) proto.Message {
 	switch was.(type) {
 	case *messages.ModelView:
 		return &messages.ModelView{Id: id.String(), Host: id.Host(), Name: id.Name(), Phase: messages.ModelView_absent}
+	case *messages.JobView:
+		return &messages.JobView{Id: id.String(), Host: id.Host(), Name: id.Name(), Deleted: true}
 	case *messages.HostView:
 		return &messages.HostView{Host: id.Host()}
 	case *messages.GpuView:

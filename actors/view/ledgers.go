@@ -48,7 +48,14 @@ func (l Ledgers) Allocations() []*messages.Allocation {
 
 // own are the allocations of this host's actors and callers.
 func (l Ledgers) own() []*messages.Allocation {
-	return append(arbiter.AllocationsOf(l.Models(), l.Now().UnixMilli()), l.Seeking()...)
+	now := l.Now().UnixMilli()
+	out := arbiter.AllocationsOf(l.Models(), now)
+	for _, j := range l.View.LiveJobsOf(l.Host) {
+		if a := arbiter.AllocationOfJob(j, now); a != nil {
+			out = append(out, a)
+		}
+	}
+	return append(out, l.Seeking()...)
 }
 
 // Models are the latest views of this host's present models, with what runs and waits at each at the gateway. The gateway gets views a moment later: by

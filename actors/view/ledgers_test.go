@@ -1,9 +1,12 @@
 package view
 
 import (
+	"fmt"
 	"maps"
 	"testing"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"modelops/messages"
 )
@@ -107,5 +110,81 @@ func TestAHostWithAnOldReportIsLeftOut(t *testing.T) {
 	got := l.Hosts()
 	if len(got) != 1 || got[0].Host != "pc3" || !got[0].Unreachable || got[0].Refusal != "reported last 1m0s ago" {
 		t.Errorf("%v", got)
+	}
+}
+
+// A job seeks memory while it waits for it, holds it while it runs, and is never idle then. One that has ended long ago is in no reading.
+func TestLedgersShowJobs(t *testing.T) {
+	tune := messages.ActorID{Kind: messages.KindJob, ID: "h/tune"}
+	p, now := New(Options{}), time.UnixMilli(100_000)
+	l := Ledgers{Host: "h", View: p, Now: func() time.Time { return now }, Seeking: func() []*messages.Allocation { return nil }, Live: func() []*messages.ModelView { return nil }}
+	spec := &messages.JobSpec{Priority: -5}
+	placed := &messages.Placement{Shares: []*messages.Share{{Gpu: "gpu/h/g", Bytes: 8, Lease: "l", Epoch: 3}}}
+	apart := &messages.Placement{Shares: placed.Shares, Unpreemptible: true}
+	share := placed.Shares
+	seeks := &messages.Allocation{Holder: "job/h/tune", State: messages.Allocation_seeking, WaitedMs: 40_000, Priority: -5}
+	for i, c := range []struct {
+		view *messages.JobView
+		want *messages.Allocation
+	}{
+		{&messages.JobView{Phase: messages.JobView_pending, WaitingSinceMs: 60_000}, seeks},
+		{&messages.JobView{Phase: messages.JobView_pending, RetryAtMs: 120_000}, nil},
+		{&messages.JobView{Phase: messages.JobView_reserved, Placement: placed}, &messages.Allocation{Holder: "job/h/tune", State: messages.Allocation_starting, Priority: -5, Shares: share}},
+		{&messages.JobView{Phase: messages.JobView_running, Placement: placed, BeganMs: 70_000}, &messages.Allocation{Holder: "job/h/tune", State: messages.Allocation_settled, Priority: -5, Shares: share, Active: 1, HeldMs: 30_000}},
+		{&messages.JobView{Phase: messages.JobView_running, Placement: apart}, &messages.Allocation{Holder: "job/h/tune", State: messages.Allocation_settled, Priority: -5, Shares: share, Active: 1, Pinned: true, PinnedBy: "its claim"}},
+		{&messages.JobView{Phase: messages.JobView_checkpointing, Placement: placed}, &messages.Allocation{Holder: "job/h/tune", State: messages.Allocation_changing, Priority: -5, Shares: share}},
+		{&messages.JobView{Phase: messages.JobView_preempted, WaitingSinceMs: 60_000}, seeks},
+		{&messages.JobView{Phase: messages.JobView_paused}, nil},
+		{&messages.JobView{Phase: messages.JobView_completed}, nil},
+	} {
+		c.view.Id, c.view.Host, c.view.Name, c.view.Spec = tune.String(), "h", "tune", spec
+		p.StateChanged(tune, uint64(i+1), c.view)
+		var got *messages.Allocation
+		if all := l.Allocations(); len(all) == 1 {
+			got = all[0]
+		}
+		if !proto.Equal(got, c.want) {
+			t.Errorf("%s: the scheduler sees %v, want %v", c.view.Phase, got, c.want)
+		}
+	}
+	if far := p.LiveJobsOf("pc2"); len(far) != 0 {
+		t.Errorf("another host's jobs: %v", far)
+	}
+}
+
+// A deleted job is shown a moment longer, and forgotten when others end after it; other hosts hear of it as long.
+func TestDeletedJobsAreForgotten(t *testing.T) {
+	p, follower := New(Options{}), &Follower{View: New(Options{})}
+	at := func(n int) messages.ActorID {
+		return messages.ActorID{Kind: messages.KindJob, ID: fmt.Sprintf("h/j%d", n)}
+	}
+	r := Reporter{Host: "h", View: p, Ledgers: Ledgers{Host: "h", View: p, Now: time.Now, Seeking: func() []*messages.Allocation { return nil }, Live: func() []*messages.ModelView { return nil }},
+		Queue: func() *messages.QueueView { return nil }, Now: time.Now}
+	for n := range keptEnded + 5 {
+		p.StateChanged(at(n), uint64(n+1), &messages.JobView{Id: at(n).String(), Host: "h", Spec: &messages.JobSpec{}, Phase: messages.JobView_completed})
+	}
+	report := func() {
+		t.Helper()
+		said, err := r.Report(t.Context(), &messages.ReportRequest{})
+		if err == nil {
+			err = follower.take(t.Context(), "h", said)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	report()
+	if n, far := len(p.Jobs()), len(follower.View.Jobs()); n != keptEnded+5 || far != n || follower.View.Job(at(3)) == nil {
+		t.Errorf("%d jobs here, %d there", n, far)
+	}
+	for n := range keptEnded + 4 {
+		p.StateChanged(at(n), uint64(100+n), &messages.JobView{Id: at(n).String(), Host: "h", Spec: &messages.JobSpec{}, Phase: messages.JobView_completed, Deleted: true})
+	}
+	report()
+	if n, far := len(p.Jobs()), len(follower.View.Jobs()); n != 1 || far != 1 {
+		t.Errorf("%d jobs here, %d there after the others were deleted", n, far)
+	}
+	if p.Job(at(0)) != nil || follower.View.Job(at(0)) != nil || p.Job(at(keptEnded+3)) == nil {
+		t.Error("the job that was deleted first is still known, or the last one isn't")
 	}
 }

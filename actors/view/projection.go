@@ -36,7 +36,7 @@ type Projection struct {
 	order    *list.List                         // of *entry, the latest change last
 	readings map[messages.ActorID]*messages.DeviceReading
 	changed  chan struct{}      // closed at the next change; nil while no watcher waits
-	ended    []messages.ActorID // withdrawn models that are still known, the oldest first
+	ended    []messages.ActorID // withdrawn models and deleted jobs that are still known, the oldest first
 	dropped  uint64             // the highest version of a view that was dropped
 }
 
@@ -99,16 +99,21 @@ func (p *Projection) set(id messages.ActorID, sequence uint64, view proto.Messag
 	return true
 }
 
-// keptEnded is how many withdrawn models stay known: who waits for the end of one sees it a moment after it came.
+// keptEnded is how many withdrawn models and deleted jobs stay known: who waits for the end of one sees it a moment after it came.
 const keptEnded = 16
 
-// over tells whether a view is the last one of a model: its declaration is withdrawn and its worker is gone.
+// over tells whether a view is the last one of a model, whose declaration is withdrawn and whose worker is gone, or of a deleted job.
 func over(view proto.Message) bool {
-	m, ok := view.(*messages.ModelView)
-	return ok && m.Spec == nil && m.Phase == messages.ModelView_absent
+	switch v := view.(type) {
+	case *messages.ModelView:
+		return v.Spec == nil && v.Phase == messages.ModelView_absent
+	case *messages.JobView:
+		return v.Deleted
+	}
+	return false
 }
 
-// drop forgets the models that were withdrawn before the latest ones, of which id is one. p is locked.
+// drop forgets the models and jobs that were withdrawn before the latest ones, of which id is one. p is locked.
 func (p *Projection) drop(id messages.ActorID) {
 	if slices.Contains(p.ended, id) {
 		return
@@ -207,6 +212,29 @@ func (p *Projection) ModelsOf(host string) []*messages.ModelView {
 		id, err := messages.ParseActorID(v.Id)
 		return err != nil || id.Host() != host
 	})
+}
+
+// Job is a job's view; nil when there is none.
+func (p *Projection) Job(id messages.ActorID) *messages.JobView {
+	v, _ := p.of(id).(*messages.JobView)
+	return v
+}
+
+// Jobs lists every job that isn't deleted, by id: those that have ended too.
+func (p *Projection) Jobs() []*messages.JobView {
+	return sortedJobs(slices.DeleteFunc(all[*messages.JobView](p), func(v *messages.JobView) bool { return v.Deleted || v.Spec == nil }))
+}
+
+// LiveJobsOf lists the jobs of a host that have memory or seek some, by id. Most jobs have ended long ago.
+func (p *Projection) LiveJobsOf(host string) []*messages.JobView {
+	return sortedJobs(slices.DeleteFunc(all[*messages.JobView](p), func(v *messages.JobView) bool {
+		return v.Placement == nil && v.WaitingSinceMs == 0 || hostOf(v.Id) != host
+	}))
+}
+
+func sortedJobs(out []*messages.JobView) []*messages.JobView {
+	slices.SortFunc(out, func(a, b *messages.JobView) int { return strings.Compare(a.Id, b.Id) })
+	return out
 }
 
 // HostViews lists the hosts by name.

@@ -31,7 +31,7 @@ type Delta struct {
 }
 
 // Watch yields what changed since a version, as it comes, until ctx ends. Since 0, since a version of another start, and after more
-// changes than a delta holds, it yields a snapshot, and after a model that it hasn't seen to end was dropped. The loop body may take any time: the projection doesn't wait for it, and changes
+// changes than a delta holds, it yields a snapshot, and after a model or a job that it hasn't seen to end was dropped. The loop body may take any time: the projection doesn't wait for it, and changes
 // meanwhile come together in the next delta.
 func (p *Projection) Watch(ctx context.Context, since uint64) iter.Seq[Delta] {
 	return func(yield func(Delta) bool) {

@@ -32,13 +32,20 @@ type opener func(context.Context, *config.Config, *view.Projection, *slog.Logger
 // openDevices chooses the host's devices: simulated ones when configured, else the processor with its RAM budget and the GPUs where there are
 // any. ctx is the life of the devices. A device that can't be used ends no start.
 func openDevices(ctx context.Context, cfg *config.Config, v *view.Projection, log *slog.Logger) ([]devices, error) {
-	pids := func() []int64 { return gpu.WorkerPIDs(v.ModelsOf(cfg.Host)) }
+	pids := func() []int64 {
+		return append(gpu.WorkerPIDs(v.ModelsOf(cfg.Host)), gpu.RunnerPIDs(v.LiveJobsOf(cfg.Host))...)
+	}
 	if len(cfg.Resources.Devices) > 0 {
 		var ds []sim.Device
 		for _, d := range cfg.Resources.Devices {
 			ds = append(ds, sim.Device{ID: d.ID, CapacityBytes: uint64(d.CapacityMB) * messages.MiB})
 		}
-		simulated, err := sim.New(ds, sim.Options{Pids: pids, Footprint: func(pid int64) map[string]uint64 { return gpu.Reserved(v.ModelsOf(cfg.Host), pid) }})
+		simulated, err := sim.New(ds, sim.Options{Pids: pids, Footprint: func(pid int64) map[string]uint64 {
+			if held := gpu.ReservedFor(v.LiveJobsOf(cfg.Host), pid); held != nil {
+				return held
+			}
+			return gpu.Reserved(v.ModelsOf(cfg.Host), pid)
+		}})
 		return []devices{simulated}, err
 	}
 	with := &sharedRAM{}
@@ -110,7 +117,7 @@ func (d *daemon) troubles() (reasons []string, usable bool) {
 func (d *daemon) newSampler() *gpu.Sampler {
 	r := d.cfg.Resources
 	return &gpu.Sampler{
-		Host: d.host, Devices: d.devices, View: d.view, Door: d.tree, Log: telemetry.Seldom(d.log), Failed: d.metrics.DeviceNotRead, Mine: process.SameGroup, Every: r.GPUPollInterval,
+		Host: d.host, Devices: d.devices, View: d.view, Jobs: func() []*messages.JobView { return d.view.LiveJobsOf(d.host) }, Door: d.tree, Log: telemetry.Seldom(d.log), Failed: d.metrics.DeviceNotRead, Mine: process.SameGroup, Every: r.GPUPollInterval,
 		MarginBytes: uint64(r.MarginMB) * messages.MiB, SoftLimitBytes: uint64(r.VRAMSoftLimitMB) * messages.MiB,
 		Pressure: gpu.Pressure{ThresholdPct: r.EvictionThresholdPct, Foreign: d.cfg.Scheduler.ForeignPressure}, Strays: d.strays.Living, Life: d.life,
 	}

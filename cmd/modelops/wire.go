@@ -16,6 +16,7 @@ import (
 	"modelops/actors/gateway"
 	"modelops/actors/gpu"
 	"modelops/actors/host"
+	"modelops/actors/job"
 	"modelops/actors/model"
 	"modelops/actors/tree"
 	"modelops/actors/view"
@@ -138,6 +139,7 @@ func (d *daemon) spawner() tree.Spawner {
 		tree.Journaled(host.Kind(host.World{Door: d.door, Models: d.catalogue(), Trials: d.gateway, Residents: residents{d}}), o),
 		tree.Journaled(gpu.Kind(d.door, d.clock.Now), o),
 		tree.Journaled(models, o),
+		tree.Journaled(job.Kind(job.Rules{}, job.World{Trainer: noTrainer{}, Door: d.recovery.Placing(), Free: d.sampler.AwaitFree}), o),
 		tree.Journaled(scheduler, o),
 		tree.Maker{Kind: messages.KindGateway, Props: func(messages.ActorID) *actor.Props { return gateway.Props(d.gateway) }},
 	)
