@@ -138,7 +138,7 @@ func nonsense(t *rapid.T, p *messages.Placement) *messages.Placement {
 func wild(t *rapid.T) *machine {
 	m := fresh()
 	_, _ = m.Do(&messages.SubmitJob{Spec: anySpec(t)})
-	for range rapid.IntRange(0, 40).Draw(t, "steps") {
+	for range rapid.IntRange(0, 80).Draw(t, "steps") {
 		m.Wait(time.Duration(rapid.IntRange(1, 90).Draw(t, "seconds")) * time.Second)
 		c := anyCommand(t, m.State)
 		if owed := m.Kind.Owed(m.State); len(owed) > 0 && rapid.Bool().Draw(t, "goes on") { // without it a walk would seldom get far
@@ -157,6 +157,9 @@ func step(t *rapid.T, m *machine, c proto.Message) {
 	was := m.State
 	v, err := m.Do(c)
 	after := fmt.Sprintf("%T in %s gave %v, %v", c, was.Phase, v.Events, err)
+	if of := c.ProtoReflect().Descriptor().Fields().ByName("attempt"); of != nil && c.ProtoReflect().Get(of).Uint() != was.Attempt && len(v.Events) > 0 {
+		t.Fatalf("a report of another attempt than %d is taken: %s", was.Attempt, after)
+	}
 	sound(t, m, after)
 	follows(t, was, m.State, c, err, after)
 	if _, room := c.(*messages.Preempt); room || err != nil {
