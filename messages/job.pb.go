@@ -3086,7 +3086,9 @@ type JobView struct {
 	// Its files are removed.
 	Removed bool `protobuf:"varint,26,opt,name=removed,proto3" json:"removed,omitempty"`
 	// When the present attempt's processes began; 0 = it has none.
-	BeganMs       int64 `protobuf:"varint,27,opt,name=began_ms,json=beganMs,proto3" json:"began_ms,omitempty"`
+	BeganMs int64 `protobuf:"varint,27,opt,name=began_ms,json=beganMs,proto3" json:"began_ms,omitempty"`
+	// By which the present attempt's processes are found.
+	Nonce         string `protobuf:"bytes,28,opt,name=nonce,proto3" json:"nonce,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3308,6 +3310,13 @@ func (x *JobView) GetBeganMs() int64 {
 		return x.BeganMs
 	}
 	return 0
+}
+
+func (x *JobView) GetNonce() string {
+	if x != nil {
+		return x.Nonce
+	}
+	return ""
 }
 
 var File_job_proto protoreflect.FileDescriptor
@@ -3582,7 +3591,7 @@ const file_job_proto_rawDesc = "" +
 	"\bArtifact\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
 	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x14\n" +
-	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\"\x97\b\n" +
+	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\"\xad\b\n" +
 	"\aJobView\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x12\n" +
@@ -3614,7 +3623,8 @@ const file_job_proto_rawDesc = "" +
 	"\asmaller\x18\x18 \x01(\bR\asmaller\x12\x15\n" +
 	"\x06ran_ms\x18\x19 \x01(\x03R\x05ranMs\x12\x18\n" +
 	"\aremoved\x18\x1a \x01(\bR\aremoved\x12\x19\n" +
-	"\bbegan_ms\x18\x1b \x01(\x03R\abeganMs\"\x9a\x01\n" +
+	"\bbegan_ms\x18\x1b \x01(\x03R\abeganMs\x12\x14\n" +
+	"\x05nonce\x18\x1c \x01(\tR\x05nonce\"\x9a\x01\n" +
 	"\x05Phase\x12\x11\n" +
 	"\rphase_unknown\x10\x00\x12\v\n" +
 	"\apending\x10\x01\x12\f\n" +

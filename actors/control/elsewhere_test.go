@@ -178,6 +178,9 @@ func TestWhyOfOtherHosts(t *testing.T) {
 	far := "pc2 can't be reached. By its journal, which h has up to decision 8 as of 2m5s ago: It is."
 	for _, c := range []struct{ subject, host, asked, local, cut string }{
 		{"far", "", "pc2 Why far at pc2", "", far},
+		{"job/pc2/tune", "", "pc2 Why job/pc2/tune at pc2", "", far},
+		{"job/tune", "pc2", "pc2 Why job/pc2/tune at pc2", "", far},
+		{"job/tune", "", "", "job/h/tune", "It is."},
 		{"the-far", "", "pc2 Why far at pc2", "", far},
 		{"moved", "", "pc2 Why moved at pc2", "", "It is."},
 		{"here", "", "", "model/h/here", "It is."},

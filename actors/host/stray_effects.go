@@ -30,11 +30,13 @@ const (
 	strayPause = time.Second
 )
 
-// Strays ends the workers that no model's journal knows: the journal was lost, or an older one was restored. Each one is reported to the host
+// Strays ends the workers that no model's and no job's journal knows: the journal was lost, or an older one was restored. Each one is reported to the host
 // when it is found and can't be ended, and when it has ended.
 type Strays struct {
-	Host    string
-	Views   Views
+	Host  string
+	Views Views
+	// Jobs shows the jobs that have memory: their runners are no strays. nil = there are none.
+	Jobs    func() []*messages.JobView
 	Workers Owned
 	Door    messages.Door
 	Log     *slog.Logger
@@ -125,6 +127,11 @@ func (s *Strays) End(ctx context.Context) bool {
 	known := map[string]bool{}
 	for _, m := range s.Views.ModelsOf(s.Host) { // after the list: a worker that started meanwhile isn't on it
 		known[m.Nonce], known[m.Worker.GetNonce()] = true, true
+	}
+	if s.Jobs != nil {
+		for _, j := range s.Jobs() {
+			known[j.Nonce] = true
+		}
 	}
 	living := map[string]staying{}
 	for _, w := range owned {

@@ -57,12 +57,15 @@ func (r *strayReports) Tell(context.Context, messages.ActorID, proto.Message) {}
 func TestStraysEndBeforeTheStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &found{stays: map[string]int{"slow": 3, "hung": 30}, unseen: 2}
-		for _, n := range []string{"ready", "loads", "stray", "slow", "hung", ""} {
+		for _, n := range []string{"ready", "loads", "stray", "slow", "hung", "", "job"} {
 			f.workers = append(f.workers, &messages.Worker{Nonce: n, Pid: int64(len(n))})
 		}
 		views := shown{models: []*messages.ModelView{{Name: "a", Nonce: "ready", Worker: &messages.Worker{Nonce: "ready"}}, {Name: "b", Nonce: "loads"}, {Name: "c"}}}
 		r := &strayReports{}
-		s := &Strays{Host: "h", Views: views, Workers: f, Door: r, Log: slog.New(slog.DiscardHandler)}
+		s := &Strays{Host: "h", Views: views, Workers: f, Door: r, Log: slog.New(slog.DiscardHandler),
+			Jobs: func() []*messages.JobView {
+				return []*messages.JobView{{Id: "job/h/tune", Nonce: "job"}, {Id: "job/h/waits"}}
+			}}
 		var beside func(context.Context)
 		began := time.Now()
 		s.Await(t.Context(), func(later func(context.Context)) { beside = later })

@@ -230,7 +230,7 @@ func View(s State) proto.Message {
 		Id: s.ID.String(), Host: s.ID.Host(), Name: s.ID.Name(), Spec: s.Spec, Phase: s.Phase, Attempt: s.Attempt, Placement: s.Placement, Runner: s.Runner,
 		Checkpoint: s.Checkpoint, Outcome: s.Outcome, Error: s.Error, Reason: s.Stop.Reason, By: s.By, SubmittedMs: s.SubmittedMS, StartedMs: s.StartedMS,
 		EndedMs: s.EndedMS, WaitingSinceMs: s.WaitingMS, RetryAtMs: s.RetryAtMS, Preemptions: s.Preemptions, DeviceMs: s.DeviceMS, RanMs: s.RanMS,
-		Failures: uint32(s.Failures), Smaller: s.Smaller, Deleted: s.Deleted, Removed: s.Removed, BeganMs: s.BeganMS,
+		Failures: uint32(s.Failures), Smaller: s.Smaller, Deleted: s.Deleted, Removed: s.Removed, BeganMs: s.BeganMS, Nonce: s.Nonce,
 	}
 	if s.Phase == Checkpointing {
 		v.Stopping = s.Stop.Cause

@@ -117,7 +117,7 @@ func (d *daemon) troubles() (reasons []string, usable bool) {
 func (d *daemon) newSampler() *gpu.Sampler {
 	r := d.cfg.Resources
 	return &gpu.Sampler{
-		Host: d.host, Devices: d.devices, View: d.view, Jobs: func() []*messages.JobView { return d.view.LiveJobsOf(d.host) }, Door: d.tree, Log: telemetry.Seldom(d.log), Failed: d.metrics.DeviceNotRead, Mine: process.SameGroup, Every: r.GPUPollInterval,
+		Host: d.host, Devices: d.devices, View: d.view, Jobs: d.liveJobs, Door: d.tree, Log: telemetry.Seldom(d.log), Failed: d.metrics.DeviceNotRead, Mine: process.SameGroup, Every: r.GPUPollInterval,
 		MarginBytes: uint64(r.MarginMB) * messages.MiB, SoftLimitBytes: uint64(r.VRAMSoftLimitMB) * messages.MiB,
 		Pressure: gpu.Pressure{ThresholdPct: r.EvictionThresholdPct, Foreign: d.cfg.Scheduler.ForeignPressure}, Strays: d.strays.Living, Life: d.life,
 	}

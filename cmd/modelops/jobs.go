@@ -8,6 +8,9 @@ import (
 	"modelops/messages"
 )
 
+// liveJobs are this host's jobs that have memory or seek some.
+func (d *daemon) liveJobs() []*messages.JobView { return d.view.LiveJobsOf(d.host) }
+
 // noTrainer refuses to run jobs: this build has no trainer. A job that is submitted fails with the reason, once it has its memory.
 type noTrainer struct{}
 

@@ -34,7 +34,7 @@ func (d *daemon) plant(context.Context) error {
 	d.tree = tree.New(tree.Options{Host: d.host, Log: d.log, OnRestart: d.metrics.ActorRestarted})
 	d.later(func(context.Context) error { d.tree.Stop(); return nil })
 	d.door = d.newActorsDoor()
-	d.strays = &host.Strays{Host: d.host, Views: d.view, Workers: d.runtime, Door: d.tree, Log: d.log}
+	d.strays = &host.Strays{Host: d.host, Views: d.view, Jobs: d.liveJobs, Workers: d.runtime, Door: d.tree, Log: d.log}
 	d.sampler = d.newSampler()
 	d.feed = journal.NewFeed(d.journal)
 	d.books = newBooks(d)
