@@ -34,6 +34,7 @@ import (
 	"modelops/bridges/process"
 	"modelops/bridges/rest"
 	"modelops/bridges/runtime"
+	"modelops/bridges/trainer"
 	"modelops/bridges/telemetry"
 	"modelops/bridges/wake"
 	"modelops/journal"
@@ -55,6 +56,7 @@ type daemon struct {
 	seeDevices opener
 	devices    []gpu.Devices
 	runtime    *runtime.Runtime
+	trainer    *trainer.Trainer
 	client     *runtime.Client
 	bodies     *messages.Budget
 	outward    *outward

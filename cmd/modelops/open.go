@@ -16,6 +16,7 @@ import (
 	"modelops/bridges/process"
 	"modelops/bridges/rest"
 	"modelops/bridges/runtime"
+	"modelops/bridges/trainer"
 	"modelops/bridges/telemetry"
 	"modelops/cmd/modelops/cli"
 	"modelops/journal"
@@ -92,6 +93,8 @@ func (d *daemon) openWorld(context.Context) error {
 		o.WorkerArgs = strings.Fields(args)
 	}
 	d.runtime, d.client = runtime.New(o), runtime.NewClient()
+	d.trainer = trainer.New(trainer.Options{Dir: filepath.Join(d.cfg.DataDir, "jobs"), Self: self, Env: process.NewEnvironment(os.Environ()), PassEnv: o.PassEnv, Withheld: o.Withheld,
+		DeviceEnv: d.deviceEnv, Log: d.log, Processes: process.New(process.Options{Log: d.log, Owner: identity})}) // not those of workers: jobs go on when the daemon stops
 	d.outward = newOutward(d.most)
 	d.outward.onFull(d.client.Close)
 	d.client.DialWith(runtime.EitherFamily(d.outward.Dial))

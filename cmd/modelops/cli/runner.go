@@ -11,6 +11,8 @@ func (c *cli) runnerCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "runner FOLDER", Hidden: true, Args: cobra.ExactArgs(1),
 		Short: "Run an attempt of a job, as the daemon's child",
-		RunE:  func(cmd *cobra.Command, args []string) error { return typed(trainer.Run(cmd.Context(), args[0], c.stdout)) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return typed(trainer.Run(cmd.Context(), args[0], c.stdout))
+		},
 	}
 }

@@ -21,8 +21,8 @@ const (
 	trainData = "../../../testdata/train/ops-train.jsonl"
 )
 
-// trainer is a run as a child process, whose lines are read one by one.
-type trainer struct {
+// trainProcess is a run as a child process, whose lines are read one by one.
+type trainProcess struct {
 	t      *testing.T
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
@@ -30,9 +30,9 @@ type trainer struct {
 	stderr bytes.Buffer
 }
 
-func startTrainer(t *testing.T, args ...string) *trainer {
+func startTrainer(t *testing.T, args ...string) *trainProcess {
 	t.Helper()
-	r := &trainer{t: t, cmd: exec.Command("modelops", append([]string{"train", "--base", trainBase, "--data", trainData, "--batch", "1", "--threads", "1"}, args...)...)}
+	r := &trainProcess{t: t, cmd: exec.Command("modelops", append([]string{"train", "--base", trainBase, "--data", trainData, "--batch", "1", "--threads", "1"}, args...)...)}
 	r.cmd.Stderr = &r.stderr
 	var err error
 	if r.stdin, err = r.cmd.StdinPipe(); err != nil {
@@ -51,7 +51,7 @@ func startTrainer(t *testing.T, args ...string) *trainer {
 }
 
 // until reads lines up to the next of an event.
-func (r *trainer) until(event string) map[string]any {
+func (r *trainProcess) until(event string) map[string]any {
 	r.t.Helper()
 	for r.lines.Scan() {
 		var m map[string]any
@@ -68,7 +68,7 @@ func (r *trainer) until(event string) map[string]any {
 }
 
 // exit waits for the end.
-func (r *trainer) exit() int {
+func (r *trainProcess) exit() int {
 	for r.lines.Scan() {
 	}
 	_ = r.cmd.Wait()
@@ -105,7 +105,7 @@ func TestTrainIsStoppedAndResumed(t *testing.T) {
 	}
 }
 
-func (r *trainer) signal(s syscall.Signal) {
+func (r *trainProcess) signal(s syscall.Signal) {
 	r.t.Helper()
 	if err := r.cmd.Process.Signal(s); err != nil {
 		r.t.Fatal(err)
