@@ -209,6 +209,7 @@ var guests = map[string]string{
 	"github.com/NVIDIA/go-nvml":            `^bridges/nvml/`,
 	"github.com/goccy/go-yaml":             `^bridges/config/`,
 	"github.com/invopop/jsonschema":        `^bridges/config/`,
+	"github.com/netresearch/go-cron":       `^messages/schedule\.go$`,
 	"github.com/orcaman/concurrent-map":    `^actors/tree/`,
 	"github.com/prometheus":                `^bridges/telemetry/|^cmd/.*_test\.go$`,
 	"github.com/google/uuid":               `^bridges/(grpc|nats|openai|rest)/|^cmd/`,

@@ -70,7 +70,7 @@ func (x GoalSpec_Comparison) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use GoalSpec_Comparison.Descriptor instead.
 func (GoalSpec_Comparison) EnumDescriptor() ([]byte, []int) {
-	return file_goal_proto_rawDescGZIP(), []int{24, 0}
+	return file_goal_proto_rawDescGZIP(), []int{28, 0}
 }
 
 type GoalRun_Stage int32
@@ -132,7 +132,7 @@ func (x GoalRun_Stage) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use GoalRun_Stage.Descriptor instead.
 func (GoalRun_Stage) EnumDescriptor() ([]byte, []int) {
-	return file_goal_proto_rawDescGZIP(), []int{26, 0}
+	return file_goal_proto_rawDescGZIP(), []int{30, 0}
 }
 
 type GoalRun_Result int32
@@ -146,6 +146,8 @@ const (
 	GoalRun_stopped GoalRun_Result = 4
 	// Early stopping: others of its rung were better.
 	GoalRun_halved GoalRun_Result = 5
+	// A trial of auto-tuning, before its last rung: it waits for the others of its rung, or went on in the next one.
+	GoalRun_tried GoalRun_Result = 6
 )
 
 // Enum value maps for GoalRun_Result.
@@ -157,6 +159,7 @@ var (
 		3: "broke",
 		4: "stopped",
 		5: "halved",
+		6: "tried",
 	}
 	GoalRun_Result_value = map[string]int32{
 		"result_unknown": 0,
@@ -165,6 +168,7 @@ var (
 		"broke":          3,
 		"stopped":        4,
 		"halved":         5,
+		"tried":          6,
 	}
 )
 
@@ -192,7 +196,7 @@ func (x GoalRun_Result) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use GoalRun_Result.Descriptor instead.
 func (GoalRun_Result) EnumDescriptor() ([]byte, []int) {
-	return file_goal_proto_rawDescGZIP(), []int{26, 1}
+	return file_goal_proto_rawDescGZIP(), []int{30, 1}
 }
 
 type GoalView_Phase int32
@@ -254,7 +258,7 @@ func (x GoalView_Phase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use GoalView_Phase.Descriptor instead.
 func (GoalView_Phase) EnumDescriptor() ([]byte, []int) {
-	return file_goal_proto_rawDescGZIP(), []int{27, 0}
+	return file_goal_proto_rawDescGZIP(), []int{32, 0}
 }
 
 // CreateGoal makes the goal. The same specification again changes nothing; another one under the same id is refused.
@@ -790,6 +794,130 @@ func (x *ReportStageEnded) GetError() *ErrorBody {
 	return nil
 }
 
+// ReportRunJob tells that the job of a stage exists. Until then, the goal makes it; from then on, it waits for its end.
+type ReportRunJob struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Run   uint32                 `protobuf:"varint,1,opt,name=run,proto3" json:"run,omitempty"`
+	Stage GoalRun_Stage          `protobuf:"varint,2,opt,name=stage,proto3,enum=modelops.GoalRun_Stage" json:"stage,omitempty"`
+	// Of the stage comparing: the version that serves and is measured.
+	Version       string `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportRunJob) Reset() {
+	*x = ReportRunJob{}
+	mi := &file_goal_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportRunJob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportRunJob) ProtoMessage() {}
+
+func (x *ReportRunJob) ProtoReflect() protoreflect.Message {
+	mi := &file_goal_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportRunJob.ProtoReflect.Descriptor instead.
+func (*ReportRunJob) Descriptor() ([]byte, []int) {
+	return file_goal_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ReportRunJob) GetRun() uint32 {
+	if x != nil {
+		return x.Run
+	}
+	return 0
+}
+
+func (x *ReportRunJob) GetStage() GoalRun_Stage {
+	if x != nil {
+		return x.Stage
+	}
+	return GoalRun_stage_unknown
+}
+
+func (x *ReportRunJob) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+// ReportBudgetSpent tells that the running job has used what was left of the goal's device time.
+type ReportBudgetSpent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Run   uint32                 `protobuf:"varint,1,opt,name=run,proto3" json:"run,omitempty"`
+	Stage GoalRun_Stage          `protobuf:"varint,2,opt,name=stage,proto3,enum=modelops.GoalRun_Stage" json:"stage,omitempty"`
+	// Of this job so far.
+	DeviceMs      int64 `protobuf:"varint,3,opt,name=device_ms,json=deviceMs,proto3" json:"device_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportBudgetSpent) Reset() {
+	*x = ReportBudgetSpent{}
+	mi := &file_goal_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportBudgetSpent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportBudgetSpent) ProtoMessage() {}
+
+func (x *ReportBudgetSpent) ProtoReflect() protoreflect.Message {
+	mi := &file_goal_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportBudgetSpent.ProtoReflect.Descriptor instead.
+func (*ReportBudgetSpent) Descriptor() ([]byte, []int) {
+	return file_goal_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ReportBudgetSpent) GetRun() uint32 {
+	if x != nil {
+		return x.Run
+	}
+	return 0
+}
+
+func (x *ReportBudgetSpent) GetStage() GoalRun_Stage {
+	if x != nil {
+		return x.Stage
+	}
+	return GoalRun_stage_unknown
+}
+
+func (x *ReportBudgetSpent) GetDeviceMs() int64 {
+	if x != nil {
+		return x.DeviceMs
+	}
+	return 0
+}
+
 // ReportDeadline tells that the goal's time is over.
 type ReportDeadline struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -799,7 +927,7 @@ type ReportDeadline struct {
 
 func (x *ReportDeadline) Reset() {
 	*x = ReportDeadline{}
-	mi := &file_goal_proto_msgTypes[10]
+	mi := &file_goal_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +939,7 @@ func (x *ReportDeadline) String() string {
 func (*ReportDeadline) ProtoMessage() {}
 
 func (x *ReportDeadline) ProtoReflect() protoreflect.Message {
-	mi := &file_goal_proto_msgTypes[10]
+	mi := &file_goal_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,21 +952,23 @@ func (x *ReportDeadline) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportDeadline.ProtoReflect.Descriptor instead.
 func (*ReportDeadline) Descriptor() ([]byte, []int) {
-	return file_goal_proto_rawDescGZIP(), []int{10}
+	return file_goal_proto_rawDescGZIP(), []int{12}
 }
 
 type GoalCreated struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Spec          *GoalSpec              `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
-	By            string                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
-	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Spec  *GoalSpec              `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
+	By    string                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	At    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	// When its schedule is due; absent without one.
+	Due           *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=due,proto3" json:"due,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GoalCreated) Reset() {
 	*x = GoalCreated{}
-	mi := &file_goal_proto_msgTypes[11]
+	mi := &file_goal_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -850,7 +980,7 @@ func (x *GoalCreated) String() string {
 func (*GoalCreated) ProtoMessage() {}
 
 func (x *GoalCreated) ProtoReflect() protoreflect.Message {
-	mi := &file_goal_proto_msgTypes[11]
+	mi := &file_goal_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -863,7 +993,7 @@ func (x *GoalCreated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GoalCreated.ProtoReflect.Descriptor instead.
 func (*GoalCreated) Descriptor() ([]byte, []int) {
-	return file_goal_proto_rawDescGZIP(), []int{11}
+	return file_goal_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GoalCreated) GetSpec() *GoalSpec {
@@ -887,18 +1017,26 @@ func (x *GoalCreated) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *GoalCreated) GetDue() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Due
+	}
+	return nil
+}
+
 type GoalChanged struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Spec          *GoalSpec              `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
 	By            string                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
 	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	Due           *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=due,proto3" json:"due,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GoalChanged) Reset() {
 	*x = GoalChanged{}
-	mi := &file_goal_proto_msgTypes[12]
+	mi := &file_goal_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -910,7 +1048,7 @@ func (x *GoalChanged) String() string {
 func (*GoalChanged) ProtoMessage() {}
 
 func (x *GoalChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_goal_proto_msgTypes[12]
+	mi := &file_goal_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -923,7 +1061,7 @@ func (x *GoalChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GoalChanged.ProtoReflect.Descriptor instead.
 func (*GoalChanged) Descriptor() ([]byte, []int) {
-	return file_goal_proto_rawDescGZIP(), []int{12}
+	return file_goal_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GoalChanged) GetSpec() *GoalSpec {
@@ -947,6 +1085,13 @@ func (x *GoalChanged) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *GoalChanged) GetDue() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Due
+	}
+	return nil
+}
+
 type GoalStarted struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	At            *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
@@ -956,7 +1101,7 @@ type GoalStarted struct {
 
 func (x *GoalStarted) Reset() {
 	*x = GoalStarted{}
-	mi := &file_goal_proto_msgTypes[13]
+	mi := &file_goal_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -968,7 +1113,7 @@ func (x *GoalStarted) String() string {
 func (*GoalStarted) ProtoMessage() {}
 
 func (x *GoalStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_goal_proto_msgTypes[13]
+	mi := &file_goal_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -981,7 +1126,7 @@ func (x *GoalStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GoalStarted.ProtoReflect.Descriptor instead.
 func (*GoalStarted) Descriptor() ([]byte, []int) {
-	return file_goal_proto_rawDescGZIP(), []int{13}
+	return file_goal_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GoalStarted) GetAt() *timestamppb.Timestamp {
@@ -991,17 +1136,20 @@ func (x *GoalStarted) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// GoalYielded tells that its turn is over: at once between two runs, else when the present one has ended.
 type GoalYielded struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The goal that gets the turn; empty when it waits for its own schedule.
 	To            string                 `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`
 	At            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	Due           *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=due,proto3" json:"due,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GoalYielded) Reset() {
 	*x = GoalYielded{}
-	mi := &file_goal_proto_msgTypes[14]
+	mi := &file_goal_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1013,7 +1161,7 @@ func (x *GoalYielded) String() string {
 func (*GoalYielded) ProtoMessage() {}
 
 func (x *GoalYielded) ProtoReflect() protoreflect.Message {
-	mi := &file_goal_proto_msgTypes[14]
+	mi := &file_goal_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1026,7 +1174,7 @@ func (x *GoalYielded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GoalYielded.ProtoReflect.Descriptor instead.
 func (*GoalYielded) Descriptor() ([]byte, []int) {
-	return file_goal_proto_rawDescGZIP(), []int{14}
+	return file_goal_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GoalYielded) GetTo() string {
@@ -1043,22 +1191,32 @@ func (x *GoalYielded) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *GoalYielded) GetDue() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Due
+	}
+	return nil
+}
+
 // RunPlanned tells with which settings the next run begins; its jobs have names made from the goal's and the run's number.
 type RunPlanned struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Run        uint32                 `protobuf:"varint,1,opt,name=run,proto3" json:"run,omitempty"`
 	Parameters map[string]string      `protobuf:"bytes,2,rep,name=parameters,proto3" json:"parameters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Of auto-tuning: the rung of successive halving, 0 first, and the trial.
-	Rung          uint32                 `protobuf:"varint,3,opt,name=rung,proto3" json:"rung,omitempty"`
-	Trial         uint32                 `protobuf:"varint,4,opt,name=trial,proto3" json:"trial,omitempty"`
-	At            *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
+	Rung  uint32                 `protobuf:"varint,3,opt,name=rung,proto3" json:"rung,omitempty"`
+	Trial uint32                 `protobuf:"varint,4,opt,name=trial,proto3" json:"trial,omitempty"`
+	At    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
+	// Of auto-tuning: which search it is, 1 first, and with how many trials that begins; 0 = none.
+	Bracket       uint32 `protobuf:"varint,6,opt,name=bracket,proto3" json:"bracket,omitempty"`
+	Trials        uint32 `protobuf:"varint,7,opt,name=trials,proto3" json:"trials,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RunPlanned) Reset() {
 	*x = RunPlanned{}
-	mi := &file_goal_proto_msgTypes[15]
+	mi := &file_goal_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1070,7 +1228,7 @@ func (x *RunPlanned) String() string {
 func (*RunPlanned) ProtoMessage() {}
 
 func (x *RunPlanned) ProtoReflect() protoreflect.Message {
-	mi := &file_goal_proto_msgTypes[15]
+	mi := &file_goal_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1083,7 +1241,7 @@ func (x *RunPlanned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunPlanned.ProtoReflect.Descriptor instead.
 func (*RunPlanned) Descriptor() ([]byte, []int) {
-	return file_goal_proto_rawDescGZIP(), []int{15}
+	return file_goal_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RunPlanned) GetRun() uint32 {
@@ -1121,14 +1279,185 @@ func (x *RunPlanned) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
-// RunAdvanced tells that a stage of a run is over and the next one begins.
-type RunAdvanced struct {
+func (x *RunPlanned) GetBracket() uint32 {
+	if x != nil {
+		return x.Bracket
+	}
+	return 0
+}
+
+func (x *RunPlanned) GetTrials() uint32 {
+	if x != nil {
+		return x.Trials
+	}
+	return 0
+}
+
+// RunJobMade tells that the job of a stage exists.
+type RunJobMade struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Run           uint32                 `protobuf:"varint,1,opt,name=run,proto3" json:"run,omitempty"`
-	Ended         GoalRun_Stage          `protobuf:"varint,2,opt,name=ended,proto3,enum=modelops.GoalRun_Stage" json:"ended,omitempty"`
-	Next          GoalRun_Stage          `protobuf:"varint,3,opt,name=next,proto3,enum=modelops.GoalRun_Stage" json:"next,omitempty"`
-	Metrics       map[string]float64     `protobuf:"bytes,4,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
-	DeviceMs      int64                  `protobuf:"varint,5,opt,name=device_ms,json=deviceMs,proto3" json:"device_ms,omitempty"`
+	Stage         GoalRun_Stage          `protobuf:"varint,2,opt,name=stage,proto3,enum=modelops.GoalRun_Stage" json:"stage,omitempty"`
+	Job           string                 `protobuf:"bytes,3,opt,name=job,proto3" json:"job,omitempty"`
+	Version       string                 `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunJobMade) Reset() {
+	*x = RunJobMade{}
+	mi := &file_goal_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunJobMade) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunJobMade) ProtoMessage() {}
+
+func (x *RunJobMade) ProtoReflect() protoreflect.Message {
+	mi := &file_goal_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunJobMade.ProtoReflect.Descriptor instead.
+func (*RunJobMade) Descriptor() ([]byte, []int) {
+	return file_goal_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RunJobMade) GetRun() uint32 {
+	if x != nil {
+		return x.Run
+	}
+	return 0
+}
+
+func (x *RunJobMade) GetStage() GoalRun_Stage {
+	if x != nil {
+		return x.Stage
+	}
+	return GoalRun_stage_unknown
+}
+
+func (x *RunJobMade) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *RunJobMade) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *RunJobMade) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// RungEnded tells which trials of a rung go on with more steps, the best first, and which end there.
+type RungEnded struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Bracket       uint32                 `protobuf:"varint,1,opt,name=bracket,proto3" json:"bracket,omitempty"`
+	Rung          uint32                 `protobuf:"varint,2,opt,name=rung,proto3" json:"rung,omitempty"`
+	Kept          []uint32               `protobuf:"varint,3,rep,packed,name=kept,proto3" json:"kept,omitempty"`
+	Halved        []uint32               `protobuf:"varint,4,rep,packed,name=halved,proto3" json:"halved,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RungEnded) Reset() {
+	*x = RungEnded{}
+	mi := &file_goal_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RungEnded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RungEnded) ProtoMessage() {}
+
+func (x *RungEnded) ProtoReflect() protoreflect.Message {
+	mi := &file_goal_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RungEnded.ProtoReflect.Descriptor instead.
+func (*RungEnded) Descriptor() ([]byte, []int) {
+	return file_goal_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *RungEnded) GetBracket() uint32 {
+	if x != nil {
+		return x.Bracket
+	}
+	return 0
+}
+
+func (x *RungEnded) GetRung() uint32 {
+	if x != nil {
+		return x.Rung
+	}
+	return 0
+}
+
+func (x *RungEnded) GetKept() []uint32 {
+	if x != nil {
+		return x.Kept
+	}
+	return nil
+}
+
+func (x *RungEnded) GetHalved() []uint32 {
+	if x != nil {
+		return x.Halved
+	}
+	return nil
+}
+
+func (x *RungEnded) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// RunAdvanced tells that a stage of a run is over and the next one begins.
+type RunAdvanced struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Run   uint32                 `protobuf:"varint,1,opt,name=run,proto3" json:"run,omitempty"`
+	Ended GoalRun_Stage          `protobuf:"varint,2,opt,name=ended,proto3,enum=modelops.GoalRun_Stage" json:"ended,omitempty"`
+	Next  GoalRun_Stage          `protobuf:"varint,3,opt,name=next,proto3,enum=modelops.GoalRun_Stage" json:"next,omitempty"`
+	// Of the stage comparing, those of the version that serves.
+	Metrics map[string]float64 `protobuf:"bytes,4,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	// Of the stage that ended.
+	DeviceMs int64 `protobuf:"varint,5,opt,name=device_ms,json=deviceMs,proto3" json:"device_ms,omitempty"`
+	// The registered one; of the stage comparing, the one that serves; empty when none does.
 	Version       string                 `protobuf:"bytes,6,opt,name=version,proto3" json:"version,omitempty"`
 	At            *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=at,proto3" json:"at,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1137,7 +1466,7 @@ type RunAdvanced struct {
 
 func (x *RunAdvanced) Reset() {
 	*x = RunAdvanced{}
-	mi := &file_goal_proto_msgTypes[16]
+	mi := &file_goal_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1149,7 +1478,7 @@ func (x *RunAdvanced) String() string {
 func (*RunAdvanced) ProtoMessage() {}
 
 func (x *RunAdvanced) ProtoReflect() protoreflect.Message {
-	mi := &file_goal_proto_msgTypes[16]
+	mi := &file_goal_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1162,7 +1491,7 @@ func (x *RunAdvanced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunAdvanced.ProtoReflect.Descriptor instead.
 func (*RunAdvanced) Descriptor() ([]byte, []int) {
-	return file_goal_proto_rawDescGZIP(), []int{16}
+	return file_goal_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RunAdvanced) GetRun() uint32 {
@@ -1216,11 +1545,12 @@ func (x *RunAdvanced) GetAt() *timestamppb.Timestamp {
 
 // RunEnded tells what became of a run.
 type RunEnded struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Run           uint32                 `protobuf:"varint,1,opt,name=run,proto3" json:"run,omitempty"`
-	Result        GoalRun_Result         `protobuf:"varint,2,opt,name=result,proto3,enum=modelops.GoalRun_Result" json:"result,omitempty"`
-	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
-	Metrics       map[string]float64     `protobuf:"bytes,4,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Run     uint32                 `protobuf:"varint,1,opt,name=run,proto3" json:"run,omitempty"`
+	Result  GoalRun_Result         `protobuf:"varint,2,opt,name=result,proto3,enum=modelops.GoalRun_Result" json:"result,omitempty"`
+	Reason  string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Metrics map[string]float64     `protobuf:"bytes,4,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	// Of the whole run.
 	DeviceMs      int64                  `protobuf:"varint,5,opt,name=device_ms,json=deviceMs,proto3" json:"device_ms,omitempty"`
 	Error         *ErrorBody             `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
 	At            *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=at,proto3" json:"at,omitempty"`
@@ -1230,7 +1560,7 @@ type RunEnded struct {
 
 func (x *RunEnded) Reset() {
 	*x = RunEnded{}
-	mi := &file_goal_proto_msgTypes[17]
+	mi := &file_goal_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1242,7 +1572,7 @@ func (x *RunEnded) String() string {
 func (*RunEnded) ProtoMessage() {}
 
 func (x *RunEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_goal_proto_msgTypes[17]
+	mi := &file_goal_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1255,7 +1585,7 @@ func (x *RunEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunEnded.ProtoReflect.Descriptor instead.
 func (*RunEnded) Descriptor() ([]byte, []int) {
-	return file_goal_proto_rawDescGZIP(), []int{17}
+	return file_goal_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RunEnded) GetRun() uint32 {
@@ -1318,7 +1648,7 @@ type GoalPaused struct {
 
 func (x *GoalPaused) Reset() {
 	*x = GoalPaused{}
-	mi := &file_goal_proto_msgTypes[18]
+	mi := &file_goal_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1330,7 +1660,7 @@ func (x *GoalPaused) String() string {
 func (*GoalPaused) ProtoMessage() {}
 
 func (x *GoalPaused) ProtoReflect() protoreflect.Message {
-	mi := &file_goal_proto_msgTypes[18]
+	mi := &file_goal_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1343,7 +1673,7 @@ func (x *GoalPaused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GoalPaused.ProtoReflect.Descriptor instead.
 func (*GoalPaused) Descriptor() ([]byte, []int) {
-	return file_goal_proto_rawDescGZIP(), []int{18}
+	return file_goal_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GoalPaused) GetReason() string {
@@ -1371,13 +1701,14 @@ type GoalResumed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	By            string                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
 	At            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	Due           *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=due,proto3" json:"due,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GoalResumed) Reset() {
 	*x = GoalResumed{}
-	mi := &file_goal_proto_msgTypes[19]
+	mi := &file_goal_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1389,7 +1720,7 @@ func (x *GoalResumed) String() string {
 func (*GoalResumed) ProtoMessage() {}
 
 func (x *GoalResumed) ProtoReflect() protoreflect.Message {
-	mi := &file_goal_proto_msgTypes[19]
+	mi := &file_goal_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1402,7 +1733,7 @@ func (x *GoalResumed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GoalResumed.ProtoReflect.Descriptor instead.
 func (*GoalResumed) Descriptor() ([]byte, []int) {
-	return file_goal_proto_rawDescGZIP(), []int{19}
+	return file_goal_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GoalResumed) GetBy() string {
@@ -1419,7 +1750,14 @@ func (x *GoalResumed) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
-// GoalMet tells that a run reached the target.
+func (x *GoalResumed) GetDue() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Due
+	}
+	return nil
+}
+
+// GoalMet tells that a run reached the target, or that a goal without one has made its runs.
 type GoalMet struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Run           uint32                 `protobuf:"varint,1,opt,name=run,proto3" json:"run,omitempty"`
@@ -1431,7 +1769,7 @@ type GoalMet struct {
 
 func (x *GoalMet) Reset() {
 	*x = GoalMet{}
-	mi := &file_goal_proto_msgTypes[20]
+	mi := &file_goal_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1443,7 +1781,7 @@ func (x *GoalMet) String() string {
 func (*GoalMet) ProtoMessage() {}
 
 func (x *GoalMet) ProtoReflect() protoreflect.Message {
-	mi := &file_goal_proto_msgTypes[20]
+	mi := &file_goal_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1456,7 +1794,7 @@ func (x *GoalMet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GoalMet.ProtoReflect.Descriptor instead.
 func (*GoalMet) Descriptor() ([]byte, []int) {
-	return file_goal_proto_rawDescGZIP(), []int{20}
+	return file_goal_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GoalMet) GetRun() uint32 {
@@ -1491,7 +1829,7 @@ type GoalFailed struct {
 
 func (x *GoalFailed) Reset() {
 	*x = GoalFailed{}
-	mi := &file_goal_proto_msgTypes[21]
+	mi := &file_goal_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1503,7 +1841,7 @@ func (x *GoalFailed) String() string {
 func (*GoalFailed) ProtoMessage() {}
 
 func (x *GoalFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_goal_proto_msgTypes[21]
+	mi := &file_goal_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1516,7 +1854,7 @@ func (x *GoalFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GoalFailed.ProtoReflect.Descriptor instead.
 func (*GoalFailed) Descriptor() ([]byte, []int) {
-	return file_goal_proto_rawDescGZIP(), []int{21}
+	return file_goal_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GoalFailed) GetError() *ErrorBody {
@@ -1544,7 +1882,7 @@ type GoalCancelled struct {
 
 func (x *GoalCancelled) Reset() {
 	*x = GoalCancelled{}
-	mi := &file_goal_proto_msgTypes[22]
+	mi := &file_goal_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1556,7 +1894,7 @@ func (x *GoalCancelled) String() string {
 func (*GoalCancelled) ProtoMessage() {}
 
 func (x *GoalCancelled) ProtoReflect() protoreflect.Message {
-	mi := &file_goal_proto_msgTypes[22]
+	mi := &file_goal_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1569,7 +1907,7 @@ func (x *GoalCancelled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GoalCancelled.ProtoReflect.Descriptor instead.
 func (*GoalCancelled) Descriptor() ([]byte, []int) {
-	return file_goal_proto_rawDescGZIP(), []int{22}
+	return file_goal_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GoalCancelled) GetReason() string {
@@ -1604,7 +1942,7 @@ type GoalDeleted struct {
 
 func (x *GoalDeleted) Reset() {
 	*x = GoalDeleted{}
-	mi := &file_goal_proto_msgTypes[23]
+	mi := &file_goal_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1616,7 +1954,7 @@ func (x *GoalDeleted) String() string {
 func (*GoalDeleted) ProtoMessage() {}
 
 func (x *GoalDeleted) ProtoReflect() protoreflect.Message {
-	mi := &file_goal_proto_msgTypes[23]
+	mi := &file_goal_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1629,7 +1967,7 @@ func (x *GoalDeleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GoalDeleted.ProtoReflect.Descriptor instead.
 func (*GoalDeleted) Descriptor() ([]byte, []int) {
-	return file_goal_proto_rawDescGZIP(), []int{23}
+	return file_goal_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GoalDeleted) GetKeepJobs() bool {
@@ -1658,16 +1996,16 @@ type GoalSpec struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Title       string                 `protobuf:"bytes,1,opt,name=title,proto3" json:"title,omitempty"`
 	Description string                 `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
-	// Its share of turns among goals of one priority under the policy round_robin; 0 = 1.
+	// Its share of turns under the policy round_robin; 0 = 1. Under priority_queue it has no meaning.
 	Weight float64 `protobuf:"fixed64,3,opt,name=weight,proto3" json:"weight,omitempty"`
 	// critical, high, medium or low; empty = medium.
 	Priority string `protobuf:"bytes,4,opt,name=priority,proto3" json:"priority,omitempty"`
-	// The figure of the evaluation, or of the training where there is none: eval_loss, exact, loss or one of the trainer's own. Empty = it runs its runs and is met.
+	// The figure of the evaluation, or of the training where there is none: eval_loss, exact, loss or one of the trainer's own. Empty = it makes its runs and is met.
 	Metric     string                 `protobuf:"bytes,5,opt,name=metric,proto3" json:"metric,omitempty"`
 	Comparison GoalSpec_Comparison    `protobuf:"varint,6,opt,name=comparison,proto3,enum=modelops.GoalSpec_Comparison" json:"comparison,omitempty"`
 	Value      float64                `protobuf:"fixed64,7,opt,name=value,proto3" json:"value,omitempty"`
 	Deadline   *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=deadline,proto3" json:"deadline,omitempty"`
-	// Device time of all its jobs in seconds on one device, and runs; 0 = no bound.
+	// Device time of all its jobs in seconds on one device, and runs; 0 = no bound. Without metric and schedule, 0 runs are one, or one search.
 	BudgetSeconds uint64 `protobuf:"varint,9,opt,name=budget_seconds,json=budgetSeconds,proto3" json:"budget_seconds,omitempty"`
 	BudgetRuns    uint32 `protobuf:"varint,10,opt,name=budget_runs,json=budgetRuns,proto3" json:"budget_runs,omitempty"`
 	Model         string `protobuf:"bytes,11,opt,name=model,proto3" json:"model,omitempty"`
@@ -1677,12 +2015,12 @@ type GoalSpec struct {
 	Dataset     string            `protobuf:"bytes,14,opt,name=dataset,proto3" json:"dataset,omitempty"`
 	EvalDataset string            `protobuf:"bytes,15,opt,name=eval_dataset,json=evalDataset,proto3" json:"eval_dataset,omitempty"`
 	Parameters  map[string]string `protobuf:"bytes,16,rep,name=parameters,proto3" json:"parameters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// The five fields of cron, or empty: runs follow each other.
+	// When a run begins: the five fields of cron and, if it isn't that of the host, a time zone. Empty = runs follow each other.
 	Schedule string `protobuf:"bytes,17,opt,name=schedule,proto3" json:"schedule,omitempty"`
 	// What auto-tuning tries: parameters with their values or bounds. Empty = one setting.
 	Search []*Dimension `protobuf:"bytes,18,rep,name=search,proto3" json:"search,omitempty"`
 	Seed   uint64       `protobuf:"varint,19,opt,name=seed,proto3" json:"seed,omitempty"`
-	// Whether a version that wins serves: never, by hand or auto; empty = never.
+	// Whether a version that wins serves: never, by_hand or auto; empty = never.
 	Rollout string `protobuf:"bytes,20,opt,name=rollout,proto3" json:"rollout,omitempty"`
 	// Of a rollout: requests that it gets at first, in percent, and for how long.
 	CanaryPct     uint32 `protobuf:"varint,21,opt,name=canary_pct,json=canaryPct,proto3" json:"canary_pct,omitempty"`
@@ -1700,7 +2038,7 @@ type GoalSpec struct {
 
 func (x *GoalSpec) Reset() {
 	*x = GoalSpec{}
-	mi := &file_goal_proto_msgTypes[24]
+	mi := &file_goal_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1712,7 +2050,7 @@ func (x *GoalSpec) String() string {
 func (*GoalSpec) ProtoMessage() {}
 
 func (x *GoalSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_goal_proto_msgTypes[24]
+	mi := &file_goal_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1725,7 +2063,7 @@ func (x *GoalSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GoalSpec.ProtoReflect.Descriptor instead.
 func (*GoalSpec) Descriptor() ([]byte, []int) {
-	return file_goal_proto_rawDescGZIP(), []int{24}
+	return file_goal_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GoalSpec) GetTitle() string {
@@ -1933,7 +2271,7 @@ type Dimension struct {
 
 func (x *Dimension) Reset() {
 	*x = Dimension{}
-	mi := &file_goal_proto_msgTypes[25]
+	mi := &file_goal_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1945,7 +2283,7 @@ func (x *Dimension) String() string {
 func (*Dimension) ProtoMessage() {}
 
 func (x *Dimension) ProtoReflect() protoreflect.Message {
-	mi := &file_goal_proto_msgTypes[25]
+	mi := &file_goal_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1958,7 +2296,7 @@ func (x *Dimension) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dimension.ProtoReflect.Descriptor instead.
 func (*Dimension) Descriptor() ([]byte, []int) {
-	return file_goal_proto_rawDescGZIP(), []int{25}
+	return file_goal_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Dimension) GetName() string {
@@ -2010,24 +2348,29 @@ type GoalRun struct {
 	Stage  GoalRun_Stage          `protobuf:"varint,2,opt,name=stage,proto3,enum=modelops.GoalRun_Stage" json:"stage,omitempty"`
 	Result GoalRun_Result         `protobuf:"varint,3,opt,name=result,proto3,enum=modelops.GoalRun_Result" json:"result,omitempty"`
 	// The actors of its jobs: job/HOST/ID.
-	Job           string             `protobuf:"bytes,4,opt,name=job,proto3" json:"job,omitempty"`
-	Evaluation    string             `protobuf:"bytes,5,opt,name=evaluation,proto3" json:"evaluation,omitempty"`
-	Parameters    map[string]string  `protobuf:"bytes,6,rep,name=parameters,proto3" json:"parameters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Metrics       map[string]float64 `protobuf:"bytes,7,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
-	DeviceMs      int64              `protobuf:"varint,8,opt,name=device_ms,json=deviceMs,proto3" json:"device_ms,omitempty"`
-	Version       string             `protobuf:"bytes,9,opt,name=version,proto3" json:"version,omitempty"`
-	Reason        string             `protobuf:"bytes,10,opt,name=reason,proto3" json:"reason,omitempty"`
-	Rung          uint32             `protobuf:"varint,11,opt,name=rung,proto3" json:"rung,omitempty"`
-	Trial         uint32             `protobuf:"varint,12,opt,name=trial,proto3" json:"trial,omitempty"`
-	BeganMs       int64              `protobuf:"varint,13,opt,name=began_ms,json=beganMs,proto3" json:"began_ms,omitempty"`
-	EndedMs       int64              `protobuf:"varint,14,opt,name=ended_ms,json=endedMs,proto3" json:"ended_ms,omitempty"`
+	Job        string             `protobuf:"bytes,4,opt,name=job,proto3" json:"job,omitempty"`
+	Evaluation string             `protobuf:"bytes,5,opt,name=evaluation,proto3" json:"evaluation,omitempty"`
+	Parameters map[string]string  `protobuf:"bytes,6,rep,name=parameters,proto3" json:"parameters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Metrics    map[string]float64 `protobuf:"bytes,7,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	DeviceMs   int64              `protobuf:"varint,8,opt,name=device_ms,json=deviceMs,proto3" json:"device_ms,omitempty"`
+	Version    string             `protobuf:"bytes,9,opt,name=version,proto3" json:"version,omitempty"`
+	Reason     string             `protobuf:"bytes,10,opt,name=reason,proto3" json:"reason,omitempty"`
+	Rung       uint32             `protobuf:"varint,11,opt,name=rung,proto3" json:"rung,omitempty"`
+	Trial      uint32             `protobuf:"varint,12,opt,name=trial,proto3" json:"trial,omitempty"`
+	BeganMs    int64              `protobuf:"varint,13,opt,name=began_ms,json=beganMs,proto3" json:"began_ms,omitempty"`
+	EndedMs    int64              `protobuf:"varint,14,opt,name=ended_ms,json=endedMs,proto3" json:"ended_ms,omitempty"`
+	Bracket    uint32             `protobuf:"varint,15,opt,name=bracket,proto3" json:"bracket,omitempty"`
+	// The job that measured what serves, which version that was, and its figures.
+	Base          string             `protobuf:"bytes,16,opt,name=base,proto3" json:"base,omitempty"`
+	BaseVersion   string             `protobuf:"bytes,17,opt,name=base_version,json=baseVersion,proto3" json:"base_version,omitempty"`
+	BaseMetrics   map[string]float64 `protobuf:"bytes,18,rep,name=base_metrics,json=baseMetrics,proto3" json:"base_metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GoalRun) Reset() {
 	*x = GoalRun{}
-	mi := &file_goal_proto_msgTypes[26]
+	mi := &file_goal_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2039,7 +2382,7 @@ func (x *GoalRun) String() string {
 func (*GoalRun) ProtoMessage() {}
 
 func (x *GoalRun) ProtoReflect() protoreflect.Message {
-	mi := &file_goal_proto_msgTypes[26]
+	mi := &file_goal_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2052,7 +2395,7 @@ func (x *GoalRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GoalRun.ProtoReflect.Descriptor instead.
 func (*GoalRun) Descriptor() ([]byte, []int) {
-	return file_goal_proto_rawDescGZIP(), []int{26}
+	return file_goal_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GoalRun) GetRun() uint32 {
@@ -2153,6 +2496,164 @@ func (x *GoalRun) GetEndedMs() int64 {
 	return 0
 }
 
+func (x *GoalRun) GetBracket() uint32 {
+	if x != nil {
+		return x.Bracket
+	}
+	return 0
+}
+
+func (x *GoalRun) GetBase() string {
+	if x != nil {
+		return x.Base
+	}
+	return ""
+}
+
+func (x *GoalRun) GetBaseVersion() string {
+	if x != nil {
+		return x.BaseVersion
+	}
+	return ""
+}
+
+func (x *GoalRun) GetBaseMetrics() map[string]float64 {
+	if x != nil {
+		return x.BaseMetrics
+	}
+	return nil
+}
+
+// GoalForecast is what the runs so far say about those to come. Its bounds are those of an 80 % interval.
+type GoalForecast struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Runs until the target is met, from now on; 0 = not known. most = 0 with a likely figure: no bound can be given.
+	Runs  uint32 `protobuf:"varint,1,opt,name=runs,proto3" json:"runs,omitempty"`
+	Least uint32 `protobuf:"varint,2,opt,name=least,proto3" json:"least,omitempty"`
+	Most  uint32 `protobuf:"varint,3,opt,name=most,proto3" json:"most,omitempty"`
+	// Mean and standard deviation of a run's device time, and of the time that passes for one.
+	RunDeviceMs   int64 `protobuf:"varint,4,opt,name=run_device_ms,json=runDeviceMs,proto3" json:"run_device_ms,omitempty"`
+	RunDeviceSdMs int64 `protobuf:"varint,5,opt,name=run_device_sd_ms,json=runDeviceSdMs,proto3" json:"run_device_sd_ms,omitempty"`
+	RunWallMs     int64 `protobuf:"varint,6,opt,name=run_wall_ms,json=runWallMs,proto3" json:"run_wall_ms,omitempty"`
+	// When it is likely met, and the runs that the budget still pays for; 0 = not known, no bound.
+	MetMs    int64  `protobuf:"varint,7,opt,name=met_ms,json=metMs,proto3" json:"met_ms,omitempty"`
+	RunsLeft uint32 `protobuf:"varint,8,opt,name=runs_left,json=runsLeft,proto3" json:"runs_left,omitempty"`
+	// When the first of its bounds is reached, and which one: budget_seconds, budget_runs or deadline. 0 = none can be told.
+	SpentMs int64  `protobuf:"varint,9,opt,name=spent_ms,json=spentMs,proto3" json:"spent_ms,omitempty"`
+	SpentBy string `protobuf:"bytes,10,opt,name=spent_by,json=spentBy,proto3" json:"spent_by,omitempty"`
+	// The forecast in words, and why there is none.
+	Text          string `protobuf:"bytes,11,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GoalForecast) Reset() {
+	*x = GoalForecast{}
+	mi := &file_goal_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GoalForecast) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GoalForecast) ProtoMessage() {}
+
+func (x *GoalForecast) ProtoReflect() protoreflect.Message {
+	mi := &file_goal_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GoalForecast.ProtoReflect.Descriptor instead.
+func (*GoalForecast) Descriptor() ([]byte, []int) {
+	return file_goal_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *GoalForecast) GetRuns() uint32 {
+	if x != nil {
+		return x.Runs
+	}
+	return 0
+}
+
+func (x *GoalForecast) GetLeast() uint32 {
+	if x != nil {
+		return x.Least
+	}
+	return 0
+}
+
+func (x *GoalForecast) GetMost() uint32 {
+	if x != nil {
+		return x.Most
+	}
+	return 0
+}
+
+func (x *GoalForecast) GetRunDeviceMs() int64 {
+	if x != nil {
+		return x.RunDeviceMs
+	}
+	return 0
+}
+
+func (x *GoalForecast) GetRunDeviceSdMs() int64 {
+	if x != nil {
+		return x.RunDeviceSdMs
+	}
+	return 0
+}
+
+func (x *GoalForecast) GetRunWallMs() int64 {
+	if x != nil {
+		return x.RunWallMs
+	}
+	return 0
+}
+
+func (x *GoalForecast) GetMetMs() int64 {
+	if x != nil {
+		return x.MetMs
+	}
+	return 0
+}
+
+func (x *GoalForecast) GetRunsLeft() uint32 {
+	if x != nil {
+		return x.RunsLeft
+	}
+	return 0
+}
+
+func (x *GoalForecast) GetSpentMs() int64 {
+	if x != nil {
+		return x.SpentMs
+	}
+	return 0
+}
+
+func (x *GoalForecast) GetSpentBy() string {
+	if x != nil {
+		return x.SpentBy
+	}
+	return ""
+}
+
+func (x *GoalForecast) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 type GoalView struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -2175,15 +2676,23 @@ type GoalView struct {
 	EndedMs   int64      `protobuf:"varint,16,opt,name=ended_ms,json=endedMs,proto3" json:"ended_ms,omitempty"`
 	ChangedMs int64      `protobuf:"varint,17,opt,name=changed_ms,json=changedMs,proto3" json:"changed_ms,omitempty"`
 	// When its schedule is due next; 0 = it has none.
-	DueMs         int64 `protobuf:"varint,18,opt,name=due_ms,json=dueMs,proto3" json:"due_ms,omitempty"`
-	Deleted       bool  `protobuf:"varint,19,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	DueMs   int64 `protobuf:"varint,18,opt,name=due_ms,json=dueMs,proto3" json:"due_ms,omitempty"`
+	Deleted bool  `protobuf:"varint,19,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	// One of its jobs runs or is about to: it has its turn, whatever its phase.
+	Working bool `protobuf:"varint,20,opt,name=working,proto3" json:"working,omitempty"`
+	// What it waits for, in words.
+	Waits string `protobuf:"bytes,21,opt,name=waits,proto3" json:"waits,omitempty"`
+	// The goal for which it gives its turn up when the present run has ended.
+	YieldsTo string `protobuf:"bytes,22,opt,name=yields_to,json=yieldsTo,proto3" json:"yields_to,omitempty"`
+	// Added by the door that shows it: it depends on the time.
+	Forecast      *GoalForecast `protobuf:"bytes,23,opt,name=forecast,proto3" json:"forecast,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GoalView) Reset() {
 	*x = GoalView{}
-	mi := &file_goal_proto_msgTypes[27]
+	mi := &file_goal_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2195,7 +2704,7 @@ func (x *GoalView) String() string {
 func (*GoalView) ProtoMessage() {}
 
 func (x *GoalView) ProtoReflect() protoreflect.Message {
-	mi := &file_goal_proto_msgTypes[27]
+	mi := &file_goal_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2208,7 +2717,7 @@ func (x *GoalView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GoalView.ProtoReflect.Descriptor instead.
 func (*GoalView) Descriptor() ([]byte, []int) {
-	return file_goal_proto_rawDescGZIP(), []int{27}
+	return file_goal_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GoalView) GetId() string {
@@ -2344,6 +2853,34 @@ func (x *GoalView) GetDeleted() bool {
 	return false
 }
 
+func (x *GoalView) GetWorking() bool {
+	if x != nil {
+		return x.Working
+	}
+	return false
+}
+
+func (x *GoalView) GetWaits() string {
+	if x != nil {
+		return x.Waits
+	}
+	return ""
+}
+
+func (x *GoalView) GetYieldsTo() string {
+	if x != nil {
+		return x.YieldsTo
+	}
+	return ""
+}
+
+func (x *GoalView) GetForecast() *GoalForecast {
+	if x != nil {
+		return x.Forecast
+	}
+	return nil
+}
+
 var File_goal_proto protoreflect.FileDescriptor
 
 const file_goal_proto_rawDesc = "" +
@@ -2384,25 +2921,36 @@ const file_goal_proto_rawDesc = "" +
 	"\aoutcome\x18\x04 \x01(\v2\x14.modelops.JobOutcomeR\aoutcome\x12\x1b\n" +
 	"\tdevice_ms\x18\x05 \x01(\x03R\bdeviceMs\x12\x18\n" +
 	"\aversion\x18\x06 \x01(\tR\aversion\x12)\n" +
-	"\x05error\x18\a \x01(\v2\x13.modelops.ErrorBodyR\x05error:\x06\xba\xd4\x18\x02\b\x02\"\x18\n" +
-	"\x0eReportDeadline:\x06\xba\xd4\x18\x02\b\x02\"\x87\x01\n" +
+	"\x05error\x18\a \x01(\v2\x13.modelops.ErrorBodyR\x05error:\x06\xba\xd4\x18\x02\b\x02\"q\n" +
+	"\fReportRunJob\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\rR\x03run\x12-\n" +
+	"\x05stage\x18\x02 \x01(\x0e2\x17.modelops.GoalRun.StageR\x05stage\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\tR\aversion:\x06\xba\xd4\x18\x02\b\x02\"y\n" +
+	"\x11ReportBudgetSpent\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\rR\x03run\x12-\n" +
+	"\x05stage\x18\x02 \x01(\x0e2\x17.modelops.GoalRun.StageR\x05stage\x12\x1b\n" +
+	"\tdevice_ms\x18\x03 \x01(\x03R\bdeviceMs:\x06\xba\xd4\x18\x02\b\x02\"\x18\n" +
+	"\x0eReportDeadline:\x06\xba\xd4\x18\x02\b\x02\"\xb5\x01\n" +
 	"\vGoalCreated\x12&\n" +
 	"\x04spec\x18\x01 \x01(\v2\x12.modelops.GoalSpecR\x04spec\x12\x0e\n" +
 	"\x02by\x18\x02 \x01(\tR\x02by\x12*\n" +
-	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x14\xb2\xd4\x18\x10\n" +
-	"\fgoal.created\x10\x01\"\x87\x01\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12,\n" +
+	"\x03due\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x03due:\x14\xb2\xd4\x18\x10\n" +
+	"\fgoal.created\x10\x01\"\xb5\x01\n" +
 	"\vGoalChanged\x12&\n" +
 	"\x04spec\x18\x01 \x01(\v2\x12.modelops.GoalSpecR\x04spec\x12\x0e\n" +
 	"\x02by\x18\x02 \x01(\tR\x02by\x12*\n" +
-	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x14\xb2\xd4\x18\x10\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12,\n" +
+	"\x03due\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x03due:\x14\xb2\xd4\x18\x10\n" +
 	"\fgoal.changed\x10\x01\"O\n" +
 	"\vGoalStarted\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x14\xb2\xd4\x18\x10\n" +
-	"\fgoal.started\x10\x01\"_\n" +
+	"\fgoal.started\x10\x01\"\x8d\x01\n" +
 	"\vGoalYielded\x12\x0e\n" +
 	"\x02to\x18\x01 \x01(\tR\x02to\x12*\n" +
-	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x14\xb2\xd4\x18\x10\n" +
-	"\fgoal.yielded\x10\x01\"\x93\x02\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12,\n" +
+	"\x03due\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x03due:\x14\xb2\xd4\x18\x10\n" +
+	"\fgoal.yielded\x10\x01\"\xc5\x02\n" +
 	"\n" +
 	"RunPlanned\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\rR\x03run\x12D\n" +
@@ -2411,11 +2959,28 @@ const file_goal_proto_rawDesc = "" +
 	"parameters\x12\x12\n" +
 	"\x04rung\x18\x03 \x01(\rR\x04rung\x12\x14\n" +
 	"\x05trial\x18\x04 \x01(\rR\x05trial\x12*\n" +
-	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x1a=\n" +
+	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x18\n" +
+	"\abracket\x18\x06 \x01(\rR\abracket\x12\x16\n" +
+	"\x06trials\x18\a \x01(\rR\x06trials\x1a=\n" +
 	"\x0fParametersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01:\x18\xb2\xd4\x18\x14\n" +
-	"\x10goal.run_planned\x10\x01\"\xf3\x02\n" +
+	"\x10goal.run_planned\x10\x01\"\xc0\x01\n" +
+	"\n" +
+	"RunJobMade\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\rR\x03run\x12-\n" +
+	"\x05stage\x18\x02 \x01(\x0e2\x17.modelops.GoalRun.StageR\x05stage\x12\x10\n" +
+	"\x03job\x18\x03 \x01(\tR\x03job\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\tR\aversion\x12*\n" +
+	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x19\xb2\xd4\x18\x15\n" +
+	"\x11goal.run_job_made\x10\x01\"\xaa\x01\n" +
+	"\tRungEnded\x12\x18\n" +
+	"\abracket\x18\x01 \x01(\rR\abracket\x12\x12\n" +
+	"\x04rung\x18\x02 \x01(\rR\x04rung\x12\x12\n" +
+	"\x04kept\x18\x03 \x03(\rR\x04kept\x12\x16\n" +
+	"\x06halved\x18\x04 \x03(\rR\x06halved\x12*\n" +
+	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x17\xb2\xd4\x18\x13\n" +
+	"\x0fgoal.rung_ended\x10\x01\"\xf3\x02\n" +
 	"\vRunAdvanced\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\rR\x03run\x12-\n" +
 	"\x05ended\x18\x02 \x01(\x0e2\x17.modelops.GoalRun.StageR\x05ended\x12+\n" +
@@ -2445,10 +3010,11 @@ const file_goal_proto_rawDesc = "" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x0e\n" +
 	"\x02by\x18\x02 \x01(\tR\x02by\x12*\n" +
 	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x13\xb2\xd4\x18\x0f\n" +
-	"\vgoal.paused\x10\x01\"_\n" +
+	"\vgoal.paused\x10\x01\"\x8d\x01\n" +
 	"\vGoalResumed\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12*\n" +
-	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x14\xb2\xd4\x18\x10\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12,\n" +
+	"\x03due\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x03due:\x14\xb2\xd4\x18\x10\n" +
 	"\fgoal.resumed\x10\x01\"o\n" +
 	"\aGoalMet\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\rR\x03run\x12\x14\n" +
@@ -2524,7 +3090,7 @@ const file_goal_proto_rawDesc = "" +
 	"\x03low\x18\x03 \x01(\x01R\x03low\x12\x12\n" +
 	"\x04high\x18\x04 \x01(\x01R\x04high\x12\x10\n" +
 	"\x03log\x18\x05 \x01(\bR\x03log\x12\x14\n" +
-	"\x05whole\x18\x06 \x01(\bR\x05whole\"\xa0\x06\n" +
+	"\x05whole\x18\x06 \x01(\bR\x05whole\"\x83\b\n" +
 	"\aGoalRun\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\rR\x03run\x12-\n" +
 	"\x05stage\x18\x02 \x01(\x0e2\x17.modelops.GoalRun.StageR\x05stage\x120\n" +
@@ -2544,11 +3110,18 @@ const file_goal_proto_rawDesc = "" +
 	"\x04rung\x18\v \x01(\rR\x04rung\x12\x14\n" +
 	"\x05trial\x18\f \x01(\rR\x05trial\x12\x19\n" +
 	"\bbegan_ms\x18\r \x01(\x03R\abeganMs\x12\x19\n" +
-	"\bended_ms\x18\x0e \x01(\x03R\aendedMs\x1a=\n" +
+	"\bended_ms\x18\x0e \x01(\x03R\aendedMs\x12\x18\n" +
+	"\abracket\x18\x0f \x01(\rR\abracket\x12\x12\n" +
+	"\x04base\x18\x10 \x01(\tR\x04base\x12!\n" +
+	"\fbase_version\x18\x11 \x01(\tR\vbaseVersion\x12E\n" +
+	"\fbase_metrics\x18\x12 \x03(\v2\".modelops.GoalRun.BaseMetricsEntryR\vbaseMetrics\x1a=\n" +
 	"\x0fParametersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
 	"\fMetricsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\x1a>\n" +
+	"\x10BaseMetricsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"t\n" +
 	"\x05Stage\x12\x11\n" +
@@ -2559,7 +3132,7 @@ const file_goal_proto_rawDesc = "" +
 	"evaluating\x10\x03\x12\r\n" +
 	"\tcomparing\x10\x04\x12\x0f\n" +
 	"\vrolling_out\x10\x05\x12\t\n" +
-	"\x05ended\x10\x06\"S\n" +
+	"\x05ended\x10\x06\"^\n" +
 	"\x06Result\x12\x12\n" +
 	"\x0eresult_unknown\x10\x00\x12\a\n" +
 	"\x03won\x10\x01\x12\b\n" +
@@ -2567,7 +3140,21 @@ const file_goal_proto_rawDesc = "" +
 	"\x05broke\x10\x03\x12\v\n" +
 	"\astopped\x10\x04\x12\n" +
 	"\n" +
-	"\x06halved\x10\x05\"\x91\x05\n" +
+	"\x06halved\x10\x05\x12\t\n" +
+	"\x05tried\x10\x06\"\xb7\x02\n" +
+	"\fGoalForecast\x12\x12\n" +
+	"\x04runs\x18\x01 \x01(\rR\x04runs\x12\x14\n" +
+	"\x05least\x18\x02 \x01(\rR\x05least\x12\x12\n" +
+	"\x04most\x18\x03 \x01(\rR\x04most\x12\"\n" +
+	"\rrun_device_ms\x18\x04 \x01(\x03R\vrunDeviceMs\x12'\n" +
+	"\x10run_device_sd_ms\x18\x05 \x01(\x03R\rrunDeviceSdMs\x12\x1e\n" +
+	"\vrun_wall_ms\x18\x06 \x01(\x03R\trunWallMs\x12\x15\n" +
+	"\x06met_ms\x18\a \x01(\x03R\x05metMs\x12\x1b\n" +
+	"\truns_left\x18\b \x01(\rR\brunsLeft\x12\x19\n" +
+	"\bspent_ms\x18\t \x01(\x03R\aspentMs\x12\x19\n" +
+	"\bspent_by\x18\n" +
+	" \x01(\tR\aspentBy\x12\x12\n" +
+	"\x04text\x18\v \x01(\tR\x04text\"\x92\x06\n" +
 	"\bGoalView\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x12\n" +
@@ -2591,7 +3178,11 @@ const file_goal_proto_rawDesc = "" +
 	"\n" +
 	"changed_ms\x18\x11 \x01(\x03R\tchangedMs\x12\x15\n" +
 	"\x06due_ms\x18\x12 \x01(\x03R\x05dueMs\x12\x18\n" +
-	"\adeleted\x18\x13 \x01(\bR\adeleted\"i\n" +
+	"\adeleted\x18\x13 \x01(\bR\adeleted\x12\x18\n" +
+	"\aworking\x18\x14 \x01(\bR\aworking\x12\x14\n" +
+	"\x05waits\x18\x15 \x01(\tR\x05waits\x12\x1b\n" +
+	"\tyields_to\x18\x16 \x01(\tR\byieldsTo\x122\n" +
+	"\bforecast\x18\x17 \x01(\v2\x16.modelops.GoalForecastR\bforecast\"i\n" +
 	"\x05Phase\x12\x11\n" +
 	"\rphase_unknown\x10\x00\x12\v\n" +
 	"\apending\x10\x01\x12\n" +
@@ -2618,7 +3209,7 @@ func file_goal_proto_rawDescGZIP() []byte {
 }
 
 var file_goal_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_goal_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_goal_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_goal_proto_goTypes = []any{
 	(GoalSpec_Comparison)(0),      // 0: modelops.GoalSpec.Comparison
 	(GoalRun_Stage)(0),            // 1: modelops.GoalRun.Stage
@@ -2634,84 +3225,101 @@ var file_goal_proto_goTypes = []any{
 	(*YieldGoal)(nil),             // 11: modelops.YieldGoal
 	(*PlanRun)(nil),               // 12: modelops.PlanRun
 	(*ReportStageEnded)(nil),      // 13: modelops.ReportStageEnded
-	(*ReportDeadline)(nil),        // 14: modelops.ReportDeadline
-	(*GoalCreated)(nil),           // 15: modelops.GoalCreated
-	(*GoalChanged)(nil),           // 16: modelops.GoalChanged
-	(*GoalStarted)(nil),           // 17: modelops.GoalStarted
-	(*GoalYielded)(nil),           // 18: modelops.GoalYielded
-	(*RunPlanned)(nil),            // 19: modelops.RunPlanned
-	(*RunAdvanced)(nil),           // 20: modelops.RunAdvanced
-	(*RunEnded)(nil),              // 21: modelops.RunEnded
-	(*GoalPaused)(nil),            // 22: modelops.GoalPaused
-	(*GoalResumed)(nil),           // 23: modelops.GoalResumed
-	(*GoalMet)(nil),               // 24: modelops.GoalMet
-	(*GoalFailed)(nil),            // 25: modelops.GoalFailed
-	(*GoalCancelled)(nil),         // 26: modelops.GoalCancelled
-	(*GoalDeleted)(nil),           // 27: modelops.GoalDeleted
-	(*GoalSpec)(nil),              // 28: modelops.GoalSpec
-	(*Dimension)(nil),             // 29: modelops.Dimension
-	(*GoalRun)(nil),               // 30: modelops.GoalRun
-	(*GoalView)(nil),              // 31: modelops.GoalView
-	nil,                           // 32: modelops.RunPlanned.ParametersEntry
-	nil,                           // 33: modelops.RunAdvanced.MetricsEntry
-	nil,                           // 34: modelops.RunEnded.MetricsEntry
-	nil,                           // 35: modelops.GoalSpec.ParametersEntry
-	nil,                           // 36: modelops.GoalSpec.LabelsEntry
-	nil,                           // 37: modelops.GoalRun.ParametersEntry
-	nil,                           // 38: modelops.GoalRun.MetricsEntry
-	(JobView_Phase)(0),            // 39: modelops.JobView.Phase
-	(*JobOutcome)(nil),            // 40: modelops.JobOutcome
-	(*ErrorBody)(nil),             // 41: modelops.ErrorBody
-	(*timestamppb.Timestamp)(nil), // 42: google.protobuf.Timestamp
+	(*ReportRunJob)(nil),          // 14: modelops.ReportRunJob
+	(*ReportBudgetSpent)(nil),     // 15: modelops.ReportBudgetSpent
+	(*ReportDeadline)(nil),        // 16: modelops.ReportDeadline
+	(*GoalCreated)(nil),           // 17: modelops.GoalCreated
+	(*GoalChanged)(nil),           // 18: modelops.GoalChanged
+	(*GoalStarted)(nil),           // 19: modelops.GoalStarted
+	(*GoalYielded)(nil),           // 20: modelops.GoalYielded
+	(*RunPlanned)(nil),            // 21: modelops.RunPlanned
+	(*RunJobMade)(nil),            // 22: modelops.RunJobMade
+	(*RungEnded)(nil),             // 23: modelops.RungEnded
+	(*RunAdvanced)(nil),           // 24: modelops.RunAdvanced
+	(*RunEnded)(nil),              // 25: modelops.RunEnded
+	(*GoalPaused)(nil),            // 26: modelops.GoalPaused
+	(*GoalResumed)(nil),           // 27: modelops.GoalResumed
+	(*GoalMet)(nil),               // 28: modelops.GoalMet
+	(*GoalFailed)(nil),            // 29: modelops.GoalFailed
+	(*GoalCancelled)(nil),         // 30: modelops.GoalCancelled
+	(*GoalDeleted)(nil),           // 31: modelops.GoalDeleted
+	(*GoalSpec)(nil),              // 32: modelops.GoalSpec
+	(*Dimension)(nil),             // 33: modelops.Dimension
+	(*GoalRun)(nil),               // 34: modelops.GoalRun
+	(*GoalForecast)(nil),          // 35: modelops.GoalForecast
+	(*GoalView)(nil),              // 36: modelops.GoalView
+	nil,                           // 37: modelops.RunPlanned.ParametersEntry
+	nil,                           // 38: modelops.RunAdvanced.MetricsEntry
+	nil,                           // 39: modelops.RunEnded.MetricsEntry
+	nil,                           // 40: modelops.GoalSpec.ParametersEntry
+	nil,                           // 41: modelops.GoalSpec.LabelsEntry
+	nil,                           // 42: modelops.GoalRun.ParametersEntry
+	nil,                           // 43: modelops.GoalRun.MetricsEntry
+	nil,                           // 44: modelops.GoalRun.BaseMetricsEntry
+	(JobView_Phase)(0),            // 45: modelops.JobView.Phase
+	(*JobOutcome)(nil),            // 46: modelops.JobOutcome
+	(*ErrorBody)(nil),             // 47: modelops.ErrorBody
+	(*timestamppb.Timestamp)(nil), // 48: google.protobuf.Timestamp
 }
 var file_goal_proto_depIdxs = []int32{
-	28, // 0: modelops.CreateGoal.spec:type_name -> modelops.GoalSpec
-	28, // 1: modelops.ChangeGoal.spec:type_name -> modelops.GoalSpec
+	32, // 0: modelops.CreateGoal.spec:type_name -> modelops.GoalSpec
+	32, // 1: modelops.ChangeGoal.spec:type_name -> modelops.GoalSpec
 	1,  // 2: modelops.ReportStageEnded.stage:type_name -> modelops.GoalRun.Stage
-	39, // 3: modelops.ReportStageEnded.job_phase:type_name -> modelops.JobView.Phase
-	40, // 4: modelops.ReportStageEnded.outcome:type_name -> modelops.JobOutcome
-	41, // 5: modelops.ReportStageEnded.error:type_name -> modelops.ErrorBody
-	28, // 6: modelops.GoalCreated.spec:type_name -> modelops.GoalSpec
-	42, // 7: modelops.GoalCreated.at:type_name -> google.protobuf.Timestamp
-	28, // 8: modelops.GoalChanged.spec:type_name -> modelops.GoalSpec
-	42, // 9: modelops.GoalChanged.at:type_name -> google.protobuf.Timestamp
-	42, // 10: modelops.GoalStarted.at:type_name -> google.protobuf.Timestamp
-	42, // 11: modelops.GoalYielded.at:type_name -> google.protobuf.Timestamp
-	32, // 12: modelops.RunPlanned.parameters:type_name -> modelops.RunPlanned.ParametersEntry
-	42, // 13: modelops.RunPlanned.at:type_name -> google.protobuf.Timestamp
-	1,  // 14: modelops.RunAdvanced.ended:type_name -> modelops.GoalRun.Stage
-	1,  // 15: modelops.RunAdvanced.next:type_name -> modelops.GoalRun.Stage
-	33, // 16: modelops.RunAdvanced.metrics:type_name -> modelops.RunAdvanced.MetricsEntry
-	42, // 17: modelops.RunAdvanced.at:type_name -> google.protobuf.Timestamp
-	2,  // 18: modelops.RunEnded.result:type_name -> modelops.GoalRun.Result
-	34, // 19: modelops.RunEnded.metrics:type_name -> modelops.RunEnded.MetricsEntry
-	41, // 20: modelops.RunEnded.error:type_name -> modelops.ErrorBody
-	42, // 21: modelops.RunEnded.at:type_name -> google.protobuf.Timestamp
-	42, // 22: modelops.GoalPaused.at:type_name -> google.protobuf.Timestamp
-	42, // 23: modelops.GoalResumed.at:type_name -> google.protobuf.Timestamp
-	42, // 24: modelops.GoalMet.at:type_name -> google.protobuf.Timestamp
-	41, // 25: modelops.GoalFailed.error:type_name -> modelops.ErrorBody
-	42, // 26: modelops.GoalFailed.at:type_name -> google.protobuf.Timestamp
-	42, // 27: modelops.GoalCancelled.at:type_name -> google.protobuf.Timestamp
-	42, // 28: modelops.GoalDeleted.at:type_name -> google.protobuf.Timestamp
-	0,  // 29: modelops.GoalSpec.comparison:type_name -> modelops.GoalSpec.Comparison
-	42, // 30: modelops.GoalSpec.deadline:type_name -> google.protobuf.Timestamp
-	35, // 31: modelops.GoalSpec.parameters:type_name -> modelops.GoalSpec.ParametersEntry
-	29, // 32: modelops.GoalSpec.search:type_name -> modelops.Dimension
-	36, // 33: modelops.GoalSpec.labels:type_name -> modelops.GoalSpec.LabelsEntry
-	1,  // 34: modelops.GoalRun.stage:type_name -> modelops.GoalRun.Stage
-	2,  // 35: modelops.GoalRun.result:type_name -> modelops.GoalRun.Result
-	37, // 36: modelops.GoalRun.parameters:type_name -> modelops.GoalRun.ParametersEntry
-	38, // 37: modelops.GoalRun.metrics:type_name -> modelops.GoalRun.MetricsEntry
-	28, // 38: modelops.GoalView.spec:type_name -> modelops.GoalSpec
-	3,  // 39: modelops.GoalView.phase:type_name -> modelops.GoalView.Phase
-	30, // 40: modelops.GoalView.runs:type_name -> modelops.GoalRun
-	41, // 41: modelops.GoalView.error:type_name -> modelops.ErrorBody
-	42, // [42:42] is the sub-list for method output_type
-	42, // [42:42] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	45, // 3: modelops.ReportStageEnded.job_phase:type_name -> modelops.JobView.Phase
+	46, // 4: modelops.ReportStageEnded.outcome:type_name -> modelops.JobOutcome
+	47, // 5: modelops.ReportStageEnded.error:type_name -> modelops.ErrorBody
+	1,  // 6: modelops.ReportRunJob.stage:type_name -> modelops.GoalRun.Stage
+	1,  // 7: modelops.ReportBudgetSpent.stage:type_name -> modelops.GoalRun.Stage
+	32, // 8: modelops.GoalCreated.spec:type_name -> modelops.GoalSpec
+	48, // 9: modelops.GoalCreated.at:type_name -> google.protobuf.Timestamp
+	48, // 10: modelops.GoalCreated.due:type_name -> google.protobuf.Timestamp
+	32, // 11: modelops.GoalChanged.spec:type_name -> modelops.GoalSpec
+	48, // 12: modelops.GoalChanged.at:type_name -> google.protobuf.Timestamp
+	48, // 13: modelops.GoalChanged.due:type_name -> google.protobuf.Timestamp
+	48, // 14: modelops.GoalStarted.at:type_name -> google.protobuf.Timestamp
+	48, // 15: modelops.GoalYielded.at:type_name -> google.protobuf.Timestamp
+	48, // 16: modelops.GoalYielded.due:type_name -> google.protobuf.Timestamp
+	37, // 17: modelops.RunPlanned.parameters:type_name -> modelops.RunPlanned.ParametersEntry
+	48, // 18: modelops.RunPlanned.at:type_name -> google.protobuf.Timestamp
+	1,  // 19: modelops.RunJobMade.stage:type_name -> modelops.GoalRun.Stage
+	48, // 20: modelops.RunJobMade.at:type_name -> google.protobuf.Timestamp
+	48, // 21: modelops.RungEnded.at:type_name -> google.protobuf.Timestamp
+	1,  // 22: modelops.RunAdvanced.ended:type_name -> modelops.GoalRun.Stage
+	1,  // 23: modelops.RunAdvanced.next:type_name -> modelops.GoalRun.Stage
+	38, // 24: modelops.RunAdvanced.metrics:type_name -> modelops.RunAdvanced.MetricsEntry
+	48, // 25: modelops.RunAdvanced.at:type_name -> google.protobuf.Timestamp
+	2,  // 26: modelops.RunEnded.result:type_name -> modelops.GoalRun.Result
+	39, // 27: modelops.RunEnded.metrics:type_name -> modelops.RunEnded.MetricsEntry
+	47, // 28: modelops.RunEnded.error:type_name -> modelops.ErrorBody
+	48, // 29: modelops.RunEnded.at:type_name -> google.protobuf.Timestamp
+	48, // 30: modelops.GoalPaused.at:type_name -> google.protobuf.Timestamp
+	48, // 31: modelops.GoalResumed.at:type_name -> google.protobuf.Timestamp
+	48, // 32: modelops.GoalResumed.due:type_name -> google.protobuf.Timestamp
+	48, // 33: modelops.GoalMet.at:type_name -> google.protobuf.Timestamp
+	47, // 34: modelops.GoalFailed.error:type_name -> modelops.ErrorBody
+	48, // 35: modelops.GoalFailed.at:type_name -> google.protobuf.Timestamp
+	48, // 36: modelops.GoalCancelled.at:type_name -> google.protobuf.Timestamp
+	48, // 37: modelops.GoalDeleted.at:type_name -> google.protobuf.Timestamp
+	0,  // 38: modelops.GoalSpec.comparison:type_name -> modelops.GoalSpec.Comparison
+	48, // 39: modelops.GoalSpec.deadline:type_name -> google.protobuf.Timestamp
+	40, // 40: modelops.GoalSpec.parameters:type_name -> modelops.GoalSpec.ParametersEntry
+	33, // 41: modelops.GoalSpec.search:type_name -> modelops.Dimension
+	41, // 42: modelops.GoalSpec.labels:type_name -> modelops.GoalSpec.LabelsEntry
+	1,  // 43: modelops.GoalRun.stage:type_name -> modelops.GoalRun.Stage
+	2,  // 44: modelops.GoalRun.result:type_name -> modelops.GoalRun.Result
+	42, // 45: modelops.GoalRun.parameters:type_name -> modelops.GoalRun.ParametersEntry
+	43, // 46: modelops.GoalRun.metrics:type_name -> modelops.GoalRun.MetricsEntry
+	44, // 47: modelops.GoalRun.base_metrics:type_name -> modelops.GoalRun.BaseMetricsEntry
+	32, // 48: modelops.GoalView.spec:type_name -> modelops.GoalSpec
+	3,  // 49: modelops.GoalView.phase:type_name -> modelops.GoalView.Phase
+	34, // 50: modelops.GoalView.runs:type_name -> modelops.GoalRun
+	47, // 51: modelops.GoalView.error:type_name -> modelops.ErrorBody
+	35, // 52: modelops.GoalView.forecast:type_name -> modelops.GoalForecast
+	53, // [53:53] is the sub-list for method output_type
+	53, // [53:53] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_goal_proto_init() }
@@ -2728,7 +3336,7 @@ func file_goal_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_goal_proto_rawDesc), len(file_goal_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   35,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
