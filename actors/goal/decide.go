@@ -1,6 +1,7 @@
 package goal
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -192,7 +193,7 @@ func (t *tale) yield(c *messages.YieldGoal) (entity.Verdict, error) {
 	if t.s.Phase != Active || t.s.Yielding {
 		return stale()
 	}
-	t.tell(&messages.GoalYielded{To: clipped(c.To), At: t.now})
+	t.tell(&messages.GoalYielded{To: cmp.Or(clipped(c.To), "another goal"), At: t.now})
 	return t.verdict()
 }
 

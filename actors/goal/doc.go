@@ -29,7 +29,7 @@
 // turns:
 //
 //	StartGoal         -> GoalStarted
-//	YieldGoal         -> GoalYielded                      at once, or when the present run has ended
+//	YieldGoal         -> GoalYielded                      when its run has ended; a turn has one run at least
 //
 // runs (run.go):
 //

@@ -98,12 +98,19 @@ func (s State) result(r Run) (messages.GoalRun_Result, string) {
 		return messages.GoalRun_won, fmt.Sprintf("%s %s is better than %s of %s, which serves", name, number(v), number(r.BaseMetrics[name]), r.BaseVersion)
 	case r.Compared && r.BaseVersion != "" && !ok:
 		return messages.GoalRun_lost, "its evaluation has no " + name
+	case r.Compared && r.BaseVersion != "" && !measured(r.BaseMetrics, name):
+		return messages.GoalRun_lost, fmt.Sprintf("the evaluation of %s, which serves, has no %s", r.BaseVersion, name)
 	case r.Compared && r.BaseVersion != "":
 		return messages.GoalRun_lost, fmt.Sprintf("%s %s isn't better than %s of %s, which serves", name, number(v), number(r.BaseMetrics[name]), r.BaseVersion)
 	case s.Spec.GetMetric() != "":
 		return messages.GoalRun_lost, fmt.Sprintf("%s %s doesn't reach the target of %s", name, number(v), target(s.Spec))
 	}
 	return messages.GoalRun_won, "there is nothing to compare it with"
+}
+
+func measured(metrics map[string]float64, name string) bool {
+	_, ok := metrics[name]
+	return ok
 }
 
 // lacks says why a run's figures can't be judged; empty when they can, or need not.

@@ -34,7 +34,7 @@ func (s State) planned(t *tale) *messages.RunPlanned {
 
 func (t *tale) runJob(c *messages.ReportRunJob) (entity.Verdict, error) {
 	r := t.s.Run
-	if r == nil || c.Run != r.Number || c.Stage != r.Stage || r.Made || !withJob(r.Stage) {
+	if r == nil || t.s.Over() || c.Run != r.Number || c.Stage != r.Stage || r.Made || !withJob(r.Stage) {
 		return stale()
 	}
 	t.tell(&messages.RunJobMade{Run: c.Run, Stage: c.Stage, Job: jobName(t.s.ID, *r, r.Stage), Version: c.Version, At: t.now})

@@ -33,7 +33,10 @@ func (h ports) makeJob(ctx context.Context, e makeJob) (proto.Message, error) {
 		if err != nil {
 			return stageFailed(ctx, e.Work, err)
 		}
-		if _, known := e.Bases[baseKey(e.Spec, serving)]; serving == "" || serving == e.Version || known {
+		if serving == e.Version { // somebody has rolled it out
+			serving = ""
+		}
+		if _, known := e.Bases[baseKey(e.Spec, serving)]; serving == "" || known {
 			return &messages.ReportStageEnded{Run: e.Run, Stage: e.Stage, Version: serving}, nil
 		}
 		version = serving

@@ -125,9 +125,8 @@ func Evolve(s State, event proto.Message, _ uint64) State {
 			s.StartedMS = ms(e.At)
 		}
 	case *messages.GoalYielded:
-		s.DueMS, s.Yielding, s.YieldsTo = ms(e.Due), s.Run != nil, e.To
-		if s.Run == nil {
-			s.Phase, s.YieldsTo = Pending, ""
+		if s.Yielding, s.YieldsTo = e.To != "", e.To; e.To == "" {
+			s.Phase, s.DueMS = Pending, ms(e.Due)
 		}
 	case *messages.GoalPaused:
 		s.Phase, s.Reason, s.DueMS, s.Yielding, s.YieldsTo = Paused, e.Reason, 0, false, ""
