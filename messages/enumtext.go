@@ -37,6 +37,8 @@ func (c StopCause) MarshalText() ([]byte, error) { return []byte(c.String()), ni
 
 // UnmarshalText reads a cause by its name.
 func (c *StopCause) UnmarshalText(b []byte) error { return named(c, c.Descriptor(), b) }
+
+// MarshalText writes the phase by its name.
 func (p GoalView_Phase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
 // UnmarshalText reads a phase by its name.

@@ -608,7 +608,7 @@ func (*StartGoal) Descriptor() ([]byte, []int) {
 	return file_goal_proto_rawDescGZIP(), []int{6}
 }
 
-// YieldGoal ends the turn of a goal between two runs, because others wait for theirs.
+// YieldGoal ends the turn of a goal after its run, because others wait for theirs. A turn has one run at least.
 type YieldGoal struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	To            string                 `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`
@@ -1136,7 +1136,7 @@ func (x *GoalStarted) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
-// GoalYielded tells that its turn is over: at once between two runs, else when the present one has ended.
+// GoalYielded tells that its turn is over when its run has ended; at once, when it waits for its schedule.
 type GoalYielded struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The goal that gets the turn; empty when it waits for its own schedule.

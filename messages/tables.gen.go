@@ -65,7 +65,9 @@ func (*GoalPaused) goalEvent()    {}
 func (*GoalResumed) goalEvent()   {}
 func (*RunAdvanced) goalEvent()   {}
 func (*RunEnded) goalEvent()      {}
+func (*RunJobMade) goalEvent()    {}
 func (*RunPlanned) goalEvent()    {}
+func (*RungEnded) goalEvent()     {}
 func (*GoalStarted) goalEvent()   {}
 func (*GoalYielded) goalEvent()   {}
 
@@ -191,7 +193,9 @@ var eventTypes = []eventType{
 	{"goal.resumed", 1, func() proto.Message { return new(GoalResumed) }},
 	{"goal.run_advanced", 1, func() proto.Message { return new(RunAdvanced) }},
 	{"goal.run_ended", 1, func() proto.Message { return new(RunEnded) }},
+	{"goal.run_job_made", 1, func() proto.Message { return new(RunJobMade) }},
 	{"goal.run_planned", 1, func() proto.Message { return new(RunPlanned) }},
+	{"goal.rung_ended", 1, func() proto.Message { return new(RungEnded) }},
 	{"goal.started", 1, func() proto.Message { return new(GoalStarted) }},
 	{"goal.yielded", 1, func() proto.Message { return new(GoalYielded) }},
 	{"gpu.faulted", 1, func() proto.Message { return new(DeviceFaulted) }},
@@ -320,6 +324,8 @@ var commandTable = []CommandInfo{
 	{Kind: "goal", Name: "YieldGoal", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(YieldGoal) }},
 	{Kind: "goal", Name: "PlanRun", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(PlanRun) }},
 	{Kind: "goal", Name: "ReportStageEnded", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportStageEnded) }},
+	{Kind: "goal", Name: "ReportRunJob", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportRunJob) }},
+	{Kind: "goal", Name: "ReportBudgetSpent", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportBudgetSpent) }},
 	{Kind: "goal", Name: "ReportDeadline", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportDeadline) }},
 	{Kind: "host", Name: "StartHost", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(StartHost) }},
 	{Kind: "host", Name: "StopHost", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(StopHost) }},

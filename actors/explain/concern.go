@@ -135,8 +135,11 @@ func (x *index) modelWanted(f *fact) string {
 }
 
 // idsOf lists the placements and leases that a fact is part of; nil when facts of its type never are. A placement's lease may have its id.
-// loaded is the placement with which the fact's model last began to load.
+// loaded is the placement with which the fact's model last began to load. A goal's facts have its own name for an id.
 func idsOf(f fact, loaded string) []string {
+	if f.actor.Kind == messages.KindGoal {
+		return []string{f.actor.String()}
+	}
 	switch e := f.event.(type) {
 	case *messages.PlacementDecided:
 		return []string{e.GetPlacement().GetId()}

@@ -7,6 +7,7 @@
 //	a job        its last placement, its attempts and failures, and its phase
 //	a placement  from the decision to the reservation, the hand-over, and how the load ended
 //	a lease      who holds it, since when, for how long, and how it ended
+//	a goal       its phase, its runs, its target and the sums of its budget
 //	a request    what it waited for; from memory, or from the decision that it caused
 //
 // # The index

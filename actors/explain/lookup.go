@@ -174,7 +174,7 @@ func begins(own []fact) bool {
 		return false
 	}
 	switch e := own[0].event.(type) {
-	case *messages.PlacementDecided, *messages.PressureRelieved:
+	case *messages.PlacementDecided, *messages.PressureRelieved, *messages.GoalCreated:
 		return true
 	case *messages.VramReserved:
 		return !isActor(e.Holder) // a placement came before it

@@ -68,6 +68,8 @@ func (r *reading) explain(p Present) (*messages.Explanation, error) {
 		return r.explainJob(p)
 	case q.Model != (messages.ActorID{}):
 		return r.explainModel(p), nil
+	case isGoal(q.ID):
+		return r.explainGoal(p)
 	case r.leases.id != "" && !isActor(r.leases.Holder):
 		return r.explainLease(p), nil
 	case r.decision() != nil:

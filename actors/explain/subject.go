@@ -7,7 +7,7 @@ import (
 )
 
 // Subject finds out what is asked about: a job by job/HOST/ID, a model by name, alias or model/HOST/NAME, else a request that is in memory, else an id that only
-// the journal can know. lease/ID, placement/ID and request/ID say it outright. resolve finds a model, remember a request; both may be nil.
+// the journal can know. lease/ID, placement/ID, request/ID and goal/HOST/NAME say it outright. resolve finds a model, remember a request; both may be nil.
 // InvalidArgument: the subject is empty.
 func Subject(subject string, resolve func(name string) (messages.ActorID, bool), remember func(id string) (Request, bool)) (Question, error) {
 	subject = strings.TrimSpace(subject)
@@ -16,8 +16,11 @@ func Subject(subject string, resolve func(name string) (messages.ActorID, bool),
 			WithHint("name a model, a request, a lease or a placement")
 	}
 	q := Question{Subject: subject, ID: subject}
-	if id, err := messages.ParseActorID(subject); err == nil && id.Kind == messages.KindJob {
+	switch id, err := messages.ParseActorID(subject); {
+	case err == nil && id.Kind == messages.KindJob:
 		return Question{Subject: subject, Model: id}, nil
+	case err == nil && id.Kind == messages.KindGoal:
+		return q, nil
 	}
 	if id, ok := modelNamed(subject, resolve); ok {
 		return Question{Subject: subject, Model: id}, nil

@@ -159,6 +159,9 @@ func reason(f fact, model string) *messages.Reason {
 	if text == "" {
 		text = gpuText(f)
 	}
+	if text == "" {
+		text = goalText(f)
+	}
 	if f.note != "" {
 		text += "; " + f.note
 	}

@@ -34,6 +34,19 @@ func (s State) tooLate() *messages.Error {
 		s.Spec.Deadline.AsTime().Format(time.RFC3339), plural(s.Count, "run"), seconds(s.DeviceMS), s.soFar())
 }
 
+// Sums says what the goal has done and used, and how near its target it is.
+func (s State) Sums() string {
+	of := ""
+	if b := s.Spec.GetBudgetSeconds(); b > 0 {
+		of = " of " + seconds(int64(b)*1000)
+	}
+	runs := plural(s.Count, "run")
+	if b := s.Spec.GetBudgetRuns(); b > 0 {
+		runs = fmt.Sprintf("%d of %s", s.Count, plural(b, "run"))
+	}
+	return fmt.Sprintf("%s with %s%s of device time%s", runs, seconds(s.DeviceMS), of, s.soFar())
+}
+
 // soFar says how near the target was.
 func (s State) soFar() string {
 	switch {

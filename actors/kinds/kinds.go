@@ -5,6 +5,7 @@ import (
 
 	"modelops/actors/arbiter"
 	"modelops/actors/entity"
+	"modelops/actors/goal"
 	"modelops/actors/gpu"
 	"modelops/actors/host"
 	"modelops/actors/job"
@@ -18,6 +19,7 @@ var registered = []entity.Fold{
 	entity.FoldOf(gpu.Kind(nil, nil)),
 	entity.FoldOf(model.Kind(model.Rules{}, model.World{})),
 	entity.FoldOf(job.Kind(job.Rules{}, job.World{})),
+	entity.FoldOf(goal.Kind(goal.World{})),
 	entity.FoldOf(arbiter.Kind(arbiter.Rules{}, nil, nil)),
 }
 
