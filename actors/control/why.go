@@ -31,8 +31,8 @@ func (c *Control) Why(ctx context.Context, r *messages.WhyRequest) (*messages.Ex
 		remembered = nil // requests are remembered where they came in
 	}
 	subject := r.GetSubject()
-	if rest, ok := strings.CutPrefix(subject, messages.KindJob+"/"); ok { // job/ID is one of the asked host
-		if id, err := messages.ActorNamed(messages.KindJob+"/"+rest, cmp.Or(r.Host, c.o.Host), c.knows); err == nil {
+	if kind, _, _ := strings.Cut(subject, "/"); kind == messages.KindJob || kind == messages.KindGoal { // job/ID and goal/NAME are of the asked host
+		if id, err := messages.ActorNamed(subject, cmp.Or(r.Host, c.o.Host), c.knows); err == nil {
 			subject = id.String()
 		}
 	}
@@ -41,7 +41,7 @@ func (c *Control) Why(ctx context.Context, r *messages.WhyRequest) (*messages.Ex
 		return nil, err
 	}
 	q.Host = r.Host
-	if at := cmp.Or(r.Host, q.Model.Host()); q.Request == nil && c.isElsewhere(ctx, at) && c.o.Hosts.Reached(at) {
+	if at := cmp.Or(r.Host, q.Home()); q.Request == nil && c.isElsewhere(ctx, at) && c.o.Hosts.Reached(at) {
 		x, err := there[*messages.Explanation](ctx, c, at, "Why", &messages.WhyRequest{Subject: subjectAt(r.Subject, q), Host: at})
 		if !unanswered(err) {
 			return x, err
@@ -86,6 +86,9 @@ func subjectAt(subject string, q explain.Question) string {
 		return q.Model.String()
 	case messages.KindModel:
 		return q.Model.Name()
+	}
+	if q.Home() != "" { // a goal
+		return q.ID
 	}
 	return subject
 }

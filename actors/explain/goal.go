@@ -13,6 +13,15 @@ import (
 
 func isGoal(id string) bool { return strings.HasPrefix(id, messages.KindGoal+"/") }
 
+// Home is the host of what is asked about, if its name says that; else empty.
+func (q Question) Home() string {
+	if !isGoal(q.ID) {
+		return q.Model.Host()
+	}
+	id, _ := messages.ParseActorID(q.ID)
+	return id.Host()
+}
+
 // explainGoal says where a goal stands, what it waits for, and what its runs came to. NotFound: nobody created it.
 func (r *reading) explainGoal(p Present) (*messages.Explanation, error) {
 	s, _ := stateOf[goal.State](r.latest, r.question.ID)
@@ -70,7 +79,10 @@ func goalChanges(s goal.State, v *messages.GoalView) []string {
 	case messages.GoalView_paused:
 		return []string{"somebody to resume it"}
 	case messages.GoalView_active:
-		out := []string{"its job's end: modelops why " + cmp.Or(jobOf(v), "job/HOST/ID")}
+		var out []string
+		if job := jobOf(v); job != "" {
+			out = append(out, "its job's end: modelops why "+job)
+		}
 		if s.Spec.Metric != "" {
 			out = append(out, "a target that is nearer")
 		}

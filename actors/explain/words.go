@@ -149,7 +149,7 @@ func victims(vs []*messages.Victim) string {
 
 // reason turns a fact into a line of the explanation. model is the subject's actor, if it is one: its own eviction reads otherwise.
 func reason(f fact, model string) *messages.Reason {
-	text := cmp.Or(modelText(f), jobText(f))
+	text := cmp.Or(modelText(f), jobText(f), goalText(f))
 	if text == "" {
 		text = arbiterText(f, model)
 	}
@@ -158,9 +158,6 @@ func reason(f fact, model string) *messages.Reason {
 	}
 	if text == "" {
 		text = gpuText(f)
-	}
-	if text == "" {
-		text = goalText(f)
 	}
 	if f.note != "" {
 		text += "; " + f.note

@@ -114,7 +114,7 @@ func trend(out *messages.GoalForecast, v *messages.GoalView) string {
 		}
 	}
 	if len(y) < fewestFigures {
-		return fmt.Sprintf("%s so far have a figure, and a trend needs %d", plural(uint32(len(y)), "run"), fewestFigures)
+		return fmt.Sprintf("runs with a figure so far: %d; a trend needs %d", len(y), fewestFigures)
 	}
 	goal, falls := v.Spec.Value, v.Spec.Comparison == messages.GoalSpec_at_most
 	if falls && goal > 0 && slices.Min(y) > 0 {

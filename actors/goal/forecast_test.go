@@ -32,7 +32,7 @@ func TestForecast(t *testing.T) {
 		text              string
 	}{
 		"a law of powers":       {seen(most(1), power...), 11, 11, 11, "some 11 runs more"},
-		"too few":               {seen(most(1), 4, 3, 2), 0, 0, 0, "3 runs so far have a figure, and a trend needs 4"},
+		"too few":               {seen(most(1), 4, 3, 2), 0, 0, 0, "runs with a figure so far: 3; a trend needs 4"},
 		"it gets worse":         {seen(most(1), 2, 3, 4, 5), 0, 0, 0, "doesn't lead to the target"},
 		"it stays":              {seen(most(1), 2, 2, 2, 2), 0, 0, 0, "doesn't lead to the target"},
 		"more is better":        {seen(&messages.GoalSpec{Metric: "loss", Comparison: messages.GoalSpec_at_least, Value: math.Log(10)}, 0, math.Log(2), math.Log(3), math.Log(4)), 6, 6, 6, "some 6 runs more"},

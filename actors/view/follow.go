@@ -173,6 +173,8 @@ func empty(name string) proto.Message {
 		return &messages.ModelView{}
 	case "JobView":
 		return &messages.JobView{}
+	case "GoalView":
+		return &messages.GoalView{}
 	case "GpuView":
 		return &messages.GpuView{}
 	case "HostView":
@@ -284,6 +286,8 @@ func ended(id messages.ActorID, was proto.Message) proto.Message {
 		return &messages.ModelView{Id: id.String(), Host: id.Host(), Name: id.Name(), Phase: messages.ModelView_absent}
 	case *messages.JobView:
 		return &messages.JobView{Id: id.String(), Host: id.Host(), Name: id.Name(), Deleted: true}
+	case *messages.GoalView:
+		return &messages.GoalView{Id: id.String(), Host: id.Host(), Name: id.Name(), Deleted: true}
 	case *messages.HostView:
 		return &messages.HostView{Host: id.Host()}
 	case *messages.GpuView:

@@ -152,6 +152,34 @@ func TestLedgersShowJobs(t *testing.T) {
 	}
 }
 
+// A deleted goal whose job is still being stopped is shown until that has ended; other hosts hear of it all.
+func TestGoalsAreShown(t *testing.T) {
+	p, follower := New(Options{}), &Follower{View: New(Options{})}
+	goal := messages.ActorID{Kind: messages.KindGoal, ID: "h/better"}
+	r := Reporter{Host: "h", View: p, Ledgers: Ledgers{Host: "h", View: p, Now: time.Now, Seeking: func() []*messages.Allocation { return nil }, Live: func() []*messages.ModelView { return nil }},
+		Queue: func() *messages.QueueView { return nil }, Now: time.Now}
+	for n, c := range []struct {
+		view  *messages.GoalView
+		shown int
+	}{
+		{&messages.GoalView{Id: goal.String(), Spec: &messages.GoalSpec{}, Phase: messages.GoalView_active}, 1},
+		{&messages.GoalView{Id: goal.String(), Spec: &messages.GoalSpec{}, Phase: messages.GoalView_cancelled, Deleted: true, Working: true}, 1},
+		{&messages.GoalView{Id: goal.String(), Spec: &messages.GoalSpec{}, Phase: messages.GoalView_cancelled, Deleted: true}, 0},
+	} {
+		p.StateChanged(goal, uint64(n+1), c.view)
+		said, err := r.Report(t.Context(), &messages.ReportRequest{})
+		if err == nil {
+			err = follower.take(t.Context(), "h", said)
+		}
+		if here, there := len(p.GoalsOf("h")), len(follower.View.Goals()); err != nil || here != c.shown || there != c.shown || len(p.GoalsOf("pc2")) != 0 {
+			t.Errorf("%d: %d goals here, %d there, %v", n, here, there, err)
+		}
+		if v := follower.View.Goal(goal); v.GetPhase() != c.view.Phase {
+			t.Errorf("%d: %v", n, v)
+		}
+	}
+}
+
 // A deleted job is shown a moment longer, and forgotten when others end after it; other hosts hear of it as long.
 func TestDeletedJobsAreForgotten(t *testing.T) {
 	p, follower := New(Options{}), &Follower{View: New(Options{})}

@@ -36,7 +36,7 @@ type Projection struct {
 	order    *list.List                         // of *entry, the latest change last
 	readings map[messages.ActorID]*messages.DeviceReading
 	changed  chan struct{}      // closed at the next change; nil while no watcher waits
-	ended    []messages.ActorID // withdrawn models and deleted jobs that are still known, the oldest first
+	ended    []messages.ActorID // withdrawn models, deleted jobs and goals that are still known, the oldest first
 	dropped  uint64             // the highest version of a view that was dropped
 }
 
@@ -99,21 +99,23 @@ func (p *Projection) set(id messages.ActorID, sequence uint64, view proto.Messag
 	return true
 }
 
-// keptEnded is how many withdrawn models and deleted jobs stay known: who waits for the end of one sees it a moment after it came.
+// keptEnded is how many withdrawn models, deleted jobs and goals stay known: who waits for the end of one sees it a moment after it came.
 const keptEnded = 16
 
-// over tells whether a view is the last one of a model, whose declaration is withdrawn and whose worker is gone, or of a deleted job.
+// over tells whether a view is the last one of a model, whose declaration is withdrawn and whose worker is gone, or of a deleted job or goal.
 func over(view proto.Message) bool {
 	switch v := view.(type) {
 	case *messages.ModelView:
 		return v.Spec == nil && v.Phase == messages.ModelView_absent
 	case *messages.JobView:
 		return v.Deleted
+	case *messages.GoalView:
+		return v.Deleted && !v.Working // a job of it may still be stopped
 	}
 	return false
 }
 
-// drop forgets the models and jobs that were withdrawn before the latest ones, of which id is one. p is locked.
+// drop forgets the models, jobs and goals that were withdrawn before the latest ones, of which id is one. p is locked.
 func (p *Projection) drop(id messages.ActorID) {
 	if slices.Contains(p.ended, id) {
 		return
@@ -230,6 +232,24 @@ func (p *Projection) LiveJobsOf(host string) []*messages.JobView {
 	return sortedJobs(slices.DeleteFunc(all[*messages.JobView](p), func(v *messages.JobView) bool {
 		return v.Placement == nil && v.WaitingSinceMs == 0 || hostOf(v.Id) != host
 	}))
+}
+
+// Goal is a goal's view; nil when there is none.
+func (p *Projection) Goal(id messages.ActorID) *messages.GoalView {
+	v, _ := p.of(id).(*messages.GoalView)
+	return v
+}
+
+// Goals lists every goal that isn't deleted, by id: those that have ended too.
+func (p *Projection) Goals() []*messages.GoalView {
+	out := slices.DeleteFunc(all[*messages.GoalView](p), func(v *messages.GoalView) bool { return over(v) || v.Spec == nil })
+	slices.SortFunc(out, func(a, b *messages.GoalView) int { return strings.Compare(a.Id, b.Id) })
+	return out
+}
+
+// GoalsOf is Goals for one host.
+func (p *Projection) GoalsOf(host string) []*messages.GoalView {
+	return slices.DeleteFunc(p.Goals(), func(v *messages.GoalView) bool { return hostOf(v.Id) != host })
 }
 
 func sortedJobs(out []*messages.JobView) []*messages.JobView {
