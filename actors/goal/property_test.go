@@ -44,7 +44,7 @@ func anySpec(t *rapid.T) *messages.GoalSpec {
 		g.Schedule = "*/5 * * * *"
 	}
 	if rapid.IntRange(0, 5).Draw(t, "a deadline") == 0 {
-		g.Deadline = timestamppb.New(entitytest.Epoch.Add(48 * time.Hour))
+		g.Deadline = timestamppb.New(entitytest.Epoch.Add(time.Duration(rapid.IntRange(1, 48).Draw(t, "hours")) * time.Hour))
 	}
 	return g
 }
@@ -103,7 +103,11 @@ func anyCommand(t *rapid.T, s State) proto.Message {
 	stage := Stage(rapid.Int32Range(0, 6).Draw(t, "stage"))
 	switch rapid.IntRange(0, 13).Draw(t, "command") {
 	case 0:
-		return &messages.ChangeGoal{Spec: anySpec(t)}
+		g := anySpec(t)
+		if g.Deadline != nil { // later than any time of a walk
+			g.Deadline = timestamppb.New(entitytest.Epoch.Add(72 * time.Hour))
+		}
+		return &messages.ChangeGoal{Spec: g}
 	case 1:
 		return &messages.PauseGoal{}
 	case 2, 3:

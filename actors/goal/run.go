@@ -154,16 +154,12 @@ func (t *tale) runEnded(result messages.GoalRun_Result, reason string, took int6
 
 // settle ends the goal when it is to end: between two runs, or when a change has left less than it has used.
 func (t *tale) settle() {
-	switch s := t.s; {
-	case s.Over():
-	case s.Run != nil:
-		if why := s.spent(0); why != nil {
-			t.fail(why)
-		}
-	default:
-		if e := s.finish(t); e != nil {
+	if t.s.Run == nil {
+		if e := t.s.finish(t); e != nil {
 			t.end(e)
 		}
+	} else if why := t.s.spent(0); why != nil {
+		t.fail(why)
 	}
 }
 
