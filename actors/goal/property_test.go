@@ -293,6 +293,41 @@ func TestLiveOnceCalm(t *testing.T) {
 	})
 }
 
+// Whatever ends a goal, in whatever stage its run is: it ends once, and its run has ended too, or its job is being stopped.
+func TestEachEndFromEachStage(t *testing.T) {
+	spec := &messages.GoalSpec{Recipe: "lora", BudgetSeconds: 100, Deadline: timestamppb.New(entitytest.Epoch)}
+	less := &messages.GoalSpec{Recipe: "lora", BudgetSeconds: 1}
+	for name, c := range map[string]proto.Message{"cancel": &messages.CancelGoal{}, "delete": &messages.DeleteGoal{}, "delete, keep": &messages.DeleteGoal{KeepJobs: true},
+		"deadline": &messages.ReportDeadline{}, "budget": &messages.ChangeGoal{Spec: less}} {
+		for _, phase := range []Phase{Pending, Active, Paused} {
+			for _, stage := range []Stage{0, Training, Registering, Evaluating, Comparing, RollingOut} {
+				for _, made := range []bool{false, true} {
+					s := State{ID: answers, Spec: spec, Phase: phase, Count: 3, DeviceMS: 7000, Run: &Run{Number: 3, Stage: stage, Spec: spec, Made: made && withJob(stage), DeviceMS: 2000}}
+					if stage == 0 {
+						s.Run = nil
+					}
+					v, err := Decide(s, c, entity.Stamp{Now: entitytest.Epoch})
+					ends := 0
+					for _, e := range v.Events {
+						switch e.(type) {
+						case *messages.GoalMet, *messages.GoalFailed, *messages.GoalCancelled:
+							ends++
+						}
+						s = Evolve(s, e, 0)
+					}
+					owed := Owed(s)
+					if err != nil || ends != 1 || !s.Over() || s.DeviceMS != 7000 || (s.Run != nil) != (len(owed) == 1) {
+						t.Fatalf("%s in %s, %s, %t: %d ends, %s, %d ms, run %+v owes %v, %v", name, phase, stage, made, ends, s.Phase, s.DeviceMS, s.Run, owed, err)
+					}
+					if keeps := name == "delete, keep"; (s.Run != nil) != (withJob(stage) && !keeps) {
+						t.Fatalf("%s in %s, %s: run %+v", name, phase, stage, s.Run)
+					}
+				}
+			}
+		}
+	}
+}
+
 // A report of another run or stage than the present one changes nothing, in any phase.
 func TestReportsOfOthersChangeNothing(t *testing.T) {
 	spec := &messages.GoalSpec{Recipe: "lora", BudgetSeconds: 1}

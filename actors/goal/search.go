@@ -187,6 +187,9 @@ func value(d *messages.Dimension, at float64) string {
 		return strconv.FormatFloat(min(max(math.Round(v), low), high), 'f', 0, 64)
 	}
 	text := strconv.FormatFloat(v, 'g', 6, 64)
+	if high-low < 1e-3*max(math.Abs(low), math.Abs(high)) { // six digits would be too few to tell its trials apart
+		return strconv.FormatFloat(min(max(v, low), high), 'g', -1, 64)
+	}
 	if near, _ := strconv.ParseFloat(text, 64); near < low || near > high {
 		return strconv.FormatFloat(min(max(v, low), high), 'g', -1, 64)
 	}
