@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -266,53 +267,69 @@ func TestTheHigherPriorityGoesFirst(t *testing.T) {
 	})
 }
 
-// counting is a door that answers, or doesn't.
+// counting is a door that answers, or doesn't, with what a dispatcher sees.
 type counting struct {
-	told []string
-	err  error
+	mu      sync.Mutex
+	told    []string
+	err     error
+	goals   []*messages.GoalView
+	changed chan struct{}
 }
 
 func (c *counting) Ask(_ context.Context, to messages.ActorID, command proto.Message) (messages.Reply, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.told = append(c.told, fmt.Sprintf("%s %T", to, command))
 	return messages.Reply{}, c.err
 }
 func (c *counting) Tell(context.Context, messages.ActorID, proto.Message) {}
 
+func (c *counting) dispatcher() Dispatcher {
+	return Dispatcher{Door: c, Now: time.Now,
+		Goals:   func() []*messages.GoalView { c.mu.Lock(); defer c.mu.Unlock(); return c.goals },
+		Changed: func() <-chan struct{} { c.mu.Lock(); defer c.mu.Unlock(); return c.changed }}
+}
+
+// after is what was told by then.
+func (c *counting) after(d time.Duration) []string {
+	time.Sleep(d)
+	synctest.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := c.told
+	c.told = nil
+	return out
+}
+
+func (c *counting) becomes(err error, goals ...*messages.GoalView) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err, c.goals = err, goals
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
 // It looks again when a view changes, when a schedule is due, and soon after a goal couldn't be told.
 func TestTheDispatcherWakesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		began := time.Now()
-		door := &counting{err: messages.NewError(messages.Unavailable, "", "not now")}
-		goals := []*messages.GoalView{shown("a", "pending", func(v *messages.GoalView) { v.DueMs = began.Add(10 * time.Second).UnixMilli() })}
-		changed := make(chan struct{})
+		door := &counting{changed: make(chan struct{})}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
-		d := Dispatcher{Goals: func() []*messages.GoalView { return goals }, Changed: func() <-chan struct{} { return changed }, Door: door, Now: time.Now}
-		go func() { d.Run(ctx); close(done) }()
-		synctest.Wait()
-		if len(door.told) != 0 {
-			t.Errorf("told before it is due: %v", door.told)
+		go func() { door.dispatcher().Run(ctx); close(done) }()
+		due := time.Now().Add(10 * time.Second).UnixMilli()
+		door.becomes(messages.NewError(messages.Unavailable, "", "not now"), shown("a", "pending", func(v *messages.GoalView) { v.DueMs = due }))
+		for _, c := range []struct {
+			what  string
+			after time.Duration
+			told  int
+		}{{"before it is due", 9 * time.Second, 0}, {"when it is due", time.Second + time.Millisecond, 1}, {"again, because it wasn't heard", retellAfter, 1}} {
+			if told := door.after(c.after); len(told) != c.told {
+				t.Errorf("%s: %v", c.what, told)
+			}
 		}
-		time.Sleep(10*time.Second + time.Millisecond)
-		synctest.Wait()
-		if len(door.told) != 1 {
-			t.Errorf("told when it is due: %v", door.told)
-		}
-		time.Sleep(retellAfter)
-		synctest.Wait()
-		if len(door.told) != 2 {
-			t.Errorf("told again: %v", door.told)
-		}
-		door.err = nil
-		time.Sleep(retellAfter)
-		synctest.Wait()
-		before := len(door.told)
-		old := changed
-		goals, changed = []*messages.GoalView{shown("a", "active"), shown("b", "pending", func(v *messages.GoalView) { v.Spec.Priority = "high" })}, make(chan struct{})
-		close(old)
-		synctest.Wait()
-		if got := door.told[before:]; len(got) != 1 || got[0] != "goal/pc/a *messages.YieldGoal" {
-			t.Errorf("told after a change: %v", got)
+		door.becomes(nil, shown("a", "active"), shown("b", "pending", func(v *messages.GoalView) { v.Spec.Priority = "high" }))
+		if told := door.after(0); len(told) != 1 || told[0] != "goal/pc/a *messages.YieldGoal" {
+			t.Errorf("after a change: %v", told)
 		}
 		cancel()
 		<-done
