@@ -11,11 +11,12 @@ import (
 // A decoder fills a Config from nodes. It goes on after a mistake, so that all of them are reported.
 type decoder struct {
 	vars     map[string]string
-	macros   *node // texts by name, raw
-	lenient  bool  // another host's view: its variables are unknown here and don't count
-	written  bool  // ${VAR} stays in the words of a model; macros are filled in
-	unknown  bool  // a lenient decode met such a variable, so the view is not whole
-	inModel  bool  // the model's words ${PORT} and the macros are known
+	macros   *node    // texts by name, raw
+	lenient  bool     // another host's view: its variables are unknown here and don't count
+	written  bool     // ${VAR} stays in the words of a model; macros are filled in
+	unknown  bool     // a lenient decode met such a variable, so the view is not whole
+	inModel  bool     // the model's words ${PORT} and the macros are known
+	recipe   []string // the words that a recipe's start knows; nil outside of recipes
 	origins  map[string]origin
 	secrets  []string        // texts that must not be shown
 	failed   map[string]bool // key paths that have a problem, and nothing more can be said of
@@ -62,6 +63,10 @@ func (d *decoder) value(n *node, v reflect.Value, path string, r rule) {
 
 func (d *decoder) section(n *node, v reflect.Value, path string) {
 	t := v.Type()
+	if t == reflect.TypeFor[Recipe]() {
+		d.recipe = wordsOfRecipe(n, v.Interface().(Recipe))
+		defer func() { d.recipe = nil }()
+	}
 	if t == reflect.TypeFor[Model]() {
 		outer := d.inModel
 		d.inModel = true
@@ -95,6 +100,9 @@ func (d *decoder) section(n *node, v reflect.Value, path string) {
 func (d *decoder) entries(n *node, v reflect.Value, path string) {
 	t := v.Type()
 	m := reflect.MakeMap(t)
+	for _, k := range v.MapKeys() { // what is there by default stays beside what is named
+		m.SetMapIndex(k, v.MapIndex(k))
+	}
 	texts := t.Elem().Kind() == reflect.String
 	outer := d.inModel
 	d.inModel = d.inModel || texts
@@ -106,7 +114,11 @@ func (d *decoder) entries(n *node, v reflect.Value, path string) {
 			continue
 		}
 		val := reflect.New(t.Elem()).Elem()
-		d.fresh(val)
+		if given := m.MapIndex(reflect.ValueOf(f.name)); given.IsValid() {
+			val.Set(given)
+		} else {
+			d.fresh(val)
+		}
 		d.value(f.val, val, at, rule{})
 		m.SetMapIndex(reflect.ValueOf(f.name), val)
 		d.origins[at] = f.at

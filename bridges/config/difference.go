@@ -64,7 +64,7 @@ func (c *Config) Differs(old *Config) (d Difference) {
 	d.Changes = changed([]section{
 		{"resilience", old.Resilience, c.Resilience}, {"queue", old.Queue, c.Queue}, {"batch", old.Batch, c.Batch},
 		{"server.require_key", old.Server.RequireKey, c.Server.RequireKey}, {"server.anonymous", old.Server.Anonymous, c.Server.Anonymous}, {"auth", old.Auth, c.Auth}, {"server.names", old.Server.Names, c.Server.Names},
-		{"server.cors", old.Server.CORS, c.Server.CORS},
+		{"server.cors", old.Server.CORS, c.Server.CORS}, {"learning", old.Learning, c.Learning},
 	}, ": changed")
 	d.Changes = append(d.Changes, changedKeys(old.Keys, c.Keys)...)
 	was, will := old.Server, c.Server

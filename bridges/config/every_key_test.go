@@ -89,7 +89,7 @@ func TestEnginesThatWorkersDependOn(t *testing.T) {
 
 // TestNoChangeIsSilent: a change of a key that this host reads says what follows, now or at the next start.
 func TestNoChangeIsSilent(t *testing.T) {
-	silent := []string{"title", "version", "keys", "learning", "goals", "models"} // for people, told in other words, or without effect on this host
+	silent := []string{"title", "version", "keys", "goals", "models"} // for people, told in other words, or without effect on this host
 	values := map[string]string{"server.bind": "::1", "queue.classes": "normal,x", "queue.default_class": "batch", "runtimes.ollama.url": "http://h:1",
 		"resources.devices": "[{id: a, capacity_mb: 9000}]", "cluster.peers": "[{host: pc2, address: '127.0.0.1:1'}]", "resources.cpu_budget_mb": "9000", "server.require_key": "true", "server.names": "gpu1.lan",
 		"server.cors.origins": "https://a.example", "auth.oidc.audience": "a", "host": "other", "data_dir": "/other", "nats.hub": "nats://h:1"}
@@ -98,7 +98,7 @@ func TestNoChangeIsSilent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	atOnce := []string{"resilience", "queue", "batch", "auth"}
+	atOnce := []string{"resilience", "queue", "batch", "auth", "learning"}
 	for _, key := range paths(reflect.TypeFor[Config](), "") {
 		section, _, _ := strings.Cut(key, ".")
 		if slices.Contains(silent, section) || strings.HasPrefix(key, "server.tls.c") || key == "server.tls.key" || slices.Contains([]string{"cluster.ca", "cluster.cert", "cluster.key"}, key) || strings.HasPrefix(key, "nats.hub_") || key == "journal.archive" { // those of TLS stand in TestTLSIsReadAgain, and these need a hub

@@ -68,6 +68,12 @@ func (d *decoder) expand(n *node, text, path string, depth int) (_ string, ok bo
 // unknownWord says that a word has no value, and what would be right: in models the nearest macro, or a default.
 func (d *decoder) unknownWord(word string) (what, expected string) {
 	what, expected = "variable "+word+" is not set and has no default", "${"+word+":default} or the variable"
+	if d.recipe != nil {
+		if near := messages.Nearest(word, d.recipe); near != "" {
+			expected = "${" + near + "} (did you mean it?), or " + expected
+		}
+		return "there is no parameter " + word + ", and no variable of this name is set", "it under parameters, or " + expected
+	}
 	if !d.inModel {
 		return what, expected
 	}
@@ -95,13 +101,17 @@ const (
 
 func (d *decoder) lookup(n *node, word, dotted, path string, depth int) (string, lookup) {
 	if dotted != "" {
-		if word == "env" && d.inModel {
+		if word == "env" && (d.inModel || d.recipe != nil) {
 			return "", kept
 		}
-		d.add(n, path, "${"+word+dotted+"} is known only to models", "${"+strings.TrimPrefix(dotted, ".")+"}")
+		d.add(n, path, "${"+word+dotted+"} is known only to models and recipes", "${"+strings.TrimPrefix(dotted, ".")+"}")
 		return "", refused
 	}
-	if d.inModel {
+	if d.recipe != nil {
+		if slices.Contains(d.recipe, word) || d.written {
+			return "", kept
+		}
+	} else if d.inModel {
 		if slices.Contains(modelWords, word) {
 			return "", kept
 		}

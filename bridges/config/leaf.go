@@ -38,6 +38,8 @@ func (d *decoder) leaf(n *node, v reflect.Value, path string, r rule) {
 		what = setDuration(v, n.text, r)
 	case v.Kind() == reflect.Bool:
 		what = setBool(v, n)
+	case v.Kind() == reflect.Float64:
+		what = setFloat(v, n.text, r)
 	default:
 		what = setInt(v, n.text, r)
 	}
@@ -58,6 +60,18 @@ func setInt(v reflect.Value, text string, r rule) string {
 		return clip(text) + " is out of range"
 	}
 	v.SetInt(i)
+	return ""
+}
+
+func setFloat(v reflect.Value, text string, r rule) string {
+	f, err := strconv.ParseFloat(text, 64)
+	switch {
+	case err != nil:
+		return "is " + strconv.Quote(clip(text))
+	case math.IsNaN(f), math.IsInf(f, 0), r.min != nil && f < float64(*r.min), r.max != nil && f > float64(*r.max):
+		return clip(text) + " is out of range"
+	}
+	v.SetFloat(f)
 	return ""
 }
 

@@ -85,6 +85,8 @@ func expectation(t reflect.Type, r rule) string {
 		return fmt.Sprintf("a duration from %s to %s (5s, 300ms, 1h30m; a number is seconds)", short(r.least), short(r.most))
 	case t.Kind() == reflect.Int:
 		return "a whole number" + r.span()
+	case t.Kind() == reflect.Float64:
+		return "a number" + r.span()
 	case t.Kind() == reflect.Bool:
 		return "true or false"
 	case len(r.enum) == 1:

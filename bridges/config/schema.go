@@ -57,7 +57,7 @@ func parts(v reflect.Value) []reflect.Value {
 		}
 	}
 	if v.Type() == reflect.TypeFor[Config]() {
-		for _, d := range []defaulter{&Model{}, &Preload{}, &Device{}, &Key{}} {
+		for _, d := range []defaulter{&Model{}, &Preload{}, &Device{}, &Key{}, &Recipe{}} {
 			d.setDefaults()
 			all = append(all, reflect.ValueOf(d).Elem())
 		}
@@ -79,7 +79,7 @@ func defaultsInto(s *jsonschema.Schema, v reflect.Value) {
 		case time.Duration:
 			prop.Default = short(val)
 			prop.Description += " A number is seconds; from " + f.Tag.Get("min") + " to " + f.Tag.Get("max") + "."
-		case string, bool, int, []string:
+		case string, bool, int, float64, []string:
 			prop.Default = val
 		}
 		if ruleOf(f.Tag).single {
@@ -96,7 +96,7 @@ func defaultsInto(s *jsonschema.Schema, v reflect.Value) {
 func loosened(s *jsonschema.Schema) {
 	for p := s.Properties.Oldest(); p != nil; p = p.Next() {
 		prop := p.Value
-		if prop.Type != "integer" && prop.Type != "boolean" && len(prop.Enum) == 0 && prop.Pattern == "" {
+		if prop.Type != "integer" && prop.Type != "number" && prop.Type != "boolean" && len(prop.Enum) == 0 && prop.Pattern == "" {
 			continue
 		}
 		strict := *prop

@@ -22,6 +22,7 @@ func (c *Config) settle(d *decoder, root *node, folder string) {
 	ck.queue()
 	ck.keys()
 	ck.auth()
+	ck.recipesCheck()
 	c.keepWords(d, root, folder)
 	c.rooted(folder)
 	ck.models()
@@ -42,6 +43,7 @@ func (c *Config) rooted(folder string) {
 			*file = under(folder, *file)
 		}
 	}
+	c.recipesRooted(folder)
 	r := &c.Runtimes
 	for _, binary := range []*string{&r.LlamaCpp.Binary, &r.VLLM.Binary, &r.Transformers.Binary, &r.WhisperCpp.Binary} {
 		if strings.ContainsRune(*binary, filepath.Separator) { // a bare name is looked for in PATH

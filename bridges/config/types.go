@@ -37,6 +37,7 @@ type Config struct {
 	inherited map[string][]string // variables that models get from our environment, NAME=value
 	written   map[string]words    // how the declarations of models were written, by name
 	sealed    map[string][]string // secrets that stand in them, by name
+	recipes   recipesWritten
 }
 
 // Server says where the host listens. Port 0 picks a free port.
@@ -218,13 +219,6 @@ type Loading struct {
 	MaxConcurrent int           `yaml:"max_concurrent" jsonschema:"minimum=1,maximum=256" jsonschema_description:"Loads at the same time on this host."`
 	Retries       int           `yaml:"retries" jsonschema:"minimum=0,maximum=100" jsonschema_description:"Further tries after a failed load."`
 	Timeout       time.Duration `yaml:"timeout" min:"1s" max:"24h" jsonschema_description:"How long a load may take, for models without load_timeout."`
-}
-
-// Learning bounds training on this host.
-type Learning struct {
-	EnableAutoTune  bool   `yaml:"enable_auto_tune" jsonschema_description:"Whether goals may start training by themselves."`
-	MaxParallelJobs int    `yaml:"max_parallel_jobs" jsonschema:"minimum=1,maximum=256" jsonschema_description:"Jobs that run at the same time."`
-	JobStore        string `yaml:"job_store" jsonschema:"minLength=1" jsonschema_description:"The old coordinator's job file, for import. Relative to data_dir."`
 }
 
 // Goals says in which order goals get their turn.

@@ -60,6 +60,7 @@ func (c *Config) keepWords(d *decoder, root *node, folder string) {
 		c.inherited[name] = w.inherited(d.vars)
 		c.named = append(c.named, w.named(d.vars)...)
 	}
+	c.keepRecipes(raw.Learning.Recipes, d.vars)
 	slices.SortFunc(c.named, func(a, b substitute) int { return len(b.value) - len(a.value) }) // the longest first, as in without
 }
 
@@ -144,6 +145,7 @@ func (c *Config) shown() Config {
 		}
 		d.Models.Declare[name] = m.with(w)
 	}
+	d.Learning.Recipes = c.shownRecipes()
 	return d
 }
 
@@ -172,8 +174,10 @@ const leastSecret = 8
 // The values of other variables of the declarations become their names again, as the declarations are shown.
 func (c *Config) Hide(text string) string {
 	text = without(text, append(c.around[:len(c.around):len(c.around)], c.secrets...))
-	for _, own := range c.sealed {
-		text = without(text, own)
+	for _, all := range []map[string][]string{c.sealed, c.recipes.sealed} {
+		for _, own := range all {
+			text = without(text, own)
+		}
 	}
 	for _, v := range c.named {
 		text = strings.ReplaceAll(text, v.value, "${"+v.name+"}")
