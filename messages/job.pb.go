@@ -276,7 +276,7 @@ func (x JobView_Phase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use JobView_Phase.Descriptor instead.
 func (JobView_Phase) EnumDescriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{40, 0}
+	return file_job_proto_rawDescGZIP(), []int{41, 0}
 }
 
 // SubmitJob makes the job. The same specification again changes nothing; another one under the same id is refused.
@@ -3045,6 +3045,110 @@ func (x *Artifact) GetBytes() uint64 {
 	return 0
 }
 
+// JobSample is one point of a job's curves. Samples are kept in a file and never journaled.
+type JobSample struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Counts the job's samples from 1. After the file was thinned out, some numbers are missing.
+	N       uint64 `protobuf:"varint,1,opt,name=n,proto3" json:"n,omitempty"`
+	AtMs    int64  `protobuf:"varint,2,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	Attempt uint64 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Step    uint64 `protobuf:"varint,4,opt,name=step,proto3" json:"step,omitempty"`
+	// 0 = its trainer doesn't say.
+	Total      uint64             `protobuf:"varint,5,opt,name=total,proto3" json:"total,omitempty"`
+	EtaSeconds float64            `protobuf:"fixed64,6,opt,name=eta_seconds,json=etaSeconds,proto3" json:"eta_seconds,omitempty"`
+	Metrics    map[string]float64 `protobuf:"bytes,7,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	// The job, in a report to other hosts.
+	Job           string `protobuf:"bytes,8,opt,name=job,proto3" json:"job,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JobSample) Reset() {
+	*x = JobSample{}
+	mi := &file_job_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobSample) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobSample) ProtoMessage() {}
+
+func (x *JobSample) ProtoReflect() protoreflect.Message {
+	mi := &file_job_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobSample.ProtoReflect.Descriptor instead.
+func (*JobSample) Descriptor() ([]byte, []int) {
+	return file_job_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *JobSample) GetN() uint64 {
+	if x != nil {
+		return x.N
+	}
+	return 0
+}
+
+func (x *JobSample) GetAtMs() int64 {
+	if x != nil {
+		return x.AtMs
+	}
+	return 0
+}
+
+func (x *JobSample) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *JobSample) GetStep() uint64 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *JobSample) GetTotal() uint64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *JobSample) GetEtaSeconds() float64 {
+	if x != nil {
+		return x.EtaSeconds
+	}
+	return 0
+}
+
+func (x *JobSample) GetMetrics() map[string]float64 {
+	if x != nil {
+		return x.Metrics
+	}
+	return nil
+}
+
+func (x *JobSample) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
 type JobView struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Id        string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -3095,7 +3199,7 @@ type JobView struct {
 
 func (x *JobView) Reset() {
 	*x = JobView{}
-	mi := &file_job_proto_msgTypes[40]
+	mi := &file_job_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3107,7 +3211,7 @@ func (x *JobView) String() string {
 func (*JobView) ProtoMessage() {}
 
 func (x *JobView) ProtoReflect() protoreflect.Message {
-	mi := &file_job_proto_msgTypes[40]
+	mi := &file_job_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3120,7 +3224,7 @@ func (x *JobView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobView.ProtoReflect.Descriptor instead.
 func (*JobView) Descriptor() ([]byte, []int) {
-	return file_job_proto_rawDescGZIP(), []int{40}
+	return file_job_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *JobView) GetId() string {
@@ -3591,7 +3695,20 @@ const file_job_proto_rawDesc = "" +
 	"\bArtifact\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
 	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x14\n" +
-	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\"\xad\b\n" +
+	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\"\x9d\x02\n" +
+	"\tJobSample\x12\f\n" +
+	"\x01n\x18\x01 \x01(\x04R\x01n\x12\x13\n" +
+	"\x05at_ms\x18\x02 \x01(\x03R\x04atMs\x12\x18\n" +
+	"\aattempt\x18\x03 \x01(\x04R\aattempt\x12\x12\n" +
+	"\x04step\x18\x04 \x01(\x04R\x04step\x12\x14\n" +
+	"\x05total\x18\x05 \x01(\x04R\x05total\x12\x1f\n" +
+	"\veta_seconds\x18\x06 \x01(\x01R\n" +
+	"etaSeconds\x12:\n" +
+	"\ametrics\x18\a \x03(\v2 .modelops.JobSample.MetricsEntryR\ametrics\x12\x10\n" +
+	"\x03job\x18\b \x01(\tR\x03job\x1a:\n" +
+	"\fMetricsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xad\b\n" +
 	"\aJobView\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x12\n" +
@@ -3662,7 +3779,7 @@ func file_job_proto_rawDescGZIP() []byte {
 }
 
 var file_job_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_job_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_job_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_job_proto_goTypes = []any{
 	(StopCause)(0),                   // 0: modelops.StopCause
 	(JobSpec_Kind)(0),                // 1: modelops.JobSpec.Kind
@@ -3708,76 +3825,79 @@ var file_job_proto_goTypes = []any{
 	(*Runner)(nil),                   // 41: modelops.Runner
 	(*JobOutcome)(nil),               // 42: modelops.JobOutcome
 	(*Artifact)(nil),                 // 43: modelops.Artifact
-	(*JobView)(nil),                  // 44: modelops.JobView
-	nil,                              // 45: modelops.JobSpec.ParametersEntry
-	nil,                              // 46: modelops.Recipe.ParametersEntry
-	nil,                              // 47: modelops.Recipe.SmallerEntry
-	nil,                              // 48: modelops.JobOutcome.MetricsEntry
-	(*ErrorBody)(nil),                // 49: modelops.ErrorBody
-	(*timestamppb.Timestamp)(nil),    // 50: google.protobuf.Timestamp
-	(*Placement)(nil),                // 51: modelops.Placement
+	(*JobSample)(nil),                // 44: modelops.JobSample
+	(*JobView)(nil),                  // 45: modelops.JobView
+	nil,                              // 46: modelops.JobSpec.ParametersEntry
+	nil,                              // 47: modelops.Recipe.ParametersEntry
+	nil,                              // 48: modelops.Recipe.SmallerEntry
+	nil,                              // 49: modelops.JobOutcome.MetricsEntry
+	nil,                              // 50: modelops.JobSample.MetricsEntry
+	(*ErrorBody)(nil),                // 51: modelops.ErrorBody
+	(*timestamppb.Timestamp)(nil),    // 52: google.protobuf.Timestamp
+	(*Placement)(nil),                // 53: modelops.Placement
 }
 var file_job_proto_depIdxs = []int32{
 	38, // 0: modelops.SubmitJob.spec:type_name -> modelops.JobSpec
 	0,  // 1: modelops.StopJob.cause:type_name -> modelops.StopCause
-	49, // 2: modelops.ReportJobPlacementFailed.error:type_name -> modelops.ErrorBody
+	51, // 2: modelops.ReportJobPlacementFailed.error:type_name -> modelops.ErrorBody
 	41, // 3: modelops.ReportJobStarted.runner:type_name -> modelops.Runner
-	49, // 4: modelops.ReportJobStartFailed.error:type_name -> modelops.ErrorBody
+	51, // 4: modelops.ReportJobStartFailed.error:type_name -> modelops.ErrorBody
 	40, // 5: modelops.ReportCheckpoint.checkpoint:type_name -> modelops.Checkpoint
 	42, // 6: modelops.ReportJobEnded.outcome:type_name -> modelops.JobOutcome
 	38, // 7: modelops.JobSubmitted.spec:type_name -> modelops.JobSpec
-	50, // 8: modelops.JobSubmitted.at:type_name -> google.protobuf.Timestamp
-	51, // 9: modelops.JobReserved.placement:type_name -> modelops.Placement
-	50, // 10: modelops.JobReserved.at:type_name -> google.protobuf.Timestamp
+	52, // 8: modelops.JobSubmitted.at:type_name -> google.protobuf.Timestamp
+	53, // 9: modelops.JobReserved.placement:type_name -> modelops.Placement
+	52, // 10: modelops.JobReserved.at:type_name -> google.protobuf.Timestamp
 	41, // 11: modelops.JobStarted.runner:type_name -> modelops.Runner
-	50, // 12: modelops.JobStarted.at:type_name -> google.protobuf.Timestamp
+	52, // 12: modelops.JobStarted.at:type_name -> google.protobuf.Timestamp
 	40, // 13: modelops.CheckpointAcknowledged.checkpoint:type_name -> modelops.Checkpoint
-	50, // 14: modelops.CheckpointAcknowledged.at:type_name -> google.protobuf.Timestamp
+	52, // 14: modelops.CheckpointAcknowledged.at:type_name -> google.protobuf.Timestamp
 	0,  // 15: modelops.JobStopping.cause:type_name -> modelops.StopCause
-	50, // 16: modelops.JobStopping.at:type_name -> google.protobuf.Timestamp
-	50, // 17: modelops.JobPreempted.at:type_name -> google.protobuf.Timestamp
+	52, // 16: modelops.JobStopping.at:type_name -> google.protobuf.Timestamp
+	52, // 17: modelops.JobPreempted.at:type_name -> google.protobuf.Timestamp
 	0,  // 18: modelops.JobPreempted.cause:type_name -> modelops.StopCause
 	42, // 19: modelops.JobPreempted.outcome:type_name -> modelops.JobOutcome
-	50, // 20: modelops.JobPaused.at:type_name -> google.protobuf.Timestamp
+	52, // 20: modelops.JobPaused.at:type_name -> google.protobuf.Timestamp
 	42, // 21: modelops.JobPaused.outcome:type_name -> modelops.JobOutcome
-	50, // 22: modelops.JobResumed.at:type_name -> google.protobuf.Timestamp
-	49, // 23: modelops.JobAttemptFailed.error:type_name -> modelops.ErrorBody
-	50, // 24: modelops.JobAttemptFailed.at:type_name -> google.protobuf.Timestamp
+	52, // 22: modelops.JobResumed.at:type_name -> google.protobuf.Timestamp
+	51, // 23: modelops.JobAttemptFailed.error:type_name -> modelops.ErrorBody
+	52, // 24: modelops.JobAttemptFailed.at:type_name -> google.protobuf.Timestamp
 	42, // 25: modelops.JobAttemptFailed.outcome:type_name -> modelops.JobOutcome
-	50, // 26: modelops.JobRetrying.at:type_name -> google.protobuf.Timestamp
-	50, // 27: modelops.JobCheckpointAsked.at:type_name -> google.protobuf.Timestamp
-	50, // 28: modelops.JobLeaseLost.at:type_name -> google.protobuf.Timestamp
-	50, // 29: modelops.JobLeaseReturned.at:type_name -> google.protobuf.Timestamp
+	52, // 26: modelops.JobRetrying.at:type_name -> google.protobuf.Timestamp
+	52, // 27: modelops.JobCheckpointAsked.at:type_name -> google.protobuf.Timestamp
+	52, // 28: modelops.JobLeaseLost.at:type_name -> google.protobuf.Timestamp
+	52, // 29: modelops.JobLeaseReturned.at:type_name -> google.protobuf.Timestamp
 	42, // 30: modelops.JobCompleted.outcome:type_name -> modelops.JobOutcome
-	50, // 31: modelops.JobCompleted.at:type_name -> google.protobuf.Timestamp
-	49, // 32: modelops.JobFailed.error:type_name -> modelops.ErrorBody
+	52, // 31: modelops.JobCompleted.at:type_name -> google.protobuf.Timestamp
+	51, // 32: modelops.JobFailed.error:type_name -> modelops.ErrorBody
 	42, // 33: modelops.JobFailed.outcome:type_name -> modelops.JobOutcome
-	50, // 34: modelops.JobFailed.at:type_name -> google.protobuf.Timestamp
-	50, // 35: modelops.JobCancelled.at:type_name -> google.protobuf.Timestamp
+	52, // 34: modelops.JobFailed.at:type_name -> google.protobuf.Timestamp
+	52, // 35: modelops.JobCancelled.at:type_name -> google.protobuf.Timestamp
 	42, // 36: modelops.JobCancelled.outcome:type_name -> modelops.JobOutcome
-	50, // 37: modelops.JobDeleted.at:type_name -> google.protobuf.Timestamp
-	50, // 38: modelops.JobFilesRemoved.at:type_name -> google.protobuf.Timestamp
+	52, // 37: modelops.JobDeleted.at:type_name -> google.protobuf.Timestamp
+	52, // 38: modelops.JobFilesRemoved.at:type_name -> google.protobuf.Timestamp
 	1,  // 39: modelops.JobSpec.kind:type_name -> modelops.JobSpec.Kind
 	39, // 40: modelops.JobSpec.recipe:type_name -> modelops.Recipe
-	45, // 41: modelops.JobSpec.parameters:type_name -> modelops.JobSpec.ParametersEntry
-	46, // 42: modelops.Recipe.parameters:type_name -> modelops.Recipe.ParametersEntry
-	47, // 43: modelops.Recipe.smaller:type_name -> modelops.Recipe.SmallerEntry
+	46, // 41: modelops.JobSpec.parameters:type_name -> modelops.JobSpec.ParametersEntry
+	47, // 42: modelops.Recipe.parameters:type_name -> modelops.Recipe.ParametersEntry
+	48, // 43: modelops.Recipe.smaller:type_name -> modelops.Recipe.SmallerEntry
 	2,  // 44: modelops.JobOutcome.end:type_name -> modelops.JobOutcome.End
-	48, // 45: modelops.JobOutcome.metrics:type_name -> modelops.JobOutcome.MetricsEntry
+	49, // 45: modelops.JobOutcome.metrics:type_name -> modelops.JobOutcome.MetricsEntry
 	43, // 46: modelops.JobOutcome.artifacts:type_name -> modelops.Artifact
-	38, // 47: modelops.JobView.spec:type_name -> modelops.JobSpec
-	3,  // 48: modelops.JobView.phase:type_name -> modelops.JobView.Phase
-	51, // 49: modelops.JobView.placement:type_name -> modelops.Placement
-	41, // 50: modelops.JobView.runner:type_name -> modelops.Runner
-	40, // 51: modelops.JobView.checkpoint:type_name -> modelops.Checkpoint
-	42, // 52: modelops.JobView.outcome:type_name -> modelops.JobOutcome
-	49, // 53: modelops.JobView.error:type_name -> modelops.ErrorBody
-	0,  // 54: modelops.JobView.stopping:type_name -> modelops.StopCause
-	55, // [55:55] is the sub-list for method output_type
-	55, // [55:55] is the sub-list for method input_type
-	55, // [55:55] is the sub-list for extension type_name
-	55, // [55:55] is the sub-list for extension extendee
-	0,  // [0:55] is the sub-list for field type_name
+	50, // 47: modelops.JobSample.metrics:type_name -> modelops.JobSample.MetricsEntry
+	38, // 48: modelops.JobView.spec:type_name -> modelops.JobSpec
+	3,  // 49: modelops.JobView.phase:type_name -> modelops.JobView.Phase
+	53, // 50: modelops.JobView.placement:type_name -> modelops.Placement
+	41, // 51: modelops.JobView.runner:type_name -> modelops.Runner
+	40, // 52: modelops.JobView.checkpoint:type_name -> modelops.Checkpoint
+	42, // 53: modelops.JobView.outcome:type_name -> modelops.JobOutcome
+	51, // 54: modelops.JobView.error:type_name -> modelops.ErrorBody
+	0,  // 55: modelops.JobView.stopping:type_name -> modelops.StopCause
+	56, // [56:56] is the sub-list for method output_type
+	56, // [56:56] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_job_proto_init() }
@@ -3794,7 +3914,7 @@ func file_job_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_job_proto_rawDesc), len(file_job_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   45,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

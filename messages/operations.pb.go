@@ -15,6 +15,7 @@ import (
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	emptypb "google.golang.org/protobuf/types/known/emptypb"
 	structpb "google.golang.org/protobuf/types/known/structpb"
+	wrapperspb "google.golang.org/protobuf/types/known/wrapperspb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -2948,7 +2949,7 @@ func (x *RecordedDecision) GetHost() string {
 
 type LogRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// A model's name or alias, or HOST/NAME.
+	// A model's name or alias, or HOST/NAME; of a job job/ID, or its id where no model has that name.
 	ModelName string `protobuf:"bytes,1,opt,name=model_name,json=modelName,proto3" json:"model_name,omitempty"`
 	// The last so many lines, when after is empty; 0 = 100. There are fewer when they are long.
 	Lines uint32 `protobuf:"varint,2,opt,name=lines,proto3" json:"lines,omitempty"`
@@ -3117,6 +3118,993 @@ func (x *LogPage) GetModelName() string {
 	return ""
 }
 
+type LearningJobRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// fine_tune, rlhf, evaluate or custom; lora and distillation of the old contract are fine_tune with the recipe lora, and custom. Empty = the recipe's.
+	JobType string `protobuf:"bytes,1,opt,name=job_type,json=jobType,proto3" json:"job_type,omitempty"`
+	// The model that it trains or evaluates; may be empty for custom.
+	ModelName string `protobuf:"bytes,2,opt,name=model_name,json=modelName,proto3" json:"model_name,omitempty"`
+	// A file or folder on the host that runs it.
+	DatasetPath string `protobuf:"bytes,3,opt,name=dataset_path,json=datasetPath,proto3" json:"dataset_path,omitempty"`
+	// Settings of the recipe.
+	Parameters *structpb.Struct `protobuf:"bytes,4,opt,name=parameters,proto3" json:"parameters,omitempty"`
+	// The client's id for it: submitting again with the same one makes one job. Chosen by the server when empty.
+	JobId string `protobuf:"bytes,10,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	// By its name in learning.recipes; empty = the one of job_type.
+	Recipe string `protobuf:"bytes,11,opt,name=recipe,proto3" json:"recipe,omitempty"`
+	// The file that it starts from; empty = the model's. Another one needs the role admin.
+	Base        string `protobuf:"bytes,12,opt,name=base,proto3" json:"base,omitempty"`
+	EvalDataset string `protobuf:"bytes,13,opt,name=eval_dataset,json=evalDataset,proto3" json:"eval_dataset,omitempty"`
+	// The goal that it serves: goal/HOST/ID.
+	Goal string `protobuf:"bytes,14,opt,name=goal,proto3" json:"goal,omitempty"`
+	// The host on which it lives; empty = this one.
+	Host string `protobuf:"bytes,15,opt,name=host,proto3" json:"host,omitempty"`
+	// The hosts on which it may run; empty = the one on which it lives.
+	Hosts []string `protobuf:"bytes,16,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	// Priority class of queue.classes; empty = the default one.
+	Class string `protobuf:"bytes,17,opt,name=class,proto3" json:"class,omitempty"`
+	// Memory of each device; 0 = what earlier runs of the recipe took, else what the recipe declares.
+	VramMb int64 `protobuf:"varint,18,opt,name=vram_mb,json=vramMb,proto3" json:"vram_mb,omitempty"`
+	// Devices at once; 0 = the recipe's.
+	Devices int32 `protobuf:"varint,19,opt,name=devices,proto3" json:"devices,omitempty"`
+	// When it may run: "22:00-06:00", or the five fields of cron and a duration; empty = always.
+	Window string `protobuf:"bytes,20,opt,name=window,proto3" json:"window,omitempty"`
+	// It starts only while no request runs on its device, and leaves when one comes.
+	IdleOnly bool `protobuf:"varint,21,opt,name=idle_only,json=idleOnly,proto3" json:"idle_only,omitempty"`
+	// Never asked to leave for others.
+	Unpreemptible bool `protobuf:"varint,22,opt,name=unpreemptible,proto3" json:"unpreemptible,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LearningJobRequest) Reset() {
+	*x = LearningJobRequest{}
+	mi := &file_operations_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LearningJobRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LearningJobRequest) ProtoMessage() {}
+
+func (x *LearningJobRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LearningJobRequest.ProtoReflect.Descriptor instead.
+func (*LearningJobRequest) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *LearningJobRequest) GetJobType() string {
+	if x != nil {
+		return x.JobType
+	}
+	return ""
+}
+
+func (x *LearningJobRequest) GetModelName() string {
+	if x != nil {
+		return x.ModelName
+	}
+	return ""
+}
+
+func (x *LearningJobRequest) GetDatasetPath() string {
+	if x != nil {
+		return x.DatasetPath
+	}
+	return ""
+}
+
+func (x *LearningJobRequest) GetParameters() *structpb.Struct {
+	if x != nil {
+		return x.Parameters
+	}
+	return nil
+}
+
+func (x *LearningJobRequest) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *LearningJobRequest) GetRecipe() string {
+	if x != nil {
+		return x.Recipe
+	}
+	return ""
+}
+
+func (x *LearningJobRequest) GetBase() string {
+	if x != nil {
+		return x.Base
+	}
+	return ""
+}
+
+func (x *LearningJobRequest) GetEvalDataset() string {
+	if x != nil {
+		return x.EvalDataset
+	}
+	return ""
+}
+
+func (x *LearningJobRequest) GetGoal() string {
+	if x != nil {
+		return x.Goal
+	}
+	return ""
+}
+
+func (x *LearningJobRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *LearningJobRequest) GetHosts() []string {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+func (x *LearningJobRequest) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *LearningJobRequest) GetVramMb() int64 {
+	if x != nil {
+		return x.VramMb
+	}
+	return 0
+}
+
+func (x *LearningJobRequest) GetDevices() int32 {
+	if x != nil {
+		return x.Devices
+	}
+	return 0
+}
+
+func (x *LearningJobRequest) GetWindow() string {
+	if x != nil {
+		return x.Window
+	}
+	return ""
+}
+
+func (x *LearningJobRequest) GetIdleOnly() bool {
+	if x != nil {
+		return x.IdleOnly
+	}
+	return false
+}
+
+func (x *LearningJobRequest) GetUnpreemptible() bool {
+	if x != nil {
+		return x.Unpreemptible
+	}
+	return false
+}
+
+type LearningJobReply struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Success bool                   `protobuf:"varint,1,opt,name=success,proto3" json:"success,omitempty"`
+	JobId   string                 `protobuf:"bytes,2,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	Message string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	Host    string                 `protobuf:"bytes,10,opt,name=host,proto3" json:"host,omitempty"`
+	// The job as it is now.
+	Job           *LearningJob `protobuf:"bytes,11,opt,name=job,proto3" json:"job,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LearningJobReply) Reset() {
+	*x = LearningJobReply{}
+	mi := &file_operations_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LearningJobReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LearningJobReply) ProtoMessage() {}
+
+func (x *LearningJobReply) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LearningJobReply.ProtoReflect.Descriptor instead.
+func (*LearningJobReply) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *LearningJobReply) GetSuccess() bool {
+	if x != nil {
+		return x.Success
+	}
+	return false
+}
+
+func (x *LearningJobReply) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *LearningJobReply) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *LearningJobReply) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *LearningJobReply) GetJob() *LearningJob {
+	if x != nil {
+		return x.Job
+	}
+	return nil
+}
+
+type JobsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// pending, running, completed, failed or cancelled, or a phase: reserved, checkpointing, preempted, paused. Empty = all.
+	Status string `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
+	// Only those of a goal (its id), a model, or a host.
+	Goal  string `protobuf:"bytes,10,opt,name=goal,proto3" json:"goal,omitempty"`
+	Model string `protobuf:"bytes,11,opt,name=model,proto3" json:"model,omitempty"`
+	Host  string `protobuf:"bytes,12,opt,name=host,proto3" json:"host,omitempty"`
+	// Most jobs in the answer; 0 = 1000.
+	Limit uint32 `protobuf:"varint,13,opt,name=limit,proto3" json:"limit,omitempty"`
+	// next_page_token of the answer before.
+	PageToken     string `protobuf:"bytes,14,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JobsRequest) Reset() {
+	*x = JobsRequest{}
+	mi := &file_operations_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobsRequest) ProtoMessage() {}
+
+func (x *JobsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobsRequest.ProtoReflect.Descriptor instead.
+func (*JobsRequest) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *JobsRequest) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *JobsRequest) GetGoal() string {
+	if x != nil {
+		return x.Goal
+	}
+	return ""
+}
+
+func (x *JobsRequest) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *JobsRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *JobsRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *JobsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type JobList struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Jobs  []*LearningJob         `protobuf:"bytes,1,rep,name=jobs,proto3" json:"jobs,omitempty"`
+	// Where the next page begins; empty = there is none.
+	NextPageToken string `protobuf:"bytes,10,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// The other hosts of the cluster.
+	Hosts         []*HostSaid `protobuf:"bytes,11,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JobList) Reset() {
+	*x = JobList{}
+	mi := &file_operations_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobList) ProtoMessage() {}
+
+func (x *JobList) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobList.ProtoReflect.Descriptor instead.
+func (*JobList) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *JobList) GetJobs() []*LearningJob {
+	if x != nil {
+		return x.Jobs
+	}
+	return nil
+}
+
+func (x *JobList) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *JobList) GetHosts() []*HostSaid {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+type JobRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	JobId string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	// The host on which it lives; needed only where several hosts have a job of this id.
+	Host   string `protobuf:"bytes,10,opt,name=host,proto3" json:"host,omitempty"`
+	Reason string `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Of RetryJob: the id of the new job; empty = one is made.
+	NewJobId      string `protobuf:"bytes,12,opt,name=new_job_id,json=newJobId,proto3" json:"new_job_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JobRequest) Reset() {
+	*x = JobRequest{}
+	mi := &file_operations_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobRequest) ProtoMessage() {}
+
+func (x *JobRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobRequest.ProtoReflect.Descriptor instead.
+func (*JobRequest) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *JobRequest) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *JobRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *JobRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *JobRequest) GetNewJobId() string {
+	if x != nil {
+		return x.NewJobId
+	}
+	return ""
+}
+
+// LearningJob is a job as doors show it.
+type LearningJob struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	JobId string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	// fine_tune, rlhf, evaluate or custom.
+	JobType     string `protobuf:"bytes,2,opt,name=job_type,json=jobType,proto3" json:"job_type,omitempty"`
+	ModelName   string `protobuf:"bytes,3,opt,name=model_name,json=modelName,proto3" json:"model_name,omitempty"`
+	DatasetPath string `protobuf:"bytes,4,opt,name=dataset_path,json=datasetPath,proto3" json:"dataset_path,omitempty"`
+	// pending, running, completed, failed or cancelled; phase says it more closely.
+	Status string `protobuf:"bytes,5,opt,name=status,proto3" json:"status,omitempty"`
+	// 0 to 1, by its last sample.
+	Progress float64 `protobuf:"fixed64,6,opt,name=progress,proto3" json:"progress,omitempty"`
+	// UTC, ISO 8601 without a zone.
+	CreatedAt    string                  `protobuf:"bytes,7,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	StartedAt    *wrapperspb.StringValue `protobuf:"bytes,8,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	CompletedAt  *wrapperspb.StringValue `protobuf:"bytes,9,opt,name=completed_at,json=completedAt,proto3" json:"completed_at,omitempty"`
+	ErrorMessage *wrapperspb.StringValue `protobuf:"bytes,10,opt,name=error_message,json=errorMessage,proto3" json:"error_message,omitempty"`
+	ResultPath   *wrapperspb.StringValue `protobuf:"bytes,11,opt,name=result_path,json=resultPath,proto3" json:"result_path,omitempty"`
+	// pending, reserved, running, checkpointing, preempted, paused, completed, failed or cancelled.
+	Phase  string `protobuf:"bytes,20,opt,name=phase,proto3" json:"phase,omitempty"`
+	Host   string `protobuf:"bytes,21,opt,name=host,proto3" json:"host,omitempty"`
+	Recipe string `protobuf:"bytes,22,opt,name=recipe,proto3" json:"recipe,omitempty"`
+	Goal   string `protobuf:"bytes,23,opt,name=goal,proto3" json:"goal,omitempty"`
+	Class  string `protobuf:"bytes,24,opt,name=class,proto3" json:"class,omitempty"`
+	Step   uint64 `protobuf:"varint,25,opt,name=step,proto3" json:"step,omitempty"`
+	Total  uint64 `protobuf:"varint,26,opt,name=total,proto3" json:"total,omitempty"`
+	// What its trainer says is left, in seconds; 0 = it doesn't say.
+	EtaSeconds float64            `protobuf:"fixed64,27,opt,name=eta_seconds,json=etaSeconds,proto3" json:"eta_seconds,omitempty"`
+	Metrics    map[string]float64 `protobuf:"bytes,28,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	// What a waiting one waits for, and its place in the queue from 1; 0 = not known.
+	WaitsFor    string      `protobuf:"bytes,29,opt,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`
+	Place       uint32      `protobuf:"varint,30,opt,name=place,proto3" json:"place,omitempty"`
+	Checkpoint  *Checkpoint `protobuf:"bytes,31,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	Attempts    uint64      `protobuf:"varint,32,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	Preemptions uint32      `protobuf:"varint,33,opt,name=preemptions,proto3" json:"preemptions,omitempty"`
+	// Time of all attempts on one device.
+	DeviceSeconds float64 `protobuf:"fixed64,34,opt,name=device_seconds,json=deviceSeconds,proto3" json:"device_seconds,omitempty"`
+	// Why it is paused, cancelled, or on its way out.
+	Reason     string            `protobuf:"bytes,35,opt,name=reason,proto3" json:"reason,omitempty"`
+	RetryOf    string            `protobuf:"bytes,36,opt,name=retry_of,json=retryOf,proto3" json:"retry_of,omitempty"`
+	Parameters map[string]string `protobuf:"bytes,37,rep,name=parameters,proto3" json:"parameters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Artifacts  []*Artifact       `protobuf:"bytes,38,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
+	// Where it runs.
+	Gpus []string `protobuf:"bytes,39,rep,name=gpus,proto3" json:"gpus,omitempty"`
+	// Milliseconds since 1970; 0 = not yet.
+	SubmittedMs int64 `protobuf:"varint,40,opt,name=submitted_ms,json=submittedMs,proto3" json:"submitted_ms,omitempty"`
+	StartedMs   int64 `protobuf:"varint,41,opt,name=started_ms,json=startedMs,proto3" json:"started_ms,omitempty"`
+	EndedMs     int64 `protobuf:"varint,42,opt,name=ended_ms,json=endedMs,proto3" json:"ended_ms,omitempty"`
+	// Who submitted it, by the fingerprint of a key.
+	By            string `protobuf:"bytes,43,opt,name=by,proto3" json:"by,omitempty"`
+	Window        string `protobuf:"bytes,44,opt,name=window,proto3" json:"window,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LearningJob) Reset() {
+	*x = LearningJob{}
+	mi := &file_operations_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LearningJob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LearningJob) ProtoMessage() {}
+
+func (x *LearningJob) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LearningJob.ProtoReflect.Descriptor instead.
+func (*LearningJob) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *LearningJob) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *LearningJob) GetJobType() string {
+	if x != nil {
+		return x.JobType
+	}
+	return ""
+}
+
+func (x *LearningJob) GetModelName() string {
+	if x != nil {
+		return x.ModelName
+	}
+	return ""
+}
+
+func (x *LearningJob) GetDatasetPath() string {
+	if x != nil {
+		return x.DatasetPath
+	}
+	return ""
+}
+
+func (x *LearningJob) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *LearningJob) GetProgress() float64 {
+	if x != nil {
+		return x.Progress
+	}
+	return 0
+}
+
+func (x *LearningJob) GetCreatedAt() string {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return ""
+}
+
+func (x *LearningJob) GetStartedAt() *wrapperspb.StringValue {
+	if x != nil {
+		return x.StartedAt
+	}
+	return nil
+}
+
+func (x *LearningJob) GetCompletedAt() *wrapperspb.StringValue {
+	if x != nil {
+		return x.CompletedAt
+	}
+	return nil
+}
+
+func (x *LearningJob) GetErrorMessage() *wrapperspb.StringValue {
+	if x != nil {
+		return x.ErrorMessage
+	}
+	return nil
+}
+
+func (x *LearningJob) GetResultPath() *wrapperspb.StringValue {
+	if x != nil {
+		return x.ResultPath
+	}
+	return nil
+}
+
+func (x *LearningJob) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *LearningJob) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *LearningJob) GetRecipe() string {
+	if x != nil {
+		return x.Recipe
+	}
+	return ""
+}
+
+func (x *LearningJob) GetGoal() string {
+	if x != nil {
+		return x.Goal
+	}
+	return ""
+}
+
+func (x *LearningJob) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *LearningJob) GetStep() uint64 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *LearningJob) GetTotal() uint64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *LearningJob) GetEtaSeconds() float64 {
+	if x != nil {
+		return x.EtaSeconds
+	}
+	return 0
+}
+
+func (x *LearningJob) GetMetrics() map[string]float64 {
+	if x != nil {
+		return x.Metrics
+	}
+	return nil
+}
+
+func (x *LearningJob) GetWaitsFor() string {
+	if x != nil {
+		return x.WaitsFor
+	}
+	return ""
+}
+
+func (x *LearningJob) GetPlace() uint32 {
+	if x != nil {
+		return x.Place
+	}
+	return 0
+}
+
+func (x *LearningJob) GetCheckpoint() *Checkpoint {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
+func (x *LearningJob) GetAttempts() uint64 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *LearningJob) GetPreemptions() uint32 {
+	if x != nil {
+		return x.Preemptions
+	}
+	return 0
+}
+
+func (x *LearningJob) GetDeviceSeconds() float64 {
+	if x != nil {
+		return x.DeviceSeconds
+	}
+	return 0
+}
+
+func (x *LearningJob) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *LearningJob) GetRetryOf() string {
+	if x != nil {
+		return x.RetryOf
+	}
+	return ""
+}
+
+func (x *LearningJob) GetParameters() map[string]string {
+	if x != nil {
+		return x.Parameters
+	}
+	return nil
+}
+
+func (x *LearningJob) GetArtifacts() []*Artifact {
+	if x != nil {
+		return x.Artifacts
+	}
+	return nil
+}
+
+func (x *LearningJob) GetGpus() []string {
+	if x != nil {
+		return x.Gpus
+	}
+	return nil
+}
+
+func (x *LearningJob) GetSubmittedMs() int64 {
+	if x != nil {
+		return x.SubmittedMs
+	}
+	return 0
+}
+
+func (x *LearningJob) GetStartedMs() int64 {
+	if x != nil {
+		return x.StartedMs
+	}
+	return 0
+}
+
+func (x *LearningJob) GetEndedMs() int64 {
+	if x != nil {
+		return x.EndedMs
+	}
+	return 0
+}
+
+func (x *LearningJob) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *LearningJob) GetWindow() string {
+	if x != nil {
+		return x.Window
+	}
+	return ""
+}
+
+type JobMetricsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	JobId string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	Host  string                 `protobuf:"bytes,10,opt,name=host,proto3" json:"host,omitempty"`
+	// Samples behind this number: next of the answer before.
+	After uint64 `protobuf:"varint,11,opt,name=after,proto3" json:"after,omitempty"`
+	// Most samples; 0 = 1000.
+	Limit uint32 `protobuf:"varint,12,opt,name=limit,proto3" json:"limit,omitempty"`
+	// When there is none yet, wait so long for one; 0 = not at all, at most 30,000.
+	WaitMs        uint32 `protobuf:"varint,13,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JobMetricsRequest) Reset() {
+	*x = JobMetricsRequest{}
+	mi := &file_operations_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobMetricsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobMetricsRequest) ProtoMessage() {}
+
+func (x *JobMetricsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobMetricsRequest.ProtoReflect.Descriptor instead.
+func (*JobMetricsRequest) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *JobMetricsRequest) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *JobMetricsRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *JobMetricsRequest) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *JobMetricsRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *JobMetricsRequest) GetWaitMs() uint32 {
+	if x != nil {
+		return x.WaitMs
+	}
+	return 0
+}
+
+type JobMetrics struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	JobId   string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	Host    string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	Samples []*JobSample           `protobuf:"bytes,3,rep,name=samples,proto3" json:"samples,omitempty"`
+	// Where the next question goes on.
+	Next  uint64 `protobuf:"varint,4,opt,name=next,proto3" json:"next,omitempty"`
+	Phase string `protobuf:"bytes,5,opt,name=phase,proto3" json:"phase,omitempty"`
+	// The job has ended, and these are its last samples.
+	Ended         bool `protobuf:"varint,6,opt,name=ended,proto3" json:"ended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JobMetrics) Reset() {
+	*x = JobMetrics{}
+	mi := &file_operations_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobMetrics) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobMetrics) ProtoMessage() {}
+
+func (x *JobMetrics) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobMetrics.ProtoReflect.Descriptor instead.
+func (*JobMetrics) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *JobMetrics) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *JobMetrics) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *JobMetrics) GetSamples() []*JobSample {
+	if x != nil {
+		return x.Samples
+	}
+	return nil
+}
+
+func (x *JobMetrics) GetNext() uint64 {
+	if x != nil {
+		return x.Next
+	}
+	return 0
+}
+
+func (x *JobMetrics) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *JobMetrics) GetEnded() bool {
+	if x != nil {
+		return x.Ended
+	}
+	return false
+}
+
 type WatchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Where to go on: next of the answer before. Empty = from now on.
@@ -3137,7 +4125,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_operations_proto_msgTypes[40]
+	mi := &file_operations_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3149,7 +4137,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[40]
+	mi := &file_operations_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3162,7 +4150,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{40}
+	return file_operations_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *WatchRequest) GetAfter() string {
@@ -3218,7 +4206,7 @@ type WatchReply struct {
 
 func (x *WatchReply) Reset() {
 	*x = WatchReply{}
-	mi := &file_operations_proto_msgTypes[41]
+	mi := &file_operations_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3230,7 +4218,7 @@ func (x *WatchReply) String() string {
 func (*WatchReply) ProtoMessage() {}
 
 func (x *WatchReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[41]
+	mi := &file_operations_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3243,7 +4231,7 @@ func (x *WatchReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchReply.ProtoReflect.Descriptor instead.
 func (*WatchReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{41}
+	return file_operations_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *WatchReply) GetDecisions() []*RecordedDecision {
@@ -3271,7 +4259,7 @@ type ConfigView struct {
 
 func (x *ConfigView) Reset() {
 	*x = ConfigView{}
-	mi := &file_operations_proto_msgTypes[42]
+	mi := &file_operations_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3283,7 +4271,7 @@ func (x *ConfigView) String() string {
 func (*ConfigView) ProtoMessage() {}
 
 func (x *ConfigView) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[42]
+	mi := &file_operations_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3296,7 +4284,7 @@ func (x *ConfigView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigView.ProtoReflect.Descriptor instead.
 func (*ConfigView) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{42}
+	return file_operations_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ConfigView) GetRevision() string {
@@ -3323,7 +4311,7 @@ type ApplyConfigRequest struct {
 
 func (x *ApplyConfigRequest) Reset() {
 	*x = ApplyConfigRequest{}
-	mi := &file_operations_proto_msgTypes[43]
+	mi := &file_operations_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3335,7 +4323,7 @@ func (x *ApplyConfigRequest) String() string {
 func (*ApplyConfigRequest) ProtoMessage() {}
 
 func (x *ApplyConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[43]
+	mi := &file_operations_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3348,7 +4336,7 @@ func (x *ApplyConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyConfigRequest.ProtoReflect.Descriptor instead.
 func (*ApplyConfigRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{43}
+	return file_operations_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ApplyConfigRequest) GetDryRun() bool {
@@ -3375,7 +4363,7 @@ type HealthReply struct {
 
 func (x *HealthReply) Reset() {
 	*x = HealthReply{}
-	mi := &file_operations_proto_msgTypes[44]
+	mi := &file_operations_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3387,7 +4375,7 @@ func (x *HealthReply) String() string {
 func (*HealthReply) ProtoMessage() {}
 
 func (x *HealthReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[44]
+	mi := &file_operations_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3400,7 +4388,7 @@ func (x *HealthReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthReply.ProtoReflect.Descriptor instead.
 func (*HealthReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{44}
+	return file_operations_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *HealthReply) GetOk() bool {
@@ -3455,7 +4443,7 @@ type VersionReply struct {
 
 func (x *VersionReply) Reset() {
 	*x = VersionReply{}
-	mi := &file_operations_proto_msgTypes[45]
+	mi := &file_operations_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3467,7 +4455,7 @@ func (x *VersionReply) String() string {
 func (*VersionReply) ProtoMessage() {}
 
 func (x *VersionReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[45]
+	mi := &file_operations_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3480,7 +4468,7 @@ func (x *VersionReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionReply.ProtoReflect.Descriptor instead.
 func (*VersionReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{45}
+	return file_operations_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *VersionReply) GetVersion() string {
@@ -3517,7 +4505,7 @@ type AddKeyRequest struct {
 
 func (x *AddKeyRequest) Reset() {
 	*x = AddKeyRequest{}
-	mi := &file_operations_proto_msgTypes[46]
+	mi := &file_operations_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3529,7 +4517,7 @@ func (x *AddKeyRequest) String() string {
 func (*AddKeyRequest) ProtoMessage() {}
 
 func (x *AddKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[46]
+	mi := &file_operations_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3542,7 +4530,7 @@ func (x *AddKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddKeyRequest.ProtoReflect.Descriptor instead.
 func (*AddKeyRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{46}
+	return file_operations_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *AddKeyRequest) GetName() string {
@@ -3598,7 +4586,7 @@ type AddKeyReply struct {
 
 func (x *AddKeyReply) Reset() {
 	*x = AddKeyReply{}
-	mi := &file_operations_proto_msgTypes[47]
+	mi := &file_operations_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3610,7 +4598,7 @@ func (x *AddKeyReply) String() string {
 func (*AddKeyReply) ProtoMessage() {}
 
 func (x *AddKeyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[47]
+	mi := &file_operations_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3623,7 +4611,7 @@ func (x *AddKeyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddKeyReply.ProtoReflect.Descriptor instead.
 func (*AddKeyReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{47}
+	return file_operations_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *AddKeyReply) GetInfo() *KeyInfo {
@@ -3649,7 +4637,7 @@ type RevokeKeyRequest struct {
 
 func (x *RevokeKeyRequest) Reset() {
 	*x = RevokeKeyRequest{}
-	mi := &file_operations_proto_msgTypes[48]
+	mi := &file_operations_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3661,7 +4649,7 @@ func (x *RevokeKeyRequest) String() string {
 func (*RevokeKeyRequest) ProtoMessage() {}
 
 func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[48]
+	mi := &file_operations_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3674,7 +4662,7 @@ func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeKeyRequest.ProtoReflect.Descriptor instead.
 func (*RevokeKeyRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{48}
+	return file_operations_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *RevokeKeyRequest) GetName() string {
@@ -3693,7 +4681,7 @@ type KeyList struct {
 
 func (x *KeyList) Reset() {
 	*x = KeyList{}
-	mi := &file_operations_proto_msgTypes[49]
+	mi := &file_operations_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3705,7 +4693,7 @@ func (x *KeyList) String() string {
 func (*KeyList) ProtoMessage() {}
 
 func (x *KeyList) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[49]
+	mi := &file_operations_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3718,7 +4706,7 @@ func (x *KeyList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyList.ProtoReflect.Descriptor instead.
 func (*KeyList) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{49}
+	return file_operations_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *KeyList) GetKeys() []*KeyInfo {
@@ -3753,7 +4741,7 @@ type KeyInfo struct {
 
 func (x *KeyInfo) Reset() {
 	*x = KeyInfo{}
-	mi := &file_operations_proto_msgTypes[50]
+	mi := &file_operations_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3765,7 +4753,7 @@ func (x *KeyInfo) String() string {
 func (*KeyInfo) ProtoMessage() {}
 
 func (x *KeyInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[50]
+	mi := &file_operations_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3778,7 +4766,7 @@ func (x *KeyInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyInfo.ProtoReflect.Descriptor instead.
 func (*KeyInfo) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{50}
+	return file_operations_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *KeyInfo) GetName() string {
@@ -3869,8 +4857,8 @@ var File_operations_proto protoreflect.FileDescriptor
 
 const file_operations_proto_rawDesc = "" +
 	"\n" +
-	"\x10operations.proto\x12\bmodelops\x1a\rarbiter.proto\x1a\x10membership.proto\x1a\rgateway.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\tgpu.proto\x1a\n" +
-	"host.proto\x1a\rjournal.proto\x1a\vmodel.proto\x1a\roptions.proto\x1a\fvalues.proto\"\x92\x01\n" +
+	"\x10operations.proto\x12\bmodelops\x1a\rarbiter.proto\x1a\x10membership.proto\x1a\rgateway.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1egoogle/protobuf/wrappers.proto\x1a\tgpu.proto\x1a\n" +
+	"host.proto\x1a\tjob.proto\x1a\rjournal.proto\x1a\vmodel.proto\x1a\roptions.proto\x1a\fvalues.proto\"\x92\x01\n" +
 	"\rConfigChanges\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\tR\brevision\x12\x18\n" +
 	"\achanges\x18\x02 \x03(\tR\achanges\x12\x18\n" +
@@ -4160,7 +5148,128 @@ const file_operations_proto_rawDesc = "" +
 	"\x03log\x18\x04 \x01(\tR\x03log\x12\x12\n" +
 	"\x04host\x18\x05 \x01(\tR\x04host\x12\x1d\n" +
 	"\n" +
-	"model_name\x18\x06 \x01(\tR\tmodelName\"\x95\x01\n" +
+	"model_name\x18\x06 \x01(\tR\tmodelName\"\xf2\x03\n" +
+	"\x12LearningJobRequest\x12\x19\n" +
+	"\bjob_type\x18\x01 \x01(\tR\ajobType\x12\x1d\n" +
+	"\n" +
+	"model_name\x18\x02 \x01(\tR\tmodelName\x12!\n" +
+	"\fdataset_path\x18\x03 \x01(\tR\vdatasetPath\x127\n" +
+	"\n" +
+	"parameters\x18\x04 \x01(\v2\x17.google.protobuf.StructR\n" +
+	"parameters\x12\x15\n" +
+	"\x06job_id\x18\n" +
+	" \x01(\tR\x05jobId\x12\x16\n" +
+	"\x06recipe\x18\v \x01(\tR\x06recipe\x12\x12\n" +
+	"\x04base\x18\f \x01(\tR\x04base\x12!\n" +
+	"\feval_dataset\x18\r \x01(\tR\vevalDataset\x12\x12\n" +
+	"\x04goal\x18\x0e \x01(\tR\x04goal\x12\x12\n" +
+	"\x04host\x18\x0f \x01(\tR\x04host\x12\x14\n" +
+	"\x05hosts\x18\x10 \x03(\tR\x05hosts\x12\x14\n" +
+	"\x05class\x18\x11 \x01(\tR\x05class\x12\x17\n" +
+	"\avram_mb\x18\x12 \x01(\x03R\x06vramMb\x12\x18\n" +
+	"\adevices\x18\x13 \x01(\x05R\adevices\x12\x16\n" +
+	"\x06window\x18\x14 \x01(\tR\x06window\x12\x1b\n" +
+	"\tidle_only\x18\x15 \x01(\bR\bidleOnly\x12$\n" +
+	"\runpreemptible\x18\x16 \x01(\bR\runpreemptible\"\x9a\x01\n" +
+	"\x10LearningJobReply\x12\x18\n" +
+	"\asuccess\x18\x01 \x01(\bR\asuccess\x12\x15\n" +
+	"\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12\x12\n" +
+	"\x04host\x18\n" +
+	" \x01(\tR\x04host\x12'\n" +
+	"\x03job\x18\v \x01(\v2\x15.modelops.LearningJobR\x03job\"\x98\x01\n" +
+	"\vJobsRequest\x12\x16\n" +
+	"\x06status\x18\x01 \x01(\tR\x06status\x12\x12\n" +
+	"\x04goal\x18\n" +
+	" \x01(\tR\x04goal\x12\x14\n" +
+	"\x05model\x18\v \x01(\tR\x05model\x12\x12\n" +
+	"\x04host\x18\f \x01(\tR\x04host\x12\x14\n" +
+	"\x05limit\x18\r \x01(\rR\x05limit\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x0e \x01(\tR\tpageToken\"\x86\x01\n" +
+	"\aJobList\x12)\n" +
+	"\x04jobs\x18\x01 \x03(\v2\x15.modelops.LearningJobR\x04jobs\x12&\n" +
+	"\x0fnext_page_token\x18\n" +
+	" \x01(\tR\rnextPageToken\x12(\n" +
+	"\x05hosts\x18\v \x03(\v2\x12.modelops.HostSaidR\x05hosts\"m\n" +
+	"\n" +
+	"JobRequest\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x12\n" +
+	"\x04host\x18\n" +
+	" \x01(\tR\x04host\x12\x16\n" +
+	"\x06reason\x18\v \x01(\tR\x06reason\x12\x1c\n" +
+	"\n" +
+	"new_job_id\x18\f \x01(\tR\bnewJobId\"\xd7\n" +
+	"\n" +
+	"\vLearningJob\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x19\n" +
+	"\bjob_type\x18\x02 \x01(\tR\ajobType\x12\x1d\n" +
+	"\n" +
+	"model_name\x18\x03 \x01(\tR\tmodelName\x12!\n" +
+	"\fdataset_path\x18\x04 \x01(\tR\vdatasetPath\x12\x16\n" +
+	"\x06status\x18\x05 \x01(\tR\x06status\x12\x1a\n" +
+	"\bprogress\x18\x06 \x01(\x01R\bprogress\x12\x1d\n" +
+	"\n" +
+	"created_at\x18\a \x01(\tR\tcreatedAt\x12;\n" +
+	"\n" +
+	"started_at\x18\b \x01(\v2\x1c.google.protobuf.StringValueR\tstartedAt\x12?\n" +
+	"\fcompleted_at\x18\t \x01(\v2\x1c.google.protobuf.StringValueR\vcompletedAt\x12A\n" +
+	"\rerror_message\x18\n" +
+	" \x01(\v2\x1c.google.protobuf.StringValueR\ferrorMessage\x12=\n" +
+	"\vresult_path\x18\v \x01(\v2\x1c.google.protobuf.StringValueR\n" +
+	"resultPath\x12\x14\n" +
+	"\x05phase\x18\x14 \x01(\tR\x05phase\x12\x12\n" +
+	"\x04host\x18\x15 \x01(\tR\x04host\x12\x16\n" +
+	"\x06recipe\x18\x16 \x01(\tR\x06recipe\x12\x12\n" +
+	"\x04goal\x18\x17 \x01(\tR\x04goal\x12\x14\n" +
+	"\x05class\x18\x18 \x01(\tR\x05class\x12\x12\n" +
+	"\x04step\x18\x19 \x01(\x04R\x04step\x12\x14\n" +
+	"\x05total\x18\x1a \x01(\x04R\x05total\x12\x1f\n" +
+	"\veta_seconds\x18\x1b \x01(\x01R\n" +
+	"etaSeconds\x12<\n" +
+	"\ametrics\x18\x1c \x03(\v2\".modelops.LearningJob.MetricsEntryR\ametrics\x12\x1b\n" +
+	"\twaits_for\x18\x1d \x01(\tR\bwaitsFor\x12\x14\n" +
+	"\x05place\x18\x1e \x01(\rR\x05place\x124\n" +
+	"\n" +
+	"checkpoint\x18\x1f \x01(\v2\x14.modelops.CheckpointR\n" +
+	"checkpoint\x12\x1a\n" +
+	"\battempts\x18  \x01(\x04R\battempts\x12 \n" +
+	"\vpreemptions\x18! \x01(\rR\vpreemptions\x12%\n" +
+	"\x0edevice_seconds\x18\" \x01(\x01R\rdeviceSeconds\x12\x16\n" +
+	"\x06reason\x18# \x01(\tR\x06reason\x12\x19\n" +
+	"\bretry_of\x18$ \x01(\tR\aretryOf\x12E\n" +
+	"\n" +
+	"parameters\x18% \x03(\v2%.modelops.LearningJob.ParametersEntryR\n" +
+	"parameters\x120\n" +
+	"\tartifacts\x18& \x03(\v2\x12.modelops.ArtifactR\tartifacts\x12\x12\n" +
+	"\x04gpus\x18' \x03(\tR\x04gpus\x12!\n" +
+	"\fsubmitted_ms\x18( \x01(\x03R\vsubmittedMs\x12\x1d\n" +
+	"\n" +
+	"started_ms\x18) \x01(\x03R\tstartedMs\x12\x19\n" +
+	"\bended_ms\x18* \x01(\x03R\aendedMs\x12\x0e\n" +
+	"\x02by\x18+ \x01(\tR\x02by\x12\x16\n" +
+	"\x06window\x18, \x01(\tR\x06window\x1a:\n" +
+	"\fMetricsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\x1a=\n" +
+	"\x0fParametersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x83\x01\n" +
+	"\x11JobMetricsRequest\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x12\n" +
+	"\x04host\x18\n" +
+	" \x01(\tR\x04host\x12\x14\n" +
+	"\x05after\x18\v \x01(\x04R\x05after\x12\x14\n" +
+	"\x05limit\x18\f \x01(\rR\x05limit\x12\x17\n" +
+	"\await_ms\x18\r \x01(\rR\x06waitMs\"\xa6\x01\n" +
+	"\n" +
+	"JobMetrics\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\x12-\n" +
+	"\asamples\x18\x03 \x03(\v2\x13.modelops.JobSampleR\asamples\x12\x12\n" +
+	"\x04next\x18\x04 \x01(\x04R\x04next\x12\x14\n" +
+	"\x05phase\x18\x05 \x01(\tR\x05phase\x12\x14\n" +
+	"\x05ended\x18\x06 \x01(\bR\x05ended\"\x95\x01\n" +
 	"\fWatchRequest\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\tR\x05after\x12\x17\n" +
 	"\await_ms\x18\x02 \x01(\rR\x06waitMs\x12\x14\n" +
@@ -4224,7 +5333,7 @@ const file_operations_proto_rawDesc = "" +
 	"\flast_used_ms\x18\v \x01(\x03R\n" +
 	"lastUsedMs\x12\x1d\n" +
 	"\n" +
-	"revoked_ms\x18\f \x01(\x03R\trevokedMs2\xd0#\n" +
+	"revoked_ms\x18\f \x01(\x03R\trevokedMs2\xbc.\n" +
 	"\bModelOps\x12i\n" +
 	"\x05Infer\x12\x1a.modelops.InferenceRequest\x1a\x1b.modelops.InferenceResponse\"'\xc2\xd4\x18#\b\x01\x12\x05infer\x1a\n" +
 	"model_name(\x012\n" +
@@ -4279,7 +5388,20 @@ const file_operations_proto_rawDesc = "" +
 	"/api/watch\x12{\n" +
 	"\aReadLog\x12\x14.modelops.LogRequest\x1a\x11.modelops.LogPage\"G\xc2\xd4\x18\"\b\x03\x12\x04logs\x1a\n" +
 	"model_name(\x012\n" +
-	"model_name\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/logs/{model_name=**}\x12b\n" +
+	"model_name\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/logs/{model_name=**}\x12\x81\x01\n" +
+	"\tSubmitJob\x12\x1c.modelops.LearningJobRequest\x1a\x1a.modelops.LearningJobReply\":\xc2\xd4\x18\x1d\b\x03\x12\vjobs.submit(\x012\n" +
+	"model_name\x82\xd3\xe4\x93\x02\x13:\x01*\"\x0e/learning/jobs\x12a\n" +
+	"\bListJobs\x12\x15.modelops.JobsRequest\x1a\x11.modelops.JobList\"+\xc2\xd4\x18\x11\b\x02\x12\tjobs.list \x01(\x02\x82\xd3\xe4\x93\x02\x10\x12\x0e/learning/jobs\x12z\n" +
+	"\x06GetJob\x12\x14.modelops.JobRequest\x1a\x15.modelops.LearningJob\"C\xc2\xd4\x18\x1e\b\x02\x12\bjobs.get\x1a\x06job_id(\x012\x06job_id\x82\xd3\xe4\x93\x02\x1b\x12\x19/learning/jobs/{job_id=*}\x12\x8f\x01\n" +
+	"\tCancelJob\x12\x14.modelops.JobRequest\x1a\x1a.modelops.LearningJobReply\"P\xc2\xd4\x18!\b\x03\x12\vjobs.cancel\x1a\x06job_id(\x012\x06job_id\x82\xd3\xe4\x93\x02%:\x01*\" /learning/jobs/{job_id=*}/cancel\x12\x8c\x01\n" +
+	"\bPauseJob\x12\x14.modelops.JobRequest\x1a\x1a.modelops.LearningJobReply\"N\xc2\xd4\x18 \b\x03\x12\n" +
+	"jobs.pause\x1a\x06job_id(\x012\x06job_id\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/learning/jobs/{job_id=*}/pause\x12\x8f\x01\n" +
+	"\tResumeJob\x12\x14.modelops.JobRequest\x1a\x1a.modelops.LearningJobReply\"P\xc2\xd4\x18!\b\x03\x12\vjobs.resume\x1a\x06job_id(\x012\x06job_id\x82\xd3\xe4\x93\x02%:\x01*\" /learning/jobs/{job_id=*}/resume\x12\x8c\x01\n" +
+	"\bRetryJob\x12\x14.modelops.JobRequest\x1a\x1a.modelops.LearningJobReply\"N\xc2\xd4\x18 \b\x03\x12\n" +
+	"jobs.retry\x1a\x06job_id(\x012\x06job_id\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/learning/jobs/{job_id=*}/retry\x12\x8f\x01\n" +
+	"\tDeleteJob\x12\x14.modelops.JobRequest\x1a\x1a.modelops.LearningJobReply\"P\xc2\xd4\x18!\b\x03\x12\vjobs.delete\x1a\x06job_id(\x012\x06job_id\x82\xd3\xe4\x93\x02%:\x01*\" /learning/jobs/{job_id=*}/delete\x12\x9b\x01\n" +
+	"\rCheckpointJob\x12\x14.modelops.JobRequest\x1a\x1a.modelops.LearningJobReply\"X\xc2\xd4\x18%\b\x03\x12\x0fjobs.checkpoint\x1a\x06job_id(\x012\x06job_id\x82\xd3\xe4\x93\x02):\x01*\"$/learning/jobs/{job_id=*}/checkpoint\x12\x94\x01\n" +
+	"\x0eReadJobMetrics\x12\x1b.modelops.JobMetricsRequest\x1a\x14.modelops.JobMetrics\"O\xc2\xd4\x18\"\b\x02\x12\fjobs.metrics\x1a\x06job_id(\x012\x06job_id\x82\xd3\xe4\x93\x02#\x12!/learning/jobs/{job_id=*}/metrics\x12b\n" +
 	"\tGetConfig\x12\x16.google.protobuf.Empty\x1a\x14.modelops.ConfigView\"'\xc2\xd4\x18\x10\b\x02\x12\n" +
 	"config.get \x01\x82\xd3\xe4\x93\x02\r\x12\v/api/config\x12x\n" +
 	"\vApplyConfig\x12\x1c.modelops.ApplyConfigRequest\x1a\x17.modelops.ConfigChanges\"2\xc2\xd4\x18\x12\b\x04\x12\fconfig.apply \x01\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/api/config/apply\x12^\n" +
@@ -4309,198 +5431,245 @@ func file_operations_proto_rawDescGZIP() []byte {
 	return file_operations_proto_rawDescData
 }
 
-var file_operations_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_operations_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
 var file_operations_proto_goTypes = []any{
-	(*ConfigChanges)(nil),        // 0: modelops.ConfigChanges
-	(*StatusView)(nil),           // 1: modelops.StatusView
-	(*WhyRequest)(nil),           // 2: modelops.WhyRequest
-	(*Explanation)(nil),          // 3: modelops.Explanation
-	(*Reason)(nil),               // 4: modelops.Reason
-	(*Weighed)(nil),              // 5: modelops.Weighed
-	(*InferenceRequest)(nil),     // 6: modelops.InferenceRequest
-	(*ChatMessage)(nil),          // 7: modelops.ChatMessage
-	(*InferenceResponse)(nil),    // 8: modelops.InferenceResponse
-	(*InferenceChunk)(nil),       // 9: modelops.InferenceChunk
-	(*ModelLoadRequest)(nil),     // 10: modelops.ModelLoadRequest
-	(*ModelLoadReply)(nil),       // 11: modelops.ModelLoadReply
-	(*ModelUnloadRequest)(nil),   // 12: modelops.ModelUnloadRequest
-	(*ModelUnloadReply)(nil),     // 13: modelops.ModelUnloadReply
-	(*ModelInfo)(nil),            // 14: modelops.ModelInfo
-	(*ModelList)(nil),            // 15: modelops.ModelList
-	(*GpuLeaseRequest)(nil),      // 16: modelops.GpuLeaseRequest
-	(*GpuLeaseReply)(nil),        // 17: modelops.GpuLeaseReply
-	(*GpuLeaseRelease)(nil),      // 18: modelops.GpuLeaseRelease
-	(*GpuLeaseRenewal)(nil),      // 19: modelops.GpuLeaseRenewal
-	(*GpuLeaseRenewalAck)(nil),   // 20: modelops.GpuLeaseRenewalAck
-	(*GpuLeaseReleaseAck)(nil),   // 21: modelops.GpuLeaseReleaseAck
-	(*ResidentList)(nil),         // 22: modelops.ResidentList
-	(*CancelRequestRequest)(nil), // 23: modelops.CancelRequestRequest
-	(*CancelRequestReply)(nil),   // 24: modelops.CancelRequestReply
-	(*PinModelRequest)(nil),      // 25: modelops.PinModelRequest
-	(*UnpinModelRequest)(nil),    // 26: modelops.UnpinModelRequest
-	(*PinModelReply)(nil),        // 27: modelops.PinModelReply
-	(*HintModelRequest)(nil),     // 28: modelops.HintModelRequest
-	(*HintList)(nil),             // 29: modelops.HintList
-	(*DefragRequest)(nil),        // 30: modelops.DefragRequest
-	(*StateRequest)(nil),         // 31: modelops.StateRequest
-	(*SendRequest)(nil),          // 32: modelops.SendRequest
-	(*SendReply)(nil),            // 33: modelops.SendReply
-	(*RecordedEvent)(nil),        // 34: modelops.RecordedEvent
-	(*JournalRequest)(nil),       // 35: modelops.JournalRequest
-	(*JournalPage)(nil),          // 36: modelops.JournalPage
-	(*RecordedDecision)(nil),     // 37: modelops.RecordedDecision
-	(*LogRequest)(nil),           // 38: modelops.LogRequest
-	(*LogPage)(nil),              // 39: modelops.LogPage
-	(*WatchRequest)(nil),         // 40: modelops.WatchRequest
-	(*WatchReply)(nil),           // 41: modelops.WatchReply
-	(*ConfigView)(nil),           // 42: modelops.ConfigView
-	(*ApplyConfigRequest)(nil),   // 43: modelops.ApplyConfigRequest
-	(*HealthReply)(nil),          // 44: modelops.HealthReply
-	(*VersionReply)(nil),         // 45: modelops.VersionReply
-	(*AddKeyRequest)(nil),        // 46: modelops.AddKeyRequest
-	(*AddKeyReply)(nil),          // 47: modelops.AddKeyReply
-	(*RevokeKeyRequest)(nil),     // 48: modelops.RevokeKeyRequest
-	(*KeyList)(nil),              // 49: modelops.KeyList
-	(*KeyInfo)(nil),              // 50: modelops.KeyInfo
-	nil,                          // 51: modelops.InferenceRequest.ParametersEntry
-	nil,                          // 52: modelops.ModelLoadRequest.LoadParamsEntry
-	(*HostView)(nil),             // 53: modelops.HostView
-	(*GpuView)(nil),              // 54: modelops.GpuView
-	(*ModelView)(nil),            // 55: modelops.ModelView
-	(*HintReply)(nil),            // 56: modelops.HintReply
-	(*DefragPlan)(nil),           // 57: modelops.DefragPlan
-	(*HostSaid)(nil),             // 58: modelops.HostSaid
-	(*JournalCopy)(nil),          // 59: modelops.JournalCopy
-	(*ErrorBody)(nil),            // 60: modelops.ErrorBody
-	(*structpb.Struct)(nil),      // 61: google.protobuf.Struct
-	(*Decision)(nil),             // 62: modelops.Decision
-	(*emptypb.Empty)(nil),        // 63: google.protobuf.Empty
-	(*SwapModel)(nil),            // 64: modelops.SwapModel
-	(*PromoteSwap)(nil),          // 65: modelops.PromoteSwap
-	(*RollbackSwap)(nil),         // 66: modelops.RollbackSwap
-	(*InviteRequest)(nil),        // 67: modelops.InviteRequest
-	(*RemoveMemberRequest)(nil),  // 68: modelops.RemoveMemberRequest
-	(*DrainHostRequest)(nil),     // 69: modelops.DrainHostRequest
-	(*QueueView)(nil),            // 70: modelops.QueueView
-	(*SwapReply)(nil),            // 71: modelops.SwapReply
-	(*SwapList)(nil),             // 72: modelops.SwapList
-	(*StateReply)(nil),           // 73: modelops.StateReply
-	(*ClusterView)(nil),          // 74: modelops.ClusterView
-	(*InviteReply)(nil),          // 75: modelops.InviteReply
-	(*RemoveMemberReply)(nil),    // 76: modelops.RemoveMemberReply
-	(*DrainHostReply)(nil),       // 77: modelops.DrainHostReply
+	(*ConfigChanges)(nil),          // 0: modelops.ConfigChanges
+	(*StatusView)(nil),             // 1: modelops.StatusView
+	(*WhyRequest)(nil),             // 2: modelops.WhyRequest
+	(*Explanation)(nil),            // 3: modelops.Explanation
+	(*Reason)(nil),                 // 4: modelops.Reason
+	(*Weighed)(nil),                // 5: modelops.Weighed
+	(*InferenceRequest)(nil),       // 6: modelops.InferenceRequest
+	(*ChatMessage)(nil),            // 7: modelops.ChatMessage
+	(*InferenceResponse)(nil),      // 8: modelops.InferenceResponse
+	(*InferenceChunk)(nil),         // 9: modelops.InferenceChunk
+	(*ModelLoadRequest)(nil),       // 10: modelops.ModelLoadRequest
+	(*ModelLoadReply)(nil),         // 11: modelops.ModelLoadReply
+	(*ModelUnloadRequest)(nil),     // 12: modelops.ModelUnloadRequest
+	(*ModelUnloadReply)(nil),       // 13: modelops.ModelUnloadReply
+	(*ModelInfo)(nil),              // 14: modelops.ModelInfo
+	(*ModelList)(nil),              // 15: modelops.ModelList
+	(*GpuLeaseRequest)(nil),        // 16: modelops.GpuLeaseRequest
+	(*GpuLeaseReply)(nil),          // 17: modelops.GpuLeaseReply
+	(*GpuLeaseRelease)(nil),        // 18: modelops.GpuLeaseRelease
+	(*GpuLeaseRenewal)(nil),        // 19: modelops.GpuLeaseRenewal
+	(*GpuLeaseRenewalAck)(nil),     // 20: modelops.GpuLeaseRenewalAck
+	(*GpuLeaseReleaseAck)(nil),     // 21: modelops.GpuLeaseReleaseAck
+	(*ResidentList)(nil),           // 22: modelops.ResidentList
+	(*CancelRequestRequest)(nil),   // 23: modelops.CancelRequestRequest
+	(*CancelRequestReply)(nil),     // 24: modelops.CancelRequestReply
+	(*PinModelRequest)(nil),        // 25: modelops.PinModelRequest
+	(*UnpinModelRequest)(nil),      // 26: modelops.UnpinModelRequest
+	(*PinModelReply)(nil),          // 27: modelops.PinModelReply
+	(*HintModelRequest)(nil),       // 28: modelops.HintModelRequest
+	(*HintList)(nil),               // 29: modelops.HintList
+	(*DefragRequest)(nil),          // 30: modelops.DefragRequest
+	(*StateRequest)(nil),           // 31: modelops.StateRequest
+	(*SendRequest)(nil),            // 32: modelops.SendRequest
+	(*SendReply)(nil),              // 33: modelops.SendReply
+	(*RecordedEvent)(nil),          // 34: modelops.RecordedEvent
+	(*JournalRequest)(nil),         // 35: modelops.JournalRequest
+	(*JournalPage)(nil),            // 36: modelops.JournalPage
+	(*RecordedDecision)(nil),       // 37: modelops.RecordedDecision
+	(*LogRequest)(nil),             // 38: modelops.LogRequest
+	(*LogPage)(nil),                // 39: modelops.LogPage
+	(*LearningJobRequest)(nil),     // 40: modelops.LearningJobRequest
+	(*LearningJobReply)(nil),       // 41: modelops.LearningJobReply
+	(*JobsRequest)(nil),            // 42: modelops.JobsRequest
+	(*JobList)(nil),                // 43: modelops.JobList
+	(*JobRequest)(nil),             // 44: modelops.JobRequest
+	(*LearningJob)(nil),            // 45: modelops.LearningJob
+	(*JobMetricsRequest)(nil),      // 46: modelops.JobMetricsRequest
+	(*JobMetrics)(nil),             // 47: modelops.JobMetrics
+	(*WatchRequest)(nil),           // 48: modelops.WatchRequest
+	(*WatchReply)(nil),             // 49: modelops.WatchReply
+	(*ConfigView)(nil),             // 50: modelops.ConfigView
+	(*ApplyConfigRequest)(nil),     // 51: modelops.ApplyConfigRequest
+	(*HealthReply)(nil),            // 52: modelops.HealthReply
+	(*VersionReply)(nil),           // 53: modelops.VersionReply
+	(*AddKeyRequest)(nil),          // 54: modelops.AddKeyRequest
+	(*AddKeyReply)(nil),            // 55: modelops.AddKeyReply
+	(*RevokeKeyRequest)(nil),       // 56: modelops.RevokeKeyRequest
+	(*KeyList)(nil),                // 57: modelops.KeyList
+	(*KeyInfo)(nil),                // 58: modelops.KeyInfo
+	nil,                            // 59: modelops.InferenceRequest.ParametersEntry
+	nil,                            // 60: modelops.ModelLoadRequest.LoadParamsEntry
+	nil,                            // 61: modelops.LearningJob.MetricsEntry
+	nil,                            // 62: modelops.LearningJob.ParametersEntry
+	(*HostView)(nil),               // 63: modelops.HostView
+	(*GpuView)(nil),                // 64: modelops.GpuView
+	(*ModelView)(nil),              // 65: modelops.ModelView
+	(*HintReply)(nil),              // 66: modelops.HintReply
+	(*DefragPlan)(nil),             // 67: modelops.DefragPlan
+	(*HostSaid)(nil),               // 68: modelops.HostSaid
+	(*JournalCopy)(nil),            // 69: modelops.JournalCopy
+	(*ErrorBody)(nil),              // 70: modelops.ErrorBody
+	(*structpb.Struct)(nil),        // 71: google.protobuf.Struct
+	(*Decision)(nil),               // 72: modelops.Decision
+	(*wrapperspb.StringValue)(nil), // 73: google.protobuf.StringValue
+	(*Checkpoint)(nil),             // 74: modelops.Checkpoint
+	(*Artifact)(nil),               // 75: modelops.Artifact
+	(*JobSample)(nil),              // 76: modelops.JobSample
+	(*emptypb.Empty)(nil),          // 77: google.protobuf.Empty
+	(*SwapModel)(nil),              // 78: modelops.SwapModel
+	(*PromoteSwap)(nil),            // 79: modelops.PromoteSwap
+	(*RollbackSwap)(nil),           // 80: modelops.RollbackSwap
+	(*InviteRequest)(nil),          // 81: modelops.InviteRequest
+	(*RemoveMemberRequest)(nil),    // 82: modelops.RemoveMemberRequest
+	(*DrainHostRequest)(nil),       // 83: modelops.DrainHostRequest
+	(*QueueView)(nil),              // 84: modelops.QueueView
+	(*SwapReply)(nil),              // 85: modelops.SwapReply
+	(*SwapList)(nil),               // 86: modelops.SwapList
+	(*StateReply)(nil),             // 87: modelops.StateReply
+	(*ClusterView)(nil),            // 88: modelops.ClusterView
+	(*InviteReply)(nil),            // 89: modelops.InviteReply
+	(*RemoveMemberReply)(nil),      // 90: modelops.RemoveMemberReply
+	(*DrainHostReply)(nil),         // 91: modelops.DrainHostReply
 }
 var file_operations_proto_depIdxs = []int32{
-	53, // 0: modelops.StatusView.host:type_name -> modelops.HostView
-	54, // 1: modelops.StatusView.gpus:type_name -> modelops.GpuView
-	55, // 2: modelops.StatusView.models:type_name -> modelops.ModelView
-	56, // 3: modelops.StatusView.hints:type_name -> modelops.HintReply
-	57, // 4: modelops.StatusView.defrag:type_name -> modelops.DefragPlan
-	58, // 5: modelops.StatusView.hosts:type_name -> modelops.HostSaid
+	63, // 0: modelops.StatusView.host:type_name -> modelops.HostView
+	64, // 1: modelops.StatusView.gpus:type_name -> modelops.GpuView
+	65, // 2: modelops.StatusView.models:type_name -> modelops.ModelView
+	66, // 3: modelops.StatusView.hints:type_name -> modelops.HintReply
+	67, // 4: modelops.StatusView.defrag:type_name -> modelops.DefragPlan
+	68, // 5: modelops.StatusView.hosts:type_name -> modelops.HostSaid
 	4,  // 6: modelops.Explanation.reasons:type_name -> modelops.Reason
 	5,  // 7: modelops.Explanation.weighed:type_name -> modelops.Weighed
-	59, // 8: modelops.Explanation.copies:type_name -> modelops.JournalCopy
-	51, // 9: modelops.InferenceRequest.parameters:type_name -> modelops.InferenceRequest.ParametersEntry
+	69, // 8: modelops.Explanation.copies:type_name -> modelops.JournalCopy
+	59, // 9: modelops.InferenceRequest.parameters:type_name -> modelops.InferenceRequest.ParametersEntry
 	7,  // 10: modelops.InferenceRequest.messages:type_name -> modelops.ChatMessage
 	8,  // 11: modelops.InferenceChunk.response:type_name -> modelops.InferenceResponse
-	60, // 12: modelops.InferenceChunk.error:type_name -> modelops.ErrorBody
-	52, // 13: modelops.ModelLoadRequest.load_params:type_name -> modelops.ModelLoadRequest.LoadParamsEntry
+	70, // 12: modelops.InferenceChunk.error:type_name -> modelops.ErrorBody
+	60, // 13: modelops.ModelLoadRequest.load_params:type_name -> modelops.ModelLoadRequest.LoadParamsEntry
 	14, // 14: modelops.ModelList.models:type_name -> modelops.ModelInfo
-	55, // 15: modelops.ResidentList.models:type_name -> modelops.ModelView
-	58, // 16: modelops.ResidentList.hosts:type_name -> modelops.HostSaid
-	56, // 17: modelops.HintList.hints:type_name -> modelops.HintReply
-	61, // 18: modelops.SendRequest.body:type_name -> google.protobuf.Struct
-	61, // 19: modelops.SendReply.answer:type_name -> google.protobuf.Struct
+	65, // 15: modelops.ResidentList.models:type_name -> modelops.ModelView
+	68, // 16: modelops.ResidentList.hosts:type_name -> modelops.HostSaid
+	66, // 17: modelops.HintList.hints:type_name -> modelops.HintReply
+	71, // 18: modelops.SendRequest.body:type_name -> google.protobuf.Struct
+	71, // 19: modelops.SendReply.answer:type_name -> google.protobuf.Struct
 	34, // 20: modelops.SendReply.events:type_name -> modelops.RecordedEvent
-	61, // 21: modelops.RecordedEvent.body:type_name -> google.protobuf.Struct
+	71, // 21: modelops.RecordedEvent.body:type_name -> google.protobuf.Struct
 	37, // 22: modelops.JournalPage.decisions:type_name -> modelops.RecordedDecision
 	34, // 23: modelops.RecordedDecision.events:type_name -> modelops.RecordedEvent
-	62, // 24: modelops.RecordedDecision.decision:type_name -> modelops.Decision
-	37, // 25: modelops.WatchReply.decisions:type_name -> modelops.RecordedDecision
-	58, // 26: modelops.HealthReply.hosts:type_name -> modelops.HostSaid
-	50, // 27: modelops.AddKeyReply.info:type_name -> modelops.KeyInfo
-	50, // 28: modelops.KeyList.keys:type_name -> modelops.KeyInfo
-	6,  // 29: modelops.ModelOps.Infer:input_type -> modelops.InferenceRequest
-	6,  // 30: modelops.ModelOps.InferStream:input_type -> modelops.InferenceRequest
-	10, // 31: modelops.ModelOps.LoadModel:input_type -> modelops.ModelLoadRequest
-	12, // 32: modelops.ModelOps.UnloadModel:input_type -> modelops.ModelUnloadRequest
-	63, // 33: modelops.ModelOps.ListModels:input_type -> google.protobuf.Empty
-	16, // 34: modelops.ModelOps.AcquireGpuLease:input_type -> modelops.GpuLeaseRequest
-	19, // 35: modelops.ModelOps.RenewGpuLease:input_type -> modelops.GpuLeaseRenewal
-	18, // 36: modelops.ModelOps.ReleaseGpuLease:input_type -> modelops.GpuLeaseRelease
-	2,  // 37: modelops.ModelOps.Why:input_type -> modelops.WhyRequest
-	63, // 38: modelops.ModelOps.GetStatus:input_type -> google.protobuf.Empty
-	63, // 39: modelops.ModelOps.ListResident:input_type -> google.protobuf.Empty
-	63, // 40: modelops.ModelOps.GetQueue:input_type -> google.protobuf.Empty
-	23, // 41: modelops.ModelOps.CancelRequest:input_type -> modelops.CancelRequestRequest
-	25, // 42: modelops.ModelOps.PinModel:input_type -> modelops.PinModelRequest
-	26, // 43: modelops.ModelOps.UnpinModel:input_type -> modelops.UnpinModelRequest
-	64, // 44: modelops.ModelOps.StartSwap:input_type -> modelops.SwapModel
-	65, // 45: modelops.ModelOps.PromoteSwap:input_type -> modelops.PromoteSwap
-	66, // 46: modelops.ModelOps.RollbackSwap:input_type -> modelops.RollbackSwap
-	63, // 47: modelops.ModelOps.ListSwaps:input_type -> google.protobuf.Empty
-	28, // 48: modelops.ModelOps.HintModel:input_type -> modelops.HintModelRequest
-	63, // 49: modelops.ModelOps.ListHints:input_type -> google.protobuf.Empty
-	30, // 50: modelops.ModelOps.Defrag:input_type -> modelops.DefragRequest
-	31, // 51: modelops.ModelOps.GetState:input_type -> modelops.StateRequest
-	32, // 52: modelops.ModelOps.SendCommand:input_type -> modelops.SendRequest
-	35, // 53: modelops.ModelOps.ReadJournal:input_type -> modelops.JournalRequest
-	40, // 54: modelops.ModelOps.Watch:input_type -> modelops.WatchRequest
-	38, // 55: modelops.ModelOps.ReadLog:input_type -> modelops.LogRequest
-	63, // 56: modelops.ModelOps.GetConfig:input_type -> google.protobuf.Empty
-	43, // 57: modelops.ModelOps.ApplyConfig:input_type -> modelops.ApplyConfigRequest
-	46, // 58: modelops.ModelOps.AddKey:input_type -> modelops.AddKeyRequest
-	63, // 59: modelops.ModelOps.ListKeys:input_type -> google.protobuf.Empty
-	48, // 60: modelops.ModelOps.RevokeKey:input_type -> modelops.RevokeKeyRequest
-	63, // 61: modelops.ModelOps.GetCluster:input_type -> google.protobuf.Empty
-	67, // 62: modelops.ModelOps.InviteHost:input_type -> modelops.InviteRequest
-	68, // 63: modelops.ModelOps.RemoveHost:input_type -> modelops.RemoveMemberRequest
-	69, // 64: modelops.ModelOps.DrainHost:input_type -> modelops.DrainHostRequest
-	63, // 65: modelops.ModelOps.GetHealth:input_type -> google.protobuf.Empty
-	63, // 66: modelops.ModelOps.GetVersion:input_type -> google.protobuf.Empty
-	8,  // 67: modelops.ModelOps.Infer:output_type -> modelops.InferenceResponse
-	9,  // 68: modelops.ModelOps.InferStream:output_type -> modelops.InferenceChunk
-	11, // 69: modelops.ModelOps.LoadModel:output_type -> modelops.ModelLoadReply
-	13, // 70: modelops.ModelOps.UnloadModel:output_type -> modelops.ModelUnloadReply
-	15, // 71: modelops.ModelOps.ListModels:output_type -> modelops.ModelList
-	17, // 72: modelops.ModelOps.AcquireGpuLease:output_type -> modelops.GpuLeaseReply
-	20, // 73: modelops.ModelOps.RenewGpuLease:output_type -> modelops.GpuLeaseRenewalAck
-	21, // 74: modelops.ModelOps.ReleaseGpuLease:output_type -> modelops.GpuLeaseReleaseAck
-	3,  // 75: modelops.ModelOps.Why:output_type -> modelops.Explanation
-	1,  // 76: modelops.ModelOps.GetStatus:output_type -> modelops.StatusView
-	22, // 77: modelops.ModelOps.ListResident:output_type -> modelops.ResidentList
-	70, // 78: modelops.ModelOps.GetQueue:output_type -> modelops.QueueView
-	24, // 79: modelops.ModelOps.CancelRequest:output_type -> modelops.CancelRequestReply
-	27, // 80: modelops.ModelOps.PinModel:output_type -> modelops.PinModelReply
-	27, // 81: modelops.ModelOps.UnpinModel:output_type -> modelops.PinModelReply
-	71, // 82: modelops.ModelOps.StartSwap:output_type -> modelops.SwapReply
-	71, // 83: modelops.ModelOps.PromoteSwap:output_type -> modelops.SwapReply
-	71, // 84: modelops.ModelOps.RollbackSwap:output_type -> modelops.SwapReply
-	72, // 85: modelops.ModelOps.ListSwaps:output_type -> modelops.SwapList
-	56, // 86: modelops.ModelOps.HintModel:output_type -> modelops.HintReply
-	29, // 87: modelops.ModelOps.ListHints:output_type -> modelops.HintList
-	57, // 88: modelops.ModelOps.Defrag:output_type -> modelops.DefragPlan
-	73, // 89: modelops.ModelOps.GetState:output_type -> modelops.StateReply
-	33, // 90: modelops.ModelOps.SendCommand:output_type -> modelops.SendReply
-	36, // 91: modelops.ModelOps.ReadJournal:output_type -> modelops.JournalPage
-	41, // 92: modelops.ModelOps.Watch:output_type -> modelops.WatchReply
-	39, // 93: modelops.ModelOps.ReadLog:output_type -> modelops.LogPage
-	42, // 94: modelops.ModelOps.GetConfig:output_type -> modelops.ConfigView
-	0,  // 95: modelops.ModelOps.ApplyConfig:output_type -> modelops.ConfigChanges
-	47, // 96: modelops.ModelOps.AddKey:output_type -> modelops.AddKeyReply
-	49, // 97: modelops.ModelOps.ListKeys:output_type -> modelops.KeyList
-	50, // 98: modelops.ModelOps.RevokeKey:output_type -> modelops.KeyInfo
-	74, // 99: modelops.ModelOps.GetCluster:output_type -> modelops.ClusterView
-	75, // 100: modelops.ModelOps.InviteHost:output_type -> modelops.InviteReply
-	76, // 101: modelops.ModelOps.RemoveHost:output_type -> modelops.RemoveMemberReply
-	77, // 102: modelops.ModelOps.DrainHost:output_type -> modelops.DrainHostReply
-	44, // 103: modelops.ModelOps.GetHealth:output_type -> modelops.HealthReply
-	45, // 104: modelops.ModelOps.GetVersion:output_type -> modelops.VersionReply
-	67, // [67:105] is the sub-list for method output_type
-	29, // [29:67] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	72, // 24: modelops.RecordedDecision.decision:type_name -> modelops.Decision
+	71, // 25: modelops.LearningJobRequest.parameters:type_name -> google.protobuf.Struct
+	45, // 26: modelops.LearningJobReply.job:type_name -> modelops.LearningJob
+	45, // 27: modelops.JobList.jobs:type_name -> modelops.LearningJob
+	68, // 28: modelops.JobList.hosts:type_name -> modelops.HostSaid
+	73, // 29: modelops.LearningJob.started_at:type_name -> google.protobuf.StringValue
+	73, // 30: modelops.LearningJob.completed_at:type_name -> google.protobuf.StringValue
+	73, // 31: modelops.LearningJob.error_message:type_name -> google.protobuf.StringValue
+	73, // 32: modelops.LearningJob.result_path:type_name -> google.protobuf.StringValue
+	61, // 33: modelops.LearningJob.metrics:type_name -> modelops.LearningJob.MetricsEntry
+	74, // 34: modelops.LearningJob.checkpoint:type_name -> modelops.Checkpoint
+	62, // 35: modelops.LearningJob.parameters:type_name -> modelops.LearningJob.ParametersEntry
+	75, // 36: modelops.LearningJob.artifacts:type_name -> modelops.Artifact
+	76, // 37: modelops.JobMetrics.samples:type_name -> modelops.JobSample
+	37, // 38: modelops.WatchReply.decisions:type_name -> modelops.RecordedDecision
+	68, // 39: modelops.HealthReply.hosts:type_name -> modelops.HostSaid
+	58, // 40: modelops.AddKeyReply.info:type_name -> modelops.KeyInfo
+	58, // 41: modelops.KeyList.keys:type_name -> modelops.KeyInfo
+	6,  // 42: modelops.ModelOps.Infer:input_type -> modelops.InferenceRequest
+	6,  // 43: modelops.ModelOps.InferStream:input_type -> modelops.InferenceRequest
+	10, // 44: modelops.ModelOps.LoadModel:input_type -> modelops.ModelLoadRequest
+	12, // 45: modelops.ModelOps.UnloadModel:input_type -> modelops.ModelUnloadRequest
+	77, // 46: modelops.ModelOps.ListModels:input_type -> google.protobuf.Empty
+	16, // 47: modelops.ModelOps.AcquireGpuLease:input_type -> modelops.GpuLeaseRequest
+	19, // 48: modelops.ModelOps.RenewGpuLease:input_type -> modelops.GpuLeaseRenewal
+	18, // 49: modelops.ModelOps.ReleaseGpuLease:input_type -> modelops.GpuLeaseRelease
+	2,  // 50: modelops.ModelOps.Why:input_type -> modelops.WhyRequest
+	77, // 51: modelops.ModelOps.GetStatus:input_type -> google.protobuf.Empty
+	77, // 52: modelops.ModelOps.ListResident:input_type -> google.protobuf.Empty
+	77, // 53: modelops.ModelOps.GetQueue:input_type -> google.protobuf.Empty
+	23, // 54: modelops.ModelOps.CancelRequest:input_type -> modelops.CancelRequestRequest
+	25, // 55: modelops.ModelOps.PinModel:input_type -> modelops.PinModelRequest
+	26, // 56: modelops.ModelOps.UnpinModel:input_type -> modelops.UnpinModelRequest
+	78, // 57: modelops.ModelOps.StartSwap:input_type -> modelops.SwapModel
+	79, // 58: modelops.ModelOps.PromoteSwap:input_type -> modelops.PromoteSwap
+	80, // 59: modelops.ModelOps.RollbackSwap:input_type -> modelops.RollbackSwap
+	77, // 60: modelops.ModelOps.ListSwaps:input_type -> google.protobuf.Empty
+	28, // 61: modelops.ModelOps.HintModel:input_type -> modelops.HintModelRequest
+	77, // 62: modelops.ModelOps.ListHints:input_type -> google.protobuf.Empty
+	30, // 63: modelops.ModelOps.Defrag:input_type -> modelops.DefragRequest
+	31, // 64: modelops.ModelOps.GetState:input_type -> modelops.StateRequest
+	32, // 65: modelops.ModelOps.SendCommand:input_type -> modelops.SendRequest
+	35, // 66: modelops.ModelOps.ReadJournal:input_type -> modelops.JournalRequest
+	48, // 67: modelops.ModelOps.Watch:input_type -> modelops.WatchRequest
+	38, // 68: modelops.ModelOps.ReadLog:input_type -> modelops.LogRequest
+	40, // 69: modelops.ModelOps.SubmitJob:input_type -> modelops.LearningJobRequest
+	42, // 70: modelops.ModelOps.ListJobs:input_type -> modelops.JobsRequest
+	44, // 71: modelops.ModelOps.GetJob:input_type -> modelops.JobRequest
+	44, // 72: modelops.ModelOps.CancelJob:input_type -> modelops.JobRequest
+	44, // 73: modelops.ModelOps.PauseJob:input_type -> modelops.JobRequest
+	44, // 74: modelops.ModelOps.ResumeJob:input_type -> modelops.JobRequest
+	44, // 75: modelops.ModelOps.RetryJob:input_type -> modelops.JobRequest
+	44, // 76: modelops.ModelOps.DeleteJob:input_type -> modelops.JobRequest
+	44, // 77: modelops.ModelOps.CheckpointJob:input_type -> modelops.JobRequest
+	46, // 78: modelops.ModelOps.ReadJobMetrics:input_type -> modelops.JobMetricsRequest
+	77, // 79: modelops.ModelOps.GetConfig:input_type -> google.protobuf.Empty
+	51, // 80: modelops.ModelOps.ApplyConfig:input_type -> modelops.ApplyConfigRequest
+	54, // 81: modelops.ModelOps.AddKey:input_type -> modelops.AddKeyRequest
+	77, // 82: modelops.ModelOps.ListKeys:input_type -> google.protobuf.Empty
+	56, // 83: modelops.ModelOps.RevokeKey:input_type -> modelops.RevokeKeyRequest
+	77, // 84: modelops.ModelOps.GetCluster:input_type -> google.protobuf.Empty
+	81, // 85: modelops.ModelOps.InviteHost:input_type -> modelops.InviteRequest
+	82, // 86: modelops.ModelOps.RemoveHost:input_type -> modelops.RemoveMemberRequest
+	83, // 87: modelops.ModelOps.DrainHost:input_type -> modelops.DrainHostRequest
+	77, // 88: modelops.ModelOps.GetHealth:input_type -> google.protobuf.Empty
+	77, // 89: modelops.ModelOps.GetVersion:input_type -> google.protobuf.Empty
+	8,  // 90: modelops.ModelOps.Infer:output_type -> modelops.InferenceResponse
+	9,  // 91: modelops.ModelOps.InferStream:output_type -> modelops.InferenceChunk
+	11, // 92: modelops.ModelOps.LoadModel:output_type -> modelops.ModelLoadReply
+	13, // 93: modelops.ModelOps.UnloadModel:output_type -> modelops.ModelUnloadReply
+	15, // 94: modelops.ModelOps.ListModels:output_type -> modelops.ModelList
+	17, // 95: modelops.ModelOps.AcquireGpuLease:output_type -> modelops.GpuLeaseReply
+	20, // 96: modelops.ModelOps.RenewGpuLease:output_type -> modelops.GpuLeaseRenewalAck
+	21, // 97: modelops.ModelOps.ReleaseGpuLease:output_type -> modelops.GpuLeaseReleaseAck
+	3,  // 98: modelops.ModelOps.Why:output_type -> modelops.Explanation
+	1,  // 99: modelops.ModelOps.GetStatus:output_type -> modelops.StatusView
+	22, // 100: modelops.ModelOps.ListResident:output_type -> modelops.ResidentList
+	84, // 101: modelops.ModelOps.GetQueue:output_type -> modelops.QueueView
+	24, // 102: modelops.ModelOps.CancelRequest:output_type -> modelops.CancelRequestReply
+	27, // 103: modelops.ModelOps.PinModel:output_type -> modelops.PinModelReply
+	27, // 104: modelops.ModelOps.UnpinModel:output_type -> modelops.PinModelReply
+	85, // 105: modelops.ModelOps.StartSwap:output_type -> modelops.SwapReply
+	85, // 106: modelops.ModelOps.PromoteSwap:output_type -> modelops.SwapReply
+	85, // 107: modelops.ModelOps.RollbackSwap:output_type -> modelops.SwapReply
+	86, // 108: modelops.ModelOps.ListSwaps:output_type -> modelops.SwapList
+	66, // 109: modelops.ModelOps.HintModel:output_type -> modelops.HintReply
+	29, // 110: modelops.ModelOps.ListHints:output_type -> modelops.HintList
+	67, // 111: modelops.ModelOps.Defrag:output_type -> modelops.DefragPlan
+	87, // 112: modelops.ModelOps.GetState:output_type -> modelops.StateReply
+	33, // 113: modelops.ModelOps.SendCommand:output_type -> modelops.SendReply
+	36, // 114: modelops.ModelOps.ReadJournal:output_type -> modelops.JournalPage
+	49, // 115: modelops.ModelOps.Watch:output_type -> modelops.WatchReply
+	39, // 116: modelops.ModelOps.ReadLog:output_type -> modelops.LogPage
+	41, // 117: modelops.ModelOps.SubmitJob:output_type -> modelops.LearningJobReply
+	43, // 118: modelops.ModelOps.ListJobs:output_type -> modelops.JobList
+	45, // 119: modelops.ModelOps.GetJob:output_type -> modelops.LearningJob
+	41, // 120: modelops.ModelOps.CancelJob:output_type -> modelops.LearningJobReply
+	41, // 121: modelops.ModelOps.PauseJob:output_type -> modelops.LearningJobReply
+	41, // 122: modelops.ModelOps.ResumeJob:output_type -> modelops.LearningJobReply
+	41, // 123: modelops.ModelOps.RetryJob:output_type -> modelops.LearningJobReply
+	41, // 124: modelops.ModelOps.DeleteJob:output_type -> modelops.LearningJobReply
+	41, // 125: modelops.ModelOps.CheckpointJob:output_type -> modelops.LearningJobReply
+	47, // 126: modelops.ModelOps.ReadJobMetrics:output_type -> modelops.JobMetrics
+	50, // 127: modelops.ModelOps.GetConfig:output_type -> modelops.ConfigView
+	0,  // 128: modelops.ModelOps.ApplyConfig:output_type -> modelops.ConfigChanges
+	55, // 129: modelops.ModelOps.AddKey:output_type -> modelops.AddKeyReply
+	57, // 130: modelops.ModelOps.ListKeys:output_type -> modelops.KeyList
+	58, // 131: modelops.ModelOps.RevokeKey:output_type -> modelops.KeyInfo
+	88, // 132: modelops.ModelOps.GetCluster:output_type -> modelops.ClusterView
+	89, // 133: modelops.ModelOps.InviteHost:output_type -> modelops.InviteReply
+	90, // 134: modelops.ModelOps.RemoveHost:output_type -> modelops.RemoveMemberReply
+	91, // 135: modelops.ModelOps.DrainHost:output_type -> modelops.DrainHostReply
+	52, // 136: modelops.ModelOps.GetHealth:output_type -> modelops.HealthReply
+	53, // 137: modelops.ModelOps.GetVersion:output_type -> modelops.VersionReply
+	90, // [90:138] is the sub-list for method output_type
+	42, // [42:90] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_operations_proto_init() }
@@ -4513,6 +5682,7 @@ func file_operations_proto_init() {
 	file_gateway_proto_init()
 	file_gpu_proto_init()
 	file_host_proto_init()
+	file_job_proto_init()
 	file_journal_proto_init()
 	file_model_proto_init()
 	file_options_proto_init()
@@ -4524,7 +5694,7 @@ func file_operations_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operations_proto_rawDesc), len(file_operations_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   53,
+			NumMessages:   63,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

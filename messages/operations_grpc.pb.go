@@ -50,6 +50,16 @@ const (
 	ModelOps_ReadJournal_FullMethodName     = "/modelops.ModelOps/ReadJournal"
 	ModelOps_Watch_FullMethodName           = "/modelops.ModelOps/Watch"
 	ModelOps_ReadLog_FullMethodName         = "/modelops.ModelOps/ReadLog"
+	ModelOps_SubmitJob_FullMethodName       = "/modelops.ModelOps/SubmitJob"
+	ModelOps_ListJobs_FullMethodName        = "/modelops.ModelOps/ListJobs"
+	ModelOps_GetJob_FullMethodName          = "/modelops.ModelOps/GetJob"
+	ModelOps_CancelJob_FullMethodName       = "/modelops.ModelOps/CancelJob"
+	ModelOps_PauseJob_FullMethodName        = "/modelops.ModelOps/PauseJob"
+	ModelOps_ResumeJob_FullMethodName       = "/modelops.ModelOps/ResumeJob"
+	ModelOps_RetryJob_FullMethodName        = "/modelops.ModelOps/RetryJob"
+	ModelOps_DeleteJob_FullMethodName       = "/modelops.ModelOps/DeleteJob"
+	ModelOps_CheckpointJob_FullMethodName   = "/modelops.ModelOps/CheckpointJob"
+	ModelOps_ReadJobMetrics_FullMethodName  = "/modelops.ModelOps/ReadJobMetrics"
 	ModelOps_GetConfig_FullMethodName       = "/modelops.ModelOps/GetConfig"
 	ModelOps_ApplyConfig_FullMethodName     = "/modelops.ModelOps/ApplyConfig"
 	ModelOps_AddKey_FullMethodName          = "/modelops.ModelOps/AddKey"
@@ -124,6 +134,26 @@ type ModelOpsClient interface {
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (*WatchReply, error)
 	// ReadLog reads the output of a model's latest worker, wherever in the cluster that ran. It waits for more as long as the request says.
 	ReadLog(ctx context.Context, in *LogRequest, opts ...grpc.CallOption) (*LogPage, error)
+	// SubmitJob makes a training or evaluation job. Submitting the same again under the same job_id changes nothing.
+	SubmitJob(ctx context.Context, in *LearningJobRequest, opts ...grpc.CallOption) (*LearningJobReply, error)
+	// ListJobs lists the jobs of all hosts, the newest first.
+	ListJobs(ctx context.Context, in *JobsRequest, opts ...grpc.CallOption) (*JobList, error)
+	// GetJob shows one job.
+	GetJob(ctx context.Context, in *JobRequest, opts ...grpc.CallOption) (*LearningJob, error)
+	// CancelJob ends a job. One that has ended stays as it is.
+	CancelJob(ctx context.Context, in *JobRequest, opts ...grpc.CallOption) (*LearningJobReply, error)
+	// PauseJob has a job give its memory back, after a checkpoint, until ResumeJob.
+	PauseJob(ctx context.Context, in *JobRequest, opts ...grpc.CallOption) (*LearningJobReply, error)
+	// ResumeJob lets a paused job go on.
+	ResumeJob(ctx context.Context, in *JobRequest, opts ...grpc.CallOption) (*LearningJobReply, error)
+	// RetryJob submits a job that has ended once more, as a new one.
+	RetryJob(ctx context.Context, in *JobRequest, opts ...grpc.CallOption) (*LearningJobReply, error)
+	// DeleteJob forgets a job that has ended, with its files.
+	DeleteJob(ctx context.Context, in *JobRequest, opts ...grpc.CallOption) (*LearningJobReply, error)
+	// CheckpointJob asks a running job for a checkpoint; it goes on.
+	CheckpointJob(ctx context.Context, in *JobRequest, opts ...grpc.CallOption) (*LearningJobReply, error)
+	// ReadJobMetrics reads the samples of a job: steps, loss and other figures. It waits for the next one as long as the request says.
+	ReadJobMetrics(ctx context.Context, in *JobMetricsRequest, opts ...grpc.CallOption) (*JobMetrics, error)
 	// GetConfig shows the configuration in force, without secrets.
 	GetConfig(ctx context.Context, in *emptypb.Empty, opts ...grpc.CallOption) (*ConfigView, error)
 	// ApplyConfig reads the configuration again and makes it rule. A bad file changes nothing.
@@ -429,6 +459,106 @@ func (c *modelOpsClient) ReadLog(ctx context.Context, in *LogRequest, opts ...gr
 	return out, nil
 }
 
+func (c *modelOpsClient) SubmitJob(ctx context.Context, in *LearningJobRequest, opts ...grpc.CallOption) (*LearningJobReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LearningJobReply)
+	err := c.cc.Invoke(ctx, ModelOps_SubmitJob_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelOpsClient) ListJobs(ctx context.Context, in *JobsRequest, opts ...grpc.CallOption) (*JobList, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(JobList)
+	err := c.cc.Invoke(ctx, ModelOps_ListJobs_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelOpsClient) GetJob(ctx context.Context, in *JobRequest, opts ...grpc.CallOption) (*LearningJob, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LearningJob)
+	err := c.cc.Invoke(ctx, ModelOps_GetJob_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelOpsClient) CancelJob(ctx context.Context, in *JobRequest, opts ...grpc.CallOption) (*LearningJobReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LearningJobReply)
+	err := c.cc.Invoke(ctx, ModelOps_CancelJob_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelOpsClient) PauseJob(ctx context.Context, in *JobRequest, opts ...grpc.CallOption) (*LearningJobReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LearningJobReply)
+	err := c.cc.Invoke(ctx, ModelOps_PauseJob_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelOpsClient) ResumeJob(ctx context.Context, in *JobRequest, opts ...grpc.CallOption) (*LearningJobReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LearningJobReply)
+	err := c.cc.Invoke(ctx, ModelOps_ResumeJob_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelOpsClient) RetryJob(ctx context.Context, in *JobRequest, opts ...grpc.CallOption) (*LearningJobReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LearningJobReply)
+	err := c.cc.Invoke(ctx, ModelOps_RetryJob_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelOpsClient) DeleteJob(ctx context.Context, in *JobRequest, opts ...grpc.CallOption) (*LearningJobReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LearningJobReply)
+	err := c.cc.Invoke(ctx, ModelOps_DeleteJob_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelOpsClient) CheckpointJob(ctx context.Context, in *JobRequest, opts ...grpc.CallOption) (*LearningJobReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LearningJobReply)
+	err := c.cc.Invoke(ctx, ModelOps_CheckpointJob_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelOpsClient) ReadJobMetrics(ctx context.Context, in *JobMetricsRequest, opts ...grpc.CallOption) (*JobMetrics, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(JobMetrics)
+	err := c.cc.Invoke(ctx, ModelOps_ReadJobMetrics_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *modelOpsClient) GetConfig(ctx context.Context, in *emptypb.Empty, opts ...grpc.CallOption) (*ConfigView, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ConfigView)
@@ -600,6 +730,26 @@ type ModelOpsServer interface {
 	Watch(context.Context, *WatchRequest) (*WatchReply, error)
 	// ReadLog reads the output of a model's latest worker, wherever in the cluster that ran. It waits for more as long as the request says.
 	ReadLog(context.Context, *LogRequest) (*LogPage, error)
+	// SubmitJob makes a training or evaluation job. Submitting the same again under the same job_id changes nothing.
+	SubmitJob(context.Context, *LearningJobRequest) (*LearningJobReply, error)
+	// ListJobs lists the jobs of all hosts, the newest first.
+	ListJobs(context.Context, *JobsRequest) (*JobList, error)
+	// GetJob shows one job.
+	GetJob(context.Context, *JobRequest) (*LearningJob, error)
+	// CancelJob ends a job. One that has ended stays as it is.
+	CancelJob(context.Context, *JobRequest) (*LearningJobReply, error)
+	// PauseJob has a job give its memory back, after a checkpoint, until ResumeJob.
+	PauseJob(context.Context, *JobRequest) (*LearningJobReply, error)
+	// ResumeJob lets a paused job go on.
+	ResumeJob(context.Context, *JobRequest) (*LearningJobReply, error)
+	// RetryJob submits a job that has ended once more, as a new one.
+	RetryJob(context.Context, *JobRequest) (*LearningJobReply, error)
+	// DeleteJob forgets a job that has ended, with its files.
+	DeleteJob(context.Context, *JobRequest) (*LearningJobReply, error)
+	// CheckpointJob asks a running job for a checkpoint; it goes on.
+	CheckpointJob(context.Context, *JobRequest) (*LearningJobReply, error)
+	// ReadJobMetrics reads the samples of a job: steps, loss and other figures. It waits for the next one as long as the request says.
+	ReadJobMetrics(context.Context, *JobMetricsRequest) (*JobMetrics, error)
 	// GetConfig shows the configuration in force, without secrets.
 	GetConfig(context.Context, *emptypb.Empty) (*ConfigView, error)
 	// ApplyConfig reads the configuration again and makes it rule. A bad file changes nothing.
@@ -712,6 +862,36 @@ func (UnimplementedModelOpsServer) Watch(context.Context, *WatchRequest) (*Watch
 }
 func (UnimplementedModelOpsServer) ReadLog(context.Context, *LogRequest) (*LogPage, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReadLog not implemented")
+}
+func (UnimplementedModelOpsServer) SubmitJob(context.Context, *LearningJobRequest) (*LearningJobReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method SubmitJob not implemented")
+}
+func (UnimplementedModelOpsServer) ListJobs(context.Context, *JobsRequest) (*JobList, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListJobs not implemented")
+}
+func (UnimplementedModelOpsServer) GetJob(context.Context, *JobRequest) (*LearningJob, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetJob not implemented")
+}
+func (UnimplementedModelOpsServer) CancelJob(context.Context, *JobRequest) (*LearningJobReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method CancelJob not implemented")
+}
+func (UnimplementedModelOpsServer) PauseJob(context.Context, *JobRequest) (*LearningJobReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method PauseJob not implemented")
+}
+func (UnimplementedModelOpsServer) ResumeJob(context.Context, *JobRequest) (*LearningJobReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResumeJob not implemented")
+}
+func (UnimplementedModelOpsServer) RetryJob(context.Context, *JobRequest) (*LearningJobReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method RetryJob not implemented")
+}
+func (UnimplementedModelOpsServer) DeleteJob(context.Context, *JobRequest) (*LearningJobReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteJob not implemented")
+}
+func (UnimplementedModelOpsServer) CheckpointJob(context.Context, *JobRequest) (*LearningJobReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method CheckpointJob not implemented")
+}
+func (UnimplementedModelOpsServer) ReadJobMetrics(context.Context, *JobMetricsRequest) (*JobMetrics, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReadJobMetrics not implemented")
 }
 func (UnimplementedModelOpsServer) GetConfig(context.Context, *emptypb.Empty) (*ConfigView, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetConfig not implemented")
@@ -1242,6 +1422,186 @@ func _ModelOps_ReadLog_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ModelOps_SubmitJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LearningJobRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).SubmitJob(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_SubmitJob_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).SubmitJob(ctx, req.(*LearningJobRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelOps_ListJobs_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(JobsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).ListJobs(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_ListJobs_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).ListJobs(ctx, req.(*JobsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelOps_GetJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(JobRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).GetJob(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_GetJob_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).GetJob(ctx, req.(*JobRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelOps_CancelJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(JobRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).CancelJob(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_CancelJob_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).CancelJob(ctx, req.(*JobRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelOps_PauseJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(JobRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).PauseJob(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_PauseJob_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).PauseJob(ctx, req.(*JobRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelOps_ResumeJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(JobRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).ResumeJob(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_ResumeJob_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).ResumeJob(ctx, req.(*JobRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelOps_RetryJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(JobRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).RetryJob(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_RetryJob_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).RetryJob(ctx, req.(*JobRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelOps_DeleteJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(JobRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).DeleteJob(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_DeleteJob_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).DeleteJob(ctx, req.(*JobRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelOps_CheckpointJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(JobRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).CheckpointJob(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_CheckpointJob_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).CheckpointJob(ctx, req.(*JobRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelOps_ReadJobMetrics_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(JobMetricsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).ReadJobMetrics(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_ReadJobMetrics_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).ReadJobMetrics(ctx, req.(*JobMetricsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ModelOps_GetConfig_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(emptypb.Empty)
 	if err := dec(in); err != nil {
@@ -1550,6 +1910,46 @@ var ModelOps_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ReadLog",
 			Handler:    _ModelOps_ReadLog_Handler,
+		},
+		{
+			MethodName: "SubmitJob",
+			Handler:    _ModelOps_SubmitJob_Handler,
+		},
+		{
+			MethodName: "ListJobs",
+			Handler:    _ModelOps_ListJobs_Handler,
+		},
+		{
+			MethodName: "GetJob",
+			Handler:    _ModelOps_GetJob_Handler,
+		},
+		{
+			MethodName: "CancelJob",
+			Handler:    _ModelOps_CancelJob_Handler,
+		},
+		{
+			MethodName: "PauseJob",
+			Handler:    _ModelOps_PauseJob_Handler,
+		},
+		{
+			MethodName: "ResumeJob",
+			Handler:    _ModelOps_ResumeJob_Handler,
+		},
+		{
+			MethodName: "RetryJob",
+			Handler:    _ModelOps_RetryJob_Handler,
+		},
+		{
+			MethodName: "DeleteJob",
+			Handler:    _ModelOps_DeleteJob_Handler,
+		},
+		{
+			MethodName: "CheckpointJob",
+			Handler:    _ModelOps_CheckpointJob_Handler,
+		},
+		{
+			MethodName: "ReadJobMetrics",
+			Handler:    _ModelOps_ReadJobMetrics_Handler,
 		},
 		{
 			MethodName: "GetConfig",

@@ -28,6 +28,9 @@ func (c *Control) asked(ctx context.Context, o messages.Operation, request proto
 			return o.Call(ctx, c, request)
 		}
 	}
+	if r, pages := request.(*messages.JobsRequest); pages && r.Host == "" { // narrowed before it is cut into pages
+		r.Host = host
+	}
 	if host != c.o.Host && (c.o.Hosts == nil || !c.o.Hosts.Has(host)) {
 		return nil, messages.NoMember(host)
 	}
@@ -47,7 +50,7 @@ func (c *Control) asked(ctx context.Context, o messages.Operation, request proto
 // isList tells whether an answer lists what is known of all hosts.
 func isList(answer proto.Message) bool {
 	switch answer.(type) {
-	case *messages.StatusView, *messages.ResidentList, *messages.QueueView, *messages.ModelList:
+	case *messages.StatusView, *messages.ResidentList, *messages.QueueView, *messages.ModelList, *messages.JobList:
 		return true
 	}
 	return false
@@ -68,6 +71,8 @@ func narrow(answer proto.Message, host string) {
 			}
 		}
 		a.Hosts = of(a.Hosts, host)
+	case *messages.JobList:
+		a.Jobs, a.Hosts = of(a.Jobs, host), of(a.Hosts, host)
 	case *messages.ModelList:
 		a.Models, a.TotalVramMb = of(a.Models, host), 0
 		for _, m := range a.Models {

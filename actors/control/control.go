@@ -14,6 +14,9 @@ type View interface {
 	Models() []*messages.ModelView
 	ModelsOf(host string) []*messages.ModelView
 	Host(id messages.ActorID) *messages.HostView
+	Job(id messages.ActorID) *messages.JobView
+	// Jobs are those of all hosts, without deleted ones.
+	Jobs() []*messages.JobView
 	GPUs() []*messages.GpuView
 	// ReadGPUs are the devices with their latest readings.
 	ReadGPUs() []*messages.GpuView
@@ -91,6 +94,10 @@ type Options struct {
 	Differences func() []*messages.Error
 	// Log reads the newest log of a model's workers on this host; nil = there are none.
 	Log func(model, after string, lines int) (*messages.LogPage, error)
+	// Jobs are what this host knows of the jobs that it runs; nil = it runs none.
+	Jobs Jobs
+	// Seeking are the jobs of a host that have memory or seek some; nil = it isn't known.
+	Seeking func(host string) []*messages.JobView
 	// Others is how old what other hosts said last is, and the requests that run and wait there; nil on a host that is in no cluster.
 	Others func() ([]*messages.HostSaid, []*messages.QueuedRequest)
 }

@@ -13,5 +13,6 @@
 //	journal.go    decisions, page by page
 //	why.go        explanations
 //	requests.go   the latest requests, as the gateway tells them
+//	jobs.go       training and evaluation jobs: job_spec.go what is asked for, job_view.go how they are shown
 //	catalogue.go  the models as the host actor sees them
 package control

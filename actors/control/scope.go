@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -48,6 +49,9 @@ func (c *Control) within(p messages.Principal, o messages.Operation, request pro
 			}
 			said = id.Name()
 		}
+		if of, is := c.jobsModel(field, said, m); is {
+			said = of
+		}
 		if said == "" {
 			return p.Allows(whole, messages.Model{})
 		}
@@ -56,6 +60,27 @@ func (c *Control) within(p messages.Principal, o messages.Operation, request pro
 		}
 	}
 	return nil
+}
+
+// jobsModel is the model of a job that a field names: job_id, or job/ID in place of a model. Of a job that isn't there it is empty.
+func (c *Control) jobsModel(field, said string, request protoreflect.Message) (model string, is bool) {
+	if field != "job_id" && !strings.HasPrefix(said, messages.KindJob+"/") {
+		return "", false
+	}
+	host := ""
+	if f := request.Descriptor().Fields().ByName("host"); f != nil {
+		host = request.Get(f).String()
+	}
+	name := strings.TrimPrefix(said, messages.KindJob+"/")
+	if at, rest, ok := strings.Cut(name, "/"); ok && host == "" {
+		host, name = at, rest
+	}
+	for _, id := range c.jobsOf(name) {
+		if host == "" || id.Host() == host {
+			return c.o.View.Job(id).GetSpec().GetModel(), true
+		}
+	}
+	return "", true
 }
 
 // shownOf leaves out of an answer what belongs to models that has doesn't name. An answer that isn't known here isn't shown.
@@ -69,6 +94,8 @@ func shownOf(answer proto.Message, has func(name string) bool) (proto.Message, e
 		}
 	case *messages.ResidentList:
 		a.Models = shownModels(a.Models, has)
+	case *messages.JobList: // the operation itself left out the others, before it cut the list into pages
+		a.Jobs = slices.DeleteFunc(a.Jobs, func(j *messages.LearningJob) bool { return !has(j.ModelName) })
 	case *messages.QueueView:
 		a.Requests = slices.DeleteFunc(a.Requests, func(r *messages.QueuedRequest) bool { return !has(r.Model) })
 	case *messages.SwapList:
