@@ -18,14 +18,18 @@ func hasDriver(kind string) bool {
 // Measure is the footprint of a worker on all its devices, in bytes: what the driver says for GPUs, the peak of RAM for the processor.
 // A simulated device has no memory to measure: what was reserved counts as used.
 func (s *Sampler) Measure(ctx context.Context, pid int64) (uint64, error) {
-	m := modelOf(s.View.ModelsOf(s.Host), pid)
-	switch kind := m.GetPlacement().GetDeviceKind(); {
+	return s.MeasureOn(ctx, modelOf(s.View.ModelsOf(s.Host), pid).GetPlacement(), pid)
+}
+
+// MeasureOn is Measure for a process of a placement.
+func (s *Sampler) MeasureOn(ctx context.Context, p *messages.Placement, pid int64) (uint64, error) {
+	switch kind := p.GetDeviceKind(); {
 	case kind == "simulated":
-		return m.Placement.Bytes(), nil
+		return p.Bytes(), nil
 	case hasDriver(kind):
 		readings, err := s.read(ctx)
 		var sum uint64
-		for _, bytes := range onEach(s.Host, m.Placement, readings, pid, s.Mine) {
+		for _, bytes := range onEach(s.Host, p, readings, pid, s.Mine) {
 			sum += bytes
 		}
 		return sum, err

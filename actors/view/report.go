@@ -26,6 +26,7 @@ type Reporter struct {
 	Ledgers      Ledgers // of this host's own actors
 	Queue        func() *messages.QueueView
 	Files        func() []*messages.ModelFile // of this host's models; nil = none is known
+	Samples      func() []*messages.JobSample // the last of each job that runs here; nil = none is known
 	Now          func() time.Time
 }
 
@@ -88,6 +89,9 @@ func (r Reporter) add(out *messages.Report, d Delta) error {
 func (r Reporter) sign(out *messages.Report) *messages.Report {
 	out.Host, out.BootId, out.AtMs = r.Host, r.BootID, r.Now().UnixMilli()
 	out.Allocations, out.Queue = r.Ledgers.own(), r.Queue()
+	if r.Samples != nil {
+		out.Samples = r.Samples()
+	}
 	if r.Files != nil {
 		out.Files = r.Files()
 	}

@@ -153,25 +153,29 @@ type Part struct {
 // Read reads the newest log of a name: its last n lines, or, where after is Next of a part, whole lines behind it. Once all of a log was read and there
 // is a newer one, it goes on with that. A name without logs has a Part without a Log.
 func (l Logs) Read(name, after string, n int) (Part, error) {
+	return ReadIn(logsIn(l.folder(name)), filepath.Base, after, n)
+}
+
+// ReadIn is Read for logs that are known, the oldest first. name tells them apart.
+func ReadIn(logs []string, name func(path string) string, after string, n int) (Part, error) {
 	log, at, err := positionOf(after)
 	if err != nil {
 		return Part{}, err
 	}
-	logs := logsIn(l.folder(name))
 	if len(logs) == 0 {
 		return Part{Next: after}, nil
 	}
 	newest := logs[len(logs)-1]
 	if log == "" {
-		return lastOf(newest, n)
+		return lastOf(newest, name(newest), n)
 	}
-	i := slices.IndexFunc(logs, func(path string) bool { return filepath.Base(path) == log })
+	i := slices.IndexFunc(logs, func(path string) bool { return name(path) == log })
 	if i < 0 { // it was dropped for newer ones
-		return behind(newest, 0, false)
+		return behind(newest, name(newest), 0, false)
 	}
-	p, err := behind(logs[i], at, i < len(logs)-1)
+	p, err := behind(logs[i], log, at, i < len(logs)-1)
 	if err == nil && len(p.Lines) == 0 && i < len(logs)-1 {
-		return behind(logs[i+1], 0, i+1 < len(logs)-1)
+		return behind(logs[i+1], name(logs[i+1]), 0, i+1 < len(logs)-1)
 	}
 	return p, err
 }
@@ -189,20 +193,20 @@ func positionOf(text string) (log string, at int64, err error) {
 }
 
 // lastOf is the end of a log.
-func lastOf(path string, n int) (Part, error) {
+func lastOf(path, name string, n int) (Part, error) {
 	b, start, size, err := endOf(path)
 	if err != nil {
 		return Part{}, unread(path, err)
 	}
 	whole := bytes.LastIndexByte(b, '\n') + 1
-	p := Part{Log: filepath.Base(path), Unfinished: shown(b[whole:]), Lines: linesIn(b[:whole], start > 0)}
+	p := Part{Log: name, Unfinished: shown(b[whole:]), Lines: linesIn(b[:whole], start > 0)}
 	p.Lines = p.Lines[max(0, len(p.Lines)-n):]
 	p.Next = p.at(size - int64(len(b)-whole))
 	return p, nil
 }
 
 // behind is what a log has behind an offset. Of one that has ended, what stands behind its last newline is a line too.
-func behind(path string, at int64, ended bool) (Part, error) {
+func behind(path, name string, at int64, ended bool) (Part, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return Part{}, unread(path, err)
@@ -221,7 +225,7 @@ func behind(path string, at int64, ended bool) (Part, error) {
 	if n == tailBytes && whole == 0 || ended && errors.Is(err, io.EOF) {
 		whole = n
 	}
-	p := Part{Log: filepath.Base(path), Lines: linesIn(b[:whole], false), Unfinished: shown(b[whole:])}
+	p := Part{Log: name, Lines: linesIn(b[:whole], false), Unfinished: shown(b[whole:])}
 	p.Next = p.at(at + int64(whole))
 	return p, nil
 }

@@ -62,7 +62,7 @@ func expand(words []string, m process.Macros) (out []string, err error) {
 }
 
 // environment is what an attempt's processes get: what children inherit, the devices, the job, then what the recipe declares. Later ones win.
-func (t *Trainer) environment(job string, spec *messages.JobSpec, p *messages.Placement, m process.Macros, smaller bool) ([]string, error) {
+func (t *Trainer) environment(job string, spec *messages.JobSpec, own []string, p *messages.Placement, m process.Macros, smaller bool) ([]string, error) {
 	env := t.o.Env.Inherited(t.o.PassEnv, t.o.Withheld)
 	if t.o.DeviceEnv != nil && p.Gpu() != "" {
 		maps.Copy(env, process.NewEnvironment(t.o.DeviceEnv(p)))
@@ -74,7 +74,7 @@ func (t *Trainer) environment(job string, spec *messages.JobSpec, p *messages.Pl
 	env["JOB_ID"], env["JOB_PARAMETERS"] = job, string(all)
 	env["JOB_OUT"], env["JOB_CHECKPOINTS"], env["JOB_RESUME"] = m.Values["OUT"], m.Values["CHECKPOINTS"], m.Values["RESUME"]
 	env["JOB_DATASET"], env["JOB_EVAL_DATASET"], env["JOB_BASE"] = spec.GetDataset(), spec.GetEvalDataset(), spec.GetBase()
-	pairs, err := m.ExpandAll(spec.GetRecipe().GetEnv())
+	pairs, err := m.ExpandAll(own)
 	if err != nil {
 		return nil, err
 	}

@@ -32,6 +32,9 @@ func (t *Trainer) Follow(ctx context.Context, a Attempt, r *messages.Runner, aft
 				gone <- x.Reason
 			}
 		}()
+		if t.o.Measure != nil {
+			go t.measure(watching, a, r.Pid)
+		}
 	}
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
@@ -112,7 +115,8 @@ func (t *Trainer) exit(ctx context.Context, a Attempt) (*messages.JobOutcome, er
 	if found, err := readJSON(filepath.Join(t.folder(a.Job).attempt(a.Number), exitFile), out); err != nil || !found {
 		return nil, err
 	}
-	out.LogFile = filepath.Join(t.folder(a.Job).attempt(a.Number), "runner.log")
+	out.LogFile = filepath.Join(t.folder(a.Job).attempt(a.Number), logFile)
+	out.PeakBytes = max(out.PeakBytes, t.peaks.of(a.Nonce))
 	if out.End == messages.JobOutcome_done {
 		if err := checkArtifacts(ctx, out); err != nil {
 			return nil, err

@@ -42,6 +42,7 @@ const (
 	reportsFile = "reports.jsonl"
 	exitFile    = "exit.json"
 	lockFile    = "lock"
+	logFile     = "runner.log"
 	idFile      = "attached_id" // of a run at an existing engine, in the job's folder
 	metricsFile = "metrics.jsonl"
 )

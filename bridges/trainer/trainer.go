@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -30,17 +29,24 @@ type Options struct {
 	DeviceEnv func(*messages.Placement) []string
 	// MinFree is the space that must be left on the disk when an attempt starts, in bytes. [64 MiB]
 	MinFree uint64
-	Log     *slog.Logger // [discard]
+	// Measure is the memory that an attempt's runner and its children hold on each device of its placement, in bytes. [not measured]
+	Measure func(ctx context.Context, job string, pid int64) (uint64, error)
+	// Secret is the N-th secret that stands in a recipe. [there is none]
+	Secret func(recipe string, n int) string
+	Log    *slog.Logger // [discard]
 }
 
 // Trainer starts, follows and ends the attempts of this host's jobs. Several may work on the same folder, one after the other.
-type Trainer struct{ o Options }
+type Trainer struct {
+	o     Options
+	peaks peaks
+}
 
 // New makes a Trainer. It touches nothing until it is asked to.
 func New(o Options) *Trainer {
 	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	o.MinFree = cmp.Or(o.MinFree, uint64(64*messages.MiB))
-	return &Trainer{o}
+	return &Trainer{o: o}
 }
 
 func (t *Trainer) folder(job string) folder { return folder(filepath.Join(t.o.Dir, job)) }
@@ -73,6 +79,7 @@ func (t *Trainer) Check(job string, spec *messages.JobSpec) error {
 		return messages.NewError(messages.InvalidArgument, r.GetName(), "the recipe has no command")
 	}
 	m := t.macros(job, spec, map[string]string{"RESUME": "", "ATTEMPT": "1", "DEVICES": "1"}, false)
+	r = t.resolved(r, m)
 	for _, words := range [][]string{r.Command, naming(r.Watch, ""), naming(r.Cancel, ""), r.Env} {
 		if _, err := expand(words, m); err != nil {
 			return messages.Errorf(messages.InvalidArgument, "recipe "+r.GetName(), "%w", err)
@@ -124,7 +131,7 @@ func (t *Trainer) Start(ctx context.Context, a Attempt) (*messages.Runner, error
 	if err := writeJSON(filepath.Join(dir, orderFile), o); err != nil {
 		return nil, unwritable(dir, err)
 	}
-	logs, err := filepath.Abs(filepath.Join(dir, "runner.log"))
+	logs, err := filepath.Abs(filepath.Join(dir, logFile))
 	if err != nil {
 		return nil, unwritable(dir, err)
 	}
@@ -148,6 +155,7 @@ func (t *Trainer) order(ctx context.Context, a Attempt) (order, []string, error)
 		}
 	}
 	m := t.macros(a.Job, a.Spec, map[string]string{"RESUME": a.Resume.GetPath(), "ATTEMPT": strconv.FormatUint(a.Number, 10), "DEVICES": strconv.Itoa(max(len(a.Placement.GetShares()), 1))}, a.Smaller)
+	r = t.resolved(r, m)
 	argv, err := expand(r.Command, m)
 	if err != nil {
 		return order{}, nil, err
@@ -161,7 +169,7 @@ func (t *Trainer) order(ctx context.Context, a Attempt) (order, []string, error)
 	if o.Cancel, err = m.ExpandAll(r.Cancel); err != nil {
 		return order{}, nil, err
 	}
-	env, err := t.environment(a.Job, a.Spec, a.Placement, m, a.Smaller)
+	env, err := t.environment(a.Job, a.Spec, r.Env, a.Placement, m, a.Smaller)
 	return o, env, err
 }
 
@@ -242,29 +250,6 @@ func (t *Trainer) Remove(_ context.Context, job string) (bytes uint64, err error
 		return 0, unwritable(root, err)
 	}
 	return bytes, nil
-}
-
-// Samples are at most so many points of a job's curves behind a number.
-func (t *Trainer) Samples(job string, after uint64, most int) ([]Sample, error) {
-	file, err := os.Open(t.folder(job).metrics())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, messages.Errorf(messages.Unavailable, job, "its metrics can't be read: %w", err)
-	}
-	defer file.Close()
-	all, err := readSamples(file)
-	if err != nil {
-		return nil, fmt.Errorf("metrics of %s: %w", job, err)
-	}
-	var out []Sample
-	for _, s := range all {
-		if s.N > after && len(out) < most {
-			out = append(out, s)
-		}
-	}
-	return out, nil
 }
 
 func runnerOf(h process.Handle) *messages.Runner {

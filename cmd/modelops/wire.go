@@ -72,7 +72,7 @@ func (d *daemon) operations() control.Options {
 		Replay: func(ctx context.Context, actor messages.ActorID, after uint64, fn func(messages.Recorded) error) error {
 			return d.journal.Replay(ctx, journal.Query{Actor: actor, After: after, Unknown: true}, fn)
 		},
-		SpecOf: d.specOf, Copies: d.copyOf, Copied: d.copies.Told, Hub: d.hubView, Log: d.workerLog,
+		SpecOf: d.specOf, Copies: d.copyOf, Copied: d.copies.Told, Hub: d.hubView, Log: d.workerLog, Jobs: learning{d}, Seeking: d.view.LiveJobsOf,
 	}
 	if d.reread != nil {
 		o.Reread = d.next
@@ -139,7 +139,7 @@ func (d *daemon) spawner() tree.Spawner {
 		tree.Journaled(host.Kind(host.World{Door: d.door, Models: d.catalogue(), Trials: d.gateway, Residents: residents{d}}), o),
 		tree.Journaled(gpu.Kind(d.door, d.clock.Now), o),
 		tree.Journaled(models, o),
-		tree.Journaled(job.Kind(job.Rules{}, job.World{Trainer: trainers{d.trainer}, Door: d.recovery.Placing(), Free: d.sampler.AwaitFree}), o),
+		tree.Journaled(job.Kind(job.Rules{}, job.World{Trainer: trainers{d.trainer}, Door: d.recovery.Placing(), Free: d.sampler.AwaitFree, Measured: d.measuredJobs}), o),
 		tree.Journaled(scheduler, o),
 		tree.Maker{Kind: messages.KindGateway, Props: func(messages.ActorID) *actor.Props { return gateway.Props(d.gateway) }},
 	)

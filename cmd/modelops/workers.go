@@ -103,12 +103,17 @@ func (d *daemon) workerLog(model, after string, lines int) (*messages.LogPage, e
 	if err != nil {
 		return nil, err
 	}
+	return d.logPage(p), nil
+}
+
+// logPage is a part of a log without the secrets that the configuration knows.
+func (d *daemon) logPage(p process.Part) *messages.LogPage {
 	cfg := d.config()
 	out := &messages.LogPage{Log: p.Log, Next: p.Next, Unfinished: cfg.Hide(p.Unfinished)}
 	for _, line := range p.Lines {
 		out.Lines = append(out.Lines, cfg.Hide(line))
 	}
-	return out, nil
+	return out
 }
 
 func (d *daemon) workerLogs() process.Logs {
