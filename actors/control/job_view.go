@@ -149,7 +149,7 @@ func (c *Control) figures(v *messages.JobView, j *messages.LearningJob) {
 func (c *Control) waiting(v *messages.JobView, j *messages.LearningJob) {
 	switch {
 	case v.RetryAtMs > 0:
-		j.WaitsFor = "its next attempt after a failure, at " + isoTime(v.RetryAtMs)
+		j.WaitsFor = "its next attempt after a failure, at " + time.UnixMilli(v.RetryAtMs).UTC().Format(time.TimeOnly) + " UTC"
 	case v.Phase == messages.JobView_paused:
 		j.WaitsFor = "somebody to resume it"
 	case v.WaitingSinceMs == 0:

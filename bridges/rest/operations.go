@@ -103,26 +103,26 @@ func prepared(who messages.Authenticate, rules rules, next runtime.HandlerFunc, 
 		err = rules.may(principal, r.Method, pattern.String())
 	}
 	if err != nil {
-		writeTyped(w, messages.AsError(err))
+		refused(w, r, messages.AsError(err))
 		return
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyBytes))
 	switch tooLong := new(http.MaxBytesError); {
 	case errors.As(err, &tooLong):
-		writeTyped(w, messages.Errorf(messages.PayloadTooLarge, r.URL.Path, "the body is longer than %d bytes", bodyBytes))
+		refused(w, r, messages.Errorf(messages.PayloadTooLarge, r.URL.Path, "the body is longer than %d bytes", bodyBytes))
 		return
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		writeTyped(w, messages.NewError(messages.DeadlineExceeded, r.URL.Path, "the body stopped arriving").WithHint("server.limits.body_stall and body_time bound its silence and its time"))
+		refused(w, r, messages.NewError(messages.DeadlineExceeded, r.URL.Path, "the body stopped arriving").WithHint("server.limits.body_stall and body_time bound its silence and its time"))
 		return
 	case err != nil:
-		writeTyped(w, messages.Errorf(messages.InvalidArgument, r.URL.Path, "the body can't be read: %w", err))
+		refused(w, r, messages.Errorf(messages.InvalidArgument, r.URL.Path, "the body can't be read: %w", err))
 		return
 	case len(bytes.TrimSpace(body)) > 0 && !json.Valid(body):
-		writeTyped(w, messages.NewError(messages.InvalidArgument, "body", "it is not JSON"))
+		refused(w, r, messages.NewError(messages.InvalidArgument, "body", "it is not JSON"))
 		return
 	}
 	if err := contradicts(body, r.URL.Query(), params); err != nil {
-		writeTyped(w, err)
+		refused(w, r, err)
 		return
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
@@ -176,7 +176,16 @@ func refuse(ctx context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w htt
 			typed = messages.NewError(messages.InvalidArgument, r.URL.Path, what)
 		}
 	}
-	writeTyped(w, typed)
+	refused(w, r, typed)
+}
+
+// refused answers with an error. Callers of the old coordinator's paths read it from detail, in its words alone.
+func refused(w http.ResponseWriter, r *http.Request, err *messages.Error) {
+	if strings.HasPrefix(r.URL.Path, "/learning/") {
+		writeErrorWith(w, err.Code.Wire().HTTP, err, map[string]any{"detail": err.Message})
+		return
+	}
+	writeTyped(w, err)
 }
 
 // match is what the routes found for a request. It travels in the request's context, because the routes answer a request that they don't take

@@ -181,6 +181,10 @@ func (s *Server) models(w http.ResponseWriter, r *http.Request) {
 
 // writeError answers in OpenAI's form, as the inference API does.
 func writeError(w http.ResponseWriter, status int, err *messages.Error) {
+	writeErrorWith(w, status, err, map[string]any{})
+}
+
+func writeErrorWith(w http.ResponseWriter, status int, err *messages.Error, body map[string]any) {
 	wire := err.Code.Wire()
 	w.Header().Set("X-Modelops-Code", wire.Name)
 	if err.Retry > 0 {
@@ -188,8 +192,8 @@ func writeError(w http.ResponseWriter, status int, err *messages.Error) {
 		w.Header().Set("Retry-After", seconds)
 		w.Header().Set("Retry-After-Ms", ms)
 	}
-	writeJSON(w, status, map[string]any{"error": map[string]any{
-		"message": err.Error(), "type": wire.OpenAI, "param": nil, "code": strings.ToLower(wire.Name), "src": "modelops"}})
+	body["error"] = map[string]any{"message": err.Error(), "type": wire.OpenAI, "param": nil, "code": strings.ToLower(wire.Name), "src": "modelops"}
+	writeJSON(w, status, body)
 }
 
 func writeTyped(w http.ResponseWriter, err *messages.Error) { writeError(w, err.Code.Wire().HTTP, err) }

@@ -5,8 +5,6 @@ import (
 	"strconv"
 	"strings"
 
-	"google.golang.org/protobuf/proto"
-
 	"modelops/bridges/process"
 	"modelops/messages"
 )
@@ -19,7 +17,7 @@ var (
 // resolved is a recipe with the values of ${VAR}, ${VAR:default} and ${secret.N} filled in. It is journaled without them, so they are read each time and
 // never kept. The words of recipes and parameters come before variables of the same name, and stay.
 func (t *Trainer) resolved(r *messages.Recipe, m process.Macros) *messages.Recipe {
-	out := proto.CloneOf(r)
+	out := r.Clone()
 	for _, list := range [][]string{out.GetCommand(), out.GetEnv(), out.GetWatch(), out.GetCancel()} {
 		for i, text := range list {
 			list[i] = t.filled(r.GetName(), text, m)

@@ -133,7 +133,7 @@ func EvaluateReporting(ctx context.Context, o EvalOptions, report Reporter) (Sco
 	c := clock{time.Now()}
 	s, err := Evaluate(ctx, o)
 	if err != nil {
-		report(MessageEvent{"error", err.Error()})
+		report(failed(err))
 		return s, err
 	}
 	report(DoneEvent{Event: "done", T: c.t(), Metrics: s.metrics()})

@@ -2,7 +2,9 @@ package train
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"strconv"
 	"time"
@@ -89,8 +91,20 @@ type (
 	MessageEvent struct {
 		Event   string `json:"event"`
 		Message string `json:"message"`
+		// Retriable is false of an error that another try can't mend: wrong flags, data or model.
+		Retriable *bool `json:"retriable,omitempty"`
 	}
 )
+
+// failed is the last line of a run that failed.
+func failed(err error) MessageEvent {
+	e := MessageEvent{Event: "error", Message: err.Error()}
+	var input *InputError
+	if errors.As(err, &input) || errors.Is(err, fs.ErrNotExist) {
+		e.Retriable = new(false)
+	}
+	return e
+}
 
 // clock times a run.
 type clock struct{ began time.Time }

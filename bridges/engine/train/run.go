@@ -52,7 +52,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	err := start(ctx, o)
 	if err != nil && !errors.Is(err, ErrStopped) {
-		o.Report(MessageEvent{"error", err.Error()})
+		o.Report(failed(err))
 	}
 	return err
 }
@@ -181,7 +181,7 @@ func (r *run) restore() (string, header, error) {
 		if !errors.As(err, &damaged) {
 			return r.shelf.path(step), h, err
 		}
-		r.Report(MessageEvent{"warning", err.Error()})
+		r.Report(MessageEvent{Event: "warning", Message: err.Error()})
 		err = nil
 	}
 	return "", header{}, err
@@ -268,7 +268,7 @@ func (r *run) progress(lr float64) {
 // checkpoint writes one after the present step.
 func (r *run) checkpoint() error {
 	if r.shelf == nil {
-		r.Report(MessageEvent{"warning", "a checkpoint was asked for, but --checkpoints names no directory"})
+		r.Report(MessageEvent{Event: "warning", Message: "a checkpoint was asked for, but --checkpoints names no directory"})
 		return nil
 	}
 	began := time.Now()
