@@ -32,7 +32,7 @@ func (c *Control) ListJobs(ctx context.Context, r *messages.JobsRequest) (*messa
 	}
 	scope := messages.CallerFrom(ctx).Principal.Scope
 	found := slices.DeleteFunc(c.o.View.Jobs(), func(v *messages.JobView) bool {
-		return r.Status != "" && r.Status != v.Phase.String() && r.Status != statusOf(v.Phase) || r.Host != "" && v.Host != r.Host ||
+		return r.Status != "" && r.Status != v.Phase.String() && r.Status != v.Phase.Status() || r.Host != "" && v.Host != r.Host ||
 			model != "" && v.Spec.Model != model || r.Goal != "" && !ofGoal(v, r.Goal) || !scope.Has(c.model(v.Spec.Model)) ||
 			messages.PeerFrom(ctx) != "" && v.Host != c.o.Host || r.PageToken != "" && !after.before(placeIn(v))
 	})
@@ -88,21 +88,10 @@ func knownStatus(s string) bool {
 	return s == "" || phase && s != messages.JobView_phase_unknown.String()
 }
 
-// statusOf is a phase in the words of the old contract.
-func statusOf(p messages.JobView_Phase) string {
-	switch p {
-	case messages.JobView_reserved, messages.JobView_preempted, messages.JobView_paused, messages.JobView_phase_unknown:
-		return messages.JobView_pending.String()
-	case messages.JobView_checkpointing:
-		return messages.JobView_running.String()
-	}
-	return p.String()
-}
-
 // learningJob is a job as doors show it, with its latest figures.
 func (c *Control) learningJob(v *messages.JobView) *messages.LearningJob {
 	spec, out := v.GetSpec(), v.GetOutcome()
-	j := &messages.LearningJob{JobId: v.Name, Host: v.Host, JobType: spec.GetKind().String(), ModelName: spec.GetModel(), DatasetPath: spec.GetDataset(), Status: statusOf(v.Phase),
+	j := &messages.LearningJob{JobId: v.Name, Host: v.Host, JobType: spec.GetKind().String(), ModelName: spec.GetModel(), DatasetPath: spec.GetDataset(), Status: v.Phase.Status(),
 		CreatedAt: isoTime(v.SubmittedMs), Phase: v.Phase.String(), Recipe: spec.GetRecipe().GetName(), Goal: spec.GetGoal(), Class: spec.GetClass(), Step: out.GetStep(), Total: out.GetTotal(),
 		Metrics: out.GetMetrics(), Checkpoint: v.Checkpoint, Attempts: v.Attempt, Preemptions: v.Preemptions, DeviceSeconds: float64(v.DeviceMs) / 1000, Reason: v.Reason,
 		RetryOf: spec.GetRetryOf(), Parameters: spec.GetParameters(), Artifacts: out.GetArtifacts(), SubmittedMs: v.SubmittedMs, StartedMs: v.StartedMs, EndedMs: v.EndedMs, By: v.By,

@@ -52,7 +52,7 @@ func (c *Control) SubmitJob(ctx context.Context, r *messages.LearningJobRequest)
 	if err != nil {
 		return nil, err
 	}
-	id := messages.ActorID{Kind: messages.KindJob, ID: c.o.Host + "/" + cmp.Or(r.JobId, c.newJobID(recipe.Name))}
+	id := messages.JobActor(c.o.Host, cmp.Or(r.JobId, c.newJobID(recipe.Name)))
 	known := c.o.View.Job(id)
 	if before := known.GetSpec().GetRecipe(); before.GetName() == recipe.Name { // asked again after the configuration changed, it is the same job
 		recipe = before
@@ -128,7 +128,7 @@ func (c *Control) newJobID(recipe string) string {
 
 // jobsOf are the jobs of an id, that of this host first.
 func (c *Control) jobsOf(name string) (out []messages.ActorID) {
-	own := messages.ActorID{Kind: messages.KindJob, ID: c.o.Host + "/" + name}
+	own := messages.JobActor(c.o.Host, name)
 	if c.o.View.Job(own).GetSpec() != nil {
 		out = append(out, own)
 	}
@@ -250,7 +250,7 @@ func (c *Control) RetryJob(ctx context.Context, r *messages.JobRequest) (*messag
 	}
 	spec := proto.CloneOf(v.Spec)
 	spec.RetryOf = id.Name()
-	again := messages.ActorID{Kind: messages.KindJob, ID: c.o.Host + "/" + r.NewJobId}
+	again := messages.JobActor(c.o.Host, r.NewJobId)
 	for n := 2; r.NewJobId == "" && (n == 2 || len(c.jobsOf(again.Name())) > 0); n++ {
 		again.ID = fmt.Sprintf("%s/%s-%d", c.o.Host, strings.TrimSuffix(cmp.Or(v.Spec.RetryOf, id.Name()), "-"), n)
 	}

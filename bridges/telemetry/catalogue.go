@@ -26,6 +26,8 @@ var (
 	requestBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300}
 	loadBuckets    = []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600}
 	appendBuckets  = []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1}
+	// jobBuckets reach from a job of a test to a day. The old coordinator's ended at 10 s, where all real jobs would fall together.
+	jobBuckets = []float64{.1, .5, 1, 5, 10, 30, 60, 300, 900, 1800, 3600, 7200, 14400, 28800, 86400}
 	// sizeBuckets count requests.
 	sizeBuckets = []float64{1, 2, 4, 8, 16, 32, 64, 128, 256}
 	// oldBuckets are the Python coordinator's.
@@ -78,6 +80,10 @@ var sections = []struct {
 		{name: "modelops_peer_copy_lag_events", kind: gauge, labels: []string{"peer"}, help: "Decisions of the host's journal that aren't copied here yet."},
 		{name: "modelops_archive_lag_events", kind: gauge, labels: []string{"host"}, help: "Decisions of this host's journal that the hub hasn't stored yet; with journal.archive: hub."},
 	}},
+	{"Jobs", []metric{
+		{name: "modelops_jobs", kind: gauge, labels: []string{"state"}, help: "Jobs of this host by state."},
+		{name: "modelops_job_queue_wait_seconds", kind: histogram, bucket: jobBuckets, help: "Time that an attempt of a job waited for its memory; waits that began before the start aren't counted."},
+	}},
 	{"The house", []metric{
 		{name: "modelops_journal_append_seconds", kind: histogram, bucket: appendBuckets, help: "Time of an append until it was on disk."},
 		{name: "modelops_journal_append_failures_total", kind: counter, help: "Appends that failed."},
@@ -109,6 +115,8 @@ var sections = []struct {
 		{name: "modelops_inference_duration_seconds", kind: histogram, labels: []string{"model_name"}, bucket: oldBuckets, help: "Duration of requests that succeeded."},
 		{name: "modelops_inference_tokens_generated_total", kind: counter, labels: []string{"model_name"}, help: "Tokens generated, where they were counted on the way (not in HTTP pass-through)."},
 		{name: "modelops_model_load_duration_seconds", kind: histogram, labels: []string{"model_name"}, bucket: oldBuckets, help: "Same as modelops_model_load_seconds."},
+		{name: "modelops_learning_jobs_total", kind: gauge, labels: []string{"status"}, help: "Same as modelops_jobs, in the old words: pending, running, completed, failed, cancelled.", old: "a gauge called total"},
+		{name: "modelops_learning_job_duration_seconds", kind: histogram, labels: []string{"job_type"}, bucket: jobBuckets, help: "Time from the first start of a job to its end."},
 		{name: "modelops_circuit_breaker_state", kind: gauge, labels: []string{"operation"}, help: "Same as modelops_circuit_state; the operation is the model."},
 		{name: "modelops_bulkhead_active_requests", kind: gauge, labels: []string{"operation"}, help: "Same as modelops_active_requests; the operation is the model."},
 		{name: "modelops_bulkhead_queue_size", kind: gauge, labels: []string{"operation"}, help: "Same as modelops_queue_depth; the operation is the model."},

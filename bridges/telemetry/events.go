@@ -14,6 +14,9 @@ func (m *Metrics) Count(r messages.Recorded) {
 		name = messages.BaseOf(name)
 	}
 	for _, e := range r.Events {
+		if r.Actor.Kind == messages.KindJob {
+			m.countJob(r.Actor, e)
+		}
 		switch e := e.(type) {
 		case *messages.ModelReady:
 			m.ObserveLoad(name, "success", time.Duration(e.LoadMs)*time.Millisecond)

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"modelops/messages"
 )
 
 // unknown stands for every name that is not declared, so that callers can't create series.
@@ -28,11 +30,13 @@ type Metrics struct {
 	gone []string
 	// gpus are the devices shown now, by actor id.
 	gpus map[string]gpuLabels
+	// waiting is since when jobs wait for memory.
+	waiting map[messages.ActorID]time.Time
 }
 
 // New makes the metrics of one host. They exist only in this value: there is no global registry.
 func New(version, host string) *Metrics {
-	m := &Metrics{set: newSet(), host: host, began: time.Now(), models: map[string]string{}, gpus: map[string]gpuLabels{}}
+	m := &Metrics{set: newSet(), host: host, began: time.Now(), models: map[string]string{}, gpus: map[string]gpuLabels{}, waiting: map[messages.ActorID]time.Time{}}
 	m.gauge("modelops_build_info").WithLabelValues(version, runtime.Version()).Set(1)
 	m.gauge("modelops_service_info_info").WithLabelValues(version, "modelops_coordinator").Set(1)
 	return m

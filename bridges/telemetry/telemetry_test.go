@@ -78,6 +78,8 @@ func everything() *Metrics {
 	m.SetPeers(&messages.ClusterView{Members: []*messages.MemberView{{Host: "main_pc", Self: true, State: messages.MemberView_alive},
 		{Host: "pc2", State: messages.MemberView_unreachable, BootId: "b", HeardMs: 1500, RttUs: 250, ClockOffsetMs: -2000, Sequence: 10, Copied: 7}, {Host: "pc3", State: messages.MemberView_expected}}},
 		map[string]time.Duration{"pc2": 2 * time.Second})
+	m.SetJobs([]*messages.JobView{{Phase: messages.JobView_running}, {Phase: messages.JobView_checkpointing}, {Phase: messages.JobView_paused}})
+	m.JobEnded(messages.JobSpec_fine_tune, time.Minute)
 	m.HTTPRequest("GET", "/health", "200")
 	m.HTTPRequest("BREW", "", "404")
 	return m

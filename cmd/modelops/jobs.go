@@ -96,7 +96,7 @@ func (d *daemon) samples() (out []*messages.JobSample) {
 
 // measureJob is what a running attempt holds of each of its devices.
 func (d *daemon) measureJob(ctx context.Context, name string, pid int64) (uint64, error) {
-	p := d.view.Job(messages.ActorID{Kind: messages.KindJob, ID: d.host + "/" + name}).GetPlacement()
+	p := d.view.Job(messages.JobActor(d.host, name)).GetPlacement()
 	if p.GetDeviceKind() == "simulated" || len(p.GetShares()) == 0 {
 		return 0, nil
 	}
@@ -112,6 +112,18 @@ func (d *daemon) measuredJobs(spec *messages.JobSpec) (most uint64) {
 		}
 	}
 	return most
+}
+
+// countEnded counts a job that has ended, by what its view tells of its beginning.
+func (d *daemon) countEnded(r messages.Recorded) {
+	for _, e := range r.Events {
+		switch e.(type) {
+		case *messages.JobCompleted, *messages.JobFailed, *messages.JobCancelled:
+			if v := d.view.Job(r.Actor); v.GetStartedMs() > 0 && v.EndedMs > 0 {
+				d.metrics.JobEnded(v.Spec.GetKind(), time.Duration(v.EndedMs-v.StartedMs)*time.Millisecond)
+			}
+		}
+	}
 }
 
 // liveJobs are this host's jobs that have memory or seek some.

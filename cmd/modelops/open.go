@@ -162,6 +162,7 @@ func (d *daemon) openNATS() error {
 	d.alongside(func(life context.Context) {
 		d.feed.Run(life, func(r messages.Recorded) {
 			d.metrics.Count(r)
+			d.countEnded(r)
 			telemetry.Alert(d.log, r)
 			d.nats.PublishEvents(r)
 			d.books.own.Take(r)
@@ -174,6 +175,7 @@ func (d *daemon) openNATS() error {
 func (d *daemon) refresh() {
 	d.metrics.SetModelStates(d.ledgers().Models(), d.elsewhere()...)
 	d.metrics.SetGPUs(slices.DeleteFunc(d.view.ReadGPUs(), func(g *messages.GpuView) bool { return g.Host != d.host })) // each host tells of its own
+	d.metrics.SetJobs(slices.DeleteFunc(d.view.Jobs(), func(j *messages.JobView) bool { return j.Host != d.host }))
 	d.metrics.SetJournalLag(d.feed.Lag())
 	if d.cluster != nil {
 		d.metrics.SetPeers(d.cluster.View(), d.reportAges())
