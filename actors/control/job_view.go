@@ -30,10 +30,10 @@ func (c *Control) ListJobs(ctx context.Context, r *messages.JobsRequest) (*messa
 	if model != "" {
 		model = c.canonical(model)
 	}
-	scope := messages.CallerFrom(ctx).Principal.Scope
+	may := c.mayOf(messages.CallerFrom(ctx).Principal.Scope)
 	found := slices.DeleteFunc(c.o.View.Jobs(), func(v *messages.JobView) bool {
 		return r.Status != "" && r.Status != v.Phase.String() && r.Status != v.Phase.Status() || r.Host != "" && v.Host != r.Host ||
-			model != "" && v.Spec.Model != model || r.Goal != "" && !ofGoal(v, r.Goal) || !scope.Has(c.model(v.Spec.Model)) ||
+			model != "" && v.Spec.Model != model || r.Goal != "" && !ofGoal(v, r.Goal) || !may(v.Spec.Model) ||
 			messages.PeerFrom(ctx) != "" && v.Host != c.o.Host || r.PageToken != "" && !after.before(placeIn(v))
 	})
 	slices.SortFunc(found, func(a, b *messages.JobView) int {
@@ -48,11 +48,25 @@ func (c *Control) ListJobs(ctx context.Context, r *messages.JobsRequest) (*messa
 		found = found[:limit]
 		out.NextPageToken = placeIn(found[limit-1]).String()
 	}
+	place := c.places()
 	for _, v := range found {
-		out.Jobs = append(out.Jobs, c.learningJob(v))
+		out.Jobs = append(out.Jobs, c.learningJob(v, place))
 	}
 	out.Hosts, _ = c.others(ctx)
 	return out, nil
+}
+
+// mayOf tells of models whether a key is for them. It looks each one up once, because a list has thousands of jobs of a few models.
+func (c *Control) mayOf(scope *messages.Scope) func(model string) bool {
+	known := map[string]bool{}
+	return func(model string) bool {
+		may, ok := known[model]
+		if !ok {
+			may = scope.Has(c.model(model))
+			known[model] = may
+		}
+		return may
+	}
 }
 
 func ofGoal(v *messages.JobView, goal string) bool {
@@ -89,7 +103,7 @@ func knownStatus(s string) bool {
 }
 
 // learningJob is a job as doors show it, with its latest figures.
-func (c *Control) learningJob(v *messages.JobView) *messages.LearningJob {
+func (c *Control) learningJob(v *messages.JobView, place func(*messages.JobView) uint32) *messages.LearningJob {
 	spec, out := v.GetSpec(), v.GetOutcome()
 	j := &messages.LearningJob{JobId: v.Name, Host: v.Host, JobType: spec.GetKind().String(), ModelName: spec.GetModel(), DatasetPath: spec.GetDataset(), Status: v.Phase.Status(),
 		CreatedAt: isoTime(v.SubmittedMs), Phase: v.Phase.String(), Recipe: spec.GetRecipe().GetName(), Goal: spec.GetGoal(), Class: spec.GetClass(), Step: out.GetStep(), Total: out.GetTotal(),
@@ -112,7 +126,7 @@ func (c *Control) learningJob(v *messages.JobView) *messages.LearningJob {
 		j.Gpus = append(j.Gpus, s.Gpu)
 	}
 	c.figures(v, j)
-	c.waiting(v, j)
+	waiting(v, j, place)
 	return j
 }
 
@@ -135,24 +149,37 @@ func (c *Control) figures(v *messages.JobView, j *messages.LearningJob) {
 }
 
 // waiting says what a waiting job waits for, and its place among those of its host.
-func (c *Control) waiting(v *messages.JobView, j *messages.LearningJob) {
+func waiting(v *messages.JobView, j *messages.LearningJob, place func(*messages.JobView) uint32) {
 	switch {
 	case v.RetryAtMs > 0:
 		j.WaitsFor = "its next attempt after a failure, at " + time.UnixMilli(v.RetryAtMs).UTC().Format(time.TimeOnly) + " UTC"
 	case v.Phase == messages.JobView_paused:
 		j.WaitsFor = "somebody to resume it"
-	case v.WaitingSinceMs == 0:
-	default:
-		j.WaitsFor, j.Place = "memory", 1
+	case v.WaitingSinceMs > 0:
+		j.WaitsFor, j.Place = "memory", place(v)
+	}
+}
+
+// places tells the places of waiting jobs among those of their hosts, by priority and age. Each host's line is made once, because a list asks for many.
+func (c *Control) places() func(*messages.JobView) uint32 {
+	lines := map[string]map[string]uint32{}
+	return func(v *messages.JobView) uint32 {
 		if c.o.Seeking == nil {
-			return
+			return 0
 		}
-		for _, other := range c.o.Seeking(v.Host) {
-			if other.Id != v.Id && other.WaitingSinceMs > 0 && other.RetryAtMs == 0 && (other.Spec.GetPriority() > v.Spec.GetPriority() ||
-				other.Spec.GetPriority() == v.Spec.GetPriority() && (other.WaitingSinceMs < v.WaitingSinceMs || other.WaitingSinceMs == v.WaitingSinceMs && other.Id < v.Id)) {
-				j.Place++
+		line, known := lines[v.Host]
+		if !known {
+			waiting := slices.DeleteFunc(c.o.Seeking(v.Host), func(j *messages.JobView) bool { return j.WaitingSinceMs == 0 || j.RetryAtMs > 0 })
+			slices.SortFunc(waiting, func(a, b *messages.JobView) int {
+				return cmp.Or(cmp.Compare(b.Spec.GetPriority(), a.Spec.GetPriority()), cmp.Compare(a.WaitingSinceMs, b.WaitingSinceMs), strings.Compare(a.Id, b.Id))
+			})
+			line = map[string]uint32{}
+			for i, j := range waiting {
+				line[j.Id] = uint32(i) + 1
 			}
+			lines[v.Host] = line
 		}
+		return line[v.Id]
 	}
 }
 

@@ -81,7 +81,7 @@ func (c *Control) submitted(ctx context.Context, id messages.ActorID, spec *mess
 func (c *Control) jobReply(id messages.ActorID, message string) *messages.LearningJobReply {
 	out := &messages.LearningJobReply{Success: true, JobId: id.Name(), Message: message, Host: id.Host()}
 	if v := c.o.View.Job(id); v != nil { // the actor shows its decision before it answers
-		out.Job = c.learningJob(v)
+		out.Job = c.learningJob(v, c.places())
 	}
 	return out
 }
@@ -181,7 +181,7 @@ func (c *Control) GetJob(ctx context.Context, r *messages.JobRequest) (*messages
 			return j, err
 		}
 	}
-	return c.learningJob(v), nil
+	return c.learningJob(v, c.places()), nil
 }
 
 // order gives a job's actor a command, at the job's host.

@@ -26,7 +26,7 @@ func (c *Control) Scoped() messages.Operations {
 		if err != nil || o.Reach != messages.Reach_LISTED_MODELS {
 			return answer, err
 		}
-		return shownOf(answer, func(name string) bool { return p.Scope.Has(c.model(name)) })
+		return shownOf(answer, c.mayOf(p.Scope))
 	})
 }
 
