@@ -1160,7 +1160,9 @@ type Report struct {
 	// When it was made, by the host's wall clock.
 	AtMs int64 `protobuf:"varint,9,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
 	// The files of the models that it declares, as far as they are here.
-	Files         []*ModelFile `protobuf:"bytes,10,rep,name=files,proto3" json:"files,omitempty"`
+	Files []*ModelFile `protobuf:"bytes,10,rep,name=files,proto3" json:"files,omitempty"`
+	// The last sample of each job that runs there.
+	Samples       []*JobSample `protobuf:"bytes,11,rep,name=samples,proto3" json:"samples,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1261,6 +1263,13 @@ func (x *Report) GetAtMs() int64 {
 func (x *Report) GetFiles() []*ModelFile {
 	if x != nil {
 		return x.Files
+	}
+	return nil
+}
+
+func (x *Report) GetSamples() []*JobSample {
+	if x != nil {
+		return x.Samples
 	}
 	return nil
 }
@@ -1716,7 +1725,7 @@ var File_peer_proto protoreflect.FileDescriptor
 const file_peer_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"peer.proto\x12\bmodelops\x1a\rarbiter.proto\x1a\rgateway.proto\x1a\vmodel.proto\x1a\x10operations.proto\x1a\fvalues.proto\"\x83\x02\n" +
+	"peer.proto\x12\bmodelops\x1a\rarbiter.proto\x1a\rgateway.proto\x1a\tjob.proto\x1a\vmodel.proto\x1a\x10operations.proto\x1a\fvalues.proto\"\x83\x02\n" +
 	"\fForwardFrame\x122\n" +
 	"\arequest\x18\x01 \x01(\v2\x18.modelops.ForwardRequestR\arequest\x125\n" +
 	"\bresponse\x18\x02 \x01(\v2\x19.modelops.ForwardResponseR\bresponse\x12\x12\n" +
@@ -1822,7 +1831,7 @@ const file_peer_proto_rawDesc = "" +
 	"\x04meta\x18\x03 \x01(\v2\x12.modelops.PeerMetaR\x04meta\">\n" +
 	"\rReportRequest\x12\x14\n" +
 	"\x05since\x18\x01 \x01(\x04R\x05since\x12\x17\n" +
-	"\await_ms\x18\x02 \x01(\rR\x06waitMs\"\xe8\x02\n" +
+	"\await_ms\x18\x02 \x01(\rR\x06waitMs\"\x97\x03\n" +
 	"\x06Report\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x18\n" +
@@ -1834,7 +1843,8 @@ const file_peer_proto_rawDesc = "" +
 	"\x05queue\x18\b \x01(\v2\x13.modelops.QueueViewR\x05queue\x12\x13\n" +
 	"\x05at_ms\x18\t \x01(\x03R\x04atMs\x12)\n" +
 	"\x05files\x18\n" +
-	" \x03(\v2\x13.modelops.ModelFileR\x05files\"s\n" +
+	" \x03(\v2\x13.modelops.ModelFileR\x05files\x12-\n" +
+	"\asamples\x18\v \x03(\v2\x13.modelops.JobSampleR\asamples\"s\n" +
 	"\tModelFile\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x16\n" +
@@ -1907,9 +1917,10 @@ var file_peer_proto_goTypes = []any{
 	(*ErrorBody)(nil),        // 21: modelops.ErrorBody
 	(*Allocation)(nil),       // 22: modelops.Allocation
 	(*QueueView)(nil),        // 23: modelops.QueueView
-	(*Need)(nil),             // 24: modelops.Need
-	(ModelView_Breaker)(0),   // 25: modelops.ModelView.Breaker
-	(*RecordedDecision)(nil), // 26: modelops.RecordedDecision
+	(*JobSample)(nil),        // 24: modelops.JobSample
+	(*Need)(nil),             // 25: modelops.Need
+	(ModelView_Breaker)(0),   // 26: modelops.ModelView.Breaker
+	(*RecordedDecision)(nil), // 27: modelops.RecordedDecision
 }
 var file_peer_proto_depIdxs = []int32{
 	1,  // 0: modelops.ForwardFrame.request:type_name -> modelops.ForwardRequest
@@ -1931,14 +1942,15 @@ var file_peer_proto_depIdxs = []int32{
 	16, // 16: modelops.Report.loads:type_name -> modelops.ModelLoad
 	23, // 17: modelops.Report.queue:type_name -> modelops.QueueView
 	14, // 18: modelops.Report.files:type_name -> modelops.ModelFile
-	24, // 19: modelops.ModelFile.need:type_name -> modelops.Need
-	25, // 20: modelops.ModelLoad.breaker:type_name -> modelops.ModelView.Breaker
-	26, // 21: modelops.PageReply.decisions:type_name -> modelops.RecordedDecision
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	24, // 19: modelops.Report.samples:type_name -> modelops.JobSample
+	25, // 20: modelops.ModelFile.need:type_name -> modelops.Need
+	26, // 21: modelops.ModelLoad.breaker:type_name -> modelops.ModelView.Breaker
+	27, // 22: modelops.PageReply.decisions:type_name -> modelops.RecordedDecision
+	23, // [23:23] is the sub-list for method output_type
+	23, // [23:23] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_peer_proto_init() }
@@ -1948,6 +1960,7 @@ func file_peer_proto_init() {
 	}
 	file_arbiter_proto_init()
 	file_gateway_proto_init()
+	file_job_proto_init()
 	file_model_proto_init()
 	file_operations_proto_init()
 	file_values_proto_init()

@@ -431,6 +431,26 @@ type Operations interface {
 	Watch(context.Context, *WatchRequest) (*WatchReply, error)
 	// ReadLog reads the output of a model's latest worker, wherever in the cluster that ran. It waits for more as long as the request says.
 	ReadLog(context.Context, *LogRequest) (*LogPage, error)
+	// SubmitJob makes a training or evaluation job. Submitting the same again under the same job_id changes nothing.
+	SubmitJob(context.Context, *LearningJobRequest) (*LearningJobReply, error)
+	// ListJobs lists the jobs of all hosts, the newest first.
+	ListJobs(context.Context, *JobsRequest) (*JobList, error)
+	// GetJob shows one job.
+	GetJob(context.Context, *JobRequest) (*LearningJob, error)
+	// CancelJob ends a job. One that has ended stays as it is.
+	CancelJob(context.Context, *JobRequest) (*LearningJobReply, error)
+	// PauseJob has a job give its memory back, after a checkpoint, until ResumeJob.
+	PauseJob(context.Context, *JobRequest) (*LearningJobReply, error)
+	// ResumeJob lets a paused job go on.
+	ResumeJob(context.Context, *JobRequest) (*LearningJobReply, error)
+	// RetryJob submits a job that has ended once more, as a new one.
+	RetryJob(context.Context, *JobRequest) (*LearningJobReply, error)
+	// DeleteJob forgets a job that has ended, with its files.
+	DeleteJob(context.Context, *JobRequest) (*LearningJobReply, error)
+	// CheckpointJob asks a running job for a checkpoint; it goes on.
+	CheckpointJob(context.Context, *JobRequest) (*LearningJobReply, error)
+	// ReadJobMetrics reads the samples of a job: steps, loss and other figures. It waits for the next one as long as the request says.
+	ReadJobMetrics(context.Context, *JobMetricsRequest) (*JobMetrics, error)
 	// GetConfig shows the configuration in force, without secrets.
 	GetConfig(context.Context, *emptypb.Empty) (*ConfigView, error)
 	// ApplyConfig reads the configuration again and makes it rule. A bad file changes nothing.
@@ -578,6 +598,56 @@ func (t Through) Watch(ctx context.Context, r *WatchRequest) (*WatchReply, error
 // ReadLog implements Operations.
 func (t Through) ReadLog(ctx context.Context, r *LogRequest) (*LogPage, error) {
 	return through[*LogPage](ctx, t, "ReadLog", r)
+}
+
+// SubmitJob implements Operations.
+func (t Through) SubmitJob(ctx context.Context, r *LearningJobRequest) (*LearningJobReply, error) {
+	return through[*LearningJobReply](ctx, t, "SubmitJob", r)
+}
+
+// ListJobs implements Operations.
+func (t Through) ListJobs(ctx context.Context, r *JobsRequest) (*JobList, error) {
+	return through[*JobList](ctx, t, "ListJobs", r)
+}
+
+// GetJob implements Operations.
+func (t Through) GetJob(ctx context.Context, r *JobRequest) (*LearningJob, error) {
+	return through[*LearningJob](ctx, t, "GetJob", r)
+}
+
+// CancelJob implements Operations.
+func (t Through) CancelJob(ctx context.Context, r *JobRequest) (*LearningJobReply, error) {
+	return through[*LearningJobReply](ctx, t, "CancelJob", r)
+}
+
+// PauseJob implements Operations.
+func (t Through) PauseJob(ctx context.Context, r *JobRequest) (*LearningJobReply, error) {
+	return through[*LearningJobReply](ctx, t, "PauseJob", r)
+}
+
+// ResumeJob implements Operations.
+func (t Through) ResumeJob(ctx context.Context, r *JobRequest) (*LearningJobReply, error) {
+	return through[*LearningJobReply](ctx, t, "ResumeJob", r)
+}
+
+// RetryJob implements Operations.
+func (t Through) RetryJob(ctx context.Context, r *JobRequest) (*LearningJobReply, error) {
+	return through[*LearningJobReply](ctx, t, "RetryJob", r)
+}
+
+// DeleteJob implements Operations.
+func (t Through) DeleteJob(ctx context.Context, r *JobRequest) (*LearningJobReply, error) {
+	return through[*LearningJobReply](ctx, t, "DeleteJob", r)
+}
+
+// CheckpointJob implements Operations.
+func (t Through) CheckpointJob(ctx context.Context, r *JobRequest) (*LearningJobReply, error) {
+	return through[*LearningJobReply](ctx, t, "CheckpointJob", r)
+}
+
+// ReadJobMetrics implements Operations.
+func (t Through) ReadJobMetrics(ctx context.Context, r *JobMetricsRequest) (*JobMetrics, error) {
+	return through[*JobMetrics](ctx, t, "ReadJobMetrics", r)
 }
 
 // GetConfig implements Operations.
@@ -844,6 +914,86 @@ var operationTable = []Operation{
 		Answer:  func() proto.Message { return new(LogPage) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.ReadLog(ctx, request.(*LogRequest)))
+		},
+	},
+	{Name: "SubmitJob", Role: Role_OPERATE, Reach: Reach_NAMED_MODELS, About: []string{"model_name"}, NATS: "jobs.submit", NATSName: "", Empty: false,
+		Doc:     "SubmitJob makes a training or evaluation job. Submitting the same again under the same job_id changes nothing.",
+		Request: func() proto.Message { return new(LearningJobRequest) },
+		Answer:  func() proto.Message { return new(LearningJobReply) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.SubmitJob(ctx, request.(*LearningJobRequest)))
+		},
+	},
+	{Name: "ListJobs", Role: Role_READ, Reach: Reach_LISTED_MODELS, About: nil, NATS: "jobs.list", NATSName: "", Empty: true,
+		Doc:     "ListJobs lists the jobs of all hosts, the newest first.",
+		Request: func() proto.Message { return new(JobsRequest) },
+		Answer:  func() proto.Message { return new(JobList) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.ListJobs(ctx, request.(*JobsRequest)))
+		},
+	},
+	{Name: "GetJob", Role: Role_READ, Reach: Reach_NAMED_MODELS, About: []string{"job_id"}, NATS: "jobs.get", NATSName: "job_id", Empty: false,
+		Doc:     "GetJob shows one job.",
+		Request: func() proto.Message { return new(JobRequest) },
+		Answer:  func() proto.Message { return new(LearningJob) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.GetJob(ctx, request.(*JobRequest)))
+		},
+	},
+	{Name: "CancelJob", Role: Role_OPERATE, Reach: Reach_NAMED_MODELS, About: []string{"job_id"}, NATS: "jobs.cancel", NATSName: "job_id", Empty: false,
+		Doc:     "CancelJob ends a job. One that has ended stays as it is.",
+		Request: func() proto.Message { return new(JobRequest) },
+		Answer:  func() proto.Message { return new(LearningJobReply) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.CancelJob(ctx, request.(*JobRequest)))
+		},
+	},
+	{Name: "PauseJob", Role: Role_OPERATE, Reach: Reach_NAMED_MODELS, About: []string{"job_id"}, NATS: "jobs.pause", NATSName: "job_id", Empty: false,
+		Doc:     "PauseJob has a job give its memory back, after a checkpoint, until ResumeJob.",
+		Request: func() proto.Message { return new(JobRequest) },
+		Answer:  func() proto.Message { return new(LearningJobReply) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.PauseJob(ctx, request.(*JobRequest)))
+		},
+	},
+	{Name: "ResumeJob", Role: Role_OPERATE, Reach: Reach_NAMED_MODELS, About: []string{"job_id"}, NATS: "jobs.resume", NATSName: "job_id", Empty: false,
+		Doc:     "ResumeJob lets a paused job go on.",
+		Request: func() proto.Message { return new(JobRequest) },
+		Answer:  func() proto.Message { return new(LearningJobReply) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.ResumeJob(ctx, request.(*JobRequest)))
+		},
+	},
+	{Name: "RetryJob", Role: Role_OPERATE, Reach: Reach_NAMED_MODELS, About: []string{"job_id"}, NATS: "jobs.retry", NATSName: "job_id", Empty: false,
+		Doc:     "RetryJob submits a job that has ended once more, as a new one.",
+		Request: func() proto.Message { return new(JobRequest) },
+		Answer:  func() proto.Message { return new(LearningJobReply) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.RetryJob(ctx, request.(*JobRequest)))
+		},
+	},
+	{Name: "DeleteJob", Role: Role_OPERATE, Reach: Reach_NAMED_MODELS, About: []string{"job_id"}, NATS: "jobs.delete", NATSName: "job_id", Empty: false,
+		Doc:     "DeleteJob forgets a job that has ended, with its files.",
+		Request: func() proto.Message { return new(JobRequest) },
+		Answer:  func() proto.Message { return new(LearningJobReply) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.DeleteJob(ctx, request.(*JobRequest)))
+		},
+	},
+	{Name: "CheckpointJob", Role: Role_OPERATE, Reach: Reach_NAMED_MODELS, About: []string{"job_id"}, NATS: "jobs.checkpoint", NATSName: "job_id", Empty: false,
+		Doc:     "CheckpointJob asks a running job for a checkpoint; it goes on.",
+		Request: func() proto.Message { return new(JobRequest) },
+		Answer:  func() proto.Message { return new(LearningJobReply) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.CheckpointJob(ctx, request.(*JobRequest)))
+		},
+	},
+	{Name: "ReadJobMetrics", Role: Role_READ, Reach: Reach_NAMED_MODELS, About: []string{"job_id"}, NATS: "jobs.metrics", NATSName: "job_id", Empty: false,
+		Doc:     "ReadJobMetrics reads the samples of a job: steps, loss and other figures. It waits for the next one as long as the request says.",
+		Request: func() proto.Message { return new(JobMetricsRequest) },
+		Answer:  func() proto.Message { return new(JobMetrics) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.ReadJobMetrics(ctx, request.(*JobMetricsRequest)))
 		},
 	},
 	{Name: "GetConfig", Role: Role_READ, Reach: Reach_WHOLE_HOST, About: nil, NATS: "config.get", NATSName: "", Empty: true,
