@@ -94,7 +94,7 @@ func (c *Control) home(ctx context.Context, r *messages.LearningJobRequest) (str
 	case r.Host != "" && c.isElsewhere(ctx, r.Host):
 		return r.Host, nil
 	case r.Host != "":
-		return "", noMember(r.Host)
+		return "", messages.NoMember(r.Host)
 	}
 	if r.JobId != "" {
 		if lives := c.jobsOf(r.JobId); len(lives) > 0 {
@@ -106,7 +106,7 @@ func (c *Control) home(ctx context.Context, r *messages.LearningJobRequest) (str
 	}
 	for _, host := range r.Hosts {
 		if !c.isElsewhere(ctx, host) {
-			return "", noMember(host)
+			return "", messages.NoMember(host)
 		}
 		if c.o.Hosts.Reached(host) {
 			return host, nil
@@ -153,7 +153,7 @@ func (c *Control) jobNamed(ctx context.Context, name, host string) (messages.Act
 		return messages.ActorID{}, nil, invalid("job_id", "it is empty", listJobs)
 	}
 	if host != "" && host != c.o.Host && !c.isElsewhere(ctx, host) {
-		return messages.ActorID{}, nil, noMember(host)
+		return messages.ActorID{}, nil, messages.NoMember(host)
 	}
 	found := slices.DeleteFunc(c.jobsOf(name), func(id messages.ActorID) bool {
 		v := c.o.View.Job(id)
@@ -207,18 +207,18 @@ func (c *Control) order(ctx context.Context, operation string, r *messages.JobRe
 // longestReason bounds what a caller says of its reason: it is journaled.
 const longestReason = 1000
 
-func reasonOf(r *messages.JobRequest) string { return r.Reason[:min(len(r.Reason), longestReason)] }
+func said(r *messages.JobRequest) string { return r.Reason[:min(len(r.Reason), longestReason)] }
 
 // CancelJob ends a job.
 func (c *Control) CancelJob(ctx context.Context, r *messages.JobRequest) (*messages.LearningJobReply, error) {
 	return c.order(ctx, "CancelJob", r, func(by string) proto.Message {
-		return &messages.CancelJob{Reason: cmp.Or(reasonOf(r), "Job cancelled by user"), By: by}
+		return &messages.CancelJob{Reason: cmp.Or(said(r), "Job cancelled by user"), By: by}
 	}, "is cancelled")
 }
 
 // PauseJob has a job give its memory back until ResumeJob.
 func (c *Control) PauseJob(ctx context.Context, r *messages.JobRequest) (*messages.LearningJobReply, error) {
-	return c.order(ctx, "PauseJob", r, func(by string) proto.Message { return &messages.PauseJob{Reason: reasonOf(r), By: by} }, "is paused")
+	return c.order(ctx, "PauseJob", r, func(by string) proto.Message { return &messages.PauseJob{Reason: said(r), By: by} }, "is paused")
 }
 
 // ResumeJob lets a paused job go on.
