@@ -5,6 +5,8 @@ import (
 	"os"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"modelops/actors/job"
 	"modelops/bridges/trainer"
 	"modelops/messages"
@@ -114,13 +116,14 @@ func (d *daemon) measuredJobs(spec *messages.JobSpec) (most uint64) {
 	return most
 }
 
-// countEnded counts a job that has ended, by what its view tells of its beginning.
+// countEnded counts a job that has ended. Its view may not show the end yet, but it shows the beginning.
 func (d *daemon) countEnded(r messages.Recorded) {
 	for _, e := range r.Events {
+		ended, ok := e.(interface{ GetAt() *timestamppb.Timestamp })
 		switch e.(type) {
 		case *messages.JobCompleted, *messages.JobFailed, *messages.JobCancelled:
-			if v := d.view.Job(r.Actor); v.GetStartedMs() > 0 && v.EndedMs > 0 {
-				d.metrics.JobEnded(v.Spec.GetKind(), time.Duration(v.EndedMs-v.StartedMs)*time.Millisecond)
+			if v := d.view.Job(r.Actor); ok && v.GetStartedMs() > 0 {
+				d.metrics.JobEnded(v.Spec.GetKind(), ended.GetAt().AsTime().Sub(time.UnixMilli(v.StartedMs)))
 			}
 		}
 	}
