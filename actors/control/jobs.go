@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"modelops/actors/explain"
 	"modelops/messages"
 )
 
@@ -181,7 +182,13 @@ func (c *Control) GetJob(ctx context.Context, r *messages.JobRequest) (*messages
 			return j, err
 		}
 	}
-	return c.learningJob(v, c.places()), nil
+	j := c.learningJob(v, c.places())
+	if v.WaitingSinceMs > 0 && id.Host() == c.o.Host { // the arbiter says in its journal what it waits for
+		if x, err := c.o.Explain(ctx, explain.Question{Subject: id.String(), Model: id}); err == nil {
+			j.Reason = cmp.Or(j.Reason, x.Summary)
+		}
+	}
+	return j, nil
 }
 
 // order gives a job's actor a command, at the job's host.

@@ -37,11 +37,38 @@ func (c *cli) jobsCommand() *cobra.Command {
 	f.Uint32Var(&q.Limit, "limit", 0, "most jobs (default: 1000)")
 	f.StringVar(&q.PageToken, "page", "", "go on where a list with --limit ended, by its next_page_token")
 	hostFlag(cmd, &q.Host, "only those of this host")
-	cmd.AddCommand(c.jobsSubmitCommand(), c.jobsShowCommand(), c.jobsWatchCommand(), c.jobsMetricsCommand(), c.jobsLogsCommand())
+	about := []*cobra.Command{c.jobsShowCommand(), c.jobsWatchCommand(), c.jobsMetricsCommand(), c.jobsLogsCommand()}
 	for _, o := range jobOrders {
-		cmd.AddCommand(c.jobOrderCommand(o))
+		about = append(about, c.jobOrderCommand(o))
 	}
+	for _, each := range about {
+		each.ValidArgsFunction = c.completeJobs
+	}
+	cmd.AddCommand(append(about, c.jobsSubmitCommand())...)
 	return cmd
+}
+
+// completeJobs offers the ids of jobs, and nothing when no daemon answers.
+func (c *cli) completeJobs(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), completeWait)
+	defer cancel()
+	k, err := c.dial(ctx)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	defer k.close()
+	l, err := k.ListJobs(ctx, &messages.JobsRequest{Limit: 100})
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var out []cobra.Completion
+	for _, j := range l.Jobs {
+		out = append(out, cobra.CompletionWithDesc(j.JobId, j.Phase))
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
 // printJobs lists jobs.

@@ -153,9 +153,9 @@ func (c *cli) paint(t *table, column int) {
 
 func phaseColour(phase string) string {
 	switch phase {
-	case "ready", "ok":
+	case "ready", "ok", "completed":
 		return green
-	case "placing", "loading", "falling_asleep", "waking", "draining", "stopping", "waiting", "half_open":
+	case "placing", "loading", "falling_asleep", "waking", "draining", "stopping", "waiting", "half_open", "reserved", "checkpointing", "preempted", "paused":
 		return yellow
 	case "failed", "lost", "open":
 		return red
