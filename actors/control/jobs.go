@@ -147,7 +147,7 @@ func (c *Control) jobsOf(name string) (out []messages.ActorID) {
 // jobNamed finds a job by its id, HOST/ID, or the name of its actor.
 func (c *Control) jobNamed(ctx context.Context, name, host string) (messages.ActorID, *messages.JobView, error) {
 	name = strings.TrimPrefix(name, messages.KindJob+"/")
-	if at, rest, ok := strings.Cut(name, "/"); ok && host == "" {
+	if at, rest, ok := strings.Cut(name, "/"); ok && (host == "" || host == at) {
 		host, name = at, rest
 	}
 	if name == "" {

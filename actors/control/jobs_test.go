@@ -337,6 +337,9 @@ func TestLogOfAJob(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, p, err)
 		}
 	}
+	if p, err := h.ReadLog(messages.WithPeer(t.Context(), "pc2"), &messages.LogRequest{ModelName: "job/h/first", Host: "h"}); err != nil || len(p.Lines) == 0 { // as other hosts ask
+		t.Errorf("%v, %v", p, err)
+	}
 	_, err := h.ReadLog(t.Context(), &messages.LogRequest{ModelName: "job/new"})
 	is(t, err, messages.NotFound, "job/h/new", "no attempt")
 	_, err = h.ReadLog(t.Context(), &messages.LogRequest{ModelName: "job/none"})

@@ -72,7 +72,7 @@ func (c *Control) jobsModel(field, said string, request protoreflect.Message) (m
 		host = request.Get(f).String()
 	}
 	name := strings.TrimPrefix(said, messages.KindJob+"/")
-	if at, rest, ok := strings.Cut(name, "/"); ok && host == "" {
+	if at, rest, ok := strings.Cut(name, "/"); ok && (host == "" || host == at) {
 		host, name = at, rest
 	}
 	for _, id := range c.jobsOf(name) {

@@ -12,6 +12,7 @@ var allowed = map[string]bool{
 	"gpu/ReserveVram": true, "gpu/SettleVram": true, "gpu/ResizeVram": true, "gpu/ReleaseVram": true, "gpu/RenewLease": true, "gpu/CheckLease": true,
 	"gpu/ReportLeaseDiffers": true,
 	"model/PlacementGranted": true, "model/Preempt": true, "model/Reinstate": true, "model/QueryHolding": true, "model/ReportPlacementFailed": true,
+	"job/PlacementGranted": true, "job/Preempt": true, "job/Reinstate": true, "job/QueryHolding": true,
 	"model/EnsureModel": true, "model/UnloadModel": true, "model/PinModel": true,
 }
 

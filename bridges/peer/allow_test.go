@@ -23,3 +23,15 @@ func TestWhatHostsSendIsFound(t *testing.T) {
 		}
 	}
 }
+
+// TestHoldersOfOtherHostsAreTold: the arbiter may be on another host, and what it tells a holder of memory must come through, whatever kind of actor that is.
+func TestHoldersOfOtherHostsAreTold(t *testing.T) {
+	p := &Peers{o: Options{Host: "pc2"}}
+	for _, k := range messages.Kinds() {
+		for _, command := range []string{"PlacementGranted", "Preempt", "Reinstate", "QueryHolding"} {
+			if _, _, err := p.commandOf(&messages.PeerAsk{Actor: k.Name + "/pc2/x", Command: command}); k.Holds && err != nil {
+				t.Errorf("%s of a %s: %v", command, k.Name, err)
+			}
+		}
+	}
+}
