@@ -22,6 +22,9 @@ func (c *Control) ListJobs(ctx context.Context, r *messages.JobsRequest) (*messa
 	if !knownStatus(r.Status) {
 		return nil, invalid("status", fmt.Sprintf("%q is none", r.Status), "pending, running, completed, failed or cancelled, or a phase: reserved, checkpointing, preempted, paused")
 	}
+	if r.Host != "" && r.Host != c.o.Host && !c.isElsewhere(ctx, r.Host) {
+		return nil, messages.NoMember(r.Host)
+	}
 	after, err := placeOf(r.PageToken)
 	if err != nil {
 		return nil, err

@@ -197,7 +197,7 @@ func TestListOfJobs(t *testing.T) {
 		return ids, l.NextPageToken
 	}
 	for want, r := range map[string]*messages.JobsRequest{
-		"j6 j5 j4 j3 j2 j1 j0": {}, "j4": {Goal: "answers"}, "j3": {Status: "paused"}, "": {Host: "pc2"}, "j6 j5 j3 j2 j1 j0": {Status: "pending"}, "j6 j5": {Limit: 2, Model: "small"},
+		"j6 j5 j4 j3 j2 j1 j0": {}, "j4": {Goal: "answers"}, "j3": {Status: "paused"}, "": {Goal: "other"}, "j6 j5 j3 j2 j1 j0": {Status: "pending"}, "j6 j5": {Limit: 2, Model: "small"},
 	} {
 		if ids, _ := list(r); strings.Join(ids, " ") != want {
 			t.Errorf("%v lists %v, want %s", r, ids, want)
@@ -217,6 +217,8 @@ func TestListOfJobs(t *testing.T) {
 	}
 	_, err := h.ListJobs(t.Context(), &messages.JobsRequest{Status: "sleeping"})
 	is(t, err, messages.InvalidArgument, "status", "none")
+	_, err = h.ListJobs(t.Context(), &messages.JobsRequest{Host: "pc9"})
+	is(t, err, messages.NotFound, "host pc9", "no member")
 	_, err = h.ListJobs(t.Context(), &messages.JobsRequest{PageToken: "x"})
 	is(t, err, messages.InvalidArgument, "page_token", "none of ours")
 }

@@ -116,6 +116,9 @@ func (t *Trainer) exit(ctx context.Context, a Attempt) (*messages.JobOutcome, er
 		return nil, err
 	}
 	out.LogFile = filepath.Join(t.folder(a.Job).attempt(a.Number), logFile)
+	if t.o.Hide != nil {
+		out.Reason = t.o.Hide(out.Reason)
+	}
 	out.PeakBytes = max(out.PeakBytes, t.peaks.of(a.Nonce))
 	if out.End == messages.JobOutcome_done {
 		if err := checkArtifacts(ctx, out); err != nil {

@@ -115,3 +115,13 @@ func TestPeakOfAnAttempt(t *testing.T) {
 		t.Errorf("%v", out)
 	}
 }
+
+// TestLastWordsTellNoSecret: they are part of the outcome, which is journaled.
+func TestLastWordsTellNoSecret(t *testing.T) {
+	b := newBench(t)
+	b.o.Hide = func(text string) string { return strings.ReplaceAll(text, "canary", "[redacted]") }
+	a := b.attempt("echo the key canary is wrong; exit 1")
+	if _, out := b.follow(a, b.start(a), 0); strings.Contains(out.String(), "canary") || !strings.Contains(out.Reason, "the key [redacted] is wrong") {
+		t.Errorf("%v", out)
+	}
+}

@@ -33,6 +33,8 @@ type Options struct {
 	Measure func(ctx context.Context, job string, pid int64) (uint64, error)
 	// Secret is the N-th secret that stands in a recipe. [there is none]
 	Secret func(recipe string, n int) string
+	// Hide takes secrets out of what a trainer said: its last words are journaled. [nothing is hidden]
+	Hide func(text string) string
 	Log    *slog.Logger // [discard]
 }
 

@@ -94,7 +94,8 @@ func (d *daemon) openWorld(context.Context) error {
 	}
 	d.runtime, d.client = runtime.New(o), runtime.NewClient()
 	d.trainer = trainer.New(trainer.Options{Dir: filepath.Join(d.cfg.DataDir, "jobs"), Self: self, Env: process.NewEnvironment(os.Environ()), PassEnv: o.PassEnv, Withheld: o.Withheld,
-		DeviceEnv: d.deviceEnv, Log: d.log, Measure: d.measureJob, Secret: func(recipe string, n int) string { return d.config().RecipeSecret(recipe, n) }, Processes: process.New(process.Options{Log: d.log, Owner: identity})}) // not those of workers: jobs go on when the daemon stops
+		DeviceEnv: d.deviceEnv, Log: d.log, Measure: d.measureJob, Secret: func(recipe string, n int) string { return d.config().RecipeSecret(recipe, n) },
+		Hide: func(text string) string { return d.config().Hide(text) }, Processes: process.New(process.Options{Log: d.log, Owner: identity})}) // not those of workers: jobs go on when the daemon stops
 	d.outward = newOutward(d.most)
 	d.outward.onFull(d.client.Close)
 	d.client.DialWith(runtime.EitherFamily(d.outward.Dial))

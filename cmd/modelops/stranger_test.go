@@ -178,7 +178,7 @@ func filled(o messages.Operation) proto.Message {
 			value = "model/h/tiny"
 		case "command":
 			value = "UnloadModel"
-		case "model_path", "role", "class", "expires", "owner", "status", "page_token":
+		case "model_path", "role", "class", "expires", "owner", "status", "page_token", "host":
 			continue
 		}
 		m.ProtoReflect().Set(f, protoreflect.ValueOfString(value))
