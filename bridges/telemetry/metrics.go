@@ -39,6 +39,11 @@ func New(version, host string) *Metrics {
 	m := &Metrics{set: newSet(), host: host, began: time.Now(), models: map[string]string{}, gpus: map[string]gpuLabels{}, waiting: map[messages.ActorID]time.Time{}}
 	m.gauge("modelops_build_info").WithLabelValues(version, runtime.Version()).Set(1)
 	m.gauge("modelops_service_info_info").WithLabelValues(version, "modelops_coordinator").Set(1)
+	for kind, name := range messages.JobSpec_Kind_name { // from the start, as 0: there are few
+		if kind != 0 {
+			m.histogram("modelops_learning_job_duration_seconds").WithLabelValues(name)
+		}
+	}
 	return m
 }
 

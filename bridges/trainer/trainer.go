@@ -35,7 +35,7 @@ type Options struct {
 	Secret func(recipe string, n int) string
 	// Hide takes secrets out of what a trainer said: its last words are journaled. [nothing is hidden]
 	Hide func(text string) string
-	Log    *slog.Logger // [discard]
+	Log  *slog.Logger // [discard]
 }
 
 // Trainer starts, follows and ends the attempts of this host's jobs. Several may work on the same folder, one after the other.
