@@ -201,3 +201,14 @@ func TestAHostReportsItsOwn(t *testing.T) {
 		}
 	})
 }
+
+// TestSamplesOfOtherHostsJobs come with each report: they are in no view, because they aren't journaled.
+func TestSamplesOfOtherHostsJobs(t *testing.T) {
+	f := openFar()
+	f.Samples = func() []*messages.JobSample { return []*messages.JobSample{{Job: "j", Step: 7}} }
+	f.shows("m", 1, messages.ModelView_ready)
+	r, err := f.Report(t.Context(), &messages.ReportRequest{})
+	if err != nil || len(r.Samples) != 1 || r.Samples[0].Step != 7 {
+		t.Errorf("%v, %v", r, err)
+	}
+}
