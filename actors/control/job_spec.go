@@ -26,6 +26,8 @@ func checkRequest(r *messages.LearningJobRequest) error {
 			WithHint("the types are fine_tune, rlhf, evaluate, custom, lora and distillation")
 	case r.JobType == "" && r.Recipe == "":
 		return invalid("recipe", "it is empty, and so is job_type", "name one of them")
+	case r.JobId != "" && !messages.JobID.MatchString(r.JobId): // its actor would refuse it, and stay
+		return badJobID("job_id", r.JobId)
 	case r.VramMb < 0:
 		return invalid("vram_mb", "it is negative", "leave it out for what the recipe needs")
 	case r.Devices < 0:
@@ -39,6 +41,10 @@ func checkRequest(r *messages.LearningJobRequest) error {
 		}
 	}
 	return nil
+}
+
+func badJobID(field, id string) error {
+	return invalid(field, fmt.Sprintf("%.100q can't be used", id), "give "+messages.GoodJobID)
 }
 
 // recipe finds the recipe of a request, and what its job is.

@@ -252,17 +252,32 @@ func (c *Control) RetryJob(ctx context.Context, r *messages.JobRequest) (*messag
 	if c.isElsewhere(ctx, id.Host()) {
 		return there[*messages.LearningJobReply](ctx, c, id.Host(), "RetryJob", &messages.JobRequest{JobId: id.Name(), Host: id.Host(), NewJobId: r.NewJobId})
 	}
+	if r.NewJobId != "" && !messages.JobID.MatchString(r.NewJobId) {
+		return nil, badJobID("new_job_id", r.NewJobId)
+	}
 	if v.EndedMs == 0 {
 		return nil, messages.Errorf(messages.FailedPrecondition, id.String(), "it hasn't ended: it is %s", v.Phase).WithHint("cancel it first")
 	}
 	spec := proto.CloneOf(v.Spec)
 	spec.RetryOf = id.Name()
-	again := messages.JobActor(c.o.Host, r.NewJobId)
-	for n := 2; r.NewJobId == "" && (n == 2 || len(c.jobsOf(again.Name())) > 0); n++ {
-		again.ID = fmt.Sprintf("%s/%s-%d", c.o.Host, strings.TrimSuffix(cmp.Or(v.Spec.RetryOf, id.Name()), "-"), n)
-	}
-	if err := c.checkJob(again.Name(), spec); err != nil {
+	if err := c.checkJob(cmp.Or(r.NewJobId, id.Name()), spec); err != nil {
 		return nil, err
 	}
-	return c.submitted(ctx, again, spec)
+	if r.NewJobId != "" {
+		return c.submitted(ctx, messages.JobActor(c.o.Host, r.NewJobId), spec)
+	}
+	first := cmp.Or(v.Spec.RetryOf, id.Name())
+	for n := 2; ; n++ {
+		again := fmt.Sprintf("%s-%d", first[:min(len(first), longestRetried)], n)
+		if len(c.jobsOf(again)) > 0 {
+			continue
+		}
+		reply, err := c.submitted(ctx, messages.JobActor(c.o.Host, again), spec)
+		if messages.CodeOf(err) != messages.Conflict || n > mostRetries { // one of that id was deleted
+			return reply, err
+		}
+	}
 }
+
+// longestRetried leaves room for a number in an id, and mostRetries bounds the search for one that is free.
+const longestRetried, mostRetries = 120, 1000

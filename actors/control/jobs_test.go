@@ -154,6 +154,7 @@ func TestWrongSubmissionsMakeNothing(t *testing.T) {
 		"vram":       {func(r *messages.LearningJobRequest) { r.VramMb = -1 }, messages.InvalidArgument, "vram_mb", "negative"},
 		"devices":    {func(r *messages.LearningJobRequest) { r.Devices = -1 }, messages.InvalidArgument, "devices", "negative"},
 		"host":       {func(r *messages.LearningJobRequest) { r.Host = "pc9" }, messages.NotFound, "host pc9", "no member"},
+		"id":         {func(r *messages.LearningJobRequest) { r.JobId = "../first" }, messages.InvalidArgument, "job_id", "can't be used"},
 		"base":       {func(r *messages.LearningJobRequest) { r.Base = "/etc/shadow" }, messages.PermissionDenied, "base", "admin"},
 		"parameter":  {func(r *messages.LearningJobRequest) { r.Parameters = params(map[string]any{"stepz": 1}) }, messages.InvalidArgument, "parameters", "no parameter stepz"},
 		"a secret": {func(r *messages.LearningJobRequest) {
@@ -303,7 +304,9 @@ func TestOrders(t *testing.T) {
 			t.Errorf("%v, %v", r, err)
 		}
 	}
-	_, err := h.RetryJob(t.Context(), &messages.JobRequest{JobId: "here-2"})
+	_, err := h.RetryJob(t.Context(), &messages.JobRequest{JobId: "here", NewJobId: "a/b"})
+	is(t, err, messages.InvalidArgument, "new_job_id", "can't be used")
+	_, err = h.RetryJob(t.Context(), &messages.JobRequest{JobId: "here-2"})
 	is(t, err, messages.FailedPrecondition, "job/h/here-2", "hasn't ended")
 	if r, err := h.SubmitJob(operator(t.Context()), &messages.LearningJobRequest{Recipe: "mine", JobId: "there"}); err != nil || r.JobId != "" || others.asked[len(others.asked)-1] != "pc2 SubmitJob at pc2" {
 		t.Errorf("the same id makes a second job: %v, %v, %v", r, err, others.asked)

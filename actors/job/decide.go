@@ -2,7 +2,6 @@ package job
 
 import (
 	"cmp"
-	"regexp"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -136,9 +135,6 @@ func submit(s State, c *messages.SubmitJob, now *timestamppb.Timestamp) (entity.
 	return entity.Facts(&messages.JobSubmitted{Spec: c.Spec, By: c.By, At: now}), nil
 }
 
-// goodID is what a job may be called: its folder has the same name.
-var goodID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$`)
-
 // mostDevices bounds the devices of one job.
 const mostDevices = 64
 
@@ -149,8 +145,8 @@ func check(id messages.ActorID, spec *messages.JobSpec) error {
 		return messages.NewError(messages.InvalidArgument, id.String(), what).WithHint(hint)
 	}
 	switch {
-	case !goodID.MatchString(id.Name()):
-		return wrong("this id can't be used", "give it an id of 1 to 128 letters, digits and . _ : @ -, which begins with a letter or a digit")
+	case !messages.JobID.MatchString(id.Name()):
+		return wrong("this id can't be used", "give it "+messages.GoodJobID)
 	case spec == nil:
 		return wrong("it has no specification", "give kind and recipe")
 	case spec.Kind == messages.JobSpec_kind_unknown || messages.JobSpec_Kind_name[int32(spec.Kind)] == "":
