@@ -131,7 +131,7 @@ func (x PreemptReply_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PreemptReply_State.Descriptor instead.
 func (PreemptReply_State) EnumDescriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{18, 0}
+	return file_arbiter_proto_rawDescGZIP(), []int{20, 0}
 }
 
 type Allocation_State int32
@@ -194,7 +194,7 @@ func (x Allocation_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Allocation_State.Descriptor instead.
 func (Allocation_State) EnumDescriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{46, 0}
+	return file_arbiter_proto_rawDescGZIP(), []int{52, 0}
 }
 
 // RequestPlacement asks for device memory. A claim is decided once: asking again with the same holder and claim id gives the same placement.
@@ -1066,6 +1066,96 @@ func (x *EndDefrag) GetReason() string {
 	return ""
 }
 
+// ReportReinstated tells that the models that left for a job's placement were asked to come back.
+type ReportReinstated struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportReinstated) Reset() {
+	*x = ReportReinstated{}
+	mi := &file_arbiter_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportReinstated) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportReinstated) ProtoMessage() {}
+
+func (x *ReportReinstated) ProtoReflect() protoreflect.Message {
+	mi := &file_arbiter_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportReinstated.ProtoReflect.Descriptor instead.
+func (*ReportReinstated) Descriptor() ([]byte, []int) {
+	return file_arbiter_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ReportReinstated) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// CheckInversion looks whether a priority inversion still is one.
+type CheckInversion struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Holder        string                 `protobuf:"bytes,1,opt,name=holder,proto3" json:"holder,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckInversion) Reset() {
+	*x = CheckInversion{}
+	mi := &file_arbiter_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckInversion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckInversion) ProtoMessage() {}
+
+func (x *CheckInversion) ProtoReflect() protoreflect.Message {
+	mi := &file_arbiter_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckInversion.ProtoReflect.Descriptor instead.
+func (*CheckInversion) Descriptor() ([]byte, []int) {
+	return file_arbiter_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *CheckInversion) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
 // TakeOver gives the seat to this host's arbiter: it places for these hosts from now on, under an epoch above the given one and above all that it had. It answers
 // TakeOverReply. What it had under way and no owner has granted yet ends.
 type TakeOver struct {
@@ -1082,7 +1172,7 @@ type TakeOver struct {
 
 func (x *TakeOver) Reset() {
 	*x = TakeOver{}
-	mi := &file_arbiter_proto_msgTypes[13]
+	mi := &file_arbiter_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1094,7 +1184,7 @@ func (x *TakeOver) String() string {
 func (*TakeOver) ProtoMessage() {}
 
 func (x *TakeOver) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[13]
+	mi := &file_arbiter_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1107,7 +1197,7 @@ func (x *TakeOver) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeOver.ProtoReflect.Descriptor instead.
 func (*TakeOver) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{13}
+	return file_arbiter_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *TakeOver) GetHost() string {
@@ -1140,7 +1230,7 @@ type TakeOverReply struct {
 
 func (x *TakeOverReply) Reset() {
 	*x = TakeOverReply{}
-	mi := &file_arbiter_proto_msgTypes[14]
+	mi := &file_arbiter_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1152,7 +1242,7 @@ func (x *TakeOverReply) String() string {
 func (*TakeOverReply) ProtoMessage() {}
 
 func (x *TakeOverReply) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[14]
+	mi := &file_arbiter_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1165,7 +1255,7 @@ func (x *TakeOverReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeOverReply.ProtoReflect.Descriptor instead.
 func (*TakeOverReply) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{14}
+	return file_arbiter_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *TakeOverReply) GetEpoch() uint64 {
@@ -1186,7 +1276,7 @@ type StandDown struct {
 
 func (x *StandDown) Reset() {
 	*x = StandDown{}
-	mi := &file_arbiter_proto_msgTypes[15]
+	mi := &file_arbiter_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1198,7 +1288,7 @@ func (x *StandDown) String() string {
 func (*StandDown) ProtoMessage() {}
 
 func (x *StandDown) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[15]
+	mi := &file_arbiter_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1211,7 +1301,7 @@ func (x *StandDown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StandDown.ProtoReflect.Descriptor instead.
 func (*StandDown) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{15}
+	return file_arbiter_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StandDown) GetHost() string {
@@ -1231,7 +1321,7 @@ type PlacementGranted struct {
 
 func (x *PlacementGranted) Reset() {
 	*x = PlacementGranted{}
-	mi := &file_arbiter_proto_msgTypes[16]
+	mi := &file_arbiter_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1243,7 +1333,7 @@ func (x *PlacementGranted) String() string {
 func (*PlacementGranted) ProtoMessage() {}
 
 func (x *PlacementGranted) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[16]
+	mi := &file_arbiter_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1256,7 +1346,7 @@ func (x *PlacementGranted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementGranted.ProtoReflect.Descriptor instead.
 func (*PlacementGranted) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{16}
+	return file_arbiter_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PlacementGranted) GetPlacement() *Placement {
@@ -1282,7 +1372,7 @@ type Preempt struct {
 
 func (x *Preempt) Reset() {
 	*x = Preempt{}
-	mi := &file_arbiter_proto_msgTypes[17]
+	mi := &file_arbiter_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1294,7 +1384,7 @@ func (x *Preempt) String() string {
 func (*Preempt) ProtoMessage() {}
 
 func (x *Preempt) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[17]
+	mi := &file_arbiter_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1307,7 +1397,7 @@ func (x *Preempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Preempt.ProtoReflect.Descriptor instead.
 func (*Preempt) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{17}
+	return file_arbiter_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Preempt) GetPlacement() string {
@@ -1357,7 +1447,7 @@ type PreemptReply struct {
 
 func (x *PreemptReply) Reset() {
 	*x = PreemptReply{}
-	mi := &file_arbiter_proto_msgTypes[18]
+	mi := &file_arbiter_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1369,7 +1459,7 @@ func (x *PreemptReply) String() string {
 func (*PreemptReply) ProtoMessage() {}
 
 func (x *PreemptReply) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[18]
+	mi := &file_arbiter_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1382,7 +1472,7 @@ func (x *PreemptReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreemptReply.ProtoReflect.Descriptor instead.
 func (*PreemptReply) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{18}
+	return file_arbiter_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PreemptReply) GetState() PreemptReply_State {
@@ -1411,7 +1501,7 @@ type Reinstate struct {
 
 func (x *Reinstate) Reset() {
 	*x = Reinstate{}
-	mi := &file_arbiter_proto_msgTypes[19]
+	mi := &file_arbiter_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1423,7 +1513,7 @@ func (x *Reinstate) String() string {
 func (*Reinstate) ProtoMessage() {}
 
 func (x *Reinstate) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[19]
+	mi := &file_arbiter_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1436,7 +1526,7 @@ func (x *Reinstate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reinstate.ProtoReflect.Descriptor instead.
 func (*Reinstate) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{19}
+	return file_arbiter_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Reinstate) GetPlacement() string {
@@ -1466,7 +1556,7 @@ type QueryHolding struct {
 
 func (x *QueryHolding) Reset() {
 	*x = QueryHolding{}
-	mi := &file_arbiter_proto_msgTypes[20]
+	mi := &file_arbiter_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1478,7 +1568,7 @@ func (x *QueryHolding) String() string {
 func (*QueryHolding) ProtoMessage() {}
 
 func (x *QueryHolding) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[20]
+	mi := &file_arbiter_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1491,7 +1581,7 @@ func (x *QueryHolding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryHolding.ProtoReflect.Descriptor instead.
 func (*QueryHolding) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{20}
+	return file_arbiter_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *QueryHolding) GetLease() string {
@@ -1526,7 +1616,7 @@ type HoldingReply struct {
 
 func (x *HoldingReply) Reset() {
 	*x = HoldingReply{}
-	mi := &file_arbiter_proto_msgTypes[21]
+	mi := &file_arbiter_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1538,7 +1628,7 @@ func (x *HoldingReply) String() string {
 func (*HoldingReply) ProtoMessage() {}
 
 func (x *HoldingReply) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[21]
+	mi := &file_arbiter_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1551,7 +1641,7 @@ func (x *HoldingReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldingReply.ProtoReflect.Descriptor instead.
 func (*HoldingReply) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{21}
+	return file_arbiter_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *HoldingReply) GetHolds() bool {
@@ -1582,14 +1672,18 @@ type PlacementPostponed struct {
 	// Hosts that could hold it if their devices were empty. Holders of other hosts don't wait for it.
 	Hosts []string `protobuf:"bytes,8,rep,name=hosts,proto3" json:"hosts,omitempty"`
 	// Pins alone keep it from a place: nobody waits for it.
-	Pinned        bool `protobuf:"varint,9,opt,name=pinned,proto3" json:"pinned,omitempty"`
+	Pinned bool `protobuf:"varint,9,opt,name=pinned,proto3" json:"pinned,omitempty"`
+	// Of a job: what kind of reason it is, and its place among the jobs that wait, from 1, of how many.
+	Cause         string `protobuf:"bytes,10,opt,name=cause,proto3" json:"cause,omitempty"`
+	Place         uint32 `protobuf:"varint,11,opt,name=place,proto3" json:"place,omitempty"`
+	Waiting       uint32 `protobuf:"varint,12,opt,name=waiting,proto3" json:"waiting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PlacementPostponed) Reset() {
 	*x = PlacementPostponed{}
-	mi := &file_arbiter_proto_msgTypes[22]
+	mi := &file_arbiter_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1601,7 +1695,7 @@ func (x *PlacementPostponed) String() string {
 func (*PlacementPostponed) ProtoMessage() {}
 
 func (x *PlacementPostponed) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[22]
+	mi := &file_arbiter_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1614,7 +1708,7 @@ func (x *PlacementPostponed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementPostponed.ProtoReflect.Descriptor instead.
 func (*PlacementPostponed) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{22}
+	return file_arbiter_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PlacementPostponed) GetHolder() string {
@@ -1680,6 +1774,27 @@ func (x *PlacementPostponed) GetPinned() bool {
 	return false
 }
 
+func (x *PlacementPostponed) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+func (x *PlacementPostponed) GetPlace() uint32 {
+	if x != nil {
+		return x.Place
+	}
+	return 0
+}
+
+func (x *PlacementPostponed) GetWaiting() uint32 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
 // VictimPreempted tells that a victim of a placement is gone and its memory is free.
 type VictimPreempted struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1692,7 +1807,7 @@ type VictimPreempted struct {
 
 func (x *VictimPreempted) Reset() {
 	*x = VictimPreempted{}
-	mi := &file_arbiter_proto_msgTypes[23]
+	mi := &file_arbiter_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1704,7 +1819,7 @@ func (x *VictimPreempted) String() string {
 func (*VictimPreempted) ProtoMessage() {}
 
 func (x *VictimPreempted) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[23]
+	mi := &file_arbiter_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1717,7 +1832,7 @@ func (x *VictimPreempted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VictimPreempted.ProtoReflect.Descriptor instead.
 func (*VictimPreempted) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{23}
+	return file_arbiter_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *VictimPreempted) GetId() string {
@@ -1754,7 +1869,7 @@ type PressureRelieved struct {
 
 func (x *PressureRelieved) Reset() {
 	*x = PressureRelieved{}
-	mi := &file_arbiter_proto_msgTypes[24]
+	mi := &file_arbiter_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1766,7 +1881,7 @@ func (x *PressureRelieved) String() string {
 func (*PressureRelieved) ProtoMessage() {}
 
 func (x *PressureRelieved) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[24]
+	mi := &file_arbiter_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1779,7 +1894,7 @@ func (x *PressureRelieved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PressureRelieved.ProtoReflect.Descriptor instead.
 func (*PressureRelieved) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{24}
+	return file_arbiter_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PressureRelieved) GetGpu() string {
@@ -1825,7 +1940,7 @@ type PlacementHinted struct {
 
 func (x *PlacementHinted) Reset() {
 	*x = PlacementHinted{}
-	mi := &file_arbiter_proto_msgTypes[25]
+	mi := &file_arbiter_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1837,7 +1952,7 @@ func (x *PlacementHinted) String() string {
 func (*PlacementHinted) ProtoMessage() {}
 
 func (x *PlacementHinted) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[25]
+	mi := &file_arbiter_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1850,7 +1965,7 @@ func (x *PlacementHinted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementHinted.ProtoReflect.Descriptor instead.
 func (*PlacementHinted) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{25}
+	return file_arbiter_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PlacementHinted) GetHolder() string {
@@ -1911,7 +2026,7 @@ type DefragDecided struct {
 
 func (x *DefragDecided) Reset() {
 	*x = DefragDecided{}
-	mi := &file_arbiter_proto_msgTypes[26]
+	mi := &file_arbiter_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1923,7 +2038,7 @@ func (x *DefragDecided) String() string {
 func (*DefragDecided) ProtoMessage() {}
 
 func (x *DefragDecided) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[26]
+	mi := &file_arbiter_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1936,7 +2051,7 @@ func (x *DefragDecided) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DefragDecided.ProtoReflect.Descriptor instead.
 func (*DefragDecided) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{26}
+	return file_arbiter_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DefragDecided) GetId() string {
@@ -1993,7 +2108,7 @@ type MoveLeft struct {
 
 func (x *MoveLeft) Reset() {
 	*x = MoveLeft{}
-	mi := &file_arbiter_proto_msgTypes[27]
+	mi := &file_arbiter_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2005,7 +2120,7 @@ func (x *MoveLeft) String() string {
 func (*MoveLeft) ProtoMessage() {}
 
 func (x *MoveLeft) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[27]
+	mi := &file_arbiter_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2018,7 +2133,7 @@ func (x *MoveLeft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveLeft.ProtoReflect.Descriptor instead.
 func (*MoveLeft) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{27}
+	return file_arbiter_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *MoveLeft) GetId() string {
@@ -2054,7 +2169,7 @@ type DefragEnded struct {
 
 func (x *DefragEnded) Reset() {
 	*x = DefragEnded{}
-	mi := &file_arbiter_proto_msgTypes[28]
+	mi := &file_arbiter_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2066,7 +2181,7 @@ func (x *DefragEnded) String() string {
 func (*DefragEnded) ProtoMessage() {}
 
 func (x *DefragEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[28]
+	mi := &file_arbiter_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2079,7 +2194,7 @@ func (x *DefragEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DefragEnded.ProtoReflect.Descriptor instead.
 func (*DefragEnded) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{28}
+	return file_arbiter_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DefragEnded) GetId() string {
@@ -2114,14 +2229,18 @@ type PlacementDecided struct {
 	// Moves that would spare the evictions, in words.
 	Advice string `protobuf:"bytes,6,opt,name=advice,proto3" json:"advice,omitempty"`
 	// Victims that are loaded on another host once they have left, into free memory.
-	Moves         []*Move `protobuf:"bytes,7,rep,name=moves,proto3" json:"moves,omitempty"`
+	Moves []*Move `protobuf:"bytes,7,rep,name=moves,proto3" json:"moves,omitempty"`
+	// Victims that come back when the job for which they leave has left.
+	Back []string `protobuf:"bytes,8,rep,name=back,proto3" json:"back,omitempty"`
+	// Victims that are jobs: for a while they aren't placed again where their memory went.
+	Jobs          []string `protobuf:"bytes,9,rep,name=jobs,proto3" json:"jobs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PlacementDecided) Reset() {
 	*x = PlacementDecided{}
-	mi := &file_arbiter_proto_msgTypes[29]
+	mi := &file_arbiter_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2133,7 +2252,7 @@ func (x *PlacementDecided) String() string {
 func (*PlacementDecided) ProtoMessage() {}
 
 func (x *PlacementDecided) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[29]
+	mi := &file_arbiter_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2146,7 +2265,7 @@ func (x *PlacementDecided) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementDecided.ProtoReflect.Descriptor instead.
 func (*PlacementDecided) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{29}
+	return file_arbiter_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PlacementDecided) GetPlacement() *Placement {
@@ -2198,6 +2317,195 @@ func (x *PlacementDecided) GetMoves() []*Move {
 	return nil
 }
 
+func (x *PlacementDecided) GetBack() []string {
+	if x != nil {
+		return x.Back
+	}
+	return nil
+}
+
+func (x *PlacementDecided) GetJobs() []string {
+	if x != nil {
+		return x.Jobs
+	}
+	return nil
+}
+
+// DisplacedReinstated tells that the models that left for a job were asked to come back.
+type DisplacedReinstated struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The placement for which they left.
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DisplacedReinstated) Reset() {
+	*x = DisplacedReinstated{}
+	mi := &file_arbiter_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DisplacedReinstated) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DisplacedReinstated) ProtoMessage() {}
+
+func (x *DisplacedReinstated) ProtoReflect() protoreflect.Message {
+	mi := &file_arbiter_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DisplacedReinstated.ProtoReflect.Descriptor instead.
+func (*DisplacedReinstated) Descriptor() ([]byte, []int) {
+	return file_arbiter_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *DisplacedReinstated) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *DisplacedReinstated) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// InversionFound tells that a holder waits for memory of a job of lower priority that doesn't leave. Written once for each such pair.
+type InversionFound struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Inversion     *Inversion             `protobuf:"bytes,1,opt,name=inversion,proto3" json:"inversion,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InversionFound) Reset() {
+	*x = InversionFound{}
+	mi := &file_arbiter_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InversionFound) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InversionFound) ProtoMessage() {}
+
+func (x *InversionFound) ProtoReflect() protoreflect.Message {
+	mi := &file_arbiter_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InversionFound.ProtoReflect.Descriptor instead.
+func (*InversionFound) Descriptor() ([]byte, []int) {
+	return file_arbiter_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *InversionFound) GetInversion() *Inversion {
+	if x != nil {
+		return x.Inversion
+	}
+	return nil
+}
+
+func (x *InversionFound) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+type InversionEnded struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Holder        string                 `protobuf:"bytes,1,opt,name=holder,proto3" json:"holder,omitempty"`
+	Job           string                 `protobuf:"bytes,2,opt,name=job,proto3" json:"job,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InversionEnded) Reset() {
+	*x = InversionEnded{}
+	mi := &file_arbiter_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InversionEnded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InversionEnded) ProtoMessage() {}
+
+func (x *InversionEnded) ProtoReflect() protoreflect.Message {
+	mi := &file_arbiter_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InversionEnded.ProtoReflect.Descriptor instead.
+func (*InversionEnded) Descriptor() ([]byte, []int) {
+	return file_arbiter_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *InversionEnded) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+func (x *InversionEnded) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *InversionEnded) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *InversionEnded) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 type PlacementReserved struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -2210,7 +2518,7 @@ type PlacementReserved struct {
 
 func (x *PlacementReserved) Reset() {
 	*x = PlacementReserved{}
-	mi := &file_arbiter_proto_msgTypes[30]
+	mi := &file_arbiter_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2222,7 +2530,7 @@ func (x *PlacementReserved) String() string {
 func (*PlacementReserved) ProtoMessage() {}
 
 func (x *PlacementReserved) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[30]
+	mi := &file_arbiter_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2235,7 +2543,7 @@ func (x *PlacementReserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementReserved.ProtoReflect.Descriptor instead.
 func (*PlacementReserved) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{30}
+	return file_arbiter_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PlacementReserved) GetId() string {
@@ -2271,7 +2579,7 @@ type PlacementRefused struct {
 
 func (x *PlacementRefused) Reset() {
 	*x = PlacementRefused{}
-	mi := &file_arbiter_proto_msgTypes[31]
+	mi := &file_arbiter_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2283,7 +2591,7 @@ func (x *PlacementRefused) String() string {
 func (*PlacementRefused) ProtoMessage() {}
 
 func (x *PlacementRefused) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[31]
+	mi := &file_arbiter_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2296,7 +2604,7 @@ func (x *PlacementRefused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementRefused.ProtoReflect.Descriptor instead.
 func (*PlacementRefused) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{31}
+	return file_arbiter_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PlacementRefused) GetId() string {
@@ -2332,7 +2640,7 @@ type PlacementAbandoned struct {
 
 func (x *PlacementAbandoned) Reset() {
 	*x = PlacementAbandoned{}
-	mi := &file_arbiter_proto_msgTypes[32]
+	mi := &file_arbiter_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2344,7 +2652,7 @@ func (x *PlacementAbandoned) String() string {
 func (*PlacementAbandoned) ProtoMessage() {}
 
 func (x *PlacementAbandoned) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[32]
+	mi := &file_arbiter_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2357,7 +2665,7 @@ func (x *PlacementAbandoned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementAbandoned.ProtoReflect.Descriptor instead.
 func (*PlacementAbandoned) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{32}
+	return file_arbiter_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PlacementAbandoned) GetId() string {
@@ -2392,7 +2700,7 @@ type PlacementClosed struct {
 
 func (x *PlacementClosed) Reset() {
 	*x = PlacementClosed{}
-	mi := &file_arbiter_proto_msgTypes[33]
+	mi := &file_arbiter_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2404,7 +2712,7 @@ func (x *PlacementClosed) String() string {
 func (*PlacementClosed) ProtoMessage() {}
 
 func (x *PlacementClosed) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[33]
+	mi := &file_arbiter_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2417,7 +2725,7 @@ func (x *PlacementClosed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementClosed.ProtoReflect.Descriptor instead.
 func (*PlacementClosed) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{33}
+	return file_arbiter_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PlacementClosed) GetId() string {
@@ -2456,7 +2764,7 @@ type ArbiterTookOver struct {
 
 func (x *ArbiterTookOver) Reset() {
 	*x = ArbiterTookOver{}
-	mi := &file_arbiter_proto_msgTypes[34]
+	mi := &file_arbiter_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2468,7 +2776,7 @@ func (x *ArbiterTookOver) String() string {
 func (*ArbiterTookOver) ProtoMessage() {}
 
 func (x *ArbiterTookOver) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[34]
+	mi := &file_arbiter_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2481,7 +2789,7 @@ func (x *ArbiterTookOver) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArbiterTookOver.ProtoReflect.Descriptor instead.
 func (*ArbiterTookOver) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{34}
+	return file_arbiter_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ArbiterTookOver) GetHost() string {
@@ -2526,7 +2834,7 @@ type PlacementReply struct {
 
 func (x *PlacementReply) Reset() {
 	*x = PlacementReply{}
-	mi := &file_arbiter_proto_msgTypes[35]
+	mi := &file_arbiter_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2538,7 +2846,7 @@ func (x *PlacementReply) String() string {
 func (*PlacementReply) ProtoMessage() {}
 
 func (x *PlacementReply) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[35]
+	mi := &file_arbiter_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2551,7 +2859,7 @@ func (x *PlacementReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementReply.ProtoReflect.Descriptor instead.
 func (*PlacementReply) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{35}
+	return file_arbiter_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PlacementReply) GetPlacement() *Placement {
@@ -2588,7 +2896,7 @@ type HintReply struct {
 
 func (x *HintReply) Reset() {
 	*x = HintReply{}
-	mi := &file_arbiter_proto_msgTypes[36]
+	mi := &file_arbiter_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2600,7 +2908,7 @@ func (x *HintReply) String() string {
 func (*HintReply) ProtoMessage() {}
 
 func (x *HintReply) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[36]
+	mi := &file_arbiter_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2613,7 +2921,7 @@ func (x *HintReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HintReply.ProtoReflect.Descriptor instead.
 func (*HintReply) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{36}
+	return file_arbiter_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *HintReply) GetModel() string {
@@ -2670,7 +2978,7 @@ type DefragPlan struct {
 
 func (x *DefragPlan) Reset() {
 	*x = DefragPlan{}
-	mi := &file_arbiter_proto_msgTypes[37]
+	mi := &file_arbiter_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2682,7 +2990,7 @@ func (x *DefragPlan) String() string {
 func (*DefragPlan) ProtoMessage() {}
 
 func (x *DefragPlan) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[37]
+	mi := &file_arbiter_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2695,7 +3003,7 @@ func (x *DefragPlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DefragPlan.ProtoReflect.Descriptor instead.
 func (*DefragPlan) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{37}
+	return file_arbiter_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DefragPlan) GetId() string {
@@ -2756,15 +3064,16 @@ type ArbiterView struct {
 	Hints  []*HintReply `protobuf:"bytes,4,rep,name=hints,proto3" json:"hints,omitempty"`
 	Defrag *DefragPlan  `protobuf:"bytes,5,opt,name=defrag,proto3" json:"defrag,omitempty"`
 	// Its host and epoch since it took over last; empty and 0 when it never did.
-	Host          string `protobuf:"bytes,6,opt,name=host,proto3" json:"host,omitempty"`
-	Epoch         uint64 `protobuf:"varint,7,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Host          string       `protobuf:"bytes,6,opt,name=host,proto3" json:"host,omitempty"`
+	Epoch         uint64       `protobuf:"varint,7,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Inversions    []*Inversion `protobuf:"bytes,8,rep,name=inversions,proto3" json:"inversions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ArbiterView) Reset() {
 	*x = ArbiterView{}
-	mi := &file_arbiter_proto_msgTypes[38]
+	mi := &file_arbiter_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2776,7 +3085,7 @@ func (x *ArbiterView) String() string {
 func (*ArbiterView) ProtoMessage() {}
 
 func (x *ArbiterView) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[38]
+	mi := &file_arbiter_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2789,7 +3098,7 @@ func (x *ArbiterView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArbiterView.ProtoReflect.Descriptor instead.
 func (*ArbiterView) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{38}
+	return file_arbiter_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ArbiterView) GetOpen() []*Placement {
@@ -2841,6 +3150,134 @@ func (x *ArbiterView) GetEpoch() uint64 {
 	return 0
 }
 
+func (x *ArbiterView) GetInversions() []*Inversion {
+	if x != nil {
+		return x.Inversions
+	}
+	return nil
+}
+
+// Inversion is a holder that waits for memory of a job of lower priority, which isn't to be asked to leave, or doesn't leave although it was asked.
+type Inversion struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Holder string                 `protobuf:"bytes,1,opt,name=holder,proto3" json:"holder,omitempty"`
+	Job    string                 `protobuf:"bytes,2,opt,name=job,proto3" json:"job,omitempty"`
+	// From what waits to what it waits for: the requests, the model, the lease, the job.
+	Chain    []string `protobuf:"bytes,3,rep,name=chain,proto3" json:"chain,omitempty"`
+	WaitedMs int64    `protobuf:"varint,4,opt,name=waited_ms,json=waitedMs,proto3" json:"waited_ms,omitempty"`
+	// What would end it, in words.
+	Remedy string `protobuf:"bytes,5,opt,name=remedy,proto3" json:"remedy,omitempty"`
+	// The remedy is taken: the job is asked for a checkpoint and stopped with its grace.
+	Taken       bool  `protobuf:"varint,6,opt,name=taken,proto3" json:"taken,omitempty"`
+	Priority    int32 `protobuf:"varint,7,opt,name=priority,proto3" json:"priority,omitempty"`
+	JobPriority int32 `protobuf:"varint,8,opt,name=job_priority,json=jobPriority,proto3" json:"job_priority,omitempty"`
+	// The job's attempt that holds the memory.
+	Attempt       uint64 `protobuf:"varint,9,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	SinceMs       int64  `protobuf:"varint,10,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Inversion) Reset() {
+	*x = Inversion{}
+	mi := &file_arbiter_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Inversion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Inversion) ProtoMessage() {}
+
+func (x *Inversion) ProtoReflect() protoreflect.Message {
+	mi := &file_arbiter_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Inversion.ProtoReflect.Descriptor instead.
+func (*Inversion) Descriptor() ([]byte, []int) {
+	return file_arbiter_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *Inversion) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+func (x *Inversion) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *Inversion) GetChain() []string {
+	if x != nil {
+		return x.Chain
+	}
+	return nil
+}
+
+func (x *Inversion) GetWaitedMs() int64 {
+	if x != nil {
+		return x.WaitedMs
+	}
+	return 0
+}
+
+func (x *Inversion) GetRemedy() string {
+	if x != nil {
+		return x.Remedy
+	}
+	return ""
+}
+
+func (x *Inversion) GetTaken() bool {
+	if x != nil {
+		return x.Taken
+	}
+	return false
+}
+
+func (x *Inversion) GetPriority() int32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
+func (x *Inversion) GetJobPriority() int32 {
+	if x != nil {
+		return x.JobPriority
+	}
+	return 0
+}
+
+func (x *Inversion) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *Inversion) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
 // Placement says where a holder gets memory, and how much. It has one share, or one for each device when it is split.
 type Placement struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2868,14 +3305,16 @@ type Placement struct {
 	Arbiter      string `protobuf:"bytes,13,opt,name=arbiter,proto3" json:"arbiter,omitempty"`
 	ArbiterEpoch uint64 `protobuf:"varint,14,opt,name=arbiter_epoch,json=arbiterEpoch,proto3" json:"arbiter_epoch,omitempty"`
 	// Why it is wanted; empty = a request waits for it.
-	Reason        string `protobuf:"bytes,15,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,15,opt,name=reason,proto3" json:"reason,omitempty"`
+	// It goes beyond the quota of its job's goal or submitter.
+	Borrowed      bool `protobuf:"varint,16,opt,name=borrowed,proto3" json:"borrowed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Placement) Reset() {
 	*x = Placement{}
-	mi := &file_arbiter_proto_msgTypes[39]
+	mi := &file_arbiter_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2887,7 +3326,7 @@ func (x *Placement) String() string {
 func (*Placement) ProtoMessage() {}
 
 func (x *Placement) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[39]
+	mi := &file_arbiter_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2900,7 +3339,7 @@ func (x *Placement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placement.ProtoReflect.Descriptor instead.
 func (*Placement) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{39}
+	return file_arbiter_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Placement) GetId() string {
@@ -3008,6 +3447,13 @@ func (x *Placement) GetReason() string {
 	return ""
 }
 
+func (x *Placement) GetBorrowed() bool {
+	if x != nil {
+		return x.Borrowed
+	}
+	return false
+}
+
 // Share is a placement's part on one device, with a lease of its own.
 type Share struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3023,7 +3469,7 @@ type Share struct {
 
 func (x *Share) Reset() {
 	*x = Share{}
-	mi := &file_arbiter_proto_msgTypes[40]
+	mi := &file_arbiter_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3035,7 +3481,7 @@ func (x *Share) String() string {
 func (*Share) ProtoMessage() {}
 
 func (x *Share) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[40]
+	mi := &file_arbiter_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3048,7 +3494,7 @@ func (x *Share) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Share.ProtoReflect.Descriptor instead.
 func (*Share) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{40}
+	return file_arbiter_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Share) GetGpu() string {
@@ -3109,7 +3555,7 @@ type Candidate struct {
 
 func (x *Candidate) Reset() {
 	*x = Candidate{}
-	mi := &file_arbiter_proto_msgTypes[41]
+	mi := &file_arbiter_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3121,7 +3567,7 @@ func (x *Candidate) String() string {
 func (*Candidate) ProtoMessage() {}
 
 func (x *Candidate) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[41]
+	mi := &file_arbiter_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3134,7 +3580,7 @@ func (x *Candidate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
 func (*Candidate) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{41}
+	return file_arbiter_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Candidate) GetGpu() string {
@@ -3249,7 +3695,7 @@ type Victim struct {
 
 func (x *Victim) Reset() {
 	*x = Victim{}
-	mi := &file_arbiter_proto_msgTypes[42]
+	mi := &file_arbiter_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3261,7 +3707,7 @@ func (x *Victim) String() string {
 func (*Victim) ProtoMessage() {}
 
 func (x *Victim) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[42]
+	mi := &file_arbiter_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3274,7 +3720,7 @@ func (x *Victim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Victim.ProtoReflect.Descriptor instead.
 func (*Victim) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{42}
+	return file_arbiter_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Victim) GetHolder() string {
@@ -3332,7 +3778,7 @@ type Move struct {
 
 func (x *Move) Reset() {
 	*x = Move{}
-	mi := &file_arbiter_proto_msgTypes[43]
+	mi := &file_arbiter_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3344,7 +3790,7 @@ func (x *Move) String() string {
 func (*Move) ProtoMessage() {}
 
 func (x *Move) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[43]
+	mi := &file_arbiter_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3357,7 +3803,7 @@ func (x *Move) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Move.ProtoReflect.Descriptor instead.
 func (*Move) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{43}
+	return file_arbiter_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Move) GetHolder() string {
@@ -3431,7 +3877,7 @@ type SchedulerReadings struct {
 
 func (x *SchedulerReadings) Reset() {
 	*x = SchedulerReadings{}
-	mi := &file_arbiter_proto_msgTypes[44]
+	mi := &file_arbiter_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3443,7 +3889,7 @@ func (x *SchedulerReadings) String() string {
 func (*SchedulerReadings) ProtoMessage() {}
 
 func (x *SchedulerReadings) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[44]
+	mi := &file_arbiter_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3456,7 +3902,7 @@ func (x *SchedulerReadings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SchedulerReadings.ProtoReflect.Descriptor instead.
 func (*SchedulerReadings) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{44}
+	return file_arbiter_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SchedulerReadings) GetLedgers() []*GpuView {
@@ -3496,14 +3942,16 @@ type HostReading struct {
 	// Requests that run and wait there.
 	Busy uint32 `protobuf:"varint,3,opt,name=busy,proto3" json:"busy,omitempty"`
 	// It can't be reached: what it held when it was heard last keeps no other host from a placement.
-	Unreachable   bool `protobuf:"varint,4,opt,name=unreachable,proto3" json:"unreachable,omitempty"`
+	Unreachable bool `protobuf:"varint,4,opt,name=unreachable,proto3" json:"unreachable,omitempty"`
+	// How many jobs may run there at a time; 0 = as many as on the arbiter's host.
+	MaxJobs       uint32 `protobuf:"varint,5,opt,name=max_jobs,json=maxJobs,proto3" json:"max_jobs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HostReading) Reset() {
 	*x = HostReading{}
-	mi := &file_arbiter_proto_msgTypes[45]
+	mi := &file_arbiter_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3515,7 +3963,7 @@ func (x *HostReading) String() string {
 func (*HostReading) ProtoMessage() {}
 
 func (x *HostReading) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[45]
+	mi := &file_arbiter_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3528,7 +3976,7 @@ func (x *HostReading) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostReading.ProtoReflect.Descriptor instead.
 func (*HostReading) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{45}
+	return file_arbiter_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *HostReading) GetHost() string {
@@ -3557,6 +4005,13 @@ func (x *HostReading) GetUnreachable() bool {
 		return x.Unreachable
 	}
 	return false
+}
+
+func (x *HostReading) GetMaxJobs() uint32 {
+	if x != nil {
+		return x.MaxJobs
+	}
+	return 0
 }
 
 // Allocation is a holder that has memory, or waits for it, as the scheduler saw it.
@@ -3593,16 +4048,36 @@ type Allocation struct {
 	// It seeks free memory only, and nobody waits behind it.
 	FreeOnly bool `protobuf:"varint,18,opt,name=free_only,json=freeOnly,proto3" json:"free_only,omitempty"`
 	// Of a program that waits in line: the claim by which it asks, how much it wants, and the only host where; empty = any.
-	Claim         string `protobuf:"bytes,19,opt,name=claim,proto3" json:"claim,omitempty"`
-	WantsBytes    uint64 `protobuf:"varint,20,opt,name=wants_bytes,json=wantsBytes,proto3" json:"wants_bytes,omitempty"`
-	WantsHost     string `protobuf:"bytes,21,opt,name=wants_host,json=wantsHost,proto3" json:"wants_host,omitempty"`
+	Claim      string `protobuf:"bytes,19,opt,name=claim,proto3" json:"claim,omitempty"`
+	WantsBytes uint64 `protobuf:"varint,20,opt,name=wants_bytes,json=wantsBytes,proto3" json:"wants_bytes,omitempty"`
+	WantsHost  string `protobuf:"bytes,21,opt,name=wants_host,json=wantsHost,proto3" json:"wants_host,omitempty"`
+	// It is a job: the goal that it serves (goal/HOST/ID), who submitted it (the fingerprint of a key), on how many devices it runs, and its attempt.
+	Job     bool   `protobuf:"varint,22,opt,name=job,proto3" json:"job,omitempty"`
+	Goal    string `protobuf:"bytes,23,opt,name=goal,proto3" json:"goal,omitempty"`
+	By      string `protobuf:"bytes,24,opt,name=by,proto3" json:"by,omitempty"`
+	Devices uint32 `protobuf:"varint,25,opt,name=devices,proto3" json:"devices,omitempty"`
+	Attempt uint64 `protobuf:"varint,26,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// Of a running job: what it would have to do again if it left now, since its last acknowledged checkpoint; how long it is given for its leaving; and
+	// about how long it still runs, 0 = not known.
+	UnsavedMs int64 `protobuf:"varint,27,opt,name=unsaved_ms,json=unsavedMs,proto3" json:"unsaved_ms,omitempty"`
+	GraceMs   int64 `protobuf:"varint,28,opt,name=grace_ms,json=graceMs,proto3" json:"grace_ms,omitempty"`
+	LeftMs    int64 `protobuf:"varint,29,opt,name=left_ms,json=leftMs,proto3" json:"left_ms,omitempty"`
+	// Its placement goes beyond a quota: it gives it back when somebody entitled waits.
+	Borrowed bool `protobuf:"varint,30,opt,name=borrowed,proto3" json:"borrowed,omitempty"`
+	// Device time that its goal and its submitter have spent in the periods of their quotas, in milliseconds on one device.
+	GoalSpentMs int64 `protobuf:"varint,31,opt,name=goal_spent_ms,json=goalSpentMs,proto3" json:"goal_spent_ms,omitempty"`
+	BySpentMs   int64 `protobuf:"varint,32,opt,name=by_spent_ms,json=bySpentMs,proto3" json:"by_spent_ms,omitempty"`
+	// Why it isn't placed now whatever is free, in words: its window is closed. Empty = it may be.
+	NotNow string `protobuf:"bytes,33,opt,name=not_now,json=notNow,proto3" json:"not_now,omitempty"`
+	// It starts only while no request runs or waits on the models of its device.
+	IdleOnly      bool `protobuf:"varint,34,opt,name=idle_only,json=idleOnly,proto3" json:"idle_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Allocation) Reset() {
 	*x = Allocation{}
-	mi := &file_arbiter_proto_msgTypes[46]
+	mi := &file_arbiter_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3614,7 +4089,7 @@ func (x *Allocation) String() string {
 func (*Allocation) ProtoMessage() {}
 
 func (x *Allocation) ProtoReflect() protoreflect.Message {
-	mi := &file_arbiter_proto_msgTypes[46]
+	mi := &file_arbiter_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3627,7 +4102,7 @@ func (x *Allocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allocation.ProtoReflect.Descriptor instead.
 func (*Allocation) Descriptor() ([]byte, []int) {
-	return file_arbiter_proto_rawDescGZIP(), []int{46}
+	return file_arbiter_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Allocation) GetHolder() string {
@@ -3777,6 +4252,97 @@ func (x *Allocation) GetWantsHost() string {
 	return ""
 }
 
+func (x *Allocation) GetJob() bool {
+	if x != nil {
+		return x.Job
+	}
+	return false
+}
+
+func (x *Allocation) GetGoal() string {
+	if x != nil {
+		return x.Goal
+	}
+	return ""
+}
+
+func (x *Allocation) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Allocation) GetDevices() uint32 {
+	if x != nil {
+		return x.Devices
+	}
+	return 0
+}
+
+func (x *Allocation) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *Allocation) GetUnsavedMs() int64 {
+	if x != nil {
+		return x.UnsavedMs
+	}
+	return 0
+}
+
+func (x *Allocation) GetGraceMs() int64 {
+	if x != nil {
+		return x.GraceMs
+	}
+	return 0
+}
+
+func (x *Allocation) GetLeftMs() int64 {
+	if x != nil {
+		return x.LeftMs
+	}
+	return 0
+}
+
+func (x *Allocation) GetBorrowed() bool {
+	if x != nil {
+		return x.Borrowed
+	}
+	return false
+}
+
+func (x *Allocation) GetGoalSpentMs() int64 {
+	if x != nil {
+		return x.GoalSpentMs
+	}
+	return 0
+}
+
+func (x *Allocation) GetBySpentMs() int64 {
+	if x != nil {
+		return x.BySpentMs
+	}
+	return 0
+}
+
+func (x *Allocation) GetNotNow() string {
+	if x != nil {
+		return x.NotNow
+	}
+	return ""
+}
+
+func (x *Allocation) GetIdleOnly() bool {
+	if x != nil {
+		return x.IdleOnly
+	}
+	return false
+}
+
 var File_arbiter_proto protoreflect.FileDescriptor
 
 const file_arbiter_proto_rawDesc = "" +
@@ -3851,7 +4417,11 @@ const file_arbiter_proto_rawDesc = "" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder:\x06\xba\xd4\x18\x02\b\x02\";\n" +
 	"\tEndDefrag\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason:\x06\xba\xd4\x18\x02\b\x02\"V\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason:\x06\xba\xd4\x18\x02\b\x02\"*\n" +
+	"\x10ReportReinstated\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id:\x06\xba\xd4\x18\x02\b\x02\"0\n" +
+	"\x0eCheckInversion\x12\x16\n" +
+	"\x06holder\x18\x01 \x01(\tR\x06holder:\x06\xba\xd4\x18\x02\b\x02\"V\n" +
 	"\bTakeOver\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x14\n" +
 	"\x05above\x18\x02 \x01(\x04R\x05above\x12\x18\n" +
@@ -3885,7 +4455,7 @@ const file_arbiter_proto_rawDesc = "" +
 	"\xba\xd4\x18\x06\b\x02\x10\x01(\x01\"I\n" +
 	"\fHoldingReply\x12\x14\n" +
 	"\x05holds\x18\x01 \x01(\bR\x05holds\x12#\n" +
-	"\rarbiter_epoch\x18\x02 \x01(\x04R\farbiterEpoch\"\xbe\x02\n" +
+	"\rarbiter_epoch\x18\x02 \x01(\x04R\farbiterEpoch\"\x84\x03\n" +
 	"\x12PlacementPostponed\x12\x16\n" +
 	"\x06holder\x18\x01 \x01(\tR\x06holder\x12\x14\n" +
 	"\x05claim\x18\x02 \x01(\tR\x05claim\x123\n" +
@@ -3897,7 +4467,11 @@ const file_arbiter_proto_rawDesc = "" +
 	"\x04over\x18\x06 \x03(\tR\x04over\x12\x1a\n" +
 	"\bpriority\x18\a \x01(\x05R\bpriority\x12\x14\n" +
 	"\x05hosts\x18\b \x03(\tR\x05hosts\x12\x16\n" +
-	"\x06pinned\x18\t \x01(\bR\x06pinned:#\xb2\xd4\x18\x1f\n" +
+	"\x06pinned\x18\t \x01(\bR\x06pinned\x12\x14\n" +
+	"\x05cause\x18\n" +
+	" \x01(\tR\x05cause\x12\x14\n" +
+	"\x05place\x18\v \x01(\rR\x05place\x12\x18\n" +
+	"\awaiting\x18\f \x01(\rR\awaiting:#\xb2\xd4\x18\x1f\n" +
 	"\x1barbiter.placement_postponed\x10\x01\"\x87\x01\n" +
 	"\x0fVictimPreempted\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
@@ -3936,7 +4510,7 @@ const file_arbiter_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12*\n" +
 	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x1c\xb2\xd4\x18\x18\n" +
-	"\x14arbiter.defrag_ended\x10\x01\"\xce\x02\n" +
+	"\x14arbiter.defrag_ended\x10\x01\"\xf6\x02\n" +
 	"\x10PlacementDecided\x121\n" +
 	"\tplacement\x18\x01 \x01(\v2\x13.modelops.PlacementR\tplacement\x12\x16\n" +
 	"\x06policy\x18\x02 \x01(\tR\x06policy\x123\n" +
@@ -3946,8 +4520,24 @@ const file_arbiter_proto_rawDesc = "" +
 	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12-\n" +
 	"\x06source\x18\x05 \x01(\x0e2\x15.modelops.Need.SourceR\x06source\x12\x16\n" +
 	"\x06advice\x18\x06 \x01(\tR\x06advice\x12$\n" +
-	"\x05moves\x18\a \x03(\v2\x0e.modelops.MoveR\x05moves:!\xb2\xd4\x18\x1d\n" +
-	"\x19arbiter.placement_decided\x10\x01\"\x8b\x01\n" +
+	"\x05moves\x18\a \x03(\v2\x0e.modelops.MoveR\x05moves\x12\x12\n" +
+	"\x04back\x18\b \x03(\tR\x04back\x12\x12\n" +
+	"\x04jobs\x18\t \x03(\tR\x04jobs:!\xb2\xd4\x18\x1d\n" +
+	"\x19arbiter.placement_decided\x10\x01\"w\n" +
+	"\x13DisplacedReinstated\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:$\xb2\xd4\x18 \n" +
+	"\x1carbiter.displaced_reinstated\x10\x01\"\x90\x01\n" +
+	"\x0eInversionFound\x121\n" +
+	"\tinversion\x18\x01 \x01(\v2\x13.modelops.InversionR\tinversion\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x1f\xb2\xd4\x18\x1b\n" +
+	"\x17arbiter.inversion_found\x10\x01\"\x9f\x01\n" +
+	"\x0eInversionEnded\x12\x16\n" +
+	"\x06holder\x18\x01 \x01(\tR\x06holder\x12\x10\n" +
+	"\x03job\x18\x02 \x01(\tR\x03job\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12*\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at:\x1f\xb2\xd4\x18\x1b\n" +
+	"\x17arbiter.inversion_ended\x10\x01\"\x8b\x01\n" +
 	"\x11PlacementReserved\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06epochs\x18\x02 \x03(\x04R\x06epochs\x12*\n" +
@@ -3995,7 +4585,7 @@ const file_arbiter_proto_rawDesc = "" +
 	"freeBefore\x12\x1d\n" +
 	"\n" +
 	"free_after\x18\x06 \x01(\x04R\tfreeAfter\x12\x12\n" +
-	"\x04note\x18\a \x01(\tR\x04note\"\xed\x01\n" +
+	"\x04note\x18\a \x01(\tR\x04note\"\xa2\x02\n" +
 	"\vArbiterView\x12'\n" +
 	"\x04open\x18\x01 \x03(\v2\x13.modelops.PlacementR\x04open\x12\x18\n" +
 	"\adecided\x18\x02 \x01(\x04R\adecided\x12\x18\n" +
@@ -4003,7 +4593,22 @@ const file_arbiter_proto_rawDesc = "" +
 	"\x05hints\x18\x04 \x03(\v2\x13.modelops.HintReplyR\x05hints\x12,\n" +
 	"\x06defrag\x18\x05 \x01(\v2\x14.modelops.DefragPlanR\x06defrag\x12\x12\n" +
 	"\x04host\x18\x06 \x01(\tR\x04host\x12\x14\n" +
-	"\x05epoch\x18\a \x01(\x04R\x05epoch\"\xa5\x03\n" +
+	"\x05epoch\x18\a \x01(\x04R\x05epoch\x123\n" +
+	"\n" +
+	"inversions\x18\b \x03(\v2\x13.modelops.InversionR\n" +
+	"inversions\"\x8a\x02\n" +
+	"\tInversion\x12\x16\n" +
+	"\x06holder\x18\x01 \x01(\tR\x06holder\x12\x10\n" +
+	"\x03job\x18\x02 \x01(\tR\x03job\x12\x14\n" +
+	"\x05chain\x18\x03 \x03(\tR\x05chain\x12\x1b\n" +
+	"\twaited_ms\x18\x04 \x01(\x03R\bwaitedMs\x12\x16\n" +
+	"\x06remedy\x18\x05 \x01(\tR\x06remedy\x12\x14\n" +
+	"\x05taken\x18\x06 \x01(\bR\x05taken\x12\x1a\n" +
+	"\bpriority\x18\a \x01(\x05R\bpriority\x12!\n" +
+	"\fjob_priority\x18\b \x01(\x05R\vjobPriority\x12\x18\n" +
+	"\aattempt\x18\t \x01(\x04R\aattempt\x12\x19\n" +
+	"\bsince_ms\x18\n" +
+	" \x01(\x03R\asinceMs\"\xc1\x03\n" +
 	"\tPlacement\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x14\n" +
@@ -4022,7 +4627,8 @@ const file_arbiter_proto_rawDesc = "" +
 	"\x05owner\x18\f \x01(\tR\x05owner\x12\x18\n" +
 	"\aarbiter\x18\r \x01(\tR\aarbiter\x12#\n" +
 	"\rarbiter_epoch\x18\x0e \x01(\x04R\farbiterEpoch\x12\x16\n" +
-	"\x06reason\x18\x0f \x01(\tR\x06reason\"[\n" +
+	"\x06reason\x18\x0f \x01(\tR\x06reason\x12\x1a\n" +
+	"\bborrowed\x18\x10 \x01(\bR\bborrowed\"[\n" +
 	"\x05Share\x12\x10\n" +
 	"\x03gpu\x18\x01 \x01(\tR\x03gpu\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x14\n" +
@@ -4066,12 +4672,13 @@ const file_arbiter_proto_rawDesc = "" +
 	"\aledgers\x18\x01 \x03(\v2\x11.modelops.GpuViewR\aledgers\x126\n" +
 	"\vallocations\x18\x02 \x03(\v2\x14.modelops.AllocationR\vallocations\x12+\n" +
 	"\x05hosts\x18\x03 \x03(\v2\x15.modelops.HostReadingR\x05hosts\x12\x12\n" +
-	"\x04seat\x18\x04 \x01(\tR\x04seat\"q\n" +
+	"\x04seat\x18\x04 \x01(\tR\x04seat\"\x8c\x01\n" +
 	"\vHostReading\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x18\n" +
 	"\arefusal\x18\x02 \x01(\tR\arefusal\x12\x12\n" +
 	"\x04busy\x18\x03 \x01(\rR\x04busy\x12 \n" +
-	"\vunreachable\x18\x04 \x01(\bR\vunreachable\"\xc2\x05\n" +
+	"\vunreachable\x18\x04 \x01(\bR\vunreachable\x12\x19\n" +
+	"\bmax_jobs\x18\x05 \x01(\rR\amaxJobs\"\x95\b\n" +
 	"\n" +
 	"Allocation\x12\x16\n" +
 	"\x06holder\x18\x01 \x01(\tR\x06holder\x120\n" +
@@ -4097,7 +4704,21 @@ const file_arbiter_proto_rawDesc = "" +
 	"\vwants_bytes\x18\x14 \x01(\x04R\n" +
 	"wantsBytes\x12\x1d\n" +
 	"\n" +
-	"wants_host\x18\x15 \x01(\tR\twantsHost\"]\n" +
+	"wants_host\x18\x15 \x01(\tR\twantsHost\x12\x10\n" +
+	"\x03job\x18\x16 \x01(\bR\x03job\x12\x12\n" +
+	"\x04goal\x18\x17 \x01(\tR\x04goal\x12\x0e\n" +
+	"\x02by\x18\x18 \x01(\tR\x02by\x12\x18\n" +
+	"\adevices\x18\x19 \x01(\rR\adevices\x12\x18\n" +
+	"\aattempt\x18\x1a \x01(\x04R\aattempt\x12\x1d\n" +
+	"\n" +
+	"unsaved_ms\x18\x1b \x01(\x03R\tunsavedMs\x12\x19\n" +
+	"\bgrace_ms\x18\x1c \x01(\x03R\agraceMs\x12\x17\n" +
+	"\aleft_ms\x18\x1d \x01(\x03R\x06leftMs\x12\x1a\n" +
+	"\bborrowed\x18\x1e \x01(\bR\bborrowed\x12\"\n" +
+	"\rgoal_spent_ms\x18\x1f \x01(\x03R\vgoalSpentMs\x12\x1e\n" +
+	"\vby_spent_ms\x18  \x01(\x03R\tbySpentMs\x12\x17\n" +
+	"\anot_now\x18! \x01(\tR\x06notNow\x12\x1b\n" +
+	"\tidle_only\x18\" \x01(\bR\bidleOnly\"]\n" +
 	"\x05State\x12\x11\n" +
 	"\rstate_unknown\x10\x00\x12\v\n" +
 	"\aseeking\x10\x01\x12\f\n" +
@@ -4120,7 +4741,7 @@ func file_arbiter_proto_rawDescGZIP() []byte {
 }
 
 var file_arbiter_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_arbiter_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_arbiter_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_arbiter_proto_goTypes = []any{
 	(Need_Source)(0),                 // 0: modelops.Need.Source
 	(PreemptReply_State)(0),          // 1: modelops.PreemptReply.State
@@ -4138,91 +4759,102 @@ var file_arbiter_proto_goTypes = []any{
 	(*PlanDefrag)(nil),               // 13: modelops.PlanDefrag
 	(*ReportMoveLeft)(nil),           // 14: modelops.ReportMoveLeft
 	(*EndDefrag)(nil),                // 15: modelops.EndDefrag
-	(*TakeOver)(nil),                 // 16: modelops.TakeOver
-	(*TakeOverReply)(nil),            // 17: modelops.TakeOverReply
-	(*StandDown)(nil),                // 18: modelops.StandDown
-	(*PlacementGranted)(nil),         // 19: modelops.PlacementGranted
-	(*Preempt)(nil),                  // 20: modelops.Preempt
-	(*PreemptReply)(nil),             // 21: modelops.PreemptReply
-	(*Reinstate)(nil),                // 22: modelops.Reinstate
-	(*QueryHolding)(nil),             // 23: modelops.QueryHolding
-	(*HoldingReply)(nil),             // 24: modelops.HoldingReply
-	(*PlacementPostponed)(nil),       // 25: modelops.PlacementPostponed
-	(*VictimPreempted)(nil),          // 26: modelops.VictimPreempted
-	(*PressureRelieved)(nil),         // 27: modelops.PressureRelieved
-	(*PlacementHinted)(nil),          // 28: modelops.PlacementHinted
-	(*DefragDecided)(nil),            // 29: modelops.DefragDecided
-	(*MoveLeft)(nil),                 // 30: modelops.MoveLeft
-	(*DefragEnded)(nil),              // 31: modelops.DefragEnded
-	(*PlacementDecided)(nil),         // 32: modelops.PlacementDecided
-	(*PlacementReserved)(nil),        // 33: modelops.PlacementReserved
-	(*PlacementRefused)(nil),         // 34: modelops.PlacementRefused
-	(*PlacementAbandoned)(nil),       // 35: modelops.PlacementAbandoned
-	(*PlacementClosed)(nil),          // 36: modelops.PlacementClosed
-	(*ArbiterTookOver)(nil),          // 37: modelops.ArbiterTookOver
-	(*PlacementReply)(nil),           // 38: modelops.PlacementReply
-	(*HintReply)(nil),                // 39: modelops.HintReply
-	(*DefragPlan)(nil),               // 40: modelops.DefragPlan
-	(*ArbiterView)(nil),              // 41: modelops.ArbiterView
-	(*Placement)(nil),                // 42: modelops.Placement
-	(*Share)(nil),                    // 43: modelops.Share
-	(*Candidate)(nil),                // 44: modelops.Candidate
-	(*Victim)(nil),                   // 45: modelops.Victim
-	(*Move)(nil),                     // 46: modelops.Move
-	(*SchedulerReadings)(nil),        // 47: modelops.SchedulerReadings
-	(*HostReading)(nil),              // 48: modelops.HostReading
-	(*Allocation)(nil),               // 49: modelops.Allocation
-	(*ErrorBody)(nil),                // 50: modelops.ErrorBody
-	(*timestamppb.Timestamp)(nil),    // 51: google.protobuf.Timestamp
-	(*GpuView)(nil),                  // 52: modelops.GpuView
+	(*ReportReinstated)(nil),         // 16: modelops.ReportReinstated
+	(*CheckInversion)(nil),           // 17: modelops.CheckInversion
+	(*TakeOver)(nil),                 // 18: modelops.TakeOver
+	(*TakeOverReply)(nil),            // 19: modelops.TakeOverReply
+	(*StandDown)(nil),                // 20: modelops.StandDown
+	(*PlacementGranted)(nil),         // 21: modelops.PlacementGranted
+	(*Preempt)(nil),                  // 22: modelops.Preempt
+	(*PreemptReply)(nil),             // 23: modelops.PreemptReply
+	(*Reinstate)(nil),                // 24: modelops.Reinstate
+	(*QueryHolding)(nil),             // 25: modelops.QueryHolding
+	(*HoldingReply)(nil),             // 26: modelops.HoldingReply
+	(*PlacementPostponed)(nil),       // 27: modelops.PlacementPostponed
+	(*VictimPreempted)(nil),          // 28: modelops.VictimPreempted
+	(*PressureRelieved)(nil),         // 29: modelops.PressureRelieved
+	(*PlacementHinted)(nil),          // 30: modelops.PlacementHinted
+	(*DefragDecided)(nil),            // 31: modelops.DefragDecided
+	(*MoveLeft)(nil),                 // 32: modelops.MoveLeft
+	(*DefragEnded)(nil),              // 33: modelops.DefragEnded
+	(*PlacementDecided)(nil),         // 34: modelops.PlacementDecided
+	(*DisplacedReinstated)(nil),      // 35: modelops.DisplacedReinstated
+	(*InversionFound)(nil),           // 36: modelops.InversionFound
+	(*InversionEnded)(nil),           // 37: modelops.InversionEnded
+	(*PlacementReserved)(nil),        // 38: modelops.PlacementReserved
+	(*PlacementRefused)(nil),         // 39: modelops.PlacementRefused
+	(*PlacementAbandoned)(nil),       // 40: modelops.PlacementAbandoned
+	(*PlacementClosed)(nil),          // 41: modelops.PlacementClosed
+	(*ArbiterTookOver)(nil),          // 42: modelops.ArbiterTookOver
+	(*PlacementReply)(nil),           // 43: modelops.PlacementReply
+	(*HintReply)(nil),                // 44: modelops.HintReply
+	(*DefragPlan)(nil),               // 45: modelops.DefragPlan
+	(*ArbiterView)(nil),              // 46: modelops.ArbiterView
+	(*Inversion)(nil),                // 47: modelops.Inversion
+	(*Placement)(nil),                // 48: modelops.Placement
+	(*Share)(nil),                    // 49: modelops.Share
+	(*Candidate)(nil),                // 50: modelops.Candidate
+	(*Victim)(nil),                   // 51: modelops.Victim
+	(*Move)(nil),                     // 52: modelops.Move
+	(*SchedulerReadings)(nil),        // 53: modelops.SchedulerReadings
+	(*HostReading)(nil),              // 54: modelops.HostReading
+	(*Allocation)(nil),               // 55: modelops.Allocation
+	(*ErrorBody)(nil),                // 56: modelops.ErrorBody
+	(*timestamppb.Timestamp)(nil),    // 57: google.protobuf.Timestamp
+	(*GpuView)(nil),                  // 58: modelops.GpuView
 }
 var file_arbiter_proto_depIdxs = []int32{
 	4,  // 0: modelops.RequestPlacement.claim:type_name -> modelops.Claim
 	5,  // 1: modelops.Claim.needs:type_name -> modelops.Need
 	0,  // 2: modelops.Need.source:type_name -> modelops.Need.Source
-	50, // 3: modelops.ReportReservationRefused.error:type_name -> modelops.ErrorBody
+	56, // 3: modelops.ReportReservationRefused.error:type_name -> modelops.ErrorBody
 	5,  // 4: modelops.HintPlacement.needs:type_name -> modelops.Need
 	5,  // 5: modelops.PlanDefrag.needs:type_name -> modelops.Need
-	42, // 6: modelops.PlacementGranted.placement:type_name -> modelops.Placement
+	48, // 6: modelops.PlacementGranted.placement:type_name -> modelops.Placement
 	1,  // 7: modelops.PreemptReply.state:type_name -> modelops.PreemptReply.State
-	44, // 8: modelops.PlacementPostponed.candidates:type_name -> modelops.Candidate
-	51, // 9: modelops.PlacementPostponed.at:type_name -> google.protobuf.Timestamp
-	51, // 10: modelops.VictimPreempted.at:type_name -> google.protobuf.Timestamp
-	45, // 11: modelops.PressureRelieved.victims:type_name -> modelops.Victim
-	51, // 12: modelops.PressureRelieved.at:type_name -> google.protobuf.Timestamp
-	51, // 13: modelops.PlacementHinted.at:type_name -> google.protobuf.Timestamp
-	46, // 14: modelops.DefragDecided.moves:type_name -> modelops.Move
-	51, // 15: modelops.DefragDecided.at:type_name -> google.protobuf.Timestamp
-	51, // 16: modelops.MoveLeft.at:type_name -> google.protobuf.Timestamp
-	51, // 17: modelops.DefragEnded.at:type_name -> google.protobuf.Timestamp
-	42, // 18: modelops.PlacementDecided.placement:type_name -> modelops.Placement
-	44, // 19: modelops.PlacementDecided.candidates:type_name -> modelops.Candidate
-	51, // 20: modelops.PlacementDecided.at:type_name -> google.protobuf.Timestamp
+	50, // 8: modelops.PlacementPostponed.candidates:type_name -> modelops.Candidate
+	57, // 9: modelops.PlacementPostponed.at:type_name -> google.protobuf.Timestamp
+	57, // 10: modelops.VictimPreempted.at:type_name -> google.protobuf.Timestamp
+	51, // 11: modelops.PressureRelieved.victims:type_name -> modelops.Victim
+	57, // 12: modelops.PressureRelieved.at:type_name -> google.protobuf.Timestamp
+	57, // 13: modelops.PlacementHinted.at:type_name -> google.protobuf.Timestamp
+	52, // 14: modelops.DefragDecided.moves:type_name -> modelops.Move
+	57, // 15: modelops.DefragDecided.at:type_name -> google.protobuf.Timestamp
+	57, // 16: modelops.MoveLeft.at:type_name -> google.protobuf.Timestamp
+	57, // 17: modelops.DefragEnded.at:type_name -> google.protobuf.Timestamp
+	48, // 18: modelops.PlacementDecided.placement:type_name -> modelops.Placement
+	50, // 19: modelops.PlacementDecided.candidates:type_name -> modelops.Candidate
+	57, // 20: modelops.PlacementDecided.at:type_name -> google.protobuf.Timestamp
 	0,  // 21: modelops.PlacementDecided.source:type_name -> modelops.Need.Source
-	46, // 22: modelops.PlacementDecided.moves:type_name -> modelops.Move
-	51, // 23: modelops.PlacementReserved.at:type_name -> google.protobuf.Timestamp
-	50, // 24: modelops.PlacementRefused.error:type_name -> modelops.ErrorBody
-	51, // 25: modelops.PlacementRefused.at:type_name -> google.protobuf.Timestamp
-	51, // 26: modelops.PlacementAbandoned.at:type_name -> google.protobuf.Timestamp
-	51, // 27: modelops.PlacementClosed.at:type_name -> google.protobuf.Timestamp
-	51, // 28: modelops.ArbiterTookOver.at:type_name -> google.protobuf.Timestamp
-	42, // 29: modelops.PlacementReply.placement:type_name -> modelops.Placement
-	46, // 30: modelops.DefragPlan.moves:type_name -> modelops.Move
-	42, // 31: modelops.ArbiterView.open:type_name -> modelops.Placement
-	39, // 32: modelops.ArbiterView.hints:type_name -> modelops.HintReply
-	40, // 33: modelops.ArbiterView.defrag:type_name -> modelops.DefragPlan
-	43, // 34: modelops.Placement.shares:type_name -> modelops.Share
-	45, // 35: modelops.Candidate.victims:type_name -> modelops.Victim
-	52, // 36: modelops.SchedulerReadings.ledgers:type_name -> modelops.GpuView
-	49, // 37: modelops.SchedulerReadings.allocations:type_name -> modelops.Allocation
-	48, // 38: modelops.SchedulerReadings.hosts:type_name -> modelops.HostReading
-	2,  // 39: modelops.Allocation.state:type_name -> modelops.Allocation.State
-	43, // 40: modelops.Allocation.shares:type_name -> modelops.Share
-	41, // [41:41] is the sub-list for method output_type
-	41, // [41:41] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	52, // 22: modelops.PlacementDecided.moves:type_name -> modelops.Move
+	57, // 23: modelops.DisplacedReinstated.at:type_name -> google.protobuf.Timestamp
+	47, // 24: modelops.InversionFound.inversion:type_name -> modelops.Inversion
+	57, // 25: modelops.InversionFound.at:type_name -> google.protobuf.Timestamp
+	57, // 26: modelops.InversionEnded.at:type_name -> google.protobuf.Timestamp
+	57, // 27: modelops.PlacementReserved.at:type_name -> google.protobuf.Timestamp
+	56, // 28: modelops.PlacementRefused.error:type_name -> modelops.ErrorBody
+	57, // 29: modelops.PlacementRefused.at:type_name -> google.protobuf.Timestamp
+	57, // 30: modelops.PlacementAbandoned.at:type_name -> google.protobuf.Timestamp
+	57, // 31: modelops.PlacementClosed.at:type_name -> google.protobuf.Timestamp
+	57, // 32: modelops.ArbiterTookOver.at:type_name -> google.protobuf.Timestamp
+	48, // 33: modelops.PlacementReply.placement:type_name -> modelops.Placement
+	52, // 34: modelops.DefragPlan.moves:type_name -> modelops.Move
+	48, // 35: modelops.ArbiterView.open:type_name -> modelops.Placement
+	44, // 36: modelops.ArbiterView.hints:type_name -> modelops.HintReply
+	45, // 37: modelops.ArbiterView.defrag:type_name -> modelops.DefragPlan
+	47, // 38: modelops.ArbiterView.inversions:type_name -> modelops.Inversion
+	49, // 39: modelops.Placement.shares:type_name -> modelops.Share
+	51, // 40: modelops.Candidate.victims:type_name -> modelops.Victim
+	58, // 41: modelops.SchedulerReadings.ledgers:type_name -> modelops.GpuView
+	55, // 42: modelops.SchedulerReadings.allocations:type_name -> modelops.Allocation
+	54, // 43: modelops.SchedulerReadings.hosts:type_name -> modelops.HostReading
+	2,  // 44: modelops.Allocation.state:type_name -> modelops.Allocation.State
+	49, // 45: modelops.Allocation.shares:type_name -> modelops.Share
+	46, // [46:46] is the sub-list for method output_type
+	46, // [46:46] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_arbiter_proto_init() }
@@ -4239,7 +4871,7 @@ func file_arbiter_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_arbiter_proto_rawDesc), len(file_arbiter_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   47,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -38,6 +38,8 @@ const (
 	// Its window has closed, or requests came while it runs only when nothing else does.
 	StopCause_stop_window  StopCause = 6
 	StopCause_stop_drained StopCause = 7
+	// A holder of higher priority waits for its memory for too long, although it was submitted as one that is never asked to leave.
+	StopCause_stop_inversion StopCause = 8
 )
 
 // Enum value maps for StopCause.
@@ -51,6 +53,7 @@ var (
 		5: "stop_fenced",
 		6: "stop_window",
 		7: "stop_drained",
+		8: "stop_inversion",
 	}
 	StopCause_value = map[string]int32{
 		"stop_cause_unknown": 0,
@@ -61,6 +64,7 @@ var (
 		"stop_fenced":        5,
 		"stop_window":        6,
 		"stop_drained":       7,
+		"stop_inversion":     8,
 	}
 )
 
@@ -3192,7 +3196,9 @@ type JobView struct {
 	// When the present attempt's processes began; 0 = it has none.
 	BeganMs int64 `protobuf:"varint,27,opt,name=began_ms,json=beganMs,proto3" json:"began_ms,omitempty"`
 	// By which the present attempt's processes are found.
-	Nonce         string `protobuf:"bytes,28,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	Nonce string `protobuf:"bytes,28,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	// When the last checkpoint was acknowledged; 0 = there is none.
+	CheckpointMs  int64 `protobuf:"varint,29,opt,name=checkpoint_ms,json=checkpointMs,proto3" json:"checkpoint_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3421,6 +3427,13 @@ func (x *JobView) GetNonce() string {
 		return x.Nonce
 	}
 	return ""
+}
+
+func (x *JobView) GetCheckpointMs() int64 {
+	if x != nil {
+		return x.CheckpointMs
+	}
+	return 0
 }
 
 var File_job_proto protoreflect.FileDescriptor
@@ -3708,7 +3721,7 @@ const file_job_proto_rawDesc = "" +
 	"\x03job\x18\b \x01(\tR\x03job\x1a:\n" +
 	"\fMetricsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xad\b\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xd2\b\n" +
 	"\aJobView\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x12\n" +
@@ -3741,7 +3754,8 @@ const file_job_proto_rawDesc = "" +
 	"\x06ran_ms\x18\x19 \x01(\x03R\x05ranMs\x12\x18\n" +
 	"\aremoved\x18\x1a \x01(\bR\aremoved\x12\x19\n" +
 	"\bbegan_ms\x18\x1b \x01(\x03R\abeganMs\x12\x14\n" +
-	"\x05nonce\x18\x1c \x01(\tR\x05nonce\"\x9a\x01\n" +
+	"\x05nonce\x18\x1c \x01(\tR\x05nonce\x12#\n" +
+	"\rcheckpoint_ms\x18\x1d \x01(\x03R\fcheckpointMs\"\x9a\x01\n" +
 	"\x05Phase\x12\x11\n" +
 	"\rphase_unknown\x10\x00\x12\v\n" +
 	"\apending\x10\x01\x12\f\n" +
@@ -3754,7 +3768,7 @@ const file_job_proto_rawDesc = "" +
 	"\tcompleted\x10\a\x12\n" +
 	"\n" +
 	"\x06failed\x10\b\x12\r\n" +
-	"\tcancelled\x10\t*\xa3\x01\n" +
+	"\tcancelled\x10\t*\xb7\x01\n" +
 	"\tStopCause\x12\x16\n" +
 	"\x12stop_cause_unknown\x10\x00\x12\x12\n" +
 	"\x0estop_preempted\x10\x01\x12\x0f\n" +
@@ -3763,7 +3777,8 @@ const file_job_proto_rawDesc = "" +
 	"\rstop_overtime\x10\x04\x12\x0f\n" +
 	"\vstop_fenced\x10\x05\x12\x0f\n" +
 	"\vstop_window\x10\x06\x12\x10\n" +
-	"\fstop_drained\x10\aB=\xaa\xd4\x18\x1d\n" +
+	"\fstop_drained\x10\a\x12\x12\n" +
+	"\x0estop_inversion\x10\bB=\xaa\xd4\x18\x1d\n" +
 	"\x03job\x10\x02\x1a\x12job/main_pc/tune-1 \x01Z\x1amodelops/messages;messagesb\x06proto3"
 
 var (

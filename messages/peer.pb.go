@@ -1162,7 +1162,9 @@ type Report struct {
 	// The files of the models that it declares, as far as they are here.
 	Files []*ModelFile `protobuf:"bytes,10,rep,name=files,proto3" json:"files,omitempty"`
 	// The last sample of each job that runs there.
-	Samples       []*JobSample `protobuf:"bytes,11,rep,name=samples,proto3" json:"samples,omitempty"`
+	Samples []*JobSample `protobuf:"bytes,11,rep,name=samples,proto3" json:"samples,omitempty"`
+	// How many jobs may run there at a time; 0 = it doesn't say.
+	MaxJobs       uint32 `protobuf:"varint,12,opt,name=max_jobs,json=maxJobs,proto3" json:"max_jobs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1272,6 +1274,13 @@ func (x *Report) GetSamples() []*JobSample {
 		return x.Samples
 	}
 	return nil
+}
+
+func (x *Report) GetMaxJobs() uint32 {
+	if x != nil {
+		return x.MaxJobs
+	}
+	return 0
 }
 
 // ModelFile is the file of a model on one host, all parts of a split one together. One name must be the same file on all hosts.
@@ -1831,7 +1840,7 @@ const file_peer_proto_rawDesc = "" +
 	"\x04meta\x18\x03 \x01(\v2\x12.modelops.PeerMetaR\x04meta\">\n" +
 	"\rReportRequest\x12\x14\n" +
 	"\x05since\x18\x01 \x01(\x04R\x05since\x12\x17\n" +
-	"\await_ms\x18\x02 \x01(\rR\x06waitMs\"\x97\x03\n" +
+	"\await_ms\x18\x02 \x01(\rR\x06waitMs\"\xb2\x03\n" +
 	"\x06Report\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x18\n" +
@@ -1844,7 +1853,8 @@ const file_peer_proto_rawDesc = "" +
 	"\x05at_ms\x18\t \x01(\x03R\x04atMs\x12)\n" +
 	"\x05files\x18\n" +
 	" \x03(\v2\x13.modelops.ModelFileR\x05files\x12-\n" +
-	"\asamples\x18\v \x03(\v2\x13.modelops.JobSampleR\asamples\"s\n" +
+	"\asamples\x18\v \x03(\v2\x13.modelops.JobSampleR\asamples\x12\x19\n" +
+	"\bmax_jobs\x18\f \x01(\rR\amaxJobs\"s\n" +
 	"\tModelFile\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x16\n" +

@@ -35,19 +35,22 @@ type ArbiterEvent interface {
 	arbiterEvent()
 }
 
-func (*DefragDecided) arbiterEvent()      {}
-func (*DefragEnded) arbiterEvent()        {}
-func (*MoveLeft) arbiterEvent()           {}
-func (*PlacementAbandoned) arbiterEvent() {}
-func (*PlacementClosed) arbiterEvent()    {}
-func (*PlacementDecided) arbiterEvent()   {}
-func (*PlacementHinted) arbiterEvent()    {}
-func (*PlacementPostponed) arbiterEvent() {}
-func (*PlacementRefused) arbiterEvent()   {}
-func (*PlacementReserved) arbiterEvent()  {}
-func (*PressureRelieved) arbiterEvent()   {}
-func (*ArbiterTookOver) arbiterEvent()    {}
-func (*VictimPreempted) arbiterEvent()    {}
+func (*DefragDecided) arbiterEvent()       {}
+func (*DefragEnded) arbiterEvent()         {}
+func (*DisplacedReinstated) arbiterEvent() {}
+func (*InversionEnded) arbiterEvent()      {}
+func (*InversionFound) arbiterEvent()      {}
+func (*MoveLeft) arbiterEvent()            {}
+func (*PlacementAbandoned) arbiterEvent()  {}
+func (*PlacementClosed) arbiterEvent()     {}
+func (*PlacementDecided) arbiterEvent()    {}
+func (*PlacementHinted) arbiterEvent()     {}
+func (*PlacementPostponed) arbiterEvent()  {}
+func (*PlacementRefused) arbiterEvent()    {}
+func (*PlacementReserved) arbiterEvent()   {}
+func (*PressureRelieved) arbiterEvent()    {}
+func (*ArbiterTookOver) arbiterEvent()     {}
+func (*VictimPreempted) arbiterEvent()     {}
 
 // GoalEvent is what can happen to an actor of kind goal. Its Evolve switches over all of them.
 type GoalEvent interface {
@@ -172,6 +175,9 @@ func (*WorkerStarted) modelEvent()     {}
 var eventTypes = []eventType{
 	{"arbiter.defrag_decided", 1, func() proto.Message { return new(DefragDecided) }},
 	{"arbiter.defrag_ended", 1, func() proto.Message { return new(DefragEnded) }},
+	{"arbiter.displaced_reinstated", 1, func() proto.Message { return new(DisplacedReinstated) }},
+	{"arbiter.inversion_ended", 1, func() proto.Message { return new(InversionEnded) }},
+	{"arbiter.inversion_found", 1, func() proto.Message { return new(InversionFound) }},
 	{"arbiter.move_left", 1, func() proto.Message { return new(MoveLeft) }},
 	{"arbiter.placement_abandoned", 1, func() proto.Message { return new(PlacementAbandoned) }},
 	{"arbiter.placement_closed", 1, func() proto.Message { return new(PlacementClosed) }},
@@ -295,6 +301,8 @@ var commandTable = []CommandInfo{
 	{Kind: "arbiter", Name: "PlanDefrag", Visibility: Visibility_PUBLIC, First: false, New: func() proto.Message { return new(PlanDefrag) }},
 	{Kind: "arbiter", Name: "ReportMoveLeft", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportMoveLeft) }},
 	{Kind: "arbiter", Name: "EndDefrag", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(EndDefrag) }},
+	{Kind: "arbiter", Name: "ReportReinstated", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportReinstated) }},
+	{Kind: "arbiter", Name: "CheckInversion", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(CheckInversion) }},
 	{Kind: "arbiter", Name: "TakeOver", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(TakeOver) }},
 	{Kind: "arbiter", Name: "StandDown", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(StandDown) }},
 	{Kind: "arbiter", Name: "QueryHolding", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(QueryHolding) }},

@@ -12,7 +12,7 @@ import (
 // Kind wires the scheduler to the shell. Ledgers and allocations come as readings with the stamp of each decision.
 func Kind(rules Rules, world World, door messages.Door) entity.Kind[State] {
 	return entity.Kind[State]{
-		Name: messages.KindArbiter, Fold: 5, New: New, Decide: rules.Decide, Evolve: Evolve, Owed: Owed, View: View, Perform: ports{door}.perform,
+		Name: messages.KindArbiter, Fold: 6, New: New, Decide: rules.Decide, Evolve: Evolve, Owed: Owed, View: View, Perform: ports{door}.perform,
 		Observe: func(_ context.Context, c proto.Message) proto.Message {
 			switch c.(type) {
 			case *messages.RequestPlacement, *messages.RelievePressure, *messages.HintPlacement, *messages.PlanDefrag:

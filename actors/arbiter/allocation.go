@@ -61,8 +61,10 @@ func AllocationOf(m *messages.ModelView, nowMS int64) *messages.Allocation {
 
 // AllocationOfJob makes an allocation of a job's view at a time (ms since 1970), as AllocationOf does of a model's. A job that runs is never idle.
 func AllocationOfJob(j *messages.JobView, nowMS int64) *messages.Allocation {
-	a := &messages.Allocation{Holder: j.Id, Priority: j.GetSpec().GetPriority()}
+	a := &messages.Allocation{Holder: j.Id, Priority: j.GetSpec().Rank(), Job: true, Goal: j.GetSpec().GetGoal(), By: j.By, Devices: j.GetSpec().RunsOn(), Attempt: j.Attempt,
+		WantsBytes: j.GetSpec().WantsBytes(), IdleOnly: j.GetSpec().GetIdleOnly()}
 	if j.Placement == nil {
+		a.Pinned = j.GetSpec().GetUnpreemptible()
 		if j.WaitingSinceMs == 0 {
 			return nil
 		}
@@ -83,8 +85,10 @@ func AllocationOfJob(j *messages.JobView, nowMS int64) *messages.Allocation {
 	for _, s := range j.Placement.Shares {
 		a.Shares = append(a.Shares, &messages.Share{Gpu: s.Gpu, Bytes: s.Bytes, Lease: s.Lease, Epoch: s.Epoch})
 	}
+	a.Borrowed, a.GraceMs = j.Placement.Borrowed, j.GetSpec().Grace().Milliseconds()
 	if j.BeganMs > 0 {
 		a.HeldMs = nowMS - j.BeganMs
+		a.UnsavedMs = max(nowMS-max(j.BeganMs, j.CheckpointMs), 0)
 	}
 	return a
 }

@@ -234,6 +234,9 @@ func (q question) victims(chosen []*messages.Candidate) []string {
 
 // rival tells whether a holder shares a group with the one that asks.
 func (q question) rival(holder string) bool {
+	if q.line != nil && q.line.leaves != nil && q.line.leaves.Holder == holder {
+		return true
+	}
 	return slices.ContainsFunc(q.allocations, func(r *messages.Allocation) bool {
 		return r.Holder == holder && slices.ContainsFunc(r.Groups, func(g string) bool { return slices.Contains(q.groups, g) })
 	})

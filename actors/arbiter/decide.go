@@ -30,6 +30,8 @@ type Rules struct {
 	ThresholdPct int
 	// Defrag is what happens when moving idle models would spare an eviction: propose says so, auto moves them; else nothing.
 	Defrag string
+	// Learning are the rules for jobs.
+	Learning Learning
 }
 
 func (r Rules) maxWait() time.Duration { return cmp.Or(r.MaxWait, 5*time.Second) }
@@ -78,6 +80,8 @@ func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.V
 			return entity.Verdict{}, nil
 		}
 		return entity.Facts(&messages.DefragEnded{Id: c.Id, Reason: c.Reason, At: now}), nil
+	case *messages.ReportReinstated:
+		return s.reinstated(c, now)
 	case *messages.QueryHolding:
 		return entity.Verdict{Answer: func(uint64) proto.Message {
 			return &messages.HoldingReply{Holds: s.holds(c.Lease), ArbiterEpoch: s.Epoch}
@@ -150,17 +154,28 @@ func (r Rules) requestPlacement(s State, c *messages.RequestPlacement, at entity
 	if c.FreeOnly {
 		return r.requestFree(s, c, q, seen, at)
 	}
-	if r.MaxLoads > 0 && !IsProgram(c.Holder) {
+	if isJob(c.Holder) {
+		line := r.admit(s, q, c, seen)
+		if q.line = &line; line.cause != "" {
+			q.cause = line.cause
+			return postpone(s, c, q, nil, line.reason, at), nil
+		}
+		q.queue(s, line)
+	} else {
+		r.settleEarlier(s, &q, seen)
+	}
+	if r.MaxLoads > 0 && !IsProgram(c.Holder) && q.line == nil {
 		if n := starting(s, seen.Allocations); n >= r.MaxLoads {
 			return later(postpone(s, c, q, nil, fmt.Sprintf("%d models load already, at most %d at a time", n, r.MaxLoads), at))
 		}
 	}
-	q.overdue, q.collation = q.waited > r.maxWait(), r.Collation.Milliseconds()
+	q.terms, q.collation = r.termsOf(q), r.Collation.Milliseconds()
 	p := r.policy()
 	candidates := s.weigh(p, q)
 	chosen := q.choose(candidates)
 	switch {
 	case chosen == nil && q.possible(candidates):
+		q.cause = "memory"
 		return later(postpone(s, c, q, candidates, sums(candidates), at))
 	case chosen == nil:
 		return entity.Verdict{}, never(q, candidates)
@@ -169,10 +184,11 @@ func (r Rules) requestPlacement(s State, c *messages.RequestPlacement, at entity
 		for _, x := range chosen {
 			x.Chosen = false
 		}
+		q.cause = "turn"
 		return postpone(s, c, q, candidates, turn, at), nil
 	}
 	advice := ""
-	if evicting(chosen) > 0 && !q.overdue && !q.split() {
+	if evicting(chosen) > 0 && !q.terms.overdue && !q.split() {
 		v, words := r.instead(s, c, q, candidates, at)
 		if v != nil {
 			chosen[0].Chosen = false
@@ -183,6 +199,8 @@ func (r Rules) requestPlacement(s State, c *messages.RequestPlacement, at entity
 	v := s.place(q, c, p, chosen, candidates, advice, at)
 	d := v.Events[0].(*messages.PlacementDecided)
 	d.Moves = r.moves(s, q, d.Placement, seen)
+	d.Placement.Borrowed = q.line != nil && q.line.borrowing()
+	q.victimsOf(d)
 	return v, nil
 }
 
@@ -291,16 +309,16 @@ func (r Rules) instead(s State, c *messages.RequestPlacement, q question, candid
 }
 
 // starting counts the holders that are on their way to a device: decided and not handed over, or starting. A victim that left and is back
-// counts, even while its leaving hasn't been reported. Programs start nothing here.
+// counts, even while its leaving hasn't been reported. Programs start nothing here, and jobs load nothing that others wait for.
 func starting(s State, seen []*messages.Allocation) int {
 	n := 0
 	for _, o := range s.Open {
-		if !o.relief() && o.Step != Releasing && !IsProgram(o.Placement.Holder) {
+		if !o.relief() && o.Step != Releasing && !IsProgram(o.Placement.Holder) && !isJob(o.Placement.Holder) {
 			n++
 		}
 	}
 	for _, r := range seen {
-		if r.State == messages.Allocation_starting {
+		if r.State == messages.Allocation_starting && !r.Job {
 			n++
 		}
 	}
@@ -311,16 +329,37 @@ func answer(p *messages.Placement) entity.Verdict {
 	return entity.Verdict{Answer: func(uint64) proto.Message { return &messages.PlacementReply{Placement: p} }}
 }
 
+// tellAgain is how soon another reason for which a job waits is journaled: it asks each second, for hours.
+const tellAgain = time.Minute
+
+// termsOf says who may be asked to leave for a claim.
+func (r Rules) termsOf(q question) terms {
+	t := terms{priority: q.priority, overdue: q.waited > r.maxWait()}
+	if q.line != nil {
+		t.job, t.evictIdle = true, !r.Learning.KeepIdle
+		if t.free = q.line.borrowing(); !t.free {
+			t.lent = q.line.books.lent
+		}
+	}
+	return t
+}
+
 // postpone tells a holder to ask again.
 func postpone(s State, c *messages.RequestPlacement, q question, candidates []*messages.Candidate, reason string, at entity.Stamp) entity.Verdict {
+	var place, waiting uint32
+	if q.line == nil {
+		q.cause = ""
+	} else {
+		reason, place, waiting = q.line.inLine(reason)
+	}
 	v := entity.Verdict{Answer: func(uint64) proto.Message { return &messages.PlacementReply{WaitsFor: reason} }}
 	told, homes, pinned := s.Postponed[c.Holder], q.homes(), q.heldByPins() != nil
 	if told.Claim != c.Claim.Id && q.waits(c.Holder, told.Claim) {
 		return v // programs of one name wait: to tell each in turn would end never, because each event makes all of them ask again
 	}
-	if told.Claim != c.Claim.Id || !slices.Equal(told.Hosts, homes) || told.Pinned != pinned {
+	if told.Claim != c.Claim.Id || !slices.Equal(told.Hosts, homes) || told.Pinned != pinned || told.Cause != q.cause && q.now-told.AtMS >= tellAgain.Milliseconds() {
 		v.Events = []proto.Message{&messages.PlacementPostponed{Holder: c.Holder, Claim: c.Claim.Id, Candidates: candidates, Reason: reason,
-			Over: s.over(c, q), Priority: c.Priority, Hosts: homes, Pinned: pinned, At: timestamppb.New(at.Now)}}
+			Over: s.over(c, q), Priority: c.Priority, Hosts: homes, Pinned: pinned, Cause: q.cause, Place: place, Waiting: waiting, At: timestamppb.New(at.Now)}}
 	}
 	return v
 }
@@ -343,47 +382,4 @@ func (s State) over(c *messages.RequestPlacement, q question) (out []string) {
 		}
 	}
 	return out
-}
-
-// relieve chooses idle holders to preempt until a device's use is below a level. A device that can't be relieved stays as it is: busy and
-// pinned holders are never taken for this.
-func (r Rules) relieve(s State, c *messages.RelievePressure, seen *messages.SchedulerReadings, now *timestamppb.Timestamp) (entity.Verdict, error) {
-	for _, o := range s.Open {
-		if _, on := o.Placement.On(c.Gpu); on {
-			return entity.Verdict{}, nil // a placement or a relief is under way there already
-		}
-	}
-	var used, limit uint64
-	for _, l := range seen.Ledgers {
-		if l.Id == c.Gpu {
-			used, limit = l.ReservedBytes+l.ForeignBytes, l.LimitBytes
-		}
-	}
-	if used <= c.LevelBytes {
-		return entity.Verdict{}, nil
-	}
-	var unused []allocated
-	q := question{leaving: s.leaving(), moving: s.Moving.now().GetHolder()}
-	for _, x := range seen.Allocations {
-		if bytes, on := x.On(c.Gpu); on && q.stays(x) && bytes > 0 && !x.Young && movable(x, useOf(x, r.Collation.Milliseconds()), false) {
-			unused = append(unused, allocated{Allocation: x, bytes: bytes})
-		}
-	}
-	if used <= limit && !c.Foreign {
-		unused = spareLatest(unused)
-	}
-	p := r.policy()
-	rank(p, unused)
-	var out []*messages.Victim
-	for _, v := range unused {
-		if used <= c.LevelBytes {
-			break
-		}
-		used -= min(v.bytes, used)
-		out = append(out, v.victim(p.said))
-	}
-	if len(out) == 0 {
-		return entity.Verdict{}, nil
-	}
-	return entity.Facts(&messages.PressureRelieved{Gpu: c.Gpu, Victims: out, Reason: c.Reason, At: now}), nil
 }

@@ -44,7 +44,7 @@ func (s State) layoutOf(q question) layout {
 		l.sites = append(l.sites, site{g.Id, g.Host + "/" + g.Kind, g.LimitBytes - min(used, g.LimitBytes), g.LimitBytes, q.needAt(g)})
 	}
 	for _, r := range q.allocations {
-		if r.State != messages.Allocation_settled || !q.stays(r) || len(r.Shares) != 1 || same(r.Holder, q.holder) || !movable(r, useOf(r, q.collation), false) {
+		if r.State != messages.Allocation_settled || !q.stays(r) || len(r.Shares) != 1 || same(r.Holder, q.holder) || !restful(r, useOf(r, q.collation)) {
 			continue
 		}
 		i, ok := at[r.Shares[0].Gpu]

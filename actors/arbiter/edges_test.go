@@ -144,7 +144,7 @@ func TestTheMostValuableAreSpared(t *testing.T) {
 		{9, []allocated{four("a", 9), idleModel("b", 8, 1, 1, 1)}, []string{"a", "b"}},
 		{4, []allocated{four("b", 9), four("a", 9)}, []string{"a"}}, // equals by name, whatever the order of the readings is
 	} {
-		if v, ok := chooseVictims(policies["lru"], c.need, 0, c.rs, false, nil); !ok || !slices.Equal(names(v), c.want) {
+		if v, ok := chooseVictims(policies["lru"], c.need, 0, c.rs, terms{}, nil); !ok || !slices.Equal(names(v), c.want) {
 			t.Errorf("for %d: %v, want %v", c.need, names(v), c.want)
 		}
 	}

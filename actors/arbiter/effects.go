@@ -92,6 +92,7 @@ func Owed(s State) []entity.Effect {
 			out = append(out, release{o.Placement})
 		}
 	}
+	out = append(out, s.comeBack()...)
 	if m := s.Moving; m.now() != nil {
 		if m.Left {
 			out = append(out, bringBack{m.Plan.Id, m.Next, m.now()})
@@ -141,6 +142,8 @@ func (h ports) perform(ctx context.Context, effect entity.Effect) (proto.Message
 		return &messages.EndDefrag{Id: e.ID, Reason: "it took longer than " + defragWithin.String()}, nil
 	case unclaimed:
 		return &messages.AbandonPlacement{Id: e.ID, Reason: "its memory was not taken over within " + takeOverWithin.String()}, nil
+	case reinstate:
+		return h.reinstate(ctx, e)
 	case moveOut:
 		return h.moveOut(ctx, e)
 	case bringBack:

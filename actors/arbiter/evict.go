@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"modelops/messages"
 )
@@ -43,9 +44,39 @@ func inPlace(r *messages.Allocation) bool {
 	return r.State == messages.Allocation_settled || r.State == messages.Allocation_dormant
 }
 
-// movable tells whether a holder may be asked to leave: not when pinned, and while busy only for an overdue claim, when it drains.
-func movable(r *messages.Allocation, u use, overdue bool) bool {
-	return !r.Pinned && (u == atRest || overdue && inPlace(r))
+// restful tells whether a holder may be asked to leave while nobody waits for its memory: it isn't pinned and does nothing.
+func restful(r *messages.Allocation, u use) bool { return !r.Pinned && u == atRest }
+
+// terms say who may be asked to leave for a claim.
+type terms struct {
+	priority int32
+	// overdue: it has waited so long that busy models must end their turn.
+	overdue bool
+	// job: it is a job's. Idle models leave for it only when evictIdle is set, and only once they have rested for a while.
+	job, evictIdle bool
+	// free: it takes free memory only, because it goes beyond a quota.
+	free bool
+	// lent are the jobs that go beyond a quota, for a job that is entitled.
+	lent map[string]bool
+}
+
+// restsFor is how long a model must have been idle before a job takes its memory: a request that comes next would have to wait for its load.
+const restsFor = time.Minute
+
+// moves tells whether a holder may be asked to leave for a claim: not when pinned, and a busy model only for an overdue claim, when it drains. A job leaves
+// at once for who has a higher priority, or lent it its quota.
+func (t terms) moves(r *messages.Allocation, u use) bool {
+	switch {
+	case r.Pinned, t.free:
+		return false
+	case r.Job:
+		return inPlace(r) && (r.Priority < t.priority || t.lent[r.Holder] || !t.job && t.overdue && r.Priority == t.priority)
+	case t.job && (u != atRest || r.Young || r.IdleMs < restsFor.Milliseconds()):
+		return t.overdue && inPlace(r) && t.priority > r.Priority
+	case u == atRest:
+		return !t.job || t.evictIdle
+	}
+	return t.overdue && inPlace(r)
 }
 
 func (r allocated) victim(reason string) *messages.Victim {
@@ -55,6 +86,9 @@ func (r allocated) victim(reason string) *messages.Victim {
 }
 
 func (r allocated) describe(v *messages.Victim, reason string) {
+	if r.Job {
+		reason = "a job that leaves at once for what goes first; " + ms(r.UnsavedMs).Round(time.Second).String() + " since its last checkpoint"
+	}
 	v.Holder, v.Bytes, v.IdleMs, v.LoadMs, v.Reason = r.Holder, r.bytes, r.IdleMs, r.LoadMs, reason
 }
 
@@ -75,7 +109,12 @@ var policies = map[string]policy{
 // worth is the reload cost weighed by how likely it is paid soon: a model idle for long is needed less, one that loads fast is
 // missed less. It is GreedyDual's ratio (Young 1994; Cao and Irani 1997) without sizes, since the victim set is minimised
 // afterwards.
+//
+// A job's is what it has to do again. It is small against a model's: who trains waits, and nobody waits for an answer.
 func worth(r *messages.Allocation) float64 {
+	if r.Job {
+		return (float64(r.UnsavedMs) + 1000) / 1e7
+	}
 	return (float64(r.LoadMs) + 100) / (float64(r.IdleMs) + 1000)
 }
 
@@ -102,19 +141,57 @@ var turns = []func(allocated) bool{
 	func(r allocated) bool { return r.use != atRest },
 }
 
-// chooseVictims finds the smallest set of allocations, by the policy's order, whose memory together with free covers need. A pinned one is
-// never in it, one inside its minimum residency only when the others don't suffice, and a busy one only when the claim is overdue: it then
+// jobsFirst puts jobs in front, those of the lowest priority first, and of these the ones that lose the least; jobs is how many there are.
+func jobsFirst(rs []allocated) (jobs int) {
+	for i := range rs {
+		if rs[i].Job {
+			jobs++
+		}
+	}
+	if jobs > 0 {
+		slices.SortStableFunc(rs, func(a, b allocated) int {
+			if !a.Job || !b.Job {
+				return cmp.Compare(pick(a.Job, 0, 1), pick(b.Job, 0, 1))
+			}
+			return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.UnsavedMs, b.UnsavedMs), strings.Compare(a.Holder, b.Holder))
+		})
+	}
+	return jobs
+}
+
+func pick(first bool, a, b int) int {
+	if first {
+		return a
+	}
+	return b
+}
+
+// chooseVictims finds the smallest set of allocations whose memory together with free covers need: jobs first, then models by the policy's order. A pinned
+// one is never in it, one inside its minimum residency only when the others don't suffice, and a busy model only when the claim is overdue: it then
 // drains, so that its running requests end. The set is made in scratch.
-func chooseVictims(p policy, need, free uint64, rs []allocated, overdue bool, scratch []allocated) (victims []allocated, ok bool) {
+func chooseVictims(p policy, need, free uint64, rs []allocated, t terms, scratch []allocated) (victims []allocated, ok bool) {
 	if need <= free {
 		return nil, true
 	}
+	if t.free {
+		return nil, false
+	}
 	rank(p, rs)
+	jobs := jobsFirst(rs)
 	victims = slices.Grow(scratch[:0], min(len(rs), 8))
 	sum := free
+	for _, r := range rs[:jobs] {
+		if r.bytes == 0 || !t.moves(r.Allocation, r.use) {
+			continue
+		}
+		victims = append(victims, r)
+		if sum += r.bytes; sum >= need {
+			return spare(victims, sum-need), true
+		}
+	}
 	for _, turn := range turns {
-		for _, r := range rs {
-			if r.bytes == 0 || !movable(r.Allocation, r.use, overdue) || !turn(r) {
+		for _, r := range rs[jobs:] {
+			if r.bytes == 0 || !t.moves(r.Allocation, r.use) || !turn(r) {
 				continue
 			}
 			victims = append(victims, r)
@@ -158,6 +235,8 @@ func immovable(rs []allocated) string {
 		switch {
 		case r.Pinned:
 			pinned = append(pinned, pin(r))
+		case r.Job && inPlace(r.Allocation):
+			answered = append(answered, fmt.Sprintf("%s trains with priority %d", r.Holder, r.Priority))
 		case r.use == busy:
 			inUse++
 		case r.use == warm:

@@ -32,7 +32,7 @@ func TestVictimsByPolicy(t *testing.T) {
 		{"lru", 16, []string{"big_slow", "small_fast", "mid"}},
 	} {
 		rs := []allocated{idleModel("big_slow", 8, 100, 50, 60), idleModel("small_fast", 4, 50, 300, 1), idleModel("mid", 4, 10, 200, 5)}
-		victims, ok := chooseVictims(policies[c.policy], c.need, 0, rs, false, nil)
+		victims, ok := chooseVictims(policies[c.policy], c.need, 0, rs, terms{}, nil)
 		if got := names(victims); !ok || !slices.Equal(got, c.want) {
 			t.Errorf("%s for %d: %v %t, want %v", c.policy, c.need, got, ok, c.want)
 		}
@@ -42,10 +42,10 @@ func TestVictimsByPolicy(t *testing.T) {
 func TestVictimsSpareTheYoungWhileOthersWillDo(t *testing.T) {
 	rs := []allocated{idleModel("young", 8, 3600, 1, 1), idleModel("old", 8, 1, 3600, 1)}
 	rs[0].Young = true
-	if v, ok := chooseVictims(policies["lru"], 8, 0, slices.Clone(rs), false, nil); !ok || names(v)[0] != "old" {
+	if v, ok := chooseVictims(policies["lru"], 8, 0, slices.Clone(rs), terms{}, nil); !ok || names(v)[0] != "old" {
 		t.Errorf("took %v", names(v))
 	}
-	if v, ok := chooseVictims(policies["lru"], 16, 0, rs, false, nil); !ok || len(v) != 2 {
+	if v, ok := chooseVictims(policies["lru"], 16, 0, rs, terms{}, nil); !ok || len(v) != 2 {
 		t.Errorf("the young one must go when nothing else will do: %v %t", names(v), ok)
 	}
 }
@@ -54,13 +54,13 @@ func TestBusyModelsGoLastAndOnlyForTheOverdue(t *testing.T) {
 	rs := []allocated{idleModel("busy", 8, 0, 3600, 1), idleModel("loading", 8, 0, 0, 1), idleModel("old", 8, 1, 3600, 1)}
 	rs[0].Active, rs[1].State = 1, messages.Allocation_starting
 	rs[0].use, rs[1].use = busy, busy
-	if v, ok := chooseVictims(policies["lru"], 16, 0, slices.Clone(rs), false, nil); ok {
+	if v, ok := chooseVictims(policies["lru"], 16, 0, slices.Clone(rs), terms{}, nil); ok {
 		t.Errorf("took %v", names(v))
 	}
-	if v, ok := chooseVictims(policies["lru"], 16, 0, slices.Clone(rs), true, nil); !ok || !slices.Equal(names(v), []string{"old", "busy"}) {
+	if v, ok := chooseVictims(policies["lru"], 16, 0, slices.Clone(rs), terms{overdue: true}, nil); !ok || !slices.Equal(names(v), []string{"old", "busy"}) {
 		t.Errorf("for the overdue: %v %t", names(v), ok)
 	}
-	if v, ok := chooseVictims(policies["lru"], 24, 0, rs, true, nil); ok {
+	if v, ok := chooseVictims(policies["lru"], 24, 0, rs, terms{overdue: true}, nil); ok {
 		t.Errorf("a model that loads never goes: %v", names(v))
 	}
 }
@@ -71,10 +71,10 @@ func TestSleepingModelsLeaveLikeIdleOnes(t *testing.T) {
 		rs[i].State = stateOf(phase)
 		rs[i].use = useOf(rs[i].Allocation, 1e9)
 	}
-	if v, ok := chooseVictims(policies["cost_aware"], 8, 0, slices.Clone(rs), false, nil); !ok || !slices.Equal(names(v), []string{"asleep"}) {
+	if v, ok := chooseVictims(policies["cost_aware"], 8, 0, slices.Clone(rs), terms{}, nil); !ok || !slices.Equal(names(v), []string{"asleep"}) {
 		t.Errorf("took %v %t", names(v), ok)
 	}
-	if v, ok := chooseVictims(policies["cost_aware"], 16, 0, rs, true, nil); ok {
+	if v, ok := chooseVictims(policies["cost_aware"], 16, 0, rs, terms{overdue: true}, nil); ok {
 		t.Errorf("a model that falls asleep or wakes up never goes: %v", names(v))
 	}
 }
@@ -143,7 +143,7 @@ func TestVictimSetsAreMinimal(t *testing.T) {
 		}
 		free, need := rapid.Uint64Range(0, 20).Draw(t, "free"), rapid.Uint64Range(1, 100).Draw(t, "need")
 		p := policies[rapid.SampledFrom([]string{"first_fit", "lru", "cost_aware"}).Draw(t, "policy")]
-		victims, ok := chooseVictims(p, need, free, rs, false, nil)
+		victims, ok := chooseVictims(p, need, free, rs, terms{}, nil)
 		if ok != (free+movable >= need) {
 			t.Fatalf("ok %t with free %d, movable %d, need %d", ok, free, movable, need)
 		}

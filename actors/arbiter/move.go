@@ -188,7 +188,7 @@ func (s State) waitsFor(host string, q question) string {
 	for _, a := range q.allocations {
 		_, only, _ := parts(a.Holder)
 		hosts := s.Postponed[a.Holder].Hosts
-		if a.State == messages.Allocation_seeking && !a.FreeOnly && !same(a.Holder, q.holder) && !s.placed(a.Holder) &&
+		if a.State == messages.Allocation_seeking && !a.FreeOnly && !same(a.Holder, q.holder) && !s.placed(a.Holder) && !(a.Job && a.Priority < q.priority) &&
 			(only == "" || only == host || only == messages.AnyHost) && (len(hosts) == 0 || slices.Contains(hosts, host)) {
 			return a.Holder
 		}

@@ -57,6 +57,9 @@ func freed(l *messages.GpuView, leaving map[string]bool) uint64 {
 // it is.
 func (s State) weigh(p policy, q question) []*messages.Candidate {
 	rivals, stuck := exclusive(q)
+	if q.line != nil && q.line.leaves != nil {
+		rivals = append(rivals, q.line.leaves)
+	}
 	all := make([]messages.Candidate, len(q.ledgers))
 	out := make([]*messages.Candidate, len(q.ledgers))
 	for i, l := range q.ledgers {
@@ -73,6 +76,8 @@ func (s State) weigh(p policy, q question) []*messages.Candidate {
 			c.Refusal = fmt.Sprintf("never fits: needs %s, limit %s", messages.FormatBytes(c.NeedBytes), messages.FormatBytes(c.LimitBytes))
 		case stuck != "":
 			c.Refusal = stuck
+		case q.line != nil:
+			c.Refusal = q.notOn(s, l.Id)
 		}
 	}
 	if wanted := s.wants(q.holder, q.now); wanted != "" || len(s.Hints) > 0 {
@@ -156,7 +161,7 @@ func (q question) leavers(p policy, i int, c *messages.Candidate, here []allocat
 			free += q.rivalOn(i, r).bytes
 		}
 	}
-	return chooseVictims(p, c.NeedBytes+debt, free, here, q.overdue, scratch)
+	return chooseVictims(p, c.NeedBytes+debt, free, here, q.terms, scratch)
 }
 
 // rivalOn is a rival and what its leaving gives back: of the i-th device, when it is there.
@@ -224,7 +229,7 @@ func exclusive(q question) (rivals []*messages.Allocation, stuck string) {
 		if !q.stays(r) || slices.Contains(q.kin, r) || !slices.ContainsFunc(r.Groups, func(g string) bool { return slices.Contains(q.groups, g) }) {
 			continue
 		}
-		if u := useOf(r, q.collation); !movable(r, u, q.overdue) {
+		if u := useOf(r, q.collation); !q.terms.moves(r, u) {
 			return nil, "a model of its group doesn't leave: " + immovable([]allocated{{Allocation: r, use: u}})
 		}
 		rivals = append(rivals, r)

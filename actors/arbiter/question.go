@@ -24,8 +24,10 @@ type question struct {
 	moving      string // the holder that a plan moves now
 	now         int64  // ms since 1970
 	waited      time.Duration
-	overdue     bool  // has waited so long that busy holders must end their turn
-	collation   int64 // an allocation whose last request ended so many ms ago still counts as busy
+	terms       terms      // who may be asked to leave for it
+	line        *admission // of a job
+	cause       string     // why a job waits, as a word
+	collation   int64      // an allocation whose last request ended so many ms ago still counts as busy
 	earlier     []waiter
 	closed      map[string]string // hosts on which nothing is placed now, and why
 	apart       []string          // hosts that can't be reached
@@ -92,7 +94,12 @@ type waiter struct {
 	priority bool     // it goes first by its priority
 	hosts    []string // where it could be placed; empty = not known
 	bytes    uint64   // of one device; 0 = not known
+	job      bool
+	why      string // a job goes before another one
 }
+
+// jobPatience is how long a job waits before later ones leave it the memory that is free: they run for hours.
+const jobPatience = 10 * time.Minute
 
 func questionOf(s State, c *messages.RequestPlacement, seen *messages.SchedulerReadings, now int64) question {
 	q := question{holder: c.Holder, groups: c.Claim.GetGroups(), priority: c.Priority, allocations: seen.GetAllocations(), leaving: s.leaving(),
@@ -135,7 +142,7 @@ func questionOf(s State, c *messages.RequestPlacement, seen *messages.SchedulerR
 			hosts = []string{r.WantsHost}
 		}
 		if higher := r.Priority > c.Priority; higher || r.Priority == c.Priority && ms(r.WaitedMs) > q.waited {
-			q.earlier = append(q.earlier, waiter{r.Holder, ms(r.WaitedMs), higher, hosts, r.WantsBytes})
+			q.earlier = append(q.earlier, waiter{holder: r.Holder, waited: ms(r.WaitedMs), priority: higher, hosts: hosts, bytes: r.WantsBytes, job: r.Job})
 		}
 	}
 	return q
@@ -225,10 +232,13 @@ func (s State) placed(holder string) bool {
 // hosts seeks nothing here.
 func (q question) behind(host string, candidates []*messages.Candidate, evicts bool, maxWait time.Duration) string {
 	for _, e := range q.earlier {
-		takes := evicts || e.loses(candidates)
+		takes := evicts || e.loses(candidates) || q.line != nil && e.bytes == 0 && !e.job // a job leaves a model what it may need
 		_, only, _ := parts(e.holder)
 		switch {
 		case only != "" && only != host && only != messages.AnyHost, len(e.hosts) > 0 && !slices.Contains(e.hosts, host):
+		case e.why != "" && (takes || e.waited > jobPatience):
+			return fmt.Sprintf("%s goes first: %s", e.holder, e.why)
+		case e.why != "", e.job && !takes && e.waited <= jobPatience:
 		case e.priority && takes:
 			return fmt.Sprintf("%s has a higher priority and waits for %s", e.holder, e.waited.Round(time.Millisecond))
 		case takes || e.waited > maxWait:

@@ -27,6 +27,8 @@ type Open struct {
 	Gone      []string // victims that have left
 	// Moves are the victims that are loaded on another host once they have left.
 	Moves []*messages.Move `json:",omitempty"`
+	// Back are the victims that come back after the job for which they leave.
+	Back []string `json:",omitempty"`
 }
 
 // relief tells whether only victims leave and nothing is placed.
@@ -53,6 +55,9 @@ type Wait struct {
 	Hosts []string // where it could be placed; empty = not known
 	// Pinned tells that it waits for pins to end: others don't wait for it.
 	Pinned bool `json:",omitempty"`
+	// Cause is why a job waits, as a word, and AtMS when that was journaled.
+	Cause string `json:",omitempty"`
+	AtMS  int64  `json:",omitempty"`
 }
 
 // State is what the arbiter has promised and not yet handed over.
@@ -70,6 +75,9 @@ type State struct {
 	Moved map[string]int64 `json:",omitempty"`
 	// Setbacks are the placements that came to nothing lately, by holder.
 	Setbacks map[string]Setback `json:",omitempty"`
+	// Displaced are the jobs that had to leave lately, and Away the models that come back after a job, by the placement for which they left.
+	Displaced map[string]Displaced `json:",omitempty"`
+	Away      map[string]Away      `json:",omitempty"`
 	// Host and Epoch are of the last take-over; empty and 0 when there was none, as on a host that was always alone.
 	Host  string `json:",omitempty"`
 	Epoch uint64 `json:",omitempty"`
@@ -109,7 +117,7 @@ func (s State) holds(lease string) bool {
 func Evolve(s State, event proto.Message, sequence uint64) State {
 	switch e := event.(messages.ArbiterEvent).(type) {
 	case *messages.PlacementDecided:
-		o := Open{Placement: e.Placement, Step: Decided, Moves: e.Moves}
+		o := Open{Placement: e.Placement, Step: Decided, Moves: e.Moves, Back: e.Back}
 		if len(e.Placement.Victims) > 0 {
 			o.Step = Evicting
 		}
@@ -118,6 +126,7 @@ func Evolve(s State, event proto.Message, sequence uint64) State {
 		s.Hints = withoutHolder(s.Hints, e.Placement.Holder)
 		s.Moving = movedOn(s.Moving, e.Placement.Holder, e.Placement.Victims)
 		s.Moved = s.moved(e.Moves, e.At)
+		s.Displaced = s.displaced(e)
 		s.Decided++
 	case *messages.PlacementReserved:
 		if o, ok := s.Open[e.Id]; ok {
@@ -125,29 +134,33 @@ func Evolve(s State, event proto.Message, sequence uint64) State {
 			for i, epoch := range e.Epochs {
 				p.Shares[i].Epoch = epoch
 			}
-			s.Open = with(s.Open, e.Id, Open{Placement: p, Step: Reserved})
+			s.Open = with(s.Open, e.Id, Open{Placement: p, Step: Reserved, Back: o.Back})
 		}
 	case *messages.PlacementRefused:
 		if o, ok := s.Open[e.Id]; ok {
 			s.Setbacks = s.setback(o, e.Error.GetMessage(), e.At)
+			s.Away = s.away(o, false)
 		}
 		s.Open = without(s.Open, e.Id)
 		s.Refused++
 	case *messages.PlacementClosed:
-		if o, ok := s.Open[e.Id]; ok && o.Step == Reserved {
-			s.Setbacks = s.placedWell(o.Placement)
+		if o, ok := s.Open[e.Id]; ok {
+			if o.Step == Reserved {
+				s.Setbacks = s.placedWell(o.Placement)
+			}
+			s.Away = s.away(o, o.Step == Reserved)
 		}
 		s.Open = without(s.Open, e.Id)
 	case *messages.PlacementAbandoned:
 		if o, ok := s.Open[e.Id]; ok {
 			s.Setbacks = s.setback(o, e.Reason, e.At)
-			s.Open = with(s.Open, e.Id, Open{Placement: o.Placement, Step: Releasing})
+			s.Open = with(s.Open, e.Id, Open{Placement: o.Placement, Step: Releasing, Back: o.Back})
 		}
 	case *messages.PlacementPostponed:
 		for _, holder := range e.Over {
 			s.Postponed = without(s.Postponed, holder)
 		}
-		s.Postponed = with(s.Postponed, e.Holder, Wait{e.Claim, e.Hosts, e.Pinned})
+		s.Postponed = with(s.Postponed, e.Holder, waitOf(e))
 	case *messages.PlacementHinted:
 		s.Hints = hinted(s.Hints, e)
 	case *messages.DefragDecided:
@@ -160,6 +173,8 @@ func Evolve(s State, event proto.Message, sequence uint64) State {
 		if s.Moving != nil && s.Moving.Plan.Id == e.Id {
 			s.Moving = nil
 		}
+	case *messages.DisplacedReinstated:
+		s.Away = without(s.Away, e.Id)
 	case *messages.ArbiterTookOver:
 		s.Host, s.Epoch = e.Host, e.Epoch
 	case *messages.VictimPreempted:
@@ -174,6 +189,14 @@ func Evolve(s State, event proto.Message, sequence uint64) State {
 		s.Moving = movedOn(s.Moving, "", p.Victims)
 	}
 	return s
+}
+
+func waitOf(e *messages.PlacementPostponed) Wait {
+	w := Wait{Claim: e.Claim, Hosts: e.Hosts, Pinned: e.Pinned, Cause: e.Cause}
+	if e.Cause != "" {
+		w.AtMS = e.At.AsTime().UnixMilli()
+	}
+	return w
 }
 
 // evicted notes that a victim is gone; the last one opens the way to the reservation.

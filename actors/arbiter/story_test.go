@@ -22,3 +22,11 @@ func TestCarefulStories(t *testing.T) {
 func fresh() *entitytest.Bench[State] {
 	return entitytest.Drive(Kind(Rules{Policy: "first_fit"}, nil, nil), messages.ArbiterActor())
 }
+
+// The stories of jobs that share the devices with models.
+func TestLearningStories(t *testing.T) {
+	rules := Rules{Learning: Learning{MaxJobs: 2, Goals: map[string]Quota{"a": {Devices: 1}, "b": {Devices: 1}}, Keys: map[string]Quota{"sha256:ann": {Hours: 2, Per: 7 * 24 * time.Hour}}}}
+	entitytest.Play(t, "../../testdata/arbiter/learning", func() entitytest.Stage {
+		return entitytest.Drive(Kind(rules, nil, nil), messages.ArbiterActor())
+	})
+}

@@ -47,6 +47,12 @@ func (x *index) concerned(f fact) []string {
 		}
 	case *messages.MoveLeft:
 		add(e.Holder)
+	case *messages.DisplacedReinstated:
+		add(x.latest.placed(e.Id))
+	case *messages.InversionFound:
+		add(e.GetInversion().GetHolder(), e.GetInversion().GetJob())
+	case *messages.InversionEnded:
+		add(e.Holder, e.Job)
 	case *messages.VictimPreempted:
 		add(e.Holder, x.latest.placed(e.Id))
 	case *messages.PlacementRefused:

@@ -87,6 +87,8 @@ func stopText(c messages.StopCause) string {
 		return "its window has closed, or requests came"
 	case messages.StopCause_stop_drained:
 		return "its host is being emptied"
+	case messages.StopCause_stop_inversion:
+		return "what has a higher priority waited too long for its memory"
 	}
 	return "the reason isn't known"
 }

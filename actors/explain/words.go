@@ -277,41 +277,6 @@ func pinned(e *messages.ModelPinned) string {
 	return "pinned by " + e.Owner + " until " + moment(time.UnixMilli(e.UntilMs))
 }
 
-func arbiterText(f fact, model string) string {
-	switch e := f.event.(type) {
-	case *messages.PlacementDecided:
-		return decidedText(e, model)
-	case *messages.PlacementPostponed:
-		return fmt.Sprintf("%s has to wait: %s", cmp.Or(attempt(e.Claim), "it"), e.Reason)
-	case *messages.PressureRelieved:
-		return fmt.Sprintf("%s is too full (%s), so an idle model has to leave: %s", short(e.Gpu), e.Reason, victims(e.Victims))
-	case *messages.PlacementHinted:
-		if e.UntilMs == 0 {
-			return "no room is kept for it any more"
-		}
-		return fmt.Sprintf("%s are kept for it on %s until %s, asked for by %s", mib(e.Bytes), short(e.Gpu), moment(time.UnixMilli(e.UntilMs)), cmp.Or(e.Owner, "somebody"))
-	case *messages.DefragDecided:
-		return "models move to make room in one piece: " + moves(e.Moves) + forWhom(e)
-	case *messages.MoveLeft:
-		return short(e.Holder) + " has left its device and comes back on the one that the plan wants"
-	case *messages.DefragEnded:
-		return "the moves that were left are given up: " + e.Reason
-	case *messages.VictimPreempted:
-		return short(e.Holder) + " has left, and its memory is free"
-	case *messages.PlacementReserved:
-		return "the device's owner reserved the memory" + epochs(e.Epochs)
-	case *messages.PlacementRefused:
-		return "the device's owner refused: " + saidError(e.Error) + "; it is decided again"
-	case *messages.PlacementAbandoned:
-		return "the placement was abandoned: " + e.Reason
-	case *messages.PlacementClosed:
-		return "closed: " + e.Reason
-	case *messages.ArbiterTookOver:
-		return fmt.Sprintf("the arbiter of %s places from now on, under epoch %d, for %s", e.Host, e.Epoch, strings.Join(e.Members, ", "))
-	}
-	return ""
-}
-
 // victimLine is what spoke for one victim.
 func victimLine(vs []*messages.Victim, model string) string {
 	for _, v := range vs {

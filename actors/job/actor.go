@@ -21,7 +21,7 @@ type World struct {
 // Kind wires jobs to the shell.
 func Kind(rules Rules, w World) entity.Kind[State] {
 	return entity.Kind[State]{
-		Name: messages.KindJob, Fold: 1, New: New, Decide: rules.Decide, Evolve: Evolve, Owed: Owed, View: View,
+		Name: messages.KindJob, Fold: 2, New: New, Decide: rules.Decide, Evolve: Evolve, Owed: Owed, View: View,
 		Perform: ports{w.Trainer, w.Door, w.Free, w.Measured}.perform,
 	}
 }

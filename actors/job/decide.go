@@ -155,15 +155,10 @@ func check(id messages.ActorID, spec *messages.JobSpec) error {
 		return wrong("its recipe has no command", "a recipe's command is a program with its arguments")
 	case !finite(recipe.Cpus) || recipe.Cpus < 0:
 		return wrong("its CPU cores are no number from 0", "give 0 for no bound")
-	case devicesOf(spec) > mostDevices:
-		return messages.Errorf(messages.InvalidArgument, id.String(), "it wants %d devices at once, at most %d are possible", devicesOf(spec), mostDevices)
+	case spec.RunsOn() > mostDevices:
+		return messages.Errorf(messages.InvalidArgument, id.String(), "it wants %d devices at once, at most %d are possible", spec.RunsOn(), mostDevices)
 	}
 	return nil
-}
-
-// devicesOf is on how many devices a job runs.
-func devicesOf(spec *messages.JobSpec) uint32 {
-	return cmp.Or(spec.GetDevices(), spec.GetRecipe().GetDevices(), 1)
 }
 
 // stopping is the fact that the present attempt is to end.
@@ -233,7 +228,7 @@ func checkpointJob(s State, c *messages.CheckpointJob, now *timestamppb.Timestam
 // stopJob ends the present attempt for a reason of the host. What it leaves already for stays the reason.
 func stopJob(s State, c *messages.StopJob, now *timestamppb.Timestamp) (entity.Verdict, error) {
 	switch c.Cause {
-	case messages.StopCause_stop_overtime, messages.StopCause_stop_window, messages.StopCause_stop_drained:
+	case messages.StopCause_stop_overtime, messages.StopCause_stop_window, messages.StopCause_stop_drained, messages.StopCause_stop_inversion:
 	default:
 		return entity.Verdict{}, messages.Errorf(messages.InvalidArgument, s.ID.String(), "%s is no reason for which a host stops a job", c.Cause)
 	}

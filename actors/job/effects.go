@@ -1,7 +1,6 @@
 package job
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -154,11 +153,6 @@ func (s State) leftTime() time.Duration {
 	return max(s.wall()-time.Duration(s.RanMS)*time.Millisecond, time.Millisecond)
 }
 
-// grace is the time for a checkpoint and the end after it.
-func grace(spec *messages.JobSpec) time.Duration {
-	return time.Duration(cmp.Or(spec.GetRecipe().GetGraceSeconds(), 30)) * time.Second
-}
-
 // Owed lists the work that the state owes.
 func Owed(s State) []entity.Effect {
 	var out []entity.Effect
@@ -180,7 +174,7 @@ func Owed(s State) []entity.Effect {
 			out = append(out, ask{s.run(), s.step()})
 		}
 		if s.wall() > 0 {
-			out = append(out, overtime{s.Attempt, s.leftTime() + grace(s.Spec) + late})
+			out = append(out, overtime{s.Attempt, s.leftTime() + s.Spec.Grace() + late})
 		}
 	case s.Phase == Checkpointing && s.Runner == nil:
 		out = append(out, find{s.run()})
@@ -196,7 +190,7 @@ func Owed(s State) []entity.Effect {
 }
 
 func (s State) leaving() leave {
-	e := leave{Run: s.run(), Checkpoint: s.gentle(), Grace: grace(s.Spec)}
+	e := leave{Run: s.run(), Checkpoint: s.gentle(), Grace: s.Spec.Grace()}
 	if s.LostLease != "" {
 		e.Grace = 0
 	}
@@ -222,7 +216,7 @@ func (h ports) perform(ctx context.Context, effect entity.Effect) (proto.Message
 	case follow:
 		return h.follow(ctx, e)
 	case ask:
-		ctx, cancel := context.WithTimeout(ctx, grace(e.Spec))
+		ctx, cancel := context.WithTimeout(ctx, e.Spec.Grace())
 		defer cancel()
 		return nil, h.trainer.Checkpoint(ctx, e.Run)
 	case find:

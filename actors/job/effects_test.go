@@ -104,7 +104,7 @@ func TestOwedWorkIsDone(t *testing.T) {
 		report string // empty: it is owed still
 	}{
 		"it asks for memory":                  {place{spec, tune, 3}, playedWorld{}, asks + "2 100 declared priority 3 preemptible true", ""},
-		"what the job says goes first":        {place{fixed, tune, 3}, playedWorld{}, asks + "1 70 declared priority 0 preemptible false", ""},
+		"what the job says goes first":        {place{fixed, tune, 3}, playedWorld{}, asks + "1 70 declared priority -10 preemptible false", ""},
 		"nobody knows how much":               {place{&messages.JobSpec{}, tune, 3}, playedWorld{}, "", "ReportJobPlacementFailed attempt:3,error:{}"},
 		"it fits no device":                   {place{spec, tune, 3}, playedWorld{fails: fails("RequestPlacement", messages.NewError(messages.GPUUnavailable, "x", "full"))}, asks + "2 100 declared priority 3 preemptible true", "ReportJobPlacementFailed attempt:3,error:{}"},
 		"there is no device yet":              {place{spec, tune, 3}, playedWorld{fails: fails("RequestPlacement", messages.NewError(messages.GPUUnavailable, "x", "none").WithRetry(time.Second))}, asks + "2 100 declared priority 3 preemptible true", ""},
@@ -201,7 +201,7 @@ func TestWhatWasMeasuredCounts(t *testing.T) {
 		"as many as it wants": {&messages.JobSpec{Devices: 3, Recipe: &messages.Recipe{Devices: 2}}, 90, messages.Need_measured},
 	} {
 		need := ports{measured: measured}.need(place{c.spec, tune, 1})
-		if need.Bytes != c.bytes || need.Source != c.source || need.Host != "main_pc" || need.Shards != devicesOf(c.spec) || len(need.Kinds) == 0 {
+		if need.Bytes != c.bytes || need.Source != c.source || need.Host != "main_pc" || need.Shards != c.spec.RunsOn() || len(need.Kinds) == 0 {
 			t.Errorf("%s: %v", name, need)
 		}
 	}

@@ -21,7 +21,7 @@ func (h ports) place(ctx context.Context, e place) (proto.Message, error) {
 			WithHint("give vram_bytes in the recipe or in the job")
 		return &messages.ReportJobPlacementFailed{Attempt: e.Attempt, Error: refusal.Body()}, nil
 	}
-	_, err := h.door.Ask(ctx, messages.ArbiterActor(), &messages.RequestPlacement{Holder: e.ID.String(), Priority: e.Spec.GetPriority(), Preemptible: !e.Spec.GetUnpreemptible(),
+	_, err := h.door.Ask(ctx, messages.ArbiterActor(), &messages.RequestPlacement{Holder: e.ID.String(), Priority: e.Spec.Rank(), Preemptible: !e.Spec.GetUnpreemptible(),
 		Claim: &messages.Claim{Id: claimOf(e.Attempt), Needs: []*messages.Need{need}}})
 	if refusal := messages.AsError(err); messages.CodeOf(err) == messages.GPUUnavailable && refusal.Retry == 0 {
 		return &messages.ReportJobPlacementFailed{Attempt: e.Attempt, Error: refusal.Body()}, nil
@@ -31,7 +31,7 @@ func (h ports) place(ctx context.Context, e place) (proto.Message, error) {
 
 // need is what a job needs on its host. What it declares beats what was measured, and that beats what its recipe declares.
 func (h ports) need(e place) *messages.Need {
-	devices, each, source := devicesOf(e.Spec), e.Spec.GetVramBytes(), messages.Need_declared
+	devices, each, source := e.Spec.RunsOn(), e.Spec.GetVramBytes(), messages.Need_declared
 	if each == 0 && h.measured != nil {
 		if each = h.measured(e.Spec); each > 0 {
 			source = messages.Need_measured

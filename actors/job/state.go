@@ -43,10 +43,11 @@ type State struct {
 	Runner    *messages.Runner
 	BeganMS   int64 // of the present attempt's processes
 	// Checkpoint is the last acknowledged one: the next attempt begins there.
-	Checkpoint *messages.Checkpoint
-	Asked      bool // for a checkpoint, after which it goes on
-	Stop       Stop
-	LostLease  string // of this attempt, which its device's owner doesn't know any more
+	Checkpoint   *messages.Checkpoint
+	CheckpointMS int64 // when it was acknowledged
+	Asked        bool  // for a checkpoint, after which it goes on
+	Stop         Stop
+	LostLease    string // of this attempt, which its device's owner doesn't know any more
 	// Returning holds leases of ended attempts that the gpu actor hasn't taken back.
 	Returning []*messages.Placement
 	Failures  int  // in a row, without a new checkpoint between
@@ -120,7 +121,7 @@ func Evolve(s State, event proto.Message, _ uint64) State {
 			s.Phase = Running
 		}
 	case *messages.CheckpointAcknowledged:
-		s.Checkpoint, s.Failures, s.Asked = e.Checkpoint, 0, false
+		s.Checkpoint, s.CheckpointMS, s.Failures, s.Asked = e.Checkpoint, e.At.AsTime().UnixMilli(), 0, false
 	case *messages.JobCheckpointAsked:
 		s.Asked = true
 	case *messages.JobStopping:
@@ -230,7 +231,7 @@ func View(s State) proto.Message {
 		Id: s.ID.String(), Host: s.ID.Host(), Name: s.ID.Name(), Spec: s.Spec, Phase: s.Phase, Attempt: s.Attempt, Placement: s.Placement, Runner: s.Runner,
 		Checkpoint: s.Checkpoint, Outcome: s.Outcome, Error: s.Error, Reason: s.Stop.Reason, By: s.By, SubmittedMs: s.SubmittedMS, StartedMs: s.StartedMS,
 		EndedMs: s.EndedMS, WaitingSinceMs: s.WaitingMS, RetryAtMs: s.RetryAtMS, Preemptions: s.Preemptions, DeviceMs: s.DeviceMS, RanMs: s.RanMS,
-		Failures: uint32(s.Failures), Smaller: s.Smaller, Deleted: s.Deleted, Removed: s.Removed, BeganMs: s.BeganMS, Nonce: s.Nonce,
+		Failures: uint32(s.Failures), Smaller: s.Smaller, Deleted: s.Deleted, Removed: s.Removed, BeganMs: s.BeganMS, Nonce: s.Nonce, CheckpointMs: s.CheckpointMS,
 	}
 	if s.Phase == Checkpointing {
 		v.Stopping = s.Stop.Cause

@@ -250,23 +250,19 @@ func (p *Projection) setFar(host string, changes []Change, all bool) {
 	known := map[messages.ActorID]bool{}
 	for _, c := range changes {
 		known[c.Actor] = true
-		e := p.actors[c.Actor]
-		if e == nil {
-			e = p.order.PushBack(&entry{actor: c.Actor})
-			p.actors[c.Actor] = e
-		}
+		e := p.entryOf(c.Actor)
 		x := e.Value.(*entry)
 		x.sequence, x.view = c.Sequence, c.View
+		p.jobs.saw(c.Actor, c.View)
 		p.touch(e)
 	}
 	if all {
 		for id, e := range p.actors {
 			if id.Host() == host && id.Kind != messages.KindArbiter && !known[id] {
-				x := e.Value.(*entry)
-				p.dropped = max(p.dropped, x.version)
-				delete(p.actors, id)
-				p.order.Remove(e)
-				changes = append(changes, Change{Actor: id, View: ended(id, x.view)})
+				gone := ended(id, e.Value.(*entry).view)
+				p.jobs.saw(id, gone)
+				p.forget(e)
+				changes = append(changes, Change{Actor: id, View: gone})
 			}
 		}
 	}

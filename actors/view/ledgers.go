@@ -27,6 +27,9 @@ type Ledgers struct {
 	Seated func() string
 	// Others are the reports of other hosts; nil = there are none.
 	Others *Follower
+	// Learning are the quotas of jobs; Left is how long a job still runs as its trainer says, 0 = it doesn't. May be nil.
+	Learning arbiter.Learning
+	Left     func(job messages.ActorID) time.Duration
 	// Apart tells whether another host has another file of a name than this one; nil = none has.
 	Apart func(model, host string) bool
 }
@@ -37,9 +40,12 @@ func (l Ledgers) Ledgers() []*messages.GpuView { return l.View.GPUs() }
 // Allocations implements arbiter.World: the holders that have or seek memory now.
 func (l Ledgers) Allocations() []*messages.Allocation {
 	if l.Others == nil {
-		return l.own()
+		out := l.own()
+		l.bill(out)
+		return out
 	}
 	out := append(l.own(), l.Others.Allocations()...)
+	l.bill(out)
 	if len(l.Others.Hosts()) > 0 {
 		arbiter.Elsewhere(out, l.View.Present(), l.Apart)
 	}

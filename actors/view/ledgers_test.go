@@ -122,17 +122,17 @@ func TestLedgersShowJobs(t *testing.T) {
 	placed := &messages.Placement{Shares: []*messages.Share{{Gpu: "gpu/h/g", Bytes: 8, Lease: "l", Epoch: 3}}}
 	apart := &messages.Placement{Shares: placed.Shares, Unpreemptible: true}
 	share := placed.Shares
-	seeks := &messages.Allocation{Holder: "job/h/tune", State: messages.Allocation_seeking, WaitedMs: 40_000, Priority: -5}
+	seeks := &messages.Allocation{Holder: "job/h/tune", State: messages.Allocation_seeking, WaitedMs: 40_000, Priority: -5, Job: true, Devices: 1}
 	for i, c := range []struct {
 		view *messages.JobView
 		want *messages.Allocation
 	}{
 		{&messages.JobView{Phase: messages.JobView_pending, WaitingSinceMs: 60_000}, seeks},
 		{&messages.JobView{Phase: messages.JobView_pending, RetryAtMs: 120_000}, nil},
-		{&messages.JobView{Phase: messages.JobView_reserved, Placement: placed}, &messages.Allocation{Holder: "job/h/tune", State: messages.Allocation_starting, Priority: -5, Shares: share}},
-		{&messages.JobView{Phase: messages.JobView_running, Placement: placed, BeganMs: 70_000}, &messages.Allocation{Holder: "job/h/tune", State: messages.Allocation_settled, Priority: -5, Shares: share, Active: 1, HeldMs: 30_000}},
-		{&messages.JobView{Phase: messages.JobView_running, Placement: apart}, &messages.Allocation{Holder: "job/h/tune", State: messages.Allocation_settled, Priority: -5, Shares: share, Active: 1, Pinned: true, PinnedBy: "its claim"}},
-		{&messages.JobView{Phase: messages.JobView_checkpointing, Placement: placed}, &messages.Allocation{Holder: "job/h/tune", State: messages.Allocation_changing, Priority: -5, Shares: share}},
+		{&messages.JobView{Phase: messages.JobView_reserved, Placement: placed}, &messages.Allocation{Holder: "job/h/tune", State: messages.Allocation_starting, Priority: -5, Shares: share, Job: true, Devices: 1, GraceMs: 30_000}},
+		{&messages.JobView{Phase: messages.JobView_running, Placement: placed, BeganMs: 70_000}, &messages.Allocation{Holder: "job/h/tune", State: messages.Allocation_settled, Priority: -5, Shares: share, Active: 1, HeldMs: 30_000, Job: true, Devices: 1, GraceMs: 30_000, UnsavedMs: 30_000}},
+		{&messages.JobView{Phase: messages.JobView_running, Placement: apart}, &messages.Allocation{Holder: "job/h/tune", State: messages.Allocation_settled, Priority: -5, Shares: share, Active: 1, Pinned: true, PinnedBy: "its claim", Job: true, Devices: 1, GraceMs: 30_000}},
+		{&messages.JobView{Phase: messages.JobView_checkpointing, Placement: placed}, &messages.Allocation{Holder: "job/h/tune", State: messages.Allocation_changing, Priority: -5, Shares: share, Job: true, Devices: 1, GraceMs: 30_000}},
 		{&messages.JobView{Phase: messages.JobView_preempted, WaitingSinceMs: 60_000}, seeks},
 		{&messages.JobView{Phase: messages.JobView_paused}, nil},
 		{&messages.JobView{Phase: messages.JobView_completed}, nil},

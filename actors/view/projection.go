@@ -32,8 +32,10 @@ type Projection struct {
 
 	mu       sync.RWMutex
 	version  uint64
-	actors   map[messages.ActorID]*list.Element // of *entry
-	order    *list.List                         // of *entry, the latest change last
+	actors   map[messages.ActorID]*list.Element            // of *entry
+	kinds    map[string]map[messages.ActorID]*list.Element // the same by kind: thousands of ended jobs don't slow the look at a few devices down
+	jobs     school
+	order    *list.List // of *entry, the latest change last
 	readings map[messages.ActorID]*messages.DeviceReading
 	changed  chan struct{}      // closed at the next change; nil while no watcher waits
 	ended    []messages.ActorID // withdrawn models, deleted jobs and goals that are still known, the oldest first
@@ -51,7 +53,8 @@ type entry struct {
 // New makes an empty projection.
 func New(o Options) *Projection {
 	o.First = max(o.First, 1) // 0 is the version of a watcher that knows nothing
-	return &Projection{o: o, version: o.First, actors: map[messages.ActorID]*list.Element{}, order: list.New(), readings: map[messages.ActorID]*messages.DeviceReading{}}
+	return &Projection{o: o, version: o.First, actors: map[messages.ActorID]*list.Element{}, order: list.New(), readings: map[messages.ActorID]*messages.DeviceReading{},
+		kinds: map[string]map[messages.ActorID]*list.Element{}, jobs: newSchool()}
 }
 
 // StateChanged implements entity.Observer. A view of an older decision than the known one changes nothing.
@@ -82,21 +85,42 @@ func (p *Projection) withLastWords(m *messages.ModelView) *messages.ModelView {
 func (p *Projection) set(id messages.ActorID, sequence uint64, view proto.Message) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	e := p.actors[id]
-	if e == nil {
-		e = p.order.PushBack(&entry{actor: id})
-		p.actors[id] = e
-	}
+	e := p.entryOf(id)
 	known := e.Value.(*entry)
 	if sequence < known.sequence {
 		return false
 	}
 	known.sequence, known.view = sequence, view
+	p.jobs.saw(id, view)
 	p.touch(e)
 	if over(view) {
 		p.drop(id)
 	}
 	return true
+}
+
+// entryOf is an actor's entry, a new one when it is seen for the first time. p is locked.
+func (p *Projection) entryOf(id messages.ActorID) *list.Element {
+	e := p.actors[id]
+	if e == nil {
+		e = p.order.PushBack(&entry{actor: id})
+		p.actors[id] = e
+		if p.kinds[id.Kind] == nil {
+			p.kinds[id.Kind] = map[messages.ActorID]*list.Element{}
+		}
+		p.kinds[id.Kind][id] = e
+	}
+	return e
+}
+
+// forget drops an entry. p is locked.
+func (p *Projection) forget(e *list.Element) {
+	x := e.Value.(*entry)
+	p.dropped = max(p.dropped, x.version)
+	delete(p.actors, x.actor)
+	delete(p.kinds[x.actor.Kind], x.actor)
+	delete(p.jobs.paid, x.actor) // what it has spent stays counted
+	p.order.Remove(e)
 }
 
 // keptEnded is how many withdrawn models, deleted jobs and goals stay known: who waits for the end of one sees it a moment after it came.
@@ -125,9 +149,7 @@ func (p *Projection) drop(id messages.ActorID) {
 		oldest := p.actors[p.ended[0]]
 		p.ended = slices.Delete(p.ended, 0, 1)
 		if x := oldest.Value.(*entry); over(x.view) {
-			p.dropped = max(p.dropped, x.version)
-			delete(p.actors, x.actor)
-			p.order.Remove(oldest)
+			p.forget(oldest)
 		}
 	}
 }
@@ -203,7 +225,7 @@ func (p *Projection) of(id messages.ActorID) proto.Message {
 
 // Models lists every known model, those that were withdrawn last included, by id.
 func (p *Projection) Models() []*messages.ModelView {
-	out := all[*messages.ModelView](p)
+	out := all[*messages.ModelView](p, messages.KindModel)
 	slices.SortFunc(out, func(a, b *messages.ModelView) int { return strings.Compare(a.Id, b.Id) })
 	return out
 }
@@ -224,14 +246,20 @@ func (p *Projection) Job(id messages.ActorID) *messages.JobView {
 
 // Jobs lists every job that isn't deleted, by id: those that have ended too.
 func (p *Projection) Jobs() []*messages.JobView {
-	return sortedJobs(slices.DeleteFunc(all[*messages.JobView](p), func(v *messages.JobView) bool { return v.Deleted || v.Spec == nil }))
+	return sortedJobs(slices.DeleteFunc(all[*messages.JobView](p, messages.KindJob), func(v *messages.JobView) bool { return v.Deleted || v.Spec == nil }))
 }
 
 // LiveJobsOf lists the jobs of a host that have memory or seek some, by id. Most jobs have ended long ago.
 func (p *Projection) LiveJobsOf(host string) []*messages.JobView {
-	return sortedJobs(slices.DeleteFunc(all[*messages.JobView](p), func(v *messages.JobView) bool {
-		return v.Placement == nil && v.WaitingSinceMs == 0 || hostOf(v.Id) != host
-	}))
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	var out []*messages.JobView
+	for id, v := range p.jobs.live {
+		if id.Host() == host {
+			out = append(out, v)
+		}
+	}
+	return sortedJobs(out)
 }
 
 // Goal is a goal's view; nil when there is none.
@@ -242,7 +270,7 @@ func (p *Projection) Goal(id messages.ActorID) *messages.GoalView {
 
 // Goals lists every goal that isn't deleted, by id: those that have ended too.
 func (p *Projection) Goals() []*messages.GoalView {
-	out := slices.DeleteFunc(all[*messages.GoalView](p), func(v *messages.GoalView) bool { return over(v) || v.Spec == nil })
+	out := slices.DeleteFunc(all[*messages.GoalView](p, messages.KindGoal), func(v *messages.GoalView) bool { return over(v) || v.Spec == nil })
 	slices.SortFunc(out, func(a, b *messages.GoalView) int { return strings.Compare(a.Id, b.Id) })
 	return out
 }
@@ -259,7 +287,7 @@ func sortedJobs(out []*messages.JobView) []*messages.JobView {
 
 // HostViews lists the hosts by name.
 func (p *Projection) HostViews() []*messages.HostView {
-	out := all[*messages.HostView](p)
+	out := all[*messages.HostView](p, messages.KindHost)
 	slices.SortFunc(out, func(a, b *messages.HostView) int { return strings.Compare(a.Host, b.Host) })
 	return out
 }
@@ -281,7 +309,7 @@ func (p *Projection) GPUs() []*messages.GpuView {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	var out []*messages.GpuView
-	for id, e := range p.actors {
+	for id, e := range p.kinds[messages.KindGPU] {
 		v, ok := e.Value.(*entry).view.(*messages.GpuView)
 		gone := ok && v.Lost && p.readings[id] == nil && len(v.Reservations) == 0
 		if ok && v.CapacityBytes > 0 && !gone { // without capacity it was spoken to, never registered
@@ -322,11 +350,11 @@ func withReading(v *messages.GpuView, r *messages.DeviceReading) *messages.GpuVi
 	return v
 }
 
-// all are the views of one type, in no order.
-func all[V proto.Message](p *Projection) (out []V) {
+// all are the views of one kind, in no order.
+func all[V proto.Message](p *Projection, kind string) (out []V) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	for _, e := range p.actors {
+	for _, e := range p.kinds[kind] {
 		if v, ok := e.Value.(*entry).view.(V); ok {
 			out = append(out, v)
 		}
@@ -336,7 +364,7 @@ func all[V proto.Message](p *Projection) (out []V) {
 
 // Holds tells whether an actor has memory of any device, by the ledgers: a split model gives its parts back one after the other.
 func (p *Projection) Holds(id messages.ActorID) bool {
-	return slices.ContainsFunc(all[*messages.GpuView](p), func(g *messages.GpuView) bool {
+	return slices.ContainsFunc(all[*messages.GpuView](p, messages.KindGPU), func(g *messages.GpuView) bool {
 		return slices.ContainsFunc(g.Reservations, func(r *messages.Reservation) bool { return r.Holder == id.String() })
 	})
 }
