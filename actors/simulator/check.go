@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -28,11 +29,16 @@ func (w *World) check() {
 		w.checkModels()
 		w.checkLeases()
 	}
+	if !w.lenient {
+		w.checkJobs()
+	}
 	if w.looks%proveEvery == 0 && !w.down {
-		all := 1 + len(w.ledgers) + len(w.models)
+		all := 1 + len(w.ledgers) + len(w.models) + len(w.jobs)
 		n := (w.looks / proveEvery) % all
 		var c anyNode = w.arbiter
 		switch {
+		case n > len(w.ledgers)+len(w.models):
+			c = w.jobs[n-len(w.ledgers)-len(w.models)-1]
 		case n > len(w.ledgers):
 			c = w.models[n-len(w.ledgers)-1]
 		case n > 0:
@@ -89,19 +95,25 @@ func (w *World) checkLeases() {
 			if err != nil {
 				continue // a program's
 			}
-			m := w.models[w.byID[who]]
-			owner, leaving := w.owner(m, id)
+			owner, leaving := w.ownerOf(who, id)
 			if owner == "" {
-				w.violated("lease %s of %s on gpu%d is lost: neither the model nor a placement knows it", id, m.id, i)
+				w.violated("lease %s of %s on gpu%d is lost: neither its holder nor a placement knows it", id, who, i)
 			}
 			if other := holders[lease.Holder]; other != "" && other != owner && !leaving && w.far == nil { // two arbiters on two sides of a cut may both have reserved for it: it takes one
-				w.violated("%s holds the leases of two placements: %s and %s", m.id, other, owner)
+				w.violated("%s holds the leases of two placements: %s and %s", who, other, owner)
 			}
 			if !leaving {
 				holders[lease.Holder] = owner
 			}
 		}
 	}
+}
+
+func (w *World) ownerOf(holder messages.ActorID, lease string) (placement string, leaving bool) {
+	if holder.Kind == messages.KindJob {
+		return w.ownerOfJob(holder, lease)
+	}
+	return w.owner(w.models[w.byID[holder]], lease)
 }
 
 // owner finds the placement with which a lease will be returned: its model's, or an open one. leaving is set for one that is being given back.
@@ -135,6 +147,8 @@ func awaits(s *model.State, claim string) bool {
 func has(p *messages.Placement, lease string) bool {
 	return slices.ContainsFunc(p.GetShares(), func(s *messages.Share) bool { return s.Lease == lease })
 }
+
+func isJob(holder string) bool { return strings.HasPrefix(holder, messages.KindJob+"/") }
 
 // grantKey names a lease: two devices may have one of the same name.
 type grantKey struct {
@@ -234,6 +248,11 @@ func (w *World) checkPlacement(e *messages.PlacementDecided) {
 		w.checkPart(p, p.Shares[0], leaving)
 		return
 	}
+	if isJob(p.Holder) {
+		w.checkJobPlacement(p, leaving)
+		w.checkVictims(p, w.deviceOf(p.Gpu()))
+		return
+	}
 	if n := max(w.declared(w.indexOf(p.Holder)).Shards, 1); len(p.Shares) != n {
 		w.violated("%s is split over %d devices, not %d", p.Holder, len(p.Shares), n)
 	}
@@ -305,76 +324,4 @@ func (w *World) checkPart(p *messages.Placement, part *messages.Share, leaving m
 	if held > limit {
 		w.violated("%s was placed on %s over its limit: %d with all that is promised, limit %d", p.Holder, part.Gpu, held, limit)
 	}
-}
-
-func (w *World) checkVictims(p *messages.Placement, device int) {
-	now := w.now().UnixMilli()
-	waited := w.waitedFor(p)
-	young := ""
-	for _, v := range p.Victims {
-		i := w.indexOf(v)
-		m, f := w.views[i], w.frontOf(i)
-		switch busy := m.Phase != messages.ModelView_ready && m.Phase != messages.ModelView_asleep || w.inUse(i); {
-		case arbiter.Pinned(m, now):
-			w.violated("%s has to leave for %s although it is pinned", v, p.Holder)
-		case busy && waited <= w.o.MaxWait:
-			w.violated("%s has to leave for %s although it is busy (%s, %d running, %d waiting)", v, p.Holder, m.Phase, len(f.running), f.pool.Waiting())
-		case !busy && w.young(m, now):
-			young = v
-		}
-	}
-	if young != "" && len(w.declared(w.indexOf(p.Holder)).Groups) == 0 && w.roomWithout(device, p, now) {
-		w.violated("%s has to leave for %s inside its minimum residency although others would do", young, p.Holder)
-	}
-}
-
-// waitedFor is how long a placement was waited for: by the requests for its name, or by its model's own attempt.
-func (w *World) waitedFor(p *messages.Placement) time.Duration {
-	i := w.indexOf(p.Holder)
-	if p.Claim == messages.ByName {
-		f := w.frontOf(i)
-		waited, _ := f.pool.Seeking(f.now())
-		return waited
-	}
-	return time.Duration(w.now().UnixMilli()-w.views[i].WantedMs) * time.Millisecond
-}
-
-// inUse tells whether a request runs at a worker, or ran in its pool less than the collation time ago. A model is evicted with its replicas on
-// its host, so what runs at them counts for the model itself. What waits counts for the model on the first host.
-func (w *World) inUse(i int) bool {
-	f, n := w.frontOf(i), w.runningAt(i)
-	if i == f.model {
-		n += f.pool.Waiting()
-	}
-	for j, m := range w.models {
-		if base, replica := messages.ReplicaOf(m.id.Name()); replica && messages.ModelActor(m.id.Host(), base) == w.models[i].id {
-			n += w.runningAt(j)
-		}
-	}
-	return n > 0 || w.views[i].Phase == messages.ModelView_ready && f.pool.Idle(f.now()).Milliseconds() < w.o.Collation.Milliseconds()
-}
-
-func (w *World) young(m *messages.ModelView, now int64) bool {
-	return m.ReadyMs > 0 && now-m.ReadyMs < int64(m.GetSpec().GetMinResidencySeconds())*1000
-}
-
-// roomWithout tells whether the models on a device that may be evicted and aren't young hold enough for a placement.
-func (w *World) roomWithout(device int, p *messages.Placement, now int64) bool {
-	limit, reserved := limitOf(&w.ledgers[device].state)
-	room := limit
-	own := w.modelOf[w.indexOf(p.Holder)]
-	for i, m := range w.views {
-		if w.modelOf[i] == own { // no worker is evicted for another one of its own model
-			continue
-		}
-		if m.Phase == messages.ModelView_ready && len(m.Placement.GetShares()) == 1 && w.deviceOf(m.Placement.Gpu()) == device && !arbiter.Pinned(m, now) && !w.young(m, now) && !w.inUse(i) {
-			room += m.MeasuredBytes
-		}
-	}
-	for id, o := range w.arbiter.state.Open { // memory that is promised, and victims that are
-		if _, on := o.Placement.On(p.Gpu()); on && id != p.Id {
-			return false
-		}
-	}
-	return room >= p.Bytes()+reserved+w.ledgers[device].state.Foreign
 }

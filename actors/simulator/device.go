@@ -40,6 +40,13 @@ func (w *World) used(i int) uint64 {
 		bytes, _ := k.on(i)
 		sum += bytes
 	}
+	for _, r := range w.runs {
+		for _, p := range r.parts {
+			if r.outcome == nil && p.device == i {
+				sum += p.bytes
+			}
+		}
+	}
 	return sum
 }
 
@@ -84,6 +91,13 @@ func (c cards) Read(context.Context) (out []*messages.DeviceReading, _ error) {
 		for _, k := range c.w.workers {
 			if bytes, on := k.on(i); on {
 				r.Processes = append(r.Processes, &messages.ProcessMemory{Pid: k.pid, Bytes: bytes})
+			}
+		}
+		for _, run := range c.w.runs {
+			for _, p := range run.parts {
+				if run.outcome == nil && p.device == i {
+					r.Processes = append(r.Processes, &messages.ProcessMemory{Pid: run.pid, Bytes: p.bytes})
+				}
 			}
 		}
 		out = append(out, r)

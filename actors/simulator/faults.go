@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -56,6 +57,9 @@ func (w *World) mishaps() {
 	kinds := 10
 	if w.replicated() {
 		kinds++
+	}
+	if w.o.Jobs.Rate > 0 {
+		w.jobOrders()
 	}
 	switch w.rng.IntN(kinds) {
 	case 10:
@@ -119,6 +123,11 @@ func (w *World) loseDevice() {
 	for _, k := range append([]*worker(nil), w.workers...) {
 		if _, on := k.on(i); on {
 			w.die(k, "its device is lost")
+		}
+	}
+	for _, r := range w.runs {
+		if slices.ContainsFunc(r.parts, func(p part) bool { return p.device == i }) {
+			w.endRun(r, &messages.JobOutcome{End: messages.JobOutcome_lost, Reason: "its device is lost"})
 		}
 	}
 	w.after(time.Duration(w.rng.Int64N(int64(20*time.Second))), func() { d.lost = false })
@@ -195,6 +204,7 @@ func (w *World) settleDown() {
 	for _, d := range w.devices {
 		d.foreign, d.lost = 0, false
 	}
+	w.resumeAll()
 	for _, k := range append([]*worker(nil), w.workers...) {
 		k.condition = well
 		if k.hung && k.ready {

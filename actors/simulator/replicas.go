@@ -128,6 +128,7 @@ func (w *World) degradeOne() {
 // stored notes what later checks need, also when the coordinator dies on the stored decision.
 func (w *World) stored(id messages.ActorID, events []proto.Message) {
 	for _, e := range events {
+		w.jobEvents(id, e)
 		switch e := e.(type) {
 		case *messages.VramReserved:
 			w.noteGrant(grantKey{id, e.Lease}, grant{e.Holder, w.sequence})

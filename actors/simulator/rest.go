@@ -56,7 +56,7 @@ func (w *World) Calm(ctx context.Context) error {
 // serveAgain is Calm up to the answers of all models.
 func (w *World) serveAgain(ctx context.Context) error {
 	w.settleDown()
-	if err := w.toRest(ctx, w.Bound()+recovery); err != nil {
+	if err := w.toRest(ctx, w.Bound()+recovery+w.jobsTake()); err != nil {
 		return err
 	}
 	w.restart() // a coordinator that is down comes back by itself
@@ -140,9 +140,15 @@ func (w *World) unrest() string {
 			return why
 		}
 	}
+	if why := w.jobUnrest(); why != "" {
+		return why
+	}
 	for _, id := range slices.Sorted(maps.Keys(w.arbiter.state.Open)) {
 		o := w.arbiter.state.Open[id]
 		return fmt.Sprintf("placement %s of %q is %s", id, o.Placement.Holder, o.Step)
+	}
+	for _, id := range slices.Sorted(maps.Keys(w.arbiter.state.Away)) {
+		return fmt.Sprintf("%v left for %s and come back", w.arbiter.state.Away[id].Victims, w.arbiter.state.Away[id].Job)
 	}
 	if m := w.arbiter.state.Moving; m != nil {
 		return fmt.Sprintf("plan %s is at move %d of %d", m.Plan.Id, m.Next+1, len(m.Plan.Moves))

@@ -74,7 +74,7 @@ func (b view) Allocations() []*messages.Allocation {
 
 // own are the allocations of this coordinator's actors and callers.
 func (b view) own() []*messages.Allocation {
-	out := arbiter.AllocationsOf(b.live(), b.w.now().UnixMilli())
+	out := append(arbiter.AllocationsOf(b.live(), b.w.now().UnixMilli()), b.jobAllocations()...)
 	for _, f := range b.w.fronts {
 		if waited, seeks := f.pool.Seeking(f.now()); seeks {
 			out = append(out, &messages.Allocation{Holder: messages.ModelActor(messages.AnyHost, f.pool.Name()).String(), State: messages.Allocation_seeking,

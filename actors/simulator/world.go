@@ -11,89 +11,10 @@ import (
 	"modelops/actors/entity"
 	"modelops/actors/gateway/pool"
 	"modelops/actors/gpu"
+	"modelops/actors/job"
 	"modelops/actors/model"
 	"modelops/messages"
 )
-
-// Options make a world. The same options make the same world.
-type Options struct {
-	Seed    uint64
-	Devices []uint64 // capacities in bytes
-	// Hosts is over how many hosts the devices are dealt, one after the other; 0 = 1. One coordinator owns them all. In a Cluster it is the number of hosts,
-	// each of which has all the devices and a coordinator of its own.
-	Hosts  int
-	Models []Model
-	Policy string // of the arbiter; empty = its own
-	// MaxLoads bounds loads at a time; 0 = 2.
-	MaxLoads int
-	// MaxWait is after how long busy models must end their turn for a model that waits; 0 = 5 s, as shipped.
-	MaxWait time.Duration
-	// Collation is how long after its last answer a model counts as busy for others; 0 = not at all.
-	Collation time.Duration
-	// Defrag is what happens when moves would spare an eviction: propose or auto; empty = nothing.
-	Defrag string
-	// KeepWarm is within which time an idle model must have answered to move to another host when it has to leave; 0 = none moves.
-	KeepWarm time.Duration
-	// DrainTimeout bounds how long running requests hold up an unload; 0 = 10 s.
-	DrainTimeout time.Duration
-	// Rate is how many requests arrive a second of virtual time; 0 = none but those asked for.
-	Rate float64
-	// ForeignPressure lets idle models leave for what other programs take.
-	ForeignPressure bool
-	Faults          Faults
-	// Links are what goes wrong between the hosts of a Cluster.
-	Links  Links
-	Plants Plants
-	// Classes is how many priority classes requests have; 0 = 1. HostPlaces and HostQueue bound how many requests of all models run at a time, and
-	// wait; 0 = no bound.
-	Classes, HostPlaces, HostQueue int
-	// Stored is called with each decision of any actor once it is stored; may be nil.
-	Stored func(a entity.Append, sequence uint64)
-}
-
-// Model is what a world knows about one model.
-type Model struct {
-	Name     string
-	Estimate uint64 // what its file suggests, in bytes
-	Truth    uint64 // what its worker really takes at its peak, in bytes
-	Load     time.Duration
-	Pinned   bool
-	Groups   []string
-	// Shards is over how many devices it is split; 0 = 1.
-	Shards int
-	// Places is how many requests run at a time; 0 = 4.
-	Places int
-	// MinReplicas and MaxReplicas bound how many workers serve it; 0 = 1.
-	MinReplicas, MaxReplicas int
-	// On are the hosts of a Cluster on which it runs; empty = all, without an order.
-	On           []string
-	MinResidency time.Duration
-	// Idle is after how long without a request it is unloaded; 0 = never.
-	Idle time.Duration
-	// Sleep is after how long without a request its engine is put to sleep; 0 = never.
-	Sleep time.Duration
-	// Weight is how often it is asked for, against the others; 0 = 1.
-	Weight float64
-}
-
-// Plants wraps kinds with a bug, to see that it is found. Nil fields leave a kind as it is.
-type Plants struct {
-	Arbiter func(entity.Kind[arbiter.State]) entity.Kind[arbiter.State]
-	GPU     func(entity.Kind[gpu.State]) entity.Kind[gpu.State]
-	Model   func(entity.Kind[model.State]) entity.Kind[model.State]
-	// Intent tells whether the gateway does what a pool wants.
-	Intent func(pool.Intent) bool
-	// Host is what the request pools share.
-	Host func(pool.Shared[*front]) pool.Shared[*front]
-	// Residents changes what a host sees of the models of all hosts when it looks for those that another one has too.
-	Residents func(host string, models []*messages.ModelView) []*messages.ModelView
-	// WallClock lets the machines see every jump of the wall clock.
-	WallClock bool
-}
-
-func (r Plants) none() bool {
-	return r.Intent == nil && r.Arbiter == nil && r.GPU == nil && r.Model == nil && r.Host == nil && r.Residents == nil && !r.WallClock
-}
 
 // hostName is the n-th host: sim, sim2, ...
 func hostName(n int) string {
@@ -146,6 +67,13 @@ type World struct {
 
 	modelKind entity.Kind[model.State]
 
+	jobKind   entity.Kind[job.State]
+	jobs      []*node[job.State] // in the order in which they were submitted
+	jobAt     map[messages.ActorID]int
+	runs      []*training
+	cancelled map[messages.ActorID]bool   // whose cancel was acknowledged before they ended
+	ends      map[messages.ActorID]string // how jobs ended
+
 	views    []*messages.ModelView
 	accounts []*messages.GpuView
 	// lenient lets leases and holders differ: a scenario made a difference that is to be repaired.
@@ -166,7 +94,8 @@ func newWorld(u *universe, o Options, first int) *World {
 	o.MaxWait, o.DrainTimeout = cmp.Or(o.MaxWait, 5*time.Second), cmp.Or(o.DrainTimeout, 10*time.Second)
 	w := &World{universe: u, o: o, first: first, nodes: map[messages.ActorID]anyNode{}, byID: map[messages.ActorID]int{},
 		exited: map[string]*worker{}, amounts: map[string]uint64{}, readied: map[messages.ActorID]int64{}, degraded: map[messages.ActorID]int64{},
-		granted: map[grantKey]grant{}, moved: map[string]time.Duration{}, due: map[grantKey]time.Duration{}, believed: map[grantKey]belief{}, down: true}
+		granted: map[grantKey]grant{}, moved: map[string]time.Duration{}, due: map[grantKey]time.Duration{}, believed: map[grantKey]belief{}, down: true,
+		jobAt: map[messages.ActorID]int{}, cancelled: map[messages.ActorID]bool{}, ends: map[messages.ActorID]string{}}
 	u.worlds = append(u.worlds, w)
 	return w
 }
@@ -180,6 +109,7 @@ func (w *World) open() {
 	w.makeDevices()
 	w.makeArbiter()
 	w.makeModels()
+	w.makeJobs()
 	w.guarded(w.wake)
 	if w.o.Rate > 0 {
 		w.after(0, w.arrivals)
@@ -214,7 +144,7 @@ func (w *World) makeDevices() {
 }
 
 func (w *World) makeArbiter() {
-	kind := arbiter.Kind(arbiter.Rules{Policy: w.o.Policy, MaxLoads: w.o.MaxLoads, MaxWait: w.o.MaxWait, Collation: w.o.Collation, Defrag: w.o.Defrag, KeepWarm: w.o.KeepWarm, ThresholdPct: thresholdPct}, w.readings(), door{w})
+	kind := arbiter.Kind(arbiter.Rules{Policy: w.o.Policy, MaxLoads: w.o.MaxLoads, MaxWait: w.o.MaxWait, Collation: w.o.Collation, Defrag: w.o.Defrag, KeepWarm: w.o.KeepWarm, ThresholdPct: thresholdPct, Learning: w.o.Learning}, w.readings(), door{w})
 	if w.o.Plants.Arbiter != nil {
 		kind = w.o.Plants.Arbiter(kind)
 	}
@@ -277,6 +207,9 @@ func (w *World) poke(key string) {
 	for _, m := range w.models {
 		m.poke(key)
 	}
+	for _, m := range w.jobs {
+		m.poke(key)
+	}
 }
 
 // crash is the coordinator's end in mid-step.
@@ -333,6 +266,9 @@ func (w *World) wake() {
 	}
 	w.arbiter.rebuild()
 	for _, m := range w.models {
+		m.rebuild()
+	}
+	for _, m := range w.jobs {
 		m.rebuild()
 	}
 	for i, m := range w.declaredActors() {
