@@ -135,3 +135,21 @@ func (w Window) at(t time.Time) time.Time {
 func sinceMidnight(t time.Time) time.Duration {
 	return time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute + time.Duration(t.Second())*time.Second + time.Duration(t.Nanosecond())
 }
+
+// ClosedWindow says that a window is closed at a time, and when it opens; empty = it is open, or there is none.
+func ClosedWindow(text string, at time.Time) string {
+	if text == "" {
+		return ""
+	}
+	w, err := ParseWindow(text)
+	if err != nil { // it was taken where another table of zones is
+		return "its window " + text + " can't be read: " + AsError(err).Message
+	}
+	switch next, ok := w.Changes(at); {
+	case w.Open(at):
+		return ""
+	case ok:
+		return "its window " + text + " opens in " + next.Sub(at).Round(time.Second).String()
+	}
+	return "its window " + text + " never opens again"
+}

@@ -3,6 +3,7 @@ package arbiter
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"modelops/messages"
 )
@@ -64,7 +65,7 @@ func AllocationOfJob(j *messages.JobView, nowMS int64) *messages.Allocation {
 	a := &messages.Allocation{Holder: j.Id, Priority: j.GetSpec().Rank(), Job: true, Goal: j.GetSpec().GetGoal(), By: j.By, Devices: j.GetSpec().RunsOn(), Attempt: j.Attempt,
 		WantsBytes: j.GetSpec().WantsBytes(), IdleOnly: j.GetSpec().GetIdleOnly()}
 	if j.Placement == nil {
-		a.Pinned = j.GetSpec().GetUnpreemptible()
+		a.Pinned, a.NotNow = j.GetSpec().GetUnpreemptible(), messages.ClosedWindow(j.GetSpec().GetWindow(), time.UnixMilli(nowMS))
 		if j.WaitingSinceMs == 0 {
 			return nil
 		}

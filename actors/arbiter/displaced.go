@@ -67,8 +67,12 @@ func (q question) notOn(s State, gpu string) string {
 		return why
 	}
 	for _, r := range q.allocations {
-		if _, here := r.On(gpu); here && !r.Job && r.Active+r.Queued > 0 {
+		switch _, here := r.On(gpu); {
+		case !here || r.Job:
+		case r.Active+r.Queued > 0:
 			return fmt.Sprintf("it runs only while nothing else does, and %s has %d requests", r.Holder, r.Active+r.Queued)
+		case r.State == messages.Allocation_settled && r.IdleMs < restsFor.Milliseconds(): // else it would start and leave between each two requests
+			return fmt.Sprintf("it runs only while nothing else does, and %s answered %s ago", r.Holder, ms(r.IdleMs).Round(time.Second))
 		}
 	}
 	return ""

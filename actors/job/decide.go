@@ -155,10 +155,17 @@ func check(id messages.ActorID, spec *messages.JobSpec) error {
 		return wrong("its recipe has no command", "a recipe's command is a program with its arguments")
 	case !finite(recipe.Cpus) || recipe.Cpus < 0:
 		return wrong("its CPU cores are no number from 0", "give 0 for no bound")
+	case spec.Window != "" && windowError(spec.Window) != nil:
+		return wrong(messages.AsError(windowError(spec.Window)).Message, messages.AsError(windowError(spec.Window)).Hint)
 	case spec.RunsOn() > mostDevices:
 		return messages.Errorf(messages.InvalidArgument, id.String(), "it wants %d devices at once, at most %d are possible", spec.RunsOn(), mostDevices)
 	}
 	return nil
+}
+
+func windowError(text string) error {
+	_, err := messages.ParseWindow(text)
+	return err
 }
 
 // stopping is the fact that the present attempt is to end.

@@ -173,6 +173,9 @@ func Owed(s State) []entity.Effect {
 		if s.Asked {
 			out = append(out, ask{s.run(), s.step()})
 		}
+		if s.Spec.GetWindow() != "" || s.Spec.GetIdleOnly() {
+			out = append(out, permit{s.Attempt, s.Spec.Window, s.Spec.IdleOnly, s.Placement})
+		}
 		if s.wall() > 0 {
 			out = append(out, overtime{s.Attempt, s.leftTime() + s.Spec.Grace() + late})
 		}
@@ -205,6 +208,10 @@ type ports struct {
 	free func(context.Context, *messages.Placement) error
 	// measured is the largest device memory that earlier runs of a job's recipe held of one device, in bytes; 0 = not known. May be nil.
 	measured func(*messages.JobSpec) uint64
+	// busy says which requests run or wait on the models of a placement's devices; empty = none. May be nil.
+	busy func(*messages.Placement) string
+	// now is the wall clock by which windows open and close; nil = the process's.
+	now func() time.Time
 }
 
 func (h ports) perform(ctx context.Context, effect entity.Effect) (proto.Message, error) {
@@ -225,6 +232,8 @@ func (h ports) perform(ctx context.Context, effect entity.Effect) (proto.Message
 		return nil, h.leave(ctx, e)
 	case overtime:
 		return &messages.StopJob{Attempt: e.Attempt, Cause: messages.StopCause_stop_overtime, Reason: "its time is over, and its runner hasn't ended it"}, nil
+	case permit:
+		return h.permit(ctx, e)
 	case giveBack:
 		return h.giveBack(ctx, e)
 	case verify:

@@ -64,7 +64,9 @@ func (w *World) checkJobs() {
 	}
 	for _, o := range w.arbiter.state.Open {
 		if id, err := messages.ParseActorID(o.Placement.Holder); err == nil && id.Kind == messages.KindJob && !counted[id] && o.Step != arbiter.Releasing {
-			count(w.jobs[w.jobAt[id]], o.Placement)
+			if m := w.jobs[w.jobAt[id]]; takes(&m.state, o.Placement.Claim) { // else it had the memory, and the report of that is late
+				count(m, o.Placement)
+			}
 		}
 	}
 	for goal, devices := range own {
@@ -89,6 +91,12 @@ func (w *World) checkJobPlacement(p *messages.Placement, leaving map[string]bool
 	}
 	if p.Borrowed && m.state.Spec.Unpreemptible {
 		w.violated("%s borrows and is never asked to leave", id)
+	}
+	if m.state.Spec.IdleOnly && w.busyOn(p) != "" {
+		w.violated("%s runs only while nothing else does and is placed although %s", id, w.busyOn(p))
+	}
+	if s := w.now().Sub(w.now().Truncate(2 * time.Minute)); m.state.Spec.Window != "" && s >= time.Minute {
+		w.violated("%s is placed %s after its window closed", id, s-time.Minute)
 	}
 	running := uint32(0)
 	for _, other := range w.jobs {
@@ -165,10 +173,15 @@ func (w *World) jobUnrest() string {
 func (w *World) jobsTake() (sum time.Duration) {
 	for _, m := range w.jobs {
 		if !over(m.state.Phase) {
-			sum += mostSteps*stepTakes*2 + 3*time.Minute
+			sum += mostSteps*stepTakes*2 + 5*time.Minute
 		}
 	}
 	return sum
+}
+
+// takes tells whether a job would take the placement of a claim.
+func takes(s *job.State, claim string) bool {
+	return (s.Phase == job.Pending || s.Phase == job.Preempted) && s.RetryAtMS == 0 && claim == fmt.Sprint(s.Attempt)
 }
 
 // ownerOfJob finds the placement with which a job's lease will be returned.
@@ -184,7 +197,7 @@ func (w *World) ownerOfJob(id messages.ActorID, lease string) (placement string,
 	}
 	for open, o := range w.arbiter.state.Open {
 		if has(o.Placement, lease) {
-			return open, o.Step == arbiter.Releasing || !(s.Phase == job.Pending || s.Phase == job.Preempted) || o.Placement.Claim != fmt.Sprint(s.Attempt)
+			return open, o.Step == arbiter.Releasing || !takes(s, o.Placement.Claim)
 		}
 	}
 	return "", false

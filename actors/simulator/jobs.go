@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -36,7 +37,7 @@ const (
 var jobGoals = []string{"goal/sim/a", "goal/sim/b", ""}
 
 func (w *World) makeJobs() {
-	w.jobKind = job.Kind(job.Rules{First: time.Second, Longest: 10 * time.Second}, job.World{Trainer: trainer{w}, Door: door{w}, Free: w.seenFree})
+	w.jobKind = job.Kind(job.Rules{First: time.Second, Longest: 10 * time.Second}, job.World{Trainer: trainer{w}, Door: door{w}, Free: w.seenFree, Now: w.now, Busy: w.busyOn})
 	if w.o.Plants.Job != nil {
 		w.jobKind = w.o.Plants.Job(w.jobKind)
 	}
@@ -58,7 +59,29 @@ func (w *World) jobsCome() {
 	spec := &messages.JobSpec{Kind: messages.JobSpec_custom, Goal: jobGoals[w.rng.IntN(len(jobGoals))], Priority: []int32{0, 0, 0, -20, 5}[w.rng.IntN(5)],
 		VramBytes: messages.GiB + w.rng.Uint64N(most-messages.GiB), Unpreemptible: w.rng.Float64() < w.o.Jobs.Fixed,
 		Recipe: &messages.Recipe{Name: "sim", Command: []string{"train"}, Checkpoint: "signal", GraceSeconds: uint32(jobGrace.Seconds()), Retries: 100}}
+	switch w.rng.IntN(5) {
+	case 0:
+		spec.IdleOnly = true
+	case 1:
+		spec.Window = openings
+	}
 	w.submit(spec)
+}
+
+// openings is a window that is open for each other minute.
+const openings = "*/2 * * * * 1m UTC"
+
+// busyOn says which requests are at the models of a placement's devices.
+func (w *World) busyOn(p *messages.Placement) string {
+	for i, m := range w.views {
+		if m.Placement == nil || !slices.ContainsFunc(p.Shares, func(x *messages.Share) bool { _, on := m.Placement.On(x.Gpu); return on }) {
+			continue
+		}
+		if n := w.runningAt(i); n > 0 {
+			return fmt.Sprintf("%s has %d requests", m.Id, n)
+		}
+	}
+	return ""
 }
 
 // submit makes a job; nil when the coordinator is down.

@@ -100,6 +100,8 @@ func TestPlantedBugsOfJobsAreFound(t *testing.T) {
 			}
 		})}, "has to leave for"},
 		"the arbiter counts no jobs that run": {Plants{Arbiter: arbiterSeeing(func(r *messages.Allocation) { r.Job = r.Job && r.State != messages.Allocation_settled })}, "at most 2 may|quota overrun"},
+		"the arbiter sees no windows":         {Plants{Arbiter: arbiterSeeing(func(r *messages.Allocation) { r.NotNow = "" })}, "after its window closed"},
+		"a job that runs beside none isn't":   {Plants{Arbiter: arbiterSeeing(func(r *messages.Allocation) { r.IdleOnly = false })}, "runs only while nothing else does"},
 		"a job sees idle models only":         {Plants{Arbiter: jobsSeeing(func(r *messages.Allocation) { r.IdleMs += 60_000 })}, "although it was in use"},
 	} {
 		t.Run(name, func(t *testing.T) {

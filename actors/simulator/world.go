@@ -276,6 +276,9 @@ func (w *World) wake() {
 			insist(m, &messages.DeclareModel{Spec: w.spec(w.modelOf[i], "r1")})
 		}
 	}
+	if w.calm {
+		w.resumeAll()
+	}
 	w.alive(bootLongest, w.poll) // a daemon samples when its actors have found their workers
 	w.alive(0, w.sweep)
 	if w.far != nil {

@@ -2,6 +2,7 @@ package view
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -80,6 +81,18 @@ func (l Ledgers) Models() []*messages.ModelView {
 		}
 	}
 	return out
+}
+
+// Busy says which requests run or wait on the models of a placement's devices; empty = none.
+func (l Ledgers) Busy(p *messages.Placement) string {
+	for _, m := range l.Models() {
+		for _, share := range p.GetShares() {
+			if _, here := m.GetPlacement().On(share.Gpu); here && m.Active+m.Queued > 0 {
+				return fmt.Sprintf("%s has %d requests", m.Id, m.Active+m.Queued)
+			}
+		}
+	}
+	return ""
 }
 
 // ownLive are this host's models as the gateway knows them. It knows those of other hosts too, with what this host sends there: their own host counts that

@@ -102,3 +102,22 @@ func BenchmarkLedgersWithHistory(b *testing.B) {
 		})
 	}
 }
+
+// Requests at the models of a placement's devices are seen, those elsewhere aren't.
+func TestWhatRunsBesideAJob(t *testing.T) {
+	p, now := New(Options{}), time.UnixMilli(1000)
+	l := schoolOf(p, &now)
+	at := func(name, gpu string, active, queued uint32) *messages.ModelView {
+		id := messages.ModelActor("h", name)
+		v := &messages.ModelView{Id: id.String(), Host: "h", Name: name, Spec: &messages.ModelSpec{}, Placement: &messages.Placement{Shares: []*messages.Share{{Gpu: gpu}}}, Active: active, Queued: queued}
+		p.StateChanged(id, 1, v)
+		return v
+	}
+	live := []*messages.ModelView{at("a", "gpu/h/g0", 1, 1), at("b", "gpu/h/g1", 0, 0)}
+	l.Live = func() []*messages.ModelView { return live }
+	for gpu, want := range map[string]string{"gpu/h/g0": "model/h/a has 2 requests", "gpu/h/g1": "", "gpu/h/g2": ""} {
+		if got := l.Busy(&messages.Placement{Shares: []*messages.Share{{Gpu: gpu}}}); got != want {
+			t.Errorf("%s: %q, want %q", gpu, got, want)
+		}
+	}
+}

@@ -139,7 +139,8 @@ func (d *daemon) spawner() tree.Spawner {
 		tree.Journaled(host.Kind(host.World{Door: d.door, Models: d.catalogue(), Trials: d.gateway, Residents: residents{d}}), o),
 		tree.Journaled(gpu.Kind(d.door, d.clock.Now), o),
 		tree.Journaled(models, o),
-		tree.Journaled(job.Kind(job.Rules{}, job.World{Trainer: trainers{d.trainer}, Door: d.recovery.Placing(), Free: d.sampler.AwaitFree, Measured: d.measuredJobs}), o),
+		tree.Journaled(job.Kind(job.Rules{}, job.World{Trainer: trainers{d.trainer}, Door: d.recovery.Placing(), Free: d.sampler.AwaitFree, Measured: d.measuredJobs,
+			Busy: d.ledgers().Busy, Now: d.clock.Now}), o),
 		tree.Journaled(scheduler, o),
 		tree.Maker{Kind: messages.KindGateway, Props: func(messages.ActorID) *actor.Props { return gateway.Props(d.gateway) }},
 	)
