@@ -15,7 +15,7 @@ func Kind(rules Rules, world World, door messages.Door) entity.Kind[State] {
 		Name: messages.KindArbiter, Fold: 6, New: New, Decide: rules.Decide, Evolve: Evolve, Owed: Owed, View: View, Perform: ports{door}.perform,
 		Observe: func(_ context.Context, c proto.Message) proto.Message {
 			switch c.(type) {
-			case *messages.RequestPlacement, *messages.RelievePressure, *messages.HintPlacement, *messages.PlanDefrag:
+			case *messages.RequestPlacement, *messages.RelievePressure, *messages.HintPlacement, *messages.PlanDefrag, *messages.CheckInversion:
 				seen := &messages.SchedulerReadings{Ledgers: world.Ledgers(), Allocations: world.Allocations()}
 				if c, ok := world.(Cluster); ok {
 					seen.Hosts, seen.Seat = c.Hosts(), c.Seat()

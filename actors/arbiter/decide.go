@@ -30,8 +30,9 @@ type Rules struct {
 	ThresholdPct int
 	// Defrag is what happens when moving idle models would spare an eviction: propose says so, auto moves them; else nothing.
 	Defrag string
-	// Learning are the rules for jobs.
+	// Learning are the rules for jobs; Live gives those that are in force now, nil = they never change.
 	Learning Learning
+	Live     func() Learning
 }
 
 func (r Rules) maxWait() time.Duration { return cmp.Or(r.MaxWait, 5*time.Second) }
@@ -80,6 +81,8 @@ func (r Rules) Decide(s State, command proto.Message, at entity.Stamp) (entity.V
 			return entity.Verdict{}, nil
 		}
 		return entity.Facts(&messages.DefragEnded{Id: c.Id, Reason: c.Reason, At: now}), nil
+	case *messages.CheckInversion:
+		return s.checkInversion(c, readings(at), now)
 	case *messages.ReportReinstated:
 		return s.reinstated(c, now)
 	case *messages.QueryHolding:
@@ -134,6 +137,9 @@ func (r Rules) requestPlacement(s State, c *messages.RequestPlacement, at entity
 	if err := checkRequest(s, c); err != nil {
 		return entity.Verdict{}, err
 	}
+	if r.Live != nil {
+		r.Learning = r.Live()
+	}
 	seen := readings(at)
 	q := questionOf(s, c, seen, at.Now.UnixMilli())
 	later := func(v entity.Verdict) (entity.Verdict, error) {
@@ -143,6 +149,9 @@ func (r Rules) requestPlacement(s State, c *messages.RequestPlacement, at entity
 		return v, nil
 	}
 	if v, known := s.underway(c, q, seen.GetLedgers()); known {
+		if o, ok := s.openFor(c.Holder, c.Claim.Id, q); ok && (o.SinceMS > 0 || s.Inversions[c.Holder] != nil) {
+			return s.turned(v, q, r.hangs(q, o), "the jobs have left for it"), nil
+		}
 		if q.seeksAlready() && !s.placed(c.Holder) {
 			return later(v)
 		}
@@ -176,7 +185,7 @@ func (r Rules) requestPlacement(s State, c *messages.RequestPlacement, at entity
 	switch {
 	case chosen == nil && q.possible(candidates):
 		q.cause = "memory"
-		return later(postpone(s, c, q, candidates, sums(candidates), at))
+		return later(r.shortOf(s, c, q, candidates, at))
 	case chosen == nil:
 		return entity.Verdict{}, never(q, candidates)
 	}
@@ -201,7 +210,17 @@ func (r Rules) requestPlacement(s State, c *messages.RequestPlacement, at entity
 	d.Moves = r.moves(s, q, d.Placement, seen)
 	d.Placement.Borrowed = q.line != nil && q.line.borrowing()
 	q.victimsOf(d)
-	return v, nil
+	return s.turned(v, q, nil, "it has a placement"), nil
+}
+
+// shortOf has a claim wait for memory that nobody gives it now, and says so when a job of lower priority is why.
+func (r Rules) shortOf(s State, c *messages.RequestPlacement, q question, candidates []*messages.Candidate, at entity.Stamp) entity.Verdict {
+	found := r.inverted(s, q, candidates)
+	reason := sums(candidates)
+	if found != nil {
+		reason += "; a priority inversion: " + strings.Join(found.Chain, " -> ") + "; what helps: " + found.Remedy
+	}
+	return s.turned(postpone(s, c, q, candidates, reason, at), q, found, "no job of lower priority keeps it from its place now")
 }
 
 // place is the decision for the chosen devices.
@@ -281,31 +300,6 @@ func sourceOn(c *messages.Claim, host string) messages.Need_Source {
 		}
 	}
 	return messages.Need_source_unknown
-}
-
-// instead looks for moves that would spare an eviction. They are tried once for a claim; the room that they make is kept for its holder.
-func (r Rules) instead(s State, c *messages.RequestPlacement, q question, candidates []*messages.Candidate, at entity.Stamp) (wait *entity.Verdict, advice string) {
-	if m := s.Moving; m != nil {
-		if !same(m.Plan.Holder, c.Holder) {
-			return nil, ""
-		}
-		v := postpone(s, c, q, candidates, "room is being made for it: "+inWords(m.Plan.Moves[m.Next:]), at)
-		return &v, ""
-	}
-	if r.Defrag != "propose" && r.Defrag != "auto" || s.Postponed[c.Holder].Claim == c.Claim.Id {
-		return nil, ""
-	}
-	p := s.spared(q)
-	switch {
-	case p == nil:
-		return nil, ""
-	case r.Defrag == "propose":
-		return nil, "no holder would have to leave if these moved: " + inWords(p.Moves) + "; modelops defrag --for MODEL --apply does it before the next time"
-	}
-	v := postpone(s, c, q, candidates, "room is being made for it: "+inWords(p.Moves), at)
-	p.Id = at.ID
-	v.Events = append(v.Events, carryOut(at, p, c.Holder)...)
-	return &v, ""
 }
 
 // starting counts the holders that are on their way to a device: decided and not handed over, or starting. A victim that left and is back

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"modelops/actors/entity"
 	"modelops/messages"
 )
 
@@ -233,4 +234,29 @@ func (s *search) least() int {
 		}
 	}
 	return least
+}
+
+// instead looks for moves that would spare an eviction. They are tried once for a claim; the room that they make is kept for its holder.
+func (r Rules) instead(s State, c *messages.RequestPlacement, q question, candidates []*messages.Candidate, at entity.Stamp) (wait *entity.Verdict, advice string) {
+	if m := s.Moving; m != nil {
+		if !same(m.Plan.Holder, c.Holder) {
+			return nil, ""
+		}
+		v := postpone(s, c, q, candidates, "room is being made for it: "+inWords(m.Plan.Moves[m.Next:]), at)
+		return &v, ""
+	}
+	if r.Defrag != "propose" && r.Defrag != "auto" || s.Postponed[c.Holder].Claim == c.Claim.Id {
+		return nil, ""
+	}
+	p := s.spared(q)
+	switch {
+	case p == nil:
+		return nil, ""
+	case r.Defrag == "propose":
+		return nil, "no holder would have to leave if these moved: " + inWords(p.Moves) + "; modelops defrag --for MODEL --apply does it before the next time"
+	}
+	v := postpone(s, c, q, candidates, "room is being made for it: "+inWords(p.Moves), at)
+	p.Id = at.ID
+	v.Events = append(v.Events, carryOut(at, p, c.Holder)...)
+	return &v, ""
 }

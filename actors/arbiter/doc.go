@@ -27,11 +27,15 @@
 //	EndDefrag                -> DefragEnded
 //	TakeOver                 -> ArbiterTookOver, and PlacementAbandoned for what no owner has granted yet (takeover.go)
 //	StandDown                -> the same without the first: another host's arbiter has the seat, and this one refuses questions
+//	ReportReinstated         -> DisplacedReinstated        models that left for a job are asked to come back (displaced.go)
+//	CheckInversion           -> InversionEnded             when the holder waits no more, or the job has left (inversion.go)
 //	QueryHolding             -> (nothing)                  says whether a lease belongs to an open placement
 //
 // What the arbiter asks of holders: PlacementGranted, Preempt, Reinstate. A program is asked nothing: it sees its placement by asking again, and
 // closes it when it has taken its memory over.
 //
 // Which holders leave first is a policy (evict.go): pure, by name, and the set of victims is minimised afterwards. A pinned holder is never a
-// victim, a busy one only for a holder that has waited for too long.
+// victim, a busy one only for a holder that has waited for too long. Jobs leave before models and at once for what has a higher priority; which of
+// them is placed next, and which gives back what it borrowed, say quotas and a fair order (quota.go). A RequestPlacement is also where a priority
+// inversion is found: InversionFound, InversionEnded.
 package arbiter

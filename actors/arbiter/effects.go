@@ -93,6 +93,7 @@ func Owed(s State) []entity.Effect {
 		}
 	}
 	out = append(out, s.comeBack()...)
+	out = append(out, s.settleInversions()...)
 	if m := s.Moving; m.now() != nil {
 		if m.Left {
 			out = append(out, bringBack{m.Plan.Id, m.Next, m.now()})
@@ -142,6 +143,10 @@ func (h ports) perform(ctx context.Context, effect entity.Effect) (proto.Message
 		return &messages.EndDefrag{Id: e.ID, Reason: "it took longer than " + defragWithin.String()}, nil
 	case unclaimed:
 		return &messages.AbandonPlacement{Id: e.ID, Reason: "its memory was not taken over within " + takeOverWithin.String()}, nil
+	case watchInversion:
+		return &messages.CheckInversion{Holder: e.Holder}, nil
+	case remedy:
+		return h.remedy(ctx, e)
 	case reinstate:
 		return h.reinstate(ctx, e)
 	case moveOut:

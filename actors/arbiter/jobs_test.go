@@ -3,10 +3,12 @@ package arbiter
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
 
+	"modelops/actors/entity/entitytest"
 	"modelops/messages"
 )
 
@@ -129,5 +131,47 @@ func TestModelsComeBackAfterAJob(t *testing.T) {
 		if c, err := h.perform(t.Context(), e); err != nil || !proto.Equal(c, &messages.ReportReinstated{Id: "p"}) || !slices.Equal(asked, []string{"model/h/unloaded p", "model/h/kept p"}) {
 			t.Errorf("%v: %v %v %v", fails, c, err, asked)
 		}
+	}
+}
+
+// S24 with the remedy: the job is asked for a checkpoint and stopped with its grace, again until the inversion has ended, and nothing is owed afterwards.
+func TestTheRemedyOfAnInversion(t *testing.T) {
+	const need = 8
+	tune := &messages.Allocation{Holder: "job/h/tune", Job: true, State: messages.Allocation_settled, Attempt: 2, Active: 1, Priority: -10, Pinned: true, PinnedBy: itsClaim,
+		Shares: []*messages.Share{{Gpu: "gpu/h/g", Bytes: 9, Lease: "l"}}}
+	waits := &messages.Allocation{Holder: "model/*/chat", State: messages.Allocation_seeking, WaitedMs: 5001, Queued: 3}
+	for name, c := range map[string]struct {
+		rules Rules
+		edit  func()
+		found bool
+		owed  string
+	}{
+		"it is told":              {Rules{}, func() {}, true, "inversion/model/*/chat/job/h/tune"},
+		"the remedy is taken":     {Rules{Learning: Learning{Invert: true}}, func() {}, true, "inversion/model/*/chat/job/h/tune remedy/model/*/chat/job/h/tune"},
+		"one that starts isn't":   {Rules{Learning: Learning{Invert: true}}, func() { tune.State = messages.Allocation_starting }, true, "inversion/model/*/chat/job/h/tune"},
+		"it hasn't waited long":   {Rules{}, func() { waits.WaitedMs = 5000 }, false, ""},
+		"the job goes first":      {Rules{}, func() { tune.Priority = 1 }, false, ""},
+		"it would not fit anyway": {Rules{}, func() { tune.Shares[0].Bytes = 1 }, false, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			old, oldShare, oldWaits := proto.CloneOf(tune), tune.Shares[0].Bytes, waits.WaitedMs
+			c.edit()
+			defer func() {
+				tune.State, tune.Priority, tune.Shares[0].Bytes, waits.WaitedMs = old.State, old.Priority, oldShare, oldWaits
+			}()
+			b := entitytest.Drive(Kind(c.rules, nil, nil), messages.ArbiterActor())
+			b.Readings = &messages.SchedulerReadings{Ledgers: []*messages.GpuView{{Id: "gpu/h/g", Host: "h", Kind: "cuda", LimitBytes: 10, ReservedBytes: 9}}, Allocations: []*messages.Allocation{tune, waits}}
+			if _, err := b.Do(request("model/*/chat", need)); err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Join(b.Owed(), " "); (len(b.State.Inversions) > 0) != c.found || got != c.owed {
+				t.Errorf("inversions %v, owed %q, want %q", b.State.Inversions, got, c.owed)
+			}
+		})
+	}
+	var asked []proto.Message
+	report, err := ports{answering{answer: &messages.Done{}, asked: &asked}}.perform(t.Context(), remedy{"model/*/chat", "job/h/tune", 2})
+	if stop, ok := asked[0].(*messages.StopJob); report != nil || err != nil || !ok || stop.Attempt != 2 || stop.Cause != messages.StopCause_stop_inversion {
+		t.Errorf("%v %v %v", report, err, asked)
 	}
 }

@@ -29,6 +29,8 @@ type Open struct {
 	Moves []*messages.Move `json:",omitempty"`
 	// Back are the victims that come back after the job for which they leave.
 	Back []string `json:",omitempty"`
+	// SinceMS is when jobs were asked to leave for it; 0 = none was.
+	SinceMS int64 `json:",omitempty"`
 }
 
 // relief tells whether only victims leave and nothing is placed.
@@ -78,6 +80,8 @@ type State struct {
 	// Displaced are the jobs that had to leave lately, and Away the models that come back after a job, by the placement for which they left.
 	Displaced map[string]Displaced `json:",omitempty"`
 	Away      map[string]Away      `json:",omitempty"`
+	// Inversions are those that last, by the holder that waits.
+	Inversions map[string]*messages.Inversion `json:",omitempty"`
 	// Host and Epoch are of the last take-over; empty and 0 when there was none, as on a host that was always alone.
 	Host  string `json:",omitempty"`
 	Epoch uint64 `json:",omitempty"`
@@ -121,6 +125,9 @@ func Evolve(s State, event proto.Message, sequence uint64) State {
 		if len(e.Placement.Victims) > 0 {
 			o.Step = Evicting
 		}
+		if len(e.Jobs) > 0 {
+			o.SinceMS = e.At.AsTime().UnixMilli()
+		}
 		s.Open = with(s.Open, e.Placement.Id, o)
 		s.Postponed = withoutHolder(s.Postponed, e.Placement.Holder)
 		s.Hints = withoutHolder(s.Hints, e.Placement.Holder)
@@ -138,8 +145,7 @@ func Evolve(s State, event proto.Message, sequence uint64) State {
 		}
 	case *messages.PlacementRefused:
 		if o, ok := s.Open[e.Id]; ok {
-			s.Setbacks = s.setback(o, e.Error.GetMessage(), e.At)
-			s.Away = s.away(o, false)
+			s.Setbacks, s.Away = s.setback(o, e.Error.GetMessage(), e.At), s.away(o, false)
 		}
 		s.Open = without(s.Open, e.Id)
 		s.Refused++
@@ -173,6 +179,8 @@ func Evolve(s State, event proto.Message, sequence uint64) State {
 		if s.Moving != nil && s.Moving.Plan.Id == e.Id {
 			s.Moving = nil
 		}
+	case *messages.InversionFound, *messages.InversionEnded:
+		s.Inversions = evolveInversion(s.Inversions, e)
 	case *messages.DisplacedReinstated:
 		s.Away = without(s.Away, e.Id)
 	case *messages.ArbiterTookOver:
@@ -241,7 +249,7 @@ func withoutHolder[V any](m map[string]V, holder string) map[string]V {
 
 // View is what is shown of the arbiter.
 func View(s State) proto.Message {
-	v := &messages.ArbiterView{Decided: s.Decided, Refused: s.Refused, Host: s.Host, Epoch: s.Epoch}
+	v := &messages.ArbiterView{Decided: s.Decided, Refused: s.Refused, Host: s.Host, Epoch: s.Epoch, Inversions: s.inversions()}
 	for _, id := range slices.Sorted(maps.Keys(s.Open)) {
 		v.Open = append(v.Open, s.Open[id].Placement)
 	}

@@ -31,6 +31,7 @@ func (w *World) check() {
 	}
 	if !w.lenient {
 		w.checkJobs()
+		w.checkInversions()
 	}
 	if w.looks%proveEvery == 0 && !w.down {
 		all := 1 + len(w.ledgers) + len(w.models) + len(w.jobs)

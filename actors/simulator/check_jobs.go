@@ -173,7 +173,7 @@ func (w *World) jobUnrest() string {
 func (w *World) jobsTake() (sum time.Duration) {
 	for _, m := range w.jobs {
 		if !over(m.state.Phase) {
-			sum += mostSteps*stepTakes*2 + 5*time.Minute
+			sum += time.Duration(max(w.o.Jobs.Steps, mostSteps))*stepTakes*2 + 5*time.Minute
 		}
 	}
 	return sum
@@ -201,4 +201,44 @@ func (w *World) ownerOfJob(id messages.ActorID, lease string) (placement string,
 		}
 	}
 	return "", false
+}
+
+// seenWithin is how soon an inversion must be told once it is one: who waits asks at least once a second.
+const seenWithin = 3 * time.Second
+
+// checkInversions: where nothing goes wrong, requests that have waited too long for the memory of a job of lower priority, which isn't asked to leave, are told to.
+// It looks at worlds of one device, where nothing else can keep them from a place.
+func (w *World) checkInversions() {
+	if len(w.jobs) == 0 || w.down || len(w.devices) > 1 || w.o.Faults != (Faults{}) {
+		return
+	}
+	s := &w.ledgers[0].state
+	limit, _ := limitOf(s)
+	limit -= min(s.Foreign, limit)
+	kept, blocks := uint64(0), false
+	for _, m := range w.jobs {
+		if m.state.Spec.GetUnpreemptible() && m.state.Spec.Rank() < 0 && m.state.Phase == job.Running {
+			kept, blocks = kept+m.state.Placement.Bytes(), true
+		}
+	}
+	placed := map[string]bool{} // a model that has its place and waits for who leaves it
+	for _, o := range w.arbiter.state.Open {
+		if id, err := messages.ParseActorID(o.Placement.Holder); err == nil && id.Kind == messages.KindModel {
+			placed[id.Name()] = true
+		}
+	}
+	for _, f := range w.fronts {
+		holder, need := messages.ModelActor(messages.AnyHost, f.pool.Name()).String(), w.o.Models[f.model].Estimate
+		waited, seeks := f.pool.Seeking(f.now())
+		if !seeks || !blocks || placed[f.pool.Name()] || waited <= w.o.MaxWait || need > limit || limit-min(kept, limit) >= need {
+			delete(w.blocked, holder)
+			continue
+		}
+		since, known := w.blocked[holder]
+		if !known {
+			w.blocked[holder] = w.elapsed
+		} else if w.elapsed-since > seenWithin && w.arbiter.state.Inversions[holder] == nil {
+			w.violated("inversion unseen: requests for %s have waited %s for a job of lower priority that is never asked to leave", holder, waited)
+		}
+	}
 }

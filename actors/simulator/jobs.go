@@ -23,6 +23,8 @@ type Traffic struct {
 	Fixed float64
 	// Bytes is the most that one takes of a device; 0 = 20 GiB.
 	Bytes uint64
+	// Steps is how many seconds each takes; 0 = from 3 to 22.
+	Steps uint64
 }
 
 // stepTakes is the time of a trainer's step; after each savesEvery steps it tells a checkpoint.

@@ -28,7 +28,11 @@ func (w *World) Bound() time.Duration {
 			n += m.MaxReplicas
 		}
 	}
-	return w.o.MaxWait + 2*time.Duration(n*w.o.Hosts*len(w.worlds))*w.turn()
+	jobs := time.Duration(0) // those that aren't asked to leave, one after the other
+	if w.o.Jobs.Fixed > 0 {
+		jobs = time.Duration(w.o.Jobs.Most) * (time.Duration(max(w.o.Jobs.Steps, mostSteps+3))*stepTakes + jobGrace)
+	}
+	return w.o.MaxWait + 2*time.Duration(n*w.o.Hosts*len(w.worlds))*w.turn() + jobs
 }
 
 // recovery is what is left of former mishaps when calm begins: a hung load, pauses between tries, a request at a dead engine.

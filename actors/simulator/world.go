@@ -73,6 +73,7 @@ type World struct {
 	runs      []*training
 	cancelled map[messages.ActorID]bool   // whose cancel was acknowledged before they ended
 	ends      map[messages.ActorID]string // how jobs ended
+	blocked   map[string]time.Duration    // since when requests for a model wait too long for a job that isn't asked to leave
 
 	views    []*messages.ModelView
 	accounts []*messages.GpuView
@@ -95,7 +96,7 @@ func newWorld(u *universe, o Options, first int) *World {
 	w := &World{universe: u, o: o, first: first, nodes: map[messages.ActorID]anyNode{}, byID: map[messages.ActorID]int{},
 		exited: map[string]*worker{}, amounts: map[string]uint64{}, readied: map[messages.ActorID]int64{}, degraded: map[messages.ActorID]int64{},
 		granted: map[grantKey]grant{}, moved: map[string]time.Duration{}, due: map[grantKey]time.Duration{}, believed: map[grantKey]belief{}, down: true,
-		jobAt: map[messages.ActorID]int{}, cancelled: map[messages.ActorID]bool{}, ends: map[messages.ActorID]string{}}
+		jobAt: map[messages.ActorID]int{}, cancelled: map[messages.ActorID]bool{}, ends: map[messages.ActorID]string{}, blocked: map[string]time.Duration{}}
 	u.worlds = append(u.worlds, w)
 	return w
 }

@@ -28,8 +28,8 @@ type Ledgers struct {
 	Seated func() string
 	// Others are the reports of other hosts; nil = there are none.
 	Others *Follower
-	// Learning are the quotas of jobs; Left is how long a job still runs as its trainer says, 0 = it doesn't. May be nil.
-	Learning arbiter.Learning
+	// Learning are the rules for jobs that are in force; Left is how long a job still runs as its trainer says, 0 = it doesn't. Both may be nil.
+	Learning func() arbiter.Learning
 	Left     func(job messages.ActorID) time.Duration
 	// Apart tells whether another host has another file of a name than this one; nil = none has.
 	Apart func(model, host string) bool
@@ -147,7 +147,10 @@ func (l Ledgers) Hosts() (out []*messages.HostReading) {
 		if v.Draining && !h.Unreachable {
 			h.Refusal = "is being emptied (modelops drain " + v.Host + " --undo ends that)"
 		}
-		if h.Refusal != "" || h.Busy > 0 {
+		if v.Host != l.Host {
+			h.MaxJobs = l.Others.Said(v.Host).Report.GetMaxJobs()
+		}
+		if h.Refusal != "" || h.Busy > 0 || h.MaxJobs > 0 {
 			out = append(out, h)
 		}
 	}

@@ -369,6 +369,12 @@ func (p *Projection) Holds(id messages.ActorID) bool {
 	})
 }
 
+// Inversions are the priority inversions that last, as this host's arbiter knows them.
+func (p *Projection) Inversions() []*messages.Inversion {
+	arbiter, _ := p.of(messages.ArbiterActor()).(*messages.ArbiterView)
+	return arbiter.GetInversions()
+}
+
 // Kept is the room that hints keep for models at a time, and the moves under way; a hint whose time is over is left out.
 func (p *Projection) Kept(now time.Time) (hints []*messages.HintReply, moves *messages.DefragPlan) {
 	arbiter, _ := p.of(messages.ArbiterActor()).(*messages.ArbiterView)

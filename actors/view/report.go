@@ -27,6 +27,7 @@ type Reporter struct {
 	Queue        func() *messages.QueueView
 	Files        func() []*messages.ModelFile // of this host's models; nil = none is known
 	Samples      func() []*messages.JobSample // the last of each job that runs here; nil = none is known
+	MaxJobs      func() uint32                // how many jobs may run here at a time; nil = it isn't said
 	Now          func() time.Time
 }
 
@@ -94,6 +95,9 @@ func (r Reporter) sign(out *messages.Report) *messages.Report {
 	}
 	if r.Files != nil {
 		out.Files = r.Files()
+	}
+	if r.MaxJobs != nil {
+		out.MaxJobs = r.MaxJobs()
 	}
 	for _, m := range r.Ledgers.Models() {
 		out.Loads = append(out.Loads, &messages.ModelLoad{Model: m.Name, Active: m.Active, Queued: m.Queued, IdleMs: m.IdleMs, Breaker: m.Breaker})

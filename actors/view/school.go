@@ -3,6 +3,7 @@ package view
 import (
 	"time"
 
+	"modelops/actors/arbiter"
 	"modelops/messages"
 
 	"google.golang.org/protobuf/proto"
@@ -128,6 +129,10 @@ func (l Ledgers) bill(all []*messages.Allocation) {
 	if jobs == 0 {
 		return
 	}
+	var rules arbiter.Learning
+	if l.Learning != nil {
+		rules = l.Learning()
+	}
 	now, v := l.Now(), l.View
 	v.mu.RLock()
 	defer v.mu.RUnlock()
@@ -148,8 +153,8 @@ func (l Ledgers) bill(all []*messages.Allocation) {
 			continue
 		}
 		goal, key := payer{name: a.Goal}, payer{key: true, name: a.By}
-		a.GoalSpentMs = running[goal] + v.jobs.within(goal, l.Learning.OfGoal(a.Goal).Per, now)
-		a.BySpentMs = running[key] + v.jobs.within(key, l.Learning.OfKey(a.By).Per, now)
+		a.GoalSpentMs = running[goal] + v.jobs.within(goal, rules.OfGoal(a.Goal).Per, now)
+		a.BySpentMs = running[key] + v.jobs.within(key, rules.OfKey(a.By).Per, now)
 		if id, err := messages.ParseActorID(a.Holder); err == nil && a.State == messages.Allocation_settled {
 			a.LeftMs = l.left(v.jobs, id, now)
 		}

@@ -13,7 +13,9 @@ import (
 
 func schoolOf(p *Projection, now *time.Time) Ledgers {
 	return Ledgers{Host: "h", View: p, Now: func() time.Time { return *now }, Seeking: func() []*messages.Allocation { return nil }, Live: func() []*messages.ModelView { return nil },
-		Learning: arbiter.Learning{Default: arbiter.Quota{Hours: 1, Per: 24 * time.Hour}}}
+		Learning: func() arbiter.Learning {
+			return arbiter.Learning{Default: arbiter.Quota{Hours: 1, Per: 24 * time.Hour}}
+		}}
 }
 
 func jobView(name, goal string, began, ended int64) *messages.JobView {

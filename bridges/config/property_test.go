@@ -24,7 +24,7 @@ type written struct {
 
 // elsewhereChecked are keys whose values depend on others or on files, or that are hidden where they are shown.
 var elsewhereChecked = []string{"host", "data_dir", "server.bind", "server.names", "server.tls.auto", "server.tls.cert", "server.tls.key", "server.tls.client_ca", "server.cors.origins", "keys", "queue.classes", "queue.default_class", "resources.devices",
-	"models.preload", "models.declare", "models.macros", "learning.recipes", "cluster.peers", "cluster.ca", "cluster.cert", "cluster.key", "nats.hub", "nats.hub_credentials", "nats.hub_user", "nats.hub_password_file", "nats.hub_domain", "nats.hub_ca", "journal.archive", "auth.oidc.issuer", "auth.oidc.audience", "auth.oidc.roles", "auth.proxy.from", "auth.proxy.roles", "runtimes.ollama.url"}
+	"models.preload", "models.declare", "models.macros", "learning.recipes", "learning.quotas.goals", "learning.quotas.keys", "cluster.peers", "cluster.ca", "cluster.cert", "cluster.key", "nats.hub", "nats.hub_credentials", "nats.hub_user", "nats.hub_password_file", "nats.hub_domain", "nats.hub_ca", "journal.archive", "auth.oidc.issuer", "auth.oidc.audience", "auth.oidc.roles", "auth.proxy.from", "auth.proxy.roles", "runtimes.ollama.url"}
 
 // someValues draws values for keys of all sections and a few models. Most of them go together.
 func someValues(t *rapid.T) []written {

@@ -57,7 +57,7 @@ func parts(v reflect.Value) []reflect.Value {
 		}
 	}
 	if v.Type() == reflect.TypeFor[Config]() {
-		for _, d := range []defaulter{&Model{}, &Preload{}, &Device{}, &Key{}, &Recipe{}} {
+		for _, d := range []defaulter{&Model{}, &Preload{}, &Device{}, &Key{}, &Recipe{}, &JobQuota{}} {
 			d.setDefaults()
 			all = append(all, reflect.ValueOf(d).Elem())
 		}

@@ -23,6 +23,7 @@ func (c *Config) settle(d *decoder, root *node, folder string) {
 	ck.keys()
 	ck.auth()
 	ck.recipesCheck()
+	ck.quotas()
 	c.keepWords(d, root, folder)
 	c.rooted(folder)
 	ck.models()

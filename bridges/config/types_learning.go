@@ -11,6 +11,9 @@ type Learning struct {
 	MaxParallelJobs int               `yaml:"max_parallel_jobs" jsonschema:"minimum=1,maximum=256" jsonschema_description:"Jobs that run at the same time."`
 	JobStore        string            `yaml:"job_store" jsonschema:"minLength=1" jsonschema_description:"The old coordinator's job file, for import. Relative to data_dir."`
 	Recipes         map[string]Recipe `yaml:"recipes" jsonschema_description:"Trainers by name. full, lora, dpo and evaluate are there without a line; a line for one of them changes it."`
+	Quotas          JobQuotas         `yaml:"quotas"`
+	EvictIdleModels bool              `yaml:"evict_idle_models" jsonschema_description:"Whether models that have been idle for a minute leave for a job that is within its quota. Pinned ones never do."`
+	Inversion       string            `yaml:"inversion" jsonschema:"enum=report,enum=preempt" jsonschema_description:"What happens when something waits longer than queue.max_wait for a job of lower priority that is never asked to leave: it is told, or the job is stopped with a checkpoint and its grace."`
 }
 
 // Recipe is a trainer's command with its settings. After Load, Cmd, Watch and Cancel are split into words. ${DATASET}, ${RESUME} and the like,

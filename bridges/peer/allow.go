@@ -14,6 +14,7 @@ var allowed = map[string]bool{
 	"model/PlacementGranted": true, "model/Preempt": true, "model/Reinstate": true, "model/QueryHolding": true, "model/ReportPlacementFailed": true,
 	"job/PlacementGranted": true, "job/Preempt": true, "job/Reinstate": true, "job/QueryHolding": true,
 	"model/EnsureModel": true, "model/UnloadModel": true, "model/PinModel": true,
+	"job/StopJob": true, // of a priority inversion
 }
 
 // commandOf finds what a peer asks for, when it may.

@@ -69,6 +69,7 @@ var sections = []struct {
 		{name: "modelops_lease_granted_total", kind: counter, help: "Leases granted."},
 		{name: "modelops_lease_expired_total", kind: counter, help: "Leases that ended because their holder did not renew them."},
 		{name: "modelops_lease_reclaimed_total", kind: counter, help: "Leases that a device took back because their holder did not know them."},
+		{name: "modelops_priority_inversions_total", kind: counter, help: "Holders that waited longer than queue.max_wait for memory of a job of lower priority that didn't leave."},
 		{name: "modelops_lease_fenced_total", kind: counter, help: "Leases whose holder had to stop because the device did not know them any more, or granted them to another."},
 	}},
 	{"Other hosts of the cluster", []metric{

@@ -30,6 +30,8 @@ func (m *Metrics) Count(r messages.Recorded) {
 					m.ModelMoved(id.Name())
 				}
 			}
+		case *messages.InversionFound:
+			m.PriorityInverted()
 		case *messages.VramReserved:
 			m.LeaseGranted()
 		case *messages.LeaseExpired:

@@ -21,7 +21,7 @@ func TestEventsAndErrorsAreCounted(t *testing.T) {
 	of(messages.ModelActor("h", "tiny~2"), &messages.ModelReady{LoadMs: 1000}, &messages.ModelDrained{})
 	of(messages.ModelActor("h", "tiny"), &messages.LoadFailed{Error: &messages.ErrorBody{Code: "MODEL_LOAD_ERROR"}}, &messages.ModelLeaseLost{})
 	of(messages.GPUActor("h", "gpu0"), &messages.VramReserved{}, &messages.LeaseExpired{}, &messages.LeaseReclaimed{})
-	of(messages.ArbiterActor(), &messages.PlacementDecided{Moves: []*messages.Move{{Holder: "model/h/tiny"}}})
+	of(messages.ArbiterActor(), &messages.PlacementDecided{Moves: []*messages.Move{{Holder: "model/h/tiny"}}}, &messages.InversionFound{})
 	Requests{m}.RequestDone("tiny", messages.GPUUnavailable, time.Second)
 	Requests{m}.RequestDone("tiny", 0, time.Second)
 	m.Told("grpc")("Infer", "OK", 0)
@@ -38,7 +38,7 @@ func TestEventsAndErrorsAreCounted(t *testing.T) {
 	for _, line := range []string{
 		"modelops_lease_granted_total 1", "modelops_lease_expired_total 1", "modelops_lease_reclaimed_total 1", "modelops_lease_fenced_total 1", `modelops_model_loads_total{model="tiny",result="success"} 1`,
 		`modelops_errors_total{component="grpc",error_type="NOT_FOUND"} 1`, `modelops_errors_total{component="http",error_type="HTTP_503"} 1`,
-		`modelops_errors_total{component="http",error_type="HTTP_404"} 1`, "modelops_journal_events_total 8", `modelops_model_moves_total{model="tiny"} 1`,
+		`modelops_errors_total{component="http",error_type="HTTP_404"} 1`, "modelops_priority_inversions_total 1", "modelops_journal_events_total 9", `modelops_model_moves_total{model="tiny"} 1`,
 		`modelops_model_unloads_total{model="tiny",result="success"} 1`, `modelops_model_loads_total{model="tiny",result="MODEL_LOAD_ERROR"} 1`,
 		`modelops_model_load_seconds_sum{model="tiny"} 1`, `modelops_model_load_seconds_count{model="tiny"} 1`,
 		`inference_requests_total{model="tiny",status="success"} 1`, `inference_requests_total{model="tiny",status="failure"} 2`, `inference_requests_total{model="tiny",status="cancelled"} 1`,

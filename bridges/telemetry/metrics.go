@@ -173,6 +173,11 @@ func (m *Metrics) LeaseReclaimed() {
 	m.counter("modelops_lease_reclaimed_total").WithLabelValues().Inc()
 }
 
+// PriorityInverted counts a holder that waits too long for memory of a job of lower priority.
+func (m *Metrics) PriorityInverted() {
+	m.counter("modelops_priority_inversions_total").WithLabelValues().Inc()
+}
+
 // LeaseFenced counts a lease whose holder has to stop because its device does not know it any more, or granted it to another.
 func (m *Metrics) LeaseFenced() { m.counter("modelops_lease_fenced_total").WithLabelValues().Inc() }
 

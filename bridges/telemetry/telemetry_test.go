@@ -71,6 +71,7 @@ func everything() *Metrics {
 	m.LeaseExpired()
 	m.LeaseReclaimed()
 	m.LeaseFenced()
+	m.PriorityInverted()
 	m.WrongKey("http", true)
 	m.ErrorTold("INTERNAL", "rest")
 	m.SetArchive("main_pc", nil)

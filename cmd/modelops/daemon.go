@@ -57,6 +57,7 @@ type daemon struct {
 	devices    []gpu.Devices
 	runtime    *runtime.Runtime
 	trainer    *trainer.Trainer
+	learned    atomic.Pointer[learned]
 	client     *runtime.Client
 	bodies     *messages.Budget
 	outward    *outward

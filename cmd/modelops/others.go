@@ -12,7 +12,7 @@ import (
 
 // clusterTroubles is what /health says of the cluster.
 func (d *daemon) clusterTroubles() []string {
-	troubles := d.hubTroubles()
+	troubles := append(d.hubTroubles(), inversionTroubles(d.view.Inversions())...)
 	if d.cluster == nil {
 		return troubles
 	}

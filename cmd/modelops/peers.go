@@ -127,7 +127,7 @@ func (d *daemon) openPeers(context.Context) error {
 			}
 		},
 		Pager:    journal.Pager{Host: d.host, Journal: d.journal, Copies: d.copies},
-		Reporter: recoveredReporter{over: d.recovery.Over, Reporter: view.Reporter{Host: d.host, BootID: d.bootID, View: d.view, Ledgers: d.ledgers(), Queue: d.gateway.Queue, Files: d.files.Own, Samples: d.samples, Now: d.clock.Now}},
+		Reporter: recoveredReporter{over: d.recovery.Over, Reporter: view.Reporter{Host: d.host, BootID: d.bootID, View: d.view, Ledgers: d.ledgers(), Queue: d.gateway.Queue, Files: d.files.Own, Samples: d.samples, MaxJobs: func() uint32 { return d.learning().MaxJobs }, Now: d.clock.Now}},
 	})
 	d.far.peers = d.peers
 	d.follower.Source = d.peers

@@ -119,7 +119,7 @@ func (d *daemon) catalogue() control.Catalogue {
 
 // ledgers is what the scheduler sees.
 func (d *daemon) ledgers() view.Ledgers {
-	return view.Ledgers{Host: d.host, View: d.view, Live: d.gateway.Models, Seeking: d.seeking, Now: d.clock.Now, Other: d.closed, Seated: d.seatedElsewhere, Others: d.follower,
+	return view.Ledgers{Host: d.host, View: d.view, Live: d.gateway.Models, Seeking: d.seeking, Now: d.clock.Now, Other: d.closed, Seated: d.seatedElsewhere, Others: d.follower, Learning: d.learning,
 		Apart: func(model, host string) bool { return d.apart(model, host) != nil }}
 }
 
@@ -134,7 +134,7 @@ func (d *daemon) spawner() tree.Spawner {
 	models := model.Kind(rules, model.World{Runtime: d.workers(), Gate: d.gateway, Door: d.recovery.Placing(), Free: d.sampler.AwaitFree, Held: d.sampler.Held, OutOfMemory: runtime.OutOfMemory, Interrupted: d.interrupted})
 	scheduler := arbiter.Kind(arbiter.Rules{Policy: d.cfg.Scheduler.Policy, MaxLoads: d.cfg.Load.MaxConcurrent, MaxWait: d.cfg.Queue.MaxWait,
 		Collation: d.cfg.Queue.Collation, Defrag: d.cfg.Scheduler.Defrag, KeepWarm: d.cfg.Scheduler.KeepWarm,
-		ThresholdPct: d.cfg.Resources.EvictionThresholdPct}, d.ledgers(), d.door)
+		ThresholdPct: d.cfg.Resources.EvictionThresholdPct, Live: d.learning}, d.ledgers(), d.door)
 	return tree.Spawn(d.host,
 		tree.Journaled(host.Kind(host.World{Door: d.door, Models: d.catalogue(), Trials: d.gateway, Residents: residents{d}}), o),
 		tree.Journaled(gpu.Kind(d.door, d.clock.Now), o),
