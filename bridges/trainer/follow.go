@@ -115,7 +115,7 @@ func (t *Trainer) exit(ctx context.Context, a Attempt) (*messages.JobOutcome, er
 	if found, err := readJSON(filepath.Join(t.folder(a.Job).attempt(a.Number), exitFile), out); err != nil || !found {
 		return nil, err
 	}
-	out.LogFile = filepath.Join(t.folder(a.Job).attempt(a.Number), logFile)
+	out.LogFile = t.folder(a.Job).log(a.Number)
 	if t.o.Hide != nil {
 		out.Reason = t.o.Hide(out.Reason)
 	}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"modelops/bridges/process"
 	"modelops/messages"
 )
 
@@ -42,7 +43,6 @@ const (
 	reportsFile = "reports.jsonl"
 	exitFile    = "exit.json"
 	lockFile    = "lock"
-	logFile     = "runner.log"
 	idFile      = "attached_id" // of a run at an existing engine, in the job's folder
 	metricsFile = "metrics.jsonl"
 )
@@ -53,6 +53,17 @@ type folder string
 func (f folder) attempt(n uint64) string {
 	return filepath.Join(string(f), fmt.Sprintf("attempt-%d", n))
 }
+
+// newLog is where the runner of an attempt writes to. Its name holds the nonce: by that what a dead process left behind is told from another one's.
+func (f folder) newLog(n uint64, nonce string) string {
+	return process.Logs{Root: string(f)}.Path(filepath.Base(f.attempt(n)), nonce, time.Now())
+}
+
+// log is the attempt's log; empty = it has none.
+func (f folder) log(n uint64) string {
+	return process.Logs{Root: string(f)}.Newest(filepath.Base(f.attempt(n)))
+}
+
 func (f folder) checkpoints() string { return filepath.Join(string(f), "checkpoints") }
 func (f folder) kept() string        { return filepath.Join(string(f), "kept") }
 func (f folder) out() string         { return filepath.Join(string(f), "out") }

@@ -77,7 +77,7 @@ func (t *Trainer) ReadLog(job, after string, lines int) (process.Part, error) {
 	if job == "" || filepath.Dir(root) != filepath.Clean(t.o.Dir) {
 		return process.Part{}, nil
 	}
-	logs, err := filepath.Glob(filepath.Join(globbed(root), "attempt-*", logFile))
+	logs, err := filepath.Glob(filepath.Join(globbed(root), "attempt-*", "*.log"))
 	if err != nil {
 		return process.Part{}, err
 	}

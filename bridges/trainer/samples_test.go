@@ -2,9 +2,11 @@ package trainer
 
 import (
 	"context"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -70,7 +72,7 @@ func TestLogOfAttempts(t *testing.T) {
 		if err := os.MkdirAll(dir, 0o750); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, logFile), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "20060102T150405.000000-nonce.log"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -89,6 +91,31 @@ func TestLogOfAttempts(t *testing.T) {
 		if p, err := b.ReadLog(job, "", 10); err != nil || p.Log != "" {
 			t.Errorf("%q: %+v, %v", job, p, err)
 		}
+	}
+}
+
+// TestLogsHaveNamesOfTheirOwn: what holds the log of a dead runner is ended, and a log is known by its name wherever it lies. When all had one name, the end of
+// an attempt killed the runners of other jobs.
+func TestLogsHaveNamesOfTheirOwn(t *testing.T) {
+	b := newBench(t)
+	gate := filepath.Join(b.dir, "gate")
+	logs := map[string]bool{}
+	for _, job := range []string{"one", "two"} {
+		for n := range uint64(2) {
+			a := b.attempt("until [ -e " + gate + " ]; do sleep 0.01; done")
+			a.Job, a.Number, a.Nonce = job, n+1, a.Nonce+job+strconv.FormatUint(n, 10)
+			r := b.start(a)
+			logs[filepath.Base(r.LogPath)] = true
+			if b.folder(job).log(n+1) != r.LogPath || !strings.Contains(r.LogPath, url.PathEscape(a.Nonce)) {
+				t.Errorf("%s isn't the log of %s", r.LogPath, a.Nonce)
+			}
+		}
+	}
+	if len(logs) != 4 {
+		t.Errorf("four attempts write to %v", logs)
+	}
+	if err := os.WriteFile(gate, nil, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 

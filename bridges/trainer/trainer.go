@@ -133,11 +133,7 @@ func (t *Trainer) Start(ctx context.Context, a Attempt) (*messages.Runner, error
 	if err := writeJSON(filepath.Join(dir, orderFile), o); err != nil {
 		return nil, unwritable(dir, err)
 	}
-	logs, err := filepath.Abs(filepath.Join(dir, logFile))
-	if err != nil {
-		return nil, unwritable(dir, err)
-	}
-	h, _, err := t.o.Processes.Start(ctx, process.Spec{Argv: []string{t.o.Self, "runner", dir}, Env: env, Nonce: a.Nonce, LogPath: logs})
+	h, _, err := t.o.Processes.Start(ctx, process.Spec{Argv: []string{t.o.Self, "runner", dir}, Env: env, Nonce: a.Nonce, LogPath: f.newLog(a.Number, a.Nonce)})
 	if err != nil {
 		return nil, err
 	}

@@ -240,6 +240,17 @@ func TestBringYourOwnTrainer(t *testing.T) {
 	}
 	at = d.awaitJob("own", "is completed", inPhase("completed"))
 	if said, err := os.ReadFile(at.ResultPath.GetValue()); err != nil || string(said) != "40 steps\n" || at.Attempts != 2 {
-		t.Errorf("%q, %v, %v", said, err, at)
+		t.Errorf("%q, %v, %v\n%s\n%s", said, err, at, d.cli("why", "job/own"), d.cli("jobs", "logs", "own"))
+	}
+
+	d.write("cluster.yaml", base+strings.Replace(recipe[1], "mine:", "later:", 1))
+	if o := d.cli("config", "apply"); o.code != 0 || !strings.Contains(o.out, "learning: changed") {
+		t.Errorf("%d: %s", o.code, o)
+	}
+	if o := d.cli("jobs", "submit", "--recipe", "later", "--param", "steps=2", "--wait"); o.code != 0 {
+		t.Errorf("a recipe that came without a restart: %d: %s", o.code, o)
+	}
+	if o := d.cli("jobs", "submit", "--recipe", "mine"); o.code != 2 || !strings.Contains(o.err, "the recipes of main_pc are dpo, evaluate, full, later, lora") {
+		t.Errorf("a recipe that is gone: %d: %s", o.code, o)
 	}
 }
