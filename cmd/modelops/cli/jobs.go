@@ -283,7 +283,7 @@ func (c *cli) jobsLogsCommand() *cobra.Command {
 	var host string
 	cmd := &cobra.Command{
 		Use: "logs ID", Args: cobra.ExactArgs(1),
-		Short: "Print what a job's trainer wrote, attempt after attempt",
+		Short: "Print what a job's trainer wrote in its latest attempt",
 	}
 	cmd.Flags().Uint32VarP(&n, "lines", "n", 100, "number of lines")
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "keep printing new output")
