@@ -4105,6 +4105,851 @@ func (x *JobMetrics) GetEnded() bool {
 	return false
 }
 
+// GoalRequest is a goal as its caller wants it. Of ChangeGoal, a field that is absent stays as it is.
+type GoalRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Title *string                `protobuf:"bytes,1,opt,name=title,proto3,oneof" json:"title,omitempty"`
+	// Without a recipe, the old coordinator's words count: train or fine-tune makes training runs, evaluate or test an evaluation, of what metadata says.
+	Description *string `protobuf:"bytes,2,opt,name=description,proto3,oneof" json:"description,omitempty"`
+	// critical, high, medium or low; empty = medium.
+	Priority *string `protobuf:"bytes,3,opt,name=priority,proto3,oneof" json:"priority,omitempty"`
+	// Words of the caller's own, which are kept with it; of the old contract model_name, dataset_path and training_params.
+	Metadata *structpb.Struct `protobuf:"bytes,4,opt,name=metadata,proto3" json:"metadata,omitempty"`
+	// The client's id for it. Chosen by the server when empty.
+	GoalId string `protobuf:"bytes,10,opt,name=goal_id,json=goalId,proto3" json:"goal_id,omitempty"`
+	// The host on which it lives; empty = this one.
+	Host string `protobuf:"bytes,11,opt,name=host,proto3" json:"host,omitempty"`
+	// The figure of the evaluation, or of the training without one: eval_loss, exact, loss. Empty = it makes its runs and is met.
+	Metric *string `protobuf:"bytes,12,opt,name=metric,proto3,oneof" json:"metric,omitempty"`
+	// at_least or at_most.
+	Comparison *string  `protobuf:"bytes,13,opt,name=comparison,proto3,oneof" json:"comparison,omitempty"`
+	Value      *float64 `protobuf:"fixed64,14,opt,name=value,proto3,oneof" json:"value,omitempty"`
+	// A date such as 2026-12-31, or a time of RFC 3339; empty = none.
+	Deadline *string `protobuf:"bytes,15,opt,name=deadline,proto3,oneof" json:"deadline,omitempty"`
+	// Device time of all its jobs, in hours on one device, and runs; 0 = no bound.
+	BudgetGpuHours *float64 `protobuf:"fixed64,16,opt,name=budget_gpu_hours,json=budgetGpuHours,proto3,oneof" json:"budget_gpu_hours,omitempty"`
+	BudgetRuns     *int32   `protobuf:"varint,17,opt,name=budget_runs,json=budgetRuns,proto3,oneof" json:"budget_runs,omitempty"`
+	Model          *string  `protobuf:"bytes,18,opt,name=model,proto3,oneof" json:"model,omitempty"`
+	// Recipes of the configuration: of the training, and of the evaluation on held-out data.
+	Recipe     *string `protobuf:"bytes,19,opt,name=recipe,proto3,oneof" json:"recipe,omitempty"`
+	Evaluation *string `protobuf:"bytes,20,opt,name=evaluation,proto3,oneof" json:"evaluation,omitempty"`
+	// Files on its host.
+	Dataset     *string `protobuf:"bytes,21,opt,name=dataset,proto3,oneof" json:"dataset,omitempty"`
+	EvalDataset *string `protobuf:"bytes,22,opt,name=eval_dataset,json=evalDataset,proto3,oneof" json:"eval_dataset,omitempty"`
+	// Settings of the recipe. Of ChangeGoal, they replace the former ones.
+	Parameters *structpb.Struct `protobuf:"bytes,23,opt,name=parameters,proto3" json:"parameters,omitempty"`
+	// The five fields of cron and, if it isn't that of the host, a time zone; empty = runs follow each other.
+	Schedule *string `protobuf:"bytes,24,opt,name=schedule,proto3,oneof" json:"schedule,omitempty"`
+	// What auto-tuning varies. Of ChangeGoal, it replaces the former one.
+	Search []*Dimension `protobuf:"bytes,25,rep,name=search,proto3" json:"search,omitempty"`
+	Seed   *uint64      `protobuf:"varint,26,opt,name=seed,proto3,oneof" json:"seed,omitempty"`
+	// never, by_hand or auto; empty = never.
+	Rollout *string `protobuf:"bytes,27,opt,name=rollout,proto3,oneof" json:"rollout,omitempty"`
+	// Of a rollout: requests that the version gets at first, in percent, and for how long.
+	CanaryPct     *uint32 `protobuf:"varint,28,opt,name=canary_pct,json=canaryPct,proto3,oneof" json:"canary_pct,omitempty"`
+	CanarySeconds *uint32 `protobuf:"varint,29,opt,name=canary_seconds,json=canarySeconds,proto3,oneof" json:"canary_seconds,omitempty"`
+	// Its share of turns under the policy round_robin; 0 = 1.
+	Weight *float64 `protobuf:"fixed64,30,opt,name=weight,proto3,oneof" json:"weight,omitempty"`
+	// Of its jobs, as in a job's.
+	Class         *string  `protobuf:"bytes,31,opt,name=class,proto3,oneof" json:"class,omitempty"`
+	Hosts         []string `protobuf:"bytes,32,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	Window        *string  `protobuf:"bytes,33,opt,name=window,proto3,oneof" json:"window,omitempty"`
+	IdleOnly      *bool    `protobuf:"varint,34,opt,name=idle_only,json=idleOnly,proto3,oneof" json:"idle_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GoalRequest) Reset() {
+	*x = GoalRequest{}
+	mi := &file_operations_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GoalRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GoalRequest) ProtoMessage() {}
+
+func (x *GoalRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GoalRequest.ProtoReflect.Descriptor instead.
+func (*GoalRequest) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *GoalRequest) GetTitle() string {
+	if x != nil && x.Title != nil {
+		return *x.Title
+	}
+	return ""
+}
+
+func (x *GoalRequest) GetDescription() string {
+	if x != nil && x.Description != nil {
+		return *x.Description
+	}
+	return ""
+}
+
+func (x *GoalRequest) GetPriority() string {
+	if x != nil && x.Priority != nil {
+		return *x.Priority
+	}
+	return ""
+}
+
+func (x *GoalRequest) GetMetadata() *structpb.Struct {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+func (x *GoalRequest) GetGoalId() string {
+	if x != nil {
+		return x.GoalId
+	}
+	return ""
+}
+
+func (x *GoalRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *GoalRequest) GetMetric() string {
+	if x != nil && x.Metric != nil {
+		return *x.Metric
+	}
+	return ""
+}
+
+func (x *GoalRequest) GetComparison() string {
+	if x != nil && x.Comparison != nil {
+		return *x.Comparison
+	}
+	return ""
+}
+
+func (x *GoalRequest) GetValue() float64 {
+	if x != nil && x.Value != nil {
+		return *x.Value
+	}
+	return 0
+}
+
+func (x *GoalRequest) GetDeadline() string {
+	if x != nil && x.Deadline != nil {
+		return *x.Deadline
+	}
+	return ""
+}
+
+func (x *GoalRequest) GetBudgetGpuHours() float64 {
+	if x != nil && x.BudgetGpuHours != nil {
+		return *x.BudgetGpuHours
+	}
+	return 0
+}
+
+func (x *GoalRequest) GetBudgetRuns() int32 {
+	if x != nil && x.BudgetRuns != nil {
+		return *x.BudgetRuns
+	}
+	return 0
+}
+
+func (x *GoalRequest) GetModel() string {
+	if x != nil && x.Model != nil {
+		return *x.Model
+	}
+	return ""
+}
+
+func (x *GoalRequest) GetRecipe() string {
+	if x != nil && x.Recipe != nil {
+		return *x.Recipe
+	}
+	return ""
+}
+
+func (x *GoalRequest) GetEvaluation() string {
+	if x != nil && x.Evaluation != nil {
+		return *x.Evaluation
+	}
+	return ""
+}
+
+func (x *GoalRequest) GetDataset() string {
+	if x != nil && x.Dataset != nil {
+		return *x.Dataset
+	}
+	return ""
+}
+
+func (x *GoalRequest) GetEvalDataset() string {
+	if x != nil && x.EvalDataset != nil {
+		return *x.EvalDataset
+	}
+	return ""
+}
+
+func (x *GoalRequest) GetParameters() *structpb.Struct {
+	if x != nil {
+		return x.Parameters
+	}
+	return nil
+}
+
+func (x *GoalRequest) GetSchedule() string {
+	if x != nil && x.Schedule != nil {
+		return *x.Schedule
+	}
+	return ""
+}
+
+func (x *GoalRequest) GetSearch() []*Dimension {
+	if x != nil {
+		return x.Search
+	}
+	return nil
+}
+
+func (x *GoalRequest) GetSeed() uint64 {
+	if x != nil && x.Seed != nil {
+		return *x.Seed
+	}
+	return 0
+}
+
+func (x *GoalRequest) GetRollout() string {
+	if x != nil && x.Rollout != nil {
+		return *x.Rollout
+	}
+	return ""
+}
+
+func (x *GoalRequest) GetCanaryPct() uint32 {
+	if x != nil && x.CanaryPct != nil {
+		return *x.CanaryPct
+	}
+	return 0
+}
+
+func (x *GoalRequest) GetCanarySeconds() uint32 {
+	if x != nil && x.CanarySeconds != nil {
+		return *x.CanarySeconds
+	}
+	return 0
+}
+
+func (x *GoalRequest) GetWeight() float64 {
+	if x != nil && x.Weight != nil {
+		return *x.Weight
+	}
+	return 0
+}
+
+func (x *GoalRequest) GetClass() string {
+	if x != nil && x.Class != nil {
+		return *x.Class
+	}
+	return ""
+}
+
+func (x *GoalRequest) GetHosts() []string {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+func (x *GoalRequest) GetWindow() string {
+	if x != nil && x.Window != nil {
+		return *x.Window
+	}
+	return ""
+}
+
+func (x *GoalRequest) GetIdleOnly() bool {
+	if x != nil && x.IdleOnly != nil {
+		return *x.IdleOnly
+	}
+	return false
+}
+
+type GoalReply struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Success bool                   `protobuf:"varint,1,opt,name=success,proto3" json:"success,omitempty"`
+	GoalId  string                 `protobuf:"bytes,2,opt,name=goal_id,json=goalId,proto3" json:"goal_id,omitempty"`
+	Message string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	Host    string                 `protobuf:"bytes,10,opt,name=host,proto3" json:"host,omitempty"`
+	// The goal as it is now.
+	Goal          *LearningGoal `protobuf:"bytes,11,opt,name=goal,proto3" json:"goal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GoalReply) Reset() {
+	*x = GoalReply{}
+	mi := &file_operations_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GoalReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GoalReply) ProtoMessage() {}
+
+func (x *GoalReply) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GoalReply.ProtoReflect.Descriptor instead.
+func (*GoalReply) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *GoalReply) GetSuccess() bool {
+	if x != nil {
+		return x.Success
+	}
+	return false
+}
+
+func (x *GoalReply) GetGoalId() string {
+	if x != nil {
+		return x.GoalId
+	}
+	return ""
+}
+
+func (x *GoalReply) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *GoalReply) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *GoalReply) GetGoal() *LearningGoal {
+	if x != nil {
+		return x.Goal
+	}
+	return nil
+}
+
+type GoalsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// pending, running, completed, failed or cancelled, or a phase: active, paused. Empty = all.
+	Status string `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
+	// Only those of a model, or a host.
+	Model         string `protobuf:"bytes,10,opt,name=model,proto3" json:"model,omitempty"`
+	Host          string `protobuf:"bytes,11,opt,name=host,proto3" json:"host,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GoalsRequest) Reset() {
+	*x = GoalsRequest{}
+	mi := &file_operations_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GoalsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GoalsRequest) ProtoMessage() {}
+
+func (x *GoalsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GoalsRequest.ProtoReflect.Descriptor instead.
+func (*GoalsRequest) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *GoalsRequest) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *GoalsRequest) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *GoalsRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+type GoalList struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Without their runs.
+	Goals []*LearningGoal `protobuf:"bytes,1,rep,name=goals,proto3" json:"goals,omitempty"`
+	// The other hosts of the cluster.
+	Hosts         []*HostSaid `protobuf:"bytes,10,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GoalList) Reset() {
+	*x = GoalList{}
+	mi := &file_operations_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GoalList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GoalList) ProtoMessage() {}
+
+func (x *GoalList) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GoalList.ProtoReflect.Descriptor instead.
+func (*GoalList) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *GoalList) GetGoals() []*LearningGoal {
+	if x != nil {
+		return x.Goals
+	}
+	return nil
+}
+
+func (x *GoalList) GetHosts() []*HostSaid {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+type GoalOrder struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	GoalId string                 `protobuf:"bytes,1,opt,name=goal_id,json=goalId,proto3" json:"goal_id,omitempty"`
+	// The host on which it lives; needed only where several hosts have a goal of this id.
+	Host   string `protobuf:"bytes,10,opt,name=host,proto3" json:"host,omitempty"`
+	Reason string `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Of DeleteGoal: its running job goes on.
+	KeepJobs      bool `protobuf:"varint,12,opt,name=keep_jobs,json=keepJobs,proto3" json:"keep_jobs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GoalOrder) Reset() {
+	*x = GoalOrder{}
+	mi := &file_operations_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GoalOrder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GoalOrder) ProtoMessage() {}
+
+func (x *GoalOrder) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GoalOrder.ProtoReflect.Descriptor instead.
+func (*GoalOrder) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *GoalOrder) GetGoalId() string {
+	if x != nil {
+		return x.GoalId
+	}
+	return ""
+}
+
+func (x *GoalOrder) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *GoalOrder) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *GoalOrder) GetKeepJobs() bool {
+	if x != nil {
+		return x.KeepJobs
+	}
+	return false
+}
+
+// LearningGoal is a goal as doors show it.
+type LearningGoal struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	GoalId      string                 `protobuf:"bytes,1,opt,name=goal_id,json=goalId,proto3" json:"goal_id,omitempty"`
+	Title       string                 `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
+	Description string                 `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
+	Priority    string                 `protobuf:"bytes,4,opt,name=priority,proto3" json:"priority,omitempty"`
+	// pending, running, completed, failed or cancelled; phase says it more closely.
+	Status string `protobuf:"bytes,5,opt,name=status,proto3" json:"status,omitempty"`
+	// 0 to 1: how much of the way from its first figure to its target the best one has come; without a target, its runs.
+	Progress float64 `protobuf:"fixed64,6,opt,name=progress,proto3" json:"progress,omitempty"`
+	// UTC, ISO 8601 without a zone.
+	CreatedAt    string                  `protobuf:"bytes,7,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	StartedAt    *wrapperspb.StringValue `protobuf:"bytes,8,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	CompletedAt  *wrapperspb.StringValue `protobuf:"bytes,9,opt,name=completed_at,json=completedAt,proto3" json:"completed_at,omitempty"`
+	ErrorMessage *wrapperspb.StringValue `protobuf:"bytes,10,opt,name=error_message,json=errorMessage,proto3" json:"error_message,omitempty"`
+	Metadata     *structpb.Struct        `protobuf:"bytes,11,opt,name=metadata,proto3" json:"metadata,omitempty"`
+	// pending, active, paused, completed, failed or cancelled.
+	Phase string `protobuf:"bytes,20,opt,name=phase,proto3" json:"phase,omitempty"`
+	Host  string `protobuf:"bytes,21,opt,name=host,proto3" json:"host,omitempty"`
+	// All of it, with the forecast.
+	Goal          *GoalView `protobuf:"bytes,22,opt,name=goal,proto3" json:"goal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LearningGoal) Reset() {
+	*x = LearningGoal{}
+	mi := &file_operations_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LearningGoal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LearningGoal) ProtoMessage() {}
+
+func (x *LearningGoal) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LearningGoal.ProtoReflect.Descriptor instead.
+func (*LearningGoal) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *LearningGoal) GetGoalId() string {
+	if x != nil {
+		return x.GoalId
+	}
+	return ""
+}
+
+func (x *LearningGoal) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *LearningGoal) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *LearningGoal) GetPriority() string {
+	if x != nil {
+		return x.Priority
+	}
+	return ""
+}
+
+func (x *LearningGoal) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *LearningGoal) GetProgress() float64 {
+	if x != nil {
+		return x.Progress
+	}
+	return 0
+}
+
+func (x *LearningGoal) GetCreatedAt() string {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return ""
+}
+
+func (x *LearningGoal) GetStartedAt() *wrapperspb.StringValue {
+	if x != nil {
+		return x.StartedAt
+	}
+	return nil
+}
+
+func (x *LearningGoal) GetCompletedAt() *wrapperspb.StringValue {
+	if x != nil {
+		return x.CompletedAt
+	}
+	return nil
+}
+
+func (x *LearningGoal) GetErrorMessage() *wrapperspb.StringValue {
+	if x != nil {
+		return x.ErrorMessage
+	}
+	return nil
+}
+
+func (x *LearningGoal) GetMetadata() *structpb.Struct {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+func (x *LearningGoal) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *LearningGoal) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *LearningGoal) GetGoal() *GoalView {
+	if x != nil {
+		return x.Goal
+	}
+	return nil
+}
+
+type LineageRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ModelName string                 `protobuf:"bytes,1,opt,name=model_name,json=modelName,proto3" json:"model_name,omitempty"`
+	// The host that keeps the versions; empty = this one.
+	Host          string `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LineageRequest) Reset() {
+	*x = LineageRequest{}
+	mi := &file_operations_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LineageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LineageRequest) ProtoMessage() {}
+
+func (x *LineageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LineageRequest.ProtoReflect.Descriptor instead.
+func (*LineageRequest) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *LineageRequest) GetModelName() string {
+	if x != nil {
+		return x.ModelName
+	}
+	return ""
+}
+
+func (x *LineageRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+type LineageReply struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ModelName string                 `protobuf:"bytes,1,opt,name=model_name,json=modelName,proto3" json:"model_name,omitempty"`
+	Host      string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	// The file of the model itself: version 0.
+	Base string `protobuf:"bytes,3,opt,name=base,proto3" json:"base,omitempty"`
+	// What answers the model's name now: the model itself, or MODEL@N.
+	Serving string `protobuf:"bytes,4,opt,name=serving,proto3" json:"serving,omitempty"`
+	// The oldest first.
+	Versions []*ModelVersion `protobuf:"bytes,5,rep,name=versions,proto3" json:"versions,omitempty"`
+	// What the files of its versions take on disk.
+	Bytes         uint64 `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LineageReply) Reset() {
+	*x = LineageReply{}
+	mi := &file_operations_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LineageReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LineageReply) ProtoMessage() {}
+
+func (x *LineageReply) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LineageReply.ProtoReflect.Descriptor instead.
+func (*LineageReply) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *LineageReply) GetModelName() string {
+	if x != nil {
+		return x.ModelName
+	}
+	return ""
+}
+
+func (x *LineageReply) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *LineageReply) GetBase() string {
+	if x != nil {
+		return x.Base
+	}
+	return ""
+}
+
+func (x *LineageReply) GetServing() string {
+	if x != nil {
+		return x.Serving
+	}
+	return ""
+}
+
+func (x *LineageReply) GetVersions() []*ModelVersion {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+func (x *LineageReply) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
 type WatchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Where to go on: next of the answer before. Empty = from now on.
@@ -4125,7 +4970,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_operations_proto_msgTypes[48]
+	mi := &file_operations_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4137,7 +4982,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[48]
+	mi := &file_operations_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4150,7 +4995,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{48}
+	return file_operations_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *WatchRequest) GetAfter() string {
@@ -4206,7 +5051,7 @@ type WatchReply struct {
 
 func (x *WatchReply) Reset() {
 	*x = WatchReply{}
-	mi := &file_operations_proto_msgTypes[49]
+	mi := &file_operations_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4218,7 +5063,7 @@ func (x *WatchReply) String() string {
 func (*WatchReply) ProtoMessage() {}
 
 func (x *WatchReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[49]
+	mi := &file_operations_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4231,7 +5076,7 @@ func (x *WatchReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchReply.ProtoReflect.Descriptor instead.
 func (*WatchReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{49}
+	return file_operations_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *WatchReply) GetDecisions() []*RecordedDecision {
@@ -4259,7 +5104,7 @@ type ConfigView struct {
 
 func (x *ConfigView) Reset() {
 	*x = ConfigView{}
-	mi := &file_operations_proto_msgTypes[50]
+	mi := &file_operations_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4271,7 +5116,7 @@ func (x *ConfigView) String() string {
 func (*ConfigView) ProtoMessage() {}
 
 func (x *ConfigView) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[50]
+	mi := &file_operations_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4284,7 +5129,7 @@ func (x *ConfigView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigView.ProtoReflect.Descriptor instead.
 func (*ConfigView) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{50}
+	return file_operations_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ConfigView) GetRevision() string {
@@ -4311,7 +5156,7 @@ type ApplyConfigRequest struct {
 
 func (x *ApplyConfigRequest) Reset() {
 	*x = ApplyConfigRequest{}
-	mi := &file_operations_proto_msgTypes[51]
+	mi := &file_operations_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4323,7 +5168,7 @@ func (x *ApplyConfigRequest) String() string {
 func (*ApplyConfigRequest) ProtoMessage() {}
 
 func (x *ApplyConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[51]
+	mi := &file_operations_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4336,7 +5181,7 @@ func (x *ApplyConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyConfigRequest.ProtoReflect.Descriptor instead.
 func (*ApplyConfigRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{51}
+	return file_operations_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ApplyConfigRequest) GetDryRun() bool {
@@ -4363,7 +5208,7 @@ type HealthReply struct {
 
 func (x *HealthReply) Reset() {
 	*x = HealthReply{}
-	mi := &file_operations_proto_msgTypes[52]
+	mi := &file_operations_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4375,7 +5220,7 @@ func (x *HealthReply) String() string {
 func (*HealthReply) ProtoMessage() {}
 
 func (x *HealthReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[52]
+	mi := &file_operations_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4388,7 +5233,7 @@ func (x *HealthReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthReply.ProtoReflect.Descriptor instead.
 func (*HealthReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{52}
+	return file_operations_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *HealthReply) GetOk() bool {
@@ -4443,7 +5288,7 @@ type VersionReply struct {
 
 func (x *VersionReply) Reset() {
 	*x = VersionReply{}
-	mi := &file_operations_proto_msgTypes[53]
+	mi := &file_operations_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4455,7 +5300,7 @@ func (x *VersionReply) String() string {
 func (*VersionReply) ProtoMessage() {}
 
 func (x *VersionReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[53]
+	mi := &file_operations_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4468,7 +5313,7 @@ func (x *VersionReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionReply.ProtoReflect.Descriptor instead.
 func (*VersionReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{53}
+	return file_operations_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *VersionReply) GetVersion() string {
@@ -4505,7 +5350,7 @@ type AddKeyRequest struct {
 
 func (x *AddKeyRequest) Reset() {
 	*x = AddKeyRequest{}
-	mi := &file_operations_proto_msgTypes[54]
+	mi := &file_operations_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4517,7 +5362,7 @@ func (x *AddKeyRequest) String() string {
 func (*AddKeyRequest) ProtoMessage() {}
 
 func (x *AddKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[54]
+	mi := &file_operations_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4530,7 +5375,7 @@ func (x *AddKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddKeyRequest.ProtoReflect.Descriptor instead.
 func (*AddKeyRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{54}
+	return file_operations_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *AddKeyRequest) GetName() string {
@@ -4586,7 +5431,7 @@ type AddKeyReply struct {
 
 func (x *AddKeyReply) Reset() {
 	*x = AddKeyReply{}
-	mi := &file_operations_proto_msgTypes[55]
+	mi := &file_operations_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4598,7 +5443,7 @@ func (x *AddKeyReply) String() string {
 func (*AddKeyReply) ProtoMessage() {}
 
 func (x *AddKeyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[55]
+	mi := &file_operations_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4611,7 +5456,7 @@ func (x *AddKeyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddKeyReply.ProtoReflect.Descriptor instead.
 func (*AddKeyReply) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{55}
+	return file_operations_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *AddKeyReply) GetInfo() *KeyInfo {
@@ -4637,7 +5482,7 @@ type RevokeKeyRequest struct {
 
 func (x *RevokeKeyRequest) Reset() {
 	*x = RevokeKeyRequest{}
-	mi := &file_operations_proto_msgTypes[56]
+	mi := &file_operations_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4649,7 +5494,7 @@ func (x *RevokeKeyRequest) String() string {
 func (*RevokeKeyRequest) ProtoMessage() {}
 
 func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[56]
+	mi := &file_operations_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4662,7 +5507,7 @@ func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeKeyRequest.ProtoReflect.Descriptor instead.
 func (*RevokeKeyRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{56}
+	return file_operations_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *RevokeKeyRequest) GetName() string {
@@ -4681,7 +5526,7 @@ type KeyList struct {
 
 func (x *KeyList) Reset() {
 	*x = KeyList{}
-	mi := &file_operations_proto_msgTypes[57]
+	mi := &file_operations_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4693,7 +5538,7 @@ func (x *KeyList) String() string {
 func (*KeyList) ProtoMessage() {}
 
 func (x *KeyList) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[57]
+	mi := &file_operations_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4706,7 +5551,7 @@ func (x *KeyList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyList.ProtoReflect.Descriptor instead.
 func (*KeyList) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{57}
+	return file_operations_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *KeyList) GetKeys() []*KeyInfo {
@@ -4741,7 +5586,7 @@ type KeyInfo struct {
 
 func (x *KeyInfo) Reset() {
 	*x = KeyInfo{}
-	mi := &file_operations_proto_msgTypes[58]
+	mi := &file_operations_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4753,7 +5598,7 @@ func (x *KeyInfo) String() string {
 func (*KeyInfo) ProtoMessage() {}
 
 func (x *KeyInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[58]
+	mi := &file_operations_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4766,7 +5611,7 @@ func (x *KeyInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyInfo.ProtoReflect.Descriptor instead.
 func (*KeyInfo) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{58}
+	return file_operations_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *KeyInfo) GetName() string {
@@ -4857,8 +5702,9 @@ var File_operations_proto protoreflect.FileDescriptor
 
 const file_operations_proto_rawDesc = "" +
 	"\n" +
-	"\x10operations.proto\x12\bmodelops\x1a\rarbiter.proto\x1a\x10membership.proto\x1a\rgateway.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1egoogle/protobuf/wrappers.proto\x1a\tgpu.proto\x1a\n" +
-	"host.proto\x1a\tjob.proto\x1a\rjournal.proto\x1a\vmodel.proto\x1a\roptions.proto\x1a\fvalues.proto\"\x92\x01\n" +
+	"\x10operations.proto\x12\bmodelops\x1a\rarbiter.proto\x1a\x10membership.proto\x1a\rgateway.proto\x1a\n" +
+	"goal.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1egoogle/protobuf/wrappers.proto\x1a\tgpu.proto\x1a\n" +
+	"host.proto\x1a\tjob.proto\x1a\rjournal.proto\x1a\rlineage.proto\x1a\vmodel.proto\x1a\roptions.proto\x1a\fvalues.proto\"\x92\x01\n" +
 	"\rConfigChanges\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\tR\brevision\x12\x18\n" +
 	"\achanges\x18\x02 \x03(\tR\achanges\x12\x18\n" +
@@ -5269,7 +6115,126 @@ const file_operations_proto_rawDesc = "" +
 	"\asamples\x18\x03 \x03(\v2\x13.modelops.JobSampleR\asamples\x12\x12\n" +
 	"\x04next\x18\x04 \x01(\x04R\x04next\x12\x14\n" +
 	"\x05phase\x18\x05 \x01(\tR\x05phase\x12\x14\n" +
-	"\x05ended\x18\x06 \x01(\bR\x05ended\"\x95\x01\n" +
+	"\x05ended\x18\x06 \x01(\bR\x05ended\"\x95\n" +
+	"\n" +
+	"\vGoalRequest\x12\x19\n" +
+	"\x05title\x18\x01 \x01(\tH\x00R\x05title\x88\x01\x01\x12%\n" +
+	"\vdescription\x18\x02 \x01(\tH\x01R\vdescription\x88\x01\x01\x12\x1f\n" +
+	"\bpriority\x18\x03 \x01(\tH\x02R\bpriority\x88\x01\x01\x123\n" +
+	"\bmetadata\x18\x04 \x01(\v2\x17.google.protobuf.StructR\bmetadata\x12\x17\n" +
+	"\agoal_id\x18\n" +
+	" \x01(\tR\x06goalId\x12\x12\n" +
+	"\x04host\x18\v \x01(\tR\x04host\x12\x1b\n" +
+	"\x06metric\x18\f \x01(\tH\x03R\x06metric\x88\x01\x01\x12#\n" +
+	"\n" +
+	"comparison\x18\r \x01(\tH\x04R\n" +
+	"comparison\x88\x01\x01\x12\x19\n" +
+	"\x05value\x18\x0e \x01(\x01H\x05R\x05value\x88\x01\x01\x12\x1f\n" +
+	"\bdeadline\x18\x0f \x01(\tH\x06R\bdeadline\x88\x01\x01\x12-\n" +
+	"\x10budget_gpu_hours\x18\x10 \x01(\x01H\aR\x0ebudgetGpuHours\x88\x01\x01\x12$\n" +
+	"\vbudget_runs\x18\x11 \x01(\x05H\bR\n" +
+	"budgetRuns\x88\x01\x01\x12\x19\n" +
+	"\x05model\x18\x12 \x01(\tH\tR\x05model\x88\x01\x01\x12\x1b\n" +
+	"\x06recipe\x18\x13 \x01(\tH\n" +
+	"R\x06recipe\x88\x01\x01\x12#\n" +
+	"\n" +
+	"evaluation\x18\x14 \x01(\tH\vR\n" +
+	"evaluation\x88\x01\x01\x12\x1d\n" +
+	"\adataset\x18\x15 \x01(\tH\fR\adataset\x88\x01\x01\x12&\n" +
+	"\feval_dataset\x18\x16 \x01(\tH\rR\vevalDataset\x88\x01\x01\x127\n" +
+	"\n" +
+	"parameters\x18\x17 \x01(\v2\x17.google.protobuf.StructR\n" +
+	"parameters\x12\x1f\n" +
+	"\bschedule\x18\x18 \x01(\tH\x0eR\bschedule\x88\x01\x01\x12+\n" +
+	"\x06search\x18\x19 \x03(\v2\x13.modelops.DimensionR\x06search\x12\x17\n" +
+	"\x04seed\x18\x1a \x01(\x04H\x0fR\x04seed\x88\x01\x01\x12\x1d\n" +
+	"\arollout\x18\x1b \x01(\tH\x10R\arollout\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"canary_pct\x18\x1c \x01(\rH\x11R\tcanaryPct\x88\x01\x01\x12*\n" +
+	"\x0ecanary_seconds\x18\x1d \x01(\rH\x12R\rcanarySeconds\x88\x01\x01\x12\x1b\n" +
+	"\x06weight\x18\x1e \x01(\x01H\x13R\x06weight\x88\x01\x01\x12\x19\n" +
+	"\x05class\x18\x1f \x01(\tH\x14R\x05class\x88\x01\x01\x12\x14\n" +
+	"\x05hosts\x18  \x03(\tR\x05hosts\x12\x1b\n" +
+	"\x06window\x18! \x01(\tH\x15R\x06window\x88\x01\x01\x12 \n" +
+	"\tidle_only\x18\" \x01(\bH\x16R\bidleOnly\x88\x01\x01B\b\n" +
+	"\x06_titleB\x0e\n" +
+	"\f_descriptionB\v\n" +
+	"\t_priorityB\t\n" +
+	"\a_metricB\r\n" +
+	"\v_comparisonB\b\n" +
+	"\x06_valueB\v\n" +
+	"\t_deadlineB\x13\n" +
+	"\x11_budget_gpu_hoursB\x0e\n" +
+	"\f_budget_runsB\b\n" +
+	"\x06_modelB\t\n" +
+	"\a_recipeB\r\n" +
+	"\v_evaluationB\n" +
+	"\n" +
+	"\b_datasetB\x0f\n" +
+	"\r_eval_datasetB\v\n" +
+	"\t_scheduleB\a\n" +
+	"\x05_seedB\n" +
+	"\n" +
+	"\b_rolloutB\r\n" +
+	"\v_canary_pctB\x11\n" +
+	"\x0f_canary_secondsB\t\n" +
+	"\a_weightB\b\n" +
+	"\x06_classB\t\n" +
+	"\a_windowB\f\n" +
+	"\n" +
+	"_idle_only\"\x98\x01\n" +
+	"\tGoalReply\x12\x18\n" +
+	"\asuccess\x18\x01 \x01(\bR\asuccess\x12\x17\n" +
+	"\agoal_id\x18\x02 \x01(\tR\x06goalId\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12\x12\n" +
+	"\x04host\x18\n" +
+	" \x01(\tR\x04host\x12*\n" +
+	"\x04goal\x18\v \x01(\v2\x16.modelops.LearningGoalR\x04goal\"P\n" +
+	"\fGoalsRequest\x12\x16\n" +
+	"\x06status\x18\x01 \x01(\tR\x06status\x12\x14\n" +
+	"\x05model\x18\n" +
+	" \x01(\tR\x05model\x12\x12\n" +
+	"\x04host\x18\v \x01(\tR\x04host\"b\n" +
+	"\bGoalList\x12,\n" +
+	"\x05goals\x18\x01 \x03(\v2\x16.modelops.LearningGoalR\x05goals\x12(\n" +
+	"\x05hosts\x18\n" +
+	" \x03(\v2\x12.modelops.HostSaidR\x05hosts\"m\n" +
+	"\tGoalOrder\x12\x17\n" +
+	"\agoal_id\x18\x01 \x01(\tR\x06goalId\x12\x12\n" +
+	"\x04host\x18\n" +
+	" \x01(\tR\x04host\x12\x16\n" +
+	"\x06reason\x18\v \x01(\tR\x06reason\x12\x1b\n" +
+	"\tkeep_jobs\x18\f \x01(\bR\bkeepJobs\"\x96\x04\n" +
+	"\fLearningGoal\x12\x17\n" +
+	"\agoal_id\x18\x01 \x01(\tR\x06goalId\x12\x14\n" +
+	"\x05title\x18\x02 \x01(\tR\x05title\x12 \n" +
+	"\vdescription\x18\x03 \x01(\tR\vdescription\x12\x1a\n" +
+	"\bpriority\x18\x04 \x01(\tR\bpriority\x12\x16\n" +
+	"\x06status\x18\x05 \x01(\tR\x06status\x12\x1a\n" +
+	"\bprogress\x18\x06 \x01(\x01R\bprogress\x12\x1d\n" +
+	"\n" +
+	"created_at\x18\a \x01(\tR\tcreatedAt\x12;\n" +
+	"\n" +
+	"started_at\x18\b \x01(\v2\x1c.google.protobuf.StringValueR\tstartedAt\x12?\n" +
+	"\fcompleted_at\x18\t \x01(\v2\x1c.google.protobuf.StringValueR\vcompletedAt\x12A\n" +
+	"\rerror_message\x18\n" +
+	" \x01(\v2\x1c.google.protobuf.StringValueR\ferrorMessage\x123\n" +
+	"\bmetadata\x18\v \x01(\v2\x17.google.protobuf.StructR\bmetadata\x12\x14\n" +
+	"\x05phase\x18\x14 \x01(\tR\x05phase\x12\x12\n" +
+	"\x04host\x18\x15 \x01(\tR\x04host\x12&\n" +
+	"\x04goal\x18\x16 \x01(\v2\x12.modelops.GoalViewR\x04goal\"C\n" +
+	"\x0eLineageRequest\x12\x1d\n" +
+	"\n" +
+	"model_name\x18\x01 \x01(\tR\tmodelName\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\"\xb9\x01\n" +
+	"\fLineageReply\x12\x1d\n" +
+	"\n" +
+	"model_name\x18\x01 \x01(\tR\tmodelName\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\x12\x12\n" +
+	"\x04base\x18\x03 \x01(\tR\x04base\x12\x18\n" +
+	"\aserving\x18\x04 \x01(\tR\aserving\x122\n" +
+	"\bversions\x18\x05 \x03(\v2\x16.modelops.ModelVersionR\bversions\x12\x14\n" +
+	"\x05bytes\x18\x06 \x01(\x04R\x05bytes\"\x95\x01\n" +
 	"\fWatchRequest\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\tR\x05after\x12\x17\n" +
 	"\await_ms\x18\x02 \x01(\rR\x06waitMs\x12\x14\n" +
@@ -5333,7 +6298,7 @@ const file_operations_proto_rawDesc = "" +
 	"\flast_used_ms\x18\v \x01(\x03R\n" +
 	"lastUsedMs\x12\x1d\n" +
 	"\n" +
-	"revoked_ms\x18\f \x01(\x03R\trevokedMs2\xbc.\n" +
+	"revoked_ms\x18\f \x01(\x03R\trevokedMs2\xb07\n" +
 	"\bModelOps\x12i\n" +
 	"\x05Infer\x12\x1a.modelops.InferenceRequest\x1a\x1b.modelops.InferenceResponse\"'\xc2\xd4\x18#\b\x01\x12\x05infer\x1a\n" +
 	"model_name(\x012\n" +
@@ -5401,7 +6366,25 @@ const file_operations_proto_rawDesc = "" +
 	"jobs.retry\x1a\x06job_id(\x012\x06job_id\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/learning/jobs/{job_id=*}/retry\x12\x8f\x01\n" +
 	"\tDeleteJob\x12\x14.modelops.JobRequest\x1a\x1a.modelops.LearningJobReply\"P\xc2\xd4\x18!\b\x03\x12\vjobs.delete\x1a\x06job_id(\x012\x06job_id\x82\xd3\xe4\x93\x02%:\x01*\" /learning/jobs/{job_id=*}/delete\x12\x9b\x01\n" +
 	"\rCheckpointJob\x12\x14.modelops.JobRequest\x1a\x1a.modelops.LearningJobReply\"X\xc2\xd4\x18%\b\x03\x12\x0fjobs.checkpoint\x1a\x06job_id(\x012\x06job_id\x82\xd3\xe4\x93\x02):\x01*\"$/learning/jobs/{job_id=*}/checkpoint\x12\x94\x01\n" +
-	"\x0eReadJobMetrics\x12\x1b.modelops.JobMetricsRequest\x1a\x14.modelops.JobMetrics\"O\xc2\xd4\x18\"\b\x02\x12\fjobs.metrics\x1a\x06job_id(\x012\x06job_id\x82\xd3\xe4\x93\x02#\x12!/learning/jobs/{job_id=*}/metrics\x12b\n" +
+	"\x0eReadJobMetrics\x12\x1b.modelops.JobMetricsRequest\x1a\x14.modelops.JobMetrics\"O\xc2\xd4\x18\"\b\x02\x12\fjobs.metrics\x1a\x06job_id(\x012\x06job_id\x82\xd3\xe4\x93\x02#\x12!/learning/jobs/{job_id=*}/metrics\x12h\n" +
+	"\n" +
+	"CreateGoal\x12\x15.modelops.GoalRequest\x1a\x13.modelops.GoalReply\".\xc2\xd4\x18\x19\b\x03\x12\fgoals.create(\x012\x05model\x82\xd3\xe4\x93\x02\v:\x01*\"\x06/goals\x12]\n" +
+	"\tListGoals\x12\x16.modelops.GoalsRequest\x1a\x12.modelops.GoalList\"$\xc2\xd4\x18\x12\b\x02\x12\n" +
+	"goals.list \x01(\x02\x82\xd3\xe4\x93\x02\b\x12\x06/goals\x12w\n" +
+	"\aGetGoal\x12\x13.modelops.GoalOrder\x1a\x16.modelops.LearningGoal\"?\xc2\xd4\x18!\b\x02\x12\tgoals.get\x1a\agoal_id(\x012\agoal_id\x82\xd3\xe4\x93\x02\x14\x12\x12/goals/{goal_id=*}\x12\x86\x01\n" +
+	"\n" +
+	"ChangeGoal\x12\x15.modelops.GoalRequest\x1a\x13.modelops.GoalReply\"L\xc2\xd4\x18$\b\x03\x12\fgoals.change\x1a\agoal_id(\x012\agoal_id\x82\xd3\xe4\x93\x02\x1e:\x01*\"\x19/goals/{goal_id=*}/change\x12\x81\x01\n" +
+	"\tPauseGoal\x12\x13.modelops.GoalOrder\x1a\x13.modelops.GoalReply\"J\xc2\xd4\x18#\b\x03\x12\vgoals.pause\x1a\agoal_id(\x012\agoal_id\x82\xd3\xe4\x93\x02\x1d:\x01*\"\x18/goals/{goal_id=*}/pause\x12\x84\x01\n" +
+	"\n" +
+	"ResumeGoal\x12\x13.modelops.GoalOrder\x1a\x13.modelops.GoalReply\"L\xc2\xd4\x18$\b\x03\x12\fgoals.resume\x1a\agoal_id(\x012\agoal_id\x82\xd3\xe4\x93\x02\x1e:\x01*\"\x19/goals/{goal_id=*}/resume\x12\x84\x01\n" +
+	"\n" +
+	"CancelGoal\x12\x13.modelops.GoalOrder\x1a\x13.modelops.GoalReply\"L\xc2\xd4\x18$\b\x03\x12\fgoals.cancel\x1a\agoal_id(\x012\agoal_id\x82\xd3\xe4\x93\x02\x1e:\x01*\"\x19/goals/{goal_id=*}/cancel\x12\x84\x01\n" +
+	"\n" +
+	"DeleteGoal\x12\x13.modelops.GoalOrder\x1a\x13.modelops.GoalReply\"L\xc2\xd4\x18$\b\x03\x12\fgoals.delete\x1a\agoal_id(\x012\agoal_id\x82\xd3\xe4\x93\x02\x1e:\x01*\"\x19/goals/{goal_id=*}/delete\x12\x8d\x01\n" +
+	"\n" +
+	"GetLineage\x12\x18.modelops.LineageRequest\x1a\x16.modelops.LineageReply\"M\xc2\xd4\x18%\b\x02\x12\alineage\x1a\n" +
+	"model_name(\x012\n" +
+	"model_name\x82\xd3\xe4\x93\x02\x1e\x12\x1c/api/lineage/{model_name=**}\x12b\n" +
 	"\tGetConfig\x12\x16.google.protobuf.Empty\x1a\x14.modelops.ConfigView\"'\xc2\xd4\x18\x10\b\x02\x12\n" +
 	"config.get \x01\x82\xd3\xe4\x93\x02\r\x12\v/api/config\x12x\n" +
 	"\vApplyConfig\x12\x1c.modelops.ApplyConfigRequest\x1a\x17.modelops.ConfigChanges\"2\xc2\xd4\x18\x12\b\x04\x12\fconfig.apply \x01\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/api/config/apply\x12^\n" +
@@ -5431,7 +6414,7 @@ func file_operations_proto_rawDescGZIP() []byte {
 	return file_operations_proto_rawDescData
 }
 
-var file_operations_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
+var file_operations_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
 var file_operations_proto_goTypes = []any{
 	(*ConfigChanges)(nil),          // 0: modelops.ConfigChanges
 	(*StatusView)(nil),             // 1: modelops.StatusView
@@ -5481,195 +6464,236 @@ var file_operations_proto_goTypes = []any{
 	(*LearningJob)(nil),            // 45: modelops.LearningJob
 	(*JobMetricsRequest)(nil),      // 46: modelops.JobMetricsRequest
 	(*JobMetrics)(nil),             // 47: modelops.JobMetrics
-	(*WatchRequest)(nil),           // 48: modelops.WatchRequest
-	(*WatchReply)(nil),             // 49: modelops.WatchReply
-	(*ConfigView)(nil),             // 50: modelops.ConfigView
-	(*ApplyConfigRequest)(nil),     // 51: modelops.ApplyConfigRequest
-	(*HealthReply)(nil),            // 52: modelops.HealthReply
-	(*VersionReply)(nil),           // 53: modelops.VersionReply
-	(*AddKeyRequest)(nil),          // 54: modelops.AddKeyRequest
-	(*AddKeyReply)(nil),            // 55: modelops.AddKeyReply
-	(*RevokeKeyRequest)(nil),       // 56: modelops.RevokeKeyRequest
-	(*KeyList)(nil),                // 57: modelops.KeyList
-	(*KeyInfo)(nil),                // 58: modelops.KeyInfo
-	nil,                            // 59: modelops.InferenceRequest.ParametersEntry
-	nil,                            // 60: modelops.ModelLoadRequest.LoadParamsEntry
-	nil,                            // 61: modelops.LearningJob.MetricsEntry
-	nil,                            // 62: modelops.LearningJob.ParametersEntry
-	(*HostView)(nil),               // 63: modelops.HostView
-	(*GpuView)(nil),                // 64: modelops.GpuView
-	(*ModelView)(nil),              // 65: modelops.ModelView
-	(*HintReply)(nil),              // 66: modelops.HintReply
-	(*DefragPlan)(nil),             // 67: modelops.DefragPlan
-	(*HostSaid)(nil),               // 68: modelops.HostSaid
-	(*JournalCopy)(nil),            // 69: modelops.JournalCopy
-	(*ErrorBody)(nil),              // 70: modelops.ErrorBody
-	(*structpb.Struct)(nil),        // 71: google.protobuf.Struct
-	(*Decision)(nil),               // 72: modelops.Decision
-	(*wrapperspb.StringValue)(nil), // 73: google.protobuf.StringValue
-	(*Checkpoint)(nil),             // 74: modelops.Checkpoint
-	(*Artifact)(nil),               // 75: modelops.Artifact
-	(*JobSample)(nil),              // 76: modelops.JobSample
-	(*emptypb.Empty)(nil),          // 77: google.protobuf.Empty
-	(*SwapModel)(nil),              // 78: modelops.SwapModel
-	(*PromoteSwap)(nil),            // 79: modelops.PromoteSwap
-	(*RollbackSwap)(nil),           // 80: modelops.RollbackSwap
-	(*InviteRequest)(nil),          // 81: modelops.InviteRequest
-	(*RemoveMemberRequest)(nil),    // 82: modelops.RemoveMemberRequest
-	(*DrainHostRequest)(nil),       // 83: modelops.DrainHostRequest
-	(*QueueView)(nil),              // 84: modelops.QueueView
-	(*SwapReply)(nil),              // 85: modelops.SwapReply
-	(*SwapList)(nil),               // 86: modelops.SwapList
-	(*StateReply)(nil),             // 87: modelops.StateReply
-	(*ClusterView)(nil),            // 88: modelops.ClusterView
-	(*InviteReply)(nil),            // 89: modelops.InviteReply
-	(*RemoveMemberReply)(nil),      // 90: modelops.RemoveMemberReply
-	(*DrainHostReply)(nil),         // 91: modelops.DrainHostReply
+	(*GoalRequest)(nil),            // 48: modelops.GoalRequest
+	(*GoalReply)(nil),              // 49: modelops.GoalReply
+	(*GoalsRequest)(nil),           // 50: modelops.GoalsRequest
+	(*GoalList)(nil),               // 51: modelops.GoalList
+	(*GoalOrder)(nil),              // 52: modelops.GoalOrder
+	(*LearningGoal)(nil),           // 53: modelops.LearningGoal
+	(*LineageRequest)(nil),         // 54: modelops.LineageRequest
+	(*LineageReply)(nil),           // 55: modelops.LineageReply
+	(*WatchRequest)(nil),           // 56: modelops.WatchRequest
+	(*WatchReply)(nil),             // 57: modelops.WatchReply
+	(*ConfigView)(nil),             // 58: modelops.ConfigView
+	(*ApplyConfigRequest)(nil),     // 59: modelops.ApplyConfigRequest
+	(*HealthReply)(nil),            // 60: modelops.HealthReply
+	(*VersionReply)(nil),           // 61: modelops.VersionReply
+	(*AddKeyRequest)(nil),          // 62: modelops.AddKeyRequest
+	(*AddKeyReply)(nil),            // 63: modelops.AddKeyReply
+	(*RevokeKeyRequest)(nil),       // 64: modelops.RevokeKeyRequest
+	(*KeyList)(nil),                // 65: modelops.KeyList
+	(*KeyInfo)(nil),                // 66: modelops.KeyInfo
+	nil,                            // 67: modelops.InferenceRequest.ParametersEntry
+	nil,                            // 68: modelops.ModelLoadRequest.LoadParamsEntry
+	nil,                            // 69: modelops.LearningJob.MetricsEntry
+	nil,                            // 70: modelops.LearningJob.ParametersEntry
+	(*HostView)(nil),               // 71: modelops.HostView
+	(*GpuView)(nil),                // 72: modelops.GpuView
+	(*ModelView)(nil),              // 73: modelops.ModelView
+	(*HintReply)(nil),              // 74: modelops.HintReply
+	(*DefragPlan)(nil),             // 75: modelops.DefragPlan
+	(*HostSaid)(nil),               // 76: modelops.HostSaid
+	(*JournalCopy)(nil),            // 77: modelops.JournalCopy
+	(*ErrorBody)(nil),              // 78: modelops.ErrorBody
+	(*structpb.Struct)(nil),        // 79: google.protobuf.Struct
+	(*Decision)(nil),               // 80: modelops.Decision
+	(*wrapperspb.StringValue)(nil), // 81: google.protobuf.StringValue
+	(*Checkpoint)(nil),             // 82: modelops.Checkpoint
+	(*Artifact)(nil),               // 83: modelops.Artifact
+	(*JobSample)(nil),              // 84: modelops.JobSample
+	(*Dimension)(nil),              // 85: modelops.Dimension
+	(*GoalView)(nil),               // 86: modelops.GoalView
+	(*ModelVersion)(nil),           // 87: modelops.ModelVersion
+	(*emptypb.Empty)(nil),          // 88: google.protobuf.Empty
+	(*SwapModel)(nil),              // 89: modelops.SwapModel
+	(*PromoteSwap)(nil),            // 90: modelops.PromoteSwap
+	(*RollbackSwap)(nil),           // 91: modelops.RollbackSwap
+	(*InviteRequest)(nil),          // 92: modelops.InviteRequest
+	(*RemoveMemberRequest)(nil),    // 93: modelops.RemoveMemberRequest
+	(*DrainHostRequest)(nil),       // 94: modelops.DrainHostRequest
+	(*QueueView)(nil),              // 95: modelops.QueueView
+	(*SwapReply)(nil),              // 96: modelops.SwapReply
+	(*SwapList)(nil),               // 97: modelops.SwapList
+	(*StateReply)(nil),             // 98: modelops.StateReply
+	(*ClusterView)(nil),            // 99: modelops.ClusterView
+	(*InviteReply)(nil),            // 100: modelops.InviteReply
+	(*RemoveMemberReply)(nil),      // 101: modelops.RemoveMemberReply
+	(*DrainHostReply)(nil),         // 102: modelops.DrainHostReply
 }
 var file_operations_proto_depIdxs = []int32{
-	63, // 0: modelops.StatusView.host:type_name -> modelops.HostView
-	64, // 1: modelops.StatusView.gpus:type_name -> modelops.GpuView
-	65, // 2: modelops.StatusView.models:type_name -> modelops.ModelView
-	66, // 3: modelops.StatusView.hints:type_name -> modelops.HintReply
-	67, // 4: modelops.StatusView.defrag:type_name -> modelops.DefragPlan
-	68, // 5: modelops.StatusView.hosts:type_name -> modelops.HostSaid
-	4,  // 6: modelops.Explanation.reasons:type_name -> modelops.Reason
-	5,  // 7: modelops.Explanation.weighed:type_name -> modelops.Weighed
-	69, // 8: modelops.Explanation.copies:type_name -> modelops.JournalCopy
-	59, // 9: modelops.InferenceRequest.parameters:type_name -> modelops.InferenceRequest.ParametersEntry
-	7,  // 10: modelops.InferenceRequest.messages:type_name -> modelops.ChatMessage
-	8,  // 11: modelops.InferenceChunk.response:type_name -> modelops.InferenceResponse
-	70, // 12: modelops.InferenceChunk.error:type_name -> modelops.ErrorBody
-	60, // 13: modelops.ModelLoadRequest.load_params:type_name -> modelops.ModelLoadRequest.LoadParamsEntry
-	14, // 14: modelops.ModelList.models:type_name -> modelops.ModelInfo
-	65, // 15: modelops.ResidentList.models:type_name -> modelops.ModelView
-	68, // 16: modelops.ResidentList.hosts:type_name -> modelops.HostSaid
-	66, // 17: modelops.HintList.hints:type_name -> modelops.HintReply
-	71, // 18: modelops.SendRequest.body:type_name -> google.protobuf.Struct
-	71, // 19: modelops.SendReply.answer:type_name -> google.protobuf.Struct
-	34, // 20: modelops.SendReply.events:type_name -> modelops.RecordedEvent
-	71, // 21: modelops.RecordedEvent.body:type_name -> google.protobuf.Struct
-	37, // 22: modelops.JournalPage.decisions:type_name -> modelops.RecordedDecision
-	34, // 23: modelops.RecordedDecision.events:type_name -> modelops.RecordedEvent
-	72, // 24: modelops.RecordedDecision.decision:type_name -> modelops.Decision
-	71, // 25: modelops.LearningJobRequest.parameters:type_name -> google.protobuf.Struct
-	45, // 26: modelops.LearningJobReply.job:type_name -> modelops.LearningJob
-	45, // 27: modelops.JobList.jobs:type_name -> modelops.LearningJob
-	68, // 28: modelops.JobList.hosts:type_name -> modelops.HostSaid
-	73, // 29: modelops.LearningJob.started_at:type_name -> google.protobuf.StringValue
-	73, // 30: modelops.LearningJob.completed_at:type_name -> google.protobuf.StringValue
-	73, // 31: modelops.LearningJob.error_message:type_name -> google.protobuf.StringValue
-	73, // 32: modelops.LearningJob.result_path:type_name -> google.protobuf.StringValue
-	61, // 33: modelops.LearningJob.metrics:type_name -> modelops.LearningJob.MetricsEntry
-	74, // 34: modelops.LearningJob.checkpoint:type_name -> modelops.Checkpoint
-	62, // 35: modelops.LearningJob.parameters:type_name -> modelops.LearningJob.ParametersEntry
-	75, // 36: modelops.LearningJob.artifacts:type_name -> modelops.Artifact
-	76, // 37: modelops.JobMetrics.samples:type_name -> modelops.JobSample
-	37, // 38: modelops.WatchReply.decisions:type_name -> modelops.RecordedDecision
-	68, // 39: modelops.HealthReply.hosts:type_name -> modelops.HostSaid
-	58, // 40: modelops.AddKeyReply.info:type_name -> modelops.KeyInfo
-	58, // 41: modelops.KeyList.keys:type_name -> modelops.KeyInfo
-	6,  // 42: modelops.ModelOps.Infer:input_type -> modelops.InferenceRequest
-	6,  // 43: modelops.ModelOps.InferStream:input_type -> modelops.InferenceRequest
-	10, // 44: modelops.ModelOps.LoadModel:input_type -> modelops.ModelLoadRequest
-	12, // 45: modelops.ModelOps.UnloadModel:input_type -> modelops.ModelUnloadRequest
-	77, // 46: modelops.ModelOps.ListModels:input_type -> google.protobuf.Empty
-	16, // 47: modelops.ModelOps.AcquireGpuLease:input_type -> modelops.GpuLeaseRequest
-	19, // 48: modelops.ModelOps.RenewGpuLease:input_type -> modelops.GpuLeaseRenewal
-	18, // 49: modelops.ModelOps.ReleaseGpuLease:input_type -> modelops.GpuLeaseRelease
-	2,  // 50: modelops.ModelOps.Why:input_type -> modelops.WhyRequest
-	77, // 51: modelops.ModelOps.GetStatus:input_type -> google.protobuf.Empty
-	77, // 52: modelops.ModelOps.ListResident:input_type -> google.protobuf.Empty
-	77, // 53: modelops.ModelOps.GetQueue:input_type -> google.protobuf.Empty
-	23, // 54: modelops.ModelOps.CancelRequest:input_type -> modelops.CancelRequestRequest
-	25, // 55: modelops.ModelOps.PinModel:input_type -> modelops.PinModelRequest
-	26, // 56: modelops.ModelOps.UnpinModel:input_type -> modelops.UnpinModelRequest
-	78, // 57: modelops.ModelOps.StartSwap:input_type -> modelops.SwapModel
-	79, // 58: modelops.ModelOps.PromoteSwap:input_type -> modelops.PromoteSwap
-	80, // 59: modelops.ModelOps.RollbackSwap:input_type -> modelops.RollbackSwap
-	77, // 60: modelops.ModelOps.ListSwaps:input_type -> google.protobuf.Empty
-	28, // 61: modelops.ModelOps.HintModel:input_type -> modelops.HintModelRequest
-	77, // 62: modelops.ModelOps.ListHints:input_type -> google.protobuf.Empty
-	30, // 63: modelops.ModelOps.Defrag:input_type -> modelops.DefragRequest
-	31, // 64: modelops.ModelOps.GetState:input_type -> modelops.StateRequest
-	32, // 65: modelops.ModelOps.SendCommand:input_type -> modelops.SendRequest
-	35, // 66: modelops.ModelOps.ReadJournal:input_type -> modelops.JournalRequest
-	48, // 67: modelops.ModelOps.Watch:input_type -> modelops.WatchRequest
-	38, // 68: modelops.ModelOps.ReadLog:input_type -> modelops.LogRequest
-	40, // 69: modelops.ModelOps.SubmitJob:input_type -> modelops.LearningJobRequest
-	42, // 70: modelops.ModelOps.ListJobs:input_type -> modelops.JobsRequest
-	44, // 71: modelops.ModelOps.GetJob:input_type -> modelops.JobRequest
-	44, // 72: modelops.ModelOps.CancelJob:input_type -> modelops.JobRequest
-	44, // 73: modelops.ModelOps.PauseJob:input_type -> modelops.JobRequest
-	44, // 74: modelops.ModelOps.ResumeJob:input_type -> modelops.JobRequest
-	44, // 75: modelops.ModelOps.RetryJob:input_type -> modelops.JobRequest
-	44, // 76: modelops.ModelOps.DeleteJob:input_type -> modelops.JobRequest
-	44, // 77: modelops.ModelOps.CheckpointJob:input_type -> modelops.JobRequest
-	46, // 78: modelops.ModelOps.ReadJobMetrics:input_type -> modelops.JobMetricsRequest
-	77, // 79: modelops.ModelOps.GetConfig:input_type -> google.protobuf.Empty
-	51, // 80: modelops.ModelOps.ApplyConfig:input_type -> modelops.ApplyConfigRequest
-	54, // 81: modelops.ModelOps.AddKey:input_type -> modelops.AddKeyRequest
-	77, // 82: modelops.ModelOps.ListKeys:input_type -> google.protobuf.Empty
-	56, // 83: modelops.ModelOps.RevokeKey:input_type -> modelops.RevokeKeyRequest
-	77, // 84: modelops.ModelOps.GetCluster:input_type -> google.protobuf.Empty
-	81, // 85: modelops.ModelOps.InviteHost:input_type -> modelops.InviteRequest
-	82, // 86: modelops.ModelOps.RemoveHost:input_type -> modelops.RemoveMemberRequest
-	83, // 87: modelops.ModelOps.DrainHost:input_type -> modelops.DrainHostRequest
-	77, // 88: modelops.ModelOps.GetHealth:input_type -> google.protobuf.Empty
-	77, // 89: modelops.ModelOps.GetVersion:input_type -> google.protobuf.Empty
-	8,  // 90: modelops.ModelOps.Infer:output_type -> modelops.InferenceResponse
-	9,  // 91: modelops.ModelOps.InferStream:output_type -> modelops.InferenceChunk
-	11, // 92: modelops.ModelOps.LoadModel:output_type -> modelops.ModelLoadReply
-	13, // 93: modelops.ModelOps.UnloadModel:output_type -> modelops.ModelUnloadReply
-	15, // 94: modelops.ModelOps.ListModels:output_type -> modelops.ModelList
-	17, // 95: modelops.ModelOps.AcquireGpuLease:output_type -> modelops.GpuLeaseReply
-	20, // 96: modelops.ModelOps.RenewGpuLease:output_type -> modelops.GpuLeaseRenewalAck
-	21, // 97: modelops.ModelOps.ReleaseGpuLease:output_type -> modelops.GpuLeaseReleaseAck
-	3,  // 98: modelops.ModelOps.Why:output_type -> modelops.Explanation
-	1,  // 99: modelops.ModelOps.GetStatus:output_type -> modelops.StatusView
-	22, // 100: modelops.ModelOps.ListResident:output_type -> modelops.ResidentList
-	84, // 101: modelops.ModelOps.GetQueue:output_type -> modelops.QueueView
-	24, // 102: modelops.ModelOps.CancelRequest:output_type -> modelops.CancelRequestReply
-	27, // 103: modelops.ModelOps.PinModel:output_type -> modelops.PinModelReply
-	27, // 104: modelops.ModelOps.UnpinModel:output_type -> modelops.PinModelReply
-	85, // 105: modelops.ModelOps.StartSwap:output_type -> modelops.SwapReply
-	85, // 106: modelops.ModelOps.PromoteSwap:output_type -> modelops.SwapReply
-	85, // 107: modelops.ModelOps.RollbackSwap:output_type -> modelops.SwapReply
-	86, // 108: modelops.ModelOps.ListSwaps:output_type -> modelops.SwapList
-	66, // 109: modelops.ModelOps.HintModel:output_type -> modelops.HintReply
-	29, // 110: modelops.ModelOps.ListHints:output_type -> modelops.HintList
-	67, // 111: modelops.ModelOps.Defrag:output_type -> modelops.DefragPlan
-	87, // 112: modelops.ModelOps.GetState:output_type -> modelops.StateReply
-	33, // 113: modelops.ModelOps.SendCommand:output_type -> modelops.SendReply
-	36, // 114: modelops.ModelOps.ReadJournal:output_type -> modelops.JournalPage
-	49, // 115: modelops.ModelOps.Watch:output_type -> modelops.WatchReply
-	39, // 116: modelops.ModelOps.ReadLog:output_type -> modelops.LogPage
-	41, // 117: modelops.ModelOps.SubmitJob:output_type -> modelops.LearningJobReply
-	43, // 118: modelops.ModelOps.ListJobs:output_type -> modelops.JobList
-	45, // 119: modelops.ModelOps.GetJob:output_type -> modelops.LearningJob
-	41, // 120: modelops.ModelOps.CancelJob:output_type -> modelops.LearningJobReply
-	41, // 121: modelops.ModelOps.PauseJob:output_type -> modelops.LearningJobReply
-	41, // 122: modelops.ModelOps.ResumeJob:output_type -> modelops.LearningJobReply
-	41, // 123: modelops.ModelOps.RetryJob:output_type -> modelops.LearningJobReply
-	41, // 124: modelops.ModelOps.DeleteJob:output_type -> modelops.LearningJobReply
-	41, // 125: modelops.ModelOps.CheckpointJob:output_type -> modelops.LearningJobReply
-	47, // 126: modelops.ModelOps.ReadJobMetrics:output_type -> modelops.JobMetrics
-	50, // 127: modelops.ModelOps.GetConfig:output_type -> modelops.ConfigView
-	0,  // 128: modelops.ModelOps.ApplyConfig:output_type -> modelops.ConfigChanges
-	55, // 129: modelops.ModelOps.AddKey:output_type -> modelops.AddKeyReply
-	57, // 130: modelops.ModelOps.ListKeys:output_type -> modelops.KeyList
-	58, // 131: modelops.ModelOps.RevokeKey:output_type -> modelops.KeyInfo
-	88, // 132: modelops.ModelOps.GetCluster:output_type -> modelops.ClusterView
-	89, // 133: modelops.ModelOps.InviteHost:output_type -> modelops.InviteReply
-	90, // 134: modelops.ModelOps.RemoveHost:output_type -> modelops.RemoveMemberReply
-	91, // 135: modelops.ModelOps.DrainHost:output_type -> modelops.DrainHostReply
-	52, // 136: modelops.ModelOps.GetHealth:output_type -> modelops.HealthReply
-	53, // 137: modelops.ModelOps.GetVersion:output_type -> modelops.VersionReply
-	90, // [90:138] is the sub-list for method output_type
-	42, // [42:90] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	71,  // 0: modelops.StatusView.host:type_name -> modelops.HostView
+	72,  // 1: modelops.StatusView.gpus:type_name -> modelops.GpuView
+	73,  // 2: modelops.StatusView.models:type_name -> modelops.ModelView
+	74,  // 3: modelops.StatusView.hints:type_name -> modelops.HintReply
+	75,  // 4: modelops.StatusView.defrag:type_name -> modelops.DefragPlan
+	76,  // 5: modelops.StatusView.hosts:type_name -> modelops.HostSaid
+	4,   // 6: modelops.Explanation.reasons:type_name -> modelops.Reason
+	5,   // 7: modelops.Explanation.weighed:type_name -> modelops.Weighed
+	77,  // 8: modelops.Explanation.copies:type_name -> modelops.JournalCopy
+	67,  // 9: modelops.InferenceRequest.parameters:type_name -> modelops.InferenceRequest.ParametersEntry
+	7,   // 10: modelops.InferenceRequest.messages:type_name -> modelops.ChatMessage
+	8,   // 11: modelops.InferenceChunk.response:type_name -> modelops.InferenceResponse
+	78,  // 12: modelops.InferenceChunk.error:type_name -> modelops.ErrorBody
+	68,  // 13: modelops.ModelLoadRequest.load_params:type_name -> modelops.ModelLoadRequest.LoadParamsEntry
+	14,  // 14: modelops.ModelList.models:type_name -> modelops.ModelInfo
+	73,  // 15: modelops.ResidentList.models:type_name -> modelops.ModelView
+	76,  // 16: modelops.ResidentList.hosts:type_name -> modelops.HostSaid
+	74,  // 17: modelops.HintList.hints:type_name -> modelops.HintReply
+	79,  // 18: modelops.SendRequest.body:type_name -> google.protobuf.Struct
+	79,  // 19: modelops.SendReply.answer:type_name -> google.protobuf.Struct
+	34,  // 20: modelops.SendReply.events:type_name -> modelops.RecordedEvent
+	79,  // 21: modelops.RecordedEvent.body:type_name -> google.protobuf.Struct
+	37,  // 22: modelops.JournalPage.decisions:type_name -> modelops.RecordedDecision
+	34,  // 23: modelops.RecordedDecision.events:type_name -> modelops.RecordedEvent
+	80,  // 24: modelops.RecordedDecision.decision:type_name -> modelops.Decision
+	79,  // 25: modelops.LearningJobRequest.parameters:type_name -> google.protobuf.Struct
+	45,  // 26: modelops.LearningJobReply.job:type_name -> modelops.LearningJob
+	45,  // 27: modelops.JobList.jobs:type_name -> modelops.LearningJob
+	76,  // 28: modelops.JobList.hosts:type_name -> modelops.HostSaid
+	81,  // 29: modelops.LearningJob.started_at:type_name -> google.protobuf.StringValue
+	81,  // 30: modelops.LearningJob.completed_at:type_name -> google.protobuf.StringValue
+	81,  // 31: modelops.LearningJob.error_message:type_name -> google.protobuf.StringValue
+	81,  // 32: modelops.LearningJob.result_path:type_name -> google.protobuf.StringValue
+	69,  // 33: modelops.LearningJob.metrics:type_name -> modelops.LearningJob.MetricsEntry
+	82,  // 34: modelops.LearningJob.checkpoint:type_name -> modelops.Checkpoint
+	70,  // 35: modelops.LearningJob.parameters:type_name -> modelops.LearningJob.ParametersEntry
+	83,  // 36: modelops.LearningJob.artifacts:type_name -> modelops.Artifact
+	84,  // 37: modelops.JobMetrics.samples:type_name -> modelops.JobSample
+	79,  // 38: modelops.GoalRequest.metadata:type_name -> google.protobuf.Struct
+	79,  // 39: modelops.GoalRequest.parameters:type_name -> google.protobuf.Struct
+	85,  // 40: modelops.GoalRequest.search:type_name -> modelops.Dimension
+	53,  // 41: modelops.GoalReply.goal:type_name -> modelops.LearningGoal
+	53,  // 42: modelops.GoalList.goals:type_name -> modelops.LearningGoal
+	76,  // 43: modelops.GoalList.hosts:type_name -> modelops.HostSaid
+	81,  // 44: modelops.LearningGoal.started_at:type_name -> google.protobuf.StringValue
+	81,  // 45: modelops.LearningGoal.completed_at:type_name -> google.protobuf.StringValue
+	81,  // 46: modelops.LearningGoal.error_message:type_name -> google.protobuf.StringValue
+	79,  // 47: modelops.LearningGoal.metadata:type_name -> google.protobuf.Struct
+	86,  // 48: modelops.LearningGoal.goal:type_name -> modelops.GoalView
+	87,  // 49: modelops.LineageReply.versions:type_name -> modelops.ModelVersion
+	37,  // 50: modelops.WatchReply.decisions:type_name -> modelops.RecordedDecision
+	76,  // 51: modelops.HealthReply.hosts:type_name -> modelops.HostSaid
+	66,  // 52: modelops.AddKeyReply.info:type_name -> modelops.KeyInfo
+	66,  // 53: modelops.KeyList.keys:type_name -> modelops.KeyInfo
+	6,   // 54: modelops.ModelOps.Infer:input_type -> modelops.InferenceRequest
+	6,   // 55: modelops.ModelOps.InferStream:input_type -> modelops.InferenceRequest
+	10,  // 56: modelops.ModelOps.LoadModel:input_type -> modelops.ModelLoadRequest
+	12,  // 57: modelops.ModelOps.UnloadModel:input_type -> modelops.ModelUnloadRequest
+	88,  // 58: modelops.ModelOps.ListModels:input_type -> google.protobuf.Empty
+	16,  // 59: modelops.ModelOps.AcquireGpuLease:input_type -> modelops.GpuLeaseRequest
+	19,  // 60: modelops.ModelOps.RenewGpuLease:input_type -> modelops.GpuLeaseRenewal
+	18,  // 61: modelops.ModelOps.ReleaseGpuLease:input_type -> modelops.GpuLeaseRelease
+	2,   // 62: modelops.ModelOps.Why:input_type -> modelops.WhyRequest
+	88,  // 63: modelops.ModelOps.GetStatus:input_type -> google.protobuf.Empty
+	88,  // 64: modelops.ModelOps.ListResident:input_type -> google.protobuf.Empty
+	88,  // 65: modelops.ModelOps.GetQueue:input_type -> google.protobuf.Empty
+	23,  // 66: modelops.ModelOps.CancelRequest:input_type -> modelops.CancelRequestRequest
+	25,  // 67: modelops.ModelOps.PinModel:input_type -> modelops.PinModelRequest
+	26,  // 68: modelops.ModelOps.UnpinModel:input_type -> modelops.UnpinModelRequest
+	89,  // 69: modelops.ModelOps.StartSwap:input_type -> modelops.SwapModel
+	90,  // 70: modelops.ModelOps.PromoteSwap:input_type -> modelops.PromoteSwap
+	91,  // 71: modelops.ModelOps.RollbackSwap:input_type -> modelops.RollbackSwap
+	88,  // 72: modelops.ModelOps.ListSwaps:input_type -> google.protobuf.Empty
+	28,  // 73: modelops.ModelOps.HintModel:input_type -> modelops.HintModelRequest
+	88,  // 74: modelops.ModelOps.ListHints:input_type -> google.protobuf.Empty
+	30,  // 75: modelops.ModelOps.Defrag:input_type -> modelops.DefragRequest
+	31,  // 76: modelops.ModelOps.GetState:input_type -> modelops.StateRequest
+	32,  // 77: modelops.ModelOps.SendCommand:input_type -> modelops.SendRequest
+	35,  // 78: modelops.ModelOps.ReadJournal:input_type -> modelops.JournalRequest
+	56,  // 79: modelops.ModelOps.Watch:input_type -> modelops.WatchRequest
+	38,  // 80: modelops.ModelOps.ReadLog:input_type -> modelops.LogRequest
+	40,  // 81: modelops.ModelOps.SubmitJob:input_type -> modelops.LearningJobRequest
+	42,  // 82: modelops.ModelOps.ListJobs:input_type -> modelops.JobsRequest
+	44,  // 83: modelops.ModelOps.GetJob:input_type -> modelops.JobRequest
+	44,  // 84: modelops.ModelOps.CancelJob:input_type -> modelops.JobRequest
+	44,  // 85: modelops.ModelOps.PauseJob:input_type -> modelops.JobRequest
+	44,  // 86: modelops.ModelOps.ResumeJob:input_type -> modelops.JobRequest
+	44,  // 87: modelops.ModelOps.RetryJob:input_type -> modelops.JobRequest
+	44,  // 88: modelops.ModelOps.DeleteJob:input_type -> modelops.JobRequest
+	44,  // 89: modelops.ModelOps.CheckpointJob:input_type -> modelops.JobRequest
+	46,  // 90: modelops.ModelOps.ReadJobMetrics:input_type -> modelops.JobMetricsRequest
+	48,  // 91: modelops.ModelOps.CreateGoal:input_type -> modelops.GoalRequest
+	50,  // 92: modelops.ModelOps.ListGoals:input_type -> modelops.GoalsRequest
+	52,  // 93: modelops.ModelOps.GetGoal:input_type -> modelops.GoalOrder
+	48,  // 94: modelops.ModelOps.ChangeGoal:input_type -> modelops.GoalRequest
+	52,  // 95: modelops.ModelOps.PauseGoal:input_type -> modelops.GoalOrder
+	52,  // 96: modelops.ModelOps.ResumeGoal:input_type -> modelops.GoalOrder
+	52,  // 97: modelops.ModelOps.CancelGoal:input_type -> modelops.GoalOrder
+	52,  // 98: modelops.ModelOps.DeleteGoal:input_type -> modelops.GoalOrder
+	54,  // 99: modelops.ModelOps.GetLineage:input_type -> modelops.LineageRequest
+	88,  // 100: modelops.ModelOps.GetConfig:input_type -> google.protobuf.Empty
+	59,  // 101: modelops.ModelOps.ApplyConfig:input_type -> modelops.ApplyConfigRequest
+	62,  // 102: modelops.ModelOps.AddKey:input_type -> modelops.AddKeyRequest
+	88,  // 103: modelops.ModelOps.ListKeys:input_type -> google.protobuf.Empty
+	64,  // 104: modelops.ModelOps.RevokeKey:input_type -> modelops.RevokeKeyRequest
+	88,  // 105: modelops.ModelOps.GetCluster:input_type -> google.protobuf.Empty
+	92,  // 106: modelops.ModelOps.InviteHost:input_type -> modelops.InviteRequest
+	93,  // 107: modelops.ModelOps.RemoveHost:input_type -> modelops.RemoveMemberRequest
+	94,  // 108: modelops.ModelOps.DrainHost:input_type -> modelops.DrainHostRequest
+	88,  // 109: modelops.ModelOps.GetHealth:input_type -> google.protobuf.Empty
+	88,  // 110: modelops.ModelOps.GetVersion:input_type -> google.protobuf.Empty
+	8,   // 111: modelops.ModelOps.Infer:output_type -> modelops.InferenceResponse
+	9,   // 112: modelops.ModelOps.InferStream:output_type -> modelops.InferenceChunk
+	11,  // 113: modelops.ModelOps.LoadModel:output_type -> modelops.ModelLoadReply
+	13,  // 114: modelops.ModelOps.UnloadModel:output_type -> modelops.ModelUnloadReply
+	15,  // 115: modelops.ModelOps.ListModels:output_type -> modelops.ModelList
+	17,  // 116: modelops.ModelOps.AcquireGpuLease:output_type -> modelops.GpuLeaseReply
+	20,  // 117: modelops.ModelOps.RenewGpuLease:output_type -> modelops.GpuLeaseRenewalAck
+	21,  // 118: modelops.ModelOps.ReleaseGpuLease:output_type -> modelops.GpuLeaseReleaseAck
+	3,   // 119: modelops.ModelOps.Why:output_type -> modelops.Explanation
+	1,   // 120: modelops.ModelOps.GetStatus:output_type -> modelops.StatusView
+	22,  // 121: modelops.ModelOps.ListResident:output_type -> modelops.ResidentList
+	95,  // 122: modelops.ModelOps.GetQueue:output_type -> modelops.QueueView
+	24,  // 123: modelops.ModelOps.CancelRequest:output_type -> modelops.CancelRequestReply
+	27,  // 124: modelops.ModelOps.PinModel:output_type -> modelops.PinModelReply
+	27,  // 125: modelops.ModelOps.UnpinModel:output_type -> modelops.PinModelReply
+	96,  // 126: modelops.ModelOps.StartSwap:output_type -> modelops.SwapReply
+	96,  // 127: modelops.ModelOps.PromoteSwap:output_type -> modelops.SwapReply
+	96,  // 128: modelops.ModelOps.RollbackSwap:output_type -> modelops.SwapReply
+	97,  // 129: modelops.ModelOps.ListSwaps:output_type -> modelops.SwapList
+	74,  // 130: modelops.ModelOps.HintModel:output_type -> modelops.HintReply
+	29,  // 131: modelops.ModelOps.ListHints:output_type -> modelops.HintList
+	75,  // 132: modelops.ModelOps.Defrag:output_type -> modelops.DefragPlan
+	98,  // 133: modelops.ModelOps.GetState:output_type -> modelops.StateReply
+	33,  // 134: modelops.ModelOps.SendCommand:output_type -> modelops.SendReply
+	36,  // 135: modelops.ModelOps.ReadJournal:output_type -> modelops.JournalPage
+	57,  // 136: modelops.ModelOps.Watch:output_type -> modelops.WatchReply
+	39,  // 137: modelops.ModelOps.ReadLog:output_type -> modelops.LogPage
+	41,  // 138: modelops.ModelOps.SubmitJob:output_type -> modelops.LearningJobReply
+	43,  // 139: modelops.ModelOps.ListJobs:output_type -> modelops.JobList
+	45,  // 140: modelops.ModelOps.GetJob:output_type -> modelops.LearningJob
+	41,  // 141: modelops.ModelOps.CancelJob:output_type -> modelops.LearningJobReply
+	41,  // 142: modelops.ModelOps.PauseJob:output_type -> modelops.LearningJobReply
+	41,  // 143: modelops.ModelOps.ResumeJob:output_type -> modelops.LearningJobReply
+	41,  // 144: modelops.ModelOps.RetryJob:output_type -> modelops.LearningJobReply
+	41,  // 145: modelops.ModelOps.DeleteJob:output_type -> modelops.LearningJobReply
+	41,  // 146: modelops.ModelOps.CheckpointJob:output_type -> modelops.LearningJobReply
+	47,  // 147: modelops.ModelOps.ReadJobMetrics:output_type -> modelops.JobMetrics
+	49,  // 148: modelops.ModelOps.CreateGoal:output_type -> modelops.GoalReply
+	51,  // 149: modelops.ModelOps.ListGoals:output_type -> modelops.GoalList
+	53,  // 150: modelops.ModelOps.GetGoal:output_type -> modelops.LearningGoal
+	49,  // 151: modelops.ModelOps.ChangeGoal:output_type -> modelops.GoalReply
+	49,  // 152: modelops.ModelOps.PauseGoal:output_type -> modelops.GoalReply
+	49,  // 153: modelops.ModelOps.ResumeGoal:output_type -> modelops.GoalReply
+	49,  // 154: modelops.ModelOps.CancelGoal:output_type -> modelops.GoalReply
+	49,  // 155: modelops.ModelOps.DeleteGoal:output_type -> modelops.GoalReply
+	55,  // 156: modelops.ModelOps.GetLineage:output_type -> modelops.LineageReply
+	58,  // 157: modelops.ModelOps.GetConfig:output_type -> modelops.ConfigView
+	0,   // 158: modelops.ModelOps.ApplyConfig:output_type -> modelops.ConfigChanges
+	63,  // 159: modelops.ModelOps.AddKey:output_type -> modelops.AddKeyReply
+	65,  // 160: modelops.ModelOps.ListKeys:output_type -> modelops.KeyList
+	66,  // 161: modelops.ModelOps.RevokeKey:output_type -> modelops.KeyInfo
+	99,  // 162: modelops.ModelOps.GetCluster:output_type -> modelops.ClusterView
+	100, // 163: modelops.ModelOps.InviteHost:output_type -> modelops.InviteReply
+	101, // 164: modelops.ModelOps.RemoveHost:output_type -> modelops.RemoveMemberReply
+	102, // 165: modelops.ModelOps.DrainHost:output_type -> modelops.DrainHostReply
+	60,  // 166: modelops.ModelOps.GetHealth:output_type -> modelops.HealthReply
+	61,  // 167: modelops.ModelOps.GetVersion:output_type -> modelops.VersionReply
+	111, // [111:168] is the sub-list for method output_type
+	54,  // [54:111] is the sub-list for method input_type
+	54,  // [54:54] is the sub-list for extension type_name
+	54,  // [54:54] is the sub-list for extension extendee
+	0,   // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_operations_proto_init() }
@@ -5680,21 +6704,24 @@ func file_operations_proto_init() {
 	file_arbiter_proto_init()
 	file_membership_proto_init()
 	file_gateway_proto_init()
+	file_goal_proto_init()
 	file_gpu_proto_init()
 	file_host_proto_init()
 	file_job_proto_init()
 	file_journal_proto_init()
+	file_lineage_proto_init()
 	file_model_proto_init()
 	file_options_proto_init()
 	file_values_proto_init()
 	file_operations_proto_msgTypes[6].OneofWrappers = []any{}
+	file_operations_proto_msgTypes[48].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operations_proto_rawDesc), len(file_operations_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   63,
+			NumMessages:   71,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

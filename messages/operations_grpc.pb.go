@@ -60,6 +60,15 @@ const (
 	ModelOps_DeleteJob_FullMethodName       = "/modelops.ModelOps/DeleteJob"
 	ModelOps_CheckpointJob_FullMethodName   = "/modelops.ModelOps/CheckpointJob"
 	ModelOps_ReadJobMetrics_FullMethodName  = "/modelops.ModelOps/ReadJobMetrics"
+	ModelOps_CreateGoal_FullMethodName      = "/modelops.ModelOps/CreateGoal"
+	ModelOps_ListGoals_FullMethodName       = "/modelops.ModelOps/ListGoals"
+	ModelOps_GetGoal_FullMethodName         = "/modelops.ModelOps/GetGoal"
+	ModelOps_ChangeGoal_FullMethodName      = "/modelops.ModelOps/ChangeGoal"
+	ModelOps_PauseGoal_FullMethodName       = "/modelops.ModelOps/PauseGoal"
+	ModelOps_ResumeGoal_FullMethodName      = "/modelops.ModelOps/ResumeGoal"
+	ModelOps_CancelGoal_FullMethodName      = "/modelops.ModelOps/CancelGoal"
+	ModelOps_DeleteGoal_FullMethodName      = "/modelops.ModelOps/DeleteGoal"
+	ModelOps_GetLineage_FullMethodName      = "/modelops.ModelOps/GetLineage"
 	ModelOps_GetConfig_FullMethodName       = "/modelops.ModelOps/GetConfig"
 	ModelOps_ApplyConfig_FullMethodName     = "/modelops.ModelOps/ApplyConfig"
 	ModelOps_AddKey_FullMethodName          = "/modelops.ModelOps/AddKey"
@@ -154,6 +163,24 @@ type ModelOpsClient interface {
 	CheckpointJob(ctx context.Context, in *JobRequest, opts ...grpc.CallOption) (*LearningJobReply, error)
 	// ReadJobMetrics reads the samples of a job: steps, loss and other figures. It waits for the next one as long as the request says.
 	ReadJobMetrics(ctx context.Context, in *JobMetricsRequest, opts ...grpc.CallOption) (*JobMetrics, error)
+	// CreateGoal makes a goal, which makes jobs until its target is met or its budget or time is spent. The same again under the same goal_id changes nothing.
+	CreateGoal(ctx context.Context, in *GoalRequest, opts ...grpc.CallOption) (*GoalReply, error)
+	// ListGoals lists the goals of all hosts, by the text of their priority and then by age, as the old coordinator did.
+	ListGoals(ctx context.Context, in *GoalsRequest, opts ...grpc.CallOption) (*GoalList, error)
+	// GetGoal shows one goal with its runs.
+	GetGoal(ctx context.Context, in *GoalOrder, opts ...grpc.CallOption) (*LearningGoal, error)
+	// ChangeGoal changes what the request says and leaves the rest. What the goal did so far stays and counts.
+	ChangeGoal(ctx context.Context, in *GoalRequest, opts ...grpc.CallOption) (*GoalReply, error)
+	// PauseGoal keeps a goal from making jobs until ResumeGoal. Its running job goes on.
+	PauseGoal(ctx context.Context, in *GoalOrder, opts ...grpc.CallOption) (*GoalReply, error)
+	// ResumeGoal lets a paused goal go on.
+	ResumeGoal(ctx context.Context, in *GoalOrder, opts ...grpc.CallOption) (*GoalReply, error)
+	// CancelGoal ends a goal, with its jobs. One that has ended stays as it is.
+	CancelGoal(ctx context.Context, in *GoalOrder, opts ...grpc.CallOption) (*GoalReply, error)
+	// DeleteGoal forgets a goal. Its running job is cancelled, unless keep_jobs says otherwise.
+	DeleteGoal(ctx context.Context, in *GoalOrder, opts ...grpc.CallOption) (*GoalReply, error)
+	// GetLineage shows the versions that goals made of a model: what each came from, its figures, and what became of it.
+	GetLineage(ctx context.Context, in *LineageRequest, opts ...grpc.CallOption) (*LineageReply, error)
 	// GetConfig shows the configuration in force, without secrets.
 	GetConfig(ctx context.Context, in *emptypb.Empty, opts ...grpc.CallOption) (*ConfigView, error)
 	// ApplyConfig reads the configuration again and makes it rule. A bad file changes nothing.
@@ -559,6 +586,96 @@ func (c *modelOpsClient) ReadJobMetrics(ctx context.Context, in *JobMetricsReque
 	return out, nil
 }
 
+func (c *modelOpsClient) CreateGoal(ctx context.Context, in *GoalRequest, opts ...grpc.CallOption) (*GoalReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GoalReply)
+	err := c.cc.Invoke(ctx, ModelOps_CreateGoal_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelOpsClient) ListGoals(ctx context.Context, in *GoalsRequest, opts ...grpc.CallOption) (*GoalList, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GoalList)
+	err := c.cc.Invoke(ctx, ModelOps_ListGoals_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelOpsClient) GetGoal(ctx context.Context, in *GoalOrder, opts ...grpc.CallOption) (*LearningGoal, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LearningGoal)
+	err := c.cc.Invoke(ctx, ModelOps_GetGoal_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelOpsClient) ChangeGoal(ctx context.Context, in *GoalRequest, opts ...grpc.CallOption) (*GoalReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GoalReply)
+	err := c.cc.Invoke(ctx, ModelOps_ChangeGoal_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelOpsClient) PauseGoal(ctx context.Context, in *GoalOrder, opts ...grpc.CallOption) (*GoalReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GoalReply)
+	err := c.cc.Invoke(ctx, ModelOps_PauseGoal_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelOpsClient) ResumeGoal(ctx context.Context, in *GoalOrder, opts ...grpc.CallOption) (*GoalReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GoalReply)
+	err := c.cc.Invoke(ctx, ModelOps_ResumeGoal_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelOpsClient) CancelGoal(ctx context.Context, in *GoalOrder, opts ...grpc.CallOption) (*GoalReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GoalReply)
+	err := c.cc.Invoke(ctx, ModelOps_CancelGoal_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelOpsClient) DeleteGoal(ctx context.Context, in *GoalOrder, opts ...grpc.CallOption) (*GoalReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GoalReply)
+	err := c.cc.Invoke(ctx, ModelOps_DeleteGoal_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelOpsClient) GetLineage(ctx context.Context, in *LineageRequest, opts ...grpc.CallOption) (*LineageReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LineageReply)
+	err := c.cc.Invoke(ctx, ModelOps_GetLineage_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *modelOpsClient) GetConfig(ctx context.Context, in *emptypb.Empty, opts ...grpc.CallOption) (*ConfigView, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ConfigView)
@@ -750,6 +867,24 @@ type ModelOpsServer interface {
 	CheckpointJob(context.Context, *JobRequest) (*LearningJobReply, error)
 	// ReadJobMetrics reads the samples of a job: steps, loss and other figures. It waits for the next one as long as the request says.
 	ReadJobMetrics(context.Context, *JobMetricsRequest) (*JobMetrics, error)
+	// CreateGoal makes a goal, which makes jobs until its target is met or its budget or time is spent. The same again under the same goal_id changes nothing.
+	CreateGoal(context.Context, *GoalRequest) (*GoalReply, error)
+	// ListGoals lists the goals of all hosts, by the text of their priority and then by age, as the old coordinator did.
+	ListGoals(context.Context, *GoalsRequest) (*GoalList, error)
+	// GetGoal shows one goal with its runs.
+	GetGoal(context.Context, *GoalOrder) (*LearningGoal, error)
+	// ChangeGoal changes what the request says and leaves the rest. What the goal did so far stays and counts.
+	ChangeGoal(context.Context, *GoalRequest) (*GoalReply, error)
+	// PauseGoal keeps a goal from making jobs until ResumeGoal. Its running job goes on.
+	PauseGoal(context.Context, *GoalOrder) (*GoalReply, error)
+	// ResumeGoal lets a paused goal go on.
+	ResumeGoal(context.Context, *GoalOrder) (*GoalReply, error)
+	// CancelGoal ends a goal, with its jobs. One that has ended stays as it is.
+	CancelGoal(context.Context, *GoalOrder) (*GoalReply, error)
+	// DeleteGoal forgets a goal. Its running job is cancelled, unless keep_jobs says otherwise.
+	DeleteGoal(context.Context, *GoalOrder) (*GoalReply, error)
+	// GetLineage shows the versions that goals made of a model: what each came from, its figures, and what became of it.
+	GetLineage(context.Context, *LineageRequest) (*LineageReply, error)
 	// GetConfig shows the configuration in force, without secrets.
 	GetConfig(context.Context, *emptypb.Empty) (*ConfigView, error)
 	// ApplyConfig reads the configuration again and makes it rule. A bad file changes nothing.
@@ -892,6 +1027,33 @@ func (UnimplementedModelOpsServer) CheckpointJob(context.Context, *JobRequest) (
 }
 func (UnimplementedModelOpsServer) ReadJobMetrics(context.Context, *JobMetricsRequest) (*JobMetrics, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReadJobMetrics not implemented")
+}
+func (UnimplementedModelOpsServer) CreateGoal(context.Context, *GoalRequest) (*GoalReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateGoal not implemented")
+}
+func (UnimplementedModelOpsServer) ListGoals(context.Context, *GoalsRequest) (*GoalList, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListGoals not implemented")
+}
+func (UnimplementedModelOpsServer) GetGoal(context.Context, *GoalOrder) (*LearningGoal, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetGoal not implemented")
+}
+func (UnimplementedModelOpsServer) ChangeGoal(context.Context, *GoalRequest) (*GoalReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method ChangeGoal not implemented")
+}
+func (UnimplementedModelOpsServer) PauseGoal(context.Context, *GoalOrder) (*GoalReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method PauseGoal not implemented")
+}
+func (UnimplementedModelOpsServer) ResumeGoal(context.Context, *GoalOrder) (*GoalReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResumeGoal not implemented")
+}
+func (UnimplementedModelOpsServer) CancelGoal(context.Context, *GoalOrder) (*GoalReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method CancelGoal not implemented")
+}
+func (UnimplementedModelOpsServer) DeleteGoal(context.Context, *GoalOrder) (*GoalReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteGoal not implemented")
+}
+func (UnimplementedModelOpsServer) GetLineage(context.Context, *LineageRequest) (*LineageReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetLineage not implemented")
 }
 func (UnimplementedModelOpsServer) GetConfig(context.Context, *emptypb.Empty) (*ConfigView, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetConfig not implemented")
@@ -1602,6 +1764,168 @@ func _ModelOps_ReadJobMetrics_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ModelOps_CreateGoal_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GoalRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).CreateGoal(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_CreateGoal_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).CreateGoal(ctx, req.(*GoalRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelOps_ListGoals_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GoalsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).ListGoals(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_ListGoals_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).ListGoals(ctx, req.(*GoalsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelOps_GetGoal_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GoalOrder)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).GetGoal(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_GetGoal_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).GetGoal(ctx, req.(*GoalOrder))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelOps_ChangeGoal_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GoalRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).ChangeGoal(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_ChangeGoal_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).ChangeGoal(ctx, req.(*GoalRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelOps_PauseGoal_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GoalOrder)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).PauseGoal(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_PauseGoal_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).PauseGoal(ctx, req.(*GoalOrder))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelOps_ResumeGoal_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GoalOrder)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).ResumeGoal(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_ResumeGoal_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).ResumeGoal(ctx, req.(*GoalOrder))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelOps_CancelGoal_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GoalOrder)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).CancelGoal(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_CancelGoal_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).CancelGoal(ctx, req.(*GoalOrder))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelOps_DeleteGoal_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GoalOrder)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).DeleteGoal(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_DeleteGoal_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).DeleteGoal(ctx, req.(*GoalOrder))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelOps_GetLineage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LineageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelOpsServer).GetLineage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelOps_GetLineage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelOpsServer).GetLineage(ctx, req.(*LineageRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ModelOps_GetConfig_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(emptypb.Empty)
 	if err := dec(in); err != nil {
@@ -1950,6 +2274,42 @@ var ModelOps_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ReadJobMetrics",
 			Handler:    _ModelOps_ReadJobMetrics_Handler,
+		},
+		{
+			MethodName: "CreateGoal",
+			Handler:    _ModelOps_CreateGoal_Handler,
+		},
+		{
+			MethodName: "ListGoals",
+			Handler:    _ModelOps_ListGoals_Handler,
+		},
+		{
+			MethodName: "GetGoal",
+			Handler:    _ModelOps_GetGoal_Handler,
+		},
+		{
+			MethodName: "ChangeGoal",
+			Handler:    _ModelOps_ChangeGoal_Handler,
+		},
+		{
+			MethodName: "PauseGoal",
+			Handler:    _ModelOps_PauseGoal_Handler,
+		},
+		{
+			MethodName: "ResumeGoal",
+			Handler:    _ModelOps_ResumeGoal_Handler,
+		},
+		{
+			MethodName: "CancelGoal",
+			Handler:    _ModelOps_CancelGoal_Handler,
+		},
+		{
+			MethodName: "DeleteGoal",
+			Handler:    _ModelOps_DeleteGoal_Handler,
+		},
+		{
+			MethodName: "GetLineage",
+			Handler:    _ModelOps_GetLineage_Handler,
 		},
 		{
 			MethodName: "GetConfig",

@@ -16,6 +16,7 @@ const (
 	KindGPU     = "gpu"
 	KindHost    = "host"
 	KindJob     = "job"
+	KindLineage = "lineage"
 	KindModel   = "model"
 )
 
@@ -26,6 +27,7 @@ var kindTable = []KindInfo{
 	{Name: KindGPU, Identity: Identity_HOST_AND_NAME, Example: "gpu/main_pc/gpu0", Holds: false},
 	{Name: KindHost, Identity: Identity_HOST, Example: "host/main_pc", Holds: false},
 	{Name: KindJob, Identity: Identity_HOST_AND_NAME, Example: "job/main_pc/tune-1", Holds: true},
+	{Name: KindLineage, Identity: Identity_HOST_AND_NAME, Example: "lineage/main_pc/tiny", Holds: false},
 	{Name: KindModel, Identity: Identity_HOST_AND_NAME, Example: "model/main_pc/tiny", Holds: true},
 }
 
@@ -139,6 +141,20 @@ func (*JobStarted) jobEvent()             {}
 func (*JobStopping) jobEvent()            {}
 func (*JobSubmitted) jobEvent()           {}
 
+// LineageEvent is what can happen to an actor of kind lineage. Its Evolve switches over all of them.
+type LineageEvent interface {
+	proto.Message
+	lineageEvent()
+}
+
+func (*VersionDropped) lineageEvent()    {}
+func (*VersionFailed) lineageEvent()     {}
+func (*VersionJudged) lineageEvent()     {}
+func (*VersionPlanned) lineageEvent()    {}
+func (*VersionRegistered) lineageEvent() {}
+func (*VersionRemoved) lineageEvent()    {}
+func (*VersionServed) lineageEvent()     {}
+
 // ModelEvent is what can happen to an actor of kind model. Its Evolve switches over all of them.
 type ModelEvent interface {
 	proto.Message
@@ -248,6 +264,13 @@ var eventTypes = []eventType{
 	{"job.started", 1, func() proto.Message { return new(JobStarted) }},
 	{"job.stopping", 1, func() proto.Message { return new(JobStopping) }},
 	{"job.submitted", 1, func() proto.Message { return new(JobSubmitted) }},
+	{"lineage.version_dropped", 1, func() proto.Message { return new(VersionDropped) }},
+	{"lineage.version_failed", 1, func() proto.Message { return new(VersionFailed) }},
+	{"lineage.version_judged", 1, func() proto.Message { return new(VersionJudged) }},
+	{"lineage.version_planned", 1, func() proto.Message { return new(VersionPlanned) }},
+	{"lineage.version_registered", 1, func() proto.Message { return new(VersionRegistered) }},
+	{"lineage.version_removed", 1, func() proto.Message { return new(VersionRemoved) }},
+	{"lineage.version_served", 1, func() proto.Message { return new(VersionServed) }},
 	{"model.asleep", 1, func() proto.Message { return new(ModelAsleep) }},
 	{"model.awake", 1, func() proto.Message { return new(ModelAwake) }},
 	{"model.breaker_changed", 1, func() proto.Message { return new(BreakerChanged) }},
@@ -351,6 +374,12 @@ var commandTable = []CommandInfo{
 	{Kind: "host", Name: "ReportRolloutSettled", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportRolloutSettled) }},
 	{Kind: "host", Name: "StartDrain", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(StartDrain) }},
 	{Kind: "host", Name: "EndDrain", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(EndDrain) }},
+	{Kind: "lineage", Name: "RegisterVersion", Visibility: Visibility_INTERNAL, First: true, New: func() proto.Message { return new(RegisterVersion) }},
+	{Kind: "lineage", Name: "ServeVersion", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ServeVersion) }},
+	{Kind: "lineage", Name: "ReportVersionStored", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportVersionStored) }},
+	{Kind: "lineage", Name: "ReportVersionFailed", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportVersionFailed) }},
+	{Kind: "lineage", Name: "ReportVersionJudged", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportVersionJudged) }},
+	{Kind: "lineage", Name: "ReportVersionRemoved", Visibility: Visibility_INTERNAL, First: false, New: func() proto.Message { return new(ReportVersionRemoved) }},
 	{Kind: "model", Name: "DeclareModel", Visibility: Visibility_PUBLIC, First: true, New: func() proto.Message { return new(DeclareModel) }},
 	{Kind: "model", Name: "EnsureModel", Visibility: Visibility_PUBLIC, First: false, New: func() proto.Message { return new(EnsureModel) }},
 	{Kind: "model", Name: "UnloadModel", Visibility: Visibility_PUBLIC, First: false, New: func() proto.Message { return new(UnloadModel) }},
@@ -459,6 +488,24 @@ type Operations interface {
 	CheckpointJob(context.Context, *JobRequest) (*LearningJobReply, error)
 	// ReadJobMetrics reads the samples of a job: steps, loss and other figures. It waits for the next one as long as the request says.
 	ReadJobMetrics(context.Context, *JobMetricsRequest) (*JobMetrics, error)
+	// CreateGoal makes a goal, which makes jobs until its target is met or its budget or time is spent. The same again under the same goal_id changes nothing.
+	CreateGoal(context.Context, *GoalRequest) (*GoalReply, error)
+	// ListGoals lists the goals of all hosts, by the text of their priority and then by age, as the old coordinator did.
+	ListGoals(context.Context, *GoalsRequest) (*GoalList, error)
+	// GetGoal shows one goal with its runs.
+	GetGoal(context.Context, *GoalOrder) (*LearningGoal, error)
+	// ChangeGoal changes what the request says and leaves the rest. What the goal did so far stays and counts.
+	ChangeGoal(context.Context, *GoalRequest) (*GoalReply, error)
+	// PauseGoal keeps a goal from making jobs until ResumeGoal. Its running job goes on.
+	PauseGoal(context.Context, *GoalOrder) (*GoalReply, error)
+	// ResumeGoal lets a paused goal go on.
+	ResumeGoal(context.Context, *GoalOrder) (*GoalReply, error)
+	// CancelGoal ends a goal, with its jobs. One that has ended stays as it is.
+	CancelGoal(context.Context, *GoalOrder) (*GoalReply, error)
+	// DeleteGoal forgets a goal. Its running job is cancelled, unless keep_jobs says otherwise.
+	DeleteGoal(context.Context, *GoalOrder) (*GoalReply, error)
+	// GetLineage shows the versions that goals made of a model: what each came from, its figures, and what became of it.
+	GetLineage(context.Context, *LineageRequest) (*LineageReply, error)
 	// GetConfig shows the configuration in force, without secrets.
 	GetConfig(context.Context, *emptypb.Empty) (*ConfigView, error)
 	// ApplyConfig reads the configuration again and makes it rule. A bad file changes nothing.
@@ -656,6 +703,51 @@ func (t Through) CheckpointJob(ctx context.Context, r *JobRequest) (*LearningJob
 // ReadJobMetrics implements Operations.
 func (t Through) ReadJobMetrics(ctx context.Context, r *JobMetricsRequest) (*JobMetrics, error) {
 	return through[*JobMetrics](ctx, t, "ReadJobMetrics", r)
+}
+
+// CreateGoal implements Operations.
+func (t Through) CreateGoal(ctx context.Context, r *GoalRequest) (*GoalReply, error) {
+	return through[*GoalReply](ctx, t, "CreateGoal", r)
+}
+
+// ListGoals implements Operations.
+func (t Through) ListGoals(ctx context.Context, r *GoalsRequest) (*GoalList, error) {
+	return through[*GoalList](ctx, t, "ListGoals", r)
+}
+
+// GetGoal implements Operations.
+func (t Through) GetGoal(ctx context.Context, r *GoalOrder) (*LearningGoal, error) {
+	return through[*LearningGoal](ctx, t, "GetGoal", r)
+}
+
+// ChangeGoal implements Operations.
+func (t Through) ChangeGoal(ctx context.Context, r *GoalRequest) (*GoalReply, error) {
+	return through[*GoalReply](ctx, t, "ChangeGoal", r)
+}
+
+// PauseGoal implements Operations.
+func (t Through) PauseGoal(ctx context.Context, r *GoalOrder) (*GoalReply, error) {
+	return through[*GoalReply](ctx, t, "PauseGoal", r)
+}
+
+// ResumeGoal implements Operations.
+func (t Through) ResumeGoal(ctx context.Context, r *GoalOrder) (*GoalReply, error) {
+	return through[*GoalReply](ctx, t, "ResumeGoal", r)
+}
+
+// CancelGoal implements Operations.
+func (t Through) CancelGoal(ctx context.Context, r *GoalOrder) (*GoalReply, error) {
+	return through[*GoalReply](ctx, t, "CancelGoal", r)
+}
+
+// DeleteGoal implements Operations.
+func (t Through) DeleteGoal(ctx context.Context, r *GoalOrder) (*GoalReply, error) {
+	return through[*GoalReply](ctx, t, "DeleteGoal", r)
+}
+
+// GetLineage implements Operations.
+func (t Through) GetLineage(ctx context.Context, r *LineageRequest) (*LineageReply, error) {
+	return through[*LineageReply](ctx, t, "GetLineage", r)
 }
 
 // GetConfig implements Operations.
@@ -1002,6 +1094,78 @@ var operationTable = []Operation{
 		Answer:  func() proto.Message { return new(JobMetrics) },
 		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
 			return answered(to.ReadJobMetrics(ctx, request.(*JobMetricsRequest)))
+		},
+	},
+	{Name: "CreateGoal", Role: Role_OPERATE, Reach: Reach_NAMED_MODELS, About: []string{"model"}, NATS: "goals.create", NATSName: "", Empty: false,
+		Doc:     "CreateGoal makes a goal, which makes jobs until its target is met or its budget or time is spent. The same again under the same goal_id changes nothing.",
+		Request: func() proto.Message { return new(GoalRequest) },
+		Answer:  func() proto.Message { return new(GoalReply) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.CreateGoal(ctx, request.(*GoalRequest)))
+		},
+	},
+	{Name: "ListGoals", Role: Role_READ, Reach: Reach_LISTED_MODELS, About: nil, NATS: "goals.list", NATSName: "", Empty: true,
+		Doc:     "ListGoals lists the goals of all hosts, by the text of their priority and then by age, as the old coordinator did.",
+		Request: func() proto.Message { return new(GoalsRequest) },
+		Answer:  func() proto.Message { return new(GoalList) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.ListGoals(ctx, request.(*GoalsRequest)))
+		},
+	},
+	{Name: "GetGoal", Role: Role_READ, Reach: Reach_NAMED_MODELS, About: []string{"goal_id"}, NATS: "goals.get", NATSName: "goal_id", Empty: false,
+		Doc:     "GetGoal shows one goal with its runs.",
+		Request: func() proto.Message { return new(GoalOrder) },
+		Answer:  func() proto.Message { return new(LearningGoal) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.GetGoal(ctx, request.(*GoalOrder)))
+		},
+	},
+	{Name: "ChangeGoal", Role: Role_OPERATE, Reach: Reach_NAMED_MODELS, About: []string{"goal_id"}, NATS: "goals.change", NATSName: "goal_id", Empty: false,
+		Doc:     "ChangeGoal changes what the request says and leaves the rest. What the goal did so far stays and counts.",
+		Request: func() proto.Message { return new(GoalRequest) },
+		Answer:  func() proto.Message { return new(GoalReply) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.ChangeGoal(ctx, request.(*GoalRequest)))
+		},
+	},
+	{Name: "PauseGoal", Role: Role_OPERATE, Reach: Reach_NAMED_MODELS, About: []string{"goal_id"}, NATS: "goals.pause", NATSName: "goal_id", Empty: false,
+		Doc:     "PauseGoal keeps a goal from making jobs until ResumeGoal. Its running job goes on.",
+		Request: func() proto.Message { return new(GoalOrder) },
+		Answer:  func() proto.Message { return new(GoalReply) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.PauseGoal(ctx, request.(*GoalOrder)))
+		},
+	},
+	{Name: "ResumeGoal", Role: Role_OPERATE, Reach: Reach_NAMED_MODELS, About: []string{"goal_id"}, NATS: "goals.resume", NATSName: "goal_id", Empty: false,
+		Doc:     "ResumeGoal lets a paused goal go on.",
+		Request: func() proto.Message { return new(GoalOrder) },
+		Answer:  func() proto.Message { return new(GoalReply) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.ResumeGoal(ctx, request.(*GoalOrder)))
+		},
+	},
+	{Name: "CancelGoal", Role: Role_OPERATE, Reach: Reach_NAMED_MODELS, About: []string{"goal_id"}, NATS: "goals.cancel", NATSName: "goal_id", Empty: false,
+		Doc:     "CancelGoal ends a goal, with its jobs. One that has ended stays as it is.",
+		Request: func() proto.Message { return new(GoalOrder) },
+		Answer:  func() proto.Message { return new(GoalReply) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.CancelGoal(ctx, request.(*GoalOrder)))
+		},
+	},
+	{Name: "DeleteGoal", Role: Role_OPERATE, Reach: Reach_NAMED_MODELS, About: []string{"goal_id"}, NATS: "goals.delete", NATSName: "goal_id", Empty: false,
+		Doc:     "DeleteGoal forgets a goal. Its running job is cancelled, unless keep_jobs says otherwise.",
+		Request: func() proto.Message { return new(GoalOrder) },
+		Answer:  func() proto.Message { return new(GoalReply) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.DeleteGoal(ctx, request.(*GoalOrder)))
+		},
+	},
+	{Name: "GetLineage", Role: Role_READ, Reach: Reach_NAMED_MODELS, About: []string{"model_name"}, NATS: "lineage", NATSName: "model_name", Empty: false,
+		Doc:     "GetLineage shows the versions that goals made of a model: what each came from, its figures, and what became of it.",
+		Request: func() proto.Message { return new(LineageRequest) },
+		Answer:  func() proto.Message { return new(LineageReply) },
+		Call: func(ctx context.Context, to Operations, request proto.Message) (proto.Message, error) {
+			return answered(to.GetLineage(ctx, request.(*LineageRequest)))
 		},
 	},
 	{Name: "GetConfig", Role: Role_READ, Reach: Reach_WHOLE_HOST, About: nil, NATS: "config.get", NATSName: "", Empty: true,

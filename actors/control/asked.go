@@ -50,7 +50,7 @@ func (c *Control) asked(ctx context.Context, o messages.Operation, request proto
 // isList tells whether an answer lists what is known of all hosts.
 func isList(answer proto.Message) bool {
 	switch answer.(type) {
-	case *messages.StatusView, *messages.ResidentList, *messages.QueueView, *messages.ModelList, *messages.JobList:
+	case *messages.StatusView, *messages.ResidentList, *messages.QueueView, *messages.ModelList, *messages.JobList, *messages.GoalList:
 		return true
 	}
 	return false
@@ -73,6 +73,8 @@ func narrow(answer proto.Message, host string) {
 		a.Hosts = of(a.Hosts, host)
 	case *messages.JobList:
 		a.Jobs, a.Hosts = of(a.Jobs, host), of(a.Hosts, host)
+	case *messages.GoalList:
+		a.Goals, a.Hosts = of(a.Goals, host), of(a.Hosts, host)
 	case *messages.ModelList:
 		a.Models, a.TotalVramMb = of(a.Models, host), 0
 		for _, m := range a.Models {

@@ -17,6 +17,12 @@ type View interface {
 	Job(id messages.ActorID) *messages.JobView
 	// Jobs are those of all hosts, without deleted ones.
 	Jobs() []*messages.JobView
+	Goal(id messages.ActorID) *messages.GoalView
+	// Goals are those of all hosts, without deleted ones.
+	Goals() []*messages.GoalView
+	Lineage(id messages.ActorID) *messages.LineageView
+	// Changed is closed at the next change of any view; it is taken before one looks.
+	Changed() <-chan struct{}
 	GPUs() []*messages.GpuView
 	// ReadGPUs are the devices with their latest readings.
 	ReadGPUs() []*messages.GpuView
@@ -96,6 +102,8 @@ type Options struct {
 	Log func(model, after string, lines int) (*messages.LogPage, error)
 	// Jobs are what this host knows of the jobs that it runs; nil = it runs none.
 	Jobs Jobs
+	// AutoTune tells whether goals may search for settings; nil = they may.
+	AutoTune func() bool
 	// Seeking are the jobs of a host that have memory or seek some; nil = it isn't known.
 	Seeking func(host string) []*messages.JobView
 	// Others is how old what other hosts said last is, and the requests that run and wait there; nil on a host that is in no cluster.

@@ -49,27 +49,42 @@ func (c *Control) SubmitJob(ctx context.Context, r *messages.LearningJobRequest)
 		r.Host = at
 		return there[*messages.LearningJobReply](ctx, c, at, "SubmitJob", r)
 	}
-	recipe, kind, err := c.recipe(r)
+	id, spec, err := c.specified(ctx, r)
 	if err != nil {
 		return nil, err
 	}
+	if err := c.admit(ctx, id, spec); err != nil {
+		return nil, err
+	}
+	return c.submitted(ctx, id, spec)
+}
+
+// specified is the job that a request asks for, which lives here.
+func (c *Control) specified(ctx context.Context, r *messages.LearningJobRequest) (messages.ActorID, *messages.JobSpec, error) {
+	recipe, kind, err := c.recipe(r)
+	if err != nil {
+		return messages.ActorID{}, nil, err
+	}
 	id := messages.JobActor(c.o.Host, cmp.Or(r.JobId, c.newJobID(recipe.Name)))
-	known := c.o.View.Job(id)
-	if before := known.GetSpec().GetRecipe(); before.GetName() == recipe.Name { // asked again after the configuration changed, it is the same job
+	if before := c.o.View.Job(id).GetSpec().GetRecipe(); before.GetName() == recipe.Name { // asked again after the configuration changed, it is the same job
 		recipe = before
 	}
 	spec, err := c.jobSpec(ctx, r, recipe, kind)
-	if err != nil {
-		return nil, err
-	}
+	return id, spec, err
+}
+
+// admit refuses a new job that could only fail here, and notes the checksum of its data.
+func (c *Control) admit(ctx context.Context, id messages.ActorID, spec *messages.JobSpec) error {
+	known := c.o.View.Job(id)
 	spec.DatasetSha256 = known.GetSpec().GetDatasetSha256()
-	if known == nil {
-		if err := c.checkJob(id.Name(), spec); err != nil {
-			return nil, err
-		}
-		spec.DatasetSha256 = c.o.Jobs.Hash(ctx, spec.Dataset)
+	if known != nil {
+		return nil
 	}
-	return c.submitted(ctx, id, spec)
+	if err := c.checkJob(id.Name(), spec); err != nil {
+		return err
+	}
+	spec.DatasetSha256 = c.o.Jobs.Hash(ctx, spec.Dataset)
+	return nil
 }
 
 func (c *Control) submitted(ctx context.Context, id messages.ActorID, spec *messages.JobSpec) (*messages.LearningJobReply, error) {

@@ -25,6 +25,8 @@ func (*school) Recipe(name string) (*messages.Recipe, messages.JobSpec_Kind) {
 	switch name {
 	case "full", "lora":
 		return &messages.Recipe{Name: name, Command: []string{"train"}, Parameters: map[string]string{"steps": "", "lr": ""}}, messages.JobSpec_fine_tune
+	case "measure":
+		return &messages.Recipe{Name: name, Command: []string{"evaluate"}, Parameters: map[string]string{"limit": ""}}, messages.JobSpec_evaluate
 	case "mine":
 		return &messages.Recipe{Name: name, Command: []string{"sh"}}, messages.JobSpec_custom
 	}

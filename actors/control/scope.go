@@ -51,6 +51,8 @@ func (c *Control) within(p messages.Principal, o messages.Operation, request pro
 		}
 		if of, is := c.jobsModel(field, said, m); is {
 			said = of
+		} else if field == "goal_id" {
+			said = c.goalsModel(said, m)
 		}
 		if said == "" {
 			return p.Allows(whole, messages.Model{})
@@ -60,6 +62,24 @@ func (c *Control) within(p messages.Principal, o messages.Operation, request pro
 		}
 	}
 	return nil
+}
+
+// goalsModel is the model of a goal that goal_id names. Of a goal that isn't there it is empty.
+func (c *Control) goalsModel(said string, request protoreflect.Message) string {
+	host := ""
+	if f := request.Descriptor().Fields().ByName("host"); f != nil {
+		host = request.Get(f).String()
+	}
+	name := strings.TrimPrefix(said, messages.KindGoal+"/")
+	if at, rest, ok := strings.Cut(name, "/"); ok && host == "" {
+		host, name = at, rest
+	}
+	for _, id := range c.goalsOf(name) {
+		if host == "" || id.Host() == host {
+			return c.o.View.Goal(id).GetSpec().GetModel()
+		}
+	}
+	return ""
 }
 
 // jobsModel is the model of a job that a field names: job_id, or job/ID in place of a model. Of a job that isn't there it is empty.
@@ -96,6 +116,8 @@ func shownOf(answer proto.Message, has func(name string) bool) (proto.Message, e
 		a.Models = shownModels(a.Models, has)
 	case *messages.JobList: // the operation itself left out the others, before it cut the list into pages
 		a.Jobs = slices.DeleteFunc(a.Jobs, func(j *messages.LearningJob) bool { return !has(j.ModelName) })
+	case *messages.GoalList:
+		a.Goals = slices.DeleteFunc(a.Goals, func(g *messages.LearningGoal) bool { return !has(g.GetGoal().GetSpec().GetModel()) })
 	case *messages.QueueView:
 		a.Requests = slices.DeleteFunc(a.Requests, func(r *messages.QueuedRequest) bool { return !has(r.Model) })
 	case *messages.SwapList:

@@ -11,7 +11,8 @@ import (
 
 // Dispatcher tells the goals of a host whose turn it is. It keeps nothing: what it told and what wasn't heard is told again.
 type Dispatcher struct {
-	Turns Turns
+	// Turns is the rule in force.
+	Turns func() Turns
 	// Goals are this host's, as they are now. What an answered command changed is among it.
 	Goals func() []*messages.GoalView
 	// Changed is closed at the next change of any view; it is taken before Goals.
@@ -52,7 +53,7 @@ func (d Dispatcher) Run(ctx context.Context) {
 // Dispatch tells once. again is when a schedule is due next; told is false when a goal couldn't be told. Those that give their turn up are told first: a
 // goal that starts and one that yields never depend on each other, because a turn is free only when a view says so.
 func (d Dispatcher) Dispatch(ctx context.Context) (again time.Time, told bool) {
-	c := d.Turns.Choose(d.Goals(), d.Now())
+	c := d.Turns().Choose(d.Goals(), d.Now())
 	told = true
 	for id, to := range c.Yield {
 		told = d.tell(ctx, id, &messages.YieldGoal{To: to}) && told

@@ -149,7 +149,7 @@ func newHouse(t *rapid.T, specs []*messages.GoalSpec) *house {
 }
 
 func (h *house) dispatch(turns Turns) {
-	d := Dispatcher{Turns: turns, Goals: h.views, Door: h, Now: func() time.Time { return h.now }}
+	d := Dispatcher{Turns: func() Turns { return turns }, Goals: h.views, Door: h, Now: func() time.Time { return h.now }}
 	if _, told := d.Dispatch(context.Background()); !told {
 		h.t.Fatal("a goal couldn't be told")
 	}
@@ -285,7 +285,7 @@ func (c *counting) Ask(_ context.Context, to messages.ActorID, command proto.Mes
 func (c *counting) Tell(context.Context, messages.ActorID, proto.Message) {}
 
 func (c *counting) dispatcher() Dispatcher {
-	return Dispatcher{Door: c, Now: time.Now,
+	return Dispatcher{Door: c, Now: time.Now, Turns: func() Turns { return Turns{} },
 		Goals:   func() []*messages.GoalView { c.mu.Lock(); defer c.mu.Unlock(); return c.goals },
 		Changed: func() <-chan struct{} { c.mu.Lock(); defer c.mu.Unlock(); return c.changed }}
 }

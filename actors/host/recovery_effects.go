@@ -38,6 +38,16 @@ func (r *Recovery) Over() bool {
 	}
 }
 
+// Await waits until every actor of the journal is back.
+func (r *Recovery) Await(ctx context.Context) error {
+	select {
+	case <-r.over:
+		return nil
+	case <-ctx.Done():
+		return messages.AsError(context.Cause(ctx))
+	}
+}
+
 // Placing is a door that holds requests for a placement back until placement is enabled.
 func (r *Recovery) Placing() messages.Door { return placing{r.Door, r.over} }
 

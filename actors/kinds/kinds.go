@@ -9,6 +9,7 @@ import (
 	"modelops/actors/gpu"
 	"modelops/actors/host"
 	"modelops/actors/job"
+	"modelops/actors/lineage"
 	"modelops/actors/model"
 	"modelops/messages"
 )
@@ -20,6 +21,7 @@ var registered = []entity.Fold{
 	entity.FoldOf(model.Kind(model.Rules{}, model.World{})),
 	entity.FoldOf(job.Kind(job.Rules{}, job.World{})),
 	entity.FoldOf(goal.Kind(goal.World{})),
+	entity.FoldOf(lineage.Kind(lineage.Rules{}, lineage.World{})),
 	entity.FoldOf(arbiter.Kind(arbiter.Rules{}, nil, nil)),
 }
 

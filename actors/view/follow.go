@@ -175,6 +175,8 @@ func empty(name string) proto.Message {
 		return &messages.JobView{}
 	case "GoalView":
 		return &messages.GoalView{}
+	case "LineageView":
+		return &messages.LineageView{}
 	case "GpuView":
 		return &messages.GpuView{}
 	case "HostView":

@@ -275,6 +275,12 @@ func (p *Projection) Goals() []*messages.GoalView {
 	return out
 }
 
+// Lineage are the versions of a model; nil when there are none.
+func (p *Projection) Lineage(id messages.ActorID) *messages.LineageView {
+	v, _ := p.of(id).(*messages.LineageView)
+	return v
+}
+
 // GoalsOf is Goals for one host.
 func (p *Projection) GoalsOf(host string) []*messages.GoalView {
 	return slices.DeleteFunc(p.Goals(), func(v *messages.GoalView) bool { return hostOf(v.Id) != host })

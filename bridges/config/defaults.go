@@ -37,7 +37,7 @@ func defaults() Config {
 			Classes: []string{"interactive", "normal", "batch"}, DefaultClass: "normal",
 			MaxWait: 5 * time.Second, Collation: 100 * time.Millisecond, DrainTimeout: 30 * time.Minute,
 		},
-		Learning: Learning{EnableAutoTune: true, MaxParallelJobs: 2, JobStore: "learning_jobs.db", Recipes: builtinRecipes(), Quotas: JobQuotas{Default: JobQuota{Per: "week"}}, EvictIdleModels: true, Inversion: "report"},
+		Learning: Learning{EnableAutoTune: true, MaxParallelJobs: 2, JobStore: "learning_jobs.db", KeepVersions: 3, Recipes: builtinRecipes(), Quotas: JobQuotas{Default: JobQuota{Per: "week"}}, EvictIdleModels: true, Inversion: "report"},
 		Goals:    Goals{Policy: "priority_queue", MaxActiveGoals: 10},
 		Resilience: Resilience{
 			CircuitBreaker: CircuitBreaker{FailureThreshold: 4, ResetTimeout: 20 * time.Second, HangTimeout: 3 * time.Minute},

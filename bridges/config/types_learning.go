@@ -10,6 +10,7 @@ type Learning struct {
 	EnableAutoTune  bool              `yaml:"enable_auto_tune" jsonschema_description:"Whether goals may start training by themselves."`
 	MaxParallelJobs int               `yaml:"max_parallel_jobs" jsonschema:"minimum=1,maximum=256" jsonschema_description:"Jobs that run at the same time."`
 	JobStore        string            `yaml:"job_store" jsonschema:"minLength=1" jsonschema_description:"The old coordinator's job file, for import. Relative to data_dir."`
+	KeepVersions    int               `yaml:"keep_versions" jsonschema:"minimum=1,maximum=1000" jsonschema_description:"Versions of a model that goals made, that didn't win and whose files stay."`
 	Recipes         map[string]Recipe `yaml:"recipes" jsonschema_description:"Trainers by name. full, lora, dpo and evaluate are there without a line; a line for one of them changes it."`
 	Quotas          JobQuotas         `yaml:"quotas"`
 	EvictIdleModels bool              `yaml:"evict_idle_models" jsonschema_description:"Whether models that have been idle for a minute leave for a job that is within its quota. Pinned ones never do."`

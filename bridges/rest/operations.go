@@ -181,7 +181,7 @@ func refuse(ctx context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w htt
 
 // refused answers with an error. Callers of the old coordinator's paths read it from detail, in its words alone.
 func refused(w http.ResponseWriter, r *http.Request, err *messages.Error) {
-	if strings.HasPrefix(r.URL.Path, "/learning/") {
+	if strings.HasPrefix(r.URL.Path, "/learning/") || r.URL.Path == "/goals" || strings.HasPrefix(r.URL.Path, "/goals/") {
 		writeErrorWith(w, err.Code.Wire().HTTP, err, map[string]any{"detail": err.Message})
 		return
 	}

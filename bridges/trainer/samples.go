@@ -95,6 +95,9 @@ func attemptIn(path string) int {
 	return n
 }
 
+// Copy copies a file or folder, and returns when the disk has the copy. One that is there from an earlier time is replaced.
+func Copy(from, to string) error { return copyWhole(from, to) }
+
 // Sum is the checksum of a file, or of all files of a folder, with their bytes.
 func Sum(ctx context.Context, path string) (sha256 string, bytes uint64, err error) {
 	return sum(ctx, path)

@@ -14,9 +14,11 @@ import (
 	"modelops/actors/control"
 	"modelops/actors/entity"
 	"modelops/actors/gateway"
+	"modelops/actors/goal"
 	"modelops/actors/gpu"
 	"modelops/actors/host"
 	"modelops/actors/job"
+	"modelops/actors/lineage"
 	"modelops/actors/model"
 	"modelops/actors/tree"
 	"modelops/actors/view"
@@ -73,6 +75,7 @@ func (d *daemon) operations() control.Options {
 			return d.journal.Replay(ctx, journal.Query{Actor: actor, After: after, Unknown: true}, fn)
 		},
 		SpecOf: d.specOf, Copies: d.copyOf, Copied: d.copies.Told, Hub: d.hubView, Log: d.workerLog, Jobs: learning{d}, Seeking: d.view.LiveJobsOf,
+		AutoTune: func() bool { return d.config().Learning.EnableAutoTune },
 	}
 	if d.reread != nil {
 		o.Reread = d.next
@@ -141,6 +144,8 @@ func (d *daemon) spawner() tree.Spawner {
 		tree.Journaled(models, o),
 		tree.Journaled(job.Kind(job.Rules{}, job.World{Trainer: trainers{d.trainer}, Door: d.recovery.Placing(), Free: d.sampler.AwaitFree, Measured: d.measuredJobs,
 			Busy: d.ledgers().Busy, Now: d.clock.Now}), o),
+		tree.Journaled(goal.Kind(d.goals()), o),
+		tree.Journaled(lineage.Kind(lineage.Rules{Keep: d.cfg.Learning.KeepVersions}, lineage.World{Files: versions{d}, Runs: control.GoalRuns{GoalWork: d.goalWork()}}), o),
 		tree.Journaled(scheduler, o),
 		tree.Maker{Kind: messages.KindGateway, Props: func(messages.ActorID) *actor.Props { return gateway.Props(d.gateway) }},
 	)
@@ -205,6 +210,7 @@ func (d *daemon) recoverActors(ctx context.Context) error {
 	host.Verify(ctx, d.host, d.view, d.tree, d.prove, d.log)
 	d.alongside(d.sampler.Run)
 	d.alongside(d.gateway.Run)
+	d.alongside(d.dispatchGoals)
 	return nil
 }
 
