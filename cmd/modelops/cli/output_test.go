@@ -69,6 +69,7 @@ var outputs = map[string]string{
 	"hints": "hint", "hint": "hint big --for 10m", "defrag": "defrag --for big", "config-apply": "config apply",
 	"swaps": "swap", "swap": "swap chat=big", "swap-wait": "swap chat=big --wait", "swap-promote": "swap chat --promote", "swap-rollback": "swap chat --rollback --reason slow",
 	"jobs": "jobs", "jobs-show": "jobs show lora-1", "jobs-submit": "jobs submit --recipe lora --model tiny --data /data/chats.jsonl", "jobs-cancel": "jobs cancel lora-1", "jobs-metrics": "jobs metrics lora-1",
+	"goals": "goals", "goal": "goals show g", "goal-trials": "goals trials g", "goal-pause": "goals pause g --reason weekend", "lineage": "lineage tiny",
 	"drain-wait": "drain pc --wait", "infer": "infer tiny hello", "send": "send model/tiny EnsureModel",
 }
 

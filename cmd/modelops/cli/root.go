@@ -82,7 +82,7 @@ func newRoot(c *cli) *cobra.Command {
 		}
 	}
 	group("run", c.serveCommand(), c.runCommand(), c.inferCommand(), c.chatCommand(), c.trainCommand(), c.evaluateCommand())
-	group("models", c.psCommand(), c.modelsCommand(), c.loadCommand(), c.unloadCommand(), c.rmCommand(), c.showCommand(), c.swapCommand(), c.queueCommand(), c.pinCommand(), c.unpinCommand(), c.gpusCommand(), c.leaseCommand(), c.hintCommand(), c.defragCommand(), c.logsCommand(), c.jobsCommand())
+	group("models", c.psCommand(), c.modelsCommand(), c.loadCommand(), c.unloadCommand(), c.rmCommand(), c.showCommand(), c.swapCommand(), c.queueCommand(), c.pinCommand(), c.unpinCommand(), c.gpusCommand(), c.leaseCommand(), c.hintCommand(), c.defragCommand(), c.logsCommand(), c.jobsCommand(), c.goalsCommand(), c.lineageCommand())
 	group("look", c.whyCommand(), c.statusCommand(), c.healthCommand(), c.stateCommand(), c.sendCommand(), c.watchCommand(), c.journalCommand(), c.restoreCommand(), c.replayCommand(), c.simulateCommand())
 	group("setup", c.configCommand(), c.clusterCommand(), c.drainCommand(), c.keysCommand(), c.certsCommand(), c.upgradeCommand(), c.versionCommand())
 	root.AddCommand(c.workerCommand(), c.runnerCommand(), c.guardCommand(), c.leaseExecCommand(), exitCodesTopic())
