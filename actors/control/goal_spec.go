@@ -150,6 +150,9 @@ func (c *Control) legacyGoal(spec *messages.GoalSpec, r *messages.GoalRequest) e
 	return nil
 }
 
+// longestStage is the longest name that a goal adds to its own for a job.
+const longestStage = "-r100000-eval"
+
 // checkGoal refuses a goal whose jobs couldn't be made: a recipe, a model or a file that isn't there, a parameter that the recipe doesn't have.
 func (c *Control) checkGoal(ctx context.Context, id messages.ActorID, spec *messages.GoalSpec) error {
 	if len(spec.Search) > 0 && c.o.AutoTune != nil && !c.o.AutoTune() {
@@ -175,6 +178,9 @@ func (c *Control) checkGoal(ctx context.Context, id messages.ActorID, spec *mess
 			continue
 		}
 		r.JobId = id.Name() + "-r1"
+		if !messages.JobID.MatchString(id.Name() + longestStage) { // its jobs are named after it
+			return badJobID("goal_id", id.Name())
+		}
 		if err := checkRequest(r); err != nil {
 			return err
 		}

@@ -122,13 +122,14 @@ func TestWrongGoals(t *testing.T) {
 		"a dimension that isn't one": {func(r *messages.GoalRequest) {
 			r.Search = []*messages.Dimension{{Name: "rate", Low: 1, High: 2}}
 		}, messages.InvalidArgument, "parameters", "no parameter rate"},
-		"a priority":        {func(r *messages.GoalRequest) { r.Priority = proto.String("huge") }, messages.InvalidArgument, "priority", "Goal 'invalid_priority' error: Invalid priority: huge"},
-		"a comparison":      {func(r *messages.GoalRequest) { r.Comparison = proto.String("near") }, messages.InvalidArgument, "comparison", "near"},
-		"a negative budget": {func(r *messages.GoalRequest) { r.BudgetGpuHours = proto.Float64(-1) }, messages.InvalidArgument, "budget_gpu_hours", "-1 is no budget"},
-		"negative runs":     {func(r *messages.GoalRequest) { r.BudgetRuns = proto.Int32(-1) }, messages.InvalidArgument, "budget_runs", "-1 is no budget"},
-		"a time that isn't": {func(r *messages.GoalRequest) { r.Deadline = proto.String("soon") }, messages.InvalidArgument, "deadline", "soon"},
-		"a time before now": {func(r *messages.GoalRequest) { r.Deadline = proto.String("1969-01-01") }, messages.InvalidArgument, "deadline", "has passed"},
-		"nothing to do":     {func(r *messages.GoalRequest) { r.Recipe = nil }, messages.InvalidArgument, "recipe", "it is empty"},
+		"a name that no job can have": {func(r *messages.GoalRequest) { r.GoalId = "better/.." }, messages.InvalidArgument, "goal_id", "can't be used"},
+		"a priority":                  {func(r *messages.GoalRequest) { r.Priority = proto.String("huge") }, messages.InvalidArgument, "priority", "Goal 'invalid_priority' error: Invalid priority: huge"},
+		"a comparison":                {func(r *messages.GoalRequest) { r.Comparison = proto.String("near") }, messages.InvalidArgument, "comparison", "near"},
+		"a negative budget":           {func(r *messages.GoalRequest) { r.BudgetGpuHours = proto.Float64(-1) }, messages.InvalidArgument, "budget_gpu_hours", "-1 is no budget"},
+		"negative runs":               {func(r *messages.GoalRequest) { r.BudgetRuns = proto.Int32(-1) }, messages.InvalidArgument, "budget_runs", "-1 is no budget"},
+		"a time that isn't":           {func(r *messages.GoalRequest) { r.Deadline = proto.String("soon") }, messages.InvalidArgument, "deadline", "soon"},
+		"a time before now":           {func(r *messages.GoalRequest) { r.Deadline = proto.String("1969-01-01") }, messages.InvalidArgument, "deadline", "has passed"},
+		"nothing to do":               {func(r *messages.GoalRequest) { r.Recipe = nil }, messages.InvalidArgument, "recipe", "it is empty"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := withGoals()
