@@ -14,9 +14,9 @@ import (
 // While a host is drained, its models leave one by one: first a worker becomes ready on another host that can run the model, then the one here ends. A model
 // that can run nowhere else ends when it is idle, unless it is pinned. Running requests are finished first.
 
-// leave is what a drain does next with one model.
+// leave is what a drain does next with one model or job.
 type leave struct {
-	Model string           // its name
+	Model string           // its name; of a job job/ID
 	At    messages.ActorID // whom the drain asks
 	Asks  proto.Message    // for what; nil = it waits
 	Waits string           // what becomes of the model, in words
@@ -27,6 +27,7 @@ type leave struct {
 type residents struct {
 	models  []*messages.ModelView
 	devices []*messages.GpuView
+	jobs    func(host string) []*messages.JobView
 	closed  func(host string) string
 	now     time.Time
 }
@@ -34,14 +35,28 @@ type residents struct {
 // roomWithin is how long another host may look for room before a model counts as one that can't leave. Holders that are busy have ended their turn by then.
 const roomWithin = 15 * time.Second
 
-// leaving says how each model that has its memory on a host leaves it. Replicas leave with their model.
+// leaving says how each model and job that has its memory on a host leaves it. Replicas leave with their model.
 func (r residents) leaving(host string) (out []leave) {
 	for _, m := range r.models {
 		if _, replica := messages.ReplicaOf(m.Id); m.Host == host && m.Placement != nil && !replica {
 			out = append(out, r.next(m))
 		}
 	}
+	for _, j := range r.jobs(host) {
+		if j.Placement != nil {
+			out = append(out, nextOf(j))
+		}
+	}
 	return out
+}
+
+// nextOf is the next step of one job: it leaves with a checkpoint, also when it is never asked to leave for others, and waits for memory until the drain is over.
+func nextOf(j *messages.JobView) leave {
+	l := leave{Model: messages.KindJob + "/" + j.Name, At: messages.JobActor(j.Host, j.Name), Waits: "writes a checkpoint and leaves"}
+	if j.Phase == messages.JobView_reserved || j.Phase == messages.JobView_running {
+		l.Asks = &messages.StopJob{Attempt: j.Attempt, Cause: messages.StopCause_stop_drained, Reason: j.Host + " is being emptied"}
+	}
+	return l
 }
 
 // next is the next step of one model.

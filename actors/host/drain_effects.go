@@ -13,6 +13,8 @@ import (
 type Residents interface {
 	Models() []*messages.ModelView
 	Devices() []*messages.GpuView
+	// Jobs are the jobs of a host that have memory or seek some.
+	Jobs(host string) []*messages.JobView
 	// Closed says why nothing is placed on another host now; empty = it can be.
 	Closed(host string) string
 	// Now is the clock of the models' times.
@@ -20,7 +22,7 @@ type Residents interface {
 }
 
 func seen(r Residents) residents {
-	return residents{models: r.Models(), devices: r.Devices(), closed: r.Closed, now: r.Now()}
+	return residents{models: r.Models(), devices: r.Devices(), jobs: r.Jobs, closed: r.Closed, now: r.Now()}
 }
 
 // empty has what is idle leave the host, for as long as it is drained.
@@ -33,7 +35,7 @@ func (empty) Pace() (first, longest time.Duration) {
 	return 250 * time.Millisecond, 250 * time.Millisecond
 }
 
-// empty asks each model for its next step. What a step can't reach is asked again at the next look.
+// empty asks each model and job for its next step. What a step can't reach is asked again at the next look.
 func (p ports) empty(ctx context.Context, e empty) (proto.Message, error) {
 	if p.Residents == nil {
 		return nil, nil
@@ -50,7 +52,7 @@ func (p ports) empty(ctx context.Context, e empty) (proto.Message, error) {
 	return nil, failed
 }
 
-// Drained says how far a drain is: what is still on the host and leaves by itself, and what doesn't, with what to do, a line for each model and program that
+// Drained says how far a drain is: what is still on the host and leaves by itself, and what doesn't, with what to do, a line for each model, job and program that
 // holds its memory.
 func Drained(host string, r Residents) *messages.DrainHostReply {
 	now, out, held := seen(r), &messages.DrainHostReply{Host: host, Draining: true}, false

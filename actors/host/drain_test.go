@@ -16,6 +16,7 @@ import (
 type between struct {
 	models  []*messages.ModelView
 	devices []*messages.GpuView
+	jobs    []*messages.JobView
 	closed  string
 }
 
@@ -23,7 +24,10 @@ var noon = time.UnixMilli(1_800_000_000_000)
 
 func (b between) Models() []*messages.ModelView { return b.models }
 func (b between) Devices() []*messages.GpuView  { return b.devices }
-func (b between) Now() time.Time                { return noon }
+func (b between) Jobs(host string) []*messages.JobView {
+	return slices.DeleteFunc(slices.Clone(b.jobs), func(j *messages.JobView) bool { return j.Host != host })
+}
+func (b between) Now() time.Time { return noon }
 func (b between) Closed(host string) string {
 	if host == b.closed {
 		return "can't be reached"
@@ -131,5 +135,34 @@ func TestADrainThatEndsCallsBack(t *testing.T) {
 	}
 	if !slices.Equal(d.asked, []string{"model/b/m UnloadModel"}) {
 		t.Errorf("asked %q", d.asked)
+	}
+}
+
+// A job leaves a drained host with a checkpoint; the drain isn't safe before its memory is back. One that only waits is left alone.
+func TestHowJobsLeaveADrainedHost(t *testing.T) {
+	job := func(name string, phase messages.JobView_Phase) *messages.JobView {
+		v := &messages.JobView{Id: "job/a/" + name, Host: "a", Name: name, Phase: phase, Attempt: 3}
+		if phase != messages.JobView_pending {
+			v.Placement = &messages.Placement{}
+		}
+		return v
+	}
+	elsewhere := job("there", messages.JobView_running)
+	elsewhere.Host = "b"
+	r := between{jobs: []*messages.JobView{job("waits", messages.JobView_pending), job("held", messages.JobView_reserved), job("trains", messages.JobView_running), job("leaves", messages.JobView_checkpointing), elsewhere},
+		devices: []*messages.GpuView{{Host: "a", Device: "gpu0", Reservations: []*messages.Reservation{{Holder: "job/a/trains"}}}}}
+	d := &door{}
+	if _, err := (ports{Door: d, Residents: r}).empty(t.Context(), empty{"a"}); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"job/a/held StopJob", "job/a/trains StopJob"}; !slices.Equal(d.asked, want) {
+		t.Errorf("asked %q, want %q", d.asked, want)
+	}
+	said := Drained("a", r)
+	if said.Safe || !slices.Contains(said.WaitsFor, "job/trains writes a checkpoint and leaves") || len(said.WaitsFor) != 3 {
+		t.Error(said)
+	}
+	if said := Drained("a", between{jobs: r.jobs[:1]}); !said.Safe {
+		t.Error(said)
 	}
 }

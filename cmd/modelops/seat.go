@@ -82,6 +82,9 @@ func (r residents) Models() []*messages.ModelView {
 // Devices implements host.Residents.
 func (r residents) Devices() []*messages.GpuView { return r.d.view.GPUs() }
 
+// Jobs implements host.Residents.
+func (r residents) Jobs(host string) []*messages.JobView { return r.d.view.LiveJobsOf(host) }
+
 // Now implements host.Residents.
 func (r residents) Now() time.Time { return r.d.clock.Now() }
 

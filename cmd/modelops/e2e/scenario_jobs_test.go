@@ -133,3 +133,28 @@ func TestS23ACancelOfAJobThatWaitsIsNotLost(t *testing.T) {
 		t.Errorf("%d runs", n)
 	}
 }
+
+// TestADrainHasJobsLeave: with a checkpoint, from which they go on when the drain is over.
+func TestADrainHasJobsLeave(t *testing.T) {
+	t.Parallel()
+	d := start(t, learns)
+	d.submit("long", 100_000)
+	d.awaitJob("long", "has begun", atStep(5))
+	if o := d.cli("drain", "main_pc", "--wait"); o.code != 0 {
+		t.Fatal(o)
+	}
+	at := d.job("long")
+	if at.Phase != "preempted" || at.Checkpoint.GetStep() < 5 || len(at.Gpus) > 0 || len(processesOf(d.dir)) > 0 {
+		t.Errorf("%v, %v", at, processesOf(d.dir))
+	}
+	if o := d.cli("drain", "main_pc", "--undo"); o.code != 0 {
+		t.Fatal(o)
+	}
+	d.awaitJob("long", "goes on from its checkpoint", func(j *messages.LearningJob) bool {
+		return j.Phase == "running" && j.Attempts == 2 && j.Step > at.Checkpoint.GetStep()
+	})
+	if o := d.cli("jobs", "cancel", "long"); o.code != 0 {
+		t.Error(o)
+	}
+	d.awaitJob("long", "is cancelled", inPhase("cancelled"))
+}
