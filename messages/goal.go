@@ -12,6 +12,12 @@ func GoalActor(host, id string) ActorID { return ActorID{KindGoal, host + "/" + 
 // LineageActor is the versions of a model on a host.
 func LineageActor(host, model string) ActorID { return ActorID{KindLineage, host + "/" + model} }
 
+// GoalPriorities are the priorities of goals, the first to go first. One that says none has DefaultGoalPriority.
+var GoalPriorities = []string{"critical", "high", DefaultGoalPriority, "low"}
+
+// DefaultGoalPriority is the priority of a goal that says none.
+const DefaultGoalPriority = "medium"
+
 // Status is a phase in the words of the old contract: pending, running, completed, failed or cancelled.
 func (p GoalView_Phase) Status() string {
 	switch p {

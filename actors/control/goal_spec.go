@@ -68,7 +68,7 @@ func (c *Control) goalSpec(spec *messages.GoalSpec, r *messages.GoalRequest) (er
 func goalBounds(spec *messages.GoalSpec, r *messages.GoalRequest) error {
 	if r.Priority != nil {
 		spec.Priority = r.GetPriority()
-		if known := []string{"", "critical", "high", "medium", "low"}; !slices.Contains(known, spec.Priority) {
+		if spec.Priority != "" && !slices.Contains(messages.GoalPriorities, spec.Priority) {
 			return messages.Errorf(messages.InvalidArgument, "priority", "Goal 'invalid_priority' error: Invalid priority: %.100s", spec.Priority).WithHint("critical, high, medium or low")
 		}
 	}

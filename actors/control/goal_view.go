@@ -40,7 +40,9 @@ func (c *Control) ListGoals(ctx context.Context, r *messages.GoalsRequest) (*mes
 	return out, nil
 }
 
-func priority(v *messages.GoalView) string { return cmp.Or(v.Spec.GetPriority(), "medium") }
+func priority(v *messages.GoalView) string {
+	return cmp.Or(v.Spec.GetPriority(), messages.DefaultGoalPriority)
+}
 
 // learningGoal is a goal as doors show it.
 func (c *Control) learningGoal(v *messages.GoalView) *messages.LearningGoal {

@@ -29,10 +29,7 @@ const (
 	mostSteps          = 1_000_000_000
 )
 
-var (
-	priorities = []string{"critical", "high", "medium", "low"}
-	rollouts   = []string{"never", "by_hand", "auto"}
-)
+var rollouts = []string{"never", "by_hand", "auto"}
 
 // check refuses a specification that can't be meant, and names the field. Names of recipes, models and files are the configuration's: a job that is made
 // of them checks them.
@@ -63,8 +60,8 @@ func checkWords(g *messages.GoalSpec, _ time.Time) error {
 		return wrong("description", fmt.Sprintf("it has %d characters, and may have %d", utf8.RuneCountInString(g.Description), longestDescription), "")
 	case !(g.Weight >= 0 && g.Weight <= mostWeight):
 		return wrong("weight", fmt.Sprintf("%v is no weight", g.Weight), fmt.Sprintf("a weight is above 0 and at most %d; 0 stands for 1", mostWeight))
-	case g.Priority != "" && !slices.Contains(priorities, g.Priority):
-		return wrong("priority", fmt.Sprintf("%q is no priority", g.Priority), "the priorities are "+strings.Join(priorities, ", "))
+	case g.Priority != "" && !slices.Contains(messages.GoalPriorities, g.Priority):
+		return wrong("priority", fmt.Sprintf("%q is no priority", g.Priority), "the priorities are "+strings.Join(messages.GoalPriorities, ", "))
 	}
 	for name, value := range g.Labels {
 		if name == "" || len(name) > longestName || len(value) > longestValue || len(g.Labels) > mostParameters {

@@ -113,8 +113,8 @@ func byPriority(a, b *messages.GoalView) int {
 }
 
 func class(g *messages.GoalView) int {
-	if i := slices.Index(priorities, g.Spec.GetPriority()); i >= 0 {
+	if i := slices.Index(messages.GoalPriorities, g.Spec.GetPriority()); i >= 0 {
 		return i
 	}
-	return slices.Index(priorities, "medium")
+	return slices.Index(messages.GoalPriorities, messages.DefaultGoalPriority)
 }

@@ -169,7 +169,7 @@ func TestNobodyStarves(t *testing.T) {
 		least, most := math.Inf(1), 0.0
 		for range n {
 			w := rapid.SampledFrom([]float64{0, 0.5, 1, 2}).Draw(t, "weight")
-			specs = append(specs, endless(w, rapid.SampledFrom(append(priorities, "")).Draw(t, "priority")))
+			specs = append(specs, endless(w, rapid.SampledFrom(append(slices.Clone(messages.GoalPriorities), "")).Draw(t, "priority")))
 			lasts = append(lasts, time.Duration(rapid.IntRange(1, 5).Draw(t, "minutes"))*time.Minute)
 			if w == 0 {
 				w = 1

@@ -117,6 +117,7 @@ var sections = []struct {
 		{name: "modelops_inference_tokens_generated_total", kind: counter, labels: []string{"model_name"}, help: "Tokens generated, where they were counted on the way (not in HTTP pass-through)."},
 		{name: "modelops_model_load_duration_seconds", kind: histogram, labels: []string{"model_name"}, bucket: oldBuckets, help: "Same as modelops_model_load_seconds."},
 		{name: "modelops_learning_jobs_total", kind: gauge, labels: []string{"status"}, help: "Same as modelops_jobs, in the old words: pending, running, completed, failed, cancelled.", old: "a gauge called total"},
+		{name: "modelops_goals_total", kind: gauge, labels: []string{"status", "priority"}, help: "Goals of this host; status is pending, running, completed, failed or cancelled.", old: "a gauge called total"},
 		{name: "modelops_learning_job_duration_seconds", kind: histogram, labels: []string{"job_type"}, bucket: jobBuckets, help: "Time from the first start of a job to its end."},
 		{name: "modelops_circuit_breaker_state", kind: gauge, labels: []string{"operation"}, help: "Same as modelops_circuit_state; the operation is the model."},
 		{name: "modelops_bulkhead_active_requests", kind: gauge, labels: []string{"operation"}, help: "Same as modelops_active_requests; the operation is the model."},

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"cmp"
 	"time"
 
 	"modelops/messages"
@@ -25,6 +26,23 @@ func (m *Metrics) SetJobs(jobs []*messages.JobView) {
 	}
 	for name, n := range statuses {
 		m.gauge("modelops_learning_jobs_total").WithLabelValues(name).Set(n)
+	}
+}
+
+// SetGoals shows the goals of this host as they are now.
+func (m *Metrics) SetGoals(goals []*messages.GoalView) {
+	type series struct{ status, priority string }
+	counted := map[series]float64{}
+	for phase := range messages.GoalView_Phase_name {
+		for _, priority := range messages.GoalPriorities {
+			counted[series{messages.GoalView_Phase(phase).Status(), priority}] = 0
+		}
+	}
+	for _, g := range goals {
+		counted[series{g.Phase.Status(), cmp.Or(g.GetSpec().GetPriority(), messages.DefaultGoalPriority)}]++
+	}
+	for s, n := range counted {
+		m.gauge("modelops_goals_total").WithLabelValues(s.status, s.priority).Set(n)
 	}
 }
 

@@ -81,6 +81,7 @@ func everything() *Metrics {
 		map[string]time.Duration{"pc2": 2 * time.Second})
 	m.SetJobs([]*messages.JobView{{Phase: messages.JobView_running}, {Phase: messages.JobView_checkpointing}, {Phase: messages.JobView_paused}})
 	m.JobEnded(messages.JobSpec_fine_tune, time.Minute)
+	m.SetGoals([]*messages.GoalView{{Phase: messages.GoalView_active}, {Phase: messages.GoalView_paused, Spec: &messages.GoalSpec{Priority: "high"}}})
 	m.HTTPRequest("GET", "/health", "200")
 	m.HTTPRequest("BREW", "", "404")
 	return m

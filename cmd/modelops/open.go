@@ -177,6 +177,7 @@ func (d *daemon) refresh() {
 	d.metrics.SetModelStates(d.ledgers().Models(), d.elsewhere()...)
 	d.metrics.SetGPUs(slices.DeleteFunc(d.view.ReadGPUs(), func(g *messages.GpuView) bool { return g.Host != d.host })) // each host tells of its own
 	d.metrics.SetJobs(slices.DeleteFunc(d.view.Jobs(), func(j *messages.JobView) bool { return j.Host != d.host }))
+	d.metrics.SetGoals(d.view.GoalsOf(d.host))
 	d.metrics.SetJournalLag(d.feed.Lag())
 	if d.cluster != nil {
 		d.metrics.SetPeers(d.cluster.View(), d.reportAges())
