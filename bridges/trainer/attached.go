@@ -72,7 +72,7 @@ func (r *running) run(ctx context.Context, argv []string) (string, error) {
 	defer cancel()
 	cmd := exec.CommandContext(within, argv[0], argv[1:]...)
 	cmd.Dir, cmd.Stderr, cmd.WaitDelay = r.o.Dir, r.out, time.Second
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // what ends this process's group must not end a command that cancels the run
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // what ends this process's group must not end a command that cancels the run
 	var printed bytes.Buffer
 	cmd.Stdout = &bounded{to: &printed, left: 1 << 20}
 	err := cmd.Run()

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // group is a cgroup of a trainer's own; nil when it has none.
@@ -63,10 +65,22 @@ func ownGroup() (string, error) {
 	}
 	for line := range strings.Lines(string(text)) {
 		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
-			return filepath.Join("/sys/fs/cgroup", path), nil
+			return cgroup2(filepath.Join("/sys/fs/cgroup", path))
 		}
 	}
 	return "", errors.New("this machine has no cgroups of version 2")
+}
+
+// cgroup2 is the folder, when the kernel's cgroups of version 2 are there. Beside those of version 1 another file system may be, in which anything can be written without effect.
+func cgroup2(path string) (string, error) {
+	var fsys unix.Statfs_t
+	if err := unix.Statfs(path, &fsys); err != nil {
+		return "", err
+	}
+	if fsys.Type != unix.CGROUP2_SUPER_MAGIC {
+		return "", fmt.Errorf("%s is no cgroup of version 2", path)
+	}
+	return path, nil
 }
 
 // killedForMemory tells whether the kernel ended a process of the group because it reached its bound.

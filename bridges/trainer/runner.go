@@ -94,7 +94,7 @@ func (r *running) open() (err error) {
 
 func (r *running) close() { _ = errors.Join(r.reports.Close(), r.curve.close()) }
 
-// child runs the trainer as a child process, in a group of its own.
+// child runs the trainer as a child process, in a session of its own.
 func (r *running) child(asked <-chan os.Signal) *messages.JobOutcome {
 	cmd := exec.Command(r.o.Argv[0], r.o.Argv[1:]...)
 	cmd.Dir, cmd.Stderr = r.o.Dir, r.out
@@ -212,7 +212,8 @@ func start(cmd *exec.Cmd) error {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
-	cmd.SysProcAttr.Pdeathsig, cmd.SysProcAttr.Setpgid = syscall.SIGKILL, true
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	cmd.SysProcAttr.Setsid = true // a leader of a group alone would be taken for the runner, whose nonce it carries
 	return cmd.Start()
 }
 

@@ -72,6 +72,7 @@ func TestAnOddTrainer(t *testing.T) {
 		"says why":                {`echo '{"event":"error","message":"the data is empty"}'; exit 65`, messages.JobOutcome_broke, 0, "the data is empty"},
 		"its last words":          {`echo 'Traceback'; echo 'ValueError: no such column'; exit 1`, messages.JobOutcome_broke, 0, "ValueError: no such column"},
 		"an artifact not there":   {`echo '{"event":"done","artifact":{"path":"nowhere"}}'`, messages.JobOutcome_broke, 0, "can't be read"},
+		"an artifact of a fifo":   {`mkfifo y; echo '{"event":"done","artifact":{"path":"y"}}'`, messages.JobOutcome_broke, 0, "no regular file"},
 		"an artifact of a lie":    {`echo x > y; echo '{"event":"done","artifact":{"path":"y","sha256":"00"}}'`, messages.JobOutcome_broke, 0, "has the checksum"},
 		"ends by a signal":        {`kill -9 $$`, messages.JobOutcome_broke, 0, "signal 9"},
 		"asks to be run again":    {`exit 75`, messages.JobOutcome_stopped, 0, "75"},
@@ -234,6 +235,7 @@ func TestCheckpointsThatDontCount(t *testing.T) {
 		say 4 $JOB_CHECKPOINTS/missing
 		ln -s $JOB_OUT/elsewhere $JOB_CHECKPOINTS/link; say 5 $JOB_CHECKPOINTS/link
 		say 6 $JOB_CHECKPOINTS/../out/elsewhere; say 7 $JOB_CHECKPOINTS
+		mkfifo $JOB_CHECKPOINTS/fifo; say 8 $JOB_CHECKPOINTS/fifo
 		echo '{"event":"done"}'`))
 	if out.End != messages.JobOutcome_done {
 		t.Error(out)
@@ -241,7 +243,7 @@ func TestCheckpointsThatDontCount(t *testing.T) {
 	if got := b.newest(t.Context(), b.attempt(""), 0, map[string]bool{}); got != nil {
 		t.Error(got)
 	}
-	if n := len(b.checkpoints(b.attempt(""))); n != 7 {
+	if n := len(b.checkpoints(b.attempt(""))); n != 8 {
 		t.Error(n)
 	}
 }
@@ -347,5 +349,16 @@ func TestRemove(t *testing.T) {
 		if _, err := b.Remove(t.Context(), bad); err == nil {
 			t.Errorf("%q is removed", bad)
 		}
+	}
+}
+
+// Limits that can't be set here are no reason not to run.
+func TestLimitsThatCantBeSet(t *testing.T) {
+	b := newBench(t)
+	if out := b.outcome(b.attempt(`echo '{"event":"done"}'`, func(s *messages.JobSpec) { s.Recipe.MemoryBytes, s.Recipe.Cpus = 1<<30, 1 })); out.End != messages.JobOutcome_done {
+		t.Error(out)
+	}
+	if _, err := cgroup2(t.TempDir()); err == nil {
+		t.Error("a folder of another file system is taken for a cgroup")
 	}
 }

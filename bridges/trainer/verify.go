@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"modelops/messages"
 )
@@ -24,7 +26,11 @@ func sum(ctx context.Context, path string) (sha string, bytes uint64, err error)
 		return "", 0, err
 	}
 	h := sha256.New()
-	if !st.IsDir() {
+	switch {
+	case st.IsDir():
+	case !st.Mode().IsRegular(): // to open a FIFO waits for whoever writes to it
+		return "", 0, notRegular(path)
+	default:
 		n, err := hashFile(ctx, h, path)
 		return hex.EncodeToString(h.Sum(nil)), n, err
 	}
@@ -37,7 +43,7 @@ func sum(ctx context.Context, path string) (sha string, bytes uint64, err error)
 			return err
 		}
 		if !d.Type().IsRegular() {
-			return fmt.Errorf("%s is no regular file", file)
+			return notRegular(file)
 		}
 		fmt.Fprintf(h, "%s\x00", name)
 		n, err := hashFile(ctx, h, file)
@@ -48,8 +54,25 @@ func sum(ctx context.Context, path string) (sha string, bytes uint64, err error)
 	return hex.EncodeToString(h.Sum(nil)), bytes, err
 }
 
+// openRegular opens a file that a trainer wrote. It never waits, also when the trainer has put something else in its place.
+func openRegular(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		_ = f.Close()
+		return nil, cmp.Or(err, notRegular(path))
+	}
+	return f, nil
+}
+
+func notRegular(path string) error {
+	return messages.NewError(messages.InvalidArgument, path, "it is no regular file")
+}
+
 func hashFile(ctx context.Context, h hash.Hash, path string) (n uint64, err error) {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return 0, err
 	}
@@ -101,7 +124,11 @@ func (t *Trainer) kept(ctx context.Context, job string, said *checkpointSaid) (*
 		err = copyWhole(said.Path, path)
 	}
 	if err != nil {
-		return nil, messages.Errorf(messages.Unavailable, said.Path, "the checkpoint of step %d can't be copied: %w", said.Step, err)
+		code := messages.Unavailable
+		if messages.CodeOf(err) == messages.InvalidArgument {
+			code = messages.InvalidArgument
+		}
+		return nil, messages.Errorf(code, said.Path, "the checkpoint of step %d can't be copied: %w", said.Step, err)
 	}
 	sha, bytes, err := sum(ctx, path)
 	switch {
@@ -152,7 +179,7 @@ func copyWhole(from, to string) error {
 }
 
 func copyFile(from, to string) error {
-	in, err := os.Open(from)
+	in, err := openRegular(from)
 	if err != nil {
 		return err
 	}
