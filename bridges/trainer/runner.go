@@ -23,8 +23,8 @@ import (
 
 // Run is the runner of the attempt in a folder. It returns once the attempt has ended and its outcome is on disk. out is the attempt's log.
 //
-// SIGUSR1 asks the trainer for a checkpoint. SIGTERM and SIGINT ask it to end; they usually reach it directly too, as one of the runner's group. Run
-// leaves ending what doesn't end by itself to whoever sent them, but for an attempt that is over its time.
+// SIGUSR1 asks the trainer for a checkpoint. SIGTERM and SIGINT ask it to end; usually the sender signals the trainer too. Run kills a trainer that doesn't end only
+// when the attempt is over its time. In all other cases the sender of the signal has to kill it.
 func Run(ctx context.Context, dir string, out io.Writer) error {
 	asked := make(chan os.Signal, 8)
 	signal.Notify(asked, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)

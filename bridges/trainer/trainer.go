@@ -147,7 +147,7 @@ func unwritable(path string, err error) error {
 func (t *Trainer) order(ctx context.Context, a Attempt) (order, []string, error) {
 	f, r := t.folder(a.Job), a.Spec.GetRecipe()
 	if a.Resume != nil {
-		if sha, _, err := sum(ctx, a.Resume.Path); err != nil || sha != a.Resume.Sha256 {
+		if sha, _, err := Sum(ctx, a.Resume.Path); err != nil || sha != a.Resume.Sha256 {
 			return order{}, nil, messages.Errorf(messages.FailedPrecondition, a.Resume.Path, "the acknowledged checkpoint of step %d is gone or has changed: checksum %q, wanted %s (%v)",
 				a.Resume.Step, sha, a.Resume.Sha256, err).WithHint("restore the file, or submit the job anew")
 		}
@@ -158,7 +158,7 @@ func (t *Trainer) order(ctx context.Context, a Attempt) (order, []string, error)
 	if err != nil {
 		return order{}, nil, err
 	}
-	o := order{Job: a.Job, Attempt: a.Number, Argv: argv, Dir: cmp.Or(r.Dir, string(f)), Checkpoint: r.Checkpoint, WallMS: millis(a.WallLeft), GraceMS: millis(grace(r)),
+	o := order{Job: a.Job, Attempt: a.Number, Argv: argv, Dir: cmp.Or(r.Dir, string(f)), Checkpoint: r.Checkpoint, WallMS: millis(a.WallLeft), GraceMS: millis(a.Spec.Grace()),
 		Metrics: f.metrics(), Out: f.out(), CPUs: r.Cpus, MemoryBytes: r.MemoryBytes, Attached: r.Attached}
 	m.Values["ATTACHED_ID"] = attachedMacro
 	if o.Watch, err = m.ExpandAll(r.Watch); err != nil {
@@ -169,11 +169,6 @@ func (t *Trainer) order(ctx context.Context, a Attempt) (order, []string, error)
 	}
 	env, err := t.environment(a.Job, a.Spec, r.Env, a.Placement, m, a.Smaller)
 	return o, env, err
-}
-
-// grace is how long a trainer gets for a checkpoint and its end.
-func grace(r *messages.Recipe) time.Duration {
-	return time.Duration(cmp.Or(r.GetGraceSeconds(), 30)) * time.Second
 }
 
 // Find is the runner of an attempt, alive or ended; nil when it was never begun. It fails when that can't be told.

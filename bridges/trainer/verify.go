@@ -19,8 +19,8 @@ import (
 	"modelops/messages"
 )
 
-// sum is the checksum and size of a file, or of a folder: of its files' names and contents in the order of names. It ends with ctx.
-func sum(ctx context.Context, path string) (sha string, bytes uint64, err error) {
+// Sum is the checksum and size of a file, or of a folder: of its files' names and contents in the order of names. It ends with ctx.
+func Sum(ctx context.Context, path string) (sha string, bytes uint64, err error) {
 	st, err := os.Stat(path)
 	if err != nil {
 		return "", 0, err
@@ -28,7 +28,7 @@ func sum(ctx context.Context, path string) (sha string, bytes uint64, err error)
 	h := sha256.New()
 	switch {
 	case st.IsDir():
-	case !st.Mode().IsRegular(): // to open a FIFO waits for whoever writes to it
+	case !st.Mode().IsRegular(): // opening a FIFO blocks until a process writes to it
 		return "", 0, notRegular(path)
 	default:
 		n, err := hashFile(ctx, h, path)
@@ -115,13 +115,13 @@ func (t *Trainer) kept(ctx context.Context, job string, said *checkpointSaid) (*
 		return nil, messages.Errorf(messages.InvalidArgument, said.Path, "the checkpoint of step %d isn't in the job's folder of checkpoints", said.Step).
 			WithHint("have the trainer write below ${CHECKPOINTS}")
 	}
-	before, _, err := sum(ctx, said.Path)
+	before, _, err := Sum(ctx, said.Path)
 	if err == nil && said.SHA256 != "" && !strings.EqualFold(said.SHA256, before) {
 		return nil, messages.Errorf(messages.InvalidArgument, said.Path, "the checkpoint of step %d has the checksum %s, the trainer said %s", said.Step, before, said.SHA256)
 	}
 	path := filepath.Join(t.folder(job).kept(), strconv.FormatUint(said.Step, 10))
 	if err == nil {
-		err = copyWhole(said.Path, path)
+		err = Copy(said.Path, path)
 	}
 	if err != nil {
 		code := messages.Unavailable
@@ -130,7 +130,7 @@ func (t *Trainer) kept(ctx context.Context, job string, said *checkpointSaid) (*
 		}
 		return nil, messages.Errorf(code, said.Path, "the checkpoint of step %d can't be copied: %w", said.Step, err)
 	}
-	sha, bytes, err := sum(ctx, path)
+	sha, bytes, err := Sum(ctx, path)
 	switch {
 	case err != nil:
 		return nil, messages.Errorf(messages.Unavailable, path, "the checkpoint of step %d can't be read: %w", said.Step, err)
@@ -142,8 +142,8 @@ func (t *Trainer) kept(ctx context.Context, job string, said *checkpointSaid) (*
 	return &messages.Checkpoint{Step: said.Step, Path: path, Sha256: sha, Bytes: bytes}, nil
 }
 
-// copyWhole copies a file or folder, and returns when the disk has the copy. A copy that is there from an earlier time is replaced.
-func copyWhole(from, to string) error {
+// Copy copies a file or folder, and returns when the disk has the copy. A copy that is there from an earlier time is replaced.
+func Copy(from, to string) error {
 	next := to + ".next"
 	if err := errors.Join(os.RemoveAll(next), os.RemoveAll(to), os.MkdirAll(filepath.Dir(to), 0o750)); err != nil {
 		return err
@@ -195,7 +195,7 @@ func copyFile(from, to string) error {
 // checkArtifacts fills in sizes and checksums of what a finished attempt hands on. An artifact that isn't there, or is another than was told, makes the attempt one that broke.
 func checkArtifacts(ctx context.Context, out *messages.JobOutcome) error {
 	for _, a := range out.Artifacts {
-		sha, bytes, err := sum(ctx, a.Path)
+		sha, bytes, err := Sum(ctx, a.Path)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
